@@ -1,0 +1,1 @@
+//! Identity: keys from an email and a password.

@@ -1,0 +1,1 @@
+//! Sealing messages to one recipient.
