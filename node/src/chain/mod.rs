@@ -1,0 +1,207 @@
+//! The view of a Bitcoin chain, behind one trait.
+//!
+//! Everything the node knows about the chain reaches it through a [`Follower`]: an ordered stream of blocks connected
+//! and disconnected, with the transactions that touch what the follower watches. A follower starts from a *locator*
+//! (the last blocks its owner has persisted), so a node that was away first hears what was undone and then what came.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
+use tokio::sync::mpsc;
+
+pub mod consensus;
+pub mod core;
+pub mod kernel;
+
+/// How many events a follower may lag behind before the backend waits for it.
+pub const FOLLOWER_QUEUE: usize = 256;
+/// How many scripts one follower may watch; a wallet with its look-ahead and a hundred trades stays far below.
+pub const MAX_WATCHED_SCRIPTS: usize = 100_000;
+
+/// A block's place in the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BlockRef {
+    /// Height above genesis.
+    pub height: u32,
+    /// The block's hash.
+    pub hash: BlockHash,
+}
+
+/// What a follower hears, in order.
+#[derive(Debug, Clone)]
+pub enum ChainEvent {
+    /// A block joined the best chain, with its transactions that touch a watched script (as output or spent prevout).
+    Connected {
+        /// The block.
+        block: BlockRef,
+        /// The hash of its parent.
+        parent: BlockHash,
+        /// The block's own time (seconds since the epoch).
+        time: u32,
+        /// The watched transactions, in block order.
+        txs: Vec<Transaction>,
+    },
+    /// A block left the best chain. Whatever it confirmed is unconfirmed again.
+    Disconnected {
+        /// The block.
+        block: BlockRef,
+    },
+    /// A transaction in an already delivered block touches a script that was watched only later.
+    Found {
+        /// The block that holds it.
+        block: BlockRef,
+        /// The transaction.
+        tx: Transaction,
+    },
+    /// A watched transaction entered the memory pool.
+    MempoolSeen {
+        /// The transaction.
+        tx: Transaction,
+    },
+    /// A transaction reported by [`ChainEvent::MempoolSeen`] left the pool without being confirmed.
+    Evicted {
+        /// Its id.
+        txid: Txid,
+    },
+    /// Everything up to this block has been delivered; deadlines may act from here on.
+    Synced {
+        /// The tip.
+        tip: BlockRef,
+    },
+}
+
+/// Adds scripts to what a follower watches.
+#[derive(Debug)]
+pub struct WatchRequest {
+    /// The scripts.
+    pub scripts: Vec<ScriptBuf>,
+    /// The first height at which they can appear; blocks from here to the present are searched again.
+    pub from_height: u32,
+}
+
+/// One subscriber's stream of chain events. Dropping it ends the subscription.
+#[derive(Debug)]
+pub struct Follower {
+    /// The events, in order.
+    pub events: mpsc::Receiver<ChainEvent>,
+    /// Watches more scripts from now on; answered by [`ChainEvent::Found`] for the past, then a [`ChainEvent::Synced`].
+    pub watch: mpsc::Sender<WatchRequest>,
+}
+
+/// What the chain says of an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutpointStatus {
+    /// No transaction with this output is known in the chain or the pool.
+    Unknown,
+    /// The output exists and nothing spends it.
+    Unspent {
+        /// The output.
+        output: TxOut,
+        /// The height that confirms it; `None` while in the pool.
+        height: Option<u32>,
+    },
+    /// The output is spent.
+    Spent {
+        /// The output.
+        output: TxOut,
+        /// The height that confirms the output; `None` while in the pool.
+        height: Option<u32>,
+        /// The spending transaction.
+        by: Box<Transaction>,
+        /// The height that confirms the spend; `None` while in the pool.
+        spent_height: Option<u32>,
+    },
+}
+
+/// Failures of a chain backend.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainError {
+    /// The backend does not answer; the node keeps retrying.
+    #[error("chain backend {backend} is unreachable at {at}: {reason}; check that it runs and that the address is right")]
+    Unreachable {
+        /// The backend's name.
+        backend: &'static str,
+        /// Its address.
+        at: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The backend refused our credentials.
+    #[error("chain backend {backend} refused the credentials ({reason}); check the cookie file or user and password")]
+    Unauthorized {
+        /// The backend's name.
+        backend: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// The backend serves another network.
+    #[error("chain backend {backend} serves {found}, but this node is configured for {expected}; point it at a {expected} node or start with --network {found}")]
+    WrongNetwork {
+        /// The backend's name.
+        backend: &'static str,
+        /// The network of this node.
+        expected: Network,
+        /// The network of the backend.
+        found: String,
+    },
+    /// The transaction was refused by consensus or policy; it will not confirm as it is.
+    #[error("transaction {txid} was refused: {reason}")]
+    Refused {
+        /// The transaction.
+        txid: Txid,
+        /// The backend's reason, e.g. `bad-txns-inputs-missingorspent`.
+        reason: String,
+    },
+    /// The backend said something that cannot be true.
+    #[error("chain backend {backend} answered nonsense: {reason}")]
+    Invalid {
+        /// The backend's name.
+        backend: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// One way to see and reach the Bitcoin chain. All methods are safe to call again: a broadcast of a transaction that is
+/// already in the pool or in the chain succeeds.
+#[async_trait]
+pub trait ChainBackend: Send + Sync + 'static {
+    /// Returns the backend's name, as in the configuration.
+    fn name(&self) -> &'static str;
+
+    /// Returns the network, checked against the backend when it was opened.
+    fn network(&self) -> Network;
+
+    /// Returns the best block.
+    async fn tip(&self) -> Result<BlockRef, ChainError>;
+
+    /// Returns the block at `height` of the best chain, `None` above the tip.
+    async fn block_at(&self, height: u32) -> Result<Option<Block>, ChainError>;
+
+    /// Starts a follower. `locator` holds blocks the subscriber has processed, newest first (empty: start at the
+    /// present tip, with no history); blocks of it that left the chain are reported as disconnected first.
+    async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError>;
+
+    /// Returns what became of `outpoint`, an output with `script` that cannot be older than `from_height`.
+    async fn outpoint(&self, outpoint: OutPoint, script: ScriptBuf, from_height: u32) -> Result<OutpointStatus, ChainError>;
+
+    /// Hands a transaction to the network.
+    async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError>;
+
+    /// Hands a parent and the child that pays for it to the network, together.
+    async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError>;
+
+    /// Estimates the feerate for confirmation within `blocks`; never below the relay minimum.
+    async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError>;
+
+    /// Mines `count` blocks paying to `script`; only on regtest.
+    ///
+    /// # Errors
+    /// [`ChainError::Refused`]-like for chains that cannot be mined at will.
+    async fn mine(&self, count: u32, script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError>;
+}
+
+/// How often a polling backend asks for news.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
