@@ -1,0 +1,52 @@
+# Every command that a newcomer, an engineer or CI needs. `make` alone lists them.
+#
+# Standard output belongs to the program that is run: progress goes to standard error, so that `make demo | cat` ends
+# with one JSON document.
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/exchange
+
+# One build directory, outside the checkout: demo, tests, lints and benches of every checkout share what is compiled.
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+# A toolchain installed a minute ago is not yet in the PATH of this shell.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+# Cargo and Bitcoin Core's build share out the cores themselves; a job server of make's would only stand in their way.
+.NOTPARALLEL:
+unexport MAKEFLAGS
+MAKEFLAGS += --no-print-directory
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint fmt setup bitcoind
+
+demo: ## a whole trade on the embedded chain: in the terminal client, or headless when piped
+	@.ci/setup
+	@cargo build --locked -p exchange-node -p exchange-tui
+	@if [ -t 0 ] && [ -t 1 ]; then exec "$$CARGO_TARGET_DIR/debug/exchange-tui" demo; \
+	else exec "$$CARGO_TARGET_DIR/debug/exchange-node" demo; fi
+
+test: bitcoind ## every test, those against a real bitcoind too
+	@bin=$$(dirname "$$(tests/bitcoind/build.sh '$(CACHE)/bitcoind')") && \
+	BITCOIND="$$bin/bitcoind" BITCOIN_CLI="$$bin/bitcoin-cli" cargo test --locked --workspace
+
+bench: ## the figures, one JSON line each
+	@.ci/setup
+	@cargo bench --locked --profile dev -p exchange-tests
+
+lint: ## format and lints, as CI checks them
+	@.ci/setup lint
+	@cargo fmt --check
+	@cargo clippy --locked --workspace --all-targets -- -D warnings
+
+fmt: ## format the code
+	@cargo fmt
+
+setup: ## install what is missing to build and test (asks for nothing, says what it does)
+	@.ci/setup bitcoind
+	@.ci/setup lint
+
+bitcoind: ## a real bitcoind for the tests, from the vendored source, built once
+	@.ci/setup bitcoind
+	@tests/bitcoind/build.sh '$(CACHE)/bitcoind' >&2
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
