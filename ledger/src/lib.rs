@@ -1,5 +1,15 @@
-//! The pure protocol of the exchange: identity, records, the offer book, the trade machine, the escrow contract and audit.
+//! The pure protocol of the exchange: identity, records, the offer book, the trade machine, the escrow contract and
+//! audit. No async, clock, randomness or sockets: time, entropy and bytes are handed in, effects are handed out.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod body;
+mod hash;
 pub mod identity;
+pub mod ids;
+pub mod money;
+pub mod record;
+pub mod rules;
 pub mod seal;
+pub mod text;
+pub mod trade;
+pub mod wire;

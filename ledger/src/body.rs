@@ -1,0 +1,264 @@
+//! The bodies of records: what a kind says. Encoded with borsh; the bounds of every field are part of its type.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{RecordId, TradeId};
+use crate::money::{Currency, Price, Sats};
+use crate::record::{Kind, Record, RecordError};
+use crate::text::Text;
+use crate::wire::{CurveKey, CurveSignature, Destination, List, Outpoint, TxId};
+
+/// How many payment methods an offer may name.
+pub const MAX_METHODS: usize = 8;
+/// How many arbiters an offer may name.
+pub const MAX_ARBITERS: usize = 8;
+/// How many languages or currencies an arbiter may name.
+pub const MAX_ADVERT_ITEMS: usize = 16;
+/// How long an offer may live, in seconds: thirty days.
+pub const MAX_OFFER_LIFE_S: u64 = 30 * 24 * 3600;
+
+/// A payment method, e.g. `SEPA instant`.
+pub type Method = Text<40>;
+/// Terms that a maker or an arbiter states.
+pub type Terms = Text<1000>;
+
+/// Which side of an offer its maker is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[borsh(use_discriminant = true)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Side {
+    /// The maker buys bitcoin.
+    Buy = 0,
+    /// The maker sells bitcoin.
+    Sell = 1,
+}
+
+/// The author offers to arbitrate under these conditions.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct ArbiterAdvert {
+    /// The name to show.
+    pub name: Text<40>,
+    /// The arbiter's key, tweaked by each contract before it enters an escrow.
+    pub key: CurveKey,
+    /// The X25519 key to which evidence is sealed.
+    pub seal_key: [u8; 32],
+    /// What a ruling costs, in millionths of the amount.
+    pub fee_ppm: u32,
+    /// The largest trade.
+    pub max_amount: Sats,
+    /// Languages spoken, e.g. `en`.
+    pub languages: List<Text<16>, MAX_ADVERT_ITEMS>,
+    /// Currencies known.
+    pub currencies: List<Currency, MAX_ADVERT_ITEMS>,
+    /// Anything else.
+    pub terms: Terms,
+}
+
+/// An offer to buy or sell bitcoin.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Offer {
+    /// Whether the maker buys or sells.
+    pub side: Side,
+    /// The other money.
+    pub currency: Currency,
+    /// The price.
+    pub price: Price,
+    /// The smallest amount.
+    pub min: Sats,
+    /// The largest amount.
+    pub max: Sats,
+    /// The payment methods, at least one.
+    pub methods: List<Method, MAX_METHODS>,
+    /// The maker's terms.
+    pub terms: Terms,
+    /// Adverts of the arbiters that the maker trusts, at least one, the preferred first.
+    pub arbiters: List<RecordId, MAX_ARBITERS>,
+    /// Blocks after which arbiter and winner may spend.
+    pub arbitration_delay: u16,
+    /// Blocks after which the funder may take everything back.
+    pub refund_delay: u16,
+    /// Whether the maker's node accepts bids by itself.
+    pub automatic: bool,
+    /// When the offer ends, in seconds since the Unix epoch; at most thirty days after the record's time.
+    pub expires: u64,
+}
+
+/// What either party brings to a contract.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Party {
+    /// The party's key in the escrow, used for this trade only.
+    pub trade_key: CurveKey,
+    /// The X25519 key to which messages of this trade are sealed.
+    pub seal_key: [u8; 32],
+    /// Where coins that come to the party go.
+    pub destination: Destination,
+    /// The commitment to the party's payment details (`exchange/details/v1`).
+    pub details: [u8; 32],
+}
+
+/// A bid for an offer.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Take {
+    /// The offer.
+    pub offer: RecordId,
+    /// How much.
+    pub amount: Sats,
+    /// Which of the offer's methods, by position.
+    pub method: u8,
+    /// Which of the offer's arbiters, by position.
+    pub arbiter: u8,
+    /// A random number, from which the taker derives the keys of this trade.
+    pub nonce: [u8; 32],
+    /// What the taker brings.
+    pub party: Party,
+}
+
+/// The maker accepts a bid. The first acceptance in the maker's own log wins.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Accept {
+    /// The trade.
+    pub trade: TradeId,
+    /// The offer.
+    pub offer: RecordId,
+    /// The maker's chain height: the escrow cannot be funded earlier.
+    pub height: u32,
+    /// What the maker brings.
+    pub party: Party,
+}
+
+/// One party's signature over a spend of the escrow through the leaf of both.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct HalfSpend {
+    /// The escrow.
+    pub outpoint: Outpoint,
+    /// The fee of the spend.
+    pub fee: Sats,
+    /// The signature, SIGHASH_DEFAULT.
+    pub signature: CurveSignature,
+}
+
+/// Calls a trade off.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Cancel {
+    /// The trade.
+    pub trade: TradeId,
+    /// Once the escrow is funded: the buyer's signature over the refund to the seller.
+    pub refund: Option<HalfSpend>,
+}
+
+/// The seller names the escrow's outpoint.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Funded {
+    /// The trade.
+    pub trade: TradeId,
+    /// The escrow.
+    pub outpoint: Outpoint,
+}
+
+/// The buyer says that the payment is on its way.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct PaymentSent {
+    /// The trade.
+    pub trade: TradeId,
+}
+
+/// The seller releases the escrow to the buyer.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Release {
+    /// The trade.
+    pub trade: TradeId,
+    /// The seller's signature over the payout.
+    pub payout: HalfSpend,
+}
+
+/// The author saw the trade end on the chain.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Closed {
+    /// The trade.
+    pub trade: TradeId,
+    /// The transaction that spent the escrow.
+    pub spend: TxId,
+}
+
+/// Withdraws an offer.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Revoke {
+    /// The offer.
+    pub offer: RecordId,
+}
+
+macro_rules! bodies {
+    ($($kind:ident,)*) => {
+        /// A decoded body.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Body {
+            /// See [`Kind::Heartbeat`].
+            Heartbeat,
+            $(#[doc = concat!("See [`Kind::", stringify!($kind), "`].")] $kind($kind),)*
+            /// A kind of a later version.
+            Unknown(u16),
+        }
+
+        impl Body {
+            /// Returns the kind.
+            pub const fn kind(&self) -> Kind {
+                match self {
+                    Self::Heartbeat => Kind::Heartbeat,
+                    $(Self::$kind(_) => Kind::$kind,)*
+                    Self::Unknown(code) => Kind::Unknown(*code),
+                }
+            }
+
+            /// Returns the body's bytes; none for a kind that this code does not know.
+            pub fn encode(&self) -> Vec<u8> {
+                match self {
+                    Self::Heartbeat | Self::Unknown(_) => Vec::new(),
+                    $(Self::$kind(body) => borsh::to_vec(body).expect("writing to memory does not fail"),)*
+                }
+            }
+
+            /// Reads a record's body and checks what can be checked of it alone.
+            ///
+            /// # Errors
+            /// [`RecordError::Body`] when the bytes are not the one encoding of a valid body.
+            pub fn decode(record: &Record) -> Result<Self, RecordError> {
+                let kind = record.header().kind;
+                let body = match kind {
+                    Kind::Heartbeat => Self::Heartbeat,
+                    $(Kind::$kind => Self::$kind(borsh::from_slice(record.body()).map_err(|e| refuse(kind, e))?),)*
+                    Kind::Unknown(code) => return Ok(Self::Unknown(code)),
+                };
+                if body.encode() != record.body() {
+                    return Err(refuse(kind, "not its canonical encoding"));
+                }
+                crate::rules::check_body(&body, record.header().time).map_err(|reason| refuse(kind, reason))?;
+                Ok(body)
+            }
+        }
+    };
+}
+
+bodies! { ArbiterAdvert, Offer, Revoke, Take, Accept, Cancel, Funded, PaymentSent, Release, Closed, }
+
+impl Body {
+    /// Returns the records that this body is about: an offer, a trade, or both.
+    pub fn subjects(&self) -> Vec<RecordId> {
+        match self {
+            Self::Heartbeat | Self::ArbiterAdvert(_) | Self::Offer(_) | Self::Unknown(_) => Vec::new(),
+            Self::Revoke(revoke) => vec![revoke.offer],
+            Self::Take(take) => vec![take.offer],
+            Self::Accept(accept) => vec![accept.offer, accept.trade.into()],
+            Self::Cancel(Cancel { trade, .. })
+            | Self::Funded(Funded { trade, .. })
+            | Self::PaymentSent(PaymentSent { trade })
+            | Self::Release(Release { trade, .. })
+            | Self::Closed(Closed { trade, .. }) => vec![(*trade).into()],
+        }
+    }
+}
+
+fn refuse(kind: Kind, reason: impl ToString) -> RecordError {
+    RecordError::Body { kind, reason: reason.to_string() }
+}

@@ -1,0 +1,59 @@
+//! The kinds of records and their codes on the wire.
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
+        /// What a record's body is.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind {
+            $($(#[$doc])* $name,)*
+            /// A kind of a later version: kept and forwarded, changes nothing.
+            Unknown(u16),
+        }
+
+        impl Kind {
+            /// All kinds that this code knows.
+            pub const KNOWN: &[Self] = &[$(Self::$name,)*];
+
+            /// Returns the code.
+            pub const fn code(self) -> u16 {
+                match self {
+                    $(Self::$name => $code,)*
+                    Self::Unknown(code) => code,
+                }
+            }
+
+            /// Returns the kind with this code.
+            pub const fn from_code(code: u16) -> Self {
+                match code {
+                    $($code => Self::$name,)*
+                    code => Self::Unknown(code),
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The author is still there: refreshes all of the author's offers.
+    Heartbeat = 1,
+    /// The author offers to arbitrate.
+    ArbiterAdvert = 2,
+    /// An offer to buy or sell.
+    Offer = 16,
+    /// Withdraws an offer.
+    Revoke = 17,
+    /// A bid for an offer; its id names the trade.
+    Take = 32,
+    /// The maker's acceptance of a bid.
+    Accept = 33,
+    /// Calls a trade off, or agrees to a refund.
+    Cancel = 34,
+    /// The seller names the escrow's outpoint.
+    Funded = 35,
+    /// The buyer says that the payment is on its way.
+    PaymentSent = 36,
+    /// The seller's signature over the payout.
+    Release = 37,
+    /// The author saw the trade end on the chain.
+    Closed = 38,
+}

@@ -1,0 +1,201 @@
+//! Signed records: the only thing that travels and is kept. `specs/records.md` is the normative text.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::hash::tagged;
+use crate::ids::{AuthorId, RecordId};
+
+pub mod admission;
+mod header;
+mod kind;
+mod verify;
+
+pub use header::{FLAG_CRITICAL, HEADER_LEN, Header, LogId, VERSION};
+pub use kind::Kind;
+pub use verify::{verify_batch, verify_signature};
+
+/// Bytes of a signature.
+pub const SIGNATURE_LEN: usize = 64;
+/// The largest record: what one gossip message or disk entry may cost.
+pub const MAX_RECORD_LEN: usize = 4096;
+/// The largest body.
+pub const MAX_BODY_LEN: usize = MAX_RECORD_LEN - HEADER_LEN - SIGNATURE_LEN;
+
+/// The end of a log, as nodes compare it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The log.
+    pub log: LogId,
+    /// How many records it has.
+    pub len: u64,
+    /// The id of the last.
+    pub id: RecordId,
+    /// The time of the last.
+    pub time: u64,
+}
+
+/// A record: header, signature and body, exactly as received. Holding one means that its bytes are well formed; that
+/// its signature is good is known only after [`Record::verify`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct Record {
+    id: RecordId,
+    header: Header,
+    signature: [u8; SIGNATURE_LEN],
+    body: Vec<u8>,
+}
+
+impl Record {
+    /// Signs a body into a record. `sign` gets the 32 bytes of the id under its domain and returns the signature.
+    ///
+    /// # Errors
+    /// When the body is too long.
+    pub fn sign(
+        mut header: Header,
+        body: Vec<u8>,
+        sign: impl FnOnce(&[u8]) -> [u8; SIGNATURE_LEN],
+    ) -> Result<Self, RecordError> {
+        if body.len() > MAX_BODY_LEN {
+            return Err(RecordError::BodyTooLong(body.len()));
+        }
+        header.body_len = u16::try_from(body.len()).expect("MAX_BODY_LEN is below 65536");
+        header.body_hash = body_hash(&body);
+        let id = header.id();
+        Ok(Self { id, header, signature: sign(&signed_bytes(&id)), body })
+    }
+
+    /// Reads a record. Bytes that are accepted here encode to themselves again.
+    ///
+    /// # Errors
+    /// When a byte is missing, too many or not as it must be. Says nothing about the signature.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        if bytes.len() > MAX_RECORD_LEN {
+            return Err(RecordError::TooLong(bytes.len()));
+        }
+        let (header, rest) = bytes.split_first_chunk::<HEADER_LEN>().ok_or(RecordError::Truncated)?;
+        let (signature, body) = rest.split_first_chunk::<SIGNATURE_LEN>().ok_or(RecordError::Truncated)?;
+        let header = Header::decode(header)?;
+        if usize::from(header.body_len) != body.len() {
+            return Err(RecordError::BodyLength { stated: header.body_len.into(), found: body.len() });
+        }
+        if header.body_hash != body_hash(body) {
+            return Err(RecordError::BodyHash);
+        }
+        Ok(Self { id: header.id(), header, signature: *signature, body: body.to_vec() })
+    }
+
+    /// Returns the record's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        [self.header.encode().as_slice(), &self.signature, &self.body].concat()
+    }
+
+    /// Returns the id.
+    pub const fn id(&self) -> RecordId {
+        self.id
+    }
+
+    /// Returns the header.
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Returns the author.
+    pub const fn author(&self) -> AuthorId {
+        self.header.log.author
+    }
+
+    /// Returns the signature.
+    pub const fn signature(&self) -> &[u8; SIGNATURE_LEN] {
+        &self.signature
+    }
+
+    /// Returns the body's bytes.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Returns the place of the record among all of its author's, across epochs.
+    pub const fn position(&self) -> (u32, u64) {
+        (self.header.log.epoch, self.header.seq)
+    }
+
+    /// Returns the head of a log that ends with this record.
+    pub const fn as_head(&self) -> Head {
+        Head { log: self.header.log, len: self.header.seq.saturating_add(1), id: self.id, time: self.header.time }
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Header { log, seq, kind, .. } = &self.header;
+        write!(f, "Record({} {kind:?} by {}/{}/{seq})", self.id.short(), log.author.short(), log.epoch)
+    }
+}
+
+/// Returns what an author signs for a record with this id.
+pub fn signed_bytes(id: &RecordId) -> Vec<u8> {
+    [b"exchange/sig/v1".as_slice(), id.as_bytes()].concat()
+}
+
+fn body_hash(body: &[u8]) -> [u8; 32] {
+    tagged("exchange/body/v1", &[body])
+}
+
+/// A record that breaks a rule by itself: whoever sent it is at fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// Fewer bytes than header and signature.
+    #[error("record is truncated")]
+    Truncated,
+    /// More bytes than a record may have.
+    #[error("record of {0} bytes is too long: at most {MAX_RECORD_LEN}")]
+    TooLong(usize),
+    /// The body has more bytes than a body may have.
+    #[error("record body of {0} bytes is too long: at most {MAX_BODY_LEN}")]
+    BodyTooLong(usize),
+    /// A version that this code does not know.
+    #[error("record version {0} is unknown")]
+    UnknownVersion(u8),
+    /// A flag that this code does not know.
+    #[error("record flags {0:#04x} are unknown")]
+    UnknownFlags(u8),
+    /// The header's length of the body is not the body's.
+    #[error("record states a body of {stated} bytes but has {found}")]
+    BodyLength {
+        /// As the header says.
+        stated: usize,
+        /// As it is.
+        found: usize,
+    },
+    /// The header's hash of the body is not the body's.
+    #[error("record body does not match its hash")]
+    BodyHash,
+    /// Backlink or ticket do not fit the position.
+    #[error("record at seq {seq} has a backlink or ticket that does not fit its position")]
+    Misplaced {
+        /// The position.
+        seq: u64,
+    },
+    /// The author is no usable ed25519 key.
+    #[error("record author is not a usable ed25519 key")]
+    Author,
+    /// The signature is not the author's over this header.
+    #[error("record signature is not its author's")]
+    Signature,
+    /// The first record of a log has no valid proof of work.
+    #[error("record opens a log without a valid admission ticket")]
+    Admission,
+    /// The body does not decode as its kind, or not uniquely.
+    #[error("record body is not a valid {kind:?}: {reason}")]
+    Body {
+        /// The kind.
+        kind: Kind,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The record is of another network.
+    #[error("record is of another network")]
+    Network,
+}

@@ -1,0 +1,91 @@
+//! What a body must satisfy by itself, and the limits of offers and trades. `specs/offers.md` is the normative text.
+
+use crate::body::{ArbiterAdvert, Body, MAX_OFFER_LIFE_S, Offer};
+use crate::money::Sats;
+
+/// The smallest trade: twenty times what a dispute's transaction of 200 vB costs at 100 sat/vB, so that a dispute never
+/// costs more than a twentieth of what it is about.
+pub const MIN_TRADE: Sats = match Sats::new(20 * 200 * 100) {
+    Some(sats) => sats,
+    None => panic!("400,000 satoshis exist"),
+};
+/// Blocks after which arbiter and winner may spend, unless the offer says otherwise: a day.
+pub const DEFAULT_ARBITRATION_DELAY: u16 = 144;
+/// Blocks after which the funder may take everything back, unless the offer says otherwise: thirty days.
+pub const DEFAULT_REFUND_DELAY: u16 = 4320;
+/// The buyer must not pay in the last fortnight before the refund is possible: a payment takes days, a dispute a week.
+pub const LAST_PAYMENT_MARGIN: u16 = 2016;
+/// The shortest refund delay: a payment period of a week must remain before [`LAST_PAYMENT_MARGIN`].
+pub const MIN_REFUND_DELAY: u16 = LAST_PAYMENT_MARGIN + 1008;
+/// The longest refund delay: a seller is never without his coins for more than two months.
+pub const MAX_REFUND_DELAY: u16 = 8640;
+/// The highest fee that an arbiter may ask, in millionths: a tenth.
+pub const MAX_ARBITER_FEE_PPM: u32 = 100_000;
+/// The highest feerate of a spend that one party proposes and the other completes, in sat/vB.
+pub const MAX_SPEND_FEERATE: u64 = 500;
+
+/// Checks what a body says against the rules that need no other record. `time` is the record's own.
+///
+/// # Errors
+/// The broken rule, in words.
+pub(crate) fn check_body(body: &Body, time: u64) -> Result<(), &'static str> {
+    match body {
+        Body::Offer(offer) => check_offer(offer, time),
+        Body::ArbiterAdvert(advert) => check_advert(advert),
+        Body::Heartbeat
+        | Body::Revoke(_)
+        | Body::Take(_)
+        | Body::Accept(_)
+        | Body::Cancel(_)
+        | Body::Funded(_)
+        | Body::PaymentSent(_)
+        | Body::Release(_)
+        | Body::Closed(_)
+        | Body::Unknown(_) => Ok(()),
+    }
+}
+
+fn check_offer(offer: &Offer, time: u64) -> Result<(), &'static str> {
+    if offer.min < MIN_TRADE {
+        return Err("the smallest amount is below the minimum trade");
+    }
+    if offer.max < offer.min {
+        return Err("the largest amount is below the smallest");
+    }
+    if offer.price.cost(offer.max).is_none() {
+        return Err("the cost of the largest amount does not fit 64 bits");
+    }
+    if offer.methods.is_empty() || offer.methods.iter().any(|method| method.as_str().trim().is_empty()) {
+        return Err("a payment method is missing");
+    }
+    if offer.arbiters.is_empty() {
+        return Err("no arbiter is named");
+    }
+    if has_repetition(&offer.methods) || has_repetition(&offer.arbiters) {
+        return Err("a payment method or arbiter stands twice");
+    }
+    if !(MIN_REFUND_DELAY..=MAX_REFUND_DELAY).contains(&offer.refund_delay) {
+        return Err("the refund delay is out of range");
+    }
+    if offer.arbitration_delay == 0 || offer.arbitration_delay >= offer.refund_delay - LAST_PAYMENT_MARGIN {
+        return Err("the arbitration delay is out of range");
+    }
+    if offer.expires <= time || offer.expires - time > MAX_OFFER_LIFE_S {
+        return Err("the offer ends before it begins, or after thirty days");
+    }
+    Ok(())
+}
+
+fn check_advert(advert: &ArbiterAdvert) -> Result<(), &'static str> {
+    if advert.name.as_str().trim().is_empty() {
+        return Err("the arbiter has no name");
+    }
+    if advert.fee_ppm > MAX_ARBITER_FEE_PPM {
+        return Err("the arbiter's fee is above a tenth");
+    }
+    Ok(())
+}
+
+fn has_repetition<T: PartialEq>(items: &[T]) -> bool {
+    items.iter().enumerate().any(|(at, item)| items[..at].contains(item))
+}

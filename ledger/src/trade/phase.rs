@@ -1,0 +1,182 @@
+//! The transition table: who may do what in which phase of a trade. Nothing outside it is possible.
+//!
+//! A phase is not stored and stepped; it is *evaluated* from the signed facts and the chain by walking the table from
+//! [`Phase::Bid`] for as long as a row applies. So it does not depend on the order in which anything arrived, a reorg
+//! undoes exactly what it undid on the chain, and after a restart the same inputs give the same phase.
+//!
+//! | from | because | by | to |
+//! |---|---|---|---|
+//! | Bid | another bid won, or the offer was withdrawn or ended | maker | Void |
+//! | Bid | accept | maker | Agreed |
+//! | Bid | cancel | buyer, seller | Cancelled |
+//! | Agreed, Cancelled | the escrow's funding is seen | chain | Funding |
+//! | Agreed | cancel | buyer, seller | Cancelled |
+//! | Funding | the funding is buried | chain | Funded |
+//! | Funding, Funded, Paid, Released, Refunding | the payout is buried | chain | Closed |
+//! | Funding, Funded, Paid, Released, Refunding | a refund is buried | chain | Refunded |
+//! | Funding, Funded, Paid, Released, Refunding | any other spend is buried | chain | Lost |
+//! | Funded, Paid | release signed, or the payout is seen | seller, chain | Released |
+//! | Funded, Paid | refund signed, or a refund is seen | buyer, chain | Refunding |
+//! | Funded | payment sent | buyer | Paid |
+
+use serde::{Deserialize, Serialize};
+
+use crate::trade::{Facts, Funding, Spend, SpendPath, View};
+
+/// Who someone is in a trade, by key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Gets the bitcoin.
+    Buyer,
+    /// Gives the bitcoin.
+    Seller,
+    /// Rules when they disagree.
+    Arbiter,
+}
+
+/// Where a trade stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The taker has bid; the maker has not answered.
+    Bid,
+    /// Another bid won, or the offer was withdrawn.
+    Void,
+    /// The maker accepted: the contract is fixed, the seller funds the escrow.
+    Agreed,
+    /// Called off before any coins moved.
+    Cancelled,
+    /// The escrow's funding is seen but not yet buried deep enough.
+    Funding,
+    /// The escrow holds the coins; the buyer pays.
+    Funded,
+    /// The buyer says that the payment is on its way; the seller looks for it.
+    Paid,
+    /// The seller signed the payout; the buyer completes it and the chain confirms it.
+    Released,
+    /// A refund to the seller is signed or seen; the chain confirms it.
+    Refunding,
+    /// The payout to the buyer is confirmed.
+    Closed,
+    /// The coins are back with the seller.
+    Refunded,
+    /// The escrow was spent in a way this contract does not know of; see the audit.
+    Lost,
+}
+
+impl Phase {
+    /// Tells whether nothing is left to do, unless the chain is reorganised.
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::Void | Self::Cancelled | Self::Closed | Self::Refunded | Self::Lost => true,
+            Self::Bid | Self::Agreed | Self::Funding | Self::Funded | Self::Paid | Self::Released | Self::Refunding => false,
+        }
+    }
+}
+
+/// What a user can do to a trade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Accept the bid.
+    Accept,
+    /// Pay the coins into the escrow.
+    Fund,
+    /// Say that the payment is on its way.
+    MarkPaid,
+    /// Sign the coins over to the buyer.
+    Release,
+    /// Call the trade off; once funded, agree to (buyer) or ask for (seller) a refund.
+    Cancel,
+    /// Take the coins back after the refund delay.
+    Refund,
+}
+
+/// Why a row of the table applies.
+type Condition = fn(&View) -> bool;
+
+const BID: &[Phase] = &[Phase::Bid];
+const AGREED: &[Phase] = &[Phase::Agreed];
+const UNFUNDED: &[Phase] = &[Phase::Agreed, Phase::Cancelled];
+const FUNDING: &[Phase] = &[Phase::Funding];
+const ON_CHAIN: &[Phase] = &[Phase::Funding, Phase::Funded, Phase::Paid, Phase::Released, Phase::Refunding];
+const HELD: &[Phase] = &[Phase::Funded, Phase::Paid];
+const FUNDED: &[Phase] = &[Phase::Funded];
+
+/// The table of the module's documentation. The first row that applies is taken; facts of the chain stand first.
+const TRANSITIONS: &[(&[Phase], Condition, Phase)] = &[
+    (BID, |view| view.facts.void, Phase::Void),
+    (BID, |view| view.contract.is_some(), Phase::Agreed),
+    (BID, |view| view.facts.cancelled(), Phase::Cancelled),
+    (UNFUNDED, |view| view.funding().is_some(), Phase::Funding),
+    (AGREED, |view| view.facts.cancelled(), Phase::Cancelled),
+    (ON_CHAIN, |view| buried_spend(view, SpendPath::is_payout), Phase::Closed),
+    (ON_CHAIN, |view| buried_spend(view, SpendPath::is_refund), Phase::Refunded),
+    (ON_CHAIN, |view| buried_spend(view, SpendPath::is_foreign), Phase::Lost),
+    (FUNDING, |view| view.funding().is_some_and(|funding| view.is_buried(funding.height)), Phase::Funded),
+    (HELD, |view| seen_spend(view, SpendPath::is_payout), Phase::Released),
+    (HELD, |view| seen_spend(view, SpendPath::is_refund), Phase::Refunding),
+    (HELD, |view| view.valid_release().is_some(), Phase::Released),
+    (HELD, |view| view.valid_refund().is_some(), Phase::Refunding),
+    (FUNDED, |view| view.facts.payment_sent, Phase::Paid),
+];
+
+/// Returns where the trade stands.
+pub fn evaluate(view: &View) -> Phase {
+    let mut phase = Phase::Bid;
+    // Every row leads forward in the order of the enum, but for Cancelled -> Funding, which is taken at most once: so
+    // the walk ends within as many steps as there are phases.
+    while let Some((_, _, to)) = TRANSITIONS.iter().find(|(from, holds, _)| from.contains(&phase) && holds(view)) {
+        phase = *to;
+    }
+    phase
+}
+
+/// Returns what `role` may do in this phase. What depends on heights besides (see [`View::refusal`]) is not counted here.
+pub const fn actions(phase: Phase, role: Role, is_maker: bool) -> &'static [Action] {
+    match (phase, role) {
+        (Phase::Bid, Role::Buyer | Role::Seller) if is_maker => &[Action::Accept, Action::Cancel],
+        (Phase::Bid | Phase::Agreed, Role::Buyer) => &[Action::Cancel],
+        (Phase::Bid, Role::Seller) => &[Action::Cancel],
+        (Phase::Agreed, Role::Seller) => &[Action::Fund, Action::Cancel],
+        (Phase::Funded, Role::Buyer) => &[Action::MarkPaid, Action::Cancel],
+        (Phase::Paid, Role::Buyer) => &[Action::Cancel],
+        (Phase::Funded | Phase::Paid, Role::Seller) => &[Action::Release, Action::Cancel, Action::Refund],
+        (Phase::Refunding, Role::Seller) => &[Action::Refund],
+        (
+            Phase::Funding
+            | Phase::Released
+            | Phase::Void
+            | Phase::Cancelled
+            | Phase::Closed
+            | Phase::Refunded
+            | Phase::Lost,
+            Role::Buyer | Role::Seller,
+        )
+        | (Phase::Refunding, Role::Buyer) => &[],
+        (
+            Phase::Bid
+            | Phase::Void
+            | Phase::Agreed
+            | Phase::Cancelled
+            | Phase::Funding
+            | Phase::Funded
+            | Phase::Paid
+            | Phase::Released
+            | Phase::Refunding
+            | Phase::Closed
+            | Phase::Refunded
+            | Phase::Lost,
+            Role::Arbiter,
+        ) => &[],
+    }
+}
+
+fn seen_spend(view: &View, of: fn(SpendPath) -> bool) -> bool {
+    view.spend().is_some_and(|spend| of(spend.path))
+}
+
+fn buried_spend(view: &View, of: fn(SpendPath) -> bool) -> bool {
+    view.spend().is_some_and(|spend| of(spend.path) && view.is_buried(spend.height))
+}

@@ -1,0 +1,148 @@
+//! The methods, all under the prefix `exchange_`.
+
+use jsonrpsee::core::RpcResult;
+use jsonrpsee::proc_macros::rpc;
+
+use exchange_ledger::ids::{RecordId, TradeId};
+
+use crate::types::{
+    AcceptBid, AddressInfo, Advertise, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter, Credentials, Event,
+    IdentityInfo, OfferView, Page, PasswordStrength, PeerInfo, PostOffer, SendRequest, Sent, Status, TakeOffer, TakeReview,
+    TradeCommand, TradeView, WalletTx,
+};
+
+/// The local API of a node. Errors carry a stable code (see [`crate::Code`]) and say what to do.
+#[rpc(client, server, namespace = "exchange")]
+pub trait ExchangeApi {
+    /// Returns how the node is.
+    #[method(name = "status")]
+    async fn status(&self) -> RpcResult<Status>;
+
+    /// Returns the connected peers.
+    #[method(name = "peers")]
+    async fn peers(&self) -> RpcResult<Vec<PeerInfo>>;
+
+    /// Connects to a peer by its multiaddress, which ends in its peer id.
+    #[method(name = "connect")]
+    async fn connect_peer(&self, address: String) -> RpcResult<()>;
+
+    /// Returns a fresh six-word passphrase to offer to a user.
+    #[method(name = "passphrase")]
+    async fn passphrase(&self) -> RpcResult<String>;
+
+    /// Judges a password.
+    #[method(name = "passwordStrength")]
+    async fn password_strength(&self, credentials: Credentials) -> RpcResult<PasswordStrength>;
+
+    /// Derives an identity and keeps it in the keystore. Takes seconds on purpose; refused when there is one already.
+    #[method(name = "identityCreate")]
+    async fn identity_create(&self, credentials: Credentials) -> RpcResult<IdentityInfo>;
+
+    /// Unlocks the keystore's identity.
+    #[method(name = "identityUnlock")]
+    async fn identity_unlock(&self, password: String) -> RpcResult<IdentityInfo>;
+
+    /// Returns the unlocked identity.
+    #[method(name = "identityShow")]
+    async fn identity_show(&self) -> RpcResult<IdentityInfo>;
+
+    /// Returns an unused deposit address.
+    #[method(name = "walletAddress")]
+    async fn wallet_address(&self) -> RpcResult<AddressInfo>;
+
+    /// Returns what the wallet holds.
+    #[method(name = "walletBalance")]
+    async fn wallet_balance(&self) -> RpcResult<Balance>;
+
+    /// Returns the wallet's transactions, newest first.
+    #[method(name = "walletHistory")]
+    async fn wallet_history(&self, cursor: Option<String>, limit: Option<u32>) -> RpcResult<Page<WalletTx>>;
+
+    /// Sends coins.
+    #[method(name = "walletSend")]
+    async fn wallet_send(&self, request: SendRequest) -> RpcResult<Sent>;
+
+    /// Posts an offer.
+    #[method(name = "offerPost")]
+    async fn offer_post(&self, request: PostOffer) -> RpcResult<OfferView>;
+
+    /// Returns this node's own offers, newest first.
+    #[method(name = "offerList")]
+    async fn offer_list(&self) -> RpcResult<Vec<OfferView>>;
+
+    /// Returns one offer.
+    #[method(name = "offerShow")]
+    async fn offer_show(&self, offer: RecordId) -> RpcResult<OfferView>;
+
+    /// Withdraws an offer.
+    #[method(name = "offerRevoke")]
+    async fn offer_revoke(&self, offer: RecordId) -> RpcResult<OfferView>;
+
+    /// Returns the live offers, the best price for a taker first.
+    #[method(name = "book")]
+    async fn book(&self, filter: BookFilter) -> RpcResult<Page<OfferView>>;
+
+    /// Returns the known arbiters.
+    #[method(name = "arbiterList")]
+    async fn arbiter_list(&self) -> RpcResult<Vec<ArbiterView>>;
+
+    /// Advertises this node's identity as an arbiter.
+    #[method(name = "arbiterAdvertise")]
+    async fn arbiter_advertise(&self, request: Advertise) -> RpcResult<ArbiterView>;
+
+    /// Returns what taking an offer would mean; binds nobody.
+    #[method(name = "tradeReview")]
+    async fn trade_review(&self, request: TakeOffer) -> RpcResult<TakeReview>;
+
+    /// Bids for an offer.
+    #[method(name = "tradeTake")]
+    async fn trade_take(&self, request: TakeOffer) -> RpcResult<TradeView>;
+
+    /// Accepts a bid by hand.
+    #[method(name = "tradeAccept")]
+    async fn trade_accept(&self, request: AcceptBid) -> RpcResult<TradeView>;
+
+    /// Returns this node's trades, those that need the user first, then the newest.
+    #[method(name = "tradeList")]
+    async fn trade_list(&self) -> RpcResult<Vec<TradeView>>;
+
+    /// Returns one trade.
+    #[method(name = "tradeShow")]
+    async fn trade_show(&self, trade: TradeId) -> RpcResult<TradeView>;
+
+    /// Pays the coins into the escrow, from the wallet.
+    #[method(name = "tradeFund")]
+    async fn trade_fund(&self, request: TradeCommand) -> RpcResult<TradeView>;
+
+    /// Says that the payment is on its way.
+    #[method(name = "tradePaid")]
+    async fn trade_paid(&self, request: TradeCommand) -> RpcResult<TradeView>;
+
+    /// Signs the coins over to the buyer.
+    #[method(name = "tradeRelease")]
+    async fn trade_release(&self, request: TradeCommand) -> RpcResult<TradeView>;
+
+    /// Calls the trade off; once funded, agrees to (buyer) or asks for (seller) a refund.
+    #[method(name = "tradeCancel")]
+    async fn trade_cancel(&self, request: TradeCommand) -> RpcResult<TradeView>;
+
+    /// Takes the coins back after the refund delay (seller).
+    #[method(name = "tradeRefund")]
+    async fn trade_refund(&self, request: TradeCommand) -> RpcResult<TradeView>;
+
+    /// Checks the ledger's history.
+    #[method(name = "audit")]
+    async fn audit(&self, request: AuditRequest) -> RpcResult<AuditReport>;
+
+    /// Returns events after `after`, oldest first, at most 500.
+    #[method(name = "events")]
+    async fn events(&self, after: u64) -> RpcResult<Vec<Event>>;
+
+    /// Streams events after `from_seq`, from the persisted log and then live.
+    #[subscription(name = "subscribeEvents" => "event", unsubscribe = "unsubscribeEvents", item = Event)]
+    async fn subscribe_events(&self, from_seq: u64) -> jsonrpsee::core::SubscriptionResult;
+
+    /// Stops the node.
+    #[method(name = "stop")]
+    async fn stop(&self) -> RpcResult<()>;
+}
