@@ -13,7 +13,6 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # Cargo and Bitcoin Core's build share out the cores themselves; a job server of make's would only stand in their way.
 .NOTPARALLEL:
 unexport MAKEFLAGS
-MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench lint fmt setup bitcoind
