@@ -17,13 +17,17 @@ unexport MAKEFLAGS
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench lint fmt setup bitcoind
 
+# What the users run, and what the stories in tests/ start as processes of their own.
+programs = cargo build --locked -p exchange-node -p exchange-tui
+
 demo: ## a whole trade on the embedded chain: in the terminal client, or headless when piped
 	@.ci/setup
-	@cargo build --locked -p exchange-node -p exchange-tui
+	@$(programs)
 	@if [ -t 0 ] && [ -t 1 ]; then exec "$$CARGO_TARGET_DIR/debug/exchange-tui" demo; \
 	else exec "$$CARGO_TARGET_DIR/debug/exchange-node" demo; fi
 
 test: bitcoind ## every test, those against a real bitcoind too
+	@$(programs)
 	@bin=$$(dirname "$$(tests/bitcoind/build.sh '$(CACHE)/bitcoind')") && \
 	BITCOIND="$$bin/bitcoind" BITCOIN_CLI="$$bin/bitcoin-cli" cargo test --locked --workspace
 
