@@ -7,6 +7,7 @@
 # Prints the path of bitcoind; bitcoin-cli lies beside it. About ten minutes on two cores the first time, milliseconds
 # later: what is built is kept in DIRECTORY under the version of the crate and the flags.
 set -euo pipefail
+shopt -s inherit_errexit
 cd "$(dirname "$0")/../.."
 
 crate=libbitcoinkernel-sys
