@@ -70,7 +70,7 @@ impl BorshDeserialize for Sats {
 
 impl<'de> Deserialize<'de> for Sats {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(u64::deserialize(deserializer)?).ok_or_else(|| serde::de::Error::custom(MoneyError::TooMuchBitcoin))
+        Self::new(<u64 as Deserialize>::deserialize(deserializer)?).ok_or_else(|| serde::de::Error::custom(MoneyError::TooMuchBitcoin))
     }
 }
 
@@ -163,7 +163,7 @@ impl Serialize for Currency {
 
 impl<'de> Deserialize<'de> for Currency {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        <String as Deserialize>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -198,7 +198,7 @@ impl BorshDeserialize for Price {
 
 impl<'de> Deserialize<'de> for Price {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(u64::deserialize(deserializer)?).ok_or_else(|| serde::de::Error::custom(MoneyError::ZeroPrice))
+        Self::new(<u64 as Deserialize>::deserialize(deserializer)?).ok_or_else(|| serde::de::Error::custom(MoneyError::ZeroPrice))
     }
 }
 

@@ -80,7 +80,7 @@ impl<const MAX: usize> BorshDeserialize for Text<MAX> {
 
 impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+        Self::new(<String as Deserialize>::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

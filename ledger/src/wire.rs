@@ -42,7 +42,7 @@ impl<T: BorshDeserialize, const MAX: usize> BorshDeserialize for List<T, MAX> {
 
 impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(Vec::deserialize(deserializer)?).ok_or_else(|| serde::de::Error::custom(format!("at most {MAX} items")))
+        Self::new(<Vec<T> as Deserialize>::deserialize(deserializer)?).ok_or_else(|| serde::de::Error::custom(format!("at most {MAX} items")))
     }
 }
 
@@ -92,8 +92,8 @@ pub struct Outpoint(pub bitcoin::OutPoint);
 
 impl BorshSerialize for Outpoint {
     fn serialize<W: std::io::Write>(&self, writer: &mut W) -> std::io::Result<()> {
-        TxId(self.0.txid).serialize(writer)?;
-        self.0.vout.serialize(writer)
+        BorshSerialize::serialize(&TxId(self.0.txid), writer)?;
+        BorshSerialize::serialize(&self.0.vout, writer)
     }
 }
 

@@ -21,7 +21,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::trade::{Facts, Funding, Spend, SpendPath, View};
+use crate::trade::{SpendPath, View};
 
 /// Who someone is in a trade, by key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,4 +1,5 @@
 //! The local API: one trait, its types, and how to reach it over a Unix socket. Server, CLI and TUI share it.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod client;
 mod error;
@@ -9,5 +10,5 @@ mod types;
 pub use client::{Client, ConnectError, connect};
 pub use error::{ApiError, Code};
 pub use rpc::{ExchangeApiClient, ExchangeApiServer};
-pub use socket::{SocketError, serve};
+pub use socket::{MAX_CONNECTIONS, SocketError, serve};
 pub use types::*;
