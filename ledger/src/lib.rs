@@ -10,6 +10,7 @@ pub mod money;
 pub mod record;
 pub mod rules;
 pub mod seal;
+pub mod storage;
 pub mod text;
 pub mod trade;
 pub mod wire;

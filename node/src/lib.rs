@@ -2,3 +2,5 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod chain;
+pub mod net;
+pub mod wallet;

@@ -3,6 +3,14 @@
 //! Everything the node knows about the chain reaches it through a [`Follower`]: an ordered stream of blocks connected
 //! and disconnected, with the transactions that touch what the follower watches. A follower starts from a *locator*
 //! (the last blocks its owner has persisted), so a node that was away first hears what was undone and then what came.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`kernel`] | Bitcoin Core's validation engine in this process, on regtest |
+//! | [`core`] | a Bitcoin Core node over RPC |
+//! | `follower` | the one engine that turns any backend's blocks and pool into a [`Follower`]'s stream |
+//! | [`consensus`] | the check of every spend before it is signed away or shown |
+//! | `conformance` | what every backend must do, as tests |
 
 use std::time::Duration;
 
@@ -10,8 +18,11 @@ use async_trait::async_trait;
 use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use tokio::sync::mpsc;
 
+#[cfg(any(test, feature = "test-support"))]
+pub mod conformance;
 pub mod consensus;
 pub mod core;
+mod follower;
 pub mod kernel;
 
 /// How many events a follower may lag behind before the backend waits for it.
@@ -154,6 +165,28 @@ pub enum ChainError {
         /// The backend's reason, e.g. `bad-txns-inputs-missingorspent`.
         reason: String,
     },
+    /// Blocks of this network cannot be made at will.
+    #[error("blocks of {network} cannot be mined at will; use regtest, or wait for the network's miners")]
+    NotMinable {
+        /// The network.
+        network: Network,
+    },
+    /// The backend keeps its chain on this machine and cannot read or write it.
+    #[error("chain backend {backend} cannot use {path}: {reason}; check free space, permissions and that no other process uses it")]
+    Storage {
+        /// The backend's name.
+        backend: &'static str,
+        /// Where the chain is kept.
+        path: String,
+        /// What failed.
+        reason: String,
+    },
+    /// One follower was asked to watch more than [`MAX_WATCHED_SCRIPTS`] scripts.
+    #[error("{asked} scripts are more than one follower can watch ({MAX_WATCHED_SCRIPTS}); split them over several followers")]
+    TooManyScripts {
+        /// How many it would have to watch.
+        asked: usize,
+    },
     /// The backend said something that cannot be true.
     #[error("chain backend {backend} answered nonsense: {reason}")]
     Invalid {
@@ -180,8 +213,11 @@ pub trait ChainBackend: Send + Sync + 'static {
     /// Returns the block at `height` of the best chain, `None` above the tip.
     async fn block_at(&self, height: u32) -> Result<Option<Block>, ChainError>;
 
-    /// Starts a follower. `locator` holds blocks the subscriber has processed, newest first (empty: start at the
-    /// present tip, with no history); blocks of it that left the chain are reported as disconnected first.
+    /// Starts a follower. `locator` holds blocks the subscriber has processed, newest first; those that left the chain
+    /// are reported as disconnected, then every block above the newest one that is left is connected, oldest first,
+    /// then comes the pool, then [`ChainEvent::Synced`]. An empty locator starts at the present tip, with no history:
+    /// `Synced` comes first. Heights missing in the locator are not undone one by one and may be connected again, so
+    /// keep the last hundred or so complete. To hear everything from the beginning pass the genesis block.
     async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError>;
 
     /// Returns what became of `outpoint`, an output with `script` that cannot be older than `from_height`.
@@ -196,10 +232,10 @@ pub trait ChainBackend: Send + Sync + 'static {
     /// Estimates the feerate for confirmation within `blocks`; never below the relay minimum.
     async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError>;
 
-    /// Mines `count` blocks paying to `script`; only on regtest.
+    /// Mines `count` blocks paying to `script`, with what the pool holds; only on regtest.
     ///
     /// # Errors
-    /// [`ChainError::Refused`]-like for chains that cannot be mined at will.
+    /// [`ChainError::NotMinable`] on any other network.
     async fn mine(&self, count: u32, script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError>;
 }
 

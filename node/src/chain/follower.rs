@@ -1,0 +1,380 @@
+//! The one engine behind every [`Follower`]: a task that pulls blocks and pool transactions from a [`Source`] at the
+//! pace of its subscriber.
+//!
+//! It pulls instead of being pushed to, so a slow subscriber holds up nobody but itself and can miss nothing: what it
+//! has not read yet still stands in the chain. All of its memory is the path of blocks it has delivered and the ids of
+//! the pool; after a failure of the source it goes on from there.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bitcoin::{BlockHash, Script, ScriptBuf, Transaction, Txid};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+use super::{
+    BlockRef, ChainError, ChainEvent, FOLLOWER_QUEUE, Follower, MAX_WATCHED_SCRIPTS, WatchRequest,
+};
+
+/// How many delivered blocks a follower remembers, and how far below an unknown fork it starts again: two weeks of
+/// blocks, far beyond any reorganisation ever seen.
+const PATH_MEMORY: u32 = 2016;
+/// How many requests to watch more may wait; the sender waits beyond that.
+const REQUEST_QUEUE: usize = 16;
+/// How many pool transactions are asked for at once, so that a full mainnet pool is read in small bites.
+const POOL_BATCH: usize = 100;
+/// How many pool ids a follower remembers (32 bytes each); the largest pools seen on mainnet held half of it.
+const MAX_POOL_IDS: usize = 500_000;
+/// The pauses after failures of the source: from the first to the longest, doubling.
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+const BACKOFF_LONGEST: Duration = Duration::from_secs(30);
+/// The pause when the chain moved while it was being read.
+const MOVED_PAUSE: Duration = Duration::from_millis(10);
+
+/// What a backend offers the engine: its present state, to be asked for.
+#[async_trait]
+pub(super) trait Source: Send + Sync + 'static {
+    /// The backend's name, for logs.
+    fn label(&self) -> &'static str;
+
+    /// Returns the best block.
+    async fn best(&self) -> Result<BlockRef, ChainError>;
+
+    /// Returns the hash at `height` of the best chain, `None` above the tip.
+    async fn hash_at(&self, height: u32) -> Result<Option<BlockHash>, ChainError>;
+
+    /// Returns the block's place and its transactions that touch `scripts`; `None` when it is no longer known.
+    async fn scan(&self, hash: BlockHash, scripts: &Scripts) -> Result<Option<Scanned>, ChainError>;
+
+    /// Returns the ids in the pool as it is on top of `tip`, `None` when another block is the tip.
+    async fn pool(&self, tip: BlockHash) -> Result<Option<Vec<Txid>>, ChainError>;
+
+    /// Returns those of the pool transactions `ids` that touch `scripts`; ids that left the pool are passed over.
+    async fn pool_matches(&self, ids: &[Txid], scripts: &Scripts) -> Result<Vec<Transaction>, ChainError>;
+}
+
+/// A block as a follower needs it.
+pub(super) struct Scanned {
+    /// The hash of its parent.
+    pub parent: BlockHash,
+    /// Its own time.
+    pub time: u32,
+    /// Its transactions that touch the watched scripts, in block order.
+    pub txs: Vec<Transaction>,
+}
+
+/// A set of watched scripts.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Scripts(HashSet<ScriptBuf>);
+
+impl Scripts {
+    /// Whether `tx` pays to a watched script or spends an output of one (`spent`: the scripts of its prevouts).
+    pub fn touched_by<'a>(&self, tx: &Transaction, spent: impl IntoIterator<Item = &'a Script>) -> bool {
+        tx.output.iter().any(|output| self.0.contains(&output.script_pubkey))
+            || spent.into_iter().any(|script| self.0.contains(script))
+    }
+
+    /// Whether nothing is watched.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<ScriptBuf> for Scripts {
+    fn from_iter<I: IntoIterator<Item = ScriptBuf>>(scripts: I) -> Self {
+        Self(scripts.into_iter().collect())
+    }
+}
+
+/// How a follower learns that it is worth looking again.
+pub(super) enum News {
+    /// The source counts its changes.
+    Pushed(watch::Receiver<u64>),
+    /// The source has to be asked this often.
+    Polled(Duration),
+}
+
+impl News {
+    async fn next(&mut self) {
+        match self {
+            // A closed counter means that nothing can change any more.
+            Self::Pushed(changes) => {
+                if changes.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+            Self::Polled(interval) => sleep(*interval).await,
+        }
+    }
+}
+
+/// Starts the task of a follower and returns its subscriber's end.
+pub(super) fn spawn<S: Source>(
+    source: Arc<S>,
+    news: News,
+    locator: Vec<BlockRef>,
+    watch: Vec<ScriptBuf>,
+) -> Result<Follower, ChainError> {
+    let scripts: Scripts = watch.into_iter().collect();
+    if scripts.0.len() > MAX_WATCHED_SCRIPTS {
+        return Err(ChainError::TooManyScripts { asked: scripts.0.len() });
+    }
+    let (event_sender, events) = mpsc::channel(FOLLOWER_QUEUE);
+    let (watch, requests) = mpsc::channel(REQUEST_QUEUE);
+    let mut path: Vec<BlockRef> = locator;
+    path.sort_by_key(|block| block.height);
+    path.dedup_by_key(|block| block.height);
+    let task = Task {
+        source,
+        events: event_sender,
+        scripts,
+        path: path.into(),
+        resume_below: None,
+        pool: HashMap::new(),
+        pending: VecDeque::new(),
+        unsynced: true,
+    };
+    tokio::spawn(task.run(news, requests));
+    Ok(Follower { events, watch })
+}
+
+struct Task<S> {
+    source: Arc<S>,
+    events: mpsc::Sender<ChainEvent>,
+    scripts: Scripts,
+    /// The blocks the subscriber has processed, oldest first.
+    path: VecDeque<BlockRef>,
+    /// Set while every block of the path has left the chain: the lowest height that was undone.
+    resume_below: Option<u32>,
+    /// The pool's ids, and whether the subscriber was told of each.
+    pool: HashMap<Txid, bool>,
+    /// Requests not yet answered.
+    pending: VecDeque<WatchRequest>,
+    /// Whether something was delivered since the last `Synced`.
+    unsynced: bool,
+}
+
+/// Why a round ended early.
+enum Interrupted {
+    /// The subscriber is gone, or cannot be served.
+    Ended,
+    /// The chain moved while it was being read.
+    Moved,
+    /// The source failed.
+    Failed(ChainError),
+}
+
+impl From<ChainError> for Interrupted {
+    fn from(error: ChainError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<S: Source> Task<S> {
+    async fn run(mut self, mut news: News, mut requests: mpsc::Receiver<WatchRequest>) {
+        let mut outage = Outage::default();
+        loop {
+            let pause = match self.round().await {
+                Ok(()) => {
+                    outage.over(self.source.label());
+                    None
+                }
+                Err(Interrupted::Ended) => return,
+                Err(Interrupted::Moved) => Some(MOVED_PAUSE),
+                Err(Interrupted::Failed(error)) => Some(outage.after(self.source.label(), &error)),
+            };
+            let closed = self.events.clone();
+            tokio::select! {
+                () = closed.closed() => return,
+                () = async { match pause {
+                    Some(pause) => sleep(pause).await,
+                    None => news.next().await,
+                } } => {}
+                // During an outage requests stay in the bounded channel.
+                Some(request) = requests.recv(), if pause.is_none() => self.pending.push_back(request),
+            }
+        }
+    }
+
+    /// Delivers everything that has happened since the last round.
+    async fn round(&mut self) -> Result<(), Interrupted> {
+        let tip = self.source.best().await?;
+        if self.path.is_empty() && self.resume_below.is_none() {
+            self.path.push_back(tip);
+            self.emit(ChainEvent::Synced { tip }).await?;
+            self.unsynced = false;
+        }
+        self.undo(tip).await?;
+        self.connect(tip).await?;
+        self.answer().await?;
+        self.sync_pool().await?;
+        if self.unsynced {
+            let tip = self.at();
+            self.emit(ChainEvent::Synced { tip }).await?;
+            self.unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// Disconnects the blocks of the path that left the best chain, newest first.
+    async fn undo(&mut self, tip: BlockRef) -> Result<(), Interrupted> {
+        while let Some(&block) = self.path.back() {
+            if self.source.hash_at(block.height).await? == Some(block.hash) {
+                return Ok(());
+            }
+            self.emit(ChainEvent::Disconnected { block }).await?;
+            self.unsynced = true;
+            self.path.pop_back();
+            self.resume_below = self.path.is_empty().then_some(block.height);
+        }
+        let Some(lowest) = self.resume_below else { return Ok(()) };
+        // The fork lies below everything the subscriber told us of: start again well below it.
+        let height = lowest.min(tip.height).saturating_sub(PATH_MEMORY);
+        let hash = self.source.hash_at(height).await?.ok_or(Interrupted::Moved)?;
+        self.path.push_back(BlockRef { height, hash });
+        self.resume_below = None;
+        Ok(())
+    }
+
+    /// Connects the blocks above the path up to `tip`, oldest first.
+    async fn connect(&mut self, tip: BlockRef) -> Result<(), Interrupted> {
+        while self.at().height < tip.height {
+            let at = self.at();
+            let height = at.height + 1;
+            let hash = self.source.hash_at(height).await?.ok_or(Interrupted::Moved)?;
+            let Scanned { parent, time, txs } =
+                self.source.scan(hash, &self.scripts).await?.ok_or(Interrupted::Moved)?;
+            if parent != at.hash {
+                return Err(Interrupted::Moved);
+            }
+            for tx in &txs {
+                self.pool.remove(&tx.compute_txid());
+            }
+            let block = BlockRef { height, hash };
+            self.emit(ChainEvent::Connected { block, parent, time, txs }).await?;
+            self.unsynced = true;
+            self.path.push_back(block);
+            if self.path.len() > PATH_MEMORY as usize {
+                self.path.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers the requests to watch more: searches the delivered blocks and the pool for the new scripts.
+    async fn answer(&mut self) -> Result<(), Interrupted> {
+        while let Some(request) = self.pending.front() {
+            let fresh: Scripts =
+                request.scripts.iter().filter(|script| !self.scripts.0.contains(*script)).cloned().collect();
+            let asked = self.scripts.0.len() + fresh.0.len();
+            if asked > MAX_WATCHED_SCRIPTS {
+                // Watching only some of them would look like a chain where nothing happens; an ended stream is noticed.
+                tracing::error!(error = %ChainError::TooManyScripts { asked }, "follower ended");
+                return Err(Interrupted::Ended);
+            }
+            if !fresh.is_empty() {
+                let found = self.search_blocks(request.from_height, &fresh).await?;
+                let untold: Vec<Txid> = self.pool.iter().filter(|(_, told)| !**told).map(|(id, _)| *id).collect();
+                let mut seen = Vec::new();
+                for ids in untold.chunks(POOL_BATCH) {
+                    seen.extend(self.source.pool_matches(ids, &fresh).await?);
+                }
+                for (block, tx) in found {
+                    self.emit(ChainEvent::Found { block, tx }).await?;
+                }
+                for tx in seen {
+                    self.pool.insert(tx.compute_txid(), true);
+                    self.emit(ChainEvent::MempoolSeen { tx }).await?;
+                }
+                self.scripts.0.extend(fresh.0);
+            }
+            self.unsynced = true;
+            self.pending.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Returns the transactions that touch `scripts` in the delivered blocks from `from_height` on, oldest first.
+    async fn search_blocks(
+        &self,
+        from_height: u32,
+        scripts: &Scripts,
+    ) -> Result<Vec<(BlockRef, Transaction)>, Interrupted> {
+        let at = self.at();
+        let mut found = Vec::new();
+        let mut previous: Option<BlockHash> = None;
+        for height in from_height..=at.height {
+            let hash = self.source.hash_at(height).await?.ok_or(Interrupted::Moved)?;
+            let scanned = self.source.scan(hash, scripts).await?.ok_or(Interrupted::Moved)?;
+            let linked = previous.is_none_or(|previous| previous == scanned.parent);
+            if !linked || (height == at.height && hash != at.hash) {
+                return Err(Interrupted::Moved);
+            }
+            previous = Some(hash);
+            found.extend(scanned.txs.into_iter().map(|tx| (BlockRef { height, hash }, tx)));
+        }
+        Ok(found)
+    }
+
+    /// Tells what left the pool and what entered it.
+    async fn sync_pool(&mut self) -> Result<(), Interrupted> {
+        let mut ids = self.source.pool(self.at().hash).await?.ok_or(Interrupted::Moved)?;
+        ids.truncate(MAX_POOL_IDS);
+        let present: HashSet<Txid> = ids.iter().copied().collect();
+        let gone: Vec<Txid> = self.pool.keys().filter(|id| !present.contains(*id)).copied().collect();
+        for txid in gone {
+            if self.pool.remove(&txid) == Some(true) {
+                self.emit(ChainEvent::Evicted { txid }).await?;
+            }
+        }
+        ids.retain(|id| !self.pool.contains_key(id));
+        for batch in ids.chunks(POOL_BATCH) {
+            let matches = self.source.pool_matches(batch, &self.scripts).await?;
+            self.pool.extend(batch.iter().map(|id| (*id, false)));
+            for tx in matches {
+                self.pool.insert(tx.compute_txid(), true);
+                self.emit(ChainEvent::MempoolSeen { tx }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last block the subscriber has processed.
+    fn at(&self) -> BlockRef {
+        *self.path.back().expect("`round` fills the path before anything else looks at it")
+    }
+
+    async fn emit(&self, event: ChainEvent) -> Result<(), Interrupted> {
+        self.events.send(event).await.map_err(|_| Interrupted::Ended)
+    }
+}
+
+/// The failures of a source in a row: one warning when they begin, one line when they end.
+#[derive(Default)]
+struct Outage {
+    pause: Option<Duration>,
+}
+
+impl Outage {
+    /// Notes a failure and returns how long to wait.
+    fn after(&mut self, backend: &str, error: &ChainError) -> Duration {
+        let pause = match self.pause {
+            None => {
+                tracing::warn!(backend, %error, "the chain cannot be followed; retrying");
+                BACKOFF_FIRST
+            }
+            Some(last) => (last * 2).min(BACKOFF_LONGEST),
+        };
+        self.pause = Some(pause);
+        pause
+    }
+
+    /// Notes a success.
+    fn over(&mut self, backend: &str) {
+        if self.pause.take().is_some() {
+            tracing::info!(backend, "the chain is followed again");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The network: one task owns the swarm, everybody else holds a [`NetClient`].
+//!
+//! What arrives is judged by a [`Replica`], the node's ledger and mailbox as the network sees them: opaque bytes in,
+//! verdicts out. The network knows nothing of offers, trades or keys.
+
+use async_trait::async_trait;
+
+use exchange_ledger::ids::MailboxId;
+use exchange_ledger::record::{Head, LogId};
+use libp2p::PeerId;
+
+/// What to do with something a peer sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// New and good: pass it on.
+    Accept,
+    /// Known already, early, over quota or of unknown origin: drop it, nobody is at fault.
+    Ignore,
+    /// A record whose predecessors are missing: ask the sender for the log.
+    Orphan(LogId),
+    /// Invalid by itself: drop it and penalise the sender.
+    Reject,
+}
+
+/// The node's data as the network sees it. Every method is bounded in time and size.
+#[async_trait]
+pub trait Replica: Send + Sync + 'static {
+    /// Takes in encoded records; one verdict for each, in order.
+    async fn ingest(&self, records: Vec<Vec<u8>>) -> Vec<Verdict>;
+
+    /// Returns a digest of all heads: equal digests mean equal ledgers.
+    async fn digest(&self) -> [u8; 32];
+
+    /// Returns heads after a log, in order.
+    async fn heads(&self, after: Option<LogId>, limit: usize) -> Vec<Head>;
+
+    /// Returns encoded records of a log from `from` on, at most `max_bytes` of them but at least one if there is one.
+    async fn range(&self, log: LogId, from: u64, max_bytes: usize) -> Vec<Vec<u8>>;
+
+    /// Takes in an encoded mail envelope.
+    async fn put_mail(&self, envelope: Vec<u8>) -> Verdict;
+
+    /// Returns encoded envelopes of a mailbox after the cursor `after` (0 at first) and the cursor to go on from.
+    async fn mail(&self, mailbox: MailboxId, after: u64, max_bytes: usize) -> (Vec<Vec<u8>>, u64);
+
+    /// Returns the mailboxes that this node wants to empty, at most a thousand.
+    async fn my_mailboxes(&self) -> Vec<MailboxId>;
+
+    /// Returns the encoded envelopes that this node has sent and whose trades are open, to hand to new peers; at most a
+    /// thousand.
+    async fn my_outbox(&self) -> Vec<Vec<u8>>;
+
+    /// Is told that a peer came or went.
+    async fn peer_changed(&self, peer: PeerId, connected: bool);
+}

@@ -1,0 +1,1 @@
+//! The bitcoin wallet. Being written.
