@@ -39,7 +39,9 @@ impl Deref for Client {
 #[non_exhaustive]
 pub enum ConnectError {
     /// There is no socket, or nobody behind it.
-    #[error("no node is running at {0}: start one with `exchange-node run`, or use `exchange-tui`, which does it for you")]
+    #[error(
+        "no node is running at {0}: start one with `exchange-node run`, or use `exchange-tui`, which does it for you"
+    )]
     NoNode(PathBuf),
     /// The socket belongs to another user.
     #[error("the node at {0} belongs to another user: run as that user, or choose your own data directory")]
@@ -83,7 +85,10 @@ impl From<ConnectError> for ApiError {
 pub async fn connect(path: &Path) -> Result<Client, ConnectError> {
     let io = |source: io::Error| match source.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => ConnectError::NoNode(path.to_owned()),
-        _ => ConnectError::Io { path: path.to_owned(), source },
+        _ => ConnectError::Io {
+            path: path.to_owned(),
+            source,
+        },
     };
     let stream = UnixStream::connect(path).await.map_err(io)?;
     // A password goes over this stream: not to a stranger.
@@ -102,6 +107,9 @@ pub async fn connect(path: &Path) -> Result<Client, ConnectError> {
         // Only a name for the handshake: the stream is there already.
         .build_with_stream("ws://localhost", stream)
         .await
-        .map_err(|source| ConnectError::Refused { path: path.to_owned(), source })?;
+        .map_err(|source| ConnectError::Refused {
+            path: path.to_owned(),
+            source,
+        })?;
     Ok(Client(Arc::new(client)))
 }

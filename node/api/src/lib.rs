@@ -12,3 +12,10 @@ pub use error::{ApiError, Code};
 pub use rpc::{ExchangeApiClient, ExchangeApiServer};
 pub use socket::{MAX_CONNECTIONS, SocketError, serve};
 pub use types::*;
+
+// The ledger's plain types that appear in the API's, so that a client needs no other crate.
+pub use exchange_ledger::body::Side;
+pub use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
+pub use exchange_ledger::money::{Currency, MoneyError, Price, Sats};
+pub use exchange_ledger::rules::MIN_TRADE;
+pub use exchange_ledger::trade::{Action, Phase, Role};

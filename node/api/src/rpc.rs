@@ -7,8 +7,8 @@ use exchange_ledger::ids::{RecordId, TradeId};
 
 use crate::types::{
     AcceptBid, AddressInfo, Advertise, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter, Credentials, Event,
-    IdentityInfo, OfferView, Page, PasswordStrength, PeerInfo, PostOffer, SendRequest, Sent, Status, TakeOffer, TakeReview,
-    TradeCommand, TradeView, WalletTx,
+    IdentityInfo, OfferView, Page, PasswordStrength, PeerInfo, PostOffer, SendRequest, Sent, Status, TakeOffer,
+    TakeReview, TradeCommand, TradeView, WalletTx,
 };
 
 /// The local API of a node. Errors carry a stable code (see [`crate::Code`]) and say what to do.

@@ -71,11 +71,23 @@ pub fn serve(
 ) -> Result<JoinHandle<()>, SocketError> {
     make_private_directory(path)?;
     remove_stale(path)?;
-    let io = |what| move |source| SocketError::Io { what, path: path.to_owned(), source };
+    let io = |what| {
+        move |source| SocketError::Io {
+            what,
+            path: path.to_owned(),
+            source,
+        }
+    };
     let listener = UnixListener::bind(path).map_err(io("bind the socket"))?;
     fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(io("make private the socket"))?;
     let inode = fs::metadata(path).map_err(io("inspect the socket"))?.ino();
-    Ok(tokio::spawn(accept_until(shutdown, listener, methods.into(), path.to_owned(), inode)))
+    Ok(tokio::spawn(accept_until(
+        shutdown,
+        listener,
+        methods.into(),
+        path.to_owned(),
+        inode,
+    )))
 }
 
 fn make_private_directory(path: &Path) -> Result<(), SocketError> {
@@ -83,8 +95,18 @@ fn make_private_directory(path: &Path) -> Result<(), SocketError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let io = |what| move |source| SocketError::Io { what, path: directory.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io("create the directory"))?;
+    let io = |what| {
+        move |source| SocketError::Io {
+            what,
+            path: directory.to_owned(),
+            source,
+        }
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(io("create the directory"))?;
     let metadata = fs::metadata(directory).map_err(io("inspect the directory"))?;
     if metadata.mode() & 0o077 == 0 {
         return Ok(());
@@ -98,7 +120,13 @@ fn make_private_directory(path: &Path) -> Result<(), SocketError> {
 }
 
 fn remove_stale(path: &Path) -> Result<(), SocketError> {
-    let io = |what| move |source| SocketError::Io { what, path: path.to_owned(), source };
+    let io = |what| {
+        move |source| SocketError::Io {
+            what,
+            path: path.to_owned(),
+            source,
+        }
+    };
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -116,7 +144,13 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
     }
 }
 
-async fn accept_until(shutdown: CancellationToken, listener: UnixListener, methods: Methods, path: PathBuf, inode: u64) {
+async fn accept_until(
+    shutdown: CancellationToken,
+    listener: UnixListener,
+    methods: Methods,
+    path: PathBuf,
+    inode: u64,
+) {
     let (stop, server) = stop_channel();
     let services = ServerBuilder::new().set_config(config()).to_service_builder();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -134,7 +168,10 @@ async fn accept_until(shutdown: CancellationToken, listener: UnixListener, metho
             continue;
         }
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            tracing::warn!(limit = MAX_CONNECTIONS, "refused a connection to the local API: too many");
+            tracing::warn!(
+                limit = MAX_CONNECTIONS,
+                "refused a connection to the local API: too many"
+            );
             continue;
         };
         let mut service = services.clone().build(methods.clone(), stop.clone());
