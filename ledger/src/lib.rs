@@ -2,10 +2,14 @@
 //! audit. No async, clock, randomness or sockets: time, entropy and bytes are handed in, effects are handed out.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod audit;
 pub mod body;
+pub mod book;
 mod hash;
 pub mod identity;
 pub mod ids;
+pub mod ledger;
+pub mod mail;
 pub mod money;
 pub mod record;
 pub mod rules;

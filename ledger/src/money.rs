@@ -79,6 +79,9 @@ impl<'de> Deserialize<'de> for Sats {
 pub struct Currency([u8; 5]);
 
 impl Currency {
+    /// The first currency in order.
+    pub const LOWEST: Self = Self(*b"AAA\0\0");
+
     /// Returns the code, e.g. `EUR`.
     pub fn code(&self) -> &str {
         let len = self.0.iter().position(|b| *b == 0).unwrap_or(self.0.len());

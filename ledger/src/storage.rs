@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::body::Body;
-use crate::ids::RecordId;
+use crate::ids::{AuthorId, RecordId};
 use crate::record::{Head, Kind, LogId, Record};
 
 /// A store that failed. The ledger passes it on unchanged.
@@ -56,8 +56,14 @@ pub trait Storage {
     /// Returns ids of records of a kind after `after`, in the order of their ids.
     fn of_kind(&self, kind: Kind, after: Option<&RecordId>, limit: usize) -> Result<Vec<RecordId>, StorageError>;
 
-    /// Returns ids of records about a subject (see [`Body::subjects`]), in the order of their ids.
-    fn about(&self, subject: &RecordId, limit: usize) -> Result<Vec<RecordId>, StorageError>;
+    /// Returns ids of records about a subject (see [`Body::subjects`]), ordered by author, epoch and seq; of one author
+    /// only if asked. So the first records of an author stay the first, whatever he or anyone adds.
+    fn about(
+        &self,
+        subject: &RecordId,
+        author: Option<&AuthorId>,
+        limit: usize,
+    ) -> Result<Vec<RecordId>, StorageError>;
 
     /// Returns the proof against a log with the lowest seq, if there is one.
     fn equivocation(&self, log: &LogId) -> Result<Option<Equivocation>, StorageError>;
@@ -81,7 +87,7 @@ pub struct MemoryStorage {
     logs: BTreeMap<(LogId, u64), RecordId>,
     heads: BTreeMap<LogId, Head>,
     kinds: BTreeSet<(Kind, RecordId)>,
-    subjects: BTreeSet<(RecordId, RecordId)>,
+    subjects: BTreeMap<(RecordId, AuthorId, u32, u64), RecordId>,
     equivocations: BTreeMap<(LogId, u64), Equivocation>,
 }
 
@@ -108,9 +114,15 @@ impl Storage for MemoryStorage {
         Ok(all.map(|(_, id)| *id).take(limit).collect())
     }
 
-    fn about(&self, subject: &RecordId, limit: usize) -> Result<Vec<RecordId>, StorageError> {
-        let all = self.subjects.range((*subject, RecordId([0; 32]))..=(*subject, RecordId([0xff; 32])));
-        Ok(all.map(|(_, id)| *id).take(limit).collect())
+    fn about(
+        &self,
+        subject: &RecordId,
+        author: Option<&AuthorId>,
+        limit: usize,
+    ) -> Result<Vec<RecordId>, StorageError> {
+        let first = (*subject, author.copied().unwrap_or(AuthorId([0; 32])), 0, 0);
+        let last = (*subject, author.copied().unwrap_or(AuthorId([0xff; 32])), u32::MAX, u64::MAX);
+        Ok(self.subjects.range(first..=last).map(|(_, id)| *id).take(limit).collect())
     }
 
     fn equivocation(&self, log: &LogId) -> Result<Option<Equivocation>, StorageError> {
@@ -128,7 +140,7 @@ impl Storage for MemoryStorage {
             self.heads.insert(header.log, record.as_head());
             self.kinds.insert((header.kind, id));
             for subject in Body::decode(record).map(|body| body.subjects()).unwrap_or_default() {
-                self.subjects.insert((subject, id));
+                self.subjects.insert((subject, record.author(), header.log.epoch, header.seq), id);
             }
             self.records.insert(id, record.clone());
         }

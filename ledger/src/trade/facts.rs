@@ -14,7 +14,8 @@ pub const MAX_HALVES: usize = 4;
 /// What the parties signed. A fact by anyone but the party it belongs to is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Another bid won, or the offer was withdrawn before this one was accepted.
+    /// Another bid won, the offer was withdrawn before this one was accepted, or a record on which the agreement rests
+    /// stands at or after a fork in its author's log: whoever signs two histories loses the right to agree to anything.
     pub void: bool,
     /// The buyer called it off.
     pub buyer_cancel: bool,

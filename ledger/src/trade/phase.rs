@@ -6,11 +6,13 @@
 //!
 //! | from | because | by | to |
 //! |---|---|---|---|
-//! | Bid | another bid won, or the offer was withdrawn or ended | maker | Void |
 //! | Bid | accept | maker | Agreed |
+//! | Bid | another bid won, the offer was withdrawn, or a party signed two histories | maker, party | Void |
 //! | Bid | cancel | buyer, seller | Cancelled |
-//! | Agreed, Cancelled | the escrow's funding is seen | chain | Funding |
+//! | Agreed | the escrow's funding is seen | chain | Funding |
+//! | Agreed | a party signed two histories | party | Void |
 //! | Agreed | cancel | buyer, seller | Cancelled |
+//! | Void, Cancelled, after agreement | the escrow's funding is seen | chain | Funding |
 //! | Funding | the funding is buried | chain | Funded |
 //! | Funding, Funded, Paid, Released, Refunding | the payout is buried | chain | Closed |
 //! | Funding, Funded, Paid, Released, Refunding | a refund is buried | chain | Refunded |
@@ -98,7 +100,7 @@ type Condition = fn(&View) -> bool;
 
 const BID: &[Phase] = &[Phase::Bid];
 const AGREED: &[Phase] = &[Phase::Agreed];
-const UNFUNDED: &[Phase] = &[Phase::Agreed, Phase::Cancelled];
+const UNFUNDED: &[Phase] = &[Phase::Agreed, Phase::Void, Phase::Cancelled];
 const FUNDING: &[Phase] = &[Phase::Funding];
 const ON_CHAIN: &[Phase] = &[Phase::Funding, Phase::Funded, Phase::Paid, Phase::Released, Phase::Refunding];
 const HELD: &[Phase] = &[Phase::Funded, Phase::Paid];
@@ -106,10 +108,11 @@ const FUNDED: &[Phase] = &[Phase::Funded];
 
 /// The table of the module's documentation. The first row that applies is taken; facts of the chain stand first.
 const TRANSITIONS: &[(&[Phase], Condition, Phase)] = &[
-    (BID, |view| view.facts.void, Phase::Void),
     (BID, |view| view.contract.is_some(), Phase::Agreed),
+    (BID, |view| view.facts.void, Phase::Void),
     (BID, |view| view.facts.cancelled(), Phase::Cancelled),
     (UNFUNDED, |view| view.funding().is_some(), Phase::Funding),
+    (AGREED, |view| view.facts.void, Phase::Void),
     (AGREED, |view| view.facts.cancelled(), Phase::Cancelled),
     (ON_CHAIN, |view| buried_spend(view, SpendPath::is_payout), Phase::Closed),
     (ON_CHAIN, |view| buried_spend(view, SpendPath::is_refund), Phase::Refunded),
@@ -125,8 +128,8 @@ const TRANSITIONS: &[(&[Phase], Condition, Phase)] = &[
 /// Returns where the trade stands.
 pub fn evaluate(view: &View) -> Phase {
     let mut phase = Phase::Bid;
-    // Every row leads forward in the order of the enum, but for Cancelled -> Funding, which is taken at most once: so
-    // the walk ends within as many steps as there are phases.
+    // Every row leads forward: Bid, Agreed, (Void, Cancelled), Funding, Funded, Paid, (Released, Refunding), the end. So the
+    // walk ends within as many steps as there are phases.
     while let Some((_, _, to)) = TRANSITIONS.iter().find(|(from, holds, _)| from.contains(&phase) && holds(view)) {
         phase = *to;
     }

@@ -566,8 +566,10 @@ pub struct AuditReport {
     pub authors: u64,
     /// The trades and where they stand.
     pub trades: Vec<AuditedTrade>,
-    /// What is wrong.
+    /// What is wrong with the ledger or, when asked, with the chain.
     pub violations: Vec<Violation>,
+    /// Proofs that somebody did wrong, which changes nothing for others.
+    pub evidence: Vec<Violation>,
 }
 
 /// A trade in an audit.

@@ -1,0 +1,330 @@
+//! The ledger: which records belong to it, and what they mean together. Its state is a pure function of the set of
+//! records; no clock and no order of arrival decides anything but *when* a record is let in.
+
+use std::collections::HashMap;
+
+use crate::body::{Body, Offer};
+use crate::ids::{AuthorId, RecordId, TradeId};
+use crate::record::{Head, Kind, LogId, Record, RecordError};
+use crate::storage::{Batch, Equivocation, Storage, StorageError};
+use crate::trade::{Bid, Contract, ContractError, Escrow, Facts};
+
+/// How far ahead of one's own clock a record may be, in seconds: two hours, as Bitcoin allows its blocks.
+pub const MAX_CLOCK_SKEW_S: u64 = 2 * 3600;
+/// How many records of one party about one trade count, the first in his log: a whole trade needs five.
+pub const MAX_FACTS: usize = 64;
+
+/// What became of a record that was offered to the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// It is in.
+    New,
+    /// It was in already.
+    Known,
+    /// Its predecessor is missing: the rest of its log is needed first.
+    Orphan,
+    /// It is too far in the future: offer it again later.
+    Early,
+    /// It contradicts a record of its author: the proof is kept, the record is not.
+    Equivocation,
+    /// It breaks a rule by itself.
+    Invalid(RecordError),
+    /// It goes back in time within its log, which no honest author does.
+    TimeReversed,
+}
+
+/// Everything that the ledger knows of a trade.
+#[derive(Debug, Clone)]
+pub struct TradeRecords {
+    /// The bid with its offer.
+    pub bid: Bid,
+    /// The contract, once accepted.
+    pub contract: Option<Contract>,
+    /// What the parties signed.
+    pub facts: Facts,
+    /// When the bid was made, by the taker's clock.
+    pub created: u64,
+    /// The time of the last record of either party about it.
+    pub updated: u64,
+}
+
+/// What became of an offer, by records alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfferStanding {
+    /// Nothing stands against it.
+    Open,
+    /// Its maker accepted a bid.
+    Accepted(TradeId),
+    /// Its maker withdrew it, or lost the right to make it by signing two histories.
+    Withdrawn,
+}
+
+/// A failure to answer a question about a trade.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TradeError {
+    /// No such bid is in the ledger.
+    #[error("trade {0} is not in the ledger; check the id, or wait until the node has caught up with its peers")]
+    Unknown(TradeId),
+    /// The bid does not fit its offer.
+    #[error("trade {0} is void: {1}")]
+    Invalid(TradeId, ContractError),
+    /// The store failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// The ledger over a store.
+#[derive(Debug, Clone)]
+pub struct Ledger<S> {
+    storage: S,
+    network: [u8; 4],
+}
+
+impl<S: Storage> Ledger<S> {
+    /// Opens the ledger of a network (Bitcoin's magic bytes) over a store.
+    pub const fn new(storage: S, network: [u8; 4]) -> Self {
+        Self { storage, network }
+    }
+
+    /// Returns the store.
+    pub const fn storage(&self) -> &S {
+        &self.storage
+    }
+
+    /// Returns the network's magic bytes.
+    pub const fn network(&self) -> [u8; 4] {
+        self.network
+    }
+
+    /// Lets records in whose signatures were checked (see [`Record::verify`]) and keeps them with one commit. Returns
+    /// what became of each, in order. `now` is the local clock; it can only delay.
+    ///
+    /// # Errors
+    /// When the store fails: then nothing of the batch was kept.
+    pub fn admit(&mut self, records: &[Record], now: u64) -> Result<Vec<Admission>, StorageError> {
+        let mut batch = Batch::default();
+        let mut heads: HashMap<LogId, Option<Head>> = HashMap::new();
+        let mut admissions = Vec::with_capacity(records.len());
+        for record in records {
+            let log = record.header().log;
+            let head = match heads.get(&log) {
+                Some(head) => *head,
+                None => self.storage.head(&log)?,
+            };
+            let admission = self.judge(record, head, &batch, now)?;
+            match admission {
+                Admission::New => {
+                    heads.insert(log, Some(record.as_head()));
+                    batch.records.push(record.clone());
+                }
+                Admission::Equivocation => {
+                    if let Some(kept) = self.at(&log, record.header().seq, &batch)? {
+                        batch.equivocations.push(Equivocation { kept, other: record.clone() });
+                    }
+                }
+                Admission::Known
+                | Admission::Orphan
+                | Admission::Early
+                | Admission::Invalid(_)
+                | Admission::TimeReversed => {}
+            }
+            admissions.push(admission);
+        }
+        if !batch.records.is_empty() || !batch.equivocations.is_empty() {
+            self.storage.commit(&batch)?;
+        }
+        Ok(admissions)
+    }
+
+    fn judge(&self, record: &Record, head: Option<Head>, batch: &Batch, now: u64) -> Result<Admission, StorageError> {
+        let header = record.header();
+        if header.network != self.network {
+            return Ok(Admission::Invalid(RecordError::Network));
+        }
+        if let Err(error) = Body::decode(record) {
+            return Ok(Admission::Invalid(error));
+        }
+        let len = head.map_or(0, |head| head.len);
+        if header.seq < len {
+            let kept = self.at(&header.log, header.seq, batch)?;
+            let same = kept.is_some_and(|kept| kept.id() == record.id());
+            return Ok(if same { Admission::Known } else { Admission::Equivocation });
+        }
+        if header.seq > len || head.is_some_and(|head| head.id != header.backlink) {
+            return Ok(Admission::Orphan);
+        }
+        if head.is_some_and(|head| header.time < head.time) {
+            return Ok(Admission::TimeReversed);
+        }
+        if header.time > now.saturating_add(MAX_CLOCK_SKEW_S) {
+            return Ok(Admission::Early);
+        }
+        Ok(Admission::New)
+    }
+
+    fn at(&self, log: &LogId, seq: u64, batch: &Batch) -> Result<Option<Record>, StorageError> {
+        let pending = batch.records.iter().find(|r| r.header().log == *log && r.header().seq == seq);
+        match (pending, self.storage.id_at(log, seq)?) {
+            (Some(record), _) => Ok(Some(record.clone())),
+            (None, Some(id)) => self.storage.record(&id),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Returns a record with its body, if it is of a kind that counts here.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn record(&self, id: &RecordId) -> Result<Option<Record>, StorageError> {
+        self.storage.record(id)
+    }
+
+    /// Returns an offer with its record.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn offer(&self, id: &RecordId) -> Result<Option<(Record, Offer)>, StorageError> {
+        let Some(record) = self.storage.record(id)? else { return Ok(None) };
+        match Body::decode(&record) {
+            Ok(Body::Offer(offer)) => Ok(Some((record, offer))),
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    /// Tells whether a record gives its author rights no more, because he signed two histories from there on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn is_frozen(&self, record: &Record) -> Result<bool, StorageError> {
+        let header = record.header();
+        let fork = self.storage.equivocation(&header.log)?;
+        Ok(fork.is_some_and(|proof| header.seq >= proof.kept.header().seq))
+    }
+
+    /// Returns what became of an offer: the maker's first acceptance or withdrawal in his own log decides.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn offer_standing(&self, offer: &Record) -> Result<OfferStanding, StorageError> {
+        Ok(match self.decision(offer)? {
+            Some((_, Body::Accept(accept))) => OfferStanding::Accepted(accept.trade),
+            Some(_) => OfferStanding::Withdrawn,
+            None if self.is_frozen(offer)? => OfferStanding::Withdrawn,
+            None => OfferStanding::Open,
+        })
+    }
+
+    /// Returns the maker's first record that decides about his offer: the acceptance of a bid, or the withdrawal.
+    fn decision(&self, offer: &Record) -> Result<Option<(Record, Body)>, StorageError> {
+        for id in self.storage.about(&offer.id(), Some(&offer.author()), MAX_FACTS)? {
+            let Some(record) = self.storage.record(&id)? else { continue };
+            match Body::decode(&record) {
+                Ok(body @ (Body::Accept(_) | Body::Revoke(_))) => return Ok(Some((record, body))),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the bids for an offer that fit it, in the order of their authors, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn bids(&self, offer: &RecordId, limit: usize) -> Result<Vec<TradeId>, StorageError> {
+        let mut bids = Vec::new();
+        for id in self.storage.about(offer, None, limit)? {
+            match self.bid(id.into()) {
+                Ok(_) => bids.push(id.into()),
+                Err(TradeError::Storage(error)) => return Err(error),
+                Err(TradeError::Unknown(_) | TradeError::Invalid(..)) => {}
+            }
+        }
+        Ok(bids)
+    }
+
+    /// Returns a bid and its record.
+    ///
+    /// # Errors
+    /// When there is none, it does not fit its offer, or the store fails.
+    pub fn bid(&self, trade: TradeId) -> Result<(Bid, Record), TradeError> {
+        let unknown = || TradeError::Unknown(trade);
+        let take = self.storage.record(&trade.into())?.ok_or_else(unknown)?;
+        let Ok(Body::Take(body)) = Body::decode(&take) else { return Err(unknown()) };
+        let (offer, offer_body) = self.offer(&body.offer)?.ok_or_else(unknown)?;
+        let advert = match offer_body.arbiters.get(usize::from(body.arbiter)) {
+            Some(id) => self.storage.record(id)?,
+            None => None,
+        };
+        let bid = Bid::new(&offer, &take, advert.as_ref()).map_err(|e| TradeError::Invalid(trade, e))?;
+        Ok((bid, take))
+    }
+
+    /// Returns everything known of a trade.
+    ///
+    /// # Errors
+    /// When there is no such bid, it does not fit its offer, or the store fails.
+    pub fn trade(&self, trade: TradeId) -> Result<TradeRecords, TradeError> {
+        let (bid, take) = self.bid(trade)?;
+        let (offer, _) = self.offer(&bid.offer_id)?.ok_or(TradeError::Unknown(trade))?;
+        let decision = self.decision(&offer)?;
+        let mut void = self.is_frozen(&take)? || self.is_frozen(&offer)?;
+        let contract = match decision {
+            Some((accept, Body::Accept(body))) if body.trade == trade => {
+                void |= self.is_frozen(&accept)?;
+                bid.accepted(&accept).map_err(|e| TradeError::Invalid(trade, e)).map(Some)?
+            }
+            Some(_) => {
+                void = true;
+                None
+            }
+            None => None,
+        };
+        let records = self.facts_about(trade, &[bid.buyer(), bid.seller()])?;
+        let escrow = contract.as_ref().map(Escrow::new);
+        let facts = Facts::gather(&bid, escrow.as_ref(), &records, void);
+        let created = take.header().time;
+        let updated = records.iter().map(|record| record.header().time).max().unwrap_or(created);
+        Ok(TradeRecords { bid, contract, facts, created, updated })
+    }
+
+    fn facts_about(&self, trade: TradeId, authors: &[AuthorId]) -> Result<Vec<Record>, StorageError> {
+        let mut records = Vec::new();
+        for author in authors {
+            for id in self.storage.about(&trade.into(), Some(author), MAX_FACTS)? {
+                records.extend(self.storage.record(&id)?);
+            }
+        }
+        Ok(records)
+    }
+
+    /// Returns the trades in which an identity is buyer, seller or arbiter, or all: at most `limit`, by id.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn trades(&self, of: Option<&AuthorId>, limit: usize) -> Result<Vec<TradeId>, StorageError> {
+        let mut trades = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.storage.of_kind(Kind::Take, after.as_ref(), PAGE)?;
+            after = page.last().copied();
+            for id in &page {
+                let trade = TradeId::from(*id);
+                match self.bid(trade) {
+                    Ok((bid, _)) if of.is_none_or(|who| bid.role_of(who).is_some()) => trades.push(trade),
+                    Ok(_) | Err(TradeError::Unknown(_) | TradeError::Invalid(..)) => {}
+                    Err(TradeError::Storage(error)) => return Err(error),
+                }
+                if trades.len() >= limit {
+                    return Ok(trades);
+                }
+            }
+            if page.len() < PAGE {
+                return Ok(trades);
+            }
+        }
+    }
+}
+
+/// How many ids are read at once.
+const PAGE: usize = 512;
