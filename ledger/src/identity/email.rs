@@ -4,8 +4,8 @@ use std::fmt;
 
 use idna::AsciiDenyList;
 use idna::uts46::{DnsLength, Hyphens, Uts46};
-use precis_core::profile::PrecisFastInvocation;
 use precis_profiles::UsernameCaseMapped;
+use precis_profiles::precis_core::profile::PrecisFastInvocation;
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
@@ -56,7 +56,13 @@ impl Email {
             return Err(EmailError::TooLong);
         }
         // Lower-casing can undo NFKC, so it is applied again: parsing a parsed email changes nothing.
-        let text = Zeroizing::new(text.nfkc().collect::<String>().to_lowercase().nfkc().collect::<String>());
+        let text = Zeroizing::new(
+            text.nfkc()
+                .collect::<String>()
+                .to_lowercase()
+                .nfkc()
+                .collect::<String>(),
+        );
         let (local, domain) = text.split_once('@').ok_or(EmailError::NotOneAt)?;
         if domain.contains('@') {
             return Err(EmailError::NotOneAt);
@@ -64,7 +70,12 @@ impl Email {
         check_local(local)?;
         // UTS-46 in idna 1.x is always non-transitional: `straße.de` and `strasse.de` are two domains.
         let domain = Uts46::new()
-            .to_ascii(domain.as_bytes(), AsciiDenyList::STD3, Hyphens::CheckFirstLast, DnsLength::Verify)
+            .to_ascii(
+                domain.as_bytes(),
+                AsciiDenyList::STD3,
+                Hyphens::CheckFirstLast,
+                DnsLength::Verify,
+            )
             .map_err(|_| EmailError::BadDomain)?;
         // `name@gmail` is a typing error, and a typing error in an email is another identity.
         if !domain.contains('.') {

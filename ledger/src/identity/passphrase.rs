@@ -3,7 +3,7 @@
 use std::fmt;
 
 use diceware_wordlists::EFF_LONG_WORDLIST;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// Six words: 77.5 bits. At 1 GiB of memory a guess this is out of reach, and it is still learnt in a day.
 const WORDS: usize = 6;
@@ -27,7 +27,6 @@ impl Passphrase {
             }
             phrase.push_str(EFF_LONG_WORDLIST[divide(&mut number, EFF_LONG_WORDLIST.len())]);
         }
-        number.zeroize();
         Self(phrase)
     }
 
@@ -65,10 +64,17 @@ mod tests {
         assert_eq!(EFF_LONG_WORDLIST.len(), 7776);
         assert_eq!((EFF_LONG_WORDLIST[0], EFF_LONG_WORDLIST[7775]), ("abacus", "zoom"));
         assert_eq!(EFF_LONG_WORDLIST.iter().collect::<HashSet<_>>().len(), 7776);
-        assert!(EFF_LONG_WORDLIST.iter().all(|word| word.len() <= 9 && word.bytes().all(|b| b == b'-' || b.is_ascii_lowercase())));
+        assert!(
+            EFF_LONG_WORDLIST
+                .iter()
+                .all(|word| word.len() <= 9 && word.bytes().all(|b| b == b'-' || b.is_ascii_lowercase()))
+        );
         // Of the whole list in order, so that a changed word cannot pass unseen.
         let list = crate::hash::tagged("", &[EFF_LONG_WORDLIST.join("\n").as_bytes()]);
-        assert_eq!(hex::encode(list), "abae49761b88f3f1ba31ef944bea1f61b795a3cd7e1cfb7d276ed45bf77967ba");
+        assert_eq!(
+            hex::encode(list),
+            "abae49761b88f3f1ba31ef944bea1f61b795a3cd7e1cfb7d276ed45bf77967ba"
+        );
     }
 
     #[test]
@@ -76,12 +82,21 @@ mod tests {
         let mut entropy = [0; 32];
         assert_eq!(Passphrase::from_entropy(&entropy).as_str(), ["abacus"; 6].join(" "));
         entropy[30..].copy_from_slice(&7775u16.to_be_bytes());
-        assert_eq!(Passphrase::from_entropy(&entropy).as_str(), "zoom abacus abacus abacus abacus abacus");
+        assert_eq!(
+            Passphrase::from_entropy(&entropy).as_str(),
+            "zoom abacus abacus abacus abacus abacus"
+        );
         entropy[30..].copy_from_slice(&7776u16.to_be_bytes());
-        assert_eq!(Passphrase::from_entropy(&entropy).as_str(), "abacus abdomen abacus abacus abacus abacus");
+        assert_eq!(
+            Passphrase::from_entropy(&entropy).as_str(),
+            "abacus abdomen abacus abacus abacus abacus"
+        );
         // 7776^5 has its digit in the sixth word: all of 78 bits count.
         entropy[16..].copy_from_slice(&7776u128.pow(5).to_be_bytes());
-        assert_eq!(Passphrase::from_entropy(&entropy).as_str(), "abacus abacus abacus abacus abacus abdomen");
+        assert_eq!(
+            Passphrase::from_entropy(&entropy).as_str(),
+            "abacus abacus abacus abacus abacus abdomen"
+        );
     }
 
     #[test]
@@ -89,7 +104,12 @@ mod tests {
         let mut seen = HashSet::new();
         for seed in 0..20_000u32 {
             let entropy = crate::hash::tagged("test/words", &[&seed.to_le_bytes()]);
-            seen.extend(Passphrase::from_entropy(&entropy).as_str().split(' ').map(str::to_owned));
+            seen.extend(
+                Passphrase::from_entropy(&entropy)
+                    .as_str()
+                    .split(' ')
+                    .map(str::to_owned),
+            );
         }
         // 120,000 draws miss a given word with probability 2^-22: expected misses are 0.002.
         assert_eq!(seen.len(), 7776);

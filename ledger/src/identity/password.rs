@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use precis_core::Error as PrecisError;
-use precis_core::profile::PrecisFastInvocation;
 use precis_profiles::OpaqueString;
+use precis_profiles::precis_core::Error as PrecisError;
+use precis_profiles::precis_core::profile::PrecisFastInvocation;
 use zeroize::{Zeroize, Zeroizing};
 
 /// A password prepared by the OpaqueString profile of RFC 8265: NFC, every kind of space the same, case kept.
@@ -114,8 +114,14 @@ mod tests {
 
     #[test]
     fn line_ends_unassigned_characters_and_floods_are_refused() {
-        assert_eq!(Password::parse("abc\n"), Err(PasswordError::BadCharacter { position: 4 }));
-        assert!(matches!(Password::parse("a\u{378}"), Err(PasswordError::BadCharacter { position: 2 })));
+        assert_eq!(
+            Password::parse("abc\n"),
+            Err(PasswordError::BadCharacter { position: 4 })
+        );
+        assert!(matches!(
+            Password::parse("a\u{378}"),
+            Err(PasswordError::BadCharacter { position: 2 })
+        ));
         assert!(Password::parse(&"x".repeat(1024)).is_ok());
         assert_eq!(Password::parse(&"x".repeat(1025)), Err(PasswordError::TooLong));
         // U+0958 grows from 3 bytes to 6 under NFC: the bound holds afterwards too.

@@ -38,7 +38,8 @@ impl SecretKey {
     /// Returns the form for paper: `exsk1-` and eight groups of four, bech32m (BIP-350) without the hyphens. Its checksum
     /// finds any four mistyped characters.
     pub fn printed(&self) -> Zeroizing<String> {
-        let code = Zeroizing::new(bech32::encode::<Bech32m>(HRP, &self.0).expect("16 bytes are within the code length"));
+        let code =
+            Zeroizing::new(bech32::encode::<Bech32m>(HRP, &self.0).expect("16 bytes are within the code length"));
         let (prefix, data) = code.split_once('1').expect("bech32 has a separator");
         let mut printed = Zeroizing::new(String::with_capacity(MAX_TYPED));
         printed.push_str(prefix);
@@ -73,7 +74,8 @@ impl SecretKey {
             *slot = bytes.next().ok_or(SecretKeyError::NotASecretKey)?;
         }
         // The last character carries two padding bits, which must be zero: one key has one code.
-        let again = Zeroizing::new(bech32::encode::<Bech32m>(HRP, &key.0).expect("16 bytes are within the code length"));
+        let again =
+            Zeroizing::new(bech32::encode::<Bech32m>(HRP, &key.0).expect("16 bytes are within the code length"));
         if !again.eq_ignore_ascii_case(&code) {
             return Err(SecretKeyError::NotASecretKey);
         }
@@ -112,7 +114,10 @@ mod tests {
         assert!(printed.starts_with("exsk1-"));
         assert_eq!(printed.split('-').skip(1).map(str::len).collect::<Vec<_>>(), [4; 8]);
         assert_eq!(SecretKey::parse(&printed), Ok(KEY));
-        assert_eq!(SecretKey::parse(&format!("  {} ", printed.replace('-', " ").to_uppercase())), Ok(KEY));
+        assert_eq!(
+            SecretKey::parse(&format!("  {} ", printed.replace('-', " ").to_uppercase())),
+            Ok(KEY)
+        );
         assert!(!format!("{KEY:?}").contains(&printed[6..10]));
     }
 
@@ -143,7 +148,16 @@ mod tests {
         let other_hrp = bech32::encode::<Bech32m>(Hrp::parse_unchecked("exst"), &[1; 16]).unwrap();
         let shorter = bech32::encode::<Bech32m>(HRP, &[1; 15]).unwrap();
         let longer = bech32::encode::<Bech32m>(HRP, &[1; 17]).unwrap();
-        for text in ["", "exsk1", "é", &padded, &other_hrp, &shorter, &longer, &"x".repeat(10_000)] {
+        for text in [
+            "",
+            "exsk1",
+            "é",
+            &padded,
+            &other_hrp,
+            &shorter,
+            &longer,
+            &"x".repeat(10_000),
+        ] {
             assert_eq!(SecretKey::parse(text), Err(SecretKeyError::NotASecretKey), "{text:.60}");
         }
         let bech32_not_m = bech32::encode::<bech32::Bech32>(HRP, &[1; 16]).unwrap();
