@@ -14,9 +14,7 @@ use bitcoin::{BlockHash, Script, ScriptBuf, Transaction, Txid};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use super::{
-    BlockRef, ChainError, ChainEvent, FOLLOWER_QUEUE, Follower, MAX_WATCHED_SCRIPTS, WatchRequest,
-};
+use super::{BlockRef, ChainError, ChainEvent, FOLLOWER_QUEUE, Follower, MAX_WATCHED_SCRIPTS, WatchRequest};
 
 /// How many delivered blocks a follower remembers, and how far below an unknown fork it starts again: two weeks of
 /// blocks, far beyond any reorganisation ever seen.
@@ -44,6 +42,10 @@ pub(super) trait Source: Send + Sync + 'static {
 
     /// Returns the hash at `height` of the best chain, `None` above the tip.
     async fn hash_at(&self, height: u32) -> Result<Option<BlockHash>, ChainError>;
+
+    /// Returns the parent of a block that may have left the best chain; `None` when the block was never known or is
+    /// forgotten.
+    async fn parent(&self, hash: BlockHash) -> Result<Option<BlockHash>, ChainError>;
 
     /// Returns the block's place and its transactions that touch `scripts`; `None` when it is no longer known.
     async fn scan(&self, hash: BlockHash, scripts: &Scripts) -> Result<Option<Scanned>, ChainError>;
@@ -111,7 +113,7 @@ impl News {
 }
 
 /// Starts the task of a follower and returns its subscriber's end.
-pub(super) fn spawn<S: Source>(
+pub(super) async fn spawn<S: Source>(
     source: Arc<S>,
     news: News,
     locator: Vec<BlockRef>,
@@ -123,7 +125,16 @@ pub(super) fn spawn<S: Source>(
     }
     let (event_sender, events) = mpsc::channel(FOLLOWER_QUEUE);
     let (watch, requests) = mpsc::channel(REQUEST_QUEUE);
-    let mut path: Vec<BlockRef> = locator;
+    let mut path = locator;
+    let unsynced = !path.is_empty();
+    if path.is_empty() {
+        // Decided now, not when the task first runs: whatever comes after this call must be heard.
+        let tip = source.best().await?;
+        path.push(tip);
+        event_sender
+            .try_send(ChainEvent::Synced { tip })
+            .expect("a new queue has room");
+    }
     path.sort_by_key(|block| block.height);
     path.dedup_by_key(|block| block.height);
     let task = Task {
@@ -134,7 +145,7 @@ pub(super) fn spawn<S: Source>(
         resume_below: None,
         pool: HashMap::new(),
         pending: VecDeque::new(),
-        unsynced: true,
+        unsynced,
     };
     tokio::spawn(task.run(news, requests));
     Ok(Follower { events, watch })
@@ -146,7 +157,7 @@ struct Task<S> {
     scripts: Scripts,
     /// The blocks the subscriber has processed, oldest first.
     path: VecDeque<BlockRef>,
-    /// Set while every block of the path has left the chain: the lowest height that was undone.
+    /// Set while every block of the path is gone and the fork is unknown: the lowest height that was undone.
     resume_below: Option<u32>,
     /// The pool's ids, and whether the subscriber was told of each.
     pool: HashMap<Txid, bool>,
@@ -201,11 +212,6 @@ impl<S: Source> Task<S> {
     /// Delivers everything that has happened since the last round.
     async fn round(&mut self) -> Result<(), Interrupted> {
         let tip = self.source.best().await?;
-        if self.path.is_empty() && self.resume_below.is_none() {
-            self.path.push_back(tip);
-            self.emit(ChainEvent::Synced { tip }).await?;
-            self.unsynced = false;
-        }
         self.undo(tip).await?;
         self.connect(tip).await?;
         self.answer().await?;
@@ -224,13 +230,23 @@ impl<S: Source> Task<S> {
             if self.source.hash_at(block.height).await? == Some(block.hash) {
                 return Ok(());
             }
+            let below = block.height.saturating_sub(1);
+            let has_gap = self.path.iter().nth_back(1).is_none_or(|next| next.height < below);
+            // Where the path has a gap the block itself tells what stood below it. (Asked for before anything changes:
+            // a failure here must not lose the block's place.)
+            let parent = if has_gap {
+                self.source.parent(block.hash).await?
+            } else {
+                None
+            };
             self.emit(ChainEvent::Disconnected { block }).await?;
             self.unsynced = true;
             self.path.pop_back();
+            self.path.extend(parent.map(|hash| BlockRef { height: below, hash }));
             self.resume_below = self.path.is_empty().then_some(block.height);
         }
         let Some(lowest) = self.resume_below else { return Ok(()) };
-        // The fork lies below everything the subscriber told us of: start again well below it.
+        // The source never knew these blocks, so nobody can tell where they fork off: start again well below them.
         let height = lowest.min(tip.height).saturating_sub(PATH_MEMORY);
         let hash = self.source.hash_at(height).await?.ok_or(Interrupted::Moved)?;
         self.path.push_back(BlockRef { height, hash });
@@ -253,7 +269,13 @@ impl<S: Source> Task<S> {
                 self.pool.remove(&tx.compute_txid());
             }
             let block = BlockRef { height, hash };
-            self.emit(ChainEvent::Connected { block, parent, time, txs }).await?;
+            self.emit(ChainEvent::Connected {
+                block,
+                parent,
+                time,
+                txs,
+            })
+            .await?;
             self.unsynced = true;
             self.path.push_back(block);
             if self.path.len() > PATH_MEMORY as usize {
@@ -266,8 +288,12 @@ impl<S: Source> Task<S> {
     /// Answers the requests to watch more: searches the delivered blocks and the pool for the new scripts.
     async fn answer(&mut self) -> Result<(), Interrupted> {
         while let Some(request) = self.pending.front() {
-            let fresh: Scripts =
-                request.scripts.iter().filter(|script| !self.scripts.0.contains(*script)).cloned().collect();
+            let fresh: Scripts = request
+                .scripts
+                .iter()
+                .filter(|script| !self.scripts.0.contains(*script))
+                .cloned()
+                .collect();
             let asked = self.scripts.0.len() + fresh.0.len();
             if asked > MAX_WATCHED_SCRIPTS {
                 // Watching only some of them would look like a chain where nothing happens; an ended stream is noticed.
@@ -276,7 +302,12 @@ impl<S: Source> Task<S> {
             }
             if !fresh.is_empty() {
                 let found = self.search_blocks(request.from_height, &fresh).await?;
-                let untold: Vec<Txid> = self.pool.iter().filter(|(_, told)| !**told).map(|(id, _)| *id).collect();
+                let untold: Vec<Txid> = self
+                    .pool
+                    .iter()
+                    .filter(|(_, told)| !**told)
+                    .map(|(id, _)| *id)
+                    .collect();
                 let mut seen = Vec::new();
                 for ids in untold.chunks(POOL_BATCH) {
                     seen.extend(self.source.pool_matches(ids, &fresh).await?);
@@ -343,7 +374,10 @@ impl<S: Source> Task<S> {
 
     /// The last block the subscriber has processed.
     fn at(&self) -> BlockRef {
-        *self.path.back().expect("`round` fills the path before anything else looks at it")
+        *self
+            .path
+            .back()
+            .expect("`undo` comes first and never leaves the path empty")
     }
 
     async fn emit(&self, event: ChainEvent) -> Result<(), Interrupted> {

@@ -130,7 +130,9 @@ pub enum OutpointStatus {
 #[non_exhaustive]
 pub enum ChainError {
     /// The backend does not answer; the node keeps retrying.
-    #[error("chain backend {backend} is unreachable at {at}: {reason}; check that it runs and that the address is right")]
+    #[error(
+        "chain backend {backend} is unreachable at {at}: {reason}; check that it runs and that the address is right"
+    )]
     Unreachable {
         /// The backend's name.
         backend: &'static str,
@@ -148,7 +150,9 @@ pub enum ChainError {
         reason: String,
     },
     /// The backend serves another network.
-    #[error("chain backend {backend} serves {found}, but this node is configured for {expected}; point it at a {expected} node or start with --network {found}")]
+    #[error(
+        "chain backend {backend} serves {found}, but this node is configured for {expected}; point it at a {expected} node or start with --network {found}"
+    )]
     WrongNetwork {
         /// The backend's name.
         backend: &'static str,
@@ -172,7 +176,9 @@ pub enum ChainError {
         network: Network,
     },
     /// The backend keeps its chain on this machine and cannot read or write it.
-    #[error("chain backend {backend} cannot use {path}: {reason}; check free space, permissions and that no other process uses it")]
+    #[error(
+        "chain backend {backend} cannot use {path}: {reason}; check free space, permissions and that no other process uses it"
+    )]
     Storage {
         /// The backend's name.
         backend: &'static str,
@@ -181,8 +187,22 @@ pub enum ChainError {
         /// What failed.
         reason: String,
     },
+    /// The backend cannot tell what confirmation costs.
+    #[error(
+        "chain backend {backend} has no fee estimate for {blocks} blocks yet ({reason}); wait until it has seen more blocks"
+    )]
+    NoFeeEstimate {
+        /// The backend's name.
+        backend: &'static str,
+        /// The target that was asked for.
+        blocks: u16,
+        /// What it said.
+        reason: String,
+    },
     /// One follower was asked to watch more than [`MAX_WATCHED_SCRIPTS`] scripts.
-    #[error("{asked} scripts are more than one follower can watch ({MAX_WATCHED_SCRIPTS}); split them over several followers")]
+    #[error(
+        "{asked} scripts are more than one follower can watch ({MAX_WATCHED_SCRIPTS}); split them over several followers"
+    )]
     TooManyScripts {
         /// How many it would have to watch.
         asked: usize,
@@ -213,15 +233,22 @@ pub trait ChainBackend: Send + Sync + 'static {
     /// Returns the block at `height` of the best chain, `None` above the tip.
     async fn block_at(&self, height: u32) -> Result<Option<Block>, ChainError>;
 
-    /// Starts a follower. `locator` holds blocks the subscriber has processed, newest first; those that left the chain
-    /// are reported as disconnected, then every block above the newest one that is left is connected, oldest first,
+    /// Starts a follower. `locator` holds blocks the subscriber has processed, newest first; every block above the fork
+    /// that left the chain is reported as disconnected, then every block above the fork is connected, oldest first,
     /// then comes the pool, then [`ChainEvent::Synced`]. An empty locator starts at the present tip, with no history:
-    /// `Synced` comes first. Heights missing in the locator are not undone one by one and may be connected again, so
-    /// keep the last hundred or so complete. To hear everything from the beginning pass the genesis block.
+    /// `Synced` comes first. To hear everything from the beginning pass the genesis block.
+    ///
+    /// A locator with gaps will do while the backend remembers the blocks that left. Where it does not (another
+    /// bitcoind), only the listed blocks are undone and blocks below may be connected again: list the last hundred.
     async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError>;
 
     /// Returns what became of `outpoint`, an output with `script` that cannot be older than `from_height`.
-    async fn outpoint(&self, outpoint: OutPoint, script: ScriptBuf, from_height: u32) -> Result<OutpointStatus, ChainError>;
+    async fn outpoint(
+        &self,
+        outpoint: OutPoint,
+        script: ScriptBuf,
+        from_height: u32,
+    ) -> Result<OutpointStatus, ChainError>;
 
     /// Hands a transaction to the network.
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError>;

@@ -1,0 +1,195 @@
+//! What may be broadcast, and what the chain says of an output.
+
+use super::*;
+
+/// A rival for the same coin is refused unless it pays more; then the first is evicted.
+pub async fn a_double_spend_is_refused_or_replaces(harness: &mut impl Harness) {
+    let chain = harness.backend();
+    let coins = mature_coins(chain, 1).await;
+    let scripts = vec![watched().script()];
+    let mut follower = chain.follow(vec![], scripts).await.expect("following works");
+    let first = pay(&coins[0], &watched(), FEE);
+    broadcast(chain, &first).await;
+    read_until(&mut follower, "the first in the pool", seen(first.compute_txid())).await;
+
+    let equal = pay(&coins[0], &elsewhere(), FEE);
+    refused(chain, &equal).await;
+    let better = pay(&coins[0], &watched(), FEE * 5);
+    broadcast(chain, &better).await;
+    let events = read_until(&mut follower, "the better in the pool", seen(better.compute_txid())).await;
+    assert!(
+        events
+            .iter()
+            .any(|e| matches!(e, ChainEvent::Evicted { txid } if *txid == first.compute_txid()))
+    );
+    mine(chain, 1).await;
+    let events = read_to_tip(chain, &mut follower).await;
+    assert_eq!(confirmed_in(&events, better.compute_txid()), Some(height(chain).await));
+    let reason = refused(chain, &first).await;
+    assert!(reason.contains("missingorspent"), "{reason}");
+}
+
+/// The feerate never falls below the relay minimum, and what pays nothing is refused.
+pub async fn fees_have_a_floor(harness: &mut impl Harness) {
+    let chain = harness.backend();
+    let coins = mature_coins(chain, 1).await;
+    for blocks in [1, 6, 144] {
+        assert!(chain.fee_rate(blocks).await.expect("the chain answers") >= FeeRate::BROADCAST_MIN);
+    }
+    let reason = refused(chain, &pay(&coins[0], &watched(), Amount::ZERO)).await;
+    assert!(reason.contains("min relay fee"), "{reason}");
+}
+
+/// A version 3 parent without a fee enters with a child that pays for both, and not with one that does not.
+pub async fn a_child_pays_for_its_parent(harness: &mut impl Harness) {
+    let chain = harness.backend();
+    let coins = mature_coins(chain, 1).await;
+    let mut parent = pay(&coins[0], &watched(), Amount::ZERO);
+    parent.version = Version(3);
+    let child = |fee| {
+        let mut child = pay(&coin(&parent, 0, watched()), &elsewhere(), fee);
+        child.version = Version(3);
+        child
+    };
+    let poor = chain.broadcast_package(&[parent.clone(), child(Amount::ZERO)]).await;
+    assert!(matches!(poor, Err(ChainError::Refused { .. })), "{poor:?}");
+    let package = [parent.clone(), child(FEE)];
+    chain.broadcast_package(&package).await.expect("the child pays");
+    chain.broadcast_package(&package).await.expect("again is fine");
+
+    // Version 3 parents have one child only (BIP-431): a second level is refused.
+    let mut grandchild = pay(&coin(&package[1], 0, elsewhere()), &watched(), FEE);
+    grandchild.version = Version(3);
+    let reason = refused(chain, &grandchild).await;
+    assert!(reason.contains("TRUC-violation"), "{reason}");
+    mine(chain, 1).await;
+    let outpoint = OutPoint {
+        txid: package[1].compute_txid(),
+        vout: 0,
+    };
+    let status = chain
+        .outpoint(outpoint, elsewhere().script(), 1)
+        .await
+        .expect("the chain answers");
+    assert!(matches!(status, OutpointStatus::Unspent { height: Some(_), .. }));
+    chain
+        .broadcast_package(&package)
+        .await
+        .expect("again is fine when confirmed");
+}
+
+/// A node of another network is told so.
+pub async fn another_network_is_refused(harness: &mut impl Harness) {
+    harness.open_for(Network::Regtest).await.expect("the same network");
+    match harness.open_for(Network::Signet).await {
+        Err(ChainError::WrongNetwork {
+            expected: Network::Signet,
+            found,
+            ..
+        }) => assert_eq!(found, "regtest"),
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+/// A spend under a relative lock of ten blocks is refused one block early and accepted on its block (BIP-68, BIP-112).
+pub async fn a_relative_lock_opens_on_its_block(harness: &mut impl Harness) {
+    const BLOCKS: u16 = 10;
+    let chain = harness.backend();
+    let coins = mature_coins(chain, 1).await;
+    let funding = pay(&coins[0], &Lock::after(BLOCKS), FEE);
+    broadcast(chain, &funding).await;
+    let spend = pay(&coin(&funding, 0, Lock::after(BLOCKS)), &elsewhere(), FEE);
+    assert!(refused(chain, &spend).await.contains("non-BIP68-final"));
+    // Confirmed in the first block; the spend may stand in the tenth after it.
+    mine(chain, u32::from(BLOCKS) - 1).await;
+    assert!(refused(chain, &spend).await.contains("non-BIP68-final"));
+    mine(chain, 1).await;
+    broadcast(chain, &spend).await;
+
+    // Who claims not to be bound by the lock breaks the script.
+    let mut unlocked = spend.clone();
+    unlocked.input[0].sequence = Sequence::ENABLE_RBF_NO_LOCKTIME;
+    unlocked.output[0].value -= FEE * 10;
+    let reason = refused(chain, &unlocked).await;
+    assert!(reason.contains("script-verify-flag-failed"), "{reason}");
+}
+
+/// Newly mined coins wait a hundred blocks.
+pub async fn young_coinbases_are_refused(harness: &mut impl Harness) {
+    let chain = harness.backend();
+    mine(chain, 1).await;
+    let block = chain
+        .block_at(height(chain).await)
+        .await
+        .expect("the chain answers")
+        .expect("the block was mined");
+    let spend = pay(&coin(&block.txdata[0], 0, elsewhere()), &watched(), FEE);
+    mine(chain, COINBASE_MATURITY - 2).await;
+    let reason = refused(chain, &spend).await;
+    assert!(reason.contains("premature-spend-of-coinbase"), "{reason}");
+    mine(chain, 1).await;
+    broadcast(chain, &spend).await;
+}
+
+/// An output is unknown, then in the pool, then confirmed, then spent in the pool, then spent by a block.
+pub async fn an_outpoint_tells_its_life(harness: &mut impl Harness) {
+    let chain = harness.backend();
+    let coins = mature_coins(chain, 1).await;
+    let birth = height(chain).await + 1;
+    let funding = pay(&coins[0], &watched(), FEE);
+    let spend = pay(&coin(&funding, 0, watched()), &elsewhere(), FEE);
+    let outpoint = OutPoint {
+        txid: funding.compute_txid(),
+        vout: 0,
+    };
+    let output = funding.output[0].clone();
+    let status = || async {
+        chain
+            .outpoint(outpoint, watched().script(), birth)
+            .await
+            .expect("the chain answers")
+    };
+    let unspent = |height| OutpointStatus::Unspent {
+        output: output.clone(),
+        height,
+    };
+    let spent = |height, spent_height| OutpointStatus::Spent {
+        output: output.clone(),
+        height,
+        by: Box::new(spend.clone()),
+        spent_height,
+    };
+
+    assert_eq!(status().await, OutpointStatus::Unknown);
+    broadcast(chain, &funding).await;
+    assert_eq!(status().await, unspent(None));
+    broadcast(chain, &spend).await;
+    assert_eq!(status().await, spent(None, None));
+    harness.mine_exactly(vec![funding.clone()]).await;
+    assert_eq!(status().await, spent(Some(birth), None));
+    mine(chain, 1).await;
+    assert_eq!(status().await, spent(Some(birth), Some(birth + 1)));
+    mine(chain, 5).await;
+    assert_eq!(status().await, spent(Some(birth), Some(birth + 1)));
+    let beyond = OutPoint { vout: 1, ..outpoint };
+    let none = chain
+        .outpoint(beyond, watched().script(), birth)
+        .await
+        .expect("the chain answers");
+    assert_eq!(none, OutpointStatus::Unknown);
+}
+
+/// A transaction may be broadcast again in the pool, in the chain, and after its outputs are spent.
+pub async fn broadcasting_twice_is_fine(harness: &mut impl Harness) {
+    let chain = harness.backend();
+    let coins = mature_coins(chain, 1).await;
+    let tx = pay(&coins[0], &watched(), FEE);
+    broadcast(chain, &tx).await;
+    broadcast(chain, &tx).await;
+    mine(chain, 1).await;
+    broadcast(chain, &tx).await;
+    let spend = pay(&coin(&tx, 0, watched()), &elsewhere(), FEE);
+    broadcast(chain, &spend).await;
+    mine(chain, 1).await;
+    broadcast(chain, &tx).await;
+}

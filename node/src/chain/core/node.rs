@@ -1,0 +1,146 @@
+//! The node's blocks and transactions as Rust values.
+
+use std::sync::Mutex;
+
+use bitcoin::consensus::encode::deserialize_hex;
+use bitcoin::{Amount, Block, BlockHash, Denomination, FeeRate, Transaction, Txid};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::rpc::{Failure, Rpc};
+use super::source::PoolView;
+use super::{NAME, RPC_INVALID_ADDRESS_OR_KEY, RPC_INVALID_PARAMETER};
+use crate::chain::{BlockRef, ChainError};
+
+/// A Bitcoin Core node, and the little that is remembered of it.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub rpc: Rpc,
+    /// The last tip seen, whose height need not be asked for again.
+    tip: Mutex<Option<BlockRef>>,
+    /// The pool as last seen, shared by all followers.
+    pub pool: tokio::sync::Mutex<Option<PoolView>>,
+}
+
+impl Node {
+    pub fn new(rpc: Rpc) -> Self {
+        Self {
+            rpc,
+            tip: Mutex::new(None),
+            pool: tokio::sync::Mutex::new(None),
+        }
+    }
+
+    pub async fn best(&self) -> Result<BlockRef, ChainError> {
+        let hash: BlockHash = self.rpc.call("getbestblockhash", &[]).await?;
+        let known = *self.tip.lock().expect("nothing panics while it holds the tip");
+        if let Some(tip) = known.filter(|tip| tip.hash == hash) {
+            return Ok(tip);
+        }
+        let tip = BlockRef {
+            height: self.header(hash).await?.height,
+            hash,
+        };
+        *self.tip.lock().expect("nothing panics while it holds the tip") = Some(tip);
+        Ok(tip)
+    }
+
+    pub async fn header(&self, hash: BlockHash) -> Result<VerboseHeader, Failure> {
+        self.rpc.call("getblockheader", &[json!(hash)]).await
+    }
+
+    pub async fn hash_at(&self, height: u32) -> Result<Option<BlockHash>, ChainError> {
+        match self.rpc.call("getblockhash", &[json!(height)]).await {
+            Ok(hash) => Ok(Some(hash)),
+            Err(Failure::Answer {
+                code: RPC_INVALID_PARAMETER,
+                ..
+            }) => Ok(None),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    pub async fn block(&self, hash: BlockHash) -> Result<Option<Block>, ChainError> {
+        let hex: Option<String> = known(self.rpc.call("getblock", &[json!(hash), json!(0)]).await)?;
+        hex.map(|hex| decode(&hex)).transpose()
+    }
+
+    /// Returns a transaction of the pool.
+    pub async fn pool_tx(&self, txid: Txid) -> Result<Option<Transaction>, ChainError> {
+        let hex: Option<String> = known(self.rpc.call("getrawtransaction", &[json!(txid)]).await)?;
+        hex.map(|hex| decode(&hex)).transpose()
+    }
+}
+
+/// A block's place, as `getblockheader` gives it.
+#[derive(Deserialize)]
+pub(super) struct VerboseHeader {
+    pub height: u32,
+    pub time: u32,
+    /// Absent in the genesis block.
+    pub previousblockhash: Option<BlockHash>,
+}
+
+/// An amount of bitcoin as the node writes it: a decimal fraction, kept as its text because floats lose coins.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct Btc(Box<RawValue>);
+
+impl Btc {
+    pub fn amount(&self) -> Result<Amount, ChainError> {
+        let text = self.0.get();
+        Amount::from_str_in(text, Denomination::Bitcoin).map_err(|error| nonsense(format!("amount {text}: {error}")))
+    }
+
+    /// Reads the amount as a feerate for 1000 virtual bytes, rounded up.
+    pub fn per_kvb(&self) -> Result<FeeRate, ChainError> {
+        // A virtual byte is four weight units.
+        Ok(FeeRate::from_sat_per_kwu(self.amount()?.to_sat().div_ceil(4)))
+    }
+}
+
+/// Turns the node's "not found" into `None`.
+pub(super) fn known<T>(answer: Result<T, Failure>) -> Result<Option<T>, ChainError> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(Failure::Answer {
+            code: RPC_INVALID_ADDRESS_OR_KEY,
+            ..
+        }) => Ok(None),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+/// Decodes a consensus object from the node's hex.
+pub(super) fn decode<T: bitcoin::consensus::Decodable>(hex: &str) -> Result<T, ChainError> {
+    deserialize_hex(hex).map_err(|error| nonsense(error.to_string()))
+}
+
+/// Returns the error of an answer that cannot be true.
+pub(super) fn nonsense(reason: String) -> ChainError {
+    ChainError::Invalid { backend: NAME, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_read_to_the_last_satoshi() {
+        let amount = |text: &str| serde_json::from_str::<Btc>(text).unwrap().amount();
+        assert_eq!(
+            amount("20999999.99999999").unwrap(),
+            Amount::from_sat(2_099_999_999_999_999)
+        );
+        assert_eq!(amount("0.00000001").unwrap(), Amount::from_sat(1));
+        assert!(amount("0.000000001").is_err());
+        assert!(amount("-1.00000000").is_err());
+    }
+
+    #[test]
+    fn feerates_are_rounded_up() {
+        let rate = serde_json::from_str::<Btc>("0.00001001").unwrap().per_kvb().unwrap();
+        assert_eq!(rate.to_sat_per_kwu(), 251);
+    }
+}

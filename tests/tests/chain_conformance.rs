@@ -1,0 +1,121 @@
+//! The chain backends' conformance suite against a real bitcoind, and what only a separate process can show.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bitcoin::consensus::encode::serialize_hex;
+use bitcoin::{Network, ScriptBuf, Transaction};
+use exchange_node::chain::conformance::Harness;
+use exchange_node::chain::core::{CoreAuth, CoreChain, CoreConfig};
+use exchange_node::chain::{ChainBackend, ChainError, ChainEvent};
+use exchange_tests::bitcoind::Bitcoind;
+use serde_json::json;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+/// Where blocks pay that nobody spends: a bare `OP_TRUE`.
+const NOBODY: &str = "raw(51)";
+/// Longer than the follower's longest pause; no test waits for it to pass.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+struct Core {
+    node: Bitcoind,
+    chain: CoreChain,
+}
+
+impl Core {
+    async fn start() -> Self {
+        let node = Bitcoind::start().unwrap_or_else(|error| panic!("{error}"));
+        let chain = open(&node, Network::Regtest).await.unwrap();
+        Self { node, chain }
+    }
+}
+
+async fn open(node: &Bitcoind, network: Network) -> Result<CoreChain, ChainError> {
+    CoreChain::open(CoreConfig {
+        url: node.rpc_url(),
+        auth: CoreAuth::Cookie(node.cookie_file()),
+        network,
+    })
+    .await
+}
+
+#[async_trait]
+impl Harness for Core {
+    fn backend(&self) -> &dyn ChainBackend {
+        &self.chain
+    }
+
+    async fn open_for(&self, network: Network) -> Result<(), ChainError> {
+        open(&self.node, network).await.map(drop)
+    }
+
+    async fn reorg(&self, depth: u32, new_blocks: u32) {
+        let tip = self.chain.tip().await.unwrap().height;
+        let undone = self.node.call("getblockhash", &[json!(tip - depth + 1)]).unwrap();
+        self.node.call("invalidateblock", &[undone]).unwrap();
+        for _ in 0..new_blocks {
+            self.node.call("generateblock", &[json!(NOBODY), json!([])]).unwrap();
+        }
+    }
+
+    async fn mine_exactly(&self, txs: Vec<Transaction>) {
+        let hexes: Vec<String> = txs.iter().map(serialize_hex).collect();
+        self.node.call("generateblock", &[json!(NOBODY), json!(hexes)]).unwrap();
+    }
+
+    async fn restart(&mut self) {
+        self.node.stop().unwrap();
+        self.node.run().unwrap();
+        self.chain = open(&self.node, Network::Regtest).await.unwrap();
+    }
+}
+
+exchange_node::conformance_suite!(Core::start);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_outlives_the_node_it_follows() {
+    let mut core = Core::start().await;
+    core.chain.mine(3, ScriptBuf::new_op_return([0; 4])).await.unwrap();
+    let mut follower = core.chain.follow(vec![], vec![]).await.unwrap();
+    let before = core.chain.tip().await.unwrap();
+    assert!(matches!(follower.events.recv().await, Some(ChainEvent::Synced { tip }) if tip == before));
+
+    core.node.stop().unwrap();
+    assert!(matches!(core.chain.tip().await, Err(ChainError::Unreachable { .. })));
+    core.node.run().unwrap();
+    core.reorg(1, 2).await;
+    let after = core.chain.tip().await.unwrap();
+    let mut heard = Vec::new();
+    while !matches!(heard.last(), Some(ChainEvent::Synced { tip }) if *tip == after) {
+        heard.push(timeout(PATIENCE, follower.events.recv()).await.unwrap().unwrap());
+    }
+    let undone = heard
+        .iter()
+        .filter(|event| matches!(event, ChainEvent::Disconnected { block } if *block == before));
+    assert_eq!(undone.count(), 1);
+    let connected = heard
+        .iter()
+        .filter(|event| matches!(event, ChainEvent::Connected { .. }));
+    assert_eq!(connected.count(), 2);
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_one_clear_error() {
+    let node = Bitcoind::start().unwrap_or_else(|error| panic!("{error}"));
+    let auth = CoreAuth::Password {
+        user: "nobody".into(),
+        password: Zeroizing::new("wrong".into()),
+    };
+    let config = CoreConfig {
+        url: node.rpc_url(),
+        auth,
+        network: Network::Regtest,
+    };
+    assert!(matches!(
+        CoreChain::open(config).await,
+        Err(ChainError::Unauthorized { .. })
+    ));
+}
