@@ -143,6 +143,7 @@ mod tests {
             ("bob@Bücher.example", "bob@xn--bcher-kva.example"),
             ("bob@XN--BCHER-KVA.example", "bob@xn--bcher-kva.example"),
             ("bob@faß.de", "bob@xn--fa-hia.de"),
+            ("T\u{308}om@example.org", "\u{1e97}om@example.org"), // composed only once in lower case
             ("ΟΔΟΣ@example.gr", "οδος@example.gr"),
             ("bob@例え。テスト", "bob@xn--r8jz45g.xn--zckzah"),
         ] {

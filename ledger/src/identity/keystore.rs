@@ -402,6 +402,26 @@ mod tests {
     }
 
     #[test]
+    fn a_payload_has_one_form() {
+        let (identity, email) = identity();
+        let payload = encode(&identity, &email);
+        assert!(decode(payload.as_slice()).is_some());
+        let text = Identity::LEN + 1;
+        for (index, byte) in [
+            (PAYLOAD - 1, b'x'), // padding that is not zero
+            (text, b'A'),        // an email that is not normalised
+            (text, 0xff),        // not UTF-8
+            (text - 1, 255),     // longer than the payload
+            (text - 1, 0),       // no email
+        ] {
+            let mut changed = payload.clone();
+            changed[index] = byte;
+            assert!(decode(changed.as_slice()).is_none(), "byte {index} = {byte}");
+        }
+        assert!(decode(&payload[..text - 1]).is_none());
+    }
+
+    #[test]
     fn the_default_cost_is_within_what_a_header_may_ask() {
         let Cost { m_kib, t, p } = KeystoreParams::V1.0;
         assert_eq!((m_kib, t, p), (256 * 1024, 3, 4));
