@@ -233,7 +233,7 @@ macro_rules! bodies {
                 if body.encode() != record.body() {
                     return Err(refuse(kind, "not its canonical encoding"));
                 }
-                crate::rules::check_body(&body, record.header().time).map_err(|reason| refuse(kind, reason))?;
+                body.check(record.header().time)?;
                 Ok(body)
             }
         }
@@ -243,6 +243,14 @@ macro_rules! bodies {
 bodies! { ArbiterAdvert, Offer, Revoke, Take, Accept, Cancel, Funded, PaymentSent, Release, Closed, }
 
 impl Body {
+    /// Checks what the body says against the rules that need no other record. `time` is the record's own.
+    ///
+    /// # Errors
+    /// [`RecordError::Body`] with the broken rule.
+    pub fn check(&self, time: u64) -> Result<(), RecordError> {
+        crate::rules::check_body(self, time).map_err(|reason| refuse(self.kind(), reason))
+    }
+
     /// Returns the records that this body is about: an offer, a trade, or both.
     pub fn subjects(&self) -> Vec<RecordId> {
         match self {

@@ -11,7 +11,8 @@ use crate::trade::{Bid, Contract, ContractError, Escrow, Facts};
 
 /// How far ahead of one's own clock a record may be, in seconds: two hours, as Bitcoin allows its blocks.
 pub const MAX_CLOCK_SKEW_S: u64 = 2 * 3600;
-/// How many records of one party about one trade count, the first in his log: a whole trade needs five.
+/// How many records of one party about one trade count, the first of the log in which he entered it and the first of
+/// all his logs: a whole trade needs five.
 pub const MAX_FACTS: usize = 64;
 
 /// What became of a record that was offered to the ledger.
@@ -216,12 +217,21 @@ impl<S: Storage> Ledger<S> {
     }
 
     /// Returns the maker's first record that decides about his offer: the acceptance of a bid, or the withdrawal.
+    ///
+    /// The log that holds the offer decides, for only within one log is the order beyond forging. From another log, where
+    /// a maker goes on after losing the first, he can still withdraw the offer, as long as he has accepted nothing.
     fn decision(&self, offer: &Record) -> Result<Option<(Record, Body)>, StorageError> {
-        for id in self.storage.about(&offer.id(), Some(&offer.author()), MAX_FACTS)? {
+        for id in self.storage.about_in(&offer.id(), &offer.header().log, MAX_FACTS)? {
             let Some(record) = self.storage.record(&id)? else { continue };
             match Body::decode(&record) {
                 Ok(body @ (Body::Accept(_) | Body::Revoke(_))) => return Ok(Some((record, body))),
                 Ok(_) | Err(_) => {}
+            }
+        }
+        for id in self.storage.about(&offer.id(), Some(&offer.author()), MAX_FACTS)? {
+            let Some(record) = self.storage.record(&id)? else { continue };
+            if let Ok(body @ Body::Revoke(_)) = Body::decode(&record) {
+                return Ok(Some((record, body)));
             }
         }
         Ok(None)
@@ -280,7 +290,7 @@ impl<S: Storage> Ledger<S> {
             }
             None => None,
         };
-        let records = self.facts_about(trade, &[bid.buyer(), bid.seller()])?;
+        let records = self.facts_about(trade, &bid.home_logs())?;
         let escrow = contract.as_ref().map(Escrow::new);
         let facts = Facts::gather(&bid, escrow.as_ref(), &records, void);
         let created = take.header().time;
@@ -288,10 +298,14 @@ impl<S: Storage> Ledger<S> {
         Ok(TradeRecords { bid, contract, facts, created, updated })
     }
 
-    fn facts_about(&self, trade: TradeId, authors: &[AuthorId]) -> Result<Vec<Record>, StorageError> {
+    /// Returns the records of the parties about a trade: those of the log in which each entered it, which nothing can
+    /// crowd out, and those of his other logs, where he goes on after losing the first.
+    fn facts_about(&self, trade: TradeId, home_logs: &[LogId]) -> Result<Vec<Record>, StorageError> {
         let mut records = Vec::new();
-        for author in authors {
-            for id in self.storage.about(&trade.into(), Some(author), MAX_FACTS)? {
+        for log in home_logs {
+            let mut ids = self.storage.about_in(&trade.into(), log, MAX_FACTS)?;
+            ids.extend(self.storage.about(&trade.into(), Some(&log.author), MAX_FACTS)?);
+            for id in ids {
                 records.extend(self.storage.record(&id)?);
             }
         }

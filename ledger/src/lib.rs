@@ -15,6 +15,8 @@ pub mod record;
 pub mod rules;
 pub mod seal;
 pub mod storage;
+#[cfg(any(test, feature = "test-params"))]
+pub mod testing;
 pub mod text;
 pub mod trade;
 pub mod wire;

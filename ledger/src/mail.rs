@@ -7,6 +7,7 @@ use crate::hash::tagged;
 use crate::ids::{AuthorId, ContractHash, MailboxId, TradeId};
 use crate::record::{RecordError, verify_signature};
 use crate::seal;
+use crate::text::{Text, TextError};
 use crate::trade::{Contract, Role};
 
 /// The largest envelope: what a relay keeps for one message.
@@ -64,6 +65,15 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// Checks that a terminal shows what a stranger wrote as it is, and no more of it than there may be.
+    fn check(&self) -> Result<(), TextError> {
+        match self {
+            Self::Details { details, .. } => Text::<MAX_DETAILS_LEN>::new(details.as_str()).map(|_| ()),
+        }
+    }
+}
+
 /// Why an envelope is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -94,6 +104,7 @@ impl Envelope {
         entropy: [u8; 32],
         sign: impl FnOnce(&[u8]) -> [u8; 64],
     ) -> Result<Self, MailError> {
+        message.check().map_err(|_| MailError::Malformed)?;
         let role = contract.role_of(&address.recipient).ok_or(MailError::Strangers)?;
         let key = contract.party(role).ok_or(MailError::Strangers)?.seal_key;
         let plain = zeroize::Zeroizing::new(borsh::to_vec(message).map_err(|_| MailError::Malformed)?);
@@ -114,7 +125,9 @@ impl Envelope {
     pub fn open(&self, secret: &[u8; 32]) -> Result<Message, MailError> {
         let aad = borsh::to_vec(&self.address).map_err(|_| MailError::Malformed)?;
         let plain = seal::open(secret, SEAL_INFO, &aad, &self.sealed).map_err(|_| MailError::Sealed)?;
-        borsh::from_slice(&plain).map_err(|_| MailError::Sealed)
+        let message: Message = borsh::from_slice(&plain).map_err(|_| MailError::Sealed)?;
+        message.check().map_err(|_| MailError::Sealed)?;
+        Ok(message)
     }
 
     /// Returns the bytes.

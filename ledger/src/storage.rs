@@ -65,6 +65,10 @@ pub trait Storage {
         limit: usize,
     ) -> Result<Vec<RecordId>, StorageError>;
 
+    /// Returns ids of the first records of one log about a subject, in its order. Nothing that anyone adds later, not even
+    /// the author in another log, changes what stands here first.
+    fn about_in(&self, subject: &RecordId, log: &LogId, limit: usize) -> Result<Vec<RecordId>, StorageError>;
+
     /// Returns the proof against a log with the lowest seq, if there is one.
     fn equivocation(&self, log: &LogId) -> Result<Option<Equivocation>, StorageError>;
 
@@ -81,7 +85,7 @@ pub trait Storage {
 }
 
 /// A store in memory.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemoryStorage {
     records: HashMap<RecordId, Record>,
     logs: BTreeMap<(LogId, u64), RecordId>,
@@ -123,6 +127,11 @@ impl Storage for MemoryStorage {
         let first = (*subject, author.copied().unwrap_or(AuthorId([0; 32])), 0, 0);
         let last = (*subject, author.copied().unwrap_or(AuthorId([0xff; 32])), u32::MAX, u64::MAX);
         Ok(self.subjects.range(first..=last).map(|(_, id)| *id).take(limit).collect())
+    }
+
+    fn about_in(&self, subject: &RecordId, log: &LogId, limit: usize) -> Result<Vec<RecordId>, StorageError> {
+        let place = |seq| (*subject, log.author, log.epoch, seq);
+        Ok(self.subjects.range(place(0)..=place(u64::MAX)).map(|(_, id)| *id).take(limit).collect())
     }
 
     fn equivocation(&self, log: &LogId) -> Result<Option<Equivocation>, StorageError> {

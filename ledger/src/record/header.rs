@@ -13,12 +13,13 @@ pub const VERSION: u8 = 1;
 /// Flag: a node that does not know this record's kind must stop acting on its author's later records.
 pub const FLAG_CRITICAL: u8 = 1;
 
-/// One log of an author: an epoch begins when a node cannot prove that it holds the head of the one before.
+/// One log of an author. A node that cannot prove that it holds the head of its log opens a new one, so that a restored
+/// backup never signs a second history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LogId {
     /// The author.
     pub author: AuthorId,
-    /// The epoch, counted from 0.
+    /// The Unix time at which the log was opened, as its author says: it tells logs apart and orders them, no more.
     pub epoch: u32,
 }
 

@@ -138,7 +138,8 @@ pub fn signed_bytes(id: &RecordId) -> Vec<u8> {
     [b"exchange/sig/v1".as_slice(), id.as_bytes()].concat()
 }
 
-fn body_hash(body: &[u8]) -> [u8; 32] {
+/// Returns the hash of a body, as it stands in the header.
+pub fn body_hash(body: &[u8]) -> [u8; 32] {
     tagged("exchange/body/v1", &[body])
 }
 

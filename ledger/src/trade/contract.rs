@@ -6,7 +6,7 @@ use crate::body::{Body, MAX_METHODS, Method, Offer, Party, Side, Take};
 use crate::hash::tagged;
 use crate::ids::{AuthorId, ContractHash, MailboxId, RecordId, TradeId};
 use crate::money::{Currency, Price, Sats};
-use crate::record::Record;
+use crate::record::{LogId, Record};
 use crate::trade::Role;
 use crate::wire::CurveKey;
 
@@ -84,9 +84,15 @@ pub enum ContractError {
     /// Bid or acceptance after the offer's end.
     #[error("the offer had ended")]
     Expired,
+    /// The acceptance stands in another log than the offer, where its place could be forged.
+    #[error("the acceptance is not in the same log as its offer; the maker must post the offer again")]
+    OtherLog,
     /// Two of the three keys are the same.
     #[error("buyer, seller and arbiter must have three keys")]
     Keys,
+    /// Payout and refund would be one and the same.
+    #[error("buyer and seller must have two destinations")]
+    Destinations,
 }
 
 /// A bid together with the offer it is for, checked against each other: what a maker needs to decide.
@@ -113,6 +119,8 @@ pub struct Bid {
     /// What the buyer would pay, in minor units.
     pub cost: u64,
     network: [u8; 4],
+    offer_log: LogId,
+    take_log: LogId,
 }
 
 impl Bid {
@@ -162,6 +170,8 @@ impl Bid {
             arbiter_key: advert_body.key,
             cost,
             network: offer.header().network,
+            offer_log: offer.header().log,
+            take_log: take.header().log,
         })
     }
 
@@ -188,6 +198,17 @@ impl Bid {
             .find_map(|(who, role)| (who == *author).then_some(role))
     }
 
+    /// Returns the log that holds the offer: the only one in which an acceptance counts.
+    pub const fn offer_log(&self) -> LogId {
+        self.offer_log
+    }
+
+    /// Returns the logs in which maker and taker entered this trade. What stands there comes first, for nothing can be put
+    /// before it.
+    pub const fn home_logs(&self) -> [LogId; 2] {
+        [self.offer_log, self.take_log]
+    }
+
     /// Returns the payment method that the bid chose.
     pub fn method(&self) -> &Method {
         &self.offer.methods[usize::from(self.take.method)]
@@ -204,12 +225,19 @@ impl Bid {
         if body.trade != self.trade || body.offer != self.offer_id || accept.author() != self.maker {
             return Err(ContractError::Unrelated);
         }
+        // Backlinks fix the order within one log only: in another, an acceptance could be dated before one that counts.
+        if accept.header().log != self.offer_log {
+            return Err(ContractError::OtherLog);
+        }
         if accept.header().time >= self.offer.expires {
             return Err(ContractError::Expired);
         }
         let keys = [self.take.party.trade_key, body.party.trade_key, self.arbiter_key];
         if keys[0] == keys[1] || keys[1] == keys[2] {
             return Err(ContractError::Keys);
+        }
+        if body.party.destination == self.take.party.destination {
+            return Err(ContractError::Destinations);
         }
         let (buyer_party, seller_party) = match self.offer.side {
             Side::Buy => (body.party, self.take.party.clone()),

@@ -135,6 +135,12 @@ impl Escrow {
         TxOut { value: self.contract.amount.into(), script_pubkey: self.script() }
     }
 
+    /// Returns the outputs of a transaction that fund the escrow: its script with exactly its value.
+    pub fn fundings(&self, tx: &Transaction) -> Vec<OutPoint> {
+        let (txid, wanted) = (tx.compute_txid(), self.output());
+        (0..).zip(&tx.output).filter(|(_, output)| **output == wanted).map(|(vout, _)| OutPoint { txid, vout }).collect()
+    }
+
     /// Returns a leaf's script.
     pub const fn leaf(&self, leaf: Leaf) -> &ScriptBuf {
         &self.leaves[leaf as usize] // the enum counts the leaves

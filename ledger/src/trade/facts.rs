@@ -39,7 +39,9 @@ impl Facts {
     /// Gathers the facts of a bid (and of its contract, once there is one) from all records about it, in any order.
     pub fn gather(bid: &Bid, escrow: Option<&Escrow>, records: &[Record], void: bool) -> Self {
         let mut own_order: Vec<&Record> = records.iter().collect();
-        own_order.sort_by_key(|record| (record.author(), record.position(), record.id()));
+        // The log in which a party entered the trade comes first: another, which claims to be older, must not precede it.
+        let is_elsewhere = |record: &Record| !bid.home_logs().contains(&record.header().log);
+        own_order.sort_by_key(|record| (record.author(), is_elsewhere(record), record.position(), record.id()));
         own_order.dedup_by_key(|record| record.id());
         let mut facts = Self { void, ..Self::default() };
         for record in own_order {
@@ -148,10 +150,17 @@ pub struct View {
 }
 
 impl View {
-    /// Returns the output that counts as the funding: the one that the seller names if the chain shows it, else the one
-    /// confirmed first, else any in the pool (the lowest outpoint).
+    /// Returns what the chain shows.
+    pub const fn chain(&self) -> &ChainFacts {
+        &self.chain
+    }
+
+    /// Returns the output that counts as the funding: the one that the seller names if it is buried, else the one confirmed
+    /// first, else any in the pool (the lowest outpoint). So naming an output takes nothing back that is buried already.
     pub fn funding(&self) -> Option<&Funding> {
-        let named = self.chain.fundings.iter().find(|funding| Some(funding.outpoint) == self.facts.funded);
+        self.contract.as_ref()?; // without a contract there is no escrow to fund
+        let is_named = |funding: &&Funding| Some(funding.outpoint) == self.facts.funded && self.is_buried(funding.height);
+        let named = self.chain.fundings.iter().find(is_named);
         named.or_else(|| {
             self.chain.fundings.iter().min_by_key(|funding| (funding.height.unwrap_or(u32::MAX), funding.outpoint))
         })

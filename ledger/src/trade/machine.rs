@@ -43,6 +43,13 @@ pub enum Event {
     Chain(ChainFacts),
     /// The user asks for something.
     Command(Command),
+    /// One's own payment details are chosen, before the record that commits to them is published.
+    Prepared {
+        /// The salt of the commitment.
+        salt: [u8; 32],
+        /// The details.
+        details: String,
+    },
     /// The counterparty's payment details came in.
     Details {
         /// The salt.
@@ -155,6 +162,9 @@ pub enum Refusal {
     /// The funding transaction exists already and waits for the chain.
     #[error("the escrow's funding is already on its way")]
     AlreadyFunding,
+    /// The wallet built something else than was asked for.
+    #[error("the transaction that was built does not fund the escrow with exactly its amount; nothing was sent")]
+    WrongFunding,
     /// The payout or refund was signed already.
     #[error("this was already signed")]
     AlreadySigned,
@@ -233,14 +243,19 @@ impl Trade {
     /// Takes in an event and returns what is to be done, in order.
     ///
     /// # Errors
-    /// Only for what the user asked for, and for payment details that are not what the contract commits to; nothing
-    /// has changed then.
+    /// Only for what the user asked for, for a funding that is not wanted (any more), and for payment details that are not
+    /// what the contract commits to; nothing has changed then.
     pub fn handle(&mut self, event: Event) -> Result<Vec<Effect>, Refusal> {
         let mut effects = Vec::new();
         let local_before = self.local.clone();
         match event {
             Event::Records { contract, facts } => {
                 if self.view.contract != contract {
+                    if self.view.contract.is_some() {
+                        // What the chain showed was of another escrow.
+                        self.view.chain.fundings.clear();
+                        self.view.chain.spends.clear();
+                    }
                     self.escrow = contract.as_ref().map(Escrow::new);
                     self.view.contract = contract;
                 }
@@ -248,10 +263,11 @@ impl Trade {
             }
             Event::Chain(chain) => self.view.chain = chain,
             Event::Command(command) => effects.push(self.command(command)?),
-            Event::Details { salt, details } => self.take_details(&salt, details)?,
-            Event::FundingBuilt(tx) => {
-                self.local.funding_tx.get_or_insert(bitcoin::consensus::serialize(&tx));
+            Event::Prepared { salt, details } => {
+                self.local.details.get_or_insert((salt, details));
             }
+            Event::Details { salt, details } => self.take_details(&salt, details)?,
+            Event::FundingBuilt(tx) => self.take_funding(&tx)?,
             Event::SpendBuilt(tx) => self.local.spend_tx = Some(bitcoin::consensus::serialize(&tx)),
         }
         if self.local != local_before {
@@ -285,8 +301,9 @@ impl Trade {
     }
 
     fn buyer_duties(&self, phase: Phase, duties: &mut Vec<Effect>) {
-        let spend = self.view.spend();
-        if phase == Phase::Released && spend.is_none_or(|spend| spend.height.is_none()) {
+        // A release is the buyer's until a block says otherwise, whatever else is signed or seen in the pool meanwhile.
+        let held = matches!(phase, Phase::Funded | Phase::Paid | Phase::Released | Phase::Refunding);
+        if held && self.view.spend().is_none_or(|spend| spend.height.is_none()) {
             match (&self.spend_of_funding(), self.view.valid_release()) {
                 (Some(tx), _) => duties.push(Effect::Broadcast(tx.clone())),
                 (None, Some(half)) => duties.push(Effect::Complete { half: half.clone(), to: Role::Buyer }),
@@ -303,7 +320,10 @@ impl Trade {
     fn seller_duties(&self, phase: Phase, duties: &mut Vec<Effect>) {
         let funding = self.view.funding();
         let unconfirmed = funding.is_none_or(|funding| funding.height.is_none());
-        if let (Some(tx), true) = (decode(self.local.funding_tx.as_deref()), unconfirmed && self.view.chain.synced) {
+        // Called off before it was sent: then it is not sent. Once buried it is owed, even when a reorg takes it back.
+        let owed = self.view.facts.funded.is_some() || self.view.facts.payment_sent;
+        let wanted = owed || matches!(phase, Phase::Agreed | Phase::Funding);
+        if let (Some(tx), true) = (decode(self.local.funding_tx.as_deref()), wanted && unconfirmed && self.view.chain.synced) {
             duties.push(Effect::Broadcast(tx));
         }
         if let (Some(funding), None) = (funding.filter(|f| self.view.is_buried(f.height)), self.view.facts.funded) {
@@ -341,6 +361,18 @@ impl Trade {
         tx.input.iter().any(|input| input.previous_output == outpoint).then_some(tx)
     }
 
+    fn take_funding(&mut self, tx: &Transaction) -> Result<(), Refusal> {
+        if self.local.funding_tx.is_some() {
+            return Err(Refusal::AlreadyFunding);
+        }
+        self.check(Action::Fund, self.phase())?; // it may have been called off while the wallet was at work
+        if self.escrow.as_ref().is_none_or(|escrow| escrow.fundings(tx).len() != 1) {
+            return Err(Refusal::WrongFunding);
+        }
+        self.local.funding_tx = Some(bitcoin::consensus::serialize(tx));
+        Ok(())
+    }
+
     fn take_details(&mut self, salt: &[u8; 32], details: String) -> Result<(), Refusal> {
         let theirs = self.view.contract.as_ref().and_then(|c| c.party(crate::trade::counterparty(self.role)));
         if theirs.is_none_or(|party| party.details != details_commitment(salt, &details)) {
@@ -361,10 +393,14 @@ impl Trade {
             Action::Fund | Action::Cancel if self.local.funding_tx.is_some() && phase == Phase::Agreed => {
                 Err(Refusal::AlreadyFunding)
             }
-            Action::Fund if !self.view.chain.synced => Err(Refusal::NotSynced),
+            // Nobody would look for the funding below the height that the maker stated.
+            Action::Fund if !self.view.chain.synced || self.view.contract.as_ref().is_none_or(|c| c.height > tip) => {
+                Err(Refusal::NotSynced)
+            }
             Action::Fund | Action::Cancel => Ok(()),
             Action::MarkPaid => match self.view.pay_until() {
                 _ if !self.view.chain.synced => Err(Refusal::NotSynced),
+                _ if self.view.spend().is_some() => Err(Refusal::NotAllowed { action, role: self.role, phase }),
                 Some(last) if tip > last => Err(Refusal::TooLateToPay { last, tip }),
                 Some(_) | None => Ok(()),
             },

@@ -1,0 +1,288 @@
+//! Ready-made people, records and trades for tests. Everything is derived from small numbers, so a failure repeats.
+
+use bitcoin::absolute::LockTime;
+use bitcoin::hashes::Hash;
+use bitcoin::key::{Keypair, Parity, Secp256k1};
+use bitcoin::secp256k1::SecretKey;
+use bitcoin::transaction::Version;
+use bitcoin::{OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, WPubkeyHash, Witness};
+use ed25519_dalek::{Signer, SigningKey};
+
+use crate::body::{Accept, ArbiterAdvert, Body, Offer, Party, Side, Take};
+use crate::ids::{AuthorId, RecordId, TradeId};
+use crate::ledger::{Admission, Ledger};
+use crate::money::{Price, Sats};
+use crate::record::{Header, LogId, Record, admission};
+use crate::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_REFUND_DELAY};
+use crate::seal;
+use crate::storage::MemoryStorage;
+use crate::text::Text;
+use crate::trade::{Bid, Contract, Escrow, Role, details_commitment};
+use crate::wire::{CurveKey, Destination, List};
+
+/// The network of all that is made here: regtest, where a ticket costs a thousand hashes.
+pub const NETWORK: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
+/// When everybody here opened a log.
+pub const EPOCH: u32 = 1_800_000_000;
+/// The height that the sample acceptance states.
+pub const HEIGHT: u32 = 100;
+/// The salt of everybody's payment details.
+pub const SALT: [u8; 32] = [0x5a; 32];
+
+/// Somebody who writes a log.
+#[derive(Clone)]
+pub struct Author {
+    number: u8,
+    signing: SigningKey,
+    log: LogId,
+    next: u64,
+    backlink: RecordId,
+    time: u64,
+}
+
+impl Author {
+    /// Returns author `number`, with an empty log. His ed25519 seed is 32 bytes of that number.
+    pub fn new(number: u8) -> Self {
+        let signing = SigningKey::from_bytes(&[number; 32]);
+        let author = AuthorId(signing.verifying_key().to_bytes());
+        let log = LogId { author, epoch: EPOCH };
+        Self { number, signing, log, next: 0, backlink: RecordId([0; 32]), time: EPOCH.into() }
+    }
+
+    /// Returns the same person with another, empty log: after a restore, or to cheat.
+    pub fn reopened(&self, epoch: u32) -> Self {
+        Self { log: LogId { epoch, ..self.log }, next: 0, backlink: RecordId([0; 32]), ..self.clone() }
+    }
+
+    /// Returns the public key.
+    pub const fn id(&self) -> AuthorId {
+        self.log.author
+    }
+
+    /// Returns the log.
+    pub const fn log(&self) -> LogId {
+        self.log
+    }
+
+    /// Returns the header of the next record with this body, a second after the last one.
+    pub fn next_header(&self, body: &Body) -> Header {
+        Header {
+            network: NETWORK,
+            log: self.log,
+            seq: self.next,
+            backlink: self.backlink,
+            time: self.time + 1,
+            kind: body.kind(),
+            flags: 0,
+            body_len: 0,
+            body_hash: [0; 32],
+            admission: if self.next == 0 { admission::mint(&NETWORK, &self.log) } else { 0 },
+        }
+    }
+
+    /// Signs a body as the next record of the log.
+    pub fn write(&mut self, body: &Body) -> Record {
+        let record = self.sign(self.next_header(body), body.encode());
+        (self.next, self.backlink, self.time) = (self.next + 1, record.id(), record.header().time);
+        record
+    }
+
+    /// Signs any header and body; the log does not go on.
+    pub fn sign(&self, header: Header, body: Vec<u8>) -> Record {
+        Record::sign(header, body, |message| self.sign_bytes(message)).expect("bodies of tests are short")
+    }
+
+    /// Signs any bytes.
+    pub fn sign_bytes(&self, message: &[u8]) -> [u8; 64] {
+        self.signing.sign(message).to_bytes()
+    }
+
+    /// Returns the key in escrows, with an even Y: from the secret of 32 bytes `number + 100`.
+    pub fn trade_key(&self) -> Keypair {
+        even_keypair([self.number + 100; 32])
+    }
+
+    /// Returns the X25519 secret: 32 bytes of `number + 50`.
+    pub const fn seal_secret(&self) -> [u8; 32] {
+        [self.number + 50; 32]
+    }
+
+    /// Returns the payment details.
+    pub fn details(&self) -> String {
+        format!("IBAN of author {}", self.number)
+    }
+
+    /// Returns what this person brings to a contract. Coins go to a P2WPKH script of 20 bytes of `number`.
+    pub fn party(&self) -> Party {
+        let script = ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([self.number; 20]));
+        Party {
+            trade_key: CurveKey(self.trade_key().x_only_public_key().0),
+            seal_key: seal::public_key(&self.seal_secret()),
+            destination: Destination::new(script).expect("P2WPKH is standard"),
+            details: details_commitment(&SALT, &self.details()),
+        }
+    }
+}
+
+/// Returns the keypair of a secret, negated if its public key has an odd Y.
+pub fn even_keypair(secret: [u8; 32]) -> Keypair {
+    let secp = Secp256k1::new();
+    let secret = SecretKey::from_slice(&secret).expect("secrets of tests are valid");
+    let pair = Keypair::from_secret_key(&secp, &secret);
+    match pair.x_only_public_key().1 {
+        Parity::Even => pair,
+        Parity::Odd => Keypair::from_secret_key(&secp, &secret.negate()),
+    }
+}
+
+/// An accepted trade of 0.01 BTC for 617.50 EUR, by arbiter 1, maker 2 and taker 3.
+#[derive(Clone)]
+pub struct SampleTrade {
+    /// Who rules.
+    pub arbiter: Author,
+    /// Who made the offer.
+    pub maker: Author,
+    /// Who took it.
+    pub taker: Author,
+    /// The arbiter's advert.
+    pub advert: Record,
+    /// The offer.
+    pub offer: Record,
+    /// The bid.
+    pub take: Record,
+    /// Its acceptance.
+    pub accept: Record,
+}
+
+impl SampleTrade {
+    /// Returns a trade whose maker is on `side`.
+    pub fn new(side: Side) -> Self {
+        let (mut arbiter, mut maker, mut taker) = (Author::new(1), Author::new(2), Author::new(3));
+        let advert = arbiter.write(&Body::ArbiterAdvert(sample_advert(&arbiter)));
+        let offer = maker.write(&Body::Offer(sample_offer(side, &[advert.id()])));
+        let take = taker.write(&Body::Take(sample_take(offer.id(), &taker)));
+        let accept = maker.write(&Body::Accept(sample_accept(&take, offer.id(), &maker)));
+        Self { arbiter, maker, taker, advert, offer, take, accept }
+    }
+
+    /// Returns the records, in an order in which each can be let in.
+    pub fn records(&self) -> Vec<Record> {
+        vec![self.advert.clone(), self.offer.clone(), self.take.clone(), self.accept.clone()]
+    }
+
+    /// Returns the trade's id.
+    pub const fn id(&self) -> TradeId {
+        TradeId(self.take.id().0)
+    }
+
+    /// Returns the bid.
+    pub fn bid(&self) -> Bid {
+        Bid::new(&self.offer, &self.take, Some(&self.advert)).expect("the sample bid fits its offer")
+    }
+
+    /// Returns the contract.
+    pub fn contract(&self) -> Contract {
+        self.bid().accepted(&self.accept).expect("the sample acceptance fits")
+    }
+
+    /// Returns the escrow.
+    pub fn escrow(&self) -> Escrow {
+        Escrow::new(&self.contract())
+    }
+
+    /// Returns the person in a role.
+    pub fn author(&mut self, role: Role) -> &mut Author {
+        let buyer_is_maker = self.bid().buyer() == self.maker.id();
+        match (role, buyer_is_maker) {
+            (Role::Buyer, true) | (Role::Seller, false) => &mut self.maker,
+            (Role::Buyer, false) | (Role::Seller, true) => &mut self.taker,
+            (Role::Arbiter, true | false) => &mut self.arbiter,
+        }
+    }
+
+    /// Returns a signed-looking transaction that funds the escrow from input `number` of nowhere.
+    pub fn funding(&self, number: u8) -> Transaction {
+        spend_of_nowhere(number, vec![self.escrow().output()])
+    }
+}
+
+/// Returns a transaction that spends an output of nowhere, told apart by `number`.
+pub fn spend_of_nowhere(number: u8, output: Vec<TxOut>) -> Transaction {
+    let previous_output = OutPoint { txid: Txid::from_byte_array([number; 32]), vout: 0 };
+    let sequence = Sequence::ENABLE_RBF_NO_LOCKTIME;
+    let input = vec![TxIn { previous_output, script_sig: ScriptBuf::new(), sequence, witness: Witness::new() }];
+    Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input, output }
+}
+
+/// Returns an arbiter's advert.
+pub fn sample_advert(arbiter: &Author) -> ArbiterAdvert {
+    ArbiterAdvert {
+        name: text("Ada"),
+        key: CurveKey(arbiter.trade_key().x_only_public_key().0),
+        seal_key: seal::public_key(&arbiter.seal_secret()),
+        fee_ppm: 10_000,
+        max_amount: sats(100_000_000),
+        languages: list(vec![text("en"), text("pt")]),
+        currencies: list(vec!["EUR".parse().expect("a currency")]),
+        terms: text("Evidence within a week."),
+    }
+}
+
+/// Returns an offer of 0.004 to 0.02 BTC at 61,750.00 EUR, for thirty days, by SEPA or Revolut.
+pub fn sample_offer(side: Side, adverts: &[RecordId]) -> Offer {
+    Offer {
+        side,
+        currency: "EUR".parse().expect("a currency"),
+        price: Price::new(6_175_000).expect("not zero"),
+        min: sats(400_000),
+        max: sats(2_000_000),
+        methods: list(vec![text("SEPA instant"), text("Revolut")]),
+        terms: text("Own accounts only."),
+        arbiters: list(adverts.to_vec()),
+        arbitration_delay: DEFAULT_ARBITRATION_DELAY,
+        refund_delay: DEFAULT_REFUND_DELAY,
+        automatic: true,
+        expires: u64::from(EPOCH) + 30 * 24 * 3600,
+    }
+}
+
+/// Returns a bid of 0.01 BTC.
+pub fn sample_take(offer: RecordId, taker: &Author) -> Take {
+    Take { offer, amount: sats(1_000_000), method: 0, arbiter: 0, nonce: [0x77; 32], party: taker.party() }
+}
+
+/// Returns the acceptance of a bid.
+pub fn sample_accept(take: &Record, offer: RecordId, maker: &Author) -> Accept {
+    Accept { trade: take.id().into(), offer, height: HEIGHT, party: maker.party() }
+}
+
+/// Returns an empty ledger in memory.
+pub fn ledger() -> Ledger<MemoryStorage> {
+    Ledger::new(MemoryStorage::default(), NETWORK)
+}
+
+/// Offers records to a ledger again and again, until nothing more is let in. Returns what became of each at last.
+pub fn admit_all(ledger: &mut Ledger<MemoryStorage>, records: &[Record]) -> Vec<Admission> {
+    let later = u64::from(EPOCH) + 365 * 24 * 3600;
+    loop {
+        let before = ledger.storage().clone();
+        let admissions = ledger.admit(records, later).expect("memory does not fail");
+        if *ledger.storage() == before {
+            return admissions;
+        }
+    }
+}
+
+/// Returns an amount.
+pub fn sats(sats: u64) -> Sats {
+    Sats::new(sats).expect("amounts of tests exist")
+}
+
+/// Returns a text.
+pub fn text<const MAX: usize>(text: &str) -> Text<MAX> {
+    Text::new(text).expect("texts of tests are short and plain")
+}
+
+fn list<T, const MAX: usize>(items: Vec<T>) -> List<T, MAX> {
+    List::new(items).expect("lists of tests are short")
+}
