@@ -1,1 +1,14 @@
-//! exchange-tui
+//! The terminal client: a client of the local API and nothing else.
+//!
+//! [`app::App`] holds all that is known and decides; [`view::draw`] shows it; [`runtime`] acts. Only the runtime knows a
+//! clock, a terminal, a process or a socket.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod action;
+pub mod app;
+pub mod form;
+mod format;
+pub mod message;
+pub mod theme;
+pub mod view;
+mod words;

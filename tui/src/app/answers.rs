@@ -1,0 +1,173 @@
+//! What the node says: answers to queries, replies to calls, events.
+
+use exchange_api::{ApiError, Code, Event, IdentityState, Subject};
+
+use super::{App, MAX_EVENTS, Popup, Tab, wallet};
+use crate::message::{Answer, CallName, Command, Query, Reply};
+use crate::{format, words};
+
+impl App {
+    pub(super) fn on_answer(&mut self, query: Query, result: Result<Answer, ApiError>, commands: &mut Vec<Command>) {
+        self.refresh.answered(query, commands);
+        let answer = match result {
+            Ok(answer) => answer,
+            // A query is repeated by itself; what cannot be had shows in the status, or as a lost connection.
+            Err(error) => {
+                tracing::debug!(?query, %error, "a query failed");
+                return;
+            }
+        };
+        match answer {
+            Answer::Status(status) => {
+                self.news_since.get_or_insert(status.time);
+                let was_unlocked = self.is_unlocked();
+                let call = self.gate.observe(&status.identity);
+                commands.extend(call.map(Command::Call));
+                self.status = Some(status);
+                if self.is_unlocked() && !was_unlocked {
+                    self.poll(commands);
+                }
+            }
+            Answer::Peers(peers) => self.peers = peers,
+            Answer::Book(page) => {
+                self.book.more = page.next.is_some();
+                self.book.offers = Some(page.items);
+            }
+            Answer::Trades(trades) => self.trades.list = Some(trades),
+            Answer::Balance(balance) => self.wallet.balance = Some(balance),
+            Answer::Address(address) => self.wallet.address = Some(address),
+            Answer::History(page) => self.wallet.history = Some(page),
+        }
+    }
+
+    pub(super) fn on_reply(&mut self, call: CallName, result: Result<Reply, ApiError>, commands: &mut Vec<Command>) {
+        if self.busy.is_some_and(|busy| busy.call == call) {
+            self.busy = None;
+        }
+        // Whoever did not hear the answer asks again under the same id; whoever did, asks for something new.
+        let heard = !matches!(&result, Err(error) if error.code == Code::NodeUnreachable);
+        let is_wish = !matches!(call, CallName::Passphrase | CallName::Strength | CallName::Review | CallName::Price);
+        if heard && is_wish {
+            self.requests.settled();
+        }
+        match result {
+            Ok(reply) => self.on_success(call, reply),
+            Err(error) => self.on_failure(call, error),
+        }
+        self.refresh_after(call, commands);
+    }
+
+    fn on_failure(&mut self, call: CallName, error: ApiError) {
+        match call {
+            CallName::Strength => tracing::debug!(%error, "the password could not be judged"),
+            CallName::Unlock if error.code == Code::WrongPassword => {
+                self.gate.unlock.refuse(0, words::gate::WRONG_PASSWORD);
+            }
+            CallName::Create if error.code == Code::WeakPassword => {
+                self.gate.create.refuse(super::gate::PASSWORD, format::clean(&error.message));
+            }
+            CallName::Passphrase
+            | CallName::Create
+            | CallName::Unlock
+            | CallName::Post
+            | CallName::Withdraw
+            | CallName::Review
+            | CallName::Take
+            | CallName::Trade(_)
+            | CallName::Price
+            | CallName::Send => self.push_popup(Popup::Error { title: words::could_not(call), error }),
+        }
+    }
+
+    fn on_success(&mut self, call: CallName, reply: Reply) {
+        match reply {
+            Reply::Passphrase(passphrase) => {
+                self.gate.passphrase = Some(passphrase);
+                self.gate.changed(self.ticks);
+            }
+            Reply::Strength(strength) => self.gate.strength = Some(strength),
+            Reply::Identity(identity) => {
+                let state = IdentityState::Unlocked { author: identity.author, email: identity.email };
+                self.gate.observe(&state);
+                if let Some(status) = &mut self.status {
+                    status.identity = state;
+                }
+                self.toast(words::gate::WELCOME, false);
+            }
+            Reply::Offer(offer) => {
+                let posted = call == CallName::Post;
+                self.toast(if posted { words::post::POSTED } else { words::WITHDRAWN }, false);
+                if posted {
+                    self.post = super::post::Post::default();
+                    self.book.selected = Some(offer.id);
+                    self.tab = Tab::Book;
+                }
+            }
+            Reply::Review(review) => self.show_review(review),
+            Reply::Trade(trade) => {
+                self.toast(words::trade::after(call), false);
+                if matches!(self.popups.last(), Some(Popup::Accept(..))) {
+                    self.popups.pop();
+                }
+                if call == CallName::Take {
+                    self.take = super::take::Take::default();
+                    self.book.open = false;
+                    self.tab = Tab::Trades;
+                }
+                self.trades.selected = Some(trade.id);
+                self.trades.put(trade);
+            }
+            Reply::Sent(sent) if call == CallName::Price => {
+                if let Some(mut request) = self.wallet.pricing.take() {
+                    request.request_id = self.send_request_id(&request);
+                    request.dry_run = false;
+                    self.push_popup(Popup::Ask(wallet::send_question(&sent, request)));
+                }
+            }
+            Reply::Sent(sent) => {
+                self.popups.retain(|popup| !matches!(popup, Popup::Send(_)));
+                self.toast(words::wallet::sent(&format::btc_unit(sent.amount)), false);
+            }
+        }
+    }
+
+    fn show_review(&mut self, review: exchange_api::TakeReview) {
+        // Only what is still on the form may be reviewed: it may have changed while the node answered.
+        let request = self.take.draft.as_mut().and_then(|draft| draft.check());
+        match request {
+            Some(mut request) if request.offer == review.offer.id && request.amount == review.amount => {
+                request.request_id = self.take_request_id(&request);
+                request.dry_run = false;
+                self.take.show_review(review, request);
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    pub(super) fn on_event(&mut self, event: Event, commands: &mut Vec<Command>) {
+        let is_news = self.news_since.is_some_and(|since| event.time >= since);
+        let (queries, is_told): (&[Query], bool) = match event.subject {
+            Subject::Trade(_) => (&[Query::Trades, Query::Balance], true),
+            Subject::Offer(_) => (&[Query::Book], false),
+            Subject::Wallet => (&[Query::Balance, Query::History, Query::Address], true),
+            Subject::Network => (&[Query::Status, Query::Peers], false),
+            Subject::Chain => (&[Query::Status, Query::Trades, Query::Balance], false),
+            Subject::Node => (&[Query::Status], true),
+        };
+        if is_news {
+            for query in queries {
+                // Before there is an identity there is no wallet and no trade to ask for.
+                if self.is_unlocked() || matches!(query, Query::Status | Query::Book | Query::Peers) {
+                    self.refresh.ask(*query, commands);
+                }
+            }
+            if is_told {
+                self.toast(format::clean(&event.text), false);
+            }
+        }
+        if self.events.len() == MAX_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+}

@@ -1,0 +1,332 @@
+//! From a key to what it does: the table finds the action, this performs it.
+
+use crossterm::event::{KeyEvent, KeyEventKind};
+use exchange_api::{AcceptBid, Action as TradeAction, OfferView};
+
+use super::ask::{Ask, Line, Outcome};
+use super::{App, Busy, Popup, Tab, post, trades, wallet};
+use crate::action::{self, Action, Step};
+use crate::form::Focus;
+use crate::message::{Call, CallName, Command, Connection, Query};
+use crate::{format, words};
+
+impl App {
+    pub(super) fn on_key(&mut self, key: KeyEvent, commands: &mut Vec<Command>) {
+        if key.kind == KeyEventKind::Release {
+            return;
+        }
+        match action::find(self, &key) {
+            Some(entry) => match (entry.when)(self) {
+                Ok(()) => self.perform(entry.action, commands),
+                Err(why) => self.toast(format!("{}: {why}", entry.name), true),
+            },
+            None => self.type_key(key),
+        }
+    }
+
+    fn type_key(&mut self, key: KeyEvent) {
+        if self.tab == Tab::Book && self.book.typing && self.popups.is_empty() && !self.gate_is_shown() {
+            use tui_input::backend::crossterm::EventHandler;
+            self.book.text.handle_event(&crossterm::event::Event::Key(key));
+            return;
+        }
+        if self.form_mut().is_some_and(|form| form.type_key(key)) {
+            self.form_changed();
+        }
+    }
+
+    pub(super) fn on_paste(&mut self, text: &str) {
+        if self.form_mut().is_some_and(|form| form.paste(text)) {
+            self.form_changed();
+        }
+    }
+
+    /// Lets everything that depends on a form's content follow it.
+    fn form_changed(&mut self) {
+        if self.popups.is_empty() && self.gate_is_shown() {
+            self.gate.changed(self.ticks);
+        } else if self.popups.is_empty() && self.tab == Tab::Post {
+            self.post.refresh_hints();
+        }
+    }
+
+    fn perform(&mut self, action: Action, commands: &mut Vec<Command>) {
+        match action {
+            Action::Quit => self.quit(commands),
+            Action::Help => self.push_popup(Popup::Help),
+            Action::Show(tab) => self.show(tab, commands),
+            Action::Identity => self.gate.skipped = false,
+            Action::Move(step) => self.move_selection(step),
+            Action::Open => self.book.open = true,
+            Action::Back => self.back(),
+            Action::Filter => self.book.typing = true,
+            Action::FilterDone => self.book.typing = false,
+            Action::FilterClear => {
+                self.book.typing = false;
+                self.book.text.reset();
+            }
+            Action::Side(side) => self.book.side = side,
+            Action::Currency => self.book.next_currency(),
+            Action::Away => self.book.away = !self.book.away,
+            Action::Take => self.start_taking(),
+            Action::Withdraw => self.ask_to_withdraw(),
+            Action::NextField => self.with_form(|form| form.next()),
+            Action::PreviousField => self.with_form(|form| form.previous()),
+            Action::Enter => self.enter(commands),
+            Action::Choose(forward) => {
+                self.with_form(|form| form.choose(forward));
+                self.form_changed();
+            }
+            Action::Leave => self.leave_form(),
+            Action::Reveal => self.gate.revealed = !self.gate.revealed,
+            Action::Another => commands.push(Command::Call(Call::Passphrase)),
+            Action::Skip => self.gate.skipped = true,
+            Action::Turn(forward) => {
+                if let Some(ask) = self.ask_mut() {
+                    ask.turn(forward);
+                }
+            }
+            Action::Answer => {
+                let chosen = self.ask().map_or(0, |ask| ask.chosen);
+                self.answer(chosen, commands);
+            }
+            Action::Yes => self.answer(1, commands),
+            Action::No => {
+                let safe = self.ask().and_then(|ask| {
+                    ask.choices.iter().position(|choice| matches!(choice.outcome, Outcome::Back))
+                });
+                self.answer(safe.unwrap_or(0), commands);
+            }
+            Action::Next => {
+                if let Some(next) = self.trades.selection().and_then(|trade| trade.next.action) {
+                    self.ask_about_trade(next);
+                }
+            }
+            Action::Trade(action) => self.ask_about_trade(action),
+            Action::Copy => self.copy(commands),
+            Action::Send => self.push_popup(Popup::Send(wallet::send_form())),
+        }
+    }
+
+    fn show(&mut self, tab: Tab, commands: &mut Vec<Command>) {
+        self.tab = tab;
+        if matches!(self.connection, Connection::Up { .. }) {
+            self.poll(commands);
+        }
+        let form = match tab {
+            Tab::Post => Some(&mut self.post.form),
+            Tab::Take => self.take.form_mut(),
+            Tab::Book | Tab::Trades | Tab::Wallet | Tab::Network => None,
+        };
+        if let Some(form) = form
+            && form.focus.is_none()
+        {
+            form.focus = Some(0);
+        }
+    }
+
+    fn move_selection(&mut self, step: Step) {
+        match self.tab {
+            Tab::Book => self.book.select(|at, count| step.apply(at, count)),
+            Tab::Trades => self.trades.select(|at, count| step.apply(at, count)),
+            Tab::Wallet => {
+                let count = self.wallet.history.as_ref().map_or(0, |page| page.items.len());
+                self.wallet.selected = step.apply(self.wallet.selected, count);
+            }
+            Tab::Network => {
+                // The log's end is at the bottom: up means back in time.
+                let back = match step {
+                    Step::Up => Step::Down,
+                    Step::Down => Step::Up,
+                    Step::PageUp => Step::PageDown,
+                    Step::PageDown => Step::PageUp,
+                    Step::Top => Step::Bottom,
+                    Step::Bottom => Step::Top,
+                };
+                self.log_scroll = back.apply(self.log_scroll, self.events.len());
+            }
+            Tab::Post | Tab::Take => {}
+        }
+    }
+
+    fn back(&mut self) {
+        if self.popups.pop().is_none() {
+            if self.tab == Tab::Book {
+                self.book.open = false;
+            } else {
+                self.tab = Tab::Book;
+            }
+        }
+    }
+
+    fn start_taking(&mut self) {
+        if let Some(offer) = self.book.selection().cloned() {
+            self.take.start(&offer);
+            self.tab = Tab::Take;
+        }
+    }
+
+    fn ask_to_withdraw(&mut self) {
+        let Some(offer) = self.book.selection() else { return };
+        let lines = vec![Line::Strong(words::offer_sentence(offer)), Line::Plain(words::WITHDRAW_NOTE.to_owned())];
+        let call = Call::Withdraw(offer.id);
+        self.push_popup(Popup::Ask(Ask::confirm(words::WITHDRAW_TITLE, lines, words::NO_BACK, words::WITHDRAW_YES, call)));
+    }
+
+    fn with_form(&mut self, change: impl FnOnce(&mut crate::form::Form)) {
+        if let Some(form) = self.form_mut() {
+            change(form);
+        }
+    }
+
+    fn leave_form(&mut self) {
+        if matches!(self.popups.last(), Some(Popup::Send(_) | Popup::Accept(..))) {
+            self.popups.pop();
+        } else {
+            self.with_form(|form| form.focus = None);
+        }
+    }
+
+    fn enter(&mut self, commands: &mut Vec<Command>) {
+        let Some(form) = self.form() else { return };
+        // The only field of a short form is its end, too.
+        let last = form.focus == form.fields.iter().rposition(|field| field.shown) && form.fields.len() == 1;
+        if form.focused() == Focus::Button || last { self.submit(commands) } else { self.with_form(|form| form.next()) }
+    }
+
+    fn submit(&mut self, commands: &mut Vec<Command>) {
+        match self.popups.last_mut() {
+            Some(Popup::Send(form)) => {
+                if let Some(request) = wallet::check_send(form) {
+                    self.wallet.pricing = Some(request.clone());
+                    self.call(Call::Price(request), commands);
+                }
+                return;
+            }
+            Some(Popup::Accept(trade, form)) => {
+                let trade = *trade;
+                let details = form.fields[0].value().trim().to_owned();
+                if details.is_empty() {
+                    form.refuse(0, words::take::NO_DETAILS);
+                    return;
+                }
+                let request_id = self.requests.id("accept", &(trade, &details));
+                self.call(Call::Accept(AcceptBid { request_id, dry_run: false, trade, details }), commands);
+                return;
+            }
+            Some(Popup::Help | Popup::Error { .. } | Popup::Ask(_)) => return,
+            None => {}
+        }
+        if self.gate_is_shown() {
+            if let Some(call) = self.gate.submit() {
+                self.call(call, commands);
+            }
+            return;
+        }
+        match self.tab {
+            Tab::Post => self.submit_offer(),
+            Tab::Take => {
+                let request = self.take.draft.as_mut().and_then(|draft| draft.check());
+                if let Some(request) = request {
+                    self.call(Call::Review(request), commands);
+                }
+            }
+            Tab::Book | Tab::Trades | Tab::Wallet | Tab::Network => {}
+        }
+    }
+
+    fn submit_offer(&mut self) {
+        if !self.is_unlocked() {
+            self.toast(format!("{}: {}", words::post::BUTTON, words::why::NO_IDENTITY), true);
+            return;
+        }
+        let Some(mut offer) = self.post.check() else { return };
+        offer.request_id = self.requests.id("post", &offer);
+        let draft = self.post.draft();
+        let mut lines = vec![Line::Strong(words::post::sentence(&draft))];
+        lines.extend(words::post::notes(&offer).into_iter().map(Line::Plain));
+        let best: Option<&OfferView> = self.book.best(draft.side, offer.currency);
+        lines.extend(post::suspicion(&draft, best).map(Line::Warning));
+        let ask = Ask::confirm(words::post::TITLE, lines, words::NO_BACK, words::post::YES, Call::Post(offer));
+        self.push_popup(Popup::Ask(ask));
+    }
+
+    fn ask_about_trade(&mut self, action: TradeAction) {
+        let Some(trade) = self.trades.selection() else { return };
+        if action == TradeAction::Accept {
+            self.push_popup(Popup::Accept(trade.id, trades::accept_form(trade)));
+            return;
+        }
+        let id = self.requests.id("trade", &(trade.id, action));
+        self.push_popup(Popup::Ask(trades::question(trade, action, id)));
+    }
+
+    fn answer(&mut self, at: usize, commands: &mut Vec<Command>) {
+        let in_popup = matches!(self.popups.last(), Some(Popup::Ask(_)));
+        let outcome = if in_popup {
+            match self.popups.pop() {
+                Some(Popup::Ask(mut ask)) => ask.take(at),
+                Some(_) | None => Outcome::Back,
+            }
+        } else {
+            match self.take.review.take() {
+                Some(mut review) => review.ask.take(at),
+                None => Outcome::Back,
+            }
+        };
+        match outcome {
+            Outcome::Back => {}
+            Outcome::Call(call) => self.call(*call, commands),
+            Outcome::Quit(fate) => commands.push(Command::Quit(fate)),
+        }
+    }
+
+    /// Starts a call, unless one is under way.
+    fn call(&mut self, call: Call, commands: &mut Vec<Command>) {
+        if let Some(busy) = self.busy {
+            self.toast(words::still_busy(busy.call), true);
+            return;
+        }
+        self.busy = Some(Busy { call: call.name(), since: self.ticks });
+        commands.push(Command::Call(call));
+    }
+
+    fn copy(&mut self, commands: &mut Vec<Command>) {
+        let text = match self.tab {
+            Tab::Wallet => self.wallet.address.as_ref().map(|address| address.address.clone()),
+            Tab::Trades => self.trades.selection().and_then(|trade| trade.their_details.clone()),
+            Tab::Book | Tab::Post | Tab::Take | Tab::Network => None,
+        };
+        if let Some(text) = text {
+            commands.push(Command::Copy(format::clean(&text)));
+            self.toast(words::COPIED, false);
+        }
+    }
+
+    /// Returns the request id for the payment that was just priced.
+    pub(super) fn send_request_id(&mut self, request: &exchange_api::SendRequest) -> String {
+        self.requests.id("send", &(&request.address, request.amount))
+    }
+
+    /// Returns the request id for the take that was just reviewed.
+    pub(super) fn take_request_id(&mut self, request: &exchange_api::TakeOffer) -> String {
+        self.requests.id("take", request)
+    }
+
+    /// Refreshes what an action of the user changes.
+    pub(super) fn refresh_after(&mut self, call: CallName, commands: &mut Vec<Command>) {
+        let queries: &[Query] = match call {
+            CallName::Passphrase | CallName::Strength | CallName::Review | CallName::Price => &[],
+            CallName::Create | CallName::Unlock => {
+                &[Query::Status, Query::Book, Query::Trades, Query::Balance, Query::Address, Query::History]
+            }
+            CallName::Post | CallName::Withdraw => &[Query::Book],
+            CallName::Take => &[Query::Trades, Query::Book],
+            CallName::Trade(_) => &[Query::Trades, Query::Balance, Query::History],
+            CallName::Send => &[Query::Balance, Query::History],
+        };
+        for query in queries {
+            self.refresh.ask(*query, commands);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Posting an offer: what is typed, what it means, and what is wrong with it.
+
+use exchange_api::{Currency, MIN_TRADE, OfferView, PostOffer, Price, Sats, Side};
+
+use crate::form::{Field, Form};
+use crate::words;
+
+/// The fields by position.
+pub const SIDE: usize = 0;
+/// The other money.
+pub const CURRENCY: usize = 1;
+/// The price.
+pub const PRICE: usize = 2;
+/// The smallest amount.
+pub const MIN: usize = 3;
+/// The largest amount.
+pub const MAX: usize = 4;
+/// Payment methods.
+pub const METHODS: usize = 5;
+/// Terms.
+pub const TERMS: usize = 6;
+/// Whether bids are accepted by the node.
+pub const AUTOMATIC: usize = 7;
+/// Payment details.
+pub const DETAILS: usize = 8;
+
+/// A price that is this many per cent worse for the maker than the best in the book is probably a slip.
+const SUSPICIOUS_PERCENT: u64 = 10;
+/// As in the rules of offers.
+const MAX_METHODS: usize = 8;
+/// As in the rules of offers, in bytes.
+const MAX_METHOD_BYTES: usize = 40;
+
+/// The form.
+#[derive(Debug)]
+pub struct Post {
+    /// Its fields.
+    pub form: Form,
+}
+
+impl Default for Post {
+    fn default() -> Self {
+        let choice = |label, options: [&str; 2], hint| Field::choice(label, options.map(str::to_owned).to_vec(), hint);
+        let fields = vec![
+            choice(words::post::SIDE, words::post::SIDES, ""),
+            Field::text(words::post::CURRENCY, "EUR", words::post::CURRENCY_HINT),
+            Field::text(words::post::PRICE, "", words::post::price_hint("EUR")),
+            Field::text(words::post::MIN, "", words::post::MIN_HINT),
+            Field::text(words::post::MAX, "", words::post::MAX_HINT),
+            Field::text(words::post::METHODS, "", words::post::METHODS_HINT),
+            Field::text(words::post::TERMS, "", words::post::TERMS_HINT),
+            choice(words::post::AUTOMATIC, words::post::AUTOMATIC_OPTIONS, ""),
+            Field::text(words::post::DETAILS, "", words::post::DETAILS_HINT),
+        ];
+        Self { form: Form::new(words::post::BUTTON, fields) }
+    }
+}
+
+/// What the form says so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// The maker's side.
+    pub side: Side,
+    /// The other money.
+    pub currency: Option<Currency>,
+    /// The price.
+    pub price: Option<Price>,
+    /// The smallest amount.
+    pub min: Option<Sats>,
+    /// The largest amount.
+    pub max: Option<Sats>,
+    /// Payment methods.
+    pub methods: Vec<String>,
+}
+
+impl Post {
+    /// Tells whether anything was typed into it.
+    pub fn is_edited(&self) -> bool {
+        [PRICE, MIN, MAX, METHODS, TERMS, DETAILS].into_iter().any(|at| !self.value(at).is_empty())
+    }
+
+    fn value(&self, at: usize) -> &str {
+        self.form.fields.get(at).map_or("", |field| field.value().trim())
+    }
+
+    /// Returns what the form says so far.
+    pub fn draft(&self) -> Draft {
+        let currency: Option<Currency> = self.value(CURRENCY).to_uppercase().parse().ok();
+        let price = currency.and_then(|currency| currency.parse_minor(&plain(self.value(PRICE))).ok()).and_then(Price::new);
+        let mut methods: Vec<String> = Vec::new();
+        for method in self.value(METHODS).split(',').map(str::trim).filter(|method| !method.is_empty()) {
+            if !methods.iter().any(|known| known == method) {
+                methods.push(method.to_owned());
+            }
+        }
+        Draft {
+            side: if self.form.fields[SIDE].chosen() == 0 { Side::Sell } else { Side::Buy },
+            currency,
+            price,
+            min: plain(self.value(MIN)).parse().ok(),
+            max: plain(self.value(MAX)).parse().ok(),
+            methods,
+        }
+    }
+
+    /// Adapts the words of the form to what is typed.
+    pub fn refresh_hints(&mut self) {
+        let currency = self.draft().currency.map_or_else(|| "…".to_owned(), |currency| currency.to_string());
+        self.form.fields[PRICE].hint = words::post::price_hint(&currency);
+    }
+
+    /// Checks everything, marks what is wrong, and returns the request when nothing is. Its id is still empty.
+    pub fn check(&mut self) -> Option<PostOffer> {
+        let draft = self.draft();
+        for field in &mut self.form.fields {
+            field.error = None;
+        }
+        if draft.currency.is_none() {
+            self.form.refuse(CURRENCY, words::post::BAD_CURRENCY);
+        }
+        if draft.price.is_none() {
+            self.form.refuse(PRICE, words::post::BAD_PRICE);
+        }
+        match draft.min {
+            None => self.form.refuse(MIN, words::BAD_AMOUNT),
+            Some(min) if min < MIN_TRADE => self.form.refuse(MIN, words::post::below_minimum(MIN_TRADE)),
+            Some(_) => {}
+        }
+        match (draft.min, draft.max) {
+            (_, None) => self.form.refuse(MAX, words::BAD_AMOUNT),
+            (Some(min), Some(max)) if max < min => self.form.refuse(MAX, words::post::MAX_BELOW_MIN),
+            (_, Some(max)) if draft.price.is_some_and(|price| price.cost(max).is_none()) => {
+                self.form.refuse(MAX, words::post::TOO_MUCH);
+            }
+            (_, Some(_)) => {}
+        }
+        if draft.methods.is_empty() {
+            self.form.refuse(METHODS, words::post::NO_METHOD);
+        } else if draft.methods.len() > MAX_METHODS || draft.methods.iter().any(|method| method.len() > MAX_METHOD_BYTES) {
+            self.form.refuse(METHODS, words::post::BAD_METHODS);
+        }
+        let automatic = self.form.fields[AUTOMATIC].chosen() == 0;
+        let details = self.value(DETAILS).to_owned();
+        if automatic && details.is_empty() {
+            self.form.refuse(DETAILS, words::post::NO_DETAILS);
+        }
+        if !self.form.is_right() {
+            return None;
+        }
+        Some(PostOffer {
+            request_id: String::new(),
+            dry_run: false,
+            side: draft.side,
+            currency: draft.currency?,
+            price: draft.price?,
+            min: draft.min?,
+            max: draft.max?,
+            methods: draft.methods,
+            terms: self.value(TERMS).to_owned(),
+            arbiters: Vec::new(),
+            automatic,
+            details,
+            lifetime_s: None,
+        })
+    }
+}
+
+/// Returns a warning when a price is so much worse for the maker than the best in the book that it may be a slip.
+pub fn suspicion(draft: &Draft, best: Option<&OfferView>) -> Option<String> {
+    let (price, best) = (u128::from(draft.price?.get()), u128::from(best?.price.get()));
+    let percent = u128::from(SUSPICIOUS_PERCENT);
+    match draft.side {
+        Side::Sell if price * 100 < best * (100 - percent) => Some(words::post::cheaper_than_others((best - price) * 100 / best)),
+        Side::Buy if price * 100 > best * (100 + percent) => Some(words::post::dearer_than_others((price - best) * 100 / best)),
+        Side::Sell | Side::Buy => None,
+    }
+}
+
+/// Returns a typed number without the thousands separators that the program itself prints. A comma anywhere else stays,
+/// so that the number is refused: `1,5` must not become fifteen.
+pub fn plain(number: &str) -> String {
+    let (whole, fraction) = number.split_once('.').map_or((number, None), |(whole, fraction)| (whole, Some(fraction)));
+    let mut groups = whole.split(',');
+    let first = groups.next().unwrap_or_default();
+    let leads = (1..=3).contains(&first.len()) && !first.starts_with('0');
+    if !whole.contains(',') || !leads || !groups.all(|group| group.len() == 3) {
+        return number.to_owned();
+    }
+    let whole: String = whole.split(',').collect();
+    fraction.map_or(whole.clone(), |fraction| format!("{whole}.{fraction}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn separators_are_understood_and_decimal_commas_refused() {
+        assert_eq!(plain("61,750.00"), "61750.00");
+        assert_eq!(plain("1,234,567"), "1234567");
+        for unclear in ["1,5", "0,500", ",500", "12,34", "1234,567", "1,5000"] {
+            assert_eq!(plain(unclear), unclear);
+        }
+    }
+
+    #[test]
+    fn an_empty_form_is_refused_at_each_missing_field() {
+        let mut post = Post::default();
+        assert!(post.check().is_none());
+        let wrong: Vec<_> = (0..=DETAILS).filter(|at| post.form.fields[*at].error.is_some()).collect();
+        assert_eq!(wrong, [PRICE, MIN, MAX, METHODS, DETAILS]);
+        assert_eq!(post.form.focus, Some(PRICE));
+    }
+
+    #[test]
+    fn a_filled_form_becomes_an_offer() {
+        let mut post = Post::default();
+        for (at, text) in
+            [(CURRENCY, "eur"), (PRICE, "61,750"), (MIN, "0.01"), (MAX, "0.05"), (METHODS, "SEPA, Wise , SEPA"), (DETAILS, "Ann")]
+        {
+            post.form.set_text(at, text);
+        }
+        let offer = post.check().unwrap();
+        assert_eq!((offer.price.get(), offer.min.get(), offer.max.get()), (6_175_000, 1_000_000, 5_000_000));
+        assert_eq!(offer.methods, ["SEPA", "Wise"]);
+        assert_eq!(offer.side, Side::Sell);
+        assert!(offer.automatic);
+        post.form.set_text(MAX, "0.001");
+        assert!(post.check().is_none());
+    }
+}

@@ -1,0 +1,153 @@
+//! Taking an offer: the form, then the review with "no" as its default.
+
+use exchange_api::{MoneyError, OfferView, Sats, Side, TakeOffer, TakeReview};
+
+use super::ask::{Ask, Choice, Outcome};
+use super::book::your_side;
+use super::post::plain;
+use crate::form::{Field, Form};
+use crate::message::Call;
+use crate::{format, words};
+
+/// The fields by position.
+pub const AMOUNT: usize = 0;
+/// The payment method.
+pub const METHOD: usize = 1;
+/// The arbiter.
+pub const ARBITER: usize = 2;
+/// Payment details.
+pub const DETAILS: usize = 3;
+
+/// Taking an offer.
+#[derive(Debug, Default)]
+pub struct Take {
+    /// The offer and what is typed; `None` until one is chosen in the book.
+    pub draft: Option<Draft>,
+    /// What taking it would mean, once asked.
+    pub review: Option<Review>,
+}
+
+/// An offer and what is typed.
+#[derive(Debug)]
+pub struct Draft {
+    /// The offer.
+    pub offer: OfferView,
+    /// The form.
+    pub form: Form,
+}
+
+/// What taking an offer would mean, and the question.
+#[derive(Debug)]
+pub struct Review {
+    /// What it would mean.
+    pub terms: TakeReview,
+    /// The question.
+    pub ask: Ask,
+}
+
+impl Take {
+    /// Starts with an offer; goes on with what was typed when it is the same one.
+    pub fn start(&mut self, offer: &OfferView) {
+        self.review = None;
+        if let Some(draft) = self.draft.as_mut().filter(|draft| draft.offer.id == offer.id) {
+            draft.offer = offer.clone();
+            return;
+        }
+        let arbiters = offer.arbiters.iter().map(|arbiter| words::take::arbiter(arbiter)).collect();
+        let details = match your_side(offer) {
+            Side::Buy => words::take::BUYER_DETAILS,
+            Side::Sell => words::take::SELLER_DETAILS,
+        };
+        let hint = words::take::amount_hint(&format::range(&format::btc(offer.min), &format::btc(offer.max)));
+        let mut form = Form::new(
+            words::take::BUTTON,
+            vec![
+                Field::text(words::take::AMOUNT, &format::btc(offer.min), hint),
+                Field::choice(words::take::METHOD, offer.methods.clone(), ""),
+                Field::choice(words::take::ARBITER, arbiters, ""),
+                Field::text(words::take::DETAILS, "", details),
+            ],
+        );
+        // One's own details are the only thing that has no default.
+        form.focus = Some(if offer.min == offer.max { DETAILS } else { AMOUNT });
+        self.draft = Some(Draft { offer: offer.clone(), form });
+    }
+
+    /// Returns the form, unless the review is shown.
+    pub fn form(&self) -> Option<&Form> {
+        if self.review.is_some() { None } else { self.draft.as_ref().map(|draft| &draft.form) }
+    }
+
+    /// Returns the form, unless the review is shown.
+    pub fn form_mut(&mut self) -> Option<&mut Form> {
+        if self.review.is_some() { None } else { self.draft.as_mut().map(|draft| &mut draft.form) }
+    }
+
+    /// Returns the question of the review.
+    pub fn ask(&self) -> Option<&Ask> {
+        self.review.as_ref().map(|review| &review.ask)
+    }
+
+    /// Returns the question of the review.
+    pub fn ask_mut(&mut self) -> Option<&mut Ask> {
+        self.review.as_mut().map(|review| &mut review.ask)
+    }
+
+    /// Tells whether anything was typed.
+    pub fn is_edited(&self) -> bool {
+        self.draft.as_ref().is_some_and(|draft| !draft.form.fields[DETAILS].value().trim().is_empty())
+    }
+
+    /// Shows what taking would mean, with the question. `request` is what will be sent on "yes".
+    pub fn show_review(&mut self, terms: TakeReview, request: TakeOffer) {
+        let choices = vec![
+            Choice { label: words::NO_BACK.to_owned(), outcome: Outcome::Back },
+            Choice { label: words::take::YES.to_owned(), outcome: Outcome::Call(Box::new(Call::Take(request))) },
+        ];
+        let ask = Ask { title: words::take::REVIEW.to_owned(), lines: Vec::new(), choices, chosen: 0 };
+        self.review = Some(Review { terms, ask });
+    }
+}
+
+impl Draft {
+    /// Returns the amount that is typed.
+    ///
+    /// # Errors
+    /// When it is no amount.
+    pub fn amount(&self) -> Result<Sats, MoneyError> {
+        plain(self.form.fields[AMOUNT].value().trim()).parse()
+    }
+
+    /// Checks everything, marks what is wrong, and returns the request when nothing is. Its id is still empty.
+    pub fn check(&mut self) -> Option<TakeOffer> {
+        let amount = self.amount().ok();
+        for field in &mut self.form.fields {
+            field.error = None;
+        }
+        match amount {
+            None => self.form.refuse(AMOUNT, words::BAD_AMOUNT),
+            Some(amount) if amount < self.offer.min || amount > self.offer.max => {
+                let range = format::range(&format::btc(self.offer.min), &format::btc(self.offer.max));
+                self.form.refuse(AMOUNT, words::take::out_of_range(&range));
+            }
+            Some(_) => {}
+        }
+        let details = self.form.fields[DETAILS].value().trim().to_owned();
+        if details.is_empty() {
+            self.form.refuse(DETAILS, words::take::NO_DETAILS);
+        }
+        if !self.form.is_right() {
+            return None;
+        }
+        let position = |at: usize| u8::try_from(self.form.fields[at].chosen()).ok(); // at most 8 of each
+        Some(TakeOffer {
+            request_id: String::new(),
+            dry_run: true,
+            offer: self.offer.id,
+            amount: amount?,
+            method: position(METHOD),
+            arbiter: position(ARBITER),
+            details,
+        })
+    }
+}

@@ -1,0 +1,226 @@
+//! What comes in ([`Message`]) and what goes out ([`Command`]): the whole traffic between the application, which
+//! decides, and the runtime, which acts.
+
+use crossterm::event::KeyEvent;
+use exchange_api::{
+    AcceptBid, Action, AddressInfo, ApiError, Balance, BookFilter, Credentials, Event, IdentityInfo, OfferView, Page,
+    PasswordStrength, PeerInfo, PostOffer, RecordId, SendRequest, Sent, Status, TakeOffer, TakeReview, TradeCommand,
+    TradeView, WalletTx,
+};
+use zeroize::Zeroizing;
+
+/// What happens to the application.
+#[derive(Debug)]
+pub enum Message {
+    /// A key was pressed.
+    Key(KeyEvent),
+    /// Text was pasted.
+    Paste(String),
+    /// Only the screen has to be drawn anew.
+    Redraw,
+    /// An eighth of a second passed, see [`crate::app::TICKS_PER_SECOND`].
+    Tick,
+    /// The system asks the program to end.
+    Terminate,
+    /// The connection to the node changed.
+    Connection(Connection),
+    /// A query was answered.
+    Answer(Query, Box<Result<Answer, ApiError>>),
+    /// A call was answered.
+    Reply(CallName, Box<Result<Reply, ApiError>>),
+    /// The node reports an event.
+    Event(Event),
+}
+
+/// How the node can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Connection {
+    /// Being reached or started; what is happening now.
+    Starting(String),
+    /// There. `ours` when this program started it.
+    Up {
+        /// Whether this program started it.
+        ours: bool,
+    },
+    /// It was there and is being reached again.
+    Lost(String),
+    /// It cannot be had: why, and the end of its log.
+    Failed(String),
+}
+
+/// What the runtime is to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Ask for something to show.
+    Query(Query),
+    /// Do something that the user wants.
+    Call(Call),
+    /// Put a text into the terminal's clipboard.
+    Copy(String),
+    /// End the program.
+    Quit(NodeFate),
+}
+
+/// What becomes of a node that this program started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeFate {
+    /// It goes on in the background.
+    Keep,
+    /// It is stopped. A node that someone else started never is.
+    Stop,
+}
+
+/// What is shown and refreshed. At most one of each is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Query {
+    /// The node's state.
+    Status,
+    /// The peers.
+    Peers,
+    /// The book.
+    Book,
+    /// The trades.
+    Trades,
+    /// The wallet's balance.
+    Balance,
+    /// The deposit address.
+    Address,
+    /// The wallet's transactions.
+    History,
+}
+
+impl Query {
+    /// How many there are.
+    pub const COUNT: usize = 7;
+}
+
+/// The answer to a query.
+#[derive(Debug)]
+pub enum Answer {
+    /// The node's state.
+    Status(Status),
+    /// The peers.
+    Peers(Vec<PeerInfo>),
+    /// The book.
+    Book(Page<OfferView>),
+    /// The trades.
+    Trades(Vec<TradeView>),
+    /// The wallet's balance.
+    Balance(Balance),
+    /// The deposit address.
+    Address(AddressInfo),
+    /// The wallet's transactions.
+    History(Page<WalletTx>),
+}
+
+/// A password, wiped when dropped, never in `Debug`.
+#[derive(Clone)]
+pub struct Password(pub Zeroizing<String>);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(redacted)")
+    }
+}
+
+/// Something that the user wants done.
+#[derive(Debug)]
+pub enum Call {
+    /// Suggest a passphrase.
+    Passphrase,
+    /// Judge a password.
+    Strength(Credentials),
+    /// Create the identity.
+    Create(Credentials),
+    /// Unlock the identity.
+    Unlock(Password),
+    /// Post an offer.
+    Post(PostOffer),
+    /// Withdraw an offer.
+    Withdraw(RecordId),
+    /// Say what taking an offer would mean.
+    Review(TakeOffer),
+    /// Take an offer.
+    Take(TakeOffer),
+    /// Accept a bid.
+    Accept(AcceptBid),
+    /// Move a trade on.
+    Trade(Action, TradeCommand),
+    /// Price a payment.
+    Price(SendRequest),
+    /// Send coins.
+    Send(SendRequest),
+}
+
+/// Which call was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CallName {
+    /// [`Call::Passphrase`].
+    Passphrase,
+    /// [`Call::Strength`].
+    Strength,
+    /// [`Call::Create`].
+    Create,
+    /// [`Call::Unlock`].
+    Unlock,
+    /// [`Call::Post`].
+    Post,
+    /// [`Call::Withdraw`].
+    Withdraw,
+    /// [`Call::Review`].
+    Review,
+    /// [`Call::Take`].
+    Take,
+    /// [`Call::Accept`] and [`Call::Trade`].
+    Trade(Action),
+    /// [`Call::Price`].
+    Price,
+    /// [`Call::Send`].
+    Send,
+}
+
+impl Call {
+    /// Returns its name.
+    pub fn name(&self) -> CallName {
+        match self {
+            Self::Passphrase => CallName::Passphrase,
+            Self::Strength(_) => CallName::Strength,
+            Self::Create(_) => CallName::Create,
+            Self::Unlock(_) => CallName::Unlock,
+            Self::Post(_) => CallName::Post,
+            Self::Withdraw(_) => CallName::Withdraw,
+            Self::Review(_) => CallName::Review,
+            Self::Take(_) => CallName::Take,
+            Self::Accept(_) => CallName::Trade(Action::Accept),
+            Self::Trade(action, _) => CallName::Trade(*action),
+            Self::Price(_) => CallName::Price,
+            Self::Send(_) => CallName::Send,
+        }
+    }
+}
+
+/// What a call brought.
+#[derive(Debug)]
+pub enum Reply {
+    /// A passphrase.
+    Passphrase(Password),
+    /// How strong the password is.
+    Strength(PasswordStrength),
+    /// The identity is there.
+    Identity(IdentityInfo),
+    /// The offer, posted or withdrawn.
+    Offer(OfferView),
+    /// What taking would mean.
+    Review(TakeReview),
+    /// The trade as it is now.
+    Trade(TradeView),
+    /// The payment, priced or sent.
+    Sent(Sent),
+}
+
+/// Returns the filter under which the whole book is fetched; narrowing it down is done here, at once, while one types.
+pub fn whole_book() -> BookFilter {
+    /// The most that the API gives at once.
+    const LIMIT: u32 = 500;
+    BookFilter { away: true, limit: Some(LIMIT), ..BookFilter::default() }
+}

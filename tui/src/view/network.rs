@@ -1,0 +1,78 @@
+//! Peers and log.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Borders, Paragraph, Row, Table};
+
+use crate::app::App;
+use crate::format;
+use crate::words::network as w;
+
+/// Draws the screen.
+pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
+    let peers = u16::try_from(app.peers.len().clamp(1, 8)).unwrap_or(8) + 3;
+    let [top, bottom] = Layout::vertical([Constraint::Length(peers), Constraint::Min(0)]).areas(area);
+    draw_peers(app, frame, top);
+    draw_log(app, frame, bottom);
+}
+
+fn section(app: &App, title: String) -> Block<'static> {
+    Block::new().borders(Borders::TOP).border_style(app.theme.border()).title(format!(" {title} "))
+}
+
+fn draw_peers(app: &App, frame: &mut Frame, area: Rect) {
+    let [listen, rest] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
+    if let Some(status) = &app.status {
+        let address = status.listen.first().map(|address| format::clean(address)).unwrap_or_default();
+        let text = format!(
+            " {} records, {} offers, chain {}. Listening on {address}",
+            format::number(status.records),
+            format::number(status.offers),
+            format::clean(&status.chain),
+        );
+        frame.render_widget(Line::from(text).style(app.theme.dim()), listen);
+    }
+    let block = section(app, format!("{} ({})", w::PEERS, app.peers.len()));
+    let inner = block.inner(rest);
+    frame.render_widget(block, rest);
+    if app.peers.is_empty() {
+        frame.render_widget(Line::from(format!(" {}", w::NO_PEERS)).style(app.theme.dim()), inner);
+        return;
+    }
+    let rows = app.peers.iter().map(|peer| {
+        let sync = if peer.in_sync { w::SYNCED } else { w::CATCHING_UP };
+        let ping = peer.ping_ms.map_or_else(|| "—".to_owned(), |ms| format!("{} ms", format::number(ms)));
+        Row::new([
+            format!(" {}", format::ellipsis(&format::clean(&peer.peer), 14)),
+            format::ellipsis(&format::clean(&peer.address), 34),
+            format::clean(&peer.agent),
+            format!("{ping}, {sync}"),
+        ])
+    });
+    let widths = [Constraint::Length(15), Constraint::Length(24), Constraint::Fill(1), Constraint::Length(22)];
+    let mut titles = w::COLUMNS.map(str::to_owned);
+    titles[0].insert(0, ' ');
+    frame.render_widget(Table::new(rows, widths).header(Row::new(titles).style(app.theme.dim())).column_spacing(1), inner);
+}
+
+fn draw_log(app: &App, frame: &mut Frame, area: Rect) {
+    let block = section(app, w::LOG.to_owned());
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    if app.events.is_empty() {
+        frame.render_widget(Line::from(format!(" {}", w::NO_EVENTS)).style(app.theme.dim()), inner);
+        return;
+    }
+    let height = usize::from(inner.height);
+    let back = app.log_scroll.min(app.events.len().saturating_sub(height));
+    let first = app.events.len().saturating_sub(height + back);
+    let lines = app.events.iter().skip(first).take(height).map(|event| {
+        let when = format::ago(app.now(), event.time);
+        Line::from(vec![
+            Span::styled(format!(" {when:>7}  "), app.theme.dim()),
+            Span::raw(format::clean(&event.text).replace('\n', " ")),
+        ])
+    });
+    frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), inner);
+}

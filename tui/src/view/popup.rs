@@ -1,0 +1,163 @@
+//! What stands above the screen: questions, errors, small forms, the keys.
+
+use exchange_api::ApiError;
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Flex, Layout, Margin, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, BorderType, Borders, Clear, Paragraph, Wrap};
+
+use crate::action::{self, Entry};
+use crate::app::ask::{self, Ask};
+use crate::app::{App, Popup};
+use crate::form::Form;
+use crate::theme::{NO_POINTER, POINTER};
+use crate::{format, words};
+
+/// Columns of a popup, its frame included.
+const WIDTH: u16 = 68;
+
+/// Draws the topmost popup.
+pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
+    match app.popups.last() {
+        None => {}
+        Some(Popup::Help) => draw_help(app, frame, area),
+        Some(Popup::Error { title, error }) => draw_error(app, title, error, frame, area),
+        Some(Popup::Ask(ask)) => draw_ask(app, ask, frame, area),
+        Some(Popup::Send(form)) => draw_form(app, words::wallet::SEND_FORM_TITLE, None, form, frame, area),
+        Some(Popup::Accept(_, form)) => {
+            draw_form(app, words::trade::ACCEPT_TITLE, Some(words::trade::ACCEPT_NOTE), form, frame, area);
+        }
+    }
+}
+
+/// Clears a place in the middle and frames it; returns what is inside.
+fn window(app: &App, title: &str, height: u16, width: u16, frame: &mut Frame, area: Rect) -> Rect {
+    let [row] = Layout::vertical([Constraint::Length(height + 2)]).flex(Flex::Center).areas(area);
+    let [place] = Layout::horizontal([Constraint::Length(width)]).flex(Flex::Center).areas(row);
+    frame.render_widget(Clear, place);
+    let title = Span::styled(format!(" {title} "), app.theme.strong());
+    let block = Block::new().borders(Borders::ALL).border_type(BorderType::Rounded).border_style(app.theme.accent()).title(title);
+    let inner = block.inner(place);
+    frame.render_widget(block, place);
+    inner.inner(Margin::new(1, 0))
+}
+
+/// Returns how many lines a text takes when wrapped.
+fn wrapped(lines: &[Line], width: u16) -> u16 {
+    let width = usize::from(width.max(1));
+    let count: usize = lines
+        .iter()
+        .map(|line| {
+            // Words are not split, so each line may lose the end of its room.
+            let text: String = line.spans.iter().map(|span| span.content.as_ref()).collect();
+            let (mut rows, mut used) = (1, 0);
+            for word in text.split(' ') {
+                let length = Span::raw(word).width();
+                if used > 0 && used + 1 + length > width {
+                    rows += 1;
+                    used = 0;
+                }
+                rows += length.saturating_sub(1) / width;
+                used += length + usize::from(used > 0);
+            }
+            rows
+        })
+        .sum();
+    u16::try_from(count).unwrap_or(u16::MAX)
+}
+
+fn draw_ask(app: &App, ask: &Ask, frame: &mut Frame, area: Rect) {
+    let mut lines = vec![Line::default()];
+    for line in &ask.lines {
+        lines.push(match line {
+            ask::Line::Plain(text) => Line::from(text.clone()),
+            ask::Line::Strong(text) => Line::from(text.clone()).style(app.theme.strong()),
+            ask::Line::Warning(text) => Line::from(format!("! {text}")).style(app.theme.warn()),
+        });
+    }
+    let height = wrapped(&lines, WIDTH - 4);
+    let inner = window(app, &ask.title, height + 3, WIDTH, frame, area);
+    let [text, _, buttons, _] = Layout::vertical([
+        Constraint::Min(0),
+        Constraint::Length(1),
+        Constraint::Length(1),
+        Constraint::Length(1),
+    ])
+    .areas(inner);
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), text);
+    frame.render_widget(choices(app, ask), buttons);
+}
+
+/// Returns the answers as a line, the chosen one marked.
+pub fn choices(app: &App, ask: &Ask) -> Paragraph<'static> {
+    let mut spans = Vec::new();
+    for (at, choice) in ask.choices.iter().enumerate() {
+        let is_chosen = at == ask.chosen;
+        let pointer = if is_chosen { POINTER } else { NO_POINTER };
+        let style = if is_chosen { app.theme.selected() } else { ratatui::style::Style::new() };
+        spans.push(Span::styled(pointer, app.theme.accent()));
+        spans.push(Span::styled(format!("[ {} ]", choice.label), style));
+        spans.push(Span::raw("  "));
+    }
+    Paragraph::new(Line::from(spans)).centered()
+}
+
+fn draw_error(app: &App, title: &str, error: &ApiError, frame: &mut Frame, area: Rect) {
+    let mut lines = vec![Line::default(), Line::from(sentence(&error.message)).style(app.theme.bad())];
+    if !error.hint.is_empty() {
+        lines.extend([Line::default(), Line::from(sentence(&error.hint))]);
+    }
+    lines.extend([Line::default(), Line::from(words::CLOSE).style(app.theme.dim())]);
+    let height = wrapped(&lines, WIDTH - 4);
+    let inner = window(app, title, height, WIDTH, frame, area);
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), inner);
+}
+
+/// Errors are lower case without a full stop; on their own they are sentences.
+fn sentence(text: &str) -> String {
+    let text = format::clean(text.trim());
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    let end = if text.ends_with(['.', '!', '?', '`']) || text.is_empty() { "" } else { "." };
+    format!("{first}{}{end}", chars.as_str())
+}
+
+fn draw_form(app: &App, title: &str, note: Option<&str>, form: &Form, frame: &mut Frame, area: Rect) {
+    let fields = u16::try_from(form.fields.len()).unwrap_or(u16::MAX);
+    let note_height = if note.is_some() { 2 } else { 0 };
+    let inner = window(app, title, fields + 4 + note_height, WIDTH + 8, frame, area);
+    let [_, text, rest] =
+        Layout::vertical([Constraint::Length(1), Constraint::Length(note_height), Constraint::Min(0)]).areas(inner);
+    if let Some(note) = note {
+        frame.render_widget(Paragraph::new(note.to_owned()).wrap(Wrap { trim: true }), text);
+    }
+    super::form::draw(app, form, false, frame, rest);
+}
+
+fn draw_help(app: &App, frame: &mut Frame, area: Rect) {
+    // The keys of what is below the help.
+    let below = app.contexts_below_help();
+    let entries = action::TABLE.iter().filter(|entry| below.contains(&entry.context));
+    let lines: Vec<_> = entries.map(|entry| help_line(app, entry)).collect();
+    let rows = usize::from(area.height.saturating_sub(6));
+    let columns = lines.len().div_ceil(rows.max(1)).clamp(1, 2);
+    let per_column = lines.len().div_ceil(columns);
+    let height = u16::try_from(per_column).unwrap_or(u16::MAX).min(area.height.saturating_sub(4)) + 1;
+    let inner = window(app, words::HELP_TITLE, height, area.width.min(100), frame, area);
+    let areas = Layout::horizontal(vec![Constraint::Fill(1); columns]).split(inner);
+    for (column, chunk) in lines.chunks(per_column.max(1)).enumerate() {
+        if let Some(area) = areas.get(column) {
+            frame.render_widget(Paragraph::new(chunk.to_vec()), *area);
+        }
+    }
+}
+
+fn help_line(app: &App, entry: &Entry) -> Line<'static> {
+    let keys: Vec<_> = entry.keys.iter().map(|key| key.label()).collect();
+    let keys = Span::styled(format!("{:>13}  ", keys.join(" ")), app.theme.accent());
+    match (entry.when)(app) {
+        Ok(()) => Line::from(vec![keys, Span::raw(entry.name)]),
+        Err(why) => Line::from(vec![keys, Span::styled(format!("{} ({why})", entry.name), app.theme.dim())]),
+    }
+}
+

@@ -1,0 +1,83 @@
+//! Taking an offer: the form, then what it would mean.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Margin, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Borders, Paragraph, Wrap};
+
+use super::{empty, popup};
+use crate::app::App;
+use crate::app::take::{Draft, Review};
+use crate::words::take as w;
+use crate::{format, words};
+
+/// Draws the screen.
+pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
+    match (&app.take.review, &app.take.draft) {
+        (Some(review), _) => draw_review(app, review, frame, area),
+        (None, Some(draft)) => draw_form(app, draft, frame, area),
+        (None, None) => empty(app, frame, area, w::NOTHING, w::NOTHING_HINT),
+    }
+}
+
+fn draw_form(app: &App, draft: &Draft, frame: &mut Frame, area: Rect) {
+    let area = area.inner(Margin::new(1, 1));
+    let [offer, form, meaning] =
+        Layout::vertical([Constraint::Length(4), Constraint::Length(7), Constraint::Length(4)]).areas(area);
+    let sentence = format!("{}.", words::offer_sentence(&draft.offer));
+    let maker = format!("Maker {}. Terms: {}", words::maker(&draft.offer), terms(draft));
+    let lines = vec![Line::from(sentence).style(app.theme.strong()), Line::from(maker).style(app.theme.dim())];
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), offer);
+    super::form::draw(app, &draft.form, false, frame, form);
+    let block = Block::new().borders(Borders::TOP).border_style(app.theme.border());
+    let inner = block.inner(meaning);
+    frame.render_widget(block, meaning);
+    let cost = draft.amount().ok().and_then(|amount| Some((amount, draft.offer.price.cost(amount)?)));
+    if let Some((amount, cost)) = cost {
+        let text = format!(
+            "{} {} for {}",
+            words::you(crate::app::book::your_side(&draft.offer)),
+            format::btc_unit(amount),
+            format::money_unit(draft.offer.currency, cost)
+        );
+        frame.render_widget(Line::from(text).style(app.theme.strong()), inner);
+    }
+}
+
+fn terms(draft: &Draft) -> String {
+    match draft.offer.terms.trim() {
+        "" => words::book::NO_TERMS.to_owned(),
+        terms => format::clean(terms).replace('\n', " "),
+    }
+}
+
+fn draw_review(app: &App, review: &Review, frame: &mut Frame, area: Rect) {
+    let theme = app.theme;
+    let terms = &review.terms;
+    let [(send, send_how), (receive, receive_how)] = w::exchange(terms);
+    let big = |label: &'static str, amount: String, how: String| {
+        Line::from(vec![
+            Span::styled(format!("  {label:<13}"), theme.dim()),
+            Span::styled(format!(" {amount} "), theme.selected()),
+            Span::styled(format!("  {how}"), theme.dim()),
+        ])
+    };
+    let title = |text: &'static str| Line::from(format!("  {text}")).style(theme.accent());
+    let mut lines = vec![
+        Line::from(format!("  {}", review.ask.title)).style(theme.strong()),
+        Line::default(),
+        big(w::YOU_SEND, send, send_how),
+        big(w::YOU_RECEIVE, receive, receive_how),
+        Line::default(),
+        title(w::STEPS),
+    ];
+    lines.extend(w::steps(terms).into_iter().enumerate().map(|(at, step)| Line::from(format!("  {}. {step}", at + 1))));
+    lines.extend([Line::default(), title(w::IF_VANISHES)]);
+    lines.extend(w::if_vanishes(terms).into_iter().map(|line| Line::from(format!("  · {line}"))));
+    if !terms.affordable {
+        lines.extend([Line::default(), Line::from(format!("  ! {}", w::NOT_AFFORDABLE)).style(theme.warn())]);
+    }
+    let [text, buttons] = Layout::vertical([Constraint::Min(0), Constraint::Length(2)]).areas(area);
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), text);
+    frame.render_widget(popup::choices(app, &review.ask), buttons);
+}

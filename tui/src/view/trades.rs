@@ -1,0 +1,189 @@
+//! One's trades: the list, and the selected one with its steps, who acts next, and the one key to press.
+
+use exchange_api::{Action, Actor, Phase, Role, Step, StepState, TradeView};
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Table, Wrap};
+
+use super::{WIDE, empty, offset};
+use crate::action::{Action as Key, TABLE};
+use crate::app::App;
+use crate::theme::{NO_POINTER, POINTER};
+use crate::words::trade as w;
+use crate::{format, words};
+
+/// Rows of the list, its title included, at most.
+const MAX_LIST: u16 = 6;
+/// Columns of the steps.
+const STEPS_WIDTH: u16 = 27;
+
+/// Draws the screen.
+pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
+    let list = app.trades.list.as_deref().unwrap_or_default();
+    let Some(selected) = app.trades.selection() else {
+        match &app.trades.list {
+            None if app.is_unlocked() => empty(app, frame, area, words::LOADING, ""),
+            None => empty(app, frame, area, words::why::NO_IDENTITY, ""),
+            Some(_) => empty(app, frame, area, w::EMPTY, w::EMPTY_HINT),
+        }
+        return;
+    };
+    let count = u16::try_from(list.len()).unwrap_or(u16::MAX);
+    let most = if area.height > 30 { MAX_LIST * 2 } else { MAX_LIST };
+    let height = count.saturating_add(1).min(most);
+    let [table, detail] = Layout::vertical([Constraint::Length(height), Constraint::Min(0)]).areas(area);
+    draw_list(app, list, frame, table);
+    draw_detail(app, selected, frame, detail);
+}
+
+fn draw_list(app: &App, list: &[TradeView], frame: &mut Frame, area: Rect) {
+    let height = usize::from(area.height.saturating_sub(1));
+    let selected = app.trades.position();
+    let first = offset(selected, list.len(), height);
+    let rows = list.iter().enumerate().skip(first).take(height).map(|(at, trade)| {
+        let pointer = if at == selected { POINTER } else { NO_POINTER };
+        let style = match () {
+            () if at == selected => app.theme.selected(),
+            () if trade.state.is_final() => app.theme.dim(),
+            () if trade.next.action.is_some() => app.theme.warn(),
+            () => ratatui::style::Style::new(),
+        };
+        let cells = [
+            format!("{pointer}{}", trade.id.short()),
+            w::role(trade.role).to_owned(),
+            format::btc(trade.amount),
+            format::money_unit(trade.currency, trade.cost),
+            w::phase(trade.state).to_owned(),
+            w::actor_short(trade.next.who).to_owned(),
+        ];
+        Row::new(cells.map(Cell::from)).style(style)
+    });
+    let widths = [
+        Constraint::Length(11),
+        Constraint::Length(10),
+        Constraint::Length(14),
+        Constraint::Length(17),
+        Constraint::Length(13),
+        Constraint::Min(10),
+    ];
+    let mut titles = w::COLUMNS;
+    titles[0] = "  Trade";
+    let table = Table::new(rows, widths).header(Row::new(titles).style(app.theme.dim())).column_spacing(1);
+    frame.render_widget(table, area);
+}
+
+fn draw_detail(app: &App, trade: &TradeView, frame: &mut Frame, area: Rect) {
+    let block = Block::new().borders(Borders::TOP).border_style(app.theme.border()).title(format!(" {} ", w::sentence(trade)));
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let width = if area.width >= WIDE { STEPS_WIDTH + 11 } else { STEPS_WIDTH };
+    let [steps, next] = Layout::horizontal([Constraint::Length(width), Constraint::Min(0)]).areas(inner);
+    let lines: Vec<_> = trade.steps.iter().flat_map(|step| step_lines(app, step, usize::from(width))).collect();
+    frame.render_widget(Paragraph::new(lines), steps);
+    frame.render_widget(Paragraph::new(next_lines(app, trade)).wrap(Wrap { trim: false }), next);
+}
+
+fn step_lines(app: &App, step: &Step, width: usize) -> Vec<Line<'static>> {
+    let theme = app.theme;
+    let (sign, style) = match step.state {
+        StepState::Done => ("✓", theme.good()),
+        StepState::Current => ("▶", theme.strong()),
+        StepState::Pending => ("○", theme.dim()),
+        StepState::Skipped => ("–", theme.dim()),
+    };
+    let mut lines = vec![Line::from(format!(" {sign} {}", format::clean(&step.name))).style(style)];
+    if !step.detail.is_empty() && step.state == StepState::Current {
+        let detail: String = format::clean(&step.detail).chars().take(width.saturating_sub(4)).collect();
+        lines.push(Line::from(format!("   {detail}")).style(theme.dim()));
+    }
+    lines
+}
+
+fn next_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
+    let theme = app.theme;
+    let next = &trade.next;
+    let tip = app.status.as_ref().and_then(|status| status.tip);
+    let style = match next.who {
+        Actor::You => theme.warn(),
+        Actor::Peer | Actor::Chain => theme.accent(),
+        Actor::Nobody => theme.good(),
+    };
+    let mut head = w::actor(next.who).to_owned();
+    if let Some(height) = next.until {
+        head.push_str(&format!(", {}", w::until(height, tip)));
+    }
+    let mut lines = vec![Line::from(head).style(style), Line::from(format::clean(&next.what)).style(theme.strong())];
+    if let Some(action) = next.action {
+        lines.push(Line::default());
+        lines.push(Line::from(vec![
+            Span::styled(format!(" {} ", key_of(action)), theme.selected()),
+            Span::styled(format!(" {POINTER}{}", w::action(action)), theme.strong()),
+        ]));
+    }
+    lines.extend(details_lines(app, trade));
+    if !next.otherwise.is_empty() {
+        lines.push(Line::default());
+        lines.push(Line::from(format!("{}: {}", w::OTHERWISE, format::clean(&next.otherwise))).style(theme.dim()));
+    }
+    if let Some(problem) = &trade.problem {
+        lines.push(Line::default());
+        lines.push(Line::from(format!("! {}", format::clean(problem))).style(theme.bad()));
+    }
+    lines.push(Line::default());
+    lines.extend(fact_lines(app, trade));
+    lines
+}
+
+/// Returns the key of a step, as the table of keys has it.
+fn key_of(action: Action) -> String {
+    let entry = TABLE.iter().find(|entry| entry.action == Key::Trade(action));
+    entry.and_then(|entry| entry.keys.first()).map(|key| key.label()).unwrap_or_default()
+}
+
+/// Whom to pay, when it is time to pay; who pays, when it is time to look.
+fn details_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
+    let label = match (trade.role, trade.state) {
+        (Some(Role::Buyer), Phase::Funded | Phase::Paid) => {
+            format!("{} ({} by {})", w::PAY_TO, format::money_unit(trade.currency, trade.cost), format::clean(&trade.method))
+        }
+        (Some(Role::Seller), Phase::Funded | Phase::Paid) => w::PAYER.to_owned(),
+        (Some(Role::Arbiter) | None, Phase::Funded | Phase::Paid)
+        | (
+            _,
+            Phase::Bid
+            | Phase::Void
+            | Phase::Agreed
+            | Phase::Cancelled
+            | Phase::Funding
+            | Phase::Released
+            | Phase::Refunding
+            | Phase::Closed
+            | Phase::Refunded
+            | Phase::Lost,
+        ) => return Vec::new(),
+    };
+    let mut lines = vec![Line::default(), Line::from(label).style(app.theme.accent())];
+    match &trade.their_details {
+        Some(details) => {
+            let details = format::clean(details);
+            lines.extend(details.lines().map(|line| Line::from(format!("┃ {line}")).style(app.theme.strong())));
+        }
+        None => lines.push(Line::from(format!("┃ {}", w::NO_DETAILS)).style(app.theme.dim())),
+    }
+    lines
+}
+
+fn fact_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
+    let mut facts = vec![format!("Arbiter {}", words::take::arbiter(&trade.arbiter))];
+    if let Some(address) = &trade.escrow_address {
+        facts.push(format!("Escrow {}", format::ellipsis(&format::clean(address), 40)));
+    }
+    for (name, tx) in [("Funding", &trade.funding), ("Payout", &trade.spend)] {
+        if let Some(tx) = tx {
+            let confirmations = format!("{} of {}", tx.confirmations.min(trade.confirmations_needed), trade.confirmations_needed);
+            facts.push(format!("{name} {}, {confirmations} confirmations", format::ellipsis(&format::clean(&tx.txid), 17)));
+        }
+    }
+    facts.into_iter().map(|fact| Line::from(fact).style(app.theme.dim())).collect()
+}

@@ -1,0 +1,199 @@
+//! Every word that the program says, in one place: plain English, lower case inside sentences, no jargon without need.
+
+pub mod gate;
+pub mod post;
+pub mod take;
+pub mod trade;
+pub mod wallet;
+pub mod why;
+
+use exchange_api::{Action, OfferState, OfferView, Side, Status};
+
+use crate::app::Tab;
+use crate::app::book::your_side;
+use crate::format;
+use crate::message::CallName;
+
+pub const PROGRAM: &str = "exchange";
+pub const CONNECTING: &str = "Looking for the node";
+pub const STARTING_NODE: &str = "Starting the node";
+pub const STARTING_DEMO: &str = "Starting four nodes and a chain of their own";
+pub const STARTING_NOTE: &str = "The first start may take a minute.";
+pub const NODE_FAILED: &str = "There is no node to talk to";
+pub const NODE_LOST: &str = "The node does not answer; trying again. Nothing that you typed is lost.";
+pub const TOO_SMALL: &str = "This window is too small.";
+pub const COPIED: &str = "Copied, if your terminal allows it.";
+pub const NO_BACK: &str = "No, go back";
+pub const STAY: &str = "Stay";
+pub const QUIT: &str = "Quit";
+pub const QUIT_TITLE: &str = "Quit?";
+pub const QUIT_LOSES_TEXT: &str = "What you typed will be lost.";
+pub const KEEP_NODE: &str = "Keep it running";
+pub const STOP_NODE: &str = "Stop it";
+pub const BAD_AMOUNT: &str = "an amount, e.g. 0.01";
+pub const WITHDRAW_TITLE: &str = "Withdraw your offer?";
+pub const WITHDRAW_NOTE: &str = "Nobody can take it any more. Trades that began with it go on.";
+pub const WITHDRAW_YES: &str = "Yes, withdraw it";
+pub const WITHDRAWN: &str = "Your offer is withdrawn.";
+pub const HELP_TITLE: &str = "Keys";
+pub const CLOSE: &str = "Enter or Esc closes this.";
+pub const LOADING: &str = "Asking the node";
+
+pub mod book {
+    //! The book.
+    pub const COLUMNS: [&str; 8] = ["You", "Price", "Amount BTC", "Cost", "Methods", "Maker", "Trades", "Seen"];
+    pub const SHOW: &str = "Show";
+    pub const SIDES: [&str; 3] = ["all", "you buy", "you sell"];
+    pub const CURRENCY: &str = "Currency";
+    pub const FILTER: &str = "Filter";
+    pub const EMPTY: &str = "Nobody offers anything at the moment.";
+    pub const EMPTY_HINT: &str = "Offers appear here as soon as they reach you. To make one: press 2.";
+    pub const EMPTY_LONELY: &str = "You are not connected to anyone yet: offers come from peers. Press 6 to see them.";
+    pub const NARROWED: &str = "No offer fits what you chose.";
+    pub const NARROWED_HINT: &str = "Press a for both sides, c for another currency, / then Esc to drop the filter.";
+    pub const MORE: &str = "There are more offers than can be shown.";
+    pub const YOURS: &str = "yours";
+    pub const AWAY: &str = "away";
+    pub const NO_TERMS: &str = "none";
+    pub const BY_ITSELF: &str = "Accepts bids by itself, within seconds.";
+    pub const BY_HAND: &str = "Accepts bids by hand: it may take a while.";
+}
+
+pub mod network {
+    //! Peers and log.
+    pub const PEERS: &str = "Peers";
+    pub const LOG: &str = "Log";
+    pub const COLUMNS: [&str; 4] = ["Peer", "Address", "Software", "Ping"];
+    pub const NO_PEERS: &str = "No peers yet. The node keeps looking.";
+    pub const NO_EVENTS: &str = "Nothing has happened yet.";
+    pub const SYNCED: &str = "same ledger";
+    pub const CATCHING_UP: &str = "comparing";
+}
+
+/// Returns a screen's title.
+pub const fn tab(tab: Tab) -> &'static str {
+    match tab {
+        Tab::Book => "Book",
+        Tab::Post => "Post offer",
+        Tab::Take => "Take offer",
+        Tab::Trades => "My trades",
+        Tab::Wallet => "Wallet",
+        Tab::Network => "Network",
+    }
+}
+
+/// Returns the badge of the network, and whether its coins are worth nothing.
+pub fn badge(status: &Status) -> (String, bool) {
+    if status.demo {
+        (format!("{} DEMO: play money", status.network.to_uppercase()), true)
+    } else if status.network == "mainnet" {
+        ("MAINNET: real money".to_owned(), false)
+    } else {
+        (format!("{}: test money", status.network.to_uppercase()), true)
+    }
+}
+
+/// Returns what the user does, seen from his side.
+pub const fn you(side: Side) -> &'static str {
+    match side {
+        Side::Buy => "You buy",
+        Side::Sell => "You sell",
+    }
+}
+
+/// Returns what became of an offer.
+pub const fn offer_state(state: OfferState) -> &'static str {
+    match state {
+        OfferState::Live => "can be taken",
+        OfferState::Away => "its maker has not been heard of lately",
+        OfferState::Taken => "taken",
+        OfferState::Revoked => "withdrawn",
+        OfferState::Expired => "ended",
+    }
+}
+
+/// Returns an offer as a sentence from the user's side.
+pub fn offer_sentence(offer: &OfferView) -> String {
+    let amount = format::range(&format::btc(offer.min), &format::btc(offer.max));
+    let (min, max) = (format::money(offer.currency, offer.min_cost), format::money(offer.currency, offer.max_cost));
+    format!("{} {amount} BTC for {} {}", you(your_side(offer)), format::range(&min, &max), offer.currency)
+}
+
+/// Returns who made an offer and what is known of him.
+pub fn maker(offer: &OfferView) -> String {
+    if offer.mine {
+        return "you".to_owned();
+    }
+    match offer.maker_trades {
+        0 => format!("{}, no trades yet", offer.maker.short()),
+        1 => format!("{}, 1 trade", offer.maker.short()),
+        count => format!("{}, {count} trades", offer.maker.short()),
+    }
+}
+
+/// Returns what a call is doing, for the line that shows that it goes on.
+pub const fn doing(call: CallName) -> &'static str {
+    match call {
+        CallName::Passphrase => "Choosing six words",
+        CallName::Strength => "Judging the password",
+        CallName::Create => gate::DERIVING,
+        CallName::Unlock => "Unlocking",
+        CallName::Post => "Posting the offer",
+        CallName::Withdraw => "Withdrawing the offer",
+        CallName::Review => "Working out the terms",
+        CallName::Take => "Taking the offer",
+        CallName::Trade(Action::Accept) => "Accepting the bid",
+        CallName::Trade(Action::Fund) => "Funding the escrow",
+        CallName::Trade(Action::MarkPaid) => "Telling the seller",
+        CallName::Trade(Action::Release) => "Releasing the coins",
+        CallName::Trade(Action::Cancel) => "Calling the trade off",
+        CallName::Trade(Action::Refund) => "Taking the coins back",
+        CallName::Price => "Working out the fee",
+        CallName::Send => "Sending",
+    }
+}
+
+/// Returns the title of the error when a call failed.
+pub const fn could_not(call: CallName) -> &'static str {
+    match call {
+        CallName::Passphrase => "No passphrase could be suggested",
+        CallName::Strength => "The password could not be judged",
+        CallName::Create => "The identity was not created",
+        CallName::Unlock => "The identity was not unlocked",
+        CallName::Post => "The offer was not posted",
+        CallName::Withdraw => "The offer was not withdrawn",
+        CallName::Review => "The offer cannot be taken like this",
+        CallName::Take => "The offer was not taken",
+        CallName::Trade(Action::Accept) => "The bid was not accepted",
+        CallName::Trade(Action::Fund) => "The escrow was not funded",
+        CallName::Trade(Action::MarkPaid) => "The seller was not told",
+        CallName::Trade(Action::Release) => "The coins were not released",
+        CallName::Trade(Action::Cancel) => "The trade was not called off",
+        CallName::Trade(Action::Refund) => "The coins were not taken back",
+        CallName::Price | CallName::Send => "Nothing was sent",
+    }
+}
+
+/// Says that one thing happens at a time.
+pub fn still_busy(call: CallName) -> String {
+    format!("{}: please wait until this is done.", doing(call))
+}
+
+/// Says what happens to open trades when the demo ends.
+pub fn quit_ends_demo(open: usize) -> String {
+    format!("The demo ends, and with it {}. No real money is involved.", trades(open))
+}
+
+/// Asks what becomes of the node that this program started.
+pub fn quit_with_own_node(open: usize) -> String {
+    format!("You have {}. Keep the node running in the background, so that it can act in time?", trades(open))
+}
+
+/// Says that someone else's node goes on.
+pub fn quit_with_others_node(open: usize) -> String {
+    format!("You have {}. The node goes on without this window.", trades(open))
+}
+
+fn trades(count: usize) -> String {
+    if count == 1 { "1 open trade".to_owned() } else { format!("{count} open trades") }
+}

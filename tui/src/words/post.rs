@@ -1,0 +1,84 @@
+//! Posting an offer.
+
+use exchange_api::{PostOffer, Sats, Side};
+
+use crate::app::post::Draft;
+use crate::format;
+
+pub const SIDE: &str = "I want to";
+pub const SIDES: [&str; 2] = ["sell bitcoin", "buy bitcoin"];
+pub const CURRENCY: &str = "Currency";
+pub const CURRENCY_HINT: &str = "EUR, USD, CHF, …";
+pub const PRICE: &str = "Price";
+pub const MIN: &str = "Smallest";
+pub const MIN_HINT: &str = "BTC in one trade";
+pub const MAX: &str = "Largest";
+pub const MAX_HINT: &str = "BTC in one trade";
+pub const METHODS: &str = "Payment by";
+pub const METHODS_HINT: &str = "e.g. SEPA instant, Wise";
+pub const TERMS: &str = "Terms";
+pub const TERMS_HINT: &str = "optional";
+pub const AUTOMATIC: &str = "Accept bids";
+pub const AUTOMATIC_OPTIONS: [&str; 2] = ["by itself, while my node runs", "by hand, one by one"];
+pub const DETAILS: &str = "Your details";
+pub const DETAILS_HINT: &str = "name, account: only for who trades";
+pub const BUTTON: &str = "Post this offer";
+pub const TITLE: &str = "Post this offer?";
+pub const YES: &str = "Yes, post it";
+pub const POSTED: &str = "Your offer is in the book.";
+pub const PREVIEW: &str = "Your offer";
+pub const BAD_CURRENCY: &str = "a code, e.g. EUR";
+pub const BAD_PRICE: &str = "a price, e.g. 61750.00";
+pub const MAX_BELOW_MIN: &str = "less than the smallest";
+pub const TOO_MUCH: &str = "more than can be counted";
+pub const NO_METHOD: &str = "at least one";
+pub const BAD_METHODS: &str = "at most 8, of 40 letters";
+pub const NO_DETAILS: &str = "needed to accept by itself";
+pub const INCOMPLETE: &str = "fill in the form to see your offer as others will";
+
+/// Returns the hint behind the price.
+pub fn price_hint(currency: &str) -> String {
+    format!("{currency} for 1 BTC")
+}
+
+/// Says that an amount is below the minimum.
+pub fn below_minimum(minimum: Sats) -> String {
+    format!("at least {}", format::btc(minimum))
+}
+
+/// Warns that others ask more.
+pub fn cheaper_than_others(percent: u128) -> String {
+    format!("Your price is {percent} % below the best in the book. Is it a slip?")
+}
+
+/// Warns that others pay less.
+pub fn dearer_than_others(percent: u128) -> String {
+    format!("Your price is {percent} % above the best in the book. Is it a slip?")
+}
+
+/// Returns the offer as a sentence, with dots for what is missing.
+pub fn sentence(draft: &Draft) -> String {
+    let or_dots = |text: Option<String>| text.unwrap_or_else(|| "…".to_owned());
+    let amount = format::range(&or_dots(draft.min.map(format::btc)), &or_dots(draft.max.map(format::btc)));
+    let cost = |amount: Option<Sats>| Some(format::money(draft.currency?, draft.price?.cost(amount?)?));
+    let cost = format::range(&or_dots(cost(draft.min)), &or_dots(cost(draft.max)));
+    let currency = or_dots(draft.currency.map(|currency| currency.to_string()));
+    let methods = if draft.methods.is_empty() { "…".to_owned() } else { draft.methods.join(" or ") };
+    let verb = match draft.side {
+        Side::Sell => "You sell",
+        Side::Buy => "You buy",
+    };
+    format!("{verb} {amount} BTC for {cost} {currency} by {methods}.")
+}
+
+/// Returns what to know before posting.
+pub fn notes(offer: &PostOffer) -> Vec<String> {
+    let mut notes = vec!["Anyone may take it for seven days, while your node runs.".to_owned()];
+    if offer.automatic {
+        notes.push("Your node accepts the first bid and hands over your details.".to_owned());
+    }
+    if offer.side == Side::Sell {
+        notes.push("You fund the escrow by hand once a bid is accepted.".to_owned());
+    }
+    notes
+}

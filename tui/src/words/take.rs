@@ -1,0 +1,93 @@
+//! Taking an offer.
+
+use exchange_api::{ArbiterView, Role, TakeReview};
+
+use crate::format;
+
+pub const NOTHING: &str = "No offer is chosen.";
+pub const NOTHING_HINT: &str = "Choose one in the book (press 1), then press t.";
+pub const AMOUNT: &str = "Amount";
+pub const METHOD: &str = "Payment by";
+pub const ARBITER: &str = "Arbiter";
+pub const DETAILS: &str = "Your details";
+pub const BUYER_DETAILS: &str = "the name that pays";
+pub const SELLER_DETAILS: &str = "where to pay you: name, account";
+pub const NO_DETAILS: &str = "needed, so that the payment can be matched";
+pub const BUTTON: &str = "Review";
+pub const REVIEW: &str = "Review: nothing is agreed until you say yes";
+pub const YES: &str = "Yes, take this offer";
+pub const YOU_SEND: &str = "You send";
+pub const YOU_RECEIVE: &str = "You receive";
+pub const IF_VANISHES: &str = "If the other vanishes";
+pub const STEPS: &str = "What happens";
+pub const NOT_AFFORDABLE: &str = "Your wallet holds too little for this now: deposit before you fund the escrow (press 5).";
+
+/// Returns an arbiter as an option.
+pub fn arbiter(arbiter: &ArbiterView) -> String {
+    format!("{} (asks {} of a dispute)", format::clean(&arbiter.name), format::per_million(arbiter.fee_ppm))
+}
+
+/// Returns the hint behind the amount.
+pub fn amount_hint(range: &str) -> String {
+    format!("BTC, {range}")
+}
+
+/// Says that the amount does not fit the offer.
+pub fn out_of_range(range: &str) -> String {
+    format!("the offer is for {range} BTC")
+}
+
+/// Returns what the user sends and where to, then what he receives and what is taken from it.
+pub fn exchange(review: &TakeReview) -> [(String, String); 2] {
+    let money = format::money_unit(review.offer.currency, review.cost);
+    let method = format::clean(&review.method);
+    let amount = format::btc_unit(review.amount);
+    match review.role {
+        Role::Buyer => [
+            (money, format!("by {method}, straight to the seller")),
+            (amount, format!("less the network fee, about {}", format::btc_unit(review.payout_fee))),
+        ],
+        Role::Seller | Role::Arbiter => [
+            (amount, format!("plus the network fee, about {}", format::btc_unit(review.funding_fee))),
+            (money, format!("by {method}, straight from the buyer")),
+        ],
+    }
+}
+
+/// Returns what happens, step by step.
+pub fn steps(review: &TakeReview) -> [String; 4] {
+    let accepts = if review.offer.automatic { "within seconds" } else { "by hand, which may take a while" };
+    let (confirmations, wait) = (review.confirmations, format::blocks(review.confirmations));
+    let pay = format!("within {} blocks ({})", format::number(review.pay_within), format::blocks(review.pay_within));
+    match review.role {
+        Role::Buyer => [
+            format!("The maker accepts, {accepts}."),
+            format!("The seller locks the coins. Wait for {confirmations} confirmations ({wait})."),
+            format!("You pay {pay} and say so."),
+            "The seller sees the money and releases the coins to your wallet.".to_owned(),
+        ],
+        Role::Seller | Role::Arbiter => [
+            format!("The maker accepts, {accepts}."),
+            format!("You lock the coins. They need {confirmations} confirmations ({wait})."),
+            format!("The buyer pays {pay} and says so."),
+            "You see the money in your account and release the coins.".to_owned(),
+        ],
+    }
+}
+
+/// Returns what happens when the other does not do his part.
+pub fn if_vanishes(review: &TakeReview) -> [String; 2] {
+    let arbiter = format::clean(&review.arbiter.name);
+    let fee = format::per_million(review.arbiter.fee_ppm);
+    let refund = format!("after {} blocks ({})", format::number(review.refund_after), format::blocks(review.refund_after));
+    match review.role {
+        Role::Buyer => [
+            "Before you pay: you lose nothing.".to_owned(),
+            format!("After you paid: {arbiter} decides who gets the coins, and takes {fee}."),
+        ],
+        Role::Seller | Role::Arbiter => [
+            format!("The buyer never pays: you take the coins back {refund}."),
+            format!("You disagree: {arbiter} decides who gets the coins, and takes {fee}."),
+        ],
+    }
+}

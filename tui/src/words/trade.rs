@@ -1,0 +1,211 @@
+//! One's trades.
+
+use exchange_api::{Action, Actor, Phase, Role, TradeView};
+
+use crate::format;
+use crate::message::CallName;
+
+pub const COLUMNS: [&str; 6] = ["Trade", "You", "Amount BTC", "Money", "State", "Next"];
+pub const EMPTY: &str = "You have no trades yet.";
+pub const EMPTY_HINT: &str = "Take an offer from the book (press 1), or post your own (press 2).";
+pub const ACCEPT_TITLE: &str = "Accept this bid?";
+pub const ACCEPT_BUTTON: &str = "Accept the bid";
+pub const ACCEPT_NOTE: &str = "The terms are fixed by this, and the taker gets your details.";
+pub const PAY_TO: &str = "Pay to";
+pub const PAYER: &str = "The buyer pays from";
+pub const NO_DETAILS: &str = "The payment details are on their way.";
+pub const OTHERWISE: &str = "Otherwise";
+
+/// What to know before a step.
+pub struct Question {
+    /// The question.
+    pub title: &'static str,
+    /// What happens.
+    pub what: String,
+    /// What else to know.
+    pub notes: Vec<String>,
+    /// What to be careful about.
+    pub warning: Option<String>,
+    /// The answer that does it.
+    pub yes: &'static str,
+}
+
+/// Returns the question before a step.
+pub fn question(trade: &TradeView, action: Action) -> Question {
+    let amount = format::btc_unit(trade.amount);
+    let money = format::money_unit(trade.currency, trade.cost);
+    match action {
+        Action::Accept => Question {
+            title: ACCEPT_TITLE,
+            what: format!("{amount} for {money}."),
+            notes: vec![ACCEPT_NOTE.to_owned()],
+            warning: None,
+            yes: "Yes, accept",
+        },
+        Action::Fund => Question {
+            title: "Fund the escrow?",
+            what: format!("{amount} go from your wallet into the escrow, plus the network fee."),
+            notes: vec![
+                "From there neither of you can take them alone.".to_owned(),
+                "If the buyer vanishes, they come back to you after the refund delay.".to_owned(),
+            ],
+            warning: None,
+            yes: "Yes, fund it",
+        },
+        Action::MarkPaid => Question {
+            title: "Have you paid?",
+            what: format!("{money} by {} to the seller.", format::clean(&trade.method)),
+            notes: vec!["The seller is told to look for the money.".to_owned()],
+            warning: Some("Say so only when the payment has left your account.".to_owned()),
+            yes: "Yes, I have paid",
+        },
+        Action::Release => Question {
+            title: "Release the coins?",
+            what: format!("{amount} go to the buyer."),
+            notes: Vec::new(),
+            warning: Some(format!("Only after the {money} are in your account. This cannot be undone.")),
+            yes: "Yes, release them",
+        },
+        Action::Cancel => cancel(trade, &amount),
+        Action::Refund => Question {
+            title: "Take the coins back?",
+            what: format!("{amount} come back to your wallet, less the network fee."),
+            notes: Vec::new(),
+            warning: Some("The trade ends. If the buyer has paid, this is a breach of it.".to_owned()),
+            yes: "Yes, take them back",
+        },
+    }
+}
+
+fn cancel(trade: &TradeView, amount: &str) -> Question {
+    if trade.funding.is_none() {
+        return Question {
+            title: "Call the trade off?",
+            what: "No coins are locked yet: nobody loses anything.".to_owned(),
+            notes: Vec::new(),
+            warning: None,
+            yes: "Yes, call it off",
+        };
+    }
+    match trade.role {
+        Some(Role::Seller) => Question {
+            title: "Ask for a refund?",
+            what: format!("The buyer is asked to agree that {amount} come back to you."),
+            notes: vec!["Until then the trade goes on.".to_owned()],
+            warning: None,
+            yes: "Yes, ask",
+        },
+        Some(Role::Buyer | Role::Arbiter) | None => Question {
+            title: "Give the coins back?",
+            what: format!("You agree that {amount} go back to the seller."),
+            notes: Vec::new(),
+            warning: Some("Not if you have paid: your money would be gone. This cannot be undone.".to_owned()),
+            yes: "Yes, give them back",
+        },
+    }
+}
+
+/// Returns what to say after a call that changed a trade.
+pub const fn after(call: CallName) -> &'static str {
+    match call {
+        CallName::Take => "Your bid is out. The maker answers next.",
+        CallName::Trade(Action::Accept) => "The bid is accepted.",
+        CallName::Trade(Action::Fund) => "The coins are on their way into the escrow.",
+        CallName::Trade(Action::MarkPaid) => "The seller is told.",
+        CallName::Trade(Action::Release) => "The coins are released.",
+        CallName::Trade(Action::Cancel) => "The trade is being called off.",
+        CallName::Trade(Action::Refund) => "The coins are coming back.",
+        CallName::Passphrase
+        | CallName::Strength
+        | CallName::Create
+        | CallName::Unlock
+        | CallName::Post
+        | CallName::Withdraw
+        | CallName::Review
+        | CallName::Price
+        | CallName::Send => "Done.",
+    }
+}
+
+/// Returns a phase in a word or two.
+pub const fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Bid => "bid",
+        Phase::Void => "not taken",
+        Phase::Agreed => "agreed",
+        Phase::Cancelled => "called off",
+        Phase::Funding => "confirming",
+        Phase::Funded => "funded",
+        Phase::Paid => "paid",
+        Phase::Released => "released",
+        Phase::Refunding => "refunding",
+        Phase::Closed => "done",
+        Phase::Refunded => "refunded",
+        Phase::Lost => "see audit",
+    }
+}
+
+/// Returns a role as a verb.
+pub const fn role(role: Option<Role>) -> &'static str {
+    match role {
+        Some(Role::Buyer) => "buy",
+        Some(Role::Seller) => "sell",
+        Some(Role::Arbiter) => "arbitrate",
+        None => "watch",
+    }
+}
+
+/// Returns who is waited for, with a view to the user.
+pub const fn actor(actor: Actor) -> &'static str {
+    match actor {
+        Actor::You => "Your turn",
+        Actor::Peer => "Waiting for the other",
+        Actor::Chain => "Waiting for the chain",
+        Actor::Nobody => "It is over",
+    }
+}
+
+/// The same in a table's cell.
+pub const fn actor_short(actor: Actor) -> &'static str {
+    match actor {
+        Actor::You => "you",
+        Actor::Peer => "the other",
+        Actor::Chain => "the chain",
+        Actor::Nobody => "—",
+    }
+}
+
+/// Returns a step as what its key does.
+pub const fn action(action: Action) -> &'static str {
+    match action {
+        Action::Accept => "accept the bid",
+        Action::Fund => "fund the escrow",
+        Action::MarkPaid => "say that you have paid",
+        Action::Release => "release the coins",
+        Action::Cancel => "call it off",
+        Action::Refund => "take the coins back",
+    }
+}
+
+/// Returns until when something can be done: `until block 1,234, about 14 days`.
+pub fn until(height: u32, tip: Option<u32>) -> String {
+    match tip {
+        Some(tip) if height >= tip => {
+            format!("until block {}, {}", format::number(height), format::blocks(height - tip))
+        }
+        Some(_) => format!("until block {}, which has passed", format::number(height)),
+        None => format!("until block {}", format::number(height)),
+    }
+}
+
+/// Returns a trade as a sentence.
+pub fn sentence(trade: &TradeView) -> String {
+    let verb = match trade.role {
+        Some(Role::Buyer) => "You buy",
+        Some(Role::Seller) => "You sell",
+        Some(Role::Arbiter) => "You arbitrate",
+        None => "Others trade",
+    };
+    let money = format::money_unit(trade.currency, trade.cost);
+    format!("{verb} {} for {money} by {}", format::btc_unit(trade.amount), format::clean(&trade.method))
+}

@@ -1,0 +1,334 @@
+//! An application filled with what a node would say, and what a user would press.
+#![allow(dead_code, clippy::unwrap_used, clippy::missing_docs_in_private_items)]
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use exchange_api::{
+    Action, Actor, AddressInfo, ArbiterView, AuthorId, Balance, ChainTx, Currency, Event, IdentityState, NextStep,
+    OfferState, OfferView, Page, PeerInfo, Phase, Price, RecordId, Role, Sats, Side, Status, Step, StepState, Subject,
+    TakeReview, TradeId, TradeView, WalletTx,
+};
+use exchange_tui::app::App;
+use exchange_tui::message::{Answer, Command, Connection, Message, Query};
+use exchange_tui::theme::Theme;
+use exchange_tui::view;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+
+/// The node's clock.
+pub const NOW: u64 = 1_800_000_000;
+
+pub fn sats(amount: u64) -> Sats {
+    Sats::new(amount).unwrap()
+}
+
+pub fn currency(code: &str) -> Currency {
+    code.parse().unwrap()
+}
+
+pub fn status(identity: IdentityState) -> Status {
+    Status {
+        version: "0.1.0".into(),
+        network: "regtest".into(),
+        chain: "kernel".into(),
+        tip: Some(1204),
+        chain_error: None,
+        identity,
+        peers: 3,
+        listen: vec!["/ip4/127.0.0.1/tcp/40123/p2p/12D3KooWAbCdEfGhIjKlMnOpQrStUvWxYz".into()],
+        records: 1523,
+        offers: 5,
+        time: NOW,
+        demo: true,
+    }
+}
+
+pub fn unlocked() -> IdentityState {
+    IdentityState::Unlocked { author: AuthorId([0x3f; 32]), email: "ann@example.org".into() }
+}
+
+pub fn arbiter(name: &str, fee_ppm: u32) -> ArbiterView {
+    ArbiterView {
+        advert: RecordId([7; 32]),
+        author: AuthorId([8; 32]),
+        name: name.into(),
+        fee_ppm,
+        max_amount: sats(100_000_000),
+        languages: vec!["en".into()],
+        currencies: vec![currency("EUR")],
+        terms: String::new(),
+    }
+}
+
+pub fn offer(id: u8, side: Side, code: &str, price: u64, min: u64, max: u64, methods: &[&str]) -> OfferView {
+    let (price, min, max) = (Price::new(price).unwrap(), sats(min), sats(max));
+    OfferView {
+        id: RecordId([id; 32]),
+        maker: AuthorId([0xa0 + id; 32]),
+        mine: false,
+        side,
+        currency: currency(code),
+        price,
+        min,
+        max,
+        min_cost: price.cost(min).unwrap(),
+        max_cost: price.cost(max).unwrap(),
+        methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+        terms: "Please put nothing but your name in the reference.\nI answer between 8 and 22 o'clock.".into(),
+        arbiters: vec![arbiter("Alice the Arbiter", 5_000), arbiter("Zürich Desk", 10_000)],
+        arbitration_delay: 144,
+        refund_delay: 4320,
+        automatic: true,
+        created: NOW - 90_000,
+        expires: NOW + 500_000,
+        last_seen: NOW - 130,
+        state: OfferState::Live,
+        maker_trades: 12,
+    }
+}
+
+pub fn offers() -> Vec<OfferView> {
+    let mut own = offer(4, Side::Sell, "EUR", 6_300_000, 1_000_000, 10_000_000, &["SEPA"]);
+    own.mine = true;
+    let mut away = offer(5, Side::Buy, "CHF", 5_700_000, 1_000_000, 200_000_000, &["TWINT", "Cash by mail"]);
+    away.state = OfferState::Away;
+    vec![
+        offer(1, Side::Sell, "EUR", 6_175_000, 1_000_000, 5_000_000, &["SEPA instant", "Revolut"]),
+        offer(2, Side::Sell, "USD", 6_710_050, 500_000, 500_000, &["Zelle"]),
+        offer(3, Side::Buy, "EUR", 6_098_000, 2_000_000, 150_000_000, &["SEPA"]),
+        own,
+        away,
+    ]
+}
+
+pub fn steps(current: usize) -> Vec<Step> {
+    let names = ["Bid", "Accept", "Fund escrow", "Confirm", "Pay", "Release", "Payout"];
+    let state = |at: usize| match at.cmp(&current) {
+        std::cmp::Ordering::Less => StepState::Done,
+        std::cmp::Ordering::Equal => StepState::Current,
+        std::cmp::Ordering::Greater => StepState::Pending,
+    };
+    let step = |(at, name): (usize, &&str)| Step {
+        name: (*name).to_owned(),
+        state: state(at),
+        detail: if at == current { "1 of 3 confirmations".into() } else { String::new() },
+    };
+    names.iter().enumerate().map(step).collect()
+}
+
+pub fn trade(id: u8, role: Role, state: Phase) -> TradeView {
+    TradeView {
+        id: TradeId([id; 32]),
+        offer: RecordId([1; 32]),
+        role: Some(role),
+        maker: false,
+        state,
+        buyer: AuthorId([0x3f; 32]),
+        seller: AuthorId([0xa1; 32]),
+        arbiter: arbiter("Alice the Arbiter", 5_000),
+        amount: sats(1_000_000),
+        currency: currency("EUR"),
+        price: Price::new(6_175_000).unwrap(),
+        cost: 61_750,
+        method: "SEPA instant".into(),
+        terms: String::new(),
+        created: NOW - 4000,
+        escrow_address: Some("bcrt1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqvg32hk".into()),
+        funding: Some(ChainTx { txid: "f3".repeat(32), confirmations: 3, height: Some(1200) }),
+        spend: None,
+        confirmations_needed: 3,
+        next: NextStep {
+            who: Actor::You,
+            what: "Pay 617.50 EUR by SEPA instant to the account below, then say so.".into(),
+            until: Some(3504),
+            otherwise: "The seller takes the coins back from block 5,520 on.".into(),
+            action: Some(Action::MarkPaid),
+        },
+        actions: vec![Action::MarkPaid, Action::Cancel],
+        steps: steps(4),
+        pay_until: Some(3504),
+        refund_from: Some(5520),
+        their_details: Some("Max Mustermann\nIBAN DE89 3704 0044 0532 0130 00\nReference: Max".into()),
+        my_details: Some("Ann Example".into()),
+        problem: None,
+    }
+}
+
+/// A trade in which the user sells and the money should be there.
+pub fn trade_to_release() -> TradeView {
+    TradeView {
+        role: Some(Role::Seller),
+        next: NextStep {
+            who: Actor::You,
+            what: "Look for 617.50 EUR in your account. Once they are there, release the coins.".into(),
+            until: None,
+            otherwise: "The arbiter can decide after a day.".into(),
+            action: Some(Action::Release),
+        },
+        actions: vec![Action::Release, Action::Cancel],
+        steps: steps(5),
+        their_details: Some("Ann Example".into()),
+        problem: Some("The other's node has not been reached for ten minutes; trying again.".into()),
+        ..trade(2, Role::Seller, Phase::Paid)
+    }
+}
+
+/// A trade that is over.
+pub fn trade_done() -> TradeView {
+    TradeView {
+        next: NextStep {
+            who: Actor::Nobody,
+            what: "The coins are in your wallet.".into(),
+            until: None,
+            otherwise: String::new(),
+            action: None,
+        },
+        actions: Vec::new(),
+        steps: steps(7),
+        spend: Some(ChainTx { txid: "0d".repeat(32), confirmations: 6, height: Some(1190) }),
+        ..trade(3, Role::Buyer, Phase::Closed)
+    }
+}
+
+pub fn review(role: Role) -> TakeReview {
+    let side = if role == Role::Buyer { Side::Sell } else { Side::Buy };
+    TakeReview {
+        offer: offer(1, side, "EUR", 6_175_000, 1_000_000, 5_000_000, &["SEPA instant", "Revolut"]),
+        role,
+        amount: sats(1_000_000),
+        cost: 61_750,
+        method: "SEPA instant".into(),
+        arbiter: arbiter("Alice the Arbiter", 5_000),
+        funding_fee: sats(310),
+        payout_fee: sats(420),
+        confirmations: 3,
+        pay_within: 2304,
+        refund_after: 4320,
+        affordable: role == Role::Buyer,
+    }
+}
+
+pub fn history() -> Page<WalletTx> {
+    let tx = |net_sat, height, age, label: &str| WalletTx {
+        txid: "ab".repeat(32),
+        net_sat,
+        fee: None,
+        height,
+        time: NOW - age,
+        label: label.into(),
+    };
+    Page {
+        items: vec![
+            tx(999_580, None, 40, "payout of trade 01010101"),
+            tx(-1_000_310, Some(1190), 4000, "escrow of trade 02020202"),
+            tx(50_000_000, Some(1100), 200_000, "deposit"),
+        ],
+        next: None,
+    }
+}
+
+pub fn events() -> Vec<Event> {
+    let event = |seq, age, subject, text: &str| Event { seq, time: NOW - age, subject, text: text.into() };
+    vec![
+        event(1, 90_000, Subject::Node, "the node started"),
+        event(2, 89_990, Subject::Network, "connected to 12D3KooWQ8fj"),
+        event(3, 4000, Subject::Trade(TradeId([1; 32])), "the maker accepted your bid for 0.01 BTC"),
+        event(4, 600, Subject::Chain, "block 1,203"),
+        event(5, 20, Subject::Trade(TradeId([1; 32])), "the escrow is funded: 3 of 3 confirmations"),
+    ]
+}
+
+pub fn peers() -> Vec<PeerInfo> {
+    let peer = |id: &str, port: u16, ping_ms, in_sync| PeerInfo {
+        peer: format!("12D3KooW{id}fjq2mZt4Xw8cE9rHnLpVbYs6uKdGaT1oN5iMxC"),
+        address: format!("/ip4/127.0.0.1/tcp/{port}"),
+        agent: "exchange/0.1.0".into(),
+        ping_ms,
+        in_sync,
+    };
+    vec![peer("Qa", 40_001, Some(1), true), peer("Rb", 40_002, Some(23), true), peer("Sc", 40_003, None, false)]
+}
+
+/// A client of a node whose identity is in this state.
+pub struct User {
+    pub app: App,
+    /// What the application wanted done so far and was not looked at.
+    pub commands: Vec<Command>,
+}
+
+impl User {
+    pub fn new(theme: Theme, identity: IdentityState) -> Self {
+        let mut user = Self { app: App::new(theme, false, "test"), commands: Vec::new() };
+        user.send(Message::Connection(Connection::Up { ours: false }));
+        user.answer(Query::Status, Answer::Status(status(identity)));
+        user
+    }
+
+    /// One whose identity is unlocked, with everything that a node would show.
+    pub fn trading() -> Self {
+        let mut user = Self::new(Theme::Colour, unlocked());
+        user.fill();
+        user
+    }
+
+    pub fn fill(&mut self) {
+        self.answer(Query::Book, Answer::Book(Page { items: offers(), next: None }));
+        let trades = vec![trade(1, Role::Buyer, Phase::Funded), trade_to_release(), trade_done()];
+        self.answer(Query::Trades, Answer::Trades(trades));
+        let balance = Balance { spendable: sats(51_234_567), pending: sats(999_580), in_escrow: sats(1_000_000) };
+        self.answer(Query::Balance, Answer::Balance(balance));
+        let address = "bcrt1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqvg32hk";
+        let info = AddressInfo { address: address.into(), uri: format!("bitcoin:{address}") };
+        self.answer(Query::Address, Answer::Address(info));
+        self.answer(Query::History, Answer::History(history()));
+        self.answer(Query::Peers, Answer::Peers(peers()));
+        for event in events() {
+            self.send(Message::Event(event));
+        }
+        self.commands.clear();
+    }
+
+    pub fn send(&mut self, message: Message) {
+        let commands = self.app.update(message);
+        self.commands.extend(commands);
+    }
+
+    pub fn answer(&mut self, query: Query, answer: Answer) {
+        self.send(Message::Answer(query, Box::new(Ok(answer))));
+    }
+
+    pub fn key(&mut self, code: KeyCode) {
+        self.send(Message::Key(KeyEvent::new(code, KeyModifiers::NONE)));
+    }
+
+    pub fn ctrl(&mut self, c: char) {
+        self.send(Message::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL)));
+    }
+
+    /// Presses the keys of a text one by one; `\n` is Enter, `\t` is Tab.
+    pub fn keys(&mut self, text: &str) {
+        for c in text.chars() {
+            match c {
+                '\n' => self.key(KeyCode::Enter),
+                '\t' => self.key(KeyCode::Tab),
+                c => self.key(KeyCode::Char(c)),
+            }
+        }
+    }
+
+    pub fn tick(&mut self, count: usize) {
+        for _ in 0..count {
+            self.send(Message::Tick);
+        }
+    }
+
+    pub fn taken_commands(&mut self) -> Vec<Command> {
+        std::mem::take(&mut self.commands)
+    }
+
+    /// Returns the screen as text.
+    pub fn screen(&self, width: u16, height: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| view::draw(&self.app, frame)).unwrap();
+        terminal.backend().to_string()
+    }
+}

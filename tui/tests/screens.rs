@@ -1,0 +1,210 @@
+//! Every screen and popup at the smallest and at a comfortable size. Look at them with your own eyes before accepting.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{User, review, unlocked};
+use crossterm::event::KeyCode;
+use exchange_api::{ApiError, Code, IdentityState, PasswordStrength, Role, Sent, StrengthVerdict};
+use exchange_tui::app::App;
+use exchange_tui::message::{CallName, Connection, Message, Password, Reply};
+use exchange_tui::theme::Theme;
+
+/// Takes the picture of a screen at both sizes.
+fn check(name: &str, user: &User) {
+    for (width, height) in [(80, 24), (120, 40)] {
+        insta::assert_snapshot!(format!("{name}_{width}x{height}"), user.screen(width, height));
+    }
+}
+
+fn reply(user: &mut User, call: CallName, result: Result<Reply, ApiError>) {
+    user.send(Message::Reply(call, Box::new(result)));
+}
+
+#[test]
+fn the_book() {
+    let mut user = User::trading();
+    check("book", &user);
+    user.keys("j\n");
+    check("book_terms", &user);
+    user.key(KeyCode::Esc);
+    user.keys("ob");
+    check("book_you_buy", &user);
+    user.keys("a/twint");
+    check("book_filter", &user);
+    user.keys("xx\n");
+    check("book_narrowed", &user);
+}
+
+#[test]
+fn an_empty_book() {
+    let mut user = User::new(Theme::Colour, unlocked());
+    check("book_asking", &user);
+    let page = exchange_api::Page { items: Vec::new(), next: None };
+    user.answer(exchange_tui::message::Query::Book, exchange_tui::message::Answer::Book(page));
+    check("book_empty", &user);
+}
+
+#[test]
+fn without_colours_the_selection_is_a_sign() {
+    let mut user = User::trading();
+    user.app.theme = Theme::Mono;
+    check("mono_book", &user);
+    user.keys("5");
+    check("mono_wallet", &user);
+}
+
+#[test]
+fn posting() {
+    let mut user = User::trading();
+    user.keys("2");
+    check("post_empty", &user);
+    user.keys("\t\t51,000\t0.01\t0.05\tSEPA instant, Wise\tOnly from an account in your own name.\t\tAnn Example, DE89 3704");
+    check("post_filled", &user);
+    user.keys("\t\n");
+    check("post_confirm", &user);
+    user.key(KeyCode::Esc);
+    for _ in 0..5 {
+        user.key(KeyCode::Up);
+    }
+    user.ctrl('u');
+    user.keys("0.001");
+    for _ in 0..5 {
+        user.key(KeyCode::Down);
+    }
+    user.keys("\n");
+    check("post_wrong", &user);
+}
+
+#[test]
+fn taking() {
+    let mut user = User::trading();
+    user.keys("3");
+    check("take_nothing", &user);
+    user.keys("1t");
+    check("take_form", &user);
+    user.keys("\t\t\tAnn Example\t\n");
+    reply(&mut user, CallName::Review, Ok(Reply::Review(review(Role::Buyer))));
+    check("take_review_buy", &user);
+    user.key(KeyCode::Esc);
+    user.keys("1jjt\t\t\tAnn, DE89\t");
+    let mut selling = review(Role::Seller);
+    selling.offer = user.app.take.draft.as_ref().unwrap().offer.clone();
+    selling.amount = selling.offer.min;
+    reply(&mut user, CallName::Review, Ok(Reply::Review(selling)));
+    check("take_review_sell", &user);
+}
+
+#[test]
+fn trades() {
+    let mut user = User::trading();
+    user.keys("4");
+    check("trade_pay", &user);
+    user.keys("p");
+    check("trade_pay_confirm", &user);
+    user.key(KeyCode::Esc);
+    user.keys("jr");
+    check("trade_release_confirm", &user);
+    user.key(KeyCode::Esc);
+    check("trade_release", &user);
+    user.keys("c");
+    check("trade_cancel_confirm", &user);
+    user.key(KeyCode::Esc);
+    user.keys("j");
+    check("trade_done", &user);
+}
+
+#[test]
+fn the_wallet() {
+    let mut user = User::trading();
+    user.keys("5");
+    check("wallet", &user);
+    user.keys("sbcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080\t0.25");
+    check("wallet_send", &user);
+    user.keys("\t\n");
+    let priced = Sent { txid: "cd".repeat(32), amount: common::sats(25_000_000), fee: common::sats(141), broadcast: false };
+    reply(&mut user, CallName::Price, Ok(Reply::Sent(priced)));
+    check("wallet_send_confirm", &user);
+}
+
+#[test]
+fn peers_and_log() {
+    let mut user = User::trading();
+    user.keys("6");
+    check("network", &user);
+}
+
+#[test]
+fn the_first_run() {
+    let mut user = User::new(Theme::Colour, IdentityState::None);
+    let words = zeroize::Zeroizing::new("crane opera velvet dune basket north".to_owned());
+    reply(&mut user, CallName::Passphrase, Ok(Reply::Passphrase(Password(words))));
+    user.keys("ann@example.org");
+    check("gate_passphrase", &user);
+    user.keys("\t");
+    user.key(KeyCode::Right);
+    user.keys("\thunter2");
+    let strength = PasswordStrength {
+        guesses_log10: 4,
+        verdict: StrengthVerdict::Refused,
+        advice: "This is a very common password. Add another word or two.".into(),
+    };
+    reply(&mut user, CallName::Strength, Ok(Reply::Strength(strength)));
+    user.keys("\thunter3\t\n");
+    check("gate_own_password", &user);
+}
+
+#[test]
+fn making_the_keys() {
+    let mut user = User::new(Theme::Colour, IdentityState::None);
+    let words = zeroize::Zeroizing::new("crane opera".to_owned());
+    reply(&mut user, CallName::Passphrase, Ok(Reply::Passphrase(Password(words))));
+    user.keys("ann@example.org\t\tcrane opera\t\n");
+    user.tick(30);
+    check("gate_deriving", &user);
+}
+
+#[test]
+fn unlocking() {
+    let mut user = User::new(Theme::Colour, IdentityState::Locked);
+    user.keys("wrong horse\n");
+    let error = ApiError::new(Code::WrongPassword, "the password does not open the keystore", "try again");
+    reply(&mut user, CallName::Unlock, Err(error));
+    check("gate_wrong_password", &user);
+    user.key(KeyCode::Esc);
+    user.fill();
+    check("watching", &user);
+}
+
+#[test]
+fn errors_help_and_quitting() {
+    let mut user = User::trading();
+    user.keys("1t\t\t\tAnn\t\n");
+    let error = ApiError::new(Code::OfferGone, "offer 01010101 was just taken by another", "choose another one in the book");
+    reply(&mut user, CallName::Review, Err(error));
+    check("error", &user);
+    user.key(KeyCode::Esc);
+    user.ctrl('c');
+    check("quit", &user);
+    user.key(KeyCode::Esc);
+    user.keys("4");
+    user.keys("4?");
+    check("help_trades", &user);
+}
+
+#[test]
+fn before_there_is_a_node() {
+    let mut user = User::trading();
+    user.send(Message::Connection(Connection::Lost("broken pipe".into())));
+    check("lost", &user);
+    let mut user = User { app: App::new(Theme::Colour, true, "test"), commands: Vec::new() };
+    user.tick(20);
+    check("starting", &user);
+    user.send(Message::Connection(Connection::Failed("exchange-node was not found beside this program or in PATH".into())));
+    check("failed", &user);
+}
+
+#[test]
+fn a_small_window_says_so() {
+    insta::assert_snapshot!("small", User::trading().screen(60, 12));
+}
