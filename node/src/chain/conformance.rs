@@ -61,6 +61,7 @@ macro_rules! conformance_suite {
             a_child_pays_for_its_parent,
             another_network_is_refused,
             a_relative_lock_opens_on_its_block,
+            an_absolute_lock_opens_on_its_block,
             young_coinbases_are_refused,
             an_outpoint_tells_its_life,
             broadcasting_twice_is_fine,

@@ -12,8 +12,10 @@ pub async fn a_double_spend_is_refused_or_replaces(harness: &mut impl Harness) {
     broadcast(chain, &first).await;
     read_until(&mut follower, "the first in the pool", seen(first.compute_txid())).await;
 
-    let equal = pay(&coins[0], &elsewhere(), FEE);
-    refused(chain, &equal).await;
+    // Neither the same fee nor one that does not pay for its own relay.
+    for fee in [FEE, FEE + Amount::from_sat(1)] {
+        refused(chain, &pay(&coins[0], &elsewhere(), fee)).await;
+    }
     let better = pay(&coins[0], &watched(), FEE * 5);
     broadcast(chain, &better).await;
     let events = read_until(&mut follower, "the better in the pool", seen(better.compute_txid())).await;
@@ -112,6 +114,18 @@ pub async fn a_relative_lock_opens_on_its_block(harness: &mut impl Harness) {
     unlocked.output[0].value -= FEE * 10;
     let reason = refused(chain, &unlocked).await;
     assert!(reason.contains("script-verify-flag-failed"), "{reason}");
+}
+
+/// A transaction locked to a height is refused until that height is reached.
+pub async fn an_absolute_lock_opens_on_its_block(harness: &mut impl Harness) {
+    let chain = harness.backend();
+    let coins = mature_coins(chain, 1).await;
+    let mut tx = pay(&coins[0], &watched(), FEE);
+    tx.lock_time = LockTime::from_height(height(chain).await + 1).expect("a small height");
+    let reason = refused(chain, &tx).await;
+    assert!(reason.contains("non-final"), "{reason}");
+    mine(chain, 1).await;
+    broadcast(chain, &tx).await;
 }
 
 /// Newly mined coins wait a hundred blocks.
