@@ -1,0 +1,142 @@
+//! Why the wallet refused.
+
+use bitcoin::{Amount, FeeRate, Txid};
+use exchange_store::StoreError;
+
+use super::{MAX_ADDRESSES, MAX_LABEL_BYTES, MAX_RESERVATIONS};
+use crate::chain::ChainError;
+use crate::chain::consensus::SpendError;
+
+/// Failures of the wallet.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WalletError {
+    /// The coins do not suffice.
+    #[error("{needed} are needed with the fee, but only {available} can be spent ({pending} are pending, {reserved} are set aside for trades); deposit at least {missing} more, or wait for what is pending")]
+    InsufficientFunds {
+        /// What is needed, the fee included.
+        needed: Amount,
+        /// What can be spent.
+        available: Amount,
+        /// What is on its way.
+        pending: Amount,
+        /// What is set aside for transactions that were built.
+        reserved: Amount,
+        /// What is missing.
+        missing: Amount,
+    },
+    /// The amount is too small to be worth spending.
+    #[error("{amount} is too little: the network does not relay outputs below {minimum} to this address; send more")]
+    Dust {
+        /// The amount.
+        amount: Amount,
+        /// The least that is relayed.
+        minimum: Amount,
+    },
+    /// The feerate is out of bounds.
+    #[error("a feerate of {} sat/vB is out of bounds ({} to {} sat/vB); choose another, or allow a high fee explicitly", asked.to_sat_per_vb_ceil(), lowest.to_sat_per_vb_ceil(), highest.to_sat_per_vb_ceil())]
+    FeeRate {
+        /// What was asked for.
+        asked: FeeRate,
+        /// What the network relays.
+        lowest: FeeRate,
+        /// What is sane.
+        highest: FeeRate,
+    },
+    /// The fee is a large part of the amount.
+    #[error("the fee of {fee} is more than a quarter of {amount}; send more at once, choose a lower feerate, or allow a high fee explicitly")]
+    HighFee {
+        /// The fee.
+        fee: Amount,
+        /// What would arrive.
+        amount: Amount,
+    },
+    /// The chain has not been searched to its end.
+    #[error("the wallet has not caught up with the chain yet (at height {height}); wait until it has")]
+    NotSynced {
+        /// How far it is.
+        height: u32,
+    },
+    /// The same destination was funded, or the same request id was used, with other parameters.
+    #[error("transaction {txid} was already built for this {what} with other parameters; release it first, or use another {what}")]
+    AlreadyBuilt {
+        /// The transaction.
+        txid: Txid,
+        /// `escrow` or `request id`.
+        what: &'static str,
+    },
+    /// There is no such built transaction.
+    #[error("no transaction {txid} is waiting to be broadcast; it may be final or released already")]
+    NotReserved {
+        /// What was asked for.
+        txid: Txid,
+    },
+    /// A transaction that is in the pool or the chain cannot be released.
+    #[error("transaction {txid} was broadcast already and can no longer be released")]
+    AlreadyBroadcast {
+        /// The transaction.
+        txid: Txid,
+    },
+    /// The payment was built and kept, but the network could not be reached.
+    #[error("payment {txid} is signed and kept, and goes out when the chain can be reached again; do not send it a second time: {source}")]
+    NotYetBroadcast {
+        /// The payment.
+        txid: Txid,
+        /// Why not.
+        source: ChainError,
+    },
+    /// Too many built transactions wait.
+    #[error("{MAX_RESERVATIONS} transactions wait to be broadcast or confirmed; release some first")]
+    TooManyReservations,
+    /// Too many addresses were handed out.
+    #[error("the wallet has handed out {MAX_ADDRESSES} addresses and watches no more; move the coins to a new identity")]
+    TooManyAddresses,
+    /// A label or a request id is too long, or there are too many.
+    #[error("a label or request id has at most {MAX_LABEL_BYTES} bytes, and a request id is not empty; shorten it")]
+    BadLabel,
+    /// The cursor is not one that was handed out.
+    #[error("`{0}` is not a cursor of the history; start without one")]
+    BadCursor(String),
+    /// A key did not sign.
+    #[error("the transaction could not be signed: {reason}")]
+    Unsigned {
+        /// What went wrong.
+        reason: String,
+    },
+    /// The transaction that was built is not what was asked for, or not valid; it was thrown away.
+    #[error("the transaction that was built is not right and was thrown away: {reason}; please report this")]
+    WrongTransaction {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The consensus engine refused a transaction that was built.
+    #[error("the transaction that was built is not valid and was thrown away: {0}; please report this")]
+    Invalid(#[from] SpendError),
+    /// The chain backend failed.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is on disk cannot be read.
+    #[error("the wallet on disk is damaged: {reason}; move it away and start again: the coins are found from the chain by email and password")]
+    Damaged {
+        /// What is wrong.
+        reason: String,
+    },
+    /// What is on disk belongs to other keys or another network.
+    #[error("the wallet on disk is not this identity's on this network: {reason}; use the data directory that belongs to it")]
+    Foreign {
+        /// What differs.
+        reason: String,
+    },
+    /// The wallet has ended, because the node is shutting down.
+    #[error("the wallet has been closed; start the node again")]
+    Closed,
+    /// A fault of the wallet itself.
+    #[error("the wallet failed: {reason}; please report this")]
+    Internal {
+        /// What went wrong.
+        reason: String,
+    },
+}

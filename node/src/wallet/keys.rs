@@ -1,0 +1,105 @@
+//! The wallet's keys: BIP-86 descriptors, and signatures made with keys that live no longer than the signing.
+
+use std::fmt;
+
+use bdk_wallet::descriptor::ExtendedDescriptor;
+use bitcoin::bip32::{ChildNumber, DerivationPath, Xpriv, Xpub};
+use bitcoin::secp256k1::{All, Secp256k1};
+use bitcoin::{Network, NetworkKind, Psbt};
+use zeroize::Zeroizing;
+
+use super::WalletError;
+
+/// The purpose of single-key Taproot wallets (BIP-86).
+const PURPOSE: u32 = 86;
+
+/// The BIP-39 seed. The descriptors that leave here are public; private keys are derived for each signing and erased.
+pub(super) struct Keys {
+    seed: Zeroizing<[u8; 64]>,
+    network: Network,
+}
+
+impl Keys {
+    pub fn new(seed: Zeroizing<[u8; 64]>, network: Network) -> Self {
+        Self { seed, network }
+    }
+
+    /// Returns the public descriptors of deposits (`…/0/*`) and change (`…/1/*`).
+    pub fn descriptors(&self) -> (ExtendedDescriptor, ExtendedDescriptor) {
+        let secp = Secp256k1::new();
+        let mut master = self.master();
+        let path = self.account_path();
+        let mut account = master.derive_priv(&secp, &path).expect("three steps are within BIP-32's depth");
+        let (fingerprint, xpub) = (master.fingerprint(&secp), Xpub::from_priv(&secp, &account));
+        master.private_key.non_secure_erase();
+        account.private_key.non_secure_erase();
+        let keychain = |index: u8| {
+            format!("tr([{fingerprint}/{path}]{xpub}/{index}/*)").parse().expect("the descriptor is written as BIP-386 says")
+        };
+        (keychain(0), keychain(1))
+    }
+
+    /// Signs every input of `psbt` that says how its key is derived.
+    pub fn sign(&self, psbt: &mut Psbt, secp: &Secp256k1<All>) -> Result<(), WalletError> {
+        let mut master = self.master();
+        let signed = psbt.sign(&master, secp);
+        master.private_key.non_secure_erase();
+        match signed {
+            Ok(_) => Ok(()),
+            Err((_, errors)) => {
+                let reasons: Vec<String> = errors.iter().map(|(input, error)| format!("input {input}: {error}")).collect();
+                Err(WalletError::Unsigned { reason: reasons.join(", ") })
+            }
+        }
+    }
+
+    fn master(&self) -> Xpriv {
+        Xpriv::new_master(self.network, self.seed.as_slice()).expect("a seed gives a valid key but for odds of 2^-127")
+    }
+
+    fn account_path(&self) -> DerivationPath {
+        let coin = match NetworkKind::from(self.network) {
+            NetworkKind::Main => 0,
+            NetworkKind::Test => 1,
+        };
+        let hardened = |index| ChildNumber::Hardened { index };
+        [hardened(PURPOSE), hardened(coin), hardened(0)].as_slice().into()
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("network", &self.network).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vector_keys(network: Network) -> Keys {
+        let words = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
+        let mnemonic: bip39::Mnemonic = words.parse().unwrap();
+        Keys::new(Zeroizing::new(mnemonic.to_seed("")), network)
+    }
+
+    /// The test vectors of BIP-86.
+    #[test]
+    fn addresses_are_those_of_bip_86() {
+        let (deposits, change) = vector_keys(Network::Bitcoin).descriptors();
+        let address = |descriptor: &ExtendedDescriptor, index| {
+            descriptor.at_derivation_index(index).unwrap().address(Network::Bitcoin).unwrap().to_string()
+        };
+        assert_eq!(address(&deposits, 0), "bc1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqkedrcr");
+        assert_eq!(address(&deposits, 1), "bc1p4qhjn9zdvkux4e44uhx8tc55attvtyu358kutcqkudyccelu0was9fqzwh");
+        assert_eq!(address(&change, 0), "bc1p3qkhfews2uk44qtvauqyr2ttdsw7svhkl9nkm9s9c3x4ax5h60wqwruhk7");
+    }
+
+    #[test]
+    fn nothing_private_is_shown() {
+        let keys = vector_keys(Network::Regtest);
+        assert_eq!(format!("{keys:?}"), "Keys { network: Regtest, .. }");
+        let (deposits, change) = keys.descriptors();
+        assert!(!format!("{deposits}{change}").contains("prv"));
+    }
+}

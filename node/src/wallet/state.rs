@@ -1,0 +1,320 @@
+//! The wallet without its surroundings: what it holds, what it has promised, and every decision about both.
+//!
+//! Nothing here waits or writes. Whatever changes is collected in one [`Change`], which the task keeps on disk before it
+//! reports anything.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use bdk_wallet::chain::{ChainPosition, ConfirmationBlockTime};
+use bdk_wallet::error::LoadError;
+use bdk_wallet::{KeychainKind, LocalOutput, Wallet};
+use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, Txid};
+use zeroize::Zeroizing;
+
+use super::keys::Keys;
+use super::persist::{COMPACT_FROM, Change, Own, Reservation, Scan};
+use super::sync::Pass;
+use super::{Balance, Clock, DepositAddress, MAX_ADDRESSES, MAX_LABEL_BYTES, MAX_LABELS, WalletError};
+use crate::chain::BlockRef;
+
+/// How many scripts beyond the last used one are watched: the longest run of destinations that were handed out and never
+/// paid, over which a wallet restored from its words still finds what comes after. Trades that are called off leave such
+/// runs behind, so it is several times the usual 20 or 25.
+pub(super) const LOOK_AHEAD: u32 = 100;
+/// How many unconfirmed transactions of ours may stand in a row before a coin is left alone; relays allow 25.
+const MAX_UNCONFIRMED_CHAIN: usize = 20;
+/// Blocks before a coinbase may be spent.
+const COINBASE_MATURITY: u32 = 100;
+/// The version of transactions whose unconfirmed outputs only their own kind may spend (BIP-431).
+const TRUC_VERSION: i32 = 3;
+
+/// What the wallet holds and has promised.
+pub(super) struct State {
+    pub wallet: Wallet,
+    pub keys: Keys,
+    pub clock: Clock,
+    pub own: Own,
+    /// What is not on disk yet.
+    change: Change,
+    /// The present run of the follower's stream.
+    pub pass: Pass,
+    /// Blocks that left the chain and that bdk cannot forget before another takes their place.
+    pub undone: Vec<BlockRef>,
+    /// How many scripts of each keychain the follower watches.
+    watched: BTreeMap<KeychainKind, u32>,
+    pub synced: bool,
+}
+
+/// The coins, sorted by what can be done with them.
+#[derive(Debug, Default)]
+pub(super) struct Coins {
+    pub spendable: Vec<LocalOutput>,
+    /// Unspent, but not to be spent now.
+    pub withheld: Vec<OutPoint>,
+    pub balance: Balance,
+}
+
+/// A transaction that counts, and where it is confirmed.
+pub(super) struct Known {
+    pub tx: Arc<Transaction>,
+    pub confirmation: Option<ConfirmationBlockTime>,
+    /// When it was first seen unconfirmed.
+    pub first_seen: Option<u64>,
+}
+
+impl State {
+    /// Opens the wallet from the changes that were kept, or makes a new one. The second value, if any, is to be put in the
+    /// place of all changes.
+    pub fn open(
+        seed: Zeroizing<[u8; 64]>,
+        network: bitcoin::Network,
+        clock: Clock,
+        kept: &[Vec<u8>],
+    ) -> Result<(Self, Option<Vec<u8>>), WalletError> {
+        let keys = Keys::new(seed, network);
+        let (deposits, change_descriptor) = keys.descriptors();
+        let mut whole = Change::read(kept)?;
+        whole.prune();
+        let compact = (kept.len() >= COMPACT_FROM).then(|| whole.encode()).transpose()?;
+        let mut own = whole.own;
+        let loaded = Wallet::load()
+            .check_network(network)
+            .descriptor(KeychainKind::External, Some(deposits.clone()))
+            .descriptor(KeychainKind::Internal, Some(change_descriptor.clone()))
+            .lookahead(LOOK_AHEAD)
+            .load_wallet_no_persist(whole.bdk)
+            .map_err(|error| match error {
+                LoadError::Mismatch(mismatch) => WalletError::Foreign { reason: mismatch.to_string() },
+                other => WalletError::Damaged { reason: other.to_string() },
+            })?;
+        let wallet = match loaded {
+            Some(wallet) => wallet,
+            None => Wallet::create(deposits, change_descriptor)
+                .network(network)
+                .lookahead(LOOK_AHEAD)
+                .create_wallet_no_persist()
+                .map_err(|e| WalletError::Internal { reason: e.to_string() })?,
+        };
+        own.scan = own.scan.or(Some(Scan::Unfinished));
+        let state = Self {
+            wallet,
+            keys,
+            clock,
+            own,
+            change: Change::default(),
+            pass: Pass::default(),
+            undone: Vec::new(),
+            watched: BTreeMap::new(),
+            synced: false,
+        };
+        Ok((state, compact))
+    }
+
+    /// Returns the present deposit address: the last one handed out, until something arrives there.
+    pub fn address(&mut self) -> Result<DepositAddress, WalletError> {
+        self.require_scanned()?;
+        let unused = self.own.deposit.filter(|index| !self.wallet.spk_index().is_used(KeychainKind::External, *index));
+        let address = match unused {
+            Some(index) => self.wallet.peek_address(KeychainKind::External, index).address,
+            None => {
+                let info = self.reveal()?;
+                self.record(Own { deposit: Some(info.index), ..Own::default() });
+                info.address
+            }
+        };
+        Ok(DepositAddress { uri: format!("bitcoin:{address}"), address })
+    }
+
+    /// Returns a script that was never handed out before.
+    pub fn new_destination(&mut self) -> Result<ScriptBuf, WalletError> {
+        self.require_scanned()?;
+        Ok(self.reveal()?.address.script_pubkey())
+    }
+
+    fn reveal(&mut self) -> Result<bdk_wallet::AddressInfo, WalletError> {
+        if self.wallet.next_derivation_index(KeychainKind::External) >= MAX_ADDRESSES {
+            return Err(WalletError::TooManyAddresses);
+        }
+        Ok(self.wallet.reveal_next_address(KeychainKind::External))
+    }
+
+    /// An address must not be handed out twice, so earlier ones have to be known first.
+    fn require_scanned(&self) -> Result<(), WalletError> {
+        if self.own.scan == Some(Scan::Done) { Ok(()) } else { Err(self.not_synced()) }
+    }
+
+    pub fn not_synced(&self) -> WalletError {
+        WalletError::NotSynced { height: self.wallet.latest_checkpoint().height() }
+    }
+
+    /// Sets what a transaction was for; an empty text takes the label away.
+    pub fn set_label(&mut self, txid: Txid, label: &str) -> Result<(), WalletError> {
+        self.check_label(label)?;
+        let label = (!label.is_empty()).then(|| label.to_owned());
+        self.record(Own { labels: [(txid, label)].into(), ..Own::default() });
+        Ok(())
+    }
+
+    pub fn check_label(&self, label: &str) -> Result<(), WalletError> {
+        let fits = label.len() <= MAX_LABEL_BYTES && self.own.labels.len() < MAX_LABELS;
+        if fits { Ok(()) } else { Err(WalletError::BadLabel) }
+    }
+
+    /// Keeps a built transaction: from now on nothing else spends its inputs.
+    pub fn reserve(&mut self, reservation: Reservation) {
+        let txid = reservation.tx.compute_txid();
+        self.record(Own { reservations: [(txid, Some(reservation))].into(), ..Own::default() });
+    }
+
+    /// Forgets a built transaction that was never broadcast: its inputs are free again.
+    pub fn release(&mut self, txid: Txid) -> Result<(), WalletError> {
+        if self.known().contains_key(&txid) {
+            return Err(WalletError::AlreadyBroadcast { txid });
+        }
+        let reservation = self.own.reservations.get(&txid).cloned().flatten();
+        let tx = reservation.ok_or(WalletError::NotReserved { txid })?.tx;
+        self.end_reservation(txid);
+        self.reuse_change(&tx);
+        Ok(())
+    }
+
+    /// Takes back a transaction that could not be kept, and so was never handed out. One that was kept before stays.
+    pub fn withdraw(&mut self, tx: &Transaction) {
+        let txid = tx.compute_txid();
+        if self.change.own.reservations.get(&txid).is_some_and(Option::is_some) {
+            self.end_reservation(txid);
+            self.reuse_change(tx);
+        }
+    }
+
+    pub fn end_reservation(&mut self, txid: Txid) {
+        self.record(Own { reservations: [(txid, None)].into(), ..Own::default() });
+    }
+
+    /// Lets the change address of a transaction that will not be broadcast serve another.
+    pub fn reuse_change(&mut self, tx: &Transaction) {
+        for output in &tx.output {
+            if let Some((KeychainKind::Internal, index)) = self.wallet.derivation_of_spk(output.script_pubkey.clone()) {
+                self.wallet.unmark_used(KeychainKind::Internal, index);
+            }
+        }
+    }
+
+    /// Returns all transactions that count.
+    pub fn known(&self) -> HashMap<Txid, Known> {
+        let known = |tx: bdk_wallet::WalletTx<'_>| {
+            let (confirmation, first_seen) = match tx.chain_position {
+                ChainPosition::Confirmed { anchor, .. } if !self.is_undone(&anchor) => (Some(anchor), None),
+                ChainPosition::Confirmed { anchor, .. } => (None, Some(anchor.confirmation_time)),
+                ChainPosition::Unconfirmed { first_seen, .. } => (None, first_seen),
+            };
+            (tx.tx_node.txid, Known { tx: tx.tx_node.tx, confirmation, first_seen })
+        };
+        self.wallet.transactions().map(known).collect()
+    }
+
+    fn is_undone(&self, anchor: &ConfirmationBlockTime) -> bool {
+        let block = BlockRef { height: anchor.block_id.height, hash: anchor.block_id.hash };
+        self.undone.contains(&block)
+    }
+
+    /// Returns the coins, sorted by what can be done with them.
+    pub fn coins(&self) -> Coins {
+        let known = self.known();
+        let reserved: HashSet<OutPoint> = self
+            .own
+            .reservations()
+            .flat_map(|(_, reservation)| reservation.tx.input.iter().map(|input| input.previous_output))
+            .collect();
+        let mut coins = Coins::default();
+        for coin in self.wallet.list_unspent() {
+            let sum = if reserved.contains(&coin.outpoint) {
+                &mut coins.balance.reserved
+            } else if self.is_spendable(&coin, &known) {
+                &mut coins.balance.spendable
+            } else {
+                &mut coins.balance.pending
+            };
+            // Only a backend that invents money gets beyond the cap, and it gains nothing by it.
+            *sum = sum.checked_add(coin.txout.value).unwrap_or(Amount::MAX_MONEY).min(Amount::MAX_MONEY);
+            if reserved.contains(&coin.outpoint) || !self.is_spendable(&coin, &known) {
+                coins.withheld.push(coin.outpoint);
+            } else {
+                coins.spendable.push(coin);
+            }
+        }
+        coins
+    }
+
+    /// Whether a coin is confirmed and mature, or comes from ourselves alone.
+    fn is_spendable(&self, coin: &LocalOutput, known: &HashMap<Txid, Known>) -> bool {
+        let Some(parent) = known.get(&coin.outpoint.txid) else { return false };
+        let Some(confirmation) = parent.confirmation else { return self.is_own_chain(parent, known) };
+        let next = self.wallet.latest_checkpoint().height().saturating_add(1);
+        !parent.tx.is_coinbase() || next.saturating_sub(confirmation.block_id.height) >= COINBASE_MATURITY
+    }
+
+    /// Whether `tx` and all of its unconfirmed ancestors spend only coins of ours: nobody else can make it void.
+    fn is_own_chain(&self, start: &Known, known: &HashMap<Txid, Known>) -> bool {
+        let mut ancestors = HashSet::new();
+        let mut open = vec![&start.tx];
+        while let Some(tx) = open.pop() {
+            if tx.version.0 == TRUC_VERSION || ancestors.len() > MAX_UNCONFIRMED_CHAIN {
+                return false;
+            }
+            for input in &tx.input {
+                let outpoint = input.previous_output;
+                let Some(parent) = known.get(&outpoint.txid) else { return false };
+                if self.wallet.spk_index().txout(outpoint).is_none() {
+                    return false;
+                }
+                if parent.confirmation.is_none() && ancestors.insert(outpoint.txid) {
+                    open.push(&parent.tx);
+                }
+            }
+        }
+        true
+    }
+
+    /// Returns the scripts that the follower does not watch yet; from now on they count as watched.
+    pub fn take_unwatched(&mut self) -> Vec<ScriptBuf> {
+        let all = self.wallet.spk_index().inner().all_spks();
+        let mut fresh = Vec::new();
+        for keychain in [KeychainKind::External, KeychainKind::Internal] {
+            let from = self.watched.get(&keychain).copied().unwrap_or(0);
+            for ((_, index), script) in all.range((keychain, from)..=(keychain, u32::MAX)) {
+                fresh.push(script.clone());
+                self.watched.insert(keychain, index.saturating_add(1));
+            }
+        }
+        fresh
+    }
+
+    /// Returns all scripts; from now on they count as watched.
+    pub fn take_all_scripts(&mut self) -> Vec<ScriptBuf> {
+        self.watched.clear();
+        self.take_unwatched()
+    }
+
+    /// Changes what is kept beside bdk.
+    pub fn record(&mut self, change: Own) {
+        self.own.merge(change.clone());
+        self.change.own.merge(change);
+    }
+
+    /// Takes what is not on disk yet.
+    pub fn take_change(&mut self) -> Option<Change> {
+        let mut change = std::mem::take(&mut self.change);
+        if let Some(staged) = self.wallet.take_staged() {
+            change.merge(Change { bdk: staged, own: Own::default() });
+        }
+        (!change.is_empty()).then_some(change)
+    }
+
+    /// Gives back what could not be written; it goes to disk with the next change.
+    pub fn give_back(&mut self, unwritten: Change) {
+        let later = std::mem::replace(&mut self.change, unwritten);
+        self.change.merge(later);
+    }
+}

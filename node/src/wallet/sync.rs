@@ -1,0 +1,240 @@
+//! How the wallet learns from the chain.
+//!
+//! A *pass* is one run of a follower's stream. A pass watches everything up to [`LOOK_AHEAD`](super::state::LOOK_AHEAD)
+//! scripts beyond the last used one. When something arrives on a script that was never handed out (a wallet restored
+//! from its words, or a second copy of it), further scripts come into view that earlier blocks were not searched for;
+//! when such a pass ends, another starts from the birth height, until one ends without a discovery.
+//!
+//! bdk removes a block only when another takes its height. Until then an undone block stands in
+//! [`State::undone`](super::state::State), and what it confirmed counts as unconfirmed.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use bdk_wallet::Update;
+use bdk_wallet::chain::{BlockId, CheckPoint, ConfirmationBlockTime, TxUpdate};
+use bitcoin::{Transaction, Txid};
+
+use super::persist::{Own, Purpose, RECENT_BLOCKS, Scan};
+use super::state::State;
+use crate::chain::{BlockRef, ChainEvent};
+
+/// How deep a transaction is confirmed before its reservation ends: no reorganisation brings it back from there.
+const FINAL_DEPTH: u32 = 6;
+
+/// One run of a follower's stream.
+#[derive(Debug, Default)]
+pub(super) struct Pass {
+    /// Whether it began at the birth height.
+    from_birth: bool,
+    /// Whether scripts came into view that its earlier blocks were not searched for.
+    discovered: bool,
+    /// Whether the past has been delivered: from here on every block becomes a checkpoint.
+    live: bool,
+    /// Our transactions in the pool.
+    pool: HashSet<Txid>,
+    /// The last blocks of the past, not all of which are checkpoints.
+    recent: VecDeque<BlockRef>,
+}
+
+/// What to do when everything has been delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Go on listening.
+    Listen,
+    /// Start another pass.
+    PassAgain,
+}
+
+impl State {
+    /// Starts a pass and returns its locator, newest first. `birth` is the last block that can hold nothing of ours.
+    pub fn begin_pass(&mut self, birth: BlockRef) -> Vec<BlockRef> {
+        let from_birth = self.own.scan == Some(Scan::Again);
+        self.pass = Pass { from_birth, ..Pass::default() };
+        if from_birth {
+            return vec![birth];
+        }
+        if self.wallet.latest_checkpoint().height() == 0 && birth.height > 0 {
+            self.update(Some(self.wallet.latest_checkpoint().insert(block_id(birth))), TxUpdate::default());
+        }
+        locator(&self.wallet.latest_checkpoint())
+    }
+
+    /// Learns one event. `Some` when everything up to now has been delivered.
+    pub fn apply(&mut self, event: ChainEvent) -> Option<Next> {
+        match event {
+            ChainEvent::Connected { block, parent: _, time, txs } => self.connect(block, time, txs),
+            ChainEvent::Disconnected { block } => self.disconnect(block),
+            // Its place in the chain is learnt in a pass from the birth height, which it shows to be due.
+            ChainEvent::Found { .. } => self.discover(),
+            ChainEvent::MempoolSeen { tx } => self.see(tx),
+            ChainEvent::Evicted { txid } => self.evict(txid),
+            ChainEvent::Synced { tip } => return Some(self.finish(tip)),
+        }
+        None
+    }
+
+    /// Ends a batch of events: the last block becomes a checkpoint, so that a restart goes on from there.
+    pub fn end_batch(&mut self) {
+        if let Some(last) = self.pass.recent.back().copied() {
+            self.update(Some(self.wallet.latest_checkpoint().insert(block_id(last))), TxUpdate::default());
+        }
+    }
+
+    /// Learns of a transaction that is in the pool.
+    pub fn see(&mut self, tx: Transaction) {
+        let txid = tx.compute_txid();
+        if !self.wallet.spk_index().inner().is_relevant(&tx) {
+            return;
+        }
+        // An eviction counts until the transaction is seen later than that.
+        let evicted = self.wallet.tx_graph().get_last_evicted(txid);
+        let seen = evicted.map_or(0, |time| time.saturating_add(1)).max((self.clock)());
+        self.pass.pool.insert(txid);
+        let mut update = TxUpdate::default();
+        update.seen_ats.insert((txid, seen));
+        update.txs.push(Arc::new(tx));
+        self.update(None, update);
+    }
+
+    /// Returns the payments that should be in the pool or the chain and are not.
+    pub fn unsent(&self) -> Vec<Transaction> {
+        let known = self.known();
+        let sends = self.own.reservations().filter(|(txid, reservation)| match reservation.purpose {
+            Purpose::Send { .. } => !known.contains_key(txid),
+            Purpose::Fund => false,
+        });
+        sends.map(|(_, reservation)| reservation.tx.clone()).collect()
+    }
+
+    fn connect(&mut self, block: BlockRef, time: u32, txs: Vec<Transaction>) {
+        let checkpoint = self.pass.live
+            || !txs.is_empty()
+            || !self.undone.is_empty()
+            || self.wallet.local_chain().get(block.height).is_some();
+        let anchor = ConfirmationBlockTime { block_id: block_id(block), confirmation_time: time.into() };
+        let mut update = TxUpdate::default();
+        for tx in txs {
+            let txid = tx.compute_txid();
+            self.pass.pool.remove(&txid);
+            update.anchors.insert((anchor, txid));
+            update.txs.push(Arc::new(tx));
+        }
+        if !self.pass.live {
+            self.pass.recent.push_back(block);
+            if self.pass.recent.len() > RECENT_BLOCKS {
+                self.pass.recent.pop_front();
+            }
+        }
+        if checkpoint {
+            self.update(Some(self.wallet.latest_checkpoint().insert(block_id(block))), update);
+            let chain = self.wallet.latest_checkpoint();
+            self.undone.retain(|gone| *gone != block && chain.get(gone.height).is_some_and(|b| b.hash() == gone.hash));
+        }
+    }
+
+    fn disconnect(&mut self, block: BlockRef) {
+        self.pass.recent.retain(|recent| *recent != block);
+        let held = self.wallet.local_chain().get(block.height).is_some_and(|held| held.hash() == block.hash);
+        if held && !self.undone.contains(&block) {
+            self.undone.push(block);
+        }
+    }
+
+    fn evict(&mut self, txid: Txid) {
+        self.pass.pool.remove(&txid);
+        let Some(node) = self.wallet.tx_graph().get_tx_node(txid) else { return };
+        let evicted = node.last_seen.unwrap_or(0).max((self.clock)());
+        let mut update = TxUpdate::default();
+        update.evicted_ats.insert((txid, evicted));
+        self.update(None, update);
+    }
+
+    /// Everything up to `tip` has been delivered.
+    fn finish(&mut self, tip: BlockRef) -> Next {
+        let above: Vec<BlockRef> = self
+            .wallet
+            .checkpoints()
+            .take_while(|checkpoint| checkpoint.height() > tip.height)
+            .map(|checkpoint| BlockRef { height: checkpoint.height(), hash: checkpoint.hash() })
+            .collect();
+        above.into_iter().for_each(|block| self.disconnect(block));
+        if !self.pass.live {
+            let recent = std::mem::take(&mut self.pass.recent);
+            let chain = recent.into_iter().fold(self.wallet.latest_checkpoint(), |chain, b| chain.insert(block_id(b)));
+            self.update(Some(chain), TxUpdate::default());
+            self.pass.live = true;
+        }
+        self.evict_absent();
+        self.end_final_reservations(tip);
+        self.synced = true;
+        if self.pass.discovered {
+            return Next::PassAgain;
+        }
+        // A pass from the last checkpoint does not make up for one that is due from the birth height.
+        if self.own.scan != Some(Scan::Done) && (self.pass.from_birth || self.own.scan == Some(Scan::Unfinished)) {
+            self.record(Own { scan: Some(Scan::Done), ..Own::default() });
+        }
+        Next::Listen
+    }
+
+    /// Evicts what counts as unconfirmed but is no longer in the pool: it left while nobody listened, or the block that
+    /// held it was undone and a conflicting transaction took its place.
+    fn evict_absent(&mut self) {
+        let known = self.known();
+        let absent = known.iter().filter(|(txid, tx)| tx.confirmation.is_none() && !self.pass.pool.contains(*txid));
+        let absent: Vec<Txid> = absent.map(|(txid, _)| *txid).collect();
+        absent.into_iter().for_each(|txid| self.evict(txid));
+    }
+
+    /// Ends the reservations of transactions that are final, or that another final transaction has made void.
+    fn end_final_reservations(&mut self, tip: BlockRef) {
+        let known = self.known();
+        let is_final = |txid: &Txid| {
+            let confirmation = known.get(txid).and_then(|tx| tx.confirmation);
+            confirmation.is_some_and(|at| at.block_id.height.saturating_add(FINAL_DEPTH - 1) <= tip.height)
+        };
+        // One of the spenders of an input is the reserved transaction itself, when it was ever seen.
+        let is_decided = |reserved: &Transaction| {
+            is_final(&reserved.compute_txid())
+                || reserved.input.iter().any(|i| self.wallet.tx_graph().outspends(i.previous_output).iter().any(is_final))
+        };
+        let decided = self.own.reservations().filter(|(_, reservation)| is_decided(&reservation.tx));
+        let ended: Vec<Txid> = decided.map(|(txid, _)| txid).collect();
+        ended.into_iter().for_each(|txid| self.end_reservation(txid));
+    }
+
+    fn update(&mut self, chain: Option<CheckPoint>, tx_update: TxUpdate<ConfirmationBlockTime>) {
+        let before = self.wallet.spk_index().last_revealed_indices();
+        let update = Update { tx_update, chain, ..Update::default() };
+        self.wallet.apply_update(update).expect("the update extends the wallet's own checkpoints");
+        if self.wallet.spk_index().last_revealed_indices() != before {
+            self.discover();
+        }
+    }
+
+    fn discover(&mut self) {
+        self.pass.discovered = true;
+        if self.own.scan != Some(Scan::Again) {
+            self.record(Own { scan: Some(Scan::Again), ..Own::default() });
+        }
+    }
+}
+
+/// Returns a locator, newest first: the newest checkpoints complete, then ever fewer, and always the oldest.
+fn locator(tip: &CheckPoint) -> Vec<BlockRef> {
+    let all: Vec<CheckPoint> = tip.iter().collect();
+    let mut next = 0;
+    let mut blocks = Vec::new();
+    for (place, checkpoint) in all.iter().enumerate() {
+        if place == next || place + 1 == all.len() {
+            blocks.push(BlockRef { height: checkpoint.height(), hash: checkpoint.hash() });
+            next = if place < RECENT_BLOCKS { place + 1 } else { place * 2 };
+        }
+    }
+    blocks
+}
+
+fn block_id(block: BlockRef) -> BlockId {
+    BlockId { height: block.height, hash: block.hash }
+}

@@ -1,0 +1,301 @@
+//! The task that owns the wallet: chain events and commands in, changes to disk, answers and status out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::{FeeRate, ScriptBuf, Transaction, Txid};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::history::{HistoryCursor, HistoryPage};
+use super::state::State;
+use super::sync::Next;
+use super::{
+    Balance, DepositAddress, FundRequest, Payment, SendRequest, WalletError, WalletSetup, WalletStatus, WalletStore,
+};
+use crate::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, FOLLOWER_QUEUE, Follower, WatchRequest};
+
+/// The pauses before the chain is asked again for a stream, from the first to the longest, doubling.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_LONGEST: Duration = Duration::from_secs(30);
+
+type Reply<T> = oneshot::Sender<Result<T, WalletError>>;
+
+/// What a handle asks of the task.
+pub(super) enum Command {
+    Address(Reply<DepositAddress>),
+    NewDestination(Reply<ScriptBuf>),
+    Balance(Reply<Balance>),
+    History { after: Option<HistoryCursor>, limit: usize, reply: Reply<HistoryPage> },
+    Fund { request: FundRequest, fee_rate: FeeRate, reply: Reply<Payment> },
+    Send { request: SendRequest, fee_rate: FeeRate, reply: Reply<Payment> },
+    Seen { tx: Transaction, reply: Reply<()> },
+    Release { txid: Txid, reply: Reply<()> },
+    SetLabel { txid: Txid, label: String, reply: Reply<()> },
+    Close,
+}
+
+/// Opens the wallet and starts its task, which ends when `commands` is closed.
+pub(super) async fn spawn(
+    setup: WalletSetup,
+    commands: mpsc::Receiver<Command>,
+) -> Result<watch::Receiver<WalletStatus>, WalletError> {
+    let WalletSetup { seed, store, chain, birth_height, clock } = setup;
+    let network = chain.network();
+    let opening = Arc::clone(&store);
+    // Reading the store and deriving scripts take their time.
+    let state = blocking(move || {
+        let (state, compact) = State::open(seed, network, clock, &opening.load()?)?;
+        if let Some(compact) = compact {
+            opening.replace(&compact)?;
+        }
+        Ok::<_, WalletError>(state)
+    })
+    .await??;
+    let status = watch::Sender::new(WalletStatus::default());
+    let receiver = status.subscribe();
+    let mut task = Task { state, store, chain, birth_height, status, unwatched: Vec::new() };
+    task.persist().await?;
+    tokio::spawn(task.run(commands));
+    Ok(receiver)
+}
+
+/// Its fields are dropped in this order: when the status has gone, the store has been let go.
+struct Task {
+    state: State,
+    store: Arc<dyn WalletStore>,
+    chain: Arc<dyn ChainBackend>,
+    birth_height: u32,
+    status: watch::Sender<WalletStatus>,
+    /// Scripts that the follower has still to be told of. No command is taken before: an address that is handed out is
+    /// watched.
+    unwatched: Vec<ScriptBuf>,
+}
+
+/// What woke the task.
+enum Wake {
+    Events(Vec<ChainEvent>),
+    Room(mpsc::OwnedPermit<WatchRequest>),
+    Command(Option<Command>),
+    Retry,
+}
+
+impl Task {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut stream: Option<Follower> = None;
+        let mut retry = Retry::default();
+        loop {
+            match self.wait(&mut stream, &mut commands, retry.at).await {
+                Wake::Retry => stream = retry.note(self.follow().await),
+                Wake::Events(events) if events.is_empty() => {
+                    stream = None;
+                    retry.at = Instant::now() + RETRY_FIRST;
+                }
+                Wake::Events(events) => {
+                    if self.learn(events).await == Next::PassAgain {
+                        stream = None;
+                    }
+                }
+                Wake::Room(permit) => {
+                    // They are new, so no block before this one pays to them, unless another copy of the wallet ran
+                    // ahead; what the follower then finds starts a pass from the birth height.
+                    let from_height = self.state.wallet.latest_checkpoint().height();
+                    permit.send(WatchRequest { scripts: std::mem::take(&mut self.unwatched), from_height });
+                }
+                Wake::Command(Some(Command::Close) | None) => return,
+                Wake::Command(Some(command)) => self.obey(command).await,
+            }
+        }
+    }
+
+    async fn wait(
+        &self,
+        stream: &mut Option<Follower>,
+        commands: &mut mpsc::Receiver<Command>,
+        retry: Instant,
+    ) -> Wake {
+        let news = async {
+            match stream {
+                Some(Follower { events, watch }) => {
+                    let mut batch = Vec::new();
+                    tokio::select! {
+                        Ok(permit) = watch.clone().reserve_owned(), if !self.unwatched.is_empty() => Wake::Room(permit),
+                        _ = events.recv_many(&mut batch, FOLLOWER_QUEUE) => Wake::Events(batch),
+                    }
+                }
+                None => {
+                    sleep_until(retry).await;
+                    Wake::Retry
+                }
+            }
+        };
+        tokio::select! {
+            wake = news => wake,
+            command = commands.recv(), if self.unwatched.is_empty() => Wake::Command(command),
+        }
+    }
+
+    /// Starts a pass.
+    async fn follow(&mut self) -> Result<Follower, ChainError> {
+        let tip = self.chain.tip().await?;
+        let height = self.birth_height.saturating_sub(1).min(tip.height);
+        let block = self.chain.block_at(height).await?.ok_or_else(|| ChainError::Invalid {
+            backend: self.chain.name(),
+            reason: format!("there is no block at height {height}, below the tip"),
+        })?;
+        let locator = self.state.begin_pass(BlockRef { height, hash: block.block_hash() });
+        self.unwatched.clear();
+        self.chain.follow(locator, self.state.take_all_scripts()).await
+    }
+
+    /// Learns events and keeps what they changed.
+    async fn learn(&mut self, events: Vec<ChainEvent>) -> Next {
+        let mut next = None;
+        for event in events {
+            next = self.state.apply(event).or(next);
+        }
+        self.state.end_batch();
+        self.unwatched.extend(self.state.take_unwatched());
+        if next.is_some() {
+            self.send_unsent().await;
+        }
+        match self.persist().await {
+            Ok(()) => self.publish(),
+            // Nothing is lost: the change stays in memory, and is in the chain besides.
+            Err(error) => tracing::error!(%error, "the wallet could not keep what the chain told it; it will try again"),
+        }
+        next.unwrap_or(Next::Listen)
+    }
+
+    /// Broadcasts payments that are in neither pool nor chain.
+    async fn send_unsent(&mut self) {
+        for tx in self.state.unsent() {
+            let txid = tx.compute_txid();
+            match self.chain.broadcast(&tx).await {
+                Ok(()) => self.state.see(tx),
+                Err(error) => tracing::warn!(%txid, %error, "a payment could not be broadcast; it will be tried again"),
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            // The loop has ended by then.
+            Command::Close => {}
+            Command::Address(reply) => {
+                let address = self.state.address();
+                self.answer(address, reply).await;
+            }
+            Command::NewDestination(reply) => {
+                let script = self.state.new_destination();
+                self.answer(script, reply).await;
+            }
+            Command::Balance(reply) => self.answer(Ok(self.state.coins().balance), reply).await,
+            Command::History { after, limit, reply } => {
+                let page = self.state.history(after, limit);
+                self.answer(Ok(page), reply).await;
+            }
+            Command::Fund { request, fee_rate, reply } => {
+                let payment = self.state.fund(&request, fee_rate);
+                self.answer_payment(payment, reply).await;
+            }
+            Command::Send { request, fee_rate, reply } => {
+                let payment = self.state.send(&request, fee_rate);
+                self.answer_payment(payment, reply).await;
+            }
+            Command::Seen { tx, reply } => {
+                self.state.see(tx);
+                self.answer(Ok(()), reply).await;
+            }
+            Command::Release { txid, reply } => {
+                let released = self.state.release(txid);
+                self.answer(released, reply).await;
+            }
+            Command::SetLabel { txid, label, reply } => {
+                let set = self.state.set_label(txid, &label);
+                self.answer(set, reply).await;
+            }
+        }
+    }
+
+    /// Keeps what changed, then answers.
+    async fn answer<T>(&mut self, result: Result<T, WalletError>, reply: Reply<T>) {
+        self.unwatched.extend(self.state.take_unwatched());
+        let result = match self.persist().await {
+            Ok(()) => result,
+            Err(error) => result.and(Err(error)),
+        };
+        self.publish();
+        // Nobody to hear the answer is no failure.
+        let _ = reply.send(result);
+    }
+
+    /// A payment that cannot be kept is not handed out, and takes no coins.
+    async fn answer_payment(&mut self, result: Result<Payment, WalletError>, reply: Reply<Payment>) {
+        let kept = self.persist().await;
+        let result = match (result, kept) {
+            (Ok(payment), Err(error)) => {
+                self.state.withdraw(&payment.tx);
+                Err(error)
+            }
+            (result, Ok(()) | Err(_)) => result,
+        };
+        self.answer(result, reply).await;
+    }
+
+    /// Puts on disk what is not there yet.
+    async fn persist(&mut self) -> Result<(), WalletError> {
+        let Some(change) = self.state.take_change() else { return Ok(()) };
+        let store = Arc::clone(&self.store);
+        let written = match change.encode() {
+            Ok(bytes) => blocking(move || store.append(&bytes)).await.and_then(|kept| Ok(kept?)),
+            Err(error) => Err(error),
+        };
+        if written.is_err() {
+            self.state.give_back(change);
+        }
+        written
+    }
+
+    fn publish(&self) {
+        let (height, synced) = (self.state.wallet.latest_checkpoint().height(), self.state.synced);
+        self.status.send_modify(|status| {
+            *status = WalletStatus { revision: status.revision.wrapping_add(1), height, synced };
+        });
+    }
+}
+
+/// When to ask the chain for a stream, and how long it has been failing.
+struct Retry {
+    at: Instant,
+    pause: Option<Duration>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { at: Instant::now(), pause: None }
+    }
+}
+
+impl Retry {
+    fn note(&mut self, followed: Result<Follower, ChainError>) -> Option<Follower> {
+        match followed {
+            Ok(follower) => {
+                self.pause = None;
+                Some(follower)
+            }
+            Err(error) => {
+                let pause = self.pause.map_or(RETRY_FIRST, |pause| (pause * 2).min(RETRY_LONGEST));
+                tracing::warn!(%error, retry_in = ?pause, "the wallet cannot follow the chain");
+                self.pause = Some(pause);
+                self.at = Instant::now() + pause;
+                None
+            }
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, WalletError> {
+    let ended = |e: tokio::task::JoinError| WalletError::Internal { reason: e.to_string() };
+    tokio::task::spawn_blocking(work).await.map_err(ended)
+}

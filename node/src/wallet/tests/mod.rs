@@ -1,0 +1,181 @@
+//! Stories of the wallet on the embedded chain.
+
+mod coins;
+mod events;
+mod recovery;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bitcoin::{Block, BlockHash, Network, OutPoint};
+
+use super::*;
+use crate::chain::kernel::{KernelChain, KernelConfig};
+use crate::chain::{BlockRef, Follower, OutpointStatus};
+
+/// Long enough for a busy machine; reached only when something is broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+const TIME: u64 = 1_800_000_000;
+
+/// A wallet that can be closed and opened again, or restored elsewhere.
+struct Owner {
+    seed: u8,
+    store: Arc<MemoryWalletStore>,
+    chain: Arc<Line>,
+}
+
+impl Owner {
+    fn new(seed: u8, chain: &Arc<KernelChain>) -> Self {
+        let line = Line { chain: Arc::clone(chain), down: AtomicBool::new(false) };
+        Self { seed, store: Arc::default(), chain: Arc::new(line) }
+    }
+
+    async fn try_open(&self) -> Result<WalletHandle, WalletError> {
+        WalletHandle::open(WalletSetup {
+            seed: Zeroizing::new([self.seed; 64]),
+            store: Arc::clone(&self.store) as Arc<dyn WalletStore>,
+            chain: Arc::clone(&self.chain) as Arc<dyn ChainBackend>,
+            birth_height: 0,
+            clock: Arc::new(|| TIME),
+        })
+        .await
+    }
+
+    /// Opens the wallet and waits until it has caught up.
+    async fn open(&self) -> WalletHandle {
+        let wallet = self.try_open().await.unwrap();
+        caught_up(&wallet, &self.chain.chain).await;
+        wallet
+    }
+}
+
+/// The line to the chain, which may be down for broadcasts.
+struct Line {
+    chain: Arc<KernelChain>,
+    down: AtomicBool,
+}
+
+#[async_trait]
+impl ChainBackend for Line {
+    fn name(&self) -> &'static str {
+        self.chain.name()
+    }
+
+    fn network(&self) -> Network {
+        self.chain.network()
+    }
+
+    async fn tip(&self) -> Result<BlockRef, ChainError> {
+        self.chain.tip().await
+    }
+
+    async fn block_at(&self, height: u32) -> Result<Option<Block>, ChainError> {
+        self.chain.block_at(height).await
+    }
+
+    async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {
+        self.chain.follow(locator, watch).await
+    }
+
+    async fn outpoint(&self, outpoint: OutPoint, script: ScriptBuf, from: u32) -> Result<OutpointStatus, ChainError> {
+        self.chain.outpoint(outpoint, script, from).await
+    }
+
+    async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
+        if self.down.load(Ordering::SeqCst) {
+            let (at, reason) = ("127.0.0.1:18443".into(), "connection refused".into());
+            return Err(ChainError::Unreachable { backend: "core", at, reason });
+        }
+        self.chain.broadcast(tx).await
+    }
+
+    async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
+        self.chain.broadcast_package(txs).await
+    }
+
+    async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError> {
+        self.chain.fee_rate(blocks).await
+    }
+
+    async fn mine(&self, count: u32, script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {
+        self.chain.mine(count, script).await
+    }
+}
+
+fn new_chain() -> Arc<KernelChain> {
+    Arc::new(KernelChain::open(KernelConfig::default()).unwrap())
+}
+
+/// Mines blocks that pay nobody.
+async fn mine(chain: &KernelChain, count: u32) {
+    chain.mine(count, ScriptBuf::new_op_return([1; 4])).await.unwrap();
+}
+
+/// Gives the wallet `coins` coins of 50 bitcoin that can be spent.
+async fn earn(wallet: &WalletHandle, chain: &KernelChain, coins: u32) {
+    let script = wallet.address().await.unwrap().address.script_pubkey();
+    chain.mine(coins, script).await.unwrap();
+    mine(chain, 100).await;
+    caught_up(wallet, chain).await;
+}
+
+/// Waits until `holds` of the balance.
+async fn until(wallet: &WalletHandle, what: &str, holds: impl Fn(&Balance) -> bool) -> Balance {
+    let mut changes = wallet.subscribe();
+    let wait = async {
+        loop {
+            changes.mark_unchanged();
+            let balance = wallet.balance().await.unwrap();
+            if holds(&balance) {
+                return balance;
+            }
+            changes.changed().await.unwrap();
+        }
+    };
+    match tokio::time::timeout(PATIENCE, wait).await {
+        Ok(balance) => balance,
+        Err(_) => panic!("{what} never came; at the end: {:?}", wallet.balance().await),
+    }
+}
+
+/// Waits until the wallet has heard of the tip and has searched the chain.
+async fn caught_up(wallet: &WalletHandle, chain: &KernelChain) {
+    let tip = chain.tip().await.unwrap().height;
+    let mut changes = wallet.subscribe();
+    let wait = async {
+        while !(wallet.status().synced && wallet.status().height == tip && wallet.address().await.is_ok()) {
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("the wallet never caught up");
+}
+
+fn btc(text: &str) -> Amount {
+    Amount::from_str_in(text, bitcoin::Denomination::Bitcoin).unwrap()
+}
+
+fn pay(request_id: &str, script: ScriptBuf, amount: &str) -> SendRequest {
+    SendRequest {
+        request_id: request_id.into(),
+        script,
+        amount: Some(btc(amount)),
+        fee_rate: None,
+        allow_high_fee: false,
+        dry_run: false,
+        label: request_id.into(),
+    }
+}
+
+fn escrow(byte: u8, amount: &str) -> FundRequest {
+    let key = bitcoin::secp256k1::SecretKey::from_slice(&[byte; 32]).unwrap();
+    let secp = bitcoin::secp256k1::Secp256k1::new();
+    let script = ScriptBuf::new_p2tr(&secp, key.x_only_public_key(&secp).0, None);
+    FundRequest { script, amount: btc(amount), fee_rate: None, label: format!("escrow {byte}") }
+}
+
+fn inputs(tx: &Transaction) -> HashSet<OutPoint> {
+    tx.input.iter().map(|input| input.previous_output).collect()
+}
