@@ -342,3 +342,6 @@ impl<S: Storage> Ledger<S> {
 
 /// How many ids are read at once.
 const PAGE: usize = 512;
+
+#[cfg(test)]
+mod tests;

@@ -321,3 +321,6 @@ fn aggregate(buyer: XOnlyPublicKey, seller: XOnlyPublicKey) -> XOnlyPublicKey {
     let cache = musig::musig::KeyAggCache::new(&[&keys[0], &keys[1]]);
     XOnlyPublicKey::from_slice(&cache.agg_pk().to_byte_array()).expect("the same curve, the same encoding")
 }
+
+#[cfg(test)]
+mod tests;

@@ -183,3 +183,6 @@ fn seen_spend(view: &View, of: fn(SpendPath) -> bool) -> bool {
 fn buried_spend(view: &View, of: fn(SpendPath) -> bool) -> bool {
     view.spend().is_some_and(|spend| of(spend.path) && view.is_buried(spend.height))
 }
+
+#[cfg(test)]
+mod tests;

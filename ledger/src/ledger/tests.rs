@@ -1,0 +1,336 @@
+//! The ledger as a function of the set of records, and what a cheat cannot do to it.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::body::{Accept, Cancel, Closed, Funded, Party, PaymentSent, Release, Revoke, Side, Take};
+use crate::book::{Book, Query};
+use crate::record::{Header, verify_batch};
+use crate::testing::{
+    Author, EPOCH, SampleTrade, admit_all, ledger, sample_accept, sample_advert, sample_offer, sample_take, sats,
+};
+use crate::trade::Role;
+use crate::wire::{CurveKey, Outpoint, TxId};
+
+const NOW: u64 = EPOCH as u64 + 3600;
+
+fn outpoint(number: u8) -> Outpoint {
+    let txid = bitcoin::hashes::Hash::from_byte_array([number; 32]);
+    Outpoint(bitcoin::OutPoint { txid, vout: u32::from(number) })
+}
+
+fn release(trade: &mut SampleTrade, outpoint: Outpoint) -> Body {
+    let key = trade.author(Role::Seller).trade_key();
+    let payout = trade.escrow().half(outpoint.0, sats(1_700), Role::Buyer, &key).unwrap();
+    Body::Release(Release { trade: trade.id(), payout })
+}
+
+fn refund(trade: &mut SampleTrade, outpoint: Outpoint) -> Body {
+    let key = trade.author(Role::Buyer).trade_key();
+    let half = trade.escrow().half(outpoint.0, sats(1_700), Role::Seller, &key).unwrap();
+    Body::Cancel(Cancel { trade: trade.id(), refund: Some(half) })
+}
+
+/// Returns one fact of each kind about a trade.
+fn facts_of_every_kind(trade: &mut SampleTrade) -> Vec<Body> {
+    let id = trade.id();
+    vec![
+        Body::Cancel(Cancel { trade: id, refund: None }),
+        refund(trade, outpoint(1)),
+        Body::Funded(Funded { trade: id, outpoint: outpoint(1) }),
+        Body::PaymentSent(PaymentSent { trade: id }),
+        release(trade, outpoint(1)),
+        Body::Closed(Closed { trade: id, spend: TxId(outpoint(2).0.txid) }),
+    ]
+}
+
+/// Returns the records of a whole trade, of a bid that lost and of an offer that was withdrawn.
+fn busy_market(side: Side) -> (SampleTrade, Vec<Record>) {
+    let mut trade = SampleTrade::new(side);
+    let mut records = trade.records();
+    let mut loser = Author::new(9);
+    records.push(loser.write(&Body::Take(sample_take(trade.offer.id(), &loser))));
+    let too_late = sample_accept(&records[4], trade.offer.id(), &trade.maker);
+    records.push(trade.maker.write(&Body::Accept(too_late)));
+    let other = trade.maker.write(&Body::Offer(sample_offer(side, &[trade.advert.id()])));
+    records.push(trade.maker.write(&Body::Revoke(Revoke { offer: other.id() })));
+    records.push(other);
+    let facts = facts_of_every_kind(&mut trade);
+    for (at, body) in facts.iter().enumerate() {
+        let role = if [0, 1, 3].contains(&at) { Role::Buyer } else { Role::Seller };
+        records.push(trade.author(role).write(body));
+    }
+    records.push(loser.write(&Body::Heartbeat));
+    (trade, records)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn order_repetition_and_batching_change_nothing(
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 60),
+        batch in 1..20usize,
+        sell: bool,
+    ) {
+        let (trade, records) = busy_market(if sell { Side::Sell } else { Side::Buy });
+        let mut reference = ledger();
+        admit_all(&mut reference, &records);
+
+        let mut shuffled = ledger();
+        let repeated: Vec<Record> = picks.iter().map(|pick| pick.get(&records).clone()).collect();
+        for batch in repeated.chunks(batch) {
+            shuffled.admit(batch, NOW).unwrap();
+        }
+        admit_all(&mut shuffled, &records);
+
+        prop_assert_eq!(shuffled.storage(), reference.storage());
+        let (one, two) = (shuffled.trade(trade.id()).unwrap(), reference.trade(trade.id()).unwrap());
+        prop_assert_eq!(one.contract, two.contract);
+        prop_assert_eq!(one.facts, two.facts);
+        let books = [Book::load(&shuffled).unwrap(), Book::load(&reference).unwrap()];
+        prop_assert_eq!(offers_in(&books[0]), offers_in(&books[1]));
+    }
+
+    #[test]
+    fn the_first_acceptance_in_the_makers_own_log_wins_whatever_arrives_first(picks in prop::collection::vec(any::<prop::sample::Index>(), 12)) {
+        let mut trade = SampleTrade::new(Side::Sell);
+        let mut rival = Author::new(9);
+        let bid = rival.write(&Body::Take(sample_take(trade.offer.id(), &rival)));
+        let second = trade.maker.write(&Body::Accept(sample_accept(&bid, trade.offer.id(), &trade.maker)));
+        let records = [trade.records(), vec![bid.clone(), second]].concat();
+        let mut ledger = ledger();
+        for pick in picks {
+            ledger.admit(std::slice::from_ref(pick.get(&records)), NOW).unwrap();
+        }
+        admit_all(&mut ledger, &records);
+        let lost = ledger.trade(bid.id().into()).unwrap();
+        prop_assert!(lost.facts.void && lost.contract.is_none());
+        let won = ledger.trade(trade.id()).unwrap();
+        prop_assert!(!won.facts.void);
+        prop_assert_eq!(won.contract.unwrap().accept, trade.accept.id());
+        prop_assert_eq!(ledger.offer_standing(&trade.offer).unwrap(), OfferStanding::Accepted(trade.id()));
+    }
+}
+
+fn offers_in(book: &Book) -> Vec<RecordId> {
+    book.query(Query { away: true, ..Query::default() }, NOW).map(|entry| entry.id).collect()
+}
+
+#[test]
+fn what_a_stranger_or_the_wrong_role_signs_changes_nothing() {
+    for side in [Side::Buy, Side::Sell] {
+        let mut trade = SampleTrade::new(side);
+        let mut base = ledger();
+        admit_all(&mut base, &trade.records());
+        let before = base.trade(trade.id()).unwrap();
+        let mut facts = facts_of_every_kind(&mut trade);
+        facts.push(Body::Revoke(Revoke { offer: trade.offer.id() }));
+        facts.push(Body::Accept(sample_accept(&trade.take, trade.offer.id(), &trade.maker)));
+        // Who may sign which of the facts above: Cancel, refund, Funded, PaymentSent, Release, Closed, Revoke, Accept.
+        let may = |role: Option<Role>, at: usize| match role {
+            Some(Role::Buyer) => [0, 1, 3, 5].contains(&at),
+            Some(Role::Seller) => [0, 1, 2, 4, 5].contains(&at), // a refund signed by the seller cancels, and refunds nothing
+            Some(Role::Arbiter) | None => false,
+        };
+        for role in [Some(Role::Buyer), Some(Role::Seller), Some(Role::Arbiter), None] {
+            for (at, body) in facts.iter().enumerate() {
+                let mut author = role.map_or_else(|| Author::new(42), |role| trade.author(role).clone());
+                let mut ledger = base.clone();
+                assert_eq!(ledger.admit(&[author.write(body)], NOW).unwrap(), [Admission::New]);
+                let after = ledger.trade(trade.id()).unwrap();
+                assert_eq!(after.contract, before.contract, "{role:?} {body:?}");
+                assert_eq!(after.facts != before.facts, may(role, at), "{side:?} {role:?} {body:?}");
+                if role == Some(Role::Seller) {
+                    assert!(after.facts.refunds.is_empty(), "only the buyer can sign his refund away");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_that_claims_to_be_older_takes_nothing_back() {
+    let mut trade = SampleTrade::new(Side::Buy);
+    let mut records = trade.records();
+    let signed = release(&mut trade, outpoint(1));
+    records.push(trade.author(Role::Seller).write(&signed));
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &records);
+    let before = ledger.trade(trade.id()).unwrap();
+    assert_eq!(before.facts.releases.len(), 1);
+
+    // The maker dates another acceptance and a withdrawal before his first.
+    let mut rival = Author::new(9);
+    let bid = rival.write(&Body::Take(sample_take(trade.offer.id(), &rival)));
+    let mut backdated = trade.maker.reopened(1);
+    let mut cheat = vec![
+        bid.clone(),
+        backdated.write(&Body::Accept(sample_accept(&bid, trade.offer.id(), &trade.maker))),
+        backdated.write(&Body::Accept(sample_accept(&trade.take, trade.offer.id(), &Author::new(7)))),
+        backdated.write(&Body::Revoke(Revoke { offer: trade.offer.id() })),
+    ];
+    // The seller, here the taker, crowds his release out with as many older ones as count, and with other facts.
+    let mut backdated = trade.author(Role::Seller).reopened(1);
+    for number in 0..80 {
+        let body = release(&mut trade, outpoint(100 + number));
+        cheat.push(backdated.write(&body));
+    }
+    admit_all(&mut ledger, &cheat);
+
+    let after = ledger.trade(trade.id()).unwrap();
+    assert_eq!(after.contract, before.contract);
+    assert!(!after.facts.void);
+    assert_eq!(after.facts.releases[0], before.facts.releases[0]);
+    assert_eq!(ledger.offer_standing(&trade.offer).unwrap(), OfferStanding::Accepted(trade.id()));
+    let lost = ledger.trade(bid.id().into()).unwrap();
+    assert!(lost.facts.void && lost.contract.is_none());
+}
+
+#[test]
+fn a_maker_who_lost_his_log_can_still_withdraw_what_he_has_not_accepted() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &trade.records()[..3]);
+    let mut restored = trade.maker.reopened(EPOCH + 500);
+    let accept = restored.write(&Body::Accept(sample_accept(&trade.take, trade.offer.id(), &trade.maker)));
+    admit_all(&mut ledger, &[accept]);
+    assert!(ledger.trade(trade.id()).unwrap().contract.is_none(), "an acceptance counts only beside its offer");
+    admit_all(&mut ledger, &[restored.write(&Body::Revoke(Revoke { offer: trade.offer.id() }))]);
+    assert_eq!(ledger.offer_standing(&trade.offer).unwrap(), OfferStanding::Withdrawn);
+    assert!(ledger.trade(trade.id()).unwrap().facts.void);
+}
+
+#[test]
+fn two_histories_freeze_rights_in_any_order() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let before_fork = trade.maker.clone();
+    let later = trade.maker.write(&Body::Offer(sample_offer(Side::Sell, &[trade.advert.id()])));
+    let mut forked = before_fork;
+    let other = forked.write(&Body::Heartbeat);
+    for (kept, contradiction) in [(&later, &other), (&other, &later)] {
+        let mut ledger = ledger();
+        admit_all(&mut ledger, &trade.records());
+        assert_eq!(ledger.admit(std::slice::from_ref(kept), NOW).unwrap(), [Admission::New]);
+        let twice = [contradiction.clone(), contradiction.clone()];
+        assert_eq!(ledger.admit(&twice, NOW).unwrap(), [Admission::Equivocation, Admission::Equivocation]);
+        let proof = ledger.storage().equivocation(&later.header().log).unwrap().unwrap();
+        assert_eq!([proof.kept.id(), proof.other.id()], [kept.id(), contradiction.id()]);
+        assert!(ledger.is_frozen(kept).unwrap());
+        assert!(!ledger.is_frozen(&trade.accept).unwrap(), "what stands before the fork was agreed once");
+        assert!(!ledger.trade(trade.id()).unwrap().facts.void);
+        assert!(offers_in(&Book::load(&ledger).unwrap()).is_empty());
+    }
+}
+
+#[test]
+fn a_forked_acceptance_voids_the_agreement() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &trade.records());
+    let header = Header { time: trade.accept.header().time + 1, ..*trade.accept.header() };
+    let body = Body::Accept(sample_accept(&trade.take, trade.offer.id(), &Author::new(8)));
+    admit_all(&mut ledger, &[trade.maker.sign(header, body.encode())]);
+    let after = ledger.trade(trade.id()).unwrap();
+    assert!(after.facts.void);
+    assert_eq!(after.contract.unwrap().accept, trade.accept.id(), "coins that are locked already stay under their contract");
+}
+
+#[test]
+fn each_record_gets_the_verdict_it_deserves() {
+    let mut author = Author::new(5);
+    let first = author.write(&Body::Heartbeat);
+    let second = author.write(&Body::Heartbeat);
+    let mut ledger = ledger();
+    let mut verdict = |record: &Record| ledger.admit(std::slice::from_ref(record), NOW).unwrap().remove(0);
+    assert_eq!(verdict(&second), Admission::Orphan);
+    assert_eq!(verdict(&first), Admission::New);
+    assert_eq!(verdict(&first), Admission::Known);
+    let other_branch = author.sign(Header { backlink: RecordId([1; 32]), ..*second.header() }, Vec::new());
+    assert_eq!(verdict(&other_branch), Admission::Orphan);
+    let reversed = author.sign(Header { time: first.header().time - 1, ..*second.header() }, Vec::new());
+    assert_eq!(verdict(&reversed), Admission::TimeReversed);
+    let early = author.sign(Header { time: NOW + MAX_CLOCK_SKEW_S + 1, ..*second.header() }, Vec::new());
+    assert_eq!(verdict(&early), Admission::Early);
+    let foreign = author.sign(Header { network: [1; 4], ..*second.header() }, Vec::new());
+    assert_eq!(verdict(&foreign), Admission::Invalid(RecordError::Network));
+    let chatty = author.sign(*second.header(), vec![1]);
+    assert!(matches!(verdict(&chatty), Admission::Invalid(RecordError::Body { kind: Kind::Heartbeat, .. })));
+    assert_eq!(verdict(&second), Admission::New);
+}
+
+#[test]
+fn a_kind_of_a_later_version_is_kept_and_changes_nothing() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &trade.records());
+    let before = ledger.trade(trade.id()).unwrap().facts;
+    let header = Header { kind: Kind::Unknown(999), ..trade.maker.next_header(&Body::Heartbeat) };
+    let record = trade.maker.sign(header, b"anything".to_vec());
+    assert_eq!(ledger.admit(std::slice::from_ref(&record), NOW).unwrap(), [Admission::New]);
+    assert_eq!(ledger.record(&record.id()).unwrap(), Some(record));
+    assert_eq!(ledger.trade(trade.id()).unwrap().facts, before);
+}
+
+#[test]
+fn batches_are_judged_as_records_are() {
+    let (_, mut records) = busy_market(Side::Buy);
+    let mut bytes = records[3].encode();
+    bytes[134] ^= 1; // the first byte of the signature
+    records[3] = Record::decode(&bytes).unwrap();
+    let single: Vec<_> = records.iter().map(Record::verify).collect();
+    assert_eq!(verify_batch(&records, [7; 32]), single);
+    assert_eq!(single.iter().filter(|verdict| verdict.is_err()).count(), 1);
+}
+
+#[test]
+fn a_bid_that_breaks_the_offer_is_no_trade() {
+    let mut arbiter = Author::new(1);
+    let advert = arbiter.write(&Body::ArbiterAdvert(sample_advert(&arbiter)));
+    let mut maker = Author::new(2);
+    let offer = maker.write(&Body::Offer(sample_offer(Side::Sell, &[advert.id()])));
+    let taker = Author::new(3);
+    let fine = sample_take(offer.id(), &taker);
+    let expired = u64::from(EPOCH) + 30 * 24 * 3600;
+    let own_key = CurveKey(arbiter.trade_key().x_only_public_key().0);
+    let cases = [
+        (Take { amount: sats(399_999), ..fine.clone() }, 3, None),
+        (Take { amount: sats(2_000_001), ..fine.clone() }, 3, None),
+        (Take { method: 2, ..fine.clone() }, 3, None),
+        (Take { arbiter: 1, ..fine.clone() }, 3, None),
+        (Take { party: Party { trade_key: own_key, ..fine.party.clone() }, ..fine.clone() }, 3, None),
+        (fine.clone(), 2, None),
+        (fine.clone(), 1, None),
+        (fine.clone(), 3, Some(expired)),
+    ];
+    for (take, who, time) in cases {
+        let mut ledger = ledger();
+        let author = Author::new(who).reopened(EPOCH + 1);
+        let header = author.next_header(&Body::Take(take.clone()));
+        let header = Header { time: time.unwrap_or(header.time), ..header };
+        let record = author.sign(header, Body::Take(take.clone()).encode());
+        admit_all(&mut ledger, &[advert.clone(), offer.clone(), record.clone()]);
+        let result = ledger.trade(record.id().into());
+        assert!(matches!(result, Err(TradeError::Invalid(..))), "{take:?} by {who}: {result:?}");
+        assert!(ledger.trades(None, 10).unwrap().is_empty());
+        assert!(ledger.bids(&offer.id(), 10).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn an_acceptance_that_copies_a_key_or_destination_makes_no_contract() {
+    let trade = SampleTrade::new(Side::Buy);
+    let good = sample_accept(&trade.take, trade.offer.id(), &trade.maker);
+    let theirs = trade.taker.party();
+    let arbiter_key = trade.arbiter.party().trade_key;
+    let cases = [
+        (Party { trade_key: theirs.trade_key, ..good.party.clone() }, ContractError::Keys),
+        (Party { trade_key: arbiter_key, ..good.party.clone() }, ContractError::Keys),
+        (Party { destination: theirs.destination, ..good.party.clone() }, ContractError::Destinations),
+    ];
+    for (party, error) in cases {
+        let body = Body::Accept(Accept { party, ..good.clone() });
+        let record = trade.maker.sign(*trade.accept.header(), body.encode());
+        assert_eq!(trade.bid().accepted(&record), Err(error));
+    }
+}

@@ -1,0 +1,210 @@
+//! Every row of the transition table, and every permission.
+
+use std::collections::BTreeSet;
+
+use bitcoin::OutPoint;
+
+use super::*;
+use crate::body::{HalfSpend, Side};
+use crate::testing::{SampleTrade, sats};
+use crate::trade::{ChainFacts, Facts, Funding, Spend, View};
+
+/// The sample contract asks for three confirmations.
+const TIP: u32 = 200;
+const BURIED: Option<u32> = Some(TIP - 2);
+const SHALLOW: Option<u32> = Some(TIP - 1);
+const PHASES: [Phase; 12] = [
+    Phase::Bid,
+    Phase::Void,
+    Phase::Agreed,
+    Phase::Cancelled,
+    Phase::Funding,
+    Phase::Funded,
+    Phase::Paid,
+    Phase::Released,
+    Phase::Refunding,
+    Phase::Closed,
+    Phase::Refunded,
+    Phase::Lost,
+];
+
+fn outpoint(trade: &SampleTrade) -> OutPoint {
+    trade.escrow().fundings(&trade.funding(1))[0]
+}
+
+fn half(trade: &mut SampleTrade, outpoint: OutPoint, to: Role) -> HalfSpend {
+    let key = trade.author(crate::trade::counterparty(to)).trade_key();
+    trade.escrow().half(outpoint, sats(1_700), to, &key).unwrap()
+}
+
+/// Builds a view step by step.
+struct Scene {
+    trade: SampleTrade,
+    view: View,
+}
+
+impl Scene {
+    fn bid() -> Self {
+        let chain = ChainFacts { tip: TIP, synced: true, ..ChainFacts::default() };
+        Self { trade: SampleTrade::new(Side::Sell), view: View { chain, ..View::default() } }
+    }
+
+    fn agreed() -> Self {
+        let mut scene = Self::bid();
+        scene.view.contract = Some(scene.trade.contract());
+        scene
+    }
+
+    fn funded_at(height: Option<u32>) -> Self {
+        let mut scene = Self::agreed();
+        let outpoint = outpoint(&scene.trade);
+        scene.view.chain.fundings.push(Funding { outpoint, height });
+        scene
+    }
+
+    fn facts(mut self, change: impl FnOnce(&mut Facts)) -> Self {
+        change(&mut self.view.facts);
+        self
+    }
+
+    fn released(mut self, outpoint: OutPoint) -> Self {
+        let half = half(&mut self.trade, outpoint, Role::Buyer);
+        self.view.facts.releases.push(half);
+        self
+    }
+
+    fn refund_signed(mut self, outpoint: OutPoint) -> Self {
+        let half = half(&mut self.trade, outpoint, Role::Seller);
+        self.view.facts.refunds.push(half);
+        self
+    }
+
+    fn spent(mut self, path: SpendPath, height: Option<u32>) -> Self {
+        let tx = self.trade.escrow().spend(outpoint(&self.trade), sats(1_700), Role::Buyer).unwrap();
+        self.view.chain.spends.push(Spend { tx, path, height });
+        self
+    }
+}
+
+/// Walks the table as `evaluate` does, noting the rows.
+fn rows_walked(view: &View) -> (Phase, Vec<usize>) {
+    let (mut phase, mut rows) = (Phase::Bid, Vec::new());
+    while let Some(row) = TRANSITIONS.iter().position(|(from, holds, _)| from.contains(&phase) && holds(view)) {
+        phase = TRANSITIONS[row].2;
+        rows.push(row);
+        assert!(rows.len() <= PHASES.len(), "the walk ends");
+    }
+    (phase, rows)
+}
+
+/// Returns a scene for every row, with the phase it must end in.
+fn scenes() -> Vec<(&'static str, Scene, Phase)> {
+    let named = outpoint(&SampleTrade::new(Side::Sell));
+    let elsewhere = OutPoint { vout: 7, ..named };
+    let paid = |scene: Scene| scene.facts(|facts| facts.payment_sent = true);
+    vec![
+        ("nothing happened", Scene::bid(), Phase::Bid),
+        ("another bid won", Scene::bid().facts(|f| f.void = true), Phase::Void),
+        ("buyer cancels a bid", Scene::bid().facts(|f| f.buyer_cancel = true), Phase::Cancelled),
+        ("seller cancels a bid", Scene::bid().facts(|f| f.seller_cancel = true), Phase::Cancelled),
+        ("accepted", Scene::agreed(), Phase::Agreed),
+        ("void after agreement", Scene::agreed().facts(|f| f.void = true), Phase::Void),
+        ("cancelled after agreement", Scene::agreed().facts(|f| f.buyer_cancel = true), Phase::Cancelled),
+        ("paid says nothing without coins", paid(Scene::agreed()), Phase::Agreed),
+        ("release says nothing without coins", Scene::agreed().released(named), Phase::Agreed),
+        ("funding in the pool", Scene::funded_at(None), Phase::Funding),
+        ("funding beats void", Scene::funded_at(SHALLOW).facts(|f| f.void = true), Phase::Funding),
+        ("funding beats cancel", Scene::funded_at(BURIED).facts(|f| f.buyer_cancel = true), Phase::Funded),
+        ("funding of two confirmations", Scene::funded_at(SHALLOW), Phase::Funding),
+        ("paid before the funding is buried", paid(Scene::funded_at(SHALLOW)), Phase::Funding),
+        ("funding of three confirmations", Scene::funded_at(BURIED), Phase::Funded),
+        ("paid", paid(Scene::funded_at(BURIED)), Phase::Paid),
+        ("released without paid", Scene::funded_at(BURIED).released(named), Phase::Released),
+        ("released", paid(Scene::funded_at(BURIED)).released(named), Phase::Released),
+        ("release of another outpoint", Scene::funded_at(BURIED).released(elsewhere), Phase::Funded),
+        ("refund of another outpoint", Scene::funded_at(BURIED).refund_signed(elsewhere), Phase::Funded),
+        ("refund signed", paid(Scene::funded_at(BURIED)).refund_signed(named), Phase::Refunding),
+        ("release beats refund", Scene::funded_at(BURIED).refund_signed(named).released(named), Phase::Released),
+        ("payout seen", Scene::funded_at(BURIED).spent(SpendPath::Payout, None), Phase::Released),
+        ("refund seen", Scene::funded_at(BURIED).spent(SpendPath::Refund, SHALLOW), Phase::Refunding),
+        ("timeout seen", Scene::funded_at(BURIED).spent(SpendPath::Timeout, None), Phase::Refunding),
+        ("foreign spend seen", Scene::funded_at(BURIED).spent(SpendPath::Foreign, SHALLOW), Phase::Funded),
+        ("payout buried", Scene::funded_at(BURIED).spent(SpendPath::Payout, BURIED), Phase::Closed),
+        ("refund buried", Scene::funded_at(BURIED).spent(SpendPath::Refund, BURIED), Phase::Refunded),
+        ("timeout buried", Scene::funded_at(BURIED).spent(SpendPath::Timeout, BURIED), Phase::Refunded),
+        ("foreign spend buried", Scene::funded_at(BURIED).spent(SpendPath::Foreign, BURIED), Phase::Lost),
+        (
+            "the chain beats a release",
+            Scene::funded_at(BURIED).released(named).spent(SpendPath::Timeout, BURIED),
+            Phase::Refunded,
+        ),
+    ]
+}
+
+#[test]
+fn every_row_is_reached_and_every_scene_ends_where_it_must() {
+    let mut reached = BTreeSet::new();
+    for (name, scene, expected) in scenes() {
+        let (phase, rows) = rows_walked(&scene.view);
+        assert_eq!(phase, expected, "{name}");
+        assert_eq!(evaluate(&scene.view), expected, "{name}");
+        reached.extend(rows);
+    }
+    assert_eq!(reached.len(), TRANSITIONS.len(), "a row that nothing reaches is no rule");
+}
+
+#[test]
+fn a_reorg_undoes_exactly_what_it_undid_on_the_chain() {
+    let closed = Scene::funded_at(BURIED).facts(|f| f.payment_sent = true).spent(SpendPath::Payout, BURIED);
+    let mut view = closed.view;
+    assert_eq!(evaluate(&view), Phase::Closed);
+    view.chain.spends[0].height = None;
+    assert_eq!(evaluate(&view), Phase::Released);
+    view.chain.spends.clear();
+    assert_eq!(evaluate(&view), Phase::Paid);
+    view.chain.fundings[0].height = None;
+    assert_eq!(evaluate(&view), Phase::Funding);
+    view.chain.fundings.clear();
+    assert_eq!(evaluate(&view), Phase::Agreed);
+}
+
+#[test]
+fn naming_an_output_takes_nothing_back_that_is_buried() {
+    let mut scene = Scene::funded_at(BURIED).facts(|f| f.payment_sent = true);
+    let second = OutPoint { vout: 9, ..outpoint(&scene.trade) };
+    scene.view.facts.funded = Some(second);
+    for (height, counts) in [(None, false), (SHALLOW, false), (BURIED, true)] {
+        scene.view.chain.fundings.truncate(1);
+        scene.view.chain.fundings.push(Funding { outpoint: second, height });
+        assert_eq!(evaluate(&scene.view), Phase::Paid);
+        assert_eq!(scene.view.funding().unwrap().outpoint == second, counts, "{height:?}");
+    }
+}
+
+/// Phase, role, whether he made the offer (or either), and all that he may do. Nothing else is allowed.
+const PERMISSIONS: &[(Phase, Role, Option<bool>, &[Action])] = &[
+    (Phase::Bid, Role::Buyer, Some(true), &[Action::Accept, Action::Cancel]),
+    (Phase::Bid, Role::Seller, Some(true), &[Action::Accept, Action::Cancel]),
+    (Phase::Bid, Role::Buyer, Some(false), &[Action::Cancel]),
+    (Phase::Bid, Role::Seller, Some(false), &[Action::Cancel]),
+    (Phase::Agreed, Role::Buyer, None, &[Action::Cancel]),
+    (Phase::Agreed, Role::Seller, None, &[Action::Fund, Action::Cancel]),
+    (Phase::Funded, Role::Buyer, None, &[Action::MarkPaid, Action::Cancel]),
+    (Phase::Paid, Role::Buyer, None, &[Action::Cancel]),
+    (Phase::Funded, Role::Seller, None, &[Action::Release, Action::Cancel, Action::Refund]),
+    (Phase::Paid, Role::Seller, None, &[Action::Release, Action::Cancel, Action::Refund]),
+    (Phase::Refunding, Role::Seller, None, &[Action::Refund]),
+];
+
+#[test]
+fn nobody_may_do_more_than_the_table_says() {
+    for phase in PHASES {
+        for role in [Role::Buyer, Role::Seller, Role::Arbiter] {
+            for maker in [true, false] {
+                let row = PERMISSIONS.iter().find(|(p, r, m, _)| *p == phase && *r == role && m.is_none_or(|m| m == maker));
+                let expected = row.map_or(&[] as &[Action], |row| row.3);
+                assert_eq!(actions(phase, role, maker), expected, "{phase:?} {role:?} maker: {maker}");
+            }
+        }
+    }
+}
