@@ -1,0 +1,149 @@
+//! A regtest chain: blocks come when a story asks for them.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::bitcoind::Bitcoind;
+use crate::wait_until;
+
+/// Where blocks pay that nobody spends: a bare `OP_TRUE`.
+const NOBODY: &str = "raw(51)";
+/// Blocks until a block's own coins can be spent.
+pub const MATURITY: u32 = 100;
+
+/// A bitcoind that mines on demand.
+#[derive(Debug)]
+pub struct Regtest {
+    node: Bitcoind,
+}
+
+/// What the chain shows of an address: ids of transactions in blocks and in the pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Those that pay to it.
+    pub incoming: BTreeSet<String>,
+    /// Those that spend from it.
+    pub outgoing: BTreeSet<String>,
+}
+
+impl Regtest {
+    /// Starts a bitcoind with a first block, so that its clock is of today.
+    ///
+    /// # Panics
+    /// When there is none: a story never passes without having run.
+    #[must_use]
+    pub fn start() -> Self {
+        let chain = Self {
+            node: Bitcoind::start().unwrap_or_else(|error| panic!("{error}")),
+        };
+        chain.mine(1);
+        chain
+    }
+
+    /// Returns the arguments by which `exchange-node run` follows this chain.
+    #[must_use]
+    pub fn node_args(&self) -> Vec<String> {
+        let cookie = self.node.cookie_file().display().to_string();
+        [
+            "--network",
+            "regtest",
+            "--chain",
+            "core",
+            "--core-url",
+            &self.node.rpc_url(),
+            "--core-cookie",
+            &cookie,
+        ]
+        .map(ToOwned::to_owned)
+        .to_vec()
+    }
+
+    /// Stops bitcoind; the chain stays.
+    ///
+    /// # Panics
+    /// When it does not stop.
+    pub fn goes_away(&mut self) {
+        self.node.stop().unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Starts bitcoind again.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn comes_back(&mut self) {
+        self.node.run().unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Mines blocks that confirm what waits in the pool.
+    pub fn mine(&self, blocks: u32) {
+        self.call("generatetodescriptor", &[json!(blocks), json!(NOBODY)]);
+    }
+
+    /// Mines one block to an address and as many more as its coins need to be spendable.
+    pub fn mine_coins_to(&self, address: &str) {
+        self.call("generatetoaddress", &[json!(1), json!(address)]);
+        self.mine(MATURITY);
+    }
+
+    /// Waits for a transaction in the pool and buries it under `blocks` blocks, its own included.
+    pub fn confirm(&self, what: &str, blocks: u32) {
+        wait_until(&format!("{what} is in the pool"), || match self.pool() {
+            pool if pool.is_empty() => Err("it is empty".to_owned()),
+            pool => Ok(pool),
+        });
+        self.mine(blocks);
+    }
+
+    /// Returns the height of the tip.
+    ///
+    /// # Panics
+    /// When bitcoind does not answer.
+    #[must_use]
+    pub fn height(&self) -> u64 {
+        self.call("getblockcount", &[]).as_u64().expect("a height")
+    }
+
+    /// Returns the ids of the transactions that wait for a block.
+    #[must_use]
+    pub fn pool(&self) -> BTreeSet<String> {
+        strings(&self.call("getrawmempool", &[]))
+    }
+
+    /// Returns the transactions that pay to or spend from an address, in blocks from a height on.
+    #[must_use]
+    pub fn traffic(&self, address: &str, from_height: u64) -> Traffic {
+        let mut traffic = Traffic::default();
+        for height in from_height..=self.height() {
+            let hash = self.call("getblockhash", &[json!(height)]);
+            let block = self.call("getblock", &[hash, json!(3)]);
+            for tx in block["tx"].as_array().into_iter().flatten() {
+                let txid = tx["txid"].as_str().unwrap_or_default();
+                let touches = |ends: &Value, script: &str| {
+                    let mut scripts = ends
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .filter_map(|end| end.pointer(script));
+                    scripts.any(|of| of == address)
+                };
+                if touches(&tx["vout"], "/scriptPubKey/address") {
+                    traffic.incoming.insert(txid.to_owned());
+                }
+                if touches(&tx["vin"], "/prevout/scriptPubKey/address") {
+                    traffic.outgoing.insert(txid.to_owned());
+                }
+            }
+        }
+        traffic
+    }
+
+    fn call(&self, method: &str, params: &[Value]) -> Value {
+        self.node.call(method, params).unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+fn strings(list: &Value) -> BTreeSet<String> {
+    let items = list.as_array().into_iter().flatten();
+    items.filter_map(Value::as_str).map(ToOwned::to_owned).collect()
+}

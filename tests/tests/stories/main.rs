@@ -1,0 +1,13 @@
+//! What users live through, on real processes: every actor is a program of its own with a data directory of its own, and
+//! everything they do goes through the command line or the terminal. One binary, so that the stories share two places.
+
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod full_disk;
+mod killed_at_every_step_and_resumed;
+mod latecomer_catches_up;
+mod offer_taken_by_two_at_once;
+mod refunds;
+mod strangers_trade;
+mod tui;

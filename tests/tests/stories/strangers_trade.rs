@@ -1,0 +1,121 @@
+//! The spine: two strangers who share nothing but a relay swap coins for money.
+
+use exchange_api::AuditReport;
+use exchange_ledger::trade::Phase;
+use exchange_tests::{Offer, World, program};
+use serde_json::Value;
+
+/// Blocks that bury a trade of this size.
+const BURIED: u32 = 3;
+
+#[test]
+fn strangers_trade_over_bitcoind() {
+    let mut world = World::begin();
+    let mut seller = world.trader_with_coins("seller");
+    let mut buyer = world.trader("buyer");
+    assert_eq!(buyer.balance().spendable.get(), 0);
+
+    let offer = seller.posts(&Offer::SELL);
+    let trade = buyer.takes(&offer, "0.01").id;
+    seller.awaits(trade, Phase::Agreed);
+
+    let funded = seller.does("fund", trade);
+    let escrow = funded.escrow_address.unwrap();
+    world.chain().confirm("the funding", 1);
+    assert!(buyer.awaits(trade, Phase::Funding).funding.unwrap().confirmations >= 1);
+    world.chain().mine(BURIED - 1);
+
+    let to_pay = buyer.awaits(trade, Phase::Funded);
+    assert_eq!(to_pay.escrow_address.unwrap(), escrow);
+    assert_eq!(to_pay.cost, 617_50);
+    assert_eq!(buyer.awaits_details(trade).trim_end(), seller.details());
+    assert_eq!(seller.awaits_details(trade).trim_end(), buyer.details());
+    buyer.does("paid", trade);
+
+    seller.awaits(trade, Phase::Paid);
+    seller.does("release", trade);
+    world.chain().confirm("the payout", BURIED);
+    let bought = buyer.awaits(trade, Phase::Closed);
+    let sold = seller.awaits(trade, Phase::Closed);
+    assert_eq!(bought.spend, sold.spend);
+    let balance = buyer.awaits_balance("the coins", |balance| balance.spendable.get() > 0);
+    assert!((990_000..1_000_000).contains(&balance.spendable.get()), "{balance:?}");
+    assert_eq!(
+        seller
+            .awaits_balance("nothing in escrow", |b| b.in_escrow.get() == 0)
+            .pending
+            .get(),
+        0
+    );
+
+    let audit = audit_of_the_relay(&world, 1);
+    let audited = &audit.trades[0];
+    assert_eq!((audited.trade, audited.state), (trade, Phase::Closed));
+    assert_eq!(audited.funding.as_ref().unwrap().txid, bought.funding.unwrap().txid);
+    assert_eq!(audited.spend.as_ref().unwrap().txid, bought.spend.unwrap().txid);
+    assert_eq!(audited.escrow_address.as_ref(), Some(&escrow));
+
+    for process in [seller.process(), buyer.process(), world.relay()] {
+        process.stop();
+    }
+}
+
+#[test]
+fn strangers_trade_over_bitcoind_by_an_offer_to_buy() {
+    let world = World::begin();
+    let buyer = world.trader("buyer");
+    let seller = world.trader_with_coins("seller");
+
+    let offer = buyer.posts(&Offer::BUY.by_hand());
+    let trade = seller.takes(&offer, "0.02").id;
+    let bid = buyer.awaits(trade, Phase::Bid);
+    assert!(bid.maker, "{bid:?}");
+    buyer.does("accept", trade);
+    seller.awaits(trade, Phase::Agreed);
+    seller.does("fund", trade);
+    world.chain().confirm("the funding", BURIED);
+
+    buyer.awaits(trade, Phase::Funded);
+    assert_eq!(buyer.awaits_details(trade).trim_end(), seller.details());
+    buyer.does("paid", trade);
+    seller.awaits(trade, Phase::Paid);
+    seller.does("release", trade);
+    world.chain().confirm("the payout", BURIED);
+    buyer.awaits(trade, Phase::Closed);
+    seller.awaits(trade, Phase::Closed);
+    let balance = buyer.awaits_balance("the coins", |balance| balance.spendable.get() > 0);
+    assert!((1_990_000..2_000_000).contains(&balance.spendable.get()), "{balance:?}");
+    assert_eq!(audit_of_the_relay(&world, 1).trades[0].state, Phase::Closed);
+}
+
+#[test]
+fn strangers_trade_on_the_embedded_chain() {
+    let output = std::process::Command::new(program("exchange-node"))
+        .args(["demo", "--json"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    let story: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(story["state"], "closed", "{story:#}");
+    for id in ["trade", "buyer", "seller", "escrow_txid", "payout_txid"] {
+        assert_eq!(story[id].as_str().map(str::len), Some(64), "{id} in {story:#}");
+    }
+    assert_ne!(story["buyer"], story["seller"]);
+    assert_ne!(story["escrow_txid"], story["payout_txid"]);
+    assert!(story["confirmations"].as_u64() >= Some(1), "{story:#}");
+    // At least an advert, an offer, a bid, an acceptance, the funding, the payment, the release and two endings.
+    assert!(story["records"].as_u64() >= Some(9), "{story:#}");
+}
+
+/// The relay, which has no part in any trade, checks everything against its own chain. Both parties' endings may still be on
+/// their way to it.
+fn audit_of_the_relay(world: &World, trades: usize) -> AuditReport {
+    let audit: AuditReport = world.relay_cli().done(&["audit", "--chain"]);
+    assert!(audit.ok, "{audit:#?}");
+    assert!(audit.violations.is_empty() && audit.evidence.is_empty(), "{audit:#?}");
+    assert_eq!(audit.trades.len(), trades, "{audit:#?}");
+    assert_eq!(audit.authors, 3, "seller, buyer and arbiter: {audit:#?}");
+    audit
+}
