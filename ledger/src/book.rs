@@ -1,10 +1,10 @@
 //! The offer book: which offers can be taken, in the order in which a taker wants to see them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::body::{Offer, Side};
-use crate::ids::{AuthorId, RecordId};
-use crate::ledger::{Ledger, OfferStanding};
+use crate::body::{Body, Offer, Side};
+use crate::ids::{AuthorId, RecordId, TradeId};
+use crate::ledger::{Ledger, OfferStanding, TradeError};
 use crate::money::{Currency, Price, Sats};
 use crate::record::{Kind, Record};
 use crate::storage::{Storage, StorageError};
@@ -49,6 +49,7 @@ pub struct Book {
     ranked: BTreeMap<Rank, Entry>,
     ranks: HashMap<RecordId, Rank>,
     last_seen: HashMap<AuthorId, u64>,
+    closed: HashMap<AuthorId, HashSet<TradeId>>,
 }
 
 impl Book {
@@ -64,6 +65,19 @@ impl Book {
             heads.iter().for_each(|head| book.see(head.log.author, head.time));
             after = heads.last().map(|head| head.log);
             if heads.len() < PAGE {
+                break;
+            }
+        }
+        let mut after = None;
+        loop {
+            let closed = ledger.storage().of_kind(Kind::Closed, after.as_ref(), PAGE)?;
+            for id in &closed {
+                if let Some(record) = ledger.record(id)? {
+                    book.count_closed(ledger, &record)?;
+                }
+            }
+            after = closed.last().copied();
+            if closed.len() < PAGE {
                 break;
             }
         }
@@ -96,9 +110,27 @@ impl Book {
             | Kind::Funded
             | Kind::PaymentSent
             | Kind::Release
-            | Kind::Closed
             | Kind::Unknown(_) => Ok(()),
+            Kind::Closed => self.count_closed(ledger, record),
         }
+    }
+
+    /// Counts a trade that one of its parties says to have seen end on the chain.
+    fn count_closed<S: Storage>(&mut self, ledger: &Ledger<S>, record: &Record) -> Result<(), StorageError> {
+        let Ok(Body::Closed(closed)) = Body::decode(record) else { return Ok(()) };
+        match ledger.bid(closed.trade) {
+            Ok((bid, _)) if bid.role_of(&record.author()).is_some() => {
+                self.closed.entry(record.author()).or_default().insert(closed.trade);
+                Ok(())
+            }
+            Ok(_) | Err(TradeError::Unknown(_) | TradeError::Invalid(..)) => Ok(()),
+            Err(TradeError::Storage(error)) => Err(error),
+        }
+    }
+
+    /// Returns how many trades an author says to have seen end on the chain; the audit tells whether the chain agrees.
+    pub fn closed_trades(&self, author: &AuthorId) -> usize {
+        self.closed.get(author).map_or(0, HashSet::len)
     }
 
     /// Looks again at every offer of an author who was caught signing two histories.

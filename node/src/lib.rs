@@ -1,6 +1,22 @@
 //! Everything live: chain, network, wallet, drivers, API server, daemon and the CLI verbs.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod audit;
 pub mod chain;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod entropy;
+pub mod errors;
+pub mod events;
+pub mod keeper;
+pub mod keyring;
+pub mod mailbox;
+pub mod market;
 pub mod net;
+pub mod node;
+pub mod private;
+pub mod server;
+pub mod trader;
 pub mod wallet;

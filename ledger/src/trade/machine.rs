@@ -454,3 +454,6 @@ impl Trade {
 fn decode(bytes: Option<&[u8]>) -> Option<Transaction> {
     bitcoin::consensus::deserialize(bytes?).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,12 +2,59 @@
 //!
 //! What arrives is judged by a [`Replica`], the node's ledger and mailbox as the network sees them: opaque bytes in,
 //! verdicts out. The network knows nothing of offers, trades or keys.
+//!
+//! News are pushed by gossip; whatever gossip misses is pulled by a sync session with each peer, on connecting, at
+//! intervals, and at once when a record arrives whose predecessors are missing. Every wait for the replica happens in a
+//! task of its own, so that a slow disk never stops the swarm.
+//!
+//! | file | idea |
+//! |---|---|
+//! | [`config`] | what a user may set, and what can go wrong |
+//! | `client` | the handle that the rest of the node holds |
+//! | `swarm`, `events` | the task: commands, reports and events in, decisions out |
+//! | `listen`, `watchers` | setting it up, and two small tasks beside it |
+//! | `peers` | who is connected, and when to sync with whom |
+//! | `dialer` | bootstrap addresses and when to dial them again |
+//! | `gate` | who may connect: bans, and the list of only peers |
+//! | `behaviour` | the composed libp2p behaviour and its bounds |
+//! | `gossip` | judging what gossip brings |
+//! | `protocol`, `codec` | the sync protocol: messages, and their bytes |
+//! | `sync`, `mail`, `claims` | pulling what a peer has and we lack; handing over mail |
+//! | `serve` | answering a peer's requests |
+//! | [`key`] | the network key of a data directory |
 
 use async_trait::async_trait;
 
 use exchange_ledger::ids::MailboxId;
 use exchange_ledger::record::{Head, LogId};
 use libp2p::PeerId;
+
+mod behaviour;
+mod claims;
+mod client;
+mod codec;
+pub mod config;
+mod dialer;
+mod events;
+mod gate;
+mod gossip;
+pub mod key;
+mod listen;
+mod mail;
+mod peers;
+mod protocol;
+mod serve;
+mod swarm;
+mod sync;
+#[cfg(test)]
+mod tests;
+mod watchers;
+
+pub use client::{NetClient, PeerInfo};
+pub use codec::Traffic;
+pub use config::{NetConfig, NetError, NetLimits};
+pub use protocol::{MAX_GOSSIP_LEN, MAX_MAIL_LEN};
+pub use swarm::start;
 
 /// What to do with something a peer sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +97,6 @@ pub trait Replica: Send + Sync + 'static {
     /// thousand.
     async fn my_outbox(&self) -> Vec<Vec<u8>>;
 
-    /// Is told that a peer came or went.
+    /// Is told that a peer came or went; not, that the network ends.
     async fn peer_changed(&self, peer: PeerId, connected: bool);
 }

@@ -1,6 +1,6 @@
 //! Where the wallet's changes are kept: one sequence, appended to, and now and then replaced by its sum.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use exchange_store::{Changes, MAX_ROW_LEN, Namespace, Store, StoreError, Table, Versioned};
@@ -46,14 +46,14 @@ impl Versioned for Part {
 
 /// The wallet's changes in the node's database.
 pub struct DiskWalletStore {
-    store: Arc<Store>,
+    store: Store,
     /// The number of the next change; `None` until it has been looked up.
     next: Mutex<Option<u64>>,
 }
 
 impl DiskWalletStore {
     /// Returns the wallet's part of `store`. There must be one such value at a time.
-    pub fn new(store: Arc<Store>) -> Self {
+    pub fn new(store: Store) -> Self {
         Self { store, next: Mutex::new(None) }
     }
 
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     fn open(dir: &tempfile::TempDir) -> DiskWalletStore {
-        DiskWalletStore::new(Arc::new(Store::open(dir.path(), exchange_store::OpenOptions::default()).unwrap()))
+        DiskWalletStore::new(Store::open(dir.path(), exchange_store::OpenOptions::default()).unwrap())
     }
 
     #[test]

@@ -1,0 +1,174 @@
+//! The machine alone: what it refuses. `simulation.rs` runs two of them against each other.
+
+mod simulation;
+
+use super::*;
+use crate::body::Side;
+use crate::testing::{SALT, SampleTrade, sats};
+use crate::trade::{Funding, Spend, SpendPath};
+
+fn chain(tip: u32) -> ChainFacts {
+    ChainFacts { tip, synced: true, ..ChainFacts::default() }
+}
+
+/// Returns the machine of one role in the sample trade, accepted, at height 200.
+fn agreed(trade: &SampleTrade, role: Role) -> Trade {
+    let mut machine = Trade::new(trade.bid(), role, false, Local::default());
+    let contract = Some(trade.contract());
+    machine.handle(Event::Records { contract, facts: Facts::default() }).unwrap();
+    machine.handle(Event::Chain(chain(200))).unwrap();
+    machine
+}
+
+fn funded(trade: &SampleTrade, role: Role, at: u32, tip: u32) -> Trade {
+    let mut machine = agreed(trade, role);
+    let outpoint = trade.escrow().fundings(&trade.funding(1))[0];
+    let fundings = vec![Funding { outpoint, height: Some(at) }];
+    machine.handle(Event::Chain(ChainFacts { fundings, ..chain(tip) })).unwrap();
+    machine
+}
+
+fn ask(machine: &mut Trade, action: Action) -> Result<Vec<Effect>, Refusal> {
+    machine.handle(Event::Command(Command { action, feerate: 10 }))
+}
+
+#[test]
+fn a_command_outside_the_table_is_refused_and_changes_nothing() {
+    let trade = SampleTrade::new(Side::Sell);
+    for role in [Role::Buyer, Role::Seller, Role::Arbiter] {
+        for mut machine in [agreed(&trade, role), funded(&trade, role, 190, 200)] {
+            let phase = machine.phase();
+            for action in [Action::Accept, Action::Fund, Action::MarkPaid, Action::Release, Action::Cancel, Action::Refund] {
+                let allowed = actions(phase, role, false).contains(&action);
+                let before = machine.local().clone();
+                let result = ask(&mut machine, action);
+                let refused = result == Err(Refusal::NotAllowed { action, role, phase });
+                assert_eq!(refused, !allowed, "{role:?} {phase:?} {action:?}: {result:?}");
+                assert_eq!(*machine.local(), before);
+            }
+        }
+    }
+}
+
+#[test]
+fn coins_leave_only_for_the_escrow_and_only_once() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut seller = agreed(&trade, Role::Seller);
+    let effects = ask(&mut seller, Action::Fund).unwrap();
+    let amount = sats(1_000_000);
+    assert!(effects.contains(&Effect::BuildFunding { script: trade.escrow().script(), amount, feerate: 10 }));
+
+    let mut short = trade.funding(1);
+    short.output[0].value -= bitcoin::Amount::ONE_SAT;
+    let mut twice = trade.funding(1);
+    twice.output.push(twice.output[0].clone());
+    for wrong in [short, twice] {
+        assert_eq!(seller.handle(Event::FundingBuilt(wrong)), Err(Refusal::WrongFunding));
+    }
+    assert_eq!(seller.local().funding_tx, None);
+
+    let effects = seller.handle(Event::FundingBuilt(trade.funding(1))).unwrap();
+    assert!(matches!(effects[0], Effect::Persist(_)), "kept before anything is sent");
+    assert!(effects.contains(&Effect::Broadcast(trade.funding(1))));
+    assert_eq!(seller.handle(Event::FundingBuilt(trade.funding(2))), Err(Refusal::AlreadyFunding));
+    assert_eq!(ask(&mut seller, Action::Fund), Err(Refusal::AlreadyFunding));
+    assert_eq!(ask(&mut seller, Action::Cancel), Err(Refusal::AlreadyFunding));
+}
+
+#[test]
+fn a_trade_called_off_is_not_funded_any_more() {
+    let trade = SampleTrade::new(Side::Sell);
+    let cancelled = || Event::Records {
+        contract: Some(trade.contract()),
+        facts: Facts { buyer_cancel: true, ..Facts::default() },
+    };
+    let mut seller = agreed(&trade, Role::Seller);
+    ask(&mut seller, Action::Fund).unwrap();
+    seller.handle(cancelled()).unwrap();
+    assert!(seller.handle(Event::FundingBuilt(trade.funding(1))).is_err(), "called off while the wallet was at work");
+
+    // The same after a crash between keeping and sending.
+    let local = Local { funding_tx: Some(bitcoin::consensus::serialize(&trade.funding(1))), ..Local::default() };
+    let mut seller = Trade::new(trade.bid(), Role::Seller, true, local);
+    seller.handle(cancelled()).unwrap();
+    let effects = seller.handle(Event::Chain(chain(200))).unwrap();
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Broadcast(_))), "{effects:?}");
+
+    // But once the buyer relied on it, a reorg is no way out.
+    let facts = Facts { payment_sent: true, seller_cancel: true, ..Facts::default() };
+    let effects = seller.handle(Event::Records { contract: Some(trade.contract()), facts }).unwrap();
+    assert!(effects.contains(&Effect::Broadcast(trade.funding(1))));
+}
+
+#[test]
+fn nothing_is_paid_or_funded_by_a_node_that_does_not_see_the_chain() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut seller = agreed(&trade, Role::Seller);
+    seller.handle(Event::Chain(ChainFacts { synced: false, ..chain(200) })).unwrap();
+    assert_eq!(ask(&mut seller, Action::Fund), Err(Refusal::NotSynced));
+
+    // A height beyond the tip: nobody would look for the funding where it is.
+    seller.handle(Event::Chain(chain(crate::testing::HEIGHT - 1))).unwrap();
+    assert_eq!(ask(&mut seller, Action::Fund), Err(Refusal::NotSynced));
+
+    let mut buyer = funded(&trade, Role::Buyer, 190, 200);
+    let unsynced = ChainFacts { synced: false, ..buyer.view().chain().clone() };
+    buyer.handle(Event::Chain(unsynced)).unwrap();
+    assert_eq!(ask(&mut buyer, Action::MarkPaid), Err(Refusal::NotSynced));
+}
+
+#[test]
+fn the_buyer_pays_in_time_or_not_at_all() {
+    let trade = SampleTrade::new(Side::Sell);
+    let last = 190 + 4320 - 2016;
+    assert!(ask(&mut funded(&trade, Role::Buyer, 190, last), Action::MarkPaid).is_ok());
+    let late = ask(&mut funded(&trade, Role::Buyer, 190, last + 1), Action::MarkPaid);
+    assert_eq!(late, Err(Refusal::TooLateToPay { last, tip: last + 1 }));
+    assert!(!funded(&trade, Role::Buyer, 190, last + 1).actions().contains(&Action::MarkPaid));
+
+    let mut buyer = funded(&trade, Role::Buyer, 190, 200);
+    let tx = trade.escrow().timeout(buyer.view().funding().unwrap().outpoint, sats(1_700)).unwrap();
+    let spends = vec![Spend { tx, path: SpendPath::Foreign, height: None }];
+    let chain = ChainFacts { spends, ..buyer.view().chain().clone() };
+    buyer.handle(Event::Chain(chain)).unwrap();
+    assert!(ask(&mut buyer, Action::MarkPaid).is_err(), "the coins are on their way to somebody else");
+}
+
+#[test]
+fn the_seller_takes_back_when_the_delay_is_over_and_no_block_sooner() {
+    let trade = SampleTrade::new(Side::Sell);
+    let from = 190 + 4320 - 1;
+    let early = ask(&mut funded(&trade, Role::Seller, 190, from - 1), Action::Refund);
+    assert_eq!(early, Err(Refusal::TooEarlyToRefund { from, tip: from - 1 }));
+    let effects = ask(&mut funded(&trade, Role::Seller, 190, from), Action::Refund).unwrap();
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::BuildTimeout { .. })));
+}
+
+#[test]
+fn a_release_stays_the_buyers_until_a_block_says_otherwise() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let mut buyer = funded(&trade, Role::Buyer, 190, 5000);
+    let outpoint = buyer.view().funding().unwrap().outpoint;
+    let key = trade.author(Role::Seller).trade_key();
+    let half = trade.escrow().half(outpoint, sats(1_700), Role::Buyer, &key).unwrap();
+    let tx = trade.escrow().signed_timeout(outpoint, sats(1_700), &key).unwrap();
+    let facts = Facts { payment_sent: true, releases: vec![half.clone()], ..Facts::default() };
+    let spends = vec![Spend { tx, path: SpendPath::Timeout, height: None }];
+    let chain = ChainFacts { spends, ..buyer.view().chain().clone() };
+    buyer.handle(Event::Records { contract: Some(trade.contract()), facts }).unwrap();
+    let effects = buyer.handle(Event::Chain(chain)).unwrap();
+    assert!(effects.contains(&Effect::Complete { half, to: Role::Buyer }), "{effects:?}");
+}
+
+#[test]
+fn payment_details_must_be_those_of_the_contract() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let mut buyer = agreed(&trade, Role::Buyer);
+    let details = trade.author(Role::Seller).details();
+    for (salt, details) in [(SALT, "IBAN of a thief".to_owned()), ([0; 32], details.clone())] {
+        assert_eq!(buyer.handle(Event::Details { salt, details }), Err(Refusal::DetailsMismatch));
+    }
+    assert_eq!(buyer.local().their_details, None);
+    let effects = buyer.handle(Event::Details { salt: SALT, details: details.clone() }).unwrap();
+    assert!(matches!(&effects[0], Effect::Persist(local) if local.their_details == Some(details)));
+}

@@ -1,0 +1,325 @@
+//! Buyer and seller, each with a machine that is killed before any effect it performs, over one ledger and one chain of
+//! plain data. Whatever is lost, both come to the same end, and no second funding and no foreign payout is ever sent.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bitcoin::Txid;
+
+use super::*;
+use crate::body::Release;
+use crate::ledger::Ledger;
+use crate::record::Record;
+use crate::storage::{MemoryStorage, Storage};
+use crate::testing::{admit_all, ledger};
+use crate::trade::{Funding, Spend, counterparty};
+use crate::wire::CurveSignature;
+
+/// What the two users want.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Story {
+    /// Fund, pay, release.
+    Trade,
+    /// The buyer calls it off before it is funded.
+    CalledOff,
+    /// The buyer calls it off after it is funded.
+    Refund,
+    /// The buyer calls it off at the very moment when the seller funds.
+    Crossed,
+    /// The buyer vanishes; the seller waits.
+    Timeout,
+    /// A trade, and a reorg at its end that empties the pool as well.
+    Reorg,
+}
+
+impl Story {
+    const ALL: [Self; 6] = [Self::Trade, Self::CalledOff, Self::Refund, Self::Crossed, Self::Timeout, Self::Reorg];
+
+    fn end(self) -> Phase {
+        match self {
+            Self::Trade | Self::Reorg => Phase::Closed,
+            Self::CalledOff => Phase::Cancelled,
+            Self::Refund | Self::Crossed | Self::Timeout => Phase::Refunded,
+        }
+    }
+
+    fn wish(self, role: Role, phase: Phase) -> Option<Action> {
+        match (self, role, phase) {
+            (Self::CalledOff, Role::Buyer, Phase::Agreed) => Some(Action::Cancel),
+            (Self::CalledOff, Role::Seller, Phase::Agreed) => None,
+            (_, Role::Seller, Phase::Agreed) => Some(Action::Fund),
+            (Self::Trade | Self::Reorg, Role::Buyer, Phase::Funded) => Some(Action::MarkPaid),
+            (Self::Trade | Self::Reorg, Role::Seller, Phase::Paid) => Some(Action::Release),
+            (Self::Refund, Role::Buyer, Phase::Funded) => Some(Action::Cancel),
+            (Self::Timeout, Role::Seller, Phase::Funded) => Some(Action::Refund),
+            (_, _, _) => None,
+        }
+    }
+}
+
+/// The transactions that a node of the chain knows, and the heights at which blocks confirm them.
+#[derive(Default)]
+struct Chain {
+    tip: u32,
+    seen: Vec<(Transaction, Option<u32>)>,
+}
+
+impl Chain {
+    fn broadcast(&mut self, tx: &Transaction) {
+        let inputs = |tx: &Transaction| tx.input.iter().map(|input| input.previous_output).collect::<BTreeSet<_>>();
+        let known = self.seen.iter().any(|(other, _)| !inputs(other).is_disjoint(&inputs(tx)));
+        if !known {
+            self.seen.push((tx.clone(), None));
+        }
+    }
+
+    fn mine(&mut self, blocks: u32) {
+        for (_, height) in &mut self.seen {
+            height.get_or_insert(self.tip + 1);
+        }
+        self.tip += blocks;
+    }
+
+    /// Replaces everything from a height on by empty blocks, and forgets the pool.
+    fn reorganise(&mut self, from: u32) {
+        self.seen.retain(|(_, height)| height.is_some_and(|height| height < from));
+    }
+
+    fn facts(&self, escrow: &Escrow) -> ChainFacts {
+        let mut facts = ChainFacts { tip: self.tip, synced: true, ..ChainFacts::default() };
+        for (tx, height) in &self.seen {
+            let found = escrow.fundings(tx).into_iter().map(|outpoint| Funding { outpoint, height: *height });
+            facts.fundings.extend(found);
+        }
+        for (tx, height) in &self.seen {
+            let outpoint = tx.input[0].previous_output;
+            if facts.fundings.iter().any(|funding| funding.outpoint == outpoint) {
+                facts.spends.push(Spend { tx: tx.clone(), path: escrow.classify(tx, outpoint), height: *height });
+            }
+        }
+        facts
+    }
+}
+
+/// Everything that survives a crash, of both sides.
+struct World {
+    story: Story,
+    trade: SampleTrade,
+    bid: Bid,
+    escrow: Escrow,
+    ledger: Ledger<MemoryStorage>,
+    chain: Chain,
+    wallet: u8,
+    sent: BTreeSet<Txid>,
+    mail: Vec<Role>,
+    /// How many effects are performed before the power goes.
+    fuse: Option<usize>,
+}
+
+struct Node {
+    role: Role,
+    maker: bool,
+    saved: Local,
+    machine: Trade,
+}
+
+struct Crash;
+
+impl Node {
+    fn new(world: &mut World, role: Role) -> Self {
+        let details = world.trade.author(role).details();
+        let saved = Local { details: Some((SALT, details)), ..Local::default() };
+        let bid = world.bid.clone();
+        let maker = bid.maker == world.trade.author(role).id();
+        let machine = Trade::new(bid, role, maker, saved.clone());
+        Self { role, maker, saved, machine }
+    }
+
+    /// One look at ledger, chain and mail, and one wish of the user. A crash loses all but what was saved.
+    fn turn(&mut self, world: &mut World) {
+        if self.try_turn(world).is_err() {
+            world.fuse = None;
+            self.machine = Trade::new(world.bid.clone(), self.role, self.maker, self.saved.clone());
+        }
+    }
+
+    fn try_turn(&mut self, world: &mut World) -> Result<(), Crash> {
+        let records = world.ledger.trade(world.trade.id()).unwrap();
+        self.run(world, Event::Records { contract: records.contract, facts: records.facts })?;
+        let chain = world.chain.facts(&world.escrow);
+        self.run(world, Event::Chain(chain))?;
+        if world.mail.contains(&self.role) {
+            let details = world.trade.author(counterparty(self.role)).details();
+            self.run(world, Event::Details { salt: SALT, details })?;
+        }
+        let wish = world.story.wish(self.role, self.machine.phase());
+        match wish.filter(|action| self.machine.actions().contains(action)) {
+            Some(action) => self.run(world, Event::Command(Command { action, feerate: 10 })),
+            None => Ok(()),
+        }
+    }
+
+    fn run(&mut self, world: &mut World, event: Event) -> Result<(), Crash> {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            for effect in self.machine.handle(event).unwrap_or_default() {
+                world.burn()?;
+                events.extend(self.perform(world, effect));
+            }
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, world: &mut World, effect: Effect) -> Option<Event> {
+        let escrow = world.escrow.clone();
+        let key = world.trade.author(self.role).trade_key();
+        match effect {
+            Effect::Persist(local) => self.saved = local,
+            Effect::Watch { script, .. } => assert_eq!(script, escrow.script()),
+            Effect::Accept => world.admit(world.trade.accept.clone()),
+            Effect::Publish(body) => world.publish(self.role, &body),
+            Effect::SendDetails => world.mail.push(counterparty(self.role)),
+            Effect::BuildFunding { script, amount, .. } => {
+                assert_eq!((&script, bitcoin::Amount::from(amount)), (&escrow.script(), escrow.output().value));
+                world.wallet += 1;
+                return Some(Event::FundingBuilt(world.trade.funding(world.wallet)));
+            }
+            Effect::SignHalf { outpoint, fee, to } => {
+                assert_eq!(to, counterparty(self.role), "nobody signs coins over to himself");
+                let half = escrow.half(outpoint, fee, to, &key).unwrap();
+                let trade = world.trade.id();
+                let body = match to {
+                    Role::Buyer => Body::Release(Release { trade, payout: half }),
+                    Role::Seller | Role::Arbiter => Body::Cancel(Cancel { trade, refund: Some(half) }),
+                };
+                world.publish(self.role, &body);
+            }
+            Effect::Complete { half, to } => {
+                assert_eq!(to, self.role);
+                return Some(Event::SpendBuilt(escrow.complete(&half, to, &key).unwrap()));
+            }
+            Effect::BuildTimeout { outpoint, fee } => {
+                return Some(Event::SpendBuilt(escrow.signed_timeout(outpoint, fee, &key).unwrap()));
+            }
+            Effect::Broadcast(tx) => {
+                if !escrow.fundings(&tx).is_empty() {
+                    world.sent.insert(tx.compute_txid());
+                }
+                world.chain.broadcast(&tx);
+            }
+        }
+        None
+    }
+}
+
+impl World {
+    fn new(story: Story, side: Side, fuse: Option<usize>) -> Self {
+        let trade = SampleTrade::new(side);
+        let (bid, escrow) = (trade.bid(), trade.escrow());
+        let mut ledger = ledger();
+        admit_all(&mut ledger, &trade.records()[..3]);
+        let chain = Chain { tip: 150, seen: Vec::new() };
+        Self { story, trade, bid, escrow, ledger, chain, wallet: 0, sent: BTreeSet::new(), mail: Vec::new(), fuse }
+    }
+
+    fn burn(&mut self) -> Result<(), Crash> {
+        match self.fuse.as_mut() {
+            Some(0) => Err(Crash),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn admit(&mut self, record: Record) {
+        admit_all(&mut self.ledger, &[record]);
+    }
+
+    /// Publishes once, as a node does that looks first whether it has said so already.
+    fn publish(&mut self, role: Role, body: &Body) {
+        let id = self.trade.id();
+        let author = self.trade.author(role);
+        let about = self.ledger.storage().about(&id.into(), Some(&author.id()), 1000).unwrap();
+        let said = about.iter().any(|id| self.ledger.storage().record(id).unwrap().unwrap().body() == body.encode());
+        if !said {
+            let record = author.write(body);
+            self.admit(record);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let facts = self.ledger.trade(self.trade.id()).unwrap().facts;
+        let closed = facts.buyer_closed.is_some() && facts.seller_closed.is_some();
+        self.phase() == self.story.end() && (closed || self.story == Story::CalledOff)
+    }
+
+    fn phase(&self) -> Phase {
+        let records = self.ledger.trade(self.trade.id()).unwrap();
+        let chain = self.chain.facts(&self.escrow);
+        evaluate(&View { contract: records.contract, facts: records.facts, chain })
+    }
+}
+
+/// Plays a story; tells whether the fuse burnt down.
+fn play(story: Story, side: Side, fuse: Option<usize>) -> bool {
+    let mut world = World::new(story, side, fuse);
+    let mut nodes = [Node::new(&mut world, Role::Seller), Node::new(&mut world, Role::Buyer)];
+    let mut reorganised = story != Story::Reorg;
+    for _ in 0..40 {
+        nodes.iter_mut().for_each(|node| node.turn(&mut world));
+        if story == Story::Crossed && !world.chain.seen.is_empty() {
+            let cancel = Cancel { trade: world.trade.id(), refund: None };
+            world.publish(Role::Buyer, &Body::Cancel(cancel)); // from a screen that did not show the funding yet
+        }
+        if reorganised && world.is_over() {
+            break;
+        }
+        world.chain.mine(if story == Story::Timeout && world.phase() == Phase::Funded { 4320 } else { 1 });
+        if !reorganised && world.is_over() {
+            reorganised = true;
+            world.chain.reorganise(151);
+            assert_eq!(world.phase(), Phase::Agreed);
+        }
+    }
+    let context = format!("{story:?} {side:?}, killed before effect {fuse:?}");
+    assert_eq!(world.phase(), story.end(), "{context}");
+    let facts = world.ledger.trade(world.trade.id()).unwrap().facts;
+    if story == Story::CalledOff {
+        assert!(world.chain.seen.is_empty(), "{context}");
+    } else {
+        assert!(facts.buyer_closed.is_some() && facts.buyer_closed == facts.seller_closed, "{context}");
+        assert_eq!(world.sent.len(), 1, "{context}: one funding, whatever happens");
+        assert_eq!(world.chain.seen.len(), 2, "{context}");
+    }
+    let end = world.chain.facts(&world.escrow);
+    let paths: Vec<SpendPath> = end.spends.iter().map(|spend| spend.path).collect();
+    assert!(!paths.contains(&SpendPath::Foreign), "{context}");
+    world.fuse.is_none() && fuse.is_some()
+}
+
+#[test]
+fn after_a_crash_before_any_effect_both_come_to_the_same_end() {
+    for side in [Side::Sell, Side::Buy] {
+        for story in Story::ALL {
+            assert!(!play(story, side, None));
+            let crashes = (0..).take_while(|fuse| play(story, side, Some(*fuse))).count();
+            assert!(crashes > 10, "{story:?} has more effects than {crashes}");
+        }
+    }
+}
+
+/// A signature over nothing, for halves that only pretend.
+#[test]
+fn a_half_that_only_pretends_is_no_fact() {
+    let mut world = World::new(Story::Trade, Side::Sell, None);
+    world.admit(world.trade.accept.clone());
+    let outpoint = world.escrow.fundings(&world.trade.funding(1))[0];
+    let signature = bitcoin::secp256k1::schnorr::Signature::from_slice(&[1; 64]).unwrap();
+    let half = HalfSpend { outpoint: Outpoint(outpoint), fee: sats(1_700), signature: CurveSignature(signature) };
+    let trade = world.trade.id();
+    world.publish(Role::Seller, &Body::Release(Release { trade, payout: half.clone() }));
+    world.publish(Role::Buyer, &Body::Cancel(Cancel { trade, refund: Some(half) }));
+    let facts = world.ledger.trade(trade).unwrap().facts;
+    assert!(facts.releases.is_empty() && facts.refunds.is_empty());
+}

@@ -1,0 +1,280 @@
+//! The raw database: how RocksDB is opened, read and durably written, and what its errors mean.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use exchange_ledger::storage::StorageError;
+use rocksdb::statistics::{StatsLevel, Ticker};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode,
+    DBWithThreadMode, Direction, ErrorKind, IteratorMode, LogLevel, MergeOperands, Options, ReadOptions, SingleThreaded,
+    WriteBatch, WriteOptions,
+};
+
+use crate::error::StoreError;
+use crate::keys::{self, Family};
+
+/// Memory for blocks read from disk, shared by all column families.
+const BLOCK_CACHE_BYTES: usize = 32 << 20;
+/// Memory for new entries before they go to a table on disk.
+const WRITE_BUFFER_BYTES: usize = 16 << 20;
+/// One write buffer fills while another goes to disk.
+const WRITE_BUFFERS: i32 = 2;
+/// Open files: well below the usual limit of 1024 for a process that also has connections.
+const MAX_OPEN_FILES: i32 = 256;
+/// Disk that the write-ahead log may take before its oldest part goes to tables; also what a start replays at most.
+const MAX_WAL_BYTES: u64 = 64 << 20;
+/// RocksDB's own diagnostics: files kept, and bytes of each.
+const DIAGNOSTIC_FILES: usize = 4;
+const DIAGNOSTIC_FILE_BYTES: usize = 1 << 20;
+/// Bloom filter bits for each key: one look-up in a hundred for a missing key reads the disk in vain.
+const BLOOM_BITS: f64 = 10.0;
+/// Threads that write tables: one for write buffers, one that merges tables.
+const BACKGROUND_JOBS: i32 = 2;
+
+/// How much memory a store may use.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    /// Bytes of the cache of blocks read from disk.
+    pub block_cache_bytes: usize,
+    /// Bytes of each of the two write buffers.
+    pub write_buffer_bytes: usize,
+    /// Files held open at most.
+    pub max_open_files: i32,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            block_cache_bytes: BLOCK_CACHE_BYTES,
+            write_buffer_bytes: WRITE_BUFFER_BYTES,
+            max_open_files: MAX_OPEN_FILES,
+        }
+    }
+}
+
+type Rocks = DBWithThreadMode<SingleThreaded>;
+/// A key and its value.
+pub(crate) type Entry = (Box<[u8]>, Box<[u8]>);
+
+/// An open database. Dropping it closes the directory.
+pub(crate) struct RawDb {
+    rocks: Rocks,
+    /// Kept for its counters.
+    options: Options,
+    path: PathBuf,
+}
+
+impl RawDb {
+    /// Opens a directory, which is made if missing, and takes it for this process alone.
+    pub fn open(path: &Path, open: OpenOptions) -> Result<Self, StoreError> {
+        let failed = |reason: String| StorageError::Io(format!("{}: {reason}", path.display()));
+        // It holds what only its owner may read.
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| failed(e.to_string()))?;
+        let options = database_options(open);
+        let families = families(path, &options, open).map_err(|e| storage_error(&path.display(), e))?;
+        let rocks = Rocks::open_cf_descriptors(&options, path, families).map_err(|e| {
+            let text = e.as_ref();
+            if text.contains("While lock file") || text.contains("lock hold by current process") {
+                StoreError::InUse(path.to_owned())
+            } else {
+                storage_error(&path.display(), e).into()
+            }
+        })?;
+        Ok(Self { rocks, options, path: path.to_owned() })
+    }
+
+    /// Returns the directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.rocks.get_cf(self.handle(family), key).map_err(|e| storage_error(&family.name(), e))
+    }
+
+    pub fn contains(&self, family: Family, key: &[u8]) -> Result<bool, StorageError> {
+        let found = self.rocks.get_pinned_cf(self.handle(family), key);
+        found.map(|value| value.is_some()).map_err(|e| storage_error(&family.name(), e))
+    }
+
+    /// Returns entries from `start` on and before `end`, in order, as they were when this was called.
+    pub fn range<'a>(
+        &'a self,
+        family: Family,
+        start: &[u8],
+        end: Option<Vec<u8>>,
+    ) -> impl Iterator<Item = Result<Entry, StorageError>> + use<'a> {
+        let mut read = ReadOptions::default();
+        if let Some(end) = end {
+            read.set_iterate_upper_bound(end);
+        }
+        let entries = self.rocks.iterator_cf_opt(self.handle(family), read, IteratorMode::From(start, Direction::Forward));
+        entries.map(move |entry| entry.map_err(|e| storage_error(&family.name(), e)))
+    }
+
+    /// Returns entries whose keys begin with `prefix`, in order.
+    pub fn prefixed<'a>(
+        &'a self,
+        family: Family,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<Entry, StorageError>> + use<'a> {
+        self.range(family, prefix, keys::end_of_prefix(prefix))
+    }
+
+    /// Returns the last entry whose key begins with `prefix`.
+    pub fn last(&self, family: Family, prefix: &[u8]) -> Result<Option<Entry>, StorageError> {
+        let mut read = ReadOptions::default();
+        read.set_iterate_lower_bound(prefix);
+        if let Some(end) = keys::end_of_prefix(prefix) {
+            read.set_iterate_upper_bound(end);
+        }
+        let mut entries = self.rocks.iterator_cf_opt(self.handle(family), read, IteratorMode::End);
+        entries.next().transpose().map_err(|e| storage_error(&family.name(), e))
+    }
+
+    /// Returns an empty set of writes.
+    pub fn begin(&self) -> WriteSet<'_> {
+        WriteSet { db: self, batch: WriteBatch::default() }
+    }
+
+    /// Returns how often the write-ahead log was synced to disk since the directory was opened.
+    pub fn wal_syncs(&self) -> u64 {
+        self.options.get_ticker_count(Ticker::WalFileSynced)
+    }
+
+    fn handle(&self, family: Family) -> &ColumnFamily {
+        self.rocks.cf_handle(family.name()).expect("all column families were opened")
+    }
+}
+
+impl std::fmt::Debug for RawDb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("RawDb").field(&self.path).finish()
+    }
+}
+
+/// Writes that are done together or not at all.
+pub(crate) struct WriteSet<'a> {
+    db: &'a RawDb,
+    batch: WriteBatch,
+}
+
+impl WriteSet<'_> {
+    pub fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        self.batch.put_cf(self.db.handle(family), key, value);
+    }
+
+    pub fn delete(&mut self, family: Family, key: &[u8]) {
+        self.batch.delete_cf(self.db.handle(family), key);
+    }
+
+    /// Adds to a number in `meta`. Needs no look at it, so writers need not wait for each other.
+    pub fn add(&mut self, key: &[u8], by: u64) {
+        self.batch.merge_cf(self.db.handle(Family::Meta), key, by.to_be_bytes());
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// Writes, and returns when the write survives a power cut. Concurrent callers share one sync: RocksDB queues them,
+    /// and the first writes for all that wait.
+    ///
+    /// A failed write is not visible. Only when the disk took the bytes and failed to confirm them may it be there after
+    /// the next start, and then as a whole; so every caller's write can be repeated without harm.
+    pub fn commit(self) -> Result<(), StorageError> {
+        let mut write = WriteOptions::default();
+        write.set_sync(true);
+        self.db.rocks.write_opt(self.batch, &write).map_err(|e| storage_error(&"write", e))
+    }
+}
+
+/// Tells a full disk and damage apart from the rest.
+///
+/// After a full disk RocksDB refuses writes, looks every five seconds whether there is room again, and then goes on.
+fn storage_error(on: &dyn std::fmt::Display, error: rocksdb::Error) -> StorageError {
+    let kind = error.kind();
+    let text = format!("{on}: {}", error.into_string());
+    if text.contains("No space left on device") || text.contains("Disk quota exceeded") {
+        StorageError::Full(text)
+    } else if kind == ErrorKind::Corruption {
+        StorageError::Damaged(text)
+    } else {
+        StorageError::Io(text)
+    }
+}
+
+fn database_options(open: OpenOptions) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_paranoid_checks(true);
+    options.set_max_open_files(open.max_open_files);
+    options.set_max_background_jobs(BACKGROUND_JOBS);
+    // The limit of all column families together, not of each.
+    let buffers = usize::try_from(WRITE_BUFFERS).expect("a small number");
+    options.set_db_write_buffer_size(open.write_buffer_bytes.saturating_mul(buffers));
+    options.set_max_total_wal_size(MAX_WAL_BYTES);
+    // Forgives an unfinished write at the end of the log, which nobody was told of, and refuses to start on damage
+    // before it. `PointInTime` would drop what follows the damage without a word: records that peers already have,
+    // whose places this node would then sign a second time.
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    // Also notices a part of the log that is missing as a whole.
+    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_log_level(LogLevel::Warn);
+    options.set_keep_log_file_num(DIAGNOSTIC_FILES);
+    options.set_max_log_file_size(DIAGNOSTIC_FILE_BYTES);
+    options.set_stats_dump_period_sec(0);
+    options.enable_statistics();
+    options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
+    options
+}
+
+/// Returns the column families to open: ours, and those that a later version left, without which RocksDB would not open
+/// a directory that is then refused for its schema.
+fn families(path: &Path, options: &Options, open: OpenOptions) -> Result<Vec<ColumnFamilyDescriptor>, rocksdb::Error> {
+    let cache = Cache::new_lru_cache(open.block_cache_bytes);
+    let existing = if path.join("CURRENT").exists() { Rocks::list_cf(options, path)? } else { Vec::new() };
+    let is_ours = |name: &str| Family::ALL.iter().any(|family| family.name() == name);
+    let ours = Family::ALL.iter().map(|family| {
+        ColumnFamilyDescriptor::new(family.name(), family_options(*family, &cache, open))
+    });
+    let others = existing.iter().filter(|name| !is_ours(name));
+    Ok(ours.chain(others.map(|name| ColumnFamilyDescriptor::new(name, Options::default()))).collect())
+}
+
+fn family_options(family: Family, cache: &Cache, open: OpenOptions) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_bloom_filter(BLOOM_BITS, false);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options.set_write_buffer_size(open.write_buffer_bytes);
+    options.set_max_write_buffer_number(WRITE_BUFFERS);
+    // Keys, hashes and signatures do not compress.
+    options.set_compression_type(DBCompressionType::None);
+    match family {
+        Family::Meta => options.set_merge_operator_associative("exchange.add_u64", add),
+        Family::Records
+        | Family::Logs
+        | Family::Heads
+        | Family::Kinds
+        | Family::Subjects
+        | Family::Equivocations
+        | Family::Private => {}
+    }
+    options
+}
+
+/// Adds big-endian numbers. `None`, which RocksDB reports as damage, when one is malformed or the sum does not fit.
+fn add(_key: &[u8], existing: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
+    let number = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_be_bytes);
+    let start = existing.map_or(Some(0), number)?;
+    let sum = operands.iter().try_fold(start, |sum, operand| sum.checked_add(number(operand)?))?;
+    Some(sum.to_be_bytes().to_vec())
+}

@@ -1,0 +1,122 @@
+//! Values as bytes. Persisted types are apart from domain types, and each value begins with its version.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use exchange_ledger::ids::RecordId;
+use exchange_ledger::record::{Head, LogId, Record};
+use exchange_ledger::storage::Equivocation;
+
+/// A type that is kept on disk: a version byte, then borsh.
+pub trait Versioned: BorshSerialize + BorshDeserialize {
+    /// The version that this code writes.
+    const VERSION: u8;
+
+    /// Reads a value that an earlier version of this program wrote; `None` for a version that never was, or bytes that
+    /// are not such a value.
+    fn from_earlier(version: u8, bytes: &[u8]) -> Option<Self> {
+        let _ = (version, bytes);
+        None
+    }
+}
+
+/// Why bytes are not a value.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Undecodable {
+    /// Of a version above the one that this code writes.
+    Newer(u8),
+    /// Not what was written.
+    Malformed,
+}
+
+pub(crate) fn encode<V: Versioned>(value: &V) -> Vec<u8> {
+    let mut bytes = vec![V::VERSION];
+    value.serialize(&mut bytes).expect("writing to memory does not fail");
+    bytes
+}
+
+pub(crate) fn decode<V: Versioned>(bytes: &[u8]) -> Result<V, Undecodable> {
+    let (version, body) = bytes.split_first().ok_or(Undecodable::Malformed)?;
+    if *version > V::VERSION {
+        return Err(Undecodable::Newer(*version));
+    }
+    let value = if *version == V::VERSION { borsh::from_slice(body).ok() } else { V::from_earlier(*version, body) };
+    value.ok_or(Undecodable::Malformed)
+}
+
+/// The end of a log, whose name is in the key.
+#[derive(Debug, BorshSerialize, BorshDeserialize)]
+pub(crate) struct HeadRow {
+    len: u64,
+    id: RecordId,
+    time: u64,
+}
+
+impl Versioned for HeadRow {
+    const VERSION: u8 = 1;
+}
+
+impl HeadRow {
+    pub fn into_head(self, log: LogId) -> Head {
+        Head { log, len: self.len, id: self.id, time: self.time }
+    }
+}
+
+impl From<Head> for HeadRow {
+    fn from(head: Head) -> Self {
+        Self { len: head.len, id: head.id, time: head.time }
+    }
+}
+
+/// Two records that contradict each other, as their bytes.
+#[derive(Debug, BorshSerialize, BorshDeserialize)]
+pub(crate) struct ProofRow {
+    kept: Vec<u8>,
+    other: Vec<u8>,
+}
+
+impl Versioned for ProofRow {
+    const VERSION: u8 = 1;
+}
+
+impl From<&Equivocation> for ProofRow {
+    fn from(proof: &Equivocation) -> Self {
+        Self { kept: proof.kept.encode(), other: proof.other.encode() }
+    }
+}
+
+impl ProofRow {
+    /// Returns the proof; `None` when a record in it is damaged.
+    pub fn into_proof(self) -> Option<Equivocation> {
+        Some(Equivocation { kept: Record::decode(&self.kept).ok()?, other: Record::decode(&self.other).ok()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, BorshSerialize, BorshDeserialize)]
+    struct Row {
+        amount: u64,
+        note: String,
+    }
+
+    impl Versioned for Row {
+        const VERSION: u8 = 2;
+
+        fn from_earlier(version: u8, bytes: &[u8]) -> Option<Self> {
+            (version == 1).then(|| borsh::from_slice(bytes).ok().map(|amount| Self { amount, note: String::new() }))?
+        }
+    }
+
+    #[test]
+    fn rows_of_earlier_versions_are_read_and_of_later_ones_refused() {
+        let row = Row { amount: 7, note: "n".into() };
+        assert_eq!(decode(&encode(&row)), Ok(row));
+        let earlier = [[1].as_slice(), &7_u64.to_le_bytes()].concat();
+        assert_eq!(decode(&earlier), Ok(Row { amount: 7, note: String::new() }));
+        assert_eq!(decode::<Row>(&[3, 0]), Err(Undecodable::Newer(3)));
+        for bad in [&[][..], &[0, 1], &[2], &[2, 1], &[1, 1]] {
+            assert_eq!(decode::<Row>(bad), Err(Undecodable::Malformed), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Every key of the database. Numbers are big-endian, so that a range iterates in their order.
+//!
+//! | column family | key | value |
+//! |---|---|---|
+//! | `records` | id | the record's bytes, as received |
+//! | `logs` | author, epoch, seq | id |
+//! | `heads` | author, epoch | [`HeadRow`](crate::encoding::HeadRow) |
+//! | `kinds` | kind, id | nothing |
+//! | `subjects` | subject, author, epoch, seq | id |
+//! | `equivocations` | author, epoch, seq | [`ProofRow`](crate::encoding::ProofRow) |
+//! | `meta` | `schema` | u32, big-endian |
+//! | `meta` | `records` | u64, big-endian: how many there are |
+//! | `private` | namespace, key of the row | version, row |
+
+use exchange_ledger::ids::{AuthorId, ContractHash, MailboxId, RecordId, TradeId};
+use exchange_ledger::record::{Kind, LogId};
+
+/// A column family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    Records,
+    Logs,
+    Heads,
+    Kinds,
+    Subjects,
+    Equivocations,
+    Meta,
+    Private,
+}
+
+impl Family {
+    pub const ALL: [Self; 8] = [
+        Self::Records,
+        Self::Logs,
+        Self::Heads,
+        Self::Kinds,
+        Self::Subjects,
+        Self::Equivocations,
+        Self::Meta,
+        Self::Private,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Records => "records",
+            Self::Logs => "logs",
+            Self::Heads => "heads",
+            Self::Kinds => "kinds",
+            Self::Subjects => "subjects",
+            Self::Equivocations => "equivocations",
+            Self::Meta => "meta",
+            Self::Private => "private",
+        }
+    }
+}
+
+/// In `meta`: the schema's version.
+pub(crate) const SCHEMA: &[u8] = b"schema";
+/// In `meta`: how many records there are.
+pub(crate) const RECORD_COUNT: &[u8] = b"records";
+
+pub(crate) fn log(log: &LogId) -> Vec<u8> {
+    [log.author.as_bytes().as_slice(), &log.epoch.to_be_bytes()].concat()
+}
+
+pub(crate) fn parse_log(key: &[u8]) -> Option<LogId> {
+    let (author, epoch) = key.split_first_chunk::<32>()?;
+    Some(LogId { author: AuthorId(*author), epoch: u32::from_be_bytes(epoch.try_into().ok()?) })
+}
+
+pub(crate) fn place(log: &LogId, seq: u64) -> Vec<u8> {
+    [log.author.as_bytes().as_slice(), &log.epoch.to_be_bytes(), &seq.to_be_bytes()].concat()
+}
+
+pub(crate) fn kind_prefix(kind: Kind) -> Vec<u8> {
+    kind.code().to_be_bytes().to_vec()
+}
+
+pub(crate) fn kind(kind: Kind, id: &RecordId) -> Vec<u8> {
+    [kind.code().to_be_bytes().as_slice(), id.as_bytes()].concat()
+}
+
+/// Returns the id that a key of `kinds` ends with.
+pub(crate) fn kind_id(key: &[u8]) -> Option<RecordId> {
+    key.get(2..)?.try_into().ok().map(RecordId)
+}
+
+pub(crate) fn subject(subject: &RecordId, log: &LogId, seq: u64) -> Vec<u8> {
+    [subject.as_bytes().as_slice(), &place(log, seq)].concat()
+}
+
+pub(crate) fn subject_prefix(subject: &RecordId, author: Option<&AuthorId>) -> Vec<u8> {
+    [subject.as_bytes().as_slice(), author.map_or(&[], |author| author.as_bytes())].concat()
+}
+
+pub(crate) fn subject_in_log(subject: &RecordId, in_log: &LogId) -> Vec<u8> {
+    [subject.as_bytes().as_slice(), &log(in_log)].concat()
+}
+
+/// Returns the first key after all keys with a prefix; `None` when there is no such key.
+pub(crate) fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1; // it is not 0xff
+    Some(end)
+}
+
+/// Returns the first key after a key.
+pub(crate) fn after(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
+}
+
+/// A table of the node, by the byte that its keys begin with. A byte is never given to another table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Namespace {
+    /// Trades that this node takes part in.
+    Trades = 1,
+    /// What is to be sent until it is acknowledged.
+    Outbox = 2,
+    /// Messages kept for others.
+    Mailbox = 3,
+    /// The wallet's changes.
+    Wallet = 4,
+    /// What the user set at run time.
+    Config = 5,
+    /// Payment details of own bids and acceptances, by the number from which the keys of the trade derive.
+    Details = 6,
+    /// Payment details that own offers hand out, by the hash of the offer's body.
+    OfferDetails = 7,
+    /// The heads of own logs, as last written by this machine.
+    OwnHeads = 8,
+    /// Which mail is kept, by recipient, sender and seq.
+    MailIndex = 9,
+}
+
+impl Namespace {
+    pub(crate) const fn byte(self) -> u8 {
+        self as u8 // the discriminants above
+    }
+}
+
+/// The namespace of the event log: seq.
+const EVENTS: u8 = 16;
+/// The namespace of answers: the request's id.
+const ANSWERS: u8 = 17;
+/// The namespace of answers by age: number of the answer, holding the request's id.
+const ANSWER_ORDER: u8 = 18;
+
+pub(crate) const EVENT_PREFIX: &[u8] = &[EVENTS];
+pub(crate) const ANSWER_ORDER_PREFIX: &[u8] = &[ANSWER_ORDER];
+
+pub(crate) fn event(seq: u64) -> Vec<u8> {
+    [EVENT_PREFIX, &seq.to_be_bytes()].concat()
+}
+
+pub(crate) fn answer(request: &str) -> Vec<u8> {
+    [&[ANSWERS], request.as_bytes()].concat()
+}
+
+pub(crate) fn answer_order(number: u64) -> Vec<u8> {
+    [ANSWER_ORDER_PREFIX, &number.to_be_bytes()].concat()
+}
+
+/// Returns the number that ends a key of the event log or of answers by age.
+pub(crate) fn number(key: &[u8]) -> Option<u64> {
+    let (_, number) = key.split_first()?;
+    number.try_into().ok().map(u64::from_be_bytes)
+}
+
+pub(crate) fn row(namespace: Namespace, key: &impl Key) -> Vec<u8> {
+    [&[namespace.byte()], key.to_bytes().as_slice()].concat()
+}
+
+/// A type whose values are keys of a private table. The order of the bytes is the order in which a scan returns rows.
+pub trait Key: Sized {
+    /// Returns the key's bytes.
+    fn to_bytes(&self) -> Vec<u8>;
+
+    /// Reads a key; `None` when the bytes are none.
+    fn from_bytes(bytes: &[u8]) -> Option<Self>;
+}
+
+/// A key whose bytes are always as many, so that another key can follow it.
+pub trait FixedKey: Key {
+    /// How many bytes.
+    const LEN: usize;
+}
+
+macro_rules! number_keys {
+    ($($number:ty),*) => {$(
+        impl Key for $number {
+            fn to_bytes(&self) -> Vec<u8> {
+                self.to_be_bytes().to_vec()
+            }
+
+            fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                bytes.try_into().ok().map(Self::from_be_bytes)
+            }
+        }
+
+        impl FixedKey for $number {
+            const LEN: usize = size_of::<Self>();
+        }
+    )*};
+}
+
+number_keys!(u8, u16, u32, u64);
+
+macro_rules! id_keys {
+    ($($id:ident),*) => {$(
+        impl Key for $id {
+            fn to_bytes(&self) -> Vec<u8> {
+                self.as_bytes().to_vec()
+            }
+
+            fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                bytes.try_into().ok().map(Self)
+            }
+        }
+
+        impl FixedKey for $id {
+            const LEN: usize = 32;
+        }
+    )*};
+}
+
+id_keys!(RecordId, AuthorId, TradeId, ContractHash, MailboxId);
+
+impl<const N: usize> Key for [u8; N] {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.to_vec()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok()
+    }
+}
+
+impl<const N: usize> FixedKey for [u8; N] {
+    const LEN: usize = N;
+}
+
+impl Key for Vec<u8> {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.clone()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(bytes.to_vec())
+    }
+}
+
+impl Key for String {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.as_bytes().to_vec()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::from_utf8(bytes.to_vec()).ok()
+    }
+}
+
+impl<A: FixedKey, B: Key> Key for (A, B) {
+    fn to_bytes(&self) -> Vec<u8> {
+        [self.0.to_bytes(), self.1.to_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (first, second) = bytes.split_at_checked(A::LEN)?;
+        Some((A::from_bytes(first)?, B::from_bytes(second)?))
+    }
+}
+
+impl<A: FixedKey, B: FixedKey> FixedKey for (A, B) {
+    const LEN: usize = A::LEN + B::LEN;
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn keys_sort_as_what_they_name(a: ([u8; 2], u32, u64), b: ([u8; 2], u32, u64)) {
+            let key = |(author, epoch, seq): ([u8; 2], u32, u64)| {
+                let mut bytes = [7; 32];
+                bytes[..2].copy_from_slice(&author);
+                place(&LogId { author: AuthorId(bytes), epoch }, seq)
+            };
+            prop_assert_eq!(a.cmp(&b), key(a).cmp(&key(b)));
+            let row = |(first, second, third): ([u8; 2], u32, u64)| ((first, second), third);
+            prop_assert_eq!(a.cmp(&b), row(a).to_bytes().cmp(&row(b).to_bytes()));
+            prop_assert_eq!(Key::from_bytes(&row(a).to_bytes()), Some(row(a)));
+        }
+
+        #[test]
+        fn the_end_of_a_prefix_is_the_first_key_behind_it(prefix: Vec<u8>, tail: Vec<u8>, other: Vec<u8>) {
+            let inside = [prefix.as_slice(), &tail].concat();
+            match end_of_prefix(&prefix) {
+                Some(end) => {
+                    prop_assert!(inside < end);
+                    prop_assert!(other < prefix || other.starts_with(&prefix) || other >= end);
+                }
+                None => prop_assert!(prefix.iter().all(|byte| *byte == 0xff)),
+            }
+        }
+    }
+}

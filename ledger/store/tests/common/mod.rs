@@ -1,0 +1,70 @@
+//! Records as nodes make them, for tests of the store.
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::path::Path;
+
+use ed25519_dalek::{Signer, SigningKey};
+use exchange_ledger::ids::{AuthorId, RecordId};
+use exchange_ledger::record::{Header, Kind, LogId, Record, admission};
+use exchange_store::{OpenOptions, Store};
+
+/// Bitcoin's magic bytes of regtest.
+const REGTEST: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
+
+/// Opens a store with the limits of a node.
+pub fn open(path: impl AsRef<Path>) -> Store {
+    Store::open(path, OpenOptions::default()).unwrap()
+}
+
+/// One log of an author, and the end of it.
+pub struct Log {
+    key: SigningKey,
+    id: LogId,
+    last: Option<Record>,
+}
+
+impl Log {
+    /// Opens the log of an author, who is a number here.
+    pub fn new(author: u8, epoch: u32) -> Self {
+        let key = SigningKey::from_bytes(&[author; 32]);
+        let id = LogId { author: AuthorId(key.verifying_key().to_bytes()), epoch };
+        Self { key, id, last: None }
+    }
+
+    /// Returns the log's id.
+    pub fn id(&self) -> LogId {
+        self.id
+    }
+
+    /// Signs the next record without appending it.
+    pub fn sign(&self, kind: Kind, body: Vec<u8>) -> Record {
+        let seq = self.last.as_ref().map_or(0, |last| last.header().seq + 1);
+        let header = Header {
+            network: REGTEST,
+            log: self.id,
+            seq,
+            backlink: self.last.as_ref().map_or(RecordId([0; 32]), Record::id),
+            time: 1_800_000_000 + seq,
+            kind,
+            flags: 0,
+            body_len: 0,
+            body_hash: [0; 32],
+            admission: if seq == 0 { admission::mint(&REGTEST, &self.id) } else { 0 },
+        };
+        Record::sign(header, body, |message| self.key.sign(message).to_bytes()).unwrap()
+    }
+
+    /// Signs and appends a record.
+    pub fn append(&mut self, kind: Kind, body: Vec<u8>) -> Record {
+        let record = self.sign(kind, body);
+        self.last = Some(record.clone());
+        record
+    }
+
+    /// Signs and appends a record of a usual size, of a kind that nobody knows.
+    pub fn append_some(&mut self) -> Record {
+        let seq = self.last.as_ref().map_or(0, |last| last.header().seq + 1);
+        let body = (0_u64..30).flat_map(|at| (seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ at).to_le_bytes()).collect();
+        self.append(Kind::Unknown(999), body)
+    }
+}

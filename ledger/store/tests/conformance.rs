@@ -1,0 +1,171 @@
+//! What any store must answer: after the same commits, the store on disk answers as the one in memory does.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{Log, open};
+use exchange_ledger::body::{Body, PaymentSent, Revoke};
+use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
+use exchange_ledger::record::{Kind, LogId};
+use exchange_ledger::storage::{Batch, Equivocation, MemoryStorage, Storage};
+use proptest::prelude::*;
+
+/// How many authors and epochs write.
+const AUTHORS: u8 = 3;
+const EPOCHS: u32 = 2;
+/// How many subjects they write about.
+const SUBJECTS: u8 = 4;
+
+#[derive(Debug, Clone)]
+enum What {
+    Heartbeat,
+    Revoke(u8),
+    PaymentSent(u8),
+    /// Of a known kind, but not its encoding.
+    Malformed,
+    /// Of a kind that nobody knows.
+    Unknown(Vec<u8>),
+    /// The author signs two records for one place.
+    Fork,
+}
+
+#[derive(Debug, Clone)]
+struct Write {
+    author: u8,
+    epoch: u32,
+    what: What,
+}
+
+fn subject(number: u8) -> RecordId {
+    // With first and last ids, which end a range of keys.
+    RecordId([[0, 1, 0xfe, 0xff][usize::from(number % SUBJECTS)]; 32])
+}
+
+fn writes() -> impl Strategy<Value = Vec<Vec<Write>>> {
+    let what = prop_oneof![
+        Just(What::Heartbeat),
+        (0..SUBJECTS).prop_map(What::Revoke),
+        (0..SUBJECTS).prop_map(What::PaymentSent),
+        Just(What::Malformed),
+        prop::collection::vec(any::<u8>(), 0..40).prop_map(What::Unknown),
+        Just(What::Fork),
+    ];
+    let write = (0..AUTHORS, 0..EPOCHS, what).prop_map(|(author, epoch, what)| Write { author, epoch, what });
+    prop::collection::vec(prop::collection::vec(write, 0..8), 1..8)
+}
+
+/// The authors at work.
+#[derive(Default)]
+struct Authors(BTreeMap<(u8, u32), Log>);
+
+impl Authors {
+    fn batch(&mut self, writes: &[Write]) -> Batch {
+        let mut batch = Batch::default();
+        for Write { author, epoch, what } in writes {
+            let log = self.0.entry((*author, *epoch)).or_insert_with(|| Log::new(*author + 1, *epoch));
+            let (kind, body) = match what {
+                What::Heartbeat | What::Fork => (Kind::Heartbeat, Vec::new()),
+                What::Revoke(about) => encoded(Body::Revoke(Revoke { offer: subject(*about) })),
+                What::PaymentSent(about) => {
+                    encoded(Body::PaymentSent(PaymentSent { trade: TradeId(subject(*about).0) }))
+                }
+                What::Malformed => (Kind::Revoke, vec![1, 2, 3]),
+                What::Unknown(body) => (Kind::Unknown(999), body.clone()),
+            };
+            let other = log.sign(Kind::Unknown(1000), vec![7]);
+            let kept = log.append(kind, body);
+            if matches!(what, What::Fork) {
+                batch.equivocations.push(Equivocation { kept: kept.clone(), other });
+                // A second proof for a place says nothing new.
+                let again = Equivocation { kept: kept.clone(), other: kept.clone() };
+                batch.equivocations.push(again);
+            }
+            batch.records.push(kept);
+        }
+        batch
+    }
+}
+
+fn encoded(body: Body) -> (Kind, Vec<u8>) {
+    (body.kind(), body.encode())
+}
+
+/// Asks both everything that can be asked of them.
+fn check(disk: &impl Storage, memory: &MemoryStorage) {
+    assert_eq!(disk.len().unwrap(), memory.len().unwrap());
+    assert_eq!(disk.is_empty().unwrap(), memory.is_empty().unwrap());
+    let heads = memory.heads(None, usize::MAX).unwrap();
+    assert_eq!(disk.heads(None, usize::MAX).unwrap(), heads);
+    for limit in [0, 1, 3] {
+        assert_eq!(disk.heads(None, limit).unwrap(), memory.heads(None, limit).unwrap());
+    }
+    let mut logs: Vec<_> = heads.iter().map(|head| (head.log, head.len)).collect();
+    logs.push((LogId { author: AuthorId([0xff; 32]), epoch: u32::MAX }, 1));
+    for (log, len) in logs {
+        assert_eq!(disk.head(&log).unwrap(), memory.head(&log).unwrap());
+        assert_eq!(disk.heads(Some(&log), 2).unwrap(), memory.heads(Some(&log), 2).unwrap());
+        assert_eq!(disk.equivocation(&log).unwrap(), memory.equivocation(&log).unwrap());
+        for seq in (0..=len).chain([u64::MAX]) {
+            let id = memory.id_at(&log, seq).unwrap();
+            assert_eq!(disk.id_at(&log, seq).unwrap(), id);
+            let id = id.unwrap_or(RecordId([9; 32]));
+            assert_eq!(disk.record(&id).unwrap(), memory.record(&id).unwrap());
+        }
+        check_subjects(disk, memory, &log);
+    }
+    for kind in [Kind::Heartbeat, Kind::Revoke, Kind::PaymentSent, Kind::Unknown(999), Kind::Unknown(u16::MAX)] {
+        let all = memory.of_kind(kind, None, usize::MAX).unwrap();
+        assert_eq!(disk.of_kind(kind, None, usize::MAX).unwrap(), all);
+        for after in all.iter().chain(&[RecordId([0; 32]), RecordId([0xff; 32])]) {
+            assert_eq!(disk.of_kind(kind, Some(after), 2).unwrap(), memory.of_kind(kind, Some(after), 2).unwrap());
+        }
+    }
+}
+
+fn check_subjects(disk: &impl Storage, memory: &MemoryStorage, log: &LogId) {
+    for about in (0..SUBJECTS).map(subject) {
+        for limit in [0, 2, usize::MAX] {
+            for author in [None, Some(&log.author)] {
+                let expected = memory.about(&about, author, limit).unwrap();
+                assert_eq!(disk.about(&about, author, limit).unwrap(), expected);
+            }
+            assert_eq!(disk.about_in(&about, log, limit).unwrap(), memory.about_in(&about, log, limit).unwrap());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn disk_and_memory_answer_alike(writes in writes(), reopened_after in 0_usize..8) {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut disk, mut memory, mut authors) = (open(&dir), MemoryStorage::default(), Authors::default());
+        for (number, writes) in writes.iter().enumerate() {
+            let batch = authors.batch(writes);
+            Storage::commit(&mut disk, &batch).unwrap();
+            memory.commit(&batch).unwrap();
+            if number == reopened_after {
+                drop(disk);
+                disk = open(&dir);
+            }
+        }
+        check(&disk, &memory);
+    }
+}
+
+#[test]
+fn a_repeated_batch_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, mut memory, mut log) = (open(&dir), MemoryStorage::default(), Log::new(1, 0));
+    let first = Batch { records: vec![log.append_some(), log.append_some()], equivocations: Vec::new() };
+    let second = Batch { records: vec![log.append_some()], equivocations: Vec::new() };
+    for batch in [&first, &second] {
+        disk.commit(batch).unwrap();
+        memory.commit(batch).unwrap();
+    }
+    disk.commit(&first).unwrap();
+    check(&disk, &memory);
+    assert_eq!(disk.head(&log.id()).unwrap().unwrap().len, 3, "the head does not go back");
+}

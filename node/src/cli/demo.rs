@@ -1,0 +1,51 @@
+//! The demo: a whole trade by itself, or a small world for a client to play in.
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::output::{Answer, print_document, say};
+use crate::cli::signals;
+use crate::demo;
+
+/// Run four nodes and a chain of their own in this process, and trade
+///
+/// Without --serve, one whole trade runs by itself; stdout gets one JSON document about it, and the exit code is 0 only if
+/// the buyer's coins are confirmed. No real money is involved.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  exchange-node demo
+  exchange-node demo --serve --data-dir /tmp/demo &
+  exchange-node book --data-dir /tmp/demo")]
+pub struct Demo {
+    /// Serve your node's API until stopped, so that you can take part; others act as people would
+    #[arg(long)]
+    serve: bool,
+}
+
+impl Demo {
+    /// Runs the demo.
+    pub async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
+        let stop = signals::stop_token()?;
+        if self.serve {
+            return serve(context, stop).await;
+        }
+        let document = demo::run_headless(stop).await?;
+        // For people too: it is what the demo is run for, and they can read it.
+        print_document(&document, context.console)?;
+        Ok(Answer::printed())
+    }
+}
+
+async fn serve(context: &mut Context<'_>, stop: CancellationToken) -> Result<Answer, Failure> {
+    let temporary = tempfile::Builder::new().prefix("exchange-demo-").tempdir();
+    let temporary = temporary.map_err(|error| Failure::refused(format!("no directory for the demo: {error}"), "name one with --data-dir"))?;
+    // Never the directory of a real node: the environment's and the default one do not count here.
+    let data_dir = context.global.data_dir.clone().unwrap_or_else(|| temporary.path().to_owned());
+    let shown = data_dir.display();
+    say(context.console, format_args!("Talk to the demo with --data-dir {shown}, or stop it with Ctrl-C.\n"));
+    demo::serve(&data_dir, context.global.socket.clone(), stop).await?;
+    Ok(Answer::printed())
+}

@@ -1,0 +1,65 @@
+//! Verbs that move money or bind their user: asked before, repeatable after.
+
+use clap::Args;
+
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::entropy;
+
+/// The options of a verb that moves money.
+#[derive(Debug, Clone, Args)]
+pub struct MoneyArgs {
+    /// Only check and price it; nothing is done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Makes the command safe to repeat: the same id again returns the first answer [default: random]
+    #[arg(long, value_name = "ID", value_parser = parse_request_id)]
+    pub request_id: Option<String>,
+}
+
+impl MoneyArgs {
+    /// Returns the request's id.
+    pub fn request_id(&self) -> String {
+        // Half of it is plenty to be unique, and easier to copy from an error message.
+        let random = || entropy::bytes32()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        self.request_id.clone().unwrap_or_else(random)
+    }
+}
+
+fn parse_request_id(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=64 => Ok(text.to_owned()),
+        length => Err(format!("{length} bytes: expected 1 to 64")),
+    }
+}
+
+impl Context<'_> {
+    /// Tells whether the user has to be asked before money moves.
+    ///
+    /// # Errors
+    /// When he should be and nobody is there to answer.
+    pub fn must_ask(&self, money: &MoneyArgs) -> Result<bool, Failure> {
+        if self.global.yes || money.dry_run {
+            Ok(false)
+        } else if self.console.is_interactive {
+            Ok(true)
+        } else {
+            Err(Failure::usage(
+                "this would bind you or move coins, and nobody is at a terminal to confirm it",
+                "add --yes to go ahead, or --dry-run to see what would happen",
+            ))
+        }
+    }
+
+    /// Asks; anything but a yes is a no.
+    ///
+    /// # Errors
+    /// When the answer is no.
+    pub fn confirm(&mut self, question: &str) -> Result<(), Failure> {
+        let answer = self.console.ask_line(&format!("{question} [y/N]"))?.unwrap_or_default();
+        match answer.trim().to_lowercase().as_str() {
+            "y" | "yes" => Ok(()),
+            _ => Err(Failure::declined()),
+        }
+    }
+}

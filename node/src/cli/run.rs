@@ -1,0 +1,277 @@
+//! Running a node.
+
+use std::path::PathBuf;
+
+use bitcoin::Network;
+use clap::{Args, ValueEnum};
+use exchange_api::IdentityState;
+use exchange_ledger::identity::Email;
+use libp2p::Multiaddr;
+use serde_json::json;
+
+use crate::cli::context::{Context, Global};
+use crate::cli::failure::Failure;
+use crate::cli::identity::no_password;
+use crate::cli::output::{Answer, print_document, say};
+use crate::cli::secrets::{self, CORE_PASSWORD_VARIABLE, PASSWORD_VARIABLE, Secret};
+use crate::cli::signals;
+use crate::config::{ChainConfig, CoreAuth, NodeConfig};
+use crate::keyring::Keyring;
+use crate::node::Node;
+
+/// The port of a relay, which others have to know.
+const RELAY_PORT: u16 = 9740;
+
+/// Run a node until it is stopped
+///
+/// Once it serves, it says so: one line on stderr and, with --json, one document on stdout. SIGINT and SIGTERM stop it in
+/// order; being killed loses nothing either.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  exchange-node run                               regtest on an embedded chain, to try things out
+  exchange-node run --relay                       pass on what others trade, on port 9740
+  exchange-node run --email alice@example.org --password-file ./password --peer /ip4/192.0.2.1/tcp/9740/p2p/12D3KooW…
+  exchange-node run --network signet --core-url http://127.0.0.1:38332 --core-cookie ~/.bitcoin/signet/.cookie")]
+pub struct Run {
+    /// The network whose coins are traded
+    #[arg(long, value_enum, default_value_t = NetworkArg::Regtest)]
+    network: NetworkArg,
+    /// Needed for mainnet: this software is young, and the coins are real
+    #[arg(long)]
+    i_understand_mainnet: bool,
+    /// How the chain is seen [default: kernel on regtest, core elsewhere or with a --core option]
+    #[arg(long, value_enum)]
+    chain: Option<ChainArg>,
+    /// Where Bitcoin Core's RPC listens [default: its port of the network on 127.0.0.1]
+    #[arg(long, value_name = "URL")]
+    core_url: Option<String>,
+    /// Bitcoin Core's cookie file
+    #[arg(long, value_name = "FILE", conflicts_with = "core_user")]
+    core_cookie: Option<PathBuf>,
+    /// Bitcoin Core's RPC user; the password comes from --core-password-file or $EXCHANGE_CORE_PASSWORD
+    #[arg(long, value_name = "USER")]
+    core_user: Option<String>,
+    /// A file with the password of Bitcoin Core's RPC
+    #[arg(long, value_name = "FILE", requires = "core_user")]
+    core_password_file: Option<PathBuf>,
+    /// Where to listen for peers; may be repeated [default: any free port, TCP and QUIC; port 9740 with --relay]
+    #[arg(long, value_name = "MULTIADDR")]
+    listen: Vec<Multiaddr>,
+    /// A peer to stay connected to; may be repeated
+    #[arg(long = "peer", value_name = "MULTIADDR")]
+    peers: Vec<Multiaddr>,
+    /// Connect to nobody but the peers named by --peer, and let nobody else in
+    #[arg(long, requires = "peers")]
+    only_peers: bool,
+    /// The email of the identity: makes one if there is none yet
+    #[arg(long, conflicts_with = "relay")]
+    email: Option<String>,
+    /// A file with the password of the identity [else: $EXCHANGE_PASSWORD, else asked for if there is an identity]
+    #[arg(long, value_name = "FILE", conflicts_with = "relay")]
+    password_file: Option<PathBuf>,
+    /// Pass on what others trade; neither needs nor unlocks an identity
+    #[arg(long)]
+    relay: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum NetworkArg {
+    Regtest,
+    Signet,
+    Mainnet,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ChainArg {
+    /// Bitcoin Core's engine in this process: regtest only, mines for itself
+    Kernel,
+    /// A Bitcoin Core node
+    Core,
+}
+
+impl Run {
+    /// Runs the node.
+    pub async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
+        let config = self.config(&context.global)?;
+        // Asked for before the node starts: a prompt and its log do not share a terminal well.
+        let opening = self.opening(&config, context)?;
+        let stop = signals::stop_token()?;
+        let node = Node::start(config, stop.clone()).await.map_err(|error| Failure::refused(error.to_string(), ""))?;
+        let opened = match opening {
+            Some(opening) => stop.run_until_cancelled(opening.open(&node, context)).await.unwrap_or(Ok(())),
+            None => Ok(()),
+        };
+        let served = match opened {
+            Ok(()) if stop.is_cancelled() => Ok(()),
+            Ok(()) => announce(&node, context).await,
+            Err(failure) => Err(failure),
+        };
+        if served.is_err() {
+            stop.cancel();
+        }
+        node.wait().await;
+        served.map(|()| Answer::printed())
+    }
+
+    fn config(&self, global: &Global) -> Result<NodeConfig, Failure> {
+        if self.network == NetworkArg::Mainnet && !self.i_understand_mainnet {
+            return Err(Failure::usage(
+                "on mainnet the coins are real, and this software is young",
+                "try it on regtest or signet first; to go ahead, add --i-understand-mainnet",
+            ));
+        }
+        Ok(NodeConfig {
+            data_dir: global.data_dir()?,
+            network: self.network.into(),
+            chain: self.chain()?,
+            listen: self.listen_addresses(),
+            peers: self.peers.clone(),
+            only_peers: self.only_peers,
+            socket: global.socket.clone(),
+        })
+    }
+
+    fn chain(&self) -> Result<ChainConfig, Failure> {
+        let names_core = self.core_url.is_some() || self.core_cookie.is_some() || self.core_user.is_some();
+        let implied = if names_core || self.network != NetworkArg::Regtest { ChainArg::Core } else { ChainArg::Kernel };
+        match self.chain.unwrap_or(implied) {
+            ChainArg::Kernel if self.network != NetworkArg::Regtest => {
+                Err(Failure::usage("the embedded chain is for regtest only", "use --chain core with a Bitcoin Core node"))
+            }
+            ChainArg::Kernel if names_core => {
+                Err(Failure::usage("--chain kernel needs no Bitcoin Core node", "leave out the --core options, or use --chain core"))
+            }
+            ChainArg::Kernel => Ok(ChainConfig::Kernel),
+            ChainArg::Core => Ok(ChainConfig::Core {
+                url: self.core_url.clone().unwrap_or_else(|| self.network.core_url().to_owned()),
+                auth: self.core_auth()?,
+            }),
+        }
+    }
+
+    fn core_auth(&self) -> Result<CoreAuth, Failure> {
+        if let Some(cookie) = &self.core_cookie {
+            return Ok(CoreAuth::Cookie(cookie.clone()));
+        }
+        let Some(user) = self.core_user.clone() else {
+            return Err(Failure::usage(
+                "it is not said how to log in to Bitcoin Core",
+                "add --core-cookie with its .cookie file, or --core-user",
+            ));
+        };
+        let password = secrets::given(self.core_password_file.as_deref(), CORE_PASSWORD_VARIABLE)?.ok_or_else(|| {
+            Failure::usage(
+                "no password for Bitcoin Core is given",
+                format!("use --core-password-file or {CORE_PASSWORD_VARIABLE}"),
+            )
+        })?;
+        Ok(CoreAuth::UserPass { user, password: password.to_string() })
+    }
+
+    fn listen_addresses(&self) -> Vec<Multiaddr> {
+        if !self.listen.is_empty() {
+            return self.listen.clone();
+        }
+        let port = if self.relay { RELAY_PORT } else { 0 };
+        [format!("/ip4/0.0.0.0/tcp/{port}"), format!("/ip4/0.0.0.0/udp/{port}/quic-v1")]
+            .iter()
+            .map(|address| address.parse().expect("these are multiaddresses"))
+            .collect()
+    }
+
+    /// Returns how to come by an identity; `None` to run without one, or with a locked one.
+    fn opening(&self, config: &NodeConfig, context: &Context<'_>) -> Result<Option<Opening>, Failure> {
+        if self.relay {
+            return Ok(None);
+        }
+        let given = secrets::given(self.password_file.as_deref(), PASSWORD_VARIABLE)?;
+        let exists = Keyring::new(&config.data_dir).exists();
+        match (given, exists, &self.email) {
+            (Some(password), true, email) => Ok(Some(Opening::Unlock { password, email: email.clone() })),
+            (None, true, email) if context.console.is_interactive => {
+                Ok(Some(Opening::Unlock { password: secrets::prompt("Password:")?, email: email.clone() }))
+            }
+            (Some(password), false, Some(email)) => Ok(Some(Opening::Create { password, email: email.clone() })),
+            (Some(_), false, None) => Err(Failure::usage(
+                format!("there is no identity in {} to unlock", config.data_dir.display()),
+                "add --email to make one, or check --data-dir",
+            )),
+            (None, false, Some(_)) => Err(no_password()),
+            (None, true | false, _) => Ok(None),
+        }
+    }
+}
+
+/// How a node comes by its identity.
+enum Opening {
+    /// The data directory has it.
+    Unlock { password: Secret, email: Option<String> },
+    /// It is made.
+    Create { password: Secret, email: String },
+}
+
+impl Opening {
+    async fn open(self, node: &Node, context: &mut Context<'_>) -> Result<(), Failure> {
+        let parts = node.parts();
+        match self {
+            Self::Create { password, email } => {
+                context.say("Deriving the keys. It takes some seconds on purpose.\n");
+                parts.create_identity(email, password.to_string(), None).await?;
+            }
+            Self::Unlock { password, email } => {
+                let session = parts.unlock(password.to_string()).await?;
+                let wanted = email.as_deref().map(Email::parse).transpose();
+                let wanted = wanted.map_err(|error| Failure::usage(error.to_string(), ""))?;
+                if wanted.is_some_and(|wanted| wanted.as_str() != session.email) {
+                    return Err(Failure::usage(
+                        "the identity in this data directory has another email",
+                        "leave out --email, or choose another data directory",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says that the node serves, where, and as whom.
+async fn announce(node: &Node, context: &mut Context<'_>) -> Result<(), Failure> {
+    let parts = node.parts();
+    let listen: Vec<String> = parts.net.listen_addresses().await.iter().map(Multiaddr::to_string).collect();
+    let socket = parts.config.socket();
+    let identity = match parts.identity_state() {
+        IdentityState::Unlocked { author, .. } => format!("as {}", author.short()),
+        IdentityState::Locked => "locked".to_owned(),
+        IdentityState::None | IdentityState::Deriving => "without an identity".to_owned(),
+    };
+    let places = if listen.is_empty() { "nowhere".to_owned() } else { listen.join(" ") };
+    say(context.console, format_args!("ready {identity}, API at {}, listening on {places}\n", socket.display()));
+    if context.global.json {
+        let peer_id = parts.net.local_peer().to_string();
+        let document = json!({ "ready": true, "socket": socket, "listen": listen, "peer_id": peer_id });
+        print_document(&document, context.console)?;
+    }
+    Ok(())
+}
+
+impl NetworkArg {
+    /// Returns where Bitcoin Core's RPC listens unless it is told otherwise.
+    const fn core_url(self) -> &'static str {
+        match self {
+            Self::Regtest => "http://127.0.0.1:18443",
+            Self::Signet => "http://127.0.0.1:38332",
+            Self::Mainnet => "http://127.0.0.1:8332",
+        }
+    }
+}
+
+impl From<NetworkArg> for Network {
+    fn from(network: NetworkArg) -> Self {
+        match network {
+            NetworkArg::Regtest => Self::Regtest,
+            NetworkArg::Signet => Self::Signet,
+            NetworkArg::Mainnet => Self::Bitcoin,
+        }
+    }
+}

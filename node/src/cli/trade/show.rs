@@ -1,0 +1,127 @@
+//! Trades as a person reads them.
+
+use exchange_api::{Action, Actor, ChainTx, Role, StepState, TradeView};
+
+use crate::cli::format;
+use crate::cli::output::{Lines, Table};
+use crate::cli::values::phase_name;
+
+/// Returns trades as a table.
+pub fn table(trades: &[TradeView]) -> String {
+    let mut table = Table::new(&["TRADE", "YOU", "AMOUNT BTC", "MONEY", "METHOD", "STATE", "NEXT"], &[2, 3]);
+    for trade in trades {
+        table.row([
+            trade.id.short(),
+            role(trade.role).to_owned(),
+            format::btc(trade.amount),
+            format::money(trade.currency, trade.cost),
+            format::clean_line(&trade.method),
+            phase_name(trade.state).to_owned(),
+            actor(trade.next.who).to_owned(),
+        ]);
+    }
+    table.render("You have no trades. `exchange-node book` shows offers to take.")
+}
+
+/// Returns a trade with everything that its user needs to act.
+pub fn show(trade: &TradeView) -> String {
+    let mut lines = Lines::default();
+    lines.line("trade", trade.id.to_string()).line("", sentence(trade)).line("state", phase_name(trade.state));
+    lines.line("next", next(trade));
+    if !trade.next.otherwise.is_empty() {
+        lines.line("otherwise", format::clean(&trade.next.otherwise));
+    }
+    lines.maybe("trouble", trade.problem.as_deref().map(format::clean));
+    lines.line("you can", actions(trade));
+    for (position, step) in trade.steps.iter().enumerate() {
+        let detail = if step.detail.is_empty() { String::new() } else { format!(", {}", step.detail) };
+        lines.line(if position == 0 { "steps" } else { "" }, format!("{} {}{detail}", mark(step.state), step.name));
+    }
+    lines.maybe("their details", trade.their_details.as_deref().map(format::clean));
+    lines.maybe("your details", trade.my_details.as_deref().map(format::clean));
+    lines.line("terms", if trade.terms.is_empty() { "none".to_owned() } else { format::clean(&trade.terms) });
+    lines.line("arbiter", format::clean_line(&trade.arbiter.name));
+    lines.maybe("escrow", trade.escrow_address.as_deref());
+    lines.maybe("funded by", trade.funding.as_ref().map(transaction));
+    lines.maybe("spent by", trade.spend.as_ref().map(transaction));
+    lines.maybe("pay until", trade.pay_until.map(|height| format!("block {height}")));
+    lines.maybe("refund from", trade.refund_from.map(|height| format!("block {height}")));
+    lines.render()
+}
+
+/// Returns a trade as a sentence.
+pub fn sentence(trade: &TradeView) -> String {
+    let (amount, money) = (format::btc(trade.amount), format::money(trade.currency, trade.cost));
+    let who = match trade.role {
+        Some(Role::Buyer) => "You buy",
+        Some(Role::Seller) => "You sell",
+        Some(Role::Arbiter) => "You arbitrate",
+        None => "Others trade",
+    };
+    format!("{who} {amount} BTC for {money} by {}.", format::clean_line(&trade.method))
+}
+
+fn next(trade: &TradeView) -> String {
+    let until = trade.next.until.map(|height| format!(" until block {height}")).unwrap_or_default();
+    match trade.next.who {
+        Actor::Nobody => format::clean(&trade.next.what),
+        Actor::You | Actor::Peer | Actor::Chain => {
+            format!("{}{until}: {}", actor(trade.next.who), format::clean(&trade.next.what))
+        }
+    }
+}
+
+/// Returns the commands of what can be done now, the one that moves the trade on first.
+fn actions(trade: &TradeView) -> String {
+    let mut actions = trade.actions.clone();
+    actions.sort_by_key(|action| Some(*action) != trade.next.action);
+    let commands: Vec<String> =
+        actions.iter().map(|action| format!("exchange-node trade {} {}", verb(*action), trade.id.short())).collect();
+    if commands.is_empty() { "do nothing now".to_owned() } else { commands.join("\n") }
+}
+
+const fn verb(action: Action) -> &'static str {
+    match action {
+        Action::Accept => "accept",
+        Action::Fund => "fund",
+        Action::MarkPaid => "paid",
+        Action::Release => "release",
+        Action::Cancel => "cancel",
+        Action::Refund => "refund",
+    }
+}
+
+const fn role(role: Option<Role>) -> &'static str {
+    match role {
+        Some(Role::Buyer) => "buy",
+        Some(Role::Seller) => "sell",
+        Some(Role::Arbiter) => "arbitrate",
+        None => "watch",
+    }
+}
+
+const fn actor(actor: Actor) -> &'static str {
+    match actor {
+        Actor::You => "you",
+        Actor::Peer => "the other",
+        Actor::Chain => "the chain",
+        Actor::Nobody => "nobody",
+    }
+}
+
+const fn mark(state: StepState) -> char {
+    match state {
+        StepState::Done => '✓',
+        StepState::Current => '▸',
+        StepState::Pending => '·',
+        StepState::Skipped => '✗',
+    }
+}
+
+fn transaction(tx: &ChainTx) -> String {
+    match tx.confirmations {
+        0 => format!("{}, not yet confirmed", tx.txid),
+        1 => format!("{}, 1 confirmation", tx.txid),
+        count => format!("{}, {count} confirmations", tx.txid),
+    }
+}

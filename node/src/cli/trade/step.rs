@@ -1,0 +1,130 @@
+//! The steps of a trade, each asked for before it is taken.
+
+use clap::Args;
+use exchange_api::{AcceptBid, Client, ExchangeApiClient, Role, TradeCommand, TradeView};
+use jsonrpsee::core::ClientError;
+
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::format;
+use crate::cli::money::MoneyArgs;
+use crate::cli::output::Answer;
+use crate::cli::prefix::Prefix;
+use crate::cli::secrets::DetailsArgs;
+use crate::cli::trade::{find, show};
+
+/// What a step needs to know.
+#[derive(Debug, Args)]
+pub struct StepArgs {
+    /// The trade's id, or the first digits of it
+    trade: Prefix,
+    #[command(flatten)]
+    money: MoneyArgs,
+}
+
+/// Accept a bid for your offer by hand; the terms are fixed by this
+#[derive(Debug, Args)]
+pub struct Accept {
+    /// The trade's id, or the first digits of it
+    trade: Prefix,
+    #[command(flatten)]
+    details: DetailsArgs,
+    #[command(flatten)]
+    money: MoneyArgs,
+}
+
+/// A step that needs no more than the trade's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Pay into the escrow.
+    Fund,
+    /// Say that the payment is on its way.
+    Paid,
+    /// Sign the coins over.
+    Release,
+    /// Call it off, or back to the seller.
+    Cancel,
+    /// Take the coins back.
+    Refund,
+}
+
+impl Step {
+    /// Takes the step, after a yes.
+    pub async fn perform(self, args: StepArgs, context: &mut Context<'_>) -> Result<Answer, Failure> {
+        let must_ask = context.must_ask(&args.money)?;
+        let client = context.client().await?;
+        let trade = find(&args.trade, &client).await?;
+        if must_ask {
+            let view = client.trade_show(trade).await?;
+            context.confirm(&self.question(&view))?;
+        }
+        let request = TradeCommand { request_id: args.money.request_id(), dry_run: args.money.dry_run, trade };
+        let id = request.request_id.clone();
+        let done = self.call(&client, request).await.map_err(|error| Failure::from(error).of_request(&id))?;
+        Ok(answer(&done, args.money.dry_run))
+    }
+
+    async fn call(self, client: &Client, request: TradeCommand) -> Result<TradeView, ClientError> {
+        match self {
+            Self::Fund => client.trade_fund(request).await,
+            Self::Paid => client.trade_paid(request).await,
+            Self::Release => client.trade_release(request).await,
+            Self::Cancel => client.trade_cancel(request).await,
+            Self::Refund => client.trade_refund(request).await,
+        }
+    }
+
+    /// Returns what to ask before the step: what happens, and what to be careful about.
+    fn question(self, trade: &TradeView) -> String {
+        let amount = format::btc(trade.amount);
+        let money = format::money(trade.currency, trade.cost);
+        match self {
+            Self::Fund => format!("{amount} BTC and the network fee go from your wallet into the escrow. Fund it?"),
+            Self::Paid => {
+                let method = format::clean_line(&trade.method);
+                format!("The seller is told to look for {money} by {method}. Has your payment left your account?")
+            }
+            Self::Release => format!(
+                "{amount} BTC go to the buyer, and this cannot be undone. Are the {money} in your account, and final?"
+            ),
+            Self::Cancel if trade.funding.is_none() => {
+                "No coins are locked yet: nobody loses anything. Call the trade off?".to_owned()
+            }
+            Self::Cancel => match trade.role {
+                Some(Role::Seller) => {
+                    format!("The buyer is asked to agree that {amount} BTC come back to you. Ask for it?")
+                }
+                Some(Role::Buyer | Role::Arbiter) | None => format!(
+                    "{amount} BTC go back to the seller, and this cannot be undone. If you have paid, your {money} are lost. Agree?"
+                ),
+            },
+            Self::Refund => format!(
+                "{amount} BTC come back to your wallet, less the network fee, and the trade ends. If the buyer has paid, \
+                 this is a breach of it. Take them back?"
+            ),
+        }
+    }
+}
+
+impl Accept {
+    /// Accepts the bid, after a yes.
+    pub async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
+        let must_ask = context.must_ask(&self.money)?;
+        let client = context.client().await?;
+        let trade = find(&self.trade, &client).await?;
+        let details = self.details.read(None, context)?;
+        if must_ask {
+            let view = client.trade_show(trade).await?;
+            context.confirm(&format!("{} The terms are fixed by this. Accept the bid?", show::sentence(&view)))?;
+        }
+        let request = AcceptBid { request_id: self.money.request_id(), dry_run: self.money.dry_run, trade, details };
+        let id = request.request_id.clone();
+        let done = client.trade_accept(request).await.map_err(|error| Failure::from(error).of_request(&id))?;
+        Ok(answer(&done, self.money.dry_run))
+    }
+}
+
+fn answer(trade: &TradeView, dry_run: bool) -> Answer {
+    let note = if dry_run { "This can be done. Nothing was done.\n\n" } else { "" };
+    Answer::new(trade, format!("{note}{}", show::show(trade)))
+}

@@ -1,0 +1,116 @@
+//! Taking an offer: a look at what it means, a yes, and the bid.
+
+use clap::Args;
+use exchange_api::{Client, ExchangeApiClient, OfferView, Role, Sats, TakeOffer, TakeReview};
+
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::format;
+use crate::cli::money::MoneyArgs;
+use crate::cli::offer;
+use crate::cli::output::{Answer, Lines};
+use crate::cli::prefix::Prefix;
+use crate::cli::secrets::DetailsArgs;
+use crate::cli::trade::show;
+
+/// Bid for an offer
+///
+/// Shows what you send and receive, and asks, before anything is agreed. --dry-run only shows it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  exchange-node trade take 1f0c9a3b --amount 0.01 --dry-run
+  exchange-node trade take 1f0c9a3b --amount 0.01 --method \"SEPA instant\" --details-file ./iban")]
+pub struct Take {
+    /// The offer's id, or the first digits of it
+    offer: Prefix,
+    /// How much in BTC
+    #[arg(long, value_name = "BTC")]
+    amount: Sats,
+    /// The payment method: its name, or its number in `offer show` [default: the first]
+    #[arg(long, value_name = "NAME|N")]
+    method: Option<String>,
+    /// The arbiter: his number in `offer show` [default: the first]
+    #[arg(long, value_name = "N")]
+    arbiter: Option<u8>,
+    #[command(flatten)]
+    details: DetailsArgs,
+    #[command(flatten)]
+    money: MoneyArgs,
+}
+
+impl Take {
+    /// Bids, after a yes.
+    pub async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
+        let must_ask = context.must_ask(&self.money)?;
+        let client = context.client().await?;
+        let request = self.request(&client, context).await?;
+        if self.money.dry_run {
+            let review = client.trade_review(request).await?;
+            return Ok(Answer::new(&review, text(&review)));
+        }
+        if must_ask {
+            let review = client.trade_review(request.clone()).await?;
+            context.confirm(&format!("{}\nBid for it?", text(&review)))?;
+        }
+        let id = request.request_id.clone();
+        let trade = client.trade_take(request).await.map_err(|error| Failure::from(error).of_request(&id))?;
+        Ok(Answer::new(&trade, show::show(&trade)))
+    }
+
+    async fn request(&self, client: &Client, context: &mut Context<'_>) -> Result<TakeOffer, Failure> {
+        let offer = offer::find(&self.offer, client).await?;
+        let method = match &self.method {
+            Some(text) => Some(method(text, &client.offer_show(offer).await?)?),
+            None => None,
+        };
+        // What only shows the terms needs no details.
+        let question = (!self.money.dry_run).then_some("Your payment details, for the maker only:");
+        Ok(TakeOffer {
+            request_id: self.money.request_id(),
+            dry_run: self.money.dry_run,
+            offer,
+            amount: self.amount,
+            method,
+            arbiter: self.arbiter,
+            details: self.details.read(question, context)?,
+        })
+    }
+}
+
+/// Returns the position of a method that is given by name, whatever its case, or by position.
+fn method(text: &str, offer: &OfferView) -> Result<u8, Failure> {
+    let named = offer.methods.iter().position(|method| method.to_lowercase() == text.to_lowercase());
+    let position = named.or_else(|| text.parse::<usize>().ok().filter(|position| *position < offer.methods.len()));
+    position.and_then(|position| u8::try_from(position).ok()).ok_or_else(|| {
+        let methods: Vec<String> = offer.methods.iter().map(|method| format::clean_line(method)).collect();
+        Failure::usage(format!("the offer has no method `{text}`"), format!("it has: {}", methods.join(", ")))
+    })
+}
+
+/// Returns what a bid would mean.
+fn text(review: &TakeReview) -> String {
+    let (amount, fee) = (format::btc(review.amount), |fee| format!("{} BTC", format::btc(fee)));
+    let money = format::money(review.offer.currency, review.cost);
+    let method = format::clean_line(&review.method);
+    let mut lines = Lines::default();
+    match review.role {
+        Role::Buyer | Role::Arbiter => {
+            lines.line("you send", format!("{money} by {method}"));
+            lines.line("you receive", format!("{amount} BTC, less about {} for the network", fee(review.payout_fee)));
+        }
+        Role::Seller => {
+            lines.line("you send", format!("{amount} BTC, and about {} for the network", fee(review.funding_fee)));
+            lines.line("you receive", format!("{money} by {method}"));
+        }
+    }
+    let (name, share) = (format::clean_line(&review.arbiter.name), format::per_million(review.arbiter.fee_ppm));
+    lines.line("arbiter", format!("{name}, {share} for a ruling"));
+    lines.line("terms", if review.offer.terms.is_empty() { "none".to_owned() } else { format::clean(&review.offer.terms) });
+    lines.line("payment", format!("after {} confirmations, within {}", review.confirmations, format::blocks(review.pay_within)));
+    lines.line("refund", format!("to the seller after {} if nobody acts", format::blocks(review.refund_after)));
+    if !review.affordable {
+        lines.line("warning", "your wallet cannot pay this yet: deposit coins first");
+    }
+    lines.render()
+}

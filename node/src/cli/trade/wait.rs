@@ -1,0 +1,107 @@
+//! Waiting until a trade has come to a state, for scripts.
+
+use std::time::Duration;
+
+use exchange_api::{Client, ExchangeApiClient, Phase, TradeId, TradeView};
+use tokio::time::{Instant, sleep};
+
+use crate::cli::failure::Failure;
+use crate::cli::values::phase_name;
+
+/// Between two looks: a trade moves by blocks and by people.
+const POLL: Duration = Duration::from_millis(250);
+
+/// Waits until the trade has come to `wanted`, or past it.
+///
+/// # Errors
+/// When it cannot come there any more, or not in time.
+pub async fn until(client: &Client, trade: TradeId, wanted: Phase, timeout_s: u64) -> Result<TradeView, Failure> {
+    // A century is for ever; more would overflow the clock.
+    let deadline = Instant::now() + Duration::from_secs(timeout_s.min(100 * 365 * 86_400));
+    loop {
+        let view = client.trade_show(trade).await?;
+        match progress(view.state, wanted) {
+            Progress::Reached => return Ok(view),
+            Progress::Never => {
+                let message = format!("trade {} is {} and cannot become {}", trade.short(), phase_name(view.state), phase_name(wanted));
+                return Err(Failure::refused(message, "`exchange-node trade show` tells why"));
+            }
+            Progress::NotYet if Instant::now() >= deadline => {
+                let message = format!("trade {} is still {} after {timeout_s} s", trade.short(), phase_name(view.state));
+                return Err(Failure::timed_out(message, "`exchange-node trade show` tells who acts next; wait longer with --timeout"));
+            }
+            Progress::NotYet => sleep(POLL).await,
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    Reached,
+    NotYet,
+    Never,
+}
+
+/// Returns whether a trade that is in `state` has been in `wanted`, may still come there, or cannot.
+fn progress(state: Phase, wanted: Phase) -> Progress {
+    let behind = |path: &[Phase]| {
+        let (at, goal) = (path.iter().position(|phase| *phase == state)?, path.iter().position(|phase| *phase == wanted)?);
+        Some(at >= goal)
+    };
+    if state == wanted || PATHS.iter().filter_map(|path| behind(path)).any(|reached| reached) {
+        Progress::Reached
+    } else if PATHS.iter().any(|path| behind(path) == Some(false)) || ends_unfunded(state, wanted) {
+        Progress::NotYet
+    } else {
+        Progress::Never
+    }
+}
+
+/// Tells whether a trade that is agreed may still end as wanted. It is no path: one that ended so need not have been agreed.
+fn ends_unfunded(state: Phase, wanted: Phase) -> bool {
+    state == Phase::Agreed && matches!(wanted, Phase::Cancelled | Phase::Void)
+}
+
+/// The ways that a trade can go; the transition table has more short cuts, but no other ends. `Paid` is not on the way to a
+/// refund: whoever waits for it is not served by a trade that is being refunded.
+const PATHS: [&[Phase]; 5] = [
+    &[Phase::Bid, Phase::Agreed, Phase::Funding, Phase::Funded, Phase::Paid, Phase::Released, Phase::Closed],
+    &[Phase::Bid, Phase::Agreed, Phase::Funding, Phase::Funded, Phase::Refunding, Phase::Refunded],
+    &[Phase::Bid, Phase::Cancelled],
+    &[Phase::Bid, Phase::Void],
+    &[Phase::Bid, Phase::Agreed, Phase::Funding, Phase::Funded, Phase::Lost],
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::values::PHASES;
+
+    #[test]
+    fn what_is_passed_is_reached_and_what_is_over_never_comes() {
+        for (state, wanted, expected) in [
+            (Phase::Bid, Phase::Closed, Progress::NotYet),
+            (Phase::Paid, Phase::Funded, Progress::Reached),
+            (Phase::Closed, Phase::Paid, Progress::Reached),
+            (Phase::Refunded, Phase::Funded, Progress::Reached),
+            (Phase::Refunding, Phase::Paid, Progress::Never),
+            (Phase::Paid, Phase::Refunded, Progress::NotYet),
+            (Phase::Closed, Phase::Refunded, Progress::Never),
+            (Phase::Void, Phase::Agreed, Progress::Never),
+            (Phase::Cancelled, Phase::Funded, Progress::Never),
+            (Phase::Agreed, Phase::Cancelled, Progress::NotYet),
+        ] {
+            assert_eq!(progress(state, wanted), expected, "{state:?}, waiting for {wanted:?}");
+        }
+    }
+
+    #[test]
+    fn a_trade_that_is_over_keeps_nobody_waiting() {
+        for (_, state) in PHASES {
+            assert_eq!(progress(state, state), Progress::Reached);
+            for (_, wanted) in PHASES {
+                assert!(!state.is_final() || progress(state, wanted) != Progress::NotYet, "{state:?}, {wanted:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! How a node is set up.
+
+use std::path::PathBuf;
+
+use bitcoin::Network;
+use libp2p::Multiaddr;
+
+pub use crate::chain::core::CoreAuth;
+
+/// Everything a node needs to know before it starts.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Where the node keeps everything; made when missing, readable by its owner only.
+    pub data_dir: PathBuf,
+    /// The network whose coins are traded.
+    pub network: Network,
+    /// How the chain is seen.
+    pub chain: ChainConfig,
+    /// Where to listen for peers.
+    pub listen: Vec<Multiaddr>,
+    /// Peers to connect to and stay connected to.
+    pub peers: Vec<Multiaddr>,
+    /// Connect to nobody else and let nobody else in.
+    pub only_peers: bool,
+    /// The socket of the local API; `None`: `api.sock` in the data directory.
+    pub socket: Option<PathBuf>,
+}
+
+/// How the chain is seen.
+#[derive(Debug, Clone)]
+pub enum ChainConfig {
+    /// Bitcoin Core's validation engine in this process, on regtest: it mines for itself and talks to nobody.
+    Kernel,
+    /// A Bitcoin Core node over RPC.
+    Core {
+        /// E.g. `http://127.0.0.1:18443`.
+        url: String,
+        /// How to log in.
+        auth: CoreAuth,
+    },
+}
+
+impl NodeConfig {
+    /// Returns the path of the local API's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| self.data_dir.join("api.sock"))
+    }
+}

@@ -1,0 +1,361 @@
+//! The demo: four real nodes in one process over loopback, on the embedded chain. You have coins; two makers have
+//! offers in three currencies and answer as people would; one arbiter advertises. Only time is faster: a block comes
+//! every few seconds, and people pay at once.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::{Network, ScriptBuf};
+use color_eyre::eyre::{OptionExt, Result, bail, eyre};
+use exchange_api::{BookFilter, PostOffer, TakeOffer, TradeView};
+use exchange_ledger::body::{ArbiterAdvert, Body, Side, Terms};
+use exchange_ledger::identity::Passphrase;
+use exchange_ledger::money::{Price, Sats};
+use exchange_ledger::seal;
+use exchange_ledger::storage::Storage;
+use exchange_ledger::text::Text;
+use exchange_ledger::trade::{Action, Phase};
+use exchange_ledger::wire::{CurveKey, List};
+use libp2p::Multiaddr;
+use tokio_util::sync::CancellationToken;
+
+use crate::chain::ChainBackend;
+use crate::chain::kernel::{KernelChain, KernelConfig};
+use crate::config::{ChainConfig, NodeConfig};
+use crate::market;
+use crate::node::{Node, Session};
+use crate::trader::keys::{ARBITER_NONCE, seal_secret, trade_key};
+use crate::{clock, entropy};
+
+/// How often a block comes.
+const BLOCK_EVERY: Duration = Duration::from_secs(3);
+/// How long the people of the demo take to do what is their turn.
+const THINKING: Duration = Duration::from_secs(2);
+/// How often something is looked at.
+const GLANCE: Duration = Duration::from_millis(200);
+/// How long anything of the demo may take before it is given up.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Blocks until a mined coin can be spent.
+const MATURITY: u32 = 100;
+
+/// The people of the demo, in the order in which they start: the arbiter's node is the one that all others know.
+const CAST: [&str; 4] = ["arbiter", "anna", "boris", "you"];
+
+/// A running demo.
+pub struct Demo {
+    chain: Arc<KernelChain>,
+    nodes: Vec<Node>,
+    people: Vec<Arc<Session>>,
+    stop: CancellationToken,
+}
+
+/// Runs one whole trade without anybody watching and returns what became of it.
+///
+/// # Errors
+/// When the trade does not end with the buyer's coins confirmed on the chain.
+pub async fn run_headless(stop: CancellationToken) -> Result<serde_json::Value> {
+    let directory = tempdir()?;
+    let outcome = async {
+        let demo = Demo::start(&directory, None, stop.clone()).await?;
+        let result = demo.trade().await;
+        demo.stop().await;
+        result
+    };
+    let result = outcome.await;
+    std::fs::remove_dir_all(&directory)?;
+    result
+}
+
+/// Runs the demo for somebody to take part in, with your node's API at `api.sock` of `data_dir`, until `stop`.
+///
+/// # Errors
+/// When it cannot be set up.
+pub async fn serve(data_dir: &Path, socket: Option<PathBuf>, stop: CancellationToken) -> Result<()> {
+    let demo = Demo::start(data_dir, socket, stop.clone()).await?;
+    let alive = tokio::spawn(breathe(Arc::clone(&demo.chain), demo.makers(), stop.clone()));
+    stop.cancelled().await;
+    alive.await?;
+    demo.stop().await;
+    Ok(())
+}
+
+impl Demo {
+    async fn start(directory: &Path, socket: Option<PathBuf>, stop: CancellationToken) -> Result<Self> {
+        let chain = Arc::new(KernelChain::open(KernelConfig { data_dir: None, network: Network::Regtest })?);
+        let mut demo = Self { chain, nodes: Vec::new(), people: Vec::new(), stop };
+        let mut hub: Vec<Multiaddr> = Vec::new();
+        for name in CAST {
+            tracing::info!("starting the node of {name}");
+            let you = name == "you";
+            let config = NodeConfig {
+                data_dir: if you { directory.to_owned() } else { directory.join("people").join(name) },
+                network: Network::Regtest,
+                chain: ChainConfig::Kernel,
+                listen: vec!["/ip4/127.0.0.1/tcp/0".parse()?],
+                peers: hub.clone(),
+                only_peers: false,
+                socket: socket.clone().filter(|_| you),
+            };
+            let node = Node::start_demo(config, Arc::clone(&demo.chain) as Arc<dyn ChainBackend>, demo.stop.clone()).await?;
+            if hub.is_empty() {
+                hub = wait_for("the arbiter's address", async || {
+                    let peer = node.parts().net.local_peer();
+                    let listen = node.parts().net.listen_addresses().await;
+                    let address = listen.into_iter().next()?;
+                    Some(vec![address.with(libp2p::multiaddr::Protocol::P2p(peer))])
+                })
+                .await?;
+            }
+            let email = format!("{name}@demo.example");
+            let password = Passphrase::from_entropy(&entropy::bytes32()).as_str().to_owned();
+            let session = node.parts().create_identity(email, password, None).await?;
+            demo.nodes.push(node);
+            demo.people.push(session);
+        }
+        demo.give_coins().await?;
+        demo.advertise_arbiter().await?;
+        demo.post_offers().await?;
+        Ok(demo)
+    }
+
+    fn you(&self) -> &Arc<Session> {
+        &self.people[3]
+    }
+
+    fn makers(&self) -> Vec<Arc<Session>> {
+        self.people[1..3].to_vec()
+    }
+
+    /// Mines coins to everybody, and matures them.
+    async fn give_coins(&self) -> Result<()> {
+        for person in &self.people {
+            let wallet = &person.tools.wallet;
+            let script = wait_for("a wallet", async || wallet.new_destination().await.ok()).await?;
+            self.chain.mine(2, script).await?;
+        }
+        self.chain.mine(MATURITY, nowhere()).await?;
+        for person in &self.people {
+            wait_for("coins", async || {
+                let balance = person.tools.wallet.balance().await.ok()?;
+                (balance.spendable > bitcoin::Amount::ZERO).then_some(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn advertise_arbiter(&self) -> Result<()> {
+        let arbiter = &self.people[0].tools;
+        let advert = ArbiterAdvert {
+            name: Text::new("Court of the demo")?,
+            key: CurveKey(trade_key(&arbiter.identity, &ARBITER_NONCE).x_only_public_key().0),
+            seal_key: seal::public_key(&seal_secret(&arbiter.identity, &ARBITER_NONCE)),
+            fee_ppm: 5_000,
+            max_amount: Sats::new(100_000_000).ok_or_eyre("one bitcoin")?,
+            languages: List::new(vec![Text::new("en")?]).ok_or_eyre("one language")?,
+            currencies: List::new(Vec::new()).ok_or_eyre("no currencies")?,
+            terms: Terms::new("Keep the receipt of your payment.")?,
+        };
+        arbiter.keeper.publish(Arc::clone(&arbiter.identity), Body::ArbiterAdvert(advert)).await?;
+        for maker in self.makers() {
+            wait_for("the arbiter's advert", async || {
+                market::arbiters(maker.tools.keeper.ledger()).ok().filter(|arbiters| !arbiters.is_empty())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn post_offers(&self) -> Result<()> {
+        let offers = [
+            (1, Side::Sell, "EUR", "61750.00", "0.004", "0.009", "SEPA instant", "Anna Larsen, DE12 3456 7890 1234 5678 90"),
+            (1, Side::Sell, "USD", "67120.00", "0.005", "0.02", "Zelle", "anna@demo.example"),
+            (1, Side::Buy, "EUR", "60980.00", "0.004", "0.009", "SEPA instant", "from Anna Larsen"),
+            (2, Side::Sell, "GBP", "52890.00", "0.004", "0.008", "Faster Payments", "Boris Hill, 12-34-56 12345678"),
+            (2, Side::Buy, "USD", "66350.00", "0.004", "0.009", "Wise", "from Boris Hill"),
+            (2, Side::Sell, "EUR", "61990.00", "0.005", "0.05", "Revolut", "@boris"),
+        ];
+        for (who, side, currency, price, min, max, method, details) in offers {
+            let currency: exchange_ledger::money::Currency = currency.parse()?;
+            let request = PostOffer {
+                request_id: String::new(),
+                dry_run: false,
+                side,
+                currency,
+                price: Price::new(currency.parse_minor(price)?).ok_or_eyre("a price")?,
+                min: min.parse()?,
+                max: max.parse()?,
+                methods: vec![method.into()],
+                terms: "Please pay within the hour and put nothing into the reference.".into(),
+                arbiters: Vec::new(),
+                automatic: true,
+                details: details.into(),
+                lifetime_s: None,
+            };
+            self.people[who].trader.post(request).await?;
+        }
+        let book = &self.you().tools.keeper;
+        wait_for("the offers", async || {
+            let page = market::book(book, &BookFilter::default(), None).ok()?;
+            (page.items.len() == offers.len()).then_some(())
+        })
+        .await
+    }
+
+    /// Buys from the cheapest euro offer, to the end.
+    async fn trade(&self) -> Result<serde_json::Value> {
+        let you = self.you();
+        let filter = BookFilter { side: Some(Side::Sell), currency: Some("EUR".parse()?), ..BookFilter::default() };
+        let book = market::book(&you.tools.keeper, &filter, Some(you.tools.identity.author()))?;
+        let offer = book.items.first().ok_or_eyre("the book is empty")?;
+        tracing::info!(offer = %offer.id, amount = %offer.max, "you take the best offer");
+        let take = TakeOffer {
+            request_id: String::new(),
+            dry_run: false,
+            offer: offer.id,
+            amount: offer.max,
+            method: None,
+            arbiter: None,
+            details: "from you".into(),
+        };
+        let trade = you.trader.take(take).await?.id;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let makers = self.makers();
+        let mut state = Phase::Bid;
+        while tokio::time::Instant::now() < deadline && !self.stop.is_cancelled() {
+            for maker in &makers {
+                act_as_maker(maker).await;
+            }
+            let view = you.trader.show(trade).await?;
+            if view.state != state {
+                state = view.state;
+                tracing::info!(?state, "the trade");
+            }
+            if view.actions.contains(&Action::MarkPaid) && view.their_details.is_some() {
+                tracing::info!(details = view.their_details.as_deref(), "you pay");
+                you.trader.act(trade, Action::MarkPaid, false).await?;
+            }
+            if view.state.is_final() {
+                return self.report(&view).await;
+            }
+            if view.funding.is_some() {
+                self.chain.mine(1, nowhere()).await?;
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+        bail!("the trade did not end in time; it stands at {state:?}")
+    }
+
+    async fn report(&self, view: &TradeView) -> Result<serde_json::Value> {
+        let (Some(funding), Some(spend)) = (&view.funding, &view.spend) else {
+            bail!("the trade ended as {:?} without coins having moved", view.state);
+        };
+        let wallet = &self.you().tools.wallet;
+        let arrived = wait_for("the coins in the buyer's wallet", async || {
+            let history = wallet.history(None, 50).await.ok()?;
+            let mut entries = history.entries.into_iter();
+            entries.find(|entry| entry.txid.to_string() == spend.txid && entry.height.is_some())
+        })
+        .await?;
+        if view.state != Phase::Closed {
+            bail!("the trade ended as {:?}", view.state);
+        }
+        // The audit of the arbiter's node, which took no part, must agree.
+        let auditor = &self.people[0].tools;
+        wait_for("the arbiter's node to hear of the end", async || {
+            let records = auditor.keeper.ledger().trade(view.id).ok()?;
+            (records.facts.buyer_closed.is_some() && records.facts.seller_closed.is_some()).then_some(())
+        })
+        .await?;
+        let request = exchange_api::AuditRequest { chain: true, ..Default::default() };
+        let audit = crate::audit::run(auditor.keeper.ledger(), auditor.chain.as_ref(), &request).await?;
+        if !audit.ok {
+            bail!("the audit found violations: {:?}", audit.violations);
+        }
+        Ok(serde_json::json!({
+            "trade": view.id,
+            "state": view.state,
+            "buyer": view.buyer,
+            "seller": view.seller,
+            "amount_sat": view.amount,
+            "cost": view.cost,
+            "currency": view.currency,
+            "escrow_address": view.escrow_address,
+            "escrow_txid": funding.txid,
+            "payout_txid": spend.txid,
+            "received_sat": arrived.net.to_sat(),
+            "confirmations": spend.confirmations,
+            "records": auditor.keeper.ledger().storage().len()?,
+            "audited": audit.ok,
+        }))
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        let Self { nodes, people, chain, .. } = self;
+        drop((people, chain));
+        for node in nodes {
+            node.wait().await;
+        }
+    }
+}
+
+/// Keeps the demo alive: blocks come, and the makers do what is their turn.
+async fn breathe(chain: Arc<KernelChain>, makers: Vec<Arc<Session>>, stop: CancellationToken) {
+    let mut blocks = tokio::time::interval(BLOCK_EVERY);
+    let mut people = tokio::time::interval(THINKING);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = blocks.tick() => if let Err(error) = chain.mine(1, nowhere()).await {
+                tracing::error!(%error, "no block could be mined");
+            },
+            _ = people.tick() => for maker in &makers {
+                act_as_maker(maker).await;
+            },
+        }
+    }
+}
+
+/// Does what is a maker's turn: funds, pays and releases.
+async fn act_as_maker(maker: &Session) {
+    let Ok(trades) = maker.trader.list().await else { return };
+    for trade in trades {
+        let turn = [Action::Fund, Action::MarkPaid, Action::Release].into_iter().find(|action| {
+            let is_turn = trade.actions.contains(action);
+            // Nobody releases before he was paid, nor pays before he knows where to.
+            is_turn && (*action != Action::Release || trade.state == Phase::Paid)
+                && (*action != Action::MarkPaid || trade.their_details.is_some())
+        });
+        if let Some(action) = turn
+            && let Err(error) = maker.trader.act(trade.id, action, false).await
+        {
+            tracing::warn!(%error, ?action, "a maker of the demo could not act");
+        }
+    }
+}
+
+/// Waits until something is there.
+async fn wait_for<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> Result<T> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while tokio::time::Instant::now() < deadline {
+        if let Some(found) = look().await {
+            return Ok(found);
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
+    Err(eyre!("waited in vain for {what}"))
+}
+
+/// A script that nobody can spend, for blocks whose reward nobody needs.
+fn nowhere() -> ScriptBuf {
+    ScriptBuf::new_op_return([])
+}
+
+/// Makes a directory of its own for a demo that nobody watches.
+fn tempdir() -> Result<PathBuf> {
+    let path = std::env::temp_dir().join(format!("exchange-demo-{}-{}", std::process::id(), clock::unix_now()));
+    std::fs::create_dir(&path)?;
+    Ok(path)
+}

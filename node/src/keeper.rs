@@ -1,0 +1,333 @@
+//! The keeper: one thread that owns every write to the ledger, so that own records get their place in their log one
+//! after the other and many incoming records share one commit. Reading needs no keeper: see [`Keeper::ledger`].
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::thread::JoinHandle;
+
+use exchange_ledger::body::Body;
+use exchange_ledger::book::Book;
+use exchange_ledger::identity::Identity;
+use exchange_ledger::ids::{AuthorId, RecordId};
+use exchange_ledger::ledger::{Admission, Ledger};
+use exchange_ledger::record::{Head, Header, LogId, Record, RecordError, admission, verify_batch};
+use exchange_ledger::storage::{Storage, StorageError};
+use exchange_store::{Store, StoreError};
+use sha2::{Digest, Sha256};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::net::Verdict;
+use crate::private::Private;
+use crate::{clock, entropy};
+
+/// How many writes may wait; beyond that, writers wait.
+const QUEUE: usize = 1024;
+/// How many incoming messages share one commit.
+const GROUP: usize = 256;
+/// How many changes a slow listener may lag behind before it has to look at everything again.
+const CHANGES: usize = 4096;
+
+/// A record that came in.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The record.
+    pub record: Arc<Record>,
+    /// Its body.
+    pub body: Arc<Body>,
+    /// Whether this node wrote it.
+    pub own: bool,
+}
+
+/// Why an own record could not be published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The store failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A private table failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The record breaks a rule.
+    #[error("this cannot be published: {0}")]
+    Invalid(#[from] RecordError),
+    /// The own log does not take it.
+    #[error("the own log does not take the record ({0:?}); check this machine's clock")]
+    Refused(Admission),
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+enum Job {
+    Ingest { records: Vec<Vec<u8>>, reply: oneshot::Sender<Vec<Verdict>> },
+    Publish { identity: Arc<Identity>, body: Box<Body>, reply: oneshot::Sender<Result<Record, PublishError>> },
+}
+
+/// A handle to the ledger. Cheap to clone.
+#[derive(Clone)]
+pub struct Keeper {
+    ledger: Ledger<Store>,
+    book: Arc<RwLock<Book>>,
+    jobs: mpsc::Sender<Job>,
+    changes: broadcast::Sender<Change>,
+}
+
+impl Keeper {
+    /// Reads the book and starts the thread. It ends when the last handle is dropped.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn start(store: Store, network: [u8; 4]) -> Result<(Self, JoinHandle<()>), StorageError> {
+        let ledger = Ledger::new(store, network);
+        let book = Arc::new(RwLock::new(Book::load(&ledger)?));
+        let (jobs, inbox) = mpsc::channel(QUEUE);
+        let (changes, _) = broadcast::channel(CHANGES);
+        let private = Private::new(ledger.storage().clone());
+        let writer = Writer { private, ledger: ledger.clone(), book: book.clone(), changes: changes.clone() };
+        let thread = std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || writer.run(inbox))
+            .map_err(|e| StorageError::Io(e.to_string()))?;
+        Ok((Self { ledger, book, jobs, changes }, thread))
+    }
+
+    /// Returns the ledger, for reading.
+    pub const fn ledger(&self) -> &Ledger<Store> {
+        &self.ledger
+    }
+
+    /// Returns the book, for a short look.
+    pub fn book(&self) -> RwLockReadGuard<'_, Book> {
+        self.book.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops offers from the book that ended before `now`.
+    pub fn drop_expired(&self, now: u64) {
+        self.book.write().unwrap_or_else(PoisonError::into_inner).drop_expired(now);
+    }
+
+    /// Returns a stream of records that come in from now on.
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    /// Takes in encoded records from a peer; one verdict for each, in order.
+    pub async fn ingest(&self, records: Vec<Vec<u8>>) -> Vec<Verdict> {
+        let count = records.len();
+        let (reply, answer) = oneshot::channel();
+        let sent = self.jobs.send(Job::Ingest { records, reply }).await;
+        match sent.ok() {
+            Some(()) => answer.await.unwrap_or_else(|_| vec![Verdict::Ignore; count]),
+            None => vec![Verdict::Ignore; count],
+        }
+    }
+
+    /// Signs a body as the next record of an identity's log and keeps it durably.
+    ///
+    /// # Errors
+    /// When the body breaks a rule or the store fails; nothing is published then.
+    pub async fn publish(&self, identity: Arc<Identity>, body: Body) -> Result<Record, PublishError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job::Publish { identity, body: Box::new(body), reply };
+        self.jobs.send(job).await.map_err(|_| PublishError::Stopping)?;
+        answer.await.map_err(|_| PublishError::Stopping)?
+    }
+
+    /// Returns the ends of logs after `after`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn heads(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
+        self.ledger.storage().heads(after, limit)
+    }
+
+    /// Returns a digest of all heads: equal digests mean equal ledgers.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn digest(&self) -> Result<[u8; 32], StorageError> {
+        let mut hasher = Sha256::new();
+        let mut after = None;
+        loop {
+            let heads = self.heads(after.as_ref(), PAGE)?;
+            for head in &heads {
+                hasher.update(head.log.author.as_bytes());
+                hasher.update(head.log.epoch.to_le_bytes());
+                hasher.update(head.len.to_le_bytes());
+                hasher.update(head.id.as_bytes());
+            }
+            after = heads.last().map(|head| head.log);
+            if heads.len() < PAGE {
+                return Ok(hasher.finalize().into());
+            }
+        }
+    }
+
+    /// Returns encoded records of a log from `from` on: at most `max_bytes`, but one at least if there is one.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn range(&self, log: &LogId, from: u64, max_bytes: usize) -> Result<Vec<Vec<u8>>, StorageError> {
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        for seq in from.. {
+            let Some(id) = self.ledger.storage().id_at(log, seq)? else { break };
+            let Some(record) = self.ledger.record(&id)? else { break };
+            let record = record.encode();
+            bytes += record.len();
+            if bytes > max_bytes && !records.is_empty() {
+                break;
+            }
+            records.push(record);
+        }
+        Ok(records)
+    }
+}
+
+/// How many heads are read at once.
+const PAGE: usize = 512;
+
+struct Writer {
+    private: Private,
+    ledger: Ledger<Store>,
+    book: Arc<RwLock<Book>>,
+    changes: broadcast::Sender<Change>,
+}
+
+impl Writer {
+    fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
+        let mut jobs = Vec::with_capacity(GROUP);
+        while inbox.blocking_recv_many(&mut jobs, GROUP) > 0 {
+            let mut ingests = Vec::new();
+            for job in jobs.drain(..) {
+                match job {
+                    Job::Ingest { records, reply } => ingests.push((records, reply)),
+                    Job::Publish { identity, body, reply } => {
+                        self.ingest(std::mem::take(&mut ingests));
+                        // A caller that went away does not want the answer.
+                        let _ = reply.send(self.publish(&identity, *body));
+                    }
+                }
+            }
+            self.ingest(ingests);
+        }
+    }
+
+    /// Decodes, verifies and lets in the records of several callers with one commit.
+    fn ingest(&mut self, callers: Vec<(Vec<Vec<u8>>, oneshot::Sender<Vec<Verdict>>)>) {
+        let decoded: Vec<Result<Record, RecordError>> =
+            callers.iter().flat_map(|(records, _)| records).map(|bytes| Record::decode(bytes)).collect();
+        let records: Vec<Record> = decoded.iter().flatten().cloned().collect();
+        let signatures = verify_batch(&records, entropy::bytes32());
+        let good: Vec<Record> =
+            records.iter().zip(&signatures).filter(|(_, ok)| ok.is_ok()).map(|(record, _)| record.clone()).collect();
+        let admissions = match self.ledger.admit(&good, clock::unix_now()) {
+            Ok(admissions) => admissions,
+            Err(error) => {
+                tracing::error!(%error, "records cannot be kept; they will be fetched again");
+                vec![Admission::Early; good.len()]
+            }
+        };
+        let mut admissions_left = admissions.iter().zip(&good);
+        let mut signatures_left = signatures.iter();
+        let mut verdicts = decoded.iter().map(|decoded| match decoded {
+            Err(error) => refuse(error),
+            Ok(_) => match signatures_left.next() {
+                Some(Err(error)) => refuse(error),
+                Some(Ok(())) | None => admissions_left.next().map_or(Verdict::Ignore, verdict),
+            },
+        });
+        let answers: Vec<Vec<Verdict>> =
+            callers.iter().map(|(records, _)| verdicts.by_ref().take(records.len()).collect()).collect();
+        for (admission, record) in admissions.iter().zip(good) {
+            self.tell(admission, record, false);
+        }
+        for ((_, reply), answer) in callers.into_iter().zip(answers) {
+            let _ = reply.send(answer); // a caller that went away does not want the answer
+        }
+    }
+
+    fn publish(&mut self, identity: &Identity, body: Body) -> Result<Record, PublishError> {
+        let (author, now) = (identity.author(), clock::unix_now());
+        let (log, head) = self.own_log(&author, now)?;
+        let header = Header {
+            network: self.ledger.network(),
+            log,
+            seq: head.map_or(0, |head| head.len),
+            backlink: head.map_or(RecordId([0; 32]), |head| head.id),
+            // A clock that was set back must not break the log.
+            time: head.map_or(now, |head| now.max(head.time)),
+            kind: body.kind(),
+            flags: 0,
+            body_len: 0,
+            body_hash: [0; 32],
+            admission: if head.is_some() { 0 } else { admission::mint(&self.ledger.network(), &log) },
+        };
+        let record = Record::sign(header, body.encode(), |message| identity.sign(message))?;
+        Body::decode(&record)?;
+        let admissions = self.ledger.admit(std::slice::from_ref(&record), now)?;
+        match admissions.into_iter().next() {
+            Some(Admission::New) => {
+                self.private.put_own_head(&record.as_head())?;
+                self.tell(&Admission::New, record.clone(), true);
+                Ok(record)
+            }
+            Some(other) => Err(PublishError::Refused(other)),
+            None => Err(PublishError::Stopping),
+        }
+    }
+
+    /// Returns the log to write to. A log is continued only by the machine that wrote all of it, as its private note of
+    /// the head proves; otherwise a new epoch begins. So a second machine or a lost data directory never forks a log.
+    fn own_log(&self, author: &AuthorId, now: u64) -> Result<(LogId, Option<Head>), PublishError> {
+        if let Some(noted) = self.private.own_head(author)? {
+            let head = self.ledger.storage().head(&noted.log)?;
+            // The note is written after the record, so after a crash it may be one behind, never ahead.
+            if head.is_some_and(|head| head.len == noted.len || head.len == noted.len + 1) {
+                return Ok((noted.log, head));
+            }
+        }
+        let epoch = u32::try_from(now).unwrap_or(u32::MAX);
+        let log = LogId { author: *author, epoch };
+        Ok((log, self.ledger.storage().head(&log)?))
+    }
+
+    fn tell(&self, admission: &Admission, record: Record, own: bool) {
+        let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
+        let updated = match admission {
+            Admission::New => {
+                let Ok(body) = Body::decode(&record) else { return };
+                let updated = book.apply(&self.ledger, &record, &body.subjects());
+                // Nobody listening is fine.
+                let _ = self.changes.send(Change { record: Arc::new(record), body: Arc::new(body), own });
+                updated
+            }
+            Admission::Equivocation => {
+                tracing::warn!(author = %record.author(), "an author signed two histories; the proof is kept");
+                book.recheck_author(&self.ledger, &record.author())
+            }
+            Admission::Known
+            | Admission::Orphan
+            | Admission::Early
+            | Admission::Invalid(_)
+            | Admission::TimeReversed => Ok(()),
+        };
+        if let Err(error) = updated {
+            tracing::error!(%error, "the book cannot be updated; it will be read again at the next start");
+        }
+    }
+}
+
+fn verdict((admission, record): (&Admission, &Record)) -> Verdict {
+    match admission {
+        Admission::New | Admission::Equivocation => Verdict::Accept,
+        Admission::Known | Admission::Early => Verdict::Ignore,
+        Admission::Orphan => Verdict::Orphan(record.header().log),
+        Admission::Invalid(_) | Admission::TimeReversed => Verdict::Reject,
+    }
+}
+
+fn refuse(error: &RecordError) -> Verdict {
+    tracing::debug!(%error, "a peer sent an invalid record");
+    Verdict::Reject
+}

@@ -1,0 +1,282 @@
+//! Sealed messages between parties of trades: the own ones under way, and those kept for others.
+//!
+//! A relay keeps a message only when the ledger shows a contract between its sender and its recipient. So an agreement
+//! of two identities is the price of storage, and the bounds hold for each of them.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use exchange_ledger::identity::Identity;
+use exchange_ledger::ids::{AuthorId, MailboxId, TradeId};
+use exchange_ledger::ledger::TradeError;
+use exchange_ledger::mail::{Address, Envelope, LIFETIME_S, MAX_ENVELOPES, MailError, Message};
+use exchange_ledger::trade::Contract;
+use exchange_store::StoreError;
+use tokio::sync::{mpsc, watch};
+
+use crate::keeper::Keeper;
+use crate::net::Verdict;
+use crate::private::{KeptMail, Private};
+use crate::{clock, entropy};
+
+/// How many messages a node keeps, the newest first to be refused: a gigabyte at the very most.
+const MAX_KEPT: usize = 65_536;
+/// How many messages for this node's own identity may wait for the trader.
+const QUEUE: usize = 256;
+/// How many mailboxes of its own a node asks peers for.
+const MAX_OWN: usize = 1000;
+/// How many messages one call returns.
+const PAGE: usize = 64;
+
+/// A handle to the mail. Cheap to clone.
+#[derive(Clone)]
+pub struct Mailbox {
+    keeper: Keeper,
+    private: Private,
+    arrivals: Arc<AtomicU64>,
+    kept: Arc<AtomicU64>,
+    own: Arc<Mutex<Own>>,
+    sent: watch::Sender<Option<Vec<u8>>>,
+}
+
+/// What concerns this node's own identity, once it is unlocked.
+#[derive(Default)]
+struct Own {
+    author: Option<AuthorId>,
+    deliver: Option<mpsc::Sender<Envelope>>,
+    mailboxes: HashSet<MailboxId>,
+}
+
+/// Why a message could not be sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It cannot be sealed.
+    #[error(transparent)]
+    Mail(#[from] MailError),
+}
+
+impl Mailbox {
+    /// Opens the mail.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn open(keeper: Keeper, private: Private) -> Result<Self, StoreError> {
+        let mail = private.all_mail(MAX_KEPT)?;
+        let last = mail.iter().map(|mail| mail.arrival).max().unwrap_or_default();
+        Ok(Self {
+            keeper,
+            private,
+            arrivals: Arc::new(AtomicU64::new(last)),
+            kept: Arc::new(AtomicU64::new(mail.len() as u64)), // usize is at most 64 bits
+            own: Arc::default(),
+            sent: watch::channel(None).0,
+        })
+    }
+
+    /// Delivers mail of this identity from now on, what has come in before included.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn unlock(&self, author: AuthorId) -> mpsc::Receiver<Envelope> {
+        let (deliver, inbox) = mpsc::channel(QUEUE);
+        let mut own = self.own();
+        own.author = Some(author);
+        own.deliver = Some(deliver);
+        inbox
+    }
+
+    /// Asks peers for the mailbox of a trade of this node's, and delivers again what is kept in it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn open_mailbox(&self, contract: &Contract) -> Result<(), StoreError> {
+        let mut own = self.own();
+        let Some(author) = own.author else { return Ok(()) };
+        let mailbox = contract.mailbox(&author);
+        if own.mailboxes.len() >= MAX_OWN || !own.mailboxes.insert(mailbox) {
+            return Ok(());
+        }
+        drop(own);
+        for mail in self.private.mail(&mailbox, 0, PAGE)? {
+            if let Ok(envelope) = Envelope::decode(&mail.envelope) {
+                self.deliver(envelope);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops asking for the mailbox of a trade that is over.
+    pub fn close_mailbox(&self, contract: &Contract) {
+        let mut own = self.own();
+        if let Some(author) = own.author {
+            own.mailboxes.remove(&contract.mailbox(&author));
+        }
+    }
+
+    /// Returns the mailboxes that this node asks peers for.
+    pub fn own_mailboxes(&self) -> Vec<MailboxId> {
+        self.own().mailboxes.iter().copied().collect()
+    }
+
+    /// Returns the own messages that peers should keep: those whose lifetime is not over.
+    pub fn outbox(&self) -> Vec<Vec<u8>> {
+        let mail = self.private.whole_outbox().unwrap_or_else(|error| {
+            tracing::error!(%error, "own messages cannot be read");
+            Vec::new()
+        });
+        let now = clock::unix_now();
+        let alive = mail.into_iter().filter(|(trade, bytes)| match Envelope::decode(bytes) {
+            Ok(envelope) if envelope.address.time.saturating_add(LIFETIME_S) > now => true,
+            Ok(envelope) => {
+                if let Err(error) = self.private.delete_outbox(trade, envelope.address.seq) {
+                    tracing::warn!(%error, "an old message cannot be removed");
+                }
+                false
+            }
+            Err(_) => false,
+        });
+        alive.map(|(_, bytes)| bytes).collect()
+    }
+
+    /// Returns a signal that carries each own message once it is kept, to be passed to peers.
+    pub fn sent(&self) -> watch::Receiver<Option<Vec<u8>>> {
+        self.sent.subscribe()
+    }
+
+    /// Tells whether anything was sent in a trade.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn has_sent(&self, trade: &TradeId) -> Result<bool, StoreError> {
+        Ok(!self.private.outbox(trade)?.is_empty())
+    }
+
+    /// Seals a message to the other party, keeps it and passes it to peers.
+    ///
+    /// # Errors
+    /// When it cannot be sealed or kept; nothing is sent then.
+    pub fn send(
+        &self,
+        identity: &Identity,
+        contract: &Contract,
+        recipient: AuthorId,
+        message: &Message,
+    ) -> Result<(), SendError> {
+        let before = self.private.outbox(&contract.trade)?;
+        let last = before.last().map(|bytes| Envelope::decode(bytes)).transpose()?;
+        let address = Address {
+            version: 1,
+            network: contract.network,
+            trade: contract.trade,
+            contract: contract.hash(),
+            sender: identity.author(),
+            recipient,
+            seq: last.as_ref().map_or(0, |last| last.address.seq.saturating_add(1)),
+            previous: last.as_ref().map_or([0; 32], Envelope::id),
+            time: clock::unix_now(),
+        };
+        let (seq, time) = (address.seq, address.time);
+        let envelope =
+            Envelope::seal(address, contract, message, entropy::bytes32(), |bytes| identity.sign(bytes))?.encode();
+        self.private.put_outbox(&contract.trade, seq, &envelope, time)?;
+        self.sent.send_replace(Some(envelope));
+        Ok(())
+    }
+
+    /// Takes in a message from a peer: keeps it for its recipient and, if that is this node, delivers it.
+    pub fn put(&self, bytes: &[u8]) -> Verdict {
+        let envelope = match Envelope::decode(bytes) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                tracing::debug!(%error, "a peer sent an invalid message");
+                return Verdict::Reject;
+            }
+        };
+        let contract = match self.keeper.ledger().trade(envelope.address.trade) {
+            Ok(records) => records.contract,
+            // The trade's records may be on their way; the sender offers the message again.
+            Err(TradeError::Unknown(_) | TradeError::Invalid(..)) => None,
+            Err(error) => {
+                tracing::error!(%error, "a trade cannot be read");
+                None
+            }
+        };
+        let Some(mailbox) = contract.and_then(|contract| envelope.mailbox(&contract).ok()) else {
+            return Verdict::Ignore;
+        };
+        match self.keep(mailbox, &envelope, bytes) {
+            Ok(true) => {
+                self.deliver(envelope);
+                Verdict::Accept
+            }
+            Ok(false) => Verdict::Ignore,
+            Err(error) => {
+                tracing::error!(%error, "a message cannot be kept");
+                Verdict::Ignore
+            }
+        }
+    }
+
+    fn keep(&self, mailbox: MailboxId, envelope: &Envelope, bytes: &[u8]) -> Result<bool, StoreError> {
+        let (sender, seq) = (envelope.address.sender, envelope.address.seq);
+        let full = self.kept.load(Ordering::Relaxed) >= MAX_KEPT as u64; // usize is at most 64 bits
+        if full || seq >= MAX_ENVELOPES || self.private.has_mail(&mailbox, &sender, seq)? {
+            return Ok(false);
+        }
+        let arrival = self.arrivals.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let mail = KeptMail { mailbox, arrival, time: clock::unix_now(), envelope: bytes.to_vec() };
+        self.private.put_mail(&mail, &sender, seq)?;
+        self.kept.fetch_add(1, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    fn deliver(&self, envelope: Envelope) {
+        let own = self.own();
+        if own.author == Some(envelope.address.recipient) {
+            // When the queue is full the message stays kept, and is delivered when its mailbox is opened next.
+            if let Some(Err(error)) = own.deliver.as_ref().map(|deliver| deliver.try_send(envelope)) {
+                tracing::warn!(%error, "a message waits");
+            }
+        }
+    }
+
+    /// Returns messages of a mailbox after a cursor, and the next cursor.
+    pub fn fetch(&self, mailbox: &MailboxId, after: u64, max_bytes: usize) -> (Vec<Vec<u8>>, u64) {
+        let kept = self.private.mail(mailbox, after, PAGE).unwrap_or_else(|error| {
+            tracing::error!(%error, "kept messages cannot be read");
+            Vec::new()
+        });
+        let (mut cursor, mut bytes, mut mail) = (after, 0, Vec::new());
+        for message in kept {
+            bytes += message.envelope.len();
+            if bytes > max_bytes && !mail.is_empty() {
+                break;
+            }
+            cursor = message.arrival;
+            mail.push(message.envelope);
+        }
+        (mail, cursor)
+    }
+
+    /// Drops messages whose lifetime is over.
+    pub fn expire(&self) {
+        let now = clock::unix_now();
+        let dropped = self.private.all_mail(MAX_KEPT).map(|mail| {
+            let old = mail.into_iter().filter(|mail| mail.time.saturating_add(LIFETIME_S) <= now);
+            old.filter(|mail| self.private.drop_mail(mail).is_ok()).count()
+        });
+        match dropped {
+            Ok(count) => drop(self.kept.fetch_sub(count as u64, Ordering::Relaxed)), // usize is at most 64 bits
+            Err(error) => tracing::error!(%error, "kept messages cannot be read"),
+        }
+    }
+
+    fn own(&self) -> std::sync::MutexGuard<'_, Own> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,284 @@
+//! The market as the API shows it: offers, arbiters, and what taking an offer would mean. Reads only.
+
+use exchange_api::{ApiError, ArbiterView, BookFilter, Code, OfferState, OfferView, Page, TakeOffer, TakeReview};
+use exchange_ledger::body::{ArbiterAdvert, Body, Offer, Side};
+use exchange_ledger::book::Query;
+use exchange_ledger::ids::{AuthorId, RecordId};
+use exchange_ledger::ledger::{Ledger, OfferStanding};
+use exchange_ledger::money::{Currency, Sats};
+use exchange_ledger::record::{Kind, Record};
+use exchange_ledger::rules::LAST_PAYMENT_MARGIN;
+use exchange_ledger::storage::{Storage, StorageError};
+use exchange_ledger::trade::{Role, SPEND_VSIZE, confirmations_for};
+use exchange_store::Store;
+
+use crate::clock;
+use crate::errors::ExplainResult;
+use crate::keeper::Keeper;
+use crate::trader::Tools;
+
+/// How many offers a page of the book holds unless asked otherwise, and at most.
+const PAGE: u32 = 50;
+const MAX_PAGE: u32 = 500;
+/// How many arbiters are listed.
+const MAX_ARBITERS: usize = 1000;
+/// How many offers of one maker are listed.
+const MAX_OWN_OFFERS: usize = 1000;
+/// The size of a funding transaction with two inputs and change, for estimates, in virtual bytes.
+const FUNDING_VSIZE: u64 = 212;
+
+/// An arbiter's advert with its id and author.
+#[derive(Debug, Clone)]
+pub struct Arbiter {
+    /// The advert's id.
+    pub advert: RecordId,
+    /// Who.
+    pub author: AuthorId,
+    /// When, by his clock.
+    pub created: u64,
+    /// The advert.
+    pub body: ArbiterAdvert,
+}
+
+impl Arbiter {
+    /// Tells whether the arbiter takes on trades of this currency and amount.
+    pub fn serves(&self, currency: Currency, amount: Sats) -> bool {
+        let knows = self.body.currencies.is_empty() || self.body.currencies.contains(&currency);
+        knows && amount <= self.body.max_amount
+    }
+
+    /// Returns the arbiter as the API shows him.
+    pub fn view(&self) -> ArbiterView {
+        ArbiterView {
+            advert: self.advert,
+            author: self.author,
+            name: self.body.name.to_string(),
+            fee_ppm: self.body.fee_ppm,
+            max_amount: self.body.max_amount,
+            languages: self.body.languages.iter().map(ToString::to_string).collect(),
+            currencies: self.body.currencies.to_vec(),
+            terms: self.body.terms.to_string(),
+        }
+    }
+}
+
+/// Returns the latest advert of each arbiter.
+///
+/// # Errors
+/// When the store fails.
+pub fn arbiters(ledger: &Ledger<Store>) -> Result<Vec<Arbiter>, StorageError> {
+    let mut found: Vec<Arbiter> = Vec::new();
+    for id in ledger.storage().of_kind(Kind::ArbiterAdvert, None, MAX_ARBITERS)? {
+        let Some(arbiter) = arbiter(ledger, &id)? else { continue };
+        match found.iter_mut().find(|known| known.author == arbiter.author) {
+            Some(known) if known.created < arbiter.created => *known = arbiter,
+            Some(_) => {}
+            None => found.push(arbiter),
+        }
+    }
+    found.sort_by_key(|arbiter| (arbiter.body.fee_ppm, arbiter.advert));
+    Ok(found)
+}
+
+/// Returns the arbiter of an advert.
+///
+/// # Errors
+/// When the store fails.
+pub fn arbiter(ledger: &Ledger<Store>, id: &RecordId) -> Result<Option<Arbiter>, StorageError> {
+    let Some(record) = ledger.record(id)? else { return Ok(None) };
+    match Body::decode(&record) {
+        Ok(Body::ArbiterAdvert(body)) if !ledger.is_frozen(&record)? => Ok(Some(Arbiter {
+            advert: *id,
+            author: record.author(),
+            created: record.header().time,
+            body,
+        })),
+        Ok(_) | Err(_) => Ok(None),
+    }
+}
+
+/// Returns one offer.
+///
+/// # Errors
+/// When it is unknown or the store fails.
+pub fn offer(keeper: &Keeper, id: &RecordId, me: Option<AuthorId>) -> Result<OfferView, ApiError> {
+    let unknown = || ApiError::new(Code::NotFound, format!("offer {id} is not in the ledger"), "look at the book");
+    let (record, offer) = keeper.ledger().offer(id).explained()?.ok_or_else(unknown)?;
+    let now = clock::unix_now();
+    let (last_seen, present, trades) = {
+        let (book, maker) = (keeper.book(), record.author());
+        let trades = u32::try_from(book.closed_trades(&maker)).unwrap_or(u32::MAX);
+        (book.last_seen(&maker), book.is_present(&maker, now), trades)
+    };
+    let state = match keeper.ledger().offer_standing(&record).explained()? {
+        OfferStanding::Accepted(_) => OfferState::Taken,
+        OfferStanding::Withdrawn => OfferState::Revoked,
+        OfferStanding::Open if offer.expires <= now => OfferState::Expired,
+        OfferStanding::Open if present => OfferState::Live,
+        OfferStanding::Open => OfferState::Away,
+    };
+    let about = About { id: *id, maker: record.author(), me, created: record.header().time, last_seen, state, trades };
+    view(keeper.ledger(), about, offer).explained()
+}
+
+/// Returns an offer as it would look if it were posted.
+///
+/// # Errors
+/// When the store fails.
+pub fn preview(ledger: &Ledger<Store>, me: AuthorId, offer: Offer, now: u64) -> Result<OfferView, StorageError> {
+    let id = RecordId([0; 32]);
+    view(ledger, About { id, maker: me, me: Some(me), created: now, last_seen: now, state: OfferState::Live, trades: 0 }, offer)
+}
+
+struct About {
+    id: RecordId,
+    maker: AuthorId,
+    me: Option<AuthorId>,
+    created: u64,
+    last_seen: u64,
+    state: OfferState,
+    trades: u32,
+}
+
+fn view(ledger: &Ledger<Store>, about: About, offer: Offer) -> Result<OfferView, StorageError> {
+    let mut arbiters = Vec::new();
+    for advert in offer.arbiters.iter() {
+        arbiters.extend(arbiter(ledger, advert)?.map(|arbiter| arbiter.view()));
+    }
+    Ok(OfferView {
+        id: about.id,
+        maker: about.maker,
+        mine: about.me == Some(about.maker),
+        side: offer.side,
+        currency: offer.currency,
+        price: offer.price,
+        min: offer.min,
+        max: offer.max,
+        // The rules of offers make both costs fit.
+        min_cost: offer.price.cost(offer.min).unwrap_or(u64::MAX),
+        max_cost: offer.price.cost(offer.max).unwrap_or(u64::MAX),
+        methods: offer.methods.iter().map(ToString::to_string).collect(),
+        terms: offer.terms.to_string(),
+        arbiters,
+        arbitration_delay: offer.arbitration_delay,
+        refund_delay: offer.refund_delay,
+        automatic: offer.automatic,
+        created: about.created,
+        expires: offer.expires,
+        last_seen: about.last_seen,
+        state: about.state,
+        maker_trades: about.trades,
+    })
+}
+
+/// Returns a page of the book.
+///
+/// # Errors
+/// When the cursor is none or the store fails.
+pub fn book(keeper: &Keeper, filter: &BookFilter, me: Option<AuthorId>) -> Result<Page<OfferView>, ApiError> {
+    let skip: usize = match &filter.cursor {
+        Some(cursor) => cursor
+            .parse()
+            .map_err(|_| ApiError::new(Code::InvalidArgument, format!("`{cursor}` is not a cursor of the book"), ""))?,
+        None => 0,
+    };
+    let limit = filter.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE) as usize; // at most 500
+    let query = Query { side: filter.side, currency: filter.currency, amount: filter.amount, away: filter.away };
+    let wanted = filter.matching.as_ref().map(|text| text.to_lowercase());
+    let ids: Vec<RecordId> = {
+        let book = keeper.book();
+        let matching = book.query(query, clock::unix_now()).filter(|entry| {
+            wanted.as_ref().is_none_or(|wanted| {
+                let texts = entry.offer.methods.iter().map(|method| method.as_str());
+                let mut texts = texts.chain([entry.offer.terms.as_str(), entry.offer.currency.code()]);
+                texts.any(|text| text.to_lowercase().contains(wanted)) || entry.maker.to_string().starts_with(wanted)
+            })
+        });
+        matching.skip(skip).take(limit + 1).map(|entry| entry.id).collect()
+    };
+    let next = (ids.len() > limit).then(|| (skip + limit).to_string());
+    let items = ids.iter().take(limit).map(|id| offer(keeper, id, me)).collect::<Result<_, _>>()?;
+    Ok(Page { items, next })
+}
+
+/// Returns the offers of a maker, newest first.
+///
+/// # Errors
+/// When the store fails.
+pub fn offers_of(keeper: &Keeper, maker: AuthorId) -> Result<Vec<OfferView>, ApiError> {
+    let ledger = keeper.ledger();
+    let is_theirs = |record: Option<Record>| record.is_some_and(|record| record.author() == maker);
+    let mut offers = Vec::new();
+    let mut after = None;
+    loop {
+        let page = ledger.storage().of_kind(Kind::Offer, after.as_ref(), MAX_OWN_OFFERS).explained()?;
+        for id in &page {
+            if is_theirs(ledger.record(id).explained()?) && offers.len() < MAX_OWN_OFFERS {
+                offers.push(offer(keeper, id, Some(maker))?);
+            }
+        }
+        after = page.last().copied();
+        if page.len() < MAX_OWN_OFFERS {
+            break;
+        }
+    }
+    offers.sort_by_key(|offer| std::cmp::Reverse(offer.created));
+    Ok(offers)
+}
+
+/// Returns what taking an offer would mean.
+///
+/// # Errors
+/// When the offer is gone, the bid does not fit it, or the chain or wallet cannot be asked.
+pub async fn review(tools: &Tools, request: &TakeOffer) -> Result<TakeReview, ApiError> {
+    let invalid = |message: String| ApiError::new(Code::InvalidArgument, message, "look at the offer again");
+    let me = tools.identity.author();
+    let offer = offer(&tools.keeper, &request.offer, Some(me))?;
+    if offer.mine {
+        return Err(ApiError::new(Code::NotAllowed, "this is your own offer", "others take it; you accept their bids"));
+    }
+    match offer.state {
+        OfferState::Live | OfferState::Away => {}
+        OfferState::Taken | OfferState::Revoked | OfferState::Expired => {
+            let message = format!("offer {} is gone: {:?}", offer.id, offer.state);
+            return Err(ApiError::new(Code::OfferGone, message, "look at the book for another"));
+        }
+    }
+    let arbiter_at = usize::from(request.arbiter.unwrap_or_default());
+    let arbiter = offer.arbiters.get(arbiter_at).cloned();
+    let arbiter = arbiter.ok_or_else(|| invalid(format!("the offer has no arbiter number {arbiter_at}")))?;
+    let method_at = usize::from(request.method.unwrap_or_default());
+    let method = offer.methods.get(method_at).cloned();
+    let method = method.ok_or_else(|| invalid(format!("the offer has no payment method number {method_at}")))?;
+    if arbiter.author == me {
+        return Err(invalid("you are the arbiter yourself: choose another".into()));
+    }
+    let max = offer.max.min(arbiter.max_amount);
+    if request.amount < offer.min || request.amount > max {
+        return Err(invalid(format!("{} BTC is outside of the offer: {} to {max} BTC", request.amount, offer.min)));
+    }
+    let feerate = tools.chain.fee_rate(3).await.explained()?.to_sat_per_vb_ceil().max(1);
+    let fee = |vsize: u64| feerate.checked_mul(vsize).and_then(Sats::new).unwrap_or(Sats::MAX);
+    let (funding_fee, payout_fee) = (fee(FUNDING_VSIZE), fee(SPEND_VSIZE));
+    let role = match offer.side {
+        Side::Sell => Role::Buyer,
+        Side::Buy => Role::Seller,
+    };
+    let needed = request.amount.checked_add(funding_fee).unwrap_or(Sats::MAX);
+    let affordable = role == Role::Buyer || tools.wallet.balance().await.explained()?.spendable >= needed.into();
+    let cost = offer.price.cost(request.amount).ok_or_else(|| invalid("the cost is too large".into()))?;
+    Ok(TakeReview {
+        role,
+        amount: request.amount,
+        cost,
+        method,
+        arbiter,
+        funding_fee,
+        payout_fee,
+        confirmations: confirmations_for(request.amount),
+        pay_within: u32::from(offer.refund_delay.saturating_sub(LAST_PAYMENT_MARGIN)),
+        refund_after: u32::from(offer.refund_delay),
+        affordable,
+        offer,
+    })
+}

@@ -1,0 +1,84 @@
+//! What a user may set about the network, and what can go wrong with it.
+
+use std::io;
+use std::time::Duration;
+
+use libp2p::Multiaddr;
+
+/// How a node takes part in the network.
+#[derive(Debug, Clone)]
+pub struct NetConfig {
+    /// The magic bytes of the Bitcoin network whose coins are traded: nodes of different networks do not talk.
+    pub network_magic: [u8; 4],
+    /// Addresses to listen on, such as `/ip4/0.0.0.0/tcp/9740` or `/ip4/0.0.0.0/udp/9740/quic-v1`.
+    pub listen: Vec<Multiaddr>,
+    /// Peers to stay connected to, best with their `/p2p/…` ids: dialled at start and again whenever they are lost.
+    pub peers: Vec<Multiaddr>,
+    /// Connect to nobody but `peers`, and accept nobody else.
+    pub only_peers: bool,
+    /// The name and version told to peers.
+    pub agent: String,
+    /// Bounds and intervals.
+    pub limits: NetLimits,
+}
+
+/// Bounds and intervals of the network.
+#[derive(Debug, Clone)]
+pub struct NetLimits {
+    /// Connections that others opened: each may hold some megabytes of queues.
+    pub max_incoming: u32,
+    /// Connections that this node opened.
+    pub max_outgoing: u32,
+    /// The time between two comparisons with an idle peer.
+    pub sync_interval: Duration,
+    /// How long a peer that sent invalid data is kept out.
+    pub ban: Duration,
+}
+
+impl Default for NetLimits {
+    fn default() -> Self {
+        Self {
+            max_incoming: 96,
+            max_outgoing: 32,
+            sync_interval: Duration::from_secs(20),
+            ban: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// A network that cannot start, or a request that it cannot fulfil.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetError {
+    /// Another program listens there.
+    #[error("address {0} is in use: stop the other program (is a node running already?) or listen on another port")]
+    AddressInUse(Multiaddr),
+    /// The system or a transport refuses the address.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// The address.
+        address: Multiaddr,
+        /// What the system says.
+        reason: String,
+    },
+    /// The system's name servers are unknown.
+    #[error("cannot read the system's name servers, needed to find peers by name: {0}")]
+    NameServers(#[source] io::Error),
+    /// The encryption or the behaviour of the swarm cannot be set up.
+    #[error("cannot set up the network: {0}")]
+    Setup(String),
+    /// A peer cannot be reached.
+    #[error("cannot connect to {address}: {reason}")]
+    Dial {
+        /// The address.
+        address: Multiaddr,
+        /// What happened.
+        reason: String,
+    },
+    /// The node is to connect to its configured peers only.
+    #[error("not connecting to {0}: this node connects only to its configured peers; add it there")]
+    NotListed(Multiaddr),
+    /// The network task has ended.
+    #[error("the network is stopped: restart the node")]
+    Stopped,
+}

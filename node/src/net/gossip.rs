@@ -1,0 +1,104 @@
+//! Judging what gossip brings. One task per topic gathers what has arrived and gives it to the replica together, so
+//! that a burst of records costs one commit to disk instead of hundreds.
+
+use std::sync::Arc;
+
+use libp2p::PeerId;
+use libp2p::gossipsub::MessageId;
+use tokio::sync::mpsc;
+
+use super::swarm::Report;
+use super::{Replica, Verdict};
+
+/// Messages waiting to be judged, at most 20 MiB: what comes while the queue is full is ignored and healed by sync.
+const MAX_WAITING: usize = 1024;
+/// Records judged together: at most 1 MiB.
+const MAX_BATCH: usize = 256;
+
+/// A gossip topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Topic {
+    Records,
+    Mail,
+}
+
+/// A message from a peer, to be judged.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub topic: Topic,
+    pub id: MessageId,
+    pub source: PeerId,
+    pub data: Vec<u8>,
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub topic: Topic,
+    pub id: MessageId,
+    pub source: PeerId,
+    pub verdict: Verdict,
+}
+
+/// The queues of the two judges. They end when this is dropped.
+#[derive(Debug)]
+pub(super) struct Judges {
+    records: mpsc::Sender<Incoming>,
+    mail: mpsc::Sender<Incoming>,
+}
+
+impl Judges {
+    pub fn start(replica: &Arc<dyn Replica>, reports: &mpsc::Sender<Report>) -> Self {
+        let (records, queue) = mpsc::channel(MAX_WAITING);
+        tokio::spawn(judge_records(Arc::clone(replica), queue, reports.clone()));
+        let (mail, queue) = mpsc::channel(MAX_WAITING);
+        tokio::spawn(judge_mail(Arc::clone(replica), queue, reports.clone()));
+        Self { records, mail }
+    }
+
+    /// Queues a message; gives it back when the queue is full.
+    pub fn submit(&self, message: Incoming) -> Result<(), Incoming> {
+        let queue = match message.topic {
+            Topic::Records => &self.records,
+            Topic::Mail => &self.mail,
+        };
+        queue.try_send(message).map_err(|e| e.into_inner())
+    }
+}
+
+async fn judge_records(replica: Arc<dyn Replica>, mut queue: mpsc::Receiver<Incoming>, reports: mpsc::Sender<Report>) {
+    let mut batch = Vec::new();
+    while queue.recv_many(&mut batch, MAX_BATCH).await > 0 {
+        let records = batch
+            .iter_mut()
+            .map(|message| std::mem::take(&mut message.data))
+            .collect();
+        let verdicts = replica.ingest(records).await;
+        for (i, message) in batch.drain(..).enumerate() {
+            let verdict = verdicts.get(i).copied().unwrap_or(Verdict::Ignore);
+            if reports.send(message.judged(verdict)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn judge_mail(replica: Arc<dyn Replica>, mut queue: mpsc::Receiver<Incoming>, reports: mpsc::Sender<Report>) {
+    while let Some(mut message) = queue.recv().await {
+        let verdict = replica.put_mail(std::mem::take(&mut message.data)).await;
+        if reports.send(message.judged(verdict)).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Incoming {
+    fn judged(self, verdict: Verdict) -> Report {
+        Report::Judged(Judged {
+            topic: self.topic,
+            id: self.id,
+            source: self.source,
+            verdict,
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! The mail part of a sync session: hand our sent envelopes to the peer, and empty our mailboxes there.
+
+use std::collections::{HashMap, HashSet};
+
+use exchange_ledger::ids::MailboxId;
+use sha2::{Digest, Sha256};
+
+use super::Verdict;
+use super::gate::Offence;
+use super::protocol::{Delivery, MAX_MAIL_LEN, MAX_MAILBOXES, MAX_PUT_BYTES, Request, Response, WireCursor};
+use super::sync::{Session, SessionError};
+
+/// Sent envelopes that are handed to a peer: as many as a replica names.
+const MAX_OUTBOX: usize = 1000;
+/// Requests for mail in one session: a hundred of the largest answers is more than a mailbox may hold.
+const MAX_FETCHES: usize = 100;
+
+/// What is known of the mail exchanged over a connection. It ends with the connection: a peer that comes back may have
+/// lost its mail, or number it anew. Bounded by our own mailboxes and our own outbox.
+#[derive(Debug, Default)]
+pub(super) struct MailMemory {
+    cursors: HashMap<MailboxId, u64>,
+    pushed: HashSet<[u8; 32]>,
+}
+
+impl Session {
+    pub(super) async fn exchange_mail(&mut self, memory: &mut MailMemory) -> Result<(), SessionError> {
+        self.push_outbox(memory).await?;
+        self.fetch_mailboxes(memory).await
+    }
+
+    async fn push_outbox(&self, memory: &mut MailMemory) -> Result<(), SessionError> {
+        let mut outbox = self.replica.my_outbox().await;
+        outbox.truncate(MAX_OUTBOX);
+        outbox.retain(|envelope| envelope.len() <= MAX_MAIL_LEN);
+        let mut outbox: Vec<([u8; 32], Vec<u8>)> = outbox
+            .into_iter()
+            .map(|envelope| (Sha256::digest(&envelope).into(), envelope))
+            .collect();
+        let current: HashSet<[u8; 32]> = outbox.iter().map(|(hash, _)| *hash).collect();
+        memory.pushed.retain(|hash| current.contains(hash));
+        outbox.retain(|(hash, _)| !memory.pushed.contains(hash));
+
+        let mut outbox = outbox.into_iter().peekable();
+        while outbox.peek().is_some() {
+            let mut bytes = 0;
+            let mut hashes = Vec::new();
+            let mut envelopes = Vec::new();
+            while let Some((hash, envelope)) = outbox.next_if(|(_, e)| bytes + e.len() <= MAX_PUT_BYTES) {
+                bytes += envelope.len();
+                hashes.push(hash);
+                envelopes.push(envelope);
+            }
+            match self.link.ask(Request::MailPut(envelopes)).await? {
+                Response::Taken => memory.pushed.extend(hashes),
+                Response::Digest(_) | Response::Heads(_) | Response::Ranges(_) | Response::Mail(_) | Response::Busy => {
+                    return Err(Offence::WrongAnswer.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn fetch_mailboxes(&mut self, memory: &mut MailMemory) -> Result<(), SessionError> {
+        let mut mailboxes = self.replica.my_mailboxes().await;
+        mailboxes.truncate(MAX_MAILBOXES);
+        memory.cursors.retain(|mailbox, _| mailboxes.contains(mailbox));
+        for _ in 0..MAX_FETCHES {
+            if mailboxes.is_empty() {
+                return Ok(());
+            }
+            let cursor = |mailbox: &MailboxId| memory.cursors.get(mailbox).copied().unwrap_or(0);
+            let cursors: Vec<WireCursor> = mailboxes
+                .iter()
+                .map(|mailbox| WireCursor {
+                    mailbox: *mailbox,
+                    after: cursor(mailbox),
+                })
+                .collect();
+            let Response::Mail(deliveries) = self.link.ask(Request::MailFetch(cursors.clone())).await? else {
+                return Err(Offence::WrongAnswer.into());
+            };
+            if deliveries.is_empty() || deliveries.len() > cursors.len() {
+                return Err(Offence::WrongAnswer.into());
+            }
+            let mut left = mailboxes.split_off(deliveries.len());
+            for (read, delivery) in cursors.iter().zip(deliveries) {
+                if self.take_delivery(read, delivery, memory).await? {
+                    left.push(read.mailbox);
+                }
+            }
+            mailboxes = left;
+        }
+        self.gain.unfinished = true;
+        Ok(())
+    }
+
+    /// Takes in the envelopes of one mailbox and tells whether there may be more.
+    async fn take_delivery(
+        &self,
+        read: &WireCursor,
+        delivery: Delivery,
+        memory: &mut MailMemory,
+    ) -> Result<bool, SessionError> {
+        if delivery.envelopes.is_empty() {
+            return Ok(false);
+        }
+        if delivery.cursor <= read.after {
+            // It would send the same for ever.
+            return Err(Offence::WrongAnswer.into());
+        }
+        for envelope in delivery.envelopes {
+            match self.replica.put_mail(envelope).await {
+                Verdict::Accept | Verdict::Ignore | Verdict::Orphan(_) => {}
+                Verdict::Reject => return Err(Offence::InvalidMail.into()),
+            }
+        }
+        memory.cursors.insert(read.mailbox, delivery.cursor);
+        Ok(true)
+    }
+}

@@ -1,0 +1,381 @@
+//! Who is connected, and when to sync with whom.
+//!
+//! Each peer has a [`Plan`]: what its next session is to do. Wishes add to the plan at any time; a session takes the
+//! whole plan. There is one session with a peer at a time, and a pause between two, so that whatever a peer does makes
+//! at most a few sessions a second.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use exchange_ledger::record::LogId;
+use libp2p::{Multiaddr, PeerId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task;
+use tokio::time::Instant;
+
+use super::client::PeerInfo;
+use super::mail::MailMemory;
+
+/// Logs that a session fetches because of orphans; with more of them it compares everything instead.
+const MAX_WANTED_LOGS: usize = 64;
+/// The pause between two sessions with a peer.
+const SESSION_PAUSE: Duration = Duration::from_millis(250);
+/// The pause after a session that broke off or left something: the other session or the peer's trouble may be over.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+/// Requests of one peer being answered at once.
+const MAX_ANSWERS: usize = 8;
+/// Requests of one peer a second over time, and in a burst: a session needs one for every 256 KiB or 256 logs.
+const REQUESTS_PER_SECOND: u32 = 50;
+const REQUEST_BURST: u32 = 200;
+/// Characters of an agent that are kept.
+const MAX_AGENT_LEN: usize = 64;
+
+/// The connected peers. Bounded by the connection limits.
+#[derive(Debug)]
+pub(super) struct Peers {
+    peers: HashMap<PeerId, Peer>,
+    sync_interval: Duration,
+}
+
+/// One connected peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    address: Multiaddr,
+    /// What it calls itself; known once it has proved to be of our network.
+    agent: Option<String>,
+    ping: Option<Duration>,
+    in_sync: bool,
+    plan: Plan,
+    session: Option<task::Id>,
+    /// When it is compared with even if nothing has happened.
+    due: Instant,
+    not_before: Instant,
+    memory: MailMemory,
+    answers: Arc<Semaphore>,
+    requests: Bucket,
+}
+
+/// What a session is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Plan {
+    pub compare: Compare,
+    pub mail: bool,
+    pub logs: BTreeSet<LogId>,
+}
+
+/// Whether and how a session compares the ledgers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum Compare {
+    /// Not at all.
+    #[default]
+    No,
+    /// By digest first.
+    Ask,
+    /// By heads at once: the peer has told a digest that differs.
+    Differs,
+}
+
+/// How a session ended, as far as planning goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The ledgers were compared to the end.
+    InSync,
+    /// Only what was asked for was done.
+    Done,
+    /// There is more to do.
+    Unfinished,
+}
+
+impl Peers {
+    pub fn new(sync_interval: Duration) -> Self {
+        Self {
+            peers: HashMap::new(),
+            sync_interval,
+        }
+    }
+
+    pub fn connected(&mut self, peer: PeerId, address: Multiaddr, now: Instant) {
+        self.peers.entry(peer).or_insert_with(|| Peer::new(address, now));
+    }
+
+    pub fn disconnected(&mut self, peer: PeerId) {
+        self.peers.remove(&peer);
+    }
+
+    /// A peer has proved to be of our network: from now on it counts, and is synced with at once.
+    pub fn identified(&mut self, peer: PeerId, agent: &str) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.agent = Some(agent.chars().filter(|c| !c.is_control()).take(MAX_AGENT_LEN).collect());
+            peer.plan.want_all();
+        }
+    }
+
+    pub fn pinged(&mut self, peer: PeerId, round_trip: Duration) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.ping = Some(round_trip);
+        }
+    }
+
+    pub fn is_connected(&self, peer: &PeerId) -> bool {
+        self.peers.contains_key(peer)
+    }
+
+    /// Returns the peers that count.
+    pub fn ids(&self) -> BTreeSet<PeerId> {
+        self.peers
+            .iter()
+            .filter(|(_, peer)| peer.agent.is_some())
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    pub fn infos(&self) -> Vec<PeerInfo> {
+        let mut infos: Vec<PeerInfo> = self.peers.iter().filter_map(|(id, peer)| peer.info(*id)).collect();
+        infos.sort_by_key(|info| info.peer);
+        infos
+    }
+
+    /// Plans for one peer.
+    pub fn plan(&mut self, peer: PeerId) -> Option<&mut Plan> {
+        self.peers.get_mut(&peer).map(|peer| &mut peer.plan)
+    }
+
+    /// Plans for all peers.
+    pub fn plans(&mut self) -> impl Iterator<Item = (&PeerId, &mut Plan)> {
+        self.peers.iter_mut().map(|(id, peer)| (id, &mut peer.plan))
+    }
+
+    /// Returns a peer whose session is due.
+    pub fn due(&mut self, now: Instant) -> Option<PeerId> {
+        self.peers
+            .iter_mut()
+            .find_map(|(id, peer)| peer.is_due(now).then_some(*id))
+    }
+
+    /// Takes the plan for a session that the caller starts now, and tells by [`Self::started`].
+    pub fn take_plan(&mut self, peer: PeerId, now: Instant) -> Option<(Plan, MailMemory)> {
+        let interval = jittered(self.sync_interval);
+        let peer = self.peers.get_mut(&peer)?;
+        peer.due = now + interval;
+        Some((std::mem::take(&mut peer.plan), std::mem::take(&mut peer.memory)))
+    }
+
+    pub fn started(&mut self, peer: PeerId, session: task::Id) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.session = Some(session);
+        }
+    }
+
+    /// A session has ended; without `memory` it has panicked or was of an earlier connection.
+    pub fn ended(&mut self, session: task::Id, memory: Option<MailMemory>, ending: Ending, now: Instant) {
+        let Some(peer) = self.peers.values_mut().find(|peer| peer.session == Some(session)) else {
+            return;
+        };
+        peer.session = None;
+        peer.memory = memory.unwrap_or_default();
+        peer.not_before = now + SESSION_PAUSE;
+        match ending {
+            Ending::InSync => peer.in_sync = true,
+            Ending::Done => {}
+            Ending::Unfinished => {
+                peer.in_sync = false;
+                peer.due = peer.due.min(now + RETRY_PAUSE);
+            }
+        }
+    }
+
+    /// The peer's digest equals ours, or not.
+    pub fn digest_seen(&mut self, peer: PeerId, equal: bool) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.in_sync = equal;
+            if !equal {
+                peer.plan.compare = Compare::Differs;
+            }
+        }
+    }
+
+    /// Returns the right to have one request answered; `None` when the peer asks too much.
+    pub fn admit(&mut self, peer: PeerId, now: Instant) -> Option<OwnedSemaphorePermit> {
+        let peer = self.peers.get_mut(&peer)?;
+        let permit = Arc::clone(&peer.answers).try_acquire_owned().ok()?;
+        peer.requests.take(now).then_some(permit)
+    }
+}
+
+impl Peer {
+    fn new(address: Multiaddr, now: Instant) -> Self {
+        Self {
+            address,
+            agent: None,
+            ping: None,
+            in_sync: false,
+            plan: Plan::default(),
+            session: None,
+            due: now,
+            not_before: now,
+            memory: MailMemory::default(),
+            answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
+            requests: Bucket {
+                left: REQUEST_BURST,
+                filled: now,
+            },
+        }
+    }
+
+    fn is_due(&mut self, now: Instant) -> bool {
+        if self.due <= now {
+            self.plan.want_all();
+        }
+        self.agent.is_some() && self.session.is_none() && self.not_before <= now && self.plan != Plan::default()
+    }
+
+    fn info(&self, peer: PeerId) -> Option<PeerInfo> {
+        Some(PeerInfo {
+            peer,
+            address: self.address.clone(),
+            agent: self.agent.clone()?,
+            ping_ms: self
+                .ping
+                .map(|ping| u64::try_from(ping.as_millis()).unwrap_or(u64::MAX)),
+            in_sync: self.in_sync,
+        })
+    }
+}
+
+impl Plan {
+    /// Compare the ledgers and exchange mail.
+    pub fn want_all(&mut self) {
+        self.compare = self.compare.max(Compare::Ask);
+        self.mail = true;
+    }
+
+    /// Exchange mail.
+    pub fn want_mail(&mut self) {
+        self.mail = true;
+    }
+
+    /// Fetch a log.
+    pub fn want_log(&mut self, log: LogId) {
+        if self.logs.len() < MAX_WANTED_LOGS {
+            self.logs.insert(log);
+        } else {
+            self.compare = self.compare.max(Compare::Ask);
+        }
+    }
+}
+
+/// A token bucket.
+#[derive(Debug)]
+struct Bucket {
+    left: u32,
+    filled: Instant,
+}
+
+impl Bucket {
+    fn take(&mut self, now: Instant) -> bool {
+        let elapsed_ms = u32::try_from(now.saturating_duration_since(self.filled).as_millis()).unwrap_or(u32::MAX);
+        let earned = elapsed_ms.saturating_mul(REQUESTS_PER_SECOND) / 1000;
+        if earned > 0 {
+            self.left = self.left.saturating_add(earned).min(REQUEST_BURST);
+            self.filled = now;
+        }
+        let granted = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        granted
+    }
+}
+
+/// Returns a duration between three and five quarters of the given one, so that nodes started together drift apart.
+fn jittered(duration: Duration) -> Duration {
+    // Without entropy all peers are merely asked at the same time.
+    let percent = getrandom::u32().map_or(100, |random| 75 + random % 51);
+    duration * percent / 100
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::ids::AuthorId;
+
+    use super::*;
+
+    fn log(author: u8) -> LogId {
+        LogId {
+            author: AuthorId([author; 32]),
+            epoch: 0,
+        }
+    }
+
+    fn one_peer(now: Instant) -> (Peers, PeerId) {
+        let mut peers = Peers::new(Duration::from_secs(20));
+        let peer = PeerId::random();
+        peers.connected(peer, "/ip4/127.0.0.1/tcp/1".parse().unwrap(), now);
+        (peers, peer)
+    }
+
+    #[test]
+    fn a_peer_counts_once_it_is_identified_and_is_then_compared_with() {
+        let now = Instant::now();
+        let (mut peers, peer) = one_peer(now);
+        assert_eq!(peers.due(now), None);
+        assert!(peers.infos().is_empty());
+        peers.identified(peer, "agent\n\u{1b}[31m/1");
+        assert_eq!(peers.due(now), Some(peer));
+        assert_eq!(
+            peers.infos()[0].agent,
+            "agent[31m/1",
+            "no control character reaches a terminal"
+        );
+        let (plan, _) = peers.take_plan(peer, now).unwrap();
+        assert!(plan.mail && plan.compare == Compare::Ask);
+        assert_eq!(peers.due(now + Duration::from_secs(14)), None);
+        assert_eq!(
+            peers.due(now + Duration::from_secs(26)),
+            Some(peer),
+            "and again after the interval"
+        );
+    }
+
+    #[tokio::test]
+    async fn sessions_with_a_peer_come_one_after_another() {
+        let now = Instant::now();
+        let (mut peers, peer) = one_peer(now);
+        peers.identified(peer, "a");
+        peers.take_plan(peer, now);
+        let session = tokio::spawn(async {}).id();
+        peers.started(peer, session);
+        peers.plan(peer).unwrap().want_log(log(1));
+        assert_eq!(peers.due(now), None, "one is running");
+        peers.ended(session, None, Ending::Done, now);
+        assert_eq!(peers.due(now), None, "a pause comes first");
+        assert_eq!(
+            peers.due(now + SESSION_PAUSE),
+            Some(peer),
+            "what was wished meanwhile is not forgotten"
+        );
+    }
+
+    #[test]
+    fn too_many_orphans_become_one_comparison() {
+        let mut plan = Plan::default();
+        for author in 0..=u8::try_from(MAX_WANTED_LOGS).unwrap() {
+            plan.want_log(log(author));
+        }
+        assert_eq!((plan.logs.len(), plan.compare), (MAX_WANTED_LOGS, Compare::Ask));
+    }
+
+    #[test]
+    fn a_peer_that_asks_too_much_is_told_to_wait() {
+        let now = Instant::now();
+        let (mut peers, peer) = one_peer(now);
+        let permits: Vec<_> = (0..MAX_ANSWERS).map(|_| peers.admit(peer, now).unwrap()).collect();
+        assert!(peers.admit(peer, now).is_none(), "too many at once");
+        drop(permits);
+        let granted = (0..1000).filter(|_| peers.admit(peer, now).is_some()).count();
+        assert_eq!(granted, usize::try_from(REQUEST_BURST).unwrap() - MAX_ANSWERS);
+        assert!(
+            peers.admit(peer, now + Duration::from_secs(1)).is_some(),
+            "after a second it may ask again"
+        );
+    }
+}

@@ -1,0 +1,220 @@
+//! What peers say to each other outside gossip: one request, one answer, each a bounded borsh value.
+//!
+//! Everything here is hostile until [`Request::check`] or [`Response::check`] has passed.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use exchange_ledger::ids::{AuthorId, MailboxId, RecordId};
+use exchange_ledger::record::{Head, LogId, MAX_RECORD_LEN};
+use libp2p::StreamProtocol;
+use libp2p::gossipsub::IdentTopic;
+
+/// The longest gossip message, its framing included: an envelope with the largest sealed message fits.
+pub const MAX_GOSSIP_LEN: usize = 20 * 1024;
+/// The longest mail envelope, so that one message of any kind can carry it.
+pub const MAX_MAIL_LEN: usize = 19 * 1024;
+/// The longest request: a thousand mailboxes or the envelopes of [`MAX_PUT_BYTES`] fit.
+pub(super) const MAX_REQUEST_LEN: usize = 64 * 1024;
+/// The longest response: [`MAX_ANSWER_BYTES`] of records or [`MAX_HEADS`] heads fit several times.
+pub(super) const MAX_RESPONSE_LEN: usize = 1024 * 1024;
+/// Heads in one response, 88 bytes each.
+pub(super) const MAX_HEADS: usize = 1000;
+/// Logs in one request for ranges, 44 bytes each.
+pub(super) const MAX_WANTS: usize = 256;
+/// Mailboxes in one request, 40 bytes each: as many as a node may have.
+pub(super) const MAX_MAILBOXES: usize = 1000;
+/// Bytes of records or envelopes in one response: a second at 2 Mbit/s, so that slow links stay within the timeout.
+pub(super) const MAX_ANSWER_BYTES: usize = 256 * 1024;
+/// Bytes of envelopes in one request.
+pub(super) const MAX_PUT_BYTES: usize = 48 * 1024;
+
+/// A request to a peer.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(super) enum Request {
+    /// My digest is this, what is yours? Whoever sees a difference pulls.
+    Digest([u8; 32]),
+    /// Which logs do you hold after this one?
+    Heads { after: Option<WireLog>, limit: u16 },
+    /// Records of these logs, in this order, as far as `max_bytes` go.
+    Ranges { wants: Vec<WireWant>, max_bytes: u32 },
+    /// Envelopes of these mailboxes, in this order, as far as [`MAX_ANSWER_BYTES`] go.
+    MailFetch(Vec<WireCursor>),
+    /// Keep these envelopes for whoever fetches them.
+    MailPut(Vec<Vec<u8>>),
+}
+
+/// The answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(super) enum Response {
+    /// The answerer's own digest.
+    Digest([u8; 32]),
+    /// Heads in the order of their logs; fewer than asked for means that there are no more.
+    Heads(Vec<WireHead>),
+    /// For each of the first wants its records; wants that found no room are left out.
+    Ranges(Vec<Vec<Vec<u8>>>),
+    /// For each of the first mailboxes its envelopes; mailboxes that found no room are left out.
+    Mail(Vec<Delivery>),
+    /// The envelopes were looked at.
+    Taken,
+    /// Too many requests: try again later.
+    Busy,
+}
+
+/// A log on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(super) struct WireLog {
+    author: AuthorId,
+    epoch: u32,
+}
+
+/// A head on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(super) struct WireHead {
+    log: WireLog,
+    len: u64,
+    id: RecordId,
+    time: u64,
+}
+
+/// A wish for the records of a log from a place on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(super) struct WireWant {
+    pub log: WireLog,
+    pub from: u64,
+}
+
+/// A mailbox and how far it has been read at this peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(super) struct WireCursor {
+    pub mailbox: MailboxId,
+    pub after: u64,
+}
+
+/// Envelopes of one mailbox and the cursor to go on from.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(super) struct Delivery {
+    pub envelopes: Vec<Vec<u8>>,
+    pub cursor: u64,
+}
+
+/// A message that no honest peer sends.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Malformed {
+    #[error("a message of {0} bytes where at most {1} may be sent")]
+    TooLong(u64, usize),
+    #[error("a message that does not decode: {0}")]
+    Undecodable(String),
+    #[error("more {0} in one message than allowed")]
+    TooMany(&'static str),
+}
+
+impl Request {
+    /// Checks the bounds that the encoding alone does not keep.
+    pub fn check(&self) -> Result<(), Malformed> {
+        match self {
+            Self::Digest(_) => Ok(()),
+            Self::Heads { limit, .. } => at_most(usize::from(*limit), MAX_HEADS, "heads"),
+            Self::Ranges { wants, .. } => at_most(wants.len(), MAX_WANTS, "logs"),
+            Self::MailFetch(boxes) => at_most(boxes.len(), MAX_MAILBOXES, "mailboxes"),
+            Self::MailPut(envelopes) => each_at_most(envelopes, MAX_MAIL_LEN, "bytes of mail"),
+        }
+    }
+}
+
+impl Response {
+    /// Checks the bounds that the encoding alone does not keep.
+    pub fn check(&self) -> Result<(), Malformed> {
+        match self {
+            Self::Digest(_) | Self::Taken | Self::Busy => Ok(()),
+            Self::Heads(heads) => at_most(heads.len(), MAX_HEADS, "heads"),
+            Self::Ranges(ranges) => {
+                at_most(ranges.len(), MAX_WANTS, "logs")?;
+                ranges
+                    .iter()
+                    .try_for_each(|records| each_at_most(records, MAX_RECORD_LEN, "bytes of a record"))
+            }
+            Self::Mail(deliveries) => {
+                at_most(deliveries.len(), MAX_MAILBOXES, "mailboxes")?;
+                deliveries
+                    .iter()
+                    .try_for_each(|d| each_at_most(&d.envelopes, MAX_MAIL_LEN, "bytes of mail"))
+            }
+        }
+    }
+}
+
+fn at_most(count: usize, max: usize, what: &'static str) -> Result<(), Malformed> {
+    if count <= max {
+        Ok(())
+    } else {
+        Err(Malformed::TooMany(what))
+    }
+}
+
+fn each_at_most(items: &[Vec<u8>], max: usize, what: &'static str) -> Result<(), Malformed> {
+    items.iter().try_for_each(|item| at_most(item.len(), max, what))
+}
+
+impl From<LogId> for WireLog {
+    fn from(log: LogId) -> Self {
+        Self {
+            author: log.author,
+            epoch: log.epoch,
+        }
+    }
+}
+
+impl From<WireLog> for LogId {
+    fn from(log: WireLog) -> Self {
+        Self {
+            author: log.author,
+            epoch: log.epoch,
+        }
+    }
+}
+
+impl From<Head> for WireHead {
+    fn from(head: Head) -> Self {
+        Self {
+            log: head.log.into(),
+            len: head.len,
+            id: head.id,
+            time: head.time,
+        }
+    }
+}
+
+impl From<WireHead> for Head {
+    fn from(head: WireHead) -> Self {
+        Self {
+            log: head.log.into(),
+            len: head.len,
+            id: head.id,
+            time: head.time,
+        }
+    }
+}
+
+/// The names under which nodes of one network find each other.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    /// Told by identify; peers that tell another one are sent away.
+    pub protocol: String,
+    /// The sync protocol.
+    pub sync: StreamProtocol,
+    /// The gossip topic of records.
+    pub records: IdentTopic,
+    /// The gossip topic of mail.
+    pub mail: IdentTopic,
+}
+
+impl Names {
+    pub fn new(network_magic: [u8; 4]) -> Self {
+        let magic = hex::encode(network_magic);
+        Self {
+            protocol: format!("/exchange/{magic}/1"),
+            sync: StreamProtocol::try_from_owned(format!("/exchange/{magic}/sync/1")).expect("it starts with a slash"),
+            records: IdentTopic::new(format!("exchange/{magic}/records/1")),
+            mail: IdentTopic::new(format!("exchange/{magic}/mail/1")),
+        }
+    }
+}

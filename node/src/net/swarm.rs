@@ -1,0 +1,375 @@
+//! The task that owns the swarm: commands, reports and events in, decisions out. It never waits for anything but its
+//! inputs; work that takes time happens in tasks that it spawns, counts and hears from.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use libp2p::gossipsub::PublishError;
+use libp2p::identity::Keypair;
+use libp2p::request_response::{OutboundRequestId, ResponseChannel};
+use libp2p::swarm::dial_opts::DialOpts;
+use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{self, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::behaviour::{Behaviour, BehaviourEvent};
+use super::claims::Claims;
+use super::client::{Command, MAX_COMMANDS, NetClient};
+use super::codec::Traffic;
+use super::config::{NetConfig, NetError};
+use super::dialer::Dialer;
+use super::gate::Offence;
+use super::gossip::{Judged, Judges, Topic};
+use super::peers::{Ending, Peers};
+use super::protocol::{Malformed, Names, Request, Response};
+use super::serve::{Answer, News};
+use super::sync::{Gain, Link, MAX_FRESH, RequestError, Session, SessionEnd, SessionError};
+use super::{Replica, listen, watchers};
+
+/// Sessions at once: each has one request under way and holds at most a response and what it decodes to.
+const MAX_SESSIONS: usize = 8;
+/// Reports waiting for the task, which handles each within microseconds; a full queue makes their senders wait.
+const MAX_REPORTS: usize = 256;
+/// How often time itself is looked at: pauses and intervals are exact to this.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What the spawned tasks tell the swarm task.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// A session asks its peer something.
+    Ask {
+        peer: PeerId,
+        request: Request,
+        reply: Reply,
+    },
+    /// A gossip message has been judged.
+    Judged(Judged),
+    /// This node has mailboxes that it had not before.
+    MailboxesGrew,
+}
+
+type Reply = oneshot::Sender<Result<Response, RequestError>>;
+type Channel = ResponseChannel<Result<Response, Malformed>>;
+
+/// A request answered, or not within its time, or not at all because it was an offence.
+pub(super) struct Answered {
+    pub peer: PeerId,
+    pub channel: Channel,
+    pub answer: Option<Result<Answer, Offence>>,
+}
+
+/// Starts the network and returns once it listens. It ends when `stop` is cancelled.
+///
+/// # Errors
+/// When an address cannot be listened on or the system lacks something.
+pub async fn start(
+    config: NetConfig,
+    keypair: Keypair,
+    replica: Arc<dyn Replica>,
+    stop: CancellationToken,
+) -> Result<NetClient, NetError> {
+    let names = Names::new(config.network_magic);
+    let traffic = Arc::<Traffic>::default();
+    let local = keypair.public().to_peer_id();
+    let behaviour = Behaviour::new(&config, &names, &keypair, Arc::clone(&traffic))?;
+    let (commands, command_queue) = mpsc::channel(MAX_COMMANDS);
+    let (reports, report_queue) = mpsc::channel(MAX_REPORTS);
+    let mut task = SwarmTask {
+        swarm: listen::build_swarm(keypair, behaviour)?,
+        names,
+        judges: Judges::start(&replica, &reports),
+        peers: Peers::new(config.limits.sync_interval),
+        dialer: Dialer::new(&config.peers, Instant::now()),
+        claims: Claims::default(),
+        asked: HashMap::new(),
+        dials: HashMap::new(),
+        sessions: JoinSet::new(),
+        answers: JoinSet::new(),
+        present: watchers::announce_peers(Arc::clone(&replica)),
+        replica,
+        config,
+        reports,
+        report_queue,
+        command_queue,
+    };
+    task.listen().await?;
+    watchers::watch_mailboxes(Arc::clone(&task.replica), task.reports.clone());
+    tokio::spawn(task.run(stop));
+    Ok(NetClient {
+        local,
+        commands,
+        traffic,
+    })
+}
+
+/// The state of the task. Dropping it closes every connection and ends every task that it has spawned.
+pub(super) struct SwarmTask {
+    pub swarm: Swarm<Behaviour>,
+    pub names: Names,
+    pub config: NetConfig,
+    pub replica: Arc<dyn Replica>,
+    pub judges: Judges,
+    pub peers: Peers,
+    pub dialer: Dialer,
+    claims: Claims,
+    /// Requests without a response yet; bounded by the sessions.
+    pub asked: HashMap<OutboundRequestId, Reply>,
+    /// Dials that a client waits for; bounded by the pending connections.
+    pub dials: HashMap<ConnectionId, (Multiaddr, oneshot::Sender<Result<(), NetError>>)>,
+    sessions: JoinSet<SessionEnd>,
+    pub answers: JoinSet<Answered>,
+    pub present: watch::Sender<BTreeSet<PeerId>>,
+    reports: mpsc::Sender<Report>,
+    report_queue: mpsc::Receiver<Report>,
+    /// Last, so that it closes when everything else is gone: clients wait for that in [`NetClient::stopped`].
+    command_queue: mpsc::Receiver<Command>,
+}
+
+impl SwarmTask {
+    async fn run(mut self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                event = self.swarm.select_next_some() => self.on_event(event),
+                Some(command) = self.command_queue.recv() => self.on_command(command),
+                Some(report) = self.report_queue.recv() => self.on_report(report),
+                Some(ended) = self.sessions.join_next_with_id() => self.on_session_end(ended),
+                Some(answered) = self.answers.join_next() => self.on_answered(answered),
+                _ = tick.tick() => {}
+            }
+            self.dial_due();
+            self.start_due_sessions();
+        }
+    }
+
+    /// Listens on the configured addresses, and waits until each has reported the real one.
+    async fn listen(&mut self) -> Result<(), NetError> {
+        let mut waiting = HashMap::new();
+        for address in self.config.listen.clone() {
+            waiting.insert(listen::listen_on(&mut self.swarm, &address)?, address);
+        }
+        while let Some(address) = waiting.values().next() {
+            let event = tokio::time::timeout(listen::LISTEN_TIMEOUT, self.swarm.select_next_some()).await;
+            let event = event.map_err(|_| NetError::Listen {
+                address: address.clone(),
+                reason: "the system does not say on which address; give another one".into(),
+            })?;
+            if let SwarmEvent::NewListenAddr { listener_id, .. } = &event {
+                waiting.remove(listener_id);
+            }
+            self.on_event(event);
+        }
+        Ok(())
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Publish(topic, data) => self.publish(topic, data),
+            Command::SyncNow => self.peers.plans().for_each(|(_, plan)| plan.want_all()),
+            // Who asked may have gone: then nobody misses the answer.
+            Command::Peers(reply) => drop(reply.send(self.peers.infos())),
+            Command::ListenAddresses(reply) => {
+                let local = *self.swarm.local_peer_id();
+                let with_id = |address: &Multiaddr| address.clone().with_p2p(local).unwrap_or_else(|as_is| as_is);
+                drop(reply.send(self.swarm.listeners().map(with_id).collect()));
+            }
+            Command::Dial(address, reply) => self.dial(address, reply),
+        }
+    }
+
+    fn on_report(&mut self, report: Report) {
+        match report {
+            Report::Ask { peer, request, reply } => {
+                if self.swarm.is_connected(&peer) {
+                    let id = self.swarm.behaviour_mut().sync.send_request(&peer, Ok(request));
+                    self.asked.insert(id, reply);
+                } else {
+                    drop(reply.send(Err(RequestError::Failed("it is not connected".into()))));
+                }
+            }
+            Report::Judged(judged) => self.on_judged(judged),
+            Report::MailboxesGrew => self.peers.plans().for_each(|(_, plan)| plan.want_mail()),
+        }
+    }
+
+    /// Sends to the mesh. Whoever is not reached will see at the next comparison that something is missing.
+    pub fn publish(&mut self, topic: Topic, data: Vec<u8>) {
+        let name = match topic {
+            Topic::Records => self.names.records.hash(),
+            Topic::Mail => self.names.mail.hash(),
+        };
+        match self.swarm.behaviour_mut().gossip.publish(name, data) {
+            Ok(_) | Err(PublishError::Duplicate) => {}
+            Err(PublishError::NoPeersSubscribedToTopic | PublishError::AllQueuesFull(_)) => {
+                self.peers.plans().for_each(|(_, plan)| plan.want_all());
+            }
+            Err(
+                error @ (PublishError::MessageTooLarge
+                | PublishError::SigningError(_)
+                | PublishError::TransformFailed(_)),
+            ) => {
+                tracing::error!(%error, ?topic, "cannot publish; peers will get it by sync");
+            }
+        }
+    }
+
+    fn dial(&mut self, address: Multiaddr, reply: oneshot::Sender<Result<(), NetError>>) {
+        if self.config.only_peers && !self.config.peers.contains(&address) {
+            drop(reply.send(Err(NetError::NotListed(address))));
+            return;
+        }
+        let options = DialOpts::from(address.clone());
+        let connection = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => drop(self.dials.insert(connection, (address, reply))),
+            Err(error) => drop(reply.send(Err(NetError::Dial {
+                address,
+                reason: error.to_string(),
+            }))),
+        }
+    }
+
+    fn dial_due(&mut self) {
+        let now = Instant::now();
+        while let Some(address) = self.dialer.next(now, |peer| self.peers.is_connected(peer)) {
+            let options = DialOpts::from(address.clone());
+            let connection = options.connection_id();
+            self.dialer.dialling(&address, connection);
+            if let Err(error) = self.swarm.dial(options) {
+                tracing::debug!(%address, %error, "cannot dial a configured peer");
+                self.dialer.failed(connection, now);
+            }
+        }
+    }
+
+    fn start_due_sessions(&mut self) {
+        let now = Instant::now();
+        while self.sessions.len() < MAX_SESSIONS
+            && let Some(peer) = self.peers.due(now)
+            && let Some((plan, memory)) = self.peers.take_plan(peer, now)
+        {
+            let session = Session {
+                link: Link {
+                    peer,
+                    reports: self.reports.clone(),
+                },
+                replica: Arc::clone(&self.replica),
+                claims: self.claims.clone(),
+                gain: Gain::default(),
+            };
+            let id = self.sessions.spawn(session.run(plan, memory)).id();
+            self.peers.started(peer, id);
+        }
+    }
+
+    fn on_session_end(&mut self, ended: Result<(task::Id, SessionEnd), task::JoinError>) {
+        let now = Instant::now();
+        let (
+            id,
+            SessionEnd {
+                peer,
+                memory,
+                gain,
+                result,
+            },
+        ) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                tracing::error!(%error, "a sync session ended without a result");
+                self.peers.ended(error.id(), None, Ending::Unfinished, now);
+                return;
+            }
+        };
+        let ending = match result {
+            Ok(()) if gain.unfinished => Ending::Unfinished,
+            Ok(()) if gain.compared => Ending::InSync,
+            Ok(()) => Ending::Done,
+            Err(SessionError::Unanswered(reason)) => {
+                tracing::debug!(%peer, reason, "a sync session broke off");
+                Ending::Unfinished
+            }
+            Err(SessionError::Offence(offence)) => {
+                self.ban(peer, &offence);
+                Ending::Unfinished
+            }
+        };
+        self.peers.ended(id, Some(memory), ending, now);
+        if gain.accepted > 0 {
+            tracing::debug!(%peer, records = gain.accepted, "sync brought records");
+            self.pass_on(peer, gain);
+        }
+    }
+
+    /// Tells the other peers of records that came by sync: of few by gossip, of many by letting them compare.
+    fn pass_on(&mut self, source: PeerId, gain: Gain) {
+        if gain.accepted <= MAX_FRESH as u64 {
+            for record in gain.fresh {
+                self.publish(Topic::Records, record);
+            }
+        } else {
+            self.peers
+                .plans()
+                .filter(|(peer, _)| **peer != source)
+                .for_each(|(_, plan)| plan.want_all());
+        }
+    }
+
+    fn on_answered(&mut self, answered: Result<Answered, task::JoinError>) {
+        match answered {
+            Ok(Answered {
+                peer,
+                channel,
+                answer: Some(Ok(answer)),
+            }) => {
+                self.respond(channel, answer.response);
+                match answer.news {
+                    News::None => {}
+                    News::InSync => self.peers.digest_seen(peer, true),
+                    News::Differs => self.peers.digest_seen(peer, false),
+                    News::Mail(envelopes) => envelopes.into_iter().for_each(|mail| self.publish(Topic::Mail, mail)),
+                }
+            }
+            Ok(Answered {
+                peer,
+                answer: Some(Err(offence)),
+                ..
+            }) => self.ban(peer, &offence),
+            Ok(Answered { peer, answer: None, .. }) => {
+                tracing::warn!(%peer, "a peer's request took too long to answer")
+            }
+            Err(error) => tracing::error!(%error, "a request was not answered"),
+        }
+    }
+
+    pub fn respond(&mut self, channel: Channel, response: Response) {
+        // The asker may have gone, or its patience may have ended.
+        self.swarm
+            .behaviour_mut()
+            .sync
+            .send_response(channel, Ok(response))
+            .ok();
+    }
+
+    /// Sends a peer away and keeps it out.
+    pub fn ban(&mut self, peer: PeerId, offence: &Offence) {
+        tracing::warn!(%peer, %offence, "banning a peer");
+        self.keep_out(peer, self.config.limits.ban);
+    }
+
+    /// Disconnects a peer and refuses it for a while.
+    pub fn keep_out(&mut self, peer: PeerId, duration: Duration) {
+        self.swarm.behaviour_mut().gate.ban(peer, duration);
+        // It may have gone already.
+        self.swarm.disconnect_peer_id(peer).ok();
+    }
+}
+
+/// Events of the swarm.
+pub(super) type Event = SwarmEvent<BehaviourEvent>;

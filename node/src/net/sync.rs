@@ -1,0 +1,510 @@
+//! A sync session: pulls from one peer what it has and this node lacks.
+//!
+//! 1. Compare digests; equal ones end the comparison after one round trip.
+//! 2. Walk through the peer's heads, page by page, beside our own.
+//! 3. Fetch the missing end of every log, many logs in one request. Where the peer's head is no longer than ours and
+//!    another one, fetch its last record too: if the log has forked, the ledger sees both sides.
+//! 4. Hand over and fetch mail.
+//!
+//! A session holds no state that outlives it: what it has taken in is in the ledger, so a session that breaks off is
+//! resumed by the next one, with any peer.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use exchange_ledger::ids::AuthorId;
+use exchange_ledger::record::{Head, LogId};
+use libp2p::PeerId;
+use tokio::sync::{mpsc, oneshot};
+
+use super::claims::{Claim, Claims};
+use super::gate::Offence;
+use super::mail::MailMemory;
+use super::peers::{Compare, Plan};
+use super::protocol::{MAX_ANSWER_BYTES, MAX_HEADS, MAX_WANTS, Malformed, Request, Response, WireWant};
+use super::swarm::Report;
+use super::{Replica, Verdict};
+
+/// The longest session: a first download goes on in the next one, and a peer that drips ends nobody's patience.
+const SESSION_LIMIT: Duration = Duration::from_secs(300);
+/// Records of a session that are passed on to other peers by gossip; more of them the others fetch by themselves.
+pub(super) const MAX_FRESH: usize = 64;
+/// Ranges of one log in a row that bring nothing new before the log is left to the next session.
+const MAX_FRUITLESS: u8 = 8;
+/// How often a busy peer is asked again, and the pause before.
+const BUSY_RETRIES: usize = 5;
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
+
+/// One session with one peer.
+pub(super) struct Session {
+    pub link: Link,
+    pub replica: Arc<dyn Replica>,
+    pub claims: Claims,
+    pub gain: Gain,
+}
+
+/// What a session has brought so far.
+#[derive(Debug, Default)]
+pub(super) struct Gain {
+    /// How many records were new.
+    pub accepted: u64,
+    /// The new records, as long as they are at most [`MAX_FRESH`].
+    pub fresh: Vec<Vec<u8>>,
+    /// The ledgers were compared to the end.
+    pub compared: bool,
+    /// There is more to fetch.
+    pub unfinished: bool,
+}
+
+/// How a session ended.
+pub(super) struct SessionEnd {
+    pub peer: PeerId,
+    pub memory: MailMemory,
+    pub gain: Gain,
+    pub result: Result<(), SessionError>,
+}
+
+/// Why a session broke off.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionError {
+    /// Nobody is at fault.
+    #[error("the peer does not answer: {0}")]
+    Unanswered(String),
+    /// The peer is.
+    #[error("the peer misbehaved: {0}")]
+    Offence(#[from] Offence),
+}
+
+/// The way to ask the peer of a session.
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    pub peer: PeerId,
+    pub reports: mpsc::Sender<Report>,
+}
+
+/// Why a request has no response.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RequestError {
+    #[error("{0}")]
+    Failed(String),
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
+impl Session {
+    /// Does what is planned. `memory` is what is known of the mail exchanged with this peer.
+    pub async fn run(mut self, plan: Plan, mut memory: MailMemory) -> SessionEnd {
+        let result = match tokio::time::timeout(SESSION_LIMIT, self.work(plan, &mut memory)).await {
+            Ok(result) => result,
+            Err(_) => {
+                self.gain.unfinished = true;
+                Ok(())
+            }
+        };
+        SessionEnd {
+            peer: self.link.peer,
+            memory,
+            gain: self.gain,
+            result,
+        }
+    }
+
+    async fn work(&mut self, plan: Plan, memory: &mut MailMemory) -> Result<(), SessionError> {
+        let mut wants = Vec::new();
+        for log in plan.logs {
+            let from = own_head(&*self.replica, log).await.map_or(0, |head| head.len);
+            wants.push(Want {
+                log,
+                from,
+                until: None,
+                stepped_back: false,
+                fruitless: 0,
+            });
+        }
+        self.fetch(wants).await?;
+        if plan.mail {
+            self.exchange_mail(memory).await?;
+        }
+        let differs = match plan.compare {
+            Compare::No => return Ok(()),
+            Compare::Differs => true,
+            Compare::Ask => self.digests_differ().await?,
+        };
+        if differs {
+            self.compare_heads().await?;
+        }
+        self.gain.compared = true;
+        Ok(())
+    }
+
+    async fn digests_differ(&self) -> Result<bool, SessionError> {
+        let ours = self.replica.digest().await;
+        match self.link.ask(Request::Digest(ours)).await? {
+            Response::Digest(theirs) => Ok(theirs != ours),
+            Response::Heads(_) | Response::Ranges(_) | Response::Mail(_) | Response::Taken | Response::Busy => {
+                Err(Offence::WrongAnswer.into())
+            }
+        }
+    }
+
+    async fn compare_heads(&mut self) -> Result<(), SessionError> {
+        let replica = Arc::clone(&self.replica);
+        let mut own = OwnHeads::new(&*replica);
+        let mut after = None;
+        loop {
+            let page = self.heads(after).await?;
+            let mut wants = Vec::new();
+            for theirs in &page {
+                wants.extend(Want::of(own.find(theirs.log).await, theirs));
+            }
+            self.fetch(wants).await?;
+            match page.last() {
+                Some(last) if page.len() == MAX_HEADS => after = Some(last.log),
+                Some(_) | None => return Ok(()),
+            }
+        }
+    }
+
+    /// Returns the peer's heads after a log. They must be in order, or the walk might never end.
+    async fn heads(&self, after: Option<LogId>) -> Result<Vec<Head>, SessionError> {
+        let limit = u16::try_from(MAX_HEADS).expect("it is a thousand");
+        let Response::Heads(heads) = self
+            .link
+            .ask(Request::Heads {
+                after: after.map(Into::into),
+                limit,
+            })
+            .await?
+        else {
+            return Err(Offence::WrongAnswer.into());
+        };
+        let heads: Vec<Head> = heads.into_iter().map(Into::into).collect();
+        let mut before = after;
+        for head in &heads {
+            if head.len == 0 || before.is_some_and(|before| before >= head.log) {
+                return Err(Offence::WrongAnswer.into());
+            }
+            before = Some(head.log);
+        }
+        Ok(heads)
+    }
+
+    async fn fetch(&mut self, wants: Vec<Want>) -> Result<(), SessionError> {
+        let mut wants = VecDeque::from(wants);
+        while !wants.is_empty() {
+            let batch = wants.drain(..wants.len().min(MAX_WANTS));
+            let claimed: Vec<(Want, Option<Claim>)> = batch.map(|want| (want, self.claims.take(want.log))).collect();
+            // What another session is fetching is left to it, and looked at again once it is done.
+            self.gain.unfinished |= claimed.iter().any(|(_, claim)| claim.is_none());
+            let (mut batch, _claims): (Vec<Want>, Vec<Claim>) = claimed
+                .into_iter()
+                .filter_map(|(want, claim)| claim.map(|claim| (want, claim)))
+                .unzip();
+            while !batch.is_empty() {
+                batch = self.fetch_once(batch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks once for several logs and returns what is still wanted afterwards.
+    async fn fetch_once(&mut self, wants: Vec<Want>) -> Result<Vec<Want>, SessionError> {
+        let request = Request::Ranges {
+            wants: wants
+                .iter()
+                .map(|want| WireWant {
+                    log: want.log.into(),
+                    from: want.from,
+                })
+                .collect(),
+            max_bytes: u32::try_from(MAX_ANSWER_BYTES).expect("it is below 4 GiB"),
+        };
+        let Response::Ranges(ranges) = self.link.ask(request).await? else {
+            return Err(Offence::WrongAnswer.into());
+        };
+        if ranges.is_empty() || ranges.len() > wants.len() {
+            return Err(Offence::WrongAnswer.into());
+        }
+        let counts: Vec<usize> = ranges.iter().map(Vec::len).collect();
+        let records = ranges.into_iter().flatten().collect();
+        let verdicts = self.ingest(records).await?;
+
+        let mut verdicts = verdicts.as_slice();
+        let mut left = Vec::new();
+        for (i, mut want) in wants.into_iter().enumerate() {
+            let Some(count) = counts.get(i) else {
+                left.push(want); // no room for it this time
+                continue;
+            };
+            let (own, rest) = verdicts.split_at(*count);
+            verdicts = rest;
+            if want.goes_on(own)? {
+                left.push(want);
+            }
+        }
+        Ok(left)
+    }
+
+    /// Gives records to the replica, and counts what was new.
+    async fn ingest(&mut self, records: Vec<Vec<u8>>) -> Result<Vec<Verdict>, SessionError> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let kept = records.clone();
+        let mut verdicts = self.replica.ingest(records).await;
+        verdicts.resize(kept.len(), Verdict::Ignore);
+        for (record, verdict) in kept.into_iter().zip(&verdicts) {
+            match verdict {
+                Verdict::Accept => {
+                    self.gain.accepted += 1;
+                    if self.gain.fresh.len() < MAX_FRESH {
+                        self.gain.fresh.push(record);
+                    }
+                }
+                Verdict::Ignore | Verdict::Orphan(_) => {}
+                Verdict::Reject => return Err(Offence::InvalidRecord.into()),
+            }
+        }
+        Ok(verdicts)
+    }
+}
+
+/// What is still to be fetched of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Want {
+    log: LogId,
+    from: u64,
+    /// How long the peer says its log is; unknown when an orphan made us ask.
+    until: Option<u64>,
+    stepped_back: bool,
+    fruitless: u8,
+}
+
+impl Want {
+    /// Returns what to fetch of a log, given our head and the peer's.
+    fn of(own: Option<Head>, theirs: &Head) -> Option<Self> {
+        let from = match own {
+            None => 0,
+            Some(own) if own.len < theirs.len => own.len,
+            Some(own) if own.id == theirs.id => return None,
+            // The same place with another record, or a place that we have passed: a fork, if the ledger does not know
+            // the record. Only the ledger can tell.
+            Some(_) => theirs.len - 1,
+        };
+        Some(Self {
+            log: theirs.log,
+            from,
+            until: Some(theirs.len),
+            stepped_back: false,
+            fruitless: 0,
+        })
+    }
+
+    /// Notes how the records from `from` on were judged, and tells whether there is more to ask for.
+    fn goes_on(&mut self, verdicts: &[Verdict]) -> Result<bool, Offence> {
+        let Some(first) = verdicts.first() else {
+            // Nothing there: the end of a log of unknown length, or a promise that was not kept.
+            return if self.until.is_some() {
+                Err(Offence::EmptyPromise)
+            } else {
+                Ok(false)
+            };
+        };
+        if matches!(first, Verdict::Orphan(_)) && self.from > 0 && !self.stepped_back {
+            // It does not continue what we hold: the peer's record before it shows the ledger where the log forks.
+            self.from -= 1;
+            self.stepped_back = true;
+            return Ok(true);
+        }
+        if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Orphan(_))) {
+            return Ok(false);
+        }
+        self.from = self.from.saturating_add(verdicts.len() as u64); // usize is at most 64 bits
+        if verdicts.contains(&Verdict::Accept) {
+            self.fruitless = 0;
+        } else {
+            self.fruitless += 1;
+        }
+        Ok(self.fruitless < MAX_FRUITLESS && self.until.is_none_or(|until| self.from < until))
+    }
+}
+
+/// Our own heads, walked through in order beside a peer's.
+struct OwnHeads<'a> {
+    replica: &'a dyn Replica,
+    page: VecDeque<Head>,
+    after: Option<LogId>,
+    ended: bool,
+}
+
+impl<'a> OwnHeads<'a> {
+    fn new(replica: &'a dyn Replica) -> Self {
+        Self {
+            replica,
+            page: VecDeque::new(),
+            after: None,
+            ended: false,
+        }
+    }
+
+    /// Returns our head of a log. Logs must be asked for in ascending order.
+    async fn find(&mut self, log: LogId) -> Option<Head> {
+        loop {
+            while let Some(head) = self.page.pop_front_if(|head| head.log <= log) {
+                if head.log == log {
+                    return Some(head);
+                }
+            }
+            if self.ended || !self.page.is_empty() {
+                return None;
+            }
+            self.page = self.replica.heads(self.after, MAX_HEADS).await.into();
+            match self.page.back() {
+                Some(last) => self.after = Some(last.log),
+                None => self.ended = true,
+            }
+        }
+    }
+}
+
+/// Returns our head of one log: the first after its predecessor, if that is it.
+async fn own_head(replica: &dyn Replica, log: LogId) -> Option<Head> {
+    replica
+        .heads(predecessor(log), 1)
+        .await
+        .first()
+        .copied()
+        .filter(|head| head.log == log)
+}
+
+/// Returns the log just before in the order of logs; `None` before the first.
+fn predecessor(log: LogId) -> Option<LogId> {
+    if log.epoch > 0 {
+        return Some(LogId {
+            epoch: log.epoch - 1,
+            ..log
+        });
+    }
+    let mut author = log.author.0;
+    for byte in author.iter_mut().rev() {
+        let (less, borrowed) = byte.overflowing_sub(1);
+        *byte = less;
+        if !borrowed {
+            return Some(LogId {
+                author: AuthorId(author),
+                epoch: u32::MAX,
+            });
+        }
+    }
+    None
+}
+
+impl Link {
+    /// Sends a request and waits for the response; a busy peer is asked again.
+    pub async fn ask(&self, request: Request) -> Result<Response, SessionError> {
+        for _ in 0..BUSY_RETRIES {
+            match self.ask_once(request.clone()).await {
+                Ok(Response::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
+                Ok(response) => return Ok(response),
+                Err(RequestError::Malformed(malformed)) => return Err(Offence::from(malformed).into()),
+                Err(RequestError::Failed(reason)) => return Err(SessionError::Unanswered(reason)),
+            }
+        }
+        Err(SessionError::Unanswered("it is busy".into()))
+    }
+
+    async fn ask_once(&self, request: Request) -> Result<Response, RequestError> {
+        let stopped = || RequestError::Failed("the network is stopping".into());
+        let (reply, response) = oneshot::channel();
+        let report = Report::Ask {
+            peer: self.peer,
+            request,
+            reply,
+        };
+        self.reports.send(report).await.map_err(|_| stopped())?;
+        response.await.map_err(|_| stopped())?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::ids::RecordId;
+
+    use super::*;
+
+    fn log(author: u8, epoch: u32) -> LogId {
+        LogId {
+            author: AuthorId([author; 32]),
+            epoch,
+        }
+    }
+
+    fn head(len: u64, id: u8) -> Head {
+        Head {
+            log: log(1, 0),
+            len,
+            id: RecordId([id; 32]),
+            time: 0,
+        }
+    }
+
+    #[test]
+    fn what_to_fetch_follows_from_the_two_heads() {
+        let from = |own, theirs| Want::of(own, &theirs).map(|want| (want.from, want.until));
+        assert_eq!(from(None, head(3, 3)), Some((0, Some(3))), "an unknown log");
+        assert_eq!(from(Some(head(2, 2)), head(3, 3)), Some((2, Some(3))), "a longer log");
+        assert_eq!(from(Some(head(3, 3)), head(3, 3)), None, "the same log");
+        assert_eq!(
+            from(Some(head(3, 3)), head(3, 4)),
+            Some((2, Some(3))),
+            "a fork at the last record"
+        );
+        assert_eq!(
+            from(Some(head(5, 5)), head(3, 4)),
+            Some((2, Some(3))),
+            "perhaps a fork below"
+        );
+    }
+
+    #[test]
+    fn a_log_that_does_not_continue_ours_is_fetched_from_one_before_and_then_left() {
+        let mut want = Want::of(Some(head(2, 2)), &head(4, 4)).unwrap();
+        let orphan = Verdict::Orphan(want.log);
+        assert_eq!(want.goes_on(&[orphan, orphan]), Ok(true));
+        assert_eq!(want.from, 1);
+        assert_eq!(want.goes_on(&[Verdict::Accept, orphan, orphan]), Ok(false));
+    }
+
+    #[test]
+    fn promises_are_kept_or_punished_and_repetition_ends() {
+        let mut want = Want::of(None, &head(u64::MAX, 1)).unwrap();
+        assert_eq!(want.clone().goes_on(&[]), Err(Offence::EmptyPromise));
+        for _ in 1..MAX_FRUITLESS {
+            assert_eq!(want.goes_on(&[Verdict::Ignore]), Ok(true));
+        }
+        assert_eq!(want.goes_on(&[Verdict::Ignore]), Ok(false));
+    }
+
+    #[test]
+    fn the_predecessor_of_a_log_is_just_before_it() {
+        assert_eq!(predecessor(log(7, 3)), Some(log(7, 2)));
+        assert_eq!(predecessor(log(0, 0)), None);
+        let mut author = [0; 32];
+        author[30] = 1;
+        let before = predecessor(LogId {
+            author: AuthorId(author),
+            epoch: 0,
+        })
+        .unwrap();
+        author[30] = 0;
+        author[31] = 0xff;
+        assert_eq!(
+            before,
+            LogId {
+                author: AuthorId(author),
+                epoch: u32::MAX
+            }
+        );
+    }
+}

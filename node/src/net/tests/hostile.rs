@@ -1,0 +1,242 @@
+//! What happens to those who break the rules, and to those who came to the wrong place.
+
+use std::io;
+
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
+use libp2p::request_response::{self, ProtocolSupport};
+use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
+use libp2p::{StreamProtocol, SwarmBuilder, identify, noise, tcp, yamux};
+
+use super::replica::{TestReplica, invalid_record};
+use super::*;
+
+/// Waits until `victim` has sent `culprit` away, and checks that it does not get back in.
+async fn banned(victim: &Node, culprit: &Node) {
+    eventually("the ban", async || {
+        !victim.knows(culprit).await && !culprit.knows(victim).await
+    })
+    .await;
+    let again = culprit.client.dial(victim.address().await).await;
+    // The dialler may see the connection for a moment before the other side refuses it.
+    if again.is_ok() {
+        eventually("the refusal", async || culprit.client.peers().await.is_empty()).await;
+    }
+    assert!(!victim.knows(culprit).await);
+}
+
+async fn pair() -> (Node, Node) {
+    let hub = node(config(TCP)).await;
+    let leaf = node(leaf_of(&hub).await).await;
+    leaf.settled_with(&hub).await;
+    hub.settled_with(&leaf).await;
+    (hub, leaf)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gossips_an_invalid_record_is_banned() {
+    let (hub, leaf) = pair().await;
+    leaf.client.publish_record(invalid_record()).await;
+    banned(&hub, &leaf).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gossips_invalid_mail_is_banned() {
+    let (hub, leaf) = pair().await;
+    leaf.client.publish_mail(vec![0; 50]).await;
+    banned(&hub, &leaf).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_serves_garbage_is_banned() {
+    let (hub, leaf) = pair().await;
+    leaf.replica.write(1, b"a head to be fetched");
+    leaf.replica.lock().serves_garbage = true;
+    hub.client.sync_now().await;
+    banned(&hub, &leaf).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_names_heads_that_he_cannot_serve_is_banned() {
+    let (hub, leaf) = pair().await;
+    leaf.replica.write(1, b"the only one");
+    leaf.replica.lock().boasts = true;
+    hub.client.sync_now().await;
+    banned(&hub, &leaf).await;
+    assert_eq!(hub.replica.records(), 1, "what was good is kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_different_networks_do_not_talk() {
+    let hub = node(config(TCP)).await;
+    hub.replica.write(1, b"of this network");
+    let stranger = NetConfig {
+        network_magic: *b"main",
+        ..leaf_of(&hub).await
+    };
+    let stranger = node(stranger).await;
+    stranger.replica.write(2, b"of another network");
+    let friend = node(leaf_of(&hub).await).await;
+    friend.settled_with(&hub).await;
+    // The stranger is refused from its second attempt on: wait for that, by dialling until it fails.
+    let address = hub.address().await;
+    eventually("the refusal", async || {
+        stranger.client.dial(address.clone()).await.is_err()
+    })
+    .await;
+    assert!(!hub.knows(&stranger).await && stranger.client.peers().await.is_empty());
+    assert!(stranger.replica.lock().peers.is_empty() && hub.replica.lock().peers.len() == 1);
+    assert_eq!((hub.replica.records(), stranger.replica.records()), (1, 1));
+    assert_eq!(
+        (stranger.client.traffic().sent(), stranger.client.traffic().received()),
+        (0, 0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_configured_peers_get_in_or_are_dialled() {
+    let hub = node(config(TCP)).await;
+    let stranger = node(config(TCP)).await;
+    let leaf = node(leaf_of(&hub).await).await;
+    leaf.settled_with(&hub).await;
+    assert!(matches!(
+        leaf.client.dial(stranger.address().await).await,
+        Err(NetError::NotListed(_))
+    ));
+    stranger.client.dial(leaf.address().await).await.ok();
+    eventually("the refusal", async || stranger.client.peers().await.is_empty()).await;
+    assert!(!leaf.knows(&stranger).await);
+    hub.client.dial(stranger.address().await).await.unwrap();
+    eventually("others connect freely", async || hub.knows(&stranger).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_in_use_is_told() {
+    for listen in [TCP, QUIC] {
+        let first = node(config(listen)).await;
+        let address = first.client.listen_addresses().await.remove(0);
+        let second = NetConfig {
+            listen: vec![address],
+            ..config(TCP)
+        };
+        let outcome = start(
+            second,
+            Keypair::generate_ed25519(),
+            Arc::new(TestReplica::default()),
+            CancellationToken::new(),
+        )
+        .await;
+        assert!(matches!(outcome, Err(NetError::AddressInUse(_))), "{:?}", outcome.err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_cannot_be_reached_is_told() {
+    let node = node(config(TCP)).await;
+    let error = node
+        .client
+        .dial("/ip4/127.0.0.1/tcp/1".parse().unwrap())
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().starts_with("cannot connect to /ip4/127.0.0.1/tcp/1"),
+        "{error}"
+    );
+}
+
+/// Sends requests as they are.
+#[derive(Clone, Default)]
+struct RawCodec;
+
+impl request_response::Codec for RawCodec {
+    type Protocol = StreamProtocol;
+    type Request = Vec<u8>;
+    type Response = Vec<u8>;
+
+    async fn read_request<T: AsyncRead + Unpin + Send>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+    ) -> io::Result<Vec<u8>> {
+        self.read_response(&StreamProtocol::new("/"), io).await
+    }
+
+    async fn read_response<T: AsyncRead + Unpin + Send>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+    ) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        io.read_to_end(&mut bytes).await?;
+        Ok(bytes)
+    }
+
+    async fn write_request<T: AsyncWrite + Unpin + Send>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+        request: Vec<u8>,
+    ) -> io::Result<()> {
+        io.write_all(&request).await?;
+        io.close().await
+    }
+
+    async fn write_response<T: AsyncWrite + Unpin + Send>(
+        &mut self,
+        protocol: &StreamProtocol,
+        io: &mut T,
+        response: Vec<u8>,
+    ) -> io::Result<()> {
+        self.write_request(protocol, io, response).await
+    }
+}
+
+#[derive(NetworkBehaviour)]
+struct Rogue {
+    identify: identify::Behaviour,
+    sync: request_response::Behaviour<RawCodec>,
+}
+
+/// Sends raw bytes as a request to a node, and waits until it ends the connection.
+async fn sent_away_for(bytes: Vec<u8>) {
+    let hub = node(config(TCP)).await;
+    let names = protocol::Names::new(*b"test");
+    let mut rogue = SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_behaviour(|key| Rogue {
+            identify: identify::Behaviour::new(identify::Config::new(names.protocol.clone(), key.public())),
+            sync: request_response::Behaviour::new(
+                [(names.sync, ProtocolSupport::Full)],
+                request_response::Config::default(),
+            ),
+        })
+        .unwrap()
+        .with_swarm_config(|config| config.with_idle_connection_timeout(NEVER))
+        .build();
+    rogue.dial(hub.address().await).unwrap();
+    let mut bytes = Some(bytes);
+    let sent_away = tokio::time::timeout(Duration::from_secs(60), async {
+        loop {
+            match rogue.select_next_some().await {
+                SwarmEvent::ConnectionEstablished { peer_id, .. } => {
+                    rogue.behaviour_mut().sync.send_request(&peer_id, bytes.take().unwrap());
+                }
+                SwarmEvent::ConnectionClosed { .. } => break,
+                _ => {}
+            }
+        }
+    });
+    assert!(sent_away.await.is_ok(), "the connection stays open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_announces_an_oversize_request_is_sent_away() {
+    let len = u32::try_from(protocol::MAX_REQUEST_LEN + 1).unwrap();
+    sent_away_for(len.to_be_bytes().to_vec()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_an_undecodable_request_is_sent_away() {
+    sent_away_for(vec![0, 0, 0, 3, 99, 1, 2]).await;
+}

@@ -1,0 +1,245 @@
+//! What honest nodes do for each other.
+
+use super::replica::{TestReplica, log, record};
+use super::*;
+
+const MAILBOX: MailboxId = MailboxId([7; 32]);
+
+/// A hub and two leaves that know the hub alone, all in sync.
+async fn star(listen: &str) -> (Node, Node, Node) {
+    let hub = node(config(listen)).await;
+    let (left, right) = (node(leaf_of(&hub).await).await, node(leaf_of(&hub).await).await);
+    for leaf in [&left, &right] {
+        leaf.settled_with(&hub).await;
+        hub.settled_with(leaf).await;
+    }
+    (hub, left, right)
+}
+
+async fn news_cross_the_hub(listen: &str) {
+    let (hub, left, right) = star(listen).await;
+    left.client.publish_record(left.replica.write(1, b"offer")).await;
+    right.client.publish_record(right.replica.write(2, b"take")).await;
+    left.client.publish_mail(left.replica.send(MAILBOX, b"hello")).await;
+    let mail = left.replica.lock().outbox[0].clone();
+    eventually("both records and the mail everywhere", async || {
+        [&hub, &left, &right].iter().all(|node| node.replica.records() == 2)
+            && hub.replica.has_mail(&mail)
+            && right.replica.has_mail(&mail)
+    })
+    .await;
+    assert!(!left.knows(&right).await, "the leaves connect only to the hub");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn news_of_one_leaf_reach_the_other_over_tcp() {
+    news_cross_the_hub(TCP).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn news_of_one_leaf_reach_the_other_over_quic() {
+    news_cross_the_hub(QUIC).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn news_published_without_any_peer_reach_a_later_one() {
+    let first = node(config(TCP)).await;
+    first.client.publish_record(first.replica.write(1, b"alone")).await;
+    first.client.publish_mail(first.replica.send(MAILBOX, b"alone")).await;
+    let mail = first.replica.lock().outbox[0].clone();
+    let second = node(leaf_of(&first).await).await;
+    eventually("record and mail", async || {
+        second.replica.records() == 1 && second.replica.has_mail(&mail)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_latecomer_gets_everything() {
+    let hub = node(config(TCP)).await;
+    // One long log, which needs several answers, and many short ones, which share them.
+    for i in 0..1500_u32 {
+        hub.replica.write(0, &[&i.to_le_bytes()[..], &[0; 400]].concat());
+    }
+    for i in 0..500_u32 {
+        hub.replica.write(u8::try_from(1 + i % 250).unwrap(), &i.to_le_bytes());
+    }
+    let late = node(leaf_of(&hub).await).await;
+    eventually("2000 records", async || late.replica.records() == 2000).await;
+    assert_eq!(late.replica.digest().await, hub.replica.digest().await);
+    late.settled_with(&hub).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_latecomer_shares_the_work_among_peers() {
+    let first = node(config(TCP)).await;
+    for i in 0..200 {
+        first.replica.write(i, b"offer");
+    }
+    let second = node(leaf_of(&first).await).await;
+    second.settled_with(&first).await;
+    let peers = vec![first.address().await, second.address().await];
+    // The second accepts nobody but the first, so the latecomer must be one of its peers: it dials back.
+    let late = node(NetConfig { peers, ..config(TCP) }).await;
+    eventually("all records", async || late.replica.records() == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaves_return_to_a_hub_that_restarts_and_heal() {
+    let (hub, left, right) = star(TCP).await;
+    let hub_id = hub.id();
+    let hub = hub.stopped().await;
+    eventually("the leaves notice", async || {
+        left.client.peers().await.is_empty() && right.client.peers().await.is_empty()
+    })
+    .await;
+    for i in 0..100 {
+        left.client.publish_record(left.replica.write(1, &[i])).await;
+        right.client.publish_record(right.replica.write(2, &[i])).await;
+    }
+    let hub = hub().await;
+    assert_eq!(hub.id(), hub_id);
+    eventually("all have all", async || {
+        [&hub, &left, &right].iter().all(|node| node.replica.records() == 200)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_leaf_is_told_what_it_missed() {
+    let (hub, left, right) = star(TCP).await;
+    let right = right.stopped().await;
+    left.client.publish_record(left.replica.write(1, b"meanwhile")).await;
+    let right = right().await;
+    eventually("the record", async || right.replica.records() == 1).await;
+    eventually("presence", async || hub.replica.lock().peers.len() == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphan_makes_its_receiver_ask_for_the_log() {
+    let (hub, left, right) = star(TCP).await;
+    left.replica.write(1, b"kept silent");
+    left.replica.write(1, b"kept silent too");
+    left.client.publish_record(left.replica.write(1, b"told")).await;
+    eventually("the whole log", async || {
+        hub.replica.records() == 3 && right.replica.records() == 3
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn being_told_to_sync_is_enough() {
+    let (hub, left, _right) = star(TCP).await;
+    hub.replica.write(1, b"silent");
+    left.client.sync_now().await;
+    eventually("the record", async || left.replica.records() == 1).await;
+    left.replica.write(2, b"silent");
+    left.client.sync_now().await;
+    eventually(
+        "the other direction: who is asked sees the difference too",
+        async || hub.replica.records() == 2,
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_peers_compare_at_intervals() {
+    let hub = node(config(TCP)).await;
+    let mut config = leaf_of(&hub).await;
+    config.limits.sync_interval = Duration::from_millis(500);
+    let leaf = node(config).await;
+    leaf.settled_with(&hub).await;
+    hub.replica.write(1, b"silent");
+    eventually("the record", async || leaf.replica.records() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_heal_costs_less_than_a_kilobyte() {
+    let hub = node(config(TCP)).await;
+    for author in 0..200 {
+        hub.replica.write(author, b"offer");
+    }
+    let leaf = node(leaf_of(&hub).await).await;
+    for (one, other) in [(&leaf, &hub), (&hub, &leaf)] {
+        one.settled_with(other).await;
+    }
+    let moved = || leaf.client.traffic().sent() + leaf.client.traffic().received();
+    // What connecting has set in motion must have come to rest.
+    let mut before = moved();
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = moved();
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    leaf.client.sync_now().await;
+    eventually("a comparison", async || {
+        leaf.client.traffic().received() > 0 && moved() >= before + 74
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let cost = moved() - before;
+    assert!(cost < 1000, "an idle heal took {cost} bytes");
+    println!("idle heal: {cost} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_waits_at_the_hub_for_a_recipient_who_was_away() {
+    let hub = node(config(TCP)).await;
+    let sender = node(leaf_of(&hub).await).await;
+    sender.settled_with(&hub).await;
+    let mail: Vec<Vec<u8>> = (0..100).map(|i| sender.replica.send(MAILBOX, &[i; 15_000])).collect();
+    for envelope in &mail {
+        sender.client.publish_mail(envelope.clone()).await;
+    }
+    eventually("the hub keeps it", async || {
+        mail.iter().all(|envelope| hub.replica.has_mail(envelope))
+    })
+    .await;
+    drop(sender);
+
+    let recipient = TestReplica::default();
+    recipient.lock().mailboxes.push(MAILBOX);
+    let recipient = node_with(leaf_of(&hub).await, recipient, Keypair::generate_ed25519()).await;
+    eventually("all mail", async || {
+        mail.iter().all(|envelope| recipient.replica.has_mail(envelope))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_mailbox_is_emptied_soon() {
+    let (hub, _left, right) = star(TCP).await;
+    let mail = super::replica::envelope(MAILBOX, b"waiting");
+    hub.replica.put_mail(mail.clone()).await;
+    right.replica.lock().mailboxes.push(MAILBOX);
+    eventually("the mail", async || right.replica.has_mail(&mail)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sides_of_a_fork_are_shown_to_both() {
+    let (left, right) = (TestReplica::default(), TestReplica::default());
+    for replica in [&left, &right] {
+        replica.write(1, b"common");
+    }
+    left.write(1, b"one story");
+    right.write(1, b"another story");
+    right.write(1, b"which goes on");
+    let (one, other) = {
+        let (left, right) = (left.lock(), right.lock());
+        (left.logs[&log(1)][1].clone(), right.logs[&log(1)][1].clone())
+    };
+    assert_eq!(one, record(1, &left.lock().logs[&log(1)][..1], b"one story"));
+    let first = node_with(config(TCP), left, Keypair::generate_ed25519()).await;
+    let second = node_with(leaf_of(&first).await, right, Keypair::generate_ed25519()).await;
+    eventually("the proof on both sides", async || {
+        first.replica.lock().forks.contains(&other) && second.replica.lock().forks.contains(&one)
+    })
+    .await;
+    assert!(
+        first.knows(&second).await && second.knows(&first).await,
+        "neither peer is at fault"
+    );
+}

@@ -1,0 +1,481 @@
+//! A node: its parts, put together, started and stopped.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use exchange_api::{ApiError, Code, IdentityState, SocketError};
+use exchange_ledger::identity::{Email, Identity};
+use exchange_ledger::ids::MailboxId;
+use exchange_ledger::record::{Head, LogId};
+use exchange_ledger::storage::StorageError;
+use exchange_store::{OpenOptions, Store, StoreError};
+use libp2p::PeerId;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::chain::core::{CoreChain, CoreConfig};
+use crate::chain::kernel::{KernelChain, KernelConfig};
+use crate::chain::{BlockRef, ChainBackend, ChainError};
+use crate::clock;
+use crate::config::{ChainConfig, NodeConfig};
+use crate::errors::ExplainResult;
+use crate::events::Events;
+use crate::keeper::{Change, Keeper};
+use crate::keyring::{Keyring, KeyringError};
+use crate::mailbox::Mailbox;
+use crate::net::{self, NetClient, NetConfig, NetError, NetLimits, Replica, Verdict};
+use crate::private::Private;
+use crate::server;
+use crate::trader::{self, Tools, TraderHandle};
+use crate::wallet::{DiskWalletStore, WalletHandle, WalletSetup};
+
+/// How often the chain backend is asked how it is.
+const CHAIN_CHECK: Duration = Duration::from_secs(5);
+/// How often what is too old is dropped.
+const HOUSEKEEPING: Duration = Duration::from_secs(600);
+/// How long a stop may take before the rest is left to the operating system.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error("data directory {0}: {1}; choose another with --data-dir or mend its permissions")]
+    DataDir(std::path::PathBuf, std::io::Error),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The chain backend cannot be used.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The network key cannot be used.
+    #[error(transparent)]
+    NetworkKey(#[from] net::key::KeyError),
+    /// The network cannot be used.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The API's socket cannot be used.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+}
+
+/// A running node.
+pub struct Node {
+    parts: Arc<Parts>,
+    tasks: Vec<JoinHandle<()>>,
+    ledger_thread: std::thread::JoinHandle<()>,
+}
+
+/// What the parts of a node share.
+pub struct Parts {
+    /// How it was set up.
+    pub config: NodeConfig,
+    /// Stops everything.
+    pub stop: CancellationToken,
+    /// The ledger.
+    pub keeper: Keeper,
+    /// The private tables.
+    pub private: Private,
+    /// Mail.
+    pub mailbox: Mailbox,
+    /// The log of events.
+    pub events: Events,
+    /// The chain.
+    pub chain: Arc<dyn ChainBackend>,
+    /// The network.
+    pub net: NetClient,
+    /// Whether this is part of the demo.
+    pub demo: bool,
+    keyring: Keyring,
+    session: Mutex<SessionState>,
+    chain_health: watch::Receiver<Result<BlockRef, String>>,
+}
+
+/// The identity and what works with it, once unlocked.
+pub struct Session {
+    /// The email.
+    pub email: String,
+    /// What the trader works with: identity, wallet and the rest.
+    pub tools: Tools,
+    /// The trader.
+    pub trader: TraderHandle,
+}
+
+enum SessionState {
+    Closed,
+    Opening,
+    Open(Arc<Session>),
+}
+
+impl Node {
+    /// Starts a node; it runs until `stop` is cancelled.
+    ///
+    /// # Errors
+    /// When a part cannot be used. What is on disk is left as it was.
+    pub async fn start(config: NodeConfig, stop: CancellationToken) -> Result<Self, StartError> {
+        make_data_dir(&config.data_dir)?;
+        let store = Store::open(config.data_dir.join("ledger"), OpenOptions::default())?;
+        let chain: Arc<dyn ChainBackend> = match &config.chain {
+            ChainConfig::Kernel => {
+                let data_dir = Some(config.data_dir.join("chain"));
+                Arc::new(KernelChain::open(KernelConfig { data_dir, network: config.network })?)
+            }
+            ChainConfig::Core { url, auth } => {
+                let core = CoreConfig { url: url.clone(), auth: auth.clone(), network: config.network };
+                Arc::new(CoreChain::open(core).await?)
+            }
+        };
+        Self::assemble(config, store, chain, false, stop).await
+    }
+
+    /// Starts a node of the demo, which shares its chain with others.
+    ///
+    /// # Errors
+    /// When a part cannot be used.
+    pub async fn start_demo(
+        config: NodeConfig,
+        chain: Arc<dyn ChainBackend>,
+        stop: CancellationToken,
+    ) -> Result<Self, StartError> {
+        make_data_dir(&config.data_dir)?;
+        let store = Store::open(config.data_dir.join("ledger"), OpenOptions::default())?;
+        Self::assemble(config, store, chain, true, stop).await
+    }
+
+    async fn assemble(
+        config: NodeConfig,
+        store: Store,
+        chain: Arc<dyn ChainBackend>,
+        demo: bool,
+        stop: CancellationToken,
+    ) -> Result<Self, StartError> {
+        let magic = config.network.magic().to_bytes();
+        let private = Private::new(store.clone());
+        let (keeper, ledger_thread) = Keeper::start(store, magic)?;
+        let mailbox = Mailbox::open(keeper.clone(), private.clone())?;
+        let events = Events::new(private.clone());
+        let key = net::key::load_or_create(&config.data_dir)?;
+        let net_config = NetConfig {
+            network_magic: magic,
+            listen: config.listen.clone(),
+            peers: config.peers.clone(),
+            only_peers: config.only_peers,
+            agent: format!("exchange-node/{}", env!("CARGO_PKG_VERSION")),
+            limits: NetLimits::default(),
+        };
+        let replica = Arc::new(LocalReplica { keeper: keeper.clone(), mailbox: mailbox.clone() });
+        let net = net::start(net_config, key, replica, stop.clone()).await?;
+        let (health, chain_health) = watch::channel(Err("the chain has not been asked yet".into()));
+        let parts = Arc::new(Parts {
+            keyring: Keyring::new(&config.data_dir),
+            session: Mutex::new(SessionState::Closed),
+            chain_health,
+            demo,
+            config,
+            stop,
+            keeper,
+            private,
+            mailbox,
+            events,
+            chain,
+            net,
+        });
+        let mut tasks = vec![
+            tokio::spawn(forward_records(Arc::clone(&parts))),
+            tokio::spawn(forward_mail(Arc::clone(&parts))),
+            tokio::spawn(watch_chain(Arc::clone(&parts), health)),
+            tokio::spawn(keep_house(Arc::clone(&parts))),
+        ];
+        let methods = server::methods(Arc::clone(&parts));
+        tasks.push(exchange_api::serve(&parts.config.socket(), methods, parts.stop.clone())?);
+        Ok(Self { parts, tasks, ledger_thread })
+    }
+
+    /// Returns the parts of the node.
+    pub const fn parts(&self) -> &Arc<Parts> {
+        &self.parts
+    }
+
+    /// Waits until the node is told to stop, and then until it has.
+    pub async fn wait(self) {
+        self.parts.stop.cancelled().await;
+        let Self { parts, tasks, ledger_thread } = self;
+        let stopped = async {
+            for task in tasks {
+                // A task that panicked has said so; the others still stop in order.
+                let _ = task.await;
+            }
+        };
+        if tokio::time::timeout(STOP_WITHIN, stopped).await.is_err() {
+            tracing::warn!("some tasks did not stop in time; nothing is lost, all that matters is on disk");
+        }
+        parts.close_session();
+        drop(parts);
+        // The ledger's thread ends with the last handle to it; until then the store stays open.
+        let joined = tokio::task::spawn_blocking(move || {
+            let deadline = std::time::Instant::now() + STOP_WITHIN;
+            while !ledger_thread.is_finished() && std::time::Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let _ = joined.await;
+    }
+}
+
+impl Parts {
+    /// Returns the state of the identity.
+    pub fn identity_state(&self) -> IdentityState {
+        match &*self.session() {
+            SessionState::Open(session) => IdentityState::Unlocked {
+                author: session.tools.identity.author(),
+                email: session.email.clone(),
+            },
+            SessionState::Opening => IdentityState::Deriving,
+            SessionState::Closed if self.keyring.exists() => IdentityState::Locked,
+            SessionState::Closed => IdentityState::None,
+        }
+    }
+
+    /// Returns the unlocked identity and what works with it.
+    ///
+    /// # Errors
+    /// When there is none, or it is locked.
+    pub fn unlocked(&self) -> Result<Arc<Session>, ApiError> {
+        let error = |code, message: &str, hint: &str| Err(ApiError::new(code, message, hint));
+        match &*self.session() {
+            SessionState::Open(session) => Ok(Arc::clone(session)),
+            SessionState::Opening => error(Code::Busy, "the identity is being derived", "try again in a few seconds"),
+            SessionState::Closed if self.keyring.exists() => {
+                error(Code::IdentityLocked, "the identity is locked", "unlock it: start the node with its password")
+            }
+            SessionState::Closed => {
+                error(Code::IdentityMissing, "this node has no identity", "create one: `exchange-node identity new`")
+            }
+        }
+    }
+
+    /// Returns the chain's tip, or what is wrong with the backend.
+    pub fn chain_health(&self) -> Result<BlockRef, String> {
+        self.chain_health.borrow().clone()
+    }
+
+    /// Creates an identity and opens it.
+    ///
+    /// # Errors
+    /// When there is one already, the input is not good, or the wallet cannot be opened.
+    pub async fn create_identity(
+        &self,
+        email: String,
+        password: String,
+        secret_key: Option<String>,
+    ) -> Result<Arc<Session>, ApiError> {
+        let keyring = self.keyring.clone();
+        self.open_session(move || keyring.create(&email, &password, secret_key.as_deref())).await
+    }
+
+    /// Unlocks the identity of the data directory and opens it.
+    ///
+    /// # Errors
+    /// When there is none, the password is wrong, or the wallet cannot be opened.
+    pub async fn unlock(&self, password: String) -> Result<Arc<Session>, ApiError> {
+        let keyring = self.keyring.clone();
+        self.open_session(move || keyring.unlock(&password)).await
+    }
+
+    async fn open_session(
+        &self,
+        keys: impl FnOnce() -> Result<(Identity, Email), KeyringError> + Send + 'static,
+    ) -> Result<Arc<Session>, ApiError> {
+        {
+            let mut session = self.session();
+            match &*session {
+                SessionState::Open(_) => {
+                    return Err(ApiError::new(Code::NotAllowed, "the identity is unlocked already", "nothing needs to be done"));
+                }
+                SessionState::Opening => {
+                    return Err(ApiError::new(Code::Busy, "the identity is being derived", "try again in a few seconds"));
+                }
+                SessionState::Closed => *session = SessionState::Opening,
+            }
+        }
+        let opened = self.open_with(keys).await;
+        *self.session() = match &opened {
+            Ok(session) => SessionState::Open(Arc::clone(session)),
+            Err(_) => SessionState::Closed,
+        };
+        opened
+    }
+
+    async fn open_with(
+        &self,
+        keys: impl FnOnce() -> Result<(Identity, Email), KeyringError> + Send + 'static,
+    ) -> Result<Arc<Session>, ApiError> {
+        let internal = |error: &dyn std::fmt::Display| ApiError::new(Code::Internal, error.to_string(), "");
+        let derived = tokio::task::spawn_blocking(keys).await.map_err(|e| internal(&e))?;
+        let (identity, email) = derived.explained()?;
+        let identity = Arc::new(identity);
+        let wallet = WalletHandle::open(WalletSetup {
+            seed: identity.wallet_seed(),
+            store: Arc::new(DiskWalletStore::new(Arc::new(self.private.store().clone()))),
+            chain: Arc::clone(&self.chain),
+            birth_height: 0,
+            clock: Arc::new(clock::unix_now),
+        });
+        let tools = Tools {
+            wallet: wallet.await.explained()?,
+            identity: Arc::clone(&identity),
+            keeper: self.keeper.clone(),
+            private: self.private.clone(),
+            chain: Arc::clone(&self.chain),
+            mailbox: self.mailbox.clone(),
+            events: self.events.clone(),
+        };
+        let mail = self.mailbox.unlock(identity.author());
+        let trader = trader::start(tools.clone(), mail, self.stop.clone());
+        let session = Session { email: email.as_str().to_owned(), tools, trader };
+        Ok(Arc::new(session))
+    }
+
+    fn close_session(&self) {
+        *self.session() = SessionState::Closed;
+    }
+
+    fn session(&self) -> std::sync::MutexGuard<'_, SessionState> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Passes own records to the network; what is lost here is healed by the next comparison with a peer.
+async fn forward_records(parts: Arc<Parts>) {
+    let mut changes = parts.keeper.changes();
+    loop {
+        tokio::select! {
+            () = parts.stop.cancelled() => return,
+            change = changes.recv() => match change {
+                Ok(Change { record, own: true, .. }) => parts.net.publish_record(record.encode()).await,
+                Ok(Change { own: false, .. }) => {}
+                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => parts.net.sync_now().await,
+                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    }
+}
+
+/// Passes own messages to the network; what is lost here is offered again to each peer.
+async fn forward_mail(parts: Arc<Parts>) {
+    let mut sent = parts.mailbox.sent();
+    loop {
+        tokio::select! {
+            () = parts.stop.cancelled() => return,
+            changed = sent.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let envelope = sent.borrow_and_update().clone();
+                if let Some(envelope) = envelope {
+                    parts.net.publish_mail(envelope).await;
+                }
+            }
+        }
+    }
+}
+
+/// Asks the chain backend how it is, and says so once when that changes.
+async fn watch_chain(parts: Arc<Parts>, health: watch::Sender<Result<BlockRef, String>>) {
+    let mut timer = tokio::time::interval(CHAIN_CHECK);
+    loop {
+        tokio::select! {
+            () = parts.stop.cancelled() => return,
+            _ = timer.tick() => {
+                let tip = parts.chain.tip().await.map_err(|error| error.to_string());
+                let (was, is) = (health.borrow().is_ok(), tip.is_ok());
+                if let (true, Err(error)) = (was, &tip) {
+                    parts.events.note(exchange_api::Subject::Chain, error.clone());
+                } else if !was && is {
+                    parts.events.note(exchange_api::Subject::Chain, "the chain backend answers".into());
+                }
+                drop(health.send_replace(tip));
+            }
+        }
+    }
+}
+
+async fn keep_house(parts: Arc<Parts>) {
+    let mut timer = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tokio::select! {
+            () = parts.stop.cancelled() => return,
+            _ = timer.tick() => {
+                parts.keeper.drop_expired(clock::unix_now());
+                let mailbox = parts.mailbox.clone();
+                // It reads all kept mail: off the async threads.
+                let _ = tokio::task::spawn_blocking(move || mailbox.expire()).await;
+            }
+        }
+    }
+}
+
+fn make_data_dir(path: &Path) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let refuse = |error| StartError::DataDir(path.to_owned(), error);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refuse)
+}
+
+/// The ledger and the mail, as the network sees them.
+struct LocalReplica {
+    keeper: Keeper,
+    mailbox: Mailbox,
+}
+
+fn or_log<T: Default>(result: Result<T, StorageError>) -> T {
+    result.unwrap_or_else(|error| {
+        tracing::error!(%error, "a peer's question cannot be answered");
+        T::default()
+    })
+}
+
+#[async_trait]
+impl Replica for LocalReplica {
+    async fn ingest(&self, records: Vec<Vec<u8>>) -> Vec<Verdict> {
+        self.keeper.ingest(records).await
+    }
+
+    async fn digest(&self) -> [u8; 32] {
+        or_log(self.keeper.digest())
+    }
+
+    async fn heads(&self, after: Option<LogId>, limit: usize) -> Vec<Head> {
+        or_log(self.keeper.heads(after.as_ref(), limit))
+    }
+
+    async fn range(&self, log: LogId, from: u64, max_bytes: usize) -> Vec<Vec<u8>> {
+        or_log(self.keeper.range(&log, from, max_bytes))
+    }
+
+    async fn put_mail(&self, envelope: Vec<u8>) -> Verdict {
+        self.mailbox.put(&envelope)
+    }
+
+    async fn mail(&self, mailbox: MailboxId, after: u64, max_bytes: usize) -> (Vec<Vec<u8>>, u64) {
+        self.mailbox.fetch(&mailbox, after, max_bytes)
+    }
+
+    async fn my_mailboxes(&self) -> Vec<MailboxId> {
+        self.mailbox.own_mailboxes()
+    }
+
+    async fn my_outbox(&self) -> Vec<Vec<u8>> {
+        self.mailbox.outbox()
+    }
+
+    async fn peer_changed(&self, peer: PeerId, connected: bool) {
+        tracing::info!(%peer, connected, "peer");
+    }
+}

@@ -1,0 +1,266 @@
+//! What this node keeps for itself, beside the ledger: the rows of the private tables and how to reach them.
+//!
+//! Persisted types are not the types in use: each row is a struct of its own here, with a version.
+
+use std::sync::Arc;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use exchange_ledger::ids::{AuthorId, MailboxId, RecordId, TradeId};
+use exchange_ledger::record::{Head, LogId};
+use exchange_ledger::trade::Local;
+use exchange_store::{Answer, Changes, Namespace, Store, StoreError, Table, Versioned};
+
+/// The private tables of this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Private {
+    store: Arc<Store>,
+}
+
+macro_rules! rows {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
+        struct $name { $($field: $type,)* }
+
+        impl Versioned for $name {
+            const VERSION: u8 = 1;
+        }
+    )*};
+}
+
+rows! {
+    /// A trade: what exists nowhere else.
+    TradeRow { local: Local, }
+    /// Payment details and the salt of their commitment.
+    DetailsRow { salt: [u8; 32], details: String, }
+    /// Payment details that an own offer hands out.
+    OfferDetailsRow { details: String, }
+    /// The head of an own log as this machine last wrote it.
+    OwnHeadRow { epoch: u32, len: u64, id: RecordId, time: u64, }
+    /// A sealed message.
+    EnvelopeRow { envelope: Vec<u8>, time: u64, }
+    /// Where a kept message stands in its mailbox.
+    MailIndexRow { arrival: u64, }
+    /// An event.
+    EventRow { time: u64, json: String, }
+}
+
+const TRADES: Table<TradeId, TradeRow> = Table::new(Namespace::Trades);
+const DETAILS: Table<[u8; 32], DetailsRow> = Table::new(Namespace::Details);
+const OFFER_DETAILS: Table<[u8; 32], OfferDetailsRow> = Table::new(Namespace::OfferDetails);
+const OWN_HEADS: Table<AuthorId, OwnHeadRow> = Table::new(Namespace::OwnHeads);
+const OUTBOX: Table<(TradeId, u32), EnvelopeRow> = Table::new(Namespace::Outbox);
+const MAILBOX: Table<(MailboxId, u64), EnvelopeRow> = Table::new(Namespace::Mailbox);
+const MAIL_INDEX: Table<((MailboxId, AuthorId), u32), MailIndexRow> = Table::new(Namespace::MailIndex);
+
+/// How many own messages are kept to be handed to peers.
+const MAX_OUTBOX: usize = 1000;
+
+/// A message kept for somebody.
+#[derive(Debug, Clone)]
+pub struct KeptMail {
+    /// Its mailbox.
+    pub mailbox: MailboxId,
+    /// Its number in the order of arrival.
+    pub arrival: u64,
+    /// When it came in, by this node's clock.
+    pub time: u64,
+    /// The envelope.
+    pub envelope: Vec<u8>,
+}
+
+impl Private {
+    /// Takes the private tables of a store.
+    pub fn new(store: Store) -> Self {
+        Self { store: Arc::new(store) }
+    }
+
+    /// Returns what is known of a trade.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn trade(&self, trade: &TradeId) -> Result<Option<Local>, StoreError> {
+        Ok(self.store.private().get(&TRADES, trade)?.map(|row| row.local))
+    }
+
+    /// Keeps what is known of a trade durably.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn put_trade(&self, trade: &TradeId, local: &Local) -> Result<(), StoreError> {
+        self.store.private().put(&TRADES, trade, &TradeRow { local: local.clone() })
+    }
+
+    /// Returns the payment details and their salt that were chosen for a bid or acceptance.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn details(&self, nonce: &[u8; 32]) -> Result<Option<([u8; 32], String)>, StoreError> {
+        Ok(self.store.private().get(&DETAILS, nonce)?.map(|row| (row.salt, row.details)))
+    }
+
+    /// Keeps payment details before the record that commits to them is published.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn put_details(&self, nonce: &[u8; 32], salt: [u8; 32], details: &str) -> Result<(), StoreError> {
+        self.store.private().put(&DETAILS, nonce, &DetailsRow { salt, details: details.to_owned() })
+    }
+
+    /// Returns the payment details that an own offer hands out.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn offer_details(&self, body_hash: &[u8; 32]) -> Result<Option<String>, StoreError> {
+        Ok(self.store.private().get(&OFFER_DETAILS, body_hash)?.map(|row| row.details))
+    }
+
+    /// Keeps the payment details of an offer before it is published.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn put_offer_details(&self, body_hash: &[u8; 32], details: &str) -> Result<(), StoreError> {
+        self.store.private().put(&OFFER_DETAILS, body_hash, &OfferDetailsRow { details: details.to_owned() })
+    }
+
+    /// Returns the head of an own log as this machine last wrote it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn own_head(&self, author: &AuthorId) -> Result<Option<Head>, StoreError> {
+        let row = self.store.private().get(&OWN_HEADS, author)?;
+        Ok(row.map(|OwnHeadRow { epoch, len, id, time }| Head { log: LogId { author: *author, epoch }, len, id, time }))
+    }
+
+    /// Notes the head of an own log.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn put_own_head(&self, head: &Head) -> Result<(), StoreError> {
+        let row = OwnHeadRow { epoch: head.log.epoch, len: head.len, id: head.id, time: head.time };
+        self.store.private().put(&OWN_HEADS, &head.log.author, &row)
+    }
+
+    /// Returns the own messages of a trade, in the order in which they were sent.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn outbox(&self, trade: &TradeId) -> Result<Vec<Vec<u8>>, StoreError> {
+        let rows = self.store.private().scan_within(&OUTBOX, trade, MAX_OUTBOX)?;
+        Ok(rows.into_iter().map(|(_, row)| row.envelope).collect())
+    }
+
+    /// Returns all own messages.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn whole_outbox(&self) -> Result<Vec<(TradeId, Vec<u8>)>, StoreError> {
+        let rows = self.store.private().scan(&OUTBOX, .., MAX_OUTBOX)?;
+        Ok(rows.into_iter().map(|((trade, _), row)| (trade, row.envelope)).collect())
+    }
+
+    /// Keeps an own message before it is sent.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn put_outbox(&self, trade: &TradeId, seq: u32, envelope: &[u8], time: u64) -> Result<(), StoreError> {
+        self.store.private().put(&OUTBOX, &(*trade, seq), &EnvelopeRow { envelope: envelope.to_vec(), time })
+    }
+
+    /// Removes an own message whose time is over.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn delete_outbox(&self, trade: &TradeId, seq: u32) -> Result<(), StoreError> {
+        self.store.private().delete(&OUTBOX, &(*trade, seq))
+    }
+
+    /// Returns the kept messages of a mailbox that arrived after a number, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn mail(&self, mailbox: &MailboxId, after: u64, limit: usize) -> Result<Vec<KeptMail>, StoreError> {
+        let range = (*mailbox, after.saturating_add(1))..=(*mailbox, u64::MAX);
+        let rows = self.store.private().scan(&MAILBOX, range, limit)?;
+        Ok(rows.into_iter().map(kept).collect())
+    }
+
+    /// Returns all kept messages, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn all_mail(&self, limit: usize) -> Result<Vec<KeptMail>, StoreError> {
+        Ok(self.store.private().scan(&MAILBOX, .., limit)?.into_iter().map(kept).collect())
+    }
+
+    /// Tells whether the message of a sender with this seq is kept.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn has_mail(&self, mailbox: &MailboxId, sender: &AuthorId, seq: u32) -> Result<bool, StoreError> {
+        Ok(self.store.private().get(&MAIL_INDEX, &((*mailbox, *sender), seq))?.is_some())
+    }
+
+    /// Keeps a message.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn put_mail(&self, mail: &KeptMail, sender: &AuthorId, seq: u32) -> Result<(), StoreError> {
+        let row = EnvelopeRow { envelope: mail.envelope.clone(), time: mail.time };
+        let changes = Changes::new()
+            .put(&MAILBOX, &(mail.mailbox, mail.arrival), &row)
+            .put(&MAIL_INDEX, &((mail.mailbox, *sender), seq), &MailIndexRow { arrival: mail.arrival });
+        self.store.private().write(changes).map(drop)
+    }
+
+    /// Drops a kept message. Its sender and seq stay known, so that it does not come back.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn drop_mail(&self, mail: &KeptMail) -> Result<(), StoreError> {
+        self.store.private().delete(&MAILBOX, &(mail.mailbox, mail.arrival))
+    }
+
+    /// Appends an event to the log and returns its number.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn append_event(&self, time: u64, json: String) -> Result<u64, StoreError> {
+        let written = self.store.private().write(Changes::new().event(&EventRow { time, json }))?;
+        Ok(written.events.start)
+    }
+
+    /// Returns events from a number on, oldest first: number, time, contents.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn events(&self, from: u64, limit: usize) -> Result<Vec<(u64, u64, String)>, StoreError> {
+        let rows: Vec<(u64, EventRow)> = self.store.private().events(from, limit)?;
+        Ok(rows.into_iter().map(|(seq, row)| (seq, row.time, row.json)).collect())
+    }
+
+    /// Returns the answer that was given to a request.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn answer(&self, request: &str) -> Result<Option<Answer>, StoreError> {
+        self.store.private().answer(request)
+    }
+
+    /// Keeps the answer to a request.
+    ///
+    /// # Errors
+    /// When the store fails, or the request was answered in the meantime; then nothing changed.
+    pub fn put_answer(&self, request: &str, answer: Answer) -> Result<(), StoreError> {
+        self.store.private().write(Changes::new().answer(request, answer)).map(drop)
+    }
+
+    /// Returns the store, for the wallet's own table.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+fn kept(((mailbox, arrival), row): ((MailboxId, u64), EnvelopeRow)) -> KeptMail {
+    KeptMail { mailbox, arrival, time: row.time, envelope: row.envelope }
+}

@@ -1,0 +1,433 @@
+//! The local API's server: each method asks a part of the node and explains what went wrong.
+
+use std::collections::HashSet;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bitcoin::{Address, FeeRate};
+use exchange_api::{
+    AcceptBid, AddressInfo, Advertise, ApiError, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter, Code,
+    Credentials, Event, ExchangeApiServer, IdentityInfo, OfferView, Page, PasswordStrength, PeerInfo, PostOffer,
+    SendRequest, Sent, Status, StrengthVerdict, TakeOffer, TakeReview, TradeCommand, TradeView, WalletTx,
+};
+use exchange_ledger::body::{ArbiterAdvert, Body, Terms};
+use exchange_ledger::identity::{Email, Passphrase, Password, Verdict, strength};
+use exchange_ledger::ids::{RecordId, TradeId};
+use exchange_ledger::money::Sats;
+use exchange_ledger::seal;
+use exchange_ledger::storage::Storage;
+use exchange_ledger::text::Text;
+use exchange_ledger::trade::Action;
+use exchange_ledger::wire::{CurveKey, List};
+use exchange_store::Answer;
+use jsonrpsee::core::{RpcResult, SubscriptionResult, async_trait};
+use jsonrpsee::{Methods, PendingSubscriptionSink};
+use libp2p::Multiaddr;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::errors::ExplainResult;
+use crate::node::{Parts, Session};
+use crate::trader::keys::{ARBITER_NONCE, seal_secret, trade_key};
+use crate::wallet::{self, HistoryCursor};
+use crate::{audit, clock, entropy, market};
+
+/// How many transactions a page of the wallet's history holds unless asked otherwise.
+const HISTORY_PAGE: u32 = 50;
+/// The longest request id.
+const MAX_REQUEST_ID: usize = 64;
+
+/// Returns the methods of a node's API.
+pub fn methods(parts: Arc<Parts>) -> Methods {
+    Server { parts, running: Mutex::default() }.into_rpc().into()
+}
+
+struct Server {
+    parts: Arc<Parts>,
+    /// Requests that are being carried out.
+    running: Mutex<HashSet<String>>,
+}
+
+/// Removes a request from those that are being carried out, however it ends.
+struct Running<'a> {
+    server: &'a Server,
+    id: String,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.server.running().remove(&self.id);
+    }
+}
+
+impl Server {
+    fn unlocked(&self) -> Result<Arc<Session>, ApiError> {
+        self.parts.unlocked()
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out a request once: the same id again returns the first answer.
+    async fn once<T: Serialize + DeserializeOwned>(
+        &self,
+        request_id: &str,
+        dry_run: bool,
+        work: impl Future<Output = Result<T, ApiError>>,
+    ) -> RpcResult<T> {
+        if dry_run {
+            return Ok(work.await?);
+        }
+        if request_id.is_empty() || request_id.len() > MAX_REQUEST_ID {
+            let message = format!("a request id has 1 to {MAX_REQUEST_ID} bytes");
+            return Err(ApiError::new(Code::InvalidArgument, message, "").into());
+        }
+        let _running = {
+            let mut running = self.running();
+            if !running.insert(request_id.to_owned()) {
+                let message = format!("request {request_id} is being carried out");
+                return Err(ApiError::new(Code::Busy, message, "wait for its answer").into());
+            }
+            Running { server: self, id: request_id.to_owned() }
+        };
+        if let Some(answer) = self.parts.private.answer(request_id).explained()? {
+            return serde_json::from_slice(&answer.bytes).map_err(|_| {
+                let message = format!("request id {request_id} was used for something else");
+                ApiError::new(Code::DuplicateRequest, message, "use a fresh one").into()
+            });
+        }
+        let done = work.await?;
+        let bytes = serde_json::to_vec(&done).map_err(internal)?;
+        let answer = Answer { time_s: clock::unix_now(), bytes };
+        if let Err(error) = self.parts.private.put_answer(request_id, answer) {
+            // It is done; only a repetition would not be recognised.
+            tracing::error!(%error, request_id, "the answer to a request cannot be kept");
+        }
+        Ok(done)
+    }
+
+    async fn act(&self, request: TradeCommand, action: Action) -> RpcResult<TradeView> {
+        let trader = self.unlocked()?.trader.clone();
+        let TradeCommand { request_id, dry_run, trade } = request;
+        self.once(&request_id, dry_run, async { trader.act(trade, action, dry_run).await }).await
+    }
+
+    async fn advertise(&self, session: &Session, request: Advertise) -> Result<ArbiterView, ApiError> {
+        let identity = Arc::clone(&session.tools.identity);
+        let languages = request.languages.into_iter().map(Text::new).collect::<Result<Vec<_>, _>>().map_err(invalid)?;
+        let advert = ArbiterAdvert {
+            name: Text::new(request.name.trim()).map_err(invalid)?,
+            key: CurveKey(trade_key(&identity, &ARBITER_NONCE).x_only_public_key().0),
+            seal_key: seal::public_key(&seal_secret(&identity, &ARBITER_NONCE)),
+            fee_ppm: request.fee_ppm,
+            max_amount: request.max_amount,
+            languages: List::new(languages).ok_or_else(|| invalid("too many languages"))?,
+            currencies: List::new(request.currencies).ok_or_else(|| invalid("too many currencies"))?,
+            terms: Terms::new(request.terms.trim()).map_err(invalid)?,
+        };
+        let record = self.parts.keeper.publish(identity, Body::ArbiterAdvert(advert)).await.explained()?;
+        let arbiter = market::arbiter(self.parts.keeper.ledger(), &record.id()).explained()?;
+        arbiter.map(|arbiter| arbiter.view()).ok_or_else(|| internal("the advert was not kept"))
+    }
+
+    async fn send(&self, request: SendRequest) -> Result<Sent, ApiError> {
+        let session = self.unlocked()?;
+        let network = self.parts.config.network;
+        let address = Address::from_str(request.address.trim())
+            .map_err(|error| invalid(format!("`{}` is not a bitcoin address: {error}", request.address)))?
+            .require_network(network)
+            .map_err(|_| invalid(format!("`{}` is an address of another network than {network}", request.address)))?;
+        let fee_rate = match request.fee_rate {
+            Some(rate) => Some(FeeRate::from_sat_per_vb(rate).ok_or_else(|| invalid("the feerate is too large"))?),
+            None => None,
+        };
+        let payment = session
+            .tools
+            .wallet
+            .send(wallet::SendRequest {
+                request_id: request.request_id,
+                script: address.script_pubkey(),
+                amount: request.amount.map(Into::into),
+                fee_rate,
+                allow_high_fee: false,
+                dry_run: request.dry_run,
+                label: format!("to {address}"),
+            })
+            .await
+            .explained()?;
+        Ok(Sent {
+            txid: payment.tx.compute_txid().to_string(),
+            amount: payment.amount.try_into().map_err(internal)?,
+            fee: payment.fee.try_into().map_err(internal)?,
+            broadcast: !request.dry_run,
+        })
+    }
+
+    async fn balance(&self) -> Result<Balance, ApiError> {
+        let session = self.unlocked()?;
+        let balance = session.tools.wallet.balance().await.explained()?;
+        let trades = session.trader.list().await?;
+        let escrowed = trades.iter().filter(|trade| {
+            let mine = trade.role == Some(exchange_ledger::trade::Role::Seller);
+            mine && trade.funding.is_some() && !trade.state.is_final()
+        });
+        let in_escrow = escrowed.fold(Sats::ZERO, |sum, trade| sum.checked_add(trade.amount).unwrap_or(Sats::MAX));
+        Ok(Balance {
+            spendable: balance.spendable.try_into().map_err(internal)?,
+            pending: balance.pending.try_into().map_err(internal)?,
+            in_escrow,
+        })
+    }
+
+    fn info(session: &Session) -> IdentityInfo {
+        IdentityInfo { author: session.tools.identity.author(), email: session.email.clone() }
+    }
+}
+
+#[async_trait]
+impl ExchangeApiServer for Server {
+    async fn status(&self) -> RpcResult<Status> {
+        let parts = &self.parts;
+        let now = clock::unix_now();
+        let health = parts.chain_health();
+        let offers = {
+            let book = parts.keeper.book();
+            let everything = exchange_ledger::book::Query::default();
+            book.query(everything, now).count() as u64 // usize is at most 64 bits
+        };
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            network: parts.config.network.to_core_arg().into(),
+            chain: parts.chain.name().into(),
+            tip: health.as_ref().ok().map(|tip| tip.height),
+            chain_error: health.err(),
+            identity: parts.identity_state(),
+            peers: u32::try_from(parts.net.peers().await.len()).unwrap_or(u32::MAX),
+            listen: self.listen().await,
+            records: parts.keeper.ledger().storage().len().explained()?,
+            offers,
+            time: now,
+            demo: parts.demo,
+        })
+    }
+
+    async fn peers(&self) -> RpcResult<Vec<PeerInfo>> {
+        let peers = self.parts.net.peers().await.into_iter().map(|peer| PeerInfo {
+            peer: peer.peer.to_string(),
+            address: peer.address.to_string(),
+            agent: peer.agent,
+            ping_ms: peer.ping_ms,
+            in_sync: peer.in_sync,
+        });
+        Ok(peers.collect())
+    }
+
+    async fn connect_peer(&self, address: String) -> RpcResult<()> {
+        let address: Multiaddr =
+            address.parse().map_err(|error| invalid(format!("`{address}` is not a multiaddress: {error}")))?;
+        Ok(self.parts.net.dial(address).await.map_err(invalid)?)
+    }
+
+    async fn passphrase(&self) -> RpcResult<String> {
+        Ok(Passphrase::from_entropy(&entropy::bytes32()).as_str().to_owned())
+    }
+
+    async fn password_strength(&self, credentials: Credentials) -> RpcResult<PasswordStrength> {
+        let email = Email::parse(&credentials.email).explained()?;
+        let password = Password::parse(&credentials.password).explained()?;
+        let judged = strength(&email, &password);
+        Ok(PasswordStrength {
+            guesses_log10: judged.guesses_log10_tenths / 10,
+            verdict: match judged.verdict {
+                Verdict::Refused => StrengthVerdict::Refused,
+                Verdict::Weak => StrengthVerdict::Weak,
+                Verdict::Strong => StrengthVerdict::Strong,
+            },
+            advice: judged.advice.join("; "),
+        })
+    }
+
+    async fn identity_create(&self, credentials: Credentials) -> RpcResult<IdentityInfo> {
+        let Credentials { email, password, secret_key } = credentials;
+        let session = self.parts.create_identity(email, password, secret_key).await?;
+        Ok(Self::info(&session))
+    }
+
+    async fn identity_unlock(&self, password: String) -> RpcResult<IdentityInfo> {
+        Ok(Self::info(&*self.parts.unlock(password).await?))
+    }
+
+    async fn identity_show(&self) -> RpcResult<IdentityInfo> {
+        Ok(Self::info(&*self.unlocked()?))
+    }
+
+    async fn wallet_address(&self) -> RpcResult<AddressInfo> {
+        let deposit = self.unlocked()?.tools.wallet.address().await.explained()?;
+        Ok(AddressInfo { address: deposit.address.to_string(), uri: deposit.uri })
+    }
+
+    async fn wallet_balance(&self) -> RpcResult<Balance> {
+        Ok(self.balance().await?)
+    }
+
+    async fn wallet_history(&self, cursor: Option<String>, limit: Option<u32>) -> RpcResult<Page<WalletTx>> {
+        let after = cursor.map(|cursor| cursor.parse::<HistoryCursor>()).transpose().explained()?;
+        let limit = limit.unwrap_or(HISTORY_PAGE) as usize; // u32 fits
+        let page = self.unlocked()?.tools.wallet.history(after, limit).await.explained()?;
+        let items = page.entries.into_iter().map(|entry| {
+            Ok(WalletTx {
+                txid: entry.txid.to_string(),
+                net_sat: entry.net.to_sat(),
+                fee: entry.fee.map(Sats::try_from).transpose().map_err(internal)?,
+                height: entry.height,
+                time: entry.time,
+                label: entry.label,
+            })
+        });
+        let items = items.collect::<Result<_, ApiError>>()?;
+        Ok(Page { items, next: page.next.map(|cursor| cursor.to_string()) })
+    }
+
+    async fn wallet_send(&self, request: SendRequest) -> RpcResult<Sent> {
+        let (id, dry_run) = (request.request_id.clone(), request.dry_run);
+        self.once(&id, dry_run, self.send(request)).await
+    }
+
+    async fn offer_post(&self, request: PostOffer) -> RpcResult<OfferView> {
+        let trader = self.unlocked()?.trader.clone();
+        let (id, dry_run) = (request.request_id.clone(), request.dry_run);
+        self.once(&id, dry_run, async { trader.post(request).await }).await
+    }
+
+    async fn offer_list(&self) -> RpcResult<Vec<OfferView>> {
+        let me = self.unlocked()?.tools.identity.author();
+        Ok(market::offers_of(&self.parts.keeper, me)?)
+    }
+
+    async fn offer_show(&self, offer: RecordId) -> RpcResult<OfferView> {
+        let me = self.unlocked().ok().map(|session| session.tools.identity.author());
+        Ok(market::offer(&self.parts.keeper, &offer, me)?)
+    }
+
+    async fn offer_revoke(&self, offer: RecordId) -> RpcResult<OfferView> {
+        Ok(self.unlocked()?.trader.revoke(offer).await?)
+    }
+
+    async fn book(&self, filter: BookFilter) -> RpcResult<Page<OfferView>> {
+        let me = self.unlocked().ok().map(|session| session.tools.identity.author());
+        Ok(market::book(&self.parts.keeper, &filter, me)?)
+    }
+
+    async fn arbiter_list(&self) -> RpcResult<Vec<ArbiterView>> {
+        let arbiters = market::arbiters(self.parts.keeper.ledger()).explained()?;
+        Ok(arbiters.iter().map(market::Arbiter::view).collect())
+    }
+
+    async fn arbiter_advertise(&self, request: Advertise) -> RpcResult<ArbiterView> {
+        let session = self.unlocked()?;
+        Ok(self.advertise(&session, request).await?)
+    }
+
+    async fn trade_review(&self, request: TakeOffer) -> RpcResult<TakeReview> {
+        Ok(market::review(&self.unlocked()?.tools, &request).await?)
+    }
+
+    async fn trade_take(&self, request: TakeOffer) -> RpcResult<TradeView> {
+        let trader = self.unlocked()?.trader.clone();
+        if request.dry_run {
+            let message = "a dry run of `take` has no trade to show";
+            return Err(ApiError::new(Code::InvalidArgument, message, "ask for a review instead").into());
+        }
+        let id = request.request_id.clone();
+        self.once(&id, false, async { trader.take(request).await }).await
+    }
+
+    async fn trade_accept(&self, request: AcceptBid) -> RpcResult<TradeView> {
+        let trader = self.unlocked()?.trader.clone();
+        let (id, dry_run) = (request.request_id.clone(), request.dry_run);
+        self.once(&id, dry_run, async { trader.accept(request).await }).await
+    }
+
+    async fn trade_list(&self) -> RpcResult<Vec<TradeView>> {
+        Ok(self.unlocked()?.trader.list().await?)
+    }
+
+    async fn trade_show(&self, trade: TradeId) -> RpcResult<TradeView> {
+        Ok(self.unlocked()?.trader.show(trade).await?)
+    }
+
+    async fn trade_fund(&self, request: TradeCommand) -> RpcResult<TradeView> {
+        self.act(request, Action::Fund).await
+    }
+
+    async fn trade_paid(&self, request: TradeCommand) -> RpcResult<TradeView> {
+        self.act(request, Action::MarkPaid).await
+    }
+
+    async fn trade_release(&self, request: TradeCommand) -> RpcResult<TradeView> {
+        self.act(request, Action::Release).await
+    }
+
+    async fn trade_cancel(&self, request: TradeCommand) -> RpcResult<TradeView> {
+        self.act(request, Action::Cancel).await
+    }
+
+    async fn trade_refund(&self, request: TradeCommand) -> RpcResult<TradeView> {
+        self.act(request, Action::Refund).await
+    }
+
+    async fn audit(&self, request: AuditRequest) -> RpcResult<AuditReport> {
+        Ok(audit::run(self.parts.keeper.ledger(), self.parts.chain.as_ref(), &request).await?)
+    }
+
+    async fn events(&self, after: u64) -> RpcResult<Vec<Event>> {
+        Ok(self.parts.events.after(after).explained()?)
+    }
+
+    async fn subscribe_events(&self, pending: PendingSubscriptionSink, from_seq: u64) -> SubscriptionResult {
+        let sink = pending.accept().await?;
+        let mut live = self.parts.events.live();
+        let mut seen = from_seq;
+        loop {
+            // The persisted log first, so that a slow listener loses nothing; then whatever comes.
+            loop {
+                let missed = self.parts.events.after(seen)?;
+                let Some(last) = missed.last() else { break };
+                seen = last.seq;
+                for event in missed {
+                    sink.send(jsonrpsee::server::SubscriptionMessage::from(serde_json::value::to_raw_value(&event)?)).await?;
+                }
+            }
+            tokio::select! {
+                () = sink.closed() => return Ok(()),
+                () = self.parts.stop.cancelled() => return Ok(()),
+                news = live.recv() => match news {
+                    Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn stop(&self) -> RpcResult<()> {
+        self.parts.stop.cancel();
+        Ok(())
+    }
+}
+
+impl Server {
+    async fn listen(&self) -> Vec<String> {
+        let peer = self.parts.net.local_peer();
+        let addresses = self.parts.net.listen_addresses().await;
+        addresses.into_iter().map(|address| format!("{address}/p2p/{peer}")).collect()
+    }
+}
+
+fn invalid(error: impl ToString) -> ApiError {
+    ApiError::new(Code::InvalidArgument, error.to_string(), "")
+}
+
+fn internal(error: impl ToString) -> ApiError {
+    ApiError::new(Code::Internal, error.to_string(), "")
+}

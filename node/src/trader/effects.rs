@@ -1,0 +1,193 @@
+//! Performing what a trade's machine asks for. Everything here may be done twice.
+
+use std::time::{Duration, Instant};
+
+use bitcoin::{FeeRate, ScriptBuf, Transaction};
+use exchange_api::{ApiError, Code};
+use exchange_ledger::body::{Accept, Body, Cancel, HalfSpend, Release};
+use exchange_ledger::ids::TradeId;
+use exchange_ledger::ledger::OfferStanding;
+use exchange_ledger::mail::Message;
+use exchange_ledger::money::Sats;
+use exchange_ledger::trade::{Effect, Escrow, Event, Local, Role, counterparty};
+use exchange_ledger::wire::Destination;
+
+use crate::chain::{WatchRequest, consensus};
+use crate::entropy;
+use crate::errors::ExplainResult;
+use crate::trader::{Trader, keys, not_mine};
+use crate::wallet::FundRequest;
+
+/// How long a transaction that was handed to the network is left alone.
+const REBROADCAST_AFTER: Duration = Duration::from_secs(30);
+
+impl Trader {
+    /// Performs one effect and returns what the machine must hear of it.
+    pub(super) async fn perform(&mut self, id: TradeId, effect: Effect) -> Result<Option<Event>, ApiError> {
+        self.save_first(id)?;
+        match effect {
+            Effect::Persist(_) => Ok(None), // done above, and before everything else too
+            Effect::Watch { script, from_height } => self.watch_escrow(id, script, from_height).await,
+            Effect::Accept => self.accept_bid(id).await,
+            Effect::Publish(body) => self.publish(id, body).await,
+            Effect::SendDetails => self.send_details(id),
+            Effect::BuildFunding { script, amount, feerate } => self.fund(id, script, amount, feerate).await,
+            Effect::SignHalf { outpoint, fee, to } => {
+                let half = self.escrow(id)?.half(outpoint, fee, to, &self.trade_key(id)?).map_err(internal)?;
+                let body = match to {
+                    Role::Buyer => Body::Release(Release { trade: id, payout: half }),
+                    Role::Seller | Role::Arbiter => Body::Cancel(Cancel { trade: id, refund: Some(half) }),
+                };
+                self.publish(id, body).await
+            }
+            Effect::Complete { half, to } => self.complete(id, &half, to),
+            Effect::BuildTimeout { outpoint, fee } => {
+                let escrow = self.escrow(id)?;
+                let tx = escrow.signed_timeout(outpoint, fee, &self.trade_key(id)?).map_err(internal)?;
+                Ok(Some(Event::SpendBuilt(verified(&escrow, tx)?)))
+            }
+            Effect::Broadcast(tx) => self.broadcast(id, &tx).await,
+        }
+    }
+
+    /// Keeps what only this node knows of a trade, if it changed: nothing is done on the strength of what a power cut
+    /// could take back.
+    fn save_first(&mut self, id: TradeId) -> Result<(), ApiError> {
+        let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
+        let local: &Local = active.trade.local();
+        if active.saved != *local {
+            self.tools.private.put_trade(&id, local).explained()?;
+            active.saved = local.clone();
+        }
+        Ok(())
+    }
+
+    async fn watch_escrow(&mut self, id: TradeId, script: ScriptBuf, from_height: u32) -> Result<Option<Event>, ApiError> {
+        let escrow = self.escrow(id)?;
+        self.tools.mailbox.open_mailbox(escrow.contract()).explained()?;
+        if self.tracker.watch(&escrow) {
+            let request = WatchRequest { scripts: vec![script], from_height };
+            match &self.watch {
+                // A follower that is gone is followed anew, with this script among the first.
+                Some(watch) => drop(watch.send(request).await),
+                None => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Accepts a bid for an own offer: keeps the details first, then publishes.
+    async fn accept_bid(&mut self, id: TradeId) -> Result<Option<Event>, ApiError> {
+        let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
+        let (bid, role) = (active.trade.bid().clone(), active.trade.role());
+        let height = self
+            .tracker
+            .tip()
+            .ok_or_else(|| ApiError::new(Code::NotSynced, "the chain is not synchronised yet", "it is tried again"))?;
+        let ledger = self.tools.keeper.ledger();
+        let Some((offer, _)) = ledger.offer(&bid.offer_id).explained()? else { return Err(not_mine(id)) };
+        if ledger.offer_standing(&offer).explained()? != OfferStanding::Open {
+            return Ok(None);
+        }
+        if role == Role::Seller {
+            let spendable = self.tools.wallet.balance().await.explained()?.spendable;
+            if spendable <= bid.take.amount.into() {
+                let message = format!("the wallet holds {spendable}, this trade needs {} BTC and a fee", bid.take.amount);
+                return Err(ApiError::new(Code::InsufficientFunds, message, "deposit coins; the bid is looked at again"));
+            }
+        }
+        let nonce = keys::nonce(&bid, true);
+        let (salt, details) = match active.trade.local().details.clone() {
+            Some(chosen) => chosen,
+            None => {
+                let details = self.tools.private.offer_details(&offer.header().body_hash).explained()?;
+                let chosen = (entropy::bytes32(), details.unwrap_or_default());
+                self.tools.private.put_details(&nonce, chosen.0, &chosen.1).explained()?;
+                chosen
+            }
+        };
+        let destination = self.destination().await?;
+        let party = keys::party(&self.tools.identity, &nonce, destination, &salt, &details);
+        let accept = Accept { trade: id, offer: bid.offer_id, height, party };
+        self.tools.keeper.publish(self.tools.identity.clone(), Body::Accept(accept)).await.explained()?;
+        Ok(Some(Event::Prepared { salt, details }))
+    }
+
+    /// Returns a fresh script of the wallet, for coins of a trade to come to.
+    pub(super) async fn destination(&self) -> Result<Destination, ApiError> {
+        let script = self.tools.wallet.new_destination().await.explained()?;
+        Destination::new(script).ok_or_else(|| internal("the wallet made an address of an unknown type"))
+    }
+
+    /// Publishes a record, and hands the trade its records again at once, so that it is not asked for twice.
+    async fn publish(&mut self, id: TradeId, body: Body) -> Result<Option<Event>, ApiError> {
+        self.tools.keeper.publish(self.tools.identity.clone(), body).await.explained()?;
+        let records = self.tools.keeper.ledger().trade(id).explained()?;
+        Ok(Some(Event::Records { contract: records.contract, facts: records.facts }))
+    }
+
+    fn send_details(&self, id: TradeId) -> Result<Option<Event>, ApiError> {
+        if self.tools.mailbox.has_sent(&id).explained()? {
+            return Ok(None);
+        }
+        let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
+        let (Some(escrow), Some((salt, details))) = (active.trade.escrow(), active.trade.local().details.clone()) else {
+            return Ok(None);
+        };
+        let contract = escrow.contract();
+        let recipient = contract.author(counterparty(active.trade.role()));
+        let message = Message::Details { salt, details };
+        self.tools.mailbox.send(&self.tools.identity, contract, recipient, &message).explained()?;
+        Ok(None)
+    }
+
+    async fn fund(&mut self, id: TradeId, script: ScriptBuf, amount: Sats, feerate: u64) -> Result<Option<Event>, ApiError> {
+        let request = FundRequest {
+            script,
+            amount: amount.into(),
+            fee_rate: FeeRate::from_sat_per_vb(feerate),
+            label: format!("escrow of trade {}", id.short()),
+        };
+        let payment = self.tools.wallet.fund(request).await.explained()?;
+        Ok(Some(Event::FundingBuilt(payment.tx)))
+    }
+
+    fn complete(&self, id: TradeId, half: &HalfSpend, to: Role) -> Result<Option<Event>, ApiError> {
+        let escrow = self.escrow(id)?;
+        let tx = escrow.complete(half, to, &self.trade_key(id)?).map_err(internal)?;
+        Ok(Some(Event::SpendBuilt(verified(&escrow, tx)?)))
+    }
+
+    async fn broadcast(&mut self, id: TradeId, tx: &Transaction) -> Result<Option<Event>, ApiError> {
+        let txid = tx.compute_txid();
+        let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
+        let lately = active.broadcasts.get(&txid).is_some_and(|at| at.elapsed() < REBROADCAST_AFTER);
+        if !lately {
+            self.tools.chain.broadcast(tx).await.explained()?;
+            active.broadcasts.insert(txid, Instant::now());
+            active.problem = None;
+        }
+        Ok(None)
+    }
+
+    fn escrow(&self, id: TradeId) -> Result<Escrow, ApiError> {
+        let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
+        active.trade.escrow().cloned().ok_or_else(|| internal("the trade has no contract yet"))
+    }
+
+    fn trade_key(&self, id: TradeId) -> Result<bitcoin::key::Keypair, ApiError> {
+        let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
+        let nonce = keys::nonce(active.trade.bid(), active.trade.is_maker());
+        Ok(keys::trade_key(&self.tools.identity, &nonce))
+    }
+}
+
+/// Passes on a spend of an escrow that Bitcoin Core's own script engine accepts.
+fn verified(escrow: &Escrow, tx: Transaction) -> Result<Transaction, ApiError> {
+    consensus::verify_spend(&tx, &[escrow.output()]).map_err(internal)?;
+    Ok(tx)
+}
+
+fn internal(error: impl ToString) -> ApiError {
+    ApiError::new(Code::Internal, error.to_string(), "")
+}

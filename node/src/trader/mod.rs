@@ -1,0 +1,455 @@
+//! The trader: one task that drives every trade of this node's identity. It decides nothing: the machine of each trade
+//! (`exchange_ledger::trade::Trade`) hears what happened and says what to do; `effects.rs` does it.
+
+mod effects;
+pub mod keys;
+mod offers;
+mod tracker;
+mod view;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bitcoin::Txid;
+use exchange_api::{AcceptBid, ApiError, Code, OfferView, PostOffer, Subject, TakeOffer, TradeView};
+use exchange_ledger::body::Body;
+use exchange_ledger::identity::Identity;
+use exchange_ledger::ids::{RecordId, TradeId};
+use exchange_ledger::ledger::TradeError;
+use exchange_ledger::mail::Envelope;
+use exchange_ledger::trade::{Action, Command, Event, Local, Phase, Trade};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::chain::{BlockRef, ChainBackend, Follower, WatchRequest};
+use crate::errors::{Explain, ExplainResult};
+use crate::events::Events;
+use crate::keeper::{Change, Keeper};
+use crate::mailbox::Mailbox;
+use crate::private::Private;
+use crate::wallet::WalletHandle;
+use tracker::Tracker;
+
+/// How many requests may wait for the trader.
+const QUEUE: usize = 64;
+/// How many trades of one identity are driven at once, the newest.
+const MAX_TRADES: usize = 1_000;
+/// How many bids for one offer are looked at.
+const MAX_BIDS: usize = 256;
+/// How often everything that is still owed is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+/// How many effects one event may lead to, one after the other: a trade has fewer steps than that.
+const MAX_EFFECTS: usize = 64;
+
+/// What a user asks the trader for.
+enum Request {
+    Post(PostOffer, oneshot::Sender<Result<OfferView, ApiError>>),
+    Revoke(RecordId, oneshot::Sender<Result<OfferView, ApiError>>),
+    Take(TakeOffer, oneshot::Sender<Result<TradeView, ApiError>>),
+    Accept(AcceptBid, oneshot::Sender<Result<TradeView, ApiError>>),
+    Act { trade: TradeId, action: Action, dry_run: bool, reply: oneshot::Sender<Result<TradeView, ApiError>> },
+    List(oneshot::Sender<Vec<TradeView>>),
+    Show(TradeId, oneshot::Sender<Result<TradeView, ApiError>>),
+}
+
+/// What the trader works with.
+#[derive(Clone)]
+pub struct Tools {
+    /// Who trades.
+    pub identity: Arc<Identity>,
+    /// The ledger.
+    pub keeper: Keeper,
+    /// The node's private tables.
+    pub private: Private,
+    /// The wallet.
+    pub wallet: WalletHandle,
+    /// The chain.
+    pub chain: Arc<dyn ChainBackend>,
+    /// The mail of the parties.
+    pub mailbox: Mailbox,
+    /// The node's log of events.
+    pub events: Events,
+}
+
+/// A handle to the trader. Cheap to clone.
+#[derive(Clone)]
+pub struct TraderHandle {
+    requests: mpsc::Sender<Request>,
+}
+
+impl TraderHandle {
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, ApiError> {
+        let stopping = || ApiError::new(Code::Busy, "the node is stopping", "start it again, then repeat");
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    }
+
+    /// Posts an offer.
+    ///
+    /// # Errors
+    /// When it breaks a rule or cannot be kept.
+    pub async fn post(&self, offer: PostOffer) -> Result<OfferView, ApiError> {
+        self.ask(|reply| Request::Post(offer, reply)).await?
+    }
+
+    /// Withdraws an offer.
+    ///
+    /// # Errors
+    /// When there is no such open offer of this identity.
+    pub async fn revoke(&self, offer: RecordId) -> Result<OfferView, ApiError> {
+        self.ask(|reply| Request::Revoke(offer, reply)).await?
+    }
+
+    /// Bids for an offer.
+    ///
+    /// # Errors
+    /// When the offer is gone or the bid does not fit it.
+    pub async fn take(&self, take: TakeOffer) -> Result<TradeView, ApiError> {
+        self.ask(|reply| Request::Take(take, reply)).await?
+    }
+
+    /// Accepts a bid by hand.
+    ///
+    /// # Errors
+    /// When the bid is none of an own offer, or cannot be accepted now.
+    pub async fn accept(&self, accept: AcceptBid) -> Result<TradeView, ApiError> {
+        self.ask(|reply| Request::Accept(accept, reply)).await?
+    }
+
+    /// Does what a user can do to a trade.
+    ///
+    /// # Errors
+    /// When it is not possible now; nothing has changed then.
+    pub async fn act(&self, trade: TradeId, action: Action, dry_run: bool) -> Result<TradeView, ApiError> {
+        self.ask(|reply| Request::Act { trade, action, dry_run, reply }).await?
+    }
+
+    /// Returns the trades of this identity, those that need the user first, then the newest.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub async fn list(&self) -> Result<Vec<TradeView>, ApiError> {
+        self.ask(Request::List).await
+    }
+
+    /// Returns one trade.
+    ///
+    /// # Errors
+    /// When there is no such trade of this identity.
+    pub async fn show(&self, trade: TradeId) -> Result<TradeView, ApiError> {
+        self.ask(|reply| Request::Show(trade, reply)).await?
+    }
+}
+
+/// A trade and what is known of it only while the node runs.
+struct Active {
+    trade: Trade,
+    saved: Local,
+    created: u64,
+    phase: Phase,
+    problem: Option<String>,
+    broadcasts: HashMap<Txid, Instant>,
+}
+
+/// Starts the trader. It ends when `stop` is cancelled or the last handle is dropped.
+pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationToken) -> TraderHandle {
+    let (requests, inbox) = mpsc::channel(QUEUE);
+    let changes = tools.keeper.changes();
+    let trader = Trader { tools, trades: BTreeMap::new(), tracker: Tracker::default(), watch: None };
+    tokio::spawn(trader.run(inbox, changes, mail, stop));
+    TraderHandle { requests }
+}
+
+struct Trader {
+    tools: Tools,
+    trades: BTreeMap<TradeId, Active>,
+    tracker: Tracker,
+    watch: Option<mpsc::Sender<WatchRequest>>,
+}
+
+impl Trader {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Request>,
+        mut changes: broadcast::Receiver<Change>,
+        mut mail: mpsc::Receiver<Envelope>,
+        stop: CancellationToken,
+    ) {
+        self.reload().await;
+        let mut follower: Option<Follower> = None;
+        let mut retry = tokio::time::interval(RETRY);
+        retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let chain_event = async {
+                match follower.as_mut() {
+                    Some(follower) => follower.events.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                request = inbox.recv() => match request {
+                    Some(request) => self.serve(request).await,
+                    None => return,
+                },
+                change = changes.recv() => match change {
+                    Ok(change) => self.on_change(&change).await,
+                    Err(broadcast::error::RecvError::Lagged(_)) => self.reload().await,
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+                event = chain_event => match event {
+                    Some(event) => if self.tracker.apply(&event) {
+                        self.on_chain().await;
+                    },
+                    None => {
+                        follower = None;
+                        self.watch = None;
+                        self.tracker.restart();
+                    }
+                },
+                Some(envelope) = mail.recv() => self.on_mail(&envelope).await,
+                _ = retry.tick() => {
+                    if follower.is_none() {
+                        follower = self.follow().await;
+                    }
+                    self.heartbeat().await;
+                    self.on_retry().await;
+                }
+            }
+        }
+    }
+
+    /// Follows the chain from the first block in which an escrow of ours can have been funded.
+    async fn follow(&mut self) -> Option<Follower> {
+        let scripts = self.tracker.scripts();
+        let first = scripts.iter().map(|(_, height)| *height).min();
+        let followed = async {
+            let tip = self.tools.chain.tip().await?;
+            let start = first.map_or(tip.height, |height| height.saturating_sub(1).min(tip.height));
+            let block = self.tools.chain.block_at(start).await?.map(|block| block.block_hash());
+            let locator = block.map(|hash| BlockRef { height: start, hash }).into_iter().collect();
+            self.tools.chain.follow(locator, scripts.into_iter().map(|(script, _)| script).collect()).await
+        };
+        match followed.await {
+            Ok(follower) => {
+                self.watch = Some(follower.watch.clone());
+                Some(follower)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the chain cannot be followed; trying again");
+                None
+            }
+        }
+    }
+
+    /// Looks at all trades of this identity again.
+    async fn reload(&mut self) {
+        match self.tools.keeper.ledger().trades(Some(&self.tools.identity.author()), MAX_TRADES) {
+            Ok(trades) => {
+                for trade in trades {
+                    self.refresh(trade).await;
+                }
+            }
+            Err(error) => tracing::error!(%error, "trades cannot be read; trying again at the next change"),
+        }
+    }
+
+    async fn on_change(&mut self, change: &Change) {
+        let affected: Vec<TradeId> = match change.body.as_ref() {
+            Body::Take(_) => vec![change.record.id().into()],
+            Body::Accept(accept) => self.bids_of(&accept.offer),
+            Body::Revoke(revoke) => self.bids_of(&revoke.offer),
+            Body::Cancel(cancel) => vec![cancel.trade],
+            Body::Funded(funded) => vec![funded.trade],
+            Body::PaymentSent(sent) => vec![sent.trade],
+            Body::Release(release) => vec![release.trade],
+            Body::Closed(closed) => vec![closed.trade],
+            // An offer or advert can arrive after the bid that needs it.
+            Body::Offer(_) => self.bids_of(&change.record.id()),
+            Body::ArbiterAdvert(_) | Body::Heartbeat | Body::Unknown(_) => Vec::new(),
+        };
+        for trade in affected {
+            self.refresh(trade).await;
+        }
+    }
+
+    fn bids_of(&self, offer: &RecordId) -> Vec<TradeId> {
+        self.tools.keeper.ledger().bids(offer, MAX_BIDS).unwrap_or_else(|error| {
+            tracing::error!(%error, "bids cannot be read");
+            Vec::new()
+        })
+    }
+
+    /// Reads what the ledger knows of a trade and hands it to the trade's machine, made anew if need be.
+    async fn refresh(&mut self, id: TradeId) {
+        let records = match self.tools.keeper.ledger().trade(id) {
+            Ok(records) => records,
+            Err(TradeError::Unknown(_) | TradeError::Invalid(..)) => return,
+            Err(error) => {
+                tracing::error!(%error, trade = %id, "a trade cannot be read");
+                return;
+            }
+        };
+        let me = self.tools.identity.author();
+        let Some(role) = records.bid.role_of(&me) else { return };
+        if !self.trades.contains_key(&id) {
+            if self.trades.len() >= MAX_TRADES || role == exchange_ledger::trade::Role::Arbiter {
+                return;
+            }
+            let maker = records.bid.maker == me;
+            let nonce = keys::nonce(&records.bid, maker);
+            let local = match self.tools.private.trade(&id) {
+                Ok(local) => local.unwrap_or_default(),
+                Err(error) => {
+                    tracing::error!(%error, trade = %id, "what this node knows of a trade cannot be read; it is not driven");
+                    return;
+                }
+            };
+            let trade = Trade::new(records.bid.clone(), role, maker, local.clone());
+            let active = Active {
+                trade,
+                saved: local,
+                created: records.created,
+                phase: Phase::Bid,
+                problem: None,
+                broadcasts: HashMap::new(),
+            };
+            self.trades.insert(id, active);
+            if let Ok(Some((salt, details))) = self.tools.private.details(&nonce) {
+                self.handle(id, Event::Prepared { salt, details }).await.ok();
+            }
+        }
+        let event = Event::Records { contract: records.contract, facts: records.facts };
+        // Only commands and details are ever refused.
+        self.handle(id, event).await.ok();
+    }
+
+    async fn on_chain(&mut self) {
+        let ids: Vec<TradeId> = self.trades.keys().copied().collect();
+        for id in ids {
+            let facts = self.tracker.facts(id);
+            if self.trades.get(&id).is_some_and(|active| *active.trade.view().chain() != facts) {
+                self.handle(id, Event::Chain(facts)).await.ok();
+            }
+        }
+    }
+
+    /// Tries again everything that is still owed.
+    async fn on_retry(&mut self) {
+        let ids: Vec<TradeId> = self.trades.iter().filter(|(_, a)| !a.phase.is_final()).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.handle(id, Event::Chain(self.tracker.facts(id))).await.ok();
+        }
+    }
+
+    async fn on_mail(&mut self, envelope: &Envelope) {
+        let id = envelope.address.trade;
+        let Some(active) = self.trades.get(&id) else { return };
+        let nonce = keys::nonce(active.trade.bid(), active.trade.is_maker());
+        match envelope.open(&keys::seal_secret(&self.tools.identity, &nonce)) {
+            Ok(exchange_ledger::mail::Message::Details { salt, details }) => {
+                if let Err(error) = self.handle(id, Event::Details { salt, details }).await {
+                    tracing::warn!(%error, trade = %id, "payment details that do not fit the contract were dropped");
+                }
+            }
+            Err(error) => tracing::warn!(%error, trade = %id, "a message could not be opened and was dropped"),
+        }
+    }
+
+    /// Hands an event to a trade's machine and performs what it asks for, until nothing is left.
+    async fn handle(&mut self, id: TradeId, event: Event) -> Result<(), ApiError> {
+        let mut events = std::collections::VecDeque::from([event]);
+        let mut outcome = Ok(());
+        for _ in 0..MAX_EFFECTS {
+            let Some(event) = events.pop_front() else { break };
+            let from_user = matches!(event, Event::Command(_) | Event::Details { .. });
+            let Some(active) = self.trades.get_mut(&id) else { break };
+            let asked = active.trade.handle(event).map_err(Explain::explain)?;
+            for effect in asked {
+                match self.perform(id, effect).await {
+                    Ok(more) => events.extend(more),
+                    Err(error) => {
+                        // What was asked for first is the user's; the rest is tried again by itself.
+                        if from_user && outcome.is_ok() {
+                            outcome = Err(error.clone());
+                        }
+                        self.note_problem(id, Some(error.to_string()));
+                        break;
+                    }
+                }
+            }
+        }
+        self.note_phase(id);
+        outcome
+    }
+
+    fn note_problem(&mut self, id: TradeId, problem: Option<String>) {
+        if let Some(active) = self.trades.get_mut(&id) {
+            if active.problem != problem {
+                tracing::warn!(trade = %id, problem = problem.as_deref().unwrap_or("none"), "trade problem changed");
+            }
+            active.problem = problem;
+        }
+    }
+
+    fn note_phase(&mut self, id: TradeId) {
+        let Some(active) = self.trades.get_mut(&id) else { return };
+        let phase = active.trade.phase();
+        if phase != active.phase {
+            active.phase = phase;
+            active.problem = None;
+            self.tools.events.note(Subject::Trade(id), view::phase_event(active.trade.role(), phase, id));
+        }
+    }
+
+    async fn serve(&mut self, request: Request) {
+        // A caller that went away does not want the answer.
+        match request {
+            Request::Post(offer, reply) => drop(reply.send(self.post(offer).await)),
+            Request::Revoke(offer, reply) => drop(reply.send(self.revoke(offer).await)),
+            Request::Take(take, reply) => drop(reply.send(self.take(take).await)),
+            Request::Accept(accept, reply) => drop(reply.send(self.accept(accept).await)),
+            Request::Act { trade, action, dry_run, reply } => drop(reply.send(self.act(trade, action, dry_run).await)),
+            Request::List(reply) => drop(reply.send(self.list())),
+            Request::Show(trade, reply) => drop(reply.send(self.show(trade))),
+        }
+    }
+
+    async fn act(&mut self, id: TradeId, action: Action, dry_run: bool) -> Result<TradeView, ApiError> {
+        let feerate = self.feerate().await?;
+        let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
+        let event = Event::Command(Command { action, feerate });
+        if dry_run {
+            active.trade.clone().handle(event).explained()?;
+        } else {
+            self.handle(id, event).await?;
+        }
+        self.show(id)
+    }
+
+    /// Returns the feerate for a transaction that should confirm soon, in sat/vB, rounded up.
+    async fn feerate(&self) -> Result<u64, ApiError> {
+        let rate = self.tools.chain.fee_rate(FEE_TARGET_BLOCKS).await.explained()?;
+        Ok(rate.to_sat_per_vb_ceil().max(1))
+    }
+
+    fn list(&self) -> Vec<TradeView> {
+        let mut views: Vec<TradeView> = self.trades.values().map(|active| self.view(active)).collect();
+        views.sort_by_key(|view| (view.next.action.is_none(), view.state.is_final(), std::cmp::Reverse(view.created)));
+        views
+    }
+
+    fn show(&self, id: TradeId) -> Result<TradeView, ApiError> {
+        self.trades.get(&id).map(|active| self.view(active)).ok_or_else(|| not_mine(id))
+    }
+}
+
+/// Within how many blocks a transaction of a trade should confirm.
+const FEE_TARGET_BLOCKS: u16 = 3;
+
+fn not_mine(id: TradeId) -> ApiError {
+    let message = format!("trade {id} is not one of this node's");
+    ApiError::new(Code::NotFound, message, "`exchange-node trade list` shows them")
+}

@@ -1,0 +1,166 @@
+//! Posting, withdrawing and taking offers, accepting bids by hand, and the heartbeat that keeps offers live.
+
+use exchange_api::{AcceptBid, ApiError, Code, OfferView, PostOffer, TakeOffer, TradeView};
+use exchange_ledger::body::{Body, MAX_ARBITERS, MAX_OFFER_LIFE_S, Offer, Revoke, Take, Terms};
+use exchange_ledger::book::HEARTBEAT_INTERVAL_S;
+use exchange_ledger::ids::{RecordId, TradeId};
+use exchange_ledger::ledger::OfferStanding;
+use exchange_ledger::mail::MAX_DETAILS_LEN;
+use exchange_ledger::record::Record;
+use exchange_ledger::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_REFUND_DELAY};
+use exchange_ledger::text::Text;
+use exchange_ledger::trade::{Action, Bid, Command, Event};
+use exchange_ledger::wire::List;
+
+use crate::errors::ExplainResult;
+use crate::market;
+use crate::trader::{Trader, keys};
+use crate::{clock, entropy};
+
+/// How long an offer lives unless its maker says otherwise, in seconds: seven days.
+const DEFAULT_OFFER_LIFE_S: u64 = 7 * 24 * 3600;
+
+impl Trader {
+    pub(super) async fn post(&mut self, request: PostOffer) -> Result<OfferView, ApiError> {
+        check_details(&request.details)?;
+        let now = clock::unix_now();
+        let lifetime = request.lifetime_s.unwrap_or(DEFAULT_OFFER_LIFE_S).min(MAX_OFFER_LIFE_S);
+        let me = self.tools.identity.author();
+        let arbiters = if request.arbiters.is_empty() {
+            let known = market::arbiters(self.tools.keeper.ledger()).explained()?;
+            let fitting = known.iter().filter(|arbiter| arbiter.serves(request.currency, request.max) && arbiter.author != me);
+            fitting.map(|arbiter| arbiter.advert).take(MAX_ARBITERS).collect()
+        } else {
+            request.arbiters.clone()
+        };
+        if arbiters.is_empty() {
+            let message = format!("no arbiter for {} and {} BTC is known", request.currency, request.max);
+            return Err(ApiError::new(Code::NotFound, message, "wait until an arbiter's advert has arrived, or name one"));
+        }
+        let methods = request.methods.iter().map(|method| Text::new(method.trim())).collect::<Result<Vec<_>, _>>();
+        let offer = Offer {
+            side: request.side,
+            currency: request.currency,
+            price: request.price,
+            min: request.min,
+            max: request.max,
+            methods: methods.map_err(invalid).map(List::new)?.ok_or_else(|| invalid("too many payment methods"))?,
+            terms: Terms::new(request.terms.trim()).map_err(invalid)?,
+            arbiters: List::new(arbiters).ok_or_else(|| invalid("too many arbiters"))?,
+            arbitration_delay: DEFAULT_ARBITRATION_DELAY,
+            refund_delay: DEFAULT_REFUND_DELAY,
+            automatic: request.automatic,
+            expires: now.saturating_add(lifetime),
+        };
+        let body = Body::Offer(offer);
+        body.check(now).map_err(invalid)?;
+        if request.dry_run {
+            let Body::Offer(offer) = body else { unreachable!("made above") };
+            return market::preview(self.tools.keeper.ledger(), me, offer, now).explained();
+        }
+        // Kept under the hash of the body, which is known before the record is: a crash in between loses nothing.
+        let body_hash = exchange_ledger::record::body_hash(&body.encode());
+        self.tools.private.put_offer_details(&body_hash, &request.details).explained()?;
+        let record = self.tools.keeper.publish(self.tools.identity.clone(), body).await.explained()?;
+        self.offer_view(&record.id())
+    }
+
+    fn offer_view(&self, id: &RecordId) -> Result<OfferView, ApiError> {
+        market::offer(&self.tools.keeper, id, Some(self.tools.identity.author()))
+    }
+
+    pub(super) async fn revoke(&mut self, id: RecordId) -> Result<OfferView, ApiError> {
+        let view = self.offer_view(&id)?;
+        if !view.mine {
+            let message = format!("offer {id} is not one of this node's");
+            return Err(ApiError::new(Code::NotAllowed, message, "`exchange-node offer list` shows them"));
+        }
+        let (record, _) = self.open_offer(&id)?;
+        let revoke = Body::Revoke(Revoke { offer: record.id() });
+        self.tools.keeper.publish(self.tools.identity.clone(), revoke).await.explained()?;
+        self.offer_view(&id)
+    }
+
+    fn open_offer(&self, id: &RecordId) -> Result<(Record, Offer), ApiError> {
+        let ledger = self.tools.keeper.ledger();
+        let unknown = || ApiError::new(Code::NotFound, format!("offer {id} is not in the ledger"), "look at the book");
+        let (record, offer) = ledger.offer(id).explained()?.ok_or_else(unknown)?;
+        let gone = |what: &str| Err(ApiError::new(Code::OfferGone, format!("offer {id} {what}"), "look at the book for another"));
+        match ledger.offer_standing(&record).explained()? {
+            OfferStanding::Accepted(_) => gone("was just taken by somebody else"),
+            OfferStanding::Withdrawn => gone("was withdrawn by its maker"),
+            OfferStanding::Open if offer.expires <= clock::unix_now() => gone("has ended"),
+            OfferStanding::Open => Ok((record, offer)),
+        }
+    }
+
+    pub(super) async fn take(&mut self, request: TakeOffer) -> Result<TradeView, ApiError> {
+        check_details(&request.details)?;
+        let (offer, _) = self.open_offer(&request.offer)?;
+        let review = market::review(&self.tools, &request).await?;
+        if !review.affordable {
+            let message = format!("the wallet cannot pay {} BTC and the fee", review.amount);
+            return Err(ApiError::new(Code::InsufficientFunds, message, "deposit coins first: `exchange-node wallet address`"));
+        }
+        let (nonce, salt) = (entropy::bytes32(), entropy::bytes32());
+        let destination = self.destination().await?;
+        let party = keys::party(&self.tools.identity, &nonce, destination, &salt, &request.details);
+        let take = Take {
+            offer: offer.id(),
+            amount: request.amount,
+            method: request.method.unwrap_or_default(),
+            arbiter: request.arbiter.unwrap_or_default(),
+            nonce,
+            party,
+        };
+        self.tools.private.put_details(&nonce, salt, &request.details).explained()?;
+        let record = self.tools.keeper.publish(self.tools.identity.clone(), Body::Take(take)).await.explained()?;
+        let id = TradeId::from(record.id());
+        self.refresh(id).await;
+        self.show(id)
+    }
+
+    pub(super) async fn accept(&mut self, request: AcceptBid) -> Result<TradeView, ApiError> {
+        check_details(&request.details)?;
+        let view = self.show(request.trade)?;
+        let event = Event::Command(Command { action: Action::Accept, feerate: 1 });
+        if let Some(active) = self.trades.get(&request.trade) {
+            active.trade.clone().handle(event.clone()).explained()?;
+        }
+        if request.dry_run {
+            return Ok(view);
+        }
+        if !request.details.is_empty() {
+            let bid: Option<Bid> = self.trades.get(&request.trade).map(|active| active.trade.bid().clone());
+            let (salt, details) = (entropy::bytes32(), request.details);
+            if let Some(bid) = bid {
+                self.tools.private.put_details(&keys::nonce(&bid, true), salt, &details).explained()?;
+            }
+            self.handle(request.trade, Event::Prepared { salt, details }).await?;
+        }
+        self.handle(request.trade, event).await?;
+        self.refresh(request.trade).await;
+        self.show(request.trade)
+    }
+
+    /// Says that this identity is still there, while it has open offers and nothing else was heard of it lately.
+    pub(super) async fn heartbeat(&mut self) {
+        let (me, now) = (self.tools.identity.author(), clock::unix_now());
+        let due = {
+            let book = self.tools.keeper.book();
+            let has_offers = book.of_maker(&me).any(|entry| entry.offer.expires > now);
+            has_offers && book.last_seen(&me).saturating_add(HEARTBEAT_INTERVAL_S) <= now
+        };
+        if due && let Err(error) = self.tools.keeper.publish(self.tools.identity.clone(), Body::Heartbeat).await {
+            tracing::warn!(%error, "the heartbeat could not be published; trying again");
+        }
+    }
+}
+
+fn check_details(details: &str) -> Result<(), ApiError> {
+    Text::<MAX_DETAILS_LEN>::new(details).map(drop).map_err(invalid)
+}
+
+fn invalid(error: impl ToString) -> ApiError {
+    ApiError::new(Code::InvalidArgument, error.to_string(), "")
+}

@@ -1,0 +1,159 @@
+//! What the chain shows of each escrow, gathered from the events of one follower.
+
+use std::collections::HashMap;
+
+use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
+use exchange_ledger::ids::TradeId;
+use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Spend};
+
+use crate::chain::ChainEvent;
+
+/// How many transactions of one escrow are kept. To fill this, somebody must pay the exact amount that often.
+const MAX_TXS: usize = 64;
+
+/// The escrows under watch and the transactions that touch them.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    tip: u32,
+    synced: bool,
+    escrows: HashMap<TradeId, Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    escrow: Escrow,
+    script: ScriptBuf,
+    txs: HashMap<Txid, (Transaction, Option<u32>)>,
+}
+
+impl Tracker {
+    /// Starts to watch an escrow; tells whether it was new.
+    pub fn watch(&mut self, escrow: &Escrow) -> bool {
+        let mut is_new = false;
+        let entry = self.escrows.entry(escrow.contract().trade);
+        entry.or_insert_with(|| {
+            is_new = true;
+            Watched { escrow: escrow.clone(), script: escrow.script(), txs: HashMap::new() }
+        });
+        is_new
+    }
+
+    /// Returns the scripts under watch with the first height at which each can appear.
+    pub fn scripts(&self) -> Vec<(ScriptBuf, u32)> {
+        self.escrows.values().map(|watched| (watched.script.clone(), watched.escrow.contract().height)).collect()
+    }
+
+    /// Forgets what it saw: the chain is followed anew.
+    pub fn restart(&mut self) {
+        self.synced = false;
+        self.escrows.values_mut().for_each(|watched| watched.txs.clear());
+    }
+
+    /// Takes in an event. Tells whether anything changed that a trade could notice.
+    pub fn apply(&mut self, event: &ChainEvent) -> bool {
+        match event {
+            ChainEvent::Connected { block, txs, .. } => {
+                self.tip = block.height;
+                txs.iter().for_each(|tx| self.see(tx, Some(block.height)));
+                true
+            }
+            ChainEvent::Disconnected { block } => {
+                self.tip = block.height.saturating_sub(1);
+                for (_, height) in self.escrows.values_mut().flat_map(|watched| watched.txs.values_mut()) {
+                    if *height == Some(block.height) {
+                        *height = None;
+                    }
+                }
+                true
+            }
+            ChainEvent::Found { block, tx } => {
+                self.see(tx, Some(block.height));
+                true
+            }
+            ChainEvent::MempoolSeen { tx } => {
+                self.see(tx, None);
+                true
+            }
+            ChainEvent::Evicted { txid } => {
+                for watched in self.escrows.values_mut() {
+                    if watched.txs.get(txid).is_some_and(|(_, height)| height.is_none()) {
+                        watched.txs.remove(txid);
+                    }
+                }
+                true
+            }
+            ChainEvent::Synced { tip } => {
+                let changed = !self.synced || self.tip != tip.height;
+                self.tip = tip.height;
+                self.synced = true;
+                changed
+            }
+        }
+    }
+
+    fn see(&mut self, tx: &Transaction, height: Option<u32>) {
+        let txid = tx.compute_txid();
+        for watched in self.escrows.values_mut() {
+            if let Some((_, known)) = watched.txs.get_mut(&txid) {
+                // News of the pool about a confirmed transaction is old news.
+                *known = height.or(*known);
+            } else if watched.concerns(tx) && watched.txs.len() < MAX_TXS {
+                watched.txs.insert(txid, (tx.clone(), height));
+            }
+        }
+    }
+
+    /// Returns the height of the tip, and whether it was reached by following the chain.
+    pub const fn tip(&self) -> Option<u32> {
+        if self.synced { Some(self.tip) } else { None }
+    }
+
+    /// Returns what the chain shows of a trade.
+    pub fn facts(&self, trade: TradeId) -> ChainFacts {
+        let watched = self.escrows.get(&trade);
+        ChainFacts {
+            tip: self.tip,
+            synced: self.synced,
+            fundings: watched.map(Watched::fundings).unwrap_or_default(),
+            spends: watched.map(Watched::spends).unwrap_or_default(),
+        }
+    }
+}
+
+impl Watched {
+    fn concerns(&self, tx: &Transaction) -> bool {
+        let output = self.escrow.output();
+        tx.output.contains(&output) || tx.input.iter().any(|input| self.is_funding(&input.previous_output))
+    }
+
+    fn is_funding(&self, outpoint: &OutPoint) -> bool {
+        let output = self.txs.get(&outpoint.txid).and_then(|(tx, _)| tx.output.get(outpoint.vout as usize)); // u32 fits
+        output.is_some_and(|output| *output == self.escrow.output())
+    }
+
+    fn fundings(&self) -> Vec<Funding> {
+        let wanted = self.escrow.output();
+        let mut fundings = Vec::new();
+        for (txid, (tx, height)) in &self.txs {
+            for (vout, output) in (0u32..).zip(&tx.output) {
+                if *output == wanted {
+                    fundings.push(Funding { outpoint: OutPoint { txid: *txid, vout }, height: *height });
+                }
+            }
+        }
+        fundings.sort_by_key(|funding| funding.outpoint);
+        fundings
+    }
+
+    fn spends(&self) -> Vec<Spend> {
+        let mut spends = Vec::new();
+        for (tx, height) in self.txs.values() {
+            if let Some(input) = tx.input.iter().find(|input| self.is_funding(&input.previous_output)) {
+                let path = self.escrow.classify(tx, input.previous_output);
+                spends.push(Spend { tx: tx.clone(), path, height: *height });
+            }
+        }
+        spends.sort_by_key(|spend| spend.tx.compute_txid());
+        spends
+    }
+}

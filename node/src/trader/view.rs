@@ -1,0 +1,214 @@
+//! A trade as its party sees it: where it stands, who acts next, until when, and what happens otherwise.
+
+use bitcoin::Network;
+use exchange_api::{Actor, ArbiterView, ChainTx, NextStep, Step, StepState, TradeView};
+use exchange_ledger::ids::TradeId;
+use exchange_ledger::trade::{Action, Phase, Role, Trade, confirmations_for};
+
+use crate::market;
+use crate::trader::{Active, Trader};
+
+impl Trader {
+    pub(super) fn view(&self, active: &Active) -> TradeView {
+        let trade = &active.trade;
+        let (bid, view, phase) = (trade.bid(), trade.view(), trade.phase());
+        let arbiter = market::arbiter(self.tools.keeper.ledger(), &bid.advert).ok().flatten();
+        let network = self.tools.chain.network();
+        TradeView {
+            id: trade.id(),
+            offer: bid.offer_id,
+            role: Some(trade.role()),
+            maker: trade.is_maker(),
+            state: phase,
+            buyer: bid.buyer(),
+            seller: bid.seller(),
+            arbiter: arbiter.map_or_else(|| unknown_arbiter(trade), |arbiter| arbiter.view()),
+            amount: bid.take.amount,
+            currency: bid.offer.currency,
+            price: bid.offer.price,
+            cost: bid.cost,
+            method: bid.method().to_string(),
+            terms: bid.offer.terms.to_string(),
+            created: active.created,
+            escrow_address: trade.escrow().map(|escrow| escrow.address(network).to_string()),
+            funding: view.funding().map(|f| chain_tx(f.outpoint.txid.to_string(), f.height, view.depth(f.height))),
+            spend: view.spend().map(|s| chain_tx(s.tx.compute_txid().to_string(), s.height, view.depth(s.height))),
+            confirmations_needed: confirmations_for(bid.take.amount),
+            next: next_step(trade, network),
+            actions: trade.actions(),
+            steps: steps(trade),
+            pay_until: view.pay_until(),
+            refund_from: view.refund_from(),
+            their_details: trade.local().their_details.clone(),
+            my_details: trade.local().details.as_ref().map(|(_, details)| details.clone()),
+            problem: active.problem.clone(),
+        }
+    }
+}
+
+fn unknown_arbiter(trade: &Trade) -> ArbiterView {
+    ArbiterView {
+        advert: trade.bid().advert,
+        author: trade.bid().arbiter,
+        name: "unknown".into(),
+        fee_ppm: 0,
+        max_amount: trade.bid().take.amount,
+        languages: Vec::new(),
+        currencies: Vec::new(),
+        terms: String::new(),
+    }
+}
+
+fn chain_tx(txid: String, height: Option<u32>, confirmations: u32) -> ChainTx {
+    ChainTx { txid, confirmations, height }
+}
+
+/// Returns who acts next. The sentences speak to this node's user.
+fn next_step(trade: &Trade, _network: Network) -> NextStep {
+    let (phase, role, view) = (trade.phase(), trade.role(), trade.view());
+    let cost = format!("{} {}", trade.bid().offer.currency.format(trade.bid().cost), trade.bid().offer.currency);
+    let amount = trade.bid().take.amount;
+    let step = |who, what: String, until, otherwise: &str, action| NextStep {
+        who,
+        what,
+        until,
+        otherwise: otherwise.into(),
+        action,
+    };
+    let refundable = trade.actions().contains(&Action::Refund);
+    match (phase, role) {
+        (Phase::Bid, Role::Buyer | Role::Seller) if trade.is_maker() => {
+            let what = "accept the bid, or decline it".to_owned();
+            step(Actor::You, what, None, "nothing is agreed and no coins have moved", Some(Action::Accept))
+        }
+        (Phase::Bid, _) => {
+            let what = "the maker accepts your bid".to_owned();
+            step(Actor::Peer, what, None, "you can call it off at any time; no coins have moved", None)
+        }
+        (Phase::Agreed, Role::Seller) => {
+            let what = format!("pay {amount} BTC into the escrow");
+            step(Actor::You, what, None, "either side can call it off; no coins have moved", Some(Action::Fund))
+        }
+        (Phase::Agreed, _) => {
+            let what = format!("the seller pays {amount} BTC into the escrow");
+            step(Actor::Peer, what, None, "either side can call it off; no coins have moved", None)
+        }
+        (Phase::Funding, _) => {
+            let depth = view.funding().map_or(0, |funding| view.depth(funding.height));
+            let needed = confirmations_for(amount);
+            let what = format!("the chain confirms the escrow: {depth} of {needed} confirmations");
+            step(Actor::Chain, what, None, "do not pay yet: an unconfirmed escrow can vanish", None)
+        }
+        (Phase::Funded, Role::Buyer) => {
+            let what = match &trade.local().their_details {
+                Some(_) => format!("pay {cost} by {} to the details shown, then say so", trade.bid().method()),
+                None => "the seller's payment details are on their way".to_owned(),
+            };
+            let otherwise = "if you do not pay, agree to a refund; after the refund height the seller takes his coins back";
+            step(Actor::You, what, view.pay_until(), otherwise, Some(Action::MarkPaid))
+        }
+        (Phase::Funded, _) if refundable => {
+            let what = "the buyer never paid: take your coins back".to_owned();
+            step(Actor::You, what, None, "they stay in the escrow", Some(Action::Refund))
+        }
+        (Phase::Funded, _) => {
+            let what = format!("the buyer pays {cost} by {}", trade.bid().method());
+            let otherwise = "if he does not pay, you take your coins back at the refund height";
+            step(Actor::Peer, what, view.pay_until(), otherwise, None)
+        }
+        (Phase::Paid, Role::Seller) => {
+            let what = format!("look for {cost} in your account; when it is there for good, release the coins");
+            let otherwise = "never release before the money is in your account: it cannot be undone";
+            step(Actor::You, what, view.refund_from(), otherwise, Some(Action::Release))
+        }
+        (Phase::Paid, _) => {
+            let what = "the seller finds your payment and releases the coins".to_owned();
+            step(Actor::Peer, what, view.refund_from(), "keep the proof of your payment for the arbiter", None)
+        }
+        (Phase::Released, Role::Buyer) => {
+            let what = "your node broadcasts the payout and the chain confirms it".to_owned();
+            step(Actor::Chain, what, None, "nothing to do; it goes on by itself, after a restart too", None)
+        }
+        (Phase::Released, _) => {
+            let what = "the buyer's node broadcasts the payout and the chain confirms it".to_owned();
+            step(Actor::Chain, what, None, "nothing to do", None)
+        }
+        (Phase::Refunding, _) => {
+            let what = "the chain confirms the refund to the seller".to_owned();
+            step(Actor::Chain, what, None, "nothing to do; it goes on by itself, after a restart too", None)
+        }
+        (Phase::Closed, Role::Buyer) => over(format!("{amount} BTC, less the fee, are in your wallet")),
+        (Phase::Closed, _) => over("the buyer has the coins, you have the money".to_owned()),
+        (Phase::Refunded, Role::Seller) => over("the coins are back in your wallet".to_owned()),
+        (Phase::Refunded, _) => over("the coins went back to the seller".to_owned()),
+        (Phase::Cancelled, _) => over("called off before any coins moved".to_owned()),
+        (Phase::Void, _) => over("the offer was taken by somebody else or withdrawn; no coins moved".to_owned()),
+        (Phase::Lost, _) => over("the escrow was spent in an unforeseen way: run the audit".to_owned()),
+    }
+}
+
+fn over(what: String) -> NextStep {
+    NextStep { who: Actor::Nobody, what, until: None, otherwise: String::new(), action: None }
+}
+
+/// Returns the steps of the trade, done and to come.
+fn steps(trade: &Trade) -> Vec<Step> {
+    let (phase, view) = (trade.phase(), trade.view());
+    let reached = match phase {
+        Phase::Bid | Phase::Void => 0,
+        Phase::Agreed | Phase::Cancelled => 1,
+        Phase::Funding => 2,
+        Phase::Funded => 3,
+        Phase::Paid => 4,
+        Phase::Released | Phase::Refunding => 5,
+        Phase::Closed | Phase::Refunded | Phase::Lost => 6,
+    };
+    let depth = view.funding().map_or(0, |funding| view.depth(funding.height));
+    let needed = confirmations_for(trade.bid().take.amount);
+    let confirmed = format!("{} of {needed} confirmations", depth.min(needed));
+    let refund = matches!(phase, Phase::Refunding | Phase::Refunded);
+    let names = [
+        ("Bid accepted", String::new()),
+        ("Escrow funded", String::new()),
+        ("Escrow confirmed", if reached == 2 { confirmed } else { String::new() }),
+        ("Payment sent", String::new()),
+        (if refund { "Refund signed" } else { "Coins released" }, String::new()),
+        (if refund { "Refund confirmed" } else { "Payout confirmed" }, String::new()),
+    ];
+    let skipped = |at: usize| match phase {
+        Phase::Void | Phase::Cancelled => at >= reached,
+        Phase::Refunding | Phase::Refunded => at == 3 && !view.facts.payment_sent,
+        Phase::Released | Phase::Closed => at == 3 && !view.facts.payment_sent,
+        Phase::Bid | Phase::Agreed | Phase::Funding | Phase::Funded | Phase::Paid | Phase::Lost => false,
+    };
+    let state = |at: usize| match at.cmp(&reached) {
+        _ if skipped(at) => StepState::Skipped,
+        std::cmp::Ordering::Less => StepState::Done,
+        std::cmp::Ordering::Equal => StepState::Current,
+        std::cmp::Ordering::Greater => StepState::Pending,
+    };
+    let step = |(at, (name, detail)): (usize, (&str, String))| Step { name: name.into(), state: state(at), detail };
+    names.into_iter().enumerate().map(step).collect()
+}
+
+/// Returns the line of the log for a trade that reached a phase.
+pub(super) fn phase_event(role: Role, phase: Phase, id: TradeId) -> String {
+    let what = match (phase, role) {
+        (Phase::Bid, _) => "a bid waits for the maker",
+        (Phase::Void, _) => "the offer went to somebody else or was withdrawn",
+        (Phase::Agreed, Role::Seller) => "agreed: pay the coins into the escrow",
+        (Phase::Agreed, _) => "agreed: the seller funds the escrow",
+        (Phase::Cancelled, _) => "called off; no coins moved",
+        (Phase::Funding, _) => "the escrow's funding was seen",
+        (Phase::Funded, Role::Buyer) => "the escrow is confirmed: you can pay",
+        (Phase::Funded, _) => "the escrow is confirmed: the buyer can pay",
+        (Phase::Paid, Role::Seller) => "the buyer says he paid: look at your account",
+        (Phase::Paid, _) => "payment marked as sent: the seller looks at his account",
+        (Phase::Released, _) => "the coins were released to the buyer",
+        (Phase::Refunding, _) => "the coins go back to the seller",
+        (Phase::Closed, _) => "closed: the payout is confirmed",
+        (Phase::Refunded, _) => "ended: the refund is confirmed",
+        (Phase::Lost, _) => "the escrow was spent in an unforeseen way",
+    };
+    format!("trade {}: {what}", id.short())
+}
