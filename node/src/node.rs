@@ -323,7 +323,7 @@ impl Parts {
         let identity = Arc::new(identity);
         let wallet = WalletHandle::open(WalletSetup {
             seed: identity.wallet_seed(),
-            store: Arc::new(DiskWalletStore::new(Arc::new(self.private.store().clone()))),
+            store: Arc::new(DiskWalletStore::new(self.private.store().clone())),
             chain: Arc::clone(&self.chain),
             birth_height: 0,
             clock: Arc::new(clock::unix_now),

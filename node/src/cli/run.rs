@@ -166,7 +166,7 @@ impl Run {
                 format!("use --core-password-file or {CORE_PASSWORD_VARIABLE}"),
             )
         })?;
-        Ok(CoreAuth::UserPass { user, password: password.to_string() })
+        Ok(CoreAuth::Password { user, password })
     }
 
     fn listen_addresses(&self) -> Vec<Multiaddr> {
