@@ -1,8 +1,8 @@
 //! Forms: fields of text, secrets and choices, and one button. A form knows how to be filled in, not what it means.
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
-use tui_input::backend::crossterm::EventHandler;
 use tui_input::Input;
+use tui_input::backend::crossterm::EventHandler;
 use zeroize::Zeroizing;
 
 /// The longest text that a field takes, in bytes: the API's longest is a thousand.
@@ -112,7 +112,13 @@ impl Field {
     }
 
     fn new(label: &'static str, hint: impl Into<String>, value: Value) -> Self {
-        Self { label, hint: hint.into(), error: None, value, shown: true }
+        Self {
+            label,
+            hint: hint.into(),
+            error: None,
+            value,
+            shown: true,
+        }
     }
 
     /// Returns what was typed or chosen.
@@ -136,7 +142,11 @@ impl Field {
 impl Form {
     /// Returns a form whose first field has the focus.
     pub fn new(button: &'static str, fields: Vec<Field>) -> Self {
-        Self { fields, focus: Some(0), button }
+        Self {
+            fields,
+            focus: Some(0),
+            button,
+        }
     }
 
     /// Returns what is focused.
@@ -176,7 +186,9 @@ impl Form {
 
     /// Turns a choice to the next or previous option.
     pub fn choose(&mut self, forward: bool) {
-        let Some(field) = self.focus.and_then(|at| self.fields.get_mut(at)) else { return };
+        let Some(field) = self.focus.and_then(|at| self.fields.get_mut(at)) else {
+            return;
+        };
         if let Value::Choice { options, chosen } = &mut field.value
             && !options.is_empty()
         {
@@ -187,7 +199,9 @@ impl Form {
 
     /// Gives a key to the focused text field; tells whether it changed anything.
     pub fn type_key(&mut self, key: KeyEvent) -> bool {
-        let Some(field) = self.focus.and_then(|at| self.fields.get_mut(at)) else { return false };
+        let Some(field) = self.focus.and_then(|at| self.fields.get_mut(at)) else {
+            return false;
+        };
         let changed = match &mut field.value {
             Value::Text(input) => type_text(input, key),
             Value::Secret(secret) => type_secret(secret, key),
@@ -202,7 +216,9 @@ impl Form {
     /// Types a pasted text, its line breaks as spaces.
     pub fn paste(&mut self, text: &str) -> bool {
         let keys = text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c });
-        keys.fold(false, |changed, c| self.type_key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE)) || changed)
+        keys.fold(false, |changed, c| {
+            self.type_key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE)) || changed
+        })
     }
 
     /// Tells whether any text was typed, so that leaving would lose it.
@@ -223,7 +239,11 @@ impl Form {
 
     /// Moves the focus to the first wrong field and tells whether there is none.
     pub fn is_right(&mut self) -> bool {
-        match self.fields.iter().position(|field| field.shown && field.error.is_some()) {
+        match self
+            .fields
+            .iter()
+            .position(|field| field.shown && field.error.is_some())
+        {
             Some(at) => {
                 self.focus = Some(at);
                 false
@@ -254,12 +274,13 @@ fn type_secret(secret: &mut Secret, key: KeyEvent) -> bool {
             *secret = Secret::default();
             true
         }
-        (KeyCode::Char(c), modifiers) if !modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => secret.push(c),
+        (KeyCode::Char(c), modifiers) if !modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => {
+            secret.push(c)
+        }
         (KeyCode::Backspace, _) => secret.0.pop().is_some(),
         _ => false,
     }
 }
-
 
 #[cfg(test)]
 mod tests {

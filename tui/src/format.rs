@@ -20,11 +20,24 @@ pub fn btc_unit(amount: Sats) -> String {
     format!("{} BTC", btc(amount))
 }
 
-/// Returns an amount that came in or went out, with its sign: `+0.01`, `−0.02`.
+/// Returns an amount with all its decimals, for columns: `0.01000000`.
+pub fn btc_full(amount: Sats) -> String {
+    let text = amount.to_string();
+    text.split_once('.').map_or(text.clone(), |(whole, fraction)| {
+        format!("{}.{fraction}", grouped(whole))
+    })
+}
+
+/// Returns a network fee, which is small: `420 sat`.
+pub fn fee(fee: Sats) -> String {
+    format!("{} sat", number(fee.get()))
+}
+
+/// Returns an amount that came in or went out, with its sign: `+0.01000000`, `−0.02000000`.
 pub fn signed_btc(net_sat: i64) -> String {
     let sign = if net_sat < 0 { '−' } else { '+' };
     match Sats::new(net_sat.unsigned_abs()) {
-        Some(amount) => format!("{sign}{}", btc(amount)),
+        Some(amount) => format!("{sign}{}", btc_full(amount)),
         None => format!("{sign}{net_sat} sat"),
     }
 }
@@ -45,7 +58,11 @@ pub fn money_unit(currency: Currency, minor: u64) -> String {
 
 /// Joins two amounts to a range, or to one when they are the same: `0.01–0.05`.
 pub fn range(low: &str, high: &str) -> String {
-    if low == high { low.to_owned() } else { format!("{low}–{high}") }
+    if low == high {
+        low.to_owned()
+    } else {
+        format!("{low}–{high}")
+    }
 }
 
 /// Groups the digits of a whole number by thousands.
@@ -108,6 +125,16 @@ pub fn ellipsis(text: &str, width: usize) -> String {
     format!("{head}…{tail}")
 }
 
+/// Returns a text cut at its end, with a sign that it goes on: `SEPA inst…`.
+pub fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
+}
+
 /// Returns a stranger's text without anything that could forge what is on the screen: control characters and
 /// bidirectional or invisible ones become `�`.
 pub fn clean(text: &str) -> String {
@@ -119,7 +146,7 @@ pub fn clean(text: &str) -> String {
 }
 
 fn rounded(amount: u32, unit: u32) -> u32 {
-    (amount + unit / 2) / unit
+    amount / unit + u32::from(amount % unit >= unit / 2)
 }
 
 #[cfg(test)]
@@ -136,7 +163,7 @@ mod tests {
         assert_eq!(btc(sats(10_000_000)), "0.10");
         assert_eq!(btc(sats(1)), "0.00000001");
         assert_eq!(btc(sats(120_450_030_000)), "1,204.5003");
-        assert_eq!(signed_btc(-2_000_000), "−0.02");
+        assert_eq!(signed_btc(-2_000_000), "−0.02000000");
         assert_eq!(signed_btc(i64::MIN), "−-9223372036854775808 sat");
         let eur: Currency = "EUR".parse().unwrap();
         let jpy: Currency = "JPY".parse().unwrap();

@@ -222,5 +222,9 @@ pub enum Reply {
 pub fn whole_book() -> BookFilter {
     /// The most that the API gives at once.
     const LIMIT: u32 = 500;
-    BookFilter { away: true, limit: Some(LIMIT), ..BookFilter::default() }
+    BookFilter {
+        away: true,
+        limit: Some(LIMIT),
+        ..BookFilter::default()
+    }
 }

@@ -40,8 +40,14 @@ fn the_book() {
 fn an_empty_book() {
     let mut user = User::new(Theme::Colour, unlocked());
     check("book_asking", &user);
-    let page = exchange_api::Page { items: Vec::new(), next: None };
-    user.answer(exchange_tui::message::Query::Book, exchange_tui::message::Answer::Book(page));
+    let page = exchange_api::Page {
+        items: Vec::new(),
+        next: None,
+    };
+    user.answer(
+        exchange_tui::message::Query::Book,
+        exchange_tui::message::Answer::Book(page),
+    );
     check("book_empty", &user);
 }
 
@@ -59,7 +65,9 @@ fn posting() {
     let mut user = User::trading();
     user.keys("2");
     check("post_empty", &user);
-    user.keys("\t\t51,000\t0.01\t0.05\tSEPA instant, Wise\tOnly from an account in your own name.\t\tAnn Example, DE89 3704");
+    user.keys(
+        "\t\t51,000\t0.01\t0.05\tSEPA instant, Wise\tOnly from an account in your own name.\t\tAnn Example, DE89 3704",
+    );
     check("post_filled", &user);
     user.keys("\t\n");
     check("post_confirm", &user);
@@ -122,7 +130,12 @@ fn the_wallet() {
     user.keys("sbcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080\t0.25");
     check("wallet_send", &user);
     user.keys("\t\n");
-    let priced = Sent { txid: "cd".repeat(32), amount: common::sats(25_000_000), fee: common::sats(141), broadcast: false };
+    let priced = Sent {
+        txid: "cd".repeat(32),
+        amount: common::sats(25_000_000),
+        fee: common::sats(141),
+        broadcast: false,
+    };
     reply(&mut user, CallName::Price, Ok(Reply::Sent(priced)));
     check("wallet_send_confirm", &user);
 }
@@ -168,7 +181,11 @@ fn making_the_keys() {
 fn unlocking() {
     let mut user = User::new(Theme::Colour, IdentityState::Locked);
     user.keys("wrong horse\n");
-    let error = ApiError::new(Code::WrongPassword, "the password does not open the keystore", "try again");
+    let error = ApiError::new(
+        Code::WrongPassword,
+        "the password does not open the keystore",
+        "try again",
+    );
     reply(&mut user, CallName::Unlock, Err(error));
     check("gate_wrong_password", &user);
     user.key(KeyCode::Esc);
@@ -180,7 +197,11 @@ fn unlocking() {
 fn errors_help_and_quitting() {
     let mut user = User::trading();
     user.keys("1t\t\t\tAnn\t\n");
-    let error = ApiError::new(Code::OfferGone, "offer 01010101 was just taken by another", "choose another one in the book");
+    let error = ApiError::new(
+        Code::OfferGone,
+        "offer 01010101 was just taken by another",
+        "choose another one in the book",
+    );
     reply(&mut user, CallName::Review, Err(error));
     check("error", &user);
     user.key(KeyCode::Esc);
@@ -197,10 +218,15 @@ fn before_there_is_a_node() {
     let mut user = User::trading();
     user.send(Message::Connection(Connection::Lost("broken pipe".into())));
     check("lost", &user);
-    let mut user = User { app: App::new(Theme::Colour, true, "test"), commands: Vec::new() };
+    let mut user = User {
+        app: App::new(Theme::Colour, true, "test"),
+        commands: Vec::new(),
+    };
     user.tick(20);
     check("starting", &user);
-    user.send(Message::Connection(Connection::Failed("exchange-node was not found beside this program or in PATH".into())));
+    user.send(Message::Connection(Connection::Failed(
+        "exchange-node was not found beside this program or in PATH".into(),
+    )));
     check("failed", &user);
 }
 

@@ -62,11 +62,14 @@ impl Default for Gate {
                 Field::text(words::gate::EMAIL, "", words::gate::EMAIL_HINT),
                 Field::choice(words::gate::KIND, kinds, ""),
                 Field::secret(words::gate::PASSWORD, ""),
-                Field::secret(words::gate::AGAIN, words::gate::AGAIN_HINT),
+                Field::secret(words::gate::AGAIN, words::gate::AGAIN_HINTS[0]),
             ],
         );
         create.fields[PASSWORD].shown = false;
-        let unlock = Form::new(words::gate::UNLOCK_BUTTON, vec![Field::secret(words::gate::PASSWORD, "")]);
+        let unlock = Form::new(
+            words::gate::UNLOCK_BUTTON,
+            vec![Field::secret(words::gate::PASSWORD, "")],
+        );
         Self {
             create,
             unlock,
@@ -92,9 +95,13 @@ impl Gate {
         };
         if self.stage == Stage::Open && before != Stage::Open {
             // Passwords are kept no longer than they are needed.
-            *self = Self { stage: Stage::Open, ..Self::default() };
+            *self = Self {
+                stage: Stage::Open,
+                ..Self::default()
+            };
         }
-        (self.stage == Stage::Create && self.passphrase.is_none() && before != Stage::Create).then_some(Call::Passphrase)
+        (self.stage == Stage::Create && self.passphrase.is_none() && before != Stage::Create)
+            .then_some(Call::Passphrase)
     }
 
     /// Returns what is asked.
@@ -146,6 +153,7 @@ impl Gate {
     pub fn changed(&mut self, ticks: u64) {
         let own = !self.uses_passphrase();
         self.create.fields[PASSWORD].shown = own;
+        self.create.fields[AGAIN].hint = words::gate::AGAIN_HINTS[usize::from(own)].to_owned();
         self.strength = None;
         self.strength_due = (own && !self.password().is_empty()).then_some(ticks + STRENGTH_PAUSE);
     }
@@ -186,14 +194,25 @@ impl Gate {
             field.error = None;
         }
         let email = self.create.fields[EMAIL].value().trim();
-        let plausible = email.split_once('@').is_some_and(|(name, domain)| !name.is_empty() && !domain.is_empty());
-        let (missing, differs) = (self.password().is_empty(), self.password() != self.create.fields[AGAIN].value());
-        let refused = self.strength.as_ref().is_some_and(|strength| strength.verdict == StrengthVerdict::Refused);
+        let plausible = email
+            .split_once('@')
+            .is_some_and(|(name, domain)| !name.is_empty() && !domain.is_empty());
+        let (missing, differs) = (
+            self.password().is_empty(),
+            self.password() != self.create.fields[AGAIN].value(),
+        );
+        let refused = self
+            .strength
+            .as_ref()
+            .is_some_and(|strength| strength.verdict == StrengthVerdict::Refused);
         if !plausible {
             self.create.refuse(EMAIL, words::gate::BAD_EMAIL);
         }
         if missing {
-            self.create.refuse(if self.uses_passphrase() { KIND } else { PASSWORD }, words::gate::NO_PASSWORD);
+            self.create.refuse(
+                if self.uses_passphrase() { KIND } else { PASSWORD },
+                words::gate::NO_PASSWORD,
+            );
         } else if refused && !self.uses_passphrase() {
             self.create.refuse(PASSWORD, words::gate::GUESSABLE);
         }

@@ -3,10 +3,11 @@
 use exchange_api::{OfferState, OfferView, Side};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::Style;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Table, Wrap};
+use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Table};
 
-use super::{WIDE, empty, offset};
+use super::{TALL, empty, offset, wrap};
 use crate::app::App;
 use crate::app::book::your_side;
 use crate::theme::{NO_POINTER, POINTER};
@@ -29,18 +30,18 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
         return;
     }
     let selected = app.book.position(&visible);
-    match (app.book.open, area.width >= WIDE) {
-        (true, false) => draw_terms(app, visible[selected], frame, rest),
-        (open, wide) => {
-            let [list, terms] = if wide && open {
-                Layout::horizontal([Constraint::Min(0), Constraint::Length(48)]).areas(rest)
-            } else {
-                Layout::horizontal([Constraint::Min(0), Constraint::Length(0)]).areas(rest)
-            };
+    let offer = visible[selected];
+    match (app.book.open, area.height >= TALL) {
+        (false, _) => {
+            let [list, summary] = Layout::vertical([Constraint::Min(0), Constraint::Length(3)]).areas(rest);
             draw_list(app, &visible, selected, frame, list);
-            if terms.width > 0 {
-                draw_terms(app, visible[selected], frame, terms);
-            }
+            draw_summary(app, offer, frame, summary);
+        }
+        (true, false) => draw_terms(app, offer, frame, rest),
+        (true, true) => {
+            let [list, terms] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(rest);
+            draw_list(app, &visible, selected, frame, list);
+            draw_terms(app, offer, frame, terms);
         }
     }
 }
@@ -52,7 +53,10 @@ fn draw_choices(app: &App, frame: &mut Frame, area: Rect) {
         Some(Side::Buy) => w::SIDES[1],
         Some(Side::Sell) => w::SIDES[2],
     };
-    let currency = app.book.currency.map_or_else(|| w::SIDES[0].to_owned(), |currency| currency.to_string());
+    let currency = app
+        .book
+        .currency
+        .map_or_else(|| w::SIDES[0].to_owned(), |currency| currency.to_string());
     let label = |text: &'static str| Span::styled(format!("  {text}: "), theme.dim());
     let mut spans = vec![
         label(w::SHOW),
@@ -62,12 +66,29 @@ fn draw_choices(app: &App, frame: &mut Frame, area: Rect) {
         label(w::FILTER),
     ];
     let text = app.book.text.value();
-    let shown = if text.is_empty() && !app.book.typing { "—" } else { text };
-    spans.push(Span::styled(shown.to_owned(), if app.book.typing { theme.selected() } else { theme.strong() }));
+    let shown = if text.is_empty() && !app.book.typing {
+        "—"
+    } else {
+        text
+    };
+    spans.push(Span::styled(
+        shown.to_owned(),
+        if app.book.typing {
+            theme.selected()
+        } else {
+            theme.strong()
+        },
+    ));
     let line = Line::from(spans);
     if app.book.typing {
         let typed = u16::try_from(line.width()).unwrap_or(u16::MAX);
-        let back = app.book.text.value().chars().count().saturating_sub(app.book.text.cursor());
+        let back = app
+            .book
+            .text
+            .value()
+            .chars()
+            .count()
+            .saturating_sub(app.book.text.cursor());
         let x = area.x + typed.saturating_sub(u16::try_from(back).unwrap_or(u16::MAX));
         frame.set_cursor_position((x.min(area.right().saturating_sub(1)), area.y));
     }
@@ -75,96 +96,210 @@ fn draw_choices(app: &App, frame: &mut Frame, area: Rect) {
 }
 
 fn draw_list(app: &App, visible: &[&OfferView], selected: usize, frame: &mut Frame, area: Rect) {
-    let trades = area.width >= 96;
-    let [area, more] = Layout::vertical([Constraint::Min(0), Constraint::Length(u16::from(app.book.more))]).areas(area);
-    let height = usize::from(area.height.saturating_sub(1));
+    let [list, more] = Layout::vertical([Constraint::Min(0), Constraint::Length(u16::from(app.book.more))]).areas(area);
+    let height = usize::from(list.height.saturating_sub(1));
     let first = offset(selected, visible.len(), height);
-    let rows = visible.iter().enumerate().skip(first).take(height).map(|(at, offer)| row(app, offer, at == selected, trades));
-    let mut widths = vec![
-        Constraint::Length(10),
-        Constraint::Length(14),
-        Constraint::Length(13),
-        Constraint::Length(17),
-        Constraint::Fill(1),
-        Constraint::Length(8),
-    ];
-    let mut titles = vec![w::COLUMNS[0], w::COLUMNS[1], w::COLUMNS[2], w::COLUMNS[3], w::COLUMNS[4], w::COLUMNS[5]];
-    if trades {
-        widths.push(Constraint::Length(6));
-        titles.push(w::COLUMNS[6]);
+    let shown: Vec<_> = visible
+        .iter()
+        .skip(first)
+        .take(height)
+        .map(|offer| texts(app, offer))
+        .collect();
+    // Numbers are never cut: their columns are as wide as the widest, and the methods give way.
+    let widest = |column: usize| {
+        shown
+            .iter()
+            .map(|cells| cells[column].chars().count())
+            .max()
+            .unwrap_or(0)
+            .max(8)
+    };
+    let wide = list.width >= 96;
+    let mut columns = vec![YOU, PRICE, AMOUNT, COST, METHODS, MAKER];
+    if wide {
+        columns.extend([TRADES, SEEN]);
     }
-    widths.push(Constraint::Length(6));
-    titles.push(w::COLUMNS[7]);
-    titles[0] = "  You";
-    let table = Table::new(rows, widths).header(Row::new(titles).style(app.theme.dim())).column_spacing(1);
-    frame.render_widget(table, area);
+    let fixed: usize = columns
+        .iter()
+        .filter(|column| **column != METHODS)
+        .map(|column| widest(*column) + 2)
+        .sum();
+    let methods = usize::from(list.width).saturating_sub(fixed + 1);
+    let rows = shown
+        .iter()
+        .zip(visible.iter().skip(first))
+        .enumerate()
+        .map(|(at, (texts, offer))| {
+            let is_selected = first + at == selected;
+            let cells = columns
+                .iter()
+                .map(|column| cell(app, *column, &texts[*column], offer, is_selected, methods));
+            Row::new(cells).style(row_style(app, offer, is_selected))
+        });
+    let widths = columns.iter().map(|column| match *column {
+        METHODS => Constraint::Fill(1),
+        column => Constraint::Length(u16::try_from(widest(column)).unwrap_or(u16::MAX)),
+    });
+    let titles = columns.iter().map(|column| match *column {
+        YOU => Line::from(format!("{NO_POINTER}{}", w::COLUMNS[YOU])),
+        column if is_number(column) => Line::from(w::COLUMNS[column]).right_aligned(),
+        column => Line::from(w::COLUMNS[column]),
+    });
+    let header = Row::new(titles).style(app.theme.dim());
+    frame.render_widget(Table::new(rows, widths).header(header).column_spacing(2), list);
     frame.render_widget(Line::from(format!("  {}", w::MORE)).style(app.theme.warn()), more);
 }
 
-fn row(app: &App, offer: &OfferView, is_selected: bool, trades: bool) -> Row<'static> {
-    let theme = app.theme;
-    let side = your_side(offer);
-    let side_style = match side {
-        Side::Buy => theme.good(),
-        Side::Sell => theme.warn(),
-    };
-    let pointer = if is_selected { POINTER } else { NO_POINTER };
-    let cost = format::range(
-        &format::money(offer.currency, offer.min_cost),
-        &format::money(offer.currency, offer.max_cost),
-    );
-    let maker = if offer.mine { w::YOURS.to_owned() } else { offer.maker.short() };
-    let seen = match offer.state {
+/// The columns by position.
+const YOU: usize = 0;
+const PRICE: usize = 1;
+const AMOUNT: usize = 2;
+const COST: usize = 3;
+const METHODS: usize = 4;
+const MAKER: usize = 5;
+const TRADES: usize = 6;
+const SEEN: usize = 7;
+
+const fn is_number(column: usize) -> bool {
+    matches!(column, PRICE | AMOUNT | COST | TRADES)
+}
+
+fn texts(app: &App, offer: &OfferView) -> [String; 8] {
+    let money = |minor| format::money(offer.currency, minor);
+    [
+        format!("{NO_POINTER}{}", words::you(your_side(offer))),
+        format::money_unit(offer.currency, offer.price.get()),
+        format::range(&format::btc(offer.min), &format::btc(offer.max)),
+        format::range(&money(offer.min_cost), &money(offer.max_cost)),
+        format::clean(&offer.methods.join(", ")),
+        if offer.mine {
+            w::YOURS.to_owned()
+        } else {
+            offer.maker.short()
+        },
+        offer.maker_trades.to_string(),
+        seen(app, offer),
+    ]
+}
+
+fn seen(app: &App, offer: &OfferView) -> String {
+    match offer.state {
         OfferState::Away => w::AWAY.to_owned(),
         OfferState::Live | OfferState::Taken | OfferState::Revoked | OfferState::Expired => {
             format::ago(app.now(), offer.last_seen)
         }
-    };
-    let you = Line::from(vec![Span::raw(pointer), Span::styled(words::you(side), if is_selected { theme.selected() } else { side_style })]);
-    let mut cells = vec![
-        Cell::from(you),
-        Cell::from(format::money_unit(offer.currency, offer.price.get())),
-        Cell::from(format::range(&format::btc(offer.min), &format::btc(offer.max))),
-        Cell::from(cost),
-        Cell::from(format::clean(&offer.methods.join(", "))),
-        Cell::from(maker),
-    ];
-    if trades {
-        cells.push(Cell::from(offer.maker_trades.to_string()));
     }
-    cells.push(Cell::from(seen));
-    let style = match () {
-        () if is_selected => theme.selected(),
-        () if offer.state == OfferState::Away => theme.dim(),
-        () => ratatui::style::Style::new(),
-    };
-    Row::new(cells).style(style)
 }
 
-fn draw_terms(app: &App, offer: &OfferView, frame: &mut Frame, area: Rect) {
-    let block = Block::new().borders(Borders::ALL).border_style(app.theme.border()).title(format!(" Offer {} ", offer.id.short()));
+fn cell(app: &App, column: usize, text: &str, offer: &OfferView, is_selected: bool, methods: usize) -> Cell<'static> {
+    let side = your_side(offer);
+    match column {
+        YOU => {
+            let pointer = if is_selected { POINTER } else { NO_POINTER };
+            let style = match side {
+                Side::Buy | Side::Sell if is_selected => app.theme.selected(),
+                Side::Buy => app.theme.good(),
+                Side::Sell => app.theme.warn(),
+            };
+            Cell::from(Line::from(vec![
+                Span::raw(pointer),
+                Span::styled(words::you(side), style),
+            ]))
+        }
+        METHODS => Cell::from(format::cut(text, methods)),
+        column if is_number(column) => Cell::from(Line::from(text.to_owned()).right_aligned()),
+        _ => Cell::from(text.to_owned()),
+    }
+}
+
+fn row_style(app: &App, offer: &OfferView, is_selected: bool) -> Style {
+    if is_selected {
+        app.theme.selected()
+    } else if offer.state == OfferState::Away {
+        app.theme.dim()
+    } else {
+        Style::new()
+    }
+}
+
+/// The selected offer in words, so that nothing of it hides in a narrow column.
+fn draw_summary(app: &App, offer: &OfferView, frame: &mut Frame, area: Rect) {
+    let block = Block::new().borders(Borders::TOP).border_style(app.theme.border());
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let mut lines = vec![Line::from(words::offer_sentence(offer)).style(app.theme.strong()), Line::default()];
+    let methods = format::clean(&offer.methods.join(" or "));
+    let bids = if offer.automatic { w::BY_ITSELF } else { w::BY_HAND };
+    let lines = vec![
+        Line::from(format!("  {} by {methods}", words::offer_sentence(offer))).style(app.theme.strong()),
+        Line::from(format!(
+            "  {}, {}. {bids}",
+            words::maker(offer),
+            w::seen(&seen(app, offer))
+        ))
+        .style(app.theme.dim()),
+    ];
+    frame.render_widget(Paragraph::new(lines), inner);
+}
+
+/// Columns of a term's name.
+const LABEL: usize = 12;
+
+fn draw_terms(app: &App, offer: &OfferView, frame: &mut Frame, area: Rect) {
+    let block = Block::new()
+        .borders(Borders::ALL)
+        .border_style(app.theme.border())
+        .title(format!(" Offer {} ", offer.id.short()));
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let mut lines = vec![
+        Line::from(words::offer_sentence(offer)).style(app.theme.strong()),
+        Line::default(),
+    ];
+    let room = usize::from(inner.width).saturating_sub(LABEL);
     let mut put = |label: &str, text: String| {
-        let text = format::clean(&text);
-        let mut parts = text.lines();
-        let first = parts.next().unwrap_or_default().to_owned();
-        lines.push(Line::from(vec![Span::styled(format!("{label:<12}"), app.theme.dim()), Span::raw(first)]));
-        lines.extend(parts.map(|part| Line::from(format!("{:12}{part}", ""))));
+        for (at, part) in wrap(&format::clean(&text), room).into_iter().enumerate() {
+            let label = if at == 0 { label } else { "" };
+            lines.push(Line::from(vec![
+                Span::styled(format!("{label:<LABEL$}"), app.theme.dim()),
+                Span::raw(part),
+            ]));
+        }
     };
-    put("Price", format!("{} for 1 BTC", format::money_unit(offer.currency, offer.price.get())));
+    put(
+        "Price",
+        format!("{} for 1 BTC", format::money_unit(offer.currency, offer.price.get())),
+    );
     put("Payment by", offer.methods.join(", "));
     put("Maker", words::maker(offer));
-    put("Terms", if offer.terms.is_empty() { w::NO_TERMS.to_owned() } else { offer.terms.clone() });
-    put("Bids", if offer.automatic { w::BY_ITSELF } else { w::BY_HAND }.to_owned());
+    put(
+        "Terms",
+        if offer.terms.is_empty() {
+            w::NO_TERMS.to_owned()
+        } else {
+            offer.terms.clone()
+        },
+    );
+    put(
+        "Bids",
+        if offer.automatic { w::BY_ITSELF } else { w::BY_HAND }.to_owned(),
+    );
     for (at, arbiter) in offer.arbiters.iter().enumerate() {
         put(if at == 0 { "Arbiters" } else { "" }, words::take::arbiter(arbiter));
     }
     let refund = u32::from(offer.refund_delay);
-    put("Refund", format!("after {} blocks, {}", format::number(refund), format::blocks(refund)));
+    put(
+        "Refund",
+        format!("after {} blocks, {}", format::number(refund), format::blocks(refund)),
+    );
     let ends = format::ago(offer.expires, app.now());
-    put("Ends", if offer.expires > app.now() { format!("in {ends}") } else { words::offer_state(OfferState::Expired).to_owned() });
+    put(
+        "Ends",
+        if offer.expires > app.now() {
+            format!("in {ends}")
+        } else {
+            words::offer_state(OfferState::Expired).to_owned()
+        },
+    );
     put("State", words::offer_state(offer.state).to_owned());
-    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), inner);
+    frame.render_widget(Paragraph::new(lines), inner);
 }

@@ -14,7 +14,7 @@ mod wallet;
 
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
-use ratatui::text::Line;
+use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Paragraph};
 
 use crate::app::{App, Tab};
@@ -27,6 +27,8 @@ pub const MIN_WIDTH: u16 = 80;
 pub const MIN_HEIGHT: u16 = 24;
 /// From this width on there is room for two columns.
 const WIDE: u16 = 110;
+/// From this height of the middle on a list and what is selected fit below each other.
+const TALL: u16 = 32;
 
 /// Draws everything.
 pub fn draw(app: &App, frame: &mut Frame) {
@@ -35,8 +37,13 @@ pub fn draw(app: &App, frame: &mut Frame) {
         too_small(frame, area);
         return;
     }
-    let [header, body, message, footer] =
-        Layout::vertical([Constraint::Length(3), Constraint::Min(0), Constraint::Length(1), Constraint::Length(1)]).areas(area);
+    let [header, body, message, footer] = Layout::vertical([
+        Constraint::Length(3),
+        Constraint::Min(0),
+        Constraint::Length(1),
+        Constraint::Length(1),
+    ])
+    .areas(area);
     frame::header(app, frame, header);
     match &app.connection {
         Connection::Starting(what) => waiting::starting(app, what, frame, body),
@@ -61,10 +68,15 @@ fn screen(app: &App, frame: &mut Frame, area: Rect) {
 }
 
 fn too_small(frame: &mut Frame, area: Rect) {
-    let size = format!("{}×{}, please make it {MIN_WIDTH}×{MIN_HEIGHT}.", area.width, area.height);
+    let size = format!(
+        "{}×{}, please make it {MIN_WIDTH}×{MIN_HEIGHT}.",
+        area.width, area.height
+    );
     let lines = vec![Line::from(words::TOO_SMALL), Line::from(size)];
     frame.render_widget(Clear, area);
-    let [middle] = Layout::vertical([Constraint::Length(2)]).flex(ratatui::layout::Flex::Center).areas(area);
+    let [middle] = Layout::vertical([Constraint::Length(2)])
+        .flex(ratatui::layout::Flex::Center)
+        .areas(area);
     frame.render_widget(Paragraph::new(lines).alignment(Alignment::Center), middle);
 }
 
@@ -73,10 +85,42 @@ fn offset(selected: usize, count: usize, height: usize) -> usize {
     selected.saturating_sub(height / 2).min(count.saturating_sub(height))
 }
 
+/// Breaks a text into lines of at most `width` columns, between words where possible.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let width = width.max(1);
+    let mut lines = Vec::new();
+    for paragraph in text.split('\n') {
+        let mut line = String::new();
+        for word in paragraph.split(' ') {
+            if !line.is_empty() && Span::raw(&line).width() + 1 + Span::raw(word).width() > width {
+                lines.push(std::mem::take(&mut line));
+            } else if !line.is_empty() {
+                line.push(' ');
+            }
+            for c in word.chars() {
+                if Span::raw(&line).width() >= width {
+                    lines.push(std::mem::take(&mut line));
+                }
+                line.push(c);
+            }
+        }
+        lines.push(line);
+    }
+    lines
+}
+
 /// Says in the middle of an empty screen why it is empty and what to do.
 fn empty(app: &App, frame: &mut Frame, area: Rect, what: &str, hint: &str) {
-    let lines = vec![Line::from(what).style(app.theme.strong()), Line::default(), Line::from(hint).style(app.theme.dim())];
-    let [middle] = Layout::vertical([Constraint::Length(4)]).flex(ratatui::layout::Flex::Center).areas(area);
-    let text = Paragraph::new(lines).alignment(Alignment::Center).wrap(ratatui::widgets::Wrap { trim: true });
+    let lines = vec![
+        Line::from(what).style(app.theme.strong()),
+        Line::default(),
+        Line::from(hint).style(app.theme.dim()),
+    ];
+    let [middle] = Layout::vertical([Constraint::Length(4)])
+        .flex(ratatui::layout::Flex::Center)
+        .areas(area);
+    let text = Paragraph::new(lines)
+        .alignment(Alignment::Center)
+        .wrap(ratatui::widgets::Wrap { trim: true });
     frame.render_widget(text, middle);
 }

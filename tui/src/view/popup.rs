@@ -6,7 +6,7 @@ use ratatui::layout::{Constraint, Flex, Layout, Margin, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Borders, Clear, Paragraph, Wrap};
 
-use crate::action::{self, Entry};
+use crate::action::{self, Context, Entry};
 use crate::app::ask::{self, Ask};
 use crate::app::{App, Popup};
 use crate::form::Form;
@@ -25,18 +25,33 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
         Some(Popup::Ask(ask)) => draw_ask(app, ask, frame, area),
         Some(Popup::Send(form)) => draw_form(app, words::wallet::SEND_FORM_TITLE, None, form, frame, area),
         Some(Popup::Accept(_, form)) => {
-            draw_form(app, words::trade::ACCEPT_TITLE, Some(words::trade::ACCEPT_NOTE), form, frame, area);
+            draw_form(
+                app,
+                words::trade::ACCEPT_TITLE,
+                Some(words::trade::ACCEPT_NOTE),
+                form,
+                frame,
+                area,
+            );
         }
     }
 }
 
 /// Clears a place in the middle and frames it; returns what is inside.
 fn window(app: &App, title: &str, height: u16, width: u16, frame: &mut Frame, area: Rect) -> Rect {
-    let [row] = Layout::vertical([Constraint::Length(height + 2)]).flex(Flex::Center).areas(area);
-    let [place] = Layout::horizontal([Constraint::Length(width)]).flex(Flex::Center).areas(row);
+    let [row] = Layout::vertical([Constraint::Length(height + 2)])
+        .flex(Flex::Center)
+        .areas(area);
+    let [place] = Layout::horizontal([Constraint::Length(width)])
+        .flex(Flex::Center)
+        .areas(row);
     frame.render_widget(Clear, place);
     let title = Span::styled(format!(" {title} "), app.theme.strong());
-    let block = Block::new().borders(Borders::ALL).border_type(BorderType::Rounded).border_style(app.theme.accent()).title(title);
+    let block = Block::new()
+        .borders(Borders::ALL)
+        .border_type(BorderType::Rounded)
+        .border_style(app.theme.accent())
+        .title(title);
     let inner = block.inner(place);
     frame.render_widget(block, place);
     inner.inner(Margin::new(1, 0))
@@ -44,26 +59,11 @@ fn window(app: &App, title: &str, height: u16, width: u16, frame: &mut Frame, ar
 
 /// Returns how many lines a text takes when wrapped.
 fn wrapped(lines: &[Line], width: u16) -> u16 {
-    let width = usize::from(width.max(1));
-    let count: usize = lines
-        .iter()
-        .map(|line| {
-            // Words are not split, so each line may lose the end of its room.
-            let text: String = line.spans.iter().map(|span| span.content.as_ref()).collect();
-            let (mut rows, mut used) = (1, 0);
-            for word in text.split(' ') {
-                let length = Span::raw(word).width();
-                if used > 0 && used + 1 + length > width {
-                    rows += 1;
-                    used = 0;
-                }
-                rows += length.saturating_sub(1) / width;
-                used += length + usize::from(used > 0);
-            }
-            rows
-        })
-        .sum();
-    u16::try_from(count).unwrap_or(u16::MAX)
+    let rows = |line: &Line| {
+        let text: String = line.spans.iter().map(|span| span.content.as_ref()).collect();
+        super::wrap(&text, usize::from(width)).len()
+    };
+    u16::try_from(lines.iter().map(rows).sum::<usize>()).unwrap_or(u16::MAX)
 }
 
 fn draw_ask(app: &App, ask: &Ask, frame: &mut Frame, area: Rect) {
@@ -94,7 +94,11 @@ pub fn choices(app: &App, ask: &Ask) -> Paragraph<'static> {
     for (at, choice) in ask.choices.iter().enumerate() {
         let is_chosen = at == ask.chosen;
         let pointer = if is_chosen { POINTER } else { NO_POINTER };
-        let style = if is_chosen { app.theme.selected() } else { ratatui::style::Style::new() };
+        let style = if is_chosen {
+            app.theme.selected()
+        } else {
+            ratatui::style::Style::new()
+        };
         spans.push(Span::styled(pointer, app.theme.accent()));
         spans.push(Span::styled(format!("[ {} ]", choice.label), style));
         spans.push(Span::raw("  "));
@@ -103,7 +107,10 @@ pub fn choices(app: &App, ask: &Ask) -> Paragraph<'static> {
 }
 
 fn draw_error(app: &App, title: &str, error: &ApiError, frame: &mut Frame, area: Rect) {
-    let mut lines = vec![Line::default(), Line::from(sentence(&error.message)).style(app.theme.bad())];
+    let mut lines = vec![
+        Line::default(),
+        Line::from(sentence(&error.message)).style(app.theme.bad()),
+    ];
     if !error.hint.is_empty() {
         lines.extend([Line::default(), Line::from(sentence(&error.hint))]);
     }
@@ -118,7 +125,11 @@ fn sentence(text: &str) -> String {
     let text = format::clean(text.trim());
     let mut chars = text.chars();
     let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
-    let end = if text.ends_with(['.', '!', '?', '`']) || text.is_empty() { "" } else { "." };
+    let end = if text.ends_with(['.', '!', '?', '`']) || text.is_empty() {
+        ""
+    } else {
+        "."
+    };
     format!("{first}{}{end}", chars.as_str())
 }
 
@@ -126,38 +137,49 @@ fn draw_form(app: &App, title: &str, note: Option<&str>, form: &Form, frame: &mu
     let fields = u16::try_from(form.fields.len()).unwrap_or(u16::MAX);
     let note_height = if note.is_some() { 2 } else { 0 };
     let inner = window(app, title, fields + 4 + note_height, WIDTH + 8, frame, area);
-    let [_, text, rest] =
-        Layout::vertical([Constraint::Length(1), Constraint::Length(note_height), Constraint::Min(0)]).areas(inner);
+    let [_, text, rest] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(note_height),
+        Constraint::Min(0),
+    ])
+    .areas(inner);
     if let Some(note) = note {
         frame.render_widget(Paragraph::new(note.to_owned()).wrap(Wrap { trim: true }), text);
     }
     super::form::draw(app, form, false, frame, rest);
 }
 
+/// Columns of the general keys in the help.
+const GENERAL_WIDTH: u16 = 32;
+
+/// Draws the keys of what is below the help: its own at the left, with the reason why one does nothing; the general ones
+/// at the right.
 fn draw_help(app: &App, frame: &mut Frame, area: Rect) {
-    // The keys of what is below the help.
     let below = app.contexts_below_help();
     let entries = action::TABLE.iter().filter(|entry| below.contains(&entry.context));
-    let lines: Vec<_> = entries.map(|entry| help_line(app, entry)).collect();
-    let rows = usize::from(area.height.saturating_sub(6));
-    let columns = lines.len().div_ceil(rows.max(1)).clamp(1, 2);
-    let per_column = lines.len().div_ceil(columns);
-    let height = u16::try_from(per_column).unwrap_or(u16::MAX).min(area.height.saturating_sub(4)) + 1;
-    let inner = window(app, words::HELP_TITLE, height, area.width.min(100), frame, area);
-    let areas = Layout::horizontal(vec![Constraint::Fill(1); columns]).split(inner);
-    for (column, chunk) in lines.chunks(per_column.max(1)).enumerate() {
-        if let Some(area) = areas.get(column) {
-            frame.render_widget(Paragraph::new(chunk.to_vec()), *area);
-        }
+    let is_general = |entry: &&Entry| matches!(entry.context, Context::List | Context::Screens | Context::Always);
+    let (general, own): (Vec<_>, Vec<_>) = entries.partition(is_general);
+    let rows = own.len().max(general.len());
+    let height = u16::try_from(rows)
+        .unwrap_or(u16::MAX)
+        .min(area.height.saturating_sub(4))
+        + 1;
+    let inner = window(app, words::HELP_TITLE, height, area.width.min(92), frame, area);
+    let [left, right] = Layout::horizontal([Constraint::Min(0), Constraint::Length(GENERAL_WIDTH)]).areas(inner);
+    for (entries, width, area) in [(own, 10, left), (general, 8, right)] {
+        let lines: Vec<_> = entries.into_iter().map(|entry| help_line(app, entry, width)).collect();
+        frame.render_widget(Paragraph::new(lines), area);
     }
 }
 
-fn help_line(app: &App, entry: &Entry) -> Line<'static> {
+fn help_line(app: &App, entry: &Entry, width: usize) -> Line<'static> {
     let keys: Vec<_> = entry.keys.iter().map(|key| key.label()).collect();
-    let keys = Span::styled(format!("{:>13}  ", keys.join(" ")), app.theme.accent());
+    let keys = Span::styled(format!("{:>width$}  ", keys.join(" ")), app.theme.accent());
     match (entry.when)(app) {
         Ok(()) => Line::from(vec![keys, Span::raw(entry.name)]),
-        Err(why) => Line::from(vec![keys, Span::styled(format!("{} ({why})", entry.name), app.theme.dim())]),
+        Err(why) => Line::from(vec![
+            keys,
+            Span::styled(format!("{} ({why})", entry.name), app.theme.dim()),
+        ]),
     }
 }
-

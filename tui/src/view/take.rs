@@ -26,13 +26,19 @@ fn draw_form(app: &App, draft: &Draft, frame: &mut Frame, area: Rect) {
         Layout::vertical([Constraint::Length(4), Constraint::Length(7), Constraint::Length(4)]).areas(area);
     let sentence = format!("{}.", words::offer_sentence(&draft.offer));
     let maker = format!("Maker {}. Terms: {}", words::maker(&draft.offer), terms(draft));
-    let lines = vec![Line::from(sentence).style(app.theme.strong()), Line::from(maker).style(app.theme.dim())];
+    let lines = vec![
+        Line::from(sentence).style(app.theme.strong()),
+        Line::from(maker).style(app.theme.dim()),
+    ];
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), offer);
     super::form::draw(app, &draft.form, false, frame, form);
     let block = Block::new().borders(Borders::TOP).border_style(app.theme.border());
     let inner = block.inner(meaning);
     frame.render_widget(block, meaning);
-    let cost = draft.amount().ok().and_then(|amount| Some((amount, draft.offer.price.cost(amount)?)));
+    let cost = draft
+        .amount()
+        .ok()
+        .and_then(|amount| Some((amount, draft.offer.price.cost(amount)?)));
     if let Some((amount, cost)) = cost {
         let text = format!(
             "{} {} for {}",
@@ -55,28 +61,39 @@ fn draw_review(app: &App, review: &Review, frame: &mut Frame, area: Rect) {
     let theme = app.theme;
     let terms = &review.terms;
     let [(send, send_how), (receive, receive_how)] = w::exchange(terms);
+    let column = send.chars().count().max(receive.chars().count());
     let big = |label: &'static str, amount: String, how: String| {
         Line::from(vec![
-            Span::styled(format!("  {label:<13}"), theme.dim()),
-            Span::styled(format!(" {amount} "), theme.selected()),
+            Span::styled(format!("{label:<13}"), theme.dim()),
+            Span::styled(format!(" {amount:>column$} "), theme.selected()),
             Span::styled(format!("  {how}"), theme.dim()),
         ])
     };
-    let title = |text: &'static str| Line::from(format!("  {text}")).style(theme.accent());
+    let title = |text: &'static str| Line::from(text).style(theme.accent());
     let mut lines = vec![
-        Line::from(format!("  {}", review.ask.title)).style(theme.strong()),
+        Line::from(review.ask.title.clone()).style(theme.strong()),
         Line::default(),
         big(w::YOU_SEND, send, send_how),
         big(w::YOU_RECEIVE, receive, receive_how),
         Line::default(),
         title(w::STEPS),
     ];
-    lines.extend(w::steps(terms).into_iter().enumerate().map(|(at, step)| Line::from(format!("  {}. {step}", at + 1))));
+    lines.extend(
+        w::steps(terms)
+            .into_iter()
+            .enumerate()
+            .map(|(at, step)| Line::from(format!("{}. {step}", at + 1))),
+    );
     lines.extend([Line::default(), title(w::IF_VANISHES)]);
-    lines.extend(w::if_vanishes(terms).into_iter().map(|line| Line::from(format!("  · {line}"))));
+    lines.extend(
+        w::if_vanishes(terms)
+            .into_iter()
+            .map(|line| Line::from(format!("· {line}"))),
+    );
     if !terms.affordable {
-        lines.extend([Line::default(), Line::from(format!("  ! {}", w::NOT_AFFORDABLE)).style(theme.warn())]);
+        lines.push(Line::from(format!("! {}", w::NOT_AFFORDABLE)).style(theme.warn()));
     }
+    let area = area.inner(Margin::new(2, 0));
     let [text, buttons] = Layout::vertical([Constraint::Min(0), Constraint::Length(2)]).areas(area);
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), text);
     frame.render_widget(popup::choices(app, &review.ask), buttons);

@@ -25,7 +25,9 @@ pub fn starting(app: &App, what: &str, frame: &mut Frame, area: Rect) {
 pub fn failed(app: &App, why: &str, frame: &mut Frame, area: Rect) {
     let mut lines = vec![Line::from(words::NODE_FAILED).style(app.theme.bad()), Line::default()];
     lines.extend(format::clean(why).lines().map(|line| Line::from(line.to_owned())));
-    let [middle] = Layout::horizontal([Constraint::Max(100)]).flex(Flex::Center).areas(area);
+    let [middle] = Layout::horizontal([Constraint::Percentage(92)])
+        .flex(Flex::Center)
+        .areas(area);
     let [_, text] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(middle);
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), text);
 }

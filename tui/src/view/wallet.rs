@@ -50,7 +50,7 @@ fn draw_balance(app: &App, frame: &mut Frame, area: Rect) {
             for (label, amount, style) in rows {
                 lines.push(Line::from(vec![
                     Span::styled(format!("  {label:<11}"), theme.dim()),
-                    Span::styled(format!("{:>17}", format::btc_unit(amount)), style),
+                    Span::styled(format!("{:>16} BTC", format::btc_full(amount)), style),
                 ]));
             }
         }
@@ -59,7 +59,11 @@ fn draw_balance(app: &App, frame: &mut Frame, area: Rect) {
 }
 
 fn draw_address(app: &App, address: Option<&AddressInfo>, frame: &mut Frame, area: Rect) {
-    let area = Rect { x: area.x + 2, width: area.width.saturating_sub(3), ..area };
+    let area = Rect {
+        x: area.x + 2,
+        width: area.width.saturating_sub(3),
+        ..area
+    };
     let text = address.map_or("…", |address| address.address.as_str());
     let lines = vec![
         Line::from(w::DEPOSIT).style(app.theme.accent()),
@@ -69,35 +73,60 @@ fn draw_address(app: &App, address: Option<&AddressInfo>, frame: &mut Frame, are
 }
 
 fn draw_history(app: &App, frame: &mut Frame, area: Rect) {
-    let items = app.wallet.history.as_ref().map(|page| page.items.as_slice()).unwrap_or_default();
+    let items = app
+        .wallet
+        .history
+        .as_ref()
+        .map(|page| page.items.as_slice())
+        .unwrap_or_default();
     if items.is_empty() {
         frame.render_widget(Line::from(format!("  {}", w::NO_HISTORY)).style(app.theme.dim()), area);
         return;
     }
-    let height = usize::from(area.height.saturating_sub(1));
     let selected = app.wallet.selected.min(items.len() - 1);
-    let rows = items.iter().enumerate().skip(offset(selected, items.len(), height)).take(height).map(|(at, tx)| {
-        let pointer = if at == selected { POINTER } else { NO_POINTER };
-        let when = match tx.height {
-            Some(_) => format::ago(app.now(), tx.time),
-            None => w::UNCONFIRMED.to_owned(),
-        };
-        let amount = Span::styled(
-            format::signed_btc(tx.net_sat),
-            if tx.net_sat < 0 { app.theme.warn() } else { app.theme.good() },
-        );
-        let cells = [
-            Cell::from(format!("{pointer}{when}")),
-            Cell::from(Line::from(amount).right_aligned()),
-            Cell::from(format::clean(&tx.label)),
-        ];
-        Row::new(cells).style(if at == selected { app.theme.selected() } else { ratatui::style::Style::new() })
-    });
+    let [area, chosen] = Layout::vertical([Constraint::Min(0), Constraint::Length(2)]).areas(area);
+    let lines = [&items[selected].label, &items[selected].txid]
+        .map(|text| format::ellipsis(&format::clean(text), usize::from(chosen.width).saturating_sub(3)))
+        .map(|text| Line::from(format!("  {text}")).style(app.theme.dim()));
+    frame.render_widget(Paragraph::new(lines.to_vec()), chosen);
+    let height = usize::from(area.height.saturating_sub(1));
+    let rows = items
+        .iter()
+        .enumerate()
+        .skip(offset(selected, items.len(), height))
+        .take(height)
+        .map(|(at, tx)| {
+            let pointer = if at == selected { POINTER } else { NO_POINTER };
+            let when = match tx.height {
+                Some(_) => format::ago(app.now(), tx.time),
+                None => w::UNCONFIRMED.to_owned(),
+            };
+            let amount = Span::styled(
+                format::signed_btc(tx.net_sat),
+                if tx.net_sat < 0 {
+                    app.theme.warn()
+                } else {
+                    app.theme.good()
+                },
+            );
+            let cells = [
+                Cell::from(format!("{pointer}{when}")),
+                Cell::from(Line::from(amount).right_aligned()),
+                Cell::from(format::clean(&tx.label)),
+            ];
+            Row::new(cells).style(if at == selected {
+                app.theme.selected()
+            } else {
+                ratatui::style::Style::new()
+            })
+        });
     let mut titles = w::COLUMNS.map(Line::from);
     titles[0] = Line::from(format!("  {}", w::COLUMNS[0]));
     titles[1] = Line::from(w::COLUMNS[1]).right_aligned();
-    let widths = [Constraint::Length(10), Constraint::Length(13), Constraint::Fill(1)];
-    let table = Table::new(rows, widths).header(Row::new(titles).style(app.theme.dim())).column_spacing(1);
+    let widths = [Constraint::Length(9), Constraint::Length(12), Constraint::Fill(1)];
+    let table = Table::new(rows, widths)
+        .header(Row::new(titles).style(app.theme.dim()))
+        .column_spacing(1);
     frame.render_widget(table, area);
 }
 
@@ -107,7 +136,9 @@ fn qr(text: &str) -> Option<QrCode> {
 }
 
 fn side(code: &QrCode) -> u16 {
-    u16::try_from(code.width()).unwrap_or(u16::MAX - 2 * QUIET).saturating_add(2 * QUIET)
+    u16::try_from(code.width())
+        .unwrap_or(u16::MAX - 2 * QUIET)
+        .saturating_add(2 * QUIET)
 }
 
 fn draw_qr(theme: Theme, code: QrCode, frame: &mut Frame, area: Rect) {
@@ -117,14 +148,56 @@ fn draw_qr(theme: Theme, code: QrCode, frame: &mut Frame, area: Rect) {
     if area.width < width || area.height < height {
         return;
     }
-    let paper = Rect { x: area.x, y: area.y, width, height };
+    let paper = Rect {
+        x: area.x,
+        y: area.y,
+        width,
+        height,
+    };
     let light = if theme == Theme::Mono { "█" } else { " " };
     for y in paper.rows() {
         frame.render_widget(Span::styled(light.repeat(usize::from(width)), theme.qr()), y);
     }
-    // Without colours the letters are taken to be light on dark.
-    let colours = if theme == Theme::Mono { Colors::Normal } else { Colors::Inverted };
-    let widget = QrCodeWidget::new(code).quiet_zone(QuietZone::Disabled).colors(colours).style(theme.qr());
-    let inner = Rect { x: paper.x + QUIET, y: paper.y + QUIET / 2, width: width - 2 * QUIET, height: height - QUIET / 2 };
+    // Without colours letters are taken to be light on dark.
+    let colours = if theme == Theme::Mono {
+        Colors::Inverted
+    } else {
+        Colors::Normal
+    };
+    let widget = QrCodeWidget::new(code)
+        .quiet_zone(QuietZone::Disabled)
+        .colors(colours)
+        .style(theme.qr());
+    let inner = Rect {
+        x: paper.x + QUIET,
+        y: paper.y + QUIET / 2,
+        width: width - 2 * QUIET,
+        height: height - QUIET / 2,
+    };
     frame.render_widget(widget, inner);
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::*;
+
+    /// Returns the first line of a code, from its first module on.
+    fn first_line(theme: Theme) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(60, 30)).unwrap();
+        terminal
+            .draw(|frame| draw_qr(theme, qr("bitcoin:x").unwrap(), frame, frame.area()))
+            .unwrap();
+        let buffer = terminal.backend().buffer();
+        (QUIET..QUIET + 7).map(|x| buffer[(x, QUIET / 2)].symbol()).collect()
+    }
+
+    #[test]
+    fn a_code_is_dark_on_light_in_both_themes() {
+        // The corner of a code is a dark frame: letters are dark in the colours of a code, and light without colours.
+        assert_eq!(first_line(Theme::Colour), "█▀▀▀▀▀█");
+        assert_eq!(first_line(Theme::Mono), " ▄▄▄▄▄ ");
+    }
 }

@@ -8,12 +8,12 @@ pub const CREATE_INTRO: &str = "To trade you need an identity. It is made of an 
                                 the same identity and coins back on any machine.";
 pub const EMAIL: &str = "Email";
 pub const EMAIL_HINT: &str = "never sent anywhere";
-pub const KIND: &str = "Password";
-pub const KINDS: [&str; 2] = ["six generated words", "my own"];
-pub const PASSPHRASE_NOTE: &str = "Write these words on paper now. Ctrl-N suggests others.";
+pub const KIND: &str = "Protect by";
+pub const KINDS: [&str; 2] = ["six random words", "a password of my own"];
+pub const PASSPHRASE_NOTE: &str = "Write these words on paper, then type them above. Ctrl-N suggests others.";
 pub const PASSWORD: &str = "Password";
 pub const AGAIN: &str = "Once more";
-pub const AGAIN_HINT: &str = "type it, to be sure you have it";
+pub const AGAIN_HINTS: [&str; 2] = ["type the six words below", "type it again"];
 pub const CREATE_BUTTON: &str = "Create my identity";
 pub const UNLOCK_TITLE: &str = "Welcome back";
 pub const UNLOCK_INTRO: &str = "Your identity is locked. Its password opens it.";

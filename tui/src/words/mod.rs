@@ -41,7 +41,7 @@ pub const LOADING: &str = "Asking the node";
 
 pub mod book {
     //! The book.
-    pub const COLUMNS: [&str; 8] = ["You", "Price", "Amount BTC", "Cost", "Methods", "Maker", "Trades", "Seen"];
+    pub const COLUMNS: [&str; 8] = ["You", "Price", "BTC", "Cost", "Methods", "Maker", "Trades", "Seen"];
     pub const SHOW: &str = "Show";
     pub const SIDES: [&str; 3] = ["all", "you buy", "you sell"];
     pub const CURRENCY: &str = "Currency";
@@ -54,6 +54,15 @@ pub mod book {
     pub const MORE: &str = "There are more offers than can be shown.";
     pub const YOURS: &str = "yours";
     pub const AWAY: &str = "away";
+
+    /// Says when a maker was last heard of.
+    pub fn seen(ago: &str) -> String {
+        match ago {
+            AWAY => AWAY.to_owned(),
+            "now" => "seen just now".to_owned(),
+            ago => format!("seen {ago} ago"),
+        }
+    }
     pub const NO_TERMS: &str = "none";
     pub const BY_ITSELF: &str = "Accepts bids by itself, within seconds.";
     pub const BY_HAND: &str = "Accepts bids by hand: it may take a while.";
@@ -74,9 +83,9 @@ pub mod network {
 pub const fn tab(tab: Tab) -> &'static str {
     match tab {
         Tab::Book => "Book",
-        Tab::Post => "Post offer",
-        Tab::Take => "Take offer",
-        Tab::Trades => "My trades",
+        Tab::Post => "Post",
+        Tab::Take => "Take",
+        Tab::Trades => "Trades",
         Tab::Wallet => "Wallet",
         Tab::Network => "Network",
     }
@@ -115,8 +124,16 @@ pub const fn offer_state(state: OfferState) -> &'static str {
 /// Returns an offer as a sentence from the user's side.
 pub fn offer_sentence(offer: &OfferView) -> String {
     let amount = format::range(&format::btc(offer.min), &format::btc(offer.max));
-    let (min, max) = (format::money(offer.currency, offer.min_cost), format::money(offer.currency, offer.max_cost));
-    format!("{} {amount} BTC for {} {}", you(your_side(offer)), format::range(&min, &max), offer.currency)
+    let (min, max) = (
+        format::money(offer.currency, offer.min_cost),
+        format::money(offer.currency, offer.max_cost),
+    );
+    format!(
+        "{} {amount} BTC for {} {}",
+        you(your_side(offer)),
+        format::range(&min, &max),
+        offer.currency
+    )
 }
 
 /// Returns who made an offer and what is known of him.
@@ -181,12 +198,18 @@ pub fn still_busy(call: CallName) -> String {
 
 /// Says what happens to open trades when the demo ends.
 pub fn quit_ends_demo(open: usize) -> String {
-    format!("The demo ends, and with it {}. No real money is involved.", trades(open))
+    format!(
+        "The demo ends, and with it {}. No real money is involved.",
+        trades(open)
+    )
 }
 
 /// Asks what becomes of the node that this program started.
 pub fn quit_with_own_node(open: usize) -> String {
-    format!("You have {}. Keep the node running in the background, so that it can act in time?", trades(open))
+    format!(
+        "You have {}. Keep the node running in the background, so that it can act in time?",
+        trades(open)
+    )
 }
 
 /// Says that someone else's node goes on.
@@ -195,5 +218,9 @@ pub fn quit_with_others_node(open: usize) -> String {
 }
 
 fn trades(count: usize) -> String {
-    if count == 1 { "1 open trade".to_owned() } else { format!("{count} open trades") }
+    if count == 1 {
+        "1 open trade".to_owned()
+    } else {
+        format!("{count} open trades")
+    }
 }

@@ -1,11 +1,9 @@
 //! The wallet.
 
-pub const BALANCE: &str = "Balance";
 pub const SPENDABLE: &str = "To spend";
 pub const PENDING: &str = "Arriving";
 pub const IN_ESCROW: &str = "In escrow";
 pub const DEPOSIT: &str = "Deposit here";
-pub const HISTORY: &str = "History";
 pub const NO_HISTORY: &str = "No transactions yet.";
 pub const COLUMNS: [&str; 3] = ["When", "BTC", "What for"];
 pub const UNCONFIRMED: &str = "pending";

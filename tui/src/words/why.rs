@@ -3,9 +3,9 @@
 pub const NO_OFFER: &str = "no offer is selected";
 pub const OWN_OFFER: &str = "this offer is your own";
 pub const NOT_OWN_OFFER: &str = "this offer is not yours";
-pub const NO_IDENTITY: &str = "this needs your identity; press i";
-pub const HAS_IDENTITY: &str = "your identity is there already";
+pub const NO_IDENTITY: &str = "needs your identity: press i";
+pub const HAS_IDENTITY: &str = "it is there already";
 pub const NO_TRADE: &str = "no trade is selected";
 pub const NOT_YOUR_TURN: &str = "it is not your turn";
-pub const NOT_NOW: &str = "not at this point of the trade";
-pub const NO_DETAILS: &str = "the payment details are not here yet";
+pub const NOT_NOW: &str = "not at this point";
+pub const NO_DETAILS: &str = "not here yet";

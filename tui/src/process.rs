@@ -1,0 +1,154 @@
+//! The node that this program starts when none is running: a process of its own, with its own group and log.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use exchange_api::{Client, ExchangeApiClient};
+use tokio::process::{Child, Command};
+
+/// The node's program.
+const PROGRAM: &str = "exchange-node";
+/// How much of the end of the log is shown when the node fails.
+const TAIL_BYTES: u64 = 2000;
+/// How long the node may take to stop by itself: it waits for its disk.
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Why the node could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The program is nowhere.
+    #[error(
+        "`exchange-node` was not found beside this program nor in PATH: install it there, or start a node yourself"
+    )]
+    NoProgram,
+    /// The system refused.
+    #[error("cannot {what} {path}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A node that this program started.
+#[derive(Debug)]
+pub struct NodeProcess {
+    child: Child,
+    log: PathBuf,
+}
+
+impl NodeProcess {
+    /// Starts the node with `arguments`; its output goes to `node.log` in `data_dir`, which is created when missing. A
+    /// `throwaway` node does not outlive this program even when it panics.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start(arguments: &[OsString], data_dir: &Path, throwaway: bool) -> Result<Self, StartError> {
+        let program = find().ok_or(StartError::NoProgram)?;
+        let io = |what, path: &Path| {
+            let path = path.to_owned();
+            move |source| StartError::Io { what, path, source }
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(data_dir)
+            .map_err(io("create", data_dir))?;
+        let log = data_dir.join("node.log");
+        let output = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&log)
+            .map_err(io("write to", &log))?;
+        let errors = output.try_clone().map_err(io("write to", &log))?;
+        let child = Command::new(&program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            // Keys pressed in this terminal, and its end, are not meant for the node.
+            .process_group(0)
+            .kill_on_drop(throwaway)
+            .spawn()
+            .map_err(io("start", &program))?;
+        Ok(Self { child, log })
+    }
+
+    /// Returns how the node ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Returns the end of the log.
+    pub fn log_tail(&self) -> String {
+        tail(&self.log).unwrap_or_default()
+    }
+
+    /// Stops the node: asks it to, then waits, then insists.
+    pub async fn stop(mut self, client: Option<&Client>) {
+        if let Some(client) = client {
+            // The node may hang up before it answers; whether it ended is seen below.
+            tokio::time::timeout(STOP_PATIENCE, client.stop()).await.ok();
+            if tokio::time::timeout(STOP_PATIENCE, self.child.wait()).await.is_ok() {
+                return;
+            }
+        }
+        if let Err(error) = self.child.kill().await {
+            tracing::warn!(%error, "the node could not be stopped");
+        }
+    }
+}
+
+/// Finds the program beside this one, or in PATH.
+fn find() -> Option<PathBuf> {
+    let own = std::env::current_exe().ok();
+    let beside = own.as_deref().and_then(Path::parent).map(Path::to_owned);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    beside
+        .into_iter()
+        .chain(std::env::split_paths(&path))
+        .map(|directory| directory.join(PROGRAM))
+        .find(|p| p.is_file())
+}
+
+fn tail(log: &Path) -> io::Result<String> {
+    let mut file = fs::File::open(log)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    // The first line is cut in the middle, unless the log is short.
+    Ok(if length > TAIL_BYTES {
+        text.split_once('\n').map_or("", |(_, rest)| rest).to_owned()
+    } else {
+        text.into_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_of_a_log_begins_with_a_whole_line() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let log = directory.path().join("node.log");
+        let write = |text: &str| io::Write::write_all(&mut fs::File::create(&log).unwrap(), text.as_bytes()).unwrap();
+        write("one\ntwo\n");
+        assert_eq!(tail(&log).unwrap(), "one\ntwo\n");
+        write(&"a line of the log\n".repeat(1000));
+        let tail = tail(&log).unwrap();
+        assert!(tail.starts_with("a line") && tail.len() as u64 <= TAIL_BYTES, "{tail}");
+    }
+}

@@ -1,0 +1,437 @@
+//! From keys to commands: what a user presses and what is then asked of the node.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{NOW, User, offers, review, status, trade, unlocked};
+use crossterm::event::KeyCode;
+use exchange_api::{Action, ApiError, Code, Event, IdentityState, Page, Phase, RecordId, Role, Side, Subject, TradeId};
+use exchange_tui::app::{Popup, Tab};
+use exchange_tui::message::{Answer, Call, CallName, Command, Connection, Message, NodeFate, Password, Query, Reply};
+use exchange_tui::theme::Theme;
+
+fn reply(user: &mut User, call: CallName, result: Result<Reply, ApiError>) {
+    user.send(Message::Reply(call, Box::new(result)));
+}
+
+fn only_call(user: &mut User) -> Call {
+    let mut calls: Vec<_> = user
+        .taken_commands()
+        .into_iter()
+        .filter_map(|command| match command {
+            Command::Call(call) => Some(call),
+            Command::Query(_) | Command::Copy(_) | Command::Quit(_) => None,
+        })
+        .collect();
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    calls.remove(0)
+}
+
+fn unreachable() -> ApiError {
+    ApiError::new(Code::NodeUnreachable, "gone", "")
+}
+
+/// Presses what takes the first offer, up to the review.
+fn reviewed(user: &mut User) {
+    user.keys("t");
+    user.keys("\t\t\tAnn Example\t\n");
+    let Call::Review(request) = only_call(user) else {
+        panic!("no review")
+    };
+    assert!(request.dry_run);
+    assert_eq!((request.offer, request.amount.get()), (RecordId([1; 32]), 1_000_000));
+    reply(user, CallName::Review, Ok(Reply::Review(review(Role::Buyer))));
+}
+
+#[test]
+fn enter_on_the_review_takes_nothing_because_no_is_the_default() {
+    let mut user = User::trading();
+    reviewed(&mut user);
+    user.taken_commands();
+    user.keys("\n");
+    assert!(user.taken_commands().is_empty());
+    assert!(
+        user.screen(80, 24).contains("Ann Example"),
+        "what was typed is still there"
+    );
+}
+
+#[test]
+fn yes_takes_the_offer_that_was_reviewed() {
+    let mut user = User::trading();
+    reviewed(&mut user);
+    user.taken_commands();
+    user.key(KeyCode::Right);
+    user.keys("\n");
+    let Call::Take(request) = only_call(&mut user) else {
+        panic!("not taken")
+    };
+    assert!(!request.dry_run && !request.request_id.is_empty());
+    assert_eq!(
+        (request.method, request.arbiter, request.details.as_str()),
+        (Some(0), Some(0), "Ann Example")
+    );
+    reply(
+        &mut user,
+        CallName::Take,
+        Ok(Reply::Trade(trade(9, Role::Buyer, Phase::Bid))),
+    );
+    assert_eq!(user.app.tab, Tab::Trades);
+    assert_eq!(user.app.trades.selection().unwrap().id, TradeId([9; 32]));
+}
+
+#[test]
+fn taking_again_after_a_lost_answer_goes_under_the_same_id() {
+    let mut user = User::trading();
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        if user.app.tab == Tab::Take {
+            user.keys("\n");
+            only_call(&mut user);
+            reply(&mut user, CallName::Review, Ok(Reply::Review(review(Role::Buyer))));
+        } else {
+            reviewed(&mut user);
+        }
+        user.taken_commands();
+        user.keys("y");
+        let Call::Take(request) = only_call(&mut user) else {
+            panic!("not taken")
+        };
+        ids.push(request.request_id);
+        reply(&mut user, CallName::Take, Err(unreachable()));
+        user.key(KeyCode::Esc);
+        user.taken_commands();
+    }
+    assert_eq!(ids[0], ids[1]);
+}
+
+#[test]
+fn an_amount_outside_the_offer_is_refused_at_its_field() {
+    let mut user = User::trading();
+    user.keys("t");
+    user.ctrl('u');
+    user.keys("0.06\t\t\tAnn\t\n");
+    assert!(
+        user.taken_commands()
+            .iter()
+            .all(|command| !matches!(command, Command::Call(_)))
+    );
+    assert!(user.screen(80, 24).contains("✗ the offer is for 0.01–0.05 BTC"));
+}
+
+#[test]
+fn a_review_of_something_else_is_not_shown() {
+    let mut user = User::trading();
+    user.keys("t");
+    user.keys("\t\t\tAnn\t\n");
+    let mut other = review(Role::Buyer);
+    other.amount = common::sats(2_000_000);
+    reply(&mut user, CallName::Review, Ok(Reply::Review(other)));
+    assert!(user.app.take.review.is_none());
+}
+
+#[test]
+fn one_s_own_offer_cannot_be_taken_and_the_reason_is_told() {
+    let mut user = User::trading();
+    user.keys("jjjt");
+    assert_eq!(user.app.tab, Tab::Book);
+    assert!(user.screen(80, 24).contains("take: this offer is your own"));
+    user.keys("xy");
+    assert!(matches!(only_call(&mut user), Call::Withdraw(id) if id == RecordId([4; 32])));
+}
+
+#[test]
+fn each_step_of_a_trade_is_asked_about_before_it_is_done() {
+    let mut user = User::trading();
+    user.keys("4p");
+    assert!(
+        user.taken_commands()
+            .iter()
+            .all(|command| !matches!(command, Command::Call(_)))
+    );
+    user.keys("\n");
+    assert!(user.taken_commands().is_empty(), "no is the default");
+    user.keys("py");
+    let Call::Trade(action, command) = only_call(&mut user) else {
+        panic!("not done")
+    };
+    assert_eq!(
+        (action, command.trade, command.dry_run),
+        (Action::MarkPaid, TradeId([1; 32]), false)
+    );
+}
+
+#[test]
+fn a_step_that_is_not_possible_does_nothing_and_says_why() {
+    let mut user = User::trading();
+    user.keys("4r");
+    assert!(user.app.popups.is_empty());
+    assert!(user.screen(80, 24).contains("release: not at this point"));
+}
+
+#[test]
+fn while_a_call_is_under_way_no_second_one_starts() {
+    let mut user = User::trading();
+    user.keys("4py");
+    only_call(&mut user);
+    user.keys("cy");
+    assert!(
+        user.taken_commands()
+            .iter()
+            .all(|command| !matches!(command, Command::Call(_)))
+    );
+}
+
+#[test]
+fn the_book_is_narrowed_down_by_side_currency_and_text() {
+    let mut user = User::trading();
+    let sides = |user: &User| {
+        user.app
+            .book
+            .visible()
+            .iter()
+            .map(|offer| offer.side)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(sides(&user).len(), 4, "who is away is hidden");
+    user.keys("b");
+    assert_eq!(sides(&user), [Side::Sell, Side::Sell]);
+    user.keys("ac");
+    assert_eq!(sides(&user).len(), 0, "CHF is away");
+    user.keys("c");
+    assert_eq!(user.app.book.visible().len(), 3, "EUR");
+    user.keys("cc/zelle\n");
+    assert_eq!(user.app.book.visible().len(), 1);
+    user.keys("/");
+    user.key(KeyCode::Esc);
+    assert_eq!(user.app.book.visible().len(), 4);
+}
+
+#[test]
+fn the_selection_stays_on_its_offer_when_the_book_changes() {
+    let mut user = User::trading();
+    user.keys("jj");
+    let selected = user.app.book.selection().unwrap().id;
+    let mut items = offers();
+    items.insert(
+        0,
+        common::offer(9, Side::Sell, "EUR", 6_000_000, 1_000_000, 1_000_000, &["Cash"]),
+    );
+    user.answer(Query::Book, Answer::Book(Page { items, next: None }));
+    assert_eq!(user.app.book.selection().unwrap().id, selected);
+}
+
+#[test]
+fn digits_are_text_in_a_field_and_screens_elsewhere() {
+    let mut user = User::trading();
+    user.keys("2\t\t615");
+    assert_eq!(user.app.tab, Tab::Post);
+    user.key(KeyCode::Esc);
+    user.keys("5");
+    assert_eq!(user.app.tab, Tab::Wallet);
+    user.keys("2");
+    assert!(user.screen(80, 24).contains("615"), "the draft is still there");
+}
+
+#[test]
+fn an_error_keeps_what_was_typed() {
+    let mut user = User::trading();
+    user.keys("s1s");
+    user.keys("5s");
+    user.keys("bcrt1qexample\t0.1\t\n");
+    assert!(matches!(only_call(&mut user), Call::Price(request) if request.dry_run));
+    reply(
+        &mut user,
+        CallName::Price,
+        Err(ApiError::new(Code::InvalidArgument, "not an address", "check it")),
+    );
+    assert!(user.screen(80, 24).contains("Not an address."));
+    user.key(KeyCode::Esc);
+    assert!(user.screen(80, 24).contains("bcrt1qexample"));
+}
+
+#[test]
+fn coins_are_sent_only_after_their_price_was_seen() {
+    let mut user = User::trading();
+    user.keys("5sbcrt1qexample\t0.1\t\n");
+    only_call(&mut user);
+    let priced = exchange_api::Sent {
+        txid: "00".repeat(32),
+        amount: common::sats(10_000_000),
+        fee: common::sats(141),
+        broadcast: false,
+    };
+    reply(&mut user, CallName::Price, Ok(Reply::Sent(priced.clone())));
+    assert!(user.screen(80, 24).contains("141 sat"));
+    user.keys("y");
+    let Call::Send(request) = only_call(&mut user) else {
+        panic!("not sent")
+    };
+    assert!(!request.dry_run && !request.request_id.is_empty());
+    reply(&mut user, CallName::Send, Ok(Reply::Sent(priced)));
+    assert!(user.app.popups.is_empty());
+}
+
+#[test]
+fn the_first_run_makes_an_identity_of_the_suggested_words() {
+    let mut user = User::new(Theme::Colour, IdentityState::None);
+    assert!(matches!(only_call(&mut user), Call::Passphrase));
+    let words = zeroize::Zeroizing::new("crane opera velvet".to_owned());
+    reply(&mut user, CallName::Passphrase, Ok(Reply::Passphrase(Password(words))));
+    user.keys("ann@example.org\t\tcrane opera\t\n");
+    assert!(user.taken_commands().is_empty(), "the words differ");
+    assert!(user.screen(80, 24).contains("not the same as above"));
+    user.keys(" velvet\t\n");
+    let Call::Create(credentials) = only_call(&mut user) else {
+        panic!("not created")
+    };
+    assert_eq!(
+        (credentials.email.as_str(), credentials.password.as_str()),
+        ("ann@example.org", "crane opera velvet")
+    );
+    assert!(!format!("{:?}", user.app).contains("crane"), "a password in Debug");
+}
+
+#[test]
+fn an_own_password_is_judged_once_the_user_pauses() {
+    let mut user = User::new(Theme::Colour, IdentityState::None);
+    user.taken_commands();
+    user.keys("ann@example.org\t");
+    user.key(KeyCode::Right);
+    user.keys("\tcorrect horse");
+    user.tick(2);
+    user.keys(" battery");
+    user.tick(3);
+    assert!(
+        user.taken_commands()
+            .iter()
+            .all(|command| !matches!(command, Command::Call(_))),
+        "still typing"
+    );
+    user.tick(2);
+    let Call::Strength(credentials) = only_call(&mut user) else {
+        panic!("not judged")
+    };
+    assert_eq!(credentials.password, "correct horse battery");
+}
+
+#[test]
+fn a_relay_skips_the_identity_and_watches() {
+    let mut user = User::new(Theme::Colour, IdentityState::None);
+    user.key(KeyCode::Esc);
+    user.answer(
+        Query::Book,
+        Answer::Book(Page {
+            items: offers(),
+            next: None,
+        }),
+    );
+    assert!(user.screen(80, 24).contains("61,750.00 EUR"));
+    user.keys("t");
+    assert!(user.screen(80, 24).contains("needs your identity"));
+    user.keys("i");
+    assert!(user.screen(80, 24).contains("Welcome"));
+}
+
+#[test]
+fn a_wrong_password_can_be_corrected() {
+    let mut user = User::new(Theme::Colour, IdentityState::Locked);
+    user.keys("secre\n");
+    assert!(matches!(only_call(&mut user), Call::Unlock(password) if password.0.as_str() == "secre"));
+    reply(
+        &mut user,
+        CallName::Unlock,
+        Err(ApiError::new(Code::WrongPassword, "wrong", "")),
+    );
+    user.keys("t\n");
+    assert!(matches!(only_call(&mut user), Call::Unlock(password) if password.0.as_str() == "secret"));
+}
+
+#[test]
+fn quitting_asks_only_when_something_would_be_lost() {
+    let mut user = User::new(Theme::Colour, unlocked());
+    user.keys("q");
+    assert!(matches!(
+        user.taken_commands().last(),
+        Some(Command::Quit(NodeFate::Stop))
+    ));
+
+    let mut user = User::trading();
+    user.send(Message::Connection(Connection::Up { ours: true }));
+    user.taken_commands();
+    user.keys("q");
+    assert!(user.taken_commands().is_empty());
+    assert!(user.screen(80, 24).contains("Keep the node running"));
+    user.keys("\n");
+    assert!(
+        matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))),
+        "keeping it is the default"
+    );
+
+    let mut user = User::new(Theme::Colour, unlocked());
+    user.keys("2\t\t61");
+    user.ctrl('c');
+    assert!(matches!(user.app.popups.last(), Some(Popup::Ask(_))));
+    user.keys("\n");
+    assert!(
+        user.taken_commands()
+            .iter()
+            .all(|command| !matches!(command, Command::Quit(_))),
+        "staying is the default"
+    );
+}
+
+#[test]
+fn events_refresh_what_they_are_about_and_old_ones_are_no_news() {
+    let mut user = User::trading();
+    // Answer what is under way, so that the next question is not held back.
+    user.answer(Query::Trades, Answer::Trades(Vec::new()));
+    user.answer(Query::Balance, Answer::Balance(user.app.wallet.balance.unwrap()));
+    user.taken_commands();
+    let event = |time| Event {
+        seq: 9,
+        time,
+        subject: Subject::Trade(TradeId([1; 32])),
+        text: "the buyer paid".into(),
+    };
+    user.send(Message::Event(event(NOW - 1)));
+    assert!(user.taken_commands().is_empty());
+    user.send(Message::Event(event(NOW)));
+    assert!(
+        user.taken_commands()
+            .iter()
+            .any(|command| matches!(command, Command::Query(Query::Trades)))
+    );
+    assert!(user.screen(80, 24).contains("the buyer paid"));
+}
+
+#[test]
+fn a_lost_connection_says_so_and_everything_is_asked_anew() {
+    let mut user = User::trading();
+    user.send(Message::Connection(Connection::Lost(String::new())));
+    assert!(user.screen(80, 24).contains("does not answer"));
+    user.taken_commands();
+    user.tick(20);
+    assert!(user.taken_commands().is_empty());
+    user.send(Message::Connection(Connection::Up { ours: false }));
+    assert!(
+        user.taken_commands()
+            .iter()
+            .any(|command| matches!(command, Command::Query(Query::Status)))
+    );
+    user.answer(Query::Status, Answer::Status(status(unlocked())));
+    assert!(!user.screen(80, 24).contains("does not answer"));
+}
+
+#[test]
+fn the_deposit_address_and_payment_details_can_be_copied() {
+    let mut user = User::trading();
+    user.keys("5");
+    user.taken_commands();
+    user.keys("c");
+    assert!(matches!(user.taken_commands().last(), Some(Command::Copy(text)) if text.starts_with("bcrt1p")));
+    user.keys("4");
+    user.taken_commands();
+    user.keys("y");
+    assert!(matches!(user.taken_commands().last(), Some(Command::Copy(text)) if text.contains("DE89")));
+}
