@@ -281,8 +281,10 @@ impl<S: Storage> Ledger<S> {
         let mut void = self.is_frozen(&take)? || self.is_frozen(&offer)?;
         let contract = match decision {
             Some((accept, Body::Accept(body))) if body.trade == trade => {
-                void |= self.is_frozen(&accept)?;
-                bid.accepted(&accept).map_err(|e| TradeError::Invalid(trade, e)).map(Some)?
+                let contract = bid.accepted(&accept).ok();
+                // An acceptance that breaks a rule binds nobody, and has used up the offer all the same.
+                void |= contract.is_none() || self.is_frozen(&accept)?;
+                contract
             }
             Some(_) => {
                 void = true;

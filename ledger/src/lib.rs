@@ -19,4 +19,6 @@ pub mod storage;
 pub mod testing;
 pub mod text;
 pub mod trade;
+#[cfg(test)]
+mod vectors;
 pub mod wire;

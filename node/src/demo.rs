@@ -19,6 +19,7 @@ use exchange_ledger::trade::{Action, Phase};
 use exchange_ledger::wire::{CurveKey, List};
 use libp2p::Multiaddr;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use crate::chain::ChainBackend;
 use crate::chain::kernel::{KernelChain, KernelConfig};
@@ -108,7 +109,7 @@ impl Demo {
                 .await?;
             }
             let email = format!("{name}@demo.example");
-            let password = Passphrase::from_entropy(&entropy::bytes32()).as_str().to_owned();
+            let password = Zeroizing::new(Passphrase::from_entropy(&entropy::bytes32()).as_str().to_owned());
             let session = node.parts().create_identity(email, password, None).await?;
             demo.nodes.push(node);
             demo.people.push(session);
@@ -233,7 +234,7 @@ impl Demo {
                 tracing::info!(?state, "the trade");
             }
             if view.actions.contains(&Action::MarkPaid) && view.their_details.is_some() {
-                tracing::info!(details = view.their_details.as_deref(), "you pay");
+                tracing::info!("you pay");
                 you.trader.act(trade, Action::MarkPaid, false).await?;
             }
             if view.state.is_final() {

@@ -3,25 +3,29 @@
 //! A relay keeps a message only when the ledger shows a contract between its sender and its recipient. So an agreement
 //! of two identities is the price of storage, and the bounds hold for each of them.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{AuthorId, MailboxId, TradeId};
-use exchange_ledger::ledger::TradeError;
+use exchange_ledger::ledger::{MAX_CLOCK_SKEW_S, TradeError};
 use exchange_ledger::mail::{Address, Envelope, LIFETIME_S, MAX_ENVELOPES, MailError, Message};
 use exchange_ledger::trade::Contract;
 use exchange_store::StoreError;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc};
 
 use crate::keeper::Keeper;
 use crate::net::Verdict;
 use crate::private::{KeptMail, Private};
 use crate::{clock, entropy};
 
-/// How many messages a node keeps, the newest first to be refused: a gigabyte at the very most.
+/// How many messages a node keeps: a gigabyte at the very most. The oldest make room, for those who wait for the newest
+/// are more likely to be there; whoever sent an old one offers it again.
 const MAX_KEPT: usize = 65_536;
+/// How many messages wait for the acceptance that they rest on: gossip may bring them in either order.
+const MAX_PARKED: usize = 256;
+/// How many own messages the network may lag behind before it hands over the whole outbox again.
+const SENT_BACKLOG: usize = 256;
 /// How many messages for this node's own identity may wait for the trader.
 const QUEUE: usize = 256;
 /// How many mailboxes of its own a node asks peers for.
@@ -34,10 +38,17 @@ const PAGE: usize = 64;
 pub struct Mailbox {
     keeper: Keeper,
     private: Private,
-    arrivals: Arc<AtomicU64>,
-    kept: Arc<AtomicU64>,
+    kept: Arc<Mutex<Kept>>,
+    parked: Arc<Mutex<VecDeque<Envelope>>>,
     own: Arc<Mutex<Own>>,
-    sent: watch::Sender<Option<Vec<u8>>>,
+    sent: broadcast::Sender<Vec<u8>>,
+}
+
+/// What is kept for others, in the order of arrival.
+#[derive(Default)]
+struct Kept {
+    arrivals: BTreeMap<u64, MailboxId>,
+    last: u64,
 }
 
 /// What concerns this node's own identity, once it is unlocked.
@@ -66,22 +77,20 @@ impl Mailbox {
     /// # Errors
     /// When the store fails.
     pub fn open(keeper: Keeper, private: Private) -> Result<Self, StoreError> {
-        let mail = private.all_mail(MAX_KEPT)?;
-        let last = mail.iter().map(|mail| mail.arrival).max().unwrap_or_default();
+        let arrivals: BTreeMap<u64, MailboxId> =
+            private.all_mail(MAX_KEPT)?.into_iter().map(|mail| (mail.arrival, mail.mailbox)).collect();
+        let last = arrivals.last_key_value().map_or(0, |(arrival, _)| *arrival);
         Ok(Self {
             keeper,
             private,
-            arrivals: Arc::new(AtomicU64::new(last)),
-            kept: Arc::new(AtomicU64::new(mail.len() as u64)), // usize is at most 64 bits
+            kept: Arc::new(Mutex::new(Kept { arrivals, last })),
+            parked: Arc::default(),
             own: Arc::default(),
-            sent: watch::channel(None).0,
+            sent: broadcast::channel(SENT_BACKLOG).0,
         })
     }
 
-    /// Delivers mail of this identity from now on, what has come in before included.
-    ///
-    /// # Errors
-    /// When the store fails.
+    /// Delivers mail of this identity from now on; what came in before is delivered when its mailbox is opened.
     pub fn unlock(&self, author: AuthorId) -> mpsc::Receiver<Envelope> {
         let (deliver, inbox) = mpsc::channel(QUEUE);
         let mut own = self.own();
@@ -143,8 +152,8 @@ impl Mailbox {
         alive.map(|(_, bytes)| bytes).collect()
     }
 
-    /// Returns a signal that carries each own message once it is kept, to be passed to peers.
-    pub fn sent(&self) -> watch::Receiver<Option<Vec<u8>>> {
+    /// Returns a stream of messages to be passed to peers: own ones, and those that had to wait for their contract.
+    pub fn sent(&self) -> broadcast::Receiver<Vec<u8>> {
         self.sent.subscribe()
     }
 
@@ -184,7 +193,8 @@ impl Mailbox {
         let envelope =
             Envelope::seal(address, contract, message, entropy::bytes32(), |bytes| identity.sign(bytes))?.encode();
         self.private.put_outbox(&contract.trade, seq, &envelope, time)?;
-        self.sent.send_replace(Some(envelope));
+        // When nobody listens, peers get it with the outbox.
+        drop(self.sent.send(envelope));
         Ok(())
     }
 
@@ -197,19 +207,60 @@ impl Mailbox {
                 return Verdict::Reject;
             }
         };
-        let contract = match self.keeper.ledger().trade(envelope.address.trade) {
+        let now = clock::unix_now();
+        let time = envelope.address.time;
+        if time.saturating_add(LIFETIME_S) <= now || time > now.saturating_add(MAX_CLOCK_SKEW_S) {
+            return Verdict::Ignore;
+        }
+        match self.contract(envelope.address.trade) {
+            Some(contract) => match envelope.mailbox(&contract) {
+                Ok(mailbox) => self.keep_and_deliver(mailbox, envelope),
+                Err(_) => Verdict::Ignore,
+            },
+            None => {
+                self.park(envelope);
+                Verdict::Ignore
+            }
+        }
+    }
+
+    /// Takes in what waited for the acceptance of a bid, now that it is there.
+    pub fn unpark(&self, trade: TradeId) {
+        let ready: VecDeque<Envelope> = {
+            let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+            let (ready, rest) = parked.drain(..).partition(|envelope| envelope.address.trade == trade);
+            *parked = rest;
+            ready
+        };
+        for envelope in ready {
+            let bytes = envelope.encode();
+            if self.put(&bytes) == Verdict::Accept {
+                drop(self.sent.send(bytes));
+            }
+        }
+    }
+
+    fn park(&self, envelope: Envelope) {
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        if parked.len() >= MAX_PARKED {
+            parked.pop_front();
+        }
+        parked.push_back(envelope);
+    }
+
+    fn contract(&self, trade: TradeId) -> Option<Contract> {
+        match self.keeper.ledger().trade(trade) {
             Ok(records) => records.contract,
-            // The trade's records may be on their way; the sender offers the message again.
             Err(TradeError::Unknown(_) | TradeError::Invalid(..)) => None,
             Err(error) => {
                 tracing::error!(%error, "a trade cannot be read");
                 None
             }
-        };
-        let Some(mailbox) = contract.and_then(|contract| envelope.mailbox(&contract).ok()) else {
-            return Verdict::Ignore;
-        };
-        match self.keep(mailbox, &envelope, bytes) {
+        }
+    }
+
+    fn keep_and_deliver(&self, mailbox: MailboxId, envelope: Envelope) -> Verdict {
+        match self.keep(mailbox, &envelope) {
             Ok(true) => {
                 self.deliver(envelope);
                 Verdict::Accept
@@ -222,17 +273,31 @@ impl Mailbox {
         }
     }
 
-    fn keep(&self, mailbox: MailboxId, envelope: &Envelope, bytes: &[u8]) -> Result<bool, StoreError> {
+    fn keep(&self, mailbox: MailboxId, envelope: &Envelope) -> Result<bool, StoreError> {
         let (sender, seq) = (envelope.address.sender, envelope.address.seq);
-        let full = self.kept.load(Ordering::Relaxed) >= MAX_KEPT as u64; // usize is at most 64 bits
-        if full || seq >= MAX_ENVELOPES || self.private.has_mail(&mailbox, &sender, seq)? {
+        let mut kept = self.kept();
+        if seq >= MAX_ENVELOPES || self.private.has_mail(&mailbox, &sender, seq)? {
             return Ok(false);
         }
-        let arrival = self.arrivals.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        let mail = KeptMail { mailbox, arrival, time: clock::unix_now(), envelope: bytes.to_vec() };
+        while kept.arrivals.len() >= MAX_KEPT {
+            let Some((arrival, mailbox)) = kept.arrivals.pop_first() else { break };
+            self.drop_arrival(&mailbox, arrival)?;
+        }
+        let arrival = kept.last.saturating_add(1);
+        let mail = KeptMail { mailbox, arrival, time: clock::unix_now(), envelope: envelope.encode() };
         self.private.put_mail(&mail, &sender, seq)?;
-        self.kept.fetch_add(1, Ordering::Relaxed);
+        kept.last = arrival;
+        kept.arrivals.insert(arrival, mailbox);
         Ok(true)
+    }
+
+    fn drop_arrival(&self, mailbox: &MailboxId, arrival: u64) -> Result<(), StoreError> {
+        for mail in self.private.mail(mailbox, arrival.saturating_sub(1), 1)? {
+            if let (true, Ok(envelope)) = (mail.arrival == arrival, Envelope::decode(&mail.envelope)) {
+                self.private.drop_mail(&mail, &envelope.address.sender, envelope.address.seq)?;
+            }
+        }
+        Ok(())
     }
 
     fn deliver(&self, envelope: Envelope) {
@@ -266,17 +331,24 @@ impl Mailbox {
     /// Drops messages whose lifetime is over.
     pub fn expire(&self) {
         let now = clock::unix_now();
-        let dropped = self.private.all_mail(MAX_KEPT).map(|mail| {
-            let old = mail.into_iter().filter(|mail| mail.time.saturating_add(LIFETIME_S) <= now);
-            old.filter(|mail| self.private.drop_mail(mail).is_ok()).count()
+        let mail = self.private.all_mail(MAX_KEPT).unwrap_or_else(|error| {
+            tracing::error!(%error, "kept messages cannot be read");
+            Vec::new()
         });
-        match dropped {
-            Ok(count) => drop(self.kept.fetch_sub(count as u64, Ordering::Relaxed)), // usize is at most 64 bits
-            Err(error) => tracing::error!(%error, "kept messages cannot be read"),
+        let mut kept = self.kept();
+        for mail in mail.into_iter().filter(|mail| mail.time.saturating_add(LIFETIME_S) <= now) {
+            match self.drop_arrival(&mail.mailbox, mail.arrival) {
+                Ok(()) => drop(kept.arrivals.remove(&mail.arrival)),
+                Err(error) => tracing::error!(%error, "an old message cannot be dropped"),
+            }
         }
     }
 
-    fn own(&self) -> std::sync::MutexGuard<'_, Own> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn own(&self) -> MutexGuard<'_, Own> {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

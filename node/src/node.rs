@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use exchange_api::{ApiError, Code, IdentityState, SocketError};
+use exchange_ledger::body::Body;
 use exchange_ledger::identity::{Email, Identity};
 use exchange_ledger::ids::MailboxId;
 use exchange_ledger::record::{Head, LogId};
 use exchange_ledger::storage::StorageError;
 use exchange_store::{OpenOptions, Store, StoreError};
 use libp2p::PeerId;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use crate::chain::core::{CoreChain, CoreConfig};
 use crate::chain::kernel::{KernelChain, KernelConfig};
@@ -273,18 +275,18 @@ impl Parts {
     pub async fn create_identity(
         &self,
         email: String,
-        password: String,
-        secret_key: Option<String>,
+        password: Zeroizing<String>,
+        secret_key: Option<Zeroizing<String>>,
     ) -> Result<Arc<Session>, ApiError> {
         let keyring = self.keyring.clone();
-        self.open_session(move || keyring.create(&email, &password, secret_key.as_deref())).await
+        self.open_session(move || keyring.create(&email, &password, secret_key.as_ref().map(|key| key.as_str()))).await
     }
 
     /// Unlocks the identity of the data directory and opens it.
     ///
     /// # Errors
     /// When there is none, the password is wrong, or the wallet cannot be opened.
-    pub async fn unlock(&self, password: String) -> Result<Arc<Session>, ApiError> {
+    pub async fn unlock(&self, password: Zeroizing<String>) -> Result<Arc<Session>, ApiError> {
         let keyring = self.keyring.clone();
         self.open_session(move || keyring.unlock(&password)).await
     }
@@ -361,28 +363,33 @@ async fn forward_records(parts: Arc<Parts>) {
             change = changes.recv() => match change {
                 Ok(Change { record, own: true, .. }) => parts.net.publish_record(record.encode()).await,
                 Ok(Change { own: false, .. }) => {}
-                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => parts.net.sync_now().await,
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                Err(broadcast::error::RecvError::Lagged(_)) => parts.net.sync_now().await,
+                Err(broadcast::error::RecvError::Closed) => return,
             }
         }
     }
 }
 
-/// Passes own messages to the network; what is lost here is offered again to each peer.
+/// Passes messages to the network; what is lost here is offered again to each peer.
 async fn forward_mail(parts: Arc<Parts>) {
     let mut sent = parts.mailbox.sent();
+    let mut changes = parts.keeper.changes();
     loop {
         tokio::select! {
             () = parts.stop.cancelled() => return,
-            changed = sent.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                let envelope = sent.borrow_and_update().clone();
-                if let Some(envelope) = envelope {
-                    parts.net.publish_mail(envelope).await;
-                }
-            }
+            envelope = sent.recv() => match envelope {
+                Ok(envelope) => parts.net.publish_mail(envelope).await,
+                Err(broadcast::error::RecvError::Lagged(_)) => parts.net.sync_now().await,
+                Err(broadcast::error::RecvError::Closed) => return,
+            },
+            change = changes.recv() => match change {
+                Ok(change) => if let Body::Accept(accept) = change.body.as_ref() {
+                    parts.mailbox.unpark(accept.trade);
+                },
+                // What stays parked is offered again by its sender.
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return,
+            },
         }
     }
 }

@@ -75,6 +75,15 @@ impl Private {
         Self { store: Arc::new(store) }
     }
 
+    /// Returns the trades of which this node knows more than the ledger does, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn trades(&self, limit: usize) -> Result<Vec<TradeId>, StoreError> {
+        let rows: Vec<(TradeId, TradeRow)> = self.store.private().scan(&TRADES, .., limit)?;
+        Ok(rows.into_iter().map(|(trade, _)| trade).collect())
+    }
+
     /// Returns what is known of a trade.
     ///
     /// # Errors
@@ -213,12 +222,15 @@ impl Private {
         self.store.private().write(changes).map(drop)
     }
 
-    /// Drops a kept message. Its sender and seq stay known, so that it does not come back.
+    /// Drops a kept message; it may be offered again while its lifetime lasts.
     ///
     /// # Errors
     /// When the store fails; then nothing changed.
-    pub fn drop_mail(&self, mail: &KeptMail) -> Result<(), StoreError> {
-        self.store.private().delete(&MAILBOX, &(mail.mailbox, mail.arrival))
+    pub fn drop_mail(&self, mail: &KeptMail, sender: &AuthorId, seq: u32) -> Result<(), StoreError> {
+        let changes = Changes::new()
+            .delete(&MAILBOX, &(mail.mailbox, mail.arrival))
+            .delete(&MAIL_INDEX, &((mail.mailbox, *sender), seq));
+        self.store.private().write(changes).map(drop)
     }
 
     /// Appends an event to the log and returns its number.

@@ -25,6 +25,7 @@ use jsonrpsee::{Methods, PendingSubscriptionSink};
 use libp2p::Multiaddr;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use crate::errors::ExplainResult;
 use crate::node::{Parts, Session};
@@ -250,12 +251,13 @@ impl ExchangeApiServer for Server {
 
     async fn identity_create(&self, credentials: Credentials) -> RpcResult<IdentityInfo> {
         let Credentials { email, password, secret_key } = credentials;
+        let (password, secret_key) = (Zeroizing::new(password), secret_key.map(Zeroizing::new));
         let session = self.parts.create_identity(email, password, secret_key).await?;
         Ok(Self::info(&session))
     }
 
     async fn identity_unlock(&self, password: String) -> RpcResult<IdentityInfo> {
-        Ok(Self::info(&*self.parts.unlock(password).await?))
+        Ok(Self::info(&*self.parts.unlock(Zeroizing::new(password)).await?))
     }
 
     async fn identity_show(&self) -> RpcResult<IdentityInfo> {

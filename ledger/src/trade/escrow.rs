@@ -323,4 +323,6 @@ fn aggregate(buyer: XOnlyPublicKey, seller: XOnlyPublicKey) -> XOnlyPublicKey {
 }
 
 #[cfg(test)]
+mod published;
+#[cfg(test)]
 mod tests;

@@ -27,6 +27,9 @@ mod values;
 mod wallet;
 
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 

@@ -114,7 +114,7 @@ impl Run {
         served.map(|()| Answer::printed())
     }
 
-    fn config(&self, global: &Global) -> Result<NodeConfig, Failure> {
+    pub(super) fn config(&self, global: &Global) -> Result<NodeConfig, Failure> {
         if self.network == NetworkArg::Mainnet && !self.i_understand_mainnet {
             return Err(Failure::usage(
                 "on mainnet the coins are real, and this software is young",
@@ -217,10 +217,10 @@ impl Opening {
         match self {
             Self::Create { password, email } => {
                 context.say("Deriving the keys. It takes some seconds on purpose.\n");
-                parts.create_identity(email, password.to_string(), None).await?;
+                parts.create_identity(email, password, None).await?;
             }
             Self::Unlock { password, email } => {
-                let session = parts.unlock(password.to_string()).await?;
+                let session = parts.unlock(password).await?;
                 let wanted = email.as_deref().map(Email::parse).transpose();
                 let wanted = wanted.map_err(|error| Failure::usage(error.to_string(), ""))?;
                 if wanted.is_some_and(|wanted| wanted.as_str() != session.email) {

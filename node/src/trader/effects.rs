@@ -89,10 +89,19 @@ impl Trader {
         if ledger.offer_standing(&offer).explained()? != OfferStanding::Open {
             return Ok(None);
         }
+        // An acceptance counts only in the log of its offer.
+        let own_log = self.tools.private.own_head(&self.tools.identity.author()).explained()?.map(|head| head.log);
+        if own_log != Some(offer.header().log) {
+            let message = "this offer was made on another machine, or before this one lost its data";
+            return Err(ApiError::new(Code::NotAllowed, message, "withdraw it and post it again from here"));
+        }
         if role == Role::Seller {
+            let agreed = self.trades.values().filter(|active| active.owes_funding());
+            let promised = agreed.fold(0u64, |sum, active| sum.saturating_add(active.amount_sat()));
             let spendable = self.tools.wallet.balance().await.explained()?.spendable;
-            if spendable <= bid.take.amount.into() {
-                let message = format!("the wallet holds {spendable}, this trade needs {} BTC and a fee", bid.take.amount);
+            let needed = bitcoin::Amount::from_sat(promised.saturating_add(bid.take.amount.get()));
+            if spendable <= needed {
+                let message = format!("the wallet holds {spendable}, this trade and those agreed on need {needed} and fees");
                 return Err(ApiError::new(Code::InsufficientFunds, message, "deposit coins; the bid is looked at again"));
             }
         }

@@ -11,14 +11,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bitcoin::Txid;
+use bitcoin::{Transaction, Txid};
 use exchange_api::{AcceptBid, ApiError, Code, OfferView, PostOffer, Subject, TakeOffer, TradeView};
 use exchange_ledger::body::Body;
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::ledger::TradeError;
 use exchange_ledger::mail::Envelope;
-use exchange_ledger::trade::{Action, Command, Event, Local, Phase, Trade};
+use exchange_ledger::trade::{Action, Command, Event, Facts, Local, Phase, Role, Trade};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -33,9 +33,12 @@ use tracker::Tracker;
 
 /// How many requests may wait for the trader.
 const QUEUE: usize = 64;
-/// How many trades of one identity are driven at once, the newest.
-const MAX_TRADES: usize = 1_000;
-/// How many bids for one offer are looked at.
+/// How many trades of one identity are read at the start.
+const MAX_TRADES: usize = 100_000;
+/// How many bids for own offers wait for an answer at once. Bids beyond that are not looked at, so that a crowd of bidders
+/// cannot crowd out a trade: whatever is agreed is driven in any case.
+const MAX_OPEN_BIDS: usize = 256;
+/// How many bids for one offer are looked at when something happens to the offer.
 const MAX_BIDS: usize = 256;
 /// How often everything that is still owed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -153,6 +156,17 @@ struct Active {
     broadcasts: HashMap<Txid, Instant>,
 }
 
+impl Active {
+    /// Tells whether this side has agreed to fund an escrow and has not yet set coins aside for it.
+    fn owes_funding(&self) -> bool {
+        self.phase == Phase::Agreed && self.trade.role() == Role::Seller && self.trade.local().funding_tx.is_none()
+    }
+
+    fn amount_sat(&self) -> u64 {
+        self.trade.bid().take.amount.get()
+    }
+}
+
 /// Starts the trader. It ends when `stop` is cancelled or the last handle is dropped.
 pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationToken) -> TraderHandle {
     let (requests, inbox) = mpsc::channel(QUEUE);
@@ -246,6 +260,15 @@ impl Trader {
 
     /// Looks at all trades of this identity again.
     async fn reload(&mut self) {
+        // Those that this node knows more of come first; the ledger has those of a machine that was lost, and new bids.
+        match self.tools.private.trades(MAX_TRADES) {
+            Ok(trades) => {
+                for trade in trades {
+                    self.refresh(trade).await;
+                }
+            }
+            Err(error) => tracing::error!(%error, "trades cannot be read; trying again at the next change"),
+        }
         match self.tools.keeper.ledger().trades(Some(&self.tools.identity.author()), MAX_TRADES) {
             Ok(trades) => {
                 for trade in trades {
@@ -295,10 +318,10 @@ impl Trader {
         let me = self.tools.identity.author();
         let Some(role) = records.bid.role_of(&me) else { return };
         if !self.trades.contains_key(&id) {
-            if self.trades.len() >= MAX_TRADES || role == exchange_ledger::trade::Role::Arbiter {
+            let maker = records.bid.maker == me;
+            if role == Role::Arbiter || (maker && records.contract.is_none() && !self.takes_bid(&records.facts)) {
                 return;
             }
-            let maker = records.bid.maker == me;
             let nonce = keys::nonce(&records.bid, maker);
             let local = match self.tools.private.trade(&id) {
                 Ok(local) => local.unwrap_or_default(),
@@ -324,6 +347,12 @@ impl Trader {
         let event = Event::Records { contract: records.contract, facts: records.facts };
         // Only commands and details are ever refused.
         self.handle(id, event).await.ok();
+    }
+
+    /// Tells whether a bid for an own offer that is not agreed on is worth looking at.
+    fn takes_bid(&self, facts: &Facts) -> bool {
+        let waiting = self.trades.values().filter(|a| a.trade.is_maker() && a.phase == Phase::Bid).count();
+        !facts.void && !facts.cancelled() && waiting < MAX_OPEN_BIDS
     }
 
     async fn on_chain(&mut self) {
@@ -381,7 +410,7 @@ impl Trader {
                 }
             }
         }
-        self.note_phase(id);
+        self.note_phase(id).await;
         outcome
     }
 
@@ -394,13 +423,43 @@ impl Trader {
         }
     }
 
-    fn note_phase(&mut self, id: TradeId) {
+    async fn note_phase(&mut self, id: TradeId) {
         let Some(active) = self.trades.get_mut(&id) else { return };
         let phase = active.trade.phase();
         if phase != active.phase {
             active.phase = phase;
             active.problem = None;
             self.tools.events.note(Subject::Trade(id), view::phase_event(active.trade.role(), phase, id));
+        }
+        let unagreed = active.trade.view().contract.is_none();
+        match phase {
+            // Bids for an own offer that came to nothing are no trades of the user's.
+            Phase::Void if active.trade.is_maker() && unagreed => drop(self.trades.remove(&id)),
+            Phase::Void | Phase::Cancelled => self.free_coins(id).await,
+            Phase::Bid
+            | Phase::Agreed
+            | Phase::Funding
+            | Phase::Funded
+            | Phase::Paid
+            | Phase::Released
+            | Phase::Refunding
+            | Phase::Closed
+            | Phase::Refunded
+            | Phase::Lost => {}
+        }
+    }
+
+    /// Frees the coins of a funding that was built for a trade that was then called off. The wallet refuses once the
+    /// transaction has been seen anywhere.
+    async fn free_coins(&mut self, id: TradeId) {
+        let Some(active) = self.trades.get(&id) else { return };
+        let funding = active.trade.local().funding_tx.as_deref();
+        let tx: Option<Transaction> = funding.and_then(|bytes| bitcoin::consensus::deserialize(bytes).ok());
+        if let Some(tx) = tx.filter(|_| active.trade.view().funding().is_none()) {
+            match self.tools.wallet.release(tx.compute_txid()).await {
+                Ok(()) => tracing::info!(trade = %id, "the coins set aside for a trade that was called off are free"),
+                Err(error) => tracing::debug!(%error, trade = %id, "coins are not freed"),
+            }
         }
     }
 
@@ -418,7 +477,13 @@ impl Trader {
     }
 
     async fn act(&mut self, id: TradeId, action: Action, dry_run: bool) -> Result<TradeView, ApiError> {
-        let feerate = self.feerate().await?;
+        let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
+        // Only what makes a transaction needs the chain: calling off must be possible without.
+        let feerate = match action {
+            Action::Accept | Action::MarkPaid => 1,
+            Action::Cancel if active.trade.view().funding().is_none() => 1,
+            Action::Cancel | Action::Fund | Action::Release | Action::Refund => self.feerate().await?,
+        };
         let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
         let event = Event::Command(Command { action, feerate });
         if dry_run {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bitcoin::OutPoint;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::body::{HalfSpend, Side};
@@ -151,6 +152,38 @@ fn every_row_is_reached_and_every_scene_ends_where_it_must() {
         reached.extend(rows);
     }
     assert_eq!(reached.len(), TRANSITIONS.len(), "a row that nothing reaches is no rule");
+}
+
+#[test]
+fn phases_come_out_as_published() {
+    let scenes: Vec<Value> = scenes().iter().map(|(name, scene, phase)| describe(name, scene, *phase)).collect();
+    let description = "Where a trade stands, see ../trades.md. `confirmations` of 0 is a transaction in the pool; the sample \
+                       contract asks for 3. Halves are named by the outpoint that they spend.";
+    let computed = json!({ "description": description, "confirmations_needed": 3, "scenes": scenes });
+    crate::vectors::check("trades.json", &computed);
+}
+
+fn describe(name: &str, scene: &Scene, phase: Phase) -> Value {
+    let View { contract, facts, chain } = &scene.view;
+    let escrow = outpoint(&scene.trade);
+    let spends_escrow = |half: &HalfSpend| if half.outpoint.0 == escrow { "escrow" } else { "another output" };
+    let halves = |halves: &[HalfSpend]| halves.iter().map(spends_escrow).collect::<Vec<_>>();
+    json!({
+        "name": name,
+        "accepted": contract.is_some(),
+        "void": facts.void,
+        "buyer_cancel": facts.buyer_cancel,
+        "seller_cancel": facts.seller_cancel,
+        "payment_sent": facts.payment_sent,
+        "releases": halves(&facts.releases),
+        "refunds": halves(&facts.refunds),
+        "funding_confirmations": chain.fundings.first().map(|funding| scene.view.depth(funding.height)),
+        "spend": chain.spends.first().map(|spend| json!({
+            "path": format!("{:?}", spend.path).to_lowercase(),
+            "confirmations": scene.view.depth(spend.height),
+        })),
+        "phase": phase,
+    })
 }
 
 #[test]

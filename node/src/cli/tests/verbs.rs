@@ -1,0 +1,395 @@
+//! Verbs against a node that answers from a script, and against none.
+
+use std::sync::{Arc, Mutex};
+
+use exchange_api::{ApiError, Code};
+use jsonrpsee::RpcModule;
+use jsonrpsee::types::ErrorObjectOwned;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use super::{Ran, run, run_typing};
+
+const OFFER: &str = "1f0c9a3b1f0c9a3b1f0c9a3b1f0c9a3b1f0c9a3b1f0c9a3b1f0c9a3b1f0c9a3b";
+const OTHER: &str = "1f0c9a3c1f0c9a3b1f0c9a3b1f0c9a3b1f0c9a3b1f0c9a3b1f0c9a3b1f0c9a3b";
+const TRADE: &str = "7ade7ade7ade7ade7ade7ade7ade7ade7ade7ade7ade7ade7ade7ade7ade7ade";
+const MAKER: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const TAKER: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+/// What a method answers, by its parameters.
+type Script = fn(&Value) -> Result<Value, ApiError>;
+
+/// A node that answers from a script and remembers what it was asked.
+struct Node {
+    directory: TempDir,
+    asked: Arc<Mutex<Vec<(String, Value)>>>,
+    shutdown: CancellationToken,
+    // Dropped last: the server lives on it.
+    _runtime: Runtime,
+}
+
+impl Node {
+    fn answering(script: &[(&'static str, Script)]) -> Self {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let mut module = RpcModule::new(());
+        for (method, answer) in script.iter().copied() {
+            let asked = Arc::clone(&asked);
+            let register = module.register_method(method, move |params, (), _| {
+                let mut params: Vec<Value> = params.parse().unwrap_or_default();
+                let first = if params.is_empty() { Value::Null } else { params.remove(0) };
+                asked.lock().unwrap().push((method.to_owned(), first.clone()));
+                answer(&first).map_err(ErrorObjectOwned::from)
+            });
+            register.unwrap();
+        }
+        let runtime = Runtime::new().unwrap();
+        let directory = TempDir::new().unwrap();
+        let shutdown = CancellationToken::new();
+        let guard = runtime.enter();
+        exchange_api::serve(&directory.path().join("api.sock"), module, shutdown.clone()).unwrap();
+        drop(guard);
+        Self { directory, asked, shutdown, _runtime: runtime }
+    }
+
+    fn with_data_dir<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
+        [arguments, &["--data-dir", self.directory.path().to_str().unwrap()]].concat()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        run(&self.with_data_dir(arguments))
+    }
+
+    fn run_typing(&self, arguments: &[&str], typed: &str) -> Ran {
+        run_typing(&self.with_data_dir(arguments), typed)
+    }
+
+    /// Returns the parameters of the calls of a method.
+    fn asked(&self, method: &str) -> Vec<Value> {
+        self.asked.lock().unwrap().iter().filter(|(name, _)| name == method).map(|(_, params)| params.clone()).collect()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+fn arbiter() -> Value {
+    json!({
+        "advert": "ad".repeat(32), "author": "ee".repeat(32), "name": "Ada", "fee_ppm": 5000, "max_amount": 100_000_000,
+        "languages": ["en"], "currencies": ["EUR"], "terms": "",
+    })
+}
+
+fn offer(id: &str) -> Value {
+    json!({
+        "id": id, "maker": MAKER, "mine": false, "side": "sell", "currency": "EUR", "price": 6_175_000, "min": 500_000,
+        "max": 2_000_000, "min_cost": 30_875, "max_cost": 123_500, "methods": ["SEPA instant", "Wise"],
+        "terms": "No reference.\u{1b}[2J", "arbiters": [arbiter()], "arbitration_delay": 144, "refund_delay": 4320,
+        "automatic": true, "created": 0, "expires": 4_102_444_800_u64, "last_seen": 4_102_444_800_u64, "state": "live",
+        "maker_trades": 3,
+    })
+}
+
+fn trade(state: &str, actions: &[&str]) -> Value {
+    json!({
+        "id": TRADE, "offer": OFFER, "role": "buyer", "maker": false, "state": state, "buyer": TAKER, "seller": MAKER,
+        "arbiter": arbiter(), "amount": 1_000_000, "currency": "EUR", "price": 6_175_000, "cost": 61_750,
+        "method": "SEPA instant", "terms": "No reference.", "created": 0, "escrow_address": "bcrt1pescrow",
+        "funding": { "txid": "cd".repeat(32), "confirmations": 1, "height": 110 }, "spend": null,
+        "confirmations_needed": 1,
+        "next": {
+            "who": "you", "what": "Pay 617.50 EUR by SEPA instant, then say so.", "until": 2414,
+            "otherwise": "The seller may take the coins back from block 4430.", "action": "mark_paid",
+        },
+        "actions": actions,
+        "steps": [
+            { "name": "Agree", "state": "done", "detail": "" },
+            { "name": "Fund escrow", "state": "done", "detail": "1 of 1 confirmations" },
+            { "name": "Pay", "state": "current", "detail": "your turn" },
+            { "name": "Release", "state": "pending", "detail": "" },
+        ],
+        "pay_until": 2414, "refund_from": 4430, "their_details": "Anna Larsen\nDE12 3456", "my_details": "from Bob",
+        "problem": null,
+    })
+}
+
+fn book(_: &Value) -> Result<Value, ApiError> {
+    Ok(json!({ "items": [offer(OFFER), offer(OTHER)], "next": null }))
+}
+
+fn no_offers(_: &Value) -> Result<Value, ApiError> {
+    Ok(json!([]))
+}
+
+#[test]
+fn without_a_node_every_verb_exits_with_3() {
+    let nowhere = TempDir::new().unwrap();
+    let directory = nowhere.path().to_str().unwrap();
+    for line in [
+        "status",
+        "peers",
+        "stop",
+        "identity show",
+        "wallet balance",
+        "wallet send bcrt1qxyz 0.01 --yes",
+        "offer list",
+        "book",
+        "trade list",
+        "trade fund 7ade7ade --yes",
+        "trade take 1f0c9a3b --amount 0.01 --yes",
+        "arbiter list",
+        "audit",
+    ] {
+        let arguments: Vec<&str> = line.split(' ').chain(["--data-dir", directory, "--json"]).collect();
+        let ran = run(&arguments);
+        assert_eq!((ran.exit, ran.out.as_str()), (3, ""), "{line}: {ran:?}");
+        assert_eq!(ran.error()["code"], "node_unreachable", "{line}");
+        assert!(ran.error()["hint"].as_str().unwrap().contains("exchange-node run"), "{line}: {ran:?}");
+    }
+}
+
+#[test]
+fn what_binds_or_moves_coins_is_never_done_unasked() {
+    let node = Node::answering(&[]);
+    for line in ["wallet send bcrt1qxyz 0.01", "trade take 1f0c9a3b --amount 0.01", "trade release 7ade7ade", "trade accept 7ade7ade"] {
+        let ran = node.run(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!(ran.exit, 2, "{line}: {ran:?}");
+        assert!(ran.err.contains("--yes"), "{line}: {ran:?}");
+    }
+    assert!(node.asked.lock().unwrap().is_empty());
+}
+
+#[test]
+fn sending_is_priced_confirmed_and_repeatable() {
+    let node = Node::answering(&[("exchange_walletSend", |request| {
+        Ok(json!({ "txid": "ab".repeat(32), "amount": 1_000_000, "fee": 141, "broadcast": request["dry_run"] == false }))
+    })]);
+    let send = ["wallet", "send", "bcrt1qxyz", "0.01", "--fee-rate", "2"];
+
+    let no = node.run_typing(&send, "\n");
+    assert_eq!(no.exit, 1, "{no:?}");
+    assert!(no.err.contains("Send 0.01 BTC to bcrt1qxyz for a fee of 0.00000141 BTC? [y/N]"), "{no:?}");
+    assert!(node.asked("exchange_walletSend").iter().all(|request| request["dry_run"] == true), "nothing without a yes");
+
+    let yes = node.run_typing(&[&send[..], &["--request-id", "rent"]].concat(), "y\n");
+    assert_eq!(yes.exit, 0, "{yes:?}");
+    assert!(yes.out.starts_with("Sent 0.01 BTC to bcrt1qxyz"), "{yes:?}");
+    let last = node.asked("exchange_walletSend").pop().unwrap();
+    assert_eq!(
+        last,
+        json!({ "request_id": "rent", "dry_run": false, "address": "bcrt1qxyz", "amount": 1_000_000, "fee_rate": 2 })
+    );
+
+    let dry = node.run(&[&send[..], &["--dry-run", "--json"]].concat());
+    assert_eq!(dry.document()["broadcast"], false);
+}
+
+#[test]
+fn a_failure_names_the_request_that_can_be_repeated() {
+    let node = Node::answering(&[("exchange_walletSend", |_| {
+        Err(ApiError::new(Code::InsufficientFunds, "the wallet holds 0.00000000 BTC", "deposit coins first"))
+    })]);
+    let ran = node.run(&["wallet", "send", "bcrt1qxyz", "all", "--yes"]);
+    let id = node.asked("exchange_walletSend")[0]["request_id"].as_str().unwrap().to_owned();
+    assert_eq!(id.len(), 32);
+    assert_eq!((ran.exit, ran.out.as_str()), (1, ""));
+    assert_eq!(
+        ran.err,
+        format!(
+            "error: the wallet holds 0.00000000 BTC\n  deposit coins first\n  to repeat it without doing it twice: --request-id {id}\n"
+        )
+    );
+    let ran = node.run(&["wallet", "send", "bcrt1qxyz", "all", "--yes", "--json", "--request-id", "rent"]);
+    let expected = json!({
+        "code": "insufficient_funds", "message": "the wallet holds 0.00000000 BTC", "hint": "deposit coins first",
+        "request_id": "rent",
+    });
+    assert_eq!((ran.error(), ran.out.as_str()), (expected, ""));
+}
+
+#[test]
+fn the_book_is_asked_from_the_makers_side_and_shown_from_the_users() {
+    let node = Node::answering(&[("exchange_book", book)]);
+    let ran = node.run(&["book", "--side", "buy", "--market", "BTC/EUR", "--amount", "0.01", "--all"]);
+    let asked = node.asked("exchange_book");
+    assert_eq!(asked[0]["side"], "sell");
+    assert_eq!((&asked[0]["currency"], &asked[0]["amount"], &asked[0]["away"]), (&json!("EUR"), &json!(1_000_000), &json!(true)));
+    let (_, rows) = ran.out.split_once('\n').unwrap();
+    assert!(rows.starts_with("1f0c9a3b  buy  61750.00 EUR  0.005-0.02  308.75-1235.00  SEPA instant, Wise  aaaaaaaa"), "{}", ran.out);
+}
+
+#[test]
+fn json_is_what_the_node_answered() {
+    let node = Node::answering(&[("exchange_book", book)]);
+    assert_eq!(node.run(&["--json", "book"]).document(), book(&Value::Null).unwrap());
+}
+
+#[test]
+fn the_first_digits_of_an_id_are_enough_unless_two_share_them() {
+    let node = Node::answering(&[
+        ("exchange_book", book),
+        ("exchange_offerList", no_offers),
+        ("exchange_offerShow", |id| Ok(offer(id.as_str().unwrap()))),
+    ]);
+    assert_eq!(node.run(&["offer", "show", "1f0c9a3c", "--json"]).document()["id"], OTHER);
+    let shared = node.run(&["offer", "show", "1f0c9a", "--json"]);
+    assert_eq!((shared.exit, &shared.error()["code"]), (2, &json!("usage")));
+    let unknown = node.run(&["offer", "show", "000000", "--json"]);
+    assert_eq!((unknown.exit, &unknown.error()["code"]), (1, &json!("not_found")));
+}
+
+#[test]
+fn an_offer_is_shown_whole_and_cannot_forge_the_screen() {
+    let node = Node::answering(&[("exchange_offerShow", |id| Ok(offer(id.as_str().unwrap())))]);
+    let ran = node.run(&["offer", "show", OFFER]);
+    assert!(!ran.out.contains('\u{1b}'), "{ran:?}");
+    // The times depend on the day of the test.
+    let shown: Vec<&str> = ran.out.lines().filter(|line| !line.starts_with("maker") && !line.starts_with("ends")).collect();
+    insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn posting_reads_prices_exactly_and_details_from_a_file() {
+    let node = Node::answering(&[
+        ("exchange_offerPost", |_| Ok(offer(OFFER))),
+        ("exchange_arbiterList", |_| Ok(json!([arbiter()]))),
+    ]);
+    let details = node.directory.path().join("details");
+    std::fs::File::create(&details).and_then(|mut file| std::io::Write::write_all(&mut file, b"DE12 3456\n")).unwrap();
+    let ran = node.run(&[
+        "offer", "post", "sell", "--currency", "EUR", "--price", "61750.00", "--min", "0.005", "--max", "0.02", "--method",
+        "SEPA instant", "--arbiter", "adadad", "--automatic", "--details-file", details.to_str().unwrap(), "--days", "2",
+        "--request-id", "r",
+    ]);
+    assert_eq!(ran.exit, 0, "{ran:?}");
+    assert_eq!(
+        node.asked("exchange_offerPost")[0],
+        json!({
+            "request_id": "r", "dry_run": false, "side": "sell", "currency": "EUR", "price": 6_175_000, "min": 500_000,
+            "max": 2_000_000, "methods": ["SEPA instant"], "terms": "", "arbiters": ["ad".repeat(32)], "automatic": true,
+            "details": "DE12 3456", "lifetime_s": 172_800,
+        })
+    );
+}
+
+#[test]
+fn taking_shows_what_it_means_and_asks() {
+    fn review(request: &Value) -> Result<Value, ApiError> {
+        Ok(json!({
+            "offer": offer(OFFER), "role": "buyer", "amount": request["amount"], "cost": 61_750, "method": "Wise",
+            "arbiter": arbiter(), "funding_fee": 154, "payout_fee": 199, "confirmations": 1, "pay_within": 2304,
+            "refund_after": 4320, "affordable": true,
+        }))
+    }
+    let node = Node::answering(&[
+        ("exchange_offerShow", |id| Ok(offer(id.as_str().unwrap()))),
+        ("exchange_tradeReview", review),
+        ("exchange_tradeTake", |_| Ok(trade("bid", &["cancel"]))),
+    ]);
+    let take = ["trade", "take", OFFER, "--amount", "0.01", "--method", "wise"];
+    let no = node.run_typing(&take, "from Bob\nn\n");
+    assert_eq!((no.exit, node.asked("exchange_tradeTake")), (1, vec![]), "{no:?}");
+    insta::assert_snapshot!(no.err);
+
+    let yes = node.run_typing(&take, "from Bob\nyes\n");
+    assert_eq!(yes.exit, 0, "{yes:?}");
+    let asked = node.asked("exchange_tradeTake").remove(0);
+    assert_eq!((&asked["method"], &asked["details"], &asked["amount"]), (&json!(1), &json!("from Bob"), &json!(1_000_000)));
+
+    let wrong = node.run(&["trade", "take", OFFER, "--amount", "0.01", "--method", "cash", "--yes"]);
+    assert_eq!(wrong.exit, 2);
+    assert!(wrong.err.contains("SEPA instant, Wise"), "{wrong:?}");
+}
+
+#[test]
+fn a_trade_tells_who_acts_next_and_how() {
+    let node = Node::answering(&[("exchange_tradeShow", |_| Ok(trade("funded", &["cancel", "mark_paid"])))]);
+    insta::assert_snapshot!(node.run(&["trade", "show", TRADE]).out);
+}
+
+#[test]
+fn steps_ask_what_the_user_should_ask_himself() {
+    let node = Node::answering(&[
+        ("exchange_tradeList", |_| Ok(json!([trade("paid", &["release"])]))),
+        ("exchange_tradeShow", |_| Ok(trade("paid", &["release"]))),
+        ("exchange_tradeRelease", |_| Ok(trade("released", &[]))),
+    ]);
+    let no = node.run_typing(&["trade", "release", "7ade7ade"], "no\n");
+    assert_eq!(no.exit, 1);
+    assert!(no.err.contains("Are the 617.50 EUR in your account, and final? [y/N]"), "{no:?}");
+    let yes = node.run(&["trade", "release", "7ade7ade", "--yes", "--json"]);
+    assert_eq!(yes.document()["state"], "released");
+    let asked = node.asked("exchange_tradeRelease");
+    assert_eq!((asked.len(), &asked[0]["trade"]), (1, &json!(TRADE)));
+}
+
+#[test]
+fn waiting_ends_with_the_state_or_says_that_it_cannot_come() {
+    let node = Node::answering(&[("exchange_tradeShow", |_| Ok(trade("closed", &[])))]);
+    assert_eq!(node.run(&["trade", "show", TRADE, "--wait", "paid", "--json"]).document()["state"], "closed");
+    let never = node.run(&["trade", "show", TRADE, "--wait", "refunded"]);
+    assert_eq!(never.exit, 1);
+    assert!(never.err.contains("is closed and cannot become refunded"), "{never:?}");
+    let node = Node::answering(&[("exchange_tradeShow", |_| Ok(trade("bid", &[])))]);
+    let late = node.run(&["trade", "show", TRADE, "--wait", "funded", "--timeout", "0", "--json"]);
+    assert_eq!((late.exit, &late.error()["code"]), (1, &json!("timed_out")));
+}
+
+#[test]
+fn an_audit_that_finds_something_prints_it_and_exits_with_1() {
+    let node = Node::answering(&[("exchange_audit", |_| {
+        Ok(json!({
+            "ok": false, "records": 42, "authors": 3,
+            "trades": [{
+                "trade": TRADE, "state": "closed", "amount": 1_000_000, "escrow_address": "bcrt1pescrow",
+                "funding": { "txid": "cd".repeat(32), "confirmations": 3, "height": 110 }, "spend": null, "paid_out": null,
+            }],
+            "violations": [{ "record": OFFER, "trade": null, "rule": "the signature does not verify" }],
+            "evidence": [],
+        }))
+    })]);
+    let ran = node.run(&["audit", "--chain"]);
+    assert_eq!(ran.exit, 1);
+    insta::assert_snapshot!(ran.out);
+    let json = node.run(&["audit", "--chain", "--json", "--trade", "7ade7ade"]);
+    assert_eq!(serde_json::from_str::<Value>(&json.out).unwrap()["records"], 42);
+    assert_eq!((json.exit, &json.error()["code"]), (1, &json!("violated")));
+    assert_eq!(node.asked("exchange_audit").pop().unwrap(), json!({ "chain": true, "author": null, "trade": TRADE }));
+}
+
+#[test]
+fn status_says_what_is_wrong_with_the_chain() {
+    let node = Node::answering(&[("exchange_status", |_| {
+        Ok(json!({
+            "version": "0.1.0", "network": "regtest", "chain": "core", "tip": null, "chain_error": "connection refused",
+            "identity": { "state": "unlocked", "author": MAKER, "email": "alice@example.org" }, "peers": 2,
+            "listen": ["/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/udp/1/quic-v1"], "records": 120, "offers": 4, "time": 0,
+            "demo": false,
+        }))
+    })]);
+    insta::assert_snapshot!(node.run(&["status"]).out);
+}
+
+#[test]
+fn an_identity_is_made_from_a_file_and_the_password_is_shown_nowhere() {
+    let node = Node::answering(&[
+        ("exchange_passwordStrength", |_| Ok(json!({ "guesses_log10": 13, "verdict": "weak", "advice": "add a word" }))),
+        ("exchange_identityCreate", |credentials| Ok(json!({ "author": MAKER, "email": credentials["email"] }))),
+    ]);
+    let file = node.directory.path().join("password");
+    std::fs::File::create(&file).and_then(|mut file| std::io::Write::write_all(&mut file, b"correct horse\n")).unwrap();
+    let new = ["identity", "new", "--email", "alice@example.org"];
+    let ran = node.run(&[&new[..], &["--password-file", file.to_str().unwrap()]].concat());
+    assert_eq!(ran.exit, 0, "{ran:?}");
+    assert!(ran.err.contains("warning: 10^13 guesses find this password; add a word"), "{ran:?}");
+    assert!(!format!("{ran:?}").contains("correct horse"));
+    assert_eq!(node.asked("exchange_identityCreate")[0]["password"], "correct horse");
+
+    let without = node.run(&new);
+    assert_eq!(without.exit, 2);
+    assert!(without.err.contains("EXCHANGE_PASSWORD"), "{without:?}");
+}
