@@ -125,6 +125,19 @@ pub fn ellipsis(text: &str, width: usize) -> String {
     format!("{head}…{tail}")
 }
 
+/// Returns a text that was written to stand inside a sentence, as messages of errors are, as a sentence of its own.
+pub fn sentence(text: &str) -> String {
+    let text = clean(text.trim());
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    let end = if text.ends_with(['.', '!', '?', '`']) || text.is_empty() {
+        ""
+    } else {
+        "."
+    };
+    format!("{first}{}{end}", chars.as_str())
+}
+
 /// Returns a text cut at its end, with a sign that it goes on: `SEPA inst…`.
 pub fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {

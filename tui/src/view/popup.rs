@@ -109,28 +109,15 @@ pub fn choices(app: &App, ask: &Ask) -> Paragraph<'static> {
 fn draw_error(app: &App, title: &str, error: &ApiError, frame: &mut Frame, area: Rect) {
     let mut lines = vec![
         Line::default(),
-        Line::from(sentence(&error.message)).style(app.theme.bad()),
+        Line::from(format::sentence(&error.message)).style(app.theme.bad()),
     ];
     if !error.hint.is_empty() {
-        lines.extend([Line::default(), Line::from(sentence(&error.hint))]);
+        lines.extend([Line::default(), Line::from(format::sentence(&error.hint))]);
     }
     lines.extend([Line::default(), Line::from(words::CLOSE).style(app.theme.dim())]);
     let height = wrapped(&lines, WIDTH - 4);
     let inner = window(app, title, height, WIDTH, frame, area);
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), inner);
-}
-
-/// Errors are lower case without a full stop; on their own they are sentences.
-fn sentence(text: &str) -> String {
-    let text = format::clean(text.trim());
-    let mut chars = text.chars();
-    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
-    let end = if text.ends_with(['.', '!', '?', '`']) || text.is_empty() {
-        ""
-    } else {
-        "."
-    };
-    format!("{first}{}{end}", chars.as_str())
 }
 
 fn draw_form(app: &App, title: &str, note: Option<&str>, form: &Form, frame: &mut Frame, area: Rect) {

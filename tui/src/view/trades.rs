@@ -131,23 +131,31 @@ fn next_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
     }
     let mut lines = vec![
         Line::from(head).style(style),
-        Line::from(format::clean(&next.what)).style(theme.strong()),
+        Line::from(format::sentence(&next.what)).style(theme.strong()),
     ];
     if let Some(action) = next.action {
         lines.push(Line::default());
         lines.push(Line::from(vec![
+            Span::raw(format!("{POINTER}{} ", w::PRESS)),
             Span::styled(format!(" {} ", key_of(action)), theme.selected()),
-            Span::styled(format!(" {POINTER}{}", w::action(action)), theme.strong()),
+            Span::styled(format!(" {}", w::press(action)), theme.strong()),
         ]));
     }
     lines.extend(details_lines(app, trade));
     if !next.otherwise.is_empty() {
         lines.push(Line::default());
-        lines.push(Line::from(format!("{}: {}", w::OTHERWISE, format::clean(&next.otherwise))).style(theme.dim()));
+        lines.push(
+            Line::from(format!(
+                "{}: {}",
+                w::OTHERWISE,
+                format::clean(next.otherwise.trim_end_matches('.'))
+            ))
+            .style(theme.dim()),
+        );
     }
     if let Some(problem) = &trade.problem {
         lines.push(Line::default());
-        lines.push(Line::from(format!("! {}", format::clean(problem))).style(theme.bad()));
+        lines.push(Line::from(format!("! {}", format::sentence(problem))).style(theme.bad()));
     }
     lines.push(Line::default());
     lines.extend(fact_lines(app, trade));

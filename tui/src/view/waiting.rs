@@ -15,7 +15,12 @@ pub fn starting(app: &App, what: &str, frame: &mut Frame, area: Rect) {
     let lines = vec![
         Line::from(vec![spinner(app), Span::raw(format!(" {what}… {seconds} s"))]),
         Line::default(),
-        Line::from(words::STARTING_NOTE).style(app.theme.dim()),
+        Line::from(if app.demo {
+            words::STARTING_DEMO_NOTE
+        } else {
+            words::STARTING_NOTE
+        })
+        .style(app.theme.dim()),
     ];
     let [middle] = Layout::vertical([Constraint::Length(3)]).flex(Flex::Center).areas(area);
     frame.render_widget(Paragraph::new(lines).alignment(Alignment::Center), middle);

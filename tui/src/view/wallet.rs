@@ -38,7 +38,7 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
 
 fn draw_balance(app: &App, frame: &mut Frame, area: Rect) {
     let theme = app.theme;
-    let mut lines = vec![Line::default()];
+    let mut lines = vec![Line::from(format!("  {}", w::BALANCE)).style(theme.accent())];
     match &app.wallet.balance {
         None => lines.push(Line::from(format!("  {}…", words::LOADING)).style(theme.dim())),
         Some(balance) => {
@@ -85,9 +85,9 @@ fn draw_history(app: &App, frame: &mut Frame, area: Rect) {
     }
     let selected = app.wallet.selected.min(items.len() - 1);
     let [area, chosen] = Layout::vertical([Constraint::Min(0), Constraint::Length(2)]).areas(area);
-    let lines = [&items[selected].label, &items[selected].txid]
-        .map(|text| format::ellipsis(&format::clean(text), usize::from(chosen.width).saturating_sub(3)))
-        .map(|text| Line::from(format!("  {text}")).style(app.theme.dim()));
+    let width = usize::from(chosen.width).saturating_sub(3);
+    let lines = [w::label(&items[selected]), format::clean(&items[selected].txid)]
+        .map(|text| Line::from(format!("  {}", format::ellipsis(&text, width))).style(app.theme.dim()));
     frame.render_widget(Paragraph::new(lines.to_vec()), chosen);
     let height = usize::from(area.height.saturating_sub(1));
     let rows = items
@@ -112,7 +112,7 @@ fn draw_history(app: &App, frame: &mut Frame, area: Rect) {
             let cells = [
                 Cell::from(format!("{pointer}{when}")),
                 Cell::from(Line::from(amount).right_aligned()),
-                Cell::from(format::clean(&tx.label)),
+                Cell::from(w::label(tx)),
             ];
             Row::new(cells).style(if at == selected {
                 app.theme.selected()

@@ -19,6 +19,7 @@ pub const CONNECTING: &str = "Looking for the node";
 pub const STARTING_NODE: &str = "Starting the node";
 pub const STARTING_DEMO: &str = "Starting four nodes and a chain of their own";
 pub const STARTING_NOTE: &str = "The first start may take a minute.";
+pub const STARTING_DEMO_NOTE: &str = "Half a minute: making an identity costs seconds on purpose, and here are four.";
 pub const NODE_FAILED: &str = "There is no node to talk to";
 pub const NODE_LOST: &str = "The node does not answer; trying again. Nothing that you typed is lost.";
 pub const TOO_SMALL: &str = "This window is too small.";

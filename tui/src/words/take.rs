@@ -71,7 +71,11 @@ pub fn steps(review: &TakeReview) -> [String; 4] {
     } else {
         "by hand, which may take a while"
     };
-    let (confirmations, wait) = (review.confirmations, format::blocks(review.confirmations));
+    let wait = format::blocks(review.confirmations);
+    let confirmations = match review.confirmations {
+        1 => "1 confirmation".to_owned(),
+        count => format!("{count} confirmations"),
+    };
     let pay = format!(
         "within {} blocks ({})",
         format::number(review.pay_within),
@@ -80,13 +84,13 @@ pub fn steps(review: &TakeReview) -> [String; 4] {
     match review.role {
         Role::Buyer => [
             format!("The maker accepts, {accepts}."),
-            format!("The seller locks the coins. Wait for {confirmations} confirmations ({wait})."),
+            format!("The seller locks the coins. Wait for {confirmations} ({wait})."),
             format!("You pay {pay} and say so."),
             "The seller sees the money and releases the coins to your wallet.".to_owned(),
         ],
         Role::Seller | Role::Arbiter => [
             format!("The maker accepts, {accepts}."),
-            format!("You lock the coins. They need {confirmations} confirmations ({wait})."),
+            format!("You lock the coins. They need {confirmations} ({wait})."),
             format!("The buyer pays {pay} and says so."),
             "You see the money in your account and release the coins.".to_owned(),
         ],

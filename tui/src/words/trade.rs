@@ -15,6 +15,7 @@ pub const PAY_TO: &str = "Pay to";
 pub const PAYER: &str = "The buyer pays from";
 pub const NO_DETAILS: &str = "The payment details are on their way.";
 pub const OTHERWISE: &str = "Otherwise";
+pub const PRESS: &str = "Press";
 
 /// What to know before a step.
 pub struct Question {
@@ -177,15 +178,15 @@ pub const fn actor_short(actor: Actor) -> &'static str {
     }
 }
 
-/// Returns a step as what its key does.
-pub const fn action(action: Action) -> &'static str {
+/// Returns what pressing the key of a step does.
+pub const fn press(action: Action) -> &'static str {
     match action {
-        Action::Accept => "accept the bid",
-        Action::Fund => "fund the escrow",
-        Action::MarkPaid => "say that you have paid",
-        Action::Release => "release the coins",
-        Action::Cancel => "call it off",
-        Action::Refund => "take the coins back",
+        Action::Accept => "to accept the bid",
+        Action::Fund => "to fund the escrow",
+        Action::MarkPaid => "to say that you have paid",
+        Action::Release => "to release the coins",
+        Action::Cancel => "to call it off",
+        Action::Refund => "to take the coins back",
     }
 }
 

@@ -1,5 +1,10 @@
 //! The wallet.
 
+use exchange_api::WalletTx;
+
+use crate::format;
+
+pub const BALANCE: &str = "Balance";
 pub const SPENDABLE: &str = "To spend";
 pub const PENDING: &str = "Arriving";
 pub const IN_ESCROW: &str = "In escrow";
@@ -20,6 +25,15 @@ pub const ALL: &str = "all";
 pub const IRREVERSIBLE: &str = "This cannot be undone.";
 pub const NEEDS_IDENTITY: &str = "The wallet belongs to your identity.";
 pub const NEEDS_IDENTITY_HINT: &str = "Press i to create or unlock it.";
+
+/// Returns what a transaction was for.
+pub fn label(tx: &WalletTx) -> String {
+    match tx.label.trim() {
+        "" if tx.net_sat < 0 => "sent".to_owned(),
+        "" => "received".to_owned(),
+        label => format::clean(label),
+    }
+}
 
 /// Says what is sent.
 pub fn send_what(amount: &str) -> String {
