@@ -12,7 +12,9 @@ use crate::chain::consensus::SpendError;
 #[non_exhaustive]
 pub enum WalletError {
     /// The coins do not suffice.
-    #[error("{needed} are needed with the fee, but only {available} can be spent ({pending} are pending, {reserved} are set aside for trades); deposit at least {missing} more, or wait for what is pending")]
+    #[error(
+        "{needed} are needed with the fee, but only {available} can be spent ({pending} are pending, {reserved} are set aside for trades); deposit at least {missing} more, or wait for what is pending"
+    )]
     InsufficientFunds {
         /// What is needed, the fee included.
         needed: Amount,
@@ -44,7 +46,9 @@ pub enum WalletError {
         highest: FeeRate,
     },
     /// The fee is a large part of the amount.
-    #[error("the fee of {fee} is more than a quarter of {amount}; send more at once, choose a lower feerate, or allow a high fee explicitly")]
+    #[error(
+        "the fee of {fee} is more than a quarter of {amount}; send more at once, choose a lower feerate, or allow a high fee explicitly"
+    )]
     HighFee {
         /// The fee.
         fee: Amount,
@@ -58,7 +62,9 @@ pub enum WalletError {
         height: u32,
     },
     /// The same destination was funded, or the same request id was used, with other parameters.
-    #[error("transaction {txid} was already built for this {what} with other parameters; release it first, or use another {what}")]
+    #[error(
+        "transaction {txid} was already built for this {what} with other parameters; release it first, or use another {what}"
+    )]
     AlreadyBuilt {
         /// The transaction.
         txid: Txid,
@@ -78,7 +84,9 @@ pub enum WalletError {
         txid: Txid,
     },
     /// The payment was built and kept, but the network could not be reached.
-    #[error("payment {txid} is signed and kept, and goes out when the chain can be reached again; do not send it a second time: {source}")]
+    #[error(
+        "payment {txid} is signed and kept, and goes out when the chain can be reached again; do not send it a second time: {source}"
+    )]
     NotYetBroadcast {
         /// The payment.
         txid: Txid,
@@ -89,7 +97,9 @@ pub enum WalletError {
     #[error("{MAX_RESERVATIONS} transactions wait to be broadcast or confirmed; release some first")]
     TooManyReservations,
     /// Too many addresses were handed out.
-    #[error("the wallet has handed out {MAX_ADDRESSES} addresses and watches no more; move the coins to a new identity")]
+    #[error(
+        "the wallet has handed out {MAX_ADDRESSES} addresses and watches no more; move the coins to a new identity"
+    )]
     TooManyAddresses,
     /// A label or a request id is too long, or there are too many.
     #[error("a label or request id has at most {MAX_LABEL_BYTES} bytes, and a request id is not empty; shorten it")]
@@ -119,13 +129,17 @@ pub enum WalletError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// What is on disk cannot be read.
-    #[error("the wallet on disk is damaged: {reason}; move it away and start again: the coins are found from the chain by email and password")]
+    #[error(
+        "the wallet on disk is damaged: {reason}; move it away and start again: the coins are found from the chain by email and password"
+    )]
     Damaged {
         /// What is wrong.
         reason: String,
     },
     /// What is on disk belongs to other keys or another network.
-    #[error("the wallet on disk is not this identity's on this network: {reason}; use the data directory that belongs to it")]
+    #[error(
+        "the wallet on disk is not this identity's on this network: {reason}; use the data directory that belongs to it"
+    )]
     Foreign {
         /// What differs.
         reason: String,

@@ -26,12 +26,34 @@ pub(super) enum Command {
     Address(Reply<DepositAddress>),
     NewDestination(Reply<ScriptBuf>),
     Balance(Reply<Balance>),
-    History { after: Option<HistoryCursor>, limit: usize, reply: Reply<HistoryPage> },
-    Fund { request: FundRequest, fee_rate: FeeRate, reply: Reply<Payment> },
-    Send { request: SendRequest, fee_rate: FeeRate, reply: Reply<Payment> },
-    Seen { tx: Transaction, reply: Reply<()> },
-    Release { txid: Txid, reply: Reply<()> },
-    SetLabel { txid: Txid, label: String, reply: Reply<()> },
+    History {
+        after: Option<HistoryCursor>,
+        limit: usize,
+        reply: Reply<HistoryPage>,
+    },
+    Fund {
+        request: FundRequest,
+        fee_rate: FeeRate,
+        reply: Reply<Payment>,
+    },
+    Send {
+        request: SendRequest,
+        fee_rate: FeeRate,
+        reply: Reply<Payment>,
+    },
+    Seen {
+        tx: Transaction,
+        reply: Reply<()>,
+    },
+    Release {
+        txid: Txid,
+        reply: Reply<()>,
+    },
+    SetLabel {
+        txid: Txid,
+        label: String,
+        reply: Reply<()>,
+    },
     Close,
 }
 
@@ -40,7 +62,13 @@ pub(super) async fn spawn(
     setup: WalletSetup,
     commands: mpsc::Receiver<Command>,
 ) -> Result<watch::Receiver<WalletStatus>, WalletError> {
-    let WalletSetup { seed, store, chain, birth_height, clock } = setup;
+    let WalletSetup {
+        seed,
+        store,
+        chain,
+        birth_height,
+        clock,
+    } = setup;
     let network = chain.network();
     let opening = Arc::clone(&store);
     // Reading the store and deriving scripts take their time.
@@ -54,7 +82,14 @@ pub(super) async fn spawn(
     .await??;
     let status = watch::Sender::new(WalletStatus::default());
     let receiver = status.subscribe();
-    let mut task = Task { state, store, chain, birth_height, status, unwatched: Vec::new() };
+    let mut task = Task {
+        state,
+        store,
+        chain,
+        birth_height,
+        status,
+        unwatched: Vec::new(),
+    };
     task.persist().await?;
     tokio::spawn(task.run(commands));
     Ok(receiver)
@@ -100,7 +135,10 @@ impl Task {
                     // They are new, so no block before this one pays to them, unless another copy of the wallet ran
                     // ahead; what the follower then finds starts a pass from the birth height.
                     let from_height = self.state.wallet.latest_checkpoint().height();
-                    permit.send(WatchRequest { scripts: std::mem::take(&mut self.unwatched), from_height });
+                    permit.send(WatchRequest {
+                        scripts: std::mem::take(&mut self.unwatched),
+                        from_height,
+                    });
                 }
                 Wake::Command(Some(Command::Close) | None) => return,
                 Wake::Command(Some(command)) => self.obey(command).await,
@@ -143,7 +181,10 @@ impl Task {
             backend: self.chain.name(),
             reason: format!("there is no block at height {height}, below the tip"),
         })?;
-        let locator = self.state.begin_pass(BlockRef { height, hash: block.block_hash() });
+        let locator = self.state.begin_pass(BlockRef {
+            height,
+            hash: block.block_hash(),
+        });
         self.unwatched.clear();
         self.chain.follow(locator, self.state.take_all_scripts()).await
     }
@@ -162,7 +203,9 @@ impl Task {
         match self.persist().await {
             Ok(()) => self.publish(),
             // Nothing is lost: the change stays in memory, and is in the chain besides.
-            Err(error) => tracing::error!(%error, "the wallet could not keep what the chain told it; it will try again"),
+            Err(error) => {
+                tracing::error!(%error, "the wallet could not keep what the chain told it; it will try again")
+            }
         }
         next.unwrap_or(Next::Listen)
     }
@@ -195,11 +238,19 @@ impl Task {
                 let page = self.state.history(after, limit);
                 self.answer(Ok(page), reply).await;
             }
-            Command::Fund { request, fee_rate, reply } => {
+            Command::Fund {
+                request,
+                fee_rate,
+                reply,
+            } => {
                 let payment = self.state.fund(&request, fee_rate);
                 self.answer_payment(payment, reply).await;
             }
-            Command::Send { request, fee_rate, reply } => {
+            Command::Send {
+                request,
+                fee_rate,
+                reply,
+            } => {
                 let payment = self.state.send(&request, fee_rate);
                 self.answer_payment(payment, reply).await;
             }
@@ -245,7 +296,9 @@ impl Task {
 
     /// Puts on disk what is not there yet.
     async fn persist(&mut self) -> Result<(), WalletError> {
-        let Some(change) = self.state.take_change() else { return Ok(()) };
+        let Some(change) = self.state.take_change() else {
+            return Ok(());
+        };
         let store = Arc::clone(&self.store);
         let written = match change.encode() {
             Ok(bytes) => blocking(move || store.append(&bytes)).await.and_then(|kept| Ok(kept?)),
@@ -260,7 +313,11 @@ impl Task {
     fn publish(&self) {
         let (height, synced) = (self.state.wallet.latest_checkpoint().height(), self.state.synced);
         self.status.send_modify(|status| {
-            *status = WalletStatus { revision: status.revision.wrapping_add(1), height, synced };
+            *status = WalletStatus {
+                revision: status.revision.wrapping_add(1),
+                height,
+                synced,
+            };
         });
     }
 }
@@ -273,7 +330,10 @@ struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { at: Instant::now(), pause: None }
+        Self {
+            at: Instant::now(),
+            pause: None,
+        }
     }
 }
 
