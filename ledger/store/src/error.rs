@@ -22,7 +22,9 @@ pub enum StoreError {
         known: u32,
     },
     /// A migration did not do what it should. The directory still has the schema before it.
-    #[error("the data directory could not be brought to schema {to}: {reason}; keep it and go back to the version that wrote it")]
+    #[error(
+        "the data directory could not be brought to schema {to}: {reason}; keep it and go back to the version that wrote it"
+    )]
     Migration {
         /// The schema that was to be reached.
         to: u32,

@@ -35,14 +35,20 @@ impl Private {
     /// When the disk fails, or the answer is damaged or of a later version.
     pub fn answer(&self, request: &str) -> Result<Option<Answer>, StoreError> {
         let key = keys::answer(request);
-        let Some(bytes) = self.db.get(Family::Private, &key)? else { return Ok(None) };
+        let Some(bytes) = self.db.get(Family::Private, &key)? else {
+            return Ok(None);
+        };
         read(&key, &bytes).map(Some)
     }
 }
 
 pub(super) fn next(db: &RawDb) -> Result<u64, StorageError> {
-    let Some((key, _)) = db.last(Family::Private, keys::ANSWER_ORDER_PREFIX)? else { return Ok(0) };
-    keys::number(&key).and_then(|last| last.checked_add(1)).ok_or_else(|| damaged(&key))
+    let Some((key, _)) = db.last(Family::Private, keys::ANSWER_ORDER_PREFIX)? else {
+        return Ok(0);
+    };
+    keys::number(&key)
+        .and_then(|last| last.checked_add(1))
+        .ok_or_else(|| damaged(&key))
 }
 
 /// Adds an answer as number `next`, and removes the one that is then too many. Returns the number of the next.

@@ -32,7 +32,10 @@ pub struct Table<K, V> {
 impl<K: Key, V: Versioned> Table<K, V> {
     /// Returns the table with this namespace.
     pub const fn new(namespace: Namespace) -> Self {
-        Self { namespace, types: PhantomData }
+        Self {
+            namespace,
+            types: PhantomData,
+        }
     }
 }
 
@@ -67,12 +70,25 @@ pub struct Written {
 
 impl Private {
     pub(crate) fn new(db: Arc<RawDb>) -> Result<Self, StorageError> {
-        Self::with_limits(db, Limits { events: MAX_EVENTS, answers: MAX_ANSWERS })
+        Self::with_limits(
+            db,
+            Limits {
+                events: MAX_EVENTS,
+                answers: MAX_ANSWERS,
+            },
+        )
     }
 
     fn with_limits(db: Arc<RawDb>, limits: Limits) -> Result<Self, StorageError> {
-        let numbers = Numbers { event: events::next(&db)?, answer: answers::next(&db)? };
-        Ok(Self { db, numbers: Mutex::new(numbers), limits })
+        let numbers = Numbers {
+            event: events::next(&db)?,
+            answer: answers::next(&db)?,
+        };
+        Ok(Self {
+            db,
+            numbers: Mutex::new(numbers),
+            limits,
+        })
     }
 
     /// Returns a row.
@@ -81,7 +97,9 @@ impl Private {
     /// When the disk fails, or the row is damaged or of a later version.
     pub fn get<K: Key, V: Versioned>(&self, table: &Table<K, V>, key: &K) -> Result<Option<V>, StoreError> {
         let key = keys::row(table.namespace, key);
-        let Some(bytes) = self.db.get(Family::Private, &key)? else { return Ok(None) };
+        let Some(bytes) = self.db.get(Family::Private, &key)? else {
+            return Ok(None);
+        };
         read(&key, &bytes).map(Some)
     }
 
@@ -193,7 +211,10 @@ impl Private {
         };
         writes.commit()?;
         // Only now: a failed write used no number.
-        *next = Numbers { event: events.end, answer };
+        *next = Numbers {
+            event: events.end,
+            answer,
+        };
         Ok(Written { events })
     }
 
@@ -266,7 +287,10 @@ impl Changes {
 
 fn read<V: Versioned>(key: &[u8], value: &[u8]) -> Result<V, StoreError> {
     encoding::decode(value).map_err(|e| match e {
-        Undecodable::Newer(version) => StoreError::NewerRow { row: name(key), version },
+        Undecodable::Newer(version) => StoreError::NewerRow {
+            row: name(key),
+            version,
+        },
         Undecodable::Malformed => damaged(key).into(),
     })
 }
