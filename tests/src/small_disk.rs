@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use crate::wait_until;
 
 /// Room for an empty ledger and a few records.
-const SMALL: &str = "size=2m";
+const SMALL: &str = "size=2m,mode=0700";
 /// Room for everything.
 const LARGE: &str = "size=512m";
 /// The same by a limit on the length of each file, in the shell's blocks of 512 bytes.

@@ -6,7 +6,7 @@ use exchange_api::{
     AddressInfo, AuditReport, Balance, IdentityInfo, IdentityState, OfferState, OfferView, Page, Status, TradeView,
 };
 use exchange_ledger::ids::{RecordId, TradeId};
-use exchange_ledger::trade::Phase;
+use exchange_ledger::trade::{Action, Phase};
 
 use crate::cli::{Cli, Failure};
 use crate::process::Process;
@@ -228,12 +228,14 @@ impl Trader {
         ])
     }
 
-    /// Does something to a trade: `accept`, `fund`, `paid`, `release`, `cancel` or `refund`.
+    /// Does something to a trade, once his node says that he can: `accept`, `fund`, `paid`, `release`, `cancel` or `refund`.
     ///
     /// # Panics
     /// When the node refuses.
     #[track_caller]
     pub fn does(&self, verb: &str, trade: TradeId) -> TradeView {
+        let action = action_of(verb);
+        self.awaits_that(trade, &format!("his to {verb}"), |view| view.actions.contains(&action));
         self.tries_to(verb, trade)
             .unwrap_or_else(|failure| panic!("{} cannot {verb}: {failure:#?}", self.name))
     }
@@ -292,6 +294,19 @@ impl Trader {
 
     fn details_file(&self) -> String {
         self.details.display().to_string()
+    }
+}
+
+/// Returns what a verb of the command line does.
+fn action_of(verb: &str) -> Action {
+    match verb {
+        "accept" => Action::Accept,
+        "fund" => Action::Fund,
+        "paid" => Action::MarkPaid,
+        "release" => Action::Release,
+        "cancel" => Action::Cancel,
+        "refund" => Action::Refund,
+        other => panic!("`trade {other}` changes no trade"),
     }
 }
 
