@@ -130,3 +130,6 @@ impl Audit {
         self.violations.push(Finding { record, trade: None, rule });
     }
 }
+
+#[cfg(test)]
+mod tests;

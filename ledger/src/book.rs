@@ -218,3 +218,6 @@ fn market_start(currency: Option<Currency>) -> Rank {
     let lowest = Currency::LOWEST;
     (currency.unwrap_or(lowest), Side::Buy, 0, 0, RecordId([0; 32]))
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ pub const MAX_FACTS: usize = 64;
 pub enum Admission {
     /// It is in.
     New,
-    /// It was in already.
+    /// It was in already, or proves only what is proven: that its author signed two histories from an earlier place on.
     Known,
     /// Its predecessor is missing: the rest of its log is needed first.
     Orphan,
@@ -150,7 +150,9 @@ impl<S: Storage> Ledger<S> {
         if header.seq < len {
             let kept = self.at(&header.log, header.seq, batch)?;
             let same = kept.is_some_and(|kept| kept.id() == record.id());
-            return Ok(if same { Admission::Known } else { Admission::Equivocation });
+            // One proof is enough: more of them would travel the network for ever, at no cost to the cheat.
+            let proven = self.forked_from(&header.log, batch)?.is_some_and(|seq| seq <= header.seq);
+            return Ok(if same || proven { Admission::Known } else { Admission::Equivocation });
         }
         if header.seq > len || head.is_some_and(|head| head.id != header.backlink) {
             return Ok(Admission::Orphan);
@@ -162,6 +164,13 @@ impl<S: Storage> Ledger<S> {
             return Ok(Admission::Early);
         }
         Ok(Admission::New)
+    }
+
+    /// Returns the first place of a log for which its author is known to have signed two records.
+    fn forked_from(&self, log: &LogId, batch: &Batch) -> Result<Option<u64>, StorageError> {
+        let pending = batch.equivocations.iter().map(|proof| proof.kept.header()).filter(|header| header.log == *log);
+        let kept = self.storage.equivocation(log)?.map(|proof| proof.kept.header().seq);
+        Ok(pending.map(|header| header.seq).chain(kept).min())
     }
 
     fn at(&self, log: &LogId, seq: u64, batch: &Batch) -> Result<Option<Record>, StorageError> {
