@@ -1,0 +1,207 @@
+//! A market's history, signed for real: many authors who post, bid, accept and say that they are there.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bitcoin::hashes::Hash;
+use bitcoin::key::{Keypair, Secp256k1};
+use bitcoin::secp256k1::SecretKey;
+use bitcoin::{ScriptBuf, WPubkeyHash};
+use ed25519_dalek::{Signer, SigningKey};
+use exchange_ledger::body::{Accept, ArbiterAdvert, Body, MAX_OFFER_LIFE_S, Offer, Party, Side, Take};
+use exchange_ledger::ids::{AuthorId, RecordId};
+use exchange_ledger::money::{Price, Sats};
+use exchange_ledger::record::{Header, LogId, Record, admission};
+use exchange_ledger::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_REFUND_DELAY};
+use exchange_ledger::text::Text;
+use exchange_ledger::wire::{CurveKey, Destination, List};
+
+use crate::Outcome;
+
+/// Bitcoin's magic bytes of regtest, where a ticket costs a thousand hashes.
+pub const NETWORK: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
+
+/// How old the history is: its offers are still open, and no record lies in the future.
+const AGE_S: u64 = 2 * 24 * 3600;
+
+/// Returns `authors` times `each` records, log after log, as a node that catches up fetches them. Each author goes round
+/// in a ring: an offer, a bid for his neighbour's offer, the acceptance of the other neighbour's bid, a heartbeat.
+pub fn history(authors: u32, each: u32) -> Outcome<Vec<Record>> {
+    let start = now()? - AGE_S;
+    let mut writers: Vec<Writer> = (0..authors)
+        .map(|number| Writer::new(number, start))
+        .collect::<Outcome<_>>()?;
+    let mut logs: Vec<Vec<Record>> = vec![Vec::new(); writers.len()];
+    let mut arbiter = Writer::new(authors, start)?;
+    let advert = arbiter.write(&Body::ArbiterAdvert(arbiter.advert()?))?;
+    for round in 0..each.div_ceil(4) {
+        let offers: Vec<RecordId> = write_all(&mut writers, &mut logs, |_, writer| {
+            Ok(Body::Offer(writer.offer(advert.id())?))
+        })?;
+        let takes = write_all(&mut writers, &mut logs, |at, writer| {
+            let offer = offers[(at + 1) % offers.len()];
+            Ok(Body::Take(writer.take(offer, round)?))
+        })?;
+        write_all(&mut writers, &mut logs, |at, writer| {
+            let trade = takes[(at + takes.len() - 1) % takes.len()].into();
+            Ok(Body::Accept(Accept {
+                trade,
+                offer: offers[at],
+                height: 100,
+                party: writer.party()?,
+            }))
+        })?;
+        write_all(&mut writers, &mut logs, |_, _| Ok(Body::Heartbeat))?;
+    }
+    let kept = usize::try_from(each)?;
+    Ok(std::iter::once(advert)
+        .chain(logs.into_iter().flat_map(|log| log.into_iter().take(kept)))
+        .collect())
+}
+
+/// Lets everybody write a record; returns their ids.
+fn write_all(
+    writers: &mut [Writer],
+    logs: &mut [Vec<Record>],
+    body: impl Fn(usize, &Writer) -> Outcome<Body>,
+) -> Outcome<Vec<RecordId>> {
+    let mut ids = Vec::with_capacity(writers.len());
+    for (at, (writer, log)) in writers.iter_mut().zip(logs).enumerate() {
+        let record = writer.write(&body(at, writer)?)?;
+        ids.push(record.id());
+        log.push(record);
+    }
+    Ok(ids)
+}
+
+/// Returns the present, which the ledger compares the records' times with.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark stands at the edge, as the node's clock does"
+)]
+fn now() -> Outcome<u64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
+}
+
+/// Somebody who writes a log.
+struct Writer {
+    number: u32,
+    key: SigningKey,
+    curve_key: CurveKey,
+    log: LogId,
+    next: u64,
+    backlink: RecordId,
+    time: u64,
+}
+
+impl Writer {
+    fn new(number: u32, time: u64) -> Outcome<Self> {
+        let mut seed = [0x5e; 32];
+        seed[..4].copy_from_slice(&number.to_le_bytes());
+        let key = SigningKey::from_bytes(&seed);
+        let pair = Keypair::from_secret_key(&Secp256k1::new(), &SecretKey::from_slice(&seed)?);
+        let log = LogId {
+            author: AuthorId(key.verifying_key().to_bytes()),
+            epoch: u32::try_from(time)?,
+        };
+        let curve_key = CurveKey(pair.x_only_public_key().0);
+        Ok(Self {
+            number,
+            key,
+            curve_key,
+            log,
+            next: 0,
+            backlink: RecordId([0; 32]),
+            time,
+        })
+    }
+
+    fn write(&mut self, body: &Body) -> Outcome<Record> {
+        let header = Header {
+            network: NETWORK,
+            log: self.log,
+            seq: self.next,
+            backlink: self.backlink,
+            time: self.time,
+            kind: body.kind(),
+            flags: 0,
+            body_len: 0,
+            body_hash: [0; 32],
+            admission: if self.next == 0 {
+                admission::mint(&NETWORK, &self.log)
+            } else {
+                0
+            },
+        };
+        let record = Record::sign(header, body.encode(), |message| self.key.sign(message).to_bytes())?;
+        (self.next, self.backlink, self.time) = (self.next + 1, record.id(), self.time + 60);
+        Ok(record)
+    }
+
+    fn advert(&self) -> Outcome<ArbiterAdvert> {
+        Ok(ArbiterAdvert {
+            name: Text::new("Ada")?,
+            key: self.curve_key,
+            seal_key: [1; 32],
+            fee_ppm: 5_000,
+            max_amount: sats(100_000_000)?,
+            languages: list(vec![Text::new("en")?])?,
+            currencies: list(Vec::new())?,
+            terms: Text::new("Evidence within a week.")?,
+        })
+    }
+
+    fn offer(&self, advert: RecordId) -> Outcome<Offer> {
+        Ok(Offer {
+            side: if self.number.is_multiple_of(2) {
+                Side::Sell
+            } else {
+                Side::Buy
+            },
+            currency: "EUR".parse()?,
+            price: Price::new(6_000_000 + u64::from(self.number) + self.next).ok_or("no price")?,
+            min: sats(400_000)?,
+            max: sats(2_000_000)?,
+            methods: list(vec![Text::new("SEPA instant")?, Text::new("Revolut")?])?,
+            terms: Text::new("Own accounts only, please. Put nothing into the reference and pay within the hour.")?,
+            arbiters: list(vec![advert])?,
+            arbitration_delay: DEFAULT_ARBITRATION_DELAY,
+            refund_delay: DEFAULT_REFUND_DELAY,
+            automatic: true,
+            expires: self.time + MAX_OFFER_LIFE_S,
+        })
+    }
+
+    fn take(&self, offer: RecordId, round: u32) -> Outcome<Take> {
+        let mut nonce = [0x77; 32];
+        nonce[..4].copy_from_slice(&round.to_le_bytes());
+        Ok(Take {
+            offer,
+            amount: sats(1_000_000)?,
+            method: 0,
+            arbiter: 0,
+            nonce,
+            party: self.party()?,
+        })
+    }
+
+    fn party(&self) -> Outcome<Party> {
+        let mut hash = [0; 20];
+        hash[..4].copy_from_slice(&self.number.to_le_bytes());
+        let script = ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array(hash));
+        let destination = Destination::new(script).ok_or("P2WPKH is standard")?;
+        Ok(Party {
+            trade_key: self.curve_key,
+            seal_key: [2; 32],
+            destination,
+            details: [3; 32],
+        })
+    }
+}
+
+fn sats(sats: u64) -> Outcome<Sats> {
+    Ok(Sats::new(sats).ok_or("more bitcoin than there are")?)
+}
+
+fn list<T, const MAX: usize>(items: Vec<T>) -> Outcome<List<T, MAX>> {
+    Ok(List::new(items).ok_or("a list is too long")?)
+}
