@@ -48,6 +48,9 @@ const IDONTWANT_FROM: usize = 256;
 const GOSSIP_HISTORY: usize = 10;
 /// Protobuf around one message and its topic.
 const GOSSIP_FRAMING: usize = 256;
+/// What a connection reads at a time. libp2p-gossipsub 0.50.1 holds its frame limit against all that it has read, so
+/// the limit needs room for the beginning of the next frame, or a quick sender is cut off.
+const GOSSIP_READ: usize = 8 * 1024;
 /// Peers at one address before it costs them score: many users share the address of a provider or of Tor.
 const MAX_PEERS_PER_ADDRESS: f64 = 32.0;
 
@@ -119,7 +122,7 @@ fn gossip(names: &Names) -> Result<Gossip, String> {
         .validation_mode(ValidationMode::Anonymous)
         .validate_messages()
         .message_id_fn(|message| message_id(&message.topic, &message.data))
-        .max_transmit_size(MAX_GOSSIP_LEN)
+        .max_transmit_size(MAX_GOSSIP_LEN + GOSSIP_READ)
         .max_transmit_size_for_topic(MAX_RECORD_LEN + GOSSIP_FRAMING, names.records.hash())
         .max_transmit_size_for_topic(MAX_GOSSIP_LEN, names.mail.hash())
         .max_publish_messages(MAX_GOSSIP_MESSAGES)

@@ -13,10 +13,10 @@ use super::codec::SyncCodec;
 use super::config::NetError;
 use super::gate::Offence;
 use super::gossip::{Incoming, Judged, Topic};
+use super::link::RequestError;
 use super::protocol::{Request, Response};
 use super::serve;
 use super::swarm::{Answered, Event, SwarmTask};
-use super::sync::RequestError;
 
 /// How long a node of another network is kept out: its user may correct the mistake.
 const OTHER_NETWORK_PAUSE: Duration = Duration::from_secs(600);

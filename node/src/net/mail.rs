@@ -29,34 +29,38 @@ impl Session {
         self.fetch_mailboxes(memory).await
     }
 
+    /// Hands over what we have sent and not handed to this peer yet.
     async fn push_outbox(&self, memory: &mut MailMemory) -> Result<(), SessionError> {
         let mut outbox = self.replica.my_outbox().await;
         outbox.truncate(MAX_OUTBOX);
-        outbox.retain(|envelope| envelope.len() <= MAX_MAIL_LEN);
-        let mut outbox: Vec<([u8; 32], Vec<u8>)> = outbox
+        let outbox: Vec<([u8; 32], Vec<u8>)> = outbox
             .into_iter()
             .map(|envelope| (Sha256::digest(&envelope).into(), envelope))
             .collect();
         let current: HashSet<[u8; 32]> = outbox.iter().map(|(hash, _)| *hash).collect();
         memory.pushed.retain(|hash| current.contains(hash));
-        outbox.retain(|(hash, _)| !memory.pushed.contains(hash));
+        let new = outbox.into_iter().filter(|(hash, _)| !memory.pushed.contains(hash));
+        self.put_mail(new.map(|(_, envelope)| envelope).collect()).await?;
+        memory.pushed = current;
+        Ok(())
+    }
 
-        let mut outbox = outbox.into_iter().peekable();
-        while outbox.peek().is_some() {
+    /// Hands over envelopes, in as few requests as they fit in.
+    pub(super) async fn put_mail(&self, envelopes: Vec<Vec<u8>>) -> Result<(), SessionError> {
+        let mut left = envelopes
+            .into_iter()
+            .filter(|envelope| envelope.len() <= MAX_MAIL_LEN)
+            .peekable();
+        while left.peek().is_some() {
             let mut bytes = 0;
-            let mut hashes = Vec::new();
             let mut envelopes = Vec::new();
-            while let Some((hash, envelope)) = outbox.next_if(|(_, e)| bytes + e.len() <= MAX_PUT_BYTES) {
+            while let Some(envelope) = left.next_if(|envelope| bytes + envelope.len() <= MAX_PUT_BYTES) {
                 bytes += envelope.len();
-                hashes.push(hash);
                 envelopes.push(envelope);
             }
-            match self.link.ask(Request::MailPut(envelopes)).await? {
-                Response::Taken => memory.pushed.extend(hashes),
-                Response::Digest(_) | Response::Heads(_) | Response::Ranges(_) | Response::Mail(_) | Response::Busy => {
-                    return Err(Offence::WrongAnswer.into());
-                }
-            }
+            let Response::Taken = self.link.ask(Request::MailPut(envelopes)).await? else {
+                return Err(Offence::WrongAnswer.into());
+            };
         }
         Ok(())
     }

@@ -19,7 +19,7 @@
 //! | `behaviour` | the composed libp2p behaviour and its bounds |
 //! | `gossip` | judging what gossip brings |
 //! | `protocol`, `codec` | the sync protocol: messages, and their bytes |
-//! | `sync`, `mail`, `claims` | pulling what a peer has and we lack; handing over mail |
+//! | `sync`, `mail`, `link`, `claims` | pulling what a peer has and we lack; handing over mail |
 //! | `serve` | answering a peer's requests |
 //! | [`key`] | the network key of a data directory |
 
@@ -39,6 +39,7 @@ mod events;
 mod gate;
 mod gossip;
 pub mod key;
+mod link;
 mod listen;
 mod mail;
 mod peers;

@@ -19,6 +19,8 @@ use super::mail::MailMemory;
 
 /// Logs that a session fetches because of orphans; with more of them it compares everything instead.
 const MAX_WANTED_LOGS: usize = 64;
+/// Envelopes of others waiting to be handed to one peer: at most 600 kB.
+const MAX_DELIVERED: usize = 32;
 /// The pause between two sessions with a peer.
 const SESSION_PAUSE: Duration = Duration::from_millis(250);
 /// The pause after a session that broke off or left something: the other session or the peer's trouble may be over.
@@ -61,6 +63,8 @@ pub(super) struct Peer {
 pub(super) struct Plan {
     pub compare: Compare,
     pub mail: bool,
+    /// Envelopes of others to hand to the peer.
+    pub deliver: Vec<Vec<u8>>,
     pub logs: BTreeSet<LogId>,
 }
 
@@ -253,6 +257,13 @@ impl Plan {
     /// Exchange mail.
     pub fn want_mail(&mut self) {
         self.mail = true;
+    }
+
+    /// Hand over an envelope of somebody else. With too many of them the recipient has to fetch the rest.
+    pub fn want_delivered(&mut self, envelope: Vec<u8>) {
+        if self.deliver.len() < MAX_DELIVERED {
+            self.deliver.push(envelope);
+        }
     }
 
     /// Fetch a log.

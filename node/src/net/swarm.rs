@@ -25,10 +25,11 @@ use super::config::{NetConfig, NetError};
 use super::dialer::Dialer;
 use super::gate::Offence;
 use super::gossip::{Judged, Judges, Topic};
+use super::link::{Link, RequestError};
 use super::peers::{Ending, Peers};
 use super::protocol::{Malformed, Names, Request, Response};
 use super::serve::{Answer, News};
-use super::sync::{Gain, Link, MAX_FRESH, RequestError, Session, SessionEnd, SessionError};
+use super::sync::{Gain, MAX_FRESH, Session, SessionEnd, SessionError};
 use super::{Replica, listen, watchers};
 
 /// Sessions at once: each has one request under way and holds at most a response and what it decodes to.
@@ -61,6 +62,17 @@ pub(super) struct Answered {
     pub peer: PeerId,
     pub channel: Channel,
     pub answer: Option<Result<Answer, Offence>>,
+}
+
+/// How far gossip has spread a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spread {
+    /// It is on its way to the mesh.
+    Sent,
+    /// Gossip has seen it lately and takes it for a duplicate.
+    Known,
+    /// Nobody is there to take it, or nobody has room.
+    NotSent,
 }
 
 /// Starts the network and returns once it listens. It ends when `stop` is cancelled.
@@ -199,23 +211,30 @@ impl SwarmTask {
         }
     }
 
-    /// Sends to the mesh. Whoever is not reached will see at the next comparison that something is missing.
-    pub fn publish(&mut self, topic: Topic, data: Vec<u8>) {
+    /// Sends our own news to the mesh. Whoever is not reached will see at the next comparison that something is missing.
+    fn publish(&mut self, topic: Topic, data: Vec<u8>) {
+        match self.gossip(topic, data) {
+            Spread::Sent | Spread::Known => {}
+            Spread::NotSent => self.peers.plans().for_each(|(_, plan)| plan.want_all()),
+        }
+    }
+
+    fn gossip(&mut self, topic: Topic, data: Vec<u8>) -> Spread {
         let name = match topic {
             Topic::Records => self.names.records.hash(),
             Topic::Mail => self.names.mail.hash(),
         };
         match self.swarm.behaviour_mut().gossip.publish(name, data) {
-            Ok(_) | Err(PublishError::Duplicate) => {}
-            Err(PublishError::NoPeersSubscribedToTopic | PublishError::AllQueuesFull(_)) => {
-                self.peers.plans().for_each(|(_, plan)| plan.want_all());
-            }
+            Ok(_) => Spread::Sent,
+            Err(PublishError::Duplicate) => Spread::Known,
+            Err(PublishError::NoPeersSubscribedToTopic | PublishError::AllQueuesFull(_)) => Spread::NotSent,
             Err(
                 error @ (PublishError::MessageTooLarge
                 | PublishError::SigningError(_)
                 | PublishError::TransformFailed(_)),
             ) => {
                 tracing::error!(%error, ?topic, "cannot publish; peers will get it by sync");
+                Spread::NotSent
             }
         }
     }
@@ -307,17 +326,30 @@ impl SwarmTask {
         }
     }
 
-    /// Tells the other peers of records that came by sync: of few by gossip, of many by letting them compare.
+    /// Tells the other peers of records that came by sync: of few by gossip, of many by letting them compare. They
+    /// compare too when gossip has seen a record before: its copy was an orphan then, or lost the race against sync, and
+    /// in both cases was not passed on.
     fn pass_on(&mut self, source: PeerId, gain: Gain) {
-        if gain.accepted <= MAX_FRESH as u64 {
-            for record in gain.fresh {
-                self.publish(Topic::Records, record);
-            }
-        } else {
+        let few = gain.accepted <= MAX_FRESH as u64; // usize is at most 64 bits
+        let mut spread = few;
+        for record in gain.fresh.into_iter().filter(|_| few) {
+            spread &= self.gossip(Topic::Records, record) == Spread::Sent;
+        }
+        if !spread {
             self.peers
                 .plans()
                 .filter(|(peer, _)| **peer != source)
                 .for_each(|(_, plan)| plan.want_all());
+        }
+    }
+
+    /// Passes on envelopes that a peer has handed over: by gossip, or as it did if gossip has seen them before.
+    fn pass_on_mail(&mut self, source: PeerId, envelopes: Vec<Vec<u8>>) {
+        for envelope in envelopes {
+            if self.gossip(Topic::Mail, envelope.clone()) != Spread::Sent {
+                let others = self.peers.plans().filter(|(peer, _)| **peer != source);
+                others.for_each(|(_, plan)| plan.want_delivered(envelope.clone()));
+            }
         }
     }
 
@@ -333,7 +365,7 @@ impl SwarmTask {
                     News::None => {}
                     News::InSync => self.peers.digest_seen(peer, true),
                     News::Differs => self.peers.digest_seen(peer, false),
-                    News::Mail(envelopes) => envelopes.into_iter().for_each(|mail| self.publish(Topic::Mail, mail)),
+                    News::Mail(envelopes) => self.pass_on_mail(peer, envelopes),
                 }
             }
             Ok(Answered {

@@ -16,14 +16,13 @@ use std::time::Duration;
 use exchange_ledger::ids::AuthorId;
 use exchange_ledger::record::{Head, LogId};
 use libp2p::PeerId;
-use tokio::sync::{mpsc, oneshot};
 
 use super::claims::{Claim, Claims};
 use super::gate::Offence;
+use super::link::Link;
 use super::mail::MailMemory;
 use super::peers::{Compare, Plan};
-use super::protocol::{MAX_ANSWER_BYTES, MAX_HEADS, MAX_WANTS, Malformed, Request, Response, WireWant};
-use super::swarm::Report;
+use super::protocol::{MAX_ANSWER_BYTES, MAX_HEADS, MAX_WANTS, Request, Response, WireWant};
 use super::{Replica, Verdict};
 
 /// The longest session: a first download goes on in the next one, and a peer that drips ends nobody's patience.
@@ -32,9 +31,6 @@ const SESSION_LIMIT: Duration = Duration::from_secs(300);
 pub(super) const MAX_FRESH: usize = 64;
 /// Ranges of one log in a row that bring nothing new before the log is left to the next session.
 const MAX_FRUITLESS: u8 = 8;
-/// How often a busy peer is asked again, and the pause before.
-const BUSY_RETRIES: usize = 5;
-const BUSY_PAUSE: Duration = Duration::from_millis(500);
 
 /// One session with one peer.
 pub(super) struct Session {
@@ -76,22 +72,6 @@ pub(super) enum SessionError {
     Offence(#[from] Offence),
 }
 
-/// The way to ask the peer of a session.
-#[derive(Debug, Clone)]
-pub(super) struct Link {
-    pub peer: PeerId,
-    pub reports: mpsc::Sender<Report>,
-}
-
-/// Why a request has no response.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RequestError {
-    #[error("{0}")]
-    Failed(String),
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-}
-
 impl Session {
     /// Does what is planned. `memory` is what is known of the mail exchanged with this peer.
     pub async fn run(mut self, plan: Plan, mut memory: MailMemory) -> SessionEnd {
@@ -123,6 +103,7 @@ impl Session {
             });
         }
         self.fetch(wants).await?;
+        self.put_mail(plan.deliver).await?;
         if plan.mail {
             self.exchange_mail(memory).await?;
         }
@@ -398,33 +379,6 @@ fn predecessor(log: LogId) -> Option<LogId> {
         }
     }
     None
-}
-
-impl Link {
-    /// Sends a request and waits for the response; a busy peer is asked again.
-    pub async fn ask(&self, request: Request) -> Result<Response, SessionError> {
-        for _ in 0..BUSY_RETRIES {
-            match self.ask_once(request.clone()).await {
-                Ok(Response::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
-                Ok(response) => return Ok(response),
-                Err(RequestError::Malformed(malformed)) => return Err(Offence::from(malformed).into()),
-                Err(RequestError::Failed(reason)) => return Err(SessionError::Unanswered(reason)),
-            }
-        }
-        Err(SessionError::Unanswered("it is busy".into()))
-    }
-
-    async fn ask_once(&self, request: Request) -> Result<Response, RequestError> {
-        let stopped = || RequestError::Failed("the network is stopping".into());
-        let (reply, response) = oneshot::channel();
-        let report = Report::Ask {
-            peer: self.peer,
-            request,
-            reply,
-        };
-        self.reports.send(report).await.map_err(|_| stopped())?;
-        response.await.map_err(|_| stopped())?
-    }
 }
 
 #[cfg(test)]
