@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use exchange_api::{Client, ConnectError, connect};
@@ -36,6 +37,9 @@ pub struct Target {
 /// The node that this program started, if it did.
 pub type OwnNode = Arc<Mutex<Option<NodeProcess>>>;
 
+/// How often a node that crashed is started again: once may be bad luck, and more helps nobody.
+const MAX_RESTARTS: u32 = 3;
+
 /// Connects, starting the node if need be, and reports what happens.
 pub async fn establish(target: Target, own: OwnNode, tell: mpsc::Sender<Incoming>) {
     let connection = match first(&target, &own, &tell).await {
@@ -46,8 +50,9 @@ pub async fn establish(target: Target, own: OwnNode, tell: mpsc::Sender<Incoming
     tell.send(connection).await.ok();
 }
 
-/// Connects again after the connection broke: for as long as it takes, because the node may be restarted by hand.
-pub async fn establish_again(target: Target, own: OwnNode, tell: mpsc::Sender<Incoming>) {
+/// Connects again after the connection broke: for as long as it takes, because the node may be restarted by hand. A node
+/// of one's own that crashed is started again, at most [`MAX_RESTARTS`] times, which `restarts` counts.
+pub async fn establish_again(target: Target, own: OwnNode, restarts: Arc<AtomicU32>, tell: mpsc::Sender<Incoming>) {
     loop {
         if let Ok(client) = connect(&target.socket).await {
             tell.send(Incoming::Connected(client, own.lock().await.is_some()))
@@ -55,15 +60,14 @@ pub async fn establish_again(target: Target, own: OwnNode, tell: mpsc::Sender<In
                 .ok();
             return;
         }
-        let crashed = own.lock().await.as_mut().is_some_and(|node| node.ended().is_some());
-        if crashed {
-            let why = match own.lock().await.take() {
-                Some(node) => failure("the node ended", &node),
-                None => "the node ended".to_owned(),
-            };
-            tell.send(Incoming::Message(Message::Connection(Connection::Failed(why))))
-                .await
-                .ok();
+        let crashed = own.lock().await.take_if(|node| node.ended().is_some());
+        if let Some(node) = crashed {
+            if restarts.fetch_add(1, Ordering::Relaxed) < MAX_RESTARTS && !target.demo {
+                establish(target, own, tell).await;
+            } else {
+                let why = Connection::Failed(failure("the node ended", &node));
+                tell.send(Incoming::Message(Message::Connection(why))).await.ok();
+            }
             return;
         }
         tokio::time::sleep(RETRY_LOST).await;

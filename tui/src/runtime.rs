@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossterm::event::{Event as TerminalEvent, EventStream};
@@ -55,6 +55,7 @@ struct Runtime {
     client: Option<Client>,
     generation: u64,
     last_event: Arc<AtomicU64>,
+    restarts: Arc<AtomicU32>,
     tell: mpsc::Sender<Incoming>,
     tasks: JoinSet<()>,
 }
@@ -71,6 +72,7 @@ pub async fn run(mut app: App, target: Target, own: OwnNode, screen: &mut Screen
         client: None,
         generation: 0,
         last_event: Arc::default(),
+        restarts: Arc::default(),
         tell,
         tasks: JoinSet::new(),
     };
@@ -142,7 +144,9 @@ impl Runtime {
             Incoming::Lost(generation) if generation == self.generation && self.client.is_some() => {
                 self.client = None;
                 let (target, own) = (self.target.clone(), Arc::clone(&self.own));
-                self.tasks.spawn(establish_again(target, own, self.tell.clone()));
+                let restarts = Arc::clone(&self.restarts);
+                self.tasks
+                    .spawn(establish_again(target, own, restarts, self.tell.clone()));
                 app.update(Message::Connection(Connection::Lost(String::new())))
             }
             Incoming::Lost(_) => Vec::new(),

@@ -367,6 +367,11 @@ fn quitting_asks_only_when_something_would_be_lost() {
         matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))),
         "keeping it is the default"
     );
+    user.keys("qy");
+    assert!(
+        matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))),
+        "and what yes means"
+    );
 
     let mut user = User::new(Theme::Colour, unlocked());
     user.keys("2\t\t61");

@@ -146,7 +146,7 @@ pub static TABLE: &[Entry] = &[
         Hidden,
     ),
     row(C::Ask, Action::Answer, &[key(KeyCode::Enter)], "choose", Shown),
-    row(C::Ask, Action::Yes, &[char('y')], "second answer", Hidden),
+    row(C::Ask, Action::Yes, &[char('y')], "yes", Hidden),
     row(C::Ask, Action::No, &[key(KeyCode::Esc), char('n')], "go back", Shown),
     row(
         C::Notice,

@@ -13,6 +13,8 @@ pub struct Ask {
     pub choices: Vec<Choice>,
     /// Which is chosen.
     pub chosen: usize,
+    /// Which one the key of "yes" means.
+    pub yes: usize,
 }
 
 /// A line of a question.
@@ -64,6 +66,7 @@ impl Ask {
             lines,
             choices,
             chosen: 0,
+            yes: 1,
         }
     }
 

@@ -90,7 +90,10 @@ impl App {
                 let chosen = self.ask().map_or(0, |ask| ask.chosen);
                 self.answer(chosen, commands);
             }
-            Action::Yes => self.answer(1, commands),
+            Action::Yes => {
+                let yes = self.ask().map_or(0, |ask| ask.yes);
+                self.answer(yes, commands);
+            }
             Action::No => {
                 let safe = self.ask().and_then(|ask| {
                     ask.choices

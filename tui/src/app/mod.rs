@@ -449,27 +449,25 @@ impl App {
         if typed {
             lines.push(Line::Warning(words::QUIT_LOSES_TEXT.to_owned()));
         }
-        let choices = if open > 0 && self.demo {
+        let (choices, yes) = if open > 0 && self.demo {
             lines.push(Line::Plain(words::quit_ends_demo(open)));
-            vec![back(), quit(words::QUIT, NodeFate::Stop)]
+            (vec![back(), quit(words::QUIT, NodeFate::Stop)], 1)
         } else if open > 0 && self.owns_node() {
             lines.push(Line::Plain(words::quit_with_own_node(open)));
-            vec![
-                quit(words::KEEP_NODE, NodeFate::Keep),
-                quit(words::STOP_NODE, NodeFate::Stop),
-                back(),
-            ]
+            let keep = quit(words::KEEP_NODE, NodeFate::Keep);
+            (vec![keep, quit(words::STOP_NODE, NodeFate::Stop), back()], 0)
         } else if open > 0 && !typed {
             lines.push(Line::Plain(words::quit_with_others_node(open)));
-            vec![quit(words::QUIT, NodeFate::Keep), back()]
+            (vec![quit(words::QUIT, NodeFate::Keep), back()], 0)
         } else {
-            vec![back(), quit(words::QUIT, NodeFate::Stop)]
+            (vec![back(), quit(words::QUIT, NodeFate::Stop)], 1)
         };
         self.push_popup(Popup::Ask(Ask {
             title: words::QUIT_TITLE.to_owned(),
             lines,
             choices,
             chosen: 0,
+            yes,
         }));
     }
 }

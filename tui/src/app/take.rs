@@ -132,6 +132,7 @@ impl Take {
             lines: Vec::new(),
             choices,
             chosen: 0,
+            yes: 1,
         };
         self.review = Some(Review { terms, ask });
     }

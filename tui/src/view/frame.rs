@@ -9,7 +9,7 @@ use throbber_widgets_tui::BRAILLE_SIX;
 
 use crate::action::{self, Action, Entry, Footer, Key};
 use crate::app::{App, TICKS_PER_SECOND, Tab};
-use crate::message::Connection;
+use crate::message::{CallName, Connection};
 use crate::{format, words};
 
 /// Draws the name and the network, how the node is, the screens, and a rule.
@@ -110,7 +110,7 @@ pub fn message(app: &App, frame: &mut Frame, area: Rect) {
             Span::raw(" "),
             Span::styled(words::NODE_LOST, theme.bad()),
         ])
-    } else if let Some(busy) = app.busy {
+    } else if let Some(busy) = app.busy.filter(|busy| busy.call != CallName::Create) {
         let seconds = (app.ticks - busy.since) / TICKS_PER_SECOND;
         let text = format!(" {}… {seconds} s", words::doing(busy.call));
         Line::from(vec![Span::raw(" "), spinner(app), Span::styled(text, theme.accent())])

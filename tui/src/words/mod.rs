@@ -49,7 +49,7 @@ pub mod book {
     pub const FILTER: &str = "Filter";
     pub const EMPTY: &str = "Nobody offers anything at the moment.";
     pub const EMPTY_HINT: &str = "Offers appear here as soon as they reach you. To make one: press 2.";
-    pub const EMPTY_LONELY: &str = "You are not connected to anyone yet: offers come from peers. Press 6 to see them.";
+    pub const EMPTY_LONELY: &str = "Offers come from peers, and you are connected to none yet (press 6).";
     pub const NARROWED: &str = "No offer fits what you chose.";
     pub const NARROWED_HINT: &str = "Press a for both sides, c for another currency, / then Esc to drop the filter.";
     pub const MORE: &str = "There are more offers than can be shown.";

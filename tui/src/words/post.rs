@@ -34,7 +34,7 @@ pub const TOO_MUCH: &str = "more than can be counted";
 pub const NO_METHOD: &str = "at least one";
 pub const BAD_METHODS: &str = "at most 8, of 40 letters";
 pub const NO_DETAILS: &str = "needed to accept by itself";
-pub const INCOMPLETE: &str = "fill in the form to see your offer as others will";
+pub const INCOMPLETE: &str = "Fill in the form to see your offer as others will see it.";
 
 /// Returns the hint behind the price.
 pub fn price_hint(currency: &str) -> String {
