@@ -17,7 +17,10 @@ const MIXED_ORDER: &str = include_str!("mixed_order_record.hex");
 
 #[test]
 fn records_come_out_as_published() {
-    let valid: Vec<Value> = valid().iter().map(|(name, seed, record)| describe(name, *seed, record)).collect();
+    let valid: Vec<Value> = valid()
+        .iter()
+        .map(|(name, seed, record)| describe(name, *seed, record))
+        .collect();
     let invalid: Vec<Value> = invalid().iter().map(Invalid::describe).collect();
     let computed = json!({
         "description": "Records of version 1, see ../records.md and ../kinds.md. The ed25519 seed of author n is 32 bytes of n.",
@@ -40,7 +43,13 @@ fn published_records_are_judged_by_their_bytes_alone() {
     }
     for vector in file["invalid"].as_array().unwrap() {
         let (stage, error) = first_fault(&bytes(vector)).unwrap_or_else(|| panic!("{} is accepted", vector["name"]));
-        assert_eq!((stage, error.to_string()), (vector["stage"].as_str().unwrap(), vector["error"].as_str().unwrap().to_owned()));
+        assert_eq!(
+            (stage, error.to_string()),
+            (
+                vector["stage"].as_str().unwrap(),
+                vector["error"].as_str().unwrap().to_owned()
+            )
+        );
     }
 }
 
@@ -59,13 +68,20 @@ fn first_fault(bytes: &[u8]) -> Option<(&'static str, RecordError)> {
 }
 
 fn outpoint() -> Outpoint {
-    Outpoint(SampleTrade::new(Side::Sell).escrow().fundings(&SampleTrade::new(Side::Sell).funding(1))[0])
+    Outpoint(
+        SampleTrade::new(Side::Sell)
+            .escrow()
+            .fundings(&SampleTrade::new(Side::Sell).funding(1))[0],
+    )
 }
 
 fn valid() -> Vec<(String, u8, Record)> {
     let mut trade = SampleTrade::new(Side::Sell);
     let (id, escrow) = (trade.id(), trade.escrow());
-    let (buyer, seller) = (trade.author(Role::Buyer).trade_key(), trade.author(Role::Seller).trade_key());
+    let (buyer, seller) = (
+        trade.author(Role::Buyer).trade_key(),
+        trade.author(Role::Seller).trade_key(),
+    );
     let payout = escrow.half(outpoint().0, sats(1_700), Role::Buyer, &seller).unwrap();
     let refund = escrow.half(outpoint().0, sats(1_700), Role::Seller, &buyer).unwrap();
     let mut records = vec![
@@ -75,13 +91,51 @@ fn valid() -> Vec<(String, u8, Record)> {
         ("accept".into(), 2, trade.accept.clone()),
     ];
     let later: [(&str, Role, Body); 7] = [
-        ("cancel", Role::Seller, Body::Cancel(Cancel { trade: id, refund: None })),
-        ("cancel_with_refund", Role::Buyer, Body::Cancel(Cancel { trade: id, refund: Some(refund) })),
-        ("funded", Role::Seller, Body::Funded(Funded { trade: id, outpoint: outpoint() })),
-        ("payment_sent", Role::Buyer, Body::PaymentSent(PaymentSent { trade: id })),
+        (
+            "cancel",
+            Role::Seller,
+            Body::Cancel(Cancel {
+                trade: id,
+                refund: None,
+            }),
+        ),
+        (
+            "cancel_with_refund",
+            Role::Buyer,
+            Body::Cancel(Cancel {
+                trade: id,
+                refund: Some(refund),
+            }),
+        ),
+        (
+            "funded",
+            Role::Seller,
+            Body::Funded(Funded {
+                trade: id,
+                outpoint: outpoint(),
+            }),
+        ),
+        (
+            "payment_sent",
+            Role::Buyer,
+            Body::PaymentSent(PaymentSent { trade: id }),
+        ),
         ("release", Role::Seller, Body::Release(Release { trade: id, payout })),
-        ("closed", Role::Buyer, Body::Closed(Closed { trade: id, spend: TxId(outpoint().0.txid) })),
-        ("revoke", Role::Seller, Body::Revoke(Revoke { offer: trade.offer.id() })),
+        (
+            "closed",
+            Role::Buyer,
+            Body::Closed(Closed {
+                trade: id,
+                spend: TxId(outpoint().0.txid),
+            }),
+        ),
+        (
+            "revoke",
+            Role::Seller,
+            Body::Revoke(Revoke {
+                offer: trade.offer.id(),
+            }),
+        ),
     ];
     for (name, role, body) in later {
         let seed = if role == Role::Seller { 2 } else { 3 };
@@ -89,9 +143,21 @@ fn valid() -> Vec<(String, u8, Record)> {
     }
     let mut newcomer = Author::new(4);
     records.push(("heartbeat_opening_a_log".into(), 4, newcomer.write(&Body::Heartbeat)));
-    let header = Header { kind: Kind::Unknown(4242), flags: FLAG_CRITICAL, ..newcomer.next_header(&Body::Heartbeat) };
-    records.push(("unknown_kind_with_critical_flag".into(), 4, newcomer.sign(header, b"later".to_vec())));
-    records.push(("nonce_point_of_mixed_order".into(), 5, Record::decode(&hex::decode(MIXED_ORDER.trim()).unwrap()).unwrap()));
+    let header = Header {
+        kind: Kind::Unknown(4242),
+        flags: FLAG_CRITICAL,
+        ..newcomer.next_header(&Body::Heartbeat)
+    };
+    records.push((
+        "unknown_kind_with_critical_flag".into(),
+        4,
+        newcomer.sign(header, b"later".to_vec()),
+    ));
+    records.push((
+        "nonce_point_of_mixed_order".into(),
+        5,
+        Record::decode(&hex::decode(MIXED_ORDER.trim()).unwrap()).unwrap(),
+    ));
     records
 }
 
@@ -187,27 +253,44 @@ fn malformed() -> Vec<Invalid> {
         ("unknown flag", changed(&first, 91, 2)),
         ("stated body length above the limit", changed(&first, 93, 0xff)),
         ("stated body length one less", changed(&first, 92, first[92] - 1)),
-        ("body that does not match its hash", changed(&first, first.len() - 1, first[first.len() - 1] ^ 1)),
+        (
+            "body that does not match its hash",
+            changed(&first, first.len() - 1, first[first.len() - 1] ^ 1),
+        ),
         ("backlink at seq 0", changed(&first, 49, 1)),
         ("no backlink at seq 1", zero_backlink),
         ("ticket at seq 1", changed(&second, 126, 1)),
     ];
-    cases.into_iter().map(|(name, record)| Invalid { name, stage: "decode", record }).collect()
+    cases
+        .into_iter()
+        .map(|(name, record)| Invalid {
+            name,
+            stage: "decode",
+            record,
+        })
+        .collect()
 }
 
 fn badly_signed() -> Vec<Invalid> {
     let trade = SampleTrade::new(Side::Sell);
     let (header, body) = (*trade.accept.header(), trade.accept.body().to_vec());
     let by = |author: [u8; 32], signature: [u8; 64]| {
-        let log = crate::record::LogId { author: crate::ids::AuthorId(author), ..header.log };
-        Record::sign(Header { log, ..header }, body.clone(), |_| signature).unwrap().encode()
+        let log = crate::record::LogId {
+            author: crate::ids::AuthorId(author),
+            ..header.log
+        };
+        Record::sign(Header { log, ..header }, body.clone(), |_| signature)
+            .unwrap()
+            .encode()
     };
     let author = trade.maker.id().0;
     let good = *trade.accept.signature();
     let mut flipped = good;
     flipped[0] ^= 1;
     let mut bad_ticket = *trade.offer.header();
-    bad_ticket.admission = (0..).find(|nonce| !crate::record::admission::is_valid(&bad_ticket.network, &bad_ticket.log, *nonce)).unwrap();
+    bad_ticket.admission = (0..)
+        .find(|nonce| !crate::record::admission::is_valid(&bad_ticket.network, &bad_ticket.log, *nonce))
+        .unwrap();
     let mut identity = [0; 32];
     identity[0] = 1;
     // The point of order eight with the larger Y, as in the list of ZIP-215.
@@ -221,15 +304,28 @@ fn badly_signed() -> Vec<Invalid> {
     anything[0] = 1;
     let cases = [
         ("signature with a flipped bit", by(author, flipped)),
-        ("signature with S not below the group order", by(author, add_order(good))),
+        (
+            "signature with S not below the group order",
+            by(author, add_order(good)),
+        ),
         ("signature of another record", by(author, *trade.offer.signature())),
         ("author of order one", by(identity, anything)),
         ("author of order one, not reduced", by(unreduced_identity, anything)),
         ("author of order eight", by(order_eight, anything)),
         ("author that is no point", by(no_point, good)),
-        ("bad admission ticket", trade.maker.sign(bad_ticket, trade.offer.body().to_vec()).encode()),
+        (
+            "bad admission ticket",
+            trade.maker.sign(bad_ticket, trade.offer.body().to_vec()).encode(),
+        ),
     ];
-    cases.into_iter().map(|(name, record)| Invalid { name, stage: "verify", record }).collect()
+    cases
+        .into_iter()
+        .map(|(name, record)| Invalid {
+            name,
+            stage: "verify",
+            record,
+        })
+        .collect()
 }
 
 fn bytes32(text: &str) -> [u8; 32] {
@@ -252,7 +348,11 @@ fn bad_bodies() -> Vec<Invalid> {
     let trade = SampleTrade::new(Side::Sell);
     let offer = Body::Offer(sample_offer(Side::Sell, &[trade.advert.id()])).encode();
     let take = trade.take.body().to_vec();
-    let cancel = Body::Cancel(Cancel { trade: trade.id(), refund: None }).encode();
+    let cancel = Body::Cancel(Cancel {
+        trade: trade.id(),
+        refund: None,
+    })
+    .encode();
     let advert = trade.advert.body().to_vec();
     // side 0, currency 1..6, price 6..14, min 14..22, max 22..30, methods 30..
     let set = |body: &[u8], at: usize, with: &[u8]| {
@@ -263,29 +363,74 @@ fn bad_bodies() -> Vec<Invalid> {
     let (party, destination) = (74, 74 + 64); // of a Take: offer 32, amount 8, method 1, arbiter 1, nonce 32
     let cases = vec![
         ("heartbeat with a body", Kind::Heartbeat, vec![0]),
-        ("body with a trailing byte", Kind::Cancel, [cancel.as_slice(), &[0]].concat()),
+        (
+            "body with a trailing byte",
+            Kind::Cancel,
+            [cancel.as_slice(), &[0]].concat(),
+        ),
         ("body cut short", Kind::Cancel, cancel[..32].to_vec()),
         ("option that is neither 0 nor 1", Kind::Cancel, set(&cancel, 32, &[2])),
         ("side that is neither 0 nor 1", Kind::Offer, set(&offer, 0, &[2])),
         ("currency in small letters", Kind::Offer, set(&offer, 1, b"eur")),
-        ("currency with a letter after its padding", Kind::Offer, set(&offer, 1, b"EUR\0X")),
+        (
+            "currency with a letter after its padding",
+            Kind::Offer,
+            set(&offer, 1, b"EUR\0X"),
+        ),
         ("currency of two letters", Kind::Offer, set(&offer, 1, b"EU\0\0\0")),
         ("price of zero", Kind::Offer, set(&offer, 6, &[0; 8])),
-        ("amount above 21 million bitcoin", Kind::Offer, set(&offer, 22, &2_100_000_000_000_001u64.to_le_bytes())),
-        ("nine payment methods", Kind::Offer, set(&offer, 30, &9u32.to_le_bytes())),
-        ("terminal escape in a payment method", Kind::Offer, set(&offer, 38, b"\x1b[2J")),
-        ("right-to-left override in a payment method", Kind::Offer, set(&offer, 38, "\u{202e}".as_bytes())),
+        (
+            "amount above 21 million bitcoin",
+            Kind::Offer,
+            set(&offer, 22, &2_100_000_000_000_001u64.to_le_bytes()),
+        ),
+        (
+            "nine payment methods",
+            Kind::Offer,
+            set(&offer, 30, &9u32.to_le_bytes()),
+        ),
+        (
+            "terminal escape in a payment method",
+            Kind::Offer,
+            set(&offer, 38, b"\x1b[2J"),
+        ),
+        (
+            "right-to-left override in a payment method",
+            Kind::Offer,
+            set(&offer, 38, "\u{202e}".as_bytes()),
+        ),
         ("text that is not UTF-8", Kind::Offer, set(&offer, 38, &[0xff])),
-        ("flag that is neither 0 nor 1", Kind::Offer, set(&offer, offer.len() - 9, &[2])),
+        (
+            "flag that is neither 0 nor 1",
+            Kind::Offer,
+            set(&offer, offer.len() - 9, &[2]),
+        ),
         ("key that is no point", Kind::Take, set(&take, party, &[0xff; 32])),
-        ("destination that is no standard script", Kind::Take, set(&take, destination + 4, &[0x6a])),
-        ("destination of another length", Kind::Take, set(&take, destination, &21u32.to_le_bytes())),
+        (
+            "destination that is no standard script",
+            Kind::Take,
+            set(&take, destination + 4, &[0x6a]),
+        ),
+        (
+            "destination of another length",
+            Kind::Take,
+            set(&take, destination, &21u32.to_le_bytes()),
+        ),
     ];
-    let mut records: Vec<Invalid> = cases.into_iter().map(|(name, kind, body)| encoded(name, kind, body)).collect();
+    let mut records: Vec<Invalid> = cases
+        .into_iter()
+        .map(|(name, kind, body)| encoded(name, kind, body))
+        .collect();
     records.extend(offers_against_the_rules(&trade));
     let rules = [
-        ("arbiter without a name", change_advert(&advert, |a| a.name = crate::text::Text::default())),
-        ("arbiter's fee above a tenth", change_advert(&advert, |a| a.fee_ppm = 100_001)),
+        (
+            "arbiter without a name",
+            change_advert(&advert, |a| a.name = crate::text::Text::default()),
+        ),
+        (
+            "arbiter's fee above a tenth",
+            change_advert(&advert, |a| a.fee_ppm = 100_001),
+        ),
     ];
     records.extend(rules.map(|(name, body)| encoded(name, Kind::ArbiterAdvert, body)));
     assert!(offer.len() < MAX_BODY_LEN);
@@ -306,17 +451,31 @@ fn offers_against_the_rules(trade: &SampleTrade) -> Vec<Invalid> {
             o.price = crate::money::Price::new(u64::MAX).unwrap();
             o.max = crate::money::Sats::MAX;
         }),
-        ("no payment method", |o| o.methods = crate::wire::List::new(vec![]).unwrap()),
-        ("blank payment method", |o| o.methods = crate::wire::List::new(vec![crate::testing::text(" ")]).unwrap()),
-        ("payment method twice", |o| o.methods = crate::wire::List::new(vec![o.methods[0].clone(); 2]).unwrap()),
+        ("no payment method", |o| {
+            o.methods = crate::wire::List::new(vec![]).unwrap()
+        }),
+        ("blank payment method", |o| {
+            o.methods = crate::wire::List::new(vec![crate::testing::text(" ")]).unwrap()
+        }),
+        ("payment method twice", |o| {
+            o.methods = crate::wire::List::new(vec![o.methods[0].clone(); 2]).unwrap()
+        }),
         ("no arbiter", |o| o.arbiters = crate::wire::List::new(vec![]).unwrap()),
-        ("arbiter twice", |o| o.arbiters = crate::wire::List::new(vec![RecordId([1; 32]); 2]).unwrap()),
+        ("arbiter twice", |o| {
+            o.arbiters = crate::wire::List::new(vec![RecordId([1; 32]); 2]).unwrap()
+        }),
         ("refund delay too short", |o| o.refund_delay = 3023),
         ("refund delay too long", |o| o.refund_delay = 8641),
         ("no arbitration delay", |o| o.arbitration_delay = 0),
-        ("arbitration delay as long as the buyer may pay", |o| o.arbitration_delay = 4320 - 2016),
-        ("end that is not after the beginning", |o| o.expires = u64::from(EPOCH) + 2),
-        ("life of more than thirty days", |o| o.expires = u64::from(EPOCH) + 2 + 30 * 24 * 3600 + 1),
+        ("arbitration delay as long as the buyer may pay", |o| {
+            o.arbitration_delay = 4320 - 2016
+        }),
+        ("end that is not after the beginning", |o| {
+            o.expires = u64::from(EPOCH) + 2
+        }),
+        ("life of more than thirty days", |o| {
+            o.expires = u64::from(EPOCH) + 2 + 30 * 24 * 3600 + 1
+        }),
         ("largest amount of nothing", |o| o.max = crate::money::Sats::ZERO),
     ];
     let offers = changes.map(|(name, change)| {
@@ -331,6 +490,13 @@ fn offers_against_the_rules(trade: &SampleTrade) -> Vec<Invalid> {
 fn encoded(name: &'static str, kind: Kind, body: Vec<u8>) -> Invalid {
     let mut author = Author::new(6);
     author.write(&Body::Heartbeat);
-    let header = Header { kind, ..author.next_header(&Body::Heartbeat) };
-    Invalid { name, stage: "body", record: author.sign(header, body).encode() }
+    let header = Header {
+        kind,
+        ..author.next_header(&Body::Heartbeat)
+    };
+    Invalid {
+        name,
+        stage: "body",
+        record: author.sign(header, body).encode(),
+    }
 }
