@@ -317,3 +317,6 @@ pub fn confirmations_for(amount: Sats) -> u32 {
         10_000_000.. => 6,
     }
 }
+
+#[cfg(test)]
+mod tests;
