@@ -29,6 +29,7 @@ async fn pair() -> (Node, Node) {
     let leaf = node(leaf_of(&hub).await).await;
     leaf.settled_with(&hub).await;
     hub.settled_with(&leaf).await;
+    hub.at_rest().await;
     (hub, leaf)
 }
 

@@ -97,6 +97,20 @@ impl Node {
         .await;
     }
 
+    fn bytes_moved(&self) -> u64 {
+        self.client.traffic().sent() + self.client.traffic().received()
+    }
+
+    /// Waits until all that connecting has set in motion has come to rest: no sync within a whole second, several times
+    /// the pause between sessions. What happens afterwards has another cause.
+    async fn at_rest(&self) {
+        let mut before = None;
+        while before != Some(self.bytes_moved()) {
+            before = Some(self.bytes_moved());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
     /// Stops the node; what is returned starts it again, at the same place with the same key and data.
     async fn stopped(self) -> impl AsyncFnOnce() -> Node {
         let config = NetConfig {

@@ -118,6 +118,7 @@ async fn a_restarted_leaf_is_told_what_it_missed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_orphan_makes_its_receiver_ask_for_the_log() {
     let (hub, left, right) = star(TCP).await;
+    hub.at_rest().await;
     left.replica.write(1, b"kept silent");
     left.replica.write(1, b"kept silent too");
     left.client.publish_record(left.replica.write(1, b"told")).await;
@@ -130,6 +131,7 @@ async fn an_orphan_makes_its_receiver_ask_for_the_log() {
 #[tokio::test(flavor = "multi_thread")]
 async fn being_told_to_sync_is_enough() {
     let (hub, left, _right) = star(TCP).await;
+    hub.at_rest().await;
     hub.replica.write(1, b"silent");
     left.client.sync_now().await;
     eventually("the record", async || left.replica.records() == 1).await;
@@ -149,6 +151,7 @@ async fn idle_peers_compare_at_intervals() {
     config.limits.sync_interval = Duration::from_millis(500);
     let leaf = node(config).await;
     leaf.settled_with(&hub).await;
+    hub.settled_with(&leaf).await;
     hub.replica.write(1, b"silent");
     eventually("the record", async || leaf.replica.records() == 1).await;
 }
@@ -163,24 +166,12 @@ async fn an_idle_heal_costs_less_than_a_kilobyte() {
     for (one, other) in [(&leaf, &hub), (&hub, &leaf)] {
         one.settled_with(other).await;
     }
-    let moved = || leaf.client.traffic().sent() + leaf.client.traffic().received();
-    // What connecting has set in motion must have come to rest.
-    let mut before = moved();
-    loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let now = moved();
-        if now == before {
-            break;
-        }
-        before = now;
-    }
+    leaf.at_rest().await;
+    let before = leaf.bytes_moved();
     leaf.client.sync_now().await;
-    eventually("a comparison", async || {
-        leaf.client.traffic().received() > 0 && moved() >= before + 74
-    })
-    .await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let cost = moved() - before;
+    eventually("a comparison", async || leaf.bytes_moved() > before).await;
+    leaf.at_rest().await;
+    let cost = leaf.bytes_moved() - before;
     assert!(cost < 1000, "an idle heal took {cost} bytes");
     println!("idle heal: {cost} bytes");
 }
@@ -212,6 +203,7 @@ async fn mail_waits_at_the_hub_for_a_recipient_who_was_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_mailbox_is_emptied_soon() {
     let (hub, _left, right) = star(TCP).await;
+    hub.at_rest().await;
     let mail = super::replica::envelope(MAILBOX, b"waiting");
     hub.replica.put_mail(mail.clone()).await;
     right.replica.lock().mailboxes.push(MAILBOX);
