@@ -80,7 +80,7 @@ impl Keyring {
         let (email, password) = (Email::parse(email)?, Password::parse(password)?);
         let judged = strength(&email, &password);
         if judged.verdict == Verdict::Refused {
-            return Err(KeyringError::Weak(judged.advice.join("; ")));
+            return Err(KeyringError::Weak(judged.advice.join(" ")));
         }
         let secret_key = secret_key.map(SecretKey::parse).transpose()?;
         let identity = MasterKey::derive(&email, &password, secret_key.as_ref(), &KdfParams::V1)?.identity();

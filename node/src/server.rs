@@ -138,7 +138,10 @@ impl Server {
         let address = Address::from_str(request.address.trim())
             .map_err(|error| invalid(format!("`{}` is not a bitcoin address: {error}", request.address)))?
             .require_network(network)
-            .map_err(|_| invalid(format!("`{}` is an address of another network than {network}", request.address)))?;
+            .map_err(|_| {
+                let message = format!("`{}` is an address of another network than {network}", request.address);
+                ApiError::new(Code::WrongNetwork, message, format!("ask for an address on {network}"))
+            })?;
         let fee_rate = match request.fee_rate {
             Some(rate) => Some(FeeRate::from_sat_per_vb(rate).ok_or_else(|| invalid("the feerate is too large"))?),
             None => None,
@@ -245,7 +248,7 @@ impl ExchangeApiServer for Server {
                 Verdict::Weak => StrengthVerdict::Weak,
                 Verdict::Strong => StrengthVerdict::Strong,
             },
-            advice: judged.advice.join("; "),
+            advice: judged.advice.join(" "),
         })
     }
 

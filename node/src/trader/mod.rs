@@ -395,7 +395,14 @@ impl Trader {
             let Some(event) = events.pop_front() else { break };
             let from_user = matches!(event, Event::Command(_) | Event::Details { .. });
             let Some(active) = self.trades.get_mut(&id) else { break };
-            let asked = active.trade.handle(event).map_err(Explain::explain)?;
+            let built = if let Event::FundingBuilt(tx) = &event { Some(tx.clone()) } else { None };
+            let asked = match active.trade.handle(event) {
+                Ok(asked) => asked,
+                Err(refusal) => {
+                    self.drop_unwanted(id, built).await;
+                    return Err(refusal.explain());
+                }
+            };
             for effect in asked {
                 match self.perform(id, effect).await {
                     Ok(more) => events.extend(more),
@@ -430,6 +437,13 @@ impl Trader {
             active.phase = phase;
             active.problem = None;
             self.tools.events.note(Subject::Trade(id), view::phase_event(active.trade.role(), phase, id));
+            if let Some(spend) = active.trade.view().spend() {
+                let what = if spend.path.is_payout() { "payout" } else { "refund" };
+                let label = format!("{what} of trade {}", id.short());
+                if let Err(error) = self.tools.wallet.set_label(spend.tx.compute_txid(), label).await {
+                    tracing::debug!(%error, trade = %id, "a transaction has no label");
+                }
+            }
         }
         let unagreed = active.trade.view().contract.is_none();
         match phase {
@@ -446,6 +460,17 @@ impl Trader {
             | Phase::Closed
             | Phase::Refunded
             | Phase::Lost => {}
+        }
+    }
+
+    /// Frees the coins of a funding that the machine did not want any more when it was built.
+    async fn drop_unwanted(&self, id: TradeId, built: Option<Transaction>) {
+        let kept = self.trades.get(&id).and_then(|active| active.trade.local().funding_tx.clone());
+        let unwanted = built.filter(|tx| kept.is_none_or(|kept| kept != bitcoin::consensus::serialize(tx)));
+        if let Some(tx) = unwanted
+            && let Err(error) = self.tools.wallet.release(tx.compute_txid()).await
+        {
+            tracing::warn!(%error, trade = %id, "coins that were set aside are not freed");
         }
     }
 

@@ -97,7 +97,8 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             let depth = view.funding().map_or(0, |funding| view.depth(funding.height));
             let needed = confirmations_for(amount);
             let what = format!("the chain confirms the escrow: {depth} of {needed} confirmations");
-            step(Actor::Chain, what, None, "do not pay yet: an unconfirmed escrow can vanish", None)
+            let otherwise = "an unconfirmed escrow can vanish: nobody pays before it is confirmed";
+            step(Actor::Chain, what, None, otherwise, None)
         }
         (Phase::Funded, Role::Buyer) => {
             let what = match &trade.local().their_details {
@@ -117,13 +118,14 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             step(Actor::Peer, what, view.pay_until(), otherwise, None)
         }
         (Phase::Paid, Role::Seller) => {
-            let what = format!("look for {cost} in your account; when it is there for good, release the coins");
-            let otherwise = "never release before the money is in your account: it cannot be undone";
+            let what = format!("look for {cost} in your account; release the coins only when it is there for good");
+            let otherwise = "the coins stay in the escrow; a release cannot be undone";
             step(Actor::You, what, view.refund_from(), otherwise, Some(Action::Release))
         }
         (Phase::Paid, _) => {
             let what = "the seller finds your payment and releases the coins".to_owned();
-            step(Actor::Peer, what, view.refund_from(), "keep the proof of your payment for the arbiter", None)
+            let otherwise = "the coins stay in the escrow; keep the proof of your payment";
+            step(Actor::Peer, what, view.refund_from(), otherwise, None)
         }
         (Phase::Released, Role::Buyer) => {
             let what = "your node broadcasts the payout and the chain confirms it".to_owned();
