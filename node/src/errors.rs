@@ -11,6 +11,7 @@ use crate::chain::ChainError;
 use crate::keeper::PublishError;
 use crate::keyring::KeyringError;
 use crate::mailbox::SendError;
+use crate::node::StartError;
 use crate::wallet::WalletError;
 
 /// A failure that can be explained to a user of the API.
@@ -78,6 +79,23 @@ impl Explain for ChainError {
     }
 }
 
+/// The others are explained by their own words.
+impl Explain for StartError {
+    fn explain(self) -> ApiError {
+        match self {
+            Self::Chain(error) => error.explain(),
+            Self::Store(error) => error.explain(),
+            Self::Storage(error) => error.explain(),
+            Self::DataDir(_, ref error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                ApiError::new(Code::DiskFull, self.to_string(), "")
+            }
+            Self::DataDir(..) | Self::NetworkKey(_) | Self::Net(_) | Self::Socket(_) => {
+                ApiError::new(Code::Internal, self.to_string(), "")
+            }
+        }
+    }
+}
+
 impl Explain for Refusal {
     fn explain(self) -> ApiError {
         let (code, hint) = match self {
@@ -125,6 +143,7 @@ impl Explain for StoreError {
     fn explain(self) -> ApiError {
         match self {
             Self::Storage(error) => error.explain(),
+            Self::InUse(_) => ApiError::new(Code::Busy, self.to_string(), ""),
             Self::AlreadyAnswered(_) => ApiError::new(Code::DuplicateRequest, self.to_string(), ""),
             _ => ApiError::new(Code::Internal, self.to_string(), ""),
         }

@@ -216,11 +216,13 @@ impl WriteSet<'_> {
 
 /// Tells a full disk and damage apart from the rest.
 ///
-/// After a full disk RocksDB refuses writes, looks every five seconds whether there is room again, and then goes on.
+/// After a full disk RocksDB refuses writes, looks every five seconds whether there is room again, and then goes on;
+/// after a quota or a limit on the length of files it refuses writes until the next start.
 fn storage_error(on: &dyn std::fmt::Display, error: rocksdb::Error) -> StorageError {
     let kind = error.kind();
     let text = format!("{on}: {}", error.into_string());
-    if text.contains("No space left on device") || text.contains("Disk quota exceeded") {
+    // Quotas and limits on the length of files are full disks to their user.
+    if ["No space left on device", "Disk quota exceeded", "File too large"].iter().any(|full| text.contains(full)) {
         StorageError::Full(text)
     } else if kind == ErrorKind::Corruption {
         StorageError::Damaged(text)

@@ -16,6 +16,7 @@ use crate::cli::output::{Answer, print_document, say};
 use crate::cli::secrets::{self, CORE_PASSWORD_VARIABLE, PASSWORD_VARIABLE, Secret};
 use crate::cli::signals;
 use crate::config::{ChainConfig, CoreAuth, NodeConfig};
+use crate::errors::ExplainResult;
 use crate::keyring::Keyring;
 use crate::node::Node;
 
@@ -29,10 +30,11 @@ const RELAY_PORT: u16 = 9740;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  exchange-node run                               regtest on an embedded chain, to try things out
-  exchange-node run --relay                       pass on what others trade, on port 9740
-  exchange-node run --email alice@example.org --password-file ./password --peer /ip4/192.0.2.1/tcp/9740/p2p/12D3KooW…
-  exchange-node run --network signet --core-url http://127.0.0.1:38332 --core-cookie ~/.bitcoin/signet/.cookie")]
+  exchange-node run                   regtest on an embedded chain, to try things out
+  exchange-node run --relay           pass on what others trade, on port 9740
+  exchange-node run --email alice@example.org --password-file ./password \\
+      --peer /ip4/192.0.2.1/tcp/9740/p2p/12D3KooW…
+  exchange-node run --network signet --core-cookie ~/.bitcoin/signet/.cookie")]
 pub struct Run {
     /// The network whose coins are traded
     #[arg(long, value_enum, default_value_t = NetworkArg::Regtest)]
@@ -97,7 +99,7 @@ impl Run {
         // Asked for before the node starts: a prompt and its log do not share a terminal well.
         let opening = self.opening(&config, context)?;
         let stop = signals::stop_token()?;
-        let node = Node::start(config, stop.clone()).await.map_err(|error| Failure::refused(error.to_string(), ""))?;
+        let node = Node::start(config, stop.clone()).await.explained()?;
         let opened = match opening {
             Some(opening) => stop.run_until_cancelled(opening.open(&node, context)).await.unwrap_or(Ok(())),
             None => Ok(()),
