@@ -6,11 +6,11 @@ use std::process::{Child, Command, Stdio};
 use crate::wait_until;
 
 /// Room for an empty ledger and a few records.
-const SMALL: &str = "size=2m,mode=0700";
+const SMALL: &str = "size=320k,mode=0700";
 /// Room for everything.
 const LARGE: &str = "size=512m";
 /// The same by a limit on the length of each file, in the shell's blocks of 512 bytes.
-const SMALL_FILES: &str = "256";
+const SMALL_FILES: &str = "320";
 /// Runs what follows with the limit, and lets a write past it fail instead of ending the program.
 const LIMITED: &str = "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"";
 

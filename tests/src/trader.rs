@@ -134,10 +134,14 @@ impl Trader {
         self.cli.done(&["identity", "show"])
     }
 
-    /// Returns a deposit address.
-    #[must_use]
+    /// Returns a deposit address; a new wallet searches the chain first, lest it should give an old one twice.
     pub fn address(&self) -> String {
-        self.cli.done::<AddressInfo>(&["wallet", "address"]).address
+        let what = format!("{}'s wallet gives an address", self.name);
+        wait_until(&what, || match self.cli.run::<AddressInfo>(&["wallet", "address"]) {
+            Ok(info) => Ok(info.address),
+            Err(failure) if failure.code == "not_synced" => Err(failure.message),
+            Err(failure) => panic!("{}: {failure:#?}", self.name),
+        })
     }
 
     /// Returns what his wallet holds.

@@ -99,7 +99,7 @@ fn only_one_node_uses_a_data_directory() {
     let world = World::begin();
     let trader = world.trader("trader");
     let failure = Process::try_start(world.launch("trader")).unwrap_err();
-    assert_eq!(failure.exit, Some(1), "{failure:#?}");
+    failure.assert_is(1, "busy");
     assert!(
         failure.message.contains("another node uses this data directory"),
         "{failure:#?}"
