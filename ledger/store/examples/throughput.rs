@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (rate, syncs) = (count as u128 * 1_000_000 / took.as_micros(), store.wal_syncs() - syncs);
         writeln!(
             std::io::stdout(),
-            "{name}: {count} records in {took:.0?}, {rate}/s, {syncs} syncs"
+            "{name}: {count} records in {took:.2?}, {rate}/s, {syncs} syncs"
         )?;
     }
     Ok(())

@@ -303,7 +303,7 @@ fn cannot_start() {
     let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
     let error = Store::open(dir, OpenOptions::default()).unwrap_err();
     assert!(
-        matches!(&error, StoreError::Storage(StorageError::Io(text)) if text.contains("File too large")),
+        matches!(&error, StoreError::Storage(StorageError::Full(text)) if text.contains("File too large")),
         "{error}"
     );
 }
@@ -332,7 +332,7 @@ fn commits_until_refused() {
         })
         .unwrap();
     assert!(
-        matches!(&error, StoreError::Storage(StorageError::Io(text)) if text.contains("File too large")),
+        matches!(&error, StoreError::Storage(StorageError::Full(text)) if text.contains("File too large")),
         "{error}"
     );
     // From here on it refuses everything, rather than go on behind a gap.
