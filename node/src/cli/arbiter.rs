@@ -21,7 +21,8 @@ pub enum Arbiter {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  exchange-node arbiter advertise --name \"Ada\" --fee-percent 0.5 --max 1.0 --language en --language de --currency EUR")]
+  exchange-node arbiter advertise --name \"Ada\" --fee-percent 0.5 --max 1.0 \\
+      --language en --language de --currency EUR")]
 pub struct AdvertiseArgs {
     /// The name to show
     #[arg(long)]

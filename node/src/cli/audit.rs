@@ -38,19 +38,14 @@ impl Audit {
             Some(prefix) => Some(find(prefix, &client).await?),
             None => None,
         };
-        let request = AuditRequest {
-            chain: self.chain,
-            author: self.author,
-            trade,
-        };
+        let request = AuditRequest { chain: self.chain, author: self.author, trade };
         let report = client.audit(request).await?;
         let answer = Answer::new(&report, text(&report));
         if report.ok {
             return Ok(answer);
         }
-        let count = report.violations.len();
-        let things = if count == 1 { "1 thing is".to_owned() } else { format!("{count} things are") };
-        Ok(answer.failing(Failure::violated(format!("{things} wrong with the history"))))
+        let count = report.violations.len() as u64; // usize fits
+        Ok(answer.failing(Failure::violated(format!("the history has {}", format::counted(count, "violation")))))
     }
 }
 
@@ -70,7 +65,9 @@ fn text(report: &AuditReport) -> String {
         text.push('\n');
         text.push_str(&trades(&report.trades));
     }
-    for (title, violations) in [("Wrong", &report.violations), ("Proofs of misconduct, which harm nobody else", &report.evidence)] {
+    for (title, violations) in
+        [("Wrong", &report.violations), ("Proofs of misconduct, which harm nobody else", &report.evidence)]
+    {
         if !violations.is_empty() {
             text.push_str(&format!("\n{title}:\n"));
             text.extend(violations.iter().map(|violation| format!("  {}\n", line(violation))));
@@ -83,7 +80,8 @@ fn trades(trades: &[AuditedTrade]) -> String {
     let mut table = Table::new(&["TRADE", "STATE", "BTC", "FUNDED BY", "SPENT BY", "PAID OUT"], &[2, 5]);
     for trade in trades {
         let amount = |amount: Option<exchange_api::Sats>| amount.map_or_else(|| "-".to_owned(), format::btc);
-        let txid = |tx: &Option<exchange_api::ChainTx>| tx.as_ref().map_or_else(|| "-".to_owned(), |tx| short_txid(&tx.txid));
+        let txid =
+            |tx: &Option<exchange_api::ChainTx>| tx.as_ref().map_or_else(|| "-".to_owned(), |tx| short_txid(&tx.txid));
         table.row([
             trade.trade.short(),
             phase_name(trade.state).to_owned(),

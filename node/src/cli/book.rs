@@ -45,7 +45,8 @@ impl Book {
     /// Shows the book.
     pub async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
         let page = context.client().await?.book(self.filter()).await?;
-        let mut text = offer::table(&page.items, clock::unix_now(), "No offer fits. They appear as soon as they arrive.");
+        let mut text =
+            offer::table(&page.items, clock::unix_now(), "No offer fits. They appear as soon as they arrive.");
         if let Some(next) = &page.next {
             text.push_str(&format!("More: --cursor {next}\n"));
         }

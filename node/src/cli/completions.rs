@@ -9,7 +9,7 @@ use crate::cli::output::Answer;
 
 /// Print the completions of a shell
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  exchange-node completions bash > ~/.local/share/bash-completion/completions/exchange-node")]
+#[command(after_help = "Example:\n  source <(exchange-node completions bash)")]
 pub struct Completions {
     /// The shell
     shell: Shell,

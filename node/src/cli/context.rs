@@ -45,8 +45,9 @@ impl Global {
         if let Some(dir) = std::env::var_os(DATA_DIR_VARIABLE).filter(|dir| !dir.is_empty()) {
             return Ok(dir.into());
         }
-        let strategy = etcetera::choose_base_strategy()
-            .map_err(|error| Failure::usage(format!("no home directory is known: {error}"), "name a directory with --data-dir"))?;
+        let strategy = etcetera::choose_base_strategy().map_err(|error| {
+            Failure::usage(format!("no home directory is known: {error}"), "name a directory with --data-dir")
+        })?;
         Ok(strategy.data_dir().join("exchange"))
     }
 

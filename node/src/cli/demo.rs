@@ -41,7 +41,8 @@ impl Demo {
 
 async fn serve(context: &mut Context<'_>, stop: CancellationToken) -> Result<Answer, Failure> {
     let temporary = tempfile::Builder::new().prefix("exchange-demo-").tempdir();
-    let temporary = temporary.map_err(|error| Failure::refused(format!("no directory for the demo: {error}"), "name one with --data-dir"))?;
+    let temporary = temporary
+        .map_err(|error| Failure::refused(format!("no directory for the demo: {error}"), "name one with --data-dir"))?;
     // Never the directory of a real node: the environment's and the default one do not count here.
     let data_dir = context.global.data_dir.clone().unwrap_or_else(|| temporary.path().to_owned());
     let shown = data_dir.display();

@@ -67,12 +67,7 @@ impl Failure {
     }
 
     fn new(kind: Kind, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            hint: hint.into(),
-            request_id: None,
-        }
+        Self { kind, message: message.into(), hint: hint.into(), request_id: None }
     }
 
     /// Names the request, so that the user can repeat it without doing it twice.
@@ -90,6 +85,11 @@ impl Failure {
         }
     }
 
+    /// Tells whether the command itself makes no sense.
+    pub fn is_usage(&self) -> bool {
+        self.exit_code() == 2
+    }
+
     /// Returns what `--json` shows.
     pub fn shown(&self) -> Shown<'_> {
         let code = match self.kind {
@@ -100,12 +100,7 @@ impl Failure {
             Kind::Refused => "refused",
             Kind::Api(code) => code.name(),
         };
-        Shown {
-            code,
-            message: &self.message,
-            hint: &self.hint,
-            request_id: self.request_id.as_deref(),
-        }
+        Shown { code, message: &self.message, hint: &self.hint, request_id: self.request_id.as_deref() }
     }
 
     /// Returns what a person is told.

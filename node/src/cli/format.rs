@@ -44,15 +44,20 @@ pub fn per_million(ppm: u32) -> String {
 /// Returns how long so many blocks take: `144 blocks (about 24 hours)`.
 pub fn blocks(count: u32) -> String {
     let seconds = u64::from(count) * u64::from(BLOCK_MINUTES) * 60;
-    format!("{count} block{} (about {})", if count == 1 { "" } else { "s" }, duration(seconds))
+    format!("{} (about {})", counted(u64::from(count), "block"), duration(seconds))
+}
+
+/// Returns a number of things: `1 trade`, `2 trades`.
+pub fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Returns a time as seen from `now`: `3 hours ago`, `in 6 days`.
 pub fn when(now: u64, time: u64) -> String {
-    if time > now {
-        format!("in {}", duration(time - now))
-    } else if now - time < 60 {
+    if now.abs_diff(time) < 60 {
         "just now".to_owned()
+    } else if time > now {
+        format!("in {}", duration(time - now))
     } else {
         format!("{} ago", duration(now - time))
     }
@@ -76,8 +81,7 @@ pub fn clean_line(text: &str) -> String {
 fn duration(seconds: u64) -> String {
     const UNITS: [(u64, u64, &str); 3] = [(60, 3600, "minute"), (3600, 60 * 3600, "hour"), (86_400, u64::MAX, "day")];
     let (unit, _, name) = UNITS.into_iter().find(|(_, below, _)| seconds < *below).unwrap_or(UNITS[2]);
-    let amount = seconds.saturating_add(unit / 2) / unit;
-    format!("{amount} {name}{}", if amount == 1 { "" } else { "s" })
+    counted(seconds.saturating_add(unit / 2) / unit, name)
 }
 
 #[cfg(test)]
@@ -86,7 +90,9 @@ mod tests {
 
     #[test]
     fn amounts_are_exact_and_read_back() {
-        for (sats, text) in [(1_000_000, "0.01"), (10_000_000, "0.10"), (1, "0.00000001"), (120_450_030_000, "1204.5003")] {
+        for (sats, text) in
+            [(1_000_000, "0.01"), (10_000_000, "0.10"), (1, "0.00000001"), (120_450_030_000, "1204.5003")]
+        {
             let amount = Sats::new(sats).unwrap();
             assert_eq!(btc(amount), text);
             assert_eq!(text.parse(), Ok(amount));
@@ -103,6 +109,7 @@ mod tests {
         assert_eq!(blocks(144), "144 blocks (about 24 hours)");
         assert_eq!(blocks(4320), "4320 blocks (about 30 days)");
         assert_eq!(when(1_000_000, 1_000_000), "just now");
+        assert_eq!(when(1_000_000, 1_000_001), "just now", "the other's clock is a little ahead");
         assert_eq!(when(1_000_000, 1_000_000 - 7200), "2 hours ago");
         assert_eq!(when(0, 7 * 86_400), "in 7 days");
         blocks(u32::MAX);

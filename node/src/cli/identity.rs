@@ -76,7 +76,8 @@ impl New {
             StrengthVerdict::Refused | StrengthVerdict::Strong => {}
             StrengthVerdict::Weak => {
                 let advice = strength.advice;
-                context.say(format_args!("warning: 10^{} guesses find this password; {advice}\n", strength.guesses_log10));
+                context
+                    .say(format_args!("warning: 10^{} guesses find this password; {advice}\n", strength.guesses_log10));
             }
         }
         context.say("Deriving the keys. It takes some seconds on purpose.\n");

@@ -26,7 +26,6 @@ mod trade;
 mod values;
 mod wallet;
 
-
 #[cfg(test)]
 mod tests;
 
@@ -41,15 +40,16 @@ use self::output::Answer;
 
 const EXAMPLES: &str = "\
 Examples:
-  exchange-node demo                           a whole trade by itself, on a chain of its own
-  exchange-node run --relay                    help others: pass on offers, keep no identity
-  exchange-node run --chain core --core-url http://127.0.0.1:18443 --core-cookie ~/.bitcoin/regtest/.cookie
+  exchange-node demo                  a whole trade by itself, on a chain of its own
+  exchange-node run --relay           help others: pass on offers, keep no identity
+  exchange-node run --core-cookie ~/.bitcoin/regtest/.cookie --email alice@example.org
   exchange-node identity new --email alice@example.org
   exchange-node book --market BTC/EUR --side buy
   exchange-node trade take 1f0c9a3b --amount 0.01 --method \"SEPA instant\"
 
 Exit codes: 0 done, 1 refused or violated, 2 wrong usage, 3 no node can be reached.
-Every verb explains itself: exchange-node VERB --help. Logs go to stderr; EXCHANGE_LOG filters them (e.g. debug).";
+Every verb explains itself: exchange-node VERB --help.
+Logs go to stderr; EXCHANGE_LOG filters them, e.g. EXCHANGE_LOG=debug.";
 
 /// Swap bitcoin for other money with a stranger and nobody in the middle.
 ///
@@ -69,7 +69,6 @@ enum Verb {
     Run(run::Run),
     Demo(demo::Demo),
     Status(status::Status),
-    #[command(subcommand_negates_reqs = true)]
     Peers(status::Peers),
     Stop(status::Stop),
     #[command(subcommand)]

@@ -1,6 +1,7 @@
 //! Verbs that move money or bind their user: asked before, repeatable after.
 
 use clap::Args;
+use jsonrpsee::core::ClientError;
 
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -23,6 +24,13 @@ impl MoneyArgs {
         // Half of it is plenty to be unique, and easier to copy from an error message.
         let random = || entropy::bytes32()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         self.request_id.clone().unwrap_or_else(random)
+    }
+
+    /// Returns why a request failed, and how to repeat it safely if it may have been half done.
+    pub fn failed(&self, error: ClientError, request_id: &str) -> Failure {
+        let failure = Failure::from(error);
+        // A dry run does nothing, and wrong usage has done nothing: there is nothing to do twice.
+        if self.dry_run || failure.is_usage() { failure } else { failure.of_request(request_id) }
     }
 }
 

@@ -42,9 +42,10 @@ pub enum Offer {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  exchange-node offer post sell --currency EUR --price 61750.00 --min 0.005 --max 0.02 --method \"SEPA instant\" \\
-      --automatic --details-file ./iban
-  exchange-node offer post buy --currency USD --price 66000 --min 0.01 --max 0.01 --method Wise --method Zelle --days 2")]
+  exchange-node offer post sell --currency EUR --price 61750.00 --min 0.005 --max 0.02 \\
+      --method \"SEPA instant\" --automatic --details-file ./iban
+  exchange-node offer post buy --currency USD --price 66000 --min 0.01 --max 0.01 \\
+      --method Wise --method Zelle --days 2")]
 pub struct Post {
     /// What you want to do
     side: SideArg,
@@ -130,7 +131,7 @@ impl Post {
             lifetime_s: Some(u64::from(self.days) * 24 * 3600),
         };
         let id = request.request_id.clone();
-        let offer = client.offer_post(request).await.map_err(|error| Failure::from(error).of_request(&id))?;
+        let offer = client.offer_post(request).await.map_err(|error| self.money.failed(error, &id))?;
         let text = if self.money.dry_run {
             format!("The offer is good. Nothing was posted.\n\n{}", show(&offer, clock::unix_now()))
         } else {
@@ -208,7 +209,8 @@ pub fn show(offer: &OfferView, now: u64) -> String {
     let accepts = if offer.automatic { "by itself" } else { "by hand" };
     lines.line("accepts", accepts);
     let maker = if offer.mine { "you".to_owned() } else { offer.maker.to_string() };
-    lines.line("maker", format!("{maker}, {} closed, last seen {}", trades(offer.maker_trades), format::when(now, offer.last_seen)));
+    let trades = format::counted(u64::from(offer.maker_trades), "trade");
+    lines.line("maker", format!("{maker}, {trades} closed, last seen {}", format::when(now, offer.last_seen)));
     lines.line("arbiter from", format::blocks(u32::from(offer.arbitration_delay)));
     lines.line("refund from", format::blocks(u32::from(offer.refund_delay)));
     lines.line("ends", format::when(now, offer.expires));
@@ -245,8 +247,4 @@ const fn state(state: OfferState) -> &'static str {
         OfferState::Revoked => "withdrawn",
         OfferState::Expired => "ended",
     }
-}
-
-fn trades(count: u32) -> String {
-    if count == 1 { "1 trade".to_owned() } else { format!("{count} trades") }
 }

@@ -22,20 +22,12 @@ impl Answer {
     /// Returns an answer: `document` with `--json`, `text` without.
     pub fn new(document: &impl Serialize, text: impl Into<String>) -> Self {
         let document = serde_json::to_value(document).expect("the API's types have text keys and no failing fields");
-        Self {
-            document: Some(document),
-            text: text.into(),
-            failure: None,
-        }
+        Self { document: Some(document), text: text.into(), failure: None }
     }
 
     /// Returns a text that is the same for programs and for people, e.g. a script of completions.
     pub fn raw(text: impl Into<String>) -> Self {
-        Self {
-            document: None,
-            text: text.into(),
-            failure: None,
-        }
+        Self { document: None, text: text.into(), failure: None }
     }
 
     /// Returns an answer that has been printed already.
@@ -137,10 +129,7 @@ pub struct Table {
 impl Table {
     /// Returns a table with these titles; the columns in `right` hold numbers and are aligned to the right.
     pub fn new(titles: &[&str], right: &'static [usize]) -> Self {
-        Self {
-            rows: vec![titles.iter().map(|title| (*title).to_owned()).collect()],
-            right,
-        }
+        Self { rows: vec![titles.iter().map(|title| (*title).to_owned()).collect()], right }
     }
 
     /// Adds a row.
@@ -162,7 +151,8 @@ impl Table {
             for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
                 let padding = " ".repeat(width - cell.width());
                 let gap = if column == 0 { "" } else { "  " };
-                let (before, after) = if self.right.contains(&column) { (padding.as_str(), "") } else { ("", padding.as_str()) };
+                let (before, after) =
+                    if self.right.contains(&column) { (padding.as_str(), "") } else { ("", padding.as_str()) };
                 line.extend([gap, before, cell, after]);
             }
             text.push_str(line.trim_end());

@@ -38,14 +38,15 @@ impl Prefix {
     ///
     /// # Errors
     /// When there is none (refused), or more than one (usage).
-    pub fn pick<Id: Display + Copy + PartialEq>(&self, what: &str, known: impl IntoIterator<Item = Id>) -> Result<Id, Failure> {
+    pub fn pick<Id: Display + Copy + PartialEq>(
+        &self,
+        what: &str,
+        known: impl IntoIterator<Item = Id>,
+    ) -> Result<Id, Failure> {
         let mut found: Option<Id> = None;
         for id in known {
             if id.to_string().starts_with(&self.0) && found.replace(id).is_some_and(|other| other != id) {
-                return Err(Failure::usage(
-                    format!("more than one {what} begins with {}", self.0),
-                    "give more digits",
-                ));
+                return Err(Failure::usage(format!("more than one {what} begins with {}", self.0), "give more digits"));
             }
         }
         found.ok_or_else(|| {

@@ -138,12 +138,14 @@ impl Run {
         let names_core = self.core_url.is_some() || self.core_cookie.is_some() || self.core_user.is_some();
         let implied = if names_core || self.network != NetworkArg::Regtest { ChainArg::Core } else { ChainArg::Kernel };
         match self.chain.unwrap_or(implied) {
-            ChainArg::Kernel if self.network != NetworkArg::Regtest => {
-                Err(Failure::usage("the embedded chain is for regtest only", "use --chain core with a Bitcoin Core node"))
-            }
-            ChainArg::Kernel if names_core => {
-                Err(Failure::usage("--chain kernel needs no Bitcoin Core node", "leave out the --core options, or use --chain core"))
-            }
+            ChainArg::Kernel if self.network != NetworkArg::Regtest => Err(Failure::usage(
+                "the embedded chain is for regtest only",
+                "use --chain core with a Bitcoin Core node",
+            )),
+            ChainArg::Kernel if names_core => Err(Failure::usage(
+                "--chain kernel needs no Bitcoin Core node",
+                "leave out the --core options, or use --chain core",
+            )),
             ChainArg::Kernel => Ok(ChainConfig::Kernel),
             ChainArg::Core => Ok(ChainConfig::Core {
                 url: self.core_url.clone().unwrap_or_else(|| self.network.core_url().to_owned()),
@@ -162,12 +164,13 @@ impl Run {
                 "add --core-cookie with its .cookie file, or --core-user",
             ));
         };
-        let password = secrets::given(self.core_password_file.as_deref(), CORE_PASSWORD_VARIABLE)?.ok_or_else(|| {
-            Failure::usage(
-                "no password for Bitcoin Core is given",
-                format!("use --core-password-file or {CORE_PASSWORD_VARIABLE}"),
-            )
-        })?;
+        let password =
+            secrets::given(self.core_password_file.as_deref(), CORE_PASSWORD_VARIABLE)?.ok_or_else(|| {
+                Failure::usage(
+                    "no password for Bitcoin Core is given",
+                    format!("use --core-password-file or {CORE_PASSWORD_VARIABLE}"),
+                )
+            })?;
         Ok(CoreAuth::Password { user, password })
     }
 

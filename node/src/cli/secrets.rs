@@ -69,7 +69,9 @@ pub fn given(file: Option<&Path>, variable: &str) -> Result<Option<Secret>, Fail
 /// # Errors
 /// When it cannot be read, is too large or is no text.
 pub fn read_file(path: &Path) -> Result<Secret, Failure> {
-    let cannot = |why: String| Failure::usage(format!("cannot read {}: {why}", path.display()), "check the path and its permissions");
+    let cannot = |why: String| {
+        Failure::usage(format!("cannot read {}: {why}", path.display()), "check the path and its permissions")
+    };
     let file = std::fs::File::open(path).map_err(|error| cannot(error.to_string()))?;
     let mut text = Zeroizing::new(String::new());
     file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(|error| cannot(error.to_string()))?;

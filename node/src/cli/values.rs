@@ -57,7 +57,9 @@ impl FromStr for Percent {
     fn from_str(text: &str) -> Result<Self, String> {
         let refuse = || "expected a percentage from 0 to 100 with at most four decimals, e.g. 0.5".to_owned();
         let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-        let digits = |part: &str, most: usize| (1..=most).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        let digits = |part: &str, most: usize| {
+            (1..=most).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+        };
         if !digits(whole, 3) || !digits(fraction, 4) {
             return Err(refuse());
         }
@@ -91,7 +93,9 @@ impl FromStr for SendAmount {
 /// # Errors
 /// When it is no amount of that currency, or zero.
 pub fn price(text: &str, currency: Currency) -> Result<Price, Failure> {
-    let usage = |why: String| Failure::usage(format!("--price: {why}"), format!("the price of one bitcoin in {currency}, e.g. 61750"));
+    let usage = |why: String| {
+        Failure::usage(format!("--price: {why}"), format!("the price of one bitcoin in {currency}, e.g. 61750"))
+    };
     let minor = currency.parse_minor(text).map_err(|error| usage(error.to_string()))?;
     Price::new(minor).ok_or_else(|| usage("a price of zero".to_owned()))
 }

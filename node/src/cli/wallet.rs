@@ -69,7 +69,9 @@ impl Wallet {
 async fn balance(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let balance = context.client().await?.wallet_balance().await?;
     let mut lines = Lines::default();
-    for (name, amount) in [("spendable", balance.spendable), ("pending", balance.pending), ("in escrow", balance.in_escrow)] {
+    for (name, amount) in
+        [("spendable", balance.spendable), ("pending", balance.pending), ("in escrow", balance.in_escrow)]
+    {
         lines.line(name, format!("{amount} BTC"));
     }
     Ok(Answer::new(&balance, lines.render()))
@@ -117,7 +119,7 @@ impl Send {
         }
         let id = request.request_id.clone();
         let address = request.address.clone();
-        let sent = client.wallet_send(request).await.map_err(|error| Failure::from(error).of_request(&id))?;
+        let sent = client.wallet_send(request).await.map_err(|error| self.money.failed(error, &id))?;
         Ok(Answer::new(&sent, sentence(&sent, &address)))
     }
 }

@@ -167,7 +167,10 @@ fn help_goes_to_stdout_and_explains_every_verb() {
 #[test]
 fn completions_and_manual_pages_need_no_node() {
     assert!(run(&["completions", "zsh"]).out.contains("exchange-node"));
-    assert!(run(&["man", "trade", "take"]).out.contains("--dry\\-run") || run(&["man", "trade", "take"]).out.contains("dry"));
+    assert!(
+        run(&["man", "trade", "take"]).out.contains("--dry\\-run")
+            || run(&["man", "trade", "take"]).out.contains("dry")
+    );
     let unknown = run(&["man", "trade", "fly"]);
     assert_eq!(unknown.exit, 2);
     assert!(unknown.err.contains("trade fly"), "{}", unknown.err);
@@ -192,11 +195,11 @@ fn chain(line: &str) -> Result<String, String> {
 #[test]
 fn the_chain_follows_from_the_network_and_the_core_options() {
     assert_eq!(chain("run").unwrap(), "kernel");
-    assert_eq!(chain("run --core-cookie /c").unwrap(), "http://127.0.0.1:18443 Cookie(/c)");
-    assert_eq!(chain("run --network signet --core-cookie /c").unwrap(), "http://127.0.0.1:38332 Cookie(/c)");
+    assert_eq!(chain("run --core-cookie /c").unwrap(), "http://127.0.0.1:18443 Cookie(\"/c\")");
+    assert_eq!(chain("run --network signet --core-cookie /c").unwrap(), "http://127.0.0.1:38332 Cookie(\"/c\")");
     assert_eq!(
         chain("run --network mainnet --i-understand-mainnet --core-cookie /c --core-url http://h:1").unwrap(),
-        "http://h:1 Cookie(/c)"
+        "http://h:1 Cookie(\"/c\")"
     );
     for (line, hint) in [
         ("run --network mainnet --core-cookie /c", "--i-understand-mainnet"),

@@ -155,7 +155,12 @@ fn without_a_node_every_verb_exits_with_3() {
 #[test]
 fn what_binds_or_moves_coins_is_never_done_unasked() {
     let node = Node::answering(&[]);
-    for line in ["wallet send bcrt1qxyz 0.01", "trade take 1f0c9a3b --amount 0.01", "trade release 7ade7ade", "trade accept 7ade7ade"] {
+    for line in [
+        "wallet send bcrt1qxyz 0.01",
+        "trade take 1f0c9a3b --amount 0.01",
+        "trade release 7ade7ade",
+        "trade accept 7ade7ade",
+    ] {
         let ran = node.run(&line.split(' ').collect::<Vec<_>>());
         assert_eq!(ran.exit, 2, "{line}: {ran:?}");
         assert!(ran.err.contains("--yes"), "{line}: {ran:?}");
@@ -166,14 +171,19 @@ fn what_binds_or_moves_coins_is_never_done_unasked() {
 #[test]
 fn sending_is_priced_confirmed_and_repeatable() {
     let node = Node::answering(&[("exchange_walletSend", |request| {
-        Ok(json!({ "txid": "ab".repeat(32), "amount": 1_000_000, "fee": 141, "broadcast": request["dry_run"] == false }))
+        Ok(
+            json!({ "txid": "ab".repeat(32), "amount": 1_000_000, "fee": 141, "broadcast": request["dry_run"] == false }),
+        )
     })]);
     let send = ["wallet", "send", "bcrt1qxyz", "0.01", "--fee-rate", "2"];
 
     let no = node.run_typing(&send, "\n");
     assert_eq!(no.exit, 1, "{no:?}");
     assert!(no.err.contains("Send 0.01 BTC to bcrt1qxyz for a fee of 0.00000141 BTC? [y/N]"), "{no:?}");
-    assert!(node.asked("exchange_walletSend").iter().all(|request| request["dry_run"] == true), "nothing without a yes");
+    assert!(
+        node.asked("exchange_walletSend").iter().all(|request| request["dry_run"] == true),
+        "nothing without a yes"
+    );
 
     let yes = node.run_typing(&[&send[..], &["--request-id", "rent"]].concat(), "y\n");
     assert_eq!(yes.exit, 0, "{yes:?}");
@@ -217,9 +227,16 @@ fn the_book_is_asked_from_the_makers_side_and_shown_from_the_users() {
     let ran = node.run(&["book", "--side", "buy", "--market", "BTC/EUR", "--amount", "0.01", "--all"]);
     let asked = node.asked("exchange_book");
     assert_eq!(asked[0]["side"], "sell");
-    assert_eq!((&asked[0]["currency"], &asked[0]["amount"], &asked[0]["away"]), (&json!("EUR"), &json!(1_000_000), &json!(true)));
+    assert_eq!(
+        (&asked[0]["currency"], &asked[0]["amount"], &asked[0]["away"]),
+        (&json!("EUR"), &json!(1_000_000), &json!(true))
+    );
     let (_, rows) = ran.out.split_once('\n').unwrap();
-    assert!(rows.starts_with("1f0c9a3b  buy  61750.00 EUR  0.005-0.02  308.75-1235.00  SEPA instant, Wise  aaaaaaaa"), "{}", ran.out);
+    assert!(
+        rows.starts_with("1f0c9a3b  buy  61750.00 EUR  0.005-0.02  308.75-1235.00  SEPA instant, Wise  aaaaaaaa"),
+        "{}",
+        ran.out
+    );
 }
 
 #[test]
@@ -248,7 +265,8 @@ fn an_offer_is_shown_whole_and_cannot_forge_the_screen() {
     let ran = node.run(&["offer", "show", OFFER]);
     assert!(!ran.out.contains('\u{1b}'), "{ran:?}");
     // The times depend on the day of the test.
-    let shown: Vec<&str> = ran.out.lines().filter(|line| !line.starts_with("maker") && !line.starts_with("ends")).collect();
+    let shown: Vec<&str> =
+        ran.out.lines().filter(|line| !line.starts_with("maker") && !line.starts_with("ends")).collect();
     insta::assert_snapshot!(shown.join("\n"));
 }
 
@@ -261,9 +279,28 @@ fn posting_reads_prices_exactly_and_details_from_a_file() {
     let details = node.directory.path().join("details");
     std::fs::File::create(&details).and_then(|mut file| std::io::Write::write_all(&mut file, b"DE12 3456\n")).unwrap();
     let ran = node.run(&[
-        "offer", "post", "sell", "--currency", "EUR", "--price", "61750.00", "--min", "0.005", "--max", "0.02", "--method",
-        "SEPA instant", "--arbiter", "adadad", "--automatic", "--details-file", details.to_str().unwrap(), "--days", "2",
-        "--request-id", "r",
+        "offer",
+        "post",
+        "sell",
+        "--currency",
+        "EUR",
+        "--price",
+        "61750.00",
+        "--min",
+        "0.005",
+        "--max",
+        "0.02",
+        "--method",
+        "SEPA instant",
+        "--arbiter",
+        "adadad",
+        "--automatic",
+        "--details-file",
+        details.to_str().unwrap(),
+        "--days",
+        "2",
+        "--request-id",
+        "r",
     ]);
     assert_eq!(ran.exit, 0, "{ran:?}");
     assert_eq!(
@@ -298,7 +335,10 @@ fn taking_shows_what_it_means_and_asks() {
     let yes = node.run_typing(&take, "from Bob\nyes\n");
     assert_eq!(yes.exit, 0, "{yes:?}");
     let asked = node.asked("exchange_tradeTake").remove(0);
-    assert_eq!((&asked["method"], &asked["details"], &asked["amount"]), (&json!(1), &json!("from Bob"), &json!(1_000_000)));
+    assert_eq!(
+        (&asked["method"], &asked["details"], &asked["amount"]),
+        (&json!(1), &json!("from Bob"), &json!(1_000_000))
+    );
 
     let wrong = node.run(&["trade", "take", OFFER, "--amount", "0.01", "--method", "cash", "--yes"]);
     assert_eq!(wrong.exit, 2);
@@ -377,7 +417,9 @@ fn status_says_what_is_wrong_with_the_chain() {
 #[test]
 fn an_identity_is_made_from_a_file_and_the_password_is_shown_nowhere() {
     let node = Node::answering(&[
-        ("exchange_passwordStrength", |_| Ok(json!({ "guesses_log10": 13, "verdict": "weak", "advice": "add a word" }))),
+        ("exchange_passwordStrength", |_| {
+            Ok(json!({ "guesses_log10": 13, "verdict": "weak", "advice": "add a word" }))
+        }),
         ("exchange_identityCreate", |credentials| Ok(json!({ "author": MAKER, "email": credentials["email"] }))),
     ]);
     let file = node.directory.path().join("password");

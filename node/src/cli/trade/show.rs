@@ -121,7 +121,6 @@ const fn mark(state: StepState) -> char {
 fn transaction(tx: &ChainTx) -> String {
     match tx.confirmations {
         0 => format!("{}, not yet confirmed", tx.txid),
-        1 => format!("{}, 1 confirmation", tx.txid),
-        count => format!("{}, {count} confirmations", tx.txid),
+        count => format!("{}, {}", tx.txid, format::counted(u64::from(count), "confirmation")),
     }
 }

@@ -60,7 +60,7 @@ impl Step {
         }
         let request = TradeCommand { request_id: args.money.request_id(), dry_run: args.money.dry_run, trade };
         let id = request.request_id.clone();
-        let done = self.call(&client, request).await.map_err(|error| Failure::from(error).of_request(&id))?;
+        let done = self.call(&client, request).await.map_err(|error| args.money.failed(error, &id))?;
         Ok(answer(&done, args.money.dry_run))
     }
 
@@ -119,7 +119,7 @@ impl Accept {
         }
         let request = AcceptBid { request_id: self.money.request_id(), dry_run: self.money.dry_run, trade, details };
         let id = request.request_id.clone();
-        let done = client.trade_accept(request).await.map_err(|error| Failure::from(error).of_request(&id))?;
+        let done = client.trade_accept(request).await.map_err(|error| self.money.failed(error, &id))?;
         Ok(answer(&done, self.money.dry_run))
     }
 }

@@ -54,7 +54,7 @@ impl Take {
             context.confirm(&format!("{}\nBid for it?", text(&review)))?;
         }
         let id = request.request_id.clone();
-        let trade = client.trade_take(request).await.map_err(|error| Failure::from(error).of_request(&id))?;
+        let trade = client.trade_take(request).await.map_err(|error| self.money.failed(error, &id))?;
         Ok(Answer::new(&trade, show::show(&trade)))
     }
 
@@ -106,8 +106,12 @@ fn text(review: &TakeReview) -> String {
     }
     let (name, share) = (format::clean_line(&review.arbiter.name), format::per_million(review.arbiter.fee_ppm));
     lines.line("arbiter", format!("{name}, {share} for a ruling"));
-    lines.line("terms", if review.offer.terms.is_empty() { "none".to_owned() } else { format::clean(&review.offer.terms) });
-    lines.line("payment", format!("after {} confirmations, within {}", review.confirmations, format::blocks(review.pay_within)));
+    lines.line(
+        "terms",
+        if review.offer.terms.is_empty() { "none".to_owned() } else { format::clean(&review.offer.terms) },
+    );
+    let confirmed = format::counted(u64::from(review.confirmations), "confirmation");
+    lines.line("payment", format!("after {confirmed}, within {}", format::blocks(review.pay_within)));
     lines.line("refund", format!("to the seller after {} if nobody acts", format::blocks(review.refund_after)));
     if !review.affordable {
         lines.line("warning", "your wallet cannot pay this yet: deposit coins first");

@@ -23,12 +23,21 @@ pub async fn until(client: &Client, trade: TradeId, wanted: Phase, timeout_s: u6
         match progress(view.state, wanted) {
             Progress::Reached => return Ok(view),
             Progress::Never => {
-                let message = format!("trade {} is {} and cannot become {}", trade.short(), phase_name(view.state), phase_name(wanted));
+                let message = format!(
+                    "trade {} is {} and cannot become {}",
+                    trade.short(),
+                    phase_name(view.state),
+                    phase_name(wanted)
+                );
                 return Err(Failure::refused(message, "`exchange-node trade show` tells why"));
             }
             Progress::NotYet if Instant::now() >= deadline => {
-                let message = format!("trade {} is still {} after {timeout_s} s", trade.short(), phase_name(view.state));
-                return Err(Failure::timed_out(message, "`exchange-node trade show` tells who acts next; wait longer with --timeout"));
+                let message =
+                    format!("trade {} is still {} after {timeout_s} s", trade.short(), phase_name(view.state));
+                return Err(Failure::timed_out(
+                    message,
+                    "`exchange-node trade show` tells who acts next; wait longer with --timeout",
+                ));
             }
             Progress::NotYet => sleep(POLL).await,
         }
@@ -45,21 +54,25 @@ enum Progress {
 /// Returns whether a trade that is in `state` has been in `wanted`, may still come there, or cannot.
 fn progress(state: Phase, wanted: Phase) -> Progress {
     let behind = |path: &[Phase]| {
-        let (at, goal) = (path.iter().position(|phase| *phase == state)?, path.iter().position(|phase| *phase == wanted)?);
+        let (at, goal) =
+            (path.iter().position(|phase| *phase == state)?, path.iter().position(|phase| *phase == wanted)?);
         Some(at >= goal)
     };
     if state == wanted || PATHS.iter().filter_map(|path| behind(path)).any(|reached| reached) {
         Progress::Reached
-    } else if PATHS.iter().any(|path| behind(path) == Some(false)) || ends_unfunded(state, wanted) {
+    } else if PATHS.iter().any(|path| behind(path) == Some(false)) || may_turn(state, wanted) {
         Progress::NotYet
     } else {
         Progress::Never
     }
 }
 
-/// Tells whether a trade that is agreed may still end as wanted. It is no path: one that ended so need not have been agreed.
-fn ends_unfunded(state: Phase, wanted: Phase) -> bool {
-    state == Phase::Agreed && matches!(wanted, Phase::Cancelled | Phase::Void)
+/// Tells whether a trade may leave the path that it is on and still come to `wanted`. Such a turn is no path of its own: a
+/// trade that was called off need not have been agreed, nor one that is refunded paid.
+fn may_turn(state: Phase, wanted: Phase) -> bool {
+    let unfunded = state == Phase::Agreed && matches!(wanted, Phase::Cancelled | Phase::Void);
+    let given_back = state == Phase::Paid && matches!(wanted, Phase::Refunding | Phase::Refunded | Phase::Lost);
+    unfunded || given_back
 }
 
 /// The ways that a trade can go; the transition table has more short cuts, but no other ends. `Paid` is not on the way to a
