@@ -43,7 +43,11 @@ pub struct Audit {
 ///
 /// # Errors
 /// When the store fails.
-pub fn audit<S: Storage>(ledger: &Ledger<S>, only: Option<&AuthorId>, entropy: [u8; 32]) -> Result<Audit, StorageError> {
+pub fn audit<S: Storage>(
+    ledger: &Ledger<S>,
+    only: Option<&AuthorId>,
+    entropy: [u8; 32],
+) -> Result<Audit, StorageError> {
     let mut audit = Audit::default();
     let mut authors = BTreeSet::new();
     let mut after: Option<LogId> = None;
@@ -75,7 +79,12 @@ pub fn audit<S: Storage>(ledger: &Ledger<S>, only: Option<&AuthorId>, entropy: [
 
 impl Audit {
     /// Checks one log from its first record to its head.
-    fn check_log<S: Storage>(&mut self, ledger: &Ledger<S>, head: &Head, entropy: [u8; 32]) -> Result<(), StorageError> {
+    fn check_log<S: Storage>(
+        &mut self,
+        ledger: &Ledger<S>,
+        head: &Head,
+        entropy: [u8; 32],
+    ) -> Result<(), StorageError> {
         let mut previous: Option<Record> = None;
         let mut seq = 0;
         while seq < head.len {
@@ -84,7 +93,10 @@ impl Audit {
                 let id = ledger.storage().id_at(&head.log, seq)?;
                 match id.map(|id| ledger.storage().record(&id)).transpose()?.flatten() {
                     Some(record) => batch.push(record),
-                    None => self.violate(None, format!("log {} of {} misses its record {seq}", head.log.epoch, head.log.author)),
+                    None => self.violate(
+                        None,
+                        format!("log {} of {} misses its record {seq}", head.log.epoch, head.log.author),
+                    ),
                 }
             }
             for (record, verdict) in batch.iter().zip(verify_batch(&batch, entropy)) {
@@ -100,7 +112,11 @@ impl Audit {
             self.violate(Some(head.id), "the head of a log is not its last record".into());
         }
         if let Some(proof) = ledger.storage().equivocation(&head.log)? {
-            let rule = format!("author signed two records at seq {}: the other is {}", proof.kept.header().seq, proof.other.id());
+            let rule = format!(
+                "author signed two records at seq {}: the other is {}",
+                proof.kept.header().seq,
+                proof.other.id()
+            );
             self.evidence.push(Finding { record: Some(proof.kept.id()), trade: None, rule });
         }
         Ok(())
@@ -117,9 +133,7 @@ impl Audit {
         }
         let follows = match previous {
             None => header.seq == 0,
-            Some(p) => {
-                header.seq == p.header().seq + 1 && header.backlink == p.id() && header.time >= p.header().time
-            }
+            Some(p) => header.seq == p.header().seq + 1 && header.backlink == p.id() && header.time >= p.header().time,
         };
         if !follows {
             self.violate(Some(record.id()), "record does not continue its log".into());

@@ -98,7 +98,12 @@ impl Book {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn apply<S: Storage>(&mut self, ledger: &Ledger<S>, record: &Record, subjects: &[RecordId]) -> Result<(), StorageError> {
+    pub fn apply<S: Storage>(
+        &mut self,
+        ledger: &Ledger<S>,
+        record: &Record,
+        subjects: &[RecordId],
+    ) -> Result<(), StorageError> {
         self.see(record.author(), record.header().time);
         match record.header().kind {
             Kind::Offer => self.refresh(ledger, &record.id()),

@@ -232,9 +232,8 @@ impl<S: Storage> Ledger<S> {
     fn decision(&self, offer: &Record) -> Result<Option<(Record, Body)>, StorageError> {
         for id in self.storage.about_in(&offer.id(), &offer.header().log, MAX_FACTS)? {
             let Some(record) = self.storage.record(&id)? else { continue };
-            match Body::decode(&record) {
-                Ok(body @ (Body::Accept(_) | Body::Revoke(_))) => return Ok(Some((record, body))),
-                Ok(_) | Err(_) => {}
+            if let Ok(body @ (Body::Accept(_) | Body::Revoke(_))) = Body::decode(&record) {
+                return Ok(Some((record, body)));
             }
         }
         for id in self.storage.about(&offer.id(), Some(&offer.author()), MAX_FACTS)? {

@@ -149,7 +149,8 @@ impl Envelope {
         if address.version != 1 || address.seq >= MAX_ENVELOPES || first != (address.previous == [0; 32]) {
             return Err(MailError::Malformed);
         }
-        verify_signature(&address.sender, &envelope.signed_bytes(), &envelope.signature).map_err(MailError::Signature)?;
+        verify_signature(&address.sender, &envelope.signed_bytes(), &envelope.signature)
+            .map_err(MailError::Signature)?;
         Ok(envelope)
     }
 
@@ -168,7 +169,9 @@ impl Envelope {
         let address = &self.address;
         let roles = (contract.role_of(&address.sender), contract.role_of(&address.recipient));
         let between_parties = matches!(roles, (Some(from), Some(Role::Buyer | Role::Seller)) if Some(from) != roles.1);
-        let same = address.contract == contract.hash() && address.trade == contract.trade && address.network == contract.network;
+        let same = address.contract == contract.hash()
+            && address.trade == contract.trade
+            && address.network == contract.network;
         if same && between_parties { Ok(contract.mailbox(&address.recipient)) } else { Err(MailError::Strangers) }
     }
 

@@ -70,7 +70,8 @@ impl BorshDeserialize for Sats {
 
 impl<'de> Deserialize<'de> for Sats {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(<u64 as Deserialize>::deserialize(deserializer)?).ok_or_else(|| serde::de::Error::custom(MoneyError::TooMuchBitcoin))
+        Self::new(<u64 as Deserialize>::deserialize(deserializer)?)
+            .ok_or_else(|| serde::de::Error::custom(MoneyError::TooMuchBitcoin))
     }
 }
 
@@ -91,8 +92,8 @@ impl Currency {
     /// Returns the number of decimals of the currency's minor unit (ISO 4217; 2 when it is not listed).
     pub fn decimals(&self) -> u32 {
         match self.code() {
-            "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "UYI" | "VND" | "VUV"
-            | "XAF" | "XOF" | "XPF" => 0,
+            "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "UYI" | "VND"
+            | "VUV" | "XAF" | "XOF" | "XPF" => 0,
             "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
             _ => 2,
         }
@@ -201,7 +202,8 @@ impl BorshDeserialize for Price {
 
 impl<'de> Deserialize<'de> for Price {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(<u64 as Deserialize>::deserialize(deserializer)?).ok_or_else(|| serde::de::Error::custom(MoneyError::ZeroPrice))
+        Self::new(<u64 as Deserialize>::deserialize(deserializer)?)
+            .ok_or_else(|| serde::de::Error::custom(MoneyError::ZeroPrice))
     }
 }
 

@@ -103,9 +103,7 @@ fn seal_unpadded(
 }
 
 fn open_unpadded(secret: &[u8; 32], info: &[u8], aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
-    let (encapped, ciphertext) = sealed
-        .split_at_checked(ENCAPPED)
-        .ok_or(SealError::NotSealed(sealed.len()))?;
+    let (encapped, ciphertext) = sealed.split_at_checked(ENCAPPED).ok_or(SealError::NotSealed(sealed.len()))?;
     let encapped = EncappedKey::from_bytes(encapped).map_err(|_| SealError::CannotOpen)?;
     hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
         &OpModeR::Base,
@@ -204,48 +202,29 @@ mod tests {
         let sealed = seal_unpadded(&recipient, &info, &aad, plaintext, ikm).unwrap();
         assert_eq!(hex::encode(&sealed), expected);
         assert_eq!(public_key(&secret), recipient);
-        assert_eq!(
-            open_unpadded(&secret, &info, &aad, &sealed).unwrap().as_slice(),
-            plaintext
-        );
+        assert_eq!(open_unpadded(&secret, &info, &aad, &sealed).unwrap().as_slice(), plaintext);
     }
 
     #[test]
     fn sizes_fall_into_four_buckets() {
-        for (len, size) in [
-            (0, 256),
-            (254, 256),
-            (255, 1024),
-            (1022, 1024),
-            (1023, 4096),
-            (4095, 15360),
-            (15358, 15360),
-        ] {
+        for (len, size) in
+            [(0, 256), (254, 256), (255, 1024), (1022, 1024), (1023, 4096), (4095, 15360), (15358, 15360)]
+        {
             let plaintext = vec![0xaa; len];
             let sealed = sealed(&plaintext);
             assert_eq!(sealed.len(), size + 48);
             assert_eq!(open(&SECRET, b"info", b"aad", &sealed).unwrap().as_slice(), plaintext);
         }
         let too_long = vec![0; MAX_PLAINTEXT + 1];
-        assert_eq!(
-            seal(&public_key(&SECRET), b"", b"", &too_long, ENTROPY),
-            Err(SealError::TooLong(15359))
-        );
+        assert_eq!(seal(&public_key(&SECRET), b"", b"", &too_long, ENTROPY), Err(SealError::TooLong(15359)));
         assert_eq!(sealed(&too_long[1..]).len(), MAX_SEALED);
     }
 
     #[test]
     fn another_key_info_or_aad_does_not_open() {
         let sealed = sealed(b"IBAN");
-        for (secret, info, aad) in [
-            ([0x43; 32], "info", "aad"),
-            (SECRET, "inf0", "aad"),
-            (SECRET, "info", "aae"),
-        ] {
-            assert_eq!(
-                open(&secret, info.as_bytes(), aad.as_bytes(), &sealed),
-                Err(SealError::CannotOpen)
-            );
+        for (secret, info, aad) in [([0x43; 32], "info", "aad"), (SECRET, "inf0", "aad"), (SECRET, "info", "aae")] {
+            assert_eq!(open(&secret, info.as_bytes(), aad.as_bytes(), &sealed), Err(SealError::CannotOpen));
         }
     }
 
@@ -255,11 +234,7 @@ mod tests {
         for index in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[index] ^= 0x01;
-            assert_eq!(
-                open(&SECRET, b"info", b"aad", &changed),
-                Err(SealError::CannotOpen),
-                "byte {index}"
-            );
+            assert_eq!(open(&SECRET, b"info", b"aad", &changed), Err(SealError::CannotOpen), "byte {index}");
         }
     }
 

@@ -14,7 +14,9 @@ pub enum StorageError {
     #[error("the disk is full: {0}; free some space, nothing was lost")]
     Full(String),
     /// Bytes on disk are not what was written.
-    #[error("the ledger on disk is damaged: {0}; restore the data directory from a backup, or remove its `ledger` folder to fetch everything from peers again")]
+    #[error(
+        "the ledger on disk is damaged: {0}; restore the data directory from a backup, or remove its `ledger` folder to fetch everything from peers again"
+    )]
     Damaged(String),
     /// Anything else the system says.
     #[error("the ledger on disk cannot be used: {0}")]
@@ -58,12 +60,8 @@ pub trait Storage {
 
     /// Returns ids of records about a subject (see [`Body::subjects`]), ordered by author, epoch and seq; of one author
     /// only if asked. So the first records of an author stay the first, whatever he or anyone adds.
-    fn about(
-        &self,
-        subject: &RecordId,
-        author: Option<&AuthorId>,
-        limit: usize,
-    ) -> Result<Vec<RecordId>, StorageError>;
+    fn about(&self, subject: &RecordId, author: Option<&AuthorId>, limit: usize)
+    -> Result<Vec<RecordId>, StorageError>;
 
     /// Returns ids of the first records of one log about a subject, in its order. Nothing that anyone adds later, not even
     /// the author in another log, changes what stands here first.

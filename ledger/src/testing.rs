@@ -46,24 +46,12 @@ impl Author {
         let signing = SigningKey::from_bytes(&[number; 32]);
         let author = AuthorId(signing.verifying_key().to_bytes());
         let log = LogId { author, epoch: EPOCH };
-        Self {
-            number,
-            signing,
-            log,
-            next: 0,
-            backlink: RecordId([0; 32]),
-            time: EPOCH.into(),
-        }
+        Self { number, signing, log, next: 0, backlink: RecordId([0; 32]), time: EPOCH.into() }
     }
 
     /// Returns the same person with another, empty log: after a restore, or to cheat.
     pub fn reopened(&self, epoch: u32) -> Self {
-        Self {
-            log: LogId { epoch, ..self.log },
-            next: 0,
-            backlink: RecordId([0; 32]),
-            ..self.clone()
-        }
+        Self { log: LogId { epoch, ..self.log }, next: 0, backlink: RecordId([0; 32]), ..self.clone() }
     }
 
     /// Returns the public key.
@@ -88,11 +76,7 @@ impl Author {
             flags: 0,
             body_len: 0,
             body_hash: [0; 32],
-            admission: if self.next == 0 {
-                admission::mint(&NETWORK, &self.log)
-            } else {
-                0
-            },
+            admission: if self.next == 0 { admission::mint(&NETWORK, &self.log) } else { 0 },
         }
     }
 
@@ -178,25 +162,12 @@ impl SampleTrade {
         let offer = maker.write(&Body::Offer(sample_offer(side, &[advert.id()])));
         let take = taker.write(&Body::Take(sample_take(offer.id(), &taker)));
         let accept = maker.write(&Body::Accept(sample_accept(&take, offer.id(), &maker)));
-        Self {
-            arbiter,
-            maker,
-            taker,
-            advert,
-            offer,
-            take,
-            accept,
-        }
+        Self { arbiter, maker, taker, advert, offer, take, accept }
     }
 
     /// Returns the records, in an order in which each can be let in.
     pub fn records(&self) -> Vec<Record> {
-        vec![
-            self.advert.clone(),
-            self.offer.clone(),
-            self.take.clone(),
-            self.accept.clone(),
-        ]
+        vec![self.advert.clone(), self.offer.clone(), self.take.clone(), self.accept.clone()]
     }
 
     /// Returns the trade's id.
@@ -237,23 +208,10 @@ impl SampleTrade {
 
 /// Returns a transaction that spends an output of nowhere, told apart by `number`.
 pub fn spend_of_nowhere(number: u8, output: Vec<TxOut>) -> Transaction {
-    let previous_output = OutPoint {
-        txid: Txid::from_byte_array([number; 32]),
-        vout: 0,
-    };
+    let previous_output = OutPoint { txid: Txid::from_byte_array([number; 32]), vout: 0 };
     let sequence = Sequence::ENABLE_RBF_NO_LOCKTIME;
-    let input = vec![TxIn {
-        previous_output,
-        script_sig: ScriptBuf::new(),
-        sequence,
-        witness: Witness::new(),
-    }];
-    Transaction {
-        version: Version::TWO,
-        lock_time: LockTime::ZERO,
-        input,
-        output,
-    }
+    let input = vec![TxIn { previous_output, script_sig: ScriptBuf::new(), sequence, witness: Witness::new() }];
+    Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input, output }
 }
 
 /// Returns an arbiter's advert.
@@ -290,24 +248,12 @@ pub fn sample_offer(side: Side, adverts: &[RecordId]) -> Offer {
 
 /// Returns a bid of 0.01 BTC.
 pub fn sample_take(offer: RecordId, taker: &Author) -> Take {
-    Take {
-        offer,
-        amount: sats(1_000_000),
-        method: 0,
-        arbiter: 0,
-        nonce: [0x77; 32],
-        party: taker.party(),
-    }
+    Take { offer, amount: sats(1_000_000), method: 0, arbiter: 0, nonce: [0x77; 32], party: taker.party() }
 }
 
 /// Returns the acceptance of a bid.
 pub fn sample_accept(take: &Record, offer: RecordId, maker: &Author) -> Accept {
-    Accept {
-        trade: take.id().into(),
-        offer,
-        height: HEIGHT,
-        party: maker.party(),
-    }
+    Accept { trade: take.id().into(), offer, height: HEIGHT, party: maker.party() }
 }
 
 /// Returns an empty ledger in memory.

@@ -42,7 +42,8 @@ impl<T: BorshDeserialize, const MAX: usize> BorshDeserialize for List<T, MAX> {
 
 impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(<Vec<T> as Deserialize>::deserialize(deserializer)?).ok_or_else(|| serde::de::Error::custom(format!("at most {MAX} items")))
+        Self::new(<Vec<T> as Deserialize>::deserialize(deserializer)?)
+            .ok_or_else(|| serde::de::Error::custom(format!("at most {MAX} items")))
     }
 }
 
@@ -112,7 +113,8 @@ pub struct Destination(#[borsh(serialize_with = "write_script")] bitcoin::Script
 impl Destination {
     /// Returns the destination; `None` unless it is P2PKH, P2SH, P2WPKH, P2WSH or P2TR.
     pub fn new(script: bitcoin::ScriptBuf) -> Option<Self> {
-        let standard = script.is_p2pkh() || script.is_p2sh() || script.is_p2wpkh() || script.is_p2wsh() || script.is_p2tr();
+        let standard =
+            script.is_p2pkh() || script.is_p2sh() || script.is_p2wpkh() || script.is_p2wsh() || script.is_p2tr();
         standard.then_some(Self(script))
     }
 

@@ -15,7 +15,11 @@ use crate::errors::ExplainResult;
 ///
 /// # Errors
 /// When the store or the chain fails. A violation is no error: it is in the report.
-pub async fn run(ledger: &Ledger<Store>, chain: &dyn ChainBackend, request: &AuditRequest) -> Result<AuditReport, ApiError> {
+pub async fn run(
+    ledger: &Ledger<Store>,
+    chain: &dyn ChainBackend,
+    request: &AuditRequest,
+) -> Result<AuditReport, ApiError> {
     let (reader, author) = (ledger.clone(), request.author);
     let read = tokio::task::spawn_blocking(move || audit(&reader, author.as_ref(), entropy::bytes32())).await;
     let found = read.map_err(|error| ApiError::new(Code::Internal, error.to_string(), ""))?.explained()?;
@@ -123,7 +127,10 @@ fn claimed_phase(records: &TradeRecords) -> Phase {
     }
     let funding = facts.funded.map(|outpoint| Funding { outpoint, height: Some(0) });
     let tip = records.contract.as_ref().map_or(0, |contract| contract.confirmations);
-    evaluate(&view(records, ChainFacts { tip, synced: true, fundings: funding.into_iter().collect(), spends: Vec::new() }))
+    evaluate(&view(
+        records,
+        ChainFacts { tip, synced: true, fundings: funding.into_iter().collect(), spends: Vec::new() },
+    ))
 }
 
 fn violation(finding: Finding) -> Violation {

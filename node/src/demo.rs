@@ -98,7 +98,8 @@ impl Demo {
                 only_peers: false,
                 socket: socket.clone().filter(|_| you),
             };
-            let node = Node::start_demo(config, Arc::clone(&demo.chain) as Arc<dyn ChainBackend>, demo.stop.clone()).await?;
+            let node =
+                Node::start_demo(config, Arc::clone(&demo.chain) as Arc<dyn ChainBackend>, demo.stop.clone()).await?;
             if hub.is_empty() {
                 hub = wait_for("the arbiter's address", async || {
                     let peer = node.parts().net.local_peer();
@@ -170,7 +171,16 @@ impl Demo {
 
     async fn post_offers(&self) -> Result<()> {
         let offers = [
-            (1, Side::Sell, "EUR", "61750.00", "0.004", "0.009", "SEPA instant", "Anna Larsen, DE12 3456 7890 1234 5678 90"),
+            (
+                1,
+                Side::Sell,
+                "EUR",
+                "61750.00",
+                "0.004",
+                "0.009",
+                "SEPA instant",
+                "Anna Larsen, DE12 3456 7890 1234 5678 90",
+            ),
             (1, Side::Sell, "USD", "67120.00", "0.005", "0.02", "Zelle", "anna@demo.example"),
             (1, Side::Buy, "EUR", "60980.00", "0.004", "0.009", "SEPA instant", "from Anna Larsen"),
             (2, Side::Sell, "GBP", "52890.00", "0.004", "0.008", "Faster Payments", "Boris Hill, 12-34-56 12345678"),
@@ -326,7 +336,8 @@ async fn act_as_maker(maker: &Session) {
         let turn = [Action::Fund, Action::MarkPaid, Action::Release].into_iter().find(|action| {
             let is_turn = trade.actions.contains(action);
             // Nobody releases before he was paid, nor pays before he knows where to.
-            is_turn && (*action != Action::Release || trade.state == Phase::Paid)
+            is_turn
+                && (*action != Action::Release || trade.state == Phase::Paid)
                 && (*action != Action::MarkPaid || trade.their_details.is_some())
         });
         if let Some(action) = turn

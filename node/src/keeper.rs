@@ -187,6 +187,9 @@ impl Keeper {
 /// How many heads are read at once.
 const PAGE: usize = 512;
 
+/// Encoded records of one caller, and where he waits for the verdicts.
+type Incoming = (Vec<Vec<u8>>, oneshot::Sender<Vec<Verdict>>);
+
 struct Writer {
     private: Private,
     ledger: Ledger<Store>,
@@ -214,7 +217,7 @@ impl Writer {
     }
 
     /// Decodes, verifies and lets in the records of several callers with one commit.
-    fn ingest(&mut self, callers: Vec<(Vec<Vec<u8>>, oneshot::Sender<Vec<Verdict>>)>) {
+    fn ingest(&mut self, callers: Vec<Incoming>) {
         let decoded: Vec<Result<Record, RecordError>> =
             callers.iter().flat_map(|(records, _)| records).map(|bytes| Record::decode(bytes)).collect();
         let records: Vec<Record> = decoded.iter().flatten().cloned().collect();

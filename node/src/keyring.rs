@@ -31,7 +31,9 @@ pub enum KeyringError {
     #[error("this data directory has no identity; create one with `exchange-node identity new`")]
     Missing,
     /// The password would be guessed.
-    #[error("the password is too weak ({0}); the identity's public key lets anyone try passwords for ever, so use a generated passphrase")]
+    #[error(
+        "the password is too weak ({0}); the identity's public key lets anyone try passwords for ever, so use a generated passphrase"
+    )]
     Weak(String),
     /// The email is none.
     #[error(transparent)]
@@ -73,7 +75,12 @@ impl Keyring {
     ///
     /// # Errors
     /// When there is a keystore already, the input is no email or no good password, or the file cannot be written.
-    pub fn create(&self, email: &str, password: &str, secret_key: Option<&str>) -> Result<(Identity, Email), KeyringError> {
+    pub fn create(
+        &self,
+        email: &str,
+        password: &str,
+        secret_key: Option<&str>,
+    ) -> Result<(Identity, Email), KeyringError> {
         if self.exists() {
             return Err(KeyringError::Exists);
         }

@@ -304,7 +304,9 @@ impl Mailbox {
         let own = self.own();
         if own.author == Some(envelope.address.recipient) {
             // When the queue is full the message stays kept, and is delivered when its mailbox is opened next.
-            if let Some(Err(error)) = own.deliver.as_ref().map(|deliver| deliver.try_send(envelope)) {
+            if let Some(deliver) = &own.deliver
+                && let Err(error) = deliver.try_send(envelope)
+            {
                 tracing::warn!(%error, "a message waits");
             }
         }

@@ -87,12 +87,9 @@ pub fn arbiters(ledger: &Ledger<Store>) -> Result<Vec<Arbiter>, StorageError> {
 pub fn arbiter(ledger: &Ledger<Store>, id: &RecordId) -> Result<Option<Arbiter>, StorageError> {
     let Some(record) = ledger.record(id)? else { return Ok(None) };
     match Body::decode(&record) {
-        Ok(Body::ArbiterAdvert(body)) if !ledger.is_frozen(&record)? => Ok(Some(Arbiter {
-            advert: *id,
-            author: record.author(),
-            created: record.header().time,
-            body,
-        })),
+        Ok(Body::ArbiterAdvert(body)) if !ledger.is_frozen(&record)? => {
+            Ok(Some(Arbiter { advert: *id, author: record.author(), created: record.header().time, body }))
+        }
         Ok(_) | Err(_) => Ok(None),
     }
 }
@@ -127,7 +124,11 @@ pub fn offer(keeper: &Keeper, id: &RecordId, me: Option<AuthorId>) -> Result<Off
 /// When the store fails.
 pub fn preview(ledger: &Ledger<Store>, me: AuthorId, offer: Offer, now: u64) -> Result<OfferView, StorageError> {
     let id = RecordId([0; 32]);
-    view(ledger, About { id, maker: me, me: Some(me), created: now, last_seen: now, state: OfferState::Live, trades: 0 }, offer)
+    view(
+        ledger,
+        About { id, maker: me, me: Some(me), created: now, last_seen: now, state: OfferState::Live, trades: 0 },
+        offer,
+    )
 }
 
 struct About {

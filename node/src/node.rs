@@ -235,10 +235,9 @@ impl Parts {
     /// Returns the state of the identity.
     pub fn identity_state(&self) -> IdentityState {
         match &*self.session() {
-            SessionState::Open(session) => IdentityState::Unlocked {
-                author: session.tools.identity.author(),
-                email: session.email.clone(),
-            },
+            SessionState::Open(session) => {
+                IdentityState::Unlocked { author: session.tools.identity.author(), email: session.email.clone() }
+            }
             SessionState::Opening => IdentityState::Deriving,
             SessionState::Closed if self.keyring.exists() => IdentityState::Locked,
             SessionState::Closed => IdentityState::None,
@@ -299,10 +298,18 @@ impl Parts {
             let mut session = self.session();
             match &*session {
                 SessionState::Open(_) => {
-                    return Err(ApiError::new(Code::NotAllowed, "the identity is unlocked already", "nothing needs to be done"));
+                    return Err(ApiError::new(
+                        Code::NotAllowed,
+                        "the identity is unlocked already",
+                        "nothing needs to be done",
+                    ));
                 }
                 SessionState::Opening => {
-                    return Err(ApiError::new(Code::Busy, "the identity is being derived", "try again in a few seconds"));
+                    return Err(ApiError::new(
+                        Code::Busy,
+                        "the identity is being derived",
+                        "try again in a few seconds",
+                    ));
                 }
                 SessionState::Closed => *session = SessionState::Opening,
             }

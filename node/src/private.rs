@@ -216,9 +216,11 @@ impl Private {
     /// When the store fails; then nothing changed.
     pub fn put_mail(&self, mail: &KeptMail, sender: &AuthorId, seq: u32) -> Result<(), StoreError> {
         let row = EnvelopeRow { envelope: mail.envelope.clone(), time: mail.time };
-        let changes = Changes::new()
-            .put(&MAILBOX, &(mail.mailbox, mail.arrival), &row)
-            .put(&MAIL_INDEX, &((mail.mailbox, *sender), seq), &MailIndexRow { arrival: mail.arrival });
+        let changes = Changes::new().put(&MAILBOX, &(mail.mailbox, mail.arrival), &row).put(
+            &MAIL_INDEX,
+            &((mail.mailbox, *sender), seq),
+            &MailIndexRow { arrival: mail.arrival },
+        );
         self.store.private().write(changes).map(drop)
     }
 

@@ -401,7 +401,8 @@ impl ExchangeApiServer for Server {
                 let Some(last) = missed.last() else { break };
                 seen = last.seq;
                 for event in missed {
-                    sink.send(jsonrpsee::server::SubscriptionMessage::from(serde_json::value::to_raw_value(&event)?)).await?;
+                    sink.send(jsonrpsee::server::SubscriptionMessage::from(serde_json::value::to_raw_value(&event)?))
+                        .await?;
                 }
             }
             tokio::select! {

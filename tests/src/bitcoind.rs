@@ -81,14 +81,9 @@ impl Bitcoind {
     /// # Errors
     /// As [`Bitcoind::start`].
     pub fn start_with(extra_args: &[&str]) -> Result<Self, BitcoindError> {
-        let program = std::env::var_os(PROGRAM)
-            .map(PathBuf::from)
-            .filter(|path| path.is_file());
+        let program = std::env::var_os(PROGRAM).map(PathBuf::from).filter(|path| path.is_file());
         let program = program.ok_or(BitcoindError::NotBuilt)?;
-        let system = |source| BitcoindError::System {
-            program: program.clone(),
-            source,
-        };
+        let system = |source| BitcoindError::System { program: program.clone(), source };
         let mut outcome = Err(BitcoindError::NotBuilt);
         for _ in 0..START_ATTEMPTS {
             let mut node = Self {
@@ -123,10 +118,7 @@ impl Bitcoind {
     /// # Errors
     /// [`BitcoindError::Rpc`].
     pub fn call(&self, method: &str, params: &[Value]) -> Result<Value, BitcoindError> {
-        self.try_call(method, params).map_err(|reason| BitcoindError::Rpc {
-            method: method.to_owned(),
-            reason,
-        })
+        self.try_call(method, params).map_err(|reason| BitcoindError::Rpc { method: method.to_owned(), reason })
     }
 
     /// Stops the process as its operator would, keeping chain and pool.
@@ -156,14 +148,7 @@ impl Bitcoind {
     /// As [`Bitcoind::start`].
     pub fn run(&mut self) -> Result<(), BitcoindError> {
         let child = Command::new(&self.program)
-            .args([
-                "-regtest",
-                "-server",
-                "-listen=0",
-                "-dnsseed=0",
-                "-printtoconsole=0",
-                "-dbcache=16",
-            ])
+            .args(["-regtest", "-server", "-listen=0", "-dnsseed=0", "-printtoconsole=0", "-dbcache=16"])
             // Followers of several nodes ask at the same time.
             .args(["-rpcworkqueue=256", "-rpcthreads=4"])
             .arg(format!("-datadir={}", self.dir.path().display()))
@@ -180,33 +165,21 @@ impl Bitcoind {
             if self.try_call("getblockcount", &[]).is_ok() {
                 return Ok(());
             }
-            let exited = self
-                .child
-                .as_mut()
-                .map(Child::try_wait)
-                .transpose()
-                .map_err(|source| self.system(source))?;
+            let exited = self.child.as_mut().map(Child::try_wait).transpose().map_err(|source| self.system(source))?;
             if exited.flatten().is_some() {
                 break;
             }
             sleep(LOOK_AGAIN);
         }
-        Err(BitcoindError::NotStarted {
-            log: last_lines(&self.chain_dir().join("debug.log")),
-        })
+        Err(BitcoindError::NotStarted { log: last_lines(&self.chain_dir().join("debug.log")) })
     }
 
     fn try_call(&self, method: &str, params: &[Value]) -> Result<Value, String> {
         let cookie = std::fs::read_to_string(self.cookie_file()).map_err(|error| error.to_string())?;
-        let builder = Builder::new()
-            .timeout(RPC_TIMEOUT)
-            .url(&self.rpc_url())
-            .map_err(|error| error.to_string())?;
+        let builder = Builder::new().timeout(RPC_TIMEOUT).url(&self.rpc_url()).map_err(|error| error.to_string())?;
         let client = Client::with_transport(builder.cookie_auth(cookie.trim_end()).build());
         let params = to_raw_value(params).map_err(|error| error.to_string())?;
-        client
-            .call(method, Some(&params))
-            .map_err(|error: RpcError| error.to_string())
+        client.call(method, Some(&params)).map_err(|error: RpcError| error.to_string())
     }
 
     fn chain_dir(&self) -> PathBuf {
@@ -214,10 +187,7 @@ impl Bitcoind {
     }
 
     fn system(&self, source: io::Error) -> BitcoindError {
-        BitcoindError::System {
-            program: self.program.clone(),
-            source,
-        }
+        BitcoindError::System { program: self.program.clone(), source }
     }
 }
 

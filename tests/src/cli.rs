@@ -52,20 +52,10 @@ impl Failure {
             documents.next()?.ok()
         });
         let error = error.map_or_else(
-            || ErrorBody {
-                code: String::new(),
-                message: stderr.trim().to_owned(),
-                hint: String::new(),
-            },
+            || ErrorBody { code: String::new(), message: stderr.trim().to_owned(), hint: String::new() },
             |document| document.error,
         );
-        Self {
-            exit: status.code(),
-            code: error.code,
-            message: error.message,
-            hint: error.hint,
-            stderr,
-        }
+        Self { exit: status.code(), code: error.code, message: error.message, hint: error.hint, stderr }
     }
 
     /// Checks that the failure is the expected one and tells the user what to do.
@@ -84,10 +74,7 @@ impl Cli {
     /// Returns the command line of a data directory, whether or not a node runs there.
     #[must_use]
     pub fn new(data_dir: &Path) -> Self {
-        Self {
-            data_dir: data_dir.to_owned(),
-            socket: None,
-        }
+        Self { data_dir: data_dir.to_owned(), socket: None }
     }
 
     /// Reaches the node by a socket elsewhere.
@@ -135,7 +122,6 @@ impl Cli {
     /// When it fails.
     #[track_caller]
     pub fn done<T: DeserializeOwned>(&self, args: &[&str]) -> T {
-        self.run(args)
-            .unwrap_or_else(|failure| panic!("{args:?} failed: {failure:#?}"))
+        self.run(args).unwrap_or_else(|failure| panic!("{args:?} failed: {failure:#?}"))
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod bitcoind;
 mod cli;
+mod people;
 mod place;
 mod process;
 mod programs;

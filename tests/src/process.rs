@@ -37,9 +37,7 @@ impl Launch {
         let node = program("exchange-node").display().to_string();
         Self {
             name: name.to_owned(),
-            command: std::iter::once(node)
-                .chain(args.iter().map(|&arg| arg.to_owned()))
-                .collect(),
+            command: std::iter::once(node).chain(args.iter().map(|&arg| arg.to_owned())).collect(),
             env: Vec::new(),
             log: dir.join(format!("{name}.log")),
         }
@@ -112,11 +110,7 @@ impl Process {
         let said_before = read(&launch.log).len();
         let mut child = launch.spawn();
         let stdout = child.stdout.take().expect("it is piped");
-        let mut process = Self {
-            launch,
-            child: Some(child),
-            ready: Value::Null,
-        };
+        let mut process = Self { launch, child: Some(child), ready: Value::Null };
         match first_document(stdout) {
             Some(ready) => {
                 process.ready = ready;
@@ -150,11 +144,7 @@ impl Process {
     /// # Panics
     /// When it does not run.
     pub fn kill(&mut self) {
-        self.child
-            .as_mut()
-            .expect("it runs")
-            .kill()
-            .expect("a child can be killed");
+        self.child.as_mut().expect("it runs").kill().expect("a child can be killed");
         self.wait();
     }
 
@@ -217,9 +207,7 @@ fn first_document(stdout: ChildStdout) -> Option<Value> {
         // Read on, so that the process never waits for a reader or writes to a closed pipe.
         documents.for_each(drop);
     });
-    receive
-        .recv_timeout(PATIENCE)
-        .unwrap_or_else(|_| panic!("neither ready nor ended within {PATIENCE:?}"))
+    receive.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("neither ready nor ended within {PATIENCE:?}"))
 }
 
 fn read(log: &Path) -> String {

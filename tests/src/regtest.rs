@@ -34,9 +34,7 @@ impl Regtest {
     /// When there is none: a story never passes without having run.
     #[must_use]
     pub fn start() -> Self {
-        let chain = Self {
-            node: Bitcoind::start().unwrap_or_else(|error| panic!("{error}")),
-        };
+        let chain = Self { node: Bitcoind::start().unwrap_or_else(|error| panic!("{error}")) };
         chain.mine(1);
         chain
     }
@@ -45,18 +43,9 @@ impl Regtest {
     #[must_use]
     pub fn node_args(&self) -> Vec<String> {
         let cookie = self.node.cookie_file().display().to_string();
-        [
-            "--network",
-            "regtest",
-            "--chain",
-            "core",
-            "--core-url",
-            &self.node.rpc_url(),
-            "--core-cookie",
-            &cookie,
-        ]
-        .map(ToOwned::to_owned)
-        .to_vec()
+        ["--network", "regtest", "--chain", "core", "--core-url", &self.node.rpc_url(), "--core-cookie", &cookie]
+            .map(ToOwned::to_owned)
+            .to_vec()
     }
 
     /// Stops bitcoind; the chain stays.
@@ -120,11 +109,7 @@ impl Regtest {
             for tx in block["tx"].as_array().into_iter().flatten() {
                 let txid = tx["txid"].as_str().unwrap_or_default();
                 let touches = |ends: &Value, script: &str| {
-                    let mut scripts = ends
-                        .as_array()
-                        .into_iter()
-                        .flatten()
-                        .filter_map(|end| end.pointer(script));
+                    let mut scripts = ends.as_array().into_iter().flatten().filter_map(|end| end.pointer(script));
                     scripts.any(|of| of == address)
                 };
                 if touches(&tx["vout"], "/scriptPubKey/address") {

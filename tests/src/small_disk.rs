@@ -36,19 +36,11 @@ impl SmallDisk {
         let may_mount = namespace().arg("true").status().is_ok_and(|status| status.success());
         let holder = may_mount.then(|| {
             let mut command = namespace();
-            command.args([
-                "sh",
-                "-c",
-                "mount -t tmpfs -o \"$0\" tmpfs \"$1\" && exec sleep infinity",
-            ]);
+            command.args(["sh", "-c", "mount -t tmpfs -o \"$0\" tmpfs \"$1\" && exec sleep infinity"]);
             command.args([SMALL, &dir]);
             command.spawn().expect("the same command ran a moment ago")
         });
-        let disk = Self {
-            holder,
-            dir,
-            is_large: false,
-        };
+        let disk = Self { holder, dir, is_large: false };
         disk.awaits_the_mount();
         disk
     }
@@ -57,14 +49,9 @@ impl SmallDisk {
     #[must_use]
     pub fn wrapper(&self) -> Vec<String> {
         let words: &[&str] = match &self.holder {
-            Some(holder) => &[
-                "nsenter",
-                "--user",
-                "--mount",
-                "--preserve-credentials",
-                "--target",
-                &holder.id().to_string(),
-            ],
+            Some(holder) => {
+                &["nsenter", "--user", "--mount", "--preserve-credentials", "--target", &holder.id().to_string()]
+            }
             None if self.is_large => &[],
             None => &["sh", "-c", LIMITED, SMALL_FILES],
         };
@@ -81,11 +68,7 @@ impl SmallDisk {
             let words = self.wrapper();
             let remount = ["mount", "-o", &format!("remount,{LARGE}"), &self.dir];
             let status = Command::new(&words[0]).args(&words[1..]).args(remount).status();
-            assert!(
-                status.is_ok_and(|status| status.success()),
-                "{} does not grow",
-                self.dir
-            );
+            assert!(status.is_ok_and(|status| status.success()), "{} does not grow", self.dir);
         }
     }
 
@@ -94,11 +77,7 @@ impl SmallDisk {
             let mounts = format!("/proc/{}/mounts", holder.id());
             wait_until("the filesystem is mounted", || {
                 let mounts = std::fs::read_to_string(&mounts).map_err(|error| error.to_string())?;
-                if mounts.contains(&self.dir) {
-                    Ok(())
-                } else {
-                    Err(mounts)
-                }
+                if mounts.contains(&self.dir) { Ok(()) } else { Err(mounts) }
             });
         }
     }

@@ -11,12 +11,7 @@ use vt100::Parser;
 use crate::wait_until;
 
 /// The smallest terminal that the programs promise to serve.
-const SIZE: PtySize = PtySize {
-    rows: 24,
-    cols: 80,
-    pixel_width: 0,
-    pixel_height: 0,
-};
+const SIZE: PtySize = PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 };
 
 /// A key that is no letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +32,8 @@ pub enum Key {
     Left,
     /// The arrow to the right.
     Right,
-    /// Backspace.
-    Backspace,
+    /// To the beginning.
+    Home,
     /// Control and a letter.
     Ctrl(char),
 }
@@ -77,12 +72,7 @@ impl Terminal {
                 screen.process(&buffer[..read]);
             }
         });
-        Self {
-            child,
-            keyboard,
-            parser,
-            _master: pair.master,
-        }
+        Self { child, keyboard, parser, _master: pair.master }
     }
 
     /// Presses a key.
@@ -96,7 +86,7 @@ impl Terminal {
             Key::Down => self.send(b"\x1b[B"),
             Key::Right => self.send(b"\x1b[C"),
             Key::Left => self.send(b"\x1b[D"),
-            Key::Backspace => self.send(b"\x7f"),
+            Key::Home => self.send(b"\x1b[H"),
             // Control clears the upper bits of a letter: ctrl-a is 1.
             Key::Ctrl(letter) => self.send(&[u8::try_from(letter).unwrap_or_default() & 0x1f]),
         }
@@ -122,11 +112,7 @@ impl Terminal {
     pub fn shows_that(&self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
         wait_until(&format!("the screen shows {what}"), || {
             let screen = self.screen();
-            if is_so(&screen) {
-                Ok(screen)
-            } else {
-                Err(format!("\n{screen}"))
-            }
+            if is_so(&screen) { Ok(screen) } else { Err(format!("\n{screen}")) }
         })
     }
 

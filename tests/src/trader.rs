@@ -9,6 +9,7 @@ use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::trade::{Action, Phase};
 
 use crate::cli::{Cli, Failure};
+use crate::people::details_of;
 use crate::process::Process;
 use crate::wait_until;
 
@@ -36,25 +37,14 @@ pub struct Offer<'a> {
 
 impl Offer<'_> {
     /// An offer to sell that accepts bids by itself.
-    pub const SELL: Offer<'static> = Offer {
-        side: "sell",
-        min: "0.005",
-        max: "0.02",
-        automatic: true,
-    };
+    pub const SELL: Offer<'static> = Offer { side: "sell", min: "0.005", max: "0.02", automatic: true };
     /// An offer to buy that accepts bids by itself.
-    pub const BUY: Offer<'static> = Offer {
-        side: "buy",
-        ..Self::SELL
-    };
+    pub const BUY: Offer<'static> = Offer { side: "buy", ..Self::SELL };
 
     /// Returns the same offer, whose bids wait for the maker's word.
     #[must_use]
     pub const fn by_hand(self) -> Self {
-        Self {
-            automatic: false,
-            ..self
-        }
+        Self { automatic: false, ..self }
     }
 }
 
@@ -62,12 +52,7 @@ impl Trader {
     /// Takes up a running node; the trader's payment details lie in a file.
     #[must_use]
     pub fn new(name: &str, process: Process, cli: Cli, details: PathBuf) -> Self {
-        Self {
-            name: name.to_owned(),
-            cli,
-            process,
-            details,
-        }
+        Self { name: name.to_owned(), cli, process, details }
     }
 
     /// Returns his command line.
@@ -120,11 +105,7 @@ impl Trader {
     pub fn awaits_tip(&self, height: u32) {
         wait_until(&format!("{}'s node is at height {height}", self.name), || {
             let tip = self.status().tip;
-            if tip >= Some(height) {
-                Ok(())
-            } else {
-                Err(format!("{tip:?}"))
-            }
+            if tip >= Some(height) { Ok(()) } else { Err(format!("{tip:?}")) }
         });
     }
 
@@ -154,11 +135,7 @@ impl Trader {
     pub fn awaits_balance(&self, expected: &str, holds: impl Fn(&Balance) -> bool) -> Balance {
         wait_until(&format!("{} has {expected}", self.name), || {
             let balance = self.balance();
-            if holds(&balance) {
-                Ok(balance)
-            } else {
-                Err(format!("{balance:?}"))
-            }
+            if holds(&balance) { Ok(balance) } else { Err(format!("{balance:?}")) }
         })
     }
 
@@ -168,8 +145,7 @@ impl Trader {
     /// When the node refuses.
     pub fn posts(&self, offer: &Offer<'_>) -> OfferView {
         self.awaits_an_arbiter();
-        self.tries_to_post(offer)
-            .unwrap_or_else(|failure| panic!("{} cannot post {offer:?}: {failure:#?}", self.name))
+        self.tries_to_post(offer).unwrap_or_else(|failure| panic!("{} cannot post {offer:?}: {failure:#?}", self.name))
     }
 
     /// Posts an offer, or is told why not.
@@ -199,8 +175,7 @@ impl Trader {
         wait_until(&format!("{} sees offer {offer}", self.name), || {
             let book: Page<OfferView> = self.cli.done(&["book"]);
             let mut live = book.items.into_iter().filter(|item| item.state == OfferState::Live);
-            live.find(|item| item.id == *offer)
-                .ok_or_else(|| "it is not in his book".to_owned())
+            live.find(|item| item.id == *offer).ok_or_else(|| "it is not in his book".to_owned())
         })
     }
 
@@ -220,16 +195,7 @@ impl Trader {
     /// When the node refuses.
     pub fn tries_to_take(&self, offer: &RecordId, amount: &str) -> Result<TradeView, Failure> {
         let (offer, details) = (offer.to_string(), self.details_file());
-        self.cli.run(&[
-            "trade",
-            "take",
-            &offer,
-            "--amount",
-            amount,
-            "--details-file",
-            &details,
-            "--yes",
-        ])
+        self.cli.run(&["trade", "take", &offer, "--amount", amount, "--details-file", &details, "--yes"])
     }
 
     /// Does something to a trade, once his node says that he can: `accept`, `fund`, `paid`, `release`, `cancel` or `refund`.
@@ -240,8 +206,7 @@ impl Trader {
     pub fn does(&self, verb: &str, trade: TradeId) -> TradeView {
         let action = action_of(verb);
         self.awaits_that(trade, &format!("his to {verb}"), |view| view.actions.contains(&action));
-        self.tries_to(verb, trade)
-            .unwrap_or_else(|failure| panic!("{} cannot {verb}: {failure:#?}", self.name))
+        self.tries_to(verb, trade).unwrap_or_else(|failure| panic!("{} cannot {verb}: {failure:#?}", self.name))
     }
 
     /// Does something to a trade, or is told why not.
@@ -265,20 +230,16 @@ impl Trader {
     /// # Panics
     /// When it ends in another.
     pub fn awaits(&self, trade: TradeId, phase: Phase) -> TradeView {
-        let view = self.awaits_that(trade, &format!("{phase:?}"), |view| {
-            view.state == phase || view.state.is_final()
-        });
+        let view = self.awaits_that(trade, &format!("{phase:?}"), |view| view.state == phase || view.state.is_final());
         assert_eq!(view.state, phase, "{}: {view:#?}", self.name);
         view
     }
 
     /// Waits until a trade looks to him as described.
     pub fn awaits_that(&self, trade: TradeId, what: &str, is_so: impl Fn(&TradeView) -> bool) -> TradeView {
-        wait_until(&format!("{}'s trade is {what}", self.name), || {
-            match self.looks_at(trade) {
-                Ok(view) if is_so(&view) => Ok(view),
-                other => Err(format!("{other:#?}")),
-            }
+        wait_until(&format!("{}'s trade is {what}", self.name), || match self.looks_at(trade) {
+            Ok(view) if is_so(&view) => Ok(view),
+            other => Err(format!("{other:#?}")),
         })
     }
 
@@ -312,9 +273,4 @@ fn action_of(verb: &str) -> Action {
         "refund" => Action::Refund,
         other => panic!("`trade {other}` changes no trade"),
     }
-}
-
-/// Returns the payment details of the person of this name.
-pub(crate) fn details_of(name: &str) -> String {
-    format!("{name}, IBAN DE02 1203 0000 0000 2020 51")
 }

@@ -17,10 +17,9 @@ pub fn wait_until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) ->
     loop {
         match look() {
             Ok(found) => return found,
-            Err(instead) => assert!(
-                Instant::now() < deadline,
-                "waited {PATIENCE:?} in vain until {what}; instead: {instead}"
-            ),
+            Err(instead) => {
+                assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}; instead: {instead}")
+            }
         }
         sleep(LOOK_AGAIN);
     }

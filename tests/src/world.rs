@@ -8,11 +8,10 @@ use exchange_api::{ArbiterView, Status};
 use tempfile::TempDir;
 
 use crate::cli::Cli;
-use crate::trader::{Trader, details_of};
+use crate::people::{PASSWORD, bring_keystore, details_of, email_of, keep_keystore};
+use crate::trader::Trader;
 use crate::{Launch, Place, Process, Regtest, wait_until};
 
-/// Strong enough for a node to accept; people of a story differ by their emails.
-pub const PASSWORD: &str = "gravel-oboe-41-quince-lantern-tundra";
 /// The agreed ending of the data directories' names, so that logs lie beside them.
 const DATA: &str = "data";
 
@@ -82,9 +81,12 @@ impl World {
     /// Lets a trader in, with an identity of his own and an empty wallet.
     #[must_use]
     pub fn trader(&self, name: &str) -> Trader {
+        let data_dir = self.data_dir(name);
+        bring_keystore(name, &data_dir);
         let process = Process::start(self.launch(name));
-        let trader = Trader::new(name, process, Cli::new(&self.data_dir(name)), self.details_file(name));
+        let trader = Trader::new(name, process, Cli::new(&data_dir), self.details_file(name));
         trader.awaits_identity();
+        keep_keystore(name, &data_dir);
         trader
     }
 
@@ -100,7 +102,7 @@ impl World {
     /// Returns how the trader of this name is started: his email and password, and the relay as the only peer.
     #[must_use]
     pub fn launch(&self, name: &str) -> Launch {
-        let email = format!("{name}@example.org");
+        let email = email_of(name);
         let relay = self.relay_address();
         let mut args = run_args(&self.data_dir(name), &self.chain);
         args.extend(["--email", &email, "--peer", &relay, "--only-peers"].map(ToOwned::to_owned));
@@ -190,9 +192,7 @@ fn data_dir(dir: &Path, name: &str) -> PathBuf {
 
 fn run_args(data_dir: &Path, chain: &Regtest) -> Vec<String> {
     let data_dir = data_dir.display().to_string();
-    let mut args = ["run", "--json", "--data-dir", &data_dir]
-        .map(ToOwned::to_owned)
-        .to_vec();
+    let mut args = ["run", "--json", "--data-dir", &data_dir].map(ToOwned::to_owned).to_vec();
     args.extend(["--listen", "/ip4/127.0.0.1/tcp/0"].map(ToOwned::to_owned));
     args.extend(chain.node_args());
     args

@@ -34,12 +34,7 @@ impl Core {
 }
 
 async fn open(node: &Bitcoind, network: Network) -> Result<CoreChain, ChainError> {
-    CoreChain::open(CoreConfig {
-        url: node.rpc_url(),
-        auth: CoreAuth::Cookie(node.cookie_file()),
-        network,
-    })
-    .await
+    CoreChain::open(CoreConfig { url: node.rpc_url(), auth: CoreAuth::Cookie(node.cookie_file()), network }).await
 }
 
 #[async_trait]
@@ -92,30 +87,16 @@ async fn a_follower_outlives_the_node_it_follows() {
     while !matches!(heard.last(), Some(ChainEvent::Synced { tip }) if *tip == after) {
         heard.push(timeout(PATIENCE, follower.events.recv()).await.unwrap().unwrap());
     }
-    let undone = heard
-        .iter()
-        .filter(|event| matches!(event, ChainEvent::Disconnected { block } if *block == before));
+    let undone = heard.iter().filter(|event| matches!(event, ChainEvent::Disconnected { block } if *block == before));
     assert_eq!(undone.count(), 1);
-    let connected = heard
-        .iter()
-        .filter(|event| matches!(event, ChainEvent::Connected { .. }));
+    let connected = heard.iter().filter(|event| matches!(event, ChainEvent::Connected { .. }));
     assert_eq!(connected.count(), 2);
 }
 
 #[tokio::test]
 async fn wrong_credentials_are_one_clear_error() {
     let node = Bitcoind::start().unwrap_or_else(|error| panic!("{error}"));
-    let auth = CoreAuth::Password {
-        user: "nobody".into(),
-        password: Zeroizing::new("wrong".into()),
-    };
-    let config = CoreConfig {
-        url: node.rpc_url(),
-        auth,
-        network: Network::Regtest,
-    };
-    assert!(matches!(
-        CoreChain::open(config).await,
-        Err(ChainError::Unauthorized { .. })
-    ));
+    let auth = CoreAuth::Password { user: "nobody".into(), password: Zeroizing::new("wrong".into()) };
+    let config = CoreConfig { url: node.rpc_url(), auth, network: Network::Regtest };
+    assert!(matches!(CoreChain::open(config).await, Err(ChainError::Unauthorized { .. })));
 }

@@ -55,9 +55,7 @@ pub async fn establish(target: Target, own: OwnNode, tell: mpsc::Sender<Incoming
 pub async fn establish_again(target: Target, own: OwnNode, restarts: Arc<AtomicU32>, tell: mpsc::Sender<Incoming>) {
     loop {
         if let Ok(client) = connect(&target.socket).await {
-            tell.send(Incoming::Connected(client, own.lock().await.is_some()))
-                .await
-                .ok();
+            tell.send(Incoming::Connected(client, own.lock().await.is_some())).await.ok();
             return;
         }
         let crashed = own.lock().await.take_if(|node| node.ended().is_some());
@@ -82,16 +80,8 @@ async fn first(target: &Target, own: &OwnNode, tell: &mpsc::Sender<Incoming>) ->
     let (ConnectError::NoNode(_), Some(arguments)) = (&error, &target.start) else {
         return Err(error.to_string());
     };
-    let what = if target.demo {
-        words::STARTING_DEMO
-    } else {
-        words::STARTING_NODE
-    };
-    tell.send(Incoming::Message(Message::Connection(Connection::Starting(
-        what.to_owned(),
-    ))))
-    .await
-    .ok();
+    let what = if target.demo { words::STARTING_DEMO } else { words::STARTING_NODE };
+    tell.send(Incoming::Message(Message::Connection(Connection::Starting(what.to_owned())))).await.ok();
     let node = NodeProcess::start(arguments, &target.data_dir, target.demo).map_err(|error| error.to_string())?;
     *own.lock().await = Some(node);
     let waiting = async {
@@ -109,10 +99,7 @@ async fn first(target: &Target, own: &OwnNode, tell: &mpsc::Sender<Incoming>) ->
     };
     match tokio::time::timeout(START_PATIENCE, waiting).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(format!(
-            "the node did not open {} within three minutes",
-            target.socket.display()
-        )),
+        Err(_) => Err(format!("the node did not open {} within three minutes", target.socket.display())),
     }
 }
 

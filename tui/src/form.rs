@@ -112,13 +112,7 @@ impl Field {
     }
 
     fn new(label: &'static str, hint: impl Into<String>, value: Value) -> Self {
-        Self {
-            label,
-            hint: hint.into(),
-            error: None,
-            value,
-            shown: true,
-        }
+        Self { label, hint: hint.into(), error: None, value, shown: true }
     }
 
     /// Returns what was typed or chosen.
@@ -142,11 +136,7 @@ impl Field {
 impl Form {
     /// Returns a form whose first field has the focus.
     pub fn new(button: &'static str, fields: Vec<Field>) -> Self {
-        Self {
-            fields,
-            focus: Some(0),
-            button,
-        }
+        Self { fields, focus: Some(0), button }
     }
 
     /// Returns what is focused.
@@ -216,9 +206,11 @@ impl Form {
     /// Types a pasted text, its line breaks as spaces.
     pub fn paste(&mut self, text: &str) -> bool {
         let keys = text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c });
-        keys.fold(false, |changed, c| {
-            self.type_key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE)) || changed
-        })
+        let mut changed = false;
+        for c in keys {
+            changed |= self.type_key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE));
+        }
+        changed
     }
 
     /// Tells whether any text was typed, so that leaving would lose it.
@@ -239,11 +231,7 @@ impl Form {
 
     /// Moves the focus to the first wrong field and tells whether there is none.
     pub fn is_right(&mut self) -> bool {
-        match self
-            .fields
-            .iter()
-            .position(|field| field.shown && field.error.is_some())
-        {
+        match self.fields.iter().position(|field| field.shown && field.error.is_some()) {
             Some(at) => {
                 self.focus = Some(at);
                 false

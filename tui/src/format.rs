@@ -23,9 +23,7 @@ pub fn btc_unit(amount: Sats) -> String {
 /// Returns an amount with all its decimals, for columns: `0.01000000`.
 pub fn btc_full(amount: Sats) -> String {
     let text = amount.to_string();
-    text.split_once('.').map_or(text.clone(), |(whole, fraction)| {
-        format!("{}.{fraction}", grouped(whole))
-    })
+    text.split_once('.').map_or(text.clone(), |(whole, fraction)| format!("{}.{fraction}", grouped(whole)))
 }
 
 /// Returns a network fee, which is small: `420 sat`.
@@ -58,11 +56,7 @@ pub fn money_unit(currency: Currency, minor: u64) -> String {
 
 /// Joins two amounts to a range, or to one when they are the same: `0.01–0.05`.
 pub fn range(low: &str, high: &str) -> String {
-    if low == high {
-        low.to_owned()
-    } else {
-        format!("{low}–{high}")
-    }
+    if low == high { low.to_owned() } else { format!("{low}–{high}") }
 }
 
 /// Groups the digits of a whole number by thousands.
@@ -130,11 +124,7 @@ pub fn sentence(text: &str) -> String {
     let text = clean(text.trim());
     let mut chars = text.chars();
     let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
-    let end = if text.ends_with(['.', '!', '?', '`']) || text.is_empty() {
-        ""
-    } else {
-        "."
-    };
+    let end = if text.ends_with(['.', '!', '?', '`']) || text.is_empty() { "" } else { "." };
     format!("{first}{}{end}", chars.as_str())
 }
 

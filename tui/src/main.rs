@@ -77,13 +77,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
     if let Some(node) = node
         && (demo || fate == NodeFate::Stop)
     {
-        say(if demo {
-            "Ending the demo…"
-        } else {
-            "Stopping the node…"
-        });
-        node.stop(ended.as_ref().ok().and_then(|ended| ended.client.as_ref()))
-            .await;
+        say(if demo { "Ending the demo…" } else { "Stopping the node…" });
+        node.stop(ended.as_ref().ok().and_then(|ended| ended.client.as_ref())).await;
     }
     if let Some(scratch) = scratch {
         scratch.close().wrap_err("cannot remove the demo's directory")?;
@@ -101,22 +96,9 @@ fn target(arguments: Arguments) -> Result<(Target, Option<TempDir>)> {
     if let Some(Mode::Demo) = arguments.mode {
         let scratch = tempfile::Builder::new().prefix("exchange-demo-").tempdir()?;
         let data_dir = scratch.path().to_owned();
-        let start = [
-            "demo".into(),
-            "--serve".into(),
-            "--data-dir".into(),
-            data_dir.clone().into_os_string(),
-        ];
+        let start = ["demo".into(), "--serve".into(), "--data-dir".into(), data_dir.clone().into_os_string()];
         let socket = data_dir.join("api.sock");
-        return Ok((
-            Target {
-                data_dir,
-                socket,
-                start: Some(start.to_vec()),
-                demo: true,
-            },
-            Some(scratch),
-        ));
+        return Ok((Target { data_dir, socket, start: Some(start.to_vec()), demo: true }, Some(scratch)));
     }
     let data_dir = match arguments.data_dir {
         Some(data_dir) => data_dir,
@@ -128,15 +110,7 @@ fn target(arguments: Arguments) -> Result<(Target, Option<TempDir>)> {
         Some(socket) => (socket, None),
         None => (data_dir.join("api.sock"), Some(start)),
     };
-    Ok((
-        Target {
-            data_dir,
-            socket,
-            start,
-            demo: false,
-        },
-        None,
-    ))
+    Ok((Target { data_dir, socket, start, demo: false }, None))
 }
 
 fn default_data_dir() -> Result<PathBuf> {

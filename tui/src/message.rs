@@ -201,6 +201,7 @@ impl Call {
 
 /// What a call brought.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "replies are handed over one at a time and never kept")]
 pub enum Reply {
     /// A passphrase.
     Passphrase(Password),
@@ -222,9 +223,5 @@ pub enum Reply {
 pub fn whole_book() -> BookFilter {
     /// The most that the API gives at once.
     const LIMIT: u32 = 500;
-    BookFilter {
-        away: true,
-        limit: Some(LIMIT),
-        ..BookFilter::default()
-    }
+    BookFilter { away: true, limit: Some(LIMIT), ..BookFilter::default() }
 }

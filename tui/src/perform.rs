@@ -42,12 +42,7 @@ pub async fn call(client: &Client, call: Call) -> Result<Reply, ApiError> {
             // Accepting goes with one's payment details: without any, those given with the offer.
             Action::Accept => {
                 let (request_id, trade) = (command.request_id, command.trade);
-                let request = exchange_api::AcceptBid {
-                    request_id,
-                    dry_run: false,
-                    trade,
-                    details: String::new(),
-                };
+                let request = exchange_api::AcceptBid { request_id, dry_run: false, trade, details: String::new() };
                 client.trade_accept(request).await?
             }
         }),

@@ -58,18 +58,10 @@ impl NodeProcess {
             let path = path.to_owned();
             move |source| StartError::Io { what, path, source }
         };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(data_dir)
-            .map_err(io("create", data_dir))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(io("create", data_dir))?;
         let log = data_dir.join("node.log");
-        let output = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&log)
-            .map_err(io("write to", &log))?;
+        let output =
+            OpenOptions::new().create(true).append(true).mode(0o600).open(&log).map_err(io("write to", &log))?;
         let errors = output.try_clone().map_err(io("write to", &log))?;
         let child = Command::new(&program)
             .args(arguments)

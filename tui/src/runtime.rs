@@ -76,11 +76,7 @@ pub async fn run(mut app: App, target: Target, own: OwnNode, screen: &mut Screen
         tell,
         tasks: JoinSet::new(),
     };
-    runtime.tasks.spawn(establish(
-        runtime.target.clone(),
-        Arc::clone(&runtime.own),
-        runtime.tell.clone(),
-    ));
+    runtime.tasks.spawn(establish(runtime.target.clone(), Arc::clone(&runtime.own), runtime.tell.clone()));
     let mut keys = EventStream::new();
     let mut ticker = tokio::time::interval(Duration::from_millis(1000 / TICKS_PER_SECOND));
     ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -108,11 +104,7 @@ pub async fn run(mut app: App, target: Target, own: OwnNode, screen: &mut Screen
                         Connection::Failed(why) => Some(why),
                         Connection::Starting(_) | Connection::Up { .. } | Connection::Lost(_) => None,
                     };
-                    return Ok(Ended {
-                        fate,
-                        client: runtime.client,
-                        failure,
-                    });
+                    return Ok(Ended { fate, client: runtime.client, failure });
                 }
             }
             taken += 1;
@@ -145,8 +137,7 @@ impl Runtime {
                 self.client = None;
                 let (target, own) = (self.target.clone(), Arc::clone(&self.own));
                 let restarts = Arc::clone(&self.restarts);
-                self.tasks
-                    .spawn(establish_again(target, own, restarts, self.tell.clone()));
+                self.tasks.spawn(establish_again(target, own, restarts, self.tell.clone()));
                 app.update(Message::Connection(Connection::Lost(String::new())))
             }
             Incoming::Lost(_) => Vec::new(),
@@ -191,9 +182,7 @@ impl Runtime {
                         Some(client) => perform::call(&client, call).await,
                         None => Err(unreachable()),
                     };
-                    tell.send(Incoming::Message(Message::Reply(name, Box::new(result))))
-                        .await
-                        .ok();
+                    tell.send(Incoming::Message(Message::Reply(name, Box::new(result)))).await.ok();
                 });
             }
             Command::Copy(text) => screen.copy(&text)?,
@@ -204,11 +193,7 @@ impl Runtime {
 }
 
 fn unreachable() -> ApiError {
-    ApiError::new(
-        Code::NodeUnreachable,
-        "the node does not answer at present",
-        "try again in a moment",
-    )
+    ApiError::new(Code::NodeUnreachable, "the node does not answer at present", "try again in a moment")
 }
 
 /// Streams events until the subscription ends, each once.

@@ -20,11 +20,7 @@ pub enum Theme {
 impl Theme {
     /// Returns the theme for an environment: `NO_COLOR` set to anything but nothing means without colour.
     pub fn from_no_color(no_color: Option<&std::ffi::OsStr>) -> Self {
-        if no_color.is_some_and(|value| !value.is_empty()) {
-            Self::Mono
-        } else {
-            Self::Colour
-        }
+        if no_color.is_some_and(|value| !value.is_empty()) { Self::Mono } else { Self::Colour }
     }
 
     fn style(self, style: Style) -> Style {
@@ -66,32 +62,17 @@ impl Theme {
 
     /// What is selected or focused.
     pub fn selected(self) -> Style {
-        self.style(
-            Style::new()
-                .fg(Color::White)
-                .bg(Color::Indexed(24))
-                .add_modifier(Modifier::BOLD),
-        )
+        self.style(Style::new().fg(Color::White).bg(Color::Indexed(24)).add_modifier(Modifier::BOLD))
     }
 
     /// The badge of a network whose coins are worth nothing.
     pub fn badge_play(self) -> Style {
-        self.style(
-            Style::new()
-                .fg(Color::Black)
-                .bg(Color::Yellow)
-                .add_modifier(Modifier::BOLD),
-        )
+        self.style(Style::new().fg(Color::Black).bg(Color::Yellow).add_modifier(Modifier::BOLD))
     }
 
     /// The badge of the network whose coins are money.
     pub fn badge_real(self) -> Style {
-        self.style(
-            Style::new()
-                .fg(Color::White)
-                .bg(Color::Red)
-                .add_modifier(Modifier::BOLD),
-        )
+        self.style(Style::new().fg(Color::White).bg(Color::Red).add_modifier(Modifier::BOLD))
     }
 
     /// Frames and rules.

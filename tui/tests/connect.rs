@@ -16,9 +16,7 @@ use tokio_util::sync::CancellationToken;
 /// A node that knows one method.
 fn node(socket: &Path) -> CancellationToken {
     let mut methods = RpcModule::new(());
-    methods
-        .register_method("exchange_passphrase", |_, _, _| "six words")
-        .unwrap();
+    methods.register_method("exchange_passphrase", |_, _, _| "six words").unwrap();
     let stop = CancellationToken::new();
     serve(socket, methods, stop.clone()).unwrap();
     stop
@@ -26,12 +24,7 @@ fn node(socket: &Path) -> CancellationToken {
 
 fn target(directory: &TempDir) -> Target {
     let data_dir = directory.path().to_owned();
-    Target {
-        socket: data_dir.join("api.sock"),
-        data_dir,
-        start: None,
-        demo: false,
-    }
+    Target { socket: data_dir.join("api.sock"), data_dir, start: None, demo: false }
 }
 
 #[tokio::test]
@@ -41,9 +34,7 @@ async fn a_running_node_is_attached_to_and_stays_its_owner_s() {
     let _stop = node(&target.socket);
     let (tell, mut inbox) = mpsc::channel(8);
     establish(target, OwnNode::default(), tell).await;
-    let Some(Incoming::Connected(client, ours)) = inbox.recv().await else {
-        panic!("not connected")
-    };
+    let Some(Incoming::Connected(client, ours)) = inbox.recv().await else { panic!("not connected") };
     assert!(!ours);
     assert_eq!(client.passphrase().await.unwrap(), "six words");
 }
@@ -64,12 +55,7 @@ async fn a_lost_node_is_found_again_once_it_is_back() {
     let directory = TempDir::new().unwrap();
     let target = target(&directory);
     let (tell, mut inbox) = mpsc::channel(8);
-    let again = tokio::spawn(establish_again(
-        target.clone(),
-        OwnNode::default(),
-        Arc::default(),
-        tell,
-    ));
+    let again = tokio::spawn(establish_again(target.clone(), OwnNode::default(), Arc::default(), tell));
     tokio::task::yield_now().await;
     let _stop = node(&target.socket);
     assert!(matches!(inbox.recv().await, Some(Incoming::Connected(_, false))));

@@ -35,9 +35,7 @@ fn unreachable() -> ApiError {
 fn reviewed(user: &mut User) {
     user.keys("t");
     user.keys("\t\t\tAnn Example\t\n");
-    let Call::Review(request) = only_call(user) else {
-        panic!("no review")
-    };
+    let Call::Review(request) = only_call(user) else { panic!("no review") };
     assert!(request.dry_run);
     assert_eq!((request.offer, request.amount.get()), (RecordId([1; 32]), 1_000_000));
     reply(user, CallName::Review, Ok(Reply::Review(review(Role::Buyer))));
@@ -50,10 +48,7 @@ fn enter_on_the_review_takes_nothing_because_no_is_the_default() {
     user.taken_commands();
     user.keys("\n");
     assert!(user.taken_commands().is_empty());
-    assert!(
-        user.screen(80, 24).contains("Ann Example"),
-        "what was typed is still there"
-    );
+    assert!(user.screen(80, 24).contains("Ann Example"), "what was typed is still there");
 }
 
 #[test]
@@ -63,19 +58,10 @@ fn yes_takes_the_offer_that_was_reviewed() {
     user.taken_commands();
     user.key(KeyCode::Right);
     user.keys("\n");
-    let Call::Take(request) = only_call(&mut user) else {
-        panic!("not taken")
-    };
+    let Call::Take(request) = only_call(&mut user) else { panic!("not taken") };
     assert!(!request.dry_run && !request.request_id.is_empty());
-    assert_eq!(
-        (request.method, request.arbiter, request.details.as_str()),
-        (Some(0), Some(0), "Ann Example")
-    );
-    reply(
-        &mut user,
-        CallName::Take,
-        Ok(Reply::Trade(trade(9, Role::Buyer, Phase::Bid))),
-    );
+    assert_eq!((request.method, request.arbiter, request.details.as_str()), (Some(0), Some(0), "Ann Example"));
+    reply(&mut user, CallName::Take, Ok(Reply::Trade(trade(9, Role::Buyer, Phase::Bid))));
     assert_eq!(user.app.tab, Tab::Trades);
     assert_eq!(user.app.trades.selection().unwrap().id, TradeId([9; 32]));
 }
@@ -94,9 +80,7 @@ fn taking_again_after_a_lost_answer_goes_under_the_same_id() {
         }
         user.taken_commands();
         user.keys("y");
-        let Call::Take(request) = only_call(&mut user) else {
-            panic!("not taken")
-        };
+        let Call::Take(request) = only_call(&mut user) else { panic!("not taken") };
         ids.push(request.request_id);
         reply(&mut user, CallName::Take, Err(unreachable()));
         user.key(KeyCode::Esc);
@@ -111,11 +95,7 @@ fn an_amount_outside_the_offer_is_refused_at_its_field() {
     user.keys("t");
     user.ctrl('u');
     user.keys("0.06\t\t\tAnn\t\n");
-    assert!(
-        user.taken_commands()
-            .iter()
-            .all(|command| !matches!(command, Command::Call(_)))
-    );
+    assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Call(_))));
     assert!(user.screen(80, 24).contains("✗ the offer is for 0.01–0.05 BTC"));
 }
 
@@ -144,21 +124,12 @@ fn one_s_own_offer_cannot_be_taken_and_the_reason_is_told() {
 fn each_step_of_a_trade_is_asked_about_before_it_is_done() {
     let mut user = User::trading();
     user.keys("4p");
-    assert!(
-        user.taken_commands()
-            .iter()
-            .all(|command| !matches!(command, Command::Call(_)))
-    );
+    assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Call(_))));
     user.keys("\n");
     assert!(user.taken_commands().is_empty(), "no is the default");
     user.keys("py");
-    let Call::Trade(action, command) = only_call(&mut user) else {
-        panic!("not done")
-    };
-    assert_eq!(
-        (action, command.trade, command.dry_run),
-        (Action::MarkPaid, TradeId([1; 32]), false)
-    );
+    let Call::Trade(action, command) = only_call(&mut user) else { panic!("not done") };
+    assert_eq!((action, command.trade, command.dry_run), (Action::MarkPaid, TradeId([1; 32]), false));
 }
 
 #[test]
@@ -175,24 +146,13 @@ fn while_a_call_is_under_way_no_second_one_starts() {
     user.keys("4py");
     only_call(&mut user);
     user.keys("cy");
-    assert!(
-        user.taken_commands()
-            .iter()
-            .all(|command| !matches!(command, Command::Call(_)))
-    );
+    assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Call(_))));
 }
 
 #[test]
 fn the_book_is_narrowed_down_by_side_currency_and_text() {
     let mut user = User::trading();
-    let sides = |user: &User| {
-        user.app
-            .book
-            .visible()
-            .iter()
-            .map(|offer| offer.side)
-            .collect::<Vec<_>>()
-    };
+    let sides = |user: &User| user.app.book.visible().iter().map(|offer| offer.side).collect::<Vec<_>>();
     assert_eq!(sides(&user).len(), 4, "who is away is hidden");
     user.keys("b");
     assert_eq!(sides(&user), [Side::Sell, Side::Sell]);
@@ -213,10 +173,7 @@ fn the_selection_stays_on_its_offer_when_the_book_changes() {
     user.keys("jj");
     let selected = user.app.book.selection().unwrap().id;
     let mut items = offers();
-    items.insert(
-        0,
-        common::offer(9, Side::Sell, "EUR", 6_000_000, 1_000_000, 1_000_000, &["Cash"]),
-    );
+    items.insert(0, common::offer(9, Side::Sell, "EUR", 6_000_000, 1_000_000, 1_000_000, &["Cash"]));
     user.answer(Query::Book, Answer::Book(Page { items, next: None }));
     assert_eq!(user.app.book.selection().unwrap().id, selected);
 }
@@ -240,11 +197,7 @@ fn an_error_keeps_what_was_typed() {
     user.keys("5s");
     user.keys("bcrt1qexample\t0.1\t\n");
     assert!(matches!(only_call(&mut user), Call::Price(request) if request.dry_run));
-    reply(
-        &mut user,
-        CallName::Price,
-        Err(ApiError::new(Code::InvalidArgument, "not an address", "check it")),
-    );
+    reply(&mut user, CallName::Price, Err(ApiError::new(Code::InvalidArgument, "not an address", "check it")));
     assert!(user.screen(80, 24).contains("Not an address."));
     user.key(KeyCode::Esc);
     assert!(user.screen(80, 24).contains("bcrt1qexample"));
@@ -264,9 +217,7 @@ fn coins_are_sent_only_after_their_price_was_seen() {
     reply(&mut user, CallName::Price, Ok(Reply::Sent(priced.clone())));
     assert!(user.screen(80, 24).contains("141 sat"));
     user.keys("y");
-    let Call::Send(request) = only_call(&mut user) else {
-        panic!("not sent")
-    };
+    let Call::Send(request) = only_call(&mut user) else { panic!("not sent") };
     assert!(!request.dry_run && !request.request_id.is_empty());
     reply(&mut user, CallName::Send, Ok(Reply::Sent(priced)));
     assert!(user.app.popups.is_empty());
@@ -282,13 +233,8 @@ fn the_first_run_makes_an_identity_of_the_suggested_words() {
     assert!(user.taken_commands().is_empty(), "the words differ");
     assert!(user.screen(80, 24).contains("not the same as above"));
     user.keys(" velvet\t\n");
-    let Call::Create(credentials) = only_call(&mut user) else {
-        panic!("not created")
-    };
-    assert_eq!(
-        (credentials.email.as_str(), credentials.password.as_str()),
-        ("ann@example.org", "crane opera velvet")
-    );
+    let Call::Create(credentials) = only_call(&mut user) else { panic!("not created") };
+    assert_eq!((credentials.email.as_str(), credentials.password.as_str()), ("ann@example.org", "crane opera velvet"));
     assert!(!format!("{:?}", user.app).contains("crane"), "a password in Debug");
 }
 
@@ -302,16 +248,9 @@ fn an_own_password_is_judged_once_the_user_pauses() {
     user.tick(2);
     user.keys(" battery");
     user.tick(3);
-    assert!(
-        user.taken_commands()
-            .iter()
-            .all(|command| !matches!(command, Command::Call(_))),
-        "still typing"
-    );
+    assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Call(_))), "still typing");
     user.tick(2);
-    let Call::Strength(credentials) = only_call(&mut user) else {
-        panic!("not judged")
-    };
+    let Call::Strength(credentials) = only_call(&mut user) else { panic!("not judged") };
     assert_eq!(credentials.password, "correct horse battery");
 }
 
@@ -319,13 +258,7 @@ fn an_own_password_is_judged_once_the_user_pauses() {
 fn a_relay_skips_the_identity_and_watches() {
     let mut user = User::new(Theme::Colour, IdentityState::None);
     user.key(KeyCode::Esc);
-    user.answer(
-        Query::Book,
-        Answer::Book(Page {
-            items: offers(),
-            next: None,
-        }),
-    );
+    user.answer(Query::Book, Answer::Book(Page { items: offers(), next: None }));
     assert!(user.screen(80, 24).contains("61,750.00 EUR"));
     user.keys("t");
     assert!(user.screen(80, 24).contains("needs your identity"));
@@ -338,11 +271,7 @@ fn a_wrong_password_can_be_corrected() {
     let mut user = User::new(Theme::Colour, IdentityState::Locked);
     user.keys("secre\n");
     assert!(matches!(only_call(&mut user), Call::Unlock(password) if password.0.as_str() == "secre"));
-    reply(
-        &mut user,
-        CallName::Unlock,
-        Err(ApiError::new(Code::WrongPassword, "wrong", "")),
-    );
+    reply(&mut user, CallName::Unlock, Err(ApiError::new(Code::WrongPassword, "wrong", "")));
     user.keys("t\n");
     assert!(matches!(only_call(&mut user), Call::Unlock(password) if password.0.as_str() == "secret"));
 }
@@ -351,10 +280,7 @@ fn a_wrong_password_can_be_corrected() {
 fn quitting_asks_only_when_something_would_be_lost() {
     let mut user = User::new(Theme::Colour, unlocked());
     user.keys("q");
-    assert!(matches!(
-        user.taken_commands().last(),
-        Some(Command::Quit(NodeFate::Stop))
-    ));
+    assert!(matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Stop))));
 
     let mut user = User::trading();
     user.send(Message::Connection(Connection::Up { ours: true }));
@@ -363,27 +289,16 @@ fn quitting_asks_only_when_something_would_be_lost() {
     assert!(user.taken_commands().is_empty());
     assert!(user.screen(80, 24).contains("Keep the node running"));
     user.keys("\n");
-    assert!(
-        matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))),
-        "keeping it is the default"
-    );
+    assert!(matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))), "keeping it is the default");
     user.keys("qy");
-    assert!(
-        matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))),
-        "and what yes means"
-    );
+    assert!(matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))), "and what yes means");
 
     let mut user = User::new(Theme::Colour, unlocked());
     user.keys("2\t\t61");
     user.ctrl('c');
     assert!(matches!(user.app.popups.last(), Some(Popup::Ask(_))));
     user.keys("\n");
-    assert!(
-        user.taken_commands()
-            .iter()
-            .all(|command| !matches!(command, Command::Quit(_))),
-        "staying is the default"
-    );
+    assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Quit(_))), "staying is the default");
 }
 
 #[test]
@@ -393,20 +308,11 @@ fn events_refresh_what_they_are_about_and_old_ones_are_no_news() {
     user.answer(Query::Trades, Answer::Trades(Vec::new()));
     user.answer(Query::Balance, Answer::Balance(user.app.wallet.balance.unwrap()));
     user.taken_commands();
-    let event = |time| Event {
-        seq: 9,
-        time,
-        subject: Subject::Trade(TradeId([1; 32])),
-        text: "the buyer paid".into(),
-    };
+    let event = |time| Event { seq: 9, time, subject: Subject::Trade(TradeId([1; 32])), text: "the buyer paid".into() };
     user.send(Message::Event(event(NOW - 1)));
     assert!(user.taken_commands().is_empty());
     user.send(Message::Event(event(NOW)));
-    assert!(
-        user.taken_commands()
-            .iter()
-            .any(|command| matches!(command, Command::Query(Query::Trades)))
-    );
+    assert!(user.taken_commands().iter().any(|command| matches!(command, Command::Query(Query::Trades))));
     assert!(user.screen(80, 24).contains("the buyer paid"));
 }
 
@@ -419,11 +325,7 @@ fn a_lost_connection_says_so_and_everything_is_asked_anew() {
     user.tick(20);
     assert!(user.taken_commands().is_empty());
     user.send(Message::Connection(Connection::Up { ours: false }));
-    assert!(
-        user.taken_commands()
-            .iter()
-            .any(|command| matches!(command, Command::Query(Query::Status)))
-    );
+    assert!(user.taken_commands().iter().any(|command| matches!(command, Command::Query(Query::Status))));
     user.answer(Query::Status, Answer::Status(status(unlocked())));
     assert!(!user.screen(80, 24).contains("does not answer"));
 }

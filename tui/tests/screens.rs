@@ -40,14 +40,8 @@ fn the_book() {
 fn an_empty_book() {
     let mut user = User::new(Theme::Colour, unlocked());
     check("book_asking", &user);
-    let page = exchange_api::Page {
-        items: Vec::new(),
-        next: None,
-    };
-    user.answer(
-        exchange_tui::message::Query::Book,
-        exchange_tui::message::Answer::Book(page),
-    );
+    let page = exchange_api::Page { items: Vec::new(), next: None };
+    user.answer(exchange_tui::message::Query::Book, exchange_tui::message::Answer::Book(page));
     check("book_empty", &user);
 }
 
@@ -130,12 +124,8 @@ fn the_wallet() {
     user.keys("sbcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080\t0.25");
     check("wallet_send", &user);
     user.keys("\t\n");
-    let priced = Sent {
-        txid: "cd".repeat(32),
-        amount: common::sats(25_000_000),
-        fee: common::sats(141),
-        broadcast: false,
-    };
+    let priced =
+        Sent { txid: "cd".repeat(32), amount: common::sats(25_000_000), fee: common::sats(141), broadcast: false };
     reply(&mut user, CallName::Price, Ok(Reply::Sent(priced)));
     check("wallet_send_confirm", &user);
 }
@@ -181,11 +171,7 @@ fn making_the_keys() {
 fn unlocking() {
     let mut user = User::new(Theme::Colour, IdentityState::Locked);
     user.keys("wrong horse\n");
-    let error = ApiError::new(
-        Code::WrongPassword,
-        "the password does not open the keystore",
-        "try again",
-    );
+    let error = ApiError::new(Code::WrongPassword, "the password does not open the keystore", "try again");
     reply(&mut user, CallName::Unlock, Err(error));
     check("gate_wrong_password", &user);
     user.key(KeyCode::Esc);
@@ -197,11 +183,8 @@ fn unlocking() {
 fn errors_help_and_quitting() {
     let mut user = User::trading();
     user.keys("1t\t\t\tAnn\t\n");
-    let error = ApiError::new(
-        Code::OfferGone,
-        "offer 01010101 was just taken by another",
-        "choose another one in the book",
-    );
+    let error =
+        ApiError::new(Code::OfferGone, "offer 01010101 was just taken by another", "choose another one in the book");
     reply(&mut user, CallName::Review, Err(error));
     check("error", &user);
     user.key(KeyCode::Esc);
@@ -218,10 +201,7 @@ fn before_there_is_a_node() {
     let mut user = User::trading();
     user.send(Message::Connection(Connection::Lost("broken pipe".into())));
     check("lost", &user);
-    let mut user = User {
-        app: App::new(Theme::Colour, true, "test"),
-        commands: Vec::new(),
-    };
+    let mut user = User { app: App::new(Theme::Colour, true, "test"), commands: Vec::new() };
     user.tick(20);
     check("starting", &user);
     user.send(Message::Connection(Connection::Failed(

@@ -13,12 +13,7 @@ fn rules(findings: &[Finding]) -> Vec<&str> {
 /// Returns an audit of records that nobody checked as they came in.
 fn audit_unchecked(records: Vec<Record>) -> Audit {
     let mut storage = MemoryStorage::default();
-    storage
-        .commit(&Batch {
-            records,
-            equivocations: Vec::new(),
-        })
-        .unwrap();
+    storage.commit(&Batch { records, equivocations: Vec::new() }).unwrap();
     audit(&Ledger::new(storage, NETWORK), None, [1; 32]).unwrap()
 }
 
@@ -42,13 +37,9 @@ fn a_forged_signature_or_a_broken_log_is_a_violation() {
     let audited = audit_unchecked(vec![forged]);
     assert_eq!(rules(&audited.violations), ["record signature is not its author's"]);
 
-    let stray = trade.maker.sign(
-        Header {
-            backlink: RecordId([9; 32]),
-            ..*trade.accept.header()
-        },
-        trade.accept.body().to_vec(),
-    );
+    let stray = trade
+        .maker
+        .sign(Header { backlink: RecordId([9; 32]), ..*trade.accept.header() }, trade.accept.body().to_vec());
     let audited = audit_unchecked(vec![trade.offer.clone(), stray]);
     assert_eq!(rules(&audited.violations), ["record does not continue its log"]);
 
@@ -61,10 +52,7 @@ fn two_histories_are_evidence_against_their_author_alone() {
     let trade = SampleTrade::new(Side::Sell);
     let mut ledger = ledger();
     admit_all(&mut ledger, &trade.records());
-    let header = Header {
-        kind: crate::record::Kind::Heartbeat,
-        ..*trade.accept.header()
-    };
+    let header = Header { kind: crate::record::Kind::Heartbeat, ..*trade.accept.header() };
     admit_all(&mut ledger, &[trade.maker.sign(header, Body::Heartbeat.encode())]);
     let audited = audit(&ledger, None, [1; 32]).unwrap();
     assert!(audited.violations.is_empty());

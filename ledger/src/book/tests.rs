@@ -39,56 +39,12 @@ fn the_best_offer_for_a_taker_comes_first() {
     admit_all(&mut ledger, &records);
     let book = Book::load(&ledger).unwrap();
     let pick = |picks: &[usize]| picks.iter().map(|at| offers[*at].id()).collect::<Vec<_>>();
-    let euros = Query {
-        currency: Some("EUR".parse().unwrap()),
-        ..Query::default()
-    };
-    assert_eq!(
-        shown(
-            &book,
-            Query {
-                side: Some(Side::Sell),
-                ..euros
-            },
-            NOW
-        ),
-        pick(&[1, 0])
-    );
-    assert_eq!(
-        shown(
-            &book,
-            Query {
-                side: Some(Side::Buy),
-                ..euros
-            },
-            NOW
-        ),
-        pick(&[3, 2])
-    );
+    let euros = Query { currency: Some("EUR".parse().unwrap()), ..Query::default() };
+    assert_eq!(shown(&book, Query { side: Some(Side::Sell), ..euros }, NOW), pick(&[1, 0]));
+    assert_eq!(shown(&book, Query { side: Some(Side::Buy), ..euros }, NOW), pick(&[3, 2]));
     assert_eq!(shown(&book, Query::default(), NOW)[0], offers[4].id());
-    assert_eq!(
-        shown(
-            &book,
-            Query {
-                amount: Some(sats(2_000_000)),
-                ..euros
-            },
-            NOW
-        )
-        .len(),
-        4
-    );
-    assert!(
-        shown(
-            &book,
-            Query {
-                amount: Some(sats(2_000_001)),
-                ..euros
-            },
-            NOW
-        )
-        .is_empty()
-    );
+    assert_eq!(shown(&book, Query { amount: Some(sats(2_000_000)), ..euros }, NOW).len(), 4);
+    assert!(shown(&book, Query { amount: Some(sats(2_000_001)), ..euros }, NOW).is_empty());
 }
 
 #[test]
@@ -98,10 +54,7 @@ fn a_silent_maker_is_away_and_an_ended_offer_is_gone() {
     admit_all(&mut ledger, &records);
     let mut book = Book::load(&ledger).unwrap();
     let spoke = offers[0].header().time;
-    let everything = Query {
-        away: true,
-        ..Query::default()
-    };
+    let everything = Query { away: true, ..Query::default() };
     assert_eq!(shown(&book, Query::default(), spoke + AWAY_AFTER_S).len(), 1);
     assert!(shown(&book, Query::default(), spoke + AWAY_AFTER_S + 1).is_empty());
     let end = u64::from(EPOCH) + 30 * 24 * 3600;
@@ -115,28 +68,16 @@ fn a_silent_maker_is_away_and_an_ended_offer_is_gone() {
 fn records_one_by_one_show_what_the_whole_ledger_shows() {
     let mut trade = SampleTrade::new(Side::Sell);
     let mut records = trade.records();
-    let second = trade
-        .maker
-        .write(&Body::Offer(sample_offer(Side::Buy, &[trade.advert.id()])));
-    let third = trade
-        .maker
-        .write(&Body::Offer(sample_offer(Side::Buy, &[trade.advert.id()])));
-    records.extend([
-        second.clone(),
-        third.clone(),
-        trade.maker.write(&Body::Revoke(Revoke { offer: second.id() })),
-    ]);
+    let second = trade.maker.write(&Body::Offer(sample_offer(Side::Buy, &[trade.advert.id()])));
+    let third = trade.maker.write(&Body::Offer(sample_offer(Side::Buy, &[trade.advert.id()])));
+    records.extend([second.clone(), third.clone(), trade.maker.write(&Body::Revoke(Revoke { offer: second.id() }))]);
     records.push(trade.taker.write(&Body::Revoke(Revoke { offer: third.id() }))); // none of his business
     let (mut ledger, mut book) = (ledger(), Book::default());
     for record in &records {
         admit_all(&mut ledger, std::slice::from_ref(record));
-        book.apply(&ledger, record, &Body::decode(record).unwrap().subjects())
-            .unwrap();
+        book.apply(&ledger, record, &Body::decode(record).unwrap().subjects()).unwrap();
         let whole = Book::load(&ledger).unwrap();
-        assert_eq!(
-            shown(&book, Query::default(), NOW),
-            shown(&whole, Query::default(), NOW)
-        );
+        assert_eq!(shown(&book, Query::default(), NOW), shown(&whole, Query::default(), NOW));
     }
     assert_eq!(shown(&book, Query::default(), NOW), [third.id()]);
     assert_eq!(book.of_maker(&trade.maker.id()).count(), 1);

@@ -17,11 +17,7 @@ pub struct KdfParams(pub(super) Cost);
 
 impl KdfParams {
     /// Version 1: Argon2id with 1 GiB, 3 passes, 4 lanes. Measured: 1.5 seconds on two cores.
-    pub const V1: Self = Self(Cost {
-        m_kib: 1 << 20,
-        t: 3,
-        p: 4,
-    });
+    pub const V1: Self = Self(Cost { m_kib: 1 << 20, t: 3, p: 4 });
 
     /// Returns a cost of under a millisecond.
     #[cfg(any(test, feature = "test-params"))]
@@ -86,12 +82,8 @@ impl fmt::Debug for MasterKey {
 fn salt(email: &Email) -> [u8; 16] {
     let email = email.as_str().as_bytes();
     let len = u32::try_from(email.len()).expect("an email has at most 254 bytes");
-    let mut hash: [u8; 32] = Sha256::new()
-        .chain_update(LABEL)
-        .chain_update(len.to_le_bytes())
-        .chain_update(email)
-        .finalize()
-        .into();
+    let mut hash: [u8; 32] =
+        Sha256::new().chain_update(LABEL).chain_update(len.to_le_bytes()).chain_update(email).finalize().into();
     let mut salt = [0; 16];
     salt.copy_from_slice(&hash[..16]);
     // A hash of the email is as good as the email to whoever has a list of emails.
@@ -106,23 +98,12 @@ mod tests {
     fn author(email: &str, password: &str, secret_key: Option<&SecretKey>, params: &KdfParams) -> String {
         let email = Email::parse(email).unwrap();
         let password = Password::parse(password).unwrap();
-        MasterKey::derive(&email, &password, secret_key, params)
-            .unwrap()
-            .identity()
-            .author()
-            .to_string()
+        MasterKey::derive(&email, &password, secret_key, params).unwrap().identity().author().to_string()
     }
 
     #[test]
     fn version_1_costs_a_gigabyte_and_three_passes() {
-        assert_eq!(
-            KdfParams::V1.0,
-            Cost {
-                m_kib: 1024 * 1024,
-                t: 3,
-                p: 4
-            }
-        );
+        assert_eq!(KdfParams::V1.0, Cost { m_kib: 1024 * 1024, t: 3, p: 4 });
     }
 
     #[test]

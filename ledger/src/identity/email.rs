@@ -56,13 +56,7 @@ impl Email {
             return Err(EmailError::TooLong);
         }
         // Lower-casing can undo NFKC, so it is applied again: parsing a parsed email changes nothing.
-        let text = Zeroizing::new(
-            text.nfkc()
-                .collect::<String>()
-                .to_lowercase()
-                .nfkc()
-                .collect::<String>(),
-        );
+        let text = Zeroizing::new(text.nfkc().collect::<String>().to_lowercase().nfkc().collect::<String>());
         let (local, domain) = text.split_once('@').ok_or(EmailError::NotOneAt)?;
         if domain.contains('@') {
             return Err(EmailError::NotOneAt);
@@ -70,12 +64,7 @@ impl Email {
         check_local(local)?;
         // UTS-46 in idna 1.x is always non-transitional: `straße.de` and `strasse.de` are two domains.
         let domain = Uts46::new()
-            .to_ascii(
-                domain.as_bytes(),
-                AsciiDenyList::STD3,
-                Hyphens::CheckFirstLast,
-                DnsLength::Verify,
-            )
+            .to_ascii(domain.as_bytes(), AsciiDenyList::STD3, Hyphens::CheckFirstLast, DnsLength::Verify)
             .map_err(|_| EmailError::BadDomain)?;
         // `name@gmail` is a typing error, and a typing error in an email is another identity.
         if !domain.contains('.') {

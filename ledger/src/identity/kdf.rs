@@ -74,9 +74,7 @@ impl WorkingMemory {
         let mut blocks = Vec::new();
         blocks
             .try_reserve_exact(params.block_count())
-            .map_err(|_| KdfError::OutOfMemory {
-                mib: params.m_cost().div_ceil(1024),
-            })?;
+            .map_err(|_| KdfError::OutOfMemory { mib: params.m_cost().div_ceil(1024) })?;
         blocks.resize(params.block_count(), Block::new());
         Ok(Self(blocks))
     }
@@ -108,10 +106,7 @@ mod tests {
             .unwrap()
             .hash_password_into(&[1; 32], &[2; 16], &mut out)
             .unwrap();
-        assert_eq!(
-            hex::encode(out),
-            "0d640df58d78766c08c037a34a8b53c9d01ef0452d75b65eb52520e96b01e659"
-        );
+        assert_eq!(hex::encode(out), "0d640df58d78766c08c037a34a8b53c9d01ef0452d75b65eb52520e96b01e659");
     }
 
     /// The same inputs without secret and associated data, from the reference implementation.
@@ -119,44 +114,23 @@ mod tests {
     fn argon2id_agrees_with_the_reference_implementation() {
         let cost = Cost { m_kib: 32, t: 3, p: 4 };
         let empty = argon2id::<32>(&[], &[2; 16], cost).unwrap();
-        assert_eq!(
-            hex::encode(*empty),
-            "0a34f1abde67086c82e785eaf17c68382259a264f4e61b91cd2763cb75ac189a"
-        );
+        assert_eq!(hex::encode(*empty), "0a34f1abde67086c82e785eaf17c68382259a264f4e61b91cd2763cb75ac189a");
     }
 
     /// RFC 5869, appendix A.1 and A.3, as far as one block of output goes.
     #[test]
     fn hkdf_agrees_with_rfc_5869() {
         let prk = extract(&hex::decode("000102030405060708090a0b0c").unwrap(), &[0x0b; 22]);
-        assert_eq!(
-            hex::encode(*prk),
-            "077709362c2e32df0ddc3f0dc47bba6390b6c73bb50f9c3122ec844ad7c2b3e5"
-        );
-        let okm = expand(
-            &prk,
-            &[&[0xf0, 0xf1, 0xf2, 0xf3, 0xf4], &[0xf5, 0xf6, 0xf7, 0xf8, 0xf9]],
-        );
-        assert_eq!(
-            hex::encode(*okm),
-            "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf"
-        );
+        assert_eq!(hex::encode(*prk), "077709362c2e32df0ddc3f0dc47bba6390b6c73bb50f9c3122ec844ad7c2b3e5");
+        let okm = expand(&prk, &[&[0xf0, 0xf1, 0xf2, 0xf3, 0xf4], &[0xf5, 0xf6, 0xf7, 0xf8, 0xf9]]);
+        assert_eq!(hex::encode(*okm), "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf");
         let okm = expand(&extract(&[], &[0x0b; 22]), &[]);
-        assert_eq!(
-            hex::encode(*okm),
-            "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d"
-        );
+        assert_eq!(hex::encode(*okm), "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d");
     }
 
     #[test]
     fn an_impossible_cost_is_an_error() {
-        assert!(matches!(
-            argon2id::<32>(b"", &[0; 16], Cost { m_kib: 8, t: 1, p: 4 }),
-            Err(KdfError::InvalidCost(_))
-        ));
-        assert!(matches!(
-            argon2id::<32>(b"", &[0; 16], Cost { m_kib: 64, t: 0, p: 1 }),
-            Err(KdfError::InvalidCost(_))
-        ));
+        assert!(matches!(argon2id::<32>(b"", &[0; 16], Cost { m_kib: 8, t: 1, p: 4 }), Err(KdfError::InvalidCost(_))));
+        assert!(matches!(argon2id::<32>(b"", &[0; 16], Cost { m_kib: 64, t: 0, p: 1 }), Err(KdfError::InvalidCost(_))));
     }
 }

@@ -38,13 +38,7 @@ impl Identity {
         backup_key: Key,
         trade_root: Key,
     ) -> Self {
-        Self {
-            signing: SigningKey::from_bytes(identity_seed),
-            wallet_entropy,
-            keystore_key,
-            backup_key,
-            trade_root,
-        }
+        Self { signing: SigningKey::from_bytes(identity_seed), wallet_entropy, keystore_key, backup_key, trade_root }
     }
 
     /// Returns the public key by which others know this identity.
@@ -96,13 +90,8 @@ impl Identity {
     /// Returns the five keys, in the order of the keystore file.
     pub(super) fn to_bytes(&self) -> Zeroizing<[u8; Self::LEN]> {
         let mut bytes = Zeroizing::new([0; Self::LEN]);
-        let keys = [
-            self.signing.as_bytes(),
-            &*self.wallet_entropy,
-            &*self.keystore_key,
-            &*self.backup_key,
-            &*self.trade_root,
-        ];
+        let keys =
+            [self.signing.as_bytes(), &*self.wallet_entropy, &*self.keystore_key, &*self.backup_key, &*self.trade_root];
         for (slot, key) in bytes.as_chunks_mut::<32>().0.iter_mut().zip(keys) {
             slot.copy_from_slice(key);
         }
@@ -118,9 +107,7 @@ impl Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity")
-            .field("author", &self.author())
-            .finish_non_exhaustive()
+        f.debug_struct("Identity").field("author", &self.author()).finish_non_exhaustive()
     }
 }
 
@@ -163,19 +150,13 @@ mod tests {
     #[test]
     fn signatures_are_those_of_rfc_8032() {
         let empty = with_seed("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60");
-        assert_eq!(
-            empty.author().to_string(),
-            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
-        );
+        assert_eq!(empty.author().to_string(), "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
         assert_eq!(
             hex::encode(empty.sign(b"")),
             "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"
         );
         let two = with_seed("c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7");
-        assert_eq!(
-            two.author().to_string(),
-            "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025"
-        );
+        assert_eq!(two.author().to_string(), "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025");
         assert_eq!(
             hex::encode(two.sign(&[0xaf, 0x82])),
             "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a"
@@ -200,13 +181,7 @@ mod tests {
         for group in &set.test_groups {
             for test in &group.tests {
                 let accepted = verify(&group.key.pk, &test.msg, &test.sig);
-                assert_eq!(
-                    accepted,
-                    test.result == TestResult::Valid,
-                    "case {}: {}",
-                    test.tc_id,
-                    test.comment
-                );
+                assert_eq!(accepted, test.result == TestResult::Valid, "case {}: {}", test.tc_id, test.comment);
                 cases += 1;
             }
         }
@@ -235,10 +210,7 @@ mod tests {
             assert_eq!(identity.trade_secret(&[byte; 32]), keypair);
             assert_ne!(*identity.seal_secret(&[byte; 32]), keypair.secret_bytes());
         }
-        assert_ne!(
-            super::tests::identity(10).trade_secret(&[0; 32]),
-            identity.trade_secret(&[0; 32])
-        );
+        assert_ne!(super::tests::identity(10).trade_secret(&[0; 32]), identity.trade_secret(&[0; 32]));
         assert_ne!(identity.seal_secret(&[0; 32]), identity.seal_secret(&[1; 32]));
     }
 
@@ -263,9 +235,6 @@ mod tests {
     #[test]
     fn debug_shows_the_public_key_only() {
         let identity = identity(3);
-        assert_eq!(
-            format!("{identity:?}"),
-            format!("Identity {{ author: {:?}, .. }}", identity.author())
-        );
+        assert_eq!(format!("{identity:?}"), format!("Identity {{ author: {:?}, .. }}", identity.author()));
     }
 }

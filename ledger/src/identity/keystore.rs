@@ -37,11 +37,7 @@ const TAG: usize = 16;
 const FILE: usize = HEADER + PAYLOAD + TAG;
 
 /// What a header may ask for, so that a forged file cannot exhaust memory or time before its password is even wrong.
-const MAX_COST: Cost = Cost {
-    m_kib: 1 << 20,
-    t: 10,
-    p: 16,
-};
+const MAX_COST: Cost = Cost { m_kib: 1 << 20, t: 10, p: 16 };
 
 /// The keystore file, version 1.
 #[derive(Debug, Clone, Copy)]
@@ -95,11 +91,7 @@ pub enum KeystoreError {
 
 impl KeystoreParams {
     /// The default: Argon2id with 256 MiB, 3 passes, 4 lanes. Measured: a third of a second on two cores.
-    pub const V1: Self = Self(Cost {
-        m_kib: 256 << 10,
-        t: 3,
-        p: 4,
-    });
+    pub const V1: Self = Self(Cost { m_kib: 256 << 10, t: 3, p: 4 });
 
     /// Returns a cost of well under a millisecond.
     #[cfg(any(test, feature = "test-params"))]
@@ -137,13 +129,7 @@ impl Keystore {
 
         let payload = encode(identity, email);
         let sealed = XChaCha20Poly1305::new((&*keys.encryption).into())
-            .encrypt(
-                (&nonce).into(),
-                Payload {
-                    msg: payload.as_slice(),
-                    aad: &file,
-                },
-            )
+            .encrypt((&nonce).into(), Payload { msg: payload.as_slice(), aad: &file })
             .expect("a payload of 415 bytes is below the limit of the cipher");
         file.extend_from_slice(&sealed);
         Ok(file)
@@ -277,15 +263,7 @@ mod tests {
 
     fn sealed() -> Vec<u8> {
         let (identity, email) = identity();
-        Keystore::seal(
-            &identity,
-            &email,
-            &password(),
-            SALT,
-            NONCE,
-            &KeystoreParams::for_tests(),
-        )
-        .unwrap()
+        Keystore::seal(&identity, &email, &password(), SALT, NONCE, &KeystoreParams::for_tests()).unwrap()
     }
 
     fn error(file: &[u8]) -> KeystoreError {
@@ -307,15 +285,8 @@ mod tests {
         let longest = format!("{}@{}.org", "a".repeat(64), ["b".repeat(61).as_str(); 3].join("."));
         for email in ["a@b.cd", &longest] {
             let email = Email::parse(email).unwrap();
-            let file = Keystore::seal(
-                &identity,
-                &email,
-                &password(),
-                SALT,
-                NONCE,
-                &KeystoreParams::for_tests(),
-            )
-            .unwrap();
+            let file =
+                Keystore::seal(&identity, &email, &password(), SALT, NONCE, &KeystoreParams::for_tests()).unwrap();
             assert_eq!(file.len(), FILE);
             assert_eq!(Keystore::open(&file, &password()).unwrap().1, email);
         }
@@ -325,10 +296,7 @@ mod tests {
     fn a_wrong_password_is_called_so() {
         for wrong in ["correct horse battery staplE", "x"] {
             let wrong = Password::parse(wrong).unwrap();
-            assert_eq!(
-                Keystore::open(&sealed(), &wrong).unwrap_err(),
-                KeystoreError::WrongPassword
-            );
+            assert_eq!(Keystore::open(&sealed(), &wrong).unwrap_err(), KeystoreError::WrongPassword);
         }
     }
 
@@ -341,9 +309,7 @@ mod tests {
                 changed[index] ^= change;
                 let expected = match index {
                     0..4 => KeystoreError::NotAKeystore,
-                    4 => KeystoreError::UnsupportedVersion {
-                        found: VERSION ^ change,
-                    },
+                    4 => KeystoreError::UnsupportedVersion { found: VERSION ^ change },
                     _ => KeystoreError::Tampered,
                 };
                 assert_eq!(error(&changed), expected, "byte {index}");
@@ -373,24 +339,11 @@ mod tests {
 
     #[test]
     fn a_forged_header_costs_nothing() {
-        for (offset, value) in [
-            (5, u32::MAX),
-            (5, (1 << 20) + 1),
-            (9, u32::MAX),
-            (9, 11),
-            (13, u32::MAX),
-            (13, 17),
-        ] {
-            assert!(matches!(
-                error(&forged(offset, &value.to_le_bytes())),
-                KeystoreError::ExcessiveCost { .. }
-            ));
+        for (offset, value) in [(5, u32::MAX), (5, (1 << 20) + 1), (9, u32::MAX), (9, 11), (13, u32::MAX), (13, 17)] {
+            assert!(matches!(error(&forged(offset, &value.to_le_bytes())), KeystoreError::ExcessiveCost { .. }));
         }
         for offset in [5, 9, 13] {
-            assert!(matches!(
-                error(&forged(offset, &[0; 4])),
-                KeystoreError::Kdf(KdfError::InvalidCost(_))
-            ));
+            assert!(matches!(error(&forged(offset, &[0; 4])), KeystoreError::Kdf(KdfError::InvalidCost(_))));
         }
     }
 

@@ -71,10 +71,7 @@ mod tests {
         );
         // Of the whole list in order, so that a changed word cannot pass unseen.
         let list = crate::hash::tagged("", &[EFF_LONG_WORDLIST.join("\n").as_bytes()]);
-        assert_eq!(
-            hex::encode(list),
-            "abae49761b88f3f1ba31ef944bea1f61b795a3cd7e1cfb7d276ed45bf77967ba"
-        );
+        assert_eq!(hex::encode(list), "abae49761b88f3f1ba31ef944bea1f61b795a3cd7e1cfb7d276ed45bf77967ba");
     }
 
     #[test]
@@ -82,21 +79,12 @@ mod tests {
         let mut entropy = [0; 32];
         assert_eq!(Passphrase::from_entropy(&entropy).as_str(), ["abacus"; 6].join(" "));
         entropy[30..].copy_from_slice(&7775u16.to_be_bytes());
-        assert_eq!(
-            Passphrase::from_entropy(&entropy).as_str(),
-            "zoom abacus abacus abacus abacus abacus"
-        );
+        assert_eq!(Passphrase::from_entropy(&entropy).as_str(), "zoom abacus abacus abacus abacus abacus");
         entropy[30..].copy_from_slice(&7776u16.to_be_bytes());
-        assert_eq!(
-            Passphrase::from_entropy(&entropy).as_str(),
-            "abacus abdomen abacus abacus abacus abacus"
-        );
+        assert_eq!(Passphrase::from_entropy(&entropy).as_str(), "abacus abdomen abacus abacus abacus abacus");
         // 7776^5 has its digit in the sixth word: all of 78 bits count.
         entropy[16..].copy_from_slice(&7776u128.pow(5).to_be_bytes());
-        assert_eq!(
-            Passphrase::from_entropy(&entropy).as_str(),
-            "abacus abacus abacus abacus abacus abdomen"
-        );
+        assert_eq!(Passphrase::from_entropy(&entropy).as_str(), "abacus abacus abacus abacus abacus abdomen");
     }
 
     #[test]
@@ -104,12 +92,7 @@ mod tests {
         let mut seen = HashSet::new();
         for seed in 0..20_000u32 {
             let entropy = crate::hash::tagged("test/words", &[&seed.to_le_bytes()]);
-            seen.extend(
-                Passphrase::from_entropy(&entropy)
-                    .as_str()
-                    .split(' ')
-                    .map(str::to_owned),
-            );
+            seen.extend(Passphrase::from_entropy(&entropy).as_str().split(' ').map(str::to_owned));
         }
         // 120,000 draws miss a given word with probability 2^-22: expected misses are 0.002.
         assert_eq!(seen.len(), 7776);

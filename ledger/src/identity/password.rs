@@ -98,10 +98,7 @@ mod tests {
             assert_eq!(Password::parse(typed).unwrap().as_str(), prepared);
         }
         assert_eq!(Password::parse(""), Err(PasswordError::Empty));
-        assert_eq!(
-            Password::parse("my cat is a \u{9}by"),
-            Err(PasswordError::BadCharacter { position: 13 })
-        );
+        assert_eq!(Password::parse("my cat is a \u{9}by"), Err(PasswordError::BadCharacter { position: 13 }));
     }
 
     #[test]
@@ -114,14 +111,8 @@ mod tests {
 
     #[test]
     fn line_ends_unassigned_characters_and_floods_are_refused() {
-        assert_eq!(
-            Password::parse("abc\n"),
-            Err(PasswordError::BadCharacter { position: 4 })
-        );
-        assert!(matches!(
-            Password::parse("a\u{378}"),
-            Err(PasswordError::BadCharacter { position: 2 })
-        ));
+        assert_eq!(Password::parse("abc\n"), Err(PasswordError::BadCharacter { position: 4 }));
+        assert!(matches!(Password::parse("a\u{378}"), Err(PasswordError::BadCharacter { position: 2 })));
         assert!(Password::parse(&"x".repeat(1024)).is_ok());
         assert_eq!(Password::parse(&"x".repeat(1025)), Err(PasswordError::TooLong));
         // U+0958 grows from 3 bytes to 6 under NFC: the bound holds afterwards too.

@@ -114,10 +114,7 @@ mod tests {
         assert!(printed.starts_with("exsk1-"));
         assert_eq!(printed.split('-').skip(1).map(str::len).collect::<Vec<_>>(), [4; 8]);
         assert_eq!(SecretKey::parse(&printed), Ok(KEY));
-        assert_eq!(
-            SecretKey::parse(&format!("  {} ", printed.replace('-', " ").to_uppercase())),
-            Ok(KEY)
-        );
+        assert_eq!(SecretKey::parse(&format!("  {} ", printed.replace('-', " ").to_uppercase())), Ok(KEY));
         assert!(!format!("{KEY:?}").contains(&printed[6..10]));
     }
 
@@ -148,16 +145,7 @@ mod tests {
         let other_hrp = bech32::encode::<Bech32m>(Hrp::parse_unchecked("exst"), &[1; 16]).unwrap();
         let shorter = bech32::encode::<Bech32m>(HRP, &[1; 15]).unwrap();
         let longer = bech32::encode::<Bech32m>(HRP, &[1; 17]).unwrap();
-        for text in [
-            "",
-            "exsk1",
-            "é",
-            &padded,
-            &other_hrp,
-            &shorter,
-            &longer,
-            &"x".repeat(10_000),
-        ] {
+        for text in ["", "exsk1", "é", &padded, &other_hrp, &shorter, &longer, &"x".repeat(10_000)] {
             assert_eq!(SecretKey::parse(text), Err(SecretKeyError::NotASecretKey), "{text:.60}");
         }
         let bech32_not_m = bech32::encode::<bech32::Bech32>(HRP, &[1; 16]).unwrap();

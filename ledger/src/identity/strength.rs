@@ -84,11 +84,7 @@ fn hints(email: &Email) -> Vec<Zeroizing<String>> {
         .into_iter()
         .flat_map(|half| half.split(|c: char| !c.is_alphanumeric()))
         .filter(|word| word.chars().count() >= MIN_HINT_CHARS);
-    whole
-        .into_iter()
-        .chain(words)
-        .map(|hint| Zeroizing::new(hint.to_owned()))
-        .collect()
+    whole.into_iter().chain(words).map(|hint| Zeroizing::new(hint.to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -110,14 +106,9 @@ mod tests {
 
     #[test]
     fn common_passwords_are_refused_with_advice() {
-        for password in [
-            "password",
-            "P@ssw0rd123",
-            "correcthorse",
-            "qwertyuiop123456",
-            "2026-11-23",
-            "aaaaaaaaaaaaaaaaaaaa",
-        ] {
+        for password in
+            ["password", "P@ssw0rd123", "correcthorse", "qwertyuiop123456", "2026-11-23", "aaaaaaaaaaaaaaaaaaaa"]
+        {
             let strength = judge("alice@example.org", password);
             assert_eq!(strength.verdict, Verdict::Refused, "{password}: {strength:?}");
             assert!(!strength.advice.is_empty());
@@ -129,10 +120,7 @@ mod tests {
     fn a_password_made_of_the_email_is_worth_little() {
         let password = "zarquonvelt.prandolix";
         assert_eq!(judge("someone@example.org", password).verdict, Verdict::Strong);
-        assert_eq!(
-            judge("zarquonvelt.prandolix@example.org", password).verdict,
-            Verdict::Refused
-        );
+        assert_eq!(judge("zarquonvelt.prandolix@example.org", password).verdict, Verdict::Refused);
         assert_eq!(judge("zarquonvelt@prandolix.org", password).verdict, Verdict::Refused);
     }
 

@@ -44,11 +44,7 @@ impl Vector {
     }
 
     fn params(&self) -> KdfParams {
-        KdfParams(Cost {
-            m_kib: self.argon2id.m_kib,
-            t: self.argon2id.t,
-            p: self.argon2id.p,
-        })
+        KdfParams(Cost { m_kib: self.argon2id.m_kib, t: self.argon2id.t, p: self.argon2id.p })
     }
 
     fn check(&self) {
@@ -56,9 +52,7 @@ impl Vector {
         assert_eq!(email.as_str(), self.normalised_email, "{}", self.name);
         let password = Password::parse(&self.password).unwrap();
         let secret_key = self.secret_key.as_deref().map(|typed| SecretKey::parse(typed).unwrap());
-        let identity = MasterKey::derive(&email, &password, secret_key.as_ref(), &self.params())
-            .unwrap()
-            .identity();
+        let identity = MasterKey::derive(&email, &password, secret_key.as_ref(), &self.params()).unwrap().identity();
         let nonce = hex::decode(&self.trade_nonce).unwrap().try_into().unwrap();
         for (what, computed, expected) in [
             ("author", identity.author().to_string(), &self.author),
@@ -71,16 +65,8 @@ impl Vector {
                 identity.trade_secret(&nonce).x_only_public_key().0.to_string(),
                 &self.trade_public_key,
             ),
-            (
-                "seal_public_key",
-                hex::encode(seal::public_key(&identity.seal_secret(&nonce))),
-                &self.seal_public_key,
-            ),
-            (
-                "signature",
-                hex::encode(identity.sign(self.message.as_bytes())),
-                &self.signature,
-            ),
+            ("seal_public_key", hex::encode(seal::public_key(&identity.seal_secret(&nonce))), &self.seal_public_key),
+            ("signature", hex::encode(identity.sign(self.message.as_bytes())), &self.signature),
         ] {
             assert_eq!(&computed, expected, "{what} of {}", self.name);
         }
@@ -90,10 +76,7 @@ impl Vector {
 fn vectors(full_cost: bool) -> Vec<Vector> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../specs/vectors/identity.json");
     let file: File = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    file.vectors
-        .into_iter()
-        .filter(|vector| vector.is_full_cost() == full_cost)
-        .collect()
+    file.vectors.into_iter().filter(|vector| vector.is_full_cost() == full_cost).collect()
 }
 
 #[test]

@@ -14,52 +14,31 @@ const NOW: u64 = EPOCH as u64 + 3600;
 
 fn outpoint(number: u8) -> Outpoint {
     let txid = bitcoin::hashes::Hash::from_byte_array([number; 32]);
-    Outpoint(bitcoin::OutPoint {
-        txid,
-        vout: u32::from(number),
-    })
+    Outpoint(bitcoin::OutPoint { txid, vout: u32::from(number) })
 }
 
 fn release(trade: &mut SampleTrade, outpoint: Outpoint) -> Body {
     let key = trade.author(Role::Seller).trade_key();
     let payout = trade.escrow().half(outpoint.0, sats(1_700), Role::Buyer, &key).unwrap();
-    Body::Release(Release {
-        trade: trade.id(),
-        payout,
-    })
+    Body::Release(Release { trade: trade.id(), payout })
 }
 
 fn refund(trade: &mut SampleTrade, outpoint: Outpoint) -> Body {
     let key = trade.author(Role::Buyer).trade_key();
-    let half = trade
-        .escrow()
-        .half(outpoint.0, sats(1_700), Role::Seller, &key)
-        .unwrap();
-    Body::Cancel(Cancel {
-        trade: trade.id(),
-        refund: Some(half),
-    })
+    let half = trade.escrow().half(outpoint.0, sats(1_700), Role::Seller, &key).unwrap();
+    Body::Cancel(Cancel { trade: trade.id(), refund: Some(half) })
 }
 
 /// Returns one fact of each kind about a trade.
 fn facts_of_every_kind(trade: &mut SampleTrade) -> Vec<Body> {
     let id = trade.id();
     vec![
-        Body::Cancel(Cancel {
-            trade: id,
-            refund: None,
-        }),
+        Body::Cancel(Cancel { trade: id, refund: None }),
         refund(trade, outpoint(1)),
-        Body::Funded(Funded {
-            trade: id,
-            outpoint: outpoint(1),
-        }),
+        Body::Funded(Funded { trade: id, outpoint: outpoint(1) }),
         Body::PaymentSent(PaymentSent { trade: id }),
         release(trade, outpoint(1)),
-        Body::Closed(Closed {
-            trade: id,
-            spend: TxId(outpoint(2).0.txid),
-        }),
+        Body::Closed(Closed { trade: id, spend: TxId(outpoint(2).0.txid) }),
     ]
 }
 
@@ -71,18 +50,12 @@ fn busy_market(side: Side) -> (SampleTrade, Vec<Record>) {
     records.push(loser.write(&Body::Take(sample_take(trade.offer.id(), &loser))));
     let too_late = sample_accept(&records[4], trade.offer.id(), &trade.maker);
     records.push(trade.maker.write(&Body::Accept(too_late)));
-    let other = trade
-        .maker
-        .write(&Body::Offer(sample_offer(side, &[trade.advert.id()])));
+    let other = trade.maker.write(&Body::Offer(sample_offer(side, &[trade.advert.id()])));
     records.push(trade.maker.write(&Body::Revoke(Revoke { offer: other.id() })));
     records.push(other);
     let facts = facts_of_every_kind(&mut trade);
     for (at, body) in facts.iter().enumerate() {
-        let role = if [0, 1, 3].contains(&at) {
-            Role::Buyer
-        } else {
-            Role::Seller
-        };
+        let role = if [0, 1, 3].contains(&at) { Role::Buyer } else { Role::Seller };
         records.push(trade.author(role).write(body));
     }
     records.push(loser.write(&Body::Heartbeat));
@@ -139,15 +112,7 @@ proptest! {
 }
 
 fn offers_in(book: &Book) -> Vec<RecordId> {
-    book.query(
-        Query {
-            away: true,
-            ..Query::default()
-        },
-        NOW,
-    )
-    .map(|entry| entry.id)
-    .collect()
+    book.query(Query { away: true, ..Query::default() }, NOW).map(|entry| entry.id).collect()
 }
 
 #[test]
@@ -158,9 +123,7 @@ fn what_a_stranger_or_the_wrong_role_signs_changes_nothing() {
         admit_all(&mut base, &trade.records());
         let before = base.trade(trade.id()).unwrap();
         let mut facts = facts_of_every_kind(&mut trade);
-        facts.push(Body::Revoke(Revoke {
-            offer: trade.offer.id(),
-        }));
+        facts.push(Body::Revoke(Revoke { offer: trade.offer.id() }));
         facts.push(Body::Accept(sample_accept(&trade.take, trade.offer.id(), &trade.maker)));
         // Who may sign which of the facts above: Cancel, refund, Funded, PaymentSent, Release, Closed, Revoke, Accept.
         let may = |role: Option<Role>, at: usize| match role {
@@ -177,10 +140,7 @@ fn what_a_stranger_or_the_wrong_role_signs_changes_nothing() {
                 assert_eq!(after.contract, before.contract, "{role:?} {body:?}");
                 assert_eq!(after.facts != before.facts, may(role, at), "{side:?} {role:?} {body:?}");
                 if role == Some(Role::Seller) {
-                    assert!(
-                        after.facts.refunds.is_empty(),
-                        "only the buyer can sign his refund away"
-                    );
+                    assert!(after.facts.refunds.is_empty(), "only the buyer can sign his refund away");
                 }
             }
         }
@@ -205,14 +165,8 @@ fn a_log_that_claims_to_be_older_takes_nothing_back() {
     let mut cheat = vec![
         bid.clone(),
         backdated.write(&Body::Accept(sample_accept(&bid, trade.offer.id(), &trade.maker))),
-        backdated.write(&Body::Accept(sample_accept(
-            &trade.take,
-            trade.offer.id(),
-            &Author::new(7),
-        ))),
-        backdated.write(&Body::Revoke(Revoke {
-            offer: trade.offer.id(),
-        })),
+        backdated.write(&Body::Accept(sample_accept(&trade.take, trade.offer.id(), &Author::new(7)))),
+        backdated.write(&Body::Revoke(Revoke { offer: trade.offer.id() })),
     ];
     // The seller, here the taker, crowds his release out with as many older ones as count, and with other facts.
     let mut backdated = trade.author(Role::Seller).reopened(1);
@@ -226,10 +180,7 @@ fn a_log_that_claims_to_be_older_takes_nothing_back() {
     assert_eq!(after.contract, before.contract);
     assert!(!after.facts.void);
     assert_eq!(after.facts.releases[0], before.facts.releases[0]);
-    assert_eq!(
-        ledger.offer_standing(&trade.offer).unwrap(),
-        OfferStanding::Accepted(trade.id())
-    );
+    assert_eq!(ledger.offer_standing(&trade.offer).unwrap(), OfferStanding::Accepted(trade.id()));
     let lost = ledger.trade(bid.id().into()).unwrap();
     assert!(lost.facts.void && lost.contract.is_none());
 }
@@ -240,22 +191,10 @@ fn a_maker_who_lost_his_log_can_still_withdraw_what_he_has_not_accepted() {
     let mut ledger = ledger();
     admit_all(&mut ledger, &trade.records()[..3]);
     let mut restored = trade.maker.reopened(EPOCH + 500);
-    let accept = restored.write(&Body::Accept(sample_accept(
-        &trade.take,
-        trade.offer.id(),
-        &trade.maker,
-    )));
+    let accept = restored.write(&Body::Accept(sample_accept(&trade.take, trade.offer.id(), &trade.maker)));
     admit_all(&mut ledger, &[accept]);
-    assert!(
-        ledger.trade(trade.id()).unwrap().contract.is_none(),
-        "an acceptance counts only beside its offer"
-    );
-    admit_all(
-        &mut ledger,
-        &[restored.write(&Body::Revoke(Revoke {
-            offer: trade.offer.id(),
-        }))],
-    );
+    assert!(ledger.trade(trade.id()).unwrap().contract.is_none(), "an acceptance counts only beside its offer");
+    admit_all(&mut ledger, &[restored.write(&Body::Revoke(Revoke { offer: trade.offer.id() }))]);
     assert_eq!(ledger.offer_standing(&trade.offer).unwrap(), OfferStanding::Withdrawn);
     assert!(ledger.trade(trade.id()).unwrap().facts.void);
 }
@@ -264,9 +203,7 @@ fn a_maker_who_lost_his_log_can_still_withdraw_what_he_has_not_accepted() {
 fn two_histories_freeze_rights_in_any_order() {
     let mut trade = SampleTrade::new(Side::Sell);
     let before_fork = trade.maker.clone();
-    let later = trade
-        .maker
-        .write(&Body::Offer(sample_offer(Side::Sell, &[trade.advert.id()])));
+    let later = trade.maker.write(&Body::Offer(sample_offer(Side::Sell, &[trade.advert.id()])));
     let mut forked = before_fork;
     let other = forked.write(&Body::Heartbeat);
     for (kept, contradiction) in [(&later, &other), (&other, &later)] {
@@ -282,10 +219,7 @@ fn two_histories_freeze_rights_in_any_order() {
         let proof = ledger.storage().equivocation(&later.header().log).unwrap().unwrap();
         assert_eq!([proof.kept.id(), proof.other.id()], [kept.id(), contradiction.id()]);
         assert!(ledger.is_frozen(kept).unwrap());
-        assert!(
-            !ledger.is_frozen(&trade.accept).unwrap(),
-            "what stands before the fork was agreed once"
-        );
+        assert!(!ledger.is_frozen(&trade.accept).unwrap(), "what stands before the fork was agreed once");
         assert!(!ledger.trade(trade.id()).unwrap().facts.void);
         assert!(offers_in(&Book::load(&ledger).unwrap()).is_empty());
     }
@@ -296,10 +230,7 @@ fn a_forked_acceptance_voids_the_agreement() {
     let trade = SampleTrade::new(Side::Sell);
     let mut ledger = ledger();
     admit_all(&mut ledger, &trade.records());
-    let header = Header {
-        time: trade.accept.header().time + 1,
-        ..*trade.accept.header()
-    };
+    let header = Header { time: trade.accept.header().time + 1, ..*trade.accept.header() };
     let body = Body::Accept(sample_accept(&trade.take, trade.offer.id(), &Author::new(8)));
     admit_all(&mut ledger, &[trade.maker.sign(header, body.encode())]);
     let after = ledger.trade(trade.id()).unwrap();
@@ -321,46 +252,16 @@ fn each_record_gets_the_verdict_it_deserves() {
     assert_eq!(verdict(&second), Admission::Orphan);
     assert_eq!(verdict(&first), Admission::New);
     assert_eq!(verdict(&first), Admission::Known);
-    let other_branch = author.sign(
-        Header {
-            backlink: RecordId([1; 32]),
-            ..*second.header()
-        },
-        Vec::new(),
-    );
+    let other_branch = author.sign(Header { backlink: RecordId([1; 32]), ..*second.header() }, Vec::new());
     assert_eq!(verdict(&other_branch), Admission::Orphan);
-    let reversed = author.sign(
-        Header {
-            time: first.header().time - 1,
-            ..*second.header()
-        },
-        Vec::new(),
-    );
+    let reversed = author.sign(Header { time: first.header().time - 1, ..*second.header() }, Vec::new());
     assert_eq!(verdict(&reversed), Admission::TimeReversed);
-    let early = author.sign(
-        Header {
-            time: NOW + MAX_CLOCK_SKEW_S + 1,
-            ..*second.header()
-        },
-        Vec::new(),
-    );
+    let early = author.sign(Header { time: NOW + MAX_CLOCK_SKEW_S + 1, ..*second.header() }, Vec::new());
     assert_eq!(verdict(&early), Admission::Early);
-    let foreign = author.sign(
-        Header {
-            network: [1; 4],
-            ..*second.header()
-        },
-        Vec::new(),
-    );
+    let foreign = author.sign(Header { network: [1; 4], ..*second.header() }, Vec::new());
     assert_eq!(verdict(&foreign), Admission::Invalid(RecordError::Network));
     let chatty = author.sign(*second.header(), vec![1]);
-    assert!(matches!(
-        verdict(&chatty),
-        Admission::Invalid(RecordError::Body {
-            kind: Kind::Heartbeat,
-            ..
-        })
-    ));
+    assert!(matches!(verdict(&chatty), Admission::Invalid(RecordError::Body { kind: Kind::Heartbeat, .. })));
     assert_eq!(verdict(&second), Admission::New);
 }
 
@@ -370,15 +271,9 @@ fn a_kind_of_a_later_version_is_kept_and_changes_nothing() {
     let mut ledger = ledger();
     admit_all(&mut ledger, &trade.records());
     let before = ledger.trade(trade.id()).unwrap().facts;
-    let header = Header {
-        kind: Kind::Unknown(999),
-        ..trade.maker.next_header(&Body::Heartbeat)
-    };
+    let header = Header { kind: Kind::Unknown(999), ..trade.maker.next_header(&Body::Heartbeat) };
     let record = trade.maker.sign(header, b"anything".to_vec());
-    assert_eq!(
-        ledger.admit(std::slice::from_ref(&record), NOW).unwrap(),
-        [Admission::New]
-    );
+    assert_eq!(ledger.admit(std::slice::from_ref(&record), NOW).unwrap(), [Admission::New]);
     assert_eq!(ledger.record(&record.id()).unwrap(), Some(record));
     assert_eq!(ledger.trade(trade.id()).unwrap().facts, before);
 }

@@ -138,7 +138,11 @@ impl Escrow {
     /// Returns the outputs of a transaction that fund the escrow: its script with exactly its value.
     pub fn fundings(&self, tx: &Transaction) -> Vec<OutPoint> {
         let (txid, wanted) = (tx.compute_txid(), self.output());
-        (0..).zip(&tx.output).filter(|(_, output)| **output == wanted).map(|(vout, _)| OutPoint { txid, vout }).collect()
+        (0..)
+            .zip(&tx.output)
+            .filter(|(_, output)| **output == wanted)
+            .map(|(vout, _)| OutPoint { txid, vout })
+            .collect()
     }
 
     /// Returns a leaf's script.
@@ -185,13 +189,24 @@ impl Escrow {
         self.spend_to(outpoint, fee, destination, Sequence::from_height(self.contract.refund_delay))
     }
 
-    fn spend_to(&self, outpoint: OutPoint, fee: Sats, to: ScriptBuf, sequence: Sequence) -> Result<Transaction, EscrowError> {
+    fn spend_to(
+        &self,
+        outpoint: OutPoint,
+        fee: Sats,
+        to: ScriptBuf,
+        sequence: Sequence,
+    ) -> Result<Transaction, EscrowError> {
         self.check_fee(fee)?;
         let value = self.contract.amount.checked_sub(fee).ok_or(EscrowError::Fee(fee.get()))?;
         Ok(Transaction {
             version: Version(3), // TRUC: cannot be pinned, either party bumps by a child of its own output
             lock_time: LockTime::ZERO,
-            input: vec![TxIn { previous_output: outpoint, script_sig: ScriptBuf::new(), sequence, witness: Witness::new() }],
+            input: vec![TxIn {
+                previous_output: outpoint,
+                script_sig: ScriptBuf::new(),
+                sequence,
+                witness: Witness::new(),
+            }],
             output: vec![TxOut { value: value.into(), script_pubkey: to }],
         })
     }
@@ -286,8 +301,12 @@ impl Escrow {
             return SpendPath::Timeout;
         }
         match (tx.input.as_slice(), tx.output.as_slice()) {
-            ([_], [output]) if output.script_pubkey == *self.contract.buyer_party.destination.script() => SpendPath::Payout,
-            ([_], [output]) if output.script_pubkey == *self.contract.seller_party.destination.script() => SpendPath::Refund,
+            ([_], [output]) if output.script_pubkey == *self.contract.buyer_party.destination.script() => {
+                SpendPath::Payout
+            }
+            ([_], [output]) if output.script_pubkey == *self.contract.seller_party.destination.script() => {
+                SpendPath::Refund
+            }
             (_, _) => SpendPath::Foreign,
         }
     }
@@ -307,14 +326,16 @@ fn tweaked_arbiter_key(contract: &Contract) -> XOnlyPublicKey {
     let key = contract.arbiter_key.0;
     let tweak = tagged("exchange/arbiter-tweak/v1", &[&key.serialize(), contract.hash().as_bytes()]);
     let tweak = Scalar::from_be_bytes(tweak).expect("a hash is above the curve's order once in 2^127");
-    let (tweaked, _) = key.add_tweak(&Secp256k1::verification_only(), &tweak).expect("a hash never cancels its own input");
+    let (tweaked, _) =
+        key.add_tweak(&Secp256k1::verification_only(), &tweak).expect("a hash never cancels its own input");
     tweaked
 }
 
 /// Returns the BIP-327 aggregate of both keys, sorted, as the internal key of the output.
 fn aggregate(buyer: XOnlyPublicKey, seller: XOnlyPublicKey) -> XOnlyPublicKey {
     let mut keys = [buyer, seller].map(|key| {
-        let even = bitcoin::secp256k1::PublicKey::from_x_only_public_key(key, bitcoin::secp256k1::Parity::Even).serialize();
+        let even =
+            bitcoin::secp256k1::PublicKey::from_x_only_public_key(key, bitcoin::secp256k1::Parity::Even).serialize();
         musig::PublicKey::from_slice(&even).expect("the same curve, the same encoding")
     });
     keys.sort_by_key(musig::PublicKey::serialize);

@@ -159,7 +159,8 @@ impl View {
     /// first, else any in the pool (the lowest outpoint). So naming an output takes nothing back that is buried already.
     pub fn funding(&self) -> Option<&Funding> {
         self.contract.as_ref()?; // without a contract there is no escrow to fund
-        let is_named = |funding: &&Funding| Some(funding.outpoint) == self.facts.funded && self.is_buried(funding.height);
+        let is_named =
+            |funding: &&Funding| Some(funding.outpoint) == self.facts.funded && self.is_buried(funding.height);
         let named = self.chain.fundings.iter().find(is_named);
         named.or_else(|| {
             self.chain.fundings.iter().min_by_key(|funding| (funding.height.unwrap_or(u32::MAX), funding.outpoint))

@@ -31,6 +31,7 @@ pub struct Local {
 
 /// What happens to a trade.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "events are handed over one at a time and never kept")]
 pub enum Event {
     /// The records of the trade changed, or it is looked at for the first time.
     Records {
@@ -144,7 +145,9 @@ pub enum Refusal {
     #[error("the chain is not synchronised yet; try again when it is")]
     NotSynced,
     /// Too late to pay.
-    #[error("the last safe height to pay was {last}, the chain is at {tip}: the seller could take the coins back before your payment settles; do not pay, cancel instead")]
+    #[error(
+        "the last safe height to pay was {last}, the chain is at {tip}: the seller could take the coins back before your payment settles; do not pay, cancel instead"
+    )]
     TooLateToPay {
         /// The last height.
         last: u32,
@@ -323,7 +326,9 @@ impl Trade {
         // Called off before it was sent: then it is not sent. Once buried it is owed, even when a reorg takes it back.
         let owed = self.view.facts.funded.is_some() || self.view.facts.payment_sent;
         let wanted = owed || matches!(phase, Phase::Agreed | Phase::Funding);
-        if let (Some(tx), true) = (decode(self.local.funding_tx.as_deref()), wanted && unconfirmed && self.view.chain.synced) {
+        if let (Some(tx), true) =
+            (decode(self.local.funding_tx.as_deref()), wanted && unconfirmed && self.view.chain.synced)
+        {
             duties.push(Effect::Broadcast(tx));
         }
         if let (Some(funding), None) = (funding.filter(|f| self.view.is_buried(f.height)), self.view.facts.funded) {

@@ -72,7 +72,9 @@ impl Phase {
     pub const fn is_final(self) -> bool {
         match self {
             Self::Void | Self::Cancelled | Self::Closed | Self::Refunded | Self::Lost => true,
-            Self::Bid | Self::Agreed | Self::Funding | Self::Funded | Self::Paid | Self::Released | Self::Refunding => false,
+            Self::Bid | Self::Agreed | Self::Funding | Self::Funded | Self::Paid | Self::Released | Self::Refunding => {
+                false
+            }
         }
     }
 }

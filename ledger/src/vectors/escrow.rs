@@ -39,10 +39,7 @@ fn published_records_give_the_published_address() {
             |name: &str| Record::decode(&hex::decode(case["records"][name].as_str().unwrap()).unwrap()).unwrap();
         let bid = Bid::new(&record("offer"), &record("take"), Some(&record("advert"))).unwrap();
         let escrow = Escrow::new(&bid.accepted(&record("accept")).unwrap());
-        assert_eq!(
-            escrow.address(Network::Regtest).to_string(),
-            case["addresses"]["regtest"]
-        );
+        assert_eq!(escrow.address(Network::Regtest).to_string(), case["addresses"]["regtest"]);
         for spend in case["spends"].as_array().unwrap() {
             let bytes = hex::decode(spend["signed"].as_str().unwrap()).unwrap();
             let tx: Transaction = bitcoin::consensus::deserialize(&bytes).unwrap();
@@ -61,11 +58,7 @@ fn case(name: &str, mut trade: SampleTrade) -> Value {
     let root = info.merkle_root().unwrap();
     let roles = [Role::Buyer, Role::Seller, Role::Arbiter];
     let secrets = roles.map(|role| trade.author(role).trade_key().secret_key());
-    let keys = [
-        contract.buyer_party.trade_key,
-        contract.seller_party.trade_key,
-        contract.arbiter_key,
-    ];
+    let keys = [contract.buyer_party.trade_key, contract.seller_party.trade_key, contract.arbiter_key];
     let leaves = LEAVES.map(|(leaf, name)| {
         let script = escrow.leaf(leaf);
         let control = info.control_block(&(script.clone(), LeafVersion::TapScript)).unwrap();
@@ -73,10 +66,8 @@ fn case(name: &str, mut trade: SampleTrade) -> Value {
         json!({ "name": name, "script": hex(script), "leaf_hash": leaf_hash, "control_block": hex(control.serialize()) })
     });
     let networks = [Network::Bitcoin, Network::Testnet, Network::Signet, Network::Regtest];
-    let addresses: serde_json::Map<String, Value> = networks
-        .map(|network| (network.to_string(), escrow.address(network).to_string().into()))
-        .into_iter()
-        .collect();
+    let addresses: serde_json::Map<String, Value> =
+        networks.map(|network| (network.to_string(), escrow.address(network).to_string().into())).into_iter().collect();
     json!({
         "name": name,
         "records": {
@@ -106,16 +97,11 @@ fn case(name: &str, mut trade: SampleTrade) -> Value {
 }
 
 fn tweak(contract: &Contract) -> [u8; 32] {
-    crate::hash::tagged(
-        "exchange/arbiter-tweak/v1",
-        &[&contract.arbiter_key.0.serialize(), contract.hash().as_bytes()],
-    )
+    crate::hash::tagged("exchange/arbiter-tweak/v1", &[&contract.arbiter_key.0.serialize(), contract.hash().as_bytes()])
 }
 
 fn tap_tweak(internal: XOnlyPublicKey, root: TapNodeHash) -> [u8; 32] {
-    bitcoin::TapTweakHash::from_key_and_tweak(internal, Some(root))
-        .to_scalar()
-        .to_be_bytes()
+    bitcoin::TapTweakHash::from_key_and_tweak(internal, Some(root)).to_scalar().to_be_bytes()
 }
 
 fn per_role(values: [String; 3]) -> Value {
@@ -126,25 +112,14 @@ fn per_role(values: [String; 3]) -> Value {
 fn spends(trade: &mut SampleTrade, escrow: &Escrow) -> Vec<Value> {
     let outpoint = escrow.fundings(&trade.funding(1))[0];
     let fee = escrow.fee_at(10).unwrap();
-    let (buyer, seller) = (
-        trade.author(Role::Buyer).trade_key(),
-        trade.author(Role::Seller).trade_key(),
-    );
+    let (buyer, seller) = (trade.author(Role::Buyer).trade_key(), trade.author(Role::Seller).trade_key());
     let half = |to, key| escrow.half(outpoint, fee, to, key).unwrap();
-    let payout = escrow
-        .complete(&half(Role::Buyer, &seller), Role::Buyer, &buyer)
-        .unwrap();
-    let refund = escrow
-        .complete(&half(Role::Seller, &buyer), Role::Seller, &seller)
-        .unwrap();
+    let payout = escrow.complete(&half(Role::Buyer, &seller), Role::Buyer, &buyer).unwrap();
+    let refund = escrow.complete(&half(Role::Seller, &buyer), Role::Seller, &seller).unwrap();
     let timeout = escrow.signed_timeout(outpoint, fee, &seller).unwrap();
-    [
-        ("payout", Leaf::Both, payout),
-        ("refund", Leaf::Both, refund),
-        ("timeout", Leaf::Refund, timeout),
-    ]
-    .map(|(name, leaf, tx)| spend(name, leaf, &tx, escrow, outpoint))
-    .into()
+    [("payout", Leaf::Both, payout), ("refund", Leaf::Both, refund), ("timeout", Leaf::Refund, timeout)]
+        .map(|(name, leaf, tx)| spend(name, leaf, &tx, escrow, outpoint))
+        .into()
 }
 
 fn spend(name: &str, leaf: Leaf, tx: &Transaction, escrow: &Escrow, outpoint: OutPoint) -> Value {

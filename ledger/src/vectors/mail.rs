@@ -29,9 +29,7 @@ fn published_envelopes_are_judged_by_their_bytes_alone() {
     let contract = SampleTrade::new(Side::Sell).contract();
     for vector in file["invalid"].as_array().unwrap() {
         let bytes = hex::decode(vector["envelope"].as_str().unwrap()).unwrap();
-        let error = Envelope::decode(&bytes)
-            .and_then(|envelope| envelope.mailbox(&contract))
-            .unwrap_err();
+        let error = Envelope::decode(&bytes).and_then(|envelope| envelope.mailbox(&contract)).unwrap_err();
         assert_eq!(error.to_string(), vector["error"].as_str().unwrap());
     }
 }
@@ -41,64 +39,26 @@ fn a_message_opens_for_its_recipient_in_its_place_only() {
     let mut trade = SampleTrade::new(Side::Sell);
     let envelope = sealed(&mut trade, Role::Buyer);
     let secret = trade.author(Role::Seller).seal_secret();
-    let message = Message::Details {
-        salt: SALT,
-        details: trade.author(Role::Buyer).details(),
-    };
+    let message = Message::Details { salt: SALT, details: trade.author(Role::Buyer).details() };
     assert_eq!(envelope.open(&secret), Ok(message));
-    assert_eq!(
-        envelope.open(&trade.author(Role::Buyer).seal_secret()),
-        Err(MailError::Sealed)
-    );
-    let moved = Address {
-        seq: 1,
-        previous: [1; 32],
-        ..envelope.address.clone()
-    };
-    assert_eq!(
-        Envelope {
-            address: moved,
-            ..envelope.clone()
-        }
-        .open(&secret),
-        Err(MailError::Sealed)
-    );
+    assert_eq!(envelope.open(&trade.author(Role::Buyer).seal_secret()), Err(MailError::Sealed));
+    let moved = Address { seq: 1, previous: [1; 32], ..envelope.address.clone() };
+    assert_eq!(Envelope { address: moved, ..envelope.clone() }.open(&secret), Err(MailError::Sealed));
 }
 
 #[test]
 fn payment_details_cannot_paint_over_a_terminal() {
     let mut trade = SampleTrade::new(Side::Sell);
     let (contract, address) = (trade.contract(), address(&mut trade, Role::Buyer));
-    let (buyer, secret) = (
-        trade.author(Role::Buyer).clone(),
-        trade.author(Role::Seller).seal_secret(),
-    );
-    for details in [
-        "\x1b[2JIBAN".to_owned(),
-        "a\u{202e}b".to_owned(),
-        "x".repeat(MAX_DETAILS_LEN + 1),
-    ] {
+    let (buyer, secret) = (trade.author(Role::Buyer).clone(), trade.author(Role::Seller).seal_secret());
+    for details in ["\x1b[2JIBAN".to_owned(), "a\u{202e}b".to_owned(), "x".repeat(MAX_DETAILS_LEN + 1)] {
         let message = Message::Details { salt: SALT, details };
         let sign = |bytes: &[u8]| buyer.sign_bytes(bytes);
-        assert_eq!(
-            Envelope::seal(address.clone(), &contract, &message, ENTROPY, sign),
-            Err(MailError::Malformed)
-        );
+        assert_eq!(Envelope::seal(address.clone(), &contract, &message, ENTROPY, sign), Err(MailError::Malformed));
         // A cheat seals it all the same.
         let (key, aad) = (contract.seller_party.seal_key, borsh::to_vec(&address).unwrap());
-        let sealed = seal::seal(
-            &key,
-            b"exchange/mail/v1",
-            &aad,
-            &borsh::to_vec(&message).unwrap(),
-            ENTROPY,
-        )
-        .unwrap();
-        let envelope = Envelope {
-            address: address.clone(),
-            sealed,
-            signature: [0; 64],
-        };
+        let sealed = seal::seal(&key, b"exchange/mail/v1", &aad, &borsh::to_vec(&message).unwrap(), ENTROPY).unwrap();
+        let envelope = Envelope { address: address.clone(), sealed, signature: [0; 64] };
         assert_eq!(envelope.open(&secret), Err(MailError::Sealed));
     }
 }
@@ -121,31 +81,16 @@ fn address(trade: &mut SampleTrade, from: Role) -> Address {
 fn sealed(trade: &mut SampleTrade, from: Role) -> Envelope {
     let (contract, address) = (trade.contract(), address(trade, from));
     let author = trade.author(from).clone();
-    let message = Message::Details {
-        salt: SALT,
-        details: author.details(),
-    };
+    let message = Message::Details { salt: SALT, details: author.details() };
     Envelope::seal(address, &contract, &message, ENTROPY, |bytes| author.sign_bytes(bytes)).unwrap()
 }
 
 fn describe(trade: &mut SampleTrade, from: Role) -> Value {
     let envelope = sealed(trade, from);
-    let Address {
-        version,
-        network,
-        trade: id,
-        contract,
-        sender,
-        recipient,
-        seq,
-        previous,
-        time,
-    } = envelope.address.clone();
+    let Address { version, network, trade: id, contract, sender, recipient, seq, previous, time } =
+        envelope.address.clone();
     let details = trade.author(from).details();
-    let message = Message::Details {
-        salt: SALT,
-        details: details.clone(),
-    };
+    let message = Message::Details { salt: SALT, details: details.clone() };
     assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope.clone()));
     json!({
         "message": { "salt": hex(SALT), "details": details },
@@ -198,10 +143,7 @@ fn invalid(trade: &mut SampleTrade) -> Vec<Value> {
         ("version 2", resigned(&buyer, |a| a.version = 2)),
         ("first with a predecessor", resigned(&buyer, |a| a.previous = [1; 32])),
         ("second without a predecessor", resigned(&buyer, |a| a.seq = 1)),
-        (
-            "one too many",
-            resigned(&buyer, |a| (a.seq, a.previous) = (64, [1; 32])),
-        ),
+        ("one too many", resigned(&buyer, |a| (a.seq, a.previous) = (64, [1; 32]))),
         ("changed on the way", flipped.encode()),
         ("signed by a stranger", resigned(&stranger, |_| {})),
         ("to a stranger", to_stranger.encode()),
@@ -213,9 +155,7 @@ fn invalid(trade: &mut SampleTrade) -> Vec<Value> {
     cases
         .into_iter()
         .map(|(name, bytes)| {
-            let error = Envelope::decode(&bytes)
-                .and_then(|envelope| envelope.mailbox(&contract))
-                .unwrap_err();
+            let error = Envelope::decode(&bytes).and_then(|envelope| envelope.mailbox(&contract)).unwrap_err();
             json!({ "name": name, "error": error.to_string(), "envelope": hex(bytes) })
         })
         .collect()

@@ -12,9 +12,7 @@ use serde_json::Value;
 
 /// Compares what this code computes with a file of vectors.
 pub(crate) fn check(name: &str, computed: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../specs/vectors")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs/vectors").join(name);
     if std::env::var_os("UPDATE_VECTORS").is_some() {
         let text = serde_json::to_string_pretty(computed).unwrap();
         let mut file = std::fs::File::create(&path).unwrap();
@@ -29,9 +27,7 @@ pub(crate) fn check(name: &str, computed: &Value) {
 
 /// Reads a file of vectors.
 pub(crate) fn read(name: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../specs/vectors")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs/vectors").join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).unwrap()
 }

@@ -19,10 +19,7 @@ const MIXED_ORDER: &str = include_str!("mixed_order_record.hex");
 
 #[test]
 fn records_come_out_as_published() {
-    let valid: Vec<Value> = valid()
-        .iter()
-        .map(|(name, seed, record)| describe(name, *seed, record))
-        .collect();
+    let valid: Vec<Value> = valid().iter().map(|(name, seed, record)| describe(name, *seed, record)).collect();
     let invalid: Vec<Value> = invalid::records().iter().map(invalid::Invalid::describe).collect();
     let computed = json!({
         "description": "Records of version 1, see ../records.md and ../kinds.md. The ed25519 seed of author n is 32 bytes of n.",
@@ -47,10 +44,7 @@ fn published_records_are_judged_by_their_bytes_alone() {
         let (stage, error) = first_fault(&bytes(vector)).unwrap_or_else(|| panic!("{} is accepted", vector["name"]));
         assert_eq!(
             (stage, error.to_string()),
-            (
-                vector["stage"].as_str().unwrap(),
-                vector["error"].as_str().unwrap().to_owned()
-            )
+            (vector["stage"].as_str().unwrap(), vector["error"].as_str().unwrap().to_owned())
         );
     }
 }
@@ -70,20 +64,13 @@ fn first_fault(bytes: &[u8]) -> Option<(&'static str, RecordError)> {
 }
 
 fn outpoint() -> Outpoint {
-    Outpoint(
-        SampleTrade::new(Side::Sell)
-            .escrow()
-            .fundings(&SampleTrade::new(Side::Sell).funding(1))[0],
-    )
+    Outpoint(SampleTrade::new(Side::Sell).escrow().fundings(&SampleTrade::new(Side::Sell).funding(1))[0])
 }
 
 fn valid() -> Vec<(String, u8, Record)> {
     let mut trade = SampleTrade::new(Side::Sell);
     let (id, escrow) = (trade.id(), trade.escrow());
-    let (buyer, seller) = (
-        trade.author(Role::Buyer).trade_key(),
-        trade.author(Role::Seller).trade_key(),
-    );
+    let (buyer, seller) = (trade.author(Role::Buyer).trade_key(), trade.author(Role::Seller).trade_key());
     let payout = escrow.half(outpoint().0, sats(1_700), Role::Buyer, &seller).unwrap();
     let refund = escrow.half(outpoint().0, sats(1_700), Role::Seller, &buyer).unwrap();
     let mut records = vec![
@@ -93,51 +80,13 @@ fn valid() -> Vec<(String, u8, Record)> {
         ("accept".into(), 2, trade.accept.clone()),
     ];
     let later: [(&str, Role, Body); 7] = [
-        (
-            "cancel",
-            Role::Seller,
-            Body::Cancel(Cancel {
-                trade: id,
-                refund: None,
-            }),
-        ),
-        (
-            "cancel_with_refund",
-            Role::Buyer,
-            Body::Cancel(Cancel {
-                trade: id,
-                refund: Some(refund),
-            }),
-        ),
-        (
-            "funded",
-            Role::Seller,
-            Body::Funded(Funded {
-                trade: id,
-                outpoint: outpoint(),
-            }),
-        ),
-        (
-            "payment_sent",
-            Role::Buyer,
-            Body::PaymentSent(PaymentSent { trade: id }),
-        ),
+        ("cancel", Role::Seller, Body::Cancel(Cancel { trade: id, refund: None })),
+        ("cancel_with_refund", Role::Buyer, Body::Cancel(Cancel { trade: id, refund: Some(refund) })),
+        ("funded", Role::Seller, Body::Funded(Funded { trade: id, outpoint: outpoint() })),
+        ("payment_sent", Role::Buyer, Body::PaymentSent(PaymentSent { trade: id })),
         ("release", Role::Seller, Body::Release(Release { trade: id, payout })),
-        (
-            "closed",
-            Role::Buyer,
-            Body::Closed(Closed {
-                trade: id,
-                spend: TxId(outpoint().0.txid),
-            }),
-        ),
-        (
-            "revoke",
-            Role::Seller,
-            Body::Revoke(Revoke {
-                offer: trade.offer.id(),
-            }),
-        ),
+        ("closed", Role::Buyer, Body::Closed(Closed { trade: id, spend: TxId(outpoint().0.txid) })),
+        ("revoke", Role::Seller, Body::Revoke(Revoke { offer: trade.offer.id() })),
     ];
     for (name, role, body) in later {
         let seed = if role == Role::Seller { 2 } else { 3 };
@@ -145,16 +94,8 @@ fn valid() -> Vec<(String, u8, Record)> {
     }
     let mut newcomer = Author::new(4);
     records.push(("heartbeat_opening_a_log".into(), 4, newcomer.write(&Body::Heartbeat)));
-    let header = Header {
-        kind: Kind::Unknown(4242),
-        flags: FLAG_CRITICAL,
-        ..newcomer.next_header(&Body::Heartbeat)
-    };
-    records.push((
-        "unknown_kind_with_critical_flag".into(),
-        4,
-        newcomer.sign(header, b"later".to_vec()),
-    ));
+    let header = Header { kind: Kind::Unknown(4242), flags: FLAG_CRITICAL, ..newcomer.next_header(&Body::Heartbeat) };
+    records.push(("unknown_kind_with_critical_flag".into(), 4, newcomer.sign(header, b"later".to_vec())));
     records.push((
         "nonce_point_of_mixed_order".into(),
         5,

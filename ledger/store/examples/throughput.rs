@@ -16,40 +16,26 @@ const BODY_LEN: usize = 240;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
     let store = Store::open(dir.path(), OpenOptions::default())?;
-    for (name, threads, batches, size) in [
-        ("batches of 500", 1, 20, 500),
-        ("one by one", 1, 500, 1),
-        ("8 threads", 8, 500, 1),
-    ] {
-        let work: Vec<_> = (0..threads)
-            .map(|thread| records(name.len() as u8 + thread, batches, size))
-            .collect();
+    for (name, threads, batches, size) in
+        [("batches of 500", 1, 20, 500), ("one by one", 1, 500, 1), ("8 threads", 8, 500, 1)]
+    {
+        let work: Vec<_> = (0..threads).map(|thread| records(name.len() as u8 + thread, batches, size)).collect();
         let (start, syncs) = (Instant::now(), store.wal_syncs());
         std::thread::scope(|scope| {
-            let running: Vec<_> = work
-                .iter()
-                .map(|work| scope.spawn(|| work.iter().try_for_each(|batch| store.commit(batch))))
-                .collect();
-            running
-                .into_iter()
-                .try_for_each(|thread| thread.join().expect("the thread does not panic"))
+            let running: Vec<_> =
+                work.iter().map(|work| scope.spawn(|| work.iter().try_for_each(|batch| store.commit(batch)))).collect();
+            running.into_iter().try_for_each(|thread| thread.join().expect("the thread does not panic"))
         })?;
         let (count, took) = (usize::from(threads) * batches * size, start.elapsed());
         let (rate, syncs) = (count as u128 * 1_000_000 / took.as_micros(), store.wal_syncs() - syncs);
-        writeln!(
-            std::io::stdout(),
-            "{name}: {count} records in {took:.2?}, {rate}/s, {syncs} syncs"
-        )?;
+        writeln!(std::io::stdout(), "{name}: {count} records in {took:.2?}, {rate}/s, {syncs} syncs")?;
     }
     Ok(())
 }
 
 fn records(author: u8, batches: usize, size: usize) -> Vec<Batch> {
     let key = SigningKey::from_bytes(&[author; 32]);
-    let log = LogId {
-        author: AuthorId(key.verifying_key().to_bytes()),
-        epoch: 0,
-    };
+    let log = LogId { author: AuthorId(key.verifying_key().to_bytes()), epoch: 0 };
     let mut backlink = RecordId([0; 32]);
     let mut seq = 0;
     let mut next = || {
@@ -70,10 +56,5 @@ fn records(author: u8, batches: usize, size: usize) -> Vec<Batch> {
         (backlink, seq) = (record.id(), seq + 1);
         record
     };
-    (0..batches)
-        .map(|_| Batch {
-            records: (0..size).map(|_| next()).collect(),
-            equivocations: Vec::new(),
-        })
-        .collect()
+    (0..batches).map(|_| Batch { records: (0..size).map(|_| next()).collect(), equivocations: Vec::new() }).collect()
 }

@@ -72,11 +72,7 @@ impl RawDb {
     pub fn open(path: &Path, open: OpenOptions) -> Result<Self, StoreError> {
         let failed = |reason: String| StorageError::Io(format!("{}: {reason}", path.display()));
         // It holds what only its owner may read.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|e| failed(e.to_string()))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| failed(e.to_string()))?;
         let options = database_options(open);
         let families = families(path, &options, open).map_err(|e| storage_error(&path.display(), e))?;
         let rocks = Rocks::open_cf_descriptors(&options, path, families).map_err(|e| {
@@ -87,11 +83,7 @@ impl RawDb {
                 storage_error(&path.display(), e).into()
             }
         })?;
-        Ok(Self {
-            rocks,
-            options,
-            path: path.to_owned(),
-        })
+        Ok(Self { rocks, options, path: path.to_owned() })
     }
 
     /// Returns the directory.
@@ -100,16 +92,12 @@ impl RawDb {
     }
 
     pub fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        self.rocks
-            .get_cf(self.handle(family), key)
-            .map_err(|e| storage_error(&family.name(), e))
+        self.rocks.get_cf(self.handle(family), key).map_err(|e| storage_error(&family.name(), e))
     }
 
     pub fn contains(&self, family: Family, key: &[u8]) -> Result<bool, StorageError> {
         let found = self.rocks.get_pinned_cf(self.handle(family), key);
-        found
-            .map(|value| value.is_some())
-            .map_err(|e| storage_error(&family.name(), e))
+        found.map(|value| value.is_some()).map_err(|e| storage_error(&family.name(), e))
     }
 
     /// Returns entries from `start` on and before `end`, in order, as they were when this was called.
@@ -124,8 +112,7 @@ impl RawDb {
             read.set_iterate_upper_bound(end);
         }
         let entries =
-            self.rocks
-                .iterator_cf_opt(self.handle(family), read, IteratorMode::From(start, Direction::Forward));
+            self.rocks.iterator_cf_opt(self.handle(family), read, IteratorMode::From(start, Direction::Forward));
         entries.map(move |entry| entry.map_err(|e| storage_error(&family.name(), e)))
     }
 
@@ -151,10 +138,7 @@ impl RawDb {
 
     /// Returns an empty set of writes.
     pub fn begin(&self) -> WriteSet<'_> {
-        WriteSet {
-            db: self,
-            batch: WriteBatch::default(),
-        }
+        WriteSet { db: self, batch: WriteBatch::default() }
     }
 
     /// Returns how often the write-ahead log was synced to disk since the directory was opened.
@@ -163,9 +147,7 @@ impl RawDb {
     }
 
     fn handle(&self, family: Family) -> &ColumnFamily {
-        self.rocks
-            .cf_handle(family.name())
-            .expect("all column families were opened")
+        self.rocks.cf_handle(family.name()).expect("all column families were opened")
     }
 }
 
@@ -207,10 +189,7 @@ impl WriteSet<'_> {
     pub fn commit(self) -> Result<(), StorageError> {
         let mut write = WriteOptions::default();
         write.set_sync(true);
-        self.db
-            .rocks
-            .write_opt(self.batch, &write)
-            .map_err(|e| storage_error(&"write", e))
+        self.db.rocks.write_opt(self.batch, &write).map_err(|e| storage_error(&"write", e))
     }
 }
 
@@ -261,19 +240,13 @@ fn database_options(open: OpenOptions) -> Options {
 /// a directory that is then refused for its schema.
 fn families(path: &Path, options: &Options, open: OpenOptions) -> Result<Vec<ColumnFamilyDescriptor>, rocksdb::Error> {
     let cache = Cache::new_lru_cache(open.block_cache_bytes);
-    let existing = if path.join("CURRENT").exists() {
-        Rocks::list_cf(options, path)?
-    } else {
-        Vec::new()
-    };
+    let existing = if path.join("CURRENT").exists() { Rocks::list_cf(options, path)? } else { Vec::new() };
     let is_ours = |name: &str| Family::ALL.iter().any(|family| family.name() == name);
     let ours = Family::ALL
         .iter()
         .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(*family, &cache, open)));
     let others = existing.iter().filter(|name| !is_ours(name));
-    Ok(ours
-        .chain(others.map(|name| ColumnFamilyDescriptor::new(name, Options::default())))
-        .collect())
+    Ok(ours.chain(others.map(|name| ColumnFamilyDescriptor::new(name, Options::default()))).collect())
 }
 
 fn family_options(family: Family, cache: &Cache, open: OpenOptions) -> Options {
@@ -305,8 +278,6 @@ fn family_options(family: Family, cache: &Cache, open: OpenOptions) -> Options {
 fn add(_key: &[u8], existing: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
     let number = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_be_bytes);
     let start = existing.map_or(Some(0), number)?;
-    let sum = operands
-        .iter()
-        .try_fold(start, |sum, operand| sum.checked_add(number(operand)?))?;
+    let sum = operands.iter().try_fold(start, |sum, operand| sum.checked_add(number(operand)?))?;
     Some(sum.to_be_bytes().to_vec())
 }

@@ -38,11 +38,7 @@ pub(crate) fn decode<V: Versioned>(bytes: &[u8]) -> Result<V, Undecodable> {
     if *version > V::VERSION {
         return Err(Undecodable::Newer(*version));
     }
-    let value = if *version == V::VERSION {
-        borsh::from_slice(body).ok()
-    } else {
-        V::from_earlier(*version, body)
-    };
+    let value = if *version == V::VERSION { borsh::from_slice(body).ok() } else { V::from_earlier(*version, body) };
     value.ok_or(Undecodable::Malformed)
 }
 
@@ -60,22 +56,13 @@ impl Versioned for HeadRow {
 
 impl HeadRow {
     pub fn into_head(self, log: LogId) -> Head {
-        Head {
-            log,
-            len: self.len,
-            id: self.id,
-            time: self.time,
-        }
+        Head { log, len: self.len, id: self.id, time: self.time }
     }
 }
 
 impl From<Head> for HeadRow {
     fn from(head: Head) -> Self {
-        Self {
-            len: head.len,
-            id: head.id,
-            time: head.time,
-        }
+        Self { len: head.len, id: head.id, time: head.time }
     }
 }
 
@@ -92,20 +79,14 @@ impl Versioned for ProofRow {
 
 impl From<&Equivocation> for ProofRow {
     fn from(proof: &Equivocation) -> Self {
-        Self {
-            kept: proof.kept.encode(),
-            other: proof.other.encode(),
-        }
+        Self { kept: proof.kept.encode(), other: proof.other.encode() }
     }
 }
 
 impl ProofRow {
     /// Returns the proof; `None` when a record in it is damaged.
     pub fn into_proof(self) -> Option<Equivocation> {
-        Some(Equivocation {
-            kept: Record::decode(&self.kept).ok()?,
-            other: Record::decode(&self.other).ok()?,
-        })
+        Some(Equivocation { kept: Record::decode(&self.kept).ok()?, other: Record::decode(&self.other).ok()? })
     }
 }
 
@@ -123,30 +104,16 @@ mod tests {
         const VERSION: u8 = 2;
 
         fn from_earlier(version: u8, bytes: &[u8]) -> Option<Self> {
-            (version == 1).then(|| {
-                borsh::from_slice(bytes).ok().map(|amount| Self {
-                    amount,
-                    note: String::new(),
-                })
-            })?
+            (version == 1).then(|| borsh::from_slice(bytes).ok().map(|amount| Self { amount, note: String::new() }))?
         }
     }
 
     #[test]
     fn rows_of_earlier_versions_are_read_and_of_later_ones_refused() {
-        let row = Row {
-            amount: 7,
-            note: "n".into(),
-        };
+        let row = Row { amount: 7, note: "n".into() };
         assert_eq!(decode(&encode(&row)), Ok(row));
         let earlier = [[1].as_slice(), &7_u64.to_le_bytes()].concat();
-        assert_eq!(
-            decode(&earlier),
-            Ok(Row {
-                amount: 7,
-                note: String::new()
-            })
-        );
+        assert_eq!(decode(&earlier), Ok(Row { amount: 7, note: String::new() }));
         assert_eq!(decode::<Row>(&[3, 0]), Err(Undecodable::Newer(3)));
         for bad in [&[][..], &[0, 1], &[2], &[2, 1], &[1, 1]] {
             assert_eq!(decode::<Row>(bad), Err(Undecodable::Malformed), "{bad:?}");

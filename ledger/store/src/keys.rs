@@ -65,19 +65,11 @@ pub(crate) fn log(log: &LogId) -> Vec<u8> {
 
 pub(crate) fn parse_log(key: &[u8]) -> Option<LogId> {
     let (author, epoch) = key.split_first_chunk::<32>()?;
-    Some(LogId {
-        author: AuthorId(*author),
-        epoch: u32::from_be_bytes(epoch.try_into().ok()?),
-    })
+    Some(LogId { author: AuthorId(*author), epoch: u32::from_be_bytes(epoch.try_into().ok()?) })
 }
 
 pub(crate) fn place(log: &LogId, seq: u64) -> Vec<u8> {
-    [
-        log.author.as_bytes().as_slice(),
-        &log.epoch.to_be_bytes(),
-        &seq.to_be_bytes(),
-    ]
-    .concat()
+    [log.author.as_bytes().as_slice(), &log.epoch.to_be_bytes(), &seq.to_be_bytes()].concat()
 }
 
 pub(crate) fn kind_prefix(kind: Kind) -> Vec<u8> {
@@ -98,11 +90,7 @@ pub(crate) fn subject(subject: &RecordId, log: &LogId, seq: u64) -> Vec<u8> {
 }
 
 pub(crate) fn subject_prefix(subject: &RecordId, author: Option<&AuthorId>) -> Vec<u8> {
-    [
-        subject.as_bytes().as_slice(),
-        author.map_or(&[], |author| author.as_bytes()),
-    ]
-    .concat()
+    [subject.as_bytes().as_slice(), author.map_or(&[], |author| author.as_bytes())].concat()
 }
 
 pub(crate) fn subject_in_log(subject: &RecordId, in_log: &LogId) -> Vec<u8> {

@@ -20,10 +20,8 @@ impl LogLocks {
     pub fn hold(&self, logs: BTreeSet<LogId>) -> Held<'_> {
         // A poisoned set is as good as another: it changes in single steps.
         let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut busy = self
-            .freed
-            .wait_while(busy, |busy| !busy.is_disjoint(&logs))
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut busy =
+            self.freed.wait_while(busy, |busy| !busy.is_disjoint(&logs)).unwrap_or_else(PoisonError::into_inner);
         busy.extend(&logs);
         Held { locks: self, logs }
     }

@@ -40,13 +40,7 @@ impl Store {
         let db = Arc::new(RawDb::open(path.as_ref(), options)?);
         migrations::run(&db)?;
         let private = Private::new(Arc::clone(&db))?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                db,
-                locks: LogLocks::default(),
-                private,
-            }),
-        })
+        Ok(Self { shared: Arc::new(Shared { db, locks: LogLocks::default(), private }) })
     }
 
     /// Returns the node's private tables.
@@ -90,10 +84,7 @@ impl Store {
     }
 
     fn hold(&self, batch: &Batch) -> crate::log_locks::Held<'_> {
-        let logs = batch
-            .records
-            .iter()
-            .chain(batch.equivocations.iter().map(|proof| &proof.kept));
+        let logs = batch.records.iter().chain(batch.equivocations.iter().map(|proof| &proof.kept));
         self.shared.locks.hold(logs.map(|record| record.header().log).collect())
     }
 
@@ -123,9 +114,7 @@ impl Store {
     /// Returns the ids of records about a subject whose places begin with `prefix`.
     fn about_within(&self, prefix: &[u8], limit: usize) -> Result<Vec<RecordId>, StorageError> {
         let entries = self.db().prefixed(Family::Subjects, prefix).take(limit);
-        entries
-            .map(|entry| entry.and_then(|(key, id)| read_id(Family::Subjects, &key, &id)))
-            .collect()
+        entries.map(|entry| entry.and_then(|(key, id)| read_id(Family::Subjects, &key, &id))).collect()
     }
 }
 
@@ -133,19 +122,11 @@ fn add_record(record: &Record, writes: &mut WriteSet<'_>) {
     let (id, header) = (record.id(), record.header());
     writes.put(Family::Records, id.as_bytes(), &record.encode());
     writes.put(Family::Logs, &keys::place(&header.log, header.seq), id.as_bytes());
-    writes.put(
-        Family::Heads,
-        &keys::log(&header.log),
-        &encoding::encode(&HeadRow::from(record.as_head())),
-    );
+    writes.put(Family::Heads, &keys::log(&header.log), &encoding::encode(&HeadRow::from(record.as_head())));
     writes.put(Family::Kinds, &keys::kind(header.kind, &id), &[]);
     // A body that does not decode is about nothing; the record is kept as what its author signed.
     for subject in Body::decode(record).map(|body| body.subjects()).unwrap_or_default() {
-        writes.put(
-            Family::Subjects,
-            &keys::subject(&subject, &header.log, header.seq),
-            id.as_bytes(),
-        );
+        writes.put(Family::Subjects, &keys::subject(&subject, &header.log, header.seq), id.as_bytes());
     }
 }
 
@@ -156,10 +137,7 @@ impl Storage for Store {
         };
         let record = Record::decode(&bytes).map_err(|e| StorageError::Damaged(format!("record {id}: {e}")))?;
         if record.id() != *id {
-            return Err(StorageError::Damaged(format!(
-                "in place of record {id} stands {}",
-                record.id()
-            )));
+            return Err(StorageError::Damaged(format!("in place of record {id} stands {}", record.id())));
         }
         Ok(Some(record))
     }
@@ -183,19 +161,13 @@ impl Storage for Store {
     fn heads(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
         let start = after.map(|log| keys::after(&keys::log(log))).unwrap_or_default();
         let entries = self.db().range(Family::Heads, &start, None);
-        entries
-            .take(limit)
-            .map(|entry| entry.and_then(|(key, value)| read_head(&key, &value)))
-            .collect()
+        entries.take(limit).map(|entry| entry.and_then(|(key, value)| read_head(&key, &value))).collect()
     }
 
     fn of_kind(&self, kind: Kind, after: Option<&RecordId>, limit: usize) -> Result<Vec<RecordId>, StorageError> {
         let prefix = keys::kind_prefix(kind);
         let start = after.map_or_else(|| prefix.clone(), |id| keys::after(&keys::kind(kind, id)));
-        let entries = self
-            .db()
-            .range(Family::Kinds, &start, keys::end_of_prefix(&prefix))
-            .take(limit);
+        let entries = self.db().range(Family::Kinds, &start, keys::end_of_prefix(&prefix)).take(limit);
         entries
             .map(|entry| {
                 entry.and_then(|(key, _)| keys::kind_id(&key).ok_or_else(|| damaged(Family::Kinds, "the key", &key)))
@@ -217,25 +189,17 @@ impl Storage for Store {
     }
 
     fn equivocation(&self, log: &LogId) -> Result<Option<Equivocation>, StorageError> {
-        let first = self
-            .db()
-            .prefixed(Family::Equivocations, &keys::log(log))
-            .next()
-            .transpose()?;
+        let first = self.db().prefixed(Family::Equivocations, &keys::log(log)).next().transpose()?;
         let Some((key, value)) = first else { return Ok(None) };
         let proof = read::<ProofRow>(Family::Equivocations, &key, &value)?.into_proof();
-        proof
-            .map(Some)
-            .ok_or_else(|| damaged(Family::Equivocations, "the proof", &key))
+        proof.map(Some).ok_or_else(|| damaged(Family::Equivocations, "the proof", &key))
     }
 
     fn len(&self) -> Result<u64, StorageError> {
         let Some(bytes) = self.db().get(Family::Meta, keys::RECORD_COUNT)? else {
             return Ok(0);
         };
-        let bytes = bytes
-            .try_into()
-            .map_err(|_| damaged(Family::Meta, "the number", keys::RECORD_COUNT))?;
+        let bytes = bytes.try_into().map_err(|_| damaged(Family::Meta, "the number", keys::RECORD_COUNT))?;
         Ok(u64::from_be_bytes(bytes))
     }
 
@@ -245,10 +209,7 @@ impl Storage for Store {
 }
 
 fn read_id(family: Family, key: &[u8], value: &[u8]) -> Result<RecordId, StorageError> {
-    value
-        .try_into()
-        .map(RecordId)
-        .map_err(|_| damaged(family, "the id", key))
+    value.try_into().map(RecordId).map_err(|_| damaged(family, "the id", key))
 }
 
 fn read_head(key: &[u8], value: &[u8]) -> Result<Head, StorageError> {
@@ -264,11 +225,7 @@ fn read<V: encoding::Versioned>(family: Family, key: &[u8], value: &[u8]) -> Res
 }
 
 fn damaged(family: Family, what: &str, key: &[u8]) -> StorageError {
-    StorageError::Damaged(format!(
-        "{what} at {} in {} is malformed",
-        hex::encode(key),
-        family.name()
-    ))
+    StorageError::Damaged(format!("{what} at {} in {} is malformed", hex::encode(key), family.name()))
 }
 
 #[cfg(test)]
@@ -280,10 +237,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
         let id = RecordId([0xab; 32]);
-        let log = LogId {
-            author: AuthorId([0xcd; 32]),
-            epoch: 1,
-        };
+        let log = LogId { author: AuthorId([0xcd; 32]), epoch: 1 };
         let mut writes = store.db().begin();
         writes.put(Family::Records, id.as_bytes(), b"not a record");
         writes.put(Family::Logs, &keys::place(&log, 0), b"not an id");
@@ -307,10 +261,7 @@ mod tests {
             (store.len().unwrap_err(), "meta"),
         ];
         for (error, name) in errors {
-            assert!(
-                matches!(&error, StorageError::Damaged(what) if what.contains(name)),
-                "{error}"
-            );
+            assert!(matches!(&error, StorageError::Damaged(what) if what.contains(name)), "{error}");
         }
     }
 }

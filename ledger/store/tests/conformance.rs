@@ -1,5 +1,7 @@
 //! What any store must answer: after the same commits, the store on disk answers as the one in memory does.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::BTreeMap;
@@ -63,31 +65,22 @@ impl Authors {
     fn batch(&mut self, writes: &[Write]) -> Batch {
         let mut batch = Batch::default();
         for Write { author, epoch, what } in writes {
-            let log = self
-                .0
-                .entry((*author, *epoch))
-                .or_insert_with(|| Log::new(*author + 1, *epoch));
+            let log = self.0.entry((*author, *epoch)).or_insert_with(|| Log::new(*author + 1, *epoch));
             let (kind, body) = match what {
                 What::Heartbeat | What::Fork => (Kind::Heartbeat, Vec::new()),
                 What::Revoke(about) => encoded(Body::Revoke(Revoke { offer: subject(*about) })),
-                What::PaymentSent(about) => encoded(Body::PaymentSent(PaymentSent {
-                    trade: TradeId(subject(*about).0),
-                })),
+                What::PaymentSent(about) => {
+                    encoded(Body::PaymentSent(PaymentSent { trade: TradeId(subject(*about).0) }))
+                }
                 What::Malformed => (Kind::Revoke, vec![1, 2, 3]),
                 What::Unknown(body) => (Kind::Unknown(999), body.clone()),
             };
             let other = log.sign(Kind::Unknown(1000), vec![7]);
             let kept = log.append(kind, body);
             if matches!(what, What::Fork) {
-                batch.equivocations.push(Equivocation {
-                    kept: kept.clone(),
-                    other,
-                });
+                batch.equivocations.push(Equivocation { kept: kept.clone(), other });
                 // A second proof for a place says nothing new.
-                let again = Equivocation {
-                    kept: kept.clone(),
-                    other: kept.clone(),
-                };
+                let again = Equivocation { kept: kept.clone(), other: kept.clone() };
                 batch.equivocations.push(again);
             }
             batch.records.push(kept);
@@ -110,13 +103,7 @@ fn check(disk: &impl Storage, memory: &MemoryStorage) {
         assert_eq!(disk.heads(None, limit).unwrap(), memory.heads(None, limit).unwrap());
     }
     let mut logs: Vec<_> = heads.iter().map(|head| (head.log, head.len)).collect();
-    logs.push((
-        LogId {
-            author: AuthorId([0xff; 32]),
-            epoch: u32::MAX,
-        },
-        1,
-    ));
+    logs.push((LogId { author: AuthorId([0xff; 32]), epoch: u32::MAX }, 1));
     for (log, len) in logs {
         assert_eq!(disk.head(&log).unwrap(), memory.head(&log).unwrap());
         assert_eq!(disk.heads(Some(&log), 2).unwrap(), memory.heads(Some(&log), 2).unwrap());
@@ -129,20 +116,11 @@ fn check(disk: &impl Storage, memory: &MemoryStorage) {
         }
         check_subjects(disk, memory, &log);
     }
-    for kind in [
-        Kind::Heartbeat,
-        Kind::Revoke,
-        Kind::PaymentSent,
-        Kind::Unknown(999),
-        Kind::Unknown(u16::MAX),
-    ] {
+    for kind in [Kind::Heartbeat, Kind::Revoke, Kind::PaymentSent, Kind::Unknown(999), Kind::Unknown(u16::MAX)] {
         let all = memory.of_kind(kind, None, usize::MAX).unwrap();
         assert_eq!(disk.of_kind(kind, None, usize::MAX).unwrap(), all);
         for after in all.iter().chain(&[RecordId([0; 32]), RecordId([0xff; 32])]) {
-            assert_eq!(
-                disk.of_kind(kind, Some(after), 2).unwrap(),
-                memory.of_kind(kind, Some(after), 2).unwrap()
-            );
+            assert_eq!(disk.of_kind(kind, Some(after), 2).unwrap(), memory.of_kind(kind, Some(after), 2).unwrap());
         }
     }
 }
@@ -154,10 +132,7 @@ fn check_subjects(disk: &impl Storage, memory: &MemoryStorage, log: &LogId) {
                 let expected = memory.about(&about, author, limit).unwrap();
                 assert_eq!(disk.about(&about, author, limit).unwrap(), expected);
             }
-            assert_eq!(
-                disk.about_in(&about, log, limit).unwrap(),
-                memory.about_in(&about, log, limit).unwrap()
-            );
+            assert_eq!(disk.about_in(&about, log, limit).unwrap(), memory.about_in(&about, log, limit).unwrap());
         }
     }
 }
@@ -186,23 +161,13 @@ proptest! {
 fn a_repeated_batch_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (disk, mut memory, mut log) = (open(&dir), MemoryStorage::default(), Log::new(1, 0));
-    let first = Batch {
-        records: vec![log.append_some(), log.append_some()],
-        equivocations: Vec::new(),
-    };
-    let second = Batch {
-        records: vec![log.append_some()],
-        equivocations: Vec::new(),
-    };
+    let first = Batch { records: vec![log.append_some(), log.append_some()], equivocations: Vec::new() };
+    let second = Batch { records: vec![log.append_some()], equivocations: Vec::new() };
     for batch in [&first, &second] {
         disk.commit(batch).unwrap();
         memory.commit(batch).unwrap();
     }
     disk.commit(&first).unwrap();
     check(&disk, &memory);
-    assert_eq!(
-        disk.head(&log.id()).unwrap().unwrap().len,
-        3,
-        "the head does not go back"
-    );
+    assert_eq!(disk.head(&log.id()).unwrap().unwrap().len, 3, "the head does not go back");
 }

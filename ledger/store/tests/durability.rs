@@ -1,5 +1,7 @@
 //! What a store keeps when a process is killed, a disk is full, or bytes on disk change.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::fs;
@@ -29,10 +31,7 @@ const NUMBERS: Table<u64, Number> = Table::new(Namespace::Config);
 const CHILD_DIR: &str = "EXCHANGE_STORE_TEST_DIR";
 
 fn batch(records: Vec<Record>) -> Batch {
-    Batch {
-        records,
-        equivocations: Vec::new(),
-    }
+    Batch { records, equivocations: Vec::new() }
 }
 
 fn some(log: &mut Log, count: usize) -> Batch {
@@ -58,9 +57,7 @@ fn commits_until_killed() {
     let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
     let (store, mut log) = (open(dir), Log::new(1, 0));
     for number in 1.. {
-        let changes = Changes::new()
-            .put(&NUMBERS, &number, &Number(number))
-            .event(&Number(number));
+        let changes = Changes::new().put(&NUMBERS, &number, &Number(number)).event(&Number(number));
         store.commit_with(&some(&mut log, 5), changes).unwrap();
         // Past the capture of test output.
         writeln!(std::io::stdout(), "acknowledged {number}").unwrap();
@@ -71,17 +68,10 @@ fn commits_until_killed() {
 fn a_killed_process_loses_nothing_acknowledged() {
     for kill_after in [1, 4, 40] {
         let dir = tempfile::tempdir().unwrap();
-        let mut process = child("commits_until_killed", dir.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap())
-            .lines()
-            .map(Result::unwrap);
-        let acknowledged = |line: String| {
-            line.strip_prefix("acknowledged ")
-                .and_then(|number| number.parse::<u64>().ok())
-        };
+        let mut process = child("commits_until_killed", dir.path()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let acknowledged =
+            |line: String| line.strip_prefix("acknowledged ").and_then(|number| number.parse::<u64>().ok());
         let mut last = 0;
         while last < kill_after {
             last = acknowledged(lines.next().unwrap()).unwrap_or(last);
@@ -92,19 +82,13 @@ fn a_killed_process_loses_nothing_acknowledged() {
 
         let (store, mut log) = (open(&dir), Log::new(1, 0));
         let len = store.len().unwrap();
-        assert!(
-            len >= last * 5 && len.is_multiple_of(5),
-            "{len} records after {last} batches of 5"
-        );
+        assert!(len >= last * 5 && len.is_multiple_of(5), "{len} records after {last} batches of 5");
         let expected: Vec<_> = (0..len).map(|_| log.append_some()).collect();
         assert_holds(&store, &expected);
         assert_eq!(store.head(&log.id()).unwrap(), expected.last().map(Record::as_head));
         // Rows and events came with their records, or not at all.
         let rows = store.private().scan(&NUMBERS, .., usize::MAX).unwrap();
-        assert_eq!(
-            rows,
-            (1..=len / 5).map(|number| (number, Number(number))).collect::<Vec<_>>()
-        );
+        assert_eq!(rows, (1..=len / 5).map(|number| (number, Number(number))).collect::<Vec<_>>());
         assert_eq!(store.private().events::<Number>(0, usize::MAX).unwrap(), rows);
     }
 }
@@ -168,10 +152,7 @@ fn a_second_opener_is_told() {
     let store = open(&dir);
     let error = Store::open(&dir, OpenOptions::default()).unwrap_err();
     assert!(matches!(error, StoreError::InUse(_)), "{error}");
-    assert!(
-        error.to_string().contains("another node uses this data directory"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("another node uses this data directory"), "{error}");
     let output = child("opens_a_directory_in_use", dir.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     // The first goes on, and gives the directory back.
@@ -184,10 +165,7 @@ fn a_second_opener_is_told() {
 fn a_place_that_cannot_be_a_directory_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let error = Store::open(file.path(), OpenOptions::default()).unwrap_err();
-    assert!(
-        error.to_string().contains(&file.path().display().to_string()),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
     assert!(matches!(error, StoreError::Storage(StorageError::Io(_))), "{error}");
 }
 
@@ -199,13 +177,9 @@ struct FullDisk {
 
 impl FullDisk {
     fn new(dir: &Path) -> Self {
-        let numbers = files(dir, "")
-            .into_iter()
-            .filter_map(|path| path.file_stem()?.to_str()?.parse::<u64>().ok());
+        let numbers = files(dir, "").into_iter().filter_map(|path| path.file_stem()?.to_str()?.parse::<u64>().ok());
         let next = numbers.max().unwrap() + 1;
-        let links: Vec<_> = (next..next + 200)
-            .map(|number| dir.join(format!("{number:06}.sst")))
-            .collect();
+        let links: Vec<_> = (next..next + 200).map(|number| dir.join(format!("{number:06}.sst"))).collect();
         links.iter().for_each(|link| symlink("/dev/full", link).unwrap());
         Self { links }
     }
@@ -221,8 +195,7 @@ impl FullDisk {
 
 fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
     let all = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    all.filter(|path| extension.is_empty() || path.extension().is_some_and(|found| found == extension))
-        .collect()
+    all.filter(|path| extension.is_empty() || path.extension().is_some_and(|found| found == extension)).collect()
 }
 
 #[test]
@@ -250,12 +223,7 @@ fn a_full_disk_refuses_whole_batches_and_is_forgotten_when_there_is_room() {
         assert_eq!(store.len().unwrap(), kept.len() as u64);
         assert_holds(store, &kept);
         assert_eq!(store.head(&log.id()).unwrap(), kept.last().map(Record::as_head));
-        assert!(
-            refused
-                .records
-                .iter()
-                .all(|record| store.record(&record.id()).unwrap().is_none())
-        );
+        assert!(refused.records.iter().all(|record| store.record(&record.id()).unwrap().is_none()));
     };
     check(&store);
     let error = store.private().put(&NUMBERS, &1, &Number(1)).unwrap_err();
@@ -289,11 +257,7 @@ fn run_limited(test: &str, dir: &Path, blocks: u32) -> String {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{said} {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{said} {}", String::from_utf8_lossy(&output.stderr));
     said
 }
 
@@ -349,10 +313,7 @@ fn a_write_that_is_cut_off_leaves_nothing() {
     let (store, mut log) = (open(&dir), Log::new(1, 0));
     assert_holds(&store, &some(&mut log, 30 * acknowledged).records);
     assert_eq!(store.len().unwrap(), 30 * acknowledged as u64);
-    assert_eq!(
-        store.private().scan(&NUMBERS, .., usize::MAX).unwrap().len(),
-        acknowledged
-    );
+    assert_eq!(store.private().scan(&NUMBERS, .., usize::MAX).unwrap().len(), acknowledged);
     store.commit(&some(&mut log, 30)).unwrap();
 }
 
@@ -366,10 +327,7 @@ fn written(dir: &Path) -> Vec<Record> {
 }
 
 fn largest(dir: &Path, extension: &str) -> PathBuf {
-    files(dir, extension)
-        .into_iter()
-        .max_by_key(|path| fs::metadata(path).unwrap().len())
-        .unwrap()
+    files(dir, extension).into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test breaks a file on purpose")]
@@ -400,10 +358,7 @@ fn changed_bytes_in_a_table_are_found() {
     for at in (0..16).map(|part| len / 16 * part + 7) {
         flip(&table, at);
         if let Err(error) = read_all(dir.path(), &records) {
-            assert!(
-                matches!(error, StoreError::Storage(StorageError::Damaged(_))),
-                "{error}"
-            );
+            assert!(matches!(error, StoreError::Storage(StorageError::Damaged(_))), "{error}");
             assert!(error.to_string().contains(".sst"), "{error}");
             found += 1;
         }
@@ -424,18 +379,10 @@ fn an_unfinished_write_is_forgiven_and_damage_before_it_is_not() {
 
     flip(&log, (len / 2) as usize);
     let error = read_all(dir.path(), &records).unwrap_err();
-    assert!(
-        matches!(error, StoreError::Storage(StorageError::Damaged(_))),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::Storage(StorageError::Damaged(_))), "{error}");
     flip(&log, (len / 2) as usize);
 
     // Power fails in the middle of the last batch.
-    fs::OpenOptions::new()
-        .write(true)
-        .open(&log)
-        .unwrap()
-        .set_len(len - 100)
-        .unwrap();
+    fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(len - 100).unwrap();
     read_all(dir.path(), &records[..190]).unwrap();
 }

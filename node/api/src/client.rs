@@ -85,10 +85,7 @@ impl From<ConnectError> for ApiError {
 pub async fn connect(path: &Path) -> Result<Client, ConnectError> {
     let io = |source: io::Error| match source.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => ConnectError::NoNode(path.to_owned()),
-        _ => ConnectError::Io {
-            path: path.to_owned(),
-            source,
-        },
+        _ => ConnectError::Io { path: path.to_owned(), source },
     };
     let stream = UnixStream::connect(path).await.map_err(io)?;
     // A password goes over this stream: not to a stranger.
@@ -107,9 +104,6 @@ pub async fn connect(path: &Path) -> Result<Client, ConnectError> {
         // Only a name for the handshake: the stream is there already.
         .build_with_stream("ws://localhost", stream)
         .await
-        .map_err(|source| ConnectError::Refused {
-            path: path.to_owned(),
-            source,
-        })?;
+        .map_err(|source| ConnectError::Refused { path: path.to_owned(), source })?;
     Ok(Client(Arc::new(client)))
 }

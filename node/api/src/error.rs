@@ -102,11 +102,7 @@ impl fmt::Display for Code {
 impl ApiError {
     /// Returns an error; see the fields.
     pub fn new(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            hint: hint.into(),
-        }
+        Self { code, message: message.into(), hint: hint.into() }
     }
 
     /// Returns the exit code of a command that fails by this: 1 refused, 2 wrong usage, 3 node not reachable.
@@ -135,11 +131,7 @@ impl ApiError {
 
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.hint.is_empty() {
-            f.write_str(&self.message)
-        } else {
-            write!(f, "{}\n{}", self.message, self.hint)
-        }
+        if self.hint.is_empty() { f.write_str(&self.message) } else { write!(f, "{}\n{}", self.message, self.hint) }
     }
 }
 
@@ -154,10 +146,7 @@ struct Data {
 
 impl From<ApiError> for ErrorObjectOwned {
     fn from(error: ApiError) -> Self {
-        let data = Data {
-            name: error.code.name().to_owned(),
-            hint: error.hint,
-        };
+        let data = Data { name: error.code.name().to_owned(), hint: error.hint };
         ErrorObject::owned(error.code.number(), error.message, Some(data))
     }
 }
@@ -169,42 +158,23 @@ impl From<ErrorObjectOwned> for ApiError {
         let data = object.data().map(|data| data.get());
         if let Some(code) = Code::from_number(object.code()) {
             // Another version's data may have another shape; the code and the message still hold.
-            let hint = data
-                .and_then(|data| serde_json::from_str::<Data>(data).ok())
-                .map(|data| data.hint);
-            return Self {
-                code,
-                message,
-                hint: hint.unwrap_or_default(),
-            };
+            let hint = data.and_then(|data| serde_json::from_str::<Data>(data).ok()).map(|data| data.hint);
+            return Self { code, message, hint: hint.unwrap_or_default() };
         }
         let (code, hint) = match object.code() {
             INVALID_PARAMS_CODE | INVALID_REQUEST_CODE | OVERSIZED_REQUEST_CODE => {
                 (Code::InvalidArgument, data.unwrap_or_default().to_owned())
             }
             SERVER_IS_BUSY_CODE | TOO_MANY_SUBSCRIPTIONS_CODE => (Code::Busy, "try again in a moment".to_owned()),
-            _ => (
-                Code::Internal,
-                "see the node's log; client and node may be of different versions".to_owned(),
-            ),
+            _ => (Code::Internal, "see the node's log; client and node may be of different versions".to_owned()),
         };
-        Self {
-            code,
-            message: message.to_lowercase(),
-            hint,
-        }
+        Self { code, message: message.to_lowercase(), hint }
     }
 }
 
 impl From<ClientError> for ApiError {
     fn from(error: ClientError) -> Self {
-        let lost = |why: String| {
-            Self::new(
-                Code::NodeUnreachable,
-                why,
-                "is the node still running? its log says more",
-            )
-        };
+        let lost = |why: String| Self::new(Code::NodeUnreachable, why, "is the node still running? its log says more");
         match error {
             ClientError::Call(object) => object.into(),
             ClientError::RequestTimeout => lost("the node did not answer in time".to_owned()),

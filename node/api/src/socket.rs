@@ -71,23 +71,11 @@ pub fn serve(
 ) -> Result<JoinHandle<()>, SocketError> {
     make_private_directory(path)?;
     remove_stale(path)?;
-    let io = |what| {
-        move |source| SocketError::Io {
-            what,
-            path: path.to_owned(),
-            source,
-        }
-    };
+    let io = |what| move |source| SocketError::Io { what, path: path.to_owned(), source };
     let listener = UnixListener::bind(path).map_err(io("bind the socket"))?;
     fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(io("make private the socket"))?;
     let inode = fs::metadata(path).map_err(io("inspect the socket"))?.ino();
-    Ok(tokio::spawn(accept_until(
-        shutdown,
-        listener,
-        methods.into(),
-        path.to_owned(),
-        inode,
-    )))
+    Ok(tokio::spawn(accept_until(shutdown, listener, methods.into(), path.to_owned(), inode)))
 }
 
 fn make_private_directory(path: &Path) -> Result<(), SocketError> {
@@ -95,18 +83,8 @@ fn make_private_directory(path: &Path) -> Result<(), SocketError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let io = |what| {
-        move |source| SocketError::Io {
-            what,
-            path: directory.to_owned(),
-            source,
-        }
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(io("create the directory"))?;
+    let io = |what| move |source| SocketError::Io { what, path: directory.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io("create the directory"))?;
     let metadata = fs::metadata(directory).map_err(io("inspect the directory"))?;
     if metadata.mode() & 0o077 == 0 {
         return Ok(());
@@ -120,13 +98,7 @@ fn make_private_directory(path: &Path) -> Result<(), SocketError> {
 }
 
 fn remove_stale(path: &Path) -> Result<(), SocketError> {
-    let io = |what| {
-        move |source| SocketError::Io {
-            what,
-            path: path.to_owned(),
-            source,
-        }
-    };
+    let io = |what| move |source| SocketError::Io { what, path: path.to_owned(), source };
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -168,10 +140,7 @@ async fn accept_until(
             continue;
         }
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            tracing::warn!(
-                limit = MAX_CONNECTIONS,
-                "refused a connection to the local API: too many"
-            );
+            tracing::warn!(limit = MAX_CONNECTIONS, "refused a connection to the local API: too many");
             continue;
         };
         let mut service = services.clone().build(methods.clone(), stop.clone());

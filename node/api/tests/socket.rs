@@ -18,16 +18,10 @@ use tokio_util::sync::CancellationToken;
 /// Three methods under their real names: one answers, one refuses, one streams.
 fn methods() -> RpcModule<()> {
     let mut module = RpcModule::new(());
-    module
-        .register_method("exchange_passphrase", |_, _, _| "six words")
-        .unwrap();
+    module.register_method("exchange_passphrase", |_, _, _| "six words").unwrap();
     module
         .register_method("exchange_identityShow", |_, _, _| {
-            Err::<(), _>(ErrorObjectOwned::from(ApiError::new(
-                Code::IdentityLocked,
-                "it is locked",
-                "unlock it",
-            )))
+            Err::<(), _>(ErrorObjectOwned::from(ApiError::new(Code::IdentityLocked, "it is locked", "unlock it")))
         })
         .unwrap();
     module
@@ -41,8 +35,7 @@ fn methods() -> RpcModule<()> {
                 for seq in from..from + 3 {
                     let event =
                         serde_json::json!({ "seq": seq, "time": 1, "subject": { "kind": "node" }, "text": "up" });
-                    sink.send(SubscriptionMessage::from(serde_json::value::to_raw_value(&event)?))
-                        .await?;
+                    sink.send(SubscriptionMessage::from(serde_json::value::to_raw_value(&event)?)).await?;
                 }
                 Ok(())
             },
@@ -84,10 +77,7 @@ async fn a_call_is_answered_and_a_refusal_keeps_its_code_and_hint() {
     let client = node.client().await;
     assert_eq!(client.passphrase().await.unwrap(), "six words");
     let refusal = ApiError::from(client.identity_show().await.unwrap_err());
-    assert_eq!(
-        refusal,
-        ApiError::new(Code::IdentityLocked, "it is locked", "unlock it")
-    );
+    assert_eq!(refusal, ApiError::new(Code::IdentityLocked, "it is locked", "unlock it"));
     let unknown = ApiError::from(client.status().await.unwrap_err());
     assert_eq!(unknown.code, Code::Internal);
 }
@@ -162,10 +152,7 @@ async fn one_client_too_many_is_refused_and_a_place_becomes_free_again() {
     for _ in 0..MAX_CONNECTIONS {
         clients.push(node.client().await);
     }
-    assert!(matches!(
-        connect(&node.socket()).await.unwrap_err(),
-        ConnectError::Refused { .. }
-    ));
+    assert!(matches!(connect(&node.socket()).await.unwrap_err(), ConnectError::Refused { .. }));
     clients.pop();
     let client = loop {
         // The server learns of the hang-up a moment later.
@@ -182,17 +169,10 @@ async fn an_oversized_request_is_refused() {
     let node = Node::start();
     let error = node.client().await.connect_peer("x".repeat(2 << 20)).await.unwrap_err();
     assert!(
-        matches!(
-            error,
-            ClientError::Transport(_) | ClientError::RestartNeeded(_) | ClientError::Call(_)
-        ),
+        matches!(error, ClientError::Transport(_) | ClientError::RestartNeeded(_) | ClientError::Call(_)),
         "{error}"
     );
-    assert_eq!(
-        node.client().await.passphrase().await.unwrap(),
-        "six words",
-        "the node goes on"
-    );
+    assert_eq!(node.client().await.passphrase().await.unwrap(), "six words", "the node goes on");
 }
 
 #[tokio::test]
@@ -206,10 +186,7 @@ async fn stopping_ends_connections_and_removes_the_file() {
     shutdown.cancel();
     server.await.unwrap();
     assert!(!path.exists());
-    assert_eq!(
-        ApiError::from(client.passphrase().await.unwrap_err()).code,
-        Code::NodeUnreachable
-    );
+    assert_eq!(ApiError::from(client.passphrase().await.unwrap_err()).code, Code::NodeUnreachable);
 }
 
 impl Drop for Node {

@@ -103,27 +103,14 @@ struct Lock {
 impl Lock {
     /// One of many scripts without a condition.
     fn open(tag: i64) -> Self {
-        let witness_script = Builder::new()
-            .push_int(tag)
-            .push_opcode(OP_DROP)
-            .push_int(1)
-            .into_script();
-        Self {
-            witness_script,
-            sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
-        }
+        let witness_script = Builder::new().push_int(tag).push_opcode(OP_DROP).push_int(1).into_script();
+        Self { witness_script, sequence: Sequence::ENABLE_RBF_NO_LOCKTIME }
     }
 
     /// A script that opens `blocks` after its confirmation.
     fn after(blocks: u16) -> Self {
-        let witness_script = Builder::new()
-            .push_int(i64::from(blocks))
-            .push_opcode(OP_CSV)
-            .into_script();
-        Self {
-            witness_script,
-            sequence: Sequence::from_height(blocks),
-        }
+        let witness_script = Builder::new().push_int(i64::from(blocks)).push_opcode(OP_CSV).into_script();
+        Self { witness_script, sequence: Sequence::from_height(blocks) }
     }
 
     fn script(&self) -> ScriptBuf {
@@ -145,17 +132,10 @@ fn watched() -> Lock {
 async fn mature_coins(chain: &dyn ChainBackend, count: u32) -> Vec<Coin> {
     let first = height(chain).await + 1;
     chain.mine(count, elsewhere().script()).await.expect("mining works");
-    chain
-        .mine(COINBASE_MATURITY, Lock::open(3_000).script())
-        .await
-        .expect("mining works");
+    chain.mine(COINBASE_MATURITY, Lock::open(3_000).script()).await.expect("mining works");
     let mut coins = Vec::new();
     for height in first..first + count {
-        let block = chain
-            .block_at(height)
-            .await
-            .expect("the chain answers")
-            .expect("the block was mined");
+        let block = chain.block_at(height).await.expect("the chain answers").expect("the block was mined");
         coins.push(coin(&block.txdata[0], 0, elsewhere()));
     }
     coins
@@ -163,14 +143,7 @@ async fn mature_coins(chain: &dyn ChainBackend, count: u32) -> Vec<Coin> {
 
 fn coin(tx: &Transaction, vout: u32, lock: Lock) -> Coin {
     let output = tx.output[vout as usize].clone();
-    Coin {
-        outpoint: OutPoint {
-            txid: tx.compute_txid(),
-            vout,
-        },
-        output,
-        lock,
-    }
+    Coin { outpoint: OutPoint { txid: tx.compute_txid(), vout }, output, lock }
 }
 
 /// Returns a transaction that moves `from` to `to`, less `fee`.
@@ -185,10 +158,7 @@ fn pay(from: &Coin, to: &Lock, fee: Amount) -> Transaction {
             sequence: from.lock.sequence,
             witness: Witness::from_slice(&[from.lock.witness_script.as_bytes()]),
         }],
-        output: vec![TxOut {
-            value,
-            script_pubkey: to.script(),
-        }],
+        output: vec![TxOut { value, script_pubkey: to.script() }],
     }
 }
 
@@ -216,9 +186,7 @@ async fn refused(chain: &dyn ChainBackend, tx: &Transaction) -> String {
 
 async fn next(follower: &mut Follower, what: &str) -> ChainEvent {
     let event = timeout(PATIENCE, follower.events.recv()).await;
-    event
-        .unwrap_or_else(|_| panic!("waited in vain for {what}"))
-        .unwrap_or_else(|| panic!("no {what}: stream ended"))
+    event.unwrap_or_else(|_| panic!("waited in vain for {what}")).unwrap_or_else(|| panic!("no {what}: stream ended"))
 }
 
 /// Reads events up to and including the first that `is` what is waited for.
@@ -235,12 +203,7 @@ async fn read_until(follower: &mut Follower, what: &str, is: impl Fn(&ChainEvent
 /// Reads events up to the `Synced` at the present tip.
 async fn read_to_tip(chain: &dyn ChainBackend, follower: &mut Follower) -> Vec<ChainEvent> {
     let present = chain.tip().await.expect("the chain answers");
-    read_until(
-        follower,
-        "the tip",
-        |event| matches!(event, ChainEvent::Synced { tip } if *tip == present),
-    )
-    .await
+    read_until(follower, "the tip", |event| matches!(event, ChainEvent::Synced { tip } if *tip == present)).await
 }
 
 fn seen(txid: Txid) -> impl Fn(&ChainEvent) -> bool {
@@ -296,11 +259,7 @@ async fn assert_joined(chain: &dyn ChainBackend, events: &[ChainEvent], first_he
     let mut previous = None;
     for event in events {
         if let ChainEvent::Connected { block, parent, .. } = event {
-            assert!(
-                previous.is_none_or(|hash| hash == *parent),
-                "a gap below height {}",
-                block.height
-            );
+            assert!(previous.is_none_or(|hash| hash == *parent), "a gap below height {}", block.height);
             previous = Some(block.hash);
         }
     }

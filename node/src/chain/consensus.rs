@@ -20,25 +20,13 @@ pub fn verify_spend(tx: &Transaction, prevouts: &[TxOut]) -> Result<Amount, Spen
     let fee = checked_fee(tx, prevouts)?;
     let kernel_tx = bitcoinkernel::Transaction::new(&serialize(tx)).map_err(engine)?;
     if let TxCheckResult::Invalid(result) = kernel_tx.check() {
-        return Err(SpendError::Malformed {
-            reason: format!("{result:?}"),
-        });
+        return Err(SpendError::Malformed { reason: format!("{result:?}") });
     }
     let spent = prevouts.iter().map(kernel_output).collect::<Result<Vec<_>, _>>()?;
     let precomputed = PrecomputedTransactionData::new(&kernel_tx, &spent).map_err(engine)?;
     for (input, output) in spent.iter().enumerate() {
-        verify(
-            &output.script_pubkey(),
-            Some(output.value()),
-            &kernel_tx,
-            input,
-            Some(VERIFY_ALL),
-            &precomputed,
-        )
-        .map_err(|e| SpendError::Script {
-            input,
-            reason: e.to_string(),
-        })?;
+        verify(&output.script_pubkey(), Some(output.value()), &kernel_tx, input, Some(VERIFY_ALL), &precomputed)
+            .map_err(|e| SpendError::Script { input, reason: e.to_string() })?;
     }
     Ok(fee)
 }
@@ -105,30 +93,22 @@ fn checked_fee(tx: &Transaction, prevouts: &[TxOut]) -> Result<Amount, SpendErro
         return Err(SpendError::NoInputs);
     }
     if tx.input.len() != prevouts.len() {
-        return Err(SpendError::PrevoutCount {
-            inputs: tx.input.len(),
-            prevouts: prevouts.len(),
-        });
+        return Err(SpendError::PrevoutCount { inputs: tx.input.len(), prevouts: prevouts.len() });
     }
     let mut seen = HashSet::with_capacity(tx.input.len());
     for input in &tx.input {
         if !seen.insert(input.previous_output) {
-            return Err(SpendError::DuplicateInput {
-                outpoint: input.previous_output,
-            });
+            return Err(SpendError::DuplicateInput { outpoint: input.previous_output });
         }
     }
     let inputs = checked_sum(prevouts).ok_or(SpendError::OutOfRange { side: "inputs" })?;
     let outputs = checked_sum(&tx.output).ok_or(SpendError::OutOfRange { side: "outputs" })?;
-    inputs
-        .checked_sub(outputs)
-        .ok_or(SpendError::InBelowOut { inputs, outputs })
+    inputs.checked_sub(outputs).ok_or(SpendError::InBelowOut { inputs, outputs })
 }
 
 fn checked_sum(outputs: &[TxOut]) -> Option<Amount> {
     outputs.iter().try_fold(Amount::ZERO, |sum, output| {
-        sum.checked_add(output.value)
-            .filter(|total| output.value <= Amount::MAX_MONEY && *total <= Amount::MAX_MONEY)
+        sum.checked_add(output.value).filter(|total| output.value <= Amount::MAX_MONEY && *total <= Amount::MAX_MONEY)
     })
 }
 
@@ -139,9 +119,7 @@ fn kernel_output(output: &TxOut) -> Result<bitcoinkernel::TxOut, SpendError> {
 }
 
 fn engine(error: bitcoinkernel::KernelError) -> SpendError {
-    SpendError::Engine {
-        reason: error.to_string(),
-    }
+    SpendError::Engine { reason: error.to_string() }
 }
 
 #[cfg(test)]
@@ -165,17 +143,10 @@ mod tests {
         let secp = Secp256k1::new();
         let (internal, _) = keypair().x_only_public_key();
         let script = ScriptBuf::new_p2tr(&secp, internal, None);
-        let prevouts: Vec<TxOut> = [60_000, 50_000]
-            .map(|sat| TxOut {
-                value: Amount::from_sat(sat),
-                script_pubkey: script.clone(),
-            })
-            .into();
+        let prevouts: Vec<TxOut> =
+            [60_000, 50_000].map(|sat| TxOut { value: Amount::from_sat(sat), script_pubkey: script.clone() }).into();
         let input = |vout| TxIn {
-            previous_output: OutPoint {
-                txid: Txid::from_byte_array([3; 32]),
-                vout,
-            },
+            previous_output: OutPoint { txid: Txid::from_byte_array([3; 32]), vout },
             script_sig: ScriptBuf::new(),
             sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
             witness: Witness::new(),
@@ -184,10 +155,7 @@ mod tests {
             version: Version(3),
             lock_time: LockTime::ZERO,
             input: vec![input(0), input(1)],
-            output: vec![TxOut {
-                value: Amount::from_sat(109_000),
-                script_pubkey: script,
-            }],
+            output: vec![TxOut { value: Amount::from_sat(109_000), script_pubkey: script }],
         };
         for index in 0..2 {
             let sighash = SighashCache::new(&tx)
@@ -210,20 +178,14 @@ mod tests {
     fn a_changed_output_is_refused() {
         let (mut tx, prevouts) = signed_spend();
         tx.output[0].value = Amount::from_sat(108_999);
-        assert!(matches!(
-            verify_spend(&tx, &prevouts),
-            Err(SpendError::Script { input: 0, .. })
-        ));
+        assert!(matches!(verify_spend(&tx, &prevouts), Err(SpendError::Script { input: 0, .. })));
     }
 
     #[test]
     fn the_second_input_is_verified_too() {
         let (mut tx, prevouts) = signed_spend();
         tx.input[1].witness = Witness::new();
-        assert!(matches!(
-            verify_spend(&tx, &prevouts),
-            Err(SpendError::Script { input: 1, .. })
-        ));
+        assert!(matches!(verify_spend(&tx, &prevouts), Err(SpendError::Script { input: 1, .. })));
     }
 
     #[test]
@@ -237,29 +199,17 @@ mod tests {
     fn sums_are_checked() {
         let (mut tx, prevouts) = signed_spend();
         tx.output[0].value = Amount::from_sat(110_001);
-        assert!(matches!(
-            verify_spend(&tx, &prevouts),
-            Err(SpendError::InBelowOut { .. })
-        ));
+        assert!(matches!(verify_spend(&tx, &prevouts), Err(SpendError::InBelowOut { .. })));
         tx.output[0].value = Amount::MAX;
-        assert_eq!(
-            verify_spend(&tx, &prevouts),
-            Err(SpendError::OutOfRange { side: "outputs" })
-        );
+        assert_eq!(verify_spend(&tx, &prevouts), Err(SpendError::OutOfRange { side: "outputs" }));
     }
 
     #[test]
     fn the_shape_is_checked() {
         let (mut tx, prevouts) = signed_spend();
-        assert_eq!(
-            verify_spend(&tx, &prevouts[..1]),
-            Err(SpendError::PrevoutCount { inputs: 2, prevouts: 1 })
-        );
+        assert_eq!(verify_spend(&tx, &prevouts[..1]), Err(SpendError::PrevoutCount { inputs: 2, prevouts: 1 }));
         tx.input[1].previous_output = tx.input[0].previous_output;
-        assert!(matches!(
-            verify_spend(&tx, &prevouts),
-            Err(SpendError::DuplicateInput { .. })
-        ));
+        assert!(matches!(verify_spend(&tx, &prevouts), Err(SpendError::DuplicateInput { .. })));
         tx.input.clear();
         assert_eq!(verify_spend(&tx, &[]), Err(SpendError::NoInputs));
     }

@@ -131,9 +131,7 @@ pub(super) async fn spawn<S: Source>(
         // Decided now, not when the task first runs: whatever comes after this call must be heard.
         let tip = source.best().await?;
         path.push(tip);
-        event_sender
-            .try_send(ChainEvent::Synced { tip })
-            .expect("a new queue has room");
+        event_sender.try_send(ChainEvent::Synced { tip }).expect("a new queue has room");
     }
     path.sort_by_key(|block| block.height);
     path.dedup_by_key(|block| block.height);
@@ -234,11 +232,7 @@ impl<S: Source> Task<S> {
             let has_gap = self.path.iter().nth_back(1).is_none_or(|next| next.height < below);
             // Where the path has a gap the block itself tells what stood below it. (Asked for before anything changes:
             // a failure here must not lose the block's place.)
-            let parent = if has_gap {
-                self.source.parent(block.hash).await?
-            } else {
-                None
-            };
+            let parent = if has_gap { self.source.parent(block.hash).await? } else { None };
             self.emit(ChainEvent::Disconnected { block }).await?;
             self.unsynced = true;
             self.path.pop_back();
@@ -269,13 +263,7 @@ impl<S: Source> Task<S> {
                 self.pool.remove(&tx.compute_txid());
             }
             let block = BlockRef { height, hash };
-            self.emit(ChainEvent::Connected {
-                block,
-                parent,
-                time,
-                txs,
-            })
-            .await?;
+            self.emit(ChainEvent::Connected { block, parent, time, txs }).await?;
             self.unsynced = true;
             self.path.push_back(block);
             if self.path.len() > PATH_MEMORY as usize {
@@ -288,12 +276,8 @@ impl<S: Source> Task<S> {
     /// Answers the requests to watch more: searches the delivered blocks and the pool for the new scripts.
     async fn answer(&mut self) -> Result<(), Interrupted> {
         while let Some(request) = self.pending.front() {
-            let fresh: Scripts = request
-                .scripts
-                .iter()
-                .filter(|script| !self.scripts.0.contains(*script))
-                .cloned()
-                .collect();
+            let fresh: Scripts =
+                request.scripts.iter().filter(|script| !self.scripts.0.contains(*script)).cloned().collect();
             let asked = self.scripts.0.len() + fresh.0.len();
             if asked > MAX_WATCHED_SCRIPTS {
                 // Watching only some of them would look like a chain where nothing happens; an ended stream is noticed.
@@ -302,12 +286,7 @@ impl<S: Source> Task<S> {
             }
             if !fresh.is_empty() {
                 let found = self.search_blocks(request.from_height, &fresh).await?;
-                let untold: Vec<Txid> = self
-                    .pool
-                    .iter()
-                    .filter(|(_, told)| !**told)
-                    .map(|(id, _)| *id)
-                    .collect();
+                let untold: Vec<Txid> = self.pool.iter().filter(|(_, told)| !**told).map(|(id, _)| *id).collect();
                 let mut seen = Vec::new();
                 for ids in untold.chunks(POOL_BATCH) {
                     seen.extend(self.source.pool_matches(ids, &fresh).await?);
@@ -374,10 +353,7 @@ impl<S: Source> Task<S> {
 
     /// The last block the subscriber has processed.
     fn at(&self) -> BlockRef {
-        *self
-            .path
-            .back()
-            .expect("`undo` comes first and never leaves the path empty")
+        *self.path.back().expect("`undo` comes first and never leaves the path empty")
     }
 
     async fn emit(&self, event: ChainEvent) -> Result<(), Interrupted> {

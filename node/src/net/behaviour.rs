@@ -71,18 +71,14 @@ pub(super) type Gossip = gossipsub::Behaviour<IdentityTransform, WhitelistSubscr
 
 impl Behaviour {
     pub fn new(config: &NetConfig, names: &Names, keypair: &Keypair, traffic: Arc<Traffic>) -> Result<Self, NetError> {
-        let only = config
-            .only_peers
-            .then(|| config.peers.iter().filter_map(peer_of).collect());
+        let only = config.only_peers.then(|| config.peers.iter().filter_map(peer_of).collect());
         let sync = request_response::Config::default()
             .with_request_timeout(REQUEST_TIMEOUT)
             .with_max_concurrent_streams(MAX_SYNC_STREAMS);
         let identify = identify::Config::new(names.protocol.clone(), keypair.public())
             .with_agent_version(config.agent.clone())
             .with_cache_size(0);
-        let ping = ping::Config::new()
-            .with_interval(PING_INTERVAL)
-            .with_timeout(PING_TIMEOUT);
+        let ping = ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT);
         Ok(Self {
             gate: Gate::new(only),
             limits: connection_limits::Behaviour::new(connection_limits(config)),
@@ -152,11 +148,7 @@ fn gossip(names: &Names) -> Result<Gossip, String> {
 /// Returns the id of a message. The topic is part of it: otherwise a record sent as mail would be rejected there and
 /// then, as a duplicate, missed where it belongs.
 fn message_id(topic: &TopicHash, data: &[u8]) -> MessageId {
-    let id = Sha256::new()
-        .chain_update(topic.as_str())
-        .chain_update([0])
-        .chain_update(data)
-        .finalize();
+    let id = Sha256::new().chain_update(topic.as_str()).chain_update([0]).chain_update(data).finalize();
     MessageId::new(&id)
 }
 
@@ -190,13 +182,7 @@ mod tests {
     #[test]
     fn the_same_bytes_under_two_topics_are_two_messages() {
         let names = Names::new(*b"test");
-        assert_ne!(
-            message_id(&names.records.hash(), b"x"),
-            message_id(&names.mail.hash(), b"x")
-        );
-        assert_eq!(
-            message_id(&names.mail.hash(), b"x"),
-            message_id(&names.mail.hash(), b"x")
-        );
+        assert_ne!(message_id(&names.records.hash(), b"x"), message_id(&names.mail.hash(), b"x"));
+        assert_eq!(message_id(&names.mail.hash(), b"x"), message_id(&names.mail.hash(), b"x"));
     }
 }

@@ -19,10 +19,7 @@ pub(super) struct Claim {
 impl Claims {
     /// Returns the right to fetch a log; `None` while another session has it.
     pub fn take(&self, log: LogId) -> Option<Claim> {
-        self.lock().insert(log).then(|| Claim {
-            claims: self.clone(),
-            log,
-        })
+        self.lock().insert(log).then(|| Claim { claims: self.clone(), log })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<LogId>> {
@@ -46,10 +43,7 @@ mod tests {
     #[test]
     fn a_log_is_claimed_once_and_free_again_after() {
         let claims = Claims::default();
-        let log = LogId {
-            author: AuthorId([1; 32]),
-            epoch: 0,
-        };
+        let log = LogId { author: AuthorId([1; 32]), epoch: 0 };
         let claim = claims.take(log);
         assert!(claim.is_some() && claims.take(log).is_none());
         drop(claim);

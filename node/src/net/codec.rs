@@ -66,9 +66,7 @@ impl SyncCodec {
         T: AsyncWrite + Unpin + Send,
         M: BorshSerialize,
     {
-        let frame = message
-            .map_err(io::Error::other)
-            .and_then(|message| borsh::to_vec(&message))?;
+        let frame = message.map_err(io::Error::other).and_then(|message| borsh::to_vec(&message))?;
         let len = u32::try_from(frame.len()).ok().filter(|_| frame.len() <= max);
         let len = len.ok_or_else(|| io::Error::other(Malformed::TooLong(counted(frame.len()), max)))?;
         io.write_all(&len.to_be_bytes()).await?;
@@ -138,9 +136,7 @@ mod tests {
     }
 
     async fn decode(bytes: Vec<u8>) -> io::Result<Result<Request, Malformed>> {
-        SyncCodec::default()
-            .read_request(&names().sync, &mut Cursor::new(bytes))
-            .await
+        SyncCodec::default().read_request(&names().sync, &mut Cursor::new(bytes)).await
     }
 
     fn framed(message: &[u8]) -> Vec<u8> {
@@ -152,11 +148,7 @@ mod tests {
         let request = Request::Heads { after: None, limit: 7 };
         let codec = SyncCodec::default();
         let mut wire = Cursor::new(Vec::new());
-        codec
-            .clone()
-            .write_request(&names().sync, &mut wire, Ok(request.clone()))
-            .await
-            .unwrap();
+        codec.clone().write_request(&names().sync, &mut wire, Ok(request.clone())).await.unwrap();
         let wire = wire.into_inner();
         assert_eq!(codec.traffic.sent(), u64::try_from(wire.len()).unwrap());
         assert_eq!(decode(wire).await.unwrap(), Ok(request));
@@ -166,10 +158,7 @@ mod tests {
     async fn an_oversize_frame_is_refused_by_its_length_alone() {
         // No byte of the body follows: reading on would end in an error instead.
         let len = u32::try_from(MAX_REQUEST_LEN + 1).unwrap();
-        assert!(matches!(
-            decode(len.to_be_bytes().to_vec()).await.unwrap(),
-            Err(Malformed::TooLong(..))
-        ));
+        assert!(matches!(decode(len.to_be_bytes().to_vec()).await.unwrap(), Err(Malformed::TooLong(..))));
     }
 
     #[tokio::test]
@@ -179,23 +168,14 @@ mod tests {
         let unknown = [&[99], &good[1..]].concat();
         let lying = [&[4][..], &u32::MAX.to_le_bytes()].concat();
         for message in [trailing, unknown, lying, Vec::new()] {
-            assert!(matches!(
-                decode(framed(&message)).await.unwrap(),
-                Err(Malformed::Undecodable(_))
-            ));
+            assert!(matches!(decode(framed(&message)).await.unwrap(), Err(Malformed::Undecodable(_))));
         }
     }
 
     #[tokio::test]
     async fn counts_beyond_the_bounds_are_refused() {
-        let greedy = Request::Heads {
-            after: None,
-            limit: u16::try_from(MAX_HEADS + 1).unwrap(),
-        };
-        assert_eq!(
-            decode(framed(&borsh::to_vec(&greedy).unwrap())).await.unwrap(),
-            Err(Malformed::TooMany("heads"))
-        );
+        let greedy = Request::Heads { after: None, limit: u16::try_from(MAX_HEADS + 1).unwrap() };
+        assert_eq!(decode(framed(&borsh::to_vec(&greedy).unwrap())).await.unwrap(), Err(Malformed::TooMany("heads")));
     }
 
     #[tokio::test]

@@ -50,9 +50,7 @@ impl Dialer {
             pause: FIRST_PAUSE,
             state: State::Waiting(now),
         };
-        Self {
-            targets: addresses.iter().map(target).collect(),
-        }
+        Self { targets: addresses.iter().map(target).collect() }
     }
 
     /// Returns an address that is due, unless its peer is connected already by another one. The caller dials it and
@@ -79,21 +77,14 @@ impl Dialer {
 
     /// The dial of a connection has failed; returns the address if it is one of ours, for the log.
     pub fn failed(&mut self, connection: ConnectionId, now: Instant) -> Option<Multiaddr> {
-        let target = self
-            .targets
-            .iter_mut()
-            .find(|t| t.state == State::Dialling(connection))?;
+        let target = self.targets.iter_mut().find(|t| t.state == State::Dialling(connection))?;
         target.wait(now);
         Some(target.address.clone())
     }
 
     /// A connection is there.
     pub fn connected(&mut self, connection: ConnectionId, peer: PeerId) {
-        for target in self
-            .targets
-            .iter_mut()
-            .filter(|t| t.state == State::Dialling(connection))
-        {
+        for target in self.targets.iter_mut().filter(|t| t.state == State::Dialling(connection)) {
             target.peer = Some(peer);
             target.state = State::Connected(peer);
         }
@@ -125,13 +116,7 @@ impl Target {
 
 /// Returns the id that an address ends with.
 pub(super) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
-    address.iter().find_map(|part| {
-        if let Protocol::P2p(peer) = part {
-            Some(peer)
-        } else {
-            None
-        }
-    })
+    address.iter().find_map(|part| if let Protocol::P2p(peer) = part { Some(peer) } else { None })
 }
 
 #[cfg(test)]
@@ -154,10 +139,7 @@ mod tests {
             dialer.dialling(&address, connection);
             assert_eq!(dialer.next(now, |_| false), None, "one dial at a time");
             dialer.failed(connection, now);
-            assert_eq!(
-                dialer.next(now + seconds(pause) - Duration::from_millis(1), |_| false),
-                None
-            );
+            assert_eq!(dialer.next(now + seconds(pause) - Duration::from_millis(1), |_| false), None);
             now += seconds(pause);
         }
     }

@@ -32,46 +32,28 @@ impl SwarmTask {
     pub(super) fn on_event(&mut self, event: Event) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
-            SwarmEvent::ConnectionEstablished {
-                peer_id,
-                connection_id,
-                endpoint,
-                ..
-            } => {
-                self.peers
-                    .connected(peer_id, endpoint.get_remote_address().clone(), Instant::now());
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.peers.connected(peer_id, endpoint.get_remote_address().clone(), Instant::now());
                 self.dialer.connected(connection_id, peer_id);
                 if let Some((_, reply)) = self.dials.remove(&connection_id) {
                     drop(reply.send(Ok(())));
                 }
             }
-            SwarmEvent::ConnectionClosed {
-                peer_id,
-                num_established: 0,
-                cause,
-                ..
-            } => {
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
                 tracing::debug!(peer = %peer_id, ?cause, "peer is gone");
                 self.peers.disconnected(peer_id);
                 self.dialer.lost(peer_id, Instant::now());
                 self.announce();
             }
-            SwarmEvent::OutgoingConnectionError {
-                connection_id, error, ..
-            } => {
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 if let Some(address) = self.dialer.failed(connection_id, Instant::now()) {
                     tracing::info!(%address, %error, "a configured peer cannot be reached; trying again");
                 }
                 if let Some((address, reply)) = self.dials.remove(&connection_id) {
-                    drop(reply.send(Err(NetError::Dial {
-                        address,
-                        reason: error.to_string(),
-                    })));
+                    drop(reply.send(Err(NetError::Dial { address, reason: error.to_string() })));
                 }
             }
-            SwarmEvent::IncomingConnectionError {
-                send_back_addr, error, ..
-            } => {
+            SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(address = %send_back_addr, %error, "an incoming connection failed");
             }
             SwarmEvent::NewListenAddr { address, .. } => tracing::info!(%address, "listening"),
@@ -128,29 +110,13 @@ impl SwarmTask {
 
     fn on_gossip(&mut self, event: gossipsub::Event) {
         match event {
-            gossipsub::Event::Message {
-                propagation_source: source,
-                message_id: id,
-                message,
-            } => {
-                let topic = if message.topic == self.names.mail.hash() {
-                    Topic::Mail
-                } else {
-                    Topic::Records
-                };
-                if let Err(Incoming { topic, id, source, .. }) = self.judges.submit(Incoming {
-                    topic,
-                    id,
-                    source,
-                    data: message.data,
-                }) {
+            gossipsub::Event::Message { propagation_source: source, message_id: id, message } => {
+                let topic = if message.topic == self.names.mail.hash() { Topic::Mail } else { Topic::Records };
+                if let Err(Incoming { topic, id, source, .. }) =
+                    self.judges.submit(Incoming { topic, id, source, data: message.data })
+                {
                     // Too much at once: ask for it when there is time.
-                    self.on_judged(Judged {
-                        topic,
-                        id,
-                        source,
-                        verdict: Verdict::Ignore,
-                    });
+                    self.on_judged(Judged { topic, id, source, verdict: Verdict::Ignore });
                     self.want_all(source);
                 }
             }
@@ -163,15 +129,7 @@ impl SwarmTask {
         }
     }
 
-    pub(super) fn on_judged(
-        &mut self,
-        Judged {
-            topic,
-            id,
-            source,
-            verdict,
-        }: Judged,
-    ) {
+    pub(super) fn on_judged(&mut self, Judged { topic, id, source, verdict }: Judged) {
         let acceptance = match verdict {
             Verdict::Accept => MessageAcceptance::Accept,
             Verdict::Ignore => MessageAcceptance::Ignore,
@@ -183,10 +141,7 @@ impl SwarmTask {
             }
             Verdict::Reject => MessageAcceptance::Reject,
         };
-        self.swarm
-            .behaviour_mut()
-            .gossip
-            .report_message_validation_result(&id, &source, acceptance);
+        self.swarm.behaviour_mut().gossip.report_message_validation_result(&id, &source, acceptance);
         if verdict == Verdict::Reject {
             self.ban(
                 source,
@@ -201,11 +156,7 @@ impl SwarmTask {
     fn on_sync(&mut self, event: SyncEvent) {
         match event {
             request_response::Event::Message { peer, message, .. } => match message {
-                request_response::Message::Request {
-                    request: Ok(request),
-                    channel,
-                    ..
-                } => {
+                request_response::Message::Request { request: Ok(request), channel, .. } => {
                     self.on_request(peer, request, channel);
                 }
                 request_response::Message::Response { request_id, response } => {
@@ -213,10 +164,7 @@ impl SwarmTask {
                         drop(reply.send(response.map_err(RequestError::from)));
                     }
                 }
-                request_response::Message::Request {
-                    request: Err(malformed),
-                    ..
-                } => {
+                request_response::Message::Request { request: Err(malformed), .. } => {
                     self.ban(peer, &Offence::from(malformed));
                 }
             },
@@ -238,9 +186,7 @@ impl SwarmTask {
         request: Request,
         channel: request_response::ResponseChannel<<SyncCodec as request_response::Codec>::Response>,
     ) {
-        let permit = (self.answers.len() < MAX_ANSWERS)
-            .then(|| self.peers.admit(peer, Instant::now()))
-            .flatten();
+        let permit = (self.answers.len() < MAX_ANSWERS).then(|| self.peers.admit(peer, Instant::now())).flatten();
         let Some(permit) = permit else {
             self.respond(channel, Response::Busy);
             return;

@@ -57,10 +57,7 @@ enum Refused {
 impl Gate {
     /// Returns a gate that lets everybody in, or with `only` none but these and who is found by dialling.
     pub fn new(only: Option<HashSet<PeerId>>) -> Self {
-        Self {
-            bans: HashMap::new(),
-            only,
-        }
+        Self { bans: HashMap::new(), only }
     }
 
     /// Refuses a peer for a while. Connections that it has must be closed by the caller.
@@ -155,9 +152,6 @@ mod tests {
             gate.ban(PeerId::random(), Duration::from_secs(120));
         }
         assert_eq!(gate.bans.len(), MAX_BANS);
-        assert!(
-            gate.check_ban(first).is_ok(),
-            "the ban that would have ended first made room"
-        );
+        assert!(gate.check_ban(first).is_ok(), "the ban that would have ended first made room");
     }
 }

@@ -57,6 +57,7 @@ impl Judges {
     }
 
     /// Queues a message; gives it back when the queue is full.
+    #[expect(clippy::result_large_err, reason = "the message is moved either way")]
     pub fn submit(&self, message: Incoming) -> Result<(), Incoming> {
         let queue = match message.topic {
             Topic::Records => &self.records,
@@ -69,10 +70,7 @@ impl Judges {
 async fn judge_records(replica: Arc<dyn Replica>, mut queue: mpsc::Receiver<Incoming>, reports: mpsc::Sender<Report>) {
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, MAX_BATCH).await > 0 {
-        let records = batch
-            .iter_mut()
-            .map(|message| std::mem::take(&mut message.data))
-            .collect();
+        let records = batch.iter_mut().map(|message| std::mem::take(&mut message.data)).collect();
         let verdicts = replica.ingest(records).await;
         for (i, message) in batch.drain(..).enumerate() {
             let verdict = verdicts.get(i).copied().unwrap_or(Verdict::Ignore);
@@ -94,11 +92,6 @@ async fn judge_mail(replica: Arc<dyn Replica>, mut queue: mpsc::Receiver<Incomin
 
 impl Incoming {
     fn judged(self, verdict: Verdict) -> Report {
-        Report::Judged(Judged {
-            topic: self.topic,
-            id: self.id,
-            source: self.source,
-            verdict,
-        })
+        Report::Judged(Judged { topic: self.topic, id: self.id, source: self.source, verdict })
     }
 }

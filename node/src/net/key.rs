@@ -45,19 +45,13 @@ pub fn load_or_create(data_dir: &Path) -> Result<Keypair, KeyError> {
     match File::open(&path) {
         Ok(file) => load(file, &path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(data_dir, &path),
-        Err(source) => Err(KeyError::Io {
-            action: "open",
-            path,
-            source,
-        }),
+        Err(source) => Err(KeyError::Io { action: "open", path, source }),
     }
 }
 
 fn load(file: File, path: &Path) -> Result<Keypair, KeyError> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_LEN as usize)); // so that it never moves while it grows
-    file.take(MAX_LEN)
-        .read_to_end(&mut bytes)
-        .map_err(|source| io_error("read", path, source))?;
+    file.take(MAX_LEN).read_to_end(&mut bytes).map_err(|source| io_error("read", path, source))?;
     Keypair::from_protobuf_encoding(&bytes).map_err(|_| KeyError::Damaged(path.to_owned()))
 }
 
@@ -65,9 +59,7 @@ fn create(data_dir: &Path, path: &Path) -> Result<Keypair, KeyError> {
     let mut secret = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *secret).map_err(|e| KeyError::Generate(e.to_string()))?;
     let keypair = Keypair::ed25519_from_bytes(&mut *secret).map_err(|e| KeyError::Generate(e.to_string()))?;
-    let bytes = keypair
-        .to_protobuf_encoding()
-        .map_err(|e| KeyError::Generate(e.to_string()))?;
+    let bytes = keypair.to_protobuf_encoding().map_err(|e| KeyError::Generate(e.to_string()))?;
     persist(data_dir, path, &Zeroizing::new(bytes)).map_err(|source| io_error("write", path, source))?;
     Ok(keypair)
 }
@@ -82,11 +74,7 @@ fn persist(data_dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> KeyError {
-    KeyError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    KeyError::Io { action, path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -117,10 +105,7 @@ mod tests {
         changed[40] ^= 1;
         for damaged in [&whole[..50], &[], &changed[..]] {
             File::create(&path).unwrap().write_all(damaged).unwrap();
-            assert!(
-                matches!(load_or_create(dir.path()), Err(KeyError::Damaged(_))),
-                "{damaged:?}"
-            );
+            assert!(matches!(load_or_create(dir.path()), Err(KeyError::Damaged(_))), "{damaged:?}");
             assert_eq!(std::fs::read(&path).unwrap(), damaged);
         }
     }

@@ -47,11 +47,7 @@ impl Link {
     async fn ask_once(&self, request: Request) -> Result<Response, RequestError> {
         let stopped = || RequestError::Failed("the network is stopping".into());
         let (reply, response) = oneshot::channel();
-        let report = Report::Ask {
-            peer: self.peer,
-            request,
-            reply,
-        };
+        let report = Report::Ask { peer: self.peer, request, reply };
         self.reports.send(report).await.map_err(|_| stopped())?;
         response.await.map_err(|_| stopped())?
     }

@@ -19,11 +19,7 @@ pub(super) const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) fn build_swarm(keypair: Keypair, behaviour: Behaviour) -> Result<Swarm<Behaviour>, NetError> {
     let builder = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_tcp(
-            tcp::Config::default().nodelay(true),
-            noise::Config::new,
-            yamux::Config::default,
-        )
+        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
         .map_err(|e| NetError::Setup(e.to_string()))?
         .with_quic()
         .with_dns()
@@ -49,10 +45,7 @@ pub(super) fn listen_on(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Re
 fn listen_error(address: &Multiaddr, error: &io::Error) -> NetError {
     match error.kind() {
         io::ErrorKind::AddrInUse => NetError::AddressInUse(address.clone()),
-        _ => NetError::Listen {
-            address: address.clone(),
-            reason: error.to_string(),
-        },
+        _ => NetError::Listen { address: address.clone(), reason: error.to_string() },
     }
 }
 

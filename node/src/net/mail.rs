@@ -33,10 +33,8 @@ impl Session {
     async fn push_outbox(&self, memory: &mut MailMemory) -> Result<(), SessionError> {
         let mut outbox = self.replica.my_outbox().await;
         outbox.truncate(MAX_OUTBOX);
-        let outbox: Vec<([u8; 32], Vec<u8>)> = outbox
-            .into_iter()
-            .map(|envelope| (Sha256::digest(&envelope).into(), envelope))
-            .collect();
+        let outbox: Vec<([u8; 32], Vec<u8>)> =
+            outbox.into_iter().map(|envelope| (Sha256::digest(&envelope).into(), envelope)).collect();
         let current: HashSet<[u8; 32]> = outbox.iter().map(|(hash, _)| *hash).collect();
         memory.pushed.retain(|hash| current.contains(hash));
         let new = outbox.into_iter().filter(|(hash, _)| !memory.pushed.contains(hash));
@@ -47,10 +45,7 @@ impl Session {
 
     /// Hands over envelopes, in as few requests as they fit in.
     pub(super) async fn put_mail(&self, envelopes: Vec<Vec<u8>>) -> Result<(), SessionError> {
-        let mut left = envelopes
-            .into_iter()
-            .filter(|envelope| envelope.len() <= MAX_MAIL_LEN)
-            .peekable();
+        let mut left = envelopes.into_iter().filter(|envelope| envelope.len() <= MAX_MAIL_LEN).peekable();
         while left.peek().is_some() {
             let mut bytes = 0;
             let mut envelopes = Vec::new();
@@ -74,13 +69,8 @@ impl Session {
                 return Ok(());
             }
             let cursor = |mailbox: &MailboxId| memory.cursors.get(mailbox).copied().unwrap_or(0);
-            let cursors: Vec<WireCursor> = mailboxes
-                .iter()
-                .map(|mailbox| WireCursor {
-                    mailbox: *mailbox,
-                    after: cursor(mailbox),
-                })
-                .collect();
+            let cursors: Vec<WireCursor> =
+                mailboxes.iter().map(|mailbox| WireCursor { mailbox: *mailbox, after: cursor(mailbox) }).collect();
             let Response::Mail(deliveries) = self.link.ask(Request::MailFetch(cursors.clone())).await? else {
                 return Err(Offence::WrongAnswer.into());
             };

@@ -93,10 +93,7 @@ pub(super) enum Ending {
 
 impl Peers {
     pub fn new(sync_interval: Duration) -> Self {
-        Self {
-            peers: HashMap::new(),
-            sync_interval,
-        }
+        Self { peers: HashMap::new(), sync_interval }
     }
 
     pub fn connected(&mut self, peer: PeerId, address: Multiaddr, now: Instant) {
@@ -127,11 +124,7 @@ impl Peers {
 
     /// Returns the peers that count.
     pub fn ids(&self) -> BTreeSet<PeerId> {
-        self.peers
-            .iter()
-            .filter(|(_, peer)| peer.agent.is_some())
-            .map(|(id, _)| *id)
-            .collect()
+        self.peers.iter().filter(|(_, peer)| peer.agent.is_some()).map(|(id, _)| *id).collect()
     }
 
     pub fn infos(&self) -> Vec<PeerInfo> {
@@ -152,9 +145,7 @@ impl Peers {
 
     /// Returns a peer whose session is due.
     pub fn due(&mut self, now: Instant) -> Option<PeerId> {
-        self.peers
-            .iter_mut()
-            .find_map(|(id, peer)| peer.is_due(now).then_some(*id))
+        self.peers.iter_mut().find_map(|(id, peer)| peer.is_due(now).then_some(*id))
     }
 
     /// Takes the plan for a session that the caller starts now, and tells by [`Self::started`].
@@ -220,10 +211,7 @@ impl Peer {
             not_before: now,
             memory: MailMemory::default(),
             answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
-            requests: Bucket {
-                left: REQUEST_BURST,
-                filled: now,
-            },
+            requests: Bucket { left: REQUEST_BURST, filled: now },
         }
     }
 
@@ -239,9 +227,7 @@ impl Peer {
             peer,
             address: self.address.clone(),
             agent: self.agent.clone()?,
-            ping_ms: self
-                .ping
-                .map(|ping| u64::try_from(ping.as_millis()).unwrap_or(u64::MAX)),
+            ping_ms: self.ping.map(|ping| u64::try_from(ping.as_millis()).unwrap_or(u64::MAX)),
             in_sync: self.in_sync,
         })
     }
@@ -311,10 +297,7 @@ mod tests {
     use super::*;
 
     fn log(author: u8) -> LogId {
-        LogId {
-            author: AuthorId([author; 32]),
-            epoch: 0,
-        }
+        LogId { author: AuthorId([author; 32]), epoch: 0 }
     }
 
     fn one_peer(now: Instant) -> (Peers, PeerId) {
@@ -332,19 +315,11 @@ mod tests {
         assert!(peers.infos().is_empty());
         peers.identified(peer, "agent\n\u{1b}[31m/1");
         assert_eq!(peers.due(now), Some(peer));
-        assert_eq!(
-            peers.infos()[0].agent,
-            "agent[31m/1",
-            "no control character reaches a terminal"
-        );
+        assert_eq!(peers.infos()[0].agent, "agent[31m/1", "no control character reaches a terminal");
         let (plan, _) = peers.take_plan(peer, now).unwrap();
         assert!(plan.mail && plan.compare == Compare::Ask);
         assert_eq!(peers.due(now + Duration::from_secs(14)), None);
-        assert_eq!(
-            peers.due(now + Duration::from_secs(26)),
-            Some(peer),
-            "and again after the interval"
-        );
+        assert_eq!(peers.due(now + Duration::from_secs(26)), Some(peer), "and again after the interval");
     }
 
     #[tokio::test]
@@ -359,11 +334,7 @@ mod tests {
         assert_eq!(peers.due(now), None, "one is running");
         peers.ended(session, None, Ending::Done, now);
         assert_eq!(peers.due(now), None, "a pause comes first");
-        assert_eq!(
-            peers.due(now + SESSION_PAUSE),
-            Some(peer),
-            "what was wished meanwhile is not forgotten"
-        );
+        assert_eq!(peers.due(now + SESSION_PAUSE), Some(peer), "what was wished meanwhile is not forgotten");
     }
 
     #[test]
@@ -384,9 +355,6 @@ mod tests {
         drop(permits);
         let granted = (0..1000).filter(|_| peers.admit(peer, now).is_some()).count();
         assert_eq!(granted, usize::try_from(REQUEST_BURST).unwrap() - MAX_ANSWERS);
-        assert!(
-            peers.admit(peer, now + Duration::from_secs(1)).is_some(),
-            "after a second it may ask again"
-        );
+        assert!(peers.admit(peer, now + Duration::from_secs(1)).is_some(), "after a second it may ask again");
     }
 }

@@ -128,26 +128,18 @@ impl Response {
             Self::Heads(heads) => at_most(heads.len(), MAX_HEADS, "heads"),
             Self::Ranges(ranges) => {
                 at_most(ranges.len(), MAX_WANTS, "logs")?;
-                ranges
-                    .iter()
-                    .try_for_each(|records| each_at_most(records, MAX_RECORD_LEN, "bytes of a record"))
+                ranges.iter().try_for_each(|records| each_at_most(records, MAX_RECORD_LEN, "bytes of a record"))
             }
             Self::Mail(deliveries) => {
                 at_most(deliveries.len(), MAX_MAILBOXES, "mailboxes")?;
-                deliveries
-                    .iter()
-                    .try_for_each(|d| each_at_most(&d.envelopes, MAX_MAIL_LEN, "bytes of mail"))
+                deliveries.iter().try_for_each(|d| each_at_most(&d.envelopes, MAX_MAIL_LEN, "bytes of mail"))
             }
         }
     }
 }
 
 fn at_most(count: usize, max: usize, what: &'static str) -> Result<(), Malformed> {
-    if count <= max {
-        Ok(())
-    } else {
-        Err(Malformed::TooMany(what))
-    }
+    if count <= max { Ok(()) } else { Err(Malformed::TooMany(what)) }
 }
 
 fn each_at_most(items: &[Vec<u8>], max: usize, what: &'static str) -> Result<(), Malformed> {
@@ -156,41 +148,25 @@ fn each_at_most(items: &[Vec<u8>], max: usize, what: &'static str) -> Result<(),
 
 impl From<LogId> for WireLog {
     fn from(log: LogId) -> Self {
-        Self {
-            author: log.author,
-            epoch: log.epoch,
-        }
+        Self { author: log.author, epoch: log.epoch }
     }
 }
 
 impl From<WireLog> for LogId {
     fn from(log: WireLog) -> Self {
-        Self {
-            author: log.author,
-            epoch: log.epoch,
-        }
+        Self { author: log.author, epoch: log.epoch }
     }
 }
 
 impl From<Head> for WireHead {
     fn from(head: Head) -> Self {
-        Self {
-            log: head.log.into(),
-            len: head.len,
-            id: head.id,
-            time: head.time,
-        }
+        Self { log: head.log.into(), len: head.len, id: head.id, time: head.time }
     }
 }
 
 impl From<WireHead> for Head {
     fn from(head: WireHead) -> Self {
-        Self {
-            log: head.log.into(),
-            len: head.len,
-            id: head.id,
-            time: head.time,
-        }
+        Self { log: head.log.into(), len: head.len, id: head.id, time: head.time }
     }
 }
 

@@ -32,10 +32,7 @@ pub(super) async fn answer(replica: &dyn Replica, request: Request) -> Result<An
         Request::Digest(theirs) => {
             let ours = replica.digest().await;
             let news = if theirs == ours { News::InSync } else { News::Differs };
-            Ok(Answer {
-                response: Response::Digest(ours),
-                news,
-            })
+            Ok(Answer { response: Response::Digest(ours), news })
         }
         Request::Heads { after, limit } => {
             let limit = usize::from(limit).min(MAX_HEADS);
@@ -70,19 +67,13 @@ pub(super) async fn answer(replica: &dyn Replica, request: Request) -> Result<An
                     Verdict::Reject => return Err(Offence::InvalidMail),
                 }
             }
-            Ok(Answer {
-                response: Response::Taken,
-                news: News::Mail(new),
-            })
+            Ok(Answer { response: Response::Taken, news: News::Mail(new) })
         }
     }
 }
 
 fn plain(response: Response) -> Answer {
-    Answer {
-        response,
-        news: News::None,
-    }
+    Answer { response, news: News::None }
 }
 
 /// Returns records of the first of these logs, as far as `max_bytes` go; at least one record if there is one.

@@ -43,11 +43,7 @@ const TICK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) enum Report {
     /// A session asks its peer something.
-    Ask {
-        peer: PeerId,
-        request: Request,
-        reply: Reply,
-    },
+    Ask { peer: PeerId, request: Request, reply: Reply },
     /// A gossip message has been judged.
     Judged(Judged),
     /// This node has mailboxes that it had not before.
@@ -112,11 +108,7 @@ pub async fn start(
     task.listen().await?;
     watchers::watch_mailboxes(Arc::clone(&task.replica), task.reports.clone());
     tokio::spawn(task.run(stop));
-    Ok(NetClient {
-        local,
-        commands,
-        traffic,
-    })
+    Ok(NetClient { local, commands, traffic })
 }
 
 /// The state of the task. Dropping it closes every connection and ends every task that it has spawned.
@@ -248,10 +240,7 @@ impl SwarmTask {
         let connection = options.connection_id();
         match self.swarm.dial(options) {
             Ok(()) => drop(self.dials.insert(connection, (address, reply))),
-            Err(error) => drop(reply.send(Err(NetError::Dial {
-                address,
-                reason: error.to_string(),
-            }))),
+            Err(error) => drop(reply.send(Err(NetError::Dial { address, reason: error.to_string() }))),
         }
     }
 
@@ -275,10 +264,7 @@ impl SwarmTask {
             && let Some((plan, memory)) = self.peers.take_plan(peer, now)
         {
             let session = Session {
-                link: Link {
-                    peer,
-                    reports: self.reports.clone(),
-                },
+                link: Link { peer, reports: self.reports.clone() },
                 replica: Arc::clone(&self.replica),
                 claims: self.claims.clone(),
                 gain: Gain::default(),
@@ -290,15 +276,7 @@ impl SwarmTask {
 
     fn on_session_end(&mut self, ended: Result<(task::Id, SessionEnd), task::JoinError>) {
         let now = Instant::now();
-        let (
-            id,
-            SessionEnd {
-                peer,
-                memory,
-                gain,
-                result,
-            },
-        ) = match ended {
+        let (id, SessionEnd { peer, memory, gain, result }) = match ended {
             Ok(ended) => ended,
             Err(error) => {
                 tracing::error!(%error, "a sync session ended without a result");
@@ -336,10 +314,7 @@ impl SwarmTask {
             spread &= self.gossip(Topic::Records, record) == Spread::Sent;
         }
         if !spread {
-            self.peers
-                .plans()
-                .filter(|(peer, _)| **peer != source)
-                .for_each(|(_, plan)| plan.want_all());
+            self.peers.plans().filter(|(peer, _)| **peer != source).for_each(|(_, plan)| plan.want_all());
         }
     }
 
@@ -355,11 +330,7 @@ impl SwarmTask {
 
     fn on_answered(&mut self, answered: Result<Answered, task::JoinError>) {
         match answered {
-            Ok(Answered {
-                peer,
-                channel,
-                answer: Some(Ok(answer)),
-            }) => {
+            Ok(Answered { peer, channel, answer: Some(Ok(answer)) }) => {
                 self.respond(channel, answer.response);
                 match answer.news {
                     News::None => {}
@@ -368,11 +339,7 @@ impl SwarmTask {
                     News::Mail(envelopes) => self.pass_on_mail(peer, envelopes),
                 }
             }
-            Ok(Answered {
-                peer,
-                answer: Some(Err(offence)),
-                ..
-            }) => self.ban(peer, &offence),
+            Ok(Answered { peer, answer: Some(Err(offence)), .. }) => self.ban(peer, &offence),
             Ok(Answered { peer, answer: None, .. }) => {
                 tracing::warn!(%peer, "a peer's request took too long to answer")
             }
@@ -382,11 +349,7 @@ impl SwarmTask {
 
     pub fn respond(&mut self, channel: Channel, response: Response) {
         // The asker may have gone, or its patience may have ended.
-        self.swarm
-            .behaviour_mut()
-            .sync
-            .send_response(channel, Ok(response))
-            .ok();
+        self.swarm.behaviour_mut().sync.send_response(channel, Ok(response)).ok();
     }
 
     /// Sends a peer away and keeps it out.

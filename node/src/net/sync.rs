@@ -82,25 +82,14 @@ impl Session {
                 Ok(())
             }
         };
-        SessionEnd {
-            peer: self.link.peer,
-            memory,
-            gain: self.gain,
-            result,
-        }
+        SessionEnd { peer: self.link.peer, memory, gain: self.gain, result }
     }
 
     async fn work(&mut self, plan: Plan, memory: &mut MailMemory) -> Result<(), SessionError> {
         let mut wants = Vec::new();
         for log in plan.logs {
             let from = own_head(&*self.replica, log).await.map_or(0, |head| head.len);
-            wants.push(Want {
-                log,
-                from,
-                until: None,
-                stepped_back: false,
-                fruitless: 0,
-            });
+            wants.push(Want { log, from, until: None, stepped_back: false, fruitless: 0 });
         }
         self.fetch(wants).await?;
         self.put_mail(plan.deliver).await?;
@@ -150,13 +139,7 @@ impl Session {
     /// Returns the peer's heads after a log. They must be in order, or the walk might never end.
     async fn heads(&self, after: Option<LogId>) -> Result<Vec<Head>, SessionError> {
         let limit = u16::try_from(MAX_HEADS).expect("it is a thousand");
-        let Response::Heads(heads) = self
-            .link
-            .ask(Request::Heads {
-                after: after.map(Into::into),
-                limit,
-            })
-            .await?
+        let Response::Heads(heads) = self.link.ask(Request::Heads { after: after.map(Into::into), limit }).await?
         else {
             return Err(Offence::WrongAnswer.into());
         };
@@ -178,10 +161,8 @@ impl Session {
             let claimed: Vec<(Want, Option<Claim>)> = batch.map(|want| (want, self.claims.take(want.log))).collect();
             // What another session is fetching is left to it, and looked at again once it is done.
             self.gain.unfinished |= claimed.iter().any(|(_, claim)| claim.is_none());
-            let (mut batch, _claims): (Vec<Want>, Vec<Claim>) = claimed
-                .into_iter()
-                .filter_map(|(want, claim)| claim.map(|claim| (want, claim)))
-                .unzip();
+            let (mut batch, _claims): (Vec<Want>, Vec<Claim>) =
+                claimed.into_iter().filter_map(|(want, claim)| claim.map(|claim| (want, claim))).unzip();
             while !batch.is_empty() {
                 batch = self.fetch_once(batch).await?;
             }
@@ -192,13 +173,7 @@ impl Session {
     /// Asks once for several logs and returns what is still wanted afterwards.
     async fn fetch_once(&mut self, wants: Vec<Want>) -> Result<Vec<Want>, SessionError> {
         let request = Request::Ranges {
-            wants: wants
-                .iter()
-                .map(|want| WireWant {
-                    log: want.log.into(),
-                    from: want.from,
-                })
-                .collect(),
+            wants: wants.iter().map(|want| WireWant { log: want.log.into(), from: want.from }).collect(),
             max_bytes: u32::try_from(MAX_ANSWER_BYTES).expect("it is below 4 GiB"),
         };
         let Response::Ranges(ranges) = self.link.ask(request).await? else {
@@ -273,24 +248,14 @@ impl Want {
             // the record. Only the ledger can tell.
             Some(_) => theirs.len - 1,
         };
-        Some(Self {
-            log: theirs.log,
-            from,
-            until: Some(theirs.len),
-            stepped_back: false,
-            fruitless: 0,
-        })
+        Some(Self { log: theirs.log, from, until: Some(theirs.len), stepped_back: false, fruitless: 0 })
     }
 
     /// Notes how the records from `from` on were judged, and tells whether there is more to ask for.
     fn goes_on(&mut self, verdicts: &[Verdict]) -> Result<bool, Offence> {
         let Some(first) = verdicts.first() else {
             // Nothing there: the end of a log of unknown length, or a promise that was not kept.
-            return if self.until.is_some() {
-                Err(Offence::EmptyPromise)
-            } else {
-                Ok(false)
-            };
+            return if self.until.is_some() { Err(Offence::EmptyPromise) } else { Ok(false) };
         };
         if matches!(first, Verdict::Orphan(_)) && self.from > 0 && !self.stepped_back {
             // It does not continue what we hold: the peer's record before it shows the ledger where the log forks.
@@ -321,12 +286,7 @@ struct OwnHeads<'a> {
 
 impl<'a> OwnHeads<'a> {
     fn new(replica: &'a dyn Replica) -> Self {
-        Self {
-            replica,
-            page: VecDeque::new(),
-            after: None,
-            ended: false,
-        }
+        Self { replica, page: VecDeque::new(), after: None, ended: false }
     }
 
     /// Returns our head of a log. Logs must be asked for in ascending order.
@@ -351,31 +311,20 @@ impl<'a> OwnHeads<'a> {
 
 /// Returns our head of one log: the first after its predecessor, if that is it.
 async fn own_head(replica: &dyn Replica, log: LogId) -> Option<Head> {
-    replica
-        .heads(predecessor(log), 1)
-        .await
-        .first()
-        .copied()
-        .filter(|head| head.log == log)
+    replica.heads(predecessor(log), 1).await.first().copied().filter(|head| head.log == log)
 }
 
 /// Returns the log just before in the order of logs; `None` before the first.
 fn predecessor(log: LogId) -> Option<LogId> {
     if log.epoch > 0 {
-        return Some(LogId {
-            epoch: log.epoch - 1,
-            ..log
-        });
+        return Some(LogId { epoch: log.epoch - 1, ..log });
     }
     let mut author = log.author.0;
     for byte in author.iter_mut().rev() {
         let (less, borrowed) = byte.overflowing_sub(1);
         *byte = less;
         if !borrowed {
-            return Some(LogId {
-                author: AuthorId(author),
-                epoch: u32::MAX,
-            });
+            return Some(LogId { author: AuthorId(author), epoch: u32::MAX });
         }
     }
     None
@@ -388,19 +337,11 @@ mod tests {
     use super::*;
 
     fn log(author: u8, epoch: u32) -> LogId {
-        LogId {
-            author: AuthorId([author; 32]),
-            epoch,
-        }
+        LogId { author: AuthorId([author; 32]), epoch }
     }
 
     fn head(len: u64, id: u8) -> Head {
-        Head {
-            log: log(1, 0),
-            len,
-            id: RecordId([id; 32]),
-            time: 0,
-        }
+        Head { log: log(1, 0), len, id: RecordId([id; 32]), time: 0 }
     }
 
     #[test]
@@ -409,16 +350,8 @@ mod tests {
         assert_eq!(from(None, head(3, 3)), Some((0, Some(3))), "an unknown log");
         assert_eq!(from(Some(head(2, 2)), head(3, 3)), Some((2, Some(3))), "a longer log");
         assert_eq!(from(Some(head(3, 3)), head(3, 3)), None, "the same log");
-        assert_eq!(
-            from(Some(head(3, 3)), head(3, 4)),
-            Some((2, Some(3))),
-            "a fork at the last record"
-        );
-        assert_eq!(
-            from(Some(head(5, 5)), head(3, 4)),
-            Some((2, Some(3))),
-            "perhaps a fork below"
-        );
+        assert_eq!(from(Some(head(3, 3)), head(3, 4)), Some((2, Some(3))), "a fork at the last record");
+        assert_eq!(from(Some(head(5, 5)), head(3, 4)), Some((2, Some(3))), "perhaps a fork below");
     }
 
     #[test]
@@ -446,19 +379,9 @@ mod tests {
         assert_eq!(predecessor(log(0, 0)), None);
         let mut author = [0; 32];
         author[30] = 1;
-        let before = predecessor(LogId {
-            author: AuthorId(author),
-            epoch: 0,
-        })
-        .unwrap();
+        let before = predecessor(LogId { author: AuthorId(author), epoch: 0 }).unwrap();
         author[30] = 0;
         author[31] = 0xff;
-        assert_eq!(
-            before,
-            LogId {
-                author: AuthorId(author),
-                epoch: u32::MAX
-            }
-        );
+        assert_eq!(before, LogId { author: AuthorId(author), epoch: u32::MAX });
     }
 }

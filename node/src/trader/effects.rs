@@ -62,15 +62,19 @@ impl Trader {
         Ok(())
     }
 
-    async fn watch_escrow(&mut self, id: TradeId, script: ScriptBuf, from_height: u32) -> Result<Option<Event>, ApiError> {
+    async fn watch_escrow(
+        &mut self,
+        id: TradeId,
+        script: ScriptBuf,
+        from_height: u32,
+    ) -> Result<Option<Event>, ApiError> {
         let escrow = self.escrow(id)?;
         self.tools.mailbox.open_mailbox(escrow.contract()).explained()?;
         if self.tracker.watch(&escrow) {
             let request = WatchRequest { scripts: vec![script], from_height };
-            match &self.watch {
-                // A follower that is gone is followed anew, with this script among the first.
-                Some(watch) => drop(watch.send(request).await),
-                None => {}
+            // A follower that is gone is followed anew, with this script among the first.
+            if let Some(watch) = &self.watch {
+                drop(watch.send(request).await);
             }
         }
         Ok(None)
@@ -101,8 +105,13 @@ impl Trader {
             let spendable = self.tools.wallet.balance().await.explained()?.spendable;
             let needed = bitcoin::Amount::from_sat(promised.saturating_add(bid.take.amount.get()));
             if spendable <= needed {
-                let message = format!("the wallet holds {spendable}, this trade and those agreed on need {needed} and fees");
-                return Err(ApiError::new(Code::InsufficientFunds, message, "deposit coins; the bid is looked at again"));
+                let message =
+                    format!("the wallet holds {spendable}, this trade and those agreed on need {needed} and fees");
+                return Err(ApiError::new(
+                    Code::InsufficientFunds,
+                    message,
+                    "deposit coins; the bid is looked at again",
+                ));
             }
         }
         let nonce = keys::nonce(&bid, true);
@@ -140,7 +149,8 @@ impl Trader {
             return Ok(None);
         }
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
-        let (Some(escrow), Some((salt, details))) = (active.trade.escrow(), active.trade.local().details.clone()) else {
+        let (Some(escrow), Some((salt, details))) = (active.trade.escrow(), active.trade.local().details.clone())
+        else {
             return Ok(None);
         };
         let contract = escrow.contract();
@@ -150,7 +160,13 @@ impl Trader {
         Ok(None)
     }
 
-    async fn fund(&mut self, id: TradeId, script: ScriptBuf, amount: Sats, feerate: u64) -> Result<Option<Event>, ApiError> {
+    async fn fund(
+        &mut self,
+        id: TradeId,
+        script: ScriptBuf,
+        amount: Sats,
+        feerate: u64,
+    ) -> Result<Option<Event>, ApiError> {
         let request = FundRequest {
             script,
             amount: amount.into(),

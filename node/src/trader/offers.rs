@@ -28,14 +28,19 @@ impl Trader {
         let me = self.tools.identity.author();
         let arbiters = if request.arbiters.is_empty() {
             let known = market::arbiters(self.tools.keeper.ledger()).explained()?;
-            let fitting = known.iter().filter(|arbiter| arbiter.serves(request.currency, request.max) && arbiter.author != me);
+            let fitting =
+                known.iter().filter(|arbiter| arbiter.serves(request.currency, request.max) && arbiter.author != me);
             fitting.map(|arbiter| arbiter.advert).take(MAX_ARBITERS).collect()
         } else {
             request.arbiters.clone()
         };
         if arbiters.is_empty() {
             let message = format!("no arbiter for {} and {} BTC is known", request.currency, request.max);
-            return Err(ApiError::new(Code::NotFound, message, "wait until an arbiter's advert has arrived, or name one"));
+            return Err(ApiError::new(
+                Code::NotFound,
+                message,
+                "wait until an arbiter's advert has arrived, or name one",
+            ));
         }
         let methods = request.methods.iter().map(|method| Text::new(method.trim())).collect::<Result<Vec<_>, _>>();
         let offer = Offer {
@@ -85,7 +90,9 @@ impl Trader {
         let ledger = self.tools.keeper.ledger();
         let unknown = || ApiError::new(Code::NotFound, format!("offer {id} is not in the ledger"), "look at the book");
         let (record, offer) = ledger.offer(id).explained()?.ok_or_else(unknown)?;
-        let gone = |what: &str| Err(ApiError::new(Code::OfferGone, format!("offer {id} {what}"), "look at the book for another"));
+        let gone = |what: &str| {
+            Err(ApiError::new(Code::OfferGone, format!("offer {id} {what}"), "look at the book for another"))
+        };
         match ledger.offer_standing(&record).explained()? {
             OfferStanding::Accepted(_) => gone("was just taken by somebody else"),
             OfferStanding::Withdrawn => gone("was withdrawn by its maker"),
@@ -100,7 +107,11 @@ impl Trader {
         let review = market::review(&self.tools, &request).await?;
         if !review.affordable {
             let message = format!("the wallet cannot pay {} BTC and the fee", review.amount);
-            return Err(ApiError::new(Code::InsufficientFunds, message, "deposit coins first: `exchange-node wallet address`"));
+            return Err(ApiError::new(
+                Code::InsufficientFunds,
+                message,
+                "deposit coins first: `exchange-node wallet address`",
+            ));
         }
         let (nonce, salt) = (entropy::bytes32(), entropy::bytes32());
         let destination = self.destination().await?;

@@ -105,7 +105,8 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
                 Some(_) => format!("pay {cost} by {} to the details shown, then say so", trade.bid().method()),
                 None => "the seller's payment details are on their way".to_owned(),
             };
-            let otherwise = "if you do not pay, agree to a refund; after the refund height the seller takes his coins back";
+            let otherwise =
+                "if you do not pay, agree to a refund; after the refund height the seller takes his coins back";
             step(Actor::You, what, view.pay_until(), otherwise, Some(Action::MarkPaid))
         }
         (Phase::Funded, _) if refundable => {

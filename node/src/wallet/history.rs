@@ -67,11 +67,7 @@ impl State {
             // Known only when all inputs are ours.
             fee: self.wallet.calculate_fee(&known.tx).ok().filter(|_| paid_by_us),
             height: known.confirmation.map(|at| at.block_id.height),
-            time: known
-                .confirmation
-                .map(|at| at.confirmation_time)
-                .or(known.first_seen)
-                .unwrap_or_default(),
+            time: known.confirmation.map(|at| at.confirmation_time).or(known.first_seen).unwrap_or_default(),
             label: self.own.label(&txid).to_owned(),
         }
     }
@@ -79,11 +75,7 @@ impl State {
 
 impl HistoryEntry {
     fn cursor(&self) -> HistoryCursor {
-        HistoryCursor {
-            height: self.height,
-            time: self.time,
-            txid: self.txid,
-        }
+        HistoryCursor { height: self.height, time: self.time, txid: self.txid }
     }
 }
 
@@ -109,16 +101,8 @@ impl FromStr for HistoryCursor {
         let parse = || {
             let (height, rest) = text.split_once(':')?;
             let (time, txid) = rest.split_once(':')?;
-            let height = if height.is_empty() {
-                None
-            } else {
-                Some(height.parse().ok()?)
-            };
-            Some(Self {
-                height,
-                time: time.parse().ok()?,
-                txid: txid.parse().ok()?,
-            })
+            let height = if height.is_empty() { None } else { Some(height.parse().ok()?) };
+            Some(Self { height, time: time.parse().ok()?, txid: txid.parse().ok()? })
         };
         parse().ok_or_else(|| WalletError::BadCursor(text.chars().take(100).collect()))
     }
@@ -133,11 +117,7 @@ mod tests {
     #[test]
     fn cursors_read_back_and_nonsense_does_not() {
         for height in [None, Some(7)] {
-            let cursor = HistoryCursor {
-                height,
-                time: 9,
-                txid: Txid::from_byte_array([1; 32]),
-            };
+            let cursor = HistoryCursor { height, time: 9, txid: Txid::from_byte_array([1; 32]) };
             assert_eq!(cursor.to_string().parse::<HistoryCursor>().unwrap(), cursor);
         }
         for bad in ["", "7", "7:9", "7:9:xyz", "x:9:00", "::"] {

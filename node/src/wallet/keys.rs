@@ -29,9 +29,7 @@ impl Keys {
         let secp = Secp256k1::new();
         let mut master = self.master();
         let path = self.account_path();
-        let mut account = master
-            .derive_priv(&secp, &path)
-            .expect("three steps are within BIP-32's depth");
+        let mut account = master.derive_priv(&secp, &path).expect("three steps are within BIP-32's depth");
         let (fingerprint, xpub) = (master.fingerprint(&secp), Xpub::from_priv(&secp, &account));
         master.private_key.non_secure_erase();
         account.private_key.non_secure_erase();
@@ -51,13 +49,9 @@ impl Keys {
         match signed {
             Ok(_) => Ok(()),
             Err((_, errors)) => {
-                let reasons: Vec<String> = errors
-                    .iter()
-                    .map(|(input, error)| format!("input {input}: {error}"))
-                    .collect();
-                Err(WalletError::Unsigned {
-                    reason: reasons.join(", "),
-                })
+                let reasons: Vec<String> =
+                    errors.iter().map(|(input, error)| format!("input {input}: {error}")).collect();
+                Err(WalletError::Unsigned { reason: reasons.join(", ") })
             }
         }
     }
@@ -78,9 +72,7 @@ impl Keys {
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys")
-            .field("network", &self.network)
-            .finish_non_exhaustive()
+        f.debug_struct("Keys").field("network", &self.network).finish_non_exhaustive()
     }
 }
 
@@ -99,25 +91,11 @@ mod tests {
     fn addresses_are_those_of_bip_86() {
         let (deposits, change) = vector_keys(Network::Bitcoin).descriptors();
         let address = |descriptor: &ExtendedDescriptor, index| {
-            descriptor
-                .at_derivation_index(index)
-                .unwrap()
-                .address(Network::Bitcoin)
-                .unwrap()
-                .to_string()
+            descriptor.at_derivation_index(index).unwrap().address(Network::Bitcoin).unwrap().to_string()
         };
-        assert_eq!(
-            address(&deposits, 0),
-            "bc1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqkedrcr"
-        );
-        assert_eq!(
-            address(&deposits, 1),
-            "bc1p4qhjn9zdvkux4e44uhx8tc55attvtyu358kutcqkudyccelu0was9fqzwh"
-        );
-        assert_eq!(
-            address(&change, 0),
-            "bc1p3qkhfews2uk44qtvauqyr2ttdsw7svhkl9nkm9s9c3x4ax5h60wqwruhk7"
-        );
+        assert_eq!(address(&deposits, 0), "bc1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqkedrcr");
+        assert_eq!(address(&deposits, 1), "bc1p4qhjn9zdvkux4e44uhx8tc55attvtyu358kutcqkudyccelu0was9fqzwh");
+        assert_eq!(address(&change, 0), "bc1p3qkhfews2uk44qtvauqyr2ttdsw7svhkl9nkm9s9c3x4ax5h60wqwruhk7");
     }
 
     #[test]

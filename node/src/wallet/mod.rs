@@ -167,11 +167,7 @@ impl WalletHandle {
         let chain = Arc::clone(&setup.chain);
         let (commands, receiver) = mpsc::channel(COMMAND_QUEUE);
         let status = task::spawn(setup, receiver).await?;
-        Ok(Self {
-            commands,
-            status,
-            chain,
-        })
+        Ok(Self { commands, status, chain })
     }
 
     /// Returns the deposit address: the same one until something arrives there.
@@ -213,12 +209,7 @@ impl WalletHandle {
     /// [`WalletError::InsufficientFunds`] and other refusals; nothing is set aside then.
     pub async fn fund(&self, request: FundRequest) -> Result<Payment, WalletError> {
         let fee_rate = self.fee_rate(request.fee_rate).await?;
-        self.ask(|reply| Command::Fund {
-            request,
-            fee_rate,
-            reply,
-        })
-        .await
+        self.ask(|reply| Command::Fund { request, fee_rate, reply }).await
     }
 
     /// Builds, signs and broadcasts a payment; a dry run only builds and prices it. Once kept, a payment is broadcast
@@ -230,13 +221,7 @@ impl WalletHandle {
     pub async fn send(&self, request: SendRequest) -> Result<Payment, WalletError> {
         let fee_rate = self.fee_rate(request.fee_rate).await?;
         let dry_run = request.dry_run;
-        let payment = self
-            .ask(|reply| Command::Send {
-                request,
-                fee_rate,
-                reply,
-            })
-            .await?;
+        let payment = self.ask(|reply| Command::Send { request, fee_rate, reply }).await?;
         if dry_run {
             return Ok(payment);
         }
@@ -309,26 +294,19 @@ impl WalletHandle {
         command: impl FnOnce(oneshot::Sender<Result<T, WalletError>>) -> Command,
     ) -> Result<T, WalletError> {
         let (reply, answer) = oneshot::channel();
-        self.commands
-            .send(command(reply))
-            .await
-            .map_err(|_| WalletError::Closed)?;
+        self.commands.send(command(reply)).await.map_err(|_| WalletError::Closed)?;
         answer.await.map_err(|_| WalletError::Closed)?
     }
 }
 
 impl std::fmt::Debug for WalletHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WalletHandle")
-            .field("status", &self.status())
-            .finish_non_exhaustive()
+        f.debug_struct("WalletHandle").field("status", &self.status()).finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for WalletSetup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WalletSetup")
-            .field("birth_height", &self.birth_height)
-            .finish_non_exhaustive()
+        f.debug_struct("WalletSetup").field("birth_height", &self.birth_height).finish_non_exhaustive()
     }
 }

@@ -30,21 +30,11 @@ struct Order<'a> {
 impl State {
     /// Builds the funding of an escrow and sets its inputs aside. The same request again returns the same transaction.
     pub fn fund(&mut self, request: &FundRequest, fee_rate: FeeRate) -> Result<Payment, WalletError> {
-        let FundRequest {
-            script,
-            amount,
-            fee_rate: _,
-            label,
-        } = request;
+        let FundRequest { script, amount, fee_rate: _, label } = request;
         if let Some(payment) = self.funding_of(script, *amount)? {
             return Ok(payment);
         }
-        let order = Order {
-            script,
-            amount: Some(*amount),
-            fee_rate,
-            allow_high_fee: false,
-        };
+        let order = Order { script, amount: Some(*amount), fee_rate, allow_high_fee: false };
         self.check_room(label)?;
         let payment = self.build(&order)?;
         self.keep(&payment, Purpose::Fund, &order, label)?;
@@ -54,37 +44,19 @@ impl State {
     /// Builds a payment and, unless it is a dry run, sets its inputs aside. The same request id again returns the same
     /// transaction.
     pub fn send(&mut self, request: &SendRequest, fee_rate: FeeRate) -> Result<Payment, WalletError> {
-        let SendRequest {
-            request_id,
-            script,
-            amount,
-            fee_rate: _,
-            allow_high_fee,
-            dry_run,
-            label,
-        } = request;
+        let SendRequest { request_id, script, amount, fee_rate: _, allow_high_fee, dry_run, label } = request;
         if request_id.is_empty() || request_id.len() > MAX_LABEL_BYTES {
             return Err(WalletError::BadLabel);
         }
-        let purpose = Purpose::Send {
-            request_id: request_id.clone(),
-        };
+        let purpose = Purpose::Send { request_id: request_id.clone() };
         if let Some((txid, reservation)) = self.own.reservations().find(|(_, r)| r.purpose == purpose) {
             return if reservation.script == *script && reservation.asked == *amount {
                 Ok(reservation.payment())
             } else {
-                Err(WalletError::AlreadyBuilt {
-                    txid,
-                    what: "request id",
-                })
+                Err(WalletError::AlreadyBuilt { txid, what: "request id" })
             };
         }
-        let order = Order {
-            script,
-            amount: *amount,
-            fee_rate,
-            allow_high_fee: *allow_high_fee,
-        };
+        let order = Order { script, amount: *amount, fee_rate, allow_high_fee: *allow_high_fee };
         self.check_room(label)?;
         let payment = self.build(&order)?;
         if *dry_run {
@@ -97,10 +69,7 @@ impl State {
 
     /// Returns the funding of `script` that was built earlier, or that counts already.
     fn funding_of(&self, script: &ScriptBuf, amount: Amount) -> Result<Option<Payment>, WalletError> {
-        let mut built = self
-            .own
-            .reservations()
-            .filter(|(_, r)| r.purpose == Purpose::Fund && r.script == *script);
+        let mut built = self.own.reservations().filter(|(_, r)| r.purpose == Purpose::Fund && r.script == *script);
         if let Some((txid, reservation)) = built.next() {
             return if reservation.asked == Some(amount) {
                 Ok(Some(reservation.payment()))
@@ -115,11 +84,7 @@ impl State {
             };
             if let Some(output) = known.tx.output.iter().find(|output| output.script_pubkey == *script) {
                 return if output.value == amount {
-                    Ok(Some(Payment {
-                        tx: known.tx.as_ref().clone(),
-                        amount,
-                        fee,
-                    }))
+                    Ok(Some(Payment { tx: known.tx.as_ref().clone(), amount, fee }))
                 } else {
                     Err(WalletError::AlreadyBuilt { txid, what: "escrow" })
                 };
@@ -153,17 +118,9 @@ impl State {
         if !self.synced {
             return Err(self.not_synced());
         }
-        let highest = if order.allow_high_fee {
-            EXPLICIT_MAX_FEE_RATE
-        } else {
-            MAX_FEE_RATE
-        };
+        let highest = if order.allow_high_fee { EXPLICIT_MAX_FEE_RATE } else { MAX_FEE_RATE };
         if order.fee_rate < MIN_FEE_RATE || order.fee_rate > highest {
-            return Err(WalletError::FeeRate {
-                asked: order.fee_rate,
-                lowest: MIN_FEE_RATE,
-                highest,
-            });
+            return Err(WalletError::FeeRate { asked: order.fee_rate, lowest: MIN_FEE_RATE, highest });
         }
         let minimum = order.script.minimal_non_dust();
         if let Some(amount) = order.amount.filter(|amount| *amount < minimum) {
@@ -193,9 +150,7 @@ impl State {
         };
         builder.finish().map_err(|error| match error {
             CreateTxError::CoinSelection(shortage) => insufficient(shortage.needed, coins),
-            other => WalletError::Internal {
-                reason: other.to_string(),
-            },
+            other => WalletError::Internal { reason: other.to_string() },
         })
     }
 
@@ -203,10 +158,7 @@ impl State {
         let mut signed = psbt.clone();
         self.keys.sign(&mut signed, self.wallet.secp_ctx())?;
         let unsigned = |reason: String| WalletError::Unsigned { reason };
-        let finalized = self
-            .wallet
-            .try_finalize_psbt(&mut signed)
-            .map_err(|e| unsigned(e.to_string()))?;
+        let finalized = self.wallet.try_finalize_psbt(&mut signed).map_err(|e| unsigned(e.to_string()))?;
         if !finalized.is_finalized() {
             return Err(unsigned("an input is not satisfied".into()));
         }
@@ -218,19 +170,14 @@ impl State {
     fn check(&self, tx: Transaction, order: &Order<'_>, coins: &Coins) -> Result<Payment, WalletError> {
         let wrong = |reason: &str| WalletError::WrongTransaction { reason: reason.into() };
         let prevout = |input: &bitcoin::TxIn| -> Option<TxOut> {
-            let coin = coins
-                .spendable
-                .iter()
-                .find(|coin| coin.outpoint == input.previous_output)?;
+            let coin = coins.spendable.iter().find(|coin| coin.outpoint == input.previous_output)?;
             Some(coin.txout.clone())
         };
         let prevouts: Option<Vec<TxOut>> = tx.input.iter().map(prevout).collect();
         let prevouts = prevouts.ok_or_else(|| wrong("it spends a coin that was not to be spent"))?;
         let fee = verify_spend(&tx, &prevouts)?;
-        let (paid, change): (Vec<_>, Vec<_>) = tx
-            .output
-            .iter()
-            .partition(|output| output.script_pubkey == *order.script);
+        let (paid, change): (Vec<_>, Vec<_>) =
+            tx.output.iter().partition(|output| output.script_pubkey == *order.script);
         let [paid] = paid.as_slice() else {
             return Err(wrong("it does not pay the recipient exactly once"));
         };
@@ -257,26 +204,12 @@ impl State {
 
 impl Reservation {
     fn payment(&self) -> Payment {
-        Payment {
-            tx: self.tx.clone(),
-            amount: self.amount,
-            fee: self.fee,
-        }
+        Payment { tx: self.tx.clone(), amount: self.amount, fee: self.fee }
     }
 }
 
 fn insufficient(needed: Amount, coins: &Coins) -> WalletError {
-    let super::Balance {
-        spendable: available,
-        pending,
-        reserved,
-    } = coins.balance;
+    let super::Balance { spendable: available, pending, reserved } = coins.balance;
     let missing = needed.checked_sub(available).unwrap_or_default();
-    WalletError::InsufficientFunds {
-        needed,
-        available,
-        pending,
-        reserved,
-        missing,
-    }
+    WalletError::InsufficientFunds { needed, available, pending, reserved, missing }
 }

@@ -103,12 +103,8 @@ impl Change {
             Some((&VERSION, json)) => {
                 serde_json::from_slice(json).map_err(|e| WalletError::Damaged { reason: e.to_string() })
             }
-            Some((version, _)) => Err(WalletError::Damaged {
-                reason: format!("version {version} is unknown"),
-            }),
-            None => Err(WalletError::Damaged {
-                reason: "an empty change".into(),
-            }),
+            Some((version, _)) => Err(WalletError::Damaged { reason: format!("version {version} is unknown") }),
+            None => Err(WalletError::Damaged { reason: "an empty change".into() }),
         }
     }
 
@@ -130,13 +126,8 @@ impl Change {
         let Some(oldest_recent) = blocks.keys().rev().nth(RECENT_BLOCKS - 1).copied() else {
             return;
         };
-        let confirming: BTreeSet<u32> = self
-            .bdk
-            .tx_graph
-            .anchors
-            .iter()
-            .map(|(anchor, _)| anchor.block_id.height)
-            .collect();
+        let confirming: BTreeSet<u32> =
+            self.bdk.tx_graph.anchors.iter().map(|(anchor, _)| anchor.block_id.height).collect();
         blocks.retain(|height, _| *height == 0 || *height >= oldest_recent || confirming.contains(height));
     }
 }
@@ -151,9 +142,7 @@ impl Own {
 
     /// Returns the transactions that were built and are not yet final.
     pub fn reservations(&self) -> impl Iterator<Item = (Txid, &Reservation)> {
-        self.reservations
-            .iter()
-            .filter_map(|(txid, reservation)| Some((*txid, reservation.as_ref()?)))
+        self.reservations.iter().filter_map(|(txid, reservation)| Some((*txid, reservation.as_ref()?)))
     }
 
     pub fn label(&self, txid: &Txid) -> &str {
@@ -171,26 +160,15 @@ mod tests {
     fn changes_merge_in_order_and_survive_their_encoding() {
         let txid = Txid::all_zeros();
         let first = Change {
-            own: Own {
-                labels: [(txid, Some("rent".into()))].into(),
-                deposit: Some(3),
-                ..Own::default()
-            },
+            own: Own { labels: [(txid, Some("rent".into()))].into(), deposit: Some(3), ..Own::default() },
             ..Change::default()
         };
         let second = Change {
-            own: Own {
-                labels: [(txid, None)].into(),
-                scan: Some(Scan::Done),
-                ..Own::default()
-            },
+            own: Own { labels: [(txid, None)].into(), scan: Some(Scan::Done), ..Own::default() },
             ..Change::default()
         };
         let mut whole = Change::read(&[first.encode().unwrap(), second.encode().unwrap()]).unwrap();
-        assert_eq!(
-            (whole.own.label(&txid), whole.own.deposit, whole.own.scan),
-            ("", Some(3), Some(Scan::Done))
-        );
+        assert_eq!((whole.own.label(&txid), whole.own.deposit, whole.own.scan), ("", Some(3), Some(Scan::Done)));
         whole.prune();
         assert!(whole.own.labels.is_empty());
     }
@@ -205,9 +183,8 @@ mod tests {
     #[test]
     fn pruning_keeps_genesis_and_the_newest_checkpoints() {
         let mut change = Change::default();
-        change.bdk.local_chain.blocks = (0..500)
-            .map(|height| (height, Some(bitcoin::BlockHash::all_zeros())))
-            .collect();
+        change.bdk.local_chain.blocks =
+            (0..500).map(|height| (height, Some(bitcoin::BlockHash::all_zeros()))).collect();
         change.prune();
         let heights: Vec<u32> = change.bdk.local_chain.blocks.keys().copied().collect();
         assert_eq!(heights.len(), RECENT_BLOCKS + 1);

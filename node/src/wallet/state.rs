@@ -85,12 +85,8 @@ impl State {
             .lookahead(LOOK_AHEAD)
             .load_wallet_no_persist(whole.bdk)
             .map_err(|error| match error {
-                LoadError::Mismatch(mismatch) => WalletError::Foreign {
-                    reason: mismatch.to_string(),
-                },
-                other => WalletError::Damaged {
-                    reason: other.to_string(),
-                },
+                LoadError::Mismatch(mismatch) => WalletError::Foreign { reason: mismatch.to_string() },
+                other => WalletError::Damaged { reason: other.to_string() },
             })?;
         let wallet = match loaded {
             Some(wallet) => wallet,
@@ -118,25 +114,16 @@ impl State {
     /// Returns the present deposit address: the last one handed out, until something arrives there.
     pub fn address(&mut self) -> Result<DepositAddress, WalletError> {
         self.require_scanned()?;
-        let unused = self
-            .own
-            .deposit
-            .filter(|index| !self.wallet.spk_index().is_used(KeychainKind::External, *index));
+        let unused = self.own.deposit.filter(|index| !self.wallet.spk_index().is_used(KeychainKind::External, *index));
         let address = match unused {
             Some(index) => self.wallet.peek_address(KeychainKind::External, index).address,
             None => {
                 let info = self.reveal()?;
-                self.record(Own {
-                    deposit: Some(info.index),
-                    ..Own::default()
-                });
+                self.record(Own { deposit: Some(info.index), ..Own::default() });
                 info.address
             }
         };
-        Ok(DepositAddress {
-            uri: format!("bitcoin:{address}"),
-            address,
-        })
+        Ok(DepositAddress { uri: format!("bitcoin:{address}"), address })
     }
 
     /// Returns a script that was never handed out before.
@@ -154,27 +141,18 @@ impl State {
 
     /// An address must not be handed out twice, so earlier ones have to be known first.
     fn require_scanned(&self) -> Result<(), WalletError> {
-        if self.own.scan == Some(Scan::Done) {
-            Ok(())
-        } else {
-            Err(self.not_synced())
-        }
+        if self.own.scan == Some(Scan::Done) { Ok(()) } else { Err(self.not_synced()) }
     }
 
     pub fn not_synced(&self) -> WalletError {
-        WalletError::NotSynced {
-            height: self.wallet.latest_checkpoint().height(),
-        }
+        WalletError::NotSynced { height: self.wallet.latest_checkpoint().height() }
     }
 
     /// Sets what a transaction was for; an empty text takes the label away.
     pub fn set_label(&mut self, txid: Txid, label: &str) -> Result<(), WalletError> {
         self.check_label(label)?;
         let label = (!label.is_empty()).then(|| label.to_owned());
-        self.record(Own {
-            labels: [(txid, label)].into(),
-            ..Own::default()
-        });
+        self.record(Own { labels: [(txid, label)].into(), ..Own::default() });
         Ok(())
     }
 
@@ -186,10 +164,7 @@ impl State {
     /// Keeps a built transaction: from now on nothing else spends its inputs.
     pub fn reserve(&mut self, reservation: Reservation) {
         let txid = reservation.tx.compute_txid();
-        self.record(Own {
-            reservations: [(txid, Some(reservation))].into(),
-            ..Own::default()
-        });
+        self.record(Own { reservations: [(txid, Some(reservation))].into(), ..Own::default() });
     }
 
     /// Forgets a built transaction that was never broadcast: its inputs are free again.
@@ -214,10 +189,7 @@ impl State {
     }
 
     pub fn end_reservation(&mut self, txid: Txid) {
-        self.record(Own {
-            reservations: [(txid, None)].into(),
-            ..Own::default()
-        });
+        self.record(Own { reservations: [(txid, None)].into(), ..Own::default() });
     }
 
     /// Lets the change address of a transaction that will not be broadcast serve another.
@@ -237,23 +209,13 @@ impl State {
                 ChainPosition::Confirmed { anchor, .. } => (None, Some(anchor.confirmation_time)),
                 ChainPosition::Unconfirmed { first_seen, .. } => (None, first_seen),
             };
-            (
-                tx.tx_node.txid,
-                Known {
-                    tx: tx.tx_node.tx,
-                    confirmation,
-                    first_seen,
-                },
-            )
+            (tx.tx_node.txid, Known { tx: tx.tx_node.tx, confirmation, first_seen })
         };
         self.wallet.transactions().map(known).collect()
     }
 
     fn is_undone(&self, anchor: &ConfirmationBlockTime) -> bool {
-        let block = BlockRef {
-            height: anchor.block_id.height,
-            hash: anchor.block_id.hash,
-        };
+        let block = BlockRef { height: anchor.block_id.height, hash: anchor.block_id.hash };
         self.undone.contains(&block)
     }
 
@@ -275,10 +237,7 @@ impl State {
                 &mut coins.balance.pending
             };
             // Only a backend that invents money gets beyond the cap, and it gains nothing by it.
-            *sum = sum
-                .checked_add(coin.txout.value)
-                .unwrap_or(Amount::MAX_MONEY)
-                .min(Amount::MAX_MONEY);
+            *sum = sum.checked_add(coin.txout.value).unwrap_or(Amount::MAX_MONEY).min(Amount::MAX_MONEY);
             if reserved.contains(&coin.outpoint) || !self.is_spendable(&coin, &known) {
                 coins.withheld.push(coin.outpoint);
             } else {
@@ -354,10 +313,7 @@ impl State {
     pub fn take_change(&mut self) -> Option<Change> {
         let mut change = std::mem::take(&mut self.change);
         if let Some(staged) = self.wallet.take_staged() {
-            change.merge(Change {
-                bdk: staged,
-                own: Own::default(),
-            });
+            change.merge(Change { bdk: staged, own: Own::default() });
         }
         (!change.is_empty()).then_some(change)
     }

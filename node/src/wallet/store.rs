@@ -34,6 +34,9 @@ pub trait WalletStore: Send + Sync + 'static {
 /// Parts of changes, by the number of the change and of the part.
 const PARTS: Table<(u64, u32), Part> = Table::new(Namespace::Wallet);
 
+/// A part with its place: the number of the change, then of the part.
+type Row = ((u64, u32), Part);
+
 /// A part of a change.
 #[derive(BorshSerialize, BorshDeserialize)]
 struct Part {
@@ -54,18 +57,13 @@ pub struct DiskWalletStore {
 impl DiskWalletStore {
     /// Returns the wallet's part of `store`. There must be one such value at a time.
     pub fn new(store: Store) -> Self {
-        Self {
-            store,
-            next: Mutex::new(None),
-        }
+        Self { store, next: Mutex::new(None) }
     }
 
-    fn rows(&self) -> Result<Vec<((u64, u32), Part)>, StoreError> {
-        let mut rows: Vec<((u64, u32), Part)> = Vec::new();
+    fn rows(&self) -> Result<Vec<Row>, StoreError> {
+        let mut rows: Vec<Row> = Vec::new();
         loop {
-            let from = rows
-                .last()
-                .map_or((0, 0), |((change, part), _)| (*change, part.saturating_add(1)));
+            let from = rows.last().map_or((0, 0), |((change, part), _)| (*change, part.saturating_add(1)));
             let page = self.store.private().scan(&PARTS, from.., PAGE)?;
             if page.is_empty() {
                 return Ok(rows);
@@ -79,10 +77,7 @@ impl DiskWalletStore {
         let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let number = match *next {
             Some(number) => number,
-            None => self
-                .rows()?
-                .last()
-                .map_or(0, |((change, _), _)| change.saturating_add(1)),
+            None => self.rows()?.last().map_or(0, |((change, _), _)| change.saturating_add(1)),
         };
         Ok((next, number))
     }
@@ -117,9 +112,7 @@ impl WalletStore for DiskWalletStore {
     fn replace(&self, change: &[u8]) -> Result<(), StoreError> {
         let (mut next, number) = self.next()?;
         let old = self.rows()?;
-        let changes = old
-            .iter()
-            .fold(Changes::new(), |changes, (key, _)| changes.delete(&PARTS, key));
+        let changes = old.iter().fold(Changes::new(), |changes, (key, _)| changes.delete(&PARTS, key));
         self.put(changes, number, change)?;
         *next = Some(number.saturating_add(1));
         Ok(())

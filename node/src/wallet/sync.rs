@@ -50,18 +50,12 @@ impl State {
     /// Starts a pass and returns its locator, newest first. `birth` is the last block that can hold nothing of ours.
     pub fn begin_pass(&mut self, birth: BlockRef) -> Vec<BlockRef> {
         let from_birth = self.own.scan == Some(Scan::Again);
-        self.pass = Pass {
-            from_birth,
-            ..Pass::default()
-        };
+        self.pass = Pass { from_birth, ..Pass::default() };
         if from_birth {
             return vec![birth];
         }
         if self.wallet.latest_checkpoint().height() == 0 && birth.height > 0 {
-            self.update(
-                Some(self.wallet.latest_checkpoint().insert(block_id(birth))),
-                TxUpdate::default(),
-            );
+            self.update(Some(self.wallet.latest_checkpoint().insert(block_id(birth))), TxUpdate::default());
         }
         locator(&self.wallet.latest_checkpoint())
     }
@@ -69,12 +63,7 @@ impl State {
     /// Learns one event. `Some` when everything up to now has been delivered.
     pub fn apply(&mut self, event: ChainEvent) -> Option<Next> {
         match event {
-            ChainEvent::Connected {
-                block,
-                parent: _,
-                time,
-                txs,
-            } => self.connect(block, time, txs),
+            ChainEvent::Connected { block, parent: _, time, txs } => self.connect(block, time, txs),
             ChainEvent::Disconnected { block } => self.disconnect(block),
             // Its place in the chain is learnt in a pass from the birth height, which it shows to be due.
             ChainEvent::Found { .. } => self.discover(),
@@ -88,10 +77,7 @@ impl State {
     /// Ends a batch of events: the last block becomes a checkpoint, so that a restart goes on from there.
     pub fn end_batch(&mut self) {
         if let Some(last) = self.pass.recent.back().copied() {
-            self.update(
-                Some(self.wallet.latest_checkpoint().insert(block_id(last))),
-                TxUpdate::default(),
-            );
+            self.update(Some(self.wallet.latest_checkpoint().insert(block_id(last))), TxUpdate::default());
         }
     }
 
@@ -114,13 +100,10 @@ impl State {
     /// Returns the payments that should be in the pool or the chain and are not.
     pub fn unsent(&self) -> Vec<Transaction> {
         let known = self.known();
-        let sends = self
-            .own
-            .reservations()
-            .filter(|(txid, reservation)| match reservation.purpose {
-                Purpose::Send { .. } => !known.contains_key(txid),
-                Purpose::Fund => false,
-            });
+        let sends = self.own.reservations().filter(|(txid, reservation)| match reservation.purpose {
+            Purpose::Send { .. } => !known.contains_key(txid),
+            Purpose::Fund => false,
+        });
         sends.map(|(_, reservation)| reservation.tx.clone()).collect()
     }
 
@@ -129,10 +112,7 @@ impl State {
             || !txs.is_empty()
             || !self.undone.is_empty()
             || self.wallet.local_chain().get(block.height).is_some();
-        let anchor = ConfirmationBlockTime {
-            block_id: block_id(block),
-            confirmation_time: time.into(),
-        };
+        let anchor = ConfirmationBlockTime { block_id: block_id(block), confirmation_time: time.into() };
         let mut update = TxUpdate::default();
         for tx in txs {
             let txid = tx.compute_txid();
@@ -149,18 +129,13 @@ impl State {
         if checkpoint {
             self.update(Some(self.wallet.latest_checkpoint().insert(block_id(block))), update);
             let chain = self.wallet.latest_checkpoint();
-            self.undone
-                .retain(|gone| *gone != block && chain.get(gone.height).is_some_and(|b| b.hash() == gone.hash));
+            self.undone.retain(|gone| *gone != block && chain.get(gone.height).is_some_and(|b| b.hash() == gone.hash));
         }
     }
 
     fn disconnect(&mut self, block: BlockRef) {
         self.pass.recent.retain(|recent| *recent != block);
-        let held = self
-            .wallet
-            .local_chain()
-            .get(block.height)
-            .is_some_and(|held| held.hash() == block.hash);
+        let held = self.wallet.local_chain().get(block.height).is_some_and(|held| held.hash() == block.hash);
         if held && !self.undone.contains(&block) {
             self.undone.push(block);
         }
@@ -183,17 +158,12 @@ impl State {
             .wallet
             .checkpoints()
             .take_while(|checkpoint| checkpoint.height() > tip.height)
-            .map(|checkpoint| BlockRef {
-                height: checkpoint.height(),
-                hash: checkpoint.hash(),
-            })
+            .map(|checkpoint| BlockRef { height: checkpoint.height(), hash: checkpoint.hash() })
             .collect();
         above.into_iter().for_each(|block| self.disconnect(block));
         if !self.pass.live {
             let recent = std::mem::take(&mut self.pass.recent);
-            let chain = recent
-                .into_iter()
-                .fold(self.wallet.latest_checkpoint(), |chain, b| chain.insert(block_id(b)));
+            let chain = recent.into_iter().fold(self.wallet.latest_checkpoint(), |chain, b| chain.insert(block_id(b)));
             self.update(Some(chain), TxUpdate::default());
             self.pass.live = true;
         }
@@ -205,10 +175,7 @@ impl State {
         }
         // A pass from the last checkpoint does not make up for one that is due from the birth height.
         if self.own.scan != Some(Scan::Done) && (self.pass.from_birth || self.own.scan == Some(Scan::Unfinished)) {
-            self.record(Own {
-                scan: Some(Scan::Done),
-                ..Own::default()
-            });
+            self.record(Own { scan: Some(Scan::Done), ..Own::default() });
         }
         Next::Listen
     }
@@ -217,9 +184,7 @@ impl State {
     /// held it was undone and a conflicting transaction took its place.
     fn evict_absent(&mut self) {
         let known = self.known();
-        let absent = known
-            .iter()
-            .filter(|(txid, tx)| tx.confirmation.is_none() && !self.pass.pool.contains(*txid));
+        let absent = known.iter().filter(|(txid, tx)| tx.confirmation.is_none() && !self.pass.pool.contains(*txid));
         let absent: Vec<Txid> = absent.map(|(txid, _)| *txid).collect();
         absent.into_iter().for_each(|txid| self.evict(txid));
     }
@@ -239,24 +204,15 @@ impl State {
                     .iter()
                     .any(|i| self.wallet.tx_graph().outspends(i.previous_output).iter().any(is_final))
         };
-        let decided = self
-            .own
-            .reservations()
-            .filter(|(_, reservation)| is_decided(&reservation.tx));
+        let decided = self.own.reservations().filter(|(_, reservation)| is_decided(&reservation.tx));
         let ended: Vec<Txid> = decided.map(|(txid, _)| txid).collect();
         ended.into_iter().for_each(|txid| self.end_reservation(txid));
     }
 
     fn update(&mut self, chain: Option<CheckPoint>, tx_update: TxUpdate<ConfirmationBlockTime>) {
         let before = self.wallet.spk_index().last_revealed_indices();
-        let update = Update {
-            tx_update,
-            chain,
-            ..Update::default()
-        };
-        self.wallet
-            .apply_update(update)
-            .expect("the update extends the wallet's own checkpoints");
+        let update = Update { tx_update, chain, ..Update::default() };
+        self.wallet.apply_update(update).expect("the update extends the wallet's own checkpoints");
         if self.wallet.spk_index().last_revealed_indices() != before {
             self.discover();
         }
@@ -265,10 +221,7 @@ impl State {
     fn discover(&mut self) {
         self.pass.discovered = true;
         if self.own.scan != Some(Scan::Again) {
-            self.record(Own {
-                scan: Some(Scan::Again),
-                ..Own::default()
-            });
+            self.record(Own { scan: Some(Scan::Again), ..Own::default() });
         }
     }
 }
@@ -280,10 +233,7 @@ fn locator(tip: &CheckPoint) -> Vec<BlockRef> {
     let mut blocks = Vec::new();
     for (place, checkpoint) in all.iter().enumerate() {
         if place == next || place + 1 == all.len() {
-            blocks.push(BlockRef {
-                height: checkpoint.height(),
-                hash: checkpoint.hash(),
-            });
+            blocks.push(BlockRef { height: checkpoint.height(), hash: checkpoint.hash() });
             next = if place < RECENT_BLOCKS { place + 1 } else { place * 2 };
         }
     }
@@ -291,8 +241,5 @@ fn locator(tip: &CheckPoint) -> Vec<BlockRef> {
 }
 
 fn block_id(block: BlockRef) -> BlockId {
-    BlockId {
-        height: block.height,
-        hash: block.hash,
-    }
+    BlockId { height: block.height, hash: block.hash }
 }

@@ -26,34 +26,12 @@ pub(super) enum Command {
     Address(Reply<DepositAddress>),
     NewDestination(Reply<ScriptBuf>),
     Balance(Reply<Balance>),
-    History {
-        after: Option<HistoryCursor>,
-        limit: usize,
-        reply: Reply<HistoryPage>,
-    },
-    Fund {
-        request: FundRequest,
-        fee_rate: FeeRate,
-        reply: Reply<Payment>,
-    },
-    Send {
-        request: SendRequest,
-        fee_rate: FeeRate,
-        reply: Reply<Payment>,
-    },
-    Seen {
-        tx: Transaction,
-        reply: Reply<()>,
-    },
-    Release {
-        txid: Txid,
-        reply: Reply<()>,
-    },
-    SetLabel {
-        txid: Txid,
-        label: String,
-        reply: Reply<()>,
-    },
+    History { after: Option<HistoryCursor>, limit: usize, reply: Reply<HistoryPage> },
+    Fund { request: FundRequest, fee_rate: FeeRate, reply: Reply<Payment> },
+    Send { request: SendRequest, fee_rate: FeeRate, reply: Reply<Payment> },
+    Seen { tx: Transaction, reply: Reply<()> },
+    Release { txid: Txid, reply: Reply<()> },
+    SetLabel { txid: Txid, label: String, reply: Reply<()> },
     Close,
 }
 
@@ -62,13 +40,7 @@ pub(super) async fn spawn(
     setup: WalletSetup,
     commands: mpsc::Receiver<Command>,
 ) -> Result<watch::Receiver<WalletStatus>, WalletError> {
-    let WalletSetup {
-        seed,
-        store,
-        chain,
-        birth_height,
-        clock,
-    } = setup;
+    let WalletSetup { seed, store, chain, birth_height, clock } = setup;
     let network = chain.network();
     let opening = Arc::clone(&store);
     // Reading the store and deriving scripts take their time.
@@ -82,14 +54,7 @@ pub(super) async fn spawn(
     .await??;
     let status = watch::Sender::new(WalletStatus::default());
     let receiver = status.subscribe();
-    let mut task = Task {
-        state,
-        store,
-        chain,
-        birth_height,
-        status,
-        unwatched: Vec::new(),
-    };
+    let mut task = Task { state, store, chain, birth_height, status, unwatched: Vec::new() };
     task.persist().await?;
     tokio::spawn(task.run(commands));
     Ok(receiver)
@@ -135,10 +100,7 @@ impl Task {
                     // They are new, so no block before this one pays to them, unless another copy of the wallet ran
                     // ahead; what the follower then finds starts a pass from the birth height.
                     let from_height = self.state.wallet.latest_checkpoint().height();
-                    permit.send(WatchRequest {
-                        scripts: std::mem::take(&mut self.unwatched),
-                        from_height,
-                    });
+                    permit.send(WatchRequest { scripts: std::mem::take(&mut self.unwatched), from_height });
                 }
                 Wake::Command(Some(Command::Close) | None) => return,
                 Wake::Command(Some(command)) => self.obey(command).await,
@@ -181,10 +143,7 @@ impl Task {
             backend: self.chain.name(),
             reason: format!("there is no block at height {height}, below the tip"),
         })?;
-        let locator = self.state.begin_pass(BlockRef {
-            height,
-            hash: block.block_hash(),
-        });
+        let locator = self.state.begin_pass(BlockRef { height, hash: block.block_hash() });
         self.unwatched.clear();
         self.chain.follow(locator, self.state.take_all_scripts()).await
     }
@@ -238,19 +197,11 @@ impl Task {
                 let page = self.state.history(after, limit);
                 self.answer(Ok(page), reply).await;
             }
-            Command::Fund {
-                request,
-                fee_rate,
-                reply,
-            } => {
+            Command::Fund { request, fee_rate, reply } => {
                 let payment = self.state.fund(&request, fee_rate);
                 self.answer_payment(payment, reply).await;
             }
-            Command::Send {
-                request,
-                fee_rate,
-                reply,
-            } => {
+            Command::Send { request, fee_rate, reply } => {
                 let payment = self.state.send(&request, fee_rate);
                 self.answer_payment(payment, reply).await;
             }
@@ -313,11 +264,7 @@ impl Task {
     fn publish(&self) {
         let (height, synced) = (self.state.wallet.latest_checkpoint().height(), self.state.synced);
         self.status.send_modify(|status| {
-            *status = WalletStatus {
-                revision: status.revision.wrapping_add(1),
-                height,
-                synced,
-            };
+            *status = WalletStatus { revision: status.revision.wrapping_add(1), height, synced };
         });
     }
 }
@@ -330,10 +277,7 @@ struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self {
-            at: Instant::now(),
-            pause: None,
-        }
+        Self { at: Instant::now(), pause: None }
     }
 }
 

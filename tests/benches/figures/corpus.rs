@@ -27,35 +27,25 @@ const AGE_S: u64 = 2 * 24 * 3600;
 /// in a ring: an offer, a bid for his neighbour's offer, the acceptance of the other neighbour's bid, a heartbeat.
 pub fn history(authors: u32, each: u32) -> Outcome<Vec<Record>> {
     let start = now()? - AGE_S;
-    let mut writers: Vec<Writer> = (0..authors)
-        .map(|number| Writer::new(number, start))
-        .collect::<Outcome<_>>()?;
+    let mut writers: Vec<Writer> = (0..authors).map(|number| Writer::new(number, start)).collect::<Outcome<_>>()?;
     let mut logs: Vec<Vec<Record>> = vec![Vec::new(); writers.len()];
     let mut arbiter = Writer::new(authors, start)?;
     let advert = arbiter.write(&Body::ArbiterAdvert(arbiter.advert()?))?;
     for round in 0..each.div_ceil(4) {
-        let offers: Vec<RecordId> = write_all(&mut writers, &mut logs, |_, writer| {
-            Ok(Body::Offer(writer.offer(advert.id())?))
-        })?;
+        let offers: Vec<RecordId> =
+            write_all(&mut writers, &mut logs, |_, writer| Ok(Body::Offer(writer.offer(advert.id())?)))?;
         let takes = write_all(&mut writers, &mut logs, |at, writer| {
             let offer = offers[(at + 1) % offers.len()];
             Ok(Body::Take(writer.take(offer, round)?))
         })?;
         write_all(&mut writers, &mut logs, |at, writer| {
             let trade = takes[(at + takes.len() - 1) % takes.len()].into();
-            Ok(Body::Accept(Accept {
-                trade,
-                offer: offers[at],
-                height: 100,
-                party: writer.party()?,
-            }))
+            Ok(Body::Accept(Accept { trade, offer: offers[at], height: 100, party: writer.party()? }))
         })?;
         write_all(&mut writers, &mut logs, |_, _| Ok(Body::Heartbeat))?;
     }
     let kept = usize::try_from(each)?;
-    Ok(std::iter::once(advert)
-        .chain(logs.into_iter().flat_map(|log| log.into_iter().take(kept)))
-        .collect())
+    Ok(std::iter::once(advert).chain(logs.into_iter().flat_map(|log| log.into_iter().take(kept))).collect())
 }
 
 /// Lets everybody write a record; returns their ids.
@@ -74,10 +64,7 @@ fn write_all(
 }
 
 /// Returns the present, which the ledger compares the records' times with.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a benchmark stands at the edge, as the node's clock does"
-)]
+#[expect(clippy::disallowed_methods, reason = "a benchmark stands at the edge, as the node's clock does")]
 fn now() -> Outcome<u64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
 }
@@ -99,20 +86,9 @@ impl Writer {
         seed[..4].copy_from_slice(&number.to_le_bytes());
         let key = SigningKey::from_bytes(&seed);
         let pair = Keypair::from_secret_key(&Secp256k1::new(), &SecretKey::from_slice(&seed)?);
-        let log = LogId {
-            author: AuthorId(key.verifying_key().to_bytes()),
-            epoch: u32::try_from(time)?,
-        };
+        let log = LogId { author: AuthorId(key.verifying_key().to_bytes()), epoch: u32::try_from(time)? };
         let curve_key = CurveKey(pair.x_only_public_key().0);
-        Ok(Self {
-            number,
-            key,
-            curve_key,
-            log,
-            next: 0,
-            backlink: RecordId([0; 32]),
-            time,
-        })
+        Ok(Self { number, key, curve_key, log, next: 0, backlink: RecordId([0; 32]), time })
     }
 
     fn write(&mut self, body: &Body) -> Outcome<Record> {
@@ -126,11 +102,7 @@ impl Writer {
             flags: 0,
             body_len: 0,
             body_hash: [0; 32],
-            admission: if self.next == 0 {
-                admission::mint(&NETWORK, &self.log)
-            } else {
-                0
-            },
+            admission: if self.next == 0 { admission::mint(&NETWORK, &self.log) } else { 0 },
         };
         let record = Record::sign(header, body.encode(), |message| self.key.sign(message).to_bytes())?;
         (self.next, self.backlink, self.time) = (self.next + 1, record.id(), self.time + 60);
@@ -152,11 +124,7 @@ impl Writer {
 
     fn offer(&self, advert: RecordId) -> Outcome<Offer> {
         Ok(Offer {
-            side: if self.number.is_multiple_of(2) {
-                Side::Sell
-            } else {
-                Side::Buy
-            },
+            side: if self.number.is_multiple_of(2) { Side::Sell } else { Side::Buy },
             currency: "EUR".parse()?,
             price: Price::new(6_000_000 + u64::from(self.number) + self.next).ok_or("no price")?,
             min: sats(400_000)?,
@@ -174,14 +142,7 @@ impl Writer {
     fn take(&self, offer: RecordId, round: u32) -> Outcome<Take> {
         let mut nonce = [0x77; 32];
         nonce[..4].copy_from_slice(&round.to_le_bytes());
-        Ok(Take {
-            offer,
-            amount: sats(1_000_000)?,
-            method: 0,
-            arbiter: 0,
-            nonce,
-            party: self.party()?,
-        })
+        Ok(Take { offer, amount: sats(1_000_000)?, method: 0, arbiter: 0, nonce, party: self.party()? })
     }
 
     fn party(&self) -> Outcome<Party> {
@@ -189,12 +150,7 @@ impl Writer {
         hash[..4].copy_from_slice(&self.number.to_le_bytes());
         let script = ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array(hash));
         let destination = Destination::new(script).ok_or("P2WPKH is standard")?;
-        Ok(Party {
-            trade_key: self.curve_key,
-            seal_key: [2; 32],
-            destination,
-            details: [3; 32],
-        })
+        Ok(Party { trade_key: self.curve_key, seal_key: [2; 32], destination, details: [3; 32] })
     }
 }
 

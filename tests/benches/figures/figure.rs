@@ -44,10 +44,9 @@ impl Figure {
         let (target, met) = match self.target {
             Target::RatioFrom(least) => (format!("ratio >= {least}"), ratio >= least),
             Target::RatioTo(most) => (format!("ratio <= {most}"), ratio <= most),
-            Target::RatioAndValueFrom(least, value) => (
-                format!("ratio >= {least}, value >= {value}"),
-                ratio >= least && self.value >= value,
-            ),
+            Target::RatioAndValueFrom(least, value) => {
+                (format!("ratio >= {least}, value >= {value}"), ratio >= least && self.value >= value)
+            }
             Target::ValueTo(most) => (format!("value <= {most}"), self.value <= most),
         };
         let line = Line {
@@ -81,9 +80,5 @@ struct Line {
 
 /// Rounds to what the measurement is good for: two digits behind the point, none from a hundred on.
 fn rounded(value: f64) -> f64 {
-    if value >= 100.0 {
-        value.round()
-    } else {
-        (value * 100.0).round() / 100.0
-    }
+    if value >= 100.0 { value.round() } else { (value * 100.0).round() / 100.0 }
 }

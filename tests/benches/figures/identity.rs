@@ -28,9 +28,7 @@ pub fn measure() -> Outcome<()> {
 
         let start = Instant::now();
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
-        argon2
-            .hash_password_into(b"a password", &[7; 16], &mut [0; 64])
-            .map_err(|error| error.to_string())?;
+        argon2.hash_password_into(b"a password", &[7; 16], &mut [0; 64]).map_err(|error| error.to_string())?;
         alone = alone.min(start.elapsed().as_secs_f64());
     }
     Figure {

@@ -74,9 +74,7 @@ pub fn measure() -> Outcome<()> {
 fn verify(records: &[Record]) -> Outcome<()> {
     let start = Instant::now();
     for batch in records.chunks(BATCH) {
-        verify_batch(batch, ENTROPY)
-            .into_iter()
-            .collect::<Result<Vec<()>, _>>()?;
+        verify_batch(batch, ENTROPY).into_iter().collect::<Result<Vec<()>, _>>()?;
     }
     let batched = per_second(records.len(), start);
     let start = Instant::now();
@@ -96,13 +94,7 @@ fn verify(records: &[Record]) -> Outcome<()> {
 fn bare_verification(records: &[Record]) -> f64 {
     let messages: Vec<_> = records
         .iter()
-        .map(|r| {
-            (
-                VerificationKeyBytes::from(r.author().0),
-                Signature::from(*r.signature()),
-                signed_bytes(&r.id()),
-            )
-        })
+        .map(|r| (VerificationKeyBytes::from(r.author().0), Signature::from(*r.signature()), signed_bytes(&r.id())))
         .collect();
     let start = Instant::now();
     thread::scope(|scope| {
@@ -110,12 +102,8 @@ fn bare_verification(records: &[Record]) -> f64 {
             scope.spawn(move || {
                 for batch in half.chunks(BATCH) {
                     let mut verifier = batch::Verifier::new();
-                    batch
-                        .iter()
-                        .for_each(|(key, signature, message)| verifier.queue((*key, *signature, message)));
-                    verifier
-                        .verify(ChaCha20Rng::from_seed(ENTROPY))
-                        .expect("the corpus is signed");
+                    batch.iter().for_each(|(key, signature, message)| verifier.queue((*key, *signature, message)));
+                    verifier.verify(ChaCha20Rng::from_seed(ENTROPY)).expect("the corpus is signed");
                 }
             });
         }
@@ -125,17 +113,13 @@ fn bare_verification(records: &[Record]) -> f64 {
 
 /// Lets the keeper take in all records, as sync sessions hand them over.
 fn ingest(dir: &Path, records: &[Record]) -> Outcome<f64> {
-    let answers: Vec<Vec<Vec<u8>>> = records
-        .chunks(ANSWER)
-        .map(|answer| answer.iter().map(Record::encode).collect())
-        .collect();
+    let answers: Vec<Vec<Vec<u8>>> =
+        records.chunks(ANSWER).map(|answer| answer.iter().map(Record::encode).collect()).collect();
     let (keeper, thread) = Keeper::start(Store::open(dir, OpenOptions::default())?, NETWORK)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let start = Instant::now();
     let verdicts = runtime.block_on(async {
-        let taken = stream::iter(answers)
-            .map(|answer| keeper.ingest(answer))
-            .buffered(SESSIONS);
+        let taken = stream::iter(answers).map(|answer| keeper.ingest(answer)).buffered(SESSIONS);
         taken.concat().await
     });
     let rate = per_second(records.len(), start);
@@ -171,11 +155,7 @@ fn audited_per_second(store: Store, records: usize) -> Outcome<f64> {
     let rate = per_second(records, start);
     let all = ledger.storage().len()?;
     if report.records != all || !report.violations.is_empty() || report.trades.is_empty() {
-        return Err(format!(
-            "the audit saw {} of {all} records, {:?}",
-            report.records, report.violations
-        )
-        .into());
+        return Err(format!("the audit saw {} of {all} records, {:?}", report.records, report.violations).into());
     }
     Ok(rate)
 }

@@ -24,9 +24,7 @@ const CLOSED: &str = "the trade state=Closed";
 /// When the demo fails.
 pub fn measure() -> Outcome<()> {
     let watch = Stopwatch::default();
-    let events = tracing_subscriber::registry()
-        .with(LevelFilter::INFO)
-        .with(watch.clone());
+    let events = tracing_subscriber::registry().with(LevelFilter::INFO).with(watch.clone());
     tracing::subscriber::set_global_default(events)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let start = Instant::now();
@@ -57,9 +55,7 @@ struct Stopwatch {
 impl Stopwatch {
     fn said(&self, text: &str) -> Option<Instant> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.iter()
-            .find(|(event, _)| event.starts_with(text))
-            .map(|(_, at)| *at)
+        said.iter().find(|(event, _)| event.starts_with(text)).map(|(_, at)| *at)
     }
 }
 
@@ -67,10 +63,7 @@ impl<S: Subscriber> Layer<S> for Stopwatch {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut text = Text::default();
         event.record(&mut text);
-        self.said
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((text.0, Instant::now()));
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).push((text.0, Instant::now()));
     }
 }
 

@@ -17,9 +17,7 @@ fn wrong_password_opens_nothing_and_loses_nothing() {
     let identity = trader.identity();
     trader.process().stop();
 
-    let wrong = world
-        .launch("trader")
-        .with_env("EXCHANGE_PASSWORD", "not-the-password-of-anyone-71");
+    let wrong = world.launch("trader").with_env("EXCHANGE_PASSWORD", "not-the-password-of-anyone-71");
     let failure = Process::try_start(wrong).unwrap_err();
     failure.assert_is(1, "wrong_password");
     trader.returns();
@@ -38,52 +36,29 @@ fn numbers_that_do_not_fit_are_refused() {
 
     // Outside of the offer's range.
     for amount in ["0.004", "0.03"] {
-        poor.tries_to_take(&offer.id, amount)
-            .unwrap_err()
-            .assert_is(2, "invalid_argument");
+        poor.tries_to_take(&offer.id, amount).unwrap_err().assert_is(2, "invalid_argument");
     }
     // An amount that is none.
     poor.tries_to_take(&offer.id, "-1").unwrap_err().assert_is(2, "usage");
     // Coins that he does not have.
-    poor.tries_to_take(&wanted.id, "0.01")
-        .unwrap_err()
-        .assert_is(1, "insufficient_funds");
+    poor.tries_to_take(&wanted.id, "0.01").unwrap_err().assert_is(1, "insufficient_funds");
     let own = poor.address();
-    let send = |to: &str, amount: &str| {
-        poor.cli()
-            .run::<Sent>(&["wallet", "send", to, amount, "--yes"])
-            .unwrap_err()
-    };
+    let send = |to: &str, amount: &str| poor.cli().run::<Sent>(&["wallet", "send", to, amount, "--yes"]).unwrap_err();
     send(&own, "0.01").assert_is(1, "insufficient_funds");
     send(ON_MAINNET, "0.01").assert_is(1, "wrong_network");
     send("nonsense", "0.01").assert_is(2, "invalid_argument");
     // An offer that nobody made, and one that breaks a rule.
-    let unknown = poor
-        .cli()
-        .run::<Value>(&["trade", "take", UNKNOWN, "--amount", "0.01", "--yes"]);
+    let unknown = poor.cli().run::<Value>(&["trade", "take", UNKNOWN, "--amount", "0.01", "--yes"]);
     unknown.unwrap_err().assert_is(1, "not_found");
-    let tiny = Offer {
-        min: "0.00000001",
-        ..Offer::SELL
-    };
+    let tiny = Offer { min: "0.00000001", ..Offer::SELL };
     maker.tries_to_post(&tiny).unwrap_err().assert_is(2, "invalid_argument");
-    let upside_down = Offer {
-        min: "0.02",
-        max: "0.01",
-        ..Offer::SELL
-    };
-    maker
-        .tries_to_post(&upside_down)
-        .unwrap_err()
-        .assert_is(2, "invalid_argument");
+    let upside_down = Offer { min: "0.02", max: "0.01", ..Offer::SELL };
+    maker.tries_to_post(&upside_down).unwrap_err().assert_is(2, "invalid_argument");
 
     // A maker who cannot pay cannot accept, and can once he has coins.
     let trade = poor.takes(&offer, "0.01").id;
     maker.awaits(trade, Phase::Bid);
-    maker
-        .tries_to("accept", trade)
-        .unwrap_err()
-        .assert_is(1, "insufficient_funds");
+    maker.tries_to("accept", trade).unwrap_err().assert_is(1, "insufficient_funds");
     world.chain().mine_coins_to(&maker.address());
     maker.awaits_balance("coins", |balance| balance.spendable.get() > 0);
     maker.does("accept", trade);
@@ -100,10 +75,7 @@ fn only_one_node_uses_a_data_directory() {
     let trader = world.trader("trader");
     let failure = Process::try_start(world.launch("trader")).unwrap_err();
     failure.assert_is(1, "busy");
-    assert!(
-        failure.message.contains("another node uses this data directory"),
-        "{failure:#?}"
-    );
+    assert!(failure.message.contains("another node uses this data directory"), "{failure:#?}");
     trader.awaits_identity(); // the first one never noticed
 }
 
@@ -115,11 +87,7 @@ fn a_chain_that_does_not_answer_is_named() {
     let relay = world.relay_cli().clone();
     let status = || relay.done::<Status>(&["status"]);
     wait_until("the relay misses its chain", || match status() {
-        Status {
-            chain_error: Some(error),
-            tip: None,
-            ..
-        } => Ok(error),
+        Status { chain_error: Some(error), tip: None, .. } => Ok(error),
         status => Err(format!("{status:?}")),
     });
     // A node that starts cannot.
@@ -127,11 +95,7 @@ fn a_chain_that_does_not_answer_is_named() {
     failure.assert_is(1, "chain_unreachable");
     world.chain_mut().comes_back();
     wait_until("the relay has its chain again", || match status() {
-        Status {
-            chain_error: None,
-            tip: Some(tip),
-            ..
-        } => Ok(tip),
+        Status { chain_error: None, tip: Some(tip), .. } => Ok(tip),
         status => Err(format!("{status:?}")),
     });
     let newcomer = world.trader("newcomer");
@@ -146,22 +110,14 @@ fn a_chain_of_another_network_is_refused() {
     launch.command[network] = "signet".to_owned();
     let failure = Process::try_start(launch).unwrap_err();
     failure.assert_is(1, "wrong_network");
-    assert!(
-        failure.message.contains("signet") && failure.message.contains("regtest"),
-        "{failure:#?}"
-    );
+    assert!(failure.message.contains("signet") && failure.message.contains("regtest"), "{failure:#?}");
 }
 
 #[test]
 fn a_relay_has_no_identity_and_says_so() {
     let world = World::begin();
     let relay = world.relay_cli();
-    for verb in [
-        &["identity", "show"][..],
-        &["wallet", "address"],
-        &["offer", "list"],
-        &["trade", "list"],
-    ] {
+    for verb in [&["identity", "show"][..], &["wallet", "address"], &["offer", "list"], &["trade", "list"]] {
         relay.run::<Value>(verb).unwrap_err().assert_is(1, "identity_missing");
     }
 }
@@ -171,10 +127,7 @@ fn where_no_node_runs_nothing_is_reached() {
     let dir = tempfile::tempdir().unwrap();
     let failure = Cli::new(dir.path()).run::<Value>(&["status"]).unwrap_err();
     failure.assert_is(3, "node_unreachable");
-    assert!(
-        failure.hint.contains("exchange-node run"),
-        "it says what to do: {failure:#?}"
-    );
+    assert!(failure.hint.contains("exchange-node run"), "it says what to do: {failure:#?}");
 }
 
 #[test]
@@ -183,18 +136,7 @@ fn wrong_usage_is_told_apart() {
     let launch = |args: &[&str]| Process::try_start(Launch::node("wrong", dir.path(), args)).unwrap_err();
     launch(&["run", "--json", "--no-such-option"]).assert_is(2, "usage");
     let data_dir = dir.path().join("data").display().to_string();
-    let mainnet = launch(&[
-        "run",
-        "--json",
-        "--relay",
-        "--data-dir",
-        &data_dir,
-        "--network",
-        "mainnet",
-    ]);
+    let mainnet = launch(&["run", "--json", "--relay", "--data-dir", &data_dir, "--network", "mainnet"]);
     assert_eq!(mainnet.exit, Some(2), "{mainnet:#?}");
-    assert!(
-        format!("{mainnet:?}").contains("--i-understand-mainnet"),
-        "{mainnet:#?}"
-    );
+    assert!(format!("{mainnet:?}").contains("--i-understand-mainnet"), "{mainnet:#?}");
 }

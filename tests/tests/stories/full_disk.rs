@@ -16,9 +16,7 @@ fn full_disk_loses_nothing() {
     let socket = world.dir().join("maker.sock");
     let cli = Cli::new(&world.data_dir("maker")).with_socket(&socket);
     let start = |disk: &SmallDisk| {
-        let launch = world
-            .launch("maker")
-            .with_args(&["--socket", &socket.display().to_string()]);
+        let launch = world.launch("maker").with_args(&["--socket", &socket.display().to_string()]);
         let process = Process::start(launch.wrapped_by(&disk.wrapper()));
         let maker = Trader::new("maker", process, cli.clone(), world.details_file("maker"));
         maker.awaits_identity();

@@ -29,26 +29,17 @@ impl Victims {
 
 #[test]
 fn the_seller() {
-    trade_through_power_cuts(&Victims {
-        seller: true,
-        buyer: false,
-    });
+    trade_through_power_cuts(&Victims { seller: true, buyer: false });
 }
 
 #[test]
 fn the_buyer() {
-    trade_through_power_cuts(&Victims {
-        seller: false,
-        buyer: true,
-    });
+    trade_through_power_cuts(&Victims { seller: false, buyer: true });
 }
 
 #[test]
 fn both_at_once() {
-    trade_through_power_cuts(&Victims {
-        seller: true,
-        buyer: true,
-    });
+    trade_through_power_cuts(&Victims { seller: true, buyer: true });
 }
 
 fn trade_through_power_cuts(victims: &Victims) {
@@ -82,10 +73,7 @@ fn trade_through_power_cuts(victims: &Victims) {
     // The release finds nobody at home, so that it must wait for the buyer's return.
     buyer.process().kill();
     seller.does("release", trade);
-    assert!(
-        world.chain().pool().is_empty(),
-        "only the buyer can complete the payout"
-    );
+    assert!(world.chain().pool().is_empty(), "only the buyer can complete the payout");
     if victims.seller {
         seller.is_killed_and_returns();
     }

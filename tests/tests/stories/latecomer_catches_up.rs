@@ -49,10 +49,7 @@ fn latecomer_catches_up() {
 fn all_know_the_same(world: &World, others: &[&Cli]) -> u64 {
     wait_until("all have the relay's records", || {
         let relayed = world.relayed_records();
-        let known: Vec<u64> = others
-            .iter()
-            .map(|cli| cli.done::<Status>(&["status"]).records)
-            .collect();
+        let known: Vec<u64> = others.iter().map(|cli| cli.done::<Status>(&["status"]).records).collect();
         if known.iter().all(|records| *records == relayed) {
             Ok(relayed)
         } else {

@@ -31,9 +31,7 @@ fn offer_taken_by_two_at_once() {
     buyer.tries_to("accept", anns).unwrap_err().assert_is(1, "not_allowed");
     ann.tries_to("fund", anns).unwrap_err().assert_is(1, "not_allowed");
     // A third hand comes too late altogether.
-    ann.tries_to_take(&offer.id, "0.01")
-        .unwrap_err()
-        .assert_is(1, "offer_gone");
+    ann.tries_to_take(&offer.id, "0.01").unwrap_err().assert_is(1, "offer_gone");
     assert_eq!((ann.balance(), bob.balance()), before);
 
     // The winner's trade goes on.

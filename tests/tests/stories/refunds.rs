@@ -26,20 +26,13 @@ fn seller_refunds_after_timeout() {
     let tip = u32::try_from(world.chain().height()).unwrap();
     assert_eq!(from - tip, REFUND_DELAY - 1);
     world.chain().mine(from - tip - 1);
-    buyer.awaits_that(trade, "no longer his to pay", |view| {
-        !view.actions.contains(&Action::MarkPaid)
-    });
+    buyer.awaits_that(trade, "no longer his to pay", |view| !view.actions.contains(&Action::MarkPaid));
     buyer.tries_to("paid", trade).unwrap_err().assert_is(1, "not_allowed");
     seller.awaits_tip(from - 1);
-    seller
-        .tries_to("refund", trade)
-        .unwrap_err()
-        .assert_is(1, "not_allowed");
+    seller.tries_to("refund", trade).unwrap_err().assert_is(1, "not_allowed");
 
     world.chain().mine(1);
-    seller.awaits_that(trade, "his to take back", |view| {
-        view.next.action == Some(Action::Refund)
-    });
+    seller.awaits_that(trade, "his to take back", |view| view.next.action == Some(Action::Refund));
     seller.does("refund", trade);
     world.chain().confirm("the refund", BURIED);
     seller.awaits(trade, Phase::Refunded);
@@ -75,18 +68,12 @@ fn cancelled_before_funding_by_either() {
     let by_buyer = agreed_trade(&seller, &buyer);
     buyer.does("cancel", by_buyer);
     seller.awaits(by_buyer, Phase::Cancelled);
-    seller
-        .tries_to("fund", by_buyer)
-        .unwrap_err()
-        .assert_is(1, "not_allowed");
+    seller.tries_to("fund", by_buyer).unwrap_err().assert_is(1, "not_allowed");
 
     let by_seller = agreed_trade(&seller, &buyer);
     seller.does("cancel", by_seller);
     buyer.awaits(by_seller, Phase::Cancelled);
-    buyer
-        .tries_to("paid", by_seller)
-        .unwrap_err()
-        .assert_is(1, "not_allowed");
+    buyer.tries_to("paid", by_seller).unwrap_err().assert_is(1, "not_allowed");
 
     // Before anybody accepted.
     let offer = seller.posts(&Offer::SELL.by_hand());

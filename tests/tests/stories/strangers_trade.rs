@@ -27,7 +27,7 @@ fn strangers_trade_over_bitcoind() {
 
     let to_pay = buyer.awaits(trade, Phase::Funded);
     assert_eq!(to_pay.escrow_address.unwrap(), escrow);
-    assert_eq!(to_pay.cost, 617_50);
+    assert_eq!(to_pay.cost, 61_750);
     assert_eq!(buyer.awaits_details(trade).trim_end(), seller.details());
     assert_eq!(seller.awaits_details(trade).trim_end(), buyer.details());
     buyer.does("paid", trade);
@@ -40,13 +40,7 @@ fn strangers_trade_over_bitcoind() {
     assert_eq!(bought.spend, sold.spend);
     let balance = buyer.awaits_balance("the coins", |balance| balance.spendable.get() > 0);
     assert!((990_000..1_000_000).contains(&balance.spendable.get()), "{balance:?}");
-    assert_eq!(
-        seller
-            .awaits_balance("nothing in escrow", |b| b.in_escrow.get() == 0)
-            .pending
-            .get(),
-        0
-    );
+    assert_eq!(seller.awaits_balance("nothing in escrow", |b| b.in_escrow.get() == 0).pending.get(), 0);
 
     let audit = audit_of_the_relay(&world, 1);
     let audited = &audit.trades[0];
@@ -90,10 +84,7 @@ fn strangers_trade_over_bitcoind_by_an_offer_to_buy() {
 
 #[test]
 fn strangers_trade_on_the_embedded_chain() {
-    let output = std::process::Command::new(program("exchange-node"))
-        .args(["demo", "--json"])
-        .output()
-        .unwrap();
+    let output = std::process::Command::new(program("exchange-node")).args(["demo", "--json"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     assert!(!stderr.contains("panicked"), "{stderr}");

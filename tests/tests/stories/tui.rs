@@ -1,64 +1,97 @@
-//! A newcomer with nothing but a terminal and its keys.
+//! A newcomer with nothing but a terminal of 80 by 24 and its keys. He reads the screen and presses what it names.
 
 use exchange_tests::{Key, Place, Terminal, program};
 
-/// Longer than any animation: the screens of the demo are read, never remembered.
-const PRICE_OF_ANNA: &str = "61,750.00";
+/// A maker of the demo, the cheapest who sells for euros.
+const OFFER_TO_TAKE: &str = "▸ You buy  61,750.00 EUR";
 
 #[test]
 fn tui_posts_and_takes_by_keys_alone() {
     let _place = Place::take();
     let mut terminal = Terminal::run(&program("exchange-tui"), &["demo"]);
-    terminal.shows("DEMO");
-    terminal.shows(PRICE_OF_ANNA);
+    terminal.shows("DEMO: play money");
+    terminal.shows("61,750.00 EUR");
+
     posts_an_offer(&mut terminal);
     takes_an_offer(&mut terminal);
-    finishes_the_trade(&mut terminal);
+    pays_and_gets_the_coins(&mut terminal);
 
-    terminal.types("5");
-    terminal.shows("Balance");
     terminal.types("q");
     terminal.ends_cleanly();
 }
 
 fn posts_an_offer(terminal: &mut Terminal) {
     terminal.types("2");
-    terminal.shows("I want to");
-    terminal.press(Key::Tab); // he sells, as suggested
-    terminal.press(Key::Tab); // for euros
-    for text in ["62000.00", "0.005", "0.01", "SEPA instant", "No third parties"] {
-        terminal.types(text);
-        terminal.press(Key::Tab);
-    }
-    terminal.press(Key::Tab); // bids are accepted by the node
-    terminal.types("Newcomer, DE02 1203 0000 0000 2020 51");
-    terminal.press(Key::Tab);
-    terminal.shows("You sell 0.005–0.01 BTC");
+    terminal.shows("▸ I want to     ‹ sell bitcoin ›");
     terminal.press(Key::Enter);
-    terminal.shows("Post this offer?");
-    // “No” is what Enter would choose: yes must be meant.
+    terminal.shows("▸ Currency");
+    terminal.press(Key::Enter); // euros, as suggested
+    for text in ["62000.00", "0.005", "0.01", "SEPA instant", "No third parties."] {
+        terminal.types(text);
+        terminal.press(Key::Enter);
+    }
+    terminal.shows("▸ Accept bids   ‹ by itself");
+    terminal.press(Key::Enter);
+    terminal.types("Newcomer, DE02 1203 0000 0000 2020 51");
+    terminal.press(Key::Enter);
+    terminal.shows("▸ [ Post this offer ]");
+    terminal.shows("You sell 0.005–0.01 BTC for 310.00–620.00 EUR by SEPA instant.");
+    terminal.press(Key::Enter);
+    terminal.shows("▸ [ No, go back ]");
     terminal.press(Key::Right);
+    terminal.shows("▸ [ Yes, post it ]");
     terminal.press(Key::Enter);
     terminal.shows("Your offer is in the book.");
     terminal.types("1");
-    terminal.shows("62,000.00");
+    let row = |screen: &str| {
+        let mut lines = screen.lines();
+        lines.any(|line| line.contains("You sell  62,000.00 EUR") && line.contains("yours"))
+    };
+    terminal.shows_that("his offer in the book", row);
 }
 
 fn takes_an_offer(terminal: &mut Terminal) {
-    terminal.types("b"); // only what he can buy
-    terminal.shows_that("only what can be bought", |screen| !screen.contains("sell  "));
+    terminal.types("b");
+    terminal.shows("Show: you buy");
+    terminal.press(Key::Home);
+    terminal.shows(OFFER_TO_TAKE);
     terminal.press(Key::Enter);
-    terminal.shows("Terms");
-    terminal.types("t");
-    terminal.shows("Your details");
+    terminal.shows("Enter take this offer");
+    terminal.press(Key::Enter);
+    terminal.shows("▸ Amount        0.004");
+    for label in ["▸ Payment by", "▸ Arbiter", "▸ Your details"] {
+        terminal.press(Key::Tab);
+        terminal.shows(label);
+    }
+    terminal.types("Newcomer");
+    terminal.press(Key::Tab);
+    terminal.shows("▸ [ Review ]");
+    terminal.press(Key::Enter);
+    let review = terminal.shows("▸ [ No, go back ]");
+    assert!(review.contains("You send      247.00 EUR"), "{review}");
+    assert!(review.contains("You receive    0.004 BTC"), "{review}");
+    // Nothing happens to somebody who presses Enter once too often.
+    terminal.press(Key::Enter);
+    terminal.shows("▸ [ Review ]");
+    terminal.press(Key::Enter);
+    terminal.shows("▸ [ No, go back ]");
+    terminal.press(Key::Right);
+    terminal.shows("▸ [ Yes, take this offer ]");
+    terminal.press(Key::Enter);
 }
 
-fn finishes_the_trade(terminal: &mut Terminal) {
-    terminal.types("4");
-    terminal.shows("say that you have paid");
+fn pays_and_gets_the_coins(terminal: &mut Terminal) {
+    let to_pay = terminal.shows_that("whom to pay, and the key to press", |screen| {
+        screen.contains("Press  p  to say that you have paid") && screen.contains("Anna Larsen")
+    });
+    assert!(to_pay.contains("Pay to (247.00 EUR by SEPA instant)"), "{to_pay}");
     terminal.types("p");
     terminal.shows("Have you paid?");
-    terminal.types("y");
+    terminal.press(Key::Right);
+    terminal.shows("▸ [ Yes, I have paid ]");
+    terminal.press(Key::Enter);
+    terminal.shows("✓ Payout confirmed");
     terminal.shows("It is over");
-    terminal.shows("done");
+    terminal.types("5");
+    terminal.shows_that("the coins", |screen| screen.contains("To spend       100.0039"));
 }

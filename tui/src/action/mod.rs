@@ -204,10 +204,7 @@ const fn char(c: char) -> Key {
 }
 
 const fn ctrl(c: char) -> Key {
-    Key {
-        code: KeyCode::Char(c),
-        ctrl: true,
-    }
+    Key { code: KeyCode::Char(c), ctrl: true }
 }
 
 /// Whether an action can be done now, and if not, why.
@@ -248,9 +245,7 @@ pub fn find(app: &App, event: &KeyEvent) -> Option<&'static Entry> {
 
 /// Returns the rows that count now, the innermost context first.
 pub fn entries(app: &App) -> impl Iterator<Item = &'static Entry> {
-    app.contexts()
-        .into_iter()
-        .flat_map(|context| TABLE.iter().filter(move |entry| entry.context == context))
+    app.contexts().into_iter().flat_map(|context| TABLE.iter().filter(move |entry| entry.context == context))
 }
 
 #[cfg(test)]

@@ -12,14 +12,7 @@ use crate::words;
 
 /// The table.
 pub static TABLE: &[Entry] = &[
-    gated(
-        C::Book,
-        Action::Open,
-        &[key(KeyCode::Enter)],
-        "terms",
-        Shown,
-        offer_selected,
-    ),
+    gated(C::Book, Action::Open, &[key(KeyCode::Enter)], "terms", Shown, offer_selected),
     gated(C::Book, Action::Take, &[char('t')], "take", Shown, can_take),
     row(C::Book, Action::Filter, &[char('/')], "filter", Shown),
     row(C::Book, Action::Side(Some(Side::Buy)), &[char('b')], "you buy", Shown),
@@ -27,110 +20,28 @@ pub static TABLE: &[Entry] = &[
     row(C::Book, Action::Side(None), &[char('a')], "all", Shown),
     row(C::Book, Action::Currency, &[char('c')], "currency", Shown),
     row(C::Book, Action::Away, &[char('o')], "also makers who are away", Hidden),
-    gated(
-        C::Book,
-        Action::Withdraw,
-        &[char('x')],
-        "withdraw",
-        WhenPossible,
-        can_withdraw,
-    ),
-    gated(
-        C::Offer,
-        Action::Take,
-        &[key(KeyCode::Enter), char('t')],
-        "take this offer",
-        WhenPossible,
-        can_take,
-    ),
-    gated(
-        C::Offer,
-        Action::Withdraw,
-        &[char('x')],
-        "withdraw",
-        WhenPossible,
-        can_withdraw,
-    ),
-    row(
-        C::Offer,
-        Action::Move(Step::Up),
-        &[key(KeyCode::Up), char('k')],
-        "previous",
-        Hidden,
-    ),
-    row(
-        C::Offer,
-        Action::Move(Step::Down),
-        &[key(KeyCode::Down), char('j')],
-        "next",
-        Hidden,
-    ),
-    row(
-        C::Offer,
-        Action::Back,
-        &[key(KeyCode::Esc), key(KeyCode::Backspace)],
-        "back",
-        Shown,
-    ),
+    gated(C::Book, Action::Withdraw, &[char('x')], "withdraw", WhenPossible, can_withdraw),
+    gated(C::Offer, Action::Take, &[key(KeyCode::Enter), char('t')], "take this offer", WhenPossible, can_take),
+    gated(C::Offer, Action::Withdraw, &[char('x')], "withdraw", WhenPossible, can_withdraw),
+    row(C::Offer, Action::Move(Step::Up), &[key(KeyCode::Up), char('k')], "previous", Hidden),
+    row(C::Offer, Action::Move(Step::Down), &[key(KeyCode::Down), char('j')], "next", Hidden),
+    row(C::Offer, Action::Back, &[key(KeyCode::Esc), key(KeyCode::Backspace)], "back", Shown),
     row(C::Filter, Action::FilterDone, &[key(KeyCode::Enter)], "keep", Shown),
     row(C::Filter, Action::FilterClear, &[key(KeyCode::Esc)], "clear", Shown),
-    row(
-        C::Choice,
-        Action::Choose(true),
-        &[key(KeyCode::Right), char(' ')],
-        "change",
-        Shown,
-    ),
-    row(
-        C::Choice,
-        Action::Choose(false),
-        &[key(KeyCode::Left)],
-        "change back",
-        Hidden,
-    ),
-    row(
-        C::Form,
-        Action::NextField,
-        &[key(KeyCode::Tab), key(KeyCode::Down)],
-        "next field",
-        Hidden,
-    ),
-    row(
-        C::Form,
-        Action::PreviousField,
-        &[key(KeyCode::BackTab), key(KeyCode::Up)],
-        "previous field",
-        Hidden,
-    ),
+    row(C::Choice, Action::Choose(true), &[key(KeyCode::Right), char(' ')], "change", Shown),
+    row(C::Choice, Action::Choose(false), &[key(KeyCode::Left)], "change back", Hidden),
+    row(C::Form, Action::NextField, &[key(KeyCode::Tab), key(KeyCode::Down)], "next field", Hidden),
+    row(C::Form, Action::PreviousField, &[key(KeyCode::BackTab), key(KeyCode::Up)], "previous field", Hidden),
     row(C::Form, Action::Enter, &[key(KeyCode::Enter)], "next", Shown),
     row(C::Gate, Action::Enter, &[key(KeyCode::Enter)], "next", Shown),
     row(C::Gate, Action::Reveal, &[ctrl('t')], "show or hide", Shown),
-    gated(
-        C::Gate,
-        Action::Another,
-        &[ctrl('n')],
-        "another passphrase",
-        WhenPossible,
-        makes_identity,
-    ),
+    gated(C::Gate, Action::Another, &[ctrl('n')], "another passphrase", WhenPossible, makes_identity),
     row(C::Gate, Action::Skip, &[key(KeyCode::Esc)], "only watch", Shown),
     row(C::Form, Action::Leave, &[key(KeyCode::Esc)], "leave", Shown),
     row(C::Form, Action::Help, &[key(KeyCode::F(1))], "help", Shown),
-    row(
-        C::Rest,
-        Action::NextField,
-        &[key(KeyCode::Enter), key(KeyCode::Tab), key(KeyCode::Down)],
-        "fill in",
-        Shown,
-    ),
+    row(C::Rest, Action::NextField, &[key(KeyCode::Enter), key(KeyCode::Tab), key(KeyCode::Down)], "fill in", Shown),
     row(C::Rest, Action::Back, &[key(KeyCode::Esc)], "back to the book", Hidden),
-    row(
-        C::Empty,
-        Action::Back,
-        &[key(KeyCode::Enter), key(KeyCode::Esc)],
-        "to the book",
-        Shown,
-    ),
+    row(C::Empty, Action::Back, &[key(KeyCode::Enter), key(KeyCode::Esc)], "to the book", Shown),
     row(
         C::Ask,
         Action::Turn(true),
@@ -138,170 +49,46 @@ pub static TABLE: &[Entry] = &[
         "other answer",
         Shown,
     ),
-    row(
-        C::Ask,
-        Action::Turn(false),
-        &[key(KeyCode::Left), key(KeyCode::BackTab), key(KeyCode::Up)],
-        "back",
-        Hidden,
-    ),
+    row(C::Ask, Action::Turn(false), &[key(KeyCode::Left), key(KeyCode::BackTab), key(KeyCode::Up)], "back", Hidden),
     row(C::Ask, Action::Answer, &[key(KeyCode::Enter)], "choose", Shown),
     row(C::Ask, Action::Yes, &[char('y')], "yes", Hidden),
     row(C::Ask, Action::No, &[key(KeyCode::Esc), char('n')], "go back", Shown),
-    row(
-        C::Notice,
-        Action::Back,
-        &[key(KeyCode::Esc), key(KeyCode::Enter), char('q'), char('?')],
-        "close",
-        Shown,
-    ),
-    gated(
-        C::Trades,
-        Action::Next,
-        &[key(KeyCode::Enter)],
-        "next step",
-        Hidden,
-        has_next,
-    ),
-    gated(
-        C::Trades,
-        Action::Trade(TradeAction::Accept),
-        &[char('a')],
-        "accept",
-        WhenPossible,
-        |app| can(app, TradeAction::Accept),
-    ),
-    gated(
-        C::Trades,
-        Action::Trade(TradeAction::Fund),
-        &[char('f')],
-        "fund",
-        WhenPossible,
-        |app| can(app, TradeAction::Fund),
-    ),
-    gated(
-        C::Trades,
-        Action::Trade(TradeAction::MarkPaid),
-        &[char('p')],
-        "I have paid",
-        WhenPossible,
-        |app| can(app, TradeAction::MarkPaid),
-    ),
-    gated(
-        C::Trades,
-        Action::Trade(TradeAction::Release),
-        &[char('r')],
-        "release",
-        WhenPossible,
-        |app| can(app, TradeAction::Release),
-    ),
-    gated(
-        C::Trades,
-        Action::Trade(TradeAction::Cancel),
-        &[char('c')],
-        "cancel",
-        WhenPossible,
-        |app| can(app, TradeAction::Cancel),
-    ),
-    gated(
-        C::Trades,
-        Action::Trade(TradeAction::Refund),
-        &[char('w')],
-        "take back",
-        WhenPossible,
-        |app| can(app, TradeAction::Refund),
-    ),
-    gated(
-        C::Trades,
-        Action::Copy,
-        &[char('y')],
-        "copy details",
-        WhenPossible,
-        has_details,
-    ),
-    gated(
-        C::Wallet,
-        Action::Copy,
-        &[char('c')],
-        "copy address",
-        Shown,
-        has_address,
-    ),
+    row(C::Notice, Action::Back, &[key(KeyCode::Esc), key(KeyCode::Enter), char('q'), char('?')], "close", Shown),
+    gated(C::Trades, Action::Next, &[key(KeyCode::Enter)], "next step", Hidden, has_next),
+    gated(C::Trades, Action::Trade(TradeAction::Accept), &[char('a')], "accept", WhenPossible, |app| {
+        can(app, TradeAction::Accept)
+    }),
+    gated(C::Trades, Action::Trade(TradeAction::Fund), &[char('f')], "fund", WhenPossible, |app| {
+        can(app, TradeAction::Fund)
+    }),
+    gated(C::Trades, Action::Trade(TradeAction::MarkPaid), &[char('p')], "I have paid", WhenPossible, |app| {
+        can(app, TradeAction::MarkPaid)
+    }),
+    gated(C::Trades, Action::Trade(TradeAction::Release), &[char('r')], "release", WhenPossible, |app| {
+        can(app, TradeAction::Release)
+    }),
+    gated(C::Trades, Action::Trade(TradeAction::Cancel), &[char('c')], "cancel", WhenPossible, |app| {
+        can(app, TradeAction::Cancel)
+    }),
+    gated(C::Trades, Action::Trade(TradeAction::Refund), &[char('w')], "take back", WhenPossible, |app| {
+        can(app, TradeAction::Refund)
+    }),
+    gated(C::Trades, Action::Copy, &[char('y')], "copy details", WhenPossible, has_details),
+    gated(C::Wallet, Action::Copy, &[char('c')], "copy address", Shown, has_address),
     gated(C::Wallet, Action::Send, &[char('s')], "send", Shown, unlocked),
-    row(
-        C::List,
-        Action::Move(Step::Up),
-        &[key(KeyCode::Up), char('k')],
-        "up",
-        Hidden,
-    ),
-    row(
-        C::List,
-        Action::Move(Step::Down),
-        &[key(KeyCode::Down), char('j')],
-        "down",
-        Hidden,
-    ),
-    row(
-        C::List,
-        Action::Move(Step::PageUp),
-        &[key(KeyCode::PageUp)],
-        "page up",
-        Hidden,
-    ),
-    row(
-        C::List,
-        Action::Move(Step::PageDown),
-        &[key(KeyCode::PageDown)],
-        "page down",
-        Hidden,
-    ),
-    row(
-        C::List,
-        Action::Move(Step::Top),
-        &[key(KeyCode::Home), char('g')],
-        "first",
-        Hidden,
-    ),
-    row(
-        C::List,
-        Action::Move(Step::Bottom),
-        &[key(KeyCode::End), char('G')],
-        "last",
-        Hidden,
-    ),
+    row(C::List, Action::Move(Step::Up), &[key(KeyCode::Up), char('k')], "up", Hidden),
+    row(C::List, Action::Move(Step::Down), &[key(KeyCode::Down), char('j')], "down", Hidden),
+    row(C::List, Action::Move(Step::PageUp), &[key(KeyCode::PageUp)], "page up", Hidden),
+    row(C::List, Action::Move(Step::PageDown), &[key(KeyCode::PageDown)], "page down", Hidden),
+    row(C::List, Action::Move(Step::Top), &[key(KeyCode::Home), char('g')], "first", Hidden),
+    row(C::List, Action::Move(Step::Bottom), &[key(KeyCode::End), char('G')], "last", Hidden),
     row(C::Screens, Action::Show(Tab::Book), &[char('1')], "book", Hidden),
-    row(
-        C::Screens,
-        Action::Show(Tab::Post),
-        &[char('2')],
-        "post an offer",
-        Hidden,
-    ),
-    row(
-        C::Screens,
-        Action::Show(Tab::Take),
-        &[char('3')],
-        "take an offer",
-        Hidden,
-    ),
+    row(C::Screens, Action::Show(Tab::Post), &[char('2')], "post an offer", Hidden),
+    row(C::Screens, Action::Show(Tab::Take), &[char('3')], "take an offer", Hidden),
     row(C::Screens, Action::Show(Tab::Trades), &[char('4')], "my trades", Hidden),
     row(C::Screens, Action::Show(Tab::Wallet), &[char('5')], "wallet", Hidden),
-    row(
-        C::Screens,
-        Action::Show(Tab::Network),
-        &[char('6')],
-        "peers and log",
-        Hidden,
-    ),
-    gated(
-        C::Screens,
-        Action::Identity,
-        &[char('i')],
-        "identity",
-        WhenPossible,
-        lacks_identity,
-    ),
+    row(C::Screens, Action::Show(Tab::Network), &[char('6')], "peers and log", Hidden),
+    gated(C::Screens, Action::Identity, &[char('i')], "identity", WhenPossible, lacks_identity),
     row(C::Screens, Action::Help, &[char('?')], "help", Shown),
     row(C::Screens, Action::Quit, &[char('q')], "quit", Shown),
     row(C::Waiting, Action::Quit, &[char('q'), key(KeyCode::Esc)], "quit", Shown),
@@ -310,14 +97,7 @@ pub static TABLE: &[Entry] = &[
 ];
 
 const fn row(context: Context, action: Action, keys: &'static [Key], name: &'static str, footer: Footer) -> Entry {
-    Entry {
-        context,
-        action,
-        keys,
-        name,
-        footer,
-        when: always,
-    }
+    Entry { context, action, keys, name, footer, when: always }
 }
 
 const fn gated(
@@ -328,14 +108,7 @@ const fn gated(
     footer: Footer,
     when: fn(&App) -> Availability,
 ) -> Entry {
-    Entry {
-        context,
-        action,
-        keys,
-        name,
-        footer,
-        when,
-    }
+    Entry { context, action, keys, name, footer, when }
 }
 
 fn always(_: &App) -> Availability {
@@ -356,35 +129,19 @@ fn can_take(app: &App) -> Availability {
 
 fn can_withdraw(app: &App) -> Availability {
     let offer = app.book.selection().ok_or(words::why::NO_OFFER)?;
-    if offer.mine {
-        unlocked(app)
-    } else {
-        Err(words::why::NOT_OWN_OFFER)
-    }
+    if offer.mine { unlocked(app) } else { Err(words::why::NOT_OWN_OFFER) }
 }
 
 fn unlocked(app: &App) -> Availability {
-    if app.is_unlocked() {
-        Ok(())
-    } else {
-        Err(words::why::NO_IDENTITY)
-    }
+    if app.is_unlocked() { Ok(()) } else { Err(words::why::NO_IDENTITY) }
 }
 
 fn lacks_identity(app: &App) -> Availability {
-    if app.is_unlocked() {
-        Err(words::why::HAS_IDENTITY)
-    } else {
-        Ok(())
-    }
+    if app.is_unlocked() { Err(words::why::HAS_IDENTITY) } else { Ok(()) }
 }
 
 fn makes_identity(app: &App) -> Availability {
-    if app.gate.stage() == Stage::Create {
-        Ok(())
-    } else {
-        Err(words::why::HAS_IDENTITY)
-    }
+    if app.gate.stage() == Stage::Create { Ok(()) } else { Err(words::why::HAS_IDENTITY) }
 }
 
 fn has_next(app: &App) -> Availability {
@@ -394,22 +151,13 @@ fn has_next(app: &App) -> Availability {
 
 fn can(app: &App, action: TradeAction) -> Availability {
     let trade = app.trades.selection().ok_or(words::why::NO_TRADE)?;
-    if trade.actions.contains(&action) {
-        Ok(())
-    } else {
-        Err(words::why::NOT_NOW)
-    }
+    if trade.actions.contains(&action) { Ok(()) } else { Err(words::why::NOT_NOW) }
 }
 
 fn has_details(app: &App) -> Availability {
     let trade = app.trades.selection().ok_or(words::why::NO_TRADE)?;
     let is_needed = matches!(trade.state, Phase::Funded | Phase::Paid);
-    trade
-        .their_details
-        .as_ref()
-        .filter(|_| is_needed)
-        .map(drop)
-        .ok_or(words::why::NO_DETAILS)
+    trade.their_details.as_ref().filter(|_| is_needed).map(drop).ok_or(words::why::NO_DETAILS)
 }
 
 fn has_address(app: &App) -> Availability {

@@ -46,10 +46,7 @@ impl App {
         }
         // Whoever did not hear the answer asks again under the same id; whoever did, asks for something new.
         let heard = !matches!(&result, Err(error) if error.code == Code::NodeUnreachable);
-        let is_wish = !matches!(
-            call,
-            CallName::Passphrase | CallName::Strength | CallName::Review | CallName::Price
-        );
+        let is_wish = !matches!(call, CallName::Passphrase | CallName::Strength | CallName::Review | CallName::Price);
         if heard && is_wish {
             self.requests.settled();
         }
@@ -67,9 +64,7 @@ impl App {
                 self.gate.unlock.refuse(0, words::gate::WRONG_PASSWORD);
             }
             CallName::Create if error.code == Code::WeakPassword => {
-                self.gate
-                    .create
-                    .refuse(super::gate::PASSWORD, format::clean(&error.message));
+                self.gate.create.refuse(super::gate::PASSWORD, format::clean(&error.message));
             }
             CallName::Passphrase
             | CallName::Create
@@ -80,10 +75,7 @@ impl App {
             | CallName::Take
             | CallName::Trade(_)
             | CallName::Price
-            | CallName::Send => self.push_popup(Popup::Error {
-                title: words::could_not(call),
-                error,
-            }),
+            | CallName::Send => self.push_popup(Popup::Error { title: words::could_not(call), error }),
         }
     }
 
@@ -95,10 +87,7 @@ impl App {
             }
             Reply::Strength(strength) => self.gate.strength = Some(strength),
             Reply::Identity(identity) => {
-                let state = IdentityState::Unlocked {
-                    author: identity.author,
-                    email: identity.email,
-                };
+                let state = IdentityState::Unlocked { author: identity.author, email: identity.email };
                 self.gate.observe(&state);
                 if let Some(status) = &mut self.status {
                     status.identity = state;

@@ -52,22 +52,10 @@ impl Ask {
     /// A question with one dangerous answer; "no" is the default.
     pub fn confirm(title: impl Into<String>, lines: Vec<Line>, no: &str, yes: impl Into<String>, call: Call) -> Self {
         let choices = vec![
-            Choice {
-                label: no.to_owned(),
-                outcome: Outcome::Back,
-            },
-            Choice {
-                label: yes.into(),
-                outcome: Outcome::Call(Box::new(call)),
-            },
+            Choice { label: no.to_owned(), outcome: Outcome::Back },
+            Choice { label: yes.into(), outcome: Outcome::Call(Box::new(call)) },
         ];
-        Self {
-            title: title.into(),
-            lines,
-            choices,
-            chosen: 0,
-            yes: 1,
-        }
+        Self { title: title.into(), lines, choices, chosen: 0, yes: 1 }
     }
 
     /// Moves to the next or previous choice.

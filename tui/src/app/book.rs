@@ -44,13 +44,7 @@ impl Book {
         let mut matcher = Matcher::new(Config::DEFAULT);
         let mut buffer = Vec::new();
         let mut matches = |offer: &OfferView| {
-            let text = format!(
-                "{} {} {} {}",
-                offer.currency,
-                offer.methods.join(" "),
-                offer.terms,
-                offer.maker
-            );
+            let text = format!("{} {} {} {}", offer.currency, offer.methods.join(" "), offer.terms, offer.maker);
             pattern.score(Utf32Str::new(&text, &mut buffer), &mut matcher).is_some()
         };
         self.offers
@@ -71,9 +65,7 @@ impl Book {
 
     /// Returns the position of the selected offer among `visible`.
     pub fn position(&self, visible: &[&OfferView]) -> usize {
-        self.selected
-            .and_then(|id| visible.iter().position(|offer| offer.id == id))
-            .unwrap_or(0)
+        self.selected.and_then(|id| visible.iter().position(|offer| offer.id == id)).unwrap_or(0)
     }
 
     /// Moves the selection.
@@ -86,10 +78,7 @@ impl Book {
     /// Returns the best price at which an offer of this side stands in the book, for comparison with a new one.
     pub fn best(&self, maker_side: Side, currency: Currency) -> Option<&OfferView> {
         // The node gives the best price for a taker first.
-        self.offers
-            .iter()
-            .flatten()
-            .find(|offer| offer.side == maker_side && offer.currency == currency && !offer.mine)
+        self.offers.iter().flatten().find(|offer| offer.side == maker_side && offer.currency == currency && !offer.mine)
     }
 
     /// Turns to the next currency that is in the book, then back to all.

@@ -66,10 +66,7 @@ impl Default for Gate {
             ],
         );
         create.fields[PASSWORD].shown = false;
-        let unlock = Form::new(
-            words::gate::UNLOCK_BUTTON,
-            vec![Field::secret(words::gate::PASSWORD, "")],
-        );
+        let unlock = Form::new(words::gate::UNLOCK_BUTTON, vec![Field::secret(words::gate::PASSWORD, "")]);
         Self {
             create,
             unlock,
@@ -95,10 +92,7 @@ impl Gate {
         };
         if self.stage == Stage::Open && before != Stage::Open {
             // Passwords are kept no longer than they are needed.
-            *self = Self {
-                stage: Stage::Open,
-                ..Self::default()
-            };
+            *self = Self { stage: Stage::Open, ..Self::default() };
         }
         (self.stage == Stage::Create && self.passphrase.is_none() && before != Stage::Create)
             .then_some(Call::Passphrase)
@@ -194,25 +188,14 @@ impl Gate {
             field.error = None;
         }
         let email = self.create.fields[EMAIL].value().trim();
-        let plausible = email
-            .split_once('@')
-            .is_some_and(|(name, domain)| !name.is_empty() && !domain.is_empty());
-        let (missing, differs) = (
-            self.password().is_empty(),
-            self.password() != self.create.fields[AGAIN].value(),
-        );
-        let refused = self
-            .strength
-            .as_ref()
-            .is_some_and(|strength| strength.verdict == StrengthVerdict::Refused);
+        let plausible = email.split_once('@').is_some_and(|(name, domain)| !name.is_empty() && !domain.is_empty());
+        let (missing, differs) = (self.password().is_empty(), self.password() != self.create.fields[AGAIN].value());
+        let refused = self.strength.as_ref().is_some_and(|strength| strength.verdict == StrengthVerdict::Refused);
         if !plausible {
             self.create.refuse(EMAIL, words::gate::BAD_EMAIL);
         }
         if missing {
-            self.create.refuse(
-                if self.uses_passphrase() { KIND } else { PASSWORD },
-                words::gate::NO_PASSWORD,
-            );
+            self.create.refuse(if self.uses_passphrase() { KIND } else { PASSWORD }, words::gate::NO_PASSWORD);
         } else if refused && !self.uses_passphrase() {
             self.create.refuse(PASSWORD, words::gate::GUESSABLE);
         }

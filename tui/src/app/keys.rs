@@ -95,11 +95,9 @@ impl App {
                 self.answer(yes, commands);
             }
             Action::No => {
-                let safe = self.ask().and_then(|ask| {
-                    ask.choices
-                        .iter()
-                        .position(|choice| matches!(choice.outcome, Outcome::Back))
-                });
+                let safe = self
+                    .ask()
+                    .and_then(|ask| ask.choices.iter().position(|choice| matches!(choice.outcome, Outcome::Back)));
                 self.answer(safe.unwrap_or(0), commands);
             }
             Action::Next => {
@@ -173,10 +171,7 @@ impl App {
 
     fn ask_to_withdraw(&mut self) {
         let Some(offer) = self.book.selection() else { return };
-        let lines = vec![
-            Line::Strong(words::offer_sentence(offer)),
-            Line::Plain(words::WITHDRAW_NOTE.to_owned()),
-        ];
+        let lines = vec![Line::Strong(words::offer_sentence(offer)), Line::Plain(words::WITHDRAW_NOTE.to_owned())];
         let call = Call::Withdraw(offer.id);
         self.push_popup(Popup::Ask(Ask::confirm(
             words::WITHDRAW_TITLE,
@@ -205,11 +200,7 @@ impl App {
         let Some(form) = self.form() else { return };
         // The only field of a short form is its end, too.
         let last = form.focus == form.fields.iter().rposition(|field| field.shown) && form.fields.len() == 1;
-        if form.focused() == Focus::Button || last {
-            self.submit(commands)
-        } else {
-            self.with_form(|form| form.next())
-        }
+        if form.focused() == Focus::Button || last { self.submit(commands) } else { self.with_form(|form| form.next()) }
     }
 
     fn submit(&mut self, commands: &mut Vec<Command>) {
@@ -229,15 +220,7 @@ impl App {
                     return;
                 }
                 let request_id = self.requests.id("accept", &(trade, &details));
-                self.call(
-                    Call::Accept(AcceptBid {
-                        request_id,
-                        dry_run: false,
-                        trade,
-                        details,
-                    }),
-                    commands,
-                );
+                self.call(Call::Accept(AcceptBid { request_id, dry_run: false, trade, details }), commands);
                 return;
             }
             Some(Popup::Help | Popup::Error { .. } | Popup::Ask(_)) => return,
@@ -273,13 +256,7 @@ impl App {
         lines.extend(words::post::notes(&offer).into_iter().map(Line::Plain));
         let best: Option<&OfferView> = self.book.best(draft.side, offer.currency);
         lines.extend(post::suspicion(&draft, best).map(Line::Warning));
-        let ask = Ask::confirm(
-            words::post::TITLE,
-            lines,
-            words::NO_BACK,
-            words::post::YES,
-            Call::Post(offer),
-        );
+        let ask = Ask::confirm(words::post::TITLE, lines, words::NO_BACK, words::post::YES, Call::Post(offer));
         self.push_popup(Popup::Ask(ask));
     }
 
@@ -319,10 +296,7 @@ impl App {
             self.toast(words::still_busy(busy.call), true);
             return;
         }
-        self.busy = Some(Busy {
-            call: call.name(),
-            since: self.ticks,
-        });
+        self.busy = Some(Busy { call: call.name(), since: self.ticks });
         commands.push(Command::Call(call));
     }
 
@@ -352,14 +326,9 @@ impl App {
     pub(super) fn refresh_after(&mut self, call: CallName, commands: &mut Vec<Command>) {
         let queries: &[Query] = match call {
             CallName::Passphrase | CallName::Strength | CallName::Review | CallName::Price => &[],
-            CallName::Create | CallName::Unlock => &[
-                Query::Status,
-                Query::Book,
-                Query::Trades,
-                Query::Balance,
-                Query::Address,
-                Query::History,
-            ],
+            CallName::Create | CallName::Unlock => {
+                &[Query::Status, Query::Book, Query::Trades, Query::Balance, Query::Address, Query::History]
+            }
             CallName::Post | CallName::Withdraw => &[Query::Book],
             CallName::Take => &[Query::Trades, Query::Book],
             CallName::Trade(_) => &[Query::Trades, Query::Balance, Query::History],

@@ -64,14 +64,7 @@ pub enum Tab {
 
 impl Tab {
     /// All, in the order of their keys.
-    pub const ALL: [Self; 6] = [
-        Self::Book,
-        Self::Post,
-        Self::Take,
-        Self::Trades,
-        Self::Wallet,
-        Self::Network,
-    ];
+    pub const ALL: [Self; 6] = [Self::Book, Self::Post, Self::Take, Self::Trades, Self::Wallet, Self::Network];
 }
 
 /// Something above the screen.
@@ -247,10 +240,7 @@ impl App {
 
     /// Tells whether the identity can sign.
     pub fn is_unlocked(&self) -> bool {
-        matches!(
-            self.status.as_ref().map(|status| &status.identity),
-            Some(IdentityState::Unlocked { .. })
-        )
+        matches!(self.status.as_ref().map(|status| &status.identity), Some(IdentityState::Unlocked { .. }))
     }
 
     /// The node's clock, as last heard.
@@ -263,11 +253,7 @@ impl App {
         if self.toasts.len() == MAX_TOASTS {
             self.toasts.pop_front();
         }
-        self.toasts.push_back(Toast {
-            text: text.into(),
-            bad,
-            until: self.ticks + TOAST_TICKS,
-        });
+        self.toasts.push_back(Toast { text: text.into(), bad, until: self.ticks + TOAST_TICKS });
     }
 
     /// Puts something above the screen.
@@ -423,11 +409,7 @@ impl App {
 
     /// What becomes of the node when nobody can be asked.
     fn fate_unasked(&self) -> NodeFate {
-        if self.trades.open_count() > 0 && !self.demo {
-            NodeFate::Keep
-        } else {
-            NodeFate::Stop
-        }
+        if self.trades.open_count() > 0 && !self.demo { NodeFate::Keep } else { NodeFate::Stop }
     }
 
     fn quit(&mut self, commands: &mut Vec<Command>) {
@@ -437,14 +419,8 @@ impl App {
             commands.push(Command::Quit(NodeFate::Stop));
             return;
         }
-        let back = || Choice {
-            label: words::STAY.to_owned(),
-            outcome: Outcome::Back,
-        };
-        let quit = |label: &str, fate| Choice {
-            label: label.to_owned(),
-            outcome: Outcome::Quit(fate),
-        };
+        let back = || Choice { label: words::STAY.to_owned(), outcome: Outcome::Back };
+        let quit = |label: &str, fate| Choice { label: label.to_owned(), outcome: Outcome::Quit(fate) };
         let mut lines = Vec::new();
         if typed {
             lines.push(Line::Warning(words::QUIT_LOSES_TEXT.to_owned()));
@@ -462,12 +438,6 @@ impl App {
         } else {
             (vec![back(), quit(words::QUIT, NodeFate::Stop)], 1)
         };
-        self.push_popup(Popup::Ask(Ask {
-            title: words::QUIT_TITLE.to_owned(),
-            lines,
-            choices,
-            chosen: 0,
-            yes,
-        }));
+        self.push_popup(Popup::Ask(Ask { title: words::QUIT_TITLE.to_owned(), lines, choices, chosen: 0, yes }));
     }
 }

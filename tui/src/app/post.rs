@@ -52,9 +52,7 @@ impl Default for Post {
             choice(words::post::AUTOMATIC, words::post::AUTOMATIC_OPTIONS, ""),
             Field::text(words::post::DETAILS, "", words::post::DETAILS_HINT),
         ];
-        Self {
-            form: Form::new(words::post::BUTTON, fields),
-        }
+        Self { form: Form::new(words::post::BUTTON, fields) }
     }
 }
 
@@ -78,9 +76,7 @@ pub struct Draft {
 impl Post {
     /// Tells whether anything was typed into it.
     pub fn is_edited(&self) -> bool {
-        [PRICE, MIN, MAX, METHODS, TERMS, DETAILS]
-            .into_iter()
-            .any(|at| !self.value(at).is_empty())
+        [PRICE, MIN, MAX, METHODS, TERMS, DETAILS].into_iter().any(|at| !self.value(at).is_empty())
     }
 
     fn value(&self, at: usize) -> &str {
@@ -90,26 +86,16 @@ impl Post {
     /// Returns what the form says so far.
     pub fn draft(&self) -> Draft {
         let currency: Option<Currency> = self.value(CURRENCY).to_uppercase().parse().ok();
-        let price = currency
-            .and_then(|currency| currency.parse_minor(&plain(self.value(PRICE))).ok())
-            .and_then(Price::new);
+        let price =
+            currency.and_then(|currency| currency.parse_minor(&plain(self.value(PRICE))).ok()).and_then(Price::new);
         let mut methods: Vec<String> = Vec::new();
-        for method in self
-            .value(METHODS)
-            .split(',')
-            .map(str::trim)
-            .filter(|method| !method.is_empty())
-        {
+        for method in self.value(METHODS).split(',').map(str::trim).filter(|method| !method.is_empty()) {
             if !methods.iter().any(|known| known == method) {
                 methods.push(method.to_owned());
             }
         }
         Draft {
-            side: if self.form.fields[SIDE].chosen() == 0 {
-                Side::Sell
-            } else {
-                Side::Buy
-            },
+            side: if self.form.fields[SIDE].chosen() == 0 { Side::Sell } else { Side::Buy },
             currency,
             price,
             min: plain(self.value(MIN)).parse().ok(),
@@ -120,10 +106,7 @@ impl Post {
 
     /// Adapts the words of the form to what is typed.
     pub fn refresh_hints(&mut self) {
-        let currency = self
-            .draft()
-            .currency
-            .map_or_else(|| "…".to_owned(), |currency| currency.to_string());
+        let currency = self.draft().currency.map_or_else(|| "…".to_owned(), |currency| currency.to_string());
         self.form.fields[PRICE].hint = words::post::price_hint(&currency);
     }
 
@@ -203,9 +186,7 @@ pub fn suspicion(draft: &Draft, best: Option<&OfferView>) -> Option<String> {
 /// Returns a typed number without the thousands separators that the program itself prints. A comma anywhere else stays,
 /// so that the number is refused: `1,5` must not become fifteen.
 pub fn plain(number: &str) -> String {
-    let (whole, fraction) = number
-        .split_once('.')
-        .map_or((number, None), |(whole, fraction)| (whole, Some(fraction)));
+    let (whole, fraction) = number.split_once('.').map_or((number, None), |(whole, fraction)| (whole, Some(fraction)));
     let mut groups = whole.split(',');
     let first = groups.next().unwrap_or_default();
     let leads = (1..=3).contains(&first.len()) && !first.starts_with('0');
@@ -233,9 +214,7 @@ mod tests {
     fn an_empty_form_is_refused_at_each_missing_field() {
         let mut post = Post::default();
         assert!(post.check().is_none());
-        let wrong: Vec<_> = (0..=DETAILS)
-            .filter(|at| post.form.fields[*at].error.is_some())
-            .collect();
+        let wrong: Vec<_> = (0..=DETAILS).filter(|at| post.form.fields[*at].error.is_some()).collect();
         assert_eq!(wrong, [PRICE, MIN, MAX, METHODS, DETAILS]);
         assert_eq!(post.form.focus, Some(PRICE));
     }
@@ -254,10 +233,7 @@ mod tests {
             post.form.set_text(at, text);
         }
         let offer = post.check().unwrap();
-        assert_eq!(
-            (offer.price.get(), offer.min.get(), offer.max.get()),
-            (6_175_000, 1_000_000, 5_000_000)
-        );
+        assert_eq!((offer.price.get(), offer.min.get(), offer.max.get()), (6_175_000, 1_000_000, 5_000_000));
         assert_eq!(offer.methods, ["SEPA", "Wise"]);
         assert_eq!(offer.side, Side::Sell);
         assert!(offer.automatic);

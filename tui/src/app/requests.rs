@@ -19,11 +19,7 @@ pub struct Requests {
 impl Requests {
     /// `session` makes the ids unique to this run of the program.
     pub fn new(session: impl Into<String>) -> Self {
-        Self {
-            session: session.into(),
-            counter: 0,
-            open: Vec::new(),
-        }
+        Self { session: session.into(), counter: 0, open: Vec::new() }
     }
 
     /// Returns the id for a wish with this content: a new one, unless the same is open.

@@ -53,11 +53,7 @@ impl Take {
             draft.offer = offer.clone();
             return;
         }
-        let arbiters = offer
-            .arbiters
-            .iter()
-            .map(|arbiter| words::take::arbiter(arbiter))
-            .collect();
+        let arbiters = offer.arbiters.iter().map(words::take::arbiter).collect();
         let details = match your_side(offer) {
             Side::Buy => words::take::BUYER_DETAILS,
             Side::Sell => words::take::SELLER_DETAILS,
@@ -74,28 +70,17 @@ impl Take {
         );
         // One's own details are the only thing that has no default.
         form.focus = Some(if offer.min == offer.max { DETAILS } else { AMOUNT });
-        self.draft = Some(Draft {
-            offer: offer.clone(),
-            form,
-        });
+        self.draft = Some(Draft { offer: offer.clone(), form });
     }
 
     /// Returns the form, unless the review is shown.
     pub fn form(&self) -> Option<&Form> {
-        if self.review.is_some() {
-            None
-        } else {
-            self.draft.as_ref().map(|draft| &draft.form)
-        }
+        if self.review.is_some() { None } else { self.draft.as_ref().map(|draft| &draft.form) }
     }
 
     /// Returns the form, unless the review is shown.
     pub fn form_mut(&mut self) -> Option<&mut Form> {
-        if self.review.is_some() {
-            None
-        } else {
-            self.draft.as_mut().map(|draft| &mut draft.form)
-        }
+        if self.review.is_some() { None } else { self.draft.as_mut().map(|draft| &mut draft.form) }
     }
 
     /// Returns the question of the review.
@@ -110,30 +95,16 @@ impl Take {
 
     /// Tells whether anything was typed.
     pub fn is_edited(&self) -> bool {
-        self.draft
-            .as_ref()
-            .is_some_and(|draft| !draft.form.fields[DETAILS].value().trim().is_empty())
+        self.draft.as_ref().is_some_and(|draft| !draft.form.fields[DETAILS].value().trim().is_empty())
     }
 
     /// Shows what taking would mean, with the question. `request` is what will be sent on "yes".
     pub fn show_review(&mut self, terms: TakeReview, request: TakeOffer) {
         let choices = vec![
-            Choice {
-                label: words::NO_BACK.to_owned(),
-                outcome: Outcome::Back,
-            },
-            Choice {
-                label: words::take::YES.to_owned(),
-                outcome: Outcome::Call(Box::new(Call::Take(request))),
-            },
+            Choice { label: words::NO_BACK.to_owned(), outcome: Outcome::Back },
+            Choice { label: words::take::YES.to_owned(), outcome: Outcome::Call(Box::new(Call::Take(request))) },
         ];
-        let ask = Ask {
-            title: words::take::REVIEW.to_owned(),
-            lines: Vec::new(),
-            choices,
-            chosen: 0,
-            yes: 1,
-        };
+        let ask = Ask { title: words::take::REVIEW.to_owned(), lines: Vec::new(), choices, chosen: 0, yes: 1 };
         self.review = Some(Review { terms, ask });
     }
 }

@@ -25,9 +25,7 @@ impl Trades {
     /// Returns the position of the selected trade.
     pub fn position(&self) -> usize {
         let list = self.list.as_deref().unwrap_or_default();
-        self.selected
-            .and_then(|id| list.iter().position(|trade| trade.id == id))
-            .unwrap_or(0)
+        self.selected.and_then(|id| list.iter().position(|trade| trade.id == id)).unwrap_or(0)
     }
 
     /// Moves the selection.
@@ -48,41 +46,23 @@ impl Trades {
 
     /// Returns how many trades of one's own are not over.
     pub fn open_count(&self) -> usize {
-        self.list
-            .iter()
-            .flatten()
-            .filter(|trade| trade.role.is_some() && !trade.state.is_final())
-            .count()
+        self.list.iter().flatten().filter(|trade| trade.role.is_some() && !trade.state.is_final()).count()
     }
 
     /// Returns in how many it is the user's turn.
     pub fn yours_count(&self) -> usize {
-        self.list
-            .iter()
-            .flatten()
-            .filter(|trade| trade.next.action.is_some())
-            .count()
+        self.list.iter().flatten().filter(|trade| trade.next.action.is_some()).count()
     }
 }
 
 /// Returns the question before a step. Accepting asks for one's details instead, see [`accept_form`].
 pub fn question(trade: &TradeView, action: Action, request_id: String) -> Ask {
     let asking = words::trade::question(trade, action);
-    let command = TradeCommand {
-        request_id,
-        dry_run: false,
-        trade: trade.id,
-    };
+    let command = TradeCommand { request_id, dry_run: false, trade: trade.id };
     let mut lines = vec![Line::Strong(asking.what)];
     lines.extend(asking.notes.into_iter().map(Line::Plain));
     lines.extend(asking.warning.map(Line::Warning));
-    Ask::confirm(
-        asking.title,
-        lines,
-        words::NO_BACK,
-        asking.yes,
-        Call::Trade(action, command),
-    )
+    Ask::confirm(asking.title, lines, words::NO_BACK, asking.yes, Call::Trade(action, command))
 }
 
 /// Returns the form that asks for the payment details which the taker will get.
@@ -92,8 +72,5 @@ pub fn accept_form(trade: &TradeView) -> Form {
         Some(Role::Buyer | Role::Arbiter) | None => words::take::BUYER_DETAILS,
     };
     let known = trade.my_details.clone().unwrap_or_default();
-    Form::new(
-        words::trade::ACCEPT_BUTTON,
-        vec![Field::text(words::take::DETAILS, &known, hint)],
-    )
+    Form::new(words::trade::ACCEPT_BUTTON, vec![Field::text(words::take::DETAILS, &known, hint)])
 }

@@ -46,24 +46,14 @@ pub fn check_send(form: &mut Form) -> Option<SendRequest> {
     }
     let address = form.fields[ADDRESS].value().trim().to_owned();
     let typed = form.fields[AMOUNT].value().trim().to_lowercase();
-    let amount = if typed == words::wallet::ALL {
-        None
-    } else {
-        plain(&typed).parse().ok()
-    };
+    let amount = if typed == words::wallet::ALL { None } else { plain(&typed).parse().ok() };
     if address.is_empty() {
         form.refuse(ADDRESS, words::wallet::NO_ADDRESS);
     }
     if typed != words::wallet::ALL && amount.is_none_or(|amount| amount == exchange_api::Sats::ZERO) {
         form.refuse(AMOUNT, words::BAD_AMOUNT);
     }
-    form.is_right().then(|| SendRequest {
-        request_id: String::new(),
-        dry_run: true,
-        address,
-        amount,
-        fee_rate: None,
-    })
+    form.is_right().then(|| SendRequest { request_id: String::new(), dry_run: true, address, amount, fee_rate: None })
 }
 
 /// Returns the question before coins are sent.
@@ -74,11 +64,5 @@ pub fn send_question(priced: &Sent, request: SendRequest) -> Ask {
         Line::Plain(words::wallet::send_fee(&format::fee(priced.fee))),
         Line::Warning(words::wallet::IRREVERSIBLE.to_owned()),
     ];
-    Ask::confirm(
-        words::wallet::SEND_TITLE,
-        lines,
-        words::NO_BACK,
-        words::wallet::SEND_YES,
-        Call::Send(request),
-    )
+    Ask::confirm(words::wallet::SEND_TITLE, lines, words::NO_BACK, words::wallet::SEND_YES, Call::Send(request))
 }

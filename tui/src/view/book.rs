@@ -53,10 +53,7 @@ fn draw_choices(app: &App, frame: &mut Frame, area: Rect) {
         Some(Side::Buy) => w::SIDES[1],
         Some(Side::Sell) => w::SIDES[2],
     };
-    let currency = app
-        .book
-        .currency
-        .map_or_else(|| w::SIDES[0].to_owned(), |currency| currency.to_string());
+    let currency = app.book.currency.map_or_else(|| w::SIDES[0].to_owned(), |currency| currency.to_string());
     let label = |text: &'static str| Span::styled(format!("  {text}: "), theme.dim());
     let mut spans = vec![
         label(w::SHOW),
@@ -66,29 +63,12 @@ fn draw_choices(app: &App, frame: &mut Frame, area: Rect) {
         label(w::FILTER),
     ];
     let text = app.book.text.value();
-    let shown = if text.is_empty() && !app.book.typing {
-        "—"
-    } else {
-        text
-    };
-    spans.push(Span::styled(
-        shown.to_owned(),
-        if app.book.typing {
-            theme.selected()
-        } else {
-            theme.strong()
-        },
-    ));
+    let shown = if text.is_empty() && !app.book.typing { "—" } else { text };
+    spans.push(Span::styled(shown.to_owned(), if app.book.typing { theme.selected() } else { theme.strong() }));
     let line = Line::from(spans);
     if app.book.typing {
         let typed = u16::try_from(line.width()).unwrap_or(u16::MAX);
-        let back = app
-            .book
-            .text
-            .value()
-            .chars()
-            .count()
-            .saturating_sub(app.book.text.cursor());
+        let back = app.book.text.value().chars().count().saturating_sub(app.book.text.cursor());
         let x = area.x + typed.saturating_sub(u16::try_from(back).unwrap_or(u16::MAX));
         frame.set_cursor_position((x.min(area.right().saturating_sub(1)), area.y));
     }
@@ -99,43 +79,21 @@ fn draw_list(app: &App, visible: &[&OfferView], selected: usize, frame: &mut Fra
     let [list, more] = Layout::vertical([Constraint::Min(0), Constraint::Length(u16::from(app.book.more))]).areas(area);
     let height = usize::from(list.height.saturating_sub(1));
     let first = offset(selected, visible.len(), height);
-    let shown: Vec<_> = visible
-        .iter()
-        .skip(first)
-        .take(height)
-        .map(|offer| texts(app, offer))
-        .collect();
+    let shown: Vec<_> = visible.iter().skip(first).take(height).map(|offer| texts(app, offer)).collect();
     // Numbers are never cut: their columns are as wide as the widest, and the methods give way.
-    let widest = |column: usize| {
-        shown
-            .iter()
-            .map(|cells| cells[column].chars().count())
-            .max()
-            .unwrap_or(0)
-            .max(8)
-    };
+    let widest = |column: usize| shown.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0).max(8);
     let wide = list.width >= 96;
     let mut columns = vec![YOU, PRICE, AMOUNT, COST, METHODS, MAKER];
     if wide {
         columns.extend([TRADES, SEEN]);
     }
-    let fixed: usize = columns
-        .iter()
-        .filter(|column| **column != METHODS)
-        .map(|column| widest(*column) + 2)
-        .sum();
+    let fixed: usize = columns.iter().filter(|column| **column != METHODS).map(|column| widest(*column) + 2).sum();
     let methods = usize::from(list.width).saturating_sub(fixed + 1);
-    let rows = shown
-        .iter()
-        .zip(visible.iter().skip(first))
-        .enumerate()
-        .map(|(at, (texts, offer))| {
-            let is_selected = first + at == selected;
-            let cells = columns
-                .iter()
-                .map(|column| cell(app, *column, &texts[*column], offer, is_selected, methods));
-            Row::new(cells).style(row_style(app, offer, is_selected))
-        });
+    let rows = shown.iter().zip(visible.iter().skip(first)).enumerate().map(|(at, (texts, offer))| {
+        let is_selected = first + at == selected;
+        let cells = columns.iter().map(|column| cell(app, *column, &texts[*column], offer, is_selected, methods));
+        Row::new(cells).style(row_style(app, offer, is_selected))
+    });
     let widths = columns.iter().map(|column| match *column {
         METHODS => Constraint::Fill(1),
         column => Constraint::Length(u16::try_from(widest(column)).unwrap_or(u16::MAX)),
@@ -172,11 +130,7 @@ fn texts(app: &App, offer: &OfferView) -> [String; 8] {
         format::range(&format::btc(offer.min), &format::btc(offer.max)),
         format::range(&money(offer.min_cost), &money(offer.max_cost)),
         format::clean(&offer.methods.join(", ")),
-        if offer.mine {
-            w::YOURS.to_owned()
-        } else {
-            offer.maker.short()
-        },
+        if offer.mine { w::YOURS.to_owned() } else { offer.maker.short() },
         offer.maker_trades.to_string(),
         seen(app, offer),
     ]
@@ -201,10 +155,7 @@ fn cell(app: &App, column: usize, text: &str, offer: &OfferView, is_selected: bo
                 Side::Buy => app.theme.good(),
                 Side::Sell => app.theme.warn(),
             };
-            Cell::from(Line::from(vec![
-                Span::raw(pointer),
-                Span::styled(words::you(side), style),
-            ]))
+            Cell::from(Line::from(vec![Span::raw(pointer), Span::styled(words::you(side), style)]))
         }
         METHODS => Cell::from(format::cut(text, methods)),
         column if is_number(column) => Cell::from(Line::from(text.to_owned()).right_aligned()),
@@ -231,12 +182,7 @@ fn draw_summary(app: &App, offer: &OfferView, frame: &mut Frame, area: Rect) {
     let bids = if offer.automatic { w::BY_ITSELF } else { w::BY_HAND };
     let lines = vec![
         Line::from(format!("  {} by {methods}", words::offer_sentence(offer))).style(app.theme.strong()),
-        Line::from(format!(
-            "  {}, {}. {bids}",
-            words::maker(offer),
-            w::seen(&seen(app, offer))
-        ))
-        .style(app.theme.dim()),
+        Line::from(format!("  {}, {}. {bids}", words::maker(offer), w::seen(&seen(app, offer)))).style(app.theme.dim()),
     ];
     frame.render_widget(Paragraph::new(lines), inner);
 }
@@ -251,46 +197,24 @@ fn draw_terms(app: &App, offer: &OfferView, frame: &mut Frame, area: Rect) {
         .title(format!(" Offer {} ", offer.id.short()));
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let mut lines = vec![
-        Line::from(words::offer_sentence(offer)).style(app.theme.strong()),
-        Line::default(),
-    ];
+    let mut lines = vec![Line::from(words::offer_sentence(offer)).style(app.theme.strong()), Line::default()];
     let room = usize::from(inner.width).saturating_sub(LABEL);
     let mut put = |label: &str, text: String| {
         for (at, part) in wrap(&format::clean(&text), room).into_iter().enumerate() {
             let label = if at == 0 { label } else { "" };
-            lines.push(Line::from(vec![
-                Span::styled(format!("{label:<LABEL$}"), app.theme.dim()),
-                Span::raw(part),
-            ]));
+            lines.push(Line::from(vec![Span::styled(format!("{label:<LABEL$}"), app.theme.dim()), Span::raw(part)]));
         }
     };
-    put(
-        "Price",
-        format!("{} for 1 BTC", format::money_unit(offer.currency, offer.price.get())),
-    );
+    put("Price", format!("{} for 1 BTC", format::money_unit(offer.currency, offer.price.get())));
     put("Payment by", offer.methods.join(", "));
     put("Maker", words::maker(offer));
-    put(
-        "Terms",
-        if offer.terms.is_empty() {
-            w::NO_TERMS.to_owned()
-        } else {
-            offer.terms.clone()
-        },
-    );
-    put(
-        "Bids",
-        if offer.automatic { w::BY_ITSELF } else { w::BY_HAND }.to_owned(),
-    );
+    put("Terms", if offer.terms.is_empty() { w::NO_TERMS.to_owned() } else { offer.terms.clone() });
+    put("Bids", if offer.automatic { w::BY_ITSELF } else { w::BY_HAND }.to_owned());
     for (at, arbiter) in offer.arbiters.iter().enumerate() {
         put(if at == 0 { "Arbiters" } else { "" }, words::take::arbiter(arbiter));
     }
     let refund = u32::from(offer.refund_delay);
-    put(
-        "Refund",
-        format!("after {} blocks, {}", format::number(refund), format::blocks(refund)),
-    );
+    put("Refund", format!("after {} blocks, {}", format::number(refund), format::blocks(refund)));
     let ends = format::ago(offer.expires, app.now());
     put(
         "Ends",

@@ -31,12 +31,7 @@ pub fn draw(app: &App, form: &Form, revealed: bool, frame: &mut Frame, area: Rec
     y += 1;
     if y < area.bottom() {
         let focused = form.focus == Some(form.fields.len());
-        let button = Rect {
-            x: area.x,
-            y,
-            width: area.width,
-            height: 1,
-        };
+        let button = Rect { x: area.x, y, width: area.width, height: 1 };
         frame.render_widget(button_line(app, form.button, focused), button);
     }
     y.saturating_add(1).saturating_sub(area.y)
@@ -45,11 +40,7 @@ pub fn draw(app: &App, form: &Form, revealed: bool, frame: &mut Frame, area: Rec
 fn button_line(app: &App, text: &'static str, focused: bool) -> Line<'static> {
     let pad = " ".repeat(usize::from(LABEL));
     let pointer = if focused { POINTER } else { NO_POINTER };
-    let style = if focused {
-        app.theme.selected()
-    } else {
-        app.theme.accent()
-    };
+    let style = if focused { app.theme.selected() } else { app.theme.accent() };
     Line::from(vec![
         Span::raw(pad),
         Span::styled(pointer, app.theme.accent()),
@@ -64,13 +55,7 @@ fn draw_field(app: &App, field: &Field, focused: bool, revealed: bool, frame: &m
         Span::styled(pointer, theme.accent()),
         Span::styled(field.label, if focused { theme.strong() } else { theme.dim() }),
     ]);
-    frame.render_widget(
-        label,
-        Rect {
-            width: row.width.min(MARGIN + LABEL),
-            ..row
-        },
-    );
+    frame.render_widget(label, Rect { width: row.width.min(MARGIN + LABEL), ..row });
     let x = row.x + MARGIN + LABEL;
     let room = row.right().saturating_sub(x);
     let behind = match &field.error {
@@ -81,22 +66,12 @@ fn draw_field(app: &App, field: &Field, focused: bool, revealed: bool, frame: &m
     // A hint gives way to a long text; an error does not.
     let typed = count(field.value()).saturating_add(1).max(BOX);
     let gives_way = field.error.is_none() && typed.saturating_add(behind_width) > room;
-    let width = if gives_way || behind_width == GAP {
-        typed.min(room)
-    } else {
-        typed.min(room.saturating_sub(behind_width))
-    };
+    let width =
+        if gives_way || behind_width == GAP { typed.min(room) } else { typed.min(room.saturating_sub(behind_width)) };
     let value = Rect { x, width, ..row };
     if !gives_way {
         let x = x + width + GAP;
-        frame.render_widget(
-            behind,
-            Rect {
-                x,
-                width: row.right().saturating_sub(x),
-                ..row
-            },
-        );
+        frame.render_widget(behind, Rect { x, width: row.right().saturating_sub(x), ..row });
     }
     match &field.value {
         Value::Text(input) => {
@@ -111,11 +86,7 @@ fn draw_field(app: &App, field: &Field, focused: bool, revealed: bool, frame: &m
         }
         Value::Secret(secret) => {
             let length = secret.as_str().chars().count();
-            let shown = if revealed {
-                secret.as_str().to_owned()
-            } else {
-                "•".repeat(length)
-            };
+            let shown = if revealed { secret.as_str().to_owned() } else { "•".repeat(length) };
             let width = usize::from(value.width.max(2)) - 1;
             let skip = length.saturating_sub(width);
             let shown: String = shown.chars().skip(skip).collect();
@@ -127,19 +98,9 @@ fn draw_field(app: &App, field: &Field, focused: bool, revealed: bool, frame: &m
         Value::Choice { options, chosen } => {
             let option = options.get(*chosen).map_or("", String::as_str);
             let arrows = options.len() > 1;
-            let text = if arrows {
-                format!("‹ {option} ›")
-            } else {
-                option.to_owned()
-            };
-            let area = Rect {
-                width: row.right().saturating_sub(x),
-                ..value
-            };
-            frame.render_widget(
-                Span::styled(text, if focused { theme.selected() } else { theme.strong() }),
-                area,
-            );
+            let text = if arrows { format!("‹ {option} ›") } else { option.to_owned() };
+            let area = Rect { width: row.right().saturating_sub(x), ..value };
+            frame.render_widget(Span::styled(text, if focused { theme.selected() } else { theme.strong() }), area);
         }
     }
 }
@@ -148,26 +109,14 @@ fn draw_field(app: &App, field: &Field, focused: bool, revealed: bool, frame: &m
 fn draw_text(app: &App, text: &str, focused: bool, frame: &mut Frame, area: Rect) {
     let blank = if focused { "_" } else { "·" };
     let fill = usize::from(area.width).saturating_sub(usize::from(count(text)));
-    let style = if focused {
-        app.theme.strong()
-    } else {
-        ratatui::style::Style::new()
-    };
-    let spans = vec![
-        Span::styled(text.to_owned(), style),
-        Span::styled(blank.repeat(fill), app.theme.dim()),
-    ];
+    let style = if focused { app.theme.strong() } else { ratatui::style::Style::new() };
+    let spans = vec![Span::styled(text.to_owned(), style), Span::styled(blank.repeat(fill), app.theme.dim())];
     frame.render_widget(Line::from(spans), area);
 }
 
 fn set_cursor(frame: &mut Frame, area: Rect, column: usize) {
-    let column = u16::try_from(column)
-        .unwrap_or(u16::MAX)
-        .min(area.width.saturating_sub(1));
-    frame.set_cursor_position(Position {
-        x: area.x + column,
-        y: area.y,
-    });
+    let column = u16::try_from(column).unwrap_or(u16::MAX).min(area.width.saturating_sub(1));
+    frame.set_cursor_position(Position { x: area.x + column, y: area.y });
 }
 
 fn count(text: &str) -> u16 {

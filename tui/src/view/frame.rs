@@ -15,28 +15,17 @@ use crate::{format, words};
 /// Draws the name and the network, how the node is, the screens, and a rule.
 pub fn header(app: &App, frame: &mut Frame, area: Rect) {
     let [top, tabs, rule] = Layout::vertical([Constraint::Length(1); 3]).areas(area);
-    let mut left = vec![
-        Span::raw(" "),
-        Span::styled(words::PROGRAM, app.theme.strong()),
-        Span::raw("  "),
-    ];
+    let mut left = vec![Span::raw(" "), Span::styled(words::PROGRAM, app.theme.strong()), Span::raw("  ")];
     if let Some(status) = &app.status {
         let (badge, is_play) = words::badge(status);
-        let style = if is_play {
-            app.theme.badge_play()
-        } else {
-            app.theme.badge_real()
-        };
+        let style = if is_play { app.theme.badge_play() } else { app.theme.badge_real() };
         left.push(Span::styled(format!(" {badge} "), style));
     }
     frame.render_widget(Line::from(left), top);
     frame.render_widget(Paragraph::new(condition(app)).alignment(Alignment::Right), top);
     frame.render_widget(tab_line(app), tabs);
     frame.render_widget(Paragraph::new(holdings(app)).alignment(Alignment::Right), tabs);
-    frame.render_widget(
-        Span::styled("─".repeat(usize::from(rule.width)), app.theme.border()),
-        rule,
-    );
+    frame.render_widget(Span::styled("─".repeat(usize::from(rule.width)), app.theme.border()), rule);
 }
 
 /// How the node is: chain, peers, identity.
@@ -77,11 +66,7 @@ fn tab_line(app: &App) -> Line<'static> {
         }
         let is_current = tab == app.tab && !hidden;
         // The brackets mark the current screen where there are no colours.
-        let text = if is_current {
-            format!("[{} {title}]", at + 1)
-        } else {
-            format!(" {} {title} ", at + 1)
-        };
+        let text = if is_current { format!("[{} {title}]", at + 1) } else { format!(" {} {title} ", at + 1) };
         let style = match () {
             () if is_current => app.theme.selected(),
             () if hidden => app.theme.dim(),
@@ -104,22 +89,13 @@ fn holdings(app: &App) -> Line<'static> {
 pub fn message(app: &App, frame: &mut Frame, area: Rect) {
     let theme = app.theme;
     let line = if let Connection::Lost(_) = &app.connection {
-        Line::from(vec![
-            Span::raw(" "),
-            spinner(app),
-            Span::raw(" "),
-            Span::styled(words::NODE_LOST, theme.bad()),
-        ])
+        Line::from(vec![Span::raw(" "), spinner(app), Span::raw(" "), Span::styled(words::NODE_LOST, theme.bad())])
     } else if let Some(busy) = app.busy.filter(|busy| busy.call != CallName::Create) {
         let seconds = (app.ticks - busy.since) / TICKS_PER_SECOND;
         let text = format!(" {}… {seconds} s", words::doing(busy.call));
         Line::from(vec![Span::raw(" "), spinner(app), Span::styled(text, theme.accent())])
     } else if let Some(toast) = app.toasts.back() {
-        let (sign, style) = if toast.bad {
-            ("!", theme.warn())
-        } else {
-            ("✓", theme.good())
-        };
+        let (sign, style) = if toast.bad { ("!", theme.warn()) } else { ("✓", theme.good()) };
         Line::from(format!(" {sign} {}", toast.text.replace('\n', " "))).style(style)
     } else if let Some(error) = app.status.as_ref().and_then(|status| status.chain_error.as_ref()) {
         Line::from(format!(" ! {}", format::clean(error).replace('\n', " "))).style(theme.bad())
@@ -146,16 +122,12 @@ pub fn footer(app: &App, frame: &mut Frame, area: Rect) {
     let mut entries: Vec<&Entry> = Vec::new();
     for entry in action::entries(app).filter(shown) {
         // The innermost context decides what a key does, and one key to an action is enough here.
-        if entries
-            .iter()
-            .all(|known| known.action != entry.action && known.keys.first() != entry.keys.first())
-        {
+        if entries.iter().all(|known| known.action != entry.action && known.keys.first() != entry.keys.first()) {
             entries.push(entry);
         }
     }
-    let (general, own): (Vec<_>, Vec<_>) = entries
-        .into_iter()
-        .partition(|entry| matches!(entry.action, Action::Help | Action::Quit));
+    let (general, own): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|entry| matches!(entry.action, Action::Help | Action::Quit));
     let right = keys(app, &general, usize::from(area.width));
     let room = usize::from(area.width).saturating_sub(right.width() + 1);
     let mut left = keys(app, &own, room);
@@ -177,10 +149,7 @@ fn keys(app: &App, entries: &[&Entry], mut room: usize) -> Line<'static> {
         }
         room -= width;
         let possible = (entry.when)(app).is_ok();
-        spans.push(Span::styled(
-            key,
-            if possible { app.theme.accent() } else { app.theme.dim() },
-        ));
+        spans.push(Span::styled(key, if possible { app.theme.accent() } else { app.theme.dim() }));
         spans.push(Span::styled(name, app.theme.dim()));
     }
     Line::from(spans)

@@ -23,9 +23,7 @@ const FULL: u32 = 20;
 
 /// Draws the screen.
 pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
-    let [column] = Layout::horizontal([Constraint::Length(WIDTH)])
-        .flex(Flex::Center)
-        .areas(area);
+    let [column] = Layout::horizontal([Constraint::Length(WIDTH)]).flex(Flex::Center).areas(area);
     let creating = app.busy.filter(|busy| busy.call == CallName::Create);
     match app.gate.stage() {
         Stage::Create if creating.is_none() => draw_create(app, frame, column),
@@ -52,11 +50,7 @@ fn draw_create(app: &App, frame: &mut Frame, area: Rect) {
     frame.render_widget(Line::from(w::CREATE_TITLE).style(theme.strong()), title);
     frame.render_widget(Paragraph::new(w::CREATE_INTRO).wrap(Wrap { trim: true }), intro);
     super::form::draw(app, &app.gate.create, app.gate.revealed, frame, form);
-    let lines = if app.gate.uses_passphrase() {
-        passphrase_lines(app)
-    } else {
-        strength_lines(app, &app.gate.create)
-    };
+    let lines = if app.gate.uses_passphrase() { passphrase_lines(app) } else { strength_lines(app, &app.gate.create) };
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), note);
     frame.render_widget(Line::from(w::SKIP_NOTE).style(theme.dim()), skip);
 }
@@ -88,26 +82,16 @@ fn strength_bar(app: &App, strength: &PasswordStrength) -> Vec<Line<'static>> {
     };
     let filled = (strength.guesses_log10.min(FULL) * BAR / FULL) as usize; // at most ten
     let bar = format!("{}{}", "▰".repeat(filled), "▱".repeat(BAR as usize - filled));
-    let verdict = format!(
-        "{bar} {}: about 10^{} guesses",
-        w::verdict(strength.verdict),
-        strength.guesses_log10
-    );
-    vec![
-        Line::from(verdict).style(style),
-        Line::from(format::clean(&strength.advice)).style(app.theme.dim()),
-    ]
+    let verdict = format!("{bar} {}: about 10^{} guesses", w::verdict(strength.verdict), strength.guesses_log10);
+    vec![Line::from(verdict).style(style), Line::from(format::clean(&strength.advice)).style(app.theme.dim())]
 }
 
 fn draw_unlock(app: &App, frame: &mut Frame, area: Rect) {
     let [text, form, skip] = Layout::vertical([Constraint::Length(4), Constraint::Length(4), Constraint::Length(1)])
         .flex(Flex::Center)
         .areas(area);
-    let lines = vec![
-        Line::from(w::UNLOCK_TITLE).style(app.theme.strong()),
-        Line::default(),
-        Line::from(w::UNLOCK_INTRO),
-    ];
+    let lines =
+        vec![Line::from(w::UNLOCK_TITLE).style(app.theme.strong()), Line::default(), Line::from(w::UNLOCK_INTRO)];
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), text);
     super::form::draw(app, &app.gate.unlock, app.gate.revealed, frame, form);
     frame.render_widget(Line::from(w::SKIP_NOTE).style(app.theme.dim()), skip);
@@ -115,21 +99,11 @@ fn draw_unlock(app: &App, frame: &mut Frame, area: Rect) {
 
 fn draw_deriving(app: &App, since: Option<u64>, frame: &mut Frame, area: Rect) {
     let [middle] = Layout::vertical([Constraint::Length(6)]).flex(Flex::Center).areas(area);
-    let elapsed = since.map_or_else(String::new, |since| {
-        format!(" {} s", (app.ticks - since) / TICKS_PER_SECOND)
-    });
+    let elapsed = since.map_or_else(String::new, |since| format!(" {} s", (app.ticks - since) / TICKS_PER_SECOND));
     let lines = vec![
-        Line::from(vec![
-            spinner(app),
-            Span::styled(format!(" {}…{elapsed}", w::DERIVING), app.theme.strong()),
-        ]),
+        Line::from(vec![spinner(app), Span::styled(format!(" {}…{elapsed}", w::DERIVING), app.theme.strong())]),
         Line::default(),
         Line::from(w::DERIVING_NOTE).style(app.theme.dim()),
     ];
-    frame.render_widget(
-        Paragraph::new(lines)
-            .alignment(Alignment::Center)
-            .wrap(Wrap { trim: true }),
-        middle,
-    );
+    frame.render_widget(Paragraph::new(lines).alignment(Alignment::Center).wrap(Wrap { trim: true }), middle);
 }

@@ -37,13 +37,9 @@ pub fn draw(app: &App, frame: &mut Frame) {
         too_small(frame, area);
         return;
     }
-    let [header, body, message, footer] = Layout::vertical([
-        Constraint::Length(3),
-        Constraint::Min(0),
-        Constraint::Length(1),
-        Constraint::Length(1),
-    ])
-    .areas(area);
+    let [header, body, message, footer] =
+        Layout::vertical([Constraint::Length(3), Constraint::Min(0), Constraint::Length(1), Constraint::Length(1)])
+            .areas(area);
     frame::header(app, frame, header);
     match &app.connection {
         Connection::Starting(what) => waiting::starting(app, what, frame, body),
@@ -68,15 +64,10 @@ fn screen(app: &App, frame: &mut Frame, area: Rect) {
 }
 
 fn too_small(frame: &mut Frame, area: Rect) {
-    let size = format!(
-        "{}×{}, please make it {MIN_WIDTH}×{MIN_HEIGHT}.",
-        area.width, area.height
-    );
+    let size = format!("{}×{}, please make it {MIN_WIDTH}×{MIN_HEIGHT}.", area.width, area.height);
     let lines = vec![Line::from(words::TOO_SMALL), Line::from(size)];
     frame.render_widget(Clear, area);
-    let [middle] = Layout::vertical([Constraint::Length(2)])
-        .flex(ratatui::layout::Flex::Center)
-        .areas(area);
+    let [middle] = Layout::vertical([Constraint::Length(2)]).flex(ratatui::layout::Flex::Center).areas(area);
     frame.render_widget(Paragraph::new(lines).alignment(Alignment::Center), middle);
 }
 
@@ -111,16 +102,9 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 
 /// Says in the middle of an empty screen why it is empty and what to do.
 fn empty(app: &App, frame: &mut Frame, area: Rect, what: &str, hint: &str) {
-    let lines = vec![
-        Line::from(what).style(app.theme.strong()),
-        Line::default(),
-        Line::from(hint).style(app.theme.dim()),
-    ];
-    let [middle] = Layout::vertical([Constraint::Length(4)])
-        .flex(ratatui::layout::Flex::Center)
-        .areas(area);
-    let text = Paragraph::new(lines)
-        .alignment(Alignment::Center)
-        .wrap(ratatui::widgets::Wrap { trim: true });
+    let lines =
+        vec![Line::from(what).style(app.theme.strong()), Line::default(), Line::from(hint).style(app.theme.dim())];
+    let [middle] = Layout::vertical([Constraint::Length(4)]).flex(ratatui::layout::Flex::Center).areas(area);
+    let text = Paragraph::new(lines).alignment(Alignment::Center).wrap(ratatui::widgets::Wrap { trim: true });
     frame.render_widget(text, middle);
 }

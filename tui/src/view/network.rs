@@ -18,20 +18,13 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
 }
 
 fn section(app: &App, title: String) -> Block<'static> {
-    Block::new()
-        .borders(Borders::TOP)
-        .border_style(app.theme.border())
-        .title(format!(" {title} "))
+    Block::new().borders(Borders::TOP).border_style(app.theme.border()).title(format!(" {title} "))
 }
 
 fn draw_peers(app: &App, frame: &mut Frame, area: Rect) {
     let [listen, rest] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
     if let Some(status) = &app.status {
-        let address = status
-            .listen
-            .first()
-            .map(|address| format::clean(address))
-            .unwrap_or_default();
+        let address = status.listen.first().map(|address| format::clean(address)).unwrap_or_default();
         let text = format!(
             " {} records, {} offers, chain {}. Listening on {address}",
             format::number(status.records),
@@ -49,9 +42,7 @@ fn draw_peers(app: &App, frame: &mut Frame, area: Rect) {
     }
     let rows = app.peers.iter().map(|peer| {
         let sync = if peer.in_sync { w::SYNCED } else { w::CATCHING_UP };
-        let ping = peer
-            .ping_ms
-            .map_or_else(|| "—".to_owned(), |ms| format!("{} ms", format::number(ms)));
+        let ping = peer.ping_ms.map_or_else(|| "—".to_owned(), |ms| format!("{} ms", format::number(ms)));
         Row::new([
             format!(" {}", format::ellipsis(&format::clean(&peer.peer), 14)),
             format::ellipsis(&format::clean(&peer.address), 34),
@@ -59,18 +50,11 @@ fn draw_peers(app: &App, frame: &mut Frame, area: Rect) {
             format!("{ping}, {sync}"),
         ])
     });
-    let widths = [
-        Constraint::Length(15),
-        Constraint::Length(24),
-        Constraint::Fill(1),
-        Constraint::Length(22),
-    ];
+    let widths = [Constraint::Length(15), Constraint::Length(24), Constraint::Fill(1), Constraint::Length(22)];
     let mut titles = w::COLUMNS.map(str::to_owned);
     titles[0].insert(0, ' ');
     frame.render_widget(
-        Table::new(rows, widths)
-            .header(Row::new(titles).style(app.theme.dim()))
-            .column_spacing(1),
+        Table::new(rows, widths).header(Row::new(titles).style(app.theme.dim())).column_spacing(1),
         inner,
     );
 }

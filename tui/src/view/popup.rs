@@ -25,26 +25,15 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
         Some(Popup::Ask(ask)) => draw_ask(app, ask, frame, area),
         Some(Popup::Send(form)) => draw_form(app, words::wallet::SEND_FORM_TITLE, None, form, frame, area),
         Some(Popup::Accept(_, form)) => {
-            draw_form(
-                app,
-                words::trade::ACCEPT_TITLE,
-                Some(words::trade::ACCEPT_NOTE),
-                form,
-                frame,
-                area,
-            );
+            draw_form(app, words::trade::ACCEPT_TITLE, Some(words::trade::ACCEPT_NOTE), form, frame, area);
         }
     }
 }
 
 /// Clears a place in the middle and frames it; returns what is inside.
 fn window(app: &App, title: &str, height: u16, width: u16, frame: &mut Frame, area: Rect) -> Rect {
-    let [row] = Layout::vertical([Constraint::Length(height + 2)])
-        .flex(Flex::Center)
-        .areas(area);
-    let [place] = Layout::horizontal([Constraint::Length(width)])
-        .flex(Flex::Center)
-        .areas(row);
+    let [row] = Layout::vertical([Constraint::Length(height + 2)]).flex(Flex::Center).areas(area);
+    let [place] = Layout::horizontal([Constraint::Length(width)]).flex(Flex::Center).areas(row);
     frame.render_widget(Clear, place);
     let title = Span::styled(format!(" {title} "), app.theme.strong());
     let block = Block::new()
@@ -77,13 +66,9 @@ fn draw_ask(app: &App, ask: &Ask, frame: &mut Frame, area: Rect) {
     }
     let height = wrapped(&lines, WIDTH - 4);
     let inner = window(app, &ask.title, height + 3, WIDTH, frame, area);
-    let [text, _, buttons, _] = Layout::vertical([
-        Constraint::Min(0),
-        Constraint::Length(1),
-        Constraint::Length(1),
-        Constraint::Length(1),
-    ])
-    .areas(inner);
+    let [text, _, buttons, _] =
+        Layout::vertical([Constraint::Min(0), Constraint::Length(1), Constraint::Length(1), Constraint::Length(1)])
+            .areas(inner);
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), text);
     frame.render_widget(choices(app, ask), buttons);
 }
@@ -94,11 +79,7 @@ pub fn choices(app: &App, ask: &Ask) -> Paragraph<'static> {
     for (at, choice) in ask.choices.iter().enumerate() {
         let is_chosen = at == ask.chosen;
         let pointer = if is_chosen { POINTER } else { NO_POINTER };
-        let style = if is_chosen {
-            app.theme.selected()
-        } else {
-            ratatui::style::Style::new()
-        };
+        let style = if is_chosen { app.theme.selected() } else { ratatui::style::Style::new() };
         spans.push(Span::styled(pointer, app.theme.accent()));
         spans.push(Span::styled(format!("[ {} ]", choice.label), style));
         spans.push(Span::raw("  "));
@@ -107,10 +88,7 @@ pub fn choices(app: &App, ask: &Ask) -> Paragraph<'static> {
 }
 
 fn draw_error(app: &App, title: &str, error: &ApiError, frame: &mut Frame, area: Rect) {
-    let mut lines = vec![
-        Line::default(),
-        Line::from(format::sentence(&error.message)).style(app.theme.bad()),
-    ];
+    let mut lines = vec![Line::default(), Line::from(format::sentence(&error.message)).style(app.theme.bad())];
     if !error.hint.is_empty() {
         lines.extend([Line::default(), Line::from(format::sentence(&error.hint))]);
     }
@@ -124,12 +102,8 @@ fn draw_form(app: &App, title: &str, note: Option<&str>, form: &Form, frame: &mu
     let fields = u16::try_from(form.fields.len()).unwrap_or(u16::MAX);
     let note_height = if note.is_some() { 2 } else { 0 };
     let inner = window(app, title, fields + 4 + note_height, WIDTH + 8, frame, area);
-    let [_, text, rest] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Length(note_height),
-        Constraint::Min(0),
-    ])
-    .areas(inner);
+    let [_, text, rest] =
+        Layout::vertical([Constraint::Length(1), Constraint::Length(note_height), Constraint::Min(0)]).areas(inner);
     if let Some(note) = note {
         frame.render_widget(Paragraph::new(note.to_owned()).wrap(Wrap { trim: true }), text);
     }
@@ -147,10 +121,7 @@ fn draw_help(app: &App, frame: &mut Frame, area: Rect) {
     let is_general = |entry: &&Entry| matches!(entry.context, Context::List | Context::Screens | Context::Always);
     let (general, own): (Vec<_>, Vec<_>) = entries.partition(is_general);
     let rows = own.len().max(general.len());
-    let height = u16::try_from(rows)
-        .unwrap_or(u16::MAX)
-        .min(area.height.saturating_sub(4))
-        + 1;
+    let height = u16::try_from(rows).unwrap_or(u16::MAX).min(area.height.saturating_sub(4)) + 1;
     let inner = window(app, words::HELP_TITLE, height, area.width.min(92), frame, area);
     let [left, right] = Layout::horizontal([Constraint::Min(0), Constraint::Length(GENERAL_WIDTH)]).areas(inner);
     for (entries, width, area) in [(own, 10, left), (general, 8, right)] {
@@ -164,9 +135,6 @@ fn help_line(app: &App, entry: &Entry, width: usize) -> Line<'static> {
     let keys = Span::styled(format!("{:>width$}  ", keys.join(" ")), app.theme.accent());
     match (entry.when)(app) {
         Ok(()) => Line::from(vec![keys, Span::raw(entry.name)]),
-        Err(why) => Line::from(vec![
-            keys,
-            Span::styled(format!("{} ({why})", entry.name), app.theme.dim()),
-        ]),
+        Err(why) => Line::from(vec![keys, Span::styled(format!("{} ({why})", entry.name), app.theme.dim())]),
     }
 }

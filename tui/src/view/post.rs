@@ -13,12 +13,8 @@ use crate::words;
 pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
     let area = area.inner(Margin::new(1, 1));
     let fields = u16::try_from(app.post.form.fields.len()).unwrap_or(u16::MAX);
-    let [form, _, preview] = Layout::vertical([
-        Constraint::Length(fields + 2),
-        Constraint::Length(1),
-        Constraint::Length(5),
-    ])
-    .areas(area);
+    let [form, _, preview] =
+        Layout::vertical([Constraint::Length(fields + 2), Constraint::Length(1), Constraint::Length(5)]).areas(area);
     super::form::draw(app, &app.post.form, false, frame, form);
     let block = Block::new()
         .borders(Borders::ALL)
@@ -28,11 +24,7 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
     frame.render_widget(block, preview);
     let draft = app.post.draft();
     let is_complete = draft.price.is_some() && draft.min.is_some() && draft.max.is_some();
-    let style = if is_complete {
-        app.theme.strong()
-    } else {
-        app.theme.dim()
-    };
+    let style = if is_complete { app.theme.strong() } else { app.theme.dim() };
     let mut lines = vec![Line::from(words::post::sentence(&draft)).style(style)];
     let best = draft.currency.and_then(|currency| app.book.best(draft.side, currency));
     if let Some(warning) = suspicion(&draft, best) {

@@ -26,19 +26,13 @@ fn draw_form(app: &App, draft: &Draft, frame: &mut Frame, area: Rect) {
         Layout::vertical([Constraint::Length(4), Constraint::Length(7), Constraint::Length(4)]).areas(area);
     let sentence = format!("{}.", words::offer_sentence(&draft.offer));
     let maker = format!("Maker {}. Terms: {}", words::maker(&draft.offer), terms(draft));
-    let lines = vec![
-        Line::from(sentence).style(app.theme.strong()),
-        Line::from(maker).style(app.theme.dim()),
-    ];
+    let lines = vec![Line::from(sentence).style(app.theme.strong()), Line::from(maker).style(app.theme.dim())];
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), offer);
     super::form::draw(app, &draft.form, false, frame, form);
     let block = Block::new().borders(Borders::TOP).border_style(app.theme.border());
     let inner = block.inner(meaning);
     frame.render_widget(block, meaning);
-    let cost = draft
-        .amount()
-        .ok()
-        .and_then(|amount| Some((amount, draft.offer.price.cost(amount)?)));
+    let cost = draft.amount().ok().and_then(|amount| Some((amount, draft.offer.price.cost(amount)?)));
     if let Some((amount, cost)) = cost {
         let text = format!(
             "{} {} for {}",
@@ -78,18 +72,9 @@ fn draw_review(app: &App, review: &Review, frame: &mut Frame, area: Rect) {
         Line::default(),
         title(w::STEPS),
     ];
-    lines.extend(
-        w::steps(terms)
-            .into_iter()
-            .enumerate()
-            .map(|(at, step)| Line::from(format!("{}. {step}", at + 1))),
-    );
+    lines.extend(w::steps(terms).into_iter().enumerate().map(|(at, step)| Line::from(format!("{}. {step}", at + 1))));
     lines.extend([Line::default(), title(w::IF_VANISHES)]);
-    lines.extend(
-        w::if_vanishes(terms)
-            .into_iter()
-            .map(|line| Line::from(format!("· {line}"))),
-    );
+    lines.extend(w::if_vanishes(terms).into_iter().map(|line| Line::from(format!("· {line}"))));
     if !terms.affordable {
         lines.push(Line::from(format!("! {}", w::NOT_AFFORDABLE)).style(theme.warn()));
     }

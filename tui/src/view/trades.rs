@@ -69,30 +69,18 @@ fn draw_list(app: &App, list: &[TradeView], frame: &mut Frame, area: Rect) {
     ];
     let mut titles = w::COLUMNS;
     titles[0] = "  Trade";
-    let table = Table::new(rows, widths)
-        .header(Row::new(titles).style(app.theme.dim()))
-        .column_spacing(1);
+    let table = Table::new(rows, widths).header(Row::new(titles).style(app.theme.dim())).column_spacing(1);
     frame.render_widget(table, area);
 }
 
 fn draw_detail(app: &App, trade: &TradeView, frame: &mut Frame, area: Rect) {
-    let block = Block::new()
-        .borders(Borders::TOP)
-        .border_style(app.theme.border())
-        .title(format!(" {} ", w::sentence(trade)));
+    let block =
+        Block::new().borders(Borders::TOP).border_style(app.theme.border()).title(format!(" {} ", w::sentence(trade)));
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let width = if area.width >= WIDE {
-        STEPS_WIDTH + 11
-    } else {
-        STEPS_WIDTH
-    };
+    let width = if area.width >= WIDE { STEPS_WIDTH + 11 } else { STEPS_WIDTH };
     let [steps, next] = Layout::horizontal([Constraint::Length(width), Constraint::Min(0)]).areas(inner);
-    let lines: Vec<_> = trade
-        .steps
-        .iter()
-        .flat_map(|step| step_lines(app, step, usize::from(width)))
-        .collect();
+    let lines: Vec<_> = trade.steps.iter().flat_map(|step| step_lines(app, step, usize::from(width))).collect();
     frame.render_widget(Paragraph::new(lines), steps);
     frame.render_widget(Paragraph::new(next_lines(app, trade)).wrap(Wrap { trim: false }), next);
 }
@@ -107,10 +95,7 @@ fn step_lines(app: &App, step: &Step, width: usize) -> Vec<Line<'static>> {
     };
     let mut lines = vec![Line::from(format!(" {sign} {}", format::clean(&step.name))).style(style)];
     if !step.detail.is_empty() && step.state == StepState::Current {
-        let detail: String = format::clean(&step.detail)
-            .chars()
-            .take(width.saturating_sub(4))
-            .collect();
+        let detail: String = format::clean(&step.detail).chars().take(width.saturating_sub(4)).collect();
         lines.push(Line::from(format!("   {detail}")).style(theme.dim()));
     }
     lines
@@ -129,10 +114,7 @@ fn next_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
     if let Some(height) = next.until {
         head.push_str(&format!(", {}", w::until(height, tip)));
     }
-    let mut lines = vec![
-        Line::from(head).style(style),
-        Line::from(format::sentence(&next.what)).style(theme.strong()),
-    ];
+    let mut lines = vec![Line::from(head).style(style), Line::from(format::sentence(&next.what)).style(theme.strong())];
     if let Some(action) = next.action {
         lines.push(Line::default());
         lines.push(Line::from(vec![
@@ -145,12 +127,8 @@ fn next_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
     if !next.otherwise.is_empty() {
         lines.push(Line::default());
         lines.push(
-            Line::from(format!(
-                "{}: {}",
-                w::OTHERWISE,
-                format::clean(next.otherwise.trim_end_matches('.'))
-            ))
-            .style(theme.dim()),
+            Line::from(format!("{}: {}", w::OTHERWISE, format::clean(next.otherwise.trim_end_matches('.'))))
+                .style(theme.dim()),
         );
     }
     if let Some(problem) = &trade.problem {
@@ -165,10 +143,7 @@ fn next_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
 /// Returns the key of a step, as the table of keys has it.
 fn key_of(action: Action) -> String {
     let entry = TABLE.iter().find(|entry| entry.action == Key::Trade(action));
-    entry
-        .and_then(|entry| entry.keys.first())
-        .map(|key| key.label())
-        .unwrap_or_default()
+    entry.and_then(|entry| entry.keys.first()).map(|key| key.label()).unwrap_or_default()
 }
 
 /// Whom to pay, when it is time to pay; who pays, when it is time to look.
@@ -202,11 +177,7 @@ fn details_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
     match &trade.their_details {
         Some(details) => {
             let details = format::clean(details);
-            lines.extend(
-                details
-                    .lines()
-                    .map(|line| Line::from(format!("┃ {line}")).style(app.theme.strong())),
-            );
+            lines.extend(details.lines().map(|line| Line::from(format!("┃ {line}")).style(app.theme.strong())));
         }
         None => lines.push(Line::from(format!("┃ {}", w::NO_DETAILS)).style(app.theme.dim())),
     }
@@ -220,19 +191,13 @@ fn fact_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
     }
     for (name, tx) in [("Funding", &trade.funding), ("Payout", &trade.spend)] {
         if let Some(tx) = tx {
-            let confirmations = format!(
-                "{} of {}",
-                tx.confirmations.min(trade.confirmations_needed),
-                trade.confirmations_needed
-            );
+            let confirmations =
+                format!("{} of {}", tx.confirmations.min(trade.confirmations_needed), trade.confirmations_needed);
             facts.push(format!(
                 "{name} {}, {confirmations} confirmations",
                 format::ellipsis(&format::clean(&tx.txid), 17)
             ));
         }
     }
-    facts
-        .into_iter()
-        .map(|fact| Line::from(fact).style(app.theme.dim()))
-        .collect()
+    facts.into_iter().map(|fact| Line::from(fact).style(app.theme.dim())).collect()
 }

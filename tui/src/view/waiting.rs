@@ -15,12 +15,7 @@ pub fn starting(app: &App, what: &str, frame: &mut Frame, area: Rect) {
     let lines = vec![
         Line::from(vec![spinner(app), Span::raw(format!(" {what}… {seconds} s"))]),
         Line::default(),
-        Line::from(if app.demo {
-            words::STARTING_DEMO_NOTE
-        } else {
-            words::STARTING_NOTE
-        })
-        .style(app.theme.dim()),
+        Line::from(if app.demo { words::STARTING_DEMO_NOTE } else { words::STARTING_NOTE }).style(app.theme.dim()),
     ];
     let [middle] = Layout::vertical([Constraint::Length(3)]).flex(Flex::Center).areas(area);
     frame.render_widget(Paragraph::new(lines).alignment(Alignment::Center), middle);
@@ -30,9 +25,7 @@ pub fn starting(app: &App, what: &str, frame: &mut Frame, area: Rect) {
 pub fn failed(app: &App, why: &str, frame: &mut Frame, area: Rect) {
     let mut lines = vec![Line::from(words::NODE_FAILED).style(app.theme.bad()), Line::default()];
     lines.extend(format::clean(why).lines().map(|line| Line::from(line.to_owned())));
-    let [middle] = Layout::horizontal([Constraint::Percentage(92)])
-        .flex(Flex::Center)
-        .areas(area);
+    let [middle] = Layout::horizontal([Constraint::Percentage(92)]).flex(Flex::Center).areas(area);
     let [_, text] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(middle);
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), text);
 }

@@ -59,11 +59,7 @@ fn draw_balance(app: &App, frame: &mut Frame, area: Rect) {
 }
 
 fn draw_address(app: &App, address: Option<&AddressInfo>, frame: &mut Frame, area: Rect) {
-    let area = Rect {
-        x: area.x + 2,
-        width: area.width.saturating_sub(3),
-        ..area
-    };
+    let area = Rect { x: area.x + 2, width: area.width.saturating_sub(3), ..area };
     let text = address.map_or("…", |address| address.address.as_str());
     let lines = vec![
         Line::from(w::DEPOSIT).style(app.theme.accent()),
@@ -73,12 +69,7 @@ fn draw_address(app: &App, address: Option<&AddressInfo>, frame: &mut Frame, are
 }
 
 fn draw_history(app: &App, frame: &mut Frame, area: Rect) {
-    let items = app
-        .wallet
-        .history
-        .as_ref()
-        .map(|page| page.items.as_slice())
-        .unwrap_or_default();
+    let items = app.wallet.history.as_ref().map(|page| page.items.as_slice()).unwrap_or_default();
     if items.is_empty() {
         frame.render_widget(Line::from(format!("  {}", w::NO_HISTORY)).style(app.theme.dim()), area);
         return;
@@ -90,43 +81,28 @@ fn draw_history(app: &App, frame: &mut Frame, area: Rect) {
         .map(|text| Line::from(format!("  {}", format::ellipsis(&text, width))).style(app.theme.dim()));
     frame.render_widget(Paragraph::new(lines.to_vec()), chosen);
     let height = usize::from(area.height.saturating_sub(1));
-    let rows = items
-        .iter()
-        .enumerate()
-        .skip(offset(selected, items.len(), height))
-        .take(height)
-        .map(|(at, tx)| {
-            let pointer = if at == selected { POINTER } else { NO_POINTER };
-            let when = match tx.height {
-                Some(_) => format::ago(app.now(), tx.time),
-                None => w::UNCONFIRMED.to_owned(),
-            };
-            let amount = Span::styled(
-                format::signed_btc(tx.net_sat),
-                if tx.net_sat < 0 {
-                    app.theme.warn()
-                } else {
-                    app.theme.good()
-                },
-            );
-            let cells = [
-                Cell::from(format!("{pointer}{when}")),
-                Cell::from(Line::from(amount).right_aligned()),
-                Cell::from(w::label(tx)),
-            ];
-            Row::new(cells).style(if at == selected {
-                app.theme.selected()
-            } else {
-                ratatui::style::Style::new()
-            })
-        });
+    let rows = items.iter().enumerate().skip(offset(selected, items.len(), height)).take(height).map(|(at, tx)| {
+        let pointer = if at == selected { POINTER } else { NO_POINTER };
+        let when = match tx.height {
+            Some(_) => format::ago(app.now(), tx.time),
+            None => w::UNCONFIRMED.to_owned(),
+        };
+        let amount = Span::styled(
+            format::signed_btc(tx.net_sat),
+            if tx.net_sat < 0 { app.theme.warn() } else { app.theme.good() },
+        );
+        let cells = [
+            Cell::from(format!("{pointer}{when}")),
+            Cell::from(Line::from(amount).right_aligned()),
+            Cell::from(w::label(tx)),
+        ];
+        Row::new(cells).style(if at == selected { app.theme.selected() } else { ratatui::style::Style::new() })
+    });
     let mut titles = w::COLUMNS.map(Line::from);
     titles[0] = Line::from(format!("  {}", w::COLUMNS[0]));
     titles[1] = Line::from(w::COLUMNS[1]).right_aligned();
     let widths = [Constraint::Length(9), Constraint::Length(12), Constraint::Fill(1)];
-    let table = Table::new(rows, widths)
-        .header(Row::new(titles).style(app.theme.dim()))
-        .column_spacing(1);
+    let table = Table::new(rows, widths).header(Row::new(titles).style(app.theme.dim())).column_spacing(1);
     frame.render_widget(table, area);
 }
 
@@ -136,9 +112,7 @@ fn qr(text: &str) -> Option<QrCode> {
 }
 
 fn side(code: &QrCode) -> u16 {
-    u16::try_from(code.width())
-        .unwrap_or(u16::MAX - 2 * QUIET)
-        .saturating_add(2 * QUIET)
+    u16::try_from(code.width()).unwrap_or(u16::MAX - 2 * QUIET).saturating_add(2 * QUIET)
 }
 
 fn draw_qr(theme: Theme, code: QrCode, frame: &mut Frame, area: Rect) {
@@ -148,32 +122,16 @@ fn draw_qr(theme: Theme, code: QrCode, frame: &mut Frame, area: Rect) {
     if area.width < width || area.height < height {
         return;
     }
-    let paper = Rect {
-        x: area.x,
-        y: area.y,
-        width,
-        height,
-    };
+    let paper = Rect { x: area.x, y: area.y, width, height };
     let light = if theme == Theme::Mono { "█" } else { " " };
     for y in paper.rows() {
         frame.render_widget(Span::styled(light.repeat(usize::from(width)), theme.qr()), y);
     }
     // Without colours letters are taken to be light on dark.
-    let colours = if theme == Theme::Mono {
-        Colors::Inverted
-    } else {
-        Colors::Normal
-    };
-    let widget = QrCodeWidget::new(code)
-        .quiet_zone(QuietZone::Disabled)
-        .colors(colours)
-        .style(theme.qr());
-    let inner = Rect {
-        x: paper.x + QUIET,
-        y: paper.y + QUIET / 2,
-        width: width - 2 * QUIET,
-        height: height - QUIET / 2,
-    };
+    let colours = if theme == Theme::Mono { Colors::Inverted } else { Colors::Normal };
+    let widget = QrCodeWidget::new(code).quiet_zone(QuietZone::Disabled).colors(colours).style(theme.qr());
+    let inner =
+        Rect { x: paper.x + QUIET, y: paper.y + QUIET / 2, width: width - 2 * QUIET, height: height - QUIET / 2 };
     frame.render_widget(widget, inner);
 }
 
@@ -187,9 +145,7 @@ mod tests {
     /// Returns the first line of a code, from its first module on.
     fn first_line(theme: Theme) -> String {
         let mut terminal = Terminal::new(TestBackend::new(60, 30)).unwrap();
-        terminal
-            .draw(|frame| draw_qr(theme, qr("bitcoin:x").unwrap(), frame, frame.area()))
-            .unwrap();
+        terminal.draw(|frame| draw_qr(theme, qr("bitcoin:x").unwrap(), frame, frame.area())).unwrap();
         let buffer = terminal.backend().buffer();
         (QUIET..QUIET + 7).map(|x| buffer[(x, QUIET / 2)].symbol()).collect()
     }

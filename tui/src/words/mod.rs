@@ -125,16 +125,8 @@ pub const fn offer_state(state: OfferState) -> &'static str {
 /// Returns an offer as a sentence from the user's side.
 pub fn offer_sentence(offer: &OfferView) -> String {
     let amount = format::range(&format::btc(offer.min), &format::btc(offer.max));
-    let (min, max) = (
-        format::money(offer.currency, offer.min_cost),
-        format::money(offer.currency, offer.max_cost),
-    );
-    format!(
-        "{} {amount} BTC for {} {}",
-        you(your_side(offer)),
-        format::range(&min, &max),
-        offer.currency
-    )
+    let (min, max) = (format::money(offer.currency, offer.min_cost), format::money(offer.currency, offer.max_cost));
+    format!("{} {amount} BTC for {} {}", you(your_side(offer)), format::range(&min, &max), offer.currency)
 }
 
 /// Returns who made an offer and what is known of him.
@@ -199,18 +191,12 @@ pub fn still_busy(call: CallName) -> String {
 
 /// Says what happens to open trades when the demo ends.
 pub fn quit_ends_demo(open: usize) -> String {
-    format!(
-        "The demo ends, and with it {}. No real money is involved.",
-        trades(open)
-    )
+    format!("The demo ends, and with it {}. No real money is involved.", trades(open))
 }
 
 /// Asks what becomes of the node that this program started.
 pub fn quit_with_own_node(open: usize) -> String {
-    format!(
-        "You have {}. Keep the node running in the background, so that it can act in time?",
-        trades(open)
-    )
+    format!("You have {}. Keep the node running in the background, so that it can act in time?", trades(open))
 }
 
 /// Says that someone else's node goes on.
@@ -219,9 +205,5 @@ pub fn quit_with_others_node(open: usize) -> String {
 }
 
 fn trades(count: usize) -> String {
-    if count == 1 {
-        "1 open trade".to_owned()
-    } else {
-        format!("{count} open trades")
-    }
+    if count == 1 { "1 open trade".to_owned() } else { format!("{count} open trades") }
 }

@@ -59,18 +59,11 @@ pub fn dearer_than_others(percent: u128) -> String {
 /// Returns the offer as a sentence, with dots for what is missing.
 pub fn sentence(draft: &Draft) -> String {
     let or_dots = |text: Option<String>| text.unwrap_or_else(|| "…".to_owned());
-    let amount = format::range(
-        &or_dots(draft.min.map(format::btc)),
-        &or_dots(draft.max.map(format::btc)),
-    );
+    let amount = format::range(&or_dots(draft.min.map(format::btc)), &or_dots(draft.max.map(format::btc)));
     let cost = |amount: Option<Sats>| Some(format::money(draft.currency?, draft.price?.cost(amount?)?));
     let cost = format::range(&or_dots(cost(draft.min)), &or_dots(cost(draft.max)));
     let currency = or_dots(draft.currency.map(|currency| currency.to_string()));
-    let methods = if draft.methods.is_empty() {
-        "…".to_owned()
-    } else {
-        draft.methods.join(" or ")
-    };
+    let methods = if draft.methods.is_empty() { "…".to_owned() } else { draft.methods.join(" or ") };
     let verb = match draft.side {
         Side::Sell => "You sell",
         Side::Buy => "You buy",

@@ -24,11 +24,7 @@ pub const NOT_AFFORDABLE: &str = "Your wallet holds too little for this now: dep
 
 /// Returns an arbiter as an option.
 pub fn arbiter(arbiter: &ArbiterView) -> String {
-    format!(
-        "{} (asks {} of a dispute)",
-        format::clean(&arbiter.name),
-        format::per_million(arbiter.fee_ppm)
-    )
+    format!("{} (asks {} of a dispute)", format::clean(&arbiter.name), format::per_million(arbiter.fee_ppm))
 }
 
 /// Returns the hint behind the amount.
@@ -49,16 +45,10 @@ pub fn exchange(review: &TakeReview) -> [(String, String); 2] {
     match review.role {
         Role::Buyer => [
             (money, format!("by {method}, straight to the seller")),
-            (
-                amount,
-                format!("less the network fee, about {}", format::fee(review.payout_fee)),
-            ),
+            (amount, format!("less the network fee, about {}", format::fee(review.payout_fee))),
         ],
         Role::Seller | Role::Arbiter => [
-            (
-                amount,
-                format!("plus the network fee, about {}", format::fee(review.funding_fee)),
-            ),
+            (amount, format!("plus the network fee, about {}", format::fee(review.funding_fee))),
             (money, format!("by {method}, straight from the buyer")),
         ],
     }
@@ -66,21 +56,13 @@ pub fn exchange(review: &TakeReview) -> [(String, String); 2] {
 
 /// Returns what happens, step by step.
 pub fn steps(review: &TakeReview) -> [String; 4] {
-    let accepts = if review.offer.automatic {
-        "within seconds"
-    } else {
-        "by hand, which may take a while"
-    };
+    let accepts = if review.offer.automatic { "within seconds" } else { "by hand, which may take a while" };
     let wait = format::blocks(review.confirmations);
     let confirmations = match review.confirmations {
         1 => "1 confirmation".to_owned(),
         count => format!("{count} confirmations"),
     };
-    let pay = format!(
-        "within {} blocks ({})",
-        format::number(review.pay_within),
-        format::blocks(review.pay_within)
-    );
+    let pay = format!("within {} blocks ({})", format::number(review.pay_within), format::blocks(review.pay_within));
     match review.role {
         Role::Buyer => [
             format!("The maker accepts, {accepts}."),
@@ -101,11 +83,8 @@ pub fn steps(review: &TakeReview) -> [String; 4] {
 pub fn if_vanishes(review: &TakeReview) -> [String; 2] {
     let arbiter = format::clean(&review.arbiter.name);
     let fee = format::per_million(review.arbiter.fee_ppm);
-    let refund = format!(
-        "after {} blocks ({})",
-        format::number(review.refund_after),
-        format::blocks(review.refund_after)
-    );
+    let refund =
+        format!("after {} blocks ({})", format::number(review.refund_after), format::blocks(review.refund_after));
     match review.role {
         Role::Buyer => [
             "Before you pay: you lose nothing.".to_owned(),

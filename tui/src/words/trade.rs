@@ -64,9 +64,7 @@ pub fn question(trade: &TradeView, action: Action) -> Question {
             title: "Release the coins?",
             what: format!("{amount} go to the buyer."),
             notes: Vec::new(),
-            warning: Some(format!(
-                "Only after the {money} are in your account. This cannot be undone."
-            )),
+            warning: Some(format!("Only after the {money} are in your account. This cannot be undone.")),
             yes: "Yes, release them",
         },
         Action::Cancel => cancel(trade, &amount),
@@ -194,11 +192,7 @@ pub const fn press(action: Action) -> &'static str {
 pub fn until(height: u32, tip: Option<u32>) -> String {
     match tip {
         Some(tip) if height >= tip => {
-            format!(
-                "until block {}, {}",
-                format::number(height),
-                format::blocks(height - tip)
-            )
+            format!("until block {}, {}", format::number(height), format::blocks(height - tip))
         }
         Some(_) => format!("until block {}, which has passed", format::number(height)),
         None => format!("until block {}", format::number(height)),
@@ -214,9 +208,5 @@ pub fn sentence(trade: &TradeView) -> String {
         None => "Others trade",
     };
     let money = format::money_unit(trade.currency, trade.cost);
-    format!(
-        "{verb} {} for {money} by {}",
-        format::btc_unit(trade.amount),
-        format::clean(&trade.method)
-    )
+    format!("{verb} {} for {money} by {}", format::btc_unit(trade.amount), format::clean(&trade.method))
 }

@@ -43,10 +43,7 @@ pub fn status(identity: IdentityState) -> Status {
 }
 
 pub fn unlocked() -> IdentityState {
-    IdentityState::Unlocked {
-        author: AuthorId([0x3f; 32]),
-        email: "ann@example.org".into(),
-    }
+    IdentityState::Unlocked { author: AuthorId([0x3f; 32]), email: "ann@example.org".into() }
 }
 
 pub fn arbiter(name: &str, fee_ppm: u32) -> ArbiterView {
@@ -92,26 +89,10 @@ pub fn offer(id: u8, side: Side, code: &str, price: u64, min: u64, max: u64, met
 pub fn offers() -> Vec<OfferView> {
     let mut own = offer(4, Side::Sell, "EUR", 6_300_000, 1_000_000, 10_000_000, &["SEPA"]);
     own.mine = true;
-    let mut away = offer(
-        5,
-        Side::Buy,
-        "CHF",
-        5_700_000,
-        1_000_000,
-        200_000_000,
-        &["TWINT", "Cash by mail"],
-    );
+    let mut away = offer(5, Side::Buy, "CHF", 5_700_000, 1_000_000, 200_000_000, &["TWINT", "Cash by mail"]);
     away.state = OfferState::Away;
     vec![
-        offer(
-            1,
-            Side::Sell,
-            "EUR",
-            6_175_000,
-            1_000_000,
-            5_000_000,
-            &["SEPA instant", "Revolut"],
-        ),
+        offer(1, Side::Sell, "EUR", 6_175_000, 1_000_000, 5_000_000, &["SEPA instant", "Revolut"]),
         offer(2, Side::Sell, "USD", 6_710_050, 500_000, 500_000, &["Zelle"]),
         offer(3, Side::Buy, "EUR", 6_098_000, 2_000_000, 150_000_000, &["SEPA"]),
         own,
@@ -129,11 +110,7 @@ pub fn steps(current: usize) -> Vec<Step> {
     let step = |(at, name): (usize, &&str)| Step {
         name: (*name).to_owned(),
         state: state(at),
-        detail: if at == current && at == 3 {
-            "1 of 3 confirmations".into()
-        } else {
-            String::new()
-        },
+        detail: if at == current && at == 3 { "1 of 3 confirmations".into() } else { String::new() },
     };
     names.iter().enumerate().map(step).collect()
 }
@@ -156,11 +133,7 @@ pub fn trade(id: u8, role: Role, state: Phase) -> TradeView {
         terms: String::new(),
         created: NOW - 4000,
         escrow_address: Some("bcrt1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqvg32hk".into()),
-        funding: Some(ChainTx {
-            txid: "f3".repeat(32),
-            confirmations: 3,
-            height: Some(1200),
-        }),
+        funding: Some(ChainTx { txid: "f3".repeat(32), confirmations: 3, height: Some(1200) }),
         spend: None,
         confirmations_needed: 3,
         next: NextStep {
@@ -211,11 +184,7 @@ pub fn trade_done() -> TradeView {
         },
         actions: Vec::new(),
         steps: steps(7),
-        spend: Some(ChainTx {
-            txid: "0d".repeat(32),
-            confirmations: 6,
-            height: Some(1190),
-        }),
+        spend: Some(ChainTx { txid: "0d".repeat(32), confirmations: 6, height: Some(1190) }),
         ..trade(3, Role::Buyer, Phase::Closed)
     }
 }
@@ -223,15 +192,7 @@ pub fn trade_done() -> TradeView {
 pub fn review(role: Role) -> TakeReview {
     let side = if role == Role::Buyer { Side::Sell } else { Side::Buy };
     TakeReview {
-        offer: offer(
-            1,
-            side,
-            "EUR",
-            6_175_000,
-            1_000_000,
-            5_000_000,
-            &["SEPA instant", "Revolut"],
-        ),
+        offer: offer(1, side, "EUR", 6_175_000, 1_000_000, 5_000_000, &["SEPA instant", "Revolut"]),
         role,
         amount: sats(1_000_000),
         cost: 61_750,
@@ -266,28 +227,13 @@ pub fn history() -> Page<WalletTx> {
 }
 
 pub fn events() -> Vec<Event> {
-    let event = |seq, age, subject, text: &str| Event {
-        seq,
-        time: NOW - age,
-        subject,
-        text: text.into(),
-    };
+    let event = |seq, age, subject, text: &str| Event { seq, time: NOW - age, subject, text: text.into() };
     vec![
         event(1, 90_000, Subject::Node, "the node started"),
         event(2, 89_990, Subject::Network, "connected to 12D3KooWQ8fj"),
-        event(
-            3,
-            4000,
-            Subject::Trade(TradeId([1; 32])),
-            "the maker accepted your bid for 0.01 BTC",
-        ),
+        event(3, 4000, Subject::Trade(TradeId([1; 32])), "the maker accepted your bid for 0.01 BTC"),
         event(4, 600, Subject::Chain, "block 1,203"),
-        event(
-            5,
-            20,
-            Subject::Trade(TradeId([1; 32])),
-            "the escrow is funded: 3 of 3 confirmations",
-        ),
+        event(5, 20, Subject::Trade(TradeId([1; 32])), "the escrow is funded: 3 of 3 confirmations"),
     ]
 }
 
@@ -299,11 +245,7 @@ pub fn peers() -> Vec<PeerInfo> {
         ping_ms,
         in_sync,
     };
-    vec![
-        peer("Qa", 40_001, Some(1), true),
-        peer("Rb", 40_002, Some(23), true),
-        peer("Sc", 40_003, None, false),
-    ]
+    vec![peer("Qa", 40_001, Some(1), true), peer("Rb", 40_002, Some(23), true), peer("Sc", 40_003, None, false)]
 }
 
 /// A client of a node whose identity is in this state.
@@ -315,10 +257,7 @@ pub struct User {
 
 impl User {
     pub fn new(theme: Theme, identity: IdentityState) -> Self {
-        let mut user = Self {
-            app: App::new(theme, false, "test"),
-            commands: Vec::new(),
-        };
+        let mut user = Self { app: App::new(theme, false, "test"), commands: Vec::new() };
         user.send(Message::Connection(Connection::Up { ours: false }));
         user.answer(Query::Status, Answer::Status(status(identity)));
         user
@@ -332,26 +271,13 @@ impl User {
     }
 
     pub fn fill(&mut self) {
-        self.answer(
-            Query::Book,
-            Answer::Book(Page {
-                items: offers(),
-                next: None,
-            }),
-        );
+        self.answer(Query::Book, Answer::Book(Page { items: offers(), next: None }));
         let trades = vec![trade(1, Role::Buyer, Phase::Funded), trade_to_release(), trade_done()];
         self.answer(Query::Trades, Answer::Trades(trades));
-        let balance = Balance {
-            spendable: sats(51_234_567),
-            pending: sats(999_580),
-            in_escrow: sats(1_000_000),
-        };
+        let balance = Balance { spendable: sats(51_234_567), pending: sats(999_580), in_escrow: sats(1_000_000) };
         self.answer(Query::Balance, Answer::Balance(balance));
         let address = "bcrt1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqvg32hk";
-        let info = AddressInfo {
-            address: address.into(),
-            uri: format!("bitcoin:{address}"),
-        };
+        let info = AddressInfo { address: address.into(), uri: format!("bitcoin:{address}") };
         self.answer(Query::Address, Answer::Address(info));
         self.answer(Query::History, Answer::History(history()));
         self.answer(Query::Peers, Answer::Peers(peers()));

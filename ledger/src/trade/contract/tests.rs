@@ -19,49 +19,11 @@ fn a_bid_that_breaks_the_offer_is_no_trade() {
     let expired = u64::from(EPOCH) + 30 * 24 * 3600;
     let own_key = CurveKey(arbiter.trade_key().x_only_public_key().0);
     let cases = [
-        (
-            Take {
-                amount: sats(399_999),
-                ..fine.clone()
-            },
-            3,
-            None,
-        ),
-        (
-            Take {
-                amount: sats(2_000_001),
-                ..fine.clone()
-            },
-            3,
-            None,
-        ),
-        (
-            Take {
-                method: 2,
-                ..fine.clone()
-            },
-            3,
-            None,
-        ),
-        (
-            Take {
-                arbiter: 1,
-                ..fine.clone()
-            },
-            3,
-            None,
-        ),
-        (
-            Take {
-                party: Party {
-                    trade_key: own_key,
-                    ..fine.party.clone()
-                },
-                ..fine.clone()
-            },
-            3,
-            None,
-        ),
+        (Take { amount: sats(399_999), ..fine.clone() }, 3, None),
+        (Take { amount: sats(2_000_001), ..fine.clone() }, 3, None),
+        (Take { method: 2, ..fine.clone() }, 3, None),
+        (Take { arbiter: 1, ..fine.clone() }, 3, None),
+        (Take { party: Party { trade_key: own_key, ..fine.party.clone() }, ..fine.clone() }, 3, None),
         (fine.clone(), 2, None),
         (fine.clone(), 1, None),
         (fine.clone(), 3, Some(expired)),
@@ -70,17 +32,11 @@ fn a_bid_that_breaks_the_offer_is_no_trade() {
         let mut ledger = ledger();
         let author = Author::new(who).reopened(EPOCH + 1);
         let header = author.next_header(&Body::Take(take.clone()));
-        let header = Header {
-            time: time.unwrap_or(header.time),
-            ..header
-        };
+        let header = Header { time: time.unwrap_or(header.time), ..header };
         let record = author.sign(header, Body::Take(take.clone()).encode());
         admit_all(&mut ledger, &[advert.clone(), offer.clone(), record.clone()]);
         let result = ledger.trade(record.id().into());
-        assert!(
-            matches!(result, Err(TradeError::Invalid(..))),
-            "{take:?} by {who}: {result:?}"
-        );
+        assert!(matches!(result, Err(TradeError::Invalid(..))), "{take:?} by {who}: {result:?}");
         assert!(ledger.trades(None, 10).unwrap().is_empty());
         assert!(ledger.bids(&offer.id(), 10).unwrap().is_empty());
     }
@@ -93,27 +49,9 @@ fn an_acceptance_that_copies_a_key_or_destination_makes_no_contract() {
     let theirs = trade.taker.party();
     let arbiter_key = trade.arbiter.party().trade_key;
     let cases = [
-        (
-            Party {
-                trade_key: theirs.trade_key,
-                ..good.party.clone()
-            },
-            ContractError::Keys,
-        ),
-        (
-            Party {
-                trade_key: arbiter_key,
-                ..good.party.clone()
-            },
-            ContractError::Keys,
-        ),
-        (
-            Party {
-                destination: theirs.destination,
-                ..good.party.clone()
-            },
-            ContractError::Destinations,
-        ),
+        (Party { trade_key: theirs.trade_key, ..good.party.clone() }, ContractError::Keys),
+        (Party { trade_key: arbiter_key, ..good.party.clone() }, ContractError::Keys),
+        (Party { destination: theirs.destination, ..good.party.clone() }, ContractError::Destinations),
     ];
     for (party, error) in cases {
         let body = Body::Accept(Accept { party, ..good.clone() });

@@ -10,18 +10,11 @@ use crate::vectors::read;
 /// Writes a script tree of BIP-341's vectors as the tree of a descriptor, if all of its leaves are checks of one key.
 fn descriptor_tree(tree: &Value, leaves: &mut Vec<ScriptBuf>) -> Option<String> {
     if let Some([left, right]) = tree.as_array().map(Vec::as_slice) {
-        return Some(format!(
-            "{{{},{}}}",
-            descriptor_tree(left, leaves)?,
-            descriptor_tree(right, leaves)?
-        ));
+        return Some(format!("{{{},{}}}", descriptor_tree(left, leaves)?, descriptor_tree(right, leaves)?));
     }
     let tree = tree.as_array().map_or(tree, |single| &single[0]);
     let script = tree["script"].as_str()?;
-    let key = script
-        .strip_prefix("20")
-        .and_then(|rest| rest.strip_suffix("ac"))
-        .filter(|key| key.len() == 64)?;
+    let key = script.strip_prefix("20").and_then(|rest| rest.strip_suffix("ac")).filter(|key| key.len() == 64)?;
     leaves.push(ScriptBuf::from_hex(script).unwrap());
     (tree["leafVersion"] == 192).then(|| format!("pk({key})"))
 }
@@ -49,10 +42,7 @@ fn outputs_are_those_of_bip_341() {
         assert_eq!(hex::encode(address.script_pubkey()), expected["scriptPubKey"]);
         for (at, script) in leaves.into_iter().enumerate() {
             let control = info.control_block(&(script, LeafVersion::TapScript)).unwrap();
-            assert_eq!(
-                hex::encode(control.serialize()),
-                expected["scriptPathControlBlocks"][at]
-            );
+            assert_eq!(hex::encode(control.serialize()), expected["scriptPathControlBlocks"][at]);
         }
         checked += 1;
     }
@@ -64,9 +54,7 @@ fn keys_are_aggregated_as_in_bip_327() {
     let file = read("bip327.json");
     for case in file["valid_test_cases"].as_array().unwrap() {
         let key = |index: &Value| {
-            let text = file["pubkeys"][usize::try_from(index.as_u64().unwrap()).unwrap()]
-                .as_str()
-                .unwrap();
+            let text = file["pubkeys"][usize::try_from(index.as_u64().unwrap()).unwrap()].as_str().unwrap();
             musig::PublicKey::from_str(&text.to_lowercase()).unwrap()
         };
         let keys: Vec<musig::PublicKey> = case["key_indices"].as_array().unwrap().iter().map(key).collect();
@@ -80,8 +68,5 @@ fn keys_are_aggregated_as_in_bip_327() {
 fn the_aggregate_does_not_depend_on_who_is_who() {
     let keys = [1, 2].map(|number| Author::new(number).trade_key().x_only_public_key().0);
     assert_eq!(aggregate(keys[0], keys[1]), aggregate(keys[1], keys[0]));
-    assert_ne!(
-        aggregate(keys[0], keys[1]),
-        aggregate(keys[0], even_keypair([9; 32]).x_only_public_key().0)
-    );
+    assert_ne!(aggregate(keys[0], keys[1]), aggregate(keys[0], even_keypair([9; 32]).x_only_public_key().0));
 }

@@ -9,17 +9,11 @@ use crate::testing::{Author, SampleTrade, sats};
 use crate::wire::Destination;
 
 fn outpoint() -> OutPoint {
-    OutPoint {
-        txid: Txid::from_byte_array([6; 32]),
-        vout: 1,
-    }
+    OutPoint { txid: Txid::from_byte_array([6; 32]), vout: 1 }
 }
 
 fn keys(trade: &mut SampleTrade) -> (Keypair, Keypair) {
-    (
-        trade.author(Role::Buyer).trade_key(),
-        trade.author(Role::Seller).trade_key(),
-    )
+    (trade.author(Role::Buyer).trade_key(), trade.author(Role::Seller).trade_key())
 }
 
 #[test]
@@ -27,26 +21,13 @@ fn only_exactly_the_amount_in_exactly_the_script_funds_an_escrow() {
     let trade = SampleTrade::new(Side::Sell);
     let escrow = trade.escrow();
     let good = escrow.output();
-    let more = TxOut {
-        value: good.value + bitcoin::Amount::ONE_SAT,
-        ..good.clone()
-    };
-    let less = TxOut {
-        value: good.value - bitcoin::Amount::ONE_SAT,
-        ..good.clone()
-    };
+    let more = TxOut { value: good.value + bitcoin::Amount::ONE_SAT, ..good.clone() };
+    let less = TxOut { value: good.value - bitcoin::Amount::ONE_SAT, ..good.clone() };
     let mut other_terms = trade.contract();
     other_terms.refund_delay += 1;
-    let elsewhere = TxOut {
-        script_pubkey: Escrow::new(&other_terms).script(),
-        ..good.clone()
-    };
+    let elsewhere = TxOut { script_pubkey: Escrow::new(&other_terms).script(), ..good.clone() };
     for wrong in [more, less, elsewhere] {
-        assert!(
-            escrow
-                .fundings(&crate::testing::spend_of_nowhere(1, vec![wrong]))
-                .is_empty()
-        );
+        assert!(escrow.fundings(&crate::testing::spend_of_nowhere(1, vec![wrong])).is_empty());
     }
     let twice = crate::testing::spend_of_nowhere(1, vec![good.clone(), good]);
     let vouts: Vec<u32> = escrow.fundings(&twice).iter().map(|outpoint| outpoint.vout).collect();
@@ -62,35 +43,14 @@ fn a_half_is_good_for_one_outpoint_one_fee_and_one_destination() {
     assert_eq!(escrow.check_half(&half, Role::Buyer), Ok(()));
     let other = Outpoint(OutPoint { vout: 2, ..outpoint() });
     let forged = [
-        (
-            HalfSpend {
-                outpoint: other,
-                ..half.clone()
-            },
-            Role::Buyer,
-        ),
-        (
-            HalfSpend {
-                fee: sats(1_701),
-                ..half.clone()
-            },
-            Role::Buyer,
-        ),
+        (HalfSpend { outpoint: other, ..half.clone() }, Role::Buyer),
+        (HalfSpend { fee: sats(1_701), ..half.clone() }, Role::Buyer),
         (half.clone(), Role::Seller),
-        (
-            escrow.half(outpoint(), sats(1_700), Role::Buyer, &buyer).unwrap(),
-            Role::Buyer,
-        ),
-        (
-            escrow.half(outpoint(), sats(1_700), Role::Seller, &seller).unwrap(),
-            Role::Buyer,
-        ),
+        (escrow.half(outpoint(), sats(1_700), Role::Buyer, &buyer).unwrap(), Role::Buyer),
+        (escrow.half(outpoint(), sats(1_700), Role::Seller, &seller).unwrap(), Role::Buyer),
     ];
     for (half, to) in forged {
-        assert_eq!(
-            escrow.check_half(&half, to),
-            Err(EscrowError::Signature(counterparty(to)))
-        );
+        assert_eq!(escrow.check_half(&half, to), Err(EscrowError::Signature(counterparty(to))));
         assert!(escrow.complete(&half, to, &buyer).is_err());
     }
     let mut other_terms = trade.contract();
@@ -106,22 +66,12 @@ fn a_hostile_fee_is_refused() {
     let mut trade = SampleTrade::new(Side::Sell);
     let escrow = trade.escrow();
     let (_, seller) = keys(&mut trade);
-    for fee in [
-        0,
-        SPEND_VSIZE - 1,
-        SPEND_VSIZE * MAX_SPEND_FEERATE + 1,
-        1_000_000,
-        1_000_001,
-        Sats::MAX.get(),
-    ] {
+    for fee in [0, SPEND_VSIZE - 1, SPEND_VSIZE * MAX_SPEND_FEERATE + 1, 1_000_000, 1_000_001, Sats::MAX.get()] {
         let refused = Err(EscrowError::Fee(fee));
         assert_eq!(escrow.spend(outpoint(), sats(fee), Role::Buyer).map(|_| ()), refused);
         assert_eq!(escrow.timeout(outpoint(), sats(fee)).map(|_| ()), refused);
         let half = escrow.half(outpoint(), sats(1_700), Role::Buyer, &seller).unwrap();
-        assert_eq!(
-            escrow.check_half(&HalfSpend { fee: sats(fee), ..half }, Role::Buyer),
-            refused
-        );
+        assert_eq!(escrow.check_half(&HalfSpend { fee: sats(fee), ..half }, Role::Buyer), refused);
     }
     assert_eq!(escrow.fee_at(10), Ok(sats(1_700)));
     for feerate in [0, MAX_SPEND_FEERATE + 1, u64::MAX] {
@@ -142,11 +92,7 @@ fn a_completed_spend_has_the_size_that_its_fee_was_reckoned_with() {
     let (buyer, seller) = keys(&mut trade);
     let half = escrow.half(outpoint(), sats(1_700), Role::Buyer, &seller).unwrap();
     let payout = escrow.complete(&half, Role::Buyer, &buyer).unwrap();
-    assert!(
-        (SPEND_VSIZE - 2..=SPEND_VSIZE).contains(&(payout.vsize() as u64)),
-        "{}",
-        payout.vsize()
-    );
+    assert!((SPEND_VSIZE - 2..=SPEND_VSIZE).contains(&(payout.vsize() as u64)), "{}", payout.vsize());
     let timeout = escrow.signed_timeout(outpoint(), sats(1_700), &seller).unwrap();
     assert!(timeout.vsize() as u64 <= SPEND_VSIZE);
     assert_eq!([payout.version, timeout.version], [Version(3); 2]);
@@ -182,10 +128,7 @@ fn spends_are_told_apart_by_where_the_coins_go() {
     ] {
         assert_eq!(escrow.classify(tx, outpoint()), path);
     }
-    assert_eq!(
-        escrow.classify(&payout, OutPoint { vout: 5, ..outpoint() }),
-        SpendPath::Foreign
-    );
+    assert_eq!(escrow.classify(&payout, OutPoint { vout: 5, ..outpoint() }), SpendPath::Foreign);
 }
 
 #[test]

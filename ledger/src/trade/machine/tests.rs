@@ -8,23 +8,14 @@ use crate::testing::{SALT, SampleTrade, sats};
 use crate::trade::{Funding, Spend, SpendPath};
 
 fn chain(tip: u32) -> ChainFacts {
-    ChainFacts {
-        tip,
-        synced: true,
-        ..ChainFacts::default()
-    }
+    ChainFacts { tip, synced: true, ..ChainFacts::default() }
 }
 
 /// Returns the machine of one role in the sample trade, accepted, at height 200.
 fn agreed(trade: &SampleTrade, role: Role) -> Trade {
     let mut machine = Trade::new(trade.bid(), role, false, Local::default());
     let contract = Some(trade.contract());
-    machine
-        .handle(Event::Records {
-            contract,
-            facts: Facts::default(),
-        })
-        .unwrap();
+    machine.handle(Event::Records { contract, facts: Facts::default() }).unwrap();
     machine.handle(Event::Chain(chain(200))).unwrap();
     machine
 }
@@ -32,13 +23,8 @@ fn agreed(trade: &SampleTrade, role: Role) -> Trade {
 fn funded(trade: &SampleTrade, role: Role, at: u32, tip: u32) -> Trade {
     let mut machine = agreed(trade, role);
     let outpoint = trade.escrow().fundings(&trade.funding(1))[0];
-    let fundings = vec![Funding {
-        outpoint,
-        height: Some(at),
-    }];
-    machine
-        .handle(Event::Chain(ChainFacts { fundings, ..chain(tip) }))
-        .unwrap();
+    let fundings = vec![Funding { outpoint, height: Some(at) }];
+    machine.handle(Event::Chain(ChainFacts { fundings, ..chain(tip) })).unwrap();
     machine
 }
 
@@ -52,14 +38,9 @@ fn a_command_outside_the_table_is_refused_and_changes_nothing() {
     for role in [Role::Buyer, Role::Seller, Role::Arbiter] {
         for mut machine in [agreed(&trade, role), funded(&trade, role, 190, 200)] {
             let phase = machine.phase();
-            for action in [
-                Action::Accept,
-                Action::Fund,
-                Action::MarkPaid,
-                Action::Release,
-                Action::Cancel,
-                Action::Refund,
-            ] {
+            for action in
+                [Action::Accept, Action::Fund, Action::MarkPaid, Action::Release, Action::Cancel, Action::Refund]
+            {
                 let allowed = actions(phase, role, false).contains(&action);
                 let before = machine.local().clone();
                 let result = ask(&mut machine, action);
@@ -77,11 +58,7 @@ fn coins_leave_only_for_the_escrow_and_only_once() {
     let mut seller = agreed(&trade, Role::Seller);
     let effects = ask(&mut seller, Action::Fund).unwrap();
     let amount = sats(1_000_000);
-    assert!(effects.contains(&Effect::BuildFunding {
-        script: trade.escrow().script(),
-        amount,
-        feerate: 10
-    }));
+    assert!(effects.contains(&Effect::BuildFunding { script: trade.escrow().script(), amount, feerate: 10 }));
 
     let mut short = trade.funding(1);
     short.output[0].value -= bitcoin::Amount::ONE_SAT;
@@ -95,10 +72,7 @@ fn coins_leave_only_for_the_escrow_and_only_once() {
     let effects = seller.handle(Event::FundingBuilt(trade.funding(1))).unwrap();
     assert!(matches!(effects[0], Effect::Persist(_)), "kept before anything is sent");
     assert!(effects.contains(&Effect::Broadcast(trade.funding(1))));
-    assert_eq!(
-        seller.handle(Event::FundingBuilt(trade.funding(2))),
-        Err(Refusal::AlreadyFunding)
-    );
+    assert_eq!(seller.handle(Event::FundingBuilt(trade.funding(2))), Err(Refusal::AlreadyFunding));
     assert_eq!(ask(&mut seller, Action::Fund), Err(Refusal::AlreadyFunding));
     assert_eq!(ask(&mut seller, Action::Cancel), Err(Refusal::AlreadyFunding));
 }
@@ -106,46 +80,23 @@ fn coins_leave_only_for_the_escrow_and_only_once() {
 #[test]
 fn a_trade_called_off_is_not_funded_any_more() {
     let trade = SampleTrade::new(Side::Sell);
-    let cancelled = || Event::Records {
-        contract: Some(trade.contract()),
-        facts: Facts {
-            buyer_cancel: true,
-            ..Facts::default()
-        },
-    };
+    let cancelled =
+        || Event::Records { contract: Some(trade.contract()), facts: Facts { buyer_cancel: true, ..Facts::default() } };
     let mut seller = agreed(&trade, Role::Seller);
     ask(&mut seller, Action::Fund).unwrap();
     seller.handle(cancelled()).unwrap();
-    assert!(
-        seller.handle(Event::FundingBuilt(trade.funding(1))).is_err(),
-        "called off while the wallet was at work"
-    );
+    assert!(seller.handle(Event::FundingBuilt(trade.funding(1))).is_err(), "called off while the wallet was at work");
 
     // The same after a crash between keeping and sending.
-    let local = Local {
-        funding_tx: Some(bitcoin::consensus::serialize(&trade.funding(1))),
-        ..Local::default()
-    };
+    let local = Local { funding_tx: Some(bitcoin::consensus::serialize(&trade.funding(1))), ..Local::default() };
     let mut seller = Trade::new(trade.bid(), Role::Seller, true, local);
     seller.handle(cancelled()).unwrap();
     let effects = seller.handle(Event::Chain(chain(200))).unwrap();
-    assert!(
-        !effects.iter().any(|effect| matches!(effect, Effect::Broadcast(_))),
-        "{effects:?}"
-    );
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Broadcast(_))), "{effects:?}");
 
     // But once the buyer relied on it, a reorg is no way out.
-    let facts = Facts {
-        payment_sent: true,
-        seller_cancel: true,
-        ..Facts::default()
-    };
-    let effects = seller
-        .handle(Event::Records {
-            contract: Some(trade.contract()),
-            facts,
-        })
-        .unwrap();
+    let facts = Facts { payment_sent: true, seller_cancel: true, ..Facts::default() };
+    let effects = seller.handle(Event::Records { contract: Some(trade.contract()), facts }).unwrap();
     assert!(effects.contains(&Effect::Broadcast(trade.funding(1))));
 }
 
@@ -153,12 +104,7 @@ fn a_trade_called_off_is_not_funded_any_more() {
 fn nothing_is_paid_or_funded_by_a_node_that_does_not_see_the_chain() {
     let trade = SampleTrade::new(Side::Sell);
     let mut seller = agreed(&trade, Role::Seller);
-    seller
-        .handle(Event::Chain(ChainFacts {
-            synced: false,
-            ..chain(200)
-        }))
-        .unwrap();
+    seller.handle(Event::Chain(ChainFacts { synced: false, ..chain(200) })).unwrap();
     assert_eq!(ask(&mut seller, Action::Fund), Err(Refusal::NotSynced));
 
     // A height beyond the tip: nobody would look for the funding where it is.
@@ -166,10 +112,7 @@ fn nothing_is_paid_or_funded_by_a_node_that_does_not_see_the_chain() {
     assert_eq!(ask(&mut seller, Action::Fund), Err(Refusal::NotSynced));
 
     let mut buyer = funded(&trade, Role::Buyer, 190, 200);
-    let unsynced = ChainFacts {
-        synced: false,
-        ..buyer.view().chain().clone()
-    };
+    let unsynced = ChainFacts { synced: false, ..buyer.view().chain().clone() };
     buyer.handle(Event::Chain(unsynced)).unwrap();
     assert_eq!(ask(&mut buyer, Action::MarkPaid), Err(Refusal::NotSynced));
 }
@@ -181,31 +124,14 @@ fn the_buyer_pays_in_time_or_not_at_all() {
     assert!(ask(&mut funded(&trade, Role::Buyer, 190, last), Action::MarkPaid).is_ok());
     let late = ask(&mut funded(&trade, Role::Buyer, 190, last + 1), Action::MarkPaid);
     assert_eq!(late, Err(Refusal::TooLateToPay { last, tip: last + 1 }));
-    assert!(
-        !funded(&trade, Role::Buyer, 190, last + 1)
-            .actions()
-            .contains(&Action::MarkPaid)
-    );
+    assert!(!funded(&trade, Role::Buyer, 190, last + 1).actions().contains(&Action::MarkPaid));
 
     let mut buyer = funded(&trade, Role::Buyer, 190, 200);
-    let tx = trade
-        .escrow()
-        .timeout(buyer.view().funding().unwrap().outpoint, sats(1_700))
-        .unwrap();
-    let spends = vec![Spend {
-        tx,
-        path: SpendPath::Foreign,
-        height: None,
-    }];
-    let chain = ChainFacts {
-        spends,
-        ..buyer.view().chain().clone()
-    };
+    let tx = trade.escrow().timeout(buyer.view().funding().unwrap().outpoint, sats(1_700)).unwrap();
+    let spends = vec![Spend { tx, path: SpendPath::Foreign, height: None }];
+    let chain = ChainFacts { spends, ..buyer.view().chain().clone() };
     buyer.handle(Event::Chain(chain)).unwrap();
-    assert!(
-        ask(&mut buyer, Action::MarkPaid).is_err(),
-        "the coins are on their way to somebody else"
-    );
+    assert!(ask(&mut buyer, Action::MarkPaid).is_err(), "the coins are on their way to somebody else");
 }
 
 #[test]
@@ -215,11 +141,7 @@ fn the_seller_takes_back_when_the_delay_is_over_and_no_block_sooner() {
     let early = ask(&mut funded(&trade, Role::Seller, 190, from - 1), Action::Refund);
     assert_eq!(early, Err(Refusal::TooEarlyToRefund { from, tip: from - 1 }));
     let effects = ask(&mut funded(&trade, Role::Seller, 190, from), Action::Refund).unwrap();
-    assert!(
-        effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::BuildTimeout { .. }))
-    );
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::BuildTimeout { .. })));
 }
 
 #[test]
@@ -230,31 +152,12 @@ fn a_release_stays_the_buyers_until_a_block_says_otherwise() {
     let key = trade.author(Role::Seller).trade_key();
     let half = trade.escrow().half(outpoint, sats(1_700), Role::Buyer, &key).unwrap();
     let tx = trade.escrow().signed_timeout(outpoint, sats(1_700), &key).unwrap();
-    let facts = Facts {
-        payment_sent: true,
-        releases: vec![half.clone()],
-        ..Facts::default()
-    };
-    let spends = vec![Spend {
-        tx,
-        path: SpendPath::Timeout,
-        height: None,
-    }];
-    let chain = ChainFacts {
-        spends,
-        ..buyer.view().chain().clone()
-    };
-    buyer
-        .handle(Event::Records {
-            contract: Some(trade.contract()),
-            facts,
-        })
-        .unwrap();
+    let facts = Facts { payment_sent: true, releases: vec![half.clone()], ..Facts::default() };
+    let spends = vec![Spend { tx, path: SpendPath::Timeout, height: None }];
+    let chain = ChainFacts { spends, ..buyer.view().chain().clone() };
+    buyer.handle(Event::Records { contract: Some(trade.contract()), facts }).unwrap();
     let effects = buyer.handle(Event::Chain(chain)).unwrap();
-    assert!(
-        effects.contains(&Effect::Complete { half, to: Role::Buyer }),
-        "{effects:?}"
-    );
+    assert!(effects.contains(&Effect::Complete { half, to: Role::Buyer }), "{effects:?}");
 }
 
 #[test]
@@ -263,17 +166,9 @@ fn payment_details_must_be_those_of_the_contract() {
     let mut buyer = agreed(&trade, Role::Buyer);
     let details = trade.author(Role::Seller).details();
     for (salt, details) in [(SALT, "IBAN of a thief".to_owned()), ([0; 32], details.clone())] {
-        assert_eq!(
-            buyer.handle(Event::Details { salt, details }),
-            Err(Refusal::DetailsMismatch)
-        );
+        assert_eq!(buyer.handle(Event::Details { salt, details }), Err(Refusal::DetailsMismatch));
     }
     assert_eq!(buyer.local().their_details, None);
-    let effects = buyer
-        .handle(Event::Details {
-            salt: SALT,
-            details: details.clone(),
-        })
-        .unwrap();
+    let effects = buyer.handle(Event::Details { salt: SALT, details: details.clone() }).unwrap();
     assert!(matches!(&effects[0], Effect::Persist(local) if local.their_details == Some(details)));
 }

@@ -46,18 +46,8 @@ struct Scene {
 
 impl Scene {
     fn bid() -> Self {
-        let chain = ChainFacts {
-            tip: TIP,
-            synced: true,
-            ..ChainFacts::default()
-        };
-        Self {
-            trade: SampleTrade::new(Side::Sell),
-            view: View {
-                chain,
-                ..View::default()
-            },
-        }
+        let chain = ChainFacts { tip: TIP, synced: true, ..ChainFacts::default() };
+        Self { trade: SampleTrade::new(Side::Sell), view: View { chain, ..View::default() } }
     }
 
     fn agreed() -> Self {
@@ -91,11 +81,7 @@ impl Scene {
     }
 
     fn spent(mut self, path: SpendPath, height: Option<u32>) -> Self {
-        let tx = self
-            .trade
-            .escrow()
-            .spend(outpoint(&self.trade), sats(1_700), Role::Buyer)
-            .unwrap();
+        let tx = self.trade.escrow().spend(outpoint(&self.trade), sats(1_700), Role::Buyer).unwrap();
         self.view.chain.spends.push(Spend { tx, path, height });
         self
     }
@@ -104,10 +90,7 @@ impl Scene {
 /// Walks the table as `evaluate` does, noting the rows.
 fn rows_walked(view: &View) -> (Phase, Vec<usize>) {
     let (mut phase, mut rows) = (Phase::Bid, Vec::new());
-    while let Some(row) = TRANSITIONS
-        .iter()
-        .position(|(from, holds, _)| from.contains(&phase) && holds(view))
-    {
+    while let Some(row) = TRANSITIONS.iter().position(|(from, holds, _)| from.contains(&phase) && holds(view)) {
         phase = TRANSITIONS[row].2;
         rows.push(row);
         assert!(rows.len() <= PHASES.len(), "the walk ends");
@@ -123,135 +106,37 @@ fn scenes() -> Vec<(&'static str, Scene, Phase)> {
     vec![
         ("nothing happened", Scene::bid(), Phase::Bid),
         ("another bid won", Scene::bid().facts(|f| f.void = true), Phase::Void),
-        (
-            "buyer cancels a bid",
-            Scene::bid().facts(|f| f.buyer_cancel = true),
-            Phase::Cancelled,
-        ),
-        (
-            "seller cancels a bid",
-            Scene::bid().facts(|f| f.seller_cancel = true),
-            Phase::Cancelled,
-        ),
+        ("buyer cancels a bid", Scene::bid().facts(|f| f.buyer_cancel = true), Phase::Cancelled),
+        ("seller cancels a bid", Scene::bid().facts(|f| f.seller_cancel = true), Phase::Cancelled),
         ("accepted", Scene::agreed(), Phase::Agreed),
-        (
-            "void after agreement",
-            Scene::agreed().facts(|f| f.void = true),
-            Phase::Void,
-        ),
-        (
-            "cancelled after agreement",
-            Scene::agreed().facts(|f| f.buyer_cancel = true),
-            Phase::Cancelled,
-        ),
+        ("void after agreement", Scene::agreed().facts(|f| f.void = true), Phase::Void),
+        ("cancelled after agreement", Scene::agreed().facts(|f| f.buyer_cancel = true), Phase::Cancelled),
         ("paid says nothing without coins", paid(Scene::agreed()), Phase::Agreed),
-        (
-            "release says nothing without coins",
-            Scene::agreed().released(named),
-            Phase::Agreed,
-        ),
+        ("release says nothing without coins", Scene::agreed().released(named), Phase::Agreed),
         ("funding in the pool", Scene::funded_at(None), Phase::Funding),
-        (
-            "funding beats void",
-            Scene::funded_at(SHALLOW).facts(|f| f.void = true),
-            Phase::Funding,
-        ),
-        (
-            "funding beats cancel",
-            Scene::funded_at(BURIED).facts(|f| f.buyer_cancel = true),
-            Phase::Funded,
-        ),
-        (
-            "funding of two confirmations",
-            Scene::funded_at(SHALLOW),
-            Phase::Funding,
-        ),
-        (
-            "paid before the funding is buried",
-            paid(Scene::funded_at(SHALLOW)),
-            Phase::Funding,
-        ),
-        (
-            "funding of three confirmations",
-            Scene::funded_at(BURIED),
-            Phase::Funded,
-        ),
+        ("funding beats void", Scene::funded_at(SHALLOW).facts(|f| f.void = true), Phase::Funding),
+        ("funding beats cancel", Scene::funded_at(BURIED).facts(|f| f.buyer_cancel = true), Phase::Funded),
+        ("funding of two confirmations", Scene::funded_at(SHALLOW), Phase::Funding),
+        ("paid before the funding is buried", paid(Scene::funded_at(SHALLOW)), Phase::Funding),
+        ("funding of three confirmations", Scene::funded_at(BURIED), Phase::Funded),
         ("paid", paid(Scene::funded_at(BURIED)), Phase::Paid),
-        (
-            "released without paid",
-            Scene::funded_at(BURIED).released(named),
-            Phase::Released,
-        ),
-        (
-            "released",
-            paid(Scene::funded_at(BURIED)).released(named),
-            Phase::Released,
-        ),
-        (
-            "release of another outpoint",
-            Scene::funded_at(BURIED).released(elsewhere),
-            Phase::Funded,
-        ),
-        (
-            "refund of another outpoint",
-            Scene::funded_at(BURIED).refund_signed(elsewhere),
-            Phase::Funded,
-        ),
-        (
-            "refund signed",
-            paid(Scene::funded_at(BURIED)).refund_signed(named),
-            Phase::Refunding,
-        ),
-        (
-            "release beats refund",
-            Scene::funded_at(BURIED).refund_signed(named).released(named),
-            Phase::Released,
-        ),
-        (
-            "payout seen",
-            Scene::funded_at(BURIED).spent(SpendPath::Payout, None),
-            Phase::Released,
-        ),
-        (
-            "refund seen",
-            Scene::funded_at(BURIED).spent(SpendPath::Refund, SHALLOW),
-            Phase::Refunding,
-        ),
-        (
-            "timeout seen",
-            Scene::funded_at(BURIED).spent(SpendPath::Timeout, None),
-            Phase::Refunding,
-        ),
-        (
-            "foreign spend seen",
-            Scene::funded_at(BURIED).spent(SpendPath::Foreign, SHALLOW),
-            Phase::Funded,
-        ),
-        (
-            "payout buried",
-            Scene::funded_at(BURIED).spent(SpendPath::Payout, BURIED),
-            Phase::Closed,
-        ),
-        (
-            "refund buried",
-            Scene::funded_at(BURIED).spent(SpendPath::Refund, BURIED),
-            Phase::Refunded,
-        ),
-        (
-            "timeout buried",
-            Scene::funded_at(BURIED).spent(SpendPath::Timeout, BURIED),
-            Phase::Refunded,
-        ),
-        (
-            "foreign spend buried",
-            Scene::funded_at(BURIED).spent(SpendPath::Foreign, BURIED),
-            Phase::Lost,
-        ),
+        ("released without paid", Scene::funded_at(BURIED).released(named), Phase::Released),
+        ("released", paid(Scene::funded_at(BURIED)).released(named), Phase::Released),
+        ("release of another outpoint", Scene::funded_at(BURIED).released(elsewhere), Phase::Funded),
+        ("refund of another outpoint", Scene::funded_at(BURIED).refund_signed(elsewhere), Phase::Funded),
+        ("refund signed", paid(Scene::funded_at(BURIED)).refund_signed(named), Phase::Refunding),
+        ("release beats refund", Scene::funded_at(BURIED).refund_signed(named).released(named), Phase::Released),
+        ("payout seen", Scene::funded_at(BURIED).spent(SpendPath::Payout, None), Phase::Released),
+        ("refund seen", Scene::funded_at(BURIED).spent(SpendPath::Refund, SHALLOW), Phase::Refunding),
+        ("timeout seen", Scene::funded_at(BURIED).spent(SpendPath::Timeout, None), Phase::Refunding),
+        ("foreign spend seen", Scene::funded_at(BURIED).spent(SpendPath::Foreign, SHALLOW), Phase::Funded),
+        ("payout buried", Scene::funded_at(BURIED).spent(SpendPath::Payout, BURIED), Phase::Closed),
+        ("refund buried", Scene::funded_at(BURIED).spent(SpendPath::Refund, BURIED), Phase::Refunded),
+        ("timeout buried", Scene::funded_at(BURIED).spent(SpendPath::Timeout, BURIED), Phase::Refunded),
+        ("foreign spend buried", Scene::funded_at(BURIED).spent(SpendPath::Foreign, BURIED), Phase::Lost),
         (
             "the chain beats a release",
-            Scene::funded_at(BURIED)
-                .released(named)
-                .spent(SpendPath::Timeout, BURIED),
+            Scene::funded_at(BURIED).released(named).spent(SpendPath::Timeout, BURIED),
             Phase::Refunded,
         ),
     ]
@@ -266,19 +151,12 @@ fn every_row_is_reached_and_every_scene_ends_where_it_must() {
         assert_eq!(evaluate(&scene.view), expected, "{name}");
         reached.extend(rows);
     }
-    assert_eq!(
-        reached.len(),
-        TRANSITIONS.len(),
-        "a row that nothing reaches is no rule"
-    );
+    assert_eq!(reached.len(), TRANSITIONS.len(), "a row that nothing reaches is no rule");
 }
 
 #[test]
 fn phases_come_out_as_published() {
-    let scenes: Vec<Value> = scenes()
-        .iter()
-        .map(|(name, scene, phase)| describe(name, scene, *phase))
-        .collect();
+    let scenes: Vec<Value> = scenes().iter().map(|(name, scene, phase)| describe(name, scene, *phase)).collect();
     let description = "Where a trade stands, see ../trades.md. `confirmations` of 0 is a transaction in the pool; the sample \
                        contract asks for 3. Halves are named by the outpoint that they spend.";
     let computed = json!({ "description": description, "confirmations_needed": 3, "scenes": scenes });
@@ -289,11 +167,7 @@ fn describe(name: &str, scene: &Scene, phase: Phase) -> Value {
     let View { contract, facts, chain } = &scene.view;
     let escrow = outpoint(&scene.trade);
     let spends_escrow = |half: &HalfSpend| {
-        if half.outpoint.0 == escrow {
-            "escrow"
-        } else {
-            "another output"
-        }
+        if half.outpoint.0 == escrow { "escrow" } else { "another output" }
     };
     let halves = |halves: &[HalfSpend]| halves.iter().map(spends_escrow).collect::<Vec<_>>();
     json!({
@@ -316,9 +190,7 @@ fn describe(name: &str, scene: &Scene, phase: Phase) -> Value {
 
 #[test]
 fn a_reorg_undoes_exactly_what_it_undid_on_the_chain() {
-    let closed = Scene::funded_at(BURIED)
-        .facts(|f| f.payment_sent = true)
-        .spent(SpendPath::Payout, BURIED);
+    let closed = Scene::funded_at(BURIED).facts(|f| f.payment_sent = true).spent(SpendPath::Payout, BURIED);
     let mut view = closed.view;
     assert_eq!(evaluate(&view), Phase::Closed);
     view.chain.spends[0].height = None;
@@ -334,17 +206,11 @@ fn a_reorg_undoes_exactly_what_it_undid_on_the_chain() {
 #[test]
 fn naming_an_output_takes_nothing_back_that_is_buried() {
     let mut scene = Scene::funded_at(BURIED).facts(|f| f.payment_sent = true);
-    let second = OutPoint {
-        vout: 9,
-        ..outpoint(&scene.trade)
-    };
+    let second = OutPoint { vout: 9, ..outpoint(&scene.trade) };
     scene.view.facts.funded = Some(second);
     for (height, counts) in [(None, false), (SHALLOW, false), (BURIED, true)] {
         scene.view.chain.fundings.truncate(1);
-        scene.view.chain.fundings.push(Funding {
-            outpoint: second,
-            height,
-        });
+        scene.view.chain.fundings.push(Funding { outpoint: second, height });
         assert_eq!(evaluate(&scene.view), Phase::Paid);
         assert_eq!(scene.view.funding().unwrap().outpoint == second, counts, "{height:?}");
     }
@@ -360,18 +226,8 @@ const PERMISSIONS: &[(Phase, Role, Option<bool>, &[Action])] = &[
     (Phase::Agreed, Role::Seller, None, &[Action::Fund, Action::Cancel]),
     (Phase::Funded, Role::Buyer, None, &[Action::MarkPaid, Action::Cancel]),
     (Phase::Paid, Role::Buyer, None, &[Action::Cancel]),
-    (
-        Phase::Funded,
-        Role::Seller,
-        None,
-        &[Action::Release, Action::Cancel, Action::Refund],
-    ),
-    (
-        Phase::Paid,
-        Role::Seller,
-        None,
-        &[Action::Release, Action::Cancel, Action::Refund],
-    ),
+    (Phase::Funded, Role::Seller, None, &[Action::Release, Action::Cancel, Action::Refund]),
+    (Phase::Paid, Role::Seller, None, &[Action::Release, Action::Cancel, Action::Refund]),
     (Phase::Refunding, Role::Seller, None, &[Action::Refund]),
 ];
 
@@ -380,15 +236,10 @@ fn nobody_may_do_more_than_the_table_says() {
     for phase in PHASES {
         for role in [Role::Buyer, Role::Seller, Role::Arbiter] {
             for maker in [true, false] {
-                let row = PERMISSIONS
-                    .iter()
-                    .find(|(p, r, m, _)| *p == phase && *r == role && m.is_none_or(|m| m == maker));
+                let row =
+                    PERMISSIONS.iter().find(|(p, r, m, _)| *p == phase && *r == role && m.is_none_or(|m| m == maker));
                 let expected = row.map_or(&[] as &[Action], |row| row.3);
-                assert_eq!(
-                    actions(phase, role, maker),
-                    expected,
-                    "{phase:?} {role:?} maker: {maker}"
-                );
+                assert_eq!(actions(phase, role, maker), expected, "{phase:?} {role:?} maker: {maker}");
             }
         }
     }

@@ -48,44 +48,28 @@ fn malformed() -> Vec<Invalid> {
         ("unknown flag", changed(&first, 91, 2)),
         ("stated body length above the limit", changed(&first, 93, 0xff)),
         ("stated body length one less", changed(&first, 92, first[92] - 1)),
-        (
-            "body that does not match its hash",
-            changed(&first, first.len() - 1, first[first.len() - 1] ^ 1),
-        ),
+        ("body that does not match its hash", changed(&first, first.len() - 1, first[first.len() - 1] ^ 1)),
         ("backlink at seq 0", changed(&first, 49, 1)),
         ("no backlink at seq 1", zero_backlink),
         ("ticket at seq 1", changed(&second, 126, 1)),
     ];
-    cases
-        .into_iter()
-        .map(|(name, record)| Invalid {
-            name,
-            stage: "decode",
-            record,
-        })
-        .collect()
+    cases.into_iter().map(|(name, record)| Invalid { name, stage: "decode", record }).collect()
 }
 
 fn badly_signed() -> Vec<Invalid> {
     let trade = SampleTrade::new(Side::Sell);
     let (header, body) = (*trade.accept.header(), trade.accept.body().to_vec());
     let by = |author: [u8; 32], signature: [u8; 64]| {
-        let log = crate::record::LogId {
-            author: crate::ids::AuthorId(author),
-            ..header.log
-        };
-        Record::sign(Header { log, ..header }, body.clone(), |_| signature)
-            .unwrap()
-            .encode()
+        let log = crate::record::LogId { author: crate::ids::AuthorId(author), ..header.log };
+        Record::sign(Header { log, ..header }, body.clone(), |_| signature).unwrap().encode()
     };
     let author = trade.maker.id().0;
     let good = *trade.accept.signature();
     let mut flipped = good;
     flipped[0] ^= 1;
     let mut bad_ticket = *trade.offer.header();
-    bad_ticket.admission = (0..)
-        .find(|nonce| !crate::record::admission::is_valid(&bad_ticket.network, &bad_ticket.log, *nonce))
-        .unwrap();
+    bad_ticket.admission =
+        (0..).find(|nonce| !crate::record::admission::is_valid(&bad_ticket.network, &bad_ticket.log, *nonce)).unwrap();
     let mut identity = [0; 32];
     identity[0] = 1;
     // The point of order eight with the larger Y, as in the list of ZIP-215.
@@ -99,28 +83,15 @@ fn badly_signed() -> Vec<Invalid> {
     anything[0] = 1;
     let cases = [
         ("signature with a flipped bit", by(author, flipped)),
-        (
-            "signature with S not below the group order",
-            by(author, add_order(good)),
-        ),
+        ("signature with S not below the group order", by(author, add_order(good))),
         ("signature of another record", by(author, *trade.offer.signature())),
         ("author of order one", by(identity, anything)),
         ("author of order one, not reduced", by(unreduced_identity, anything)),
         ("author of order eight", by(order_eight, anything)),
         ("author that is no point", by(no_point, good)),
-        (
-            "bad admission ticket",
-            trade.maker.sign(bad_ticket, trade.offer.body().to_vec()).encode(),
-        ),
+        ("bad admission ticket", trade.maker.sign(bad_ticket, trade.offer.body().to_vec()).encode()),
     ];
-    cases
-        .into_iter()
-        .map(|(name, record)| Invalid {
-            name,
-            stage: "verify",
-            record,
-        })
-        .collect()
+    cases.into_iter().map(|(name, record)| Invalid { name, stage: "verify", record }).collect()
 }
 
 fn bytes32(text: &str) -> [u8; 32] {
@@ -143,11 +114,7 @@ fn bad_bodies() -> Vec<Invalid> {
     let trade = SampleTrade::new(Side::Sell);
     let offer = Body::Offer(sample_offer(Side::Sell, &[trade.advert.id()])).encode();
     let take = trade.take.body().to_vec();
-    let cancel = Body::Cancel(Cancel {
-        trade: trade.id(),
-        refund: None,
-    })
-    .encode();
+    let cancel = Body::Cancel(Cancel { trade: trade.id(), refund: None }).encode();
     let advert = trade.advert.body().to_vec();
     // side 0, currency 1..6, price 6..14, min 14..22, max 22..30, methods 30..
     let set = |body: &[u8], at: usize, with: &[u8]| {
@@ -158,74 +125,29 @@ fn bad_bodies() -> Vec<Invalid> {
     let (party, destination) = (74, 74 + 64); // of a Take: offer 32, amount 8, method 1, arbiter 1, nonce 32
     let cases = vec![
         ("heartbeat with a body", Kind::Heartbeat, vec![0]),
-        (
-            "body with a trailing byte",
-            Kind::Cancel,
-            [cancel.as_slice(), &[0]].concat(),
-        ),
+        ("body with a trailing byte", Kind::Cancel, [cancel.as_slice(), &[0]].concat()),
         ("body cut short", Kind::Cancel, cancel[..32].to_vec()),
         ("option that is neither 0 nor 1", Kind::Cancel, set(&cancel, 32, &[2])),
         ("side that is neither 0 nor 1", Kind::Offer, set(&offer, 0, &[2])),
         ("currency in small letters", Kind::Offer, set(&offer, 1, b"eur")),
-        (
-            "currency with a letter after its padding",
-            Kind::Offer,
-            set(&offer, 1, b"EUR\0X"),
-        ),
+        ("currency with a letter after its padding", Kind::Offer, set(&offer, 1, b"EUR\0X")),
         ("currency of two letters", Kind::Offer, set(&offer, 1, b"EU\0\0\0")),
         ("price of zero", Kind::Offer, set(&offer, 6, &[0; 8])),
-        (
-            "amount above 21 million bitcoin",
-            Kind::Offer,
-            set(&offer, 22, &2_100_000_000_000_001u64.to_le_bytes()),
-        ),
-        (
-            "nine payment methods",
-            Kind::Offer,
-            set(&offer, 30, &9u32.to_le_bytes()),
-        ),
-        (
-            "terminal escape in a payment method",
-            Kind::Offer,
-            set(&offer, 38, b"\x1b[2J"),
-        ),
-        (
-            "right-to-left override in a payment method",
-            Kind::Offer,
-            set(&offer, 38, "\u{202e}".as_bytes()),
-        ),
+        ("amount above 21 million bitcoin", Kind::Offer, set(&offer, 22, &2_100_000_000_000_001u64.to_le_bytes())),
+        ("nine payment methods", Kind::Offer, set(&offer, 30, &9u32.to_le_bytes())),
+        ("terminal escape in a payment method", Kind::Offer, set(&offer, 38, b"\x1b[2J")),
+        ("right-to-left override in a payment method", Kind::Offer, set(&offer, 38, "\u{202e}".as_bytes())),
         ("text that is not UTF-8", Kind::Offer, set(&offer, 38, &[0xff])),
-        (
-            "flag that is neither 0 nor 1",
-            Kind::Offer,
-            set(&offer, offer.len() - 9, &[2]),
-        ),
+        ("flag that is neither 0 nor 1", Kind::Offer, set(&offer, offer.len() - 9, &[2])),
         ("key that is no point", Kind::Take, set(&take, party, &[0xff; 32])),
-        (
-            "destination that is no standard script",
-            Kind::Take,
-            set(&take, destination + 4, &[0x6a]),
-        ),
-        (
-            "destination of another length",
-            Kind::Take,
-            set(&take, destination, &21u32.to_le_bytes()),
-        ),
+        ("destination that is no standard script", Kind::Take, set(&take, destination + 4, &[0x6a])),
+        ("destination of another length", Kind::Take, set(&take, destination, &21u32.to_le_bytes())),
     ];
-    let mut records: Vec<Invalid> = cases
-        .into_iter()
-        .map(|(name, kind, body)| encoded(name, kind, body))
-        .collect();
+    let mut records: Vec<Invalid> = cases.into_iter().map(|(name, kind, body)| encoded(name, kind, body)).collect();
     records.extend(offers_against_the_rules(&trade));
     let rules = [
-        (
-            "arbiter without a name",
-            change_advert(&advert, |a| a.name = crate::text::Text::default()),
-        ),
-        (
-            "arbiter's fee above a tenth",
-            change_advert(&advert, |a| a.fee_ppm = 100_001),
-        ),
+        ("arbiter without a name", change_advert(&advert, |a| a.name = crate::text::Text::default())),
+        ("arbiter's fee above a tenth", change_advert(&advert, |a| a.fee_ppm = 100_001)),
     ];
     records.extend(rules.map(|(name, body)| encoded(name, Kind::ArbiterAdvert, body)));
     assert!(offer.len() < MAX_BODY_LEN);
@@ -239,38 +161,25 @@ fn change_advert(bytes: &[u8], change: fn(&mut ArbiterAdvert)) -> Vec<u8> {
 }
 
 fn offers_against_the_rules(trade: &SampleTrade) -> Vec<Invalid> {
-    let changes: [(&str, fn(&mut Offer)); 15] = [
+    type Change = fn(&mut Offer);
+    let changes: [(&str, Change); 15] = [
         ("smallest amount below the minimum trade", |o| o.min = sats(399_999)),
         ("largest amount below the smallest", |o| o.max = sats(400_000 - 1)),
         ("cost beyond 64 bits", |o| {
             o.price = crate::money::Price::new(u64::MAX).unwrap();
             o.max = crate::money::Sats::MAX;
         }),
-        ("no payment method", |o| {
-            o.methods = crate::wire::List::new(vec![]).unwrap()
-        }),
-        ("blank payment method", |o| {
-            o.methods = crate::wire::List::new(vec![crate::testing::text(" ")]).unwrap()
-        }),
-        ("payment method twice", |o| {
-            o.methods = crate::wire::List::new(vec![o.methods[0].clone(); 2]).unwrap()
-        }),
+        ("no payment method", |o| o.methods = crate::wire::List::new(vec![]).unwrap()),
+        ("blank payment method", |o| o.methods = crate::wire::List::new(vec![crate::testing::text(" ")]).unwrap()),
+        ("payment method twice", |o| o.methods = crate::wire::List::new(vec![o.methods[0].clone(); 2]).unwrap()),
         ("no arbiter", |o| o.arbiters = crate::wire::List::new(vec![]).unwrap()),
-        ("arbiter twice", |o| {
-            o.arbiters = crate::wire::List::new(vec![RecordId([1; 32]); 2]).unwrap()
-        }),
+        ("arbiter twice", |o| o.arbiters = crate::wire::List::new(vec![RecordId([1; 32]); 2]).unwrap()),
         ("refund delay too short", |o| o.refund_delay = 3023),
         ("refund delay too long", |o| o.refund_delay = 8641),
         ("no arbitration delay", |o| o.arbitration_delay = 0),
-        ("arbitration delay as long as the buyer may pay", |o| {
-            o.arbitration_delay = 4320 - 2016
-        }),
-        ("end that is not after the beginning", |o| {
-            o.expires = u64::from(EPOCH) + 2
-        }),
-        ("life of more than thirty days", |o| {
-            o.expires = u64::from(EPOCH) + 2 + 30 * 24 * 3600 + 1
-        }),
+        ("arbitration delay as long as the buyer may pay", |o| o.arbitration_delay = 4320 - 2016),
+        ("end that is not after the beginning", |o| o.expires = u64::from(EPOCH) + 2),
+        ("life of more than thirty days", |o| o.expires = u64::from(EPOCH) + 2 + 30 * 24 * 3600 + 1),
         ("largest amount of nothing", |o| o.max = crate::money::Sats::ZERO),
     ];
     let offers = changes.map(|(name, change)| {
@@ -285,13 +194,6 @@ fn offers_against_the_rules(trade: &SampleTrade) -> Vec<Invalid> {
 fn encoded(name: &'static str, kind: Kind, body: Vec<u8>) -> Invalid {
     let mut author = Author::new(6);
     author.write(&Body::Heartbeat);
-    let header = Header {
-        kind,
-        ..author.next_header(&Body::Heartbeat)
-    };
-    Invalid {
-        name,
-        stage: "body",
-        record: author.sign(header, body).encode(),
-    }
+    let header = Header { kind, ..author.next_header(&Body::Heartbeat) };
+    Invalid { name, stage: "body", record: author.sign(header, body).encode() }
 }

@@ -25,10 +25,7 @@ pub(crate) struct Migration {
 #[derive(Debug)]
 pub(crate) enum CheckError {
     /// The step did not do what it should.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the first step has nothing to refuse, the next ones will")
-    )]
+    #[cfg_attr(not(test), expect(dead_code, reason = "the first step has nothing to refuse, the next ones will"))]
     Refused(String),
     /// The disk failed.
     Storage(StorageError),
@@ -52,11 +49,7 @@ fn run_all(db: &RawDb, all: &[Migration]) -> Result<(), StoreError> {
     let found = schema(db)?;
     let known = all.last().map_or(0, |last| last.to);
     if found > known {
-        return Err(StoreError::NewerSchema {
-            path: db.path().to_owned(),
-            found,
-            known,
-        });
+        return Err(StoreError::NewerSchema { path: db.path().to_owned(), found, known });
     }
     for step in all.iter().filter(|step| step.to > found) {
         (step.run)(db)?;
@@ -78,9 +71,7 @@ fn schema(db: &RawDb) -> Result<u32, StorageError> {
     let Some(bytes) = db.get(Family::Meta, keys::SCHEMA)? else {
         return Ok(0);
     };
-    let bytes = bytes
-        .try_into()
-        .map_err(|_| StorageError::Damaged("the schema's version is not a number".into()))?;
+    let bytes = bytes.try_into().map_err(|_| StorageError::Damaged("the schema's version is not a number".into()))?;
     Ok(u32::from_be_bytes(bytes))
 }
 
@@ -130,18 +121,12 @@ mod tests {
         put(&db, Family::Private, b"old/a", b"1");
 
         let error = run_all(&db, &[v1::MIGRATION, BROKEN_V2]).unwrap_err();
-        assert!(
-            matches!(&error, StoreError::Migration { to: 2, reason } if reason.contains("left behind")),
-            "{error}"
-        );
+        assert!(matches!(&error, StoreError::Migration { to: 2, reason } if reason.contains("left behind")), "{error}");
         assert_eq!(schema(&db).unwrap(), 1, "a step that failed its check does not count");
 
         run_all(&db, &[v1::MIGRATION, V2]).unwrap();
         assert_eq!(schema(&db).unwrap(), 2);
-        assert_eq!(
-            db.get(Family::Private, b"new/a").unwrap().as_deref(),
-            Some(b"1".as_slice())
-        );
+        assert_eq!(db.get(Family::Private, b"new/a").unwrap().as_deref(), Some(b"1".as_slice()));
         assert_eq!(db.get(Family::Private, b"old/a").unwrap(), None);
 
         // What was done is not done again.
@@ -159,10 +144,7 @@ mod tests {
         }
         add_column_family(dir.path(), "of_a_later_version");
         let error = run(&open(&dir)).unwrap_err();
-        assert!(
-            matches!(error, StoreError::NewerSchema { found: 2, known: 1, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, StoreError::NewerSchema { found: 2, known: 1, .. }), "{error}");
         assert!(error.to_string().contains("update this program"), "{error}");
         assert_eq!(schema(&open(&dir)).unwrap(), 2);
     }
@@ -170,10 +152,7 @@ mod tests {
     fn add_column_family(path: &std::path::Path, name: &str) {
         let options = rocksdb::Options::default();
         let names = Db::list_cf(&options, path).unwrap();
-        Db::open_cf(&options, path, names)
-            .unwrap()
-            .create_cf(name, &options)
-            .unwrap();
+        Db::open_cf(&options, path, names).unwrap().create_cf(name, &options).unwrap();
     }
 
     #[test]
@@ -182,10 +161,7 @@ mod tests {
         let db = open(&dir);
         put(&db, Family::Records, &[1; 32], b"something");
         let error = run(&db).unwrap_err();
-        assert!(
-            matches!(error, StoreError::Storage(StorageError::Damaged(_))),
-            "{error}"
-        );
+        assert!(matches!(error, StoreError::Storage(StorageError::Damaged(_))), "{error}");
         assert_eq!(schema(&db).unwrap(), 0);
     }
 }

@@ -7,18 +7,14 @@ use super::{CheckError, Migration};
 use crate::db::RawDb;
 use crate::keys::Family;
 
-pub(super) const MIGRATION: Migration = Migration {
-    to: 1,
-    run: |_| Ok(()),
-    check,
-};
+pub(super) const MIGRATION: Migration = Migration { to: 1, run: |_| Ok(()), check };
 
 fn check(db: &RawDb) -> Result<(), CheckError> {
     for family in Family::ALL {
         if let Some((key, _)) = db.prefixed(family, &[]).next().transpose()? {
             let (family, key) = (family.name(), hex::encode(key));
             return Err(
-                StorageError::Damaged(format!("{family} holds {key} but the schema's version is missing")).into(),
+                StorageError::Damaged(format!("{family} holds {key} but the schema's version is missing")).into()
             );
         }
     }

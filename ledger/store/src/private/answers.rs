@@ -46,9 +46,7 @@ pub(super) fn next(db: &RawDb) -> Result<u64, StorageError> {
     let Some((key, _)) = db.last(Family::Private, keys::ANSWER_ORDER_PREFIX)? else {
         return Ok(0);
     };
-    keys::number(&key)
-        .and_then(|last| last.checked_add(1))
-        .ok_or_else(|| damaged(&key))
+    keys::number(&key).and_then(|last| last.checked_add(1)).ok_or_else(|| damaged(&key))
 }
 
 /// Adds an answer as number `next`, and removes the one that is then too many. Returns the number of the next.

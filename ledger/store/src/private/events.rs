@@ -20,11 +20,7 @@ impl Private {
     /// # Errors
     /// When the disk fails, or an event is damaged or of a later version.
     pub fn events<V: Versioned>(&self, from: u64, limit: usize) -> Result<Vec<(u64, V)>, StoreError> {
-        let entries = self.db.range(
-            Family::Private,
-            &keys::event(from),
-            keys::end_of_prefix(keys::EVENT_PREFIX),
-        );
+        let entries = self.db.range(Family::Private, &keys::event(from), keys::end_of_prefix(keys::EVENT_PREFIX));
         let events = entries.take(limit).map(|entry| {
             let (key, value) = entry?;
             let seq = keys::number(&key).ok_or_else(|| damaged(&key))?;
@@ -43,9 +39,7 @@ pub(super) fn next(db: &RawDb) -> Result<u64, StorageError> {
     let Some((key, _)) = db.last(Family::Private, keys::EVENT_PREFIX)? else {
         return Ok(1);
     };
-    keys::number(&key)
-        .and_then(|last| last.checked_add(1))
-        .ok_or_else(|| damaged(&key))
+    keys::number(&key).and_then(|last| last.checked_add(1)).ok_or_else(|| damaged(&key))
 }
 
 /// Adds events, and removes as many old ones as are then too many.

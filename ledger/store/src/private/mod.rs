@@ -32,12 +32,12 @@ pub struct Table<K, V> {
 impl<K: Key, V: Versioned> Table<K, V> {
     /// Returns the table with this namespace.
     pub const fn new(namespace: Namespace) -> Self {
-        Self {
-            namespace,
-            types: PhantomData,
-        }
+        Self { namespace, types: PhantomData }
     }
 }
+
+/// Rows with their keys, in the order of the keys.
+type Rows<K, V> = Vec<(K, V)>;
 
 /// The private tables.
 #[derive(Debug)]
@@ -70,25 +70,12 @@ pub struct Written {
 
 impl Private {
     pub(crate) fn new(db: Arc<RawDb>) -> Result<Self, StorageError> {
-        Self::with_limits(
-            db,
-            Limits {
-                events: MAX_EVENTS,
-                answers: MAX_ANSWERS,
-            },
-        )
+        Self::with_limits(db, Limits { events: MAX_EVENTS, answers: MAX_ANSWERS })
     }
 
     fn with_limits(db: Arc<RawDb>, limits: Limits) -> Result<Self, StorageError> {
-        let numbers = Numbers {
-            event: events::next(&db)?,
-            answer: answers::next(&db)?,
-        };
-        Ok(Self {
-            db,
-            numbers: Mutex::new(numbers),
-            limits,
-        })
+        let numbers = Numbers { event: events::next(&db)?, answer: answers::next(&db)? };
+        Ok(Self { db, numbers: Mutex::new(numbers), limits })
     }
 
     /// Returns a row.
@@ -136,7 +123,7 @@ impl Private {
         table: &Table<(A, B), V>,
         first: &A,
         limit: usize,
-    ) -> Result<Vec<((A, B), V)>, StoreError> {
+    ) -> Result<Rows<(A, B), V>, StoreError> {
         let prefix = keys::row(table.namespace, first);
         self.rows(&prefix, keys::end_of_prefix(&prefix), limit)
     }
@@ -211,10 +198,7 @@ impl Private {
         };
         writes.commit()?;
         // Only now: a failed write used no number.
-        *next = Numbers {
-            event: events.end,
-            answer,
-        };
+        *next = Numbers { event: events.end, answer };
         Ok(Written { events })
     }
 
@@ -287,10 +271,7 @@ impl Changes {
 
 fn read<V: Versioned>(key: &[u8], value: &[u8]) -> Result<V, StoreError> {
     encoding::decode(value).map_err(|e| match e {
-        Undecodable::Newer(version) => StoreError::NewerRow {
-            row: name(key),
-            version,
-        },
+        Undecodable::Newer(version) => StoreError::NewerRow { row: name(key), version },
         Undecodable::Malformed => damaged(key).into(),
     })
 }

@@ -27,10 +27,7 @@ impl Log {
     /// Opens the log of an author, who is a number here.
     pub fn new(author: u8, epoch: u32) -> Self {
         let key = SigningKey::from_bytes(&[author; 32]);
-        let id = LogId {
-            author: AuthorId(key.verifying_key().to_bytes()),
-            epoch,
-        };
+        let id = LogId { author: AuthorId(key.verifying_key().to_bytes()), epoch };
         Self { key, id, last: None }
     }
 
@@ -52,11 +49,7 @@ impl Log {
             flags: 0,
             body_len: 0,
             body_hash: [0; 32],
-            admission: if seq == 0 {
-                admission::mint(&REGTEST, &self.id)
-            } else {
-                0
-            },
+            admission: if seq == 0 { admission::mint(&REGTEST, &self.id) } else { 0 },
         };
         Record::sign(header, body, |message| self.key.sign(message).to_bytes()).unwrap()
     }
@@ -71,9 +64,7 @@ impl Log {
     /// Signs and appends a record of a usual size, of a kind that nobody knows.
     pub fn append_some(&mut self) -> Record {
         let seq = self.last.as_ref().map_or(0, |last| last.header().seq + 1);
-        let body = (0_u64..30)
-            .flat_map(|at| (seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ at).to_le_bytes())
-            .collect();
+        let body = (0_u64..30).flat_map(|at| (seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ at).to_le_bytes()).collect();
         self.append(Kind::Unknown(999), body)
     }
 }

@@ -10,10 +10,7 @@ pub async fn a_payment_is_seen_then_confirmed(harness: &mut impl Harness) {
     let chain = harness.backend();
     let coins = mature_coins(chain, 1).await;
     let tip = chain.tip().await.expect("the chain answers");
-    let mut follower = chain
-        .follow(vec![], vec![watched().script()])
-        .await
-        .expect("following works");
+    let mut follower = chain.follow(vec![], vec![watched().script()]).await.expect("following works");
     assert!(matches!(next(&mut follower, "the first event").await, ChainEvent::Synced { tip: at } if at == tip));
 
     let tx = pay(&coins[0], &watched(), FEE);
@@ -21,11 +18,7 @@ pub async fn a_payment_is_seen_then_confirmed(harness: &mut impl Harness) {
     read_until(&mut follower, "the payment in the pool", seen(tx.compute_txid())).await;
     mine(chain, 1).await;
     let events = read_to_tip(chain, &mut follower).await;
-    let [
-        ChainEvent::Connected { block, parent, txs, .. },
-        ChainEvent::Synced { .. },
-    ] = events.as_slice()
-    else {
+    let [ChainEvent::Connected { block, parent, txs, .. }, ChainEvent::Synced { .. }] = events.as_slice() else {
         panic!("expected one block and its end, got {events:?}");
     };
     assert_eq!((block.height, *parent), (tip.height + 1, tip.hash));
@@ -42,10 +35,7 @@ pub async fn a_spend_is_seen_then_confirmed(harness: &mut impl Harness) {
     }
     mine(chain, 1).await;
 
-    let mut follower = chain
-        .follow(vec![], vec![watched().script()])
-        .await
-        .expect("following works");
+    let mut follower = chain.follow(vec![], vec![watched().script()]).await.expect("following works");
     read_to_tip(chain, &mut follower).await;
     let seen_first = pay(&coin(&funding[0], 0, watched()), &elsewhere(), FEE);
     broadcast(chain, &seen_first).await;
@@ -67,10 +57,7 @@ pub async fn unconfirmed_chains_are_followed(harness: &mut impl Harness) {
     let child = pay(&coin(&parent, 0, watched()), &elsewhere(), FEE);
     broadcast(chain, &parent).await;
     broadcast(chain, &child).await;
-    let mut follower = chain
-        .follow(vec![], vec![watched().script()])
-        .await
-        .expect("following works");
+    let mut follower = chain.follow(vec![], vec![watched().script()]).await.expect("following works");
     let mut missing = vec![parent.compute_txid(), child.compute_txid()];
     while !missing.is_empty() {
         if let ChainEvent::MempoolSeen { tx } = next(&mut follower, "parent and child").await {
@@ -83,20 +70,13 @@ pub async fn unconfirmed_chains_are_followed(harness: &mut impl Harness) {
 pub async fn a_payment_robbed_by_a_block_is_evicted(harness: &mut impl Harness) {
     let chain = harness.backend();
     let coins = mature_coins(chain, 1).await;
-    let mut follower = chain
-        .follow(vec![], vec![watched().script()])
-        .await
-        .expect("following works");
+    let mut follower = chain.follow(vec![], vec![watched().script()]).await.expect("following works");
     let tx = pay(&coins[0], &watched(), FEE);
     broadcast(chain, &tx).await;
     read_until(&mut follower, "the payment in the pool", seen(tx.compute_txid())).await;
     harness.mine_exactly(vec![pay(&coins[0], &elsewhere(), FEE)]).await;
     let events = read_to_tip(chain, &mut follower).await;
-    assert!(
-        events
-            .iter()
-            .any(|event| matches!(event, ChainEvent::Evicted { txid } if *txid == tx.compute_txid()))
-    );
+    assert!(events.iter().any(|event| matches!(event, ChainEvent::Evicted { txid } if *txid == tx.compute_txid())));
     assert_eq!(confirmed_in(&events, tx.compute_txid()), None);
 }
 
@@ -105,10 +85,7 @@ pub async fn six_blocks_are_undone_in_order(harness: &mut impl Harness) {
     const DEPTH: u32 = 6;
     let chain = harness.backend();
     let coins = mature_coins(chain, 1).await;
-    let mut follower = chain
-        .follow(vec![], vec![watched().script()])
-        .await
-        .expect("following works");
+    let mut follower = chain.follow(vec![], vec![watched().script()]).await.expect("following works");
     let fork = height(chain).await;
     let tx = pay(&coins[0], &watched(), FEE);
     broadcast(chain, &tx).await;
@@ -122,12 +99,8 @@ pub async fn six_blocks_are_undone_in_order(harness: &mut impl Harness) {
     let newest_first: Vec<BlockRef> = old_branch.into_iter().rev().collect();
     assert_eq!(disconnected(&events), newest_first);
     assert_joined(chain, &events, fork + 1).await;
-    let first_connected = events
-        .iter()
-        .position(|event| matches!(event, ChainEvent::Connected { .. }));
-    let last_undone = events
-        .iter()
-        .rposition(|event| matches!(event, ChainEvent::Disconnected { .. }));
+    let first_connected = events.iter().position(|event| matches!(event, ChainEvent::Connected { .. }));
+    let last_undone = events.iter().rposition(|event| matches!(event, ChainEvent::Disconnected { .. }));
     assert!(last_undone < first_connected);
     assert_eq!(confirmed_in(&events, tx.compute_txid()), None);
     if !events.iter().any(seen(tx.compute_txid())) {
@@ -145,10 +118,7 @@ pub async fn who_was_away_hears_what_was_undone(harness: &mut impl Harness) {
     let coins = mature_coins(harness.backend(), 2).await;
     let (undone, kept) = (pay(&coins[0], &watched(), FEE), pay(&coins[1], &watched(), FEE));
     let chain = harness.backend();
-    let mut follower = chain
-        .follow(vec![], vec![watched().script()])
-        .await
-        .expect("following works");
+    let mut follower = chain.follow(vec![], vec![watched().script()]).await.expect("following works");
     read_to_tip(chain, &mut follower).await;
     let fork = chain.tip().await.expect("the chain answers");
     broadcast(chain, &undone).await;
@@ -163,10 +133,7 @@ pub async fn who_was_away_hears_what_was_undone(harness: &mut impl Harness) {
     let chain = harness.backend();
     let newest_first: Vec<BlockRef> = old_branch.into_iter().rev().collect();
     let locator = newest_first.iter().copied().chain([fork]).collect();
-    let mut follower = chain
-        .follow(locator, vec![watched().script()])
-        .await
-        .expect("following works");
+    let mut follower = chain.follow(locator, vec![watched().script()]).await.expect("following works");
     let events = read_to_tip(chain, &mut follower).await;
     assert_eq!(disconnected(&events), newest_first);
     assert_joined(chain, &events, fork.height + 1).await;
@@ -180,15 +147,8 @@ pub async fn one_block_is_a_locator(harness: &mut impl Harness) {
     mine(chain, 5).await;
     let mut undone = Vec::new();
     for height in [5, 4, 3] {
-        let block = chain
-            .block_at(height)
-            .await
-            .expect("the chain answers")
-            .expect("the block was mined");
-        undone.push(BlockRef {
-            height,
-            hash: block.block_hash(),
-        });
+        let block = chain.block_at(height).await.expect("the chain answers").expect("the block was mined");
+        undone.push(BlockRef { height, hash: block.block_hash() });
     }
     harness.reorg(3, 4).await;
     let mut follower = chain.follow(vec![undone[0]], vec![]).await.expect("following works");
@@ -201,10 +161,7 @@ pub async fn one_block_is_a_locator(harness: &mut impl Harness) {
 pub async fn an_unknown_locator_starts_well_below(harness: &mut impl Harness) {
     let chain = harness.backend();
     mine(chain, 5).await;
-    let unknown = BlockRef {
-        height: 4,
-        hash: BlockHash::from_byte_array([7; 32]),
-    };
+    let unknown = BlockRef { height: 4, hash: BlockHash::from_byte_array([7; 32]) };
     let mut follower = chain.follow(vec![unknown], vec![]).await.expect("following works");
     let events = read_to_tip(chain, &mut follower).await;
     assert_eq!(disconnected(&events), [unknown]);
@@ -215,19 +172,9 @@ pub async fn an_unknown_locator_starts_well_below(harness: &mut impl Harness) {
 pub async fn the_whole_chain_is_told_from_genesis(harness: &mut impl Harness) {
     let chain = harness.backend();
     mine(chain, 30).await;
-    let genesis = chain
-        .block_at(0)
-        .await
-        .expect("the chain answers")
-        .expect("every chain has a genesis block");
-    let locator = vec![BlockRef {
-        height: 0,
-        hash: genesis.block_hash(),
-    }];
-    let mut follower = chain
-        .follow(locator, vec![elsewhere().script()])
-        .await
-        .expect("following works");
+    let genesis = chain.block_at(0).await.expect("the chain answers").expect("every chain has a genesis block");
+    let locator = vec![BlockRef { height: 0, hash: genesis.block_hash() }];
+    let mut follower = chain.follow(locator, vec![elsewhere().script()]).await.expect("following works");
     let events = read_to_tip(chain, &mut follower).await;
     assert_joined(chain, &events, 1).await;
     assert!(events.iter().all(|event| match event {
@@ -251,20 +198,11 @@ pub async fn a_late_watch_finds_the_past(harness: &mut impl Harness) {
     let from_height = height(chain).await;
     harness.mine_exactly(vec![past.clone()]).await;
     broadcast(chain, &present).await;
-    assert_eq!(
-        confirmed_in(&read_to_tip(chain, &mut follower).await, past.compute_txid()),
-        None
-    );
+    assert_eq!(confirmed_in(&read_to_tip(chain, &mut follower).await, past.compute_txid()), None);
 
-    let request = WatchRequest {
-        scripts: vec![watched().script()],
-        from_height,
-    };
+    let request = WatchRequest { scripts: vec![watched().script()], from_height };
     follower.watch.send(request).await.expect("the follower lives");
-    let events = read_until(&mut follower, "the end of the search", |e| {
-        matches!(e, ChainEvent::Synced { .. })
-    })
-    .await;
+    let events = read_until(&mut follower, "the end of the search", |e| matches!(e, ChainEvent::Synced { .. })).await;
     let confirmed_at = height(chain).await;
     assert!(events.iter().any(|event| {
         matches!(event, ChainEvent::Found { block, tx } if *tx == past && block.height == confirmed_at)
@@ -279,10 +217,7 @@ pub async fn a_slow_follower_delays_only_itself(harness: &mut impl Harness) {
     let chain = harness.backend();
     let blocks = u32::try_from(2 * FOLLOWER_QUEUE).expect("a small number");
     let mut slow = chain.follow(vec![], vec![]).await.expect("following works");
-    assert!(matches!(
-        next(&mut slow, "the first event").await,
-        ChainEvent::Synced { .. }
-    ));
+    assert!(matches!(next(&mut slow, "the first event").await, ChainEvent::Synced { .. }));
     let mut quick = chain.follow(vec![], vec![]).await.expect("following works");
     let before = height(chain).await;
     mine(chain, blocks).await;

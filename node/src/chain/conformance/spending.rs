@@ -19,11 +19,7 @@ pub async fn a_double_spend_is_refused_or_replaces(harness: &mut impl Harness) {
     let better = pay(&coins[0], &watched(), FEE * 5);
     broadcast(chain, &better).await;
     let events = read_until(&mut follower, "the better in the pool", seen(better.compute_txid())).await;
-    assert!(
-        events
-            .iter()
-            .any(|e| matches!(e, ChainEvent::Evicted { txid } if *txid == first.compute_txid()))
-    );
+    assert!(events.iter().any(|e| matches!(e, ChainEvent::Evicted { txid } if *txid == first.compute_txid())));
     mine(chain, 1).await;
     let events = read_to_tip(chain, &mut follower).await;
     assert_eq!(confirmed_in(&events, better.compute_txid()), Some(height(chain).await));
@@ -65,30 +61,17 @@ pub async fn a_child_pays_for_its_parent(harness: &mut impl Harness) {
     let reason = refused(chain, &grandchild).await;
     assert!(reason.contains("TRUC-violation"), "{reason}");
     mine(chain, 1).await;
-    let outpoint = OutPoint {
-        txid: package[1].compute_txid(),
-        vout: 0,
-    };
-    let status = chain
-        .outpoint(outpoint, elsewhere().script(), 1)
-        .await
-        .expect("the chain answers");
+    let outpoint = OutPoint { txid: package[1].compute_txid(), vout: 0 };
+    let status = chain.outpoint(outpoint, elsewhere().script(), 1).await.expect("the chain answers");
     assert!(matches!(status, OutpointStatus::Unspent { height: Some(_), .. }));
-    chain
-        .broadcast_package(&package)
-        .await
-        .expect("again is fine when confirmed");
+    chain.broadcast_package(&package).await.expect("again is fine when confirmed");
 }
 
 /// A node of another network is told so.
 pub async fn another_network_is_refused(harness: &mut impl Harness) {
     harness.open_for(Network::Regtest).await.expect("the same network");
     match harness.open_for(Network::Signet).await {
-        Err(ChainError::WrongNetwork {
-            expected: Network::Signet,
-            found,
-            ..
-        }) => assert_eq!(found, "regtest"),
+        Err(ChainError::WrongNetwork { expected: Network::Signet, found, .. }) => assert_eq!(found, "regtest"),
         other => panic!("expected a refusal, got {other:?}"),
     }
 }
@@ -132,11 +115,7 @@ pub async fn an_absolute_lock_opens_on_its_block(harness: &mut impl Harness) {
 pub async fn young_coinbases_are_refused(harness: &mut impl Harness) {
     let chain = harness.backend();
     mine(chain, 1).await;
-    let block = chain
-        .block_at(height(chain).await)
-        .await
-        .expect("the chain answers")
-        .expect("the block was mined");
+    let block = chain.block_at(height(chain).await).await.expect("the chain answers").expect("the block was mined");
     let spend = pay(&coin(&block.txdata[0], 0, elsewhere()), &watched(), FEE);
     mine(chain, COINBASE_MATURITY - 2).await;
     let reason = refused(chain, &spend).await;
@@ -152,21 +131,10 @@ pub async fn an_outpoint_tells_its_life(harness: &mut impl Harness) {
     let birth = height(chain).await + 1;
     let funding = pay(&coins[0], &watched(), FEE);
     let spend = pay(&coin(&funding, 0, watched()), &elsewhere(), FEE);
-    let outpoint = OutPoint {
-        txid: funding.compute_txid(),
-        vout: 0,
-    };
+    let outpoint = OutPoint { txid: funding.compute_txid(), vout: 0 };
     let output = funding.output[0].clone();
-    let status = || async {
-        chain
-            .outpoint(outpoint, watched().script(), birth)
-            .await
-            .expect("the chain answers")
-    };
-    let unspent = |height| OutpointStatus::Unspent {
-        output: output.clone(),
-        height,
-    };
+    let status = || async { chain.outpoint(outpoint, watched().script(), birth).await.expect("the chain answers") };
+    let unspent = |height| OutpointStatus::Unspent { output: output.clone(), height };
     let spent = |height, spent_height| OutpointStatus::Spent {
         output: output.clone(),
         height,
@@ -186,10 +154,7 @@ pub async fn an_outpoint_tells_its_life(harness: &mut impl Harness) {
     mine(chain, 5).await;
     assert_eq!(status().await, spent(Some(birth), Some(birth + 1)));
     let beyond = OutPoint { vout: 1, ..outpoint };
-    let none = chain
-        .outpoint(beyond, watched().script(), birth)
-        .await
-        .expect("the chain answers");
+    let none = chain.outpoint(beyond, watched().script(), birth).await.expect("the chain answers");
     assert_eq!(none, OutpointStatus::Unknown);
 }
 

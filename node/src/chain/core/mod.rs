@@ -81,21 +81,14 @@ impl CoreChain {
         let found = Network::from_core_arg(&info.chain);
         if found != Ok(network) || genesis != genesis_block(network).block_hash() {
             let found = found.map_or(info.chain, |network| network.to_string());
-            return Err(ChainError::WrongNetwork {
-                backend: NAME,
-                expected: network,
-                found,
-            });
+            return Err(ChainError::WrongNetwork { backend: NAME, expected: network, found });
         }
         let NetworkInfo { version } = node.rpc.call("getnetworkinfo", &[]).await?;
         if version < MIN_VERSION {
             let reason = format!("its version is {version}; Bitcoin Core 28 or newer is needed");
             return Err(ChainError::Invalid { backend: NAME, reason });
         }
-        Ok(Self {
-            node: Arc::new(node),
-            network,
-        })
+        Ok(Self { node: Arc::new(node), network })
     }
 
     /// Whether a block of the last day holds the transaction.
@@ -154,17 +147,8 @@ impl ChainBackend for CoreChain {
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
         let txid = tx.compute_txid();
-        match self
-            .node
-            .rpc
-            .call::<Txid>("sendrawtransaction", &[json!(serialize_hex(tx))])
-            .await
-        {
-            Ok(_)
-            | Err(Failure::Answer {
-                code: RPC_VERIFY_ALREADY_IN_UTXO_SET,
-                ..
-            }) => Ok(()),
+        match self.node.rpc.call::<Txid>("sendrawtransaction", &[json!(serialize_hex(tx))]).await {
+            Ok(_) | Err(Failure::Answer { code: RPC_VERIFY_ALREADY_IN_UTXO_SET, .. }) => Ok(()),
             Err(Failure::Answer {
                 code: RPC_VERIFY_ERROR | RPC_VERIFY_REJECTED | RPC_DESERIALIZATION_ERROR,
                 message: reason,
@@ -204,10 +188,7 @@ impl ChainBackend for CoreChain {
                 message: reason,
                 ..
             }) => {
-                return Err(ChainError::Refused {
-                    txid: child.compute_txid(),
-                    reason,
-                });
+                return Err(ChainError::Refused { txid: child.compute_txid(), reason });
             }
             answer => answer?,
         };
@@ -217,14 +198,11 @@ impl ChainBackend for CoreChain {
         // Part of the package may be confirmed, which the node takes for an error: then each one is fine by itself.
         for tx in txs {
             if let Err(error) = self.broadcast(tx).await {
-                let word = results
-                    .get(&tx.compute_wtxid().to_string())
-                    .and_then(|result| result.error.clone());
+                let word = results.get(&tx.compute_wtxid().to_string()).and_then(|result| result.error.clone());
                 return Err(match error {
-                    ChainError::Refused { txid, reason } => ChainError::Refused {
-                        txid,
-                        reason: format!("{package_msg}: {}", word.unwrap_or(reason)),
-                    },
+                    ChainError::Refused { txid, reason } => {
+                        ChainError::Refused { txid, reason: format!("{package_msg}: {}", word.unwrap_or(reason)) }
+                    }
                     other => other,
                 });
             }
@@ -252,11 +230,7 @@ impl ChainBackend for CoreChain {
             None if self.network != Network::Bitcoin => FeeRate::BROADCAST_MIN,
             None => {
                 let reason = errors.join(", ");
-                return Err(ChainError::NoFeeEstimate {
-                    backend: NAME,
-                    blocks,
-                    reason,
-                });
+                return Err(ChainError::NoFeeEstimate { backend: NAME, blocks, reason });
             }
         };
         Ok(estimate.max(mempoolminfee.per_kvb()?).max(FeeRate::BROADCAST_MIN))
@@ -271,11 +245,8 @@ impl ChainBackend for CoreChain {
         let mut left = count;
         while left > 0 {
             let batch = left.min(MINE_BATCH);
-            let hashes: Vec<BlockHash> = self
-                .node
-                .rpc
-                .call("generatetodescriptor", &[json!(batch), descriptor.clone()])
-                .await?;
+            let hashes: Vec<BlockHash> =
+                self.node.rpc.call("generatetodescriptor", &[json!(batch), descriptor.clone()]).await?;
             mined.extend(hashes);
             left -= batch;
         }

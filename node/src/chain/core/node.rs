@@ -25,11 +25,7 @@ pub(super) struct Node {
 
 impl Node {
     pub fn new(rpc: Rpc) -> Self {
-        Self {
-            rpc,
-            tip: Mutex::new(None),
-            pool: tokio::sync::Mutex::new(None),
-        }
+        Self { rpc, tip: Mutex::new(None), pool: tokio::sync::Mutex::new(None) }
     }
 
     pub async fn best(&self) -> Result<BlockRef, ChainError> {
@@ -38,10 +34,7 @@ impl Node {
         if let Some(tip) = known.filter(|tip| tip.hash == hash) {
             return Ok(tip);
         }
-        let tip = BlockRef {
-            height: self.header(hash).await?.height,
-            hash,
-        };
+        let tip = BlockRef { height: self.header(hash).await?.height, hash };
         *self.tip.lock().expect("nothing panics while it holds the tip") = Some(tip);
         Ok(tip)
     }
@@ -53,10 +46,7 @@ impl Node {
     pub async fn hash_at(&self, height: u32) -> Result<Option<BlockHash>, ChainError> {
         match self.rpc.call("getblockhash", &[json!(height)]).await {
             Ok(hash) => Ok(Some(hash)),
-            Err(Failure::Answer {
-                code: RPC_INVALID_PARAMETER,
-                ..
-            }) => Ok(None),
+            Err(Failure::Answer { code: RPC_INVALID_PARAMETER, .. }) => Ok(None),
             Err(failure) => Err(failure.into()),
         }
     }
@@ -104,10 +94,7 @@ impl Btc {
 pub(super) fn known<T>(answer: Result<T, Failure>) -> Result<Option<T>, ChainError> {
     match answer {
         Ok(value) => Ok(Some(value)),
-        Err(Failure::Answer {
-            code: RPC_INVALID_ADDRESS_OR_KEY,
-            ..
-        }) => Ok(None),
+        Err(Failure::Answer { code: RPC_INVALID_ADDRESS_OR_KEY, .. }) => Ok(None),
         Err(failure) => Err(failure.into()),
     }
 }
@@ -129,10 +116,7 @@ mod tests {
     #[test]
     fn amounts_are_read_to_the_last_satoshi() {
         let amount = |text: &str| serde_json::from_str::<Btc>(text).unwrap().amount();
-        assert_eq!(
-            amount("20999999.99999999").unwrap(),
-            Amount::from_sat(2_099_999_999_999_999)
-        );
+        assert_eq!(amount("20999999.99999999").unwrap(), Amount::from_sat(2_099_999_999_999_999));
         assert_eq!(amount("0.00000001").unwrap(), Amount::from_sat(1));
         assert!(amount("0.000000001").is_err());
         assert!(amount("-1.00000000").is_err());

@@ -37,9 +37,7 @@ impl Node {
                 return Ok(status);
             }
         }
-        Err(nonsense(format!(
-            "the state of {outpoint} changed with every look; ask again"
-        )))
+        Err(nonsense(format!("the state of {outpoint} changed with every look; ask again")))
     }
 
     /// Looks once; `None` when the chain or the pool moved meanwhile.
@@ -61,12 +59,7 @@ impl Node {
             None => return self.look_in_blocks(outpoint, from_height).await,
         };
         let by = self.pool_spender(outpoint).await?;
-        Ok(by.map(|by| OutpointStatus::Spent {
-            output,
-            height,
-            by: Box::new(by),
-            spent_height: None,
-        }))
+        Ok(by.map(|by| OutpointStatus::Spent { output, height, by: Box::new(by), spent_height: None }))
     }
 
     /// Returns an unspent output and the height that confirms it.
@@ -74,10 +67,7 @@ impl Node {
         let params = [json!(outpoint.txid), json!(outpoint.vout), json!(with_pool)];
         let coin: Option<Coin> = self.rpc.call("gettxout", &params).await?;
         let Some(coin) = coin else { return Ok(None) };
-        let output = TxOut {
-            value: coin.value.amount()?,
-            script_pubkey: coin.script_pub_key.hex,
-        };
+        let output = TxOut { value: coin.value.amount()?, script_pubkey: coin.script_pub_key.hex };
         let height = match coin.confirmations.checked_sub(1) {
             None => None,
             Some(above) => {

@@ -39,11 +39,9 @@ impl std::fmt::Debug for CoreAuth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Cookie(path) => f.debug_tuple("Cookie").field(path).finish(),
-            Self::Password { user, password: _ } => f
-                .debug_struct("Password")
-                .field("user", user)
-                .field("password", &"(redacted)")
-                .finish(),
+            Self::Password { user, password: _ } => {
+                f.debug_struct("Password").field("user", user).field("password", &"(redacted)").finish()
+            }
         }
     }
 }
@@ -74,10 +72,9 @@ impl From<Failure> for ChainError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Chain(error) => error,
-            Failure::Answer { method, code, message } => Self::Invalid {
-                backend: NAME,
-                reason: format!("{method}: {message} ({code})"),
-            },
+            Failure::Answer { method, code, message } => {
+                Self::Invalid { backend: NAME, reason: format!("{method}: {message} ({code})") }
+            }
         }
     }
 }
@@ -98,10 +95,7 @@ impl Rpc {
     pub async fn call<T: DeserializeOwned>(&self, method: &str, params: &[Value]) -> Result<T, Failure> {
         let params = raw(params)?;
         let client = self.client().await?;
-        client
-            .call(method, Some(&params))
-            .await
-            .map_err(|error| self.failure(method, error))
+        client.call(method, Some(&params)).await.map_err(|error| self.failure(method, error))
     }
 
     /// Calls `method` once for each of `params`, and returns the answers in their order.
@@ -114,14 +108,8 @@ impl Rpc {
         for some in params.chunks(BATCH) {
             let some = some.iter().map(|params| raw(params)).collect::<Result<Vec<_>, _>>()?;
             let client = self.client().await?;
-            let requests: Vec<_> = some
-                .iter()
-                .map(|params| client.build_request(method, Some(params)))
-                .collect();
-            let responses = client
-                .send_batch(&requests)
-                .await
-                .map_err(|error| self.failure(method, error))?;
+            let requests: Vec<_> = some.iter().map(|params| client.build_request(method, Some(params))).collect();
+            let responses = client.send_batch(&requests).await.map_err(|error| self.failure(method, error))?;
             for response in responses {
                 let response = response.ok_or_else(|| invalid(format!("{method}: an answer is missing in a batch")))?;
                 answers.push(response.result().map_err(|error| self.failure(method, error)));
@@ -132,23 +120,18 @@ impl Rpc {
 
     /// Returns a client with the present credentials: the cookie changes whenever the node restarts.
     async fn client(&self) -> Result<Client, ChainError> {
-        let builder = Builder::new()
-            .timeout(TIMEOUT)
-            .url(&self.url)
-            .map_err(|error| self.unreachable(error.to_string()))?;
+        let builder =
+            Builder::new().timeout(TIMEOUT).url(&self.url).map_err(|error| self.unreachable(error.to_string()))?;
         let builder = match &self.auth {
             CoreAuth::Cookie(path) => {
-                let cookie = tokio::fs::read_to_string(path)
-                    .await
-                    .map(Zeroizing::new)
-                    .map_err(|error| {
-                        let reason = format!("cookie file {}: {error}", path.display());
-                        match error.kind() {
-                            // The node removes it when it stops.
-                            ErrorKind::NotFound => self.unreachable(reason),
-                            _ => ChainError::Unauthorized { backend: NAME, reason },
-                        }
-                    })?;
+                let cookie = tokio::fs::read_to_string(path).await.map(Zeroizing::new).map_err(|error| {
+                    let reason = format!("cookie file {}: {error}", path.display());
+                    match error.kind() {
+                        // The node removes it when it stops.
+                        ErrorKind::NotFound => self.unreachable(reason),
+                        _ => ChainError::Unauthorized { backend: NAME, reason },
+                    }
+                })?;
                 builder.cookie_auth(cookie.trim_end())
             }
             CoreAuth::Password { user, password } => builder.basic_auth(user.clone(), Some(String::clone(password))),
@@ -157,11 +140,7 @@ impl Rpc {
     }
 
     fn unreachable(&self, reason: String) -> ChainError {
-        ChainError::Unreachable {
-            backend: NAME,
-            at: self.url.clone(),
-            reason,
-        }
+        ChainError::Unreachable { backend: NAME, at: self.url.clone(), reason }
     }
 
     fn failure(&self, method: &str, error: jsonrpc::Error) -> Failure {
@@ -169,18 +148,11 @@ impl Rpc {
         let chain_error = match error {
             Error::Rpc(answer) if answer.code == IN_WARMUP => self.unreachable(answer.message),
             Error::Rpc(answer) => {
-                return Failure::Answer {
-                    method: method.to_owned(),
-                    code: answer.code,
-                    message: answer.message,
-                };
+                return Failure::Answer { method: method.to_owned(), code: answer.code, message: answer.message };
             }
             Error::Transport(error) => match error.downcast_ref::<bitreq_http_async::Error>() {
                 Some(bitreq_http_async::Error::Http(http)) if matches!(http.status_code, 401 | 403) => {
-                    ChainError::Unauthorized {
-                        backend: NAME,
-                        reason: format!("status {}", http.status_code),
-                    }
+                    ChainError::Unauthorized { backend: NAME, reason: format!("status {}", http.status_code) }
                 }
                 Some(_) | None => self.unreachable(error.to_string()),
             },
@@ -205,32 +177,19 @@ mod tests {
 
     #[test]
     fn a_password_is_not_shown() {
-        let auth = CoreAuth::Password {
-            user: "alice".into(),
-            password: Zeroizing::new("hunter2".into()),
-        };
+        let auth = CoreAuth::Password { user: "alice".into(), password: Zeroizing::new("hunter2".into()) };
         let shown = format!("{:?}", Rpc::new("http://127.0.0.1:1".into(), auth));
         assert!(shown.contains("alice") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[tokio::test]
     async fn a_node_that_is_not_there_is_unreachable() {
-        let auth = CoreAuth::Password {
-            user: "alice".into(),
-            password: Zeroizing::new("hunter2".into()),
-        };
-        let unused = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        let result = Rpc::new(format!("http://{unused}"), auth)
-            .call::<Value>("getblockcount", &[])
-            .await;
+        let auth = CoreAuth::Password { user: "alice".into(), password: Zeroizing::new("hunter2".into()) };
+        let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let result = Rpc::new(format!("http://{unused}"), auth).call::<Value>("getblockcount", &[]).await;
         assert!(matches!(result, Err(Failure::Chain(ChainError::Unreachable { .. }))));
         let missing = CoreAuth::Cookie("/nowhere/.cookie".into());
-        let result = Rpc::new(format!("http://{unused}"), missing)
-            .call::<Value>("getblockcount", &[])
-            .await;
+        let result = Rpc::new(format!("http://{unused}"), missing).call::<Value>("getblockcount", &[]).await;
         assert!(matches!(result, Err(Failure::Chain(ChainError::Unreachable { .. }))));
     }
 }

@@ -92,35 +92,21 @@ impl Source for Node {
         }
         // Verbosity 3: with the outputs that each transaction spends.
         let block: Option<VerboseBlock> = known(self.rpc.call("getblock", &[json!(hash), json!(3)]).await)?;
-        let Some(VerboseBlock {
-            time,
-            previousblockhash,
-            tx: verbose_txs,
-        }) = block
-        else {
+        let Some(VerboseBlock { time, previousblockhash, tx: verbose_txs }) = block else {
             return Ok(None);
         };
         let mut txs = Vec::new();
         for VerboseTx { hex, vin } in verbose_txs {
             let tx: Transaction = decode(&hex)?;
-            let spent: Vec<ScriptBuf> = vin
-                .into_iter()
-                .filter_map(|i| Some(i.prevout?.script_pub_key.hex))
-                .collect();
+            let spent: Vec<ScriptBuf> = vin.into_iter().filter_map(|i| Some(i.prevout?.script_pub_key.hex)).collect();
             if !tx.is_coinbase() && spent.len() != tx.input.len() {
-                return Err(nonsense(format!(
-                    "block {hash} comes without the outputs it spends (pruned?)"
-                )));
+                return Err(nonsense(format!("block {hash} comes without the outputs it spends (pruned?)")));
             }
             if scripts.touched_by(&tx, spent.iter().map(ScriptBuf::as_script)) {
                 txs.push(tx);
             }
         }
-        Ok(Some(Scanned {
-            parent: previousblockhash.unwrap_or(genesis),
-            time,
-            txs,
-        }))
+        Ok(Some(Scanned { parent: previousblockhash.unwrap_or(genesis), time, txs }))
     }
 
     async fn pool(&self, tip: BlockHash) -> Result<Option<Vec<Txid>>, ChainError> {
@@ -135,11 +121,7 @@ impl Source for Node {
         if self.best().await?.hash != tip {
             return Ok(None);
         }
-        *view = Some(PoolView {
-            tip,
-            taken,
-            ids: ids.clone(),
-        });
+        *view = Some(PoolView { tip, taken, ids: ids.clone() });
         Ok(Some(ids))
     }
 
@@ -169,15 +151,8 @@ impl Node {
     /// Returns the scripts of the outputs that pool transactions spend: confirmed ones from the node's coins, others
     /// from the parents in the pool. One that is in neither was spent by a block this very moment, which will tell.
     async fn spent_scripts(&self, txs: &[Transaction]) -> Result<HashMap<OutPoint, ScriptBuf>, ChainError> {
-        let outpoints: Vec<OutPoint> = txs
-            .iter()
-            .flat_map(|tx| &tx.input)
-            .map(|input| input.previous_output)
-            .collect();
-        let params: Vec<_> = outpoints
-            .iter()
-            .map(|o| vec![json!(o.txid), json!(o.vout), json!(false)])
-            .collect();
+        let outpoints: Vec<OutPoint> = txs.iter().flat_map(|tx| &tx.input).map(|input| input.previous_output).collect();
+        let params: Vec<_> = outpoints.iter().map(|o| vec![json!(o.txid), json!(o.vout), json!(false)]).collect();
         let coins: Vec<Result<Option<VerboseOutput>, Failure>> = self.rpc.batch("gettxout", &params).await?;
         let mut scripts = HashMap::new();
         let mut unconfirmed = Vec::new();
@@ -191,9 +166,7 @@ impl Node {
         let parents = self.pool_txs(&parent_ids.into_iter().collect::<Vec<_>>()).await?;
         let parents: HashMap<Txid, Transaction> = parents.into_iter().map(|tx| (tx.compute_txid(), tx)).collect();
         for outpoint in unconfirmed {
-            let output = parents
-                .get(&outpoint.txid)
-                .and_then(|tx| tx.output.get(outpoint.vout as usize));
+            let output = parents.get(&outpoint.txid).and_then(|tx| tx.output.get(outpoint.vout as usize));
             if let Some(output) = output {
                 scripts.insert(outpoint, output.script_pubkey.clone());
             }

@@ -67,13 +67,7 @@ impl Engine {
             })
             .and_then(|chainstate| chainstate.import_blocks().map(|()| chainstate))
             .map_err(|e| storage(&dir, &e))?;
-        Ok(Self {
-            chainstate,
-            _context: context,
-            said,
-            dir,
-            _scratch: scratch,
-        })
+        Ok(Self { chainstate, _context: context, said, dir, _scratch: scratch })
     }
 
     /// Returns the height of the best chain.
@@ -89,9 +83,7 @@ impl Engine {
 
     /// Returns the parent of a block of any branch.
     pub fn parent(&self, hash: BlockHash) -> Option<BlockHash> {
-        let entry = self
-            .chainstate
-            .get_block_tree_entry(&bitcoinkernel::BlockHash::from(hash.to_byte_array()))?;
+        let entry = self.chainstate.get_block_tree_entry(&bitcoinkernel::BlockHash::from(hash.to_byte_array()))?;
         Some(BlockHash::from_byte_array(entry.prev()?.block_hash().to_bytes()))
     }
 
@@ -101,28 +93,19 @@ impl Engine {
             .chainstate
             .active_chain()
             .at_height(height as usize)
-            .ok_or_else(|| ChainError::Invalid {
-                backend: NAME,
-                reason: format!("no block at height {height}"),
-            })?;
+            .ok_or_else(|| ChainError::Invalid { backend: NAME, reason: format!("no block at height {height}") })?;
         let bytes = self
             .chainstate
             .read_block_data(&entry)
             .and_then(|block| block.consensus_encode())
             .map_err(|e| storage(&self.dir, &e))?;
-        deserialize(&bytes).map_err(|e| ChainError::Invalid {
-            backend: NAME,
-            reason: e.to_string(),
-        })
+        deserialize(&bytes).map_err(|e| ChainError::Invalid { backend: NAME, reason: e.to_string() })
     }
 
     /// Hands a block to the engine, which stores it and, when its branch has the most work, makes it the tip.
     pub fn submit(&self, block: &Block) -> Result<(), ChainError> {
         let hash = block.block_hash();
-        let invalid = |reason: String| ChainError::Invalid {
-            backend: NAME,
-            reason: format!("block {hash}: {reason}"),
-        };
+        let invalid = |reason: String| ChainError::Invalid { backend: NAME, reason: format!("block {hash}: {reason}") };
         self.said().verdict = None;
         let parsed = bitcoinkernel::Block::new(&serialize(block)).map_err(|e| invalid(e.to_string()))?;
         let result = self.chainstate.process_block(&parsed);
@@ -160,14 +143,12 @@ fn context(said: &Arc<Mutex<Said>>) -> Result<Context, KernelError> {
         .chain_type(ChainType::Regtest)
         .with_flush_error_notification(fault_noter(said))
         .with_fatal_error_notification(fault_noter(said))
-        .with_block_checked_validation(
-            move |_block: bitcoinkernel::Block, state: BlockValidationStateRef<'_>| {
-                if state.mode() != bitcoinkernel::ValidationMode::Valid {
-                    let verdict = format!("{:?}", state.result());
-                    note_verdict.lock().unwrap_or_else(PoisonError::into_inner).verdict = Some(verdict);
-                }
-            },
-        )
+        .with_block_checked_validation(move |_block: bitcoinkernel::Block, state: BlockValidationStateRef<'_>| {
+            if state.mode() != bitcoinkernel::ValidationMode::Valid {
+                let verdict = format!("{:?}", state.result());
+                note_verdict.lock().unwrap_or_else(PoisonError::into_inner).verdict = Some(verdict);
+            }
+        })
         .build()
 }
 
@@ -176,9 +157,5 @@ fn utf8(path: &Path) -> Result<&str, ChainError> {
 }
 
 fn storage(path: &Path, reason: &dyn std::fmt::Display) -> ChainError {
-    ChainError::Storage {
-        backend: NAME,
-        path: path.display().to_string(),
-        reason: reason.to_string(),
-    }
+    ChainError::Storage { backend: NAME, path: path.display().to_string(), reason: reason.to_string() }
 }

@@ -42,10 +42,7 @@ impl Index {
     /// Returns the best block, `None` before genesis is indexed.
     pub fn tip(&self) -> Option<BlockRef> {
         let (hash, _) = self.blocks.last()?;
-        Some(BlockRef {
-            height: self.next_height() - 1,
-            hash: *hash,
-        })
+        Some(BlockRef { height: self.next_height() - 1, hash: *hash })
     }
 
     /// Returns the height of the next block.
@@ -60,10 +57,7 @@ impl Index {
 
     /// Returns the block with `hash` when it is in the best chain.
     pub fn block(&self, hash: &BlockHash) -> Option<&Arc<Block>> {
-        self.heights
-            .get(hash)
-            .and_then(|height| self.block_at(*height))
-            .map(|(_, block)| block)
+        self.heights.get(hash).and_then(|height| self.block_at(*height)).map(|(_, block)| block)
     }
 
     /// Returns a confirmed transaction and its height.
@@ -77,11 +71,7 @@ impl Index {
     pub fn coin(&self, outpoint: &OutPoint) -> Option<Coin> {
         let (tx, height) = self.tx(&outpoint.txid)?;
         let output = tx.output.get(outpoint.vout as usize)?.clone();
-        Some(Coin {
-            output,
-            height,
-            coinbase: tx.is_coinbase(),
-        })
+        Some(Coin { output, height, coinbase: tx.is_coinbase() })
     }
 
     /// Returns the id of the confirmed transaction that spends `outpoint`.
@@ -92,10 +82,7 @@ impl Index {
     /// Returns the times of the last blocks up to `height`, as many as a median spans.
     pub fn recent_times(&self, height: u32) -> Vec<u32> {
         let end = (height as usize + 1).min(self.blocks.len());
-        self.blocks[end.saturating_sub(MEDIAN_SPAN)..end]
-            .iter()
-            .map(|(_, block)| block.header.time)
-            .collect()
+        self.blocks[end.saturating_sub(MEDIAN_SPAN)..end].iter().map(|(_, block)| block.header.time).collect()
     }
 
     /// Returns the median time past of the block at `height` (BIP-113).
@@ -110,8 +97,7 @@ impl Index {
             let txid = tx.compute_txid();
             self.places.insert(txid, Place { height, position });
             if !tx.is_coinbase() {
-                self.spenders
-                    .extend(tx.input.iter().map(|input| (input.previous_output, txid)));
+                self.spenders.extend(tx.input.iter().map(|input| (input.previous_output, txid)));
             }
         }
         self.heights.insert(hash, height);

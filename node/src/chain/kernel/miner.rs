@@ -67,24 +67,16 @@ fn coinbase(site: &Site, script: &ScriptBuf, fees: Amount) -> Transaction {
     let extra_nonce: [u8; 8] = site.tip.as_byte_array()[..8].try_into().expect("a hash has 32 bytes");
     let input = TxIn {
         previous_output: OutPoint::null(),
-        script_sig: Builder::new()
-            .push_int(i64::from(site.height))
-            .push_slice(extra_nonce)
-            .into_script(),
+        script_sig: Builder::new().push_int(i64::from(site.height)).push_slice(extra_nonce).into_script(),
         sequence: Sequence::MAX,
         witness: Witness::from_slice(&[[0; 32]]),
     };
-    let value = subsidy(site.height)
-        .checked_add(fees)
-        .expect("fees come out of coins that exist");
+    let value = subsidy(site.height).checked_add(fees).expect("fees come out of coins that exist");
     Transaction {
         version: Version::TWO,
         lock_time: LockTime::ZERO,
         input: vec![input],
-        output: vec![TxOut {
-            value,
-            script_pubkey: script.clone(),
-        }],
+        output: vec![TxOut { value, script_pubkey: script.clone() }],
     }
 }
 
@@ -96,19 +88,12 @@ fn commit_to_witnesses(block: &mut Block) {
     payload[..4].copy_from_slice(&COMMITMENT_HEADER);
     payload[4..].copy_from_slice(commitment.as_byte_array());
     let script_pubkey = Builder::new().push_opcode(OP_RETURN).push_slice(payload).into_script();
-    block.txdata[0].output.push(TxOut {
-        value: Amount::ZERO,
-        script_pubkey,
-    });
+    block.txdata[0].output.push(TxOut { value: Amount::ZERO, script_pubkey });
 }
 
 fn subsidy(height: u32) -> Amount {
     let halvings = height / HALVING_INTERVAL;
-    if halvings >= MAX_HALVINGS {
-        Amount::ZERO
-    } else {
-        Amount::from_sat(FIRST_SUBSIDY.to_sat() >> halvings)
-    }
+    if halvings >= MAX_HALVINGS { Amount::ZERO } else { Amount::from_sat(FIRST_SUBSIDY.to_sat() >> halvings) }
 }
 
 /// The machine's clock, by which the engine too judges whether a block comes from the future.
@@ -117,9 +102,7 @@ fn subsidy(height: u32) -> Amount {
     reason = "a block is dated by the clock that judges it, which is not ours to hand in"
 )]
 fn now() -> u32 {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_secs());
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
     u32::try_from(since_epoch).unwrap_or(u32::MAX)
 }
 

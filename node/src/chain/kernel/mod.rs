@@ -38,10 +38,7 @@ pub struct KernelConfig {
 
 impl Default for KernelConfig {
     fn default() -> Self {
-        Self {
-            data_dir: None,
-            network: Network::Regtest,
-        }
+        Self { data_dir: None, network: Network::Regtest }
     }
 }
 
@@ -60,33 +57,18 @@ impl KernelChain {
     pub fn open(config: KernelConfig) -> Result<Self, ChainError> {
         if config.network != Network::Regtest {
             let found = Network::Regtest.to_string();
-            return Err(ChainError::WrongNetwork {
-                backend: NAME,
-                expected: config.network,
-                found,
-            });
+            return Err(ChainError::WrongNetwork { backend: NAME, expected: config.network, found });
         }
         let engine = Engine::open(config.data_dir.as_deref())?;
-        let mut state = State {
-            engine,
-            index: Index::default(),
-            pool: Pool::default(),
-        };
+        let mut state = State { engine, index: Index::default(), pool: Pool::default() };
         state.catch_up()?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                state: Mutex::new(state),
-                changes: watch::Sender::new(0),
-            }),
-        })
+        Ok(Self { shared: Arc::new(Shared { state: Mutex::new(state), changes: watch::Sender::new(0) }) })
     }
 
     /// Runs `work` where it may take its time.
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Shared) -> T + Send + 'static) -> T {
         let shared = Arc::clone(&self.shared);
-        tokio::task::spawn_blocking(move || work(&shared))
-            .await
-            .expect("work on the chain does not panic")
+        tokio::task::spawn_blocking(move || work(&shared)).await.expect("work on the chain does not panic")
     }
 }
 
@@ -116,20 +98,14 @@ impl Shared {
         state
             .pool
             .accept(&state.index, tx, FeeFloor::Relay)
-            .map_err(|reason| ChainError::Refused {
-                txid: tx.compute_txid(),
-                reason,
-            })?;
+            .map_err(|reason| ChainError::Refused { txid: tx.compute_txid(), reason })?;
         self.changed();
         Ok(())
     }
 
     fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
         let state = &mut *self.state();
-        state
-            .pool
-            .accept_package(&state.index, txs)
-            .map_err(|(txid, reason)| ChainError::Refused { txid, reason })?;
+        state.pool.accept_package(&state.index, txs).map_err(|(txid, reason)| ChainError::Refused { txid, reason })?;
         self.changed();
         Ok(())
     }
@@ -160,11 +136,7 @@ impl State {
     /// Brings index and pool to the engine's best chain.
     fn catch_up(&mut self) -> Result<(), ChainError> {
         let mut undone = Vec::new();
-        while let Some(block) = self
-            .index
-            .tip()
-            .filter(|tip| self.engine.hash_at(tip.height) != Some(tip.hash))
-        {
+        while let Some(block) = self.index.tip().filter(|tip| self.engine.hash_at(tip.height) != Some(tip.hash)) {
             tracing::debug!(height = block.height, hash = %block.hash, "block disconnected");
             undone.extend(self.index.disconnect());
         }
@@ -210,12 +182,9 @@ impl State {
             None => self.pool.spender(outpoint).map(|tx| (tx, None)),
         };
         match spend {
-            Some((by, spent_height)) => OutpointStatus::Spent {
-                output,
-                height,
-                by: Box::new(by.clone()),
-                spent_height,
-            },
+            Some((by, spent_height)) => {
+                OutpointStatus::Spent { output, height, by: Box::new(by.clone()), spent_height }
+            }
             None => OutpointStatus::Unspent { output, height },
         }
     }
@@ -251,17 +220,8 @@ impl Source for Shared {
         let Some(block) = state.index.block(&hash) else {
             return Ok(None);
         };
-        let txs = block
-            .txdata
-            .iter()
-            .filter(|tx| state.touches(tx, scripts))
-            .cloned()
-            .collect();
-        Ok(Some(Scanned {
-            parent: block.header.prev_blockhash,
-            time: block.header.time,
-            txs,
-        }))
+        let txs = block.txdata.iter().filter(|tx| state.touches(tx, scripts)).cloned().collect();
+        Ok(Some(Scanned { parent: block.header.prev_blockhash, time: block.header.time, txs }))
     }
 
     async fn pool(&self, tip: BlockHash) -> Result<Option<Vec<Txid>>, ChainError> {
@@ -291,12 +251,7 @@ impl ChainBackend for KernelChain {
     }
 
     async fn block_at(&self, height: u32) -> Result<Option<Block>, ChainError> {
-        Ok(self
-            .shared
-            .state()
-            .index
-            .block_at(height)
-            .map(|(_, block)| block.as_ref().clone()))
+        Ok(self.shared.state().index.block_at(height).map(|(_, block)| block.as_ref().clone()))
     }
 
     async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {
@@ -329,7 +284,6 @@ impl ChainBackend for KernelChain {
     }
 
     async fn mine(&self, count: u32, script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {
-        self.blocking(move |shared| (0..count).map(|_| shared.mine_one(&script)).collect())
-            .await
+        self.blocking(move |shared| (0..count).map(|_| shared.mine_one(&script)).collect()).await
     }
 }

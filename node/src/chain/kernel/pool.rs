@@ -91,13 +91,9 @@ impl Pool {
             if trial.entries.contains_key(&txid) || index.tx(&txid).is_some() {
                 continue;
             }
-            trial
-                .accept(index, tx, FeeFloor::Waived)
-                .map_err(|refusal| (txid, refusal))?;
+            trial.accept(index, tx, FeeFloor::Waived).map_err(|refusal| (txid, refusal))?;
             let fee = trial.entries.get(&txid).map_or(Amount::ZERO, |entry| entry.fee);
-            fees = fees
-                .checked_add(fee)
-                .ok_or((txid, "bad-txns-fee-outofrange".to_owned()))?;
+            fees = fees.checked_add(fee).ok_or((txid, "bad-txns-fee-outofrange".to_owned()))?;
             vsize += tx.vsize();
         }
         if let Some(child) = txs.last().filter(|_| !pays_relay_fee(fees, vsize)) {
@@ -124,11 +120,7 @@ impl Pool {
     pub fn rebuild(&mut self, index: &Index, disconnected: &[Transaction]) {
         let before = std::mem::take(self);
         self.arrivals = before.arrivals;
-        let kept = before
-            .order
-            .values()
-            .filter_map(|txid| before.entries.get(txid))
-            .map(|entry| entry.tx.as_ref());
+        let kept = before.order.values().filter_map(|txid| before.entries.get(txid)).map(|entry| entry.tx.as_ref());
         for tx in disconnected.iter().chain(kept) {
             if let Err(reason) = self.accept(index, tx, FeeFloor::Waived) {
                 tracing::debug!(txid = %tx.compute_txid(), reason, "dropped from the pool by a reorganisation");
@@ -139,11 +131,7 @@ impl Pool {
     /// Returns the transactions of the next block, parents first, and their fees.
     pub fn template(&self) -> (Vec<Transaction>, Amount) {
         let (mut txs, mut chosen, mut fees, mut weight) = (Vec::new(), HashSet::new(), Amount::ZERO, Weight::ZERO);
-        for (txid, entry) in self
-            .order
-            .values()
-            .filter_map(|txid| Some((txid, self.entries.get(txid)?)))
-        {
+        for (txid, entry) in self.order.values().filter_map(|txid| Some((txid, self.entries.get(txid)?))) {
             let total = weight + entry.tx.weight();
             let parents_in = self.parents(&entry.tx).iter().all(|parent| chosen.contains(parent));
             if total > PACKAGE_SPACE || !parents_in {
@@ -208,20 +196,12 @@ impl Pool {
         let truc = tx.version.0 == TRUC_VERSION;
         let vsize = tx.vsize() as u64; // lossless: usize is at most 64 bits
         let parents = self.parents(tx);
-        if parents
-            .iter()
-            .filter_map(|parent| self.get(parent))
-            .any(|p| (p.version.0 == TRUC_VERSION) != truc)
-        {
+        if parents.iter().filter_map(|parent| self.get(parent)).any(|p| (p.version.0 == TRUC_VERSION) != truc) {
             return Err("TRUC-violation, version 3 and other versions cannot spend each other unconfirmed".into());
         }
         if !truc {
             let ancestors = self.ancestors(tx).len() + 1;
-            return if ancestors > MAX_ANCESTORS {
-                Err("too-long-mempool-chain".into())
-            } else {
-                Ok(())
-            };
+            return if ancestors > MAX_ANCESTORS { Err("too-long-mempool-chain".into()) } else { Ok(()) };
         }
         if vsize > TRUC_MAX_VSIZE {
             return Err("TRUC-violation, version 3 transaction is too big".into());
@@ -246,32 +226,22 @@ impl Pool {
     /// Evicts the transactions that spend the same outputs, when `tx` pays for it (BIP-125, with full replacement).
     fn replace_conflicts(&mut self, tx: &Transaction, fee: Amount) -> Result<(), Refusal> {
         let conflicts = self.conflicts(tx);
-        let evicted: HashSet<Txid> = conflicts
-            .iter()
-            .flat_map(|id| self.descendants(id).into_iter().chain([*id]))
-            .collect();
+        let evicted: HashSet<Txid> =
+            conflicts.iter().flat_map(|id| self.descendants(id).into_iter().chain([*id])).collect();
         if evicted.is_empty() {
             return Ok(());
         }
         if evicted.len() > MAX_REPLACED {
             return Err("too many potential replacements".into());
         }
-        if tx
-            .input
-            .iter()
-            .any(|input| evicted.contains(&input.previous_output.txid))
-        {
+        if tx.input.iter().any(|input| evicted.contains(&input.previous_output.txid)) {
             return Err("bad-txns-spends-conflicting-tx".into());
         }
         let replaced = || evicted.iter().filter_map(|id| self.entries.get(id));
         let paid: Amount = replaced().map(|entry| entry.fee).sum();
         let bandwidth = Amount::from_sat(tx.vsize() as u64); // lossless; 1 sat/vB
         if paid.checked_add(bandwidth).is_none_or(|needed| fee < needed) {
-            return Err(format!(
-                "insufficient fee, rejecting replacement; {} < {}",
-                fee.to_sat(),
-                paid.to_sat()
-            ));
+            return Err(format!("insufficient fee, rejecting replacement; {} < {}", fee.to_sat(), paid.to_sat()));
         }
         let lower = |entry: &Entry| {
             u128::from(fee.to_sat()) * entry.tx.vsize() as u128 <= u128::from(entry.fee.to_sat()) * tx.vsize() as u128
@@ -288,17 +258,9 @@ impl Pool {
     fn insert(&mut self, txid: Txid, tx: &Transaction, fee: Amount) {
         let arrival = self.arrivals;
         self.arrivals += 1;
-        self.spenders
-            .extend(tx.input.iter().map(|input| (input.previous_output, txid)));
+        self.spenders.extend(tx.input.iter().map(|input| (input.previous_output, txid)));
         self.order.insert(arrival, txid);
-        self.entries.insert(
-            txid,
-            Entry {
-                tx: Arc::new(tx.clone()),
-                fee,
-                arrival,
-            },
-        );
+        self.entries.insert(txid, Entry { tx: Arc::new(tx.clone()), fee, arrival });
     }
 
     fn remove(&mut self, txid: &Txid) {
@@ -317,11 +279,7 @@ impl Pool {
     }
 
     fn conflicts(&self, tx: &Transaction) -> HashSet<Txid> {
-        tx.input
-            .iter()
-            .filter_map(|input| self.spenders.get(&input.previous_output))
-            .copied()
-            .collect()
+        tx.input.iter().filter_map(|input| self.spenders.get(&input.previous_output)).copied().collect()
     }
 
     fn parents(&self, tx: &Transaction) -> HashSet<Txid> {
@@ -332,16 +290,11 @@ impl Pool {
     fn children(&self, txid: &Txid) -> HashSet<Txid> {
         let outputs = self.get(txid).map_or(0, |tx| tx.output.len());
         let outpoints = (0u32..).take(outputs).map(|vout| OutPoint { txid: *txid, vout });
-        outpoints
-            .filter_map(|outpoint| self.spenders.get(&outpoint))
-            .copied()
-            .collect()
+        outpoints.filter_map(|outpoint| self.spenders.get(&outpoint)).copied().collect()
     }
 
     fn ancestors(&self, tx: &Transaction) -> HashSet<Txid> {
-        closure(self.parents(tx), |id| {
-            self.get(id).map(|tx| self.parents(tx)).unwrap_or_default()
-        })
+        closure(self.parents(tx), |id| self.get(id).map(|tx| self.parents(tx)).unwrap_or_default())
     }
 
     fn descendants(&self, txid: &Txid) -> HashSet<Txid> {
@@ -397,11 +350,7 @@ fn check_final(index: &Index, tx: &Transaction) -> Result<(), Refusal> {
         LockTime::Seconds(time) => time.to_consensus_u32() < index.median_time(next.saturating_sub(1)),
     };
     let disabled = tx.input.iter().all(|input| input.sequence == Sequence::MAX);
-    if passed || disabled {
-        Ok(())
-    } else {
-        Err("non-final".into())
-    }
+    if passed || disabled { Ok(()) } else { Err("non-final".into()) }
 }
 
 /// Whether an input's relative lock on a coin confirmed at `height` has passed in the next block (BIP-68).

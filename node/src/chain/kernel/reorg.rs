@@ -27,22 +27,12 @@ impl KernelChain {
 impl Shared {
     fn reorg(&self, depth: u32, new_blocks: u32) -> Result<Vec<BlockHash>, ChainError> {
         let state = &mut *self.state();
-        let invalid = |reason: &str| ChainError::Invalid {
-            backend: super::NAME,
-            reason: reason.into(),
-        };
+        let invalid = |reason: &str| ChainError::Invalid { backend: super::NAME, reason: reason.into() };
         if new_blocks <= depth {
             return Err(invalid("a branch must be longer than what it undoes"));
         }
-        let height = state
-            .tip()
-            .height
-            .checked_sub(depth)
-            .ok_or_else(|| invalid("no chain below genesis"))?;
-        let (hash, _) = state
-            .index
-            .block_at(height)
-            .ok_or_else(|| invalid("no block to branch from"))?;
+        let height = state.tip().height.checked_sub(depth).ok_or_else(|| invalid("no chain below genesis"))?;
+        let (hash, _) = state.index.block_at(height).ok_or_else(|| invalid("no block to branch from"))?;
         let mut site = state.site(BlockRef { height, hash: *hash });
         let mut branch = Vec::new();
         for _ in 0..new_blocks {
@@ -61,12 +51,7 @@ impl Shared {
     fn mine_exactly(&self, txs: Vec<Transaction>) -> Result<BlockHash, ChainError> {
         let state = &mut *self.state();
         // Fees are left to nobody: a coinbase may claim less than it could.
-        let block = miner::assemble(
-            &state.site(state.tip()),
-            &ScriptBuf::new_op_return([0; 4]),
-            txs,
-            Amount::ZERO,
-        );
+        let block = miner::assemble(&state.site(state.tip()), &ScriptBuf::new_op_return([0; 4]), txs, Amount::ZERO);
         state.engine.submit(&block)?;
         state.catch_up()?;
         self.changed();

@@ -23,10 +23,7 @@ impl Kernel {
 }
 
 fn open(dir: &TempDir, network: Network) -> Result<KernelChain, ChainError> {
-    KernelChain::open(KernelConfig {
-        data_dir: Some(dir.path().join("chain")),
-        network,
-    })
+    KernelChain::open(KernelConfig { data_dir: Some(dir.path().join("chain")), network })
 }
 
 fn burn() -> ScriptBuf {
@@ -79,26 +76,17 @@ async fn a_stored_chain_is_there_again() {
     let hashes = kernel.backend().mine(150, burn()).await.unwrap();
     kernel.restart().await;
     assert_eq!(kernel.backend().tip().await.unwrap().hash, hashes[149]);
-    assert_eq!(
-        kernel.backend().block_at(75).await.unwrap().unwrap().block_hash(),
-        hashes[74]
-    );
+    assert_eq!(kernel.backend().block_at(75).await.unwrap().unwrap().block_hash(), hashes[74]);
     kernel.backend().mine(1, burn()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_chain_in_use_or_out_of_place_is_one_clear_error() {
     let kernel = Kernel::start().await;
-    assert!(matches!(
-        open(&kernel.dir, Network::Regtest),
-        Err(ChainError::Storage { .. })
-    ));
+    assert!(matches!(open(&kernel.dir, Network::Regtest), Err(ChainError::Storage { .. })));
     let file = kernel.dir.path().join("file");
     std::fs::File::create(&file).unwrap();
-    let config = KernelConfig {
-        data_dir: Some(file),
-        ..KernelConfig::default()
-    };
+    let config = KernelConfig { data_dir: Some(file), ..KernelConfig::default() };
     assert!(matches!(KernelChain::open(config), Err(ChainError::Storage { .. })));
 }
 

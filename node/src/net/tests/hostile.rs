@@ -12,10 +12,7 @@ use super::*;
 
 /// Waits until `victim` has sent `culprit` away, and checks that it does not get back in.
 async fn banned(victim: &Node, culprit: &Node) {
-    eventually("the ban", async || {
-        !victim.knows(culprit).await && !culprit.knows(victim).await
-    })
-    .await;
+    eventually("the ban", async || !victim.knows(culprit).await && !culprit.knows(victim).await).await;
     let again = culprit.client.dial(victim.address().await).await;
     // The dialler may see the connection for a moment before the other side refuses it.
     if again.is_ok() {
@@ -70,10 +67,7 @@ async fn who_names_heads_that_he_cannot_serve_is_banned() {
 async fn nodes_of_different_networks_do_not_talk() {
     let hub = node(config(TCP)).await;
     hub.replica.write(1, b"of this network");
-    let stranger = NetConfig {
-        network_magic: *b"main",
-        ..leaf_of(&hub).await
-    };
+    let stranger = NetConfig { network_magic: *b"main", ..leaf_of(&hub).await };
     let stranger = node(stranger).await;
     stranger.replica.write(2, b"of another network");
     let friend = node(leaf_of(&hub).await).await;
@@ -84,10 +78,7 @@ async fn nodes_of_different_networks_do_not_talk() {
     assert!(!hub.knows(&stranger).await && stranger.client.peers().await.is_empty());
     assert!(stranger.replica.lock().peers.is_empty() && hub.replica.lock().peers.len() == 1);
     assert_eq!((hub.replica.records(), stranger.replica.records()), (1, 1));
-    assert_eq!(
-        (stranger.client.traffic().sent(), stranger.client.traffic().received()),
-        (0, 0)
-    );
+    assert_eq!((stranger.client.traffic().sent(), stranger.client.traffic().received()), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,10 +87,7 @@ async fn only_configured_peers_get_in_or_are_dialled() {
     let stranger = node(config(TCP)).await;
     let leaf = node(leaf_of(&hub).await).await;
     leaf.settled_with(&hub).await;
-    assert!(matches!(
-        leaf.client.dial(stranger.address().await).await,
-        Err(NetError::NotListed(_))
-    ));
+    assert!(matches!(leaf.client.dial(stranger.address().await).await, Err(NetError::NotListed(_))));
     stranger.client.dial(leaf.address().await).await.ok();
     eventually("the refusal", async || stranger.client.peers().await.is_empty()).await;
     assert!(!leaf.knows(&stranger).await);
@@ -112,17 +100,10 @@ async fn an_address_in_use_is_told() {
     for listen in [TCP, QUIC] {
         let first = node(config(listen)).await;
         let address = first.client.listen_addresses().await.remove(0);
-        let second = NetConfig {
-            listen: vec![address],
-            ..config(TCP)
-        };
-        let outcome = start(
-            second,
-            Keypair::generate_ed25519(),
-            Arc::new(TestReplica::default()),
-            CancellationToken::new(),
-        )
-        .await;
+        let second = NetConfig { listen: vec![address], ..config(TCP) };
+        let outcome =
+            start(second, Keypair::generate_ed25519(), Arc::new(TestReplica::default()), CancellationToken::new())
+                .await;
         assert!(matches!(outcome, Err(NetError::AddressInUse(_))), "{:?}", outcome.err());
     }
 }
@@ -130,15 +111,8 @@ async fn an_address_in_use_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_cannot_be_reached_is_told() {
     let node = node(config(TCP)).await;
-    let error = node
-        .client
-        .dial("/ip4/127.0.0.1/tcp/1".parse().unwrap())
-        .await
-        .unwrap_err();
-    assert!(
-        error.to_string().starts_with("cannot connect to /ip4/127.0.0.1/tcp/1"),
-        "{error}"
-    );
+    let error = node.client.dial("/ip4/127.0.0.1/tcp/1".parse().unwrap()).await.unwrap_err();
+    assert!(error.to_string().starts_with("cannot connect to /ip4/127.0.0.1/tcp/1"), "{error}");
 }
 
 /// Sends requests as they are.

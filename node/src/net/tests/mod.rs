@@ -38,20 +38,13 @@ fn config(listen: &str) -> NetConfig {
         peers: Vec::new(),
         only_peers: false,
         agent: "test/1".into(),
-        limits: NetLimits {
-            sync_interval: NEVER,
-            ..NetLimits::default()
-        },
+        limits: NetLimits { sync_interval: NEVER, ..NetLimits::default() },
     }
 }
 
 /// Returns a configuration of a node that knows `hub` alone.
 async fn leaf_of(hub: &Node) -> NetConfig {
-    NetConfig {
-        peers: hub.client.listen_addresses().await,
-        only_peers: true,
-        ..config(TCP)
-    }
+    NetConfig { peers: hub.client.listen_addresses().await, only_peers: true, ..config(TCP) }
 }
 
 async fn node(config: NetConfig) -> Node {
@@ -60,16 +53,8 @@ async fn node(config: NetConfig) -> Node {
 
 async fn node_with(config: NetConfig, replica: TestReplica, keypair: Keypair) -> Node {
     let stop = CancellationToken::new();
-    let client = start(config.clone(), keypair.clone(), Arc::new(replica.clone()), stop.clone())
-        .await
-        .unwrap();
-    Node {
-        replica,
-        client,
-        keypair,
-        config,
-        stop: stop.drop_guard(),
-    }
+    let client = start(config.clone(), keypair.clone(), Arc::new(replica.clone()), stop.clone()).await.unwrap();
+    Node { replica, client, keypair, config, stop: stop.drop_guard() }
 }
 
 impl Node {
@@ -88,11 +73,7 @@ impl Node {
     /// Waits until this node is connected with `other` and has all that it has.
     async fn settled_with(&self, other: &Node) {
         eventually("two nodes in sync", async || {
-            self.client
-                .peers()
-                .await
-                .iter()
-                .any(|peer| peer.peer == other.id() && peer.in_sync)
+            self.client.peers().await.iter().any(|peer| peer.peer == other.id() && peer.in_sync)
         })
         .await;
     }
@@ -113,17 +94,8 @@ impl Node {
 
     /// Stops the node; what is returned starts it again, at the same place with the same key and data.
     async fn stopped(self) -> impl AsyncFnOnce() -> Node {
-        let config = NetConfig {
-            listen: vec![self.address().await],
-            ..self.config.clone()
-        };
-        let Node {
-            replica,
-            client,
-            keypair,
-            stop,
-            ..
-        } = self;
+        let config = NetConfig { listen: vec![self.address().await], ..self.config.clone() };
+        let Node { replica, client, keypair, stop, .. } = self;
         drop(stop);
         client.stopped().await;
         // A process that ends has no peers.

@@ -31,10 +31,7 @@ pub struct Ledger {
 pub struct TestReplica(Arc<Mutex<Ledger>>);
 
 pub fn log(author: u8) -> LogId {
-    LogId {
-        author: AuthorId([author; 32]),
-        epoch: 0,
-    }
+    LogId { author: AuthorId([author; 32]), epoch: 0 }
 }
 
 pub fn record(author: u8, before: &[Vec<u8>], payload: &[u8]) -> Vec<u8> {
@@ -92,10 +89,7 @@ impl Ledger {
         let id = log(*author);
         let seq = usize::try_from(u64::from_le_bytes(rest[..8].try_into().unwrap())).unwrap();
         let log = self.logs.entry(id).or_default();
-        let link = seq
-            .checked_sub(1)
-            .and_then(|before| log.get(before))
-            .map_or([0; 32], |r| Sha256::digest(r).into());
+        let link = seq.checked_sub(1).and_then(|before| log.get(before)).map_or([0; 32], |r| Sha256::digest(r).into());
         match log.get(seq) {
             Some(held) if *held == record => Verdict::Ignore,
             Some(_) if self.forks.insert(record.clone()) => Verdict::Accept,
@@ -112,12 +106,7 @@ impl Ledger {
         let head = |(log, records): (&LogId, &Vec<Vec<u8>>)| {
             let id = RecordId(Sha256::digest(records.last()?).into());
             let len = u64::try_from(records.len()).unwrap() + u64::from(self.boasts);
-            Some(Head {
-                log: *log,
-                len,
-                id,
-                time: 0,
-            })
+            Some(Head { log: *log, len, id, time: 0 })
         };
         self.logs.iter().filter_map(head).collect()
     }
@@ -154,11 +143,7 @@ impl Replica for TestReplica {
 
     async fn heads(&self, after: Option<LogId>, limit: usize) -> Vec<Head> {
         let heads = self.lock().heads();
-        heads
-            .into_iter()
-            .filter(|head| after.is_none_or(|after| head.log > after))
-            .take(limit)
-            .collect()
+        heads.into_iter().filter(|head| after.is_none_or(|after| head.log > after)).take(limit).collect()
     }
 
     async fn range(&self, log: LogId, from: u64, max_bytes: usize) -> Vec<Vec<u8>> {
@@ -167,12 +152,7 @@ impl Replica for TestReplica {
             return vec![invalid_record()];
         }
         let mut bytes = 0;
-        let records = ledger
-            .logs
-            .get(&log)
-            .into_iter()
-            .flatten()
-            .skip(usize::try_from(from).unwrap());
+        let records = ledger.logs.get(&log).into_iter().flatten().skip(usize::try_from(from).unwrap());
         let fits = |record: &&Vec<u8>| {
             let first = bytes == 0;
             bytes += record.len();
@@ -188,12 +168,7 @@ impl Replica for TestReplica {
     async fn mail(&self, mailbox: MailboxId, after: u64, max_bytes: usize) -> (Vec<Vec<u8>>, u64) {
         let ledger = self.lock();
         let mut bytes = 0;
-        let mail = ledger
-            .mail
-            .get(&mailbox)
-            .into_iter()
-            .flatten()
-            .skip(usize::try_from(after).unwrap());
+        let mail = ledger.mail.get(&mailbox).into_iter().flatten().skip(usize::try_from(after).unwrap());
         let fits = |envelope: &&Vec<u8>| {
             bytes += envelope.len();
             bytes <= max_bytes

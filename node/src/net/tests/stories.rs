@@ -48,10 +48,7 @@ async fn news_published_without_any_peer_reach_a_later_one() {
     first.client.publish_mail(first.replica.send(MAILBOX, b"alone")).await;
     let mail = first.replica.lock().outbox[0].clone();
     let second = node(leaf_of(&first).await).await;
-    eventually("record and mail", async || {
-        second.replica.records() == 1 && second.replica.has_mail(&mail)
-    })
-    .await;
+    eventually("record and mail", async || second.replica.records() == 1 && second.replica.has_mail(&mail)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,10 +96,7 @@ async fn leaves_return_to_a_hub_that_restarts_and_heal() {
     }
     let hub = hub().await;
     assert_eq!(hub.id(), hub_id);
-    eventually("all have all", async || {
-        [&hub, &left, &right].iter().all(|node| node.replica.records() == 200)
-    })
-    .await;
+    eventually("all have all", async || [&hub, &left, &right].iter().all(|node| node.replica.records() == 200)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,10 +116,7 @@ async fn an_orphan_makes_its_receiver_ask_for_the_log() {
     left.replica.write(1, b"kept silent");
     left.replica.write(1, b"kept silent too");
     left.client.publish_record(left.replica.write(1, b"told")).await;
-    eventually("the whole log", async || {
-        hub.replica.records() == 3 && right.replica.records() == 3
-    })
-    .await;
+    eventually("the whole log", async || hub.replica.records() == 3 && right.replica.records() == 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,11 +128,7 @@ async fn being_told_to_sync_is_enough() {
     eventually("the record", async || left.replica.records() == 1).await;
     left.replica.write(2, b"silent");
     left.client.sync_now().await;
-    eventually(
-        "the other direction: who is asked sees the difference too",
-        async || hub.replica.records() == 2,
-    )
-    .await;
+    eventually("the other direction: who is asked sees the difference too", async || hub.replica.records() == 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,19 +172,13 @@ async fn mail_waits_at_the_hub_for_a_recipient_who_was_away() {
     for envelope in &mail {
         sender.client.publish_mail(envelope.clone()).await;
     }
-    eventually("the hub keeps it", async || {
-        mail.iter().all(|envelope| hub.replica.has_mail(envelope))
-    })
-    .await;
+    eventually("the hub keeps it", async || mail.iter().all(|envelope| hub.replica.has_mail(envelope))).await;
     drop(sender);
 
     let recipient = TestReplica::default();
     recipient.lock().mailboxes.push(MAILBOX);
     let recipient = node_with(leaf_of(&hub).await, recipient, Keypair::generate_ed25519()).await;
-    eventually("all mail", async || {
-        mail.iter().all(|envelope| recipient.replica.has_mail(envelope))
-    })
-    .await;
+    eventually("all mail", async || mail.iter().all(|envelope| recipient.replica.has_mail(envelope))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,8 +211,5 @@ async fn both_sides_of_a_fork_are_shown_to_both() {
         first.replica.lock().forks.contains(&other) && second.replica.lock().forks.contains(&one)
     })
     .await;
-    assert!(
-        first.knows(&second).await && second.knows(&first).await,
-        "neither peer is at fault"
-    );
+    assert!(first.knows(&second).await && second.knows(&first).await, "neither peer is at fault");
 }

@@ -12,11 +12,7 @@ async fn coins_arrive_and_are_sent_on() {
     earn(&alice, &chain, 1).await;
     let balance = until(&alice, "the reward", |b| b.spendable == btc("50")).await;
     assert_eq!(balance.pending, Amount::ZERO);
-    assert_ne!(
-        alice.address().await.unwrap(),
-        first,
-        "a used address is not handed out again"
-    );
+    assert_ne!(alice.address().await.unwrap(), first, "a used address is not handed out again");
 
     let to_bob = bob.new_destination().await.unwrap();
     let paid = alice.send(pay("rent", to_bob, "1")).await.unwrap();
@@ -24,42 +20,20 @@ async fn coins_arrive_and_are_sent_on() {
     assert!(paid.tx.is_explicitly_rbf());
     // Our own change counts at once, a stranger's payment does not.
     let left = btc("49") - paid.fee;
-    assert_eq!(
-        alice.balance().await.unwrap(),
-        Balance {
-            spendable: left,
-            ..Balance::default()
-        }
-    );
-    until(&bob, "the payment", |b| {
-        b.pending == btc("1") && b.spendable == Amount::ZERO
-    })
-    .await;
+    assert_eq!(alice.balance().await.unwrap(), Balance { spendable: left, ..Balance::default() });
+    until(&bob, "the payment", |b| b.pending == btc("1") && b.spendable == Amount::ZERO).await;
     let again = alice.address().await.unwrap().address.script_pubkey();
-    assert!(matches!(
-        bob.send(pay("early", again.clone(), "0.5")).await,
-        Err(WalletError::InsufficientFunds { .. })
-    ));
+    assert!(matches!(bob.send(pay("early", again.clone(), "0.5")).await, Err(WalletError::InsufficientFunds { .. })));
     let chained = alice.send(pay("chained", again, "40")).await.unwrap();
-    assert!(
-        inputs(&chained.tx)
-            .iter()
-            .all(|input| input.txid == paid.tx.compute_txid())
-    );
+    assert!(inputs(&chained.tx).iter().all(|input| input.txid == paid.tx.compute_txid()));
 
     mine(&chain, 1).await;
     until(&bob, "the confirmation", |b| b.spendable == btc("1")).await;
     caught_up(&alice, &chain).await;
     let page = alice.history(None, 10).await.unwrap();
     let rent = page.entries.iter().find(|entry| entry.label == "rent").unwrap();
-    assert_eq!(
-        (rent.fee, rent.height),
-        (Some(paid.fee), Some(chain.tip().await.unwrap().height))
-    );
-    assert_eq!(
-        rent.net.to_sat(),
-        -100_000_000 - i64::try_from(paid.fee.to_sat()).unwrap()
-    );
+    assert_eq!((rent.fee, rent.height), (Some(paid.fee), Some(chain.tip().await.unwrap().height)));
+    assert_eq!(rent.net.to_sat(), -100_000_000 - i64::try_from(paid.fee.to_sat()).unwrap());
     let income = &bob.history(None, 10).await.unwrap().entries[0];
     assert_eq!((income.net.to_sat(), income.fee), (100_000_000, None));
 }
@@ -83,10 +57,7 @@ async fn history_comes_in_pages_newest_first() {
     assert_eq!(heights, [5, 4, 3, 2, 1]);
     wallet.set_label(seen[0].txid, "reward").await.unwrap();
     assert_eq!(wallet.history(None, 1).await.unwrap().entries[0].label, "reward");
-    assert!(matches!(
-        wallet.set_label(seen[0].txid, "x".repeat(300)).await,
-        Err(WalletError::BadLabel)
-    ));
+    assert!(matches!(wallet.set_label(seen[0].txid, "x".repeat(300)).await, Err(WalletError::BadLabel)));
 }
 
 #[tokio::test]
@@ -94,36 +65,18 @@ async fn a_shortage_tells_what_is_missing() {
     let chain = new_chain();
     let wallet = Owner::new(1, &chain).open().await;
     earn(&wallet, &chain, 1).await;
-    chain
-        .mine(1, wallet.address().await.unwrap().address.script_pubkey())
-        .await
-        .unwrap();
+    chain.mine(1, wallet.address().await.unwrap().address.script_pubkey()).await.unwrap();
     until(&wallet, "the second reward", |b| b.pending == btc("50")).await;
     let error = wallet.fund(escrow(3, "60")).await.unwrap_err();
-    let WalletError::InsufficientFunds {
-        needed,
-        available,
-        pending,
-        reserved,
-        missing,
-    } = &error
-    else {
+    let WalletError::InsufficientFunds { needed, available, pending, reserved, missing } = &error else {
         panic!("{error}")
     };
     assert_eq!((*available, *pending, *reserved), (btc("50"), btc("50"), Amount::ZERO));
     assert!(*needed >= btc("60") && *missing == *needed - btc("50"));
-    assert!(
-        error
-            .to_string()
-            .contains("only 50 BTC can be spent (50 BTC are pending"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("only 50 BTC can be spent (50 BTC are pending"), "{error}");
     // All but the fee is there.
     let error = wallet.fund(escrow(3, "50")).await.unwrap_err();
-    assert!(
-        matches!(error, WalletError::InsufficientFunds { missing, .. } if missing > Amount::ZERO),
-        "{error}"
-    );
+    assert!(matches!(error, WalletError::InsufficientFunds { missing, .. } if missing > Amount::ZERO), "{error}");
     assert_eq!(wallet.balance().await.unwrap().spendable, btc("50"));
 }
 
@@ -134,45 +87,20 @@ async fn senseless_payments_are_refused() {
     earn(&wallet, &chain, 1).await;
     let script = escrow(3, "1").script;
     let rate = |sat| Some(FeeRate::from_sat_per_vb_u32(sat));
-    let request = |amount, fee_rate| SendRequest {
-        fee_rate,
-        ..pay("r", script.clone(), amount)
-    };
+    let request = |amount, fee_rate| SendRequest { fee_rate, ..pay("r", script.clone(), amount) };
     let refusal = async |request| wallet.send(request).await.unwrap_err();
     assert!(
         matches!(refusal(request("0.00000329", None)).await, WalletError::Dust { minimum, .. } if minimum.to_sat() == 330)
     );
-    assert!(matches!(
-        refusal(request("1", rate(501))).await,
-        WalletError::FeeRate { .. }
-    ));
-    assert!(matches!(
-        refusal(request("1", Some(FeeRate::ZERO))).await,
-        WalletError::FeeRate { .. }
-    ));
-    assert!(matches!(
-        refusal(request("0.0001", rate(100))).await,
-        WalletError::HighFee { .. }
-    ));
-    let nameless = SendRequest {
-        request_id: String::new(),
-        ..request("1", None)
-    };
+    assert!(matches!(refusal(request("1", rate(501))).await, WalletError::FeeRate { .. }));
+    assert!(matches!(refusal(request("1", Some(FeeRate::ZERO))).await, WalletError::FeeRate { .. }));
+    assert!(matches!(refusal(request("0.0001", rate(100))).await, WalletError::HighFee { .. }));
+    let nameless = SendRequest { request_id: String::new(), ..request("1", None) };
     assert!(matches!(refusal(nameless).await, WalletError::BadLabel));
-    let endless = SendRequest {
-        allow_high_fee: true,
-        ..request("1", Some(FeeRate::MAX))
-    };
+    let endless = SendRequest { allow_high_fee: true, ..request("1", Some(FeeRate::MAX)) };
     assert!(matches!(refusal(endless).await, WalletError::FeeRate { .. }));
-    assert_eq!(
-        wallet.balance().await.unwrap().spendable,
-        btc("50"),
-        "a refusal takes nothing"
-    );
-    let explicit = SendRequest {
-        allow_high_fee: true,
-        ..request("0.0001", rate(600))
-    };
+    assert_eq!(wallet.balance().await.unwrap().spendable, btc("50"), "a refusal takes nothing");
+    let explicit = SendRequest { allow_high_fee: true, ..request("0.0001", rate(600)) };
     assert!(wallet.send(explicit).await.unwrap().fee > btc("0.0005"));
 }
 
@@ -181,62 +109,22 @@ async fn a_dry_run_changes_nothing_and_everything_can_be_sent() {
     let chain = new_chain();
     let wallet = Owner::new(1, &chain).open().await;
     earn(&wallet, &chain, 3).await;
-    let change = |payment: &Payment| {
-        payment
-            .tx
-            .output
-            .iter()
-            .find(|o| o.value != payment.amount)
-            .unwrap()
-            .script_pubkey
-            .clone()
-    };
-    let request = SendRequest {
-        dry_run: true,
-        ..pay("dry", escrow(3, "1").script, "1")
-    };
-    let (one, two) = (
-        wallet.send(request.clone()).await.unwrap(),
-        wallet.send(request).await.unwrap(),
-    );
+    let change =
+        |payment: &Payment| payment.tx.output.iter().find(|o| o.value != payment.amount).unwrap().script_pubkey.clone();
+    let request = SendRequest { dry_run: true, ..pay("dry", escrow(3, "1").script, "1") };
+    let (one, two) = (wallet.send(request.clone()).await.unwrap(), wallet.send(request).await.unwrap());
     assert_eq!(change(&one), change(&two), "the change address serves the next payment");
-    let all = SendRequest {
-        amount: None,
-        dry_run: true,
-        ..pay("all", escrow(3, "1").script, "1")
-    };
+    let all = SendRequest { amount: None, dry_run: true, ..pay("all", escrow(3, "1").script, "1") };
     let priced = wallet.send(all.clone()).await.unwrap();
     assert_eq!(priced.amount + priced.fee, btc("150"));
     assert_eq!(wallet.balance().await.unwrap().spendable, btc("150"));
-    let sent = wallet
-        .send(SendRequest {
-            dry_run: false,
-            ..all.clone()
-        })
-        .await
-        .unwrap();
+    let sent = wallet.send(SendRequest { dry_run: false, ..all.clone() }).await.unwrap();
     assert_eq!(sent.amount, priced.amount);
     assert_eq!(wallet.balance().await.unwrap(), Balance::default());
     // The same request again is the same payment; with other parameters it is a mistake.
-    assert_eq!(
-        wallet
-            .send(SendRequest {
-                dry_run: false,
-                ..all.clone()
-            })
-            .await
-            .unwrap(),
-        sent
-    );
-    let other = SendRequest {
-        amount: Some(btc("1")),
-        dry_run: false,
-        ..all
-    };
-    assert!(matches!(
-        wallet.send(other).await,
-        Err(WalletError::AlreadyBuilt { .. })
-    ));
+    assert_eq!(wallet.send(SendRequest { dry_run: false, ..all.clone() }).await.unwrap(), sent);
+    let other = SendRequest { amount: Some(btc("1")), dry_run: false, ..all };
+    assert!(matches!(wallet.send(other).await, Err(WalletError::AlreadyBuilt { .. })));
 }
 
 #[tokio::test]
@@ -247,17 +135,10 @@ async fn funding_is_built_once_and_takes_its_coins_out_of_play() {
     let first = wallet.fund(escrow(3, "10")).await.unwrap();
     assert_eq!(
         wallet.balance().await.unwrap(),
-        Balance {
-            spendable: btc("50"),
-            reserved: btc("50"),
-            ..Balance::default()
-        }
+        Balance { spendable: btc("50"), reserved: btc("50"), ..Balance::default() }
     );
     assert_eq!(wallet.fund(escrow(3, "10")).await.unwrap(), first);
-    assert!(matches!(
-        wallet.fund(escrow(3, "11")).await,
-        Err(WalletError::AlreadyBuilt { what: "escrow", .. })
-    ));
+    assert!(matches!(wallet.fund(escrow(3, "11")).await, Err(WalletError::AlreadyBuilt { what: "escrow", .. })));
     let second = wallet.fund(escrow(4, "10")).await.unwrap();
     assert!(inputs(&first.tx).is_disjoint(&inputs(&second.tx)));
     assert!(
@@ -265,33 +146,17 @@ async fn funding_is_built_once_and_takes_its_coins_out_of_play() {
     );
 
     wallet.release(second.tx.compute_txid()).await.unwrap();
-    assert!(matches!(
-        wallet.release(second.tx.compute_txid()).await,
-        Err(WalletError::NotReserved { .. })
-    ));
+    assert!(matches!(wallet.release(second.tx.compute_txid()).await, Err(WalletError::NotReserved { .. })));
     assert_eq!(wallet.balance().await.unwrap().spendable, btc("50"));
 
     wallet.broadcast(&first.tx).await.unwrap();
-    assert!(matches!(
-        wallet.release(first.tx.compute_txid()).await,
-        Err(WalletError::AlreadyBroadcast { .. })
-    ));
+    assert!(matches!(wallet.release(first.tx.compute_txid()).await, Err(WalletError::AlreadyBroadcast { .. })));
     let change = btc("40") - first.fee;
-    assert_eq!(
-        wallet.balance().await.unwrap(),
-        Balance {
-            spendable: btc("50") + change,
-            ..Balance::default()
-        }
-    );
+    assert_eq!(wallet.balance().await.unwrap(), Balance { spendable: btc("50") + change, ..Balance::default() });
     mine(&chain, 10).await;
     caught_up(&wallet, &chain).await;
     assert_eq!(wallet.history(None, 1).await.unwrap().entries[0].label, "escrow 3");
-    assert_eq!(
-        wallet.fund(escrow(3, "10")).await.unwrap(),
-        first,
-        "what is final is not funded again"
-    );
+    assert_eq!(wallet.fund(escrow(3, "10")).await.unwrap(), first, "what is final is not funded again");
 }
 
 #[tokio::test]
@@ -307,9 +172,7 @@ async fn funding_at_the_same_time_never_shares_a_coin() {
     let mut refused = 0;
     for call in calls.collect::<Vec<_>>() {
         match call.await.unwrap() {
-            Ok(payment) => inputs(&payment.tx)
-                .into_iter()
-                .for_each(|coin| assert!(taken.insert(coin), "{coin} twice")),
+            Ok(payment) => inputs(&payment.tx).into_iter().for_each(|coin| assert!(taken.insert(coin), "{coin} twice")),
             Err(WalletError::InsufficientFunds { .. }) => refused += 1,
             Err(other) => panic!("{other}"),
         }
@@ -325,23 +188,12 @@ async fn a_full_disk_hands_out_nothing() {
     earn(&wallet, &chain, 1).await;
     owner.store.set_full(true);
     assert!(matches!(wallet.fund(escrow(3, "10")).await, Err(WalletError::Store(_))));
-    assert!(matches!(
-        wallet.send(pay("rent", escrow(4, "1").script, "10")).await,
-        Err(WalletError::Store(_))
-    ));
+    assert!(matches!(wallet.send(pay("rent", escrow(4, "1").script, "10")).await, Err(WalletError::Store(_))));
     assert!(matches!(wallet.new_destination().await, Err(WalletError::Store(_))));
     owner.store.set_full(false);
-    assert_eq!(
-        wallet.balance().await.unwrap().spendable,
-        btc("50"),
-        "what was not kept takes no coins"
-    );
+    assert_eq!(wallet.balance().await.unwrap().spendable, btc("50"), "what was not kept takes no coins");
     mine(&chain, 1).await;
     caught_up(&wallet, &chain).await;
-    assert_eq!(
-        wallet.history(None, 10).await.unwrap().entries.len(),
-        1,
-        "what was refused is not sent later"
-    );
+    assert_eq!(wallet.history(None, 10).await.unwrap().entries.len(), 1, "what was refused is not sent later");
     wallet.fund(escrow(3, "10")).await.unwrap();
 }

@@ -10,51 +10,29 @@ use super::*;
 use crate::chain::ChainEvent;
 
 fn state() -> State {
-    State::open(Zeroizing::new([1; 64]), Network::Regtest, Arc::new(|| TIME), &[])
-        .unwrap()
-        .0
+    State::open(Zeroizing::new([1; 64]), Network::Regtest, Arc::new(|| TIME), &[]).unwrap().0
 }
 
 fn genesis() -> BlockRef {
-    BlockRef {
-        height: 0,
-        hash: bitcoin::constants::genesis_block(Network::Regtest).block_hash(),
-    }
+    BlockRef { height: 0, hash: bitcoin::constants::genesis_block(Network::Regtest).block_hash() }
 }
 
 fn block(height: u32, branch: u8) -> BlockRef {
-    BlockRef {
-        height,
-        hash: BlockHash::from_byte_array([branch.wrapping_add(height as u8); 32]),
-    }
+    BlockRef { height, hash: BlockHash::from_byte_array([branch.wrapping_add(height as u8); 32]) }
 }
 
 fn connected(block: BlockRef, txs: Vec<Transaction>) -> ChainEvent {
-    ChainEvent::Connected {
-        block,
-        parent: genesis().hash,
-        time: 1_700_000_000,
-        txs,
-    }
+    ChainEvent::Connected { block, parent: genesis().hash, time: 1_700_000_000, txs }
 }
 
 /// A stranger's payment; `from` tells payments apart.
 fn payment(script: ScriptBuf, from: u8) -> Transaction {
-    let previous_output = OutPoint {
-        txid: Txid::from_byte_array([from; 32]),
-        vout: 0,
-    };
+    let previous_output = OutPoint { txid: Txid::from_byte_array([from; 32]), vout: 0 };
     Transaction {
         version: bitcoin::transaction::Version::TWO,
         lock_time: bitcoin::absolute::LockTime::ZERO,
-        input: vec![TxIn {
-            previous_output,
-            ..TxIn::default()
-        }],
-        output: vec![TxOut {
-            value: btc("1"),
-            script_pubkey: script,
-        }],
+        input: vec![TxIn { previous_output, ..TxIn::default() }],
+        output: vec![TxOut { value: btc("1"), script_pubkey: script }],
     }
 }
 
@@ -62,10 +40,7 @@ fn payment(script: ScriptBuf, from: u8) -> Transaction {
 fn synced() -> (State, ScriptBuf) {
     let mut state = state();
     assert_eq!(state.begin_pass(genesis()), [genesis()]);
-    assert!(matches!(
-        state.new_destination(),
-        Err(WalletError::NotSynced { height: 0 })
-    ));
+    assert!(matches!(state.new_destination(), Err(WalletError::NotSynced { height: 0 })));
     assert_eq!(state.apply(ChainEvent::Synced { tip: genesis() }), Some(Next::Listen));
     let script = state.new_destination().unwrap();
     (state, script)
@@ -80,13 +55,7 @@ fn an_undone_block_confirms_nothing_even_before_another_takes_its_place() {
     state.apply(ChainEvent::Synced { tip: block(2, 10) });
     assert_eq!(state.coins().balance.spendable, btc("1"));
     state.apply(ChainEvent::Disconnected { block: block(2, 10) });
-    assert_eq!(
-        state.coins().balance,
-        Balance {
-            pending: btc("1"),
-            ..Balance::default()
-        }
-    );
+    assert_eq!(state.coins().balance, Balance { pending: btc("1"), ..Balance::default() });
     // The chain goes back to the same block.
     state.apply(connected(block(2, 10), vec![tx.clone()]));
     assert_eq!(state.coins().balance.spendable, btc("1"));
@@ -109,22 +78,12 @@ fn an_undone_block_confirms_nothing_even_before_another_takes_its_place() {
 fn a_payer_whose_change_we_know_is_still_a_stranger() {
     let (mut state, script) = synced();
     let mut first = payment(script.clone(), 7);
-    first.output.push(TxOut {
-        value: btc("3"),
-        script_pubkey: escrow(9, "1").script,
-    });
+    first.output.push(TxOut { value: btc("3"), script_pubkey: escrow(9, "1").script });
     let mut second = payment(script, 8);
-    second.input[0].previous_output = OutPoint {
-        txid: first.compute_txid(),
-        vout: 1,
-    };
+    second.input[0].previous_output = OutPoint { txid: first.compute_txid(), vout: 1 };
     state.apply(connected(block(1, 10), vec![first]));
     state.apply(ChainEvent::MempoolSeen { tx: second });
-    let expected = Balance {
-        spendable: btc("1"),
-        pending: btc("1"),
-        ..Balance::default()
-    };
+    let expected = Balance { spendable: btc("1"), pending: btc("1"), ..Balance::default() };
     assert_eq!(state.coins().balance, expected);
 }
 
@@ -145,40 +104,18 @@ fn seen_and_evicted_within_one_second_keep_their_order() {
 fn a_discovery_starts_another_pass_from_the_birth_height() {
     let (mut state, _) = synced();
     state.take_all_scripts();
-    let ahead = state
-        .wallet
-        .peek_address(bdk_wallet::KeychainKind::External, 50)
-        .script_pubkey();
+    let ahead = state.wallet.peek_address(bdk_wallet::KeychainKind::External, 50).script_pubkey();
     state.apply(connected(block(1, 10), vec![payment(ahead, 7)]));
     assert_eq!(state.take_unwatched().len(), 50);
-    assert_eq!(
-        state.own.scan,
-        Some(Scan::Again),
-        "kept, so that a crash does not forget it"
-    );
-    assert!(matches!(
-        state.new_destination(),
-        Err(WalletError::NotSynced { height: 1 })
-    ));
-    assert_eq!(
-        state.apply(ChainEvent::Synced { tip: block(1, 10) }),
-        Some(Next::PassAgain)
-    );
+    assert_eq!(state.own.scan, Some(Scan::Again), "kept, so that a crash does not forget it");
+    assert!(matches!(state.new_destination(), Err(WalletError::NotSynced { height: 1 })));
+    assert_eq!(state.apply(ChainEvent::Synced { tip: block(1, 10) }), Some(Next::PassAgain));
     assert_eq!(state.begin_pass(genesis()), [genesis()]);
-    assert_eq!(
-        state.apply(ChainEvent::Synced { tip: block(1, 10) }),
-        Some(Next::Listen)
-    );
+    assert_eq!(state.apply(ChainEvent::Synced { tip: block(1, 10) }), Some(Next::Listen));
     assert_eq!(state.own.scan, Some(Scan::Done));
-    let found = ChainEvent::Found {
-        block: block(1, 10),
-        tx: payment(ScriptBuf::new(), 8),
-    };
+    let found = ChainEvent::Found { block: block(1, 10), tx: payment(ScriptBuf::new(), 8) };
     assert_eq!(state.apply(found), None);
-    assert_eq!(
-        state.apply(ChainEvent::Synced { tip: block(1, 10) }),
-        Some(Next::PassAgain)
-    );
+    assert_eq!(state.apply(ChainEvent::Synced { tip: block(1, 10) }), Some(Next::PassAgain));
 }
 
 #[test]
@@ -188,10 +125,7 @@ fn catching_up_keeps_few_checkpoints_and_an_ample_locator() {
     let place = |height: u32| {
         let mut hash = [3; 32];
         hash[..4].copy_from_slice(&height.to_le_bytes());
-        BlockRef {
-            height,
-            hash: BlockHash::from_byte_array(hash),
-        }
+        BlockRef { height, hash: BlockHash::from_byte_array(hash) }
     };
     for height in 1..=1_000 {
         state.apply(connected(place(height), vec![]));

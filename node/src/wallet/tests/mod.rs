@@ -29,15 +29,8 @@ struct Owner {
 
 impl Owner {
     fn new(seed: u8, chain: &Arc<KernelChain>) -> Self {
-        let line = Line {
-            chain: Arc::clone(chain),
-            down: AtomicBool::new(false),
-        };
-        Self {
-            seed,
-            store: Arc::default(),
-            chain: Arc::new(line),
-        }
+        let line = Line { chain: Arc::clone(chain), down: AtomicBool::new(false) };
+        Self { seed, store: Arc::default(), chain: Arc::new(line) }
     }
 
     async fn try_open(&self) -> Result<WalletHandle, WalletError> {
@@ -94,11 +87,7 @@ impl ChainBackend for Line {
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
         if self.down.load(Ordering::SeqCst) {
             let (at, reason) = ("127.0.0.1:18443".into(), "connection refused".into());
-            return Err(ChainError::Unreachable {
-                backend: "core",
-                at,
-                reason,
-            });
+            return Err(ChainError::Unreachable { backend: "core", at, reason });
         }
         self.chain.broadcast(tx).await
     }
@@ -161,9 +150,7 @@ async fn caught_up(wallet: &WalletHandle, chain: &KernelChain) {
             changes.changed().await.unwrap();
         }
     };
-    tokio::time::timeout(PATIENCE, wait)
-        .await
-        .expect("the wallet never caught up");
+    tokio::time::timeout(PATIENCE, wait).await.expect("the wallet never caught up");
 }
 
 fn btc(text: &str) -> Amount {
@@ -186,12 +173,7 @@ fn escrow(byte: u8, amount: &str) -> FundRequest {
     let key = bitcoin::secp256k1::SecretKey::from_slice(&[byte; 32]).unwrap();
     let secp = bitcoin::secp256k1::Secp256k1::new();
     let script = ScriptBuf::new_p2tr(&secp, key.x_only_public_key(&secp).0, None);
-    FundRequest {
-        script,
-        amount: btc(amount),
-        fee_rate: None,
-        label: format!("escrow {byte}"),
-    }
+    FundRequest { script, amount: btc(amount), fee_rate: None, label: format!("escrow {byte}") }
 }
 
 fn inputs(tx: &Transaction) -> HashSet<OutPoint> {

@@ -6,15 +6,9 @@ use super::*;
 async fn paid_with_a_rival(chain: &Arc<KernelChain>, bob: &WalletHandle) -> (WalletHandle, Payment, Payment) {
     let alice = Owner::new(1, chain).open().await;
     earn(&alice, chain, 1).await;
-    let rival = SendRequest {
-        dry_run: true,
-        ..pay("rival", escrow(9, "1").script, "7")
-    };
+    let rival = SendRequest { dry_run: true, ..pay("rival", escrow(9, "1").script, "7") };
     let rival = alice.send(rival).await.unwrap();
-    let paid = alice
-        .send(pay("rent", bob.new_destination().await.unwrap(), "5"))
-        .await
-        .unwrap();
+    let paid = alice.send(pay("rent", bob.new_destination().await.unwrap(), "5")).await.unwrap();
     assert_eq!(inputs(&rival.tx), inputs(&paid.tx));
     mine(chain, 1).await;
     until(bob, "the payment", |b| b.spendable == btc("5")).await;
@@ -27,18 +21,12 @@ async fn a_reorganisation_makes_a_payment_pending_again() {
     let bob = Owner::new(2, &chain).open().await;
     let (alice, ..) = paid_with_a_rival(&chain, &bob).await;
     chain.reorg(1, 2).await.unwrap();
-    until(&bob, "the way back", |b| {
-        b.pending == btc("5") && b.spendable == Amount::ZERO
-    })
-    .await;
+    until(&bob, "the way back", |b| b.pending == btc("5") && b.spendable == Amount::ZERO).await;
     assert_eq!(bob.history(None, 1).await.unwrap().entries[0].height, None);
     mine(&chain, 1).await;
     until(&bob, "the second confirmation", |b| b.spendable == btc("5")).await;
     caught_up(&alice, &chain).await;
-    until(&alice, "the change", |b| {
-        b.spendable > btc("44") && b.pending == Amount::ZERO
-    })
-    .await;
+    until(&alice, "the change", |b| b.spendable > btc("44") && b.pending == Amount::ZERO).await;
 }
 
 #[tokio::test]
@@ -100,11 +88,7 @@ async fn a_kept_funding_survives_restarts_and_keeps_its_coins() {
         let wallet = owner.open().await;
         assert_eq!(wallet.balance().await.unwrap().reserved, btc("50"));
         assert_eq!(wallet.fund(escrow(3, "10")).await.unwrap(), funding);
-        let all = SendRequest {
-            amount: None,
-            dry_run: true,
-            ..pay("all", escrow(4, "1").script, "1")
-        };
+        let all = SendRequest { amount: None, dry_run: true, ..pay("all", escrow(4, "1").script, "1") };
         let sweep = wallet.send(all).await.unwrap();
         assert!(inputs(&sweep.tx).is_disjoint(&inputs(&funding.tx)));
         wallet.close().await;
@@ -130,10 +114,7 @@ async fn the_words_alone_bring_back_coins_in_any_order() {
     mine(&chain, 100).await;
     until(&wallet, "both rewards", |b| b.spendable == btc("100")).await;
 
-    let elsewhere = Owner {
-        store: Arc::default(),
-        ..owner
-    };
+    let elsewhere = Owner { store: Arc::default(), ..owner };
     let restored = elsewhere.open().await;
     assert_eq!(restored.balance().await.unwrap().spendable, btc("100"));
     let fresh = restored.new_destination().await.unwrap();
@@ -151,17 +132,12 @@ async fn a_payment_that_could_not_be_broadcast_goes_out_later() {
     owner.chain.down.store(true, Ordering::SeqCst);
     let request = pay("rent", escrow(3, "1").script, "1");
     let error = wallet.send(request.clone()).await.unwrap_err();
-    let WalletError::NotYetBroadcast { txid, .. } = error else {
-        panic!("{error}")
-    };
+    let WalletError::NotYetBroadcast { txid, .. } = error else { panic!("{error}") };
     assert_eq!(wallet.balance().await.unwrap().reserved, btc("50"));
     wallet.close().await;
     owner.chain.down.store(false, Ordering::SeqCst);
     let wallet = owner.open().await;
-    until(&wallet, "the payment", |b| {
-        b.reserved == Amount::ZERO && b.spendable > btc("48")
-    })
-    .await;
+    until(&wallet, "the payment", |b| b.reserved == Amount::ZERO && b.spendable > btc("48")).await;
     assert_eq!(wallet.send(request).await.unwrap().tx.compute_txid(), txid);
     mine(&chain, 1).await;
     caught_up(&wallet, &chain).await;
@@ -175,26 +151,15 @@ async fn a_refused_payment_takes_no_coins() {
     let wallet = owner.open().await;
     earn(&wallet, &chain, 1).await;
     // A conflicting spend with a far higher fee is in the pool already; this copy of the wallet is told of it late.
-    let rich = SendRequest {
-        fee_rate: Some(FeeRate::from_sat_per_vb_u32(100)),
-        ..pay("rich", escrow(4, "1").script, "2")
-    };
+    let rich =
+        SendRequest { fee_rate: Some(FeeRate::from_sat_per_vb_u32(100)), ..pay("rich", escrow(4, "1").script, "2") };
     let rival = wallet.send(SendRequest { dry_run: true, ..rich }).await.unwrap();
     let poor = wallet.fund(escrow(3, "1")).await.unwrap();
     chain.broadcast(&rival.tx).await.unwrap();
-    assert!(matches!(
-        wallet.broadcast(&poor.tx).await,
-        Err(WalletError::Chain(ChainError::Refused { .. }))
-    ));
+    assert!(matches!(wallet.broadcast(&poor.tx).await, Err(WalletError::Chain(ChainError::Refused { .. }))));
     wallet.release(poor.tx.compute_txid()).await.unwrap();
-    until(&wallet, "the rival's change", |b| {
-        b.spendable == btc("48") - rival.fee && b.reserved == Amount::ZERO
-    })
-    .await;
-    assert_eq!(
-        copy.open().await.balance().await.unwrap().spendable,
-        btc("48") - rival.fee
-    );
+    until(&wallet, "the rival's change", |b| b.spendable == btc("48") - rival.fee && b.reserved == Amount::ZERO).await;
+    assert_eq!(copy.open().await.balance().await.unwrap().spendable, btc("48") - rival.fee);
 }
 
 #[tokio::test]
@@ -203,16 +168,11 @@ async fn a_payment_made_void_by_another_is_forgotten_when_that_is_final() {
     let owner = Owner::new(1, &chain);
     let wallet = owner.open().await;
     earn(&wallet, &chain, 1).await;
-    let rival = SendRequest {
-        dry_run: true,
-        ..pay("rival", escrow(4, "1").script, "7")
-    };
+    let rival = SendRequest { dry_run: true, ..pay("rival", escrow(4, "1").script, "7") };
     let rival = wallet.send(rival).await.unwrap();
     owner.chain.down.store(true, Ordering::SeqCst);
     let void = wallet.send(pay("rent", escrow(3, "1").script, "1")).await.unwrap_err();
-    let WalletError::NotYetBroadcast { txid, .. } = void else {
-        panic!("{void}")
-    };
+    let WalletError::NotYetBroadcast { txid, .. } = void else { panic!("{void}") };
     chain.mine_exactly(vec![rival.tx]).await.unwrap();
     mine(&chain, 4).await;
     caught_up(&wallet, &chain).await;
@@ -222,10 +182,7 @@ async fn a_payment_made_void_by_another_is_forgotten_when_that_is_final() {
     ));
     mine(&chain, 1).await;
     caught_up(&wallet, &chain).await;
-    assert!(matches!(
-        wallet.release(txid).await,
-        Err(WalletError::NotReserved { .. })
-    ));
+    assert!(matches!(wallet.release(txid).await, Err(WalletError::NotReserved { .. })));
 }
 
 #[tokio::test]
@@ -256,10 +213,7 @@ async fn what_is_kept_is_compacted_and_holds_no_secret() {
     let kept = owner.store.load().unwrap();
     assert!(kept.len() < 10, "{} changes", kept.len());
     assert_eq!(wallet.fund(escrow(3, "10")).await.unwrap(), funding);
-    let text: String = kept
-        .iter()
-        .map(|change| String::from_utf8_lossy(change).into_owned())
-        .collect();
+    let text: String = kept.iter().map(|change| String::from_utf8_lossy(change).into_owned()).collect();
     assert!(text.contains("tpub") && !text.contains("prv"));
     assert!(!text.contains(&hex::encode([1; 16])));
 }

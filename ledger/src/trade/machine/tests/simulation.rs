@@ -32,14 +32,7 @@ enum Story {
 }
 
 impl Story {
-    const ALL: [Self; 6] = [
-        Self::Trade,
-        Self::CalledOff,
-        Self::Refund,
-        Self::Crossed,
-        Self::Timeout,
-        Self::Reorg,
-    ];
+    const ALL: [Self; 6] = [Self::Trade, Self::CalledOff, Self::Refund, Self::Crossed, Self::Timeout, Self::Reorg];
 
     fn end(self) -> Phase {
         match self {
@@ -72,16 +65,8 @@ struct Chain {
 
 impl Chain {
     fn broadcast(&mut self, tx: &Transaction) {
-        let inputs = |tx: &Transaction| {
-            tx.input
-                .iter()
-                .map(|input| input.previous_output)
-                .collect::<BTreeSet<_>>()
-        };
-        let known = self
-            .seen
-            .iter()
-            .any(|(other, _)| !inputs(other).is_disjoint(&inputs(tx)));
+        let inputs = |tx: &Transaction| tx.input.iter().map(|input| input.previous_output).collect::<BTreeSet<_>>();
+        let known = self.seen.iter().any(|(other, _)| !inputs(other).is_disjoint(&inputs(tx)));
         if !known {
             self.seen.push((tx.clone(), None));
         }
@@ -96,31 +81,19 @@ impl Chain {
 
     /// Replaces everything from a height on by empty blocks, and forgets the pool.
     fn reorganise(&mut self, from: u32) {
-        self.seen
-            .retain(|(_, height)| height.is_some_and(|height| height < from));
+        self.seen.retain(|(_, height)| height.is_some_and(|height| height < from));
     }
 
     fn facts(&self, escrow: &Escrow) -> ChainFacts {
-        let mut facts = ChainFacts {
-            tip: self.tip,
-            synced: true,
-            ..ChainFacts::default()
-        };
+        let mut facts = ChainFacts { tip: self.tip, synced: true, ..ChainFacts::default() };
         for (tx, height) in &self.seen {
-            let found = escrow.fundings(tx).into_iter().map(|outpoint| Funding {
-                outpoint,
-                height: *height,
-            });
+            let found = escrow.fundings(tx).into_iter().map(|outpoint| Funding { outpoint, height: *height });
             facts.fundings.extend(found);
         }
         for (tx, height) in &self.seen {
             let outpoint = tx.input[0].previous_output;
             if facts.fundings.iter().any(|funding| funding.outpoint == outpoint) {
-                facts.spends.push(Spend {
-                    tx: tx.clone(),
-                    path: escrow.classify(tx, outpoint),
-                    height: *height,
-                });
+                facts.spends.push(Spend { tx: tx.clone(), path: escrow.classify(tx, outpoint), height: *height });
             }
         }
         facts
@@ -156,19 +129,11 @@ struct Crash;
 impl Node {
     fn new(world: &mut World, role: Role) -> Self {
         let details = world.trade.author(role).details();
-        let saved = Local {
-            details: Some((SALT, details)),
-            ..Local::default()
-        };
+        let saved = Local { details: Some((SALT, details)), ..Local::default() };
         let bid = world.bid.clone();
         let maker = bid.maker == world.trade.author(role).id();
         let machine = Trade::new(bid, role, maker, saved.clone());
-        Self {
-            role,
-            maker,
-            saved,
-            machine,
-        }
+        Self { role, maker, saved, machine }
     }
 
     /// One look at ledger, chain and mail, and one wish of the user. A crash loses all but what was saved.
@@ -216,10 +181,7 @@ impl Node {
             Effect::Publish(body) => world.publish(self.role, &body),
             Effect::SendDetails => world.mail.push(counterparty(self.role)),
             Effect::BuildFunding { script, amount, .. } => {
-                assert_eq!(
-                    (&script, bitcoin::Amount::from(amount)),
-                    (&escrow.script(), escrow.output().value)
-                );
+                assert_eq!((&script, bitcoin::Amount::from(amount)), (&escrow.script(), escrow.output().value));
                 world.wallet += 1;
                 return Some(Event::FundingBuilt(world.trade.funding(world.wallet)));
             }
@@ -229,10 +191,7 @@ impl Node {
                 let trade = world.trade.id();
                 let body = match to {
                     Role::Buyer => Body::Release(Release { trade, payout: half }),
-                    Role::Seller | Role::Arbiter => Body::Cancel(Cancel {
-                        trade,
-                        refund: Some(half),
-                    }),
+                    Role::Seller | Role::Arbiter => Body::Cancel(Cancel { trade, refund: Some(half) }),
                 };
                 world.publish(self.role, &body);
             }
@@ -261,10 +220,7 @@ impl World {
         let mut ledger = ledger();
         admit_all(&mut ledger, &trade.records()[..3]);
         let known = ledger.trade(trade.id()).unwrap();
-        let chain = Chain {
-            tip: 150,
-            seen: Vec::new(),
-        };
+        let chain = Chain { tip: 150, seen: Vec::new() };
         Self {
             story,
             trade,
@@ -300,14 +256,8 @@ impl World {
     fn publish(&mut self, role: Role, body: &Body) {
         let id = self.trade.id();
         let author = self.trade.author(role);
-        let about = self
-            .ledger
-            .storage()
-            .about(&id.into(), Some(&author.id()), 1000)
-            .unwrap();
-        let said = about
-            .iter()
-            .any(|id| self.ledger.storage().record(id).unwrap().unwrap().body() == body.encode());
+        let about = self.ledger.storage().about(&id.into(), Some(&author.id()), 1000).unwrap();
+        let said = about.iter().any(|id| self.ledger.storage().record(id).unwrap().unwrap().body() == body.encode());
         if !said {
             let record = author.write(body);
             self.admit(record);
@@ -335,22 +285,13 @@ fn play(story: Story, side: Side, fuse: Option<usize>) -> bool {
     for _ in 0..40 {
         nodes.iter_mut().for_each(|node| node.turn(&mut world));
         if story == Story::Crossed && !world.chain.seen.is_empty() {
-            let cancel = Cancel {
-                trade: world.trade.id(),
-                refund: None,
-            };
+            let cancel = Cancel { trade: world.trade.id(), refund: None };
             world.publish(Role::Buyer, &Body::Cancel(cancel)); // from a screen that did not show the funding yet
         }
         if reorganised && world.is_over() {
             break;
         }
-        world
-            .chain
-            .mine(if story == Story::Timeout && world.phase() == Phase::Funded {
-                4320
-            } else {
-                1
-            });
+        world.chain.mine(if story == Story::Timeout && world.phase() == Phase::Funded { 4320 } else { 1 });
         if !reorganised && world.is_over() {
             reorganised = true;
             world.chain.reorganise(151);
@@ -363,10 +304,7 @@ fn play(story: Story, side: Side, fuse: Option<usize>) -> bool {
     if story == Story::CalledOff {
         assert!(world.chain.seen.is_empty(), "{context}");
     } else {
-        assert!(
-            facts.buyer_closed.is_some() && facts.buyer_closed == facts.seller_closed,
-            "{context}"
-        );
+        assert!(facts.buyer_closed.is_some() && facts.buyer_closed == facts.seller_closed, "{context}");
         assert_eq!(world.sent.len(), 1, "{context}: one funding, whatever happens");
         assert_eq!(world.chain.seen.len(), 2, "{context}");
     }
@@ -394,26 +332,10 @@ fn a_half_that_only_pretends_is_no_fact() {
     world.admit(world.trade.accept.clone());
     let outpoint = world.escrow.fundings(&world.trade.funding(1))[0];
     let signature = bitcoin::secp256k1::schnorr::Signature::from_slice(&[1; 64]).unwrap();
-    let half = HalfSpend {
-        outpoint: Outpoint(outpoint),
-        fee: sats(1_700),
-        signature: CurveSignature(signature),
-    };
+    let half = HalfSpend { outpoint: Outpoint(outpoint), fee: sats(1_700), signature: CurveSignature(signature) };
     let trade = world.trade.id();
-    world.publish(
-        Role::Seller,
-        &Body::Release(Release {
-            trade,
-            payout: half.clone(),
-        }),
-    );
-    world.publish(
-        Role::Buyer,
-        &Body::Cancel(Cancel {
-            trade,
-            refund: Some(half),
-        }),
-    );
+    world.publish(Role::Seller, &Body::Release(Release { trade, payout: half.clone() }));
+    world.publish(Role::Buyer, &Body::Cancel(Cancel { trade, refund: Some(half) }));
     let facts = &world.known.facts;
     assert!(facts.releases.is_empty() && facts.refunds.is_empty());
 }
