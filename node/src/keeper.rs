@@ -271,8 +271,12 @@ impl Writer {
         let admissions = self.ledger.admit(std::slice::from_ref(&record), now)?;
         match admissions.into_iter().next() {
             Some(Admission::New) => {
-                self.private.put_own_head(&record.as_head())?;
                 self.tell(&Admission::New, record.clone(), true);
+                // The record stands, so its author must not be told that it was refused. A note that is behind costs a new
+                // epoch at worst.
+                if let Err(error) = self.private.put_own_head(&record.as_head()) {
+                    tracing::warn!(%error, "the head of the own log could not be noted");
+                }
                 Ok(record)
             }
             Some(other) => Err(PublishError::Refused(other)),
