@@ -102,10 +102,7 @@ impl Demo {
                 Node::start_demo(config, Arc::clone(&demo.chain) as Arc<dyn ChainBackend>, demo.stop.clone()).await?;
             if hub.is_empty() {
                 hub = wait_for("the arbiter's address", async || {
-                    let peer = node.parts().net.local_peer();
-                    let listen = node.parts().net.listen_addresses().await;
-                    let address = listen.into_iter().next()?;
-                    Some(vec![address.with(libp2p::multiaddr::Protocol::P2p(peer))])
+                    node.parts().net.listen_addresses().await.into_iter().next().map(|address| vec![address])
                 })
                 .await?;
             }

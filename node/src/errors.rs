@@ -135,7 +135,11 @@ impl Explain for KeyringError {
             Self::Io { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => Code::DiskFull,
             Self::Kdf(_) | Self::Keystore(_) | Self::Io { .. } => Code::Internal,
         };
-        ApiError::new(code, self.to_string(), "")
+        let hint = match code {
+            Code::WrongPassword => "type it again; nothing was changed",
+            _ => "",
+        };
+        ApiError::new(code, self.to_string(), hint)
     }
 }
 

@@ -174,7 +174,7 @@ impl Node {
         };
         let replica = Arc::new(LocalReplica { keeper: keeper.clone(), mailbox: mailbox.clone() });
         let net = net::start(net_config, key, replica, stop.clone()).await?;
-        let (health, chain_health) = watch::channel(Err("the chain has not been asked yet".into()));
+        let (health, chain_health) = watch::channel(chain.tip().await.map_err(|error| error.to_string()));
         let parts = Arc::new(Parts {
             keyring: Keyring::new(&config.data_dir),
             session: Mutex::new(SessionState::Closed),

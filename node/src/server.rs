@@ -424,9 +424,7 @@ impl ExchangeApiServer for Server {
 
 impl Server {
     async fn listen(&self) -> Vec<String> {
-        let peer = self.parts.net.local_peer();
-        let addresses = self.parts.net.listen_addresses().await;
-        addresses.into_iter().map(|address| format!("{address}/p2p/{peer}")).collect()
+        self.parts.net.listen_addresses().await.iter().map(ToString::to_string).collect()
     }
 }
 
