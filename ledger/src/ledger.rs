@@ -104,6 +104,19 @@ impl<S: Storage> Ledger<S> {
     /// # Errors
     /// When the store fails: then nothing of the batch was kept.
     pub fn admit(&mut self, records: &[Record], now: u64) -> Result<Vec<Admission>, StorageError> {
+        let (admissions, batch) = self.plan(records, now)?;
+        if !batch.records.is_empty() || !batch.equivocations.is_empty() {
+            self.storage.commit(&batch)?;
+        }
+        Ok(admissions)
+    }
+
+    /// Judges records as [`Ledger::admit`] does and returns what would have to be kept, for callers who keep more along
+    /// with it. Nothing else may be let in before that is done.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn plan(&self, records: &[Record], now: u64) -> Result<(Vec<Admission>, Batch), StorageError> {
         let mut batch = Batch::default();
         let mut heads: HashMap<LogId, Option<Head>> = HashMap::new();
         let mut admissions = Vec::with_capacity(records.len());
@@ -132,10 +145,7 @@ impl<S: Storage> Ledger<S> {
             }
             admissions.push(admission);
         }
-        if !batch.records.is_empty() || !batch.equivocations.is_empty() {
-            self.storage.commit(&batch)?;
-        }
-        Ok(admissions)
+        Ok((admissions, batch))
     }
 
     fn judge(&self, record: &Record, head: Option<Head>, batch: &Batch, now: u64) -> Result<Admission, StorageError> {

@@ -15,7 +15,7 @@ pub enum StorageError {
     Full(String),
     /// Bytes on disk are not what was written.
     #[error(
-        "the ledger on disk is damaged: {0}; restore the data directory from a backup, or remove its `ledger` folder to fetch everything from peers again"
+        "the ledger on disk is damaged: {0}; stop the node, keep the directory as it is, and restore it from a backup"
     )]
     Damaged(String),
     /// Anything else the system says.

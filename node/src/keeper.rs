@@ -268,15 +268,11 @@ impl Writer {
         };
         let record = Record::sign(header, body.encode(), |message| identity.sign(message))?;
         Body::decode(&record)?;
-        let admissions = self.ledger.admit(std::slice::from_ref(&record), now)?;
+        let (admissions, batch) = self.ledger.plan(std::slice::from_ref(&record), now)?;
         match admissions.into_iter().next() {
             Some(Admission::New) => {
+                self.private.commit_own(&batch, &record.as_head())?;
                 self.tell(&Admission::New, record.clone(), true);
-                // The record stands, so its author must not be told that it was refused. A note that is behind costs a new
-                // epoch at worst.
-                if let Err(error) = self.private.put_own_head(&record.as_head()) {
-                    tracing::warn!(%error, "the head of the own log could not be noted");
-                }
                 Ok(record)
             }
             Some(other) => Err(PublishError::Refused(other)),
@@ -289,8 +285,7 @@ impl Writer {
     fn own_log(&self, author: &AuthorId, now: u64) -> Result<(LogId, Option<Head>), PublishError> {
         if let Some(noted) = self.private.own_head(author)? {
             let head = self.ledger.storage().head(&noted.log)?;
-            // The note is written after the record, so after a crash it may be one behind, never ahead.
-            if head.is_some_and(|head| head.len == noted.len || head.len == noted.len + 1) {
+            if head == Some(noted) {
                 return Ok((noted.log, head));
             }
         }

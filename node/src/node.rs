@@ -38,6 +38,8 @@ use crate::wallet::{DiskWalletStore, WalletHandle, WalletSetup};
 const CHAIN_CHECK: Duration = Duration::from_secs(5);
 /// How often what is too old is dropped.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
+/// How often it is looked whether everything has let go of the store.
+const CLOSING: Duration = Duration::from_millis(10);
 /// How long a stop may take before the rest is left to the operating system.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
@@ -205,29 +207,28 @@ impl Node {
         &self.parts
     }
 
-    /// Waits until the node is told to stop, and then until it has.
+    /// Waits until the node is told to stop, and then until it has: until its directory is closed.
     pub async fn wait(self) {
         self.parts.stop.cancelled().await;
         let Self { parts, tasks, ledger_thread } = self;
+        let store = parts.keeper.ledger().storage().clone();
         let stopped = async {
             for task in tasks {
                 // A task that panicked has said so; the others still stop in order.
                 let _ = task.await;
             }
+            if let Some(session) = parts.close_session() {
+                session.tools.wallet.close().await;
+            }
+            drop(parts);
+            // Whoever still works with the store lets go of it within moments.
+            while store.handles() > 1 || !ledger_thread.is_finished() {
+                tokio::time::sleep(CLOSING).await;
+            }
         };
         if tokio::time::timeout(STOP_WITHIN, stopped).await.is_err() {
             tracing::warn!("some tasks did not stop in time; nothing is lost, all that matters is on disk");
         }
-        parts.close_session();
-        drop(parts);
-        // The ledger's thread ends with the last handle to it; until then the store stays open.
-        let joined = tokio::task::spawn_blocking(move || {
-            let deadline = std::time::Instant::now() + STOP_WITHIN;
-            while !ledger_thread.is_finished() && std::time::Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        });
-        let _ = joined.await;
     }
 }
 
@@ -352,8 +353,11 @@ impl Parts {
         Ok(Arc::new(session))
     }
 
-    fn close_session(&self) {
-        *self.session() = SessionState::Closed;
+    fn close_session(&self) -> Option<Arc<Session>> {
+        match std::mem::replace(&mut *self.session(), SessionState::Closed) {
+            SessionState::Open(session) => Some(session),
+            SessionState::Closed | SessionState::Opening => None,
+        }
     }
 
     fn session(&self) -> std::sync::MutexGuard<'_, SessionState> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use borsh::{BorshDeserialize, BorshSerialize};
 use exchange_ledger::ids::{AuthorId, MailboxId, RecordId, TradeId};
 use exchange_ledger::record::{Head, LogId};
+use exchange_ledger::storage::Batch;
 use exchange_ledger::trade::Local;
 use exchange_store::{Answer, Changes, Namespace, Store, StoreError, Table, Versioned};
 
@@ -141,13 +142,13 @@ impl Private {
         Ok(row.map(|OwnHeadRow { epoch, len, id, time }| Head { log: LogId { author: *author, epoch }, len, id, time }))
     }
 
-    /// Notes the head of an own log.
+    /// Keeps own records, and the note of the head that they lead to, together or not at all.
     ///
     /// # Errors
     /// When the store fails; then nothing changed.
-    pub fn put_own_head(&self, head: &Head) -> Result<(), StoreError> {
+    pub fn commit_own(&self, batch: &Batch, head: &Head) -> Result<(), StoreError> {
         let row = OwnHeadRow { epoch: head.log.epoch, len: head.len, id: head.id, time: head.time };
-        self.store.private().put(&OWN_HEADS, &head.log.author, &row)
+        self.store.commit_with(batch, Changes::new().put(&OWN_HEADS, &head.log.author, &row)).map(drop)
     }
 
     /// Returns the own messages of a trade, in the order in which they were sent.

@@ -78,7 +78,7 @@ pub enum EscrowError {
     #[error("a fee of {0} satoshis for this spend is out of bounds")]
     Fee(u64),
     /// The signature is not the other side's over exactly this transaction.
-    #[error("the signature of the {0:?} does not fit the transaction that the contract prescribes")]
+    #[error("the signature of the {0} does not fit the transaction that the contract prescribes")]
     Signature(Role),
 }
 

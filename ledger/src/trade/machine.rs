@@ -132,7 +132,7 @@ pub enum Effect {
 #[non_exhaustive]
 pub enum Refusal {
     /// Not in this phase, or not by this role.
-    #[error("a {role:?} cannot {action:?} a trade that is {phase:?}")]
+    #[error("the {role} cannot {action} a trade that is {phase}")]
     NotAllowed {
         /// What was asked for.
         action: Action,

@@ -97,6 +97,48 @@ pub enum Action {
     Refund,
 }
 
+macro_rules! in_words {
+    ($type:ident: $($variant:ident => $words:literal,)*) => {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(match self {
+                    $(Self::$variant => $words,)*
+                })
+            }
+        }
+    };
+}
+
+in_words! { Role:
+    Buyer => "buyer",
+    Seller => "seller",
+    Arbiter => "arbiter",
+}
+
+in_words! { Action:
+    Accept => "accept",
+    Fund => "fund",
+    MarkPaid => "mark as paid",
+    Release => "release",
+    Cancel => "call off",
+    Refund => "refund",
+}
+
+in_words! { Phase:
+    Bid => "waiting for the maker",
+    Void => "void",
+    Agreed => "agreed but not funded",
+    Cancelled => "called off",
+    Funding => "waiting for the escrow's confirmations",
+    Funded => "funded",
+    Paid => "marked as paid",
+    Released => "released",
+    Refunding => "being refunded",
+    Closed => "closed",
+    Refunded => "refunded",
+    Lost => "lost",
+}
+
 /// Why a row of the table applies.
 type Condition = fn(&View) -> bool;
 

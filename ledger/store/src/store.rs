@@ -43,6 +43,11 @@ impl Store {
         Ok(Self { shared: Arc::new(Shared { db, locks: LogLocks::default(), private }) })
     }
 
+    /// Returns how many handles to the open directory there are, this one included. With the last it is closed.
+    pub fn handles(&self) -> usize {
+        Arc::strong_count(&self.shared)
+    }
+
     /// Returns the node's private tables.
     pub fn private(&self) -> &Private {
         &self.shared.private

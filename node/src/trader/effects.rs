@@ -76,6 +76,7 @@ impl Trader {
             if let Some(watch) = &self.watch {
                 drop(watch.send(request).await);
             }
+            return Ok(Some(Event::Chain(self.tracker.facts(id))));
         }
         Ok(None)
     }

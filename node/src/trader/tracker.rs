@@ -11,6 +11,9 @@ use crate::chain::ChainEvent;
 /// How many transactions of one escrow are kept. To fill this, somebody must pay the exact amount that often.
 const MAX_TXS: usize = 64;
 
+/// How many blocks may have come since an agreement for its escrow to need no search of the past.
+const FRESH_BLOCKS: u32 = 1;
+
 /// The escrows under watch and the transactions that touch them.
 #[derive(Debug, Default)]
 pub struct Tracker {
@@ -22,6 +25,8 @@ pub struct Tracker {
 #[derive(Debug)]
 struct Watched {
     escrow: Escrow,
+    /// The past has not been searched for it yet.
+    unsearched: bool,
     script: ScriptBuf,
     txs: HashMap<Txid, (Transaction, Option<u32>)>,
 }
@@ -33,7 +38,10 @@ impl Tracker {
         let entry = self.escrows.entry(escrow.contract().trade);
         entry.or_insert_with(|| {
             is_new = true;
-            Watched { escrow: escrow.clone(), script: escrow.script(), txs: HashMap::new() }
+            // What was agreed on at the tip has no past.
+            let fresh = escrow.contract().height.saturating_add(FRESH_BLOCKS) >= self.tip;
+            let unsearched = !(self.synced && fresh);
+            Watched { escrow: escrow.clone(), unsearched, script: escrow.script(), txs: HashMap::new() }
         });
         is_new
     }
@@ -46,7 +54,10 @@ impl Tracker {
     /// Forgets what it saw: the chain is followed anew.
     pub fn restart(&mut self) {
         self.synced = false;
-        self.escrows.values_mut().for_each(|watched| watched.txs.clear());
+        for watched in self.escrows.values_mut() {
+            watched.txs.clear();
+            watched.unsearched = true;
+        }
     }
 
     /// Takes in an event. Tells whether anything changed that a trade could notice.
@@ -83,7 +94,9 @@ impl Tracker {
                 true
             }
             ChainEvent::Synced { tip } => {
-                let changed = !self.synced || self.tip != tip.height;
+                let searched = self.escrows.values_mut().map(|watched| std::mem::take(&mut watched.unsearched));
+                let found = searched.fold(false, |any, one| any | one);
+                let changed = found || !self.synced || self.tip != tip.height;
                 self.tip = tip.height;
                 self.synced = true;
                 changed
@@ -113,7 +126,7 @@ impl Tracker {
         let watched = self.escrows.get(&trade);
         ChainFacts {
             tip: self.tip,
-            synced: self.synced,
+            synced: self.synced && watched.is_none_or(|watched| !watched.unsearched),
             fundings: watched.map(Watched::fundings).unwrap_or_default(),
             spends: watched.map(Watched::spends).unwrap_or_default(),
         }

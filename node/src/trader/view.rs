@@ -85,6 +85,10 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             let what = "the maker accepts your bid".to_owned();
             step(Actor::Peer, what, None, "you can call it off at any time; no coins have moved", None)
         }
+        (Phase::Agreed, Role::Seller) if trade.local().funding_tx.is_some() => {
+            let what = "your funding of the escrow reaches the chain".to_owned();
+            step(Actor::Chain, what, None, "your node sends it again, after a restart too", None)
+        }
         (Phase::Agreed, Role::Seller) => {
             let what = format!("pay {amount} BTC into the escrow");
             step(Actor::You, what, None, "either side can call it off; no coins have moved", Some(Action::Fund))

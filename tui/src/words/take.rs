@@ -81,18 +81,16 @@ pub fn steps(review: &TakeReview) -> [String; 4] {
 
 /// Returns what happens when the other does not do his part.
 pub fn if_vanishes(review: &TakeReview) -> [String; 2] {
-    let arbiter = format::clean(&review.arbiter.name);
-    let fee = format::per_million(review.arbiter.fee_ppm);
     let refund =
         format!("after {} blocks ({})", format::number(review.refund_after), format::blocks(review.refund_after));
     match review.role {
         Role::Buyer => [
             "Before you pay: you lose nothing.".to_owned(),
-            format!("After you paid: {arbiter} decides, for {fee} of it."),
+            format!("After you paid: no rulings yet; a cheat takes the coins back {refund}."),
         ],
         Role::Seller | Role::Arbiter => [
             format!("Never pays: you take the coins back {refund}."),
-            format!("You disagree: {arbiter} decides, for {fee} of it."),
+            "You disagree: no rulings yet; the coins stay locked until then, or until both agree.".to_owned(),
         ],
     }
 }
