@@ -84,7 +84,7 @@ pub enum MailError {
     /// The signature is not the sender's.
     #[error("mail envelope: {0}")]
     Signature(RecordError),
-    /// Sender and recipient are not two different parties to the contract, or it is another contract.
+    /// The recipient is no party to the contract, the sender has no other role in it, or it is another contract.
     #[error("mail envelope is not between parties of its trade")]
     Strangers,
     /// It cannot be opened, or holds no message.
@@ -163,7 +163,7 @@ impl Envelope {
     /// Returns the mailbox it belongs to, once its contract is known.
     ///
     /// # Errors
-    /// [`MailError::Strangers`] unless sender and recipient are two parties to exactly this contract. So only they can
+    /// [`MailError::Strangers`] unless the recipient is a party to exactly this contract and the sender has another role in it. So only they can
     /// use up a relay's space for their trade.
     pub fn mailbox(&self, contract: &Contract) -> Result<MailboxId, MailError> {
         let address = &self.address;

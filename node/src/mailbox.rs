@@ -1,7 +1,7 @@
 //! Sealed messages between parties of trades: the own ones under way, and those kept for others.
 //!
-//! A relay keeps a message only when the ledger shows a contract between its sender and its recipient. So an agreement
-//! of two identities is the price of storage, and the bounds hold for each of them.
+//! A relay keeps a message only when the ledger shows a contract between its sender and its recipient. So a contract is
+//! the price of storage, and the bounds hold for each.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -107,9 +107,14 @@ impl Mailbox {
         let mut own = self.own();
         let Some(author) = own.author else { return Ok(()) };
         let mailbox = contract.mailbox(&author);
-        if own.mailboxes.len() >= MAX_OWN || !own.mailboxes.insert(mailbox) {
+        if own.mailboxes.contains(&mailbox) {
             return Ok(());
         }
+        if own.mailboxes.len() >= MAX_OWN {
+            tracing::warn!("more than {MAX_OWN} trades are open; messages of trade {} may be late", contract.trade);
+            return Ok(());
+        }
+        own.mailboxes.insert(mailbox);
         drop(own);
         for mail in self.private.mail(&mailbox, 0, PAGE)? {
             if let Ok(envelope) = Envelope::decode(&mail.envelope) {
@@ -284,7 +289,7 @@ impl Mailbox {
             self.drop_arrival(&mailbox, arrival)?;
         }
         let arrival = kept.last.saturating_add(1);
-        let mail = KeptMail { mailbox, arrival, time: clock::unix_now(), envelope: envelope.encode() };
+        let mail = KeptMail { mailbox, arrival, time: envelope.address.time, envelope: envelope.encode() };
         self.private.put_mail(&mail, &sender, seq)?;
         kept.last = arrival;
         kept.arrivals.insert(arrival, mailbox);
@@ -303,7 +308,7 @@ impl Mailbox {
     fn deliver(&self, envelope: Envelope) {
         let own = self.own();
         if own.author == Some(envelope.address.recipient) {
-            // When the queue is full the message stays kept, and is delivered when its mailbox is opened next.
+            // When the queue is full the message stays kept, and is delivered after the next start.
             if let Some(deliver) = &own.deliver
                 && let Err(error) = deliver.try_send(envelope)
             {

@@ -64,7 +64,7 @@ pub struct KeptMail {
     pub mailbox: MailboxId,
     /// Its number in the order of arrival.
     pub arrival: u64,
-    /// When it came in, by this node's clock.
+    /// When it was sent, by its sender's clock.
     pub time: u64,
     /// The envelope.
     pub envelope: Vec<u8>,

@@ -22,7 +22,7 @@ use crate::trade::{Contract, Role};
 use crate::wire::{CurveSignature, Outpoint};
 
 /// The weight of a spend by the leaf of both, to any standard destination, in virtual bytes, rounded up: one input
-/// with two signatures, a 69-byte script and a 97-byte control block, one output of at most 43 bytes.
+/// with two signatures, a 68-byte script and a 97-byte control block, one output of at most 43 bytes.
 pub const SPEND_VSIZE: u64 = 170;
 /// The value below which an output of any standard type may count as dust.
 const DUST_LIMIT: u64 = 546;

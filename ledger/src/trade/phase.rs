@@ -43,7 +43,7 @@ pub enum Role {
 pub enum Phase {
     /// The taker has bid; the maker has not answered.
     Bid,
-    /// Another bid won, or the offer was withdrawn.
+    /// Another bid won, the offer was withdrawn, the acceptance broke a rule, or a party signed two histories.
     Void,
     /// The maker accepted: the contract is fixed, the seller funds the escrow.
     Agreed,
@@ -150,7 +150,8 @@ const ON_CHAIN: &[Phase] = &[Phase::Funding, Phase::Funded, Phase::Paid, Phase::
 const HELD: &[Phase] = &[Phase::Funded, Phase::Paid];
 const FUNDED: &[Phase] = &[Phase::Funded];
 
-/// The table of the module's documentation. The first row that applies is taken; facts of the chain stand first.
+/// The table of the module's documentation. The first row that applies is taken; among the rows of one phase, facts of the chain stand
+/// before what was signed after funding.
 const TRANSITIONS: &[(&[Phase], Condition, Phase)] = &[
     (BID, |view| view.contract.is_some(), Phase::Agreed),
     (BID, |view| view.facts.void, Phase::Void),
@@ -180,7 +181,7 @@ pub fn evaluate(view: &View) -> Phase {
     phase
 }
 
-/// Returns what `role` may do in this phase. What depends on heights besides (see [`View::refusal`]) is not counted here.
+/// Returns what `role` may do in this phase. What depends on heights besides (see [`Trade::actions`](crate::trade::Trade::actions)) is not counted here.
 pub const fn actions(phase: Phase, role: Role, is_maker: bool) -> &'static [Action] {
     match (phase, role) {
         (Phase::Bid, Role::Buyer | Role::Seller) if is_maker => &[Action::Accept, Action::Cancel],

@@ -69,7 +69,12 @@ impl Trader {
         from_height: u32,
     ) -> Result<Option<Event>, ApiError> {
         let escrow = self.escrow(id)?;
-        self.tools.mailbox.open_mailbox(escrow.contract()).explained()?;
+        let over = self.trades.get(&id).is_some_and(|active| active.trade.phase().is_final());
+        if over {
+            self.tools.mailbox.close_mailbox(escrow.contract());
+        } else {
+            self.tools.mailbox.open_mailbox(escrow.contract()).explained()?;
+        }
         if self.tracker.watch(&escrow) {
             let request = WatchRequest { scripts: vec![script], from_height };
             // A follower that is gone is followed anew, with this script among the first.
