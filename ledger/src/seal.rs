@@ -54,6 +54,13 @@ pub fn public_key(secret: &[u8; 32]) -> [u8; 32] {
     X25519HkdfSha256::sk_to_pk(&private_key(secret)).to_bytes().into()
 }
 
+/// Tells whether anything can be sealed to a key: to a point of small order nothing can, so whoever names one as his own
+/// would stop the other's node from sending.
+pub fn is_usable(recipient: &[u8; 32]) -> bool {
+    // A point of small order gives the shared secret of zeros with every secret; so any one will do to find out.
+    seal(recipient, b"", b"", b"", [1; 32]).is_ok()
+}
+
 /// Seals `plaintext` to `recipient`. Only with the same `info` and `aad` does it open. `entropy` must be fresh from a
 /// cryptographic generator at each call: it is the `ikmE` of RFC 9180.
 ///

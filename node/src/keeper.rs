@@ -8,7 +8,7 @@ use exchange_ledger::body::Body;
 use exchange_ledger::book::Book;
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{AuthorId, RecordId};
-use exchange_ledger::ledger::{Admission, Ledger};
+use exchange_ledger::ledger::{Admission, Ledger, MAX_CLOCK_SKEW_S};
 use exchange_ledger::record::{Head, Header, LogId, Record, RecordError, admission, verify_batch};
 use exchange_ledger::storage::{Storage, StorageError};
 use exchange_store::{Store, StoreError};
@@ -285,13 +285,19 @@ impl Writer {
     fn own_log(&self, author: &AuthorId, now: u64) -> Result<(LogId, Option<Head>), PublishError> {
         if let Some(noted) = self.private.own_head(author)? {
             let head = self.ledger.storage().head(&noted.log)?;
-            if head == Some(noted) {
+            // A clock that once ran ahead would hold up everything that is signed until its time has come.
+            if head == Some(noted) && noted.time <= now.saturating_add(MAX_CLOCK_SKEW_S) {
                 return Ok((noted.log, head));
             }
         }
-        let epoch = u32::try_from(now).unwrap_or(u32::MAX);
-        let log = LogId { author: *author, epoch };
-        Ok((log, self.ledger.storage().head(&log)?))
+        // An epoch that is taken is not gone on with: nothing proves that its head is known here.
+        let mut epoch = u32::try_from(now).unwrap_or(u32::MAX / 2);
+        let mut log = LogId { author: *author, epoch };
+        while self.ledger.storage().head(&log)?.is_some() {
+            epoch = epoch.saturating_add(1);
+            log = LogId { author: *author, epoch };
+        }
+        Ok((log, None))
     }
 
     fn tell(&self, admission: &Admission, record: Record, own: bool) {

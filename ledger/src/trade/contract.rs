@@ -7,6 +7,7 @@ use crate::hash::tagged;
 use crate::ids::{AuthorId, ContractHash, MailboxId, RecordId, TradeId};
 use crate::money::{Currency, Price, Sats};
 use crate::record::{LogId, Record};
+use crate::seal;
 use crate::trade::Role;
 use crate::wire::CurveKey;
 
@@ -87,6 +88,9 @@ pub enum ContractError {
     /// The acceptance stands in another log than the offer, where its place could be forged.
     #[error("the acceptance is not in the same log as its offer; the maker must post the offer again")]
     OtherLog,
+    /// A party's key for messages is of small order: nothing can be sealed to it.
+    #[error("a party's key for messages is unusable")]
+    SealKey,
     /// Two of the three keys are the same.
     #[error("buyer, seller and arbiter must have three keys")]
     Keys,
@@ -238,6 +242,9 @@ impl Bid {
         }
         if body.party.destination == self.take.party.destination {
             return Err(ContractError::Destinations);
+        }
+        if !seal::is_usable(&self.take.party.seal_key) || !seal::is_usable(&body.party.seal_key) {
+            return Err(ContractError::SealKey);
         }
         let (buyer_party, seller_party) = match self.offer.side {
             Side::Buy => (body.party, self.take.party.clone()),

@@ -300,6 +300,12 @@ impl Escrow {
         if input.witness.taproot_leaf_script().is_some_and(|leaf| leaf.script == self.leaf(Leaf::Refund).as_script()) {
             return SpendPath::Timeout;
         }
+        // The leaf of both, or the key of both: what an arbiter signed is neither payout nor refund of this version.
+        let by_both =
+            input.witness.taproot_leaf_script().is_none_or(|leaf| leaf.script == self.leaf(Leaf::Both).as_script());
+        if !by_both {
+            return SpendPath::Foreign;
+        }
         match (tx.input.as_slice(), tx.output.as_slice()) {
             ([_], [output]) if output.script_pubkey == *self.contract.buyer_party.destination.script() => {
                 SpendPath::Payout

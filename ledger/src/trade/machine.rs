@@ -266,6 +266,10 @@ impl Trade {
             }
             Event::Chain(chain) => self.view.chain = chain,
             Event::Command(command) => effects.push(self.command(command)?),
+            // Until the contract commits to them, the last choice counts.
+            Event::Prepared { salt, details } if self.view.contract.is_none() => {
+                self.local.details = Some((salt, details));
+            }
             Event::Prepared { salt, details } => {
                 self.local.details.get_or_insert((salt, details));
             }
@@ -290,16 +294,17 @@ impl Trade {
         if phase == Phase::Bid && self.maker && self.bid.offer.automatic && !self.view.facts.cancelled() {
             duties.push(Effect::Accept);
         }
-        let agreed = self.view.contract.is_some() && !phase.is_final();
-        if agreed && self.local.details.is_some() {
-            duties.push(Effect::SendDetails);
-        }
         match self.role {
             Role::Buyer => self.buyer_duties(phase, &mut duties),
             Role::Seller => self.seller_duties(phase, &mut duties),
             Role::Arbiter => {}
         }
         self.publish_closed(phase, &mut duties);
+        // Last: what concerns coins does not wait for a message.
+        let agreed = self.view.contract.is_some() && !phase.is_final();
+        if agreed && self.local.details.is_some() {
+            duties.push(Effect::SendDetails);
+        }
         duties
     }
 

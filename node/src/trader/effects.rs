@@ -9,6 +9,7 @@ use exchange_ledger::ids::TradeId;
 use exchange_ledger::ledger::OfferStanding;
 use exchange_ledger::mail::Message;
 use exchange_ledger::money::Sats;
+use exchange_ledger::seal;
 use exchange_ledger::trade::{Effect, Escrow, Event, Local, Role, counterparty};
 use exchange_ledger::wire::Destination;
 
@@ -78,8 +79,9 @@ impl Trader {
         if self.tracker.watch(&escrow) {
             let request = WatchRequest { scripts: vec![script], from_height };
             // A follower that is gone is followed anew, with this script among the first.
-            if let Some(watch) = &self.watch {
-                drop(watch.send(request).await);
+            // One that does not take the request is left, and the chain followed anew: waiting for it could last for ever.
+            if self.watch.as_ref().is_some_and(|watch| watch.try_send(request).is_err()) {
+                self.watch = None;
             }
             return Ok(Some(Event::Chain(self.tracker.facts(id))));
         }
@@ -98,6 +100,9 @@ impl Trader {
         let Some((offer, _)) = ledger.offer(&bid.offer_id).explained()? else { return Err(not_mine(id)) };
         if ledger.offer_standing(&offer).explained()? != OfferStanding::Open {
             return Ok(None);
+        }
+        if !seal::is_usable(&bid.take.party.seal_key) {
+            return Err(internal("the bidder's key for messages is unusable; the bid is not accepted"));
         }
         // An acceptance counts only in the log of its offer.
         let own_log = self.tools.private.own_head(&self.tools.identity.author()).explained()?.map(|head| head.log);
@@ -194,7 +199,8 @@ impl Trader {
         let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
         let lately = active.broadcasts.get(&txid).is_some_and(|at| at.elapsed() < REBROADCAST_AFTER);
         if !lately {
-            self.tools.chain.broadcast(tx).await.explained()?;
+            // By the wallet, so that it counts the coins as spent from this moment on.
+            self.tools.wallet.broadcast(tx).await.explained()?;
             active.broadcasts.insert(txid, Instant::now());
             active.problem = None;
         }

@@ -225,7 +225,8 @@ impl Trader {
                 },
                 Some(envelope) = mail.recv() => self.on_mail(&envelope).await,
                 _ = retry.tick() => {
-                    if follower.is_none() {
+                    if follower.is_none() || self.watch.is_none() {
+                        self.tracker.restart();
                         follower = self.follow().await;
                     }
                     self.heartbeat().await;
@@ -282,7 +283,7 @@ impl Trader {
     async fn on_change(&mut self, change: &Change) {
         let affected: Vec<TradeId> = match change.body.as_ref() {
             Body::Take(_) => vec![change.record.id().into()],
-            Body::Accept(accept) => self.bids_of(&accept.offer),
+            Body::Accept(accept) => [vec![accept.trade], self.bids_of(&accept.offer)].concat(),
             Body::Revoke(revoke) => self.bids_of(&revoke.offer),
             Body::Cancel(cancel) => vec![cancel.trade],
             Body::Funded(funded) => vec![funded.trade],
@@ -411,8 +412,8 @@ impl Trader {
                         if from_user && outcome.is_ok() {
                             outcome = Err(error.clone());
                         }
+                        // One effect that fails must not hold up another; without its state kept, none does anything.
                         self.note_problem(id, Some(error.to_string()));
-                        break;
                     }
                 }
             }
