@@ -64,8 +64,10 @@ pub async fn run_headless(stop: CancellationToken) -> Result<serde_json::Value> 
         result
     };
     let result = outcome.await;
-    std::fs::remove_dir_all(&directory)?;
-    result
+    let removed = std::fs::remove_dir_all(&directory);
+    let value = result?;
+    removed?;
+    Ok(value)
 }
 
 /// Runs the demo for somebody to take part in, with your node's API at `api.sock` of `data_dir`, until `stop`.
@@ -83,6 +85,13 @@ pub async fn serve(data_dir: &Path, socket: Option<PathBuf>, stop: CancellationT
 
 impl Demo {
     async fn start(directory: &Path, socket: Option<PathBuf>, stop: CancellationToken) -> Result<Self> {
+        tokio::select! {
+            demo = Self::set_up(directory, socket, stop.clone()) => demo,
+            () = stop.cancelled() => bail!("stopped before the demo was ready"),
+        }
+    }
+
+    async fn set_up(directory: &Path, socket: Option<PathBuf>, stop: CancellationToken) -> Result<Self> {
         let chain = Arc::new(KernelChain::open(KernelConfig { data_dir: None, network: Network::Regtest })?);
         let mut demo = Self { chain, nodes: Vec::new(), people: Vec::new(), stop };
         let mut hub: Vec<Multiaddr> = Vec::new();

@@ -43,7 +43,7 @@ fn a_bid_that_breaks_the_offer_is_no_trade() {
 }
 
 #[test]
-fn an_acceptance_that_copies_a_key_or_destination_makes_no_contract() {
+fn an_acceptance_with_a_copied_or_unusable_key_or_destination_makes_no_contract() {
     let trade = SampleTrade::new(Side::Buy);
     let good = sample_accept(&trade.take, trade.offer.id(), &trade.maker);
     let theirs = trade.taker.party();
@@ -52,6 +52,15 @@ fn an_acceptance_that_copies_a_key_or_destination_makes_no_contract() {
         (Party { trade_key: theirs.trade_key, ..good.party.clone() }, ContractError::Keys),
         (Party { trade_key: arbiter_key, ..good.party.clone() }, ContractError::Keys),
         (Party { destination: theirs.destination, ..good.party.clone() }, ContractError::Destinations),
+        // Small-order points: nothing can be sealed to them, so the other's node would be stuck.
+        (Party { seal_key: [0; 32], ..good.party.clone() }, ContractError::SealKey),
+        (
+            Party {
+                seal_key: *b"\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+                ..good.party.clone()
+            },
+            ContractError::SealKey,
+        ),
     ];
     for (party, error) in cases {
         let body = Body::Accept(Accept { party, ..good.clone() });

@@ -121,7 +121,7 @@ fn spends_are_told_apart_by_where_the_coins_go() {
         (&payout, SpendPath::Payout),
         (&refund, SpendPath::Refund),
         (&timeout, SpendPath::Timeout),
-        (&ruled, SpendPath::Payout),
+        (&ruled, SpendPath::Foreign), // the arbiter signed it, the seller did not
         (&elsewhere, SpendPath::Foreign),
         (&split, SpendPath::Foreign),
         (&joined, SpendPath::Foreign),
