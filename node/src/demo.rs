@@ -33,6 +33,8 @@ use crate::{clock, entropy};
 const BLOCK_EVERY: Duration = Duration::from_secs(3);
 /// How long the people of the demo take to do what is their turn.
 const THINKING: Duration = Duration::from_secs(2);
+/// How often it is looked whether whoever started the demo is still there.
+const ORPHAN_CHECK: Duration = Duration::from_secs(1);
 /// How often something is looked at.
 const GLANCE: Duration = Duration::from_millis(200);
 /// How long anything of the demo may take before it is given up.
@@ -75,12 +77,26 @@ pub async fn run_headless(stop: CancellationToken) -> Result<serde_json::Value> 
 /// # Errors
 /// When it cannot be set up.
 pub async fn serve(data_dir: &Path, socket: Option<PathBuf>, stop: CancellationToken) -> Result<()> {
+    let orphaned = tokio::spawn(stop_when_orphaned(stop.clone()));
     let demo = Demo::start(data_dir, socket, stop.clone()).await?;
     let alive = tokio::spawn(breathe(Arc::clone(&demo.chain), demo.makers(), stop.clone()));
     stop.cancelled().await;
     alive.await?;
+    orphaned.await?;
     demo.stop().await;
     Ok(())
+}
+
+/// Stops the demo when whoever started it is gone, however that came: a terminal that was closed leaves nothing behind.
+async fn stop_when_orphaned(stop: CancellationToken) {
+    let parent = rustix::process::getppid();
+    while !stop.is_cancelled() && rustix::process::getppid() == parent {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(ORPHAN_CHECK) => {}
+        }
+    }
+    stop.cancel();
 }
 
 impl Demo {
