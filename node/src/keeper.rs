@@ -26,6 +26,9 @@ const GROUP: usize = 256;
 /// How many changes a slow listener may lag behind before it has to look at everything again.
 const CHANGES: usize = 4096;
 
+/// How many taken epochs in a row are passed over: each is a log that was opened within the same second.
+const MAX_TAKEN_EPOCHS: u32 = 1000;
+
 /// A record that came in.
 #[derive(Debug, Clone)]
 pub struct Change {
@@ -291,13 +294,14 @@ impl Writer {
             }
         }
         // An epoch that is taken is not gone on with: nothing proves that its head is known here.
-        let mut epoch = u32::try_from(now).unwrap_or(u32::MAX / 2);
-        let mut log = LogId { author: *author, epoch };
-        while self.ledger.storage().head(&log)?.is_some() {
-            epoch = epoch.saturating_add(1);
-            log = LogId { author: *author, epoch };
+        let first = u32::try_from(now).unwrap_or(u32::MAX / 2);
+        for epoch in first..=first.saturating_add(MAX_TAKEN_EPOCHS) {
+            let log = LogId { author: *author, epoch };
+            if self.ledger.storage().head(&log)?.is_none() {
+                return Ok((log, None));
+            }
         }
-        Ok((log, None))
+        Err(PublishError::Refused(Admission::Known))
     }
 
     fn tell(&self, admission: &Admission, record: Record, own: bool) {
