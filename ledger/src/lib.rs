@@ -15,7 +15,7 @@ pub mod record;
 pub mod rules;
 pub mod seal;
 pub mod storage;
-#[cfg(any(test, feature = "test-params"))]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod text;
 pub mod trade;
