@@ -8,6 +8,8 @@ use crate::ledger::{Ledger, TradeError, TradeRecords};
 use crate::record::{Head, LogId, Record, verify_batch};
 use crate::storage::{Storage, StorageError};
 
+mod conduct;
+
 /// How many records are verified at once.
 const BATCH: u64 = 256;
 /// How many trades one audit lists.
@@ -67,7 +69,10 @@ pub fn audit<S: Storage>(
     audit.authors = authors.len() as u64; // usize is at most 64 bits
     for trade in ledger.trades(only, MAX_TRADES)? {
         match ledger.trade(trade) {
-            Ok(records) => audit.trades.push(records),
+            Ok(records) => {
+                audit.evidence.extend(conduct::check(ledger, &records)?);
+                audit.trades.push(records);
+            }
             Err(TradeError::Storage(error)) => return Err(error),
             Err(error @ (TradeError::Unknown(_) | TradeError::Invalid(..))) => {
                 audit.evidence.push(Finding { record: None, trade: Some(trade), rule: error.to_string() });

@@ -55,6 +55,7 @@ macro_rules! conformance_suite {
             one_block_is_a_locator,
             an_unknown_locator_starts_well_below,
             the_whole_chain_is_told_from_genesis,
+            headers_join_end_to_end,
             a_late_watch_finds_the_past,
             a_slow_follower_delays_only_itself,
             fees_have_a_floor,

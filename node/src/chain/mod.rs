@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bitcoin::block::Header;
 use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use tokio::sync::mpsc;
 
@@ -29,6 +30,8 @@ pub mod kernel;
 pub const FOLLOWER_QUEUE: usize = 256;
 /// How many scripts one follower may watch; a wallet with its look-ahead and a hundred trades stays far below.
 pub const MAX_WATCHED_SCRIPTS: usize = 100_000;
+/// How many headers one call returns: 160 kB, and a fortnight of the chain.
+pub const MAX_HEADERS: usize = 2_016;
 
 /// A block's place in the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -232,6 +235,10 @@ pub trait ChainBackend: Send + Sync + 'static {
 
     /// Returns the block at `height` of the best chain, `None` above the tip.
     async fn block_at(&self, height: u32) -> Result<Option<Block>, ChainError>;
+
+    /// Returns the headers of the best chain from `from` on, oldest first, each on the one before: at most `limit` and at
+    /// most [`MAX_HEADERS`], fewer only where the chain ends.
+    async fn headers(&self, from: u32, limit: usize) -> Result<Vec<Header>, ChainError>;
 
     /// Starts a follower. `locator` holds blocks the subscriber has processed, newest first; every block above the fork
     /// that left the chain is reported as disconnected, then every block above the fork is connected, oldest first,

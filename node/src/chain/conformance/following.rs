@@ -188,6 +188,27 @@ pub async fn the_whole_chain_is_told_from_genesis(harness: &mut impl Harness) {
     assert_eq!(chain.block_at(31).await.expect("the chain answers"), None);
 }
 
+/// Headers come oldest first, each on the one before, up to the tip and no further; a reorg replaces them.
+pub async fn headers_join_end_to_end(harness: &mut impl Harness) {
+    mine(harness.backend(), 12).await;
+    let chain = harness.backend();
+    let all = chain.headers(0, 100).await.expect("the chain answers");
+    assert_eq!(all.len(), 13, "genesis and twelve blocks");
+    assert!(all.windows(2).all(|pair| pair[1].prev_blockhash == pair[0].block_hash()));
+    assert_eq!(all[12].block_hash(), chain.tip().await.expect("the chain answers").hash);
+    for (height, header) in (0..).zip(&all) {
+        assert_eq!(chain.block_at(height).await.expect("the chain answers").map(|block| block.header), Some(*header));
+    }
+    assert_eq!(chain.headers(5, 3).await.expect("the chain answers"), all[5..8]);
+    assert_eq!(chain.headers(12, 3).await.expect("the chain answers"), all[12..]);
+    assert_eq!(chain.headers(13, 3).await.expect("the chain answers"), []);
+    assert_eq!(chain.headers(0, 0).await.expect("the chain answers"), []);
+    harness.reorg(2, 3).await;
+    let after = harness.backend().headers(10, 100).await.expect("the chain answers");
+    assert_eq!((after.len(), after[0]), (4, all[10]));
+    assert_ne!(after[1], all[11]);
+}
+
 /// A script watched late is found in the blocks and in the pool, and `Synced` says when that is done.
 pub async fn a_late_watch_finds_the_past(harness: &mut impl Harness) {
     let chain = harness.backend();

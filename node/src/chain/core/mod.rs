@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bitcoin::block::Header;
 use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::constants::genesis_block;
 use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, Txid};
@@ -13,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::follower::{self, News};
-use super::{BlockRef, ChainBackend, ChainError, Follower, OutpointStatus, POLL_INTERVAL};
+use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_HEADERS, OutpointStatus, POLL_INTERVAL};
 use node::{Btc, Node};
 pub use rpc::CoreAuth;
 use rpc::{Failure, Rpc};
@@ -32,6 +33,9 @@ const MINE_BATCH: u32 = 100;
 const MAX_FEE_TARGET: u16 = 1_008;
 /// How far back a refused transaction is looked for in the chain: a day, longer than any rebroadcast waits.
 const RECENT_BLOCKS: u32 = 144;
+
+/// How often headers are asked for again when the chain moves under the question.
+const HEADER_ATTEMPTS: usize = 5;
 
 /// Answers of the node that have a meaning here (`src/rpc/protocol.h` of Bitcoin Core).
 const RPC_INVALID_ADDRESS_OR_KEY: i32 = -5;
@@ -130,6 +134,16 @@ impl ChainBackend for CoreChain {
             Some(hash) => self.node.block(hash).await,
             None => Ok(None),
         }
+    }
+
+    async fn headers(&self, from: u32, limit: usize) -> Result<Vec<Header>, ChainError> {
+        for _ in 0..HEADER_ATTEMPTS {
+            if let Some(headers) = self.node.headers(from, limit.min(MAX_HEADERS)).await? {
+                return Ok(headers);
+            }
+        }
+        let reason = format!("the chain from height {from} on changed with every look; ask again");
+        Err(ChainError::Invalid { backend: NAME, reason })
     }
 
     async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use bitcoin::block::Header;
 use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::{Amount, Block, BlockHash, Denomination, FeeRate, Transaction, Txid};
 use serde::Deserialize;
@@ -49,6 +50,28 @@ impl Node {
             Err(Failure::Answer { code: RPC_INVALID_PARAMETER, .. }) => Ok(None),
             Err(failure) => Err(failure.into()),
         }
+    }
+
+    /// Returns headers of the best chain from a height on, each on the one before; `None` when the chain moved meanwhile.
+    pub async fn headers(&self, from: u32, limit: usize) -> Result<Option<Vec<Header>>, ChainError> {
+        let wanted = u32::try_from(limit).unwrap_or(u32::MAX);
+        let end = self.best().await?.height.saturating_add(1).min(from.saturating_add(wanted));
+        let heights: Vec<_> = (from..end).map(|height| vec![json!(height)]).collect();
+        let mut hashes: Vec<BlockHash> = Vec::with_capacity(heights.len());
+        for hash in self.rpc.batch("getblockhash", &heights).await? {
+            match hash {
+                Ok(hash) => hashes.push(hash),
+                Err(Failure::Answer { code: RPC_INVALID_PARAMETER, .. }) => return Ok(None),
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+        let asked: Vec<_> = hashes.iter().map(|hash| vec![json!(hash), json!(false)]).collect();
+        let mut headers: Vec<Header> = Vec::with_capacity(asked.len());
+        for header in self.rpc.batch::<String>("getblockheader", &asked).await? {
+            headers.push(decode(&header?)?);
+        }
+        let joined = headers.windows(2).all(|pair| pair[1].prev_blockhash == pair[0].block_hash());
+        Ok(joined.then_some(headers))
     }
 
     pub async fn block(&self, hash: BlockHash) -> Result<Option<Block>, ChainError> {

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use bitcoin::block::Header;
 use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, Txid};
 use tokio::sync::watch;
 
 use super::follower::{self, News, Scanned, Scripts, Source};
-use super::{BlockRef, ChainBackend, ChainError, Follower, OutpointStatus};
+use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_HEADERS, OutpointStatus};
 use engine::Engine;
 use index::Index;
 use pool::{FeeFloor, Pool};
@@ -252,6 +253,12 @@ impl ChainBackend for KernelChain {
 
     async fn block_at(&self, height: u32) -> Result<Option<Block>, ChainError> {
         Ok(self.shared.state().index.block_at(height).map(|(_, block)| block.as_ref().clone()))
+    }
+
+    async fn headers(&self, from: u32, limit: usize) -> Result<Vec<Header>, ChainError> {
+        let state = self.shared.state();
+        let blocks = (from..).map_while(|height| state.index.block_at(height));
+        Ok(blocks.take(limit.min(MAX_HEADERS)).map(|(_, block)| block.header).collect())
     }
 
     async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {

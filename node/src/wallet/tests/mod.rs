@@ -76,6 +76,10 @@ impl ChainBackend for Line {
         self.chain.block_at(height).await
     }
 
+    async fn headers(&self, from: u32, limit: usize) -> Result<Vec<bitcoin::block::Header>, ChainError> {
+        self.chain.headers(from, limit).await
+    }
+
     async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {
         self.chain.follow(locator, watch).await
     }

@@ -1,0 +1,142 @@
+//! What is not one's to say is evidence against whoever said it, and changes nothing for the others.
+
+use crate::audit::{Audit, audit};
+use crate::body::{Body, Cancel, Closed, Funded, PaymentSent, Release, Side};
+use crate::testing::{Author, SampleTrade, admit_all, ledger, sats};
+use crate::trade::{Phase, Role, View, evaluate};
+use crate::wire::{Outpoint, TxId};
+
+/// Returns an audit of a trade and of what `role` (nobody: a stranger) says about it besides.
+fn audit_with(say: impl Fn(&SampleTrade) -> Body, role: Option<Role>, agreed: bool) -> Audit {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let body = say(&trade);
+    let mut stranger = Author::new(9);
+    let mut records = trade.records();
+    if !agreed {
+        records.pop();
+    }
+    let record = match role {
+        // The maker sells; his acceptance is his last record, so without it his next one would not fit.
+        Some(Role::Seller) if !agreed => trade.maker.reopened(7).write(&body),
+        Some(role) => trade.author(role).write(&body),
+        None => stranger.write(&body),
+    };
+    records.push(record);
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &records);
+    audit(&ledger, None, [1; 32]).unwrap()
+}
+
+fn outpoint(trade: &SampleTrade) -> Outpoint {
+    Outpoint(trade.escrow().fundings(&trade.funding(1))[0])
+}
+
+fn funded(trade: &SampleTrade) -> Body {
+    Body::Funded(Funded { trade: trade.id(), outpoint: outpoint(trade) })
+}
+
+fn paid(trade: &SampleTrade) -> Body {
+    Body::PaymentSent(PaymentSent { trade: trade.id() })
+}
+
+fn released(trade: &SampleTrade) -> Body {
+    let seller = trade.maker.trade_key();
+    let payout = trade.escrow().half(outpoint(trade).0, sats(1_700), Role::Buyer, &seller).unwrap();
+    Body::Release(Release { trade: trade.id(), payout })
+}
+
+fn refunded(trade: &SampleTrade) -> Body {
+    let buyer = trade.taker.trade_key();
+    let half = trade.escrow().half(outpoint(trade).0, sats(1_700), Role::Seller, &buyer).unwrap();
+    Body::Cancel(Cancel { trade: trade.id(), refund: Some(half) })
+}
+
+fn cancelled(trade: &SampleTrade) -> Body {
+    Body::Cancel(Cancel { trade: trade.id(), refund: None })
+}
+
+fn closed(trade: &SampleTrade) -> Body {
+    Body::Closed(Closed { trade: trade.id(), spend: TxId(outpoint(trade).0.txid) })
+}
+
+#[test]
+fn what_is_ones_own_to_say_is_no_evidence() {
+    let (buyer, seller) = (Some(Role::Buyer), Some(Role::Seller));
+    let cases: [(fn(&SampleTrade) -> Body, Option<Role>); 8] = [
+        (funded, seller),
+        (paid, buyer),
+        (released, seller),
+        (refunded, buyer),
+        (cancelled, buyer),
+        (cancelled, seller),
+        (closed, buyer),
+        (closed, seller),
+    ];
+    for (say, role) in cases {
+        let audited = audit_with(say, role, true);
+        assert_eq!((&audited.evidence, &audited.violations), (&vec![], &vec![]), "by {role:?}");
+    }
+    assert_eq!(audit_with(cancelled, buyer, false).evidence, vec![]);
+}
+
+#[test]
+fn what_is_anothers_to_say_is_evidence_and_moves_nothing() {
+    let (buyer, seller, arbiter) = (Some(Role::Buyer), Some(Role::Seller), Some(Role::Arbiter));
+    let cases: [(fn(&SampleTrade) -> Body, Option<Role>, &str); 9] = [
+        (released, buyer, "a release is signed by the buyer; only the seller can sign it"),
+        (released, None, "a release is signed by somebody who has no part in the trade; only the seller can sign it"),
+        (funded, buyer, "a funding is signed by the buyer; only the seller can sign it"),
+        (funded, arbiter, "a funding is signed by the arbiter; only the seller can sign it"),
+        (paid, seller, "a payment is signed by the seller; only the buyer can sign it"),
+        (paid, None, "a payment is signed by somebody who has no part in the trade; only the buyer can sign it"),
+        (cancelled, arbiter, "a cancellation is signed by the arbiter; only the buyer or seller can sign it"),
+        (
+            closed,
+            None,
+            "an ending is signed by somebody who has no part in the trade; only the buyer or seller can sign it",
+        ),
+        (
+            |trade| Body::decode(&trade.accept).unwrap(),
+            None,
+            "an acceptance is signed by somebody who has no part in the trade; only the maker can sign it",
+        ),
+    ];
+    for (say, role, rule) in cases {
+        let audited = audit_with(say, role, true);
+        assert!(audited.violations.is_empty(), "every honest node holds such a record: {:?}", audited.violations);
+        let [finding] = audited.evidence.as_slice() else { panic!("{rule}: {:?}", audited.evidence) };
+        assert_eq!(finding.rule, rule);
+        assert_eq!(finding.trade, Some(audited.trades[0].bid.trade));
+        let view = View {
+            contract: audited.trades[0].contract.clone(),
+            facts: audited.trades[0].facts.clone(),
+            ..View::default()
+        };
+        assert_eq!(evaluate(&view), Phase::Agreed, "{rule}");
+    }
+}
+
+#[test]
+fn a_seller_who_signs_the_buyers_half_calls_off_and_no_more() {
+    let audited = audit_with(refunded, Some(Role::Seller), true);
+    assert_eq!(audited.evidence[0].rule, "half of a refund is signed by the seller; only the buyer can sign it");
+    let facts = &audited.trades[0].facts;
+    assert!(facts.seller_cancel && !facts.buyer_cancel && facts.refunds.is_empty());
+}
+
+#[test]
+fn nothing_is_released_before_it_is_agreed_nor_with_a_signature_that_does_not_fit() {
+    let early = audit_with(released, Some(Role::Seller), false);
+    assert_eq!(early.evidence[0].rule, "a release is signed, but nothing was agreed");
+    let early = audit_with(paid, Some(Role::Buyer), false);
+    assert_eq!(early.evidence[0].rule, "a payment is signed, but nothing was agreed");
+    let elsewhere = |trade: &SampleTrade| match released(trade) {
+        Body::Release(Release { trade, mut payout }) => {
+            payout.outpoint.0.vout = 1;
+            Body::Release(Release { trade, payout })
+        }
+        other => panic!("{other:?} is no release"),
+    };
+    let audited = audit_with(elsewhere, Some(Role::Seller), true);
+    assert!(audited.evidence[0].rule.starts_with("a release: the signature of the seller does not fit"));
+}
