@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{RecordId, TradeId};
 use crate::money::{Currency, Price, Sats};
-use crate::record::{Kind, Record, RecordError};
+use crate::record::{Header, Kind, Record, RecordError};
 use crate::text::Text;
 use crate::wire::{CurveKey, CurveSignature, Destination, List, Outpoint, TxId};
 
@@ -56,6 +56,17 @@ pub struct ArbiterAdvert {
     pub currencies: List<Currency, MAX_ADVERT_ITEMS>,
     /// Anything else.
     pub terms: Terms,
+}
+
+/// A coin that stands for the author: while it is unspent, more of his offers stand in the book. See [`crate::stake`].
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Stake {
+    /// The coin.
+    pub coin: Outpoint,
+    /// The output key of its P2TR script.
+    pub key: CurveKey,
+    /// That key's signature over network, author and coin.
+    pub signature: CurveSignature,
 }
 
 /// An offer to buy or sell bitcoin.
@@ -236,13 +247,14 @@ macro_rules! bodies {
                     return Err(refuse(kind, "not its canonical encoding"));
                 }
                 body.check(record.header().time)?;
+                body.check_signature(record.header())?;
                 Ok(body)
             }
         }
     };
 }
 
-bodies! { ArbiterAdvert, Offer, Revoke, Take, Accept, Cancel, Funded, PaymentSent, Release, Closed, }
+bodies! { ArbiterAdvert, Stake, Offer, Revoke, Take, Accept, Cancel, Funded, PaymentSent, Release, Closed, }
 
 impl Body {
     /// Checks what the body says against the rules that need no other record. `time` is the record's own.
@@ -253,10 +265,34 @@ impl Body {
         crate::rules::check_body(self, time).map_err(|reason| refuse(self.kind(), reason))
     }
 
-    /// Returns the records that this body is about: an offer, a trade, or both.
+    /// Checks a signature inside of the body that must be good for the record to be valid. Others are checked where they
+    /// are used.
+    fn check_signature(&self, header: &Header) -> Result<(), RecordError> {
+        match self {
+            Self::Stake(stake) if !crate::stake::is_signed(stake, &header.network, &header.log.author) => {
+                Err(refuse(self.kind(), "the coin's owner did not sign it for this author and network"))
+            }
+            Self::Stake(_)
+            | Self::Heartbeat
+            | Self::ArbiterAdvert(_)
+            | Self::Offer(_)
+            | Self::Revoke(_)
+            | Self::Take(_)
+            | Self::Accept(_)
+            | Self::Cancel(_)
+            | Self::Funded(_)
+            | Self::PaymentSent(_)
+            | Self::Release(_)
+            | Self::Closed(_)
+            | Self::Unknown(_) => Ok(()),
+        }
+    }
+
+    /// Returns the records that this body is about: an offer, a trade, or both; and the name of the coin of a stake.
     pub fn subjects(&self) -> Vec<RecordId> {
         match self {
             Self::Heartbeat | Self::ArbiterAdvert(_) | Self::Offer(_) | Self::Unknown(_) => Vec::new(),
+            Self::Stake(stake) => vec![crate::stake::subject(&stake.coin)],
             Self::Revoke(revoke) => vec![revoke.offer],
             Self::Take(take) => vec![take.offer],
             Self::Accept(accept) => vec![accept.offer, accept.trade.into()],

@@ -110,6 +110,7 @@ impl Book {
             Kind::Accept | Kind::Revoke => subjects.iter().try_for_each(|subject| self.refresh(ledger, subject)),
             Kind::Heartbeat
             | Kind::ArbiterAdvert
+            | Kind::Stake
             | Kind::Take
             | Kind::Cancel
             | Kind::Funded

@@ -14,6 +14,7 @@ pub mod money;
 pub mod record;
 pub mod rules;
 pub mod seal;
+pub mod stake;
 pub mod storage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

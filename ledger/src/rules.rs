@@ -33,6 +33,7 @@ pub(crate) fn check_body(body: &Body, time: u64) -> Result<(), &'static str> {
         Body::Offer(offer) => check_offer(offer, time),
         Body::ArbiterAdvert(advert) => check_advert(advert),
         Body::Heartbeat
+        | Body::Stake(_)
         | Body::Revoke(_)
         | Body::Take(_)
         | Body::Accept(_)

@@ -3,22 +3,23 @@
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
 use bitcoin::key::{Keypair, Parity, Secp256k1};
-use bitcoin::secp256k1::SecretKey;
+use bitcoin::secp256k1::{Message, SecretKey};
 use bitcoin::transaction::Version;
 use bitcoin::{OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, WPubkeyHash, Witness};
 use ed25519_dalek::{Signer, SigningKey};
 
-use crate::body::{Accept, ArbiterAdvert, Body, Offer, Party, Side, Take};
+use crate::body::{Accept, ArbiterAdvert, Body, Offer, Party, Side, Stake, Take};
 use crate::ids::{AuthorId, RecordId, TradeId};
 use crate::ledger::{Admission, Ledger};
 use crate::money::{Price, Sats};
 use crate::record::{Header, LogId, Record, admission};
 use crate::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_REFUND_DELAY};
 use crate::seal;
+use crate::stake;
 use crate::storage::MemoryStorage;
 use crate::text::Text;
 use crate::trade::{Bid, Contract, Escrow, Role, details_commitment};
-use crate::wire::{CurveKey, Destination, List};
+use crate::wire::{CurveKey, CurveSignature, Destination, List, Outpoint};
 
 /// The network of all that is made here: regtest, where a ticket costs a thousand hashes.
 pub const NETWORK: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
@@ -254,6 +255,14 @@ pub fn sample_take(offer: RecordId, taker: &Author) -> Take {
 /// Returns the acceptance of a bid.
 pub fn sample_accept(take: &Record, offer: RecordId, maker: &Author) -> Accept {
     Accept { trade: take.id().into(), offer, height: HEIGHT, party: maker.party() }
+}
+
+/// Returns a stake on output `number` of nowhere, whose key is that of the author's escrows.
+pub fn sample_stake(author: &Author, number: u8) -> Stake {
+    let coin = Outpoint(OutPoint { txid: Txid::from_byte_array([number; 32]), vout: u32::from(number) });
+    let message = Message::from_digest(stake::message(&NETWORK, &author.id(), &coin));
+    let signature = Secp256k1::new().sign_schnorr_no_aux_rand(&message, &author.trade_key());
+    Stake { coin, key: CurveKey(author.trade_key().x_only_public_key().0), signature: CurveSignature(signature) }
 }
 
 /// Returns an empty ledger in memory.

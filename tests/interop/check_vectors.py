@@ -13,6 +13,8 @@ from pathlib import Path
 
 VECTORS = Path(__file__).resolve().parents[2] / "specs" / "vectors"
 CHECKS = 0
+# The kind of a record that names a coin.
+STAKE = 3
 
 
 def check(condition, what):
@@ -296,6 +298,8 @@ def check_records():
         equal((header + signature + body).hex(), v["record"], f"{name}: record")
         if f["seq"] == 0:
             check(ticket(header) >> 246 == 0, f"{name}: ticket of ten zero bits")
+        if f["kind"] == STAKE:
+            check(stake_is_signed(header + signature + body), f"{name}: signature of the coin's owner")
     for v in file["invalid"]:
         record = bytes.fromhex(v["record"])
         if v["stage"] == "verify":
@@ -303,6 +307,17 @@ def check_records():
             good = ed_verify(record[5:37], message, record[134:198])
             good = good and (record[41:49] != bytes(8) or ticket(record) >> 246 == 0)
             check(not good, f"{v['name']} is accepted")
+        if v["stage"] == "body" and record[89:91] == le(STAKE, 2):
+            check(not stake_is_signed(record), f"{v['name']} is accepted")
+
+
+def stake_is_signed(record):
+    """Whether the body is a coin, a key and the key's signature for this author and network."""
+    network, author, body = record[1:5], record[5:37], record[198:]
+    coin, key, signature = body[:36], body[36:68], body[68:]
+    if len(body) != 132 or lift_x(key) is None:
+        return False
+    return schnorr_verify(key, domain("exchange/stake/v1", network, author, coin), signature)
 
 
 def ticket(header):

@@ -38,6 +38,8 @@ kinds! {
     Heartbeat = 1,
     /// The author offers to arbitrate.
     ArbiterAdvert = 2,
+    /// A coin of the author's, which raises his quota of live offers.
+    Stake = 3,
     /// An offer to buy or sell.
     Offer = 16,
     /// Withdraws an offer.

@@ -79,6 +79,7 @@ impl Facts {
                 Role::Buyer | Role::Seller | Role::Arbiter,
                 Body::Heartbeat
                 | Body::ArbiterAdvert(_)
+                | Body::Stake(_)
                 | Body::Offer(_)
                 | Body::Revoke(_)
                 | Body::Take(_)

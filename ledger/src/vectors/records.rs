@@ -10,7 +10,7 @@ use crate::ids::RecordId;
 use crate::record::{
     FLAG_CRITICAL, HEADER_LEN, Header, Kind, MAX_BODY_LEN, MAX_RECORD_LEN, Record, RecordError, signed_bytes,
 };
-use crate::testing::{Author, EPOCH, SampleTrade, sample_offer, sats};
+use crate::testing::{Author, EPOCH, SampleTrade, sample_offer, sample_stake, sats};
 use crate::trade::Role;
 use crate::wire::{Outpoint, TxId};
 
@@ -92,6 +92,7 @@ fn valid() -> Vec<(String, u8, Record)> {
         let seed = if role == Role::Seller { 2 } else { 3 };
         records.push((name.into(), seed, trade.author(role).write(&body)));
     }
+    records.push(("stake".into(), 7, stake_of(&mut Author::new(7), 1)));
     let mut newcomer = Author::new(4);
     records.push(("heartbeat_opening_a_log".into(), 4, newcomer.write(&Body::Heartbeat)));
     let header = Header { kind: Kind::Unknown(4242), flags: FLAG_CRITICAL, ..newcomer.next_header(&Body::Heartbeat) };
@@ -102,6 +103,12 @@ fn valid() -> Vec<(String, u8, Record)> {
         Record::decode(&hex::decode(MIXED_ORDER.trim()).unwrap()).unwrap(),
     ));
     records
+}
+
+/// Returns a stake on output `number` of nowhere, which belongs to the author's own key.
+fn stake_of(author: &mut Author, number: u8) -> Record {
+    let body = Body::Stake(sample_stake(author, number));
+    author.write(&body)
 }
 
 fn describe(name: &str, seed: u8, record: &Record) -> Value {
@@ -137,6 +144,7 @@ fn fields(body: &Body) -> Value {
     let value = match body {
         Body::Heartbeat | Body::Unknown(_) => Ok(Value::Null),
         Body::ArbiterAdvert(body) => serde_json::to_value(body),
+        Body::Stake(body) => serde_json::to_value(body),
         Body::Offer(body) => serde_json::to_value(body),
         Body::Take(body) => serde_json::to_value(body),
         Body::Accept(body) => serde_json::to_value(body),

@@ -150,8 +150,39 @@ fn bad_bodies() -> Vec<Invalid> {
         ("arbiter's fee above a tenth", change_advert(&advert, |a| a.fee_ppm = 100_001)),
     ];
     records.extend(rules.map(|(name, body)| encoded(name, Kind::ArbiterAdvert, body)));
+    records.extend(bad_stakes());
     assert!(offer.len() < MAX_BODY_LEN);
     records
+}
+
+/// Stakes in the name of author 6.
+fn bad_stakes() -> Vec<Invalid> {
+    let stake = Body::Stake(sample_stake(&Author::new(6), 1)).encode();
+    let flipped = |at: usize| {
+        let mut bytes = stake.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let another_network = {
+        let coin = sample_stake(&Author::new(6), 1).coin;
+        let mainnet = bitcoin::p2p::Magic::BITCOIN.to_bytes();
+        let message = crate::stake::message(&mainnet, &Author::new(6).id(), &coin);
+        let message = bitcoin::secp256k1::Message::from_digest(message);
+        let key = Author::new(6).trade_key();
+        let signature = bitcoin::key::Secp256k1::new().sign_schnorr_no_aux_rand(&message, &key);
+        [&stake[..68], &signature.serialize()].concat()
+    };
+    let cases = [
+        ("stake whose signature has a flipped bit", flipped(131)),
+        ("stake on another coin than was signed", flipped(0)),
+        ("stake on another output than was signed", flipped(32)),
+        ("stake that was signed for another author", Body::Stake(sample_stake(&Author::new(7), 1)).encode()),
+        ("stake that was signed for another network", another_network),
+        ("stake without its last byte", stake[..131].to_vec()),
+        ("stake with a trailing byte", [stake.as_slice(), &[0]].concat()),
+        ("stake under a key that is no point", [&stake[..36], &[0xff; 32], &stake[68..]].concat()),
+    ];
+    cases.into_iter().map(|(name, body)| encoded(name, Kind::Stake, body)).collect()
 }
 
 fn change_advert(bytes: &[u8], change: fn(&mut ArbiterAdvert)) -> Vec<u8> {

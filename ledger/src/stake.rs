@@ -1,0 +1,47 @@
+//! The stake: a coin that raises its owner's quota of live offers. The record proves by itself that who owns the coin meant
+//! this identity; whether the coin is there is for the chain to say, and never part of the ledger's state.
+//! `specs/quotas.md` is the normative text.
+
+use bitcoin::ScriptBuf;
+use bitcoin::key::TweakedPublicKey;
+use bitcoin::secp256k1::{Message, Secp256k1};
+
+use crate::body::Stake;
+use crate::hash::tagged;
+use crate::ids::{AuthorId, RecordId};
+use crate::money::Sats;
+use crate::wire::Outpoint;
+
+/// The smallest coin that counts: what it costs to hold does not hurt a trader, and a crowd of identities needs a fortune.
+pub const MIN_STAKE: Sats = match Sats::new(1_000_000) {
+    Some(sats) => sats,
+    None => panic!("a million satoshis exist"),
+};
+/// How deep the coin must be buried: a day, so that it cannot be handed from one identity to the next within an hour.
+pub const STAKE_CONFIRMATIONS: u32 = 144;
+/// How many stakes of one author are looked at, the first by their places: each costs a question to the chain, and a
+/// trader who moves his coin once a month needs five years for as many.
+pub const MAX_STAKES: usize = 64;
+
+/// Returns what the coin's owner signs (BIP-340): that this coin stands for this identity.
+pub fn message(network: &[u8; 4], author: &AuthorId, coin: &Outpoint) -> [u8; 32] {
+    let coin = borsh::to_vec(coin).expect("writing to memory does not fail");
+    tagged("exchange/stake/v1", &[network, author.as_bytes(), &coin])
+}
+
+/// Returns the subject under which all stakes of one coin are found: the first of them by its place is the one that counts.
+pub fn subject(coin: &Outpoint) -> RecordId {
+    let coin = borsh::to_vec(coin).expect("writing to memory does not fail");
+    RecordId(tagged("exchange/stake-coin/v1", &[&coin]))
+}
+
+/// Returns the script that the coin must have for the stake's key to be its owner's.
+pub fn script(stake: &Stake) -> ScriptBuf {
+    ScriptBuf::new_p2tr_tweaked(TweakedPublicKey::dangerous_assume_tweaked(stake.key.0))
+}
+
+/// Tells whether the owner of the key signed that the coin stands for `author`.
+pub fn is_signed(stake: &Stake, network: &[u8; 4], author: &AuthorId) -> bool {
+    let message = Message::from_digest(message(network, author, &stake.coin));
+    Secp256k1::verification_only().verify_schnorr(&stake.signature.0, &message, &stake.key.0).is_ok()
+}
