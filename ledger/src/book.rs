@@ -50,6 +50,7 @@ pub struct Book {
     ranks: HashMap<RecordId, Rank>,
     last_seen: HashMap<AuthorId, u64>,
     closed: HashMap<AuthorId, HashSet<TradeId>>,
+    arbitrated: HashMap<AuthorId, HashSet<TradeId>>,
 }
 
 impl Book {
@@ -127,6 +128,7 @@ impl Book {
         match ledger.bid(closed.trade) {
             Ok((bid, _)) if bid.role_of(&record.author()).is_some() => {
                 self.closed.entry(record.author()).or_default().insert(closed.trade);
+                self.arbitrated.entry(bid.arbiter).or_default().insert(closed.trade);
                 Ok(())
             }
             Ok(_) | Err(TradeError::Unknown(_) | TradeError::Invalid(..)) => Ok(()),
@@ -137,6 +139,11 @@ impl Book {
     /// Returns how many trades an author says to have seen end on the chain; the audit tells whether the chain agrees.
     pub fn closed_trades(&self, author: &AuthorId) -> usize {
         self.closed.get(author).map_or(0, HashSet::len)
+    }
+
+    /// Returns how many trades that named an author as their arbiter were closed, as a party of each says.
+    pub fn arbitrated_trades(&self, author: &AuthorId) -> usize {
+        self.arbitrated.get(author).map_or(0, HashSet::len)
     }
 
     /// Looks again at every offer of an author who was caught signing two histories.

@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use crate::chain::ChainBackend;
 use crate::chain::kernel::{KernelChain, KernelConfig};
 use crate::config::{ChainConfig, NodeConfig};
-use crate::market;
+use crate::market::{self, Viewer};
 use crate::node::{Node, Session};
 use crate::trader::keys::{ARBITER_NONCE, seal_secret, trade_key};
 use crate::{clock, entropy};
@@ -182,6 +182,10 @@ impl Demo {
             terms: Terms::new("Keep the receipt of your payment.")?,
         };
         arbiter.keeper.publish(Arc::clone(&arbiter.identity), Body::ArbiterAdvert(advert)).await?;
+        for person in &self.people[1..] {
+            // The people of the demo know their arbiter; in the real world one says so oneself.
+            person.tools.private.trust_arbiter(&arbiter.identity.author(), true, clock::unix_now())?;
+        }
         for maker in self.makers() {
             wait_for("the arbiter's advert", async || {
                 market::arbiters(maker.tools.keeper.ledger()).ok().filter(|arbiters| !arbiters.is_empty())
@@ -228,9 +232,9 @@ impl Demo {
             };
             self.people[who].trader.post(request).await?;
         }
-        let book = &self.you().tools.keeper;
+        let viewer = Viewer::of(&self.you().tools)?;
         wait_for("the offers", async || {
-            let page = market::book(book, &BookFilter::default(), None).ok()?;
+            let page = market::book(&viewer, &BookFilter::default()).ok()?;
             (page.items.len() == offers.len()).then_some(())
         })
         .await
@@ -240,7 +244,7 @@ impl Demo {
     async fn trade(&self) -> Result<serde_json::Value> {
         let you = self.you();
         let filter = BookFilter { side: Some(Side::Sell), currency: Some("EUR".parse()?), ..BookFilter::default() };
-        let book = market::book(&you.tools.keeper, &filter, Some(you.tools.identity.author()))?;
+        let book = market::book(&Viewer::of(&you.tools)?, &filter)?;
         let offer = book.items.first().ok_or_eyre("the book is empty")?;
         tracing::info!(offer = %offer.id, amount = %offer.max, "you take the best offer");
         let take = TakeOffer {

@@ -1,5 +1,7 @@
 //! The market as the API shows it: offers, arbiters, and what taking an offer would mean. Reads only.
 
+use std::collections::BTreeSet;
+
 use exchange_api::{ApiError, ArbiterView, BookFilter, Code, OfferState, OfferView, Page, TakeOffer, TakeReview};
 use exchange_ledger::body::{ArbiterAdvert, Body, Offer, Side};
 use exchange_ledger::book::Query;
@@ -10,11 +12,12 @@ use exchange_ledger::record::{Kind, Record};
 use exchange_ledger::rules::LAST_PAYMENT_MARGIN;
 use exchange_ledger::storage::{Storage, StorageError};
 use exchange_ledger::trade::{Role, SPEND_VSIZE, confirmations_for};
-use exchange_store::Store;
+use exchange_store::{Store, StoreError};
 
 use crate::clock;
 use crate::errors::ExplainResult;
 use crate::keeper::Keeper;
+use crate::private::Private;
 use crate::trader::Tools;
 
 /// How many offers a page of the book holds unless asked otherwise, and at most.
@@ -46,19 +49,60 @@ impl Arbiter {
         let knows = self.body.currencies.is_empty() || self.body.currencies.contains(&currency);
         knows && amount <= self.body.max_amount
     }
+}
 
-    /// Returns the arbiter as the API shows him.
-    pub fn view(&self) -> ArbiterView {
+/// Who looks at the market: whose offers are his own, and which arbiters he trusts.
+pub struct Viewer<'a> {
+    keeper: &'a Keeper,
+    me: Option<AuthorId>,
+    trusted: BTreeSet<AuthorId>,
+}
+
+impl<'a> Viewer<'a> {
+    /// Takes the place of a node's user; `me` is his identity if it is unlocked.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn new(keeper: &'a Keeper, private: &Private, me: Option<AuthorId>) -> Result<Self, StoreError> {
+        Ok(Self { keeper, me, trusted: private.trusted_arbiters()? })
+    }
+
+    /// Takes the place of whoever works with these tools.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn of(tools: &'a Tools) -> Result<Self, StoreError> {
+        Self::new(&tools.keeper, &tools.private, Some(tools.identity.author()))
+    }
+
+    /// Returns an arbiter as the API shows him.
+    pub fn arbiter(&self, arbiter: &Arbiter) -> ArbiterView {
+        let body = &arbiter.body;
+        let trades = self.keeper.book().arbitrated_trades(&arbiter.author);
         ArbiterView {
-            advert: self.advert,
-            author: self.author,
-            name: self.body.name.to_string(),
-            fee_ppm: self.body.fee_ppm,
-            max_amount: self.body.max_amount,
-            languages: self.body.languages.iter().map(ToString::to_string).collect(),
-            currencies: self.body.currencies.to_vec(),
-            terms: self.body.terms.to_string(),
+            advert: arbiter.advert,
+            author: arbiter.author,
+            name: body.name.to_string(),
+            fee_ppm: body.fee_ppm,
+            max_amount: body.max_amount,
+            languages: body.languages.iter().map(ToString::to_string).collect(),
+            currencies: body.currencies.to_vec(),
+            terms: body.terms.to_string(),
+            since: arbiter.created,
+            trades: u32::try_from(trades).unwrap_or(u32::MAX),
+            trusted: self.trusted.contains(&arbiter.author),
         }
+    }
+
+    /// Returns the known arbiters, the trusted first, then the cheapest.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn arbiters(&self) -> Result<Vec<ArbiterView>, StorageError> {
+        let known = arbiters(self.keeper.ledger())?;
+        let mut views: Vec<ArbiterView> = known.iter().map(|arbiter| self.arbiter(arbiter)).collect();
+        views.sort_by_key(|view| !view.trusted);
+        Ok(views)
     }
 }
 
@@ -98,7 +142,8 @@ pub fn arbiter(ledger: &Ledger<Store>, id: &RecordId) -> Result<Option<Arbiter>,
 ///
 /// # Errors
 /// When it is unknown or the store fails.
-pub fn offer(keeper: &Keeper, id: &RecordId, me: Option<AuthorId>) -> Result<OfferView, ApiError> {
+pub fn offer(viewer: &Viewer<'_>, id: &RecordId) -> Result<OfferView, ApiError> {
+    let keeper = viewer.keeper;
     let unknown = || ApiError::new(Code::NotFound, format!("offer {id} is not in the ledger"), "look at the book");
     let (record, offer) = keeper.ledger().offer(id).explained()?.ok_or_else(unknown)?;
     let now = clock::unix_now();
@@ -114,42 +159,37 @@ pub fn offer(keeper: &Keeper, id: &RecordId, me: Option<AuthorId>) -> Result<Off
         OfferStanding::Open if present => OfferState::Live,
         OfferStanding::Open => OfferState::Away,
     };
-    let about = About { id: *id, maker: record.author(), me, created: record.header().time, last_seen, state, trades };
-    view(keeper.ledger(), about, offer).explained()
+    let about = About { id: *id, maker: record.author(), created: record.header().time, last_seen, state, trades };
+    view(viewer, about, offer).explained()
 }
 
 /// Returns an offer as it would look if it were posted.
 ///
 /// # Errors
 /// When the store fails.
-pub fn preview(ledger: &Ledger<Store>, me: AuthorId, offer: Offer, now: u64) -> Result<OfferView, StorageError> {
+pub fn preview(viewer: &Viewer<'_>, maker: AuthorId, offer: Offer, now: u64) -> Result<OfferView, StorageError> {
     let id = RecordId([0; 32]);
-    view(
-        ledger,
-        About { id, maker: me, me: Some(me), created: now, last_seen: now, state: OfferState::Live, trades: 0 },
-        offer,
-    )
+    view(viewer, About { id, maker, created: now, last_seen: now, state: OfferState::Live, trades: 0 }, offer)
 }
 
 struct About {
     id: RecordId,
     maker: AuthorId,
-    me: Option<AuthorId>,
     created: u64,
     last_seen: u64,
     state: OfferState,
     trades: u32,
 }
 
-fn view(ledger: &Ledger<Store>, about: About, offer: Offer) -> Result<OfferView, StorageError> {
+fn view(viewer: &Viewer<'_>, about: About, offer: Offer) -> Result<OfferView, StorageError> {
     let mut arbiters = Vec::new();
     for advert in offer.arbiters.iter() {
-        arbiters.extend(arbiter(ledger, advert)?.map(|arbiter| arbiter.view()));
+        arbiters.extend(arbiter(viewer.keeper.ledger(), advert)?.map(|arbiter| viewer.arbiter(&arbiter)));
     }
     Ok(OfferView {
         id: about.id,
         maker: about.maker,
-        mine: about.me == Some(about.maker),
+        mine: viewer.me == Some(about.maker),
         side: offer.side,
         currency: offer.currency,
         price: offer.price,
@@ -176,7 +216,7 @@ fn view(ledger: &Ledger<Store>, about: About, offer: Offer) -> Result<OfferView,
 ///
 /// # Errors
 /// When the cursor is none or the store fails.
-pub fn book(keeper: &Keeper, filter: &BookFilter, me: Option<AuthorId>) -> Result<Page<OfferView>, ApiError> {
+pub fn book(viewer: &Viewer<'_>, filter: &BookFilter) -> Result<Page<OfferView>, ApiError> {
     let skip: usize = match &filter.cursor {
         Some(cursor) => cursor
             .parse()
@@ -187,7 +227,7 @@ pub fn book(keeper: &Keeper, filter: &BookFilter, me: Option<AuthorId>) -> Resul
     let query = Query { side: filter.side, currency: filter.currency, amount: filter.amount, away: filter.away };
     let wanted = filter.matching.as_ref().map(|text| text.to_lowercase());
     let ids: Vec<RecordId> = {
-        let book = keeper.book();
+        let book = viewer.keeper.book();
         let matching = book.query(query, clock::unix_now()).filter(|entry| {
             wanted.as_ref().is_none_or(|wanted| {
                 let texts = entry.offer.methods.iter().map(|method| method.as_str());
@@ -198,7 +238,7 @@ pub fn book(keeper: &Keeper, filter: &BookFilter, me: Option<AuthorId>) -> Resul
         matching.skip(skip).take(limit + 1).map(|entry| entry.id).collect()
     };
     let next = (ids.len() > limit).then(|| (skip + limit).to_string());
-    let items = ids.iter().take(limit).map(|id| offer(keeper, id, me)).collect::<Result<_, _>>()?;
+    let items = ids.iter().take(limit).map(|id| offer(viewer, id)).collect::<Result<_, _>>()?;
     Ok(Page { items, next })
 }
 
@@ -206,8 +246,8 @@ pub fn book(keeper: &Keeper, filter: &BookFilter, me: Option<AuthorId>) -> Resul
 ///
 /// # Errors
 /// When the store fails.
-pub fn offers_of(keeper: &Keeper, maker: AuthorId) -> Result<Vec<OfferView>, ApiError> {
-    let ledger = keeper.ledger();
+pub fn offers_of(viewer: &Viewer<'_>, maker: AuthorId) -> Result<Vec<OfferView>, ApiError> {
+    let ledger = viewer.keeper.ledger();
     let is_theirs = |record: Option<Record>| record.is_some_and(|record| record.author() == maker);
     let mut offers = Vec::new();
     let mut after = None;
@@ -215,7 +255,7 @@ pub fn offers_of(keeper: &Keeper, maker: AuthorId) -> Result<Vec<OfferView>, Api
         let page = ledger.storage().of_kind(Kind::Offer, after.as_ref(), MAX_OWN_OFFERS).explained()?;
         for id in &page {
             if is_theirs(ledger.record(id).explained()?) && offers.len() < MAX_OWN_OFFERS {
-                offers.push(offer(keeper, id, Some(maker))?);
+                offers.push(offer(viewer, id)?);
             }
         }
         after = page.last().copied();
@@ -227,6 +267,26 @@ pub fn offers_of(keeper: &Keeper, maker: AuthorId) -> Result<Vec<OfferView>, Api
     Ok(offers)
 }
 
+/// Returns the arbiter that a bid names, or else the first of the offer's whom this node trusts. Nobody else is ever
+/// chosen for a user: with the counterparty an arbiter can take the coins.
+fn chosen_arbiter(offer: &OfferView, request: &TakeOffer) -> Result<ArbiterView, ApiError> {
+    let mut known = offer.arbiters.iter();
+    match request.arbiter {
+        Some(advert) => known.find(|arbiter| arbiter.advert == advert).cloned().ok_or_else(|| {
+            let message = format!("the offer does not name the arbiter of advert {}, or he is unknown", advert.short());
+            ApiError::new(Code::InvalidArgument, message, "`exchange-node offer show` lists those that it names")
+        }),
+        None => known.find(|arbiter| arbiter.trusted && request.amount <= arbiter.max_amount).cloned().ok_or_else(|| {
+            let names: Vec<&str> = offer.arbiters.iter().map(|arbiter| arbiter.name.as_str()).collect();
+            let names = if names.is_empty() { "none is known yet".to_owned() } else { names.join(", ") };
+            let message = format!("you trust none of the arbiters of this offer ({names})");
+            let hint = "choose one with --arbiter, or trust one for good: `exchange-node arbiter trust`. Do not choose one \
+                        of whom you know nothing: with the other party he can take the coins";
+            ApiError::new(Code::InvalidArgument, message, hint)
+        }),
+    }
+}
+
 /// Returns what taking an offer would mean.
 ///
 /// # Errors
@@ -234,7 +294,7 @@ pub fn offers_of(keeper: &Keeper, maker: AuthorId) -> Result<Vec<OfferView>, Api
 pub async fn review(tools: &Tools, request: &TakeOffer) -> Result<TakeReview, ApiError> {
     let invalid = |message: String| ApiError::new(Code::InvalidArgument, message, "look at the offer again");
     let me = tools.identity.author();
-    let offer = offer(&tools.keeper, &request.offer, Some(me))?;
+    let offer = offer(&Viewer::of(tools).explained()?, &request.offer)?;
     if offer.mine {
         return Err(ApiError::new(Code::NotAllowed, "this is your own offer", "others take it; you accept their bids"));
     }
@@ -245,9 +305,7 @@ pub async fn review(tools: &Tools, request: &TakeOffer) -> Result<TakeReview, Ap
             return Err(ApiError::new(Code::OfferGone, message, "look at the book for another"));
         }
     }
-    let arbiter_at = usize::from(request.arbiter.unwrap_or_default());
-    let arbiter = offer.arbiters.get(arbiter_at).cloned();
-    let arbiter = arbiter.ok_or_else(|| invalid(format!("the offer has no arbiter number {arbiter_at}")))?;
+    let arbiter = chosen_arbiter(&offer, request)?;
     let method_at = usize::from(request.method.unwrap_or_default());
     let method = offer.methods.get(method_at).cloned();
     let method = method.ok_or_else(|| invalid(format!("the offer has no payment method number {method_at}")))?;

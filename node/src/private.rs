@@ -2,6 +2,7 @@
 //!
 //! Persisted types are not the types in use: each row is a struct of its own here, with a version.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -42,6 +43,8 @@ rows! {
     EnvelopeRow { envelope: Vec<u8>, time: u64, }
     /// Where a kept message stands in its mailbox.
     MailIndexRow { arrival: u64, }
+    /// An arbiter whom the user trusts, and since when.
+    TrustRow { since: u64, }
     /// An event.
     EventRow { time: u64, json: String, }
 }
@@ -52,10 +55,14 @@ const OFFER_DETAILS: Table<[u8; 32], OfferDetailsRow> = Table::new(Namespace::Of
 const OWN_HEADS: Table<AuthorId, OwnHeadRow> = Table::new(Namespace::OwnHeads);
 const OUTBOX: Table<(TradeId, u32), EnvelopeRow> = Table::new(Namespace::Outbox);
 const MAILBOX: Table<(MailboxId, u64), EnvelopeRow> = Table::new(Namespace::Mailbox);
+const TRUSTED: Table<AuthorId, TrustRow> = Table::new(Namespace::TrustedArbiters);
 const MAIL_INDEX: Table<((MailboxId, AuthorId), u32), MailIndexRow> = Table::new(Namespace::MailIndex);
 
 /// How many own messages are kept to be handed to peers.
 const MAX_OUTBOX: usize = 1000;
+
+/// How many arbiters a user can trust: more than anybody can know.
+const MAX_TRUSTED: usize = 256;
 
 /// A message kept for somebody.
 #[derive(Debug, Clone)]
@@ -149,6 +156,29 @@ impl Private {
     pub fn commit_own(&self, batch: &Batch, head: &Head) -> Result<(), StoreError> {
         let row = OwnHeadRow { epoch: head.log.epoch, len: head.len, id: head.id, time: head.time };
         self.store.commit_with(batch, Changes::new().put(&OWN_HEADS, &head.log.author, &row)).map(drop)
+    }
+
+    /// Returns the arbiters whom the user trusts.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn trusted_arbiters(&self) -> Result<BTreeSet<AuthorId>, StoreError> {
+        let rows: Vec<(AuthorId, TrustRow)> = self.store.private().scan(&TRUSTED, .., MAX_TRUSTED)?;
+        Ok(rows.into_iter().map(|(author, _)| author).collect())
+    }
+
+    /// Notes that the user trusts an arbiter, since `now`, or that he does so no more. Tells whether there was room.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn trust_arbiter(&self, author: &AuthorId, trusted: bool, now: u64) -> Result<bool, StoreError> {
+        let known = self.trusted_arbiters()?;
+        match (known.contains(author), trusted) {
+            (true, true) | (false, false) => Ok(true),
+            (true, false) => self.store.private().delete(&TRUSTED, author).map(|()| true),
+            (false, true) if known.len() >= MAX_TRUSTED => Ok(false),
+            (false, true) => self.store.private().put(&TRUSTED, author, &TrustRow { since: now }).map(|()| true),
+        }
     }
 
     /// Returns the own messages of a trade, in the order in which they were sent.

@@ -8,7 +8,7 @@ use bitcoin::{Address, FeeRate};
 use exchange_api::{
     AcceptBid, AddressInfo, Advertise, ApiError, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter, Code,
     Credentials, Event, ExchangeApiServer, IdentityInfo, OfferView, Page, PasswordStrength, PeerInfo, PostOffer,
-    SendRequest, Sent, Status, StrengthVerdict, TakeOffer, TakeReview, TradeCommand, TradeView, WalletTx,
+    SendRequest, Sent, Status, StrengthVerdict, TakeOffer, TakeReview, TradeCommand, TradeView, TrustArbiter, WalletTx,
 };
 use exchange_ledger::body::{ArbiterAdvert, Body, Terms};
 use exchange_ledger::identity::{Email, Passphrase, Password, Verdict, strength};
@@ -129,7 +129,8 @@ impl Server {
         };
         let record = self.parts.keeper.publish(identity, Body::ArbiterAdvert(advert)).await.explained()?;
         let arbiter = market::arbiter(self.parts.keeper.ledger(), &record.id()).explained()?;
-        arbiter.map(|arbiter| arbiter.view()).ok_or_else(|| internal("the advert was not kept"))
+        let viewer = self.viewer()?;
+        arbiter.map(|arbiter| viewer.arbiter(&arbiter)).ok_or_else(|| internal("the advert was not kept"))
     }
 
     async fn send(&self, request: SendRequest) -> Result<Sent, ApiError> {
@@ -307,12 +308,11 @@ impl ExchangeApiServer for Server {
 
     async fn offer_list(&self) -> RpcResult<Vec<OfferView>> {
         let me = self.unlocked()?.tools.identity.author();
-        Ok(market::offers_of(&self.parts.keeper, me)?)
+        Ok(market::offers_of(&self.viewer()?, me)?)
     }
 
     async fn offer_show(&self, offer: RecordId) -> RpcResult<OfferView> {
-        let me = self.unlocked().ok().map(|session| session.tools.identity.author());
-        Ok(market::offer(&self.parts.keeper, &offer, me)?)
+        Ok(market::offer(&self.viewer()?, &offer)?)
     }
 
     async fn offer_revoke(&self, offer: RecordId) -> RpcResult<OfferView> {
@@ -320,13 +320,22 @@ impl ExchangeApiServer for Server {
     }
 
     async fn book(&self, filter: BookFilter) -> RpcResult<Page<OfferView>> {
-        let me = self.unlocked().ok().map(|session| session.tools.identity.author());
-        Ok(market::book(&self.parts.keeper, &filter, me)?)
+        Ok(market::book(&self.viewer()?, &filter)?)
     }
 
     async fn arbiter_list(&self) -> RpcResult<Vec<ArbiterView>> {
-        let arbiters = market::arbiters(self.parts.keeper.ledger()).explained()?;
-        Ok(arbiters.iter().map(market::Arbiter::view).collect())
+        Ok(self.viewer()?.arbiters().explained()?)
+    }
+
+    async fn arbiter_trust(&self, request: TrustArbiter) -> RpcResult<()> {
+        let TrustArbiter { author, trusted } = request;
+        if !self.parts.private.trust_arbiter(&author, trusted, clock::unix_now()).explained()? {
+            let message = "you trust as many arbiters as the list holds";
+            return Err(
+                ApiError::new(Code::NotAllowed, message, "take one off it: `exchange-node arbiter untrust`").into()
+            );
+        }
+        Ok(())
     }
 
     async fn arbiter_advertise(&self, request: Advertise) -> RpcResult<ArbiterView> {
@@ -423,6 +432,12 @@ impl ExchangeApiServer for Server {
 }
 
 impl Server {
+    /// Returns the user of this node as somebody who looks at the market.
+    fn viewer(&self) -> Result<market::Viewer<'_>, ApiError> {
+        let me = self.unlocked().ok().map(|session| session.tools.identity.author());
+        market::Viewer::new(&self.parts.keeper, &self.parts.private, me).explained()
+    }
+
     async fn listen(&self) -> Vec<String> {
         self.parts.net.listen_addresses().await.iter().map(ToString::to_string).collect()
     }

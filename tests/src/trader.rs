@@ -9,7 +9,7 @@ use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::trade::{Action, Phase};
 
 use crate::cli::{Cli, Failure};
-use crate::people::details_of;
+use crate::people::{ARBITER, details_of};
 use crate::process::Process;
 use crate::wait_until;
 
@@ -139,12 +139,12 @@ impl Trader {
         })
     }
 
-    /// Posts an offer; it needs an arbiter, so he waits until he knows one.
+    /// Posts an offer; it needs an arbiter whom he trusts, so he waits until he knows one.
     ///
     /// # Panics
     /// When the node refuses.
     pub fn posts(&self, offer: &Offer<'_>) -> OfferView {
-        self.awaits_an_arbiter();
+        self.trusts_the_arbiter();
         self.tries_to_post(offer).unwrap_or_else(|failure| panic!("{} cannot post {offer:?}: {failure:#?}", self.name))
     }
 
@@ -162,12 +162,14 @@ impl Trader {
         self.cli.run(&args)
     }
 
-    /// Waits until an arbiter's advert has reached him.
-    pub fn awaits_an_arbiter(&self) {
+    /// Waits until an arbiter's advert has reached him, and trusts him.
+    pub fn trusts_the_arbiter(&self) {
         wait_until(&format!("{} knows an arbiter", self.name), || {
             let arbiters: Vec<exchange_api::ArbiterView> = self.cli.done(&["arbiter", "list"]);
             arbiters.first().map(drop).ok_or_else(|| "none".to_owned())
         });
+        let trusted: exchange_api::ArbiterView = self.cli.done(&["arbiter", "trust", ARBITER]);
+        assert!(trusted.trusted, "{trusted:?}");
     }
 
     /// Waits until an offer stands in his book.
@@ -195,7 +197,18 @@ impl Trader {
     /// When the node refuses.
     pub fn tries_to_take(&self, offer: &RecordId, amount: &str) -> Result<TradeView, Failure> {
         let (offer, details) = (offer.to_string(), self.details_file());
-        self.cli.run(&["trade", "take", &offer, "--amount", amount, "--details-file", &details, "--yes"])
+        self.cli.run(&[
+            "trade",
+            "take",
+            &offer,
+            "--amount",
+            amount,
+            "--arbiter",
+            ARBITER,
+            "--details-file",
+            &details,
+            "--yes",
+        ])
     }
 
     /// Does something to a trade, once his node says that he can: `accept`, `fund`, `paid`, `release`, `cancel` or `refund`.

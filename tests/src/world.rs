@@ -8,7 +8,7 @@ use exchange_api::{ArbiterView, Status};
 use tempfile::TempDir;
 
 use crate::cli::Cli;
-use crate::people::{PASSWORD, bring_keystore, details_of, email_of, keep_keystore};
+use crate::people::{ARBITER, PASSWORD, bring_keystore, details_of, email_of, keep_keystore};
 use crate::trader::Trader;
 use crate::{Launch, Place, Process, Regtest, wait_until};
 
@@ -138,7 +138,7 @@ impl World {
             "arbiter",
             "advertise",
             "--name",
-            "Solomon",
+            ARBITER,
             "--fee-percent",
             "0.5",
             "--max",

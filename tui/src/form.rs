@@ -111,7 +111,8 @@ impl Field {
         Self::new(label, hint, Value::Choice { options, chosen: 0 })
     }
 
-    fn new(label: &'static str, hint: impl Into<String>, value: Value) -> Self {
+    /// Any field.
+    pub fn new(label: &'static str, hint: impl Into<String>, value: Value) -> Self {
         Self { label, hint: hint.into(), error: None, value, shown: true }
     }
 

@@ -3,9 +3,9 @@
 
 use crossterm::event::KeyEvent;
 use exchange_api::{
-    AcceptBid, Action, AddressInfo, ApiError, Balance, BookFilter, Credentials, Event, IdentityInfo, OfferView, Page,
-    PasswordStrength, PeerInfo, PostOffer, RecordId, SendRequest, Sent, Status, TakeOffer, TakeReview, TradeCommand,
-    TradeView, WalletTx,
+    AcceptBid, Action, AddressInfo, ApiError, ArbiterView, Balance, BookFilter, Credentials, Event, IdentityInfo,
+    OfferView, Page, PasswordStrength, PeerInfo, PostOffer, RecordId, SendRequest, Sent, Status, TakeOffer, TakeReview,
+    TradeCommand, TradeView, WalletTx,
 };
 use zeroize::Zeroizing;
 
@@ -87,11 +87,13 @@ pub enum Query {
     Address,
     /// The wallet's transactions.
     History,
+    /// The arbiters.
+    Arbiters,
 }
 
 impl Query {
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 }
 
 /// The answer to a query.
@@ -111,6 +113,8 @@ pub enum Answer {
     Address(AddressInfo),
     /// The wallet's transactions.
     History(Page<WalletTx>),
+    /// The arbiters, the trusted first.
+    Arbiters(Vec<ArbiterView>),
 }
 
 /// A password, wiped when dropped, never in `Debug`.

@@ -17,6 +17,7 @@ pub async fn query(client: &Client, query: Query) -> Result<Answer, ApiError> {
         Query::Trades => Answer::Trades(client.trade_list().await?),
         Query::Balance => Answer::Balance(client.wallet_balance().await?),
         Query::Address => Answer::Address(client.wallet_address().await?),
+        Query::Arbiters => Answer::Arbiters(client.arbiter_list().await?),
         Query::History => Answer::History(client.wallet_history(None, Some(HISTORY)).await?),
     })
 }

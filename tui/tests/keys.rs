@@ -60,10 +60,37 @@ fn yes_takes_the_offer_that_was_reviewed() {
     user.keys("\n");
     let Call::Take(request) = only_call(&mut user) else { panic!("not taken") };
     assert!(!request.dry_run && !request.request_id.is_empty());
-    assert_eq!((request.method, request.arbiter, request.details.as_str()), (Some(0), Some(0), "Ann Example"));
+    assert_eq!((request.method, request.details.as_str()), (Some(0), "Ann Example"));
+    assert_eq!(request.arbiter, Some(common::arbiter("", 0).advert), "the one whom the user trusts");
     reply(&mut user, CallName::Take, Ok(Reply::Trade(trade(9, Role::Buyer, Phase::Bid))));
     assert_eq!(user.app.tab, Tab::Trades);
     assert_eq!(user.app.trades.selection().unwrap().id, TradeId([9; 32]));
+}
+
+#[test]
+fn an_arbiter_whom_nobody_trusts_is_chosen_by_hand_and_confirmed() {
+    let mut user = User::trading();
+    let mut items = offers();
+    items[0].arbiters = vec![common::stranger("Zürich Desk", 10_000)];
+    user.answer(Query::Book, Answer::Book(Page { items, next: None }));
+    user.key(KeyCode::Home);
+    user.keys("t");
+    user.keys("\t\t\tAnn Example\t\n");
+    assert!(user.taken_commands().is_empty(), "no review without an arbiter");
+    assert!(user.screen(80, 24).contains("choose one whom you know"), "{}", user.screen(80, 24));
+    user.key(KeyCode::Right);
+    user.keys("\t\t\n");
+    let Call::Review(request) = only_call(&mut user) else { panic!("no review") };
+    assert_eq!(request.arbiter, Some(common::stranger("", 0).advert));
+    let mut review = review(Role::Buyer);
+    // The answer to another question is shown to nobody.
+    reply(&mut user, CallName::Review, Ok(Reply::Review(review.clone())));
+    assert!(user.app.take.review.is_none());
+    review.arbiter = common::stranger("Zürich Desk", 10_000);
+    reply(&mut user, CallName::Review, Ok(Reply::Review(review)));
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("not on your list of trusted arbiters"), "{screen}");
+    assert!(screen.contains("Yes, and with this arbiter"), "{screen}");
 }
 
 #[test]

@@ -132,6 +132,10 @@ pub enum Namespace {
     OwnHeads = 8,
     /// Which mail is kept, by recipient, sender and seq.
     MailIndex = 9,
+    /// Arbiters whom the user trusts.
+    TrustedArbiters = 10,
+    /// The records on which own trades rest.
+    Pins = 11,
 }
 
 impl Namespace {

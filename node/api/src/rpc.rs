@@ -8,7 +8,7 @@ use exchange_ledger::ids::{RecordId, TradeId};
 use crate::types::{
     AcceptBid, AddressInfo, Advertise, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter, Credentials, Event,
     IdentityInfo, OfferView, Page, PasswordStrength, PeerInfo, PostOffer, SendRequest, Sent, Status, TakeOffer,
-    TakeReview, TradeCommand, TradeView, WalletTx,
+    TakeReview, TradeCommand, TradeView, TrustArbiter, WalletTx,
 };
 
 /// The local API of a node. Errors carry a stable code (see [`crate::Code`]) and say what to do.
@@ -82,9 +82,13 @@ pub trait ExchangeApi {
     #[method(name = "book")]
     async fn book(&self, filter: BookFilter) -> RpcResult<Page<OfferView>>;
 
-    /// Returns the known arbiters.
+    /// Returns the known arbiters, the trusted first.
     #[method(name = "arbiterList")]
     async fn arbiter_list(&self) -> RpcResult<Vec<ArbiterView>>;
+
+    /// Trusts an arbiter from now on, or no more. Offers and bids choose only among trusted ones by themselves.
+    #[method(name = "arbiterTrust")]
+    async fn arbiter_trust(&self, request: TrustArbiter) -> RpcResult<()>;
 
     /// Advertises this node's identity as an arbiter.
     #[method(name = "arbiterAdvertise")]

@@ -218,7 +218,8 @@ pub struct PostOffer {
     pub methods: Vec<String>,
     /// Terms.
     pub terms: String,
-    /// Adverts of arbiters; empty: all that the node knows for this currency and amount, at most eight.
+    /// Adverts of arbiters, the preferred first; empty: those that this node trusts (see `arbiterTrust`) and that serve
+    /// this currency and amount. Refused when there is none: no arbiter is ever chosen for a user.
     pub arbiters: Vec<RecordId>,
     /// Whether this node accepts bids by itself.
     pub automatic: bool,
@@ -310,7 +311,7 @@ pub struct BookFilter {
     pub limit: Option<u32>,
 }
 
-/// An arbiter's advert.
+/// An arbiter's advert, and what this node knows of him. Adverts and names are free: anybody can call himself anything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArbiterView {
     /// The advert's id.
@@ -329,6 +330,21 @@ pub struct ArbiterView {
     pub currencies: Vec<Currency>,
     /// Anything else.
     pub terms: String,
+    /// When he first advertised himself, by his own clock.
+    pub since: u64,
+    /// How many trades that named him were closed, as their parties say.
+    pub trades: u32,
+    /// Whether the user of this node trusts him.
+    pub trusted: bool,
+}
+
+/// Puts an arbiter on the list of those whom this node trusts, or takes him off it. The list never leaves the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustArbiter {
+    /// Who: an identity, whatever adverts he will make.
+    pub author: AuthorId,
+    /// Whether he is trusted from now on.
+    pub trusted: bool,
 }
 
 /// Advertises this node's identity as an arbiter.
@@ -361,8 +377,9 @@ pub struct TakeOffer {
     pub amount: Sats,
     /// Which payment method, by position in the offer; 0 when `None`.
     pub method: Option<u8>,
-    /// Which arbiter, by position in the offer; 0 when `None`.
-    pub arbiter: Option<u8>,
+    /// The advert of the arbiter, one of the offer's; when `None`, the first that this node trusts. Refused when there is
+    /// none.
+    pub arbiter: Option<RecordId>,
     /// The payment details that the maker will get once he has accepted: what a buyer is called, or where a seller is paid.
     pub details: String,
 }

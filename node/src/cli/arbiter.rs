@@ -1,20 +1,35 @@
-//! Arbiters: advertising oneself, and who did.
+//! Arbiters: advertising oneself, who did, and whom the user trusts.
 
 use clap::{Args, Subcommand};
-use exchange_api::{Advertise, ArbiterView, Currency, ExchangeApiClient, Sats};
+use exchange_api::{Advertise, ApiError, ArbiterView, Client, Code, Currency, ExchangeApiClient, Sats, TrustArbiter};
 
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::format;
 use crate::cli::output::{Answer, Table};
+use crate::cli::prefix::Prefix;
 use crate::cli::values::Percent;
+use crate::clock;
 
 /// Offer to rule when two traders disagree, or show who does
 #[derive(Debug, Subcommand)]
 pub enum Arbiter {
     Advertise(AdvertiseArgs),
-    /// Show the known arbiters
+    /// Show the known arbiters, the trusted first
     List,
+    /// Trust an arbiter: your offers and bids choose among those by themselves
+    ///
+    /// With your counterparty, an arbiter can take the coins of a trade. Anybody can advertise himself, under any name: trust
+    /// whom you know from elsewhere, and compare the digits of his id.
+    Trust {
+        /// His name, or the first digits of his id or advert
+        arbiter: String,
+    },
+    /// Trust an arbiter no more; trades that were agreed on stay as they are
+    Untrust {
+        /// His name, or the first digits of his id or advert
+        arbiter: String,
+    },
 }
 
 /// Advertise this node's identity as an arbiter
@@ -56,8 +71,60 @@ impl Arbiter {
             }
             Self::List => {
                 let arbiters = client.arbiter_list().await?;
-                Ok(Answer::new(&arbiters, table(&arbiters)))
+                Ok(Answer::new(&arbiters, table(&arbiters, clock::unix_now())))
             }
+            Self::Trust { arbiter } => {
+                let known = trust(&client, &arbiter, true).await?;
+                let (name, id) = (format::clean_line(&known.name), known.author.short());
+                let text = format!("You trust {name} ({id}). Your offers and bids choose him by themselves.\n");
+                Ok(Answer::new(&known, text))
+            }
+            Self::Untrust { arbiter } => {
+                let known = trust(&client, &arbiter, false).await?;
+                let text = format!("You do not trust {} any more.\n", format::clean_line(&known.name));
+                Ok(Answer::new(&known, text))
+            }
+        }
+    }
+}
+
+async fn trust(client: &Client, arbiter: &str, trusted: bool) -> Result<ArbiterView, Failure> {
+    let known = pick(arbiter, &client.arbiter_list().await?)?;
+    client.arbiter_trust(TrustArbiter { author: known.author, trusted }).await?;
+    Ok(ArbiterView { trusted, ..known })
+}
+
+/// Returns the one arbiter among `known` who is called like this, or whose id or advert begins so.
+///
+/// # Errors
+/// When there is none (refused), or more than one: anybody can take another's name (usage).
+pub fn pick(text: &str, known: &[ArbiterView]) -> Result<ArbiterView, Failure> {
+    let named: Vec<&ArbiterView> =
+        known.iter().filter(|arbiter| arbiter.name.to_lowercase() == text.to_lowercase()).collect();
+    match named[..] {
+        [one] => return Ok(one.clone()),
+        [] => {}
+        [..] => {
+            let ids: Vec<String> = named.iter().map(|arbiter| arbiter.advert.short()).collect();
+            let message = format!("{} arbiters call themselves `{}`", named.len(), format::clean_line(text));
+            return Err(Failure::usage(message, format!("name the advert of the one you mean: {}", ids.join(" or "))));
+        }
+    }
+    let Ok(prefix) = text.parse::<Prefix>() else {
+        let message = format!("no arbiter is called `{}`", format::clean_line(text));
+        return Err(ApiError::new(Code::NotFound, message, "`exchange-node arbiter list` shows who is known").into());
+    };
+    let by_advert = known.iter().map(|arbiter| (arbiter.advert.to_string(), arbiter));
+    let by_author = known.iter().map(|arbiter| (arbiter.author.to_string(), arbiter));
+    let mut fitting = by_advert.chain(by_author).filter(|(id, _)| prefix.begins(id)).map(|(_, arbiter)| arbiter);
+    match (fitting.next(), fitting.next()) {
+        (Some(one), None) => Ok(one.clone()),
+        (Some(_), Some(_)) => {
+            Err(Failure::usage(format!("more than one arbiter's id begins with {text}"), "give more digits"))
+        }
+        (None, _) => {
+            let message = format!("no arbiter's id or advert begins with {text}");
+            Err(ApiError::new(Code::NotFound, message, "`exchange-node arbiter list` shows who is known").into())
         }
     }
 }
@@ -75,8 +142,9 @@ impl From<AdvertiseArgs> for Advertise {
     }
 }
 
-fn table(arbiters: &[ArbiterView]) -> String {
-    let mut table = Table::new(&["ADVERT", "NAME", "FEE", "UP TO BTC", "LANGUAGES", "CURRENCIES"], &[2, 3]);
+fn table(arbiters: &[ArbiterView], now: u64) -> String {
+    let titles = ["ADVERT", "NAME", "FEE", "UP TO BTC", "LANGUAGES", "CURRENCIES", "SINCE", "TRADES", "TRUSTED"];
+    let mut table = Table::new(&titles, &[2, 3, 7]);
     for arbiter in arbiters {
         let currencies: Vec<&str> = arbiter.currencies.iter().map(Currency::code).collect();
         table.row([
@@ -86,7 +154,49 @@ fn table(arbiters: &[ArbiterView]) -> String {
             format::btc(arbiter.max_amount),
             format::clean_line(&arbiter.languages.join(", ")),
             if currencies.is_empty() { "any".to_owned() } else { currencies.join(", ") },
+            format::when(now, arbiter.since),
+            arbiter.trades.to_string(),
+            if arbiter.trusted { "yes" } else { "no" }.to_owned(),
         ]);
     }
     table.render("No arbiter is known yet. Their adverts arrive from peers.")
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_api::{AuthorId, RecordId};
+
+    use super::*;
+
+    fn arbiter(name: &str, id: u8) -> ArbiterView {
+        ArbiterView {
+            advert: RecordId([id; 32]),
+            author: AuthorId([id + 1; 32]),
+            name: name.into(),
+            fee_ppm: 0,
+            max_amount: Sats::MAX,
+            languages: Vec::new(),
+            currencies: Vec::new(),
+            terms: String::new(),
+            since: 0,
+            trades: 0,
+            trusted: false,
+        }
+    }
+
+    #[test]
+    fn an_arbiter_is_named_by_name_or_id_and_a_copied_name_names_nobody() {
+        let (ada, bob, thief) = (arbiter("Ada", 0xa0), arbiter("Bob", 0xb0), arbiter("ADA", 0xc0));
+        let known = [ada.clone(), bob.clone()];
+        assert_eq!(pick("ada", &known).unwrap(), ada);
+        assert_eq!(pick("b0b0b0", &known).unwrap(), bob, "by advert");
+        assert_eq!(pick("b1b1b1b1", &known).unwrap(), bob, "by identity");
+        assert_eq!(pick("Eve", &known).unwrap_err().exit_code(), 1);
+        assert_eq!(pick("d0d0d0", &known).unwrap_err().exit_code(), 1);
+        let known = [ada.clone(), thief, bob];
+        let failure = pick("Ada", &known).unwrap_err();
+        assert_eq!(failure.exit_code(), 2);
+        assert!(failure.text().contains("2 arbiters call themselves"), "{}", failure.text());
+        assert_eq!(pick("a0a0a0", &known).unwrap(), ada);
+    }
 }

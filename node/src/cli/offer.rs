@@ -5,6 +5,7 @@ use exchange_api::{
     BookFilter, Client, Currency, ExchangeApiClient, OfferState, OfferView, PostOffer, RecordId, Sats, Side,
 };
 
+use crate::cli::arbiter;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::format;
@@ -43,7 +44,7 @@ pub enum Offer {
 #[command(after_help = "\
 Examples:
   exchange-node offer post sell --currency EUR --price 61750.00 --min 0.005 --max 0.02 \\
-      --method \"SEPA instant\" --automatic --details-file ./iban
+      --method \"SEPA instant\" --arbiter Ada --automatic --details-file ./iban
   exchange-node offer post buy --currency USD --price 66000 --min 0.01 --max 0.01 \\
       --method Wise --method Zelle --days 2")]
 pub struct Post {
@@ -67,9 +68,10 @@ pub struct Post {
     /// What else a taker must know and keep to
     #[arg(long, default_value = "", hide_default_value = true)]
     terms: String,
-    /// The advert of an arbiter that you trust, the preferred first; may be repeated [default: all that fit]
-    #[arg(long = "arbiter", value_name = "ADVERT")]
-    arbiters: Vec<Prefix>,
+    /// An arbiter whom you trust, by name or the first digits of his advert or id, the preferred first; may be repeated
+    /// [default: those of `arbiter trust` that serve this trade]
+    #[arg(long = "arbiter", value_name = "NAME|ID")]
+    arbiters: Vec<String>,
     /// Accept the first good bid without asking; your node must be running
     #[arg(long)]
     automatic: bool,
@@ -141,12 +143,12 @@ impl Post {
     }
 }
 
-async fn find_arbiters(prefixes: &[Prefix], client: &Client) -> Result<Vec<RecordId>, Failure> {
-    if prefixes.iter().all(|prefix| prefix.whole::<RecordId>().is_some()) {
-        return Ok(prefixes.iter().filter_map(Prefix::whole).collect());
+async fn find_arbiters(named: &[String], client: &Client) -> Result<Vec<RecordId>, Failure> {
+    if named.is_empty() {
+        return Ok(Vec::new());
     }
     let known = client.arbiter_list().await?;
-    prefixes.iter().map(|prefix| prefix.pick("arbiter's advert", known.iter().map(|arbiter| arbiter.advert))).collect()
+    named.iter().map(|text| Ok(arbiter::pick(text, &known)?.advert)).collect()
 }
 
 /// Finds an offer by the beginning of its id, in the book and among one's own.
@@ -204,7 +206,9 @@ pub fn show(offer: &OfferView, now: u64) -> String {
     lines.line("terms", if offer.terms.is_empty() { "none".to_owned() } else { format::clean(&offer.terms) });
     for (position, arbiter) in offer.arbiters.iter().enumerate() {
         let (name, fee) = (format::clean_line(&arbiter.name), format::per_million(arbiter.fee_ppm));
-        lines.line(if position == 0 { "arbiters" } else { "" }, format!("{position}: {name}, {fee} for a ruling"));
+        let known = if arbiter.trusted { ", trusted by you" } else { "" };
+        let text = format!("{position}: {name} ({}), {fee} for a ruling{known}", arbiter.advert.short());
+        lines.line(if position == 0 { "arbiters" } else { "" }, text);
     }
     let accepts = if offer.automatic { "by itself" } else { "by hand" };
     lines.line("accepts", accepts);

@@ -34,6 +34,11 @@ impl Prefix {
         self.0.parse().ok()
     }
 
+    /// Tells whether a printed id begins like this.
+    pub fn begins(&self, id: &str) -> bool {
+        id.starts_with(&self.0)
+    }
+
     /// Returns the one id among `known` that begins like this. `what` names the kind of thing in errors.
     ///
     /// # Errors
@@ -45,7 +50,7 @@ impl Prefix {
     ) -> Result<Id, Failure> {
         let mut found: Option<Id> = None;
         for id in known {
-            if id.to_string().starts_with(&self.0) && found.replace(id).is_some_and(|other| other != id) {
+            if self.begins(&id.to_string()) && found.replace(id).is_some_and(|other| other != id) {
                 return Err(Failure::usage(format!("more than one {what} begins with {}", self.0), "give more digits"));
             }
         }

@@ -1,6 +1,6 @@
 //! Posting, withdrawing and taking offers, accepting bids by hand, and the heartbeat that keeps offers live.
 
-use exchange_api::{AcceptBid, ApiError, Code, OfferView, PostOffer, TakeOffer, TradeView};
+use exchange_api::{AcceptBid, ApiError, ArbiterView, Code, OfferView, PostOffer, TakeOffer, TradeView};
 use exchange_ledger::body::{Body, MAX_ARBITERS, MAX_OFFER_LIFE_S, Offer, Revoke, Take, Terms};
 use exchange_ledger::book::HEARTBEAT_INTERVAL_S;
 use exchange_ledger::ids::{RecordId, TradeId};
@@ -13,7 +13,7 @@ use exchange_ledger::trade::{Action, Bid, Command, Event};
 use exchange_ledger::wire::List;
 
 use crate::errors::ExplainResult;
-use crate::market;
+use crate::market::{self, Viewer};
 use crate::trader::{Trader, keys};
 use crate::{clock, entropy};
 
@@ -26,22 +26,7 @@ impl Trader {
         let now = clock::unix_now();
         let lifetime = request.lifetime_s.unwrap_or(DEFAULT_OFFER_LIFE_S).min(MAX_OFFER_LIFE_S);
         let me = self.tools.identity.author();
-        let arbiters = if request.arbiters.is_empty() {
-            let known = market::arbiters(self.tools.keeper.ledger()).explained()?;
-            let fitting =
-                known.iter().filter(|arbiter| arbiter.serves(request.currency, request.max) && arbiter.author != me);
-            fitting.map(|arbiter| arbiter.advert).take(MAX_ARBITERS).collect()
-        } else {
-            request.arbiters.clone()
-        };
-        if arbiters.is_empty() {
-            let message = format!("no arbiter for {} and {} BTC is known", request.currency, request.max);
-            return Err(ApiError::new(
-                Code::NotFound,
-                message,
-                "wait until an arbiter's advert has arrived, or name one",
-            ));
-        }
+        let arbiters = self.arbiters_of(&request)?;
         let methods = request.methods.iter().map(|method| Text::new(method.trim())).collect::<Result<Vec<_>, _>>();
         let offer = Offer {
             side: request.side,
@@ -61,7 +46,7 @@ impl Trader {
         body.check(now).map_err(invalid)?;
         if request.dry_run {
             let Body::Offer(offer) = body else { unreachable!("made above") };
-            return market::preview(self.tools.keeper.ledger(), me, offer, now).explained();
+            return market::preview(&Viewer::of(&self.tools).explained()?, me, offer, now).explained();
         }
         // Kept under the hash of the body, which is known before the record is: a crash in between loses nothing.
         let body_hash = exchange_ledger::record::body_hash(&body.encode());
@@ -71,7 +56,44 @@ impl Trader {
     }
 
     fn offer_view(&self, id: &RecordId) -> Result<OfferView, ApiError> {
-        market::offer(&self.tools.keeper, id, Some(self.tools.identity.author()))
+        market::offer(&Viewer::of(&self.tools).explained()?, id)
+    }
+
+    /// Returns the adverts that a new offer names: those that its maker chose, or else those whom he trusts. Adverts are
+    /// free, so that a thief can be all that are known: nobody is ever chosen for a user.
+    fn arbiters_of(&self, request: &PostOffer) -> Result<Vec<RecordId>, ApiError> {
+        let me = self.tools.identity.author();
+        let known = Viewer::of(&self.tools).explained()?.arbiters().explained()?;
+        let serves = |arbiter: &ArbiterView| {
+            let currencies = &arbiter.currencies;
+            arbiter.author != me
+                && request.max <= arbiter.max_amount
+                && (currencies.is_empty() || currencies.contains(&request.currency))
+        };
+        if request.arbiters.is_empty() {
+            let trusted = known.iter().filter(|arbiter| arbiter.trusted && serves(arbiter));
+            let adverts: Vec<RecordId> = trusted.map(|arbiter| arbiter.advert).take(MAX_ARBITERS).collect();
+            if adverts.is_empty() {
+                let message = format!("you trust no arbiter who serves {} and {} BTC", request.currency, request.max);
+                let hint = "`exchange-node arbiter list` shows who there is; name one whom you know with --arbiter, or \
+                            trust one for good: `exchange-node arbiter trust`";
+                return Err(ApiError::new(Code::InvalidArgument, message, hint));
+            }
+            return Ok(adverts);
+        }
+        for advert in &request.arbiters {
+            let arbiter = known.iter().find(|arbiter| arbiter.advert == *advert);
+            if !arbiter.is_some_and(serves) {
+                let (advert, what) = (advert.short(), format!("{} and {} BTC", request.currency, request.max));
+                let message = format!("the arbiter of advert {advert} is unknown, is you, or does not serve {what}");
+                return Err(ApiError::new(
+                    Code::InvalidArgument,
+                    message,
+                    "`exchange-node arbiter list` shows who does",
+                ));
+            }
+        }
+        Ok(request.arbiters.clone())
     }
 
     pub(super) async fn revoke(&mut self, id: RecordId) -> Result<OfferView, ApiError> {
@@ -103,7 +125,7 @@ impl Trader {
 
     pub(super) async fn take(&mut self, request: TakeOffer) -> Result<TradeView, ApiError> {
         check_details(&request.details)?;
-        let (offer, _) = self.open_offer(&request.offer)?;
+        let (offer, offer_body) = self.open_offer(&request.offer)?;
         let review = market::review(&self.tools, &request).await?;
         if !review.affordable {
             let message = format!("the wallet cannot pay {} BTC and the fee", review.amount);
@@ -120,7 +142,7 @@ impl Trader {
             offer: offer.id(),
             amount: request.amount,
             method: request.method.unwrap_or_default(),
-            arbiter: request.arbiter.unwrap_or_default(),
+            arbiter: position_of(&offer_body, &review.arbiter.advert)?,
             nonce,
             party,
         };
@@ -166,6 +188,12 @@ impl Trader {
             tracing::warn!(%error, "the heartbeat could not be published; trying again");
         }
     }
+}
+
+/// Returns where an offer names an arbiter. Counted in the offer itself: what a view shows leaves out who is unknown.
+fn position_of(offer: &Offer, advert: &RecordId) -> Result<u8, ApiError> {
+    let position = offer.arbiters.iter().position(|named| named == advert);
+    position.and_then(|at| u8::try_from(at).ok()).ok_or_else(|| invalid("the offer does not name this arbiter"))
 }
 
 fn check_details(details: &str) -> Result<(), ApiError> {

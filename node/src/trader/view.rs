@@ -5,7 +5,7 @@ use exchange_api::{Actor, ArbiterView, ChainTx, NextStep, Step, StepState, Trade
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::trade::{Action, Phase, Role, Trade, confirmations_for};
 
-use crate::market;
+use crate::market::{self, Viewer};
 use crate::trader::{Active, Trader};
 
 impl Trader {
@@ -13,6 +13,8 @@ impl Trader {
         let trade = &active.trade;
         let (bid, view, phase) = (trade.bid(), trade.view(), trade.phase());
         let arbiter = market::arbiter(self.tools.keeper.ledger(), &bid.advert).ok().flatten();
+        let viewer = Viewer::of(&self.tools).ok();
+        let arbiter = arbiter.zip(viewer).map(|(arbiter, viewer)| viewer.arbiter(&arbiter));
         let network = self.tools.chain.network();
         TradeView {
             id: trade.id(),
@@ -22,7 +24,7 @@ impl Trader {
             state: phase,
             buyer: bid.buyer(),
             seller: bid.seller(),
-            arbiter: arbiter.map_or_else(|| unknown_arbiter(trade), |arbiter| arbiter.view()),
+            arbiter: arbiter.unwrap_or_else(|| unknown_arbiter(trade)),
             amount: bid.take.amount,
             currency: bid.offer.currency,
             price: bid.offer.price,
@@ -56,6 +58,9 @@ fn unknown_arbiter(trade: &Trade) -> ArbiterView {
         languages: Vec::new(),
         currencies: Vec::new(),
         terms: String::new(),
+        since: 0,
+        trades: 0,
+        trusted: false,
     }
 }
 

@@ -24,7 +24,7 @@ fn full_disk_loses_nothing() {
     };
 
     let mut maker = start(&disk);
-    maker.awaits_an_arbiter();
+    maker.trusts_the_arbiter();
     let mut kept = BTreeSet::new();
     let refusal = (0..TOO_MANY).find_map(|_| match maker.tries_to_post(&Offer::SELL) {
         Ok(offer) => {

@@ -34,6 +34,8 @@ fn posts_an_offer(terminal: &mut Terminal) {
     terminal.press(Key::Enter);
     terminal.types("Newcomer, DE02 1203 0000 0000 2020 51");
     terminal.press(Key::Enter);
+    terminal.shows("▸ Arbiter       ‹ whom I trust: Court of the demo ›");
+    terminal.press(Key::Enter);
     terminal.shows("▸ [ Post this offer ]");
     terminal.shows("You sell 0.005–0.01 BTC for 310.00–620.00 EUR by SEPA instant.");
     terminal.press(Key::Enter);

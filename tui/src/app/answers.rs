@@ -1,6 +1,6 @@
 //! What the node says: answers to queries, replies to calls, events.
 
-use exchange_api::{ApiError, Code, Event, IdentityState, Subject};
+use exchange_api::{ApiError, Code, Event, IdentityState, Subject, TakeOffer, TakeReview};
 
 use super::{App, MAX_EVENTS, Popup, Tab, wallet};
 use crate::message::{Answer, CallName, Command, Query, Reply};
@@ -37,6 +37,10 @@ impl App {
             Answer::Balance(balance) => self.wallet.balance = Some(balance),
             Answer::Address(address) => self.wallet.address = Some(address),
             Answer::History(page) => self.wallet.history = Some(page),
+            Answer::Arbiters(arbiters) => {
+                let now = self.now();
+                self.post.know_arbiters(arbiters, now);
+            }
         }
     }
 
@@ -131,11 +135,11 @@ impl App {
         }
     }
 
-    fn show_review(&mut self, review: exchange_api::TakeReview) {
+    fn show_review(&mut self, review: TakeReview) {
         // Only what is still on the form may be reviewed: it may have changed while the node answered.
         let request = self.take.draft.as_mut().and_then(|draft| draft.check());
         match request {
-            Some(mut request) if request.offer == review.offer.id && request.amount == review.amount => {
+            Some(mut request) if is_of(&review, &request) => {
                 request.request_id = self.take_request_id(&request);
                 request.dry_run = false;
                 self.take.show_review(review, request);
@@ -170,4 +174,10 @@ impl App {
         }
         self.events.push_back(event);
     }
+}
+
+/// Tells whether a review is of this request.
+fn is_of(review: &TakeReview, request: &TakeOffer) -> bool {
+    let arbiter = Some(review.arbiter.advert);
+    (request.offer, request.amount, request.arbiter) == (review.offer.id, review.amount, arbiter)
 }

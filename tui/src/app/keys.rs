@@ -164,7 +164,8 @@ impl App {
 
     fn start_taking(&mut self) {
         if let Some(offer) = self.book.selection().cloned() {
-            self.take.start(&offer);
+            let now = self.now();
+            self.take.start(&offer, now);
             self.tab = Tab::Take;
         }
     }
@@ -254,6 +255,10 @@ impl App {
         let draft = self.post.draft();
         let mut lines = vec![Line::Strong(words::post::sentence(&draft))];
         lines.extend(words::post::notes(&offer).into_iter().map(Line::Plain));
+        if let Some(arbiter) = self.post.arbiter() {
+            lines.push(Line::Plain(format!("{}: {}.", words::take::ARBITER, words::take::arbiter_line(arbiter))));
+            lines.extend((!arbiter.trusted).then(|| Line::Warning(words::take::untrusted(arbiter))));
+        }
         let best: Option<&OfferView> = self.book.best(draft.side, offer.currency);
         lines.extend(post::suspicion(&draft, best).map(Line::Warning));
         let ask = Ask::confirm(words::post::TITLE, lines, words::NO_BACK, words::post::YES, Call::Post(offer));

@@ -219,7 +219,8 @@ impl App {
         match self.tab {
             Tab::Wallet if self.is_unlocked() => queries.extend([Query::Address, Query::History]),
             Tab::Network => queries.push(Query::Peers),
-            Tab::Book | Tab::Post | Tab::Take | Tab::Trades | Tab::Wallet => {}
+            Tab::Post => queries.push(Query::Arbiters),
+            Tab::Book | Tab::Take | Tab::Trades | Tab::Wallet => {}
         }
         for query in queries {
             self.refresh.poll(query, commands);

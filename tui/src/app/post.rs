@@ -1,8 +1,8 @@
 //! Posting an offer: what is typed, what it means, and what is wrong with it.
 
-use exchange_api::{Currency, MIN_TRADE, OfferView, PostOffer, Price, Sats, Side};
+use exchange_api::{ArbiterView, Currency, MIN_TRADE, OfferView, PostOffer, Price, Sats, Side};
 
-use crate::form::{Field, Form};
+use crate::form::{Field, Form, Value};
 use crate::words;
 
 /// The fields by position.
@@ -23,6 +23,8 @@ pub const TERMS: usize = 6;
 pub const AUTOMATIC: usize = 7;
 /// Payment details.
 pub const DETAILS: usize = 8;
+/// The arbiter.
+pub const ARBITER: usize = 9;
 
 /// A price that is this many per cent worse for the maker than the best in the book is probably a slip.
 const SUSPICIOUS_PERCENT: u64 = 10;
@@ -36,6 +38,7 @@ const MAX_METHOD_BYTES: usize = 40;
 pub struct Post {
     /// Its fields.
     pub form: Form,
+    arbiters: Vec<ArbiterView>,
 }
 
 impl Default for Post {
@@ -51,8 +54,9 @@ impl Default for Post {
             Field::text(words::post::TERMS, "", words::post::TERMS_HINT),
             choice(words::post::AUTOMATIC, words::post::AUTOMATIC_OPTIONS, ""),
             Field::text(words::post::DETAILS, "", words::post::DETAILS_HINT),
+            Field::choice(words::take::ARBITER, vec![words::post::NO_ARBITERS.to_owned()], ""),
         ];
-        Self { form: Form::new(words::post::BUTTON, fields) }
+        Self { form: Form::new(words::post::BUTTON, fields), arbiters: Vec::new() }
     }
 }
 
@@ -104,6 +108,27 @@ impl Post {
         }
     }
 
+    /// Takes in the arbiters that the node knows, the trusted first. What was chosen stays chosen.
+    pub fn know_arbiters(&mut self, arbiters: Vec<ArbiterView>, now: u64) {
+        let chosen = self.arbiter().map(|arbiter| arbiter.author);
+        let trusted: Vec<&ArbiterView> = arbiters.iter().filter(|arbiter| arbiter.trusted).collect();
+        let first = match (&trusted[..], &arbiters[..]) {
+            (_, []) => words::post::NO_ARBITERS.to_owned(),
+            ([], _) => words::take::CHOOSE.to_owned(),
+            (trusted, _) => words::post::trusted(trusted),
+        };
+        let named = arbiters.iter().map(|arbiter| words::take::arbiter(arbiter, now));
+        let at = chosen.and_then(|author| arbiters.iter().position(|arbiter| arbiter.author == author));
+        let options = std::iter::once(first).chain(named).collect();
+        self.form.fields[ARBITER].value = Value::Choice { options, chosen: at.map_or(0, |at| at + 1) };
+        self.arbiters = arbiters;
+    }
+
+    /// Returns the arbiter that is chosen; `None` while nobody is, or all whom the user trusts.
+    pub fn arbiter(&self) -> Option<&ArbiterView> {
+        self.form.fields[ARBITER].chosen().checked_sub(1).and_then(|at| self.arbiters.get(at))
+    }
+
     /// Adapts the words of the form to what is typed.
     pub fn refresh_hints(&mut self) {
         let currency = self.draft().currency.map_or_else(|| "…".to_owned(), |currency| currency.to_string());
@@ -147,6 +172,10 @@ impl Post {
         if automatic && details.is_empty() {
             self.form.refuse(DETAILS, words::post::NO_DETAILS);
         }
+        let arbiter = self.arbiter().map(|arbiter| arbiter.advert);
+        if arbiter.is_none() && !self.arbiters.iter().any(|arbiter| arbiter.trusted) {
+            self.form.refuse(ARBITER, words::take::NO_ARBITER);
+        }
         if !self.form.is_right() {
             return None;
         }
@@ -160,7 +189,7 @@ impl Post {
             max: draft.max?,
             methods: draft.methods,
             terms: self.value(TERMS).to_owned(),
-            arbiters: Vec::new(),
+            arbiters: arbiter.into_iter().collect(),
             automatic,
             details,
             lifetime_s: None,
@@ -214,14 +243,48 @@ mod tests {
     fn an_empty_form_is_refused_at_each_missing_field() {
         let mut post = Post::default();
         assert!(post.check().is_none());
-        let wrong: Vec<_> = (0..=DETAILS).filter(|at| post.form.fields[*at].error.is_some()).collect();
-        assert_eq!(wrong, [PRICE, MIN, MAX, METHODS, DETAILS]);
+        let wrong: Vec<_> = (0..=ARBITER).filter(|at| post.form.fields[*at].error.is_some()).collect();
+        assert_eq!(wrong, [PRICE, MIN, MAX, METHODS, DETAILS, ARBITER]);
         assert_eq!(post.form.focus, Some(PRICE));
+    }
+
+    fn arbiter(name: &str, id: u8, trusted: bool) -> ArbiterView {
+        ArbiterView {
+            advert: exchange_api::RecordId([id; 32]),
+            author: exchange_api::AuthorId([id; 32]),
+            name: name.into(),
+            fee_ppm: 5_000,
+            max_amount: Sats::MAX,
+            languages: Vec::new(),
+            currencies: Vec::new(),
+            terms: String::new(),
+            since: 0,
+            trades: 0,
+            trusted,
+        }
+    }
+
+    #[test]
+    fn an_arbiter_is_chosen_by_the_user_or_not_at_all() {
+        let mut post = Post::default();
+        post.know_arbiters(vec![arbiter("Ada", 1, false), arbiter("Eve", 2, false)], 0);
+        post.check();
+        assert!(post.form.fields[ARBITER].error.is_some(), "nobody is trusted, so one must be picked");
+        post.form.focus = Some(ARBITER);
+        post.form.choose(true);
+        post.form.choose(true);
+        assert_eq!(post.arbiter().unwrap().name, "Eve");
+        // One more arrives, before her: she stays the chosen one.
+        post.know_arbiters(vec![arbiter("Bob", 3, true), arbiter("Ada", 1, false), arbiter("Eve", 2, false)], 0);
+        assert_eq!(post.arbiter().unwrap().name, "Eve");
+        post.check();
+        assert!(post.form.fields[ARBITER].error.is_none());
     }
 
     #[test]
     fn a_filled_form_becomes_an_offer() {
         let mut post = Post::default();
+        post.know_arbiters(vec![arbiter("Ada", 1, true), arbiter("Eve", 2, false)], 0);
         for (at, text) in [
             (CURRENCY, "eur"),
             (PRICE, "61,750"),
@@ -237,6 +300,7 @@ mod tests {
         assert_eq!(offer.methods, ["SEPA", "Wise"]);
         assert_eq!(offer.side, Side::Sell);
         assert!(offer.automatic);
+        assert_eq!(offer.arbiters, [], "whom the node trusts");
         post.form.set_text(MAX, "0.001");
         assert!(post.check().is_none());
     }

@@ -1,11 +1,11 @@
 //! Taking an offer: the form, then the review with "no" as its default.
 
-use exchange_api::{MoneyError, OfferView, Sats, Side, TakeOffer, TakeReview};
+use exchange_api::{MoneyError, OfferView, RecordId, Sats, Side, TakeOffer, TakeReview};
 
 use super::ask::{Ask, Choice, Outcome};
 use super::book::your_side;
 use super::post::plain;
-use crate::form::{Field, Form};
+use crate::form::{Field, Form, Value};
 use crate::message::Call;
 use crate::{format, words};
 
@@ -47,13 +47,20 @@ pub struct Review {
 
 impl Take {
     /// Starts with an offer; goes on with what was typed when it is the same one.
-    pub fn start(&mut self, offer: &OfferView) {
+    pub fn start(&mut self, offer: &OfferView, now: u64) {
         self.review = None;
-        if let Some(draft) = self.draft.as_mut().filter(|draft| draft.offer.id == offer.id) {
+        // The form's options are those of the offer as it was: with other arbiters known, or trusted, it begins anew.
+        let same = |draft: &&mut Draft| draft.offer.id == offer.id && draft.offer.arbiters == offer.arbiters;
+        if let Some(draft) = self.draft.as_mut().filter(same) {
             draft.offer = offer.clone();
             return;
         }
-        let arbiters = offer.arbiters.iter().map(words::take::arbiter).collect();
+        // Nobody is chosen for a user but whom he trusts.
+        let trusted = offer.arbiters.iter().position(|arbiter| arbiter.trusted);
+        let choose = trusted.is_none().then(|| words::take::CHOOSE.to_owned());
+        let named = offer.arbiters.iter().map(|arbiter| words::take::arbiter(arbiter, now));
+        let arbiters =
+            Value::Choice { options: choose.into_iter().chain(named).collect(), chosen: trusted.unwrap_or(0) };
         let details = match your_side(offer) {
             Side::Buy => words::take::BUYER_DETAILS,
             Side::Sell => words::take::SELLER_DETAILS,
@@ -64,7 +71,7 @@ impl Take {
             vec![
                 Field::text(words::take::AMOUNT, &format::btc(offer.min), hint),
                 Field::choice(words::take::METHOD, offer.methods.clone(), ""),
-                Field::choice(words::take::ARBITER, arbiters, ""),
+                Field::new(words::take::ARBITER, "", arbiters),
                 Field::text(words::take::DETAILS, "", details),
             ],
         );
@@ -100,9 +107,10 @@ impl Take {
 
     /// Shows what taking would mean, with the question. `request` is what will be sent on "yes".
     pub fn show_review(&mut self, terms: TakeReview, request: TakeOffer) {
+        let yes = if terms.arbiter.trusted { words::take::YES } else { words::take::YES_UNTRUSTED };
         let choices = vec![
             Choice { label: words::NO_BACK.to_owned(), outcome: Outcome::Back },
-            Choice { label: words::take::YES.to_owned(), outcome: Outcome::Call(Box::new(Call::Take(request))) },
+            Choice { label: yes.to_owned(), outcome: Outcome::Call(Box::new(Call::Take(request))) },
         ];
         let ask = Ask { title: words::take::REVIEW.to_owned(), lines: Vec::new(), choices, chosen: 0, yes: 1 };
         self.review = Some(Review { terms, ask });
@@ -116,6 +124,14 @@ impl Draft {
     /// When it is no amount.
     pub fn amount(&self) -> Result<Sats, MoneyError> {
         plain(self.form.fields[AMOUNT].value().trim()).parse()
+    }
+
+    /// Returns the advert of the arbiter that is chosen.
+    fn arbiter(&self) -> Option<RecordId> {
+        let field = &self.form.fields[ARBITER];
+        let is_asked = self.offer.arbiters.iter().all(|arbiter| !arbiter.trusted);
+        let at = field.chosen().checked_sub(usize::from(is_asked))?;
+        self.offer.arbiters.get(at).map(|arbiter| arbiter.advert)
     }
 
     /// Checks everything, marks what is wrong, and returns the request when nothing is. Its id is still empty.
@@ -136,6 +152,10 @@ impl Draft {
         if details.is_empty() {
             self.form.refuse(DETAILS, words::take::NO_DETAILS);
         }
+        let arbiter = self.arbiter();
+        if arbiter.is_none() {
+            self.form.refuse(ARBITER, words::take::NO_ARBITER);
+        }
         if !self.form.is_right() {
             return None;
         }
@@ -146,7 +166,7 @@ impl Draft {
             offer: self.offer.id,
             amount: amount?,
             method: position(METHOD),
-            arbiter: position(ARBITER),
+            arbiter,
             details,
         })
     }

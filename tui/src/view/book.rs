@@ -211,7 +211,7 @@ fn draw_terms(app: &App, offer: &OfferView, frame: &mut Frame, area: Rect) {
     put("Terms", if offer.terms.is_empty() { w::NO_TERMS.to_owned() } else { offer.terms.clone() });
     put("Bids", if offer.automatic { w::BY_ITSELF } else { w::BY_HAND }.to_owned());
     for (at, arbiter) in offer.arbiters.iter().enumerate() {
-        put(if at == 0 { "Arbiters" } else { "" }, words::take::arbiter(arbiter));
+        put(if at == 0 { "Arbiters" } else { "" }, words::take::arbiter(arbiter, app.now()));
     }
     let refund = u32::from(offer.refund_delay);
     put("Refund", format!("after {} blocks, {}", format::number(refund), format::blocks(refund)));

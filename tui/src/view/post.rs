@@ -13,8 +13,7 @@ use crate::words;
 pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
     let area = area.inner(Margin::new(1, 1));
     let fields = u16::try_from(app.post.form.fields.len()).unwrap_or(u16::MAX);
-    let [form, _, preview] =
-        Layout::vertical([Constraint::Length(fields + 2), Constraint::Length(1), Constraint::Length(5)]).areas(area);
+    let [form, preview] = Layout::vertical([Constraint::Length(fields + 2), Constraint::Length(5)]).areas(area);
     super::form::draw(app, &app.post.form, false, frame, form);
     let block = Block::new()
         .borders(Borders::ALL)

@@ -69,15 +69,21 @@ fn draw_review(app: &App, review: &Review, frame: &mut Frame, area: Rect) {
         Line::default(),
         big(w::YOU_SEND, send, send_how),
         big(w::YOU_RECEIVE, receive, receive_how),
-        Line::default(),
-        title(w::STEPS),
+        Line::from(vec![
+            Span::styled(format!("{:<14}", w::ARBITER), theme.dim()),
+            Span::raw(w::arbiter_line(&terms.arbiter)),
+        ]),
     ];
-    lines.extend(w::steps(terms).into_iter().enumerate().map(|(at, step)| Line::from(format!("{}. {step}", at + 1))));
-    lines.extend([Line::default(), title(w::IF_VANISHES)]);
-    lines.extend(w::if_vanishes(terms).into_iter().map(|line| Line::from(format!("· {line}"))));
+    if !terms.arbiter.trusted {
+        lines.push(Line::from(format!("! {}", w::untrusted(&terms.arbiter))).style(theme.warn()));
+    }
     if !terms.affordable {
         lines.push(Line::from(format!("! {}", w::NOT_AFFORDABLE)).style(theme.warn()));
     }
+    lines.extend([Line::default(), title(w::STEPS)]);
+    lines.extend(w::steps(terms).into_iter().enumerate().map(|(at, step)| Line::from(format!("{}. {step}", at + 1))));
+    lines.extend([Line::default(), title(w::IF_VANISHES)]);
+    lines.extend(w::if_vanishes(terms).into_iter().map(|line| Line::from(format!("· {line}"))));
     let area = area.inner(Margin::new(2, 0));
     let [text, buttons] = Layout::vertical([Constraint::Min(0), Constraint::Length(2)]).areas(area);
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), text);

@@ -185,18 +185,18 @@ fn details_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
 }
 
 fn fact_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
-    let mut facts = vec![format!("Arbiter {}", words::take::arbiter(&trade.arbiter))];
+    let mut facts = vec![format!("Arbiter {}", words::take::arbiter_line(&trade.arbiter))];
     if let Some(address) = &trade.escrow_address {
         facts.push(format!("Escrow {}", format::ellipsis(&format::clean(address), 40)));
     }
     for (name, tx) in [("Funding", &trade.funding), ("Payout", &trade.spend)] {
         if let Some(tx) = tx {
-            let confirmations =
-                format!("{} of {}", tx.confirmations.min(trade.confirmations_needed), trade.confirmations_needed);
-            facts.push(format!(
-                "{name} {}, {confirmations} confirmations",
-                format::ellipsis(&format::clean(&tx.txid), 17)
-            ));
+            // Of a trade that is over nobody counts on.
+            let depth = match trade.confirmations_needed {
+                needed if tx.confirmations >= needed => "confirmed".to_owned(),
+                needed => format!("{} of {needed} confirmations", tx.confirmations),
+            };
+            facts.push(format!("{name} {}, {depth}", format::ellipsis(&format::clean(&tx.txid), 17)));
         }
     }
     facts.into_iter().map(|fact| Line::from(fact).style(app.theme.dim())).collect()

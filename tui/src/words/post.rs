@@ -1,6 +1,6 @@
 //! Posting an offer.
 
-use exchange_api::{PostOffer, Sats, Side};
+use exchange_api::{ArbiterView, PostOffer, Sats, Side};
 
 use crate::app::post::Draft;
 use crate::format;
@@ -34,7 +34,14 @@ pub const TOO_MUCH: &str = "more than can be counted";
 pub const NO_METHOD: &str = "at least one";
 pub const BAD_METHODS: &str = "at most 8, of 40 letters";
 pub const NO_DETAILS: &str = "needed to accept by itself";
+pub const NO_ARBITERS: &str = "none is known yet";
 pub const INCOMPLETE: &str = "Fill in the form to see your offer as others will see it.";
+
+/// Returns the option to name all arbiters whom the user trusts.
+pub fn trusted(arbiters: &[&ArbiterView]) -> String {
+    let names: Vec<String> = arbiters.iter().map(|arbiter| format::clean(&arbiter.name)).collect();
+    format!("whom I trust: {}", names.join(", "))
+}
 
 /// Returns the hint behind the price.
 pub fn price_hint(currency: &str) -> String {

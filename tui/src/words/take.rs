@@ -9,6 +9,8 @@ pub const NOTHING_HINT: &str = "Choose one in the book (press 1), then press t."
 pub const AMOUNT: &str = "Amount";
 pub const METHOD: &str = "Payment by";
 pub const ARBITER: &str = "Arbiter";
+pub const CHOOSE: &str = "choose one: ← →";
+pub const NO_ARBITER: &str = "choose one whom you know";
 pub const DETAILS: &str = "Your details";
 pub const BUYER_DETAILS: &str = "the name that pays";
 pub const SELLER_DETAILS: &str = "where to pay you: name, account";
@@ -16,15 +18,35 @@ pub const NO_DETAILS: &str = "needed, so that the payment can be matched";
 pub const BUTTON: &str = "Review";
 pub const REVIEW: &str = "Review: nothing is agreed until you say yes";
 pub const YES: &str = "Yes, take this offer";
+pub const YES_UNTRUSTED: &str = "Yes, and with this arbiter";
 pub const YOU_SEND: &str = "You send";
 pub const YOU_RECEIVE: &str = "You receive";
 pub const IF_VANISHES: &str = "If the other vanishes";
 pub const STEPS: &str = "What happens";
 pub const NOT_AFFORDABLE: &str = "Your wallet holds too little for this now: deposit first (press 5).";
 
-/// Returns an arbiter as an option.
-pub fn arbiter(arbiter: &ArbiterView) -> String {
-    format!("{} (asks {} of a dispute)", format::clean(&arbiter.name), format::per_million(arbiter.fee_ppm))
+/// Returns an arbiter as an option: what he asks, and what is known of him.
+pub fn arbiter(arbiter: &ArbiterView, now: u64) -> String {
+    let (name, fee) = (format::clean(&arbiter.name), format::per_million(arbiter.fee_ppm));
+    let trusted = if arbiter.trusted { "trusted; " } else { "" };
+    let trades = match arbiter.trades {
+        0 => "no trades".to_owned(),
+        1 => "1 trade".to_owned(),
+        count => format!("{} trades", format::number(count)),
+    };
+    format!("{name} ({trusted}asks {fee}; {trades}; {} old)", format::ago(now, arbiter.since))
+}
+
+/// Says who would decide a dispute.
+pub fn arbiter_line(arbiter: &ArbiterView) -> String {
+    let (name, id) = (format::clean(&arbiter.name), arbiter.author.short());
+    format!("{name} ({id}), asks {} of a dispute", format::per_million(arbiter.fee_ppm))
+}
+
+/// Warns of an arbiter of whom the user said nothing.
+pub fn untrusted(arbiter: &ArbiterView) -> String {
+    let name = format::clean(&arbiter.name);
+    format!("{name} is not on your list of trusted arbiters: with the other he can take the coins.")
 }
 
 /// Returns the hint behind the amount.

@@ -56,7 +56,16 @@ pub fn arbiter(name: &str, fee_ppm: u32) -> ArbiterView {
         languages: vec!["en".into()],
         currencies: vec![currency("EUR")],
         terms: String::new(),
+        since: NOW - 40 * 86_400,
+        trades: 12,
+        trusted: true,
     }
+}
+
+/// An arbiter whom the user does not trust.
+pub fn stranger(name: &str, fee_ppm: u32) -> ArbiterView {
+    let (advert, author) = (RecordId([9; 32]), AuthorId([10; 32]));
+    ArbiterView { advert, author, since: NOW - 7200, trades: 0, trusted: false, ..arbiter(name, fee_ppm) }
 }
 
 pub fn offer(id: u8, side: Side, code: &str, price: u64, min: u64, max: u64, methods: &[&str]) -> OfferView {
@@ -74,7 +83,7 @@ pub fn offer(id: u8, side: Side, code: &str, price: u64, min: u64, max: u64, met
         max_cost: price.cost(max).unwrap(),
         methods: methods.iter().map(|method| (*method).to_owned()).collect(),
         terms: "Please put nothing but your name in the reference.\nI answer between 8 and 22 o'clock.".into(),
-        arbiters: vec![arbiter("Alice the Arbiter", 5_000), arbiter("Zürich Desk", 10_000)],
+        arbiters: vec![arbiter("Alice the Arbiter", 5_000), stranger("Zürich Desk", 10_000)],
         arbitration_delay: 144,
         refund_delay: 4320,
         automatic: true,
@@ -281,6 +290,8 @@ impl User {
         self.answer(Query::Address, Answer::Address(info));
         self.answer(Query::History, Answer::History(history()));
         self.answer(Query::Peers, Answer::Peers(peers()));
+        let arbiters = vec![arbiter("Alice the Arbiter", 5_000), stranger("Zürich Desk", 10_000)];
+        self.answer(Query::Arbiters, Answer::Arbiters(arbiters));
         for event in events() {
             self.send(Message::Event(event));
         }

@@ -80,7 +80,7 @@ impl Drop for Node {
 fn arbiter() -> Value {
     json!({
         "advert": "ad".repeat(32), "author": "ee".repeat(32), "name": "Ada", "fee_ppm": 5000, "max_amount": 100_000_000,
-        "languages": ["en"], "currencies": ["EUR"], "terms": "",
+        "languages": ["en"], "currencies": ["EUR"], "terms": "", "since": 0, "trades": 12, "trusted": false,
     })
 }
 
@@ -314,6 +314,21 @@ fn posting_reads_prices_exactly_and_details_from_a_file() {
 }
 
 #[test]
+fn an_arbiter_is_trusted_by_his_identity() {
+    let node = Node::answering(&[
+        ("exchange_arbiterList", |_| Ok(json!([arbiter()]))),
+        ("exchange_arbiterTrust", |_| Ok(Value::Null)),
+    ]);
+    let trusts = node.run(&["arbiter", "trust", "ada", "--json"]);
+    assert_eq!(trusts.document()["trusted"], true);
+    assert_eq!(node.run(&["arbiter", "untrust", "eeeeee"]).exit, 0);
+    assert_eq!(node.run(&["arbiter", "trust", "Eve"]).exit, 1);
+    let author = "ee".repeat(32);
+    let wanted = [json!({ "author": author, "trusted": true }), json!({ "author": author, "trusted": false })];
+    assert_eq!(node.asked("exchange_arbiterTrust"), wanted);
+}
+
+#[test]
 fn taking_shows_what_it_means_and_asks() {
     fn review(request: &Value) -> Result<Value, ApiError> {
         Ok(json!({
@@ -327,7 +342,7 @@ fn taking_shows_what_it_means_and_asks() {
         ("exchange_tradeReview", review),
         ("exchange_tradeTake", |_| Ok(trade("bid", &["cancel"]))),
     ]);
-    let take = ["trade", "take", OFFER, "--amount", "0.01", "--method", "wise"];
+    let take = ["trade", "take", OFFER, "--amount", "0.01", "--method", "wise", "--arbiter", "ada"];
     let no = node.run_typing(&take, "from Bob\nn\n");
     assert_eq!((no.exit, node.asked("exchange_tradeTake")), (1, vec![]), "{no:?}");
     insta::assert_snapshot!(no.err);
@@ -336,8 +351,8 @@ fn taking_shows_what_it_means_and_asks() {
     assert_eq!(yes.exit, 0, "{yes:?}");
     let asked = node.asked("exchange_tradeTake").remove(0);
     assert_eq!(
-        (&asked["method"], &asked["details"], &asked["amount"]),
-        (&json!(1), &json!("from Bob"), &json!(1_000_000))
+        (&asked["method"], &asked["details"], &asked["amount"], &asked["arbiter"]),
+        (&json!(1), &json!("from Bob"), &json!(1_000_000), &json!("ad".repeat(32)))
     );
 
     let wrong = node.run(&["trade", "take", OFFER, "--amount", "0.01", "--method", "cash", "--yes"]);

@@ -1,8 +1,9 @@
 //! Taking an offer: a look at what it means, a yes, and the bid.
 
 use clap::Args;
-use exchange_api::{Client, ExchangeApiClient, OfferView, Role, Sats, TakeOffer, TakeReview};
+use exchange_api::{Client, ExchangeApiClient, OfferView, RecordId, Role, Sats, TakeOffer, TakeReview};
 
+use crate::cli::arbiter;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::format;
@@ -20,7 +21,7 @@ use crate::cli::trade::show;
 #[command(after_help = "\
 Examples:
   exchange-node trade take 1f0c9a3b --amount 0.01 --dry-run
-  exchange-node trade take 1f0c9a3b --amount 0.01 --method \"SEPA instant\" --details-file ./iban")]
+  exchange-node trade take 1f0c9a3b --amount 0.01 --method \"SEPA instant\" --arbiter Ada --details-file ./iban")]
 pub struct Take {
     /// The offer's id, or the first digits of it
     offer: Prefix,
@@ -30,9 +31,10 @@ pub struct Take {
     /// The payment method: its name, or its number in `offer show` [default: the first]
     #[arg(long, value_name = "NAME|N")]
     method: Option<String>,
-    /// The arbiter: his number in `offer show` [default: the first]
-    #[arg(long, value_name = "N")]
-    arbiter: Option<u8>,
+    /// The arbiter, one of the offer's: his name, his number in `offer show`, or the first digits of his advert or id
+    /// [default: the first whom you trust, see `arbiter trust`]
+    #[arg(long, value_name = "NAME|N|ID")]
+    arbiter: Option<String>,
     #[command(flatten)]
     details: DetailsArgs,
     #[command(flatten)]
@@ -60,10 +62,12 @@ impl Take {
 
     async fn request(&self, client: &Client, context: &mut Context<'_>) -> Result<TakeOffer, Failure> {
         let offer = offer::find(&self.offer, client).await?;
-        let method = match &self.method {
-            Some(text) => Some(method(text, &client.offer_show(offer).await?)?),
-            None => None,
-        };
+        let (mut method, mut arbiter) = (None, None);
+        if self.method.is_some() || self.arbiter.is_some() {
+            let offer = client.offer_show(offer).await?;
+            method = self.method.as_ref().map(|text| method_at(text, &offer)).transpose()?;
+            arbiter = self.arbiter.as_ref().map(|text| arbiter_of(text, &offer)).transpose()?;
+        }
         // What only shows the terms needs no details.
         let question = (!self.money.dry_run).then_some("Your payment details, for the maker only:");
         Ok(TakeOffer {
@@ -72,20 +76,29 @@ impl Take {
             offer,
             amount: self.amount,
             method,
-            arbiter: self.arbiter,
+            arbiter,
             details: self.details.read(question, context)?,
         })
     }
 }
 
 /// Returns the position of a method that is given by name, whatever its case, or by position.
-fn method(text: &str, offer: &OfferView) -> Result<u8, Failure> {
+fn method_at(text: &str, offer: &OfferView) -> Result<u8, Failure> {
     let named = offer.methods.iter().position(|method| method.to_lowercase() == text.to_lowercase());
     let position = named.or_else(|| text.parse::<usize>().ok().filter(|position| *position < offer.methods.len()));
     position.and_then(|position| u8::try_from(position).ok()).ok_or_else(|| {
         let methods: Vec<String> = offer.methods.iter().map(|method| format::clean_line(method)).collect();
         Failure::usage(format!("the offer has no method `{text}`"), format!("it has: {}", methods.join(", ")))
     })
+}
+
+/// Returns the advert of an arbiter who is given by number, name or id.
+fn arbiter_of(text: &str, offer: &OfferView) -> Result<RecordId, Failure> {
+    let numbered = text.parse::<usize>().ok().and_then(|position| offer.arbiters.get(position));
+    match numbered {
+        Some(arbiter) => Ok(arbiter.advert),
+        None => Ok(arbiter::pick(text, &offer.arbiters)?.advert),
+    }
 }
 
 /// Returns what a bid would mean.
@@ -105,7 +118,7 @@ fn text(review: &TakeReview) -> String {
         }
     }
     let (name, share) = (format::clean_line(&review.arbiter.name), format::per_million(review.arbiter.fee_ppm));
-    lines.line("arbiter", format!("{name}, {share} for a ruling"));
+    lines.line("arbiter", format!("{name} ({}), {share} for a ruling", review.arbiter.advert.short()));
     lines.line(
         "terms",
         if review.offer.terms.is_empty() { "none".to_owned() } else { format::clean(&review.offer.terms) },
@@ -113,6 +126,11 @@ fn text(review: &TakeReview) -> String {
     let confirmed = format::counted(u64::from(review.confirmations), "confirmation");
     lines.line("payment", format!("after {confirmed}, within {}", format::blocks(review.pay_within)));
     lines.line("refund", format!("to the seller after {} if nobody acts", format::blocks(review.refund_after)));
+    if !review.arbiter.trusted {
+        let text =
+            format!("{name} is not on your list of trusted arbiters: with the other party he can take the coins");
+        lines.line("warning", text);
+    }
     if !review.affordable {
         lines.line("warning", "your wallet cannot pay this yet: deposit coins first");
     }
