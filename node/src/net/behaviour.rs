@@ -17,7 +17,7 @@ use libp2p::{connection_limits, identify, memory_connection_limits, ping};
 use sha2::{Digest, Sha256};
 
 use super::codec::{SyncCodec, Traffic};
-use super::config::{NetConfig, NetError};
+use super::config::{MESH, NetConfig, NetError};
 use super::dialer::peer_of;
 use super::gate::Gate;
 use super::protocol::{MAX_GOSSIP_LEN, Names};
@@ -126,6 +126,12 @@ fn gossip(names: &Names) -> Result<Gossip, String> {
         .connection_handler_queue_len(MAX_GOSSIP_QUEUE)
         .idontwant_message_size_threshold(IDONTWANT_FROM)
         .history_length(GOSSIP_HISTORY)
+        .mesh_n(MESH.n)
+        .mesh_n_low(MESH.low)
+        .mesh_n_high(MESH.high)
+        .mesh_outbound_min(MESH.outbound_min)
+        .gossip_lazy(MESH.lazy)
+        .gossip_factor(f64::from(MESH.lazy_percent) / 100.0)
         // Our own news go to the mesh, filled up with other subscribers: in a small network that is everybody, and in a
         // large one the origin of a message does not show by going to all at once.
         .flood_publish(false)

@@ -46,6 +46,28 @@ impl Default for NetLimits {
     }
 }
 
+/// The shape of the mesh over which news are pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mesh {
+    /// Peers that a node grafts up to, and prunes down to.
+    pub n: usize,
+    /// Below this it grafts.
+    pub low: usize,
+    /// From this on it prunes.
+    pub high: usize,
+    /// Of these at least so many that it has dialled itself: whoever dials a victim often does not own its mesh.
+    pub outbound_min: usize,
+    /// Peers outside of the mesh that a heartbeat tells what there is.
+    pub lazy: usize,
+    /// Or this part of them, in percent, if that is more.
+    pub lazy_percent: u32,
+}
+
+/// Smaller than gossipsub's own (6, 5 to 12), with which each node gets a record six times. In a simulated network of a
+/// thousand nodes this one brings it less than three times, and within a second (figure `propagation`). What a small mesh
+/// loses, the announcements outside of it and the comparison of ledgers bring.
+pub const MESH: Mesh = Mesh { n: 4, low: 3, high: 5, outbound_min: 2, lazy: 3, lazy_percent: 25 };
+
 /// A network that cannot start, or a request that it cannot fulfil.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -53,7 +53,7 @@ mod watchers;
 
 pub use client::{NetClient, PeerInfo};
 pub use codec::Traffic;
-pub use config::{NetConfig, NetError, NetLimits};
+pub use config::{MESH, Mesh, NetConfig, NetError, NetLimits};
 pub use protocol::{MAX_GOSSIP_LEN, MAX_MAIL_LEN};
 pub use swarm::start;
 
