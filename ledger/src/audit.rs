@@ -113,16 +113,12 @@ impl Audit {
             }
             seq += BATCH;
         }
-        if previous.as_ref().map(Record::id) != Some(head.id) {
+        if previous.as_ref().map_or(RecordId([0; 32]), Record::id) != head.id {
             self.violate(Some(head.id), "the head of a log is not its last record".into());
         }
         if let Some(proof) = ledger.storage().equivocation(&head.log)? {
-            let rule = format!(
-                "author signed two records at seq {}: the other is {}",
-                proof.kept.header().seq,
-                proof.other.id()
-            );
-            self.evidence.push(Finding { record: Some(proof.kept.id()), trade: None, rule });
+            let rule = format!("author signed two records at seq {}: the other is {}", head.len, proof.second.id());
+            self.evidence.push(Finding { record: Some(proof.first.id()), trade: None, rule });
         }
         Ok(())
     }

@@ -72,8 +72,8 @@ impl Book {
         let mut after = None;
         loop {
             let closed = ledger.storage().of_kind(Kind::Closed, after.as_ref(), PAGE)?;
-            for id in &closed {
-                if let Some(record) = ledger.record(id)? {
+            for place in &closed {
+                if let Some(record) = ledger.record(&place.id)? {
                     book.count_closed(ledger, &record)?;
                 }
             }
@@ -84,7 +84,7 @@ impl Book {
         }
         let mut after = None;
         loop {
-            let offers = ledger.storage().of_kind(Kind::Offer, after.as_ref(), PAGE)?;
+            let offers = ledger.storage().open_offers(after.as_ref(), PAGE)?;
             for id in &offers {
                 book.refresh(ledger, id)?;
             }

@@ -85,6 +85,14 @@ id! {
     ContractHash
 }
 id! {
+    /// The hash of the frozen records of a forked log.
+    FrozenHash
+}
+id! {
+    /// The hash of a ledger: equal hashes mean equal sets of records.
+    StateHash
+}
+id! {
     /// The address of a mailbox, derived from a contract and the recipient.
     MailboxId
 }

@@ -1,13 +1,15 @@
 //! The ledger: which records belong to it, and what they mean together. Its state is a pure function of the set of
 //! records; no clock and no order of arrival decides anything but *when* a record is let in.
 
-use std::collections::HashMap;
-
 use crate::body::{Body, Offer};
 use crate::ids::{AuthorId, RecordId, TradeId};
-use crate::record::{Head, Kind, LogId, Record, RecordError};
-use crate::storage::{Batch, Equivocation, Storage, StorageError};
+use crate::record::{Kind, LogId, Record, RecordError};
+use crate::storage::{Storage, StorageError};
 use crate::trade::{Bid, Contract, ContractError, Escrow, Facts};
+
+mod plan;
+
+pub use plan::MAX_FROZEN;
 
 /// How far ahead of one's own clock a record may be, in seconds: two hours, as Bitcoin allows its blocks.
 pub const MAX_CLOCK_SKEW_S: u64 = 2 * 3600;
@@ -18,20 +20,32 @@ pub const MAX_FACTS: usize = 64;
 /// What became of a record that was offered to the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
-    /// It is in.
+    /// It is in: it continues its log.
     New,
-    /// It was in already, or proves only what is proven: that its author signed two histories from an earlier place on.
+    /// It is in: with what is there it proves that its author signed two histories, from an earlier place on than was known.
+    Equivocation,
+    /// It is in, frozen: one more record of a log that is known to have forked before it.
+    Frozen,
+    /// It was in already, or it is one more of a forked log of which enough is kept.
     Known,
     /// Its predecessor is missing: the rest of its log is needed first.
     Orphan,
     /// It is too far in the future: offer it again later.
     Early,
-    /// It contradicts a record of its author: the proof is kept, the record is not.
-    Equivocation,
     /// It breaks a rule by itself.
     Invalid(RecordError),
     /// It goes back in time within its log, which no honest author does.
     TimeReversed,
+}
+
+impl Admission {
+    /// Tells whether the record is in now and was not before.
+    pub const fn is_in(&self) -> bool {
+        match self {
+            Self::New | Self::Equivocation | Self::Frozen => true,
+            Self::Known | Self::Orphan | Self::Early | Self::Invalid(_) | Self::TimeReversed => false,
+        }
+    }
 }
 
 /// Everything that the ledger knows of a trade.
@@ -105,91 +119,10 @@ impl<S: Storage> Ledger<S> {
     /// When the store fails: then nothing of the batch was kept.
     pub fn admit(&mut self, records: &[Record], now: u64) -> Result<Vec<Admission>, StorageError> {
         let (admissions, batch) = self.plan(records, now)?;
-        if !batch.records.is_empty() || !batch.equivocations.is_empty() {
+        if !batch.is_empty() {
             self.storage.commit(&batch)?;
         }
         Ok(admissions)
-    }
-
-    /// Judges records as [`Ledger::admit`] does and returns what would have to be kept, for callers who keep more along
-    /// with it. Nothing else may be let in before that is done.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn plan(&self, records: &[Record], now: u64) -> Result<(Vec<Admission>, Batch), StorageError> {
-        let mut batch = Batch::default();
-        let mut heads: HashMap<LogId, Option<Head>> = HashMap::new();
-        let mut admissions = Vec::with_capacity(records.len());
-        for record in records {
-            let log = record.header().log;
-            let head = match heads.get(&log) {
-                Some(head) => *head,
-                None => self.storage.head(&log)?,
-            };
-            let admission = self.judge(record, head, &batch, now)?;
-            match admission {
-                Admission::New => {
-                    heads.insert(log, Some(record.as_head()));
-                    batch.records.push(record.clone());
-                }
-                Admission::Equivocation => {
-                    if let Some(kept) = self.at(&log, record.header().seq, &batch)? {
-                        batch.equivocations.push(Equivocation { kept, other: record.clone() });
-                    }
-                }
-                Admission::Known
-                | Admission::Orphan
-                | Admission::Early
-                | Admission::Invalid(_)
-                | Admission::TimeReversed => {}
-            }
-            admissions.push(admission);
-        }
-        Ok((admissions, batch))
-    }
-
-    fn judge(&self, record: &Record, head: Option<Head>, batch: &Batch, now: u64) -> Result<Admission, StorageError> {
-        let header = record.header();
-        if header.network != self.network {
-            return Ok(Admission::Invalid(RecordError::Network));
-        }
-        if let Err(error) = Body::decode(record) {
-            return Ok(Admission::Invalid(error));
-        }
-        let len = head.map_or(0, |head| head.len);
-        if header.seq < len {
-            let kept = self.at(&header.log, header.seq, batch)?;
-            let same = kept.is_some_and(|kept| kept.id() == record.id());
-            // One proof is enough: more of them would travel the network for ever, at no cost to the cheat.
-            let proven = self.forked_from(&header.log, batch)?.is_some_and(|seq| seq <= header.seq);
-            return Ok(if same || proven { Admission::Known } else { Admission::Equivocation });
-        }
-        if header.seq > len || head.is_some_and(|head| head.id != header.backlink) {
-            return Ok(Admission::Orphan);
-        }
-        if head.is_some_and(|head| header.time < head.time) {
-            return Ok(Admission::TimeReversed);
-        }
-        if header.time > now.saturating_add(MAX_CLOCK_SKEW_S) {
-            return Ok(Admission::Early);
-        }
-        Ok(Admission::New)
-    }
-
-    /// Returns the first place of a log for which its author is known to have signed two records.
-    fn forked_from(&self, log: &LogId, batch: &Batch) -> Result<Option<u64>, StorageError> {
-        let pending = batch.equivocations.iter().map(|proof| proof.kept.header()).filter(|header| header.log == *log);
-        let kept = self.storage.equivocation(log)?.map(|proof| proof.kept.header().seq);
-        Ok(pending.map(|header| header.seq).chain(kept).min())
-    }
-
-    fn at(&self, log: &LogId, seq: u64, batch: &Batch) -> Result<Option<Record>, StorageError> {
-        let pending = batch.records.iter().find(|r| r.header().log == *log && r.header().seq == seq);
-        match (pending, self.storage.id_at(log, seq)?) {
-            (Some(record), _) => Ok(Some(record.clone())),
-            (None, Some(id)) => self.storage.record(&id),
-            (None, None) => Ok(None),
-        }
     }
 
     /// Returns a record with its body, if it is of a kind that counts here.
@@ -198,6 +131,24 @@ impl<S: Storage> Ledger<S> {
     /// When the store fails.
     pub fn record(&self, id: &RecordId) -> Result<Option<Record>, StorageError> {
         self.storage.record(id)
+    }
+
+    /// Returns records of a log from `from` on. The frozen records of a forked log are counted on from the end of its chain,
+    /// the one that follows the chain first: so whoever reads them in this order sees the fork at once.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn records_of(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<Record>, StorageError> {
+        let mut records = self.storage.range(log, from, limit)?;
+        let Some(head) = self.storage.head(log)?.filter(|head| head.frozen.is_some()) else { return Ok(records) };
+        let mut frozen = self.storage.frozen(log)?;
+        if let Some(first) = frozen.iter().position(|record| plan::follows(record, Some(head))) {
+            frozen[..=first].rotate_right(1);
+        }
+        let skipped = usize::try_from(from.saturating_sub(head.len)).unwrap_or(usize::MAX);
+        let room = limit.saturating_sub(records.len());
+        records.extend(frozen.into_iter().skip(skipped).take(room));
+        Ok(records)
     }
 
     /// Returns an offer with its record.
@@ -217,9 +168,8 @@ impl<S: Storage> Ledger<S> {
     /// # Errors
     /// When the store fails.
     pub fn is_frozen(&self, record: &Record) -> Result<bool, StorageError> {
-        let header = record.header();
-        let fork = self.storage.equivocation(&header.log)?;
-        Ok(fork.is_some_and(|proof| header.seq >= proof.kept.header().seq))
+        let head = self.storage.head(&record.header().log)?;
+        Ok(head.is_some_and(|head| head.frozen.is_some() && record.header().seq >= head.len))
     }
 
     /// Returns what became of an offer: the maker's first acceptance or withdrawal in his own log decides.
@@ -332,7 +282,7 @@ impl<S: Storage> Ledger<S> {
         Ok(records)
     }
 
-    /// Returns the trades in which an identity is buyer, seller or arbiter, or all: at most `limit`, by id.
+    /// Returns the trades in which an identity is buyer, seller or arbiter, or all: at most `limit`, by the place of the bid.
     ///
     /// # Errors
     /// When the store fails.
@@ -342,8 +292,8 @@ impl<S: Storage> Ledger<S> {
         loop {
             let page = self.storage.of_kind(Kind::Take, after.as_ref(), PAGE)?;
             after = page.last().copied();
-            for id in &page {
-                let trade = TradeId::from(*id);
+            for take in &page {
+                let trade = TradeId::from(take.id);
                 match self.bid(trade) {
                     Ok((bid, _)) if of.is_none_or(|who| bid.role_of(who).is_some()) => trades.push(trade),
                     Ok(_) | Err(TradeError::Unknown(_) | TradeError::Invalid(..)) => {}

@@ -15,6 +15,7 @@ pub mod record;
 pub mod rules;
 pub mod seal;
 pub mod stake;
+pub mod state;
 pub mod storage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

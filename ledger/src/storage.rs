@@ -1,10 +1,13 @@
-//! Where records are kept: the trait that the ledger needs, and an implementation in memory for tests and tools.
+//! What the ledger needs of a store. [`MemoryStorage`] is the one for tests and tools; a node's is on disk.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 
-use crate::body::Body;
 use crate::ids::{AuthorId, RecordId};
-use crate::record::{Head, Kind, LogId, Record};
+use crate::record::{Head, Kind, LogId, Place, Record};
+
+mod memory;
+
+pub use memory::MemoryStorage;
 
 /// A store that failed. The ledger passes it on unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -23,31 +26,61 @@ pub enum StorageError {
     Io(String),
 }
 
-/// Two records of one author at the same place of one log: proof that he signed two histories. Self-contained.
+/// Two records of one author at the same place of one log: proof that he signed two histories. Self-contained, and the
+/// same at every node that holds the same records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Equivocation {
-    /// The record that stands in the log here; the other node may hold them the other way round.
-    pub kept: Record,
-    /// The record that contradicts it.
-    pub other: Record,
+    /// The one with the smaller id.
+    pub first: Record,
+    /// The other.
+    pub second: Record,
 }
 
-/// What changes together or not at all. Records of one log stand in its order and continue it without a gap.
-#[derive(Debug, Clone, Default)]
+/// What changes together or not at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// New records.
+    /// New records: those of one log stand in its order and continue it without a gap.
     pub records: Vec<Record>,
-    /// New proofs.
-    pub equivocations: Vec<Equivocation>,
+    /// What logs become whose authors signed two histories; done after the records are added.
+    pub forks: BTreeMap<LogId, Fork>,
+}
+
+impl Batch {
+    /// Tells whether there is nothing to keep.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.forks.is_empty()
+    }
+}
+
+/// The end of a forked log: its chain is what stands below `from`, followed by exactly these frozen records. Whatever else
+/// stood at or after `from`, in the chain or frozen, is dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fork {
+    /// The first place for which the author signed two records.
+    pub from: u64,
+    /// The records that are kept from there on, by seq and id. Never empty.
+    pub frozen: Vec<Record>,
 }
 
 /// What the ledger needs of a store. Every list is bounded by its `limit`.
+///
+/// A log is a *chain*, and, if its author signed two histories, the *frozen* records after it. Every question that does
+/// not name one of the two is about both.
 pub trait Storage {
     /// Returns a record.
     fn record(&self, id: &RecordId) -> Result<Option<Record>, StorageError>;
 
-    /// Returns the id of the record at a place of a log.
+    /// Returns the id of the record at a place of a chain.
     fn id_at(&self, log: &LogId, seq: u64) -> Result<Option<RecordId>, StorageError>;
+
+    /// Returns the records of a chain from `from` on, in order.
+    fn range(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<Record>, StorageError>;
+
+    /// Returns the frozen records of a log by seq and id; none if it has not forked.
+    fn frozen(&self, log: &LogId) -> Result<Vec<Record>, StorageError>;
+
+    /// Tells whether any log of an author has forked.
+    fn is_forked(&self, author: &AuthorId) -> Result<bool, StorageError>;
 
     /// Returns the end of a log.
     fn head(&self, log: &LogId) -> Result<Option<Head>, StorageError>;
@@ -55,11 +88,26 @@ pub trait Storage {
     /// Returns the ends of logs after `after`, in their order.
     fn heads(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError>;
 
-    /// Returns ids of records of a kind after `after`, in the order of their ids.
-    fn of_kind(&self, kind: Kind, after: Option<&RecordId>, limit: usize) -> Result<Vec<RecordId>, StorageError>;
+    /// Returns the ends of an author's logs, by epoch.
+    fn logs_of(&self, author: &AuthorId, limit: usize) -> Result<Vec<Head>, StorageError>;
 
-    /// Returns ids of records about a subject (see [`Body::subjects`]), ordered by author, epoch and seq; of one author
-    /// only if asked. So the first records of an author stay the first, whatever he or anyone adds.
+    /// Returns the first record of a chain that has the critical flag and a kind that this code does not know.
+    fn first_critical(&self, log: &LogId) -> Result<Option<Place>, StorageError>;
+
+    /// Returns the places of records of a kind after `after`, in order.
+    fn of_kind(&self, kind: Kind, after: Option<&Place>, limit: usize) -> Result<Vec<Place>, StorageError>;
+
+    /// Returns the places of an author's records of a kind after `after`, in order.
+    fn of_kind_by(
+        &self,
+        kind: Kind,
+        author: &AuthorId,
+        after: Option<&Place>,
+        limit: usize,
+    ) -> Result<Vec<Place>, StorageError>;
+
+    /// Returns ids of records about a subject (see [`Body::subjects`](crate::body::Body::subjects)) in the order of their
+    /// places; of one author only if asked. So the first records of an author stay the first, whatever he or anyone adds.
     fn about(&self, subject: &RecordId, author: Option<&AuthorId>, limit: usize)
     -> Result<Vec<RecordId>, StorageError>;
 
@@ -67,94 +115,30 @@ pub trait Storage {
     /// the author in another log, changes what stands here first.
     fn about_in(&self, subject: &RecordId, log: &LogId, limit: usize) -> Result<Vec<RecordId>, StorageError>;
 
-    /// Returns the proof against a log with the lowest seq, if there is one.
-    fn equivocation(&self, log: &LogId) -> Result<Option<Equivocation>, StorageError>;
+    /// Returns ids of offers that may stand open after `after`, by id: a superset of those that do, so that a book is read
+    /// without all offers that ever were.
+    ///
+    /// An offer enters with its record into a chain. It leaves with the first `Accept` about it in its own log, the first
+    /// `Revoke` about it by its author, when a fork takes it out of the chain, or by [`Storage::forget_open`].
+    fn open_offers(&self, after: Option<&RecordId>, limit: usize) -> Result<Vec<RecordId>, StorageError>;
+
+    /// Drops offers from [`Storage::open_offers`] whose time is over. Their records stay.
+    fn forget_open(&mut self, offers: &[RecordId]) -> Result<(), StorageError>;
 
     /// Returns how many records there are.
     fn len(&self) -> Result<u64, StorageError>;
 
-    /// Tells whether there are none.
+    /// Keeps a batch durably: when this returns, a power cut loses nothing of it.
+    fn commit(&mut self, batch: &Batch) -> Result<(), StorageError>;
+
+    /// Tells whether there are no records.
     fn is_empty(&self) -> Result<bool, StorageError> {
         Ok(self.len()? == 0)
     }
 
-    /// Keeps a batch durably: when this returns, a power cut loses nothing of it.
-    fn commit(&mut self, batch: &Batch) -> Result<(), StorageError>;
-}
-
-/// A store in memory.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MemoryStorage {
-    records: HashMap<RecordId, Record>,
-    logs: BTreeMap<(LogId, u64), RecordId>,
-    heads: BTreeMap<LogId, Head>,
-    kinds: BTreeSet<(Kind, RecordId)>,
-    subjects: BTreeMap<(RecordId, AuthorId, u32, u64), RecordId>,
-    equivocations: BTreeMap<(LogId, u64), Equivocation>,
-}
-
-impl Storage for MemoryStorage {
-    fn record(&self, id: &RecordId) -> Result<Option<Record>, StorageError> {
-        Ok(self.records.get(id).cloned())
-    }
-
-    fn id_at(&self, log: &LogId, seq: u64) -> Result<Option<RecordId>, StorageError> {
-        Ok(self.logs.get(&(*log, seq)).copied())
-    }
-
-    fn head(&self, log: &LogId) -> Result<Option<Head>, StorageError> {
-        Ok(self.heads.get(log).copied())
-    }
-
-    fn heads(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
-        let all = self.heads.iter().filter(|(log, _)| after.is_none_or(|after| *log > after));
-        Ok(all.map(|(_, head)| *head).take(limit).collect())
-    }
-
-    fn of_kind(&self, kind: Kind, after: Option<&RecordId>, limit: usize) -> Result<Vec<RecordId>, StorageError> {
-        let all = self.kinds.iter().filter(|(k, id)| *k == kind && after.is_none_or(|after| id > after));
-        Ok(all.map(|(_, id)| *id).take(limit).collect())
-    }
-
-    fn about(
-        &self,
-        subject: &RecordId,
-        author: Option<&AuthorId>,
-        limit: usize,
-    ) -> Result<Vec<RecordId>, StorageError> {
-        let first = (*subject, author.copied().unwrap_or(AuthorId([0; 32])), 0, 0);
-        let last = (*subject, author.copied().unwrap_or(AuthorId([0xff; 32])), u32::MAX, u64::MAX);
-        Ok(self.subjects.range(first..=last).map(|(_, id)| *id).take(limit).collect())
-    }
-
-    fn about_in(&self, subject: &RecordId, log: &LogId, limit: usize) -> Result<Vec<RecordId>, StorageError> {
-        let place = |seq| (*subject, log.author, log.epoch, seq);
-        Ok(self.subjects.range(place(0)..=place(u64::MAX)).map(|(_, id)| *id).take(limit).collect())
-    }
-
+    /// Returns the proof that an author signed two histories in a log.
     fn equivocation(&self, log: &LogId) -> Result<Option<Equivocation>, StorageError> {
-        Ok(self.equivocations.range((*log, 0)..=(*log, u64::MAX)).next().map(|(_, proof)| proof.clone()))
-    }
-
-    fn len(&self) -> Result<u64, StorageError> {
-        Ok(self.records.len() as u64) // usize is at most 64 bits
-    }
-
-    fn commit(&mut self, batch: &Batch) -> Result<(), StorageError> {
-        for record in &batch.records {
-            let (id, header) = (record.id(), record.header());
-            self.logs.insert((header.log, header.seq), id);
-            self.heads.insert(header.log, record.as_head());
-            self.kinds.insert((header.kind, id));
-            for subject in Body::decode(record).map(|body| body.subjects()).unwrap_or_default() {
-                self.subjects.insert((subject, record.author(), header.log.epoch, header.seq), id);
-            }
-            self.records.insert(id, record.clone());
-        }
-        for proof in &batch.equivocations {
-            let header = proof.kept.header();
-            self.equivocations.entry((header.log, header.seq)).or_insert_with(|| proof.clone());
-        }
-        Ok(())
+        let mut frozen = self.frozen(log)?.into_iter();
+        Ok(frozen.next().zip(frozen.next()).map(|(first, second)| Equivocation { first, second }))
     }
 }

@@ -7,12 +7,12 @@ use std::thread::JoinHandle;
 use exchange_ledger::body::Body;
 use exchange_ledger::book::Book;
 use exchange_ledger::identity::Identity;
-use exchange_ledger::ids::{AuthorId, RecordId};
+use exchange_ledger::ids::{AuthorId, RecordId, StateHash};
 use exchange_ledger::ledger::{Admission, Ledger, MAX_CLOCK_SKEW_S};
-use exchange_ledger::record::{Head, Header, LogId, Record, RecordError, admission, verify_batch};
+use exchange_ledger::record::{Head, Header, LogId, MAX_LOG_LEN, Record, RecordError, admission, verify_batch};
+use exchange_ledger::state::state_hash;
 use exchange_ledger::storage::{Storage, StorageError};
 use exchange_store::{Store, StoreError};
-use sha2::{Digest, Sha256};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::net::Verdict;
@@ -144,51 +144,43 @@ impl Keeper {
         self.ledger.storage().heads(after, limit)
     }
 
-    /// Returns a digest of all heads: equal digests mean equal ledgers.
+    /// Returns the hash of the ledger: equal hashes mean equal ledgers.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn digest(&self) -> Result<[u8; 32], StorageError> {
-        let mut hasher = Sha256::new();
-        let mut after = None;
-        loop {
-            let heads = self.heads(after.as_ref(), PAGE)?;
-            for head in &heads {
-                hasher.update(head.log.author.as_bytes());
-                hasher.update(head.log.epoch.to_le_bytes());
-                hasher.update(head.len.to_le_bytes());
-                hasher.update(head.id.as_bytes());
-            }
-            after = heads.last().map(|head| head.log);
-            if heads.len() < PAGE {
-                return Ok(hasher.finalize().into());
-            }
-        }
+    pub fn digest(&self) -> Result<StateHash, StorageError> {
+        state_hash(self.ledger.storage())
     }
 
-    /// Returns encoded records of a log from `from` on: at most `max_bytes`, but one at least if there is one.
+    /// Returns encoded records of a log from `from` on, at most `max_bytes` but one at least if there is one. The frozen
+    /// records of a forked log are counted on from the end of its chain, the one that follows the chain first.
     ///
     /// # Errors
     /// When the store fails.
     pub fn range(&self, log: &LogId, from: u64, max_bytes: usize) -> Result<Vec<Vec<u8>>, StorageError> {
-        let mut records = Vec::new();
+        let mut answer = Vec::new();
         let mut bytes = 0;
-        for seq in from.. {
-            let Some(id) = self.ledger.storage().id_at(log, seq)? else { break };
-            let Some(record) = self.ledger.record(&id)? else { break };
-            let record = record.encode();
-            bytes += record.len();
-            if bytes > max_bytes && !records.is_empty() {
-                break;
+        let mut at = from;
+        loop {
+            let page = self.ledger.records_of(log, at, PAGE)?;
+            for record in &page {
+                let record = record.encode();
+                bytes += record.len();
+                if bytes > max_bytes && !answer.is_empty() {
+                    return Ok(answer);
+                }
+                answer.push(record);
             }
-            records.push(record);
+            at += page.len() as u64; // usize is at most 64 bits
+            if page.is_empty() {
+                return Ok(answer);
+            }
         }
-        Ok(records)
     }
 }
 
-/// How many heads are read at once.
-const PAGE: usize = 512;
+/// How many records are read at once: an answer has no room for many more.
+const PAGE: usize = 256;
 
 /// Encoded records of one caller, and where he waits for the verdicts.
 type Incoming = (Vec<Vec<u8>>, oneshot::Sender<Vec<Verdict>>);
@@ -288,8 +280,9 @@ impl Writer {
     fn own_log(&self, author: &AuthorId, now: u64) -> Result<(LogId, Option<Head>), PublishError> {
         if let Some(noted) = self.private.own_head(author)? {
             let head = self.ledger.storage().head(&noted.log)?;
-            // A clock that once ran ahead would hold up everything that is signed until its time has come.
-            if head == Some(noted) && noted.time <= now.saturating_add(MAX_CLOCK_SKEW_S) {
+            // A log may be full, and a clock that once ran ahead would hold up everything that is signed until its time has come.
+            let goes_on = noted.len < MAX_LOG_LEN && noted.time <= now.saturating_add(MAX_CLOCK_SKEW_S);
+            if head == Some(noted) && goes_on {
                 return Ok((noted.log, head));
             }
         }
@@ -314,7 +307,7 @@ impl Writer {
                 let _ = self.changes.send(Change { record: Arc::new(record), body: Arc::new(body), own });
                 updated
             }
-            Admission::Equivocation => {
+            Admission::Equivocation | Admission::Frozen => {
                 tracing::warn!(author = %record.author(), "an author signed two histories; the proof is kept");
                 book.recheck_author(&self.ledger, &record.author())
             }
@@ -333,9 +326,11 @@ impl Writer {
 fn verdict((admission, record): (&Admission, &Record)) -> Verdict {
     match admission {
         Admission::New | Admission::Equivocation => Verdict::Accept,
-        Admission::Known | Admission::Early => Verdict::Ignore,
+        Admission::Frozen => Verdict::Keep,
+        // What goes back in time is its author's fault: others hold it as one of two histories.
+        Admission::Known | Admission::Early | Admission::TimeReversed => Verdict::Ignore,
         Admission::Orphan => Verdict::Orphan(record.header().log),
-        Admission::Invalid(_) | Admission::TimeReversed => Verdict::Reject,
+        Admission::Invalid(_) => Verdict::Reject,
     }
 }
 

@@ -8,7 +8,7 @@ use exchange_ledger::book::Query;
 use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::ledger::{Ledger, OfferStanding};
 use exchange_ledger::money::{Currency, Sats};
-use exchange_ledger::record::{Kind, Record};
+use exchange_ledger::record::Kind;
 use exchange_ledger::rules::LAST_PAYMENT_MARGIN;
 use exchange_ledger::storage::{Storage, StorageError};
 use exchange_ledger::trade::{Role, SPEND_VSIZE, confirmations_for};
@@ -112,8 +112,8 @@ impl<'a> Viewer<'a> {
 /// When the store fails.
 pub fn arbiters(ledger: &Ledger<Store>) -> Result<Vec<Arbiter>, StorageError> {
     let mut found: Vec<Arbiter> = Vec::new();
-    for id in ledger.storage().of_kind(Kind::ArbiterAdvert, None, MAX_ARBITERS)? {
-        let Some(arbiter) = arbiter(ledger, &id)? else { continue };
+    for place in ledger.storage().of_kind(Kind::ArbiterAdvert, None, MAX_ARBITERS)? {
+        let Some(arbiter) = arbiter(ledger, &place.id)? else { continue };
         match found.iter_mut().find(|known| known.author == arbiter.author) {
             Some(known) if known.created < arbiter.created => *known = arbiter,
             Some(_) => {}
@@ -248,21 +248,8 @@ pub fn book(viewer: &Viewer<'_>, filter: &BookFilter) -> Result<Page<OfferView>,
 /// When the store fails.
 pub fn offers_of(viewer: &Viewer<'_>, maker: AuthorId) -> Result<Vec<OfferView>, ApiError> {
     let ledger = viewer.keeper.ledger();
-    let is_theirs = |record: Option<Record>| record.is_some_and(|record| record.author() == maker);
-    let mut offers = Vec::new();
-    let mut after = None;
-    loop {
-        let page = ledger.storage().of_kind(Kind::Offer, after.as_ref(), MAX_OWN_OFFERS).explained()?;
-        for id in &page {
-            if is_theirs(ledger.record(id).explained()?) && offers.len() < MAX_OWN_OFFERS {
-                offers.push(offer(viewer, id)?);
-            }
-        }
-        after = page.last().copied();
-        if page.len() < MAX_OWN_OFFERS {
-            break;
-        }
-    }
+    let places = ledger.storage().of_kind_by(Kind::Offer, &maker, None, MAX_OWN_OFFERS).explained()?;
+    let mut offers = places.iter().map(|place| offer(viewer, &place.id)).collect::<Result<Vec<_>, _>>()?;
     offers.sort_by_key(|offer| std::cmp::Reverse(offer.created));
     Ok(offers)
 }

@@ -146,7 +146,10 @@ impl Private {
     /// When the store fails.
     pub fn own_head(&self, author: &AuthorId) -> Result<Option<Head>, StoreError> {
         let row = self.store.private().get(&OWN_HEADS, author)?;
-        Ok(row.map(|OwnHeadRow { epoch, len, id, time }| Head { log: LogId { author: *author, epoch }, len, id, time }))
+        Ok(row.map(|OwnHeadRow { epoch, len, id, time }| {
+            let log = LogId { author: *author, epoch };
+            Head { log, len, id, time, frozen: None }
+        }))
     }
 
     /// Keeps own records, and the note of the head that they lead to, together or not at all.

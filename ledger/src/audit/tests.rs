@@ -13,7 +13,7 @@ fn rules(findings: &[Finding]) -> Vec<&str> {
 /// Returns an audit of records that nobody checked as they came in.
 fn audit_unchecked(records: Vec<Record>) -> Audit {
     let mut storage = MemoryStorage::default();
-    storage.commit(&Batch { records, equivocations: Vec::new() }).unwrap();
+    storage.commit(&Batch { records, ..Batch::default() }).unwrap();
     audit(&Ledger::new(storage, NETWORK), None, [1; 32]).unwrap()
 }
 

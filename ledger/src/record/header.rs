@@ -10,8 +10,11 @@ use crate::record::{Kind, MAX_BODY_LEN, RecordError};
 pub const HEADER_LEN: usize = 134;
 /// The version of records that this code writes and reads.
 pub const VERSION: u8 = 1;
-/// Flag: a node that does not know this record's kind must stop acting on its author's later records.
+/// Flag: at a node that does not know this record's kind, what follows in its log gives the author no rights.
 pub const FLAG_CRITICAL: u8 = 1;
+/// The most records of a log, after which its author opens another: what one ticket of work can make others keep, and how
+/// often the first place of a fork can fall.
+pub const MAX_LOG_LEN: u64 = 65_536;
 
 /// One log of an author. A node that cannot prove that it holds the head of its log opens a new one, so that a restored
 /// backup never signs a second history.
@@ -21,6 +24,18 @@ pub struct LogId {
     pub author: AuthorId,
     /// The Unix time at which the log was opened, as its author says: it tells logs apart and orders them, no more.
     pub epoch: u32,
+}
+
+impl LogId {
+    /// Returns where the logs of an author begin in the order of logs.
+    pub const fn first_of(author: AuthorId) -> Self {
+        Self { author, epoch: 0 }
+    }
+
+    /// Returns where they end.
+    pub const fn last_of(author: AuthorId) -> Self {
+        Self { author, epoch: u32::MAX }
+    }
 }
 
 /// What every record states about itself, in this order on the wire; integers are little-endian.
@@ -79,8 +94,8 @@ impl Header {
     /// Reads a header.
     ///
     /// # Errors
-    /// When the version or a flag is unknown, the body length exceeds its limit, or the first record of a log has a
-    /// backlink, or a later one none.
+    /// When the version or a flag is unknown, the body length or the seq exceeds its limit, or the first record of a log
+    /// has a backlink, or a later one none.
     pub fn decode(bytes: &[u8; HEADER_LEN]) -> Result<Self, RecordError> {
         let mut rest = bytes.as_slice();
         let [version] = take(&mut rest);
@@ -104,6 +119,9 @@ impl Header {
         }
         if usize::from(header.body_len) > MAX_BODY_LEN {
             return Err(RecordError::BodyTooLong(header.body_len.into()));
+        }
+        if header.seq >= MAX_LOG_LEN {
+            return Err(RecordError::LogTooLong { seq: header.seq });
         }
         let first = header.seq == 0;
         if first != (header.backlink == RecordId([0; 32])) || (!first && header.admission != 0) {

@@ -11,9 +11,6 @@ macro_rules! kinds {
         }
 
         impl Kind {
-            /// All kinds that this code knows.
-            pub const KNOWN: &[Self] = &[$(Self::$name,)*];
-
             /// Returns the code.
             pub const fn code(self) -> u16 {
                 match self {

@@ -5,14 +5,14 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::hash::tagged;
-use crate::ids::{AuthorId, RecordId};
+use crate::ids::{AuthorId, FrozenHash, RecordId};
 
 pub mod admission;
 mod header;
 mod kind;
 mod verify;
 
-pub use header::{FLAG_CRITICAL, HEADER_LEN, Header, LogId, VERSION};
+pub use header::{FLAG_CRITICAL, HEADER_LEN, Header, LogId, MAX_LOG_LEN, VERSION};
 pub use kind::Kind;
 pub use verify::{verify_batch, verify_signature};
 
@@ -28,12 +28,37 @@ pub const MAX_BODY_LEN: usize = MAX_RECORD_LEN - HEADER_LEN - SIGNATURE_LEN;
 pub struct Head {
     /// The log.
     pub log: LogId,
-    /// How many records it has.
+    /// How many records its chain has: if it has forked, those below the first place that its author signed twice.
     pub len: u64,
-    /// The id of the last.
+    /// The id of the last; zeros if there is none.
     pub id: RecordId,
-    /// The time of the last.
+    /// The time of the last; zero if there is none.
     pub time: u64,
+    /// The hash of the frozen records, if the log has forked.
+    pub frozen: Option<FrozenHash>,
+}
+
+/// Where a record stands: by author, epoch and seq, and then, where an author signed several for one place, by id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The log.
+    pub log: LogId,
+    /// The position in it.
+    pub seq: u64,
+    /// The record.
+    pub id: RecordId,
+}
+
+impl Place {
+    /// Returns where a log begins in the order of places.
+    pub const fn first_of(log: LogId) -> Self {
+        Self { log, seq: 0, id: RecordId([0; 32]) }
+    }
+
+    /// Returns where it ends.
+    pub const fn last_of(log: LogId) -> Self {
+        Self { log, seq: u64::MAX, id: RecordId([0xff; 32]) }
+    }
 }
 
 /// A record: header, signature and body, exactly as received. Holding one means that its bytes are well formed; that
@@ -115,14 +140,20 @@ impl Record {
         &self.body
     }
 
-    /// Returns the place of the record among all of its author's, across epochs.
-    pub const fn position(&self) -> (u32, u64) {
-        (self.header.log.epoch, self.header.seq)
+    /// Returns where the record stands.
+    pub const fn place(&self) -> Place {
+        Place { log: self.header.log, seq: self.header.seq, id: self.id }
+    }
+
+    /// Tells whether the record has a kind that this code does not know, and says that one must.
+    pub const fn is_critical(&self) -> bool {
+        matches!(self.header.kind, Kind::Unknown(_)) && self.header.flags & FLAG_CRITICAL != 0
     }
 
     /// Returns the head of a log that ends with this record.
     pub const fn as_head(&self) -> Head {
-        Head { log: self.header.log, len: self.header.seq.saturating_add(1), id: self.id, time: self.header.time }
+        let Header { log, seq, time, .. } = self.header;
+        Head { log, len: seq.saturating_add(1), id: self.id, time, frozen: None }
     }
 }
 
@@ -173,6 +204,12 @@ pub enum RecordError {
     /// The header's hash of the body is not the body's.
     #[error("record body does not match its hash")]
     BodyHash,
+    /// The position is beyond the end of the longest log.
+    #[error("record at seq {seq} is beyond the {MAX_LOG_LEN} records that a log may have")]
+    LogTooLong {
+        /// The position.
+        seq: u64,
+    },
     /// Backlink or ticket do not fit the position.
     #[error("record at seq {seq} has a backlink or ticket that does not fit its position")]
     Misplaced {

@@ -41,7 +41,7 @@ impl Facts {
         let mut own_order: Vec<&Record> = records.iter().collect();
         // The log in which a party entered the trade comes first: another, which claims to be older, must not precede it.
         let is_elsewhere = |record: &Record| !bid.home_logs().contains(&record.header().log);
-        own_order.sort_by_key(|record| (record.author(), is_elsewhere(record), record.position(), record.id()));
+        own_order.sort_by_key(|record| (record.author(), is_elsewhere(record), record.place()));
         own_order.dedup_by_key(|record| record.id());
         let mut facts = Self { void, ..Self::default() };
         for record in own_order {

@@ -56,5 +56,5 @@ fn records(author: u8, batches: usize, size: usize) -> Vec<Batch> {
         (backlink, seq) = (record.id(), seq + 1);
         record
     };
-    (0..batches).map(|_| Batch { records: (0..size).map(|_| next()).collect(), equivocations: Vec::new() }).collect()
+    (0..batches).map(|_| Batch { records: (0..size).map(|_| next()).collect(), ..Batch::default() }).collect()
 }

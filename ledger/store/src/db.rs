@@ -173,7 +173,7 @@ impl WriteSet<'_> {
     }
 
     /// Adds to a number in `meta`. Needs no look at it, so writers need not wait for each other.
-    pub fn add(&mut self, key: &[u8], by: u64) {
+    pub fn add(&mut self, key: &[u8], by: i64) {
         self.batch.merge_cf(self.db.handle(Family::Meta), key, by.to_be_bytes());
     }
 
@@ -262,13 +262,15 @@ fn family_options(family: Family, cache: &Cache, open: OpenOptions) -> Options {
     // Keys, hashes and signatures do not compress.
     options.set_compression_type(DBCompressionType::None);
     match family {
-        Family::Meta => options.set_merge_operator_associative("exchange.add_u64", add),
+        Family::Meta => options.set_merge_operator_associative("exchange.add_i64", add),
         Family::Records
         | Family::Logs
         | Family::Heads
+        | Family::Frozen
         | Family::Kinds
+        | Family::Critical
         | Family::Subjects
-        | Family::Equivocations
+        | Family::OpenOffers
         | Family::Private => {}
     }
     options
@@ -276,7 +278,7 @@ fn family_options(family: Family, cache: &Cache, open: OpenOptions) -> Options {
 
 /// Adds big-endian numbers. `None`, which RocksDB reports as damage, when one is malformed or the sum does not fit.
 fn add(_key: &[u8], existing: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
-    let number = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_be_bytes);
+    let number = |bytes: &[u8]| bytes.try_into().ok().map(i64::from_be_bytes);
     let start = existing.map_or(Some(0), number)?;
     let sum = operands.iter().try_fold(start, |sum, operand| sum.checked_add(number(operand)?))?;
     Some(sum.to_be_bytes().to_vec())

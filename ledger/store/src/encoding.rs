@@ -1,9 +1,8 @@
 //! Values as bytes. Persisted types are apart from domain types, and each value begins with its version.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use exchange_ledger::ids::RecordId;
-use exchange_ledger::record::{Head, LogId, Record};
-use exchange_ledger::storage::Equivocation;
+use exchange_ledger::ids::{FrozenHash, RecordId};
+use exchange_ledger::record::{Head, LogId};
 
 /// A type that is kept on disk: a version byte, then borsh.
 pub trait Versioned: BorshSerialize + BorshDeserialize {
@@ -48,45 +47,22 @@ pub(crate) struct HeadRow {
     len: u64,
     id: RecordId,
     time: u64,
+    frozen: Option<FrozenHash>,
 }
 
 impl Versioned for HeadRow {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
 }
 
 impl HeadRow {
     pub fn into_head(self, log: LogId) -> Head {
-        Head { log, len: self.len, id: self.id, time: self.time }
+        Head { log, len: self.len, id: self.id, time: self.time, frozen: self.frozen }
     }
 }
 
 impl From<Head> for HeadRow {
     fn from(head: Head) -> Self {
-        Self { len: head.len, id: head.id, time: head.time }
-    }
-}
-
-/// Two records that contradict each other, as their bytes.
-#[derive(Debug, BorshSerialize, BorshDeserialize)]
-pub(crate) struct ProofRow {
-    kept: Vec<u8>,
-    other: Vec<u8>,
-}
-
-impl Versioned for ProofRow {
-    const VERSION: u8 = 1;
-}
-
-impl From<&Equivocation> for ProofRow {
-    fn from(proof: &Equivocation) -> Self {
-        Self { kept: proof.kept.encode(), other: proof.other.encode() }
-    }
-}
-
-impl ProofRow {
-    /// Returns the proof; `None` when a record in it is damaged.
-    pub fn into_proof(self) -> Option<Equivocation> {
-        Some(Equivocation { kept: Record::decode(&self.kept).ok()?, other: Record::decode(&self.other).ok()? })
+        Self { len: head.len, id: head.id, time: head.time, frozen: head.frozen }
     }
 }
 

@@ -5,15 +5,17 @@
 //! | `records` | id | the record's bytes, as received |
 //! | `logs` | author, epoch, seq | id |
 //! | `heads` | author, epoch | [`HeadRow`](crate::encoding::HeadRow) |
-//! | `kinds` | kind, id | nothing |
-//! | `subjects` | subject, author, epoch, seq | id |
-//! | `equivocations` | author, epoch, seq | [`ProofRow`](crate::encoding::ProofRow) |
+//! | `frozen` | author, epoch, seq, id | nothing |
+//! | `kinds` | kind, author, epoch, seq, id | nothing |
+//! | `critical` | author, epoch, seq, id | nothing |
+//! | `subjects` | subject, author, epoch, seq, id | nothing |
+//! | `open_offers` | id | author, epoch |
 //! | `meta` | `schema` | u32, big-endian |
-//! | `meta` | `records` | u64, big-endian: how many there are |
+//! | `meta` | `records` | i64, big-endian: how many there are |
 //! | `private` | namespace, key of the row | version, row |
 
 use exchange_ledger::ids::{AuthorId, ContractHash, MailboxId, RecordId, TradeId};
-use exchange_ledger::record::{Kind, LogId};
+use exchange_ledger::record::{Kind, LogId, Place};
 
 /// A column family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,21 +23,25 @@ pub(crate) enum Family {
     Records,
     Logs,
     Heads,
+    Frozen,
     Kinds,
+    Critical,
     Subjects,
-    Equivocations,
+    OpenOffers,
     Meta,
     Private,
 }
 
 impl Family {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Records,
         Self::Logs,
         Self::Heads,
+        Self::Frozen,
         Self::Kinds,
+        Self::Critical,
         Self::Subjects,
-        Self::Equivocations,
+        Self::OpenOffers,
         Self::Meta,
         Self::Private,
     ];
@@ -45,9 +51,11 @@ impl Family {
             Self::Records => "records",
             Self::Logs => "logs",
             Self::Heads => "heads",
+            Self::Frozen => "frozen",
             Self::Kinds => "kinds",
+            Self::Critical => "critical",
             Self::Subjects => "subjects",
-            Self::Equivocations => "equivocations",
+            Self::OpenOffers => "open_offers",
             Self::Meta => "meta",
             Self::Private => "private",
         }
@@ -72,21 +80,31 @@ pub(crate) fn place(log: &LogId, seq: u64) -> Vec<u8> {
     [log.author.as_bytes().as_slice(), &log.epoch.to_be_bytes(), &seq.to_be_bytes()].concat()
 }
 
-pub(crate) fn kind_prefix(kind: Kind) -> Vec<u8> {
-    kind.code().to_be_bytes().to_vec()
+pub(crate) fn whole_place(place: &Place) -> Vec<u8> {
+    [self::place(&place.log, place.seq).as_slice(), place.id.as_bytes()].concat()
 }
 
-pub(crate) fn kind(kind: Kind, id: &RecordId) -> Vec<u8> {
-    [kind.code().to_be_bytes().as_slice(), id.as_bytes()].concat()
+/// Returns the place that a key of these families ends with.
+pub(crate) fn parse_place(key: &[u8]) -> Option<Place> {
+    let (_, place) = key.split_last_chunk::<PLACE_LEN>()?;
+    let (at, id) = place.split_last_chunk::<32>()?;
+    let (log, seq) = at.split_last_chunk::<8>()?;
+    Some(Place { log: parse_log(log)?, seq: u64::from_be_bytes(*seq), id: RecordId(*id) })
 }
 
-/// Returns the id that a key of `kinds` ends with.
-pub(crate) fn kind_id(key: &[u8]) -> Option<RecordId> {
-    key.get(2..)?.try_into().ok().map(RecordId)
+/// Bytes of a place: author, epoch, seq, id.
+const PLACE_LEN: usize = 32 + 4 + 8 + 32;
+
+pub(crate) fn kind_prefix(kind: Kind, author: Option<&AuthorId>) -> Vec<u8> {
+    [kind.code().to_be_bytes().as_slice(), author.map_or(&[], |author| author.as_bytes())].concat()
 }
 
-pub(crate) fn subject(subject: &RecordId, log: &LogId, seq: u64) -> Vec<u8> {
-    [subject.as_bytes().as_slice(), &place(log, seq)].concat()
+pub(crate) fn kind(kind: Kind, place: &Place) -> Vec<u8> {
+    [kind.code().to_be_bytes().as_slice(), &whole_place(place)].concat()
+}
+
+pub(crate) fn subject(subject: &RecordId, place: &Place) -> Vec<u8> {
+    [subject.as_bytes().as_slice(), &whole_place(place)].concat()
 }
 
 pub(crate) fn subject_prefix(subject: &RecordId, author: Option<&AuthorId>) -> Vec<u8> {

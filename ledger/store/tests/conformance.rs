@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use common::{Log, open};
 use exchange_ledger::body::{Body, PaymentSent, Revoke};
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
-use exchange_ledger::record::{Kind, LogId};
-use exchange_ledger::storage::{Batch, Equivocation, MemoryStorage, Storage};
+use exchange_ledger::record::{Kind, LogId, Record};
+use exchange_ledger::storage::{Batch, Fork, MemoryStorage, Storage};
 use proptest::prelude::*;
 
 /// How many authors and epochs write.
@@ -28,8 +28,8 @@ enum What {
     Malformed,
     /// Of a kind that nobody knows.
     Unknown(Vec<u8>),
-    /// The author signs two records for one place.
-    Fork,
+    /// The author signs another record for a place so many before the end; the log ends there.
+    Fork(u8),
 }
 
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ fn writes() -> impl Strategy<Value = Vec<Vec<Write>>> {
         (0..SUBJECTS).prop_map(What::PaymentSent),
         Just(What::Malformed),
         prop::collection::vec(any::<u8>(), 0..40).prop_map(What::Unknown),
-        Just(What::Fork),
+        (0..4_u8).prop_map(What::Fork),
     ];
     let write = (0..AUTHORS, 0..EPOCHS, what).prop_map(|(author, epoch, what)| Write { author, epoch, what });
     prop::collection::vec(prop::collection::vec(write, 0..8), 1..8)
@@ -62,30 +62,37 @@ fn writes() -> impl Strategy<Value = Vec<Vec<Write>>> {
 struct Authors(BTreeMap<(u8, u32), Log>);
 
 impl Authors {
-    fn batch(&mut self, writes: &[Write]) -> Batch {
-        let mut batch = Batch::default();
+    /// Returns what a ledger would commit: forks only of what is kept, and nothing after them.
+    fn batches(&mut self, writes: &[Write], memory: &MemoryStorage) -> Vec<Batch> {
+        let (mut grown, mut forked) = (Batch::default(), Batch::default());
         for Write { author, epoch, what } in writes {
             let log = self.0.entry((*author, *epoch)).or_insert_with(|| Log::new(*author + 1, *epoch));
+            let head = memory.head(&log.id()).unwrap();
             let (kind, body) = match what {
-                What::Heartbeat | What::Fork => (Kind::Heartbeat, Vec::new()),
+                What::Heartbeat => (Kind::Heartbeat, Vec::new()),
                 What::Revoke(about) => encoded(Body::Revoke(Revoke { offer: subject(*about) })),
                 What::PaymentSent(about) => {
                     encoded(Body::PaymentSent(PaymentSent { trade: TradeId(subject(*about).0) }))
                 }
                 What::Malformed => (Kind::Revoke, vec![1, 2, 3]),
                 What::Unknown(body) => (Kind::Unknown(999), body.clone()),
+                What::Fork(back) => {
+                    let Some(head) = head else { continue };
+                    let from = head.len.saturating_sub(u64::from(*back));
+                    let mut frozen = memory.range(&log.id(), from, 3).unwrap();
+                    frozen.extend(memory.frozen(&log.id()).unwrap());
+                    frozen.push(log.sign(Kind::Unknown(1000), vec![7]));
+                    frozen.sort_by_key(Record::place);
+                    frozen.dedup_by_key(|record| record.id());
+                    forked.forks.insert(log.id(), Fork { from, frozen });
+                    continue;
+                }
             };
-            let other = log.sign(Kind::Unknown(1000), vec![7]);
-            let kept = log.append(kind, body);
-            if matches!(what, What::Fork) {
-                batch.equivocations.push(Equivocation { kept: kept.clone(), other });
-                // A second proof for a place says nothing new.
-                let again = Equivocation { kept: kept.clone(), other: kept.clone() };
-                batch.equivocations.push(again);
+            if head.is_none_or(|head| head.frozen.is_none()) {
+                grown.records.push(log.append(kind, body));
             }
-            batch.records.push(kept);
         }
-        batch
+        vec![forked, grown]
     }
 }
 
@@ -107,7 +114,14 @@ fn check(disk: &impl Storage, memory: &MemoryStorage) {
     for (log, len) in logs {
         assert_eq!(disk.head(&log).unwrap(), memory.head(&log).unwrap());
         assert_eq!(disk.heads(Some(&log), 2).unwrap(), memory.heads(Some(&log), 2).unwrap());
+        assert_eq!(disk.frozen(&log).unwrap(), memory.frozen(&log).unwrap());
         assert_eq!(disk.equivocation(&log).unwrap(), memory.equivocation(&log).unwrap());
+        assert_eq!(disk.is_forked(&log.author).unwrap(), memory.is_forked(&log.author).unwrap());
+        assert_eq!(disk.first_critical(&log).unwrap(), memory.first_critical(&log).unwrap());
+        for limit in [0, 1, usize::MAX] {
+            assert_eq!(disk.logs_of(&log.author, limit).unwrap(), memory.logs_of(&log.author, limit).unwrap());
+            assert_eq!(disk.range(&log, len / 2, limit).unwrap(), memory.range(&log, len / 2, limit).unwrap());
+        }
         for seq in (0..=len).chain([u64::MAX]) {
             let id = memory.id_at(&log, seq).unwrap();
             assert_eq!(disk.id_at(&log, seq).unwrap(), id);
@@ -119,8 +133,13 @@ fn check(disk: &impl Storage, memory: &MemoryStorage) {
     for kind in [Kind::Heartbeat, Kind::Revoke, Kind::PaymentSent, Kind::Unknown(999), Kind::Unknown(u16::MAX)] {
         let all = memory.of_kind(kind, None, usize::MAX).unwrap();
         assert_eq!(disk.of_kind(kind, None, usize::MAX).unwrap(), all);
-        for after in all.iter().chain(&[RecordId([0; 32]), RecordId([0xff; 32])]) {
+        for after in &all {
+            let author = &after.log.author;
             assert_eq!(disk.of_kind(kind, Some(after), 2).unwrap(), memory.of_kind(kind, Some(after), 2).unwrap());
+            for after in [None, Some(after)] {
+                let expected = memory.of_kind_by(kind, author, after, 2).unwrap();
+                assert_eq!(disk.of_kind_by(kind, author, after, 2).unwrap(), expected);
+            }
         }
     }
 }
@@ -145,9 +164,13 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let (mut disk, mut memory, mut authors) = (open(&dir), MemoryStorage::default(), Authors::default());
         for (number, writes) in writes.iter().enumerate() {
-            let batch = authors.batch(writes);
-            Storage::commit(&mut disk, &batch).unwrap();
-            memory.commit(&batch).unwrap();
+            for batch in authors.batches(writes, &memory) {
+                // A log that has just forked grows no more.
+                let grown = batch.records.into_iter().filter(|r| memory.frozen(&r.header().log).unwrap().is_empty());
+                let batch = Batch { records: grown.collect(), forks: batch.forks };
+                Storage::commit(&mut disk, &batch).unwrap();
+                memory.commit(&batch).unwrap();
+            }
             if number == reopened_after {
                 drop(disk);
                 disk = open(&dir);
@@ -161,8 +184,8 @@ proptest! {
 fn a_repeated_batch_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (disk, mut memory, mut log) = (open(&dir), MemoryStorage::default(), Log::new(1, 0));
-    let first = Batch { records: vec![log.append_some(), log.append_some()], equivocations: Vec::new() };
-    let second = Batch { records: vec![log.append_some()], equivocations: Vec::new() };
+    let first = Batch { records: vec![log.append_some(), log.append_some()], ..Batch::default() };
+    let second = Batch { records: vec![log.append_some()], ..Batch::default() };
     for batch in [&first, &second] {
         disk.commit(batch).unwrap();
         memory.commit(batch).unwrap();

@@ -31,7 +31,7 @@ const NUMBERS: Table<u64, Number> = Table::new(Namespace::Config);
 const CHILD_DIR: &str = "EXCHANGE_STORE_TEST_DIR";
 
 fn batch(records: Vec<Record>) -> Batch {
-    Batch { records, equivocations: Vec::new() }
+    Batch { records, ..Batch::default() }
 }
 
 fn some(log: &mut Log, count: usize) -> Batch {

@@ -163,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn trailing_bytes_unknown_messages_and_lying_counts_are_refused() {
-        let good = borsh::to_vec(&Request::Digest([1; 32])).unwrap();
+        let good = borsh::to_vec(&Request::Digest(exchange_ledger::ids::StateHash([1; 32]))).unwrap();
         let trailing = [&good[..], &[0]].concat();
         let unknown = [&[99], &good[1..]].concat();
         let lying = [&[4][..], &u32::MAX.to_le_bytes()].concat();

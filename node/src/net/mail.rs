@@ -105,7 +105,7 @@ impl Session {
         }
         for envelope in delivery.envelopes {
             match self.replica.put_mail(envelope).await {
-                Verdict::Accept | Verdict::Ignore | Verdict::Orphan(_) => {}
+                Verdict::Accept | Verdict::Keep | Verdict::Ignore | Verdict::Orphan(_) => {}
                 Verdict::Reject => return Err(Offence::InvalidMail.into()),
             }
         }

@@ -25,7 +25,7 @@
 
 use async_trait::async_trait;
 
-use exchange_ledger::ids::MailboxId;
+use exchange_ledger::ids::{MailboxId, StateHash};
 use exchange_ledger::record::{Head, LogId};
 use libp2p::PeerId;
 
@@ -62,6 +62,8 @@ pub use swarm::start;
 pub enum Verdict {
     /// New and good: pass it on.
     Accept,
+    /// New and kept, but not worth passing on: whoever wants it fetches it.
+    Keep,
     /// Known already, early, over quota or of unknown origin: drop it, nobody is at fault.
     Ignore,
     /// A record whose predecessors are missing: ask the sender for the log.
@@ -76,13 +78,14 @@ pub trait Replica: Send + Sync + 'static {
     /// Takes in encoded records; one verdict for each, in order.
     async fn ingest(&self, records: Vec<Vec<u8>>) -> Vec<Verdict>;
 
-    /// Returns a digest of all heads: equal digests mean equal ledgers.
-    async fn digest(&self) -> [u8; 32];
+    /// Returns the hash of the ledger: equal hashes mean equal ledgers.
+    async fn digest(&self) -> StateHash;
 
     /// Returns heads after a log, in order.
     async fn heads(&self, after: Option<LogId>, limit: usize) -> Vec<Head>;
 
-    /// Returns encoded records of a log from `from` on, at most `max_bytes` of them but at least one if there is one.
+    /// Returns encoded records of a log from `from` on, at most `max_bytes` of them but at least one if there is one. The
+    /// frozen records of a forked log are counted on from the end of its chain.
     async fn range(&self, log: LogId, from: u64, max_bytes: usize) -> Vec<Vec<u8>>;
 
     /// Takes in an encoded mail envelope.

@@ -3,7 +3,7 @@
 //! Everything here is hostile until [`Request::check`] or [`Response::check`] has passed.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use exchange_ledger::ids::{AuthorId, MailboxId, RecordId};
+use exchange_ledger::ids::{AuthorId, FrozenHash, MailboxId, RecordId, StateHash};
 use exchange_ledger::record::{Head, LogId, MAX_RECORD_LEN};
 use libp2p::StreamProtocol;
 use libp2p::gossipsub::IdentTopic;
@@ -16,7 +16,7 @@ pub const MAX_MAIL_LEN: usize = 19 * 1024;
 pub(super) const MAX_REQUEST_LEN: usize = 64 * 1024;
 /// The longest response: [`MAX_ANSWER_BYTES`] of records or [`MAX_HEADS`] heads fit several times.
 pub(super) const MAX_RESPONSE_LEN: usize = 1024 * 1024;
-/// Heads in one response, 88 bytes each.
+/// Heads in one response, 121 bytes each at most.
 pub(super) const MAX_HEADS: usize = 1000;
 /// Logs in one request for ranges, 44 bytes each.
 pub(super) const MAX_WANTS: usize = 256;
@@ -31,7 +31,7 @@ pub(super) const MAX_PUT_BYTES: usize = 48 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(super) enum Request {
     /// My digest is this, what is yours? Whoever sees a difference pulls.
-    Digest([u8; 32]),
+    Digest(StateHash),
     /// Which logs do you hold after this one?
     Heads { after: Option<WireLog>, limit: u16 },
     /// Records of these logs, in this order, as far as `max_bytes` go.
@@ -46,7 +46,7 @@ pub(super) enum Request {
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(super) enum Response {
     /// The answerer's own digest.
-    Digest([u8; 32]),
+    Digest(StateHash),
     /// Heads in the order of their logs; fewer than asked for means that there are no more.
     Heads(Vec<WireHead>),
     /// For each of the first wants its records; wants that found no room are left out.
@@ -73,6 +73,7 @@ pub(super) struct WireHead {
     len: u64,
     id: RecordId,
     time: u64,
+    frozen: Option<FrozenHash>,
 }
 
 /// A wish for the records of a log from a place on.
@@ -160,13 +161,13 @@ impl From<WireLog> for LogId {
 
 impl From<Head> for WireHead {
     fn from(head: Head) -> Self {
-        Self { log: head.log.into(), len: head.len, id: head.id, time: head.time }
+        Self { log: head.log.into(), len: head.len, id: head.id, time: head.time, frozen: head.frozen }
     }
 }
 
 impl From<WireHead> for Head {
     fn from(head: WireHead) -> Self {
-        Self { log: head.log.into(), len: head.len, id: head.id, time: head.time }
+        Self { log: head.log.into(), len: head.len, id: head.id, time: head.time, frozen: head.frozen }
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) async fn answer(replica: &dyn Replica, request: Request) -> Result<An
             for envelope in envelopes {
                 match replica.put_mail(envelope.clone()).await {
                     Verdict::Accept => new.push(envelope),
-                    Verdict::Ignore | Verdict::Orphan(_) => {}
+                    Verdict::Keep | Verdict::Ignore | Verdict::Orphan(_) => {}
                     Verdict::Reject => return Err(Offence::InvalidMail),
                 }
             }

@@ -3,7 +3,7 @@
 //! 1. Compare digests; equal ones end the comparison after one round trip.
 //! 2. Walk through the peer's heads, page by page, beside our own.
 //! 3. Fetch the missing end of every log, many logs in one request. Where the peer's head is no longer than ours and
-//!    another one, fetch its last record too: if the log has forked, the ledger sees both sides.
+//!    another one, go back from its last record to where both logs part: so the ledger sees both sides of a fork.
 //! 4. Hand over and fetch mail.
 //!
 //! A session holds no state that outlives it: what it has taken in is in the ledger, so a session that breaks off is
@@ -89,7 +89,7 @@ impl Session {
         let mut wants = Vec::new();
         for log in plan.logs {
             let from = own_head(&*self.replica, log).await.map_or(0, |head| head.len);
-            wants.push(Want { log, from, until: None, stepped_back: false, fruitless: 0 });
+            wants.push(Want { log, from, until: None, probing: false, back: 1, fruitless: 0 });
         }
         self.fetch(wants).await?;
         self.put_mail(plan.deliver).await?;
@@ -146,7 +146,7 @@ impl Session {
         let heads: Vec<Head> = heads.into_iter().map(Into::into).collect();
         let mut before = after;
         for head in &heads {
-            if head.len == 0 || before.is_some_and(|before| before >= head.log) {
+            if (head.len == 0 && head.frozen.is_none()) || before.is_some_and(|before| before >= head.log) {
                 return Err(Offence::WrongAnswer.into());
             }
             before = Some(head.log);
@@ -218,6 +218,7 @@ impl Session {
                         self.gain.fresh.push(record);
                     }
                 }
+                Verdict::Keep => self.gain.accepted += 1,
                 Verdict::Ignore | Verdict::Orphan(_) => {}
                 Verdict::Reject => return Err(Offence::InvalidRecord.into()),
             }
@@ -231,24 +232,32 @@ impl Session {
 struct Want {
     log: LogId,
     from: u64,
-    /// How long the peer says its log is; unknown when an orphan made us ask.
+    /// How long the peer says its log is; unknown of a forked one, and when an orphan made us ask.
     until: Option<u64>,
-    stepped_back: bool,
+    /// Whether `from` is a place of our own chain: another record there proves a fork, and there may be an earlier one.
+    probing: bool,
+    /// How far to go back next.
+    back: u64,
     fruitless: u8,
 }
 
 impl Want {
     /// Returns what to fetch of a log, given our head and the peer's.
     fn of(own: Option<Head>, theirs: &Head) -> Option<Self> {
-        let from = match own {
-            None => 0,
-            Some(own) if own.len < theirs.len => own.len,
-            Some(own) if own.id == theirs.id => return None,
+        let until = theirs.frozen.is_none().then_some(theirs.len);
+        let want = Self { log: theirs.log, from: 0, until, probing: false, back: 1, fruitless: 0 };
+        match own {
+            None => Some(want),
+            Some(own) if own.len < theirs.len => Some(Self { from: own.len, ..want }),
+            Some(own) if own.len == theirs.len && own.id == theirs.id => {
+                // The same chain: what matters is what is frozen after it.
+                let frozen = theirs.frozen.filter(|frozen| own.frozen != Some(*frozen));
+                frozen.map(|_| Self { from: own.len, ..want })
+            }
             // The same place with another record, or a place that we have passed: a fork, if the ledger does not know
             // the record. Only the ledger can tell.
-            Some(_) => theirs.len - 1,
-        };
-        Some(Self { log: theirs.log, from, until: Some(theirs.len), stepped_back: false, fruitless: 0 })
+            Some(_) => Some(Self { from: theirs.len.saturating_sub(1), probing: true, ..want }),
+        }
     }
 
     /// Notes how the records from `from` on were judged, and tells whether there is more to ask for.
@@ -257,17 +266,20 @@ impl Want {
             // Nothing there: the end of a log of unknown length, or a promise that was not kept.
             return if self.until.is_some() { Err(Offence::EmptyPromise) } else { Ok(false) };
         };
-        if matches!(first, Verdict::Orphan(_)) && self.from > 0 && !self.stepped_back {
-            // It does not continue what we hold: the peer's record before it shows the ledger where the log forks.
-            self.from -= 1;
-            self.stepped_back = true;
+        let is_orphan = |verdict: &Verdict| matches!(verdict, Verdict::Orphan(_));
+        if self.from > 0 && (is_orphan(first) || self.probing && *first != Verdict::Ignore) {
+            // The peer's log parts from ours earlier: look for the place by ever larger steps.
+            self.from = self.from.saturating_sub(self.back);
+            self.back = self.back.saturating_mul(2);
+            self.probing = true;
             return Ok(true);
         }
-        if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Orphan(_))) {
+        self.probing = false;
+        if verdicts.iter().any(is_orphan) {
             return Ok(false);
         }
         self.from = self.from.saturating_add(verdicts.len() as u64); // usize is at most 64 bits
-        if verdicts.contains(&Verdict::Accept) {
+        if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Accept | Verdict::Keep)) {
             self.fruitless = 0;
         } else {
             self.fruitless += 1;
@@ -332,7 +344,7 @@ fn predecessor(log: LogId) -> Option<LogId> {
 
 #[cfg(test)]
 mod tests {
-    use exchange_ledger::ids::RecordId;
+    use exchange_ledger::ids::{FrozenHash, RecordId};
 
     use super::*;
 
@@ -341,7 +353,7 @@ mod tests {
     }
 
     fn head(len: u64, id: u8) -> Head {
-        Head { log: log(1, 0), len, id: RecordId([id; 32]), time: 0 }
+        Head { log: log(1, 0), len, id: RecordId([id; 32]), time: 0, frozen: None }
     }
 
     #[test]
@@ -355,12 +367,29 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_does_not_continue_ours_is_fetched_from_one_before_and_then_left() {
-        let mut want = Want::of(Some(head(2, 2)), &head(4, 4)).unwrap();
+    fn a_log_that_does_not_continue_ours_is_followed_back_by_ever_larger_steps() {
+        let mut want = Want::of(Some(head(20, 2)), &head(22, 4)).unwrap();
         let orphan = Verdict::Orphan(want.log);
         assert_eq!(want.goes_on(&[orphan, orphan]), Ok(true));
-        assert_eq!(want.from, 1);
-        assert_eq!(want.goes_on(&[Verdict::Accept, orphan, orphan]), Ok(false));
+        assert_eq!(want.from, 19);
+        for from in [17, 13, 5] {
+            assert_eq!(want.goes_on(&[Verdict::Accept, Verdict::Keep]), Ok(true), "a fork, perhaps not the first");
+            assert_eq!(want.from, from);
+        }
+        assert_eq!(want.goes_on(&[Verdict::Ignore, Verdict::Ignore, Verdict::Accept]), Ok(true));
+        assert_eq!(want.from, 8, "what is common ends here");
+    }
+
+    #[test]
+    fn frozen_records_are_fetched_from_the_end_of_the_chain_on() {
+        let frozen = |len, id, hash| Head { frozen: Some(FrozenHash([hash; 32])), ..head(len, id) };
+        let from = |own, theirs| Want::of(Some(own), &theirs).map(|want| (want.from, want.until));
+        assert_eq!(from(frozen(3, 3, 1), frozen(3, 3, 1)), None);
+        assert_eq!(from(frozen(3, 3, 1), frozen(3, 3, 2)), Some((3, None)));
+        assert_eq!(from(head(3, 3), frozen(3, 3, 2)), Some((3, None)));
+        assert_eq!(from(frozen(3, 3, 2), head(3, 3)), None, "the peer fetches them from us");
+        assert_eq!(from(head(5, 5), frozen(3, 3, 2)), Some((2, None)));
+        assert_eq!(from(head(5, 5), frozen(0, 0, 2)), Some((0, None)), "nothing but frozen records");
     }
 
     #[test]

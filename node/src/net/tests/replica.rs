@@ -106,7 +106,7 @@ impl Ledger {
         let head = |(log, records): (&LogId, &Vec<Vec<u8>>)| {
             let id = RecordId(Sha256::digest(records.last()?).into());
             let len = u64::try_from(records.len()).unwrap() + u64::from(self.boasts);
-            Some(Head { log: *log, len, id, time: 0 })
+            Some(Head { log: *log, len, id, time: 0, frozen: None })
         };
         self.logs.iter().filter_map(head).collect()
     }
@@ -132,13 +132,13 @@ impl Replica for TestReplica {
         records.into_iter().map(|record| ledger.ingest(record)).collect()
     }
 
-    async fn digest(&self) -> [u8; 32] {
+    async fn digest(&self) -> StateHash {
         let mut digest = Sha256::new();
         for head in self.lock().heads() {
             digest.update(head.log.author.0);
             digest.update(head.id.0);
         }
-        digest.finalize().into()
+        StateHash(digest.finalize().into())
     }
 
     async fn heads(&self, after: Option<LogId>, limit: usize) -> Vec<Head> {

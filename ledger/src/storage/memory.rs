@@ -1,0 +1,201 @@
+//! A store in memory.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{Batch, Fork, Storage, StorageError};
+use crate::body::Body;
+use crate::ids::{AuthorId, RecordId};
+use crate::record::{Head, Kind, LogId, Place, Record};
+use crate::state::frozen_hash;
+
+/// A store in memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemoryStorage {
+    records: HashMap<RecordId, Record>,
+    chains: BTreeMap<(LogId, u64), RecordId>,
+    frozen: BTreeMap<LogId, Vec<RecordId>>,
+    heads: BTreeMap<LogId, Head>,
+    critical: BTreeSet<Place>,
+    kinds: BTreeSet<(Kind, Place)>,
+    subjects: BTreeSet<(RecordId, Place)>,
+    /// With the logs that hold them.
+    open: BTreeMap<RecordId, LogId>,
+}
+
+impl MemoryStorage {
+    fn append(&mut self, record: &Record) {
+        let (id, header) = (record.id(), record.header());
+        self.index(record);
+        self.chains.insert((header.log, header.seq), id);
+        self.heads.insert(header.log, record.as_head());
+        match Body::decode(record) {
+            Ok(Body::Offer(_)) => {
+                self.open.insert(id, header.log);
+            }
+            Ok(Body::Accept(accept)) if self.open.get(&accept.offer) == Some(&header.log) => {
+                self.open.remove(&accept.offer);
+            }
+            Ok(Body::Revoke(revoke))
+                if self.open.get(&revoke.offer).is_some_and(|log| log.author == record.author()) =>
+            {
+                self.open.remove(&revoke.offer);
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    fn freeze(&mut self, log: &LogId, fork: &Fork) {
+        let mut dropped = self.frozen.remove(log).unwrap_or_default();
+        let chained = self.head_len(log);
+        dropped.extend((fork.from..chained).filter_map(|seq| self.chains.remove(&(*log, seq))));
+        for id in dropped {
+            self.open.remove(&id);
+            if let Some(record) = self.records.remove(&id) {
+                self.unindex(&record);
+            }
+        }
+        fork.frozen.iter().for_each(|record| self.index(record));
+        let ids: Vec<RecordId> = fork.frozen.iter().map(Record::id).collect();
+        let last = fork.from.checked_sub(1).and_then(|seq| self.chains.get(&(*log, seq)));
+        let last = last.and_then(|id| self.records.get(id)).map(Record::as_head);
+        let last = last.unwrap_or(Head { log: *log, len: 0, id: RecordId([0; 32]), time: 0, frozen: None });
+        self.heads.insert(*log, Head { frozen: Some(frozen_hash(ids.iter())), ..last });
+        self.frozen.insert(*log, ids);
+    }
+
+    fn head_len(&self, log: &LogId) -> u64 {
+        self.heads.get(log).map_or(0, |head| head.len)
+    }
+
+    fn index(&mut self, record: &Record) {
+        let (place, header) = (record.place(), record.header());
+        if record.is_critical() {
+            self.critical.insert(place);
+        }
+        self.kinds.insert((header.kind, place));
+        self.subjects.extend(subjects(record).into_iter().map(|subject| (subject, place)));
+        self.records.insert(place.id, record.clone());
+    }
+
+    fn unindex(&mut self, record: &Record) {
+        let place = record.place();
+        self.critical.remove(&place);
+        self.kinds.remove(&(record.header().kind, place));
+        for subject in subjects(record) {
+            self.subjects.remove(&(subject, place));
+        }
+    }
+
+    fn about_within(&self, subject: &RecordId, first: LogId, last: LogId, limit: usize) -> Vec<RecordId> {
+        let range = (*subject, Place::first_of(first))..=(*subject, Place::last_of(last));
+        self.subjects.range(range).map(|(_, place)| place.id).take(limit).collect()
+    }
+
+    fn kind_within(&self, kind: Kind, after: Option<&Place>, first: LogId, last: LogId, limit: usize) -> Vec<Place> {
+        let all = self.kinds.range((kind, Place::first_of(first))..=(kind, Place::last_of(last)));
+        all.map(|(_, place)| *place).filter(|place| after.is_none_or(|after| place > after)).take(limit).collect()
+    }
+}
+
+/// What a record is about. A body that does not decode is about nothing.
+fn subjects(record: &Record) -> Vec<RecordId> {
+    Body::decode(record).map(|body| body.subjects()).unwrap_or_default()
+}
+
+const FIRST: AuthorId = AuthorId([0; 32]);
+const LAST: AuthorId = AuthorId([0xff; 32]);
+
+impl Storage for MemoryStorage {
+    fn record(&self, id: &RecordId) -> Result<Option<Record>, StorageError> {
+        Ok(self.records.get(id).cloned())
+    }
+
+    fn id_at(&self, log: &LogId, seq: u64) -> Result<Option<RecordId>, StorageError> {
+        Ok(self.chains.get(&(*log, seq)).copied())
+    }
+
+    fn range(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<Record>, StorageError> {
+        let ids = self.chains.range((*log, from)..=(*log, u64::MAX)).take(limit);
+        Ok(ids.filter_map(|(_, id)| self.records.get(id)).cloned().collect())
+    }
+
+    fn frozen(&self, log: &LogId) -> Result<Vec<Record>, StorageError> {
+        let ids = self.frozen.get(log).into_iter().flatten();
+        Ok(ids.filter_map(|id| self.records.get(id)).cloned().collect())
+    }
+
+    fn is_forked(&self, author: &AuthorId) -> Result<bool, StorageError> {
+        Ok(self.frozen.range(LogId::first_of(*author)..=LogId::last_of(*author)).next().is_some())
+    }
+
+    fn head(&self, log: &LogId) -> Result<Option<Head>, StorageError> {
+        Ok(self.heads.get(log).copied())
+    }
+
+    fn heads(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
+        let all = self.heads.iter().filter(|(log, _)| after.is_none_or(|after| *log > after));
+        Ok(all.map(|(_, head)| *head).take(limit).collect())
+    }
+
+    fn logs_of(&self, author: &AuthorId, limit: usize) -> Result<Vec<Head>, StorageError> {
+        let all = self.heads.range(LogId::first_of(*author)..=LogId::last_of(*author));
+        Ok(all.map(|(_, head)| *head).take(limit).collect())
+    }
+
+    fn first_critical(&self, log: &LogId) -> Result<Option<Place>, StorageError> {
+        let mut places = self.critical.range(Place::first_of(*log)..=Place::last_of(*log));
+        let is_chained = |place: &&Place| self.chains.contains_key(&(place.log, place.seq));
+        Ok(places.find(is_chained).copied())
+    }
+
+    fn of_kind(&self, kind: Kind, after: Option<&Place>, limit: usize) -> Result<Vec<Place>, StorageError> {
+        Ok(self.kind_within(kind, after, LogId::first_of(FIRST), LogId::last_of(LAST), limit))
+    }
+
+    fn of_kind_by(
+        &self,
+        kind: Kind,
+        author: &AuthorId,
+        after: Option<&Place>,
+        limit: usize,
+    ) -> Result<Vec<Place>, StorageError> {
+        Ok(self.kind_within(kind, after, LogId::first_of(*author), LogId::last_of(*author), limit))
+    }
+
+    fn about(
+        &self,
+        subject: &RecordId,
+        author: Option<&AuthorId>,
+        limit: usize,
+    ) -> Result<Vec<RecordId>, StorageError> {
+        let first = LogId::first_of(*author.unwrap_or(&FIRST));
+        let last = LogId::last_of(*author.unwrap_or(&LAST));
+        Ok(self.about_within(subject, first, last, limit))
+    }
+
+    fn about_in(&self, subject: &RecordId, log: &LogId, limit: usize) -> Result<Vec<RecordId>, StorageError> {
+        Ok(self.about_within(subject, *log, *log, limit))
+    }
+
+    fn open_offers(&self, after: Option<&RecordId>, limit: usize) -> Result<Vec<RecordId>, StorageError> {
+        let all = self.open.keys().filter(|id| after.is_none_or(|after| *id > after));
+        Ok(all.copied().take(limit).collect())
+    }
+
+    fn forget_open(&mut self, offers: &[RecordId]) -> Result<(), StorageError> {
+        offers.iter().for_each(|offer| {
+            self.open.remove(offer);
+        });
+        Ok(())
+    }
+
+    fn len(&self) -> Result<u64, StorageError> {
+        Ok(self.records.len() as u64) // usize is at most 64 bits
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        batch.records.iter().for_each(|record| self.append(record));
+        batch.forks.iter().for_each(|(log, fork)| self.freeze(log, fork));
+        Ok(())
+    }
+}
