@@ -407,6 +407,8 @@ impl Trade {
             Action::Fund if !self.view.chain.synced || self.view.contract.as_ref().is_none_or(|c| c.height > tip) => {
                 Err(Refusal::NotSynced)
             }
+            // What is not seen may be funded already: calling off would then be a promise to give the coins back.
+            Action::Cancel if self.view.contract.is_some() && !self.view.chain.synced => Err(Refusal::NotSynced),
             Action::Fund | Action::Cancel => Ok(()),
             Action::MarkPaid => match self.view.pay_until() {
                 _ if !self.view.chain.synced => Err(Refusal::NotSynced),

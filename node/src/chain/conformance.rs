@@ -218,6 +218,7 @@ fn connected(events: &[ChainEvent]) -> Vec<BlockRef> {
         | ChainEvent::Found { .. }
         | ChainEvent::MempoolSeen { .. }
         | ChainEvent::Evicted { .. }
+        | ChainEvent::Searched { .. }
         | ChainEvent::Synced { .. } => None,
     });
     blocks.collect()
@@ -230,6 +231,7 @@ fn disconnected(events: &[ChainEvent]) -> Vec<BlockRef> {
         | ChainEvent::Found { .. }
         | ChainEvent::MempoolSeen { .. }
         | ChainEvent::Evicted { .. }
+        | ChainEvent::Searched { .. }
         | ChainEvent::Synced { .. } => None,
     });
     blocks.collect()
@@ -246,6 +248,7 @@ fn confirmed_in(events: &[ChainEvent], txid: Txid) -> Option<u32> {
         | ChainEvent::Found { .. }
         | ChainEvent::MempoolSeen { .. }
         | ChainEvent::Evicted { .. }
+        | ChainEvent::Searched { .. }
         | ChainEvent::Synced { .. } => None,
     })
 }

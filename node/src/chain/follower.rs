@@ -301,7 +301,9 @@ impl<S: Source> Task<S> {
                 self.scripts.0.extend(fresh.0);
             }
             self.unsynced = true;
-            self.pending.pop_front();
+            // Only now: a request that was interrupted is answered again from its beginning.
+            let answered = self.pending.pop_front().map(|request| request.scripts).unwrap_or_default();
+            self.emit(ChainEvent::Searched { scripts: answered }).await?;
         }
         Ok(())
     }

@@ -78,6 +78,11 @@ pub enum ChainEvent {
         /// Its id.
         txid: Txid,
     },
+    /// A request to watch more was answered: what the past holds of these scripts has been delivered.
+    Searched {
+        /// The scripts of the request.
+        scripts: Vec<ScriptBuf>,
+    },
     /// Everything up to this block has been delivered; deadlines may act from here on.
     Synced {
         /// The tip.
@@ -99,7 +104,8 @@ pub struct WatchRequest {
 pub struct Follower {
     /// The events, in order.
     pub events: mpsc::Receiver<ChainEvent>,
-    /// Watches more scripts from now on; answered by [`ChainEvent::Found`] for the past, then a [`ChainEvent::Synced`].
+    /// Watches more scripts from now on; answered by [`ChainEvent::Found`] for the past, a
+    /// [`ChainEvent::Searched`], then a [`ChainEvent::Synced`].
     pub watch: mpsc::Sender<WatchRequest>,
 }
 

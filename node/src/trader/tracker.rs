@@ -25,10 +25,41 @@ pub struct Tracker {
 #[derive(Debug)]
 struct Watched {
     escrow: Escrow,
-    /// The past has not been searched for it yet.
-    unsearched: bool,
+    search: Search,
     script: ScriptBuf,
-    txs: HashMap<Txid, (Transaction, Option<u32>)>,
+    txs: HashMap<Txid, (Transaction, Place)>,
+}
+
+/// Whether the past was searched for an escrow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Search {
+    /// The follower begins below it: it is searched once the follower is at the tip.
+    ByFollowing,
+    /// The follower was asked to search, and has not answered.
+    Asked,
+    /// Nothing of the past is unknown.
+    Done,
+}
+
+/// Where a transaction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the block of this height.
+    Block(u32),
+    /// In the pool.
+    Pool,
+    /// Its block was undone. Unless the follower finds it again before it is at the tip, it is nowhere: another transaction
+    /// took its coins.
+    Undone,
+}
+
+impl Place {
+    const fn height(self) -> Option<u32> {
+        match self {
+            Self::Block(height) => Some(height),
+            Self::Pool | Self::Undone => None,
+        }
+    }
 }
 
 impl Tracker {
@@ -40,8 +71,8 @@ impl Tracker {
             is_new = true;
             // What was agreed on at the tip has no past.
             let fresh = escrow.contract().height.saturating_add(FRESH_BLOCKS) >= self.tip;
-            let unsearched = !(self.synced && fresh);
-            Watched { escrow: escrow.clone(), unsearched, script: escrow.script(), txs: HashMap::new() }
+            let search = if self.synced && fresh { Search::Done } else { Search::Asked };
+            Watched { escrow: escrow.clone(), search, script: escrow.script(), txs: HashMap::new() }
         });
         is_new
     }
@@ -51,12 +82,12 @@ impl Tracker {
         self.escrows.values().map(|watched| (watched.script.clone(), watched.escrow.contract().height)).collect()
     }
 
-    /// Forgets what it saw: the chain is followed anew.
+    /// Forgets what it saw: the chain is followed anew, from below all escrows that are watched now.
     pub fn restart(&mut self) {
         self.synced = false;
         for watched in self.escrows.values_mut() {
             watched.txs.clear();
-            watched.unsearched = true;
+            watched.search = Search::ByFollowing;
         }
     }
 
@@ -65,38 +96,50 @@ impl Tracker {
         match event {
             ChainEvent::Connected { block, txs, .. } => {
                 self.tip = block.height;
-                txs.iter().for_each(|tx| self.see(tx, Some(block.height)));
+                txs.iter().for_each(|tx| self.see(tx, Place::Block(block.height)));
                 true
             }
             ChainEvent::Disconnected { block } => {
                 self.tip = block.height.saturating_sub(1);
-                for (_, height) in self.escrows.values_mut().flat_map(|watched| watched.txs.values_mut()) {
-                    if *height == Some(block.height) {
-                        *height = None;
+                for (_, place) in self.escrows.values_mut().flat_map(|watched| watched.txs.values_mut()) {
+                    if *place == Place::Block(block.height) {
+                        *place = Place::Undone;
                     }
                 }
                 true
             }
             ChainEvent::Found { block, tx } => {
-                self.see(tx, Some(block.height));
+                self.see(tx, Place::Block(block.height));
                 true
             }
             ChainEvent::MempoolSeen { tx } => {
-                self.see(tx, None);
+                self.see(tx, Place::Pool);
                 true
             }
             ChainEvent::Evicted { txid } => {
                 for watched in self.escrows.values_mut() {
-                    if watched.txs.get(txid).is_some_and(|(_, height)| height.is_none()) {
+                    if watched.txs.get(txid).is_some_and(|(_, place)| place.height().is_none()) {
                         watched.txs.remove(txid);
                     }
                 }
                 true
             }
+            ChainEvent::Searched { scripts } => {
+                let answered = self.escrows.values_mut().filter(|watched| scripts.contains(&watched.script));
+                answered.for_each(|watched| watched.search = Search::Done);
+                true
+            }
             ChainEvent::Synced { tip } => {
-                let searched = self.escrows.values_mut().map(|watched| std::mem::take(&mut watched.unsearched));
-                let found = searched.fold(false, |any, one| any | one);
-                let changed = found || !self.synced || self.tip != tip.height;
+                let mut changed = !self.synced || self.tip != tip.height;
+                for watched in self.escrows.values_mut() {
+                    if watched.search == Search::ByFollowing {
+                        watched.search = Search::Done;
+                        changed = true;
+                    }
+                    let known = watched.txs.len();
+                    watched.txs.retain(|_, (_, place)| *place != Place::Undone);
+                    changed |= watched.txs.len() < known;
+                }
                 self.tip = tip.height;
                 self.synced = true;
                 changed
@@ -104,14 +147,16 @@ impl Tracker {
         }
     }
 
-    fn see(&mut self, tx: &Transaction, height: Option<u32>) {
+    fn see(&mut self, tx: &Transaction, place: Place) {
         let txid = tx.compute_txid();
         for watched in self.escrows.values_mut() {
             if let Some((_, known)) = watched.txs.get_mut(&txid) {
                 // News of the pool about a confirmed transaction is old news.
-                *known = height.or(*known);
+                if place != Place::Pool || known.height().is_none() {
+                    *known = place;
+                }
             } else if watched.concerns(tx) && watched.txs.len() < MAX_TXS {
-                watched.txs.insert(txid, (tx.clone(), height));
+                watched.txs.insert(txid, (tx.clone(), place));
             }
         }
     }
@@ -126,7 +171,7 @@ impl Tracker {
         let watched = self.escrows.get(&trade);
         ChainFacts {
             tip: self.tip,
-            synced: self.synced && watched.is_none_or(|watched| !watched.unsearched),
+            synced: self.synced && watched.is_none_or(|watched| watched.search == Search::Done),
             fundings: watched.map(Watched::fundings).unwrap_or_default(),
             spends: watched.map(Watched::spends).unwrap_or_default(),
         }
@@ -147,10 +192,10 @@ impl Watched {
     fn fundings(&self) -> Vec<Funding> {
         let wanted = self.escrow.output();
         let mut fundings = Vec::new();
-        for (txid, (tx, height)) in &self.txs {
+        for (txid, (tx, place)) in &self.txs {
             for (vout, output) in (0u32..).zip(&tx.output) {
                 if *output == wanted {
-                    fundings.push(Funding { outpoint: OutPoint { txid: *txid, vout }, height: *height });
+                    fundings.push(Funding { outpoint: OutPoint { txid: *txid, vout }, height: place.height() });
                 }
             }
         }
@@ -160,13 +205,16 @@ impl Watched {
 
     fn spends(&self) -> Vec<Spend> {
         let mut spends = Vec::new();
-        for (tx, height) in self.txs.values() {
+        for (tx, place) in self.txs.values() {
             if let Some(input) = tx.input.iter().find(|input| self.is_funding(&input.previous_output)) {
                 let path = self.escrow.classify(tx, input.previous_output);
-                spends.push(Spend { tx: tx.clone(), path, height: *height });
+                spends.push(Spend { tx: tx.clone(), path, height: place.height() });
             }
         }
         spends.sort_by_key(|spend| spend.tx.compute_txid());
         spends
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,6 +69,8 @@ impl State {
             ChainEvent::Found { .. } => self.discover(),
             ChainEvent::MempoolSeen { tx } => self.see(tx),
             ChainEvent::Evicted { txid } => self.evict(txid),
+            // A wallet goes by the end of a pass: a script that is watched late is due for another.
+            ChainEvent::Searched { .. } => {}
             ChainEvent::Synced { tip } => return Some(self.finish(tip)),
         }
         None

@@ -106,6 +106,7 @@ fn nothing_is_paid_or_funded_by_a_node_that_does_not_see_the_chain() {
     let mut seller = agreed(&trade, Role::Seller);
     seller.handle(Event::Chain(ChainFacts { synced: false, ..chain(200) })).unwrap();
     assert_eq!(ask(&mut seller, Action::Fund), Err(Refusal::NotSynced));
+    assert_eq!(ask(&mut seller, Action::Cancel), Err(Refusal::NotSynced), "it may be funded: nobody knows");
 
     // A height beyond the tip: nobody would look for the funding where it is.
     seller.handle(Event::Chain(chain(crate::testing::HEIGHT - 1))).unwrap();
@@ -115,6 +116,15 @@ fn nothing_is_paid_or_funded_by_a_node_that_does_not_see_the_chain() {
     let unsynced = ChainFacts { synced: false, ..buyer.view().chain().clone() };
     buyer.handle(Event::Chain(unsynced)).unwrap();
     assert_eq!(ask(&mut buyer, Action::MarkPaid), Err(Refusal::NotSynced));
+    assert_eq!(ask(&mut buyer, Action::Cancel), Err(Refusal::NotSynced));
+}
+
+#[test]
+fn a_bid_is_called_off_without_any_chain() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut taker = Trade::new(trade.bid(), Role::Buyer, false, Local::default());
+    taker.handle(Event::Records { contract: None, facts: Facts::default() }).unwrap();
+    assert!(ask(&mut taker, Action::Cancel).is_ok());
 }
 
 #[test]

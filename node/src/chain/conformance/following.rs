@@ -183,7 +183,8 @@ pub async fn the_whole_chain_is_told_from_genesis(harness: &mut impl Harness) {
         ChainEvent::Disconnected { .. }
         | ChainEvent::Found { .. }
         | ChainEvent::MempoolSeen { .. }
-        | ChainEvent::Evicted { .. } => false,
+        | ChainEvent::Evicted { .. }
+        | ChainEvent::Searched { .. } => false,
     }));
     assert_eq!(chain.block_at(31).await.expect("the chain answers"), None);
 }
@@ -228,6 +229,11 @@ pub async fn a_late_watch_finds_the_past(harness: &mut impl Harness) {
     assert!(events.iter().any(|event| {
         matches!(event, ChainEvent::Found { block, tx } if *tx == past && block.height == confirmed_at)
     }));
+    let told = events.iter().position(|event| matches!(event, ChainEvent::Found { tx, .. } if *tx == past));
+    let answered = events
+        .iter()
+        .position(|event| matches!(event, ChainEvent::Searched { scripts } if *scripts == [watched().script()]));
+    assert!(told < answered, "the search has ended when everything was told: {events:?}");
     if !events.iter().any(seen(present.compute_txid())) {
         read_until(&mut follower, "the payment in the pool", seen(present.compute_txid())).await;
     }

@@ -1,0 +1,98 @@
+//! What a trade is told of the chain, event by event.
+
+use bitcoin::BlockHash;
+use bitcoin::hashes::Hash;
+use exchange_ledger::body::Side;
+use exchange_ledger::testing::{HEIGHT, SampleTrade};
+
+use super::*;
+use crate::chain::BlockRef;
+
+fn block(height: u32) -> BlockRef {
+    BlockRef { height, hash: BlockHash::from_byte_array([u8::try_from(height % 251).unwrap(); 32]) }
+}
+
+fn connected(height: u32, txs: Vec<Transaction>) -> ChainEvent {
+    ChainEvent::Connected { block: block(height), parent: block(height - 1).hash, time: 0, txs }
+}
+
+fn synced(height: u32) -> ChainEvent {
+    ChainEvent::Synced { tip: block(height) }
+}
+
+/// Returns a tracker that follows the chain at this height.
+fn following(height: u32) -> Tracker {
+    let mut tracker = Tracker::default();
+    tracker.apply(&connected(height, Vec::new()));
+    tracker.apply(&synced(height));
+    tracker
+}
+
+#[test]
+fn an_escrow_of_the_past_is_not_known_before_its_search_has_ended() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut tracker = following(HEIGHT + 50);
+    assert!(tracker.watch(&trade.escrow()));
+    // This was on its way before the follower heard of the escrow: it says nothing about it.
+    tracker.apply(&synced(HEIGHT + 50));
+    assert!(!tracker.facts(trade.id()).synced, "no deadline may act on an escrow whose funding was not looked for");
+    let funding = trade.funding(1);
+    tracker.apply(&ChainEvent::Found { block: block(HEIGHT + 3), tx: funding });
+    tracker.apply(&ChainEvent::Searched { scripts: vec![ScriptBuf::new()] });
+    assert!(!tracker.facts(trade.id()).synced, "another one was searched");
+    tracker.apply(&ChainEvent::Searched { scripts: vec![trade.escrow().script()] });
+    let facts = tracker.facts(trade.id());
+    assert!(facts.synced);
+    assert_eq!(facts.fundings[0].height, Some(HEIGHT + 3));
+}
+
+#[test]
+fn a_chain_followed_from_below_is_searched_when_its_tip_is_reached() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut tracker = following(HEIGHT + 50);
+    tracker.watch(&trade.escrow());
+    tracker.restart();
+    tracker.apply(&connected(HEIGHT + 3, vec![trade.funding(1)]));
+    assert!(!tracker.facts(trade.id()).synced);
+    tracker.apply(&synced(HEIGHT + 50));
+    assert!(tracker.facts(trade.id()).synced);
+}
+
+#[test]
+fn what_was_just_agreed_on_has_no_past() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut tracker = following(HEIGHT);
+    tracker.watch(&trade.escrow());
+    assert!(tracker.facts(trade.id()).synced);
+}
+
+#[test]
+fn a_funding_that_a_reorg_undid_and_another_took_the_coins_of_is_gone() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut tracker = following(HEIGHT);
+    tracker.watch(&trade.escrow());
+    tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(1)]));
+    tracker.apply(&synced(HEIGHT + 1));
+    assert_eq!(tracker.facts(trade.id()).fundings[0].height, Some(HEIGHT + 1));
+
+    tracker.apply(&ChainEvent::Disconnected { block: block(HEIGHT + 1) });
+    assert_eq!(tracker.facts(trade.id()).fundings[0].height, None, "unconfirmed again");
+    tracker.apply(&connected(HEIGHT + 1, Vec::new()));
+    assert!(tracker.apply(&synced(HEIGHT + 1)), "the trade must hear of it");
+    assert_eq!(tracker.facts(trade.id()).fundings, [], "neither in a block nor in the pool");
+}
+
+#[test]
+fn a_funding_that_a_reorg_put_back_into_the_pool_waits_there() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut tracker = following(HEIGHT);
+    tracker.watch(&trade.escrow());
+    tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(1)]));
+    tracker.apply(&ChainEvent::Disconnected { block: block(HEIGHT + 1) });
+    tracker.apply(&connected(HEIGHT + 1, Vec::new()));
+    tracker.apply(&ChainEvent::MempoolSeen { tx: trade.funding(1) });
+    tracker.apply(&synced(HEIGHT + 1));
+    assert_eq!(tracker.facts(trade.id()).fundings[0].height, None);
+    tracker.apply(&ChainEvent::Evicted { txid: trade.funding(1).compute_txid() });
+    assert_eq!(tracker.facts(trade.id()).fundings, []);
+}
