@@ -270,7 +270,10 @@ impl<S: Storage> Ledger<S> {
 
     /// Returns the records of the parties about a trade: those of the log in which each entered it, which nothing can
     /// crowd out, and those of his other logs, where he goes on after losing the first.
-    fn facts_about(&self, trade: TradeId, home_logs: &[LogId]) -> Result<Vec<Record>, StorageError> {
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn facts_about(&self, trade: TradeId, home_logs: &[LogId]) -> Result<Vec<Record>, StorageError> {
         let mut records = Vec::new();
         for log in home_logs {
             let mut ids = self.storage.about_in(&trade.into(), log, MAX_FACTS)?;

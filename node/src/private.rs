@@ -8,9 +8,11 @@ use std::sync::Arc;
 use borsh::{BorshDeserialize, BorshSerialize};
 use exchange_ledger::ids::{AuthorId, MailboxId, RecordId, TradeId};
 use exchange_ledger::record::{Head, LogId};
-use exchange_ledger::storage::Batch;
+use exchange_ledger::storage::{Batch, StorageError};
 use exchange_ledger::trade::Local;
 use exchange_store::{Answer, Changes, Namespace, Store, StoreError, Table, Versioned};
+
+use crate::trader::pins::Pin;
 
 /// The private tables of this node. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +35,8 @@ macro_rules! rows {
 rows! {
     /// A trade: what exists nowhere else.
     TradeRow { local: Local, }
+    /// The records on which a trade rests, in the order of `Pin::encode`, and whether it holds money.
+    PinRow { committed: bool, records: Vec<Vec<u8>>, }
     /// Payment details and the salt of their commitment.
     DetailsRow { salt: [u8; 32], details: String, }
     /// Payment details that an own offer hands out.
@@ -50,6 +54,7 @@ rows! {
 }
 
 const TRADES: Table<TradeId, TradeRow> = Table::new(Namespace::Trades);
+const PINS: Table<TradeId, PinRow> = Table::new(Namespace::Pins);
 const DETAILS: Table<[u8; 32], DetailsRow> = Table::new(Namespace::Details);
 const OFFER_DETAILS: Table<[u8; 32], OfferDetailsRow> = Table::new(Namespace::OfferDetails);
 const OWN_HEADS: Table<AuthorId, OwnHeadRow> = Table::new(Namespace::OwnHeads);
@@ -100,12 +105,27 @@ impl Private {
         Ok(self.store.private().get(&TRADES, trade)?.map(|row| row.local))
     }
 
-    /// Keeps what is known of a trade durably.
+    /// Returns the records on which a trade rests, as they were pinned.
+    ///
+    /// # Errors
+    /// When the store fails, or what it holds is damaged.
+    pub fn pin(&self, trade: &TradeId) -> Result<Option<Pin>, StoreError> {
+        let Some(row) = self.store.private().get(&PINS, trade)? else { return Ok(None) };
+        let damaged = || StorageError::Damaged(format!("the records kept of trade {trade} cannot be read"));
+        Ok(Some(Pin::decode(row.committed, &row.records).ok_or_else(damaged)?))
+    }
+
+    /// Keeps what is known of a trade durably, and the records on which it rests: both or nothing.
     ///
     /// # Errors
     /// When the store fails; then nothing changed.
-    pub fn put_trade(&self, trade: &TradeId, local: &Local) -> Result<(), StoreError> {
-        self.store.private().put(&TRADES, trade, &TradeRow { local: local.clone() })
+    pub fn put_trade(&self, trade: &TradeId, local: &Local, pin: Option<&Pin>) -> Result<(), StoreError> {
+        let mut changes = Changes::new().put(&TRADES, trade, &TradeRow { local: local.clone() });
+        if let Some(pin) = pin {
+            let row = PinRow { committed: pin.committed, records: pin.encode() };
+            changes = changes.put(&PINS, trade, &row);
+        }
+        self.store.private().write(changes).map(drop)
     }
 
     /// Returns the payment details and their salt that were chosen for a bid or acceptance.

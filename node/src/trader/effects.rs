@@ -51,14 +51,18 @@ impl Trader {
         }
     }
 
-    /// Keeps what only this node knows of a trade, if it changed: nothing is done on the strength of what a power cut
-    /// could take back.
+    /// Keeps what only this node knows of a trade, and the records on which it rests, if they changed: nothing is done on
+    /// the strength of what a power cut, or a counterparty with two histories, could take back.
     fn save_first(&mut self, id: TradeId) -> Result<(), ApiError> {
         let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
         let local: &Local = active.trade.local();
-        if active.saved != *local {
-            self.tools.private.put_trade(&id, local).explained()?;
+        if let Some(pin) = &mut active.pin {
+            pin.committed |= local.funding_tx.is_some() || active.trade.view().funding().is_some();
+        }
+        if active.saved != *local || active.saved_pin != active.pin {
+            self.tools.private.put_trade(&id, local, active.pin.as_ref()).explained()?;
             active.saved = local.clone();
+            active.saved_pin.clone_from(&active.pin);
         }
         Ok(())
     }
@@ -151,8 +155,11 @@ impl Trader {
     /// Publishes a record, and hands the trade its records again at once, so that it is not asked for twice.
     async fn publish(&mut self, id: TradeId, body: Body) -> Result<Option<Event>, ApiError> {
         self.tools.keeper.publish(self.tools.identity.clone(), body).await.explained()?;
-        let records = self.tools.keeper.ledger().trade(id).explained()?;
-        Ok(Some(Event::Records { contract: records.contract, facts: records.facts }))
+        let known = self.look(id).explained()?.ok_or_else(|| not_mine(id))?;
+        if let Some(active) = self.trades.get_mut(&id) {
+            active.pin.clone_from(&known.pin);
+        }
+        Ok(Some(known.event()))
     }
 
     fn send_details(&self, id: TradeId) -> Result<Option<Event>, ApiError> {

@@ -4,6 +4,7 @@
 mod effects;
 pub mod keys;
 mod offers;
+pub mod pins;
 mod tracker;
 mod view;
 
@@ -16,9 +17,9 @@ use exchange_api::{AcceptBid, ApiError, Code, OfferView, PostOffer, Subject, Tak
 use exchange_ledger::body::Body;
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{RecordId, TradeId};
-use exchange_ledger::ledger::TradeError;
 use exchange_ledger::mail::Envelope;
 use exchange_ledger::trade::{Action, Command, Event, Facts, Local, Phase, Role, Trade};
+use exchange_store::StoreError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,7 @@ use crate::keeper::{Change, Keeper};
 use crate::mailbox::Mailbox;
 use crate::private::Private;
 use crate::wallet::WalletHandle;
+use pins::{Known, Pin};
 use tracker::Tracker;
 
 /// How many requests may wait for the trader.
@@ -150,6 +152,9 @@ impl TraderHandle {
 struct Active {
     trade: Trade,
     saved: Local,
+    /// The records on which it rests, as known now and as last kept.
+    pin: Option<Pin>,
+    saved_pin: Option<Pin>,
     created: u64,
     phase: Phase,
     problem: Option<String>,
@@ -308,22 +313,22 @@ impl Trader {
 
     /// Reads what the ledger knows of a trade and hands it to the trade's machine, made anew if need be.
     async fn refresh(&mut self, id: TradeId) {
-        let records = match self.tools.keeper.ledger().trade(id) {
-            Ok(records) => records,
-            Err(TradeError::Unknown(_) | TradeError::Invalid(..)) => return,
+        let known = match self.look(id) {
+            Ok(Some(known)) => known,
+            Ok(None) => return,
             Err(error) => {
                 tracing::error!(%error, trade = %id, "a trade cannot be read");
                 return;
             }
         };
         let me = self.tools.identity.author();
-        let Some(role) = records.bid.role_of(&me) else { return };
+        let Some(role) = known.bid.role_of(&me) else { return };
         if !self.trades.contains_key(&id) {
-            let maker = records.bid.maker == me;
-            if role == Role::Arbiter || (maker && records.contract.is_none() && !self.takes_bid(&records.facts)) {
+            let maker = known.bid.maker == me;
+            if role == Role::Arbiter || (maker && known.contract.is_none() && !self.takes_bid(&known.facts)) {
                 return;
             }
-            let nonce = keys::nonce(&records.bid, maker);
+            let nonce = keys::nonce(&known.bid, maker);
             let local = match self.tools.private.trade(&id) {
                 Ok(local) => local.unwrap_or_default(),
                 Err(error) => {
@@ -331,11 +336,13 @@ impl Trader {
                     return;
                 }
             };
-            let trade = Trade::new(records.bid.clone(), role, maker, local.clone());
+            let trade = Trade::new(known.bid.clone(), role, maker, local.clone());
             let active = Active {
                 trade,
                 saved: local,
-                created: records.created,
+                pin: None,
+                saved_pin: self.tools.private.pin(&id).ok().flatten(),
+                created: known.created,
                 phase: Phase::Bid,
                 problem: None,
                 broadcasts: HashMap::new(),
@@ -345,9 +352,21 @@ impl Trader {
                 self.handle(id, Event::Prepared { salt, details }).await.ok();
             }
         }
-        let event = Event::Records { contract: records.contract, facts: records.facts };
+        if let Some(active) = self.trades.get_mut(&id) {
+            active.pin.clone_from(&known.pin);
+        }
+        let event = known.event();
         // Only commands and details are ever refused.
         self.handle(id, event).await.ok();
+    }
+
+    /// Looks at an own trade, by the ledger and what was pinned.
+    fn look(&self, id: TradeId) -> Result<Option<Known>, StoreError> {
+        let ledger = self.tools.keeper.ledger();
+        Ok(match self.trades.get(&id) {
+            Some(active) => pins::look(ledger, id, active.pin.as_ref())?,
+            None => pins::look(ledger, id, self.tools.private.pin(&id)?.as_ref())?,
+        })
     }
 
     /// Tells whether a bid for an own offer that is not agreed on is worth looking at.

@@ -1,0 +1,168 @@
+//! The records on which an own trade rests, kept privately beside the ledger.
+//!
+//! The public ledger keeps of an author who signed two histories only so much: the records of a counterparty who forks his
+//! log can vanish from it, the agreement among them. A trade in which this node has a part is therefore evaluated by what
+//! was pinned as soon as it holds money: from then on its contract never changes, and no fact that was seen is lost.
+
+use exchange_ledger::ids::{AuthorId, TradeId};
+use exchange_ledger::ledger::{Ledger, TradeError};
+use exchange_ledger::record::{Kind, Record};
+use exchange_ledger::storage::{Storage, StorageError};
+use exchange_ledger::trade::{Bid, Contract, Escrow, Event, Facts};
+
+/// How many records of one kind by one party are pinned: a party says each thing once, and signs a half again when a
+/// reorganisation took the funding back, which counts four times (see `MAX_HALVES`).
+const MAX_OF_A_KIND: usize = 8;
+
+/// The records on which a trade rests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// Whether the trade holds money: its funding was made or seen. From then on the contract stays.
+    pub committed: bool,
+    /// The offer.
+    pub offer: Record,
+    /// The arbiter's advert.
+    pub advert: Record,
+    /// The bid.
+    pub take: Record,
+    /// Its acceptance.
+    pub accept: Record,
+    /// What the parties signed about it.
+    pub facts: Vec<Record>,
+}
+
+/// What this node knows of one of its trades.
+#[derive(Debug)]
+pub struct Known {
+    /// The bid with its offer.
+    pub bid: Bid,
+    /// The contract, once accepted.
+    pub contract: Option<Contract>,
+    /// What the parties signed.
+    pub facts: Facts,
+    /// When the bid was made, by the taker's clock.
+    pub created: u64,
+    /// What is to be pinned of it.
+    pub pin: Option<Pin>,
+}
+
+impl Known {
+    /// Returns what the trade's machine hears of it.
+    pub fn event(self) -> Event {
+        Event::Records { contract: self.contract, facts: self.facts }
+    }
+}
+
+/// Looks at an own trade: by the ledger, and once it holds money by what was pinned, to which the ledger only adds.
+/// Returns nothing when neither knows it.
+///
+/// # Errors
+/// When the store fails.
+pub fn look<S: Storage>(ledger: &Ledger<S>, id: TradeId, pin: Option<&Pin>) -> Result<Option<Known>, StorageError> {
+    let shown = match ledger.trade(id) {
+        Ok(shown) => Some(shown),
+        Err(TradeError::Storage(error)) => return Err(error),
+        // Unknown, or void by what the ledger has left of it.
+        Err(_) => None,
+    };
+    let own = pin.and_then(|pin| Some((pin, pin.bid()?, pin.contract()?)));
+    match (shown, own) {
+        (None, None) => Ok(None),
+        (Some(shown), own) if own.as_ref().is_none_or(|(pin, ..)| !pin.committed) => {
+            let pinned = match &shown.contract {
+                Some(contract) => Pin::gather(ledger, &shown.bid, contract, pin)?,
+                None => None,
+            };
+            let (bid, contract, facts, created) = (shown.bid, shown.contract, shown.facts, shown.created);
+            Ok(Some(Known { bid, contract, facts, created, pin: pinned.or_else(|| pin.cloned()) }))
+        }
+        (shown, Some((pin, bid, contract))) => {
+            let mut pin = pin.clone();
+            let mut records = ledger.facts_about(id, &bid.home_logs())?;
+            pin.add(&bid, &records);
+            records.extend(pin.facts.iter().cloned());
+            // Void if the ledger says so: that ends a trade whose funding is nowhere, and no other.
+            let void = shown.is_none_or(|shown| shown.facts.void || shown.contract.as_ref() != Some(&contract));
+            let facts = Facts::gather(&bid, Some(&Escrow::new(&contract)), &records, void);
+            let created = pin.take.header().time;
+            Ok(Some(Known { bid, contract: Some(contract), facts, created, pin: Some(pin) }))
+        }
+        (Some(_), None) => unreachable!("without a pin the ledger decides"),
+    }
+}
+
+impl Pin {
+    /// Returns what the ledger has of an agreed trade; facts that were pinned before stay, if the contract is the same.
+    fn gather<S: Storage>(
+        ledger: &Ledger<S>,
+        bid: &Bid,
+        contract: &Contract,
+        earlier: Option<&Self>,
+    ) -> Result<Option<Self>, StorageError> {
+        let record = |id| ledger.record(&id);
+        let found = (record(bid.offer_id)?, record(bid.advert)?, record(bid.trade.into())?, record(contract.accept)?);
+        let (Some(offer), Some(advert), Some(take), Some(accept)) = found else { return Ok(None) };
+        let earlier = earlier.filter(|pin| pin.accept.id() == accept.id()).map(|pin| pin.facts.clone());
+        let facts = earlier.unwrap_or_default();
+        let mut pin = Self { committed: false, offer, advert, take, accept, facts };
+        pin.add(bid, &ledger.facts_about(bid.trade, &bid.home_logs())?);
+        Ok(Some(pin))
+    }
+
+    /// Pins more of what the parties said, each thing so often; what was pinned first stays.
+    fn add(&mut self, bid: &Bid, records: &[Record]) {
+        for record in records {
+            let (kind, author) = (record.header().kind, record.author());
+            let alike = self.facts.iter().filter(|fact| (fact.header().kind, fact.author()) == (kind, author)).count();
+            let is_known = || self.facts.iter().any(|fact| fact.id() == record.id());
+            if alike < MAX_OF_A_KIND && is_fact(kind) && is_party(bid, &author) && !is_known() {
+                self.facts.push(record.clone());
+            }
+        }
+    }
+
+    fn bid(&self) -> Option<Bid> {
+        Bid::new(&self.offer, &self.take, Some(&self.advert)).ok()
+    }
+
+    fn contract(&self) -> Option<Contract> {
+        self.bid()?.accepted(&self.accept).ok()
+    }
+
+    /// Returns the records as they are kept: the four of the agreement, then the facts.
+    pub fn encode(&self) -> Vec<Vec<u8>> {
+        let agreement = [&self.offer, &self.advert, &self.take, &self.accept];
+        agreement.into_iter().chain(&self.facts).map(Record::encode).collect()
+    }
+
+    /// Reads what [`Self::encode`] wrote; `None` if it is anything else.
+    pub fn decode(committed: bool, records: &[Vec<u8>]) -> Option<Self> {
+        let mut records = records.iter().map(|bytes| Record::decode(bytes).ok());
+        let mut next = || records.next().flatten();
+        let (offer, advert, take, accept) = (next()?, next()?, next()?, next()?);
+        let facts = records.collect::<Option<Vec<_>>>()?;
+        Some(Self { committed, offer, advert, take, accept, facts })
+    }
+}
+
+fn is_party(bid: &Bid, author: &AuthorId) -> bool {
+    bid.maker == *author || bid.taker == *author
+}
+
+/// Tells whether a record of this kind says something about an agreed trade.
+const fn is_fact(kind: Kind) -> bool {
+    match kind {
+        Kind::Cancel | Kind::Funded | Kind::PaymentSent | Kind::Release | Kind::Closed => true,
+        Kind::Heartbeat
+        | Kind::ArbiterAdvert
+        | Kind::Stake
+        | Kind::Offer
+        | Kind::Revoke
+        | Kind::Take
+        | Kind::Accept
+        | Kind::Unknown(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! A counterparty who makes the public records of a funded trade vanish.
+
+use exchange_ledger::body::{Body, Cancel, Release, Side};
+use exchange_ledger::record::Header;
+use exchange_ledger::testing::{EPOCH, NETWORK, SampleTrade, admit_all, ledger, sats};
+use exchange_ledger::trade::{Action, ChainFacts, Effect, Funding, Local, Phase, Role, Trade};
+
+use super::*;
+
+/// More than a ledger keeps of a forked log.
+const FLOOD: u64 = 100;
+
+/// Returns what the chain shows: a funding that is buried, at this tip.
+fn funded(trade: &SampleTrade, tip: u32) -> ChainFacts {
+    let outpoint = trade.escrow().fundings(&trade.funding(1))[0];
+    let fundings = vec![Funding { outpoint, height: Some(190) }];
+    ChainFacts { tip, synced: true, fundings, spends: Vec::new() }
+}
+
+/// Returns the machine of a role after a restart: it knows what was kept, and what the chain shows.
+fn restarted(trade: &SampleTrade, role: Role, known: Known, tip: u32) -> (Trade, Vec<Effect>) {
+    let mut machine = Trade::new(known.bid.clone(), role, false, Local::default());
+    machine.handle(known.event()).unwrap();
+    let effects = machine.handle(Event::Chain(funded(trade, tip))).unwrap();
+    (machine, effects)
+}
+
+/// Returns what is pinned of a trade that holds money.
+fn pinned(records: &[Record], trade: &SampleTrade) -> Pin {
+    let mut public = ledger();
+    admit_all(&mut public, records);
+    let mut pin = look(&public, trade.id(), None).unwrap().unwrap().pin.unwrap();
+    assert_eq!(Pin::decode(false, &pin.encode()), Some(pin.clone()), "what is kept can be read");
+    pin.committed = true;
+    pin
+}
+
+/// Lets an author sign another history from the beginning of his log, longer than what is kept of it.
+fn flood(of: &exchange_ledger::testing::Author, first: &Record) -> Vec<Record> {
+    let body = Body::Heartbeat;
+    let forged = (1..=FLOOD).map(|age| {
+        let time = u64::from(EPOCH) + 1000 + age;
+        let header = Header { time, kind: body.kind(), ..*first.header() };
+        of.sign(header, body.encode())
+    });
+    forged.collect()
+}
+
+#[test]
+fn the_buyers_completion_outlives_the_sellers_records() {
+    let mut trade = SampleTrade::new(Side::Sell); // the maker sells
+    let outpoint = trade.escrow().fundings(&trade.funding(1))[0];
+    let payout = trade.escrow().half(outpoint, sats(1_700), Role::Buyer, &trade.maker.trade_key()).unwrap();
+    let id = trade.id();
+    let release = trade.maker.write(&Body::Release(Release { trade: id, payout: payout.clone() }));
+    let records = [trade.records(), vec![release]].concat();
+    let pin = pinned(&records, &trade);
+
+    let mut public = ledger();
+    admit_all(&mut public, &records);
+    let (maker, first) = (trade.maker.clone(), trade.offer.clone());
+    admit_all(&mut public, &flood(&maker, &first));
+    for ledger in [&public, &ledger()] {
+        let known = look(ledger, id, Some(&pin)).unwrap().unwrap();
+        assert_eq!(known.contract, Some(trade.contract()));
+        let (machine, effects) = restarted(&trade, Role::Buyer, known, 200);
+        assert_eq!(machine.phase(), Phase::Released);
+        assert!(effects.contains(&Effect::Complete { half: payout.clone(), to: Role::Buyer }), "{effects:?}");
+    }
+}
+
+#[test]
+fn the_sellers_refund_outlives_the_buyers_records() {
+    let mut trade = SampleTrade::new(Side::Buy); // the maker buys
+    let id = trade.id();
+    let pin = pinned(&trade.records(), &trade);
+    let from = 190 + 4320 - 1;
+    let known = look(&ledger(), id, Some(&pin)).unwrap().unwrap();
+    let (machine, _) = restarted(&trade, Role::Seller, known, from);
+    assert_eq!(machine.phase(), Phase::Funded);
+    assert!(machine.actions().contains(&Action::Refund));
+
+    // A refund that the buyer had agreed to is completed, too.
+    let outpoint = trade.escrow().fundings(&trade.funding(1))[0];
+    let half = trade.escrow().half(outpoint, sats(1_700), Role::Seller, &trade.maker.trade_key()).unwrap();
+    let agreed = trade.maker.write(&Body::Cancel(Cancel { trade: id, refund: Some(half.clone()) }));
+    let pin = pinned(&[trade.records(), vec![agreed]].concat(), &trade);
+    let known = look(&ledger(), id, Some(&pin)).unwrap().unwrap();
+    let (_, effects) = restarted(&trade, Role::Seller, known, 200);
+    assert!(effects.contains(&Effect::Complete { half, to: Role::Seller }), "{effects:?}");
+}
+
+#[test]
+fn what_holds_no_money_goes_with_its_records() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut pin = pinned(&trade.records(), &trade);
+    pin.committed = false;
+    let known = look(&ledger(), trade.id(), Some(&pin)).unwrap().unwrap();
+    let mut machine = Trade::new(known.bid.clone(), Role::Seller, true, Local::default());
+    machine.handle(known.event()).unwrap();
+    machine.handle(Event::Chain(ChainFacts { tip: 200, synced: true, ..ChainFacts::default() })).unwrap();
+    assert_eq!(machine.phase(), Phase::Void, "a cheat is not funded");
+    assert!(look(&ledger(), trade.id(), None).unwrap().is_none());
+}
+
+#[test]
+fn a_contract_that_holds_money_is_not_replaced_by_another() {
+    let trade = SampleTrade::new(Side::Sell);
+    let pin = pinned(&trade.records(), &trade);
+    // Another acceptance of the same bid, by the same maker at the same place, as others may see it.
+    let mut body = exchange_ledger::testing::sample_accept(&trade.take, trade.offer.id(), &trade.maker);
+    body.height += 1;
+    let other = trade.maker.sign(*trade.accept.header(), Body::Accept(body).encode());
+    let mut public = ledger();
+    admit_all(&mut public, &[trade.advert.clone(), trade.offer.clone(), trade.take.clone(), other.clone()]);
+    let shown = public.trade(trade.id()).unwrap().contract.unwrap();
+    assert_eq!(shown.accept, other.id());
+
+    let known = look(&public, trade.id(), Some(&pin)).unwrap().unwrap();
+    assert_eq!(known.contract, Some(trade.contract()));
+    let uncommitted = Pin { committed: false, ..pin };
+    let known = look(&public, trade.id(), Some(&uncommitted)).unwrap().unwrap();
+    assert_eq!(known.contract, Some(shown), "before there is money in it, all go by the same records");
+}
+
+#[test]
+fn a_party_cannot_fill_the_store_with_facts() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let id = trade.id();
+    let said: Vec<Record> =
+        (0..20).map(|_| trade.taker.write(&Body::Cancel(Cancel { trade: id, refund: None }))).collect();
+    let pin = pinned(&[trade.records(), said].concat(), &trade);
+    assert_eq!(pin.facts.len(), MAX_OF_A_KIND);
+    assert_eq!(pin.offer.header().network, NETWORK);
+}
