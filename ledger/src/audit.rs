@@ -8,6 +8,7 @@ use crate::ledger::{Ledger, TradeError, TradeRecords};
 use crate::record::{Head, LogId, Record, verify_batch};
 use crate::storage::{Storage, StorageError};
 
+pub mod bundle;
 mod conduct;
 
 /// How many records are verified at once.

@@ -21,6 +21,10 @@ use crate::text::Text;
 use crate::trade::{Bid, Contract, Escrow, Role, details_commitment};
 use crate::wire::{CurveKey, CurveSignature, Destination, List, Outpoint};
 
+mod chain;
+
+pub use chain::Chain;
+
 /// The network of all that is made here: regtest, where a ticket costs a thousand hashes.
 pub const NETWORK: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
 /// When everybody here opened a log.

@@ -21,6 +21,8 @@ use crate::rules::MAX_SPEND_FEERATE;
 use crate::trade::{Contract, Role};
 use crate::wire::{CurveSignature, Outpoint};
 
+mod witness;
+
 /// The weight of a spend by the leaf of both, to any standard destination, in virtual bytes, rounded up: one input
 /// with two signatures, a 68-byte script and a 97-byte control block, one output of at most 43 bytes.
 pub const SPEND_VSIZE: u64 = 170;
@@ -80,6 +82,9 @@ pub enum EscrowError {
     /// The signature is not the other side's over exactly this transaction.
     #[error("the signature of the {0} does not fit the transaction that the contract prescribes")]
     Signature(Role),
+    /// The witness is not what any leaf of the escrow, or its key, asks for.
+    #[error("the transaction is not signed as the escrow asks")]
+    Witness,
 }
 
 /// The escrow of a contract.

@@ -1,0 +1,344 @@
+//! A bundle proves a trade by itself, and nothing in it can be changed without a named part failing.
+
+use serde_json::Value;
+
+use super::*;
+use crate::body::{Body, Cancel, Closed, Funded, PaymentSent, Release, Side};
+use crate::mail::{Address, Message as Mail};
+use crate::money::Sats;
+use crate::record::{FLAG_CRITICAL, Header, Kind, Record};
+use crate::testing::{Author, Chain, HEIGHT, NETWORK, SALT, SampleTrade, admit_all, ledger, sats};
+use crate::trade::{Role, SpendPath};
+use crate::wire::{Outpoint, TxId};
+
+/// A trade that was paid and released, on a chain of its own. Also the vector of `specs/vectors/bundle.json`.
+pub(crate) fn closed_trade() -> Bundle {
+    let mut story = Story::new();
+    story.fund();
+    let trade = story.trade.id();
+    story.say(Role::Buyer, &Body::PaymentSent(PaymentSent { trade }));
+    let (buyer, seller) = story.keys();
+    let payout = story.escrow().half(story.outpoint(), sats(1_700), Role::Buyer, &seller).unwrap();
+    let tx = story.escrow().complete(&payout, Role::Buyer, &buyer).unwrap();
+    story.say(Role::Seller, &Body::Release(Release { trade, payout }));
+    story.spend(&tx);
+    for role in [Role::Buyer, Role::Seller] {
+        story.say(role, &Body::Closed(Closed { trade, spend: TxId(tx.compute_txid()) }));
+    }
+    story.bundle()
+}
+
+/// A trade under way, told by hand.
+struct Story {
+    trade: SampleTrade,
+    records: Vec<Record>,
+    chain: Chain,
+    funding: Option<Inclusion>,
+    spend: Option<Inclusion>,
+}
+
+impl Story {
+    fn new() -> Self {
+        let trade = SampleTrade::new(Side::Sell);
+        let mut chain = Chain::default();
+        chain.mine_empty(HEIGHT);
+        Self { records: trade.records(), trade, chain, funding: None, spend: None }
+    }
+
+    fn escrow(&self) -> crate::trade::Escrow {
+        self.trade.escrow()
+    }
+
+    fn keys(&mut self) -> (bitcoin::key::Keypair, bitcoin::key::Keypair) {
+        (self.trade.author(Role::Buyer).trade_key(), self.trade.author(Role::Seller).trade_key())
+    }
+
+    fn outpoint(&self) -> bitcoin::OutPoint {
+        self.escrow().fundings(&self.trade.funding(1))[0]
+    }
+
+    fn say(&mut self, role: Role, body: &Body) {
+        let record = self.trade.author(role).write(body);
+        self.records.push(record);
+    }
+
+    fn fund(&mut self) {
+        let tx = self.trade.funding(1);
+        let height = self.chain.mine(std::slice::from_ref(&tx));
+        self.chain.mine_empty(2);
+        self.funding = Some(self.chain.inclusion(height, tx.compute_txid(), false));
+        let funded = Funded { trade: self.trade.id(), outpoint: Outpoint(self.outpoint()) };
+        self.say(Role::Seller, &Body::Funded(funded));
+    }
+
+    fn spend(&mut self, tx: &bitcoin::Transaction) {
+        let height = self.chain.mine(std::slice::from_ref(tx));
+        self.chain.mine_empty(5);
+        self.spend = Some(self.chain.inclusion(height, tx.compute_txid(), true));
+    }
+
+    fn messages(&mut self) -> Vec<Message> {
+        let contract = self.trade.contract();
+        let mut messages = Vec::new();
+        for (from, to) in [(Role::Buyer, Role::Seller), (Role::Seller, Role::Buyer)] {
+            let sender = self.trade.author(from).clone();
+            let mut previous = [0; 32];
+            for seq in 0..2 {
+                let address = Address {
+                    version: 1,
+                    network: NETWORK,
+                    trade: self.trade.id(),
+                    contract: contract.hash(),
+                    sender: sender.id(),
+                    recipient: contract.author(to),
+                    seq,
+                    previous,
+                    time: 1_800_000_100,
+                };
+                let mail = Mail::Details { salt: SALT, details: sender.details() };
+                let envelope =
+                    Envelope::seal(address, &contract, &mail, [7; 32], |bytes| sender.sign_bytes(bytes)).unwrap();
+                previous = envelope.id();
+                messages.push(Message::from(&envelope));
+            }
+        }
+        messages
+    }
+
+    fn bundle(&mut self) -> Bundle {
+        let mut ledger = ledger();
+        admit_all(&mut ledger, &self.records);
+        let chain = self.funding.clone().map(|funding| self.chain.proof(funding, self.spend.clone()));
+        let messages = self.messages();
+        let messages = if self.funding.is_some() { messages } else { Vec::new() };
+        Bundle::assemble(&ledger, self.trade.id(), chain, messages).unwrap()
+    }
+}
+
+fn failing_part(bundle: &Bundle) -> Part {
+    bundle.verify().expect_err("something was changed").part
+}
+
+#[test]
+fn a_closed_trade_is_proven_by_its_file_alone() {
+    let bundle = closed_trade();
+    let file = bundle.encode();
+    let read = Bundle::decode(file.as_bytes()).unwrap();
+    assert_eq!((&read, read.encode()), (&bundle, file));
+    let verified = read.verify().unwrap();
+    assert_eq!((verified.phase, verified.network.as_str(), verified.records), (Phase::Closed, "regtest", 9));
+    let (funding, spend) = (verified.funding.unwrap(), verified.spend.unwrap());
+    assert_eq!((funding.height, funding.value), (HEIGHT + 1, sats(1_000_000)));
+    assert_eq!(
+        (spend.to_buyer, spend.to_seller, spend.elsewhere, spend.fee),
+        (sats(998_300), Sats::ZERO, Sats::ZERO, sats(1_700))
+    );
+    assert_eq!((verified.anchor, verified.work.as_deref()), (Some(0), Some("12")), "two hashes for each of six blocks");
+    assert_eq!((verified.messages, verified.forked), (4, vec![]));
+    assert_eq!(serde_json::from_value::<Verified>(serde_json::to_value(read.verify().unwrap()).unwrap()).unwrap(), {
+        bundle.verify().unwrap()
+    });
+}
+
+#[test]
+fn refunds_and_open_trades_are_proven_too() {
+    let mut bid = Story::new();
+    bid.records.pop();
+    let bid = bid.bundle();
+    assert_eq!((bid.verify().unwrap().phase, &bid.contract, &bid.escrow), (Phase::Bid, &None, &None));
+    assert_eq!(Story::new().bundle().verify().unwrap().phase, Phase::Agreed);
+    let mut funded = Story::new();
+    funded.fund();
+    assert_eq!(funded.bundle().verify().unwrap().phase, Phase::Funded);
+
+    let mut refunded = Story::new();
+    refunded.fund();
+    let (buyer, seller) = refunded.keys();
+    let half = refunded.escrow().half(refunded.outpoint(), sats(1_700), Role::Seller, &buyer).unwrap();
+    let tx = refunded.escrow().complete(&half, Role::Seller, &seller).unwrap();
+    refunded.say(Role::Buyer, &Body::Cancel(Cancel { trade: refunded.trade.id(), refund: Some(half) }));
+    refunded.spend(&tx);
+    let verified = refunded.bundle().verify().unwrap();
+    assert_eq!((verified.phase, verified.spend.unwrap().to_seller), (Phase::Refunded, sats(998_300)));
+}
+
+#[test]
+fn the_seller_takes_back_only_when_the_delay_is_over() {
+    let mut story = Story::new();
+    story.fund();
+    let (_, seller) = story.keys();
+    let tx = story.escrow().signed_timeout(story.outpoint(), sats(1_700), &seller).unwrap();
+    let delay = u32::from(story.trade.contract().refund_delay);
+    let mut early = Story { chain: story.chain.clone(), ..Story::new() };
+    (early.records, early.funding) = (story.records.clone(), story.funding.clone());
+    story.chain.mine_empty(HEIGHT + delay - story.chain.tip());
+    story.spend(&tx);
+    assert_eq!(story.bundle().verify().unwrap().phase, Phase::Refunded);
+
+    early.spend(&tx);
+    let mut bundle = story.bundle();
+    bundle.chain = Some(early.chain.proof(early.funding.clone().unwrap(), early.spend.clone()));
+    let error = bundle.verify().unwrap_err();
+    assert_eq!(error.part, Part::Spend);
+    assert!(error.reason.contains("before the refund delay was over"), "{error}");
+}
+
+/// Flips one bit of each hex text, one after the other, and expects the part that it belongs to to fail.
+#[test]
+fn no_bit_can_be_changed_without_a_named_part_failing() {
+    let bundle = closed_trade();
+    let document = serde_json::to_value(&bundle).unwrap();
+    let mut flipped = 0;
+    let mut paths = Vec::new();
+    hex_texts(&document, String::new(), &mut paths);
+    for path in paths {
+        let text = document.pointer(&path).unwrap().as_str().unwrap();
+        // All of the short ones; of the long ones every 23rd digit, which is odd, so that all kinds of fields are met.
+        let step = if text.len() > 200 { 23 } else { 7 };
+        for at in (0..text.len()).step_by(step) {
+            let digit = u8::from_str_radix(&text[at..=at], 16).unwrap() ^ 1;
+            let mut forged = document.clone();
+            let forged_text = format!("{}{digit:x}{}", &text[..at], &text[at + 1..]);
+            *forged.pointer_mut(&path).unwrap() = Value::String(forged_text);
+            let forged: Bundle = serde_json::from_value(forged).unwrap();
+            let parts: &[Part] = match path.split('/').nth(1).unwrap() {
+                "network" => &[Part::Format],
+                "trade" | "contract" => &[Part::Contract],
+                "records" => &[Part::Records, Part::Contract],
+                "transcript" => &[Part::Transcript],
+                "chain" if path.contains("headers") => &[Part::Headers],
+                "chain" if path.contains("funding") => &[Part::Funding],
+                "chain" if path.contains("spend") => &[Part::Spend],
+                other => panic!("no part is known for `{other}`"),
+            };
+            let error = forged.verify().expect_err(&format!("{path}, digit {at}"));
+            assert!(parts.contains(&error.part), "{path}, digit {at}: {error}");
+            flipped += 1;
+        }
+    }
+    assert!(flipped > 1000, "only {flipped} digits were tried");
+}
+
+fn hex_texts(value: &Value, path: String, found: &mut Vec<String>) {
+    match value {
+        // The times and places of messages are the exporter's word; their texts are all ids and signatures.
+        Value::String(text) if text.len() >= 8 && text.bytes().all(|b| b.is_ascii_hexdigit()) => found.push(path),
+        Value::Array(items) => {
+            // Of the headers some will do: each is checked like the next.
+            let step = if path.ends_with("headers") { 5 } else { 1 };
+            items
+                .iter()
+                .enumerate()
+                .step_by(step)
+                .for_each(|(at, item)| hex_texts(item, format!("{path}/{at}"), found));
+        }
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, field)| hex_texts(field, format!("{path}/{name}"), found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn what_is_claimed_beside_the_proofs_is_compared_with_them() {
+    let bundle = closed_trade();
+    let other = Story::new().bundle();
+    let changed = |change: fn(&mut Bundle)| {
+        let mut bundle = closed_trade();
+        change(&mut bundle);
+        failing_part(&bundle)
+    };
+    assert_eq!(changed(|bundle| bundle.phase = Phase::Refunded), Part::Phase);
+    assert_eq!(changed(|bundle| bundle.escrow = None), Part::Escrow);
+    assert_eq!(
+        changed(|bundle| bundle.escrow = bundle.escrow.take().map(|a| a.replace("bcrt1p", "bcrt1q"))),
+        Part::Escrow
+    );
+    assert_eq!(changed(|bundle| bundle.contract = None), Part::Contract);
+    assert_eq!(changed(|bundle| bundle.chain = None), Part::Phase);
+    assert_eq!(changed(|bundle| bundle.chain.as_mut().unwrap().spend = None), Part::Phase);
+    assert_eq!(changed(|bundle| bundle.chain.as_mut().unwrap().anchor = 1), Part::Headers);
+    assert_eq!(changed(|bundle| bundle.chain.as_mut().unwrap().headers.truncate(102)), Part::Spend);
+    assert_eq!(changed(|bundle| bundle.chain.as_mut().unwrap().headers.truncate(106)), Part::Phase, "not buried");
+    assert_eq!(changed(|bundle| bundle.chain.as_mut().unwrap().headers.clear()), Part::Headers);
+    assert_eq!(changed(|bundle| bundle.chain.as_mut().unwrap().funding.height += 1), Part::Funding);
+    assert_eq!(changed(|bundle| bundle.chain.as_mut().unwrap().spend.as_mut().unwrap().height -= 1), Part::Spend);
+    assert_eq!(changed(|bundle| bundle.records.swap(0, 1)), Part::Records);
+    assert_eq!(changed(|bundle| bundle.records.insert(0, bundle.records[0].clone())), Part::Records);
+    assert_eq!(changed(|bundle| bundle.transcript.swap(0, 1)), Part::Transcript);
+    assert_eq!(changed(|bundle| bundle.transcript[1].previous = bundle.transcript[1].id.clone()), Part::Transcript);
+    assert_eq!(changed(|bundle| bundle.transcript[0].recipient = AuthorId([9; 32])), Part::Transcript);
+    for at in 0..bundle.records.len() {
+        let mut shorter = bundle.clone();
+        shorter.records.remove(at);
+        let Err(error) = shorter.verify() else {
+            let kind = Record::decode(&bundle.records[at].0).unwrap().header().kind;
+            // They change nothing once the chain shows how the trade ended.
+            assert!(matches!(kind, Kind::Funded | Kind::PaymentSent | Kind::Closed), "{kind:?} is not missed");
+            continue;
+        };
+        assert!(matches!(error.part, Part::Contract | Part::Spend), "{error}");
+    }
+    let mut mixed = bundle;
+    mixed.chain.clone_from(&other.chain);
+    assert_eq!(failing_part(&mixed), Part::Phase);
+}
+
+#[test]
+fn a_payout_that_nobody_released_is_none() {
+    let mut story = Story::new();
+    story.fund();
+    let (buyer, seller) = story.keys();
+    let signed = story.escrow().half(story.outpoint(), sats(1_700), Role::Buyer, &seller).unwrap();
+    let paid = story.escrow().half(story.outpoint(), sats(1_701), Role::Buyer, &seller).unwrap();
+    let tx = story.escrow().complete(&paid, Role::Buyer, &buyer).unwrap();
+    assert_eq!(story.escrow().classify(&tx, story.outpoint()), SpendPath::Payout);
+    let before = story.bundle();
+    story.say(Role::Seller, &Body::Release(Release { trade: story.trade.id(), payout: signed }));
+    story.spend(&tx);
+    let chain = story.chain.proof(story.funding.clone().unwrap(), story.spend.clone());
+    let error = Bundle { chain: Some(chain), phase: Phase::Closed, ..before }.verify().unwrap_err();
+    assert_eq!(error.part, Part::Spend);
+    assert!(error.reason.contains("no release of the seller in the records prescribes transaction"), "{error}");
+}
+
+#[test]
+fn nothing_else_may_ride_along() {
+    let mut bundle = closed_trade();
+    let stranger = Author::new(9).write(&Body::Heartbeat);
+    let place = bundle.records.partition_point(|bytes| {
+        let record = Record::decode(&bytes.0).unwrap();
+        record.author() < stranger.author()
+    });
+    bundle.records.insert(place, Hex(stranger.encode()));
+    let error = bundle.verify().unwrap_err();
+    assert_eq!((error.part, error.record), (Part::Records, Some(stranger.id())));
+    assert!(error.reason.contains("nothing to do with the trade"), "{error}");
+}
+
+#[test]
+fn a_fork_comes_with_its_proof() {
+    let mut story = Story::new();
+    story.fund();
+    let kind = Kind::Unknown(4242);
+    let header = Header { kind, flags: FLAG_CRITICAL, ..*story.trade.accept.header() };
+    story.records.push(story.trade.maker.sign(header, b"another history".to_vec()));
+    let verified = story.bundle().verify().unwrap();
+    assert_eq!(verified.forked, [story.trade.maker.id()]);
+    assert_eq!(verified.phase, Phase::Funded, "coins in an escrow stay under its contract");
+}
+
+#[test]
+fn files_that_are_no_bundles_are_told_from_bad_ones() {
+    let file = closed_trade().encode();
+    let part = |text: &str| Bundle::decode(text.as_bytes()).unwrap_err().part;
+    assert_eq!(part("{}"), Part::Format);
+    assert_eq!(part(&file[..file.len() / 2]), Part::Format);
+    assert_eq!(part(&file.replace("bundle/v1", "bundle/v2")), Part::Format);
+    assert_eq!(part(&file.replace("\"trade\":", "\"more\": 1, \"trade\":")), Part::Format);
+    assert_eq!(part(&file.replacen("fabfb5da", "FABFB5DA", 1)), Part::Format);
+    assert_eq!(part(&" ".repeat(MAX_BUNDLE_LEN + 1)), Part::Format);
+    let mut many = closed_trade();
+    many.records = vec![many.records[0].clone(); MAX_RECORDS + 1];
+    assert_eq!(part(&many.encode()), Part::Format);
+}

@@ -1,0 +1,444 @@
+//! The check of a bundle: nothing but its own bytes and the rules. Each step rests on those before it.
+
+use std::collections::BTreeMap;
+
+use bitcoin::consensus::deserialize;
+use bitcoin::p2p::Magic;
+use bitcoin::{Amount, MerkleBlock, Network, OutPoint, Transaction, Txid};
+use serde::{Deserialize, Serialize};
+
+use super::{Bundle, BundleError, ChainProof, HeaderChain, Hex, Inclusion, Message, Part};
+use crate::body::Body;
+use crate::ids::{AuthorId, ContractHash, RecordId, TradeId};
+use crate::ledger::{Ledger, TradeRecords};
+use crate::money::{Currency, Sats};
+use crate::record::{LogId, Record, verify_signature};
+use crate::storage::{Batch, Equivocation, MemoryStorage, Storage};
+use crate::trade::{ChainFacts, Contract, Escrow, Funding, Leaf, Phase, Role, Spend, SpendPath, View, evaluate};
+
+/// The length of a transaction that could pass for two hashes of the tree above it (CVE-2017-12842).
+const AMBIGUOUS_LEN: usize = 64;
+
+/// What a bundle proves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// The trade.
+    pub trade: TradeId,
+    /// The network, as Bitcoin Core calls it.
+    pub network: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Gets the bitcoin.
+    pub buyer: AuthorId,
+    /// Gives the bitcoin.
+    pub seller: AuthorId,
+    /// Rules when they disagree.
+    pub arbiter: AuthorId,
+    /// How much bitcoin.
+    pub amount: Sats,
+    /// The other money.
+    pub currency: Currency,
+    /// How much of it, in minor units.
+    pub cost: u64,
+    /// The hash of the contract, once accepted.
+    pub contract: Option<ContractHash>,
+    /// The address of the escrow, once accepted.
+    pub escrow: Option<String>,
+    /// How many records it holds.
+    pub records: u64,
+    /// Authors of whom it proves that they signed two histories.
+    pub forked: Vec<AuthorId>,
+    /// The output that funds the escrow.
+    pub funding: Option<Placed>,
+    /// What became of it.
+    pub spend: Option<Spent>,
+    /// The height of the block that everybody knows, from which the headers lead to these transactions.
+    pub anchor: Option<u32>,
+    /// How many hashes the blocks cost that hold the last of the transactions or stand on it, in decimal.
+    pub work: Option<String>,
+    /// How many messages it names.
+    pub messages: u64,
+}
+
+/// An output in a block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// The output.
+    pub outpoint: OutPoint,
+    /// The height of its block.
+    pub height: u32,
+    /// Its value.
+    pub value: Sats,
+}
+
+/// A spend in a block, and where the coins went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    /// The transaction.
+    pub txid: Txid,
+    /// The height of its block.
+    pub height: u32,
+    /// To the buyer's destination.
+    pub to_buyer: Sats,
+    /// To the seller's.
+    pub to_seller: Sats,
+    /// To anywhere else.
+    pub elsewhere: Sats,
+    /// To the miner.
+    pub fee: Sats,
+}
+
+impl Bundle {
+    /// Checks everything that it claims, with no other source than itself.
+    ///
+    /// # Errors
+    /// The first part that does not hold.
+    pub fn verify(&self) -> Result<Verified, BundleError> {
+        let verified = self.evaluate()?;
+        if self.phase != verified.phase {
+            let reason = format!("the bundle says `{}`, but what it holds makes it `{}`", self.phase, verified.phase);
+            return Err(BundleError::new(Part::Phase, reason));
+        }
+        Ok(verified)
+    }
+
+    /// Checks everything but where it says that the trade stands.
+    pub(super) fn evaluate(&self) -> Result<Verified, BundleError> {
+        let network = self.network()?;
+        let records = self.check_records()?;
+        let forked = forks(&records).into_keys().map(|log| log.author).collect();
+        let trade = self.replay(&records)?;
+        self.check_relevance(&records, &trade)?;
+        let contract = trade.contract.as_ref();
+        if self.contract != contract.map(Contract::hash) {
+            return Err(BundleError::new(Part::Contract, "the records make another contract than the bundle names"));
+        }
+        let escrow = contract.map(Escrow::new);
+        if self.escrow != escrow.as_ref().map(|escrow| escrow.address(network).to_string()) {
+            return Err(BundleError::new(Part::Escrow, "the contract has another escrow than the bundle names"));
+        }
+        let (chain, funding, spend, work) = match (&self.chain, &escrow) {
+            (Some(proof), Some(escrow)) => check_chain(network, proof, escrow, &trade)?,
+            (Some(_), None) => return Err(BundleError::new(Part::Funding, "there is no contract that it could fund")),
+            (None, _) => (ChainFacts::default(), None, None, None),
+        };
+        let view = View { contract: trade.contract.clone(), facts: trade.facts.clone(), chain };
+        let phase = evaluate(&view);
+        check_transcript(&self.transcript, contract)?;
+        let bid = &trade.bid;
+        Ok(Verified {
+            trade: self.trade,
+            network: network.to_core_arg().to_owned(),
+            phase,
+            buyer: bid.buyer(),
+            seller: bid.seller(),
+            arbiter: bid.arbiter,
+            amount: bid.take.amount,
+            currency: bid.offer.currency,
+            cost: bid.cost,
+            contract: self.contract,
+            escrow: self.escrow.clone(),
+            records: records.len() as u64, // usize is at most 64 bits
+            forked,
+            funding,
+            spend,
+            anchor: self.chain.as_ref().map(|proof| proof.anchor),
+            work,
+            messages: self.transcript.len() as u64,
+        })
+    }
+
+    fn network(&self) -> Result<Network, BundleError> {
+        let magic = fixed::<4>(&self.network).map(Magic::from_bytes);
+        let network = magic.and_then(Network::from_magic);
+        // The headers of other networks follow rules that are not checked here.
+        let known = [Network::Bitcoin, Network::Signet, Network::Regtest];
+        let unknown = || BundleError::new(Part::Format, "the network is none of mainnet, signet and regtest");
+        network.filter(|network| known.contains(network)).ok_or_else(unknown)
+    }
+
+    /// Checks each record by itself, and that they stand in their order, none twice.
+    fn check_records(&self) -> Result<Vec<Record>, BundleError> {
+        let mut records: Vec<Record> = Vec::with_capacity(self.records.len());
+        for (number, bytes) in self.records.iter().enumerate() {
+            let record = Record::decode(&bytes.0)
+                .map_err(|e| BundleError::new(Part::Records, format_args!("record number {number}: {e}")))?;
+            let of = |reason: &dyn std::fmt::Display| BundleError::of_record(record.id(), reason);
+            record.verify().map_err(|e| of(&e))?;
+            Body::decode(&record).map_err(|e| of(&e))?;
+            if record.header().network.as_slice() != self.network.0 {
+                return Err(of(&"it is of another network"));
+            }
+            if records.last().is_some_and(|last| place(last) >= place(&record)) {
+                return Err(of(&"it does not stand where it belongs, or stands twice"));
+            }
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    /// Returns the trade as the ledger's own rules see it, from these records alone.
+    fn replay(&self, records: &[Record]) -> Result<TradeRecords, BundleError> {
+        let mut storage = MemoryStorage::default();
+        let mut batch = Batch { records: records.to_vec(), equivocations: Vec::new() };
+        for (log, seq) in forks(records) {
+            let mut two = records.iter().filter(|record| record.header().log == log && record.header().seq == seq);
+            if let (Some(kept), Some(other)) = (two.next(), two.next()) {
+                batch.equivocations.push(Equivocation { kept: kept.clone(), other: other.clone() });
+            }
+        }
+        let refuse = |reason: String| BundleError::new(Part::Contract, reason);
+        storage.commit(&batch).map_err(|e| refuse(e.to_string()))?;
+        let network = fixed(&self.network).ok_or_else(|| refuse("there is no network".into()))?;
+        Ledger::new(storage, network).trade(self.trade).map_err(|e| refuse(e.to_string()))
+    }
+
+    /// Checks that every record is there for the trade, or proves that its author signed two histories.
+    fn check_relevance(&self, records: &[Record], trade: &TradeRecords) -> Result<(), BundleError> {
+        let bid = &trade.bid;
+        let named: [RecordId; 3] = [bid.offer_id, bid.trade.into(), bid.advert];
+        let forks = forks(records);
+        for record in records {
+            let header = record.header();
+            let parties = [bid.maker, bid.taker, bid.arbiter];
+            let subjects = Body::decode(record).map(|body| body.subjects()).unwrap_or_default();
+            let is_about_it = subjects.contains(&bid.trade.into())
+                || (subjects.contains(&bid.offer_id) && record.author() == bid.maker);
+            let fork = forks.get(&header.log);
+            let is_of_a_fork = fork.is_some_and(|fork| header.seq == *fork || header.seq + 1 == *fork);
+            let is_of_a_party = parties.contains(&record.author());
+            if !named.contains(&record.id()) && !(is_of_a_party && (is_about_it || is_of_a_fork)) {
+                return Err(BundleError::of_record(record.id(), "it has nothing to do with the trade"));
+            }
+        }
+        Ok(())
+    }
+}
+
+type ChainView = (ChainFacts, Option<Placed>, Option<Spent>, Option<String>);
+
+fn check_chain(
+    network: Network,
+    proof: &ChainProof,
+    escrow: &Escrow,
+    trade: &TradeRecords,
+) -> Result<ChainView, BundleError> {
+    let headers = proof.headers.iter().map(|header| deserialize(&header.0)).collect::<Result<Vec<_>, _>>();
+    let headers =
+        headers.map_err(|e| BundleError::new(Part::Headers, format_args!("a header does not decode: {e}")))?;
+    let headers = HeaderChain::check(network, proof.anchor, headers)?;
+    let funding = check_funding(&headers, &proof.funding, escrow, trade)?;
+    let mut facts = ChainFacts {
+        tip: headers.tip(),
+        synced: true,
+        fundings: vec![Funding { outpoint: funding.outpoint, height: Some(funding.height) }],
+        spends: Vec::new(),
+    };
+    let mut last = funding.height;
+    let mut spent = None;
+    if let Some(inclusion) = &proof.spend {
+        let (tx, path, sums) = check_spend(&headers, inclusion, escrow, &funding, trade)?;
+        last = last.max(inclusion.height);
+        facts.spends.push(Spend { tx, path, height: Some(inclusion.height) });
+        spent = Some(sums);
+    }
+    let work = headers.work_from(last).map(|work| work.to_string());
+    Ok((facts, Some(funding), spent, work))
+}
+
+fn check_funding(
+    headers: &HeaderChain,
+    inclusion: &Inclusion,
+    escrow: &Escrow,
+    trade: &TradeRecords,
+) -> Result<Placed, BundleError> {
+    let refuse = |reason: &str| BundleError::new(Part::Funding, reason);
+    let tx = check_inclusion(Part::Funding, headers, inclusion)?;
+    if tx.input.iter().any(|input| !input.witness.is_empty()) {
+        return Err(refuse("the transaction has a witness, which nothing here covers; it belongs here without"));
+    }
+    if inclusion.height < escrow.contract().height {
+        return Err(refuse("its block is older than the contract"));
+    }
+    let fundings = escrow.fundings(&tx);
+    let named = fundings.iter().find(|outpoint| Some(**outpoint) == trade.facts.funded);
+    let outpoint = *named.or_else(|| fundings.first()).ok_or_else(|| {
+        refuse("no output of the transaction pays exactly the contract's amount to the contract's escrow")
+    })?;
+    Ok(Placed { outpoint, height: inclusion.height, value: escrow.contract().amount })
+}
+
+fn check_spend(
+    headers: &HeaderChain,
+    inclusion: &Inclusion,
+    escrow: &Escrow,
+    funding: &Placed,
+    trade: &TradeRecords,
+) -> Result<(Transaction, SpendPath, Spent), BundleError> {
+    let refuse = |reason: &str| BundleError::new(Part::Spend, reason);
+    let tx = check_inclusion(Part::Spend, headers, inclusion)?;
+    if !tx.input.iter().any(|input| input.previous_output == funding.outpoint) {
+        return Err(refuse("the transaction does not spend the escrow"));
+    }
+    if inclusion.height < funding.height {
+        return Err(refuse("its block is older than the funding's"));
+    }
+    let path = escrow.classify(&tx, funding.outpoint);
+    // Of a transaction with other inputs the signatures cannot be checked here. It is none of the contract's anyway.
+    if tx.input.len() == 1 || !path.is_foreign() {
+        let leaf = escrow.check_witness(&tx, funding.outpoint).map_err(|e| BundleError::new(Part::Spend, e))?;
+        check_signed(&tx, path, leaf, escrow, funding, trade)?;
+    }
+    if path == SpendPath::Timeout {
+        let open = funding.height.saturating_add(escrow.contract().refund_delay.into());
+        if inclusion.height < open {
+            return Err(refuse("the seller took the coins back before the refund delay was over"));
+        }
+    }
+    let sums = sums(&tx, inclusion.height, escrow, funding)
+        .ok_or_else(|| refuse("the transaction pays out more than the escrow held"))?;
+    Ok((tx, path, sums))
+}
+
+/// Checks that the transaction is one that a party signed in a record: the payout that the seller released, the refund
+/// that the buyer agreed to. What both sign by their common key, or the seller by his own leaf, needs no record.
+fn check_signed(
+    tx: &Transaction,
+    path: SpendPath,
+    leaf: Option<Leaf>,
+    escrow: &Escrow,
+    funding: &Placed,
+    trade: &TradeRecords,
+) -> Result<(), BundleError> {
+    let (halves, to, what) = match (leaf, path) {
+        (Some(Leaf::Both), SpendPath::Payout) => (&trade.facts.releases, Role::Buyer, "release of the seller"),
+        (Some(Leaf::Both), SpendPath::Refund) => (&trade.facts.refunds, Role::Seller, "refund by the buyer"),
+        (
+            None | Some(Leaf::Both | Leaf::Refund | Leaf::SellerArbiter | Leaf::BuyerArbiter),
+            SpendPath::Payout | SpendPath::Refund | SpendPath::Timeout | SpendPath::Foreign,
+        ) => return Ok(()),
+    };
+    let txid = tx.compute_txid();
+    let is_signed = halves.iter().filter(|half| half.outpoint.0 == funding.outpoint).any(|half| {
+        escrow.spend(funding.outpoint, half.fee, to).is_ok_and(|prescribed| prescribed.compute_txid() == txid)
+    });
+    let refuse =
+        || BundleError::new(Part::Spend, format_args!("no {what} in the records prescribes transaction {txid}"));
+    is_signed.then_some(()).ok_or_else(refuse)
+}
+
+/// Checks that a block of the chain holds a transaction, and returns it.
+fn check_inclusion(part: Part, headers: &HeaderChain, inclusion: &Inclusion) -> Result<Transaction, BundleError> {
+    let refuse = |reason: &dyn std::fmt::Display| BundleError::new(part, reason);
+    let tx: Transaction =
+        deserialize(&inclusion.tx.0).map_err(|e| refuse(&format_args!("the transaction does not decode: {e}")))?;
+    let proof: MerkleBlock =
+        deserialize(&inclusion.proof.0).map_err(|e| refuse(&format_args!("the proof does not decode: {e}")))?;
+    if headers.at(inclusion.height) != Some(&proof.header) {
+        return Err(refuse(&format_args!("the proof is for another block than that at height {}", inclusion.height)));
+    }
+    if tx.base_size() == AMBIGUOUS_LEN {
+        return Err(refuse(&"a transaction of 64 bytes proves nothing: it could be two hashes"));
+    }
+    let (mut matches, mut indexes) = (Vec::new(), Vec::new());
+    proof
+        .extract_matches(&mut matches, &mut indexes)
+        .map_err(|e| refuse(&format_args!("the proof does not lead to its block: {e}")))?;
+    if matches != [tx.compute_txid()] {
+        return Err(refuse(&"the proof is for another transaction"));
+    }
+    Ok(tx)
+}
+
+/// Says where the coins of the escrow went; `None` when more came out of it than went in. Where the transaction spends
+/// other coins too, nobody can say which output came from which: then all of it went elsewhere.
+fn sums(tx: &Transaction, height: u32, escrow: &Escrow, funding: &Placed) -> Option<Spent> {
+    let txid = tx.compute_txid();
+    if tx.input.len() != 1 {
+        let nothing = Sats::ZERO;
+        return Some(Spent {
+            txid,
+            height,
+            to_buyer: nothing,
+            to_seller: nothing,
+            elsewhere: funding.value,
+            fee: nothing,
+        });
+    }
+    let paid_to = |script: Option<&bitcoin::ScriptBuf>| {
+        let mut outputs = tx.output.iter().filter(|output| Some(&output.script_pubkey) == script);
+        outputs.try_fold(Amount::ZERO, |sum, output| sum.checked_add(output.value))
+    };
+    let destination = |role| escrow.contract().party(role).map(|party| party.destination.script());
+    let total = tx.output.iter().try_fold(Amount::ZERO, |sum, output| sum.checked_add(output.value))?;
+    let (to_buyer, to_seller) = (paid_to(destination(Role::Buyer))?, paid_to(destination(Role::Seller))?);
+    let fee = Amount::from(funding.value).checked_sub(total)?;
+    Some(Spent {
+        txid,
+        height,
+        to_buyer: to_buyer.try_into().ok()?,
+        to_seller: to_seller.try_into().ok()?,
+        elsewhere: total.checked_sub(to_buyer)?.checked_sub(to_seller)?.try_into().ok()?,
+        fee: fee.try_into().ok()?,
+    })
+}
+
+fn check_transcript(transcript: &[Message], contract: Option<&Contract>) -> Result<(), BundleError> {
+    let mut last: Option<&Message> = None;
+    for message in transcript {
+        let refuse = |reason: &str| {
+            let which = format!("message {} of {} to {}", message.seq, message.sender, message.recipient);
+            BundleError::new(Part::Transcript, format_args!("{which}: {reason}"))
+        };
+        let role = |author| contract.and_then(|contract| contract.role_of(author));
+        if role(&message.sender).is_none()
+            || !matches!(role(&message.recipient), Some(Role::Buyer | Role::Seller))
+            || message.sender == message.recipient
+        {
+            return Err(refuse("it is not between parties of the trade"));
+        }
+        let (Some(id), Some(previous)) = (fixed::<32>(&message.id), fixed::<32>(&message.previous)) else {
+            return Err(refuse("an id has 32 bytes"));
+        };
+        let signature = fixed::<64>(&message.signature).ok_or_else(|| refuse("a signature has 64 bytes"))?;
+        let signed = [b"exchange/mail/v1".as_slice(), &id].concat();
+        verify_signature(&message.sender, &signed, &signature)
+            .map_err(|_| refuse("the signature is not its sender's"))?;
+        if (message.seq == 0) != (previous == [0; 32]) {
+            return Err(refuse("the first message follows none, and every other one does"));
+        }
+        let order = |message: &Message| (message.sender, message.recipient, message.seq);
+        if let Some(last) = last {
+            if order(last) >= order(message) {
+                return Err(refuse("it does not stand where it belongs, or stands twice"));
+            }
+            let (sender, recipient, seq) = order(last);
+            if (sender, recipient, seq + 1) == order(message) && last.id != message.previous {
+                return Err(refuse("it does not follow the one before"));
+            }
+        }
+        last = Some(message);
+    }
+    Ok(())
+}
+
+/// Returns the logs of which two records stand at one place, with the lowest such place.
+fn forks(records: &[Record]) -> BTreeMap<LogId, u64> {
+    let mut forks = BTreeMap::new();
+    for pair in records.windows(2) {
+        let (log, seq) = (pair[0].header().log, pair[0].header().seq);
+        if (log, seq) == (pair[1].header().log, pair[1].header().seq) {
+            forks.entry(log).or_insert(seq);
+        }
+    }
+    forks
+}
+
+/// Returns where a record stands among all.
+pub(super) fn place(record: &Record) -> (LogId, u64, RecordId) {
+    (record.header().log, record.header().seq, record.id())
+}
+
+fn fixed<const N: usize>(bytes: &Hex) -> Option<[u8; N]> {
+    bytes.0.as_slice().try_into().ok()
+}
