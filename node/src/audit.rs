@@ -1,15 +1,26 @@
-//! The audit of a node: the ledger by itself, and against the chain.
+//! The audit of a node: the ledger by itself, against the chain, and as files for strangers.
 
-use exchange_api::{ApiError, AuditReport, AuditRequest, AuditedTrade, ChainTx, Code, Violation};
+use bitcoin::{OutPoint, Transaction};
+use exchange_api::{ApiError, AuditReport, AuditRequest, AuditedTrade, ChainTx, Code, EscrowSums, Violation};
 use exchange_ledger::audit::{Finding, audit};
+use exchange_ledger::ids::RecordId;
 use exchange_ledger::ledger::{Ledger, TradeRecords};
-use exchange_ledger::money::Sats;
-use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Phase, Spend, View, evaluate};
+use exchange_ledger::record::Kind;
+use exchange_ledger::storage::Storage;
+use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Phase, Role, Spend, View, evaluate};
 use exchange_store::Store;
 
 use crate::chain::{ChainBackend, OutpointStatus};
 use crate::entropy;
 use crate::errors::ExplainResult;
+
+mod bundle;
+mod sums;
+
+pub use bundle::{export, verify};
+
+/// How many records of a party about a trade are searched for the one that a finding names.
+const MAX_SEARCHED: usize = 64;
 
 /// Audits the ledger, and the chain if asked.
 ///
@@ -23,13 +34,16 @@ pub async fn run(
     let (reader, author) = (ledger.clone(), request.author);
     let read = tokio::task::spawn_blocking(move || audit(&reader, author.as_ref(), entropy::bytes32())).await;
     let found = read.map_err(|error| ApiError::new(Code::Internal, error.to_string(), ""))?.explained()?;
+    let is_wanted =
+        |finding: &Finding| request.trade.is_none() || finding.trade.is_none_or(|t| request.trade == Some(t));
     let mut report = AuditReport {
         ok: true,
         records: found.records,
         authors: found.authors,
         trades: Vec::new(),
         violations: found.violations.into_iter().map(violation).collect(),
-        evidence: found.evidence.into_iter().map(violation).collect(),
+        evidence: found.evidence.into_iter().filter(is_wanted).map(violation).collect(),
+        sums: None,
     };
     let network = chain.network();
     let tip = if request.chain { chain.tip().await.explained()?.height } else { 0 };
@@ -42,12 +56,11 @@ pub async fn run(
             escrow_address: escrow.as_ref().map(|escrow| escrow.address(network).to_string()),
             funding: None,
             spend: None,
-            paid_out: None,
+            sums: None,
         };
         if let (true, Some(escrow)) = (request.chain, &escrow) {
-            let broken = against_chain(&mut trade, records, escrow, chain, tip).await?;
-            let trade = Some(records.bid.trade);
-            report.violations.extend(broken.into_iter().map(|rule| Violation { record: None, trade, rule }));
+            let told = Told { ledger, records, escrow };
+            told.against_chain(&mut trade, chain, tip, &mut report).await?;
         }
         report.trades.push(trade);
     }
@@ -55,61 +68,110 @@ pub async fn run(
         let message = format!("trade {wanted} is not in the ledger");
         return Err(ApiError::new(Code::NotFound, message, "check the id, or wait until the node has caught up"));
     }
+    if request.chain {
+        report.sums = sums::total(report.trades.iter().filter_map(|trade| trade.sums.as_ref()));
+        if report.sums.is_none() {
+            let rule = "more bitcoin went into escrows than exist".to_owned();
+            report.violations.push(Violation { record: None, trade: None, rule });
+        }
+    }
     report.ok = report.violations.is_empty();
     Ok(report)
 }
 
-/// Compares what the records of a trade say with the chain. Returns the rules that are broken.
-async fn against_chain(
-    trade: &mut AuditedTrade,
-    records: &TradeRecords,
-    escrow: &Escrow,
-    chain: &dyn ChainBackend,
-    tip: u32,
-) -> Result<Vec<String>, ApiError> {
-    let mut broken = Vec::new();
-    let Some(outpoint) = records.facts.funded else {
-        trade.state = evaluate(&view(records, ChainFacts { tip, synced: true, ..ChainFacts::default() }));
-        return Ok(broken);
-    };
-    let status = chain.outpoint(outpoint, escrow.script(), escrow.contract().height).await.explained()?;
-    let (output, height, spender) = match status {
-        OutpointStatus::Unknown => {
-            broken.push(format!("the seller says that {outpoint} funds the escrow, but the chain has no such output"));
-            return Ok(broken);
+/// What the records tell of a trade with a contract.
+struct Told<'a> {
+    ledger: &'a Ledger<Store>,
+    records: &'a TradeRecords,
+    escrow: &'a Escrow,
+}
+
+impl Told<'_> {
+    /// Compares it with the chain. Who said what is not so is evidence against him: no honest node could have refused his
+    /// record. What the chain itself cannot do is a violation.
+    async fn against_chain(
+        &self,
+        trade: &mut AuditedTrade,
+        chain: &dyn ChainBackend,
+        tip: u32,
+        report: &mut AuditReport,
+    ) -> Result<(), ApiError> {
+        let (facts, escrow) = (&self.records.facts, self.escrow);
+        let synced = ChainFacts { tip, synced: true, ..ChainFacts::default() };
+        let Some(outpoint) = facts.funded else {
+            trade.state = evaluate(&view(self.records, synced));
+            return Ok(());
+        };
+        let blame = |kind, role, rule: String| -> Result<Violation, ApiError> {
+            let record = self.said(kind, role)?;
+            Ok(Violation { record, trade: Some(self.records.bid.trade), rule })
+        };
+        let status = chain.outpoint(outpoint, escrow.script(), escrow.contract().height).await.explained()?;
+        let (output, height, spender) = match status {
+            OutpointStatus::Unknown => {
+                let rule =
+                    format!("the seller says that {outpoint} funds the escrow, but the chain has no such output");
+                report.evidence.push(blame(Kind::Funded, Role::Seller, rule)?);
+                return Ok(());
+            }
+            OutpointStatus::Unspent { output, height } => (output, height, None),
+            OutpointStatus::Spent { output, height, by, spent_height } => (output, height, Some((*by, spent_height))),
+        };
+        if output != escrow.output() {
+            let rule =
+                format!("{outpoint}, named by the seller, is not the contract's amount in the contract's escrow");
+            report.evidence.push(blame(Kind::Funded, Role::Seller, rule)?);
+            return Ok(());
         }
-        OutpointStatus::Unspent { output, height } => (output, height, None),
-        OutpointStatus::Spent { output, height, by, spent_height } => (output, height, Some((*by, spent_height))),
-    };
-    if output != escrow.output() {
-        broken.push(format!("{outpoint} does not pay exactly the contract's amount to the contract's escrow"));
-        return Ok(broken);
+        let depth = |height: Option<u32>| height.map_or(0, |height| (tip + 1).saturating_sub(height));
+        trade.funding = Some(ChainTx { txid: outpoint.txid.to_string(), confirmations: depth(height), height });
+        let mut chain_facts = ChainFacts { fundings: vec![Funding { outpoint, height }], ..synced };
+        let endings = [(Role::Buyer, facts.buyer_closed), (Role::Seller, facts.seller_closed)];
+        for (role, claimed) in endings.into_iter().filter_map(|(role, claimed)| Some((role, claimed?))) {
+            let spent = spender.as_ref().filter(|(_, height)| height.is_some()).map(|(tx, _)| tx.compute_txid());
+            if spent != Some(claimed) {
+                let is = spent.map_or_else(|| "no block spends the escrow".to_owned(), |txid| format!("it was {txid}"));
+                let rule = format!("the {role} says that {claimed} ended the trade, but {is}");
+                report.evidence.push(blame(Kind::Closed, role, rule)?);
+            }
+        }
+        trade.sums = self.sums(outpoint, spender.as_ref().map(|(tx, _)| tx));
+        if trade.sums.is_none() {
+            let rule = "more came out of the escrow than went in".to_owned();
+            report.violations.push(Violation { record: None, trade: Some(self.records.bid.trade), rule });
+        }
+        if let Some((tx, height)) = spender {
+            let path = escrow.classify(&tx, outpoint);
+            let txid = tx.compute_txid();
+            if path.is_foreign() {
+                let rule = format!("{txid} spends the escrow in a way that the contract does not know");
+                report.evidence.push(Violation { record: None, trade: Some(self.records.bid.trade), rule });
+            }
+            trade.spend = Some(ChainTx { txid: txid.to_string(), confirmations: depth(height), height });
+            chain_facts.spends.push(Spend { tx, path, height });
+        }
+        trade.state = evaluate(&view(self.records, chain_facts));
+        Ok(())
     }
-    let depth = |height: Option<u32>| height.map_or(0, |height| (tip + 1).saturating_sub(height));
-    trade.funding = Some(ChainTx { txid: outpoint.txid.to_string(), confirmations: depth(height), height });
-    let mut facts = ChainFacts { tip, synced: true, fundings: vec![Funding { outpoint, height }], spends: Vec::new() };
-    let claims = [records.facts.buyer_closed, records.facts.seller_closed];
-    if let Some((tx, height)) = spender {
-        let path = escrow.classify(&tx, outpoint);
-        let txid = tx.compute_txid();
-        if path.is_foreign() {
-            broken.push(format!("{txid} spends the escrow in a way that the contract does not know"));
+
+    fn sums(&self, outpoint: OutPoint, spend: Option<&Transaction>) -> Option<EscrowSums> {
+        match spend {
+            Some(tx) => sums::of_spend(self.escrow.contract(), tx, outpoint),
+            None => Some(sums::held(self.escrow.contract())),
         }
-        if height.is_some() && claims.iter().flatten().any(|claimed| *claimed != txid) {
-            broken.push(format!("a party says that another transaction than {txid} ended the trade"));
-        }
-        let out = tx.output.iter().try_fold(bitcoin::Amount::ZERO, |sum, output| sum.checked_add(output.value));
-        if tx.input.len() == 1 && out.is_none_or(|out| out > output.value) {
-            broken.push(format!("{txid} pays out more than the escrow held"));
-        }
-        trade.paid_out = Sats::try_from(output.value).ok();
-        trade.spend = Some(ChainTx { txid: txid.to_string(), confirmations: depth(height), height });
-        facts.spends.push(Spend { tx, path, height });
-    } else if claims.iter().flatten().next().is_some() {
-        broken.push("a party says that the trade ended, but the escrow still holds its coins".into());
     }
-    trade.state = evaluate(&view(records, facts));
-    Ok(broken)
+
+    /// Returns the record in which a party said something.
+    fn said(&self, kind: Kind, role: Role) -> Result<Option<RecordId>, ApiError> {
+        let storage = self.ledger.storage();
+        let author = self.escrow.contract().author(role);
+        for id in storage.about(&self.records.bid.trade.into(), Some(&author), MAX_SEARCHED).explained()? {
+            if storage.record(&id).explained()?.is_some_and(|record| record.header().kind == kind) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
 }
 
 fn view(records: &TradeRecords, chain: ChainFacts) -> View {
@@ -136,3 +198,6 @@ fn claimed_phase(records: &TradeRecords) -> Phase {
 fn violation(finding: Finding) -> Violation {
     Violation { record: finding.record, trade: finding.trade, rule: finding.rule }
 }
+
+#[cfg(test)]
+mod tests;

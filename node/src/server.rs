@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bitcoin::{Address, FeeRate};
 use exchange_api::{
-    AcceptBid, AddressInfo, Advertise, ApiError, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter, Code,
-    Credentials, Event, ExchangeApiServer, IdentityInfo, OfferView, Page, PasswordStrength, PeerInfo, PostOffer,
+    AcceptBid, AddressInfo, Advertise, ApiError, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter, Bundle,
+    Code, Credentials, Event, ExchangeApiServer, IdentityInfo, OfferView, Page, PasswordStrength, PeerInfo, PostOffer,
     SendRequest, Sent, Status, StrengthVerdict, TakeOffer, TakeReview, TradeCommand, TradeView, TrustArbiter, WalletTx,
 };
 use exchange_ledger::body::{ArbiterAdvert, Body, Terms};
@@ -393,6 +393,11 @@ impl ExchangeApiServer for Server {
 
     async fn audit(&self, request: AuditRequest) -> RpcResult<AuditReport> {
         Ok(audit::run(self.parts.keeper.ledger(), self.parts.chain.as_ref(), &request).await?)
+    }
+
+    async fn audit_export(&self, trade: TradeId) -> RpcResult<Bundle> {
+        let parts = &self.parts;
+        Ok(audit::export(parts.keeper.ledger(), &parts.private, parts.chain.as_ref(), trade).await?)
     }
 
     async fn events(&self, after: u64) -> RpcResult<Vec<Event>> {

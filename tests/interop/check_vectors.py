@@ -453,6 +453,88 @@ def check_mail():
         equal(domain("exchange/details/v1", salt, details).hex(), v["commitment"], "mail: commitment")
 
 
+def check_bundle():
+    """Verifies the bundle as audit.md says, but for what other vectors show: the contract and the script engine."""
+    bundle = load("bundle.json")
+    places, kinds = [], {}
+    for data in (bytes.fromhex(text) for text in bundle["records"]):
+        header, signature, body = data[:134], data[134:198], data[198:]
+        identifier = domain("exchange/record/v1", header)
+        check(ed_verify(header[5:37], b"exchange/sig/v1" + identifier, signature), "bundle: a record's signature")
+        check(header[1:5].hex() == bundle["network"] and domain("exchange/body/v1", body) == header[94:126], "bundle: record")
+        seq = int.from_bytes(header[41:49], "little")
+        check(seq > 0 or ticket(header) >> 246 == 0, "bundle: a record's ticket")
+        places.append((header[5:37], int.from_bytes(header[37:41], "little"), seq, identifier))
+        kinds[int.from_bytes(header[89:91], "little")] = (identifier, body)
+    check(places == sorted(set(places)), "bundle: the order of records")
+    equal(kinds[32][0].hex(), bundle["trade"], "bundle: the trade is its bid")
+    chain = bundle["chain"]
+    headers = [bytes.fromhex(text) for text in chain["headers"]]
+    genesis = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
+    equal(sha256(sha256(headers[0]))[::-1].hex(), genesis, "bundle: regtest's genesis")
+    for before, header in zip(headers, headers[1:]):
+        equal(header[4:36], sha256(sha256(before)), "bundle: headers join")
+        equal(header[72:76], before[72:76], "bundle: the difficulty of regtest stays")
+    for header in headers:
+        check(int.from_bytes(sha256(sha256(header)), "little") <= 0x7FFFFF << 8 * 29, "bundle: work")
+    (funding, outputs), (spend, payouts) = (check_inclusion(chain[part], headers) for part in ("funding", "spend"))
+    script = b"\x51\x20"
+    vout = next(at for at, (value, to) in enumerate(outputs) if to[:2] == script)
+    equal(bech32m("bcrt", outputs[vout][1][2:]), bundle["escrow"], "bundle: the escrow's address")
+    release = kinds[37][1]
+    equal(release[32:68], sha256(sha256(funding)) + le(vout, 4), "bundle: what the seller released")
+    fee = int.from_bytes(release[68:76], "little")
+    equal([value for value, _ in payouts], [outputs[vout][0] - fee], "bundle: the payout is the released one")
+    for message in bundle["transcript"]:
+        signed = b"exchange/mail/v1" + bytes.fromhex(message["id"])
+        check(ed_verify(bytes.fromhex(message["sender"]), signed, bytes.fromhex(message["signature"])), "bundle: message")
+
+
+def check_inclusion(inclusion, headers):
+    """Follows a partial merkle tree (BIP-37); returns the transaction without its witness, and its outputs."""
+    tx, proof = bytes.fromhex(inclusion["tx"]), bytes.fromhex(inclusion["proof"])
+    header, count, hash_count = proof[:80], int.from_bytes(proof[80:84], "little"), proof[84]
+    equal(header, headers[inclusion["height"]], "bundle: the proof's block")
+    hashes = [proof[85 + 32 * at : 117 + 32 * at] for at in range(hash_count)]
+    flags = proof[86 + 32 * hash_count :]
+    bits = [byte >> at & 1 for byte in flags for at in range(8)]
+    height = (count - 1).bit_length()
+    matches = []
+
+    def walk(level, position):
+        flag = bits.pop(0)
+        if level == 0 or not flag:
+            found = hashes.pop(0)
+            if level == 0 and flag:
+                matches.append(found)
+            return found
+        left = walk(level - 1, 2 * position)
+        wide = -(-count // (1 << level - 1))
+        right = walk(level - 1, 2 * position + 1) if 2 * position + 1 < wide else left
+        return sha256(sha256(left + right))
+
+    equal(walk(height, 0), header[36:68], "bundle: the merkle root")
+    plain_tx, outputs = strip(tx)
+    equal(matches, [sha256(sha256(plain_tx))], "bundle: the transaction of the proof")
+    return plain_tx, outputs
+
+
+def strip(tx):
+    """Returns a transaction without its witness, and its outputs. Short ones only: counts of one byte."""
+    at = 6 if tx[4:6] == b"\x00\x01" else 4
+    start, inputs = at, tx[at]
+    at += 1
+    for _ in range(inputs):
+        at += 36 + 1 + tx[at + 36] + 4
+    outputs, count = [], tx[at]
+    at += 1
+    for _ in range(count):
+        size = tx[at + 8]
+        outputs.append((int.from_bytes(tx[at : at + 8], "little"), tx[at + 9 : at + 9 + size]))
+        at += 9 + size
+    return tx[:4] + tx[start:at] + tx[-4:], outputs
+
+
 def check_published():
     file = load("bip327.json")
     for case in file["valid_test_cases"]:
@@ -461,6 +543,6 @@ def check_published():
 
 
 if __name__ == "__main__":
-    for run in (check_published, check_records, check_escrow, check_mail):
+    for run in (check_published, check_records, check_escrow, check_mail, check_bundle):
         run()
-    print(f"{CHECKS} checks passed: records.json, escrow.json, mail.json, bip327.json")
+    print(f"{CHECKS} checks passed: records.json, escrow.json, mail.json, bundle.json, bip327.json")

@@ -14,6 +14,7 @@ pub use socket::{MAX_CONNECTIONS, SocketError, serve};
 pub use types::*;
 
 // The ledger's plain types that appear in the API's, so that a client needs no other crate.
+pub use exchange_ledger::audit::bundle::Bundle;
 pub use exchange_ledger::body::Side;
 pub use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 pub use exchange_ledger::money::{Currency, MoneyError, Price, Sats};

@@ -3,6 +3,7 @@
 use jsonrpsee::core::RpcResult;
 use jsonrpsee::proc_macros::rpc;
 
+use exchange_ledger::audit::bundle::Bundle;
 use exchange_ledger::ids::{RecordId, TradeId};
 
 use crate::types::{
@@ -137,6 +138,10 @@ pub trait ExchangeApi {
     /// Checks the ledger's history.
     #[method(name = "audit")]
     async fn audit(&self, request: AuditRequest) -> RpcResult<AuditReport>;
+
+    /// Returns a trade as one file that anybody can check without a node.
+    #[method(name = "auditExport")]
+    async fn audit_export(&self, trade: TradeId) -> RpcResult<Bundle>;
 
     /// Returns events after `after`, oldest first, at most 500.
     #[method(name = "events")]

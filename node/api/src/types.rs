@@ -587,6 +587,25 @@ pub struct AuditReport {
     pub violations: Vec<Violation>,
     /// Proofs that somebody did wrong, which changes nothing for others.
     pub evidence: Vec<Violation>,
+    /// What went into all escrows and came out of them, when the chain was asked.
+    pub sums: Option<EscrowSums>,
+}
+
+/// What went into an escrow, or many, and where it went: `funded` is the sum of the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EscrowSums {
+    /// What went in.
+    pub funded: Sats,
+    /// What the buyers got.
+    pub to_buyers: Sats,
+    /// What the sellers got back.
+    pub to_sellers: Sats,
+    /// What went anywhere else.
+    pub elsewhere: Sats,
+    /// What the miners got.
+    pub fees: Sats,
+    /// What is still in.
+    pub held: Sats,
 }
 
 /// A trade in an audit.
@@ -604,8 +623,8 @@ pub struct AuditedTrade {
     pub funding: Option<ChainTx>,
     /// What came out of it, when the chain was asked.
     pub spend: Option<ChainTx>,
-    /// How much left the escrow, fee included, when the chain was asked.
-    pub paid_out: Option<Sats>,
+    /// What went in and where it went, when the chain was asked.
+    pub sums: Option<EscrowSums>,
 }
 
 /// Something wrong in the ledger.

@@ -1,51 +1,96 @@
-//! Checking the history.
+//! Checking the history, and handing a piece of it to others.
 
-use clap::Args;
-use exchange_api::{AuditReport, AuditRequest, AuditedTrade, AuthorId, Client, ExchangeApiClient, TradeId, Violation};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use exchange_api::{
+    AuditReport, AuditRequest, AuditedTrade, AuthorId, Client, EscrowSums, ExchangeApiClient, TradeId, Violation,
+};
 
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::format;
-use crate::cli::output::{Answer, Table};
+use crate::cli::output::{Answer, Lines, Table};
 use crate::cli::prefix::Prefix;
 use crate::cli::values::phase_name;
 
-/// Check every record, signature, log and transition that this node holds
+mod bundle;
+
+/// Check every record, signature, log, role and transition that this node holds
 ///
-/// Exits with 1 when something is wrong.
+/// Exits with 1 when the ledger is broken. What proves that somebody did wrong, but harms nobody else, is listed as a proof.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   exchange-node audit --chain
-  exchange-node audit --trade 1f0c9a3b --chain --json")]
+  exchange-node audit --trade 1f0c9a3b --chain --json
+  exchange-node audit --trade 1f0c9a3b --export trade.json
+  exchange-node audit verify trade.json"
+)]
 pub struct Audit {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    scope: Scope,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Verify(bundle::Verify),
+}
+
+#[derive(Debug, Args)]
+struct Scope {
     /// Only the log of this author
     #[arg(long, value_name = "ID")]
     author: Option<AuthorId>,
     /// Only this trade
     #[arg(long, value_name = "ID")]
     trade: Option<Prefix>,
-    /// Also compare the escrows with the chain
+    /// Also compare the escrows with the chain, and add up what went in and out
     #[arg(long)]
     chain: bool,
+    /// Also exit with 1 when somebody did wrong
+    #[arg(long)]
+    strict: bool,
+    /// Write the trade with its proofs into a new file, which anybody can check without a node
+    #[arg(long, value_name = "FILE", requires = "trade", conflicts_with_all = ["author", "chain", "strict"])]
+    export: Option<PathBuf>,
 }
 
 impl Audit {
-    /// Audits.
+    /// Audits, exports or verifies.
     pub async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
+        match self.verb {
+            Some(Verb::Verify(verify)) => verify.perform(),
+            None => self.scope.perform(context).await,
+        }
+    }
+}
+
+impl Scope {
+    async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
         let client = context.client().await?;
         let trade = match &self.trade {
             Some(prefix) => Some(find(prefix, &client).await?),
             None => None,
         };
+        if let (Some(file), Some(trade)) = (&self.export, trade) {
+            return bundle::export(&client, trade, file).await;
+        }
         let request = AuditRequest { chain: self.chain, author: self.author, trade };
         let report = client.audit(request).await?;
         let answer = Answer::new(&report, text(&report));
-        if report.ok {
-            return Ok(answer);
-        }
-        let count = report.violations.len() as u64; // usize fits
-        Ok(answer.failing(Failure::violated(format!("the history has {}", format::counted(count, "violation")))))
+        let found = match (report.violations.as_slice(), report.evidence.as_slice()) {
+            ([first, ..], _) => Some((first, report.violations.len(), "violation")),
+            ([], [first, ..]) if self.strict => Some((first, report.evidence.len(), "proof of misconduct")),
+            ([], _) => None,
+        };
+        let Some((first, count, what)) = found else { return Ok(answer) };
+        let count = format::counted(count as u64, what); // usize fits
+        Ok(answer.failing(Failure::violated(format!("the history has {count}; the first: {}", line(first)))))
     }
 }
 
@@ -65,6 +110,9 @@ fn text(report: &AuditReport) -> String {
         text.push('\n');
         text.push_str(&trades(&report.trades));
     }
+    if let Some(sums) = &report.sums {
+        text.push_str(&format!("\nIn all escrows, in BTC:\n{}", sum_lines(sums)));
+    }
     for (title, violations) in
         [("Wrong", &report.violations), ("Proofs of misconduct, which harm nobody else", &report.evidence)]
     {
@@ -77,7 +125,10 @@ fn text(report: &AuditReport) -> String {
 }
 
 fn trades(trades: &[AuditedTrade]) -> String {
-    let mut table = Table::new(&["TRADE", "STATE", "BTC", "FUNDED BY", "SPENT BY", "PAID OUT"], &[2, 5]);
+    let mut table = Table::new(
+        &["TRADE", "STATE", "BTC", "FUNDED BY", "SPENT BY", "TO BUYER", "TO SELLER", "ELSEWHERE", "FEE"],
+        &[2, 5, 6, 7, 8],
+    );
     for trade in trades {
         let amount = |amount: Option<exchange_api::Sats>| amount.map_or_else(|| "-".to_owned(), format::btc);
         let txid =
@@ -88,10 +139,28 @@ fn trades(trades: &[AuditedTrade]) -> String {
             amount(trade.amount),
             txid(&trade.funding),
             txid(&trade.spend),
-            amount(trade.paid_out),
+            amount(trade.sums.map(|sums| sums.to_buyers)),
+            amount(trade.sums.map(|sums| sums.to_sellers)),
+            amount(trade.sums.map(|sums| sums.elsewhere)),
+            amount(trade.sums.map(|sums| sums.fees)),
         ]);
     }
     table.render("")
+}
+
+fn sum_lines(sums: &EscrowSums) -> String {
+    let mut lines = Lines::default();
+    for (name, sum) in [
+        ("  funded", sums.funded),
+        ("  to buyers", sums.to_buyers),
+        ("  to sellers", sums.to_sellers),
+        ("  elsewhere", sums.elsewhere),
+        ("  fees", sums.fees),
+        ("  still held", sums.held),
+    ] {
+        lines.line(name, format::btc(sum));
+    }
+    lines.render()
 }
 
 fn short_txid(txid: &str) -> String {

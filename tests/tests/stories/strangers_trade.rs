@@ -1,8 +1,11 @@
 //! The spine: two strangers who share nothing but a relay swap coins for money.
 
+use std::io::Write as _;
+
 use exchange_api::AuditReport;
+use exchange_ledger::audit::bundle::Verified;
 use exchange_ledger::trade::Phase;
-use exchange_tests::{Offer, World, program};
+use exchange_tests::{Cli, Offer, World, program};
 use serde_json::Value;
 
 /// Blocks that bury a trade of this size.
@@ -49,9 +52,27 @@ fn strangers_trade_over_bitcoind() {
     assert_eq!(audited.spend.as_ref().unwrap().txid, bought.spend.unwrap().txid);
     assert_eq!(audited.escrow_address.as_ref(), Some(&escrow));
 
+    let file = world.dir().join("trade.json").display().to_string();
+    let _: Verified = world.relay_cli().done(&["audit", "--trade", &trade.to_string(), "--export", &file]);
     for process in [seller.process(), buyer.process(), world.relay()] {
         process.stop();
     }
+    a_stranger_believes_the_file(&world, &file, &escrow);
+}
+
+/// Nobody runs any more: the file is all that there is.
+fn a_stranger_believes_the_file(world: &World, file: &str, escrow: &str) {
+    let stranger = Cli::new(&world.dir().join("nothing"));
+    let verified: Verified = stranger.done(&["audit", "verify", file]);
+    assert_eq!((verified.phase, verified.escrow.as_deref()), (Phase::Closed, Some(escrow)));
+    let spend = verified.spend.unwrap();
+    assert_eq!(spend.to_buyer.get() + spend.fee.get(), 1_000_000);
+    let forged = std::fs::read_to_string(file).unwrap().replacen("\"closed\"", "\"refunded\"", 1);
+    let other = world.dir().join("forged.json");
+    std::fs::File::create(&other).and_then(|mut file| file.write_all(forged.as_bytes())).unwrap();
+    let refused = stranger.run::<Value>(&["audit", "verify", &other.display().to_string()]).unwrap_err();
+    assert_eq!(refused.code, "violated");
+    assert!(refused.message.starts_with("phase: "), "{refused:?}");
 }
 
 #[test]

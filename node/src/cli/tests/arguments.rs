@@ -83,6 +83,9 @@ fn every_verb_is_understood() {
         "arbiter untrust 1f0c9a3b",
         "audit",
         "audit --trade 1f0c9a3b --chain --json",
+        "audit --chain --strict",
+        "audit --trade 1f0c9a3b --export trade.json",
+        "audit verify trade.json",
         "completions bash",
         "man",
         "man trade take",
@@ -130,6 +133,8 @@ fn what_makes_no_sense_is_wrong_usage() {
         "trade fund 1f0c9a3b --request-id ''",
         "arbiter advertise --name Ada --fee-percent half --max 1",
         "audit --author 1f0c9a3b",
+        "audit --export trade.json",
+        "audit --chain verify trade.json",
         "completions cmd",
     ] {
         match parse(line) {

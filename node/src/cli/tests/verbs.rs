@@ -401,19 +401,68 @@ fn an_audit_that_finds_something_prints_it_and_exits_with_1() {
             "ok": false, "records": 42, "authors": 3,
             "trades": [{
                 "trade": TRADE, "state": "closed", "amount": 1_000_000, "escrow_address": "bcrt1pescrow",
-                "funding": { "txid": "cd".repeat(32), "confirmations": 3, "height": 110 }, "spend": null, "paid_out": null,
+                "funding": { "txid": "cd".repeat(32), "confirmations": 3, "height": 110 }, "spend": null,
+                "sums": { "funded": 1_000_000, "to_buyers": 0, "to_sellers": 0, "elsewhere": 0, "fees": 0, "held": 1_000_000 },
             }],
             "violations": [{ "record": OFFER, "trade": null, "rule": "the signature does not verify" }],
-            "evidence": [],
+            "evidence": [{ "record": null, "trade": TRADE, "rule": "a release is signed by the buyer" }],
+            "sums": { "funded": 1_000_000, "to_buyers": 0, "to_sellers": 0, "elsewhere": 0, "fees": 0, "held": 1_000_000 },
         }))
     })]);
     let ran = node.run(&["audit", "--chain"]);
     assert_eq!(ran.exit, 1);
+    assert!(ran.err.contains("the first: the signature does not verify (record 1f0c9a3b"), "{ran:?}");
     insta::assert_snapshot!(ran.out);
     let json = node.run(&["audit", "--chain", "--json", "--trade", "7ade7ade"]);
     assert_eq!(serde_json::from_str::<Value>(&json.out).unwrap()["records"], 42);
     assert_eq!((json.exit, &json.error()["code"]), (1, &json!("violated")));
     assert_eq!(node.asked("exchange_audit").pop().unwrap(), json!({ "chain": true, "author": null, "trade": TRADE }));
+}
+
+#[test]
+fn proofs_of_misconduct_fail_an_audit_only_if_asked() {
+    let node = Node::answering(&[("exchange_audit", |_| {
+        Ok(json!({
+            "ok": true, "records": 42, "authors": 3, "trades": [], "violations": [], "sums": null,
+            "evidence": [{ "record": OFFER, "trade": null, "rule": "a release is signed by the buyer" }],
+        }))
+    })]);
+    let ran = node.run(&["audit"]);
+    assert_eq!(ran.exit, 0, "{ran:?}");
+    assert!(ran.out.contains("Proofs of misconduct, which harm nobody else:\n  a release"), "{ran:?}");
+    let strict = node.run(&["audit", "--strict"]);
+    assert_eq!(strict.exit, 1);
+    assert!(strict.err.contains("the history has 1 proof of misconduct"), "{strict:?}");
+}
+
+#[test]
+fn a_bundle_is_written_once_and_checked_without_a_node() {
+    let bundle = include_str!("../../../../specs/vectors/bundle.json");
+    let node = Node::answering(&[("exchange_auditExport", |_| {
+        Ok(serde_json::from_str(include_str!("../../../../specs/vectors/bundle.json")).unwrap())
+    })]);
+    let file = node.directory.path().join("trade.json");
+    let file = file.to_str().unwrap();
+    let ran = node.run(&["audit", "--trade", TRADE, "--export", file]);
+    assert_eq!(ran.exit, 0, "{ran:?}");
+    assert_eq!(std::fs::read_to_string(file).unwrap().trim_end(), bundle.trim_end());
+    let again = node.run(&["audit", "--trade", TRADE, "--export", file]);
+    assert_eq!(again.exit, 1);
+    assert!(again.err.contains("is there already"), "{again:?}");
+
+    let checked = run(&["audit", "verify", file]);
+    assert_eq!(checked.exit, 0, "{checked:?}");
+    insta::assert_snapshot!(checked.out);
+    assert_eq!(run(&["audit", "verify", file, "--json"]).document()["phase"], "closed");
+
+    let forged = node.directory.path().join("forged.json");
+    let text = bundle.replacen("\"phase\": \"closed\"", "\"phase\": \"refunded\"", 1);
+    std::fs::File::create(&forged).and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes())).unwrap();
+    let refused = run(&["audit", "verify", forged.to_str().unwrap()]);
+    assert_eq!((refused.exit, refused.out.as_str()), (1, ""));
+    assert!(refused.err.contains("error: phase: the bundle says `refunded`"), "{refused:?}");
+    let nothing = run(&["audit", "verify", "/nowhere/trade.json"]);
+    assert_eq!(nothing.exit, 1, "{nothing:?}");
 }
 
 #[test]

@@ -1,0 +1,162 @@
+//! A trade as one file: made here from ledger, chain and mail, and checked by anybody, without a node.
+
+use bitcoin::consensus::{deserialize, serialize};
+use bitcoin::{OutPoint, Transaction};
+use exchange_api::{ApiError, Bundle, Code};
+use exchange_ledger::audit::bundle::{
+    BURIED_BY, BundleError, ChainProof, CollectError, Hex, Inclusion, MAX_HEADERS, Message, Part, Verified,
+    anchor_below,
+};
+use exchange_ledger::ids::TradeId;
+use exchange_ledger::ledger::{Ledger, TradeRecords};
+use exchange_ledger::mail::Envelope;
+use exchange_ledger::trade::{Contract, Escrow, Facts};
+use exchange_store::Store;
+
+use crate::chain::consensus::verify_spend;
+use crate::chain::{ChainBackend, ChainError, OutpointStatus};
+use crate::errors::ExplainResult;
+use crate::private::Private;
+
+/// How often a bundle is made anew when the chain moves under it.
+const ATTEMPTS: usize = 3;
+/// How many kept messages are read from a mailbox: more than both parties can send.
+const MAX_MAIL: usize = 256;
+
+/// Makes a trade's bundle of what this node has of it, and checks it as a stranger would.
+///
+/// # Errors
+/// When there is no such trade, something cannot be read, or what there is proves nothing.
+pub async fn export(
+    ledger: &Ledger<Store>,
+    private: &Private,
+    chain: &dyn ChainBackend,
+    trade: TradeId,
+) -> Result<Bundle, ApiError> {
+    let records = ledger.trade(trade).explained()?;
+    let transcript = match &records.contract {
+        Some(contract) => transcript(private, contract)?,
+        None => Vec::new(),
+    };
+    let mut moved = None;
+    for _ in 0..ATTEMPTS {
+        let proof = prove(&records, chain).await?;
+        let (ledger, transcript) = (ledger.clone(), transcript.clone());
+        // Up to a second of hashing, for eighty thousand headers.
+        let made = tokio::task::spawn_blocking(move || Bundle::assemble(&ledger, trade, proof, transcript)).await;
+        match made.map_err(|error| ApiError::new(Code::Internal, error.to_string(), ""))? {
+            Err(CollectError::Bundle(error)) if is_of_the_chain(error.part) => moved = Some(error),
+            Err(CollectError::Bundle(error)) => return Err(refuse(&error)),
+            Err(CollectError::Storage(error)) => return Err(error).explained(),
+            Err(CollectError::Trade(error)) => return Err(error).explained(),
+            Err(error) => return Err(ApiError::new(Code::Internal, error.to_string(), "")),
+            Ok(bundle) => return Ok(bundle),
+        }
+    }
+    Err(moved.map_or_else(|| ApiError::new(Code::Internal, "no bundle was made", ""), |error| refuse(&error)))
+}
+
+/// Checks a bundle: everything that it claims, and the spend by Bitcoin Core's own script engine.
+///
+/// # Errors
+/// The first part that does not hold.
+pub fn verify(bundle: &Bundle) -> Result<Verified, BundleError> {
+    let verified = bundle.verify()?;
+    let proof = bundle.chain.as_ref();
+    if let (Some(funding), Some(spend)) = (&verified.funding, proof.and_then(|proof| proof.spend.as_ref())) {
+        let refuse = |reason: &dyn std::fmt::Display| BundleError::new(Part::Spend, reason);
+        let read = |bytes: &Hex| deserialize::<Transaction>(&bytes.0).map_err(|error| refuse(&error));
+        let (tx, from) = (read(&spend.tx)?, proof.map(|proof| read(&proof.funding.tx)).transpose()?);
+        let output = from.and_then(|from| from.output.get(funding.outpoint.vout as usize).cloned()); // u32 fits
+        // What other coins it spends is not in the bundle, so such a spend is only proven to be in its block.
+        if let (Some(output), 1) = (output, tx.input.len()) {
+            verify_spend(&tx, &[output]).map_err(|error| refuse(&error))?;
+        }
+    }
+    Ok(verified)
+}
+
+/// Proves what the chain shows of a trade; `None` while no block holds its funding.
+async fn prove(records: &TradeRecords, chain: &dyn ChainBackend) -> Result<Option<ChainProof>, ApiError> {
+    let (Some(contract), Some(outpoint)) = (&records.contract, named_outpoint(&records.facts)) else { return Ok(None) };
+    let escrow = Escrow::new(contract);
+    let status = chain.outpoint(outpoint, escrow.script(), contract.height).await.explained()?;
+    let (output, height, spend) = match status {
+        OutpointStatus::Unknown => return Ok(None),
+        OutpointStatus::Unspent { output, height } => (output, height, None),
+        OutpointStatus::Spent { output, height, by, spent_height } => {
+            (output, height, spent_height.map(|height| (by.compute_txid(), height)))
+        }
+    };
+    let (true, Some(height)) = (output == escrow.output(), height) else { return Ok(None) };
+    let funding = include(chain, outpoint.txid, height, false).await?;
+    let spend = match spend {
+        Some((txid, height)) => Some(include(chain, txid, height, true).await?),
+        None => None,
+    };
+    let last = spend.as_ref().map_or(height, |spend| spend.height.max(height));
+    let anchor = anchor_below(chain.network(), height).height;
+    let headers = headers(chain, anchor, last.saturating_add(BURIED_BY)).await.explained()?;
+    Ok(Some(ChainProof { anchor, headers, funding, spend }))
+}
+
+/// Returns the output that the parties say is the escrow: as the seller names it, or as one of them signed its spend.
+fn named_outpoint(facts: &Facts) -> Option<OutPoint> {
+    let mut halves = facts.releases.iter().chain(&facts.refunds);
+    facts.funded.or_else(|| halves.next().map(|half| half.outpoint.0))
+}
+
+async fn include(
+    chain: &dyn ChainBackend,
+    txid: bitcoin::Txid,
+    height: u32,
+    with_witness: bool,
+) -> Result<Inclusion, ApiError> {
+    let block = chain.block_at(height).await.explained()?;
+    let inclusion = block.and_then(|block| Inclusion::new(&block, height, txid, with_witness));
+    inclusion.ok_or_else(|| {
+        let message = format!("the block at height {height} does not hold {txid} any more: the chain was reorganised");
+        ApiError::new(Code::NotSynced, message, "try again in a moment")
+    })
+}
+
+/// Returns the headers from a height to another, or to the tip, at most as many as a bundle may have.
+async fn headers(chain: &dyn ChainBackend, from: u32, to: u32) -> Result<Vec<Hex>, ChainError> {
+    let wanted = (to.saturating_sub(from) as usize).saturating_add(1).min(MAX_HEADERS); // u32 fits
+    let mut headers = Vec::new();
+    let mut next = from;
+    while headers.len() < wanted {
+        let some = chain.headers(next, wanted - headers.len()).await?;
+        let Ok(count) = u32::try_from(some.len()) else { break };
+        if count == 0 {
+            break;
+        }
+        next = next.saturating_add(count);
+        headers.extend(some.iter().map(|header| Hex(serialize(header))));
+    }
+    Ok(headers)
+}
+
+/// Returns what this node has of the sealed messages between the parties.
+fn transcript(private: &Private, contract: &Contract) -> Result<Vec<Message>, ApiError> {
+    let mut mail = private.outbox(&contract.trade).explained()?;
+    for party in [contract.buyer, contract.seller] {
+        let kept = private.mail(&contract.mailbox(&party), 0, MAX_MAIL).explained()?;
+        mail.extend(kept.into_iter().map(|mail| mail.envelope));
+    }
+    let envelopes = mail.iter().filter_map(|bytes| Envelope::decode(bytes).ok());
+    let of_this = envelopes.filter(|envelope| envelope.mailbox(contract).is_ok());
+    Ok(of_this.map(|envelope| Message::from(&envelope)).collect())
+}
+
+const fn is_of_the_chain(part: Part) -> bool {
+    match part {
+        Part::Headers | Part::Funding | Part::Spend => true,
+        Part::Format | Part::Records | Part::Contract | Part::Escrow | Part::Phase | Part::Transcript => false,
+    }
+}
+
+fn refuse(error: &BundleError) -> ApiError {
+    let message = format!("no bundle can be made that others would believe: {error}");
+    ApiError::new(Code::NotAllowed, message, "`exchange-node audit --chain` tells more")
+}

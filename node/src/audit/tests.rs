@@ -1,0 +1,165 @@
+//! A whole trade on the embedded chain, audited and handed on as a file.
+
+use std::sync::Arc;
+
+use bitcoin::transaction::Version;
+use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness, absolute::LockTime};
+use exchange_ledger::audit::bundle::Part;
+use exchange_ledger::body::{Body, Closed, Funded, PaymentSent, Release, Side};
+use exchange_ledger::testing::{NETWORK, SampleTrade, sats};
+use exchange_ledger::wire::{Outpoint, TxId};
+use exchange_store::OpenOptions;
+
+use super::*;
+use crate::chain::kernel::{KernelChain, KernelConfig};
+use crate::private::Private;
+
+/// Two who trade on a chain of their own.
+struct Stage {
+    trade: SampleTrade,
+    ledger: Ledger<Store>,
+    chain: Arc<KernelChain>,
+    _directory: tempfile::TempDir,
+}
+
+impl Stage {
+    /// Lets them agree.
+    async fn begin() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path().join("ledger"), OpenOptions::default()).unwrap();
+        let chain = Arc::new(KernelChain::open(KernelConfig::default()).unwrap());
+        chain.mine(110, anyone().to_p2wsh()).await.unwrap();
+        let trade = SampleTrade::new(Side::Sell);
+        let mut stage = Self { trade, ledger: Ledger::new(store, NETWORK), chain, _directory: directory };
+        stage.keep(stage.trade.records());
+        stage
+    }
+
+    fn keep(&mut self, records: Vec<exchange_ledger::record::Record>) {
+        let now = u64::from(exchange_ledger::testing::EPOCH) + 1_000;
+        let admitted = self.ledger.admit(&records, now).unwrap();
+        assert!(admitted.iter().all(|a| *a == exchange_ledger::ledger::Admission::New), "{admitted:?}");
+    }
+
+    fn say(&mut self, role: Role, body: &Body) {
+        let record = self.trade.author(role).write(body);
+        self.keep(vec![record]);
+    }
+
+    /// Pays the escrow from the first coin of the chain.
+    async fn fund(&mut self) -> OutPoint {
+        let block = self.chain.block_at(1).await.unwrap().unwrap();
+        let coin = &block.txdata[0];
+        let escrow = self.trade.escrow();
+        let change = coin.output[0].value - escrow.output().value - Amount::from_sat(1_000);
+        let funding = Transaction {
+            version: Version::TWO,
+            lock_time: LockTime::ZERO,
+            input: vec![TxIn {
+                previous_output: OutPoint { txid: coin.compute_txid(), vout: 0 },
+                script_sig: ScriptBuf::new(),
+                sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+                witness: Witness::from_slice(&[anyone().as_bytes()]),
+            }],
+            output: vec![TxOut { value: change, script_pubkey: anyone().to_p2wsh() }, escrow.output()],
+        };
+        self.chain.broadcast(&funding).await.unwrap();
+        self.chain.mine(3, anyone().to_p2wsh()).await.unwrap();
+        let outpoint = escrow.fundings(&funding)[0];
+        let funded = Funded { trade: self.trade.id(), outpoint: Outpoint(outpoint) };
+        self.say(Role::Seller, &Body::Funded(funded));
+        outpoint
+    }
+
+    /// Lets the buyer say that he paid, and the seller release.
+    async fn release(&mut self, outpoint: OutPoint) -> Transaction {
+        let (trade, escrow) = (self.trade.id(), self.trade.escrow());
+        let (buyer, seller) = (self.trade.author(Role::Buyer).trade_key(), self.trade.author(Role::Seller).trade_key());
+        let payout = escrow.half(outpoint, sats(1_700), Role::Buyer, &seller).unwrap();
+        let tx = escrow.complete(&payout, Role::Buyer, &buyer).unwrap();
+        self.say(Role::Buyer, &Body::PaymentSent(PaymentSent { trade }));
+        self.say(Role::Seller, &Body::Release(Release { trade, payout }));
+        self.chain.broadcast(&tx).await.unwrap();
+        self.chain.mine(3, anyone().to_p2wsh()).await.unwrap();
+        tx
+    }
+
+    async fn audit(&self) -> AuditReport {
+        let request = AuditRequest { chain: true, ..AuditRequest::default() };
+        run(&self.ledger, self.chain.as_ref(), &request).await.unwrap()
+    }
+
+    async fn export(&self) -> Result<exchange_api::Bundle, ApiError> {
+        let private = Private::new(self.ledger.storage().clone());
+        export(&self.ledger, &private, self.chain.as_ref(), self.trade.id()).await
+    }
+}
+
+/// A script without a condition.
+fn anyone() -> ScriptBuf {
+    ScriptBuf::builder().push_int(1).into_script()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trade_is_audited_to_the_satoshi_and_handed_on_as_a_file() {
+    let mut stage = Stage::begin().await;
+    let agreed = verify(&stage.export().await.unwrap()).unwrap();
+    assert_eq!((agreed.phase, agreed.funding), (Phase::Agreed, None));
+    let outpoint = stage.fund().await;
+    let held = stage.audit().await;
+    assert!(held.ok && held.evidence.is_empty(), "{held:?}");
+    assert_eq!((held.trades[0].state, held.sums.unwrap().held), (Phase::Funded, sats(1_000_000)));
+    assert_eq!(verify(&stage.export().await.unwrap()).unwrap().phase, Phase::Funded);
+
+    let payout = stage.release(outpoint).await;
+    let spend = TxId(payout.compute_txid());
+    for role in [Role::Buyer, Role::Seller] {
+        stage.say(role, &Body::Closed(Closed { trade: stage.trade.id(), spend }));
+    }
+    let closed = stage.audit().await;
+    assert!(closed.ok && closed.evidence.is_empty(), "{closed:?}");
+    let sums = closed.sums.unwrap();
+    assert_eq!((sums.funded, sums.to_buyers, sums.fees), (sats(1_000_000), sats(998_300), sats(1_700)));
+    assert_eq!((sums.to_sellers, sums.elsewhere, sums.held), (sats(0), sats(0), sats(0)));
+
+    let mut bundle = stage.export().await.unwrap();
+    let verified = verify(&bundle).unwrap();
+    assert_eq!((verified.phase, verified.anchor), (Phase::Closed, Some(0)));
+    assert_eq!(verified.spend.unwrap().txid, spend.0);
+    let tx = &mut bundle.chain.as_mut().unwrap().spend.as_mut().unwrap().tx.0;
+    let signature = tx.iter().rposition(|byte| *byte == 64).unwrap() + 3;
+    tx[signature] ^= 1;
+    assert_eq!(verify(&bundle).unwrap_err().part, Part::Spend);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_says_of_the_chain_what_is_not_so_is_named_with_his_record() {
+    let mut stage = Stage::begin().await;
+    let nowhere = Outpoint(OutPoint { txid: stage.trade.funding(1).compute_txid(), vout: 0 });
+    stage.say(Role::Seller, &Body::Funded(Funded { trade: stage.trade.id(), outpoint: nowhere }));
+    let lied = stage.audit().await;
+    assert!(lied.ok, "{lied:?}");
+    assert!(lied.evidence[0].rule.contains("the chain has no such output"), "{lied:?}");
+    let named = stage.ledger.record(&lied.evidence[0].record.unwrap()).unwrap().unwrap();
+    assert_eq!(named.header().kind, Kind::Funded);
+    let sums = lied.sums.unwrap();
+    assert_eq!((sums.funded, sums.held), (sats(0), sats(0)), "nothing went in");
+
+    let mut stage = Stage::begin().await;
+    let outpoint = stage.fund().await;
+    stage.release(outpoint).await;
+    stage.say(Role::Buyer, &Body::Closed(Closed { trade: stage.trade.id(), spend: TxId(outpoint.txid) }));
+    let lied = stage.audit().await;
+    assert!(lied.ok, "{lied:?}");
+    assert!(lied.evidence[0].rule.starts_with("the buyer says that"), "{lied:?}");
+    assert_eq!(lied.evidence.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_is_no_file_of_a_trade_that_is_not_there() {
+    let stage = Stage::begin().await;
+    let private = Private::new(stage.ledger.storage().clone());
+    let unknown = exchange_ledger::ids::TradeId([7; 32]);
+    let error = export(&stage.ledger, &private, stage.chain.as_ref(), unknown).await.unwrap_err();
+    assert_eq!(error.code, Code::NotFound);
+}
