@@ -6,6 +6,7 @@ use crate::body::Body;
 use crate::ids::{AuthorId, RecordId, TradeId};
 use crate::ledger::{Ledger, TradeError, TradeRecords};
 use crate::record::{Head, LogId, Record, verify_batch};
+use crate::state::frozen_hash;
 use crate::storage::{Storage, StorageError};
 
 pub mod bundle;
@@ -117,9 +118,41 @@ impl Audit {
         if previous.as_ref().map_or(RecordId([0; 32]), Record::id) != head.id {
             self.violate(Some(head.id), "the head of a log is not its last record".into());
         }
-        if let Some(proof) = ledger.storage().equivocation(&head.log)? {
-            let rule = format!("author signed two records at seq {}: the other is {}", head.len, proof.second.id());
-            self.evidence.push(Finding { record: Some(proof.first.id()), trade: None, rule });
+        self.check_frozen(ledger, head, entropy)
+    }
+
+    /// Checks what is kept of a log from where its author signed two histories, and that it proves that he did.
+    fn check_frozen<S: Storage>(
+        &mut self,
+        ledger: &Ledger<S>,
+        head: &Head,
+        entropy: [u8; 32],
+    ) -> Result<(), StorageError> {
+        let frozen = ledger.storage().frozen(&head.log)?;
+        for (record, verdict) in frozen.iter().zip(verify_batch(&frozen, entropy)) {
+            self.records += 1;
+            let header = record.header();
+            if let Err(error) = verdict.and_then(|()| Body::decode(record).map(drop)) {
+                self.violate(Some(record.id()), error.to_string());
+            }
+            if header.log != head.log || header.seq < head.len || header.network != ledger.network() {
+                self.violate(Some(record.id()), "frozen record does not stand at or after the fork of its log".into());
+            }
+        }
+        let ids: Vec<RecordId> = frozen.iter().map(Record::id).collect();
+        if head.frozen != (!ids.is_empty()).then(|| frozen_hash(&ids)) {
+            self.violate(
+                None,
+                format!("log {} of {} holds other frozen records than its head says", head.log.epoch, head.log.author),
+            );
+        }
+        match frozen.as_slice() {
+            [] => {}
+            [first, second, ..] if first.header().seq == head.len && second.header().seq == head.len => {
+                let rule = format!("author signed two records at seq {}: the other is {}", head.len, second.id());
+                self.evidence.push(Finding { record: Some(first.id()), trade: None, rule });
+            }
+            [first, ..] => self.violate(Some(first.id()), "log is frozen without a proof that it forked".into()),
         }
         Ok(())
     }

@@ -59,3 +59,26 @@ fn two_histories_are_evidence_against_their_author_alone() {
     assert_eq!(audited.evidence.len(), 1);
     assert!(audited.trades[0].facts.void);
 }
+
+#[test]
+fn a_log_is_not_frozen_without_a_proof() {
+    let trade = SampleTrade::new(Side::Sell);
+    let header = Header { kind: crate::record::Kind::Heartbeat, ..*trade.accept.header() };
+    let other = trade.maker.sign(header, Body::Heartbeat.encode());
+    let mut two = vec![trade.accept.clone(), other];
+    two.sort_by_key(Record::id);
+    let frozen = |frozen: Vec<Record>| {
+        let mut storage = MemoryStorage::default();
+        let forks = [(trade.maker.log(), crate::storage::Fork { from: 1, frozen })].into();
+        storage.commit(&Batch { records: vec![trade.offer.clone()], forks }).unwrap();
+        audit(&Ledger::new(storage, NETWORK), None, [1; 32]).unwrap()
+    };
+    let proven = frozen(two.clone());
+    assert_eq!((proven.records, rules(&proven.violations).len(), proven.evidence.len()), (3, 0, 1));
+    let accused = frozen(two[..1].to_vec());
+    assert_eq!(rules(&accused.violations), ["log is frozen without a proof that it forked"]);
+    let mut bytes = two[1].encode();
+    bytes[140] ^= 1;
+    let forged = frozen(vec![two[0].clone(), Record::decode(&bytes).unwrap()]);
+    assert_eq!(rules(&forged.violations), ["record signature is not its author's"]);
+}

@@ -105,10 +105,10 @@ fn records_of<S: Storage>(ledger: &Ledger<S>, trade: &TradeRecords) -> Result<Ve
     for log in logs {
         if let Some(proof) = storage.equivocation(&log)? {
             // The record before the fork too: it is what both histories stand on.
-            let before = proof.kept.header().seq.checked_sub(1);
+            let before = proof.first.header().seq.checked_sub(1);
             let before = before.map(|seq| storage.id_at(&log, seq)).transpose()?.flatten();
             let before = before.map(|id| storage.record(&id)).transpose()?.flatten();
-            for record in before.into_iter().chain([proof.kept, proof.other]) {
+            for record in before.into_iter().chain([proof.first, proof.second]) {
                 records.insert(place(&record), record);
             }
         }

@@ -13,7 +13,7 @@ use crate::ids::{AuthorId, ContractHash, RecordId, TradeId};
 use crate::ledger::{Ledger, TradeRecords};
 use crate::money::{Currency, Sats};
 use crate::record::{LogId, Record, verify_signature};
-use crate::storage::{Batch, Equivocation, MemoryStorage, Storage};
+use crate::storage::{Batch, Fork, MemoryStorage, Storage};
 use crate::trade::{ChainFacts, Contract, Escrow, Funding, Leaf, Phase, Role, Spend, SpendPath, View, evaluate};
 
 /// The length of a transaction that could pass for two hashes of the tree above it (CVE-2017-12842).
@@ -180,12 +180,18 @@ impl Bundle {
     /// Returns the trade as the ledger's own rules see it, from these records alone.
     fn replay(&self, records: &[Record]) -> Result<TradeRecords, BundleError> {
         let mut storage = MemoryStorage::default();
-        let mut batch = Batch { records: records.to_vec(), equivocations: Vec::new() };
-        for (log, seq) in forks(records) {
-            let mut two = records.iter().filter(|record| record.header().log == log && record.header().seq == seq);
-            if let (Some(kept), Some(other)) = (two.next(), two.next()) {
-                batch.equivocations.push(Equivocation { kept: kept.clone(), other: other.clone() });
+        let mut batch = Batch { records: records.to_vec(), forks: BTreeMap::new() };
+        for (log, from) in forks(records) {
+            let of_log = |record: &Record| record.header().log == log;
+            let is_frozen = |record: &Record| of_log(record) && record.header().seq >= from;
+            let is_before = |record: &Record| of_log(record) && record.header().seq + 1 == from;
+            if from > 0 && !records.iter().any(is_before) {
+                let reason = format!("the record before the fork of {} at seq {from} is missing", log.author);
+                return Err(BundleError::new(Part::Records, reason));
             }
+            let frozen = records.iter().filter(|record| is_frozen(record)).cloned().collect();
+            batch.records.retain(|record| !is_frozen(record));
+            batch.forks.insert(log, Fork { from, frozen });
         }
         let refuse = |reason: String| BundleError::new(Part::Contract, reason);
         storage.commit(&batch).map_err(|e| refuse(e.to_string()))?;
