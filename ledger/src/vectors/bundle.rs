@@ -1,19 +1,19 @@
 //! `bundle.json`: a whole trade in one file, as it is handed to strangers.
 
-use serde_json::Value;
-
-use super::{check, read};
+use super::{read_text, update};
 use crate::audit::bundle::Bundle;
 use crate::audit::bundle::tests::closed_trade;
+use crate::trade::Phase;
 
 #[test]
 fn a_bundle_comes_out_as_published() {
-    check("bundle.json", &serde_json::to_value(closed_trade()).unwrap());
+    let text = closed_trade().encode();
+    update("bundle.json", &text);
+    assert!(read_text("bundle.json") == text, "bundle.json is not what this code writes");
 }
 
 #[test]
 fn the_published_bundle_is_believed() {
-    let file: Value = read("bundle.json");
-    let bundle = Bundle::decode(file.to_string().as_bytes()).unwrap();
-    assert_eq!(bundle.verify().unwrap().phase, crate::trade::Phase::Closed);
+    let bundle = Bundle::decode(read_text("bundle.json").as_bytes()).unwrap();
+    assert_eq!(bundle.verify().unwrap().phase, Phase::Closed);
 }

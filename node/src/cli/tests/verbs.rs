@@ -445,7 +445,7 @@ fn a_bundle_is_written_once_and_checked_without_a_node() {
     let file = file.to_str().unwrap();
     let ran = node.run(&["audit", "--trade", TRADE, "--export", file]);
     assert_eq!(ran.exit, 0, "{ran:?}");
-    assert_eq!(std::fs::read_to_string(file).unwrap().trim_end(), bundle.trim_end());
+    assert!(std::fs::read_to_string(file).unwrap() == bundle, "the file is not the bundle that the node gave");
     let again = node.run(&["audit", "--trade", TRADE, "--export", file]);
     assert_eq!(again.exit, 1);
     assert!(again.err.contains("is there already"), "{again:?}");
