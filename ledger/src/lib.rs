@@ -17,6 +17,7 @@ pub mod seal;
 pub mod stake;
 pub mod state;
 pub mod storage;
+pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod text;

@@ -1,5 +1,6 @@
 //! The fixed header of a record and its bytes.
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::hash::tagged;
@@ -18,7 +19,9 @@ pub const MAX_LOG_LEN: u64 = 65_536;
 
 /// One log of an author. A node that cannot prove that it holds the head of its log opens a new one, so that a restored
 /// backup never signs a second history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, BorshSerialize, BorshDeserialize,
+)]
 pub struct LogId {
     /// The author.
     pub author: AuthorId,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::hash::tagged;
@@ -24,7 +25,7 @@ pub const MAX_RECORD_LEN: usize = 4096;
 pub const MAX_BODY_LEN: usize = MAX_RECORD_LEN - HEADER_LEN - SIGNATURE_LEN;
 
 /// The end of a log, as nodes compare it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 pub struct Head {
     /// The log.
     pub log: LogId,

@@ -1,0 +1,484 @@
+//! What is to be fetched of single logs, and in which requests.
+//!
+//! | our log and the peer's | what is asked for |
+//! |---|---|
+//! | the peer's is longer | its records from our end on |
+//! | its record there, or below, is another one | ids, by halving, until the first place that differs; then its records from there on: the proof of a fork |
+//! | it has forked there, and differently or not at all here | its frozen records |
+//! | it has forked here, and later or not at all there | nothing: the peer must learn of the fork first, and takes it from us |
+//!
+//! The last row is what keeps two nodes from sending each other for ever what both would drop.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::message::{Answer, Found, ItemWant, MAX_ANSWER_BYTES, MAX_ITEMS, MAX_PLACES, MAX_WANTS, Request, Want};
+use super::session::{Fault, Stopped};
+use super::sketch::{Item, Salt};
+use super::{Claims, Verdict};
+use crate::ledger::MAX_FROZEN;
+use crate::record::{HEADER_LEN, Head, Header, LogId};
+use crate::storage::{Storage, StorageError};
+
+/// What a record is expected to take, so that a request names about as many logs as an answer has room for.
+const USUAL_RECORD_LEN: u64 = 300;
+/// Records that a log of unknown length is expected to have.
+const USUAL_RANGE: u64 = 16;
+/// Logs of one session that may turn out to have less than their heads said, as those do that fork meanwhile. More of
+/// them are made up.
+const MAX_DOUBTED: usize = 16;
+
+/// What is to be fetched. Bounded by the pages of heads and the sketch that it comes from.
+pub(super) struct Fetcher {
+    claims: Box<dyn Claims>,
+    /// How many pieces of work there are for each log that is claimed.
+    open: BTreeMap<LogId, u32>,
+    skipped: bool,
+    chains: VecDeque<Chain>,
+    probes: VecDeque<Probe>,
+    frozen: VecDeque<Frozen>,
+    items: VecDeque<ItemWant>,
+    salt: Salt,
+    /// Logs whose heads are asked for again, because they promised what there was not.
+    again: VecDeque<LogId>,
+    doubted: BTreeSet<LogId>,
+    /// Logs that were found to be others than ours.
+    diverged: BTreeSet<LogId>,
+}
+
+/// Records of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Chain {
+    log: LogId,
+    from: u64,
+    /// How long the peer says that it is; unknown when an orphan made us ask.
+    until: Option<u64>,
+    then_frozen: bool,
+}
+
+/// The search for the first place at which the peer's chain is another one: below `low` it is ours, at `high` it is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Probe {
+    log: LogId,
+    low: u64,
+    high: u64,
+    /// How long the peer's chain is.
+    len: u64,
+    then_frozen: bool,
+}
+
+/// Frozen records; asked for twice if some did not fit in before others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Frozen {
+    log: LogId,
+    again: bool,
+}
+
+/// A request of this module that is under way.
+pub(super) enum Asked {
+    Chains(Vec<Chain>),
+    Probes(Vec<Probe>),
+    Frozen(Vec<Frozen>),
+    Items(Vec<ItemWant>),
+    Again(LogId),
+}
+
+/// Records of one log that are being kept.
+pub(super) struct Chunk {
+    count: usize,
+    part: Part,
+    /// The work counts as open for the log.
+    held: bool,
+}
+
+enum Part {
+    Chain { chain: Chain, last: bool },
+    Frozen(Frozen),
+}
+
+/// Records to be kept, and whose they are.
+type Kept = (Vec<Chunk>, Vec<Vec<u8>>);
+
+impl Fetcher {
+    pub fn new(claims: Box<dyn Claims>) -> Self {
+        Self {
+            claims,
+            open: BTreeMap::new(),
+            skipped: false,
+            chains: VecDeque::new(),
+            probes: VecDeque::new(),
+            frozen: VecDeque::new(),
+            items: VecDeque::new(),
+            salt: Salt([0; 16]),
+            again: VecDeque::new(),
+            doubted: BTreeSet::new(),
+            diverged: BTreeSet::new(),
+        }
+    }
+
+    /// Returns how much is waiting to be asked for.
+    pub fn backlog(&self) -> usize {
+        self.chains.len() + self.probes.len() + self.frozen.len() + self.items.len() + self.again.len()
+    }
+
+    /// Tells whether something was left to another session, or to the next one.
+    pub const fn has_skipped(&self) -> bool {
+        self.skipped
+    }
+
+    /// Drops all that is waiting.
+    pub fn clear(&mut self) {
+        self.chains.clear();
+        self.probes.clear();
+        self.frozen.clear();
+        self.items.clear();
+        self.again.clear();
+        for log in std::mem::take(&mut self.open).keys() {
+            self.claims.give_back(log);
+        }
+    }
+
+    /// Wants a log from a place on, as far as the peer has it.
+    pub fn want_all(&mut self, log: LogId, from: u64) {
+        self.want_chain(Chain { log, from, until: None, then_frozen: false });
+    }
+
+    /// Wants what items of the peer's sketch stand for.
+    pub fn want_items(&mut self, salt: Salt, wants: Vec<ItemWant>) {
+        self.salt = salt;
+        self.items.extend(wants);
+    }
+
+    /// Wants what the peer's head shows that we lack: the table above.
+    pub fn weigh(&mut self, theirs: &Head, storage: &dyn Storage) -> Result<(), StorageError> {
+        let log = theirs.log;
+        let ours = storage.head(&log)?;
+        let (len, frozen) = ours.map_or((0, None), |head| (head.len, head.frozen));
+        if frozen.is_some() && (theirs.frozen.is_none() || theirs.len > len) {
+            return Ok(());
+        }
+        let then_frozen = theirs.frozen.is_some() && theirs.frozen != frozen;
+        let differs_at = match theirs.len.checked_sub(1) {
+            Some(last) if theirs.len <= len => storage.id_at(&log, last)?.filter(|id| *id != theirs.id).map(|_| last),
+            Some(_) | None => None,
+        };
+        if theirs.len > len {
+            self.want_chain(Chain { log, from: len, until: Some(theirs.len), then_frozen });
+        } else if let Some(high) = differs_at {
+            self.want_probe(Probe { log, low: 0, high, len: theirs.len, then_frozen });
+        } else if then_frozen {
+            self.want_frozen(Frozen { log, again: false });
+        }
+        Ok(())
+    }
+
+    fn want_chain(&mut self, chain: Chain) {
+        if self.begin(chain.log) {
+            self.chains.push_back(chain);
+        }
+    }
+
+    fn want_probe(&mut self, probe: Probe) {
+        if self.begin(probe.log) {
+            self.probes.push_back(probe);
+        }
+    }
+
+    fn want_frozen(&mut self, frozen: Frozen) {
+        if self.begin(frozen.log) {
+            self.frozen.push_back(frozen);
+        }
+    }
+
+    /// Opens a piece of work on a log, unless another session is at it.
+    fn begin(&mut self, log: LogId) -> bool {
+        if !self.open.contains_key(&log) && !self.claims.take(log) {
+            self.skipped = true;
+            return false;
+        }
+        *self.open.entry(log).or_insert(0) += 1;
+        true
+    }
+
+    fn end(&mut self, log: &LogId) {
+        if let Some(open) = self.open.get_mut(log) {
+            *open -= 1;
+            if *open == 0 {
+                self.open.remove(log);
+                self.claims.give_back(log);
+            }
+        }
+    }
+
+    /// Returns the next request, if anything is waiting. Small answers come first.
+    pub fn next_request(&mut self) -> Option<(Asked, Request)> {
+        if !self.probes.is_empty() {
+            let probes: Vec<Probe> = drain(&mut self.probes, MAX_PLACES);
+            let places = probes.iter().map(|probe| Want::new(probe.log, probe.middle())).collect();
+            return Some((Asked::Probes(probes), Request::Ids(places)));
+        }
+        if let Some(log) = self.again.pop_front() {
+            return Some((Asked::Again(log), Request::Heads { after: predecessor(log), limit: 1 }));
+        }
+        if !self.items.is_empty() {
+            let wants: Vec<ItemWant> = drain(&mut self.items, MAX_ITEMS);
+            return Some((Asked::Items(wants.clone()), Request::Items { salt: self.salt, wants }));
+        }
+        if !self.frozen.is_empty() {
+            let wants: Vec<Frozen> = drain(&mut self.frozen, MAX_WANTS);
+            let logs = wants.iter().map(|frozen| frozen.log).collect();
+            return Some((Asked::Frozen(wants), Request::Frozen(logs)));
+        }
+        let mut room = 2 * MAX_ANSWER_BYTES as u64; // usize is at most 64 bits
+        let mut chains = Vec::new();
+        while room > 0
+            && chains.len() < MAX_WANTS
+            && let Some(chain) = self.chains.pop_front()
+        {
+            let records = chain.until.map_or(USUAL_RANGE, |until| until.saturating_sub(chain.from));
+            room = room.saturating_sub(records.saturating_mul(USUAL_RECORD_LEN));
+            chains.push(chain);
+        }
+        let wants = chains.iter().map(|chain| Want::new(chain.log, chain.from)).collect();
+        (!chains.is_empty()).then_some((Asked::Chains(chains), Request::Ranges(wants)))
+    }
+
+    /// Takes in an answer; returns the records to be kept.
+    pub fn answered(&mut self, asked: Asked, answer: Answer, storage: &dyn Storage) -> Result<Kept, Stopped> {
+        match (asked, answer) {
+            (Asked::Chains(chains), Answer::Records(logs)) => self.chains_answered(chains, logs),
+            (Asked::Frozen(wants), Answer::Records(logs)) => self.frozen_answered(wants, logs),
+            (Asked::Probes(probes), Answer::Ids(ids)) if ids.len() == probes.len() => {
+                for (probe, id) in probes.into_iter().zip(ids) {
+                    let same = id.is_some() && id == storage.id_at(&probe.log, probe.middle())?;
+                    self.probed(probe, same);
+                }
+                Ok(Kept::default())
+            }
+            (Asked::Items(wants), Answer::Items(found)) => self.items_answered(wants, found, storage),
+            (Asked::Items(_), Answer::Stale) => {
+                self.items.clear();
+                self.skipped = true;
+                Ok(Kept::default())
+            }
+            (Asked::Again(log), Answer::Heads(heads)) if heads.len() <= 1 => {
+                self.skipped = true;
+                if let Some(head) = heads.first().filter(|head| head.log == log) {
+                    self.weigh(head, storage)?;
+                }
+                self.end(&log);
+                Ok(Kept::default())
+            }
+            (Asked::Chains(_) | Asked::Frozen(_) | Asked::Probes(_) | Asked::Items(_) | Asked::Again(_), _) => {
+                Err(Fault::WrongAnswer.into())
+            }
+        }
+    }
+
+    fn chains_answered(&mut self, mut chains: Vec<Chain>, logs: Vec<Vec<Vec<u8>>>) -> Result<Kept, Stopped> {
+        if logs.is_empty() || logs.len() > chains.len() {
+            return Err(Fault::WrongAnswer.into());
+        }
+        for left_out in chains.split_off(logs.len()).into_iter().rev() {
+            self.chains.push_front(left_out);
+        }
+        let (mut chunks, mut all) = Kept::default();
+        for (chain, records) in chains.into_iter().zip(logs) {
+            if records.is_empty() {
+                self.nothing_there(chain.log, chain.until.is_some())?;
+                continue;
+            }
+            check_chain(&records, &chain.log, chain.from)?;
+            chunks.push(self.chain_arrived(chain, records.len(), true));
+            all.extend(records);
+        }
+        Ok((chunks, all))
+    }
+
+    /// Notes that records of a chain have come, and asks for those after them before these are kept.
+    fn chain_arrived(&mut self, chain: Chain, count: usize, held: bool) -> Chunk {
+        let next = chain.from.saturating_add(count as u64); // usize is at most 64 bits
+        let last = chain.until.is_some_and(|until| next >= until);
+        if !last && self.begin(chain.log) {
+            self.chains.push_front(Chain { from: next, ..chain });
+        }
+        Chunk { count, part: Part::Chain { chain, last }, held }
+    }
+
+    fn frozen_answered(&mut self, mut wants: Vec<Frozen>, logs: Vec<Vec<Vec<u8>>>) -> Result<Kept, Stopped> {
+        if logs.is_empty() || logs.len() > wants.len() {
+            return Err(Fault::WrongAnswer.into());
+        }
+        self.frozen.extend(wants.split_off(logs.len()));
+        let (mut chunks, mut all) = Kept::default();
+        for (frozen, records) in wants.into_iter().zip(logs) {
+            if records.is_empty() {
+                self.nothing_there(frozen.log, true)?;
+                continue;
+            }
+            let of_this_log = records.iter().all(|record| header(record).is_some_and(|h| h.log == frozen.log));
+            if records.len() > MAX_FROZEN || !of_this_log {
+                return Err(Fault::WrongAnswer.into());
+            }
+            chunks.push(Chunk { count: records.len(), part: Part::Frozen(frozen), held: true });
+            all.extend(records);
+        }
+        Ok((chunks, all))
+    }
+
+    /// Ends the work on a log of which the peer has nothing. That may be a log that has changed since; once.
+    fn nothing_there(&mut self, log: LogId, promised: bool) -> Result<(), Fault> {
+        if !promised {
+            self.end(&log);
+            return Ok(());
+        }
+        if !self.doubted.insert(log) || self.doubted.len() > MAX_DOUBTED {
+            return Err(Fault::EmptyPromise);
+        }
+        self.again.push_back(log);
+        Ok(())
+    }
+
+    fn probed(&mut self, probe: Probe, same: bool) {
+        let middle = probe.middle();
+        let probe = if same { Probe { low: middle + 1, ..probe } } else { Probe { high: middle, ..probe } };
+        if probe.low < probe.high {
+            self.probes.push_back(probe);
+        } else {
+            let Probe { log, low, len, then_frozen, .. } = probe;
+            // More than so many are frozen nowhere.
+            let until = len.min(low.saturating_add(MAX_FROZEN as u64)).max(low + 1);
+            self.chains.push_back(Chain { log, from: low, until: Some(until), then_frozen });
+        }
+    }
+
+    fn items_answered(
+        &mut self,
+        mut wants: Vec<ItemWant>,
+        found: Vec<Found>,
+        storage: &dyn Storage,
+    ) -> Result<Kept, Stopped> {
+        if found.is_empty() || found.len() > wants.len() {
+            return Err(Fault::WrongAnswer.into());
+        }
+        self.items.extend(wants.split_off(found.len()));
+        let (mut chunks, mut all) = Kept::default();
+        for (want, found) in wants.into_iter().zip(found) {
+            let stands_for = |log: &LogId| Item::log_tag_of(&self.salt, log) == want.item.log_tag();
+            match found {
+                Found::Gone => self.skipped = true,
+                Found::Head(head) if stands_for(&head.log) => self.weigh(&head, storage)?,
+                Found::Records { len, records } => {
+                    let first = records.first().and_then(|record| header(record)).ok_or(Fault::WrongAnswer)?;
+                    if !stands_for(&first.log) || want.from >= len {
+                        return Err(Fault::WrongAnswer.into());
+                    }
+                    check_chain(&records, &first.log, want.from)?;
+                    let chain = Chain { log: first.log, from: want.from, until: Some(len), then_frozen: false };
+                    let held = self.begin(first.log);
+                    chunks.push(self.chain_arrived(chain, records.len(), held));
+                    all.extend(records);
+                }
+                Found::Head(_) => return Err(Fault::WrongAnswer.into()),
+            }
+        }
+        Ok((chunks, all))
+    }
+
+    /// Takes in how records were judged, none of them invalid.
+    pub fn kept(&mut self, chunks: Vec<Chunk>, mut verdicts: &[Verdict]) {
+        for Chunk { count, part, held } in chunks {
+            let (own, rest) = verdicts.split_at(count.min(verdicts.len()));
+            verdicts = rest;
+            let log = match part {
+                Part::Chain { chain, last } => {
+                    self.chain_kept(chain, last, own);
+                    chain.log
+                }
+                Part::Frozen(frozen) => {
+                    self.frozen_kept(frozen, own);
+                    frozen.log
+                }
+            };
+            if held {
+                self.end(&log);
+            }
+        }
+    }
+
+    fn chain_kept(&mut self, chain: Chain, last: bool, verdicts: &[Verdict]) {
+        let Chain { log, from, until, then_frozen } = chain;
+        let orphan = verdicts.first().is_some_and(|verdict| matches!(verdict, Verdict::Orphan(_)));
+        match from.checked_sub(1) {
+            // It does not continue what we hold: somewhere below, the peer's log is another one.
+            Some(high) if orphan && self.diverged.insert(log) => {
+                let len = until.unwrap_or(from.saturating_add(verdicts.len() as u64));
+                self.drop_chains(&log);
+                self.want_probe(Probe { log, low: 0, high, len, then_frozen });
+            }
+            Some(_) | None if last && then_frozen => self.want_frozen(Frozen { log, again: false }),
+            Some(_) | None => {}
+        }
+    }
+
+    fn drop_chains(&mut self, log: &LogId) {
+        let before = self.chains.len();
+        self.chains.retain(|chain| chain.log != *log);
+        for _ in self.chains.len()..before {
+            self.end(log);
+        }
+    }
+
+    /// A frozen record may rest on one that came after it, so what was an orphan is asked for once more.
+    fn frozen_kept(&mut self, frozen: Frozen, verdicts: &[Verdict]) {
+        let orphans = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Orphan(_)));
+        let some_came_in = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Accept | Verdict::Keep));
+        if orphans && some_came_in && !frozen.again {
+            self.want_frozen(Frozen { again: true, ..frozen });
+        } else if orphans {
+            self.skipped = true;
+        }
+    }
+}
+
+impl Probe {
+    const fn middle(&self) -> u64 {
+        self.low.midpoint(self.high)
+    }
+}
+
+impl Drop for Fetcher {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+fn drain<T>(queue: &mut VecDeque<T>, most: usize) -> Vec<T> {
+    queue.drain(..queue.len().min(most)).collect()
+}
+
+/// Checks that records are of a log, one after another from a place on: a peer cannot send the same ones for ever.
+fn check_chain(records: &[Vec<u8>], log: &LogId, from: u64) -> Result<(), Fault> {
+    let places = (from..).zip(records);
+    let fits = |(seq, record): (u64, &Vec<u8>)| header(record).is_some_and(|h| h.log == *log && h.seq == seq);
+    if places.into_iter().all(fits) { Ok(()) } else { Err(Fault::WrongAnswer) }
+}
+
+fn header(record: &[u8]) -> Option<Header> {
+    record.first_chunk::<HEADER_LEN>().and_then(|header| Header::decode(header).ok())
+}
+
+/// Returns the log just before in the order of logs; `None` before the first.
+fn predecessor(log: LogId) -> Option<LogId> {
+    if log.epoch > 0 {
+        return Some(LogId { epoch: log.epoch - 1, ..log });
+    }
+    let mut author = log.author.0;
+    for byte in author.iter_mut().rev() {
+        let (less, borrowed) = byte.overflowing_sub(1);
+        *byte = less;
+        if !borrowed {
+            return Some(LogId { author: crate::ids::AuthorId(author), epoch: u32::MAX });
+        }
+    }
+    None
+}

@@ -1,0 +1,90 @@
+//! Reconciliation: how one ledger takes from another what it lacks. `specs/sync.md` is the normative text.
+//!
+//! Both sides are pure. A [`Session`] pulls: it is told events and returns effects, and whoever drives it carries
+//! requests to the peer and records to the ledger. [`answer`] is the other side. The node and the simulator drive the
+//! same two.
+//!
+//! ```text
+//! Compare ──same──────────────────────────────────────────────> done
+//!    │ differ
+//!    ├──few──> Symbols … until the sketch decodes ──> Items ──┐
+//!    └──many, or the sketch is no use──> Heads, page by page ─┤
+//!                                                             v
+//!                        Ranges, Ids and Frozen of single logs, several requests at a time
+//!                                                             │ nothing left to fetch
+//!                                                             v
+//!                                                 Finished ──> done
+//! ```
+//! Nothing of a session outlives it: what it has brought is in the ledger, so one that breaks off is taken up by the
+//! next, with any peer. Several sessions share the work by [`Claims`].
+
+use std::sync::Arc;
+
+use crate::record::LogId;
+use crate::storage::{Storage, StorageError};
+
+mod answer;
+mod fetch;
+pub mod message;
+mod session;
+pub mod sketch;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+pub use answer::{News, answer};
+pub use message::{Answer, Malformed, Request};
+pub use session::{Effect, Event, Fault, Gain, Plan, Session, Stopped, Token};
+pub use sketch::Salt;
+pub use snapshot::{Snapshot, Snapshots};
+
+/// What became of something that a peer sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// New and good: pass it on.
+    Accept,
+    /// New and kept, but not worth passing on: whoever wants it fetches it.
+    Keep,
+    /// Known already, early, over quota or of unknown origin: drop it, nobody is at fault.
+    Ignore,
+    /// A record whose predecessors are missing: ask the sender for the log.
+    Orphan(LogId),
+    /// Invalid by itself: drop it and penalise the sender.
+    Reject,
+}
+
+/// What sessions and answers read of their own node.
+pub trait Own {
+    /// Returns the ledger's store.
+    fn storage(&self) -> &dyn Storage;
+
+    /// Returns a snapshot of the ledger: of this moment, or of a moment ago where a new one would cost too much.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn snapshot(&self) -> Result<Arc<Snapshot>, StorageError>;
+
+    /// Returns the snapshot with a salt, unless it is long gone.
+    fn snapshot_of(&self, salt: &Salt) -> Option<Arc<Snapshot>>;
+}
+
+/// Which logs are being fetched, so that sessions with several peers share the work instead of doubling it.
+pub trait Claims: Send {
+    /// Takes the right to fetch a log for this session, and tells whether it has it now.
+    fn take(&mut self, log: LogId) -> bool;
+
+    /// Gives it back.
+    fn give_back(&mut self, log: &LogId);
+}
+
+/// For one session alone: every log is free.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Alone;
+
+impl Claims for Alone {
+    fn take(&mut self, _: LogId) -> bool {
+        true
+    }
+
+    fn give_back(&mut self, _: &LogId) {}
+}
