@@ -8,8 +8,10 @@ use crate::storage::{Storage, StorageError};
 use crate::trade::{Bid, Contract, ContractError, Escrow, Facts};
 
 mod plan;
+mod rights;
 
 pub use plan::MAX_FROZEN;
+use rights::Answer;
 
 /// How far ahead of one's own clock a record may be, in seconds: two hours, as Bitcoin allows its blocks.
 pub const MAX_CLOCK_SKEW_S: u64 = 2 * 3600;
@@ -163,48 +165,6 @@ impl<S: Storage> Ledger<S> {
         }
     }
 
-    /// Tells whether a record gives its author rights no more, because he signed two histories from there on.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn is_frozen(&self, record: &Record) -> Result<bool, StorageError> {
-        let head = self.storage.head(&record.header().log)?;
-        Ok(head.is_some_and(|head| head.frozen.is_some() && record.header().seq >= head.len))
-    }
-
-    /// Returns what became of an offer: the maker's first acceptance or withdrawal in his own log decides.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn offer_standing(&self, offer: &Record) -> Result<OfferStanding, StorageError> {
-        Ok(match self.decision(offer)? {
-            Some((_, Body::Accept(accept))) => OfferStanding::Accepted(accept.trade),
-            Some(_) => OfferStanding::Withdrawn,
-            None if self.is_frozen(offer)? => OfferStanding::Withdrawn,
-            None => OfferStanding::Open,
-        })
-    }
-
-    /// Returns the maker's first record that decides about his offer: the acceptance of a bid, or the withdrawal.
-    ///
-    /// The log that holds the offer decides, for only within one log is the order beyond forging. From another log, where
-    /// a maker goes on after losing the first, he can still withdraw the offer, as long as he has accepted nothing.
-    fn decision(&self, offer: &Record) -> Result<Option<(Record, Body)>, StorageError> {
-        for id in self.storage.about_in(&offer.id(), &offer.header().log, MAX_FACTS)? {
-            let Some(record) = self.storage.record(&id)? else { continue };
-            if let Ok(body @ (Body::Accept(_) | Body::Revoke(_))) = Body::decode(&record) {
-                return Ok(Some((record, body)));
-            }
-        }
-        for id in self.storage.about(&offer.id(), Some(&offer.author()), MAX_FACTS)? {
-            let Some(record) = self.storage.record(&id)? else { continue };
-            if let Ok(body @ Body::Revoke(_)) = Body::decode(&record) {
-                return Ok(Some((record, body)));
-            }
-        }
-        Ok(None)
-    }
-
     /// Returns the bids for an offer that fit it, in the order of their authors, at most `limit`.
     ///
     /// # Errors
@@ -245,20 +205,22 @@ impl<S: Storage> Ledger<S> {
     pub fn trade(&self, trade: TradeId) -> Result<TradeRecords, TradeError> {
         let (bid, take) = self.bid(trade)?;
         let (offer, _) = self.offer(&bid.offer_id)?.ok_or(TradeError::Unknown(trade))?;
-        let decision = self.decision(&offer)?;
-        let mut void = self.is_frozen(&take)? || self.is_frozen(&offer)?;
-        let contract = match decision {
-            Some((accept, Body::Accept(body))) if body.trade == trade => {
+        let mut void = !self.has_rights(&take)? || !self.has_rights(&offer)?;
+        let contract = match self.answer(&offer, trade)? {
+            Answer::Accepted(accept) => {
                 let contract = bid.accepted(&accept).ok();
                 // An acceptance that breaks a rule binds nobody, and has used up the offer all the same.
-                void |= contract.is_none() || self.is_frozen(&accept)?;
+                void |= contract.is_none() || !self.has_rights(&accept)?;
                 contract
             }
-            Some(_) => {
+            Answer::Refused => {
                 void = true;
                 None
             }
-            None => None,
+            Answer::None => {
+                void |= self.is_author_frozen(&bid.maker)? || self.is_author_frozen(&bid.taker)?;
+                None
+            }
         };
         let records = self.facts_about(trade, &bid.home_logs())?;
         let escrow = contract.as_ref().map(Escrow::new);

@@ -87,8 +87,13 @@ impl Author {
 
     /// Signs a body as the next record of the log.
     pub fn write(&mut self, body: &Body) -> Record {
-        let record = self.sign(self.next_header(body), body.encode());
-        (self.next, self.backlink, self.time) = (self.next + 1, record.id(), record.header().time);
+        self.append(self.next_header(body), body.encode())
+    }
+
+    /// Signs any header and body; the log goes on from there.
+    pub fn append(&mut self, header: Header, body: Vec<u8>) -> Record {
+        let record = self.sign(header, body);
+        (self.next, self.backlink, self.time) = (header.seq + 1, record.id(), record.header().time);
         record
     }
 

@@ -62,6 +62,9 @@ impl Explain for PublishError {
             Self::Store(error) => error.explain(),
             Self::Invalid(error) => ApiError::new(Code::InvalidArgument, error.to_string(), ""),
             Self::Stopping => ApiError::new(Code::Busy, self.to_string(), "start it again, then repeat"),
+            Self::Unconfirmed => {
+                ApiError::new(Code::Busy, self.to_string(), "wait until a peer is connected, then repeat")
+            }
             Self::Refused(_) => ApiError::new(Code::Internal, self.to_string(), ""),
         }
     }

@@ -9,7 +9,7 @@ use exchange_ledger::book::Book;
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{AuthorId, RecordId, StateHash};
 use exchange_ledger::ledger::{Admission, Ledger, MAX_CLOCK_SKEW_S};
-use exchange_ledger::record::{Head, Header, LogId, MAX_LOG_LEN, Record, RecordError, admission, verify_batch};
+use exchange_ledger::record::{Head, Header, Kind, LogId, MAX_LOG_LEN, Record, RecordError, admission, verify_batch};
 use exchange_ledger::state::state_hash;
 use exchange_ledger::storage::{Storage, StorageError};
 use exchange_store::{Store, StoreError};
@@ -18,6 +18,10 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use crate::net::Verdict;
 use crate::private::Private;
 use crate::{clock, entropy};
+
+mod own_log;
+
+use own_log::OwnLogs;
 
 /// How many writes may wait; beyond that, writers wait.
 const QUEUE: usize = 1024;
@@ -38,6 +42,14 @@ pub struct Change {
     pub body: Arc<Body>,
     /// Whether this node wrote it.
     pub own: bool,
+    /// Whether it came in because its author signed two histories: any of his records may have lost its force or left.
+    pub forked: bool,
+}
+
+impl Change {
+    fn of(record: Record, body: Body, own: bool, forked: bool) -> Self {
+        Self { record: Arc::new(record), body: Arc::new(body), own, forked }
+    }
 }
 
 /// Why an own record could not be published.
@@ -53,6 +65,11 @@ pub enum PublishError {
     /// The record breaks a rule.
     #[error("this cannot be published: {0}")]
     Invalid(#[from] RecordError),
+    /// It has to stand in a log that this node may not write to yet.
+    #[error(
+        "no peer has shown yet that nothing was written to the own log elsewhere; connect to a peer, or try again soon"
+    )]
+    Unconfirmed,
     /// The own log does not take it.
     #[error("the own log does not take the record ({0:?}); check this machine's clock")]
     Refused(Admission),
@@ -71,6 +88,7 @@ enum Job {
 pub struct Keeper {
     ledger: Ledger<Store>,
     book: Arc<RwLock<Book>>,
+    own_logs: Arc<OwnLogs>,
     jobs: mpsc::Sender<Job>,
     changes: broadcast::Sender<Change>,
 }
@@ -86,12 +104,19 @@ impl Keeper {
         let (jobs, inbox) = mpsc::channel(QUEUE);
         let (changes, _) = broadcast::channel(CHANGES);
         let private = Private::new(ledger.storage().clone());
-        let writer = Writer { private, ledger: ledger.clone(), book: book.clone(), changes: changes.clone() };
+        let own_logs = Arc::new(OwnLogs::default());
+        let writer = Writer {
+            private,
+            ledger: ledger.clone(),
+            book: book.clone(),
+            own_logs: own_logs.clone(),
+            changes: changes.clone(),
+        };
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || writer.run(inbox))
             .map_err(|e| StorageError::Io(e.to_string()))?;
-        Ok((Self { ledger, book, jobs, changes }, thread))
+        Ok((Self { ledger, book, own_logs, jobs, changes }, thread))
     }
 
     /// Returns the ledger, for reading.
@@ -125,11 +150,22 @@ impl Keeper {
         }
     }
 
-    /// Signs a body as the next record of an identity's log and keeps it durably.
+    /// Is told that all that a peer holds was taken in: what was ever written to the own log and reached that peer is
+    /// known here now.
+    pub fn compared(&self) {
+        self.own_logs.compared();
+    }
+
+    /// Signs a body as the next record of an identity's log and keeps it durably. After a start it may wait some seconds
+    /// for a comparison with a peer.
     ///
     /// # Errors
     /// When the body breaks a rule or the store fails; nothing is published then.
     pub async fn publish(&self, identity: Arc<Identity>, body: Body) -> Result<Record, PublishError> {
+        let noted = Private::new(self.ledger.storage().clone()).own_head(&identity.author())?;
+        if let Some(noted) = noted {
+            self.own_logs.wait_for(&noted.log).await;
+        }
         let (reply, answer) = oneshot::channel();
         let job = Job::Publish { identity, body: Box::new(body), reply };
         self.jobs.send(job).await.map_err(|_| PublishError::Stopping)?;
@@ -189,6 +225,7 @@ struct Writer {
     private: Private,
     ledger: Ledger<Store>,
     book: Arc<RwLock<Book>>,
+    own_logs: Arc<OwnLogs>,
     changes: broadcast::Sender<Change>,
 }
 
@@ -247,7 +284,7 @@ impl Writer {
 
     fn publish(&mut self, identity: &Identity, body: Body) -> Result<Record, PublishError> {
         let (author, now) = (identity.author(), clock::unix_now());
-        let (log, head) = self.own_log(&author, now)?;
+        let (log, head) = self.own_log(&author, body.kind(), now)?;
         let header = Header {
             network: self.ledger.network(),
             log,
@@ -267,6 +304,7 @@ impl Writer {
         match admissions.into_iter().next() {
             Some(Admission::New) => {
                 self.private.commit_own(&batch, &record.as_head())?;
+                self.own_logs.opened(log);
                 self.tell(&Admission::New, record.clone(), true);
                 Ok(record)
             }
@@ -276,14 +314,19 @@ impl Writer {
     }
 
     /// Returns the log to write to. A log is continued only by the machine that wrote all of it, as its private note of
-    /// the head proves; otherwise a new epoch begins. So a second machine or a lost data directory never forks a log.
-    fn own_log(&self, author: &AuthorId, now: u64) -> Result<(LogId, Option<Head>), PublishError> {
+    /// the head proves, and only if that is not an old copy: after a start, a comparison with a peer has to show that
+    /// nothing came after it. Otherwise a new epoch begins. So a second machine, a lost data directory or one that was put
+    /// back never forks a log.
+    fn own_log(&self, author: &AuthorId, kind: Kind, now: u64) -> Result<(LogId, Option<Head>), PublishError> {
         if let Some(noted) = self.private.own_head(author)? {
             let head = self.ledger.storage().head(&noted.log)?;
-            // A log may be full, and a clock that once ran ahead would hold up everything that is signed until its time has come.
-            let goes_on = noted.len < MAX_LOG_LEN && noted.time <= now.saturating_add(MAX_CLOCK_SKEW_S);
-            if head == Some(noted) && goes_on {
-                return Ok((noted.log, head));
+            if head == Some(noted) && has_room(&noted, now) {
+                if self.own_logs.is_confirmed(&noted.log) {
+                    return Ok((noted.log, head));
+                }
+                if own_log::is_bound(kind) {
+                    return Err(PublishError::Unconfirmed);
+                }
             }
         }
         // An epoch that is taken is not gone on with: nothing proves that its head is known here.
@@ -304,12 +347,16 @@ impl Writer {
                 let Ok(body) = Body::decode(&record) else { return };
                 let updated = book.apply(&self.ledger, &record, &body.subjects());
                 // Nobody listening is fine.
-                let _ = self.changes.send(Change { record: Arc::new(record), body: Arc::new(body), own });
+                let _ = self.changes.send(Change::of(record, body, own, false));
                 updated
             }
             Admission::Equivocation | Admission::Frozen => {
-                tracing::warn!(author = %record.author(), "an author signed two histories; the proof is kept");
-                book.recheck_author(&self.ledger, &record.author())
+                let author = record.author();
+                tracing::warn!(%author, "an author signed two histories; the proof is kept");
+                let updated = book.recheck_author(&self.ledger, &author);
+                let Ok(body) = Body::decode(&record) else { return };
+                let _ = self.changes.send(Change::of(record, body, own, true)); // as above
+                updated
             }
             Admission::Known
             | Admission::Orphan
@@ -321,6 +368,12 @@ impl Writer {
             tracing::error!(%error, "the book cannot be updated; it will be read again at the next start");
         }
     }
+}
+
+/// Tells whether a log can take another record: it is not full, and no clock that once ran ahead holds up everything that
+/// is signed until its time has come.
+fn has_room(head: &Head, now: u64) -> bool {
+    head.len < MAX_LOG_LEN && head.time <= now.saturating_add(MAX_CLOCK_SKEW_S)
 }
 
 fn verdict((admission, record): (&Admission, &Record)) -> Verdict {
@@ -338,3 +391,6 @@ fn refuse(error: &RecordError) -> Verdict {
     tracing::debug!(%error, "a peer sent an invalid record");
     Verdict::Reject
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,7 +131,9 @@ pub fn arbiters(ledger: &Ledger<Store>) -> Result<Vec<Arbiter>, StorageError> {
 pub fn arbiter(ledger: &Ledger<Store>, id: &RecordId) -> Result<Option<Arbiter>, StorageError> {
     let Some(record) = ledger.record(id)? else { return Ok(None) };
     match Body::decode(&record) {
-        Ok(Body::ArbiterAdvert(body)) if !ledger.is_frozen(&record)? => {
+        Ok(Body::ArbiterAdvert(body))
+            if ledger.has_rights(&record)? && !ledger.is_author_frozen(&record.author())? =>
+        {
             Ok(Some(Arbiter { advert: *id, author: record.author(), created: record.header().time, body }))
         }
         Ok(_) | Err(_) => Ok(None),

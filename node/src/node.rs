@@ -497,6 +497,10 @@ impl Replica for LocalReplica {
         self.mailbox.outbox()
     }
 
+    fn compared(&self) {
+        self.keeper.compared();
+    }
+
     async fn peer_changed(&self, peer: PeerId, connected: bool) {
         tracing::info!(%peer, connected, "peer");
     }

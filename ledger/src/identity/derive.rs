@@ -20,7 +20,7 @@ impl KdfParams {
     pub const V1: Self = Self(Cost { m_kib: 1 << 20, t: 3, p: 4 });
 
     /// Returns a cost of under a millisecond.
-    #[cfg(any(test, feature = "test-params"))]
+    #[cfg(any(test, feature = "testing"))]
     pub const fn for_tests() -> Self {
         Self(Cost { m_kib: 256, t: 1, p: 4 })
     }

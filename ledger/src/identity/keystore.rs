@@ -94,7 +94,7 @@ impl KeystoreParams {
     pub const V1: Self = Self(Cost { m_kib: 256 << 10, t: 3, p: 4 });
 
     /// Returns a cost of well under a millisecond.
-    #[cfg(any(test, feature = "test-params"))]
+    #[cfg(any(test, feature = "testing"))]
     pub const fn for_tests() -> Self {
         Self(Cost { m_kib: 8, t: 1, p: 1 })
     }

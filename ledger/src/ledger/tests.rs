@@ -10,6 +10,8 @@ use crate::testing::{Author, EPOCH, SampleTrade, admit_all, ledger, sample_accep
 use crate::trade::Role;
 use crate::wire::{Outpoint, TxId};
 
+mod convergence;
+
 const NOW: u64 = EPOCH as u64 + 3600;
 
 fn outpoint(number: u8) -> Outpoint {

@@ -101,6 +101,9 @@ pub trait Replica: Send + Sync + 'static {
     /// thousand.
     async fn my_outbox(&self) -> Vec<Vec<u8>>;
 
+    /// Is told that everything that a peer held was taken in. Returns at once.
+    fn compared(&self);
+
     /// Is told that a peer came or went; not, that the network ends.
     async fn peer_changed(&self, peer: PeerId, connected: bool);
 }

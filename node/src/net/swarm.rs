@@ -286,7 +286,10 @@ impl SwarmTask {
         };
         let ending = match result {
             Ok(()) if gain.unfinished => Ending::Unfinished,
-            Ok(()) if gain.compared => Ending::InSync,
+            Ok(()) if gain.compared => {
+                self.replica.compared();
+                Ending::InSync
+            }
             Ok(()) => Ending::Done,
             Err(SessionError::Unanswered(reason)) => {
                 tracing::debug!(%peer, reason, "a sync session broke off");

@@ -286,6 +286,15 @@ impl Trader {
     }
 
     async fn on_change(&mut self, change: &Change) {
+        if change.forked {
+            // What the author signed before may have lost its force with this.
+            let author = change.record.author();
+            let theirs = self.trades.iter().filter(|(_, active)| active.trade.bid().role_of(&author).is_some());
+            let theirs: Vec<TradeId> = theirs.map(|(id, _)| *id).collect();
+            for trade in theirs {
+                self.refresh(trade).await;
+            }
+        }
         let affected: Vec<TradeId> = match change.body.as_ref() {
             Body::Take(_) => vec![change.record.id().into()],
             Body::Accept(accept) => [vec![accept.trade], self.bids_of(&accept.offer)].concat(),

@@ -186,6 +186,8 @@ impl Replica for TestReplica {
         self.lock().outbox.clone()
     }
 
+    fn compared(&self) {}
+
     async fn peer_changed(&self, peer: PeerId, connected: bool) {
         let mut ledger = self.lock();
         if connected {

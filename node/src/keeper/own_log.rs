@@ -1,0 +1,67 @@
+//! Whether an own log may be continued. A data directory that was put back from an old copy agrees with itself, its note
+//! of the own head too; only others can tell that more was written.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use exchange_ledger::record::{Kind, LogId};
+use tokio::sync::watch;
+
+/// How long the first record after a start waits for a comparison with a peer before it opens a new log: connecting takes a
+/// second or two, and a new log costs seconds of work.
+const COMPARISON_WAIT: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_secs(5) };
+
+/// What this run knows of own logs.
+#[derive(Debug, Default)]
+pub(super) struct OwnLogs {
+    compared: watch::Sender<bool>,
+    /// One for each identity that was unlocked in this run, and one more for each time that its log was full.
+    opened: Mutex<HashSet<LogId>>,
+}
+
+impl OwnLogs {
+    /// Notes that everything that a peer held was taken in.
+    pub fn compared(&self) {
+        self.compared.send_replace(true);
+    }
+
+    /// Notes that this run wrote to a log: from now on nobody else can have.
+    pub fn opened(&self, log: LogId) {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(log);
+    }
+
+    /// Tells whether a log whose head is as this machine noted it may be continued.
+    pub fn is_confirmed(&self, log: &LogId) -> bool {
+        *self.compared.borrow() || self.opened.lock().unwrap_or_else(PoisonError::into_inner).contains(log)
+    }
+
+    /// Waits a little until a log may be continued.
+    pub async fn wait_for(&self, log: &LogId) {
+        if !self.is_confirmed(log) {
+            let mut compared = self.compared.subscribe();
+            // When nobody was there to compare with, the record goes into a new log.
+            let _ = tokio::time::timeout(COMPARISON_WAIT, compared.wait_for(|compared| *compared)).await;
+        }
+    }
+}
+
+/// Tells whether records of a kind mean little outside of the log that holds what they are about: these wait for a peer
+/// rather than open a new log.
+pub(super) const fn is_bound(kind: Kind) -> bool {
+    match kind {
+        // The acceptance of a bid counts only in the log of the offer. A heartbeat that nobody hears is worth no log.
+        Kind::Accept | Kind::Heartbeat => true,
+        Kind::ArbiterAdvert
+        | Kind::Stake
+        | Kind::Offer
+        | Kind::Revoke
+        | Kind::Take
+        | Kind::Cancel
+        | Kind::Funded
+        | Kind::PaymentSent
+        | Kind::Release
+        | Kind::Closed
+        | Kind::Unknown(_) => false,
+    }
+}

@@ -1,0 +1,116 @@
+//! An honest node never signs two histories, whatever happens to its data directory.
+
+use std::path::Path;
+
+use exchange_ledger::identity::{Email, KdfParams, MasterKey, Password};
+use exchange_ledger::record::MAX_LOG_LEN;
+use exchange_ledger::storage::MemoryStorage;
+use exchange_ledger::testing::NETWORK;
+use exchange_store::OpenOptions;
+
+use super::*;
+
+fn identity() -> Arc<Identity> {
+    let (email, password) = (Email::parse("a@example.org").unwrap(), Password::parse("correct horse").unwrap());
+    Arc::new(MasterKey::derive(&email, &password, None, &KdfParams::for_tests()).unwrap().identity())
+}
+
+/// A body that may stand in any log.
+fn advert(name: &str) -> Body {
+    let author = exchange_ledger::testing::Author::new(1);
+    let name = exchange_ledger::testing::text(name);
+    Body::ArbiterAdvert(exchange_ledger::body::ArbiterAdvert {
+        name,
+        ..exchange_ledger::testing::sample_advert(&author)
+    })
+}
+
+/// One run of a node on a data directory.
+struct Run {
+    keeper: Keeper,
+    thread: JoinHandle<()>,
+}
+
+impl Run {
+    fn start(path: &Path) -> Self {
+        let store = Store::open(path, OpenOptions::default()).unwrap();
+        let (keeper, thread) = Keeper::start(store, NETWORK).unwrap();
+        Self { keeper, thread }
+    }
+
+    async fn publish(&self, name: &str) -> Record {
+        self.keeper.publish(identity(), advert(name)).await.unwrap()
+    }
+
+    /// Takes in all that somebody else holds.
+    async fn compare_with(&self, others: &[Record]) {
+        self.keeper.ingest(others.iter().map(Record::encode).collect()).await;
+        self.keeper.compared();
+    }
+
+    fn stop(self) {
+        drop(self.keeper);
+        self.thread.join().unwrap();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// Lets everything that was ever published in, as a peer does, and finds no second history.
+fn check_no_fork(records: &[Record]) {
+    let mut peer = Ledger::new(MemoryStorage::default(), NETWORK);
+    let admissions = peer.admit(records, clock::unix_now()).unwrap();
+    assert!(admissions.iter().all(|admission| *admission == Admission::New), "{admissions:?}");
+}
+
+#[tokio::test]
+async fn an_old_copy_of_a_data_directory_opens_a_new_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, old, lone) = (dir.path().join("live"), dir.path().join("old"), dir.path().join("lone"));
+    let run = Run::start(&live);
+    let mut published = vec![run.publish("first").await, run.publish("second").await];
+    run.stop();
+    copy(&live, &old);
+    copy(&live, &lone);
+
+    let run = Run::start(&live);
+    run.compare_with(&published).await;
+    published.push(run.publish("third").await);
+    run.stop();
+    let log = published[0].header().log;
+    assert!(published.iter().all(|record| record.header().log == log), "a log that nobody knows more of goes on");
+
+    let run = Run::start(&old);
+    let heartbeat = run.keeper.publish(identity(), Body::Heartbeat).await;
+    assert!(matches!(heartbeat, Err(PublishError::Unconfirmed)), "it says nothing that is worth a log");
+    run.compare_with(&published).await;
+    published.push(run.publish("after the copy was put back").await);
+    published.push(run.publish("and once more").await);
+    run.stop();
+    assert_ne!(published[3].header().log, log, "the peer knows more of the log");
+    assert_eq!(published[4].header().log, published[3].header().log);
+
+    check_no_fork(&published);
+
+    let run = Run::start(&lone);
+    let alone = run.publish("with nobody to ask").await;
+    run.stop();
+    published.truncate(3);
+    published.push(alone);
+    check_no_fork(&published);
+}
+
+#[test]
+fn a_full_log_is_followed_by_another() {
+    let noted = |len| Head { len, ..exchange_ledger::testing::Author::new(1).write(&Body::Heartbeat).as_head() };
+    let now = u64::from(exchange_ledger::testing::EPOCH);
+    assert!(has_room(&noted(MAX_LOG_LEN - 1), now + 1));
+    assert!(!has_room(&noted(MAX_LOG_LEN), now + 1));
+    assert!(!has_room(&noted(1), now - MAX_CLOCK_SKEW_S), "a clock that ran ahead");
+}
