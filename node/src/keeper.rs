@@ -1,16 +1,16 @@
 //! The keeper: one thread that owns every write to the ledger, so that own records get their place in their log one
 //! after the other and many incoming records share one commit. Reading needs no keeper: see [`Keeper::ledger`].
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 
 use exchange_ledger::body::Body;
 use exchange_ledger::book::Book;
 use exchange_ledger::identity::Identity;
-use exchange_ledger::ids::{AuthorId, RecordId, StateHash};
+use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::ledger::{Admission, Ledger, MAX_CLOCK_SKEW_S};
 use exchange_ledger::record::{Head, Header, Kind, LogId, MAX_LOG_LEN, Record, RecordError, admission, verify_batch};
-use exchange_ledger::state::state_hash;
 use exchange_ledger::storage::{Storage, StorageError};
 use exchange_store::{Store, StoreError};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -91,6 +91,7 @@ pub struct Keeper {
     own_logs: Arc<OwnLogs>,
     jobs: mpsc::Sender<Job>,
     changes: broadcast::Sender<Change>,
+    version: Arc<AtomicU64>,
 }
 
 impl Keeper {
@@ -105,18 +106,20 @@ impl Keeper {
         let (changes, _) = broadcast::channel(CHANGES);
         let private = Private::new(ledger.storage().clone());
         let own_logs = Arc::new(OwnLogs::default());
+        let version = Arc::<AtomicU64>::default();
         let writer = Writer {
             private,
             ledger: ledger.clone(),
             book: book.clone(),
             own_logs: own_logs.clone(),
             changes: changes.clone(),
+            version: version.clone(),
         };
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || writer.run(inbox))
             .map_err(|e| StorageError::Io(e.to_string()))?;
-        Ok((Self { ledger, book, own_logs, jobs, changes }, thread))
+        Ok((Self { ledger, book, own_logs, jobs, changes, version }, thread))
     }
 
     /// Returns the ledger, for reading.
@@ -172,51 +175,11 @@ impl Keeper {
         answer.await.map_err(|_| PublishError::Stopping)?
     }
 
-    /// Returns the ends of logs after `after`.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn heads(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
-        self.ledger.storage().heads(after, limit)
-    }
-
-    /// Returns the hash of the ledger: equal hashes mean equal ledgers.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn digest(&self) -> Result<StateHash, StorageError> {
-        state_hash(self.ledger.storage())
-    }
-
-    /// Returns encoded records of a log from `from` on, at most `max_bytes` but one at least if there is one. The frozen
-    /// records of a forked log are counted on from the end of its chain, the one that follows the chain first.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn range(&self, log: &LogId, from: u64, max_bytes: usize) -> Result<Vec<Vec<u8>>, StorageError> {
-        let mut answer = Vec::new();
-        let mut bytes = 0;
-        let mut at = from;
-        loop {
-            let page = self.ledger.records_of(log, at, PAGE)?;
-            for record in &page {
-                let record = record.encode();
-                bytes += record.len();
-                if bytes > max_bytes && !answer.is_empty() {
-                    return Ok(answer);
-                }
-                answer.push(record);
-            }
-            at += page.len() as u64; // usize is at most 64 bits
-            if page.is_empty() {
-                return Ok(answer);
-            }
-        }
+    /// Returns a number that changes with the ledger: once whatever came in before it changed can be read.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 }
-
-/// How many records are read at once: an answer has no room for many more.
-const PAGE: usize = 256;
 
 /// Encoded records of one caller, and where he waits for the verdicts.
 type Incoming = (Vec<Vec<u8>>, oneshot::Sender<Vec<Verdict>>);
@@ -227,6 +190,7 @@ struct Writer {
     book: Arc<RwLock<Book>>,
     own_logs: Arc<OwnLogs>,
     changes: broadcast::Sender<Change>,
+    version: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -341,6 +305,9 @@ impl Writer {
     }
 
     fn tell(&self, admission: &Admission, record: Record, own: bool) {
+        if admission.is_in() {
+            self.version.fetch_add(1, Ordering::Release);
+        }
         let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
         let updated = match admission {
             Admission::New => {

@@ -17,6 +17,7 @@ pub mod market;
 pub mod net;
 pub mod node;
 pub mod private;
+pub mod replica;
 pub mod server;
 pub mod trader;
 pub mod wallet;

@@ -4,15 +4,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use exchange_api::{ApiError, Code, IdentityState, SocketError};
 use exchange_ledger::body::Body;
 use exchange_ledger::identity::{Email, Identity};
-use exchange_ledger::ids::{MailboxId, StateHash};
-use exchange_ledger::record::{Head, LogId};
 use exchange_ledger::storage::StorageError;
 use exchange_store::{OpenOptions, Store, StoreError};
-use libp2p::PeerId;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,8 +24,9 @@ use crate::events::Events;
 use crate::keeper::{Change, Keeper};
 use crate::keyring::{Keyring, KeyringError};
 use crate::mailbox::Mailbox;
-use crate::net::{self, NetClient, NetConfig, NetError, NetLimits, Replica, Verdict};
+use crate::net::{self, NetClient, NetConfig, NetError, NetLimits};
 use crate::private::Private;
+use crate::replica::LedgerReplica;
 use crate::server;
 use crate::trader::{self, Tools, TraderHandle};
 use crate::wallet::{DiskWalletStore, WalletHandle, WalletSetup};
@@ -174,7 +171,7 @@ impl Node {
             agent: format!("exchange-node/{}", env!("CARGO_PKG_VERSION")),
             limits: NetLimits::default(),
         };
-        let replica = Arc::new(LocalReplica { keeper: keeper.clone(), mailbox: mailbox.clone() });
+        let replica = Arc::new(LedgerReplica::new(keeper.clone(), mailbox.clone()));
         let net = net::start(net_config, key, replica, stop.clone()).await?;
         let (health, chain_health) = watch::channel(chain.tip().await.map_err(|error| error.to_string()));
         let parts = Arc::new(Parts {
@@ -444,64 +441,4 @@ fn make_data_dir(path: &Path) -> Result<(), StartError> {
     use std::os::unix::fs::DirBuilderExt;
     let refuse = |error| StartError::DataDir(path.to_owned(), error);
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refuse)
-}
-
-/// The ledger and the mail, as the network sees them.
-struct LocalReplica {
-    keeper: Keeper,
-    mailbox: Mailbox,
-}
-
-fn or_log<T: Default>(result: Result<T, StorageError>) -> T {
-    result.unwrap_or_else(|error| {
-        tracing::error!(%error, "a peer's question cannot be answered");
-        T::default()
-    })
-}
-
-#[async_trait]
-impl Replica for LocalReplica {
-    async fn ingest(&self, records: Vec<Vec<u8>>) -> Vec<Verdict> {
-        self.keeper.ingest(records).await
-    }
-
-    async fn digest(&self) -> StateHash {
-        // One that no ledger has, so that peers see a difference rather than a false agreement.
-        self.keeper.digest().unwrap_or_else(|error| {
-            tracing::error!(%error, "the ledger cannot be compared");
-            StateHash([0; 32])
-        })
-    }
-
-    async fn heads(&self, after: Option<LogId>, limit: usize) -> Vec<Head> {
-        or_log(self.keeper.heads(after.as_ref(), limit))
-    }
-
-    async fn range(&self, log: LogId, from: u64, max_bytes: usize) -> Vec<Vec<u8>> {
-        or_log(self.keeper.range(&log, from, max_bytes))
-    }
-
-    async fn put_mail(&self, envelope: Vec<u8>) -> Verdict {
-        self.mailbox.put(&envelope)
-    }
-
-    async fn mail(&self, mailbox: MailboxId, after: u64, max_bytes: usize) -> (Vec<Vec<u8>>, u64) {
-        self.mailbox.fetch(&mailbox, after, max_bytes)
-    }
-
-    async fn my_mailboxes(&self) -> Vec<MailboxId> {
-        self.mailbox.own_mailboxes()
-    }
-
-    async fn my_outbox(&self) -> Vec<Vec<u8>> {
-        self.mailbox.outbox()
-    }
-
-    fn compared(&self) {
-        self.keeper.compared();
-    }
-
-    async fn peer_changed(&self, peer: PeerId, connected: bool) {
-        tracing::info!(%peer, connected, "peer");
-    }
 }

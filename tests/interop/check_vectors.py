@@ -535,6 +535,140 @@ def strip(tx):
     return tx[:4] + tx[start:at] + tx[-4:], outputs
 
 
+# The sketch of specs/sync.md ------------------------------------------------------------------------------------------
+
+U64 = 2**64 - 1
+
+
+def draws(item):
+    state = item
+    while True:
+        state = (state + 0x9E3779B97F4A7C15) & U64
+        z = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & U64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB & U64
+        yield z ^ z >> 31
+
+
+def cells_of(item, end):
+    """The check of an item, and the cells in which it lies."""
+    numbers = draws(item)
+    item_check, cells, cell = next(numbers) & 0xFFFFFF, [], 0
+    while cell < end:
+        cells.append(cell)
+        bound, draw, n = (cell + 1) * (cell + 2) << 32, (next(numbers) >> 32) + 1, cell + 1
+        while n < end and (n + 1) * (n + 2) * draw < bound:
+            n += 1
+        cell = n
+    return item_check, cells
+
+
+def sketch_of(items, count):
+    cells = [[0, 0, 0] for _ in range(count)]
+    for item in items:
+        item_check, lies_in = cells_of(item, count)
+        for cell in lies_in:
+            cells[cell] = [cells[cell][0] ^ item, cells[cell][1] ^ item_check, cells[cell][2] + 1]
+    return cells
+
+
+def varint(number):
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes(out + bytes([number]))
+
+
+def symbol(cell, place, heads):
+    surplus = cell[2] - 2 * heads // (place + 2)
+    return le(cell[0], 8) + le(cell[1], 3) + varint(2 * surplus if surplus >= 0 else -2 * surplus - 1)
+
+
+def decode_difference(ours, theirs):
+    cells = [[t[0] ^ o[0], t[1] ^ o[1], t[2] - o[2]] for o, t in zip(ours, theirs)]
+    found, again = {1: [], -1: []}, True
+    while again:
+        again = False
+        for place, (item, item_check, count) in enumerate(cells):
+            own_check, lies_in = cells_of(item, len(cells))
+            if count in (1, -1) and item_check == own_check and place in lies_in:
+                found[count].append(item)
+                for cell in lies_in:
+                    c = cells[cell]
+                    cells[cell] = [c[0] ^ item, c[1] ^ item_check, c[2] - count]
+                again = True
+    check(all(cell == [0, 0, 0] for cell in cells), "sync: the difference is whole")
+    return found[-1], found[1]
+
+
+def encode_head(h):
+    frozen = b"\x00" if h["frozen"] is None else b"\x01" + bytes.fromhex(h["frozen"])
+    log = bytes.fromhex(h["author"]) + le(h["epoch"], 4)
+    return log + le(h["len"], 8) + bytes.fromhex(h["id"]) + le(h["time"], 8) + frozen
+
+
+def check_sync():
+    file = load("sync.json")
+    salt, sketches, items = bytes.fromhex(file["salt"]), {}, {}
+    for side in ("ours", "theirs"):
+        heads, symbols = file[side]["heads"], file[side]["symbols"]
+        items[side] = []
+        for h in heads:
+            frozen = bytes(32) if h["frozen"] is None else bytes.fromhex(h["frozen"])
+            log = domain("exchange/sketch/log/v1", salt, bytes.fromhex(h["author"]), le(h["epoch"], 4))[:4]
+            end = domain("exchange/sketch/head/v1", salt, le(h["len"], 8), bytes.fromhex(h["id"]), frozen)[:4]
+            equal((log + end).hex(), h["item"], "sync: item")
+            equal(encode_head(h).hex(), h["bytes"], "sync: head")
+            items[side].append(int.from_bytes(log + end, "little"))
+        sketches[side] = sketch_of(items[side], len(symbols))
+        for place, (cell, published) in enumerate(zip(sketches[side], symbols)):
+            equal(symbol(cell, place, len(heads)).hex(), published, f"sync: symbol {place} of {side}")
+        ordered = sorted(heads, key=lambda h: (bytes.fromhex(h["author"]), h["epoch"]))
+        state = [
+            bytes.fromhex(h["author"]) + le(h["epoch"], 4) + le(h["len"], 8) + bytes.fromhex(h["id"])
+            + (bytes(32) if h["frozen"] is None else bytes.fromhex(h["frozen"]))
+            for h in ordered
+        ]
+        equal(domain("exchange/state/v1", *state).hex(), file[side]["state"], f"sync: state of {side}")
+    found = decode_difference(sketches["ours"], sketches["theirs"])
+    for side, other, decoded in (("ours", "theirs", found[0]), ("theirs", "ours", found[1])):
+        equal(set(decoded), set(items[side]) - set(items[other]), f"sync: what only {side} has")
+        equal({le(item, 8).hex() for item in decoded}, set(file["difference"][side]), f"sync: difference of {side}")
+    check_messages(file, salt)
+
+
+def check_messages(file, salt):
+    digest, theirs = bytes([0xD1] * 32), file["theirs"]
+    first, second = theirs["heads"][0], theirs["heads"][1]
+    log = bytes.fromhex(second["author"]) + le(second["epoch"], 4)
+    item, record = bytes.fromhex(second["item"]), le(3, 4) + b"\xaa\xbb\xcc"
+    symbols = [cell for cell in sketch_of([int.from_bytes(bytes.fromhex(h["item"]), "little") for h in theirs["heads"]], 3)]
+    symbols = le(3, 4) + b"".join(symbol(cell, place, 40) for place, cell in enumerate(symbols))
+    requests = {
+        "compare": b"\x00" + digest + le(32, 2),
+        "symbols": b"\x01" + salt + le(32, 2) + le(100, 2),
+        "items": b"\x02" + salt + le(2, 4) + item + varint(201) + item + varint(0),
+        "heads": b"\x03\x01" + log + le(1000, 2),
+        "ranges": b"\x04" + le(1, 4) + log + le(7, 8),
+        "frozen": b"\x05" + le(1, 4) + log,
+        "ids": b"\x06" + le(1, 4) + log + le(7, 8),
+        "finished": b"\x07" + digest,
+    }
+    answers = {
+        "same": b"\x00",
+        "differs": b"\x01\x01" + salt + le(40, 8) + symbols,
+        "symbols": b"\x02" + symbols,
+        "stale": b"\x03",
+        "items": b"\x04" + le(3, 4) + b"\x00\x01" + encode_head(second) + b"\x02" + le(9, 8) + le(1, 4) + record,
+        "heads": b"\x05" + le(1, 4) + encode_head(first),
+        "records": b"\x06" + le(2, 4) + le(1, 4) + record + le(0, 4),
+        "ids": b"\x07" + le(2, 4) + b"\x00\x01" + bytes.fromhex(first["id"]),
+    }
+    for kind, expected in (("requests", requests), ("answers", answers)):
+        published = {message["name"]: message["bytes"] for message in file["messages"][kind]}
+        equal({name: value.hex() for name, value in expected.items()}, published, f"sync: {kind}")
+
+
 def check_published():
     file = load("bip327.json")
     for case in file["valid_test_cases"]:
@@ -543,6 +677,6 @@ def check_published():
 
 
 if __name__ == "__main__":
-    for run in (check_published, check_records, check_escrow, check_mail, check_bundle):
+    for run in (check_published, check_records, check_escrow, check_mail, check_sync, check_bundle):
         run()
-    print(f"{CHECKS} checks passed: records.json, escrow.json, mail.json, bundle.json, bip327.json")
+    print(f"{CHECKS} checks passed: records.json, escrow.json, mail.json, sync.json, bundle.json, bip327.json")

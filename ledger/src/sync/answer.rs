@@ -33,7 +33,7 @@ pub fn answer(own: &dyn Own, request: &Request) -> Result<(Answer, News), Storag
     let plain = |answer| Ok((answer, News::None));
     match request {
         Request::Compare { digest, symbols } => {
-            let snapshot = own.snapshot()?;
+            let snapshot = own.recent_snapshot()?;
             if snapshot.digest() == *digest {
                 return Ok((Answer::Same, News::Same));
             }
@@ -59,7 +59,7 @@ pub fn answer(own: &dyn Own, request: &Request) -> Result<(Answer, News), Storag
             plain(Answer::Ids(ids.collect::<Result<_, _>>()?))
         }
         Request::Finished { digest } => {
-            let same = own.snapshot()?.digest() == *digest;
+            let same = own.recent_snapshot()?.digest() == *digest;
             Ok(if same { (Answer::Same, News::Same) } else { (Answer::Differs(None), News::Differs) })
         }
     }

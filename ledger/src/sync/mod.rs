@@ -58,11 +58,19 @@ pub trait Own {
     /// Returns the ledger's store.
     fn storage(&self) -> &dyn Storage;
 
-    /// Returns a snapshot of the ledger: of this moment, or of a moment ago where a new one would cost too much.
+    /// Returns a snapshot of the ledger as it is, for a session of one's own.
     ///
     /// # Errors
     /// When the store fails.
     fn snapshot(&self) -> Result<Arc<Snapshot>, StorageError>;
+
+    /// Returns a snapshot for a peer that asks: of a moment ago, where a new one would cost more than peers may.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn recent_snapshot(&self) -> Result<Arc<Snapshot>, StorageError> {
+        self.snapshot()
+    }
 
     /// Returns the snapshot with a salt, unless it is long gone.
     fn snapshot_of(&self, salt: &Salt) -> Option<Arc<Snapshot>>;

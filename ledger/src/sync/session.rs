@@ -133,7 +133,7 @@ struct Sketching {
 }
 
 enum Asked {
-    Compare { symbols: usize },
+    Compare { symbols: usize, heads: u64 },
     Symbols { count: usize },
     Heads { after: Option<LogId> },
     Fetch(fetch::Asked),
@@ -251,7 +251,8 @@ impl Session {
                 let symbols = if snapshot.heads() == 0 { 1 } else { OPENING };
                 self.stage = Stage::Comparing;
                 let request = Request::Compare { digest: snapshot.digest(), symbols };
-                Ok(Some(self.ask(Asked::Compare { symbols: usize::from(symbols) }, request)))
+                let asked = Asked::Compare { symbols: usize::from(symbols), heads: snapshot.heads() };
+                Ok(Some(self.ask(asked, request)))
             }
             Stage::Walking { ended: true, .. } | Stage::Fetching => {
                 self.gain.compared = true;
@@ -279,7 +280,9 @@ impl Session {
                 Ok(None)
             }
             (Asked::Compare { .. }, Answer::Differs(None)) => Ok(self.walk()),
-            (Asked::Compare { symbols }, Answer::Differs(Some(opening))) => self.opened(symbols, &opening, own),
+            (Asked::Compare { symbols, heads }, Answer::Differs(Some(opening))) => {
+                self.opened(symbols, heads, &opening, own)
+            }
             (Asked::Symbols { count }, Answer::Symbols(symbols)) => self.sketched(count, &symbols, own),
             // The peer has forgotten its sketch: this session was slow, and the next one may be quicker.
             (Asked::Symbols { .. }, Answer::Stale) => {
@@ -319,11 +322,10 @@ impl Session {
         None
     }
 
-    fn opened(&mut self, asked: usize, opening: &Opening, own: &dyn Own) -> Result<Option<Effect>, Stopped> {
+    fn opened(&mut self, asked: usize, mine: u64, opening: &Opening, own: &dyn Own) -> Result<Option<Effect>, Stopped> {
         if opening.symbols.len() != asked {
             return Err(Fault::WrongAnswer.into());
         }
-        let mine = own.snapshot()?.heads();
         let Opening { salt, heads, .. } = *opening;
         if mine == 0 || !is_worth_a_sketch(heads.abs_diff(mine), heads) {
             return Ok(self.walk());

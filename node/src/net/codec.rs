@@ -128,7 +128,10 @@ mod tests {
     use futures::io::Cursor;
 
     use super::*;
-    use crate::net::protocol::{MAX_HEADS, Names};
+    use crate::net::protocol::Names;
+    use exchange_ledger::ids::StateHash;
+    use exchange_ledger::sync;
+    use exchange_ledger::sync::message::MAX_HEADS;
     use libp2p::request_response::Codec;
 
     fn names() -> Names {
@@ -145,7 +148,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_survives_the_wire_and_is_counted() {
-        let request = Request::Heads { after: None, limit: 7 };
+        let request = Request::Ledger(sync::Request::Heads { after: None, limit: 7 });
         let codec = SyncCodec::default();
         let mut wire = Cursor::new(Vec::new());
         codec.clone().write_request(&names().sync, &mut wire, Ok(request.clone())).await.unwrap();
@@ -163,10 +166,11 @@ mod tests {
 
     #[tokio::test]
     async fn trailing_bytes_unknown_messages_and_lying_counts_are_refused() {
-        let good = borsh::to_vec(&Request::Digest(exchange_ledger::ids::StateHash([1; 32]))).unwrap();
+        let finished = sync::Request::Finished { digest: StateHash([1; 32]) };
+        let good = borsh::to_vec(&Request::Ledger(finished)).unwrap();
         let trailing = [&good[..], &[0]].concat();
         let unknown = [&[99], &good[1..]].concat();
-        let lying = [&[4][..], &u32::MAX.to_le_bytes()].concat();
+        let lying = [&[2][..], &u32::MAX.to_le_bytes()].concat();
         for message in [trailing, unknown, lying, Vec::new()] {
             assert!(matches!(decode(framed(&message)).await.unwrap(), Err(Malformed::Undecodable(_))));
         }
@@ -174,8 +178,12 @@ mod tests {
 
     #[tokio::test]
     async fn counts_beyond_the_bounds_are_refused() {
-        let greedy = Request::Heads { after: None, limit: u16::try_from(MAX_HEADS + 1).unwrap() };
-        assert_eq!(decode(framed(&borsh::to_vec(&greedy).unwrap())).await.unwrap(), Err(Malformed::TooMany("heads")));
+        let greedy =
+            Request::Ledger(sync::Request::Heads { after: None, limit: u16::try_from(MAX_HEADS + 1).unwrap() });
+        assert_eq!(
+            decode(framed(&borsh::to_vec(&greedy).unwrap())).await.unwrap(),
+            Err(Malformed::Ledger(sync::Malformed::TooMany("heads")))
+        );
     }
 
     #[tokio::test]

@@ -33,6 +33,8 @@ pub struct NetLimits {
     pub sync_interval: Duration,
     /// How long a peer that sent invalid data is kept out.
     pub ban: Duration,
+    /// Bytes a second that one peer is served over time; it may take four seconds' worth at once.
+    pub serve_rate: u32,
 }
 
 impl Default for NetLimits {
@@ -42,6 +44,8 @@ impl Default for NetLimits {
             max_outgoing: 32,
             sync_interval: Duration::from_secs(20),
             ban: Duration::from_secs(3600),
+            // Quicker than most links, and slow enough that a few greedy peers leave the disk to others.
+            serve_rate: 32 * 1024 * 1024,
         }
     }
 }

@@ -193,7 +193,7 @@ impl SwarmTask {
         };
         let replica = self.replica.clone();
         self.answers.spawn(async move {
-            let answer = timeout(REQUEST_TIMEOUT, serve::answer(&*replica, request)).await.ok();
+            let answer = timeout(REQUEST_TIMEOUT, serve::answer(&replica, request)).await.ok();
             drop(permit);
             Answered { peer, channel, answer }
         });

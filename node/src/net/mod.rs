@@ -25,8 +25,7 @@
 
 use async_trait::async_trait;
 
-use exchange_ledger::ids::{MailboxId, StateHash};
-use exchange_ledger::record::{Head, LogId};
+use exchange_ledger::ids::MailboxId;
 use libp2p::PeerId;
 
 mod behaviour;
@@ -57,20 +56,7 @@ pub use config::{MESH, Mesh, NetConfig, NetError, NetLimits};
 pub use protocol::{MAX_GOSSIP_LEN, MAX_MAIL_LEN};
 pub use swarm::start;
 
-/// What to do with something a peer sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// New and good: pass it on.
-    Accept,
-    /// New and kept, but not worth passing on: whoever wants it fetches it.
-    Keep,
-    /// Known already, early, over quota or of unknown origin: drop it, nobody is at fault.
-    Ignore,
-    /// A record whose predecessors are missing: ask the sender for the log.
-    Orphan(LogId),
-    /// Invalid by itself: drop it and penalise the sender.
-    Reject,
-}
+pub use exchange_ledger::sync::{Own, Verdict};
 
 /// The node's data as the network sees it. Every method is bounded in time and size.
 #[async_trait]
@@ -78,15 +64,8 @@ pub trait Replica: Send + Sync + 'static {
     /// Takes in encoded records; one verdict for each, in order.
     async fn ingest(&self, records: Vec<Vec<u8>>) -> Vec<Verdict>;
 
-    /// Returns the hash of the ledger: equal hashes mean equal ledgers.
-    async fn digest(&self) -> StateHash;
-
-    /// Returns heads after a log, in order.
-    async fn heads(&self, after: Option<LogId>, limit: usize) -> Vec<Head>;
-
-    /// Returns encoded records of a log from `from` on, at most `max_bytes` of them but at least one if there is one. The
-    /// frozen records of a forked log are counted on from the end of its chain.
-    async fn range(&self, log: LogId, from: u64, max_bytes: usize) -> Vec<Vec<u8>>;
+    /// Lets `reader` look at the ledger, once. May block.
+    fn read(&self, reader: &mut dyn FnMut(&dyn Own));
 
     /// Takes in an encoded mail envelope.
     async fn put_mail(&self, envelope: Vec<u8>) -> Verdict;

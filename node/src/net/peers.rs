@@ -15,6 +15,7 @@ use tokio::task;
 use tokio::time::Instant;
 
 use super::client::PeerInfo;
+use super::config::NetLimits;
 use super::mail::MailMemory;
 
 /// Logs that a session fetches because of orphans; with more of them it compares everything instead.
@@ -23,13 +24,17 @@ const MAX_WANTED_LOGS: usize = 64;
 const MAX_DELIVERED: usize = 32;
 /// The pause between two sessions with a peer.
 const SESSION_PAUSE: Duration = Duration::from_millis(250);
-/// The pause after a session that broke off or left something: the other session or the peer's trouble may be over.
+/// The pause after a session that broke off or left something: the other session or the peer's trouble may be over. It
+/// doubles, up to so many times, while such sessions bring nothing.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
+const MAX_DOUBLINGS: u32 = 6;
 /// Requests of one peer being answered at once.
 const MAX_ANSWERS: usize = 8;
 /// Requests of one peer a second over time, and in a burst: a session needs one for every 256 KiB or 256 logs.
-const REQUESTS_PER_SECOND: u32 = 50;
-const REQUEST_BURST: u32 = 200;
+const REQUESTS_PER_SECOND: u32 = 100;
+const REQUEST_BURST: u32 = 400;
+/// Seconds of its share of what is served that a peer may take at once.
+const BURST_SECONDS: u32 = 4;
 /// Characters of an agent that are kept.
 const MAX_AGENT_LEN: usize = 64;
 
@@ -38,6 +43,8 @@ const MAX_AGENT_LEN: usize = 64;
 pub(super) struct Peers {
     peers: HashMap<PeerId, Peer>,
     sync_interval: Duration,
+    /// Bytes a second that each is served.
+    serve_rate: u32,
 }
 
 /// One connected peer.
@@ -54,30 +61,21 @@ pub(super) struct Peer {
     due: Instant,
     not_before: Instant,
     memory: MailMemory,
+    /// Sessions in a row that broke off or left something, and brought nothing.
+    fruitless: u32,
     answers: Arc<Semaphore>,
     requests: Bucket,
+    bytes: Bucket,
 }
 
 /// What a session is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Plan {
-    pub compare: Compare,
+    pub compare: bool,
     pub mail: bool,
     /// Envelopes of others to hand to the peer.
     pub deliver: Vec<Vec<u8>>,
     pub logs: BTreeSet<LogId>,
-}
-
-/// Whether and how a session compares the ledgers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) enum Compare {
-    /// Not at all.
-    #[default]
-    No,
-    /// By digest first.
-    Ask,
-    /// By heads at once: the peer has told a digest that differs.
-    Differs,
 }
 
 /// How a session ended, as far as planning goes.
@@ -87,17 +85,19 @@ pub(super) enum Ending {
     InSync,
     /// Only what was asked for was done.
     Done,
-    /// There is more to do.
-    Unfinished,
+    /// There is more to do; and whether it has brought anything.
+    Unfinished { fruitful: bool },
 }
 
 impl Peers {
-    pub fn new(sync_interval: Duration) -> Self {
-        Self { peers: HashMap::new(), sync_interval }
+    pub fn new(limits: &NetLimits) -> Self {
+        let NetLimits { sync_interval, serve_rate, .. } = *limits;
+        Self { peers: HashMap::new(), sync_interval, serve_rate }
     }
 
     pub fn connected(&mut self, peer: PeerId, address: Multiaddr, now: Instant) {
-        self.peers.entry(peer).or_insert_with(|| Peer::new(address, now));
+        let serve_rate = self.serve_rate;
+        self.peers.entry(peer).or_insert_with(|| Peer::new(address, serve_rate, now));
     }
 
     pub fn disconnected(&mut self, peer: PeerId) {
@@ -171,11 +171,16 @@ impl Peers {
         peer.memory = memory.unwrap_or_default();
         peer.not_before = now + SESSION_PAUSE;
         match ending {
-            Ending::InSync => peer.in_sync = true,
+            Ending::InSync => {
+                peer.in_sync = true;
+                peer.fruitless = 0;
+            }
             Ending::Done => {}
-            Ending::Unfinished => {
+            Ending::Unfinished { fruitful } => {
                 peer.in_sync = false;
-                peer.due = peer.due.min(now + RETRY_PAUSE);
+                peer.fruitless = if fruitful { 0 } else { peer.fruitless.saturating_add(1) };
+                let pause = RETRY_PAUSE * (1 << peer.fruitless.saturating_sub(1).min(MAX_DOUBLINGS));
+                peer.due = peer.due.min(now + pause);
             }
         }
     }
@@ -185,7 +190,7 @@ impl Peers {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.in_sync = equal;
             if !equal {
-                peer.plan.compare = Compare::Differs;
+                peer.plan.compare = true;
             }
         }
     }
@@ -194,12 +199,19 @@ impl Peers {
     pub fn admit(&mut self, peer: PeerId, now: Instant) -> Option<OwnedSemaphorePermit> {
         let peer = self.peers.get_mut(&peer)?;
         let permit = Arc::clone(&peer.answers).try_acquire_owned().ok()?;
-        peer.requests.take(now).then_some(permit)
+        (peer.bytes.has_any(now) && peer.requests.take(now)).then_some(permit)
+    }
+
+    /// Charges a peer for an answer. What it takes beyond its share it has to wait for.
+    pub fn served(&mut self, peer: PeerId, bytes: usize, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.bytes.charge(i64::try_from(bytes).unwrap_or(i64::MAX), now);
+        }
     }
 }
 
 impl Peer {
-    fn new(address: Multiaddr, now: Instant) -> Self {
+    fn new(address: Multiaddr, serve_rate: u32, now: Instant) -> Self {
         Self {
             address,
             agent: None,
@@ -211,7 +223,9 @@ impl Peer {
             not_before: now,
             memory: MailMemory::default(),
             answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
-            requests: Bucket { left: REQUEST_BURST, filled: now },
+            fruitless: 0,
+            requests: Bucket::new(REQUESTS_PER_SECOND, REQUEST_BURST, now),
+            bytes: Bucket::new(serve_rate, serve_rate.saturating_mul(BURST_SECONDS), now),
         }
     }
 
@@ -236,7 +250,7 @@ impl Peer {
 impl Plan {
     /// Compare the ledgers and exchange mail.
     pub fn want_all(&mut self) {
-        self.compare = self.compare.max(Compare::Ask);
+        self.compare = true;
         self.mail = true;
     }
 
@@ -257,29 +271,46 @@ impl Plan {
         if self.logs.len() < MAX_WANTED_LOGS {
             self.logs.insert(log);
         } else {
-            self.compare = self.compare.max(Compare::Ask);
+            self.compare = true;
         }
     }
 }
 
-/// A token bucket.
+/// A token bucket. It may be in debt, for what cannot be known before it is taken.
 #[derive(Debug)]
 struct Bucket {
-    left: u32,
+    left: i64,
+    rate: u32,
+    burst: i64,
     filled: Instant,
 }
 
 impl Bucket {
-    fn take(&mut self, now: Instant) -> bool {
-        let elapsed_ms = u32::try_from(now.saturating_duration_since(self.filled).as_millis()).unwrap_or(u32::MAX);
-        let earned = elapsed_ms.saturating_mul(REQUESTS_PER_SECOND) / 1000;
+    fn new(rate: u32, burst: u32, now: Instant) -> Self {
+        Self { left: burst.into(), rate, burst: burst.into(), filled: now }
+    }
+
+    fn has_any(&mut self, now: Instant) -> bool {
+        let elapsed_ms = i64::try_from(now.saturating_duration_since(self.filled).as_millis()).unwrap_or(i64::MAX);
+        let earned = elapsed_ms.saturating_mul(self.rate.into()) / 1000;
         if earned > 0 {
-            self.left = self.left.saturating_add(earned).min(REQUEST_BURST);
+            self.left = self.left.saturating_add(earned).min(self.burst);
             self.filled = now;
         }
-        let granted = self.left > 0;
-        self.left = self.left.saturating_sub(1);
+        self.left > 0
+    }
+
+    /// Takes one, if there is any.
+    fn take(&mut self, now: Instant) -> bool {
+        let granted = self.has_any(now);
+        self.left -= i64::from(granted);
         granted
+    }
+
+    /// Takes what has been spent already.
+    fn charge(&mut self, tokens: i64, now: Instant) {
+        self.has_any(now);
+        self.left = self.left.saturating_sub(tokens).max(-self.burst);
     }
 }
 
@@ -301,7 +332,8 @@ mod tests {
     }
 
     fn one_peer(now: Instant) -> (Peers, PeerId) {
-        let mut peers = Peers::new(Duration::from_secs(20));
+        let mut peers =
+            Peers::new(&NetLimits { sync_interval: Duration::from_secs(20), serve_rate: 1000, ..NetLimits::default() });
         let peer = PeerId::random();
         peers.connected(peer, "/ip4/127.0.0.1/tcp/1".parse().unwrap(), now);
         (peers, peer)
@@ -317,7 +349,7 @@ mod tests {
         assert_eq!(peers.due(now), Some(peer));
         assert_eq!(peers.infos()[0].agent, "agent[31m/1", "no control character reaches a terminal");
         let (plan, _) = peers.take_plan(peer, now).unwrap();
-        assert!(plan.mail && plan.compare == Compare::Ask);
+        assert!(plan.mail && plan.compare);
         assert_eq!(peers.due(now + Duration::from_secs(14)), None);
         assert_eq!(peers.due(now + Duration::from_secs(26)), Some(peer), "and again after the interval");
     }
@@ -343,7 +375,7 @@ mod tests {
         for author in 0..=u8::try_from(MAX_WANTED_LOGS).unwrap() {
             plan.want_log(log(author));
         }
-        assert_eq!((plan.logs.len(), plan.compare), (MAX_WANTED_LOGS, Compare::Ask));
+        assert_eq!((plan.logs.len(), plan.compare), (MAX_WANTED_LOGS, true));
     }
 
     #[test]
@@ -356,5 +388,34 @@ mod tests {
         let granted = (0..1000).filter(|_| peers.admit(peer, now).is_some()).count();
         assert_eq!(granted, usize::try_from(REQUEST_BURST).unwrap() - MAX_ANSWERS);
         assert!(peers.admit(peer, now + Duration::from_secs(1)).is_some(), "after a second it may ask again");
+    }
+
+    #[test]
+    fn a_peer_that_takes_more_than_its_share_waits_until_it_is_earned() {
+        let now = Instant::now();
+        let (mut peers, peer) = one_peer(now);
+        peers.served(peer, 6000, now);
+        assert!(peers.admit(peer, now).is_none(), "four seconds of 1000 bytes are used up, and two more");
+        assert!(peers.admit(peer, now + Duration::from_secs(1)).is_none());
+        assert!(peers.admit(peer, now + Duration::from_secs(3)).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_never_brings_what_it_has_is_asked_ever_more_rarely() {
+        let mut now = Instant::now();
+        let (mut peers, peer) = one_peer(now);
+        peers.identified(peer, "a");
+        let mut pauses = Vec::new();
+        for _ in 0..4 {
+            peers.take_plan(peer, now);
+            let session = tokio::spawn(async {}).id();
+            peers.started(peer, session);
+            peers.ended(session, None, Ending::Unfinished { fruitful: false }, now);
+            let next = (0..100).map(|s| now + Duration::from_secs(s)).find(|later| peers.due(*later).is_some());
+            pauses.push(next.unwrap().saturating_duration_since(now).as_secs());
+            now = next.unwrap();
+        }
+        assert_eq!(pauses[..3], [2, 4, 8]);
+        assert!(pauses[3] > 8, "{pauses:?}");
     }
 }

@@ -3,8 +3,9 @@
 //! Everything here is hostile until [`Request::check`] or [`Response::check`] has passed.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use exchange_ledger::ids::{AuthorId, FrozenHash, MailboxId, RecordId, StateHash};
-use exchange_ledger::record::{Head, LogId, MAX_RECORD_LEN};
+use exchange_ledger::ids::MailboxId;
+use exchange_ledger::sync;
+pub(super) use exchange_ledger::sync::message::MAX_ANSWER_BYTES;
 use libp2p::StreamProtocol;
 use libp2p::gossipsub::IdentTopic;
 
@@ -14,28 +15,18 @@ pub const MAX_GOSSIP_LEN: usize = 20 * 1024;
 pub const MAX_MAIL_LEN: usize = 19 * 1024;
 /// The longest request: a thousand mailboxes or the envelopes of [`MAX_PUT_BYTES`] fit.
 pub(super) const MAX_REQUEST_LEN: usize = 64 * 1024;
-/// The longest response: [`MAX_ANSWER_BYTES`] of records or [`MAX_HEADS`] heads fit several times.
+/// The longest response: [`MAX_ANSWER_BYTES`] of records and the frozen records of one log more fit, and a page of heads.
 pub(super) const MAX_RESPONSE_LEN: usize = 1024 * 1024;
-/// Heads in one response, 121 bytes each at most.
-pub(super) const MAX_HEADS: usize = 1000;
-/// Logs in one request for ranges, 44 bytes each.
-pub(super) const MAX_WANTS: usize = 256;
 /// Mailboxes in one request, 40 bytes each: as many as a node may have.
 pub(super) const MAX_MAILBOXES: usize = 1000;
-/// Bytes of records or envelopes in one response: a second at 2 Mbit/s, so that slow links stay within the timeout.
-pub(super) const MAX_ANSWER_BYTES: usize = 256 * 1024;
 /// Bytes of envelopes in one request.
 pub(super) const MAX_PUT_BYTES: usize = 48 * 1024;
 
 /// A request to a peer.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(super) enum Request {
-    /// My digest is this, what is yours? Whoever sees a difference pulls.
-    Digest(StateHash),
-    /// Which logs do you hold after this one?
-    Heads { after: Option<WireLog>, limit: u16 },
-    /// Records of these logs, in this order, as far as `max_bytes` go.
-    Ranges { wants: Vec<WireWant>, max_bytes: u32 },
+    /// About the ledger.
+    Ledger(sync::Request),
     /// Envelopes of these mailboxes, in this order, as far as [`MAX_ANSWER_BYTES`] go.
     MailFetch(Vec<WireCursor>),
     /// Keep these envelopes for whoever fetches them.
@@ -45,42 +36,14 @@ pub(super) enum Request {
 /// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(super) enum Response {
-    /// The answerer's own digest.
-    Digest(StateHash),
-    /// Heads in the order of their logs; fewer than asked for means that there are no more.
-    Heads(Vec<WireHead>),
-    /// For each of the first wants its records; wants that found no room are left out.
-    Ranges(Vec<Vec<Vec<u8>>>),
+    /// About the ledger.
+    Ledger(sync::Answer),
     /// For each of the first mailboxes its envelopes; mailboxes that found no room are left out.
     Mail(Vec<Delivery>),
     /// The envelopes were looked at.
     Taken,
     /// Too many requests: try again later.
     Busy,
-}
-
-/// A log on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(super) struct WireLog {
-    author: AuthorId,
-    epoch: u32,
-}
-
-/// A head on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(super) struct WireHead {
-    log: WireLog,
-    len: u64,
-    id: RecordId,
-    time: u64,
-    frozen: Option<FrozenHash>,
-}
-
-/// A wish for the records of a log from a place on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(super) struct WireWant {
-    pub log: WireLog,
-    pub from: u64,
 }
 
 /// A mailbox and how far it has been read at this peer.
@@ -106,15 +69,15 @@ pub(super) enum Malformed {
     Undecodable(String),
     #[error("more {0} in one message than allowed")]
     TooMany(&'static str),
+    #[error(transparent)]
+    Ledger(#[from] sync::Malformed),
 }
 
 impl Request {
     /// Checks the bounds that the encoding alone does not keep.
     pub fn check(&self) -> Result<(), Malformed> {
         match self {
-            Self::Digest(_) => Ok(()),
-            Self::Heads { limit, .. } => at_most(usize::from(*limit), MAX_HEADS, "heads"),
-            Self::Ranges { wants, .. } => at_most(wants.len(), MAX_WANTS, "logs"),
+            Self::Ledger(request) => Ok(request.check()?),
             Self::MailFetch(boxes) => at_most(boxes.len(), MAX_MAILBOXES, "mailboxes"),
             Self::MailPut(envelopes) => each_at_most(envelopes, MAX_MAIL_LEN, "bytes of mail"),
         }
@@ -125,12 +88,8 @@ impl Response {
     /// Checks the bounds that the encoding alone does not keep.
     pub fn check(&self) -> Result<(), Malformed> {
         match self {
-            Self::Digest(_) | Self::Taken | Self::Busy => Ok(()),
-            Self::Heads(heads) => at_most(heads.len(), MAX_HEADS, "heads"),
-            Self::Ranges(ranges) => {
-                at_most(ranges.len(), MAX_WANTS, "logs")?;
-                ranges.iter().try_for_each(|records| each_at_most(records, MAX_RECORD_LEN, "bytes of a record"))
-            }
+            Self::Ledger(answer) => Ok(answer.check()?),
+            Self::Taken | Self::Busy => Ok(()),
             Self::Mail(deliveries) => {
                 at_most(deliveries.len(), MAX_MAILBOXES, "mailboxes")?;
                 deliveries.iter().try_for_each(|d| each_at_most(&d.envelopes, MAX_MAIL_LEN, "bytes of mail"))
@@ -145,30 +104,6 @@ fn at_most(count: usize, max: usize, what: &'static str) -> Result<(), Malformed
 
 fn each_at_most(items: &[Vec<u8>], max: usize, what: &'static str) -> Result<(), Malformed> {
     items.iter().try_for_each(|item| at_most(item.len(), max, what))
-}
-
-impl From<LogId> for WireLog {
-    fn from(log: LogId) -> Self {
-        Self { author: log.author, epoch: log.epoch }
-    }
-}
-
-impl From<WireLog> for LogId {
-    fn from(log: WireLog) -> Self {
-        Self { author: log.author, epoch: log.epoch }
-    }
-}
-
-impl From<Head> for WireHead {
-    fn from(head: Head) -> Self {
-        Self { log: head.log.into(), len: head.len, id: head.id, time: head.time, frozen: head.frozen }
-    }
-}
-
-impl From<WireHead> for Head {
-    fn from(head: WireHead) -> Self {
-        Self { log: head.log.into(), len: head.len, id: head.id, time: head.time, frozen: head.frozen }
-    }
 }
 
 /// The names under which nodes of one network find each other.

@@ -1,9 +1,12 @@
 //! Answering a peer's requests from the replica.
 
-use exchange_ledger::record::LogId;
+use std::sync::Arc;
+
+use exchange_ledger::sync;
 
 use super::gate::Offence;
-use super::protocol::{Delivery, MAX_ANSWER_BYTES, MAX_HEADS, MAX_MAIL_LEN, Request, Response};
+use super::protocol::{Delivery, MAX_ANSWER_BYTES, MAX_MAIL_LEN, Request, Response};
+use super::sync::reading;
 use super::{Replica, Verdict};
 
 /// A response, and what this node learned from the request.
@@ -11,6 +14,8 @@ use super::{Replica, Verdict};
 pub(super) struct Answer {
     pub response: Response,
     pub news: News,
+    /// About how many bytes it takes.
+    pub size: usize,
 }
 
 /// What a request tells about its sender.
@@ -20,29 +25,31 @@ pub(super) enum News {
     None,
     /// Its ledger equals ours.
     InSync,
-    /// Its ledger differs from ours.
+    /// Its ledger differs from ours, and has all that ours has.
     Differs,
     /// It brought these envelopes, new to us and perhaps to others.
     Mail(Vec<Vec<u8>>),
 }
 
 /// Answers a request that has passed its check.
-pub(super) async fn answer(replica: &dyn Replica, request: Request) -> Result<Answer, Offence> {
+pub(super) async fn answer(replica: &Arc<dyn Replica>, request: Request) -> Result<Answer, Offence> {
     match request {
-        Request::Digest(theirs) => {
-            let ours = replica.digest().await;
-            let news = if theirs == ours { News::InSync } else { News::Differs };
-            Ok(Answer { response: Response::Digest(ours), news })
-        }
-        Request::Heads { after, limit } => {
-            let limit = usize::from(limit).min(MAX_HEADS);
-            let heads = replica.heads(after.map(Into::into), limit).await;
-            Ok(plain(Response::Heads(heads.into_iter().map(Into::into).collect())))
-        }
-        Request::Ranges { wants, max_bytes } => {
-            let max_bytes = usize::try_from(max_bytes).map_or(MAX_ANSWER_BYTES, |max| max.min(MAX_ANSWER_BYTES));
-            let wants = wants.into_iter().map(|want| (want.log.into(), want.from));
-            Ok(plain(Response::Ranges(ranges(replica, wants, max_bytes).await)))
+        Request::Ledger(request) => {
+            let answered = reading(replica, move |own| sync::answer(own, &request)).await;
+            let (answer, news) = match answered {
+                Some(Ok(answered)) => answered,
+                Some(Err(error)) => {
+                    tracing::error!(%error, "a peer's question cannot be answered");
+                    return Ok(plain(Response::Busy, 1));
+                }
+                None => return Ok(plain(Response::Busy, 1)),
+            };
+            let news = match news {
+                sync::News::None => News::None,
+                sync::News::Same => News::InSync,
+                sync::News::Differs => News::Differs,
+            };
+            Ok(Answer { size: answer.size(), response: Response::Ledger(answer), news })
         }
         Request::MailFetch(cursors) => {
             let mut room = MAX_ANSWER_BYTES;
@@ -56,7 +63,7 @@ pub(super) async fn answer(replica: &dyn Replica, request: Request) -> Result<An
                 room = room.saturating_sub(envelopes.iter().map(Vec::len).sum());
                 deliveries.push(Delivery { envelopes, cursor });
             }
-            Ok(plain(Response::Mail(deliveries)))
+            Ok(plain(Response::Mail(deliveries), MAX_ANSWER_BYTES - room))
         }
         Request::MailPut(envelopes) => {
             let mut new = Vec::new();
@@ -67,30 +74,11 @@ pub(super) async fn answer(replica: &dyn Replica, request: Request) -> Result<An
                     Verdict::Reject => return Err(Offence::InvalidMail),
                 }
             }
-            Ok(Answer { response: Response::Taken, news: News::Mail(new) })
+            Ok(Answer { response: Response::Taken, news: News::Mail(new), size: 1 })
         }
     }
 }
 
-fn plain(response: Response) -> Answer {
-    Answer { response, news: News::None }
-}
-
-/// Returns records of the first of these logs, as far as `max_bytes` go; at least one record if there is one.
-async fn ranges(
-    replica: &dyn Replica,
-    wants: impl Iterator<Item = (LogId, u64)>,
-    max_bytes: usize,
-) -> Vec<Vec<Vec<u8>>> {
-    let mut room = max_bytes.max(1);
-    let mut ranges = Vec::new();
-    for (log, from) in wants {
-        if room == 0 {
-            break;
-        }
-        let records = replica.range(log, from, room).await;
-        room = room.saturating_sub(records.iter().map(Vec::len).sum());
-        ranges.push(records);
-    }
-    ranges
+fn plain(response: Response, size: usize) -> Answer {
+    Answer { response, news: News::None, size }
 }

@@ -29,7 +29,7 @@ use super::link::{Link, RequestError};
 use super::peers::{Ending, Peers};
 use super::protocol::{Malformed, Names, Request, Response};
 use super::serve::{Answer, News};
-use super::sync::{Gain, MAX_FRESH, Session, SessionEnd, SessionError};
+use super::sync::{Gain, Session, SessionEnd, SessionError};
 use super::{Replica, listen, watchers};
 
 /// Sessions at once: each has one request under way and holds at most a response and what it decodes to.
@@ -91,7 +91,7 @@ pub async fn start(
         swarm: listen::build_swarm(keypair, behaviour)?,
         names,
         judges: Judges::start(&replica, &reports),
-        peers: Peers::new(config.limits.sync_interval),
+        peers: Peers::new(&config.limits),
         dialer: Dialer::new(&config.peers, Instant::now()),
         claims: Claims::default(),
         asked: HashMap::new(),
@@ -280,12 +280,13 @@ impl SwarmTask {
             Ok(ended) => ended,
             Err(error) => {
                 tracing::error!(%error, "a sync session ended without a result");
-                self.peers.ended(error.id(), None, Ending::Unfinished, now);
+                self.peers.ended(error.id(), None, Ending::Unfinished { fruitful: false }, now);
                 return;
             }
         };
+        let unfinished = Ending::Unfinished { fruitful: gain.accepted > 0 };
         let ending = match result {
-            Ok(()) if gain.unfinished => Ending::Unfinished,
+            Ok(()) if gain.unfinished => unfinished,
             Ok(()) if gain.compared => {
                 self.replica.compared();
                 Ending::InSync
@@ -293,11 +294,15 @@ impl SwarmTask {
             Ok(()) => Ending::Done,
             Err(SessionError::Unanswered(reason)) => {
                 tracing::debug!(%peer, reason, "a sync session broke off");
-                Ending::Unfinished
+                unfinished
+            }
+            Err(SessionError::Storage(error)) => {
+                tracing::error!(%error, "the own ledger cannot be compared with a peer's");
+                unfinished
             }
             Err(SessionError::Offence(offence)) => {
                 self.ban(peer, &offence);
-                Ending::Unfinished
+                unfinished
             }
         };
         self.peers.ended(id, Some(memory), ending, now);
@@ -311,7 +316,7 @@ impl SwarmTask {
     /// compare too when gossip has seen a record before: its copy was an orphan then, or lost the race against sync, and
     /// in both cases was not passed on.
     fn pass_on(&mut self, source: PeerId, gain: Gain) {
-        let few = gain.accepted <= MAX_FRESH as u64; // usize is at most 64 bits
+        let few = gain.fresh.len() as u64 == gain.accepted; // usize is at most 64 bits
         let mut spread = few;
         for record in gain.fresh.into_iter().filter(|_| few) {
             spread &= self.gossip(Topic::Records, record) == Spread::Sent;
@@ -334,6 +339,7 @@ impl SwarmTask {
     fn on_answered(&mut self, answered: Result<Answered, task::JoinError>) {
         match answered {
             Ok(Answered { peer, channel, answer: Some(Ok(answer)) }) => {
+                self.peers.served(peer, answer.size, Instant::now());
                 self.respond(channel, answer.response);
                 match answer.news {
                     News::None => {}

@@ -7,7 +7,7 @@ use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{StreamProtocol, SwarmBuilder, identify, noise, tcp, yamux};
 
-use super::replica::{TestReplica, invalid_record};
+use super::replica::{Lie, TestReplica, invalid_record};
 use super::*;
 
 /// Waits until `victim` has sent `culprit` away, and checks that it does not get back in.
@@ -48,7 +48,7 @@ async fn who_gossips_invalid_mail_is_banned() {
 async fn who_serves_garbage_is_banned() {
     let (hub, leaf) = pair().await;
     leaf.replica.write(1, b"a head to be fetched");
-    leaf.replica.lock().serves_garbage = true;
+    leaf.replica.lock().lie = Lie::Garbage;
     hub.client.sync_now().await;
     banned(&hub, &leaf).await;
 }
@@ -57,10 +57,19 @@ async fn who_serves_garbage_is_banned() {
 async fn who_names_heads_that_he_cannot_serve_is_banned() {
     let (hub, leaf) = pair().await;
     leaf.replica.write(1, b"the only one");
-    leaf.replica.lock().boasts = true;
+    leaf.replica.lock().lie = Lie::Boast;
     hub.client.sync_now().await;
     banned(&hub, &leaf).await;
     assert_eq!(hub.replica.records(), 1, "what was good is kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_names_heads_without_end_is_banned() {
+    let (hub, leaf) = pair().await;
+    leaf.replica.lock().lie = Lie::EndlessHeads;
+    hub.client.sync_now().await;
+    banned(&hub, &leaf).await;
+    assert_eq!(hub.replica.records(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,47 +1,99 @@
-//! A replica in memory. A record is `validity || author || seq || hash of the record before || payload`, an envelope is
-//! `validity || mailbox || payload`.
+//! A replica in memory: a real ledger, and mail of which an envelope is `validity || mailbox || payload`.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use exchange_ledger::ids::{AuthorId, RecordId};
-use exchange_ledger::record::MAX_RECORD_LEN;
-use sha2::{Digest, Sha256};
+use exchange_ledger::ledger::{Admission, Ledger};
+use exchange_ledger::record::{FLAG_CRITICAL, Head, Header, Kind, LogId, Place, Record, admission, verify_batch};
+use exchange_ledger::storage::{Batch, MemoryStorage, Storage, StorageError};
+use exchange_ledger::sync::{Salt, Snapshot, Snapshots};
+use libp2p::identity::ed25519;
 
 use super::super::*;
 
 const VALID: u8 = 1;
-const INVALID: u8 = 0;
+/// Regtest, where a ticket costs a thousand hashes.
+const NETWORK: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
+/// When the logs of these tests begin, and when it is now.
+const EPOCH: u32 = 1_800_000_000;
+const NOW: u64 = EPOCH as u64 + 1_000_000;
 
-#[derive(Default)]
-pub struct Ledger {
-    pub logs: BTreeMap<LogId, Vec<Vec<u8>>>,
-    pub forks: BTreeSet<Vec<u8>>,
+pub struct Data {
+    ledger: Ledger<MemoryStorage>,
+    snapshots: RefCell<Snapshots>,
     pub mail: BTreeMap<MailboxId, Vec<Vec<u8>>>,
     pub mailboxes: Vec<MailboxId>,
     pub outbox: Vec<Vec<u8>>,
     pub peers: BTreeSet<PeerId>,
-    /// Claims one record more of each log than there is.
-    pub boasts: bool,
-    /// Serves garbage instead of records.
-    pub serves_garbage: bool,
+    /// How often a comparison was brought to its end.
+    pub comparisons: usize,
+    /// What it tells peers that is not so.
+    pub lie: Lie,
 }
 
-#[derive(Clone, Default)]
-pub struct TestReplica(Arc<Mutex<Ledger>>);
+/// What a replica tells peers that is not so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lie {
+    #[default]
+    None,
+    /// There is one record more of each log than there is.
+    Boast,
+    /// The records are others, with signatures that are nobody's.
+    Garbage,
+    /// There are heads without end, of logs that nobody has.
+    EndlessHeads,
+}
+
+#[derive(Clone)]
+pub struct TestReplica(Arc<Mutex<Data>>);
+
+impl Default for TestReplica {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Data {
+            ledger: Ledger::new(MemoryStorage::default(), NETWORK),
+            snapshots: RefCell::default(),
+            mail: BTreeMap::new(),
+            mailboxes: Vec::new(),
+            outbox: Vec::new(),
+            peers: BTreeSet::new(),
+            comparisons: 0,
+            lie: Lie::None,
+        })))
+    }
+}
+
+fn keypair(author: u8) -> ed25519::Keypair {
+    ed25519::SecretKey::try_from_bytes([author; 32]).unwrap().into()
+}
 
 pub fn log(author: u8) -> LogId {
-    LogId { author: AuthorId([author; 32]), epoch: 0 }
+    LogId { author: AuthorId(keypair(author).public().to_bytes()), epoch: EPOCH }
 }
 
-pub fn record(author: u8, before: &[Vec<u8>], payload: &[u8]) -> Vec<u8> {
-    let link = before.last().map_or([0; 32], |last| Sha256::digest(last).into());
-    let seq = u64::try_from(before.len()).unwrap();
-    [&[VALID, author][..], &seq.to_le_bytes(), &link, payload].concat()
+fn sign(author: u8, before: Option<Head>, payload: &[u8]) -> Record {
+    let log = log(author);
+    let header = Header {
+        network: NETWORK,
+        log,
+        seq: before.map_or(0, |head| head.len),
+        backlink: before.map_or(RecordId([0; 32]), |head| head.id),
+        time: EPOCH.into(),
+        kind: Kind::Unknown(60_000),
+        flags: 0,
+        body_len: 0,
+        body_hash: [0; 32],
+        admission: if before.is_none() { admission::mint(&NETWORK, &log) } else { 0 },
+    };
+    Record::sign(header, payload.to_vec(), |message| keypair(author).sign(message).try_into().unwrap()).unwrap()
 }
 
 pub fn invalid_record() -> Vec<u8> {
-    vec![INVALID; 100]
+    let mut record = sign(1, None, b"").encode();
+    let last = record.len() - 1;
+    record[last] ^= 1;
+    record
 }
 
 pub fn envelope(mailbox: MailboxId, payload: &[u8]) -> Vec<u8> {
@@ -49,17 +101,17 @@ pub fn envelope(mailbox: MailboxId, payload: &[u8]) -> Vec<u8> {
 }
 
 impl TestReplica {
-    pub fn lock(&self) -> MutexGuard<'_, Ledger> {
+    pub fn lock(&self) -> MutexGuard<'_, Data> {
         self.0.lock().unwrap()
     }
 
     /// Writes a record into a log of its own and returns it.
     pub fn write(&self, author: u8, payload: &[u8]) -> Vec<u8> {
-        let mut ledger = self.lock();
-        let log = ledger.logs.entry(log(author)).or_default();
-        let record = record(author, log, payload);
-        log.push(record.clone());
-        record
+        let mut data = self.lock();
+        let head = data.ledger.storage().head(&log(author)).unwrap();
+        let record = sign(author, head, payload);
+        assert_eq!(data.ledger.admit(std::slice::from_ref(&record), NOW).unwrap(), [Admission::New]);
+        record.encode()
     }
 
     /// Sends mail and returns the envelope.
@@ -70,7 +122,20 @@ impl TestReplica {
     }
 
     pub fn records(&self) -> usize {
-        self.lock().logs.values().map(Vec::len).sum()
+        usize::try_from(self.lock().ledger.storage().len().unwrap()).unwrap()
+    }
+
+    pub fn head(&self, author: u8) -> Option<Head> {
+        self.lock().ledger.storage().head(&log(author)).unwrap()
+    }
+
+    pub fn holds(&self, record: &[u8]) -> bool {
+        let id = Record::decode(record).unwrap().id();
+        self.lock().ledger.storage().record(&id).unwrap().is_some()
+    }
+
+    pub fn state(&self) -> exchange_ledger::ids::StateHash {
+        exchange_ledger::state::state_hash(self.lock().ledger.storage()).unwrap()
     }
 
     pub fn has_mail(&self, envelope: &Vec<u8>) -> bool {
@@ -78,37 +143,22 @@ impl TestReplica {
     }
 }
 
-impl Ledger {
-    fn ingest(&mut self, record: Vec<u8>) -> Verdict {
-        let [VALID, author, rest @ ..] = record.as_slice() else {
-            return Verdict::Reject;
-        };
-        if record.len() > MAX_RECORD_LEN || rest.len() < 40 {
-            return Verdict::Reject;
+impl Data {
+    fn ingest(&mut self, records: Vec<Vec<u8>>) -> Vec<Verdict> {
+        let decoded: Vec<_> = records.iter().map(|record| Record::decode(record)).collect();
+        let good: Vec<Record> = decoded.iter().flatten().cloned().collect();
+        if good.len() < decoded.len() || verify_batch(&good, [7; 32]).iter().any(Result::is_err) {
+            return vec![Verdict::Reject; records.len()];
         }
-        let id = log(*author);
-        let seq = usize::try_from(u64::from_le_bytes(rest[..8].try_into().unwrap())).unwrap();
-        let log = self.logs.entry(id).or_default();
-        let link = seq.checked_sub(1).and_then(|before| log.get(before)).map_or([0; 32], |r| Sha256::digest(r).into());
-        match log.get(seq) {
-            Some(held) if *held == record => Verdict::Ignore,
-            Some(_) if self.forks.insert(record.clone()) => Verdict::Accept,
-            Some(_) => Verdict::Ignore,
-            None if seq > log.len() || rest[8..40] != link => Verdict::Orphan(id),
-            None => {
-                log.push(record);
-                Verdict::Accept
-            }
-        }
-    }
-
-    fn heads(&self) -> Vec<Head> {
-        let head = |(log, records): (&LogId, &Vec<Vec<u8>>)| {
-            let id = RecordId(Sha256::digest(records.last()?).into());
-            let len = u64::try_from(records.len()).unwrap() + u64::from(self.boasts);
-            Some(Head { log: *log, len, id, time: 0, frozen: None })
+        let admissions = self.ledger.admit(&good, NOW).unwrap();
+        let verdict = |(admission, record): (Admission, &Record)| match admission {
+            Admission::New | Admission::Equivocation => Verdict::Accept,
+            Admission::Frozen => Verdict::Keep,
+            Admission::Known | Admission::Early => Verdict::Ignore,
+            Admission::Orphan => Verdict::Orphan(record.header().log),
+            Admission::Invalid(_) | Admission::TimeReversed => Verdict::Reject,
         };
-        self.logs.iter().filter_map(head).collect()
+        admissions.into_iter().zip(&good).map(verdict).collect()
     }
 
     fn put_mail(&mut self, envelope: Vec<u8>) -> Verdict {
@@ -125,40 +175,141 @@ impl Ledger {
     }
 }
 
+/// The data for one look.
+struct View<'a> {
+    storage: Liar<'a>,
+    snapshots: &'a RefCell<Snapshots>,
+}
+
+impl Own for View<'_> {
+    fn storage(&self) -> &dyn Storage {
+        &self.storage
+    }
+
+    fn snapshot(&self) -> Result<Arc<Snapshot>, StorageError> {
+        let mut salt = [0; 16];
+        getrandom::fill(&mut salt).unwrap();
+        Ok(self.snapshots.borrow_mut().put(0, Snapshot::take(&self.storage, Salt(salt))?))
+    }
+
+    fn snapshot_of(&self, salt: &Salt) -> Option<Arc<Snapshot>> {
+        self.snapshots.borrow().of(salt)
+    }
+}
+
+/// A store that may not tell the truth; of what the network does not ask it tells nothing.
+struct Liar<'a> {
+    truth: &'a MemoryStorage,
+    lie: Lie,
+}
+
+impl Liar<'_> {
+    fn boasted(&self, head: Head) -> Head {
+        Head { len: head.len + u64::from(self.lie == Lie::Boast), ..head }
+    }
+}
+
+impl Storage for Liar<'_> {
+    fn record(&self, id: &RecordId) -> Result<Option<Record>, StorageError> {
+        self.truth.record(id)
+    }
+
+    fn id_at(&self, log: &LogId, seq: u64) -> Result<Option<RecordId>, StorageError> {
+        self.truth.id_at(log, seq)
+    }
+
+    fn range(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<Record>, StorageError> {
+        let records = self.truth.range(log, from, limit)?;
+        if self.lie != Lie::Garbage {
+            return Ok(records);
+        }
+        let forged = |record: Record| {
+            let header = Header { flags: FLAG_CRITICAL, ..*record.header() };
+            Record::sign(header, record.body().to_vec(), |_| [9; 64]).unwrap()
+        };
+        Ok(records.into_iter().map(forged).collect())
+    }
+
+    fn frozen(&self, log: &LogId) -> Result<Vec<Record>, StorageError> {
+        self.truth.frozen(log)
+    }
+
+    fn is_forked(&self, author: &AuthorId) -> Result<bool, StorageError> {
+        self.truth.is_forked(author)
+    }
+
+    fn head(&self, log: &LogId) -> Result<Option<Head>, StorageError> {
+        Ok(self.truth.head(log)?.map(|head| self.boasted(head)))
+    }
+
+    fn heads(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
+        if self.lie == Lie::EndlessHeads {
+            // A snapshot sees one page of them, so that the node itself does not read for ever.
+            let first = after.map_or(0, |after| after.epoch + 1);
+            let made_up = |epoch| Head {
+                log: LogId { author: AuthorId([7; 32]), epoch },
+                len: 5,
+                id: RecordId([1; 32]),
+                time: 0,
+                frozen: None,
+            };
+            let count = if limit == exchange_ledger::sync::message::MAX_HEADS { 1000 } else { 100 };
+            return Ok((first..first + count).map(made_up).collect());
+        }
+        Ok(self.truth.heads(after, limit)?.into_iter().map(|head| self.boasted(head)).collect())
+    }
+
+    fn logs_of(&self, author: &AuthorId, limit: usize) -> Result<Vec<Head>, StorageError> {
+        self.truth.logs_of(author, limit)
+    }
+
+    fn first_critical(&self, _: &LogId) -> Result<Option<Place>, StorageError> {
+        Ok(None)
+    }
+
+    fn of_kind(&self, _: Kind, _: Option<&Place>, _: usize) -> Result<Vec<Place>, StorageError> {
+        Ok(Vec::new())
+    }
+
+    fn of_kind_by(&self, _: Kind, _: &AuthorId, _: Option<&Place>, _: usize) -> Result<Vec<Place>, StorageError> {
+        Ok(Vec::new())
+    }
+
+    fn about(&self, _: &RecordId, _: Option<&AuthorId>, _: usize) -> Result<Vec<RecordId>, StorageError> {
+        Ok(Vec::new())
+    }
+
+    fn about_in(&self, _: &RecordId, _: &LogId, _: usize) -> Result<Vec<RecordId>, StorageError> {
+        Ok(Vec::new())
+    }
+
+    fn open_offers(&self, _: Option<&RecordId>, _: usize) -> Result<Vec<RecordId>, StorageError> {
+        Ok(Vec::new())
+    }
+
+    fn forget_open(&mut self, _: &[RecordId]) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    fn len(&self) -> Result<u64, StorageError> {
+        self.truth.len()
+    }
+
+    fn commit(&mut self, _: &Batch) -> Result<(), StorageError> {
+        Err(StorageError::Io("a liar keeps nothing".into()))
+    }
+}
+
 #[async_trait]
 impl Replica for TestReplica {
     async fn ingest(&self, records: Vec<Vec<u8>>) -> Vec<Verdict> {
-        let mut ledger = self.lock();
-        records.into_iter().map(|record| ledger.ingest(record)).collect()
+        self.lock().ingest(records)
     }
 
-    async fn digest(&self) -> StateHash {
-        let mut digest = Sha256::new();
-        for head in self.lock().heads() {
-            digest.update(head.log.author.0);
-            digest.update(head.id.0);
-        }
-        StateHash(digest.finalize().into())
-    }
-
-    async fn heads(&self, after: Option<LogId>, limit: usize) -> Vec<Head> {
-        let heads = self.lock().heads();
-        heads.into_iter().filter(|head| after.is_none_or(|after| head.log > after)).take(limit).collect()
-    }
-
-    async fn range(&self, log: LogId, from: u64, max_bytes: usize) -> Vec<Vec<u8>> {
-        let ledger = self.lock();
-        if ledger.serves_garbage {
-            return vec![invalid_record()];
-        }
-        let mut bytes = 0;
-        let records = ledger.logs.get(&log).into_iter().flatten().skip(usize::try_from(from).unwrap());
-        let fits = |record: &&Vec<u8>| {
-            let first = bytes == 0;
-            bytes += record.len();
-            first || bytes <= max_bytes
-        };
-        records.take_while(fits).cloned().collect()
+    fn read(&self, reader: &mut dyn FnMut(&dyn Own)) {
+        let data = self.lock();
+        let storage = Liar { truth: data.ledger.storage(), lie: data.lie };
+        reader(&View { storage, snapshots: &data.snapshots });
     }
 
     async fn put_mail(&self, envelope: Vec<u8>) -> Verdict {
@@ -166,9 +317,9 @@ impl Replica for TestReplica {
     }
 
     async fn mail(&self, mailbox: MailboxId, after: u64, max_bytes: usize) -> (Vec<Vec<u8>>, u64) {
-        let ledger = self.lock();
+        let data = self.lock();
         let mut bytes = 0;
-        let mail = ledger.mail.get(&mailbox).into_iter().flatten().skip(usize::try_from(after).unwrap());
+        let mail = data.mail.get(&mailbox).into_iter().flatten().skip(usize::try_from(after).unwrap());
         let fits = |envelope: &&Vec<u8>| {
             bytes += envelope.len();
             bytes <= max_bytes
@@ -186,14 +337,16 @@ impl Replica for TestReplica {
         self.lock().outbox.clone()
     }
 
-    fn compared(&self) {}
+    fn compared(&self) {
+        self.lock().comparisons += 1;
+    }
 
     async fn peer_changed(&self, peer: PeerId, connected: bool) {
-        let mut ledger = self.lock();
+        let mut data = self.lock();
         if connected {
-            assert!(ledger.peers.insert(peer), "a peer comes once");
+            assert!(data.peers.insert(peer), "a peer comes once");
         } else {
-            assert!(ledger.peers.remove(&peer), "only who came goes");
+            assert!(data.peers.remove(&peer), "only who came goes");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What honest nodes do for each other.
 
-use super::replica::{TestReplica, log, record};
+use super::replica::TestReplica;
 use super::*;
 
 const MAILBOX: MailboxId = MailboxId([7; 32]);
@@ -63,7 +63,8 @@ async fn a_latecomer_gets_everything() {
     }
     let late = node(leaf_of(&hub).await).await;
     eventually("2000 records", async || late.replica.records() == 2000).await;
-    assert_eq!(late.replica.digest().await, hub.replica.digest().await);
+    assert_eq!(late.replica.state(), hub.replica.state());
+    assert!(late.replica.lock().comparisons > 0, "the replica learns that it has been compared");
     late.settled_with(&hub).await;
 }
 
@@ -192,24 +193,42 @@ async fn a_new_mailbox_is_emptied_soon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_sides_of_a_fork_are_shown_to_both() {
+async fn both_sides_of_a_fork_become_the_same_everywhere() {
     let (left, right) = (TestReplica::default(), TestReplica::default());
     for replica in [&left, &right] {
         replica.write(1, b"common");
     }
-    left.write(1, b"one story");
-    right.write(1, b"another story");
-    right.write(1, b"which goes on");
-    let (one, other) = {
-        let (left, right) = (left.lock(), right.lock());
-        (left.logs[&log(1)][1].clone(), right.logs[&log(1)][1].clone())
-    };
-    assert_eq!(one, record(1, &left.lock().logs[&log(1)][..1], b"one story"));
+    let one = left.write(1, b"one story");
+    let other = right.write(1, b"another story");
+    for i in 0..100 {
+        right.write(1, &[i]);
+    }
     let first = node_with(config(TCP), left, Keypair::generate_ed25519()).await;
     let second = node_with(leaf_of(&first).await, right, Keypair::generate_ed25519()).await;
-    eventually("the proof on both sides", async || {
-        first.replica.lock().forks.contains(&other) && second.replica.lock().forks.contains(&one)
-    })
-    .await;
+    eventually("the same on both sides", async || first.replica.state() == second.replica.state()).await;
+    for node in [&first, &second] {
+        assert!(node.replica.holds(&one) && node.replica.holds(&other), "the proof is kept");
+        assert!(node.replica.head(1).is_some_and(|head| head.len == 1 && head.frozen.is_some()));
+    }
     assert!(first.knows(&second).await && second.knows(&first).await, "neither peer is at fault");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_few_changes_among_many_logs_cost_no_more_than_they_are() {
+    let hub = node(config(TCP)).await;
+    for author in 0..250 {
+        hub.replica.write(author, b"offer");
+    }
+    let leaf = node(leaf_of(&hub).await).await;
+    for (one, other) in [(&leaf, &hub), (&hub, &leaf)] {
+        one.settled_with(other).await;
+    }
+    leaf.at_rest().await;
+    let before = leaf.bytes_moved();
+    let records: usize = (0..10).map(|author| hub.replica.write(author, b"more").len()).sum();
+    leaf.client.sync_now().await;
+    eventually("the records", async || leaf.replica.records() == 260).await;
+    leaf.at_rest().await;
+    let cost = leaf.bytes_moved() - before - u64::try_from(records).unwrap();
+    assert!(cost < 2000, "{cost} bytes for ten changed logs, where their heads alone would be 21,000");
 }
