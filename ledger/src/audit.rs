@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::body::Body;
+use crate::checkpoint::{self, Compared};
 use crate::ids::{AuthorId, RecordId, TradeId};
 use crate::ledger::{Ledger, TradeError, TradeRecords};
 use crate::record::{Head, LogId, Record, verify_batch};
@@ -41,6 +42,8 @@ pub struct Audit {
     pub violations: Vec<Finding>,
     /// Somebody did wrong, and the ledger proves it; it changes nothing for others.
     pub evidence: Vec<Finding>,
+    /// What others say that the ledger was, beside what it is here; none in an audit of one author.
+    pub checkpoints: Vec<Compared>,
 }
 
 /// Audits all records, or those of one author. `entropy` blinds the batch verification.
@@ -69,6 +72,9 @@ pub fn audit<S: Storage>(
         }
     }
     audit.authors = authors.len() as u64; // usize is at most 64 bits
+    if only.is_none() {
+        audit.checkpoints = checkpoint::compare(ledger.storage())?;
+    }
     for trade in ledger.trades(only, MAX_TRADES)? {
         match ledger.trade(trade) {
             Ok(records) => {

@@ -3,7 +3,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{RecordId, TradeId};
+use crate::ids::{RecordId, StateHash, TradeId};
 use crate::money::{Currency, Price, Sats};
 use crate::record::{Header, Kind, Record, RecordError};
 use crate::text::Text;
@@ -67,6 +67,19 @@ pub struct Stake {
     pub key: CurveKey,
     /// That key's signature over network, author and coin.
     pub signature: CurveSignature,
+}
+
+/// What the ledger was at a time: the records up to then of all logs that have not forked. See [`crate::checkpoint`].
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The time, in seconds since the Unix epoch; not after the record's own.
+    pub time: u64,
+    /// How many logs.
+    pub logs: u64,
+    /// How many records they have.
+    pub records: u64,
+    /// The hash of their ends.
+    pub state: StateHash,
 }
 
 /// An offer to buy or sell bitcoin.
@@ -254,7 +267,7 @@ macro_rules! bodies {
     };
 }
 
-bodies! { ArbiterAdvert, Stake, Offer, Revoke, Take, Accept, Cancel, Funded, PaymentSent, Release, Closed, }
+bodies! { ArbiterAdvert, Stake, Checkpoint, Offer, Revoke, Take, Accept, Cancel, Funded, PaymentSent, Release, Closed, }
 
 impl Body {
     /// Checks what the body says against the rules that need no other record. `time` is the record's own.
@@ -273,6 +286,7 @@ impl Body {
                 Err(refuse(self.kind(), "the coin's owner did not sign it for this author and network"))
             }
             Self::Stake(_)
+            | Self::Checkpoint(_)
             | Self::Heartbeat
             | Self::ArbiterAdvert(_)
             | Self::Offer(_)
@@ -291,7 +305,9 @@ impl Body {
     /// Returns the records that this body is about: an offer, a trade, or both; and the name of the coin of a stake.
     pub fn subjects(&self) -> Vec<RecordId> {
         match self {
-            Self::Heartbeat | Self::ArbiterAdvert(_) | Self::Offer(_) | Self::Unknown(_) => Vec::new(),
+            Self::Heartbeat | Self::ArbiterAdvert(_) | Self::Checkpoint(_) | Self::Offer(_) | Self::Unknown(_) => {
+                Vec::new()
+            }
             Self::Stake(stake) => vec![crate::stake::subject(&stake.coin)],
             Self::Revoke(revoke) => vec![revoke.offer],
             Self::Take(take) => vec![take.offer],

@@ -112,6 +112,7 @@ impl Book {
             Kind::Heartbeat
             | Kind::ArbiterAdvert
             | Kind::Stake
+            | Kind::Checkpoint
             | Kind::Take
             | Kind::Cancel
             | Kind::Funded

@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod body;
 pub mod book;
+pub mod checkpoint;
 mod hash;
 pub mod identity;
 pub mod ids;

@@ -1,6 +1,6 @@
 //! What a body must satisfy by itself, and the limits of offers and trades. `specs/offers.md` is the normative text.
 
-use crate::body::{ArbiterAdvert, Body, MAX_OFFER_LIFE_S, Offer};
+use crate::body::{ArbiterAdvert, Body, Checkpoint, MAX_OFFER_LIFE_S, Offer};
 use crate::money::Sats;
 
 /// The smallest trade: twenty times what a dispute's transaction of 200 vB costs at 100 sat/vB, so that a dispute never
@@ -32,6 +32,7 @@ pub(crate) fn check_body(body: &Body, time: u64) -> Result<(), &'static str> {
     match body {
         Body::Offer(offer) => check_offer(offer, time),
         Body::ArbiterAdvert(advert) => check_advert(advert),
+        Body::Checkpoint(checkpoint) => check_checkpoint(checkpoint, time),
         Body::Heartbeat
         | Body::Stake(_)
         | Body::Revoke(_)
@@ -83,6 +84,16 @@ fn check_advert(advert: &ArbiterAdvert) -> Result<(), &'static str> {
     }
     if advert.fee_ppm > MAX_ARBITER_FEE_PPM {
         return Err("the arbiter's fee is above a tenth");
+    }
+    Ok(())
+}
+
+fn check_checkpoint(checkpoint: &Checkpoint, time: u64) -> Result<(), &'static str> {
+    if checkpoint.time > time {
+        return Err("the checkpoint is of a time to come");
+    }
+    if checkpoint.logs > checkpoint.records {
+        return Err("the checkpoint has logs without records");
     }
     Ok(())
 }

@@ -11,8 +11,8 @@ use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Phase, Role, Spend, Vi
 use exchange_store::Store;
 
 use crate::chain::{ChainBackend, OutpointStatus};
-use crate::entropy;
 use crate::errors::ExplainResult;
+use crate::{checkpoints, entropy};
 
 mod bundle;
 mod sums;
@@ -44,6 +44,7 @@ pub async fn run(
         violations: found.violations.into_iter().map(violation).collect(),
         evidence: found.evidence.into_iter().filter(is_wanted).map(violation).collect(),
         sums: None,
+        checkpoints: found.checkpoints.into_iter().map(checkpoints::view).collect(),
     };
     let network = chain.network();
     let tip = if request.chain { chain.tip().await.explained()?.height } else { 0 };

@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod chain;
+pub mod checkpoints;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bitcoin::{Address, FeeRate};
 use exchange_api::{
     AcceptBid, AddressInfo, Advertise, ApiError, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter, Bundle,
-    Code, Credentials, Event, ExchangeApiServer, IdentityInfo, OfferView, Page, PasswordStrength, PeerInfo, PostOffer,
-    SendRequest, Sent, Status, StrengthVerdict, TakeOffer, TakeReview, TradeCommand, TradeView, TrustArbiter, WalletTx,
+    CheckpointView, Code, Credentials, Event, ExchangeApiServer, IdentityInfo, OfferView, Page, PasswordStrength,
+    PeerInfo, PostOffer, SendRequest, Sent, Status, StrengthVerdict, TakeOffer, TakeReview, TradeCommand, TradeView,
+    TrustArbiter, WalletTx,
 };
 use exchange_ledger::body::{ArbiterAdvert, Body, Terms};
 use exchange_ledger::identity::{Email, Passphrase, Password, Verdict, strength};
@@ -31,7 +32,7 @@ use crate::errors::ExplainResult;
 use crate::node::{Parts, Session};
 use crate::trader::keys::{ARBITER_NONCE, seal_secret, trade_key};
 use crate::wallet::{self, HistoryCursor};
-use crate::{audit, clock, entropy, market};
+use crate::{audit, checkpoints, clock, entropy, market};
 
 /// How many transactions a page of the wallet's history holds unless asked otherwise.
 const HISTORY_PAGE: u32 = 50;
@@ -398,6 +399,15 @@ impl ExchangeApiServer for Server {
     async fn audit_export(&self, trade: TradeId) -> RpcResult<Bundle> {
         let parts = &self.parts;
         Ok(audit::export(parts.keeper.ledger(), &parts.private, parts.chain.as_ref(), trade).await?)
+    }
+
+    async fn checkpoint_publish(&self, age_s: Option<u64>) -> RpcResult<CheckpointView> {
+        let session = self.unlocked()?;
+        Ok(checkpoints::publish(&self.parts.keeper, Arc::clone(&session.tools.identity), age_s).await?)
+    }
+
+    async fn checkpoint_list(&self) -> RpcResult<Vec<CheckpointView>> {
+        Ok(checkpoints::list(&self.parts.keeper).await?)
     }
 
     async fn events(&self, after: u64) -> RpcResult<Vec<Event>> {

@@ -51,7 +51,7 @@ fn judge(trade: &TradeRecords, escrow: Option<&Escrow>, record: &Record, body: &
         Body::Release(release) => ("a release", Speaker::Seller, Some((&release.payout, Role::Buyer))),
         Body::Closed(_) => ("an ending", Speaker::Party, None),
         Body::Heartbeat | Body::ArbiterAdvert(_) | Body::Offer(_) | Body::Revoke(_) | Body::Take(_) => return Ok(()),
-        Body::Stake(_) | Body::Unknown(_) => return Ok(()),
+        Body::Stake(_) | Body::Checkpoint(_) | Body::Unknown(_) => return Ok(()),
     };
     let role = trade.bid.role_of(&record.author());
     let (is_his, whose) = match speaker {

@@ -37,6 +37,8 @@ kinds! {
     ArbiterAdvert = 2,
     /// A coin of the author's, which raises his quota of live offers.
     Stake = 3,
+    /// What the ledger was at a time, as the author holds it.
+    Checkpoint = 4,
     /// An offer to buy or sell.
     Offer = 16,
     /// Withdraws an offer.

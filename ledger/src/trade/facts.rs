@@ -80,6 +80,7 @@ impl Facts {
                 Body::Heartbeat
                 | Body::ArbiterAdvert(_)
                 | Body::Stake(_)
+                | Body::Checkpoint(_)
                 | Body::Offer(_)
                 | Body::Revoke(_)
                 | Body::Take(_)

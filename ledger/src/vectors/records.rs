@@ -5,8 +5,8 @@ mod invalid;
 use serde_json::{Value, json};
 
 use super::{check, hex, read};
-use crate::body::{ArbiterAdvert, Body, Cancel, Closed, Funded, Offer, PaymentSent, Release, Revoke, Side};
-use crate::ids::RecordId;
+use crate::body::{ArbiterAdvert, Body, Cancel, Checkpoint, Closed, Funded, Offer, PaymentSent, Release, Revoke, Side};
+use crate::ids::{RecordId, StateHash};
 use crate::record::{
     FLAG_CRITICAL, HEADER_LEN, Header, Kind, MAX_BODY_LEN, MAX_RECORD_LEN, Record, RecordError, signed_bytes,
 };
@@ -93,6 +93,8 @@ fn valid() -> Vec<(String, u8, Record)> {
         records.push((name.into(), seed, trade.author(role).write(&body)));
     }
     records.push(("stake".into(), 7, stake_of(&mut Author::new(7), 1)));
+    let checkpoint = Checkpoint { time: u64::from(EPOCH), logs: 3, records: 4, state: StateHash([0x5a; 32]) };
+    records.push(("checkpoint".into(), 8, Author::new(8).write(&Body::Checkpoint(checkpoint))));
     let mut newcomer = Author::new(4);
     records.push(("heartbeat_opening_a_log".into(), 4, newcomer.write(&Body::Heartbeat)));
     let header = Header { kind: Kind::Unknown(4242), flags: FLAG_CRITICAL, ..newcomer.next_header(&Body::Heartbeat) };
@@ -145,6 +147,7 @@ fn fields(body: &Body) -> Value {
         Body::Heartbeat | Body::Unknown(_) => Ok(Value::Null),
         Body::ArbiterAdvert(body) => serde_json::to_value(body),
         Body::Stake(body) => serde_json::to_value(body),
+        Body::Checkpoint(body) => serde_json::to_value(body),
         Body::Offer(body) => serde_json::to_value(body),
         Body::Take(body) => serde_json::to_value(body),
         Body::Accept(body) => serde_json::to_value(body),

@@ -15,7 +15,7 @@ pub use types::*;
 
 // The ledger's plain types that appear in the API's, so that a client needs no other crate.
 pub use exchange_ledger::audit::bundle::Bundle;
-pub use exchange_ledger::body::Side;
+pub use exchange_ledger::body::{Checkpoint, Side};
 pub use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 pub use exchange_ledger::money::{Currency, MoneyError, Price, Sats};
 pub use exchange_ledger::rules::MIN_TRADE;

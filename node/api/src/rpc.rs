@@ -7,9 +7,9 @@ use exchange_ledger::audit::bundle::Bundle;
 use exchange_ledger::ids::{RecordId, TradeId};
 
 use crate::types::{
-    AcceptBid, AddressInfo, Advertise, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter, Credentials, Event,
-    IdentityInfo, OfferView, Page, PasswordStrength, PeerInfo, PostOffer, SendRequest, Sent, Status, TakeOffer,
-    TakeReview, TradeCommand, TradeView, TrustArbiter, WalletTx,
+    AcceptBid, AddressInfo, Advertise, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter, CheckpointView,
+    Credentials, Event, IdentityInfo, OfferView, Page, PasswordStrength, PeerInfo, PostOffer, SendRequest, Sent,
+    Status, TakeOffer, TakeReview, TradeCommand, TradeView, TrustArbiter, WalletTx,
 };
 
 /// The local API of a node. Errors carry a stable code (see [`crate::Code`]) and say what to do.
@@ -142,6 +142,14 @@ pub trait ExchangeApi {
     /// Returns a trade as one file that anybody can check without a node.
     #[method(name = "auditExport")]
     async fn audit_export(&self, trade: TradeId) -> RpcResult<Bundle>;
+
+    /// Publishes what the ledger was so many seconds ago, an hour unless told; returns it as others see it.
+    #[method(name = "checkpointPublish")]
+    async fn checkpoint_publish(&self, age_s: Option<u64>) -> RpcResult<CheckpointView>;
+
+    /// Returns the latest checkpoint of each identity, the newest first, beside what this ledger says.
+    #[method(name = "checkpointList")]
+    async fn checkpoint_list(&self) -> RpcResult<Vec<CheckpointView>>;
 
     /// Returns events after `after`, oldest first, at most 500.
     #[method(name = "events")]

@@ -1,7 +1,7 @@
 //! What travels over the local API. Amounts are integers of base units (satoshis, minor units of the other currency);
 //! ids are typed and print as hex; times are seconds since the Unix epoch; heights are of the chain in use.
 
-use exchange_ledger::body::Side;
+use exchange_ledger::body::{Checkpoint, Side};
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 use exchange_ledger::money::{Currency, Price, Sats};
 use exchange_ledger::trade::{Action, Phase, Role};
@@ -589,6 +589,35 @@ pub struct AuditReport {
     pub evidence: Vec<Violation>,
     /// What went into all escrows and came out of them, when the chain was asked.
     pub sums: Option<EscrowSums>,
+    /// What identities say that the ledger was, beside what it was here.
+    pub checkpoints: Vec<CheckpointView>,
+}
+
+/// What somebody says that the ledger was at a time, beside what it was here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointView {
+    /// The record.
+    pub record: RecordId,
+    /// Who published it.
+    pub author: AuthorId,
+    /// What he says.
+    pub said: Checkpoint,
+    /// What this node's ledger says.
+    pub here: Checkpoint,
+    /// How both relate.
+    pub relation: CheckpointRelation,
+}
+
+/// How two views of the ledger at one time relate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckpointRelation {
+    /// The same records.
+    Same,
+    /// As many logs and records, but not the same: somebody was shown another history.
+    Different,
+    /// Other counts: one has not received, or has learned of a fork, what the other has.
+    Uneven,
 }
 
 /// What went into an escrow, or many, and where it went: `funded` is the sum of the others.

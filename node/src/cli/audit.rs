@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use exchange_api::{
-    AuditReport, AuditRequest, AuditedTrade, AuthorId, Client, EscrowSums, ExchangeApiClient, TradeId, Violation,
+    AuditReport, AuditRequest, AuditedTrade, AuthorId, CheckpointRelation, CheckpointView, Client, EscrowSums,
+    ExchangeApiClient, TradeId, Violation,
 };
 
 use crate::cli::context::Context;
@@ -112,6 +113,11 @@ fn text(report: &AuditReport) -> String {
     }
     if let Some(sums) = &report.sums {
         text.push_str(&format!("\nIn all escrows, in BTC:\n{}", sum_lines(sums)));
+    }
+    let differing = |checkpoint: &&CheckpointView| checkpoint.relation == CheckpointRelation::Different;
+    for checkpoint in report.checkpoints.iter().filter(differing) {
+        let (author, time) = (checkpoint.author.short(), checkpoint.said.time);
+        text.push_str(&format!("\nDifferent: {author} saw other records up to {time} than this node, and as many.\n"));
     }
     for (title, violations) in
         [("Wrong", &report.violations), ("Proofs of misconduct, which harm nobody else", &report.evidence)]

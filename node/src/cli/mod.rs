@@ -7,6 +7,7 @@
 mod arbiter;
 mod audit;
 mod book;
+mod checkpoint;
 mod completions;
 mod context;
 mod demo;
@@ -83,6 +84,8 @@ enum Verb {
     #[command(subcommand)]
     Arbiter(arbiter::Arbiter),
     Audit(audit::Audit),
+    #[command(subcommand)]
+    Checkpoint(checkpoint::Checkpoint),
     Completions(completions::Completions),
     Man(completions::Man),
 }
@@ -143,6 +146,7 @@ impl Verb {
             Self::Trade(verb) => verb.perform(context).await,
             Self::Arbiter(verb) => verb.perform(context).await,
             Self::Audit(verb) => verb.perform(context).await,
+            Self::Checkpoint(verb) => verb.perform(context).await,
             Self::Completions(verb) => verb.perform(),
             Self::Man(verb) => verb.perform(),
         }

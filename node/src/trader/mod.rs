@@ -306,7 +306,9 @@ impl Trader {
             Body::Closed(closed) => vec![closed.trade],
             // An offer or advert can arrive after the bid that needs it.
             Body::Offer(_) => self.bids_of(&change.record.id()),
-            Body::ArbiterAdvert(_) | Body::Stake(_) | Body::Heartbeat | Body::Unknown(_) => Vec::new(),
+            Body::ArbiterAdvert(_) | Body::Stake(_) | Body::Checkpoint(_) | Body::Heartbeat | Body::Unknown(_) => {
+                Vec::new()
+            }
         };
         for trade in affected {
             self.refresh(trade).await;

@@ -156,6 +156,7 @@ const fn is_fact(kind: Kind) -> bool {
         Kind::Heartbeat
         | Kind::ArbiterAdvert
         | Kind::Stake
+        | Kind::Checkpoint
         | Kind::Offer
         | Kind::Revoke
         | Kind::Take

@@ -151,6 +151,7 @@ fn bad_bodies() -> Vec<Invalid> {
     ];
     records.extend(rules.map(|(name, body)| encoded(name, Kind::ArbiterAdvert, body)));
     records.extend(bad_stakes());
+    records.extend(bad_checkpoints());
     assert!(offer.len() < MAX_BODY_LEN);
     records
 }
@@ -183,6 +184,17 @@ fn bad_stakes() -> Vec<Invalid> {
         ("stake under a key that is no point", [&stake[..36], &[0xff; 32], &stake[68..]].concat()),
     ];
     cases.into_iter().map(|(name, body)| encoded(name, Kind::Stake, body)).collect()
+}
+
+fn bad_checkpoints() -> Vec<Invalid> {
+    let good = Checkpoint { time: 0, logs: 3, records: 4, state: StateHash([0x5a; 32]) };
+    let bytes = |checkpoint: Checkpoint| borsh::to_vec(&checkpoint).unwrap();
+    let cases = [
+        ("checkpoint of a time to come", bytes(Checkpoint { time: u64::MAX, ..good.clone() })),
+        ("checkpoint with more logs than records", bytes(Checkpoint { logs: 5, ..good.clone() })),
+        ("checkpoint with a trailing byte", [bytes(good).as_slice(), &[0]].concat()),
+    ];
+    cases.into_iter().map(|(name, body)| encoded(name, Kind::Checkpoint, body)).collect()
 }
 
 fn change_advert(bytes: &[u8], change: fn(&mut ArbiterAdvert)) -> Vec<u8> {

@@ -407,6 +407,7 @@ fn an_audit_that_finds_something_prints_it_and_exits_with_1() {
             "violations": [{ "record": OFFER, "trade": null, "rule": "the signature does not verify" }],
             "evidence": [{ "record": null, "trade": TRADE, "rule": "a release is signed by the buyer" }],
             "sums": { "funded": 1_000_000, "to_buyers": 0, "to_sellers": 0, "elsewhere": 0, "fees": 0, "held": 1_000_000 },
+            "checkpoints": [],
         }))
     })]);
     let ran = node.run(&["audit", "--chain"]);
@@ -423,7 +424,7 @@ fn an_audit_that_finds_something_prints_it_and_exits_with_1() {
 fn proofs_of_misconduct_fail_an_audit_only_if_asked() {
     let node = Node::answering(&[("exchange_audit", |_| {
         Ok(json!({
-            "ok": true, "records": 42, "authors": 3, "trades": [], "violations": [], "sums": null,
+            "ok": true, "records": 42, "authors": 3, "trades": [], "violations": [], "sums": null, "checkpoints": [],
             "evidence": [{ "record": OFFER, "trade": null, "rule": "a release is signed by the buyer" }],
         }))
     })]);
