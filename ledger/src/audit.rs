@@ -10,6 +10,7 @@ use crate::record::{Head, LogId, Record, verify_batch};
 use crate::state::frozen_hash;
 use crate::storage::{Storage, StorageError};
 
+pub mod against;
 pub mod bundle;
 mod conduct;
 

@@ -437,6 +437,26 @@ fn proofs_of_misconduct_fail_an_audit_only_if_asked() {
 }
 
 #[test]
+fn checkpoints_stand_beside_what_is_here() {
+    let node = Node::answering(&[
+        ("exchange_status", |_| {
+            Ok(json!({
+                "version": "0.1.0", "network": "regtest", "chain": "core", "tip": 1, "chain_error": null,
+                "identity": { "state": "none" }, "peers": 0, "listen": [], "records": 14, "offers": 0, "time": 7200,
+                "demo": false,
+            }))
+        }),
+        ("exchange_checkpointList", |_| {
+            let said = json!({ "time": 0, "logs": 3, "records": 14, "state": "ab".repeat(32) });
+            let here = json!({ "time": 0, "logs": 3, "records": 14, "state": "cd".repeat(32) });
+            let view = |relation: &str| json!({ "record": OFFER, "author": MAKER, "said": said, "here": here, "relation": relation });
+            Ok(json!([view("same"), view("different"), view("uneven")]))
+        }),
+    ]);
+    insta::assert_snapshot!(node.run(&["checkpoint", "list"]).out);
+}
+
+#[test]
 fn a_bundle_is_written_once_and_checked_without_a_node() {
     let bundle = include_str!("../../../../specs/vectors/bundle.json");
     let node = Node::answering(&[("exchange_auditExport", |_| {
