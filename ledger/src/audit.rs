@@ -13,6 +13,7 @@ use crate::storage::{Storage, StorageError};
 pub mod against;
 pub mod bundle;
 mod conduct;
+mod evidence;
 
 /// How many records are verified at once.
 const BATCH: u64 = 256;
@@ -80,6 +81,7 @@ pub fn audit<S: Storage>(
         match ledger.trade(trade) {
             Ok(records) => {
                 audit.evidence.extend(conduct::check(ledger, &records)?);
+                audit.evidence.extend(evidence::check(ledger, &records)?);
                 audit.trades.push(records);
             }
             Err(TradeError::Storage(error)) => return Err(error),

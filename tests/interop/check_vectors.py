@@ -302,6 +302,7 @@ def check_records():
             check(stake_is_signed(header + signature + body), f"{name}: signature of the coin's owner")
     for v in file["invalid"]:
         record = bytes.fromhex(v["record"])
+        equal(decodes(record), v["stage"] != "decode", f"{v['name']}: whether the bytes are well formed")
         if v["stage"] == "verify":
             message = b"exchange/sig/v1" + domain("exchange/record/v1", record[:134])
             good = ed_verify(record[5:37], message, record[134:198])
@@ -309,6 +310,76 @@ def check_records():
             check(not good, f"{v['name']} is accepted")
         if v["stage"] == "body" and record[89:91] == le(STAKE, 2):
             check(not stake_is_signed(record), f"{v['name']} is accepted")
+
+
+MAX_LOG_LEN = 65_536
+MAX_FROZEN = 64
+
+
+def decodes(record):
+    """Whether header and body are well formed, before any signature is looked at."""
+    if not 198 <= len(record) <= 4096:
+        return False
+    body, seq = record[198:], int.from_bytes(record[41:49], "little")
+    first, admission = record[49:81] == bytes(32), int.from_bytes(record[126:134], "little")
+    return (
+        record[0] == 1
+        and record[91] in (0, 1)
+        and int.from_bytes(record[92:94], "little") == len(body)
+        and record[94:126] == domain("exchange/body/v1", body)
+        and seq < MAX_LOG_LEN
+        and (seq == 0) == first
+        and (seq == 0 or admission == 0)
+    )
+
+
+def check_state():
+    """Computes what logs are from sets of records, as records.md says, and their hash."""
+    for v in load("state.json")["sets"]:
+        name, logs = v["name"], {}
+        for record in map(bytes.fromhex, v["records"]):
+            identifier = domain("exchange/record/v1", record[:134])
+            seq, time = int.from_bytes(record[41:49], "little"), int.from_bytes(record[81:89], "little")
+            check(seq < MAX_LOG_LEN, f"{name}: a record beyond the longest log")
+            epoch = int.from_bytes(record[37:41], "little")
+            logs.setdefault((record[5:37], epoch), {})[(seq, identifier)] = (record[49:81], time)
+        found, state = [], b""
+        for (author, epoch), records in sorted(logs.items()):
+            length, last, time, frozen = walk_log(records)
+            if length == 0 and not frozen:
+                continue
+            frozen_hash = domain("exchange/frozen/v1", *frozen) if frozen else None
+            state += author + le(epoch, 4) + le(length, 8) + last + (frozen_hash or bytes(32))
+            found.append(
+                {
+                    "author": author.hex(),
+                    "epoch": epoch,
+                    "len": length,
+                    "id": last.hex(),
+                    "time": time,
+                    "frozen": [identifier.hex() for identifier in frozen],
+                    "frozen_hash": frozen_hash and frozen_hash.hex(),
+                    "equivocation": [identifier.hex() for identifier in frozen[:2]] or None,
+                }
+            )
+        equal(found, v["logs"], f"{name}: logs")
+        equal(domain("exchange/state/v1", state).hex(), v["state_hash"], f"{name}: state hash")
+
+
+def walk_log(records):
+    """Length, last id and last time of the chain, and the frozen ids, of {(seq, id): (backlink, time)}."""
+    length, last, time = 0, bytes(32), 0
+    while True:
+        here = {at: r for at, r in records.items() if at[0] == length}
+        following = sorted(at for at, (backlink, its) in here.items() if backlink == last and its >= time)
+        if not following:
+            return length, last, time, []
+        if len(here) > 1:
+            others = sorted(at for at in records if at[0] >= length and at != following[0])
+            kept = sorted([following[0], *others[: MAX_FROZEN - 1]])
+            return length, last, time, [identifier for _, identifier in kept]
+        (at, (_, time)), = here.items()
+        length, last = length + 1, at[1]
 
 
 def stake_is_signed(record):
@@ -677,6 +748,7 @@ def check_published():
 
 
 if __name__ == "__main__":
-    for run in (check_published, check_records, check_escrow, check_mail, check_sync, check_bundle):
+    for run in (check_published, check_records, check_state, check_escrow, check_mail, check_sync, check_bundle):
         run()
-    print(f"{CHECKS} checks passed: records.json, escrow.json, mail.json, sync.json, bundle.json, bip327.json")
+    files = "records.json, state.json, escrow.json, mail.json, sync.json, bundle.json, bip327.json"
+    print(f"{CHECKS} checks passed: {files}")

@@ -290,3 +290,67 @@ fn batches_are_judged_as_records_are() {
     assert_eq!(verify_batch(&records, [7; 32]), single);
     assert_eq!(single.iter().filter(|verdict| verdict.is_err()).count(), 1);
 }
+
+#[test]
+fn who_signs_two_histories_loses_what_nobody_relies_on_in_all_his_logs() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let mut elsewhere = trade.maker.reopened(EPOCH + 7);
+    let open = elsewhere.write(&Body::Offer(sample_offer(Side::Sell, &[trade.advert.id()])));
+    let mut rival = Author::new(9);
+    let bid = rival.write(&Body::Take(sample_take(open.id(), &rival)));
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &[trade.records(), vec![open.clone(), bid.clone()]].concat());
+    assert_eq!(ledger.offer_standing(&open).unwrap(), OfferStanding::Open);
+    assert!(!ledger.trade(bid.id().into()).unwrap().facts.void);
+
+    let parted = trade.maker.clone();
+    let later = trade.maker.write(&Body::Heartbeat);
+    let header = Header { time: later.header().time + 1, ..*later.header() };
+    admit_all(&mut ledger, &[later, parted.sign(header, Vec::new())]);
+    assert!(ledger.is_author_frozen(&trade.maker.id()).unwrap());
+    assert!(ledger.has_rights(&open).unwrap(), "the other log did not fork");
+    assert_eq!(ledger.offer_standing(&open).unwrap(), OfferStanding::Withdrawn);
+    assert!(ledger.trade(bid.id().into()).unwrap().facts.void, "an unanswered bid");
+    assert!(!ledger.trade(trade.id()).unwrap().facts.void, "what was agreed before the fork stands");
+    assert_eq!(ledger.offer_standing(&trade.offer).unwrap(), OfferStanding::Accepted(trade.id()));
+}
+
+#[test]
+fn each_bid_that_only_frozen_records_accept_keeps_its_contract() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut rival = Author::new(9);
+    let bid = rival.write(&Body::Take(sample_take(trade.offer.id(), &rival)));
+    let other = Body::Accept(sample_accept(&bid, trade.offer.id(), &trade.maker));
+    let other = trade.maker.sign(*trade.accept.header(), other.encode());
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &[trade.records(), vec![bid.clone(), other.clone()]].concat());
+    for (id, accept) in [(trade.id(), &trade.accept), (bid.id().into(), &other)] {
+        let shown = ledger.trade(id).unwrap();
+        assert!(shown.facts.void, "nobody may rely on it from now on");
+        assert_eq!(shown.contract.unwrap().accept, accept.id(), "who has locked coins under it keeps them under it");
+    }
+}
+
+#[test]
+fn a_critical_record_of_an_unknown_kind_ends_rights_and_proves_nothing() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let before = trade.maker.write(&Body::Offer(sample_offer(Side::Sell, &[trade.advert.id()])));
+    let header = Header { kind: Kind::Unknown(999), ..trade.maker.next_header(&Body::Heartbeat) };
+    let harmless = trade.maker.append(header, Vec::new());
+    let between = trade.maker.write(&Body::Offer(sample_offer(Side::Sell, &[trade.advert.id()])));
+    let flags = crate::record::FLAG_CRITICAL;
+    let header = Header { kind: Kind::Unknown(999), flags, ..trade.maker.next_header(&Body::Heartbeat) };
+    let critical = trade.maker.append(header, Vec::new());
+    let after = trade.maker.write(&Body::Offer(sample_offer(Side::Sell, &[trade.advert.id()])));
+    let header = Header { flags, ..trade.taker.next_header(&Body::Heartbeat) };
+    let known_kind = trade.taker.append(header, Vec::new());
+    let offer = trade.taker.write(&Body::Offer(sample_offer(Side::Sell, &[trade.advert.id()])));
+    let more = vec![before.clone(), harmless, between.clone(), critical, after.clone(), known_kind, offer.clone()];
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &[trade.records(), more].concat());
+    let standing = |offer: &Record| ledger.offer_standing(offer).unwrap();
+    assert_eq!([&before, &between, &offer].map(standing), [OfferStanding::Open; 3]);
+    assert_eq!(standing(&after), OfferStanding::Withdrawn);
+    assert!(!ledger.is_author_frozen(&trade.maker.id()).unwrap());
+    assert!(!ledger.trade(trade.id()).unwrap().facts.void);
+}

@@ -5,6 +5,7 @@ mod bundle;
 mod escrow;
 mod mail;
 mod records;
+mod state;
 mod sync;
 
 use std::io::Write;

@@ -52,6 +52,7 @@ fn malformed() -> Vec<Invalid> {
         ("backlink at seq 0", changed(&first, 49, 1)),
         ("no backlink at seq 1", zero_backlink),
         ("ticket at seq 1", changed(&second, 126, 1)),
+        ("seq beyond the longest log", changed(&second, 43, 1)),
     ];
     cases.into_iter().map(|(name, record)| Invalid { name, stage: "decode", record }).collect()
 }

@@ -1,0 +1,131 @@
+//! Two things that one person signed and cannot both have meant. Each is valid by itself, and the rules decide which one
+//! counts; but the two together prove that their author dealt with two people at once, or took back his word.
+
+use crate::audit::Finding;
+use crate::body::Body;
+use crate::ids::{AuthorId, RecordId};
+use crate::ledger::{Ledger, MAX_FACTS, TradeRecords};
+use crate::record::Record;
+use crate::storage::{Storage, StorageError};
+
+/// Returns where a party of a trade contradicts itself.
+///
+/// # Errors
+/// When the store fails.
+pub fn check<S: Storage>(ledger: &Ledger<S>, trade: &TradeRecords) -> Result<Vec<Finding>, StorageError> {
+    let bid = &trade.bid;
+    let mut findings = Vec::new();
+    let mut find = |record: RecordId, rule: String| {
+        findings.push(Finding { record: Some(record), trade: Some(bid.trade), rule });
+    };
+    // An offer is for one trade: every acceptance of another bid than the first one's is a second promise of the same coins.
+    let accepts = said(ledger, &bid.offer_id, &bid.maker, |body| matches!(body, Body::Accept(_)))?;
+    let own = accepts.iter().find(|(_, body)| matches!(body, Body::Accept(accept) if accept.trade == bid.trade));
+    let other = accepts.iter().find(|(_, body)| matches!(body, Body::Accept(accept) if accept.trade != bid.trade));
+    if let (Some((own, _)), Some((other, _))) = (own, other) {
+        find(own.id(), format!("the maker accepted another bid for the same offer too: {}", other.id()));
+    }
+    let mut contracts =
+        said(ledger, &bid.trade.into(), &bid.maker, |body| matches!(body, Body::Accept(_)))?.into_iter();
+    if let (Some((first, one)), Some((second, two))) = (contracts.next(), contracts.next())
+        && one != two
+    {
+        find(first.id(), format!("the maker accepted the same bid on other terms too: {}", second.id()));
+    }
+    // A seller may ask for a refund and release all the same. Once he has released he has nothing left to ask for.
+    for party in [bid.maker, bid.taker] {
+        let releases = said(ledger, &bid.trade.into(), &party, |body| matches!(body, Body::Release(_)))?;
+        let cancels = said(ledger, &bid.trade.into(), &party, |body| matches!(body, Body::Cancel(_)))?;
+        let Some((release, _)) = releases.first() else { continue };
+        let log = release.header().log;
+        let is_after = |cancel: &Record| cancel.header().log == log && cancel.header().seq >= release.header().seq;
+        if let Some((cancel, _)) = cancels.iter().find(|(cancel, _)| is_after(cancel)) {
+            find(release.id(), format!("the seller called the trade off after his release: {}", cancel.id()));
+        }
+    }
+    Ok(findings)
+}
+
+/// Returns what an author said about a subject, in his own order.
+fn said<S: Storage>(
+    ledger: &Ledger<S>,
+    subject: &RecordId,
+    author: &AuthorId,
+    is_wanted: impl Fn(&Body) -> bool,
+) -> Result<Vec<(Record, Body)>, StorageError> {
+    let mut said = Vec::new();
+    for id in ledger.storage().about(subject, Some(author), MAX_FACTS)? {
+        let Some(record) = ledger.storage().record(&id)? else { continue };
+        if let Ok(body) = Body::decode(&record)
+            && is_wanted(&body)
+        {
+            said.push((record, body));
+        }
+    }
+    Ok(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::{Cancel, Release, Side};
+    use crate::record::Header;
+    use crate::testing::{Author, SampleTrade, admit_all, ledger, sample_accept, sample_take, sats};
+    use crate::trade::Role;
+
+    fn rules(trade: &SampleTrade, more: &[Record]) -> Vec<String> {
+        let mut ledger = ledger();
+        admit_all(&mut ledger, &[trade.records().as_slice(), more].concat());
+        let shown = ledger.trade(trade.id()).unwrap();
+        check(&ledger, &shown).unwrap().into_iter().map(|finding| finding.rule).collect()
+    }
+
+    #[test]
+    fn one_acceptance_and_one_ending_are_no_contradiction() {
+        let mut trade = SampleTrade::new(Side::Sell);
+        let cancel = Body::Cancel(Cancel { trade: trade.id(), refund: None });
+        let cancel = trade.maker.write(&cancel);
+        assert!(rules(&trade, &[cancel]).is_empty());
+    }
+
+    #[test]
+    fn two_acceptances_are_found_in_one_log_in_two_and_in_two_histories() {
+        let trade = SampleTrade::new(Side::Sell);
+        let mut rival = Author::new(9);
+        let bid = rival.write(&Body::Take(sample_take(trade.offer.id(), &rival)));
+        let body = Body::Accept(sample_accept(&bid, trade.offer.id(), &trade.maker));
+        let after = trade.maker.clone().write(&body);
+        let elsewhere = trade.maker.reopened(7).write(&body);
+        let instead = trade.maker.sign(*trade.accept.header(), body.encode());
+        for second in [after, elsewhere, instead] {
+            let found = rules(&trade, &[bid.clone(), second.clone()]);
+            assert_eq!(found, [format!("the maker accepted another bid for the same offer too: {}", second.id())]);
+        }
+        let header = Header { time: trade.accept.header().time + 1, ..*trade.accept.header() };
+        let terms = Body::Accept(sample_accept(&trade.take, trade.offer.id(), &Author::new(8)));
+        let other = trade.maker.sign(header, terms.encode());
+        let found = rules(&trade, std::slice::from_ref(&other));
+        assert!(
+            found.len() == 1 && found[0].starts_with("the maker accepted the same bid on other terms too"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_cancellation_after_a_release_by_the_same_hand_is_found() {
+        let mut trade = SampleTrade::new(Side::Sell);
+        let outpoint = trade.escrow().fundings(&trade.funding(1))[0];
+        let key = trade.author(Role::Seller).trade_key();
+        let payout = trade.escrow().half(outpoint, sats(1_700), Role::Buyer, &key).unwrap();
+        let id = trade.id();
+        let cancel = Body::Cancel(Cancel { trade: id, refund: None });
+        let before = trade.author(Role::Seller).write(&cancel);
+        let release = trade.author(Role::Seller).write(&Body::Release(Release { trade: id, payout }));
+        let theirs = trade.author(Role::Buyer).write(&cancel);
+        let honest = [before.clone(), release.clone(), theirs];
+        assert!(rules(&trade, &honest).is_empty(), "two people may disagree, and a seller may give in");
+        let cancel = trade.author(Role::Seller).write(&cancel);
+        let found = rules(&trade, &[before, release, cancel.clone()]);
+        assert_eq!(found, [format!("the seller called the trade off after his release: {}", cancel.id())]);
+    }
+}
