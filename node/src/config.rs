@@ -1,5 +1,6 @@
 //! How a node is set up.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bitcoin::Network;
@@ -37,6 +38,11 @@ pub enum ChainConfig {
         url: String,
         /// How to log in.
         auth: CoreAuth,
+    },
+    /// A light client of the Bitcoin network.
+    Cbf {
+        /// Bitcoin nodes that serve compact filters, and nobody else; none: whoever the network's seeds name.
+        peers: Vec<SocketAddr>,
     },
 }
 

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use crate::chain::cbf::{CbfChain, CbfConfig};
 use crate::chain::core::{CoreChain, CoreConfig};
 use crate::chain::kernel::{KernelChain, KernelConfig};
 use crate::chain::{BlockRef, ChainBackend, ChainError};
@@ -131,6 +132,10 @@ impl Node {
             ChainConfig::Core { url, auth } => {
                 let core = CoreConfig { url: url.clone(), auth: auth.clone(), network: config.network };
                 Arc::new(CoreChain::open(core).await?)
+            }
+            ChainConfig::Cbf { peers } => {
+                let cbf = CbfConfig { network: config.network, peers: peers.clone() };
+                Arc::new(CbfChain::open(cbf).await?)
             }
         };
         Self::assemble(config, store, chain, false, stop).await

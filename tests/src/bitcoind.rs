@@ -1,7 +1,7 @@
 //! A real bitcoind on a regtest chain of its own, for as long as the value lives.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -64,6 +64,7 @@ pub struct Bitcoind {
     dir: TempDir,
     extra_args: Vec<String>,
     rpc_port: u16,
+    p2p_port: Option<u16>,
     child: Option<Child>,
 }
 
@@ -81,6 +82,19 @@ impl Bitcoind {
     /// # Errors
     /// As [`Bitcoind::start`].
     pub fn start_with(extra_args: &[&str]) -> Result<Self, BitcoindError> {
+        Self::start_as(extra_args, false)
+    }
+
+    /// Starts it with more arguments, as a node that light clients of this machine can connect to.
+    ///
+    /// # Errors
+    /// As [`Bitcoind::start`].
+    pub fn start_for_light_clients(extra_args: &[&str]) -> Result<Self, BitcoindError> {
+        let filters = ["-blockfilterindex=1", "-peerblockfilters=1"];
+        Self::start_as(&[filters.as_slice(), extra_args].concat(), true)
+    }
+
+    fn start_as(extra_args: &[&str], p2p: bool) -> Result<Self, BitcoindError> {
         let program = std::env::var_os(PROGRAM).map(PathBuf::from).filter(|path| path.is_file());
         let program = program.ok_or(BitcoindError::NotBuilt)?;
         let system = |source| BitcoindError::System { program: program.clone(), source };
@@ -91,6 +105,7 @@ impl Bitcoind {
                 dir: TempDir::with_prefix("exchange-bitcoind-").map_err(system)?,
                 extra_args: extra_args.iter().map(|&arg| arg.to_owned()).collect(),
                 rpc_port: free_port().map_err(system)?,
+                p2p_port: p2p.then(free_port).transpose().map_err(system)?,
                 child: None,
             };
             outcome = node.run().map(|()| node);
@@ -105,6 +120,12 @@ impl Bitcoind {
     #[must_use]
     pub fn rpc_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.rpc_port)
+    }
+
+    /// Returns where light clients are let in, if they are.
+    #[must_use]
+    pub fn p2p_address(&self) -> Option<SocketAddr> {
+        self.p2p_port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
 
     /// Returns the file with the credentials; it is there while the process runs.
@@ -147,8 +168,13 @@ impl Bitcoind {
     /// # Errors
     /// As [`Bitcoind::start`].
     pub fn run(&mut self) -> Result<(), BitcoindError> {
+        let listen = match self.p2p_port {
+            Some(port) => vec![format!("-bind=127.0.0.1:{port}"), "-listen=1".into(), "-listenonion=0".into()],
+            None => vec!["-listen=0".into()],
+        };
         let child = Command::new(&self.program)
-            .args(["-regtest", "-server", "-listen=0", "-dnsseed=0", "-printtoconsole=0", "-dbcache=16"])
+            .args(listen)
+            .args(["-regtest", "-server", "-dnsseed=0", "-printtoconsole=0", "-dbcache=16"])
             // Followers of several nodes ask at the same time.
             .args(["-rpcworkqueue=256", "-rpcthreads=4"])
             .arg(format!("-datadir={}", self.dir.path().display()))

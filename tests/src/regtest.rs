@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::bitcoind::Bitcoind;
+use crate::bitcoind::{Bitcoind, BitcoindError};
 use crate::wait_until;
 
 /// Where blocks pay that nobody spends: a bare `OP_TRUE`.
@@ -34,7 +34,20 @@ impl Regtest {
     /// When there is none: a story never passes without having run.
     #[must_use]
     pub fn start() -> Self {
-        let chain = Self { node: Bitcoind::start().unwrap_or_else(|error| panic!("{error}")) };
+        Self::on(Bitcoind::start())
+    }
+
+    /// Starts a bitcoind that is known to the nodes as a peer of the Bitcoin network only: they are light clients.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn start_for_light_clients() -> Self {
+        Self::on(Bitcoind::start_for_light_clients(&["-whitelist=noban@127.0.0.1"]))
+    }
+
+    fn on(node: Result<Bitcoind, BitcoindError>) -> Self {
+        let chain = Self { node: node.unwrap_or_else(|error| panic!("{error}")) };
         chain.mine(1);
         chain
     }
@@ -42,6 +55,11 @@ impl Regtest {
     /// Returns the arguments by which `exchange-node run` follows this chain.
     #[must_use]
     pub fn node_args(&self) -> Vec<String> {
+        if let Some(peer) = self.node.p2p_address() {
+            return ["--network", "regtest", "--chain", "cbf", "--bitcoin-peer", &peer.to_string()]
+                .map(ToOwned::to_owned)
+                .to_vec();
+        }
         let cookie = self.node.cookie_file().display().to_string();
         ["--network", "regtest", "--chain", "core", "--core-url", &self.node.rpc_url(), "--core-cookie", &cookie]
             .map(ToOwned::to_owned)

@@ -33,9 +33,22 @@ impl World {
     /// When something does not start.
     #[must_use]
     pub fn begin() -> Self {
+        Self::on(Regtest::start)
+    }
+
+    /// Sets the stage for people who have no Bitcoin Core node: everybody is a light client.
+    ///
+    /// # Panics
+    /// When something does not start.
+    #[must_use]
+    pub fn begin_with_light_clients() -> Self {
+        Self::on(Regtest::start_for_light_clients)
+    }
+
+    fn on(chain: impl FnOnce() -> Regtest) -> Self {
         let place = Place::take();
         let dir = TempDir::with_prefix("exchange-story-").expect("a temporary directory can be made");
-        let chain = Regtest::start();
+        let chain = chain();
         let relay_dir = data_dir(dir.path(), "relay");
         let mut args = run_args(&relay_dir, &chain);
         args.push("--relay".to_owned());

@@ -37,6 +37,9 @@ pub(super) trait Source: Send + Sync + 'static {
     /// The backend's name, for logs.
     fn label(&self) -> &'static str;
 
+    /// Hears which scripts a follower watches from now on, for sources that have to ask peers for their transactions.
+    fn watch(&self, _scripts: &Scripts) {}
+
     /// Returns the best block.
     async fn best(&self) -> Result<BlockRef, ChainError>;
 
@@ -82,6 +85,16 @@ impl Scripts {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Whether a script is watched.
+    pub fn contains(&self, script: &Script) -> bool {
+        self.0.contains(script)
+    }
+
+    /// Returns what is watched, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &ScriptBuf> {
+        self.0.iter()
+    }
 }
 
 impl FromIterator<ScriptBuf> for Scripts {
@@ -123,6 +136,7 @@ pub(super) async fn spawn<S: Source>(
     if scripts.0.len() > MAX_WATCHED_SCRIPTS {
         return Err(ChainError::TooManyScripts { asked: scripts.0.len() });
     }
+    source.watch(&scripts);
     let (event_sender, events) = mpsc::channel(FOLLOWER_QUEUE);
     let (watch, requests) = mpsc::channel(REQUEST_QUEUE);
     let mut path = locator;
@@ -285,6 +299,7 @@ impl<S: Source> Task<S> {
                 return Err(Interrupted::Ended);
             }
             if !fresh.is_empty() {
+                self.source.watch(&fresh);
                 let found = self.search_blocks(request.from_height, &fresh).await?;
                 let untold: Vec<Txid> = self.pool.iter().filter(|(_, told)| !**told).map(|(id, _)| *id).collect();
                 let mut seen = Vec::new();

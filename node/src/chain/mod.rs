@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`kernel`] | Bitcoin Core's validation engine in this process, on regtest |
 //! | [`core`] | a Bitcoin Core node over RPC |
+//! | [`cbf`] | a light client of the Bitcoin network, without any server |
 //! | `follower` | the one engine that turns any backend's blocks and pool into a [`Follower`]'s stream |
 //! | [`consensus`] | the check of every spend before it is signed away or shown |
 //! | `conformance` | what every backend must do, as tests |
@@ -19,6 +20,7 @@ use bitcoin::block::Header;
 use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use tokio::sync::mpsc;
 
+pub mod cbf;
 #[cfg(any(test, feature = "test-support"))]
 pub mod conformance;
 pub mod consensus;

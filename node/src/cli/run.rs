@@ -1,5 +1,6 @@
 //! Running a node.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bitcoin::Network;
@@ -34,6 +35,7 @@ Examples:
   exchange-node run --relay           pass on what others trade, on port 9740
   exchange-node run --email alice@example.org --password-file ./password \\
       --peer /ip4/192.0.2.1/tcp/9740/p2p/12D3KooW…
+  exchange-node run --network signet  a light client of the Bitcoin network: no server, no Bitcoin Core needed
   exchange-node run --network signet --core-cookie ~/.bitcoin/signet/.cookie")]
 pub struct Run {
     /// The network whose coins are traded
@@ -42,7 +44,7 @@ pub struct Run {
     /// Needed for mainnet: this software is young, and the coins are real
     #[arg(long)]
     i_understand_mainnet: bool,
-    /// How the chain is seen [default: kernel on regtest, core elsewhere or with a --core option]
+    /// How the chain is seen [default: core with a --core option; else kernel on regtest, cbf elsewhere]
     #[arg(long, value_enum)]
     chain: Option<ChainArg>,
     /// Where Bitcoin Core's RPC listens [default: its port of the network on 127.0.0.1]
@@ -57,6 +59,10 @@ pub struct Run {
     /// A file with the password of Bitcoin Core's RPC
     #[arg(long, value_name = "FILE", requires = "core_user")]
     core_password_file: Option<PathBuf>,
+    /// A Bitcoin node to be a light client of, as IP:PORT; it must serve compact filters. May be repeated [default: whoever
+    /// the seeds of the Bitcoin network name]
+    #[arg(long = "bitcoin-peer", value_name = "IP:PORT")]
+    bitcoin_peers: Vec<SocketAddr>,
     /// Where to listen for peers; may be repeated [default: any free port, TCP and QUIC; port 9740 with --relay]
     #[arg(long, value_name = "MULTIADDR")]
     listen: Vec<Multiaddr>,
@@ -90,6 +96,8 @@ enum ChainArg {
     Kernel,
     /// A Bitcoin Core node
     Core,
+    /// A light client of the Bitcoin network: headers and compact filters, no server
+    Cbf,
 }
 
 impl Run {
@@ -136,11 +144,29 @@ impl Run {
 
     fn chain(&self) -> Result<ChainConfig, Failure> {
         let names_core = self.core_url.is_some() || self.core_cookie.is_some() || self.core_user.is_some();
-        let implied = if names_core || self.network != NetworkArg::Regtest { ChainArg::Core } else { ChainArg::Kernel };
+        let names_peers = !self.bitcoin_peers.is_empty();
+        let implied = match self.network {
+            _ if names_core => ChainArg::Core,
+            NetworkArg::Regtest if !names_peers => ChainArg::Kernel,
+            NetworkArg::Regtest | NetworkArg::Signet | NetworkArg::Mainnet => ChainArg::Cbf,
+        };
         match self.chain.unwrap_or(implied) {
+            ChainArg::Kernel | ChainArg::Core if names_peers => Err(Failure::usage(
+                "--bitcoin-peer is for a light client",
+                "leave it out, or use --chain cbf without the --core options",
+            )),
+            ChainArg::Cbf if names_core => Err(Failure::usage(
+                "a light client needs no Bitcoin Core node",
+                "leave out the --core options, or use --chain core",
+            )),
+            ChainArg::Cbf if self.network == NetworkArg::Regtest && !names_peers => Err(Failure::usage(
+                "nobody can be asked about a regtest chain",
+                "name a Bitcoin node with --bitcoin-peer 127.0.0.1:18444",
+            )),
+            ChainArg::Cbf => Ok(ChainConfig::Cbf { peers: self.bitcoin_peers.clone() }),
             ChainArg::Kernel if self.network != NetworkArg::Regtest => Err(Failure::usage(
                 "the embedded chain is for regtest only",
-                "use --chain core with a Bitcoin Core node",
+                "leave out --chain for a light client, or use --chain core with a Bitcoin Core node",
             )),
             ChainArg::Kernel if names_core => Err(Failure::usage(
                 "--chain kernel needs no Bitcoin Core node",

@@ -109,7 +109,22 @@ impl State {
         sends.map(|(_, reservation)| reservation.tx.clone()).collect()
     }
 
+    /// Returns those of a block's transactions that are ours: a backend may tell of more than that.
+    fn ours(&self, mut txs: Vec<Transaction>) -> Vec<Transaction> {
+        let mut kept = HashSet::new();
+        txs.retain(|tx| {
+            let spends_kept = tx.input.iter().any(|input| kept.contains(&input.previous_output.txid));
+            let is_ours = spends_kept || self.wallet.spk_index().inner().is_relevant(tx);
+            if is_ours {
+                kept.insert(tx.compute_txid());
+            }
+            is_ours
+        });
+        txs
+    }
+
     fn connect(&mut self, block: BlockRef, time: u32, txs: Vec<Transaction>) {
+        let txs = self.ours(txs);
         let checkpoint = self.pass.live
             || !txs.is_empty()
             || !self.undone.is_empty()

@@ -103,6 +103,36 @@ fn strangers_trade_over_bitcoind_by_an_offer_to_buy() {
     assert_eq!(audit_of_the_relay(&world, 1).trades[0].state, Phase::Closed);
 }
 
+/// Nobody here has a Bitcoin Core node: the chain is seen by headers, filters and blocks from a peer of the Bitcoin network.
+#[test]
+fn light_client_trades_without_any_server() {
+    let world = World::begin_with_light_clients();
+    let seller = world.trader_with_coins("seller");
+    let mut buyer = world.trader("buyer");
+
+    let offer = seller.posts(&Offer::SELL);
+    let trade = buyer.takes(&offer, "0.01").id;
+    seller.awaits(trade, Phase::Agreed);
+    seller.does("fund", trade);
+    world.chain().confirm("the funding", BURIED);
+    buyer.awaits(trade, Phase::Funded);
+    buyer.awaits_details(trade);
+    buyer.does("paid", trade);
+
+    // What happens while a light client is away it finds in the filters.
+    seller.awaits(trade, Phase::Paid);
+    buyer.process().kill();
+    seller.does("release", trade);
+    world.chain().mine(2);
+    buyer.returns();
+    world.chain().confirm("the payout", BURIED);
+    buyer.awaits(trade, Phase::Closed);
+    seller.awaits(trade, Phase::Closed);
+    let balance = buyer.awaits_balance("the coins", |balance| balance.spendable.get() > 0);
+    assert!((990_000..1_000_000).contains(&balance.spendable.get()), "{balance:?}");
+    assert_eq!(audit_of_the_relay(&world, 1).trades[0].state, Phase::Closed);
+}
+
 #[test]
 fn strangers_trade_on_the_embedded_chain() {
     let output = std::process::Command::new(program("exchange-node")).args(["demo", "--json"]).output().unwrap();

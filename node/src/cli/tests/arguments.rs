@@ -195,6 +195,7 @@ fn chain(line: &str) -> Result<String, String> {
         Ok(config) => Ok(match config.chain {
             ChainConfig::Kernel => "kernel".to_owned(),
             ChainConfig::Core { url, auth } => format!("{url} {auth:?}"),
+            ChainConfig::Cbf { peers } => format!("cbf {peers:?}"),
         }),
         Err(failure) => {
             assert_eq!(failure.exit_code(), 2, "{line}");
@@ -212,7 +213,13 @@ fn the_chain_follows_from_the_network_and_the_core_options() {
         chain("run --network mainnet --i-understand-mainnet --core-cookie /c --core-url http://h:1").unwrap(),
         "http://h:1 Cookie(\"/c\")"
     );
+    assert_eq!(chain("run --network signet").unwrap(), "cbf []");
+    assert_eq!(chain("run --network mainnet --i-understand-mainnet").unwrap(), "cbf []");
+    assert_eq!(chain("run --bitcoin-peer 127.0.0.1:18444").unwrap(), "cbf [127.0.0.1:18444]");
     for (line, hint) in [
+        ("run --chain cbf", "--bitcoin-peer"),
+        ("run --network signet --chain cbf --core-cookie /c", "--chain core"),
+        ("run --network signet --core-cookie /c --bitcoin-peer 127.0.0.1:38333", "--chain cbf"),
         ("run --network mainnet --core-cookie /c", "--i-understand-mainnet"),
         ("run --network signet --chain kernel", "--chain core"),
         ("run --chain kernel --core-cookie /c", "--chain core"),

@@ -1,0 +1,294 @@
+//! The light client and what it has learnt. One task hears the client's events, and starts it again when it has run out
+//! of peers; everybody else looks at the state or asks the client.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bip157::chain::ChainState;
+use bip157::{Builder, Client, Event, HashCheckpoint, Info, Requester, TrustedPeer};
+use bitcoin::constants::genesis_block;
+use bitcoin::{Block, BlockHash, Network, OutPoint, ScriptBuf, Transaction};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::filters::Filters;
+use super::headers::{Headers, Left};
+use super::pool::Pool;
+use super::{CbfConfig, NAME};
+use crate::chain::{BlockRef, ChainError};
+
+/// How long peers may take for one block; a slow one is asked again by another.
+const BLOCK_PATIENCE: Duration = Duration::from_secs(60);
+/// How long nothing may come in before peers are taken for unreachable.
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
+/// How long a peer may take to let us in, and to answer: several times what a good one on a slow line needs.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
+/// The pause before the client is started again.
+const RESTART_PAUSE: Duration = Duration::from_secs(2);
+/// Peers that have to agree on what a filter is, where anybody may be one.
+const PUBLIC_PEERS: u8 = 3;
+
+/// The light client and its state.
+#[derive(Debug)]
+pub(super) struct Light {
+    pub config: CbfConfig,
+    state: Mutex<State>,
+    /// Counts the changes of chain and pool; followers wait on it.
+    pub changes: watch::Sender<u64>,
+    /// Counts the connections that the running client has made, of which the last is the one that hears of transactions.
+    connections: watch::Sender<u8>,
+    /// Counts what came in of the chain.
+    pub heard: watch::Sender<u64>,
+}
+
+/// What was learnt.
+#[derive(Debug)]
+pub(super) struct State {
+    /// How the running client is asked; `None` while there is none.
+    requester: Option<Requester>,
+    /// The headers as they come in.
+    learnt: Headers,
+    /// The headers as they are shown: always whole, and with everything known of their blocks.
+    pub shown: Headers,
+    /// Whether the client has reached the tip since this node started.
+    pub synced: bool,
+    pub left: Left,
+    pub filters: Filters,
+    pub pool: Pool,
+    /// What peers are asked to tell of. Bounded by what followers may watch.
+    scripts: HashSet<ScriptBuf>,
+    outpoints: HashSet<OutPoint>,
+}
+
+impl Light {
+    pub fn new(config: CbfConfig) -> Self {
+        let start = start_of(config.network);
+        let base = Headers::new(BlockRef { height: start.height, hash: start.hash });
+        let state = State {
+            requester: None,
+            learnt: base.clone(),
+            shown: base,
+            synced: false,
+            left: Left::default(),
+            filters: Filters::default(),
+            pool: Pool::default(),
+            scripts: HashSet::new(),
+            outpoints: HashSet::new(),
+        };
+        Self {
+            config,
+            state: Mutex::new(state),
+            changes: watch::Sender::new(0),
+            connections: watch::Sender::new(0),
+            heard: watch::Sender::new(0),
+        }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds the state")
+    }
+
+    /// Returns how the client is asked.
+    pub fn requester(&self) -> Result<Requester, ChainError> {
+        self.state().requester.clone().ok_or_else(|| self.unreachable("no peer is connected"))
+    }
+
+    pub fn unreachable(&self, reason: impl ToString) -> ChainError {
+        let peers: Vec<String> = self.config.peers.iter().map(ToString::to_string).collect();
+        let at = if peers.is_empty() { format!("the peers of {}", self.config.network) } else { peers.join(", ") };
+        ChainError::Unreachable { backend: NAME, at, reason: reason.to_string() }
+    }
+
+    /// Downloads a block; `None` when it has left the chain.
+    pub async fn block(&self, hash: BlockHash) -> Result<Option<Block>, ChainError> {
+        let genesis = genesis_block(self.config.network);
+        if hash == genesis.block_hash() {
+            return Ok(Some(genesis));
+        }
+        let requester = self.requester()?;
+        match timeout(BLOCK_PATIENCE, requester.get_block(hash)).await {
+            Ok(Ok(block)) => Ok(Some(block.block)),
+            Ok(Err(bip157::error::FetchBlockError::UnknownHash)) => Ok(None),
+            Ok(Err(error)) => Err(self.unreachable(error)),
+            Err(_) => Err(self.unreachable(format!("no peer sends block {hash}"))),
+        }
+    }
+
+    /// Asks peers to tell of transactions that pay to scripts or spend outputs.
+    pub async fn listen(&self, scripts: Vec<ScriptBuf>, outpoints: Vec<OutPoint>) -> Result<(), ChainError> {
+        let requester = {
+            let mut state = self.state();
+            state.scripts.extend(scripts.iter().cloned());
+            state.outpoints.extend(outpoints.iter().copied());
+            state.requester.clone()
+        };
+        // Without a client the next one is told of everything.
+        if let Some(requester) = requester {
+            // The channel is read by the task, which opened it.
+            requester.subscribe_to_gossip(interest(scripts, outpoints)).await.map_err(|e| self.unreachable(e))?;
+        }
+        Ok(())
+    }
+
+    /// Sends a transaction again that peers took before; nobody waits for it.
+    pub fn resend(self: &Arc<Self>, tx: Transaction) {
+        let light = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Ok(requester) = light.requester() {
+                // Peers that know it do not ask for it, so there may be no answer.
+                timeout(SILENCE, requester.submit_package(tx)).await.ok();
+            }
+        });
+    }
+
+    /// Runs the client until `stop`, again and again.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let (node, client) = self.builder().build();
+            let stop_client = client.requester.clone();
+            let running = tokio::spawn(node.run());
+            tokio::select! {
+                () = self.hear(client) => {}
+                () = stop.cancelled() => {}
+            }
+            self.state().requester = None;
+            // It may have stopped by itself.
+            stop_client.shutdown().ok();
+            if let Ok(Err(error)) = running.await {
+                tracing::debug!(%error, "the light client stopped");
+            }
+            tokio::select! { () = sleep(RESTART_PAUSE) => {} () = stop.cancelled() => {} }
+        }
+    }
+
+    fn builder(&self) -> Builder {
+        let config = &self.config;
+        let start = ChainState::Checkpoint(start_of(config.network));
+        let builder = Builder::new(config.network).chain_state(start).headers_only_sync().fetch_witness_data();
+        let builder = builder.handshake_timeout(HANDSHAKE_PATIENCE).response_timeout(ANSWER_PATIENCE);
+        let builder = builder.required_peers(self.peers_needed());
+        if config.peers.is_empty() {
+            return builder;
+        }
+        // One connection follows the chain, a second one hears of transactions, a third is there when one breaks.
+        let peers = config.peers.iter().flat_map(|peer| [*peer; 3]).map(TrustedPeer::from_socket_addr);
+        builder.whitelist_only().add_peers(peers)
+    }
+
+    /// Returns how many connections follow the chain.
+    fn peers_needed(&self) -> u8 {
+        if self.config.peers.is_empty() { PUBLIC_PEERS } else { 1 }
+    }
+
+    /// Waits until a connection hears of transactions, or until that takes too long.
+    pub async fn can_hear(&self) {
+        let mut connections = self.connections.subscribe();
+        let is_there = connections.wait_for(|count| *count > self.peers_needed());
+        // Whoever waits in vain goes on: at worst an echo is missed.
+        timeout(SILENCE, is_there).await.ok();
+    }
+
+    /// Hears a client until it stops.
+    async fn hear(self: &Arc<Self>, client: Client) {
+        let Client { requester, mut info_rx, mut warn_rx, mut event_rx } = client;
+        let (scripts, outpoints) = {
+            let mut state = self.state();
+            let start = state.learnt.base();
+            state.learnt = Headers::new(start);
+            state.requester = Some(requester.clone());
+            self.connections.send_replace(0);
+            (state.scripts.iter().cloned().collect(), state.outpoints.iter().copied().collect())
+        };
+        let Ok(Some(mut gossip)) = requester.subscribe_to_gossip(interest(scripts, outpoints)).await else { return };
+        loop {
+            tokio::select! {
+                event = event_rx.recv() => match event {
+                    Some(event) => {
+                        self.on_event(event).await;
+                        self.heard.send_modify(|count| *count += 1);
+                    }
+                    None => return,
+                },
+                Some(tx) = gossip.recv() => self.on_tx(tx),
+                Some(warning) = warn_rx.recv() => tracing::trace!(%warning, "light client"),
+                Some(info) = info_rx.recv() => {
+                    tracing::trace!(%info, "light client");
+                    if matches!(info, Info::SuccessfulHandshake) {
+                        self.connections.send_modify(|count| *count = count.saturating_add(1));
+                        // A used-up address is put back, or the client would run out of those it was given.
+                        if let Some(peer) = self.config.peers.first() {
+                            requester.add_peer(TrustedPeer::from_socket_addr(*peer)).ok();
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_tx(&self, tx: Transaction) {
+        let mut state = self.state();
+        let height = state.shown.tip().height;
+        state.pool.put(tx, height);
+        drop(state);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    async fn on_event(self: &Arc<Self>, event: Event) {
+        match event {
+            Event::ChainUpdate(changes) => self.state().learnt.learn(&changes),
+            Event::IndexedFilter(filter) => self.state().filters.put(filter),
+            Event::FiltersSynced(_) => self.show().await,
+        }
+    }
+
+    /// Shows the chain that was learnt, with what it does to the pool.
+    async fn show(self: &Arc<Self>) {
+        let (new, has_pool) = {
+            let state = self.state();
+            let mut ahead = state.shown.clone();
+            let (_, first) = ahead.become_like(&state.learnt);
+            let new: Vec<BlockHash> = (first..=ahead.tip().height).filter_map(|height| ahead.hash_at(height)).collect();
+            (new, !state.pool.is_empty() && state.synced)
+        };
+        // Only whole blocks tell what spends the coins of a transaction in the pool.
+        let mut blocks = Vec::new();
+        for hash in new.into_iter().filter(|_| has_pool) {
+            match self.block(hash).await {
+                Ok(Some(block)) => blocks.push(block),
+                // It left again: the next chain is shown instead.
+                Ok(None) => return,
+                Err(error) => tracing::debug!(%error, "a block is looked at later"),
+            }
+        }
+        let again = {
+            let state = &mut *self.state();
+            let (left, _) = state.shown.become_like(&state.learnt);
+            state.left.add(&left);
+            state.synced = true;
+            let height = state.shown.tip().height;
+            let left: HashSet<BlockHash> = left.iter().map(|header| header.block_hash()).collect();
+            let again = state.pool.reopen(&left, height);
+            blocks.iter().for_each(|block| state.pool.confirm(block, height));
+            again.into_iter().filter(|tx| state.pool.get(&tx.compute_txid()).is_some()).collect::<Vec<_>>()
+        };
+        again.into_iter().for_each(|tx| self.resend(tx));
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+/// Where headers begin: nothing of an exchange that needs Taproot is older than its activation.
+fn start_of(network: Network) -> HashCheckpoint {
+    match network {
+        Network::Bitcoin => HashCheckpoint::taproot_activation(),
+        Network::Testnet | Network::Testnet4 | Network::Signet | Network::Regtest => {
+            HashCheckpoint::from_genesis(network)
+        }
+    }
+}
+
+fn interest(scripts: Vec<ScriptBuf>, outpoints: Vec<OutPoint>) -> bip157::GossipMonitorRequest {
+    bip157::GossipMonitorRequestBuilder::from_expected_output_scripts(scripts).add_outpoints(outpoints).build()
+}

@@ -1,0 +1,236 @@
+//! A light client: block headers, their proof of work, and compact filters (BIP-157, BIP-158) from any peers of the
+//! Bitcoin network. It trusts no server, and none learns which scripts are watched: only whole blocks are downloaded.
+//!
+//! What a light client cannot know is stated here, not hidden:
+//! - The pool is what was sent from here and what a peer told of. It is never counted as more than a notice.
+//! - Peers give no reason when they do not take a transaction. One that was sent and that no other connection tells of
+//!   within [`ECHO`] counts as refused.
+//! - A fee rate is guessed from what the last blocks paid.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bitcoin::block::Header;
+use bitcoin::constants::genesis_block;
+use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, Txid};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::follower::{self, News, Scripts, Source};
+use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_HEADERS, OutpointStatus};
+use light::{Light, SILENCE};
+
+mod filters;
+mod headers;
+mod light;
+mod pool;
+mod source;
+mod touch;
+
+const NAME: &str = "cbf";
+/// How long a transaction may take from one peer back to us over another connection: peers hold it back for some seconds.
+const ECHO: Duration = Duration::from_secs(30);
+/// How many of the last blocks tell what confirmation costs.
+const FEE_BLOCKS: u32 = 3;
+
+/// Whom to ask.
+#[derive(Debug, Clone)]
+pub struct CbfConfig {
+    /// The network of this node.
+    pub network: Network,
+    /// Bitcoin nodes that serve compact filters, and nobody else; none: whoever the network's seeds name.
+    pub peers: Vec<SocketAddr>,
+}
+
+/// A light client.
+#[derive(Debug)]
+pub struct CbfChain {
+    light: Arc<Light>,
+    _running: DropGuard,
+}
+
+impl CbfChain {
+    /// Starts the client and waits until it has the headers.
+    ///
+    /// # Errors
+    /// [`ChainError::Unreachable`] when for [half a minute](SILENCE) no peer sends anything.
+    pub async fn open(config: CbfConfig) -> Result<Self, ChainError> {
+        let light = Arc::new(Light::new(config));
+        let stop = CancellationToken::new();
+        let chain = Self { light: Arc::clone(&light), _running: stop.clone().drop_guard() };
+        let mut heard = light.heard.subscribe();
+        tokio::spawn(Arc::clone(&light).run(stop));
+        while !light.state().synced {
+            match timeout(SILENCE, heard.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Err(light.unreachable("no peer with compact filters answers")),
+            }
+        }
+        Ok(chain)
+    }
+
+    /// Waits until another connection tells of a transaction that was sent.
+    async fn echo(&self, txid: Txid) -> Result<(), ChainError> {
+        let mut changes = self.light.changes.subscribe();
+        let deadline = Instant::now() + ECHO;
+        loop {
+            if self.is_known(&txid) {
+                return Ok(());
+            }
+            if timeout_at(deadline, changes.changed()).await.is_err() {
+                let reason = format!("no other peer has told of it within {} s", ECHO.as_secs());
+                return Err(ChainError::Refused { txid, reason });
+            }
+        }
+    }
+
+    fn is_known(&self, txid: &Txid) -> bool {
+        let state = self.light.state();
+        state.pool.get(txid).is_some() || state.pool.was_confirmed(txid)
+    }
+
+    /// Takes a transaction that peers know already into the pool.
+    fn keep(&self, tx: &Transaction) {
+        let mut state = self.light.state();
+        let height = state.shown.tip().height;
+        state.pool.put(tx.clone(), height);
+        drop(state);
+        self.light.changes.send_modify(|count| *count += 1);
+    }
+
+    async fn send(&self, txs: &[Transaction], package: bip157::Package) -> Result<(), ChainError> {
+        let spent = txs.iter().flat_map(|tx| &tx.input).map(|input| input.previous_output).collect();
+        self.light.listen(Vec::new(), spent).await?;
+        self.light.can_hear().await;
+        let requester = self.light.requester()?;
+        match timeout(ECHO, requester.submit_package(package)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(self.light.unreachable(error)),
+            // Nobody asked for it: whoever was offered it has it.
+            Err(_) => txs.iter().for_each(|tx| self.keep(tx)),
+        }
+        for tx in txs {
+            self.echo(tx.compute_txid()).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ChainBackend for CbfChain {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn network(&self) -> Network {
+        self.light.config.network
+    }
+
+    async fn tip(&self) -> Result<BlockRef, ChainError> {
+        self.light.best().await
+    }
+
+    async fn block_at(&self, height: u32) -> Result<Option<Block>, ChainError> {
+        if height == 0 {
+            return Ok(Some(genesis_block(self.network())));
+        }
+        let hash = self.light.state().shown.hash_at(height);
+        match hash {
+            Some(hash) => self.light.block(hash).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn headers(&self, from: u32, limit: usize) -> Result<Vec<Header>, ChainError> {
+        let state = self.light.state();
+        let genesis = (from == 0).then(|| genesis_block(self.network()).header);
+        let above = (from.max(1)..).map_while(|height| state.shown.header_at(height).copied());
+        Ok(genesis.into_iter().chain(above).take(limit.min(MAX_HEADERS)).collect())
+    }
+
+    async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {
+        let news = News::Pushed(self.light.changes.subscribe());
+        follower::spawn(Arc::new(Arc::clone(&self.light)), news, locator, watch).await
+    }
+
+    async fn outpoint(
+        &self,
+        outpoint: OutPoint,
+        script: ScriptBuf,
+        from_height: u32,
+    ) -> Result<OutpointStatus, ChainError> {
+        let scripts: Scripts = [script].into_iter().collect();
+        let (mut created, mut spent) = (None, None);
+        let tip = self.light.best().await?.height;
+        for height in from_height..=tip {
+            let Some(hash) = self.light.hash_at(height).await? else { break };
+            let Some(scanned) = self.light.scan(hash, &scripts).await? else { break };
+            for tx in scanned.txs {
+                let spends = tx.input.iter().any(|input| input.previous_output == outpoint);
+                match tx.output.get(outpoint.vout as usize) {
+                    Some(output) if tx.compute_txid() == outpoint.txid => {
+                        created = Some((output.clone(), Some(height)))
+                    }
+                    Some(_) | None if spends => spent = Some((tx, Some(height))),
+                    Some(_) | None => {}
+                }
+            }
+        }
+        let state = self.light.state();
+        let in_pool = || state.pool.get(&outpoint.txid)?.output.get(outpoint.vout as usize).cloned();
+        let Some((output, height)) = created.or_else(|| in_pool().map(|output| (output, None))) else {
+            return Ok(OutpointStatus::Unknown);
+        };
+        let spent = spent.or_else(|| state.pool.spender(&outpoint).cloned().map(|tx| (tx, None)));
+        Ok(match spent {
+            Some((by, spent_height)) => OutpointStatus::Spent { output, height, by: Box::new(by), spent_height },
+            None => OutpointStatus::Unspent { output, height },
+        })
+    }
+
+    async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
+        let txid = tx.compute_txid();
+        if self.is_known(&txid) {
+            self.light.resend(tx.clone());
+            return Ok(());
+        }
+        self.send(std::slice::from_ref(tx), bip157::Package::new_single(tx.clone())).await
+    }
+
+    async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
+        let [parent, child] = txs else {
+            let reason =
+                format!("a package of {} transactions; a light client sends a parent and its child", txs.len());
+            return Err(ChainError::Invalid { backend: NAME, reason });
+        };
+        if self.is_known(&parent.compute_txid()) {
+            return self.broadcast(child).await;
+        }
+        let txid = child.compute_txid();
+        let package = bip157::Package::new_one_parent_one_child(parent.clone(), child.clone());
+        let package = package.map_err(|error| ChainError::Refused { txid, reason: error.to_string() })?;
+        self.send(txs, package).await
+    }
+
+    async fn fee_rate(&self, _blocks: u16) -> Result<FeeRate, ChainError> {
+        let requester = self.light.requester()?;
+        let floor = requester.broadcast_min_feerate().await.map_err(|error| self.light.unreachable(error))?;
+        let mut rate = floor.max(FeeRate::BROADCAST_MIN);
+        let tip = self.light.best().await?.height;
+        for height in tip.saturating_sub(FEE_BLOCKS - 1).max(1)..=tip {
+            let Some(hash) = self.light.hash_at(height).await? else { break };
+            match timeout(SILENCE, requester.average_fee_rate(hash)).await {
+                Ok(Ok(paid)) => rate = rate.max(paid),
+                Ok(Err(error)) => return Err(self.light.unreachable(error)),
+                Err(_) => return Err(self.light.unreachable("no peer sends blocks")),
+            }
+        }
+        Ok(rate)
+    }
+
+    async fn mine(&self, _count: u32, _script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {
+        Err(ChainError::NotMinable { network: self.network() })
+    }
+}

@@ -1,0 +1,242 @@
+//! The light client against a real bitcoind that serves it as any node of the network would: by headers, filters, blocks
+//! and gossip. It is asked through RPC only for what no client can do: to mine.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bitcoin::absolute::LockTime;
+use bitcoin::block::Header;
+use bitcoin::consensus::encode::serialize_hex;
+use bitcoin::transaction::Version;
+use bitcoin::{Amount, Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Witness};
+use exchange_node::chain::cbf::{CbfChain, CbfConfig};
+use exchange_node::chain::conformance::Harness;
+use exchange_node::chain::core::{CoreAuth, CoreChain, CoreConfig};
+use exchange_node::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, Follower, OutpointStatus};
+use exchange_tests::bitcoind::Bitcoind;
+use serde_json::json;
+use tokio::time::{sleep, timeout};
+
+/// Where blocks pay that nobody spends: a bare `OP_TRUE`.
+const NOBODY: &str = "raw(51)";
+/// What anyone can satisfy: `OP_TRUE` behind a hash.
+static ANYONE: LazyLock<ScriptBuf> = LazyLock::new(|| ScriptBuf::from_bytes(vec![0x51]));
+/// Longer than any pause of the client; no test waits for it to pass.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How often the client is looked at while it catches up.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A light client, and the node behind it, which mines.
+struct Mining {
+    light: CbfChain,
+    core: CoreChain,
+}
+
+impl Mining {
+    async fn open(node: &Bitcoind) -> Result<Self, ChainError> {
+        let core =
+            CoreConfig { url: node.rpc_url(), auth: CoreAuth::Cookie(node.cookie_file()), network: Network::Regtest };
+        let core = CoreChain::open(core).await?;
+        let light = open(node, Network::Regtest).await?;
+        let chain = Self { light, core };
+        chain.catch_up().await;
+        Ok(chain)
+    }
+
+    /// Waits until the client shows the node's tip: in the network there is always a node that is ahead.
+    async fn catch_up(&self) {
+        let tip = self.core.tip().await.unwrap();
+        let caught_up = async {
+            while self.light.tip().await.ok() != Some(tip) {
+                sleep(LOOK_AGAIN).await;
+            }
+        };
+        timeout(PATIENCE, caught_up).await.unwrap();
+    }
+}
+
+async fn open(node: &Bitcoind, network: Network) -> Result<CbfChain, ChainError> {
+    CbfChain::open(CbfConfig { network, peers: node.p2p_address().into_iter().collect() }).await
+}
+
+#[async_trait]
+impl ChainBackend for Mining {
+    fn name(&self) -> &'static str {
+        self.light.name()
+    }
+
+    fn network(&self) -> Network {
+        self.light.network()
+    }
+
+    async fn tip(&self) -> Result<BlockRef, ChainError> {
+        self.light.tip().await
+    }
+
+    async fn block_at(&self, height: u32) -> Result<Option<Block>, ChainError> {
+        self.light.block_at(height).await
+    }
+
+    async fn headers(&self, from: u32, limit: usize) -> Result<Vec<Header>, ChainError> {
+        self.light.headers(from, limit).await
+    }
+
+    async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {
+        self.light.follow(locator, watch).await
+    }
+
+    async fn outpoint(&self, outpoint: OutPoint, script: ScriptBuf, from: u32) -> Result<OutpointStatus, ChainError> {
+        self.light.outpoint(outpoint, script, from).await
+    }
+
+    async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
+        self.light.broadcast(tx).await
+    }
+
+    async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
+        self.light.broadcast_package(txs).await
+    }
+
+    async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError> {
+        self.light.fee_rate(blocks).await
+    }
+
+    async fn mine(&self, count: u32, script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {
+        let mined = self.core.mine(count, script).await?;
+        self.catch_up().await;
+        Ok(mined)
+    }
+}
+
+struct Light {
+    node: Bitcoind,
+    chain: Mining,
+}
+
+impl Light {
+    async fn start() -> Self {
+        // The node passes transactions on at once to peers it trusts.
+        // Nor does it take itself to be behind because its newest block is the old genesis.
+        let node = Bitcoind::start_for_light_clients(&["-whitelist=noban@127.0.0.1", "-maxtipage=9999999999"]);
+        let node = node.unwrap_or_else(|error| panic!("{error}"));
+        let chain = Mining::open(&node).await.unwrap();
+        Self { node, chain }
+    }
+}
+
+#[async_trait]
+impl Harness for Light {
+    fn backend(&self) -> &dyn ChainBackend {
+        &self.chain
+    }
+
+    async fn open_for(&self, network: Network) -> Result<(), ChainError> {
+        open(&self.node, network).await.map(drop)
+    }
+
+    async fn reorg(&self, depth: u32, new_blocks: u32) {
+        let tip = self.chain.core.tip().await.unwrap().height;
+        let undone = self.node.call("getblockhash", &[json!(tip - depth + 1)]).unwrap();
+        self.node.call("invalidateblock", &[undone]).unwrap();
+        for _ in 0..new_blocks {
+            self.node.call("generateblock", &[json!(NOBODY), json!([])]).unwrap();
+        }
+        self.chain.catch_up().await;
+    }
+
+    async fn mine_exactly(&self, txs: Vec<Transaction>) {
+        let hexes: Vec<String> = txs.iter().map(serialize_hex).collect();
+        self.node.call("generateblock", &[json!(NOBODY), json!(hexes)]).unwrap();
+        self.chain.catch_up().await;
+    }
+
+    async fn restart(&mut self) {
+        self.node.stop().unwrap();
+        self.node.run().unwrap();
+        self.chain = Mining::open(&self.node).await.unwrap();
+    }
+}
+
+// What is left out asks for the words of a refusal, which peers do not say.
+exchange_node::conformance_suite!(Light::start:
+    a_payment_is_seen_then_confirmed,
+    a_spend_is_seen_then_confirmed,
+    unconfirmed_chains_are_followed,
+    a_payment_robbed_by_a_block_is_evicted,
+    six_blocks_are_undone_in_order,
+    who_was_away_hears_what_was_undone,
+    one_block_is_a_locator,
+    an_unknown_locator_starts_well_below,
+    the_whole_chain_is_told_from_genesis,
+    headers_join_end_to_end,
+    a_late_watch_finds_the_past,
+    a_slow_follower_delays_only_itself,
+    an_outpoint_tells_its_life,
+    broadcasting_twice_is_fine,
+);
+
+fn coinbase_spend(block: &Block, fee: Amount) -> Transaction {
+    let coinbase = &block.txdata[0];
+    let input = TxIn {
+        previous_output: OutPoint { txid: coinbase.compute_txid(), vout: 0 },
+        witness: Witness::from_slice(&[ANYONE.as_bytes()]),
+        ..TxIn::default()
+    };
+    let output = TxOut { value: coinbase.output[0].value - fee, script_pubkey: ANYONE.to_p2wsh() };
+    Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: vec![input], output: vec![output] }
+}
+
+/// Peers give no reason, so whatever they do not pass on is refused; it can be sent once they would take it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_peer_takes_is_refused_and_may_be_sent_later() {
+    let light = Light::start().await;
+    let chain = &light.chain;
+    chain.mine(101, ANYONE.to_p2wsh()).await.unwrap();
+    let young = coinbase_spend(&chain.block_at(3).await.unwrap().unwrap(), Amount::from_sat(1_000));
+    let coin = chain.block_at(1).await.unwrap().unwrap();
+    let free = coinbase_spend(&coin, Amount::ZERO);
+    let (early, unpaid) = tokio::join!(chain.broadcast(&young), chain.broadcast(&free));
+    assert!(matches!(early, Err(ChainError::Refused { txid, .. }) if txid == young.compute_txid()), "{early:?}");
+    assert!(matches!(unpaid, Err(ChainError::Refused { .. })), "{unpaid:?}");
+    let rate = chain.fee_rate(1).await.unwrap();
+    assert!(rate >= FeeRate::BROADCAST_MIN);
+    chain.mine(2, ANYONE.to_p2wsh()).await.unwrap();
+    chain.broadcast(&young).await.unwrap();
+    chain.broadcast(&coinbase_spend(&coin, Amount::from_sat(1_000))).await.unwrap();
+    chain.mine(1, ScriptBuf::new_op_return([0; 4])).await.unwrap();
+    let status = chain.outpoint(OutPoint { txid: young.compute_txid(), vout: 0 }, ANYONE.to_p2wsh(), 1).await.unwrap();
+    assert!(matches!(status, OutpointStatus::Unspent { height: Some(104), .. }), "{status:?}");
+}
+
+/// A node of another network hangs up, and a client without peers says whom it asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_peer_of_its_network_a_light_client_does_not_start() {
+    let light = Light::start().await;
+    let Err(error) = open(&light.node, Network::Signet).await else { panic!("another network was taken") };
+    assert!(matches!(error, ChainError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains(&light.node.p2p_address().unwrap().to_string()), "{error}");
+}
+
+/// The node behind a light client goes away and comes back; nothing that happened meanwhile is missed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_light_client_outlives_its_peers() {
+    let mut light = Light::start().await;
+    light.chain.mine(3, ScriptBuf::new_op_return([0; 4])).await.unwrap();
+    let mut follower = light.chain.follow(vec![], vec![ANYONE.to_p2wsh()]).await.unwrap();
+    let before = light.chain.tip().await.unwrap();
+    assert!(matches!(follower.events.recv().await, Some(ChainEvent::Synced { tip }) if tip == before));
+    light.node.stop().unwrap();
+    light.node.run().unwrap();
+    light.node.call("generatetodescriptor", &[json!(2), json!(NOBODY)]).unwrap();
+    let after = loop {
+        match timeout(PATIENCE, follower.events.recv()).await.unwrap().unwrap() {
+            ChainEvent::Synced { tip } if tip.height == before.height + 2 => break tip,
+            ChainEvent::Disconnected { block } => panic!("{block:?} never left the chain"),
+            _ => {}
+        }
+    };
+    assert_eq!(light.chain.tip().await.unwrap(), after);
+}
