@@ -15,7 +15,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 unexport MAKEFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint fmt setup bitcoind
+.PHONY: help demo test bench sim lint fmt setup bitcoind
 
 # What the users run, and what the stories in tests/ start as processes of their own.
 programs = cargo build --locked -p exchange-node -p exchange-tui
@@ -34,6 +34,10 @@ test: bitcoind ## every test, those against a real bitcoind too
 bench: ## the figures, one JSON line each
 	@.ci/setup
 	@cargo bench --locked --profile dev -p exchange-tests
+
+sim: ## SEEDS=n simulated worlds from SEED_START on, until a rule is broken in one
+	@.ci/setup
+	@SEEDS='$(SEEDS)' SEED_START='$(SEED_START)' cargo run --locked --quiet -p exchange-sim
 
 lint: ## format and lints, as CI checks them
 	@.ci/setup lint

@@ -1,8 +1,57 @@
-//! The simulator: what the protocol does in networks larger, and under troubles worse, than tests on real processes reach.
-//! Everything that happens follows from a seed.
+//! The simulator: what the protocol does under troubles worse, and in networks larger, than tests on real processes reach.
+//! `make sim SEEDS=n SEED_START=first`; everything that happens follows from a seed.
 //!
-//! [`gossip`] lets records spread through a thousand nodes (figure `propagation`).
+//! **A world** ([`world`]) is three to twelve nodes with their people, a network and a chain. Each node is the real core:
+//! `Ledger`, `Book`, the sync sessions and the machine of each trade, and the node's own [`pins`], over a disk that can fill
+//! up and lose power at any write. The simulator stands in for what is around the core, and takes the decisions of the
+//! node's drivers in the same order under the same conditions. Time is virtual: half an hour and a month of blocks pass in milliseconds.
+//!
+//! **Troubles**: messages lost and late, links cut, the network divided, nodes killed in the middle of a write and between
+//! effects, disks full, clocks hours off, blocks taken back, pools that contradict themselves; attackers who sign two or
+//! seventy histories, soon or late, to some peers only, who meddle with the trades of others, send rubbish, flood, backdate
+//! logs, spend coins twice; a victim that knows one honest node among attackers who say nothing.
+//!
+//! **What must hold** ([`checks`]), after every step: an honest author has one history; a fork only falls and its frozen
+//! records stay within bounds; no honest node bans another; an honest maker accepts once; what counts in a trade was signed
+//! by whom it belongs to; an honest seller funds once, what is on his disk, and loses coins only to a buyer who has paid;
+//! nobody honest pays for an escrow that is not buried; no satoshi comes or goes; queues stay within bounds. After healing,
+//! within a bounded time: all honest nodes hold the same, it is the same as the set of all records gives in one go, books
+//! and winners are the same, and a book is what its ledger says. At the end: no honest seller's coins are stuck, and who
+//! paid an honest seller has his coins.
+//!
+//! **That it can fail** is a test: each [`flaw`] must be found within a few seeds.
+//!
+//! | file | idea |
+//! |---|---|
+//! | [`world`] | events, ages, faults |
+//! | [`node`], [`heal`], [`trader`], [`user`] | an honest node: its keeper, its sync, its trader, its user |
+//! | [`mischief`], [`flaw`] | what attackers do; rules that honest nodes can be made to break |
+//! | [`disk`], [`network`], [`chain`], [`people`] | what is simulated |
+//! | [`checks`] | what must hold |
+//! | [`run`], [`trace`] | many seeds; what happened before a failure |
+//! | [`agenda`], [`rng`] | virtual time, and chance |
+//! | [`gossip`] | a thousand nodes and one question: how fast, and how often (figure `propagation`) |
+//!
+//! A failure prints the rule, the last events, and the command that shows it again.
 
 pub mod agenda;
+pub mod chain;
+pub mod checks;
+pub mod disk;
+pub mod flaw;
 pub mod gossip;
+pub mod heal;
+pub mod mischief;
+pub mod network;
+pub mod node;
+pub mod people;
+// The node's own file: it decides by itself and knows nothing of tasks and sockets.
+#[rustfmt::skip]
+#[path = "../../../node/src/trader/pins.rs"]
+pub mod pins;
 pub mod rng;
+pub mod run;
+pub mod trace;
+pub mod trader;
+pub mod user;
+pub mod world;

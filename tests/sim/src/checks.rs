@@ -1,0 +1,282 @@
+//! What must hold after every step, for every honest node, whatever the others do; and what must hold at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bitcoin::{Transaction, Txid};
+use exchange_ledger::body::Body;
+use exchange_ledger::book::{Book, Query};
+use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
+use exchange_ledger::ledger::{Ledger, MAX_FROZEN};
+use exchange_ledger::record::{Head, Kind, LogId, Record};
+use exchange_ledger::state::state_hash;
+use exchange_ledger::storage::{Batch, MemoryStorage, Storage};
+use exchange_ledger::trade::{Phase, Role, SpendPath, Trade};
+
+use crate::chain::{Chain, MAX_POOL};
+use crate::flaw::Flaw;
+use crate::heal::MAX_WANTED;
+use crate::node::Node;
+use crate::people::NETWORK;
+use crate::pins::Known;
+use crate::trader::{MAX_OPEN_BIDS, borne_out, person_of};
+
+/// Messages under way at once: a storm of them is a loop somewhere.
+const MAX_UNDER_WAY: usize = 20_000;
+/// Offers of one maker that are looked at.
+const PAGE: usize = 1000;
+
+/// What was seen so far, and the first rule that was broken.
+#[derive(Debug, Default)]
+pub struct Checks {
+    broken: Option<String>,
+    honest: BTreeSet<AuthorId>,
+    honest_nodes: Vec<bool>,
+    /// Where a log forks, as a node has it.
+    forks: BTreeMap<(usize, LogId), u64>,
+    /// Everything that any honest node ever kept.
+    kept: BTreeMap<RecordId, Record>,
+    /// What honest makers accepted.
+    accepted: BTreeMap<RecordId, TradeId>,
+    /// Trades for which money was sent outside of the chain.
+    paid: BTreeSet<TradeId>,
+    /// The funding that an honest seller sent.
+    fundings: BTreeMap<TradeId, Txid>,
+}
+
+impl Checks {
+    /// Begins with these people.
+    pub fn new(people: impl Iterator<Item = (AuthorId, bool)>) -> Self {
+        let people: Vec<(AuthorId, bool)> = people.collect();
+        let honest = people.iter().filter(|(_, honest)| *honest).map(|(author, _)| *author).collect();
+        Self { honest, honest_nodes: people.iter().map(|(_, honest)| *honest).collect(), ..Self::default() }
+    }
+
+    /// Notes that a rule was broken. The first one counts.
+    pub fn fail(&mut self, what: String) {
+        self.broken.get_or_insert(what);
+    }
+
+    /// Returns the first rule that was broken.
+    pub fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    /// A node has kept a batch.
+    pub fn committed(&mut self, node: usize, batch: &Batch) {
+        if !self.honest_nodes[node] {
+            return;
+        }
+        for record in &batch.records {
+            self.kept.insert(record.id(), record.clone());
+            if let (true, Ok(Body::Accept(accept))) = (self.honest.contains(&record.author()), Body::decode(record)) {
+                let first = *self.accepted.entry(accept.offer).or_insert(accept.trade);
+                if first != accept.trade {
+                    self.fail(format!("an honest maker accepted both {first} and {} for one offer", accept.trade));
+                }
+            }
+        }
+        for (log, fork) in &batch.forks {
+            if self.honest.contains(&log.author) {
+                self.fail(format!("node {node} holds two histories of an honest author, {}", log.author));
+            }
+            let before = self.forks.insert((node, *log), fork.from);
+            if before.is_some_and(|before| before < fork.from) {
+                self.fail(format!("node {node} thawed places of {} from {before:?} to {}", log.author, fork.from));
+            }
+            if fork.frozen.len() > MAX_FROZEN || fork.frozen.iter().any(|record| record.header().seq < fork.from) {
+                self.fail(format!("node {node} keeps {} frozen records of {}", fork.frozen.len(), log.author));
+            }
+            self.kept.extend(fork.frozen.iter().map(|record| (record.id(), record.clone())));
+        }
+    }
+
+    /// A node has banned another.
+    pub fn banned(&mut self, by: usize, who: usize) {
+        if self.honest_nodes[by] && self.honest_nodes[who] {
+            self.fail(format!("honest node {by} banned honest node {who}"));
+        }
+    }
+
+    /// A node has read a trade.
+    pub fn facts(&mut self, node: &Node, records: &Known) {
+        if node.honest && !borne_out(node, records) {
+            self.fail(format!("node {} takes a stranger's word about trade {}", node.number, records.bid.trade));
+        }
+    }
+
+    /// A node sends a transaction for a trade.
+    pub fn broadcast(&mut self, node: &Node, trade: &Trade, tx: &Transaction) {
+        let Some(escrow) = trade.escrow().filter(|_| node.honest) else { return };
+        let (id, txid) = (trade.id(), tx.compute_txid());
+        let fundings = escrow.fundings(tx);
+        if fundings.is_empty() {
+            let spent = tx.input.iter().map(|input| escrow.classify(tx, input.previous_output));
+            if spent.into_iter().any(SpendPath::is_foreign) {
+                self.fail(format!("node {} sends the coins of trade {id} elsewhere", node.number));
+            }
+            return;
+        }
+        let kept = node.disk.private().locals.get(&id).and_then(|local| local.funding_tx.clone());
+        if kept != Some(bitcoin::consensus::serialize(tx)) {
+            self.fail(format!("node {} sends a funding of trade {id} that is not on its disk", node.number));
+        }
+        if trade.role() != Role::Seller || fundings.len() != 1 || *self.fundings.entry(id).or_insert(txid) != txid {
+            self.fail(format!("node {} funds trade {id} twice, or is not its seller", node.number));
+        }
+    }
+
+    /// A user sends money outside of the chain.
+    pub fn paid(&mut self, node: &Node, trade: &Trade) {
+        if !self.paid.insert(trade.id()) || !node.honest {
+            return;
+        }
+        let view = trade.view();
+        let buried = view.funding().is_some_and(|funding| view.is_buried(funding.height));
+        let held = trade.role() == Role::Buyer && trade.phase() == Phase::Funded && view.spend().is_none();
+        if !buried || !held || trade.local().their_details.is_none() {
+            self.fail(format!("node {} pays for trade {} out of nothing", node.number, trade.id()));
+        }
+    }
+
+    /// Tells whether money was sent for a trade.
+    pub fn is_paid(&self, trade: &TradeId) -> bool {
+        self.paid.contains(trade)
+    }
+
+    /// A step is over at a node.
+    pub fn step(&mut self, node: &Node, under_way: usize) {
+        if under_way > MAX_UNDER_WAY {
+            self.fail(format!("{under_way} messages are under way"));
+        }
+        if let (true, Some(mind)) = (node.honest, &node.mind) {
+            let bids = mind.trades.values().filter(|trade| trade.phase() == Phase::Bid).count();
+            if mind.wanted.len() > MAX_WANTED || bids > MAX_OPEN_BIDS {
+                self.fail(format!("node {} holds {} wants and {bids} bids", node.number, mind.wanted.len()));
+            }
+        }
+    }
+
+    /// Blocks have come or gone.
+    pub fn chain(&mut self, chain: &Chain) {
+        let (unspent, fees) = chain.total();
+        if unspent + fees != chain.genesis_value() {
+            self.fail(format!("{unspent} sats and {fees} of fees are not the {} of old", chain.genesis_value()));
+        }
+        if chain.pool_len() > MAX_POOL {
+            self.fail("the pool has no end".into());
+        }
+        for escrow in chain.escrows() {
+            let contract = escrow.contract();
+            let honest = self.honest.contains(&contract.seller);
+            for spend in chain.view().facts(escrow).spends.iter().filter(|spend| spend.height.is_some()) {
+                if spend.path.is_payout() && honest && !self.paid.contains(&contract.trade) {
+                    self.fail(format!("an honest seller lost the coins of trade {} for nothing", contract.trade));
+                }
+                if spend.path.is_foreign() {
+                    self.fail(format!("the coins of trade {} went elsewhere", contract.trade));
+                }
+            }
+        }
+    }
+
+    /// Everything has calmed down: all honest nodes must hold the same and read the same from it.
+    pub fn converged(&mut self, nodes: &[Node], flaw: Option<Flaw>, now: u64) {
+        let honest: Vec<&Node> = nodes.iter().filter(|node| node.honest).collect();
+        let hashes: Vec<_> = honest.iter().map(|node| state_hash(node.ledger.storage()).ok()).collect();
+        if hashes.iter().any(|hash| hash.is_none() || *hash != hashes[0]) {
+            self.fail(format!("the honest nodes do not hold the same: {}", difference(&honest)));
+            return;
+        }
+        let mut oracle = Ledger::new(MemoryStorage::default(), NETWORK);
+        let all: Vec<Record> = self.kept.values().cloned().collect();
+        let admitted = oracle.admit(&all, u64::MAX);
+        if admitted.is_err() || state_hash(oracle.storage()).ok() != hashes[0] {
+            self.fail("the state is not the function of the set of records that it must be".into());
+        }
+        let mut read: Option<Vec<(RecordId, Option<TradeId>, bool)>> = None;
+        for node in honest {
+            let Some(mind) = &node.mind else { continue };
+            let open: BTreeSet<RecordId> = open_offers(&mind.book, now);
+            match Book::load(&node.ledger) {
+                Ok(book) if open_offers(&book, now) == open => {}
+                Ok(book) => {
+                    let read = open_offers(&book, now);
+                    let differs: Vec<_> = read.symmetric_difference(&open).collect();
+                    self.fail(format!("the book of node {} is not what its ledger says: {differs:?}", node.number));
+                }
+                Err(error) => self.fail(format!("node {} cannot read its book: {error}", node.number)),
+            }
+            let offers = node.ledger.storage().of_kind(Kind::Offer, None, PAGE).unwrap_or_default();
+            let records = offers.iter().filter_map(|place| node.ledger.record(&place.id).ok().flatten());
+            let reads: Vec<_> =
+                records.map(|offer| (offer.id(), node.winner(&offer, flaw), open.contains(&offer.id()))).collect();
+            if read.as_ref().is_some_and(|first| *first != reads) {
+                self.fail(format!("node {} sees other winners or other offers than the others", node.number));
+            }
+            read.get_or_insert(reads);
+        }
+    }
+
+    /// Everything is over: nobody's coins are stuck, and who paid an honest seller has his coins.
+    pub fn settled(&mut self, nodes: &[Node], chain: &Chain) {
+        for escrow in chain.unspent_escrows() {
+            let contract = escrow.contract();
+            // What an honest seller has released is the buyer's, who may leave it.
+            if self.honest.contains(&contract.seller) && !self.paid.contains(&contract.trade) {
+                let seller = nodes.iter().find(|node| node.person.author == contract.seller);
+                let machine = seller.and_then(|node| node.mind.as_ref()?.trades.get(&contract.trade));
+                let seen = machine.map(|trade| {
+                    let same = trade.escrow().map(exchange_ledger::trade::Escrow::script) == Some(escrow.script());
+                    (trade.phase(), trade.actions(), trade.view().funding().copied(), same)
+                });
+                let number = seller.map(|node| node.number);
+                self.fail(format!("the coins of trade {} are stuck; node {number:?} sees {seen:?}", contract.trade));
+            }
+        }
+        for escrow in chain.escrows() {
+            let contract = escrow.contract();
+            let both = self.honest.contains(&contract.seller) && self.honest.contains(&contract.buyer);
+            let spends = chain.view().facts(escrow).spends;
+            let got = spends.iter().any(|spend| spend.path.is_payout() && spend.height.is_some());
+            if both && self.paid.contains(&contract.trade) && !got {
+                self.fail(format!("the buyer of trade {} paid and got nothing", contract.trade));
+            }
+        }
+    }
+
+    /// Returns how many trades were paid, for the summary.
+    pub fn paid_trades(&self) -> usize {
+        self.paid.len()
+    }
+
+    /// Returns in how many logs some honest node has found two histories.
+    pub fn forked_logs(&self) -> usize {
+        self.forks.keys().map(|(_, log)| log).collect::<BTreeSet<_>>().len()
+    }
+}
+
+/// Returns what a reader needs to understand why nodes differ: each log that not all hold alike, by node.
+fn difference(nodes: &[&Node]) -> String {
+    let mut logs: BTreeMap<LogId, Vec<(usize, Option<Head>)>> = BTreeMap::new();
+    let all = nodes.iter().flat_map(|node| node.ledger.storage().heads(None, PAGE).unwrap_or_default());
+    for log in all.map(|head| head.log).collect::<BTreeSet<_>>() {
+        let held = nodes.iter().map(|node| (node.number, node.ledger.storage().head(&log).ok().flatten()));
+        logs.insert(log, held.collect());
+    }
+    logs.retain(|_, held| held.iter().any(|(_, head)| *head != held[0].1));
+    let mut words = String::new();
+    for (log, held) in logs {
+        words.push_str(&format!("\n  log {} of person {:?}:", log.epoch, person_of(&log.author)));
+        for (node, head) in held {
+            let head = head.map(|head| {
+                (head.len, head.id.short().to_string(), head.frozen.map(|frozen| frozen.short().to_string()))
+            });
+            words.push_str(&format!(" node {node} {head:?};"));
+        }
+    }
+    words
+}
+
+fn open_offers(book: &Book, now: u64) -> BTreeSet<RecordId> {
+    book.query(Query { away: true, ..Query::default() }, now).map(|entry| entry.id).collect()
+}

@@ -1,0 +1,220 @@
+//! A node's disk: what survives a crash. It can be full, and the power can fail at any write, before or after it took.
+//!
+//! As in the node, a write is whole or not at all, and synced before it returns; the note of the own head is in one write
+//! with the record.
+
+use std::cell::{Ref, RefCell, RefMut};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use bitcoin::OutPoint;
+use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
+use exchange_ledger::record::{Head, Kind, LogId, Place, Record};
+use exchange_ledger::storage::{Batch, MemoryStorage, Storage, StorageError};
+use exchange_ledger::trade::Local;
+
+use crate::pins::Pin;
+
+/// When the power fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fuse {
+    /// After so many writes.
+    pub writes: u32,
+    /// Whether the last of them is kept.
+    pub kept: bool,
+}
+
+/// What the disk holds besides the ledger.
+#[derive(Debug, Clone, Default)]
+pub struct Private {
+    /// The end of the log that this machine has written.
+    pub own_head: Option<Head>,
+    /// What only this node knows of its trades.
+    pub locals: BTreeMap<TradeId, Local>,
+    /// The records on which its trades rest.
+    pub pins: BTreeMap<TradeId, Pin>,
+    /// Coins that the wallet has promised.
+    pub promised: BTreeSet<OutPoint>,
+    /// Trades whose payment details were sent.
+    pub sent: BTreeSet<TradeId>,
+    /// Payment details that came in.
+    pub mail: BTreeMap<TradeId, String>,
+}
+
+#[derive(Debug, Default)]
+struct Platter {
+    ledger: MemoryStorage,
+    private: Private,
+    full: bool,
+    fuse: Option<Fuse>,
+    dead: bool,
+}
+
+/// A handle to a disk. All handles see the same.
+#[derive(Debug, Clone, Default)]
+pub struct Disk(Rc<RefCell<Platter>>);
+
+impl Disk {
+    /// Returns what is there besides the ledger.
+    pub fn private(&self) -> Ref<'_, Private> {
+        Ref::map(self.0.borrow(), |platter| &platter.private)
+    }
+
+    /// Fills the disk up, or makes room.
+    pub fn set_full(&self, full: bool) {
+        self.0.borrow_mut().full = full;
+    }
+
+    /// Sets when the power fails.
+    pub fn set_fuse(&self, fuse: Option<Fuse>) {
+        self.0.borrow_mut().fuse = fuse;
+    }
+
+    /// Tells whether the power has failed.
+    pub fn is_dead(&self) -> bool {
+        self.0.borrow().dead
+    }
+
+    /// Power is back.
+    pub fn revive(&self) {
+        let mut platter = self.0.borrow_mut();
+        (platter.dead, platter.fuse) = (false, None);
+    }
+
+    /// Loses everything.
+    pub fn wipe(&self) {
+        *self.0.borrow_mut() = Platter::default();
+    }
+
+    /// Writes besides the ledger.
+    ///
+    /// # Errors
+    /// When the disk is full or without power.
+    pub fn write(&self, change: impl FnOnce(&mut Private)) -> Result<(), StorageError> {
+        self.attempt(|platter| {
+            change(&mut platter.private);
+            Ok(())
+        })
+    }
+
+    /// Keeps an own record and the note of its head with one write.
+    ///
+    /// # Errors
+    /// When the disk is full or without power.
+    pub fn commit_own(&self, batch: &Batch, head: Head) -> Result<(), StorageError> {
+        self.attempt(|platter| {
+            platter.ledger.commit(batch)?;
+            platter.private.own_head = Some(head);
+            Ok(())
+        })
+    }
+
+    fn attempt(&self, write: impl FnOnce(&mut Platter) -> Result<(), StorageError>) -> Result<(), StorageError> {
+        let mut platter: RefMut<'_, Platter> = self.0.borrow_mut();
+        if platter.dead {
+            return Err(StorageError::Io("no power".into()));
+        }
+        if platter.full {
+            return Err(StorageError::Full("as planned".into()));
+        }
+        match platter.fuse {
+            Some(Fuse { writes: 0, kept }) => {
+                platter.dead = true;
+                if kept {
+                    write(&mut platter)?;
+                }
+                Err(StorageError::Io("the power failed".into()))
+            }
+            Some(fuse) => {
+                platter.fuse = Some(Fuse { writes: fuse.writes - 1, ..fuse });
+                write(&mut platter)
+            }
+            None => write(&mut platter),
+        }
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&MemoryStorage) -> T) -> T {
+        read(&self.0.borrow().ledger)
+    }
+}
+
+impl Storage for Disk {
+    fn record(&self, id: &RecordId) -> Result<Option<Record>, StorageError> {
+        self.read(|ledger| ledger.record(id))
+    }
+
+    fn id_at(&self, log: &LogId, seq: u64) -> Result<Option<RecordId>, StorageError> {
+        self.read(|ledger| ledger.id_at(log, seq))
+    }
+
+    fn range(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<Record>, StorageError> {
+        self.read(|ledger| ledger.range(log, from, limit))
+    }
+
+    fn frozen(&self, log: &LogId) -> Result<Vec<Record>, StorageError> {
+        self.read(|ledger| ledger.frozen(log))
+    }
+
+    fn is_forked(&self, author: &AuthorId) -> Result<bool, StorageError> {
+        self.read(|ledger| ledger.is_forked(author))
+    }
+
+    fn head(&self, log: &LogId) -> Result<Option<Head>, StorageError> {
+        self.read(|ledger| ledger.head(log))
+    }
+
+    fn heads(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
+        self.read(|ledger| ledger.heads(after, limit))
+    }
+
+    fn logs_of(&self, author: &AuthorId, limit: usize) -> Result<Vec<Head>, StorageError> {
+        self.read(|ledger| ledger.logs_of(author, limit))
+    }
+
+    fn first_critical(&self, log: &LogId) -> Result<Option<Place>, StorageError> {
+        self.read(|ledger| ledger.first_critical(log))
+    }
+
+    fn of_kind(&self, kind: Kind, after: Option<&Place>, limit: usize) -> Result<Vec<Place>, StorageError> {
+        self.read(|ledger| ledger.of_kind(kind, after, limit))
+    }
+
+    fn of_kind_by(
+        &self,
+        kind: Kind,
+        author: &AuthorId,
+        after: Option<&Place>,
+        limit: usize,
+    ) -> Result<Vec<Place>, StorageError> {
+        self.read(|ledger| ledger.of_kind_by(kind, author, after, limit))
+    }
+
+    fn about(
+        &self,
+        subject: &RecordId,
+        author: Option<&AuthorId>,
+        limit: usize,
+    ) -> Result<Vec<RecordId>, StorageError> {
+        self.read(|ledger| ledger.about(subject, author, limit))
+    }
+
+    fn about_in(&self, subject: &RecordId, log: &LogId, limit: usize) -> Result<Vec<RecordId>, StorageError> {
+        self.read(|ledger| ledger.about_in(subject, log, limit))
+    }
+
+    fn open_offers(&self, after: Option<&RecordId>, limit: usize) -> Result<Vec<RecordId>, StorageError> {
+        self.read(|ledger| ledger.open_offers(after, limit))
+    }
+
+    fn forget_open(&mut self, offers: &[RecordId]) -> Result<(), StorageError> {
+        self.attempt(|platter| platter.ledger.forget_open(offers))
+    }
+
+    fn len(&self) -> Result<u64, StorageError> {
+        self.read(Storage::len)
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        self.attempt(|platter| platter.ledger.commit(batch))
+    }
+}

@@ -1,0 +1,31 @@
+//! Nodes that are wrong on purpose. The simulator must find each of them within a few seeds; a simulator that finds
+//! nothing proves nothing.
+
+/// A rule that every honest node of a world breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// Of two histories it keeps the one that came first, and says nothing of the other.
+    KeepsFirstHistory,
+    /// It takes the acceptance that it saw first for the one that counts.
+    WinnerByArrival,
+    /// After a crash it goes on from an old copy of its disk, and asks nobody whether more was written.
+    RestoresOldCopy,
+    /// Its user pays as soon as the funding is seen, not when it is buried.
+    PaysBeforeBuried,
+    /// It does not look at who signed a fact: anybody's cancellation counts.
+    TrustsStrangers,
+    /// It never heals what gossip lost.
+    NeverHeals,
+}
+
+impl Flaw {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::KeepsFirstHistory,
+        Self::WinnerByArrival,
+        Self::RestoresOldCopy,
+        Self::PaysBeforeBuried,
+        Self::TrustsStrangers,
+        Self::NeverHeals,
+    ];
+}

@@ -1,0 +1,186 @@
+//! What attackers do. Each has a node like everybody's and uses it like everybody; besides, he signs two histories, says
+//! things about the trades of others, sends rubbish, and spends his coins twice.
+
+use bitcoin::TxOut;
+use exchange_ledger::body::{Accept, Body, Cancel, Closed, Funded, PaymentSent, Revoke};
+use exchange_ledger::ids::{RecordId, TradeId};
+use exchange_ledger::record::{Header, Kind, LogId, Record};
+use exchange_ledger::storage::Storage;
+use exchange_ledger::wire::{Outpoint, TxId};
+
+use crate::chain::payment;
+use crate::network::{Bytes, Packet};
+use crate::node::Node;
+use crate::people::{NETWORK, ticket};
+use crate::world::Shared;
+
+/// Records for one place in a burst: more than a node keeps of them.
+const BURST: u64 = 70;
+/// Offers in a flood: more than anybody may have open.
+const FLOOD: usize = 12;
+/// What an attacker looks through for something to meddle with.
+const PAGE: usize = 64;
+
+impl Node {
+    /// Does one bad thing.
+    pub fn mischief(&mut self, shared: &mut Shared) {
+        if self.mind.is_none() {
+            return;
+        }
+        shared.trace.note(shared.agenda.now(), self.number, "is up to no good", &[]);
+        match shared.rng.below(8) {
+            0..=2 => self.fork(shared),
+            3 => self.meddle(shared),
+            4 => self.send_rubbish(shared),
+            5 => self.backdate(shared),
+            6 => self.spend_twice(shared),
+            _ => self.flood(shared),
+        }
+    }
+
+    /// Signs other histories of a log of one's own, from some place on, and tells each peer another one, or none.
+    fn fork(&self, shared: &mut Shared) {
+        let logs = self.ledger.storage().logs_of(&self.person.author, PAGE).unwrap_or_default();
+        let Some(head) = shared.rng.pick(&logs).copied() else { return };
+        let len = head.len;
+        // Mostly at the end, where it matters; sometimes long after.
+        let seq =
+            if shared.rng.one_in(3) { shared.rng.below(len + 1) } else { len.saturating_sub(shared.rng.below(3)) };
+        let before = match seq.checked_sub(1) {
+            Some(before) => self.ledger.storage().range(&head.log, before, 1).ok().and_then(|mut r| r.pop()),
+            None => None,
+        };
+        if seq > 0 && before.is_none() {
+            return;
+        }
+        let time = before.as_ref().map_or_else(|| self.now(shared), |record| record.header().time);
+        let backlink = before.map_or(RecordId([0; 32]), |record| record.id());
+        let branches = if shared.rng.one_in(20) { BURST } else { shared.rng.between(1, 3) };
+        for branch in 0..branches {
+            let body = if branches == BURST { Body::Heartbeat } else { self.tempting_body(shared) };
+            let Some(record) = self.forge(head.log, seq, backlink, time + branch, &body) else { continue };
+            self.tell(&record, shared);
+            if shared.rng.one_in(3) {
+                let body = self.tempting_body(shared);
+                self.forge(head.log, seq + 1, record.id(), time + branch, &body)
+                    .iter()
+                    .for_each(|record| self.tell(record, shared));
+            }
+        }
+    }
+
+    /// Returns something that would change a trade or an offer, if it counted.
+    fn tempting_body(&self, shared: &mut Shared) -> Body {
+        let storage = self.ledger.storage();
+        let offers = storage.of_kind_by(Kind::Offer, &self.person.author, None, PAGE).unwrap_or_default();
+        let Some(offer) = shared.rng.pick(&offers).map(|place| place.id) else { return Body::Heartbeat };
+        let bids = self.ledger.bids(&offer, PAGE).unwrap_or_default();
+        match (shared.rng.below(4), shared.rng.pick(&bids).copied()) {
+            (0, _) => Body::Revoke(Revoke { offer }),
+            (1 | 2, Some(trade)) => {
+                let height = shared.chain.view().tip();
+                Body::Accept(Accept { trade, offer, height, party: self.person.party.clone() })
+            }
+            (_, _) => self.some_offer(shared).map_or(Body::Heartbeat, Body::Offer),
+        }
+    }
+
+    /// Says something about the trade of others, or decides about their offers.
+    fn meddle(&mut self, shared: &mut Shared) {
+        let takes = self.ledger.storage().of_kind(Kind::Take, None, PAGE).unwrap_or_default();
+        let Some(take) = shared.rng.pick(&takes).map(|place| place.id) else { return };
+        let Ok((bid, _)) = self.ledger.bid(take.into()) else { return };
+        let trade = TradeId::from(take);
+        let outpoint = bitcoin::OutPoint::null();
+        let body = match shared.rng.below(6) {
+            0 | 1 => Body::Cancel(Cancel { trade, refund: None }),
+            2 => Body::PaymentSent(PaymentSent { trade }),
+            3 => Body::Funded(Funded { trade, outpoint: Outpoint(outpoint) }),
+            4 => Body::Closed(Closed { trade, spend: TxId(outpoint.txid) }),
+            _ => {
+                let party = self.person.party.clone();
+                Body::Accept(Accept { trade, offer: bid.offer_id, height: shared.chain.view().tip(), party })
+            }
+        };
+        self.publish(&body, shared);
+    }
+
+    /// Sends what no honest node would: a peer that believes it is lost, one that does not bans us.
+    fn send_rubbish(&self, shared: &mut Shared) {
+        let time = self.now(shared);
+        let log = LogId { author: self.person.author, epoch: 7 };
+        let Some(first) = self.forge(log, 0, RecordId([0; 32]), time, &Body::Heartbeat) else { return };
+        let mut bytes = first.encode();
+        match shared.rng.below(6) {
+            0 => bytes.truncate(100),
+            1 => bytes[140] ^= 1, // the signature
+            2 => bytes[2] ^= 1,   // the network
+            3 => bytes[126] ^= 1, // the ticket
+            4 => {
+                let backlink = RecordId(shared.rng.bytes32());
+                let lost = self.forge(log, shared.rng.between(1, 50_000), backlink, time, &Body::Heartbeat);
+                bytes = lost.map(|record| record.encode()).unwrap_or_default();
+            }
+            _ => {
+                let later = self.forge(log, 0, RecordId([0; 32]), time + 100_000, &Body::Heartbeat);
+                bytes = later.map(|record| record.encode()).unwrap_or_default();
+            }
+        }
+        let peers = shared.network.peers(self.number);
+        if let Some(peer) = shared.rng.pick(&peers) {
+            shared.send_aloud(self.number, *peer, Packet::Gossip(bytes.into()));
+        }
+    }
+
+    /// Opens a log that claims to be old, and decides about one's own offers there.
+    fn backdate(&self, shared: &mut Shared) {
+        let log = LogId { author: self.person.author, epoch: shared.rng.between(1, 4) as u32 };
+        let body = self.tempting_body(shared);
+        let first = self.forge(log, 0, RecordId([0; 32]), u64::from(log.epoch), &body);
+        first.iter().for_each(|record| self.tell(record, shared));
+    }
+
+    /// Spends a coin that one has promised to an escrow.
+    fn spend_twice(&self, shared: &mut Shared) {
+        let promised: Vec<_> = self.disk.private().promised.iter().copied().collect();
+        let Some(coin) = shared.rng.pick(&promised).copied() else { return };
+        let script = self.person.party.destination.script().clone();
+        let output = TxOut { value: bitcoin::Amount::from_sat(1_000_000), script_pubkey: script.clone() };
+        // It may be spent already: then nothing comes of it.
+        let _ = shared.chain.broadcast(&payment(coin, output, script, 5000));
+    }
+
+    fn flood(&mut self, shared: &mut Shared) {
+        for _ in 0..FLOOD {
+            if let Some(offer) = self.some_offer(shared) {
+                self.publish(&Body::Offer(offer), shared);
+            }
+        }
+    }
+
+    fn forge(&self, log: LogId, seq: u64, backlink: RecordId, time: u64, body: &Body) -> Option<Record> {
+        let header = Header {
+            network: NETWORK,
+            log,
+            seq,
+            backlink,
+            time,
+            kind: body.kind(),
+            flags: 0,
+            body_len: 0,
+            body_hash: [0; 32],
+            admission: if seq == 0 { ticket(&log) } else { 0 },
+        };
+        Record::sign(header, body.encode(), |message| self.person.sign(message)).ok()
+    }
+
+    /// Tells some peers, and not the others.
+    fn tell(&self, record: &Record, shared: &mut Shared) {
+        let bytes: Bytes = record.encode().into();
+        for peer in shared.network.peers(self.number) {
+            if shared.rng.one_in(2) {
+                shared.send_aloud(self.number, peer, Packet::Gossip(bytes.clone()));
+            }
+        }
+    }
+}

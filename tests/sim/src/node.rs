@@ -1,0 +1,304 @@
+//! A node: the real ledger and book over its disk, and what the node's keeper and network decide about records.
+//!
+//! What it decides is what `exchange-node` does: `keeper.rs` (which log to write to, what verdict becomes of an admission),
+//! `net/swarm.rs` (pass on what was accepted, ask for the log of an orphan, ban who sends what is invalid by itself).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use exchange_ledger::body::Body;
+use exchange_ledger::book::Book;
+use exchange_ledger::ids::{RecordId, TradeId};
+use exchange_ledger::ledger::{Admission, Ledger, MAX_CLOCK_SKEW_S};
+use exchange_ledger::record::{Head, Header, Kind, LogId, MAX_LOG_LEN, Record};
+use exchange_ledger::storage::{Batch, Storage, StorageError};
+use exchange_ledger::sync::Verdict;
+use exchange_ledger::trade::Trade;
+
+use crate::agenda::Millis;
+use crate::chain::View;
+use crate::disk::{Disk, Private};
+use crate::flaw::Flaw;
+use crate::heal::{OpenSession, Replica};
+use crate::network::{Bytes, Packet};
+use crate::people::{NETWORK, Person, ticket};
+use crate::pins::Pin;
+use crate::world::Shared;
+
+/// The moment at which every world begins, as the clock of a node that is right shows it.
+pub const BEGIN_S: u64 = 1_800_000_000;
+/// Records that are passed on by gossip after healing; more of them the others fetch by themselves.
+const MAX_FRESH: usize = 64;
+/// How long the first record after a start waits for a comparison with a peer: as in the node.
+const COMPARISON_WAIT_MS: Millis = 5000;
+/// More logs than any world has.
+const MAX_HEADS: usize = 1000;
+
+/// One node and the person who uses it.
+pub struct Node {
+    /// Which one.
+    pub number: usize,
+    /// Who uses it.
+    pub person: &'static Person,
+    /// Whether he plays by the rules.
+    pub honest: bool,
+    /// How far the clock is off, in seconds.
+    pub skew_s: i64,
+    /// What survives a crash.
+    pub disk: Disk,
+    /// The ledger on it.
+    pub ledger: Ledger<Disk>,
+    /// The ledger, as healing sees it.
+    pub replica: Replica,
+    /// What does not survive; nothing while the node is down.
+    pub mind: Option<Mind>,
+    /// For [`Flaw::RestoresOldCopy`]: the copy.
+    pub old_copy: Option<(Vec<Record>, Private)>,
+}
+
+/// What a running node holds in memory.
+#[derive(Default)]
+pub struct Mind {
+    /// The book.
+    pub book: Book,
+    /// The trades it drives.
+    pub trades: BTreeMap<TradeId, Trade>,
+    /// The chain as this node sees it.
+    pub view: View,
+    /// For [`Flaw::WinnerByArrival`].
+    pub first_accepted: BTreeMap<RecordId, TradeId>,
+    /// What each agreed trade rests on.
+    pub pins: BTreeMap<TradeId, Pin>,
+    /// The trade whose effects are being performed: it hears of its records from them.
+    pub acting: Option<TradeId>,
+    /// Logs to ask for because of orphans.
+    pub wanted: BTreeSet<LogId>,
+    /// Whether everything that some peer held was taken in since the start.
+    pub compared: bool,
+    /// Own logs that were opened since the start.
+    opened: BTreeSet<LogId>,
+    /// When it started.
+    started: Millis,
+    /// Sessions, by peer.
+    pub sessions: BTreeMap<usize, OpenSession>,
+    /// How many sessions there were.
+    pub session_count: u64,
+    /// Bids of others for offers of others: nothing makes them this node's.
+    pub foreign: BTreeSet<TradeId>,
+    /// How often it has healed, which tells with whom to heal next.
+    pub turn: usize,
+}
+
+impl Node {
+    /// Returns a node with an empty disk.
+    pub fn new(number: usize, person: u8, honest: bool, skew_s: i64) -> Self {
+        let disk = Disk::default();
+        let ledger = Ledger::new(disk.clone(), NETWORK);
+        let person = Person::of(person);
+        let replica = Replica::new(disk.clone(), number);
+        Self { number, person, honest, skew_s, disk, ledger, replica, mind: None, old_copy: None }
+    }
+
+    /// Returns the time on this node's clock.
+    pub fn now(&self, shared: &Shared) -> u64 {
+        (BEGIN_S + shared.seconds()).saturating_add_signed(self.skew_s)
+    }
+
+    /// Starts the node: reads its book and its trades from disk.
+    pub fn boot(&mut self, shared: &mut Shared) {
+        self.disk.revive();
+        self.replica.changed(); // perhaps: the power failed in the middle of something
+        if shared.flaw == Some(Flaw::RestoresOldCopy)
+            && let Some((records, private)) = self.old_copy.clone()
+        {
+            self.disk.wipe();
+            let batch = Batch { records, ..Batch::default() };
+            let restored = self.disk.clone().commit(&batch);
+            restored.and_then(|()| self.disk.write(|now| *now = private)).expect("the disk was just emptied");
+        }
+        match Book::load(&self.ledger) {
+            Ok(book) => {
+                let (view, pins) = (shared.chain.view().clone(), self.disk.private().pins.clone());
+                self.mind = Some(Mind { book, view, pins, started: shared.agenda.now(), ..Mind::default() });
+            }
+            Err(error) => shared.checks.fail(format!("node {} cannot read its book: {error}", self.number)),
+        }
+        self.reload(shared);
+    }
+
+    /// Loses everything that is not on disk.
+    pub fn crash(&mut self) {
+        self.mind = None;
+    }
+
+    /// Keeps a copy of the disk as it is now, for [`Flaw::RestoresOldCopy`]. Forked logs are left out.
+    pub fn copy_disk(&mut self) {
+        let heads = self.ledger.storage().heads(None, MAX_HEADS).unwrap_or_default();
+        let logs = heads.into_iter().flat_map(|head| self.ledger.storage().range(&head.log, 0, MAX_HEADS));
+        self.old_copy = Some((logs.flatten().collect(), self.disk.private().clone()));
+    }
+
+    /// Takes a message in.
+    pub fn receive(&mut self, from: usize, packet: Packet, shared: &mut Shared) {
+        match packet {
+            Packet::Gossip(bytes) => match self.ingest(from, &[bytes], shared).first() {
+                Some(Verdict::Orphan(log)) => self.want_log(from, *log, shared),
+                Some(Verdict::Reject) => shared.ban(self.number, from),
+                Some(Verdict::Accept | Verdict::Keep | Verdict::Ignore) | None => {}
+            },
+            Packet::Ask(session, token, request) => self.serve(from, session, token, &request, shared),
+            Packet::Answer(session, token, answer) => self.answered(from, session, token, answer, shared),
+            Packet::Details(trade, details) => self.take_details(trade, details, shared),
+        }
+    }
+
+    /// Lets records in that a peer sent, and passes on what was new. One verdict for each, in order.
+    pub fn ingest(&mut self, from: usize, bytes: &[Bytes], shared: &mut Shared) -> Vec<Verdict> {
+        let decoded: Vec<Option<Record>> = bytes.iter().map(|bytes| Record::decode(bytes).ok()).collect();
+        let decoded: Vec<Option<Record>> =
+            decoded.into_iter().map(|record| record.filter(|record| shared.is_signed(record))).collect();
+        let is_wanted = |record: &&Record| {
+            let header = record.header();
+            let kept = self.ledger.storage().id_at(&header.log, header.seq).ok().flatten();
+            shared.flaw != Some(Flaw::KeepsFirstHistory) || kept.is_none_or(|kept| kept == record.id())
+        };
+        let good: Vec<Record> = decoded.iter().flatten().filter(is_wanted).cloned().collect();
+        let admissions = self.admit(&good, shared).unwrap_or_else(|_| vec![Admission::Early; good.len()]);
+        let mut judged: BTreeMap<RecordId, VecDeque<Verdict>> = BTreeMap::new();
+        for (admission, record) in admissions.iter().zip(&good) {
+            judged.entry(record.id()).or_default().push_back(verdict(admission, record));
+        }
+        let mut verdicts = Vec::with_capacity(bytes.len());
+        for (bytes, record) in bytes.iter().zip(&decoded) {
+            let verdict = match record {
+                Some(record) => judged.get_mut(&record.id()).and_then(VecDeque::pop_front).unwrap_or(Verdict::Ignore),
+                None => Verdict::Reject,
+            };
+            let passed_on = verdicts.iter().filter(|verdict| **verdict == Verdict::Accept).count();
+            if verdict == Verdict::Accept && passed_on < MAX_FRESH {
+                for peer in shared.network.peers(self.number).into_iter().filter(|peer| *peer != from) {
+                    shared.send(self.number, peer, Packet::Gossip(bytes.clone()));
+                }
+            }
+            verdicts.push(verdict);
+        }
+        verdicts
+    }
+
+    /// Lets records in with one commit, and tells book and trades. Signatures were checked.
+    fn admit(&mut self, records: &[Record], shared: &mut Shared) -> Result<Vec<Admission>, StorageError> {
+        let now = self.now(shared);
+        let (admissions, batch) = self.ledger.plan(records, now)?;
+        if !batch.is_empty() {
+            self.disk.clone().commit(&batch)?;
+            self.committed(&batch, shared);
+        }
+        Ok(admissions)
+    }
+
+    /// Tells everybody in this node, and the checks, what was kept.
+    fn committed(&mut self, batch: &Batch, shared: &mut Shared) {
+        shared.checks.committed(self.number, batch);
+        self.replica.changed();
+        let mut affected = BTreeSet::new();
+        for record in &batch.records {
+            shared.trace.note(shared.agenda.now(), self.number, "keeps", record.id().as_bytes());
+            let (Ok(body), Some(mind)) = (Body::decode(record), self.mind.as_mut()) else { continue };
+            if let Body::Accept(accept) = &body {
+                mind.first_accepted.entry(accept.offer).or_insert(accept.trade);
+            }
+            if let Err(error) = mind.book.apply(&self.ledger, record, &body.subjects()) {
+                shared.checks.fail(format!("node {} cannot update its book: {error}", self.number));
+            }
+            affected.extend(self.affected_by(record, &body));
+        }
+        for (log, fork) in &batch.forks {
+            shared.trace.note(shared.agenda.now(), self.number, "freezes", log.author.as_bytes());
+            shared.trace.note(shared.agenda.now(), self.number, "from place", &fork.from.to_le_bytes());
+            let Some(mind) = self.mind.as_mut() else { continue };
+            if let Err(error) = mind.book.recheck_author(&self.ledger, &log.author) {
+                shared.checks.fail(format!("node {} cannot update its book: {error}", self.number));
+            }
+            // Whatever rested on what is frozen now has to be looked at again.
+            let Some(mind) = &self.mind else { continue };
+            let theirs = |trade: &&Trade| [trade.bid().maker, trade.bid().taker].contains(&log.author);
+            affected.extend(mind.trades.values().filter(theirs).map(Trade::id));
+        }
+        let acting = self.mind.as_ref().and_then(|mind| mind.acting);
+        for trade in affected.into_iter().filter(|trade| Some(*trade) != acting) {
+            self.refresh(trade, shared);
+        }
+    }
+
+    /// Signs a body as the next record of the own log, keeps it, and passes it on. Nothing when the disk fails or the log
+    /// does not take it.
+    pub fn publish(&mut self, body: &Body, shared: &mut Shared) -> Option<Record> {
+        let now = self.now(shared);
+        let (log, head) = self.own_log(body.kind(), now, shared)?;
+        let header = Header {
+            network: NETWORK,
+            log,
+            seq: head.map_or(0, |head| head.len),
+            backlink: head.map_or(RecordId([0; 32]), |head| head.id),
+            time: head.map_or(now, |head| now.max(head.time)),
+            kind: body.kind(),
+            flags: 0,
+            body_len: 0,
+            body_hash: [0; 32],
+            admission: if head.is_some() { 0 } else { ticket(&log) },
+        };
+        let record = Record::sign(header, body.encode(), |message| self.person.sign(message)).ok()?;
+        Body::decode(&record).ok()?;
+        shared.know_signed(&record);
+        let (admissions, batch) = self.ledger.plan(std::slice::from_ref(&record), now).ok()?;
+        if admissions != [Admission::New] {
+            return None;
+        }
+        self.disk.commit_own(&batch, record.as_head()).ok()?;
+        self.mind.as_mut()?.opened.insert(log);
+        shared.trace.note(shared.agenda.now(), self.number, "publishes", record.id().as_bytes());
+        self.committed(&batch, shared);
+        let bytes: Bytes = record.encode().into();
+        for peer in shared.network.peers(self.number) {
+            shared.send(self.number, peer, Packet::Gossip(bytes.clone()));
+        }
+        Some(record)
+    }
+
+    /// Returns the log to write to: the one that this machine wrote all of, as its note proves, if a peer has shown since
+    /// the start that nothing came after it; otherwise a new one. Nothing while that is still to be seen.
+    fn own_log(&self, kind: Kind, now: u64, shared: &Shared) -> Option<(LogId, Option<Head>)> {
+        let mind = self.mind.as_ref()?;
+        if let Some(noted) = self.disk.private().own_head {
+            let head = self.ledger.storage().head(&noted.log).ok()?;
+            let in_time = noted.time <= now.saturating_add(MAX_CLOCK_SKEW_S);
+            if head == Some(noted) && in_time && noted.len < MAX_LOG_LEN {
+                let careless = shared.flaw == Some(Flaw::RestoresOldCopy);
+                if careless || mind.compared || mind.opened.contains(&noted.log) {
+                    return Some((noted.log, head));
+                }
+                let waits = shared.agenda.now() < mind.started + COMPARISON_WAIT_MS;
+                if waits || matches!(kind, Kind::Accept | Kind::Heartbeat) {
+                    return None;
+                }
+            }
+        }
+        let first = u32::try_from(now).ok()?;
+        for epoch in first..=first.saturating_add(1000) {
+            let log = LogId { author: self.person.author, epoch };
+            if self.ledger.storage().head(&log).ok()?.is_none() {
+                return Some((log, None));
+            }
+        }
+        None
+    }
+}
+
+fn verdict(admission: &Admission, record: &Record) -> Verdict {
+    match admission {
+        Admission::New | Admission::Equivocation => Verdict::Accept,
+        Admission::Frozen => Verdict::Keep,
+        Admission::Known | Admission::Early | Admission::TimeReversed => Verdict::Ignore,
+        Admission::Orphan => Verdict::Orphan(record.header().log),
+        Admission::Invalid(_) => Verdict::Reject,
+    }
+}

@@ -1,0 +1,380 @@
+//! What a node does about its user's trades: the real machine of each trade decides, and its effects are performed here
+//! against the simulated disk, chain and network. The order of things is that of `exchange-node`'s `trader`: what the
+//! machine knows is saved before every effect, an effect that fails holds up no other, and everything owed is asked for
+//! again.
+
+use std::collections::VecDeque;
+
+use bitcoin::{OutPoint, ScriptBuf, Transaction};
+use exchange_ledger::body::{Accept, Body, Cancel, Release};
+use exchange_ledger::ids::{RecordId, TradeId};
+use exchange_ledger::ledger::OfferStanding;
+use exchange_ledger::record::Record;
+use exchange_ledger::storage::Storage;
+use exchange_ledger::trade::{Command, Effect, Event, Facts, Phase, Refusal, Role, Trade, counterparty};
+
+use crate::chain::payment;
+use crate::disk::Private;
+use crate::flaw::Flaw;
+use crate::network::Packet;
+use crate::node::Node;
+use crate::people::{Person, SALT};
+use crate::pins::{self, Known, Pin};
+use crate::world::Shared;
+
+/// Events that one event may lead to, one after the other.
+const MAX_EFFECTS: usize = 64;
+/// Open bids for own offers that are looked at.
+pub const MAX_OPEN_BIDS: usize = 256;
+/// Bids for one offer that are looked at.
+const MAX_BIDS: usize = 256;
+/// Trades that are read at the start.
+const MAX_TRADES: usize = 1000;
+/// What people pay for a block, in sat/vB.
+pub const FEERATE: u64 = 10;
+/// The fee of a funding.
+const FUNDING_FEE_SAT: u64 = 1500;
+
+impl Node {
+    /// Looks at all trades of the user again.
+    pub fn reload(&mut self, shared: &mut Shared) {
+        let mut trades: Vec<TradeId> = self.disk.private().locals.keys().copied().collect();
+        match self.ledger.trades(Some(&self.person.author), MAX_TRADES) {
+            Ok(known) => trades.extend(known),
+            Err(error) => shared.checks.fail(format!("node {} cannot read its trades: {error}", self.number)),
+        }
+        trades.sort_unstable();
+        trades.dedup();
+        for trade in trades {
+            self.refresh(trade, shared);
+        }
+    }
+
+    /// Returns the trades that a record says something about.
+    pub fn affected_by(&self, record: &Record, body: &Body) -> Vec<TradeId> {
+        match body {
+            Body::Take(_) => vec![record.id().into()],
+            Body::Accept(accept) => [vec![accept.trade], self.bids_of(&accept.offer)].concat(),
+            Body::Revoke(revoke) => self.bids_of(&revoke.offer),
+            Body::Offer(_) => self.bids_of(&record.id()),
+            Body::Cancel(cancel) => vec![cancel.trade],
+            Body::Funded(funded) => vec![funded.trade],
+            Body::PaymentSent(sent) => vec![sent.trade],
+            Body::Release(release) => vec![release.trade],
+            Body::Closed(closed) => vec![closed.trade],
+            Body::ArbiterAdvert(_) | Body::Checkpoint(_) | Body::Heartbeat | Body::Stake(_) | Body::Unknown(_) => {
+                Vec::new()
+            }
+        }
+    }
+
+    fn bids_of(&self, offer: &RecordId) -> Vec<TradeId> {
+        self.ledger.bids(offer, MAX_BIDS).unwrap_or_default()
+    }
+
+    /// Returns what this node takes for the truth about a trade: by the ledger, and by what it has pinned.
+    fn look_at(&self, id: TradeId, flaw: Option<Flaw>) -> Option<Known> {
+        let pin = self.mind.as_ref()?.pins.get(&id);
+        let mut known = pins::look(&self.ledger, id, pin).ok()??;
+        if flaw == Some(Flaw::TrustsStrangers) {
+            for about in self.ledger.storage().about(&id.into(), None, MAX_BIDS).ok()? {
+                if let Some(Ok(Body::Cancel(_))) = self.ledger.record(&about).ok()?.map(|record| Body::decode(&record))
+                {
+                    known.facts.seller_cancel = true;
+                }
+            }
+        }
+        Some(known)
+    }
+
+    fn pin(&mut self, id: TradeId, pin: Option<Pin>) {
+        if let (Some(mind), Some(pin)) = (self.mind.as_mut(), pin) {
+            mind.pins.insert(id, pin);
+        }
+    }
+
+    /// Returns which bid for an offer this node takes for the winner.
+    pub fn winner(&self, offer: &Record, flaw: Option<Flaw>) -> Option<TradeId> {
+        if flaw == Some(Flaw::WinnerByArrival) {
+            return self.mind.as_ref()?.first_accepted.get(&offer.id()).copied();
+        }
+        match self.ledger.offer_standing(offer).ok()? {
+            OfferStanding::Accepted(trade) => Some(trade),
+            OfferStanding::Open | OfferStanding::Withdrawn => None,
+        }
+    }
+
+    /// Reads a trade anew and hands it to its machine, made first if need be.
+    pub fn refresh(&mut self, id: TradeId, shared: &mut Shared) {
+        let Some(mind) = self.mind.as_mut() else { return };
+        if mind.foreign.contains(&id) {
+            return;
+        }
+        if let Ok((bid, _)) = self.ledger.bid(id)
+            && bid.role_of(&self.person.author).is_none()
+        {
+            mind.foreign.insert(id);
+            return;
+        }
+        let Some(records) = self.look_at(id, shared.flaw) else { return };
+        let Some(role) = records.bid.role_of(&self.person.author) else { return };
+        let Some(mind) = self.mind.as_mut() else { return };
+        if !mind.trades.contains_key(&id) {
+            let maker = records.bid.maker == self.person.author;
+            let waiting = mind.trades.values().filter(|t| t.is_maker() && t.phase() == Phase::Bid).count();
+            let worth = !records.facts.void && !records.facts.cancelled() && waiting < MAX_OPEN_BIDS;
+            if role == Role::Arbiter || (maker && records.contract.is_none() && !worth) {
+                return;
+            }
+            let local = self.disk.private().locals.get(&id).cloned().unwrap_or_default();
+            mind.trades.insert(id, Trade::new(records.bid.clone(), role, maker, local));
+            if !maker {
+                let details = self.person.details.clone();
+                let _ = self.handle(id, Event::Prepared { salt: SALT, details }, shared);
+            }
+            let details = self.disk.private().mail.get(&id).cloned();
+            if let Some(details) = details {
+                let _ = self.handle(id, Event::Details { salt: SALT, details }, shared);
+            }
+        }
+        shared.checks.facts(self, &records);
+        self.pin(id, records.pin.clone());
+        // Only commands and details are ever refused.
+        let _ = self.handle(id, records.event(), shared);
+    }
+
+    /// Sees the chain as it is now.
+    pub fn see_chain(&mut self, shared: &mut Shared) {
+        let Some(mind) = self.mind.as_mut() else { return };
+        mind.view = shared.chain.view().clone();
+        let ids: Vec<TradeId> = mind.trades.keys().copied().collect();
+        for id in ids {
+            self.look(id, shared);
+        }
+    }
+
+    /// Tries again everything that is still owed.
+    pub fn retry(&mut self, shared: &mut Shared) {
+        let Some(mind) = &self.mind else { return };
+        let open = mind.trades.iter().filter(|(_, trade)| !trade.phase().is_final());
+        let ids: Vec<TradeId> = open.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.look(id, shared);
+        }
+    }
+
+    fn look(&mut self, id: TradeId, shared: &mut Shared) {
+        let Some(mind) = &self.mind else { return };
+        let escrow = mind.trades.get(&id).and_then(Trade::escrow);
+        let facts = match escrow {
+            Some(escrow) => mind.view.facts(escrow),
+            None => exchange_ledger::trade::ChainFacts { tip: mind.view.tip(), synced: true, ..Default::default() },
+        };
+        let _ = self.handle(id, Event::Chain(facts), shared);
+    }
+
+    /// Does what the user asks for.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    pub fn command(&mut self, id: TradeId, command: Command, shared: &mut Shared) -> Result<(), Refusal> {
+        self.handle(id, Event::Command(command), shared)
+    }
+
+    /// Takes payment details in: kept first, for the trade may not be known yet.
+    pub fn take_details(&mut self, id: TradeId, details: String, shared: &mut Shared) {
+        let kept = self.disk.write(|private| {
+            private.mail.insert(id, details.clone());
+        });
+        if kept.is_ok() {
+            let _ = self.handle(id, Event::Details { salt: SALT, details }, shared);
+        }
+    }
+
+    fn handle(&mut self, id: TradeId, event: Event, shared: &mut Shared) -> Result<(), Refusal> {
+        let outer = self.mind.as_mut().and_then(|mind| mind.acting.replace(id));
+        let outcome = self.handle_all(id, event, shared);
+        if let Some(mind) = self.mind.as_mut() {
+            mind.acting = outer;
+        }
+        outcome
+    }
+
+    fn handle_all(&mut self, id: TradeId, event: Event, shared: &mut Shared) -> Result<(), Refusal> {
+        let mut events = VecDeque::from([event]);
+        for _ in 0..MAX_EFFECTS {
+            let Some(event) = events.pop_front() else { break };
+            let Some(trade) = self.mind.as_mut().and_then(|mind| mind.trades.get_mut(&id)) else { break };
+            for effect in trade.handle(event)? {
+                events.extend(self.perform(id, effect, shared));
+            }
+        }
+        let over = |trade: &Trade| trade.phase() == Phase::Void && trade.is_maker() && trade.view().contract.is_none();
+        if let Some(mind) = self.mind.as_mut()
+            && mind.trades.get(&id).is_some_and(over)
+        {
+            mind.trades.remove(&id); // bids that came to nothing are no trades of the user's
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, id: TradeId, effect: Effect, shared: &mut Shared) -> Option<Event> {
+        let trade = self.mind.as_ref()?.trades.get(&id)?;
+        let local = trade.local().clone();
+        let holds_money = local.funding_tx.is_some() || trade.view().funding().is_some();
+        let mind = self.mind.as_mut()?;
+        if let Some(pin) = mind.pins.get_mut(&id) {
+            pin.committed |= holds_money;
+        }
+        let pin = mind.pins.get(&id).cloned();
+        let saved = {
+            let private = self.disk.private();
+            private.locals.get(&id) == Some(&local) && private.pins.get(&id) == pin.as_ref()
+        };
+        if !saved {
+            let write = |private: &mut Private| {
+                private.locals.insert(id, local);
+                private.pins.extend(pin.map(|pin| (id, pin)));
+            };
+            self.disk.write(write).ok()?;
+        }
+        let trade = self.mind.as_ref()?.trades.get(&id)?;
+        match effect {
+            Effect::Persist(_) => None, // done above, and before everything else too
+            Effect::Watch { .. } => {
+                let escrow = trade.escrow()?.clone();
+                shared.chain.know(&escrow);
+                let facts = self.mind.as_ref()?.view.facts(&escrow);
+                let known = self.mind.as_ref()?.trades.get(&id)?.view().chain() == &facts;
+                (!known).then_some(Event::Chain(facts))
+            }
+            Effect::Accept => self.accept_bid(id, shared),
+            Effect::Publish(body) => self.publish_about(id, &body, shared),
+            Effect::SendDetails => self.send_details(id, shared),
+            Effect::BuildFunding { script, amount, feerate: _ } => {
+                let output = bitcoin::TxOut { value: amount.into(), script_pubkey: script };
+                let coin = self.spare_coins(shared).into_iter().next()?;
+                let tx = payment(coin, output, self.destination(), FUNDING_FEE_SAT);
+                self.disk.write(|private| private.promised.extend([coin])).ok()?;
+                Some(Event::FundingBuilt(tx))
+            }
+            Effect::SignHalf { outpoint, fee, to } => {
+                let half = trade.escrow()?.half(outpoint, fee, to, &self.person.key).ok()?;
+                let body = match to {
+                    Role::Buyer => Body::Release(Release { trade: id, payout: half }),
+                    Role::Seller | Role::Arbiter => Body::Cancel(Cancel { trade: id, refund: Some(half) }),
+                };
+                self.publish_about(id, &body, shared)
+            }
+            Effect::Complete { half, to } => {
+                let tx = trade.escrow()?.complete(&half, to, &self.person.key).ok()?;
+                Some(Event::SpendBuilt(tx))
+            }
+            Effect::BuildTimeout { outpoint, fee } => {
+                let tx = trade.escrow()?.signed_timeout(outpoint, fee, &self.person.key).ok()?;
+                Some(Event::SpendBuilt(tx))
+            }
+            Effect::Broadcast(tx) => {
+                self.broadcast(id, &tx, shared);
+                None
+            }
+        }
+    }
+
+    fn broadcast(&self, id: TradeId, tx: &Transaction, shared: &mut Shared) {
+        let Some(trade) = self.mind.as_ref().and_then(|mind| mind.trades.get(&id)) else { return };
+        shared.checks.broadcast(self, trade, tx);
+        let txid = tx.compute_txid();
+        if shared.chain.broadcast(tx).is_ok() {
+            shared.trace.note(shared.agenda.now(), self.number, "broadcasts", txid.as_ref());
+        }
+    }
+
+    /// Accepts a bid for an own offer, under the conditions of the node.
+    fn accept_bid(&mut self, id: TradeId, shared: &mut Shared) -> Option<Event> {
+        let mind = self.mind.as_ref()?;
+        let trade = mind.trades.get(&id)?;
+        let (bid, role, height) = (trade.bid().clone(), trade.role(), mind.view.tip());
+        let (offer, _) = self.ledger.offer(&bid.offer_id).ok()??;
+        if self.ledger.offer_standing(&offer).ok()? != OfferStanding::Open {
+            return None;
+        }
+        // An acceptance counts only in the log of its offer.
+        let own_log = self.disk.private().own_head.map(|head| head.log);
+        if own_log != Some(offer.header().log) {
+            return None;
+        }
+        if role == Role::Seller {
+            let owes = |trade: &&Trade| {
+                trade.phase() == Phase::Agreed && trade.role() == Role::Seller && trade.local().funding_tx.is_none()
+            };
+            let owed = mind.trades.values().filter(owes).count();
+            if self.spare_coins(shared).len() <= owed {
+                return None;
+            }
+        }
+        let accept = Accept { trade: id, offer: bid.offer_id, height, party: self.person.party.clone() };
+        self.publish(&Body::Accept(accept), shared)?;
+        Some(Event::Prepared { salt: SALT, details: self.person.details.clone() })
+    }
+
+    fn publish_about(&mut self, id: TradeId, body: &Body, shared: &mut Shared) -> Option<Event> {
+        self.publish(body, shared)?;
+        let known = self.look_at(id, shared.flaw)?;
+        self.pin(id, known.pin.clone());
+        Some(known.event())
+    }
+
+    fn send_details(&self, id: TradeId, shared: &mut Shared) -> Option<Event> {
+        let trade = self.mind.as_ref()?.trades.get(&id)?;
+        let (_, details) = trade.local().details.clone()?;
+        if self.disk.private().sent.contains(&id) {
+            return None;
+        }
+        let to = trade.escrow()?.contract().author(counterparty(trade.role()));
+        if shared.mail(to, Packet::Details(id, details)) {
+            self.disk.write(|private| private.sent.extend([id])).ok()?;
+        }
+        None
+    }
+
+    /// Returns the wallet's coins that are promised to nothing.
+    pub fn spare_coins(&self, shared: &Shared) -> Vec<OutPoint> {
+        let promised = &self.disk.private().promised;
+        shared.chain.coins_of(&self.destination()).into_iter().filter(|coin| !promised.contains(coin)).collect()
+    }
+
+    fn destination(&self) -> ScriptBuf {
+        self.person.party.destination.script().clone()
+    }
+}
+
+/// Tells whether the facts of a trade are void of anything that a stranger said: each must be borne out by a record of the
+/// party whom it belongs to.
+pub fn borne_out(node: &Node, records: &Known) -> bool {
+    let Facts { buyer_cancel, seller_cancel, payment_sent, .. } = &records.facts;
+    let trade = RecordId::from(records.bid.trade);
+    let says = |who, is: fn(&Body) -> bool| {
+        let about = node.ledger.storage().about(&trade, Some(&who), MAX_BIDS).unwrap_or_default();
+        let about = about.iter().filter_map(|id| node.ledger.record(id).ok().flatten());
+        let pinned = records.pin.iter().flat_map(|pin| pin.facts.iter().cloned());
+        let mut said = about.chain(pinned).filter(|record| record.author() == who);
+        said.any(|record| Body::decode(&record).is_ok_and(|body| is(&body)))
+    };
+    let (buyer, seller) = (records.bid.buyer(), records.bid.seller());
+    (!buyer_cancel || says(buyer, |body| matches!(body, Body::Cancel(_))))
+        && (!seller_cancel || says(seller, |body| matches!(body, Body::Cancel(_))))
+        && (!payment_sent || says(buyer, |body| matches!(body, Body::PaymentSent(_))))
+        && (records.facts.funded.is_none() || says(seller, |body| matches!(body, Body::Funded(_))))
+        && (records.facts.releases.is_empty() || says(seller, |body| matches!(body, Body::Release(_))))
+        && records.contract.as_ref().is_none_or(|contract| {
+            let pinned = || records.pin.as_ref().map(|pin| pin.accept.clone());
+            let accept = node.ledger.record(&contract.accept).ok().flatten().or_else(pinned);
+            accept.is_some_and(|accept| accept.author() == records.bid.maker)
+        })
+}
+
+/// Returns the person with an identity.
+pub fn person_of(author: &exchange_ledger::ids::AuthorId) -> Option<u8> {
+    (0..crate::people::PEOPLE).find(|number| Person::of(*number).author == *author)
+}
