@@ -54,6 +54,7 @@ pub(super) const fn is_bound(kind: Kind) -> bool {
         Kind::Accept | Kind::Heartbeat => true,
         Kind::ArbiterAdvert
         | Kind::Stake
+        | Kind::Checkpoint
         | Kind::Offer
         | Kind::Revoke
         | Kind::Take
