@@ -127,6 +127,13 @@ pub struct Spend {
     pub height: Option<u32>,
 }
 
+impl Spend {
+    /// Tells whether it spends an output.
+    fn spends(&self, outpoint: &OutPoint) -> bool {
+        self.tx.input.iter().any(|input| input.previous_output == *outpoint)
+    }
+}
+
 /// What the chain shows of a trade.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChainFacts {
@@ -157,27 +164,47 @@ impl View {
         &self.chain
     }
 
-    /// Returns the output that counts as the funding: the one that the seller names if it is buried, else the one confirmed
-    /// first, else any in the pool (the lowest outpoint). So naming an output takes nothing back that is buried already.
+    /// Returns the output that counts as the funding, if somebody funded the escrow more than once: of those buried one that
+    /// something was done with, what concerns the buyer's coins first, or the one that the seller names; else the one
+    /// confirmed first, else any in the pool (the lowest outpoint). So no later output, and no name given to one, takes back
+    /// what was signed for another.
     pub fn funding(&self) -> Option<&Funding> {
         self.contract.as_ref()?; // without a contract there is no escrow to fund
-        let is_named =
-            |funding: &&Funding| Some(funding.outpoint) == self.facts.funded && self.is_buried(funding.height);
-        let named = self.chain.fundings.iter().find(is_named);
-        named.or_else(|| {
-            self.chain.fundings.iter().min_by_key(|funding| (funding.height.unwrap_or(u32::MAX), funding.outpoint))
-        })
+        self.chain
+            .fundings
+            .iter()
+            .min_by_key(|funding| (self.standing(funding), funding.height.unwrap_or(u32::MAX), funding.outpoint))
+    }
+
+    /// Returns how much speaks for an output; less is more.
+    fn standing(&self, funding: &Funding) -> u8 {
+        let outpoint = funding.outpoint;
+        let is_of = |half: &HalfSpend| half.outpoint.0 == outpoint;
+        let spends = self.chain.spends.iter().filter(|spend| spend.spends(&outpoint));
+        let (payouts, others): (Vec<&Spend>, Vec<&Spend>) = spends.partition(|spend| spend.path.is_payout());
+        let is_buried = |spend: &&Spend| self.is_buried(spend.height);
+        let released = !payouts.is_empty() || self.facts.releases.iter().any(is_of);
+        if !self.is_buried(funding.height) {
+            5
+        } else if payouts.iter().any(is_buried) {
+            0
+        } else if released && others.iter().all(|spend| spend.height.is_none()) {
+            1
+        } else if others.iter().any(is_buried) {
+            2
+        } else if !others.is_empty() || released || self.facts.refunds.iter().any(is_of) {
+            3
+        } else if self.facts.funded == Some(outpoint) {
+            4
+        } else {
+            5
+        }
     }
 
     /// Returns the transaction that spends the funding: the confirmed one, else one in the pool.
     pub fn spend(&self) -> Option<&Spend> {
         let outpoint = self.funding()?.outpoint;
-        let spends = || {
-            self.chain
-                .spends
-                .iter()
-                .filter(move |spend| spend.tx.input.iter().any(|input| input.previous_output == outpoint))
-        };
+        let spends = || self.chain.spends.iter().filter(move |spend| spend.spends(&outpoint));
         spends().find(|spend| spend.height.is_some()).or_else(|| spends().min_by_key(|spend| spend.tx.compute_txid()))
     }
 

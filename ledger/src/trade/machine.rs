@@ -264,7 +264,7 @@ impl Trade {
                 }
                 self.view.facts = facts;
             }
-            Event::Chain(chain) => self.view.chain = chain,
+            Event::Chain(chain) => self.view.chain = self.concerned(chain),
             Event::Command(command) => effects.push(self.command(command)?),
             // Until the contract commits to them, the last choice counts.
             Event::Prepared { salt, details } if self.view.contract.is_none() => {
@@ -282,6 +282,16 @@ impl Trade {
         }
         effects.extend(self.duties());
         Ok(effects)
+    }
+
+    /// Returns what of the chain concerns this side. A seller who has funded the escrow counts that and nothing else:
+    /// whoever else pays it must not make him look after an output that is not his, and lose sight of his own.
+    fn concerned(&self, mut chain: ChainFacts) -> ChainFacts {
+        if let (Role::Seller, Some(tx)) = (self.role, decode(self.local.funding_tx.as_deref())) {
+            let txid = tx.compute_txid();
+            chain.fundings.retain(|funding| funding.outpoint.txid == txid);
+        }
+        chain
     }
 
     /// Returns everything that this side owes the trade now, whatever was done before.
@@ -321,7 +331,7 @@ impl Trade {
         // Called off, and funded all the same: the coins go back without anybody being asked again.
         let owes_refund = self.view.facts.buyer_cancel && !self.view.facts.payment_sent;
         if phase == Phase::Funded && owes_refund {
-            duties.extend(self.refund_half(1));
+            duties.extend(self.sign_half(Role::Seller, 1));
         }
     }
 
@@ -380,6 +390,8 @@ impl Trade {
             return Err(Refusal::WrongFunding);
         }
         self.local.funding_tx = Some(bitcoin::consensus::serialize(tx));
+        let chain = std::mem::take(&mut self.view.chain);
+        self.view.chain = self.concerned(chain);
         Ok(())
     }
 
@@ -416,7 +428,10 @@ impl Trade {
                 Some(last) if tip > last => Err(Refusal::TooLateToPay { last, tip }),
                 Some(_) | None => Ok(()),
             },
-            Action::Release if self.view.valid_release().is_some() => Err(Refusal::AlreadySigned),
+            // Neither a second time, nor after the seller signed the same coins back to himself.
+            Action::Release if self.view.valid_release().is_some() || self.spend_of_funding().is_some() => {
+                Err(Refusal::AlreadySigned)
+            }
             Action::Release => Ok(()),
             Action::Refund => match self.view.refund_from() {
                 _ if !self.view.chain.synced => Err(Refusal::NotSynced),
@@ -441,25 +456,24 @@ impl Trade {
                 Ok(Effect::BuildFunding { script: output.script_pubkey, amount, feerate })
             }
             Action::MarkPaid => Ok(Effect::Publish(Body::PaymentSent(PaymentSent { trade }))),
-            Action::Release => {
-                let (escrow, funding) = self.escrow.as_ref().zip(self.view.funding()).ok_or(not_allowed)?;
-                Ok(Effect::SignHalf { outpoint: funding.outpoint, fee: escrow.fee_at(feerate)?, to: Role::Buyer })
-            }
+            Action::Release => self.sign_half(Role::Buyer, feerate),
             Action::Refund => {
                 let (escrow, funding) = self.escrow.as_ref().zip(self.view.funding()).ok_or(not_allowed)?;
                 Ok(Effect::BuildTimeout { outpoint: funding.outpoint, fee: escrow.fee_at(feerate)? })
             }
             Action::Cancel => match (self.role, phase) {
-                (Role::Buyer, Phase::Funded | Phase::Paid) => self.refund_half(feerate).ok_or(not_allowed),
+                (Role::Buyer, Phase::Funded | Phase::Paid) => self.sign_half(Role::Seller, feerate),
                 (_, _) => Ok(Effect::Publish(Body::Cancel(Cancel { trade, refund: None }))),
             },
         }
     }
 
-    fn refund_half(&self, feerate: u64) -> Option<Effect> {
-        let (escrow, funding) = self.escrow.as_ref().zip(self.view.funding())?;
-        let fee = escrow.fee_at(feerate).ok()?;
-        Some(Effect::SignHalf { outpoint: funding.outpoint, fee, to: Role::Seller })
+    /// Asks for this side's half of a spend of the escrow to `to`.
+    fn sign_half(&self, to: Role, feerate: u64) -> Result<Effect, Refusal> {
+        let action = if to == Role::Buyer { Action::Release } else { Action::Cancel };
+        let not_allowed = || Refusal::NotAllowed { action, role: self.role, phase: self.phase() };
+        let (escrow, funding) = self.escrow.as_ref().zip(self.view.funding()).ok_or_else(not_allowed)?;
+        Ok(Effect::SignHalf { outpoint: funding.outpoint, fee: escrow.fee_at(feerate)?, to })
     }
 }
 

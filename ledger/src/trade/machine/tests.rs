@@ -155,6 +155,52 @@ fn the_seller_takes_back_when_the_delay_is_over_and_no_block_sooner() {
 }
 
 #[test]
+fn a_fee_out_of_bounds_is_named_as_what_is_wrong() {
+    let trade = SampleTrade::new(Side::Sell);
+    for (role, action) in [(Role::Buyer, Action::Cancel), (Role::Seller, Action::Release)] {
+        for feerate in [0, 501] {
+            let refusal = funded(&trade, role, 190, 200).handle(Event::Command(Command { action, feerate }));
+            assert!(matches!(refusal, Err(Refusal::Escrow(_))), "{refusal:?}");
+        }
+    }
+}
+
+#[test]
+fn who_signed_the_coins_back_to_himself_releases_them_no_more() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let mut seller = funded(&trade, Role::Seller, 190, 5000);
+    assert!(seller.actions().contains(&Action::Release));
+    let key = trade.author(Role::Seller).trade_key();
+    let outpoint = seller.view().funding().unwrap().outpoint;
+    let tx = trade.escrow().signed_timeout(outpoint, sats(1_700), &key).unwrap();
+    seller.handle(Event::SpendBuilt(tx)).unwrap();
+    // The pool lost it meanwhile, and a buyer who is far too late says that he paid.
+    let facts = Facts { payment_sent: true, ..Facts::default() };
+    seller.handle(Event::Records { contract: Some(trade.contract()), facts }).unwrap();
+    assert_eq!(seller.phase(), Phase::Paid);
+    assert_eq!(ask(&mut seller, Action::Release), Err(Refusal::AlreadySigned));
+    assert!(!seller.actions().contains(&Action::Release));
+}
+
+#[test]
+fn a_seller_looks_after_his_own_funding_whatever_else_pays_the_escrow() {
+    let trade = SampleTrade::new(Side::Sell);
+    let [own, other] = [1, 2].map(|number| trade.escrow().fundings(&trade.funding(number))[0]);
+    let mut seller = agreed(&trade, Role::Seller);
+    ask(&mut seller, Action::Fund).unwrap();
+    seller.handle(Event::FundingBuilt(trade.funding(1))).unwrap();
+    // The buyer paid the escrow himself, and sooner.
+    let fundings = |own_height| {
+        vec![Funding { outpoint: other, height: Some(180) }, Funding { outpoint: own, height: own_height }]
+    };
+    seller.handle(Event::Chain(ChainFacts { fundings: fundings(None), ..chain(200) })).unwrap();
+    assert_eq!(seller.phase(), Phase::Funding);
+    let effects = seller.handle(Event::Chain(ChainFacts { fundings: fundings(Some(190)), ..chain(200) })).unwrap();
+    let named = Funded { trade: trade.id(), outpoint: Outpoint(own) };
+    assert!(effects.contains(&Effect::Publish(Body::Funded(named))), "{effects:?}");
+}
+
+#[test]
 fn a_release_stays_the_buyers_until_a_block_says_otherwise() {
     let mut trade = SampleTrade::new(Side::Sell);
     let mut buyer = funded(&trade, Role::Buyer, 190, 5000);

@@ -216,6 +216,24 @@ fn naming_an_output_takes_nothing_back_that_is_buried() {
     }
 }
 
+#[test]
+fn no_name_takes_back_what_was_signed_or_sent_for_another_output() {
+    let first = outpoint(&SampleTrade::new(Side::Sell));
+    for (scene, phase) in [
+        (Scene::funded_at(BURIED).released(first), Phase::Released),
+        (Scene::funded_at(BURIED).refund_signed(first), Phase::Refunding),
+        (Scene::funded_at(BURIED).spent(SpendPath::Payout, BURIED), Phase::Closed),
+        (Scene::funded_at(BURIED).spent(SpendPath::Timeout, BURIED), Phase::Refunded),
+    ] {
+        let mut view = scene.facts(|f| f.payment_sent = true).view;
+        let second = OutPoint { vout: 9, ..first };
+        view.chain.fundings.push(Funding { outpoint: second, height: BURIED });
+        view.facts.funded = Some(second);
+        assert_eq!(view.funding().unwrap().outpoint, first, "{phase}");
+        assert_eq!(evaluate(&view), phase);
+    }
+}
+
 /// Phase, role, whether he made the offer (or either), and all that he may do. Nothing else is allowed.
 const PERMISSIONS: &[(Phase, Role, Option<bool>, &[Action])] = &[
     (Phase::Bid, Role::Buyer, Some(true), &[Action::Accept, Action::Cancel]),
