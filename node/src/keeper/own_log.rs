@@ -64,6 +64,7 @@ pub(super) const fn is_bound(kind: Kind) -> bool {
         | Kind::PaymentSent
         | Kind::Release
         | Kind::Closed
+        | Kind::Checkpoint
         | Kind::Unknown(_) => false,
     }
 }
