@@ -15,7 +15,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 unexport MAKEFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench sim lint fmt setup bitcoind
+.PHONY: help demo test model fuzz bench sim lint fmt setup bitcoind
 
 # What the users run, and what the stories in tests/ start as processes of their own.
 programs = cargo build --locked -p exchange-node -p exchange-tui
@@ -38,6 +38,20 @@ bench: ## the figures, one JSON line each
 sim: ## SEEDS=n simulated worlds from SEED_START on, until a rule is broken in one
 	@.ci/setup
 	@SEEDS='$(SEEDS)' SEED_START='$(SEED_START)' cargo run --locked --quiet -p exchange-sim
+
+model: ## the model of the trade machine, with how much of it was explored
+	@.ci/setup
+	@cargo test --locked -p exchange-tests --test model
+
+# What a run finds goes into the cache; a failure is written to tests/fuzz/artifacts with the command that repeats it.
+fuzz: ## every fuzz target for SECONDS each (60): needs a nightly Rust and cargo-fuzz
+	@.ci/setup fuzz
+	@for target in record sync machine world; do \
+	found='$(CACHE)/fuzz'/$$target; mkdir -p "$$found"; \
+	cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir "$$CARGO_TARGET_DIR/fuzz" \
+	$$target "$$found" tests/fuzz/corpus/$$target -- \
+	-max_total_time=$(or $(SECONDS),60) -max_len=4096 -timeout=30 -print_final_stats=1 || exit 1; \
+	done
 
 lint: ## format and lints, as CI checks them
 	@.ci/setup lint

@@ -301,11 +301,11 @@ impl Run<'_> {
 
     fn word(&self, body: &Body) -> Option<Word> {
         match body {
-            Body::Cancel(cancel) if cancel.refund.is_none() => Some(Word::Cancel),
+            Body::Cancel(cancel) => cancel.refund.is_none().then_some(Word::Cancel),
             Body::Funded(funded) => self.fixture.output(funded.outpoint.0).map(Word::Funded),
             Body::PaymentSent(_) => Some(Word::PaymentSent),
             Body::Closed(_) => Some(Word::Closed),
-            _ => None, // everything else is said by effects of its own
+            _ => None, // everything else is said by effects of its own, or by no machine
         }
     }
 

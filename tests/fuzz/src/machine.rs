@@ -1,0 +1,289 @@
+//! Any sequence of events on the real machine of one party: contradictory facts, chains that jump, commands at any time,
+//! answers that nobody waits for, crashes. Whatever comes, what is asked for must be safe by itself.
+
+use std::sync::OnceLock;
+
+use bitcoin::consensus::{deserialize, serialize};
+use bitcoin::{OutPoint, Transaction};
+use exchange_ledger::body::{Body, HalfSpend, Side};
+use exchange_ledger::money::Sats;
+use exchange_ledger::testing::{Author, SALT, SampleTrade};
+use exchange_ledger::trade::{
+    Action, Bid, ChainFacts, Command, Contract, Effect, Escrow, Event, Facts, Funding, Local, Phase, Refusal, Role,
+    Spend, Trade, actions, counterparty,
+};
+
+use super::tape::Tape;
+
+/// Events of one run: more of them find nothing that fewer do not.
+const MAX_EVENTS: usize = 64;
+/// The fee of every half and spend.
+const FEE: u64 = 1_700;
+const ACTIONS: [Action; 6] =
+    [Action::Accept, Action::Fund, Action::MarkPaid, Action::Release, Action::Cancel, Action::Refund];
+/// Heights at and beside which a rule of the sample trade changes, for fundings at 150.
+const TIPS: [u32; 12] = [0, 99, 100, 149, 150, 151, 152, 160, 2454, 2455, 4469, 9000];
+const HEIGHTS: [Option<u32>; 4] = [None, Some(150), Some(151), Some(4000)];
+
+/// What can be signed in the sample trade, signed once.
+struct Fixture {
+    trade: SampleTrade,
+    bid: Bid,
+    contract: Contract,
+    escrow: Escrow,
+    fundings: [Transaction; 2],
+    outpoints: [OutPoint; 2],
+    releases: [HalfSpend; 2],
+    refunds: [HalfSpend; 2],
+    /// For each output: payout, refund, timeout, and a spend to a stranger.
+    spends: [[Transaction; 4]; 2],
+}
+
+fn fixture() -> &'static Fixture {
+    static FIXTURE: OnceLock<Fixture> = OnceLock::new();
+    FIXTURE.get_or_init(|| {
+        let mut trade = SampleTrade::new(Side::Sell);
+        let escrow = trade.escrow();
+        let fundings = [1, 2].map(|number| trade.funding(number));
+        let outpoints = [0, 1].map(|at| escrow.fundings(&fundings[at])[0]);
+        let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| trade.author(role).trade_key());
+        let fee = Sats::new(FEE).expect("a small amount");
+        let half = |at: usize, to, key| escrow.half(outpoints[at], fee, to, key).expect("a fee within bounds");
+        let releases = [0, 1].map(|at| half(at, Role::Buyer, &seller));
+        let refunds = [0, 1].map(|at| half(at, Role::Seller, &buyer));
+        let spends = [0, 1].map(|at| {
+            let mut stranger = escrow.complete(&releases[at], Role::Buyer, &buyer).expect("both signed");
+            stranger.output[0].script_pubkey = Author::new(9).party().destination.script().clone();
+            [
+                escrow.complete(&releases[at], Role::Buyer, &buyer).expect("both signed"),
+                escrow.complete(&refunds[at], Role::Seller, &seller).expect("both signed"),
+                escrow.signed_timeout(outpoints[at], fee, &seller).expect("a fee within bounds"),
+                stranger,
+            ]
+        });
+        let (bid, contract) = (trade.bid(), trade.contract());
+        Fixture { trade, bid, contract, escrow, fundings, outpoints, releases, refunds, spends }
+    })
+}
+
+/// One party with what it has on disk.
+struct Run {
+    role: Role,
+    maker: bool,
+    machine: Trade,
+    saved: Local,
+}
+
+/// Runs the target.
+pub fn run(bytes: &[u8]) {
+    let fixture = fixture();
+    let mut tape = Tape::new(bytes);
+    let role = [Role::Buyer, Role::Seller][tape.below(2)];
+    let maker = role == Role::Seller;
+    let machine = Trade::new(fixture.bid.clone(), role, maker, Local::default());
+    let mut run = Run { role, maker, machine, saved: Local::default() };
+    for _ in 0..MAX_EVENTS {
+        if tape.is_over() {
+            return;
+        }
+        match read_event(&mut tape, fixture, role) {
+            Some(event) => run.handle(event),
+            None => run.crash(),
+        }
+    }
+}
+
+fn read_event(tape: &mut Tape, fixture: &Fixture, role: Role) -> Option<Event> {
+    Some(match tape.below(9) {
+        0 => {
+            let accepted = tape.below(4) > 0;
+            Event::Records { contract: accepted.then(|| fixture.contract.clone()), facts: read_facts(tape, fixture) }
+        }
+        1 | 2 => Event::Chain(read_chain(tape, fixture)),
+        3 | 4 => {
+            let action = ACTIONS[tape.below(ACTIONS.len())];
+            Event::Command(Command { action, feerate: [1, 10, 0, 500, 501, u64::MAX][tape.below(6)] })
+        }
+        5 => Event::Prepared { salt: SALT, details: "IBAN".into() },
+        6 => {
+            let theirs = fixture.trade.clone().author(counterparty(role)).details();
+            Event::Details { salt: SALT, details: if tape.coin() { theirs } else { "IBAN of a thief".into() } }
+        }
+        7 => {
+            let mut tx = fixture.fundings[tape.below(2)].clone();
+            if tape.coin() {
+                tx.output.push(tx.output[0].clone()); // pays the escrow twice
+            }
+            Event::FundingBuilt(tx)
+        }
+        _ => return None,
+    })
+}
+
+fn read_facts(tape: &mut Tape, fixture: &Fixture) -> Facts {
+    let (flags, halves) = (tape.byte(), tape.byte());
+    let bit = |byte: u8, at: u8| byte >> at & 1 == 1;
+    let pick = |from: &[HalfSpend; 2], at: u8| {
+        from.iter().zip(at..).filter(|(_, at)| bit(halves, *at)).map(|(half, _)| half.clone()).collect()
+    };
+    Facts {
+        void: bit(flags, 0),
+        buyer_cancel: bit(flags, 1),
+        seller_cancel: bit(flags, 2),
+        payment_sent: bit(flags, 3),
+        funded: bit(flags, 4).then(|| fixture.outpoints[usize::from(bit(flags, 5))]),
+        releases: pick(&fixture.releases, 0),
+        refunds: pick(&fixture.refunds, 2),
+        buyer_closed: bit(flags, 6).then(|| fixture.spends[0][0].compute_txid()),
+        seller_closed: bit(flags, 7).then(|| fixture.spends[0][0].compute_txid()),
+    }
+}
+
+fn read_chain(tape: &mut Tape, fixture: &Fixture) -> ChainFacts {
+    let mut chain =
+        ChainFacts { tip: TIPS[tape.below(TIPS.len())], synced: tape.below(8) > 0, ..ChainFacts::default() };
+    let shape = tape.byte();
+    for at in 0..2 {
+        let bits = usize::from(shape >> (4 * at) & 0xf);
+        if bits & 1 == 0 {
+            continue;
+        }
+        let outpoint = fixture.outpoints[at];
+        chain.fundings.push(Funding { outpoint, height: HEIGHTS[tape.below(HEIGHTS.len())] });
+        if bits & 2 != 0 {
+            let tx = fixture.spends[at][tape.below(4)].clone();
+            let path = fixture.escrow.classify(&tx, outpoint);
+            chain.spends.push(Spend { tx, path, height: HEIGHTS[tape.below(HEIGHTS.len())] });
+        }
+    }
+    chain
+}
+
+impl Run {
+    /// Everything but what is on disk is lost.
+    fn crash(&mut self) {
+        self.machine = Trade::new(fixture().bid.clone(), self.role, self.maker, self.saved.clone());
+    }
+
+    fn handle(&mut self, event: Event) {
+        let asked = if let Event::Command(command) = &event { Some(command.action) } else { None };
+        let before = self.machine.clone();
+        self.check_offered(&before);
+        match self.machine.handle(event.clone()) {
+            Err(refusal) => {
+                assert_eq!(self.machine.local(), before.local(), "a refusal changes nothing: {refusal}");
+                assert_eq!(self.machine.phase(), before.phase());
+                let allowed = asked.is_some_and(|action| before.actions().contains(&action));
+                assert!(!allowed || matches!(refusal, Refusal::Escrow(_)), "offered and refused: {refusal}");
+            }
+            Ok(effects) => {
+                if let Some(action) = asked {
+                    assert!(before.actions().contains(&action), "{action} was done without being offered");
+                }
+                assert_eq!(
+                    matches!(effects.first(), Some(Effect::Persist(_))),
+                    self.machine.local() != before.local(),
+                    "what changed is kept first, and nothing else"
+                );
+                let kept = self.machine.local().clone();
+                effects.into_iter().for_each(|effect| self.check(effect, asked, &before, &kept));
+                if asked.is_none() {
+                    self.check_repeats(event);
+                }
+            }
+        }
+        let (old, new) = (before.local(), self.machine.local());
+        assert!(old.funding_tx.is_none() || old.funding_tx == new.funding_tx, "a second funding");
+    }
+
+    /// What is offered stands in the table, and nobody is told to pay for what is not safe.
+    fn check_offered(&self, machine: &Trade) {
+        let offered = machine.actions();
+        let phase = machine.phase();
+        assert!(offered.iter().all(|action| actions(phase, self.role, self.maker).contains(action)));
+        if offered.contains(&Action::MarkPaid) {
+            let view = machine.view();
+            let funding = view.funding().expect("an escrow to pay for");
+            assert!(view.chain().synced && view.is_buried(funding.height) && view.spend().is_none());
+            assert!(view.pay_until().is_some_and(|last| view.chain().tip <= last), "too late to pay");
+            assert_eq!(phase, Phase::Funded);
+        }
+    }
+
+    /// An event that comes a second time asks for the same, and for nothing more to be kept.
+    fn check_repeats(&self, event: Event) {
+        let mut again = self.machine.clone();
+        let first = again.handle(event.clone());
+        assert_eq!(again.local(), self.machine.local(), "{event:?} is not idempotent");
+        assert_eq!(again.handle(event), first);
+    }
+
+    /// `kept` is what the party knew when it asked for all this: an answer to the first effect may change it.
+    fn check(&mut self, effect: Effect, asked: Option<Action>, before: &Trade, kept: &Local) {
+        let fixture = fixture();
+        match effect {
+            Effect::Persist(local) => {
+                assert_eq!(local, *kept);
+                self.saved = local;
+            }
+            Effect::Watch { script, .. } => assert_eq!(script, fixture.escrow.script()),
+            Effect::Accept => assert!(self.maker && self.machine.view().contract.is_none()),
+            Effect::Publish(body) => check_published(&body, self.role, asked),
+            Effect::SendDetails => assert!(self.machine.local().details.is_some()),
+            Effect::BuildFunding { script, amount, .. } => {
+                assert_eq!(asked, Some(Action::Fund));
+                assert_eq!(self.role, Role::Seller);
+                assert!(self.machine.local().funding_tx.is_none(), "a second funding");
+                assert_eq!(script, fixture.escrow.script());
+                assert_eq!(amount, fixture.contract.amount);
+            }
+            Effect::SignHalf { outpoint, to, .. } => {
+                assert_eq!(to, counterparty(self.role), "nobody signs coins over to himself");
+                assert!(to == Role::Seller || asked == Some(Action::Release), "released without an order");
+                assert_eq!(Some(outpoint), self.machine.view().funding().map(|funding| funding.outpoint));
+                let spend = before.local().spend_tx.as_deref().and_then(|bytes| deserialize::<Transaction>(bytes).ok());
+                let taken = spend.is_some_and(|tx| tx.input[0].previous_output == outpoint);
+                assert!(!taken || self.role == Role::Buyer, "signed back and released");
+            }
+            Effect::Complete { half, to } => {
+                assert_eq!(to, self.role);
+                assert_eq!(fixture.escrow.check_half(&half, to), Ok(()));
+                let key = fixture.trade.clone().author(to).trade_key();
+                let tx = fixture.escrow.complete(&half, to, &key).expect("a good half");
+                self.build(tx);
+            }
+            Effect::BuildTimeout { outpoint, fee } => {
+                assert_eq!((self.role, asked), (Role::Seller, Some(Action::Refund)));
+                let key = fixture.trade.clone().author(Role::Seller).trade_key();
+                let tx = fixture.escrow.signed_timeout(outpoint, fee, &key).expect("a fee within bounds");
+                self.build(tx);
+            }
+            Effect::Broadcast(tx) => {
+                let bytes = Some(serialize(&tx));
+                assert!(bytes == kept.funding_tx || bytes == kept.spend_tx, "sent without being kept");
+                assert_eq!(*self.machine.local(), self.saved, "sent before it is on disk");
+            }
+        }
+    }
+
+    /// Answers the machine with the spend that it asked for.
+    fn build(&mut self, tx: Transaction) {
+        let effects = self.machine.handle(Event::SpendBuilt(tx)).expect("what was asked for is taken");
+        if let Some(Effect::Persist(local)) = effects.into_iter().next() {
+            self.saved = local;
+        }
+    }
+}
+
+fn check_published(body: &Body, role: Role, asked: Option<Action>) {
+    match body {
+        Body::Cancel(cancel) => {
+            assert_eq!(asked, Some(Action::Cancel));
+            assert!(cancel.refund.is_none(), "halves are signed by an effect of their own");
+        }
+        Body::Funded(_) => assert_eq!(role, Role::Seller),
+        Body::PaymentSent(_) => assert_eq!((role, asked), (Role::Buyer, Some(Action::MarkPaid))),
+        Body::Closed(_) => {}
+        other => panic!("the machine never publishes {other:?}"),
+    }
+}
