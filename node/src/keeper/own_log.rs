@@ -55,7 +55,6 @@ pub(super) const fn is_bound(kind: Kind) -> bool {
         Kind::ArbiterAdvert
         | Kind::Checkpoint
         | Kind::Stake
-        | Kind::Checkpoint
         | Kind::Offer
         | Kind::Revoke
         | Kind::Take
@@ -64,7 +63,6 @@ pub(super) const fn is_bound(kind: Kind) -> bool {
         | Kind::PaymentSent
         | Kind::Release
         | Kind::Closed
-        | Kind::Checkpoint
         | Kind::Unknown(_) => false,
     }
 }
