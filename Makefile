@@ -29,7 +29,7 @@ demo: ## a whole trade on the embedded chain: in the terminal client, or headles
 test: bitcoind ## every test, those against a real bitcoind too
 	@$(programs)
 	@bin=$$(dirname "$$(tests/bitcoind/build.sh '$(CACHE)/bitcoind')") && \
-	BITCOIND="$$bin/bitcoind" BITCOIN_CLI="$$bin/bitcoin-cli" cargo test --locked --workspace --lib --bins --tests
+	BITCOIND="$$bin/bitcoind" BITCOIN_CLI="$$bin/bitcoin-cli" cargo test --locked --workspace --tests
 
 bench: ## the figures, one JSON line each
 	@.ci/setup
