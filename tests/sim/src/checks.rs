@@ -191,7 +191,11 @@ impl Checks {
         let all: Vec<Record> = self.kept.values().cloned().collect();
         let admitted = oracle.admit(&all, u64::MAX);
         if admitted.is_err() || state_hash(oracle.storage()).ok() != hashes[0] {
-            self.fail("the state is not the function of the set of records that it must be".into());
+            let heads = |storage: &dyn Storage| storage.heads(None, PAGE).unwrap_or_default();
+            let (read, held) = (heads(oracle.storage()), heads(honest[0].ledger.storage()));
+            let differs: Vec<_> = read.iter().filter(|head| !held.contains(head)).collect();
+            let rest: Vec<_> = held.iter().filter(|head| !read.contains(head)).collect();
+            self.fail(format!("the state is not what the set of records gives: {differs:?} instead of {rest:?}"));
         }
         let mut read: Option<Vec<(RecordId, Option<TradeId>, bool)>> = None;
         for node in honest {

@@ -139,7 +139,7 @@ impl Shared {
 
     /// Tells whether nobody says anything any more.
     const fn is_still(&self) -> bool {
-        self.agenda.now() >= HEALING_MS && self.agenda.now() < STILLNESS_MS
+        self.agenda.now() >= HEALING_MS && self.agenda.now() <= STILLNESS_MS
     }
 
     /// Sends a message, if the sender is not mute.
