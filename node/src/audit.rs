@@ -14,9 +14,11 @@ use crate::chain::{ChainBackend, OutpointStatus};
 use crate::errors::ExplainResult;
 use crate::{checkpoints, entropy};
 
+mod against;
 mod bundle;
 mod sums;
 
+pub use against::against;
 pub use bundle::{export, verify};
 
 /// How many records of a party about a trade are searched for the one that a finding names.

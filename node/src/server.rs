@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bitcoin::{Address, FeeRate};
 use exchange_api::{
-    AcceptBid, AddressInfo, Advertise, ApiError, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter, Bundle,
-    CheckpointView, Code, Credentials, Event, ExchangeApiServer, IdentityInfo, OfferView, Page, PasswordStrength,
-    PeerInfo, PostOffer, SendRequest, Sent, Status, StrengthVerdict, TakeOffer, TakeReview, TradeCommand, TradeView,
-    TrustArbiter, WalletTx,
+    AcceptBid, AddressInfo, Advertise, AgainstReport, ApiError, ArbiterView, AuditReport, AuditRequest, Balance,
+    BookFilter, Bundle, CheckpointView, Code, Credentials, Event, ExchangeApiServer, IdentityInfo, OfferView, Page,
+    PasswordStrength, PeerInfo, PostOffer, SendRequest, Sent, Status, StrengthVerdict, TakeOffer, TakeReview,
+    TradeCommand, TradeView, TrustArbiter, WalletTx,
 };
 use exchange_ledger::body::{ArbiterAdvert, Body, Terms};
 use exchange_ledger::identity::{Email, Passphrase, Password, Verdict, strength};
@@ -399,6 +399,10 @@ impl ExchangeApiServer for Server {
     async fn audit_export(&self, trade: TradeId) -> RpcResult<Bundle> {
         let parts = &self.parts;
         Ok(audit::export(parts.keeper.ledger(), &parts.private, parts.chain.as_ref(), trade).await?)
+    }
+
+    async fn audit_against(&self, peer: String) -> RpcResult<AgainstReport> {
+        Ok(audit::against(self.parts.keeper.ledger(), &self.parts.net, &peer).await?)
     }
 
     async fn checkpoint_publish(&self, age_s: Option<u64>) -> RpcResult<CheckpointView> {

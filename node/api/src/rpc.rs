@@ -7,9 +7,9 @@ use exchange_ledger::audit::bundle::Bundle;
 use exchange_ledger::ids::{RecordId, TradeId};
 
 use crate::types::{
-    AcceptBid, AddressInfo, Advertise, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter, CheckpointView,
-    Credentials, Event, IdentityInfo, OfferView, Page, PasswordStrength, PeerInfo, PostOffer, SendRequest, Sent,
-    Status, TakeOffer, TakeReview, TradeCommand, TradeView, TrustArbiter, WalletTx,
+    AcceptBid, AddressInfo, Advertise, AgainstReport, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter,
+    CheckpointView, Credentials, Event, IdentityInfo, OfferView, Page, PasswordStrength, PeerInfo, PostOffer,
+    SendRequest, Sent, Status, TakeOffer, TakeReview, TradeCommand, TradeView, TrustArbiter, WalletTx,
 };
 
 /// The local API of a node. Errors carry a stable code (see [`crate::Code`]) and say what to do.
@@ -142,6 +142,10 @@ pub trait ExchangeApi {
     /// Returns a trade as one file that anybody can check without a node.
     #[method(name = "auditExport")]
     async fn audit_export(&self, trade: TradeId) -> RpcResult<Bundle>;
+
+    /// Compares the ledger with that of a peer, named by its id or by an address that ends in it.
+    #[method(name = "auditAgainst")]
+    async fn audit_against(&self, peer: String) -> RpcResult<AgainstReport>;
 
     /// Publishes what the ledger was so many seconds ago, an hour unless told; returns it as others see it.
     #[method(name = "checkpointPublish")]

@@ -2,7 +2,7 @@
 //! ids are typed and print as hex; times are seconds since the Unix epoch; heights are of the chain in use.
 
 use exchange_ledger::body::{Checkpoint, Side};
-use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
+use exchange_ledger::ids::{AuthorId, RecordId, StateHash, TradeId};
 use exchange_ledger::money::{Currency, Price, Sats};
 use exchange_ledger::trade::{Action, Phase, Role};
 use serde::{Deserialize, Serialize};
@@ -591,6 +591,38 @@ pub struct AuditReport {
     pub sums: Option<EscrowSums>,
     /// What identities say that the ledger was, beside what it was here.
     pub checkpoints: Vec<CheckpointView>,
+}
+
+/// What came of comparing this node's ledger with a peer's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgainstReport {
+    /// The peer's id.
+    pub peer: String,
+    /// The hash of this ledger's state.
+    pub state: StateHash,
+    /// Whether both hold the same.
+    pub same: bool,
+    /// The first place at which they do not.
+    pub difference: Option<Divergence>,
+    /// What identities say that the ledger was, beside what it was here.
+    pub checkpoints: Vec<CheckpointView>,
+}
+
+/// A place of a log at which two ledgers differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Divergence {
+    /// The log's author.
+    pub author: AuthorId,
+    /// Its epoch.
+    pub epoch: u32,
+    /// The place.
+    pub seq: u64,
+    /// The record here, if there is one.
+    pub ours: Option<RecordId>,
+    /// The record there, if there is one.
+    pub theirs: Option<RecordId>,
+    /// Whether only that differs what is kept of the log after its author signed two histories.
+    pub frozen: bool,
 }
 
 /// What somebody says that the ledger was at a time, beside what it was here.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use exchange_api::{
     AuditReport, AuditRequest, AuditedTrade, AuthorId, CheckpointRelation, CheckpointView, Client, EscrowSums,
-    ExchangeApiClient, TradeId, Violation,
+    ExchangeApiClient, RecordId, TradeId, Violation,
 };
 
 use crate::cli::context::Context;
@@ -28,7 +28,8 @@ Examples:
   exchange-node audit --chain
   exchange-node audit --trade 1f0c9a3b --chain --json
   exchange-node audit --trade 1f0c9a3b --export trade.json
-  exchange-node audit verify trade.json"
+  exchange-node audit verify trade.json
+  exchange-node audit --against 12D3KooW…"
 )]
 pub struct Audit {
     #[command(subcommand)]
@@ -59,6 +60,9 @@ struct Scope {
     /// Write the trade with its proofs into a new file, which anybody can check without a node
     #[arg(long, value_name = "FILE", requires = "trade", conflicts_with_all = ["author", "chain", "strict"])]
     export: Option<PathBuf>,
+    /// Compare this node's ledger with a peer's, until the first difference
+    #[arg(long, value_name = "PEER", conflicts_with_all = ["author", "trade", "chain", "strict"])]
+    against: Option<String>,
 }
 
 impl Audit {
@@ -74,6 +78,9 @@ impl Audit {
 impl Scope {
     async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
         let client = context.client().await?;
+        if let Some(peer) = self.against {
+            return against(&client, peer).await;
+        }
         let trade = match &self.trade {
             Some(prefix) => Some(find(prefix, &client).await?),
             None => None,
@@ -93,6 +100,29 @@ impl Scope {
         let count = format::counted(count as u64, what); // usize fits
         Ok(answer.failing(Failure::violated(format!("the history has {count}; the first: {}", line(first)))))
     }
+}
+
+/// Compares with a peer; a difference makes the command fail.
+async fn against(client: &Client, peer: String) -> Result<Answer, Failure> {
+    let report = client.audit_against(peer).await?;
+    let mut lines = Lines::default();
+    lines.line("peer", report.peer.clone()).line("state here", report.state.to_string());
+    let Some(difference) = &report.difference else {
+        lines.line("there", "the same");
+        return Ok(Answer::new(&report, lines.render()));
+    };
+    let id = |id: Option<RecordId>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
+    lines
+        .line("first difference", format!("log {} of {}, seq {}", difference.epoch, difference.author, difference.seq));
+    if difference.frozen {
+        lines.line("", "its author signed two histories, and both nodes keep different records of that");
+    } else {
+        lines.line("record here", id(difference.ours)).line("record there", id(difference.theirs));
+    }
+    let which =
+        format!("the ledgers differ at log {} of {}, seq {}", difference.epoch, difference.author, difference.seq);
+    let answer = Answer::new(&report, lines.render());
+    Ok(answer.failing(Failure::violated(format!("{which}; nodes that sync become the same, so ask again"))))
 }
 
 /// Finds a trade of anybody: the audit knows them all.

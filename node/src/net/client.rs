@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use exchange_ledger::sync;
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, oneshot};
 
@@ -43,6 +44,7 @@ pub(super) enum Command {
     Peers(oneshot::Sender<Vec<PeerInfo>>),
     Dial(Multiaddr, oneshot::Sender<Result<(), NetError>>),
     ListenAddresses(oneshot::Sender<Vec<Multiaddr>>),
+    Ask(PeerId, sync::Request, oneshot::Sender<Result<sync::Answer, String>>),
 }
 
 impl NetClient {
@@ -90,6 +92,16 @@ impl NetClient {
         let (reply, addresses) = oneshot::channel();
         self.send(Command::ListenAddresses(reply)).await.ok();
         addresses.await.unwrap_or_default()
+    }
+
+    /// Asks a connected peer about its ledger.
+    ///
+    /// # Errors
+    /// What went wrong, in words.
+    pub async fn ask(&self, peer: PeerId, request: sync::Request) -> Result<sync::Answer, String> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Ask(peer, request, reply)).await.map_err(|error| error.to_string())?;
+        answer.await.map_err(|_| NetError::Stopped.to_string())?
     }
 
     /// Waits until the network has stopped: every connection is closed and every port free.

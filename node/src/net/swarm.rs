@@ -185,6 +185,20 @@ impl SwarmTask {
                 drop(reply.send(self.swarm.listeners().map(with_id).collect()));
             }
             Command::Dial(address, reply) => self.dial(address, reply),
+            Command::Ask(peer, request, reply) => {
+                let link = Link { peer, reports: self.reports.clone() };
+                // It ends with the peer's answer or its silence, which the protocol bounds.
+                tokio::spawn(async move {
+                    let answer = match link.ask(Request::Ledger(request)).await {
+                        Ok(Response::Ledger(answer)) => Ok(answer),
+                        Ok(Response::Mail(_) | Response::Taken | Response::Busy) => {
+                            Err("it answers something else".into())
+                        }
+                        Err(error) => Err(error.to_string()),
+                    };
+                    drop(reply.send(answer)); // who asked may have gone
+                });
+            }
         }
     }
 

@@ -86,6 +86,7 @@ fn every_verb_is_understood() {
         "audit --chain --strict",
         "audit --trade 1f0c9a3b --export trade.json",
         "audit verify trade.json",
+        "audit --against 12D3KooWGQmdpzHXCqLno4mMxWXKNFQHASBeF99gTm2JR8Vu5Bdc",
         "checkpoint publish",
         "checkpoint publish --age 60",
         "checkpoint list",
@@ -137,6 +138,7 @@ fn what_makes_no_sense_is_wrong_usage() {
         "arbiter advertise --name Ada --fee-percent half --max 1",
         "audit --author 1f0c9a3b",
         "audit --export trade.json",
+        "audit --chain --against 12D3KooWGQmdpzHXCqLno4mMxWXKNFQHASBeF99gTm2JR8Vu5Bdc",
         "audit --chain verify trade.json",
         "completions cmd",
     ] {
