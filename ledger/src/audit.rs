@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::body::Body;
 use crate::checkpoint::{self, Compared};
 use crate::ids::{AuthorId, RecordId, TradeId};
 use crate::ledger::{Ledger, TradeError, TradeRecords};
-use crate::record::{Head, LogId, Record, verify_batch};
+use crate::record::{Head, Kind, LogId, Record, verify_batch};
 use crate::state::frozen_hash;
 use crate::storage::{Storage, StorageError};
 
@@ -14,9 +13,12 @@ pub mod against;
 pub mod bundle;
 mod conduct;
 mod evidence;
+mod parallel;
 
-/// How many records are verified at once.
-const BATCH: u64 = 256;
+/// How many records are read and verified at once.
+const BATCH: usize = 1024;
+/// How many logs or trades are listed at once.
+const PAGE: usize = 4096;
 /// How many trades one audit lists.
 const MAX_TRADES: usize = 1_000_000;
 
@@ -48,11 +50,11 @@ pub struct Audit {
     pub checkpoints: Vec<Compared>,
 }
 
-/// Audits all records, or those of one author. `entropy` blinds the batch verification.
+/// Audits all records, or those of one author, on all cores. `entropy` blinds the batch verification.
 ///
 /// # Errors
 /// When the store fails.
-pub fn audit<S: Storage>(
+pub fn audit<S: Storage + Sync>(
     ledger: &Ledger<S>,
     only: Option<&AuthorId>,
     entropy: [u8; 32],
@@ -61,15 +63,19 @@ pub fn audit<S: Storage>(
     let mut authors = BTreeSet::new();
     let mut after: Option<LogId> = None;
     loop {
-        let heads = ledger.storage().heads(after.as_ref(), 512)?;
-        for head in &heads {
-            if only.is_none_or(|author| head.log.author == *author) {
-                authors.insert(head.log.author);
-                audit.check_log(ledger, head, entropy)?;
-            }
-        }
+        let mut heads = match only {
+            Some(author) => ledger.storage().logs_of(author, usize::MAX)?,
+            None => ledger.storage().heads(after.as_ref(), PAGE)?,
+        };
         after = heads.last().map(|head| head.log);
-        if heads.len() < 512 {
+        authors.extend(heads.iter().map(|head| head.log.author));
+        let is_last = only.is_some() || heads.len() < PAGE;
+        // Short logs share a part.
+        heads.sort_by_key(|head| std::cmp::Reverse(head.len));
+        for part in parallel::each(&heads, |part| Audit::of_logs(ledger, part, entropy))? {
+            audit.extend(part);
+        }
+        if is_last {
             break;
         }
     }
@@ -77,57 +83,93 @@ pub fn audit<S: Storage>(
     if only.is_none() {
         audit.checkpoints = checkpoint::compare(ledger.storage())?;
     }
-    for trade in ledger.trades(only, MAX_TRADES)? {
-        match ledger.trade(trade) {
-            Ok(records) => {
-                audit.evidence.extend(conduct::check(ledger, &records)?);
-                audit.evidence.extend(evidence::check(ledger, &records)?);
-                audit.trades.push(records);
-            }
-            Err(TradeError::Storage(error)) => return Err(error),
-            Err(error @ (TradeError::Unknown(_) | TradeError::Invalid(..))) => {
-                audit.evidence.push(Finding { record: None, trade: Some(trade), rule: error.to_string() });
-            }
+    let mut after = None;
+    loop {
+        let takes = ledger.storage().of_kind(Kind::Take, after.as_ref(), PAGE)?;
+        for part in parallel::each(&takes, |part| Audit::of_trades(ledger, part.iter().map(|place| place.id), only))? {
+            audit.extend(part);
+        }
+        after = takes.last().copied();
+        if takes.len() < PAGE || audit.trades.len() >= MAX_TRADES {
+            return Ok(audit);
         }
     }
-    Ok(audit)
+}
+
+/// Records whose signatures are checked together.
+struct Unverified {
+    records: Vec<Record>,
+    entropy: [u8; 32],
 }
 
 impl Audit {
-    /// Checks one log from its first record to its head.
+    fn of_logs<S: Storage>(ledger: &Ledger<S>, heads: &[Head], entropy: [u8; 32]) -> Result<Self, StorageError> {
+        let mut audit = Self::default();
+        let mut unverified = Unverified { records: Vec::with_capacity(BATCH), entropy };
+        for head in heads {
+            audit.check_log(ledger, head, &mut unverified)?;
+        }
+        audit.verify(&mut unverified);
+        Ok(audit)
+    }
+
+    fn of_trades<S: Storage>(
+        ledger: &Ledger<S>,
+        takes: impl Iterator<Item = RecordId>,
+        only: Option<&AuthorId>,
+    ) -> Result<Self, StorageError> {
+        let mut audit = Self::default();
+        for take in takes {
+            match ledger.trade(take.into()) {
+                Ok(records) if only.is_none_or(|author| records.bid.role_of(author).is_some()) => {
+                    audit.evidence.extend(conduct::check(ledger, &records)?);
+                    audit.evidence.extend(evidence::check(ledger, &records)?);
+                    audit.trades.push(records);
+                }
+                // A bid that does not fit its offer is nobody's trade.
+                Ok(_) | Err(TradeError::Unknown(_) | TradeError::Invalid(..)) => {}
+                Err(TradeError::Storage(error)) => return Err(error),
+            }
+        }
+        Ok(audit)
+    }
+
+    fn extend(&mut self, part: Self) {
+        self.records += part.records;
+        self.trades.extend(part.trades);
+        self.violations.extend(part.violations);
+        self.evidence.extend(part.evidence);
+    }
+
+    /// Checks one log from its first record to its head, and what is frozen behind it.
     fn check_log<S: Storage>(
         &mut self,
         ledger: &Ledger<S>,
         head: &Head,
-        entropy: [u8; 32],
+        unverified: &mut Unverified,
     ) -> Result<(), StorageError> {
         let mut previous: Option<Record> = None;
-        let mut seq = 0;
-        while seq < head.len {
-            let mut batch = Vec::new();
-            for seq in seq..head.len.min(seq + BATCH) {
-                let id = ledger.storage().id_at(&head.log, seq)?;
-                match id.map(|id| ledger.storage().record(&id)).transpose()?.flatten() {
-                    Some(record) => batch.push(record),
-                    None => self.violate(
-                        None,
-                        format!("log {} of {} misses its record {seq}", head.log.epoch, head.log.author),
-                    ),
+        loop {
+            let page = ledger.storage().range(&head.log, next_seq(previous.as_ref()), BATCH)?;
+            for record in &page {
+                let seq = next_seq(previous.as_ref());
+                if record.header().seq != seq {
+                    self.miss(head, seq);
                 }
-            }
-            for (record, verdict) in batch.iter().zip(verify_batch(&batch, entropy)) {
-                if let Err(error) = verdict {
-                    self.violate(Some(record.id()), error.to_string());
-                }
-                self.check_record(ledger, record, previous.as_ref());
+                self.check_record(ledger, record, previous.as_ref(), unverified);
                 previous = Some(record.clone());
             }
-            seq += BATCH;
+            if page.len() < BATCH {
+                break;
+            }
         }
-        if previous.as_ref().map_or(RecordId([0; 32]), Record::id) != head.id {
+        let seq = next_seq(previous.as_ref());
+        if seq != head.len {
+            self.miss(head, seq);
+        } else if previous.as_ref().map_or(RecordId([0; 32]), Record::id) != head.id {
             self.violate(Some(head.id), "the head of a log is not its last record".into());
         }
-        self.check_frozen(ledger, head, entropy)
+        self.check_frozen(ledger, head, unverified)
     }
 
     /// Checks what is kept of a log from where its author signed two histories, and that it proves that he did.
@@ -135,16 +177,13 @@ impl Audit {
         &mut self,
         ledger: &Ledger<S>,
         head: &Head,
-        entropy: [u8; 32],
+        unverified: &mut Unverified,
     ) -> Result<(), StorageError> {
         let frozen = ledger.storage().frozen(&head.log)?;
-        for (record, verdict) in frozen.iter().zip(verify_batch(&frozen, entropy)) {
-            self.records += 1;
+        for record in &frozen {
+            self.check_alone(ledger, record, unverified);
             let header = record.header();
-            if let Err(error) = verdict.and_then(|()| Body::decode(record).map(drop)) {
-                self.violate(Some(record.id()), error.to_string());
-            }
-            if header.log != head.log || header.seq < head.len || header.network != ledger.network() {
+            if header.log != head.log || header.seq < head.len {
                 self.violate(Some(record.id()), "frozen record does not stand at or after the fork of its log".into());
             }
         }
@@ -166,15 +205,15 @@ impl Audit {
         Ok(())
     }
 
-    fn check_record<S: Storage>(&mut self, ledger: &Ledger<S>, record: &Record, previous: Option<&Record>) {
-        self.records += 1;
+    fn check_record<S: Storage>(
+        &mut self,
+        ledger: &Ledger<S>,
+        record: &Record,
+        previous: Option<&Record>,
+        unverified: &mut Unverified,
+    ) {
+        self.check_alone(ledger, record, unverified);
         let header = record.header();
-        if header.network != ledger.network() {
-            self.violate(Some(record.id()), "record is of another network".into());
-        }
-        if let Err(error) = Body::decode(record) {
-            self.violate(Some(record.id()), error.to_string());
-        }
         let follows = match previous {
             None => header.seq == 0,
             Some(p) => header.seq == p.header().seq + 1 && header.backlink == p.id() && header.time >= p.header().time,
@@ -184,9 +223,42 @@ impl Audit {
         }
     }
 
+    /// Checks what a record says by itself, its signature a little later.
+    fn check_alone<S: Storage>(&mut self, ledger: &Ledger<S>, record: &Record, unverified: &mut Unverified) {
+        self.records += 1;
+        if record.header().network != ledger.network() {
+            self.violate(Some(record.id()), "record is of another network".into());
+        }
+        if let Err(error) = record.decoded() {
+            self.violate(Some(record.id()), error.to_string());
+        }
+        unverified.records.push(record.clone());
+        if unverified.records.len() >= BATCH {
+            self.verify(unverified);
+        }
+    }
+
+    fn verify(&mut self, unverified: &mut Unverified) {
+        for (record, verdict) in unverified.records.iter().zip(verify_batch(&unverified.records, unverified.entropy)) {
+            if let Err(error) = verdict {
+                self.violate(Some(record.id()), error.to_string());
+            }
+        }
+        unverified.records.clear();
+    }
+
+    fn miss(&mut self, head: &Head, seq: u64) {
+        self.violate(None, format!("log {} of {} misses its record {seq}", head.log.epoch, head.log.author));
+    }
+
     fn violate(&mut self, record: Option<RecordId>, rule: String) {
         self.violations.push(Finding { record, trade: None, rule });
     }
+}
+
+/// Returns the seq of the record that has to follow.
+fn next_seq(previous: Option<&Record>) -> u64 {
+    previous.map_or(0, |record| record.header().seq + 1)
 }
 
 #[cfg(test)]

@@ -250,6 +250,11 @@ macro_rules! bodies {
             /// # Errors
             /// [`RecordError::Body`] when the bytes are not the one encoding of a valid body.
             pub fn decode(record: &Record) -> Result<Self, RecordError> {
+                record.decoded().map(|body| (**body).clone()).map_err(Clone::clone)
+            }
+
+            /// Reads a record's body again, for [`Record::decoded`].
+            pub(crate) fn decode_anew(record: &Record) -> Result<Self, RecordError> {
                 let kind = record.header().kind;
                 let body = match kind {
                     Kind::Heartbeat => Self::Heartbeat,

@@ -1,6 +1,8 @@
 //! The ledger: which records belong to it, and what they mean together. Its state is a pure function of the set of
 //! records; no clock and no order of arrival decides anything but *when* a record is let in.
 
+use std::cell::LazyCell;
+
 use crate::body::{Body, Offer};
 use crate::ids::{AuthorId, RecordId, TradeId};
 use crate::record::{Kind, LogId, Record, RecordError};
@@ -223,8 +225,9 @@ impl<S: Storage> Ledger<S> {
             }
         };
         let records = self.facts_about(trade, &bid.home_logs())?;
-        let escrow = contract.as_ref().map(Escrow::new);
-        let facts = Facts::gather(&bid, escrow.as_ref(), &records, void);
+        // Few trades have a half of a spend, and only those need it.
+        let escrow = LazyCell::new(|| contract.as_ref().map(Escrow::new));
+        let facts = Facts::gather(&bid, &escrow, &records, void);
         let created = take.header().time;
         let updated = records.iter().map(|record| record.header().time).max().unwrap_or(created);
         Ok(TradeRecords { bid, contract, facts, created, updated })
@@ -236,6 +239,10 @@ impl<S: Storage> Ledger<S> {
     /// # Errors
     /// When the store fails.
     pub fn facts_about(&self, trade: TradeId, home_logs: &[LogId]) -> Result<Vec<Record>, StorageError> {
+        if let Some(mut all) = self.all_about(&trade.into())? {
+            all.retain(|record| home_logs.iter().any(|log| log.author == record.author()));
+            return Ok(all);
+        }
         let mut records = Vec::new();
         for log in home_logs {
             let mut ids = self.storage.about_in(&trade.into(), log, MAX_FACTS)?;
@@ -245,6 +252,16 @@ impl<S: Storage> Ledger<S> {
             }
         }
         Ok(records)
+    }
+
+    /// Returns all records about a subject, if they are few. They nearly always are, and then one look at the index tells
+    /// what else takes several.
+    fn all_about(&self, subject: &RecordId) -> Result<Option<Vec<Record>>, StorageError> {
+        let ids = self.storage.about(subject, None, MAX_FACTS)?;
+        if ids.len() >= MAX_FACTS {
+            return Ok(None);
+        }
+        ids.iter().filter_map(|id| self.storage.record(id).transpose()).collect::<Result<_, _>>().map(Some)
     }
 
     /// Returns the trades in which an identity is buyer, seller or arbiter, or all: at most `limit`, by the place of the bid.

@@ -57,9 +57,30 @@ pub fn public_key(secret: &[u8; 32]) -> [u8; 32] {
 /// Tells whether anything can be sealed to a key: to a point of small order nothing can, so whoever names one as his own
 /// would stop the other's node from sending.
 pub fn is_usable(recipient: &[u8; 32]) -> bool {
-    // A point of small order gives the shared secret of zeros with every secret; so any one will do to find out.
-    seal(recipient, b"", b"", b"", [1; 32]).is_ok()
+    let mut u = *recipient;
+    u[31] &= 0x7f; // X25519 ignores the highest bit
+    !SMALL_ORDER.contains(&u)
 }
+
+/// The u of all points of small order of the curve and its twist, and where there is room for it above the field's prime p,
+/// u + p (RFC 7748, section 6.1): with every secret they give the shared secret of zeros.
+const SMALL_ORDER: [[u8; 32]; 7] = {
+    let (mut zero, mut one) = ([0; 32], [0; 32]);
+    (zero[0], one[0]) = (0, 1);
+    let mut minus_one = [0xff; 32];
+    (minus_one[0], minus_one[31]) = (0xec, 0x7f);
+    let (mut p, mut p_plus_one) = (minus_one, minus_one);
+    (p[0], p_plus_one[0]) = (0xed, 0xee);
+    let eighth = [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda, 0x09,
+        0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+    ];
+    let other_eighth = [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04, 0x44,
+        0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
+    ];
+    [zero, one, minus_one, p, p_plus_one, eighth, other_eighth]
+};
 
 /// Seals `plaintext` to `recipient`. Only with the same `info` and `aad` does it open. `entropy` must be fresh from a
 /// cryptographic generator at each call: it is the `ikmE` of RFC 9180.
@@ -188,6 +209,31 @@ mod tests {
 
     fn bytes<const N: usize>(text: &str) -> [u8; N] {
         hex::decode(text).unwrap().try_into().unwrap()
+    }
+
+    #[test]
+    fn a_key_is_usable_if_something_can_be_sealed_to_it() {
+        let check = |key: [u8; 32]| {
+            let seals = seal(&key, b"", b"", b"", ENTROPY).is_ok();
+            assert_eq!(is_usable(&key), seals, "{}", hex::encode(key));
+            seals
+        };
+        for u in SMALL_ORDER {
+            for highest in [0, 0x80] {
+                let mut key = u;
+                key[31] |= highest;
+                assert!(!check(key));
+            }
+        }
+        // Every u that fits twice into 255 bits, and its neighbours.
+        for low in 0..=0xff_u8 {
+            for (high, last) in [(0x00, 0x00), (0xff, 0x7f), (0xff, 0xff)] {
+                let mut key = [high; 32];
+                (key[0], key[31]) = (low, last);
+                check(key);
+            }
+        }
+        assert!(check(public_key(&SECRET)));
     }
 
     fn sealed(plaintext: &[u8]) -> Vec<u8> {

@@ -181,7 +181,7 @@ impl SampleTrade {
     }
 
     /// Returns the trade's id.
-    pub const fn id(&self) -> TradeId {
+    pub fn id(&self) -> TradeId {
         TradeId(self.take.id().0)
     }
 

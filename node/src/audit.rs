@@ -2,13 +2,13 @@
 
 use bitcoin::{OutPoint, Transaction};
 use exchange_api::{ApiError, AuditReport, AuditRequest, AuditedTrade, ChainTx, Code, EscrowSums, Violation};
-use exchange_ledger::audit::{Finding, audit};
+use exchange_ledger::audit::Finding;
 use exchange_ledger::ids::RecordId;
 use exchange_ledger::ledger::{Ledger, TradeRecords};
 use exchange_ledger::record::Kind;
 use exchange_ledger::storage::Storage;
 use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Phase, Role, Spend, View, evaluate};
-use exchange_store::Store;
+use exchange_store::{Store, audit};
 
 use crate::chain::{ChainBackend, OutpointStatus};
 use crate::errors::ExplainResult;

@@ -1,5 +1,6 @@
 //! The keeper: one thread that owns every write to the ledger, so that own records get their place in their log one
-//! after the other and many incoming records share one commit. Reading needs no keeper: see [`Keeper::ledger`].
+//! after the other and many incoming records share one commit; and the [`intake`] before it, which verifies what comes in.
+//! Reading needs no keeper: see [`Keeper::ledger`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -10,23 +11,25 @@ use exchange_ledger::book::Book;
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::ledger::{Admission, Ledger, MAX_CLOCK_SKEW_S};
-use exchange_ledger::record::{Head, Header, Kind, LogId, MAX_LOG_LEN, Record, RecordError, admission, verify_batch};
+use exchange_ledger::record::{Head, Header, Kind, LogId, MAX_LOG_LEN, Record, RecordError, admission};
 use exchange_ledger::storage::{Storage, StorageError};
-use exchange_store::{Store, StoreError};
+use exchange_store::{Store, StoreError, apply_to_book, load_book};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use crate::clock;
 use crate::net::Verdict;
 use crate::private::Private;
-use crate::{clock, entropy};
 
+mod intake;
 mod own_log;
 
+use intake::{Checked, Incoming, Promise};
 use own_log::OwnLogs;
 
-/// How many writes may wait; beyond that, writers wait.
-const QUEUE: usize = 1024;
-/// How many incoming messages share one commit.
-const GROUP: usize = 256;
+/// How many writes may wait, own records and groups of others that are verified meanwhile; beyond that, both wait.
+const QUEUE: usize = 16;
+/// From how many records on a commit is full: what a sync of the disk costs is little beside so many.
+const COMMIT: usize = 2048;
 /// How many changes a slow listener may lag behind before it has to look at everything again.
 const CHANGES: usize = 4096;
 
@@ -47,8 +50,8 @@ pub struct Change {
 }
 
 impl Change {
-    fn of(record: Record, body: Body, own: bool, forked: bool) -> Self {
-        Self { record: Arc::new(record), body: Arc::new(body), own, forked }
+    fn of(record: Record, body: Arc<Body>, own: bool, forked: bool) -> Self {
+        Self { record: Arc::new(record), body, own, forked }
     }
 }
 
@@ -79,7 +82,7 @@ pub enum PublishError {
 }
 
 enum Job {
-    Ingest { records: Vec<Vec<u8>>, reply: oneshot::Sender<Vec<Verdict>> },
+    Admit(Promise),
     Publish { identity: Arc<Identity>, body: Box<Body>, reply: oneshot::Sender<Result<Record, PublishError>> },
 }
 
@@ -89,6 +92,7 @@ pub struct Keeper {
     ledger: Ledger<Store>,
     book: Arc<RwLock<Book>>,
     own_logs: Arc<OwnLogs>,
+    incoming: mpsc::Sender<Incoming>,
     jobs: mpsc::Sender<Job>,
     changes: broadcast::Sender<Change>,
     version: Arc<AtomicU64>,
@@ -101,8 +105,9 @@ impl Keeper {
     /// When the store fails.
     pub fn start(store: Store, network: [u8; 4]) -> Result<(Self, JoinHandle<()>), StorageError> {
         let ledger = Ledger::new(store, network);
-        let book = Arc::new(RwLock::new(Book::load(&ledger)?));
+        let book = Arc::new(RwLock::new(load_book(&ledger)?));
         let (jobs, inbox) = mpsc::channel(QUEUE);
+        let incoming = intake::start(&jobs)?;
         let (changes, _) = broadcast::channel(CHANGES);
         let private = Private::new(ledger.storage().clone());
         let own_logs = Arc::new(OwnLogs::default());
@@ -119,7 +124,7 @@ impl Keeper {
             .name("ledger".into())
             .spawn(move || writer.run(inbox))
             .map_err(|e| StorageError::Io(e.to_string()))?;
-        Ok((Self { ledger, book, own_logs, jobs, changes, version }, thread))
+        Ok((Self { ledger, book, own_logs, incoming, jobs, changes, version }, thread))
     }
 
     /// Returns the ledger, for reading.
@@ -146,7 +151,7 @@ impl Keeper {
     pub async fn ingest(&self, records: Vec<Vec<u8>>) -> Vec<Verdict> {
         let count = records.len();
         let (reply, answer) = oneshot::channel();
-        let sent = self.jobs.send(Job::Ingest { records, reply }).await;
+        let sent = self.incoming.send(Incoming { records, reply }).await;
         match sent.ok() {
             Some(()) => answer.await.unwrap_or_else(|_| vec![Verdict::Ignore; count]),
             None => vec![Verdict::Ignore; count],
@@ -181,8 +186,23 @@ impl Keeper {
     }
 }
 
-/// Encoded records of one caller, and where he waits for the verdicts.
-type Incoming = (Vec<Vec<u8>>, oneshot::Sender<Vec<Verdict>>);
+/// Takes the groups that are verified already, until there are enough for one commit. Returns what is to be done after it.
+fn more(inbox: &mut mpsc::Receiver<Job>, groups: &mut Vec<Checked>) -> Option<Job> {
+    let mut count: usize = groups.iter().map(|group| group.records.len()).sum();
+    while count < COMMIT {
+        match inbox.try_recv().ok()? {
+            Job::Admit(promise) => match promise.poll() {
+                Ok(group) => {
+                    count = count.saturating_add(group.records.len());
+                    groups.push(group);
+                }
+                Err(promise) => return Some(Job::Admit(promise)),
+            },
+            job @ Job::Publish { .. } => return Some(job),
+        }
+    }
+    None
+}
 
 struct Writer {
     private: Private,
@@ -195,54 +215,41 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
-        let mut jobs = Vec::with_capacity(GROUP);
-        while inbox.blocking_recv_many(&mut jobs, GROUP) > 0 {
-            let mut ingests = Vec::new();
-            for job in jobs.drain(..) {
-                match job {
-                    Job::Ingest { records, reply } => ingests.push((records, reply)),
-                    Job::Publish { identity, body, reply } => {
-                        self.ingest(std::mem::take(&mut ingests));
-                        // A caller that went away does not want the answer.
-                        let _ = reply.send(self.publish(&identity, *body));
-                    }
+        let mut next = inbox.blocking_recv();
+        while let Some(job) = next.take() {
+            match job {
+                Job::Admit(promise) => {
+                    let mut groups = Vec::from_iter(promise.wait());
+                    next = more(&mut inbox, &mut groups);
+                    self.admit(groups);
+                }
+                Job::Publish { identity, body, reply } => {
+                    // A caller that went away does not want the answer.
+                    let _ = reply.send(self.publish(&identity, *body));
                 }
             }
-            self.ingest(ingests);
+            next = next.or_else(|| inbox.blocking_recv());
         }
     }
 
-    /// Decodes, verifies and lets in the records of several callers with one commit.
-    fn ingest(&mut self, callers: Vec<Incoming>) {
-        let decoded: Vec<Result<Record, RecordError>> =
-            callers.iter().flat_map(|(records, _)| records).map(|bytes| Record::decode(bytes)).collect();
-        let records: Vec<Record> = decoded.iter().flatten().cloned().collect();
-        let signatures = verify_batch(&records, entropy::bytes32());
-        let good: Vec<Record> =
-            records.iter().zip(&signatures).filter(|(_, ok)| ok.is_ok()).map(|(record, _)| record.clone()).collect();
-        let admissions = match self.ledger.admit(&good, clock::unix_now()) {
+    /// Lets in groups of verified records with one commit.
+    fn admit(&mut self, groups: Vec<Checked>) {
+        let records: Vec<Record> = groups.iter().flat_map(|group| &group.records).cloned().collect();
+        let admissions = match exchange_store::admit(&mut self.ledger, &records, clock::unix_now()) {
             Ok(admissions) => admissions,
             Err(error) => {
                 tracing::error!(%error, "records cannot be kept; they will be fetched again");
-                vec![Admission::Early; good.len()]
+                vec![Admission::Early; records.len()]
             }
         };
-        let mut admissions_left = admissions.iter().zip(&good);
-        let mut signatures_left = signatures.iter();
-        let mut verdicts = decoded.iter().map(|decoded| match decoded {
-            Err(error) => refuse(error),
-            Ok(_) => match signatures_left.next() {
-                Some(Err(error)) => refuse(error),
-                Some(Ok(())) | None => admissions_left.next().map_or(Verdict::Ignore, verdict),
-            },
-        });
-        let answers: Vec<Vec<Verdict>> =
-            callers.iter().map(|(records, _)| verdicts.by_ref().take(records.len()).collect()).collect();
-        for (admission, record) in admissions.iter().zip(good) {
+        for (admission, record) in admissions.iter().zip(records) {
             self.tell(admission, record, false);
         }
-        for ((_, reply), answer) in callers.into_iter().zip(answers) {
-            let _ = reply.send(answer); // a caller that went away does not want the answer
+        let mut rest = admissions.as_slice();
+        for group in groups {
+            let (its, others) = rest.split_at(group.records.len().min(rest.len()));
+            rest = others;
+            group.answer(its);
         }
     }
 
@@ -311,8 +318,8 @@ impl Writer {
         let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
         let updated = match admission {
             Admission::New => {
-                let Ok(body) = Body::decode(&record) else { return };
-                let updated = book.apply(&self.ledger, &record, &body.subjects());
+                let Ok(body) = record.decoded().cloned() else { return };
+                let updated = apply_to_book(&mut book, &self.ledger, &record, &body.subjects());
                 // Nobody listening is fine.
                 let _ = self.changes.send(Change::of(record, body, own, false));
                 updated
@@ -321,7 +328,7 @@ impl Writer {
                 let author = record.author();
                 tracing::warn!(%author, "an author signed two histories; the proof is kept");
                 let updated = book.recheck_author(&self.ledger, &author);
-                let Ok(body) = Body::decode(&record) else { return };
+                let Ok(body) = record.decoded().cloned() else { return };
                 let _ = self.changes.send(Change::of(record, body, own, true)); // as above
                 updated
             }
@@ -352,11 +359,6 @@ fn verdict((admission, record): (&Admission, &Record)) -> Verdict {
         Admission::Orphan => Verdict::Orphan(record.header().log),
         Admission::Invalid(_) => Verdict::Reject,
     }
-}
-
-fn refuse(error: &RecordError) -> Verdict {
-    tracing::debug!(%error, "a peer sent an invalid record");
-    Verdict::Reject
 }
 
 #[cfg(test)]

@@ -2,6 +2,9 @@
 //! so a record by somebody without the role is no fault of the ledger: it changes nothing, and proves who tried.
 //! `specs/audit.md` is the normative text.
 
+use std::cell::LazyCell;
+use std::ops::Deref;
+
 use crate::audit::Finding;
 use crate::body::Body;
 use crate::ledger::{Ledger, TradeRecords};
@@ -18,12 +21,13 @@ const MAX_RECORDS: usize = 1024;
 /// # Errors
 /// When the store fails.
 pub fn check<S: Storage>(ledger: &Ledger<S>, trade: &TradeRecords) -> Result<Vec<Finding>, StorageError> {
-    let escrow = trade.contract.as_ref().map(Escrow::new);
+    // Few trades have a half of a spend, and only those need it.
+    let escrow = LazyCell::new(|| trade.contract.as_ref().map(Escrow::new));
     let mut findings = Vec::new();
     for id in ledger.storage().about(&trade.bid.trade.into(), None, MAX_RECORDS)? {
         let Some(record) = ledger.storage().record(&id)? else { continue };
-        let Ok(body) = Body::decode(&record) else { continue };
-        if let Err(rule) = judge(trade, escrow.as_ref(), &record, &body) {
+        let Ok(body) = record.decoded() else { continue };
+        if let Err(rule) = judge(trade, &escrow, &record, body) {
             findings.push(Finding { record: Some(id), trade: Some(trade.bid.trade), rule });
         }
     }
@@ -39,7 +43,12 @@ enum Speaker {
 }
 
 /// Judges one record. This is the table of roles in `specs/trades.md`, read the other way round.
-fn judge(trade: &TradeRecords, escrow: Option<&Escrow>, record: &Record, body: &Body) -> Result<(), String> {
+fn judge(
+    trade: &TradeRecords,
+    escrow: &impl Deref<Target = Option<Escrow>>,
+    record: &Record,
+    body: &Body,
+) -> Result<(), String> {
     let (what, speaker, half) = match body {
         Body::Accept(_) => ("an acceptance", Speaker::Maker, None),
         Body::Cancel(cancel) => match &cancel.refund {
@@ -64,11 +73,15 @@ fn judge(trade: &TradeRecords, escrow: Option<&Escrow>, record: &Record, body: &
         let who = role.map_or_else(|| "somebody who has no part in the trade".to_owned(), |role| format!("the {role}"));
         return Err(format!("{what} is signed by {who}; only the {whose} can sign it"));
     }
-    match (body, escrow, half) {
-        (Body::Accept(_), _, _) | (Body::Cancel(_), _, None) => Ok(()),
-        (_, None, _) => Err(format!("{what} is signed, but nothing was agreed")),
-        (_, Some(_), None) => Ok(()),
-        (_, Some(escrow), Some((half, to))) => escrow.check_half(half, to).map_err(|error| format!("{what}: {error}")),
+    if matches!((body, half), (Body::Accept(_), _) | (Body::Cancel(_), None)) {
+        return Ok(());
+    }
+    if trade.contract.is_none() {
+        return Err(format!("{what} is signed, but nothing was agreed"));
+    }
+    match (half, half.and(escrow.as_ref())) {
+        (Some((half, to)), Some(escrow)) => escrow.check_half(half, to).map_err(|error| format!("{what}: {error}")),
+        (None, _) | (_, None) => Ok(()),
     }
 }
 

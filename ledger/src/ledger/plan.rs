@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Admission, Ledger, MAX_CLOCK_SKEW_S};
-use crate::body::Body;
 use crate::ids::RecordId;
 use crate::record::{Head, LogId, Record, RecordError};
 use crate::storage::{Batch, Fork, Storage, StorageError};
@@ -81,8 +80,8 @@ impl<S: Storage> Ledger<S> {
         if record.header().network != self.network {
             return Some(Admission::Invalid(RecordError::Network));
         }
-        if let Err(error) = Body::decode(record) {
-            return Some(Admission::Invalid(error));
+        if let Err(error) = record.decoded() {
+            return Some(Admission::Invalid(error.clone()));
         }
         (record.header().time > now.saturating_add(MAX_CLOCK_SKEW_S)).then_some(Admission::Early)
     }

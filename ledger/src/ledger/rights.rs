@@ -4,7 +4,7 @@
 use super::{Ledger, MAX_FACTS, OfferStanding};
 use crate::body::Body;
 use crate::ids::{AuthorId, TradeId};
-use crate::record::Record;
+use crate::record::{Kind, Record};
 use crate::storage::{Storage, StorageError};
 
 /// What the maker of an offer said about a bid.
@@ -98,6 +98,12 @@ impl<S: Storage> Ledger<S> {
 
     /// Returns the maker's acceptances and withdrawals of an offer in the log that holds it.
     fn decisions(&self, offer: &Record) -> Result<Vec<(Record, Body)>, StorageError> {
+        if let Some(mut all) = self.all_about(&offer.id())? {
+            all.retain(|record| record.header().log == offer.header().log);
+            let decisions =
+                all.into_iter().filter(|record| matches!(record.header().kind, Kind::Accept | Kind::Revoke));
+            return Ok(decisions.filter_map(|record| Body::decode(&record).ok().map(|body| (record, body))).collect());
+        }
         let mut decisions = Vec::new();
         for id in self.storage.about_in(&offer.id(), &offer.header().log, MAX_FACTS)? {
             let Some(record) = self.storage.record(&id)? else { continue };
@@ -109,6 +115,11 @@ impl<S: Storage> Ledger<S> {
     }
 
     fn withdrawn_elsewhere(&self, offer: &Record) -> Result<Option<(Record, Body)>, StorageError> {
+        if let Some(all) = self.all_about(&offer.id())? {
+            let is_his = |record: &&Record| record.author() == offer.author() && record.header().kind == Kind::Revoke;
+            let first = all.iter().find(is_his);
+            return Ok(first.and_then(|record| Some((record.clone(), Body::decode(record).ok()?))));
+        }
         for id in self.storage.about(&offer.id(), Some(&offer.author()), MAX_FACTS)? {
             let Some(record) = self.storage.record(&id)? else { continue };
             if let Ok(body @ Body::Revoke(_)) = Body::decode(&record) {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::tagged;
 use crate::ids::{AuthorId, RecordId};
-use crate::record::{Kind, MAX_BODY_LEN, RecordError};
+use crate::record::{Kind, MAX_BODY_LEN, RecordError, body_hash};
 
 /// Bytes of an encoded header.
 pub const HEADER_LEN: usize = 134;
@@ -131,6 +131,19 @@ impl Header {
             return Err(RecordError::Misplaced { seq: header.seq });
         }
         Ok(header)
+    }
+
+    /// Returns the header with the length and the hash of a body.
+    ///
+    /// # Errors
+    /// When the body is too long.
+    pub(super) fn of_body(mut self, body: &[u8]) -> Result<Self, RecordError> {
+        if body.len() > MAX_BODY_LEN {
+            return Err(RecordError::BodyTooLong(body.len()));
+        }
+        self.body_len = u16::try_from(body.len()).expect("MAX_BODY_LEN is below 65536");
+        self.body_hash = body_hash(body);
+        Ok(self)
     }
 
     /// Returns the record's id.

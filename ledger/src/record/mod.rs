@@ -1,10 +1,12 @@
 //! Signed records: the only thing that travels and is kept. `specs/records.md` is the normative text.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
+use crate::body::Body;
 use crate::hash::tagged;
 use crate::ids::{AuthorId, FrozenHash, RecordId};
 
@@ -15,7 +17,7 @@ mod verify;
 
 pub use header::{FLAG_CRITICAL, HEADER_LEN, Header, LogId, MAX_LOG_LEN, VERSION};
 pub use kind::Kind;
-pub use verify::{verify_batch, verify_signature};
+pub use verify::{decode_and_verify, verify_batch, verify_signature};
 
 /// Bytes of a signature.
 pub const SIGNATURE_LEN: usize = 64;
@@ -63,13 +65,19 @@ impl Place {
 }
 
 /// A record: header, signature and body, exactly as received. Holding one means that its bytes are well formed; that
-/// its signature is good is known only after [`Record::verify`].
-#[derive(Clone, PartialEq, Eq)]
+/// its signature is good is known only after [`Record::verify`]. Clones share its bytes, and its body once that was read.
+#[derive(Clone)]
 pub struct Record {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
     id: RecordId,
     header: Header,
     signature: [u8; SIGNATURE_LEN],
     body: Vec<u8>,
+    /// What the body says. Reading it checks points on curves, and everybody who has the record asks.
+    decoded: OnceLock<Result<Arc<Body>, RecordError>>,
 }
 
 impl Record {
@@ -78,17 +86,27 @@ impl Record {
     /// # Errors
     /// When the body is too long.
     pub fn sign(
-        mut header: Header,
+        header: Header,
         body: Vec<u8>,
         sign: impl FnOnce(&[u8]) -> [u8; SIGNATURE_LEN],
     ) -> Result<Self, RecordError> {
-        if body.len() > MAX_BODY_LEN {
-            return Err(RecordError::BodyTooLong(body.len()));
-        }
-        header.body_len = u16::try_from(body.len()).expect("MAX_BODY_LEN is below 65536");
-        header.body_hash = body_hash(&body);
+        let header = header.of_body(&body)?;
         let id = header.id();
-        Ok(Self { id, header, signature: sign(&signed_bytes(&id)), body })
+        Ok(Self::new(id, header, sign(&signed_bytes(&id)), body))
+    }
+
+    /// Puts a record together of what a store has kept of it: the length and hash of the body are computed, and so is the
+    /// id, which tells whether it is the record that it should be.
+    ///
+    /// # Errors
+    /// When the body is too long.
+    pub fn assemble(header: Header, signature: [u8; SIGNATURE_LEN], body: Vec<u8>) -> Result<Self, RecordError> {
+        let header = header.of_body(&body)?;
+        Ok(Self::new(header.id(), header, signature, body))
+    }
+
+    fn new(id: RecordId, header: Header, signature: [u8; SIGNATURE_LEN], body: Vec<u8>) -> Self {
+        Self { parts: Arc::new(Parts { id, header, signature, body, decoded: OnceLock::new() }) }
     }
 
     /// Reads a record. Bytes that are accepted here encode to themselves again.
@@ -108,60 +126,77 @@ impl Record {
         if header.body_hash != body_hash(body) {
             return Err(RecordError::BodyHash);
         }
-        Ok(Self { id: header.id(), header, signature: *signature, body: body.to_vec() })
+        Ok(Self::new(header.id(), header, *signature, body.to_vec()))
     }
 
     /// Returns the record's bytes.
     pub fn encode(&self) -> Vec<u8> {
-        [self.header.encode().as_slice(), &self.signature, &self.body].concat()
+        [self.header().encode().as_slice(), self.signature(), self.body()].concat()
     }
 
     /// Returns the id.
-    pub const fn id(&self) -> RecordId {
-        self.id
+    pub fn id(&self) -> RecordId {
+        self.parts.id
     }
 
     /// Returns the header.
-    pub const fn header(&self) -> &Header {
-        &self.header
+    pub fn header(&self) -> &Header {
+        &self.parts.header
     }
 
     /// Returns the author.
-    pub const fn author(&self) -> AuthorId {
-        self.header.log.author
+    pub fn author(&self) -> AuthorId {
+        self.parts.header.log.author
     }
 
     /// Returns the signature.
-    pub const fn signature(&self) -> &[u8; SIGNATURE_LEN] {
-        &self.signature
+    pub fn signature(&self) -> &[u8; SIGNATURE_LEN] {
+        &self.parts.signature
+    }
+
+    /// Returns what the body says; see [`Body::decode`], which this does once.
+    ///
+    /// # Errors
+    /// When the bytes are not the one encoding of a valid body.
+    pub fn decoded(&self) -> Result<&Arc<Body>, &RecordError> {
+        self.parts.decoded.get_or_init(|| Body::decode_anew(self).map(Arc::new)).as_ref()
     }
 
     /// Returns the body's bytes.
     pub fn body(&self) -> &[u8] {
-        &self.body
+        &self.parts.body
     }
 
     /// Returns where the record stands.
-    pub const fn place(&self) -> Place {
-        Place { log: self.header.log, seq: self.header.seq, id: self.id }
+    pub fn place(&self) -> Place {
+        Place { log: self.parts.header.log, seq: self.parts.header.seq, id: self.parts.id }
     }
 
     /// Tells whether the record has a kind that this code does not know, and says that one must.
-    pub const fn is_critical(&self) -> bool {
-        matches!(self.header.kind, Kind::Unknown(_)) && self.header.flags & FLAG_CRITICAL != 0
+    pub fn is_critical(&self) -> bool {
+        matches!(self.parts.header.kind, Kind::Unknown(_)) && self.parts.header.flags & FLAG_CRITICAL != 0
     }
 
     /// Returns the head of a log that ends with this record.
-    pub const fn as_head(&self) -> Head {
-        let Header { log, seq, time, .. } = self.header;
-        Head { log, len: seq.saturating_add(1), id: self.id, time, frozen: None }
+    pub fn as_head(&self) -> Head {
+        let Header { log, seq, time, .. } = self.parts.header;
+        Head { log, len: seq.saturating_add(1), id: self.parts.id, time, frozen: None }
     }
 }
 
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        let key = |record: &Self| (record.parts.header, record.parts.signature);
+        key(self) == key(other) && self.body() == other.body()
+    }
+}
+
+impl Eq for Record {}
+
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Header { log, seq, kind, .. } = &self.header;
-        write!(f, "Record({} {kind:?} by {}/{}/{seq})", self.id.short(), log.author.short(), log.epoch)
+        let Header { log, seq, kind, .. } = self.header();
+        write!(f, "Record({} {kind:?} by {}/{}/{seq})", self.id().short(), log.author.short(), log.epoch)
     }
 }
 

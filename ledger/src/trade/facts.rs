@@ -1,6 +1,8 @@
 //! What is known of a trade: the facts that its parties signed, and what the chain shows. Both are sets; neither
 //! remembers the order in which anything arrived.
 
+use std::ops::Deref;
+
 use bitcoin::{OutPoint, Transaction, Txid};
 
 use crate::body::{Body, HalfSpend};
@@ -37,7 +39,8 @@ pub struct Facts {
 
 impl Facts {
     /// Gathers the facts of a bid (and of its contract, once there is one) from all records about it, in any order.
-    pub fn gather(bid: &Bid, escrow: Option<&Escrow>, records: &[Record], void: bool) -> Self {
+    /// The escrow is made when it is first needed: its keys cost more than everything else here.
+    pub fn gather(bid: &Bid, escrow: &impl Deref<Target = Option<Escrow>>, records: &[Record], void: bool) -> Self {
         let mut own_order: Vec<&Record> = records.iter().collect();
         // The log in which a party entered the trade comes first: another, which claims to be older, must not precede it.
         let is_elsewhere = |record: &Record| !bid.home_logs().contains(&record.header().log);
@@ -53,7 +56,7 @@ impl Facts {
     }
 
     /// Adds one fact. This is where roles are enforced: a pair of role and body that is not listed changes nothing.
-    fn add(&mut self, role: Role, body: Body, bid: &Bid, escrow: Option<&Escrow>) {
+    fn add(&mut self, role: Role, body: Body, bid: &Bid, escrow: &impl Deref<Target = Option<Escrow>>) {
         match (role, body) {
             (Role::Buyer, Body::Cancel(cancel)) if cancel.trade == bid.trade => {
                 self.buyer_cancel = true;
@@ -101,8 +104,8 @@ impl Facts {
     }
 }
 
-fn keep_half(halves: &mut Vec<HalfSpend>, half: HalfSpend, escrow: Option<&Escrow>, to: Role) {
-    if halves.len() < MAX_HALVES && escrow.is_some_and(|escrow| escrow.check_half(&half, to).is_ok()) {
+fn keep_half(halves: &mut Vec<HalfSpend>, half: HalfSpend, escrow: &impl Deref<Target = Option<Escrow>>, to: Role) {
+    if halves.len() < MAX_HALVES && escrow.as_ref().is_some_and(|escrow| escrow.check_half(&half, to).is_ok()) {
         halves.push(half);
     }
 }

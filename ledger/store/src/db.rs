@@ -1,15 +1,16 @@
 //! The raw database: how RocksDB is opened, read and durably written, and what its errors mean.
 
 use std::fs::DirBuilder;
+use std::ops::ControlFlow;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use exchange_ledger::storage::StorageError;
 use rocksdb::statistics::{StatsLevel, Ticker};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode,
-    DBWithThreadMode, Direction, ErrorKind, IteratorMode, LogLevel, MergeOperands, Options, ReadOptions,
-    SingleThreaded, WriteBatch, WriteOptions,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions,
+    DBCompressionType, DBRecoveryMode, DBWithThreadMode, Direction, ErrorKind, IteratorMode, LogLevel, MergeOperands,
+    Options, ReadOptions, SingleThreaded, SliceTransform, WriteBatch, WriteOptions,
 };
 
 use crate::error::StoreError;
@@ -30,8 +31,17 @@ const DIAGNOSTIC_FILES: usize = 4;
 const DIAGNOSTIC_FILE_BYTES: usize = 1 << 20;
 /// Bloom filter bits for each key: one look-up in a hundred for a missing key reads the disk in vain.
 const BLOOM_BITS: f64 = 10.0;
+/// The part of a write buffer that its own filter takes.
+const MEMTABLE_BLOOM: f64 = 0.02;
 /// Threads that write tables: one for write buffers, one that merges tables.
 const BACKGROUND_JOBS: i32 = 2;
+/// Bytes of a block, which is read and checked as a whole, of tables that are mostly read row after row: large ones keep
+/// the index of a table small.
+const BLOCK_BYTES: usize = 16 << 10;
+/// Bytes of a block of tables that are mostly read here and there.
+const SMALL_BLOCK_BYTES: usize = 4 << 10;
+/// How many keys in a row say only where they differ from the one before.
+const RESTART_INTERVAL: i32 = 32;
 
 /// How much memory a store may use.
 #[derive(Debug, Clone, Copy)]
@@ -95,9 +105,47 @@ impl RawDb {
         self.rocks.get_cf(self.handle(family), key).map_err(|e| storage_error(&family.name(), e))
     }
 
-    pub fn contains(&self, family: Family, key: &[u8]) -> Result<bool, StorageError> {
+    /// Reads a value where it lies.
+    pub fn read<T>(
+        &self,
+        family: Family,
+        key: &[u8],
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>, StorageError> {
         let found = self.rocks.get_pinned_cf(self.handle(family), key);
-        found.map(|value| value.is_some()).map_err(|e| storage_error(&family.name(), e))
+        found.map(|value| value.map(|value| read(&value))).map_err(|e| storage_error(&family.name(), e))
+    }
+
+    pub fn contains(&self, family: Family, key: &[u8]) -> Result<bool, StorageError> {
+        self.read(family, key, |_| ()).map(|found| found.is_some())
+    }
+
+    /// Shows entries from `start` on and before `end` to `visit`, in order, as they were when this was called, until it
+    /// breaks off.
+    pub fn scan<E: From<StorageError>>(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: Option<Vec<u8>>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
+        let mut read = ReadOptions::default();
+        if let Some(end) = end {
+            // RocksDB takes an end before the start for a mistake; here it is an empty range.
+            if end.as_slice() <= start {
+                return Ok(());
+            }
+            read.set_iterate_upper_bound(end);
+        }
+        let mut entries = self.rocks.raw_iterator_cf_opt(self.handle(family), read);
+        entries.seek(start);
+        while let Some((key, value)) = entries.item() {
+            if visit(key, value)?.is_break() {
+                return Ok(());
+            }
+            entries.next();
+        }
+        entries.status().map_err(|e| storage_error(&family.name(), e).into())
     }
 
     /// Returns entries from `start` on and before `end`, in order, as they were when this was called.
@@ -138,7 +186,31 @@ impl RawDb {
 
     /// Returns an empty set of writes.
     pub fn begin(&self) -> WriteSet<'_> {
-        WriteSet { db: self, batch: WriteBatch::default() }
+        WriteSet { db: self, handles: Family::ALL.map(|family| self.handle(family)), batch: WriteBatch::default() }
+    }
+
+    /// Returns all entries of a table that an earlier version had, and this one no longer has; none if it is not there.
+    pub fn outdated<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Result<Entry, StorageError>> + use<'a> {
+        let entries = self.rocks.cf_handle(name).map(|family| self.rocks.iterator_cf(family, IteratorMode::Start));
+        entries.into_iter().flatten().map(move |entry| entry.map_err(|e| storage_error(&name, e)))
+    }
+
+    /// Returns an entry of a table that an earlier version had.
+    pub fn outdated_entry(&self, name: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        let Some(family) = self.rocks.cf_handle(name) else { return Ok(None) };
+        self.rocks.get_cf(family, key).map_err(|e| storage_error(&name, e))
+    }
+
+    /// Writes everything into as few tables as there can be, without what was replaced or deleted.
+    pub fn compact(&self) -> Result<(), StorageError> {
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        for family in Family::ALL {
+            let handle = self.handle(family);
+            self.rocks.flush_cf(handle).map_err(|e| storage_error(&family.name(), e))?;
+            self.rocks.compact_range_cf_opt(handle, None::<&[u8]>, None::<&[u8]>, &options);
+        }
+        Ok(())
     }
 
     /// Returns how often the write-ahead log was synced to disk since the directory was opened.
@@ -160,21 +232,35 @@ impl std::fmt::Debug for RawDb {
 /// Writes that are done together or not at all.
 pub(crate) struct WriteSet<'a> {
     db: &'a RawDb,
+    /// Those of [`Family::ALL`]; finding one by its name costs as much as a write.
+    handles: [&'a ColumnFamily; Family::ALL.len()],
     batch: WriteBatch,
 }
 
-impl WriteSet<'_> {
+impl<'a> WriteSet<'a> {
     pub fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
-        self.batch.put_cf(self.db.handle(family), key, value);
+        self.batch.put_cf(self.handle(family), key, value);
     }
 
     pub fn delete(&mut self, family: Family, key: &[u8]) {
-        self.batch.delete_cf(self.db.handle(family), key);
+        self.batch.delete_cf(self.handle(family), key);
     }
 
     /// Adds to a number in `meta`. Needs no look at it, so writers need not wait for each other.
     pub fn add(&mut self, key: &[u8], by: i64) {
-        self.batch.merge_cf(self.db.handle(Family::Meta), key, by.to_be_bytes());
+        self.batch.merge_cf(self.handle(Family::Meta), key, by.to_be_bytes());
+    }
+
+    /// Empties a table that an earlier version had.
+    pub fn clear_outdated(&mut self, name: &str) {
+        if let Some(family) = self.db.rocks.cf_handle(name) {
+            // No key of any version is as long.
+            self.batch.delete_range_cf(family, &[][..], &[0xff; 256][..]);
+        }
+    }
+
+    fn handle(&self, family: Family) -> &'a ColumnFamily {
+        self.handles[family as usize] // in the order of `Family::ALL`
     }
 
     pub fn is_empty(&self) -> bool {
@@ -254,25 +340,40 @@ fn family_options(family: Family, cache: &Cache, open: OpenOptions) -> Options {
     table.set_block_cache(cache);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    table.set_bloom_filter(BLOOM_BITS, false);
+    table.set_block_size(BLOCK_BYTES);
+    table.set_block_restart_interval(RESTART_INTERVAL);
     let mut options = Options::default();
-    options.set_block_based_table_factory(&table);
     options.set_write_buffer_size(open.write_buffer_bytes);
     options.set_max_write_buffer_number(WRITE_BUFFERS);
     // Keys, hashes and signatures do not compress.
     options.set_compression_type(DBCompressionType::None);
     match family {
-        Family::Meta => options.set_merge_operator_associative("exchange.add_i64", add),
-        Family::Records
-        | Family::Logs
-        | Family::Heads
+        Family::Ids | Family::Subjects | Family::Heads | Family::Chains => table.set_block_size(SMALL_BLOCK_BYTES),
+        Family::Names
         | Family::Frozen
         | Family::Kinds
-        | Family::Critical
-        | Family::Subjects
         | Family::OpenOffers
+        | Family::Forked
+        | Family::Meta
         | Family::Private => {}
     }
+    match family {
+        Family::Meta => options.set_merge_operator_associative("exchange.add_i64", add),
+        // Asked for what may not be there.
+        Family::Ids | Family::Heads | Family::Forked | Family::OpenOffers | Family::Private => {
+            table.set_bloom_filter(BLOOM_BITS, false);
+        }
+        // Asked for all that is about one subject, and most often nothing is.
+        Family::Subjects => {
+            table.set_bloom_filter(BLOOM_BITS, false);
+            table.set_whole_key_filtering(false);
+            options.set_prefix_extractor(SliceTransform::create_fixed_prefix(keys::SUBJECT_LEN));
+            options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM);
+        }
+        // Asked for what is there, or for ranges.
+        Family::Names | Family::Chains | Family::Frozen | Family::Kinds => {}
+    }
+    options.set_block_based_table_factory(&table);
     options
 }
 

@@ -1,7 +1,7 @@
 //! Values as bytes. Persisted types are apart from domain types, and each value begins with its version.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use exchange_ledger::ids::{FrozenHash, RecordId};
+use exchange_ledger::ids::{AuthorId, FrozenHash, RecordId};
 use exchange_ledger::record::{Head, LogId};
 
 /// A type that is kept on disk: a version byte, then borsh.
@@ -42,27 +42,55 @@ pub(crate) fn decode<V: Versioned>(bytes: &[u8]) -> Result<V, Undecodable> {
 }
 
 /// The end of a log, whose name is in the key.
-#[derive(Debug, BorshSerialize, BorshDeserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) struct HeadRow {
-    len: u64,
-    id: RecordId,
-    time: u64,
-    frozen: Option<FrozenHash>,
+    /// The log's number in this store.
+    pub number: u32,
+    /// The network of its first record.
+    pub network: [u8; 4],
+    pub len: u64,
+    pub id: RecordId,
+    pub time: u64,
+    /// The first record of its chain that this code has to know and does not.
+    pub critical: Option<u64>,
+    pub frozen: Option<FrozenHash>,
 }
 
 impl Versioned for HeadRow {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 1;
 }
 
 impl HeadRow {
-    pub fn into_head(self, log: LogId) -> Head {
+    /// Returns a log without records.
+    pub const fn empty(number: u32, network: [u8; 4]) -> Self {
+        Self { number, network, len: 0, id: RecordId([0; 32]), time: 0, critical: None, frozen: None }
+    }
+
+    pub const fn head(&self, log: LogId) -> Head {
         Head { log, len: self.len, id: self.id, time: self.time, frozen: self.frozen }
+    }
+
+    pub const fn name(&self, log: LogId) -> NameRow {
+        NameRow { author: log.author, epoch: log.epoch, network: self.network }
     }
 }
 
-impl From<Head> for HeadRow {
-    fn from(head: Head) -> Self {
-        Self { len: head.len, id: head.id, time: head.time, frozen: head.frozen }
+/// Which log has a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct NameRow {
+    author: AuthorId,
+    epoch: u32,
+    /// The network of its first record, which is that of all.
+    pub network: [u8; 4],
+}
+
+impl Versioned for NameRow {
+    const VERSION: u8 = 1;
+}
+
+impl NameRow {
+    pub const fn log(&self) -> LogId {
+        LogId { author: self.author, epoch: self.epoch }
     }
 }
 

@@ -1,17 +1,21 @@
 //! Every key of the database. Numbers are big-endian, so that a range iterates in their order.
 //!
+//! A log has a number of this store's own, which keeps keys short and its records together. A record stands in a *chain*
+//! or is *frozen*; of the latter there may be several at a place, so their keys end with the id.
+//!
 //! | column family | key | value |
 //! |---|---|---|
-//! | `records` | id | the record's bytes, as received |
-//! | `logs` | author, epoch, seq | id |
-//! | `heads` | author, epoch | [`HeadRow`](crate::encoding::HeadRow) |
-//! | `frozen` | author, epoch, seq, id | nothing |
-//! | `kinds` | kind, author, epoch, seq, id | nothing |
-//! | `critical` | author, epoch, seq, id | nothing |
-//! | `subjects` | subject, author, epoch, seq, id | nothing |
+//! | `log_heads` | author, epoch | [`HeadRow`](crate::encoding::HeadRow), with the log's number |
+//! | `log_names` | number | [`NameRow`](crate::encoding::NameRow) |
+//! | `chains` | number, seq | what cannot be derived of the record ([`crate::row`]) |
+//! | `frozen` | number, seq, id | likewise |
+//! | `record_ids` | id | number, seq; and a byte if it is frozen |
+//! | `record_kinds` | kind, author, epoch, seq; and the id if it is frozen | nothing |
+//! | `record_subjects` | subject, author, epoch, seq; and the id if it is frozen | id |
 //! | `open_offers` | id | author, epoch |
-//! | `meta` | `schema` | u32, big-endian |
-//! | `meta` | `records` | i64, big-endian: how many there are |
+//! | `forked` | author | nothing |
+//! | `meta` | `schema` | u32 |
+//! | `meta` | `record_count` | i64 |
 //! | `private` | namespace, key of the row | version, row |
 
 use exchange_ledger::ids::{AuthorId, ContractHash, MailboxId, RecordId, TradeId};
@@ -20,42 +24,46 @@ use exchange_ledger::record::{Kind, LogId, Place};
 /// A column family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
-    Records,
-    Logs,
     Heads,
+    Names,
+    Chains,
     Frozen,
+    Ids,
     Kinds,
-    Critical,
     Subjects,
     OpenOffers,
+    Forked,
     Meta,
     Private,
 }
 
 impl Family {
-    pub const ALL: [Self; 10] = [
-        Self::Records,
-        Self::Logs,
+    /// In the order of the enum.
+    pub const ALL: [Self; 11] = [
         Self::Heads,
+        Self::Names,
+        Self::Chains,
         Self::Frozen,
+        Self::Ids,
         Self::Kinds,
-        Self::Critical,
         Self::Subjects,
         Self::OpenOffers,
+        Self::Forked,
         Self::Meta,
         Self::Private,
     ];
 
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Records => "records",
-            Self::Logs => "logs",
-            Self::Heads => "heads",
+            Self::Heads => "log_heads",
+            Self::Names => "log_names",
+            Self::Chains => "chains",
             Self::Frozen => "frozen",
-            Self::Kinds => "kinds",
-            Self::Critical => "critical",
-            Self::Subjects => "subjects",
+            Self::Ids => "record_ids",
+            Self::Kinds => "record_kinds",
+            Self::Subjects => "record_subjects",
             Self::OpenOffers => "open_offers",
+            Self::Forked => "forked",
             Self::Meta => "meta",
             Self::Private => "private",
         }
@@ -65,10 +73,57 @@ impl Family {
 /// In `meta`: the schema's version.
 pub(crate) const SCHEMA: &[u8] = b"schema";
 /// In `meta`: how many records there are.
-pub(crate) const RECORD_COUNT: &[u8] = b"records";
+pub(crate) const RECORD_COUNT: &[u8] = b"record_count";
 
-pub(crate) fn log(log: &LogId) -> Vec<u8> {
-    [log.author.as_bytes().as_slice(), &log.epoch.to_be_bytes()].concat()
+/// Bytes of an author and epoch.
+const LOG_LEN: usize = 36;
+/// Bytes of a subject, which every range of `record_subjects` is within.
+pub(crate) const SUBJECT_LEN: usize = 32;
+/// Bytes of a kind, an author, an epoch and a seq.
+const KIND_LEN: usize = 2 + LOG_LEN + 4;
+
+/// Where a record stands in this store: the log by its number, and the seq, which is below
+/// [`MAX_LOG_LEN`](exchange_ledger::record::MAX_LOG_LEN).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub log: u32,
+    pub seq: u32,
+}
+
+impl Spot {
+    /// Returns its bytes, which are the key in `chains`.
+    pub fn to_bytes(self) -> [u8; 8] {
+        join(&[&self.log.to_be_bytes(), &self.seq.to_be_bytes()])
+    }
+
+    pub fn from_bytes(bytes: &[u8; 8]) -> Self {
+        let [a, b, c, d, e, f, g, h] = *bytes;
+        Self { log: u32::from_be_bytes([a, b, c, d]), seq: u32::from_be_bytes([e, f, g, h]) }
+    }
+}
+
+/// Whether a record stands in the chain of its log, or is frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Chain,
+    Frozen,
+}
+
+/// Puts parts of fixed size, which fill `N` bytes, behind each other.
+fn join<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut rest = bytes.as_mut_slice();
+    for part in parts {
+        let (here, after) = rest.split_at_mut(part.len());
+        here.copy_from_slice(part);
+        rest = after;
+    }
+    debug_assert!(rest.is_empty(), "the parts fill the key");
+    bytes
+}
+
+pub(crate) fn log(log: &LogId) -> [u8; LOG_LEN] {
+    join(&[log.author.as_bytes(), &log.epoch.to_be_bytes()])
 }
 
 pub(crate) fn parse_log(key: &[u8]) -> Option<LogId> {
@@ -76,35 +131,43 @@ pub(crate) fn parse_log(key: &[u8]) -> Option<LogId> {
     Some(LogId { author: AuthorId(*author), epoch: u32::from_be_bytes(epoch.try_into().ok()?) })
 }
 
-pub(crate) fn place(log: &LogId, seq: u64) -> Vec<u8> {
-    [log.author.as_bytes().as_slice(), &log.epoch.to_be_bytes(), &seq.to_be_bytes()].concat()
+pub(crate) fn frozen(spot: Spot, id: &RecordId) -> [u8; 40] {
+    join(&[&spot.to_bytes(), id.as_bytes()])
 }
-
-pub(crate) fn whole_place(place: &Place) -> Vec<u8> {
-    [self::place(&place.log, place.seq).as_slice(), place.id.as_bytes()].concat()
-}
-
-/// Returns the place that a key of these families ends with.
-pub(crate) fn parse_place(key: &[u8]) -> Option<Place> {
-    let (_, place) = key.split_last_chunk::<PLACE_LEN>()?;
-    let (at, id) = place.split_last_chunk::<32>()?;
-    let (log, seq) = at.split_last_chunk::<8>()?;
-    Some(Place { log: parse_log(log)?, seq: u64::from_be_bytes(*seq), id: RecordId(*id) })
-}
-
-/// Bytes of a place: author, epoch, seq, id.
-const PLACE_LEN: usize = 32 + 4 + 8 + 32;
 
 pub(crate) fn kind_prefix(kind: Kind, author: Option<&AuthorId>) -> Vec<u8> {
     [kind.code().to_be_bytes().as_slice(), author.map_or(&[], |author| author.as_bytes())].concat()
 }
 
-pub(crate) fn kind(kind: Kind, place: &Place) -> Vec<u8> {
-    [kind.code().to_be_bytes().as_slice(), &whole_place(place)].concat()
+/// Returns the key of a record in `record_kinds`, or, without one that is frozen, where those of its place begin.
+pub(crate) fn kind(kind: Kind, place: &Place, seq: u32, standing: Standing) -> Vec<u8> {
+    let mut key = Vec::with_capacity(KIND_LEN + 32);
+    key.extend_from_slice(&kind.code().to_be_bytes());
+    key.extend_from_slice(&log(&place.log));
+    key.extend_from_slice(&seq.to_be_bytes());
+    if standing == Standing::Frozen {
+        key.extend_from_slice(place.id.as_bytes());
+    }
+    key
 }
 
-pub(crate) fn subject(subject: &RecordId, place: &Place) -> Vec<u8> {
-    [subject.as_bytes().as_slice(), &whole_place(place)].concat()
+/// Returns the log, the seq and, of a frozen record, the id that a key of `record_kinds` says.
+pub(crate) fn parse_kind(key: &[u8]) -> Option<(LogId, u32, Option<RecordId>)> {
+    let (place, id) = key.get(2..)?.split_at_checked(LOG_LEN + 4)?;
+    let (log, seq) = place.split_at_checked(LOG_LEN)?;
+    let id = if id.is_empty() { None } else { Some(RecordId(id.try_into().ok()?)) };
+    Some((parse_log(log)?, u32::from_be_bytes(seq.try_into().ok()?), id))
+}
+
+pub(crate) fn subject(subject: &RecordId, place: &Place, seq: u32, standing: Standing) -> Vec<u8> {
+    let mut key = Vec::with_capacity(32 + LOG_LEN + 4 + 32);
+    key.extend_from_slice(subject.as_bytes());
+    key.extend_from_slice(&log(&place.log));
+    key.extend_from_slice(&seq.to_be_bytes());
+    if standing == Standing::Frozen {
+        key.extend_from_slice(place.id.as_bytes());
+    }
+    key
 }
 
 pub(crate) fn subject_prefix(subject: &RecordId, author: Option<&AuthorId>) -> Vec<u8> {
@@ -306,14 +369,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_sort_as_what_they_name(a: ([u8; 2], u32, u64), b: ([u8; 2], u32, u64)) {
-            let key = |(author, epoch, seq): ([u8; 2], u32, u64)| {
+        fn keys_sort_as_what_they_name(a: ([u8; 2], u32, u32), b: ([u8; 2], u32, u32)) {
+            let key = |(author, epoch, seq): ([u8; 2], u32, u32)| {
                 let mut bytes = [7; 32];
                 bytes[..2].copy_from_slice(&author);
-                place(&LogId { author: AuthorId(bytes), epoch }, seq)
+                let place = Place::first_of(LogId { author: AuthorId(bytes), epoch });
+                let key = kind(Kind::Offer, &place, seq, Standing::Chain);
+                prop_assert_eq!(parse_kind(&key), Some((place.log, seq, None)));
+                let frozen = kind(Kind::Offer, &place, seq, Standing::Frozen);
+                prop_assert_eq!(parse_kind(&frozen), Some((place.log, seq, Some(place.id))));
+                Ok(key)
             };
-            prop_assert_eq!(a.cmp(&b), key(a).cmp(&key(b)));
-            let row = |(first, second, third): ([u8; 2], u32, u64)| ((first, second), third);
+            prop_assert_eq!(a.cmp(&b), key(a)?.cmp(&key(b)?));
+            let spot = |(_, log, seq): ([u8; 2], u32, u32)| Spot { log, seq };
+            prop_assert_eq!((a.1, a.2).cmp(&(b.1, b.2)), spot(a).to_bytes().cmp(&spot(b).to_bytes()));
+            prop_assert_eq!(Spot::from_bytes(&spot(a).to_bytes()), spot(a));
+            let row = |(first, second, third): ([u8; 2], u32, u32)| ((first, second), third);
             prop_assert_eq!(a.cmp(&b), row(a).to_bytes().cmp(&row(b).to_bytes()));
             prop_assert_eq!(Key::from_bytes(&row(a).to_bytes()), Some(row(a)));
         }

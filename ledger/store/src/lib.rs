@@ -3,12 +3,13 @@
 //!
 //! Three layers, each using only those below it:
 //! - `db`: the raw database: column families, options, durable writes, and what its errors mean;
-//! - `keys` and `encoding`: every key and every value as bytes;
-//! - [`Store`] and [`Private`]: records and rows.
+//! - `keys`, `encoding` and `row`: every key and every value as bytes;
+//! - `records` and [`Private`]: records and rows; [`Store`] has both.
 //!
 //! Every call blocks, and a write waits for the disk: call from a blocking thread.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod compiled;
 mod db;
 mod encoding;
 mod error;
@@ -16,8 +17,11 @@ mod keys;
 mod log_locks;
 mod migrations;
 mod private;
+mod records;
+mod row;
 mod store;
 
+pub use compiled::{admit, apply_to_book, audit, load_book};
 pub use db::OpenOptions;
 pub use encoding::Versioned;
 pub use error::StoreError;

@@ -6,11 +6,16 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Log, open};
-use exchange_ledger::body::{Body, PaymentSent, Revoke};
+use bitcoin::ScriptBuf;
+use common::{CRITICAL_KIND, Log, open};
+use exchange_ledger::body::{Accept, Body, Offer, Party, PaymentSent, Revoke, Side};
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
+use exchange_ledger::money::{Price, Sats};
 use exchange_ledger::record::{Kind, LogId, Record};
+use exchange_ledger::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_REFUND_DELAY};
 use exchange_ledger::storage::{Batch, Fork, MemoryStorage, Storage};
+use exchange_ledger::text::Text;
+use exchange_ledger::wire::{CurveKey, Destination, List};
 use proptest::prelude::*;
 
 /// How many authors and epochs write.
@@ -22,12 +27,16 @@ const SUBJECTS: u8 = 4;
 #[derive(Debug, Clone)]
 enum What {
     Heartbeat,
+    Offer,
+    Accept(u8),
     Revoke(u8),
     PaymentSent(u8),
     /// Of a known kind, but not its encoding.
     Malformed,
     /// Of a kind that nobody knows.
     Unknown(Vec<u8>),
+    /// Of a kind that everybody should know.
+    Critical,
     /// The author signs another record for a place so many before the end; the log ends there.
     Fork(u8),
 }
@@ -47,35 +56,77 @@ fn subject(number: u8) -> RecordId {
 fn writes() -> impl Strategy<Value = Vec<Vec<Write>>> {
     let what = prop_oneof![
         Just(What::Heartbeat),
-        (0..SUBJECTS).prop_map(What::Revoke),
+        Just(What::Offer),
+        (0..2 * SUBJECTS).prop_map(What::Accept),
+        (0..2 * SUBJECTS).prop_map(What::Revoke),
         (0..SUBJECTS).prop_map(What::PaymentSent),
         Just(What::Malformed),
         prop::collection::vec(any::<u8>(), 0..40).prop_map(What::Unknown),
+        Just(What::Critical),
         (0..4_u8).prop_map(What::Fork),
     ];
     let write = (0..AUTHORS, 0..EPOCHS, what).prop_map(|(author, epoch, what)| Write { author, epoch, what });
     prop::collection::vec(prop::collection::vec(write, 0..8), 1..8)
 }
 
-/// The authors at work.
+fn offer() -> Offer {
+    Offer {
+        side: Side::Sell,
+        currency: "EUR".parse().unwrap(),
+        price: Price::new(1000).unwrap(),
+        min: Sats::new(400_000).unwrap(),
+        max: Sats::new(400_000).unwrap(),
+        methods: List::new(vec![Text::new("SEPA").unwrap()]).unwrap(),
+        terms: Text::new("").unwrap(),
+        arbiters: List::new(vec![RecordId([1; 32])]).unwrap(),
+        arbitration_delay: DEFAULT_ARBITRATION_DELAY,
+        refund_delay: DEFAULT_REFUND_DELAY,
+        automatic: false,
+        expires: 1_800_100_000,
+    }
+}
+
+fn party() -> Party {
+    let key = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798".parse().unwrap();
+    let script = ScriptBuf::from_hex("0014751e76e8199196d454941c45d1b3a323f1433bd6").unwrap();
+    let destination = Destination::new(script).unwrap();
+    Party { trade_key: CurveKey(key), seal_key: [2; 32], destination, details: [3; 32] }
+}
+
+/// The authors at work, and the offers that they made.
 #[derive(Default)]
-struct Authors(BTreeMap<(u8, u32), Log>);
+struct Authors {
+    logs: BTreeMap<(u8, u32), Log>,
+    offers: Vec<RecordId>,
+}
 
 impl Authors {
     /// Returns what a ledger would commit: forks only of what is kept, and nothing after them.
     fn batches(&mut self, writes: &[Write], memory: &MemoryStorage) -> Vec<Batch> {
         let (mut grown, mut forked) = (Batch::default(), Batch::default());
         for Write { author, epoch, what } in writes {
-            let log = self.0.entry((*author, *epoch)).or_insert_with(|| Log::new(*author + 1, *epoch));
+            // Every other subject is one of the offers, if there are any.
+            let offers = self.offers.clone();
+            let subject = |number: u8| match usize::from(number / 2).checked_rem(offers.len()) {
+                Some(at) if number % 2 == 1 => offers[offers.len() - 1 - at],
+                Some(_) | None => subject(number),
+            };
+            let log = self.logs.entry((*author, *epoch)).or_insert_with(|| Log::new(*author + 1, *epoch));
             let head = memory.head(&log.id()).unwrap();
             let (kind, body) = match what {
                 What::Heartbeat => (Kind::Heartbeat, Vec::new()),
+                What::Offer => encoded(Body::Offer(offer())),
+                What::Accept(about) => {
+                    let trade = TradeId(subject(about.wrapping_add(1)).0);
+                    encoded(Body::Accept(Accept { trade, offer: subject(*about), height: 100, party: party() }))
+                }
                 What::Revoke(about) => encoded(Body::Revoke(Revoke { offer: subject(*about) })),
                 What::PaymentSent(about) => {
                     encoded(Body::PaymentSent(PaymentSent { trade: TradeId(subject(*about).0) }))
                 }
                 What::Malformed => (Kind::Revoke, vec![1, 2, 3]),
                 What::Unknown(body) => (Kind::Unknown(999), body.clone()),
+                What::Critical => (Kind::Unknown(CRITICAL_KIND), Vec::new()),
                 What::Fork(back) => {
                     let Some(head) = head else { continue };
                     let from = head.len.saturating_sub(u64::from(*back));
@@ -89,7 +140,9 @@ impl Authors {
                 }
             };
             if head.is_none_or(|head| head.frozen.is_none()) {
-                grown.records.push(log.append(kind, body));
+                let record = log.append(kind, body);
+                self.offers.extend((kind == Kind::Offer).then_some(record.id()));
+                grown.records.push(record);
             }
         }
         vec![forked, grown]
@@ -130,7 +183,10 @@ fn check(disk: &impl Storage, memory: &MemoryStorage) {
         }
         check_subjects(disk, memory, &log);
     }
-    for kind in [Kind::Heartbeat, Kind::Revoke, Kind::PaymentSent, Kind::Unknown(999), Kind::Unknown(u16::MAX)] {
+    check_open_offers(disk, memory);
+    for kind in
+        [Kind::Heartbeat, Kind::Offer, Kind::Revoke, Kind::PaymentSent, Kind::Unknown(999), Kind::Unknown(u16::MAX)]
+    {
         let all = memory.of_kind(kind, None, usize::MAX).unwrap();
         assert_eq!(disk.of_kind(kind, None, usize::MAX).unwrap(), all);
         for after in &all {
@@ -140,6 +196,16 @@ fn check(disk: &impl Storage, memory: &MemoryStorage) {
                 let expected = memory.of_kind_by(kind, author, after, 2).unwrap();
                 assert_eq!(disk.of_kind_by(kind, author, after, 2).unwrap(), expected);
             }
+        }
+    }
+}
+
+fn check_open_offers(disk: &impl Storage, memory: &MemoryStorage) {
+    let all = memory.open_offers(None, usize::MAX).unwrap();
+    assert_eq!(disk.open_offers(None, usize::MAX).unwrap(), all);
+    for after in all.iter().map(Some).chain([None]) {
+        for limit in [0, 1, 2] {
+            assert_eq!(disk.open_offers(after, limit).unwrap(), memory.open_offers(after, limit).unwrap());
         }
     }
 }
@@ -174,9 +240,53 @@ proptest! {
             if number == reopened_after {
                 drop(disk);
                 disk = open(&dir);
+                let offers = memory.open_offers(None, 2).unwrap();
+                disk.forget_open(&offers).unwrap();
+                memory.forget_open(&offers).unwrap();
             }
         }
         check(&disk, &memory);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_power_cut_leaves_the_first_batches_whole(writes in writes(), cuts in prop::collection::vec(0.0..1.0, 8)) {
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, mut memory, mut authors) = (open(&dir), MemoryStorage::default(), Authors::default());
+        let wal = || std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let wal = || wal().filter(|path| path.extension().is_some_and(|found| found == "log")).max().unwrap();
+        // How long the log was when a batch was acknowledged, and what had to be there from then on.
+        let mut synced = vec![(std::fs::metadata(wal()).unwrap().len(), memory.clone())];
+        for batch in writes.iter().flat_map(|writes| {
+            let batches = authors.batches(writes, &memory);
+            let kept = batches.into_iter().filter(|batch| !batch.is_empty()).map(|batch| {
+                let grown = batch.records.into_iter().filter(|r| memory.frozen(&r.header().log).unwrap().is_empty());
+                let batch = Batch { records: grown.collect(), forks: batch.forks };
+                memory.commit(&batch).unwrap();
+                (batch, memory.clone())
+            });
+            kept.collect::<Vec<_>>()
+        }) {
+            disk.commit(&batch.0).unwrap();
+            synced.push((std::fs::metadata(wal()).unwrap().len(), batch.1));
+        }
+        let (wal, len) = (wal(), synced[synced.len() - 1].0);
+        for cut in cuts {
+            // The disk lost what it had not synced: the log ends anywhere.
+            let (cut, after) = ((cut * len as f64) as u64, tempfile::tempdir().unwrap());
+            for entry in std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap) {
+                if entry.file_name() != "LOCK" {
+                    std::fs::copy(entry.path(), after.path().join(entry.file_name())).unwrap();
+                }
+            }
+            let copy = after.path().join(wal.file_name().unwrap());
+            std::fs::OpenOptions::new().write(true).open(copy).unwrap().set_len(cut).unwrap();
+            let expected = synced.iter().rev().find(|(len, _)| *len <= cut).map(|(_, memory)| memory);
+            check(&open(&after), expected.unwrap_or(&MemoryStorage::default()));
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! A market's history, signed for real: many authors who post, bid, accept and say that they are there.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bitcoin::hashes::Hash;
@@ -23,42 +25,88 @@ pub const NETWORK: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
 /// How old the history is: its offers are still open, and no record lies in the future.
 const AGE_S: u64 = 2 * 24 * 3600;
 
-/// Returns `authors` times `each` records, log after log, as a node that catches up fetches them. Each author goes round
-/// in a ring: an offer, a bid for his neighbour's offer, the acceptance of the other neighbour's bid, a heartbeat.
-pub fn history(authors: u32, each: u32) -> Outcome<Vec<Record>> {
+/// How many authors trade with each other.
+const RING: u32 = 50;
+/// How many rings make their records at the same time: a thousand authors.
+const RINGS_AT_ONCE: usize = 20;
+/// Threads that write histories.
+const CORES: usize = 2;
+
+/// Returns `rings` times 50 times `each` encoded records, of a thousand authors after the other, in the order in which they
+/// were made. Each author goes round in a ring: an offer, a bid for his neighbour's offer, the acceptance of the other
+/// neighbour's bid, a heartbeat.
+pub fn history(rings: u32, each: u32) -> Outcome<Vec<Vec<u8>>> {
     let start = now()? - AGE_S;
-    let mut writers: Vec<Writer> = (0..authors).map(|number| Writer::new(number, start)).collect::<Outcome<_>>()?;
-    let mut logs: Vec<Vec<Record>> = vec![Vec::new(); writers.len()];
-    let mut arbiter = Writer::new(authors, start)?;
+    let mut arbiter = Writer::new(u32::MAX, start)?;
     let advert = arbiter.write(&Body::ArbiterAdvert(arbiter.advert()?))?;
+    let next = AtomicU32::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= rings {
+                return Ok(done);
+            }
+            let written = ring(number * RING, each, advert.id(), start).map_err(|e| e.to_string())?;
+            done.push((number, written));
+        }
+    };
+    let mut written = thread::scope(|scope| {
+        let workers: Vec<_> = (0..CORES).map(|_| scope.spawn(work)).collect();
+        let mut written = Vec::new();
+        for worker in workers {
+            let done: Result<_, String> = worker.join().map_err(|_| "a writer of the corpus panicked")?;
+            written.extend(done?);
+        }
+        Outcome::Ok(written)
+    })?;
+    written.sort_by_key(|(number, _)| *number);
+    let mut records = vec![advert.encode()];
+    while !written.is_empty() {
+        let later = written.split_off(written.len().min(RINGS_AT_ONCE));
+        let mut rings: Vec<_> = written.into_iter().map(|(_, records)| records.into_iter()).collect();
+        let ring = usize::try_from(RING)?;
+        for _ in 0..each {
+            records.extend(rings.iter_mut().flat_map(|made| made.by_ref().take(ring)));
+        }
+        written = later;
+    }
+    Ok(records)
+}
+
+/// Writes what authors from number `first` on make, in the order in which they do.
+fn ring(first: u32, each: u32, advert: RecordId, start: u64) -> Outcome<Vec<Vec<u8>>> {
+    let mut writers: Vec<Writer> =
+        (first..first + RING).map(|number| Writer::new(number, start)).collect::<Outcome<_>>()?;
+    let mut made: Vec<Vec<u8>> = Vec::new();
     for round in 0..each.div_ceil(4) {
         let offers: Vec<RecordId> =
-            write_all(&mut writers, &mut logs, |_, writer| Ok(Body::Offer(writer.offer(advert.id())?)))?;
-        let takes = write_all(&mut writers, &mut logs, |at, writer| {
+            write_all(&mut writers, &mut made, |_, writer| Ok(Body::Offer(writer.offer(advert)?)))?;
+        let takes = write_all(&mut writers, &mut made, |at, writer| {
             let offer = offers[(at + 1) % offers.len()];
             Ok(Body::Take(writer.take(offer, round)?))
         })?;
-        write_all(&mut writers, &mut logs, |at, writer| {
+        write_all(&mut writers, &mut made, |at, writer| {
             let trade = takes[(at + takes.len() - 1) % takes.len()].into();
             Ok(Body::Accept(Accept { trade, offer: offers[at], height: 100, party: writer.party()? }))
         })?;
-        write_all(&mut writers, &mut logs, |_, _| Ok(Body::Heartbeat))?;
+        write_all(&mut writers, &mut made, |_, _| Ok(Body::Heartbeat))?;
     }
-    let kept = usize::try_from(each)?;
-    Ok(std::iter::once(advert).chain(logs.into_iter().flat_map(|log| log.into_iter().take(kept))).collect())
+    made.truncate(usize::try_from(each * RING)?);
+    Ok(made)
 }
 
 /// Lets everybody write a record; returns their ids.
 fn write_all(
     writers: &mut [Writer],
-    logs: &mut [Vec<Record>],
+    made: &mut Vec<Vec<u8>>,
     body: impl Fn(usize, &Writer) -> Outcome<Body>,
 ) -> Outcome<Vec<RecordId>> {
     let mut ids = Vec::with_capacity(writers.len());
-    for (at, (writer, log)) in writers.iter_mut().zip(logs).enumerate() {
+    for (at, writer) in writers.iter_mut().enumerate() {
         let record = writer.write(&body(at, writer)?)?;
         ids.push(record.id());
-        log.push(record);
+        made.push(record.encode());
     }
     Ok(ids)
 }

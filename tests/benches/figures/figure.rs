@@ -32,6 +32,8 @@ pub enum Target {
     RatioAndValueFrom(f64, f64),
     /// A value of at most this.
     ValueTo(f64),
+    /// A ratio between one divided by this and this.
+    Flat(f64),
 }
 
 impl Figure {
@@ -40,6 +42,18 @@ impl Figure {
     /// # Errors
     /// When standard output is gone.
     pub fn print(self) -> Outcome<()> {
+        self.print_line(None)
+    }
+
+    /// Prints the line, and, if the target is missed, what keeps the figure from it.
+    ///
+    /// # Errors
+    /// When standard output is gone.
+    pub fn print_or_bound(self, bound: &'static str) -> Outcome<()> {
+        self.print_line(Some(bound))
+    }
+
+    fn print_line(self, bound: Option<&'static str>) -> Outcome<()> {
         let ratio = self.value / self.beside_value;
         let (target, met) = match self.target {
             Target::RatioFrom(least) => (format!("ratio >= {least}"), ratio >= least),
@@ -48,6 +62,7 @@ impl Figure {
                 (format!("ratio >= {least}, value >= {value}"), ratio >= least && self.value >= value)
             }
             Target::ValueTo(most) => (format!("value <= {most}"), self.value <= most),
+            Target::Flat(most) => (format!("1/{most} <= ratio <= {most}"), ratio <= most && ratio >= 1.0 / most),
         };
         let line = Line {
             figure: self.figure,
@@ -58,6 +73,7 @@ impl Figure {
             ratio: rounded(ratio),
             target,
             met,
+            bound: bound.filter(|_| !met),
         };
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", serde_json::to_string(&line)?)?;
@@ -76,6 +92,8 @@ struct Line {
     ratio: f64,
     target: String,
     met: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound: Option<&'static str>,
 }
 
 /// Rounds to what the measurement is good for: two digits behind the point, none from a hundred on.

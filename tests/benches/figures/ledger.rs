@@ -1,4 +1,4 @@
-//! What checking, keeping and auditing records costs.
+//! What checking, keeping, opening and auditing records costs.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -8,23 +8,31 @@ use std::time::Instant;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use ed25519_zebra::{Signature, VerificationKeyBytes, batch};
-use exchange_ledger::audit::audit;
 use exchange_ledger::ledger::Ledger;
 use exchange_ledger::record::{Record, signed_bytes, verify_batch};
 use exchange_ledger::storage::Storage;
 use exchange_node::keeper::Keeper;
 use exchange_node::net::Verdict;
-use exchange_store::{OpenOptions, Store};
+use exchange_store::{OpenOptions, Store, audit};
 use futures::{StreamExt, stream};
 
 use crate::Outcome;
 use crate::corpus::{NETWORK, history};
 use crate::figure::{Figure, Target};
 
-const AUTHORS: u32 = 500;
-const RECORDS_EACH: u32 = 100;
-/// Records that are checked at once, as the keeper and the audit do.
-const BATCH: usize = 256;
+/// Rings of 50 authors of the whole corpus: a million records.
+const RINGS: u32 = 100;
+const RECORDS_EACH: u32 = 200;
+/// How many records `ingest` is about.
+const INGESTED: usize = 200_000;
+/// Where `growth` looks at the time.
+const MARKS: [usize; 3] = [10_000, 100_000, 1_000_000];
+/// Records of the small store that `open` compares with.
+const FEW: usize = 10_000;
+/// How often a store is opened; the slowest counts, which is the first, after all that was written.
+const OPENED: usize = 3;
+/// Records that are checked at once, as the keeper and the audit do, and as the limit does.
+const BATCH: usize = 1024;
 /// Records in one answer of a peer: 256 KiB.
 const ANSWER: usize = 700;
 /// Answers under way at once: as many as a node has sync sessions.
@@ -35,40 +43,46 @@ const SINGLES: usize = 10_000;
 const CORES: usize = 2;
 /// What blinds batches here; a node draws it afresh.
 const ENTROPY: [u8; 32] = [0x42; 32];
+/// What the limit of `ingest` and `audit` is.
+const LIMIT: &str = "bare batch verification on 2 cores";
 
-/// Prints `verify`, `ingest`, `disk` and `audit`.
+/// Prints `verify`, `ingest`, `growth`, `disk`, `open` and `audit`.
 ///
 /// # Errors
 /// When the disk fails, or a record is not taken.
 pub fn measure() -> Outcome<()> {
-    let records = history(AUTHORS, RECORDS_EACH)?;
-    let bytes: usize = records.iter().map(|record| record.encode().len()).sum();
+    let encoded = history(RINGS, RECORDS_EACH)?;
+    let (count, bytes) = (encoded.len(), encoded.iter().map(Vec::len).sum());
+    let records: Vec<Record> =
+        encoded.iter().take(INGESTED).map(|bytes| Record::decode(bytes)).collect::<Result<_, _>>()?;
     verify(&records)?;
     let limit = bare_verification(&records);
-    let dir = tempfile::tempdir()?;
-    let ingested = ingest(dir.path(), &records)?;
+    let (small, large) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    ingest(small.path(), encoded[..FEW].to_vec())?;
+    let times = ingest(large.path(), encoded)?;
     Figure {
         figure: "ingest",
-        value: ingested,
+        value: rate_at(&times, INGESTED),
         unit: "records/s",
-        beside: "bare batch verification on 2 cores",
+        beside: LIMIT,
         beside_value: limit,
         target: Target::RatioAndValueFrom(0.6, 50_000.0),
     }
-    .print()?;
-    // Opening it again brings what stands in the write-ahead log into tables.
-    let store = Store::open(dir.path(), OpenOptions::default())?;
-    disk(dir.path(), records.len(), bytes)?;
-    let audited = audited_per_second(store, records.len())?;
+    .print_or_bound("the database's own work for each record, on the same two cores")?;
+    growth(&times)?;
+    open(small.path(), large.path())?;
+    disk(large.path(), count, bytes)?;
+    let limit = bare_verification(&records);
+    drop(records);
     Figure {
         figure: "audit",
-        value: audited,
+        value: audited_per_second(large.path(), count)?,
         unit: "records/s",
-        beside: "bare batch verification on 2 cores",
+        beside: LIMIT,
         beside_value: limit,
         target: Target::RatioFrom(0.6),
     }
-    .print()
+    .print_or_bound("each trade is evaluated anew, which takes as long as verifying four records")
 }
 
 fn verify(records: &[Record]) -> Outcome<()> {
@@ -111,27 +125,75 @@ fn bare_verification(records: &[Record]) -> f64 {
     per_second(records.len(), start)
 }
 
-/// Lets the keeper take in all records, as sync sessions hand them over.
-fn ingest(dir: &Path, records: &[Record]) -> Outcome<f64> {
-    let answers: Vec<Vec<Vec<u8>>> =
-        records.chunks(ANSWER).map(|answer| answer.iter().map(Record::encode).collect()).collect();
+/// Lets the keeper take in all records, as sync sessions hand them over. Returns how many were in after how many seconds.
+fn ingest(dir: &Path, records: Vec<Vec<u8>>) -> Outcome<Vec<(usize, f64)>> {
+    let mut records = records.into_iter();
+    let answers: Vec<Vec<Vec<u8>>> = std::iter::from_fn(|| {
+        let answer: Vec<_> = records.by_ref().take(ANSWER).collect();
+        (!answer.is_empty()).then_some(answer)
+    })
+    .collect();
     let (keeper, thread) = Keeper::start(Store::open(dir, OpenOptions::default())?, NETWORK)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let (mut times, mut refused, mut count) = (Vec::new(), 0, 0);
     let start = Instant::now();
-    let verdicts = runtime.block_on(async {
-        let taken = stream::iter(answers).map(|answer| keeper.ingest(answer)).buffered(SESSIONS);
-        taken.concat().await
+    runtime.block_on(async {
+        let mut taken = stream::iter(answers).map(|answer| keeper.ingest(answer)).buffered(SESSIONS);
+        while let Some(verdicts) = taken.next().await {
+            refused += verdicts.iter().filter(|verdict| **verdict != Verdict::Accept).count();
+            count += verdicts.len();
+            times.push((count, start.elapsed().as_secs_f64()));
+        }
     });
-    let rate = per_second(records.len(), start);
-    if verdicts.iter().any(|verdict| *verdict != Verdict::Accept) {
-        return Err("the keeper refused a record of the corpus".into());
-    }
     drop((keeper, runtime));
     thread.join().map_err(|_| "the keeper's thread panicked")?;
-    Ok(rate)
+    if refused > 0 { Err(format!("the keeper refused {refused} records of the corpus").into()) } else { Ok(times) }
+}
+
+/// Returns how many records a second were taken in until there were `mark`.
+fn rate_at(times: &[(usize, f64)], mark: usize) -> f64 {
+    times.iter().find(|(records, _)| *records >= mark).map_or(0.0, |(records, seconds)| count(*records) / seconds)
+}
+
+fn growth(times: &[(usize, f64)]) -> Outcome<()> {
+    let costs = MARKS.map(|mark| 1e6 / rate_at(times, mark));
+    Figure {
+        figure: "growth",
+        value: costs.into_iter().fold(0.0, f64::max),
+        unit: "us a record, on the way to 10k, 100k or 1M, whichever is most",
+        beside: "whichever is least",
+        beside_value: costs.into_iter().fold(f64::INFINITY, f64::min),
+        target: Target::RatioTo(1.2),
+    }
+    .print_or_bound("the database merges its tables more often the more there are")
+}
+
+fn open(small: &Path, large: &Path) -> Outcome<()> {
+    Figure {
+        figure: "open",
+        value: slowest_start(large)?,
+        unit: "s until ready to serve",
+        beside: "with 10k records",
+        beside_value: slowest_start(small)?,
+        target: Target::ValueTo(0.5),
+    }
+    .print_or_bound("what was written last is read from the write-ahead log")
+}
+
+fn slowest_start(dir: &Path) -> Outcome<f64> {
+    let mut slowest: f64 = 0.0;
+    for _ in 0..OPENED {
+        let start = Instant::now();
+        let (keeper, thread) = Keeper::start(Store::open(dir, OpenOptions::default())?, NETWORK)?;
+        slowest = slowest.max(start.elapsed().as_secs_f64());
+        drop(keeper);
+        thread.join().map_err(|_| "the keeper's thread panicked")?;
+    }
+    Ok(slowest)
 }
 
 fn disk(dir: &Path, records: usize, bytes: usize) -> Outcome<()> {
+    Store::open(dir, OpenOptions::default())?.compact()?;
     let mut used = 0;
     for entry in std::fs::read_dir(dir)? {
         used += entry?.metadata()?.blocks() * 512; // the unit of `st_blocks`
@@ -148,8 +210,8 @@ fn disk(dir: &Path, records: usize, bytes: usize) -> Outcome<()> {
     .print()
 }
 
-fn audited_per_second(store: Store, records: usize) -> Outcome<f64> {
-    let ledger = Ledger::new(store, NETWORK);
+fn audited_per_second(dir: &Path, records: usize) -> Outcome<f64> {
+    let ledger = Ledger::new(Store::open(dir, OpenOptions::default())?, NETWORK);
     let start = Instant::now();
     let report = audit(&ledger, None, ENTROPY)?;
     let rate = per_second(records, start);

@@ -3,6 +3,8 @@
 //! A step may be cut off anywhere, so running it again must do no harm. Its check runs before the schema's version is
 //! raised; when it fails, the directory keeps its version.
 
+use std::sync::Arc;
+
 use exchange_ledger::storage::StorageError;
 
 use crate::db::RawDb;
@@ -10,22 +12,22 @@ use crate::error::StoreError;
 use crate::keys::{self, Family};
 
 mod v1;
+mod v2;
 
 /// One step.
 pub(crate) struct Migration {
     /// The schema that it leads to, from the one before.
     to: u32,
     /// What it changes.
-    run: fn(&RawDb) -> Result<(), StorageError>,
+    run: fn(&Arc<RawDb>) -> Result<(), StorageError>,
     /// Whether it worked; the reason in words when not.
-    check: fn(&RawDb) -> Result<(), CheckError>,
+    check: fn(&Arc<RawDb>) -> Result<(), CheckError>,
 }
 
 /// Why a check says no.
 #[derive(Debug)]
 pub(crate) enum CheckError {
     /// The step did not do what it should.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the first step has nothing to refuse, the next ones will"))]
     Refused(String),
     /// The disk failed.
     Storage(StorageError),
@@ -38,14 +40,14 @@ impl From<StorageError> for CheckError {
 }
 
 /// All steps. The last names the schema of this version.
-const ALL: &[Migration] = &[v1::MIGRATION];
+const ALL: &[Migration] = &[v1::MIGRATION, v2::MIGRATION];
 
 /// Brings a directory to the schema of this version.
-pub(crate) fn run(db: &RawDb) -> Result<(), StoreError> {
+pub(crate) fn run(db: &Arc<RawDb>) -> Result<(), StoreError> {
     run_all(db, ALL)
 }
 
-fn run_all(db: &RawDb, all: &[Migration]) -> Result<(), StoreError> {
+fn run_all(db: &Arc<RawDb>, all: &[Migration]) -> Result<(), StoreError> {
     let found = schema(db)?;
     let known = all.last().map_or(0, |last| last.to);
     if found > known {
@@ -82,8 +84,8 @@ mod tests {
     use rocksdb::DB as Db;
 
     /// A step as a later version may have one: the rows of a table get another key.
-    const V2: Migration = Migration {
-        to: 2,
+    const V3: Migration = Migration {
+        to: 3,
         run: |db| {
             let mut writes = db.begin();
             for entry in db.prefixed(Family::Private, b"old/") {
@@ -99,10 +101,10 @@ mod tests {
         },
     };
     /// A step that forgets its work.
-    const BROKEN_V2: Migration = Migration { run: |_| Ok(()), ..V2 };
+    const BROKEN_V3: Migration = Migration { run: |_| Ok(()), ..V3 };
 
-    fn open(dir: &tempfile::TempDir) -> RawDb {
-        RawDb::open(dir.path(), OpenOptions::default()).unwrap()
+    fn open(dir: &tempfile::TempDir) -> Arc<RawDb> {
+        Arc::new(RawDb::open(dir.path(), OpenOptions::default()).unwrap())
     }
 
     fn put(db: &RawDb, family: Family, key: &[u8], value: &[u8]) {
@@ -116,22 +118,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let db = open(&dir);
         assert_eq!(schema(&db).unwrap(), 0);
-        run_all(&db, &[v1::MIGRATION]).unwrap();
-        assert_eq!(schema(&db).unwrap(), 1);
+        run_all(&db, ALL).unwrap();
+        assert_eq!(schema(&db).unwrap(), 2);
         put(&db, Family::Private, b"old/a", b"1");
 
-        let error = run_all(&db, &[v1::MIGRATION, BROKEN_V2]).unwrap_err();
-        assert!(matches!(&error, StoreError::Migration { to: 2, reason } if reason.contains("left behind")), "{error}");
-        assert_eq!(schema(&db).unwrap(), 1, "a step that failed its check does not count");
+        let error = run_all(&db, &[v1::MIGRATION, v2::MIGRATION, BROKEN_V3]).unwrap_err();
+        assert!(matches!(&error, StoreError::Migration { to: 3, reason } if reason.contains("left behind")), "{error}");
+        assert_eq!(schema(&db).unwrap(), 2, "a step that failed its check does not count");
 
-        run_all(&db, &[v1::MIGRATION, V2]).unwrap();
-        assert_eq!(schema(&db).unwrap(), 2);
+        run_all(&db, &[v1::MIGRATION, v2::MIGRATION, V3]).unwrap();
+        assert_eq!(schema(&db).unwrap(), 3);
         assert_eq!(db.get(Family::Private, b"new/a").unwrap().as_deref(), Some(b"1".as_slice()));
         assert_eq!(db.get(Family::Private, b"old/a").unwrap(), None);
 
         // What was done is not done again.
         put(&db, Family::Private, b"old/b", b"2");
-        run_all(&db, &[v1::MIGRATION, V2]).unwrap();
+        run_all(&db, &[v1::MIGRATION, v2::MIGRATION, V3]).unwrap();
         assert!(db.contains(Family::Private, b"old/b").unwrap());
     }
 
@@ -140,13 +142,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         {
             let db = open(&dir);
-            run_all(&db, &[v1::MIGRATION, V2]).unwrap();
+            run_all(&db, &[v1::MIGRATION, v2::MIGRATION, V3]).unwrap();
         }
         add_column_family(dir.path(), "of_a_later_version");
         let error = run(&open(&dir)).unwrap_err();
-        assert!(matches!(error, StoreError::NewerSchema { found: 2, known: 1, .. }), "{error}");
+        assert!(matches!(error, StoreError::NewerSchema { found: 3, known: 2, .. }), "{error}");
         assert!(error.to_string().contains("update this program"), "{error}");
-        assert_eq!(schema(&open(&dir)).unwrap(), 2);
+        assert_eq!(schema(&open(&dir)).unwrap(), 3);
     }
 
     fn add_column_family(path: &std::path::Path, name: &str) {
@@ -159,7 +161,7 @@ mod tests {
     fn data_without_a_schema_is_not_taken_for_an_empty_directory() {
         let dir = tempfile::tempdir().unwrap();
         let db = open(&dir);
-        put(&db, Family::Records, &[1; 32], b"something");
+        put(&db, Family::Chains, &[1; 8], b"something");
         let error = run(&db).unwrap_err();
         assert!(matches!(error, StoreError::Storage(StorageError::Damaged(_))), "{error}");
         assert_eq!(schema(&db).unwrap(), 0);

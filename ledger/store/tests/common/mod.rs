@@ -5,11 +5,14 @@ use std::path::Path;
 
 use ed25519_dalek::{Signer, SigningKey};
 use exchange_ledger::ids::{AuthorId, RecordId};
-use exchange_ledger::record::{Header, Kind, LogId, Record, admission};
+use exchange_ledger::record::{FLAG_CRITICAL, Header, Kind, LogId, Record, admission};
 use exchange_store::{OpenOptions, Store};
 
 /// Bitcoin's magic bytes of regtest.
 const REGTEST: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
+
+/// A kind that nobody knows, of which records have the critical flag.
+pub const CRITICAL_KIND: u16 = 998;
 
 /// Opens a store with the limits of a node.
 pub fn open(path: impl AsRef<Path>) -> Store {
@@ -46,7 +49,7 @@ impl Log {
             backlink: self.last.as_ref().map_or(RecordId([0; 32]), Record::id),
             time: 1_800_000_000 + seq,
             kind,
-            flags: 0,
+            flags: if kind == Kind::Unknown(CRITICAL_KIND) { FLAG_CRITICAL } else { 0 },
             body_len: 0,
             body_hash: [0; 32],
             admission: if seq == 0 { admission::mint(&REGTEST, &self.id) } else { 0 },

@@ -1,0 +1,48 @@
+//! What the ledger does much of, over this store. The ledger's code is generic over its storage and is compiled where it is
+//! used: here, where it is optimised in every build, rather than in programs that are not.
+
+use exchange_ledger::audit::{self, Audit};
+use exchange_ledger::book::Book;
+use exchange_ledger::ids::{AuthorId, RecordId};
+use exchange_ledger::ledger::{Admission, Ledger};
+use exchange_ledger::record::Record;
+use exchange_ledger::storage::StorageError;
+
+use crate::Store;
+
+/// See [`Ledger::admit`].
+///
+/// # Errors
+/// When the store fails.
+pub fn admit(ledger: &mut Ledger<Store>, records: &[Record], now: u64) -> Result<Vec<Admission>, StorageError> {
+    ledger.admit(records, now)
+}
+
+/// See [`Book::load`].
+///
+/// # Errors
+/// When the store fails.
+pub fn load_book(ledger: &Ledger<Store>) -> Result<Book, StorageError> {
+    Book::load(ledger)
+}
+
+/// See [`Book::apply`].
+///
+/// # Errors
+/// When the store fails.
+pub fn apply_to_book(
+    book: &mut Book,
+    ledger: &Ledger<Store>,
+    record: &Record,
+    subjects: &[RecordId],
+) -> Result<(), StorageError> {
+    book.apply(ledger, record, subjects)
+}
+
+/// See [`audit::audit`].
+///
+/// # Errors
+/// When the store fails.
+pub fn audit(ledger: &Ledger<Store>, only: Option<&AuthorId>, entropy: [u8; 32]) -> Result<Audit, StorageError> {
+    audit::audit(ledger, only, entropy)
+}
