@@ -2,6 +2,7 @@
 //! offers in three currencies and answer as people would; one arbiter advertises. Only time is faster: a block comes
 //! every few seconds, and people pay at once.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -188,7 +189,9 @@ impl Demo {
         }
         for maker in self.makers() {
             wait_for("the arbiter's advert", async || {
-                market::arbiters(maker.tools.keeper.ledger()).ok().filter(|arbiters| !arbiters.is_empty())
+                market::arbiters(maker.tools.keeper.ledger(), &BTreeSet::new())
+                    .ok()
+                    .filter(|arbiters| !arbiters.is_empty())
             })
             .await?;
         }

@@ -13,7 +13,7 @@ use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::ledger::{Admission, Ledger, MAX_CLOCK_SKEW_S};
 use exchange_ledger::record::{Head, Header, Kind, LogId, MAX_LOG_LEN, Record, RecordError, admission};
 use exchange_ledger::storage::{Storage, StorageError};
-use exchange_store::{Store, StoreError, apply_to_book, load_book};
+use exchange_store::{Answer, Store, StoreError, apply_to_book, load_book};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::clock;
@@ -83,7 +83,12 @@ pub enum PublishError {
 
 enum Job {
     Admit(Promise),
-    Publish { identity: Arc<Identity>, body: Box<Body>, reply: oneshot::Sender<Result<Record, PublishError>> },
+    Publish {
+        identity: Arc<Identity>,
+        body: Box<Body>,
+        request: Option<String>,
+        reply: oneshot::Sender<Result<Record, PublishError>>,
+    },
 }
 
 /// A handle to the ledger. Cheap to clone.
@@ -170,12 +175,26 @@ impl Keeper {
     /// # Errors
     /// When the body breaks a rule or the store fails; nothing is published then.
     pub async fn publish(&self, identity: Arc<Identity>, body: Body) -> Result<Record, PublishError> {
+        self.publish_for(identity, body, None).await
+    }
+
+    /// Does the same for a request: that it was answered, by this record, is kept with the record or not at all, so that
+    /// whoever asks again after a crash gets one record.
+    ///
+    /// # Errors
+    /// Also when the request was answered before.
+    pub async fn publish_for(
+        &self,
+        identity: Arc<Identity>,
+        body: Body,
+        request: Option<String>,
+    ) -> Result<Record, PublishError> {
         let noted = Private::new(self.ledger.storage().clone()).own_head(&identity.author())?;
         if let Some(noted) = noted {
             self.own_logs.wait_for(&noted.log).await;
         }
         let (reply, answer) = oneshot::channel();
-        let job = Job::Publish { identity, body: Box::new(body), reply };
+        let job = Job::Publish { identity, body: Box::new(body), request, reply };
         self.jobs.send(job).await.map_err(|_| PublishError::Stopping)?;
         answer.await.map_err(|_| PublishError::Stopping)?
     }
@@ -223,9 +242,9 @@ impl Writer {
                     next = more(&mut inbox, &mut groups);
                     self.admit(groups);
                 }
-                Job::Publish { identity, body, reply } => {
+                Job::Publish { identity, body, request, reply } => {
                     // A caller that went away does not want the answer.
-                    let _ = reply.send(self.publish(&identity, *body));
+                    let _ = reply.send(self.publish(&identity, *body, request.as_deref()));
                 }
             }
             next = next.or_else(|| inbox.blocking_recv());
@@ -253,7 +272,7 @@ impl Writer {
         }
     }
 
-    fn publish(&mut self, identity: &Identity, body: Body) -> Result<Record, PublishError> {
+    fn publish(&mut self, identity: &Identity, body: Body, request: Option<&str>) -> Result<Record, PublishError> {
         let (author, now) = (identity.author(), clock::unix_now());
         let (log, head) = self.own_log(&author, body.kind(), now)?;
         let header = Header {
@@ -274,7 +293,8 @@ impl Writer {
         let (admissions, batch) = self.ledger.plan(std::slice::from_ref(&record), now)?;
         match admissions.into_iter().next() {
             Some(Admission::New) => {
-                self.private.commit_own(&batch, &record.as_head())?;
+                let answer = request.map(|request| (request, answered_by(&record, now)));
+                self.private.commit_own(&batch, &record.as_head(), answer)?;
                 self.own_logs.opened(log);
                 self.tell(&Admission::New, record.clone(), true);
                 Ok(record)
@@ -348,6 +368,19 @@ impl Writer {
 /// is signed until its time has come.
 fn has_room(head: &Head, now: u64) -> bool {
     head.len < MAX_LOG_LEN && head.time <= now.saturating_add(MAX_CLOCK_SKEW_S)
+}
+
+/// How the answer to a request begins that was a record, whose id follows. No JSON begins like this.
+const RECORD_ANSWER: &str = "record ";
+
+/// Returns what is kept of a request that a record answered.
+fn answered_by(record: &Record, now: u64) -> Answer {
+    Answer { time_s: now, bytes: format!("{RECORD_ANSWER}{}", record.id()).into_bytes() }
+}
+
+/// Returns the record that answered a request, if a record did.
+pub fn record_of(answer: &Answer) -> Option<RecordId> {
+    std::str::from_utf8(&answer.bytes).ok()?.strip_prefix(RECORD_ANSWER)?.parse().ok()
 }
 
 fn verdict((admission, record): (&Admission, &Record)) -> Verdict {

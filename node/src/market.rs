@@ -25,6 +25,8 @@ const PAGE: u32 = 50;
 const MAX_PAGE: u32 = 500;
 /// How many arbiters are listed.
 const MAX_ARBITERS: usize = 1000;
+/// How many adverts of one arbiter are looked at.
+const MAX_ADVERTS: usize = 256;
 /// How many offers of one maker are listed.
 const MAX_OWN_OFFERS: usize = 1000;
 /// The size of a funding transaction with two inputs and change, for estimates, in virtual bytes.
@@ -99,20 +101,25 @@ impl<'a> Viewer<'a> {
     /// # Errors
     /// When the store fails.
     pub fn arbiters(&self) -> Result<Vec<ArbiterView>, StorageError> {
-        let known = arbiters(self.keeper.ledger())?;
+        let known = arbiters(self.keeper.ledger(), &self.trusted)?;
         let mut views: Vec<ArbiterView> = known.iter().map(|arbiter| self.arbiter(arbiter)).collect();
         views.sort_by_key(|view| !view.trusted);
         Ok(views)
     }
 }
 
-/// Returns the latest advert of each arbiter.
+/// Returns the latest advert of each arbiter. Those of `trusted` are among them, however many others there are.
 ///
 /// # Errors
 /// When the store fails.
-pub fn arbiters(ledger: &Ledger<Store>) -> Result<Vec<Arbiter>, StorageError> {
+pub fn arbiters(ledger: &Ledger<Store>, trusted: &BTreeSet<AuthorId>) -> Result<Vec<Arbiter>, StorageError> {
     let mut found: Vec<Arbiter> = Vec::new();
-    for place in ledger.storage().of_kind(Kind::ArbiterAdvert, None, MAX_ARBITERS)? {
+    let mut places = Vec::new();
+    for author in trusted {
+        places.extend(ledger.storage().of_kind_by(Kind::ArbiterAdvert, author, None, MAX_ADVERTS)?);
+    }
+    places.extend(ledger.storage().of_kind(Kind::ArbiterAdvert, None, MAX_ARBITERS)?);
+    for place in places {
         let Some(arbiter) = arbiter(ledger, &place.id)? else { continue };
         match found.iter_mut().find(|known| known.author == arbiter.author) {
             Some(known) if known.created < arbiter.created => *known = arbiter,
@@ -124,7 +131,7 @@ pub fn arbiters(ledger: &Ledger<Store>) -> Result<Vec<Arbiter>, StorageError> {
     Ok(found)
 }
 
-/// Returns the arbiter of an advert.
+/// Returns the arbiter of an advert, unless he signed two histories.
 ///
 /// # Errors
 /// When the store fails.
@@ -256,6 +263,19 @@ pub fn offers_of(viewer: &Viewer<'_>, maker: AuthorId) -> Result<Vec<OfferView>,
     Ok(offers)
 }
 
+/// Refuses to begin anything with somebody who signed two histories of one log: whatever he agrees to now may be undone
+/// by records that were hidden so far.
+///
+/// # Errors
+/// When he did, or the store fails.
+pub fn check_honest(ledger: &Ledger<Store>, author: &AuthorId, who: &str) -> Result<(), ApiError> {
+    if !ledger.is_author_frozen(author).explained()? {
+        return Ok(());
+    }
+    let message = format!("{who} ({}) signed two histories of one log: nothing is begun with him", author.short());
+    Err(ApiError::new(Code::NotAllowed, message, "no coins have moved; trade with somebody else"))
+}
+
 /// Returns the arbiter that a bid names, or else the first of the offer's whom this node trusts. Nobody else is ever
 /// chosen for a user: with the counterparty an arbiter can take the coins.
 fn chosen_arbiter(offer: &OfferView, request: &TakeOffer) -> Result<ArbiterView, ApiError> {
@@ -287,6 +307,7 @@ pub async fn review(tools: &Tools, request: &TakeOffer) -> Result<TakeReview, Ap
     if offer.mine {
         return Err(ApiError::new(Code::NotAllowed, "this is your own offer", "others take it; you accept their bids"));
     }
+    check_honest(tools.keeper.ledger(), &offer.maker, "the maker of this offer")?;
     match offer.state {
         OfferState::Live | OfferState::Away => {}
         OfferState::Taken | OfferState::Revoked | OfferState::Expired => {

@@ -12,7 +12,7 @@ use exchange_ledger::storage::{Batch, StorageError};
 use exchange_ledger::trade::Local;
 use exchange_store::{Answer, Changes, Namespace, Store, StoreError, Table, Versioned};
 
-use crate::trader::pins::Pin;
+use crate::trader::pins::{Pin, Settled};
 
 /// The private tables of this node. Cheap to clone.
 #[derive(Clone)]
@@ -35,8 +35,8 @@ macro_rules! rows {
 rows! {
     /// A trade: what exists nowhere else.
     TradeRow { local: Local, }
-    /// The records on which a trade rests, in the order of `Pin::encode`, and whether it holds money.
-    PinRow { committed: bool, records: Vec<Vec<u8>>, }
+    /// The records on which a trade rests, in the order of `Pin::encode`, whether it holds money, and its end.
+    PinRow { committed: bool, records: Vec<Vec<u8>>, settled: Option<Settled>, }
     /// Payment details and the salt of their commitment.
     DetailsRow { salt: [u8; 32], details: String, }
     /// Payment details that an own offer hands out.
@@ -112,7 +112,7 @@ impl Private {
     pub fn pin(&self, trade: &TradeId) -> Result<Option<Pin>, StoreError> {
         let Some(row) = self.store.private().get(&PINS, trade)? else { return Ok(None) };
         let damaged = || StorageError::Damaged(format!("the records kept of trade {trade} cannot be read"));
-        Ok(Some(Pin::decode(row.committed, &row.records).ok_or_else(damaged)?))
+        Ok(Some(Pin::decode(row.committed, &row.records, row.settled).ok_or_else(damaged)?))
     }
 
     /// Keeps what is known of a trade durably, and the records on which it rests: both or nothing.
@@ -122,7 +122,7 @@ impl Private {
     pub fn put_trade(&self, trade: &TradeId, local: &Local, pin: Option<&Pin>) -> Result<(), StoreError> {
         let mut changes = Changes::new().put(&TRADES, trade, &TradeRow { local: local.clone() });
         if let Some(pin) = pin {
-            let row = PinRow { committed: pin.committed, records: pin.encode() };
+            let row = PinRow { committed: pin.committed, records: pin.encode(), settled: pin.settled.clone() };
             changes = changes.put(&PINS, trade, &row);
         }
         self.store.private().write(changes).map(drop)
@@ -172,13 +172,18 @@ impl Private {
         }))
     }
 
-    /// Keeps own records, and the note of the head that they lead to, together or not at all.
+    /// Keeps own records, the note of the head that they lead to, and the answer to the request that asked for them,
+    /// together or not at all.
     ///
     /// # Errors
     /// When the store fails; then nothing changed.
-    pub fn commit_own(&self, batch: &Batch, head: &Head) -> Result<(), StoreError> {
+    pub fn commit_own(&self, batch: &Batch, head: &Head, answer: Option<(&str, Answer)>) -> Result<(), StoreError> {
         let row = OwnHeadRow { epoch: head.log.epoch, len: head.len, id: head.id, time: head.time };
-        self.store.commit_with(batch, Changes::new().put(&OWN_HEADS, &head.log.author, &row)).map(drop)
+        let mut changes = Changes::new().put(&OWN_HEADS, &head.log.author, &row);
+        if let Some((request, answer)) = answer {
+            changes = changes.answer(request, answer);
+        }
+        self.store.commit_with(batch, changes).map(drop)
     }
 
     /// Returns the arbiters whom the user trusts.

@@ -29,6 +29,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::errors::ExplainResult;
+use crate::keeper::record_of;
 use crate::node::{Parts, Session};
 use crate::trader::keys::{ARBITER_NONCE, seal_secret, trade_key};
 use crate::wallet::{self, HistoryCursor};
@@ -71,6 +72,41 @@ impl Server {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Marks a request as being carried out, and returns the answer that it was given before.
+    fn begin(&self, request_id: &str) -> Result<(Running<'_>, Option<Answer>), ApiError> {
+        if request_id.is_empty() || request_id.len() > MAX_REQUEST_ID {
+            let message = format!("a request id has 1 to {MAX_REQUEST_ID} bytes");
+            return Err(ApiError::new(Code::InvalidArgument, message, ""));
+        }
+        let running = {
+            let mut running = self.running();
+            if !running.insert(request_id.to_owned()) {
+                let message = format!("request {request_id} is being carried out");
+                return Err(ApiError::new(Code::Busy, message, "wait for its answer"));
+            }
+            Running { server: self, id: request_id.to_owned() }
+        };
+        let answered = self.parts.private.answer(request_id).explained()?;
+        Ok((running, answered))
+    }
+
+    /// Carries out a request that publishes a record: the keeper keeps with the record that the request was answered, and
+    /// the same id again shows what has become of that record.
+    async fn once_published<T>(
+        &self,
+        request_id: &str,
+        work: impl Future<Output = Result<T, ApiError>>,
+        show: impl AsyncFnOnce(RecordId) -> Result<T, ApiError>,
+    ) -> RpcResult<T> {
+        let (_running, answered) = self.begin(request_id)?;
+        let Some(answer) = answered else { return Ok(work.await?) };
+        let record = record_of(&answer).ok_or_else(|| used_before(request_id))?;
+        match show(record).await {
+            Err(error) if error.code == Code::NotFound => Err(used_before(request_id).into()),
+            shown => Ok(shown?),
+        }
+    }
+
     /// Carries out a request once: the same id again returns the first answer.
     async fn once<T: Serialize + DeserializeOwned>(
         &self,
@@ -81,23 +117,9 @@ impl Server {
         if dry_run {
             return Ok(work.await?);
         }
-        if request_id.is_empty() || request_id.len() > MAX_REQUEST_ID {
-            let message = format!("a request id has 1 to {MAX_REQUEST_ID} bytes");
-            return Err(ApiError::new(Code::InvalidArgument, message, "").into());
-        }
-        let _running = {
-            let mut running = self.running();
-            if !running.insert(request_id.to_owned()) {
-                let message = format!("request {request_id} is being carried out");
-                return Err(ApiError::new(Code::Busy, message, "wait for its answer").into());
-            }
-            Running { server: self, id: request_id.to_owned() }
-        };
-        if let Some(answer) = self.parts.private.answer(request_id).explained()? {
-            return serde_json::from_slice(&answer.bytes).map_err(|_| {
-                let message = format!("request id {request_id} was used for something else");
-                ApiError::new(Code::DuplicateRequest, message, "use a fresh one").into()
-            });
+        let (_running, answered) = self.begin(request_id)?;
+        if let Some(answer) = answered {
+            return serde_json::from_slice(&answer.bytes).map_err(|_| used_before(request_id).into());
         }
         let done = work.await?;
         let bytes = serde_json::to_vec(&done).map_err(internal)?;
@@ -303,8 +325,12 @@ impl ExchangeApiServer for Server {
 
     async fn offer_post(&self, request: PostOffer) -> RpcResult<OfferView> {
         let trader = self.unlocked()?.trader.clone();
-        let (id, dry_run) = (request.request_id.clone(), request.dry_run);
-        self.once(&id, dry_run, async { trader.post(request).await }).await
+        if request.dry_run {
+            return Ok(trader.post(request).await?);
+        }
+        let id = request.request_id.clone();
+        let show = async |offer| market::offer(&self.viewer()?, &offer);
+        self.once_published(&id, trader.post(request), show).await
     }
 
     async fn offer_list(&self) -> RpcResult<Vec<OfferView>> {
@@ -355,7 +381,8 @@ impl ExchangeApiServer for Server {
             return Err(ApiError::new(Code::InvalidArgument, message, "ask for a review instead").into());
         }
         let id = request.request_id.clone();
-        self.once(&id, false, async { trader.take(request).await }).await
+        let show = async |record: RecordId| trader.show(record.into()).await;
+        self.once_published(&id, trader.take(request), show).await
     }
 
     async fn trade_accept(&self, request: AcceptBid) -> RpcResult<TradeView> {
@@ -460,6 +487,11 @@ impl Server {
     async fn listen(&self) -> Vec<String> {
         self.parts.net.listen_addresses().await.iter().map(ToString::to_string).collect()
     }
+}
+
+fn used_before(request_id: &str) -> ApiError {
+    let message = format!("request id {request_id} was used for something else");
+    ApiError::new(Code::DuplicateRequest, message, "use a fresh one")
 }
 
 fn invalid(error: impl ToString) -> ApiError {

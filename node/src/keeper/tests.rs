@@ -1,4 +1,4 @@
-//! An honest node never signs two histories, whatever happens to its data directory.
+//! An honest node never signs two histories, and no record twice, whatever happens to its data directory.
 
 use std::path::Path;
 
@@ -113,4 +113,32 @@ fn a_full_log_is_followed_by_another() {
     assert!(has_room(&noted(MAX_LOG_LEN - 1), now + 1));
     assert!(!has_room(&noted(MAX_LOG_LEN), now + 1));
     assert!(!has_room(&noted(1), now - MAX_CLOCK_SKEW_S), "a clock that ran ahead");
+}
+
+#[tokio::test]
+async fn a_request_that_is_repeated_after_a_crash_has_one_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::start(dir.path());
+    let request = Some("rent of may".to_owned());
+    let record = run.keeper.publish_for(identity(), advert("Ann"), request.clone()).await.unwrap();
+    run.stop();
+
+    // Nobody was told, and nothing else was written: what another start finds is in the same commit as the record.
+    let run = Run::start(dir.path());
+    run.compare_with(&[]).await;
+    let kept = Private::new(run.keeper.ledger().storage().clone()).answer("rent of may").unwrap().unwrap();
+    assert_eq!(record_of(&kept), Some(record.id()));
+    let again = run.keeper.publish_for(identity(), advert("Ann"), request).await;
+    assert!(matches!(again, Err(PublishError::Store(StoreError::AlreadyAnswered(_)))), "{again:?}");
+    assert_eq!(run.keeper.ledger().storage().len().unwrap(), 1);
+    run.publish("Ann, again").await;
+    assert_eq!(run.keeper.ledger().storage().len().unwrap(), 2, "the log goes on");
+    run.stop();
+}
+
+#[test]
+fn an_answer_that_was_no_record_is_taken_for_none() {
+    for bytes in [&b"{}"[..], b"record", b"record 12", b"\"record \"", b"\xff"] {
+        assert_eq!(record_of(&Answer { time_s: 0, bytes: bytes.to_vec() }), None);
+    }
 }

@@ -14,10 +14,11 @@ use exchange_ledger::trade::{Effect, Escrow, Event, Local, Role, counterparty};
 use exchange_ledger::wire::Destination;
 
 use crate::chain::{WatchRequest, consensus};
-use crate::entropy;
 use crate::errors::ExplainResult;
+use crate::trader::pins::Settled;
 use crate::trader::{Trader, keys, not_mine};
 use crate::wallet::FundRequest;
+use crate::{entropy, market};
 
 /// How long a transaction that was handed to the network is left alone.
 const REBROADCAST_AFTER: Duration = Duration::from_secs(30);
@@ -57,7 +58,11 @@ impl Trader {
         let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
         let local: &Local = active.trade.local();
         if let Some(pin) = &mut active.pin {
-            pin.committed |= local.funding_tx.is_some() || active.trade.view().funding().is_some();
+            let view = active.trade.view();
+            pin.committed |= local.funding_tx.is_some() || view.funding().is_some();
+            if pin.settled.is_none() && active.trade.phase().is_final() {
+                pin.settled = Settled::of(view);
+            }
         }
         if active.saved != *local || active.saved_pin != active.pin {
             self.tools.private.put_trade(&id, local, active.pin.as_ref()).explained()?;
@@ -74,6 +79,10 @@ impl Trader {
         from_height: u32,
     ) -> Result<Option<Event>, ApiError> {
         let escrow = self.escrow(id)?;
+        if self.trades.get(&id).is_some_and(|active| active.settled) {
+            self.tools.mailbox.close_mailbox(escrow.contract());
+            return Ok(None);
+        }
         let over = self.trades.get(&id).is_some_and(|active| active.trade.phase().is_final());
         if over {
             self.tools.mailbox.close_mailbox(escrow.contract());
@@ -105,6 +114,8 @@ impl Trader {
         if ledger.offer_standing(&offer).explained()? != OfferStanding::Open {
             return Ok(None);
         }
+        market::check_honest(ledger, &bid.taker, "the bidder")?;
+        market::check_honest(ledger, &bid.arbiter, "the arbiter of this bid")?;
         if !seal::is_usable(&bid.take.party.seal_key) {
             return Err(internal("the bidder's key for messages is unusable; the bid is not accepted"));
         }

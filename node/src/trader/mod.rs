@@ -28,6 +28,7 @@ use crate::errors::{Explain, ExplainResult};
 use crate::events::Events;
 use crate::keeper::{Change, Keeper};
 use crate::mailbox::Mailbox;
+use crate::market;
 use crate::private::Private;
 use crate::wallet::WalletHandle;
 use pins::{Known, Pin};
@@ -155,6 +156,8 @@ struct Active {
     /// The records on which it rests, as known now and as last kept.
     pin: Option<Pin>,
     saved_pin: Option<Pin>,
+    /// Whether it was over for good before this start: then the chain is not asked about it.
+    settled: bool,
     created: u64,
     phase: Phase,
     problem: Option<String>,
@@ -334,7 +337,8 @@ impl Trader {
         };
         let me = self.tools.identity.author();
         let Some(role) = known.bid.role_of(&me) else { return };
-        if !self.trades.contains_key(&id) {
+        let is_new = !self.trades.contains_key(&id);
+        if is_new {
             let maker = known.bid.maker == me;
             if role == Role::Arbiter || (maker && known.contract.is_none() && !self.takes_bid(&known.facts)) {
                 return;
@@ -353,6 +357,7 @@ impl Trader {
                 saved: local,
                 pin: None,
                 saved_pin: self.tools.private.pin(&id).ok().flatten(),
+                settled: false,
                 created: known.created,
                 phase: Phase::Bid,
                 problem: None,
@@ -366,7 +371,14 @@ impl Trader {
         if let Some(active) = self.trades.get_mut(&id) {
             active.pin.clone_from(&known.pin);
         }
+        let end = if is_new { known.end() } else { None };
         let event = known.event();
+        if let (Some(chain), Some(active)) = (end, self.trades.get_mut(&id)) {
+            // It is over for good: nothing is owed, and nobody is told again.
+            active.settled = active.trade.handle(event).is_ok() && active.trade.handle(Event::Chain(chain)).is_ok();
+            active.phase = active.trade.phase();
+            return;
+        }
         // Only commands and details are ever refused.
         self.handle(id, event).await.ok();
     }
@@ -389,6 +401,9 @@ impl Trader {
     async fn on_chain(&mut self) {
         let ids: Vec<TradeId> = self.trades.keys().copied().collect();
         for id in ids {
+            if self.trades.get(&id).is_some_and(|active| active.settled) {
+                continue;
+            }
             let facts = self.tracker.facts(id);
             if self.trades.get(&id).is_some_and(|active| *active.trade.view().chain() != facts) {
                 self.handle(id, Event::Chain(facts)).await.ok();
@@ -534,6 +549,12 @@ impl Trader {
 
     async fn act(&mut self, id: TradeId, action: Action, dry_run: bool) -> Result<TradeView, ApiError> {
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
+        if action == Action::Fund {
+            let bid = active.trade.bid();
+            let ledger = self.tools.keeper.ledger();
+            market::check_honest(ledger, &bid.buyer(), "the buyer")?;
+            market::check_honest(ledger, &bid.arbiter, "the arbiter of this trade")?;
+        }
         // Only what makes a transaction needs the chain: calling off must be possible without.
         let feerate = match action {
             Action::Accept | Action::MarkPaid => 1,

@@ -51,7 +51,8 @@ impl Trader {
         // Kept under the hash of the body, which is known before the record is: a crash in between loses nothing.
         let body_hash = exchange_ledger::record::body_hash(&body.encode());
         self.tools.private.put_offer_details(&body_hash, &request.details).explained()?;
-        let record = self.tools.keeper.publish(self.tools.identity.clone(), body).await.explained()?;
+        let for_request = named(request.request_id);
+        let record = self.tools.keeper.publish_for(self.tools.identity.clone(), body, for_request).await.explained()?;
         self.offer_view(&record.id())
     }
 
@@ -147,7 +148,8 @@ impl Trader {
             party,
         };
         self.tools.private.put_details(&nonce, salt, &request.details).explained()?;
-        let record = self.tools.keeper.publish(self.tools.identity.clone(), Body::Take(take)).await.explained()?;
+        let (identity, for_request) = (self.tools.identity.clone(), named(request.request_id));
+        let record = self.tools.keeper.publish_for(identity, Body::Take(take), for_request).await.explained()?;
         let id = TradeId::from(record.id());
         self.refresh(id).await;
         self.show(id)
@@ -188,6 +190,11 @@ impl Trader {
             tracing::warn!(%error, "the heartbeat could not be published; trying again");
         }
     }
+}
+
+/// Returns the name of a request that has one: the people of the demo ask without.
+fn named(request: String) -> Option<String> {
+    (!request.is_empty()).then_some(request)
 }
 
 /// Returns where an offer names an arbiter. Counted in the offer itself: what a view shows leaves out who is unknown.

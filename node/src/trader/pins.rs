@@ -4,15 +4,21 @@
 //! log can vanish from it, the agreement among them. A trade in which this node has a part is therefore evaluated by what
 //! was pinned as soon as it holds money: from then on its contract never changes, and no fact that was seen is lost.
 
+use bitcoin::consensus::{deserialize, serialize};
+use borsh::{BorshDeserialize, BorshSerialize};
 use exchange_ledger::ids::{AuthorId, TradeId};
 use exchange_ledger::ledger::{Ledger, TradeError};
 use exchange_ledger::record::{Kind, Record};
 use exchange_ledger::storage::{Storage, StorageError};
-use exchange_ledger::trade::{Bid, Contract, Escrow, Event, Facts};
+use exchange_ledger::trade::{Bid, ChainFacts, Contract, Escrow, Event, Facts, Funding, Spend, View};
 
 /// How many records of one kind by one party are pinned: a party says each thing once, and signs a half again when a
 /// reorganisation took the funding back, which counts four times (see `MAX_HALVES`).
 const MAX_OF_A_KIND: usize = 8;
+
+/// How deep the end of a trade is buried when the chain is asked about it no more: as deep as a mined coin must be before
+/// anybody may spend it, plus a day's margin.
+pub const SETTLED_DEPTH: u32 = 100 + 144;
 
 /// The records on which a trade rests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +35,44 @@ pub struct Pin {
     pub accept: Record,
     /// What the parties signed about it.
     pub facts: Vec<Record>,
+    /// What the chain showed at the end, once that is buried for good.
+    pub settled: Option<Settled>,
+}
+
+/// The end of a trade on the chain, in Bitcoin's encoding: so that a trade that is over is not looked for again at each
+/// start of the node, from the oldest on.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Settled {
+    tip: u32,
+    funding: Vec<u8>,
+    funding_height: u32,
+    spend: Vec<u8>,
+    spend_height: u32,
+}
+
+impl Settled {
+    /// Returns the end of a trade if nothing can change it any more.
+    pub fn of(view: &View) -> Option<Self> {
+        let (funding, spend) = (view.funding()?, view.spend()?);
+        let (funding_height, spend_height) = (funding.height?, spend.height?);
+        let is_deep = view.chain.synced && view.depth(Some(spend_height)) >= SETTLED_DEPTH;
+        is_deep.then(|| Self {
+            tip: view.chain.tip,
+            funding: serialize(&funding.outpoint),
+            funding_height,
+            spend: serialize(&spend.tx),
+            spend_height,
+        })
+    }
+
+    /// Returns what the chain shows of it.
+    pub fn chain(&self, escrow: &Escrow) -> Option<ChainFacts> {
+        let (outpoint, tx) = (deserialize(&self.funding).ok()?, deserialize(&self.spend).ok()?);
+        let path = escrow.classify(&tx, outpoint);
+        let fundings = vec![Funding { outpoint, height: Some(self.funding_height) }];
+        let spends = vec![Spend { tx, path, height: Some(self.spend_height) }];
+        Some(ChainFacts { tip: self.tip, synced: true, fundings, spends })
+    }
 }
 
 /// What this node knows of one of its trades.
@@ -47,6 +91,12 @@ pub struct Known {
 }
 
 impl Known {
+    /// Returns what the chain showed of its end, if it is over for good.
+    pub fn end(&self) -> Option<ChainFacts> {
+        let settled = self.pin.as_ref()?.settled.as_ref()?;
+        settled.chain(&Escrow::new(self.contract.as_ref()?))
+    }
+
     /// Returns what the trade's machine hears of it.
     pub fn event(self) -> Event {
         Event::Records { contract: self.contract, facts: self.facts }
@@ -104,7 +154,7 @@ impl Pin {
         let (Some(offer), Some(advert), Some(take), Some(accept)) = found else { return Ok(None) };
         let earlier = earlier.filter(|pin| pin.accept.id() == accept.id()).map(|pin| pin.facts.clone());
         let facts = earlier.unwrap_or_default();
-        let mut pin = Self { committed: false, offer, advert, take, accept, facts };
+        let mut pin = Self { committed: false, offer, advert, take, accept, facts, settled: None };
         pin.add(bid, &ledger.facts_about(bid.trade, &bid.home_logs())?);
         Ok(Some(pin))
     }
@@ -136,12 +186,12 @@ impl Pin {
     }
 
     /// Reads what [`Self::encode`] wrote; `None` if it is anything else.
-    pub fn decode(committed: bool, records: &[Vec<u8>]) -> Option<Self> {
+    pub fn decode(committed: bool, records: &[Vec<u8>], settled: Option<Settled>) -> Option<Self> {
         let mut records = records.iter().map(|bytes| Record::decode(bytes).ok());
         let mut next = || records.next().flatten();
         let (offer, advert, take, accept) = (next()?, next()?, next()?, next()?);
         let facts = records.collect::<Option<Vec<_>>>()?;
-        Some(Self { committed, offer, advert, take, accept, facts })
+        Some(Self { committed, offer, advert, take, accept, facts, settled })
     }
 }
 

@@ -38,6 +38,15 @@ fn numbers_that_do_not_fit_are_refused() {
     for amount in ["0.004", "0.03"] {
         poor.tries_to_take(&offer.id, amount).unwrap_err().assert_is(2, "invalid_argument");
     }
+    // Nobody is chosen to rule over his coins but whom he names or trusts.
+    let details = world.details_file("poor").display().to_string();
+    let (id, by_himself) = (offer.id.to_string(), ["--amount", "0.01", "--details-file", &details, "--yes"]);
+    let refusal = poor.cli().run::<Value>(&[&["trade", "take", &id][..], &by_himself].concat()).unwrap_err();
+    refusal.assert_is(2, "invalid_argument");
+    assert!(refusal.message.contains("you trust none of the arbiters"), "{refusal:#?}");
+    let refusal = poor.tries_to_post(&Offer::SELL).unwrap_err();
+    refusal.assert_is(2, "invalid_argument");
+    assert!(refusal.message.contains("you trust no arbiter"), "{refusal:#?}");
     // An amount that is none.
     poor.tries_to_take(&offer.id, "-1").unwrap_err().assert_is(2, "usage");
     // Coins that he does not have.

@@ -30,7 +30,7 @@ fn pinned(records: &[Record], trade: &SampleTrade) -> Pin {
     let mut public = ledger();
     admit_all(&mut public, records);
     let mut pin = look(&public, trade.id(), None).unwrap().unwrap().pin.unwrap();
-    assert_eq!(Pin::decode(false, &pin.encode()), Some(pin.clone()), "what is kept can be read");
+    assert_eq!(Pin::decode(false, &pin.encode(), None), Some(pin.clone()), "what is kept can be read");
     pin.committed = true;
     pin
 }
@@ -121,6 +121,29 @@ fn a_contract_that_holds_money_is_not_replaced_by_another() {
     let uncommitted = Pin { committed: false, ..pin };
     let known = look(&public, trade.id(), Some(&uncommitted)).unwrap().unwrap();
     assert_eq!(known.contract, Some(shown), "before there is money in it, all go by the same records");
+}
+
+#[test]
+fn a_trade_that_is_over_for_good_needs_the_chain_no_more() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let key = trade.author(Role::Seller).trade_key();
+    let outpoint = trade.escrow().fundings(&trade.funding(1))[0];
+    let tx = trade.escrow().signed_timeout(outpoint, sats(1_700), &key).unwrap();
+    let path = trade.escrow().classify(&tx, outpoint);
+    let end = 5_000;
+    let seen = |tip| {
+        let spends = vec![Spend { tx: tx.clone(), path, height: Some(end) }];
+        View {
+            contract: Some(trade.contract()),
+            chain: ChainFacts { spends, ..funded(&trade, tip) },
+            ..View::default()
+        }
+    };
+    assert_eq!(Settled::of(&seen(end + SETTLED_DEPTH - 2)), None);
+    let view = seen(end + SETTLED_DEPTH - 1);
+    let settled = Settled::of(&view).unwrap();
+    let kept: Settled = borsh::from_slice(&borsh::to_vec(&settled).unwrap()).unwrap();
+    assert_eq!(kept.chain(&trade.escrow()), Some(view.chain));
 }
 
 #[test]
