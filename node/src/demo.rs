@@ -2,16 +2,17 @@
 //! offers in three currencies and answer as people would; one arbiter advertises. Only time is faster: a block comes
 //! every few seconds, and people pay at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bitcoin::{Network, ScriptBuf};
 use color_eyre::eyre::{OptionExt, Result, bail, eyre};
 use exchange_api::{BookFilter, PostOffer, TakeOffer, TradeView};
 use exchange_ledger::body::{ArbiterAdvert, Body, Side, Terms};
 use exchange_ledger::identity::Passphrase;
+use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::money::{Price, Sats};
 use exchange_ledger::seal;
 use exchange_ledger::storage::Storage;
@@ -34,6 +35,8 @@ use crate::{clock, entropy};
 const BLOCK_EVERY: Duration = Duration::from_secs(3);
 /// How long the people of the demo take to do what is their turn.
 const THINKING: Duration = Duration::from_secs(2);
+/// How long the people of the demo think about an offer of yours before one of them takes it.
+const PONDERING: Duration = Duration::from_secs(8);
 /// How often it is looked whether whoever started the demo is still there.
 const ORPHAN_CHECK: Duration = Duration::from_secs(1);
 /// How often something is looked at.
@@ -80,7 +83,8 @@ pub async fn run_headless(stop: CancellationToken) -> Result<serde_json::Value> 
 pub async fn serve(data_dir: &Path, socket: Option<PathBuf>, stop: CancellationToken) -> Result<()> {
     let orphaned = tokio::spawn(stop_when_orphaned(stop.clone()));
     let demo = Demo::start(data_dir, socket, stop.clone()).await?;
-    let alive = tokio::spawn(breathe(Arc::clone(&demo.chain), demo.makers(), stop.clone()));
+    let you = demo.you().tools.identity.author();
+    let alive = tokio::spawn(breathe(Arc::clone(&demo.chain), demo.makers(), you, stop.clone()));
     stop.cancelled().await;
     alive.await?;
     orphaned.await?;
@@ -341,8 +345,9 @@ impl Demo {
     }
 }
 
-/// Keeps the demo alive: blocks come, and the makers do what is their turn.
-async fn breathe(chain: Arc<KernelChain>, makers: Vec<Arc<Session>>, stop: CancellationToken) {
+/// Keeps the demo alive: blocks come, and the makers do what is their turn and take what you offer.
+async fn breathe(chain: Arc<KernelChain>, makers: Vec<Arc<Session>>, you: AuthorId, stop: CancellationToken) {
+    let mut seen = HashMap::new();
     let mut blocks = tokio::time::interval(BLOCK_EVERY);
     let mut people = tokio::time::interval(THINKING);
     loop {
@@ -351,9 +356,14 @@ async fn breathe(chain: Arc<KernelChain>, makers: Vec<Arc<Session>>, stop: Cance
             _ = blocks.tick() => if let Err(error) = chain.mine(1, nowhere()).await {
                 tracing::error!(%error, "no block could be mined");
             },
-            _ = people.tick() => for maker in &makers {
-                act_as_maker(maker).await;
-            },
+            _ = people.tick() => {
+                for maker in &makers {
+                    act_as_maker(maker).await;
+                }
+                if let Err(error) = take_offers_of(you, &makers, &mut seen).await {
+                    tracing::warn!(%error, "nobody could take your offer");
+                }
+            }
         }
     }
 }
@@ -375,6 +385,32 @@ async fn act_as_maker(maker: &Session) {
             tracing::warn!(%error, ?action, "a maker of the demo could not act");
         }
     }
+}
+
+/// Lets one of the makers take each offer of yours, after a while, for its smallest amount.
+async fn take_offers_of(you: AuthorId, makers: &[Arc<Session>], seen: &mut HashMap<RecordId, Instant>) -> Result<()> {
+    for (at, maker) in makers.iter().enumerate() {
+        let page = market::book(&Viewer::of(&maker.tools)?, &BookFilter::default())?;
+        for offer in page.items.iter().filter(|offer| offer.maker == you) {
+            let since = *seen.entry(offer.id).or_insert_with(Instant::now);
+            // Each offer is one maker's.
+            let is_his = usize::from(offer.id.0[0]) % makers.len() == at;
+            let has_bid = maker.trader.list().await?.iter().any(|trade| trade.offer == offer.id);
+            if is_his && !has_bid && since.elapsed() >= PONDERING {
+                let take = TakeOffer {
+                    request_id: String::new(),
+                    dry_run: false,
+                    offer: offer.id,
+                    amount: offer.min,
+                    method: None,
+                    arbiter: None,
+                    details: "a neighbour in the demo, account 12-34-56".into(),
+                };
+                maker.trader.take(take).await?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Waits until something is there.

@@ -73,7 +73,7 @@ impl Explain for PublishError {
 impl Explain for ChainError {
     fn explain(self) -> ApiError {
         let code = match self {
-            Self::Unreachable { .. } | Self::Unauthorized { .. } => Code::ChainUnreachable,
+            Self::Unreachable { .. } | Self::NoCookie { .. } | Self::Unauthorized { .. } => Code::ChainUnreachable,
             Self::WrongNetwork { .. } => Code::WrongNetwork,
             Self::Refused { .. } => Code::NotAllowed,
             _ => Code::Internal,

@@ -252,8 +252,11 @@ impl ExchangeApiServer for Server {
     }
 
     async fn connect_peer(&self, address: String) -> RpcResult<()> {
-        let address: Multiaddr =
-            address.parse().map_err(|error| invalid(format!("`{address}` is not a multiaddress: {error}")))?;
+        let address: Multiaddr = address.parse().map_err(|error| {
+            let hint =
+                "it looks like /ip4/203.0.113.7/tcp/9740/p2p/12D3KooW…; `exchange-node status` of that node shows it";
+            ApiError::new(Code::InvalidArgument, format!("`{address}` is not a multiaddress: {error}"), hint)
+        })?;
         Ok(self.parts.net.dial(address).await.map_err(invalid)?)
     }
 

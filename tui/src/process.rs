@@ -95,6 +95,14 @@ impl NodeProcess {
                 return;
             }
         }
+        // One that is still starting has no API to ask by, but a signal lets it clean up, too.
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid
+            && rustix::process::kill_process(pid, rustix::process::Signal::TERM).is_ok()
+            && tokio::time::timeout(STOP_PATIENCE, self.child.wait()).await.is_ok()
+        {
+            return;
+        }
         if let Err(error) = self.child.kill().await {
             tracing::warn!(%error, "the node could not be stopped");
         }

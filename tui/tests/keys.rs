@@ -68,6 +68,21 @@ fn yes_takes_the_offer_that_was_reviewed() {
 }
 
 #[test]
+fn an_amount_is_judged_while_it_is_typed() {
+    let mut user = User::trading();
+    user.keys("t");
+    user.ctrl('u');
+    user.keys("0,02");
+    assert!(user.screen(80, 24).contains("decimals follow a point: 0.01"), "{}", user.screen(80, 24));
+    user.ctrl('u');
+    user.keys("9");
+    assert!(user.screen(80, 24).contains("the offer is for 0.01–0.05 BTC"), "{}", user.screen(80, 24));
+    user.ctrl('u');
+    user.keys("0.02");
+    assert!(user.screen(80, 24).contains("BTC, 0.01–0.05"), "the hint is back: {}", user.screen(80, 24));
+}
+
+#[test]
 fn an_arbiter_whom_nobody_trusts_is_chosen_by_hand_and_confirmed() {
     let mut user = User::trading();
     let mut items = offers();

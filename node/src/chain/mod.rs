@@ -152,6 +152,17 @@ pub enum ChainError {
         /// What the system said.
         reason: String,
     },
+    /// The backend's cookie file is not there: it writes one at each start, and removes it when it stops.
+    #[error(
+        "chain backend {backend} has no cookie file {path}: either it is not running, or the path is wrong; start it, or \
+         name the file by --core-cookie (it lies in bitcoind's data directory, e.g. ~/.bitcoin/regtest/.cookie)"
+    )]
+    NoCookie {
+        /// The backend's name.
+        backend: &'static str,
+        /// Where it was looked for.
+        path: String,
+    },
     /// The backend refused our credentials.
     #[error("chain backend {backend} refused the credentials ({reason}); check the cookie file or user and password")]
     Unauthorized {

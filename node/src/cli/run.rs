@@ -15,7 +15,7 @@ use crate::cli::failure::Failure;
 use crate::cli::identity::no_password;
 use crate::cli::output::{Answer, print_document, say};
 use crate::cli::secrets::{self, CORE_PASSWORD_VARIABLE, PASSWORD_VARIABLE, Secret};
-use crate::cli::signals;
+use crate::cli::{signals, values};
 use crate::config::{ChainConfig, CoreAuth, NodeConfig};
 use crate::errors::ExplainResult;
 use crate::keyring::Keyring;
@@ -64,10 +64,10 @@ pub struct Run {
     #[arg(long = "bitcoin-peer", value_name = "IP:PORT")]
     bitcoin_peers: Vec<SocketAddr>,
     /// Where to listen for peers; may be repeated [default: any free port, TCP and QUIC; port 9740 with --relay]
-    #[arg(long, value_name = "MULTIADDR")]
+    #[arg(long, value_name = "MULTIADDR", value_parser = values::multiaddr)]
     listen: Vec<Multiaddr>,
     /// A peer to stay connected to; may be repeated
-    #[arg(long = "peer", value_name = "MULTIADDR")]
+    #[arg(long = "peer", value_name = "MULTIADDR", value_parser = values::multiaddr)]
     peers: Vec<Multiaddr>,
     /// Connect to nobody but the peers named by --peer, and let nobody else in
     #[arg(long, requires = "peers")]

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 use exchange_api::{Currency, Phase, Price, Sats, Side};
+use libp2p::Multiaddr;
 
 use crate::cli::failure::Failure;
 
@@ -66,6 +67,16 @@ impl FromStr for Percent {
         let ppm = format!("{whole}{fraction:0<4}").parse::<u32>().map_err(|_| refuse())?;
         if ppm <= 1_000_000 { Ok(Self(ppm)) } else { Err(refuse()) }
     }
+}
+
+/// Reads the address of a node.
+///
+/// # Errors
+/// When it is none: what one looks like.
+pub fn multiaddr(text: &str) -> Result<Multiaddr, String> {
+    text.parse().map_err(|error| {
+        format!("{error}; expected an address such as /ip4/203.0.113.7/tcp/9740, of a peer with /p2p/ and its id")
+    })
 }
 
 /// An amount to send: so much, or all of it.

@@ -16,7 +16,12 @@ fn tui_posts_and_takes_by_keys_alone() {
     takes_an_offer(&mut terminal);
     pays_and_gets_the_coins(&mut terminal);
 
+    // Somebody has taken his own offer meanwhile, and waits for him.
+    terminal.types("4");
+    terminal.shows("[4 Trades (1)]");
     terminal.types("q");
+    terminal.shows("The demo ends, and with it 1 open trade.");
+    terminal.types("y");
     terminal.ends_cleanly();
 }
 

@@ -156,8 +156,10 @@ fn can(app: &App, action: TradeAction) -> Availability {
 
 fn has_details(app: &App) -> Availability {
     let trade = app.trades.selection().ok_or(words::why::NO_TRADE)?;
-    let is_needed = matches!(trade.state, Phase::Funded | Phase::Paid);
-    trade.their_details.as_ref().filter(|_| is_needed).map(drop).ok_or(words::why::NO_DETAILS)
+    if !matches!(trade.state, Phase::Funded | Phase::Paid) {
+        return Err(words::why::NOTHING_TO_PAY);
+    }
+    trade.their_details.as_ref().map(drop).ok_or(words::why::NO_DETAILS)
 }
 
 fn has_address(app: &App) -> Availability {

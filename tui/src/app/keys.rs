@@ -4,7 +4,7 @@ use crossterm::event::{KeyEvent, KeyEventKind};
 use exchange_api::{AcceptBid, Action as TradeAction, OfferView};
 
 use super::ask::{Ask, Line, Outcome};
-use super::{App, Busy, Popup, Tab, post, trades, wallet};
+use super::{App, Busy, Popup, Tab, post, take, trades, wallet};
 use crate::action::{self, Action, Step};
 use crate::form::Focus;
 use crate::message::{Call, CallName, Command, Connection, Query};
@@ -47,6 +47,12 @@ impl App {
             self.gate.changed(self.ticks);
         } else if self.popups.is_empty() && self.tab == Tab::Post {
             self.post.refresh_hints();
+        } else if self.popups.is_empty()
+            && self.tab == Tab::Take
+            && let Some(draft) = self.take.draft.as_mut()
+            && draft.form.focus == Some(take::AMOUNT)
+        {
+            draft.check_amount();
         }
     }
 

@@ -134,20 +134,27 @@ impl Draft {
         self.offer.arbiters.get(at).map(|arbiter| arbiter.advert)
     }
 
+    /// Says at once what is wrong with the amount, as soon as there is one.
+    pub fn check_amount(&mut self) {
+        let typed = self.form.fields[AMOUNT].value().trim();
+        let wrong = match self.amount() {
+            Err(_) => Some(words::bad_amount(typed).to_owned()),
+            Ok(amount) if amount < self.offer.min || amount > self.offer.max => {
+                let range = format::range(&format::btc(self.offer.min), &format::btc(self.offer.max));
+                Some(words::take::out_of_range(&range))
+            }
+            Ok(_) => None,
+        };
+        self.form.fields[AMOUNT].error = wrong;
+    }
+
     /// Checks everything, marks what is wrong, and returns the request when nothing is. Its id is still empty.
     pub fn check(&mut self) -> Option<TakeOffer> {
         let amount = self.amount().ok();
         for field in &mut self.form.fields {
             field.error = None;
         }
-        match amount {
-            None => self.form.refuse(AMOUNT, words::BAD_AMOUNT),
-            Some(amount) if amount < self.offer.min || amount > self.offer.max => {
-                let range = format::range(&format::btc(self.offer.min), &format::btc(self.offer.max));
-                self.form.refuse(AMOUNT, words::take::out_of_range(&range));
-            }
-            Some(_) => {}
-        }
+        self.check_amount();
         let details = self.form.fields[DETAILS].value().trim().to_owned();
         if details.is_empty() {
             self.form.refuse(DETAILS, words::take::NO_DETAILS);

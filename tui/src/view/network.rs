@@ -9,6 +9,9 @@ use crate::app::App;
 use crate::format;
 use crate::words::network as w;
 
+/// Columns of an event's time.
+const WHEN: usize = 10;
+
 /// Draws the screen.
 pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
     let peers = u16::try_from(app.peers.len().clamp(1, 8)).unwrap_or(8) + 3;
@@ -67,15 +70,19 @@ fn draw_log(app: &App, frame: &mut Frame, area: Rect) {
         frame.render_widget(Line::from(format!(" {}", w::NO_EVENTS)).style(app.theme.dim()), inner);
         return;
     }
-    let height = usize::from(inner.height);
+    let (height, room) = (usize::from(inner.height), usize::from(inner.width).saturating_sub(WHEN + 1));
     let back = app.log_scroll.min(app.events.len().saturating_sub(height));
-    let first = app.events.len().saturating_sub(height + back);
-    let lines = app.events.iter().skip(first).take(height).map(|event| {
-        let when = format::ago(app.now(), event.time);
-        Line::from(vec![
-            Span::styled(format!(" {when:>7}  "), app.theme.dim()),
-            Span::raw(format::clean(&event.text).replace('\n', " ")),
-        ])
-    });
-    frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), inner);
+    // An event takes a line at least, so that no more of them than lines can be seen.
+    let shown = app.events.iter().rev().skip(back).take(height);
+    let mut lines = Vec::new();
+    for event in shown.rev() {
+        let when = format!(" {:>7}  ", format::ago(app.now(), event.time));
+        let text = format::clean(&event.text).replace('\n', " ");
+        for (at, part) in super::wrap(&text, room).into_iter().enumerate() {
+            let margin = if at == 0 { when.clone() } else { " ".repeat(WHEN) };
+            lines.push(Line::from(vec![Span::styled(margin, app.theme.dim()), Span::raw(part)]));
+        }
+    }
+    let lines = lines.split_off(lines.len().saturating_sub(height));
+    frame.render_widget(Paragraph::new(lines), inner);
 }

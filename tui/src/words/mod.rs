@@ -32,6 +32,7 @@ pub const QUIT_LOSES_TEXT: &str = "What you typed will be lost.";
 pub const KEEP_NODE: &str = "Keep it running";
 pub const STOP_NODE: &str = "Stop it";
 pub const BAD_AMOUNT: &str = "an amount, e.g. 0.01";
+pub const DECIMAL_COMMA: &str = "decimals follow a point: 0.01";
 pub const WITHDRAW_TITLE: &str = "Withdraw your offer?";
 pub const WITHDRAW_NOTE: &str = "Nobody can take it any more. Trades that began with it go on.";
 pub const WITHDRAW_YES: &str = "Yes, withdraw it";
@@ -78,6 +79,11 @@ pub mod network {
     pub const NO_EVENTS: &str = "Nothing has happened yet.";
     pub const SYNCED: &str = "same ledger";
     pub const CATCHING_UP: &str = "comparing";
+}
+
+/// Says what is wrong with a text that is no amount.
+pub fn bad_amount(typed: &str) -> &'static str {
+    if typed.contains(',') && !typed.contains('.') { DECIMAL_COMMA } else { BAD_AMOUNT }
 }
 
 /// Returns a screen's title.

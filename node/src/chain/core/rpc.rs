@@ -125,11 +125,10 @@ impl Rpc {
         let builder = match &self.auth {
             CoreAuth::Cookie(path) => {
                 let cookie = tokio::fs::read_to_string(path).await.map(Zeroizing::new).map_err(|error| {
-                    let reason = format!("cookie file {}: {error}", path.display());
+                    let at = path.display().to_string();
                     match error.kind() {
-                        // The node removes it when it stops.
-                        ErrorKind::NotFound => self.unreachable(reason),
-                        _ => ChainError::Unauthorized { backend: NAME, reason },
+                        ErrorKind::NotFound => ChainError::NoCookie { backend: NAME, path: at },
+                        _ => ChainError::Unauthorized { backend: NAME, reason: format!("cookie file {at}: {error}") },
                     }
                 })?;
                 builder.cookie_auth(cookie.trim_end())
@@ -190,6 +189,6 @@ mod tests {
         assert!(matches!(result, Err(Failure::Chain(ChainError::Unreachable { .. }))));
         let missing = CoreAuth::Cookie("/nowhere/.cookie".into());
         let result = Rpc::new(format!("http://{unused}"), missing).call::<Value>("getblockcount", &[]).await;
-        assert!(matches!(result, Err(Failure::Chain(ChainError::Unreachable { .. }))));
+        assert!(matches!(result, Err(Failure::Chain(ChainError::NoCookie { .. }))));
     }
 }
