@@ -16,8 +16,8 @@ const PIPELINE: usize = 4;
 const MAX_KEEPING: usize = 4;
 /// Logs to be fetched before the next page of heads is asked for.
 const MAX_BACKLOG: usize = 512;
-/// Symbols that come with the first answer, 12 bytes each: enough for some 20 differences, and to estimate more.
-const OPENING: u16 = 32;
+/// Symbols that come with the first answer, 12 bytes each: enough for some 40 differences, and to estimate more.
+const OPENING: u16 = 64;
 /// Differences from which on heads are walked through: a sketch has no cells for more.
 const MAX_DIFFERENCE: u64 = 5000;
 /// Differences beyond half of the peer's heads for which a sketch is tried, as small ledgers differ by a few.
@@ -388,10 +388,10 @@ fn is_worth_a_sketch(differences: u64, heads: u64) -> bool {
 }
 
 /// Returns how many symbols to ask for when so many have not been enough: as many as the estimate makes likely, then a
-/// twelfth more each time; none when no more would help.
+/// twentieth more each time; none when no more would help.
 fn more_symbols(have: usize, estimate: u64) -> usize {
-    let likely = usize::try_from(estimate.saturating_mul(13) / 10).unwrap_or(MAX_CELLS);
-    let next = likely.max(have + have / 12 + 4).min(MAX_CELLS);
+    let likely = usize::try_from(estimate.saturating_mul(5) / 4).unwrap_or(MAX_CELLS);
+    let next = likely.max(have + have / 20 + 4).min(MAX_CELLS);
     next.saturating_sub(have).min(MAX_SYMBOLS)
 }
 

@@ -35,6 +35,9 @@ const REQUESTS_PER_SECOND: u32 = 100;
 const REQUEST_BURST: u32 = 400;
 /// Seconds of its share of what is served that a peer may take at once.
 const BURST_SECONDS: u32 = 4;
+/// How often a peer that has finished and holds something else makes us compare at once: two nodes to which news come all
+/// the time would else never stop.
+const TOLD_PAUSE: Duration = Duration::from_secs(5);
 /// Characters of an agent that are kept.
 const MAX_AGENT_LEN: usize = 64;
 
@@ -60,6 +63,8 @@ pub(super) struct Peer {
     /// When it is compared with even if nothing has happened.
     due: Instant,
     not_before: Instant,
+    /// When a peer that has finished is listened to again.
+    deaf_until: Instant,
     memory: MailMemory,
     /// Sessions in a row that broke off or left something, and brought nothing.
     fruitless: u32,
@@ -185,12 +190,18 @@ impl Peers {
         }
     }
 
-    /// The peer's digest equals ours, or not.
-    pub fn digest_seen(&mut self, peer: PeerId, equal: bool) {
+    /// The peer's ledger equals ours, or it has told that it does not after it took what it lacked.
+    pub fn digest_seen(&mut self, peer: PeerId, equal: bool, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.in_sync = equal;
-            if !equal {
+            if equal {
+                return;
+            }
+            if peer.deaf_until <= now {
                 peer.plan.compare = true;
+                peer.deaf_until = now + TOLD_PAUSE;
+            } else {
+                peer.due = peer.due.min(peer.deaf_until);
             }
         }
     }
@@ -221,6 +232,7 @@ impl Peer {
             session: None,
             due: now,
             not_before: now,
+            deaf_until: now,
             memory: MailMemory::default(),
             answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
             fruitless: 0,
@@ -417,5 +429,21 @@ mod tests {
         }
         assert_eq!(pauses[..3], [2, 4, 8]);
         assert!(pauses[3] > 8, "{pauses:?}");
+    }
+
+    #[test]
+    fn a_peer_that_always_holds_something_else_is_compared_with_at_a_bounded_pace() {
+        let now = Instant::now();
+        let (mut peers, peer) = one_peer(now);
+        let mut wants = |later| {
+            peers.digest_seen(peer, false, now + later);
+            std::mem::take(peers.plan(peer).unwrap()).compare
+        };
+        assert!(wants(Duration::ZERO) && !wants(TOLD_PAUSE / 2) && wants(TOLD_PAUSE));
+        peers.identified(peer, "a");
+        peers.take_plan(peer, now + TOLD_PAUSE);
+        assert_eq!(peers.due(now + TOLD_PAUSE), None);
+        peers.digest_seen(peer, false, now + TOLD_PAUSE + TOLD_PAUSE / 2);
+        assert_eq!(peers.due(now + TOLD_PAUSE * 2), Some(peer), "what it told meanwhile is not forgotten");
     }
 }

@@ -357,8 +357,8 @@ impl SwarmTask {
                 self.respond(channel, answer.response);
                 match answer.news {
                     News::None => {}
-                    News::InSync => self.peers.digest_seen(peer, true),
-                    News::Differs => self.peers.digest_seen(peer, false),
+                    News::InSync => self.peers.digest_seen(peer, true, Instant::now()),
+                    News::Differs => self.peers.digest_seen(peer, false, Instant::now()),
                     News::Mail(envelopes) => self.pass_on_mail(peer, envelopes),
                 }
             }

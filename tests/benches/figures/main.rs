@@ -19,6 +19,9 @@
 //! | `audit` | reading all of 1M again as a stranger would | bare batch verification, both cores |
 //! | `derive` | an identity from an email and a password | Argon2id alone |
 //! | `propagation`, `propagation_copies` | a record's way through 1,000 simulated nodes with the node's mesh | gossipsub's own mesh |
+//! | `heal_idle` | bytes for two nodes of 10k authors to see that they hold the same | negentropy on the same heads |
+//! | `heal_changed` | bytes a head that changed, 100 of 10k, before the records themselves | negentropy on the same heads |
+//! | `cold_start` | 100k records from one peer until the book answers | `ingest` of the same records |
 //! | `trade` | a trade of the headless demo, from the bid to the confirmed payout | the whole demo |
 
 mod corpus;
@@ -26,6 +29,7 @@ mod figure;
 mod identity;
 mod ledger;
 mod propagation;
+mod sync;
 mod trade;
 
 use std::error::Error;
@@ -44,6 +48,7 @@ const ALL: &[Measurement] = &[
     Measurement { figures: &["verify", "ingest", "growth", "disk", "open", "audit"], run: ledger::measure },
     Measurement { figures: &["derive"], run: identity::measure },
     Measurement { figures: &["propagation", "propagation_copies"], run: propagation::measure },
+    Measurement { figures: &["heal_idle", "heal_changed", "cold_start"], run: sync::measure },
     Measurement { figures: &["trade"], run: trade::measure },
 ];
 
