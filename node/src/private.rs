@@ -10,9 +10,8 @@ use exchange_ledger::ids::{AuthorId, MailboxId, RecordId, TradeId};
 use exchange_ledger::record::{Head, LogId};
 use exchange_ledger::storage::{Batch, StorageError};
 use exchange_ledger::trade::Local;
+use exchange_ledger::trade::pins::{Pin, Settled};
 use exchange_store::{Answer, Changes, Namespace, Store, StoreError, Table, Versioned};
-
-use crate::trader::pins::{Pin, Settled};
 
 /// The private tables of this node. Cheap to clone.
 #[derive(Clone)]

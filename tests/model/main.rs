@@ -82,7 +82,7 @@ fn explore(side: Side, rules: Rules) -> Found {
         checker.max_depth(),
         model.driver.circumstances(),
     )
-    .unwrap();
+    .expect("standard error is open");
     found
 }
 

@@ -51,6 +51,7 @@ pub struct Comparison<'a, S> {
 }
 
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "a comparison has one step at a time")]
 enum Step {
     /// Are the states the same?
     States,

@@ -5,6 +5,7 @@ mod escrow;
 mod facts;
 mod machine;
 mod phase;
+pub mod pins;
 
 pub use contract::{Bid, Contract, ContractError, confirmations_for, details_commitment};
 pub use escrow::{Escrow, EscrowError, Leaf, SPEND_VSIZE, SpendPath, counterparty};

@@ -10,12 +10,12 @@ use exchange_ledger::ledger::OfferStanding;
 use exchange_ledger::mail::Message;
 use exchange_ledger::money::Sats;
 use exchange_ledger::seal;
+use exchange_ledger::trade::pins::Settled;
 use exchange_ledger::trade::{Effect, Escrow, Event, Local, Role, counterparty};
 use exchange_ledger::wire::Destination;
 
 use crate::chain::{WatchRequest, consensus};
 use crate::errors::ExplainResult;
-use crate::trader::pins::Settled;
 use crate::trader::{Trader, keys, not_mine};
 use crate::wallet::FundRequest;
 use crate::{entropy, market};

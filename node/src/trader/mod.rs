@@ -4,7 +4,6 @@
 mod effects;
 pub mod keys;
 mod offers;
-pub mod pins;
 mod tracker;
 mod view;
 
@@ -18,6 +17,7 @@ use exchange_ledger::body::Body;
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::mail::Envelope;
+use exchange_ledger::trade::pins::{self, Known, Pin};
 use exchange_ledger::trade::{Action, Command, Event, Facts, Local, Phase, Role, Trade};
 use exchange_store::StoreError;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -31,7 +31,6 @@ use crate::mailbox::Mailbox;
 use crate::market;
 use crate::private::Private;
 use crate::wallet::WalletHandle;
-use pins::{Known, Pin};
 use tracker::Tracker;
 
 /// How many requests may wait for the trader.

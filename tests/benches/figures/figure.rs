@@ -32,8 +32,6 @@ pub enum Target {
     RatioAndValueFrom(f64, f64),
     /// A value of at most this.
     ValueTo(f64),
-    /// A ratio between one divided by this and this.
-    Flat(f64),
 }
 
 impl Figure {
@@ -62,7 +60,6 @@ impl Figure {
                 (format!("ratio >= {least}, value >= {value}"), ratio >= least && self.value >= value)
             }
             Target::ValueTo(most) => (format!("value <= {most}"), self.value <= most),
-            Target::Flat(most) => (format!("1/{most} <= ratio <= {most}"), ratio <= most && ratio >= 1.0 / most),
         };
         let line = Line {
             figure: self.figure,

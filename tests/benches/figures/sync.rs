@@ -32,8 +32,8 @@ const ROUNDS: u32 = 10;
 /// What an answer adds to each record that it brings: what it is (1), how long the log is (8), how many records (4), and
 /// their lengths (4).
 const RECORD_FRAME: u64 = 17;
-/// The logs of a node that knows nothing, and the records of each.
-const COLD_AUTHORS: u32 = 1000;
+/// The rings of fifty authors that a node knows nothing of, and the records of each author.
+const COLD_RINGS: u32 = 20;
 const COLD_EACH: u32 = 101; // the last one an offer that stands open
 /// Records in one answer of a peer, and answers under way at once, when the keeper is measured alone.
 const ANSWER: usize = 700;
@@ -103,7 +103,7 @@ async fn heal() -> Outcome<()> {
 }
 
 async fn cold_start() -> Outcome<()> {
-    let records: Vec<Vec<u8>> = corpus::history(COLD_AUTHORS, COLD_EACH)?.iter().map(Record::encode).collect();
+    let records = corpus::history(COLD_RINGS, COLD_EACH)?;
     let hub = Node::start(None).await?;
     let start = Instant::now();
     hub.ingest(&records).await?;

@@ -7,6 +7,9 @@ pub mod sync;
 pub mod tape;
 pub mod world;
 
+/// What a fuzzer calls with its bytes.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name, which is the name of its folder in `corpus/` too.
-pub const TARGETS: [(&str, fn(&[u8])); 4] =
+pub const TARGETS: [(&str, Target); 4] =
     [("record", record::run), ("sync", sync::run), ("machine", machine::run), ("world", world::run)];

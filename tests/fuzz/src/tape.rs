@@ -36,7 +36,7 @@ impl<'a> Tape<'a> {
     }
 
     /// Reads all that is left.
-    pub const fn rest(&mut self) -> &'a [u8] {
-        std::mem::replace(&mut self.0, &[])
+    pub fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
     }
 }

@@ -17,8 +17,8 @@ use crate::flaw::Flaw;
 use crate::heal::MAX_WANTED;
 use crate::node::Node;
 use crate::people::NETWORK;
-use crate::pins::Known;
 use crate::trader::{MAX_OPEN_BIDS, borne_out, person_of};
+use exchange_ledger::trade::pins::Known;
 
 /// Messages under way at once: a storm of them is a loop somewhere.
 const MAX_UNDER_WAY: usize = 20_000;

@@ -13,7 +13,7 @@ use exchange_ledger::record::{Head, Kind, LogId, Place, Record};
 use exchange_ledger::storage::{Batch, MemoryStorage, Storage, StorageError};
 use exchange_ledger::trade::Local;
 
-use crate::pins::Pin;
+use exchange_ledger::trade::pins::Pin;
 
 /// When the power fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //! `make sim SEEDS=n SEED_START=first`; everything that happens follows from a seed.
 //!
 //! **A world** ([`world`]) is three to twelve nodes with their people, a network and a chain. Each node is the real core:
-//! `Ledger`, `Book`, the sync sessions and the machine of each trade, and the node's own [`pins`], over a disk that can fill
+//! `Ledger`, `Book`, the sync sessions and the machine of each trade, and the pins of one's own trades, over a disk that can fill
 //! up and lose power at any write. The simulator stands in for what is around the core, and takes the decisions of the
 //! node's drivers in the same order under the same conditions. Time is virtual: half an hour and a month of blocks pass in milliseconds.
 //!
@@ -45,10 +45,6 @@ pub mod mischief;
 pub mod network;
 pub mod node;
 pub mod people;
-// The node's own file: it decides by itself and knows nothing of tasks and sockets.
-#[rustfmt::skip]
-#[path = "../../../node/src/trader/pins.rs"]
-pub mod pins;
 pub mod rng;
 pub mod run;
 pub mod trace;

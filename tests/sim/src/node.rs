@@ -21,8 +21,8 @@ use crate::flaw::Flaw;
 use crate::heal::{OpenSession, Replica};
 use crate::network::{Bytes, Packet};
 use crate::people::{NETWORK, Person, ticket};
-use crate::pins::Pin;
 use crate::world::Shared;
+use exchange_ledger::trade::pins::Pin;
 
 /// The moment at which every world begins, as the clock of a node that is right shows it.
 pub const BEGIN_S: u64 = 1_800_000_000;

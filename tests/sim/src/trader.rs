@@ -19,8 +19,8 @@ use crate::flaw::Flaw;
 use crate::network::Packet;
 use crate::node::Node;
 use crate::people::{Person, SALT};
-use crate::pins::{self, Known, Pin};
 use crate::world::Shared;
+use exchange_ledger::trade::pins::{self, Known, Pin};
 
 /// Events that one event may lead to, one after the other.
 const MAX_EFFECTS: usize = 64;

@@ -263,14 +263,14 @@ impl World {
             node.boot(shared);
         }
         nodes[0].advertise(shared);
-        for node in 0..nodes.len() {
+        for (node, one) in nodes.iter().enumerate() {
             let first = shared.rng.below(10_000);
             shared.agenda.after(first, Event::Tick(node));
             if node > 0 {
                 let first = shared.rng.below(20_000);
                 shared.agenda.after(first, Event::Use(node));
             }
-            if !nodes[node].honest {
+            if !one.honest {
                 let first = shared.rng.between(30_000, 60_000);
                 shared.agenda.after(first, Event::Mischief(node));
             }

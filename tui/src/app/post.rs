@@ -149,12 +149,12 @@ impl Post {
             self.form.refuse(PRICE, if comma { words::DECIMAL_COMMA } else { words::post::BAD_PRICE });
         }
         match draft.min {
-            None => self.form.refuse(MIN, words::bad_amount(&self.value(MIN).to_owned())),
+            None => self.form.refuse(MIN, words::bad_amount(self.value(MIN))),
             Some(min) if min < MIN_TRADE => self.form.refuse(MIN, words::post::below_minimum(MIN_TRADE)),
             Some(_) => {}
         }
         match (draft.min, draft.max) {
-            (_, None) => self.form.refuse(MAX, words::bad_amount(&self.value(MAX).to_owned())),
+            (_, None) => self.form.refuse(MAX, words::bad_amount(self.value(MAX))),
             (Some(min), Some(max)) if max < min => self.form.refuse(MAX, words::post::MAX_BELOW_MIN),
             (_, Some(max)) if draft.price.is_some_and(|price| price.cost(max).is_none()) => {
                 self.form.refuse(MAX, words::post::TOO_MUCH);

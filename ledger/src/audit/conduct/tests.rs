@@ -6,6 +6,9 @@ use crate::testing::{Author, SampleTrade, admit_all, ledger, sats};
 use crate::trade::{Phase, Role, View, evaluate};
 use crate::wire::{Outpoint, TxId};
 
+/// Makes what somebody says about a trade.
+type Say = fn(&SampleTrade) -> Body;
+
 /// Returns an audit of a trade and of what `role` (nobody: a stranger) says about it besides.
 fn audit_with(say: impl Fn(&SampleTrade) -> Body, role: Option<Role>, agreed: bool) -> Audit {
     let mut trade = SampleTrade::new(Side::Sell);
@@ -62,7 +65,7 @@ fn closed(trade: &SampleTrade) -> Body {
 #[test]
 fn what_is_ones_own_to_say_is_no_evidence() {
     let (buyer, seller) = (Some(Role::Buyer), Some(Role::Seller));
-    let cases: [(fn(&SampleTrade) -> Body, Option<Role>); 8] = [
+    let cases: [(Say, Option<Role>); 8] = [
         (funded, seller),
         (paid, buyer),
         (released, seller),
@@ -82,7 +85,7 @@ fn what_is_ones_own_to_say_is_no_evidence() {
 #[test]
 fn what_is_anothers_to_say_is_evidence_and_moves_nothing() {
     let (buyer, seller, arbiter) = (Some(Role::Buyer), Some(Role::Seller), Some(Role::Arbiter));
-    let cases: [(fn(&SampleTrade) -> Body, Option<Role>, &str); 9] = [
+    let cases: [(Say, Option<Role>, &str); 9] = [
         (released, buyer, "a release is signed by the buyer; only the seller can sign it"),
         (released, None, "a release is signed by somebody who has no part in the trade; only the seller can sign it"),
         (funded, buyer, "a funding is signed by the buyer; only the seller can sign it"),

@@ -59,7 +59,8 @@ impl Pool {
         self.order.push_back(txid);
         self.txs.insert(txid, Entry { tx, since: height });
         if self.txs.len() > MAX_TXS {
-            self.order.pop_front().map(|oldest| self.remove(oldest));
+            let oldest = self.order.pop_front();
+            oldest.into_iter().for_each(|oldest| self.remove(oldest));
         }
     }
 

@@ -4,13 +4,13 @@
 //! log can vanish from it, the agreement among them. A trade in which this node has a part is therefore evaluated by what
 //! was pinned as soon as it holds money: from then on its contract never changes, and no fact that was seen is lost.
 
+use crate::ids::{AuthorId, TradeId};
+use crate::ledger::{Ledger, TradeError};
+use crate::record::{Kind, Record};
+use crate::storage::{Storage, StorageError};
+use crate::trade::{Bid, ChainFacts, Contract, Escrow, Event, Facts, Funding, Spend, View};
 use bitcoin::consensus::{deserialize, serialize};
 use borsh::{BorshDeserialize, BorshSerialize};
-use exchange_ledger::ids::{AuthorId, TradeId};
-use exchange_ledger::ledger::{Ledger, TradeError};
-use exchange_ledger::record::{Kind, Record};
-use exchange_ledger::storage::{Storage, StorageError};
-use exchange_ledger::trade::{Bid, ChainFacts, Contract, Escrow, Event, Facts, Funding, Spend, View};
 
 /// How many records of one kind by one party are pinned: a party says each thing once, and signs a half again when a
 /// reorganisation took the funding back, which counts four times (see `MAX_HALVES`).

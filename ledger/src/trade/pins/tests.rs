@@ -1,9 +1,9 @@
 //! A counterparty who makes the public records of a funded trade vanish.
 
-use exchange_ledger::body::{Body, Cancel, Release, Side};
-use exchange_ledger::record::Header;
-use exchange_ledger::testing::{EPOCH, NETWORK, SampleTrade, admit_all, ledger, sats};
-use exchange_ledger::trade::{Action, ChainFacts, Effect, Funding, Local, Phase, Role, Trade};
+use crate::body::{Body, Cancel, Release, Side};
+use crate::record::Header;
+use crate::testing::{EPOCH, NETWORK, SampleTrade, admit_all, ledger, sats};
+use crate::trade::{Action, ChainFacts, Effect, Funding, Local, Phase, Role, Trade};
 
 use super::*;
 
@@ -36,7 +36,7 @@ fn pinned(records: &[Record], trade: &SampleTrade) -> Pin {
 }
 
 /// Lets an author sign another history from the beginning of his log, longer than what is kept of it.
-fn flood(of: &exchange_ledger::testing::Author, first: &Record) -> Vec<Record> {
+fn flood(of: &crate::testing::Author, first: &Record) -> Vec<Record> {
     let body = Body::Heartbeat;
     let forged = (1..=FLOOD).map(|age| {
         let time = u64::from(EPOCH) + 1000 + age;
@@ -108,7 +108,7 @@ fn a_contract_that_holds_money_is_not_replaced_by_another() {
     let trade = SampleTrade::new(Side::Sell);
     let pin = pinned(&trade.records(), &trade);
     // Another acceptance of the same bid, by the same maker at the same place, as others may see it.
-    let mut body = exchange_ledger::testing::sample_accept(&trade.take, trade.offer.id(), &trade.maker);
+    let mut body = crate::testing::sample_accept(&trade.take, trade.offer.id(), &trade.maker);
     body.height += 1;
     let other = trade.maker.sign(*trade.accept.header(), Body::Accept(body).encode());
     let mut public = ledger();
