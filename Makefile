@@ -31,9 +31,9 @@ test: bitcoind ## every test, those against a real bitcoind too
 	@bin=$$(dirname "$$(tests/bitcoind/build.sh '$(CACHE)/bitcoind')") && \
 	BITCOIND="$$bin/bitcoind" BITCOIN_CLI="$$bin/bitcoin-cli" cargo test --locked --workspace --tests
 
-bench: ## the figures, one JSON line each
+bench: ## the figures, one JSON line each; FIGURES="disk open" for some
 	@.ci/setup
-	@cargo bench --locked --profile dev -p exchange-tests
+	@cargo bench --locked --profile dev -p exchange-tests --bench figures -- $(FIGURES)
 
 sim: ## SEEDS=n simulated worlds from SEED_START on, until a rule is broken in one
 	@.ci/setup
