@@ -33,6 +33,7 @@ test: bitcoind ## every test, those against a real bitcoind too
 
 bench: ## the figures, one JSON line each; FIGURES="disk open" for some
 	@.ci/setup
+	@$(programs)
 	@cargo bench --locked --profile dev -p exchange-tests --bench figures -- $(FIGURES)
 
 sim: ## SEEDS=n simulated worlds from SEED_START on, until a rule is broken in one

@@ -313,7 +313,7 @@ impl Body {
             Self::Heartbeat | Self::ArbiterAdvert(_) | Self::Checkpoint(_) | Self::Offer(_) | Self::Unknown(_) => {
                 Vec::new()
             }
-            Self::Stake(stake) => vec![crate::stake::subject(&stake.coin)],
+            Self::Stake(stake) => vec![crate::stake::subject(stake)],
             Self::Revoke(revoke) => vec![revoke.offer],
             Self::Take(take) => vec![take.offer],
             Self::Accept(accept) => vec![accept.offer, accept.trade.into()],

@@ -1,20 +1,47 @@
 //! The offer book: which offers can be taken, in the order in which a taker wants to see them.
+//!
+//! Of each maker's open offers only the first few stand (`specs/quotas.md`), and those of makers who have gone silent stand
+//! on a shelf of their own. So a question goes through what can be taken, and through nothing else.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::body::{Body, Offer, Side};
-use crate::ids::{AuthorId, RecordId, TradeId};
-use crate::ledger::{Ledger, OfferStanding, TradeError};
+use crate::body::{Accept, Body, Offer, Revoke, Side};
+use crate::ids::{AuthorId, RecordId};
+use crate::ledger::Ledger;
 use crate::money::{Currency, Price, Sats};
-use crate::record::{Kind, Record};
+use crate::record::Record;
 use crate::storage::{Storage, StorageError};
+
+mod changes;
+mod makers;
+mod marks;
+mod rank;
+mod shelf;
+
+use changes::drop_where;
+use makers::{Held, Maker};
+use marks::Word;
+use shelf::{Shelf, Slot, Spot};
+
+pub use changes::last_sign_of_life;
+pub use makers::{LIVE_OFFERS, STAKED_LIVE_OFFERS};
+pub use marks::{MAX_ASKED_WORDS, MAX_WORDS, Words};
+pub use rank::{NotARank, Rank};
 
 /// How long after its maker's last sign of life an offer is shown as live, in seconds: three heartbeats.
 pub const AWAY_AFTER_S: u64 = 3 * HEARTBEAT_INTERVAL_S;
 /// How often a node with live offers says that it is there, in seconds.
 pub const HEARTBEAT_INTERVAL_S: u64 = 600;
+/// How many logs of a maker are looked at for his last sign of life. A log costs work; a trader has one for each machine.
+const MAX_LOGS: usize = 256;
+/// The fewest hex digits of a maker's id that are taken for one: a shorter text is a word.
+pub const MIN_PREFIX: usize = 8;
+/// How many makers with one beginning of their ids are found.
+pub const MAX_PREFIXED: usize = 8;
+/// How many ids are read at once.
+const PAGE: usize = 512;
 
-/// An offer in the book.
+/// An offer that stands in the book: what decides whether and where it is shown. The rest is in its record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its id.
@@ -23,12 +50,46 @@ pub struct Entry {
     pub maker: AuthorId,
     /// When, by his clock.
     pub created: u64,
-    /// The offer.
-    pub offer: Offer,
+    /// When it ends.
+    pub expires: u64,
+    /// Whether the maker buys or sells.
+    pub side: Side,
+    /// The other money.
+    pub currency: Currency,
+    /// The price.
+    pub price: Price,
+    /// The smallest amount.
+    pub min: Sats,
+    /// The largest amount.
+    pub max: Sats,
+    words: Box<[Word]>,
+}
+
+impl Entry {
+    fn new(record: &Record, offer: &Offer) -> Self {
+        Self {
+            id: record.id(),
+            maker: record.author(),
+            created: record.header().time,
+            expires: offer.expires,
+            side: offer.side,
+            currency: offer.currency,
+            price: offer.price,
+            min: offer.min,
+            max: offer.max,
+            words: marks::words_of(offer),
+        }
+    }
+
+    /// Returns where it stands.
+    pub const fn rank(&self) -> Rank {
+        let best_first = Rank::best_first(self.side, self.price);
+        Rank { currency: self.currency, side: self.side, best_first, created: self.created, id: self.id }
+    }
 }
 
 /// What to look for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
     /// Only this side of the maker.
     pub side: Option<Side>,
@@ -38,55 +99,65 @@ pub struct Query {
     pub amount: Option<Sats>,
     /// Also offers whose maker is away.
     pub away: bool,
+    /// Only what stands behind this place.
+    pub after: Option<Rank>,
+    /// Only offers of these makers; of all when it is empty.
+    pub makers: Vec<AuthorId>,
+    /// Only offers in whose payment methods, currency or terms each of these words stands.
+    pub words: Words,
 }
 
-/// Where an offer stands in the book: by market, the best price for a taker first, then the older first.
-type Rank = (Currency, Side, u64, u64, RecordId);
+impl Query {
+    /// Tells whether an offer matches, but for its maker's being there.
+    fn admits(&self, entry: &Entry) -> bool {
+        self.side.is_none_or(|side| entry.side == side)
+            && self.currency.is_none_or(|currency| entry.currency == currency)
+            && self.amount.is_none_or(|amount| (entry.min..=entry.max).contains(&amount))
+            && self.words.0.iter().all(|word| entry.words.contains(word))
+            && self.after.is_none_or(|after| entry.rank() > after)
+    }
+}
 
-/// The offers that stand open. Rebuilt from the ledger at start; afterwards told of every record that came in.
+/// What the book knows of an open offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It stands in the book.
+    Stands,
+    /// It waits until an earlier offer of its maker ends.
+    Waits,
+}
+
+/// The offers that stand open. Read from the ledger at start; afterwards told of every record that came in.
 #[derive(Debug, Clone, Default)]
 pub struct Book {
-    ranked: BTreeMap<Rank, Entry>,
-    ranks: HashMap<RecordId, Rank>,
-    last_seen: HashMap<AuthorId, u64>,
-    closed: HashMap<AuthorId, HashSet<TradeId>>,
-    arbitrated: HashMap<AuthorId, HashSet<TradeId>>,
+    /// By number; those of `free` mean nothing.
+    entries: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    present: Shelf,
+    away: Shelf,
+    makers: HashMap<AuthorId, Maker>,
+    /// When the makers who are present are looked at again, whether they have gone silent.
+    silences: BTreeSet<(u64, AuthorId)>,
+    /// When offers end, with their makers and numbers.
+    ends: BTreeSet<(u64, u32)>,
+    staked: HashSet<AuthorId>,
+    now: u64,
 }
 
 impl Book {
-    /// Reads the book from a ledger.
+    /// Reads the book from a ledger. Only offers that may stand open are read.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn load<S: Storage>(ledger: &Ledger<S>) -> Result<Self, StorageError> {
-        let mut book = Self::default();
-        let mut after = None;
-        loop {
-            let heads = ledger.storage().heads(after.as_ref(), PAGE)?;
-            heads.iter().for_each(|head| book.see(head.log.author, head.time));
-            after = heads.last().map(|head| head.log);
-            if heads.len() < PAGE {
-                break;
-            }
-        }
-        let mut after = None;
-        loop {
-            let closed = ledger.storage().of_kind(Kind::Closed, after.as_ref(), PAGE)?;
-            for place in &closed {
-                if let Some(record) = ledger.record(&place.id)? {
-                    book.count_closed(ledger, &record)?;
-                }
-            }
-            after = closed.last().copied();
-            if closed.len() < PAGE {
-                break;
-            }
-        }
+    pub fn load<S: Storage>(ledger: &Ledger<S>, now: u64) -> Result<Self, StorageError> {
+        let mut book = Self { now, ..Self::default() };
         let mut after = None;
         loop {
             let offers = ledger.storage().open_offers(after.as_ref(), PAGE)?;
             for id in &offers {
-                book.refresh(ledger, id)?;
+                if let Some((record, offer)) = ledger.offer(id)? {
+                    book.add(ledger, &record, &offer)?;
+                }
             }
             after = offers.last().copied();
             if offers.len() < PAGE {
@@ -95,56 +166,29 @@ impl Book {
         }
     }
 
-    /// Takes in a record that the ledger has let in; `subjects` are those of its body.
+    /// Takes in a record that the ledger has let in, with its body.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn apply<S: Storage>(
-        &mut self,
-        ledger: &Ledger<S>,
-        record: &Record,
-        subjects: &[RecordId],
-    ) -> Result<(), StorageError> {
+    pub fn apply<S: Storage>(&mut self, ledger: &Ledger<S>, record: &Record, body: &Body) -> Result<(), StorageError> {
         self.see(record.author(), record.header().time);
-        match record.header().kind {
-            Kind::Offer => self.refresh(ledger, &record.id()),
-            Kind::Accept | Kind::Revoke => subjects.iter().try_for_each(|subject| self.refresh(ledger, subject)),
-            Kind::Heartbeat
-            | Kind::ArbiterAdvert
-            | Kind::Stake
-            | Kind::Checkpoint
-            | Kind::Take
-            | Kind::Cancel
-            | Kind::Funded
-            | Kind::PaymentSent
-            | Kind::Release
-            | Kind::Unknown(_) => Ok(()),
-            Kind::Closed => self.count_closed(ledger, record),
-        }
-    }
-
-    /// Counts a trade that one of its parties says to have seen end on the chain.
-    fn count_closed<S: Storage>(&mut self, ledger: &Ledger<S>, record: &Record) -> Result<(), StorageError> {
-        let Ok(Body::Closed(closed)) = Body::decode(record) else { return Ok(()) };
-        match ledger.bid(closed.trade) {
-            Ok((bid, _)) if bid.role_of(&record.author()).is_some() => {
-                self.closed.entry(record.author()).or_default().insert(closed.trade);
-                self.arbitrated.entry(bid.arbiter).or_default().insert(closed.trade);
-                Ok(())
+        match body {
+            Body::Offer(offer) => self.add(ledger, record, offer),
+            Body::Accept(Accept { offer, .. }) | Body::Revoke(Revoke { offer }) => {
+                self.recheck(ledger, &record.author(), Some(offer))
             }
-            Ok(_) | Err(TradeError::Unknown(_) | TradeError::Invalid(..)) => Ok(()),
-            Err(TradeError::Storage(error)) => Err(error),
+            Body::Heartbeat
+            | Body::ArbiterAdvert(_)
+            | Body::Stake(_)
+            | Body::Checkpoint(_)
+            | Body::Take(_)
+            | Body::Cancel(_)
+            | Body::Funded(_)
+            | Body::PaymentSent(_)
+            | Body::Release(_)
+            | Body::Closed(_)
+            | Body::Unknown(_) => Ok(()),
         }
-    }
-
-    /// Returns how many trades an author says to have seen end on the chain; the audit tells whether the chain agrees.
-    pub fn closed_trades(&self, author: &AuthorId) -> usize {
-        self.closed.get(author).map_or(0, HashSet::len)
-    }
-
-    /// Returns how many trades that named an author as their arbiter were closed, as a party of each says.
-    pub fn arbitrated_trades(&self, author: &AuthorId) -> usize {
-        self.arbitrated.get(author).map_or(0, HashSet::len)
     }
 
     /// Looks again at every offer of an author who was caught signing two histories.
@@ -152,85 +196,155 @@ impl Book {
     /// # Errors
     /// When the store fails.
     pub fn recheck_author<S: Storage>(&mut self, ledger: &Ledger<S>, author: &AuthorId) -> Result<(), StorageError> {
-        let theirs: Vec<RecordId> = self.ranked.values().filter(|e| e.maker == *author).map(|e| e.id).collect();
-        theirs.iter().try_for_each(|id| self.refresh(ledger, id))
+        self.recheck(ledger, author, None)
     }
 
-    fn see(&mut self, author: AuthorId, time: u64) {
-        let seen = self.last_seen.entry(author).or_default();
-        *seen = time.max(*seen);
-    }
-
-    fn refresh<S: Storage>(&mut self, ledger: &Ledger<S>, id: &RecordId) -> Result<(), StorageError> {
-        if let Some(rank) = self.ranks.remove(id) {
-            self.ranked.remove(&rank);
+    /// Lets the time pass: what has ended leaves, what waited takes its place, and makers who have gone silent are away.
+    /// Returns the offers that ended.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn advance<S: Storage>(&mut self, ledger: &Ledger<S>, now: u64) -> Result<Vec<RecordId>, StorageError> {
+        self.now = now;
+        let mut ended = Vec::new();
+        while let Some((_, number)) = self.ends.first().copied().filter(|(expires, _)| *expires <= now) {
+            let Some((id, maker)) = self.entry(number).map(|entry| (entry.id, entry.maker)) else { break };
+            ended.push(id);
+            self.change(ledger, &maker, None, |maker| drop_where(maker, |held| held.id == id))?;
         }
-        let Some((record, offer)) = ledger.offer(id)? else { return Ok(()) };
-        if ledger.offer_standing(&record)? == OfferStanding::Open {
-            let entry = Entry { id: *id, maker: record.author(), created: record.header().time, offer };
-            let rank = rank(&entry);
-            self.ranks.insert(*id, rank);
-            self.ranked.insert(rank, entry);
+        while let Some((deadline, author)) = self.silences.first().copied().filter(|(deadline, _)| *deadline < now) {
+            self.silences.remove(&(deadline, author));
+            let Some(maker) = self.makers.get_mut(&author) else { continue };
+            let deadline = maker.last_seen.saturating_add(AWAY_AFTER_S);
+            if deadline >= now {
+                maker.silence = Some(deadline);
+                self.silences.insert((deadline, author));
+            } else {
+                maker.silence = None;
+                self.move_maker(&author);
+            }
         }
-        Ok(())
+        Ok(ended)
     }
 
-    /// Drops the offers that ended before `now`.
-    pub fn drop_expired(&mut self, now: u64) {
-        self.ranked.retain(|_, entry| entry.offer.expires > now);
-        let ranked = &self.ranked;
-        self.ranks.retain(|_, rank| ranked.contains_key(rank));
+    /// Says whose stake counts: more of their offers stand.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn set_staked<S: Storage>(
+        &mut self,
+        ledger: &Ledger<S>,
+        staked: HashSet<AuthorId>,
+    ) -> Result<(), StorageError> {
+        let before = std::mem::replace(&mut self.staked, staked);
+        let changed: Vec<AuthorId> = before.symmetric_difference(&self.staked).copied().collect();
+        changed.iter().try_for_each(|author| self.change(ledger, author, None, |_| Vec::new()))
     }
 
-    /// Returns the offers that match and can be taken now, ordered by market and then the best for a taker first.
-    pub fn query(&self, query: Query, now: u64) -> impl Iterator<Item = &Entry> {
-        let markets = self.ranked.range(market_start(query.currency)..).map(|(_, entry)| entry);
-        let in_market = move |entry: &&Entry| query.currency.is_none_or(|currency| entry.offer.currency == currency);
-        markets.take_while(in_market).filter(move |entry| {
-            let offer = &entry.offer;
-            query.side.is_none_or(|side| offer.side == side)
-                && query.amount.is_none_or(|amount| (offer.min..=offer.max).contains(&amount))
-                && offer.expires > now
-                && (query.away || self.is_present(&entry.maker, now))
-        })
+    /// Returns how many offers of an author may stand at once.
+    pub fn quota(&self, author: &AuthorId) -> usize {
+        if self.staked.contains(author) { STAKED_LIVE_OFFERS } else { LIVE_OFFERS }
     }
 
-    /// Returns an open offer.
-    pub fn get(&self, id: &RecordId) -> Option<&Entry> {
-        self.ranks.get(id).and_then(|rank| self.ranked.get(rank))
+    /// Returns the first offers that match and can be taken now, by market and then the best for a taker first.
+    pub fn query(&self, query: &Query, now: u64, limit: usize) -> Vec<&Entry> {
+        self.matching(query, now).take(limit).collect()
     }
 
-    /// Returns the open offers of a maker.
-    pub fn of_maker(&self, maker: &AuthorId) -> impl Iterator<Item = &Entry> {
-        self.ranked.values().filter(move |entry| entry.maker == *maker)
+    fn matching<'a, 'q>(&'a self, query: &'q Query, now: u64) -> impl Iterator<Item = &'a Entry> + use<'a, 'q> {
+        let mut asked = Vec::with_capacity(marks::MAX_ASKED);
+        asked.extend(query.side.map(marks::side));
+        asked.extend(query.amount.map(marks::amount));
+        asked.extend(query.words.0.iter().map(|word| marks::bucket(*word)));
+        let mut of_makers: Vec<&Entry> = query.makers.iter().flat_map(|maker| self.standing(maker)).collect();
+        of_makers.retain(|entry| query.admits(entry));
+        of_makers.sort_unstable_by_key(|entry| entry.rank());
+        let mut present = self.on_shelf(&self.present, query, asked.clone()).peekable();
+        let away = query.away.then(|| self.on_shelf(&self.away, query, asked));
+        let mut away = away.into_iter().flatten().peekable();
+        let merged = std::iter::from_fn(move || match (present.peek(), away.peek()) {
+            (Some(one), Some(other)) if one.rank() > other.rank() => away.next(),
+            (Some(_), _) => present.next(),
+            (None, _) => away.next(),
+        });
+        let found = query.makers.is_empty().then_some(merged).into_iter().flatten().chain(of_makers);
+        // What has ended or gone silent since the book was last told the time is left out.
+        found.filter(move |entry| entry.expires > now && (query.away || self.is_present(&entry.maker, now)))
     }
 
-    /// Returns when an author was last heard of, by his own clock.
-    pub fn last_seen(&self, author: &AuthorId) -> u64 {
-        self.last_seen.get(author).copied().unwrap_or_default()
+    /// Returns the offers of a shelf that match, in order.
+    fn on_shelf<'a, 'q>(
+        &'a self,
+        shelf: &'a Shelf,
+        query: &'q Query,
+        asked: Vec<marks::Mark>,
+    ) -> impl Iterator<Item = &'a Entry> + use<'a, 'q> {
+        let (start, end) = self.market(shelf, query);
+        let fits = |slot: &Slot| query.amount.is_none_or(|amount| (slot.min..=slot.max).contains(&amount));
+        let entries = shelf.bearing(start, end, asked).filter(fits).filter_map(|slot| self.entry(slot.entry));
+        entries.filter(|entry| query.words.0.iter().all(|word| entry.words.contains(word)))
     }
 
-    /// Tells whether an author was heard of lately.
-    pub fn is_present(&self, author: &AuthorId, now: u64) -> bool {
-        self.last_seen(author).saturating_add(AWAY_AFTER_S) >= now
+    /// Returns the part of a shelf in which a question is answered.
+    fn market(&self, shelf: &Shelf, query: &Query) -> (Spot, Spot) {
+        let rank = |number| self.entry(number).map(Entry::rank);
+        let side = query.side.unwrap_or(Side::Buy);
+        let first = Rank::first_of(query.currency.unwrap_or(Currency::LOWEST), side);
+        let start = shelf.find(|number| {
+            rank(number).is_some_and(|rank| {
+                (query.currency.is_some() && rank < first) || query.after.is_some_and(|after| rank <= after)
+            })
+        });
+        let last_side = query.side.unwrap_or(Side::Sell);
+        let end = shelf.find(|number| {
+            rank(number).is_some_and(|rank| {
+                query.currency.is_none_or(|currency| (rank.currency, rank.side) <= (currency, last_side))
+            })
+        });
+        (start, end)
     }
-}
 
-/// How many ids are read at once.
-const PAGE: usize = 512;
+    /// Returns how many offers of makers who are there stand in the book.
+    pub fn live(&self) -> usize {
+        self.present.len()
+    }
 
-fn rank(entry: &Entry) -> Rank {
-    let price = Price::get(entry.offer.price);
-    let best_first = match entry.offer.side {
-        Side::Sell => price,
-        Side::Buy => u64::MAX - price,
-    };
-    (entry.offer.currency, entry.offer.side, best_first, entry.created, entry.id)
-}
+    /// Returns what the book knows of an offer of a maker; `None` if it is not open, or waits behind too many others.
+    pub fn place_of(&self, maker: &AuthorId, id: &RecordId) -> Option<Place> {
+        self.of_maker(maker).find(|(offer, _)| offer == id).map(|(_, place)| place)
+    }
 
-fn market_start(currency: Option<Currency>) -> Rank {
-    let lowest = Currency::LOWEST;
-    (currency.unwrap_or(lowest), Side::Buy, 0, 0, RecordId([0; 32]))
+    /// Returns the makers whose ids begin with a text of at least [`MIN_PREFIX`] hex digits, at most [`MAX_PREFIXED`].
+    pub fn makers_from(&self, prefix: &str) -> Vec<AuthorId> {
+        let prefix = prefix.trim().to_lowercase();
+        if prefix.len() < MIN_PREFIX || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Vec::new();
+        }
+        let makers = self.makers.keys().filter(|maker| maker.to_string().starts_with(&prefix));
+        makers.take(MAX_PREFIXED).copied().collect()
+    }
+
+    /// Returns the offers of a maker that stand.
+    fn standing(&self, maker: &AuthorId) -> impl Iterator<Item = &Entry> {
+        let offers = self.makers.get(maker).into_iter().flat_map(|maker| &maker.offers);
+        offers.filter_map(|held| self.entry(held.entry?))
+    }
+
+    /// Returns the open offers of a maker, the first by epoch and seq first: those that stand, then those that wait.
+    pub fn of_maker(&self, maker: &AuthorId) -> impl Iterator<Item = (RecordId, Place)> {
+        let place = |held: &Held| if held.entry.is_some() { Place::Stands } else { Place::Waits };
+        self.makers.get(maker).into_iter().flat_map(|maker| &maker.offers).map(move |held| (held.id, place(held)))
+    }
+
+    /// Returns when a maker with open offers was last heard of, by his own clock.
+    pub fn last_seen(&self, maker: &AuthorId) -> Option<u64> {
+        self.makers.get(maker).map(|maker| maker.last_seen)
+    }
+
+    /// Tells whether a maker with open offers was heard of lately.
+    pub fn is_present(&self, maker: &AuthorId, now: u64) -> bool {
+        self.last_seen(maker).is_some_and(|last_seen| last_seen.saturating_add(AWAY_AFTER_S) >= now)
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! records; no clock and no order of arrival decides anything but *when* a record is let in.
 
 use std::cell::LazyCell;
+use std::collections::HashMap;
 
 use crate::body::{Body, Offer};
 use crate::ids::{AuthorId, RecordId, TradeId};
@@ -155,6 +156,14 @@ impl<S: Storage> Ledger<S> {
         Ok(records)
     }
 
+    /// Takes offers whose time is over out of the store's list of open ones; their records stay.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn forget_open(&mut self, offers: &[RecordId]) -> Result<(), StorageError> {
+        self.storage.forget_open(offers)
+    }
+
     /// Returns an offer with its record.
     ///
     /// # Errors
@@ -167,15 +176,23 @@ impl<S: Storage> Ledger<S> {
         }
     }
 
-    /// Returns the bids for an offer that fit it, in the order of their authors, at most `limit`.
+    /// Returns the bids for an offer that fit it: of each author the first `each` by place, of the first `limit` records
+    /// about the offer.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn bids(&self, offer: &RecordId, limit: usize) -> Result<Vec<TradeId>, StorageError> {
+    pub fn bids(&self, offer: &RecordId, each: usize, limit: usize) -> Result<Vec<TradeId>, StorageError> {
         let mut bids = Vec::new();
+        let mut of_author: HashMap<AuthorId, usize> = HashMap::new();
         for id in self.storage.about(offer, None, limit)? {
             match self.bid(id.into()) {
-                Ok(_) => bids.push(id.into()),
+                Ok((bid, _)) => {
+                    let count = of_author.entry(bid.taker).or_default();
+                    *count += 1;
+                    if *count <= each {
+                        bids.push(id.into());
+                    }
+                }
                 Err(TradeError::Storage(error)) => return Err(error),
                 Err(TradeError::Unknown(_) | TradeError::Invalid(..)) => {}
             }

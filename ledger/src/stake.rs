@@ -29,10 +29,11 @@ pub fn message(network: &[u8; 4], author: &AuthorId, coin: &Outpoint) -> [u8; 32
     tagged("exchange/stake/v1", &[network, author.as_bytes(), &coin])
 }
 
-/// Returns the subject under which all stakes of one coin are found: the first of them by its place is the one that counts.
-pub fn subject(coin: &Outpoint) -> RecordId {
-    let coin = borsh::to_vec(coin).expect("writing to memory does not fail");
-    RecordId(tagged("exchange/stake-coin/v1", &[&coin]))
+/// Returns the subject under which all stakes of one coin and key are found: the first of them by its place is the one that
+/// counts. With the key, for anybody can name another's coin under a key of his own.
+pub fn subject(stake: &Stake) -> RecordId {
+    let coin = borsh::to_vec(&stake.coin).expect("writing to memory does not fail");
+    RecordId(tagged("exchange/stake-coin/v1", &[&coin, &stake.key.0.serialize()]))
 }
 
 /// Returns the script that the coin must have for the stake's key to be its owner's.

@@ -171,7 +171,7 @@ impl Explain for WalletError {
         let code = match self {
             Self::Chain(error) => return error.explain(),
             Self::Store(error) => return error.explain(),
-            Self::InsufficientFunds { .. } => Code::InsufficientFunds,
+            Self::InsufficientFunds { .. } | Self::NoCoin { .. } => Code::InsufficientFunds,
             Self::NotSynced { .. } => Code::NotSynced,
             Self::Dust { .. } | Self::FeeRate { .. } | Self::HighFee { .. } | Self::BadLabel | Self::BadCursor(_) => {
                 Code::InvalidArgument

@@ -2,8 +2,9 @@
 //! after the other and many incoming records share one commit; and the [`intake`] before it, which verifies what comes in.
 //! Reading needs no keeper: see [`Keeper::ledger`].
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 
 use exchange_ledger::body::Body;
@@ -19,6 +20,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use crate::clock;
 use crate::net::Verdict;
 use crate::private::Private;
+use crate::reputation::Reputation;
 
 mod intake;
 mod own_log;
@@ -89,6 +91,10 @@ enum Job {
         request: Option<String>,
         reply: oneshot::Sender<Result<Record, PublishError>>,
     },
+    /// Lets the book's time pass.
+    Advance,
+    /// Tells the book whose stakes count.
+    SetStaked(HashSet<AuthorId>),
 }
 
 /// A handle to the ledger. Cheap to clone.
@@ -98,6 +104,7 @@ pub struct Keeper {
     book: Arc<RwLock<Book>>,
     own_logs: Arc<OwnLogs>,
     incoming: mpsc::Sender<Incoming>,
+    reputation: Reputation,
     jobs: mpsc::Sender<Job>,
     changes: broadcast::Sender<Change>,
     version: Arc<AtomicU64>,
@@ -110,18 +117,20 @@ impl Keeper {
     /// When the store fails.
     pub fn start(store: Store, network: [u8; 4]) -> Result<(Self, JoinHandle<()>), StorageError> {
         let ledger = Ledger::new(store, network);
-        let book = Arc::new(RwLock::new(load_book(&ledger)?));
+        let book = Arc::new(RwLock::new(load_book(&ledger, clock::unix_now())?));
         let (jobs, inbox) = mpsc::channel(QUEUE);
         let incoming = intake::start(&jobs)?;
         let (changes, _) = broadcast::channel(CHANGES);
         let private = Private::new(ledger.storage().clone());
         let own_logs = Arc::new(OwnLogs::default());
         let version = Arc::<AtomicU64>::default();
+        let reputation = Reputation::default();
         let writer = Writer {
             private,
             ledger: ledger.clone(),
             book: book.clone(),
             own_logs: own_logs.clone(),
+            reputation: reputation.clone(),
             changes: changes.clone(),
             version: version.clone(),
         };
@@ -129,7 +138,7 @@ impl Keeper {
             .name("ledger".into())
             .spawn(move || writer.run(inbox))
             .map_err(|e| StorageError::Io(e.to_string()))?;
-        Ok((Self { ledger, book, own_logs, incoming, jobs, changes, version }, thread))
+        Ok((Self { ledger, book, own_logs, reputation, incoming, jobs, changes, version }, thread))
     }
 
     /// Returns the ledger, for reading.
@@ -142,9 +151,20 @@ impl Keeper {
         self.book.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drops offers from the book that ended before `now`.
-    pub fn drop_expired(&self, now: u64) {
-        self.book.write().unwrap_or_else(PoisonError::into_inner).drop_expired(now);
+    /// Returns what authors have closed.
+    pub const fn reputation(&self) -> &Reputation {
+        &self.reputation
+    }
+
+    /// Lets the book's time pass: what has ended leaves it, and what waited takes its place.
+    pub async fn advance(&self) {
+        // A node that is stopping needs no book.
+        let _ = self.jobs.send(Job::Advance).await;
+    }
+
+    /// Says whose stakes count: more of their offers stand in the book.
+    pub async fn set_staked(&self, staked: HashSet<AuthorId>) {
+        let _ = self.jobs.send(Job::SetStaked(staked)).await; // as above
     }
 
     /// Returns a stream of records that come in from now on.
@@ -217,7 +237,7 @@ fn more(inbox: &mut mpsc::Receiver<Job>, groups: &mut Vec<Checked>) -> Option<Jo
                 }
                 Err(promise) => return Some(Job::Admit(promise)),
             },
-            job @ Job::Publish { .. } => return Some(job),
+            job @ (Job::Publish { .. } | Job::Advance | Job::SetStaked(_)) => return Some(job),
         }
     }
     None
@@ -228,6 +248,7 @@ struct Writer {
     ledger: Ledger<Store>,
     book: Arc<RwLock<Book>>,
     own_logs: Arc<OwnLogs>,
+    reputation: Reputation,
     changes: broadcast::Sender<Change>,
     version: Arc<AtomicU64>,
 }
@@ -245,6 +266,10 @@ impl Writer {
                 Job::Publish { identity, body, request, reply } => {
                     // A caller that went away does not want the answer.
                     let _ = reply.send(self.publish(&identity, *body, request.as_deref()));
+                }
+                Job::Advance => self.advance(clock::unix_now()),
+                Job::SetStaked(staked) => {
+                    log_failure(self.book().set_staked(&self.ledger, staked));
                 }
             }
             next = next.or_else(|| inbox.blocking_recv());
@@ -331,15 +356,32 @@ impl Writer {
         Err(PublishError::Refused(Admission::Known))
     }
 
+    fn book(&self) -> RwLockWriteGuard<'_, Book> {
+        self.book.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the book's time pass, and takes what has ended out of the list of open offers.
+    fn advance(&mut self, now: u64) {
+        let ended = self.book().advance(&self.ledger, now);
+        let forgotten = ended.and_then(|ended| match ended.as_slice() {
+            [] => Ok(()),
+            ended => self.ledger.forget_open(ended),
+        });
+        log_failure(forgotten);
+    }
+
     fn tell(&self, admission: &Admission, record: Record, own: bool) {
         if admission.is_in() {
             self.version.fetch_add(1, Ordering::Release);
         }
-        let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
+        let mut book = self.book();
         let updated = match admission {
             Admission::New => {
                 let Ok(body) = record.decoded().cloned() else { return };
-                let updated = apply_to_book(&mut book, &self.ledger, &record, &body.subjects());
+                let mut updated = apply_to_book(&mut book, &self.ledger, &record, &body);
+                if matches!(*body, Body::Closed(_)) {
+                    updated = updated.and(self.reputation.hear(&self.ledger, &record));
+                }
                 // Nobody listening is fine.
                 let _ = self.changes.send(Change::of(record, body, own, false));
                 updated
@@ -358,9 +400,14 @@ impl Writer {
             | Admission::Invalid(_)
             | Admission::TimeReversed => Ok(()),
         };
-        if let Err(error) = updated {
-            tracing::error!(%error, "the book cannot be updated; it will be read again at the next start");
-        }
+        log_failure(updated);
+    }
+}
+
+/// The book is no record: what fails here is mended by the next start.
+fn log_failure(updated: Result<(), StorageError>) {
+    if let Err(error) = updated {
+        tracing::error!(%error, "the book cannot be updated; it will be read again at the next start");
     }
 }
 

@@ -19,6 +19,8 @@ pub mod net;
 pub mod node;
 pub mod private;
 pub mod replica;
+pub mod reputation;
 pub mod server;
+pub mod stakes;
 pub mod trader;
 pub mod wallet;

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use std::collections::VecDeque;
+
 use exchange_api::{ApiError, ArbiterView, BookFilter, Code, OfferState, OfferView, Page, TakeOffer, TakeReview};
 use exchange_ledger::body::{ArbiterAdvert, Body, Offer, Side};
-use exchange_ledger::book::Query;
+use exchange_ledger::book::{Place, Query, Rank, Words, last_sign_of_life};
 use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::ledger::{Ledger, OfferStanding};
 use exchange_ledger::money::{Currency, Sats};
@@ -27,7 +29,7 @@ const MAX_PAGE: u32 = 500;
 const MAX_ARBITERS: usize = 1000;
 /// How many adverts of one arbiter are looked at.
 const MAX_ADVERTS: usize = 256;
-/// How many offers of one maker are listed.
+/// How many offers of one maker are listed, the last ones.
 const MAX_OWN_OFFERS: usize = 1000;
 /// The size of a funding transaction with two inputs and change, for estimates, in virtual bytes.
 const FUNDING_VSIZE: u64 = 212;
@@ -80,7 +82,7 @@ impl<'a> Viewer<'a> {
     /// Returns an arbiter as the API shows him.
     pub fn arbiter(&self, arbiter: &Arbiter) -> ArbiterView {
         let body = &arbiter.body;
-        let trades = self.keeper.book().arbitrated_trades(&arbiter.author);
+        let trades = self.keeper.reputation().arbitrated_trades(&arbiter.author);
         ArbiterView {
             advert: arbiter.advert,
             author: arbiter.author,
@@ -91,7 +93,7 @@ impl<'a> Viewer<'a> {
             currencies: body.currencies.to_vec(),
             terms: body.terms.to_string(),
             since: arbiter.created,
-            trades: u32::try_from(trades).unwrap_or(u32::MAX),
+            trades,
             trusted: self.trusted.contains(&arbiter.author),
         }
     }
@@ -156,17 +158,25 @@ pub fn offer(viewer: &Viewer<'_>, id: &RecordId) -> Result<OfferView, ApiError> 
     let unknown = || ApiError::new(Code::NotFound, format!("offer {id} is not in the ledger"), "look at the book");
     let (record, offer) = keeper.ledger().offer(id).explained()?.ok_or_else(unknown)?;
     let now = clock::unix_now();
-    let (last_seen, present, trades) = {
-        let (book, maker) = (keeper.book(), record.author());
-        let trades = u32::try_from(book.closed_trades(&maker)).unwrap_or(u32::MAX);
-        (book.last_seen(&maker), book.is_present(&maker, now), trades)
+    let maker = record.author();
+    let (heard, present, place) = {
+        let book = keeper.book();
+        (book.last_seen(&maker), book.is_present(&maker, now), book.place_of(&maker, id))
     };
+    let last_seen = match heard {
+        Some(time) => time,
+        None => last_sign_of_life(keeper.ledger(), &maker).explained()?,
+    };
+    let trades = keeper.reputation().closed_trades(keeper.ledger(), &maker).explained()?;
     let state = match keeper.ledger().offer_standing(&record).explained()? {
         OfferStanding::Accepted(_) => OfferState::Taken,
         OfferStanding::Withdrawn => OfferState::Revoked,
         OfferStanding::Open if offer.expires <= now => OfferState::Expired,
-        OfferStanding::Open if present => OfferState::Live,
-        OfferStanding::Open => OfferState::Away,
+        OfferStanding::Open => match place {
+            Some(Place::Stands) if present => OfferState::Live,
+            Some(Place::Stands) => OfferState::Away,
+            Some(Place::Waits) | None => OfferState::Waiting,
+        },
     };
     let about = About { id: *id, maker: record.author(), created: record.header().time, last_seen, state, trades };
     view(viewer, about, offer).explained()
@@ -226,28 +236,23 @@ fn view(viewer: &Viewer<'_>, about: About, offer: Offer) -> Result<OfferView, St
 /// # Errors
 /// When the cursor is none or the store fails.
 pub fn book(viewer: &Viewer<'_>, filter: &BookFilter) -> Result<Page<OfferView>, ApiError> {
-    let skip: usize = match &filter.cursor {
-        Some(cursor) => cursor
-            .parse()
-            .map_err(|_| ApiError::new(Code::InvalidArgument, format!("`{cursor}` is not a cursor of the book"), ""))?,
-        None => 0,
-    };
+    let no_cursor =
+        |cursor| ApiError::new(Code::InvalidArgument, format!("`{cursor}` is not a cursor of the book"), "");
+    let after = filter.cursor.as_ref().map(|cursor| cursor.parse().map_err(|_| no_cursor(cursor))).transpose()?;
     let limit = filter.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE) as usize; // at most 500
-    let query = Query { side: filter.side, currency: filter.currency, amount: filter.amount, away: filter.away };
-    let wanted = filter.matching.as_ref().map(|text| text.to_lowercase());
-    let ids: Vec<RecordId> = {
-        let book = viewer.keeper.book();
-        let matching = book.query(query, clock::unix_now()).filter(|entry| {
-            wanted.as_ref().is_none_or(|wanted| {
-                let texts = entry.offer.methods.iter().map(|method| method.as_str());
-                let mut texts = texts.chain([entry.offer.terms.as_str(), entry.offer.currency.code()]);
-                texts.any(|text| text.to_lowercase().contains(wanted)) || entry.maker.to_string().starts_with(wanted)
-            })
-        });
-        matching.skip(skip).take(limit + 1).map(|entry| entry.id).collect()
+    let BookFilter { side, currency, amount, away, .. } = *filter;
+    let query = Query { side, currency, amount, away, after, ..Query::default() };
+    let text = filter.matching.as_deref().unwrap_or_default();
+    let found: Vec<(Rank, RecordId)> = {
+        let (book, now) = (viewer.keeper.book(), clock::unix_now());
+        let makers = book.makers_from(text);
+        let words = if makers.is_empty() { Words::of(text) } else { Words::default() };
+        let query = Query { makers, words, ..query };
+        book.query(&query, now, limit + 1).iter().map(|entry| (entry.rank(), entry.id)).collect()
     };
-    let next = (ids.len() > limit).then(|| (skip + limit).to_string());
-    let items = ids.iter().take(limit).map(|id| offer(viewer, id)).collect::<Result<_, _>>()?;
+    let last = found.get(limit - 1).filter(|_| found.len() > limit);
+    let next = last.map(|(rank, _)| rank.to_string());
+    let items = found.iter().take(limit).map(|(_, id)| offer(viewer, id)).collect::<Result<_, _>>()?;
     Ok(Page { items, next })
 }
 
@@ -257,8 +262,18 @@ pub fn book(viewer: &Viewer<'_>, filter: &BookFilter) -> Result<Page<OfferView>,
 /// When the store fails.
 pub fn offers_of(viewer: &Viewer<'_>, maker: AuthorId) -> Result<Vec<OfferView>, ApiError> {
     let ledger = viewer.keeper.ledger();
-    let places = ledger.storage().of_kind_by(Kind::Offer, &maker, None, MAX_OWN_OFFERS).explained()?;
-    let mut offers = places.iter().map(|place| offer(viewer, &place.id)).collect::<Result<Vec<_>, _>>()?;
+    let mut places: VecDeque<_> = VecDeque::new();
+    let mut after = None;
+    loop {
+        let page = ledger.storage().of_kind_by(Kind::Offer, &maker, after.as_ref(), MAX_OWN_OFFERS).explained()?;
+        after = page.last().copied();
+        places.extend(page.iter().map(|place| place.id));
+        places.drain(..places.len().saturating_sub(MAX_OWN_OFFERS));
+        if page.len() < MAX_OWN_OFFERS {
+            break;
+        }
+    }
+    let mut offers = places.iter().map(|id| offer(viewer, id)).collect::<Result<Vec<_>, _>>()?;
     offers.sort_by_key(|offer| std::cmp::Reverse(offer.created));
     Ok(offers)
 }
@@ -310,6 +325,10 @@ pub async fn review(tools: &Tools, request: &TakeOffer) -> Result<TakeReview, Ap
     check_honest(tools.keeper.ledger(), &offer.maker, "the maker of this offer")?;
     match offer.state {
         OfferState::Live | OfferState::Away => {}
+        OfferState::Waiting => {
+            let message = format!("offer {} waits until an earlier offer of its maker ends", offer.id);
+            return Err(ApiError::new(Code::OfferGone, message, "look at the book for another"));
+        }
         OfferState::Taken | OfferState::Revoked | OfferState::Expired => {
             let message = format!("offer {} is gone: {:?}", offer.id, offer.state);
             return Err(ApiError::new(Code::OfferGone, message, "look at the book for another"));

@@ -28,14 +28,16 @@ use crate::mailbox::Mailbox;
 use crate::net::{self, NetClient, NetConfig, NetError, NetLimits};
 use crate::private::Private;
 use crate::replica::LedgerReplica;
-use crate::server;
 use crate::trader::{self, Tools, TraderHandle};
 use crate::wallet::{DiskWalletStore, WalletHandle, WalletSetup};
+use crate::{reputation, server, stakes};
 
 /// How often the chain backend is asked how it is.
 const CHAIN_CHECK: Duration = Duration::from_secs(5);
 /// How often what is too old is dropped.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
+/// How often the book is told the time: so late at most an offer that waited takes the place of one that ended.
+const BOOK_CLOCK: Duration = Duration::from_secs(10);
 /// How often it is looked whether everything has let go of the store.
 const CLOSING: Duration = Duration::from_millis(10);
 /// How long a stop may take before the rest is left to the operating system.
@@ -198,6 +200,8 @@ impl Node {
             tokio::spawn(forward_mail(Arc::clone(&parts))),
             tokio::spawn(watch_chain(Arc::clone(&parts), health)),
             tokio::spawn(keep_house(Arc::clone(&parts))),
+            tokio::spawn(stakes::follow(Arc::clone(&parts))),
+            tokio::spawn(reputation::count(parts.keeper.clone())),
         ];
         let methods = server::methods(Arc::clone(&parts));
         tasks.push(exchange_api::serve(&parts.config.socket(), methods, parts.stop.clone())?);
@@ -429,11 +433,13 @@ async fn watch_chain(parts: Arc<Parts>, health: watch::Sender<Result<BlockRef, S
 
 async fn keep_house(parts: Arc<Parts>) {
     let mut timer = tokio::time::interval(HOUSEKEEPING);
+    let mut clock = tokio::time::interval(BOOK_CLOCK);
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = parts.stop.cancelled() => return,
+            _ = clock.tick() => parts.keeper.advance().await,
             _ = timer.tick() => {
-                parts.keeper.drop_expired(clock::unix_now());
                 let mailbox = parts.mailbox.clone();
                 // It reads all kept mail: off the async threads.
                 let _ = tokio::task::spawn_blocking(move || mailbox.expire()).await;

@@ -8,8 +8,8 @@ use bitcoin::{Address, FeeRate};
 use exchange_api::{
     AcceptBid, AddressInfo, Advertise, AgainstReport, ApiError, ArbiterView, AuditReport, AuditRequest, Balance,
     BookFilter, Bundle, CheckpointView, Code, Credentials, Event, ExchangeApiServer, IdentityInfo, OfferView, Page,
-    PasswordStrength, PeerInfo, PostOffer, SendRequest, Sent, Status, StrengthVerdict, TakeOffer, TakeReview,
-    TradeCommand, TradeView, TrustArbiter, WalletTx,
+    PasswordStrength, PeerInfo, PostOffer, SendRequest, Sent, StakeRequest, StakeView, Status, StrengthVerdict,
+    TakeOffer, TakeReview, TradeCommand, TradeView, TrustArbiter, WalletTx,
 };
 use exchange_ledger::body::{ArbiterAdvert, Body, Terms};
 use exchange_ledger::identity::{Email, Passphrase, Password, Verdict, strength};
@@ -33,7 +33,7 @@ use crate::keeper::record_of;
 use crate::node::{Parts, Session};
 use crate::trader::keys::{ARBITER_NONCE, seal_secret, trade_key};
 use crate::wallet::{self, HistoryCursor};
-use crate::{audit, checkpoints, clock, entropy, market};
+use crate::{audit, checkpoints, clock, entropy, market, stakes};
 
 /// How many transactions a page of the wallet's history holds unless asked otherwise.
 const HISTORY_PAGE: u32 = 50;
@@ -221,8 +221,7 @@ impl ExchangeApiServer for Server {
         let health = parts.chain_health();
         let offers = {
             let book = parts.keeper.book();
-            let everything = exchange_ledger::book::Query::default();
-            book.query(everything, now).count() as u64 // usize is at most 64 bits
+            book.live() as u64 // usize is at most 64 bits
         };
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -292,6 +291,18 @@ impl ExchangeApiServer for Server {
 
     async fn identity_show(&self) -> RpcResult<IdentityInfo> {
         Ok(Self::info(&*self.unlocked()?))
+    }
+
+    async fn identity_stake(&self, request: StakeRequest) -> RpcResult<StakeView> {
+        let session = self.unlocked()?;
+        let StakeRequest { request_id, dry_run } = request;
+        self.once(&request_id, dry_run, async { stakes::create(&session.tools, dry_run).await }).await
+    }
+
+    async fn identity_stakes(&self) -> RpcResult<Vec<StakeView>> {
+        let session = self.unlocked()?;
+        let author = session.tools.identity.author();
+        Ok(stakes::of_author(&self.parts.keeper, self.parts.chain.as_ref(), &author).await?)
     }
 
     async fn wallet_address(&self) -> RpcResult<AddressInfo> {

@@ -1,13 +1,20 @@
-//! What a taker sees, and that hearing of records one by one shows the same as reading the whole ledger.
+//! What a taker sees, and that hearing of records one by one, in any order, shows the same as reading the whole ledger.
+
+use proptest::prelude::*;
 
 use super::*;
-use crate::body::{Body, Revoke};
+use crate::body::MAX_OFFER_LIFE_S;
+use crate::storage::MemoryStorage;
 use crate::testing::{Author, EPOCH, SampleTrade, admit_all, ledger, sample_advert, sample_offer, sats};
 
 const NOW: u64 = EPOCH as u64 + 60;
 
-fn shown(book: &Book, query: Query, now: u64) -> Vec<RecordId> {
-    book.query(query, now).map(|entry| entry.id).collect()
+fn shown(book: &Book, query: &Query, now: u64) -> Vec<RecordId> {
+    book.query(query, now, usize::MAX).iter().map(|entry| entry.id).collect()
+}
+
+fn everything() -> Query {
+    Query { away: true, ..Query::default() }
 }
 
 /// Returns records of one arbiter and of makers who each post one offer, with the offers.
@@ -26,6 +33,32 @@ fn market(offers: &[(Side, &str, u64)]) -> (Vec<Record>, Vec<Record>) {
     (std::iter::once(advert).chain(posted.clone()).collect(), posted)
 }
 
+/// Posts offers at a price that falls, so that the later stands first.
+fn post(author: &mut Author, count: u64) -> Vec<Record> {
+    let offer =
+        |at| Offer { price: Price::new(9_000_000 - at).unwrap(), ..sample_offer(Side::Sell, &[RecordId([1; 32])]) };
+    (0..count).map(|at| author.write(&Body::Offer(offer(at)))).collect()
+}
+
+fn revoke(author: &mut Author, offer: &Record) -> Record {
+    author.write(&Body::Revoke(Revoke { offer: offer.id() }))
+}
+
+/// Tells a book of records that the ledger lets in at once.
+fn hear(book: &mut Book, ledger: &mut Ledger<MemoryStorage>, records: &[Record]) {
+    for record in records {
+        admit_all(ledger, std::slice::from_ref(record));
+        book.apply(ledger, record, &Body::decode(record).unwrap()).unwrap();
+    }
+}
+
+/// Compares books by all that they show.
+fn assert_same(one: &Book, other: &Book) {
+    assert_eq!(shown(one, &everything(), NOW), shown(other, &everything(), NOW));
+    assert_eq!(shown(one, &Query::default(), NOW), shown(other, &Query::default(), NOW));
+    assert_eq!(one.live(), other.live());
+}
+
 #[test]
 fn the_best_offer_for_a_taker_comes_first() {
     let (records, offers) = market(&[
@@ -37,14 +70,38 @@ fn the_best_offer_for_a_taker_comes_first() {
     ]);
     let mut ledger = ledger();
     admit_all(&mut ledger, &records);
-    let book = Book::load(&ledger).unwrap();
+    let book = Book::load(&ledger, NOW).unwrap();
     let pick = |picks: &[usize]| picks.iter().map(|at| offers[*at].id()).collect::<Vec<_>>();
     let euros = Query { currency: Some("EUR".parse().unwrap()), ..Query::default() };
-    assert_eq!(shown(&book, Query { side: Some(Side::Sell), ..euros }, NOW), pick(&[1, 0]));
-    assert_eq!(shown(&book, Query { side: Some(Side::Buy), ..euros }, NOW), pick(&[3, 2]));
-    assert_eq!(shown(&book, Query::default(), NOW)[0], offers[4].id());
-    assert_eq!(shown(&book, Query { amount: Some(sats(2_000_000)), ..euros }, NOW).len(), 4);
-    assert!(shown(&book, Query { amount: Some(sats(2_000_001)), ..euros }, NOW).is_empty());
+    let ask = |query: Query| shown(&book, &query, NOW);
+    assert_eq!(ask(Query { side: Some(Side::Sell), ..euros.clone() }), pick(&[1, 0]));
+    assert_eq!(ask(Query { side: Some(Side::Buy), ..euros.clone() }), pick(&[3, 2]));
+    assert_eq!(ask(Query { side: Some(Side::Buy), ..Query::default() }), pick(&[3, 2]));
+    assert_eq!(ask(euros.clone()), pick(&[3, 2, 1, 0]));
+    assert_eq!(ask(Query::default()), pick(&[4, 3, 2, 1, 0]));
+    assert_eq!(ask(Query { amount: Some(sats(2_000_000)), ..euros.clone() }).len(), 4);
+    assert!(ask(Query { amount: Some(sats(2_000_001)), ..euros.clone() }).is_empty());
+    assert!(ask(Query { amount: Some(sats(399_999)), ..euros.clone() }).is_empty());
+    // Page by page it is the same.
+    let all = ask(Query::default());
+    let after = |at: usize| Some(book.query(&Query::default(), NOW, at + 1)[at].rank());
+    for at in 0..all.len() {
+        assert_eq!(ask(Query { after: after(at), ..Query::default() }), all[at + 1..]);
+    }
+    assert_eq!(ask(Query { after: after(1), ..euros.clone() }), pick(&[2, 1, 0]));
+    assert_eq!(ask(Query { after: after(0), ..euros }), pick(&[3, 2, 1, 0]), "a place before the market");
+}
+
+#[test]
+fn offers_are_found_by_the_words_of_their_methods_currency_and_terms() {
+    let (records, offers) = market(&[(Side::Sell, "EUR", 1), (Side::Sell, "BRL", 1)]);
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &records);
+    let book = Book::load(&ledger, NOW).unwrap();
+    let ask = |text: &str| shown(&book, &Query { words: Words::of(text), ..Query::default() }, NOW).len();
+    assert_eq!((ask("sepa"), ask("SEPA, Revolut!"), ask("own accounts"), ask("")), (2, 2, 2, 2));
+    assert_eq!(shown(&book, &Query { words: Words::of("sepa eur"), ..Query::default() }, NOW), [offers[0].id()]);
+    assert_eq!((ask("wise"), ask("sepa wise"), ask("sep")), (0, 0, 0));
 }
 
 #[test]
@@ -52,16 +109,29 @@ fn a_silent_maker_is_away_and_an_ended_offer_is_gone() {
     let (records, offers) = market(&[(Side::Sell, "EUR", 1)]);
     let mut ledger = ledger();
     admit_all(&mut ledger, &records);
-    let mut book = Book::load(&ledger).unwrap();
     let spoke = offers[0].header().time;
-    let everything = Query { away: true, ..Query::default() };
-    assert_eq!(shown(&book, Query::default(), spoke + AWAY_AFTER_S).len(), 1);
-    assert!(shown(&book, Query::default(), spoke + AWAY_AFTER_S + 1).is_empty());
-    let end = u64::from(EPOCH) + 30 * 24 * 3600;
-    assert_eq!(shown(&book, everything, end - 1).len(), 1);
-    assert!(shown(&book, everything, end).is_empty());
-    book.drop_expired(end);
-    assert_eq!(book.get(&offers[0].id()), None);
+    let mut book = Book::load(&ledger, spoke).unwrap();
+    let silent = spoke + AWAY_AFTER_S + 1;
+    assert_eq!(shown(&book, &Query::default(), silent - 1).len(), 1);
+    assert!(shown(&book, &Query::default(), silent).is_empty(), "even before the book was told the time");
+    assert_eq!(book.advance(&ledger, silent).unwrap(), []);
+    assert_eq!((book.live(), shown(&book, &everything(), silent).len()), (0, 1));
+
+    // He speaks again, and falls silent again.
+    book.see(offers[0].author(), silent);
+    assert_eq!(shown(&book, &Query::default(), silent).len(), 1);
+    book.advance(&ledger, silent + AWAY_AFTER_S).unwrap();
+    assert_eq!(book.live(), 1);
+    book.advance(&ledger, silent + AWAY_AFTER_S + 1).unwrap();
+    assert_eq!(book.live(), 0);
+
+    let end = u64::from(EPOCH) + MAX_OFFER_LIFE_S;
+    assert_eq!(shown(&book, &everything(), end - 1).len(), 1);
+    assert!(shown(&book, &everything(), end).is_empty());
+    assert_eq!(book.advance(&ledger, end).unwrap(), [offers[0].id()]);
+    assert_eq!(book.place_of(&offers[0].author(), &offers[0].id()), None);
+    assert_eq!(Book::load(&ledger, end).unwrap().of_maker(&offers[0].author()).count(), 0);
+    assert!(book.makers.is_empty() && book.silences.is_empty() && book.ends.is_empty());
 }
 
 #[test]
@@ -70,15 +140,134 @@ fn records_one_by_one_show_what_the_whole_ledger_shows() {
     let mut records = trade.records();
     let second = trade.maker.write(&Body::Offer(sample_offer(Side::Buy, &[trade.advert.id()])));
     let third = trade.maker.write(&Body::Offer(sample_offer(Side::Buy, &[trade.advert.id()])));
-    records.extend([second.clone(), third.clone(), trade.maker.write(&Body::Revoke(Revoke { offer: second.id() }))]);
-    records.push(trade.taker.write(&Body::Revoke(Revoke { offer: third.id() }))); // none of his business
+    records.extend([second.clone(), third.clone(), revoke(&mut trade.maker, &second)]);
+    records.push(revoke(&mut trade.taker, &third)); // none of his business
     let (mut ledger, mut book) = (ledger(), Book::default());
     for record in &records {
-        admit_all(&mut ledger, std::slice::from_ref(record));
-        book.apply(&ledger, record, &Body::decode(record).unwrap().subjects()).unwrap();
-        let whole = Book::load(&ledger).unwrap();
-        assert_eq!(shown(&book, Query::default(), NOW), shown(&whole, Query::default(), NOW));
+        hear(&mut book, &mut ledger, std::slice::from_ref(record));
+        assert_same(&book, &Book::load(&ledger, NOW).unwrap());
     }
-    assert_eq!(shown(&book, Query::default(), NOW), [third.id()]);
+    assert_eq!(shown(&book, &Query::default(), NOW), [third.id()]);
     assert_eq!(book.of_maker(&trade.maker.id()).count(), 1);
+}
+
+#[test]
+fn the_first_offers_of_an_author_stand_and_the_next_takes_the_place_of_one_that_ends() {
+    let mut maker = Author::new(9);
+    let offers = post(&mut maker, 11);
+    let (mut ledger, mut book) = (ledger(), Book::default());
+    hear(&mut book, &mut ledger, &offers);
+    let standing = |book: &Book| {
+        let mut ids = shown(book, &everything(), NOW);
+        ids.reverse(); // the later is the better, see `post`
+        ids
+    };
+    let ids: Vec<RecordId> = offers.iter().map(Record::id).collect();
+    assert_eq!(standing(&book), ids[..8]);
+    assert_eq!(book.place_of(&maker.id(), &ids[7]), Some(Place::Stands));
+    assert_eq!(book.place_of(&maker.id(), &ids[8]), Some(Place::Waits));
+
+    let withdrawn = revoke(&mut maker, &offers[3]);
+    hear(&mut book, &mut ledger, &[withdrawn]);
+    assert_eq!(standing(&book), [&ids[..3], &ids[4..9]].concat());
+    let accept = Accept { trade: RecordId([5; 32]).into(), offer: ids[0], height: 1, party: maker.party() };
+    let accepted = maker.write(&Body::Accept(accept));
+    hear(&mut book, &mut ledger, &[accepted]);
+    assert_eq!(
+        standing(&book),
+        [&ids[1..3], &ids[4..10]].concat(),
+        "an acceptance uses an offer up, whatever it names"
+    );
+    let withdrawn = revoke(&mut maker, &offers[10]);
+    hear(&mut book, &mut ledger, &[withdrawn]);
+    assert_eq!(standing(&book), [&ids[1..3], &ids[4..10]].concat(), "one that waits leaves");
+    assert_same(&book, &Book::load(&ledger, NOW).unwrap());
+}
+
+#[test]
+fn a_stake_lets_more_offers_stand_as_long_as_it_counts() {
+    let mut maker = Author::new(9);
+    let (mut ledger, mut book) = (ledger(), Book::default());
+    let mut records = post(&mut maker, 70);
+    records.extend(post(&mut Author::new(8), 10));
+    hear(&mut book, &mut ledger, &records);
+    let count = |book: &Book| shown(book, &everything(), NOW).len();
+    assert_eq!(count(&book), 16);
+    book.set_staked(&ledger, HashSet::from([maker.id()])).unwrap();
+    assert_eq!((count(&book), book.quota(&maker.id())), (64 + 8, 64));
+    book.set_staked(&ledger, HashSet::new()).unwrap();
+    assert_eq!((count(&book), book.quota(&maker.id())), (16, 8));
+    assert_same(&book, &Book::load(&ledger, NOW).unwrap());
+}
+
+#[test]
+fn an_offer_whose_place_is_earlier_stands_even_if_it_came_later() {
+    let maker = Author::new(9);
+    let late = post(&mut maker.reopened(EPOCH + 1), 8);
+    let early = post(&mut maker.reopened(EPOCH), 2);
+    let (mut ledger, mut book) = (ledger(), Book::default());
+    hear(&mut book, &mut ledger, &late);
+    hear(&mut book, &mut ledger, &early);
+    let stands = |record: &Record| book.place_of(&maker.id(), &record.id()) == Some(Place::Stands);
+    assert!(early.iter().all(stands) && late[..6].iter().all(stands) && !late[6..].iter().any(stands));
+}
+
+#[test]
+fn a_flood_of_offers_is_remembered_in_part_and_read_again_when_its_turn_comes() {
+    let mut maker = Author::new(9);
+    let offers = post(&mut maker, 700);
+    let (mut ledger, mut book) = (ledger(), Book::default());
+    hear(&mut book, &mut ledger, &offers);
+    assert_eq!(book.of_maker(&maker.id()).count(), LIVE_OFFERS + makers::MAX_WAITING);
+    let mut left: Vec<RecordId> = offers.iter().map(Record::id).collect();
+    for (number, offer) in offers.iter().enumerate() {
+        let withdrawn = revoke(&mut maker, offer);
+        hear(&mut book, &mut ledger, &[withdrawn]);
+        left.remove(0);
+        let mut expected: Vec<RecordId> = left.iter().take(LIVE_OFFERS).copied().collect();
+        expected.reverse();
+        assert_eq!(shown(&book, &everything(), NOW), expected, "after {number}");
+        assert!(book.of_maker(&maker.id()).count() <= LIVE_OFFERS + makers::MAX_WAITING);
+    }
+    assert!(book.makers.is_empty() && book.entries.iter().all(Option::is_none));
+}
+
+#[test]
+fn what_waits_takes_its_place_when_an_offer_ends_by_time() {
+    let mut maker = Author::new(9);
+    let short = Offer { expires: NOW + 100, ..sample_offer(Side::Sell, &[RecordId([1; 32])]) };
+    let records: Vec<Record> = std::iter::once(maker.write(&Body::Offer(short))).chain(post(&mut maker, 8)).collect();
+    let (mut ledger, mut book) = (ledger(), Book::default());
+    hear(&mut book, &mut ledger, &records);
+    assert_eq!(book.place_of(&maker.id(), &records[8].id()), Some(Place::Waits));
+    assert_eq!(book.advance(&ledger, NOW + 100).unwrap(), [records[0].id()]);
+    assert_eq!(book.place_of(&maker.id(), &records[8].id()), Some(Place::Stands));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Three logs of two authors, interleaved in any way: what stands does not depend on what came first.
+    #[test]
+    fn no_order_of_arrival_changes_what_stands(order in prop::collection::vec(0usize..3, 60), ends in prop::collection::vec(0usize..20, 6)) {
+        let (one, other) = (Author::new(8), Author::new(9));
+        let mut logs: Vec<Vec<Record>> = Vec::new();
+        for mut author in [one.reopened(EPOCH), one.reopened(EPOCH + 1), other] {
+            let mut log = post(&mut author, 14);
+            for at in &ends {
+                let target = log.get(*at).or_else(|| logs.first().and_then(|first| first.get(at - 14))).cloned();
+                log.extend(target.map(|target| revoke(&mut author, &target)));
+            }
+            logs.push(log);
+        }
+        let (mut ledger, mut book) = (ledger(), Book::default());
+        let mut left: Vec<std::vec::IntoIter<Record>> = logs.into_iter().map(IntoIterator::into_iter).collect();
+        for at in order.into_iter().chain([0; 20]).chain([1; 20]).chain([2; 20]) {
+            if let Some(record) = left[at].next() {
+                hear(&mut book, &mut ledger, &[record]);
+            }
+        }
+        assert_same(&book, &Book::load(&ledger, NOW).unwrap());
+        prop_assert!(shown(&book, &everything(), NOW).len() <= 2 * LIVE_OFFERS);
+    }
 }

@@ -88,7 +88,7 @@ proptest! {
         let (one, two) = (shuffled.trade(trade.id()).unwrap(), reference.trade(trade.id()).unwrap());
         prop_assert_eq!(one.contract, two.contract);
         prop_assert_eq!(one.facts, two.facts);
-        let books = [Book::load(&shuffled).unwrap(), Book::load(&reference).unwrap()];
+        let books = [Book::load(&shuffled, 0).unwrap(), Book::load(&reference, 0).unwrap()];
         prop_assert_eq!(offers_in(&books[0]), offers_in(&books[1]));
     }
 
@@ -114,7 +114,7 @@ proptest! {
 }
 
 fn offers_in(book: &Book) -> Vec<RecordId> {
-    book.query(Query { away: true, ..Query::default() }, NOW).map(|entry| entry.id).collect()
+    book.query(&Query { away: true, ..Query::default() }, NOW, usize::MAX).iter().map(|entry| entry.id).collect()
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn two_histories_freeze_rights_in_any_order() {
         assert!(ledger.storage().is_forked(&trade.maker.id()).unwrap());
         assert!(!ledger.is_frozen(&trade.accept).unwrap(), "what stands before the fork was agreed once");
         assert!(!ledger.trade(trade.id()).unwrap().facts.void);
-        assert!(offers_in(&Book::load(&ledger).unwrap()).is_empty());
+        assert!(offers_in(&Book::load(&ledger, 0).unwrap()).is_empty());
     }
 }
 

@@ -94,6 +94,11 @@ impl Header {
         bytes
     }
 
+    /// Returns the author that an encoded record names, without a look at the rest of it.
+    pub fn author_in(record: &[u8]) -> Option<AuthorId> {
+        record.get(5..37)?.try_into().ok().map(AuthorId)
+    }
+
     /// Reads a header.
     ///
     /// # Errors

@@ -2,8 +2,9 @@
 //! used: here, where it is optimised in every build, rather than in programs that are not.
 
 use exchange_ledger::audit::{self, Audit};
+use exchange_ledger::body::Body;
 use exchange_ledger::book::Book;
-use exchange_ledger::ids::{AuthorId, RecordId};
+use exchange_ledger::ids::AuthorId;
 use exchange_ledger::ledger::{Admission, Ledger};
 use exchange_ledger::record::Record;
 use exchange_ledger::storage::StorageError;
@@ -22,8 +23,8 @@ pub fn admit(ledger: &mut Ledger<Store>, records: &[Record], now: u64) -> Result
 ///
 /// # Errors
 /// When the store fails.
-pub fn load_book(ledger: &Ledger<Store>) -> Result<Book, StorageError> {
-    Book::load(ledger)
+pub fn load_book(ledger: &Ledger<Store>, now: u64) -> Result<Book, StorageError> {
+    Book::load(ledger, now)
 }
 
 /// See [`Book::apply`].
@@ -34,9 +35,9 @@ pub fn apply_to_book(
     book: &mut Book,
     ledger: &Ledger<Store>,
     record: &Record,
-    subjects: &[RecordId],
+    body: &Body,
 ) -> Result<(), StorageError> {
-    book.apply(ledger, record, subjects)
+    book.apply(ledger, record, body)
 }
 
 /// See [`audit::audit`].

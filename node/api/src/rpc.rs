@@ -9,7 +9,8 @@ use exchange_ledger::ids::{RecordId, TradeId};
 use crate::types::{
     AcceptBid, AddressInfo, Advertise, AgainstReport, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter,
     CheckpointView, Credentials, Event, IdentityInfo, OfferView, Page, PasswordStrength, PeerInfo, PostOffer,
-    SendRequest, Sent, Status, TakeOffer, TakeReview, TradeCommand, TradeView, TrustArbiter, WalletTx,
+    SendRequest, Sent, StakeRequest, StakeView, Status, TakeOffer, TakeReview, TradeCommand, TradeView, TrustArbiter,
+    WalletTx,
 };
 
 /// The local API of a node. Errors carry a stable code (see [`crate::Code`]) and say what to do.
@@ -46,6 +47,14 @@ pub trait ExchangeApi {
     /// Returns the unlocked identity.
     #[method(name = "identityShow")]
     async fn identity_show(&self) -> RpcResult<IdentityInfo>;
+
+    /// Lets a coin of the wallet speak for the unlocked identity. Everybody sees then that the coin is its owner's.
+    #[method(name = "identityStake")]
+    async fn identity_stake(&self, request: StakeRequest) -> RpcResult<StakeView>;
+
+    /// Returns the coins that speak for the unlocked identity.
+    #[method(name = "identityStakes")]
+    async fn identity_stakes(&self) -> RpcResult<Vec<StakeView>>;
 
     /// Returns an unused deposit address.
     #[method(name = "walletAddress")]

@@ -123,6 +123,45 @@ pub struct IdentityInfo {
     pub email: String,
 }
 
+/// Lets a coin of the wallet speak for this node's identity, so that more of its offers stand in the book.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StakeRequest {
+    /// Makes the call idempotent.
+    pub request_id: RequestId,
+    /// Only shows which coin would be named.
+    pub dry_run: bool,
+}
+
+/// A coin that speaks for an identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StakeView {
+    /// The record; zeros in a dry run.
+    pub id: RecordId,
+    /// The coin: transaction id and output.
+    pub coin: String,
+    /// Whether it counts.
+    pub state: StakeState,
+}
+
+/// Whether a stake counts, as the chain shows it now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum StakeState {
+    /// It does.
+    Counts,
+    /// Its coin is not buried deep enough yet.
+    Young {
+        /// How deep it is.
+        confirmations: u32,
+        /// How deep it must be.
+        needed: u32,
+    },
+    /// Its coin is spent, unknown, too small or of another key.
+    Gone,
+    /// Another identity's record named the coin, and stands first.
+    OfAnother,
+}
+
 /// A deposit address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressInfo {
@@ -284,6 +323,8 @@ pub enum OfferState {
     Live,
     /// Its maker has not been heard of lately.
     Away,
+    /// Its maker has too many offers: it stands in the book when one of his earlier offers ends.
+    Waiting,
     /// Taken: the maker accepted a bid.
     Taken,
     /// Withdrawn by its maker.
@@ -301,7 +342,8 @@ pub struct BookFilter {
     pub currency: Option<Currency>,
     /// Only offers that can be taken for this amount.
     pub amount: Option<Sats>,
-    /// Only offers whose methods, terms or maker match this text (fuzzy, case-insensitive).
+    /// Only offers in whose methods, currency or terms each word of this text stands, in any case; or, if it is the beginning
+    /// of a maker's id (eight hex digits or more), only his.
     pub matching: Option<String>,
     /// Also offers whose maker is away.
     pub away: bool,

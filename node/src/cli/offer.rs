@@ -247,6 +247,7 @@ const fn state(state: OfferState) -> &'static str {
     match state {
         OfferState::Live => "live",
         OfferState::Away => "away",
+        OfferState::Waiting => "waiting",
         OfferState::Taken => "taken",
         OfferState::Revoked => "withdrawn",
         OfferState::Expired => "ended",

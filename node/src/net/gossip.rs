@@ -3,10 +3,14 @@
 
 use std::sync::Arc;
 
+use exchange_ledger::ids::AuthorId;
+use exchange_ledger::record::Header;
 use libp2p::PeerId;
 use libp2p::gossipsub::MessageId;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
+use super::pace::Pace;
 use super::swarm::Report;
 use super::{Replica, Verdict};
 
@@ -69,11 +73,17 @@ impl Judges {
 
 async fn judge_records(replica: Arc<dyn Replica>, mut queue: mpsc::Receiver<Incoming>, reports: mpsc::Sender<Report>) {
     let mut batch = Vec::new();
+    let mut pace = Pace::default();
     while queue.recv_many(&mut batch, MAX_BATCH).await > 0 {
-        let records = batch.iter_mut().map(|message| std::mem::take(&mut message.data)).collect();
+        let records: Vec<Vec<u8>> = batch.iter_mut().map(|message| std::mem::take(&mut message.data)).collect();
+        let authors: Vec<Option<AuthorId>> = records.iter().map(|record| Header::author_in(record)).collect();
         let verdicts = replica.ingest(records).await;
         for (i, message) in batch.drain(..).enumerate() {
-            let verdict = verdicts.get(i).copied().unwrap_or(Verdict::Ignore);
+            let verdict = match (verdicts.get(i).copied().unwrap_or(Verdict::Ignore), authors[i]) {
+                // It is kept; others get it when they compare ledgers.
+                (Verdict::Accept, Some(author)) if !pace.allows(author, Instant::now()) => Verdict::Ignore,
+                (verdict, _) => verdict,
+            };
             if reports.send(message.judged(verdict)).await.is_err() {
                 return;
             }

@@ -18,6 +18,7 @@
 //! | `gate` | who may connect: bans, and the list of only peers |
 //! | `behaviour` | the composed libp2p behaviour and its bounds |
 //! | `gossip` | judging what gossip brings |
+//! | `pace` | how fast one author's news travel by gossip |
 //! | `protocol`, `codec` | the sync protocol: messages, and their bytes |
 //! | `sync`, `mail`, `link`, `claims` | pulling what a peer has and we lack; handing over mail |
 //! | `serve` | answering a peer's requests |
@@ -41,6 +42,7 @@ pub mod key;
 mod link;
 mod listen;
 mod mail;
+mod pace;
 mod peers;
 mod protocol;
 mod serve;

@@ -1,6 +1,7 @@
 //! The trader: one task that drives every trade of this node's identity. It decides nothing: the machine of each trade
 //! (`exchange_ledger::trade::Trade`) hears what happened and says what to do; `effects.rs` does it.
 
+mod bids;
 mod effects;
 pub mod keys;
 mod offers;
@@ -13,12 +14,11 @@ use std::time::{Duration, Instant};
 
 use bitcoin::{Transaction, Txid};
 use exchange_api::{AcceptBid, ApiError, Code, OfferView, PostOffer, Subject, TakeOffer, TradeView};
-use exchange_ledger::body::Body;
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::mail::Envelope;
 use exchange_ledger::trade::pins::{self, Known, Pin};
-use exchange_ledger::trade::{Action, Command, Event, Facts, Local, Phase, Role, Trade};
+use exchange_ledger::trade::{Action, Command, Event, Local, Phase, Role, Trade};
 use exchange_store::StoreError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -37,11 +37,6 @@ use tracker::Tracker;
 const QUEUE: usize = 64;
 /// How many trades of one identity are read at the start.
 const MAX_TRADES: usize = 100_000;
-/// How many bids for own offers wait for an answer at once. Bids beyond that are not looked at, so that a crowd of bidders
-/// cannot crowd out a trade: whatever is agreed is driven in any case.
-const MAX_OPEN_BIDS: usize = 256;
-/// How many bids for one offer are looked at when something happens to the offer.
-const MAX_BIDS: usize = 256;
 /// How often everything that is still owed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 /// How many effects one event may lead to, one after the other: a trade has fewer steps than that.
@@ -178,7 +173,8 @@ impl Active {
 pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationToken) -> TraderHandle {
     let (requests, inbox) = mpsc::channel(QUEUE);
     let changes = tools.keeper.changes();
-    let trader = Trader { tools, trades: BTreeMap::new(), tracker: Tracker::default(), watch: None };
+    let trader =
+        Trader { tools, trades: BTreeMap::new(), tracker: Tracker::default(), watch: None, has_overlooked: false };
     tokio::spawn(trader.run(inbox, changes, mail, stop));
     TraderHandle { requests }
 }
@@ -188,6 +184,8 @@ struct Trader {
     trades: BTreeMap<TradeId, Active>,
     tracker: Tracker,
     watch: Option<mpsc::Sender<WatchRequest>>,
+    /// Whether there are bids for own offers that there was no room for.
+    has_overlooked: bool,
 }
 
 impl Trader {
@@ -277,7 +275,7 @@ impl Trader {
             }
             Err(error) => tracing::error!(%error, "trades cannot be read; trying again at the next change"),
         }
-        match self.tools.keeper.ledger().trades(Some(&self.tools.identity.author()), MAX_TRADES) {
+        match self.trades_in_ledger() {
             Ok(trades) => {
                 for trade in trades {
                     self.refresh(trade).await;
@@ -297,31 +295,10 @@ impl Trader {
                 self.refresh(trade).await;
             }
         }
-        let affected: Vec<TradeId> = match change.body.as_ref() {
-            Body::Take(_) => vec![change.record.id().into()],
-            Body::Accept(accept) => [vec![accept.trade], self.bids_of(&accept.offer)].concat(),
-            Body::Revoke(revoke) => self.bids_of(&revoke.offer),
-            Body::Cancel(cancel) => vec![cancel.trade],
-            Body::Funded(funded) => vec![funded.trade],
-            Body::PaymentSent(sent) => vec![sent.trade],
-            Body::Release(release) => vec![release.trade],
-            Body::Closed(closed) => vec![closed.trade],
-            // An offer or advert can arrive after the bid that needs it.
-            Body::Offer(_) => self.bids_of(&change.record.id()),
-            Body::ArbiterAdvert(_) | Body::Stake(_) | Body::Checkpoint(_) | Body::Heartbeat | Body::Unknown(_) => {
-                Vec::new()
-            }
-        };
+        let affected = self.affected_by(change.record.id(), &change.body);
         for trade in affected {
             self.refresh(trade).await;
         }
-    }
-
-    fn bids_of(&self, offer: &RecordId) -> Vec<TradeId> {
-        self.tools.keeper.ledger().bids(offer, MAX_BIDS).unwrap_or_else(|error| {
-            tracing::error!(%error, "bids cannot be read");
-            Vec::new()
-        })
     }
 
     /// Reads what the ledger knows of a trade and hands it to the trade's machine, made anew if need be.
@@ -339,7 +316,12 @@ impl Trader {
         let is_new = !self.trades.contains_key(&id);
         if is_new {
             let maker = known.bid.maker == me;
-            if role == Role::Arbiter || (maker && known.contract.is_none() && !self.takes_bid(&known.facts)) {
+            let is_bid = maker && known.contract.is_none();
+            if role == Role::Arbiter || (is_bid && (known.facts.void || known.facts.cancelled())) {
+                return;
+            }
+            if is_bid && !self.has_room_for(&known.bid) {
+                self.has_overlooked = true;
                 return;
             }
             let nonce = keys::nonce(&known.bid, maker);
@@ -391,12 +373,6 @@ impl Trader {
         })
     }
 
-    /// Tells whether a bid for an own offer that is not agreed on is worth looking at.
-    fn takes_bid(&self, facts: &Facts) -> bool {
-        let waiting = self.trades.values().filter(|a| a.trade.is_maker() && a.phase == Phase::Bid).count();
-        !facts.void && !facts.cancelled() && waiting < MAX_OPEN_BIDS
-    }
-
     async fn on_chain(&mut self) {
         let ids: Vec<TradeId> = self.trades.keys().copied().collect();
         for id in ids {
@@ -410,8 +386,14 @@ impl Trader {
         }
     }
 
-    /// Tries again everything that is still owed.
+    /// Tries again everything that is still owed, and looks for bids that there was no room for.
     async fn on_retry(&mut self) {
+        if self.has_overlooked && self.has_room() {
+            self.has_overlooked = false;
+            for id in self.open_bids() {
+                self.refresh(id).await;
+            }
+        }
         let ids: Vec<TradeId> = self.trades.iter().filter(|(_, a)| !a.phase.is_final()).map(|(id, _)| *id).collect();
         for id in ids {
             self.handle(id, Event::Chain(self.tracker.facts(id))).await.ok();

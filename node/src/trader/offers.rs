@@ -2,7 +2,7 @@
 
 use exchange_api::{AcceptBid, ApiError, ArbiterView, Code, OfferView, PostOffer, TakeOffer, TradeView};
 use exchange_ledger::body::{Body, MAX_ARBITERS, MAX_OFFER_LIFE_S, Offer, Revoke, Take, Terms};
-use exchange_ledger::book::HEARTBEAT_INTERVAL_S;
+use exchange_ledger::book::{HEARTBEAT_INTERVAL_S, STAKED_LIVE_OFFERS};
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::ledger::OfferStanding;
 use exchange_ledger::mail::MAX_DETAILS_LEN;
@@ -44,6 +44,7 @@ impl Trader {
         };
         let body = Body::Offer(offer);
         body.check(now).map_err(invalid)?;
+        self.check_quota()?;
         if request.dry_run {
             let Body::Offer(offer) = body else { unreachable!("made above") };
             return market::preview(&Viewer::of(&self.tools).explained()?, me, offer, now).explained();
@@ -54,6 +55,25 @@ impl Trader {
         let for_request = named(request.request_id);
         let record = self.tools.keeper.publish_for(self.tools.identity.clone(), body, for_request).await.explained()?;
         self.offer_view(&record.id())
+    }
+
+    /// Refuses an offer that would only wait: nobody would see it.
+    fn check_quota(&self) -> Result<(), ApiError> {
+        let me = self.tools.identity.author();
+        let (open, quota) = {
+            let book = self.tools.keeper.book();
+            (book.of_maker(&me).count(), book.quota(&me))
+        };
+        if open < quota {
+            return Ok(());
+        }
+        let message = format!("{open} of your offers are open, and only {quota} of one maker stand in the book");
+        let hint = if quota < STAKED_LIVE_OFFERS {
+            "withdraw one: `exchange-node offer revoke`; or let a coin speak for you, for 64: `exchange-node identity stake`"
+        } else {
+            "withdraw one: `exchange-node offer revoke`"
+        };
+        Err(ApiError::new(Code::NotAllowed, message, hint))
     }
 
     fn offer_view(&self, id: &RecordId) -> Result<OfferView, ApiError> {
@@ -183,8 +203,8 @@ impl Trader {
         let (me, now) = (self.tools.identity.author(), clock::unix_now());
         let due = {
             let book = self.tools.keeper.book();
-            let has_offers = book.of_maker(&me).any(|entry| entry.offer.expires > now);
-            has_offers && book.last_seen(&me).saturating_add(HEARTBEAT_INTERVAL_S) <= now
+            // Who has no open offers is not in the book.
+            book.last_seen(&me).is_some_and(|last_seen| last_seen.saturating_add(HEARTBEAT_INTERVAL_S) <= now)
         };
         if due && let Err(error) = self.tools.keeper.publish(self.tools.identity.clone(), Body::Heartbeat).await {
             tracing::warn!(%error, "the heartbeat could not be published; trying again");

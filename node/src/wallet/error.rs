@@ -27,6 +27,14 @@ pub enum WalletError {
         /// What is missing.
         missing: Amount,
     },
+    /// No coin is large enough and confirmed.
+    #[error(
+        "no confirmed coin of at least {minimum} can be spent; deposit that much in one payment: `exchange-node wallet address`"
+    )]
+    NoCoin {
+        /// How large it must be.
+        minimum: Amount,
+    },
     /// The amount is too small to be worth spending.
     #[error("{amount} is too little: the network does not relay outputs below {minimum} to this address; send more")]
     Dust {

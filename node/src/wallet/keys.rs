@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use bdk_wallet::KeychainKind;
 use bdk_wallet::descriptor::ExtendedDescriptor;
 use bitcoin::bip32::{ChildNumber, DerivationPath, Xpriv, Xpub};
-use bitcoin::secp256k1::{All, Secp256k1};
+use bitcoin::key::{Keypair, TapTweak};
+use bitcoin::secp256k1::schnorr::Signature;
+use bitcoin::secp256k1::{All, Message, Secp256k1, XOnlyPublicKey};
 use bitcoin::{Network, NetworkKind, Psbt};
 use zeroize::Zeroizing;
 
@@ -56,6 +59,29 @@ impl Keys {
         }
     }
 
+    /// Signs a message with the key that a coin of ours pays to: the output key of its script (BIP-340, BIP-341). Returns that
+    /// key and the signature.
+    pub fn sign_as_owner(&self, keychain: KeychainKind, index: u32, message: [u8; 32]) -> (XOnlyPublicKey, Signature) {
+        let secp = Secp256k1::new();
+        let mut master = self.master();
+        let branch: u32 = match keychain {
+            KeychainKind::External => 0,
+            KeychainKind::Internal => 1,
+        };
+        let steps = [ChildNumber::Normal { index: branch }, ChildNumber::Normal { index }];
+        let path = self.account_path().extend(steps);
+        let mut key = master.derive_priv(&secp, &path).expect("five steps are within BIP-32's depth");
+        let mut internal = Keypair::from_secret_key(&secp, &key.private_key);
+        let mut output = internal.tap_tweak(&secp, None).to_keypair();
+        let signature = secp.sign_schnorr_no_aux_rand(&Message::from_digest(message), &output);
+        let public = output.x_only_public_key().0;
+        master.private_key.non_secure_erase();
+        key.private_key.non_secure_erase();
+        internal.non_secure_erase();
+        output.non_secure_erase();
+        (public, signature)
+    }
+
     fn master(&self) -> Xpriv {
         Xpriv::new_master(self.network, self.seed.as_slice()).expect("a seed gives a valid key but for odds of 2^-127")
     }
@@ -96,6 +122,21 @@ mod tests {
         assert_eq!(address(&deposits, 0), "bc1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqkedrcr");
         assert_eq!(address(&deposits, 1), "bc1p4qhjn9zdvkux4e44uhx8tc55attvtyu358kutcqkudyccelu0was9fqzwh");
         assert_eq!(address(&change, 0), "bc1p3qkhfews2uk44qtvauqyr2ttdsw7svhkl9nkm9s9c3x4ax5h60wqwruhk7");
+    }
+
+    #[test]
+    fn a_message_is_signed_by_the_key_in_the_coins_script() {
+        let keys = vector_keys(Network::Regtest);
+        let (deposits, change) = keys.descriptors();
+        for (keychain, descriptor, index) in
+            [(KeychainKind::External, deposits, 3), (KeychainKind::Internal, change, 0)]
+        {
+            let (public, signature) = keys.sign_as_owner(keychain, index, [7; 32]);
+            let script = descriptor.at_derivation_index(index).unwrap().script_pubkey();
+            assert_eq!(script.as_bytes()[2..], public.serialize());
+            let message = Message::from_digest([7; 32]);
+            assert!(Secp256k1::new().verify_schnorr(&signature, &message, &public).is_ok());
+        }
     }
 
     #[test]

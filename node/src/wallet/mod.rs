@@ -20,7 +20,9 @@
 
 use std::sync::Arc;
 
-use bitcoin::{Address, Amount, FeeRate, ScriptBuf, Transaction, Txid};
+use bitcoin::secp256k1::XOnlyPublicKey;
+use bitcoin::secp256k1::schnorr::Signature;
+use bitcoin::{Address, Amount, FeeRate, OutPoint, ScriptBuf, Transaction, Txid};
 use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
@@ -157,6 +159,24 @@ pub struct Payment {
     pub fee: Amount,
 }
 
+/// A coin of this wallet, and its owner's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedCoin {
+    /// The coin.
+    pub outpoint: OutPoint,
+    /// How much it holds.
+    pub value: Amount,
+    /// The height that confirms it.
+    pub height: u32,
+    /// The output key of its script.
+    pub key: XOnlyPublicKey,
+    /// That key's signature.
+    pub signature: Signature,
+}
+
+/// Makes what is to be signed for a coin.
+pub type CoinMessage = Box<dyn Fn(OutPoint) -> [u8; 32] + Send>;
+
 impl WalletHandle {
     /// Opens the wallet, or makes a new one when the store is empty, and starts to follow the chain. It need not be
     /// reachable yet.
@@ -235,6 +255,15 @@ impl WalletHandle {
             Err(WalletError::Chain(source)) => Err(WalletError::NotYetBroadcast { txid, source }),
             Err(other) => Err(other),
         }
+    }
+
+    /// Signs for a coin as its owner: the oldest of the smallest that hold at least `minimum` and are confirmed. The coin is
+    /// not set aside.
+    ///
+    /// # Errors
+    /// [`WalletError::NoCoin`].
+    pub async fn sign_for_coin(&self, minimum: Amount, message: CoinMessage) -> Result<OwnedCoin, WalletError> {
+        self.ask(|reply| Command::SignForCoin { minimum, message, reply }).await
     }
 
     /// Hands a transaction to the network; it counts in the balance at once.

@@ -15,7 +15,9 @@ use zeroize::Zeroizing;
 use super::keys::Keys;
 use super::persist::{COMPACT_FROM, Change, Own, Reservation, Scan};
 use super::sync::Pass;
-use super::{Balance, Clock, DepositAddress, MAX_ADDRESSES, MAX_LABEL_BYTES, MAX_LABELS, WalletError};
+use super::{
+    Balance, Clock, CoinMessage, DepositAddress, MAX_ADDRESSES, MAX_LABEL_BYTES, MAX_LABELS, OwnedCoin, WalletError,
+};
 use crate::chain::BlockRef;
 
 /// How many scripts beyond the last used one are watched: the longest run of destinations that were handed out and never
@@ -245,6 +247,19 @@ impl State {
             }
         }
         coins
+    }
+
+    /// Signs for a coin as its owner: the oldest of the smallest that are confirmed and hold at least `minimum`.
+    pub fn sign_for_coin(&self, minimum: Amount, message: &CoinMessage) -> Result<OwnedCoin, WalletError> {
+        let known = self.known();
+        let height = |coin: &LocalOutput| Some(known.get(&coin.outpoint.txid)?.confirmation?.block_id.height);
+        let coins = self.coins().spendable.into_iter().filter(|coin| coin.txout.value >= minimum);
+        let confirmed = coins.filter_map(|coin| Some((height(&coin)?, coin)));
+        let chosen = confirmed.min_by_key(|(height, coin)| (coin.txout.value, *height, coin.outpoint));
+        let (height, coin) = chosen.ok_or(WalletError::NoCoin { minimum })?;
+        let (outpoint, value) = (coin.outpoint, coin.txout.value);
+        let (key, signature) = self.keys.sign_as_owner(coin.keychain, coin.derivation_index, message(outpoint));
+        Ok(OwnedCoin { outpoint, value, height, key, signature })
     }
 
     /// Whether a coin is confirmed and mature, or comes from ourselves alone.

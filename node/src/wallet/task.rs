@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitcoin::{FeeRate, ScriptBuf, Transaction, Txid};
+use bitcoin::{Amount, FeeRate, ScriptBuf, Transaction, Txid};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -11,7 +11,8 @@ use super::history::{HistoryCursor, HistoryPage};
 use super::state::State;
 use super::sync::Next;
 use super::{
-    Balance, DepositAddress, FundRequest, Payment, SendRequest, WalletError, WalletSetup, WalletStatus, WalletStore,
+    Balance, CoinMessage, DepositAddress, FundRequest, OwnedCoin, Payment, SendRequest, WalletError, WalletSetup,
+    WalletStatus, WalletStore,
 };
 use crate::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, FOLLOWER_QUEUE, Follower, WatchRequest};
 
@@ -29,6 +30,7 @@ pub(super) enum Command {
     History { after: Option<HistoryCursor>, limit: usize, reply: Reply<HistoryPage> },
     Fund { request: FundRequest, fee_rate: FeeRate, reply: Reply<Payment> },
     Send { request: SendRequest, fee_rate: FeeRate, reply: Reply<Payment> },
+    SignForCoin { minimum: Amount, message: CoinMessage, reply: Reply<OwnedCoin> },
     Seen { tx: Transaction, reply: Reply<()> },
     Release { txid: Txid, reply: Reply<()> },
     SetLabel { txid: Txid, label: String, reply: Reply<()> },
@@ -204,6 +206,10 @@ impl Task {
             Command::Send { request, fee_rate, reply } => {
                 let payment = self.state.send(&request, fee_rate);
                 self.answer_payment(payment, reply).await;
+            }
+            Command::SignForCoin { minimum, message, reply } => {
+                let coin = self.state.sign_for_coin(minimum, &message);
+                self.answer(coin, reply).await;
             }
             Command::Seen { tx, reply } => {
                 self.state.see(tx);

@@ -113,12 +113,12 @@ fn write_all(
 
 /// Returns the present, which the ledger compares the records' times with.
 #[expect(clippy::disallowed_methods, reason = "a benchmark stands at the edge, as the node's clock does")]
-fn now() -> Outcome<u64> {
+pub fn now() -> Outcome<u64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
 }
 
 /// Somebody who writes a log.
-struct Writer {
+pub struct Writer {
     number: u32,
     key: SigningKey,
     curve_key: CurveKey,
@@ -126,20 +126,39 @@ struct Writer {
     next: u64,
     backlink: RecordId,
     time: u64,
+    signs: bool,
 }
 
 impl Writer {
-    fn new(number: u32, time: u64) -> Outcome<Self> {
+    /// Returns writer `number`, who opens a log at `time`.
+    pub fn new(number: u32, time: u64) -> Outcome<Self> {
         let mut seed = [0x5e; 32];
         seed[..4].copy_from_slice(&number.to_le_bytes());
         let key = SigningKey::from_bytes(&seed);
         let pair = Keypair::from_secret_key(&Secp256k1::new(), &SecretKey::from_slice(&seed)?);
         let log = LogId { author: AuthorId(key.verifying_key().to_bytes()), epoch: u32::try_from(time)? };
         let curve_key = CurveKey(pair.x_only_public_key().0);
-        Ok(Self { number, key, curve_key, log, next: 0, backlink: RecordId([0; 32]), time })
+        Ok(Self { number, key, curve_key, log, next: 0, backlink: RecordId([0; 32]), time, signs: true })
     }
 
-    fn write(&mut self, body: &Body) -> Outcome<Record> {
+    /// Returns a writer who has no key, does no work and signs nothing, for what does not look at it.
+    pub fn unsigned(number: u32, time: u64) -> Outcome<Self> {
+        let (mut author, mut one) = ([0; 32], [0; 32]);
+        one[31] = 1; // the X of a point
+        author[..4].copy_from_slice(&number.to_le_bytes());
+        let (key, curve_key) =
+            (SigningKey::from_bytes(&[1; 32]), CurveKey(bitcoin::key::XOnlyPublicKey::from_slice(&one)?));
+        let log = LogId { author: AuthorId(author), epoch: u32::try_from(time)? };
+        Ok(Self { number, key, curve_key, log, next: 0, backlink: RecordId([0; 32]), time, signs: false })
+    }
+
+    /// Returns the public key.
+    pub const fn author(&self) -> AuthorId {
+        self.log.author
+    }
+
+    /// Writes the next record.
+    pub fn write(&mut self, body: &Body) -> Outcome<Record> {
         let header = Header {
             network: NETWORK,
             log: self.log,
@@ -150,9 +169,10 @@ impl Writer {
             flags: 0,
             body_len: 0,
             body_hash: [0; 32],
-            admission: if self.next == 0 { admission::mint(&NETWORK, &self.log) } else { 0 },
+            admission: if self.next == 0 && self.signs { admission::mint(&NETWORK, &self.log) } else { 0 },
         };
-        let record = Record::sign(header, body.encode(), |message| self.key.sign(message).to_bytes())?;
+        let sign = |message: &[u8]| if self.signs { self.key.sign(message).to_bytes() } else { [0; 64] };
+        let record = Record::sign(header, body.encode(), sign)?;
         (self.next, self.backlink, self.time) = (self.next + 1, record.id(), self.time + 60);
         Ok(record)
     }
@@ -202,10 +222,12 @@ impl Writer {
     }
 }
 
-fn sats(sats: u64) -> Outcome<Sats> {
+/// Returns an amount.
+pub fn sats(sats: u64) -> Outcome<Sats> {
     Ok(Sats::new(sats).ok_or("more bitcoin than there are")?)
 }
 
-fn list<T, const MAX: usize>(items: Vec<T>) -> Outcome<List<T, MAX>> {
+/// Returns a list.
+pub fn list<T, const MAX: usize>(items: Vec<T>) -> Outcome<List<T, MAX>> {
     Ok(List::new(items).ok_or("a list is too long")?)
 }

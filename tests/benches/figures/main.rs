@@ -17,6 +17,9 @@
 //! | `disk` | what a record takes on disk, of 1M after compaction | its own bytes |
 //! | `open` | from nothing to ready to serve, with 1M records | with 10k |
 //! | `audit` | reading all of 1M again as a stranger would | bare batch verification, both cores |
+//! | `ticket` | checking the work that opening a log costs | finding it |
+//! | `book_query` | the best 50 of a million live offers under a filter | the same without a filter |
+//! | `rss` | memory of a relay with 100,000 live offers | one with an empty ledger |
 //! | `derive` | an identity from an email and a password | Argon2id alone |
 //! | `propagation`, `propagation_copies` | a record's way through 1,000 simulated nodes with the node's mesh | gossipsub's own mesh |
 //! | `heal_idle` | bytes for two nodes of 10k authors to see that they hold the same | negentropy on the same heads |
@@ -24,6 +27,7 @@
 //! | `cold_start` | 100k records from one peer until the book answers | `ingest` of the same records |
 //! | `trade` | a trade of the headless demo, from the bid to the confirmed payout | the whole demo |
 
+mod book;
 mod corpus;
 mod figure;
 mod identity;
@@ -46,6 +50,7 @@ struct Measurement {
 
 const ALL: &[Measurement] = &[
     Measurement { figures: &["verify", "ingest", "growth", "disk", "open", "audit"], run: ledger::measure },
+    Measurement { figures: &["ticket", "book_query", "rss"], run: book::measure },
     Measurement { figures: &["derive"], run: identity::measure },
     Measurement { figures: &["propagation", "propagation_copies"], run: propagation::measure },
     Measurement { figures: &["heal_idle", "heal_changed", "cold_start"], run: sync::measure },

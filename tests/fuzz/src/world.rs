@@ -176,8 +176,8 @@ impl World {
             let kept = node.record(&record.id()).expect("memory does not fail").is_some();
             lines.push(format!("{:?} {kept} {standing:?} {trade:?}", record.id()));
         }
-        let book = Book::load(node).expect("memory does not fail");
-        lines.extend(book.query(Query::default(), EPOCH.into()).map(|entry| format!("{entry:?}")));
+        let book = Book::load(node, EPOCH.into()).expect("memory does not fail");
+        lines.extend(book.query(&Query::default(), EPOCH.into(), usize::MAX).iter().map(|entry| format!("{entry:?}")));
         lines
     }
 }

@@ -201,7 +201,7 @@ impl Checks {
         for node in honest {
             let Some(mind) = &node.mind else { continue };
             let open: BTreeSet<RecordId> = open_offers(&mind.book, now);
-            match Book::load(&node.ledger) {
+            match Book::load(&node.ledger, 0) {
                 Ok(book) if open_offers(&book, now) == open => {}
                 Ok(book) => {
                     let read = open_offers(&book, now);
@@ -282,5 +282,6 @@ fn difference(nodes: &[&Node]) -> String {
 }
 
 fn open_offers(book: &Book, now: u64) -> BTreeSet<RecordId> {
-    book.query(Query { away: true, ..Query::default() }, now).map(|entry| entry.id).collect()
+    let all = Query { away: true, ..Query::default() };
+    book.query(&all, now, usize::MAX).iter().map(|entry| entry.id).collect()
 }

@@ -74,7 +74,7 @@ impl Node {
         let storage = self.ledger.storage();
         let offers = storage.of_kind_by(Kind::Offer, &self.person.author, None, PAGE).unwrap_or_default();
         let Some(offer) = shared.rng.pick(&offers).map(|place| place.id) else { return Body::Heartbeat };
-        let bids = self.ledger.bids(&offer, PAGE).unwrap_or_default();
+        let bids = self.ledger.bids(&offer, PAGE, PAGE).unwrap_or_default();
         match (shared.rng.below(4), shared.rng.pick(&bids).copied()) {
             (0, _) => Body::Revoke(Revoke { offer }),
             (1 | 2, Some(trade)) => {

@@ -115,7 +115,7 @@ impl Node {
             let restored = self.disk.clone().commit(&batch);
             restored.and_then(|()| self.disk.write(|now| *now = private)).expect("the disk was just emptied");
         }
-        match Book::load(&self.ledger) {
+        match Book::load(&self.ledger, 0) {
             Ok(book) => {
                 let (view, pins) = (shared.chain.view().clone(), self.disk.private().pins.clone());
                 self.mind = Some(Mind { book, view, pins, started: shared.agenda.now(), ..Mind::default() });
@@ -206,7 +206,7 @@ impl Node {
             if let Body::Accept(accept) = &body {
                 mind.first_accepted.entry(accept.offer).or_insert(accept.trade);
             }
-            if let Err(error) = mind.book.apply(&self.ledger, record, &body.subjects()) {
+            if let Err(error) = mind.book.apply(&self.ledger, record, &body) {
                 shared.checks.fail(format!("node {} cannot update its book: {error}", self.number));
             }
             affected.extend(self.affected_by(record, &body));

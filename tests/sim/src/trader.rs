@@ -69,7 +69,7 @@ impl Node {
     }
 
     fn bids_of(&self, offer: &RecordId) -> Vec<TradeId> {
-        self.ledger.bids(offer, MAX_BIDS).unwrap_or_default()
+        self.ledger.bids(offer, MAX_BIDS, MAX_BIDS).unwrap_or_default()
     }
 
     /// Returns what this node takes for the truth about a trade: by the ledger, and by what it has pinned.

@@ -102,10 +102,11 @@ impl Node {
         if mind.trades.len() >= MAX_TRADES {
             return;
         }
-        let all = mind.book.query(Query { away: true, ..Query::default() }, now);
+        let all = mind.book.query(&Query { away: true, ..Query::default() }, now, usize::MAX);
         let offers: Vec<(RecordId, Sats, Sats, Side)> = all
+            .into_iter()
             .filter(|entry| entry.maker != self.person.author)
-            .map(|entry| (entry.id, entry.offer.min, entry.offer.max, entry.offer.side))
+            .map(|entry| (entry.id, entry.min, entry.max, entry.side))
             .take(16)
             .collect();
         let Some((offer, min, max, side)) = shared.rng.pick(&offers).copied() else { return };
@@ -122,7 +123,7 @@ impl Node {
 
     fn revoke(&mut self, shared: &mut Shared) {
         let Some(mind) = &self.mind else { return };
-        let mine: Vec<RecordId> = mind.book.of_maker(&self.person.author).map(|entry| entry.id).collect();
+        let mine: Vec<RecordId> = mind.book.of_maker(&self.person.author).map(|(id, _)| id).collect();
         if let Some(offer) = shared.rng.pick(&mine) {
             self.publish(&Body::Revoke(Revoke { offer: *offer }), shared);
         }

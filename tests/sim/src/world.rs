@@ -475,9 +475,10 @@ fn tick(node: &mut Node, shared: &mut Shared) {
     let peers = shared.network.peers(node.number);
     mind.turn += 1;
     let peer = peers.get(mind.turn % peers.len().max(1)).copied();
-    let has_offers = mind.book.of_maker(&me).any(|entry| entry.offer.expires > now);
-    let silent = mind.book.last_seen(&me).saturating_add(HEARTBEAT_INTERVAL_S) <= now;
-    if has_offers && silent && !shared.is_still() {
+    // Who has no open offers is not in the book.
+    let last_seen = mind.book.last_seen(&me);
+    let silent = last_seen.is_some_and(|last_seen| last_seen.saturating_add(HEARTBEAT_INTERVAL_S) <= now);
+    if silent && !shared.is_still() {
         node.publish(&Body::Heartbeat, shared);
     }
     if let Some(peer) = peer.filter(|_| shared.flaw != Some(Flaw::NeverHeals)) {

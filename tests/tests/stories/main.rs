@@ -8,6 +8,7 @@ mod full_disk;
 mod killed_at_every_step_and_resumed;
 mod latecomer_catches_up;
 mod offer_taken_by_two_at_once;
+mod quota;
 mod refunds;
 mod strangers_trade;
 mod tui;

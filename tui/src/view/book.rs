@@ -139,7 +139,7 @@ fn texts(app: &App, offer: &OfferView) -> [String; 8] {
 fn seen(app: &App, offer: &OfferView) -> String {
     match offer.state {
         OfferState::Away => w::AWAY.to_owned(),
-        OfferState::Live | OfferState::Taken | OfferState::Revoked | OfferState::Expired => {
+        OfferState::Live | OfferState::Waiting | OfferState::Taken | OfferState::Revoked | OfferState::Expired => {
             format::ago(app.now(), offer.last_seen)
         }
     }

@@ -122,6 +122,7 @@ pub const fn offer_state(state: OfferState) -> &'static str {
     match state {
         OfferState::Live => "can be taken",
         OfferState::Away => "its maker has not been heard of lately",
+        OfferState::Waiting => "waits until an earlier offer of its maker ends",
         OfferState::Taken => "taken",
         OfferState::Revoked => "withdrawn",
         OfferState::Expired => "ended",

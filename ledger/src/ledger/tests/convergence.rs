@@ -286,7 +286,7 @@ fn check_admissions(ledger: &Ledger<MemoryStorage>, before: &[Record], batch: &[
 fn conclusions(ledger: &Ledger<MemoryStorage>, world: &World) -> Vec<String> {
     let mut lines = Vec::new();
     for offer in &world.offers {
-        lines.push(format!("{:?} {:?}", ledger.offer_standing(offer), ledger.bids(&offer.id(), 100)));
+        lines.push(format!("{:?} {:?}", ledger.offer_standing(offer), ledger.bids(&offer.id(), 100, 100)));
     }
     for take in &world.takes {
         lines.push(format!("{:?}", ledger.trade(take.id().into())));

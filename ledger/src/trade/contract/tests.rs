@@ -38,7 +38,7 @@ fn a_bid_that_breaks_the_offer_is_no_trade() {
         let result = ledger.trade(record.id().into());
         assert!(matches!(result, Err(TradeError::Invalid(..))), "{take:?} by {who}: {result:?}");
         assert!(ledger.trades(None, 10).unwrap().is_empty());
-        assert!(ledger.bids(&offer.id(), 10).unwrap().is_empty());
+        assert!(ledger.bids(&offer.id(), 2, 10).unwrap().is_empty());
     }
 }
 

@@ -134,6 +134,8 @@ fn without_a_node_every_verb_exits_with_3() {
         "peers",
         "stop",
         "identity show",
+        "identity stake --yes",
+        "identity stakes",
         "wallet balance",
         "wallet send bcrt1qxyz 0.01 --yes",
         "offer list",
@@ -519,4 +521,19 @@ fn an_identity_is_made_from_a_file_and_the_password_is_shown_nowhere() {
     let without = node.run(&new);
     assert_eq!(without.exit, 2);
     assert!(without.err.contains("EXCHANGE_PASSWORD"), "{without:?}");
+}
+
+#[test]
+fn naming_a_coin_in_public_is_confirmed_or_only_tried() {
+    let node = Node::answering(&[("exchange_identityStake", |request| {
+        let id = if request["dry_run"] == true { "00".repeat(32) } else { OFFER.to_owned() };
+        Ok(json!({ "id": id, "coin": "ab:1", "state": { "state": "young", "confirmations": 3, "needed": 144 } }))
+    })]);
+    let unasked = node.run(&["identity", "stake"]);
+    assert_eq!(unasked.exit, 2, "{unasked:?}");
+    let tried = node.run(&["identity", "stake", "--dry-run"]);
+    assert_eq!((tried.exit, tried.out.as_str()), (0, "This would name coin ab:1. Nothing was published.\n"));
+    let named = node.run(&["identity", "stake", "--yes"]);
+    let said = "Coin ab:1 speaks for your identity: it counts after 144 confirmations, it has 3.\n";
+    assert_eq!((named.exit, named.out.as_str()), (0, said));
 }

@@ -1,0 +1,227 @@
+//! How the book changes. An offer is on the shelf of its maker's presence, in the list of ends and in its maker's list, or
+//! nowhere.
+
+use std::collections::HashSet;
+
+use super::makers::{self, Held, Maker, Position};
+use super::shelf::Slot;
+use super::{AWAY_AFTER_S, Book, Entry, MAX_LOGS, PAGE, marks};
+use crate::body::Offer;
+use crate::ids::{AuthorId, RecordId};
+use crate::ledger::{Ledger, OfferStanding};
+use crate::record::{Kind, Record};
+use crate::storage::{Storage, StorageError};
+
+impl Book {
+    pub(super) fn add<S: Storage>(
+        &mut self,
+        ledger: &Ledger<S>,
+        record: &Record,
+        offer: &Offer,
+    ) -> Result<(), StorageError> {
+        if offer.expires <= self.now || ledger.offer_standing(record)? != OfferStanding::Open {
+            return Ok(());
+        }
+        let author = record.author();
+        if !self.makers.contains_key(&author) {
+            let last_seen = last_sign_of_life(ledger, &author)?;
+            self.makers.insert(author, Maker { last_seen, ..Maker::default() });
+            self.see(author, last_seen);
+        }
+        let entry = Entry::new(record, offer);
+        let (position, id) = (Position::of(record), record.id());
+        self.change(ledger, &author, Some(entry), |maker| {
+            maker.hold(position, id);
+            Vec::new()
+        })
+    }
+
+    pub(super) fn see(&mut self, author: AuthorId, time: u64) {
+        let Some(maker) = self.makers.get_mut(&author) else { return };
+        maker.last_seen = time.max(maker.last_seen);
+        let deadline = maker.last_seen.saturating_add(AWAY_AFTER_S);
+        if !maker.is_present() && deadline >= self.now {
+            maker.silence = Some(deadline);
+            self.silences.insert((deadline, author));
+            self.move_maker(&author);
+        }
+    }
+
+    /// Looks again at one offer of an author, or at all that are held.
+    pub(super) fn recheck<S: Storage>(
+        &mut self,
+        ledger: &Ledger<S>,
+        author: &AuthorId,
+        offer: Option<&RecordId>,
+    ) -> Result<(), StorageError> {
+        let held = self.makers.get(author).into_iter().flat_map(|maker| &maker.offers);
+        let asked: Vec<RecordId> =
+            held.map(|held| held.id).filter(|id| offer.is_none_or(|offer| offer == id)).collect();
+        let mut gone = HashSet::new();
+        for id in asked {
+            let record = ledger.record(&id)?;
+            let standing = record.map(|record| ledger.offer_standing(&record)).transpose()?;
+            if standing != Some(OfferStanding::Open) {
+                gone.insert(id);
+            }
+        }
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.change(ledger, author, None, |maker| drop_where(maker, |held| gone.contains(&held.id)))
+    }
+
+    /// Changes what a maker offers, and then lets stand what may. `change` returns the offers that leave; `fresh` is one that
+    /// was just read.
+    pub(super) fn change<S: Storage>(
+        &mut self,
+        ledger: &Ledger<S>,
+        author: &AuthorId,
+        fresh: Option<Entry>,
+        change: impl FnOnce(&mut Maker) -> Vec<Held>,
+    ) -> Result<(), StorageError> {
+        let Some(mut maker) = self.makers.remove(author) else { return Ok(()) };
+        let mut leaving = change(&mut maker);
+        let refilled = self.refill(ledger, author, &mut maker);
+        leaving.extend(maker.forget_beyond(self.quota(author)));
+        leaving.iter().for_each(|held| self.hide(*held, maker.is_present()));
+        let settled = refilled.and_then(|()| self.settle(ledger, author, fresh, &mut maker));
+        if !maker.offers.is_empty() || maker.forgotten_after.is_some() {
+            self.makers.insert(*author, maker);
+        } else if let Some(deadline) = maker.silence {
+            self.silences.remove(&(deadline, *author));
+        }
+        settled
+    }
+
+    /// Reads more of a maker's offers from the store when those that are remembered are too few.
+    fn refill<S: Storage>(&self, ledger: &Ledger<S>, author: &AuthorId, maker: &mut Maker) -> Result<(), StorageError> {
+        let quota = self.quota(author);
+        let Some(last) = maker.forgotten_after.filter(|_| maker.offers.len() < quota) else { return Ok(()) };
+        maker.forgotten_after = None;
+        let mut after = last.end(*author);
+        loop {
+            let page = ledger.storage().of_kind_by(Kind::Offer, author, Some(&after), PAGE)?;
+            for place in &page {
+                let Some((record, offer)) = ledger.offer(&place.id)? else { continue };
+                if offer.expires > self.now && ledger.offer_standing(&record)? == OfferStanding::Open {
+                    maker.hold(Position::of(&record), record.id());
+                }
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE && maker.offers.len() <= quota + makers::MAX_WAITING => after = *last,
+                Some(_) | None => return Ok(()),
+            }
+        }
+    }
+
+    /// Lets the first offers of a maker stand and the others wait.
+    fn settle<S: Storage>(
+        &mut self,
+        ledger: &Ledger<S>,
+        author: &AuthorId,
+        mut fresh: Option<Entry>,
+        maker: &mut Maker,
+    ) -> Result<(), StorageError> {
+        let (quota, is_present) = (self.quota(author), maker.is_present());
+        for held in maker.offers.iter_mut().skip(quota) {
+            self.hide(*held, is_present);
+            held.entry = None;
+        }
+        let mut at = 0;
+        while at < quota.min(maker.offers.len()) {
+            if maker.offers[at].entry.is_none() {
+                let id = maker.offers[at].id;
+                let entry = match fresh.take_if(|entry| entry.id == id) {
+                    Some(entry) => Some(entry),
+                    None => ledger.offer(&id)?.map(|(record, offer)| Entry::new(&record, &offer)),
+                };
+                match entry.filter(|entry| entry.expires > self.now) {
+                    Some(entry) => maker.offers[at].entry = Some(self.show(entry, is_present)),
+                    None => {
+                        maker.offers.remove(at);
+                        continue;
+                    }
+                }
+            }
+            at += 1;
+        }
+        Ok(())
+    }
+
+    /// Puts an offer on a shelf. Returns its number.
+    fn show(&mut self, entry: Entry, is_present: bool) -> u32 {
+        let expires = entry.expires;
+        let number = match self.free.pop() {
+            Some(number) => number,
+            None => {
+                self.entries.push(None);
+                u32::try_from(self.entries.len() - 1).expect("memory ends before four billion offers")
+            }
+        };
+        self.entries[number as usize] = Some(entry); // it was just made or freed
+        self.ends.insert((expires, number));
+        self.put(number, is_present);
+        number
+    }
+
+    /// Takes an offer off its shelf, if it stands.
+    fn hide(&mut self, held: Held, is_present: bool) {
+        let Some(number) = held.entry else { return };
+        self.take(number, is_present);
+        if let Some(entry) = self.entries.get_mut(number as usize).and_then(Option::take) {
+            self.ends.remove(&(entry.expires, number));
+            self.free.push(number);
+        }
+    }
+
+    /// Moves the offers of a maker who came or went to the shelf where they belong now.
+    pub(super) fn move_maker(&mut self, author: &AuthorId) {
+        let Some(maker) = self.makers.get(author) else { return };
+        let is_present = maker.is_present();
+        let standing: Vec<u32> = maker.offers.iter().filter_map(|held| held.entry).collect();
+        for number in standing {
+            self.take(number, !is_present);
+            self.put(number, is_present);
+        }
+    }
+
+    fn put(&mut self, number: u32, is_present: bool) {
+        let Self { entries, present, away, .. } = self;
+        let entry_of = |number: u32| entries.get(number as usize).and_then(Option::as_ref);
+        let Some(entry) = entry_of(number) else { return };
+        let slot = Slot { entry: number, min: entry.min, max: entry.max };
+        let shelf = if is_present { present } else { away };
+        shelf.insert(slot, &marks::borne_by(entry), |other| {
+            entry_of(other).is_some_and(|other| other.rank() < entry.rank())
+        });
+    }
+
+    fn take(&mut self, number: u32, is_present: bool) {
+        let Self { entries, present, away, .. } = self;
+        let entry_of = |number: u32| entries.get(number as usize).and_then(Option::as_ref);
+        let Some(entry) = entry_of(number) else { return };
+        let shelf = if is_present { present } else { away };
+        shelf.remove(|other| entry_of(other).is_some_and(|other| other.rank() < entry.rank()));
+    }
+
+    pub(super) fn entry(&self, number: u32) -> Option<&Entry> {
+        self.entries.get(number as usize).and_then(Option::as_ref)
+    }
+}
+
+/// Takes offers out of a maker's list.
+pub(super) fn drop_where(maker: &mut Maker, gone: impl Fn(&Held) -> bool) -> Vec<Held> {
+    let leaving = maker.offers.iter().copied().filter(&gone).collect();
+    maker.offers.retain(|held| !gone(held));
+    leaving
+}
+
+/// Returns the time of the last record of an author.
+///
+/// # Errors
+/// When the store fails.
+pub fn last_sign_of_life<S: Storage>(ledger: &Ledger<S>, author: &AuthorId) -> Result<u64, StorageError> {
+    let heads = ledger.storage().logs_of(author, MAX_LOGS)?;
+    Ok(heads.iter().map(|head| head.time).max().unwrap_or_default())
+}
