@@ -1,7 +1,7 @@
 //! How the book changes. An offer is on the shelf of its maker's presence, in the list of ends and in its maker's list, or
 //! nowhere.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, hash_map};
 
 use super::makers::{self, Held, Maker, Position};
 use super::shelf::Slot;
@@ -23,9 +23,9 @@ impl Book {
             return Ok(());
         }
         let author = record.author();
-        if !self.makers.contains_key(&author) {
+        if let hash_map::Entry::Vacant(place) = self.makers.entry(author) {
             let last_seen = last_sign_of_life(ledger, &author)?;
-            self.makers.insert(author, Maker { last_seen, ..Maker::default() });
+            place.insert(Maker { last_seen, ..Maker::default() });
             self.see(author, last_seen);
         }
         let entry = Entry::new(record, offer);
