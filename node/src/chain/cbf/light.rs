@@ -60,7 +60,6 @@ pub(super) struct State {
     pub pool: Pool,
     /// What peers are asked to tell of. Bounded by what followers may watch.
     scripts: HashSet<ScriptBuf>,
-    outpoints: HashSet<OutPoint>,
 }
 
 impl Light {
@@ -76,7 +75,6 @@ impl Light {
             filters: Filters::default(),
             pool: Pool::default(),
             scripts: HashSet::new(),
-            outpoints: HashSet::new(),
         };
         Self {
             config,
@@ -122,7 +120,6 @@ impl Light {
         let requester = {
             let mut state = self.state();
             state.scripts.extend(scripts.iter().cloned());
-            state.outpoints.extend(outpoints.iter().copied());
             state.requester.clone()
         };
         // Without a client the next one is told of everything.
@@ -200,7 +197,7 @@ impl Light {
             state.learnt = Headers::new(start);
             state.requester = Some(requester.clone());
             self.connections.send_replace(0);
-            (state.scripts.iter().cloned().collect(), state.outpoints.iter().copied().collect())
+            (state.scripts.iter().cloned().collect(), state.pool.spent())
         };
         let Ok(Some(mut gossip)) = requester.subscribe_to_gossip(interest(scripts, outpoints)).await else { return };
         loop {

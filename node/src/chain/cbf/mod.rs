@@ -6,6 +6,7 @@
 //! - Peers give no reason when they do not take a transaction. One that was sent and that no other connection tells of
 //!   within [`ECHO`] counts as refused.
 //! - A fee rate is guessed from what the last blocks paid.
+//! - An output is found only from the height on that is asked for: an older one counts as unknown, a coin of a stake too.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -43,6 +43,11 @@ impl Pool {
         self.txs.values().map(|entry| &entry.tx).find(|tx| spends(tx, outpoint))
     }
 
+    /// Returns the outputs that the transactions spend.
+    pub fn spent(&self) -> Vec<OutPoint> {
+        self.txs.values().flat_map(|entry| &entry.tx.input).map(|input| input.previous_output).collect()
+    }
+
     /// Tells whether a transaction was seen in a block lately.
     pub fn was_confirmed(&self, txid: &Txid) -> bool {
         self.confirmed.iter().any(|(_, tx)| tx.compute_txid() == *txid)
