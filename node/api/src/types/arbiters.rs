@@ -1,0 +1,58 @@
+//! Arbiters: their adverts, and whom this node trusts.
+
+use exchange_ledger::ids::{AuthorId, RecordId};
+use exchange_ledger::money::{Currency, Sats};
+use serde::{Deserialize, Serialize};
+
+/// An arbiter's advert, and what this node knows of him. Adverts and names are free: anybody can call himself anything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArbiterView {
+    /// The advert's id.
+    pub advert: RecordId,
+    /// Who.
+    pub author: AuthorId,
+    /// The name to show.
+    pub name: String,
+    /// What a ruling costs, in millionths.
+    pub fee_ppm: u32,
+    /// The largest trade.
+    pub max_amount: Sats,
+    /// Languages.
+    pub languages: Vec<String>,
+    /// Currencies.
+    pub currencies: Vec<Currency>,
+    /// Anything else.
+    pub terms: String,
+    /// When he first advertised himself, by his own clock.
+    pub since: u64,
+    /// How many trades that named him were closed, as their parties say.
+    pub trades: u32,
+    /// Whether the user of this node trusts him.
+    pub trusted: bool,
+}
+
+/// Puts an arbiter on the list of those whom this node trusts, or takes him off it. The list never leaves the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustArbiter {
+    /// Who: an identity, whatever adverts he will make.
+    pub author: AuthorId,
+    /// Whether he is trusted from now on.
+    pub trusted: bool,
+}
+
+/// Advertises this node's identity as an arbiter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advertise {
+    /// The name to show.
+    pub name: String,
+    /// What a ruling costs, in millionths.
+    pub fee_ppm: u32,
+    /// The largest trade.
+    pub max_amount: Sats,
+    /// Languages.
+    pub languages: Vec<String>,
+    /// Currencies.
+    pub currencies: Vec<Currency>,
+    /// Anything else.
+    pub terms: String,
+}

@@ -1,0 +1,147 @@
+//! The audit of a ledger, by itself, against the chain and against a peer.
+
+use exchange_ledger::body::Checkpoint;
+use exchange_ledger::ids::{AuthorId, RecordId, StateHash, TradeId};
+use exchange_ledger::money::Sats;
+use exchange_ledger::trade::Phase;
+use serde::{Deserialize, Serialize};
+
+use super::ChainTx;
+
+/// What to audit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRequest {
+    /// Also compare escrows with the chain.
+    pub chain: bool,
+    /// Only this author's log.
+    pub author: Option<AuthorId>,
+    /// Only this trade.
+    pub trade: Option<TradeId>,
+}
+
+/// What an audit found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditReport {
+    /// Whether nothing is wrong.
+    pub ok: bool,
+    /// How many records were checked: bytes, signatures, logs.
+    pub records: u64,
+    /// How many authors they have.
+    pub authors: u64,
+    /// The trades and where they stand.
+    pub trades: Vec<AuditedTrade>,
+    /// What is wrong with the ledger or, when asked, with the chain.
+    pub violations: Vec<Violation>,
+    /// Proofs that somebody did wrong, which changes nothing for others.
+    pub evidence: Vec<Violation>,
+    /// What went into all escrows and came out of them, when the chain was asked.
+    pub sums: Option<EscrowSums>,
+    /// What identities say that the ledger was, beside what it was here.
+    pub checkpoints: Vec<CheckpointView>,
+}
+
+/// A trade in an audit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditedTrade {
+    /// Its id.
+    pub trade: TradeId,
+    /// Where it stands, by the records, and by the chain too if asked.
+    pub state: Phase,
+    /// What the contract puts into the escrow.
+    pub amount: Option<Sats>,
+    /// The escrow's address.
+    pub escrow_address: Option<String>,
+    /// What went into the escrow, when the chain was asked.
+    pub funding: Option<ChainTx>,
+    /// What came out of it, when the chain was asked.
+    pub spend: Option<ChainTx>,
+    /// What went in and where it went, when the chain was asked.
+    pub sums: Option<EscrowSums>,
+}
+
+/// What went into an escrow, or many, and where it went: `funded` is the sum of the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EscrowSums {
+    /// What went in.
+    pub funded: Sats,
+    /// What the buyers got.
+    pub to_buyers: Sats,
+    /// What the sellers got back.
+    pub to_sellers: Sats,
+    /// What went anywhere else.
+    pub elsewhere: Sats,
+    /// What the miners got.
+    pub fees: Sats,
+    /// What is still in.
+    pub held: Sats,
+}
+
+/// Something wrong in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// The offending record.
+    pub record: Option<RecordId>,
+    /// The trade it belongs to.
+    pub trade: Option<TradeId>,
+    /// The rule it breaks, in words.
+    pub rule: String,
+}
+
+/// What came of comparing this node's ledger with a peer's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgainstReport {
+    /// The peer's id.
+    pub peer: String,
+    /// The hash of this ledger's state.
+    pub state: StateHash,
+    /// Whether both hold the same.
+    pub same: bool,
+    /// The first place at which they do not.
+    pub difference: Option<Divergence>,
+    /// What identities say that the ledger was, beside what it was here.
+    pub checkpoints: Vec<CheckpointView>,
+}
+
+/// A place of a log at which two ledgers differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Divergence {
+    /// The log's author.
+    pub author: AuthorId,
+    /// Its epoch.
+    pub epoch: u32,
+    /// The place.
+    pub seq: u64,
+    /// The record here, if there is one.
+    pub ours: Option<RecordId>,
+    /// The record there, if there is one.
+    pub theirs: Option<RecordId>,
+    /// Whether only that differs what is kept of the log after its author signed two histories.
+    pub frozen: bool,
+}
+
+/// What somebody says that the ledger was at a time, beside what it was here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointView {
+    /// The record.
+    pub record: RecordId,
+    /// Who published it.
+    pub author: AuthorId,
+    /// What he says.
+    pub said: Checkpoint,
+    /// What this node's ledger says.
+    pub here: Checkpoint,
+    /// How both relate.
+    pub relation: CheckpointRelation,
+}
+
+/// How two views of the ledger at one time relate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckpointRelation {
+    /// The same records.
+    Same,
+    /// As many logs and records, but not the same: somebody was shown another history.
+    Different,
+    /// Other counts: one has not received, or has learned of a fork, what the other has.
+    Uneven,
+}

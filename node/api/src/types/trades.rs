@@ -1,0 +1,156 @@
+//! Trades: where each stands, who acts next, and what moves it on.
+
+use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
+use exchange_ledger::money::{Currency, Price, Sats};
+use exchange_ledger::trade::{Action, Phase, Role};
+use serde::{Deserialize, Serialize};
+
+use super::{ArbiterView, RequestId};
+
+/// A trade as this node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TradeView {
+    /// Its id: that of the bid.
+    pub id: TradeId,
+    /// The offer it came from.
+    pub offer: RecordId,
+    /// This node's role; `None` for a trade of others.
+    pub role: Option<Role>,
+    /// Whether this node made the offer.
+    pub maker: bool,
+    /// Where it stands.
+    pub state: Phase,
+    /// The buyer.
+    pub buyer: AuthorId,
+    /// The seller.
+    pub seller: AuthorId,
+    /// The arbiter.
+    pub arbiter: ArbiterView,
+    /// How much.
+    pub amount: Sats,
+    /// The other money.
+    pub currency: Currency,
+    /// The price in minor units for one bitcoin.
+    pub price: Price,
+    /// What it costs, in minor units.
+    pub cost: u64,
+    /// The payment method.
+    pub method: String,
+    /// The maker's terms.
+    pub terms: String,
+    /// When the bid was made.
+    pub created: u64,
+    /// The escrow's address, once agreed.
+    pub escrow_address: Option<String>,
+    /// What went into the escrow.
+    pub funding: Option<ChainTx>,
+    /// What came out of it.
+    pub spend: Option<ChainTx>,
+    /// How many confirmations the trade asks for.
+    pub confirmations_needed: u32,
+    /// What may be done, by whom, until when.
+    pub next: NextStep,
+    /// What this node may do now.
+    pub actions: Vec<Action>,
+    /// The steps of the whole trade, for a stepper.
+    pub steps: Vec<Step>,
+    /// The last height at which the buyer may pay, once funded.
+    pub pay_until: Option<u32>,
+    /// The height from which the seller may take the coins back, once funded.
+    pub refund_from: Option<u32>,
+    /// The counterparty's payment details, once they have arrived and match the contract.
+    pub their_details: Option<String>,
+    /// One's own payment details.
+    pub my_details: Option<String>,
+    /// What went wrong lately with this trade and is being retried, if anything.
+    pub problem: Option<String>,
+}
+
+/// A command to a trade that needs no more than its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TradeCommand {
+    /// Makes the call idempotent.
+    pub request_id: RequestId,
+    /// Only checks and prices it.
+    pub dry_run: bool,
+    /// The trade.
+    pub trade: TradeId,
+}
+
+/// Accepts a bid by hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptBid {
+    /// Makes the call idempotent.
+    pub request_id: RequestId,
+    /// Only checks it.
+    pub dry_run: bool,
+    /// The trade.
+    pub trade: TradeId,
+    /// The payment details that the taker will get; empty: those given with the offer.
+    pub details: String,
+}
+
+/// A transaction of a trade on the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainTx {
+    /// Its id.
+    pub txid: String,
+    /// How many confirmations it has; 0 while in the pool.
+    pub confirmations: u32,
+    /// The height that confirms it.
+    pub height: Option<u32>,
+}
+
+/// Who acts next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextStep {
+    /// Who is waited for.
+    pub who: Actor,
+    /// What they do, as a sentence to this node's user.
+    pub what: String,
+    /// Until which height, if there is a limit.
+    pub until: Option<u32>,
+    /// What happens otherwise, as a sentence.
+    pub otherwise: String,
+    /// The action of this node's user that moves the trade on, if it is his turn.
+    pub action: Option<Action>,
+}
+
+/// Who is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// This node's user.
+    You,
+    /// The other party.
+    Peer,
+    /// The chain: blocks.
+    Chain,
+    /// Nobody: it is over.
+    Nobody,
+}
+
+/// A step of a trade.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its name, e.g. `Fund escrow`.
+    pub name: String,
+    /// Whether it is done, going on, or still to come.
+    pub state: StepState,
+    /// Detail, e.g. `1 of 3 confirmations`.
+    pub detail: String,
+}
+
+/// Whether a step is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// Done.
+    Done,
+    /// Going on.
+    Current,
+    /// To come.
+    Pending,
+    /// Will not come: the trade took another way.
+    Skipped,
+}
