@@ -161,6 +161,7 @@ impl Explain for SendError {
     fn explain(self) -> ApiError {
         match self {
             Self::Store(error) => error.explain(),
+            Self::Full => ApiError::new(Code::NotAllowed, self.to_string(), ""),
             Self::Mail(_) => ApiError::new(Code::Internal, self.to_string(), ""),
         }
     }

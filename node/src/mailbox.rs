@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{AuthorId, MailboxId, TradeId};
 use exchange_ledger::ledger::{MAX_CLOCK_SKEW_S, TradeError};
-use exchange_ledger::mail::{Address, Envelope, LIFETIME_S, MAX_ENVELOPES, MailError, Message};
+use exchange_ledger::mail::{Address, Entropy, Envelope, LIFETIME_S, MAX_ENVELOPES, MailError, Message, Said};
 use exchange_ledger::trade::Contract;
 use exchange_store::StoreError;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::keeper::Keeper;
 use crate::net::Verdict;
-use crate::private::{KeptMail, Private};
+use crate::private::{Kept as KeptMessage, KeptMail, Private};
 use crate::{clock, entropy};
 
 /// How many messages a node keeps: a gigabyte at the very most. The oldest make room, for those who wait for the newest
@@ -26,8 +26,8 @@ const MAX_KEPT: usize = 65_536;
 const MAX_PARKED: usize = 256;
 /// How many own messages the network may lag behind before it hands over the whole outbox again.
 const SENT_BACKLOG: usize = 256;
-/// How many messages for this node's own identity may wait for the trader.
-const QUEUE: usize = 256;
+/// How many messages for this node's own identity may wait for the trader: all that a trade can have for it.
+const QUEUE: usize = 1024;
 /// How many mailboxes of its own a node asks peers for.
 const MAX_OWN: usize = 1000;
 /// How many messages one call returns.
@@ -41,6 +41,8 @@ pub struct Mailbox {
     kept: Arc<Mutex<Kept>>,
     parked: Arc<Mutex<VecDeque<Envelope>>>,
     own: Arc<Mutex<Own>>,
+    /// The epoch of what is sent until the node stops: see [`Address::epoch`].
+    epoch: u32,
     sent: broadcast::Sender<Vec<u8>>,
 }
 
@@ -69,6 +71,9 @@ pub enum SendError {
     /// It cannot be sealed.
     #[error(transparent)]
     Mail(#[from] MailError),
+    /// The recipient's mailboxes keep no more from this sender.
+    #[error("{MAX_ENVELOPES} messages were sent to the same recipient in this trade; no more are kept")]
+    Full,
 }
 
 impl Mailbox {
@@ -86,6 +91,7 @@ impl Mailbox {
             kept: Arc::new(Mutex::new(Kept { arrivals, last })),
             parked: Arc::default(),
             own: Arc::default(),
+            epoch: u32::try_from(clock::unix_now()).unwrap_or(u32::MAX),
             sent: broadcast::channel(SENT_BACKLOG).0,
         })
     }
@@ -116,12 +122,15 @@ impl Mailbox {
         }
         own.mailboxes.insert(mailbox);
         drop(own);
-        for mail in self.private.mail(&mailbox, 0, PAGE)? {
-            if let Ok(envelope) = Envelope::decode(&mail.envelope) {
+        let mut after = 0;
+        loop {
+            let page = self.private.mail(&mailbox, after, PAGE)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.arrival;
+            for envelope in page.iter().filter_map(|mail| Envelope::decode(&mail.envelope).ok()) {
                 self.deliver(envelope);
             }
         }
-        Ok(())
     }
 
     /// Stops asking for the mailbox of a trade that is over.
@@ -139,22 +148,22 @@ impl Mailbox {
 
     /// Returns the own messages that peers should keep: those whose lifetime is not over.
     pub fn outbox(&self) -> Vec<Vec<u8>> {
-        let mail = self.private.whole_outbox().unwrap_or_else(|error| {
+        let mail = self.private.outbox().unwrap_or_else(|error| {
             tracing::error!(%error, "own messages cannot be read");
             Vec::new()
         });
         let now = clock::unix_now();
-        let alive = mail.into_iter().filter(|(trade, bytes)| match Envelope::decode(bytes) {
+        let alive = mail.into_iter().filter(|bytes| match Envelope::decode(bytes) {
             Ok(envelope) if envelope.address.time.saturating_add(LIFETIME_S) > now => true,
             Ok(envelope) => {
-                if let Err(error) = self.private.delete_outbox(trade, envelope.address.seq) {
+                if let Err(error) = self.private.delete_outbox(&envelope.address) {
                     tracing::warn!(%error, "an old message cannot be removed");
                 }
                 false
             }
             Err(_) => false,
         });
-        alive.map(|(_, bytes)| bytes).collect()
+        alive.collect()
     }
 
     /// Returns a stream of messages to be passed to peers: own ones, and those that had to wait for their contract.
@@ -162,15 +171,7 @@ impl Mailbox {
         self.sent.subscribe()
     }
 
-    /// Tells whether anything was sent in a trade.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn has_sent(&self, trade: &TradeId) -> Result<bool, StoreError> {
-        Ok(!self.private.outbox(trade)?.is_empty())
-    }
-
-    /// Seals a message to the other party, keeps it and passes it to peers.
+    /// Seals a message to another in a trade, keeps it and passes it to peers. Only one task may send.
     ///
     /// # Errors
     /// When it cannot be sealed or kept; nothing is sent then.
@@ -181,26 +182,42 @@ impl Mailbox {
         recipient: AuthorId,
         message: &Message,
     ) -> Result<(), SendError> {
-        let before = self.private.outbox(&contract.trade)?;
-        let last = before.last().map(|bytes| Envelope::decode(bytes)).transpose()?;
-        let address = Address {
+        let address = self.next_address(identity.author(), contract, recipient)?;
+        let entropy = Entropy { seal: entropy::bytes32(), salt: entropy::bytes32() };
+        let (envelope, opening) = Envelope::seal(address, contract, message, entropy, |bytes| identity.sign(bytes))?;
+        let bytes = envelope.encode();
+        if !self.private.put_sent(&Said::new(&envelope, &opening), &bytes)? {
+            return Err(SendError::Full);
+        }
+        // When nobody listens, peers get it with the outbox.
+        drop(self.sent.send(bytes));
+        Ok(())
+    }
+
+    /// Returns the place of the next message: after what this machine sent before, whatever another did.
+    fn next_address(&self, sender: AuthorId, contract: &Contract, recipient: AuthorId) -> Result<Address, StoreError> {
+        let kept = self.private.messages(&contract.trade)?;
+        let last = |from, to| {
+            let between = |kept: &&KeptMessage| (kept.said.address.sender, kept.said.address.recipient) == (from, to);
+            kept.iter().rfind(between).map(|kept| &kept.said)
+        };
+        let before = last(sender, recipient);
+        let epoch = before.map_or(self.epoch, |before| before.address.epoch.max(self.epoch));
+        let in_epoch = before.filter(|before| before.address.epoch == epoch);
+        Ok(Address {
             version: 1,
             network: contract.network,
             trade: contract.trade,
             contract: contract.hash(),
-            sender: identity.author(),
+            sender,
             recipient,
-            seq: last.as_ref().map_or(0, |last| last.address.seq.saturating_add(1)),
-            previous: last.as_ref().map_or([0; 32], Envelope::id),
+            epoch,
+            seq: in_epoch.map_or(0, |before| before.address.seq.saturating_add(1)),
+            previous: before.map_or([0; 32], Said::id),
+            seen: last(recipient, sender).map_or([0; 32], Said::id),
             time: clock::unix_now(),
-        };
-        let (seq, time) = (address.seq, address.time);
-        let envelope =
-            Envelope::seal(address, contract, message, entropy::bytes32(), |bytes| identity.sign(bytes))?.encode();
-        self.private.put_outbox(&contract.trade, seq, &envelope, time)?;
-        // When nobody listens, peers get it with the outbox.
-        drop(self.sent.send(envelope));
-        Ok(())
+            commitment: [0; 32],
+        })
     }
 
     /// Takes in a message from a peer: keeps it for its recipient and, if that is this node, delivers it.
@@ -279,9 +296,11 @@ impl Mailbox {
     }
 
     fn keep(&self, mailbox: MailboxId, envelope: &Envelope) -> Result<bool, StoreError> {
-        let (sender, seq) = (envelope.address.sender, envelope.address.seq);
+        let Address { sender, epoch, seq, .. } = envelope.address;
         let mut kept = self.kept();
-        if seq >= MAX_ENVELOPES || self.private.has_mail(&mailbox, &sender, seq)? {
+        // Of each sender as many as he may send, the first for each place.
+        let places = self.private.mail_places(&mailbox, &sender, MAX_ENVELOPES as usize)?; // a u32 fits
+        if places.len() >= MAX_ENVELOPES as usize || places.contains(&(epoch, seq)) {
             return Ok(false);
         }
         while kept.arrivals.len() >= MAX_KEPT {
@@ -290,7 +309,7 @@ impl Mailbox {
         }
         let arrival = kept.last.saturating_add(1);
         let mail = KeptMail { mailbox, arrival, time: envelope.address.time, envelope: envelope.encode() };
-        self.private.put_mail(&mail, &sender, seq)?;
+        self.private.put_mail(&mail, &sender, (epoch, seq))?;
         kept.last = arrival;
         kept.arrivals.insert(arrival, mailbox);
         Ok(true)
@@ -299,7 +318,8 @@ impl Mailbox {
     fn drop_arrival(&self, mailbox: &MailboxId, arrival: u64) -> Result<(), StoreError> {
         for mail in self.private.mail(mailbox, arrival.saturating_sub(1), 1)? {
             if let (true, Ok(envelope)) = (mail.arrival == arrival, Envelope::decode(&mail.envelope)) {
-                self.private.drop_mail(&mail, &envelope.address.sender, envelope.address.seq)?;
+                let Address { sender, epoch, seq, .. } = envelope.address;
+                self.private.drop_mail(&mail, &sender, (epoch, seq))?;
             }
         }
         Ok(())

@@ -2,16 +2,21 @@
 //!
 //! Persisted types are not the types in use: each row is a struct of its own here, with a version.
 
+mod messages;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use exchange_ledger::ids::{AuthorId, MailboxId, RecordId, TradeId};
+use exchange_ledger::mail::Said;
 use exchange_ledger::record::{Head, LogId};
 use exchange_ledger::storage::{Batch, StorageError};
 use exchange_ledger::trade::Local;
 use exchange_ledger::trade::pins::{Pin, Settled};
 use exchange_store::{Answer, Changes, Namespace, Store, StoreError, Table, Versioned};
+
+pub use messages::{Keeping, Kept};
 
 /// The private tables of this node. Cheap to clone.
 #[derive(Clone)]
@@ -50,6 +55,12 @@ rows! {
     TrustRow { since: u64, }
     /// An event.
     EventRow { time: u64, json: String, }
+    /// A message of an own trade, and its number in the order in which this node sent or received it.
+    MessageRow { number: u64, said: Said, }
+    /// A message between parties that one of them showed to this node's arbiter.
+    DisclosedRow { said: Said, }
+    /// The number of the last message of a trade that the user has read, or that an arbiter was shown.
+    ReadRow { number: u64, }
 }
 
 const TRADES: Table<TradeId, TradeRow> = Table::new(Namespace::Trades);
@@ -57,13 +68,10 @@ const PINS: Table<TradeId, PinRow> = Table::new(Namespace::Pins);
 const DETAILS: Table<[u8; 32], DetailsRow> = Table::new(Namespace::Details);
 const OFFER_DETAILS: Table<[u8; 32], OfferDetailsRow> = Table::new(Namespace::OfferDetails);
 const OWN_HEADS: Table<AuthorId, OwnHeadRow> = Table::new(Namespace::OwnHeads);
-const OUTBOX: Table<(TradeId, u32), EnvelopeRow> = Table::new(Namespace::Outbox);
+const OUTBOX: Table<((TradeId, AuthorId), (u32, u32)), EnvelopeRow> = Table::new(Namespace::Outbox);
 const MAILBOX: Table<(MailboxId, u64), EnvelopeRow> = Table::new(Namespace::Mailbox);
 const TRUSTED: Table<AuthorId, TrustRow> = Table::new(Namespace::TrustedArbiters);
-const MAIL_INDEX: Table<((MailboxId, AuthorId), u32), MailIndexRow> = Table::new(Namespace::MailIndex);
-
-/// How many own messages are kept to be handed to peers.
-const MAX_OUTBOX: usize = 1000;
+const MAIL_INDEX: Table<((MailboxId, AuthorId), (u32, u32)), MailIndexRow> = Table::new(Namespace::MailIndex);
 
 /// How many arbiters a user can trust: more than anybody can know.
 const MAX_TRUSTED: usize = 256;
@@ -208,40 +216,6 @@ impl Private {
         }
     }
 
-    /// Returns the own messages of a trade, in the order in which they were sent.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn outbox(&self, trade: &TradeId) -> Result<Vec<Vec<u8>>, StoreError> {
-        let rows = self.store.private().scan_within(&OUTBOX, trade, MAX_OUTBOX)?;
-        Ok(rows.into_iter().map(|(_, row)| row.envelope).collect())
-    }
-
-    /// Returns all own messages.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn whole_outbox(&self) -> Result<Vec<(TradeId, Vec<u8>)>, StoreError> {
-        let rows = self.store.private().scan(&OUTBOX, .., MAX_OUTBOX)?;
-        Ok(rows.into_iter().map(|((trade, _), row)| (trade, row.envelope)).collect())
-    }
-
-    /// Keeps an own message before it is sent.
-    ///
-    /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn put_outbox(&self, trade: &TradeId, seq: u32, envelope: &[u8], time: u64) -> Result<(), StoreError> {
-        self.store.private().put(&OUTBOX, &(*trade, seq), &EnvelopeRow { envelope: envelope.to_vec(), time })
-    }
-
-    /// Removes an own message whose time is over.
-    ///
-    /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn delete_outbox(&self, trade: &TradeId, seq: u32) -> Result<(), StoreError> {
-        self.store.private().delete(&OUTBOX, &(*trade, seq))
-    }
-
     /// Returns the kept messages of a mailbox that arrived after a number, at most `limit`.
     ///
     /// # Errors
@@ -260,23 +234,29 @@ impl Private {
         Ok(self.store.private().scan(&MAILBOX, .., limit)?.into_iter().map(kept).collect())
     }
 
-    /// Tells whether the message of a sender with this seq is kept.
+    /// Returns the places, epoch and seq, of the kept messages of a sender to a mailbox, at most `limit`.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn has_mail(&self, mailbox: &MailboxId, sender: &AuthorId, seq: u32) -> Result<bool, StoreError> {
-        Ok(self.store.private().get(&MAIL_INDEX, &((*mailbox, *sender), seq))?.is_some())
+    pub fn mail_places(
+        &self,
+        mailbox: &MailboxId,
+        sender: &AuthorId,
+        limit: usize,
+    ) -> Result<Vec<(u32, u32)>, StoreError> {
+        let rows = self.store.private().scan_within(&MAIL_INDEX, &(*mailbox, *sender), limit)?;
+        Ok(rows.into_iter().map(|((_, place), _)| place).collect())
     }
 
     /// Keeps a message.
     ///
     /// # Errors
     /// When the store fails; then nothing changed.
-    pub fn put_mail(&self, mail: &KeptMail, sender: &AuthorId, seq: u32) -> Result<(), StoreError> {
+    pub fn put_mail(&self, mail: &KeptMail, sender: &AuthorId, place: (u32, u32)) -> Result<(), StoreError> {
         let row = EnvelopeRow { envelope: mail.envelope.clone(), time: mail.time };
         let changes = Changes::new().put(&MAILBOX, &(mail.mailbox, mail.arrival), &row).put(
             &MAIL_INDEX,
-            &((mail.mailbox, *sender), seq),
+            &((mail.mailbox, *sender), place),
             &MailIndexRow { arrival: mail.arrival },
         );
         self.store.private().write(changes).map(drop)
@@ -286,10 +266,10 @@ impl Private {
     ///
     /// # Errors
     /// When the store fails; then nothing changed.
-    pub fn drop_mail(&self, mail: &KeptMail, sender: &AuthorId, seq: u32) -> Result<(), StoreError> {
+    pub fn drop_mail(&self, mail: &KeptMail, sender: &AuthorId, place: (u32, u32)) -> Result<(), StoreError> {
         let changes = Changes::new()
             .delete(&MAILBOX, &(mail.mailbox, mail.arrival))
-            .delete(&MAIL_INDEX, &((mail.mailbox, *sender), seq));
+            .delete(&MAIL_INDEX, &((mail.mailbox, *sender), place));
         self.store.private().write(changes).map(drop)
     }
 

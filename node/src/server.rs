@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bitcoin::{Address, FeeRate};
 use exchange_api::{
     AcceptBid, AddressInfo, Advertise, AgainstReport, ApiError, ArbiterView, AuditReport, AuditRequest, Balance,
-    BookFilter, Bundle, CheckpointView, Code, Credentials, Event, ExchangeApiServer, IdentityInfo, OfferView, Page,
-    PasswordStrength, PeerInfo, PostOffer, SendRequest, Sent, StakeRequest, StakeView, Status, StrengthVerdict,
-    TakeOffer, TakeReview, TradeCommand, TradeView, TrustArbiter, WalletTx,
+    BookFilter, Bundle, CheckpointView, Code, Conversation, Credentials, Disclose, Disclosure, Event,
+    ExchangeApiServer, IdentityInfo, MessageView, OfferView, Page, PasswordStrength, PeerInfo, PostOffer, SendMessage,
+    SendRequest, Sent, StakeRequest, StakeView, Status, StrengthVerdict, TakeOffer, TakeReview, TradeCommand,
+    TradeView, TrustArbiter, WalletTx,
 };
 use exchange_ledger::body::{ArbiterAdvert, Body, Terms};
 use exchange_ledger::identity::{Email, Passphrase, Password, Verdict, strength};
@@ -431,6 +432,24 @@ impl ExchangeApiServer for Server {
 
     async fn trade_refund(&self, request: TradeCommand) -> RpcResult<TradeView> {
         self.act(request, Action::Refund).await
+    }
+
+    async fn chat_send(&self, request: SendMessage) -> RpcResult<MessageView> {
+        let trader = self.unlocked()?.trader.clone();
+        let id = request.request_id.clone();
+        self.once(&id, false, async { trader.say(request).await }).await
+    }
+
+    async fn chat_show(&self, trade: TradeId) -> RpcResult<Conversation> {
+        Ok(self.unlocked()?.trader.conversation(trade).await?)
+    }
+
+    async fn chat_read(&self, trade: TradeId, number: u64) -> RpcResult<()> {
+        Ok(self.unlocked()?.trader.note_read(trade, number).await?)
+    }
+
+    async fn trade_disclose(&self, request: Disclose) -> RpcResult<Disclosure> {
+        Ok(self.unlocked()?.trader.disclose(request).await?)
     }
 
     async fn audit(&self, request: AuditRequest) -> RpcResult<AuditReport> {

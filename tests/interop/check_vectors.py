@@ -493,6 +493,7 @@ def encode_contract(c):
             party(c["buyer_party"]),
             party(c["seller_party"]),
             bytes.fromhex(c["arbiter_key"]),
+            bytes.fromhex(c["arbiter_seal_key"]),
             le(c["amount"], 8),
             c["currency"].encode().ljust(5, b"\x00"),
             le(c["price"], 8),
@@ -510,18 +511,40 @@ def check_mail():
         address = b"".join(
             [le(a["version"], 1)]
             + [bytes.fromhex(a[f]) for f in ("network", "trade", "contract", "sender", "recipient")]
-            + [le(a["seq"], 4), bytes.fromhex(a["previous"]), le(a["time"], 8)]
+            + [le(a["epoch"], 4), le(a["seq"], 4), bytes.fromhex(a["previous"]), bytes.fromhex(a["seen"])]
+            + [le(a["time"], 8), bytes.fromhex(a["commitment"])]
         )
         equal(address.hex(), v["address_bytes"], "mail: address")
-        sealed = bytes.fromhex(v["sealed"])
-        identifier = domain("exchange/mail-id/v1", domain("exchange/mail-address/v1", address), sealed)
+        sealed, plaintext = bytes.fromhex(v["sealed"]), bytes.fromhex(v["plaintext"])
+        sealed_hash = domain("exchange/mail-sealed/v1", sealed)
+        identifier = domain("exchange/mail-id/v1", domain("exchange/mail-address/v1", address), sealed_hash)
         equal(identifier.hex(), v["id"], "mail: id")
         message, signature = b"exchange/mail/v1" + identifier, bytes.fromhex(v["signature"])
         check(ed_verify(bytes.fromhex(a["sender"]), message, signature), "mail: signature")
         equal((address + le(len(sealed), 4) + sealed + signature).hex(), v["envelope"], "mail: envelope")
-        salt, details = bytes.fromhex(v["message"]["salt"]), v["message"]["details"].encode()
-        equal((b"\x00" + salt + le(len(details), 4) + details).hex(), v["plaintext"], "mail: plaintext")
-        equal(domain("exchange/details/v1", salt, details).hex(), v["commitment"], "mail: commitment")
+        commitment = domain("exchange/mail-commit/v1", bytes.fromhex(v["salt"]), plaintext)
+        equal(commitment.hex(), a["commitment"], "mail: commitment")
+        equal(mail_message(v["message"]).hex(), plaintext.hex(), "mail: plaintext")
+
+
+def mail_message(message):
+    """Encodes a message; what a disclosure shows is checked as an arbiter would."""
+    if "details" in message:
+        salt, text = bytes.fromhex(message["details"]["salt"]), message["details"]["text"].encode()
+        equal(domain("exchange/details/v1", salt, text).hex(), message["details"]["agreed"], "mail: details")
+        return b"\x00" + salt + le(len(text), 4) + text
+    if "chat" in message:
+        text = message["chat"].encode()
+        return b"\x01" + le(len(text), 4) + text
+    said = [(bytes.fromhex(one["id"]), bytes.fromhex(one["said"])) for one in message["disclosure"]]
+    for identifier, data in said:
+        address, sealed_hash, signature, opening = data[:245], data[245:277], data[277:341], data[341:]
+        equal(domain("exchange/mail-id/v1", domain("exchange/mail-address/v1", address), sealed_hash), identifier, "mail: said")
+        check(ed_verify(address[69:101], b"exchange/mail/v1" + identifier, signature), "mail: a signature of what was said")
+        if opening[0]:
+            equal(int.from_bytes(opening[33:37], "little"), len(opening[37:]), "mail: the words")
+            equal(domain("exchange/mail-commit/v1", opening[1:33], opening[37:]), address[213:245], "mail: the words' commitment")
+    return b"\x02" + le(len(said), 4) + b"".join(data for _, data in said)
 
 
 def check_bundle():
@@ -557,7 +580,12 @@ def check_bundle():
     fee = int.from_bytes(release[68:76], "little")
     equal([value for value, _ in payouts], [outputs[vout][0] - fee], "bundle: the payout is the released one")
     for message in bundle["transcript"]:
-        signed = b"exchange/mail/v1" + bytes.fromhex(message["id"])
+        address = b"\x01" + b"".join(bytes.fromhex(bundle[f]) for f in ("network", "trade", "contract"))
+        address += bytes.fromhex(message["sender"]) + bytes.fromhex(message["recipient"])
+        address += le(message["epoch"], 4) + le(message["seq"], 4) + bytes.fromhex(message["previous"])
+        address += bytes.fromhex(message["seen"]) + le(message["time"], 8) + bytes.fromhex(message["commitment"])
+        hashes = domain("exchange/mail-address/v1", address), bytes.fromhex(message["sealed_hash"])
+        signed = b"exchange/mail/v1" + domain("exchange/mail-id/v1", *hashes)
         check(ed_verify(bytes.fromhex(message["sender"]), signed, bytes.fromhex(message["signature"])), "bundle: message")
 
 

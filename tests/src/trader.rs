@@ -270,6 +270,11 @@ impl Trader {
         self.cli.done(&["audit", "--chain"])
     }
 
+    /// Returns a file for what he is about to say.
+    pub(crate) fn message_file(&self) -> PathBuf {
+        self.details.with_extension("message")
+    }
+
     fn details_file(&self) -> String {
         self.details.display().to_string()
     }

@@ -5,7 +5,8 @@ use tui_input::Input;
 use tui_input::backend::crossterm::EventHandler;
 use zeroize::Zeroizing;
 
-/// The longest text that a field takes, in bytes: the API's longest is a thousand.
+/// The longest text that a field takes, in bytes: the API's longest is a thousand, but for a page of talk, which nobody
+/// types into one line.
 const MAX_TEXT_BYTES: usize = 1000;
 /// The longest secret, in bytes; room for it is reserved at once, so that no copy stays behind when it grows.
 const MAX_SECRET_BYTES: usize = 256;

@@ -3,9 +3,9 @@
 
 use crossterm::event::KeyEvent;
 use exchange_api::{
-    AcceptBid, Action, AddressInfo, ApiError, ArbiterView, Balance, BookFilter, Credentials, Event, IdentityInfo,
-    OfferView, Page, PasswordStrength, PeerInfo, PostOffer, RecordId, SendRequest, Sent, Status, TakeOffer, TakeReview,
-    TradeCommand, TradeView, WalletTx,
+    AcceptBid, Action, AddressInfo, ApiError, ArbiterView, Balance, BookFilter, Conversation, Credentials, Event,
+    IdentityInfo, MessageView, OfferView, Page, PasswordStrength, PeerInfo, PostOffer, RecordId, SendMessage,
+    SendRequest, Sent, Status, TakeOffer, TakeReview, TradeCommand, TradeId, TradeView, WalletTx,
 };
 use zeroize::Zeroizing;
 
@@ -154,6 +154,10 @@ pub enum Call {
     Price(SendRequest),
     /// Send coins.
     Send(SendRequest),
+    /// Say what was said in a trade, and note that the user sees it.
+    Talk(TradeId),
+    /// Say something in a trade.
+    Say(SendMessage),
 }
 
 /// Which call was answered.
@@ -181,6 +185,10 @@ pub enum CallName {
     Price,
     /// [`Call::Send`].
     Send,
+    /// [`Call::Talk`].
+    Talk,
+    /// [`Call::Say`].
+    Say,
 }
 
 impl Call {
@@ -199,6 +207,8 @@ impl Call {
             Self::Trade(action, _) => CallName::Trade(*action),
             Self::Price(_) => CallName::Price,
             Self::Send(_) => CallName::Send,
+            Self::Talk(_) => CallName::Talk,
+            Self::Say(_) => CallName::Say,
         }
     }
 }
@@ -221,6 +231,10 @@ pub enum Reply {
     Trade(TradeView),
     /// The payment, priced or sent.
     Sent(Sent),
+    /// What was said.
+    Talk(Conversation),
+    /// What one said oneself.
+    Said(MessageView),
 }
 
 /// Returns the filter under which the whole book is fetched; narrowing it down is done here, at once, while one types.

@@ -47,6 +47,14 @@ pub async fn call(client: &Client, call: Call) -> Result<Reply, ApiError> {
                 client.trade_accept(request).await?
             }
         }),
+        Call::Talk(trade) => {
+            let said = client.chat_show(trade).await?;
+            if let Some(last) = said.messages.last().filter(|_| said.unread > 0) {
+                client.chat_read(trade, last.number).await?;
+            }
+            Reply::Talk(said)
+        }
+        Call::Say(message) => Reply::Said(client.chat_send(message).await?),
         Call::Price(request) | Call::Send(request) => Reply::Sent(client.wallet_send(request).await?),
     })
 }

@@ -3,11 +3,13 @@
 
 mod common;
 
-use common::{User, review, unlocked};
+use common::{User, review, talk, talk_of_arbiter, trade, trade_to_release, unlocked};
 use crossterm::event::KeyCode;
-use exchange_api::{ApiError, Code, IdentityState, PasswordStrength, Role, Sent, StrengthVerdict};
+use exchange_api::{
+    ApiError, Code, Conversation, IdentityState, PasswordStrength, Phase, Role, Sent, StrengthVerdict, TradeView,
+};
 use exchange_tui::app::App;
-use exchange_tui::message::{CallName, Connection, Message, Password, Reply};
+use exchange_tui::message::{Answer, CallName, Connection, Message, Password, Query, Reply};
 use exchange_tui::theme::Theme;
 
 /// Takes the picture of a screen at both sizes.
@@ -114,6 +116,30 @@ fn trades() {
     user.key(KeyCode::Esc);
     user.keys("j");
     check("trade_done", &user);
+}
+
+#[test]
+fn talking() {
+    let mut user = User::trading();
+    let unread = TradeView { unread: 2, ..trade(1, Role::Buyer, Phase::Funded) };
+    user.answer(Query::Trades, Answer::Trades(vec![unread, trade_to_release()]));
+    user.keys("4");
+    check("trade_unread", &user);
+    user.keys("m");
+    let nothing = Conversation { messages: Vec::new(), unread: 0, ..talk() };
+    reply(&mut user, CallName::Talk, Ok(Reply::Talk(nothing)));
+    check("chat_empty", &user);
+    reply(&mut user, CallName::Talk, Ok(Reply::Talk(talk())));
+    user.keys("Mine is: Ann Example");
+    check("chat", &user);
+}
+
+#[test]
+fn an_arbiter_listens() {
+    let mut user = User::trading();
+    user.keys("4m");
+    reply(&mut user, CallName::Talk, Ok(Reply::Talk(talk_of_arbiter())));
+    check("chat_arbiter", &user);
 }
 
 #[test]

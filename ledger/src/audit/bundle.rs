@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ids::{AuthorId, ContractHash, RecordId, TradeId};
-use crate::mail::Envelope;
+use crate::mail::{MAX_ENVELOPES, Said};
 use crate::trade::Phase;
 
 mod collect;
@@ -25,8 +25,8 @@ pub const MAX_BUNDLE_LEN: usize = 16 << 20;
 pub const MAX_RECORDS: usize = 1024;
 /// How many headers a bundle may have: a year and a half after the last anchor, 13 MB of text.
 pub const MAX_HEADERS: usize = 80_000;
-/// How many messages a bundle may name: each party can send 64.
-pub const MAX_TRANSCRIPT: usize = 256;
+/// How many messages a bundle may name: as many as four people can send to each other.
+pub const MAX_TRANSCRIPT: usize = 12 * MAX_ENVELOPES as usize; // a u32 fits
 /// How many blocks above the last transaction of the trade a bundle shows, if there are as many: a day of work on top.
 pub const BURIED_BY: u32 = 144;
 
@@ -50,7 +50,8 @@ pub struct Bundle {
     pub records: Vec<Hex>,
     /// What the chain shows; `None` while nothing funds the escrow in a block.
     pub chain: Option<ChainProof>,
-    /// The sealed messages between the parties, as far as whoever made the bundle has them, by sender, recipient and seq.
+    /// The sealed messages between the parties, as far as whoever made the bundle has them, by sender, recipient, epoch and
+    /// seq.
     pub transcript: Vec<Message>,
 }
 
@@ -80,8 +81,8 @@ pub struct Inclusion {
     pub proof: Hex,
 }
 
-/// A sealed message, without what it says. The signature is over the id, and the id is over everything: so whoever has
-/// the message can prove that it is this one, and the sender cannot deny it.
+/// A sealed message, without what it says. With the bundle's own network, trade and contract it is all that its sender
+/// signed: he cannot deny it, and who has the words can show that they are these.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
@@ -89,29 +90,38 @@ pub struct Message {
     pub sender: AuthorId,
     /// To whom.
     pub recipient: AuthorId,
-    /// Its position in what the sender sent to the recipient in this trade.
+    /// When the sender's node was started.
+    pub epoch: u32,
+    /// Its position in what the sender sent to the recipient in this trade and epoch.
     pub seq: u32,
-    /// The id of the message before it; zeros at 0.
+    /// The id of the sender's message before it; zeros if there was none.
     pub previous: Hex,
+    /// The id of the last message that he had from the recipient; zeros if there was none.
+    pub seen: Hex,
     /// When, by the sender's clock.
     pub time: u64,
-    /// Its id.
-    pub id: Hex,
-    /// The sender's signature over the id.
+    /// Commits to what it says.
+    pub commitment: Hex,
+    /// The hash of what was sealed.
+    pub sealed_hash: Hex,
+    /// The sender's signature.
     pub signature: Hex,
 }
 
-impl From<&Envelope> for Message {
-    fn from(envelope: &Envelope) -> Self {
-        let address = &envelope.address;
+impl From<&Said> for Message {
+    fn from(said: &Said) -> Self {
+        let address = &said.address;
         Self {
             sender: address.sender,
             recipient: address.recipient,
+            epoch: address.epoch,
             seq: address.seq,
             previous: Hex(address.previous.to_vec()),
+            seen: Hex(address.seen.to_vec()),
             time: address.time,
-            id: Hex(envelope.id().to_vec()),
-            signature: Hex(envelope.signature.to_vec()),
+            commitment: Hex(address.commitment.to_vec()),
+            sealed_hash: Hex(said.sealed_hash.to_vec()),
+            signature: Hex(said.signature.to_vec()),
         }
     }
 }

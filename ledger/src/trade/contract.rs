@@ -36,6 +36,8 @@ pub struct Contract {
     pub seller_party: Party,
     /// The arbiter's key before the tweak.
     pub arbiter_key: CurveKey,
+    /// The X25519 key to which messages for the arbiter are sealed.
+    pub arbiter_seal_key: [u8; 32],
     /// What goes into the escrow.
     pub amount: Sats,
     /// The other money.
@@ -120,6 +122,8 @@ pub struct Bid {
     pub advert: RecordId,
     /// His key before the tweak.
     pub arbiter_key: CurveKey,
+    /// The X25519 key to which messages for him are sealed.
+    pub arbiter_seal_key: [u8; 32],
     /// What the buyer would pay, in minor units.
     pub cost: u64,
     network: [u8; 4],
@@ -172,6 +176,7 @@ impl Bid {
             arbiter,
             advert: advert_id,
             arbiter_key: advert_body.key,
+            arbiter_seal_key: advert_body.seal_key,
             cost,
             network: offer.header().network,
             offer_log: offer.header().log,
@@ -262,6 +267,7 @@ impl Bid {
             buyer_party,
             seller_party,
             arbiter_key: self.arbiter_key,
+            arbiter_seal_key: self.arbiter_seal_key,
             amount: self.take.amount,
             currency: self.offer.currency,
             price: self.offer.price,
@@ -288,6 +294,15 @@ impl Contract {
             Role::Buyer => Some(&self.buyer_party),
             Role::Seller => Some(&self.seller_party),
             Role::Arbiter => None,
+        }
+    }
+
+    /// Returns the X25519 key to which messages for somebody are sealed, if he has a role.
+    pub fn seal_key_of(&self, author: &AuthorId) -> Option<[u8; 32]> {
+        match self.role_of(author)? {
+            Role::Buyer => Some(self.buyer_party.seal_key),
+            Role::Seller => Some(self.seller_party.seal_key),
+            Role::Arbiter => Some(self.arbiter_seal_key),
         }
     }
 

@@ -165,6 +165,7 @@ fn describe(contract: &Contract) -> Value {
         "buyer_party": describe_party(&contract.buyer_party),
         "seller_party": describe_party(&contract.seller_party),
         "arbiter_key": contract.arbiter_key.0.to_string(),
+        "arbiter_seal_key": hex(contract.arbiter_seal_key),
         "amount": contract.amount.get(),
         "currency": contract.currency,
         "price": contract.price.get(),

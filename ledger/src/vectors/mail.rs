@@ -4,19 +4,24 @@ use serde_json::{Value, json};
 
 use super::{check, hex, read};
 use crate::body::Side;
-use crate::mail::{Address, Envelope, MAX_DETAILS_LEN, MAX_ENVELOPES, MailError, Message};
+use crate::mail::{
+    Address, Entropy, Envelope, MAX_CHAT_LEN, MAX_DETAILS_LEN, MAX_ENVELOPES, MailError, Message, Opening, Said,
+};
 use crate::seal;
 use crate::testing::{Author, EPOCH, NETWORK, SALT, SampleTrade};
 use crate::trade::Role;
 
-const ENTROPY: [u8; 32] = [0xe7; 32];
+const IKM_E: [u8; 32] = [0xe7; 32];
+const MAIL_SALT: [u8; 32] = [0xa1; 32];
+const ENTROPY: Entropy = Entropy { seal: IKM_E, salt: MAIL_SALT };
 
 #[test]
 fn envelopes_come_out_as_published() {
     let mut trade = SampleTrade::new(Side::Sell);
-    let valid = [Role::Buyer, Role::Seller].map(|from| describe(&mut trade, from));
+    let mut valid: Vec<_> = [Role::Buyer, Role::Seller].map(|from| describe(&mut trade, from)).into();
+    valid.extend(conversation(&mut trade));
     let computed = json!({
-        "description": "Mail of the first case of escrow.json, see ../mail.md. ikmE of HPKE is 32 bytes of e7, a seal secret of author n 32 bytes of n + 50.",
+        "description": "Mail of the first case of escrow.json, see ../mail.md. ikmE of HPKE is 32 bytes of e7, the salt of each commitment 32 bytes of a1, a seal secret of author n 32 bytes of n + 50.",
         "valid": valid,
         "invalid": invalid(&mut trade),
     });
@@ -40,26 +45,45 @@ fn a_message_opens_for_its_recipient_in_its_place_only() {
     let envelope = sealed(&mut trade, Role::Buyer);
     let secret = trade.author(Role::Seller).seal_secret();
     let message = Message::Details { salt: SALT, details: trade.author(Role::Buyer).details() };
-    assert_eq!(envelope.open(&secret), Ok(message));
+    assert_eq!(envelope.open(&secret).and_then(|opening| opening.message()), Ok(message));
     assert_eq!(envelope.open(&trade.author(Role::Buyer).seal_secret()), Err(MailError::Sealed));
     let moved = Address { seq: 1, previous: [1; 32], ..envelope.address.clone() };
     assert_eq!(Envelope { address: moved, ..envelope.clone() }.open(&secret), Err(MailError::Sealed));
 }
 
 #[test]
-fn payment_details_cannot_paint_over_a_terminal() {
+fn a_message_that_its_sender_did_not_commit_to_is_refused() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let (contract, address) = (trade.contract(), address(&mut trade, Role::Buyer));
+    let secret = trade.author(Role::Seller).seal_secret();
+    let plain = borsh::to_vec(&Message::Chat { text: "I have paid".to_owned() }).unwrap();
+    let opening = Opening { salt: MAIL_SALT, plain };
+    // He signs a commitment to nothing, so that the seller could show nobody what he said.
+    let (key, aad) = (contract.seller_party.seal_key, borsh::to_vec(&address).unwrap());
+    let sealed = seal::seal(&key, b"exchange/mail/v1", &aad, &borsh::to_vec(&opening).unwrap(), IKM_E).unwrap();
+    let envelope = Envelope { address, sealed, signature: [0; 64] };
+    assert_eq!(envelope.open(&secret), Err(MailError::Commitment));
+}
+
+#[test]
+fn what_strangers_write_cannot_paint_over_a_terminal() {
     let mut trade = SampleTrade::new(Side::Sell);
     let (contract, address) = (trade.contract(), address(&mut trade, Role::Buyer));
     let (buyer, secret) = (trade.author(Role::Buyer).clone(), trade.author(Role::Seller).seal_secret());
-    for details in ["\x1b[2JIBAN".to_owned(), "a\u{202e}b".to_owned(), "x".repeat(MAX_DETAILS_LEN + 1)] {
-        let message = Message::Details { salt: SALT, details };
+    let details = ["\x1b[2JIBAN".to_owned(), "a\u{202e}b".to_owned(), "x".repeat(MAX_DETAILS_LEN + 1)];
+    let texts = ["\x1b[2Jpaid".to_owned(), " \n".to_owned(), "x".repeat(MAX_CHAT_LEN + 1)];
+    let messages = details.map(|details| Message::Details { salt: SALT, details });
+    for message in messages.into_iter().chain(texts.map(|text| Message::Chat { text })) {
         let sign = |bytes: &[u8]| buyer.sign_bytes(bytes);
-        assert_eq!(Envelope::seal(address.clone(), &contract, &message, ENTROPY, sign), Err(MailError::Malformed));
+        let refused = Envelope::seal(address.clone(), &contract, &message, ENTROPY, sign);
+        assert_eq!(refused, Err(MailError::Malformed));
         // A cheat seals it all the same.
+        let opening = Opening { salt: MAIL_SALT, plain: borsh::to_vec(&message).unwrap() };
+        let address = Address { commitment: opening.commitment(), ..address.clone() };
         let (key, aad) = (contract.seller_party.seal_key, borsh::to_vec(&address).unwrap());
-        let sealed = seal::seal(&key, b"exchange/mail/v1", &aad, &borsh::to_vec(&message).unwrap(), ENTROPY).unwrap();
-        let envelope = Envelope { address: address.clone(), sealed, signature: [0; 64] };
-        assert_eq!(envelope.open(&secret), Err(MailError::Sealed));
+        let sealed = seal::seal(&key, b"exchange/mail/v1", &aad, &borsh::to_vec(&opening).unwrap(), IKM_E).unwrap();
+        let opened = Envelope { address, sealed, signature: [0; 64] }.open(&secret).unwrap();
+        assert_eq!(opened.message(), Err(MailError::Sealed));
     }
 }
 
@@ -72,49 +96,109 @@ fn address(trade: &mut SampleTrade, from: Role) -> Address {
         contract: trade.contract().hash(),
         sender: trade.author(from).id(),
         recipient: trade.author(to).id(),
+        epoch: EPOCH,
         seq: 0,
         previous: [0; 32],
+        seen: [0; 32],
         time: u64::from(EPOCH) + 60,
+        commitment: [0; 32],
     }
 }
 
 fn sealed(trade: &mut SampleTrade, from: Role) -> Envelope {
-    let (contract, address) = (trade.contract(), address(trade, from));
-    let author = trade.author(from).clone();
-    let message = Message::Details { salt: SALT, details: author.details() };
-    Envelope::seal(address, &contract, &message, ENTROPY, |bytes| author.sign_bytes(bytes)).unwrap()
+    let message = details(trade, from);
+    let address = address(trade, from);
+    seal_it(trade, address, &message).0
+}
+
+fn details(trade: &mut SampleTrade, from: Role) -> Message {
+    Message::Details { salt: SALT, details: trade.author(from).details() }
+}
+
+fn seal_it(trade: &mut SampleTrade, address: Address, message: &Message) -> (Envelope, Opening) {
+    let contract = trade.contract();
+    let role = contract.role_of(&address.sender).unwrap();
+    let author = trade.author(role).clone();
+    Envelope::seal(address, &contract, message, ENTROPY, |bytes| author.sign_bytes(bytes)).unwrap()
 }
 
 fn describe(trade: &mut SampleTrade, from: Role) -> Value {
-    let envelope = sealed(trade, from);
-    let Address { version, network, trade: id, contract, sender, recipient, seq, previous, time } =
-        envelope.address.clone();
-    let details = trade.author(from).details();
-    let message = Message::Details { salt: SALT, details: details.clone() };
+    let message = details(trade, from);
+    let address = address(trade, from);
+    show(trade, address, &message)
+}
+
+/// Returns a line of the seller in answer to the buyer's details, and the buyer's disclosure of both to the arbiter.
+fn conversation(trade: &mut SampleTrade) -> Vec<Value> {
+    let first = sealed(trade, Role::Seller);
+    let seen = sealed(trade, Role::Buyer);
+    let answer = Address { seq: 1, previous: first.id(), seen: seen.id(), ..address(trade, Role::Seller) };
+    let line = Message::Chat { text: "I see no payment.\nWhich bank?".to_owned() };
+    let (envelope, opening) = seal_it(trade, answer.clone(), &line);
+    let said = Said::new(&envelope, &opening);
+    assert_eq!(said.verify(&trade.contract()), Ok(Role::Seller));
+    let buyers = Said { opening: None, ..Said::new(&seen, &opening) };
+    let to_arbiter = Address { recipient: trade.arbiter.id(), ..address(trade, Role::Buyer) };
+    let disclosure = Message::Disclosure { said: vec![buyers, said] };
+    vec![show(trade, answer, &line), show(trade, to_arbiter, &disclosure)]
+}
+
+fn show(trade: &mut SampleTrade, address: Address, message: &Message) -> Value {
+    let contract = trade.contract();
+    let (envelope, opening) = seal_it(trade, address, message);
+    let to = contract.role_of(&envelope.address.recipient).unwrap();
     assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope.clone()));
+    let opened = envelope.open(&trade.author(to).seal_secret()).unwrap();
+    assert_eq!((opened.message().as_ref(), &opened), (Ok(message), &opening));
+    let words = match message {
+        Message::Details { salt, details } => {
+            json!({ "details": { "salt": hex(salt), "text": details, "agreed": hex(trade.author(contract.role_of(&envelope.address.sender).unwrap()).party().details) } })
+        }
+        Message::Chat { text } => json!({ "chat": text }),
+        Message::Disclosure { said } => {
+            json!({ "disclosure": said.iter().map(|said| json!({ "id": hex(said.id()), "said": hex(borsh::to_vec(said).unwrap()) })).collect::<Vec<_>>() })
+        }
+    };
+    let Address {
+        version,
+        network,
+        trade: id,
+        contract: hash,
+        sender,
+        recipient,
+        epoch,
+        seq,
+        previous,
+        seen,
+        time,
+        commitment,
+    } = envelope.address.clone();
     json!({
-        "message": { "salt": hex(SALT), "details": details },
-        "commitment": hex(trade.author(from).party().details),
-        "plaintext": hex(borsh::to_vec(&message).unwrap()),
-        "recipient_seal_key": hex(trade.author(crate::trade::counterparty(from)).party().seal_key),
-        "ikm_e": hex(ENTROPY),
+        "message": words,
+        "salt": hex(opening.salt),
+        "plaintext": hex(&opening.plain),
+        "recipient_seal_key": hex(contract.seal_key_of(&envelope.address.recipient).unwrap()),
+        "ikm_e": hex(IKM_E),
         "address": {
             "version": version,
             "network": hex(network),
             "trade": id,
-            "contract": contract,
+            "contract": hash,
             "sender": sender,
             "recipient": recipient,
+            "epoch": epoch,
             "seq": seq,
             "previous": hex(previous),
+            "seen": hex(seen),
             "time": time,
+            "commitment": hex(commitment),
         },
         "address_bytes": hex(borsh::to_vec(&envelope.address).unwrap()),
         "sealed": hex(&envelope.sealed),
         "id": hex(envelope.id()),
         "signature": hex(envelope.signature),
         "envelope": hex(envelope.encode()),
-        "mailbox": envelope.mailbox(&trade.contract()).unwrap(),
+        "mailbox": envelope.mailbox(&contract).unwrap(),
     })
 }
 
@@ -137,13 +221,12 @@ fn invalid(trade: &mut SampleTrade) -> Vec<Value> {
     from_stranger.signature = stranger.sign_bytes(&[b"exchange/mail/v1".as_slice(), &from_stranger.id()].concat());
     let mut flipped = good.clone();
     flipped.sealed[40] ^= 1;
-    assert_eq!(MAX_ENVELOPES, 64);
+    assert_eq!(MAX_ENVELOPES, 256);
     let cases = [
         ("trailing byte", [good.encode().as_slice(), &[0]].concat()),
         ("version 2", resigned(&buyer, |a| a.version = 2)),
-        ("first with a predecessor", resigned(&buyer, |a| a.previous = [1; 32])),
         ("second without a predecessor", resigned(&buyer, |a| a.seq = 1)),
-        ("one too many", resigned(&buyer, |a| (a.seq, a.previous) = (64, [1; 32]))),
+        ("one too many", resigned(&buyer, |a| (a.seq, a.previous) = (256, [1; 32]))),
         ("changed on the way", flipped.encode()),
         ("signed by a stranger", resigned(&stranger, |_| {})),
         ("to a stranger", to_stranger.encode()),

@@ -211,12 +211,20 @@ pub enum Namespace {
     OfferDetails = 7,
     /// The heads of own logs, as last written by this machine.
     OwnHeads = 8,
-    /// Which mail is kept, by recipient, sender and seq.
+    /// Which mail is kept, by recipient, sender, epoch and seq.
     MailIndex = 9,
     /// Arbiters whom the user trusts.
     TrustedArbiters = 10,
     /// The records on which own trades rest.
     Pins = 11,
+    /// What was said in own trades, sent and received.
+    Messages = 12,
+    /// What parties showed to this node's arbiter of what they said to each other.
+    Disclosed = 13,
+    /// Up to where the user has read the messages of a trade.
+    MessagesRead = 14,
+    /// Up to where an arbiter was shown the messages of a trade.
+    MessagesShown = 15,
 }
 
 impl Namespace {

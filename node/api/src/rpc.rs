@@ -8,9 +8,9 @@ use exchange_ledger::ids::{RecordId, TradeId};
 
 use crate::types::{
     AcceptBid, AddressInfo, Advertise, AgainstReport, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter,
-    CheckpointView, Credentials, Event, IdentityInfo, OfferView, Page, PasswordStrength, PeerInfo, PostOffer,
-    SendRequest, Sent, StakeRequest, StakeView, Status, TakeOffer, TakeReview, TradeCommand, TradeView, TrustArbiter,
-    WalletTx,
+    CheckpointView, Conversation, Credentials, Disclose, Disclosure, Event, IdentityInfo, MessageView, OfferView, Page,
+    PasswordStrength, PeerInfo, PostOffer, SendMessage, SendRequest, Sent, StakeRequest, StakeView, Status, TakeOffer,
+    TakeReview, TradeCommand, TradeView, TrustArbiter, WalletTx,
 };
 
 /// The local API of a node. Errors carry a stable code (see [`crate::Code`]) and say what to do.
@@ -143,6 +143,22 @@ pub trait ExchangeApi {
     /// Takes the coins back after the refund delay (seller).
     #[method(name = "tradeRefund")]
     async fn trade_refund(&self, request: TradeCommand) -> RpcResult<TradeView>;
+
+    /// Says something to another in a trade: sealed to him, signed, and provable by him to the arbiter.
+    #[method(name = "chatSend")]
+    async fn chat_send(&self, request: SendMessage) -> RpcResult<MessageView>;
+
+    /// Returns what was said in a trade, as far as this node has it.
+    #[method(name = "chatShow")]
+    async fn chat_show(&self, trade: TradeId) -> RpcResult<Conversation>;
+
+    /// Notes that the user has read the messages of a trade up to this number.
+    #[method(name = "chatRead")]
+    async fn chat_read(&self, trade: TradeId, number: u64) -> RpcResult<()>;
+
+    /// Shows the arbiter of a trade what the parties said to each other (buyer, seller). Doing it again shows what came after.
+    #[method(name = "tradeDisclose")]
+    async fn trade_disclose(&self, request: Disclose) -> RpcResult<Disclosure>;
 
     /// Checks the ledger's history.
     #[method(name = "audit")]

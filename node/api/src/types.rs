@@ -8,6 +8,7 @@ mod arbiters;
 mod audit;
 mod book;
 mod node;
+mod talk;
 mod trades;
 mod wallet;
 
@@ -15,6 +16,7 @@ pub use arbiters::*;
 pub use audit::*;
 pub use book::*;
 pub use node::*;
+pub use talk::*;
 pub use trades::*;
 pub use wallet::*;
 

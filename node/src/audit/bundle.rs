@@ -9,7 +9,7 @@ use exchange_ledger::audit::bundle::{
 };
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::ledger::{Ledger, TradeRecords};
-use exchange_ledger::mail::Envelope;
+use exchange_ledger::mail::{Envelope, MAX_ENVELOPES, Said};
 use exchange_ledger::trade::{Contract, Escrow, Facts};
 use exchange_store::Store;
 
@@ -20,8 +20,8 @@ use crate::private::Private;
 
 /// How often a bundle is made anew when the chain moves under it.
 const ATTEMPTS: usize = 3;
-/// How many kept messages are read from a mailbox: more than both parties can send.
-const MAX_MAIL: usize = 256;
+/// How many kept messages are read from a mailbox: as many as three others can send.
+const MAX_MAIL: usize = 3 * MAX_ENVELOPES as usize; // a u32 fits
 
 /// Makes a trade's bundle of what this node has of it, and checks it as a stranger would.
 ///
@@ -137,16 +137,20 @@ async fn headers(chain: &dyn ChainBackend, from: u32, to: u32) -> Result<Vec<Hex
     Ok(headers)
 }
 
-/// Returns what this node has of the sealed messages between the parties.
+/// Returns what this node has of the sealed messages of a trade.
 fn transcript(private: &Private, contract: &Contract) -> Result<Vec<Message>, ApiError> {
-    let mut mail = private.outbox(&contract.trade).explained()?;
-    for party in [contract.buyer, contract.seller] {
+    let mut mail = private.outbox().explained()?;
+    for party in [contract.buyer, contract.seller, contract.arbiter] {
         let kept = private.mail(&contract.mailbox(&party), 0, MAX_MAIL).explained()?;
         mail.extend(kept.into_iter().map(|mail| mail.envelope));
     }
     let envelopes = mail.iter().filter_map(|bytes| Envelope::decode(bytes).ok());
-    let of_this = envelopes.filter(|envelope| envelope.mailbox(contract).is_ok());
-    Ok(of_this.map(|envelope| Message::from(&envelope)).collect())
+    let under_way = envelopes.filter(|envelope| envelope.mailbox(contract).is_ok());
+    let under_way = under_way.map(|envelope| Said::from(&envelope));
+    let said = private.messages(&contract.trade).explained()?.into_iter().map(|kept| kept.said);
+    let hash = contract.hash();
+    let of_this = said.chain(under_way).filter(|said| said.address.contract == hash);
+    Ok(of_this.map(|said| Message::from(&said)).collect())
 }
 
 const fn is_of_the_chain(part: Part) -> bool {

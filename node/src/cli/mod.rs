@@ -7,6 +7,7 @@
 mod arbiter;
 mod audit;
 mod book;
+mod chat;
 mod checkpoint;
 mod completions;
 mod context;
@@ -82,6 +83,8 @@ enum Verb {
     #[command(subcommand)]
     Trade(trade::Trade),
     #[command(subcommand)]
+    Chat(chat::Chat),
+    #[command(subcommand)]
     Arbiter(arbiter::Arbiter),
     Audit(audit::Audit),
     #[command(subcommand)]
@@ -144,6 +147,7 @@ impl Verb {
             Self::Book(verb) => verb.perform(context).await,
             Self::Offer(verb) => verb.perform(context).await,
             Self::Trade(verb) => verb.perform(context).await,
+            Self::Chat(verb) => verb.perform(context).await,
             Self::Arbiter(verb) => verb.perform(context).await,
             Self::Audit(verb) => verb.perform(context).await,
             Self::Checkpoint(verb) => verb.perform(context).await,

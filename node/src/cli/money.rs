@@ -34,7 +34,11 @@ impl MoneyArgs {
     }
 }
 
-fn parse_request_id(text: &str) -> Result<String, String> {
+/// Reads a request's id.
+///
+/// # Errors
+/// When it is empty or too long.
+pub fn parse_request_id(text: &str) -> Result<String, String> {
     match text.len() {
         1..=64 => Ok(text.to_owned()),
         length => Err(format!("{length} bytes: expected 1 to 64")),

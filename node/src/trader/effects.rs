@@ -174,9 +174,6 @@ impl Trader {
     }
 
     fn send_details(&self, id: TradeId) -> Result<Option<Event>, ApiError> {
-        if self.tools.mailbox.has_sent(&id).explained()? {
-            return Ok(None);
-        }
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         let (Some(escrow), Some((salt, details))) = (active.trade.escrow(), active.trade.local().details.clone())
         else {
@@ -184,6 +181,9 @@ impl Trader {
         };
         let contract = escrow.contract();
         let recipient = contract.author(counterparty(active.trade.role()));
+        if self.has_sent_details(id, &recipient)? {
+            return Ok(None);
+        }
         let message = Message::Details { salt, details };
         self.tools.mailbox.send(&self.tools.identity, contract, recipient, &message).explained()?;
         Ok(None)

@@ -5,6 +5,7 @@ mod bids;
 mod effects;
 pub mod keys;
 mod offers;
+mod talk;
 mod tracker;
 mod view;
 
@@ -13,7 +14,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bitcoin::{Transaction, Txid};
-use exchange_api::{AcceptBid, ApiError, Code, OfferView, PostOffer, Subject, TakeOffer, TradeView};
+use exchange_api::{
+    AcceptBid, ApiError, Code, Conversation, Disclose, Disclosure, MessageView, OfferView, PostOffer, SendMessage,
+    Subject, TakeOffer, TradeView,
+};
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::mail::Envelope;
@@ -51,6 +55,10 @@ enum Request {
     Act { trade: TradeId, action: Action, dry_run: bool, reply: oneshot::Sender<Result<TradeView, ApiError>> },
     List(oneshot::Sender<Vec<TradeView>>),
     Show(TradeId, oneshot::Sender<Result<TradeView, ApiError>>),
+    Say(SendMessage, oneshot::Sender<Result<MessageView, ApiError>>),
+    Conversation(TradeId, oneshot::Sender<Result<Conversation, ApiError>>),
+    Read { trade: TradeId, number: u64, reply: oneshot::Sender<Result<(), ApiError>> },
+    Disclose(Disclose, oneshot::Sender<Result<Disclosure, ApiError>>),
 }
 
 /// What the trader works with.
@@ -141,6 +149,38 @@ impl TraderHandle {
     pub async fn show(&self, trade: TradeId) -> Result<TradeView, ApiError> {
         self.ask(|reply| Request::Show(trade, reply)).await?
     }
+
+    /// Says something to somebody in a trade; returns it as it was sent.
+    ///
+    /// # Errors
+    /// When there is no such trade, nobody to hear it, or the text may not be sent; nothing was sent then.
+    pub async fn say(&self, message: SendMessage) -> Result<MessageView, ApiError> {
+        self.ask(|reply| Request::Say(message, reply)).await?
+    }
+
+    /// Returns what was said in a trade.
+    ///
+    /// # Errors
+    /// When there is no such trade of this identity.
+    pub async fn conversation(&self, trade: TradeId) -> Result<Conversation, ApiError> {
+        self.ask(|reply| Request::Conversation(trade, reply)).await?
+    }
+
+    /// Notes up to which message of a trade the user has read.
+    ///
+    /// # Errors
+    /// When there is no such trade of this identity, or it cannot be kept.
+    pub async fn note_read(&self, trade: TradeId, number: u64) -> Result<(), ApiError> {
+        self.ask(|reply| Request::Read { trade, number, reply }).await?
+    }
+
+    /// Shows the messages between the parties of a trade to its arbiter.
+    ///
+    /// # Errors
+    /// When there is no such trade, or it is not this user's to show them.
+    pub async fn disclose(&self, request: Disclose) -> Result<Disclosure, ApiError> {
+        self.ask(|reply| Request::Disclose(request, reply)).await?
+    }
 }
 
 /// A trade and what is known of it only while the node runs.
@@ -156,6 +196,8 @@ struct Active {
     phase: Phase,
     problem: Option<String>,
     broadcasts: HashMap<Txid, Instant>,
+    /// How many messages the user has not read.
+    unread: u32,
 }
 
 impl Active {
@@ -343,6 +385,7 @@ impl Trader {
                 phase: Phase::Bid,
                 problem: None,
                 broadcasts: HashMap::new(),
+                unread: 0,
             };
             self.trades.insert(id, active);
             if let Ok(Some((salt, details))) = self.tools.private.details(&nonce) {
@@ -362,6 +405,12 @@ impl Trader {
         }
         // Only commands and details are ever refused.
         self.handle(id, event).await.ok();
+        if is_new {
+            let unread = self.count_unread(id);
+            if let Some(active) = self.trades.get_mut(&id) {
+                active.unread = unread;
+            }
+        }
     }
 
     /// Looks at an own trade, by the ledger and what was pinned.
@@ -397,20 +446,6 @@ impl Trader {
         let ids: Vec<TradeId> = self.trades.iter().filter(|(_, a)| !a.phase.is_final()).map(|(id, _)| *id).collect();
         for id in ids {
             self.handle(id, Event::Chain(self.tracker.facts(id))).await.ok();
-        }
-    }
-
-    async fn on_mail(&mut self, envelope: &Envelope) {
-        let id = envelope.address.trade;
-        let Some(active) = self.trades.get(&id) else { return };
-        let nonce = keys::nonce(active.trade.bid(), active.trade.is_maker());
-        match envelope.open(&keys::seal_secret(&self.tools.identity, &nonce)) {
-            Ok(exchange_ledger::mail::Message::Details { salt, details }) => {
-                if let Err(error) = self.handle(id, Event::Details { salt, details }).await {
-                    tracing::warn!(%error, trade = %id, "payment details that do not fit the contract were dropped");
-                }
-            }
-            Err(error) => tracing::warn!(%error, trade = %id, "a message could not be opened and was dropped"),
         }
     }
 
@@ -525,6 +560,10 @@ impl Trader {
             Request::Act { trade, action, dry_run, reply } => drop(reply.send(self.act(trade, action, dry_run).await)),
             Request::List(reply) => drop(reply.send(self.list())),
             Request::Show(trade, reply) => drop(reply.send(self.show(trade))),
+            Request::Say(message, reply) => drop(reply.send(self.say(message))),
+            Request::Conversation(trade, reply) => drop(reply.send(self.conversation(trade))),
+            Request::Read { trade, number, reply } => drop(reply.send(self.note_read(trade, number))),
+            Request::Disclose(request, reply) => drop(reply.send(self.disclose(request))),
         }
     }
 

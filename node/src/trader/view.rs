@@ -44,6 +44,7 @@ impl Trader {
             their_details: trade.local().their_details.clone(),
             my_details: trade.local().details.as_ref().map(|(_, details)| details.clone()),
             problem: active.problem.clone(),
+            unread: active.unread,
         }
     }
 }

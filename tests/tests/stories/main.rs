@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod chat;
 mod full_disk;
 mod killed_at_every_step_and_resumed;
 mod latecomer_catches_up;

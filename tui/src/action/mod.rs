@@ -74,6 +74,10 @@ pub enum Action {
     Copy,
     /// Sends coins.
     Send,
+    /// Shows what was said in the selected trade.
+    Talk,
+    /// Scrolls through what was said.
+    Scroll(Step),
 }
 
 /// How the selection moves.
@@ -148,6 +152,8 @@ pub enum Context {
     Wallet,
     /// On peers and log.
     Network,
+    /// On what was said in a trade.
+    Chat,
 }
 
 /// A key combination. Shift is part of the character.

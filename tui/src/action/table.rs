@@ -30,6 +30,9 @@ pub static TABLE: &[Entry] = &[
     row(C::Filter, Action::FilterClear, &[key(KeyCode::Esc)], "clear", Shown),
     row(C::Choice, Action::Choose(true), &[key(KeyCode::Right), char(' ')], "change", Shown),
     row(C::Choice, Action::Choose(false), &[key(KeyCode::Left)], "change back", Hidden),
+    row(C::Chat, Action::Enter, &[key(KeyCode::Enter)], "send", Shown),
+    row(C::Chat, Action::Scroll(Step::PageUp), &[key(KeyCode::PageUp)], "earlier", Shown),
+    row(C::Chat, Action::Scroll(Step::PageDown), &[key(KeyCode::PageDown)], "later", Shown),
     row(C::Form, Action::NextField, &[key(KeyCode::Tab), key(KeyCode::Down)], "next field", Hidden),
     row(C::Form, Action::PreviousField, &[key(KeyCode::BackTab), key(KeyCode::Up)], "previous field", Hidden),
     row(C::Form, Action::Enter, &[key(KeyCode::Enter)], "next", Shown),
@@ -73,6 +76,7 @@ pub static TABLE: &[Entry] = &[
     gated(C::Trades, Action::Trade(TradeAction::Refund), &[char('w')], "take back", WhenPossible, |app| {
         can(app, TradeAction::Refund)
     }),
+    gated(C::Trades, Action::Talk, &[char('m')], "messages", WhenPossible, can_talk),
     gated(C::Trades, Action::Copy, &[char('y')], "copy details", WhenPossible, has_details),
     gated(C::Wallet, Action::Copy, &[char('c')], "copy address", Shown, has_address),
     gated(C::Wallet, Action::Send, &[char('s')], "send", Shown, unlocked),
@@ -160,6 +164,12 @@ fn has_details(app: &App) -> Availability {
         return Err(words::why::NOTHING_TO_PAY);
     }
     trade.their_details.as_ref().map(drop).ok_or(words::why::NO_DETAILS)
+}
+
+fn can_talk(app: &App) -> Availability {
+    let trade = app.trades.selection().ok_or(words::why::NO_TRADE)?;
+    // From the agreement on there are keys to seal to.
+    trade.escrow_address.as_ref().map(drop).ok_or(words::why::NOT_AGREED)
 }
 
 fn has_address(app: &App) -> Availability {

@@ -50,7 +50,10 @@ impl App {
         }
         // Whoever did not hear the answer asks again under the same id; whoever did, asks for something new.
         let heard = !matches!(&result, Err(error) if error.code == Code::NodeUnreachable);
-        let is_wish = !matches!(call, CallName::Passphrase | CallName::Strength | CallName::Review | CallName::Price);
+        let is_wish = !matches!(
+            call,
+            CallName::Passphrase | CallName::Strength | CallName::Review | CallName::Price | CallName::Talk
+        );
         if heard && is_wish {
             self.requests.settled();
         }
@@ -70,6 +73,13 @@ impl App {
             CallName::Create if error.code == Code::WeakPassword => {
                 self.gate.create.refuse(super::gate::PASSWORD, format::clean(&error.message));
             }
+            // It is asked again soon.
+            CallName::Talk => {
+                tracing::debug!(%error, "what was said cannot be had");
+                if let Some(chat) = self.chat_mut() {
+                    chat.is_asking = false;
+                }
+            }
             CallName::Passphrase
             | CallName::Create
             | CallName::Unlock
@@ -79,7 +89,8 @@ impl App {
             | CallName::Take
             | CallName::Trade(_)
             | CallName::Price
-            | CallName::Send => self.push_popup(Popup::Error { title: words::could_not(call), error }),
+            | CallName::Send
+            | CallName::Say => self.push_popup(Popup::Error { title: words::could_not(call), error }),
         }
     }
 
@@ -128,6 +139,17 @@ impl App {
                     self.push_popup(Popup::Ask(wallet::send_question(&sent, request)));
                 }
             }
+            Reply::Talk(said) => {
+                if let Some(chat) = self.chat_mut().filter(|chat| chat.trade == said.trade) {
+                    chat.put(said);
+                }
+            }
+            Reply::Said(message) => {
+                if let Some(chat) = self.chat_mut() {
+                    chat.sent(message);
+                }
+                self.toast(words::chat::SENT, false);
+            }
             Reply::Sent(sent) => {
                 self.popups.retain(|popup| !matches!(popup, Popup::Send(_)));
                 self.toast(words::wallet::sent(&format::btc_unit(sent.amount)), false);
@@ -164,6 +186,9 @@ impl App {
                 if self.is_unlocked() || matches!(query, Query::Status | Query::Book | Query::Peers) {
                     self.refresh.ask(*query, commands);
                 }
+            }
+            if matches!(event.subject, Subject::Trade(_)) {
+                self.ask_for_talk(commands);
             }
             if is_told {
                 self.toast(format::clean(&event.text), false);

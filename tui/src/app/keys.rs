@@ -1,10 +1,10 @@
 //! From a key to what it does: the table finds the action, this performs it.
 
 use crossterm::event::{KeyEvent, KeyEventKind};
-use exchange_api::{AcceptBid, Action as TradeAction, OfferView};
+use exchange_api::{AcceptBid, Action as TradeAction, OfferView, SendMessage};
 
 use super::ask::{Ask, Line, Outcome};
-use super::{App, Busy, Popup, Tab, post, take, trades, wallet};
+use super::{App, Busy, Popup, Tab, chat, post, take, trades, wallet};
 use crate::action::{self, Action, Step};
 use crate::form::Focus;
 use crate::message::{Call, CallName, Command, Connection, Query};
@@ -114,6 +114,17 @@ impl App {
             Action::Trade(action) => self.ask_about_trade(action),
             Action::Copy => self.copy(commands),
             Action::Send => self.push_popup(Popup::Send(wallet::send_form())),
+            Action::Talk => {
+                if let Some(trade) = self.trades.selection().map(|trade| trade.id) {
+                    self.push_popup(Popup::Chat(chat::Chat::new(trade)));
+                    commands.push(Command::Call(Call::Talk(trade)));
+                }
+            }
+            Action::Scroll(step) => {
+                if let Some(chat) = self.chat_mut() {
+                    chat.scroll(step);
+                }
+            }
         }
     }
 
@@ -196,7 +207,7 @@ impl App {
     }
 
     fn leave_form(&mut self) {
-        if matches!(self.popups.last(), Some(Popup::Send(_) | Popup::Accept(..))) {
+        if matches!(self.popups.last(), Some(Popup::Send(_) | Popup::Accept(..) | Popup::Chat(_))) {
             self.popups.pop();
         } else {
             self.with_form(|form| form.focus = None);
@@ -206,7 +217,8 @@ impl App {
     fn enter(&mut self, commands: &mut Vec<Command>) {
         let Some(form) = self.form() else { return };
         // The only field of a short form is its end, too.
-        let last = form.focus == form.fields.iter().rposition(|field| field.shown) && form.fields.len() == 1;
+        let is_short = form.fields.len() == 1 || matches!(self.popups.last(), Some(Popup::Chat(_)));
+        let last = form.focus == form.fields.iter().rposition(|field| field.shown) && is_short;
         if form.focused() == Focus::Button || last { self.submit(commands) } else { self.with_form(|form| form.next()) }
     }
 
@@ -228,6 +240,16 @@ impl App {
                 }
                 let request_id = self.requests.id("accept", &(trade, &details));
                 self.call(Call::Accept(AcceptBid { request_id, dry_run: false, trade, details }), commands);
+                return;
+            }
+            Some(Popup::Chat(chat)) => {
+                let (trade, to, text) = (chat.trade, chat.to(), chat.form.fields[chat::TEXT].value().trim().to_owned());
+                if text.is_empty() {
+                    chat.form.refuse(chat::TEXT, words::chat::NO_TEXT);
+                    return;
+                }
+                let request_id = self.requests.id("say", &(trade, to, &text));
+                self.call(Call::Say(SendMessage { request_id, trade, to, text }), commands);
                 return;
             }
             Some(Popup::Help | Popup::Error { .. } | Popup::Ask(_)) => return,
@@ -336,7 +358,12 @@ impl App {
     /// Refreshes what an action of the user changes.
     pub(super) fn refresh_after(&mut self, call: CallName, commands: &mut Vec<Command>) {
         let queries: &[Query] = match call {
-            CallName::Passphrase | CallName::Strength | CallName::Review | CallName::Price => &[],
+            CallName::Passphrase
+            | CallName::Strength
+            | CallName::Review
+            | CallName::Price
+            | CallName::Talk
+            | CallName::Say => &[],
             CallName::Create | CallName::Unlock => {
                 &[Query::Status, Query::Book, Query::Trades, Query::Balance, Query::Address, Query::History]
             }

@@ -4,6 +4,7 @@
 pub mod answers;
 pub mod ask;
 pub mod book;
+pub mod chat;
 pub mod gate;
 mod keys;
 pub mod post;
@@ -19,11 +20,12 @@ use exchange_api::{ApiError, Event, IdentityState, PeerInfo, Status};
 
 use crate::action::Context;
 use crate::form::{Focus, Form};
-use crate::message::{CallName, Command, Connection, Message, NodeFate, Query};
+use crate::message::{Call, CallName, Command, Connection, Message, NodeFate, Query};
 use crate::theme::Theme;
 use crate::words;
 use ask::{Ask, Choice, Line, Outcome};
 use book::Book;
+use chat::Chat;
 use gate::Gate;
 use post::Post;
 use refresh::Refresh;
@@ -85,6 +87,8 @@ pub enum Popup {
     Send(Form),
     /// The form to accept a bid.
     Accept(exchange_api::TradeId, Form),
+    /// What was said in a trade.
+    Chat(Chat),
 }
 
 /// A line that appears for a while.
@@ -225,6 +229,24 @@ impl App {
         for query in queries {
             self.refresh.poll(query, commands);
         }
+        self.ask_for_talk(commands);
+    }
+
+    /// Asks for what was said in the trade whose talk is open, unless that is asked already.
+    fn ask_for_talk(&mut self, commands: &mut Vec<Command>) {
+        if let Some(chat) = self.chat_mut()
+            && !std::mem::replace(&mut chat.is_asking, true)
+        {
+            commands.push(Command::Call(Call::Talk(chat.trade)));
+        }
+    }
+
+    /// Returns the talk that is open.
+    fn chat_mut(&mut self) -> Option<&mut Chat> {
+        self.popups.iter_mut().find_map(|popup| match popup {
+            Popup::Chat(chat) => Some(chat),
+            Popup::Help | Popup::Error { .. } | Popup::Ask(_) | Popup::Send(_) | Popup::Accept(..) => None,
+        })
     }
 
     fn on_connection(&mut self, connection: Connection, commands: &mut Vec<Command>) {
@@ -235,6 +257,9 @@ impl App {
         } else {
             // Answers under way will not come; what was wanted is kept in its form and its id.
             self.busy = None;
+            if let Some(chat) = self.chat_mut() {
+                chat.is_asking = false;
+            }
         }
         self.connection = connection;
     }
@@ -273,7 +298,7 @@ impl App {
     /// Returns the form that takes keys now.
     pub fn form(&self) -> Option<&Form> {
         match self.popups.last() {
-            Some(Popup::Send(form) | Popup::Accept(_, form)) => return Some(form),
+            Some(Popup::Send(form) | Popup::Accept(_, form) | Popup::Chat(Chat { form, .. })) => return Some(form),
             Some(Popup::Help | Popup::Error { .. } | Popup::Ask(_)) => return None,
             None => {}
         }
@@ -290,7 +315,7 @@ impl App {
     fn form_mut(&mut self) -> Option<&mut Form> {
         let gate_is_shown = self.gate_is_shown();
         match self.popups.last_mut() {
-            Some(Popup::Send(form) | Popup::Accept(_, form)) => return Some(form),
+            Some(Popup::Send(form) | Popup::Accept(_, form) | Popup::Chat(Chat { form, .. })) => return Some(form),
             Some(Popup::Help | Popup::Error { .. } | Popup::Ask(_)) => return None,
             None => {}
         }
@@ -308,7 +333,7 @@ impl App {
     pub fn ask(&self) -> Option<&Ask> {
         match self.popups.last() {
             Some(Popup::Ask(ask)) => Some(ask),
-            Some(Popup::Help | Popup::Error { .. } | Popup::Send(_) | Popup::Accept(..)) => None,
+            Some(Popup::Help | Popup::Error { .. } | Popup::Send(_) | Popup::Accept(..) | Popup::Chat(_)) => None,
             None if self.tab == Tab::Take && !self.gate_is_shown() => self.take.ask(),
             None => None,
         }
@@ -318,7 +343,7 @@ impl App {
         let gate_is_shown = self.gate_is_shown();
         match self.popups.last_mut() {
             Some(Popup::Ask(ask)) => Some(ask),
-            Some(Popup::Help | Popup::Error { .. } | Popup::Send(_) | Popup::Accept(..)) => None,
+            Some(Popup::Help | Popup::Error { .. } | Popup::Send(_) | Popup::Accept(..) | Popup::Chat(_)) => None,
             None if self.tab == Tab::Take && !gate_is_shown => self.take.ask_mut(),
             None => None,
         }
@@ -377,10 +402,13 @@ impl App {
 
     fn form_contexts(&self, focus: Focus) -> Vec<Context> {
         let mut contexts = Vec::new();
-        let in_popup = matches!(self.popups.last(), Some(Popup::Send(_) | Popup::Accept(..)));
+        let in_popup = matches!(self.popups.last(), Some(Popup::Send(_) | Popup::Accept(..) | Popup::Chat(_)));
         let at_gate = !in_popup && self.gate_is_shown();
         if at_gate {
             contexts.push(Context::Gate);
+        }
+        if matches!(self.popups.last(), Some(Popup::Chat(_))) {
+            contexts.push(Context::Chat);
         }
         match focus {
             Focus::Choice => contexts.extend([Context::Choice, Context::Form]),
@@ -398,7 +426,7 @@ impl App {
     /// Tells whether leaving now would lose something that was typed.
     fn has_unsaved_text(&self) -> bool {
         let popups = self.popups.iter().any(|popup| match popup {
-            Popup::Send(form) | Popup::Accept(_, form) => form.has_text(),
+            Popup::Send(form) | Popup::Accept(_, form) | Popup::Chat(Chat { form, .. }) => form.has_text(),
             Popup::Help | Popup::Error { .. } | Popup::Ask(_) => false,
         });
         popups || self.gate.has_text() || self.post.is_edited() || self.take.is_edited()

@@ -1,6 +1,7 @@
 //! How the application looks: a pure function of its state.
 
 mod book;
+mod chat;
 mod form;
 mod frame;
 mod gate;

@@ -55,7 +55,10 @@ fn draw_list(app: &App, list: &[TradeView], frame: &mut Frame, area: Rect) {
             format::btc(trade.amount),
             format::money_unit(trade.currency, trade.cost),
             w::phase(trade.state).to_owned(),
-            w::actor_short(trade.next.who).to_owned(),
+            match trade.unread {
+                0 => w::actor_short(trade.next.who).to_owned(),
+                count => format!("{} ✉{count}", w::actor_short(trade.next.who)),
+            },
         ];
         Row::new(cells.map(Cell::from)).style(style)
     });
@@ -130,6 +133,10 @@ fn next_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
             Line::from(format!("{}: {}", w::OTHERWISE, format::clean(next.otherwise.trim_end_matches('.'))))
                 .style(theme.dim()),
         );
+    }
+    if trade.unread > 0 {
+        lines.push(Line::default());
+        lines.push(Line::from(format!("✉ {} (m)", words::chat::unread(trade.unread))).style(theme.warn()));
     }
     if let Some(problem) = &trade.problem {
         lines.push(Line::default());

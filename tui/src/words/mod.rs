@@ -1,5 +1,6 @@
 //! Every word that the program says, in one place: plain English, lower case inside sentences, no jargon without need.
 
+pub mod chat;
 pub mod gate;
 pub mod post;
 pub mod take;
@@ -166,6 +167,8 @@ pub const fn doing(call: CallName) -> &'static str {
         CallName::Trade(Action::Cancel) => "Calling the trade off",
         CallName::Trade(Action::Refund) => "Taking the coins back",
         CallName::Price => "Working out the fee",
+        CallName::Talk => "Asking what was said",
+        CallName::Say => "Sending the message",
         CallName::Send => "Sending",
     }
 }
@@ -188,6 +191,8 @@ pub const fn could_not(call: CallName) -> &'static str {
         CallName::Trade(Action::Cancel) => "The trade was not called off",
         CallName::Trade(Action::Refund) => "The coins were not taken back",
         CallName::Price | CallName::Send => "Nothing was sent",
+        CallName::Talk => "The messages cannot be shown",
+        CallName::Say => "The message was not sent",
     }
 }
 

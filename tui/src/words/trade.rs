@@ -124,7 +124,9 @@ pub const fn after(call: CallName) -> &'static str {
         | CallName::Withdraw
         | CallName::Review
         | CallName::Price
-        | CallName::Send => "Done.",
+        | CallName::Send
+        | CallName::Talk
+        | CallName::Say => "Done.",
     }
 }
 

@@ -8,5 +8,6 @@ pub const HAS_IDENTITY: &str = "you have it";
 pub const NO_TRADE: &str = "no trade is selected";
 pub const NOT_YOUR_TURN: &str = "it is not your turn";
 pub const NOT_NOW: &str = "not at this point";
+pub const NOT_AGREED: &str = "nothing is agreed on yet";
 pub const NO_DETAILS: &str = "not here yet";
 pub const NOTHING_TO_PAY: &str = "nothing is to be paid now";

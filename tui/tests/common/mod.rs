@@ -3,9 +3,10 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use exchange_api::{
-    Action, Actor, AddressInfo, ArbiterView, AuthorId, Balance, ChainTx, Currency, Event, IdentityState, NextStep,
-    OfferState, OfferView, Page, PeerInfo, Phase, Price, RecordId, Role, Sats, Side, Status, Step, StepState, Subject,
-    TakeReview, TradeId, TradeView, WalletTx,
+    AccountView, Action, Actor, AddressInfo, ArbiterView, AuthorId, Balance, ChainTx, Conversation, Currency, Event,
+    IdentityState, MessageView, MessageWords, NextStep, OfferState, OfferView, Page, PeerInfo, Person, Phase, Price,
+    RecordId, Role, Sats, Showing, ShownTranscript, Side, Status, Step, StepState, Subject, TakeReview, TradeId,
+    TradeView, WalletTx,
 };
 use exchange_tui::app::App;
 use exchange_tui::message::{Answer, Command, Connection, Message, Query};
@@ -159,6 +160,7 @@ pub fn trade(id: u8, role: Role, state: Phase) -> TradeView {
         their_details: Some("Max Mustermann\nIBAN DE89 3704 0044 0532 0130 00\nReference: Max".into()),
         my_details: Some("Ann Example".into()),
         problem: None,
+        unread: 0,
     }
 }
 
@@ -195,6 +197,59 @@ pub fn trade_done() -> TradeView {
         steps: steps(7),
         spend: Some(ChainTx { txid: "0d".repeat(32), confirmations: 6, height: Some(1190) }),
         ..trade(3, Role::Buyer, Phase::Closed)
+    }
+}
+
+/// A line of talk.
+pub fn line(number: u64, from: Person, to: Person, age: u64, text: &str) -> MessageView {
+    MessageView { number, from, to, time: NOW - age, words: MessageWords::Chat { text: text.into() } }
+}
+
+/// What a buyer and a seller said to each other, the last of it unread by the buyer.
+pub fn talk() -> Conversation {
+    let (buyer, seller) = (Person::Buyer, Person::Seller);
+    let details = MessageWords::Details { details: "Max Mustermann\nIBAN DE89 3704".into(), is_agreed: true };
+    Conversation {
+        trade: TradeId([1; 32]),
+        me: buyer,
+        others: vec![seller, Person::Arbiter],
+        messages: vec![
+            MessageView { words: details, ..line(1, seller, buyer, 3900, "") },
+            line(
+                2,
+                buyer,
+                seller,
+                3000,
+                "Paid at 9:40 from my account at the savings bank, reference 7731. It is instant, so it should be there.",
+            ),
+            line(3, seller, buyer, 700, "I see nothing yet.\nWhich name is on the account?"),
+        ],
+        unread: 1,
+        shown: None,
+    }
+}
+
+/// What an arbiter sees of a dispute in which one side kept something back.
+pub fn talk_of_arbiter() -> Conversation {
+    let (buyer, seller, arbiter) = (Person::Buyer, Person::Seller, Person::Arbiter);
+    let whole = AccountView { known: 2, ..AccountView::default() };
+    Conversation {
+        trade: TradeId([1; 32]),
+        me: arbiter,
+        others: vec![buyer, seller],
+        messages: vec![line(1, buyer, arbiter, 500, "He has my money and does not release.")],
+        unread: 0,
+        shown: Some(ShownTranscript {
+            messages: vec![
+                line(0, buyer, seller, 3000, "Paid at 9:40, reference 7731."),
+                MessageView { words: MessageWords::NotShown, ..line(0, seller, buyer, 700, "") },
+                line(0, buyer, seller, 600, "Please look again."),
+            ],
+            by: vec![
+                Showing { by: buyer, buyer: whole, seller: AccountView { known: 1, not_shown: 1, ..whole } },
+                Showing { by: seller, buyer: AccountView { known: 1, missing: 1, ..whole }, seller: whole },
+            ],
+        }),
     }
 }
 

@@ -46,8 +46,9 @@ impl Bundle {
             let escrow = records.contract.as_ref().map(Escrow::new);
             escrow.map(|escrow| escrow.address(network).to_string())
         };
-        transcript.sort_by_key(|message| (message.sender, message.recipient, message.seq));
-        transcript.dedup_by_key(|message| (message.sender, message.recipient, message.seq));
+        let place = |message: &Message| (message.sender, message.recipient, message.epoch, message.seq);
+        transcript.sort_by_key(place);
+        transcript.dedup_by_key(|message| place(message));
         let mut bundle = Self {
             format: FORMAT.to_owned(),
             network: Hex(ledger.network().to_vec()),

@@ -11,8 +11,9 @@ use super::{Bundle, BundleError, ChainProof, HeaderChain, Hex, Inclusion, Messag
 use crate::body::Body;
 use crate::ids::{AuthorId, ContractHash, RecordId, TradeId};
 use crate::ledger::{Ledger, TradeRecords};
+use crate::mail::{Address, Said};
 use crate::money::{Currency, Sats};
-use crate::record::{LogId, Record, verify_signature};
+use crate::record::{LogId, Record};
 use crate::storage::{Batch, Fork, MemoryStorage, Storage};
 use crate::trade::{ChainFacts, Contract, Escrow, Funding, Leaf, Phase, Role, Spend, SpendPath, View, evaluate};
 
@@ -390,42 +391,49 @@ fn sums(tx: &Transaction, height: u32, escrow: &Escrow, funding: &Placed) -> Opt
 }
 
 fn check_transcript(transcript: &[Message], contract: Option<&Contract>) -> Result<(), BundleError> {
-    let mut last: Option<&Message> = None;
+    let mut last: Option<(&Message, [u8; 32])> = None;
     for message in transcript {
         let refuse = |reason: &str| {
             let which = format!("message {} of {} to {}", message.seq, message.sender, message.recipient);
             BundleError::new(Part::Transcript, format_args!("{which}: {reason}"))
         };
-        let role = |author| contract.and_then(|contract| contract.role_of(author));
-        if role(&message.sender).is_none()
-            || !matches!(role(&message.recipient), Some(Role::Buyer | Role::Seller))
-            || message.sender == message.recipient
-        {
-            return Err(refuse("it is not between parties of the trade"));
-        }
-        let (Some(id), Some(previous)) = (fixed::<32>(&message.id), fixed::<32>(&message.previous)) else {
-            return Err(refuse("an id has 32 bytes"));
-        };
-        let signature = fixed::<64>(&message.signature).ok_or_else(|| refuse("a signature has 64 bytes"))?;
-        let signed = [b"exchange/mail/v1".as_slice(), &id].concat();
-        verify_signature(&message.sender, &signed, &signature)
-            .map_err(|_| refuse("the signature is not its sender's"))?;
-        if (message.seq == 0) != (previous == [0; 32]) {
-            return Err(refuse("the first message follows none, and every other one does"));
-        }
-        let order = |message: &Message| (message.sender, message.recipient, message.seq);
-        if let Some(last) = last {
+        let contract = contract.ok_or_else(|| refuse("there is no contract"))?;
+        let said = said(message, contract).ok_or_else(|| refuse("an id has 32 bytes, a signature 64"))?;
+        said.verify_sent(contract).map_err(|error| refuse(&error.to_string()))?;
+        let order = |message: &Message| (message.sender, message.recipient, message.epoch, message.seq);
+        if let Some((last, id)) = last {
             if order(last) >= order(message) {
                 return Err(refuse("it does not stand where it belongs, or stands twice"));
             }
-            let (sender, recipient, seq) = order(last);
-            if (sender, recipient, seq + 1) == order(message) && last.id != message.previous {
+            let (sender, recipient, epoch, seq) = order(last);
+            let is_next = (sender, recipient, epoch, seq.saturating_add(1)) == order(message);
+            if is_next && said.address.previous != id {
                 return Err(refuse("it does not follow the one before"));
             }
         }
-        last = Some(message);
+        last = Some((message, said.id()));
     }
     Ok(())
+}
+
+/// Returns what the sender of a message signed.
+fn said(message: &Message, contract: &Contract) -> Option<Said> {
+    let address = Address {
+        version: 1,
+        network: contract.network,
+        trade: contract.trade,
+        contract: contract.hash(),
+        sender: message.sender,
+        recipient: message.recipient,
+        epoch: message.epoch,
+        seq: message.seq,
+        previous: fixed(&message.previous)?,
+        seen: fixed(&message.seen)?,
+        time: message.time,
+        commitment: fixed(&message.commitment)?,
+    };
+    let (sealed_hash, signature) = (fixed(&message.sealed_hash)?, fixed(&message.signature)?);
+    Some(Said { address, sealed_hash, signature, opening: None })
 }
 
 /// Returns the logs of which two records stand at one place, with the lowest such place.

@@ -13,6 +13,7 @@ use crate::keys::{self, Family};
 
 mod v1;
 mod v2;
+mod v3;
 
 /// One step.
 pub(crate) struct Migration {
@@ -40,7 +41,7 @@ impl From<StorageError> for CheckError {
 }
 
 /// All steps. The last names the schema of this version.
-const ALL: &[Migration] = &[v1::MIGRATION, v2::MIGRATION];
+const ALL: &[Migration] = &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION];
 
 /// Brings a directory to the schema of this version.
 pub(crate) fn run(db: &Arc<RawDb>) -> Result<(), StoreError> {
@@ -84,8 +85,8 @@ mod tests {
     use rocksdb::DB as Db;
 
     /// A step as a later version may have one: the rows of a table get another key.
-    const V3: Migration = Migration {
-        to: 3,
+    const V4: Migration = Migration {
+        to: 4,
         run: |db| {
             let mut writes = db.begin();
             for entry in db.prefixed(Family::Private, b"old/") {
@@ -101,7 +102,7 @@ mod tests {
         },
     };
     /// A step that forgets its work.
-    const BROKEN_V3: Migration = Migration { run: |_| Ok(()), ..V3 };
+    const BROKEN_V4: Migration = Migration { run: |_| Ok(()), ..V4 };
 
     fn open(dir: &tempfile::TempDir) -> Arc<RawDb> {
         Arc::new(RawDb::open(dir.path(), OpenOptions::default()).unwrap())
@@ -119,21 +120,21 @@ mod tests {
         let db = open(&dir);
         assert_eq!(schema(&db).unwrap(), 0);
         run_all(&db, ALL).unwrap();
-        assert_eq!(schema(&db).unwrap(), 2);
+        assert_eq!(schema(&db).unwrap(), 3);
         put(&db, Family::Private, b"old/a", b"1");
 
-        let error = run_all(&db, &[v1::MIGRATION, v2::MIGRATION, BROKEN_V3]).unwrap_err();
-        assert!(matches!(&error, StoreError::Migration { to: 3, reason } if reason.contains("left behind")), "{error}");
-        assert_eq!(schema(&db).unwrap(), 2, "a step that failed its check does not count");
+        let error = run_all(&db, &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, BROKEN_V4]).unwrap_err();
+        assert!(matches!(&error, StoreError::Migration { to: 4, reason } if reason.contains("left behind")), "{error}");
+        assert_eq!(schema(&db).unwrap(), 3, "a step that failed its check does not count");
 
-        run_all(&db, &[v1::MIGRATION, v2::MIGRATION, V3]).unwrap();
-        assert_eq!(schema(&db).unwrap(), 3);
+        run_all(&db, &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, V4]).unwrap();
+        assert_eq!(schema(&db).unwrap(), 4);
         assert_eq!(db.get(Family::Private, b"new/a").unwrap().as_deref(), Some(b"1".as_slice()));
         assert_eq!(db.get(Family::Private, b"old/a").unwrap(), None);
 
         // What was done is not done again.
         put(&db, Family::Private, b"old/b", b"2");
-        run_all(&db, &[v1::MIGRATION, v2::MIGRATION, V3]).unwrap();
+        run_all(&db, &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, V4]).unwrap();
         assert!(db.contains(Family::Private, b"old/b").unwrap());
     }
 
@@ -142,13 +143,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         {
             let db = open(&dir);
-            run_all(&db, &[v1::MIGRATION, v2::MIGRATION, V3]).unwrap();
+            run_all(&db, &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, V4]).unwrap();
         }
         add_column_family(dir.path(), "of_a_later_version");
         let error = run(&open(&dir)).unwrap_err();
-        assert!(matches!(error, StoreError::NewerSchema { found: 3, known: 2, .. }), "{error}");
+        assert!(matches!(error, StoreError::NewerSchema { found: 4, known: 3, .. }), "{error}");
         assert!(error.to_string().contains("update this program"), "{error}");
-        assert_eq!(schema(&open(&dir)).unwrap(), 3);
+        assert_eq!(schema(&open(&dir)).unwrap(), 4);
     }
 
     fn add_column_family(path: &std::path::Path, name: &str) {

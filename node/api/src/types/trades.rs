@@ -64,6 +64,8 @@ pub struct TradeView {
     pub my_details: Option<String>,
     /// What went wrong lately with this trade and is being retried, if anything.
     pub problem: Option<String>,
+    /// How many messages of others the user has not read.
+    pub unread: u32,
 }
 
 /// A command to a trade that needs no more than its id.

@@ -113,7 +113,7 @@ fn trade(state: &str, actions: &[&str]) -> Value {
             { "name": "Release", "state": "pending", "detail": "" },
         ],
         "pay_until": 2414, "refund_from": 4430, "their_details": "Anna Larsen\nDE12 3456", "my_details": "from Bob",
-        "problem": null,
+        "problem": null, "unread": 0,
     })
 }
 

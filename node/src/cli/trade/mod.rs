@@ -1,5 +1,6 @@
 //! Trades: taking an offer and every step to the end.
 
+mod disclose;
 mod show;
 mod step;
 mod take;
@@ -12,6 +13,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::Answer;
 use crate::cli::prefix::Prefix;
+use crate::cli::trade::disclose::Disclose;
 use crate::cli::trade::step::{Accept, Step, StepArgs};
 use crate::cli::trade::take::Take;
 use crate::cli::values::PHASES;
@@ -49,6 +51,7 @@ pub enum Trade {
     Cancel(StepArgs),
     /// Take the coins back after the refund delay (seller)
     Refund(StepArgs),
+    Disclose(Disclose),
 }
 
 impl Trade {
@@ -76,12 +79,13 @@ impl Trade {
             Self::Release(args) => Step::Release.perform(args, context).await,
             Self::Cancel(args) => Step::Cancel.perform(args, context).await,
             Self::Refund(args) => Step::Refund.perform(args, context).await,
+            Self::Disclose(disclose) => disclose.perform(context).await,
         }
     }
 }
 
 /// Finds one's own trade by the beginning of its id.
-async fn find(prefix: &Prefix, client: &Client) -> Result<TradeId, Failure> {
+pub async fn find(prefix: &Prefix, client: &Client) -> Result<TradeId, Failure> {
     match prefix.whole() {
         Some(id) => Ok(id),
         None => prefix.pick("trade", client.trade_list().await?.iter().map(|trade| trade.id)),

@@ -32,6 +32,10 @@ pub fn show(trade: &TradeView) -> String {
         lines.line("otherwise", format::clean(&trade.next.otherwise));
     }
     lines.maybe("trouble", trade.problem.as_deref().map(format::clean));
+    if trade.unread > 0 {
+        let unread = format::counted(u64::from(trade.unread), "new message");
+        lines.line("chat", format!("{unread}: exchange-node chat show {}", trade.id.short()));
+    }
     lines.line("you can", actions(trade));
     for (position, step) in trade.steps.iter().enumerate() {
         let detail = if step.detail.is_empty() { String::new() } else { format!(", {}", step.detail) };

@@ -1,0 +1,227 @@
+//! What an arbiter can and cannot be made to believe.
+
+use super::*;
+use crate::body::Side;
+use crate::mail::transcript::{Account, Words};
+use crate::testing::{Author, EPOCH, NETWORK, SALT, SampleTrade};
+
+/// Two parties who talk, each with his own record of it.
+struct Talk {
+    trade: SampleTrade,
+    contract: Contract,
+    all: Vec<Said>,
+    epoch: u32,
+}
+
+impl Talk {
+    fn new() -> Self {
+        let trade = SampleTrade::new(Side::Sell);
+        Self { contract: trade.contract(), trade, all: Vec::new(), epoch: EPOCH }
+    }
+
+    /// Lets somebody say something after everything that was said before.
+    fn say(&mut self, from: Role, message: &Message) -> Said {
+        let said = self.made_up(from, message, self.all.last().map(Said::id));
+        self.all.push(said.clone());
+        said
+    }
+
+    fn made_up(&mut self, from: Role, message: &Message, seen: Option<[u8; 32]>) -> Said {
+        let author = self.trade.author(from).clone();
+        let mine = |said: &&Said| said.address.sender == author.id();
+        let last = self.all.iter().rfind(mine);
+        let in_epoch = last.filter(|said| said.address.epoch == self.epoch);
+        let theirs = self.all.iter().rfind(|said| said.address.sender != author.id()).map(Said::id);
+        let address = Address {
+            version: 1,
+            network: NETWORK,
+            trade: self.trade.id(),
+            contract: self.contract.hash(),
+            sender: author.id(),
+            recipient: self.contract.author(crate::trade::counterparty(from)),
+            epoch: self.epoch,
+            seq: in_epoch.map_or(0, |said| said.address.seq + 1),
+            previous: last.map_or([0; 32], Said::id),
+            seen: seen.filter(|id| Some(*id) == theirs).or(theirs).unwrap_or_default(),
+            time: u64::from(EPOCH) + self.all.len() as u64,
+            commitment: [0; 32],
+        };
+        let entropy = Entropy { seal: [1; 32], salt: [2; 32] };
+        let sealed = Envelope::seal(address, &self.contract, message, entropy, |bytes| author.sign_bytes(bytes));
+        let (envelope, opening) = sealed.unwrap();
+        Said::new(&envelope, &opening)
+    }
+
+    fn shown(&self, which: &[usize]) -> Transcript {
+        Transcript::new(&self.contract, which.iter().map(|at| self.all[*at].clone()))
+    }
+
+    /// Four lines, alternating, the buyer first.
+    fn of_four() -> Self {
+        let mut talk = Self::new();
+        for (from, text) in
+            [(Role::Buyer, "one"), (Role::Seller, "two"), (Role::Buyer, "three"), (Role::Seller, "four")]
+        {
+            talk.say(from, &chat(text));
+        }
+        talk
+    }
+}
+
+fn chat(text: &str) -> Message {
+    Message::Chat { text: text.to_owned() }
+}
+
+fn texts(transcript: &Transcript) -> Vec<&str> {
+    let texts = transcript.entries.iter().map(|entry| match &entry.words {
+        Words::Chat(text) => text.as_str(),
+        Words::Details { .. } => "details",
+        Words::NotShown => "-",
+    });
+    texts.collect()
+}
+
+#[test]
+fn a_whole_talk_is_complete_and_in_order_whatever_the_order_of_showing() {
+    let talk = Talk::of_four();
+    for order in [[0, 1, 2, 3], [3, 1, 0, 2], [2, 3, 0, 1]] {
+        let transcript = talk.shown(&order);
+        assert_eq!(texts(&transcript), ["one", "two", "three", "four"]);
+        assert!(transcript.buyer.is_complete() && transcript.seller.is_complete());
+        assert_eq!(transcript.unproven, 0);
+    }
+    let twice = talk.shown(&[0, 1, 2, 3, 1, 1]);
+    assert_eq!(twice, talk.shown(&[0, 1, 2, 3]), "shown twice is said once");
+}
+
+#[test]
+fn whatever_is_left_out_is_noticed_but_what_nobody_answered() {
+    let talk = Talk::of_four();
+    let missing = |which: &[usize]| {
+        let transcript = talk.shown(which);
+        (transcript.buyer.missing, transcript.seller.missing)
+    };
+    assert_eq!(missing(&[0, 1, 3]), (1, 0), "the seller's answer names what he had seen");
+    assert_eq!(missing(&[0, 2, 3]), (0, 1), "a hole");
+    assert_eq!(missing(&[2, 3]), (1, 1), "the beginning");
+    assert_eq!(missing(&[3]), (1, 1));
+    assert_eq!(missing(&[0, 1, 2]), (0, 0), "the seller's last line: only he can show that he said it");
+}
+
+#[test]
+fn a_new_epoch_goes_on_from_the_last_one() {
+    let mut talk = Talk::of_four();
+    talk.epoch += 100; // the buyer's node was started again
+    talk.say(Role::Buyer, &chat("five"));
+    let all = talk.shown(&[0, 1, 2, 3, 4]);
+    assert!(all.buyer.is_complete() && all.seller.is_complete());
+    assert_eq!(talk.shown(&[0, 1, 3, 4]).buyer.missing, 1, "what the new epoch follows");
+}
+
+#[test]
+fn words_can_be_kept_back_but_not_changed() {
+    let talk = Talk::of_four();
+    let mut kept_back = talk.all.clone();
+    kept_back[1].opening = None;
+    let transcript = Transcript::new(&talk.contract, kept_back.clone());
+    assert_eq!(texts(&transcript), ["one", "-", "three", "four"]);
+    assert_eq!(transcript.seller, Account { known: 2, not_shown: 1, missing: 0, is_forked: false });
+    // The other side shows the words.
+    let both = Transcript::new(&talk.contract, kept_back.into_iter().chain([talk.all[1].clone()]));
+    assert_eq!(texts(&both), ["one", "two", "three", "four"]);
+
+    let mut changed = talk.all.clone();
+    changed[1].opening.as_mut().unwrap().plain = borsh::to_vec(&chat("I have your money")).unwrap();
+    assert_eq!(changed[1].verify(&talk.contract), Err(SaidError::Words));
+    let transcript = Transcript::new(&talk.contract, changed);
+    assert_eq!((texts(&transcript), transcript.unproven), (vec!["one", "three", "four"], 1));
+    assert_eq!(transcript.seller.missing, 1);
+}
+
+#[test]
+fn nobody_speaks_for_another() {
+    let mut talk = Talk::of_four();
+    let (buyer, stranger) = (talk.trade.author(Role::Buyer).clone(), Author::new(42));
+    let forge = |change: &dyn Fn(&mut Address), signer: &Author| {
+        let mut said = talk.all[1].clone();
+        change(&mut said.address);
+        said.signature = signer.sign_bytes(&signed_bytes(&said.id()));
+        said.verify(&talk.contract)
+    };
+    assert_eq!(forge(&|_| {}, &buyer), Err(SaidError::Signature), "the buyer cannot answer himself");
+    assert_eq!(forge(&|a| a.sender = stranger.id(), &stranger), Err(SaidError::Strangers));
+    assert_eq!(forge(&|a| a.contract.0[0] ^= 1, &buyer), Err(SaidError::Strangers));
+    let arbiter = talk.trade.arbiter.clone();
+    assert_eq!(
+        forge(&|a| a.recipient = arbiter.id(), &buyer),
+        Err(SaidError::Strangers),
+        "not said to the other party"
+    );
+    let other = forge(&|a| (a.sender, a.recipient, a.seq) = (buyer.id(), a.sender, MAX_ENVELOPES), &buyer);
+    assert_eq!(other, Err(SaidError::Signature), "a place that no envelope can have");
+}
+
+#[test]
+fn who_makes_up_a_past_is_seen_to_have_two() {
+    let mut talk = Talk::of_four();
+    talk.all.truncate(2);
+    let invented = talk.made_up(Role::Buyer, &chat("I never said three"), None);
+    let genuine = Talk::of_four();
+    let transcript = Transcript::new(&talk.contract, genuine.all.into_iter().chain([invented]));
+    assert!(transcript.buyer.is_forked && !transcript.buyer.is_complete());
+    assert!(transcript.seller.is_complete());
+}
+
+#[test]
+fn details_are_shown_beside_what_was_agreed() {
+    let mut talk = Talk::new();
+    let genuine = talk.trade.author(Role::Seller).details();
+    talk.say(Role::Seller, &Message::Details { salt: SALT, details: genuine.clone() });
+    talk.say(Role::Seller, &Message::Details { salt: SALT, details: "another account".to_owned() });
+    let words: Vec<_> = talk.shown(&[0, 1]).entries.into_iter().map(|entry| entry.words).collect();
+    let another = "another account".to_owned();
+    let expected =
+        [Words::Details { details: genuine, is_agreed: true }, Words::Details { details: another, is_agreed: false }];
+    assert_eq!(words, expected);
+}
+
+#[test]
+fn a_disclosure_travels_in_pieces_that_fit_and_stand_alone() {
+    let mut talk = Talk::new();
+    for at in 0..60 {
+        let from = if at % 2 == 0 { Role::Buyer } else { Role::Seller };
+        talk.say(from, &chat(&format!("{at} {}", "x".repeat(MAX_CHAT_LEN - 3))));
+    }
+    let pieces = pieces(talk.all.clone());
+    assert!(pieces.len() > 5 && pieces.len() < 20, "{} pieces", pieces.len());
+    let mut shown = Vec::new();
+    for piece in pieces.into_iter().rev() {
+        let buyer = talk.trade.author(Role::Buyer).clone();
+        let address = Address { recipient: talk.contract.arbiter, ..talk.all[0].address.clone() };
+        let entropy = Entropy { seal: [3; 32], salt: [4; 32] };
+        let sealed = Envelope::seal(address, &talk.contract, &piece, entropy, |bytes| buyer.sign_bytes(bytes));
+        let (envelope, _) = sealed.unwrap();
+        let opening = envelope.open(&talk.trade.arbiter.seal_secret()).unwrap();
+        assert!(Said::new(&envelope, &opening).opening.is_none(), "a disclosure is not disclosed again");
+        let Ok(Message::Disclosure { said }) = opening.message() else { panic!("not a disclosure") };
+        shown.extend(said);
+    }
+    assert_eq!(Transcript::new(&talk.contract, shown), talk.shown(&(0..60).collect::<Vec<_>>()));
+}
+
+#[test]
+fn no_message_can_name_a_key_a_role_or_a_destination() {
+    // Every field of every message is here: what comes in by mail is words and what proves them, and changes nothing else.
+    let examples =
+        [Message::Details { salt: SALT, details: String::new() }, chat("x"), Message::Disclosure { said: Vec::new() }];
+    for message in examples {
+        match message {
+            Message::Details { salt: _, details: _ } | Message::Chat { text: _ } | Message::Disclosure { said: _ } => {}
+        }
+    }
+    let talk = Talk::of_four();
+    let (before, mut arbiters) = (talk.contract.hash(), talk.all[0].clone());
+    arbiters.address.sender = talk.contract.arbiter;
+    assert_eq!(arbiters.verify(&talk.contract), Err(SaidError::Strangers), "the arbiter is no party");
+    assert_eq!(talk.contract.hash(), before);
+}

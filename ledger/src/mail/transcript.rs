@@ -1,0 +1,146 @@
+//! What an arbiter makes of the messages that he is shown: which are proven, in which order they were said, and whether
+//! something was kept from him.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Message, Said};
+use crate::trade::{Contract, Role, details_commitment};
+
+/// The messages between buyer and seller that are proven, in the order in which they were said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transcript {
+    /// Each after those which its sender had seen; by their senders' clocks otherwise.
+    pub entries: Vec<Entry>,
+    /// What is known of the buyer's messages.
+    pub buyer: Account,
+    /// What is known of the seller's messages.
+    pub seller: Account,
+    /// How many of the messages that were shown prove nothing, and are left out.
+    pub unproven: u32,
+}
+
+/// A proven message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Buyer or seller.
+    pub from: Role,
+    /// When, by his own clock.
+    pub time: u64,
+    /// What he said.
+    pub words: Words,
+}
+
+/// What somebody said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Words {
+    /// In his own words.
+    Chat(String),
+    /// His payment details.
+    Details {
+        /// What they are.
+        details: String,
+        /// Whether the contract commits to exactly these.
+        is_agreed: bool,
+    },
+    /// Something that is not shown: a round of a protocol, or kept back.
+    NotShown,
+}
+
+/// What is known of one side's messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Account {
+    /// How many are shown or known to have been sent without their words.
+    pub known: u32,
+    /// Of how many of these the words are not shown.
+    pub not_shown: u32,
+    /// How many are known to have been sent and are missing, at least.
+    pub missing: u32,
+    /// Whether he signed two messages for one place: then one of them was made up afterwards.
+    pub is_forked: bool,
+}
+
+impl Account {
+    /// Tells whether everything that anybody refers to is there.
+    pub const fn is_complete(&self) -> bool {
+        self.missing == 0 && !self.is_forked
+    }
+}
+
+impl Transcript {
+    /// Puts together what is proven of the messages that somebody shows.
+    pub fn new(contract: &Contract, said: impl IntoIterator<Item = Said>) -> Self {
+        let (mut proven, mut unproven) = (Proven::new(), 0);
+        for said in said {
+            match said.verify(contract) {
+                Ok(from) => {
+                    let known = proven.entry(said.id()).or_insert_with(|| (from, said.clone()));
+                    // Shown twice, once without its words: the words count.
+                    known.1.opening = known.1.opening.take().or(said.opening);
+                }
+                Err(_) => unproven += 1,
+            }
+        }
+        let accounts = [Role::Buyer, Role::Seller].map(|side| account(side, &proven));
+        let entries = in_order(&proven).into_iter().map(|(from, said)| entry(contract, from, said)).collect();
+        Self { entries, buyer: accounts[0], seller: accounts[1], unproven }
+    }
+}
+
+fn entry(contract: &Contract, from: Role, said: &Said) -> Entry {
+    let words = match said.message() {
+        Some(Message::Chat { text }) => Words::Chat(text),
+        Some(Message::Details { salt, details }) => {
+            let agreed = contract.party(from).map(|party| party.details);
+            let is_agreed = agreed == Some(details_commitment(&salt, &details));
+            Words::Details { details, is_agreed }
+        }
+        Some(Message::Disclosure { .. }) | None => Words::NotShown,
+    };
+    Entry { from, time: said.address.time, words }
+}
+
+type Proven = BTreeMap<[u8; 32], (Role, Said)>;
+
+/// Works out what is missing of one side's messages: places before the last of each epoch, and what its first messages and
+/// the other side refer to.
+fn account(side: Role, proven: &Proven) -> Account {
+    let mine = || proven.iter().filter(|(_, (from, _))| *from == side);
+    let mut places = BTreeMap::<u32, BTreeSet<u32>>::new();
+    let mut account = Account::default();
+    for (_, (_, said)) in mine() {
+        account.known += 1;
+        account.not_shown += u32::from(said.message().is_none());
+        account.is_forked |= !places.entry(said.address.epoch).or_default().insert(said.address.seq);
+    }
+    let gaps = places.values().map(|seqs| seqs.last().map_or(0, |last| last + 1) - seqs.len() as u32); // at most 256
+    let unknown = |id: &[u8; 32]| *id != [0; 32] && !proven.contains_key(id);
+    let firsts = mine().filter(|(_, (_, said))| said.address.seq == 0).map(|(_, (_, said))| said.address.previous);
+    account.missing = gaps.sum::<u32>() + count(firsts.filter(unknown));
+    // What the other side had seen may stand in a place that is counted already.
+    if account.missing == 0 {
+        let seen = proven.values().filter(|(from, _)| *from != side).map(|(_, said)| said.address.seen);
+        account.missing = count(seen.filter(unknown));
+    }
+    account
+}
+
+fn count(ids: impl Iterator<Item = [u8; 32]>) -> u32 {
+    u32::try_from(ids.collect::<BTreeSet<_>>().len()).unwrap_or(u32::MAX)
+}
+
+/// Returns messages in an order in which each stands after those that it refers to; among those that could come next, the
+/// earliest by its sender's clock. Ids are hashes over what is referred to, so there is no circle.
+fn in_order(proven: &Proven) -> Vec<(Role, &Said)> {
+    let mut waiting: BTreeMap<_, _> = proven.iter().collect();
+    let mut ordered = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let ready = waiting.iter().filter(|(_, (_, said))| {
+            let refers = [said.address.previous, said.address.seen];
+            refers.iter().all(|id| !waiting.contains_key(id))
+        });
+        let next = ready.min_by_key(|(id, (_, said))| (said.address.time, **id)).map(|(id, _)| *id);
+        let Some((from, said)) = next.and_then(|id| waiting.remove(id)) else { break };
+        ordered.push((*from, said));
+    }
+    ordered
+}

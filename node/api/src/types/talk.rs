@@ -1,0 +1,144 @@
+//! What the people of a trade say to each other, and what parties show to an arbiter.
+
+use exchange_ledger::ids::TradeId;
+use serde::{Deserialize, Serialize};
+
+use super::RequestId;
+
+/// Who can write and get messages in a trade, by key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Person {
+    /// The buyer.
+    Buyer,
+    /// The seller.
+    Seller,
+    /// The arbiter that the bid chose.
+    Arbiter,
+    /// Who rules when he is silent.
+    SecondArbiter,
+}
+
+/// Says something to somebody in a trade.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendMessage {
+    /// Makes the call idempotent.
+    pub request_id: RequestId,
+    /// The trade.
+    pub trade: TradeId,
+    /// To whom; the other party when `None`. An arbiter must say.
+    pub to: Option<Person>,
+    /// What: at most 2000 bytes, no control characters but line feeds.
+    pub text: String,
+}
+
+/// Everything that was said in a trade, as far as this node has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversation {
+    /// The trade.
+    pub trade: TradeId,
+    /// Who the user of this node is in it.
+    pub me: Person,
+    /// The others to whom he can write.
+    pub others: Vec<Person>,
+    /// What was said to or by this node's user, in the order in which it came and went.
+    pub messages: Vec<MessageView>,
+    /// How many of the last of them the user has not read.
+    pub unread: u32,
+    /// Arbiter: what the parties showed of what they said to each other, if they did.
+    pub shown: Option<ShownTranscript>,
+}
+
+/// A message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageView {
+    /// Its number on this node; 0 in what parties show to an arbiter.
+    pub number: u64,
+    /// Who said it.
+    pub from: Person,
+    /// To whom.
+    pub to: Person,
+    /// When, by the sender's clock.
+    pub time: u64,
+    /// What.
+    pub words: MessageWords,
+}
+
+/// What a message says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum MessageWords {
+    /// Words of its sender.
+    Chat {
+        /// They.
+        text: String,
+    },
+    /// Payment details.
+    Details {
+        /// They.
+        details: String,
+        /// Whether the contract commits to exactly these.
+        is_agreed: bool,
+    },
+    /// Words that are not shown: kept back, or of a program.
+    NotShown,
+}
+
+/// What the parties showed to an arbiter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownTranscript {
+    /// Everything that is proven, in the order in which it was said, whoever showed it.
+    pub messages: Vec<MessageView>,
+    /// What each showed.
+    pub by: Vec<Showing>,
+}
+
+/// What one party showed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Showing {
+    /// Who.
+    pub by: Person,
+    /// What it tells of the buyer's messages.
+    pub buyer: AccountView,
+    /// What it tells of the seller's messages.
+    pub seller: AccountView,
+}
+
+/// What is known of one side's messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountView {
+    /// How many are known.
+    pub known: u32,
+    /// Of how many of these the words are not shown.
+    pub not_shown: u32,
+    /// How many others are referred to, at least, and are not here.
+    pub missing: u32,
+    /// Whether he signed two messages for one place: one of them was made up afterwards.
+    pub is_forked: bool,
+}
+
+/// Shows the messages between the parties of a trade to its arbiter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disclose {
+    /// Only tells what would be shown.
+    pub dry_run: bool,
+    /// The trade.
+    pub trade: TradeId,
+    /// Whether to the second arbiter instead of the first.
+    pub second: bool,
+}
+
+/// What is shown to an arbiter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disclosure {
+    /// The trade.
+    pub trade: TradeId,
+    /// To whom.
+    pub to: Person,
+    /// His name, as he says.
+    pub name: String,
+    /// What he is shown now; what he was shown before is not shown again.
+    pub messages: Vec<MessageView>,
+    /// How many messages he was shown before.
+    pub before: u32,
+}

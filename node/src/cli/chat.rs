@@ -1,0 +1,213 @@
+//! Talking in a trade: to the other party, to the arbiter, and, as an arbiter, to the parties.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use exchange_api::{
+    AccountView, Conversation, ExchangeApiClient, MessageView, MessageWords, Person, SendMessage, Showing,
+    ShownTranscript,
+};
+
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::format;
+use crate::cli::money::{MoneyArgs, parse_request_id};
+use crate::cli::output::Answer;
+use crate::cli::prefix::Prefix;
+use crate::cli::secrets::read_file;
+use crate::cli::trade::find;
+use crate::clock;
+
+/// The longest text that is read: far above the longest message.
+const MAX_TEXT_BYTES: u64 = 16 * 1024;
+
+/// Talk to the others in a trade; sealed, and provable to the arbiter
+#[derive(Debug, Subcommand)]
+pub enum Chat {
+    Send(Send),
+    /// Show what was said in a trade, and note that you have read it
+    Show {
+        /// The trade's id, or the first digits of it
+        trade: Prefix,
+    },
+}
+
+/// Say something to the other party, or to the arbiter
+///
+/// Only the recipient can read it. Your signature is on it, so he can show the arbiter what you said, and you what he said:
+/// see `trade disclose`. What it says never changes keys, addresses or amounts.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  exchange-node chat send 1f0c9a3b
+  echo \"Paid at 9:40, reference 7731\" | exchange-node chat send 1f0c9a3b --text-file - --to arbiter")]
+pub struct Send {
+    /// The trade's id, or the first digits of it
+    trade: Prefix,
+    /// To whom [default: the other party]
+    #[arg(long, value_name = "WHO")]
+    to: Option<To>,
+    /// A file with the text, `-` for the standard input [else: a line is asked for]
+    #[arg(long, value_name = "FILE")]
+    text_file: Option<PathBuf>,
+    /// Makes the command safe to repeat: the same id again sends nothing twice [default: random]
+    #[arg(long, value_name = "ID", value_parser = parse_request_id)]
+    request_id: Option<String>,
+}
+
+/// To whom one can write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum To {
+    /// The buyer
+    Buyer,
+    /// The seller
+    Seller,
+    /// The arbiter
+    Arbiter,
+    /// Who rules when the arbiter is silent
+    SecondArbiter,
+}
+
+impl From<To> for Person {
+    fn from(to: To) -> Self {
+        match to {
+            To::Buyer => Self::Buyer,
+            To::Seller => Self::Seller,
+            To::Arbiter => Self::Arbiter,
+            To::SecondArbiter => Self::SecondArbiter,
+        }
+    }
+}
+
+impl Chat {
+    /// Performs the verb.
+    pub async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
+        match self {
+            Self::Send(send) => send.perform(context).await,
+            Self::Show { trade } => {
+                let client = context.client().await?;
+                let said = client.chat_show(find(&trade, &client).await?).await?;
+                if let Some(last) = said.messages.last().filter(|_| said.unread > 0) {
+                    client.chat_read(said.trade, last.number).await?;
+                }
+                Ok(Answer::new(&said, show(&said, clock::unix_now())))
+            }
+        }
+    }
+}
+
+impl Send {
+    async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
+        let text = self.text(context)?;
+        let client = context.client().await?;
+        let trade = find(&self.trade, &client).await?;
+        let money = MoneyArgs { dry_run: false, request_id: self.request_id };
+        let request_id = money.request_id();
+        let request = SendMessage { request_id: request_id.clone(), trade, to: self.to.map(Person::from), text };
+        let sent = client.chat_send(request).await.map_err(|error| money.failed(error, &request_id))?;
+        let text = format!("Sent to {}. It arrives when his node is there.\n", name(sent.to));
+        Ok(Answer::new(&sent, text))
+    }
+
+    fn text(&self, context: &mut Context<'_>) -> Result<String, Failure> {
+        match &self.text_file {
+            Some(path) if path.as_os_str() == "-" => {
+                let mut text = String::new();
+                let read = context.console.input.by_ref().take(MAX_TEXT_BYTES).read_to_string(&mut text);
+                read.map_err(|error| Failure::refused(format!("the standard input cannot be read: {error}"), ""))?;
+                Ok(text)
+            }
+            Some(path) => Ok(read_file(path)?.to_string()),
+            None if context.console.is_interactive => {
+                Ok(context.console.ask_line("Your message:")?.unwrap_or_default())
+            }
+            None => Err(Failure::usage(
+                "nobody is at a terminal to type the message",
+                "name a file with --text-file, or `--text-file -` for the standard input",
+            )),
+        }
+    }
+}
+
+/// Returns a conversation as a person reads it.
+fn show(said: &Conversation, now: u64) -> String {
+    let mut text = String::new();
+    let first_unread = said.messages.len().saturating_sub(said.unread as usize); // a u32 fits
+    for (at, message) in said.messages.iter().enumerate() {
+        if at == first_unread && said.unread > 0 {
+            text.push_str("--- new ---\n");
+        }
+        text.push_str(&line(message, said.me, now));
+    }
+    if said.messages.is_empty() {
+        let others: Vec<&str> = said.others.iter().map(|other| name(*other)).collect();
+        text.push_str(&format!("Nothing was said yet. You can write to {}.\n", others.join(", ")));
+    }
+    if let Some(shown) = &said.shown {
+        text.push_str(&show_transcript(shown, said.me, now));
+    }
+    text
+}
+
+fn show_transcript(shown: &ShownTranscript, me: Person, now: u64) -> String {
+    let mut text =
+        "\nWhat the parties showed of what they said to each other, each line signed by its sender:\n".to_owned();
+    shown.messages.iter().for_each(|message| text.push_str(&line(message, me, now)));
+    text.push('\n');
+    shown.by.iter().for_each(|showing| text.push_str(&format!("{}\n", verdict(showing))));
+    text
+}
+
+/// Returns messages as lines.
+pub fn lines(messages: &[MessageView], me: Person, now: u64) -> String {
+    messages.iter().map(|message| line(message, me, now)).collect()
+}
+
+fn line(message: &MessageView, me: Person, now: u64) -> String {
+    let who = |person| if person == me { "you" } else { name(person) };
+    let words = match &message.words {
+        MessageWords::Chat { text } => format::clean(text),
+        MessageWords::Details { details, is_agreed: true } => format!("[payment details] {}", format::clean(details)),
+        MessageWords::Details { details, is_agreed: false } => {
+            format!("[NOT the agreed payment details] {}", format::clean(details))
+        }
+        MessageWords::NotShown => "[not shown]".to_owned(),
+    };
+    let words = words.replace('\n', "\n    ");
+    format!("{}, {} to {}:\n    {words}\n", format::when(now, message.time), who(message.from), who(message.to))
+}
+
+/// Returns what a party's showing is worth.
+pub fn verdict(showing: &Showing) -> String {
+    let sides =
+        [("the buyer's", showing.buyer), ("the seller's", showing.seller)].map(|(whose, side)| account(whose, side));
+    format!("{} showed {}.", capital(name(showing.by)), sides.join("; "))
+}
+
+fn account(whose: &str, side: AccountView) -> String {
+    let mut text = format!("{} of {whose}", format::counted(u64::from(side.known), "message"));
+    match side.missing {
+        0 => text.push_str(", none missing before the last that was answered"),
+        missing => text.push_str(&format!(", at least {missing} MISSING")),
+    }
+    if side.is_forked {
+        text.push_str(", TWO FOR ONE PLACE: one was made up afterwards");
+    }
+    text
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// Returns what somebody is called.
+pub const fn name(person: Person) -> &'static str {
+    match person {
+        Person::Buyer => "the buyer",
+        Person::Seller => "the seller",
+        Person::Arbiter => "the arbiter",
+        Person::SecondArbiter => "the second arbiter",
+    }
+}

@@ -1,0 +1,182 @@
+//! What was said in trades: own messages to be handed to peers, all that were sent and received, and what parties showed
+//! to this node's arbiter.
+
+use exchange_ledger::ids::{AuthorId, TradeId};
+use exchange_ledger::mail::{Address, MAX_ENVELOPES, Said};
+use exchange_store::{Changes, Namespace, StoreError, Table};
+
+use super::{DisclosedRow, EnvelopeRow, MessageRow, OUTBOX, Private, ReadRow};
+
+const MESSAGES: Table<(TradeId, [u8; 32]), MessageRow> = Table::new(Namespace::Messages);
+const DISCLOSED: Table<((TradeId, AuthorId), [u8; 32]), DisclosedRow> = Table::new(Namespace::Disclosed);
+const READ: Table<TradeId, ReadRow> = Table::new(Namespace::MessagesRead);
+const SHOWN: Table<(TradeId, AuthorId), ReadRow> = Table::new(Namespace::MessagesShown);
+
+/// How many own messages are handed to peers: more than a user writes in their lifetime.
+const MAX_OUTBOX: usize = 4096;
+/// How many messages of a trade are kept: as many as one of four people can send to, and get from, the three others.
+const MAX_MESSAGES: usize = 6 * MAX_ENVELOPES as usize; // a u32 fits
+/// How many messages of each party one party can show in a trade. What a party shows takes no room from the other.
+const MAX_SHOWN: usize = 2 * MAX_ENVELOPES as usize; // a u32 fits
+
+/// A message of an own trade.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Its number in the order in which this node sent or received the messages of the trade, from 1.
+    pub number: u64,
+    /// The message.
+    pub said: Said,
+}
+
+/// What became of a message that was to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    /// It is kept from now on.
+    New,
+    /// It was kept before.
+    Known,
+    /// Its sender has sent as many as are kept.
+    Full,
+}
+
+impl Private {
+    /// Returns the messages of a trade that this node sent and received, in that order.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn messages(&self, trade: &TradeId) -> Result<Vec<Kept>, StoreError> {
+        let rows = self.store.private().scan_within(&MESSAGES, trade, MAX_MESSAGES)?;
+        let mut kept: Vec<Kept> =
+            rows.into_iter().map(|(_, row)| Kept { number: row.number, said: row.said }).collect();
+        kept.sort_by_key(|kept| kept.number);
+        Ok(kept)
+    }
+
+    /// Keeps a message that was received. Only one task may keep messages of a trade.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn put_received(&self, said: &Said) -> Result<Keeping, StoreError> {
+        let address = &said.address;
+        let kept = self.messages(&address.trade)?;
+        if self.store.private().get(&MESSAGES, &(address.trade, said.id()))?.is_some() {
+            return Ok(Keeping::Known);
+        }
+        if is_full(&kept, address) {
+            return Ok(Keeping::Full);
+        }
+        self.store.private().write(put(Changes::new(), &kept, said))?;
+        Ok(Keeping::New)
+    }
+
+    /// Keeps an own message, and the envelope until peers have it, before it is sent. Tells whether there was room.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn put_sent(&self, said: &Said, envelope: &[u8]) -> Result<bool, StoreError> {
+        let address = &said.address;
+        let kept = self.messages(&address.trade)?;
+        if is_full(&kept, address) {
+            return Ok(false);
+        }
+        let row = EnvelopeRow { envelope: envelope.to_vec(), time: address.time };
+        let place = ((address.trade, address.recipient), (address.epoch, address.seq));
+        self.store.private().write(put(Changes::new().put(&OUTBOX, &place, &row), &kept, said))?;
+        Ok(true)
+    }
+
+    /// Returns the own messages that are handed to peers.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn outbox(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        let rows = self.store.private().scan(&OUTBOX, .., MAX_OUTBOX)?;
+        Ok(rows.into_iter().map(|(_, row)| row.envelope).collect())
+    }
+
+    /// Hands an own message to peers no more. What it says is kept.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn delete_outbox(&self, address: &Address) -> Result<(), StoreError> {
+        let place = ((address.trade, address.recipient), (address.epoch, address.seq));
+        self.store.private().delete(&OUTBOX, &place)
+    }
+
+    /// Returns up to which number the user has read the messages of a trade.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn messages_read(&self, trade: &TradeId) -> Result<u64, StoreError> {
+        Ok(self.store.private().get(&READ, trade)?.map_or(0, |row| row.number))
+    }
+
+    /// Notes up to which number the user has read the messages of a trade.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn put_messages_read(&self, trade: &TradeId, number: u64) -> Result<(), StoreError> {
+        self.store.private().put(&READ, trade, &ReadRow { number })
+    }
+
+    /// Returns up to which number an arbiter was shown the messages of a trade.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn messages_shown(&self, trade: &TradeId, arbiter: &AuthorId) -> Result<u64, StoreError> {
+        Ok(self.store.private().get(&SHOWN, &(*trade, *arbiter))?.map_or(0, |row| row.number))
+    }
+
+    /// Notes up to which number an arbiter was shown the messages of a trade.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn put_messages_shown(&self, trade: &TradeId, arbiter: &AuthorId, number: u64) -> Result<(), StoreError> {
+        self.store.private().put(&SHOWN, &(*trade, *arbiter), &ReadRow { number })
+    }
+
+    /// Returns the messages between the parties of a trade that one of them has shown.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn disclosed(&self, trade: &TradeId, by: &AuthorId) -> Result<Vec<Said>, StoreError> {
+        let rows = self.store.private().scan_within(&DISCLOSED, &(*trade, *by), MAX_SHOWN)?;
+        Ok(rows.into_iter().map(|(_, row)| row.said).collect())
+    }
+
+    /// Keeps messages that a party showed and that proved themselves: those that are new, or whose words are, as far as there
+    /// is room. Tells how many.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn put_disclosed(&self, by: &AuthorId, said: &[Said]) -> Result<usize, StoreError> {
+        let (mut changes, mut count) = (Changes::new(), 0);
+        let Some(trade) = said.first().map(|said| said.address.trade) else { return Ok(0) };
+        let known = self.disclosed(&trade, by)?;
+        for said in said.iter().filter(|said| said.address.trade == trade) {
+            let before = known.iter().find(|known| known.id() == said.id());
+            let is_news = before.is_none_or(|before| before.opening.is_none() && said.opening.is_some());
+            let of_sender = known.iter().filter(|known| known.address.sender == said.address.sender).count();
+            let has_room = before.is_some() || of_sender + count < MAX_ENVELOPES as usize; // a u32 fits
+            if is_news && has_room {
+                changes = changes.put(&DISCLOSED, &((trade, *by), said.id()), &DisclosedRow { said: said.clone() });
+                count += 1;
+            }
+        }
+        self.store.private().write(changes)?;
+        Ok(count)
+    }
+}
+
+fn put(changes: Changes, kept: &[Kept], said: &Said) -> Changes {
+    let number = kept.last().map_or(0, |last| last.number).saturating_add(1);
+    changes.put(&MESSAGES, &(said.address.trade, said.id()), &MessageRow { number, said: said.clone() })
+}
+
+/// Tells whether the sender of a message has sent its recipient as many as are kept.
+fn is_full(kept: &[Kept], address: &Address) -> bool {
+    let same = kept
+        .iter()
+        .filter(|kept| (kept.said.address.sender, kept.said.address.recipient) == (address.sender, address.recipient));
+    same.count() >= MAX_ENVELOPES as usize // a u32 fits
+}
