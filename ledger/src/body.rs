@@ -48,6 +48,8 @@ pub struct ArbiterAdvert {
     pub seal_key: [u8; 32],
     /// What a ruling costs, in millionths of the amount.
     pub fee_ppm: u32,
+    /// Where that fee goes.
+    pub destination: Destination,
     /// The largest trade.
     pub max_amount: Sats,
     /// Languages spoken, e.g. `en`.
@@ -101,9 +103,15 @@ pub struct Offer {
     pub terms: Terms,
     /// Adverts of the arbiters that the maker trusts, at least one, the preferred first.
     pub arbiters: List<RecordId, MAX_ARBITERS>,
+    /// What the seller puts into the escrow besides, in millionths of the amount; or nothing.
+    pub seller_bond_ppm: u32,
+    /// What the buyer puts into an output of his own, in millionths of the amount; or nothing.
+    pub buyer_bond_ppm: u32,
     /// Blocks after which arbiter and winner may spend.
     pub arbitration_delay: u16,
-    /// Blocks after which the funder may take everything back.
+    /// Blocks after which the second arbiter and the winner may.
+    pub second_delay: u16,
+    /// Blocks after which each funder may take back what he put in.
     pub refund_delay: u16,
     /// Whether the maker's node accepts bids by itself.
     pub automatic: bool,
@@ -135,6 +143,8 @@ pub struct Take {
     pub method: u8,
     /// Which of the offer's arbiters, by position.
     pub arbiter: u8,
+    /// Which of them rules when the first is silent, by position.
+    pub second_arbiter: Option<u8>,
     /// A random number, from which the taker derives the keys of this trade.
     pub nonce: [u8; 32],
     /// What the taker brings.
@@ -154,15 +164,53 @@ pub struct Accept {
     pub party: Party,
 }
 
-/// One party's signature over a spend of the escrow through the leaf of both.
+/// An output that holds coins of a trade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Coin {
+    /// The output.
+    pub outpoint: Outpoint,
+    /// Its value.
+    pub value: Sats,
+}
+
+/// All outputs that hold the coins of a trade: what each spend spends together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Vaults {
+    /// The escrow: the amount and the seller's bond.
+    pub escrow: Coin,
+    /// The buyer's bond.
+    pub bond: Option<Coin>,
+}
+
+impl Vaults {
+    /// Returns the escrow's outpoint, by which both are named.
+    pub const fn outpoint(&self) -> bitcoin::OutPoint {
+        self.escrow.outpoint.0
+    }
+
+    /// Returns the outputs, the escrow first.
+    pub fn coins(&self) -> impl Iterator<Item = Coin> {
+        std::iter::once(self.escrow).chain(self.bond)
+    }
+
+    /// Returns the sum of their values; `None` when it is more than all bitcoin.
+    pub fn value(&self) -> Option<Sats> {
+        self.bond.map_or(Some(self.escrow.value), |bond| self.escrow.value.checked_add(bond.value))
+    }
+}
+
+/// Signatures over a spend through one leaf, SIGHASH_DEFAULT: one for each output that it spends, the escrow's first.
+pub type Signatures = List<CurveSignature, 2>;
+
+/// One party's signatures over a spend through the leaf of both.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct HalfSpend {
-    /// The escrow.
-    pub outpoint: Outpoint,
+    /// What it spends.
+    pub vaults: Vaults,
     /// The fee of the spend.
     pub fee: Sats,
-    /// The signature, SIGHASH_DEFAULT.
-    pub signature: CurveSignature,
+    /// The signatures.
+    pub signatures: Signatures,
 }
 
 /// Calls a trade off.
@@ -206,6 +254,45 @@ pub struct Closed {
     pub trade: TradeId,
     /// The transaction that spent the escrow.
     pub spend: TxId,
+}
+
+/// A party calls for the arbiter.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Dispute {
+    /// The trade.
+    pub trade: TradeId,
+}
+
+/// How an arbiter divides the coins of a dispute. His fee follows from the contract; what remains is the miner's.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Ruling {
+    /// The trade.
+    pub trade: TradeId,
+    /// The coins.
+    pub vaults: Vaults,
+    /// What the buyer gets.
+    pub to_buyer: Sats,
+    /// What the seller gets.
+    pub to_seller: Sats,
+    /// The arbiter's signatures for the leaf that he has with the buyer; none if the buyer gets nothing.
+    pub with_buyer: Signatures,
+    /// The arbiter's signatures for the leaf that he has with the seller; none if the seller gets nothing.
+    pub with_seller: Signatures,
+}
+
+/// An arbiter lets either party move the coins of a dispute into the same escrow again, so that all delays begin anew.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Extend {
+    /// The trade.
+    pub trade: TradeId,
+    /// The coins.
+    pub vaults: Vaults,
+    /// The fee, from the escrow's value.
+    pub fee: Sats,
+    /// The arbiter's signatures for the leaf that he has with the buyer.
+    pub with_buyer: Signatures,
+    /// The arbiter's signatures for the leaf that he has with the seller.
+    pub with_seller: Signatures,
 }
 
 /// Withdraws an offer.
@@ -272,7 +359,8 @@ macro_rules! bodies {
     };
 }
 
-bodies! { ArbiterAdvert, Stake, Checkpoint, Offer, Revoke, Take, Accept, Cancel, Funded, PaymentSent, Release, Closed, }
+bodies! { ArbiterAdvert, Stake, Checkpoint, Offer, Revoke, Take, Accept, Cancel, Funded, PaymentSent, Release, Closed, Dispute,
+Ruling, Extend, }
 
 impl Body {
     /// Checks what the body says against the rules that need no other record. `time` is the record's own.
@@ -303,6 +391,9 @@ impl Body {
             | Self::PaymentSent(_)
             | Self::Release(_)
             | Self::Closed(_)
+            | Self::Dispute(_)
+            | Self::Ruling(_)
+            | Self::Extend(_)
             | Self::Unknown(_) => Ok(()),
         }
     }
@@ -321,7 +412,10 @@ impl Body {
             | Self::Funded(Funded { trade, .. })
             | Self::PaymentSent(PaymentSent { trade })
             | Self::Release(Release { trade, .. })
-            | Self::Closed(Closed { trade, .. }) => vec![(*trade).into()],
+            | Self::Closed(Closed { trade, .. })
+            | Self::Dispute(Dispute { trade })
+            | Self::Ruling(Ruling { trade, .. })
+            | Self::Extend(Extend { trade, .. }) => vec![(*trade).into()],
         }
     }
 }

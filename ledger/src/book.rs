@@ -187,6 +187,9 @@ impl Book {
             | Body::PaymentSent(_)
             | Body::Release(_)
             | Body::Closed(_)
+            | Body::Dispute(_)
+            | Body::Ruling(_)
+            | Body::Extend(_)
             | Body::Unknown(_) => Ok(()),
         }
     }

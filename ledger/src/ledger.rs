@@ -209,11 +209,12 @@ impl<S: Storage> Ledger<S> {
         let take = self.storage.record(&trade.into())?.ok_or_else(unknown)?;
         let Ok(Body::Take(body)) = Body::decode(&take) else { return Err(unknown()) };
         let (offer, offer_body) = self.offer(&body.offer)?.ok_or_else(unknown)?;
-        let advert = match offer_body.arbiters.get(usize::from(body.arbiter)) {
-            Some(id) => self.storage.record(id)?,
-            None => None,
-        };
-        let bid = Bid::new(&offer, &take, advert.as_ref()).map_err(|e| TradeError::Invalid(trade, e))?;
+        let mut adverts = Vec::new();
+        for id in Bid::adverts(&offer_body, &body).map_err(|e| TradeError::Invalid(trade, e))? {
+            adverts.extend(self.storage.record(&id)?);
+        }
+        let adverts: Vec<&Record> = adverts.iter().collect();
+        let bid = Bid::new(&offer, &take, &adverts).map_err(|e| TradeError::Invalid(trade, e))?;
         Ok((bid, take))
     }
 
@@ -241,16 +242,16 @@ impl<S: Storage> Ledger<S> {
                 None
             }
         };
-        let records = self.facts_about(trade, &bid.home_logs())?;
+        let records = self.facts_about(trade, bid.home_logs())?;
         // Few trades have a half of a spend, and only those need it.
         let escrow = LazyCell::new(|| contract.as_ref().map(Escrow::new));
-        let facts = Facts::gather(&bid, &escrow, &records, void);
+        let facts = Facts::gather(&bid, &escrow, &[], &records, void);
         let created = take.header().time;
         let updated = records.iter().map(|record| record.header().time).max().unwrap_or(created);
         Ok(TradeRecords { bid, contract, facts, created, updated })
     }
 
-    /// Returns the records of the parties about a trade: those of the log in which each entered it, which nothing can
+    /// Returns the records of parties and arbiters about a trade: those of the log in which each entered it, which nothing can
     /// crowd out, and those of his other logs, where he goes on after losing the first.
     ///
     /// # Errors

@@ -11,6 +11,21 @@ pub const MIN_TRADE: Sats = match Sats::new(20 * 200 * 100) {
 };
 /// Blocks after which arbiter and winner may spend, unless the offer says otherwise: a day.
 pub const DEFAULT_ARBITRATION_DELAY: u16 = 144;
+/// Blocks after which the second arbiter and the winner may spend, unless the offer says otherwise: a week.
+pub const DEFAULT_SECOND_DELAY: u16 = 1008;
+/// How long before the refund delay the second arbiter may rule at the latest: half a week must remain to confirm it.
+pub const SECOND_DELAY_MARGIN: u16 = 504;
+/// How long before the refund delay a trade that was marked as paid is disputed by itself: a week must remain to rule.
+pub const DISPUTE_MARGIN: u16 = 1008;
+/// How often the coins of a dispute may be moved into the same escrow again.
+pub const MAX_EXTENSIONS: usize = 3;
+/// The highest feerate of an extension, in sat/vB: three of them cost less than a quarter of the smallest trade.
+pub const MAX_EXTENSION_FEERATE: u64 = 100;
+/// The smallest bond, in millionths of the amount: of the smallest trade what its own spend costs at 100 sat/vB. A bond in
+/// proportion is as dear to him who takes the whole of an offer as to him who takes its least.
+pub const MIN_BOND_PPM: u32 = 50_000;
+/// The largest bond, in millionths of the amount: a half.
+pub const MAX_BOND_PPM: u32 = 500_000;
 /// Blocks after which the funder may take everything back, unless the offer says otherwise: thirty days.
 pub const DEFAULT_REFUND_DELAY: u16 = 4320;
 /// The buyer must not pay in the last fortnight before the refund is possible: a payment takes days, a dispute a week.
@@ -43,6 +58,9 @@ pub(crate) fn check_body(body: &Body, time: u64) -> Result<(), &'static str> {
         | Body::PaymentSent(_)
         | Body::Release(_)
         | Body::Closed(_)
+        | Body::Dispute(_)
+        | Body::Ruling(_)
+        | Body::Extend(_)
         | Body::Unknown(_) => Ok(()),
     }
 }
@@ -71,6 +89,16 @@ fn check_offer(offer: &Offer, time: u64) -> Result<(), &'static str> {
     }
     if offer.arbitration_delay == 0 || offer.arbitration_delay >= offer.refund_delay - LAST_PAYMENT_MARGIN {
         return Err("the arbitration delay is out of range");
+    }
+    if offer.second_delay <= offer.arbitration_delay || offer.second_delay > offer.refund_delay - SECOND_DELAY_MARGIN {
+        return Err("the second arbiter's delay is out of range");
+    }
+    if [offer.seller_bond_ppm, offer.buyer_bond_ppm].iter().any(|bond| *bond != 0) {
+        return Err("bonds cannot be funded by this version"); // take this rule out when they can be
+    }
+    let is_bond = |ppm: u32| ppm == 0 || (MIN_BOND_PPM..=MAX_BOND_PPM).contains(&ppm);
+    if !is_bond(offer.seller_bond_ppm) || !is_bond(offer.buyer_bond_ppm) {
+        return Err("a bond is below a twentieth of the amount or above a half");
     }
     if offer.expires <= time || offer.expires - time > MAX_OFFER_LIFE_S {
         return Err("the offer ends before it begins, or after thirty days");

@@ -8,17 +8,17 @@ use bitcoin::transaction::Version;
 use bitcoin::{OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, WPubkeyHash, Witness};
 use ed25519_dalek::{Signer, SigningKey};
 
-use crate::body::{Accept, ArbiterAdvert, Body, Offer, Party, Side, Stake, Take};
+use crate::body::{Accept, ArbiterAdvert, Body, Offer, Party, Side, Stake, Take, Vaults};
 use crate::ids::{AuthorId, RecordId, TradeId};
 use crate::ledger::{Admission, Ledger};
 use crate::money::{Price, Sats};
 use crate::record::{Header, LogId, Record, admission};
-use crate::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_REFUND_DELAY};
+use crate::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_REFUND_DELAY, DEFAULT_SECOND_DELAY};
 use crate::seal;
 use crate::stake;
 use crate::storage::MemoryStorage;
 use crate::text::Text;
-use crate::trade::{Bid, Contract, Escrow, Role, details_commitment};
+use crate::trade::{Bid, Contract, Escrow, Role, Seat, details_commitment, tweak_arbiter_pair};
 use crate::wire::{CurveKey, CurveSignature, Destination, List, Outpoint};
 
 mod chain;
@@ -162,22 +162,39 @@ pub struct SampleTrade {
     pub take: Record,
     /// Its acceptance.
     pub accept: Record,
+    /// Who rules when the first arbiter is silent, and his advert.
+    pub second: Option<(Author, Record)>,
 }
 
 impl SampleTrade {
     /// Returns a trade whose maker is on `side`.
     pub fn new(side: Side) -> Self {
+        Self::agree(side, None)
+    }
+
+    /// Returns a trade whose maker is on `side`, with author 6 as second arbiter.
+    pub fn with_second(side: Side) -> Self {
+        let mut second = Author::new(6);
+        let advert = second.write(&Body::ArbiterAdvert(sample_advert(&second)));
+        Self::agree(side, Some((second, advert)))
+    }
+
+    fn agree(side: Side, second: Option<(Author, Record)>) -> Self {
         let (mut arbiter, mut maker, mut taker) = (Author::new(1), Author::new(2), Author::new(3));
         let advert = arbiter.write(&Body::ArbiterAdvert(sample_advert(&arbiter)));
-        let offer = maker.write(&Body::Offer(sample_offer(side, &[advert.id()])));
-        let take = taker.write(&Body::Take(sample_take(offer.id(), &taker)));
+        let adverts: Vec<RecordId> =
+            std::iter::once(advert.id()).chain(second.iter().map(|(_, advert)| advert.id())).collect();
+        let offer = maker.write(&Body::Offer(sample_offer(side, &adverts)));
+        let bid = Take { second_arbiter: second.as_ref().map(|_| 1), ..sample_take(offer.id(), &taker) };
+        let take = taker.write(&Body::Take(bid));
         let accept = maker.write(&Body::Accept(sample_accept(&take, offer.id(), &maker)));
-        Self { arbiter, maker, taker, advert, offer, take, accept }
+        Self { arbiter, maker, taker, advert, offer, take, accept, second }
     }
 
     /// Returns the records, in an order in which each can be let in.
     pub fn records(&self) -> Vec<Record> {
-        vec![self.advert.clone(), self.offer.clone(), self.take.clone(), self.accept.clone()]
+        let agreement = [self.advert.clone(), self.offer.clone(), self.take.clone(), self.accept.clone()];
+        self.second.iter().map(|(_, advert)| advert.clone()).chain(agreement).collect()
     }
 
     /// Returns the trade's id.
@@ -187,7 +204,9 @@ impl SampleTrade {
 
     /// Returns the bid.
     pub fn bid(&self) -> Bid {
-        Bid::new(&self.offer, &self.take, Some(&self.advert)).expect("the sample bid fits its offer")
+        let second = self.second.as_ref().map(|(_, advert)| advert);
+        let adverts: Vec<&Record> = std::iter::once(&self.advert).chain(second).collect();
+        Bid::new(&self.offer, &self.take, &adverts).expect("the sample bid fits its offer")
     }
 
     /// Returns the contract.
@@ -210,10 +229,37 @@ impl SampleTrade {
         }
     }
 
+    /// Returns the contract with bonds of 0.001 BTC of the seller and 0.002 BTC of the buyer.
+    pub fn bonded(&self) -> Contract {
+        Contract { seller_bond: sats(100_000), buyer_bond: sats(200_000), ..self.contract() }
+    }
+
     /// Returns a signed-looking transaction that funds the escrow from input `number` of nowhere.
     pub fn funding(&self, number: u8) -> Transaction {
-        spend_of_nowhere(number, vec![self.escrow().output()])
+        funding_of(&self.escrow(), number)
     }
+
+    /// Returns what [`Self::funding`] funds.
+    pub fn vaults(&self, number: u8) -> Vaults {
+        vaults_of(&self.escrow(), number)
+    }
+
+    /// Returns the pair by which an arbiter signs in a contract of this trade.
+    pub fn arbiter_pair(&self, contract: &Contract, seat: Seat) -> Keypair {
+        let second = self.second.as_ref().map(|(author, _)| author);
+        let author = if seat == Seat::First { Some(&self.arbiter) } else { second };
+        tweak_arbiter_pair(contract, &author.expect("the trade has such an arbiter").trade_key())
+    }
+}
+
+/// Returns a signed-looking transaction that funds an escrow, its bond too, from input `number` of nowhere.
+pub fn funding_of(escrow: &Escrow, number: u8) -> Transaction {
+    spend_of_nowhere(number, std::iter::once(escrow.output()).chain(escrow.bond_output()).collect())
+}
+
+/// Returns what [`funding_of`] funds.
+pub fn vaults_of(escrow: &Escrow, number: u8) -> Vaults {
+    escrow.fundings(&funding_of(escrow, number))[0]
 }
 
 /// Returns a transaction that spends an output of nowhere, told apart by `number`.
@@ -231,6 +277,7 @@ pub fn sample_advert(arbiter: &Author) -> ArbiterAdvert {
         key: CurveKey(arbiter.trade_key().x_only_public_key().0),
         seal_key: seal::public_key(&arbiter.seal_secret()),
         fee_ppm: 10_000,
+        destination: arbiter.party().destination,
         max_amount: sats(100_000_000),
         languages: list(vec![text("en"), text("pt")]),
         currencies: list(vec!["EUR".parse().expect("a currency")]),
@@ -249,7 +296,10 @@ pub fn sample_offer(side: Side, adverts: &[RecordId]) -> Offer {
         methods: list(vec![text("SEPA instant"), text("Revolut")]),
         terms: text("Own accounts only."),
         arbiters: list(adverts.to_vec()),
+        seller_bond_ppm: 0,
+        buyer_bond_ppm: 0,
         arbitration_delay: DEFAULT_ARBITRATION_DELAY,
+        second_delay: DEFAULT_SECOND_DELAY,
         refund_delay: DEFAULT_REFUND_DELAY,
         automatic: true,
         expires: u64::from(EPOCH) + 30 * 24 * 3600,
@@ -258,7 +308,15 @@ pub fn sample_offer(side: Side, adverts: &[RecordId]) -> Offer {
 
 /// Returns a bid of 0.01 BTC.
 pub fn sample_take(offer: RecordId, taker: &Author) -> Take {
-    Take { offer, amount: sats(1_000_000), method: 0, arbiter: 0, nonce: [0x77; 32], party: taker.party() }
+    Take {
+        offer,
+        amount: sats(1_000_000),
+        method: 0,
+        arbiter: 0,
+        second_arbiter: None,
+        nonce: [0x77; 32],
+        party: taker.party(),
+    }
 }
 
 /// Returns the acceptance of a bid.

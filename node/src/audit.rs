@@ -1,25 +1,29 @@
 //! The audit of a node: the ledger by itself, against the chain, and as files for strangers.
 
-use bitcoin::{OutPoint, Transaction};
+use bitcoin::Transaction;
 use exchange_api::{ApiError, AuditReport, AuditRequest, AuditedTrade, ChainTx, Code, EscrowSums, Violation};
 use exchange_ledger::audit::Finding;
+use exchange_ledger::body::{Coin, Vaults};
 use exchange_ledger::ids::RecordId;
 use exchange_ledger::ledger::{Ledger, TradeRecords};
 use exchange_ledger::record::Kind;
 use exchange_ledger::storage::Storage;
-use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Phase, Role, Spend, View, evaluate};
+use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Phase, Role, Spend, SpendPath, View, evaluate};
+use exchange_ledger::wire::Outpoint;
 use exchange_store::{Store, audit};
 
-use crate::chain::{ChainBackend, OutpointStatus};
+use crate::chain::ChainBackend;
 use crate::errors::ExplainResult;
 use crate::{checkpoints, entropy};
 
 mod against;
 mod bundle;
+mod path;
 mod sums;
 
 pub use against::against;
 pub use bundle::{export, verify};
+use path::Path;
 
 /// How many records of a party about a trade are searched for the one that a finding names.
 const MAX_SEARCHED: usize = 64;
@@ -109,58 +113,75 @@ impl Told<'_> {
             let record = self.said(kind, role)?;
             Ok(Violation { record, trade: Some(self.records.bid.trade), rule })
         };
-        let status = chain.outpoint(outpoint, escrow.script(), escrow.contract().height).await.explained()?;
-        let (output, height, spender) = match status {
-            OutpointStatus::Unknown => {
-                let rule =
-                    format!("the seller says that {outpoint} funds the escrow, but the chain has no such output");
-                report.evidence.push(blame(Kind::Funded, Role::Seller, rule)?);
-                return Ok(());
-            }
-            OutpointStatus::Unspent { output, height } => (output, height, None),
-            OutpointStatus::Spent { output, height, by, spent_height } => (output, height, Some((*by, spent_height))),
+        let path = Path::follow(chain, escrow, outpoint).await?;
+        let Some(output) = &path.output else {
+            let rule = format!("the seller says that {outpoint} funds the escrow, but the chain has no such output");
+            report.evidence.push(blame(Kind::Funded, Role::Seller, rule)?);
+            return Ok(());
         };
-        if output != escrow.output() {
+        let Some(vaults) = path.fundings.last().map(|funding| funding.vaults).filter(|_| *output == escrow.output())
+        else {
             let rule =
                 format!("{outpoint}, named by the seller, is not the contract's amount in the contract's escrow");
             report.evidence.push(blame(Kind::Funded, Role::Seller, rule)?);
             return Ok(());
-        }
+        };
         let depth = |height: Option<u32>| height.map_or(0, |height| (tip + 1).saturating_sub(height));
+        let height = path.fundings[0].height;
         trade.funding = Some(ChainTx { txid: outpoint.txid.to_string(), confirmations: depth(height), height });
-        let mut chain_facts = ChainFacts { fundings: vec![Funding { outpoint, height }], ..synced };
         let endings = [(Role::Buyer, facts.buyer_closed), (Role::Seller, facts.seller_closed)];
         for (role, claimed) in endings.into_iter().filter_map(|(role, claimed)| Some((role, claimed?))) {
-            let spent = spender.as_ref().filter(|(_, height)| height.is_some()).map(|(tx, _)| tx.compute_txid());
+            let spent = path.end.as_ref().filter(|end| end.height.is_some()).map(|end| end.tx.compute_txid());
             if spent != Some(claimed) {
                 let is = spent.map_or_else(|| "no block spends the escrow".to_owned(), |txid| format!("it was {txid}"));
                 let rule = format!("the {role} says that {claimed} ended the trade, but {is}");
                 report.evidence.push(blame(Kind::Closed, role, rule)?);
             }
         }
-        trade.sums = self.sums(outpoint, spender.as_ref().map(|(tx, _)| tx));
+        trade.sums = self.sums(path.fundings[0].vaults, vaults, path.end.as_ref());
         if trade.sums.is_none() {
             let rule = "more came out of the escrow than went in".to_owned();
             report.violations.push(Violation { record: None, trade: Some(self.records.bid.trade), rule });
         }
-        if let Some((tx, height)) = spender {
-            let path = escrow.classify(&tx, outpoint);
-            let txid = tx.compute_txid();
-            if path.is_foreign() {
-                let rule = format!("{txid} spends the escrow in a way that the contract does not know");
-                report.evidence.push(Violation { record: None, trade: Some(self.records.bid.trade), rule });
-            }
-            trade.spend = Some(ChainTx { txid: txid.to_string(), confirmations: depth(height), height });
-            chain_facts.spends.push(Spend { tx, path, height });
+        if let Some(end) = &path.end {
+            let txid = end.tx.compute_txid();
+            let rule = match end.path {
+                SpendPath::Foreign => {
+                    Some(format!("{txid} spends the escrow in a way that the contract does not know"))
+                }
+                SpendPath::Ruling if !self.is_ruled(&vaults, &end.tx) => {
+                    Some(format!("{txid} divides the coins, but no arbiter published such a ruling"))
+                }
+                SpendPath::Payout
+                | SpendPath::Refund
+                | SpendPath::Timeout
+                | SpendPath::Ruling
+                | SpendPath::Extension => None,
+            };
+            let rule = rule.map(|rule| Violation { record: None, trade: Some(self.records.bid.trade), rule });
+            report.evidence.extend(rule);
+            trade.spend =
+                Some(ChainTx { txid: txid.to_string(), confirmations: depth(end.height), height: end.height });
         }
-        trade.state = evaluate(&view(self.records, chain_facts));
+        let spends = path.extensions.into_iter().chain(path.end).collect();
+        trade.state = evaluate(&view(self.records, ChainFacts { fundings: path.fundings, spends, ..synced }));
         Ok(())
     }
 
-    fn sums(&self, outpoint: OutPoint, spend: Option<&Transaction>) -> Option<EscrowSums> {
-        match spend {
-            Some(tx) => sums::of_spend(self.escrow.contract(), tx, outpoint),
-            None => Some(sums::held(self.escrow.contract())),
+    /// Tells whether a ruling in the ledger prescribes a transaction.
+    fn is_ruled(&self, vaults: &Vaults, tx: &Transaction) -> bool {
+        let txid = tx.compute_txid();
+        self.records.facts.rulings.iter().filter(|(_, ruling)| ruling.vaults == *vaults).any(|(seat, ruling)| {
+            let draft = self.escrow.ruling(*seat, vaults, ruling.to_buyer, ruling.to_seller);
+            draft.is_ok_and(|draft| draft.tx.compute_txid() == txid)
+        })
+    }
+
+    fn sums(&self, funded: Vaults, held: Vaults, end: Option<&Spend>) -> Option<EscrowSums> {
+        let funded = funded.value()?;
+        match end {
+            Some(end) => sums::of_spend(self.escrow.contract(), funded, &end.tx, &held),
+            None => sums::held(funded, &held),
         }
     }
 
@@ -185,12 +206,19 @@ fn view(records: &TradeRecords, chain: ChainFacts) -> View {
 fn claimed_phase(records: &TradeRecords) -> Phase {
     let facts = &records.facts;
     let ended = facts.buyer_closed.is_some() && facts.seller_closed.is_some();
-    match (ended, facts.releases.is_empty()) {
-        (true, false) => return Phase::Closed,
-        (true, true) => return Phase::Refunded,
-        (false, _) => {}
+    match (ended, facts.releases.is_empty(), facts.rulings.is_empty() || !facts.refunds.is_empty()) {
+        (true, false, _) => return Phase::Closed,
+        (true, true, true) => return Phase::Refunded,
+        (true, true, false) => return Phase::Settled,
+        (false, _, _) => {}
     }
-    let funding = facts.funded.map(|outpoint| Funding { outpoint, height: Some(0) });
+    let coin = |outpoint| Some(Coin { outpoint: Outpoint(outpoint), value: records.contract.as_ref()?.escrow_value() });
+    let escrow = facts.funded.and_then(coin);
+    // What the parties and arbiters signed names the outputs better than the seller alone: the bond too.
+    let named = facts.releases.iter().chain(&facts.refunds).map(|half| half.vaults);
+    let named = named.chain(facts.rulings.iter().map(|(_, ruling)| ruling.vaults)).next();
+    let vaults = named.or_else(|| escrow.map(|escrow| Vaults { escrow, bond: None }));
+    let funding = vaults.map(|vaults| Funding::new(vaults, Some(0)));
     let tip = records.contract.as_ref().map_or(0, |contract| contract.confirmations);
     evaluate(&view(
         records,

@@ -18,7 +18,7 @@ use exchange_ledger::seal;
 use exchange_ledger::storage::Storage;
 use exchange_ledger::text::Text;
 use exchange_ledger::trade::{Action, Phase};
-use exchange_ledger::wire::{CurveKey, List};
+use exchange_ledger::wire::{CurveKey, Destination, List};
 use libp2p::Multiaddr;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -176,11 +176,13 @@ impl Demo {
 
     async fn advertise_arbiter(&self) -> Result<()> {
         let arbiter = &self.people[0].tools;
+        let destination = arbiter.wallet.new_destination().await.map_err(|error| eyre!("{error}"))?;
         let advert = ArbiterAdvert {
             name: Text::new("Court of the demo")?,
             key: CurveKey(trade_key(&arbiter.identity, &ARBITER_NONCE).x_only_public_key().0),
             seal_key: seal::public_key(&seal_secret(&arbiter.identity, &ARBITER_NONCE)),
             fee_ppm: 5_000,
+            destination: Destination::new(destination).ok_or_eyre("a standard script")?,
             max_amount: Sats::new(100_000_000).ok_or_eyre("one bitcoin")?,
             languages: List::new(vec![Text::new("en")?]).ok_or_eyre("one language")?,
             currencies: List::new(Vec::new()).ok_or_eyre("no currencies")?,
@@ -261,6 +263,7 @@ impl Demo {
             amount: offer.max,
             method: None,
             arbiter: None,
+            second_arbiter: None,
             details: "from you".into(),
         };
         let trade = you.trader.take(take).await?.id;
@@ -404,6 +407,7 @@ async fn take_offers_of(you: AuthorId, makers: &[Arc<Session>], seen: &mut HashM
                     amount: offer.min,
                     method: None,
                     arbiter: None,
+                    second_arbiter: None,
                     details: "a neighbour in the demo, account 12-34-56".into(),
                 };
                 maker.trader.take(take).await?;

@@ -189,6 +189,11 @@ impl Keeper {
         self.own_logs.compared();
     }
 
+    /// Tells whether everything that some peer held was taken in since the start.
+    pub fn is_compared(&self) -> bool {
+        self.own_logs.is_compared()
+    }
+
     /// Signs a body as the next record of an identity's log and keeps it durably. After a start it may wait some seconds
     /// for a comparison with a peer.
     ///

@@ -221,6 +221,7 @@ fn view(viewer: &Viewer<'_>, about: About, offer: Offer) -> Result<OfferView, St
         terms: offer.terms.to_string(),
         arbiters,
         arbitration_delay: offer.arbitration_delay,
+        second_delay: offer.second_delay,
         refund_delay: offer.refund_delay,
         automatic: offer.automatic,
         created: about.created,
@@ -311,6 +312,24 @@ fn chosen_arbiter(offer: &OfferView, request: &TakeOffer) -> Result<ArbiterView,
     }
 }
 
+/// Returns who rules when the first arbiter is silent: whom the bid names, or else the next whom this node trusts, if any.
+fn second_arbiter(
+    offer: &OfferView,
+    request: &TakeOffer,
+    first: &ArbiterView,
+    me: AuthorId,
+) -> Result<Option<ArbiterView>, ApiError> {
+    let is_free = |arbiter: &&ArbiterView| ![first.author, offer.maker, me].contains(&arbiter.author);
+    let mut known = offer.arbiters.iter().filter(is_free);
+    match request.second_arbiter {
+        Some(advert) => known.find(|arbiter| arbiter.advert == advert).cloned().map(Some).ok_or_else(|| {
+            let message = format!("the arbiter of advert {} cannot be the second of this trade", advert.short());
+            ApiError::new(Code::InvalidArgument, message, "name another of the offer's arbiters, or none")
+        }),
+        None => Ok(known.find(|arbiter| arbiter.trusted && request.amount <= arbiter.max_amount).cloned()),
+    }
+}
+
 /// Returns what taking an offer would mean.
 ///
 /// # Errors
@@ -341,7 +360,8 @@ pub async fn review(tools: &Tools, request: &TakeOffer) -> Result<TakeReview, Ap
     if arbiter.author == me {
         return Err(invalid("you are the arbiter yourself: choose another".into()));
     }
-    let max = offer.max.min(arbiter.max_amount);
+    let second_arbiter = second_arbiter(&offer, request, &arbiter, me)?;
+    let max = second_arbiter.iter().fold(offer.max.min(arbiter.max_amount), |max, second| max.min(second.max_amount));
     if request.amount < offer.min || request.amount > max {
         return Err(invalid(format!("{} BTC is outside of the offer: {} to {max} BTC", request.amount, offer.min)));
     }
@@ -361,6 +381,7 @@ pub async fn review(tools: &Tools, request: &TakeOffer) -> Result<TakeReview, Ap
         cost,
         method,
         arbiter,
+        second_arbiter,
         funding_fee,
         payout_fee,
         confirmations: confirmations_for(request.amount),

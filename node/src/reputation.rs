@@ -73,7 +73,7 @@ impl Reputation {
         let mut counts = self.counts();
         counts.closed.remove(&record.author());
         if counts.counted.len() < MAX_ARBITRATED && counts.counted.insert(bid.trade) {
-            let count = counts.arbitrated.entry(bid.arbiter).or_default();
+            let count = counts.arbitrated.entry(bid.arbiter.author).or_default();
             *count = count.saturating_add(1);
         }
         Ok(())

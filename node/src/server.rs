@@ -8,9 +8,9 @@ use bitcoin::{Address, FeeRate};
 use exchange_api::{
     AcceptBid, AddressInfo, Advertise, AgainstReport, ApiError, ArbiterView, AuditReport, AuditRequest, Balance,
     BookFilter, Bundle, CheckpointView, Code, Conversation, Credentials, Disclose, Disclosure, Event,
-    ExchangeApiServer, IdentityInfo, MessageView, OfferView, Page, PasswordStrength, PeerInfo, PostOffer, SendMessage,
-    SendRequest, Sent, StakeRequest, StakeView, Status, StrengthVerdict, TakeOffer, TakeReview, TradeCommand,
-    TradeView, TrustArbiter, WalletTx,
+    ExchangeApiServer, IdentityInfo, MessageView, OfferView, Page, PasswordStrength, PeerInfo, PostOffer, RuleTrade,
+    SendMessage, SendRequest, Sent, StakeRequest, StakeView, Status, StrengthVerdict, TakeOffer, TakeReview,
+    TradeCommand, TradeView, TrustArbiter, WalletTx,
 };
 use exchange_ledger::body::{ArbiterAdvert, Body, Terms};
 use exchange_ledger::identity::{Email, Passphrase, Password, Verdict, strength};
@@ -20,7 +20,7 @@ use exchange_ledger::seal;
 use exchange_ledger::storage::Storage;
 use exchange_ledger::text::Text;
 use exchange_ledger::trade::Action;
-use exchange_ledger::wire::{CurveKey, List};
+use exchange_ledger::wire::{CurveKey, Destination, List};
 use exchange_store::Answer;
 use jsonrpsee::core::{RpcResult, SubscriptionResult, async_trait};
 use jsonrpsee::{Methods, PendingSubscriptionSink};
@@ -141,11 +141,14 @@ impl Server {
     async fn advertise(&self, session: &Session, request: Advertise) -> Result<ArbiterView, ApiError> {
         let identity = Arc::clone(&session.tools.identity);
         let languages = request.languages.into_iter().map(Text::new).collect::<Result<Vec<_>, _>>().map_err(invalid)?;
+        let destination = session.tools.wallet.new_destination().await.explained()?;
+        let destination = Destination::new(destination).ok_or_else(|| internal("the wallet made an odd address"))?;
         let advert = ArbiterAdvert {
             name: Text::new(request.name.trim()).map_err(invalid)?,
             key: CurveKey(trade_key(&identity, &ARBITER_NONCE).x_only_public_key().0),
             seal_key: seal::public_key(&seal_secret(&identity, &ARBITER_NONCE)),
             fee_ppm: request.fee_ppm,
+            destination,
             max_amount: request.max_amount,
             languages: List::new(languages).ok_or_else(|| invalid("too many languages"))?,
             currencies: List::new(request.currencies).ok_or_else(|| invalid("too many currencies"))?,
@@ -428,6 +431,20 @@ impl ExchangeApiServer for Server {
 
     async fn trade_cancel(&self, request: TradeCommand) -> RpcResult<TradeView> {
         self.act(request, Action::Cancel).await
+    }
+
+    async fn trade_dispute(&self, request: TradeCommand) -> RpcResult<TradeView> {
+        self.act(request, Action::Dispute).await
+    }
+
+    async fn trade_rule(&self, request: RuleTrade) -> RpcResult<TradeView> {
+        let trader = self.unlocked()?.trader.clone();
+        let (request_id, dry_run) = (request.request_id.clone(), request.dry_run);
+        self.once(&request_id, dry_run, async { trader.rule(request).await }).await
+    }
+
+    async fn trade_extend(&self, request: TradeCommand) -> RpcResult<TradeView> {
+        self.act(request, Action::Extend).await
     }
 
     async fn trade_refund(&self, request: TradeCommand) -> RpcResult<TradeView> {

@@ -228,30 +228,31 @@ def branch(a, b):
     return tagged("TapBranch", min(a, b), max(a, b))
 
 
-def serialise(tx, witness):
+def serialise(tx, with_witness):
+    """A transaction in Bitcoin's encoding; each input carries its witness as hex."""
     inputs = b"".join(
         bytes.fromhex(i["txid"])[::-1] + le(i["vout"], 4) + b"\x00" + le(i["sequence"], 4) for i in tx["inputs"]
     )
     outputs = b"".join(le(o["value"], 8) + var_bytes(bytes.fromhex(o["script"])) for o in tx["outputs"])
     body = compact(len(tx["inputs"])) + inputs + compact(len(tx["outputs"])) + outputs
-    stack = compact(len(witness)) + b"".join(var_bytes(item) for item in witness)
-    marker, tail = (b"\x00\x01", stack) if witness else (b"", b"")
+    stacks = [[bytes.fromhex(item) for item in i["witness"]] for i in tx["inputs"]]
+    tail = b"".join(compact(len(stack)) + b"".join(map(var_bytes, stack)) for stack in stacks) if with_witness else b""
+    marker = b"\x00\x01" if with_witness else b""
     return le(tx["version"], 4) + marker + body + tail + le(tx["lock_time"], 4)
 
 
-def sighash(tx, value, script, leaf):
-    """BIP-341's message for SIGHASH_DEFAULT, one input, through a leaf."""
-    i, o = tx["inputs"][0], tx["outputs"]
-    outputs = b"".join(le(out["value"], 8) + var_bytes(bytes.fromhex(out["script"])) for out in o)
+def sighash(tx, at, spent, leaf):
+    """BIP-341's message for SIGHASH_DEFAULT, input `at`, through a leaf; `spent` has value and script of each input."""
+    i, o = tx["inputs"], tx["outputs"]
     return tagged(
         "TapSighash",
         b"\x00\x00" + le(tx["version"], 4) + le(tx["lock_time"], 4),
-        sha256(bytes.fromhex(i["txid"])[::-1] + le(i["vout"], 4)),
-        sha256(le(value, 8)),
-        sha256(var_bytes(script)),
-        sha256(le(i["sequence"], 4)),
-        sha256(outputs),
-        b"\x02" + le(0, 4),
+        sha256(*(bytes.fromhex(n["txid"])[::-1] + le(n["vout"], 4) for n in i)),
+        sha256(*(le(value, 8) for value, _ in spent)),
+        sha256(*(var_bytes(script) for _, script in spent)),
+        sha256(*(le(n["sequence"], 4) for n in i)),
+        sha256(*(le(out["value"], 8) + var_bytes(bytes.fromhex(out["script"])) for out in o)),
+        b"\x02" + le(at, 4),
         leaf_hash(leaf) + b"\x00" + b"\xff\xff\xff\xff",
     )
 
@@ -398,23 +399,37 @@ def ticket(header):
 
 def check_escrow():
     for v in load("escrow.json")["cases"]:
-        name = v["name"]
+        name, c = v["name"], v["contract"]
         contract = bytes.fromhex(v["contract_bytes"])
-        equal(encode_contract(v["contract"]).hex(), v["contract_bytes"], f"{name}: contract")
+        equal(encode_contract(c).hex(), v["contract_bytes"], f"{name}: contract")
         contract_hash = domain("exchange/contract/v1", contract)
         equal(contract_hash.hex(), v["contract_hash"], f"{name}: contract hash")
-        keys = {role: bytes.fromhex(v["keys"][role]) for role in ("buyer", "seller", "arbiter")}
+        keys = {role: bytes.fromhex(key) for role, key in v["keys"].items()}
         for role in keys:
             secret = mul(int.from_bytes(bytes.fromhex(v["secrets"][role]), "big"), G)
             equal((xonly(secret), secret[1] % 2), (keys[role], 0), f"{name}: even key of the {role}")
-        tweak = domain("exchange/arbiter-tweak/v1", keys["arbiter"], contract_hash)
-        equal(tweak.hex(), v["arbiter_tweak"], f"{name}: tweak")
-        arbiter = xonly(add(lift_x(keys["arbiter"]), mul(int.from_bytes(tweak, "big"), G)))
-        equal(arbiter.hex(), v["tweaked_arbiter_key"], f"{name}: tweaked key")
+        tweaked = {}
+        for arbiter in v["arbiters"]:
+            role = {"first": "arbiter", "second": "second_arbiter"}[arbiter["seat"]]
+            tweak = domain("exchange/arbiter-tweak/v1", keys[role], contract_hash)
+            equal(tweak.hex(), arbiter["tweak"], f"{name}: tweak of the {role}")
+            key = xonly(add(lift_x(keys[role]), mul(int.from_bytes(tweak, "big"), G)))
+            equal(key.hex(), arbiter["tweaked_key"], f"{name}: tweaked key of the {role}")
+            equal(fee_of(c, role), arbiter["fee"], f"{name}: fee of the {role}")
+            tweaked[role] = key
         internal = xonly(key_agg(sorted(b"\x02" + keys[role] for role in ("buyer", "seller"))))
-        equal(internal.hex(), v["internal_key"], f"{name}: internal key")
-        check_tree(v, keys["buyer"], keys["seller"], arbiter, internal)
+        trees = {}
+        for output in v["outputs"]:
+            trees[output["vault"]] = check_output(v, output, keys, tweaked, internal)
+        equal("bond" in trees, c["buyer_bond"] > 0, f"{name}: an output for the buyer's bond")
         check_mailboxes(v, contract_hash)
+        for spend in v["spends"]:
+            check_spend(v, spend, trees, keys, tweaked)
+
+
+def fee_of(c, role):
+    fee = -(-c["amount"] * c[role]["fee_ppm"] // 1_000_000)
+    return fee if fee >= 546 else 0
 
 
 def check_mailboxes(v, contract_hash):
@@ -423,83 +438,160 @@ def check_mailboxes(v, contract_hash):
         equal(domain("exchange/mailbox/v1", contract_hash, author).hex(), mailbox, f"{v['name']}: mailbox")
 
 
-def check_tree(v, buyer, seller, arbiter, internal):
-    name, t1, t2 = v["name"], v["contract"]["arbitration_delay"], v["contract"]["refund_delay"]
+def check_output(v, output, keys, tweaked, internal):
+    """Computes an output from the keys; returns its script, its leaves and their control blocks."""
+    c, name = v["contract"], f"{v['name']}: {output['vault']}"
+    is_bond = output["vault"] == "bond"
+    equal(output["value"], c["buyer_bond"] if is_bond else c["amount"] + c["seller_bond"], f"{name}: value")
     verify = lambda key: b"\x20" + key + b"\xad"
     older = lambda delay: number_push(delay) + b"\xb2"
+    buyer, seller = keys["buyer"], keys["seller"]
     scripts = {
         "both": verify(buyer) + b"\x20" + seller + b"\xac",
-        "refund": verify(seller) + older(t2),
-        "seller_arbiter": verify(seller) + verify(arbiter) + older(t1),
-        "buyer_arbiter": verify(buyer) + verify(arbiter) + older(t1),
+        "refund": verify(buyer if is_bond else seller) + older(c["refund_delay"]),
     }
+    for role, suffix, delay in (("arbiter", "arbiter", "arbitration_delay"), ("second_arbiter", "second", "second_delay")):
+        if role in tweaked:
+            for party in ("seller", "buyer"):
+                scripts[f"{party}_{suffix}"] = verify(keys[party]) + verify(tweaked[role]) + older(c[delay])
     hashes = {leaf: leaf_hash(script) for leaf, script in scripts.items()}
-    left = branch(hashes["both"], hashes["refund"])
-    right = branch(hashes["seller_arbiter"], hashes["buyer_arbiter"])
-    root = branch(left, right)
-    equal(root.hex(), v["merkle_root"], f"{name}: merkle root")
+    paths = {leaf: b"" for leaf in scripts}
+
+    def join(left, right):
+        """Joins two subtrees, each its hash and its leaves, and notes the siblings."""
+        for (_, leaves), (sibling, _) in ((left, right), (right, left)):
+            for leaf in leaves:
+                paths[leaf] += sibling
+        return branch(left[0], right[0]), left[1] + right[1]
+
+    node = lambda leaf: (hashes[leaf], [leaf])
+    right = join(node("seller_arbiter"), node("buyer_arbiter"))
+    if "second_arbiter" in tweaked:
+        right = join(right, join(node("seller_second"), node("buyer_second")))
+    root, _ = join(join(node("both"), node("refund")), right)
+    equal(internal.hex(), output["internal_key"], f"{name}: internal key")
+    equal(root.hex(), output["merkle_root"], f"{name}: merkle root")
     tweak = tagged("TapTweak", internal, root)
-    equal(tweak.hex(), v["tap_tweak"], f"{name}: tap tweak")
-    output = add(lift_x(internal), mul(int.from_bytes(tweak, "big"), G))
-    equal(xonly(output).hex(), v["output_key"], f"{name}: output key")
-    script = b"\x51\x20" + xonly(output)
-    equal(script.hex(), v["script_pubkey"], f"{name}: script")
+    equal(tweak.hex(), output["tap_tweak"], f"{name}: tap tweak")
+    point = add(lift_x(internal), mul(int.from_bytes(tweak, "big"), G))
+    equal(xonly(point).hex(), output["output_key"], f"{name}: output key")
+    script = b"\x51\x20" + xonly(point)
+    equal(script.hex(), output["script_pubkey"], f"{name}: script")
     for network, hrp in {"bitcoin": "bc", "testnet": "tb", "signet": "tb", "regtest": "bcrt"}.items():
-        equal(bech32m(hrp, xonly(output)), v["addresses"][network], f"{name}: address on {network}")
-    siblings = {
-        "both": hashes["refund"] + right,
-        "refund": hashes["both"] + right,
-        "seller_arbiter": hashes["buyer_arbiter"] + left,
-        "buyer_arbiter": hashes["seller_arbiter"] + left,
-    }
-    control = {leaf: bytes([0xC0 | output[1] % 2]) + internal + path for leaf, path in siblings.items()}
-    for leaf in v["leaves"]:
+        equal(bech32m(hrp, xonly(point)), output["addresses"][network], f"{name}: address on {network}")
+    control = {leaf: bytes([0xC0 | point[1] % 2]) + internal + path for leaf, path in paths.items()}
+    equal(sorted(leaf["name"] for leaf in output["leaves"]), sorted(scripts), f"{name}: leaves")
+    for leaf in output["leaves"]:
         at = leaf["name"]
         equal(scripts[at].hex(), leaf["script"], f"{name}: leaf {at}")
         equal(hashes[at].hex(), leaf["leaf_hash"], f"{name}: hash of leaf {at}")
         equal(control[at].hex(), leaf["control_block"], f"{name}: control block of leaf {at}")
-    for spend in v["spends"]:
-        check_spend(name, v, spend, scripts[spend["leaf"]], control[spend["leaf"]], script, buyer, seller)
+    return script, scripts, control
 
 
-def check_spend(name, v, spend, leaf, control, script, buyer, seller):
-    what, tx, value = f"{name}: {spend['name']}", spend["tx"], v["contract"]["amount"]
-    equal(tx["version"], 3, what)
-    equal(tx["outputs"][0]["value"], value - spend["fee"], f"{what}: value")
-    receiver = v["contract"]["buyer_party" if spend["name"] == "payout" else "seller_party"]
-    equal(tx["outputs"][0]["script"], receiver["destination"], f"{what}: destination")
-    message = sighash(tx, value, script, leaf)
-    equal(message.hex(), spend["sighash"], f"{what}: sighash")
-    signatures = {role: bytes.fromhex(text) for role, text in spend["signatures"].items()}
-    for role, signature in signatures.items():
-        check(schnorr_verify(buyer if role == "buyer" else seller, message, signature), f"{what}: {role}'s signature")
-    stack = [signatures[role] for role in ("seller", "buyer") if role in signatures]
-    equal(serialise(tx, stack + [leaf, control]).hex(), spend["signed"], f"{what}: transaction")
-    equal(sha256(sha256(serialise(tx, [])))[::-1].hex(), spend["txid"], f"{what}: txid")
+def check_spend(v, spend, trees, keys, tweaked):
+    c, tx, leaf = v["contract"], spend["tx"], spend["leaf"]
+    what = f"{v['name']}: {spend['name']} by {leaf}"
+    equal((tx["version"], tx["lock_time"]), (3, 0), what)
+    inputs = tx["inputs"]
+    spent = [(i["value"], trees[i["vault"]][0]) for i in inputs]
+    held = {i["vault"]: i["value"] for i in inputs}
+    equal(tx["outputs"], outputs_of(c, spend, held, trees), f"{what}: outputs")
+    equal(sum(held.values()) - sum(o["value"] for o in tx["outputs"]), spend["fee"], f"{what}: fee")
+    delay = {"both": None, "refund": c["refund_delay"]}.get(leaf, c["second_delay" if "second" in leaf else "arbitration_delay"])
+    equal({i["sequence"] for i in inputs}, {0xFFFFFFFD if delay is None else delay}, f"{what}: sequence")
+    for at, i in enumerate(inputs):
+        _, scripts, control = trees[i["vault"]]
+        message = sighash(tx, at, spent, scripts[leaf])
+        equal(message.hex(), i["sighash"], f"{what}: sighash of input {at}")
+        arbiter = tweaked.get("second_arbiter" if "second" in leaf else "arbiter")
+        signers = {
+            "both": [keys["seller"], keys["buyer"]],
+            "refund": [keys["buyer" if i["vault"] == "bond" else "seller"]],
+        }.get(leaf) or [arbiter, keys[leaf.split("_")[0]]]
+        witness = [bytes.fromhex(item) for item in i["witness"]]
+        equal(witness[len(signers) :], [scripts[leaf], control[leaf]], f"{what}: end of witness {at}")
+        for signer, signature in zip(signers, witness):
+            check(schnorr_verify(signer, message, signature), f"{what}: a signature of input {at}")
+    equal(serialise(tx, True).hex(), spend["signed"], f"{what}: transaction")
+    equal(sha256(sha256(serialise(tx, False)))[::-1].hex(), spend["txid"], f"{what}: txid")
+    equal(-(-(3 * len(serialise(tx, False)) + len(serialise(tx, True))) // 4), spend["vsize"], f"{what}: virtual size")
+    size = 11 + len(inputs) * (116 if leaf in ("both", "refund") else 125) + 43 * len(tx["outputs"])
+    check(spend["vsize"] <= size <= spend["fee"], f"{what}: reckoned size")
+
+
+def outputs_of(c, spend, held, trees):
+    """What a spend pays to whom, as escrow.md says, given its fee."""
+    v0, v1, fee, name = held.get("escrow", 0), held.get("bond", 0), spend["fee"], spend["name"]
+    to = {party: c[f"{party}_party"]["destination"] for party in ("buyer", "seller")}
+    if name == "payout":
+        shares = [(to["buyer"], v0 + v1 - c["seller_bond"] - fee), (to["seller"], c["seller_bond"])]
+    elif name == "refund":
+        shares = [(to["buyer"], v1), (to["seller"], v0 - fee)]
+    elif name == "timeout":
+        shares = [(to["seller"], v0 - fee)] if v0 else [(to["buyer"], v1 - fee)]
+    elif name == "extension":
+        shares = [(trees[vault][0].hex(), value) for vault, value in (("escrow", v0 - fee), ("bond", v1)) if value]
+    else:
+        role = "second_arbiter" if "second" in spend["leaf"] else "arbiter"
+        # The verdict is told by what the buyer gets: all, nothing or the vectors' split.
+        ways = [divide(c, c["amount"], v0, v1, fee, role), divide(c, 0, v0, v1, fee, role), divide(c, 250_001, v0, v1, fee, role)]
+        wanted = [(o["script"], o["value"]) for o in spend["tx"]["outputs"]]
+        fitting = [way for way in ways if [(script, value) for script, value in rule(c, to, way, role) if value] == wanted]
+        equal(len(fitting), 1, "a ruling divides as its verdict says")
+        shares = rule(c, to, fitting[0], role)
+    return [{"script": script, "value": value} for script, value in shares if value]
+
+
+def rule(c, to, division, role):
+    return [(to["buyer"], division[0]), (to["seller"], division[1]), (c[role]["destination"], fee_of(c, role))]
+
+
+def divide(c, part, v0, v1, fee, role):
+    """What buyer and seller get by a verdict: their parts and bonds, less the costs."""
+    amount, bond = c["amount"], c["seller_bond"]
+    costs = fee_of(c, role) + fee + amount + bond - v0
+    if part == amount:
+        of_buyer = costs - min(costs, bond)
+    elif part == 0:
+        of_buyer = min(costs, v1)
+    else:
+        of_buyer = costs * part // amount
+    buyer, seller = part + v1 - of_buyer, amount - part + bond - (costs - of_buyer)
+    if buyer < 546:
+        return 0, seller + buyer
+    return (buyer + seller, 0) if seller < 546 else (buyer, seller)
 
 
 def encode_contract(c):
     text = lambda value: le(len(value.encode()), 4) + value.encode()
+    destination = lambda script: le(len(script) // 2, 4) + bytes.fromhex(script)
     party = lambda p: (
         bytes.fromhex(p["trade_key"])
         + bytes.fromhex(p["seal_key"])
-        + le(len(p["destination"]) // 2, 4)
-        + bytes.fromhex(p["destination"])
+        + destination(p["destination"])
         + bytes.fromhex(p["details"])
     )
+    arbiter = lambda a: (
+        b"".join(bytes.fromhex(a[f]) for f in ("advert", "author", "key", "seal_key"))
+        + le(a["fee_ppm"], 4)
+        + destination(a["destination"])
+    )
+    second = c["second_arbiter"]
     return b"".join(
         [
-            *(bytes.fromhex(c[f]) for f in ("network", "offer", "trade", "accept", "advert", "buyer", "seller", "arbiter")),
+            *(bytes.fromhex(c[f]) for f in ("network", "offer", "trade", "accept", "buyer", "seller")),
             party(c["buyer_party"]),
             party(c["seller_party"]),
-            bytes.fromhex(c["arbiter_key"]),
-            bytes.fromhex(c["arbiter_seal_key"]),
-            le(c["amount"], 8),
+            arbiter(c["arbiter"]),
+            b"\x01" + arbiter(second) if second else b"\x00",
+            *(le(c[f], 8) for f in ("amount", "seller_bond", "buyer_bond")),
             c["currency"].encode().ljust(5, b"\x00"),
             le(c["price"], 8),
             le(c["cost"], 8),
             text(c["method"]),
-            struct.pack("<HHII", c["arbitration_delay"], c["refund_delay"], c["confirmations"], c["height"]),
+            struct.pack("<HHH", c["arbitration_delay"], c["second_delay"], c["refund_delay"]),
+            struct.pack("<II", c["confirmations"], c["height"]),
         ]
     )
 
@@ -576,8 +668,9 @@ def check_bundle():
     vout = next(at for at, (value, to) in enumerate(outputs) if to[:2] == script)
     equal(bech32m("bcrt", outputs[vout][1][2:]), bundle["escrow"], "bundle: the escrow's address")
     release = kinds[37][1]
-    equal(release[32:68], sha256(sha256(funding)) + le(vout, 4), "bundle: what the seller released")
-    fee = int.from_bytes(release[68:76], "little")
+    vaults = sha256(sha256(funding)) + le(vout, 4) + le(outputs[vout][0], 8) + b"\x00"
+    equal(release[32:77], vaults, "bundle: what the seller released")
+    fee = int.from_bytes(release[77:85], "little")
     equal([value for value, _ in payouts], [outputs[vout][0] - fee], "bundle: the payout is the released one")
     for message in bundle["transcript"]:
         address = b"\x01" + b"".join(bytes.fromhex(bundle[f]) for f in ("network", "trade", "contract"))

@@ -3,7 +3,6 @@
 
 use std::fmt;
 
-use bitcoin::OutPoint;
 use exchange_ledger::trade::{ChainFacts, Funding, Role, Spend};
 
 use crate::fixture::Fixture;
@@ -262,22 +261,22 @@ impl Chain {
     pub fn facts(&self, fixture: &Fixture, synced: bool) -> ChainFacts {
         let mut facts = ChainFacts { tip: TIP, synced, ..ChainFacts::default() };
         for (at, output) in self.outputs.iter().enumerate() {
-            let outpoint = fixture.outpoints[at];
+            let vaults = &fixture.vaults[at];
             if output.funding == Depth::Absent {
                 continue;
             }
             let height = output.funding.height(self.first == Some(at));
-            facts.fundings.push(Funding { outpoint, height });
+            facts.fundings.push(Funding::new(*vaults, height));
             if let Some((way, depth)) = output.spend {
-                facts.spends.push(seen_spend(fixture, at, outpoint, way, depth));
+                facts.spends.push(seen_spend(fixture, at, way, depth));
             }
         }
         facts
     }
 }
 
-fn seen_spend(fixture: &Fixture, output: usize, outpoint: OutPoint, way: Way, depth: Depth) -> Spend {
+fn seen_spend(fixture: &Fixture, output: usize, way: Way, depth: Depth) -> Spend {
     let tx = fixture.spend(output, way).clone();
-    let path = fixture.escrow.classify(&tx, outpoint);
+    let path = fixture.escrow.classify(&tx, &fixture.vaults[output]);
     Spend { tx, path, height: depth.height(false) }
 }

@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use bitcoin::hashes::{Hash, HashEngine, sha256};
-use bitcoin::key::{Keypair, Secp256k1};
-use bitcoin::secp256k1::Scalar;
+use bitcoin::key::Keypair;
 use bitcoin::{OutPoint, Transaction, Txid};
-use exchange_ledger::body::{Body, Cancel, Closed, Funded, HalfSpend, PaymentSent, Release, Side};
+use exchange_ledger::body::{
+    Body, Cancel, Closed, Dispute, Funded, HalfSpend, PaymentSent, Release, Ruling, Side, Vaults,
+};
 use exchange_ledger::ledger::TradeRecords;
 use exchange_ledger::record::Record;
 use exchange_ledger::testing::{
     Author, SampleTrade, admit_all, ledger, sample_accept, sample_advert, sample_offer, sample_take,
 };
-use exchange_ledger::trade::{Bid, Escrow, Leaf, Role, counterparty};
-use exchange_ledger::wire::{Outpoint, TxId};
+use exchange_ledger::trade::{Bid, Escrow, Role, Seat, Vault, Verdict, counterparty};
+use exchange_ledger::wire::TxId;
 
 use crate::chain::{OUTPUTS, Way};
 use crate::words::{Word, Words};
@@ -33,7 +33,7 @@ pub struct Fixture {
     /// The transactions that can fund it.
     pub fundings: [Transaction; OUTPUTS],
     /// What they create.
-    pub outpoints: [OutPoint; OUTPUTS],
+    pub vaults: [Vaults; OUTPUTS],
     trade: SampleTrade,
     spends: HashMap<(usize, Way), Transaction>,
     names: HashMap<Txid, (usize, Way)>,
@@ -47,14 +47,14 @@ impl Fixture {
         let trade = SampleTrade::new(side);
         let fundings = [trade.funding(1), trade.funding(2)];
         let escrow = trade.escrow();
-        let outpoints = [0, 1].map(|at| escrow.fundings(&fundings[at])[0]);
+        let vaults = [0, 1].map(|at| escrow.fundings(&fundings[at])[0]);
         let bid = trade.bid();
         let mut fixture = Self {
             side,
             bid,
             escrow,
             fundings,
-            outpoints,
+            vaults,
             trade,
             spends: HashMap::new(),
             names: HashMap::new(),
@@ -101,48 +101,39 @@ impl Fixture {
 
     /// Returns the place of an outpoint among those that fund the escrow.
     pub fn output(&self, outpoint: OutPoint) -> Option<usize> {
-        self.outpoints.iter().position(|known| *known == outpoint)
+        self.vaults.iter().position(|known| known.outpoint() == outpoint)
     }
 
     /// Returns the half of a spend to `to`, by the other party.
     pub fn half(&self, output: usize, to: Role) -> HalfSpend {
-        let fee = self.escrow.fee_at(FEERATE).expect("a feerate within bounds");
-        self.escrow.half(self.outpoints[output], fee, to, &self.key(counterparty(to))).expect("a fee within bounds")
+        let fee = self.escrow.fee_at(&self.vaults[output], to, FEERATE).expect("a feerate within bounds");
+        self.escrow.half(&self.vaults[output], fee, to, &self.key(counterparty(to))).expect("a fee within bounds")
     }
 
     fn sign_spend(&self, output: usize, way: Way) -> Transaction {
-        let (escrow, outpoint) = (&self.escrow, self.outpoints[output]);
-        let fee = escrow.fee_at(FEERATE).expect("a feerate within bounds");
+        let (escrow, vaults) = (&self.escrow, &self.vaults[output]);
         let to = way.to();
-        let ruled = |leaf: Leaf| {
-            let mut tx = escrow.spend(outpoint, fee, to).expect("a fee within bounds");
-            // The arbitration delay is the sequence that the leaf asks for.
-            let delay = escrow.contract().arbitration_delay;
-            tx.input[0].sequence = bitcoin::Sequence::from_height(delay);
-            let party = escrow.sign(&tx, leaf, &self.key(to));
-            let arbiter = escrow.sign(&tx, leaf, &self.arbiter_key());
-            escrow.attach(&mut tx, leaf, &[arbiter, party]);
-            tx
-        };
-        match way {
-            Way::Payout | Way::Refund => {
-                escrow.complete(&self.half(output, to), to, &self.key(to)).expect("both signed the same")
+        let draft = match way {
+            Way::Payout | Way::Refund => escrow.complete(&self.half(output, to), to, &self.key(to)),
+            Way::Timeout => {
+                let fee =
+                    escrow.timeout_fee_at(Vault::Escrow, vaults.escrow, FEERATE).expect("a feerate within bounds");
+                escrow.signed_timeout(Vault::Escrow, vaults.escrow, fee, &self.key(to))
             }
-            Way::Timeout => escrow.signed_timeout(outpoint, fee, &self.key(to)).expect("a fee within bounds"),
-            Way::RuledForBuyer => ruled(Leaf::BuyerArbiter),
-            Way::RuledForSeller => ruled(Leaf::SellerArbiter),
-        }
+            Way::RuledForBuyer | Way::RuledForSeller => {
+                escrow.complete_ruling(Seat::First, &self.ruling(output, to), to, &self.key(to))
+            }
+        };
+        draft.expect("everybody signed the same").tx
     }
 
-    /// Returns the arbiter's key of this contract, tweaked as `specs/escrow.md` says.
-    fn arbiter_key(&self) -> Keypair {
-        let pair = self.trade.arbiter.trade_key();
-        let mut engine = sha256::Hash::engine();
-        engine.input(b"exchange/arbiter-tweak/v1");
-        engine.input(&pair.x_only_public_key().0.serialize());
-        engine.input(self.escrow.contract().hash().as_bytes());
-        let tweak = Scalar::from_be_bytes(sha256::Hash::from_engine(engine).to_byte_array()).expect("below the order");
-        pair.add_xonly_tweak(&Secp256k1::new(), &tweak).expect("no tweak cancels its own key")
+    /// Returns the arbiter's ruling for a party.
+    pub fn ruling(&self, output: usize, to: Role) -> Ruling {
+        let verdict = if to == Role::Buyer { Verdict::Buyer } else { Verdict::Seller };
+        let (escrow, vaults) = (&self.escrow, &self.vaults[output]);
+        let division = escrow.divide(Seat::First, vaults, verdict, FEERATE).expect("an ordinary verdict");
+        let pair = self.trade.arbiter_pair(escrow.contract(), Seat::First);
+        escrow.rule(Seat::First, vaults, division, &pair).expect("an ordinary ruling")
     }
 
     /// Returns what a real ledger makes of what buyer and seller said, once the bid is among it.
@@ -195,8 +186,9 @@ impl Fixture {
             Word::Take | Word::Accept | Word::Fork => None,
             Word::Cancel => Some(Body::Cancel(Cancel { trade, refund: None })),
             Word::Refund(at) => Some(Body::Cancel(Cancel { trade, refund: Some(self.half(at, Role::Seller)) })),
-            Word::Funded(at) => Some(Body::Funded(Funded { trade, outpoint: Outpoint(self.outpoints[at]) })),
+            Word::Funded(at) => Some(Body::Funded(Funded { trade, outpoint: self.vaults[at].escrow.outpoint })),
             Word::PaymentSent => Some(Body::PaymentSent(PaymentSent { trade })),
+            Word::Dispute => Some(Body::Dispute(Dispute { trade })),
             Word::Release(at) => Some(Body::Release(Release { trade, payout: self.half(at, Role::Buyer) })),
             Word::Closed => {
                 let spend = TxId(self.spend(0, Way::Payout).compute_txid());

@@ -169,7 +169,7 @@ impl Driver {
         let (phase, now) = (machine.phase(), run.party);
         // One way back there is: a seller who funded twice, and took one back, may still release the other.
         let is_open = matches!(phase, Phase::Released | Phase::Refunding);
-        let regained = matches!(before, Phase::Refunded | Phase::Lost) && is_open;
+        let regained = matches!(before, Phase::Refunded | Phase::Settled | Phase::Lost) && is_open;
         let went_back = rank(phase) < rank(before) && !regained;
         if party.synced && now.synced && now.sees.continues(&party.sees) && went_back {
             run.fault.get_or_insert(Fault::WentBack(before, phase));
@@ -194,6 +194,7 @@ impl Driver {
                 spend_tx: party.spend.map(|(output, way)| serialize(fixture.spend(output, way))),
             };
             let mut machine = Trade::new(fixture.bid.clone(), role, role == fixture.maker(), local);
+            let _ = machine.handle(Event::Compared); // when it is, is not this model's concern
             let _ = machine.handle(records(fixture, role, party)); // effects of that were performed or lost before
             machine
         });
@@ -276,14 +277,23 @@ impl Run<'_> {
                 }
                 Some(Event::FundingBuilt(self.fixture.fundings[0].clone()))
             }
-            Effect::SignHalf { outpoint, to, .. } => self.sign_half(self.fixture.output(outpoint), to),
+            Effect::SignHalf { vaults, to, .. } => self.sign_half(self.fixture.output(vaults.outpoint()), to),
             Effect::Complete { half, to } => {
                 let tx = self.fixture.escrow.complete(&half, to, &self.fixture.key(self.role));
-                self.built(to, tx.ok())
+                self.built(to, tx.ok().map(|draft| draft.tx))
             }
-            Effect::BuildTimeout { outpoint, fee } => {
-                let tx = self.fixture.escrow.signed_timeout(outpoint, fee, &self.fixture.key(self.role));
-                self.built(Role::Seller, tx.ok())
+            Effect::BuildTimeout { vault, coin, fee } => {
+                let draft = self.fixture.escrow.signed_timeout(vault, coin, fee, &self.fixture.key(self.role));
+                self.built(Role::Seller, draft.ok().map(|draft| draft.tx))
+            }
+            Effect::CompleteRuling { seat, ruling } => {
+                let key = self.fixture.key(self.role);
+                let draft = self.fixture.escrow.complete_ruling(seat, &ruling, self.role, &key);
+                self.built(self.role, draft.ok().map(|draft| draft.tx))
+            }
+            // Neither signs for an arbiter, and no arbiter extends here.
+            Effect::SignRuling { .. } | Effect::SignExtension { .. } | Effect::CompleteExtension { .. } => {
+                self.blame(Fault::OutsideOfContract)
             }
             Effect::Broadcast(tx) => self.broadcast(&tx),
         }
@@ -305,6 +315,7 @@ impl Run<'_> {
             Body::Funded(funded) => self.fixture.output(funded.outpoint.0).map(Word::Funded),
             Body::PaymentSent(_) => Some(Word::PaymentSent),
             Body::Closed(_) => Some(Word::Closed),
+            Body::Dispute(_) => Some(Word::Dispute),
             _ => None, // everything else is said by effects of its own, or by no machine
         }
     }
@@ -380,7 +391,8 @@ const fn rank(phase: Phase) -> u8 {
         Phase::Funding => 3,
         Phase::Funded => 4,
         Phase::Paid => 5,
+        Phase::Disputed | Phase::Ruled => 6,
         Phase::Released | Phase::Refunding => 6,
-        Phase::Closed | Phase::Refunded | Phase::Lost => 7,
+        Phase::Closed | Phase::Refunded | Phase::Settled | Phase::Lost => 7,
     }
 }

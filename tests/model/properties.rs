@@ -48,6 +48,7 @@ pub fn of(rules: &Rules) -> Vec<Property<Trading>> {
             is_at(m, w, Phase::Cancelled)
         }),
     ];
+    properties.push(Property::sometimes("a trade is disputed", |m: &Trading, w: &World| is_at(m, w, Phase::Disputed)));
     if rules.cheat.is_some() && !rules.second {
         properties
             .push(Property::sometimes("two histories void a trade", |m: &Trading, w: &World| is_at(m, w, Phase::Void)));

@@ -25,11 +25,13 @@ pub enum Word {
     Closed,
     /// A second history, from the record on by which the party agreed.
     Fork,
+    /// The party calls for the arbiter.
+    Dispute,
 }
 
 impl Word {
     /// All words.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Take,
         Self::Accept,
         Self::Cancel,
@@ -42,6 +44,7 @@ impl Word {
         Self::Release(1),
         Self::Closed,
         Self::Fork,
+        Self::Dispute,
     ];
 
     fn bit(self) -> u16 {
@@ -53,7 +56,13 @@ impl Word {
     pub const fn output(self) -> Option<usize> {
         match self {
             Self::Refund(at) | Self::Funded(at) | Self::Release(at) => Some(at),
-            Self::Take | Self::Accept | Self::Cancel | Self::PaymentSent | Self::Closed | Self::Fork => None,
+            Self::Take
+            | Self::Accept
+            | Self::Cancel
+            | Self::PaymentSent
+            | Self::Closed
+            | Self::Fork
+            | Self::Dispute => None,
         }
     }
 
@@ -62,7 +71,7 @@ impl Word {
         match (self, role) {
             (Self::Take, _) => !is_maker,
             (Self::Accept, _) => is_maker,
-            (Self::Cancel | Self::Fork, _)
+            (Self::Cancel | Self::Fork | Self::Dispute, _)
             | (Self::Refund(_) | Self::PaymentSent, Role::Buyer)
             | (Self::Funded(_) | Self::Release(_), Role::Seller) => true,
             (Self::Refund(_) | Self::PaymentSent, Role::Seller | Role::Arbiter)

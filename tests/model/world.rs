@@ -173,9 +173,18 @@ impl Trading {
         let sane = |action: &Action| match (action, role) {
             // Who has paid calls nothing off; who was paid releases, and takes nothing back.
             (Action::Cancel, Role::Buyer) | (Action::Refund, Role::Seller) => !world.paid,
+            // Who has paid calls for the arbiter; a seller has his own leaf.
+            (Action::Dispute, role) => role == Role::Buyer && world.paid,
             (Action::Release, Role::Seller) => world.paid || self.rules.twist == Some(Twist::ReleasesUnpaid),
             (
-                Action::Accept | Action::Fund | Action::MarkPaid | Action::Release | Action::Cancel | Action::Refund,
+                Action::Accept
+                | Action::Fund
+                | Action::MarkPaid
+                | Action::Release
+                | Action::Cancel
+                | Action::Refund
+                | Action::Rule
+                | Action::Extend,
                 Role::Buyer | Role::Seller | Role::Arbiter,
             ) => true,
         };

@@ -40,6 +40,10 @@ pub async fn call(client: &Client, call: Call) -> Result<Reply, ApiError> {
             Action::Release => client.trade_release(command).await?,
             Action::Cancel => client.trade_cancel(command).await?,
             Action::Refund => client.trade_refund(command).await?,
+            Action::Dispute => client.trade_dispute(command).await?,
+            Action::Extend => client.trade_extend(command).await?,
+            // A ruling needs a verdict, which no key alone can give.
+            Action::Rule => client.trade_show(command.trade).await?,
             // Accepting goes with one's payment details: without any, those given with the offer.
             Action::Accept => {
                 let (request_id, trade) = (command.request_id, command.trade);

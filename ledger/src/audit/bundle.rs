@@ -65,6 +65,9 @@ pub struct ChainProof {
     pub headers: Vec<Hex>,
     /// The transaction that funds the escrow, without its witness.
     pub funding: Inclusion,
+    /// The transactions by which an arbiter and a party moved the coins into the escrow again, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<Inclusion>,
     /// The transaction that spends it, with its witness; `None` while no block holds one.
     pub spend: Option<Inclusion>,
 }

@@ -6,11 +6,11 @@ use std::cell::LazyCell;
 use std::ops::Deref;
 
 use crate::audit::Finding;
-use crate::body::Body;
+use crate::body::{Body, Extend, HalfSpend, Ruling};
 use crate::ledger::{Ledger, TradeRecords};
 use crate::record::Record;
 use crate::storage::{Storage, StorageError};
-use crate::trade::{Escrow, Role};
+use crate::trade::{Escrow, EscrowError, Role};
 
 /// How many records about one trade are looked at: an honest trade has ten, and whoever writes thousands about another's
 /// trade must not make its audit slow. The order is by author, so nobody hides his records behind his own others.
@@ -40,6 +40,19 @@ enum Speaker {
     Party,
     Buyer,
     Seller,
+    Arbiter,
+}
+
+/// What a record signs besides itself.
+enum Signed<'a> {
+    /// Nothing, before anything need be agreed on.
+    Nothing,
+    /// Nothing; but only a contract gives it a meaning.
+    Word,
+    /// Half of a spend to a role.
+    Half(&'a HalfSpend, Role),
+    Ruling(&'a Ruling),
+    Extend(&'a Extend),
 }
 
 /// Judges one record. This is the table of roles in `specs/trades.md`, read the other way round.
@@ -49,39 +62,52 @@ fn judge(
     record: &Record,
     body: &Body,
 ) -> Result<(), String> {
-    let (what, speaker, half) = match body {
-        Body::Accept(_) => ("an acceptance", Speaker::Maker, None),
+    let (what, speaker, signed) = match body {
+        Body::Accept(_) => ("an acceptance", Speaker::Maker, Signed::Nothing),
         Body::Cancel(cancel) => match &cancel.refund {
-            Some(half) => ("half of a refund", Speaker::Buyer, Some((half, Role::Seller))),
-            None => ("a cancellation", Speaker::Party, None),
+            Some(half) => ("half of a refund", Speaker::Buyer, Signed::Half(half, Role::Seller)),
+            None => ("a cancellation", Speaker::Party, Signed::Nothing),
         },
-        Body::Funded(_) => ("a funding", Speaker::Seller, None),
-        Body::PaymentSent(_) => ("a payment", Speaker::Buyer, None),
-        Body::Release(release) => ("a release", Speaker::Seller, Some((&release.payout, Role::Buyer))),
-        Body::Closed(_) => ("an ending", Speaker::Party, None),
+        Body::Funded(_) => ("a funding", Speaker::Seller, Signed::Word),
+        Body::PaymentSent(_) => ("a payment", Speaker::Buyer, Signed::Word),
+        Body::Release(release) => ("a release", Speaker::Seller, Signed::Half(&release.payout, Role::Buyer)),
+        Body::Closed(_) => ("an ending", Speaker::Party, Signed::Word),
+        Body::Dispute(_) => ("a dispute", Speaker::Party, Signed::Word),
+        Body::Ruling(ruling) => ("a ruling", Speaker::Arbiter, Signed::Ruling(ruling)),
+        Body::Extend(extend) => ("an extension", Speaker::Arbiter, Signed::Extend(extend)),
         Body::Heartbeat | Body::ArbiterAdvert(_) | Body::Offer(_) | Body::Revoke(_) | Body::Take(_) => return Ok(()),
         Body::Stake(_) | Body::Checkpoint(_) | Body::Unknown(_) => return Ok(()),
     };
-    let role = trade.bid.role_of(&record.author());
+    let author = record.author();
+    let (role, seat) = (trade.bid.role_of(&author), trade.bid.seat_of(&author));
     let (is_his, whose) = match speaker {
-        Speaker::Maker => (record.author() == trade.bid.maker, "maker"),
+        Speaker::Maker => (author == trade.bid.maker, "maker"),
         Speaker::Party => (matches!(role, Some(Role::Buyer | Role::Seller)), "buyer or seller"),
         Speaker::Buyer => (role == Some(Role::Buyer), "buyer"),
         Speaker::Seller => (role == Some(Role::Seller), "seller"),
+        Speaker::Arbiter => (seat.is_some(), "arbiter"),
     };
     if !is_his {
         let who = role.map_or_else(|| "somebody who has no part in the trade".to_owned(), |role| format!("the {role}"));
         return Err(format!("{what} is signed by {who}; only the {whose} can sign it"));
     }
-    if matches!((body, half), (Body::Accept(_), _) | (Body::Cancel(_), None)) {
-        return Ok(());
-    }
     if trade.contract.is_none() {
-        return Err(format!("{what} is signed, but nothing was agreed"));
+        return match signed {
+            Signed::Nothing => Ok(()),
+            Signed::Word | Signed::Half(..) | Signed::Ruling(_) | Signed::Extend(_) => {
+                Err(format!("{what} is signed, but nothing was agreed"))
+            }
+        };
     }
-    match (half, half.and(escrow.as_ref())) {
-        (Some((half, to)), Some(escrow)) => escrow.check_half(half, to).map_err(|error| format!("{what}: {error}")),
-        (None, _) | (_, None) => Ok(()),
+    let escrow = |check: &dyn Fn(&Escrow) -> Result<(), EscrowError>| {
+        escrow.as_ref().map_or(Ok(()), check).map_err(|error| format!("{what}: {error}"))
+    };
+    match (signed, seat) {
+        (Signed::Nothing | Signed::Word, _) => Ok(()),
+        (Signed::Half(half, to), _) => escrow(&|escrow| escrow.check_half(half, to)),
+        (Signed::Ruling(ruling), Some(seat)) => escrow(&|escrow| escrow.check_ruling(seat, ruling)),
+        (Signed::Extend(extend), Some(seat)) => escrow(&|escrow| escrow.check_extend(seat, extend)),
+        (Signed::Ruling(_) | Signed::Extend(_), None) => unreachable!("only an arbiter's are looked at"),
     }
 }
 

@@ -2,7 +2,7 @@
 //! counts; but the two together prove that their author dealt with two people at once, or took back his word.
 
 use crate::audit::Finding;
-use crate::body::Body;
+use crate::body::{Body, Ruling};
 use crate::ids::{AuthorId, RecordId};
 use crate::ledger::{Ledger, MAX_FACTS, TradeRecords};
 use crate::record::Record;
@@ -43,7 +43,24 @@ pub fn check<S: Storage>(ledger: &Ledger<S>, trade: &TradeRecords) -> Result<Vec
             find(release.id(), format!("the seller called the trade off after his release: {}", cancel.id()));
         }
     }
+    // An arbiter who rules twice about the same coins told one of the two something else.
+    for arbiter in std::iter::once(&bid.arbiter).chain(&bid.second_arbiter) {
+        let rulings = said(ledger, &bid.trade.into(), &arbiter.author, |body| matches!(body, Body::Ruling(_)))?;
+        let mut seen: Vec<(&Record, &Ruling)> = Vec::new();
+        for (record, ruling) in rulings.iter().filter_map(|(record, body)| Some((record, ruling_of(body)?))) {
+            let is_other = |(_, known): &&(&Record, &Ruling)| known.vaults == ruling.vaults && *known != ruling;
+            if let Some((first, _)) = seen.iter().find(is_other) {
+                find(first.id(), format!("the arbiter ruled otherwise about the same coins too: {}", record.id()));
+                break;
+            }
+            seen.push((record, ruling));
+        }
+    }
     Ok(findings)
+}
+
+const fn ruling_of(body: &Body) -> Option<&Ruling> {
+    if let Body::Ruling(ruling) = body { Some(ruling) } else { None }
 }
 
 /// Returns what an author said about a subject, in his own order.
@@ -71,7 +88,7 @@ mod tests {
     use crate::body::{Cancel, Release, Side};
     use crate::record::Header;
     use crate::testing::{Author, SampleTrade, admit_all, ledger, sample_accept, sample_take, sats};
-    use crate::trade::Role;
+    use crate::trade::{Role, Seat, Verdict};
 
     fn rules(trade: &SampleTrade, more: &[Record]) -> Vec<String> {
         let mut ledger = ledger();
@@ -112,11 +129,31 @@ mod tests {
     }
 
     #[test]
+    fn two_rulings_about_the_same_coins_are_found_and_a_repeated_one_is_none() {
+        let mut trade = SampleTrade::new(Side::Sell);
+        let (escrow, vaults) = (trade.escrow(), trade.vaults(1));
+        let pair = trade.arbiter_pair(escrow.contract(), Seat::First);
+        let mut ruling = |verdict| {
+            let division = escrow.divide(Seat::First, &vaults, verdict, 10).unwrap();
+            let ruling = escrow.rule(Seat::First, &vaults, division, &pair).unwrap();
+            trade.arbiter.write(&Body::Ruling(ruling))
+        };
+        let said = [ruling(Verdict::Buyer), ruling(Verdict::Buyer), ruling(Verdict::Seller)];
+        assert!(rules(&trade, &said[..2]).is_empty());
+        let found = rules(&trade, &said);
+        assert_eq!(found, [format!("the arbiter ruled otherwise about the same coins too: {}", said[2].id())]);
+        let mut public = ledger();
+        admit_all(&mut public, &[trade.records().as_slice(), &said].concat());
+        let facts = public.trade(trade.id()).unwrap().facts;
+        assert_eq!(facts.rulings.len(), 1);
+        assert_eq!(facts.rulings[0].1.to_seller, crate::money::Sats::ZERO, "the first counts");
+    }
+
+    #[test]
     fn a_cancellation_after_a_release_by_the_same_hand_is_found() {
         let mut trade = SampleTrade::new(Side::Sell);
-        let outpoint = trade.escrow().fundings(&trade.funding(1))[0];
         let key = trade.author(Role::Seller).trade_key();
-        let payout = trade.escrow().half(outpoint, sats(1_700), Role::Buyer, &key).unwrap();
+        let payout = trade.escrow().half(&trade.vaults(1), sats(1_700), Role::Buyer, &key).unwrap();
         let id = trade.id();
         let cancel = Body::Cancel(Cancel { trade: id, refund: None });
         let before = trade.author(Role::Seller).write(&cancel);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::body::{Cancel, Closed, Funded, PaymentSent, Release, Revoke, Side};
+use crate::body::{Cancel, Closed, Coin, Funded, PaymentSent, Release, Revoke, Side, Vaults};
 use crate::book::{Book, Query};
 use crate::record::{Header, verify_batch};
 use crate::testing::{Author, EPOCH, SampleTrade, admit_all, ledger, sample_accept, sample_offer, sample_take, sats};
@@ -19,15 +19,19 @@ fn outpoint(number: u8) -> Outpoint {
     Outpoint(bitcoin::OutPoint { txid, vout: u32::from(number) })
 }
 
+fn at(trade: &SampleTrade, outpoint: Outpoint) -> Vaults {
+    Vaults { escrow: Coin { outpoint, ..trade.vaults(1).escrow }, bond: None }
+}
+
 fn release(trade: &mut SampleTrade, outpoint: Outpoint) -> Body {
     let key = trade.author(Role::Seller).trade_key();
-    let payout = trade.escrow().half(outpoint.0, sats(1_700), Role::Buyer, &key).unwrap();
+    let payout = trade.escrow().half(&at(trade, outpoint), sats(1_700), Role::Buyer, &key).unwrap();
     Body::Release(Release { trade: trade.id(), payout })
 }
 
 fn refund(trade: &mut SampleTrade, outpoint: Outpoint) -> Body {
     let key = trade.author(Role::Buyer).trade_key();
-    let half = trade.escrow().half(outpoint.0, sats(1_700), Role::Seller, &key).unwrap();
+    let half = trade.escrow().half(&at(trade, outpoint), sats(1_700), Role::Seller, &key).unwrap();
     Body::Cancel(Cancel { trade: trade.id(), refund: Some(half) })
 }
 

@@ -197,7 +197,7 @@ fn a_disclosure_travels_in_pieces_that_fit_and_stand_alone() {
     let mut shown = Vec::new();
     for piece in pieces.into_iter().rev() {
         let buyer = talk.trade.author(Role::Buyer).clone();
-        let address = Address { recipient: talk.contract.arbiter, ..talk.all[0].address.clone() };
+        let address = Address { recipient: talk.contract.arbiter.author, ..talk.all[0].address.clone() };
         let entropy = Entropy { seal: [3; 32], salt: [4; 32] };
         let sealed = Envelope::seal(address, &talk.contract, &piece, entropy, |bytes| buyer.sign_bytes(bytes));
         let (envelope, _) = sealed.unwrap();
@@ -221,7 +221,7 @@ fn no_message_can_name_a_key_a_role_or_a_destination() {
     }
     let talk = Talk::of_four();
     let (before, mut arbiters) = (talk.contract.hash(), talk.all[0].clone());
-    arbiters.address.sender = talk.contract.arbiter;
+    arbiters.address.sender = talk.contract.arbiter.author;
     assert_eq!(arbiters.verify(&talk.contract), Err(SaidError::Strangers), "the arbiter is no party");
     assert_eq!(talk.contract.hash(), before);
 }

@@ -57,4 +57,10 @@ kinds! {
     Release = 37,
     /// The author saw the trade end on the chain.
     Closed = 38,
+    /// A party calls for the arbiter.
+    Dispute = 39,
+    /// How an arbiter divides the coins of a dispute, and his signature.
+    Ruling = 40,
+    /// An arbiter's signature over moving the coins of a dispute into the same escrow again.
+    Extend = 41,
 }

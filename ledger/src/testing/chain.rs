@@ -65,7 +65,7 @@ impl Chain {
     /// Returns everything that a bundle says of the chain.
     pub fn proof(&self, funding: Inclusion, spend: Option<Inclusion>) -> ChainProof {
         let headers = self.0.iter().map(|block| Hex(serialize(&block.header))).collect();
-        ChainProof { anchor: 0, headers, funding, spend }
+        ChainProof { anchor: 0, headers, funding, extensions: Vec::new(), spend }
     }
 }
 

@@ -1,15 +1,55 @@
 //! The contract: everything two strangers agreed on, assembled by everyone alike from the same signed records.
 
 use borsh::BorshSerialize;
+use serde::{Deserialize, Serialize};
 
-use crate::body::{Body, MAX_METHODS, Method, Offer, Party, Side, Take};
+use crate::body::{ArbiterAdvert, Body, MAX_METHODS, Method, Offer, Party, Side, Take};
 use crate::hash::tagged;
 use crate::ids::{AuthorId, ContractHash, MailboxId, RecordId, TradeId};
 use crate::money::{Currency, Price, Sats};
 use crate::record::{LogId, Record};
 use crate::seal;
 use crate::trade::Role;
-use crate::wire::CurveKey;
+use crate::trade::escrow::DUST_LIMIT;
+use crate::wire::{CurveKey, Destination};
+
+/// Which of a contract's arbiters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seat {
+    /// Rules from the arbitration delay on.
+    First,
+    /// Rules from the second delay on, when the first is silent.
+    Second,
+}
+
+/// What an arbiter brings to a contract, by his advert.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize)]
+pub struct Arbiter {
+    /// The advert.
+    pub advert: RecordId,
+    /// Whose it is.
+    pub author: AuthorId,
+    /// His key before the tweak.
+    pub key: CurveKey,
+    /// The X25519 key to which evidence is sealed.
+    pub seal_key: [u8; 32],
+    /// What a ruling costs, in millionths of the amount.
+    pub fee_ppm: u32,
+    /// Where that goes.
+    pub destination: Destination,
+}
+
+impl Arbiter {
+    /// Finds an arbiter's advert; returns with it its log and the largest trade that he takes.
+    fn new(id: RecordId, adverts: &[&Record]) -> Result<(Self, LogId, Sats), ContractError> {
+        let record = adverts.iter().find(|record| record.id() == id).ok_or(ContractError::WrongKind(id))?;
+        let Ok(Body::ArbiterAdvert(advert)) = Body::decode(record) else { return Err(ContractError::WrongKind(id)) };
+        let ArbiterAdvert { key, seal_key, fee_ppm, destination, max_amount, .. } = advert;
+        let arbiter = Self { advert: id, author: record.author(), key, seal_key, fee_ppm, destination };
+        Ok((arbiter, record.header().log, max_amount))
+    }
+}
 
 /// A contract. Its hash commits to every field, in this order, by their one encoding.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize)]
@@ -22,24 +62,24 @@ pub struct Contract {
     pub trade: TradeId,
     /// The acceptance.
     pub accept: RecordId,
-    /// The arbiter's advert.
-    pub advert: RecordId,
     /// Gets the bitcoin.
     pub buyer: AuthorId,
     /// Gives the bitcoin.
     pub seller: AuthorId,
-    /// Rules when they disagree.
-    pub arbiter: AuthorId,
     /// What the buyer brings.
     pub buyer_party: Party,
     /// What the seller brings.
     pub seller_party: Party,
-    /// The arbiter's key before the tweak.
-    pub arbiter_key: CurveKey,
-    /// The X25519 key to which messages for the arbiter are sealed.
-    pub arbiter_seal_key: [u8; 32],
-    /// What goes into the escrow.
+    /// Rules when they disagree.
+    pub arbiter: Arbiter,
+    /// Rules when he is silent.
+    pub second_arbiter: Option<Arbiter>,
+    /// What is sold.
     pub amount: Sats,
+    /// What the seller puts into the escrow besides.
+    pub seller_bond: Sats,
+    /// What the buyer puts into an output of his own.
+    pub buyer_bond: Sats,
     /// The other money.
     pub currency: Currency,
     /// Its price.
@@ -50,7 +90,9 @@ pub struct Contract {
     pub method: Method,
     /// Blocks after which arbiter and winner may spend.
     pub arbitration_delay: u16,
-    /// Blocks after which the seller may take everything back.
+    /// Blocks after which the second arbiter and the winner may.
+    pub second_delay: u16,
+    /// Blocks after which each funder may take back what he put in.
     pub refund_delay: u16,
     /// Confirmations after which a transaction of this trade counts.
     pub confirmations: u32,
@@ -69,7 +111,7 @@ pub enum ContractError {
     #[error("the acceptance, the bid and the offer do not belong together")]
     Unrelated,
     /// The same identity on two sides.
-    #[error("buyer, seller and arbiter must be three identities")]
+    #[error("buyer, seller and arbiters must be different identities")]
     SelfDealing,
     /// The amount is outside of the offer or above the arbiter's limit.
     #[error("the amount of {amount} BTC is outside of what the offer and its arbiter allow ({min} to {max} BTC)")]
@@ -93,12 +135,15 @@ pub enum ContractError {
     /// A party's key for messages is of small order: nothing can be sealed to it.
     #[error("a party's key for messages is unusable")]
     SealKey,
-    /// Two of the three keys are the same.
-    #[error("buyer, seller and arbiter must have three keys")]
+    /// Two of the keys are the same.
+    #[error("buyer, seller and arbiters must have different keys")]
     Keys,
-    /// Payout and refund would be one and the same.
-    #[error("buyer and seller must have two destinations")]
+    /// Nobody could tell from the chain who got the coins.
+    #[error("buyer, seller and arbiters must have different destinations")]
     Destinations,
+    /// Amount and bonds together are more than all bitcoin.
+    #[error("the amount and the bonds together are more than all bitcoin")]
+    Bonds,
 }
 
 /// A bid together with the offer it is for, checked against each other: what a maker needs to decide.
@@ -117,26 +162,27 @@ pub struct Bid {
     /// Who bids.
     pub taker: AuthorId,
     /// The arbiter that the bid chose.
-    pub arbiter: AuthorId,
-    /// His advert.
-    pub advert: RecordId,
-    /// His key before the tweak.
-    pub arbiter_key: CurveKey,
-    /// The X25519 key to which messages for him are sealed.
-    pub arbiter_seal_key: [u8; 32],
+    pub arbiter: Arbiter,
+    /// Who rules when he is silent.
+    pub second_arbiter: Option<Arbiter>,
+    /// What the seller would put into the escrow besides the amount.
+    pub seller_bond: Sats,
+    /// What the buyer would put into an output of his own.
+    pub buyer_bond: Sats,
     /// What the buyer would pay, in minor units.
     pub cost: u64,
     network: [u8; 4],
-    offer_log: LogId,
-    take_log: LogId,
+    /// The logs in which each entered this trade: the offer's, the bid's, those of the adverts.
+    home_logs: Vec<LogId>,
 }
 
 impl Bid {
-    /// Checks a bid against its offer. `advert` finds a record by its id.
+    /// Checks a bid against its offer. The adverts of the arbiters that the bid chose must be among `adverts`; see
+    /// [`Self::adverts`].
     ///
     /// # Errors
     /// The rule that the bid breaks.
-    pub fn new(offer: &Record, take: &Record, advert: Option<&Record>) -> Result<Self, ContractError> {
+    pub fn new(offer: &Record, take: &Record, adverts: &[&Record]) -> Result<Self, ContractError> {
         let (Ok(Body::Offer(offer_body)), Ok(Body::Take(take_body))) = (Body::decode(offer), Body::decode(take)) else {
             return Err(ContractError::WrongKind(take.id()));
         };
@@ -146,42 +192,66 @@ impl Bid {
         if usize::from(take_body.method) >= offer_body.methods.len().min(MAX_METHODS) {
             return Err(ContractError::Choice);
         }
-        let advert_id = *offer_body.arbiters.get(usize::from(take_body.arbiter)).ok_or(ContractError::Choice)?;
-        let advert = advert.filter(|record| record.id() == advert_id).ok_or(ContractError::WrongKind(advert_id))?;
-        let Ok(Body::ArbiterAdvert(advert_body)) = Body::decode(advert) else {
-            return Err(ContractError::WrongKind(advert_id));
-        };
-        let (maker, taker, arbiter) = (offer.author(), take.author(), advert.author());
-        if maker == taker || maker == arbiter || taker == arbiter {
+        let (mut arbiters, mut max) = (Vec::new(), offer_body.max);
+        let mut home_logs = vec![offer.header().log, take.header().log];
+        for id in Self::adverts(&offer_body, &take_body)? {
+            let (arbiter, log, max_amount) = Arbiter::new(id, adverts)?;
+            max = max.min(max_amount);
+            home_logs.push(log);
+            arbiters.push(arbiter);
+        }
+        let (maker, taker) = (offer.author(), take.author());
+        let authors = arbiters.iter().map(|arbiter| arbiter.author).chain([maker, taker]);
+        if has_repetition(authors) {
             return Err(ContractError::SelfDealing);
         }
-        let max = offer_body.max.min(advert_body.max_amount);
         if take_body.amount < offer_body.min || take_body.amount > max {
             return Err(ContractError::Amount { amount: take_body.amount, min: offer_body.min, max });
         }
         if take.header().time >= offer_body.expires {
             return Err(ContractError::Expired);
         }
-        if take_body.party.trade_key == advert_body.key {
+        if has_repetition(arbiters.iter().map(|arbiter| arbiter.key).chain([take_body.party.trade_key])) {
             return Err(ContractError::Keys);
         }
+        let destinations = arbiters.iter().map(|arbiter| &arbiter.destination);
+        if has_repetition(destinations.chain([&take_body.party.destination])) {
+            return Err(ContractError::Destinations);
+        }
         let cost = offer_body.price.cost(take_body.amount).ok_or(ContractError::Choice)?;
+        let bond = |ppm| share_of(take_body.amount, ppm).ok_or(ContractError::Bonds);
+        let (seller_bond, buyer_bond) = (bond(offer_body.seller_bond_ppm)?, bond(offer_body.buyer_bond_ppm)?);
+        let all = take_body.amount.checked_add(seller_bond).and_then(|sum| sum.checked_add(buyer_bond));
+        all.ok_or(ContractError::Bonds)?;
+        let mut arbiters = arbiters.into_iter();
+        let (arbiter, second_arbiter) = (arbiters.next().ok_or(ContractError::Choice)?, arbiters.next());
         Ok(Self {
             trade: take.id().into(),
             offer_id: offer.id(),
-            offer: offer_body,
-            take: take_body,
             maker,
             taker,
             arbiter,
-            advert: advert_id,
-            arbiter_key: advert_body.key,
-            arbiter_seal_key: advert_body.seal_key,
+            second_arbiter,
+            seller_bond,
+            buyer_bond,
             cost,
             network: offer.header().network,
-            offer_log: offer.header().log,
-            take_log: take.header().log,
+            home_logs,
+            offer: offer_body,
+            take: take_body,
         })
+    }
+
+    /// Returns the adverts of the arbiters that a bid chooses from its offer's list, the first arbiter's first.
+    ///
+    /// # Errors
+    /// When it names a place that the list does not have, or one of them twice.
+    pub fn adverts(offer: &Offer, take: &Take) -> Result<Vec<RecordId>, ContractError> {
+        let at = |place: u8| offer.arbiters.get(usize::from(place)).copied().ok_or(ContractError::Choice);
+        if take.second_arbiter == Some(take.arbiter) {
+            return Err(ContractError::Choice);
+        }
+        std::iter::once(take.arbiter).chain(take.second_arbiter).map(at).collect()
     }
 
     /// Returns who gets the bitcoin.
@@ -202,20 +272,25 @@ impl Bid {
 
     /// Returns the role of an identity in this trade.
     pub fn role_of(&self, author: &AuthorId) -> Option<Role> {
-        [(self.buyer(), Role::Buyer), (self.seller(), Role::Seller), (self.arbiter, Role::Arbiter)]
-            .into_iter()
-            .find_map(|(who, role)| (who == *author).then_some(role))
+        let party = [(self.buyer(), Role::Buyer), (self.seller(), Role::Seller)];
+        let party = party.into_iter().find_map(|(who, role)| (who == *author).then_some(role));
+        party.or_else(|| self.seat_of(author).map(|_| Role::Arbiter))
+    }
+
+    /// Returns which of the arbiters an identity is.
+    pub fn seat_of(&self, author: &AuthorId) -> Option<Seat> {
+        seat_of(&self.arbiter, self.second_arbiter.as_ref(), author)
     }
 
     /// Returns the log that holds the offer: the only one in which an acceptance counts.
-    pub const fn offer_log(&self) -> LogId {
-        self.offer_log
+    pub fn offer_log(&self) -> LogId {
+        self.home_logs[0]
     }
 
-    /// Returns the logs in which maker and taker entered this trade. What stands there comes first, for nothing can be put
-    /// before it.
-    pub const fn home_logs(&self) -> [LogId; 2] {
-        [self.offer_log, self.take_log]
+    /// Returns the logs in which maker, taker and arbiters entered this trade. What stands there comes first, for nothing
+    /// can be put before it.
+    pub fn home_logs(&self) -> &[LogId] {
+        &self.home_logs
     }
 
     /// Returns the payment method that the bid chose.
@@ -235,17 +310,19 @@ impl Bid {
             return Err(ContractError::Unrelated);
         }
         // Backlinks fix the order within one log only: in another, an acceptance could be dated before one that counts.
-        if accept.header().log != self.offer_log {
+        if accept.header().log != self.offer_log() {
             return Err(ContractError::OtherLog);
         }
         if accept.header().time >= self.offer.expires {
             return Err(ContractError::Expired);
         }
-        let keys = [self.take.party.trade_key, body.party.trade_key, self.arbiter_key];
-        if keys[0] == keys[1] || keys[1] == keys[2] {
+        let arbiters = || std::iter::once(&self.arbiter).chain(&self.second_arbiter);
+        let keys = arbiters().map(|arbiter| arbiter.key).chain([self.take.party.trade_key, body.party.trade_key]);
+        if has_repetition(keys) {
             return Err(ContractError::Keys);
         }
-        if body.party.destination == self.take.party.destination {
+        let parties = [&self.take.party.destination, &body.party.destination];
+        if has_repetition(arbiters().map(|arbiter| &arbiter.destination).chain(parties)) {
             return Err(ContractError::Destinations);
         }
         if !seal::is_usable(&self.take.party.seal_key) || !seal::is_usable(&body.party.seal_key) {
@@ -260,20 +337,21 @@ impl Bid {
             offer: self.offer_id,
             trade: self.trade,
             accept: accept.id(),
-            advert: self.advert,
             buyer: self.buyer(),
             seller: self.seller(),
-            arbiter: self.arbiter,
             buyer_party,
             seller_party,
-            arbiter_key: self.arbiter_key,
-            arbiter_seal_key: self.arbiter_seal_key,
+            arbiter: self.arbiter.clone(),
+            second_arbiter: self.second_arbiter.clone(),
             amount: self.take.amount,
+            seller_bond: self.seller_bond,
+            buyer_bond: self.buyer_bond,
             currency: self.offer.currency,
             price: self.offer.price,
             cost: self.cost,
             method: self.method().clone(),
             arbitration_delay: self.offer.arbitration_delay,
+            second_delay: self.offer.second_delay,
             refund_delay: self.offer.refund_delay,
             confirmations: confirmations_for(self.take.amount),
             height: body.height,
@@ -297,27 +375,57 @@ impl Contract {
         }
     }
 
-    /// Returns the X25519 key to which messages for somebody are sealed, if he has a role.
-    pub fn seal_key_of(&self, author: &AuthorId) -> Option<[u8; 32]> {
-        match self.role_of(author)? {
-            Role::Buyer => Some(self.buyer_party.seal_key),
-            Role::Seller => Some(self.seller_party.seal_key),
-            Role::Arbiter => Some(self.arbiter_seal_key),
-        }
-    }
-
     /// Returns who has a role.
     pub const fn author(&self, role: Role) -> AuthorId {
         match role {
             Role::Buyer => self.buyer,
             Role::Seller => self.seller,
-            Role::Arbiter => self.arbiter,
+            Role::Arbiter => self.arbiter.author,
         }
     }
 
     /// Returns the role of an identity.
     pub fn role_of(&self, author: &AuthorId) -> Option<Role> {
-        [Role::Buyer, Role::Seller, Role::Arbiter].into_iter().find(|role| self.author(*role) == *author)
+        let party = [Role::Buyer, Role::Seller].into_iter().find(|role| self.author(*role) == *author);
+        party.or_else(|| self.seat_of(author).map(|_| Role::Arbiter))
+    }
+
+    /// Returns who sits on a seat.
+    pub const fn arbiter(&self, seat: Seat) -> Option<&Arbiter> {
+        match seat {
+            Seat::First => Some(&self.arbiter),
+            Seat::Second => self.second_arbiter.as_ref(),
+        }
+    }
+
+    /// Returns the seat of an identity.
+    pub fn seat_of(&self, author: &AuthorId) -> Option<Seat> {
+        seat_of(&self.arbiter, self.second_arbiter.as_ref(), author)
+    }
+
+    /// Returns the blocks after which an arbiter and the winner may spend.
+    pub const fn delay_of(&self, seat: Seat) -> u16 {
+        match seat {
+            Seat::First => self.arbitration_delay,
+            Seat::Second => self.second_delay,
+        }
+    }
+
+    /// Returns the X25519 key to which messages to a party or an arbiter are sealed.
+    pub fn seal_key_of(&self, author: &AuthorId) -> Option<[u8; 32]> {
+        let party = self.role_of(author).and_then(|role| self.party(role)).map(|party| party.seal_key);
+        party.or_else(|| self.arbiter(self.seat_of(author)?).map(|arbiter| arbiter.seal_key))
+    }
+
+    /// Returns what the escrow holds: the amount and the seller's bond.
+    pub fn escrow_value(&self) -> Sats {
+        self.amount.checked_add(self.seller_bond).expect("a bid is refused whose sum is more than all bitcoin")
+    }
+
+    /// Returns what an arbiter's ruling costs; nothing when that would be dust, which no output may be.
+    pub fn fee_of(&self, seat: Seat) -> Sats {
+        let fee = self.arbiter(seat).and_then(|arbiter| share_of(self.amount, arbiter.fee_ppm));
+        fee.filter(|fee| fee.get() >= DUST_LIMIT).unwrap_or_default()
     }
 
     /// Returns the mailbox of one party to this contract.
@@ -329,6 +437,26 @@ impl Contract {
 /// Returns the commitment to payment details that enters a contract.
 pub fn details_commitment(salt: &[u8; 32], details: &str) -> [u8; 32] {
     tagged("exchange/details/v1", &[salt, details.as_bytes()])
+}
+
+fn seat_of(first: &Arbiter, second: Option<&Arbiter>, author: &AuthorId) -> Option<Seat> {
+    let seats = [(Some(first), Seat::First), (second, Seat::Second)];
+    seats.into_iter().find_map(|(arbiter, seat)| (arbiter?.author == *author).then_some(seat))
+}
+
+/// Returns millionths of an amount, rounded up.
+fn share_of(amount: Sats, ppm: u32) -> Option<Sats> {
+    let share = u128::from(amount.get()).checked_mul(u128::from(ppm))?.div_ceil(1_000_000);
+    u64::try_from(share).ok().and_then(Sats::new)
+}
+
+fn has_repetition<T: PartialEq>(items: impl IntoIterator<Item = T>) -> bool {
+    let mut seen = Vec::new();
+    items.into_iter().any(|item| {
+        let is_known = seen.contains(&item);
+        seen.push(item);
+        is_known
+    })
 }
 
 /// Returns how deep a transaction of a trade of this amount must be buried.

@@ -1,45 +1,95 @@
-//! The escrow: one Taproot output that neither side, nor the arbiter alone, can take. `specs/escrow.md` is normative.
+//! The escrow: Taproot outputs that neither side, nor an arbiter alone, can take. `specs/escrow.md` is normative.
+//!
+//! The first holds the amount and the seller's bond, the second, if there is one, the buyer's bond. Both have the same
+//! tree but for the leaf by which its funder takes it back. Here are the outputs; `spends.rs` has what both parties sign
+//! and what one takes back alone, `ruling.rs` what an arbiter signs, `classify.rs` tells spends apart, `witness.rs` checks
+//! who signed one.
 
 use std::str::FromStr;
 
-use bitcoin::absolute::LockTime;
 use bitcoin::key::{Keypair, Secp256k1};
-use bitcoin::secp256k1::{Message, Scalar, XOnlyPublicKey, schnorr};
-use bitcoin::sighash::{Prevouts, SighashCache};
+use bitcoin::secp256k1::{Scalar, XOnlyPublicKey};
 use bitcoin::taproot::{LeafVersion, TaprootSpendInfo};
-use bitcoin::transaction::Version;
-use bitcoin::{
-    Address, Network, OutPoint, ScriptBuf, Sequence, TapLeafHash, TapSighashType, Transaction, TxIn, TxOut, Witness,
-};
+use bitcoin::{Address, Network, OutPoint, ScriptBuf, Transaction, TxOut};
 use miniscript::Descriptor;
 use secp256k1_musig as musig;
 
-use crate::body::HalfSpend;
+use crate::body::{Coin, Vaults};
 use crate::hash::tagged;
 use crate::money::Sats;
-use crate::rules::MAX_SPEND_FEERATE;
-use crate::trade::{Contract, Role};
-use crate::wire::{CurveSignature, Outpoint};
+use crate::trade::{Contract, Role, Seat};
+use crate::wire::{CurveKey, Outpoint};
 
+mod classify;
+mod ruling;
+mod spends;
 mod witness;
 
-/// The weight of a spend by the leaf of both, to any standard destination, in virtual bytes, rounded up: one input
-/// with two signatures, a 68-byte script and a 97-byte control block, one output of at most 43 bytes.
-pub const SPEND_VSIZE: u64 = 170;
+pub use ruling::Verdict;
+pub use spends::{Draft, SPEND_VSIZE};
+
 /// The value below which an output of any standard type may count as dust.
-const DUST_LIMIT: u64 = 546;
+pub(crate) const DUST_LIMIT: u64 = 546;
+
+/// An output that holds coins of a trade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Vault {
+    /// The amount and the seller's bond.
+    Escrow,
+    /// The buyer's bond.
+    Bond,
+}
+
+impl Vault {
+    /// Returns the vault that a party funds, and takes back alone when everybody else is silent.
+    pub const fn of(role: Role) -> Self {
+        match role {
+            Role::Buyer => Self::Bond,
+            Role::Seller | Role::Arbiter => Self::Escrow,
+        }
+    }
+}
 
 /// The leaves of the tree, in the order of the descriptor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Leaf {
     /// Buyer and seller together.
     Both,
-    /// The seller alone, after the refund delay.
+    /// The funder alone, after the refund delay.
     Refund,
     /// Seller and arbiter, after the arbitration delay.
     SellerArbiter,
     /// Buyer and arbiter, after the arbitration delay.
     BuyerArbiter,
+    /// Seller and second arbiter, after the second delay.
+    SellerSecond,
+    /// Buyer and second arbiter, after the second delay.
+    BuyerSecond,
+}
+
+impl Leaf {
+    /// Every leaf that a tree can have.
+    pub const ALL: [Self; 6] =
+        [Self::Both, Self::Refund, Self::SellerArbiter, Self::BuyerArbiter, Self::SellerSecond, Self::BuyerSecond];
+
+    /// Returns the leaf that an arbiter has with a party.
+    pub const fn of_arbiter(seat: Seat, with: Role) -> Self {
+        match (seat, with) {
+            (Seat::First, Role::Buyer) => Self::BuyerArbiter,
+            (Seat::First, Role::Seller | Role::Arbiter) => Self::SellerArbiter,
+            (Seat::Second, Role::Buyer) => Self::BuyerSecond,
+            (Seat::Second, Role::Seller | Role::Arbiter) => Self::SellerSecond,
+        }
+    }
+
+    /// Returns the arbiter whose signature it asks for.
+    pub const fn seat(self) -> Option<Seat> {
+        match self {
+            Self::Both | Self::Refund => None,
+            Self::SellerArbiter | Self::BuyerArbiter => Some(Seat::First),
+            Self::SellerSecond | Self::BuyerSecond => Some(Seat::Second),
+        }
+    }
 }
 
 /// Which way the coins of an escrow went.
@@ -49,10 +99,14 @@ pub enum SpendPath {
     Payout,
     /// Back to the seller, signed by both.
     Refund,
-    /// Back to the seller by himself after the refund delay.
+    /// Back to who funded them, by himself after the refund delay.
     Timeout,
     /// Any other way.
     Foreign,
+    /// To the parties and the arbiter, signed by him and one of them.
+    Ruling,
+    /// Into the same outputs again, signed by an arbiter and one of the parties.
+    Extension,
 }
 
 impl SpendPath {
@@ -70,6 +124,16 @@ impl SpendPath {
     pub const fn is_foreign(self) -> bool {
         matches!(self, Self::Foreign)
     }
+
+    /// Tells whether an arbiter divided them.
+    pub const fn is_ruling(self) -> bool {
+        matches!(self, Self::Ruling)
+    }
+
+    /// Tells whether they are in the escrow still, in new outputs.
+    pub const fn is_extension(self) -> bool {
+        matches!(self, Self::Extension)
+    }
 }
 
 /// Why a spend of an escrow is refused.
@@ -85,34 +149,49 @@ pub enum EscrowError {
     /// The witness is not what any leaf of the escrow, or its key, asks for.
     #[error("the transaction is not signed as the escrow asks")]
     Witness,
+    /// The outputs are not those of this escrow, or hold less than any extension leaves.
+    #[error("the outputs to be spent are not what this escrow holds")]
+    Vaults,
+    /// A ruling gives more than there is, nothing, or so little that no node relays it.
+    #[error(
+        "a ruling of {to_buyer} satoshis to the buyer and {to_seller} to the seller does not fit what the escrow holds"
+    )]
+    Division {
+        /// What the buyer would get.
+        to_buyer: u64,
+        /// What the seller would get.
+        to_seller: u64,
+    },
+    /// The contract has no such arbiter.
+    #[error("the contract has no second arbiter")]
+    NoArbiter,
 }
 
 /// The escrow of a contract.
 #[derive(Debug, Clone)]
 pub struct Escrow {
     contract: Contract,
+    escrow: Tree,
+    bond: Option<Tree>,
+}
+
+/// One output and how it can be spent.
+#[derive(Debug, Clone)]
+struct Tree {
     info: TaprootSpendInfo,
-    leaves: [ScriptBuf; 4],
+    leaves: Vec<ScriptBuf>,
     descriptor: String,
+    value: Sats,
 }
 
 impl Escrow {
     /// Computes the escrow of a contract.
     pub fn new(contract: &Contract) -> Self {
-        let buyer = contract.buyer_party.trade_key.0;
-        let seller = contract.seller_party.trade_key.0;
-        let arbiter = tweaked_arbiter_key(contract);
-        let internal = aggregate(buyer, seller);
-        let (t1, t2) = (contract.arbitration_delay, contract.refund_delay);
-        let descriptor = format!(
-            "tr({internal},{{{{and_v(v:pk({buyer}),pk({seller})),and_v(v:pk({seller}),older({t2}))}},\
-             {{and_v(v:pk({seller}),and_v(v:pk({arbiter}),older({t1}))),and_v(v:pk({buyer}),and_v(v:pk({arbiter}),older({t1})))}}}})"
-        );
-        let parsed = Descriptor::<XOnlyPublicKey>::from_str(&descriptor).expect("the template is a sane descriptor");
-        let Descriptor::Tr(tree) = parsed else { unreachable!("the template begins with tr(") };
-        let mut leaves: Vec<ScriptBuf> = tree.iter_scripts().map(|(_, leaf)| leaf.encode()).collect();
-        let leaves: [ScriptBuf; 4] = std::mem::take(&mut leaves).try_into().expect("the template has four leaves");
-        Self { contract: contract.clone(), info: (*tree.spend_info()).clone(), leaves, descriptor }
+        let (seller, buyer) = (contract.seller_party.trade_key.0, contract.buyer_party.trade_key.0);
+        let keys = Keys::of(contract);
+        let escrow = Tree::new(&keys, seller, contract, contract.escrow_value());
+        let bond = (contract.buyer_bond > Sats::ZERO).then(|| Tree::new(&keys, buyer, contract, contract.buyer_bond));
+        Self { contract: contract.clone(), escrow, bond }
     }
 
     /// Returns the contract.
@@ -120,207 +199,98 @@ impl Escrow {
         &self.contract
     }
 
-    /// Returns the output descriptor (BIP-386), for auditors' own tools.
+    fn tree(&self, vault: Vault) -> Option<&Tree> {
+        match vault {
+            Vault::Escrow => Some(&self.escrow),
+            Vault::Bond => self.bond.as_ref(),
+        }
+    }
+
+    /// Returns the descriptor of the escrow's output (BIP-386), for auditors' own tools.
     pub fn descriptor(&self) -> &str {
-        &self.descriptor
+        &self.escrow.descriptor
     }
 
-    /// Returns the output script.
+    /// Returns the descriptor of the output with the buyer's bond.
+    pub fn bond_descriptor(&self) -> Option<&str> {
+        self.bond.as_ref().map(|tree| tree.descriptor.as_str())
+    }
+
+    /// Returns how an output can be spent by key and leaves (BIP-341).
+    pub fn spend_info(&self, vault: Vault) -> Option<&TaprootSpendInfo> {
+        self.tree(vault).map(|tree| &tree.info)
+    }
+
+    /// Returns the escrow's output script.
     pub fn script(&self) -> ScriptBuf {
-        ScriptBuf::new_p2tr_tweaked(self.info.output_key())
+        self.escrow.script()
     }
 
-    /// Returns the address on `network`.
+    /// Returns the scripts of all outputs, the escrow's first.
+    pub fn scripts(&self) -> Vec<ScriptBuf> {
+        std::iter::once(&self.escrow).chain(&self.bond).map(Tree::script).collect()
+    }
+
+    /// Returns the escrow's address on `network`.
     pub fn address(&self, network: Network) -> Address {
-        Address::p2tr_tweaked(self.info.output_key(), network)
+        Address::p2tr_tweaked(self.escrow.info.output_key(), network)
     }
 
-    /// Returns the output that funds the escrow: this script with exactly this value, nothing else counts.
+    /// Returns the output that holds the amount and the seller's bond.
     pub fn output(&self) -> TxOut {
-        TxOut { value: self.contract.amount.into(), script_pubkey: self.script() }
+        self.escrow.output()
     }
 
-    /// Returns the outputs of a transaction that fund the escrow: its script with exactly its value.
-    pub fn fundings(&self, tx: &Transaction) -> Vec<OutPoint> {
-        let (txid, wanted) = (tx.compute_txid(), self.output());
-        (0..)
-            .zip(&tx.output)
-            .filter(|(_, output)| **output == wanted)
-            .map(|(vout, _)| OutPoint { txid, vout })
-            .collect()
+    /// Returns the output that holds the buyer's bond.
+    pub fn bond_output(&self) -> Option<TxOut> {
+        self.bond.as_ref().map(Tree::output)
     }
 
-    /// Returns a leaf's script.
-    pub const fn leaf(&self, leaf: Leaf) -> &ScriptBuf {
-        &self.leaves[leaf as usize] // the enum counts the leaves
-    }
-
-    /// Returns the fee of a spend at `feerate` sat/vB, within the protocol's bounds.
-    ///
-    /// # Errors
-    /// [`EscrowError::Fee`] when the feerate is out of bounds or the rest would be dust.
-    pub fn fee_at(&self, feerate: u64) -> Result<Sats, EscrowError> {
-        let fee = feerate.checked_mul(SPEND_VSIZE).and_then(Sats::new).ok_or(EscrowError::Fee(u64::MAX))?;
-        self.check_fee(fee)?;
-        Ok(fee)
-    }
-
-    fn check_fee(&self, fee: Sats) -> Result<(), EscrowError> {
-        let rest = self.contract.amount.checked_sub(fee).map_or(0, Sats::get);
-        if fee.get() < SPEND_VSIZE || fee.get() > SPEND_VSIZE * MAX_SPEND_FEERATE || rest < DUST_LIMIT {
-            return Err(EscrowError::Fee(fee.get()));
-        }
-        Ok(())
-    }
-
-    /// Returns the unsigned transaction by the leaf of both that pays the whole escrow, less `fee`, to `to`.
-    ///
-    /// # Errors
-    /// [`EscrowError::Fee`] when the fee is out of bounds.
-    pub fn spend(&self, outpoint: OutPoint, fee: Sats, to: Role) -> Result<Transaction, EscrowError> {
-        let destination = match to {
-            Role::Buyer => &self.contract.buyer_party.destination,
-            Role::Seller | Role::Arbiter => &self.contract.seller_party.destination,
+    /// Returns what of a transaction funds the escrow: outputs with exactly its scripts and exactly its values, each escrow
+    /// with a bond of its own if the contract asks for one. Nothing else counts.
+    pub fn fundings(&self, tx: &Transaction) -> Vec<Vaults> {
+        let txid = tx.compute_txid();
+        let places = |tree: &Tree| -> Vec<Coin> {
+            let (wanted, value) = (tree.output(), tree.value);
+            let found = (0..).zip(&tx.output).filter(|(_, output)| **output == wanted);
+            found.map(|(vout, _)| Coin { outpoint: Outpoint(OutPoint { txid, vout }), value }).collect()
         };
-        self.spend_to(outpoint, fee, destination.script().clone(), Sequence::ENABLE_RBF_NO_LOCKTIME)
-    }
-
-    /// Returns the unsigned transaction by which the seller takes everything back after the refund delay.
-    ///
-    /// # Errors
-    /// [`EscrowError::Fee`] when the fee is out of bounds.
-    pub fn timeout(&self, outpoint: OutPoint, fee: Sats) -> Result<Transaction, EscrowError> {
-        let destination = self.contract.seller_party.destination.script().clone();
-        self.spend_to(outpoint, fee, destination, Sequence::from_height(self.contract.refund_delay))
-    }
-
-    fn spend_to(
-        &self,
-        outpoint: OutPoint,
-        fee: Sats,
-        to: ScriptBuf,
-        sequence: Sequence,
-    ) -> Result<Transaction, EscrowError> {
-        self.check_fee(fee)?;
-        let value = self.contract.amount.checked_sub(fee).ok_or(EscrowError::Fee(fee.get()))?;
-        Ok(Transaction {
-            version: Version(3), // TRUC: cannot be pinned, either party bumps by a child of its own output
-            lock_time: LockTime::ZERO,
-            input: vec![TxIn {
-                previous_output: outpoint,
-                script_sig: ScriptBuf::new(),
-                sequence,
-                witness: Witness::new(),
-            }],
-            output: vec![TxOut { value: value.into(), script_pubkey: to }],
-        })
-    }
-
-    /// Signs a spend through a leaf with SIGHASH_DEFAULT.
-    pub fn sign(&self, tx: &Transaction, leaf: Leaf, key: &Keypair) -> schnorr::Signature {
-        Secp256k1::new().sign_schnorr_no_aux_rand(&self.sighash(tx, leaf), key)
-    }
-
-    /// Returns what a signature over a spend through a leaf covers (BIP-341, with this escrow as the only input).
-    pub fn sighash(&self, tx: &Transaction, leaf: Leaf) -> Message {
-        let leaf = TapLeafHash::from_script(self.leaf(leaf), LeafVersion::TapScript);
-        let sighash = SighashCache::new(tx)
-            .taproot_script_spend_signature_hash(0, &Prevouts::All(&[self.output()]), leaf, TapSighashType::Default)
-            .expect("the only input has its only prevout");
-        Message::from(sighash)
-    }
-
-    /// Makes one party's half of a spend that the other completes.
-    ///
-    /// # Errors
-    /// [`EscrowError::Fee`] when the fee is out of bounds.
-    pub fn half(&self, outpoint: OutPoint, fee: Sats, to: Role, key: &Keypair) -> Result<HalfSpend, EscrowError> {
-        let tx = self.spend(outpoint, fee, to)?;
-        Ok(HalfSpend { outpoint: Outpoint(outpoint), fee, signature: CurveSignature(self.sign(&tx, Leaf::Both, key)) })
-    }
-
-    /// Checks the half of a spend to `to` that the other party signed: the seller's of a payout to the buyer, the
-    /// buyer's of a refund to the seller. The transaction is recomputed here; only the signature is taken from the peer.
-    ///
-    /// # Errors
-    /// When the fee is out of bounds or the signature does not fit.
-    pub fn check_half(&self, half: &HalfSpend, to: Role) -> Result<(), EscrowError> {
-        let signer = counterparty(to);
-        let key = self.contract.party(signer).ok_or(EscrowError::Signature(signer))?.trade_key.0;
-        let tx = self.spend(half.outpoint.0, half.fee, to)?;
-        Secp256k1::verification_only()
-            .verify_schnorr(&half.signature.0, &self.sighash(&tx, Leaf::Both), &key)
-            .map_err(|_| EscrowError::Signature(signer))
-    }
-
-    /// Completes the other party's half with one's own signature into a transaction that can be broadcast.
-    ///
-    /// # Errors
-    /// When the half is not good.
-    pub fn complete(&self, half: &HalfSpend, to: Role, key: &Keypair) -> Result<Transaction, EscrowError> {
-        self.check_half(half, to)?;
-        let mut tx = self.spend(half.outpoint.0, half.fee, to)?;
-        let mine = self.sign(&tx, Leaf::Both, key);
-        let (buyer, seller) = match to {
-            Role::Buyer => (mine, half.signature.0),
-            Role::Seller | Role::Arbiter => (half.signature.0, mine),
-        };
-        // The script checks the buyer's signature first, so it lies on top.
-        self.attach(&mut tx, Leaf::Both, &[seller, buyer]);
-        Ok(tx)
-    }
-
-    /// Builds the signed transaction by which the seller takes everything back after the refund delay.
-    ///
-    /// # Errors
-    /// [`EscrowError::Fee`] when the fee is out of bounds.
-    pub fn signed_timeout(&self, outpoint: OutPoint, fee: Sats, seller: &Keypair) -> Result<Transaction, EscrowError> {
-        let mut tx = self.timeout(outpoint, fee)?;
-        let signature = self.sign(&tx, Leaf::Refund, seller);
-        self.attach(&mut tx, Leaf::Refund, &[signature]);
-        Ok(tx)
-    }
-
-    /// Completes a transaction's only input by signatures, script and control block of a leaf.
-    pub fn attach(&self, tx: &mut Transaction, leaf: Leaf, signatures: &[schnorr::Signature]) {
-        let script = self.leaf(leaf);
-        let control = self
-            .info
-            .control_block(&(script.clone(), LeafVersion::TapScript))
-            .expect("every leaf of the tree has a control block");
-        let mut witness = Witness::new();
-        for signature in signatures {
-            witness.push(signature.serialize());
-        }
-        witness.push(script.as_bytes());
-        witness.push(control.serialize());
-        tx.input[0].witness = witness;
-    }
-
-    /// Tells which way a transaction that spends the escrow sends the coins.
-    pub fn classify(&self, tx: &Transaction, outpoint: OutPoint) -> SpendPath {
-        let Some(input) = tx.input.iter().find(|input| input.previous_output == outpoint) else {
-            return SpendPath::Foreign;
-        };
-        if input.witness.taproot_leaf_script().is_some_and(|leaf| leaf.script == self.leaf(Leaf::Refund).as_script()) {
-            return SpendPath::Timeout;
-        }
-        // The leaf of both, or the key of both: what an arbiter signed is neither payout nor refund of this version.
-        let by_both =
-            input.witness.taproot_leaf_script().is_none_or(|leaf| leaf.script == self.leaf(Leaf::Both).as_script());
-        if !by_both {
-            return SpendPath::Foreign;
-        }
-        match (tx.input.as_slice(), tx.output.as_slice()) {
-            ([_], [output]) if output.script_pubkey == *self.contract.buyer_party.destination.script() => {
-                SpendPath::Payout
-            }
-            ([_], [output]) if output.script_pubkey == *self.contract.seller_party.destination.script() => {
-                SpendPath::Refund
-            }
-            (_, _) => SpendPath::Foreign,
+        let escrows = places(&self.escrow).into_iter();
+        match &self.bond {
+            None => escrows.map(|escrow| Vaults { escrow, bond: None }).collect(),
+            Some(bond) => escrows.zip(places(bond)).map(|(escrow, bond)| Vaults { escrow, bond: Some(bond) }).collect(),
         }
     }
+
+    /// Returns a leaf's script; none of a second arbiter or of a bond that the contract does not have.
+    pub fn leaf(&self, vault: Vault, leaf: Leaf) -> Option<&ScriptBuf> {
+        self.tree(vault)?.leaves.get(leaf as usize) // the enum counts the leaves
+    }
+
+    /// Returns the arbiter's key of this contract: `P + H("exchange/arbiter-tweak/v1" || P || contract hash) * G`. So nobody
+    /// recognises an arbiter on the chain, and a key is worth nothing in another contract.
+    pub fn arbiter_key(&self, seat: Seat) -> Option<XOnlyPublicKey> {
+        self.contract.arbiter(seat).map(|arbiter| tweaked(&self.contract, arbiter.key))
+    }
+}
+
+/// Returns the tweak of an arbiter's key in a contract.
+pub fn arbiter_tweak(contract: &Contract, key: CurveKey) -> Scalar {
+    let tweak = tagged("exchange/arbiter-tweak/v1", &[&key.0.serialize(), contract.hash().as_bytes()]);
+    Scalar::from_be_bytes(tweak).expect("a hash is above the curve's order once in 2^127")
+}
+
+/// Returns the pair by which an arbiter signs in a contract, from the pair of his advert.
+pub fn tweak_arbiter_pair(contract: &Contract, pair: &Keypair) -> Keypair {
+    let tweak = arbiter_tweak(contract, CurveKey(pair.x_only_public_key().0));
+    pair.add_xonly_tweak(&Secp256k1::new(), &tweak).expect("a hash never cancels its own input")
+}
+
+fn tweaked(contract: &Contract, key: CurveKey) -> XOnlyPublicKey {
+    let tweak = arbiter_tweak(contract, key);
+    let (tweaked, _) =
+        key.0.add_tweak(&Secp256k1::verification_only(), &tweak).expect("a hash never cancels its own input");
+    tweaked
 }
 
 /// Returns the other of buyer and seller.
@@ -331,18 +301,59 @@ pub const fn counterparty(role: Role) -> Role {
     }
 }
 
-/// Returns the arbiter's key of this contract: `P + H("exchange/arbiter-tweak/v1" || P || contract hash) * G`. So nobody
-/// recognises an arbiter on the chain, and a key is worth nothing in another contract.
-fn tweaked_arbiter_key(contract: &Contract) -> XOnlyPublicKey {
-    let key = contract.arbiter_key.0;
-    let tweak = tagged("exchange/arbiter-tweak/v1", &[&key.serialize(), contract.hash().as_bytes()]);
-    let tweak = Scalar::from_be_bytes(tweak).expect("a hash is above the curve's order once in 2^127");
-    let (tweaked, _) =
-        key.add_tweak(&Secp256k1::verification_only(), &tweak).expect("a hash never cancels its own input");
-    tweaked
+/// The keys of both outputs, which are costly to compute.
+struct Keys {
+    internal: XOnlyPublicKey,
+    arbiter: XOnlyPublicKey,
+    second: Option<XOnlyPublicKey>,
 }
 
-/// Returns the BIP-327 aggregate of both keys, sorted, as the internal key of the output.
+impl Keys {
+    fn of(contract: &Contract) -> Self {
+        Self {
+            internal: aggregate(contract.buyer_party.trade_key.0, contract.seller_party.trade_key.0),
+            arbiter: tweaked(contract, contract.arbiter.key),
+            second: contract.second_arbiter.as_ref().map(|arbiter| tweaked(contract, arbiter.key)),
+        }
+    }
+}
+
+impl Tree {
+    fn new(keys: &Keys, funder: XOnlyPublicKey, contract: &Contract, value: Sats) -> Self {
+        let (buyer, seller) = (contract.buyer_party.trade_key.0, contract.seller_party.trade_key.0);
+        let ruled = |arbiter: XOnlyPublicKey, delay: u16| {
+            let by = |party| format!("and_v(v:pk({party}),and_v(v:pk({arbiter}),older({delay})))");
+            format!("{{{},{}}}", by(seller), by(buyer))
+        };
+        let mut right = ruled(keys.arbiter, contract.arbitration_delay);
+        if let Some(second) = keys.second {
+            right = format!("{{{right},{}}}", ruled(second, contract.second_delay));
+        }
+        let (internal, refund) = (keys.internal, contract.refund_delay);
+        let left = format!("{{and_v(v:pk({buyer}),pk({seller})),and_v(v:pk({funder}),older({refund}))}}");
+        let descriptor = format!("tr({internal},{{{left},{right}}})");
+        let parsed = Descriptor::<XOnlyPublicKey>::from_str(&descriptor).expect("the template is a sane descriptor");
+        let Descriptor::Tr(tree) = parsed else { unreachable!("the template begins with tr(") };
+        let leaves = tree.iter_scripts().map(|(_, leaf)| leaf.encode()).collect();
+        Self { info: (*tree.spend_info()).clone(), leaves, descriptor, value }
+    }
+
+    fn script(&self) -> ScriptBuf {
+        ScriptBuf::new_p2tr_tweaked(self.info.output_key())
+    }
+
+    fn output(&self) -> TxOut {
+        TxOut { value: self.value.into(), script_pubkey: self.script() }
+    }
+
+    fn control_block(&self, leaf: Leaf) -> Option<(&ScriptBuf, Vec<u8>)> {
+        let script = self.leaves.get(leaf as usize)?;
+        let control = self.info.control_block(&(script.clone(), LeafVersion::TapScript))?;
+        Some((script, control.serialize()))
+    }
+}
+
+/// Returns the BIP-327 aggregate of both keys, sorted, as the internal key of the outputs.
 fn aggregate(buyer: XOnlyPublicKey, seller: XOnlyPublicKey) -> XOnlyPublicKey {
     let mut keys = [buyer, seller].map(|key| {
         let even =

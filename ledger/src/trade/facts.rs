@@ -3,15 +3,17 @@
 
 use std::ops::Deref;
 
-use bitcoin::{OutPoint, Transaction, Txid};
+use bitcoin::{OutPoint, Txid};
 
-use crate::body::{Body, HalfSpend};
+use crate::body::{Body, Extend, HalfSpend, Ruling, Vaults};
 use crate::record::Record;
-use crate::rules::LAST_PAYMENT_MARGIN;
-use crate::trade::{Bid, Contract, Escrow, Role, SpendPath};
+use crate::rules::{DISPUTE_MARGIN, LAST_PAYMENT_MARGIN, MAX_EXTENSIONS};
+use crate::trade::{Bid, ChainFacts, Contract, Escrow, Funding, Role, Seat, Spend};
 
 /// How many signed halves of one kind a trade keeps: a party signs again when the funding is reorganised away.
 pub const MAX_HALVES: usize = 4;
+/// How many rulings and extensions of one arbiter a trade keeps: one of each for the funding and for every extension.
+pub const MAX_RULED: usize = 1 + MAX_EXTENSIONS;
 
 /// What the parties signed. A fact by anyone but the party it belongs to is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,29 +37,91 @@ pub struct Facts {
     pub buyer_closed: Option<Txid>,
     /// The spend that the seller saw confirmed.
     pub seller_closed: Option<Txid>,
+    /// The buyer calls for the arbiter.
+    pub buyer_dispute: bool,
+    /// The seller calls for the arbiter.
+    pub seller_dispute: bool,
+    /// How the arbiters divide the coins, good signatures only: of each the first for the same outputs, in his own order.
+    pub rulings: Vec<(Seat, Ruling)>,
+    /// The arbiters' parts of extensions, likewise.
+    pub extensions: Vec<(Seat, Extend)>,
 }
 
 impl Facts {
     /// Gathers the facts of a bid (and of its contract, once there is one) from all records about it, in any order.
     /// The escrow is made when it is first needed: its keys cost more than everything else here.
-    pub fn gather(bid: &Bid, escrow: &impl Deref<Target = Option<Escrow>>, records: &[Record], void: bool) -> Self {
+    ///
+    /// What is `kept` counts before all else, in its own order: what a node saw and kept of its own trade is not replaced by
+    /// what somebody who signs a second history puts into the place of it, or before it.
+    pub fn gather(
+        bid: &Bid,
+        escrow: &impl Deref<Target = Option<Escrow>>,
+        kept: &[Record],
+        records: &[Record],
+        void: bool,
+    ) -> Self {
         let mut own_order: Vec<&Record> = records.iter().collect();
-        // The log in which a party entered the trade comes first: another, which claims to be older, must not precede it.
+        // The log in which somebody entered the trade comes first: another, which claims to be older, must not precede it.
         let is_elsewhere = |record: &Record| !bid.home_logs().contains(&record.header().log);
         own_order.sort_by_key(|record| (record.author(), is_elsewhere(record), record.place()));
         own_order.dedup_by_key(|record| record.id());
+        own_order.retain(|record| kept.iter().all(|first| first.id() != record.id()));
         let mut facts = Self { void, ..Self::default() };
-        for record in own_order {
-            if let (Some(role), Ok(body)) = (bid.role_of(&record.author()), Body::decode(record)) {
-                facts.add(role, body, bid, escrow);
+        for record in kept.iter().chain(own_order) {
+            let author = record.author();
+            match (bid.role_of(&author), bid.seat_of(&author), Body::decode(record)) {
+                (Some(Role::Arbiter), Some(seat), Ok(body)) => facts.add_ruled(seat, body, bid, escrow),
+                (Some(role), _, Ok(body)) => facts.add(role, body, bid, escrow),
+                (None, _, _) | (_, _, Err(_)) => {}
             }
         }
         facts
     }
 
+    /// Adds what an arbiter says. Without an escrow there is nothing to rule about.
+    fn add_ruled(&mut self, seat: Seat, body: Body, bid: &Bid, escrow: &impl Deref<Target = Option<Escrow>>) {
+        match body {
+            Body::Ruling(ruling) if ruling.trade == bid.trade => {
+                let is_known = |(by, known): &(Seat, Ruling)| *by == seat && known.vaults == ruling.vaults;
+                let has_room = self.rulings.iter().filter(|(by, _)| *by == seat).count() < MAX_RULED;
+                let is_good = || escrow.as_ref().is_some_and(|escrow| escrow.check_ruling(seat, &ruling).is_ok());
+                if has_room && !self.rulings.iter().any(is_known) && is_good() {
+                    self.rulings.push((seat, ruling));
+                }
+            }
+            Body::Extend(extend) if extend.trade == bid.trade => {
+                let is_known = |(by, known): &(Seat, Extend)| *by == seat && known.vaults == extend.vaults;
+                let has_room = self.extensions.iter().filter(|(by, _)| *by == seat).count() < MAX_RULED;
+                let is_good = || escrow.as_ref().is_some_and(|escrow| escrow.check_extend(seat, &extend).is_ok());
+                if has_room && !self.extensions.iter().any(is_known) && is_good() {
+                    self.extensions.push((seat, extend));
+                }
+            }
+            Body::Heartbeat
+            | Body::ArbiterAdvert(_)
+            | Body::Stake(_)
+            | Body::Checkpoint(_)
+            | Body::Offer(_)
+            | Body::Revoke(_)
+            | Body::Take(_)
+            | Body::Accept(_)
+            | Body::Cancel(_)
+            | Body::Funded(_)
+            | Body::PaymentSent(_)
+            | Body::Release(_)
+            | Body::Closed(_)
+            | Body::Dispute(_)
+            | Body::Ruling(_)
+            | Body::Extend(_)
+            | Body::Unknown(_) => {}
+        }
+    }
+
     /// Adds one fact. This is where roles are enforced: a pair of role and body that is not listed changes nothing.
     fn add(&mut self, role: Role, body: Body, bid: &Bid, escrow: &impl Deref<Target = Option<Escrow>>) {
         match (role, body) {
+            (Role::Buyer, Body::Dispute(dispute)) if dispute.trade == bid.trade => self.buyer_dispute = true,
+            (Role::Seller, Body::Dispute(dispute)) if dispute.trade == bid.trade => self.seller_dispute = true,
             (Role::Buyer, Body::Cancel(cancel)) if cancel.trade == bid.trade => {
                 self.buyer_cancel = true;
                 if let Some(half) = cancel.refund {
@@ -93,9 +157,17 @@ impl Facts {
                 | Body::PaymentSent(_)
                 | Body::Release(_)
                 | Body::Closed(_)
+                | Body::Dispute(_)
+                | Body::Ruling(_)
+                | Body::Extend(_)
                 | Body::Unknown(_),
             ) => {}
         }
+    }
+
+    /// Tells whether either side called for the arbiter.
+    pub const fn disputed(&self) -> bool {
+        self.buyer_dispute || self.seller_dispute
     }
 
     /// Tells whether either side called it off.
@@ -108,46 +180,6 @@ fn keep_half(halves: &mut Vec<HalfSpend>, half: HalfSpend, escrow: &impl Deref<T
     if halves.len() < MAX_HALVES && escrow.as_ref().is_some_and(|escrow| escrow.check_half(&half, to).is_ok()) {
         halves.push(half);
     }
-}
-
-/// The output that funds an escrow, as the chain shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Funding {
-    /// The output.
-    pub outpoint: OutPoint,
-    /// The height that confirms it; `None` while in the pool.
-    pub height: Option<u32>,
-}
-
-/// The transaction that spends an escrow, as the chain shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spend {
-    /// The transaction.
-    pub tx: Transaction,
-    /// Which way it sends the coins.
-    pub path: SpendPath,
-    /// The height that confirms it; `None` while in the pool.
-    pub height: Option<u32>,
-}
-
-impl Spend {
-    /// Tells whether it spends an output.
-    fn spends(&self, outpoint: &OutPoint) -> bool {
-        self.tx.input.iter().any(|input| input.previous_output == *outpoint)
-    }
-}
-
-/// What the chain shows of a trade.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ChainFacts {
-    /// The height of the tip.
-    pub tip: u32,
-    /// Whether the tip was reached by following the chain: before that, no deadline acts.
-    pub synced: bool,
-    /// The outputs that fund the escrow: its script with exactly its value. More than one only if somebody paid twice.
-    pub fundings: Vec<Funding>,
-    /// The transactions that spend them.
-    pub spends: Vec<Spend>,
 }
 
 /// Everything that decides where a trade stands.
@@ -167,26 +199,40 @@ impl View {
         &self.chain
     }
 
-    /// Returns the output that counts as the funding, if somebody funded the escrow more than once: of those buried one that
+    /// Returns the outputs that count as the funding, if somebody funded the escrow more than once: of those buried one that
     /// something was done with, what concerns the buyer's coins first, or the one that the seller names; else the one
     /// confirmed first, else any in the pool (the lowest outpoint). So no later output, and no name given to one, takes back
-    /// what was signed for another.
+    /// what was signed for another. Where an extension is buried, the outputs that it made count for those that it spent.
     pub fn funding(&self) -> Option<&Funding> {
         self.contract.as_ref()?; // without a contract there is no escrow to fund
-        self.chain
-            .fundings
-            .iter()
-            .min_by_key(|funding| (self.standing(funding), funding.height.unwrap_or(u32::MAX), funding.outpoint))
+        let current = self.chain.fundings.iter().filter(|funding| self.is_current(funding));
+        current.min_by_key(|funding| {
+            let root = self.chain.root_of(funding);
+            (self.standing(funding), root.height.unwrap_or(u32::MAX), root.outpoint())
+        })
     }
 
-    /// Returns how much speaks for an output; less is more.
+    /// Tells whether outputs are the last of their extensions: an extension counts once it is buried.
+    fn is_current(&self, funding: &Funding) -> bool {
+        let is_followed = |next: &Funding| next.extends == Some(funding.outpoint()) && self.is_buried(next.height);
+        let counts = funding.extends.is_none() || self.is_buried(funding.height);
+        counts && !self.chain.fundings.iter().any(is_followed)
+    }
+
+    /// Returns how much speaks for outputs; less is more.
     fn standing(&self, funding: &Funding) -> u8 {
-        let outpoint = funding.outpoint;
-        let is_of = |half: &HalfSpend| half.outpoint.0 == outpoint;
+        let outpoint = funding.outpoint();
+        let is_of = |vaults: &Vaults| vaults.outpoint() == outpoint;
         let spends = self.chain.spends.iter().filter(|spend| spend.spends(&outpoint));
         let (payouts, others): (Vec<&Spend>, Vec<&Spend>) = spends.partition(|spend| spend.path.is_payout());
         let is_buried = |spend: &&Spend| self.is_buried(spend.height);
-        let released = !payouts.is_empty() || self.facts.releases.iter().any(is_of);
+        let released = !payouts.is_empty() || self.facts.releases.iter().any(|half| is_of(&half.vaults));
+        let is_signed = || {
+            let refunds = self.facts.refunds.iter().map(|half| &half.vaults);
+            let rulings = self.facts.rulings.iter().map(|(_, ruling)| &ruling.vaults);
+            let extensions = self.facts.extensions.iter().map(|(_, extend)| &extend.vaults);
+            refunds.chain(rulings).chain(extensions).any(is_of)
+        };
         if !self.is_buried(funding.height) {
             5
         } else if payouts.iter().any(is_buried) {
@@ -195,7 +241,7 @@ impl View {
             1
         } else if others.iter().any(is_buried) {
             2
-        } else if !others.is_empty() || released || self.facts.refunds.iter().any(is_of) {
+        } else if !others.is_empty() || released || funding.extends.is_some() || is_signed() {
             3
         } else if self.facts.funded == Some(outpoint) {
             4
@@ -204,10 +250,26 @@ impl View {
         }
     }
 
-    /// Returns the transaction that spends the funding: the confirmed one, else one in the pool.
+    /// Returns what holds the coins now: the funding's outputs, without the buyer's bond once a block shows that he took it
+    /// back.
+    pub fn vaults(&self) -> Option<Vaults> {
+        let funding = self.funding()?;
+        let alone = |spend: &&Spend| spend.height.is_some() && !spend.spends(&funding.outpoint());
+        let bond = funding
+            .vaults
+            .bond
+            .filter(|bond| !self.chain.spends.iter().filter(alone).any(|spend| spend.spends(&bond.outpoint.0)));
+        Some(Vaults { bond, ..funding.vaults })
+    }
+
+    /// Returns the transaction that spends the escrow's output: the confirmed one, else one in the pool.
     pub fn spend(&self) -> Option<&Spend> {
-        let outpoint = self.funding()?.outpoint;
-        let spends = || self.chain.spends.iter().filter(move |spend| spend.spends(&outpoint));
+        self.spend_of(&self.funding()?.outpoint())
+    }
+
+    /// Returns the transaction that spends an output: the confirmed one, else one in the pool.
+    pub fn spend_of(&self, outpoint: &OutPoint) -> Option<&Spend> {
+        let spends = || self.chain.spends.iter().filter(move |spend| spend.spends(outpoint));
         spends().find(|spend| spend.height.is_some()).or_else(|| spends().min_by_key(|spend| spend.tx.compute_txid()))
     }
 
@@ -223,14 +285,51 @@ impl View {
 
     /// Returns the seller's half of a payout of the escrow as funded.
     pub fn valid_release(&self) -> Option<&HalfSpend> {
-        let outpoint = self.funding()?.outpoint;
-        self.facts.releases.iter().find(|half| half.outpoint.0 == outpoint)
+        let vaults = self.vaults()?;
+        self.facts.releases.iter().find(|half| half.vaults == vaults)
     }
 
     /// Returns the buyer's half of a refund of the escrow as funded.
     pub fn valid_refund(&self) -> Option<&HalfSpend> {
-        let outpoint = self.funding()?.outpoint;
-        self.facts.refunds.iter().find(|half| half.outpoint.0 == outpoint)
+        let vaults = self.vaults()?;
+        self.facts.refunds.iter().find(|half| half.vaults == vaults)
+    }
+
+    /// Returns the ruling about the escrow as funded: the first arbiter's, or else the second's.
+    pub fn ruling(&self) -> Option<&(Seat, Ruling)> {
+        let vaults = self.vaults()?;
+        let about = || self.facts.rulings.iter().filter(move |(_, ruling)| ruling.vaults == vaults);
+        about().min_by_key(|(seat, _)| *seat)
+    }
+
+    /// Returns the extension of the escrow as funded, while more of them are allowed.
+    pub fn extension(&self) -> Option<&(Seat, Extend)> {
+        let vaults = self.vaults().filter(|_| self.extensions() < MAX_EXTENSIONS)?;
+        let about = || self.facts.extensions.iter().filter(move |(_, extend)| extend.vaults == vaults);
+        about().min_by_key(|(seat, _)| *seat)
+    }
+
+    /// Returns how often the coins were moved into the escrow again.
+    pub fn extensions(&self) -> usize {
+        self.funding().map_or(0, |funding| self.chain.lineage(funding).count().saturating_sub(1))
+    }
+
+    /// Tells whether an arbiter is to decide: a party called for him, the coins were moved for it before, or the payment
+    /// was made so long ago that little time remains.
+    pub fn is_disputed(&self) -> bool {
+        let is_late = || self.dispute_from().is_some_and(|from| self.chain.tip >= from);
+        self.facts.disputed() || self.extensions() > 0 || (self.facts.payment_sent && is_late())
+    }
+
+    /// Returns the tip height from which a trade that was marked as paid is disputed by itself.
+    pub fn dispute_from(&self) -> Option<u32> {
+        let delay = self.contract.as_ref()?.refund_delay.checked_sub(DISPUTE_MARGIN)?;
+        self.funding()?.height?.checked_add(u32::from(delay))
+    }
+
+    /// Returns the tip height from which what an arbiter signed can enter a block (BIP-68).
+    pub fn ruling_from(&self, seat: Seat) -> Option<u32> {
+        self.opens_after(self.contract.as_ref()?.delay_of(seat))
     }
 
     /// Returns the last height at which the buyer may pay; `None` before the funding is confirmed.
@@ -240,10 +339,15 @@ impl View {
         self.funding()?.height?.checked_add(margin)
     }
 
-    /// Returns the tip height from which a transaction that takes the coins back can enter a block (BIP-68: the funding
-    /// must have `refund_delay` confirmations, the block being made not counted); `None` before it is confirmed.
+    /// Returns the tip height from which a transaction that takes the coins back can enter a block; `None` before the
+    /// funding is confirmed.
     pub fn refund_from(&self) -> Option<u32> {
-        let contract = self.contract.as_ref()?;
-        self.funding()?.height?.checked_add(u32::from(contract.refund_delay))?.checked_sub(1)
+        self.opens_after(self.contract.as_ref()?.refund_delay)
+    }
+
+    /// Returns the tip height from which a spend with this delay can enter a block (BIP-68: the funding must have as many
+    /// confirmations, the block being made not counted).
+    fn opens_after(&self, delay: u16) -> Option<u32> {
+        self.funding()?.height?.checked_add(u32::from(delay))?.checked_sub(1)
     }
 }

@@ -5,16 +5,19 @@
 //! depends on it. After each event it works out everything that is still to be done, so a lost effect is asked for
 //! again, and every effect must be idempotent.
 
-use bitcoin::{OutPoint, ScriptBuf, Transaction};
+use bitcoin::{ScriptBuf, Transaction};
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use crate::body::{Body, Cancel, Closed, Funded, HalfSpend, PaymentSent};
+use crate::body::{Body, Coin, Extend, HalfSpend, Ruling, Vaults};
 use crate::ids::TradeId;
 use crate::money::Sats;
 use crate::trade::{
-    Action, Bid, ChainFacts, Contract, Escrow, Facts, Phase, Role, View, actions, details_commitment, evaluate,
+    Action, Bid, ChainFacts, Contract, Escrow, Facts, Phase, Role, Seat, SpendPath, Vault, Verdict, View, actions,
+    details_commitment, evaluate, spends_any,
 };
-use crate::wire::{Outpoint, TxId};
+
+mod commands;
+mod duties;
 
 /// What exists nowhere else than in this node's private store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -60,8 +63,19 @@ pub enum Event {
     },
     /// The transaction that [`Effect::BuildFunding`] asked for.
     FundingBuilt(Transaction),
-    /// The transaction that [`Effect::Complete`] or [`Effect::BuildTimeout`] asked for.
+    /// The transaction that [`Effect::Complete`], [`Effect::BuildTimeout`], [`Effect::CompleteRuling`] or
+    /// [`Effect::CompleteExtension`] asked for.
     SpendBuilt(Transaction),
+    /// The ledger was compared with a peer's since the start, or there was nobody to compare with for long: nothing that
+    /// others said while this node was away is still unheard.
+    Compared,
+    /// The arbiter decides.
+    Rule {
+        /// For whom.
+        verdict: Verdict,
+        /// The feerate of the spend, in sat/vB.
+        feerate: u64,
+    },
 }
 
 /// What the user asks for. Feerates are in sat/vB, as estimated now.
@@ -78,10 +92,10 @@ pub struct Command {
 pub enum Effect {
     /// Keep this before anything that follows.
     Persist(Local),
-    /// Watch the escrow's script from a height on.
+    /// Watch the escrow's scripts from a height on.
     Watch {
-        /// The script.
-        script: ScriptBuf,
+        /// The scripts.
+        scripts: Vec<ScriptBuf>,
         /// The first height at which it can appear.
         from_height: u32,
     },
@@ -102,8 +116,8 @@ pub enum Effect {
     },
     /// Sign one's half of the payout (seller) or refund (buyer) and publish it as `Release` or `Cancel`.
     SignHalf {
-        /// The escrow.
-        outpoint: OutPoint,
+        /// What it spends.
+        vaults: Vaults,
         /// Its fee.
         fee: Sats,
         /// Whom it pays.
@@ -116,15 +130,51 @@ pub enum Effect {
         /// Whom it pays.
         to: Role,
     },
-    /// Build the seller's own refund after the delay; answer by [`Event::SpendBuilt`].
+    /// Build the transaction by which this side takes back what it funded; answer by [`Event::SpendBuilt`].
     BuildTimeout {
-        /// The escrow.
-        outpoint: OutPoint,
-        /// Its fee.
+        /// Which output.
+        vault: Vault,
+        /// Where it is.
+        coin: Coin,
+        /// The fee.
         fee: Sats,
     },
     /// Broadcast a transaction.
     Broadcast(Transaction),
+    /// Sign a ruling by the arbiter's key of this contract and publish it.
+    SignRuling {
+        /// Which arbiter this is.
+        seat: Seat,
+        /// The coins.
+        vaults: Vaults,
+        /// What the buyer gets.
+        to_buyer: Sats,
+        /// What the seller gets.
+        to_seller: Sats,
+    },
+    /// Sign an extension by the arbiter's key of this contract and publish it.
+    SignExtension {
+        /// Which arbiter this is.
+        seat: Seat,
+        /// The coins.
+        vaults: Vaults,
+        /// The fee.
+        fee: Sats,
+    },
+    /// Complete an arbiter's ruling; answer by [`Event::SpendBuilt`].
+    CompleteRuling {
+        /// Which arbiter's.
+        seat: Seat,
+        /// The ruling.
+        ruling: Ruling,
+    },
+    /// Complete an arbiter's part of an extension; answer by [`Event::SpendBuilt`].
+    CompleteExtension {
+        /// Which arbiter's.
+        seat: Seat,
+        /// His part.
+        extend: Extend,
+    },
 }
 
 /// Why a command is refused. Nothing has changed.
@@ -162,6 +212,28 @@ pub enum Refusal {
         /// The present one.
         tip: u32,
     },
+    /// The ledger was not compared with anybody's since the start.
+    #[error(
+        "no peer has told yet what happened while this node was away; a deadline acts only when one has, or none could be found for an hour"
+    )]
+    NotCompared,
+    /// The arbiter may not decide yet.
+    #[error("the second arbiter may act from height {from} on, if the first is silent; the chain is at {tip}")]
+    TooEarlyToRule {
+        /// The first height.
+        from: u32,
+        /// The present one.
+        tip: u32,
+    },
+    /// The coins were moved into the escrow again often enough.
+    #[error("this dispute was extended {0} times, which is the limit; decide it")]
+    TooManyExtensions(usize),
+    /// A ruling was asked for without saying for whom.
+    #[error("a ruling must say whom it is for")]
+    NoVerdict,
+    /// There is nothing of this side's own to take back.
+    #[error("nothing in this escrow is yours to take back")]
+    NothingToTakeBack,
     /// The funding transaction exists already and waits for the chain.
     #[error("the escrow's funding is already on its way")]
     AlreadyFunding,
@@ -184,16 +256,24 @@ pub enum Refusal {
 pub struct Trade {
     bid: Bid,
     role: Role,
+    seat: Option<Seat>,
     maker: bool,
     escrow: Option<Escrow>,
     view: View,
     local: Local,
+    compared: bool,
 }
 
 impl Trade {
-    /// Takes up a trade in a role, with what was persisted of it.
+    /// Takes up a trade in a role, with what was persisted of it. An arbiter sits on the first seat; see [`Self::seated`].
     pub fn new(bid: Bid, role: Role, maker: bool, local: Local) -> Self {
-        Self { bid, role, maker, escrow: None, view: View::default(), local }
+        let seat = (role == Role::Arbiter).then_some(Seat::First);
+        Self { bid, role, seat, maker, escrow: None, view: View::default(), local, compared: false }
+    }
+
+    /// Takes up a trade as one of its arbiters. He has nothing to keep: whatever he does is in his records.
+    pub fn seated(bid: Bid, seat: Seat) -> Self {
+        Self { seat: Some(seat), ..Self::new(bid, Role::Arbiter, false, Local::default()) }
     }
 
     /// Returns its id.
@@ -209,6 +289,11 @@ impl Trade {
     /// Returns the role of this side.
     pub const fn role(&self) -> Role {
         self.role
+    }
+
+    /// Returns which of the arbiters this is, if it is one.
+    pub const fn seat(&self) -> Option<Seat> {
+        self.seat
     }
 
     /// Tells whether this side made the offer.
@@ -276,6 +361,8 @@ impl Trade {
             Event::Details { salt, details } => self.take_details(&salt, details)?,
             Event::FundingBuilt(tx) => self.take_funding(&tx)?,
             Event::SpendBuilt(tx) => self.local.spend_tx = Some(bitcoin::consensus::serialize(&tx)),
+            Event::Compared => self.compared = true,
+            Event::Rule { verdict, feerate } => effects.push(self.rule(verdict, feerate)?),
         }
         if self.local != local_before {
             effects.insert(0, Effect::Persist(self.local.clone()));
@@ -289,96 +376,24 @@ impl Trade {
     fn concerned(&self, mut chain: ChainFacts) -> ChainFacts {
         if let (Role::Seller, Some(tx)) = (self.role, decode(self.local.funding_tx.as_deref())) {
             let txid = tx.compute_txid();
-            chain.fundings.retain(|funding| funding.outpoint.txid == txid);
+            let all = chain.clone();
+            chain.fundings.retain(|funding| all.root_of(funding).outpoint().txid == txid);
         }
         chain
     }
 
-    /// Returns everything that this side owes the trade now, whatever was done before.
-    fn duties(&self) -> Vec<Effect> {
-        let phase = self.phase();
-        let mut duties = Vec::new();
-        if let (Some(escrow), Some(contract)) = (&self.escrow, &self.view.contract) {
-            duties.push(Effect::Watch { script: escrow.script(), from_height: contract.height });
-        }
-        if phase == Phase::Bid && self.maker && self.bid.offer.automatic && !self.view.facts.cancelled() {
-            duties.push(Effect::Accept);
-        }
-        match self.role {
-            Role::Buyer => self.buyer_duties(phase, &mut duties),
-            Role::Seller => self.seller_duties(phase, &mut duties),
-            Role::Arbiter => {}
-        }
-        self.publish_closed(phase, &mut duties);
-        // Last: what concerns coins does not wait for a message.
-        let agreed = self.view.contract.is_some() && !phase.is_final();
-        if agreed && self.local.details.is_some() {
-            duties.push(Effect::SendDetails);
-        }
-        duties
-    }
-
-    fn buyer_duties(&self, phase: Phase, duties: &mut Vec<Effect>) {
-        // A release is the buyer's until a block says otherwise, whatever else is signed or seen in the pool meanwhile.
-        let held = matches!(phase, Phase::Funded | Phase::Paid | Phase::Released | Phase::Refunding);
-        if held && self.view.spend().is_none_or(|spend| spend.height.is_none()) {
-            match (&self.spend_of_funding(), self.view.valid_release()) {
-                (Some(tx), _) => duties.push(Effect::Broadcast(tx.clone())),
-                (None, Some(half)) => duties.push(Effect::Complete { half: half.clone(), to: Role::Buyer }),
-                (None, None) => {}
-            }
-        }
-        // Called off, and funded all the same: the coins go back without anybody being asked again.
-        let owes_refund = self.view.facts.buyer_cancel && !self.view.facts.payment_sent;
-        if phase == Phase::Funded && owes_refund {
-            duties.extend(self.sign_half(Role::Seller, 1));
-        }
-    }
-
-    fn seller_duties(&self, phase: Phase, duties: &mut Vec<Effect>) {
-        let funding = self.view.funding();
-        let unconfirmed = funding.is_none_or(|funding| funding.height.is_none());
-        // Called off before it was sent: then it is not sent. Once buried it is owed, even when a reorg takes it back.
-        let owed = self.view.facts.funded.is_some() || self.view.facts.payment_sent;
-        let wanted = owed || matches!(phase, Phase::Agreed | Phase::Funding);
-        if let (Some(tx), true) =
-            (decode(self.local.funding_tx.as_deref()), wanted && unconfirmed && self.view.chain.synced)
-        {
-            duties.push(Effect::Broadcast(tx));
-        }
-        if let (Some(funding), None) = (funding.filter(|f| self.view.is_buried(f.height)), self.view.facts.funded) {
-            let funded = Funded { trade: self.bid.trade, outpoint: Outpoint(funding.outpoint) };
-            duties.push(Effect::Publish(Body::Funded(funded)));
-        }
-        if phase == Phase::Refunding && self.view.spend().is_none_or(|spend| spend.height.is_none()) {
-            match (&self.spend_of_funding(), self.view.valid_refund()) {
-                (Some(tx), _) => duties.push(Effect::Broadcast(tx.clone())),
-                (None, Some(half)) => duties.push(Effect::Complete { half: half.clone(), to: Role::Seller }),
-                (None, None) => {}
-            }
-        } else if let (Phase::Funded | Phase::Paid, Some(tx)) = (phase, self.spend_of_funding()) {
-            duties.push(Effect::Broadcast(tx)); // one's own refund after the delay, evicted from the pool
-        }
-    }
-
-    fn publish_closed(&self, phase: Phase, duties: &mut Vec<Effect>) {
-        let mine = match self.role {
-            Role::Buyer => self.view.facts.buyer_closed,
-            Role::Seller => self.view.facts.seller_closed,
-            Role::Arbiter => return,
-        };
-        if let (Phase::Closed | Phase::Refunded, Some(spend), None) = (phase, self.view.spend(), mine) {
-            let closed = Closed { trade: self.bid.trade, spend: TxId(spend.tx.compute_txid()) };
-            duties.push(Effect::Publish(Body::Closed(closed)));
-        }
-    }
-
-    /// Returns the transaction that this side made to end the escrow, if it spends the funding as it is now: after a
-    /// reorg with another funding it is worth nothing and made anew.
-    fn spend_of_funding(&self) -> Option<Transaction> {
-        let outpoint = self.view.funding()?.outpoint;
+    /// Returns the transaction that this side made and keeps, if it spends the funding as it is now, and in this way: after
+    /// a reorg with another funding, or an extension, it is worth nothing and made anew.
+    fn kept(&self, path: SpendPath) -> Option<Transaction> {
+        let vaults = self.view.funding()?.vaults;
         let tx = decode(self.local.spend_tx.as_deref())?;
-        tx.input.iter().any(|input| input.previous_output == outpoint).then_some(tx)
+        let is_it = spends_any(&tx, &vaults) && self.escrow.as_ref()?.classify(&tx, &vaults) == path;
+        is_it.then_some(tx)
+    }
+
+    /// Tells whether no block spends the escrow's output yet.
+    fn is_unspent(&self) -> bool {
+        self.view.spend().is_none_or(|spend| spend.height.is_none())
     }
 
     fn take_funding(&mut self, tx: &Transaction) -> Result<(), Refusal> {
@@ -402,78 +417,6 @@ impl Trade {
         }
         self.local.their_details = Some(details);
         Ok(())
-    }
-
-    /// Tells whether an action is possible now.
-    fn check(&self, action: Action, phase: Phase) -> Result<(), Refusal> {
-        if !actions(phase, self.role, self.maker).contains(&action) {
-            return Err(Refusal::NotAllowed { action, role: self.role, phase });
-        }
-        let tip = self.view.chain.tip;
-        match action {
-            Action::Accept => Ok(()),
-            Action::Fund | Action::Cancel if self.local.funding_tx.is_some() && phase == Phase::Agreed => {
-                Err(Refusal::AlreadyFunding)
-            }
-            // Nobody would look for the funding below the height that the maker stated.
-            Action::Fund if !self.view.chain.synced || self.view.contract.as_ref().is_none_or(|c| c.height > tip) => {
-                Err(Refusal::NotSynced)
-            }
-            // What is not seen may be funded already: calling off would then be a promise to give the coins back.
-            Action::Cancel if self.view.contract.is_some() && !self.view.chain.synced => Err(Refusal::NotSynced),
-            Action::Fund | Action::Cancel => Ok(()),
-            Action::MarkPaid => match self.view.pay_until() {
-                _ if !self.view.chain.synced => Err(Refusal::NotSynced),
-                _ if self.view.spend().is_some() => Err(Refusal::NotAllowed { action, role: self.role, phase }),
-                Some(last) if tip > last => Err(Refusal::TooLateToPay { last, tip }),
-                Some(_) | None => Ok(()),
-            },
-            // Neither a second time, nor after the seller signed the same coins back to himself.
-            Action::Release if self.view.valid_release().is_some() || self.spend_of_funding().is_some() => {
-                Err(Refusal::AlreadySigned)
-            }
-            Action::Release => Ok(()),
-            Action::Refund => match self.view.refund_from() {
-                _ if !self.view.chain.synced => Err(Refusal::NotSynced),
-                Some(from) if tip < from => Err(Refusal::TooEarlyToRefund { from, tip }),
-                Some(_) => Ok(()),
-                None => Err(Refusal::TooEarlyToRefund { from: u32::MAX, tip }),
-            },
-        }
-    }
-
-    fn command(&self, command: Command) -> Result<Effect, Refusal> {
-        let phase = self.phase();
-        let Command { action, feerate } = command;
-        self.check(action, phase)?;
-        let not_allowed = Refusal::NotAllowed { action, role: self.role, phase };
-        let trade = self.bid.trade;
-        match action {
-            Action::Accept => Ok(Effect::Accept),
-            Action::Fund => {
-                let output = self.escrow.as_ref().ok_or(not_allowed)?.output();
-                let amount = self.view.contract.as_ref().map(|c| c.amount).unwrap_or_default();
-                Ok(Effect::BuildFunding { script: output.script_pubkey, amount, feerate })
-            }
-            Action::MarkPaid => Ok(Effect::Publish(Body::PaymentSent(PaymentSent { trade }))),
-            Action::Release => self.sign_half(Role::Buyer, feerate),
-            Action::Refund => {
-                let (escrow, funding) = self.escrow.as_ref().zip(self.view.funding()).ok_or(not_allowed)?;
-                Ok(Effect::BuildTimeout { outpoint: funding.outpoint, fee: escrow.fee_at(feerate)? })
-            }
-            Action::Cancel => match (self.role, phase) {
-                (Role::Buyer, Phase::Funded | Phase::Paid) => self.sign_half(Role::Seller, feerate),
-                (_, _) => Ok(Effect::Publish(Body::Cancel(Cancel { trade, refund: None }))),
-            },
-        }
-    }
-
-    /// Asks for this side's half of a spend of the escrow to `to`.
-    fn sign_half(&self, to: Role, feerate: u64) -> Result<Effect, Refusal> {
-        let action = if to == Role::Buyer { Action::Release } else { Action::Cancel };
-        let not_allowed = || Refusal::NotAllowed { action, role: self.role, phase: self.phase() };
-        let (escrow, funding) = self.escrow.as_ref().zip(self.view.funding()).ok_or_else(not_allowed)?;
-        Ok(Effect::SignHalf { outpoint: funding.outpoint, fee: escrow.fee_at(feerate)?, to })
     }
 }
 

@@ -1,5 +1,6 @@
 //! A trade, from a bid to coins in the buyer's wallet: contract, escrow, facts, phases and the machine that drives it.
 
+mod chain;
 mod contract;
 mod escrow;
 mod facts;
@@ -7,8 +8,12 @@ mod machine;
 mod phase;
 pub mod pins;
 
-pub use contract::{Bid, Contract, ContractError, confirmations_for, details_commitment};
-pub use escrow::{Escrow, EscrowError, Leaf, SPEND_VSIZE, SpendPath, counterparty};
-pub use facts::{ChainFacts, Facts, Funding, MAX_HALVES, Spend, View};
+pub use chain::{ChainFacts, Funding, Spend, spends_any};
+pub use contract::{Arbiter, Bid, Contract, ContractError, Seat, confirmations_for, details_commitment};
+pub use escrow::{
+    Draft, Escrow, EscrowError, Leaf, SPEND_VSIZE, SpendPath, Vault, Verdict, arbiter_tweak, counterparty,
+    tweak_arbiter_pair,
+};
+pub use facts::{Facts, MAX_HALVES, MAX_RULED, View};
 pub use machine::{Command, Effect, Event, Local, Refusal, Trade};
 pub use phase::{Action, Phase, Role, actions, evaluate};

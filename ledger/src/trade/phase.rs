@@ -14,12 +14,19 @@
 //! | Agreed | cancel | buyer, seller | Cancelled |
 //! | Void, Cancelled, after agreement | the escrow's funding is seen | chain | Funding |
 //! | Funding | the funding is buried | chain | Funded |
-//! | Funding, Funded, Paid, Released, Refunding | the payout is buried | chain | Closed |
-//! | Funding, Funded, Paid, Released, Refunding | a refund is buried | chain | Refunded |
-//! | Funding, Funded, Paid, Released, Refunding | any other spend is buried | chain | Lost |
-//! | Funded, Paid | release signed, or the payout is seen | seller, chain | Released |
-//! | Funded, Paid | refund signed, or a refund is seen | buyer, chain | Refunding |
+//! | *held*: Funding, Funded, Paid, Disputed, Ruled, Released, Refunding | the payout is buried | chain | Closed |
+//! | *held* | a refund is buried | chain | Refunded |
+//! | *held* | a ruling's spend is buried | chain | Settled |
+//! | *held* | any other spend is buried | chain | Lost |
+//! | Funded | release signed, or the payout is seen | seller, chain | Released |
+//! | Funded | refund signed, or a refund is seen | buyer, chain | Refunding |
+//! | Funded | a ruling's spend is seen | chain | Ruled |
 //! | Funded | payment sent | buyer | Paid |
+//! | Funded, Paid | dispute, or the dispute opens by itself | buyer, seller, chain | Disputed |
+//! | Disputed | ruling | arbiter | Ruled |
+//!
+//! The walk passes through Funded on its way to all that follows, so what is signed by both parties' will, or seen on the
+//! chain, comes before a dispute and what an arbiter says: a dispute takes back nothing that was signed.
 
 use serde::{Deserialize, Serialize};
 
@@ -65,16 +72,44 @@ pub enum Phase {
     Refunded,
     /// The escrow was spent in a way this contract does not know of; see the audit.
     Lost,
+    /// An arbiter is to decide; the parties can still agree.
+    Disputed,
+    /// An arbiter divided the coins; who gets some completes it when the delay is over.
+    Ruled,
+    /// The coins are divided as an arbiter ruled.
+    Settled,
 }
 
 impl Phase {
     /// Tells whether nothing is left to do, unless the chain is reorganised.
     pub const fn is_final(self) -> bool {
         match self {
-            Self::Void | Self::Cancelled | Self::Closed | Self::Refunded | Self::Lost => true,
-            Self::Bid | Self::Agreed | Self::Funding | Self::Funded | Self::Paid | Self::Released | Self::Refunding => {
-                false
-            }
+            Self::Void | Self::Cancelled | Self::Closed | Self::Refunded | Self::Settled | Self::Lost => true,
+            Self::Bid
+            | Self::Agreed
+            | Self::Funding
+            | Self::Funded
+            | Self::Paid
+            | Self::Disputed
+            | Self::Ruled
+            | Self::Released
+            | Self::Refunding => false,
+        }
+    }
+
+    /// Tells whether the escrow is buried and nothing that spends it is.
+    pub const fn is_held(self) -> bool {
+        match self {
+            Self::Funded | Self::Paid | Self::Disputed | Self::Ruled | Self::Released | Self::Refunding => true,
+            Self::Bid
+            | Self::Void
+            | Self::Agreed
+            | Self::Cancelled
+            | Self::Funding
+            | Self::Closed
+            | Self::Refunded
+            | Self::Settled
+            | Self::Lost => false,
         }
     }
 }
@@ -93,8 +128,14 @@ pub enum Action {
     Release,
     /// Call the trade off; once funded, agree to (buyer) or ask for (seller) a refund.
     Cancel,
-    /// Take the coins back after the refund delay.
+    /// Take back after the refund delay what one put in.
     Refund,
+    /// Call for the arbiter.
+    Dispute,
+    /// Divide the coins (arbiter).
+    Rule,
+    /// Give a dispute more time (arbiter).
+    Extend,
 }
 
 macro_rules! in_words {
@@ -122,6 +163,9 @@ in_words! { Action:
     Release => "release",
     Cancel => "call off",
     Refund => "refund",
+    Dispute => "dispute",
+    Rule => "rule",
+    Extend => "extend",
 }
 
 in_words! { Phase:
@@ -137,6 +181,9 @@ in_words! { Phase:
     Closed => "closed",
     Refunded => "refunded",
     Lost => "lost",
+    Disputed => "disputed",
+    Ruled => "ruled",
+    Settled => "settled by a ruling",
 }
 
 /// Why a row of the table applies.
@@ -146,9 +193,11 @@ const BID: &[Phase] = &[Phase::Bid];
 const AGREED: &[Phase] = &[Phase::Agreed];
 const UNFUNDED: &[Phase] = &[Phase::Agreed, Phase::Void, Phase::Cancelled];
 const FUNDING: &[Phase] = &[Phase::Funding];
-const ON_CHAIN: &[Phase] = &[Phase::Funding, Phase::Funded, Phase::Paid, Phase::Released, Phase::Refunding];
-const HELD: &[Phase] = &[Phase::Funded, Phase::Paid];
+const ON_CHAIN: &[Phase] =
+    &[Phase::Funding, Phase::Funded, Phase::Paid, Phase::Disputed, Phase::Ruled, Phase::Released, Phase::Refunding];
 const FUNDED: &[Phase] = &[Phase::Funded];
+const OPEN: &[Phase] = &[Phase::Funded, Phase::Paid];
+const DISPUTED: &[Phase] = &[Phase::Disputed];
 
 /// The table of the module's documentation. The first row that applies is taken; among the rows of one phase, facts of the chain stand
 /// before what was signed after funding.
@@ -161,20 +210,24 @@ const TRANSITIONS: &[(&[Phase], Condition, Phase)] = &[
     (AGREED, |view| view.facts.cancelled(), Phase::Cancelled),
     (ON_CHAIN, |view| buried_spend(view, SpendPath::is_payout), Phase::Closed),
     (ON_CHAIN, |view| buried_spend(view, SpendPath::is_refund), Phase::Refunded),
+    (ON_CHAIN, |view| buried_spend(view, SpendPath::is_ruling), Phase::Settled),
     (ON_CHAIN, |view| buried_spend(view, SpendPath::is_foreign), Phase::Lost),
     (FUNDING, |view| view.funding().is_some_and(|funding| view.is_buried(funding.height)), Phase::Funded),
-    (HELD, |view| seen_spend(view, SpendPath::is_payout), Phase::Released),
-    (HELD, |view| seen_spend(view, SpendPath::is_refund), Phase::Refunding),
-    (HELD, |view| view.valid_release().is_some(), Phase::Released),
-    (HELD, |view| view.valid_refund().is_some(), Phase::Refunding),
+    (FUNDED, |view| seen_spend(view, SpendPath::is_payout), Phase::Released),
+    (FUNDED, |view| seen_spend(view, SpendPath::is_refund), Phase::Refunding),
+    (FUNDED, |view| seen_spend(view, SpendPath::is_ruling), Phase::Ruled),
+    (FUNDED, |view| view.valid_release().is_some(), Phase::Released),
+    (FUNDED, |view| view.valid_refund().is_some(), Phase::Refunding),
     (FUNDED, |view| view.facts.payment_sent, Phase::Paid),
+    (OPEN, View::is_disputed, Phase::Disputed),
+    (DISPUTED, |view| view.ruling().is_some(), Phase::Ruled),
 ];
 
 /// Returns where the trade stands.
 pub fn evaluate(view: &View) -> Phase {
     let mut phase = Phase::Bid;
-    // Every row leads forward: Bid, Agreed, (Void, Cancelled), Funding, Funded, Paid, (Released, Refunding), the end. So the
-    // walk ends within as many steps as there are phases.
+    // Every row leads forward: Bid, Agreed, (Void, Cancelled), Funding, Funded, Paid, Disputed, (Ruled, Released, Refunding),
+    // the end. So the walk ends within as many steps as there are phases.
     while let Some((_, _, to)) = TRANSITIONS.iter().find(|(from, holds, _)| from.contains(&phase) && holds(view)) {
         phase = *to;
     }
@@ -188,21 +241,28 @@ pub const fn actions(phase: Phase, role: Role, is_maker: bool) -> &'static [Acti
         (Phase::Bid | Phase::Agreed, Role::Buyer) => &[Action::Cancel],
         (Phase::Bid, Role::Seller) => &[Action::Cancel],
         (Phase::Agreed, Role::Seller) => &[Action::Fund, Action::Cancel],
-        (Phase::Funded, Role::Buyer) => &[Action::MarkPaid, Action::Cancel],
-        (Phase::Paid, Role::Buyer) => &[Action::Cancel],
-        (Phase::Funded | Phase::Paid, Role::Seller) => &[Action::Release, Action::Cancel, Action::Refund],
+        (Phase::Funded, Role::Buyer) => &[Action::MarkPaid, Action::Cancel, Action::Refund, Action::Dispute],
+        (Phase::Paid, Role::Buyer) => &[Action::Cancel, Action::Refund, Action::Dispute],
+        (Phase::Disputed | Phase::Ruled, Role::Buyer) => &[Action::Cancel, Action::Refund],
+        (Phase::Funded | Phase::Paid, Role::Seller) => {
+            &[Action::Release, Action::Cancel, Action::Refund, Action::Dispute]
+        }
+        (Phase::Disputed | Phase::Ruled, Role::Seller) => &[Action::Release, Action::Cancel, Action::Refund],
         (Phase::Refunding, Role::Seller) => &[Action::Refund],
+        // Whoever took his own back leaves a bond to the buyer, which is his alone.
+        (Phase::Refunding | Phase::Refunded, Role::Buyer) => &[Action::Refund],
+        (Phase::Disputed, Role::Arbiter) => &[Action::Rule, Action::Extend],
         (
             Phase::Funding
             | Phase::Released
             | Phase::Void
             | Phase::Cancelled
             | Phase::Closed
-            | Phase::Refunded
+            | Phase::Settled
             | Phase::Lost,
             Role::Buyer | Role::Seller,
         )
-        | (Phase::Refunding, Role::Buyer) => &[],
+        | (Phase::Refunded, Role::Seller) => &[],
         (
             Phase::Bid
             | Phase::Void
@@ -211,10 +271,12 @@ pub const fn actions(phase: Phase, role: Role, is_maker: bool) -> &'static [Acti
             | Phase::Funding
             | Phase::Funded
             | Phase::Paid
+            | Phase::Ruled
             | Phase::Released
             | Phase::Refunding
             | Phase::Closed
             | Phase::Refunded
+            | Phase::Settled
             | Phase::Lost,
             Role::Arbiter,
         ) => &[],

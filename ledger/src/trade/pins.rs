@@ -4,7 +4,8 @@
 //! log can vanish from it, the agreement among them. A trade in which this node has a part is therefore evaluated by what
 //! was pinned as soon as it holds money: from then on its contract never changes, and no fact that was seen is lost.
 
-use crate::ids::{AuthorId, TradeId};
+use crate::body::{Body, Vaults};
+use crate::ids::TradeId;
 use crate::ledger::{Ledger, TradeError};
 use crate::record::{Kind, Record};
 use crate::storage::{Storage, StorageError};
@@ -27,13 +28,13 @@ pub struct Pin {
     pub committed: bool,
     /// The offer.
     pub offer: Record,
-    /// The arbiter's advert.
-    pub advert: Record,
     /// The bid.
     pub take: Record,
     /// Its acceptance.
     pub accept: Record,
-    /// What the parties signed about it.
+    /// The adverts of its arbiters.
+    pub adverts: Vec<Record>,
+    /// What its parties and arbiters signed about it, in the order in which this node saw it.
     pub facts: Vec<Record>,
     /// What the chain showed at the end, once that is buried for good.
     pub settled: Option<Settled>,
@@ -44,7 +45,7 @@ pub struct Pin {
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Settled {
     tip: u32,
-    funding: Vec<u8>,
+    vaults: Vaults,
     funding_height: u32,
     spend: Vec<u8>,
     spend_height: u32,
@@ -58,7 +59,7 @@ impl Settled {
         let is_deep = view.chain.synced && view.depth(Some(spend_height)) >= SETTLED_DEPTH;
         is_deep.then(|| Self {
             tip: view.chain.tip,
-            funding: serialize(&funding.outpoint),
+            vaults: funding.vaults,
             funding_height,
             spend: serialize(&spend.tx),
             spend_height,
@@ -67,9 +68,9 @@ impl Settled {
 
     /// Returns what the chain shows of it.
     pub fn chain(&self, escrow: &Escrow) -> Option<ChainFacts> {
-        let (outpoint, tx) = (deserialize(&self.funding).ok()?, deserialize(&self.spend).ok()?);
-        let path = escrow.classify(&tx, outpoint);
-        let fundings = vec![Funding { outpoint, height: Some(self.funding_height) }];
+        let tx = deserialize(&self.spend).ok()?;
+        let path = escrow.classify(&tx, &self.vaults);
+        let fundings = vec![Funding::new(self.vaults, Some(self.funding_height))];
         let spends = vec![Spend { tx, path, height: Some(self.spend_height) }];
         Some(ChainFacts { tip: self.tip, synced: true, fundings, spends })
     }
@@ -128,12 +129,11 @@ pub fn look<S: Storage>(ledger: &Ledger<S>, id: TradeId, pin: Option<&Pin>) -> R
         }
         (shown, Some((pin, bid, contract))) => {
             let mut pin = pin.clone();
-            let mut records = ledger.facts_about(id, &bid.home_logs())?;
+            let records = ledger.facts_about(id, bid.home_logs())?;
             pin.add(&bid, &records);
-            records.extend(pin.facts.iter().cloned());
             // Void if the ledger says so: that ends a trade whose funding is nowhere, and no other.
             let void = shown.is_none_or(|shown| shown.facts.void || shown.contract.as_ref() != Some(&contract));
-            let facts = Facts::gather(&bid, &&Some(Escrow::new(&contract)), &records, void);
+            let facts = Facts::gather(&bid, &&Some(Escrow::new(&contract)), &pin.facts, &records, void);
             let created = pin.take.header().time;
             Ok(Some(Known { bid, contract: Some(contract), facts, created, pin: Some(pin) }))
         }
@@ -150,12 +150,17 @@ impl Pin {
         earlier: Option<&Self>,
     ) -> Result<Option<Self>, StorageError> {
         let record = |id| ledger.record(&id);
-        let found = (record(bid.offer_id)?, record(bid.advert)?, record(bid.trade.into())?, record(contract.accept)?);
-        let (Some(offer), Some(advert), Some(take), Some(accept)) = found else { return Ok(None) };
+        let found = (record(bid.offer_id)?, record(bid.trade.into())?, record(contract.accept)?);
+        let (Some(offer), Some(take), Some(accept)) = found else { return Ok(None) };
+        let mut adverts = Vec::new();
+        for arbiter in std::iter::once(&bid.arbiter).chain(&bid.second_arbiter) {
+            let Some(advert) = record(arbiter.advert)? else { return Ok(None) };
+            adverts.push(advert);
+        }
         let earlier = earlier.filter(|pin| pin.accept.id() == accept.id()).map(|pin| pin.facts.clone());
         let facts = earlier.unwrap_or_default();
-        let mut pin = Self { committed: false, offer, advert, take, accept, facts, settled: None };
-        pin.add(bid, &ledger.facts_about(bid.trade, &bid.home_logs())?);
+        let mut pin = Self { committed: false, offer, take, accept, adverts, facts, settled: None };
+        pin.add(bid, &ledger.facts_about(bid.trade, bid.home_logs())?);
         Ok(Some(pin))
     }
 
@@ -165,44 +170,44 @@ impl Pin {
             let (kind, author) = (record.header().kind, record.author());
             let alike = self.facts.iter().filter(|fact| (fact.header().kind, fact.author()) == (kind, author)).count();
             let is_known = || self.facts.iter().any(|fact| fact.id() == record.id());
-            if alike < MAX_OF_A_KIND && is_fact(kind) && is_party(bid, &author) && !is_known() {
+            if alike < MAX_OF_A_KIND && is_fact(kind) && bid.role_of(&author).is_some() && !is_known() {
                 self.facts.push(record.clone());
             }
         }
     }
 
     fn bid(&self) -> Option<Bid> {
-        Bid::new(&self.offer, &self.take, Some(&self.advert)).ok()
+        Bid::new(&self.offer, &self.take, &self.adverts.iter().collect::<Vec<_>>()).ok()
     }
 
     fn contract(&self) -> Option<Contract> {
         self.bid()?.accepted(&self.accept).ok()
     }
 
-    /// Returns the records as they are kept: the four of the agreement, then the facts.
+    /// Returns the records as they are kept: those of the agreement, the adverts in the order in which the bid names them,
+    /// then the facts.
     pub fn encode(&self) -> Vec<Vec<u8>> {
-        let agreement = [&self.offer, &self.advert, &self.take, &self.accept];
-        agreement.into_iter().chain(&self.facts).map(Record::encode).collect()
+        let agreement = [&self.offer, &self.take, &self.accept];
+        agreement.into_iter().chain(&self.adverts).chain(&self.facts).map(Record::encode).collect()
     }
 
     /// Reads what [`Self::encode`] wrote; `None` if it is anything else.
     pub fn decode(committed: bool, records: &[Vec<u8>], settled: Option<Settled>) -> Option<Self> {
         let mut records = records.iter().map(|bytes| Record::decode(bytes).ok());
         let mut next = || records.next().flatten();
-        let (offer, advert, take, accept) = (next()?, next()?, next()?, next()?);
+        let (offer, take, accept) = (next()?, next()?, next()?);
+        let Ok(Body::Take(bid)) = Body::decode(&take) else { return None };
+        let adverts = (0..1 + usize::from(bid.second_arbiter.is_some())).map(|_| next()).collect::<Option<Vec<_>>>()?;
         let facts = records.collect::<Option<Vec<_>>>()?;
-        Some(Self { committed, offer, advert, take, accept, facts, settled })
+        Some(Self { committed, offer, take, accept, adverts, facts, settled })
     }
-}
-
-fn is_party(bid: &Bid, author: &AuthorId) -> bool {
-    bid.maker == *author || bid.taker == *author
 }
 
 /// Tells whether a record of this kind says something about an agreed trade.
 const fn is_fact(kind: Kind) -> bool {
     match kind {
         Kind::Cancel | Kind::Funded | Kind::PaymentSent | Kind::Release | Kind::Closed => true,
+        Kind::Dispute | Kind::Ruling | Kind::Extend => true,
         Kind::Heartbeat
         | Kind::ArbiterAdvert
         | Kind::Stake

@@ -1,30 +1,45 @@
 //! `escrow.json`: from two offers to the bytes of every spend.
 
-use std::str::FromStr;
-
-use bitcoin::secp256k1::{SecretKey, XOnlyPublicKey, schnorr};
+use bitcoin::secp256k1::{SecretKey, XOnlyPublicKey};
 use bitcoin::taproot::{LeafVersion, TapNodeHash};
-use bitcoin::{Network, OutPoint, TapLeafHash, Transaction};
-use miniscript::Descriptor;
+use bitcoin::{Network, TapLeafHash, Transaction};
 use serde_json::{Value, json};
 
 use super::{check, hex, read};
-use crate::body::{Party, Side};
+use crate::body::{Party, Side, Vaults};
 use crate::record::Record;
-use crate::testing::{SampleTrade, sats};
-use crate::trade::{Bid, Contract, Escrow, Leaf, Role};
+use crate::testing::{SampleTrade, sats, vaults_of};
+use crate::trade::{Arbiter, Bid, Contract, Draft, Escrow, Leaf, Role, Seat, SpendPath, Vault, Verdict, arbiter_tweak};
+use crate::wire::CurveKey;
 
-const LEAVES: [(Leaf, &str); 4] = [
+const LEAVES: [(Leaf, &str); 6] = [
     (Leaf::Both, "both"),
     (Leaf::Refund, "refund"),
     (Leaf::SellerArbiter, "seller_arbiter"),
     (Leaf::BuyerArbiter, "buyer_arbiter"),
+    (Leaf::SellerSecond, "seller_second"),
+    (Leaf::BuyerSecond, "buyer_second"),
 ];
+const FEERATE: u64 = 10;
 
 #[test]
 fn escrows_come_out_as_published() {
-    let cases = [("the maker sells", Side::Sell), ("the maker buys", Side::Buy)];
-    let cases = cases.map(|(name, side)| case(name, SampleTrade::new(side)));
+    let plain = |side| {
+        let trade = SampleTrade::new(side);
+        (trade.contract(), trade)
+    };
+    let second = SampleTrade::with_second(Side::Sell);
+    let bonded = SampleTrade::with_second(Side::Buy);
+    let cases = [
+        ("the maker sells", plain(Side::Sell)),
+        ("the maker buys", plain(Side::Buy)),
+        ("two arbiters", (second.contract(), second)),
+        (
+            "two arbiters, bonds on both sides, by a contract that no offer of this version makes",
+            (bonded.bonded(), bonded),
+        ),
+    ];
+    let cases = cases.map(|(name, (contract, trade))| case(name, &contract, trade));
     let computed = json!({
         "description": "Escrows, see ../escrow.md. Secrets are for these vectors only. Transactions are in Bitcoin's encoding.",
         "cases": cases,
@@ -35,118 +50,192 @@ fn escrows_come_out_as_published() {
 #[test]
 fn published_records_give_the_published_address() {
     for case in read("escrow.json")["cases"].as_array().unwrap() {
-        let record =
-            |name: &str| Record::decode(&hex::decode(case["records"][name].as_str().unwrap()).unwrap()).unwrap();
-        let bid = Bid::new(&record("offer"), &record("take"), Some(&record("advert"))).unwrap();
-        let escrow = Escrow::new(&bid.accepted(&record("accept")).unwrap());
-        assert_eq!(escrow.address(Network::Regtest).to_string(), case["addresses"]["regtest"]);
-        for spend in case["spends"].as_array().unwrap() {
-            let bytes = hex::decode(spend["signed"].as_str().unwrap()).unwrap();
-            let tx: Transaction = bitcoin::consensus::deserialize(&bytes).unwrap();
-            let path = escrow.classify(&tx, tx.input[0].previous_output);
-            assert_eq!(format!("{path:?}").to_lowercase(), spend["name"].as_str().unwrap());
+        if case["records"].is_null() {
+            continue;
         }
+        let record = |value: &Value| Record::decode(&hex::decode(value.as_str().unwrap()).unwrap()).unwrap();
+        let adverts: Vec<Record> = case["records"]["adverts"].as_array().unwrap().iter().map(record).collect();
+        let (offer, take) = (record(&case["records"]["offer"]), record(&case["records"]["take"]));
+        let bid = Bid::new(&offer, &take, &adverts.iter().collect::<Vec<_>>()).unwrap();
+        let escrow = Escrow::new(&bid.accepted(&record(&case["records"]["accept"])).unwrap());
+        assert_eq!(escrow.address(Network::Regtest).to_string(), case["outputs"][0]["addresses"]["regtest"]);
     }
 }
 
-fn case(name: &str, mut trade: SampleTrade) -> Value {
-    let (contract, escrow) = (trade.contract(), trade.escrow());
-    let Ok(Descriptor::Tr(tree)) = Descriptor::<XOnlyPublicKey>::from_str(escrow.descriptor()) else {
-        panic!("{} is no descriptor of Taproot", escrow.descriptor());
-    };
-    let info = tree.spend_info();
-    let root = info.merkle_root().unwrap();
+fn case(name: &str, contract: &Contract, mut trade: SampleTrade) -> Value {
+    let escrow = Escrow::new(contract);
     let roles = [Role::Buyer, Role::Seller, Role::Arbiter];
-    let secrets = roles.map(|role| trade.author(role).trade_key().secret_key());
-    let keys = [contract.buyer_party.trade_key, contract.seller_party.trade_key, contract.arbiter_key];
-    let leaves = LEAVES.map(|(leaf, name)| {
-        let script = escrow.leaf(leaf);
-        let control = info.control_block(&(script.clone(), LeafVersion::TapScript)).unwrap();
-        let leaf_hash = TapLeafHash::from_script(script, LeafVersion::TapScript).to_string();
-        json!({ "name": name, "script": hex(script), "leaf_hash": leaf_hash, "control_block": hex(control.serialize()) })
+    let mut secrets = roles.map(|role| trade.author(role).trade_key().secret_key()).to_vec();
+    secrets.extend(trade.second.as_ref().map(|(author, _)| author.trade_key().secret_key()));
+    let mut keys = vec![contract.buyer_party.trade_key, contract.seller_party.trade_key, contract.arbiter.key];
+    keys.extend(contract.second_arbiter.as_ref().map(|arbiter| arbiter.key));
+    let arbiters = [Seat::First, Seat::Second].into_iter().filter_map(|seat| {
+        let tweak = arbiter_tweak(contract, contract.arbiter(seat)?.key).to_be_bytes();
+        Some(json!({
+            "seat": seat,
+            "tweak": hex(tweak),
+            "tweaked_key": escrow.arbiter_key(seat)?.to_string(),
+            "fee": contract.fee_of(seat),
+            "delay": contract.delay_of(seat),
+        }))
     });
-    let networks = [Network::Bitcoin, Network::Testnet, Network::Signet, Network::Regtest];
-    let addresses: serde_json::Map<String, Value> =
-        networks.map(|network| (network.to_string(), escrow.address(network).to_string().into())).into_iter().collect();
+    let has_records = *contract == trade.contract();
+    let adverts: Vec<String> = std::iter::once(&trade.advert)
+        .chain(trade.second.iter().map(|(_, advert)| advert))
+        .map(|r| hex(r.encode()))
+        .collect();
+    let records = json!({
+        "adverts": adverts,
+        "offer": hex(trade.offer.encode()),
+        "take": hex(trade.take.encode()),
+        "accept": hex(trade.accept.encode()),
+    });
+    let outputs: Vec<Value> =
+        [Vault::Escrow, Vault::Bond].into_iter().filter_map(|vault| output(&escrow, vault)).collect();
     json!({
         "name": name,
-        "records": {
-            "advert": hex(trade.advert.encode()),
-            "offer": hex(trade.offer.encode()),
-            "take": hex(trade.take.encode()),
-            "accept": hex(trade.accept.encode()),
-        },
-        "contract": describe(&contract),
-        "contract_bytes": hex(borsh::to_vec(&contract).unwrap()),
+        "records": has_records.then_some(records),
+        "contract": describe(contract),
+        "contract_bytes": hex(borsh::to_vec(contract).unwrap()),
         "contract_hash": contract.hash(),
-        "secrets": per_role(secrets.map(|secret: SecretKey| hex(secret.secret_bytes()))),
-        "keys": per_role(keys.map(|key| key.0.to_string())),
-        "arbiter_tweak": hex(tweak(&contract)),
-        "tweaked_arbiter_key": hex(&escrow.leaf(Leaf::SellerArbiter).as_bytes()[35..67]),
-        "internal_key": info.internal_key().to_string(),
-        "descriptor": escrow.descriptor(),
-        "leaves": leaves,
-        "merkle_root": root.to_string(),
-        "tap_tweak": hex(tap_tweak(info.internal_key(), root)),
-        "output_key": info.output_key().to_string(),
-        "script_pubkey": hex(escrow.script()),
-        "addresses": addresses,
+        "secrets": per_role(&secrets, |secret: &SecretKey| hex(secret.secret_bytes())),
+        "keys": per_role(&keys, |key: &CurveKey| key.0.to_string()),
+        "arbiters": arbiters.collect::<Vec<_>>(),
+        "outputs": outputs,
         "mailboxes": { "buyer": contract.mailbox(&contract.buyer), "seller": contract.mailbox(&contract.seller) },
         "spends": spends(&mut trade, &escrow),
     })
 }
 
-fn tweak(contract: &Contract) -> [u8; 32] {
-    crate::hash::tagged("exchange/arbiter-tweak/v1", &[&contract.arbiter_key.0.serialize(), contract.hash().as_bytes()])
+/// Describes one output: its tree, its key, its addresses.
+fn output(escrow: &Escrow, vault: Vault) -> Option<Value> {
+    let info = escrow.spend_info(vault)?;
+    let (descriptor, output) = match vault {
+        Vault::Escrow => (escrow.descriptor(), escrow.output()),
+        Vault::Bond => (escrow.bond_descriptor()?, escrow.bond_output()?),
+    };
+    let root = info.merkle_root().unwrap();
+    let leaves = LEAVES.into_iter().filter_map(|(leaf, name)| {
+        let script = escrow.leaf(vault, leaf)?;
+        let control = info.control_block(&(script.clone(), LeafVersion::TapScript)).unwrap();
+        let leaf_hash = TapLeafHash::from_script(script, LeafVersion::TapScript).to_string();
+        Some(json!({ "name": name, "script": hex(script), "leaf_hash": leaf_hash, "control_block": hex(control.serialize()) }))
+    });
+    let leaves: Vec<Value> = leaves.collect();
+    let networks = [Network::Bitcoin, Network::Testnet, Network::Signet, Network::Regtest];
+    let address = |network| bitcoin::Address::p2tr_tweaked(info.output_key(), network).to_string();
+    let addresses: serde_json::Map<String, Value> =
+        networks.map(|network| (network.to_string(), address(network).into())).into_iter().collect();
+    Some(json!({
+        "vault": vault_name(vault),
+        "value": output.value.to_sat(),
+        "internal_key": info.internal_key().to_string(),
+        "descriptor": descriptor,
+        "leaves": leaves,
+        "merkle_root": root.to_string(),
+        "tap_tweak": hex(tap_tweak(info.internal_key(), root)),
+        "output_key": info.output_key().to_string(),
+        "script_pubkey": hex(output.script_pubkey),
+        "addresses": addresses,
+    }))
+}
+
+const fn vault_name(vault: Vault) -> &'static str {
+    match vault {
+        Vault::Escrow => "escrow",
+        Vault::Bond => "bond",
+    }
 }
 
 fn tap_tweak(internal: XOnlyPublicKey, root: TapNodeHash) -> [u8; 32] {
     bitcoin::TapTweakHash::from_key_and_tweak(internal, Some(root)).to_scalar().to_be_bytes()
 }
 
-fn per_role(values: [String; 3]) -> Value {
-    let [buyer, seller, arbiter] = values;
-    json!({ "buyer": buyer, "seller": seller, "arbiter": arbiter })
+fn per_role<T>(values: &[T], describe: impl Fn(&T) -> String) -> Value {
+    let roles = ["buyer", "seller", "arbiter", "second_arbiter"];
+    roles.into_iter().zip(values).map(|(role, value)| (role.to_owned(), Value::from(describe(value)))).collect()
 }
 
+/// Spends everything in every way that the contract has.
 fn spends(trade: &mut SampleTrade, escrow: &Escrow) -> Vec<Value> {
-    let outpoint = escrow.fundings(&trade.funding(1))[0];
-    let fee = escrow.fee_at(10).unwrap();
+    let vaults = vaults_of(escrow, 1);
     let (buyer, seller) = (trade.author(Role::Buyer).trade_key(), trade.author(Role::Seller).trade_key());
-    let half = |to, key| escrow.half(outpoint, fee, to, key).unwrap();
+    let half = |to, key| escrow.half(&vaults, escrow.fee_at(&vaults, to, FEERATE).unwrap(), to, key).unwrap();
     let payout = escrow.complete(&half(Role::Buyer, &seller), Role::Buyer, &buyer).unwrap();
     let refund = escrow.complete(&half(Role::Seller, &buyer), Role::Seller, &seller).unwrap();
-    let timeout = escrow.signed_timeout(outpoint, fee, &seller).unwrap();
-    [("payout", Leaf::Both, payout), ("refund", Leaf::Both, refund), ("timeout", Leaf::Refund, timeout)]
-        .map(|(name, leaf, tx)| spend(name, leaf, &tx, escrow, outpoint))
-        .into()
+    let timeout = |vault, coin, key| {
+        escrow.signed_timeout(vault, coin, escrow.timeout_fee_at(vault, coin, FEERATE).unwrap(), key).unwrap()
+    };
+    let mut all = vec![
+        ("payout", Leaf::Both, payout),
+        ("refund", Leaf::Both, refund),
+        ("timeout", Leaf::Refund, timeout(Vault::Escrow, vaults.escrow, &seller)),
+    ];
+    if let Some(bond) = vaults.bond {
+        all.push(("timeout", Leaf::Refund, timeout(Vault::Bond, bond, &buyer)));
+    }
+    for seat in [Seat::First, Seat::Second] {
+        if escrow.contract().arbiter(seat).is_none() {
+            continue;
+        }
+        let pair = trade.arbiter_pair(escrow.contract(), seat);
+        for (verdict, role, key) in [
+            (Verdict::Buyer, Role::Buyer, &buyer),
+            (Verdict::Seller, Role::Seller, &seller),
+            (Verdict::Split(sats(250_001)), Role::Buyer, &buyer),
+            (Verdict::Split(sats(250_001)), Role::Seller, &seller),
+        ] {
+            let division = escrow.divide(seat, &vaults, verdict, FEERATE).unwrap();
+            let ruling = escrow.rule(seat, &vaults, division, &pair).unwrap();
+            let draft = escrow.complete_ruling(seat, &ruling, role, key).unwrap();
+            all.push(("ruling", Leaf::of_arbiter(seat, role), draft));
+        }
+        let fee = escrow.extension_fee_at(seat, &vaults, FEERATE).unwrap();
+        let extend = escrow.extend(seat, &vaults, fee, &pair).unwrap();
+        let draft = escrow.complete_extend(seat, &extend, Role::Seller, &seller).unwrap();
+        all.push(("extension", Leaf::of_arbiter(seat, Role::Seller), draft));
+    }
+    all.iter().map(|(name, leaf, draft)| spend(name, *leaf, draft, escrow, &vaults)).collect()
 }
 
-fn spend(name: &str, leaf: Leaf, tx: &Transaction, escrow: &Escrow, outpoint: OutPoint) -> Value {
-    let witness: Vec<String> = tx.input[0].witness.iter().map(hex).collect();
-    let signatures = match leaf {
-        Leaf::Both => json!({ "seller": witness[0], "buyer": witness[1] }),
-        Leaf::Refund | Leaf::SellerArbiter | Leaf::BuyerArbiter => json!({ "seller": witness[0] }),
+fn spend(name: &str, leaf: Leaf, draft: &Draft, escrow: &Escrow, vaults: &Vaults) -> Value {
+    let Draft { tx, spent } = draft;
+    let path = match escrow.classify(tx, vaults) {
+        SpendPath::Payout => "payout",
+        SpendPath::Refund => "refund",
+        SpendPath::Timeout => "timeout",
+        SpendPath::Ruling => "ruling",
+        SpendPath::Extension => "extension",
+        SpendPath::Foreign => "foreign",
     };
-    for signature in signatures.as_object().unwrap().values() {
-        schnorr::Signature::from_str(signature.as_str().unwrap()).unwrap();
-    }
-    let fee = escrow.output().value - tx.output[0].value;
-    assert_eq!(fee.to_sat(), sats(1_700).get());
+    assert_eq!(path, name);
+    assert_eq!(escrow.check_witness(tx, vaults), Ok(Some(leaf)));
+    let inputs = tx.input.iter().zip(spent).enumerate().map(|(at, (input, (vault, output)))| {
+        json!({
+            "vault": vault_name(*vault),
+            "txid": input.previous_output.txid,
+            "vout": input.previous_output.vout,
+            "value": output.value.to_sat(),
+            "sequence": input.sequence.0,
+            "sighash": hex(escrow.sighash(draft, at, leaf).unwrap().as_ref()),
+            "witness": input.witness.iter().map(hex).collect::<Vec<_>>(),
+        })
+    });
+    let outputs =
+        tx.output.iter().map(|output| json!({ "value": output.value.to_sat(), "script": hex(&output.script_pubkey) }));
+    let paid: u64 = tx.output.iter().map(|output| output.value.to_sat()).sum();
+    let held: u64 = spent.iter().map(|(_, output)| output.value.to_sat()).sum();
     json!({
         "name": name,
         "leaf": LEAVES.iter().find(|(other, _)| *other == leaf).unwrap().1,
-        "fee": fee.to_sat(),
+        "fee": held - paid,
         "tx": {
             "version": tx.version.0,
             "lock_time": tx.lock_time.to_consensus_u32(),
-            "inputs": [{ "txid": outpoint.txid, "vout": outpoint.vout, "sequence": tx.input[0].sequence.0 }],
-            "outputs": [{ "value": tx.output[0].value.to_sat(), "script": hex(&tx.output[0].script_pubkey) }],
+            "inputs": inputs.collect::<Vec<_>>(),
+            "outputs": outputs.collect::<Vec<_>>(),
         },
-        "sighash": hex(escrow.sighash(tx, leaf).as_ref()),
-        "signatures": signatures,
-        "witness": witness,
-        "signed": hex(bitcoin::consensus::serialize(tx)),
+        "signed": hex(bitcoin::consensus::serialize::<Transaction>(tx)),
         "txid": tx.compute_txid(),
         "vsize": tx.vsize(),
     })
@@ -158,23 +247,35 @@ fn describe(contract: &Contract) -> Value {
         "offer": contract.offer,
         "trade": contract.trade,
         "accept": contract.accept,
-        "advert": contract.advert,
         "buyer": contract.buyer,
         "seller": contract.seller,
-        "arbiter": contract.arbiter,
         "buyer_party": describe_party(&contract.buyer_party),
         "seller_party": describe_party(&contract.seller_party),
-        "arbiter_key": contract.arbiter_key.0.to_string(),
-        "arbiter_seal_key": hex(contract.arbiter_seal_key),
+        "arbiter": describe_arbiter(&contract.arbiter),
+        "second_arbiter": contract.second_arbiter.as_ref().map(describe_arbiter),
         "amount": contract.amount.get(),
+        "seller_bond": contract.seller_bond.get(),
+        "buyer_bond": contract.buyer_bond.get(),
         "currency": contract.currency,
         "price": contract.price.get(),
         "cost": contract.cost,
         "method": contract.method,
         "arbitration_delay": contract.arbitration_delay,
+        "second_delay": contract.second_delay,
         "refund_delay": contract.refund_delay,
         "confirmations": contract.confirmations,
         "height": contract.height,
+    })
+}
+
+fn describe_arbiter(arbiter: &Arbiter) -> Value {
+    json!({
+        "advert": arbiter.advert,
+        "author": arbiter.author,
+        "key": arbiter.key.0.to_string(),
+        "seal_key": hex(arbiter.seal_key),
+        "fee_ppm": arbiter.fee_ppm,
+        "destination": hex(arbiter.destination.script()),
     })
 }
 

@@ -5,13 +5,15 @@ mod invalid;
 use serde_json::{Value, json};
 
 use super::{check, hex, read};
-use crate::body::{ArbiterAdvert, Body, Cancel, Checkpoint, Closed, Funded, Offer, PaymentSent, Release, Revoke, Side};
+use crate::body::{
+    ArbiterAdvert, Body, Cancel, Checkpoint, Closed, Dispute, Funded, Offer, PaymentSent, Release, Revoke, Side,
+};
 use crate::ids::{RecordId, StateHash};
 use crate::record::{
     FLAG_CRITICAL, HEADER_LEN, Header, Kind, MAX_BODY_LEN, MAX_RECORD_LEN, Record, RecordError, signed_bytes,
 };
 use crate::testing::{Author, EPOCH, SampleTrade, sample_offer, sample_stake, sats};
-use crate::trade::Role;
+use crate::trade::{Role, Seat, Verdict};
 use crate::wire::{Outpoint, TxId};
 
 /// A record whose nonce point has a part of order eight: ZIP-215 accepts it, a verification without cofactor would not.
@@ -64,15 +66,15 @@ fn first_fault(bytes: &[u8]) -> Option<(&'static str, RecordError)> {
 }
 
 fn outpoint() -> Outpoint {
-    Outpoint(SampleTrade::new(Side::Sell).escrow().fundings(&SampleTrade::new(Side::Sell).funding(1))[0])
+    SampleTrade::new(Side::Sell).vaults(1).escrow.outpoint
 }
 
 fn valid() -> Vec<(String, u8, Record)> {
     let mut trade = SampleTrade::new(Side::Sell);
-    let (id, escrow) = (trade.id(), trade.escrow());
+    let (id, escrow, vaults) = (trade.id(), trade.escrow(), trade.vaults(1));
     let (buyer, seller) = (trade.author(Role::Buyer).trade_key(), trade.author(Role::Seller).trade_key());
-    let payout = escrow.half(outpoint().0, sats(1_700), Role::Buyer, &seller).unwrap();
-    let refund = escrow.half(outpoint().0, sats(1_700), Role::Seller, &buyer).unwrap();
+    let payout = escrow.half(&vaults, sats(1_700), Role::Buyer, &seller).unwrap();
+    let refund = escrow.half(&vaults, sats(1_700), Role::Seller, &buyer).unwrap();
     let mut records = vec![
         ("arbiter_advert".into(), 1, trade.advert.clone()),
         ("offer".into(), 2, trade.offer.clone()),
@@ -92,6 +94,14 @@ fn valid() -> Vec<(String, u8, Record)> {
         let seed = if role == Role::Seller { 2 } else { 3 };
         records.push((name.into(), seed, trade.author(role).write(&body)));
     }
+    let pair = trade.arbiter_pair(&trade.contract(), Seat::First);
+    let division = escrow.divide(Seat::First, &vaults, Verdict::Split(sats(600_000)), 10).unwrap();
+    let ruling = escrow.rule(Seat::First, &vaults, division, &pair).unwrap();
+    let fee = escrow.extension_fee_at(Seat::First, &vaults, 10).unwrap();
+    let extend = escrow.extend(Seat::First, &vaults, fee, &pair).unwrap();
+    records.push(("dispute".into(), 3, trade.author(Role::Buyer).write(&Body::Dispute(Dispute { trade: id }))));
+    records.push(("ruling".into(), 1, trade.arbiter.write(&Body::Ruling(ruling))));
+    records.push(("extend".into(), 1, trade.arbiter.write(&Body::Extend(extend))));
     records.push(("stake".into(), 7, stake_of(&mut Author::new(7), 1)));
     let checkpoint = Checkpoint { time: u64::from(EPOCH), logs: 3, records: 4, state: StateHash([0x5a; 32]) };
     records.push(("checkpoint".into(), 8, Author::new(8).write(&Body::Checkpoint(checkpoint))));
@@ -156,6 +166,9 @@ fn fields(body: &Body) -> Value {
         Body::PaymentSent(body) => serde_json::to_value(body),
         Body::Release(body) => serde_json::to_value(body),
         Body::Closed(body) => serde_json::to_value(body),
+        Body::Dispute(body) => serde_json::to_value(body),
+        Body::Ruling(body) => serde_json::to_value(body),
+        Body::Extend(body) => serde_json::to_value(body),
         Body::Revoke(body) => serde_json::to_value(body),
     };
     value.unwrap()

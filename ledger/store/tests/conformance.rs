@@ -12,7 +12,7 @@ use exchange_ledger::body::{Accept, Body, Offer, Party, PaymentSent, Revoke, Sid
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 use exchange_ledger::money::{Price, Sats};
 use exchange_ledger::record::{Kind, LogId, Record};
-use exchange_ledger::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_REFUND_DELAY};
+use exchange_ledger::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_REFUND_DELAY, DEFAULT_SECOND_DELAY};
 use exchange_ledger::storage::{Batch, Fork, MemoryStorage, Storage};
 use exchange_ledger::text::Text;
 use exchange_ledger::wire::{CurveKey, Destination, List};
@@ -79,7 +79,10 @@ fn offer() -> Offer {
         methods: List::new(vec![Text::new("SEPA").unwrap()]).unwrap(),
         terms: Text::new("").unwrap(),
         arbiters: List::new(vec![RecordId([1; 32])]).unwrap(),
+        seller_bond_ppm: 0,
+        buyer_bond_ppm: 0,
         arbitration_delay: DEFAULT_ARBITRATION_DELAY,
+        second_delay: DEFAULT_SECOND_DELAY,
         refund_delay: DEFAULT_REFUND_DELAY,
         automatic: false,
         expires: 1_800_100_000,

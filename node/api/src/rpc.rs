@@ -9,8 +9,8 @@ use exchange_ledger::ids::{RecordId, TradeId};
 use crate::types::{
     AcceptBid, AddressInfo, Advertise, AgainstReport, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter,
     CheckpointView, Conversation, Credentials, Disclose, Disclosure, Event, IdentityInfo, MessageView, OfferView, Page,
-    PasswordStrength, PeerInfo, PostOffer, SendMessage, SendRequest, Sent, StakeRequest, StakeView, Status, TakeOffer,
-    TakeReview, TradeCommand, TradeView, TrustArbiter, WalletTx,
+    PasswordStrength, PeerInfo, PostOffer, RuleTrade, SendMessage, SendRequest, Sent, StakeRequest, StakeView, Status,
+    TakeOffer, TakeReview, TradeCommand, TradeView, TrustArbiter, WalletTx,
 };
 
 /// The local API of a node. Errors carry a stable code (see [`crate::Code`]) and say what to do.
@@ -116,7 +116,7 @@ pub trait ExchangeApi {
     #[method(name = "tradeAccept")]
     async fn trade_accept(&self, request: AcceptBid) -> RpcResult<TradeView>;
 
-    /// Returns this node's trades, those that need the user first, then the newest.
+    /// Returns this node's trades, and the disputes in which it is an arbiter, those that need the user first, then the newest.
     #[method(name = "tradeList")]
     async fn trade_list(&self) -> RpcResult<Vec<TradeView>>;
 
@@ -159,6 +159,18 @@ pub trait ExchangeApi {
     /// Shows the arbiter of a trade what the parties said to each other (buyer, seller). Doing it again shows what came after.
     #[method(name = "tradeDisclose")]
     async fn trade_disclose(&self, request: Disclose) -> RpcResult<Disclosure>;
+
+    /// Calls for the arbiter.
+    #[method(name = "tradeDispute")]
+    async fn trade_dispute(&self, request: TradeCommand) -> RpcResult<TradeView>;
+
+    /// Decides a dispute as its arbiter. Cannot be undone.
+    #[method(name = "tradeRule")]
+    async fn trade_rule(&self, request: RuleTrade) -> RpcResult<TradeView>;
+
+    /// Gives a dispute more time as its arbiter: its coins go into the escrow again and all delays begin anew.
+    #[method(name = "tradeExtend")]
+    async fn trade_extend(&self, request: TradeCommand) -> RpcResult<TradeView>;
 
     /// Checks the ledger's history.
     #[method(name = "audit")]

@@ -13,8 +13,9 @@ use exchange_ledger::mail::{Envelope, MAX_ENVELOPES, Said};
 use exchange_ledger::trade::{Contract, Escrow, Facts};
 use exchange_store::Store;
 
+use crate::audit::path::Path;
 use crate::chain::consensus::verify_spend;
-use crate::chain::{ChainBackend, ChainError, OutpointStatus};
+use crate::chain::{ChainBackend, ChainError};
 use crate::errors::ExplainResult;
 use crate::private::Private;
 
@@ -62,16 +63,22 @@ pub async fn export(
 /// The first part that does not hold.
 pub fn verify(bundle: &Bundle) -> Result<Verified, BundleError> {
     let verified = bundle.verify()?;
-    let proof = bundle.chain.as_ref();
-    if let (Some(funding), Some(spend)) = (&verified.funding, proof.and_then(|proof| proof.spend.as_ref())) {
-        let refuse = |reason: &dyn std::fmt::Display| BundleError::new(Part::Spend, reason);
-        let read = |bytes: &Hex| deserialize::<Transaction>(&bytes.0).map_err(|error| refuse(&error));
-        let (tx, from) = (read(&spend.tx)?, proof.map(|proof| read(&proof.funding.tx)).transpose()?);
-        let output = from.and_then(|from| from.output.get(funding.outpoint.vout as usize).cloned()); // u32 fits
+    let Some(proof) = bundle.chain.as_ref().filter(|_| verified.funding.is_some()) else { return Ok(verified) };
+    let refuse = |reason: &dyn std::fmt::Display| BundleError::new(Part::Spend, reason);
+    let read = |bytes: &Hex| deserialize::<Transaction>(&bytes.0).map_err(|error| refuse(&error));
+    let mut from = read(&proof.funding.tx)?;
+    for inclusion in proof.extensions.iter().chain(&proof.spend) {
+        let tx = read(&inclusion.tx)?;
         // What other coins it spends is not in the bundle, so such a spend is only proven to be in its block.
-        if let (Some(output), 1) = (output, tx.input.len()) {
-            verify_spend(&tx, &[output]).map_err(|error| refuse(&error))?;
+        let txid = from.compute_txid();
+        let spent = tx.input.iter().map(|input| {
+            let is_of_it = input.previous_output.txid == txid;
+            from.output.get(input.previous_output.vout as usize).filter(|_| is_of_it).cloned() // u32 fits
+        });
+        if let Some(spent) = spent.collect::<Option<Vec<_>>>() {
+            verify_spend(&tx, &spent).map_err(|error| refuse(&error))?;
         }
+        from = tx;
     }
     Ok(verified)
 }
@@ -80,30 +87,29 @@ pub fn verify(bundle: &Bundle) -> Result<Verified, BundleError> {
 async fn prove(records: &TradeRecords, chain: &dyn ChainBackend) -> Result<Option<ChainProof>, ApiError> {
     let (Some(contract), Some(outpoint)) = (&records.contract, named_outpoint(&records.facts)) else { return Ok(None) };
     let escrow = Escrow::new(contract);
-    let status = chain.outpoint(outpoint, escrow.script(), contract.height).await.explained()?;
-    let (output, height, spend) = match status {
-        OutpointStatus::Unknown => return Ok(None),
-        OutpointStatus::Unspent { output, height } => (output, height, None),
-        OutpointStatus::Spent { output, height, by, spent_height } => {
-            (output, height, spent_height.map(|height| (by.compute_txid(), height)))
-        }
+    let path = Path::follow(chain, &escrow, outpoint).await?;
+    let Some((first, height)) = path.fundings.first().and_then(|first| Some((first, first.height?))) else {
+        return Ok(None);
     };
-    let (true, Some(height)) = (output == escrow.output(), height) else { return Ok(None) };
-    let funding = include(chain, outpoint.txid, height, false).await?;
-    let spend = match spend {
+    let funding = include(chain, first.outpoint().txid, height, false).await?;
+    let mut extensions = Vec::new();
+    for (spend, height) in path.extensions.iter().filter_map(|spend| Some((spend, spend.height?))) {
+        extensions.push(include(chain, spend.tx.compute_txid(), height, true).await?);
+    }
+    let spend = match path.end.as_ref().and_then(|end| Some((end.tx.compute_txid(), end.height?))) {
         Some((txid, height)) => Some(include(chain, txid, height, true).await?),
         None => None,
     };
-    let last = spend.as_ref().map_or(height, |spend| spend.height.max(height));
+    let last = extensions.iter().chain(&spend).fold(height, |last, inclusion| last.max(inclusion.height));
     let anchor = anchor_below(chain.network(), height).height;
     let headers = headers(chain, anchor, last.saturating_add(BURIED_BY)).await.explained()?;
-    Ok(Some(ChainProof { anchor, headers, funding, spend }))
+    Ok(Some(ChainProof { anchor, headers, funding, extensions, spend }))
 }
 
 /// Returns the output that the parties say is the escrow: as the seller names it, or as one of them signed its spend.
 fn named_outpoint(facts: &Facts) -> Option<OutPoint> {
     let mut halves = facts.releases.iter().chain(&facts.refunds);
-    facts.funded.or_else(|| halves.next().map(|half| half.outpoint.0))
+    facts.funded.or_else(|| halves.next().map(|half| half.vaults.outpoint()))
 }
 
 async fn include(
@@ -140,7 +146,8 @@ async fn headers(chain: &dyn ChainBackend, from: u32, to: u32) -> Result<Vec<Hex
 /// Returns what this node has of the sealed messages of a trade.
 fn transcript(private: &Private, contract: &Contract) -> Result<Vec<Message>, ApiError> {
     let mut mail = private.outbox().explained()?;
-    for party in [contract.buyer, contract.seller, contract.arbiter] {
+    let second = contract.second_arbiter.as_ref().map(|arbiter| arbiter.author);
+    for party in [contract.buyer, contract.seller, contract.arbiter.author].into_iter().chain(second) {
         let kept = private.mail(&contract.mailbox(&party), 0, MAX_MAIL).explained()?;
         mail.extend(kept.into_iter().map(|mail| mail.envelope));
     }

@@ -1,41 +1,52 @@
 //! Where the coins of escrows went. What went in is what came out and what is still in, to the satoshi.
 
-use bitcoin::{Amount, OutPoint, Transaction};
+use bitcoin::{Amount, Transaction};
 use exchange_api::{EscrowSums, Sats};
-use exchange_ledger::trade::{Contract, Role};
+use exchange_ledger::body::{Coin, Vaults};
+use exchange_ledger::trade::{Contract, Role, Seat};
 
-/// Returns the sums of an escrow that nothing spends.
-pub fn held(contract: &Contract) -> EscrowSums {
-    EscrowSums { funded: contract.amount, held: contract.amount, ..EscrowSums::default() }
+/// Returns the sums of an escrow of which nothing was spent but what extensions cost.
+pub fn held(funded: Sats, vaults: &Vaults) -> Option<EscrowSums> {
+    let held = vaults.value()?;
+    Some(EscrowSums { funded, held, fees: funded.checked_sub(held)?, ..EscrowSums::default() })
 }
 
-/// Returns the sums of an escrow and the transaction that spends it; `None` when more came out than went in. Where the
-/// transaction spends other coins too, nobody can say which output came from which: then all of it went elsewhere.
-pub fn of_spend(contract: &Contract, tx: &Transaction, outpoint: OutPoint) -> Option<EscrowSums> {
-    let funded = contract.amount;
-    let [input] = tx.input.as_slice() else {
-        return Some(EscrowSums { funded, elsewhere: funded, ..EscrowSums::default() });
-    };
-    debug_assert_eq!(input.previous_output, outpoint, "the backend says that this is the spend");
-    let (mut to_buyers, mut to_sellers, mut elsewhere) = (Amount::ZERO, Amount::ZERO, Amount::ZERO);
+/// Returns the sums of an escrow, of what was paid into it first, and the transaction that spends what holds the coins at
+/// last; `None` when more came out than went in. Where the transaction spends other coins too, nobody can say which output
+/// came from which: then all of it went elsewhere.
+pub fn of_spend(contract: &Contract, funded: Sats, tx: &Transaction, vaults: &Vaults) -> Option<EscrowSums> {
+    let all = held(funded, vaults)?;
+    let spends = |coin: &Coin| tx.input.iter().any(|input| input.previous_output == coin.outpoint.0);
+    let spent = vaults.coins().filter(spends).map(|coin| coin.value).try_fold(Sats::ZERO, Sats::checked_add)?;
+    let held = all.held.checked_sub(spent)?;
+    if vaults.coins().filter(spends).count() != tx.input.len() {
+        return Some(EscrowSums { elsewhere: spent, held, ..all });
+    }
+    let mut sums = [Amount::ZERO; 4];
     for output in &tx.output {
         let is_of = |role| contract.party(role).map(|party| party.destination.script()) == Some(&output.script_pubkey);
-        let sum = match (is_of(Role::Buyer), is_of(Role::Seller)) {
-            (true, _) => &mut to_buyers,
-            (false, true) => &mut to_sellers,
-            (false, false) => &mut elsewhere,
+        let is_arbiters = [Seat::First, Seat::Second].into_iter().any(|seat| {
+            contract.arbiter(seat).is_some_and(|arbiter| *arbiter.destination.script() == output.script_pubkey)
+        });
+        let at = match (is_of(Role::Buyer), is_of(Role::Seller), is_arbiters) {
+            (true, _, _) => 0,
+            (false, true, _) => 1,
+            (false, false, true) => 2,
+            (false, false, false) => 3,
         };
-        *sum = sum.checked_add(output.value)?;
+        sums[at] = sums[at].checked_add(output.value)?;
     }
-    let out = to_buyers.checked_add(to_sellers)?.checked_add(elsewhere)?;
-    let fees = Amount::from(funded).checked_sub(out)?;
+    let out = sums.into_iter().try_fold(Amount::ZERO, Amount::checked_add)?;
+    let mined: Sats = Amount::from(spent).checked_sub(out)?.try_into().ok()?;
+    let [to_buyers, to_sellers, to_arbiters, elsewhere] = sums.map(Sats::try_from);
     Some(EscrowSums {
-        funded,
-        to_buyers: to_buyers.try_into().ok()?,
-        to_sellers: to_sellers.try_into().ok()?,
-        elsewhere: elsewhere.try_into().ok()?,
-        fees: fees.try_into().ok()?,
-        held: Sats::ZERO,
+        to_buyers: to_buyers.ok()?,
+        to_sellers: to_sellers.ok()?,
+        to_arbiters: to_arbiters.ok()?,
+        elsewhere: elsewhere.ok()?,
+        fees: all.fees.checked_add(mined)?,
+        held,
+        ..all
     })
 }
 
@@ -46,6 +57,7 @@ pub fn total<'a>(all: impl IntoIterator<Item = &'a EscrowSums>) -> Option<Escrow
             funded: sum.funded.checked_add(next.funded)?,
             to_buyers: sum.to_buyers.checked_add(next.to_buyers)?,
             to_sellers: sum.to_sellers.checked_add(next.to_sellers)?,
+            to_arbiters: sum.to_arbiters.checked_add(next.to_arbiters)?,
             elsewhere: sum.elsewhere.checked_add(next.elsewhere)?,
             fees: sum.fees.checked_add(next.fees)?,
             held: sum.held.checked_add(next.held)?,
@@ -67,33 +79,39 @@ mod tests {
 
     #[test]
     fn what_goes_in_comes_out_or_stays() {
-        let contract = SampleTrade::new(Side::Sell).contract();
+        let trade = SampleTrade::new(Side::Sell);
+        let (contract, vaults) = (trade.contract(), trade.vaults(1));
+        let funded = contract.amount;
         let script = |role| contract.party(role).unwrap().destination.script().clone();
-        let tx = spend_of_nowhere(
+        let mut tx = spend_of_nowhere(
             1,
             vec![
                 output(600_000, script(Role::Buyer)),
-                output(300_000, script(Role::Seller)),
+                output(290_000, script(Role::Seller)),
+                output(10_000, contract.arbiter.destination.script().clone()),
                 output(50_000, ScriptBuf::new()),
             ],
         );
-        let outpoint = tx.input[0].previous_output;
-        let ruled = of_spend(&contract, &tx, outpoint).unwrap();
+        tx.input[0].previous_output = vaults.outpoint();
+        let ruled = of_spend(&contract, funded, &tx, &vaults).unwrap();
+        assert_eq!(ruled.to_arbiters, sats(10_000));
         let expected =
-            [(ruled.to_buyers, 600_000), (ruled.to_sellers, 300_000), (ruled.elsewhere, 50_000), (ruled.fees, 50_000)];
+            [(ruled.to_buyers, 600_000), (ruled.to_sellers, 290_000), (ruled.elsewhere, 50_000), (ruled.fees, 50_000)];
         assert!(expected.iter().all(|(found, expected)| *found == sats(*expected)), "{ruled:?}");
-        let all = total([&ruled, &held(&contract)]).unwrap();
+        let all = total([&ruled, &held(funded, &vaults).unwrap()]).unwrap();
         assert_eq!((all.funded, all.held, all.fees), (sats(2_000_000), sats(1_000_000), sats(50_000)));
         assert!(total([&EscrowSums { funded: Sats::MAX, ..all }, &all]).is_none());
     }
 
     #[test]
     fn more_than_went_in_cannot_come_out() {
-        let contract = SampleTrade::new(Side::Sell).contract();
+        let trade = SampleTrade::new(Side::Sell);
+        let (contract, vaults) = (trade.contract(), trade.vaults(1));
         let mut tx = spend_of_nowhere(1, vec![output(1_000_001, ScriptBuf::new())]);
-        let outpoint = tx.input[0].previous_output;
-        assert_eq!(of_spend(&contract, &tx, outpoint), None);
-        tx.input.push(tx.input[0].clone());
-        assert_eq!(of_spend(&contract, &tx, outpoint).unwrap().elsewhere, contract.amount);
+        tx.input[0].previous_output = vaults.outpoint();
+        assert_eq!(of_spend(&contract, contract.amount, &tx, &vaults), None);
+        tx.input.push(bitcoin::TxIn::default());
+        assert_eq!(of_spend(&contract, contract.amount, &tx, &vaults).unwrap().elsewhere, contract.amount);
+        assert!(held(sats(999_999), &vaults).is_none());
     }
 }

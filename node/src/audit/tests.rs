@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness, absolute::LockTime};
 use exchange_ledger::audit::bundle::Part;
-use exchange_ledger::body::{Body, Closed, Funded, PaymentSent, Release, Side};
+use exchange_ledger::body::{Body, Closed, Funded, PaymentSent, Release, Side, Vaults};
 use exchange_ledger::testing::{NETWORK, SampleTrade, sats};
 use exchange_ledger::wire::{Outpoint, TxId};
 use exchange_store::OpenOptions;
@@ -47,7 +47,7 @@ impl Stage {
     }
 
     /// Pays the escrow from the first coin of the chain.
-    async fn fund(&mut self) -> OutPoint {
+    async fn fund(&mut self) -> Vaults {
         let block = self.chain.block_at(1).await.unwrap().unwrap();
         let coin = &block.txdata[0];
         let escrow = self.trade.escrow();
@@ -65,18 +65,18 @@ impl Stage {
         };
         self.chain.broadcast(&funding).await.unwrap();
         self.chain.mine(3, anyone().to_p2wsh()).await.unwrap();
-        let outpoint = escrow.fundings(&funding)[0];
-        let funded = Funded { trade: self.trade.id(), outpoint: Outpoint(outpoint) };
+        let vaults = escrow.fundings(&funding)[0];
+        let funded = Funded { trade: self.trade.id(), outpoint: vaults.escrow.outpoint };
         self.say(Role::Seller, &Body::Funded(funded));
-        outpoint
+        vaults
     }
 
     /// Lets the buyer say that he paid, and the seller release.
-    async fn release(&mut self, outpoint: OutPoint) -> Transaction {
+    async fn release(&mut self, vaults: Vaults) -> Transaction {
         let (trade, escrow) = (self.trade.id(), self.trade.escrow());
         let (buyer, seller) = (self.trade.author(Role::Buyer).trade_key(), self.trade.author(Role::Seller).trade_key());
-        let payout = escrow.half(outpoint, sats(1_700), Role::Buyer, &seller).unwrap();
-        let tx = escrow.complete(&payout, Role::Buyer, &buyer).unwrap();
+        let payout = escrow.half(&vaults, sats(1_700), Role::Buyer, &seller).unwrap();
+        let tx = escrow.complete(&payout, Role::Buyer, &buyer).unwrap().tx;
         self.say(Role::Buyer, &Body::PaymentSent(PaymentSent { trade }));
         self.say(Role::Seller, &Body::Release(Release { trade, payout }));
         self.chain.broadcast(&tx).await.unwrap();
@@ -148,7 +148,7 @@ async fn who_says_of_the_chain_what_is_not_so_is_named_with_his_record() {
     let mut stage = Stage::begin().await;
     let outpoint = stage.fund().await;
     stage.release(outpoint).await;
-    stage.say(Role::Buyer, &Body::Closed(Closed { trade: stage.trade.id(), spend: TxId(outpoint.txid) }));
+    stage.say(Role::Buyer, &Body::Closed(Closed { trade: stage.trade.id(), spend: TxId(outpoint.outpoint().txid) }));
     let lied = stage.audit().await;
     assert!(lied.ok, "{lied:?}");
     assert!(lied.evidence[0].rule.starts_with("the buyer says that"), "{lied:?}");

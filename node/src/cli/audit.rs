@@ -190,6 +190,7 @@ fn sum_lines(sums: &EscrowSums) -> String {
         ("  funded", sums.funded),
         ("  to buyers", sums.to_buyers),
         ("  to sellers", sums.to_sellers),
+        ("  to arbiters", sums.to_arbiters),
         ("  elsewhere", sums.elsewhere),
         ("  fees", sums.fees),
         ("  still held", sums.held),

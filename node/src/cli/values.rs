@@ -112,7 +112,7 @@ pub fn price(text: &str, currency: Currency) -> Result<Price, Failure> {
 }
 
 /// Returns every state of a trade by its name in the API, for `--wait`.
-pub const PHASES: [(&str, Phase); 12] = [
+pub const PHASES: [(&str, Phase); 15] = [
     ("bid", Phase::Bid),
     ("void", Phase::Void),
     ("agreed", Phase::Agreed),
@@ -125,6 +125,9 @@ pub const PHASES: [(&str, Phase); 12] = [
     ("closed", Phase::Closed),
     ("refunded", Phase::Refunded),
     ("lost", Phase::Lost),
+    ("disputed", Phase::Disputed),
+    ("ruled", Phase::Ruled),
+    ("settled", Phase::Settled),
 ];
 
 /// Returns a state's name in the API.

@@ -26,6 +26,11 @@ impl OwnLogs {
         self.compared.send_replace(true);
     }
 
+    /// Tells whether a comparison was made.
+    pub fn is_compared(&self) -> bool {
+        *self.compared.borrow()
+    }
+
     /// Notes that this run wrote to a log: from now on nobody else can have.
     pub fn opened(&self, log: LogId) {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(log);
@@ -33,7 +38,7 @@ impl OwnLogs {
 
     /// Tells whether a log whose head is as this machine noted it may be continued.
     pub fn is_confirmed(&self, log: &LogId) -> bool {
-        *self.compared.borrow() || self.opened.lock().unwrap_or_else(PoisonError::into_inner).contains(log)
+        self.is_compared() || self.opened.lock().unwrap_or_else(PoisonError::into_inner).contains(log)
     }
 
     /// Waits a little until a log may be continued.
@@ -63,6 +68,9 @@ pub(super) const fn is_bound(kind: Kind) -> bool {
         | Kind::PaymentSent
         | Kind::Release
         | Kind::Closed
+        | Kind::Dispute
+        | Kind::Ruling
+        | Kind::Extend
         | Kind::Unknown(_) => false,
     }
 }

@@ -105,6 +105,9 @@ impl Trader {
             Body::PaymentSent(sent) => vec![sent.trade],
             Body::Release(release) => vec![release.trade],
             Body::Closed(closed) => vec![closed.trade],
+            Body::Dispute(dispute) => vec![dispute.trade],
+            Body::Ruling(ruling) => vec![ruling.trade],
+            Body::Extend(extend) => vec![extend.trade],
             // An offer or advert can arrive after the bid that needs it.
             Body::Offer(_) => self.bids_of(&id),
             Body::ArbiterAdvert(_) | Body::Stake(_) | Body::Checkpoint(_) | Body::Heartbeat | Body::Unknown(_) => {

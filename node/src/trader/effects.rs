@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bitcoin::key::Keypair;
 use bitcoin::{FeeRate, ScriptBuf, Transaction};
 use exchange_api::{ApiError, Code};
 use exchange_ledger::body::{Accept, Body, Cancel, HalfSpend, Release};
@@ -11,7 +12,9 @@ use exchange_ledger::mail::Message;
 use exchange_ledger::money::Sats;
 use exchange_ledger::seal;
 use exchange_ledger::trade::pins::Settled;
-use exchange_ledger::trade::{Effect, Escrow, Event, Local, Role, counterparty};
+use exchange_ledger::trade::{
+    Draft, Effect, Escrow, EscrowError, Event, Local, Role, Seat, counterparty, tweak_arbiter_pair,
+};
 use exchange_ledger::wire::Destination;
 
 use crate::chain::{WatchRequest, consensus};
@@ -29,13 +32,13 @@ impl Trader {
         self.save_first(id)?;
         match effect {
             Effect::Persist(_) => Ok(None), // done above, and before everything else too
-            Effect::Watch { script, from_height } => self.watch_escrow(id, script, from_height).await,
+            Effect::Watch { scripts, from_height } => self.watch_escrow(id, scripts, from_height).await,
             Effect::Accept => self.accept_bid(id).await,
             Effect::Publish(body) => self.publish(id, body).await,
             Effect::SendDetails => self.send_details(id),
             Effect::BuildFunding { script, amount, feerate } => self.fund(id, script, amount, feerate).await,
-            Effect::SignHalf { outpoint, fee, to } => {
-                let half = self.escrow(id)?.half(outpoint, fee, to, &self.trade_key(id)?).map_err(internal)?;
+            Effect::SignHalf { vaults, fee, to } => {
+                let half = self.escrow(id)?.half(&vaults, fee, to, &self.trade_key(id)?).map_err(internal)?;
                 let body = match to {
                     Role::Buyer => Body::Release(Release { trade: id, payout: half }),
                     Role::Seller | Role::Arbiter => Body::Cancel(Cancel { trade: id, refund: Some(half) }),
@@ -43,12 +46,28 @@ impl Trader {
                 self.publish(id, body).await
             }
             Effect::Complete { half, to } => self.complete(id, &half, to),
-            Effect::BuildTimeout { outpoint, fee } => {
-                let escrow = self.escrow(id)?;
-                let tx = escrow.signed_timeout(outpoint, fee, &self.trade_key(id)?).map_err(internal)?;
-                Ok(Some(Event::SpendBuilt(verified(&escrow, tx)?)))
+            Effect::BuildTimeout { vault, coin, fee } => {
+                built(self.escrow(id)?.signed_timeout(vault, coin, fee, &self.trade_key(id)?))
             }
             Effect::Broadcast(tx) => self.broadcast(id, &tx).await,
+            Effect::SignRuling { seat, vaults, to_buyer, to_seller } => {
+                let (escrow, pair) = self.arbiter(id, seat)?;
+                let ruling = escrow.rule(seat, &vaults, (to_buyer, to_seller), &pair).map_err(internal)?;
+                self.publish(id, Body::Ruling(ruling)).await
+            }
+            Effect::SignExtension { seat, vaults, fee } => {
+                let (escrow, pair) = self.arbiter(id, seat)?;
+                let extend = escrow.extend(seat, &vaults, fee, &pair).map_err(internal)?;
+                self.publish(id, Body::Extend(extend)).await
+            }
+            Effect::CompleteRuling { seat, ruling } => {
+                let (escrow, role) = (self.escrow(id)?, self.role(id)?);
+                built(escrow.complete_ruling(seat, &ruling, role, &self.trade_key(id)?))
+            }
+            Effect::CompleteExtension { seat, extend } => {
+                let (escrow, role) = (self.escrow(id)?, self.role(id)?);
+                built(escrow.complete_extend(seat, &extend, role, &self.trade_key(id)?))
+            }
         }
     }
 
@@ -75,7 +94,7 @@ impl Trader {
     async fn watch_escrow(
         &mut self,
         id: TradeId,
-        script: ScriptBuf,
+        scripts: Vec<ScriptBuf>,
         from_height: u32,
     ) -> Result<Option<Event>, ApiError> {
         let escrow = self.escrow(id)?;
@@ -90,7 +109,7 @@ impl Trader {
             self.tools.mailbox.open_mailbox(escrow.contract()).explained()?;
         }
         if self.tracker.watch(&escrow) {
-            let request = WatchRequest { scripts: vec![script], from_height };
+            let request = WatchRequest { scripts, from_height };
             // A follower that is gone is followed anew, with this script among the first.
             // One that does not take the request is left, and the chain followed anew: waiting for it could last for ever.
             if self.watch.as_ref().is_some_and(|watch| watch.try_send(request).is_err()) {
@@ -115,7 +134,9 @@ impl Trader {
             return Ok(None);
         }
         market::check_honest(ledger, &bid.taker, "the bidder")?;
-        market::check_honest(ledger, &bid.arbiter, "the arbiter of this bid")?;
+        for arbiter in std::iter::once(&bid.arbiter).chain(&bid.second_arbiter) {
+            market::check_honest(ledger, &arbiter.author, "an arbiter of this bid")?;
+        }
         if !seal::is_usable(&bid.take.party.seal_key) {
             return Err(internal("the bidder's key for messages is unusable; the bid is not accepted"));
         }
@@ -207,9 +228,7 @@ impl Trader {
     }
 
     fn complete(&self, id: TradeId, half: &HalfSpend, to: Role) -> Result<Option<Event>, ApiError> {
-        let escrow = self.escrow(id)?;
-        let tx = escrow.complete(half, to, &self.trade_key(id)?).map_err(internal)?;
-        Ok(Some(Event::SpendBuilt(verified(&escrow, tx)?)))
+        built(self.escrow(id)?.complete(half, to, &self.trade_key(id)?))
     }
 
     async fn broadcast(&mut self, id: TradeId, tx: &Transaction) -> Result<Option<Event>, ApiError> {
@@ -230,7 +249,22 @@ impl Trader {
         active.trade.escrow().cloned().ok_or_else(|| internal("the trade has no contract yet"))
     }
 
-    fn trade_key(&self, id: TradeId) -> Result<bitcoin::key::Keypair, ApiError> {
+    fn role(&self, id: TradeId) -> Result<Role, ApiError> {
+        self.trades.get(&id).map(|active| active.trade.role()).ok_or_else(|| not_mine(id))
+    }
+
+    /// Returns the escrow of a case, and the pair by which this node signs in it as its arbiter.
+    fn arbiter(&self, id: TradeId, seat: Seat) -> Result<(Escrow, Keypair), ApiError> {
+        let escrow = self.escrow(id)?;
+        let pair = keys::trade_key(&self.tools.identity, &keys::ARBITER_NONCE);
+        let pair = tweak_arbiter_pair(escrow.contract(), &pair);
+        if escrow.arbiter_key(seat) != Some(pair.x_only_public_key().0) {
+            return Err(internal("the advert of this case names a key that is not this identity's"));
+        }
+        Ok((escrow, pair))
+    }
+
+    fn trade_key(&self, id: TradeId) -> Result<Keypair, ApiError> {
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         let nonce = keys::nonce(active.trade.bid(), active.trade.is_maker());
         Ok(keys::trade_key(&self.tools.identity, &nonce))
@@ -238,9 +272,10 @@ impl Trader {
 }
 
 /// Passes on a spend of an escrow that Bitcoin Core's own script engine accepts.
-fn verified(escrow: &Escrow, tx: Transaction) -> Result<Transaction, ApiError> {
-    consensus::verify_spend(&tx, &[escrow.output()]).map_err(internal)?;
-    Ok(tx)
+fn built(draft: Result<Draft, EscrowError>) -> Result<Option<Event>, ApiError> {
+    let draft = draft.map_err(internal)?;
+    consensus::verify_spend(&draft.tx, &draft.prevouts()).map_err(internal)?;
+    Ok(Some(Event::SpendBuilt(draft.tx)))
 }
 
 fn internal(error: impl ToString) -> ApiError {

@@ -2,6 +2,7 @@
 //! (`exchange_ledger::trade::Trade`) hears what happened and says what to do; `effects.rs` does it.
 
 mod bids;
+mod cases;
 mod effects;
 pub mod keys;
 mod offers;
@@ -15,14 +16,14 @@ use std::time::{Duration, Instant};
 
 use bitcoin::{Transaction, Txid};
 use exchange_api::{
-    AcceptBid, ApiError, Code, Conversation, Disclose, Disclosure, MessageView, OfferView, PostOffer, SendMessage,
-    Subject, TakeOffer, TradeView,
+    AcceptBid, ApiError, Code, Conversation, Disclose, Disclosure, MessageView, OfferView, PostOffer, RuleTrade,
+    SendMessage, Subject, TakeOffer, TradeView,
 };
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::mail::Envelope;
 use exchange_ledger::trade::pins::{self, Known, Pin};
-use exchange_ledger::trade::{Action, Command, Event, Local, Phase, Role, Trade};
+use exchange_ledger::trade::{Action, Command, Event, Local, Phase, Role, SpendPath, Trade};
 use exchange_store::StoreError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,8 @@ const QUEUE: usize = 64;
 const MAX_TRADES: usize = 100_000;
 /// How often everything that is still owed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// How long a node without peers waits for one before its deadlines act.
+const ALONE_AFTER: Duration = Duration::from_secs(3600);
 /// How many effects one event may lead to, one after the other: a trade has fewer steps than that.
 const MAX_EFFECTS: usize = 64;
 
@@ -59,6 +62,7 @@ enum Request {
     Conversation(TradeId, oneshot::Sender<Result<Conversation, ApiError>>),
     Read { trade: TradeId, number: u64, reply: oneshot::Sender<Result<(), ApiError>> },
     Disclose(Disclose, oneshot::Sender<Result<Disclosure, ApiError>>),
+    Rule(RuleTrade, oneshot::Sender<Result<TradeView, ApiError>>),
 }
 
 /// What the trader works with.
@@ -142,6 +146,14 @@ impl TraderHandle {
         self.ask(Request::List).await
     }
 
+    /// Decides a dispute as its arbiter.
+    ///
+    /// # Errors
+    /// When it is none of this identity's, or cannot be decided now; nothing has changed then.
+    pub async fn rule(&self, request: RuleTrade) -> Result<TradeView, ApiError> {
+        self.ask(|reply| Request::Rule(request, reply)).await?
+    }
+
     /// Returns one trade.
     ///
     /// # Errors
@@ -215,8 +227,15 @@ impl Active {
 pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationToken) -> TraderHandle {
     let (requests, inbox) = mpsc::channel(QUEUE);
     let changes = tools.keeper.changes();
-    let trader =
-        Trader { tools, trades: BTreeMap::new(), tracker: Tracker::default(), watch: None, has_overlooked: false };
+    let trader = Trader {
+        tools,
+        trades: BTreeMap::new(),
+        tracker: Tracker::default(),
+        watch: None,
+        has_overlooked: false,
+        started: Instant::now(),
+        compared: false,
+    };
     tokio::spawn(trader.run(inbox, changes, mail, stop));
     TraderHandle { requests }
 }
@@ -228,6 +247,10 @@ struct Trader {
     watch: Option<mpsc::Sender<WatchRequest>>,
     /// Whether there are bids for own offers that there was no room for.
     has_overlooked: bool,
+    /// When this run began.
+    started: Instant,
+    /// Whether deadlines may act: the ledger was compared with a peer's, or there was none for long.
+    compared: bool,
 }
 
 impl Trader {
@@ -277,6 +300,7 @@ impl Trader {
                         follower = self.follow().await;
                     }
                     self.heartbeat().await;
+                    self.note_comparison().await;
                     self.on_retry().await;
                 }
             }
@@ -317,7 +341,8 @@ impl Trader {
             }
             Err(error) => tracing::error!(%error, "trades cannot be read; trying again at the next change"),
         }
-        match self.trades_in_ledger() {
+        let cases = self.cases_in_ledger();
+        match self.trades_in_ledger().and_then(|trades| Ok([trades, cases?].concat())) {
             Ok(trades) => {
                 for trade in trades {
                     self.refresh(trade).await;
@@ -359,7 +384,10 @@ impl Trader {
         if is_new {
             let maker = known.bid.maker == me;
             let is_bid = maker && known.contract.is_none();
-            if role == Role::Arbiter || (is_bid && (known.facts.void || known.facts.cancelled())) {
+            if is_bid && (known.facts.void || known.facts.cancelled()) {
+                return;
+            }
+            if role == Role::Arbiter && !self.is_case(&known) {
                 return;
             }
             if is_bid && !self.has_room_for(&known.bid) {
@@ -374,7 +402,13 @@ impl Trader {
                     return;
                 }
             };
-            let trade = Trade::new(known.bid.clone(), role, maker, local.clone());
+            let mut trade = match known.bid.seat_of(&me) {
+                Some(seat) => Trade::seated(known.bid.clone(), seat),
+                None => Trade::new(known.bid.clone(), role, maker, local.clone()),
+            };
+            if self.compared {
+                trade.handle(Event::Compared).ok(); // it only listens
+            }
             let active = Active {
                 trade,
                 saved: local,
@@ -432,6 +466,19 @@ impl Trader {
             if self.trades.get(&id).is_some_and(|active| *active.trade.view().chain() != facts) {
                 self.handle(id, Event::Chain(facts)).await.ok();
             }
+        }
+    }
+
+    /// Tells the trades once that nothing which others said is unheard any more. Who finds nobody for an hour goes on alone:
+    /// his own coins must not wait for a network that is gone.
+    async fn note_comparison(&mut self) {
+        if self.compared || !(self.tools.keeper.is_compared() || self.started.elapsed() >= ALONE_AFTER) {
+            return;
+        }
+        self.compared = true;
+        let ids: Vec<TradeId> = self.trades.keys().copied().collect();
+        for id in ids {
+            self.handle(id, Event::Compared).await.ok();
         }
     }
 
@@ -498,9 +545,19 @@ impl Trader {
         if phase != active.phase {
             active.phase = phase;
             active.problem = None;
-            self.tools.events.note(Subject::Trade(id), view::phase_event(active.trade.role(), phase, id));
+            // Of a trade in which this identity rules only the dispute concerns it.
+            let is_dispute = matches!(phase, Phase::Disputed | Phase::Ruled | Phase::Settled);
+            if active.trade.role() != Role::Arbiter || is_dispute {
+                self.tools.events.note(Subject::Trade(id), view::phase_event(active.trade.role(), phase, id));
+            }
             if let Some(spend) = active.trade.view().spend() {
-                let what = if spend.path.is_payout() { "payout" } else { "refund" };
+                let what = match spend.path {
+                    SpendPath::Payout => "payout",
+                    SpendPath::Refund | SpendPath::Timeout => "refund",
+                    SpendPath::Ruling => "ruling",
+                    SpendPath::Extension => "extension",
+                    SpendPath::Foreign => "foreign spend",
+                };
                 let label = format!("{what} of trade {}", id.short());
                 if let Err(error) = self.tools.wallet.set_label(spend.tx.compute_txid(), label).await {
                     tracing::debug!(%error, trade = %id, "a transaction has no label");
@@ -521,6 +578,9 @@ impl Trader {
             | Phase::Refunding
             | Phase::Closed
             | Phase::Refunded
+            | Phase::Disputed
+            | Phase::Ruled
+            | Phase::Settled
             | Phase::Lost => {}
         }
     }
@@ -558,6 +618,7 @@ impl Trader {
             Request::Take(take, reply) => drop(reply.send(self.take(take).await)),
             Request::Accept(accept, reply) => drop(reply.send(self.accept(accept).await)),
             Request::Act { trade, action, dry_run, reply } => drop(reply.send(self.act(trade, action, dry_run).await)),
+            Request::Rule(request, reply) => drop(reply.send(self.rule(request).await)),
             Request::List(reply) => drop(reply.send(self.list())),
             Request::Show(trade, reply) => drop(reply.send(self.show(trade))),
             Request::Say(message, reply) => drop(reply.send(self.say(message))),
@@ -573,13 +634,16 @@ impl Trader {
             let bid = active.trade.bid();
             let ledger = self.tools.keeper.ledger();
             market::check_honest(ledger, &bid.buyer(), "the buyer")?;
-            market::check_honest(ledger, &bid.arbiter, "the arbiter of this trade")?;
+            for arbiter in std::iter::once(&bid.arbiter).chain(&bid.second_arbiter) {
+                market::check_honest(ledger, &arbiter.author, "an arbiter of this trade")?;
+            }
         }
         // Only what makes a transaction needs the chain: calling off must be possible without.
         let feerate = match action {
-            Action::Accept | Action::MarkPaid => 1,
+            Action::Accept | Action::MarkPaid | Action::Dispute => 1,
             Action::Cancel if active.trade.view().funding().is_none() => 1,
             Action::Cancel | Action::Fund | Action::Release | Action::Refund => self.feerate().await?,
+            Action::Rule | Action::Extend => self.feerate().await?,
         };
         let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
         let event = Event::Command(Command { action, feerate });
@@ -598,7 +662,10 @@ impl Trader {
     }
 
     fn list(&self) -> Vec<TradeView> {
-        let mut views: Vec<TradeView> = self.trades.values().map(|active| self.view(active)).collect();
+        // Of those in which this identity rules, only disputes concern anybody.
+        let is_own = |active: &&Active| active.trade.role() != Role::Arbiter || active.trade.view().is_disputed();
+        let own = self.trades.values().filter(is_own);
+        let mut views: Vec<TradeView> = own.map(|active| self.view(active)).collect();
         views.sort_by_key(|view| (view.next.action.is_none(), view.state.is_final(), std::cmp::Reverse(view.created)));
         views
     }

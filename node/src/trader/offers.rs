@@ -7,7 +7,7 @@ use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::ledger::OfferStanding;
 use exchange_ledger::mail::MAX_DETAILS_LEN;
 use exchange_ledger::record::Record;
-use exchange_ledger::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_REFUND_DELAY};
+use exchange_ledger::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_REFUND_DELAY, DEFAULT_SECOND_DELAY};
 use exchange_ledger::text::Text;
 use exchange_ledger::trade::{Action, Bid, Command, Event};
 use exchange_ledger::wire::List;
@@ -37,7 +37,10 @@ impl Trader {
             methods: methods.map_err(invalid).map(List::new)?.ok_or_else(|| invalid("too many payment methods"))?,
             terms: Terms::new(request.terms.trim()).map_err(invalid)?,
             arbiters: List::new(arbiters).ok_or_else(|| invalid("too many arbiters"))?,
+            seller_bond_ppm: 0,
+            buyer_bond_ppm: 0,
             arbitration_delay: DEFAULT_ARBITRATION_DELAY,
+            second_delay: DEFAULT_SECOND_DELAY,
             refund_delay: DEFAULT_REFUND_DELAY,
             automatic: request.automatic,
             expires: now.saturating_add(lifetime),
@@ -164,6 +167,10 @@ impl Trader {
             amount: request.amount,
             method: request.method.unwrap_or_default(),
             arbiter: position_of(&offer_body, &review.arbiter.advert)?,
+            second_arbiter: match &review.second_arbiter {
+                Some(second) => Some(position_of(&offer_body, &second.advert)?),
+                None => None,
+            },
             nonce,
             party,
         };

@@ -7,7 +7,7 @@ use exchange_api::{
 };
 use exchange_ledger::ids::{AuthorId, TradeId};
 use exchange_ledger::mail::{self, Account, Entry, Envelope, Message, Said, Transcript, Words};
-use exchange_ledger::trade::{Contract, Event, Role, details_commitment};
+use exchange_ledger::trade::{Contract, Event, Role, Seat, details_commitment};
 use zeroize::Zeroizing;
 
 use super::{Active, Trader, keys, not_mine};
@@ -209,8 +209,10 @@ impl Trader {
         })
     }
 
-    fn arbiter_name(&self, contract: &Contract, _person: Person) -> String {
-        let arbiter = market::arbiter(self.tools.keeper.ledger(), &contract.advert).ok().flatten();
+    fn arbiter_name(&self, contract: &Contract, person: Person) -> String {
+        let seat = if person == Person::SecondArbiter { Seat::Second } else { Seat::First };
+        let advert = contract.arbiter(seat).map(|arbiter| arbiter.advert);
+        let arbiter = advert.and_then(|advert| market::arbiter(self.tools.keeper.ledger(), &advert).ok().flatten());
         arbiter.map(|arbiter| arbiter.body.name.to_string()).unwrap_or_default()
     }
 
@@ -270,8 +272,8 @@ fn author_of(contract: &Contract, person: Person) -> Option<AuthorId> {
     match person {
         Person::Buyer => Some(contract.buyer),
         Person::Seller => Some(contract.seller),
-        Person::Arbiter => Some(contract.arbiter),
-        Person::SecondArbiter => None,
+        Person::Arbiter => Some(contract.arbiter.author),
+        Person::SecondArbiter => contract.second_arbiter.as_ref().map(|arbiter| arbiter.author),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
 use exchange_ledger::ids::TradeId;
-use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Spend};
+use exchange_ledger::trade::{ChainFacts, Escrow};
 
 use crate::chain::ChainEvent;
 
@@ -26,7 +26,7 @@ pub struct Tracker {
 struct Watched {
     escrow: Escrow,
     search: Search,
-    script: ScriptBuf,
+    scripts: Vec<ScriptBuf>,
     txs: HashMap<Txid, (Transaction, Place)>,
 }
 
@@ -72,14 +72,18 @@ impl Tracker {
             // What was agreed on at the tip has no past.
             let fresh = escrow.contract().height.saturating_add(FRESH_BLOCKS) >= self.tip;
             let search = if self.synced && fresh { Search::Done } else { Search::Asked };
-            Watched { escrow: escrow.clone(), search, script: escrow.script(), txs: HashMap::new() }
+            Watched { escrow: escrow.clone(), search, scripts: escrow.scripts(), txs: HashMap::new() }
         });
         is_new
     }
 
     /// Returns the scripts under watch with the first height at which each can appear.
     pub fn scripts(&self) -> Vec<(ScriptBuf, u32)> {
-        self.escrows.values().map(|watched| (watched.script.clone(), watched.escrow.contract().height)).collect()
+        let of = |watched: &Watched| {
+            let height = watched.escrow.contract().height;
+            watched.scripts.iter().map(|script| (script.clone(), height)).collect::<Vec<_>>()
+        };
+        self.escrows.values().flat_map(of).collect()
     }
 
     /// Forgets what it saw: the chain is followed anew, from below all escrows that are watched now.
@@ -125,7 +129,10 @@ impl Tracker {
                 true
             }
             ChainEvent::Searched { scripts } => {
-                let answered = self.escrows.values_mut().filter(|watched| scripts.contains(&watched.script));
+                let answered = self
+                    .escrows
+                    .values_mut()
+                    .filter(|watched| watched.scripts.iter().all(|script| scripts.contains(script)));
                 answered.for_each(|watched| watched.search = Search::Done);
                 true
             }
@@ -168,51 +175,26 @@ impl Tracker {
 
     /// Returns what the chain shows of a trade.
     pub fn facts(&self, trade: TradeId) -> ChainFacts {
-        let watched = self.escrows.get(&trade);
-        ChainFacts {
-            tip: self.tip,
-            synced: self.synced && watched.is_none_or(|watched| watched.search == Search::Done),
-            fundings: watched.map(Watched::fundings).unwrap_or_default(),
-            spends: watched.map(Watched::spends).unwrap_or_default(),
-        }
+        let Some(watched) = self.escrows.get(&trade) else {
+            return ChainFacts { tip: self.tip, synced: self.synced, ..ChainFacts::default() };
+        };
+        let synced = self.synced && watched.search == Search::Done;
+        let txs = watched.txs.values().map(|(tx, place)| (tx, place.height()));
+        ChainFacts::gather(&watched.escrow, self.tip, synced, txs)
     }
 }
 
 impl Watched {
+    /// Tells whether a transaction funds the escrow or spends one of its outputs. What else pays into its scripts does not
+    /// count, and is not kept: it would cost a stranger nothing to fill the place of what does.
     fn concerns(&self, tx: &Transaction) -> bool {
-        let output = self.escrow.output();
-        tx.output.contains(&output) || tx.input.iter().any(|input| self.is_funding(&input.previous_output))
+        tx.output.contains(&self.escrow.output())
+            || tx.input.iter().any(|input| self.is_of_known(&input.previous_output))
     }
 
-    fn is_funding(&self, outpoint: &OutPoint) -> bool {
+    fn is_of_known(&self, outpoint: &OutPoint) -> bool {
         let output = self.txs.get(&outpoint.txid).and_then(|(tx, _)| tx.output.get(outpoint.vout as usize)); // u32 fits
-        output.is_some_and(|output| *output == self.escrow.output())
-    }
-
-    fn fundings(&self) -> Vec<Funding> {
-        let wanted = self.escrow.output();
-        let mut fundings = Vec::new();
-        for (txid, (tx, place)) in &self.txs {
-            for (vout, output) in (0u32..).zip(&tx.output) {
-                if *output == wanted {
-                    fundings.push(Funding { outpoint: OutPoint { txid: *txid, vout }, height: place.height() });
-                }
-            }
-        }
-        fundings.sort_by_key(|funding| funding.outpoint);
-        fundings
-    }
-
-    fn spends(&self) -> Vec<Spend> {
-        let mut spends = Vec::new();
-        for (tx, place) in self.txs.values() {
-            if let Some(input) = tx.input.iter().find(|input| self.is_funding(&input.previous_output)) {
-                let path = self.escrow.classify(tx, input.previous_output);
-                spends.push(Spend { tx: tx.clone(), path, height: place.height() });
-            }
-        }
-        spends.sort_by_key(|spend| spend.tx.compute_txid());
-        spends
+        output.is_some_and(|output| self.scripts.contains(&output.script_pubkey))
     }
 }
 

@@ -1,9 +1,10 @@
 //! A trade as its party sees it: where it stands, who acts next, until when, and what happens otherwise.
 
 use bitcoin::Network;
-use exchange_api::{Actor, ArbiterView, ChainTx, NextStep, Step, StepState, TradeView};
+use exchange_api::{Actor, ArbiterView, ChainTx, DisputeView, NextStep, RulingView, Step, StepState, TradeView};
 use exchange_ledger::ids::TradeId;
-use exchange_ledger::trade::{Action, Phase, Role, Trade, confirmations_for};
+use exchange_ledger::money::Sats;
+use exchange_ledger::trade::{Action, Arbiter, Escrow, Phase, Role, Seat, Trade, View, confirmations_for};
 
 use crate::market::{self, Viewer};
 use crate::trader::{Active, Trader};
@@ -12,9 +13,12 @@ impl Trader {
     pub(super) fn view(&self, active: &Active) -> TradeView {
         let trade = &active.trade;
         let (bid, view, phase) = (trade.bid(), trade.view(), trade.phase());
-        let arbiter = market::arbiter(self.tools.keeper.ledger(), &bid.advert).ok().flatten();
         let viewer = Viewer::of(&self.tools).ok();
-        let arbiter = arbiter.zip(viewer).map(|(arbiter, viewer)| viewer.arbiter(&arbiter));
+        let arbiter_of = |arbiter: &Arbiter| {
+            let shown = market::arbiter(self.tools.keeper.ledger(), &arbiter.advert).ok().flatten();
+            let shown = shown.zip(viewer.as_ref()).map(|(shown, viewer)| viewer.arbiter(&shown));
+            shown.unwrap_or_else(|| unknown_arbiter(trade, arbiter))
+        };
         let network = self.tools.chain.network();
         TradeView {
             id: trade.id(),
@@ -24,7 +28,8 @@ impl Trader {
             state: phase,
             buyer: bid.buyer(),
             seller: bid.seller(),
-            arbiter: arbiter.unwrap_or_else(|| unknown_arbiter(trade)),
+            arbiter: arbiter_of(&bid.arbiter),
+            second_arbiter: bid.second_arbiter.as_ref().map(arbiter_of),
             amount: bid.take.amount,
             currency: bid.offer.currency,
             price: bid.offer.price,
@@ -33,7 +38,7 @@ impl Trader {
             terms: bid.offer.terms.to_string(),
             created: active.created,
             escrow_address: trade.escrow().map(|escrow| escrow.address(network).to_string()),
-            funding: view.funding().map(|f| chain_tx(f.outpoint.txid.to_string(), f.height, view.depth(f.height))),
+            funding: view.funding().map(|f| chain_tx(f.outpoint().txid.to_string(), f.height, view.depth(f.height))),
             spend: view.spend().map(|s| chain_tx(s.tx.compute_txid().to_string(), s.height, view.depth(s.height))),
             confirmations_needed: confirmations_for(bid.take.amount),
             next: next_step(trade, network),
@@ -45,16 +50,17 @@ impl Trader {
             my_details: trade.local().details.as_ref().map(|(_, details)| details.clone()),
             problem: active.problem.clone(),
             unread: active.unread,
+            dispute: dispute(trade),
         }
     }
 }
 
-fn unknown_arbiter(trade: &Trade) -> ArbiterView {
+fn unknown_arbiter(trade: &Trade, arbiter: &Arbiter) -> ArbiterView {
     ArbiterView {
-        advert: trade.bid().advert,
-        author: trade.bid().arbiter,
+        advert: arbiter.advert,
+        author: arbiter.author,
         name: "unknown".into(),
-        fee_ppm: 0,
+        fee_ppm: arbiter.fee_ppm,
         max_amount: trade.bid().take.amount,
         languages: Vec::new(),
         currencies: Vec::new(),
@@ -63,6 +69,32 @@ fn unknown_arbiter(trade: &Trade) -> ArbiterView {
         trades: 0,
         trusted: false,
     }
+}
+
+/// Returns the dispute of a trade, if there is or was one.
+fn dispute(trade: &Trade) -> Option<DisputeView> {
+    let view = trade.view();
+    let is_one = view.is_disputed() || matches!(trade.phase(), Phase::Disputed | Phase::Ruled | Phase::Settled);
+    let ruling_from = view.ruling_from(Seat::First).filter(|_| is_one)?;
+    let ruling =
+        view.ruling().and_then(|(seat, known)| ruling(trade.escrow()?, view, *seat, known.to_buyer, known.to_seller));
+    let has_second = trade.bid().second_arbiter.is_some();
+    let openers = [(Role::Buyer, view.facts.buyer_dispute), (Role::Seller, view.facts.seller_dispute)];
+    Some(DisputeView {
+        opened_by: openers.into_iter().filter(|(_, opened)| *opened).map(|(role, _)| role).collect(),
+        ruling_from,
+        second_ruling_from: view.ruling_from(Seat::Second).filter(|_| has_second),
+        seat: trade.seat(),
+        extensions: u32::try_from(view.extensions()).unwrap_or(u32::MAX),
+        ruling,
+    })
+}
+
+/// Returns how a ruling divides the coins.
+pub(super) fn ruling(escrow: &Escrow, view: &View, seat: Seat, to_buyer: Sats, to_seller: Sats) -> Option<RulingView> {
+    let fee = escrow.contract().fee_of(seat);
+    let rest = view.vaults()?.value()?.checked_sub(to_buyer)?.checked_sub(to_seller)?;
+    Some(RulingView { seat, to_buyer, to_seller, fee, mining_fee: rest.checked_sub(fee)? })
 }
 
 fn chain_tx(txid: String, height: Option<u32>, confirmations: u32) -> ChainTx {
@@ -138,6 +170,28 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             let otherwise = "the coins stay in the escrow; keep the proof of your payment";
             step(Actor::Peer, what, view.refund_from(), otherwise, None)
         }
+        (Phase::Disputed, Role::Arbiter) => {
+            let what = "hear both sides, then rule".to_owned();
+            let otherwise = "the second arbiter steps in, if there is one; at the refund height the seller can take the \
+                             coins back, unless you give the dispute more time";
+            step(Actor::You, what, view.refund_from(), otherwise, Some(Action::Rule))
+        }
+        (Phase::Disputed, _) if refundable => {
+            let what = "nobody ruled: take your coins back".to_owned();
+            step(Actor::You, what, None, "the arbiter can still rule", Some(Action::Refund))
+        }
+        (Phase::Disputed, Role::Seller) => {
+            let what = "the arbiter rules; you can still agree with the buyer: release, if he paid".to_owned();
+            let otherwise = "you take your coins back at the refund height";
+            step(Actor::Arbiter, what, view.refund_from(), otherwise, None)
+        }
+        (Phase::Disputed, Role::Buyer) => {
+            let what = "the arbiter rules: send him the proof of your payment".to_owned();
+            let otherwise = "at the refund height the seller can take the coins back";
+            step(Actor::Arbiter, what, view.refund_from(), otherwise, None)
+        }
+        (Phase::Ruled, role) => ruled(trade, role, step),
+        (Phase::Settled, _) => over("settled: the coins are divided as the arbiter ruled".to_owned()),
         (Phase::Released, Role::Buyer) => {
             let what = "your node broadcasts the payout and the chain confirms it".to_owned();
             step(Actor::Chain, what, None, "nothing to do; it goes on by itself, after a restart too", None)
@@ -160,6 +214,26 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
     }
 }
 
+/// Returns who acts next once an arbiter ruled.
+fn ruled(
+    trade: &Trade,
+    role: Role,
+    step: impl Fn(Actor, String, Option<u32>, &str, Option<Action>) -> NextStep,
+) -> NextStep {
+    let Some((seat, ruling)) = trade.view().ruling() else {
+        return step(Actor::Chain, "the chain confirms the ruling".to_owned(), None, "nothing to do", None);
+    };
+    let gets = match role {
+        Role::Buyer => format!("you get {} BTC", ruling.to_buyer),
+        Role::Seller => format!("you get {} BTC", ruling.to_seller),
+        Role::Arbiter => format!("the buyer gets {} BTC, the seller {} BTC", ruling.to_buyer, ruling.to_seller),
+    };
+    let from = trade.view().ruling_from(*seat);
+    let opens = from.map_or_else(String::new, |from| format!(" from height {from} on"));
+    let what = format!("the arbiter ruled: {gets}; the coins move by themselves{opens}");
+    step(Actor::Chain, what, None, "nothing to do; whoever gets something completes it, after a restart too", None)
+}
+
 fn over(what: String) -> NextStep {
     NextStep { who: Actor::Nobody, what, until: None, otherwise: String::new(), action: None }
 }
@@ -173,26 +247,41 @@ fn steps(trade: &Trade) -> Vec<Step> {
         Phase::Funding => 2,
         Phase::Funded => 3,
         Phase::Paid => 4,
-        Phase::Released | Phase::Refunding => 5,
-        Phase::Closed | Phase::Refunded | Phase::Lost => 6,
+        Phase::Disputed => 4,
+        Phase::Released | Phase::Refunding | Phase::Ruled => 5,
+        Phase::Closed | Phase::Refunded | Phase::Settled | Phase::Lost => 6,
     };
     let depth = view.funding().map_or(0, |funding| view.depth(funding.height));
     let needed = confirmations_for(trade.bid().take.amount);
     let confirmed = format!("{} of {needed} confirmations", depth.min(needed));
-    let refund = matches!(phase, Phase::Refunding | Phase::Refunded);
+    let (signed, confirmed_as) = match phase {
+        Phase::Refunding | Phase::Refunded => ("Refund signed", "Refund confirmed"),
+        Phase::Disputed | Phase::Ruled | Phase::Settled => ("Arbiter ruled", "Ruling confirmed"),
+        Phase::Bid
+        | Phase::Void
+        | Phase::Agreed
+        | Phase::Cancelled
+        | Phase::Funding
+        | Phase::Funded
+        | Phase::Paid
+        | Phase::Released
+        | Phase::Closed
+        | Phase::Lost => ("Coins released", "Payout confirmed"),
+    };
     let names = [
         ("Bid accepted", String::new()),
         ("Escrow funded", String::new()),
         ("Escrow confirmed", if reached == 2 { confirmed } else { String::new() }),
-        ("Payment sent", String::new()),
-        (if refund { "Refund signed" } else { "Coins released" }, String::new()),
-        (if refund { "Refund confirmed" } else { "Payout confirmed" }, String::new()),
+        (if phase == Phase::Disputed { "Disputed" } else { "Payment sent" }, String::new()),
+        (signed, String::new()),
+        (confirmed_as, String::new()),
     ];
     let skipped = |at: usize| match phase {
         Phase::Void | Phase::Cancelled => at >= reached,
-        Phase::Refunding | Phase::Refunded => at == 3 && !view.facts.payment_sent,
+        Phase::Refunding | Phase::Refunded | Phase::Ruled | Phase::Settled => at == 3 && !view.facts.payment_sent,
         Phase::Released | Phase::Closed => at == 3 && !view.facts.payment_sent,
         Phase::Bid | Phase::Agreed | Phase::Funding | Phase::Funded | Phase::Paid | Phase::Lost => false,
+        Phase::Disputed => false,
     };
     let state = |at: usize| match at.cmp(&reached) {
         _ if skipped(at) => StepState::Skipped,
@@ -222,6 +311,10 @@ pub(super) fn phase_event(role: Role, phase: Phase, id: TradeId) -> String {
         (Phase::Closed, _) => "closed: the payout is confirmed",
         (Phase::Refunded, _) => "ended: the refund is confirmed",
         (Phase::Lost, _) => "the escrow was spent in an unforeseen way",
+        (Phase::Disputed, Role::Arbiter) => "a party calls for you: hear both sides and rule",
+        (Phase::Disputed, _) => "disputed: the arbiter is to decide",
+        (Phase::Ruled, _) => "the arbiter ruled",
+        (Phase::Settled, _) => "settled as the arbiter ruled",
     };
     format!("trade {}: {what}", id.short())
 }

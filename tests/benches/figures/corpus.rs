@@ -13,7 +13,7 @@ use exchange_ledger::body::{Accept, ArbiterAdvert, Body, MAX_OFFER_LIFE_S, Offer
 use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::money::{Price, Sats};
 use exchange_ledger::record::{Header, LogId, Record, admission};
-use exchange_ledger::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_REFUND_DELAY};
+use exchange_ledger::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_REFUND_DELAY, DEFAULT_SECOND_DELAY};
 use exchange_ledger::text::Text;
 use exchange_ledger::wire::{CurveKey, Destination, List};
 
@@ -183,6 +183,7 @@ impl Writer {
             key: self.curve_key,
             seal_key: [1; 32],
             fee_ppm: 5_000,
+            destination: self.party()?.destination,
             max_amount: sats(100_000_000)?,
             languages: list(vec![Text::new("en")?])?,
             currencies: list(Vec::new())?,
@@ -200,7 +201,10 @@ impl Writer {
             methods: list(vec![Text::new("SEPA instant")?, Text::new("Revolut")?])?,
             terms: Text::new("Own accounts only, please. Put nothing into the reference and pay within the hour.")?,
             arbiters: list(vec![advert])?,
+            seller_bond_ppm: 0,
+            buyer_bond_ppm: 0,
             arbitration_delay: DEFAULT_ARBITRATION_DELAY,
+            second_delay: DEFAULT_SECOND_DELAY,
             refund_delay: DEFAULT_REFUND_DELAY,
             automatic: true,
             expires: self.time + MAX_OFFER_LIFE_S,
@@ -210,7 +214,8 @@ impl Writer {
     fn take(&self, offer: RecordId, round: u32) -> Outcome<Take> {
         let mut nonce = [0x77; 32];
         nonce[..4].copy_from_slice(&round.to_le_bytes());
-        Ok(Take { offer, amount: sats(1_000_000)?, method: 0, arbiter: 0, nonce, party: self.party()? })
+        let (amount, party) = (sats(1_000_000)?, self.party()?);
+        Ok(Take { offer, amount, method: 0, arbiter: 0, second_arbiter: None, nonce, party })
     }
 
     fn party(&self) -> Outcome<Party> {

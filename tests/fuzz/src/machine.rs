@@ -3,14 +3,14 @@
 
 use std::sync::OnceLock;
 
+use bitcoin::Transaction;
 use bitcoin::consensus::{deserialize, serialize};
-use bitcoin::{OutPoint, Transaction};
-use exchange_ledger::body::{Body, HalfSpend, Side};
+use exchange_ledger::body::{Body, Extend, HalfSpend, Ruling, Side, Vaults};
 use exchange_ledger::money::Sats;
 use exchange_ledger::testing::{Author, SALT, SampleTrade};
 use exchange_ledger::trade::{
     Action, Bid, ChainFacts, Command, Contract, Effect, Escrow, Event, Facts, Funding, Local, Phase, Refusal, Role,
-    Spend, Trade, actions, counterparty,
+    Seat, Spend, Trade, Vault, Verdict, actions, counterparty,
 };
 
 use super::tape::Tape;
@@ -19,8 +19,17 @@ use super::tape::Tape;
 const MAX_EVENTS: usize = 64;
 /// The fee of every half and spend.
 const FEE: u64 = 1_700;
-const ACTIONS: [Action; 6] =
-    [Action::Accept, Action::Fund, Action::MarkPaid, Action::Release, Action::Cancel, Action::Refund];
+const ACTIONS: [Action; 9] = [
+    Action::Accept,
+    Action::Fund,
+    Action::MarkPaid,
+    Action::Release,
+    Action::Cancel,
+    Action::Refund,
+    Action::Dispute,
+    Action::Rule,
+    Action::Extend,
+];
 /// Heights at and beside which a rule of the sample trade changes, for fundings at 150.
 const TIPS: [u32; 12] = [0, 99, 100, 149, 150, 151, 152, 160, 2454, 2455, 4469, 9000];
 const HEIGHTS: [Option<u32>; 4] = [None, Some(150), Some(151), Some(4000)];
@@ -32,43 +41,72 @@ struct Fixture {
     contract: Contract,
     escrow: Escrow,
     fundings: [Transaction; 2],
-    outpoints: [OutPoint; 2],
+    vaults: [Vaults; 2],
     releases: [HalfSpend; 2],
     refunds: [HalfSpend; 2],
-    /// For each output: payout, refund, timeout, and a spend to a stranger.
-    spends: [[Transaction; 4]; 2],
+    /// For each output, by the first and by the second arbiter.
+    rulings: [[Ruling; 2]; 2],
+    extensions: [[Extend; 2]; 2],
+    /// For each output: payout, refund, timeout, a spend to a stranger, a ruling and an extension.
+    spends: [[Transaction; 6]; 2],
 }
 
 fn fixture() -> &'static Fixture {
     static FIXTURE: OnceLock<Fixture> = OnceLock::new();
     FIXTURE.get_or_init(|| {
-        let mut trade = SampleTrade::new(Side::Sell);
+        let mut trade = SampleTrade::with_second(Side::Sell);
         let escrow = trade.escrow();
         let fundings = [1, 2].map(|number| trade.funding(number));
-        let outpoints = [0, 1].map(|at| escrow.fundings(&fundings[at])[0]);
+        let vaults = [1, 2].map(|number| trade.vaults(number));
         let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| trade.author(role).trade_key());
         let fee = Sats::new(FEE).expect("a small amount");
-        let half = |at: usize, to, key| escrow.half(outpoints[at], fee, to, key).expect("a fee within bounds");
+        let half = |at: usize, to, key| escrow.half(&vaults[at], fee, to, key).expect("a fee within bounds");
         let releases = [0, 1].map(|at| half(at, Role::Buyer, &seller));
         let refunds = [0, 1].map(|at| half(at, Role::Seller, &buyer));
+        let seats = [Seat::First, Seat::Second];
+        let rulings = [0, 1].map(|at| {
+            seats.map(|seat| {
+                let verdict = if seat == Seat::First {
+                    Verdict::Split(Sats::new(300_000).expect("small"))
+                } else {
+                    Verdict::Seller
+                };
+                let division = escrow.divide(seat, &vaults[at], verdict, 10).expect("an ordinary verdict");
+                let pair = trade.arbiter_pair(escrow.contract(), seat);
+                escrow.rule(seat, &vaults[at], division, &pair).expect("an ordinary ruling")
+            })
+        });
+        let extensions = [0, 1].map(|at| {
+            seats.map(|seat| {
+                let fee = escrow.extension_fee_at(seat, &vaults[at], 10).expect("an ordinary feerate");
+                let pair = trade.arbiter_pair(escrow.contract(), seat);
+                escrow.extend(seat, &vaults[at], fee, &pair).expect("a fee within bounds")
+            })
+        });
         let spends = [0, 1].map(|at| {
-            let mut stranger = escrow.complete(&releases[at], Role::Buyer, &buyer).expect("both signed");
+            let ruled =
+                escrow.complete_ruling(Seat::First, &rulings[at][0], Role::Buyer, &buyer).expect("a good ruling");
+            let extended = escrow.complete_extend(Seat::First, &extensions[at][0], Role::Buyer, &buyer);
+            let mut stranger = escrow.complete(&releases[at], Role::Buyer, &buyer).expect("both signed").tx;
             stranger.output[0].script_pubkey = Author::new(9).party().destination.script().clone();
             [
-                escrow.complete(&releases[at], Role::Buyer, &buyer).expect("both signed"),
-                escrow.complete(&refunds[at], Role::Seller, &seller).expect("both signed"),
-                escrow.signed_timeout(outpoints[at], fee, &seller).expect("a fee within bounds"),
+                escrow.complete(&releases[at], Role::Buyer, &buyer).expect("both signed").tx,
+                escrow.complete(&refunds[at], Role::Seller, &seller).expect("both signed").tx,
+                escrow.signed_timeout(Vault::Escrow, vaults[at].escrow, fee, &seller).expect("a fee within bounds").tx,
                 stranger,
+                ruled.tx,
+                extended.expect("a good extension").tx,
             ]
         });
         let (bid, contract) = (trade.bid(), trade.contract());
-        Fixture { trade, bid, contract, escrow, fundings, outpoints, releases, refunds, spends }
+        Fixture { trade, bid, contract, escrow, fundings, vaults, releases, refunds, rulings, extensions, spends }
     })
 }
 
 /// One party with what it has on disk.
 struct Run {
     role: Role,
+    seat: Option<Seat>,
     maker: bool,
     machine: Trade,
     saved: Local,
@@ -78,10 +116,12 @@ struct Run {
 pub fn run(bytes: &[u8]) {
     let fixture = fixture();
     let mut tape = Tape::new(bytes);
-    let role = [Role::Buyer, Role::Seller][tape.below(2)];
+    let who = tape.below(4);
+    let role = [Role::Buyer, Role::Seller, Role::Arbiter, Role::Arbiter][who];
     let maker = role == Role::Seller;
-    let machine = Trade::new(fixture.bid.clone(), role, maker, Local::default());
-    let mut run = Run { role, maker, machine, saved: Local::default() };
+    let seat = [None, None, Some(Seat::First), Some(Seat::Second)][who];
+    let machine = machine_of(role, seat, maker, Local::default());
+    let mut run = Run { role, seat, maker, machine, saved: Local::default() };
     for _ in 0..MAX_EVENTS {
         if tape.is_over() {
             return;
@@ -93,8 +133,16 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
+fn machine_of(role: Role, seat: Option<Seat>, maker: bool, local: Local) -> Trade {
+    let bid = fixture().bid.clone();
+    match seat {
+        Some(seat) => Trade::seated(bid, seat),
+        None => Trade::new(bid, role, maker, local),
+    }
+}
+
 fn read_event(tape: &mut Tape, fixture: &Fixture, role: Role) -> Option<Event> {
-    Some(match tape.below(9) {
+    Some(match tape.below(11) {
         0 => {
             let accepted = tape.below(4) > 0;
             Event::Records { contract: accepted.then(|| fixture.contract.clone()), facts: read_facts(tape, fixture) }
@@ -116,12 +164,18 @@ fn read_event(tape: &mut Tape, fixture: &Fixture, role: Role) -> Option<Event> {
             }
             Event::FundingBuilt(tx)
         }
+        8 => Event::Compared,
+        9 => Event::Rule {
+            verdict: [Verdict::Buyer, Verdict::Seller, Verdict::Split(Sats::MAX), Verdict::Split(Sats::ZERO)]
+                [tape.below(4)],
+            feerate: [1, 500, u64::MAX][tape.below(3)],
+        },
         _ => return None,
     })
 }
 
 fn read_facts(tape: &mut Tape, fixture: &Fixture) -> Facts {
-    let (flags, halves) = (tape.byte(), tape.byte());
+    let (flags, halves, ruled) = (tape.byte(), tape.byte(), tape.byte());
     let bit = |byte: u8, at: u8| byte >> at & 1 == 1;
     let pick = |from: &[HalfSpend; 2], at: u8| {
         from.iter().zip(at..).filter(|(_, at)| bit(halves, *at)).map(|(half, _)| half.clone()).collect()
@@ -131,12 +185,22 @@ fn read_facts(tape: &mut Tape, fixture: &Fixture) -> Facts {
         buyer_cancel: bit(flags, 1),
         seller_cancel: bit(flags, 2),
         payment_sent: bit(flags, 3),
-        funded: bit(flags, 4).then(|| fixture.outpoints[usize::from(bit(flags, 5))]),
+        funded: bit(flags, 4).then(|| fixture.vaults[usize::from(bit(flags, 5))].outpoint()),
         releases: pick(&fixture.releases, 0),
         refunds: pick(&fixture.refunds, 2),
         buyer_closed: bit(flags, 6).then(|| fixture.spends[0][0].compute_txid()),
         seller_closed: bit(flags, 7).then(|| fixture.spends[0][0].compute_txid()),
+        buyer_dispute: bit(halves, 4),
+        seller_dispute: bit(halves, 5),
+        rulings: ruled_by(&fixture.rulings, ruled & 0xf),
+        extensions: ruled_by(&fixture.extensions, ruled >> 4),
     }
+}
+
+/// Picks of what two arbiters signed for two outputs.
+fn ruled_by<T: Clone>(from: &[[T; 2]; 2], bits: u8) -> Vec<(Seat, T)> {
+    let all = from.iter().flatten().zip([Seat::First, Seat::Second].into_iter().cycle());
+    all.zip(0..).filter(|(_, at)| bits >> at & 1 == 1).map(|((what, seat), _)| (seat, what.clone())).collect()
 }
 
 fn read_chain(tape: &mut Tape, fixture: &Fixture) -> ChainFacts {
@@ -148,12 +212,15 @@ fn read_chain(tape: &mut Tape, fixture: &Fixture) -> ChainFacts {
         if bits & 1 == 0 {
             continue;
         }
-        let outpoint = fixture.outpoints[at];
-        chain.fundings.push(Funding { outpoint, height: HEIGHTS[tape.below(HEIGHTS.len())] });
+        let vaults = fixture.vaults[at];
+        chain.fundings.push(Funding::new(vaults, HEIGHTS[tape.below(HEIGHTS.len())]));
         if bits & 2 != 0 {
-            let tx = fixture.spends[at][tape.below(4)].clone();
-            let path = fixture.escrow.classify(&tx, outpoint);
-            chain.spends.push(Spend { tx, path, height: HEIGHTS[tape.below(HEIGHTS.len())] });
+            let tx = fixture.spends[at][tape.below(6)].clone();
+            let (path, height) = (fixture.escrow.classify(&tx, &vaults), HEIGHTS[tape.below(HEIGHTS.len())]);
+            if let Some(made) = fixture.escrow.extended(&tx, &vaults).filter(|_| path.is_extension()) {
+                chain.fundings.push(Funding { vaults: made, height, extends: Some(vaults.outpoint()) });
+            }
+            chain.spends.push(Spend { tx, path, height });
         }
     }
     chain
@@ -162,7 +229,7 @@ fn read_chain(tape: &mut Tape, fixture: &Fixture) -> ChainFacts {
 impl Run {
     /// Everything but what is on disk is lost.
     fn crash(&mut self) {
-        self.machine = Trade::new(fixture().bid.clone(), self.role, self.maker, self.saved.clone());
+        self.machine = machine_of(self.role, self.seat, self.maker, self.saved.clone());
     }
 
     fn handle(&mut self, event: Event) {
@@ -226,7 +293,7 @@ impl Run {
                 assert_eq!(local, *kept);
                 self.saved = local;
             }
-            Effect::Watch { script, .. } => assert_eq!(script, fixture.escrow.script()),
+            Effect::Watch { scripts, .. } => assert_eq!(scripts, fixture.escrow.scripts()),
             Effect::Accept => assert!(self.maker && self.machine.view().contract.is_none()),
             Effect::Publish(body) => check_published(&body, self.role, asked),
             Effect::SendDetails => assert!(self.machine.local().details.is_some()),
@@ -237,26 +304,54 @@ impl Run {
                 assert_eq!(script, fixture.escrow.script());
                 assert_eq!(amount, fixture.contract.amount);
             }
-            Effect::SignHalf { outpoint, to, .. } => {
+            Effect::SignHalf { vaults, to, .. } => {
                 assert_eq!(to, counterparty(self.role), "nobody signs coins over to himself");
-                assert!(to == Role::Seller || asked == Some(Action::Release), "released without an order");
-                assert_eq!(Some(outpoint), self.machine.view().funding().map(|funding| funding.outpoint));
+                let view = self.machine.view();
+                // What was signed for outputs that an extension replaced is signed again for those that it made.
+                let again = view.extensions() > 0 && !view.facts.releases.is_empty();
+                assert!(to == Role::Seller || asked == Some(Action::Release) || again, "released without an order");
+                assert_eq!(Some(vaults), view.vaults());
+                let outpoint = vaults.outpoint();
                 let spend = before.local().spend_tx.as_deref().and_then(|bytes| deserialize::<Transaction>(bytes).ok());
-                let taken = spend.is_some_and(|tx| tx.input[0].previous_output == outpoint);
+                let taken = spend.is_some_and(|tx| {
+                    tx.input[0].previous_output == outpoint && !fixture.escrow.classify(&tx, &vaults).is_extension()
+                });
                 assert!(!taken || self.role == Role::Buyer, "signed back and released");
             }
             Effect::Complete { half, to } => {
                 assert_eq!(to, self.role);
                 assert_eq!(fixture.escrow.check_half(&half, to), Ok(()));
                 let key = fixture.trade.clone().author(to).trade_key();
-                let tx = fixture.escrow.complete(&half, to, &key).expect("a good half");
-                self.build(tx);
+                self.build(fixture.escrow.complete(&half, to, &key).expect("a good half").tx);
             }
-            Effect::BuildTimeout { outpoint, fee } => {
+            Effect::BuildTimeout { vault, coin, fee } => {
                 assert_eq!((self.role, asked), (Role::Seller, Some(Action::Refund)));
                 let key = fixture.trade.clone().author(Role::Seller).trade_key();
-                let tx = fixture.escrow.signed_timeout(outpoint, fee, &key).expect("a fee within bounds");
-                self.build(tx);
+                assert_eq!(vault, Vault::Escrow, "the trade has no bond");
+                self.build(fixture.escrow.signed_timeout(vault, coin, fee, &key).expect("a fee within bounds").tx);
+            }
+            Effect::SignRuling { seat, vaults, to_buyer, to_seller } => {
+                assert_eq!((self.role, Some(seat)), (Role::Arbiter, self.seat));
+                assert_eq!(before.phase(), Phase::Disputed, "ruled without a dispute");
+                fixture.escrow.ruling(seat, &vaults, to_buyer, to_seller).expect("a ruling that holds");
+            }
+            Effect::SignExtension { seat, vaults, fee } => {
+                assert_eq!((self.role, Some(seat), asked), (Role::Arbiter, self.seat, Some(Action::Extend)));
+                assert_eq!(before.phase(), Phase::Disputed, "extended without a dispute");
+                fixture.escrow.extension(seat, &vaults, fee).expect("an extension that holds");
+            }
+            Effect::CompleteRuling { seat, ruling } => {
+                let view = self.machine.view();
+                assert_eq!(view.ruling(), Some(&(seat, ruling.clone())));
+                assert!(view.ruling_from(seat).is_some_and(|from| view.chain().tip >= from), "a block too early");
+                let key = fixture.trade.clone().author(self.role).trade_key();
+                let draft = fixture.escrow.complete_ruling(seat, &ruling, self.role, &key);
+                self.build(draft.expect("a ruling that gives this side something").tx);
+            }
+            Effect::CompleteExtension { seat, extend } => {
+                let key = fixture.trade.clone().author(self.role).trade_key();
+                let draft = fixture.escrow.complete_extend(seat, &extend, self.role, &key);
+                self.build(draft.expect("an extension that holds").tx);
             }
             Effect::Broadcast(tx) => {
                 let bytes = Some(serialize(&tx));
@@ -284,6 +379,7 @@ fn check_published(body: &Body, role: Role, asked: Option<Action>) {
         Body::Funded(_) => assert_eq!(role, Role::Seller),
         Body::PaymentSent(_) => assert_eq!((role, asked), (Role::Buyer, Some(Action::MarkPaid))),
         Body::Closed(_) => {}
+        Body::Dispute(_) => assert_ne!(role, Role::Arbiter),
         other => panic!("the machine never publishes {other:?}"),
     }
 }

@@ -7,10 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
-use bitcoin::secp256k1::{Secp256k1, schnorr};
 use bitcoin::transaction::Version;
 use bitcoin::{OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
-use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Leaf, Role, Spend};
+use exchange_ledger::trade::{ChainFacts, Escrow, Leaf, spends_any};
 
 use crate::rng::Rng;
 
@@ -44,24 +43,7 @@ impl View {
 
     /// Returns what is shown of an escrow.
     pub fn facts(&self, escrow: &Escrow) -> ChainFacts {
-        let mut facts = ChainFacts { tip: self.tip, synced: true, ..ChainFacts::default() };
-        let wanted = escrow.output();
-        for seen in &self.seen {
-            if seen.tx.output.contains(&wanted) {
-                let outpoints = escrow.fundings(&seen.tx).into_iter();
-                facts.fundings.extend(outpoints.map(|outpoint| Funding { outpoint, height: seen.height }));
-            }
-        }
-        facts.fundings.sort_by_key(|funding| funding.outpoint);
-        for seen in &self.seen {
-            let is_funding = |outpoint| facts.fundings.iter().any(|funding| funding.outpoint == outpoint);
-            if let Some(input) = seen.tx.input.iter().find(|input| is_funding(input.previous_output)) {
-                let path = escrow.classify(&seen.tx, input.previous_output);
-                facts.spends.push(Spend { tx: seen.tx.clone(), path, height: seen.height });
-            }
-        }
-        facts.spends.sort_by_key(|spend| spend.tx.compute_txid());
-        facts
+        ChainFacts::gather(escrow, self.tip, true, self.seen.iter().map(|seen| (&seen.tx, seen.height)))
     }
 }
 
@@ -194,7 +176,7 @@ impl Chain {
             for input in &tx.input {
                 let (output, _) = self.output(&input.previous_output).ok_or(Refused::NoCoin)?;
                 if let Some(escrow) = self.escrows.get(&output.script_pubkey)
-                    && !is_signed(escrow, tx)
+                    && !self.is_signed(escrow, tx)
                 {
                     return Err(Refused::Script);
                 }
@@ -202,6 +184,24 @@ impl Chain {
             self.checked.insert(txid);
         }
         Ok(())
+    }
+
+    /// Checks a spend of an escrow as consensus does: a leaf of the tree, its signatures, its delay.
+    fn is_signed(&self, escrow: &Escrow, tx: &Transaction) -> bool {
+        let facts = self.view.facts(escrow);
+        facts.fundings.iter().filter(|funding| spends_any(tx, &funding.vaults)).all(|funding| {
+            let Ok(Some(leaf)) = escrow.check_witness(tx, &funding.vaults) else { return false };
+            let contract = escrow.contract();
+            let delay = match leaf.seat() {
+                Some(seat) => contract.delay_of(seat),
+                None if leaf == Leaf::Refund => contract.refund_delay,
+                None => 0,
+            };
+            tx.input.iter().all(|input| match input.sequence.to_relative_lock_time() {
+                Some(bitcoin::relative::LockTime::Blocks(height)) => height.value() >= delay,
+                Some(bitcoin::relative::LockTime::Time(_)) | None => delay == 0,
+            })
+        })
     }
 
     /// Adds blocks. The first takes what it can of the pool, in any order; what contradicts it is gone. A miner may leave
@@ -299,7 +299,7 @@ impl Chain {
         for escrow in self.escrows.values() {
             let facts = self.view.facts(escrow);
             let mut funded = facts.fundings.iter().filter(|funding| funding.height.is_some());
-            if funded.any(|funding| !self.is_spent(&funding.outpoint)) {
+            if funded.any(|funding| !self.is_spent(&funding.outpoint())) {
                 holding.push(escrow);
             }
         }
@@ -314,33 +314,4 @@ pub fn payment(coin: OutPoint, output: TxOut, change: ScriptBuf, fee: u64) -> Tr
     let sequence = Sequence::ENABLE_RBF_NO_LOCKTIME;
     let input = vec![TxIn { previous_output: coin, script_sig: ScriptBuf::new(), sequence, witness: Witness::new() }];
     Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input, output: vec![output, change] }
-}
-
-/// Checks a spend of an escrow as consensus does: a leaf of the tree, its signatures, its delay.
-fn is_signed(escrow: &Escrow, tx: &Transaction) -> bool {
-    let [input] = tx.input.as_slice() else { return false };
-    let Some(script) = input.witness.taproot_leaf_script() else { return false };
-    let contract = escrow.contract();
-    let key = |role| contract.party(role).map(|party| party.trade_key.0);
-    let leaves = [
-        (Leaf::Both, vec![Role::Seller, Role::Buyer], 0),
-        (Leaf::Refund, vec![Role::Seller], u32::from(contract.refund_delay)),
-    ];
-    leaves.into_iter().any(|(leaf, signers, delay)| {
-        let delayed = match input.sequence.to_relative_lock_time() {
-            Some(bitcoin::relative::LockTime::Blocks(height)) => u32::from(height.value()) >= delay,
-            Some(bitcoin::relative::LockTime::Time(_)) | None => delay == 0,
-        };
-        let message = escrow.sighash(tx, leaf);
-        script.script == escrow.leaf(leaf).as_script()
-            && delayed
-            && input.witness.len() == signers.len() + 2
-            && signers.iter().zip(input.witness.iter()).all(|(role, bytes)| {
-                schnorr::Signature::from_slice(bytes).is_ok_and(|signature| {
-                    key(*role).is_some_and(|key| {
-                        Secp256k1::verification_only().verify_schnorr(&signature, &message, &key).is_ok()
-                    })
-                })
-            })
-    })
 }

@@ -10,7 +10,7 @@ use exchange_ledger::ledger::{Ledger, MAX_FROZEN};
 use exchange_ledger::record::{Head, Kind, LogId, Record};
 use exchange_ledger::state::state_hash;
 use exchange_ledger::storage::{Batch, MemoryStorage, Storage};
-use exchange_ledger::trade::{Phase, Role, SpendPath, Trade};
+use exchange_ledger::trade::{Phase, Role, Trade, spends_any};
 
 use crate::chain::{Chain, MAX_POOL};
 use crate::flaw::Flaw;
@@ -110,8 +110,9 @@ impl Checks {
         let (id, txid) = (trade.id(), tx.compute_txid());
         let fundings = escrow.fundings(tx);
         if fundings.is_empty() {
-            let spent = tx.input.iter().map(|input| escrow.classify(tx, input.previous_output));
-            if spent.into_iter().any(SpendPath::is_foreign) {
+            let fundings = trade.view().chain().fundings.iter();
+            let mut spent = fundings.filter(|funding| spends_any(tx, &funding.vaults));
+            if spent.any(|funding| escrow.classify(tx, &funding.vaults).is_foreign()) {
                 self.fail(format!("node {} sends the coins of trade {id} elsewhere", node.number));
             }
             return;

@@ -62,6 +62,9 @@ impl Node {
             Body::PaymentSent(sent) => vec![sent.trade],
             Body::Release(release) => vec![release.trade],
             Body::Closed(closed) => vec![closed.trade],
+            Body::Dispute(dispute) => vec![dispute.trade],
+            Body::Ruling(ruling) => vec![ruling.trade],
+            Body::Extend(extend) => vec![extend.trade],
             Body::ArbiterAdvert(_) | Body::Checkpoint(_) | Body::Heartbeat | Body::Stake(_) | Body::Unknown(_) => {
                 Vec::new()
             }
@@ -128,6 +131,8 @@ impl Node {
             }
             let local = self.disk.private().locals.get(&id).cloned().unwrap_or_default();
             mind.trades.insert(id, Trade::new(records.bid.clone(), role, maker, local));
+            // Nobody here is alone for long before his deadlines: the world heals and is still before it ends.
+            let _ = self.handle(id, Event::Compared, shared);
             if !maker {
                 let details = self.person.details.clone();
                 let _ = self.handle(id, Event::Prepared { salt: SALT, details }, shared);
@@ -258,8 +263,8 @@ impl Node {
                 self.disk.write(|private| private.promised.extend([coin])).ok()?;
                 Some(Event::FundingBuilt(tx))
             }
-            Effect::SignHalf { outpoint, fee, to } => {
-                let half = trade.escrow()?.half(outpoint, fee, to, &self.person.key).ok()?;
+            Effect::SignHalf { vaults, fee, to } => {
+                let half = trade.escrow()?.half(&vaults, fee, to, &self.person.key).ok()?;
                 let body = match to {
                     Role::Buyer => Body::Release(Release { trade: id, payout: half }),
                     Role::Seller | Role::Arbiter => Body::Cancel(Cancel { trade: id, refund: Some(half) }),
@@ -267,13 +272,22 @@ impl Node {
                 self.publish_about(id, &body, shared)
             }
             Effect::Complete { half, to } => {
-                let tx = trade.escrow()?.complete(&half, to, &self.person.key).ok()?;
-                Some(Event::SpendBuilt(tx))
+                Some(Event::SpendBuilt(trade.escrow()?.complete(&half, to, &self.person.key).ok()?.tx))
             }
-            Effect::BuildTimeout { outpoint, fee } => {
-                let tx = trade.escrow()?.signed_timeout(outpoint, fee, &self.person.key).ok()?;
-                Some(Event::SpendBuilt(tx))
+            Effect::BuildTimeout { vault, coin, fee } => {
+                let draft = trade.escrow()?.signed_timeout(vault, coin, fee, &self.person.key).ok()?;
+                Some(Event::SpendBuilt(draft.tx))
             }
+            Effect::CompleteRuling { seat, ruling } => {
+                let draft = trade.escrow()?.complete_ruling(seat, &ruling, trade.role(), &self.person.key).ok()?;
+                Some(Event::SpendBuilt(draft.tx))
+            }
+            Effect::CompleteExtension { seat, extend } => {
+                let draft = trade.escrow()?.complete_extend(seat, &extend, trade.role(), &self.person.key).ok()?;
+                Some(Event::SpendBuilt(draft.tx))
+            }
+            // The arbiters of these worlds are silent: no machine of theirs is driven.
+            Effect::SignRuling { .. } | Effect::SignExtension { .. } => None,
             Effect::Broadcast(tx) => {
                 self.broadcast(id, &tx, shared);
                 None

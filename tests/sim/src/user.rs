@@ -4,7 +4,7 @@ use exchange_ledger::body::{ArbiterAdvert, Body, Offer, Revoke, Side, Take};
 use exchange_ledger::book::Query;
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::money::{Price, Sats};
-use exchange_ledger::rules::{DEFAULT_ARBITRATION_DELAY, MIN_REFUND_DELAY};
+use exchange_ledger::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_SECOND_DELAY, MIN_REFUND_DELAY};
 use exchange_ledger::text::Text;
 use exchange_ledger::trade::{Action, Command, Phase, Role, Trade};
 use exchange_ledger::wire::{CurveKey, List};
@@ -57,6 +57,7 @@ impl Node {
             key: CurveKey(self.person.key.x_only_public_key().0),
             seal_key: self.person.party.seal_key,
             fee_ppm: 10_000,
+            destination: self.person.party.destination.clone(),
             max_amount: sats(100_000_000),
             languages: list(vec![text("en")]),
             currencies: list(vec!["EUR".parse().expect("a currency")]),
@@ -89,7 +90,10 @@ impl Node {
             methods: list(vec![text("SEPA")]),
             terms: text("Own accounts only."),
             arbiters: list(vec![shared.advert?]),
+            seller_bond_ppm: 0,
+            buyer_bond_ppm: 0,
             arbitration_delay: DEFAULT_ARBITRATION_DELAY,
+            second_delay: DEFAULT_SECOND_DELAY,
             refund_delay: MIN_REFUND_DELAY,
             automatic: true,
             expires: self.now(shared) + OFFER_LIFE_S,
@@ -117,7 +121,8 @@ impl Node {
         }
         let amount = sats(shared.rng.between(min.get(), max.get()));
         let nonce = shared.rng.bytes32();
-        let take = Take { offer, amount, method: 0, arbiter: 0, nonce, party: self.person.party.clone() };
+        let party = self.person.party.clone();
+        let take = Take { offer, amount, method: 0, arbiter: 0, second_arbiter: None, nonce, party };
         self.publish(&Body::Take(take), shared);
     }
 
@@ -171,8 +176,10 @@ impl Node {
                 Mood::Unsure => Some(Action::Cancel),
                 Mood::Gone => None,
             },
-            (Role::Seller, Phase::Funded | Phase::Paid) if paid && self.honest => Some(Action::Release),
-            (Role::Seller, Phase::Funded | Phase::Paid | Phase::Refunding) => Some(Action::Refund),
+            (Role::Seller, Phase::Funded | Phase::Paid | Phase::Disputed) if paid && self.honest => {
+                Some(Action::Release)
+            }
+            (Role::Seller, Phase::Funded | Phase::Paid | Phase::Disputed | Phase::Refunding) => Some(Action::Refund),
             (_, _) => None,
         }
     }
@@ -197,6 +204,9 @@ const fn command_name(action: Action) -> &'static str {
         Action::Release => "asks to release",
         Action::Cancel => "asks to cancel",
         Action::Refund => "asks to take back",
+        Action::Dispute => "asks to dispute",
+        Action::Rule => "asks to rule",
+        Action::Extend => "asks to extend",
     }
 }
 

@@ -77,6 +77,9 @@ pub static TABLE: &[Entry] = &[
         can(app, TradeAction::Refund)
     }),
     gated(C::Trades, Action::Talk, &[char('m')], "messages", WhenPossible, can_talk),
+    gated(C::Trades, Action::Trade(TradeAction::Dispute), &[char('d')], "dispute", WhenPossible, |app| {
+        can(app, TradeAction::Dispute)
+    }),
     gated(C::Trades, Action::Copy, &[char('y')], "copy details", WhenPossible, has_details),
     gated(C::Wallet, Action::Copy, &[char('c')], "copy address", Shown, has_address),
     gated(C::Wallet, Action::Send, &[char('s')], "send", Shown, unlocked),

@@ -174,6 +174,7 @@ impl Draft {
             amount: amount?,
             method: position(METHOD),
             arbiter,
+            second_arbiter: None,
             details,
         })
     }

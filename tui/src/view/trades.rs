@@ -110,7 +110,7 @@ fn next_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
     let tip = app.status.as_ref().and_then(|status| status.tip);
     let style = match next.who {
         Actor::You => theme.warn(),
-        Actor::Peer | Actor::Chain => theme.accent(),
+        Actor::Peer | Actor::Chain | Actor::Arbiter => theme.accent(),
         Actor::Nobody => theme.good(),
     };
     let mut head = w::actor(next.who).to_owned();
@@ -177,6 +177,9 @@ fn details_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
             | Phase::Refunding
             | Phase::Closed
             | Phase::Refunded
+            | Phase::Disputed
+            | Phase::Ruled
+            | Phase::Settled
             | Phase::Lost,
         ) => return Vec::new(),
     };

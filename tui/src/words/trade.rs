@@ -75,6 +75,30 @@ pub fn question(trade: &TradeView, action: Action) -> Question {
             warning: Some("The trade ends. If the buyer has paid, this is a breach of it.".to_owned()),
             yes: "Yes, take them back",
         },
+        Action::Dispute => Question {
+            title: "Call for the arbiter?",
+            what: format!("{} decides who gets the {amount}.", format::clean(&trade.arbiter.name)),
+            notes: vec![
+                "You can still agree with the other until he has ruled.".to_owned(),
+                "Keep every proof: he asks both of you.".to_owned(),
+            ],
+            warning: Some("His fee comes out of the escrow. This cannot be undone.".to_owned()),
+            yes: "Yes, dispute it",
+        },
+        Action::Rule => Question {
+            title: "Rule?",
+            what: format!("You decide who gets the {amount}."),
+            notes: Vec::new(),
+            warning: Some("A ruling cannot be undone.".to_owned()),
+            yes: "Yes, rule",
+        },
+        Action::Extend => Question {
+            title: "Give it more time?",
+            what: format!("The {amount} go into the escrow again, less the network fee."),
+            notes: vec!["All delays begin anew.".to_owned()],
+            warning: None,
+            yes: "Yes, extend it",
+        },
     }
 }
 
@@ -116,6 +140,9 @@ pub const fn after(call: CallName) -> &'static str {
         CallName::Trade(Action::Release) => "The coins are released.",
         CallName::Trade(Action::Cancel) => "The trade is being called off.",
         CallName::Trade(Action::Refund) => "The coins are coming back.",
+        CallName::Trade(Action::Dispute) => "The arbiter is called.",
+        CallName::Trade(Action::Rule) => "Your ruling is out.",
+        CallName::Trade(Action::Extend) => "The dispute gets more time.",
         CallName::Passphrase
         | CallName::Strength
         | CallName::Create
@@ -145,6 +172,9 @@ pub const fn phase(phase: Phase) -> &'static str {
         Phase::Closed => "done",
         Phase::Refunded => "refunded",
         Phase::Lost => "see audit",
+        Phase::Disputed => "disputed",
+        Phase::Ruled => "ruled",
+        Phase::Settled => "settled",
     }
 }
 
@@ -165,6 +195,7 @@ pub const fn actor(actor: Actor) -> &'static str {
         Actor::Peer => "Waiting for the other",
         Actor::Chain => "Waiting for the chain",
         Actor::Nobody => "It is over",
+        Actor::Arbiter => "Waiting for the arbiter",
     }
 }
 
@@ -175,6 +206,7 @@ pub const fn actor_short(actor: Actor) -> &'static str {
         Actor::Peer => "the other",
         Actor::Chain => "the chain",
         Actor::Nobody => "—",
+        Actor::Arbiter => "the arbiter",
     }
 }
 
@@ -187,6 +219,9 @@ pub const fn press(action: Action) -> &'static str {
         Action::Release => "to release the coins",
         Action::Cancel => "to call it off",
         Action::Refund => "to take the coins back",
+        Action::Dispute => "to call for the arbiter",
+        Action::Rule => "to rule",
+        Action::Extend => "to give it more time",
     }
 }
 

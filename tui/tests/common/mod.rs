@@ -86,6 +86,7 @@ pub fn offer(id: u8, side: Side, code: &str, price: u64, min: u64, max: u64, met
         terms: "Please put nothing but your name in the reference.\nI answer between 8 and 22 o'clock.".into(),
         arbiters: vec![arbiter("Alice the Arbiter", 5_000), stranger("Zürich Desk", 10_000)],
         arbitration_delay: 144,
+        second_delay: 1008,
         refund_delay: 4320,
         automatic: true,
         created: NOW - 90_000,
@@ -161,6 +162,8 @@ pub fn trade(id: u8, role: Role, state: Phase) -> TradeView {
         my_details: Some("Ann Example".into()),
         problem: None,
         unread: 0,
+        second_arbiter: None,
+        dispute: None,
     }
 }
 
@@ -262,6 +265,7 @@ pub fn review(role: Role) -> TakeReview {
         cost: 61_750,
         method: "SEPA instant".into(),
         arbiter: arbiter("Alice the Arbiter", 5_000),
+        second_arbiter: None,
         funding_fee: sats(310),
         payout_fee: sats(420),
         confirmations: 3,

@@ -83,16 +83,18 @@ impl Inclusion {
     }
 }
 
-/// Returns the records of a trade in their order: offer, advert, bid, everything that its parties said about it, what the
+/// Returns the records of a trade in their order: offer, adverts, bid, everything that its parties and
+/// arbiters said about it, what the
 /// maker said about his offer, and the proofs against those of them who signed two histories.
 ///
 /// # Errors
 /// When the store fails, or there are more than a bundle may hold.
 fn records_of<S: Storage>(ledger: &Ledger<S>, trade: &TradeRecords) -> Result<Vec<Hex>, CollectError> {
     let (storage, bid) = (ledger.storage(), &trade.bid);
-    let mut ids: Vec<RecordId> = vec![bid.offer_id, bid.trade.into(), bid.advert];
+    let mut ids: Vec<RecordId> = vec![bid.offer_id, bid.trade.into(), bid.arbiter.advert];
+    ids.extend(bid.second_arbiter.as_ref().map(|arbiter| arbiter.advert));
     for log in bid.home_logs() {
-        ids.extend(storage.about_in(&bid.trade.into(), &log, MAX_FACTS)?);
+        ids.extend(storage.about_in(&bid.trade.into(), log, MAX_FACTS)?);
         ids.extend(storage.about(&bid.trade.into(), Some(&log.author), MAX_FACTS)?);
     }
     ids.extend(storage.about_in(&bid.offer_id, &bid.offer_log(), MAX_FACTS)?);

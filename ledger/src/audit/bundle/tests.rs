@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use super::*;
-use crate::body::{Body, Cancel, Closed, Funded, PaymentSent, Release, Side};
+use crate::body::{Body, Cancel, Closed, Dispute, Funded, PaymentSent, Release, Side, Vaults};
 use crate::mail::{Address, Entropy, Envelope, Message as Mail, Said};
 use crate::money::Sats;
 use crate::record::{FLAG_CRITICAL, Header, Kind, Record};
 use crate::testing::{Author, Chain, EPOCH, HEIGHT, NETWORK, SALT, SampleTrade, admit_all, ledger, sats};
-use crate::trade::{Role, SpendPath};
-use crate::wire::{Outpoint, TxId};
+use crate::trade::{Role, Seat, SpendPath, Vault, Verdict};
+use crate::wire::TxId;
 
 /// A trade that was paid and released, on a chain of its own. Also the vector of `specs/vectors/bundle.json`.
 pub(crate) fn closed_trade() -> Bundle {
@@ -18,8 +18,8 @@ pub(crate) fn closed_trade() -> Bundle {
     let trade = story.trade.id();
     story.say(Role::Buyer, &Body::PaymentSent(PaymentSent { trade }));
     let (buyer, seller) = story.keys();
-    let payout = story.escrow().half(story.outpoint(), sats(1_700), Role::Buyer, &seller).unwrap();
-    let tx = story.escrow().complete(&payout, Role::Buyer, &buyer).unwrap();
+    let payout = story.escrow().half(&story.vaults(), sats(1_700), Role::Buyer, &seller).unwrap();
+    let tx = story.escrow().complete(&payout, Role::Buyer, &buyer).unwrap().tx;
     story.say(Role::Seller, &Body::Release(Release { trade, payout }));
     story.spend(&tx);
     for role in [Role::Buyer, Role::Seller] {
@@ -53,8 +53,8 @@ impl Story {
         (self.trade.author(Role::Buyer).trade_key(), self.trade.author(Role::Seller).trade_key())
     }
 
-    fn outpoint(&self) -> bitcoin::OutPoint {
-        self.escrow().fundings(&self.trade.funding(1))[0]
+    fn vaults(&self) -> Vaults {
+        self.trade.vaults(1)
     }
 
     fn say(&mut self, role: Role, body: &Body) {
@@ -67,7 +67,7 @@ impl Story {
         let height = self.chain.mine(std::slice::from_ref(&tx));
         self.chain.mine_empty(2);
         self.funding = Some(self.chain.inclusion(height, tx.compute_txid(), false));
-        let funded = Funded { trade: self.trade.id(), outpoint: Outpoint(self.outpoint()) };
+        let funded = Funded { trade: self.trade.id(), outpoint: self.vaults().escrow.outpoint };
         self.say(Role::Seller, &Body::Funded(funded));
     }
 
@@ -158,8 +158,8 @@ fn refunds_and_open_trades_are_proven_too() {
     let mut refunded = Story::new();
     refunded.fund();
     let (buyer, seller) = refunded.keys();
-    let half = refunded.escrow().half(refunded.outpoint(), sats(1_700), Role::Seller, &buyer).unwrap();
-    let tx = refunded.escrow().complete(&half, Role::Seller, &seller).unwrap();
+    let half = refunded.escrow().half(&refunded.vaults(), sats(1_700), Role::Seller, &buyer).unwrap();
+    let tx = refunded.escrow().complete(&half, Role::Seller, &seller).unwrap().tx;
     refunded.say(Role::Buyer, &Body::Cancel(Cancel { trade: refunded.trade.id(), refund: Some(half) }));
     refunded.spend(&tx);
     let verified = refunded.bundle().verify().unwrap();
@@ -171,7 +171,7 @@ fn the_seller_takes_back_only_when_the_delay_is_over() {
     let mut story = Story::new();
     story.fund();
     let (_, seller) = story.keys();
-    let tx = story.escrow().signed_timeout(story.outpoint(), sats(1_700), &seller).unwrap();
+    let tx = story.escrow().signed_timeout(Vault::Escrow, story.vaults().escrow, sats(1_700), &seller).unwrap().tx;
     let delay = u32::from(story.trade.contract().refund_delay);
     let mut early = Story { chain: story.chain.clone(), ..Story::new() };
     (early.records, early.funding) = (story.records.clone(), story.funding.clone());
@@ -184,7 +184,61 @@ fn the_seller_takes_back_only_when_the_delay_is_over() {
     bundle.chain = Some(early.chain.proof(early.funding.clone().unwrap(), early.spend.clone()));
     let error = bundle.verify().unwrap_err();
     assert_eq!(error.part, Part::Spend);
-    assert!(error.reason.contains("before the refund delay was over"), "{error}");
+    assert!(error.reason.contains("before the delay of the leaf that moved them was over"), "{error}");
+}
+
+/// Tells a dispute in which the arbiter takes more time once, and then rules for the buyer.
+fn settled_trade() -> (Story, ChainProof) {
+    let mut story = Story::new();
+    story.fund();
+    let (trade, escrow) = (story.trade.id(), story.escrow());
+    let (buyer, _) = story.keys();
+    let pair = story.trade.arbiter_pair(escrow.contract(), Seat::First);
+    story.say(Role::Buyer, &Body::PaymentSent(PaymentSent { trade }));
+    story.say(Role::Buyer, &Body::Dispute(Dispute { trade }));
+    let first = story.vaults();
+    let fee = escrow.extension_fee_at(Seat::First, &first, 10).unwrap();
+    let extend = escrow.extend(Seat::First, &first, fee, &pair).unwrap();
+    let extension = escrow.complete_extend(Seat::First, &extend, Role::Buyer, &buyer).unwrap().tx;
+    story.say(Role::Arbiter, &Body::Extend(extend));
+    story.chain.mine_empty(150);
+    let height = story.chain.mine(std::slice::from_ref(&extension));
+    let extension_proof = |story: &Story| story.chain.inclusion(height, extension.compute_txid(), true);
+    let held = escrow.extended(&extension, &first).unwrap();
+    let division = escrow.divide(Seat::First, &held, Verdict::Buyer, 10).unwrap();
+    let ruling = escrow.rule(Seat::First, &held, division, &pair).unwrap();
+    let tx = escrow.complete_ruling(Seat::First, &ruling, Role::Buyer, &buyer).unwrap().tx;
+    story.say(Role::Arbiter, &Body::Ruling(ruling));
+    story.chain.mine_empty(150);
+    story.spend(&tx);
+    let mut proof = story.chain.proof(story.funding.clone().unwrap(), story.spend.clone());
+    proof.extensions.push(extension_proof(&story));
+    (story, proof)
+}
+
+#[test]
+fn a_ruling_after_an_extension_is_proven() {
+    let (story, proof) = settled_trade();
+    let assemble = |records: &[Record], proof: ChainProof| {
+        let mut ledger = ledger();
+        admit_all(&mut ledger, records);
+        Bundle::assemble(&ledger, story.trade.id(), Some(proof), Vec::new())
+    };
+    let verified = assemble(&story.records, proof.clone()).unwrap().verify().unwrap();
+    let spent = verified.spend.unwrap();
+    assert_eq!((verified.phase, spent.to_arbiter, spent.to_seller), (Phase::Settled, sats(10_000), Sats::ZERO));
+    let held = 1_000_000 - 10 * 179; // an input of 125, an output of 43 and 11 more
+    assert_eq!(spent.to_buyer.get() + spent.to_arbiter.get() + spent.fee.get(), held);
+
+    let unruled = &story.records[..story.records.len() - 1];
+    let refused = assemble(unruled, proof.clone()).unwrap_err().to_string();
+    assert!(refused.contains("no ruling of the arbiter"), "{refused}");
+    let unextended: Vec<Record> =
+        story.records.iter().filter(|record| record.header().kind != Kind::Extend).cloned().collect();
+    let refused = assemble(&unextended, proof.clone()).unwrap_err().to_string();
+    assert!(!refused.is_empty(), "{refused}");
+    let refused = assemble(&story.records, ChainProof { extensions: Vec::new(), ..proof }).unwrap_err().to_string();
+    assert!(refused.contains("does not spend the escrow"), "{refused}");
 }
 
 /// Flips one bit of each hex text, one after the other, and expects the part that it belongs to to fail.
@@ -292,10 +346,10 @@ fn a_payout_that_nobody_released_is_none() {
     let mut story = Story::new();
     story.fund();
     let (buyer, seller) = story.keys();
-    let signed = story.escrow().half(story.outpoint(), sats(1_700), Role::Buyer, &seller).unwrap();
-    let paid = story.escrow().half(story.outpoint(), sats(1_701), Role::Buyer, &seller).unwrap();
-    let tx = story.escrow().complete(&paid, Role::Buyer, &buyer).unwrap();
-    assert_eq!(story.escrow().classify(&tx, story.outpoint()), SpendPath::Payout);
+    let signed = story.escrow().half(&story.vaults(), sats(1_700), Role::Buyer, &seller).unwrap();
+    let paid = story.escrow().half(&story.vaults(), sats(1_701), Role::Buyer, &seller).unwrap();
+    let tx = story.escrow().complete(&paid, Role::Buyer, &buyer).unwrap().tx;
+    assert_eq!(story.escrow().classify(&tx, &story.vaults()), SpendPath::Payout);
     let before = story.bundle();
     story.say(Role::Seller, &Body::Release(Release { trade: story.trade.id(), payout: signed }));
     story.spend(&tx);

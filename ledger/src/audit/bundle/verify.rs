@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 
 use bitcoin::consensus::deserialize;
 use bitcoin::p2p::Magic;
-use bitcoin::{Amount, MerkleBlock, Network, OutPoint, Transaction, Txid};
+use bitcoin::{Amount, MerkleBlock, Network, OutPoint, Transaction, TxIn, Txid};
 use serde::{Deserialize, Serialize};
 
 use super::{Bundle, BundleError, ChainProof, HeaderChain, Hex, Inclusion, Message, Part};
-use crate::body::Body;
+use crate::body::{Body, Extend, HalfSpend, Ruling, Vaults};
 use crate::ids::{AuthorId, ContractHash, RecordId, TradeId};
 use crate::ledger::{Ledger, TradeRecords};
 use crate::mail::{Address, Said};
 use crate::money::{Currency, Sats};
 use crate::record::{LogId, Record};
 use crate::storage::{Batch, Fork, MemoryStorage, Storage};
-use crate::trade::{ChainFacts, Contract, Escrow, Funding, Leaf, Phase, Role, Spend, SpendPath, View, evaluate};
+use crate::trade::{
+    ChainFacts, Contract, Draft, Escrow, EscrowError, Funding, Leaf, Phase, Role, Seat, Spend, SpendPath, View,
+    evaluate,
+};
 
 /// The length of a transaction that could pass for two hashes of the tree above it (CVE-2017-12842).
 const AMBIGUOUS_LEN: usize = 64;
@@ -83,6 +86,8 @@ pub struct Spent {
     pub to_buyer: Sats,
     /// To the seller's.
     pub to_seller: Sats,
+    /// To an arbiter's.
+    pub to_arbiter: Sats,
     /// To anywhere else.
     pub elsewhere: Sats,
     /// To the miner.
@@ -133,7 +138,7 @@ impl Bundle {
             phase,
             buyer: bid.buyer(),
             seller: bid.seller(),
-            arbiter: bid.arbiter,
+            arbiter: bid.arbiter.author,
             amount: bid.take.amount,
             currency: bid.offer.currency,
             cost: bid.cost,
@@ -203,18 +208,18 @@ impl Bundle {
     /// Checks that every record is there for the trade, or proves that its author signed two histories.
     fn check_relevance(&self, records: &[Record], trade: &TradeRecords) -> Result<(), BundleError> {
         let bid = &trade.bid;
-        let named: [RecordId; 3] = [bid.offer_id, bid.trade.into(), bid.advert];
+        let mut named: Vec<RecordId> = vec![bid.offer_id, bid.trade.into(), bid.arbiter.advert];
+        named.extend(bid.second_arbiter.as_ref().map(|arbiter| arbiter.advert));
         let forks = forks(records);
         for record in records {
             let header = record.header();
-            let parties = [bid.maker, bid.taker, bid.arbiter];
             let subjects = Body::decode(record).map(|body| body.subjects()).unwrap_or_default();
             let is_about_it = subjects.contains(&bid.trade.into())
                 || (subjects.contains(&bid.offer_id) && record.author() == bid.maker);
             let fork = forks.get(&header.log);
             let is_of_a_fork = fork.is_some_and(|fork| header.seq == *fork || header.seq + 1 == *fork);
-            let is_of_a_party = parties.contains(&record.author());
-            if !named.contains(&record.id()) && !(is_of_a_party && (is_about_it || is_of_a_fork)) {
+            let has_a_role = bid.role_of(&record.author()).is_some();
+            if !named.contains(&record.id()) && !(has_a_role && (is_about_it || is_of_a_fork)) {
                 return Err(BundleError::of_record(record.id(), "it has nothing to do with the trade"));
             }
         }
@@ -235,22 +240,34 @@ fn check_chain(
         headers.map_err(|e| BundleError::new(Part::Headers, format_args!("a header does not decode: {e}")))?;
     let headers = HeaderChain::check(network, proof.anchor, headers)?;
     let funding = check_funding(&headers, &proof.funding, escrow, trade)?;
-    let mut facts = ChainFacts {
-        tip: headers.tip(),
-        synced: true,
-        fundings: vec![Funding { outpoint: funding.outpoint, height: Some(funding.height) }],
-        spends: Vec::new(),
-    };
-    let mut last = funding.height;
+    let mut facts = ChainFacts { tip: headers.tip(), synced: true, ..ChainFacts::default() };
+    facts.fundings.push(Funding::new(funding.vaults, Some(funding.height)));
+    let mut held = funding;
+    for inclusion in &proof.extensions {
+        held = check_extension(&headers, inclusion, escrow, &held, trade, &mut facts)?;
+    }
+    let mut last = held.height;
     let mut spent = None;
     if let Some(inclusion) = &proof.spend {
-        let (tx, path, sums) = check_spend(&headers, inclusion, escrow, &funding, trade)?;
+        let (tx, path, sums) = check_spend(&headers, inclusion, escrow, &held, trade)?;
         last = last.max(inclusion.height);
         facts.spends.push(Spend { tx, path, height: Some(inclusion.height) });
         spent = Some(sums);
     }
     let work = headers.work_from(last).map(|work| work.to_string());
+    let funding = Placed {
+        outpoint: funding.vaults.outpoint(),
+        height: funding.height,
+        value: funding.vaults.value().ok_or_else(|| BundleError::new(Part::Funding, "it holds too much"))?,
+    };
     Ok((facts, Some(funding), spent, work))
+}
+
+/// The outputs that hold the coins, in a block.
+#[derive(Clone, Copy)]
+struct Held {
+    vaults: Vaults,
+    height: u32,
 }
 
 fn check_funding(
@@ -258,7 +275,7 @@ fn check_funding(
     inclusion: &Inclusion,
     escrow: &Escrow,
     trade: &TradeRecords,
-) -> Result<Placed, BundleError> {
+) -> Result<Held, BundleError> {
     let refuse = |reason: &str| BundleError::new(Part::Funding, reason);
     let tx = check_inclusion(Part::Funding, headers, inclusion)?;
     if tx.input.iter().any(|input| !input.witness.is_empty()) {
@@ -268,67 +285,120 @@ fn check_funding(
         return Err(refuse("its block is older than the contract"));
     }
     let fundings = escrow.fundings(&tx);
-    let named = fundings.iter().find(|outpoint| Some(**outpoint) == trade.facts.funded);
-    let outpoint = *named.or_else(|| fundings.first()).ok_or_else(|| {
+    let named = fundings.iter().find(|vaults| Some(vaults.outpoint()) == trade.facts.funded);
+    let vaults = *named.or_else(|| fundings.first()).ok_or_else(|| {
         refuse("no output of the transaction pays exactly the contract's amount to the contract's escrow")
     })?;
-    Ok(Placed { outpoint, height: inclusion.height, value: escrow.contract().amount })
+    Ok(Held { vaults, height: inclusion.height })
+}
+
+/// Checks an extension, and returns the outputs that it made.
+fn check_extension(
+    headers: &HeaderChain,
+    inclusion: &Inclusion,
+    escrow: &Escrow,
+    held: &Held,
+    trade: &TradeRecords,
+    facts: &mut ChainFacts,
+) -> Result<Held, BundleError> {
+    let refuse = |reason: &str| BundleError::new(Part::Spend, reason);
+    let (tx, path) = check_signed_spend(headers, inclusion, escrow, held, trade)?;
+    let made = escrow.extended(&tx, &held.vaults).filter(|_| path.is_extension());
+    let vaults = made.ok_or_else(|| refuse("the transaction does not move the coins into the same escrow"))?;
+    let (height, extends) = (Some(inclusion.height), Some(held.vaults.outpoint()));
+    facts.fundings.push(Funding { vaults, height, extends });
+    facts.spends.push(Spend { tx, path, height });
+    Ok(Held { vaults, height: inclusion.height })
 }
 
 fn check_spend(
     headers: &HeaderChain,
     inclusion: &Inclusion,
     escrow: &Escrow,
-    funding: &Placed,
+    held: &Held,
     trade: &TradeRecords,
 ) -> Result<(Transaction, SpendPath, Spent), BundleError> {
     let refuse = |reason: &str| BundleError::new(Part::Spend, reason);
-    let tx = check_inclusion(Part::Spend, headers, inclusion)?;
-    if !tx.input.iter().any(|input| input.previous_output == funding.outpoint) {
-        return Err(refuse("the transaction does not spend the escrow"));
-    }
-    if inclusion.height < funding.height {
-        return Err(refuse("its block is older than the funding's"));
-    }
-    let path = escrow.classify(&tx, funding.outpoint);
-    // Of a transaction with other inputs the signatures cannot be checked here. It is none of the contract's anyway.
-    if tx.input.len() == 1 || !path.is_foreign() {
-        let leaf = escrow.check_witness(&tx, funding.outpoint).map_err(|e| BundleError::new(Part::Spend, e))?;
-        check_signed(&tx, path, leaf, escrow, funding, trade)?;
-    }
-    if path == SpendPath::Timeout {
-        let open = funding.height.saturating_add(escrow.contract().refund_delay.into());
-        if inclusion.height < open {
-            return Err(refuse("the seller took the coins back before the refund delay was over"));
-        }
-    }
-    let sums = sums(&tx, inclusion.height, escrow, funding)
+    let (tx, path) = check_signed_spend(headers, inclusion, escrow, held, trade)?;
+    let sums = sums(&tx, inclusion.height, escrow, &held.vaults)
         .ok_or_else(|| refuse("the transaction pays out more than the escrow held"))?;
     Ok((tx, path, sums))
 }
 
-/// Checks that the transaction is one that a party signed in a record: the payout that the seller released, the refund
-/// that the buyer agreed to. What both sign by their common key, or the seller by his own leaf, needs no record.
+/// Checks that a block holds a transaction that spends the escrow, that it is signed as the escrow asks and as the records
+/// say, and that its delay was over.
+fn check_signed_spend(
+    headers: &HeaderChain,
+    inclusion: &Inclusion,
+    escrow: &Escrow,
+    held: &Held,
+    trade: &TradeRecords,
+) -> Result<(Transaction, SpendPath), BundleError> {
+    let refuse = |reason: &str| BundleError::new(Part::Spend, reason);
+    let tx = check_inclusion(Part::Spend, headers, inclusion)?;
+    let is_ours = |input: &TxIn| held.vaults.coins().any(|coin| coin.outpoint.0 == input.previous_output);
+    if !tx.input.iter().any(|input| input.previous_output == held.vaults.outpoint()) {
+        return Err(refuse("the transaction does not spend the escrow"));
+    }
+    if inclusion.height < held.height {
+        return Err(refuse("its block is older than the funding's"));
+    }
+    let path = escrow.classify(&tx, &held.vaults);
+    // Of a transaction with other inputs the signatures cannot be checked here. It is none of the contract's anyway.
+    if tx.input.iter().all(is_ours) || !path.is_foreign() {
+        let leaf = escrow.check_witness(&tx, &held.vaults).map_err(|e| BundleError::new(Part::Spend, e))?;
+        check_signed(&tx, path, leaf, escrow, &held.vaults, trade)?;
+        let contract = escrow.contract();
+        let delay = match (leaf, leaf.and_then(Leaf::seat)) {
+            (_, Some(seat)) => contract.delay_of(seat),
+            (Some(Leaf::Refund), None) => contract.refund_delay,
+            (_, None) => 0,
+        };
+        if inclusion.height < held.height.saturating_add(delay.into()) {
+            return Err(refuse("the coins moved before the delay of the leaf that moved them was over"));
+        }
+    }
+    Ok((tx, path))
+}
+
+/// Checks that the transaction is one that somebody signed in a record: the payout that the seller released, the refund
+/// that the buyer agreed to, what an arbiter ruled. What both sign by their common key, or a funder by his own leaf, needs
+/// no record.
 fn check_signed(
     tx: &Transaction,
     path: SpendPath,
     leaf: Option<Leaf>,
     escrow: &Escrow,
-    funding: &Placed,
+    vaults: &Vaults,
     trade: &TradeRecords,
 ) -> Result<(), BundleError> {
-    let (halves, to, what) = match (leaf, path) {
-        (Some(Leaf::Both), SpendPath::Payout) => (&trade.facts.releases, Role::Buyer, "release of the seller"),
-        (Some(Leaf::Both), SpendPath::Refund) => (&trade.facts.refunds, Role::Seller, "refund by the buyer"),
-        (
-            None | Some(Leaf::Both | Leaf::Refund | Leaf::SellerArbiter | Leaf::BuyerArbiter),
-            SpendPath::Payout | SpendPath::Refund | SpendPath::Timeout | SpendPath::Foreign,
-        ) => return Ok(()),
-    };
     let txid = tx.compute_txid();
-    let is_signed = halves.iter().filter(|half| half.outpoint.0 == funding.outpoint).any(|half| {
-        escrow.spend(funding.outpoint, half.fee, to).is_ok_and(|prescribed| prescribed.compute_txid() == txid)
-    });
+    let facts = &trade.facts;
+    let is_prescribed = |draft: Result<Draft, EscrowError>| draft.is_ok_and(|draft| draft.tx.compute_txid() == txid);
+    let by_half = |halves: &[HalfSpend], to| {
+        halves.iter().any(|half| half.vaults == *vaults && is_prescribed(escrow.spend(vaults, half.fee, to)))
+    };
+    let (is_signed, what) = match (leaf, path, leaf.and_then(Leaf::seat)) {
+        (Some(Leaf::Both), SpendPath::Payout, _) => (by_half(&facts.releases, Role::Buyer), "release of the seller"),
+        (Some(Leaf::Both), SpendPath::Refund, _) => (by_half(&facts.refunds, Role::Seller), "refund by the buyer"),
+        (_, SpendPath::Ruling, Some(seat)) => {
+            let is_it = |(by, ruling): &(Seat, Ruling)| {
+                let Ruling { to_buyer, to_seller, .. } = *ruling;
+                *by == seat
+                    && ruling.vaults == *vaults
+                    && is_prescribed(escrow.ruling(seat, vaults, to_buyer, to_seller))
+            };
+            (facts.rulings.iter().any(is_it), "ruling of the arbiter")
+        }
+        (_, SpendPath::Extension, Some(seat)) => {
+            let is_it = |(by, extend): &(Seat, Extend)| {
+                *by == seat && extend.vaults == *vaults && is_prescribed(escrow.extension(seat, vaults, extend.fee))
+            };
+            (facts.extensions.iter().any(is_it), "extension of the arbiter")
+        }
+        (_, SpendPath::Payout | SpendPath::Refund | SpendPath::Timeout | SpendPath::Foreign, _)
+        | (_, SpendPath::Ruling | SpendPath::Extension, None) => return Ok(()),
+    };
     let refuse =
         || BundleError::new(Part::Spend, format_args!("no {what} in the records prescribes transaction {txid}"));
     is_signed.then_some(()).ok_or_else(refuse)
@@ -359,33 +429,35 @@ fn check_inclusion(part: Part, headers: &HeaderChain, inclusion: &Inclusion) -> 
 
 /// Says where the coins of the escrow went; `None` when more came out of it than went in. Where the transaction spends
 /// other coins too, nobody can say which output came from which: then all of it went elsewhere.
-fn sums(tx: &Transaction, height: u32, escrow: &Escrow, funding: &Placed) -> Option<Spent> {
+fn sums(tx: &Transaction, height: u32, escrow: &Escrow, vaults: &Vaults) -> Option<Spent> {
     let txid = tx.compute_txid();
-    if tx.input.len() != 1 {
+    let is_ours = |input: &TxIn| vaults.coins().any(|coin| coin.outpoint.0 == input.previous_output);
+    let spent = vaults.coins().filter(|coin| tx.input.iter().any(|input| input.previous_output == coin.outpoint.0));
+    let held = spent.map(|coin| coin.value).try_fold(Sats::ZERO, Sats::checked_add)?;
+    if !tx.input.iter().all(is_ours) {
         let nothing = Sats::ZERO;
-        return Some(Spent {
-            txid,
-            height,
-            to_buyer: nothing,
-            to_seller: nothing,
-            elsewhere: funding.value,
-            fee: nothing,
-        });
+        let (to_buyer, to_seller, to_arbiter, fee) = (nothing, nothing, nothing, nothing);
+        return Some(Spent { txid, height, to_buyer, to_seller, to_arbiter, elsewhere: held, fee });
     }
     let paid_to = |script: Option<&bitcoin::ScriptBuf>| {
         let mut outputs = tx.output.iter().filter(|output| Some(&output.script_pubkey) == script);
         outputs.try_fold(Amount::ZERO, |sum, output| sum.checked_add(output.value))
     };
-    let destination = |role| escrow.contract().party(role).map(|party| party.destination.script());
+    let contract = escrow.contract();
+    let destination = |role| contract.party(role).map(|party| party.destination.script());
+    let fee_of = |seat| paid_to(contract.arbiter(seat).map(|arbiter| arbiter.destination.script()));
     let total = tx.output.iter().try_fold(Amount::ZERO, |sum, output| sum.checked_add(output.value))?;
     let (to_buyer, to_seller) = (paid_to(destination(Role::Buyer))?, paid_to(destination(Role::Seller))?);
-    let fee = Amount::from(funding.value).checked_sub(total)?;
+    let to_arbiter = fee_of(Seat::First)?.checked_add(fee_of(Seat::Second)?)?;
+    let fee = Amount::from(held).checked_sub(total)?;
+    let elsewhere = total.checked_sub(to_buyer)?.checked_sub(to_seller)?.checked_sub(to_arbiter)?;
     Some(Spent {
         txid,
         height,
         to_buyer: to_buyer.try_into().ok()?,
         to_seller: to_seller.try_into().ok()?,
-        elsewhere: total.checked_sub(to_buyer)?.checked_sub(to_seller)?.try_into().ok()?,
+        to_arbiter: to_arbiter.try_into().ok()?,
+        elsewhere: elsewhere.try_into().ok()?,
         fee: fee.try_into().ok()?,
     })
 }

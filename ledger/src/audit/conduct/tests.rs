@@ -1,9 +1,9 @@
 //! What is not one's to say is evidence against whoever said it, and changes nothing for the others.
 
 use crate::audit::{Audit, audit};
-use crate::body::{Body, Cancel, Closed, Funded, PaymentSent, Release, Side};
+use crate::body::{Body, Cancel, Closed, Dispute, Funded, PaymentSent, Release, Ruling, Side};
 use crate::testing::{Author, SampleTrade, admit_all, ledger, sats};
-use crate::trade::{Phase, Role, View, evaluate};
+use crate::trade::{Phase, Role, Seat, Verdict, View, evaluate};
 use crate::wire::{Outpoint, TxId};
 
 /// Makes what somebody says about a trade.
@@ -31,7 +31,7 @@ fn audit_with(say: impl Fn(&SampleTrade) -> Body, role: Option<Role>, agreed: bo
 }
 
 fn outpoint(trade: &SampleTrade) -> Outpoint {
-    Outpoint(trade.escrow().fundings(&trade.funding(1))[0])
+    trade.vaults(1).escrow.outpoint
 }
 
 fn funded(trade: &SampleTrade) -> Body {
@@ -44,13 +44,13 @@ fn paid(trade: &SampleTrade) -> Body {
 
 fn released(trade: &SampleTrade) -> Body {
     let seller = trade.maker.trade_key();
-    let payout = trade.escrow().half(outpoint(trade).0, sats(1_700), Role::Buyer, &seller).unwrap();
+    let payout = trade.escrow().half(&trade.vaults(1), sats(1_700), Role::Buyer, &seller).unwrap();
     Body::Release(Release { trade: trade.id(), payout })
 }
 
 fn refunded(trade: &SampleTrade) -> Body {
     let buyer = trade.taker.trade_key();
-    let half = trade.escrow().half(outpoint(trade).0, sats(1_700), Role::Seller, &buyer).unwrap();
+    let half = trade.escrow().half(&trade.vaults(1), sats(1_700), Role::Seller, &buyer).unwrap();
     Body::Cancel(Cancel { trade: trade.id(), refund: Some(half) })
 }
 
@@ -62,10 +62,42 @@ fn closed(trade: &SampleTrade) -> Body {
     Body::Closed(Closed { trade: trade.id(), spend: TxId(outpoint(trade).0.txid) })
 }
 
+fn disputed(trade: &SampleTrade) -> Body {
+    Body::Dispute(Dispute { trade: trade.id() })
+}
+
+fn ruled(trade: &SampleTrade) -> Body {
+    let (escrow, vaults) = (trade.escrow(), trade.vaults(1));
+    let division = escrow.divide(Seat::First, &vaults, Verdict::Buyer, 10).unwrap();
+    let pair = trade.arbiter_pair(escrow.contract(), Seat::First);
+    Body::Ruling(escrow.rule(Seat::First, &vaults, division, &pair).unwrap())
+}
+
+fn extended(trade: &SampleTrade) -> Body {
+    let (escrow, vaults) = (trade.escrow(), trade.vaults(1));
+    let fee = escrow.extension_fee_at(Seat::First, &vaults, 10).unwrap();
+    let pair = trade.arbiter_pair(escrow.contract(), Seat::First);
+    Body::Extend(escrow.extend(Seat::First, &vaults, fee, &pair).unwrap())
+}
+
+#[test]
+fn a_ruling_that_the_arbiter_did_not_sign_is_evidence() {
+    let forged = |trade: &SampleTrade| match ruled(trade) {
+        Body::Ruling(ruling) => {
+            let (to_buyer, to_seller) = (sats(1_000), sats(ruling.to_buyer.get() - 1_000));
+            Body::Ruling(Ruling { to_buyer, to_seller, with_seller: ruling.with_buyer.clone(), ..ruling })
+        }
+        other => other,
+    };
+    let audited = audit_with(forged, Some(Role::Arbiter), true);
+    assert!(audited.evidence[0].rule.starts_with("a ruling: the signature of the arbiter"), "{:?}", audited.evidence);
+    assert!(audited.trades[0].facts.rulings.is_empty());
+}
+
 #[test]
 fn what_is_ones_own_to_say_is_no_evidence() {
     let (buyer, seller) = (Some(Role::Buyer), Some(Role::Seller));
-    let cases: [(Say, Option<Role>); 8] = [
+    let cases: [(Say, Option<Role>); 12] = [
         (funded, seller),
         (paid, buyer),
         (released, seller),
@@ -74,6 +106,10 @@ fn what_is_ones_own_to_say_is_no_evidence() {
         (cancelled, seller),
         (closed, buyer),
         (closed, seller),
+        (disputed, buyer),
+        (disputed, seller),
+        (ruled, Some(Role::Arbiter)),
+        (extended, Some(Role::Arbiter)),
     ];
     for (say, role) in cases {
         let audited = audit_with(say, role, true);
@@ -85,7 +121,7 @@ fn what_is_ones_own_to_say_is_no_evidence() {
 #[test]
 fn what_is_anothers_to_say_is_evidence_and_moves_nothing() {
     let (buyer, seller, arbiter) = (Some(Role::Buyer), Some(Role::Seller), Some(Role::Arbiter));
-    let cases: [(Say, Option<Role>, &str); 9] = [
+    let cases: [(Say, Option<Role>, &str); 12] = [
         (released, buyer, "a release is signed by the buyer; only the seller can sign it"),
         (released, None, "a release is signed by somebody who has no part in the trade; only the seller can sign it"),
         (funded, buyer, "a funding is signed by the buyer; only the seller can sign it"),
@@ -98,6 +134,9 @@ fn what_is_anothers_to_say_is_evidence_and_moves_nothing() {
             None,
             "an ending is signed by somebody who has no part in the trade; only the buyer or seller can sign it",
         ),
+        (disputed, arbiter, "a dispute is signed by the arbiter; only the buyer or seller can sign it"),
+        (ruled, buyer, "a ruling is signed by the buyer; only the arbiter can sign it"),
+        (extended, seller, "an extension is signed by the seller; only the arbiter can sign it"),
         (
             |trade| Body::decode(&trade.accept).unwrap(),
             None,
@@ -135,7 +174,7 @@ fn nothing_is_released_before_it_is_agreed_nor_with_a_signature_that_does_not_fi
     assert_eq!(early.evidence[0].rule, "a payment is signed, but nothing was agreed");
     let elsewhere = |trade: &SampleTrade| match released(trade) {
         Body::Release(Release { trade, mut payout }) => {
-            payout.outpoint.0.vout = 1;
+            payout.vaults.escrow.outpoint.0.vout = 1;
             Body::Release(Release { trade, payout })
         }
         other => panic!("{other:?} is no release"),

@@ -1,59 +1,68 @@
 //! Who signed a spend. A transaction's id does not cover its signatures, so a proof that a block holds the transaction
 //! says nothing of them: they are checked by themselves.
 
+use bitcoin::Transaction;
 use bitcoin::secp256k1::{Message, Secp256k1, XOnlyPublicKey, schnorr};
-use bitcoin::sighash::{Prevouts, SighashCache};
-use bitcoin::taproot::LeafVersion;
-use bitcoin::{OutPoint, TapSighashType, Transaction};
 
-use super::{Escrow, EscrowError, Leaf, tweaked_arbiter_key};
+use super::{Draft, Escrow, EscrowError, Leaf, Vault};
+use crate::body::Vaults;
+use crate::trade::Role;
 
 impl Escrow {
-    /// Checks the witness of a transaction that spends this escrow alone, and returns the leaf by which it does; `None`
-    /// means the key of both.
+    /// Checks the witnesses of a transaction that spends outputs of this escrow alone, and returns the leaf by which it
+    /// does; `None` means the key of both.
     ///
     /// # Errors
-    /// [`EscrowError::Witness`] when anything in it is not as that leaf asks.
-    pub fn check_witness(&self, tx: &Transaction, outpoint: OutPoint) -> Result<Option<Leaf>, EscrowError> {
-        let [input] = tx.input.as_slice() else { return Err(EscrowError::Witness) };
-        if input.previous_output != outpoint || !input.script_sig.is_empty() {
-            return Err(EscrowError::Witness);
-        }
-        let items = input.witness.to_vec();
+    /// [`EscrowError::Witness`] when anything in them is not as that leaf asks.
+    pub fn check_witness(&self, tx: &Transaction, vaults: &Vaults) -> Result<Option<Leaf>, EscrowError> {
+        let coins = [Some((Vault::Escrow, vaults.escrow)), vaults.bond.map(|bond| (Vault::Bond, bond))];
+        let spent = tx.input.iter().map(|input| {
+            let mut coins = coins.iter().flatten();
+            let (vault, coin) = coins.find(|(_, coin)| coin.outpoint.0 == input.previous_output)?;
+            self.prevout(*vault, *coin).ok().filter(|_| input.script_sig.is_empty())
+        });
+        let spent = spent.collect::<Option<Vec<_>>>().ok_or(EscrowError::Witness)?;
+        let draft = Draft { tx: tx.clone(), spent };
+        let mut leaves = (0..tx.input.len()).map(|input| self.check_input(&draft, input));
+        let first = leaves.next().ok_or(EscrowError::Witness)??;
+        leaves.try_for_each(|leaf| if leaf? == first { Ok(()) } else { Err(EscrowError::Witness) })?;
+        Ok(first)
+    }
+
+    fn check_input(&self, draft: &Draft, input: usize) -> Result<Option<Leaf>, EscrowError> {
+        let (vault, _) = &draft.spent[input];
+        let tree = self.tree(*vault).ok_or(EscrowError::Witness)?;
+        let items = draft.tx.input[input].witness.to_vec();
         if let [signature] = items.as_slice() {
-            verify(signature, &self.key_sighash(tx), &self.info.output_key().to_x_only_public_key())?;
+            verify(signature, &draft.key_sighash(input), &tree.info.output_key().to_x_only_public_key())?;
             return Ok(None);
         }
         let [signatures @ .., script, control] = items.as_slice() else { return Err(EscrowError::Witness) };
-        let leaves = [Leaf::Both, Leaf::Refund, Leaf::SellerArbiter, Leaf::BuyerArbiter];
-        let leaf = leaves.into_iter().find(|leaf| self.leaf(*leaf).as_bytes() == script).ok_or(EscrowError::Witness)?;
-        let expected = self.info.control_block(&(self.leaf(leaf).clone(), LeafVersion::TapScript));
-        let keys = self.signers(leaf);
-        if expected.map(|block| block.serialize()).as_ref() != Some(control) || signatures.len() != keys.len() {
+        let is_it = |leaf: &Leaf| self.leaf(*vault, *leaf).is_some_and(|known| known.as_bytes() == script);
+        let leaf = Leaf::ALL.into_iter().find(is_it).ok_or(EscrowError::Witness)?;
+        let expected = tree.control_block(leaf).map(|(_, control)| control);
+        let keys = self.signers(*vault, leaf).ok_or(EscrowError::Witness)?;
+        if expected.as_ref() != Some(control) || signatures.len() != keys.len() {
             return Err(EscrowError::Witness);
         }
-        let sighash = self.sighash(tx, leaf);
+        let sighash = self.sighash(draft, input, leaf).map_err(|_| EscrowError::Witness)?;
         // What the script checks first lies on top, which is last.
         signatures.iter().rev().zip(keys).try_for_each(|(signature, key)| verify(signature, &sighash, &key))?;
         Ok(Some(leaf))
     }
 
     /// Returns the keys that a leaf asks for, in the order in which its script checks them.
-    fn signers(&self, leaf: Leaf) -> Vec<XOnlyPublicKey> {
-        let (buyer, seller) = (self.contract.buyer_party.trade_key.0, self.contract.seller_party.trade_key.0);
-        match leaf {
-            Leaf::Both => vec![buyer, seller],
-            Leaf::Refund => vec![seller],
-            Leaf::SellerArbiter => vec![seller, tweaked_arbiter_key(&self.contract)],
-            Leaf::BuyerArbiter => vec![buyer, tweaked_arbiter_key(&self.contract)],
+    fn signers(&self, vault: Vault, leaf: Leaf) -> Option<Vec<XOnlyPublicKey>> {
+        let key = |role| self.contract.party(role).map(|party| party.trade_key.0);
+        let (buyer, seller) = (key(Role::Buyer)?, key(Role::Seller)?);
+        let by_arbiter = |party| Some(vec![party, self.arbiter_key(leaf.seat()?)?]);
+        match (leaf, vault) {
+            (Leaf::Both, Vault::Escrow | Vault::Bond) => Some(vec![buyer, seller]),
+            (Leaf::Refund, Vault::Escrow) => Some(vec![seller]),
+            (Leaf::Refund, Vault::Bond) => Some(vec![buyer]),
+            (Leaf::SellerArbiter | Leaf::SellerSecond, Vault::Escrow | Vault::Bond) => by_arbiter(seller),
+            (Leaf::BuyerArbiter | Leaf::BuyerSecond, Vault::Escrow | Vault::Bond) => by_arbiter(buyer),
         }
-    }
-
-    fn key_sighash(&self, tx: &Transaction) -> Message {
-        let sighash = SighashCache::new(tx)
-            .taproot_key_spend_signature_hash(0, &Prevouts::All(&[self.output()]), TapSighashType::Default)
-            .expect("the only input has its only prevout");
-        Message::from(sighash)
     }
 }
 
@@ -73,13 +82,13 @@ mod tests {
     fn every_byte_of_a_witness_counts() {
         let mut trade = SampleTrade::new(Side::Sell);
         let escrow = trade.escrow();
-        let outpoint = escrow.fundings(&trade.funding(1))[0];
+        let vaults = trade.vaults(1);
         let (buyer, seller) = (trade.author(Role::Buyer).trade_key(), trade.author(Role::Seller).trade_key());
-        let half = escrow.half(outpoint, sats(1_700), Role::Buyer, &seller).unwrap();
-        let payout = escrow.complete(&half, Role::Buyer, &buyer).unwrap();
-        let timeout = escrow.signed_timeout(outpoint, sats(1_700), &seller).unwrap();
-        assert_eq!(escrow.check_witness(&payout, outpoint), Ok(Some(Leaf::Both)));
-        assert_eq!(escrow.check_witness(&timeout, outpoint), Ok(Some(Leaf::Refund)));
+        let half = escrow.half(&vaults, sats(1_700), Role::Buyer, &seller).unwrap();
+        let payout = escrow.complete(&half, Role::Buyer, &buyer).unwrap().tx;
+        let timeout = escrow.signed_timeout(Vault::Escrow, vaults.escrow, sats(1_700), &seller).unwrap().tx;
+        assert_eq!(escrow.check_witness(&payout, &vaults), Ok(Some(Leaf::Both)));
+        assert_eq!(escrow.check_witness(&timeout, &vaults), Ok(Some(Leaf::Refund)));
         for tx in [payout, timeout] {
             let items = tx.input[0].witness.to_vec();
             for (item, at) in items.iter().enumerate().flat_map(|(i, item)| (0..item.len()).map(move |at| (i, at))) {
@@ -87,14 +96,14 @@ mod tests {
                 forged[item][at] ^= 1;
                 let mut tx = tx.clone();
                 tx.input[0].witness = bitcoin::Witness::from_slice(&forged);
-                assert_eq!(escrow.check_witness(&tx, outpoint), Err(EscrowError::Witness), "item {item}, byte {at}");
+                assert_eq!(escrow.check_witness(&tx, &vaults), Err(EscrowError::Witness), "item {item}, byte {at}");
             }
             let mut longer = tx.clone();
             longer.input[0].witness.push([0x50]);
-            assert_eq!(escrow.check_witness(&longer, outpoint), Err(EscrowError::Witness));
+            assert_eq!(escrow.check_witness(&longer, &vaults), Err(EscrowError::Witness));
             let mut other = tx.clone();
             other.output[0].value -= bitcoin::Amount::ONE_SAT;
-            assert_eq!(escrow.check_witness(&other, outpoint), Err(EscrowError::Witness));
+            assert_eq!(escrow.check_witness(&other, &vaults), Err(EscrowError::Witness));
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The machine alone: what it refuses. `simulation.rs` runs two of them against each other.
 
+mod disputes;
 mod simulation;
 
 use super::*;
-use crate::body::Side;
+use crate::body::{Funded, Side};
 use crate::testing::{SALT, SampleTrade, sats};
 use crate::trade::{Funding, Spend, SpendPath};
 
@@ -17,16 +18,28 @@ fn agreed(trade: &SampleTrade, role: Role) -> Trade {
     let contract = Some(trade.contract());
     machine.handle(Event::Records { contract, facts: Facts::default() }).unwrap();
     machine.handle(Event::Chain(chain(200))).unwrap();
+    machine.handle(Event::Compared).unwrap();
     machine
 }
 
 fn funded(trade: &SampleTrade, role: Role, at: u32, tip: u32) -> Trade {
     let mut machine = agreed(trade, role);
-    let outpoint = trade.escrow().fundings(&trade.funding(1))[0];
-    let fundings = vec![Funding { outpoint, height: Some(at) }];
+    let fundings = vec![Funding::new(trade.vaults(1), Some(at))];
     machine.handle(Event::Chain(ChainFacts { fundings, ..chain(tip) })).unwrap();
     machine
 }
+
+const ACTIONS: [Action; 9] = [
+    Action::Accept,
+    Action::Fund,
+    Action::MarkPaid,
+    Action::Release,
+    Action::Cancel,
+    Action::Refund,
+    Action::Dispute,
+    Action::Rule,
+    Action::Extend,
+];
 
 fn ask(machine: &mut Trade, action: Action) -> Result<Vec<Effect>, Refusal> {
     machine.handle(Event::Command(Command { action, feerate: 10 }))
@@ -38,9 +51,7 @@ fn a_command_outside_the_table_is_refused_and_changes_nothing() {
     for role in [Role::Buyer, Role::Seller, Role::Arbiter] {
         for mut machine in [agreed(&trade, role), funded(&trade, role, 190, 200)] {
             let phase = machine.phase();
-            for action in
-                [Action::Accept, Action::Fund, Action::MarkPaid, Action::Release, Action::Cancel, Action::Refund]
-            {
+            for action in ACTIONS {
                 let allowed = actions(phase, role, false).contains(&action);
                 let before = machine.local().clone();
                 let result = ask(&mut machine, action);
@@ -137,7 +148,7 @@ fn the_buyer_pays_in_time_or_not_at_all() {
     assert!(!funded(&trade, Role::Buyer, 190, last + 1).actions().contains(&Action::MarkPaid));
 
     let mut buyer = funded(&trade, Role::Buyer, 190, 200);
-    let tx = trade.escrow().timeout(buyer.view().funding().unwrap().outpoint, sats(1_700)).unwrap();
+    let tx = trade.escrow().timeout(Vault::Escrow, trade.vaults(1).escrow, sats(1_700)).unwrap().tx;
     let spends = vec![Spend { tx, path: SpendPath::Foreign, height: None }];
     let chain = ChainFacts { spends, ..buyer.view().chain().clone() };
     buyer.handle(Event::Chain(chain)).unwrap();
@@ -150,6 +161,13 @@ fn the_seller_takes_back_when_the_delay_is_over_and_no_block_sooner() {
     let from = 190 + 4320 - 1;
     let early = ask(&mut funded(&trade, Role::Seller, 190, from - 1), Action::Refund);
     assert_eq!(early, Err(Refusal::TooEarlyToRefund { from, tip: from - 1 }));
+    let mut lonely = Trade::new(trade.bid(), Role::Seller, false, Local::default());
+    lonely.handle(Event::Records { contract: Some(trade.contract()), facts: Facts::default() }).unwrap();
+    let fundings = vec![Funding::new(trade.vaults(1), Some(190))];
+    lonely.handle(Event::Chain(ChainFacts { fundings, ..chain(from) })).unwrap();
+    assert_eq!(ask(&mut lonely, Action::Refund), Err(Refusal::NotCompared), "what did others say meanwhile?");
+    lonely.handle(Event::Compared).unwrap();
+    assert!(ask(&mut lonely, Action::Refund).is_ok());
     let effects = ask(&mut funded(&trade, Role::Seller, 190, from), Action::Refund).unwrap();
     assert!(effects.iter().any(|effect| matches!(effect, Effect::BuildTimeout { .. })));
 }
@@ -171,13 +189,12 @@ fn who_signed_the_coins_back_to_himself_releases_them_no_more() {
     let mut seller = funded(&trade, Role::Seller, 190, 5000);
     assert!(seller.actions().contains(&Action::Release));
     let key = trade.author(Role::Seller).trade_key();
-    let outpoint = seller.view().funding().unwrap().outpoint;
-    let tx = trade.escrow().signed_timeout(outpoint, sats(1_700), &key).unwrap();
+    let tx = trade.escrow().signed_timeout(Vault::Escrow, trade.vaults(1).escrow, sats(1_700), &key).unwrap().tx;
     seller.handle(Event::SpendBuilt(tx)).unwrap();
     // The pool lost it meanwhile, and a buyer who is far too late says that he paid.
     let facts = Facts { payment_sent: true, ..Facts::default() };
     seller.handle(Event::Records { contract: Some(trade.contract()), facts }).unwrap();
-    assert_eq!(seller.phase(), Phase::Paid);
+    assert_eq!(seller.phase(), Phase::Disputed);
     assert_eq!(ask(&mut seller, Action::Release), Err(Refusal::AlreadySigned));
     assert!(!seller.actions().contains(&Action::Release));
 }
@@ -185,18 +202,16 @@ fn who_signed_the_coins_back_to_himself_releases_them_no_more() {
 #[test]
 fn a_seller_looks_after_his_own_funding_whatever_else_pays_the_escrow() {
     let trade = SampleTrade::new(Side::Sell);
-    let [own, other] = [1, 2].map(|number| trade.escrow().fundings(&trade.funding(number))[0]);
+    let [own, other] = [1, 2].map(|number| trade.vaults(number));
     let mut seller = agreed(&trade, Role::Seller);
     ask(&mut seller, Action::Fund).unwrap();
     seller.handle(Event::FundingBuilt(trade.funding(1))).unwrap();
     // The buyer paid the escrow himself, and sooner.
-    let fundings = |own_height| {
-        vec![Funding { outpoint: other, height: Some(180) }, Funding { outpoint: own, height: own_height }]
-    };
+    let fundings = |own_height| vec![Funding::new(other, Some(180)), Funding::new(own, own_height)];
     seller.handle(Event::Chain(ChainFacts { fundings: fundings(None), ..chain(200) })).unwrap();
     assert_eq!(seller.phase(), Phase::Funding);
     let effects = seller.handle(Event::Chain(ChainFacts { fundings: fundings(Some(190)), ..chain(200) })).unwrap();
-    let named = Funded { trade: trade.id(), outpoint: Outpoint(own) };
+    let named = Funded { trade: trade.id(), outpoint: own.escrow.outpoint };
     assert!(effects.contains(&Effect::Publish(Body::Funded(named))), "{effects:?}");
 }
 
@@ -204,10 +219,10 @@ fn a_seller_looks_after_his_own_funding_whatever_else_pays_the_escrow() {
 fn a_release_stays_the_buyers_until_a_block_says_otherwise() {
     let mut trade = SampleTrade::new(Side::Sell);
     let mut buyer = funded(&trade, Role::Buyer, 190, 5000);
-    let outpoint = buyer.view().funding().unwrap().outpoint;
+    let vaults = trade.vaults(1);
     let key = trade.author(Role::Seller).trade_key();
-    let half = trade.escrow().half(outpoint, sats(1_700), Role::Buyer, &key).unwrap();
-    let tx = trade.escrow().signed_timeout(outpoint, sats(1_700), &key).unwrap();
+    let half = trade.escrow().half(&vaults, sats(1_700), Role::Buyer, &key).unwrap();
+    let tx = trade.escrow().signed_timeout(Vault::Escrow, vaults.escrow, sats(1_700), &key).unwrap().tx;
     let facts = Facts { payment_sent: true, releases: vec![half.clone()], ..Facts::default() };
     let spends = vec![Spend { tx, path: SpendPath::Timeout, height: None }];
     let chain = ChainFacts { spends, ..buyer.view().chain().clone() };

@@ -2,19 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use bitcoin::OutPoint;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::body::{HalfSpend, Side};
+use crate::body::{HalfSpend, Side, Vaults};
 use crate::testing::{SampleTrade, sats};
-use crate::trade::{ChainFacts, Facts, Funding, Spend, View};
+use crate::trade::{ChainFacts, Facts, Funding, Seat, Spend, Verdict, View};
 
 /// The sample contract asks for three confirmations.
 const TIP: u32 = 200;
 const BURIED: Option<u32> = Some(TIP - 2);
 const SHALLOW: Option<u32> = Some(TIP - 1);
-const PHASES: [Phase; 12] = [
+const PHASES: [Phase; 15] = [
     Phase::Bid,
     Phase::Void,
     Phase::Agreed,
@@ -22,20 +21,26 @@ const PHASES: [Phase; 12] = [
     Phase::Funding,
     Phase::Funded,
     Phase::Paid,
+    Phase::Disputed,
+    Phase::Ruled,
     Phase::Released,
     Phase::Refunding,
     Phase::Closed,
     Phase::Refunded,
+    Phase::Settled,
     Phase::Lost,
 ];
 
-fn outpoint(trade: &SampleTrade) -> OutPoint {
-    trade.escrow().fundings(&trade.funding(1))[0]
+/// Returns the output of the sample's escrow at `vout`.
+fn vaults(trade: &SampleTrade, vout: u32) -> Vaults {
+    let mut vaults = trade.vaults(1);
+    vaults.escrow.outpoint.0.vout = vout;
+    vaults
 }
 
-fn half(trade: &mut SampleTrade, outpoint: OutPoint, to: Role) -> HalfSpend {
+fn half(trade: &mut SampleTrade, vout: u32, to: Role) -> HalfSpend {
     let key = trade.author(crate::trade::counterparty(to)).trade_key();
-    trade.escrow().half(outpoint, sats(1_700), to, &key).unwrap()
+    trade.escrow().half(&vaults(trade, vout), sats(1_700), to, &key).unwrap()
 }
 
 /// Builds a view step by step.
@@ -47,7 +52,7 @@ struct Scene {
 impl Scene {
     fn bid() -> Self {
         let chain = ChainFacts { tip: TIP, synced: true, ..ChainFacts::default() };
-        Self { trade: SampleTrade::new(Side::Sell), view: View { chain, ..View::default() } }
+        Self { trade: SampleTrade::with_second(Side::Sell), view: View { chain, ..View::default() } }
     }
 
     fn agreed() -> Self {
@@ -58,9 +63,37 @@ impl Scene {
 
     fn funded_at(height: Option<u32>) -> Self {
         let mut scene = Self::agreed();
-        let outpoint = outpoint(&scene.trade);
-        scene.view.chain.fundings.push(Funding { outpoint, height });
+        scene.view.chain.fundings.push(Funding::new(vaults(&scene.trade, 0), height));
         scene
+    }
+
+    /// A dispute of the buyer about an escrow that is buried.
+    fn disputed() -> Self {
+        Self::funded_at(BURIED).facts(|facts| (facts.payment_sent, facts.buyer_dispute) = (true, true))
+    }
+
+    fn ruled(mut self, seat: Seat, vout: u32) -> Self {
+        let escrow = self.trade.escrow();
+        let known = self.view.chain.fundings.iter().find(|funding| funding.outpoint().vout == vout);
+        let vaults = known.map_or_else(|| vaults(&self.trade, vout), |funding| funding.vaults);
+        let pair = self.trade.arbiter_pair(escrow.contract(), seat);
+        let division = escrow.divide(seat, &vaults, Verdict::Buyer, 10).unwrap();
+        self.view.facts.rulings.push((seat, escrow.rule(seat, &vaults, division, &pair).unwrap()));
+        self
+    }
+
+    /// An extension of output 0 into output 5, at this height.
+    fn extended(mut self, height: Option<u32>) -> Self {
+        let mut made = vaults(&self.trade, 5);
+        made.escrow.value = sats(990_000);
+        let extends = Some(vaults(&self.trade, 0).outpoint());
+        self.view.chain.fundings.push(Funding { vaults: made, height, extends });
+        self.spent(SpendPath::Extension, height)
+    }
+
+    fn at(mut self, tip: u32) -> Self {
+        self.view.chain.tip = tip;
+        self
     }
 
     fn facts(mut self, change: impl FnOnce(&mut Facts)) -> Self {
@@ -68,20 +101,20 @@ impl Scene {
         self
     }
 
-    fn released(mut self, outpoint: OutPoint) -> Self {
-        let half = half(&mut self.trade, outpoint, Role::Buyer);
+    fn released(mut self, vout: u32) -> Self {
+        let half = half(&mut self.trade, vout, Role::Buyer);
         self.view.facts.releases.push(half);
         self
     }
 
-    fn refund_signed(mut self, outpoint: OutPoint) -> Self {
-        let half = half(&mut self.trade, outpoint, Role::Seller);
+    fn refund_signed(mut self, vout: u32) -> Self {
+        let half = half(&mut self.trade, vout, Role::Seller);
         self.view.facts.refunds.push(half);
         self
     }
 
     fn spent(mut self, path: SpendPath, height: Option<u32>) -> Self {
-        let tx = self.trade.escrow().spend(outpoint(&self.trade), sats(1_700), Role::Buyer).unwrap();
+        let tx = self.trade.escrow().spend(&vaults(&self.trade, 0), sats(1_700), Role::Buyer).unwrap().tx;
         self.view.chain.spends.push(Spend { tx, path, height });
         self
     }
@@ -100,8 +133,8 @@ fn rows_walked(view: &View) -> (Phase, Vec<usize>) {
 
 /// Returns a scene for every row, with the phase it must end in.
 fn scenes() -> Vec<(&'static str, Scene, Phase)> {
-    let named = outpoint(&SampleTrade::new(Side::Sell));
-    let elsewhere = OutPoint { vout: 7, ..named };
+    let (named, elsewhere) = (0, 7); // the output's place in its transaction
+    let late = TIP - 2 + 4320 - 1008;
     let paid = |scene: Scene| scene.facts(|facts| facts.payment_sent = true);
     vec![
         ("nothing happened", Scene::bid(), Phase::Bid),
@@ -134,6 +167,29 @@ fn scenes() -> Vec<(&'static str, Scene, Phase)> {
         ("refund buried", Scene::funded_at(BURIED).spent(SpendPath::Refund, BURIED), Phase::Refunded),
         ("timeout buried", Scene::funded_at(BURIED).spent(SpendPath::Timeout, BURIED), Phase::Refunded),
         ("foreign spend buried", Scene::funded_at(BURIED).spent(SpendPath::Foreign, BURIED), Phase::Lost),
+        ("disputed by the buyer", Scene::disputed(), Phase::Disputed),
+        ("disputed by the seller", Scene::funded_at(BURIED).facts(|f| f.seller_dispute = true), Phase::Disputed),
+        ("a dispute says nothing without coins", Scene::agreed().facts(|f| f.buyer_dispute = true), Phase::Agreed),
+        ("a dispute takes no release back", Scene::disputed().released(named), Phase::Released),
+        ("a dispute takes no refund back", Scene::disputed().refund_signed(named), Phase::Refunding),
+        ("paid, a block before the dispute opens by itself", paid(Scene::funded_at(BURIED)).at(late - 1), Phase::Paid),
+        ("the dispute opens by itself", paid(Scene::funded_at(BURIED)).at(late), Phase::Disputed),
+        ("nothing opens by itself that was not paid", Scene::funded_at(BURIED).at(late), Phase::Funded),
+        ("ruled", Scene::disputed().ruled(Seat::First, named), Phase::Ruled),
+        ("ruled by the second arbiter", Scene::disputed().ruled(Seat::Second, named), Phase::Ruled),
+        ("a ruling without a dispute", paid(Scene::funded_at(BURIED)).ruled(Seat::First, named), Phase::Paid),
+        ("a ruling about another output", Scene::disputed().ruled(Seat::First, elsewhere), Phase::Disputed),
+        ("a release beats a ruling", Scene::disputed().ruled(Seat::First, named).released(named), Phase::Released),
+        ("ruling's spend seen", Scene::disputed().spent(SpendPath::Ruling, SHALLOW), Phase::Ruled),
+        ("ruling's spend buried", Scene::disputed().spent(SpendPath::Ruling, BURIED), Phase::Settled),
+        ("extension seen", Scene::disputed().extended(SHALLOW), Phase::Disputed),
+        ("extension buried", paid(Scene::funded_at(Some(TIP - 9))).extended(BURIED), Phase::Disputed),
+        (
+            "a ruling about what was extended",
+            Scene::disputed().ruled(Seat::First, named).extended(BURIED),
+            Phase::Disputed,
+        ),
+        ("ruled after an extension", Scene::disputed().extended(BURIED).ruled(Seat::First, 5), Phase::Ruled),
         (
             "the chain beats a release",
             Scene::funded_at(BURIED).released(named).spent(SpendPath::Timeout, BURIED),
@@ -165,10 +221,12 @@ fn phases_come_out_as_published() {
 
 fn describe(name: &str, scene: &Scene, phase: Phase) -> Value {
     let View { contract, facts, chain } = &scene.view;
-    let escrow = outpoint(&scene.trade);
-    let spends_escrow = |half: &HalfSpend| {
-        if half.outpoint.0 == escrow { "escrow" } else { "another output" }
+    let place = |vaults: &Vaults| match vaults.outpoint().vout {
+        0 => "escrow",
+        5 => "extension",
+        _ => "another output",
     };
+    let spends_escrow = |half: &HalfSpend| place(&half.vaults);
     let halves = |halves: &[HalfSpend]| halves.iter().map(spends_escrow).collect::<Vec<_>>();
     json!({
         "name": name,
@@ -179,11 +237,15 @@ fn describe(name: &str, scene: &Scene, phase: Phase) -> Value {
         "payment_sent": facts.payment_sent,
         "releases": halves(&facts.releases),
         "refunds": halves(&facts.refunds),
+        "buyer_dispute": facts.buyer_dispute,
+        "seller_dispute": facts.seller_dispute,
+        "rulings": facts.rulings.iter().map(|(seat, ruling)| json!({ "by": seat, "about": place(&ruling.vaults) })).collect::<Vec<_>>(),
         "funding_confirmations": chain.fundings.first().map(|funding| scene.view.depth(funding.height)),
         "spend": chain.spends.first().map(|spend| json!({
             "path": format!("{:?}", spend.path).to_lowercase(),
             "confirmations": scene.view.depth(spend.height),
         })),
+        "extension_confirmations": chain.fundings.get(1).map(|funding| scene.view.depth(funding.height)),
         "phase": phase,
     })
 }
@@ -206,30 +268,31 @@ fn a_reorg_undoes_exactly_what_it_undid_on_the_chain() {
 #[test]
 fn naming_an_output_takes_nothing_back_that_is_buried() {
     let mut scene = Scene::funded_at(BURIED).facts(|f| f.payment_sent = true);
-    let second = OutPoint { vout: 9, ..outpoint(&scene.trade) };
-    scene.view.facts.funded = Some(second);
+    let second = vaults(&scene.trade, 9);
+    scene.view.facts.funded = Some(second.outpoint());
     for (height, counts) in [(None, false), (SHALLOW, false), (BURIED, true)] {
         scene.view.chain.fundings.truncate(1);
-        scene.view.chain.fundings.push(Funding { outpoint: second, height });
+        scene.view.chain.fundings.push(Funding::new(second, height));
         assert_eq!(evaluate(&scene.view), Phase::Paid);
-        assert_eq!(scene.view.funding().unwrap().outpoint == second, counts, "{height:?}");
+        assert_eq!(scene.view.funding().unwrap().vaults == second, counts, "{height:?}");
     }
 }
 
 #[test]
 fn no_name_takes_back_what_was_signed_or_sent_for_another_output() {
-    let first = outpoint(&SampleTrade::new(Side::Sell));
+    let first = 0;
     for (scene, phase) in [
         (Scene::funded_at(BURIED).released(first), Phase::Released),
         (Scene::funded_at(BURIED).refund_signed(first), Phase::Refunding),
         (Scene::funded_at(BURIED).spent(SpendPath::Payout, BURIED), Phase::Closed),
         (Scene::funded_at(BURIED).spent(SpendPath::Timeout, BURIED), Phase::Refunded),
+        (Scene::disputed().ruled(Seat::First, first), Phase::Ruled),
     ] {
         let mut view = scene.facts(|f| f.payment_sent = true).view;
-        let second = OutPoint { vout: 9, ..first };
-        view.chain.fundings.push(Funding { outpoint: second, height: BURIED });
-        view.facts.funded = Some(second);
-        assert_eq!(view.funding().unwrap().outpoint, first, "{phase}");
+        let second = vaults(&SampleTrade::with_second(Side::Sell), 9);
+        view.chain.fundings.push(Funding::new(second, BURIED));
+        view.facts.funded = Some(second.outpoint());
+        assert_eq!(view.funding().unwrap().outpoint().vout, first, "{phase}");
         assert_eq!(evaluate(&view), phase);
     }
 }
@@ -242,11 +305,18 @@ const PERMISSIONS: &[(Phase, Role, Option<bool>, &[Action])] = &[
     (Phase::Bid, Role::Seller, Some(false), &[Action::Cancel]),
     (Phase::Agreed, Role::Buyer, None, &[Action::Cancel]),
     (Phase::Agreed, Role::Seller, None, &[Action::Fund, Action::Cancel]),
-    (Phase::Funded, Role::Buyer, None, &[Action::MarkPaid, Action::Cancel]),
-    (Phase::Paid, Role::Buyer, None, &[Action::Cancel]),
-    (Phase::Funded, Role::Seller, None, &[Action::Release, Action::Cancel, Action::Refund]),
-    (Phase::Paid, Role::Seller, None, &[Action::Release, Action::Cancel, Action::Refund]),
+    (Phase::Funded, Role::Buyer, None, &[Action::MarkPaid, Action::Cancel, Action::Refund, Action::Dispute]),
+    (Phase::Paid, Role::Buyer, None, &[Action::Cancel, Action::Refund, Action::Dispute]),
+    (Phase::Disputed, Role::Buyer, None, &[Action::Cancel, Action::Refund]),
+    (Phase::Ruled, Role::Buyer, None, &[Action::Cancel, Action::Refund]),
+    (Phase::Refunding, Role::Buyer, None, &[Action::Refund]),
+    (Phase::Refunded, Role::Buyer, None, &[Action::Refund]),
+    (Phase::Funded, Role::Seller, None, &[Action::Release, Action::Cancel, Action::Refund, Action::Dispute]),
+    (Phase::Paid, Role::Seller, None, &[Action::Release, Action::Cancel, Action::Refund, Action::Dispute]),
+    (Phase::Disputed, Role::Seller, None, &[Action::Release, Action::Cancel, Action::Refund]),
+    (Phase::Ruled, Role::Seller, None, &[Action::Release, Action::Cancel, Action::Refund]),
     (Phase::Refunding, Role::Seller, None, &[Action::Refund]),
+    (Phase::Disputed, Role::Arbiter, None, &[Action::Rule, Action::Extend]),
 ];
 
 #[test]

@@ -1,9 +1,9 @@
 //! A counterparty who makes the public records of a funded trade vanish.
 
-use crate::body::{Body, Cancel, Release, Side};
+use crate::body::{Body, Cancel, Funded, Release, Side};
 use crate::record::Header;
 use crate::testing::{EPOCH, NETWORK, SampleTrade, admit_all, ledger, sats};
-use crate::trade::{Action, ChainFacts, Effect, Funding, Local, Phase, Role, Trade};
+use crate::trade::{Action, ChainFacts, Effect, Funding, Local, Phase, Role, Trade, Vault};
 
 use super::*;
 
@@ -12,8 +12,7 @@ const FLOOD: u64 = 100;
 
 /// Returns what the chain shows: a funding that is buried, at this tip.
 fn funded(trade: &SampleTrade, tip: u32) -> ChainFacts {
-    let outpoint = trade.escrow().fundings(&trade.funding(1))[0];
-    let fundings = vec![Funding { outpoint, height: Some(190) }];
+    let fundings = vec![Funding::new(trade.vaults(1), Some(190))];
     ChainFacts { tip, synced: true, fundings, spends: Vec::new() }
 }
 
@@ -21,6 +20,7 @@ fn funded(trade: &SampleTrade, tip: u32) -> ChainFacts {
 fn restarted(trade: &SampleTrade, role: Role, known: Known, tip: u32) -> (Trade, Vec<Effect>) {
     let mut machine = Trade::new(known.bid.clone(), role, false, Local::default());
     machine.handle(known.event()).unwrap();
+    machine.handle(Event::Compared).unwrap();
     let effects = machine.handle(Event::Chain(funded(trade, tip))).unwrap();
     (machine, effects)
 }
@@ -49,8 +49,8 @@ fn flood(of: &crate::testing::Author, first: &Record) -> Vec<Record> {
 #[test]
 fn the_buyers_completion_outlives_the_sellers_records() {
     let mut trade = SampleTrade::new(Side::Sell); // the maker sells
-    let outpoint = trade.escrow().fundings(&trade.funding(1))[0];
-    let payout = trade.escrow().half(outpoint, sats(1_700), Role::Buyer, &trade.maker.trade_key()).unwrap();
+    let vaults = trade.vaults(1);
+    let payout = trade.escrow().half(&vaults, sats(1_700), Role::Buyer, &trade.maker.trade_key()).unwrap();
     let id = trade.id();
     let release = trade.maker.write(&Body::Release(Release { trade: id, payout: payout.clone() }));
     let records = [trade.records(), vec![release]].concat();
@@ -81,8 +81,8 @@ fn the_sellers_refund_outlives_the_buyers_records() {
     assert!(machine.actions().contains(&Action::Refund));
 
     // A refund that the buyer had agreed to is completed, too.
-    let outpoint = trade.escrow().fundings(&trade.funding(1))[0];
-    let half = trade.escrow().half(outpoint, sats(1_700), Role::Seller, &trade.maker.trade_key()).unwrap();
+    let vaults = trade.vaults(1);
+    let half = trade.escrow().half(&vaults, sats(1_700), Role::Seller, &trade.maker.trade_key()).unwrap();
     let agreed = trade.maker.write(&Body::Cancel(Cancel { trade: id, refund: Some(half.clone()) }));
     let pin = pinned(&[trade.records(), vec![agreed]].concat(), &trade);
     let known = look(&ledger(), id, Some(&pin)).unwrap().unwrap();
@@ -127,9 +127,9 @@ fn a_contract_that_holds_money_is_not_replaced_by_another() {
 fn a_trade_that_is_over_for_good_needs_the_chain_no_more() {
     let mut trade = SampleTrade::new(Side::Sell);
     let key = trade.author(Role::Seller).trade_key();
-    let outpoint = trade.escrow().fundings(&trade.funding(1))[0];
-    let tx = trade.escrow().signed_timeout(outpoint, sats(1_700), &key).unwrap();
-    let path = trade.escrow().classify(&tx, outpoint);
+    let vaults = trade.vaults(1);
+    let tx = trade.escrow().signed_timeout(Vault::Escrow, vaults.escrow, sats(1_700), &key).unwrap().tx;
+    let path = trade.escrow().classify(&tx, &vaults);
     let end = 5_000;
     let seen = |tip| {
         let spends = vec![Spend { tx: tx.clone(), path, height: Some(end) }];
@@ -144,6 +144,37 @@ fn a_trade_that_is_over_for_good_needs_the_chain_no_more() {
     let settled = Settled::of(&view).unwrap();
     let kept: Settled = borsh::from_slice(&borsh::to_vec(&settled).unwrap()).unwrap();
     assert_eq!(kept.chain(&trade.escrow()), Some(view.chain));
+}
+
+/// A seller who forks at his own `Funded`, or before it, moves nobody who has seen which output he named.
+#[test]
+fn an_output_that_was_named_is_not_named_anew_by_a_fork() {
+    let mut trade = SampleTrade::new(Side::Sell); // the maker sells
+    let id = trade.id();
+    let named = |number: u8| {
+        Body::Funded(Funded { trade: id, outpoint: SampleTrade::new(Side::Sell).vaults(number).escrow.outpoint })
+    };
+    let before = trade.maker.clone();
+    let first = trade.maker.write(&named(1));
+    let pin = pinned(&[trade.records(), vec![first.clone()]].concat(), &trade);
+    // In the place of the record, by a smaller id, which comes first in the ledger; and in the place of the acceptance.
+    let other = |later: u64| {
+        let header = Header { time: first.header().time + later, ..*first.header() };
+        before.sign(header, named(2).encode())
+    };
+    let instead = (1..).map(other).find(|record| record.id() < first.id()).unwrap();
+    let header = Header { kind: named(2).kind(), ..*trade.accept.header() };
+    let earlier = before.sign(header, named(2).encode());
+    for forged in [instead, earlier] {
+        let mut public = ledger();
+        admit_all(&mut public, &[trade.records(), vec![first.clone(), forged.clone()]].concat());
+        let strangers = public.facts_about(id, trade.bid().home_logs()).unwrap();
+        assert!(strangers.contains(&forged), "the ledger holds it");
+        let known = look(&public, id, Some(&pin)).unwrap().unwrap();
+        assert_eq!(known.facts.funded, Some(trade.vaults(1).outpoint()));
+        let again = look(&public, id, known.pin.as_ref()).unwrap().unwrap();
+        assert_eq!(again.facts.funded, known.facts.funded, "and after a restart");
+    }
 }
 
 #[test]

@@ -123,7 +123,8 @@ fn bad_bodies() -> Vec<Invalid> {
         body[at..at + with.len()].copy_from_slice(with);
         body
     };
-    let (party, destination) = (74, 74 + 64); // of a Take: offer 32, amount 8, method 1, arbiter 1, nonce 32
+    // of a Take: offer 32, amount 8, method 1, arbiter 1, no second arbiter 1, nonce 32
+    let (party, destination) = (75, 75 + 64);
     let cases = vec![
         ("heartbeat with a body", Kind::Heartbeat, vec![0]),
         ("body with a trailing byte", Kind::Cancel, [cancel.as_slice(), &[0]].concat()),
@@ -206,7 +207,7 @@ fn change_advert(bytes: &[u8], change: fn(&mut ArbiterAdvert)) -> Vec<u8> {
 
 fn offers_against_the_rules(trade: &SampleTrade) -> Vec<Invalid> {
     type Change = fn(&mut Offer);
-    let changes: [(&str, Change); 15] = [
+    let changes: [(&str, Change); 19] = [
         ("smallest amount below the minimum trade", |o| o.min = sats(399_999)),
         ("largest amount below the smallest", |o| o.max = sats(400_000 - 1)),
         ("cost beyond 64 bits", |o| {
@@ -222,6 +223,10 @@ fn offers_against_the_rules(trade: &SampleTrade) -> Vec<Invalid> {
         ("refund delay too long", |o| o.refund_delay = 8641),
         ("no arbitration delay", |o| o.arbitration_delay = 0),
         ("arbitration delay as long as the buyer may pay", |o| o.arbitration_delay = 4320 - 2016),
+        ("second arbiter as soon as the first", |o| o.second_delay = o.arbitration_delay),
+        ("second arbiter too late to confirm his ruling", |o| o.second_delay = 4320 - 503),
+        ("bond of the seller, which this version cannot fund", |o| o.seller_bond_ppm = 100_000),
+        ("bond of the buyer, which this version cannot fund", |o| o.buyer_bond_ppm = 100_000),
         ("end that is not after the beginning", |o| o.expires = u64::from(EPOCH) + 2),
         ("life of more than thirty days", |o| o.expires = u64::from(EPOCH) + 2 + 30 * 24 * 3600 + 1),
         ("largest amount of nothing", |o| o.max = crate::money::Sats::ZERO),

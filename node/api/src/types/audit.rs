@@ -68,6 +68,8 @@ pub struct EscrowSums {
     pub to_buyers: Sats,
     /// What the sellers got back.
     pub to_sellers: Sats,
+    /// What arbiters got.
+    pub to_arbiters: Sats,
     /// What went anywhere else.
     pub elsewhere: Sats,
     /// What the miners got.

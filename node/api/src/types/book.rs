@@ -71,6 +71,8 @@ pub struct OfferView {
     pub arbiters: Vec<ArbiterView>,
     /// Blocks after which arbiter and winner may spend.
     pub arbitration_delay: u16,
+    /// Blocks after which the second arbiter and the winner may.
+    pub second_delay: u16,
     /// Blocks after which the funder may take everything back.
     pub refund_delay: u16,
     /// Whether the maker's node accepts bids by itself.
@@ -141,6 +143,10 @@ pub struct TakeOffer {
     /// The advert of the arbiter, one of the offer's; when `None`, the first that this node trusts. Refused when there is
     /// none.
     pub arbiter: Option<RecordId>,
+    /// The advert of the arbiter who rules when he is silent, one of the offer's; when `None`, the next that this node
+    /// trusts, or nobody.
+    #[serde(default)]
+    pub second_arbiter: Option<RecordId>,
     /// The payment details that the maker will get once he has accepted: what a buyer is called, or where a seller is paid.
     pub details: String,
 }
@@ -160,6 +166,8 @@ pub struct TakeReview {
     pub method: String,
     /// The arbiter.
     pub arbiter: ArbiterView,
+    /// Who rules when he is silent.
+    pub second_arbiter: Option<ArbiterView>,
     /// The estimated fee of the funding, paid by the seller.
     pub funding_fee: Sats,
     /// The estimated fee of the payout, taken from what the buyer receives.

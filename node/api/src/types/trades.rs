@@ -2,7 +2,7 @@
 
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 use exchange_ledger::money::{Currency, Price, Sats};
-use exchange_ledger::trade::{Action, Phase, Role};
+use exchange_ledger::trade::{Action, Phase, Role, Seat, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::{ArbiterView, RequestId};
@@ -66,6 +66,55 @@ pub struct TradeView {
     pub problem: Option<String>,
     /// How many messages of others the user has not read.
     pub unread: u32,
+    /// Who rules when the first arbiter is silent.
+    pub second_arbiter: Option<ArbiterView>,
+    /// The dispute, if there is or was one.
+    pub dispute: Option<DisputeView>,
+}
+
+/// A dispute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisputeView {
+    /// Who called for the arbiter; nobody if it opened by itself.
+    pub opened_by: Vec<Role>,
+    /// The height from which a ruling of the arbiter can move the coins.
+    pub ruling_from: u32,
+    /// The height from which the second arbiter may step in, if there is one.
+    pub second_ruling_from: Option<u32>,
+    /// Which arbiter this node is.
+    pub seat: Option<Seat>,
+    /// How often the coins were moved into the escrow again, to give it more time.
+    pub extensions: u32,
+    /// How it was decided; in a dry run, how it would be.
+    pub ruling: Option<RulingView>,
+}
+
+/// How an arbiter divides the coins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulingView {
+    /// Which arbiter.
+    pub seat: Seat,
+    /// What the buyer gets.
+    pub to_buyer: Sats,
+    /// What the seller gets.
+    pub to_seller: Sats,
+    /// What the arbiter gets.
+    pub fee: Sats,
+    /// What the miner gets.
+    pub mining_fee: Sats,
+}
+
+/// Decides a dispute as its arbiter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleTrade {
+    /// Makes the call idempotent.
+    pub request_id: RequestId,
+    /// Only shows who would get what.
+    pub dry_run: bool,
+    /// The trade.
+    pub trade: TradeId,
+    /// For whom.
+    pub verdict: Verdict,
 }
 
 /// A command to a trade that needs no more than its id.
@@ -130,6 +179,8 @@ pub enum Actor {
     Chain,
     /// Nobody: it is over.
     Nobody,
+    /// The arbiter.
+    Arbiter,
 }
 
 /// A step of a trade.

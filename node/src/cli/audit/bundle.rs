@@ -84,6 +84,7 @@ fn show(verified: &Verified) -> String {
         for (name, sum) in [
             ("to the buyer", spend.to_buyer),
             ("to the seller", spend.to_seller),
+            ("to the arbiter", spend.to_arbiter),
             ("elsewhere", spend.elsewhere),
             ("fee", spend.fee),
         ] {

@@ -88,7 +88,7 @@ fn offer(id: &str) -> Value {
     json!({
         "id": id, "maker": MAKER, "mine": false, "side": "sell", "currency": "EUR", "price": 6_175_000, "min": 500_000,
         "max": 2_000_000, "min_cost": 30_875, "max_cost": 123_500, "methods": ["SEPA instant", "Wise"],
-        "terms": "No reference.\u{1b}[2J", "arbiters": [arbiter()], "arbitration_delay": 144, "refund_delay": 4320,
+        "terms": "No reference.\u{1b}[2J", "arbiters": [arbiter()], "arbitration_delay": 144, "second_delay": 1008, "refund_delay": 4320,
         "automatic": true, "created": 0, "expires": 4_102_444_800_u64, "last_seen": 4_102_444_800_u64, "state": "live",
         "maker_trades": 3,
     })
@@ -404,11 +404,11 @@ fn an_audit_that_finds_something_prints_it_and_exits_with_1() {
             "trades": [{
                 "trade": TRADE, "state": "closed", "amount": 1_000_000, "escrow_address": "bcrt1pescrow",
                 "funding": { "txid": "cd".repeat(32), "confirmations": 3, "height": 110 }, "spend": null,
-                "sums": { "funded": 1_000_000, "to_buyers": 0, "to_sellers": 0, "elsewhere": 0, "fees": 0, "held": 1_000_000 },
+                "sums": { "funded": 1_000_000, "to_buyers": 0, "to_sellers": 0, "to_arbiters": 0, "elsewhere": 0, "fees": 0, "held": 1_000_000 },
             }],
             "violations": [{ "record": OFFER, "trade": null, "rule": "the signature does not verify" }],
             "evidence": [{ "record": null, "trade": TRADE, "rule": "a release is signed by the buyer" }],
-            "sums": { "funded": 1_000_000, "to_buyers": 0, "to_sellers": 0, "elsewhere": 0, "fees": 0, "held": 1_000_000 },
+            "sums": { "funded": 1_000_000, "to_buyers": 0, "to_sellers": 0, "to_arbiters": 0, "elsewhere": 0, "fees": 0, "held": 1_000_000 },
             "checkpoints": [],
         }))
     })]);

@@ -52,6 +52,8 @@ pub enum Trade {
     /// Take the coins back after the refund delay (seller)
     Refund(StepArgs),
     Disclose(Disclose),
+    /// Call for the arbiter: the other does not do what was agreed on
+    Dispute(StepArgs),
 }
 
 impl Trade {
@@ -80,6 +82,7 @@ impl Trade {
             Self::Cancel(args) => Step::Cancel.perform(args, context).await,
             Self::Refund(args) => Step::Refund.perform(args, context).await,
             Self::Disclose(disclose) => disclose.perform(context).await,
+            Self::Dispute(args) => Step::Dispute.perform(args, context).await,
         }
     }
 }

@@ -69,7 +69,7 @@ fn next(trade: &TradeView) -> String {
     let until = trade.next.until.map(|height| format!(" until block {height}")).unwrap_or_default();
     match trade.next.who {
         Actor::Nobody => format::clean(&trade.next.what),
-        Actor::You | Actor::Peer | Actor::Chain => {
+        Actor::You | Actor::Peer | Actor::Chain | Actor::Arbiter => {
             format!("{}{until}: {}", actor(trade.next.who), format::clean(&trade.next.what))
         }
     }
@@ -92,6 +92,9 @@ const fn verb(action: Action) -> &'static str {
         Action::Release => "release",
         Action::Cancel => "cancel",
         Action::Refund => "refund",
+        Action::Dispute => "dispute",
+        Action::Rule => "rule",
+        Action::Extend => "extend",
     }
 }
 
@@ -110,6 +113,7 @@ const fn actor(actor: Actor) -> &'static str {
         Actor::Peer => "the other",
         Actor::Chain => "the chain",
         Actor::Nobody => "nobody",
+        Actor::Arbiter => "the arbiter",
     }
 }
 

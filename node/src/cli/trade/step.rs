@@ -46,6 +46,8 @@ pub enum Step {
     Cancel,
     /// Take the coins back.
     Refund,
+    /// Call for the arbiter.
+    Dispute,
 }
 
 impl Step {
@@ -71,6 +73,7 @@ impl Step {
             Self::Release => client.trade_release(request).await,
             Self::Cancel => client.trade_cancel(request).await,
             Self::Refund => client.trade_refund(request).await,
+            Self::Dispute => client.trade_dispute(request).await,
         }
     }
 
@@ -101,6 +104,11 @@ impl Step {
             Self::Refund => format!(
                 "{amount} BTC come back to your wallet, less the network fee, and the trade ends. If the buyer has paid, \
                  this is a breach of it. Take them back?"
+            ),
+            Self::Dispute => format!(
+                "{} decides who gets the {amount} BTC; his fee comes out of the escrow, and this cannot be undone. You can \
+                 still agree with the other until he has ruled. Call for him?",
+                format::clean_line(&trade.arbiter.name)
             ),
         }
     }

@@ -77,6 +77,7 @@ impl Take {
             amount: self.amount,
             method,
             arbiter,
+            second_arbiter: None,
             details: self.details.read(question, context)?,
         })
     }

@@ -6,12 +6,12 @@ use std::collections::{BTreeSet, VecDeque};
 use bitcoin::Txid;
 
 use super::*;
-use crate::body::Release;
+use crate::body::{Cancel, Release};
 use crate::ledger::{Ledger, TradeRecords};
 use crate::record::Record;
 use crate::storage::{MemoryStorage, Storage};
 use crate::testing::{admit_all, ledger};
-use crate::trade::{Funding, Spend, counterparty};
+use crate::trade::counterparty;
 use crate::wire::CurveSignature;
 
 /// What the two users want.
@@ -27,18 +27,44 @@ enum Story {
     Crossed,
     /// The buyer vanishes; the seller waits.
     Timeout,
+    /// The buyer pays, the seller does not release; the arbiter believes the buyer.
+    BuyerWins,
+    /// The buyer does not pay; the arbiter believes the seller.
+    SellerWins,
+    /// The arbiter divides the coins, after he took more time for it twice.
+    Divided,
     /// A trade, and a reorg at its end that empties the pool as well.
     Reorg,
 }
 
 impl Story {
-    const ALL: [Self; 6] = [Self::Trade, Self::CalledOff, Self::Refund, Self::Crossed, Self::Timeout, Self::Reorg];
+    const ALL: [Self; 9] = [
+        Self::Trade,
+        Self::CalledOff,
+        Self::Refund,
+        Self::Crossed,
+        Self::Timeout,
+        Self::BuyerWins,
+        Self::SellerWins,
+        Self::Divided,
+        Self::Reorg,
+    ];
 
     fn end(self) -> Phase {
         match self {
             Self::Trade | Self::Reorg => Phase::Closed,
             Self::CalledOff => Phase::Cancelled,
             Self::Refund | Self::Crossed | Self::Timeout => Phase::Refunded,
+            Self::BuyerWins | Self::SellerWins | Self::Divided => Phase::Settled,
+        }
+    }
+
+    /// Returns how the arbiter decides.
+    fn verdict(self) -> Verdict {
+        match self {
+            Self::BuyerWins => Verdict::Buyer,
+            Self::Divided => Verdict::Split(sats(300_000)),
+            _ => Verdict::Seller,
         }
     }
 
@@ -47,7 +73,11 @@ impl Story {
             (Self::CalledOff, Role::Buyer, Phase::Agreed) => Some(Action::Cancel),
             (Self::CalledOff, Role::Seller, Phase::Agreed) => None,
             (_, Role::Seller, Phase::Agreed) => Some(Action::Fund),
-            (Self::Trade | Self::Reorg, Role::Buyer, Phase::Funded) => Some(Action::MarkPaid),
+            (Self::Trade | Self::Reorg | Self::BuyerWins | Self::Divided, Role::Buyer, Phase::Funded) => {
+                Some(Action::MarkPaid)
+            }
+            (Self::BuyerWins | Self::Divided, Role::Buyer, Phase::Paid) => Some(Action::Dispute),
+            (Self::SellerWins, Role::Seller, Phase::Funded) => Some(Action::Dispute),
             (Self::Trade | Self::Reorg, Role::Seller, Phase::Paid) => Some(Action::Release),
             (Self::Refund, Role::Buyer, Phase::Funded) => Some(Action::Cancel),
             (Self::Timeout, Role::Seller, Phase::Funded) => Some(Action::Refund),
@@ -65,6 +95,18 @@ struct Chain {
 
 impl Chain {
     fn broadcast(&mut self, tx: &Transaction) {
+        // BIP-68: what comes too early is refused.
+        let is_early = |input: &bitcoin::TxIn| {
+            let delay = match input.sequence.to_relative_lock_time() {
+                Some(bitcoin::relative::LockTime::Blocks(blocks)) => u32::from(blocks.value()),
+                _ => return false,
+            };
+            let spent = self.seen.iter().find(|(other, _)| other.compute_txid() == input.previous_output.txid);
+            spent.and_then(|(_, height)| *height).is_none_or(|height| self.tip + 1 < height + delay)
+        };
+        if tx.input.iter().any(is_early) {
+            return;
+        }
         let inputs = |tx: &Transaction| tx.input.iter().map(|input| input.previous_output).collect::<BTreeSet<_>>();
         let known = self.seen.iter().any(|(other, _)| !inputs(other).is_disjoint(&inputs(tx)));
         if !known {
@@ -85,18 +127,7 @@ impl Chain {
     }
 
     fn facts(&self, escrow: &Escrow) -> ChainFacts {
-        let mut facts = ChainFacts { tip: self.tip, synced: true, ..ChainFacts::default() };
-        for (tx, height) in &self.seen {
-            let found = escrow.fundings(tx).into_iter().map(|outpoint| Funding { outpoint, height: *height });
-            facts.fundings.extend(found);
-        }
-        for (tx, height) in &self.seen {
-            let outpoint = tx.input[0].previous_output;
-            if facts.fundings.iter().any(|funding| funding.outpoint == outpoint) {
-                facts.spends.push(Spend { tx: tx.clone(), path: escrow.classify(tx, outpoint), height: *height });
-            }
-        }
-        facts
+        ChainFacts::gather(escrow, self.tip, true, self.seen.iter().map(|(tx, height)| (tx, *height)))
     }
 }
 
@@ -132,6 +163,7 @@ impl Node {
         let saved = Local { details: Some((SALT, details)), ..Local::default() };
         let bid = world.bid.clone();
         let maker = bid.maker == world.trade.author(role).id();
+        let saved = if role == Role::Arbiter { Local::default() } else { saved };
         let machine = Trade::new(bid, role, maker, saved.clone());
         Self { role, maker, saved, machine }
     }
@@ -147,11 +179,21 @@ impl Node {
     fn try_turn(&mut self, world: &mut World) -> Result<(), Crash> {
         let TradeRecords { contract, facts, .. } = world.known.clone();
         self.run(world, Event::Records { contract, facts })?;
+        self.run(world, Event::Compared)?;
         let chain = world.chain.facts(&world.escrow);
         self.run(world, Event::Chain(chain))?;
         if world.mail.contains(&self.role) {
             let details = world.trade.author(counterparty(self.role)).details();
             self.run(world, Event::Details { salt: SALT, details })?;
+        }
+        if self.role == Role::Arbiter && self.machine.phase() == Phase::Disputed {
+            let more = world.story == Story::Divided && self.machine.view().extensions() < 2;
+            let event = if more {
+                Event::Command(Command { action: Action::Extend, feerate: 10 })
+            } else {
+                Event::Rule { verdict: world.story.verdict(), feerate: 10 }
+            };
+            return self.run(world, event);
         }
         let wish = world.story.wish(self.role, self.machine.phase());
         match wish.filter(|action| self.machine.actions().contains(action)) {
@@ -176,7 +218,7 @@ impl Node {
         let key = world.trade.author(self.role).trade_key();
         match effect {
             Effect::Persist(local) => self.saved = local,
-            Effect::Watch { script, .. } => assert_eq!(script, escrow.script()),
+            Effect::Watch { scripts, .. } => assert_eq!(scripts, escrow.scripts()),
             Effect::Accept => world.admit(world.trade.accept.clone()),
             Effect::Publish(body) => world.publish(self.role, &body),
             Effect::SendDetails => world.mail.push(counterparty(self.role)),
@@ -185,9 +227,9 @@ impl Node {
                 world.wallet += 1;
                 return Some(Event::FundingBuilt(world.trade.funding(world.wallet)));
             }
-            Effect::SignHalf { outpoint, fee, to } => {
+            Effect::SignHalf { vaults, fee, to } => {
                 assert_eq!(to, counterparty(self.role), "nobody signs coins over to himself");
-                let half = escrow.half(outpoint, fee, to, &key).unwrap();
+                let half = escrow.half(&vaults, fee, to, &key).unwrap();
                 let trade = world.trade.id();
                 let body = match to {
                     Role::Buyer => Body::Release(Release { trade, payout: half }),
@@ -197,10 +239,27 @@ impl Node {
             }
             Effect::Complete { half, to } => {
                 assert_eq!(to, self.role);
-                return Some(Event::SpendBuilt(escrow.complete(&half, to, &key).unwrap()));
+                return Some(Event::SpendBuilt(escrow.complete(&half, to, &key).unwrap().tx));
             }
-            Effect::BuildTimeout { outpoint, fee } => {
-                return Some(Event::SpendBuilt(escrow.signed_timeout(outpoint, fee, &key).unwrap()));
+            Effect::BuildTimeout { vault, coin, fee } => {
+                return Some(Event::SpendBuilt(escrow.signed_timeout(vault, coin, fee, &key).unwrap().tx));
+            }
+            Effect::SignRuling { seat, vaults, to_buyer, to_seller } => {
+                let pair = world.trade.arbiter_pair(escrow.contract(), seat);
+                let ruling = escrow.rule(seat, &vaults, (to_buyer, to_seller), &pair).unwrap();
+                world.publish(self.role, &Body::Ruling(ruling));
+            }
+            Effect::SignExtension { seat, vaults, fee } => {
+                let pair = world.trade.arbiter_pair(escrow.contract(), seat);
+                world.publish(self.role, &Body::Extend(escrow.extend(seat, &vaults, fee, &pair).unwrap()));
+            }
+            Effect::CompleteRuling { seat, ruling } => {
+                let draft = escrow.complete_ruling(seat, &ruling, self.role, &key).unwrap();
+                return Some(Event::SpendBuilt(draft.tx));
+            }
+            Effect::CompleteExtension { seat, extend } => {
+                let draft = escrow.complete_extend(seat, &extend, self.role, &key).unwrap();
+                return Some(Event::SpendBuilt(draft.tx));
             }
             Effect::Broadcast(tx) => {
                 if !escrow.fundings(&tx).is_empty() {
@@ -257,7 +316,10 @@ impl World {
         let id = self.trade.id();
         let author = self.trade.author(role);
         let about = self.ledger.storage().about(&id.into(), Some(&author.id()), 1000).unwrap();
-        let said = about.iter().any(|id| self.ledger.storage().record(id).unwrap().unwrap().body() == body.encode());
+        let said = about.iter().any(|id| {
+            let record = self.ledger.storage().record(id).unwrap().unwrap();
+            record.header().kind == body.kind() && record.body() == body.encode()
+        });
         if !said {
             let record = author.write(body);
             self.admit(record);
@@ -280,9 +342,9 @@ impl World {
 /// Plays a story; tells whether the fuse burnt down.
 fn play(story: Story, side: Side, fuse: Option<usize>) -> bool {
     let mut world = World::new(story, side, fuse);
-    let mut nodes = [Node::new(&mut world, Role::Seller), Node::new(&mut world, Role::Buyer)];
+    let mut nodes = [Role::Seller, Role::Buyer, Role::Arbiter].map(|role| Node::new(&mut world, role));
     let mut reorganised = story != Story::Reorg;
-    for _ in 0..40 {
+    for _ in 0..60 {
         nodes.iter_mut().for_each(|node| node.turn(&mut world));
         if story == Story::Crossed && !world.chain.seen.is_empty() {
             let cancel = Cancel { trade: world.trade.id(), refund: None };
@@ -291,7 +353,11 @@ fn play(story: Story, side: Side, fuse: Option<usize>) -> bool {
         if reorganised && world.is_over() {
             break;
         }
-        world.chain.mine(if story == Story::Timeout && world.phase() == Phase::Funded { 4320 } else { 1 });
+        world.chain.mine(match (story, world.phase()) {
+            (Story::Timeout, Phase::Funded) => 4320,
+            (_, Phase::Disputed | Phase::Ruled) => 72, // half of the arbitration delay
+            (_, _) => 1,
+        });
         if !reorganised && world.is_over() {
             reorganised = true;
             world.chain.reorganise(151);
@@ -306,7 +372,8 @@ fn play(story: Story, side: Side, fuse: Option<usize>) -> bool {
     } else {
         assert!(facts.buyer_closed.is_some() && facts.buyer_closed == facts.seller_closed, "{context}");
         assert_eq!(world.sent.len(), 1, "{context}: one funding, whatever happens");
-        assert_eq!(world.chain.seen.len(), 2, "{context}");
+        let extensions = if story == Story::Divided { 2 } else { 0 };
+        assert_eq!(world.chain.seen.len(), 2 + extensions, "{context}");
     }
     let end = world.chain.facts(&world.escrow);
     let paths: Vec<SpendPath> = end.spends.iter().map(|spend| spend.path).collect();
@@ -330,9 +397,10 @@ fn after_a_crash_before_any_effect_both_come_to_the_same_end() {
 fn a_half_that_only_pretends_is_no_fact() {
     let mut world = World::new(Story::Trade, Side::Sell, None);
     world.admit(world.trade.accept.clone());
-    let outpoint = world.escrow.fundings(&world.trade.funding(1))[0];
+    let vaults = world.trade.vaults(1);
     let signature = bitcoin::secp256k1::schnorr::Signature::from_slice(&[1; 64]).unwrap();
-    let half = HalfSpend { outpoint: Outpoint(outpoint), fee: sats(1_700), signature: CurveSignature(signature) };
+    let signatures = crate::wire::List::new(vec![CurveSignature(signature)]).unwrap();
+    let half = HalfSpend { vaults, fee: sats(1_700), signatures };
     let trade = world.trade.id();
     world.publish(Role::Seller, &Body::Release(Release { trade, payout: half.clone() }));
     world.publish(Role::Buyer, &Body::Cancel(Cancel { trade, refund: Some(half) }));

@@ -1,0 +1,118 @@
+//! What the chain shows of a trade: the outputs that hold its coins, one after the other, and what spends them.
+
+use bitcoin::{OutPoint, Transaction};
+
+use crate::body::Vaults;
+use crate::trade::{Escrow, SpendPath};
+
+/// Outputs that hold the coins of a trade, as the chain shows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Funding {
+    /// The outputs.
+    pub vaults: Vaults,
+    /// The height that confirms them; `None` while in the pool.
+    pub height: Option<u32>,
+    /// The escrow's output before, if these are of an extension.
+    pub extends: Option<OutPoint>,
+}
+
+impl Funding {
+    /// Returns outputs that somebody paid.
+    pub const fn new(vaults: Vaults, height: Option<u32>) -> Self {
+        Self { vaults, height, extends: None }
+    }
+
+    /// Returns the escrow's output.
+    pub const fn outpoint(&self) -> OutPoint {
+        self.vaults.outpoint()
+    }
+}
+
+/// A transaction that spends outputs of an escrow, as the chain shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spend {
+    /// The transaction.
+    pub tx: Transaction,
+    /// Which way it sends the coins.
+    pub path: SpendPath,
+    /// The height that confirms it; `None` while in the pool.
+    pub height: Option<u32>,
+}
+
+impl Spend {
+    /// Tells whether it spends an output.
+    pub fn spends(&self, outpoint: &OutPoint) -> bool {
+        self.tx.input.iter().any(|input| input.previous_output == *outpoint)
+    }
+}
+
+/// What the chain shows of a trade.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChainFacts {
+    /// The height of the tip.
+    pub tip: u32,
+    /// Whether the tip was reached by following the chain: before that, no deadline acts.
+    pub synced: bool,
+    /// The outputs that fund the escrow: its scripts with exactly their values, and those of extensions. More than one row of
+    /// extensions only if somebody paid twice.
+    pub fundings: Vec<Funding>,
+    /// The transactions that spend them.
+    pub spends: Vec<Spend>,
+}
+
+impl ChainFacts {
+    /// Gathers what transactions do with an escrow: each with the height that confirms it. Their order does not matter.
+    pub fn gather<'a>(
+        escrow: &Escrow,
+        tip: u32,
+        synced: bool,
+        txs: impl IntoIterator<Item = (&'a Transaction, Option<u32>)>,
+    ) -> Self {
+        let txs: Vec<_> = txs.into_iter().collect();
+        let mut facts = Self { tip, synced, ..Self::default() };
+        for (tx, height) in &txs {
+            facts.fundings.extend(escrow.fundings(tx).into_iter().map(|vaults| Funding::new(vaults, *height)));
+        }
+        // What an extension makes stands behind what it spends, and is looked at in its turn. Each has outputs of its own, so
+        // there are no more of them than transactions.
+        let mut at = 0;
+        while let Some(funding) = facts.fundings.get(at).copied() {
+            for (tx, height) in &txs {
+                let is_spent = |spend: &Spend| spend.tx == **tx;
+                if facts.spends.iter().any(is_spent) || !spends_any(tx, &funding.vaults) {
+                    continue;
+                }
+                let path = escrow.classify(tx, &funding.vaults);
+                facts.spends.push(Spend { tx: (*tx).clone(), path, height: *height });
+                if let (SpendPath::Extension, Some(vaults)) = (path, escrow.extended(tx, &funding.vaults)) {
+                    let extends = Some(funding.outpoint());
+                    facts.fundings.push(Funding { vaults, height: *height, extends });
+                }
+            }
+            at += 1;
+        }
+        facts.fundings.sort_by_key(Funding::outpoint);
+        facts.spends.sort_by_key(|spend| spend.tx.compute_txid());
+        facts
+    }
+
+    /// Returns outputs and those before them, back to what somebody paid.
+    pub fn lineage<'a>(&'a self, funding: &'a Funding) -> impl Iterator<Item = &'a Funding> {
+        let before = |funding: &&'a Funding| {
+            let outpoint = funding.extends?;
+            self.fundings.iter().find(|other| other.outpoint() == outpoint)
+        };
+        // No output is its own ancestor on a chain; whatever else is handed in has an end too.
+        std::iter::successors(Some(funding), before).take(self.fundings.len().max(1))
+    }
+
+    /// Returns what somebody paid, and of which these outputs hold the rest.
+    pub fn root_of<'a>(&'a self, funding: &'a Funding) -> &'a Funding {
+        self.lineage(funding).last().unwrap_or(funding)
+    }
+}
+
+/// Tells whether a transaction spends outputs of an escrow.
+pub fn spends_any(tx: &Transaction, vaults: &Vaults) -> bool {
+    tx.input.iter().any(|input| vaults.coins().any(|coin| coin.outpoint.0 == input.previous_output))
+}

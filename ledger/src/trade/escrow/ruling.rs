@@ -1,0 +1,264 @@
+//! What an arbiter signs: how the coins of a dispute are divided, or that they go into the same outputs again.
+//!
+//! An arbiter moves nothing alone. He signs for the leaf that he has with a party, and that party completes the
+//! transaction, which everybody computes alike from the contract, the outputs and the few numbers of the record.
+
+use bitcoin::key::Keypair;
+use bitcoin::secp256k1::XOnlyPublicKey;
+use bitcoin::{Sequence, TxOut};
+use serde::{Deserialize, Serialize};
+
+use super::spends::{RULED_INPUT_VSIZE, check_fee, vsize};
+use super::{DUST_LIMIT, Draft, Escrow, EscrowError, Leaf};
+use crate::body::{Extend, Ruling, Signatures, Vaults};
+use crate::money::Sats;
+use crate::rules::{MAX_EXTENSION_FEERATE, MAX_SPEND_FEERATE};
+use crate::trade::{Role, Seat};
+
+/// Whom an arbiter believes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The buyer: he gets the amount.
+    Buyer,
+    /// The seller: he gets the amount.
+    Seller,
+    /// Neither wholly: the buyer gets so much of the amount, the seller the rest.
+    Split(Sats),
+}
+
+impl Escrow {
+    fn arbiter_of(&self, seat: Seat) -> Result<XOnlyPublicKey, EscrowError> {
+        self.arbiter_key(seat).ok_or(EscrowError::NoArbiter)
+    }
+
+    fn ruled_inputs(vaults: &Vaults) -> u64 {
+        1 + u64::from(vaults.bond.is_some())
+    }
+
+    /// Divides the coins by a verdict, at `feerate` sat/vB: what the buyer and what the seller gets.
+    ///
+    /// Each has his bond and his part of the amount. The costs are the arbiter's fee, the miner's, and what extensions cost.
+    /// The loser's bond pays them first, the rest is the winner's to bear; of a split each bears them as he shares in the
+    /// amount. What would be dust goes to the other.
+    ///
+    /// # Errors
+    /// When the feerate is out of bounds, the buyer's part is more than the amount, or less is there than it costs.
+    pub fn divide(
+        &self,
+        seat: Seat,
+        vaults: &Vaults,
+        verdict: Verdict,
+        feerate: u64,
+    ) -> Result<(Sats, Sats), EscrowError> {
+        let contract = self.contract();
+        let amount = contract.amount.get();
+        let part = match verdict {
+            Verdict::Buyer => amount,
+            Verdict::Seller => 0,
+            Verdict::Split(part) => part.get(),
+        };
+        let refuse = || EscrowError::Division { to_buyer: part, to_seller: amount.saturating_sub(part) };
+        let bonds = (vaults.bond.map_or(0, |bond| bond.value.get()), contract.seller_bond.get());
+        let is_paid_for = bonds.0 > 0 || bonds.1 > 0 || (part > 0 && part < amount);
+        let arbiter_fee = contract.fee_of(seat);
+        let outputs = 1 + u64::from(is_paid_for) + u64::from(arbiter_fee > Sats::ZERO);
+        let mining = feerate.checked_mul(vsize(RULED_INPUT_VSIZE, Self::ruled_inputs(vaults), outputs));
+        let spent = contract.escrow_value().checked_sub(vaults.escrow.value).ok_or(EscrowError::Vaults)?;
+        let costs = mining.and_then(|fee| fee.checked_add(arbiter_fee.get())?.checked_add(spent.get()));
+        let costs = costs.ok_or(EscrowError::Fee(u64::MAX))?;
+        let rest = amount.checked_sub(part).ok_or_else(refuse)?;
+        let of_buyer = match part {
+            0 => costs.min(bonds.0),
+            part if part == amount => costs - costs.min(bonds.1),
+            // Rounded down: the satoshi is the seller's.
+            part => u64::try_from(u128::from(costs) * u128::from(part) / u128::from(amount)).map_err(|_| refuse())?,
+        };
+        let of_seller = costs.checked_sub(of_buyer).ok_or_else(refuse)?;
+        let share = |part: u64, bond: u64, costs: u64| part.checked_add(bond)?.checked_sub(costs);
+        let to_buyer = share(part, bonds.0, of_buyer).ok_or_else(refuse)?;
+        let to_seller = share(rest, bonds.1, of_seller).ok_or_else(refuse)?;
+        let is_dust = |value: u64| value < DUST_LIMIT;
+        let divided = match (is_dust(to_buyer), is_dust(to_seller)) {
+            (false, false) => (to_buyer, to_seller),
+            (true, false) => (0, to_seller.checked_add(to_buyer).ok_or_else(refuse)?),
+            (false, true) => (to_buyer.checked_add(to_seller).ok_or_else(refuse)?, 0),
+            (true, true) => return Err(refuse()),
+        };
+        let (to_buyer, to_seller) =
+            (Sats::new(divided.0).ok_or_else(refuse)?, Sats::new(divided.1).ok_or_else(refuse)?);
+        self.ruling(seat, vaults, to_buyer, to_seller).map(|_| (to_buyer, to_seller))
+    }
+
+    /// Returns the unsigned transaction of a ruling: to the buyer, to the seller, to the arbiter his fee; no output holds
+    /// nothing. What remains is the miner's.
+    ///
+    /// # Errors
+    /// When an output would be dust, nobody gets anything, or the miner's part is out of bounds.
+    pub fn ruling(&self, seat: Seat, vaults: &Vaults, to_buyer: Sats, to_seller: Sats) -> Result<Draft, EscrowError> {
+        let contract = self.contract();
+        let arbiter = contract.arbiter(seat).ok_or(EscrowError::NoArbiter)?;
+        let refuse = || EscrowError::Division { to_buyer: to_buyer.get(), to_seller: to_seller.get() };
+        let outputs: Vec<TxOut> = [
+            (to_buyer, self.destination(Role::Buyer)),
+            (to_seller, self.destination(Role::Seller)),
+            (contract.fee_of(seat), arbiter.destination.script()),
+        ]
+        .into_iter()
+        .filter(|(value, _)| *value > Sats::ZERO)
+        .map(|(value, script)| TxOut { value: value.into(), script_pubkey: script.clone() })
+        .collect();
+        let is_dust = |value: Sats| value > Sats::ZERO && value.get() < DUST_LIMIT;
+        if is_dust(to_buyer) || is_dust(to_seller) || (to_buyer, to_seller) == (Sats::ZERO, Sats::ZERO) {
+            return Err(refuse());
+        }
+        let paid = to_buyer.checked_add(to_seller).and_then(|sum| sum.checked_add(contract.fee_of(seat)));
+        let fee = vaults.value().and_then(|all| all.checked_sub(paid?)).ok_or_else(refuse)?;
+        let size = vsize(RULED_INPUT_VSIZE, Self::ruled_inputs(vaults), outputs.len() as u64); // at most three
+        check_fee(fee, size, MAX_SPEND_FEERATE)?;
+        self.draft(vaults, Sequence::from_height(contract.delay_of(seat)), outputs)
+    }
+
+    /// Makes an arbiter's ruling, by his pair of this contract (see [`tweak_arbiter_pair`](super::tweak_arbiter_pair)).
+    /// Whoever gets something can complete it.
+    ///
+    /// # Errors
+    /// When it does not fit what the escrow holds.
+    pub fn rule(
+        &self,
+        seat: Seat,
+        vaults: &Vaults,
+        division: (Sats, Sats),
+        key: &Keypair,
+    ) -> Result<Ruling, EscrowError> {
+        let (to_buyer, to_seller) = division;
+        let draft = self.ruling(seat, vaults, to_buyer, to_seller)?;
+        let with = |role, gets: Sats| match gets {
+            Sats::ZERO => Ok(Signatures::default()),
+            _ => self.sign(&draft, Leaf::of_arbiter(seat, role), key),
+        };
+        let (with_buyer, with_seller) = (with(Role::Buyer, to_buyer)?, with(Role::Seller, to_seller)?);
+        Ok(Ruling { trade: self.contract().trade, vaults: *vaults, to_buyer, to_seller, with_buyer, with_seller })
+    }
+
+    /// Checks an arbiter's ruling: everything is computed anew but his signatures.
+    ///
+    /// # Errors
+    /// When it does not fit what the escrow holds, or he did not sign it for everybody who gets something.
+    pub fn check_ruling(&self, seat: Seat, ruling: &Ruling) -> Result<(), EscrowError> {
+        let draft = self.ruling(seat, &ruling.vaults, ruling.to_buyer, ruling.to_seller)?;
+        let arbiter = (Role::Arbiter, self.arbiter_of(seat)?);
+        for (role, gets, signatures) in
+            [(Role::Buyer, ruling.to_buyer, &ruling.with_buyer), (Role::Seller, ruling.to_seller, &ruling.with_seller)]
+        {
+            if gets > Sats::ZERO {
+                self.check_signatures(&draft, Leaf::of_arbiter(seat, role), signatures, arbiter)?;
+            } else if !signatures.is_empty() {
+                return Err(EscrowError::Signature(Role::Arbiter));
+            }
+        }
+        Ok(())
+    }
+
+    /// Completes a ruling for a party that gets something by it.
+    ///
+    /// # Errors
+    /// When the ruling is not good, or gives the party nothing.
+    pub fn complete_ruling(
+        &self,
+        seat: Seat,
+        ruling: &Ruling,
+        role: Role,
+        key: &Keypair,
+    ) -> Result<Draft, EscrowError> {
+        self.check_ruling(seat, ruling)?;
+        let draft = self.ruling(seat, &ruling.vaults, ruling.to_buyer, ruling.to_seller)?;
+        let by_arbiter = if role == Role::Buyer { &ruling.with_buyer } else { &ruling.with_seller };
+        self.complete_with_arbiter(draft, Leaf::of_arbiter(seat, role), by_arbiter, key)
+    }
+
+    /// Returns the fee of an extension at `feerate` sat/vB, within the protocol's bounds.
+    ///
+    /// # Errors
+    /// When the feerate is out of bounds, or less than dust would remain.
+    pub fn extension_fee_at(&self, seat: Seat, vaults: &Vaults, feerate: u64) -> Result<Sats, EscrowError> {
+        let inputs = Self::ruled_inputs(vaults);
+        let fee = feerate.checked_mul(vsize(RULED_INPUT_VSIZE, inputs, inputs)).and_then(Sats::new);
+        let fee = fee.ok_or(EscrowError::Fee(u64::MAX))?;
+        self.extension(seat, vaults, fee).map(|_| fee)
+    }
+
+    /// Returns the unsigned transaction that moves the coins into the same outputs again: the escrow less the fee, the
+    /// buyer's bond whole.
+    ///
+    /// # Errors
+    /// When the fee is out of bounds, or the contract has no such arbiter.
+    pub fn extension(&self, seat: Seat, vaults: &Vaults, fee: Sats) -> Result<Draft, EscrowError> {
+        self.arbiter_of(seat)?;
+        let inputs = Self::ruled_inputs(vaults);
+        check_fee(fee, vsize(RULED_INPUT_VSIZE, inputs, inputs), MAX_EXTENSION_FEERATE)?;
+        let rest = vaults.escrow.value.checked_sub(fee).filter(|rest| rest.get() >= DUST_LIMIT);
+        let rest = rest.ok_or(EscrowError::Fee(fee.get()))?;
+        let mut draft = self.draft(vaults, Sequence::from_height(self.contract().delay_of(seat)), Vec::new())?;
+        draft.tx.output = draft.prevouts();
+        draft.tx.output[0].value = rest.into(); // the escrow is always the first
+        Ok(draft)
+    }
+
+    /// Makes an arbiter's part of an extension, by his pair of this contract. Either party can complete it.
+    ///
+    /// # Errors
+    /// When the fee is out of bounds, or the contract has no such arbiter.
+    pub fn extend(&self, seat: Seat, vaults: &Vaults, fee: Sats, key: &Keypair) -> Result<Extend, EscrowError> {
+        let draft = self.extension(seat, vaults, fee)?;
+        let with = |role| self.sign(&draft, Leaf::of_arbiter(seat, role), key);
+        let (with_buyer, with_seller) = (with(Role::Buyer)?, with(Role::Seller)?);
+        Ok(Extend { trade: self.contract().trade, vaults: *vaults, fee, with_buyer, with_seller })
+    }
+
+    /// Checks an arbiter's part of an extension.
+    ///
+    /// # Errors
+    /// When the fee is out of bounds or a signature does not fit.
+    pub fn check_extend(&self, seat: Seat, extend: &Extend) -> Result<(), EscrowError> {
+        let draft = self.extension(seat, &extend.vaults, extend.fee)?;
+        let arbiter = (Role::Arbiter, self.arbiter_of(seat)?);
+        for (role, signatures) in [(Role::Buyer, &extend.with_buyer), (Role::Seller, &extend.with_seller)] {
+            self.check_signatures(&draft, Leaf::of_arbiter(seat, role), signatures, arbiter)?;
+        }
+        Ok(())
+    }
+
+    /// Completes an extension for a party.
+    ///
+    /// # Errors
+    /// When the arbiter's part is not good.
+    pub fn complete_extend(
+        &self,
+        seat: Seat,
+        extend: &Extend,
+        role: Role,
+        key: &Keypair,
+    ) -> Result<Draft, EscrowError> {
+        self.check_extend(seat, extend)?;
+        let draft = self.extension(seat, &extend.vaults, extend.fee)?;
+        let by_arbiter = if role == Role::Buyer { &extend.with_buyer } else { &extend.with_seller };
+        self.complete_with_arbiter(draft, Leaf::of_arbiter(seat, role), by_arbiter, key)
+    }
+
+    fn complete_with_arbiter(
+        &self,
+        mut draft: Draft,
+        leaf: Leaf,
+        by_arbiter: &Signatures,
+        key: &Keypair,
+    ) -> Result<Draft, EscrowError> {
+        let mine = self.sign(&draft, leaf, key)?;
+        // The script checks the party's signature first, so it lies on top.
+        self.attach(&mut draft, leaf, &[by_arbiter, &mine])?;
+        Ok(draft)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! What an arbiter can sign, what it costs whom, and what he cannot.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::body::Side;
+use crate::testing::{Author, SampleTrade, sats, vaults_of};
+use crate::trade::{Contract, SpendPath};
+use crate::wire::Outpoint;
+
+const SEATS: [Seat; 2] = [Seat::First, Seat::Second];
+
+/// A trade with two arbiters, with bonds or without.
+fn case(bonded: bool) -> (SampleTrade, Contract, Escrow) {
+    let trade = SampleTrade::with_second(Side::Sell);
+    let contract = if bonded { trade.bonded() } else { trade.contract() };
+    let escrow = Escrow::new(&contract);
+    (trade, contract, escrow)
+}
+
+fn rule(trade: &SampleTrade, escrow: &Escrow, seat: Seat, verdict: Verdict) -> Ruling {
+    let vaults = vaults_of(escrow, 1);
+    let division = escrow.divide(seat, &vaults, verdict, 10).unwrap();
+    escrow.rule(seat, &vaults, division, &trade.arbiter_pair(escrow.contract(), seat)).unwrap()
+}
+
+#[test]
+fn the_loser_pays_from_his_bond_and_without_one_the_winner_bears_it() {
+    let (_, _, plain) = case(false);
+    let fee = 10_000; // a hundredth of the amount
+    let mined = |inputs, outputs| 10 * vsize(RULED_INPUT_VSIZE, inputs, outputs);
+    let divide = |escrow: &Escrow, verdict| {
+        let (buyer, seller) = escrow.divide(Seat::First, &vaults_of(escrow, 1), verdict, 10).unwrap();
+        (buyer.get(), seller.get())
+    };
+    assert_eq!(divide(&plain, Verdict::Buyer), (1_000_000 - fee - mined(1, 2), 0));
+    assert_eq!(divide(&plain, Verdict::Seller), (0, 1_000_000 - fee - mined(1, 2)));
+    let costs = fee + mined(1, 3);
+    let of_buyer = costs / 4;
+    assert_eq!(divide(&plain, Verdict::Split(sats(250_000))), (250_000 - of_buyer, 750_000 - (costs - of_buyer)));
+    let (_, _, bonded) = case(true);
+    let costs = fee + mined(2, 3);
+    assert_eq!(divide(&bonded, Verdict::Buyer), (1_200_000, 100_000 - costs));
+    assert_eq!(divide(&bonded, Verdict::Seller), (200_000 - costs, 1_100_000));
+}
+
+#[test]
+fn whoever_gets_something_completes_a_ruling_and_nobody_else() {
+    for (bonded, seat) in [(false, Seat::First), (false, Seat::Second), (true, Seat::First), (true, Seat::Second)] {
+        let (mut trade, contract, escrow) = case(bonded);
+        let held = vaults_of(&escrow, 1);
+        for verdict in [Verdict::Buyer, Verdict::Seller, Verdict::Split(sats(500_001))] {
+            let ruling = rule(&trade, &escrow, seat, verdict);
+            assert_eq!(escrow.check_ruling(seat, &ruling), Ok(()));
+            for role in [Role::Buyer, Role::Seller] {
+                let key = trade.author(role).trade_key();
+                let gets = if role == Role::Buyer { ruling.to_buyer } else { ruling.to_seller };
+                let completed = escrow.complete_ruling(seat, &ruling, role, &key);
+                if gets == Sats::ZERO {
+                    assert!(completed.is_err(), "a loser with nothing to get has nothing to complete");
+                    continue;
+                }
+                let tx = completed.unwrap().tx;
+                assert_eq!(escrow.classify(&tx, &held), SpendPath::Ruling);
+                assert_eq!(escrow.check_witness(&tx, &held), Ok(Some(Leaf::of_arbiter(seat, role))));
+                assert_eq!(tx.input[0].sequence, Sequence::from_height(contract.delay_of(seat)));
+                let size = vsize(RULED_INPUT_VSIZE, tx.input.len() as u64, tx.output.len() as u64);
+                assert!((tx.vsize() as u64) <= size, "{} of {size}", tx.vsize());
+                let fee =
+                    tx.output.iter().find(|o| o.script_pubkey == *contract.arbiter(seat).unwrap().destination.script());
+                assert_eq!(fee.map(|output| output.value.to_sat()), Some(10_000));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_ruling_that_is_changed_or_anothers_is_none() {
+    let (trade, _, escrow) = case(true);
+    let good = rule(&trade, &escrow, Seat::First, Verdict::Split(sats(300_000)));
+    let plus = |value: Sats| sats(value.get() + 1);
+    let minus = |value: Sats| sats(value.get() - 1);
+    let mut moved = good.vaults;
+    moved.escrow.outpoint.0.vout += 7;
+    let none = Signatures::default();
+    let changed = [
+        Ruling { to_buyer: plus(good.to_buyer), to_seller: minus(good.to_seller), ..good.clone() },
+        Ruling { to_buyer: minus(good.to_buyer), ..good.clone() },
+        Ruling { to_buyer: Sats::ZERO, ..good.clone() },
+        Ruling { to_seller: Sats::MAX, ..good.clone() },
+        Ruling { to_seller: sats(545), ..good.clone() },
+        Ruling { to_buyer: Sats::ZERO, to_seller: Sats::ZERO, ..good.clone() },
+        Ruling { vaults: moved, ..good.clone() },
+        Ruling { vaults: Vaults { bond: None, ..good.vaults }, ..good.clone() },
+        Ruling { with_buyer: none.clone(), ..good.clone() },
+        Ruling { with_seller: none, ..good.clone() },
+        Ruling { with_buyer: good.with_seller.clone(), with_seller: good.with_buyer.clone(), ..good.clone() },
+    ];
+    for ruling in changed {
+        assert!(escrow.check_ruling(Seat::First, &ruling).is_err(), "{ruling:?}");
+    }
+    assert!(escrow.check_ruling(Seat::Second, &good).is_err(), "the first arbiter is not the second");
+    let stranger = Author::new(66).trade_key();
+    let forged = escrow.rule(Seat::First, &good.vaults, (good.to_buyer, good.to_seller), &stranger).unwrap();
+    assert_eq!(escrow.check_ruling(Seat::First, &forged), Err(EscrowError::Signature(Role::Arbiter)));
+    let untweaked = trade.arbiter.trade_key();
+    let forged = escrow.rule(Seat::First, &good.vaults, (good.to_buyer, good.to_seller), &untweaked).unwrap();
+    assert!(escrow.check_ruling(Seat::First, &forged).is_err(), "only the key of this contract");
+    let (_, _, other) = case(false);
+    assert!(other.check_ruling(Seat::First, &good).is_err());
+    let single = SampleTrade::new(Side::Sell);
+    let vaults = single.vaults(1);
+    assert_eq!(single.escrow().divide(Seat::Second, &vaults, Verdict::Buyer, 10), Err(EscrowError::NoArbiter));
+}
+
+#[test]
+fn an_extension_keeps_the_coins_where_they_were() {
+    for (bonded, seat) in [(false, Seat::First), (true, Seat::Second)] {
+        let (mut trade, contract, escrow) = case(bonded);
+        let pair = trade.arbiter_pair(&contract, seat);
+        let mut held = vaults_of(&escrow, 1);
+        for _ in 0..3 {
+            let fee = escrow.extension_fee_at(seat, &held, 10).unwrap();
+            let extend = escrow.extend(seat, &held, fee, &pair).unwrap();
+            assert_eq!(escrow.check_extend(seat, &extend), Ok(()));
+            let txids = [Role::Buyer, Role::Seller].map(|role| {
+                let key = trade.author(role).trade_key();
+                let tx = escrow.complete_extend(seat, &extend, role, &key).unwrap().tx;
+                assert_eq!(escrow.classify(&tx, &held), SpendPath::Extension);
+                assert_eq!(escrow.check_witness(&tx, &held), Ok(Some(Leaf::of_arbiter(seat, role))));
+                assert!((tx.vsize() as u64) <= fee.get() / 10);
+                tx
+            });
+            assert_eq!(txids[0].compute_txid(), txids[1].compute_txid(), "whoever completes it");
+            let next = escrow.extended(&txids[0], &held).unwrap();
+            assert_eq!(next.escrow.value.get(), held.escrow.value.get() - fee.get());
+            assert_eq!(next.bond.map(|bond| bond.value), held.bond.map(|bond| bond.value));
+            held = next;
+        }
+        // What is left can be ruled about, and what extensions cost is reckoned with.
+        let (buyer, _) = escrow.divide(seat, &held, Verdict::Buyer, 10).unwrap();
+        assert!(buyer < contract.amount || bonded);
+        let fees = [0, 100 * 400, Sats::MAX.get()];
+        assert!(fees.iter().all(|fee| escrow.extension(seat, &held, sats(*fee)).is_err()));
+        let mut forged = escrow.extend(seat, &held, escrow.extension_fee_at(seat, &held, 10).unwrap(), &pair).unwrap();
+        forged.fee = sats(forged.fee.get() + 1);
+        assert!(escrow.check_extend(seat, &forged).is_err());
+    }
+}
+
+#[test]
+fn what_an_arbiter_signs_beyond_the_parties_is_foreign() {
+    let (mut trade, contract, escrow) = case(false);
+    let held = vaults_of(&escrow, 1);
+    let ruling = rule(&trade, &escrow, Seat::First, Verdict::Buyer);
+    let key = trade.author(Role::Buyer).trade_key();
+    let tx = escrow.complete_ruling(Seat::First, &ruling, Role::Buyer, &key).unwrap().tx;
+    let mut stolen = tx.clone();
+    stolen.output[0].script_pubkey = Author::new(77).party().destination.script().clone();
+    let mut greedy = tx.clone();
+    greedy.output[1].value += bitcoin::Amount::ONE_SAT;
+    let mut elsewhere = tx.clone();
+    elsewhere.output[0].script_pubkey = Escrow::new(&trade.bonded()).script();
+    for tx in [stolen, greedy, elsewhere] {
+        assert_eq!(escrow.classify(&tx, &held), SpendPath::Foreign);
+    }
+    let mut other = held;
+    other.escrow.outpoint = Outpoint(bitcoin::OutPoint { vout: 9, ..other.outpoint() });
+    assert_eq!(escrow.classify(&tx, &other), SpendPath::Foreign);
+    assert_eq!(contract.fee_of(Seat::First), sats(10_000));
+}
+
+#[test]
+fn a_fee_that_would_be_dust_is_none() {
+    let (_, mut contract, _) = case(false);
+    contract.arbiter.fee_ppm = 545;
+    assert_eq!(contract.fee_of(Seat::First), Sats::ZERO);
+    contract.arbiter.fee_ppm = 546;
+    assert_eq!(contract.fee_of(Seat::First), sats(546));
+}
+
+proptest! {
+    /// Whatever the amount, the bonds, the fee and the verdict: not a satoshi is made or lost, and nobody gets dust.
+    #[test]
+    fn a_division_conserves_the_coins(
+        amount in 400_000u64..5_000_000_000,
+        seller_bond in prop_oneof![Just(0u64), 20_000u64..2_500_000_000],
+        buyer_bond in prop_oneof![Just(0u64), 20_000u64..2_500_000_000],
+        fee_ppm in 0u32..=100_000,
+        part in 0u64..=5_000_000_000,
+        feerate in 1u64..=500,
+        seat in prop::sample::select(&SEATS[..]),
+    ) {
+        let (_, contract, _) = case(false);
+        let mut contract = Contract {
+            amount: sats(amount), seller_bond: sats(seller_bond), buyer_bond: sats(buyer_bond), ..contract
+        };
+        contract.arbiter.fee_ppm = fee_ppm;
+        let escrow = Escrow::new(&contract);
+        let held = vaults_of(&escrow, 1);
+        let part = part.min(amount);
+        let verdict = match part {
+            0 => Verdict::Seller,
+            part if part == amount => Verdict::Buyer,
+            part => Verdict::Split(sats(part)),
+        };
+        if let Ok((to_buyer, to_seller)) = escrow.divide(seat, &held, verdict, feerate) {
+            let draft = escrow.ruling(seat, &held, to_buyer, to_seller).unwrap();
+            let out: u64 = draft.tx.output.iter().map(|output| output.value.to_sat()).sum();
+            let held = amount + seller_bond + buyer_bond;
+            prop_assert!(out <= held);
+            prop_assert!(draft.tx.output.iter().all(|output| output.value.to_sat() >= DUST_LIMIT));
+            prop_assert_eq!(to_buyer.get() + to_seller.get() + contract.fee_of(seat).get(), out);
+            // Nobody gets more than his part and his bond, but for dust that was the other's.
+            prop_assert!(to_buyer.get() <= part + buyer_bond + DUST_LIMIT);
+            prop_assert!(to_seller.get() <= amount - part + seller_bond + DUST_LIMIT);
+        } else {
+            prop_assert!(feerate > 100 || part < 60_000 || amount - part < 60_000, "an ordinary ruling is refused");
+        }
+    }
+}

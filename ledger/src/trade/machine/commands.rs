@@ -1,0 +1,145 @@
+//! What a user asks for: whether it is possible now, and what it leads to.
+
+use super::{Command, Effect, Refusal, Trade};
+use crate::body::{Body, Cancel, Coin, Dispute, PaymentSent, Vaults};
+use crate::money::Sats;
+use crate::rules::MAX_EXTENSIONS;
+use crate::trade::{Action, Phase, Role, Seat, SpendPath, Vault, Verdict, actions};
+
+impl Trade {
+    /// Tells whether an action is possible now.
+    pub(super) fn check(&self, action: Action, phase: Phase) -> Result<(), Refusal> {
+        if !actions(phase, self.role, self.maker).contains(&action) {
+            return Err(Refusal::NotAllowed { action, role: self.role, phase });
+        }
+        let tip = self.view.chain.tip;
+        match action {
+            Action::Accept => Ok(()),
+            Action::Fund | Action::Cancel if self.local.funding_tx.is_some() && phase == Phase::Agreed => {
+                Err(Refusal::AlreadyFunding)
+            }
+            // Nobody would look for the funding below the height that the maker stated.
+            Action::Fund if !self.view.chain.synced || self.view.contract.as_ref().is_none_or(|c| c.height > tip) => {
+                Err(Refusal::NotSynced)
+            }
+            // What is not seen may be funded already: calling off would then be a promise to give the coins back.
+            Action::Cancel if self.view.contract.is_some() && !self.view.chain.synced => Err(Refusal::NotSynced),
+            Action::Fund | Action::Cancel => Ok(()),
+            Action::MarkPaid => match self.view.pay_until() {
+                _ if !self.view.chain.synced => Err(Refusal::NotSynced),
+                _ if self.view.spend().is_some() => Err(Refusal::NotAllowed { action, role: self.role, phase }),
+                Some(last) if tip > last => Err(Refusal::TooLateToPay { last, tip }),
+                Some(_) | None => Ok(()),
+            },
+            // Neither a second time, nor after the seller signed the same coins back to himself.
+            Action::Release if self.view.valid_release().is_some() || self.has_taken() => Err(Refusal::AlreadySigned),
+            Action::Release => Ok(()),
+            Action::Refund => match self.view.refund_from() {
+                _ if !self.view.chain.synced => Err(Refusal::NotSynced),
+                _ if self.own_coin().is_none() => Err(Refusal::NothingToTakeBack),
+                Some(from) if tip < from => Err(Refusal::TooEarlyToRefund { from, tip }),
+                None => Err(Refusal::TooEarlyToRefund { from: u32::MAX, tip }),
+                // Others may have paid, released or ruled meanwhile.
+                Some(_) if !self.compared => Err(Refusal::NotCompared),
+                Some(_) => Ok(()),
+            },
+            Action::Dispute | Action::Rule | Action::Extend if !self.view.chain.synced => Err(Refusal::NotSynced),
+            Action::Dispute => Ok(()),
+            Action::Rule => self.check_turn(),
+            Action::Extend if self.view.extensions() >= MAX_EXTENSIONS => {
+                Err(Refusal::TooManyExtensions(self.view.extensions()))
+            }
+            Action::Extend if self.view.extension().is_some_and(|(seat, _)| Some(*seat) == self.seat) => {
+                Err(Refusal::AlreadySigned)
+            }
+            Action::Extend => self.check_turn(),
+        }
+    }
+
+    /// The second arbiter steps in only when the first had his time.
+    fn check_turn(&self) -> Result<(), Refusal> {
+        let tip = self.view.chain.tip;
+        match (self.seat, self.view.ruling_from(Seat::Second)) {
+            (Some(Seat::Second), Some(from)) if tip < from => Err(Refusal::TooEarlyToRule { from, tip }),
+            (_, _) => Ok(()),
+        }
+    }
+
+    /// Tells whether this side keeps a transaction by which the coins come to itself.
+    fn has_taken(&self) -> bool {
+        [SpendPath::Refund, SpendPath::Timeout, SpendPath::Ruling].into_iter().any(|path| self.kept(path).is_some())
+    }
+
+    /// Returns the output that this side funded, if no block spends it.
+    pub(super) fn own_coin(&self) -> Option<(Vault, Coin)> {
+        let vaults = self.view.funding()?.vaults;
+        let (vault, coin) = match self.role {
+            Role::Seller => (Vault::Escrow, vaults.escrow),
+            Role::Buyer => (Vault::Bond, vaults.bond?),
+            Role::Arbiter => return None,
+        };
+        let spend = self.view.spend_of(&coin.outpoint.0);
+        spend.is_none_or(|spend| spend.height.is_none()).then_some((vault, coin))
+    }
+
+    pub(super) fn command(&self, command: Command) -> Result<Effect, Refusal> {
+        let phase = self.phase();
+        let Command { action, feerate } = command;
+        self.check(action, phase)?;
+        let not_allowed = || Refusal::NotAllowed { action, role: self.role, phase };
+        let trade = self.bid.trade;
+        match action {
+            Action::Accept => Ok(Effect::Accept),
+            Action::Fund => {
+                let escrow = self.escrow.as_ref().ok_or_else(not_allowed)?;
+                let amount = escrow.contract().escrow_value();
+                Ok(Effect::BuildFunding { script: escrow.script(), amount, feerate })
+            }
+            Action::MarkPaid => Ok(Effect::Publish(Body::PaymentSent(PaymentSent { trade }))),
+            Action::Release => self.sign_half(Role::Buyer, feerate),
+            Action::Refund => {
+                let escrow = self.escrow.as_ref().ok_or_else(not_allowed)?;
+                let (vault, coin) = self.own_coin().ok_or(Refusal::NothingToTakeBack)?;
+                Ok(Effect::BuildTimeout { vault, coin, fee: escrow.timeout_fee_at(vault, coin, feerate)? })
+            }
+            Action::Cancel => match (self.role, phase) {
+                (Role::Buyer, Phase::Funded | Phase::Paid | Phase::Disputed | Phase::Ruled) => {
+                    self.sign_half(Role::Seller, feerate)
+                }
+                (_, _) => Ok(Effect::Publish(Body::Cancel(Cancel { trade, refund: None }))),
+            },
+            Action::Dispute => Ok(Effect::Publish(Body::Dispute(Dispute { trade }))),
+            Action::Rule => Err(Refusal::NoVerdict),
+            Action::Extend => {
+                let (seat, vaults) = self.case().ok_or_else(not_allowed)?;
+                let escrow = self.escrow.as_ref().ok_or_else(not_allowed)?;
+                let fee = escrow.extension_fee_at(seat, &vaults, feerate)?;
+                Ok(Effect::SignExtension { seat, vaults, fee })
+            }
+        }
+    }
+
+    /// Decides a dispute.
+    pub(super) fn rule(&self, verdict: Verdict, feerate: u64) -> Result<Effect, Refusal> {
+        let phase = self.phase();
+        self.check(Action::Rule, phase)?;
+        let not_allowed = || Refusal::NotAllowed { action: Action::Rule, role: self.role, phase };
+        let (seat, vaults) = self.case().ok_or_else(not_allowed)?;
+        let escrow = self.escrow.as_ref().ok_or_else(not_allowed)?;
+        let (to_buyer, to_seller): (Sats, Sats) = escrow.divide(seat, &vaults, verdict, feerate)?;
+        Ok(Effect::SignRuling { seat, vaults, to_buyer, to_seller })
+    }
+
+    /// Returns what an arbiter decides about.
+    fn case(&self) -> Option<(Seat, Vaults)> {
+        self.seat.zip(self.view.vaults())
+    }
+
+    /// Asks for this side's half of a spend of the escrow to `to`.
+    pub(super) fn sign_half(&self, to: Role, feerate: u64) -> Result<Effect, Refusal> {
+        let action = if to == Role::Buyer { Action::Release } else { Action::Cancel };
+        let not_allowed = || Refusal::NotAllowed { action, role: self.role, phase: self.phase() };
+        let (escrow, vaults) = self.escrow.as_ref().zip(self.view.vaults()).ok_or_else(not_allowed)?;
+        Ok(Effect::SignHalf { vaults, fee: escrow.fee_at(&vaults, to, feerate)?, to })
+    }
+}

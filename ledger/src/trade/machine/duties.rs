@@ -1,0 +1,140 @@
+//! What a side owes a trade, whatever was done before.
+
+use super::{Effect, Trade, decode};
+use crate::body::{Body, Closed, Dispute, Funded, HalfSpend};
+use crate::money::Sats;
+use crate::trade::{Phase, Role, SpendPath};
+use crate::wire::{Outpoint, TxId};
+
+impl Trade {
+    /// Returns everything that this side owes the trade now.
+    pub(super) fn duties(&self) -> Vec<Effect> {
+        let phase = self.phase();
+        let mut duties = Vec::new();
+        if let (Some(escrow), Some(contract)) = (&self.escrow, &self.view.contract) {
+            duties.push(Effect::Watch { scripts: escrow.scripts(), from_height: contract.height });
+        }
+        if phase == Phase::Bid && self.maker && self.bid.offer.automatic && !self.view.facts.cancelled() {
+            duties.push(Effect::Accept);
+        }
+        match self.role {
+            Role::Buyer => self.buyer_duties(phase, &mut duties),
+            Role::Seller => self.seller_duties(phase, &mut duties),
+            Role::Arbiter => return duties,
+        }
+        self.dispute_duties(phase, &mut duties);
+        self.publish_closed(phase, &mut duties);
+        // Last: what concerns coins does not wait for a message.
+        let agreed = self.view.contract.is_some() && !phase.is_final();
+        if agreed && self.local.details.is_some() {
+            duties.push(Effect::SendDetails);
+        }
+        duties
+    }
+
+    fn buyer_duties(&self, phase: Phase, duties: &mut Vec<Effect>) {
+        // A release is the buyer's until a block says otherwise, whatever else is signed or seen in the pool meanwhile.
+        if phase.is_held() && self.is_unspent() {
+            match (self.kept(SpendPath::Payout), self.view.valid_release()) {
+                (Some(tx), _) => duties.push(Effect::Broadcast(tx)),
+                (None, Some(half)) => duties.push(Effect::Complete { half: half.clone(), to: Role::Buyer }),
+                (None, None) => {}
+            }
+        }
+        // Called off, and funded all the same: the coins go back without anybody being asked again.
+        let owes_refund = self.view.facts.buyer_cancel && !self.view.facts.payment_sent;
+        if phase == Phase::Funded && owes_refund {
+            duties.extend(self.sign_half(Role::Seller, 1));
+        }
+        if let (Some(tx), Some((_, coin))) = (self.kept(SpendPath::Timeout), self.own_coin())
+            && tx.input.iter().any(|input| input.previous_output == coin.outpoint.0)
+        {
+            duties.push(Effect::Broadcast(tx)); // one's own bond after the delay, evicted from the pool
+        }
+    }
+
+    fn seller_duties(&self, phase: Phase, duties: &mut Vec<Effect>) {
+        let funding = self.view.funding();
+        let unconfirmed = funding.is_none_or(|funding| funding.height.is_none());
+        // Called off before it was sent: then it is not sent. Once buried it is owed, even when a reorg takes it back.
+        let owed = self.view.facts.funded.is_some() || self.view.facts.payment_sent;
+        let wanted = owed || matches!(phase, Phase::Agreed | Phase::Funding);
+        if let (Some(tx), true) =
+            (decode(self.local.funding_tx.as_deref()), wanted && unconfirmed && self.view.chain.synced)
+        {
+            duties.push(Effect::Broadcast(tx));
+        }
+        if let (Some(funding), None) = (funding.filter(|f| self.view.is_buried(f.height)), self.view.facts.funded) {
+            let outpoint = Outpoint(self.view.chain.root_of(funding).outpoint());
+            duties.push(Effect::Publish(Body::Funded(Funded { trade: self.bid.trade, outpoint })));
+        }
+        if phase == Phase::Refunding && self.is_unspent() {
+            let kept = self.kept(SpendPath::Refund).or_else(|| self.kept(SpendPath::Timeout));
+            match (kept, self.view.valid_refund()) {
+                (Some(tx), _) => duties.push(Effect::Broadcast(tx)),
+                (None, Some(half)) => duties.push(Effect::Complete { half: half.clone(), to: Role::Seller }),
+                (None, None) => {}
+            }
+        } else if let (Phase::Funded | Phase::Paid | Phase::Disputed | Phase::Ruled, Some(tx)) =
+            (phase, self.kept(SpendPath::Timeout))
+        {
+            duties.push(Effect::Broadcast(tx)); // one's own refund after the delay, evicted from the pool
+        }
+    }
+
+    /// What a party owes a dispute: to say that it opened by itself, to complete what an arbiter signed once its delay is
+    /// over, and to sign again, for the outputs of an extension, what it had signed for those before.
+    fn dispute_duties(&self, phase: Phase, duties: &mut Vec<Effect>) {
+        if !matches!(phase, Phase::Disputed | Phase::Ruled) || !self.view.chain.synced || !self.is_unspent() {
+            return;
+        }
+        if !self.view.facts.disputed() {
+            duties.push(Effect::Publish(Body::Dispute(Dispute { trade: self.bid.trade })));
+        }
+        let tip = self.view.chain.tip;
+        let is_open = |seat| self.view.ruling_from(seat).is_some_and(|from| tip >= from);
+        if let (Phase::Ruled, Some((seat, ruling))) = (phase, self.view.ruling()) {
+            let gets = if self.role == Role::Buyer { ruling.to_buyer } else { ruling.to_seller };
+            if is_open(*seat) && gets > Sats::ZERO {
+                duties.push(match self.kept(SpendPath::Ruling) {
+                    Some(tx) => Effect::Broadcast(tx),
+                    None => Effect::CompleteRuling { seat: *seat, ruling: ruling.clone() },
+                });
+            }
+        }
+        if let (Phase::Disputed, Some((seat, extend))) = (phase, self.view.extension())
+            && is_open(*seat)
+        {
+            duties.push(match self.kept(SpendPath::Extension) {
+                Some(tx) => Effect::Broadcast(tx),
+                None => Effect::CompleteExtension { seat: *seat, extend: extend.clone() },
+            });
+        }
+        let (signed, to) = match self.role {
+            Role::Seller => (&self.view.facts.releases, Role::Buyer),
+            Role::Buyer | Role::Arbiter => (&self.view.facts.refunds, Role::Seller),
+        };
+        duties.extend(self.sign_again(signed, to));
+    }
+
+    /// Asks for a half once more whose outputs an extension replaced.
+    fn sign_again(&self, signed: &[HalfSpend], to: Role) -> Option<Effect> {
+        let funding = self.view.funding()?;
+        let before: Vec<_> = self.view.chain.lineage(funding).skip(1).map(|earlier| earlier.vaults).collect();
+        let half = signed.iter().find(|half| before.contains(&half.vaults))?;
+        Some(Effect::SignHalf { vaults: self.view.vaults()?, fee: half.fee, to })
+    }
+
+    fn publish_closed(&self, phase: Phase, duties: &mut Vec<Effect>) {
+        let mine = match self.role {
+            Role::Buyer => self.view.facts.buyer_closed,
+            Role::Seller => self.view.facts.seller_closed,
+            Role::Arbiter => return,
+        };
+        let is_over = matches!(phase, Phase::Closed | Phase::Refunded | Phase::Settled);
+        if let (true, Some(spend), None) = (is_over, self.view.spend(), mine) {
+            let closed = Closed { trade: self.bid.trade, spend: TxId(spend.tx.compute_txid()) };
+            duties.push(Effect::Publish(Body::Closed(closed)));
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Disputes as the machines of parties and arbiters see them: when what may be done, and what is owed.
+
+use super::*;
+use crate::body::{Dispute, Extend, Ruling};
+use crate::trade::{Escrow, Spend, SpendPath, tweak_arbiter_pair};
+
+/// The funding's height, and from which tips on its leaves open.
+const FUNDED_AT: u32 = 190;
+const T1: u32 = FUNDED_AT + 144 - 1;
+const T1B: u32 = FUNDED_AT + 1008 - 1;
+
+/// A dispute of the sample trade with two arbiters.
+struct Case {
+    trade: SampleTrade,
+    escrow: Escrow,
+    facts: Facts,
+}
+
+impl Case {
+    fn new() -> Self {
+        let trade = SampleTrade::with_second(Side::Sell);
+        let facts = Facts { payment_sent: true, buyer_dispute: true, ..Facts::default() };
+        Self { escrow: trade.escrow(), trade, facts }
+    }
+
+    fn ruling(&self, seat: Seat, verdict: Verdict) -> Ruling {
+        let vaults = self.trade.vaults(1);
+        let division = self.escrow.divide(seat, &vaults, verdict, 10).unwrap();
+        self.escrow.rule(seat, &vaults, division, &self.trade.arbiter_pair(self.escrow.contract(), seat)).unwrap()
+    }
+
+    fn extend(&self, seat: Seat, vaults: &Vaults) -> Extend {
+        let fee = self.escrow.extension_fee_at(seat, vaults, 10).unwrap();
+        self.escrow.extend(seat, vaults, fee, &self.trade.arbiter_pair(self.escrow.contract(), seat)).unwrap()
+    }
+
+    fn see(&self, mut machine: Trade, tip: u32) -> (Trade, Vec<Effect>) {
+        let fundings = vec![Funding::new(self.trade.vaults(1), Some(FUNDED_AT))];
+        let contract = Some(self.trade.contract());
+        machine.handle(Event::Records { contract, facts: self.facts.clone() }).unwrap();
+        let effects = machine.handle(Event::Chain(ChainFacts { fundings, ..chain(tip) })).unwrap();
+        (machine, effects)
+    }
+
+    fn party(&self, role: Role, tip: u32) -> (Trade, Vec<Effect>) {
+        self.see(Trade::new(self.trade.bid(), role, false, Local::default()), tip)
+    }
+
+    fn arbiter(&self, seat: Seat, tip: u32) -> Trade {
+        self.see(Trade::seated(self.trade.bid(), seat), tip).0
+    }
+}
+
+fn decide(machine: &mut Trade) -> Result<Vec<Effect>, Refusal> {
+    machine.handle(Event::Rule { verdict: Verdict::Buyer, feerate: 10 })
+}
+
+#[test]
+fn either_party_disputes_a_funded_trade_once() {
+    for role in [Role::Buyer, Role::Seller] {
+        let mut case = Case::new();
+        case.facts = Facts::default();
+        let (mut machine, _) = case.party(role, 200);
+        let effects = ask(&mut machine, Action::Dispute).unwrap();
+        assert!(effects.contains(&Effect::Publish(Body::Dispute(Dispute { trade: case.trade.id() }))));
+        case.facts.buyer_dispute = true;
+        let (mut machine, effects) = case.see(machine, 200);
+        assert_eq!(machine.phase(), Phase::Disputed);
+        assert!(ask(&mut machine, Action::Dispute).is_err());
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::Publish(Body::Dispute(_)))));
+    }
+}
+
+#[test]
+fn a_dispute_that_opens_by_itself_is_said_by_the_parties() {
+    let mut case = Case::new();
+    case.facts.buyer_dispute = false;
+    let from = FUNDED_AT + 4320 - 1008;
+    let said = Effect::Publish(Body::Dispute(Dispute { trade: case.trade.id() }));
+    for role in [Role::Buyer, Role::Seller] {
+        assert!(!case.party(role, from - 1).1.contains(&said));
+        assert!(case.party(role, from).1.contains(&said), "so an arbiter who sees no chain hears of it");
+    }
+}
+
+#[test]
+fn an_arbiter_decides_only_disputes() {
+    let mut case = Case::new();
+    let mut arbiter = case.arbiter(Seat::First, 200);
+    assert_eq!(arbiter.actions(), [Action::Rule, Action::Extend]);
+    assert_eq!(ask(&mut arbiter, Action::Rule), Err(Refusal::NoVerdict));
+    let effects = decide(&mut arbiter).unwrap();
+    let (to_buyer, to_seller) = case.escrow.divide(Seat::First, &case.trade.vaults(1), Verdict::Buyer, 10).unwrap();
+    let vaults = case.trade.vaults(1);
+    assert!(effects.contains(&Effect::SignRuling { seat: Seat::First, vaults, to_buyer, to_seller }));
+
+    case.facts.rulings.push((Seat::First, case.ruling(Seat::First, Verdict::Buyer)));
+    let mut again = case.arbiter(Seat::First, 200);
+    assert!(decide(&mut again).is_err() && ask(&mut again, Action::Extend).is_err(), "he has ruled");
+    case.facts = Facts { payment_sent: true, ..Facts::default() };
+    assert!(decide(&mut case.arbiter(Seat::First, 200)).is_err(), "nobody asked him");
+    let mut blind = case.arbiter(Seat::First, 200);
+    blind.handle(Event::Chain(ChainFacts { synced: false, ..chain(200) })).unwrap();
+    assert!(decide(&mut blind).is_err());
+}
+
+#[test]
+fn the_second_arbiter_waits_for_the_first_and_is_silent_when_he_ruled() {
+    let mut case = Case::new();
+    let too_early = Err(Refusal::TooEarlyToRule { from: T1B, tip: T1B - 1 });
+    assert_eq!(decide(&mut case.arbiter(Seat::Second, T1B - 1)), too_early);
+    assert_eq!(ask(&mut case.arbiter(Seat::Second, T1B - 1), Action::Extend), too_early);
+    assert!(decide(&mut case.arbiter(Seat::Second, T1B)).is_ok());
+    case.facts.rulings.push((Seat::First, case.ruling(Seat::First, Verdict::Buyer)));
+    assert!(decide(&mut case.arbiter(Seat::Second, T1B)).is_err());
+}
+
+#[test]
+fn a_ruling_is_completed_by_who_gets_something_and_when_its_leaf_opens() {
+    for (seat, from) in [(Seat::First, T1), (Seat::Second, T1B)] {
+        for (verdict, winners) in [
+            (Verdict::Buyer, [true, false]),
+            (Verdict::Seller, [false, true]),
+            (Verdict::Split(sats(400_000)), [true, true]),
+        ] {
+            let mut case = Case::new();
+            let ruling = case.ruling(seat, verdict);
+            case.facts.rulings.push((seat, ruling.clone()));
+            let wanted = Effect::CompleteRuling { seat, ruling };
+            for (role, wins) in [Role::Buyer, Role::Seller].into_iter().zip(winners) {
+                let (machine, effects) = case.party(role, from - 1);
+                assert_eq!(machine.phase(), Phase::Ruled);
+                assert!(!effects.contains(&wanted), "a block too early");
+                assert_eq!(case.party(role, from).1.contains(&wanted), wins, "{seat:?} {verdict:?} {role}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_arbiters_ruling_counts_before_the_seconds() {
+    let mut case = Case::new();
+    case.facts.rulings.push((Seat::Second, case.ruling(Seat::Second, Verdict::Seller)));
+    let (machine, _) = case.party(Role::Buyer, T1B);
+    assert_eq!(machine.view().ruling().unwrap().0, Seat::Second);
+    case.facts.rulings.push((Seat::First, case.ruling(Seat::First, Verdict::Buyer)));
+    let (machine, effects) = case.party(Role::Buyer, T1B);
+    assert_eq!(machine.view().ruling().unwrap().0, Seat::First);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::CompleteRuling { seat: Seat::First, .. })));
+}
+
+#[test]
+fn a_kept_ruling_is_sent_again_and_a_release_is_better_for_the_buyer() {
+    let mut case = Case::new();
+    let ruling = case.ruling(Seat::First, Verdict::Split(sats(400_000)));
+    case.facts.rulings.push((Seat::First, ruling.clone()));
+    let (mut buyer, _) = case.party(Role::Buyer, T1);
+    let key = case.trade.author(Role::Buyer).trade_key();
+    let tx = case.escrow.complete_ruling(Seat::First, &ruling, Role::Buyer, &key).unwrap().tx;
+    let effects = buyer.handle(Event::SpendBuilt(tx.clone())).unwrap();
+    assert!(matches!(effects[0], Effect::Persist(_)), "kept before it is sent");
+    assert!(effects.contains(&Effect::Broadcast(tx)));
+
+    let seller = case.trade.author(Role::Seller).trade_key();
+    let half = case.escrow.half(&case.trade.vaults(1), sats(1_700), Role::Buyer, &seller).unwrap();
+    case.facts.releases.push(half.clone());
+    let (buyer, effects) = case.see(buyer, T1);
+    assert_eq!(buyer.phase(), Phase::Released);
+    assert!(effects.contains(&Effect::Complete { half, to: Role::Buyer }), "all of it instead of a part");
+}
+
+#[test]
+fn an_extension_moves_the_coins_on_and_what_was_signed_is_signed_again() {
+    let mut case = Case::new();
+    let first = case.trade.vaults(1);
+    let extend = case.extend(Seat::First, &first);
+    case.facts.extensions.push((Seat::First, extend.clone()));
+    let wanted = Effect::CompleteExtension { seat: Seat::First, extend: extend.clone() };
+    for role in [Role::Buyer, Role::Seller] {
+        assert!(!case.party(role, T1 - 1).1.contains(&wanted));
+        assert!(case.party(role, T1).1.contains(&wanted));
+    }
+    assert!(ask(&mut case.arbiter(Seat::First, T1), Action::Extend).is_err(), "once for each");
+
+    // It is buried. A release for what was spent comes from before; the seller signs it again.
+    let key = case.trade.author(Role::Seller).trade_key();
+    let tx = case.escrow.complete_extend(Seat::First, &extend, Role::Seller, &key).unwrap().tx;
+    case.facts.releases.push(case.escrow.half(&first, sats(1_700), Role::Buyer, &key).unwrap());
+    let txs = [(case.trade.funding(1), Some(FUNDED_AT)), (tx, Some(T1 + 1))];
+    let seen = |tip| ChainFacts::gather(&case.escrow, tip, true, txs.iter().map(|(tx, height)| (tx, *height)));
+    let (mut seller, _) = case.party(Role::Seller, T1);
+    seller.handle(Event::Chain(seen(T1 + 1))).unwrap();
+    assert_eq!(seller.phase(), Phase::Released, "until it is buried the outputs before count");
+    let effects = seller.handle(Event::Chain(seen(T1 + 3))).unwrap();
+    assert_eq!(seller.phase(), Phase::Disputed);
+    let vaults = seller.view().vaults().unwrap();
+    assert_eq!((seller.view().extensions(), vaults.escrow.value), (1, sats(1_000_000 - extend.fee.get())));
+    assert!(effects.contains(&Effect::SignHalf { vaults, fee: sats(1_700), to: Role::Buyer }), "{effects:?}");
+    assert_eq!(seller.view().ruling_from(Seat::First), Some(T1 + 1 + 144 - 1), "all delays begin anew");
+    // A reorg takes it back.
+    seller.handle(Event::Chain(seen(T1 + 1))).unwrap();
+    assert_eq!(seller.phase(), Phase::Released);
+}
+
+#[test]
+fn the_seller_keeps_sight_of_his_own_coins_through_extensions() {
+    let mut case = Case::new();
+    let extend = case.extend(Seat::First, &case.trade.vaults(1));
+    let key = case.trade.author(Role::Buyer).trade_key();
+    let tx = case.escrow.complete_extend(Seat::First, &extend, Role::Buyer, &key).unwrap().tx;
+    let funding_tx = Some(bitcoin::consensus::serialize(&case.trade.funding(1)));
+    let local = Local { funding_tx, ..Local::default() };
+    let (mut seller, _) = case.see(Trade::new(case.trade.bid(), Role::Seller, false, local), T1);
+    let stranger = case.trade.funding(2);
+    let txs = [(&case.trade.funding(1), Some(FUNDED_AT)), (&tx, Some(T1 + 1)), (&stranger, Some(FUNDED_AT - 5))];
+    seller.handle(Event::Chain(ChainFacts::gather(&case.escrow, T1 + 9, true, txs))).unwrap();
+    assert_eq!(seller.view().vaults().unwrap().escrow.outpoint.0.txid, tx.compute_txid());
+}
+
+#[test]
+fn more_than_three_extensions_are_neither_signed_nor_completed() {
+    let mut case = Case::new();
+    let (key, mut held) = (case.trade.author(Role::Buyer).trade_key(), case.trade.vaults(1));
+    let mut txs = vec![(case.trade.funding(1), Some(FUNDED_AT))];
+    for number in 1..=3 {
+        let extend = case.extend(Seat::First, &held);
+        let tx = case.escrow.complete_extend(Seat::First, &extend, Role::Buyer, &key).unwrap().tx;
+        held = case.escrow.extended(&tx, &held).unwrap();
+        txs.push((tx, Some(FUNDED_AT + 200 * number)));
+    }
+    case.facts.extensions.push((Seat::First, case.extend(Seat::First, &held)));
+    let facts = ChainFacts::gather(&case.escrow, 2_000, true, txs.iter().map(|(tx, height)| (tx, *height)));
+    let mut arbiter = case.arbiter(Seat::First, 200);
+    arbiter.handle(Event::Chain(facts.clone())).unwrap();
+    assert_eq!(ask(&mut arbiter, Action::Extend), Err(Refusal::TooManyExtensions(3)));
+    assert!(decide(&mut arbiter).is_ok(), "he can still rule");
+    let (mut buyer, _) = case.party(Role::Buyer, 200);
+    let effects = buyer.handle(Event::Chain(facts)).unwrap();
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::CompleteExtension { .. })));
+}
+
+#[test]
+fn each_takes_back_his_own_bond_and_not_the_others() {
+    let mut case = Case::new();
+    let contract = case.trade.bonded();
+    let escrow = Escrow::new(&contract);
+    let vaults = crate::testing::vaults_of(&escrow, 1);
+    let from = FUNDED_AT + 4320 - 1;
+    for (role, vault, coin) in
+        [(Role::Seller, Vault::Escrow, vaults.escrow), (Role::Buyer, Vault::Bond, vaults.bond.unwrap())]
+    {
+        let mut machine = Trade::new(case.trade.bid(), role, false, Local::default());
+        machine.handle(Event::Records { contract: Some(contract.clone()), facts: Facts::default() }).unwrap();
+        machine.handle(Event::Compared).unwrap();
+        let fundings = vec![Funding::new(vaults, Some(FUNDED_AT))];
+        machine.handle(Event::Chain(ChainFacts { fundings, ..chain(from) })).unwrap();
+        let effects = ask(&mut machine, Action::Refund).unwrap();
+        let fee = escrow.timeout_fee_at(vault, coin, 10).unwrap();
+        assert!(effects.contains(&Effect::BuildTimeout { vault, coin, fee }), "{role} {effects:?}");
+    }
+    // The seller took his: the trade is over, the buyer's bond still his.
+    let key = case.trade.author(Role::Seller).trade_key();
+    let tx = escrow.signed_timeout(Vault::Escrow, vaults.escrow, sats(1_700), &key).unwrap().tx;
+    let spends = vec![Spend { tx, path: SpendPath::Timeout, height: Some(from + 1) }];
+    let fundings = vec![Funding::new(vaults, Some(FUNDED_AT))];
+    let mut buyer = Trade::new(case.trade.bid(), Role::Buyer, false, Local::default());
+    buyer.handle(Event::Records { contract: Some(contract), facts: Facts::default() }).unwrap();
+    buyer.handle(Event::Compared).unwrap();
+    buyer.handle(Event::Chain(ChainFacts { fundings, spends, ..chain(from + 5) })).unwrap();
+    assert_eq!((buyer.phase(), buyer.actions()), (Phase::Refunded, vec![Action::Refund]));
+    assert!(ask(&mut buyer, Action::Refund).is_ok());
+    let mut plain = case.party(Role::Buyer, from).0;
+    plain.handle(Event::Compared).unwrap();
+    assert_eq!(ask(&mut plain, Action::Refund), Err(Refusal::NothingToTakeBack));
+}
+
+#[test]
+fn an_arbiters_key_is_another_in_every_contract() {
+    let trade = SampleTrade::new(Side::Sell);
+    let pair = trade.arbiter.trade_key();
+    let tweaked = tweak_arbiter_pair(&trade.contract(), &pair).x_only_public_key().0;
+    assert_eq!(trade.escrow().arbiter_key(Seat::First), Some(tweaked));
+    let mut other = trade.contract();
+    other.height += 1;
+    assert_ne!(tweak_arbiter_pair(&other, &pair).x_only_public_key().0, tweaked);
+}

@@ -1,0 +1,89 @@
+//! The way of a trade's coins through the chain: from the output that its seller names, through every extension, to the
+//! transaction that ended it.
+
+use bitcoin::{OutPoint, TxOut};
+use exchange_api::ApiError;
+use exchange_ledger::body::{Coin, Vaults};
+use exchange_ledger::trade::{Escrow, Funding, Spend, SpendPath};
+use exchange_ledger::wire::Outpoint;
+
+use crate::chain::{ChainBackend, OutpointStatus};
+use crate::errors::ExplainResult;
+
+/// How many extensions are followed: parties and arbiters who keep to the rules make three.
+const MAX_STEPS: usize = 64;
+
+/// What the chain shows of a trade's coins.
+#[derive(Debug, Default)]
+pub struct Path {
+    /// The named output, whatever it is; `None` if the chain has none.
+    pub output: Option<TxOut>,
+    /// The outputs that held the coins, one after the other; none if the named one funds no escrow.
+    pub fundings: Vec<Funding>,
+    /// The transactions between them.
+    pub extensions: Vec<Spend>,
+    /// The transaction that spends the last of them.
+    pub end: Option<Spend>,
+}
+
+impl Path {
+    /// Follows the coins from an output on.
+    ///
+    /// # Errors
+    /// When the chain cannot be asked.
+    pub async fn follow(chain: &dyn ChainBackend, escrow: &Escrow, named: OutPoint) -> Result<Self, ApiError> {
+        let mut path = Self::default();
+        let (mut outpoint, mut from) = (named, escrow.contract().height);
+        for _ in 0..MAX_STEPS {
+            let status = chain.outpoint(outpoint, escrow.script(), from).await.explained()?;
+            let (output, height, spender) = match status {
+                OutpointStatus::Unknown => return Ok(path),
+                OutpointStatus::Unspent { output, height } => (output, height, None),
+                OutpointStatus::Spent { output, height, by, spent_height } => {
+                    (output, height, Some((*by, spent_height)))
+                }
+            };
+            if path.output.is_none() {
+                let is_funding = output == escrow.output();
+                let vaults = if is_funding { funded(chain, escrow, outpoint, height).await? } else { None };
+                path.output = Some(output);
+                path.fundings.extend(vaults.map(|vaults| Funding::new(vaults, height)));
+            }
+            let (Some(held), Some((tx, spent_height))) = (path.fundings.last().copied(), spender) else {
+                return Ok(path);
+            };
+            let spend = Spend { path: escrow.classify(&tx, &held.vaults), tx, height: spent_height };
+            match (spend.path, escrow.extended(&spend.tx, &held.vaults), spent_height) {
+                (SpendPath::Extension, Some(vaults), Some(height)) => {
+                    let extends = Some(held.outpoint());
+                    path.fundings.push(Funding { vaults, height: Some(height), extends });
+                    path.extensions.push(spend);
+                    (outpoint, from) = (vaults.outpoint(), height);
+                }
+                (_, _, _) => {
+                    path.end = Some(spend);
+                    return Ok(path);
+                }
+            }
+        }
+        Ok(path)
+    }
+}
+
+/// Returns all outputs of a trade of which one is the escrow: the buyer's bond stands in the same transaction.
+async fn funded(
+    chain: &dyn ChainBackend,
+    escrow: &Escrow,
+    outpoint: OutPoint,
+    height: Option<u32>,
+) -> Result<Option<Vaults>, ApiError> {
+    if escrow.bond_output().is_none() {
+        let value = escrow.contract().escrow_value();
+        return Ok(Some(Vaults { escrow: Coin { outpoint: Outpoint(outpoint), value }, bond: None }));
+    }
+    let Some(height) = height else { return Ok(None) };
+    let block = chain.block_at(height).await.explained()?;
+    let txs = block.iter().flat_map(|block| &block.txdata);
+    let mut fundings = txs.filter(|tx| tx.compute_txid() == outpoint.txid).flat_map(|tx| escrow.fundings(tx));
+    Ok(fundings.find(|vaults| vaults.outpoint() == outpoint))
+}
