@@ -6,6 +6,7 @@ pub mod audit;
 pub mod body;
 pub mod book;
 pub mod checkpoint;
+mod field;
 mod hash;
 pub mod identity;
 pub mod ids;

@@ -13,6 +13,8 @@ use hpke::rand_core::{TryCryptoRng, TryRng};
 use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 use zeroize::Zeroizing;
 
+use crate::field;
+
 type PublicKey = <X25519HkdfSha256 as Kem>::PublicKey;
 type PrivateKey = <X25519HkdfSha256 as Kem>::PrivateKey;
 type EncappedKey = <X25519HkdfSha256 as Kem>::EncappedKey;
@@ -65,12 +67,7 @@ pub fn is_usable(recipient: &[u8; 32]) -> bool {
 /// The u of all points of small order of the curve and its twist, and where there is room for it above the field's prime p,
 /// u + p (RFC 7748, section 6.1): with every secret they give the shared secret of zeros.
 const SMALL_ORDER: [[u8; 32]; 7] = {
-    let (mut zero, mut one) = ([0; 32], [0; 32]);
-    (zero[0], one[0]) = (0, 1);
-    let mut minus_one = [0xff; 32];
-    (minus_one[0], minus_one[31]) = (0xec, 0x7f);
-    let (mut p, mut p_plus_one) = (minus_one, minus_one);
-    (p[0], p_plus_one[0]) = (0xed, 0xee);
+    let [zero, one, minus_one, p, p_plus_one] = field::ZERO_AND_UNITS;
     let eighth = [
         0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda, 0x09,
         0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bitcoin::constants::COINBASE_MATURITY;
 use bitcoin::{Network, ScriptBuf};
 use color_eyre::eyre::{OptionExt, Result, bail, eyre};
 use exchange_api::{BookFilter, PostOffer, TakeOffer, TradeView};
@@ -43,8 +44,6 @@ const ORPHAN_CHECK: Duration = Duration::from_secs(1);
 const GLANCE: Duration = Duration::from_millis(200);
 /// How long anything of the demo may take before it is given up.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Blocks until a mined coin can be spent.
-const MATURITY: u32 = 100;
 
 /// The people of the demo, in the order in which they start: the arbiter's node is the one that all others know.
 const CAST: [&str; 4] = ["arbiter", "anna", "boris", "you"];
@@ -163,7 +162,7 @@ impl Demo {
             let script = wait_for("a wallet", async || wallet.new_destination().await.ok()).await?;
             self.chain.mine(2, script).await?;
         }
-        self.chain.mine(MATURITY, nowhere()).await?;
+        self.chain.mine(COINBASE_MATURITY, nowhere()).await?;
         for person in &self.people {
             wait_for("coins", async || {
                 let balance = person.tools.wallet.balance().await.ok()?;

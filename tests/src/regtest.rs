@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bitcoin::constants::COINBASE_MATURITY;
 use serde_json::{Value, json};
 
 use crate::bitcoind::{Bitcoind, BitcoindError};
@@ -9,8 +10,6 @@ use crate::wait_until;
 
 /// Where blocks pay that nobody spends: a bare `OP_TRUE`.
 const NOBODY: &str = "raw(51)";
-/// Blocks until a block's own coins can be spent.
-pub const MATURITY: u32 = 100;
 
 /// A bitcoind that mines on demand.
 #[derive(Debug)]
@@ -90,7 +89,7 @@ impl Regtest {
     /// Mines one block to an address and as many more as its coins need to be spendable.
     pub fn mine_coins_to(&self, address: &str) {
         self.call("generatetoaddress", &[json!(1), json!(address)]);
-        self.mine(MATURITY);
+        self.mine(COINBASE_MATURITY);
     }
 
     /// Waits for a transaction in the pool and buries it under `blocks` blocks, its own included.

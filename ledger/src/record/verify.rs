@@ -4,6 +4,7 @@ use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use ed25519_zebra::{Signature, VerificationKey, VerificationKeyBytes, batch};
 
+use crate::field;
 use crate::ids::AuthorId;
 use crate::record::{Record, RecordError, admission, signed_bytes};
 
@@ -110,12 +111,7 @@ fn is_small_order(author: &AuthorId) -> bool {
 
 /// The y of all points of small order, and where there is room for it above the field's prime p, y + p.
 const SMALL_ORDER: [[u8; 32]; 7] = {
-    let (mut zero, mut one) = ([0; 32], [0; 32]);
-    (zero[0], one[0]) = (0, 1);
-    let mut minus_one = [0xff; 32];
-    (minus_one[0], minus_one[31]) = (0xec, 0x7f);
-    let (mut p, mut p_plus_one) = (minus_one, minus_one);
-    (p[0], p_plus_one[0]) = (0xed, 0xee);
+    let [zero, one, minus_one, p, p_plus_one] = field::ZERO_AND_UNITS;
     let eighth = [
         0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
         0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,

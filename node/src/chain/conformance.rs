@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitcoin::absolute::LockTime;
+use bitcoin::constants::COINBASE_MATURITY;
 use bitcoin::opcodes::all::{OP_CSV, OP_DROP};
 use bitcoin::script::Builder;
 use bitcoin::transaction::Version;
@@ -83,8 +84,6 @@ macro_rules! conformance_suite {
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What a plain transaction of these tests pays.
 const FEE: Amount = Amount::from_sat(1_000);
-/// Blocks before a coinbase may be spent.
-const COINBASE_MATURITY: u32 = 100;
 
 /// A coin that anyone can spend.
 #[derive(Clone)]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bdk_wallet::chain::{ChainPosition, ConfirmationBlockTime};
 use bdk_wallet::error::LoadError;
 use bdk_wallet::{KeychainKind, LocalOutput, Wallet};
+use bitcoin::constants::COINBASE_MATURITY;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, Txid};
 use zeroize::Zeroizing;
 
@@ -26,8 +27,6 @@ use crate::chain::BlockRef;
 pub(super) const LOOK_AHEAD: u32 = 100;
 /// How many unconfirmed transactions of ours may stand in a row before a coin is left alone; relays allow 25.
 const MAX_UNCONFIRMED_CHAIN: usize = 20;
-/// Blocks before a coinbase may be spent.
-const COINBASE_MATURITY: u32 = 100;
 /// The version of transactions whose unconfirmed outputs only their own kind may spend (BIP-431).
 const TRUC_VERSION: i32 = 3;
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bitcoin::absolute::LockTime;
+use bitcoin::constants::COINBASE_MATURITY;
 use bitcoin::{Amount, Block, OutPoint, Sequence, Transaction, TxOut, Txid, Weight, relative};
 
 use super::index::Index;
@@ -27,8 +28,6 @@ const MIN_BASE_SIZE: usize = 65;
 const TRUC_MAX_VSIZE: u64 = 10_000;
 const TRUC_CHILD_MAX_VSIZE: u64 = 1_000;
 const TRUC_VERSION: i32 = 3;
-/// Blocks before a coinbase may be spent.
-const COINBASE_MATURITY: u32 = 100;
 
 /// Whether a transaction must pay for itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
