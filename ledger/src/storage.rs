@@ -94,10 +94,11 @@ pub trait Storage {
     /// Returns the first record of a chain that has the critical flag and a kind that this code does not know.
     fn first_critical(&self, log: &LogId) -> Result<Option<Place>, StorageError>;
 
-    /// Returns the places of records of a kind after `after`, in order.
+    /// Returns the places of records of a kind after `after`, in order; none of a kind that is not
+    /// [listed](Kind::is_listed).
     fn of_kind(&self, kind: Kind, after: Option<&Place>, limit: usize) -> Result<Vec<Place>, StorageError>;
 
-    /// Returns the places of an author's records of a kind after `after`, in order.
+    /// Returns the places of an author's records of a kind after `after`, in order; none of a kind that is not listed.
     fn of_kind_by(
         &self,
         kind: Kind,

@@ -64,3 +64,24 @@ kinds! {
     /// An arbiter's signature over moving the coins of a dispute into the same escrow again.
     Extend = 41,
 }
+
+impl Kind {
+    /// Tells whether anybody ever asks for all records of this kind: a store lists those, and spares itself the others, which
+    /// are most of a ledger.
+    pub const fn is_listed(self) -> bool {
+        match self {
+            Self::ArbiterAdvert | Self::Stake | Self::Checkpoint | Self::Offer | Self::Take | Self::Closed => true,
+            Self::Heartbeat
+            | Self::Revoke
+            | Self::Accept
+            | Self::Cancel
+            | Self::Funded
+            | Self::PaymentSent
+            | Self::Release
+            | Self::Dispute
+            | Self::Ruling
+            | Self::Extend
+            | Self::Unknown(_) => false,
+        }
+    }
+}

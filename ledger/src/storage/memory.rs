@@ -1,6 +1,7 @@
 //! A store in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 use super::{Batch, Fork, Storage, StorageError};
 use crate::body::Body;
@@ -28,7 +29,7 @@ impl MemoryStorage {
         self.index(record);
         self.chains.insert((header.log, header.seq), id);
         self.heads.insert(header.log, record.as_head());
-        match Body::decode(record) {
+        match record.decoded().map(|body| &**body) {
             Ok(Body::Offer(_)) => {
                 self.open.insert(id, header.log);
             }
@@ -72,7 +73,9 @@ impl MemoryStorage {
         if record.is_critical() {
             self.critical.insert(place);
         }
-        self.kinds.insert((header.kind, place));
+        if header.kind.is_listed() {
+            self.kinds.insert((header.kind, place));
+        }
         self.subjects.extend(subjects(record).into_iter().map(|subject| (subject, place)));
         self.records.insert(place.id, record.clone());
     }
@@ -92,14 +95,24 @@ impl MemoryStorage {
     }
 
     fn kind_within(&self, kind: Kind, after: Option<&Place>, first: LogId, last: LogId, limit: usize) -> Vec<Place> {
-        let all = self.kinds.range((kind, Place::first_of(first))..=(kind, Place::last_of(last)));
-        all.map(|(_, place)| *place).filter(|place| after.is_none_or(|after| place > after)).take(limit).collect()
+        let (first, last) = (Place::first_of(first), Place::last_of(last));
+        let start = match after {
+            Some(after) if *after >= last => return Vec::new(),
+            Some(after) if *after >= first => Bound::Excluded((kind, *after)),
+            Some(_) | None => Bound::Included((kind, first)),
+        };
+        self.kinds.range((start, Bound::Included((kind, last)))).map(|(_, place)| *place).take(limit).collect()
     }
 }
 
 /// What a record is about. A body that does not decode is about nothing.
 fn subjects(record: &Record) -> Vec<RecordId> {
-    Body::decode(record).map(|body| body.subjects()).unwrap_or_default()
+    record.decoded().map(|body| body.subjects()).unwrap_or_default()
+}
+
+/// Returns what stands in a table after a key.
+fn after<'a, K: Ord + Copy, V>(table: &'a BTreeMap<K, V>, key: Option<&K>) -> impl Iterator<Item = (&'a K, &'a V)> {
+    table.range((key.map_or(Bound::Unbounded, |key| Bound::Excluded(*key)), Bound::Unbounded))
 }
 
 const FIRST: AuthorId = AuthorId([0; 32]);
@@ -133,8 +146,7 @@ impl Storage for MemoryStorage {
     }
 
     fn heads(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
-        let all = self.heads.iter().filter(|(log, _)| after.is_none_or(|after| *log > after));
-        Ok(all.map(|(_, head)| *head).take(limit).collect())
+        Ok(self::after(&self.heads, after).map(|(_, head)| *head).take(limit).collect())
     }
 
     fn logs_of(&self, author: &AuthorId, limit: usize) -> Result<Vec<Head>, StorageError> {
@@ -178,8 +190,7 @@ impl Storage for MemoryStorage {
     }
 
     fn open_offers(&self, after: Option<&RecordId>, limit: usize) -> Result<Vec<RecordId>, StorageError> {
-        let all = self.open.keys().filter(|id| after.is_none_or(|after| *id > after));
-        Ok(all.copied().take(limit).collect())
+        Ok(self::after(&self.open, after).map(|(id, _)| *id).take(limit).collect())
     }
 
     fn forget_open(&mut self, offers: &[RecordId]) -> Result<(), StorageError> {

@@ -10,7 +10,7 @@
 //! | `chains` | number, seq | what cannot be derived of the record ([`crate::row`]) |
 //! | `frozen` | number, seq, id | likewise |
 //! | `record_ids` | id | number, seq; and a byte if it is frozen |
-//! | `record_kinds` | kind, author, epoch, seq; and the id if it is frozen | nothing |
+//! | `record_kinds` | kind (of those that are listed), author, epoch, seq; and the id if it is frozen | nothing |
 //! | `record_subjects` | subject, author, epoch, seq; and the id if it is frozen | id |
 //! | `open_offers` | id | author, epoch |
 //! | `forked` | author | nothing |

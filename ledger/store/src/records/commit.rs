@@ -165,7 +165,9 @@ impl Commit<'_, '_> {
             Standing::Chain => self.writes.put(Family::Ids, place.id.as_bytes(), &[a, b, c, d, e, f, g, h]),
             Standing::Frozen => self.writes.put(Family::Ids, place.id.as_bytes(), &[a, b, c, d, e, f, g, h, 1]),
         }
-        self.writes.put(Family::Kinds, &keys::kind(kind, &place, spot.seq, standing), &[]);
+        if kind.is_listed() {
+            self.writes.put(Family::Kinds, &keys::kind(kind, &place, spot.seq, standing), &[]);
+        }
         for subject in subjects(record) {
             let key = keys::subject(&subject, &place, spot.seq, standing);
             self.writes.put(Family::Subjects, &key, place.id.as_bytes());
@@ -178,7 +180,9 @@ impl Commit<'_, '_> {
         let seq = short_seq(place.seq)?;
         self.count -= 1;
         self.writes.delete(Family::Ids, place.id.as_bytes());
-        self.writes.delete(Family::Kinds, &keys::kind(kind, &place, seq, standing));
+        if kind.is_listed() {
+            self.writes.delete(Family::Kinds, &keys::kind(kind, &place, seq, standing));
+        }
         for subject in subjects(record) {
             self.writes.delete(Family::Subjects, &keys::subject(&subject, &place, seq, standing));
         }
