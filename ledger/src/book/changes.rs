@@ -12,6 +12,9 @@ use crate::ledger::{Ledger, OfferStanding};
 use crate::record::{Kind, Record};
 use crate::storage::{Storage, StorageError};
 
+/// For how many offers there is more room at least when there is none left.
+const MIN_GROWTH: usize = 64;
+
 impl Book {
     pub(super) fn add<S: Storage>(
         &mut self,
@@ -155,6 +158,10 @@ impl Book {
         let number = match self.free.pop() {
             Some(number) => number,
             None => {
+                if self.entries.len() == self.entries.capacity() {
+                    // By an eighth: twice as much would be megabytes that most books never fill.
+                    self.entries.reserve_exact(self.entries.len() / 8 + MIN_GROWTH);
+                }
                 self.entries.push(None);
                 u32::try_from(self.entries.len() - 1).expect("memory ends before four billion offers")
             }

@@ -16,8 +16,9 @@ use rocksdb::{
 use crate::error::StoreError;
 use crate::keys::{self, Family};
 
-/// Memory for blocks read from disk, shared by all column families.
-const BLOCK_CACHE_BYTES: usize = 32 << 20;
+/// Memory for blocks read from disk, shared by all column families: the indexes and filters of a million records, and what
+/// was just read. Beyond that the system's own cache does as well, for blocks are not compressed.
+const BLOCK_CACHE_BYTES: usize = 10 << 20;
 /// Memory for new entries before they go to a table on disk.
 const WRITE_BUFFER_BYTES: usize = 16 << 20;
 /// One write buffer fills while another goes to disk.

@@ -8,9 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use exchange_ledger::ids::RecordId;
 use exchange_ledger::record::Record;
 
-/// Records of each of the two generations, as many as come with one commit: together some 8 MB of usual ones, and 50 MB of
-/// the largest.
-const GENERATION: usize = 4096;
+/// Records of each of the two generations, together as many as come with one commit: some 2 MB of usual ones, and 12 MB of the
+/// largest.
+const GENERATION: usize = 1024;
 
 /// Records as they stood at one *time*, which goes on whenever a commit takes records away. What an earlier time put in is
 /// found no more; so a reader never learns of a record that was taken away before he asked.
