@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::checkpoint::{self, Compared};
 use crate::ids::{AuthorId, RecordId, TradeId};
-use crate::ledger::{Ledger, TradeError, TradeRecords};
+use crate::ledger::{Ledger, Seen, TradeError, TradeRecords};
 use crate::record::{Head, Kind, LogId, Record, verify_batch};
 use crate::state::frozen_hash;
 use crate::storage::{Storage, StorageError};
@@ -119,12 +119,13 @@ impl Audit {
         only: Option<&AuthorId>,
     ) -> Result<Self, StorageError> {
         let mut audit = Self::default();
+        let mut seen = Seen::default();
         for take in takes {
-            match ledger.trade(take.into()) {
-                Ok(records) if only.is_none_or(|author| records.bid.role_of(author).is_some()) => {
-                    audit.evidence.extend(conduct::check(ledger, &records)?);
-                    audit.evidence.extend(evidence::check(ledger, &records)?);
-                    audit.trades.push(records);
+            match ledger.examine(take.into(), &mut seen) {
+                Ok(examined) if only.is_none_or(|author| examined.trade.bid.role_of(author).is_some()) => {
+                    audit.evidence.extend(conduct::check(ledger, &examined)?);
+                    audit.evidence.extend(evidence::check(ledger, &examined)?);
+                    audit.trades.push(examined.trade);
                 }
                 // A bid that does not fit its offer is nobody's trade.
                 Ok(_) | Err(TradeError::Unknown(_) | TradeError::Invalid(..)) => {}

@@ -10,11 +10,14 @@ use crate::record::{Kind, LogId, Record, RecordError};
 use crate::storage::{Storage, StorageError};
 use crate::trade::{Bid, Contract, ContractError, Escrow, Facts};
 
+mod about;
 mod plan;
 mod rights;
 
+pub(crate) use about::About;
 pub use plan::MAX_FROZEN;
 use rights::Answer;
+pub(crate) use rights::Seen;
 
 /// How far ahead of one's own clock a record may be, in seconds: two hours, as Bitcoin allows its blocks.
 pub const MAX_CLOCK_SKEW_S: u64 = 2 * 3600;
@@ -66,6 +69,14 @@ pub struct TradeRecords {
     pub created: u64,
     /// The time of the last record of either party about it.
     pub updated: u64,
+}
+
+/// A trade with everything that was said about it and its offer.
+#[derive(Debug)]
+pub(crate) struct Examined {
+    pub trade: TradeRecords,
+    pub about_offer: About,
+    pub about_trade: About,
 }
 
 /// What became of an offer, by records alone.
@@ -207,10 +218,11 @@ impl<S: Storage> Ledger<S> {
     pub fn bid(&self, trade: TradeId) -> Result<(Bid, Record), TradeError> {
         let unknown = || TradeError::Unknown(trade);
         let take = self.storage.record(&trade.into())?.ok_or_else(unknown)?;
-        let Ok(Body::Take(body)) = Body::decode(&take) else { return Err(unknown()) };
-        let (offer, offer_body) = self.offer(&body.offer)?.ok_or_else(unknown)?;
+        let Ok(Body::Take(body)) = take.decoded().map(|body| &**body) else { return Err(unknown()) };
+        let offer = self.storage.record(&body.offer)?.ok_or_else(unknown)?;
+        let Ok(Body::Offer(offer_body)) = offer.decoded().map(|body| &**body) else { return Err(unknown()) };
         let mut adverts = Vec::new();
-        for id in Bid::adverts(&offer_body, &body).map_err(|e| TradeError::Invalid(trade, e))? {
+        for id in Bid::adverts(offer_body, body).map_err(|e| TradeError::Invalid(trade, e))? {
             adverts.extend(self.storage.record(&id)?);
         }
         let adverts: Vec<&Record> = adverts.iter().collect();
@@ -223,14 +235,26 @@ impl<S: Storage> Ledger<S> {
     /// # Errors
     /// When there is no such bid, it does not fit its offer, or the store fails.
     pub fn trade(&self, trade: TradeId) -> Result<TradeRecords, TradeError> {
+        self.examine(trade, &mut Seen::default()).map(|examined| examined.trade)
+    }
+
+    /// Returns everything known of a trade, with what was read for it. `seen` spares whoever judges many trades at once a
+    /// look at each of their logs for each of them.
+    ///
+    /// # Errors
+    /// As [`Ledger::trade`].
+    pub(crate) fn examine(&self, trade: TradeId, seen: &mut Seen) -> Result<Examined, TradeError> {
         let (bid, take) = self.bid(trade)?;
-        let (offer, _) = self.offer(&bid.offer_id)?.ok_or(TradeError::Unknown(trade))?;
-        let mut void = !self.has_rights(&take)? || !self.has_rights(&offer)?;
-        let contract = match self.answer(&offer, trade)? {
+        let offer = self.storage.record(&bid.offer_id)?.ok_or(TradeError::Unknown(trade))?;
+        let about_offer = self.about(bid.offer_id)?;
+        let take_rights = self.rights_seen(&take.header().log, seen)?;
+        let offer_rights = self.rights_seen(&offer.header().log, seen)?;
+        let mut void = !take_rights.give(&take) || !offer_rights.give(&offer);
+        let contract = match self.answer(&offer, &about_offer, trade, &offer_rights)? {
             Answer::Accepted(accept) => {
                 let contract = bid.accepted(&accept).ok();
                 // An acceptance that breaks a rule binds nobody, and has used up the offer all the same.
-                void |= contract.is_none() || !self.has_rights(&accept)?;
+                void |= contract.is_none() || !offer_rights.give(&accept);
                 contract
             }
             Answer::Refused => {
@@ -242,44 +266,14 @@ impl<S: Storage> Ledger<S> {
                 None
             }
         };
-        let records = self.facts_about(trade, bid.home_logs())?;
+        let about_trade = self.about(trade.into())?;
+        let records = self.facts(&about_trade, bid.home_logs())?;
         // Few trades have a half of a spend, and only those need it.
         let escrow = LazyCell::new(|| contract.as_ref().map(Escrow::new));
         let facts = Facts::gather(&bid, &escrow, &[], &records, void);
         let created = take.header().time;
         let updated = records.iter().map(|record| record.header().time).max().unwrap_or(created);
-        Ok(TradeRecords { bid, contract, facts, created, updated })
-    }
-
-    /// Returns the records of parties and arbiters about a trade: those of the log in which each entered it, which nothing can
-    /// crowd out, and those of his other logs, where he goes on after losing the first.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn facts_about(&self, trade: TradeId, home_logs: &[LogId]) -> Result<Vec<Record>, StorageError> {
-        if let Some(mut all) = self.all_about(&trade.into())? {
-            all.retain(|record| home_logs.iter().any(|log| log.author == record.author()));
-            return Ok(all);
-        }
-        let mut records = Vec::new();
-        for log in home_logs {
-            let mut ids = self.storage.about_in(&trade.into(), log, MAX_FACTS)?;
-            ids.extend(self.storage.about(&trade.into(), Some(&log.author), MAX_FACTS)?);
-            for id in ids {
-                records.extend(self.storage.record(&id)?);
-            }
-        }
-        Ok(records)
-    }
-
-    /// Returns all records about a subject, if they are few. They nearly always are, and then one look at the index tells
-    /// what else takes several.
-    fn all_about(&self, subject: &RecordId) -> Result<Option<Vec<Record>>, StorageError> {
-        let ids = self.storage.about(subject, None, MAX_FACTS)?;
-        if ids.len() >= MAX_FACTS {
-            return Ok(None);
-        }
-        ids.iter().filter_map(|id| self.storage.record(id).transpose()).collect::<Result<_, _>>().map(Some)
+        Ok(Examined { trade: TradeRecords { bid, contract, facts, created, updated }, about_offer, about_trade })
     }
 
     /// Returns the trades in which an identity is buyer, seller or arbiter, or all: at most `limit`, by the place of the bid.

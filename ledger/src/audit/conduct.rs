@@ -7,7 +7,7 @@ use std::ops::Deref;
 
 use crate::audit::Finding;
 use crate::body::{Body, Extend, HalfSpend, Ruling};
-use crate::ledger::{Ledger, TradeRecords};
+use crate::ledger::{Examined, Ledger, TradeRecords};
 use crate::record::Record;
 use crate::storage::{Storage, StorageError};
 use crate::trade::{Escrow, EscrowError, Role};
@@ -20,15 +20,15 @@ const MAX_RECORDS: usize = 1024;
 ///
 /// # Errors
 /// When the store fails.
-pub fn check<S: Storage>(ledger: &Ledger<S>, trade: &TradeRecords) -> Result<Vec<Finding>, StorageError> {
+pub fn check<S: Storage>(ledger: &Ledger<S>, examined: &Examined) -> Result<Vec<Finding>, StorageError> {
+    let trade = &examined.trade;
     // Few trades have a half of a spend, and only those need it.
     let escrow = LazyCell::new(|| trade.contract.as_ref().map(Escrow::new));
     let mut findings = Vec::new();
-    for id in ledger.storage().about(&trade.bid.trade.into(), None, MAX_RECORDS)? {
-        let Some(record) = ledger.storage().record(&id)? else { continue };
+    for record in ledger.said(&examined.about_trade, MAX_RECORDS)? {
         let Ok(body) = record.decoded() else { continue };
         if let Err(rule) = judge(trade, &escrow, &record, body) {
-            findings.push(Finding { record: Some(id), trade: Some(trade.bid.trade), rule });
+            findings.push(Finding { record: Some(record.id()), trade: Some(trade.bid.trade), rule });
         }
     }
     Ok(findings)

@@ -2,52 +2,52 @@
 //! counts; but the two together prove that their author dealt with two people at once, or took back his word.
 
 use crate::audit::Finding;
-use crate::body::{Body, Ruling};
-use crate::ids::{AuthorId, RecordId};
-use crate::ledger::{Ledger, MAX_FACTS, TradeRecords};
-use crate::record::Record;
+use crate::body::{Accept, Body, Ruling};
+use crate::ids::RecordId;
+use crate::ledger::{Examined, Ledger};
+use crate::record::{Kind, Record};
 use crate::storage::{Storage, StorageError};
 
 /// Returns where a party of a trade contradicts itself.
 ///
 /// # Errors
 /// When the store fails.
-pub fn check<S: Storage>(ledger: &Ledger<S>, trade: &TradeRecords) -> Result<Vec<Finding>, StorageError> {
-    let bid = &trade.bid;
+pub fn check<S: Storage>(ledger: &Ledger<S>, examined: &Examined) -> Result<Vec<Finding>, StorageError> {
+    let bid = &examined.trade.bid;
     let mut findings = Vec::new();
     let mut find = |record: RecordId, rule: String| {
         findings.push(Finding { record: Some(record), trade: Some(bid.trade), rule });
     };
     // An offer is for one trade: every acceptance of another bid than the first one's is a second promise of the same coins.
-    let accepts = said(ledger, &bid.offer_id, &bid.maker, |body| matches!(body, Body::Accept(_)))?;
-    let own = accepts.iter().find(|(_, body)| matches!(body, Body::Accept(accept) if accept.trade == bid.trade));
-    let other = accepts.iter().find(|(_, body)| matches!(body, Body::Accept(accept) if accept.trade != bid.trade));
-    if let (Some((own, _)), Some((other, _))) = (own, other) {
+    let said = ledger.said_by(&examined.about_offer, &bid.maker)?;
+    let own = said.iter().find(|record| accepted(record).is_some_and(|accept| accept.trade == bid.trade));
+    let other = said.iter().find(|record| accepted(record).is_some_and(|accept| accept.trade != bid.trade));
+    if let (Some(own), Some(other)) = (own, other) {
         find(own.id(), format!("the maker accepted another bid for the same offer too: {}", other.id()));
     }
-    let mut contracts =
-        said(ledger, &bid.trade.into(), &bid.maker, |body| matches!(body, Body::Accept(_)))?.into_iter();
-    if let (Some((first, one)), Some((second, two))) = (contracts.next(), contracts.next())
-        && one != two
+    let said = ledger.said_by(&examined.about_trade, &bid.maker)?;
+    let mut contracts = said.iter().filter(|record| accepted(record).is_some());
+    if let (Some(first), Some(second)) = (contracts.next(), contracts.next())
+        && accepted(first) != accepted(second)
     {
         find(first.id(), format!("the maker accepted the same bid on other terms too: {}", second.id()));
     }
     // A seller may ask for a refund and release all the same. Once he has released he has nothing left to ask for.
     for party in [bid.maker, bid.taker] {
-        let releases = said(ledger, &bid.trade.into(), &party, |body| matches!(body, Body::Release(_)))?;
-        let cancels = said(ledger, &bid.trade.into(), &party, |body| matches!(body, Body::Cancel(_)))?;
-        let Some((release, _)) = releases.first() else { continue };
+        let said = ledger.said_by(&examined.about_trade, &party)?;
+        let is_of = |record: &Record, kind| record.header().kind == kind && record.decoded().is_ok();
+        let Some(release) = said.iter().find(|record| is_of(record, Kind::Release)) else { continue };
         let log = release.header().log;
         let is_after = |cancel: &Record| cancel.header().log == log && cancel.header().seq >= release.header().seq;
-        if let Some((cancel, _)) = cancels.iter().find(|(cancel, _)| is_after(cancel)) {
+        if let Some(cancel) = said.iter().find(|record| is_of(record, Kind::Cancel) && is_after(record)) {
             find(release.id(), format!("the seller called the trade off after his release: {}", cancel.id()));
         }
     }
     // An arbiter who rules twice about the same coins told one of the two something else.
     for arbiter in std::iter::once(&bid.arbiter).chain(&bid.second_arbiter) {
-        let rulings = said(ledger, &bid.trade.into(), &arbiter.author, |body| matches!(body, Body::Ruling(_)))?;
+        let said = ledger.said_by(&examined.about_trade, &arbiter.author)?;
         let mut seen: Vec<(&Record, &Ruling)> = Vec::new();
-        for (record, ruling) in rulings.iter().filter_map(|(record, body)| Some((record, ruling_of(body)?))) {
+        for (record, ruling) in said.iter().filter_map(|record| Some((record, ruled(record)?))) {
             let is_other = |(_, known): &&(&Record, &Ruling)| known.vaults == ruling.vaults && *known != ruling;
             if let Some((first, _)) = seen.iter().find(is_other) {
                 find(first.id(), format!("the arbiter ruled otherwise about the same coins too: {}", record.id()));
@@ -59,33 +59,27 @@ pub fn check<S: Storage>(ledger: &Ledger<S>, trade: &TradeRecords) -> Result<Vec
     Ok(findings)
 }
 
-const fn ruling_of(body: &Body) -> Option<&Ruling> {
-    if let Body::Ruling(ruling) = body { Some(ruling) } else { None }
+/// Returns the acceptance that a record is.
+fn accepted(record: &Record) -> Option<&Accept> {
+    match record.decoded().map(|body| &**body) {
+        Ok(Body::Accept(accept)) => Some(accept),
+        Ok(_) | Err(_) => None,
+    }
 }
 
-/// Returns what an author said about a subject, in his own order.
-fn said<S: Storage>(
-    ledger: &Ledger<S>,
-    subject: &RecordId,
-    author: &AuthorId,
-    is_wanted: impl Fn(&Body) -> bool,
-) -> Result<Vec<(Record, Body)>, StorageError> {
-    let mut said = Vec::new();
-    for id in ledger.storage().about(subject, Some(author), MAX_FACTS)? {
-        let Some(record) = ledger.storage().record(&id)? else { continue };
-        if let Ok(body) = Body::decode(&record)
-            && is_wanted(&body)
-        {
-            said.push((record, body));
-        }
+/// Returns the ruling that a record is.
+fn ruled(record: &Record) -> Option<&Ruling> {
+    match record.decoded().map(|body| &**body) {
+        Ok(Body::Ruling(ruling)) => Some(ruling),
+        Ok(_) | Err(_) => None,
     }
-    Ok(said)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::body::{Cancel, Release, Side};
+    use crate::ledger::Seen;
     use crate::record::Header;
     use crate::testing::{Author, SampleTrade, admit_all, ledger, sample_accept, sample_take, sats};
     use crate::trade::{Role, Seat, Verdict};
@@ -93,7 +87,7 @@ mod tests {
     fn rules(trade: &SampleTrade, more: &[Record]) -> Vec<String> {
         let mut ledger = ledger();
         admit_all(&mut ledger, &[trade.records().as_slice(), more].concat());
-        let shown = ledger.trade(trade.id()).unwrap();
+        let shown = ledger.examine(trade.id(), &mut Seen::default()).unwrap();
         check(&ledger, &shown).unwrap().into_iter().map(|finding| finding.rule).collect()
     }
 

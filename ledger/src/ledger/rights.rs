@@ -1,10 +1,13 @@
 //! What a record still gives its author. Whoever signs two histories loses rights from there on, and with them whatever
 //! nobody has relied on yet; he keeps his duties.
 
-use super::{Ledger, MAX_FACTS, OfferStanding};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::{About, Ledger, OfferStanding};
 use crate::body::Body;
 use crate::ids::{AuthorId, TradeId};
-use crate::record::{Kind, Record};
+use crate::record::{LogId, Record};
 use crate::storage::{Storage, StorageError};
 
 /// What the maker of an offer said about a bid.
@@ -18,14 +21,38 @@ pub(super) enum Answer {
     Refused,
 }
 
+/// Up to where the records of a log give their author rights.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rights {
+    /// Where the log has forked.
+    frozen_from: Option<u64>,
+    /// The first record that one would have to understand.
+    critical: Option<u64>,
+}
+
+impl Rights {
+    /// Tells whether a record of the log stands at or after its fork.
+    fn is_frozen(&self, record: &Record) -> bool {
+        self.frozen_from.is_some_and(|from| record.header().seq >= from)
+    }
+
+    /// Tells whether a record of the log gives rights.
+    pub fn give(&self, record: &Record) -> bool {
+        !self.is_frozen(record) && self.critical.is_none_or(|seq| seq >= record.header().seq)
+    }
+}
+
+/// What was seen of logs, by whoever judges many records of the same few.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(HashMap<LogId, Rights>);
+
 impl<S: Storage> Ledger<S> {
     /// Tells whether a record stands at or after the place where its author signed two histories.
     ///
     /// # Errors
     /// When the store fails.
     pub fn is_frozen(&self, record: &Record) -> Result<bool, StorageError> {
-        let head = self.storage.head(&record.header().log)?;
-        Ok(head.is_some_and(|head| head.frozen.is_some() && record.header().seq >= head.len))
+        Ok(self.rights_in(&record.header().log)?.is_frozen(record))
     }
 
     /// Tells whether an author signed two histories in any of his logs: nothing new should be begun with him.
@@ -42,11 +69,20 @@ impl<S: Storage> Ledger<S> {
     /// # Errors
     /// When the store fails.
     pub fn has_rights(&self, record: &Record) -> Result<bool, StorageError> {
-        if self.is_frozen(record)? {
-            return Ok(false);
+        Ok(self.rights_in(&record.header().log)?.give(record))
+    }
+
+    pub(super) fn rights_seen(&self, log: &LogId, seen: &mut Seen) -> Result<Rights, StorageError> {
+        match seen.0.entry(*log) {
+            Entry::Occupied(known) => Ok(*known.get()),
+            Entry::Vacant(place) => Ok(*place.insert(self.rights_in(log)?)),
         }
-        let critical = self.storage.first_critical(&record.header().log)?;
-        Ok(critical.is_none_or(|place| place.seq >= record.header().seq))
+    }
+
+    fn rights_in(&self, log: &LogId) -> Result<Rights, StorageError> {
+        let head = self.storage.head(log)?.filter(|head| head.frozen.is_some());
+        let critical = self.storage.first_critical(log)?;
+        Ok(Rights { frozen_from: head.map(|head| head.len), critical: critical.map(|place| place.seq) })
     }
 
     /// Returns what became of an offer: the maker's first acceptance or withdrawal in his own log decides.
@@ -54,8 +90,10 @@ impl<S: Storage> Ledger<S> {
     /// # Errors
     /// When the store fails.
     pub fn offer_standing(&self, offer: &Record) -> Result<OfferStanding, StorageError> {
-        Ok(match self.decision(offer)? {
-            Some((_, Body::Accept(accept))) => OfferStanding::Accepted(accept.trade),
+        let decision = self.decision(offer)?;
+        let body = decision.as_ref().and_then(|record| record.decoded().ok()).map(|body| &**body);
+        Ok(match body {
+            Some(Body::Accept(accept)) => OfferStanding::Accepted(accept.trade),
             Some(_) => OfferStanding::Withdrawn,
             None if !self.has_rights(offer)? || self.is_author_frozen(&offer.author())? => OfferStanding::Withdrawn,
             None => OfferStanding::Open,
@@ -66,20 +104,24 @@ impl<S: Storage> Ledger<S> {
     ///
     /// A record of his chain decides alone. Where there is none, each bid that a frozen record accepts keeps the contract
     /// that this makes, though it is void: coins may be locked under it already.
-    pub(super) fn answer(&self, offer: &Record, trade: TradeId) -> Result<Answer, StorageError> {
-        let accepts = |body: &Body| matches!(body, Body::Accept(accept) if accept.trade == trade);
+    pub(super) fn answer(
+        &self,
+        offer: &Record,
+        about: &About,
+        trade: TradeId,
+        rights: &Rights,
+    ) -> Result<Answer, StorageError> {
         let mut answer = Answer::None;
-        for (record, body) in self.decisions(offer)? {
-            let is_his = accepts(&body);
-            if is_his {
+        for record in self.decisions(offer, about)? {
+            if matches!(record.decoded().map(|body| &**body), Ok(Body::Accept(accept)) if accept.trade == trade) {
                 return Ok(Answer::Accepted(record));
             }
             answer = Answer::Refused;
-            if !self.is_frozen(&record)? {
+            if !rights.is_frozen(&record) {
                 return Ok(answer);
             }
         }
-        Ok(match self.withdrawn_elsewhere(offer)? {
+        Ok(match self.withdrawn_elsewhere(offer, about)? {
             Some(_) => Answer::Refused,
             None => answer,
         })
@@ -89,43 +131,23 @@ impl<S: Storage> Ledger<S> {
     ///
     /// The log that holds the offer decides, for only within one log is the order beyond forging. From another log, where
     /// a maker goes on after losing the first, he can still withdraw the offer, as long as he has accepted nothing.
-    fn decision(&self, offer: &Record) -> Result<Option<(Record, Body)>, StorageError> {
-        match self.decisions(offer)?.into_iter().next() {
+    fn decision(&self, offer: &Record) -> Result<Option<Record>, StorageError> {
+        let about = self.about(offer.id())?;
+        match self.decisions(offer, &about)?.into_iter().next() {
             Some(decision) => Ok(Some(decision)),
-            None => self.withdrawn_elsewhere(offer),
+            None => self.withdrawn_elsewhere(offer, &about),
         }
     }
 
     /// Returns the maker's acceptances and withdrawals of an offer in the log that holds it.
-    fn decisions(&self, offer: &Record) -> Result<Vec<(Record, Body)>, StorageError> {
-        if let Some(mut all) = self.all_about(&offer.id())? {
-            all.retain(|record| record.header().log == offer.header().log);
-            let decisions =
-                all.into_iter().filter(|record| matches!(record.header().kind, Kind::Accept | Kind::Revoke));
-            return Ok(decisions.filter_map(|record| Body::decode(&record).ok().map(|body| (record, body))).collect());
-        }
-        let mut decisions = Vec::new();
-        for id in self.storage.about_in(&offer.id(), &offer.header().log, MAX_FACTS)? {
-            let Some(record) = self.storage.record(&id)? else { continue };
-            if let Ok(body @ (Body::Accept(_) | Body::Revoke(_))) = Body::decode(&record) {
-                decisions.push((record, body));
-            }
-        }
-        Ok(decisions)
+    fn decisions(&self, offer: &Record, about: &About) -> Result<Vec<Record>, StorageError> {
+        let mut said = self.said_in(about, &offer.header().log)?;
+        said.retain(|record| matches!(record.decoded().map(|body| &**body), Ok(Body::Accept(_) | Body::Revoke(_))));
+        Ok(said)
     }
 
-    fn withdrawn_elsewhere(&self, offer: &Record) -> Result<Option<(Record, Body)>, StorageError> {
-        if let Some(all) = self.all_about(&offer.id())? {
-            let is_his = |record: &&Record| record.author() == offer.author() && record.header().kind == Kind::Revoke;
-            let first = all.iter().find(is_his);
-            return Ok(first.and_then(|record| Some((record.clone(), Body::decode(record).ok()?))));
-        }
-        for id in self.storage.about(&offer.id(), Some(&offer.author()), MAX_FACTS)? {
-            let Some(record) = self.storage.record(&id)? else { continue };
-            if let Ok(body @ Body::Revoke(_)) = Body::decode(&record) {
-                return Ok(Some((record, body)));
-            }
-        }
-        Ok(None)
+    fn withdrawn_elsewhere(&self, offer: &Record, about: &About) -> Result<Option<Record>, StorageError> {
+        let said = self.said_by(about, &offer.author())?;
+        Ok(said.into_iter().find(|record| matches!(record.decoded().map(|body| &**body), Ok(Body::Revoke(_)))))
     }
 }
