@@ -133,7 +133,11 @@ async fn state(chain: &dyn ChainBackend, tip: BlockRef, stake: &Stake) -> Result
         Err(ChainError::Invalid { .. }) => return Ok(StakeState::Gone),
         Err(error) => return Err(error),
     };
-    let OutpointStatus::Unspent { output, height } = status else { return Ok(StakeState::Gone) };
+    let (output, height) = match status {
+        OutpointStatus::Unspent { output, height } => (output, height),
+        OutpointStatus::Spent { .. } => return Ok(StakeState::Gone),
+        OutpointStatus::Unknown => return Ok(StakeState::Unknown),
+    };
     let depth = height.map_or(0, |height| tip.height.saturating_sub(height).saturating_add(1));
     Ok(if output.script_pubkey != script || output.value < Amount::from(MIN_STAKE) {
         StakeState::Gone

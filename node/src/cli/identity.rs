@@ -107,8 +107,9 @@ fn stake_state(state: StakeState) -> String {
         StakeState::Young { confirmations, needed } => {
             format!("it counts after {needed} confirmations, it has {confirmations}")
         }
-        StakeState::Gone => "its coin is spent or unknown".to_owned(),
+        StakeState::Gone => "its coin is spent, too small or of another key".to_owned(),
         StakeState::OfAnother => "its coin speaks for another identity".to_owned(),
+        StakeState::Unknown => "this node's chain backend knows no such coin, and a light client never does".to_owned(),
     }
 }
 

@@ -75,6 +75,17 @@ async fn a_stake_counts_once_its_coin_is_a_day_old() {
 }
 
 #[tokio::test]
+async fn a_coin_that_the_chain_does_not_know_is_called_unknown_and_not_gone() {
+    let (world, maker) = (World::new(), Author::new(5));
+    world.mine(1, nobody()).await;
+    let tip = world.chain.tip().await.unwrap();
+    let nowhere = stake_on(OutPoint { vout: 7, ..OutPoint::null() }, &maker, &maker);
+    assert_eq!(state(&world.chain, tip, &nowhere).await.unwrap(), StakeState::Unknown);
+    let others = stake_on(world.mine(1, script_of(&Author::new(6))).await, &maker, &maker);
+    assert_eq!(state(&world.chain, tip, &others).await.unwrap(), StakeState::Gone);
+}
+
+#[tokio::test]
 async fn a_coin_stands_for_one_author_and_only_for_its_owners() {
     let (mut world, owner, thief) = (World::new(), Author::new(5), Author::new(6));
     // A key of his own on another's coin: the record is good, the coin is not his. Nor does it keep out the owner, whichever

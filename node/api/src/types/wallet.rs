@@ -104,8 +104,10 @@ pub enum StakeState {
         /// How deep it must be.
         needed: u32,
     },
-    /// Its coin is spent, unknown, too small or of another key.
+    /// Its coin is spent, too small or of another key.
     Gone,
     /// Another identity's record named the coin, and stands first.
     OfAnother,
+    /// The chain backend knows no such coin. Perhaps there never was one; a light client cannot look back for one either.
+    Unknown,
 }
