@@ -12,10 +12,10 @@ use exchange_ledger::book::Book;
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::ledger::{Admission, Ledger, MAX_CLOCK_SKEW_S};
-use exchange_ledger::record::{Head, Header, Kind, LogId, MAX_LOG_LEN, Record, RecordError, admission};
+use exchange_ledger::record::{Head, Header, Kind, LogId, MAX_LOG_LEN, Record, RecordError};
 use exchange_ledger::storage::{Storage, StorageError};
 use exchange_store::{Answer, Store, StoreError, apply_to_book, load_book};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{Mutex, broadcast, mpsc, oneshot};
 
 use crate::clock;
 use crate::net::Verdict;
@@ -24,9 +24,11 @@ use crate::reputation::Reputation;
 
 mod intake;
 mod own_log;
+mod ticket;
 
 use intake::{Checked, Incoming, Promise};
 use own_log::OwnLogs;
+use ticket::{Published, Ticket, Wish};
 
 /// How many writes may wait, own records and groups of others that are verified meanwhile; beyond that, both wait.
 const QUEUE: usize = 16;
@@ -35,6 +37,8 @@ const COMMIT: usize = 2048;
 /// How many changes a slow listener may lag behind before it has to look at everything again.
 const CHANGES: usize = 4096;
 
+/// How often it is tried to open a log: without a ticket, with one, and twice more if the epoch was taken meanwhile.
+const MAX_OPENINGS: usize = 4;
 /// How many taken epochs in a row are passed over: each is a log that was opened within the same second.
 const MAX_TAKEN_EPOCHS: u32 = 1000;
 
@@ -86,10 +90,9 @@ pub enum PublishError {
 enum Job {
     Admit(Promise),
     Publish {
-        identity: Arc<Identity>,
-        body: Box<Body>,
-        request: Option<String>,
-        reply: oneshot::Sender<Result<Record, PublishError>>,
+        wish: Wish,
+        ticket: Option<Ticket>,
+        reply: oneshot::Sender<Result<Published, PublishError>>,
     },
     /// Lets the book's time pass.
     Advance,
@@ -103,6 +106,8 @@ pub struct Keeper {
     ledger: Ledger<Store>,
     book: Arc<RwLock<Book>>,
     own_logs: Arc<OwnLogs>,
+    /// Held by who opens an own log.
+    opening: Arc<Mutex<()>>,
     incoming: mpsc::Sender<Incoming>,
     reputation: Reputation,
     jobs: mpsc::Sender<Job>,
@@ -138,7 +143,8 @@ impl Keeper {
             .name("ledger".into())
             .spawn(move || writer.run(inbox))
             .map_err(|e| StorageError::Io(e.to_string()))?;
-        Ok((Self { ledger, book, own_logs, reputation, incoming, jobs, changes, version }, thread))
+        let opening = Arc::default();
+        Ok((Self { ledger, book, own_logs, opening, reputation, incoming, jobs, changes, version }, thread))
     }
 
     /// Returns the ledger, for reading.
@@ -218,8 +224,25 @@ impl Keeper {
         if let Some(noted) = noted {
             self.own_logs.wait_for(&noted.log).await;
         }
+        let wish = Wish { identity, body: Arc::new(body), request };
+        if let Published::Kept(record) = self.try_publish(&wish, None).await? {
+            return Ok(record);
+        }
+        // One after the other: whoever has waited here finds the log open.
+        let _opening = self.opening.lock().await;
+        let mut ticket = None;
+        for _ in 0..MAX_OPENINGS {
+            match self.try_publish(&wish, ticket).await? {
+                Published::Kept(record) => return Ok(record),
+                Published::Opens(log) => ticket = Some(Ticket::mint(self.ledger.network(), log).await?),
+            }
+        }
+        Err(PublishError::Refused(Admission::Known))
+    }
+
+    async fn try_publish(&self, wish: &Wish, ticket: Option<Ticket>) -> Result<Published, PublishError> {
         let (reply, answer) = oneshot::channel();
-        let job = Job::Publish { identity, body: Box::new(body), request, reply };
+        let job = Job::Publish { wish: wish.clone(), ticket, reply };
         self.jobs.send(job).await.map_err(|_| PublishError::Stopping)?;
         answer.await.map_err(|_| PublishError::Stopping)?
     }
@@ -268,9 +291,9 @@ impl Writer {
                     next = more(&mut inbox, &mut groups);
                     self.admit(groups);
                 }
-                Job::Publish { identity, body, request, reply } => {
+                Job::Publish { wish, ticket, reply } => {
                     // A caller that went away does not want the answer.
-                    let _ = reply.send(self.publish(&identity, *body, request.as_deref()));
+                    let _ = reply.send(self.publish(&wish, ticket));
                 }
                 Job::Advance => self.advance(clock::unix_now()),
                 Job::SetStaked(staked) => {
@@ -302,9 +325,19 @@ impl Writer {
         }
     }
 
-    fn publish(&mut self, identity: &Identity, body: Body, request: Option<&str>) -> Result<Record, PublishError> {
+    /// Publishes, unless that opens a log for which this is not the ticket.
+    fn publish(&mut self, wish: &Wish, ticket: Option<Ticket>) -> Result<Published, PublishError> {
+        let Wish { identity, body, request } = wish;
         let (author, now) = (identity.author(), clock::unix_now());
-        let (log, head) = self.own_log(&author, body.kind(), now)?;
+        let (log, head) = self.own_log(&author, body.kind(), now, ticket)?;
+        let admission = match (head, ticket) {
+            (Some(_), _) => 0,
+            (None, Some(ticket)) if ticket.log == log => ticket.nonce,
+            (None, _) => {
+                body.check(now)?;
+                return Ok(Published::Opens(log));
+            }
+        };
         let header = Header {
             network: self.ledger.network(),
             log,
@@ -316,18 +349,18 @@ impl Writer {
             flags: 0,
             body_len: 0,
             body_hash: [0; 32],
-            admission: if head.is_some() { 0 } else { admission::mint(&self.ledger.network(), &log) },
+            admission,
         };
         let record = Record::sign(header, body.encode(), |message| identity.sign(message))?;
         Body::decode(&record)?;
         let (admissions, batch) = self.ledger.plan(std::slice::from_ref(&record), now)?;
         match admissions.into_iter().next() {
             Some(Admission::New) => {
-                let answer = request.map(|request| (request, answered_by(&record, now)));
+                let answer = request.as_deref().map(|request| (request, answered_by(&record, now)));
                 self.private.commit_own(&batch, &record.as_head(), answer)?;
                 self.own_logs.opened(log);
                 self.tell(&Admission::New, record.clone(), true);
-                Ok(record)
+                Ok(Published::Kept(record))
             }
             Some(other) => Err(PublishError::Refused(other)),
             None => Err(PublishError::Stopping),
@@ -338,7 +371,13 @@ impl Writer {
     /// the head proves, and only if that is not an old copy: after a start, a comparison with a peer has to show that
     /// nothing came after it. Otherwise a new epoch begins. So a second machine, a lost data directory or one that was put
     /// back never forks a log.
-    fn own_log(&self, author: &AuthorId, kind: Kind, now: u64) -> Result<(LogId, Option<Head>), PublishError> {
+    fn own_log(
+        &self,
+        author: &AuthorId,
+        kind: Kind,
+        now: u64,
+        ticket: Option<Ticket>,
+    ) -> Result<(LogId, Option<Head>), PublishError> {
         if let Some(noted) = self.private.own_head(author)? {
             let head = self.ledger.storage().head(&noted.log)?;
             if head == Some(noted) && has_room(&noted, now) {
@@ -352,8 +391,9 @@ impl Writer {
         }
         // An epoch that is taken is not gone on with: nothing proves that its head is known here.
         let first = u32::try_from(now).unwrap_or(u32::MAX / 2);
-        for epoch in first..=first.saturating_add(MAX_TAKEN_EPOCHS) {
-            let log = LogId { author: *author, epoch };
+        let paid = ticket.map(|ticket| ticket.log).filter(|log| log.author == *author);
+        let others = (first..=first.saturating_add(MAX_TAKEN_EPOCHS)).map(|epoch| LogId { author: *author, epoch });
+        for log in paid.into_iter().chain(others) {
             if self.ledger.storage().head(&log)?.is_none() {
                 return Ok((log, None));
             }
