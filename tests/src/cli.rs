@@ -28,6 +28,8 @@ pub struct Failure {
     pub hint: String,
     /// Everything on its standard error.
     pub stderr: String,
+    /// Everything on its standard output: the report of an audit that found something.
+    pub stdout: String,
 }
 
 #[derive(Deserialize)]
@@ -55,7 +57,14 @@ impl Failure {
             || ErrorBody { code: String::new(), message: stderr.trim().to_owned(), hint: String::new() },
             |document| document.error,
         );
-        Self { exit: status.code(), code: error.code, message: error.message, hint: error.hint, stderr }
+        Self {
+            exit: status.code(),
+            code: error.code,
+            message: error.message,
+            hint: error.hint,
+            stderr,
+            stdout: String::new(),
+        }
     }
 
     /// Checks that the failure is the expected one and tells the user what to do.
@@ -106,9 +115,10 @@ impl Cli {
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
         if !output.status.success() {
-            let failure = Failure::new(output.status, stderr);
+            let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+            let failure = Failure { stdout, ..Failure::new(output.status, stderr) };
             // An audit that finds something wrong says what: that is its answer.
-            let is_silent = output.stdout.is_empty() || failure.code == "violated";
+            let is_silent = failure.stdout.is_empty() || failure.code == "violated";
             assert!(is_silent, "{args:?} failed, yet printed: {output:?}");
             return Err(failure);
         }

@@ -148,13 +148,28 @@ impl Process {
         self.wait();
     }
 
+    /// Holds it still: it is there, and answers nobody.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after a pause.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Stops it as its operator would, by SIGTERM.
     ///
     /// # Panics
     /// When it does not end cleanly.
     pub fn stop(&mut self) {
-        let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
-        kill_process(pid.expect("a process id"), Signal::TERM).expect("a child can be signalled");
+        self.signal(Signal::TERM);
         let status = self.wait();
         assert!(status.success(), "{} ended with {status}", self.launch.name);
     }
@@ -166,6 +181,11 @@ impl Process {
     pub fn restart(&mut self) {
         assert!(self.child.is_none(), "{} still runs", self.launch.name);
         *self = Self::start(self.launch.clone());
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process id"), signal).expect("a child can be signalled");
     }
 
     #[expect(clippy::print_stderr, reason = "the test runner shows it with the failure")]

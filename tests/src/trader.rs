@@ -33,11 +33,14 @@ pub struct Offer<'a> {
     pub max: &'a str,
     /// Whether bids are accepted without asking.
     pub automatic: bool,
+    /// His terms.
+    pub terms: &'a str,
 }
 
 impl Offer<'_> {
     /// An offer to sell that accepts bids by itself.
-    pub const SELL: Offer<'static> = Offer { side: "sell", min: "0.005", max: "0.02", automatic: true };
+    pub const SELL: Offer<'static> =
+        Offer { side: "sell", min: "0.005", max: "0.02", automatic: true, terms: "No third-party payments." };
     /// An offer to buy that accepts bids by itself.
     pub const BUY: Offer<'static> = Offer { side: "buy", ..Self::SELL };
 
@@ -156,7 +159,7 @@ impl Trader {
         let details = self.details_file();
         let mut args = vec!["offer", "post", offer.side, "--currency", "EUR", "--price", "61750.00"];
         args.extend(["--min", offer.min, "--max", offer.max]);
-        args.extend(["--method", "SEPA instant", "--terms", "No third-party payments."]);
+        args.extend(["--method", "SEPA instant", "--terms", offer.terms]);
         args.extend(["--details-file", &details, "--yes"]);
         args.extend(offer.automatic.then_some("--automatic"));
         self.cli.run(&args)

@@ -122,6 +122,28 @@ impl World {
         launch(name, self.dir.path(), &args).with_env("EXCHANGE_PASSWORD", PASSWORD)
     }
 
+    /// Returns how another relay is started that knows nobody but the first.
+    #[must_use]
+    pub fn relay_launch(&self, name: &str) -> Launch {
+        let relay = self.relay_address();
+        let mut args = run_args(&self.data_dir(name), &self.chain);
+        args.extend(["--relay", "--peer", &relay, "--only-peers"].map(ToOwned::to_owned));
+        launch(name, self.dir.path(), &args)
+    }
+
+    /// Waits until all have as many records as the relay, and returns how many.
+    pub fn awaits_that_all_know_the_same(&self, others: &[&Cli]) -> u64 {
+        wait_until("all have the relay's records", || {
+            let relayed = self.relayed_records();
+            let known: Vec<u64> = others.iter().map(|cli| cli.done::<Status>(&["status"]).records).collect();
+            if known.iter().all(|records| *records == relayed) {
+                Ok(relayed)
+            } else {
+                Err(format!("{known:?}, the relay {relayed}"))
+            }
+        })
+    }
+
     /// Returns the data directory of the person of this name.
     #[must_use]
     pub fn data_dir(&self, name: &str) -> PathBuf {

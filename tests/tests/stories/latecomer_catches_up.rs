@@ -1,8 +1,8 @@
 //! Somebody comes when everything is over, and knows as much as those who were there.
 
-use exchange_api::{AuditReport, Status};
+use exchange_api::AuditReport;
 use exchange_ledger::trade::Phase;
-use exchange_tests::{Cli, Launch, Offer, Process, World, wait_until};
+use exchange_tests::{Cli, Offer, Process, World};
 
 /// Blocks that bury a trade of this size.
 const BURIED: u32 = 1;
@@ -25,35 +25,16 @@ fn latecomer_catches_up() {
     for trader in [&seller, &buyer] {
         trader.awaits(trade, Phase::Closed);
     }
-    let records = all_know_the_same(&world, &[seller.cli(), buyer.cli()]);
+    let records = world.awaits_that_all_know_the_same(&[seller.cli(), buyer.cli()]);
     let told: AuditReport = world.relay_cli().done(&["audit", "--chain"]);
     // The parties are gone: only the relay can tell the story.
     drop((seller, buyer));
 
-    let dir = world.data_dir("latecomer");
-    let (data_dir, relay) = (dir.display().to_string(), world.relay_address());
-    let mut args = vec!["run", "--json", "--relay", "--data-dir", &data_dir];
-    args.extend(["--listen", "/ip4/127.0.0.1/tcp/0", "--peer", &relay, "--only-peers"]);
-    let chain = world.chain().node_args();
-    args.extend(chain.iter().map(String::as_str));
-    let _latecomer = Process::start(Launch::node("latecomer", world.dir(), &args));
-    let cli = Cli::new(&dir);
-    assert_eq!(all_know_the_same(&world, &[&cli]), records);
+    let _latecomer = Process::start(world.relay_launch("latecomer"));
+    let cli = Cli::new(&world.data_dir("latecomer"));
+    assert_eq!(world.awaits_that_all_know_the_same(&[&cli]), records);
     let learned: AuditReport = cli.done(&["audit", "--chain"]);
     assert!(learned.ok, "{learned:#?}");
     assert_eq!(learned, told);
     assert_eq!(learned.trades[0].state, Phase::Closed);
-}
-
-/// Waits until all have as many records as the relay, and returns how many.
-fn all_know_the_same(world: &World, others: &[&Cli]) -> u64 {
-    wait_until("all have the relay's records", || {
-        let relayed = world.relayed_records();
-        let known: Vec<u64> = others.iter().map(|cli| cli.done::<Status>(&["status"]).records).collect();
-        if known.iter().all(|records| *records == relayed) {
-            Ok(relayed)
-        } else {
-            Err(format!("{known:?}, the relay {relayed}"))
-        }
-    })
 }

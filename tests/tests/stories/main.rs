@@ -3,11 +3,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod backup_put_back;
 mod bad_input;
 mod chat;
 mod full_disk;
 mod killed_at_every_step_and_resumed;
 mod latecomer_catches_up;
+mod ledgers_compared;
 mod offer_taken_by_two_at_once;
 mod quota;
 mod refunds;
