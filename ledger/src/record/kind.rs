@@ -70,15 +70,20 @@ impl Kind {
     /// are most of a ledger.
     pub const fn is_listed(self) -> bool {
         match self {
-            Self::ArbiterAdvert | Self::Stake | Self::Checkpoint | Self::Offer | Self::Take | Self::Closed => true,
+            Self::ArbiterAdvert
+            | Self::Stake
+            | Self::Checkpoint
+            | Self::Offer
+            | Self::Take
+            | Self::PaymentSent
+            | Self::Closed
+            | Self::Dispute => true,
             Self::Heartbeat
             | Self::Revoke
             | Self::Accept
             | Self::Cancel
             | Self::Funded
-            | Self::PaymentSent
             | Self::Release
-            | Self::Dispute
             | Self::Ruling
             | Self::Extend
             | Self::Unknown(_) => false,
