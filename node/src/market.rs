@@ -82,7 +82,7 @@ impl<'a> Viewer<'a> {
     /// Returns an arbiter as the API shows him.
     pub fn arbiter(&self, arbiter: &Arbiter) -> ArbiterView {
         let body = &arbiter.body;
-        let trades = self.keeper.reputation().arbitrated_trades(&arbiter.author);
+        let work = self.keeper.reputation().arbitrated(&arbiter.author);
         ArbiterView {
             advert: arbiter.advert,
             author: arbiter.author,
@@ -93,7 +93,9 @@ impl<'a> Viewer<'a> {
             currencies: body.currencies.to_vec(),
             terms: body.terms.to_string(),
             since: arbiter.created,
-            trades,
+            trades: work.trades,
+            disputes: work.disputes,
+            rulings: work.rulings,
             trusted: self.trusted.contains(&arbiter.author),
         }
     }

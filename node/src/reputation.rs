@@ -1,11 +1,11 @@
-//! How many trades an author closed, and how many an arbiter was named in: what the records of the parties say; the audit
-//! tells whether the chain agrees. An author's are counted when somebody looks; an arbiter's, which stand in the logs of
+//! How many trades an author closed, and in how many an arbiter was named, called for, and ruled: what the records say; the
+//! audit tells whether the chain agrees. An author's are counted when somebody looks; an arbiter's, which stand in the logs of
 //! others, once beside the start and then as they come.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use exchange_ledger::body::{Body, Closed};
+use exchange_ledger::body::{Body, Closed, Dispute, Ruling};
 use exchange_ledger::ids::{AuthorId, TradeId};
 use exchange_ledger::ledger::{Ledger, TradeError};
 use exchange_ledger::record::{Kind, Place, Record};
@@ -19,7 +19,7 @@ use crate::keeper::Keeper;
 const MAX_AUTHORS: usize = 4096;
 /// How many records of an author are looked at: who closed that many trades is known well enough.
 const MAX_RECORDS: usize = 1000;
-/// How many trades are counted for their arbiters, some ten megabytes; what is beyond is not counted.
+/// How many closed trades, disputes and rulings are counted for arbiters, some ten megabytes; what is beyond is not counted.
 const MAX_ARBITRATED: usize = 100_000;
 /// How many places are read at once.
 const PAGE: usize = 512;
@@ -31,9 +31,28 @@ pub struct Reputation(Arc<Mutex<Counts>>);
 #[derive(Debug, Default)]
 struct Counts {
     closed: HashMap<AuthorId, u32>,
-    arbitrated: HashMap<AuthorId, u32>,
-    /// Both parties close a trade; it counts once.
-    counted: HashSet<TradeId>,
+    arbitrated: HashMap<AuthorId, Arbitrated>,
+    /// Both parties close or dispute a trade; each counts once.
+    counted: HashSet<(TradeId, AuthorId, Step)>,
+}
+
+/// What is counted of a trade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Step {
+    Closed,
+    Disputed,
+    Ruled,
+}
+
+/// What there is to say of an arbiter's work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Arbitrated {
+    /// Closed trades that named him.
+    pub trades: u32,
+    /// Trades that named him and in which a party called for him.
+    pub disputes: u32,
+    /// Trades in which he ruled.
+    pub rulings: u32,
 }
 
 impl Reputation {
@@ -59,21 +78,43 @@ impl Reputation {
         Ok(count)
     }
 
-    /// Returns how many closed trades named an author as their arbiter.
-    pub fn arbitrated_trades(&self, arbiter: &AuthorId) -> u32 {
+    /// Returns what there is to say of an arbiter's work.
+    pub fn arbitrated(&self, arbiter: &AuthorId) -> Arbitrated {
         self.counts().arbitrated.get(arbiter).copied().unwrap_or_default()
     }
 
-    /// Hears of a record that says that a trade is closed.
+    /// Hears of a record that says that a trade is closed or disputed, or that rules about it.
     ///
     /// # Errors
     /// When the store fails.
     pub fn hear(&self, ledger: &Ledger<Store>, record: &Record) -> Result<(), StorageError> {
-        let Some(bid) = closed(ledger, record)? else { return Ok(()) };
+        let author = record.author();
+        let (trade, arbiter, step) = match Body::decode(record) {
+            Ok(Body::Closed(_)) => match closed(ledger, record)? {
+                Some(bid) => (bid.trade, bid.arbiter.author, Step::Closed),
+                None => return Ok(()),
+            },
+            Ok(Body::Dispute(Dispute { trade })) => match bid_of(ledger, trade)? {
+                Some(bid) if is_party(&bid, &author) => (trade, bid.arbiter.author, Step::Disputed),
+                Some(_) | None => return Ok(()),
+            },
+            Ok(Body::Ruling(Ruling { trade, .. })) => match bid_of(ledger, trade)? {
+                Some(bid) if bid.seat_of(&author).is_some() => (trade, author, Step::Ruled),
+                Some(_) | None => return Ok(()),
+            },
+            Ok(_) | Err(_) => return Ok(()), // says nothing about anybody's work
+        };
         let mut counts = self.counts();
-        counts.closed.remove(&record.author());
-        if counts.counted.len() < MAX_ARBITRATED && counts.counted.insert(bid.trade) {
-            let count = counts.arbitrated.entry(bid.arbiter.author).or_default();
+        if step == Step::Closed {
+            counts.closed.remove(&author);
+        }
+        if counts.counted.len() < MAX_ARBITRATED && counts.counted.insert((trade, arbiter, step)) {
+            let known = counts.arbitrated.entry(arbiter).or_default();
+            let count = match step {
+                Step::Closed => &mut known.trades,
+                Step::Disputed => &mut known.disputes,
+                Step::Ruled => &mut known.rulings,
+            };
             *count = count.saturating_add(1);
         }
         Ok(())
@@ -84,19 +125,22 @@ impl Reputation {
     /// # Errors
     /// When the store fails.
     pub fn count_arbitrated(&self, ledger: &Ledger<Store>) -> Result<(), StorageError> {
-        let mut after: Option<Place> = None;
-        loop {
-            let page = ledger.storage().of_kind(Kind::Closed, after.as_ref(), PAGE)?;
-            for place in &page {
-                if let Some(record) = ledger.record(&place.id)? {
-                    self.hear(ledger, &record)?;
+        for kind in [Kind::Ruling, Kind::Dispute, Kind::Closed] {
+            let mut after: Option<Place> = None;
+            loop {
+                let page = ledger.storage().of_kind(kind, after.as_ref(), PAGE)?;
+                for place in &page {
+                    if let Some(record) = ledger.record(&place.id)? {
+                        self.hear(ledger, &record)?;
+                    }
+                }
+                after = page.last().copied();
+                if page.len() < PAGE || self.counts().counted.len() >= MAX_ARBITRATED {
+                    break;
                 }
             }
-            after = page.last().copied();
-            if page.len() < PAGE || self.counts().counted.len() >= MAX_ARBITRATED {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -116,13 +160,18 @@ pub async fn count(keeper: Keeper) {
 /// Returns the bid of a trade that its buyer or seller says to have seen end on the chain.
 fn closed(ledger: &Ledger<Store>, record: &Record) -> Result<Option<Bid>, StorageError> {
     let Ok(Body::Closed(Closed { trade, .. })) = Body::decode(record) else { return Ok(None) };
+    Ok(bid_of(ledger, trade)?.filter(|bid| is_party(bid, &record.author())))
+}
+
+fn is_party(bid: &Bid, author: &AuthorId) -> bool {
+    matches!(bid.role_of(author), Some(Role::Buyer | Role::Seller))
+}
+
+/// Returns the bid of a trade; `None` for what is no trade.
+fn bid_of(ledger: &Ledger<Store>, trade: TradeId) -> Result<Option<Bid>, StorageError> {
     match ledger.bid(trade) {
-        Ok((bid, _)) => {
-            let role = bid.role_of(&record.author());
-            Ok(matches!(role, Some(Role::Buyer | Role::Seller)).then_some(bid))
-        }
+        Ok((bid, _)) => Ok(Some(bid)),
         Err(TradeError::Storage(error)) => Err(error),
-        // It closes what is no trade.
         Err(_) => Ok(None),
     }
 }

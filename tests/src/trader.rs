@@ -165,13 +165,18 @@ impl Trader {
         self.cli.run(&args)
     }
 
-    /// Waits until an arbiter's advert has reached him, and trusts him.
+    /// Waits until the arbiter's advert has reached him, and trusts him.
     pub fn trusts_the_arbiter(&self) {
-        wait_until(&format!("{} knows an arbiter", self.name), || {
+        self.trusts(ARBITER);
+    }
+
+    /// Waits until the advert of the arbiter of this name has reached him, and trusts him.
+    pub fn trusts(&self, arbiter: &str) {
+        wait_until(&format!("{} knows {arbiter}", self.name), || {
             let arbiters: Vec<exchange_api::ArbiterView> = self.cli.done(&["arbiter", "list"]);
-            arbiters.first().map(drop).ok_or_else(|| "none".to_owned())
+            arbiters.iter().find(|known| known.name == arbiter).map(drop).ok_or_else(|| format!("{arbiters:?}"))
         });
-        let trusted: exchange_api::ArbiterView = self.cli.done(&["arbiter", "trust", ARBITER]);
+        let trusted: exchange_api::ArbiterView = self.cli.done(&["arbiter", "trust", arbiter]);
         assert!(trusted.trusted, "{trusted:?}");
     }
 
@@ -194,24 +199,30 @@ impl Trader {
             .unwrap_or_else(|failure| panic!("{} cannot take {amount}: {failure:#?}", self.name))
     }
 
+    /// Takes an offer, with more options of the command line.
+    ///
+    /// # Panics
+    /// When the node refuses.
+    pub fn takes_with(&self, offer: &OfferView, amount: &str, options: &[&str]) -> TradeView {
+        self.sees(&offer.id);
+        self.tries_to_take_with(&offer.id, amount, options)
+            .unwrap_or_else(|failure| panic!("{} cannot take {amount}: {failure:#?}", self.name))
+    }
+
     /// Takes an offer, or is told why not.
     ///
     /// # Errors
     /// When the node refuses.
     pub fn tries_to_take(&self, offer: &RecordId, amount: &str) -> Result<TradeView, Failure> {
+        self.tries_to_take_with(offer, amount, &[])
+    }
+
+    fn tries_to_take_with(&self, offer: &RecordId, amount: &str, options: &[&str]) -> Result<TradeView, Failure> {
         let (offer, details) = (offer.to_string(), self.details_file());
-        self.cli.run(&[
-            "trade",
-            "take",
-            &offer,
-            "--amount",
-            amount,
-            "--arbiter",
-            ARBITER,
-            "--details-file",
-            &details,
-            "--yes",
-        ])
+        let mut args = vec!["trade", "take", &offer, "--amount", amount, "--arbiter", ARBITER];
+        args.extend(["--details-file", &details, "--yes"]);
+        args.extend(options);
+        self.cli.run(&args)
     }
 
     /// Does something to a trade, once his node says that he can: `accept`, `fund`, `paid`, `release`, `cancel` or `refund`.
@@ -292,6 +303,7 @@ fn action_of(verb: &str) -> Action {
         "release" => Action::Release,
         "cancel" => Action::Cancel,
         "refund" => Action::Refund,
+        "dispute" => Action::Dispute,
         other => panic!("`trade {other}` changes no trade"),
     }
 }

@@ -168,27 +168,21 @@ impl World {
 
     /// A fourth process, gone before the trade begins: an arbiter is asked only when two disagree.
     fn an_arbiter_advertises(&self) {
-        let mut arbiter = self.trader("arbiter");
-        let _: ArbiterView = arbiter.cli().done(&[
-            "arbiter",
-            "advertise",
-            "--name",
-            ARBITER,
-            "--fee-percent",
-            "0.5",
-            "--max",
-            "1.0",
-            "--language",
-            "en",
-            "--currency",
-            "EUR",
-            "--yes",
-        ]);
+        self.arbiter("arbiter", ARBITER).process().stop();
+    }
+
+    /// Lets an arbiter in who advertises himself under a title.
+    #[must_use]
+    pub fn arbiter(&self, name: &str, title: &str) -> Trader {
+        let arbiter = self.trader(name);
+        let mut args = vec!["arbiter", "advertise", "--name", title, "--fee-percent", "0.5", "--max", "1.0"];
+        args.extend(["--language", "en", "--currency", "EUR", "--yes"]);
+        let _: ArbiterView = arbiter.cli().done(&args);
         wait_until("the relay has the arbiter's advert", || {
             let known: Vec<ArbiterView> = self.relay_cli.done(&["arbiter", "list"]);
-            known.first().map(drop).ok_or_else(|| "none".to_owned())
+            known.iter().find(|known| known.name == title).map(drop).ok_or_else(|| format!("{known:?}"))
         });
-        arbiter.process().stop();
+        arbiter
     }
 
     /// Returns a file with the payment details of the person of this name.

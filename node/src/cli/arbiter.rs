@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use exchange_api::{Advertise, ApiError, ArbiterView, Client, Code, Currency, ExchangeApiClient, Sats, TrustArbiter};
 
+use crate::cli::case::{Cases, Extend, Rule};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::format;
@@ -30,6 +31,9 @@ pub enum Arbiter {
         /// His name, or the first digits of his id or advert
         arbiter: String,
     },
+    Cases(Cases),
+    Rule(Rule),
+    Extend(Extend),
 }
 
 /// Advertise this node's identity as an arbiter
@@ -62,28 +66,30 @@ pub struct AdvertiseArgs {
 impl Arbiter {
     /// Performs the verb.
     pub async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
-        let client = context.client().await?;
         match self {
             Self::Advertise(args) => {
-                let advert = client.arbiter_advertise(args.into()).await?;
+                let advert = context.client().await?.arbiter_advertise(args.into()).await?;
                 let text = format!("You are now known as an arbiter by the advert {}.\n", advert.advert);
                 Ok(Answer::new(&advert, text))
             }
             Self::List => {
-                let arbiters = client.arbiter_list().await?;
+                let arbiters = context.client().await?.arbiter_list().await?;
                 Ok(Answer::new(&arbiters, table(&arbiters, clock::unix_now())))
             }
             Self::Trust { arbiter } => {
-                let known = trust(&client, &arbiter, true).await?;
+                let known = trust(&context.client().await?, &arbiter, true).await?;
                 let (name, id) = (format::clean_line(&known.name), known.author.short());
                 let text = format!("You trust {name} ({id}). Your offers and bids choose him by themselves.\n");
                 Ok(Answer::new(&known, text))
             }
             Self::Untrust { arbiter } => {
-                let known = trust(&client, &arbiter, false).await?;
+                let known = trust(&context.client().await?, &arbiter, false).await?;
                 let text = format!("You do not trust {} any more.\n", format::clean_line(&known.name));
                 Ok(Answer::new(&known, text))
             }
+            Self::Cases(cases) => cases.perform(context).await,
+            Self::Rule(rule) => rule.perform(context).await,
+            Self::Extend(extend) => extend.perform(context).await,
         }
     }
 }
@@ -143,8 +149,20 @@ impl From<AdvertiseArgs> for Advertise {
 }
 
 fn table(arbiters: &[ArbiterView], now: u64) -> String {
-    let titles = ["ADVERT", "NAME", "FEE", "UP TO BTC", "LANGUAGES", "CURRENCIES", "SINCE", "TRADES", "TRUSTED"];
-    let mut table = Table::new(&titles, &[2, 3, 7]);
+    let titles = [
+        "ADVERT",
+        "NAME",
+        "FEE",
+        "UP TO BTC",
+        "LANGUAGES",
+        "CURRENCIES",
+        "SINCE",
+        "TRADES",
+        "DISPUTES",
+        "RULED",
+        "TRUSTED",
+    ];
+    let mut table = Table::new(&titles, &[2, 3, 7, 8, 9]);
     for arbiter in arbiters {
         let currencies: Vec<&str> = arbiter.currencies.iter().map(Currency::code).collect();
         table.row([
@@ -156,6 +174,8 @@ fn table(arbiters: &[ArbiterView], now: u64) -> String {
             if currencies.is_empty() { "any".to_owned() } else { currencies.join(", ") },
             format::when(now, arbiter.since),
             arbiter.trades.to_string(),
+            arbiter.disputes.to_string(),
+            arbiter.rulings.to_string(),
             if arbiter.trusted { "yes" } else { "no" }.to_owned(),
         ]);
     }
@@ -180,6 +200,8 @@ mod tests {
             terms: String::new(),
             since: 0,
             trades: 0,
+            disputes: 0,
+            rulings: 0,
             trusted: false,
         }
     }

@@ -131,7 +131,7 @@ impl Send {
 }
 
 /// Returns a conversation as a person reads it.
-fn show(said: &Conversation, now: u64) -> String {
+pub fn show(said: &Conversation, now: u64) -> String {
     let mut text = String::new();
     let first_unread = said.messages.len().saturating_sub(said.unread as usize); // a u32 fits
     for (at, message) in said.messages.iter().enumerate() {

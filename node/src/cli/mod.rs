@@ -7,6 +7,7 @@
 mod arbiter;
 mod audit;
 mod book;
+mod case;
 mod chat;
 mod checkpoint;
 mod completions;

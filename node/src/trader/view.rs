@@ -67,6 +67,8 @@ fn unknown_arbiter(trade: &Trade, arbiter: &Arbiter) -> ArbiterView {
         terms: String::new(),
         since: 0,
         trades: 0,
+        disputes: 0,
+        rulings: 0,
         trusted: false,
     }
 }
@@ -167,7 +169,8 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
         }
         (Phase::Paid, _) => {
             let what = "the seller finds your payment and releases the coins".to_owned();
-            let otherwise = "the coins stay in the escrow; keep the proof of your payment";
+            let otherwise = "call for the arbiter; a dispute opens by itself a week before the seller could take the coins \
+                             back. Keep the proof of your payment";
             step(Actor::Peer, what, view.refund_from(), otherwise, None)
         }
         (Phase::Disputed, Role::Arbiter) => {
@@ -181,13 +184,17 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             step(Actor::You, what, None, "the arbiter can still rule", Some(Action::Refund))
         }
         (Phase::Disputed, Role::Seller) => {
-            let what = "the arbiter rules; you can still agree with the buyer: release, if he paid".to_owned();
+            let what =
+                "the arbiter rules: show him what you and the buyer said; release all the same, if he paid".to_owned();
             let otherwise = "you take your coins back at the refund height";
             step(Actor::Arbiter, what, view.refund_from(), otherwise, None)
         }
         (Phase::Disputed, Role::Buyer) => {
-            let what = "the arbiter rules: send him the proof of your payment".to_owned();
-            let otherwise = "at the refund height the seller can take the coins back";
+            let what =
+                "the arbiter rules: show him what you and the seller said, and tell him what you paid, when and how"
+                    .to_owned();
+            let otherwise = "at that height the seller could take the coins back; before it the second arbiter steps in, if \
+                             there is one, or the arbiter gives the dispute more time";
             step(Actor::Arbiter, what, view.refund_from(), otherwise, None)
         }
         (Phase::Ruled, role) => ruled(trade, role, step),

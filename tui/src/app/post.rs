@@ -261,6 +261,8 @@ mod tests {
             terms: String::new(),
             since: 0,
             trades: 0,
+            disputes: 0,
+            rulings: 0,
             trusted,
         }
     }

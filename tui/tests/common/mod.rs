@@ -59,6 +59,8 @@ pub fn arbiter(name: &str, fee_ppm: u32) -> ArbiterView {
         terms: String::new(),
         since: NOW - 40 * 86_400,
         trades: 12,
+        disputes: 2,
+        rulings: 2,
         trusted: true,
     }
 }
@@ -66,7 +68,16 @@ pub fn arbiter(name: &str, fee_ppm: u32) -> ArbiterView {
 /// An arbiter whom the user does not trust.
 pub fn stranger(name: &str, fee_ppm: u32) -> ArbiterView {
     let (advert, author) = (RecordId([9; 32]), AuthorId([10; 32]));
-    ArbiterView { advert, author, since: NOW - 7200, trades: 0, trusted: false, ..arbiter(name, fee_ppm) }
+    ArbiterView {
+        advert,
+        author,
+        since: NOW - 7200,
+        trades: 0,
+        disputes: 0,
+        rulings: 0,
+        trusted: false,
+        ..arbiter(name, fee_ppm)
+    }
 }
 
 pub fn offer(id: u8, side: Side, code: &str, price: u64, min: u64, max: u64, methods: &[&str]) -> OfferView {

@@ -27,6 +27,10 @@ pub struct ArbiterView {
     pub since: u64,
     /// How many trades that named him were closed, as their parties say.
     pub trades: u32,
+    /// In how many that named him a party called for him.
+    pub disputes: u32,
+    /// In how many he ruled. Parties can also agree, so that there is nothing to rule.
+    pub rulings: u32,
     /// Whether the user of this node trusts him.
     pub trusted: bool,
 }

@@ -1,7 +1,7 @@
 //! Trades: taking an offer and every step to the end.
 
 mod disclose;
-mod show;
+pub mod show;
 mod step;
 mod take;
 mod wait;

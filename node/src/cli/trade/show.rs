@@ -1,10 +1,10 @@
 //! Trades as a person reads them.
 
-use exchange_api::{Action, Actor, ChainTx, Role, StepState, TradeView};
+use exchange_api::{Action, Actor, ChainTx, DisputeView, Role, StepState, TradeView};
 
-use crate::cli::format;
 use crate::cli::output::{Lines, Table};
 use crate::cli::values::phase_name;
+use crate::cli::{case, format};
 
 /// Returns trades as a table.
 pub fn table(trades: &[TradeView]) -> String {
@@ -45,12 +45,36 @@ pub fn show(trade: &TradeView) -> String {
     lines.maybe("your details", trade.my_details.as_deref().map(format::clean));
     lines.line("terms", if trade.terms.is_empty() { "none".to_owned() } else { format::clean(&trade.terms) });
     lines.line("arbiter", format::clean_line(&trade.arbiter.name));
+    lines.maybe("second arbiter", trade.second_arbiter.as_ref().map(|second| format::clean_line(&second.name)));
+    if let Some(dispute) = &trade.dispute {
+        lines.line("dispute", dispute_lines(trade, dispute));
+    }
     lines.maybe("escrow", trade.escrow_address.as_deref());
     lines.maybe("funded by", trade.funding.as_ref().map(transaction));
     lines.maybe("spent by", trade.spend.as_ref().map(transaction));
     lines.maybe("pay until", trade.pay_until.map(|height| format!("block {height}")));
     lines.maybe("refund from", trade.refund_from.map(|height| format!("block {height}")));
     lines.render()
+}
+
+/// Returns who called for the arbiter, what can happen from when on, and what was ruled.
+fn dispute_lines(trade: &TradeView, dispute: &DisputeView) -> String {
+    let mut lines = vec![format!("called for by {}", case::opened_by(dispute))];
+    lines.push(format!("a ruling moves coins from block {} on", dispute.ruling_from));
+    lines.extend(dispute.second_ruling_from.map(|from| format!("the second arbiter may rule from block {from} on")));
+    if dispute.extensions > 0 {
+        lines.push(format!("given more time {}", format::counted(u64::from(dispute.extensions), "time")));
+    }
+    match &dispute.ruling {
+        Some(ruling) => lines.push(case::ruling(ruling).trim_end().to_owned()),
+        None if matches!(trade.role, Some(Role::Buyer | Role::Seller)) => {
+            let id = trade.id.short();
+            lines.push(format!("show him what was said:  exchange-node trade disclose {id}"));
+            lines.push(format!("tell him the rest:       exchange-node chat send {id} --to arbiter"));
+        }
+        None => lines.push(format!("hear both sides:  exchange-node arbiter cases {}", trade.id.short())),
+    }
+    lines.join("\n")
 }
 
 /// Returns a trade as a sentence.
@@ -79,23 +103,23 @@ fn next(trade: &TradeView) -> String {
 fn actions(trade: &TradeView) -> String {
     let mut actions = trade.actions.clone();
     actions.sort_by_key(|action| Some(*action) != trade.next.action);
-    let commands: Vec<String> =
-        actions.iter().map(|action| format!("exchange-node trade {} {}", verb(*action), trade.id.short())).collect();
+    let commands: Vec<String> = actions.iter().map(|action| command(*action, &trade.id.short())).collect();
     if commands.is_empty() { "do nothing now".to_owned() } else { commands.join("\n") }
 }
 
-const fn verb(action: Action) -> &'static str {
-    match action {
-        Action::Accept => "accept",
-        Action::Fund => "fund",
-        Action::MarkPaid => "paid",
-        Action::Release => "release",
-        Action::Cancel => "cancel",
-        Action::Refund => "refund",
-        Action::Dispute => "dispute",
-        Action::Rule => "rule",
-        Action::Extend => "extend",
-    }
+fn command(action: Action, trade: &str) -> String {
+    let verb = match action {
+        Action::Accept => "trade accept",
+        Action::Fund => "trade fund",
+        Action::MarkPaid => "trade paid",
+        Action::Release => "trade release",
+        Action::Cancel => "trade cancel",
+        Action::Refund => "trade refund",
+        Action::Dispute => "trade dispute",
+        Action::Rule => return format!("exchange-node arbiter rule {trade} --to buyer|seller|split"),
+        Action::Extend => "arbiter extend",
+    };
+    format!("exchange-node {verb} {trade}")
 }
 
 const fn role(role: Option<Role>) -> &'static str {

@@ -35,6 +35,9 @@ pub struct Take {
     /// [default: the first whom you trust, see `arbiter trust`]
     #[arg(long, value_name = "NAME|N|ID")]
     arbiter: Option<String>,
+    /// Who rules when the arbiter is silent, another one of the offer's, named likewise [default: the next whom you trust]
+    #[arg(long, value_name = "NAME|N|ID")]
+    second_arbiter: Option<String>,
     #[command(flatten)]
     details: DetailsArgs,
     #[command(flatten)]
@@ -62,11 +65,12 @@ impl Take {
 
     async fn request(&self, client: &Client, context: &mut Context<'_>) -> Result<TakeOffer, Failure> {
         let offer = offer::find(&self.offer, client).await?;
-        let (mut method, mut arbiter) = (None, None);
-        if self.method.is_some() || self.arbiter.is_some() {
+        let (mut method, mut arbiter, mut second_arbiter) = (None, None, None);
+        if self.method.is_some() || self.arbiter.is_some() || self.second_arbiter.is_some() {
             let offer = client.offer_show(offer).await?;
             method = self.method.as_ref().map(|text| method_at(text, &offer)).transpose()?;
             arbiter = self.arbiter.as_ref().map(|text| arbiter_of(text, &offer)).transpose()?;
+            second_arbiter = self.second_arbiter.as_ref().map(|text| arbiter_of(text, &offer)).transpose()?;
         }
         // What only shows the terms needs no details.
         let question = (!self.money.dry_run).then_some("Your payment details, for the maker only:");
@@ -77,7 +81,7 @@ impl Take {
             amount: self.amount,
             method,
             arbiter,
-            second_arbiter: None,
+            second_arbiter,
             details: self.details.read(question, context)?,
         })
     }
@@ -120,6 +124,10 @@ fn text(review: &TakeReview) -> String {
     }
     let (name, share) = (format::clean_line(&review.arbiter.name), format::per_million(review.arbiter.fee_ppm));
     lines.line("arbiter", format!("{name} ({}), {share} for a ruling", review.arbiter.advert.short()));
+    if let Some(second) = &review.second_arbiter {
+        let (name, share) = (format::clean_line(&second.name), format::per_million(second.fee_ppm));
+        lines.line("if he is silent", format!("{name} ({}), {share} for a ruling", second.advert.short()));
+    }
     lines.line(
         "terms",
         if review.offer.terms.is_empty() { "none".to_owned() } else { format::clean(&review.offer.terms) },
