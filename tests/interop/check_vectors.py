@@ -596,6 +596,69 @@ def encode_contract(c):
     )
 
 
+def check_funding():
+    """Computes, as funding.md says, the messages and the transaction from what each side brings."""
+    for v in load("funding.json")["cases"]:
+        name, sides = v["name"], {side: v[side] for side in ("seller", "buyer")}
+        encode = lambda side: (
+            le(len(side["inputs"]), 4)
+            + b"".join(
+                bytes.fromhex(i["txid"])[::-1] + le(i["vout"], 4) + bytes.fromhex(i["key"]) + le(i["height"], 4)
+                for i in side["inputs"]
+            )
+            + le(len(side["change"]) // 2, 4)
+            + bytes.fromhex(side["change"])
+        )
+        proposal = le(v["feerate"], 8) + le(v["height"], 4) + encode(sides["seller"])
+        equal(proposal.hex(), v["proposal"], f"{name}: proposal")
+        identifier = domain("exchange/funding-proposal/v1", proposal)
+        equal(identifier.hex(), v["proposal_id"], f"{name}: proposal's id")
+        outputs = [v["seller_output"], v["buyer_output"]]
+        for side, brought in sides.items():
+            output = v[f"{side}_output"]
+            part = 21 + 230 * len(brought["inputs"]) + 4 * (9 + len(output["script"]) // 2)
+            rest = lambda weight: held - output["value"] - -(-weight * v["feerate"] // 4)
+            held = sum(i["value"] for i in brought["inputs"])
+            check(rest(part) >= 0, f"{name}: the {side} brings enough")
+            change = rest(part + 4 * (9 + len(brought["change"]) // 2))
+            if change >= 546:
+                outputs.append({"value": change, "script": brought["change"]})
+        outputs.sort(key=lambda o: (o["value"], bytes.fromhex(o["script"])))
+        inputs = [dict(i, sequence=0xFFFFFFFD) for side in sides.values() for i in side["inputs"]]
+        inputs.sort(key=lambda i: (bytes.fromhex(i["txid"])[::-1], i["vout"]))
+        tx = {"version": 3, "lock_time": v["height"], "inputs": inputs, "outputs": outputs}
+        plain_tx = serialise(tx, [])
+        equal(sha256(sha256(plain_tx))[::-1].hex(), v["txid"], f"{name}: txid")
+        spent = [(i["value"], b"\x51\x20" + bytes.fromhex(i["key"])) for i in inputs]
+        signatures = {}
+        for at, i in enumerate(inputs):
+            message = tagged(
+                "TapSighash",
+                b"\x00\x00" + le(3, 4) + le(v["height"], 4),
+                sha256(b"".join(bytes.fromhex(o["txid"])[::-1] + le(o["vout"], 4) for o in inputs)),
+                sha256(b"".join(le(value, 8) for value, _ in spent)),
+                sha256(b"".join(var_bytes(script) for _, script in spent)),
+                sha256(b"".join(le(o["sequence"], 4) for o in inputs)),
+                sha256(b"".join(le(o["value"], 8) + var_bytes(bytes.fromhex(o["script"])) for o in outputs)),
+                b"\x00" + le(at, 4),
+            )
+            equal(message.hex(), v["tx"]["inputs"][at]["sighash"], f"{name}: sighash {at}")
+            # The witnesses stand before the lock time, one signature of 64 bytes each.
+            signed = bytes.fromhex(v["signed"])
+            place = len(signed) - 4 - 66 * (len(inputs) - at) + 2
+            signature = signed[place : place + 64]
+            equal(signed[place - 2 : place], b"\x01\x40", f"{name}: witness {at}")
+            check(schnorr_verify(bytes.fromhex(i["key"]), message, signature), f"{name}: signature {at}")
+            signatures[i["txid"], i["vout"]] = signature
+        witnesses = b"".join(b"\x01\x40" + signatures[i["txid"], i["vout"]] for i in inputs)
+        whole = plain_tx[:4] + b"\x00\x01" + plain_tx[4:-4] + witnesses + plain_tx[-4:]
+        equal(whole.hex(), v["signed"], f"{name}: transaction")
+        equal(3 * len(plain_tx) + len(whole), v["weight"], f"{name}: weight")
+        buyers = [signatures[i["txid"], i["vout"]] for i in sides["buyer"]["inputs"]]
+        answer = identifier + encode(sides["buyer"]) + le(len(buyers), 4) + b"".join(buyers)
+        equal(answer.hex(), v["answer"], f"{name}: answer")
+
+
 def check_mail():
     file = load("mail.json")
     for v in file["valid"]:
@@ -869,7 +932,7 @@ def check_published():
 
 
 if __name__ == "__main__":
-    for run in (check_published, check_records, check_state, check_escrow, check_mail, check_sync, check_bundle):
+    for run in (check_published, check_records, check_state, check_escrow, check_funding, check_mail, check_sync, check_bundle):
         run()
-    files = "records.json, state.json, escrow.json, mail.json, sync.json, bundle.json, bip327.json"
+    files = "records.json, state.json, escrow.json, funding.json, mail.json, sync.json, bundle.json, bip327.json"
     print(f"{CHECKS} checks passed: {files}")

@@ -445,7 +445,7 @@ fn seat_of(first: &Arbiter, second: Option<&Arbiter>, author: &AuthorId) -> Opti
 }
 
 /// Returns millionths of an amount, rounded up.
-fn share_of(amount: Sats, ppm: u32) -> Option<Sats> {
+pub fn share_of(amount: Sats, ppm: u32) -> Option<Sats> {
     let share = u128::from(amount.get()).checked_mul(u128::from(ppm))?.div_ceil(1_000_000);
     u64::try_from(share).ok().and_then(Sats::new)
 }

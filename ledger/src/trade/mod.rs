@@ -4,12 +4,13 @@ mod chain;
 mod contract;
 mod escrow;
 mod facts;
+pub mod funding;
 mod machine;
 mod phase;
 pub mod pins;
 
 pub use chain::{ChainFacts, Funding, Spend, spends_any};
-pub use contract::{Arbiter, Bid, Contract, ContractError, Seat, confirmations_for, details_commitment};
+pub use contract::{Arbiter, Bid, Contract, ContractError, Seat, confirmations_for, details_commitment, share_of};
 pub use escrow::{
     Draft, Escrow, EscrowError, Leaf, SPEND_VSIZE, SpendPath, Vault, Verdict, arbiter_tweak, counterparty,
     tweak_arbiter_pair,

@@ -3,6 +3,7 @@
 
 mod bundle;
 mod escrow;
+mod funding;
 mod mail;
 mod records;
 mod state;
