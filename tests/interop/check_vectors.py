@@ -624,10 +624,10 @@ def check_funding():
             if change >= 546:
                 outputs.append({"value": change, "script": brought["change"]})
         outputs.sort(key=lambda o: (o["value"], bytes.fromhex(o["script"])))
-        inputs = [dict(i, sequence=0xFFFFFFFD) for side in sides.values() for i in side["inputs"]]
+        inputs = [dict(i, sequence=0xFFFFFFFD, witness=[]) for side in sides.values() for i in side["inputs"]]
         inputs.sort(key=lambda i: (bytes.fromhex(i["txid"])[::-1], i["vout"]))
         tx = {"version": 3, "lock_time": v["height"], "inputs": inputs, "outputs": outputs}
-        plain_tx = serialise(tx, [])
+        plain_tx = serialise(tx, False)
         equal(sha256(sha256(plain_tx))[::-1].hex(), v["txid"], f"{name}: txid")
         spent = [(i["value"], b"\x51\x20" + bytes.fromhex(i["key"])) for i in inputs]
         signatures = {}
