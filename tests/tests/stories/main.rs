@@ -8,6 +8,7 @@ mod bad_input;
 mod chat;
 mod full_disk;
 mod killed_at_every_step_and_resumed;
+mod laptop_lost;
 mod latecomer_catches_up;
 mod ledgers_compared;
 mod offer_taken_by_two_at_once;
