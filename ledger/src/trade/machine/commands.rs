@@ -24,6 +24,10 @@ impl Trade {
             }
             // What is not seen may be funded already: calling off would then be a promise to give the coins back.
             Action::Cancel if self.view.contract.is_some() && !self.view.chain.synced => Err(Refusal::NotSynced),
+            // Nor are coins given back that were signed over to oneself, whatever a block may show of them meanwhile.
+            Action::Cancel if self.role == Role::Buyer && phase.is_held() && self.is_payee() => {
+                Err(Refusal::AlreadySigned)
+            }
             Action::Fund | Action::Cancel => Ok(()),
             Action::MarkPaid => match self.view.pay_until() {
                 _ if !self.view.chain.synced => Err(Refusal::NotSynced),
@@ -63,6 +67,11 @@ impl Trade {
             (Some(Seat::Second), Some(from)) if tip < from => Err(Refusal::TooEarlyToRule { from, tip }),
             (_, _) => Ok(()),
         }
+    }
+
+    /// Tells whether the coins were released to this side, or it keeps a transaction by which they come to it.
+    fn is_payee(&self) -> bool {
+        self.view.valid_release().is_some() || self.kept(SpendPath::Payout).is_some() || self.has_taken()
     }
 
     /// Tells whether this side keeps a transaction by which the coins come to itself.

@@ -169,6 +169,24 @@ fn a_kept_ruling_is_sent_again_and_a_release_is_better_for_the_buyer() {
     assert!(effects.contains(&Effect::Complete { half, to: Role::Buyer }), "all of it instead of a part");
 }
 
+/// An accomplice's spend that a block shows for a moment must not make the buyer give back what is his.
+#[test]
+fn what_was_released_to_the_buyer_is_not_his_to_call_off() {
+    let mut case = Case::new();
+    let (vaults, key) = (case.trade.vaults(1), case.trade.author(Role::Seller).trade_key());
+    let ruling = case.ruling(Seat::First, Verdict::Seller);
+    let tx = case.escrow.complete_ruling(Seat::First, &ruling, Role::Seller, &key).unwrap().tx;
+    case.facts.releases.push(case.escrow.half(&vaults, sats(1_700), Role::Buyer, &key).unwrap());
+    let (mut buyer, _) = case.party(Role::Buyer, T1);
+    let spends = vec![Spend { tx, path: SpendPath::Ruling, height: None }];
+    let chain = ChainFacts { spends, ..buyer.view().chain().clone() };
+    let effects = buyer.handle(Event::Chain(chain)).unwrap();
+    assert_eq!(buyer.phase(), Phase::Ruled, "it is seen, and not by a ruling in the ledger");
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Complete { .. })), "the payout is still his");
+    assert_eq!(ask(&mut buyer, Action::Cancel), Err(Refusal::AlreadySigned));
+    assert!(!buyer.actions().contains(&Action::Cancel));
+}
+
 #[test]
 fn an_extension_moves_the_coins_on_and_what_was_signed_is_signed_again() {
     let mut case = Case::new();
