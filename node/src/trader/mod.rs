@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bitcoin::block::Header;
 use bitcoin::{Transaction, Txid};
 use exchange_api::{
     AcceptBid, ApiError, Code, Conversation, Disclose, Disclosure, MessageView, OfferView, PostOffer, RuleTrade,
@@ -314,7 +315,7 @@ impl Trader {
         let followed = async {
             let tip = self.tools.chain.tip().await?;
             let start = first.map_or(tip.height, |height| height.saturating_sub(1).min(tip.height));
-            let block = self.tools.chain.block_at(start).await?.map(|block| block.block_hash());
+            let block = self.tools.chain.headers(start, 1).await?.first().map(Header::block_hash);
             let locator = block.map(|hash| BlockRef { height: start, hash }).into_iter().collect();
             self.tools.chain.follow(locator, scripts.into_iter().map(|(script, _)| script).collect()).await
         };

@@ -141,7 +141,8 @@ impl Task {
     async fn follow(&mut self) -> Result<Follower, ChainError> {
         let tip = self.chain.tip().await?;
         let height = self.birth_height.saturating_sub(1).min(tip.height);
-        let block = self.chain.block_at(height).await?.ok_or_else(|| ChainError::Invalid {
+        let headers = self.chain.headers(height, 1).await?;
+        let block = headers.first().ok_or_else(|| ChainError::Invalid {
             backend: self.chain.name(),
             reason: format!("there is no block at height {height}, below the tip"),
         })?;
