@@ -15,7 +15,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 unexport MAKEFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test model fuzz bench sim lint fmt setup bitcoind
+.PHONY: help demo test model fuzz bench sim lint fmt setup bitcoind python
 
 # What the users run, and what the stories in tests/ start as processes of their own.
 programs = cargo build --locked -p exchange-node -p exchange-tui
@@ -26,10 +26,12 @@ demo: ## a whole trade on the embedded chain: in the terminal client, or headles
 	@if [ -t 0 ] && [ -t 1 ]; then exec "$$CARGO_TARGET_DIR/debug/exchange-tui" demo; \
 	else exec "$$CARGO_TARGET_DIR/debug/exchange-node" demo; fi
 
-test: bitcoind ## every test, those against a real bitcoind too
+test: bitcoind python ## every test, those against a real bitcoind and a real Electrum server too
 	@$(programs)
 	@bin=$$(dirname "$$(tests/bitcoind/build.sh '$(CACHE)/bitcoind')") && \
-	BITCOIND="$$bin/bitcoind" BITCOIN_CLI="$$bin/bitcoin-cli" cargo test --locked --workspace --tests
+	python=$$(tests/python/build.sh '$(CACHE)/python') && \
+	"$$python" tests/interop/check_vectors.py >&2 && "$$python" tests/interop/check_with_embit.py >&2 && \
+	BITCOIND="$$bin/bitcoind" BITCOIN_CLI="$$bin/bitcoin-cli" TEST_PYTHON="$$python" cargo test --locked --workspace --tests
 
 bench: ## the figures, one JSON line each; FIGURES="disk open" for some
 	@.ci/setup
@@ -64,11 +66,16 @@ fmt: ## format the code
 
 setup: ## install what is missing to build and test (asks for nothing, says what it does)
 	@.ci/setup bitcoind
+	@.ci/setup python
 	@.ci/setup lint
 
 bitcoind: ## a real bitcoind for the tests, from the vendored source, built once
 	@.ci/setup bitcoind
 	@tests/bitcoind/build.sh '$(CACHE)/bitcoind' >&2
+
+python: ## a real Electrum server for the tests, and a second implementation of Bitcoin's scripts, installed once
+	@.ci/setup python
+	@tests/python/build.sh '$(CACHE)/python' >&2
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
