@@ -7,6 +7,7 @@ use bitcoin::Network;
 use libp2p::Multiaddr;
 
 pub use crate::chain::core::CoreAuth;
+pub use crate::chain::electrum::ElectrumServer;
 
 /// Everything a node needs to know before it starts.
 #[derive(Debug, Clone)]
@@ -43,6 +44,11 @@ pub enum ChainConfig {
     Cbf {
         /// Bitcoin nodes that serve compact filters, and nobody else; none: whoever the network's seeds name.
         peers: Vec<SocketAddr>,
+    },
+    /// Electrum servers, whose every confirmation is proven.
+    Electrum {
+        /// In the order in which they are tried.
+        servers: Vec<ElectrumServer>,
     },
 }
 

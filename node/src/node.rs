@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::chain::cbf::{CbfChain, CbfConfig};
 use crate::chain::core::{CoreChain, CoreConfig};
+use crate::chain::electrum::{ElectrumChain, ElectrumConfig};
 use crate::chain::kernel::{KernelChain, KernelConfig};
 use crate::chain::{BlockRef, ChainBackend, ChainError};
 use crate::clock;
@@ -138,6 +139,10 @@ impl Node {
             ChainConfig::Cbf { peers } => {
                 let cbf = CbfConfig { network: config.network, peers: peers.clone() };
                 Arc::new(CbfChain::open(cbf).await?)
+            }
+            ChainConfig::Electrum { servers } => {
+                let electrum = ElectrumConfig { network: config.network, servers: servers.clone() };
+                Arc::new(ElectrumChain::open(electrum).await?)
             }
         };
         Self::assemble(config, store, chain, false, stop).await

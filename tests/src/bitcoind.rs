@@ -15,6 +15,9 @@ use tempfile::TempDir;
 
 /// The environment variable that names the program.
 pub const PROGRAM: &str = "BITCOIND";
+/// Whom bitcoind lets in besides the bearer of its cookie, which changes at each start (`share/rpcauth` of Bitcoin Core).
+const ELECTRUM_RPC_AUTH: &str = "-rpcauth=electrumx:0102030405060708090a0b0c0d0e0f10$ae5bcc5083a32f38f164f296604b10b9a304fe682a370528613c36e95ff03691";
+const ELECTRUM_CREDENTIALS: &str = "electrumx:electrumx";
 /// How long a start or a stop may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long one request may take.
@@ -94,6 +97,14 @@ impl Bitcoind {
         Self::start_as(&[filters.as_slice(), extra_args].concat(), true)
     }
 
+    /// Starts it as an Electrum server needs it: with indexes of all transactions and of what spends them.
+    ///
+    /// # Errors
+    /// As [`Bitcoind::start`].
+    pub fn start_for_electrum() -> Result<Self, BitcoindError> {
+        Self::start_as(&["-txindex=1", "-txospenderindex=1", ELECTRUM_RPC_AUTH], false)
+    }
+
     fn start_as(extra_args: &[&str], p2p: bool) -> Result<Self, BitcoindError> {
         let program = std::env::var_os(PROGRAM).map(PathBuf::from).filter(|path| path.is_file());
         let program = program.ok_or(BitcoindError::NotBuilt)?;
@@ -120,6 +131,12 @@ impl Bitcoind {
     #[must_use]
     pub fn rpc_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.rpc_port)
+    }
+
+    /// Returns how an Electrum server reaches it.
+    #[must_use]
+    pub fn electrum_url(&self) -> String {
+        format!("http://{ELECTRUM_CREDENTIALS}@127.0.0.1:{}/", self.rpc_port)
     }
 
     /// Returns where light clients are let in, if they are.

@@ -6,6 +6,7 @@
 
 pub mod bitcoind;
 mod cli;
+pub mod electrumx;
 mod people;
 mod place;
 mod process;

@@ -10,6 +10,8 @@ use crate::wait_until;
 
 /// Where blocks pay that nobody spends: a bare `OP_TRUE`.
 const NOBODY: &str = "raw(51)";
+/// Where blocks pay that replace others, so that none of them is the same again.
+const NOBODY_ELSE: &str = "raw(52)";
 
 /// A bitcoind that mines on demand.
 #[derive(Debug)]
@@ -45,10 +47,25 @@ impl Regtest {
         Self::on(Bitcoind::start_for_light_clients(&["-whitelist=noban@127.0.0.1"]))
     }
 
+    /// Starts a bitcoind that an Electrum server can stand before.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn start_for_electrum() -> Self {
+        Self::on(Bitcoind::start_for_electrum())
+    }
+
     fn on(node: Result<Bitcoind, BitcoindError>) -> Self {
         let chain = Self { node: node.unwrap_or_else(|error| panic!("{error}")) };
         chain.mine(1);
         chain
+    }
+
+    /// Returns the node itself.
+    #[must_use]
+    pub const fn node(&self) -> &Bitcoind {
+        &self.node
     }
 
     /// Returns the arguments by which `exchange-node run` follows this chain.
@@ -84,6 +101,19 @@ impl Regtest {
     /// Mines blocks that confirm what waits in the pool.
     pub fn mine(&self, blocks: u32) {
         self.call("generatetodescriptor", &[json!(blocks), json!(NOBODY)]);
+    }
+
+    /// Replaces the last blocks by empty ones, of which there should be more.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    pub fn replace(&self, depth: u32, new_blocks: u32) {
+        let first = self.height().checked_sub(u64::from(depth)).expect("so many blocks") + 1;
+        let undone = self.call("getblockhash", &[json!(first)]);
+        self.call("invalidateblock", &[undone]);
+        for _ in 0..new_blocks {
+            self.call("generateblock", &[json!(NOBODY_ELSE), json!([])]);
+        }
     }
 
     /// Mines one block to an address and as many more as its coins need to be spendable.

@@ -45,12 +45,21 @@ impl World {
         Self::on(Regtest::start_for_light_clients)
     }
 
+    /// Sets the stage for somebody who asks an Electrum server: see [`World::trader_on`].
+    ///
+    /// # Panics
+    /// When something does not start.
+    #[must_use]
+    pub fn begin_for_electrum() -> Self {
+        Self::on(Regtest::start_for_electrum)
+    }
+
     fn on(chain: impl FnOnce() -> Regtest) -> Self {
         let place = Place::take();
         let dir = TempDir::with_prefix("exchange-story-").expect("a temporary directory can be made");
         let chain = chain();
         let relay_dir = data_dir(dir.path(), "relay");
-        let mut args = run_args(&relay_dir, &chain);
+        let mut args = run_args(&relay_dir, &chain.node_args());
         args.push("--relay".to_owned());
         let world = Self {
             relay: Process::start(launch("relay", dir.path(), &args)),
@@ -94,9 +103,16 @@ impl World {
     /// Lets a trader in, with an identity of his own and an empty wallet.
     #[must_use]
     pub fn trader(&self, name: &str) -> Trader {
+        self.trader_on(name, &self.chain.node_args(), &[])
+    }
+
+    /// Lets a trader in whose node sees the chain as these arguments say, with more in its environment.
+    #[must_use]
+    pub fn trader_on(&self, name: &str, chain_args: &[String], env: &[(&str, &str)]) -> Trader {
         let data_dir = self.data_dir(name);
         bring_keystore(name, &data_dir);
-        let process = Process::start(self.launch(name));
+        let launch = self.launch_on(name, chain_args);
+        let process = Process::start(env.iter().fold(launch, |launch, (name, value)| launch.with_env(name, value)));
         let trader = Trader::new(name, process, Cli::new(&data_dir), self.details_file(name));
         trader.awaits_identity();
         keep_keystore(name, &data_dir);
@@ -115,9 +131,13 @@ impl World {
     /// Returns how the trader of this name is started: his email and password, and the relay as the only peer.
     #[must_use]
     pub fn launch(&self, name: &str) -> Launch {
+        self.launch_on(name, &self.chain.node_args())
+    }
+
+    fn launch_on(&self, name: &str, chain_args: &[String]) -> Launch {
         let email = email_of(name);
         let relay = self.relay_address();
-        let mut args = run_args(&self.data_dir(name), &self.chain);
+        let mut args = run_args(&self.data_dir(name), chain_args);
         args.extend(["--email", &email, "--peer", &relay, "--only-peers"].map(ToOwned::to_owned));
         launch(name, self.dir.path(), &args).with_env("EXCHANGE_PASSWORD", PASSWORD)
     }
@@ -126,7 +146,7 @@ impl World {
     #[must_use]
     pub fn relay_launch(&self, name: &str) -> Launch {
         let relay = self.relay_address();
-        let mut args = run_args(&self.data_dir(name), &self.chain);
+        let mut args = run_args(&self.data_dir(name), &self.chain.node_args());
         args.extend(["--relay", "--peer", &relay, "--only-peers"].map(ToOwned::to_owned));
         launch(name, self.dir.path(), &args)
     }
@@ -219,11 +239,11 @@ fn data_dir(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.{DATA}"))
 }
 
-fn run_args(data_dir: &Path, chain: &Regtest) -> Vec<String> {
+fn run_args(data_dir: &Path, chain_args: &[String]) -> Vec<String> {
     let data_dir = data_dir.display().to_string();
     let mut args = ["run", "--json", "--data-dir", &data_dir].map(ToOwned::to_owned).to_vec();
     args.extend(["--listen", "/ip4/127.0.0.1/tcp/0"].map(ToOwned::to_owned));
-    args.extend(chain.node_args());
+    args.extend_from_slice(chain_args);
     args
 }
 

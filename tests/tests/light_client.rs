@@ -4,116 +4,35 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bitcoin::absolute::LockTime;
-use bitcoin::block::Header;
-use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::transaction::Version;
-use bitcoin::{Amount, Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Witness};
+use bitcoin::{Amount, Block, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Witness};
 use exchange_node::chain::cbf::{CbfChain, CbfConfig};
 use exchange_node::chain::conformance::Harness;
-use exchange_node::chain::core::{CoreAuth, CoreChain, CoreConfig};
-use exchange_node::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, Follower, OutpointStatus};
+use exchange_node::chain::{ChainBackend, ChainError, ChainEvent, OutpointStatus};
 use exchange_tests::bitcoind::Bitcoind;
+use mining::{Mining, NOBODY, PATIENCE};
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-/// Where blocks pay that nobody spends: a bare `OP_TRUE`.
-const NOBODY: &str = "raw(51)";
+mod mining;
+
 /// What anyone can satisfy: `OP_TRUE` behind a hash.
 static ANYONE: LazyLock<ScriptBuf> = LazyLock::new(|| ScriptBuf::from_bytes(vec![0x51]));
-/// Longer than any pause of the client; no test waits for it to pass.
-const PATIENCE: Duration = Duration::from_secs(90);
-/// How often the client is looked at while it catches up.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-
-/// A light client, and the node behind it, which mines.
-struct Mining {
-    light: CbfChain,
-    core: CoreChain,
-}
-
-impl Mining {
-    async fn open(node: &Bitcoind) -> Result<Self, ChainError> {
-        let core =
-            CoreConfig { url: node.rpc_url(), auth: CoreAuth::Cookie(node.cookie_file()), network: Network::Regtest };
-        let core = CoreChain::open(core).await?;
-        let light = open(node, Network::Regtest).await?;
-        let chain = Self { light, core };
-        chain.catch_up().await;
-        Ok(chain)
-    }
-
-    /// Waits until the client shows the node's tip: in the network there is always a node that is ahead.
-    async fn catch_up(&self) {
-        let tip = self.core.tip().await.unwrap();
-        let caught_up = async {
-            while self.light.tip().await.ok() != Some(tip) {
-                sleep(LOOK_AGAIN).await;
-            }
-        };
-        timeout(PATIENCE, caught_up).await.unwrap();
-    }
-}
 
 async fn open(node: &Bitcoind, network: Network) -> Result<CbfChain, ChainError> {
     CbfChain::open(CbfConfig { network, peers: node.p2p_address().into_iter().collect() }).await
 }
 
-#[async_trait]
-impl ChainBackend for Mining {
-    fn name(&self) -> &'static str {
-        self.light.name()
-    }
-
-    fn network(&self) -> Network {
-        self.light.network()
-    }
-
-    async fn tip(&self) -> Result<BlockRef, ChainError> {
-        self.light.tip().await
-    }
-
-    async fn block_at(&self, height: u32) -> Result<Option<Block>, ChainError> {
-        self.light.block_at(height).await
-    }
-
-    async fn headers(&self, from: u32, limit: usize) -> Result<Vec<Header>, ChainError> {
-        self.light.headers(from, limit).await
-    }
-
-    async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {
-        self.light.follow(locator, watch).await
-    }
-
-    async fn outpoint(&self, outpoint: OutPoint, script: ScriptBuf, from: u32) -> Result<OutpointStatus, ChainError> {
-        self.light.outpoint(outpoint, script, from).await
-    }
-
-    async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
-        self.light.broadcast(tx).await
-    }
-
-    async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
-        self.light.broadcast_package(txs).await
-    }
-
-    async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError> {
-        self.light.fee_rate(blocks).await
-    }
-
-    async fn mine(&self, count: u32, script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {
-        let mined = self.core.mine(count, script).await?;
-        self.catch_up().await;
-        Ok(mined)
-    }
+async fn mining(node: &Bitcoind) -> Mining<CbfChain> {
+    Mining::new(open(node, Network::Regtest).await.unwrap(), node, false).await.unwrap()
 }
 
 struct Light {
     node: Bitcoind,
-    chain: Mining,
+    chain: Mining<CbfChain>,
 }
 
 impl Light {
@@ -122,7 +41,7 @@ impl Light {
         // Nor does it take itself to be behind because its newest block is the old genesis.
         let node = Bitcoind::start_for_light_clients(&["-whitelist=noban@127.0.0.1", "-maxtipage=9999999999"]);
         let node = node.unwrap_or_else(|error| panic!("{error}"));
-        let chain = Mining::open(&node).await.unwrap();
+        let chain = mining(&node).await;
         Self { node, chain }
     }
 }
@@ -138,25 +57,17 @@ impl Harness for Light {
     }
 
     async fn reorg(&self, depth: u32, new_blocks: u32) {
-        let tip = self.chain.core.tip().await.unwrap().height;
-        let undone = self.node.call("getblockhash", &[json!(tip - depth + 1)]).unwrap();
-        self.node.call("invalidateblock", &[undone]).unwrap();
-        for _ in 0..new_blocks {
-            self.node.call("generateblock", &[json!(NOBODY), json!([])]).unwrap();
-        }
-        self.chain.catch_up().await;
+        self.chain.reorg(&self.node, depth, new_blocks).await;
     }
 
     async fn mine_exactly(&self, txs: Vec<Transaction>) {
-        let hexes: Vec<String> = txs.iter().map(serialize_hex).collect();
-        self.node.call("generateblock", &[json!(NOBODY), json!(hexes)]).unwrap();
-        self.chain.catch_up().await;
+        self.chain.mine_exactly(&self.node, &txs).await;
     }
 
     async fn restart(&mut self) {
         self.node.stop().unwrap();
         self.node.run().unwrap();
-        self.chain = Mining::open(&self.node).await.unwrap();
+        self.chain = mining(&self.node).await;
     }
 }
 
@@ -167,6 +78,7 @@ exchange_node::conformance_suite!(Light::start:
     unconfirmed_chains_are_followed,
     a_payment_robbed_by_a_block_is_evicted,
     six_blocks_are_undone_in_order,
+    a_hundred_blocks_are_undone,
     who_was_away_hears_what_was_undone,
     one_block_is_a_locator,
     an_unknown_locator_starts_well_below,

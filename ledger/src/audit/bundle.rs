@@ -14,7 +14,7 @@ mod headers;
 mod verify;
 
 pub use collect::CollectError;
-pub use headers::{Anchor, HeaderChain, anchor_below};
+pub use headers::{Anchor, HeaderChain, anchor_below, anchors, may_ask};
 pub use verify::{Placed, Spent, Verified};
 
 /// What the first field of a bundle says.

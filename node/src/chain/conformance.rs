@@ -52,6 +52,7 @@ macro_rules! conformance_suite {
             a_double_spend_is_refused_or_replaces,
             a_payment_robbed_by_a_block_is_evicted,
             six_blocks_are_undone_in_order,
+            a_hundred_blocks_are_undone,
             who_was_away_hears_what_was_undone,
             one_block_is_a_locator,
             an_unknown_locator_starts_well_below,

@@ -37,6 +37,11 @@ pub(super) trait Source: Send + Sync + 'static {
     /// The backend's name, for logs.
     fn label(&self) -> &'static str;
 
+    /// Returns the block where its chain begins, if that is not genesis: whatever lies below is taken for granted.
+    fn base(&self) -> Option<BlockRef> {
+        None
+    }
+
     /// Hears which scripts a follower watches from now on, for sources that have to ask peers for their transactions.
     fn watch(&self, _scripts: &Scripts) {}
 
@@ -52,6 +57,17 @@ pub(super) trait Source: Send + Sync + 'static {
 
     /// Returns the block's place and its transactions that touch `scripts`; `None` when it is no longer known.
     async fn scan(&self, hash: BlockHash, scripts: &Scripts) -> Result<Option<Scanned>, ChainError>;
+
+    /// Returns how much came to light late, of which [`Source::late`] tells.
+    fn learnt(&self) -> u64 {
+        0
+    }
+
+    /// Returns transactions that touch `scripts` in blocks that had been shown without them: a source that is told by others
+    /// may hear of them late. Those after `since`, which [`Source::learnt`] returned.
+    fn late(&self, _since: u64, _scripts: &Scripts) -> Vec<(BlockRef, Transaction)> {
+        Vec::new()
+    }
 
     /// Returns the ids in the pool as it is on top of `tip`, `None` when another block is the tip.
     async fn pool(&self, tip: BlockHash) -> Result<Option<Vec<Txid>>, ChainError>;
@@ -149,7 +165,14 @@ pub(super) async fn spawn<S: Source>(
     }
     path.sort_by_key(|block| block.height);
     path.dedup_by_key(|block| block.height);
+    if let Some(base) = source.base() {
+        path.retain(|block| block.height >= base.height);
+        if path.is_empty() {
+            path.push(base);
+        }
+    }
     let task = Task {
+        learnt: source.learnt(),
         source,
         events: event_sender,
         scripts,
@@ -177,6 +200,8 @@ struct Task<S> {
     pending: VecDeque<WatchRequest>,
     /// Whether something was delivered since the last `Synced`.
     unsynced: bool,
+    /// How much of what came to light late was told.
+    learnt: u64,
 }
 
 /// Why a round ended early.
@@ -224,9 +249,13 @@ impl<S: Source> Task<S> {
     /// Delivers everything that has happened since the last round.
     async fn round(&mut self) -> Result<(), Interrupted> {
         let tip = self.source.best().await?;
+        // Read first: what comes to light from here on may be told twice, but is not missed.
+        let learnt = self.source.learnt();
         self.undo(tip).await?;
+        let known = self.at();
         self.connect(tip).await?;
         self.answer().await?;
+        self.tell_late(known, learnt).await?;
         self.sync_pool().await?;
         if self.unsynced {
             let tip = self.at();
@@ -255,7 +284,7 @@ impl<S: Source> Task<S> {
         }
         let Some(lowest) = self.resume_below else { return Ok(()) };
         // The source never knew these blocks, so nobody can tell where they fork off: start again well below them.
-        let height = lowest.min(tip.height).saturating_sub(PATH_MEMORY);
+        let height = lowest.min(tip.height).saturating_sub(PATH_MEMORY).max(self.base_height());
         let hash = self.source.hash_at(height).await?.ok_or(Interrupted::Moved)?;
         self.path.push_back(BlockRef { height, hash });
         self.resume_below = None;
@@ -323,6 +352,19 @@ impl<S: Source> Task<S> {
         Ok(())
     }
 
+    /// Tells what came to light late in blocks up to `known`; what is above was delivered just now.
+    async fn tell_late(&mut self, known: BlockRef, learnt: u64) -> Result<(), Interrupted> {
+        for (block, tx) in self.source.late(self.learnt, &self.scripts) {
+            if block.height <= known.height && self.source.hash_at(block.height).await? == Some(block.hash) {
+                self.pool.remove(&tx.compute_txid());
+                self.emit(ChainEvent::Found { block, tx }).await?;
+                self.unsynced = true;
+            }
+        }
+        self.learnt = learnt;
+        Ok(())
+    }
+
     /// Returns the transactions that touch `scripts` in the delivered blocks from `from_height` on, oldest first.
     async fn search_blocks(
         &self,
@@ -332,7 +374,7 @@ impl<S: Source> Task<S> {
         let at = self.at();
         let mut found = Vec::new();
         let mut previous: Option<BlockHash> = None;
-        for height in from_height..=at.height {
+        for height in from_height.max(self.base_height())..=at.height {
             let hash = self.source.hash_at(height).await?.ok_or(Interrupted::Moved)?;
             let scanned = self.source.scan(hash, scripts).await?.ok_or(Interrupted::Moved)?;
             let linked = previous.is_none_or(|previous| previous == scanned.parent);
@@ -366,6 +408,10 @@ impl<S: Source> Task<S> {
             }
         }
         Ok(())
+    }
+
+    fn base_height(&self) -> u32 {
+        self.source.base().map_or(0, |base| base.height)
     }
 
     /// The last block the subscriber has processed.
@@ -405,3 +451,6 @@ impl Outage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,28 @@
-//! The chain of headers as peers have proven it, and what left it.
+//! The chain of headers as peers or servers have proven it, and what left it.
 
 use std::collections::{HashMap, VecDeque};
 
+use bip157::HashCheckpoint;
 use bip157::chain::BlockHeaderChanges;
-use bitcoin::BlockHash;
 use bitcoin::block::Header;
+use bitcoin::constants::genesis_block;
+use bitcoin::{BlockHash, Network};
 
-use crate::chain::BlockRef;
+use super::{BlockRef, MAX_HEADERS};
 
 /// How many blocks that left the chain are remembered: twice the deepest reorganisation that anything here survives.
 const MAX_LEFT: usize = 200;
+
+/// Where headers begin: nothing of an exchange that needs Taproot is older than its activation.
+pub(super) fn start_of(network: Network) -> BlockRef {
+    let start = match network {
+        Network::Bitcoin => HashCheckpoint::taproot_activation(),
+        Network::Testnet | Network::Testnet4 | Network::Signet | Network::Regtest => {
+            HashCheckpoint::from_genesis(network)
+        }
+    };
+    BlockRef { height: start.height, hash: start.hash }
+}
 
 /// Headers above a block that is taken for granted.
 #[derive(Debug, Clone)]
@@ -51,6 +64,13 @@ impl Headers {
         self.heights.get(hash).copied()
     }
 
+    /// Returns headers from a height on, oldest first: that of the genesis block of `network`, and those above the base.
+    pub fn list(&self, network: Network, from: u32, limit: usize) -> Vec<Header> {
+        let genesis = (from == 0).then(|| genesis_block(network).header);
+        let above = (from.max(1)..).map_while(|height| self.header_at(height).copied());
+        genesis.into_iter().chain(above).take(limit.min(MAX_HEADERS)).collect()
+    }
+
     /// Learns what peers have proven. What does not continue this chain is passed over: it comes again in order.
     pub fn learn(&mut self, changes: &BlockHeaderChanges) {
         match changes {
@@ -64,7 +84,9 @@ impl Headers {
         }
     }
 
-    fn put(&mut self, height: u32, header: Header) {
+    /// Takes in a header, instead of what stood at its height and above. One that does not stand on this chain is passed
+    /// over.
+    pub fn put(&mut self, height: u32, header: Header) {
         let below = height.checked_sub(1).and_then(|below| self.hash_at(below));
         if below == Some(header.prev_blockhash) && self.header_at(height) != Some(&header) {
             self.cut(height);
@@ -114,9 +136,8 @@ impl Left {
 #[cfg(test)]
 mod tests {
     use bip157::chain::IndexedHeader;
-    use bitcoin::constants::genesis_block;
     use bitcoin::hashes::Hash;
-    use bitcoin::{CompactTarget, Network, TxMerkleNode};
+    use bitcoin::{CompactTarget, TxMerkleNode};
 
     use super::*;
 

@@ -9,6 +9,7 @@
 //! | [`kernel`] | Bitcoin Core's validation engine in this process, on regtest |
 //! | [`core`] | a Bitcoin Core node over RPC |
 //! | [`cbf`] | a light client of the Bitcoin network, without any server |
+//! | [`electrum`] | Electrum servers, whose every confirmation is proven |
 //! | `follower` | the one engine that turns any backend's blocks and pool into a [`Follower`]'s stream |
 //! | [`consensus`] | the check of every spend before it is signed away or shown |
 //! | `conformance` | what every backend must do, as tests |
@@ -20,12 +21,15 @@ use bitcoin::block::Header;
 use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use tokio::sync::mpsc;
 
+mod amount;
 pub mod cbf;
 #[cfg(any(test, feature = "test-support"))]
 pub mod conformance;
 pub mod consensus;
 pub mod core;
+pub mod electrum;
 mod follower;
+mod headers;
 pub mod kernel;
 
 /// How many events a follower may lag behind before the backend waits for it.
@@ -63,7 +67,8 @@ pub enum ChainEvent {
         /// The block.
         block: BlockRef,
     },
-    /// A transaction in an already delivered block touches a script that was watched only later.
+    /// A transaction in an already delivered block touches a script that was watched only later, or was kept back by a
+    /// server that told of the block.
     Found {
         /// The block that holds it.
         block: BlockRef,
@@ -137,7 +142,7 @@ pub enum OutpointStatus {
 }
 
 /// Failures of a chain backend.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainError {
     /// The backend does not answer; the node keeps retrying.

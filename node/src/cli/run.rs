@@ -10,13 +10,14 @@ use exchange_ledger::identity::Email;
 use libp2p::Multiaddr;
 use serde_json::json;
 
+use crate::chain::electrum::{MAX_SERVERS, Transport};
 use crate::cli::context::{Context, Global};
 use crate::cli::failure::Failure;
 use crate::cli::identity::no_password;
 use crate::cli::output::{Answer, print_document, say};
 use crate::cli::secrets::{self, CORE_PASSWORD_VARIABLE, PASSWORD_VARIABLE, Secret};
 use crate::cli::{signals, values};
-use crate::config::{ChainConfig, CoreAuth, NodeConfig};
+use crate::config::{ChainConfig, CoreAuth, ElectrumServer, NodeConfig};
 use crate::errors::ExplainResult;
 use crate::keyring::Keyring;
 use crate::node::Node;
@@ -36,7 +37,8 @@ Examples:
   exchange-node run --email alice@example.org --password-file ./password \\
       --peer /ip4/192.0.2.1/tcp/9740/p2p/12D3KooW…
   exchange-node run --network signet  a light client of the Bitcoin network: no server, no Bitcoin Core needed
-  exchange-node run --network signet --core-cookie ~/.bitcoin/signet/.cookie")]
+  exchange-node run --network signet --core-cookie ~/.bitcoin/signet/.cookie
+  exchange-node run --network signet --electrum-server ssl://electrum.example.org:50002")]
 pub struct Run {
     /// The network whose coins are traded
     #[arg(long, value_enum, default_value_t = NetworkArg::Regtest)]
@@ -44,7 +46,8 @@ pub struct Run {
     /// Needed for mainnet: this software is young, and the coins are real
     #[arg(long)]
     i_understand_mainnet: bool,
-    /// How the chain is seen [default: core with a --core option; else kernel on regtest, cbf elsewhere]
+    /// How the chain is seen [default: core with a --core option, electrum with --electrum-server; else kernel on regtest,
+    /// cbf elsewhere]
     #[arg(long, value_enum)]
     chain: Option<ChainArg>,
     /// Where Bitcoin Core's RPC listens [default: its port of the network on 127.0.0.1]
@@ -63,6 +66,14 @@ pub struct Run {
     /// the seeds of the Bitcoin network name]
     #[arg(long = "bitcoin-peer", value_name = "IP:PORT")]
     bitcoin_peers: Vec<SocketAddr>,
+    /// An Electrum server, as ssl://HOST:PORT, or ssl://HOST:PORT#sha256=FINGERPRINT with that of its certificate, or
+    /// tcp://HOST:PORT. May be repeated: when one fails, the next is asked. It learns which addresses are yours
+    #[arg(long = "electrum-server", value_name = "URL")]
+    electrum_servers: Vec<ElectrumServer>,
+    /// Speak with Electrum servers on other machines without encryption: whoever is between reads along, and can hide
+    /// from you what happens
+    #[arg(long, requires = "electrum_servers")]
+    electrum_plaintext: bool,
     /// Where to listen for peers; may be repeated [default: any free port, TCP and QUIC; port 9740 with --relay]
     #[arg(long, value_name = "MULTIADDR", value_parser = values::multiaddr)]
     listen: Vec<Multiaddr>,
@@ -98,6 +109,8 @@ enum ChainArg {
     Core,
     /// A light client of the Bitcoin network: headers and compact filters, no server
     Cbf,
+    /// Electrum servers: light on this machine, but they learn what you watch and can hide what happens
+    Electrum,
 }
 
 impl Run {
@@ -145,12 +158,23 @@ impl Run {
     fn chain(&self) -> Result<ChainConfig, Failure> {
         let names_core = self.core_url.is_some() || self.core_cookie.is_some() || self.core_user.is_some();
         let names_peers = !self.bitcoin_peers.is_empty();
+        let names_servers = !self.electrum_servers.is_empty();
         let implied = match self.network {
             _ if names_core => ChainArg::Core,
+            _ if names_servers => ChainArg::Electrum,
             NetworkArg::Regtest if !names_peers => ChainArg::Kernel,
             NetworkArg::Regtest | NetworkArg::Signet | NetworkArg::Mainnet => ChainArg::Cbf,
         };
         match self.chain.unwrap_or(implied) {
+            ChainArg::Kernel | ChainArg::Core | ChainArg::Cbf if names_servers => Err(Failure::usage(
+                "--electrum-server is for --chain electrum",
+                "leave it out, or use --chain electrum without the --core options",
+            )),
+            ChainArg::Electrum if names_core || names_peers => Err(Failure::usage(
+                "--chain electrum asks Electrum servers only",
+                "leave out the --core options and --bitcoin-peer, or use another --chain",
+            )),
+            ChainArg::Electrum => self.electrum(),
             ChainArg::Kernel | ChainArg::Core if names_peers => Err(Failure::usage(
                 "--bitcoin-peer is for a light client",
                 "leave it out, or use --chain cbf without the --core options",
@@ -178,6 +202,26 @@ impl Run {
                 auth: self.core_auth()?,
             }),
         }
+    }
+
+    fn electrum(&self) -> Result<ChainConfig, Failure> {
+        let servers = self.electrum_servers.clone();
+        if servers.is_empty() || servers.len() > MAX_SERVERS {
+            return Err(Failure::usage(
+                format!("{} Electrum servers are named", servers.len()),
+                format!("name one to {MAX_SERVERS} with --electrum-server"),
+            ));
+        }
+        let is_open = |server: &&ElectrumServer| server.transport == Transport::Plain && !server.is_local();
+        if let Some(server) = servers.iter().find(is_open).filter(|_| !self.electrum_plaintext) {
+            return Err(Failure::usage(
+                format!(
+                    "{server} is on another machine and not encrypted: whoever is between reads and changes what he likes"
+                ),
+                "use an ssl:// address, or add --electrum-plaintext if that is what you want",
+            ));
+        }
+        Ok(ChainConfig::Electrum { servers })
     }
 
     fn core_auth(&self) -> Result<CoreAuth, Failure> {

@@ -6,6 +6,7 @@
 mod backup_put_back;
 mod bad_input;
 mod chat;
+mod electrum;
 mod full_disk;
 mod killed_at_every_step_and_resumed;
 mod laptop_lost;

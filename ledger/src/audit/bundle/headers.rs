@@ -38,7 +38,8 @@ pub fn anchor_below(network: Network, height: u32) -> Anchor {
         .unwrap_or(Anchor { height: 0, hash: genesis_block(network).block_hash() })
 }
 
-fn anchors(network: Network) -> impl Iterator<Item = Anchor> {
+/// Returns the anchors of a network, from genesis up.
+pub fn anchors(network: Network) -> impl Iterator<Item = Anchor> {
     let genesis = Anchor { height: 0, hash: genesis_block(network).block_hash() };
     let checkpoints = CHECKPOINTS
         .iter()
@@ -87,19 +88,8 @@ impl HeaderChain {
         Ok(chain)
     }
 
-    /// Tells whether a block at this height may have this target: the one before it, but after 2016 blocks what their
-    /// time prescribes. Where the headers begin within such a period, its time is not known: a factor of four, then.
     fn may_ask(&self, network: Network, height: u32, bits: CompactTarget) -> bool {
-        let params = Params::new(network);
-        let Some(previous) = self.at(height - 1) else { return false };
-        if params.no_pow_retargeting || !height.is_multiple_of(INTERVAL) {
-            return bits == previous.bits;
-        }
-        let next = |timespan: u64| CompactTarget::from_next_work_required(previous.bits, timespan, &params);
-        match height.checked_sub(INTERVAL).and_then(|first| self.at(first)) {
-            Some(first) => bits == next(previous.time.saturating_sub(first.time).into()),
-            None => (bitcoin::Target::from(next(0))..=next(u64::MAX).into()).contains(&bits.into()),
-        }
+        may_ask(network, height, bits, |height| self.at(height).copied())
     }
 
     /// Returns the header at a height.
@@ -122,6 +112,22 @@ impl HeaderChain {
     pub fn work_from(&self, height: u32) -> Option<Work> {
         let above = usize::try_from(height.checked_sub(self.anchor)?).ok()?;
         self.headers.get(above..)?.iter().map(Header::work).reduce(|sum, work| sum + work)
+    }
+}
+
+/// Tells whether a block at this height may have this target, after those that `at` knows by their heights: the one before
+/// it, but after 2016 blocks what their time prescribes. Where the known headers begin within such a period, its time is
+/// not known: a factor of four, then.
+pub fn may_ask(network: Network, height: u32, bits: CompactTarget, at: impl Fn(u32) -> Option<Header>) -> bool {
+    let params = Params::new(network);
+    let Some(previous) = height.checked_sub(1).and_then(&at) else { return false };
+    if params.no_pow_retargeting || !height.is_multiple_of(INTERVAL) {
+        return bits == previous.bits;
+    }
+    let next = |timespan: u64| CompactTarget::from_next_work_required(previous.bits, timespan, &params);
+    match height.checked_sub(INTERVAL).and_then(&at) {
+        Some(first) => bits == next(previous.time.saturating_sub(first.time).into()),
+        None => (bitcoin::Target::from(next(0))..=next(u64::MAX).into()).contains(&bits.into()),
     }
 }
 

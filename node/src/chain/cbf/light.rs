@@ -8,15 +8,15 @@ use std::time::Duration;
 use bip157::chain::ChainState;
 use bip157::{Builder, Client, Event, HashCheckpoint, Info, Requester, TrustedPeer};
 use bitcoin::constants::genesis_block;
-use bitcoin::{Block, BlockHash, Network, OutPoint, ScriptBuf, Transaction};
+use bitcoin::{Block, BlockHash, OutPoint, ScriptBuf, Transaction};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::filters::Filters;
-use super::headers::{Headers, Left};
 use super::pool::Pool;
 use super::{CbfConfig, NAME};
+use crate::chain::headers::{Headers, Left, start_of};
 use crate::chain::{BlockRef, ChainError};
 
 /// How long peers may take for one block; a slow one is asked again by another.
@@ -64,8 +64,7 @@ pub(super) struct State {
 
 impl Light {
     pub fn new(config: CbfConfig) -> Self {
-        let start = start_of(config.network);
-        let base = Headers::new(BlockRef { height: start.height, hash: start.hash });
+        let base = Headers::new(start_of(config.network));
         let state = State {
             requester: None,
             learnt: base.clone(),
@@ -163,7 +162,8 @@ impl Light {
 
     fn builder(&self) -> Builder {
         let config = &self.config;
-        let start = ChainState::Checkpoint(start_of(config.network));
+        let BlockRef { height, hash } = start_of(config.network);
+        let start = ChainState::Checkpoint(HashCheckpoint::new(height, hash));
         let builder = Builder::new(config.network).chain_state(start).headers_only_sync().fetch_witness_data();
         let builder = builder.handshake_timeout(HANDSHAKE_PATIENCE).response_timeout(ANSWER_PATIENCE);
         let builder = builder.required_peers(self.peers_needed());
@@ -273,16 +273,6 @@ impl Light {
         };
         again.into_iter().for_each(|tx| self.resend(tx));
         self.changes.send_modify(|count| *count += 1);
-    }
-}
-
-/// Where headers begin: nothing of an exchange that needs Taproot is older than its activation.
-fn start_of(network: Network) -> HashCheckpoint {
-    match network {
-        Network::Bitcoin => HashCheckpoint::taproot_activation(),
-        Network::Testnet | Network::Testnet4 | Network::Signet | Network::Regtest => {
-            HashCheckpoint::from_genesis(network)
-        }
     }
 }
 

@@ -20,11 +20,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::follower::{self, News, Scripts, Source};
-use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_HEADERS, OutpointStatus};
+use super::{BlockRef, ChainBackend, ChainError, Follower, OutpointStatus};
 use light::{Light, SILENCE};
 
 mod filters;
-mod headers;
 mod light;
 mod pool;
 mod source;
@@ -145,10 +144,7 @@ impl ChainBackend for CbfChain {
     }
 
     async fn headers(&self, from: u32, limit: usize) -> Result<Vec<Header>, ChainError> {
-        let state = self.light.state();
-        let genesis = (from == 0).then(|| genesis_block(self.network()).header);
-        let above = (from.max(1)..).map_while(|height| state.shown.header_at(height).copied());
-        Ok(genesis.into_iter().chain(above).take(limit.min(MAX_HEADERS)).collect())
+        Ok(self.light.state().shown.list(self.network(), from, limit))
     }
 
     async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {

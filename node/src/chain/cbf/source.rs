@@ -21,6 +21,10 @@ impl Source for Arc<Light> {
         NAME
     }
 
+    fn base(&self) -> Option<BlockRef> {
+        Some(self.state().shown.base())
+    }
+
     fn watch(&self, scripts: &Scripts) {
         let (light, scripts) = (Self::clone(self), scripts.iter().cloned().collect::<Vec<ScriptBuf>>());
         tokio::spawn(async move {

@@ -113,6 +113,37 @@ pub async fn six_blocks_are_undone_in_order(harness: &mut impl Harness) {
     assert_eq!(confirmed_in(&events, tx.compute_txid()), Some(height(chain).await));
 }
 
+/// A reorganisation as deep as coinbases are old before they may be spent, while the follower listens: what was buried under
+/// a hundred blocks is unconfirmed again, and confirms again.
+pub async fn a_hundred_blocks_are_undone(harness: &mut impl Harness) {
+    const DEPTH: u32 = 100;
+    let chain = harness.backend();
+    let coins = mature_coins(chain, 1).await;
+    let mut follower = chain.follow(vec![], vec![watched().script()]).await.expect("following works");
+    let fork = height(chain).await;
+    let tx = pay(&coins[0], &watched(), FEE);
+    broadcast(chain, &tx).await;
+    mine(chain, DEPTH).await;
+    let events = read_to_tip(chain, &mut follower).await;
+    assert_eq!(confirmed_in(&events, tx.compute_txid()), Some(fork + 1));
+    let newest_first: Vec<BlockRef> = connected(&events).into_iter().rev().collect();
+    assert_eq!(newest_first.len(), DEPTH as usize);
+
+    harness.reorg(DEPTH, DEPTH + 1).await;
+    let events = read_to_tip(chain, &mut follower).await;
+    assert_eq!(disconnected(&events), newest_first);
+    assert_joined(chain, &events, fork + 1).await;
+    assert_eq!(confirmed_in(&events, tx.compute_txid()), None);
+    // A node puts what it undoes back into its pool, but not from so deep: whoever wants it confirmed sends it again.
+    broadcast(chain, &tx).await;
+    if !events.iter().any(seen(tx.compute_txid())) {
+        read_until(&mut follower, "the payment back in the pool", seen(tx.compute_txid())).await;
+    }
+    mine(chain, 1).await;
+    let events = read_to_tip(chain, &mut follower).await;
+    assert_eq!(confirmed_in(&events, tx.compute_txid()), Some(height(chain).await));
+}
+
 /// A subscriber that comes back with its old blocks, after a restart and a reorganisation, hears both halves.
 pub async fn who_was_away_hears_what_was_undone(harness: &mut impl Harness) {
     let coins = mature_coins(harness.backend(), 2).await;

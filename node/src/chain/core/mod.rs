@@ -13,9 +13,10 @@ use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transacti
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::amount::Btc;
 use super::follower::{self, News};
 use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_HEADERS, OutpointStatus, POLL_INTERVAL};
-use node::{Btc, Node};
+use node::{Node, nonsense};
 pub use rpc::CoreAuth;
 use rpc::{Failure, Rpc};
 
@@ -239,7 +240,7 @@ impl ChainBackend for CoreChain {
         let Estimate { feerate, errors } = self.node.rpc.call("estimatesmartfee", &[json!(target)]).await?;
         let PoolInfo { mempoolminfee } = self.node.rpc.call("getmempoolinfo", &[]).await?;
         let estimate = match feerate {
-            Some(rate) => rate.per_kvb()?,
+            Some(rate) => rate.per_kvb().map_err(nonsense)?,
             // Test networks rarely have the traffic to estimate from.
             None if self.network != Network::Bitcoin => FeeRate::BROADCAST_MIN,
             None => {
@@ -247,7 +248,7 @@ impl ChainBackend for CoreChain {
                 return Err(ChainError::NoFeeEstimate { backend: NAME, blocks, reason });
             }
         };
-        Ok(estimate.max(mempoolminfee.per_kvb()?).max(FeeRate::BROADCAST_MIN))
+        Ok(estimate.max(mempoolminfee.per_kvb().map_err(nonsense)?).max(FeeRate::BROADCAST_MIN))
     }
 
     async fn mine(&self, count: u32, script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {

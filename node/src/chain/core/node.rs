@@ -4,10 +4,9 @@ use std::sync::Mutex;
 
 use bitcoin::block::Header;
 use bitcoin::consensus::encode::deserialize_hex;
-use bitcoin::{Amount, Block, BlockHash, Denomination, FeeRate, Transaction, Txid};
+use bitcoin::{Block, BlockHash, Transaction, Txid};
 use serde::Deserialize;
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::rpc::{Failure, Rpc};
 use super::source::PoolView;
@@ -95,24 +94,6 @@ pub(super) struct VerboseHeader {
     pub previousblockhash: Option<BlockHash>,
 }
 
-/// An amount of bitcoin as the node writes it: a decimal fraction, kept as its text because floats lose coins.
-#[derive(Deserialize)]
-#[serde(transparent)]
-pub(super) struct Btc(Box<RawValue>);
-
-impl Btc {
-    pub fn amount(&self) -> Result<Amount, ChainError> {
-        let text = self.0.get();
-        Amount::from_str_in(text, Denomination::Bitcoin).map_err(|error| nonsense(format!("amount {text}: {error}")))
-    }
-
-    /// Reads the amount as a feerate for 1000 virtual bytes, rounded up.
-    pub fn per_kvb(&self) -> Result<FeeRate, ChainError> {
-        // A virtual byte is four weight units.
-        Ok(FeeRate::from_sat_per_kwu(self.amount()?.to_sat().div_ceil(4)))
-    }
-}
-
 /// Turns the node's "not found" into `None`.
 pub(super) fn known<T>(answer: Result<T, Failure>) -> Result<Option<T>, ChainError> {
     match answer {
@@ -130,24 +111,4 @@ pub(super) fn decode<T: bitcoin::consensus::Decodable>(hex: &str) -> Result<T, C
 /// Returns the error of an answer that cannot be true.
 pub(super) fn nonsense(reason: String) -> ChainError {
     ChainError::Invalid { backend: NAME, reason }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn amounts_are_read_to_the_last_satoshi() {
-        let amount = |text: &str| serde_json::from_str::<Btc>(text).unwrap().amount();
-        assert_eq!(amount("20999999.99999999").unwrap(), Amount::from_sat(2_099_999_999_999_999));
-        assert_eq!(amount("0.00000001").unwrap(), Amount::from_sat(1));
-        assert!(amount("0.000000001").is_err());
-        assert!(amount("-1.00000000").is_err());
-    }
-
-    #[test]
-    fn feerates_are_rounded_up() {
-        let rate = serde_json::from_str::<Btc>("0.00001001").unwrap().per_kvb().unwrap();
-        assert_eq!(rate.to_sat_per_kwu(), 251);
-    }
 }

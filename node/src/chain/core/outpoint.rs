@@ -4,7 +4,8 @@ use bitcoin::{Block, BlockHash, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::node::{Btc, Node, known, nonsense};
+use super::node::{Node, known, nonsense};
+use crate::chain::amount::Btc;
 use crate::chain::{ChainError, OutpointStatus};
 
 /// How often the search starts again when the chain moves under it.
@@ -67,7 +68,7 @@ impl Node {
         let params = [json!(outpoint.txid), json!(outpoint.vout), json!(with_pool)];
         let coin: Option<Coin> = self.rpc.call("gettxout", &params).await?;
         let Some(coin) = coin else { return Ok(None) };
-        let output = TxOut { value: coin.value.amount()?, script_pubkey: coin.script_pub_key.hex };
+        let output = TxOut { value: coin.value.amount().map_err(nonsense)?, script_pubkey: coin.script_pub_key.hex };
         let height = match coin.confirmations.checked_sub(1) {
             None => None,
             Some(above) => {

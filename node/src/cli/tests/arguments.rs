@@ -214,6 +214,10 @@ fn chain(line: &str) -> Result<String, String> {
             ChainConfig::Kernel => "kernel".to_owned(),
             ChainConfig::Core { url, auth } => format!("{url} {auth:?}"),
             ChainConfig::Cbf { peers } => format!("cbf {peers:?}"),
+            ChainConfig::Electrum { servers } => {
+                let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+                format!("electrum {}", servers.join(" "))
+            }
         }),
         Err(failure) => {
             assert_eq!(failure.exit_code(), 2, "{line}");
@@ -234,6 +238,11 @@ fn the_chain_follows_from_the_network_and_the_core_options() {
     assert_eq!(chain("run --network signet").unwrap(), "cbf []");
     assert_eq!(chain("run --network mainnet --i-understand-mainnet").unwrap(), "cbf []");
     assert_eq!(chain("run --bitcoin-peer 127.0.0.1:18444").unwrap(), "cbf [127.0.0.1:18444]");
+    assert_eq!(
+        chain("run --electrum-server tcp://[::1]:50001 --electrum-server ssl://h:50002").unwrap(),
+        "electrum tcp://[::1]:50001 ssl://h:50002"
+    );
+    assert_eq!(chain("run --electrum-server tcp://h:50001 --electrum-plaintext").unwrap(), "electrum tcp://h:50001");
     for (line, hint) in [
         ("run --chain cbf", "--bitcoin-peer"),
         ("run --network signet --chain cbf --core-cookie /c", "--chain core"),
@@ -243,6 +252,11 @@ fn the_chain_follows_from_the_network_and_the_core_options() {
         ("run --chain kernel --core-cookie /c", "--chain core"),
         ("run --chain core", "--core-cookie"),
         ("run --core-user rpc", "EXCHANGE_CORE_PASSWORD"),
+        ("run --chain electrum", "--electrum-server"),
+        ("run --chain cbf --electrum-server ssl://h:1", "--chain electrum"),
+        ("run --core-cookie /c --electrum-server ssl://h:1", "--chain electrum"),
+        ("run --chain electrum --electrum-server ssl://h:1 --bitcoin-peer 127.0.0.1:1", "--bitcoin-peer"),
+        ("run --electrum-server tcp://h:1", "--electrum-plaintext"),
         ("run --core-user rpc --core-password-file /does/not/exist", "/does/not/exist"),
     ] {
         let text = chain(line).unwrap_err();

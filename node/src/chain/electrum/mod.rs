@@ -1,0 +1,295 @@
+//! Electrum servers: for machines that can neither keep the chain nor follow compact filters.
+//!
+//! A server is asked, and not believed. Headers are checked down to their work, and no transaction counts as confirmed
+//! without the hashes that lead from it to its block's header: a server can hide, but it cannot invent. What it can do
+//! nevertheless is stated here:
+//! - It learns every script that is watched, and from which address of the internet.
+//! - It can hide a transaction or the newest blocks. What another one tells later is told late, as found.
+//! - What waits for a block is its word. It is never counted as more than a notice.
+//! - So are its refusal of a transaction and its word that it passed one on.
+//! - So is its estimate of fees, within [`MAX_FEE_RATE`].
+//! - Nothing is proven below the block where headers begin, which is older than Taproot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bitcoin::block::Header;
+use bitcoin::consensus::encode::serialize_hex;
+use bitcoin::constants::genesis_block;
+use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, Txid};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::amount::Btc;
+use super::follower::{self, News, Source};
+use super::{BlockRef, ChainBackend, ChainError, Follower, OutpointStatus};
+use connection::{Connection, Failure, words};
+use history::{Entry, History, Told};
+use mirror::Mirror;
+pub use server::{ElectrumServer, ServerError, Transport, Trust};
+
+mod block;
+mod chain;
+mod connection;
+mod history;
+mod mirror;
+mod proof;
+mod server;
+mod source;
+mod state;
+mod tls;
+
+const NAME: &str = "electrum";
+/// How many servers may be named: one is read at a time, the others are there when it fails.
+pub const MAX_SERVERS: usize = 8;
+/// The highest feerate that a server can talk us into: what mainnet asked in its dearest weeks. Users may choose more.
+const MAX_FEE_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(500);
+/// The farthest target that servers estimate fees for.
+const MAX_FEE_TARGET: u16 = 1_008;
+/// How long a server may say nothing of the chain before it counts as one that does not serve it.
+const OPEN_PATIENCE: Duration = Duration::from_secs(120);
+/// How often an output is looked for again when the chain moves under the question, and the pause between.
+const ATTEMPTS: usize = 20;
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How many outputs of a refused transaction are looked up, to see whether it was confirmed before.
+const MAX_LOOKUPS: usize = 3;
+
+/// Whom to ask.
+#[derive(Debug, Clone)]
+pub struct ElectrumConfig {
+    /// The network of this node.
+    pub network: Network,
+    /// Servers, at least one and at most [`MAX_SERVERS`], in the order in which they are tried.
+    pub servers: Vec<ElectrumServer>,
+}
+
+/// The chain as Electrum servers prove it.
+#[derive(Debug)]
+pub struct ElectrumChain {
+    mirror: Arc<Mirror>,
+    _running: DropGuard,
+}
+
+impl ElectrumChain {
+    /// Connects to a server and reads the headers.
+    ///
+    /// # Errors
+    /// [`ChainError::Unreachable`], [`ChainError::WrongNetwork`] or [`ChainError::Invalid`] when every server failed, of the
+    /// last one.
+    pub async fn open(config: ElectrumConfig) -> Result<Self, ChainError> {
+        let servers = config.servers.len();
+        if servers == 0 || servers > MAX_SERVERS {
+            let reason = format!("{servers} servers are named; name one to {MAX_SERVERS}");
+            return Err(ChainError::Invalid { backend: NAME, reason });
+        }
+        let mirror = Arc::new(Mirror::new(config));
+        let stop = CancellationToken::new();
+        let chain = Self { mirror: Arc::clone(&mirror), _running: stop.clone().drop_guard() };
+        let mut changes = mirror.changes.subscribe();
+        tokio::spawn(Arc::clone(&mirror).run(stop));
+        loop {
+            {
+                let state = mirror.state();
+                match &state.outage {
+                    None if state.synced => return Ok(chain),
+                    Some(outage) if state.failures >= servers => return Err(outage.clone()),
+                    None | Some(_) => {}
+                }
+            }
+            match timeout(OPEN_PATIENCE, changes.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Err(mirror.server().err().unwrap_or_else(|| mirror.silent())),
+            }
+        }
+    }
+
+    /// Reads what touches a script now, watched or not.
+    async fn history(&self, server: &Connection, script: &ScriptBuf) -> Result<History, ChainError> {
+        let mut reason = String::new();
+        for _ in 0..ATTEMPTS {
+            match history::read(server, script, &*self.mirror).await? {
+                Told::Whole(history) => return Ok(history),
+                Told::Unproven(why) => reason = why,
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        Err(server.nonsense(reason))
+    }
+
+    /// Whether a block holds a transaction that a server refuses: then it has to.
+    async fn is_confirmed(&self, server: &Connection, tx: &Transaction) -> Result<bool, ChainError> {
+        let txid = tx.compute_txid();
+        let spendable = tx.output.iter().filter(|output| !output.script_pubkey.is_op_return());
+        for output in spendable.take(MAX_LOOKUPS) {
+            let history = self.history(server, &output.script_pubkey).await?;
+            if history.confirmed.iter().any(|entry| entry.tx.compute_txid() == txid) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Hands over one transaction; `Err` within is the server's reason to refuse it.
+    async fn send(&self, server: &Connection, tx: &Transaction) -> Result<Result<(), String>, ChainError> {
+        match server.try_ask::<String>("blockchain.transaction.broadcast", &[json!(serialize_hex(tx))]).await {
+            // It answers with the id, or with words to the user.
+            Ok(_) => Ok(Ok(())),
+            Err(Failure::Answer(_)) if self.is_confirmed(server, tx).await? => Ok(Ok(())),
+            Err(Failure::Answer(reason)) => Ok(Err(plain(&reason))),
+            Err(Failure::Chain(error)) => Err(error),
+        }
+    }
+}
+
+/// Returns a server's reason without what it says around it.
+fn plain(reason: &str) -> String {
+    let reason = reason.trim_start_matches("the transaction was rejected by network rules.").trim_start();
+    reason.split_once(" [").map_or(reason, |(reason, _)| reason).to_owned()
+}
+
+#[async_trait]
+impl ChainBackend for ElectrumChain {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn network(&self) -> Network {
+        self.mirror.config.network
+    }
+
+    async fn tip(&self) -> Result<BlockRef, ChainError> {
+        self.mirror.best().await
+    }
+
+    async fn block_at(&self, height: u32) -> Result<Option<Block>, ChainError> {
+        if height == 0 {
+            return Ok(Some(genesis_block(self.network())));
+        }
+        let server = self.mirror.server()?;
+        let header = self.mirror.state().shown.header_at(height).copied();
+        match header {
+            Some(header) => block::read(&server, header, height).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn headers(&self, from: u32, limit: usize) -> Result<Vec<Header>, ChainError> {
+        Ok(self.mirror.state().shown.list(self.network(), from, limit))
+    }
+
+    async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {
+        let news = News::Pushed(self.mirror.changes.subscribe());
+        follower::spawn(Arc::clone(&self.mirror), news, locator, watch).await
+    }
+
+    async fn outpoint(
+        &self,
+        outpoint: OutPoint,
+        script: ScriptBuf,
+        _from_height: u32,
+    ) -> Result<OutpointStatus, ChainError> {
+        let server = self.mirror.server()?;
+        let History { confirmed, waiting, .. } = self.history(&server, &script).await?;
+        let confirmed = confirmed.iter().map(|Entry { block, tx, .. }| (tx, Some(block.height)));
+        let txs: Vec<_> = confirmed.chain(waiting.iter().map(|tx| (tx, None))).collect();
+        let created = txs.iter().find(|(tx, _)| tx.compute_txid() == outpoint.txid);
+        let created = created.and_then(|(tx, height)| Some((tx.output.get(outpoint.vout as usize)?, *height))); // u32 fits
+        let Some((output, height)) = created else { return Ok(OutpointStatus::Unknown) };
+        let spends = |tx: &Transaction| tx.input.iter().any(|input| input.previous_output == outpoint);
+        let output = output.clone();
+        Ok(match txs.iter().find(|(tx, _)| spends(tx)) {
+            Some((by, spent_height)) => {
+                let by = Box::new(Transaction::clone(by));
+                OutpointStatus::Spent { output, height, by, spent_height: *spent_height }
+            }
+            None => OutpointStatus::Unspent { output, height },
+        })
+    }
+
+    async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
+        let server = self.mirror.server()?;
+        let sent = self.send(&server, tx).await?;
+        sent.map_err(|reason| ChainError::Refused { txid: tx.compute_txid(), reason })
+    }
+
+    async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            success: bool,
+            #[serde(default)]
+            errors: Vec<TxError>,
+        }
+        #[derive(Deserialize)]
+        struct TxError {
+            txid: Txid,
+            error: String,
+        }
+        let server = self.mirror.server()?;
+        let Some(child) = txs.last().map(Transaction::compute_txid) else { return Ok(()) };
+        let mut refused = None;
+        if server.is_modern() && txs.len() > 1 {
+            let hexes: Vec<String> = txs.iter().map(serialize_hex).collect();
+            match server.try_ask("blockchain.transaction.broadcast_package", &[json!(hexes)]).await {
+                Ok(Answer { success: true, .. }) => return Ok(()),
+                Ok(Answer { errors, .. }) => {
+                    refused = errors.into_iter().next().map(|error| (error.txid, words(&error.error)));
+                }
+                Err(Failure::Answer(reason)) => refused = Some((child, plain(&reason))),
+                Err(Failure::Chain(error)) => return Err(error),
+            }
+        }
+        // Part of the package may be confirmed, and older servers take no packages: then each one has to be fine by itself.
+        for tx in txs {
+            if let Err(reason) = self.send(&server, tx).await? {
+                let (txid, reason) = refused.unwrap_or((tx.compute_txid(), reason));
+                return Err(ChainError::Refused { txid, reason });
+            }
+        }
+        Ok(())
+    }
+
+    async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError> {
+        #[derive(Deserialize)]
+        struct PoolInfo {
+            mempoolminfee: Btc,
+        }
+        let server = self.mirror.server()?;
+        let target = blocks.clamp(1, MAX_FEE_TARGET);
+        let per_kvb = |btc: Btc| btc.per_kvb().map_err(|reason| server.nonsense(reason));
+        let estimate: Btc = server.ask("blockchain.estimatefee", &[json!(target)]).await?;
+        let floor = if server.is_modern() {
+            server.ask::<PoolInfo>("mempool.get_info", &[]).await?.mempoolminfee
+        } else {
+            server.ask("blockchain.relayfee", &[]).await?
+        };
+        let estimate = match estimate {
+            known if !known.is_negative() => per_kvb(known)?,
+            // Test networks rarely have the traffic to estimate from.
+            _ if self.network() != Network::Bitcoin => FeeRate::BROADCAST_MIN,
+            _ => {
+                let reason = "the server has none".to_owned();
+                return Err(ChainError::NoFeeEstimate { backend: NAME, blocks, reason });
+            }
+        };
+        Ok(estimate.max(per_kvb(floor)?).clamp(FeeRate::BROADCAST_MIN, MAX_FEE_RATE))
+    }
+
+    async fn mine(&self, _count: u32, _script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {
+        Err(ChainError::NotMinable { network: self.network() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_told_without_what_stands_around_it() {
+        let said = words("the transaction was rejected by network rules.\n\nmin relay fee not met, 0 < 110\n[0200]");
+        assert_eq!(plain(&said), "min relay fee not met, 0 < 110");
+        assert_eq!(plain("bad-txns-inputs-missingorspent"), "bad-txns-inputs-missingorspent");
+    }
+}

@@ -1,0 +1,225 @@
+//! What servers have told and proven: the chain, and what of it touches the scripts under watch.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use bitcoin::{OutPoint, ScriptBuf, Transaction, TxOut, Txid};
+
+use super::history::{Entry, History, script_hash};
+use crate::chain::follower::Scripts;
+use crate::chain::headers::{Headers, Left};
+use crate::chain::{BlockRef, ChainError};
+
+/// How many proven transactions are kept; a busy trader has thousands.
+const MAX_CONFIRMED: usize = 50_000;
+/// How many transactions wait for a block at most. A server can invent these, so what comes beyond is left out.
+const MAX_WAITING: usize = 1_000;
+/// How many transactions that came to light late are kept for followers that have not read them yet.
+const MAX_LATE: usize = 1_000;
+
+/// What is known.
+#[derive(Debug)]
+pub(super) struct State {
+    /// The chain as it is shown: everything told of its blocks is here.
+    pub shown: Headers,
+    pub left: Left,
+    /// Whether a server was read to its end.
+    pub synced: bool,
+    /// Why nobody can be asked; `None` while a server answers.
+    pub outage: Option<ChainError>,
+    /// How often a server failed.
+    pub failures: usize,
+    scripts: HashMap<ScriptBuf, Watched>,
+    by_hash: HashMap<String, ScriptBuf>,
+    /// How many scripts nothing is known of yet.
+    unheard: usize,
+    confirmed: HashMap<Txid, Entry>,
+    by_place: BTreeMap<(u32, u32), Txid>,
+    waiting: HashMap<Txid, Arc<Transaction>>,
+    /// What was proven to be in blocks that had been shown without it, with its number.
+    late: VecDeque<(u64, Entry)>,
+    learnt: u64,
+}
+
+/// A script under watch.
+#[derive(Debug, Default)]
+struct Watched {
+    /// Whether its history was read once.
+    heard: bool,
+    /// Whether it has to be asked for.
+    is_stale: bool,
+    /// The status of its history when it was read.
+    status: Option<String>,
+    waiting: Vec<Arc<Transaction>>,
+}
+
+/// A script to ask for.
+#[derive(Debug, Clone)]
+pub(super) struct Stale {
+    pub script: ScriptBuf,
+    /// The status for which its history was read; `None` when it was never read.
+    pub read_for: Option<Option<String>>,
+}
+
+/// What a server says of a script.
+#[derive(Debug)]
+pub(super) struct News {
+    pub script: ScriptBuf,
+    pub status: Option<String>,
+    /// Its history; `None` when it is as it was.
+    pub history: Option<History>,
+}
+
+impl State {
+    pub fn new(base: BlockRef) -> Self {
+        Self {
+            shown: Headers::new(base),
+            left: Left::default(),
+            synced: false,
+            outage: None,
+            failures: 0,
+            scripts: HashMap::new(),
+            by_hash: HashMap::new(),
+            unheard: 0,
+            confirmed: HashMap::new(),
+            by_place: BTreeMap::new(),
+            waiting: HashMap::new(),
+            late: VecDeque::new(),
+            learnt: 0,
+        }
+    }
+
+    /// Watches scripts from now on; tells whether one is new.
+    pub fn watch(&mut self, scripts: &Scripts) -> bool {
+        let before = self.unheard;
+        for script in scripts.iter().filter(|script| !self.scripts.contains_key(*script)).cloned().collect::<Vec<_>>() {
+            self.by_hash.insert(script_hash(&script), script.clone());
+            self.scripts.insert(script, Watched { is_stale: true, ..Watched::default() });
+            self.unheard += 1;
+        }
+        self.unheard > before
+    }
+
+    /// Whether something of these scripts is still unknown.
+    pub fn awaits(&self, scripts: &Scripts) -> bool {
+        let is_unheard = |script| self.scripts.get(script).is_none_or(|watched| !watched.heard);
+        self.unheard > 0 && scripts.iter().any(is_unheard)
+    }
+
+    /// Asks for every script again: a block came, or another server.
+    pub fn doubt_all(&mut self) {
+        self.scripts.values_mut().for_each(|watched| watched.is_stale = true);
+    }
+
+    /// Asks for a script again, by its hash.
+    pub fn doubt(&mut self, script_hash: &str) {
+        let watched = self.by_hash.get(script_hash).and_then(|script| self.scripts.get_mut(script));
+        if let Some(watched) = watched {
+            watched.is_stale = true;
+        }
+    }
+
+    /// Returns what has to be asked for.
+    pub fn stale(&self) -> Vec<Stale> {
+        let stale = self.scripts.iter().filter(|(_, watched)| watched.is_stale);
+        stale
+            .map(|(script, watched)| Stale {
+                script: script.clone(),
+                read_for: watched.heard.then(|| watched.status.clone()),
+            })
+            .collect()
+    }
+
+    /// Shows a chain and what is new of it.
+    ///
+    /// # Errors
+    /// How many transactions there are, when there are too many to keep.
+    pub fn show(&mut self, chain: &Headers, news: Vec<News>) -> Result<(), usize> {
+        let (left, first_new) = self.shown.become_like(chain);
+        self.left.add(&left);
+        self.forget_from(first_new);
+        for News { script, status, history } in news {
+            let Some(watched) = self.scripts.get_mut(&script) else { continue };
+            let was_heard = std::mem::replace(&mut watched.heard, true);
+            self.unheard -= usize::from(!was_heard);
+            (watched.status, watched.is_stale) = (status, false);
+            let Some(History { confirmed, waiting, .. }) = history else { continue };
+            watched.waiting = waiting;
+            for entry in confirmed {
+                self.confirm(entry, was_heard, first_new);
+            }
+        }
+        let waiting = self.scripts.values().flat_map(|watched| &watched.waiting);
+        let waiting = waiting.map(|tx| (tx.compute_txid(), Arc::clone(tx)));
+        self.waiting = waiting.filter(|(txid, _)| !self.confirmed.contains_key(txid)).take(MAX_WAITING).collect();
+        (self.synced, self.outage) = (true, None);
+        if self.confirmed.len() > MAX_CONFIRMED { Err(self.confirmed.len()) } else { Ok(()) }
+    }
+
+    fn confirm(&mut self, entry: Entry, was_heard: bool, first_new: u32) {
+        let txid = entry.tx.compute_txid();
+        if self.confirmed.contains_key(&txid) || self.shown.hash_at(entry.block.height) != Some(entry.block.hash) {
+            return;
+        }
+        if was_heard && entry.block.height < first_new {
+            self.learnt = self.learnt.saturating_add(1);
+            self.late.push_back((self.learnt, entry.clone()));
+            self.late.drain(..self.late.len().saturating_sub(MAX_LATE));
+        }
+        self.by_place.insert((entry.block.height, entry.pos), txid);
+        self.confirmed.insert(txid, entry);
+    }
+
+    /// Drops what blocks confirmed that left the chain.
+    fn forget_from(&mut self, height: u32) {
+        for txid in self.by_place.split_off(&(height, 0)).into_values() {
+            self.confirmed.remove(&txid);
+        }
+        self.late.retain(|(_, entry)| entry.block.height < height);
+    }
+
+    /// Returns the number of what came to light late.
+    pub fn learnt(&self) -> u64 {
+        self.learnt
+    }
+
+    /// Returns what came to light late after a number and touches scripts.
+    pub fn late(&self, since: u64, scripts: &Scripts) -> Vec<(BlockRef, Transaction)> {
+        let late = self.late.iter().filter(|(number, _)| *number > since).map(|(_, entry)| entry);
+        late.filter(|entry| self.touches(&entry.tx, scripts)).map(|entry| (entry.block, (*entry.tx).clone())).collect()
+    }
+
+    /// Returns what a block holds that touches scripts, in its order.
+    pub fn in_block(&self, height: u32, scripts: &Scripts) -> Vec<Transaction> {
+        let places = self.by_place.range((height, 0)..=(height, u32::MAX));
+        let txs = places.filter_map(|(_, txid)| self.confirmed.get(txid)).map(|entry| &entry.tx);
+        txs.filter(|tx| self.touches(tx, scripts)).map(|tx| (**tx).clone()).collect()
+    }
+
+    /// Returns the ids of what waits for a block.
+    pub fn pool(&self) -> Vec<Txid> {
+        self.waiting.keys().copied().collect()
+    }
+
+    /// Returns those of the waiting transactions that touch scripts.
+    pub fn waiting(&self, ids: &[Txid], scripts: &Scripts) -> Vec<Transaction> {
+        let txs = ids.iter().filter_map(|txid| self.waiting.get(txid));
+        txs.filter(|tx| self.touches(tx, scripts)).map(|tx| (**tx).clone()).collect()
+    }
+
+    /// Returns a transaction that was proven.
+    pub fn entry(&self, txid: &Txid) -> Option<&Entry> {
+        self.confirmed.get(txid)
+    }
+
+    fn touches(&self, tx: &Transaction, scripts: &Scripts) -> bool {
+        let spent = tx.input.iter().filter_map(|input| self.output(&input.previous_output));
+        scripts.touched_by(tx, spent.map(|output| output.script_pubkey.as_script()))
+    }
+
+    fn output(&self, outpoint: &OutPoint) -> Option<&TxOut> {
+        let confirmed = self.confirmed.get(&outpoint.txid).map(|entry| &entry.tx);
+        let tx = confirmed.or_else(|| self.waiting.get(&outpoint.txid))?;
+        tx.output.get(outpoint.vout as usize) // u32 fits
+    }
+}

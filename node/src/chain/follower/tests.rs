@@ -1,0 +1,134 @@
+//! What the engine does with a source that begins above genesis, and with one that hears late.
+
+use std::sync::Mutex;
+
+use bitcoin::absolute::LockTime;
+use bitcoin::hashes::Hash;
+use bitcoin::transaction::Version;
+use bitcoin::{Amount, TxOut};
+use tokio::time::timeout;
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A chain of made-up blocks above a base, and what came to light late.
+struct Above {
+    base: u32,
+    tip: u32,
+    late: Mutex<Vec<(BlockRef, Transaction)>>,
+}
+
+fn block(height: u32) -> BlockRef {
+    BlockRef { height, hash: BlockHash::from_byte_array([u8::try_from(height).unwrap(); 32]) }
+}
+
+fn script() -> ScriptBuf {
+    ScriptBuf::from_bytes(vec![0x51])
+}
+
+fn payment() -> Transaction {
+    let output = vec![TxOut { value: Amount::ONE_SAT, script_pubkey: script() }];
+    Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: Vec::new(), output }
+}
+
+#[async_trait]
+impl Source for Above {
+    fn label(&self) -> &'static str {
+        "above"
+    }
+
+    fn base(&self) -> Option<BlockRef> {
+        Some(block(self.base))
+    }
+
+    async fn best(&self) -> Result<BlockRef, ChainError> {
+        Ok(block(self.tip))
+    }
+
+    async fn hash_at(&self, height: u32) -> Result<Option<BlockHash>, ChainError> {
+        Ok((self.base..=self.tip).contains(&height).then(|| block(height).hash))
+    }
+
+    async fn parent(&self, _hash: BlockHash) -> Result<Option<BlockHash>, ChainError> {
+        Ok(None)
+    }
+
+    async fn scan(&self, hash: BlockHash, _scripts: &Scripts) -> Result<Option<Scanned>, ChainError> {
+        let height = u32::from(hash.to_byte_array()[0]);
+        let parent = block(height.saturating_sub(1)).hash;
+        Ok(Some(Scanned { parent, time: height, txs: Vec::new() }))
+    }
+
+    fn learnt(&self) -> u64 {
+        self.late.lock().unwrap().len() as u64
+    }
+
+    fn late(&self, since: u64, scripts: &Scripts) -> Vec<(BlockRef, Transaction)> {
+        let late = self.late.lock().unwrap();
+        let unread = late.iter().skip(usize::try_from(since).unwrap());
+        unread.filter(|(_, tx)| scripts.touched_by(tx, [])).cloned().collect()
+    }
+
+    async fn pool(&self, tip: BlockHash) -> Result<Option<Vec<Txid>>, ChainError> {
+        Ok((tip == block(self.tip).hash).then(Vec::new))
+    }
+
+    async fn pool_matches(&self, _ids: &[Txid], _scripts: &Scripts) -> Result<Vec<Transaction>, ChainError> {
+        Ok(Vec::new())
+    }
+}
+
+async fn up_to_the_tip(follower: &mut Follower) -> Vec<ChainEvent> {
+    let mut events = Vec::new();
+    while !matches!(events.last(), Some(ChainEvent::Synced { .. })) {
+        events.push(timeout(PATIENCE, follower.events.recv()).await.unwrap().unwrap());
+    }
+    events
+}
+
+/// Whoever knows genesis only, or a block as old, begins where the source begins: nothing below can be undone.
+#[tokio::test]
+async fn what_lies_below_the_base_is_taken_for_granted() {
+    for locator in [vec![block(0)], vec![block(4), block(7)], vec![BlockRef { height: 3, ..block(200) }]] {
+        let source = Arc::new(Above { base: 100, tip: 103, late: Mutex::default() });
+        let (changes, news) = watch::channel(0);
+        let mut follower = spawn(source, News::Pushed(news), locator, vec![script()]).await.unwrap();
+        let events = up_to_the_tip(&mut follower).await;
+        let heights: Vec<u32> = events
+            .iter()
+            .filter_map(|event| match event {
+                ChainEvent::Connected { block, .. } => Some(block.height),
+                ChainEvent::Synced { .. } => None,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(heights, [101, 102, 103]);
+        // The same for whoever asks for the past of a script from the beginning of time.
+        follower.watch.send(WatchRequest { scripts: vec![ScriptBuf::new()], from_height: 0 }).await.unwrap();
+        assert!(matches!(
+            up_to_the_tip(&mut follower).await[..],
+            [ChainEvent::Searched { .. }, ChainEvent::Synced { .. }]
+        ));
+        drop(changes);
+    }
+}
+
+/// What came to light late is told as found, once, to whoever had the block already.
+#[tokio::test]
+async fn what_comes_to_light_late_is_found() {
+    let source = Arc::new(Above { base: 0, tip: 3, late: Mutex::new(vec![(block(1), payment())]) });
+    let (changes, news) = watch::channel(0);
+    let mut follower = spawn(Arc::clone(&source), News::Pushed(news), vec![block(0)], vec![script()]).await.unwrap();
+    let events = up_to_the_tip(&mut follower).await;
+    assert!(!events.iter().any(|event| matches!(event, ChainEvent::Found { .. })), "that was known before: {events:?}");
+    source.late.lock().unwrap().push((block(2), payment()));
+    // One whose block is no longer in the chain is not told.
+    source.late.lock().unwrap().push((BlockRef { height: 2, ..block(9) }, payment()));
+    changes.send_replace(1);
+    let events = up_to_the_tip(&mut follower).await;
+    assert!(
+        matches!(&events[..], [ChainEvent::Found { block: at, tx }, ChainEvent::Synced { .. }] if *at == block(2) && *tx == payment()),
+        "{events:?}"
+    );
+}
