@@ -72,8 +72,17 @@ pub(super) trait Source: Send + Sync + 'static {
     /// Returns the ids in the pool as it is on top of `tip`, `None` when another block is the tip.
     async fn pool(&self, tip: BlockHash) -> Result<Option<Vec<Txid>>, ChainError>;
 
-    /// Returns those of the pool transactions `ids` that touch `scripts`; ids that left the pool are passed over.
-    async fn pool_matches(&self, ids: &[Txid], scripts: &Scripts) -> Result<Vec<Transaction>, ChainError>;
+    /// Returns those of the pool transactions `ids` that touch `scripts`, and which are not in the pool any more.
+    async fn pool_matches(&self, ids: &[Txid], scripts: &Scripts) -> Result<Matches, ChainError>;
+}
+
+/// What the pool holds of some ids.
+#[derive(Default)]
+pub(super) struct Matches {
+    /// The transactions that touch the scripts.
+    pub txs: Vec<Transaction>,
+    /// The ids that left the pool: nothing was learnt of them, and they may come back.
+    pub absent: HashSet<Txid>,
 }
 
 /// A block as a follower needs it.
@@ -333,7 +342,9 @@ impl<S: Source> Task<S> {
                 let untold: Vec<Txid> = self.pool.iter().filter(|(_, told)| !**told).map(|(id, _)| *id).collect();
                 let mut seen = Vec::new();
                 for ids in untold.chunks(POOL_BATCH) {
-                    seen.extend(self.source.pool_matches(ids, &fresh).await?);
+                    let Matches { txs, absent } = self.source.pool_matches(ids, &fresh).await?;
+                    self.pool.retain(|id, _| !absent.contains(id));
+                    seen.extend(txs);
                 }
                 for (block, tx) in found {
                     self.emit(ChainEvent::Found { block, tx }).await?;
@@ -400,9 +411,9 @@ impl<S: Source> Task<S> {
         }
         ids.retain(|id| !self.pool.contains_key(id));
         for batch in ids.chunks(POOL_BATCH) {
-            let matches = self.source.pool_matches(batch, &self.scripts).await?;
-            self.pool.extend(batch.iter().map(|id| (*id, false)));
-            for tx in matches {
+            let Matches { txs, absent } = self.source.pool_matches(batch, &self.scripts).await?;
+            self.pool.extend(batch.iter().filter(|id| !absent.contains(*id)).map(|id| (*id, false)));
+            for tx in txs {
                 self.pool.insert(tx.compute_txid(), true);
                 self.emit(ChainEvent::MempoolSeen { tx }).await?;
             }

@@ -6,13 +6,13 @@ use async_trait::async_trait;
 use bip157::IndexedFilter;
 use bitcoin::constants::genesis_block;
 use bitcoin::hashes::Hash;
-use bitcoin::{BlockHash, ScriptBuf, Transaction, Txid};
+use bitcoin::{BlockHash, ScriptBuf, Txid};
 use tokio::time::timeout;
 
 use super::NAME;
 use super::light::{Light, SILENCE};
 use super::touch::{may_touch, touching};
-use crate::chain::follower::{Scanned, Scripts, Source};
+use crate::chain::follower::{Matches, Scanned, Scripts, Source};
 use crate::chain::{BlockRef, ChainError};
 
 #[async_trait]
@@ -77,10 +77,11 @@ impl Source for Arc<Light> {
         Ok((state.shown.tip().hash == tip).then(|| state.pool.ids()))
     }
 
-    async fn pool_matches(&self, ids: &[Txid], scripts: &Scripts) -> Result<Vec<Transaction>, ChainError> {
+    async fn pool_matches(&self, ids: &[Txid], scripts: &Scripts) -> Result<Matches, ChainError> {
         let state = self.state();
         let txs = ids.iter().filter_map(|id| state.pool.get(id));
-        Ok(txs.filter(|tx| may_touch(tx, scripts)).cloned().collect())
+        let txs = txs.filter(|tx| may_touch(tx, scripts)).cloned().collect();
+        Ok(Matches { txs, absent: ids.iter().filter(|id| state.pool.get(id).is_none()).copied().collect() })
     }
 }
 

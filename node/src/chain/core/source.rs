@@ -12,7 +12,7 @@ use serde_json::json;
 use super::NAME;
 use super::node::{Node, decode, known, nonsense};
 use super::rpc::Failure;
-use crate::chain::follower::{Scanned, Scripts, Source};
+use crate::chain::follower::{Matches, Scanned, Scripts, Source};
 use crate::chain::{BlockRef, ChainError, POLL_INTERVAL};
 
 /// How many ids of the pool are worth one poll: a list of 100,000 (7 MB) is asked for every five seconds only.
@@ -125,9 +125,9 @@ impl Source for Node {
         Ok(Some(ids))
     }
 
-    async fn pool_matches(&self, ids: &[Txid], scripts: &Scripts) -> Result<Vec<Transaction>, ChainError> {
+    async fn pool_matches(&self, ids: &[Txid], scripts: &Scripts) -> Result<Matches, ChainError> {
         if scripts.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Matches::default());
         }
         let txs = self.pool_txs(ids).await?;
         let spent = self.spent_scripts(&txs).await?;
@@ -135,7 +135,9 @@ impl Source for Node {
             let prevouts = tx.input.iter().filter_map(|input| spent.get(&input.previous_output));
             scripts.touched_by(tx, prevouts.map(ScriptBuf::as_script))
         };
-        Ok(txs.into_iter().filter(touches).collect())
+        let present: HashSet<Txid> = txs.iter().map(Transaction::compute_txid).collect();
+        let absent = ids.iter().filter(|id| !present.contains(*id)).copied().collect();
+        Ok(Matches { txs: txs.into_iter().filter(touches).collect(), absent })
     }
 }
 

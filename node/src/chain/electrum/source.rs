@@ -7,7 +7,7 @@ use bitcoin::{BlockHash, Transaction, Txid};
 
 use super::NAME;
 use super::mirror::Mirror;
-use crate::chain::follower::{Scanned, Scripts, Source};
+use crate::chain::follower::{Matches, Scanned, Scripts, Source};
 use crate::chain::{BlockRef, ChainError};
 
 #[async_trait]
@@ -71,7 +71,7 @@ impl Source for Mirror {
         Ok((state.shown.tip().hash == tip).then(|| state.pool()))
     }
 
-    async fn pool_matches(&self, ids: &[Txid], scripts: &Scripts) -> Result<Vec<Transaction>, ChainError> {
+    async fn pool_matches(&self, ids: &[Txid], scripts: &Scripts) -> Result<Matches, ChainError> {
         self.hear(scripts).await?;
         Ok(self.state().waiting(ids, scripts))
     }

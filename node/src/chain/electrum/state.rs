@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bitcoin::{OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 
 use super::history::{Entry, History, script_hash};
-use crate::chain::follower::Scripts;
+use crate::chain::follower::{Matches, Scripts};
 use crate::chain::headers::{Headers, Left};
 use crate::chain::{BlockRef, ChainError};
 
@@ -202,9 +202,10 @@ impl State {
     }
 
     /// Returns those of the waiting transactions that touch scripts.
-    pub fn waiting(&self, ids: &[Txid], scripts: &Scripts) -> Vec<Transaction> {
+    pub fn waiting(&self, ids: &[Txid], scripts: &Scripts) -> Matches {
         let txs = ids.iter().filter_map(|txid| self.waiting.get(txid));
-        txs.filter(|tx| self.touches(tx, scripts)).map(|tx| (**tx).clone()).collect()
+        let txs = txs.filter(|tx| self.touches(tx, scripts)).map(|tx| (**tx).clone()).collect();
+        Matches { txs, absent: ids.iter().filter(|txid| !self.waiting.contains_key(*txid)).copied().collect() }
     }
 
     /// Returns a transaction that was proven.

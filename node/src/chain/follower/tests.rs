@@ -1,6 +1,8 @@
 //! What the engine does with a source that begins above genesis, and with one that hears late.
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
@@ -13,10 +15,15 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A chain of made-up blocks above a base, and what came to light late.
+#[derive(Default)]
 struct Above {
     base: u32,
     tip: u32,
     late: Mutex<Vec<(BlockRef, Transaction)>>,
+    /// Whether the pool names the payment.
+    names: AtomicBool,
+    /// Whether it has it when it is asked for it.
+    has: AtomicBool,
 }
 
 fn block(height: u32) -> BlockRef {
@@ -71,11 +78,16 @@ impl Source for Above {
     }
 
     async fn pool(&self, tip: BlockHash) -> Result<Option<Vec<Txid>>, ChainError> {
-        Ok((tip == block(self.tip).hash).then(Vec::new))
+        let ids = if self.names.load(Relaxed) { vec![payment().compute_txid()] } else { Vec::new() };
+        Ok((tip == block(self.tip).hash).then_some(ids))
     }
 
-    async fn pool_matches(&self, _ids: &[Txid], _scripts: &Scripts) -> Result<Vec<Transaction>, ChainError> {
-        Ok(Vec::new())
+    async fn pool_matches(&self, ids: &[Txid], _scripts: &Scripts) -> Result<Matches, ChainError> {
+        Ok(if self.has.load(Relaxed) {
+            Matches { txs: vec![payment()], ..Matches::default() }
+        } else {
+            Matches { absent: ids.iter().copied().collect(), ..Matches::default() }
+        })
     }
 }
 
@@ -91,7 +103,7 @@ async fn up_to_the_tip(follower: &mut Follower) -> Vec<ChainEvent> {
 #[tokio::test]
 async fn what_lies_below_the_base_is_taken_for_granted() {
     for locator in [vec![block(0)], vec![block(4), block(7)], vec![BlockRef { height: 3, ..block(200) }]] {
-        let source = Arc::new(Above { base: 100, tip: 103, late: Mutex::default() });
+        let source = Arc::new(Above { base: 100, tip: 103, ..Above::default() });
         let (changes, news) = watch::channel(0);
         let mut follower = spawn(source, News::Pushed(news), locator, vec![script()]).await.unwrap();
         let events = up_to_the_tip(&mut follower).await;
@@ -117,7 +129,7 @@ async fn what_lies_below_the_base_is_taken_for_granted() {
 /// What came to light late is told as found, once, to whoever had the block already.
 #[tokio::test]
 async fn what_comes_to_light_late_is_found() {
-    let source = Arc::new(Above { base: 0, tip: 3, late: Mutex::new(vec![(block(1), payment())]) });
+    let source = Arc::new(Above { tip: 3, late: Mutex::new(vec![(block(1), payment())]), ..Above::default() });
     let (changes, news) = watch::channel(0);
     let mut follower = spawn(Arc::clone(&source), News::Pushed(news), vec![block(0)], vec![script()]).await.unwrap();
     let events = up_to_the_tip(&mut follower).await;
@@ -131,4 +143,19 @@ async fn what_comes_to_light_late_is_found() {
         matches!(&events[..], [ChainEvent::Found { block: at, tx }, ChainEvent::Synced { .. }] if *at == block(2) && *tx == payment()),
         "{events:?}"
     );
+}
+
+/// A payment that was in the pool when its ids were listed, not when it was asked for, and is in it again when they are
+/// listed next: a block came and left in between.
+#[tokio::test]
+async fn what_left_the_pool_under_the_question_is_asked_for_again() {
+    let source = Arc::new(Above { tip: 3, names: AtomicBool::new(true), ..Above::default() });
+    let (changes, news) = watch::channel(0);
+    let mut follower = spawn(Arc::clone(&source), News::Pushed(news), vec![block(0)], vec![script()]).await.unwrap();
+    let events = up_to_the_tip(&mut follower).await;
+    assert!(!events.iter().any(|event| matches!(event, ChainEvent::MempoolSeen { .. })), "{events:?}");
+    source.has.store(true, Relaxed);
+    changes.send_replace(1);
+    let event = timeout(PATIENCE, follower.events.recv()).await.unwrap();
+    assert!(matches!(&event, Some(ChainEvent::MempoolSeen { tx }) if *tx == payment()), "{event:?}");
 }

@@ -11,7 +11,7 @@ use bitcoin::block::Header;
 use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, Txid};
 use tokio::sync::watch;
 
-use super::follower::{self, News, Scanned, Scripts, Source};
+use super::follower::{self, Matches, News, Scanned, Scripts, Source};
 use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_HEADERS, OutpointStatus};
 use engine::Engine;
 use index::Index;
@@ -230,10 +230,11 @@ impl Source for Shared {
         Ok((state.tip().hash == tip).then(|| state.pool.ids()))
     }
 
-    async fn pool_matches(&self, ids: &[Txid], scripts: &Scripts) -> Result<Vec<Transaction>, ChainError> {
+    async fn pool_matches(&self, ids: &[Txid], scripts: &Scripts) -> Result<Matches, ChainError> {
         let state = self.state();
         let txs = ids.iter().filter_map(|id| state.pool.get(id));
-        Ok(txs.filter(|tx| state.touches(tx, scripts)).cloned().collect())
+        let txs = txs.filter(|tx| state.touches(tx, scripts)).cloned().collect();
+        Ok(Matches { txs, absent: ids.iter().filter(|id| state.pool.get(id).is_none()).copied().collect() })
     }
 }
 
