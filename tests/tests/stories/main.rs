@@ -15,5 +15,6 @@ mod ledgers_compared;
 mod offer_taken_by_two_at_once;
 mod quota;
 mod refunds;
+mod reorgs;
 mod strangers_trade;
 mod tui;

@@ -96,3 +96,37 @@ fn a_funding_that_a_reorg_put_back_into_the_pool_waits_there() {
     tracker.apply(&ChainEvent::Evicted { txid: trade.funding(1).compute_txid() });
     assert_eq!(tracker.facts(trade.id()).fundings, []);
 }
+
+/// Whatever stands between, what is told is where the chain has it now.
+#[test]
+fn a_funding_that_confirms_disappears_and_returns_is_told_truthfully_at_each_moment() {
+    const DEPTH: u32 = 100;
+    let trade = SampleTrade::new(Side::Sell);
+    let (funding, txid) = (trade.funding(1), trade.funding(1).compute_txid());
+    let mut tracker = following(HEIGHT);
+    tracker.watch(&trade.escrow());
+    let heights = |tracker: &Tracker| tracker.facts(trade.id()).fundings.iter().map(|f| f.height).collect::<Vec<_>>();
+    tracker.apply(&ChainEvent::MempoolSeen { tx: funding.clone() });
+    assert_eq!(heights(&tracker), [None]);
+    tracker.apply(&connected(HEIGHT + 1, vec![funding.clone()]));
+    (2..=DEPTH).for_each(|above| drop(tracker.apply(&connected(HEIGHT + above, Vec::new()))));
+    tracker.apply(&synced(HEIGHT + DEPTH));
+    assert_eq!(heights(&tracker), [Some(HEIGHT + 1)]);
+
+    for height in (HEIGHT + 1..=HEIGHT + DEPTH).rev() {
+        assert_eq!(heights(&tracker), [Some(HEIGHT + 1)], "until its own block leaves");
+        tracker.apply(&ChainEvent::Disconnected { block: block(height) });
+    }
+    assert_eq!(heights(&tracker), [None]);
+    (1..=DEPTH + 1).for_each(|above| drop(tracker.apply(&connected(HEIGHT + above, Vec::new()))));
+    assert_eq!(heights(&tracker), [None], "nobody knows yet whether the pool has it");
+    tracker.apply(&synced(HEIGHT + DEPTH + 1));
+    assert_eq!(heights(&tracker), [], "it has not");
+
+    tracker.apply(&ChainEvent::MempoolSeen { tx: funding.clone() });
+    assert_eq!(heights(&tracker), [None]);
+    tracker.apply(&connected(HEIGHT + DEPTH + 2, vec![funding]));
+    tracker.apply(&ChainEvent::Evicted { txid });
+    assert_eq!(heights(&tracker), [Some(HEIGHT + DEPTH + 2)], "what is in a block needs no pool");
+    assert_eq!(tracker.facts(trade.id()).tip, HEIGHT + DEPTH + 2);
+}
