@@ -1,9 +1,11 @@
 //! The mail part of a sync session: hand our sent envelopes to the peer, and empty our mailboxes there.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use exchange_ledger::ids::MailboxId;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use super::Verdict;
 use super::gate::Offence;
@@ -12,6 +14,9 @@ use super::sync::{Session, SessionError};
 
 /// Sent envelopes that are handed to a peer: as many as a replica names.
 const MAX_OUTBOX: usize = 1000;
+/// For how long a peer is not offered again what he has taken. He may have dropped it: a clock that is hours behind calls it
+/// early.
+const OFFER_AGAIN: Duration = Duration::from_secs(3600);
 /// Requests for mail in one session: a hundred of the largest answers is more than a mailbox may hold.
 const MAX_FETCHES: usize = 100;
 
@@ -21,6 +26,8 @@ const MAX_FETCHES: usize = 100;
 pub(super) struct MailMemory {
     cursors: HashMap<MailboxId, u64>,
     pushed: HashSet<[u8; 32]>,
+    /// Since when that is remembered.
+    since: Option<Instant>,
 }
 
 impl Session {
@@ -36,6 +43,9 @@ impl Session {
         let outbox: Vec<([u8; 32], Vec<u8>)> =
             outbox.into_iter().map(|envelope| (Sha256::digest(&envelope).into(), envelope)).collect();
         let current: HashSet<[u8; 32]> = outbox.iter().map(|(hash, _)| *hash).collect();
+        if memory.since.is_none_or(|since| since.elapsed() >= OFFER_AGAIN) {
+            (memory.since, memory.pushed) = (Some(Instant::now()), HashSet::new());
+        }
         memory.pushed.retain(|hash| current.contains(hash));
         let new = outbox.into_iter().filter(|(hash, _)| !memory.pushed.contains(hash));
         self.put_mail(new.map(|(_, envelope)| envelope).collect()).await?;

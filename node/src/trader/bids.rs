@@ -66,14 +66,29 @@ impl Trader {
     /// Returns the trades that the ledger knows of this identity as maker or taker. Those agreed on are found by the maker's
     /// own word, not among the bids, of which there may be any number.
     pub(super) fn trades_in_ledger(&self) -> Result<Vec<TradeId>, StorageError> {
+        self.own_trades(true)
+    }
+
+    /// Returns the own bids and the trades agreed on that the ledger knows of and that are not driven, because a record was
+    /// missing.
+    fn undriven(&self) -> Vec<TradeId> {
+        let mut trades = self.own_trades(false).unwrap_or_else(|error| {
+            tracing::error!(%error, "own trades cannot be read");
+            Vec::new()
+        });
+        trades.retain(|id| !self.trades.contains_key(id));
+        trades
+    }
+
+    fn own_trades(&self, with_open_bids: bool) -> Result<Vec<TradeId>, StorageError> {
         let (ledger, me) = (self.tools.keeper.ledger(), self.tools.identity.author());
         let mut trades: Vec<TradeId> = self.own(Kind::Take, &me)?.into_iter().map(TradeId::from).collect();
         for offer in self.own(Kind::Offer, &me)? {
             let Some(record) = ledger.record(&offer)? else { continue };
             match ledger.offer_standing(&record)? {
                 OfferStanding::Accepted(trade) => trades.push(trade),
-                OfferStanding::Open => trades.extend(self.bids_of(&offer)),
-                OfferStanding::Withdrawn => {}
+                OfferStanding::Open if with_open_bids => trades.extend(self.bids_of(&offer)),
+                OfferStanding::Open | OfferStanding::Withdrawn => {}
             }
         }
         trades.truncate(MAX_TRADES);
@@ -110,9 +125,8 @@ impl Trader {
             Body::Extend(extend) => vec![extend.trade],
             // An offer or advert can arrive after the bid that needs it.
             Body::Offer(_) => self.bids_of(&id),
-            Body::ArbiterAdvert(_) | Body::Stake(_) | Body::Checkpoint(_) | Body::Heartbeat | Body::Unknown(_) => {
-                Vec::new()
-            }
+            Body::ArbiterAdvert(_) => self.undriven(),
+            Body::Stake(_) | Body::Checkpoint(_) | Body::Heartbeat | Body::Unknown(_) => Vec::new(),
         }
     }
 }
