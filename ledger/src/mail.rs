@@ -150,7 +150,7 @@ impl Envelope {
         let aad = borsh::to_vec(&address).map_err(|_| MailError::Malformed)?;
         let sealed = seal::seal(&key, SEAL_INFO, &aad, &inside, entropy.seal).map_err(|_| MailError::Malformed)?;
         let mut envelope = Self { address, sealed, signature: [0; 64] };
-        envelope.signature = sign(&signed_bytes(&envelope.id()));
+        envelope.signature = sign(&envelope.signed_bytes());
         if envelope.encode().len() > MAX_ENVELOPE_LEN {
             return Err(MailError::Malformed);
         }
@@ -184,9 +184,14 @@ impl Envelope {
         }
         let envelope: Self = borsh::from_slice(bytes).map_err(|_| MailError::Malformed)?;
         envelope.address.check()?;
-        let signed = signed_bytes(&envelope.id());
-        verify_signature(&envelope.address.sender, &signed, &envelope.signature).map_err(MailError::Signature)?;
+        verify_signature(&envelope.address.sender, &envelope.signed_bytes(), &envelope.signature)
+            .map_err(MailError::Signature)?;
         Ok(envelope)
+    }
+
+    /// Returns what the sender signs.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        signed_bytes(&self.id())
     }
 
     /// Returns the id: what the next envelope of the chain refers to.
