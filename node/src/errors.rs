@@ -174,13 +174,27 @@ impl Explain for WalletError {
             Self::Store(error) => return error.explain(),
             Self::InsufficientFunds { .. } | Self::NoCoin { .. } => Code::InsufficientFunds,
             Self::NotSynced { .. } => Code::NotSynced,
-            Self::Dust { .. } | Self::FeeRate { .. } | Self::HighFee { .. } | Self::BadLabel | Self::BadCursor(_) => {
-                Code::InvalidArgument
-            }
+            Self::Dust { .. }
+            | Self::FeeRate { .. }
+            | Self::HighFee { .. }
+            | Self::FeeTooLow { .. }
+            | Self::BadLabel
+            | Self::BadSubject(_)
+            | Self::BadCursor(_)
+            | Self::BadPsbt { .. }
+            | Self::TooManyCoins
+            | Self::TooManyLabels => Code::InvalidArgument,
             Self::AlreadyBuilt { .. } => Code::DuplicateRequest,
             Self::NotYetBroadcast { .. } => Code::ChainUnreachable,
-            Self::NotReserved { .. } => Code::NotFound,
-            Self::AlreadyBroadcast { .. } | Self::TooManyReservations | Self::TooManyAddresses => Code::NotAllowed,
+            Self::NotReserved { .. } | Self::UnknownCoin(_) | Self::UnknownTransaction { .. } => Code::NotFound,
+            Self::CoinNotSpendable { .. }
+            | Self::TooLarge
+            | Self::AlreadyConfirmed { .. }
+            | Self::AlreadyPays { .. }
+            | Self::NotBumpable { .. }
+            | Self::AlreadyBroadcast { .. }
+            | Self::TooManyReservations
+            | Self::TooManyAddresses => Code::NotAllowed,
             Self::Closed => Code::Busy,
             _ => Code::Internal,
         };

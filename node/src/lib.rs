@@ -22,5 +22,6 @@ pub mod replica;
 pub mod reputation;
 pub mod server;
 pub mod stakes;
+pub mod sweep;
 pub mod trader;
 pub mod wallet;

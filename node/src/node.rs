@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use exchange_api::{ApiError, Code, IdentityState, SocketError};
+use bitcoin::FeeRate;
+use exchange_api::{ApiError, Code, IdentityState, SocketError, SweepView, SweepWords};
 use exchange_ledger::body::Body;
 use exchange_ledger::identity::{Email, Identity};
 use exchange_ledger::storage::StorageError;
@@ -29,6 +30,7 @@ use crate::mailbox::Mailbox;
 use crate::net::{self, NetClient, NetConfig, NetError, NetLimits};
 use crate::private::Private;
 use crate::replica::LedgerReplica;
+use crate::sweep::Sweeper;
 use crate::trader::{self, Tools, TraderHandle};
 use crate::wallet::{DiskWalletStore, WalletHandle, WalletSetup};
 use crate::{reputation, server, stakes};
@@ -99,6 +101,7 @@ pub struct Parts {
     /// Whether this is part of the demo.
     pub demo: bool,
     keyring: Keyring,
+    sweeper: Sweeper,
     session: Mutex<SessionState>,
     chain_health: watch::Receiver<Result<BlockRef, String>>,
 }
@@ -188,6 +191,7 @@ impl Node {
         let (health, chain_health) = watch::channel(chain.tip().await.map_err(|error| error.to_string()));
         let parts = Arc::new(Parts {
             keyring: Keyring::new(&config.data_dir),
+            sweeper: Sweeper::default(),
             session: Mutex::new(SessionState::Closed),
             chain_health,
             demo,
@@ -300,6 +304,28 @@ impl Parts {
     pub async fn unlock(&self, password: Zeroizing<String>) -> Result<Arc<Session>, ApiError> {
         let keyring = self.keyring.clone();
         self.open_session(move || keyring.unlock(&password)).await
+    }
+
+    /// Returns the 24 words of the identity's wallet, for its password.
+    ///
+    /// # Errors
+    /// When there is no identity, or the password is wrong.
+    pub async fn words(&self, password: Zeroizing<String>) -> Result<Zeroizing<String>, ApiError> {
+        let keyring = self.keyring.clone();
+        let internal = |e: tokio::task::JoinError| ApiError::new(Code::Internal, e.to_string(), "");
+        let opened = tokio::task::spawn_blocking(move || keyring.unlock(&password)).await.map_err(internal)?;
+        let (identity, _) = opened.explained()?;
+        Ok(Zeroizing::new(identity.wallet_words().to_string()))
+    }
+
+    /// Brings the coins of another wallet, given by its words, into that of the unlocked identity.
+    ///
+    /// # Errors
+    /// As [`Sweeper::sweep`]; when the identity is not unlocked.
+    pub async fn sweep(&self, request: SweepWords, fee_rate: Option<FeeRate>) -> Result<SweepView, ApiError> {
+        let session = self.unlocked()?;
+        let own_seed = session.tools.identity.wallet_seed();
+        self.sweeper.sweep(request, fee_rate, &self.chain, &session.tools.wallet, &own_seed).await
     }
 
     async fn open_session(

@@ -1,16 +1,15 @@
 //! The local API's server: each method asks a part of the node and explains what went wrong.
 
 use std::collections::HashSet;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bitcoin::{Address, FeeRate};
 use exchange_api::{
     AcceptBid, AddressInfo, Advertise, AgainstReport, ApiError, ArbiterView, AuditReport, AuditRequest, Balance,
-    BookFilter, Bundle, CheckpointView, Code, Conversation, Credentials, Disclose, Disclosure, Event,
-    ExchangeApiServer, IdentityInfo, MessageView, OfferView, Page, PasswordStrength, PeerInfo, PostOffer, RuleTrade,
-    SendMessage, SendRequest, Sent, StakeRequest, StakeView, Status, StrengthVerdict, TakeOffer, TakeReview,
-    TradeCommand, TradeView, TrustArbiter, WalletTx,
+    BookFilter, BumpTrade, BumpTx, BumpView, Bundle, CheckpointView, Code, CoinView, Conversation, Credentials,
+    Disclose, Disclosure, Event, ExchangeApiServer, FeeEstimate, FinishPsbt, FreezeCoins, FundSigned, FundingDraft,
+    IdentityInfo, LabelLine, LabelsTaken, MessageView, OfferView, Page, PasswordStrength, PeerInfo, PostOffer,
+    PsbtView, RuleTrade, SendMessage, SendRequest, Sent, SetLabel, StakeRequest, StakeView, Status, StrengthVerdict,
+    SweepView, SweepWords, TakeOffer, TakeReview, TradeCommand, TradeView, TrustArbiter, WalletTx, WalletWords,
 };
 use exchange_ledger::body::{ArbiterAdvert, Body, Terms};
 use exchange_ledger::identity::{Email, Passphrase, Password, Verdict, strength};
@@ -32,12 +31,14 @@ use zeroize::Zeroizing;
 use crate::errors::ExplainResult;
 use crate::keeper::record_of;
 use crate::node::{Parts, Session};
+use crate::trader::Raise;
 use crate::trader::keys::{ARBITER_NONCE, seal_secret, trade_key};
-use crate::wallet::{self, HistoryCursor};
 use crate::{audit, checkpoints, clock, entropy, market, stakes};
 
-/// How many transactions a page of the wallet's history holds unless asked otherwise.
-const HISTORY_PAGE: u32 = 50;
+mod wallet;
+
+pub(crate) use wallet::bump_view;
+
 /// The longest request id.
 const MAX_REQUEST_ID: usize = 64;
 
@@ -160,42 +161,6 @@ impl Server {
         arbiter.map(|arbiter| viewer.arbiter(&arbiter)).ok_or_else(|| internal("the advert was not kept"))
     }
 
-    async fn send(&self, request: SendRequest) -> Result<Sent, ApiError> {
-        let session = self.unlocked()?;
-        let network = self.parts.config.network;
-        let address = Address::from_str(request.address.trim())
-            .map_err(|error| invalid(format!("`{}` is not a bitcoin address: {error}", request.address)))?
-            .require_network(network)
-            .map_err(|_| {
-                let message = format!("`{}` is an address of another network than {network}", request.address);
-                ApiError::new(Code::WrongNetwork, message, format!("ask for an address on {network}"))
-            })?;
-        let fee_rate = match request.fee_rate {
-            Some(rate) => Some(FeeRate::from_sat_per_vb(rate).ok_or_else(|| invalid("the feerate is too large"))?),
-            None => None,
-        };
-        let payment = session
-            .tools
-            .wallet
-            .send(wallet::SendRequest {
-                request_id: request.request_id,
-                script: address.script_pubkey(),
-                amount: request.amount.map(Into::into),
-                fee_rate,
-                allow_high_fee: false,
-                dry_run: request.dry_run,
-                label: format!("to {address}"),
-            })
-            .await
-            .explained()?;
-        Ok(Sent {
-            txid: payment.tx.compute_txid().to_string(),
-            amount: payment.amount.try_into().map_err(internal)?,
-            fee: payment.fee.try_into().map_err(internal)?,
-            broadcast: !request.dry_run,
-        })
-    }
-
     async fn balance(&self) -> Result<Balance, ApiError> {
         let session = self.unlocked()?;
         let balance = session.tools.wallet.balance().await.explained()?;
@@ -209,6 +174,7 @@ impl Server {
             spendable: balance.spendable.try_into().map_err(internal)?,
             pending: balance.pending.try_into().map_err(internal)?,
             in_escrow,
+            frozen: balance.frozen.try_into().map_err(internal)?,
         })
     }
 
@@ -319,26 +285,68 @@ impl ExchangeApiServer for Server {
     }
 
     async fn wallet_history(&self, cursor: Option<String>, limit: Option<u32>) -> RpcResult<Page<WalletTx>> {
-        let after = cursor.map(|cursor| cursor.parse::<HistoryCursor>()).transpose().explained()?;
-        let limit = limit.unwrap_or(HISTORY_PAGE) as usize; // u32 fits
-        let page = self.unlocked()?.tools.wallet.history(after, limit).await.explained()?;
-        let items = page.entries.into_iter().map(|entry| {
-            Ok(WalletTx {
-                txid: entry.txid.to_string(),
-                net_sat: entry.net.to_sat(),
-                fee: entry.fee.map(Sats::try_from).transpose().map_err(internal)?,
-                height: entry.height,
-                time: entry.time,
-                label: entry.label,
-            })
-        });
-        let items = items.collect::<Result<_, ApiError>>()?;
-        Ok(Page { items, next: page.next.map(|cursor| cursor.to_string()) })
+        Ok(self.history(cursor, limit).await?)
     }
 
     async fn wallet_send(&self, request: SendRequest) -> RpcResult<Sent> {
         let (id, dry_run) = (request.request_id.clone(), request.dry_run);
         self.once(&id, dry_run, self.send(request)).await
+    }
+
+    async fn wallet_fees(&self) -> RpcResult<Vec<FeeEstimate>> {
+        Ok(self.fees().await?)
+    }
+
+    async fn wallet_coins(&self, cursor: Option<String>, limit: Option<u32>) -> RpcResult<Page<CoinView>> {
+        Ok(self.coins(cursor, limit).await?)
+    }
+
+    async fn wallet_freeze(&self, request: FreezeCoins) -> RpcResult<Vec<CoinView>> {
+        Ok(self.freeze(request).await?)
+    }
+
+    async fn wallet_label(&self, request: SetLabel) -> RpcResult<()> {
+        Ok(self.label(request).await?)
+    }
+
+    async fn wallet_labels(&self, cursor: Option<String>) -> RpcResult<Page<LabelLine>> {
+        Ok(self.labels(cursor).await?)
+    }
+
+    async fn wallet_labels_import(&self, labels: Vec<LabelLine>) -> RpcResult<LabelsTaken> {
+        Ok(self.take_labels(labels).await?)
+    }
+
+    async fn wallet_bump(&self, request: BumpTx) -> RpcResult<BumpView> {
+        let (id, dry_run) = (request.request_id.clone(), request.dry_run);
+        self.once(&id, dry_run, self.bump(request)).await
+    }
+
+    async fn wallet_psbt_create(&self, request: SendRequest) -> RpcResult<PsbtView> {
+        Ok(self.draft_psbt(request).await?)
+    }
+
+    async fn wallet_psbt_show(&self, psbt: String) -> RpcResult<PsbtView> {
+        Ok(self.show_psbt(crate::wallet::psbt::decode(psbt.as_bytes()).explained()?).await?)
+    }
+
+    async fn wallet_psbt_sign(&self, psbt: String) -> RpcResult<PsbtView> {
+        Ok(self.sign_psbt(&psbt).await?)
+    }
+
+    async fn wallet_psbt_finish(&self, request: FinishPsbt) -> RpcResult<Sent> {
+        let (id, dry_run) = (request.request_id.clone(), request.dry_run);
+        self.once(&id, dry_run, self.finish_psbt(request)).await
+    }
+
+    async fn wallet_words(&self, password: String) -> RpcResult<WalletWords> {
+        let words = self.parts.words(Zeroizing::new(password)).await?;
+        Ok(WalletWords { words: words.to_string() })
+    }
+
+    async fn wallet_sweep(&self, request: SweepWords) -> RpcResult<SweepView> {
+        let fee_rate = self.fee_rate(request.fee).await?;
+        Ok(self.parts.sweep(request, fee_rate).await?)
     }
 
     async fn offer_post(&self, request: PostOffer) -> RpcResult<OfferView> {
@@ -467,6 +475,30 @@ impl ExchangeApiServer for Server {
 
     async fn trade_disclose(&self, request: Disclose) -> RpcResult<Disclosure> {
         Ok(self.unlocked()?.trader.disclose(request).await?)
+    }
+
+    async fn trade_fund_draft(&self, trade: TradeId) -> RpcResult<FundingDraft> {
+        Ok(self.unlocked()?.trader.funding_draft(trade).await?)
+    }
+
+    async fn trade_fund_signed(&self, request: FundSigned) -> RpcResult<TradeView> {
+        let trader = self.unlocked()?.trader.clone();
+        let FundSigned { request_id, dry_run, trade, psbt } = request;
+        let work = async {
+            let psbt = crate::wallet::psbt::decode(psbt.as_bytes()).explained()?;
+            trader.fund_signed(trade, psbt, dry_run).await
+        };
+        self.once(&request_id, dry_run, work).await
+    }
+
+    async fn trade_bump(&self, request: BumpTrade) -> RpcResult<BumpView> {
+        let trader = self.unlocked()?.trader.clone();
+        let BumpTrade { request_id, dry_run, trade, fee } = request;
+        let work = async {
+            let fee_rate = self.fee_rate(fee).await?;
+            trader.bump(trade, Raise { fee_rate, allow_high_fee: fee.allow_high_fee, dry_run }).await
+        };
+        self.once(&request_id, dry_run, work).await
     }
 
     async fn audit(&self, request: AuditRequest) -> RpcResult<AuditReport> {

@@ -6,7 +6,9 @@
 
 pub mod bitcoind;
 mod cli;
+mod crowd;
 pub mod electrumx;
+mod elsewhere;
 mod people;
 mod place;
 mod process;
@@ -20,6 +22,9 @@ mod wait;
 mod world;
 
 pub use cli::{Cli, Failure};
+pub use crowd::Crowd;
+pub use elsewhere::Elsewhere;
+pub use people::PASSWORD;
 pub use place::Place;
 pub use process::{Launch, Process};
 pub use programs::program;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 /// Strong enough for a node to accept; people differ by their emails.
-pub(crate) const PASSWORD: &str = "gravel-oboe-41-quince-lantern-tundra";
+pub const PASSWORD: &str = "gravel-oboe-41-quince-lantern-tundra";
 /// What the arbiter of the stories calls himself.
 pub(crate) const ARBITER: &str = "Solomon";
 /// The file of a data directory that holds the keys.

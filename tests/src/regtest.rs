@@ -38,6 +38,15 @@ impl Regtest {
         Self::on(Bitcoind::start())
     }
 
+    /// Starts a bitcoind whose pool is as small as can be: five megabytes.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn start_with_a_small_pool() -> Self {
+        Self::on(Bitcoind::start_with(&["-maxmempool=5"]))
+    }
+
     /// Starts a bitcoind that is known to the nodes as a peer of the Bitcoin network only: they are light clients.
     ///
     /// # Panics
@@ -146,6 +155,19 @@ impl Regtest {
         strings(&self.call("getrawmempool", &[]))
     }
 
+    /// Returns what a transaction must pay to be let into the pool, in sat/vB, rounded down.
+    ///
+    /// # Panics
+    /// When bitcoind does not answer.
+    #[must_use]
+    pub fn pool_minimum(&self) -> u64 {
+        let info = self.call("getmempoolinfo", &[]);
+        let btc_kvb = info["mempoolminfee"].to_string();
+        let rate = bitcoin::Amount::from_str_in(&btc_kvb, bitcoin::Denomination::Bitcoin);
+        // `1e-05` is how a small number prints.
+        rate.map_or(0, |rate| rate.to_sat() / 1000)
+    }
+
     /// Returns the transactions that pay to or spend from an address, in blocks from a height on.
     #[must_use]
     pub fn traffic(&self, address: &str, from_height: u64) -> Traffic {
@@ -170,7 +192,8 @@ impl Regtest {
         traffic
     }
 
-    fn call(&self, method: &str, params: &[Value]) -> Value {
+    /// Asks bitcoind.
+    pub(crate) fn call(&self, method: &str, params: &[Value]) -> Value {
         self.node.call(method, params).unwrap_or_else(|error| panic!("{error}"))
     }
 }

@@ -36,6 +36,15 @@ impl World {
         Self::on(Regtest::start)
     }
 
+    /// Sets the stage on a chain whose pool is soon full.
+    ///
+    /// # Panics
+    /// When something does not start.
+    #[must_use]
+    pub fn begin_with_a_small_pool() -> Self {
+        Self::on(Regtest::start_with_a_small_pool)
+    }
+
     /// Sets the stage for people who have no Bitcoin Core node: everybody is a light client.
     ///
     /// # Panics

@@ -3,9 +3,10 @@
 
 use crossterm::event::KeyEvent;
 use exchange_api::{
-    AcceptBid, Action, AddressInfo, ApiError, ArbiterView, Balance, BookFilter, Conversation, Credentials, Event,
-    IdentityInfo, MessageView, OfferView, Page, PasswordStrength, PeerInfo, PostOffer, RecordId, SendMessage,
-    SendRequest, Sent, Status, TakeOffer, TakeReview, TradeCommand, TradeId, TradeView, WalletTx,
+    AcceptBid, Action, AddressInfo, ApiError, ArbiterView, Balance, BookFilter, BumpTrade, BumpTx, BumpView, CoinView,
+    Conversation, Credentials, Event, FeeEstimate, FreezeCoins, IdentityInfo, MessageView, OfferView, Page,
+    PasswordStrength, PeerInfo, PostOffer, RecordId, SendMessage, SendRequest, Sent, SetLabel, Status, TakeOffer,
+    TakeReview, TradeCommand, TradeId, TradeView, WalletTx,
 };
 use zeroize::Zeroizing;
 
@@ -89,11 +90,15 @@ pub enum Query {
     History,
     /// The arbiters.
     Arbiters,
+    /// The wallet's coins.
+    Coins,
+    /// What confirmation costs.
+    Fees,
 }
 
 impl Query {
     /// How many there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 10;
 }
 
 /// The answer to a query.
@@ -115,6 +120,10 @@ pub enum Answer {
     History(Page<WalletTx>),
     /// The arbiters, the trusted first.
     Arbiters(Vec<ArbiterView>),
+    /// The wallet's coins, the largest first.
+    Coins(Page<CoinView>),
+    /// What confirmation costs, the fastest first.
+    Fees(Vec<FeeEstimate>),
 }
 
 /// A password, wiped when dropped, never in `Debug`.
@@ -158,6 +167,23 @@ pub enum Call {
     Talk(TradeId),
     /// Say something in a trade.
     Say(SendMessage),
+    /// Freeze coins, or let them be spent again.
+    Freeze(FreezeCoins),
+    /// Say what a transaction or a coin is for.
+    Label(SetLabel),
+    /// Price a higher fee.
+    PriceBump(Bump),
+    /// Raise a fee.
+    Bump(Bump),
+}
+
+/// Whose fee is to be raised.
+#[derive(Debug, Clone)]
+pub enum Bump {
+    /// A transaction of the wallet.
+    Tx(BumpTx),
+    /// What waits for a block of a trade.
+    Trade(BumpTrade),
 }
 
 /// Which call was answered.
@@ -189,6 +215,14 @@ pub enum CallName {
     Talk,
     /// [`Call::Say`].
     Say,
+    /// [`Call::Freeze`].
+    Freeze,
+    /// [`Call::Label`].
+    Label,
+    /// [`Call::PriceBump`].
+    PriceBump,
+    /// [`Call::Bump`].
+    Bump,
 }
 
 impl Call {
@@ -209,6 +243,10 @@ impl Call {
             Self::Send(_) => CallName::Send,
             Self::Talk(_) => CallName::Talk,
             Self::Say(_) => CallName::Say,
+            Self::Freeze(_) => CallName::Freeze,
+            Self::Label(_) => CallName::Label,
+            Self::PriceBump(_) => CallName::PriceBump,
+            Self::Bump(_) => CallName::Bump,
         }
     }
 }
@@ -235,6 +273,12 @@ pub enum Reply {
     Talk(Conversation),
     /// What one said oneself.
     Said(MessageView),
+    /// The coins that were frozen or freed.
+    Coins(Vec<CoinView>),
+    /// The label was set.
+    Labelled,
+    /// The higher fee, priced or paid.
+    Bumped(BumpView),
 }
 
 /// Returns the filter under which the whole book is fetched; narrowing it down is done here, at once, while one types.

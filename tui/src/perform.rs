@@ -3,10 +3,12 @@
 use exchange_api::{Action, ApiError, Client, ExchangeApiClient};
 use zeroize::Zeroizing;
 
-use crate::message::{Answer, Call, Password, Query, Reply, whole_book};
+use crate::message::{Answer, Bump, Call, Password, Query, Reply, whole_book};
 
 /// Transactions of the wallet that are shown.
 const HISTORY: u32 = 100;
+/// Coins of the wallet that are shown.
+const COINS: u32 = 200;
 
 /// Asks the node for something to show.
 pub async fn query(client: &Client, query: Query) -> Result<Answer, ApiError> {
@@ -18,6 +20,8 @@ pub async fn query(client: &Client, query: Query) -> Result<Answer, ApiError> {
         Query::Balance => Answer::Balance(client.wallet_balance().await?),
         Query::Address => Answer::Address(client.wallet_address().await?),
         Query::Arbiters => Answer::Arbiters(client.arbiter_list().await?),
+        Query::Coins => Answer::Coins(client.wallet_coins(None, Some(COINS)).await?),
+        Query::Fees => Answer::Fees(client.wallet_fees().await?),
         Query::History => Answer::History(client.wallet_history(None, Some(HISTORY)).await?),
     })
 }
@@ -59,6 +63,15 @@ pub async fn call(client: &Client, call: Call) -> Result<Reply, ApiError> {
             Reply::Talk(said)
         }
         Call::Say(message) => Reply::Said(client.chat_send(message).await?),
+        Call::Freeze(request) => Reply::Coins(client.wallet_freeze(request).await?),
+        Call::Label(request) => {
+            client.wallet_label(request).await?;
+            Reply::Labelled
+        }
+        Call::PriceBump(bump) | Call::Bump(bump) => Reply::Bumped(match bump {
+            Bump::Tx(request) => client.wallet_bump(request).await?,
+            Bump::Trade(request) => client.trade_bump(request).await?,
+        }),
         Call::Price(request) | Call::Send(request) => Reply::Sent(client.wallet_send(request).await?),
     })
 }

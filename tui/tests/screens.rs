@@ -149,11 +149,42 @@ fn the_wallet() {
     check("wallet", &user);
     user.keys("sbcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080\t0.25");
     check("wallet_send", &user);
-    user.keys("\t\n");
-    let priced =
-        Sent { txid: "cd".repeat(32), amount: common::sats(25_000_000), fee: common::sats(141), broadcast: false };
+    user.keys("\t12\trent\t\n");
+    let priced = Sent {
+        txid: "cd".repeat(32),
+        amount: common::sats(25_000_000),
+        fee: common::sats(1692),
+        vsize: 141,
+        coins: Vec::new(),
+        broadcast: false,
+    };
     reply(&mut user, CallName::Price, Ok(Reply::Sent(priced)));
     check("wallet_send_confirm", &user);
+}
+
+#[test]
+fn the_coins() {
+    let mut user = User::trading();
+    user.keys("5oj ");
+    check("wallet_coins", &user);
+    user.keys("s");
+    check("wallet_send_chosen", &user);
+    user.key(KeyCode::Esc);
+    user.keys("l");
+    check("wallet_label", &user);
+    user.key(KeyCode::Esc);
+    user.keys("ob");
+    check("wallet_bump", &user);
+    user.keys("\n");
+    let priced = exchange_api::BumpView {
+        raised: "ab".repeat(32),
+        txid: "cd".repeat(32),
+        by: exchange_api::RaisedBy::Child,
+        fee: common::sats(2_810),
+        broadcast: false,
+    };
+    reply(&mut user, CallName::PriceBump, Ok(Reply::Bumped(priced)));
+    check("wallet_bump_confirm", &user);
 }
 
 #[test]

@@ -8,9 +8,11 @@ use exchange_ledger::ids::{RecordId, TradeId};
 
 use crate::types::{
     AcceptBid, AddressInfo, Advertise, AgainstReport, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter,
-    CheckpointView, Conversation, Credentials, Disclose, Disclosure, Event, IdentityInfo, MessageView, OfferView, Page,
-    PasswordStrength, PeerInfo, PostOffer, RuleTrade, SendMessage, SendRequest, Sent, StakeRequest, StakeView, Status,
-    TakeOffer, TakeReview, TradeCommand, TradeView, TrustArbiter, WalletTx,
+    BumpTrade, BumpTx, BumpView, CheckpointView, CoinView, Conversation, Credentials, Disclose, Disclosure, Event,
+    FeeEstimate, FinishPsbt, FreezeCoins, FundSigned, FundingDraft, IdentityInfo, LabelLine, LabelsTaken, MessageView,
+    OfferView, Page, PasswordStrength, PeerInfo, PostOffer, PsbtView, RuleTrade, SendMessage, SendRequest, Sent,
+    SetLabel, StakeRequest, StakeView, Status, SweepView, SweepWords, TakeOffer, TakeReview, TradeCommand, TradeView,
+    TrustArbiter, WalletTx, WalletWords,
 };
 
 /// The local API of a node. Errors carry a stable code (see [`crate::Code`]) and say what to do.
@@ -71,6 +73,59 @@ pub trait ExchangeApi {
     /// Sends coins.
     #[method(name = "walletSend")]
     async fn wallet_send(&self, request: SendRequest) -> RpcResult<Sent>;
+
+    /// Returns what confirmation costs, the fastest first.
+    #[method(name = "walletFees")]
+    async fn wallet_fees(&self) -> RpcResult<Vec<FeeEstimate>>;
+
+    /// Returns the unspent coins, the largest first.
+    #[method(name = "walletCoins")]
+    async fn wallet_coins(&self, cursor: Option<String>, limit: Option<u32>) -> RpcResult<Page<CoinView>>;
+
+    /// Freezes coins, or lets them be spent again.
+    #[method(name = "walletFreeze")]
+    async fn wallet_freeze(&self, request: FreezeCoins) -> RpcResult<Vec<CoinView>>;
+
+    /// Sets what a transaction, an address or a coin is for.
+    #[method(name = "walletLabel")]
+    async fn wallet_label(&self, request: SetLabel) -> RpcResult<()>;
+
+    /// Returns all labels as BIP-329 writes them.
+    #[method(name = "walletLabels")]
+    async fn wallet_labels(&self, cursor: Option<String>) -> RpcResult<Page<LabelLine>>;
+
+    /// Sets labels that another wallet wrote (BIP-329), at most [`crate::MAX_BATCH`]: all of them or none.
+    #[method(name = "walletLabelsImport")]
+    async fn wallet_labels_import(&self, labels: Vec<LabelLine>) -> RpcResult<LabelsTaken>;
+
+    /// Raises the fee of a transaction of the wallet that waits for a block.
+    #[method(name = "walletBump")]
+    async fn wallet_bump(&self, request: BumpTx) -> RpcResult<BumpView>;
+
+    /// Builds a payment for others to sign (BIP-174). Its coins are not set aside.
+    #[method(name = "walletPsbtCreate")]
+    async fn wallet_psbt_create(&self, request: SendRequest) -> RpcResult<PsbtView>;
+
+    /// Tells what a partially signed transaction would do.
+    #[method(name = "walletPsbtShow")]
+    async fn wallet_psbt_show(&self, psbt: String) -> RpcResult<PsbtView>;
+
+    /// Signs those coins of a partially signed transaction that are this wallet's.
+    #[method(name = "walletPsbtSign")]
+    async fn wallet_psbt_sign(&self, psbt: String) -> RpcResult<PsbtView>;
+
+    /// Completes, checks and sends a transaction that was signed elsewhere too.
+    #[method(name = "walletPsbtFinish")]
+    async fn wallet_psbt_finish(&self, request: FinishPsbt) -> RpcResult<Sent>;
+
+    /// Returns the 24 words of the wallet, for its password.
+    #[method(name = "walletWords")]
+    async fn wallet_words(&self, password: String) -> RpcResult<WalletWords>;
+
+    /// Brings all coins of another wallet, given by its words, into this one. Answers at once; while it searches the chain,
+    /// ask again.
+    #[method(name = "walletSweep")]
+    async fn wallet_sweep(&self, request: SweepWords) -> RpcResult<SweepView>;
 
     /// Posts an offer.
     #[method(name = "offerPost")]
@@ -159,6 +214,17 @@ pub trait ExchangeApi {
     /// Shows the arbiter of a trade what the parties said to each other (buyer, seller). Doing it again shows what came after.
     #[method(name = "tradeDisclose")]
     async fn trade_disclose(&self, request: Disclose) -> RpcResult<Disclosure>;
+    /// Returns what funds the escrow from a wallet elsewhere (seller).
+    #[method(name = "tradeFundDraft")]
+    async fn trade_fund_draft(&self, trade: TradeId) -> RpcResult<FundingDraft>;
+
+    /// Funds the escrow by a transaction that was made and signed elsewhere (seller).
+    #[method(name = "tradeFundSigned")]
+    async fn trade_fund_signed(&self, request: FundSigned) -> RpcResult<TradeView>;
+
+    /// Raises the fee of what waits for a block of a trade.
+    #[method(name = "tradeBump")]
+    async fn trade_bump(&self, request: BumpTrade) -> RpcResult<BumpView>;
 
     /// Calls for the arbiter.
     #[method(name = "tradeDispute")]

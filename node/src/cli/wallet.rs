@@ -1,7 +1,13 @@
-//! The wallet: deposit, balance, history, sending.
+//! The wallet: deposit, balance, history, coins, sending.
+
+mod coins;
+pub mod fee;
+pub mod psbt;
+mod words;
 
 use clap::{Args, Subcommand};
-use exchange_api::{ExchangeApiClient, Page, SendRequest, Sent, WalletTx};
+use exchange_api::{ExchangeApiClient, Page, Sats, SendRequest, Sent, WalletTx};
+use fee::FeeArgs;
 
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -27,25 +33,71 @@ pub enum Wallet {
         #[arg(long)]
         cursor: Option<String>,
     },
+    Coins(coins::Coins),
+    /// Keep coins from being spent until you say so
+    Freeze(coins::Named),
+    /// Let frozen coins be spent again
+    Unfreeze(coins::Named),
+    Label(coins::SetLabelArgs),
+    #[command(subcommand)]
+    Labels(coins::Labels),
+    /// Show what confirmation costs at present
+    Fees,
     Send(Send),
+    Bump(fee::Bump),
+    #[command(subcommand)]
+    Psbt(psbt::Psbt),
+    Words(words::Words),
+    Sweep(words::Sweep),
 }
 
 /// Send coins
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  exchange-node wallet send bc1q… 0.01
-  exchange-node wallet send bc1q… all --fee-rate 5 --dry-run")]
+  exchange-node wallet send bc1q… 0.01 --target-blocks 6
+  exchange-node wallet send bc1q… all --fee-rate 5 --dry-run
+  exchange-node wallet send bc1q… 0.01 --coin 4a5e1e4b…:0 --label \"rent of May\"")]
 pub struct Send {
-    /// Where to
-    address: String,
-    /// How much in BTC, e.g. 0.01, or `all`
-    amount: SendAmount,
-    /// The feerate in sat/vB [default: the node's estimate]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    fee_rate: Option<u64>,
+    #[command(flatten)]
+    order: SendArgs,
     #[command(flatten)]
     money: MoneyArgs,
+}
+
+/// What is to be sent where.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// Where to
+    address: String,
+    /// How much in BTC, e.g. 0.01, or `all`: of the coins that are named, or of the whole wallet
+    amount: SendAmount,
+    /// Spend this coin, and no others than those named so; as `wallet coins` shows it
+    #[arg(long = "coin", value_name = "COIN")]
+    coins: Vec<String>,
+    /// What stands in your history
+    #[arg(long, value_name = "TEXT", default_value_t)]
+    label: String,
+    #[command(flatten)]
+    fee: FeeArgs,
+}
+
+impl SendArgs {
+    /// Returns the request.
+    pub fn request(self, request_id: String, dry_run: bool) -> SendRequest {
+        SendRequest {
+            request_id,
+            dry_run,
+            address: self.address,
+            amount: match self.amount {
+                SendAmount::All => None,
+                SendAmount::Exactly(amount) => Some(amount),
+            },
+            fee: self.fee.choice(),
+            coins: self.coins,
+            label: self.label,
+        }
+    }
 }
 
 impl Wallet {
@@ -61,7 +113,17 @@ impl Wallet {
                 let page = context.client().await?.wallet_history(cursor, limit).await?;
                 Ok(Answer::new(&page, history(&page, clock::unix_now())))
             }
+            Self::Coins(coins) => coins.perform(context).await,
+            Self::Freeze(named) => named.perform(true, context).await,
+            Self::Unfreeze(named) => named.perform(false, context).await,
+            Self::Label(label) => label.perform(context).await,
+            Self::Labels(labels) => labels.perform(context).await,
+            Self::Fees => fee::fees(context).await,
             Self::Send(send) => send.perform(context).await,
+            Self::Bump(bump) => bump.perform(context).await,
+            Self::Psbt(psbt) => psbt.perform(context).await,
+            Self::Words(words) => words.perform(context).await,
+            Self::Sweep(sweep) => sweep.perform(context).await,
         }
     }
 }
@@ -74,6 +136,10 @@ async fn balance(context: &mut Context<'_>) -> Result<Answer, Failure> {
     {
         lines.line(name, format!("{amount} BTC"));
     }
+    lines.maybe(
+        "frozen",
+        Some(balance.frozen).filter(|frozen| *frozen > Sats::ZERO).map(|frozen| format!("{frozen} BTC")),
+    );
     Ok(Answer::new(&balance, lines.render()))
 }
 
@@ -86,7 +152,7 @@ fn history(page: &Page<WalletTx>, now: u64) -> String {
             tx.fee.map(format::btc).unwrap_or_default(),
             tx.height.map_or_else(|| "pending".to_owned(), |height| height.to_string()),
             format::when(now, tx.time),
-            format::clean_line(&tx.label),
+            purpose(tx),
         ]);
     }
     let mut text = table.render("No transactions yet. `exchange-node wallet address` shows where to deposit.");
@@ -96,25 +162,22 @@ fn history(page: &Page<WalletTx>, now: u64) -> String {
     text
 }
 
+/// Returns what a transaction was for: what the user says, and what the node says.
+fn purpose(tx: &WalletTx) -> String {
+    let parts = [tx.note.as_str(), tx.label.as_str()].map(str::trim);
+    format::clean_line(&parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; "))
+}
+
 impl Send {
     async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
         let must_ask = context.must_ask(&self.money)?;
         let client = context.client().await?;
-        let mut request = SendRequest {
-            request_id: self.money.request_id(),
-            dry_run: self.money.dry_run,
-            address: self.address,
-            amount: match self.amount {
-                SendAmount::All => None,
-                SendAmount::Exactly(amount) => Some(amount),
-            },
-            fee_rate: self.fee_rate,
-        };
+        let mut request = self.order.request(self.money.request_id(), self.money.dry_run);
         if must_ask {
             let priced = client.wallet_send(SendRequest { dry_run: true, ..request.clone() }).await?;
             // What was confirmed is what is sent, even if more coins arrive meanwhile or the address is typed in twice.
-            let (amount, fee) = (format::btc(priced.amount), format::btc(priced.fee));
-            context.confirm(&format!("Send {amount} BTC to {} for a fee of {fee} BTC?", request.address))?;
+            let (amount, fee) = (format::btc(priced.amount), fee_of(&priced));
+            context.confirm(&format!("Send {amount} BTC to {} for a fee of {fee}?", request.address))?;
             request.dry_run = false;
         }
         let id = request.request_id.clone();
@@ -124,12 +187,22 @@ impl Send {
     }
 }
 
+/// Returns what was, or would be, sent.
 fn sentence(sent: &Sent, address: &str) -> String {
-    let (amount, fee) = (format::btc(sent.amount), format::btc(sent.fee));
+    let (amount, fee) = (format::btc(sent.amount), fee_of(sent));
     if sent.broadcast {
-        format!("Sent {amount} BTC to {address} for a fee of {fee} BTC: {}\n", sent.txid)
+        format!("Sent {amount} BTC to {address} for a fee of {fee}: {}\n", sent.txid)
     } else {
-        format!("This would send {amount} BTC to {address} for a fee of {fee} BTC. Nothing was sent.\n")
+        format!("This would send {amount} BTC to {address} for a fee of {fee}. Nothing was sent.\n")
+    }
+}
+
+/// Returns a fee with its feerate, rounded up: `0.00000141 BTC (1 sat/vB)`.
+fn fee_of(sent: &Sent) -> String {
+    let fee = format::btc(sent.fee);
+    match sent.vsize {
+        0 => format!("{fee} BTC"),
+        vsize => format!("{fee} BTC ({} sat/vB)", sent.fee.get().div_ceil(vsize)),
     }
 }
 
@@ -148,6 +221,8 @@ mod tests {
             height,
             time: 10_000,
             label: label.to_owned(),
+            note: String::new(),
+            trade: None,
         };
         let page = Page {
             items: vec![

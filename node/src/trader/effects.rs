@@ -17,10 +17,10 @@ use exchange_ledger::trade::{
 };
 use exchange_ledger::wire::Destination;
 
-use crate::chain::{WatchRequest, consensus};
-use crate::errors::ExplainResult;
+use crate::chain::{ChainError, WatchRequest, consensus};
+use crate::errors::{Explain, ExplainResult};
 use crate::trader::{Trader, keys, not_mine};
-use crate::wallet::FundRequest;
+use crate::wallet::{FundRequest, WalletError};
 use crate::{entropy, market};
 
 /// How long a transaction that was handed to the network is left alone.
@@ -237,14 +237,14 @@ impl Trader {
         let lately = active.broadcasts.get(&txid).is_some_and(|at| at.elapsed() < REBROADCAST_AFTER);
         if !lately {
             // By the wallet, so that it counts the coins as spent from this moment on.
-            self.tools.wallet.broadcast(tx).await.explained()?;
+            self.tools.wallet.broadcast(tx).await.map_err(|error| too_cheap(error, id))?;
             active.broadcasts.insert(txid, Instant::now());
             active.problem = None;
         }
         Ok(None)
     }
 
-    fn escrow(&self, id: TradeId) -> Result<Escrow, ApiError> {
+    pub(super) fn escrow(&self, id: TradeId) -> Result<Escrow, ApiError> {
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         active.trade.escrow().cloned().ok_or_else(|| internal("the trade has no contract yet"))
     }
@@ -264,7 +264,7 @@ impl Trader {
         Ok((escrow, pair))
     }
 
-    fn trade_key(&self, id: TradeId) -> Result<Keypair, ApiError> {
+    pub(super) fn trade_key(&self, id: TradeId) -> Result<Keypair, ApiError> {
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         let nonce = keys::nonce(active.trade.bid(), active.trade.is_maker());
         Ok(keys::trade_key(&self.tools.identity, &nonce))
@@ -278,6 +278,18 @@ fn built(draft: Result<Draft, EscrowError>) -> Result<Option<Event>, ApiError> {
     Ok(Some(Event::SpendBuilt(draft.tx)))
 }
 
-fn internal(error: impl ToString) -> ApiError {
+/// Explains why a transaction was refused. One that pays too little can be helped.
+fn too_cheap(error: WalletError, id: TradeId) -> ApiError {
+    // Bitcoin Core's words: `mempool min fee not met`, `min relay fee not met`.
+    let pays_too_little =
+        matches!(&error, WalletError::Chain(ChainError::Refused { reason, .. }) if reason.contains("fee not met"));
+    let mut explained = error.explain();
+    if pays_too_little {
+        explained.hint = format!("it is tried again; to raise its fee: `exchange-node trade bump {}`", id.short());
+    }
+    explained
+}
+
+pub(super) fn internal(error: impl ToString) -> ApiError {
     ApiError::new(Code::Internal, error.to_string(), "")
 }

@@ -2,8 +2,10 @@
 //! (`exchange_ledger::trade::Trade`) hears what happened and says what to do; `effects.rs` does it.
 
 mod bids;
+mod bump;
 mod cases;
 mod effects;
+mod elsewhere;
 pub mod keys;
 mod offers;
 mod talk;
@@ -15,10 +17,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bitcoin::block::Header;
-use bitcoin::{Transaction, Txid};
+use bitcoin::{Psbt, Transaction, Txid};
 use exchange_api::{
-    AcceptBid, ApiError, Code, Conversation, Disclose, Disclosure, MessageView, OfferView, PostOffer, RuleTrade,
-    SendMessage, Subject, TakeOffer, TradeView,
+    AcceptBid, ApiError, BumpView, Code, Conversation, Disclose, Disclosure, FundingDraft, MessageView, OfferView,
+    PostOffer, RuleTrade, SendMessage, Subject, TakeOffer, TradeView,
 };
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{RecordId, TradeId};
@@ -37,6 +39,7 @@ use crate::mailbox::Mailbox;
 use crate::market;
 use crate::private::Private;
 use crate::wallet::WalletHandle;
+pub use bump::Raise;
 use tracker::Tracker;
 
 /// How many requests may wait for the trader.
@@ -57,6 +60,9 @@ enum Request {
     Take(TakeOffer, oneshot::Sender<Result<TradeView, ApiError>>),
     Accept(AcceptBid, oneshot::Sender<Result<TradeView, ApiError>>),
     Act { trade: TradeId, action: Action, dry_run: bool, reply: oneshot::Sender<Result<TradeView, ApiError>> },
+    FundingDraft(TradeId, oneshot::Sender<Result<FundingDraft, ApiError>>),
+    FundSigned { trade: TradeId, psbt: Box<Psbt>, dry_run: bool, reply: oneshot::Sender<Result<TradeView, ApiError>> },
+    Bump(TradeId, Raise, oneshot::Sender<Result<BumpView, ApiError>>),
     List(oneshot::Sender<Vec<TradeView>>),
     Show(TradeId, oneshot::Sender<Result<TradeView, ApiError>>),
     Say(SendMessage, oneshot::Sender<Result<MessageView, ApiError>>),
@@ -137,6 +143,30 @@ impl TraderHandle {
     /// When it is not possible now; nothing has changed then.
     pub async fn act(&self, trade: TradeId, action: Action, dry_run: bool) -> Result<TradeView, ApiError> {
         self.ask(|reply| Request::Act { trade, action, dry_run, reply }).await?
+    }
+
+    /// Returns what funds the escrow of a trade from a wallet elsewhere.
+    ///
+    /// # Errors
+    /// When the escrow is not to be funded by this side now.
+    pub async fn funding_draft(&self, trade: TradeId) -> Result<FundingDraft, ApiError> {
+        self.ask(|reply| Request::FundingDraft(trade, reply)).await?
+    }
+
+    /// Funds the escrow of a trade by a transaction that was made and signed elsewhere.
+    ///
+    /// # Errors
+    /// When it does not fund the escrow as the contract says, or the escrow is not to be funded by this side now.
+    pub async fn fund_signed(&self, trade: TradeId, psbt: Psbt, dry_run: bool) -> Result<TradeView, ApiError> {
+        self.ask(|reply| Request::FundSigned { trade, psbt: Box::new(psbt), dry_run, reply }).await?
+    }
+
+    /// Raises the fee of what waits for a block of a trade.
+    ///
+    /// # Errors
+    /// When nothing waits whose fee this side can raise, or the new fee is refused.
+    pub async fn bump(&self, trade: TradeId, raise: Raise) -> Result<BumpView, ApiError> {
+        self.ask(|reply| Request::Bump(trade, raise, reply)).await?
     }
 
     /// Returns the trades of this identity, those that need the user first, then the newest.
@@ -620,6 +650,11 @@ impl Trader {
             Request::Accept(accept, reply) => drop(reply.send(self.accept(accept).await)),
             Request::Act { trade, action, dry_run, reply } => drop(reply.send(self.act(trade, action, dry_run).await)),
             Request::Rule(request, reply) => drop(reply.send(self.rule(request).await)),
+            Request::FundingDraft(trade, reply) => drop(reply.send(self.funding_draft(trade))),
+            Request::FundSigned { trade, psbt, dry_run, reply } => {
+                drop(reply.send(self.fund_signed(trade, &psbt, dry_run).await));
+            }
+            Request::Bump(trade, raise, reply) => drop(reply.send(self.bump(trade, raise).await)),
             Request::List(reply) => drop(reply.send(self.list())),
             Request::Show(trade, reply) => drop(reply.send(self.show(trade))),
             Request::Say(message, reply) => drop(reply.send(self.say(message))),
@@ -632,12 +667,7 @@ impl Trader {
     async fn act(&mut self, id: TradeId, action: Action, dry_run: bool) -> Result<TradeView, ApiError> {
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         if action == Action::Fund {
-            let bid = active.trade.bid();
-            let ledger = self.tools.keeper.ledger();
-            market::check_honest(ledger, &bid.buyer(), "the buyer")?;
-            for arbiter in std::iter::once(&bid.arbiter).chain(&bid.second_arbiter) {
-                market::check_honest(ledger, &arbiter.author, "an arbiter of this trade")?;
-            }
+            self.check_before_funding(active)?;
         }
         // Only what makes a transaction needs the chain: calling off must be possible without.
         let feerate = match action {
@@ -654,6 +684,16 @@ impl Trader {
             self.handle(id, event).await?;
         }
         self.show(id)
+    }
+
+    /// Nothing is funded against who signed two histories.
+    fn check_before_funding(&self, active: &Active) -> Result<(), ApiError> {
+        let (bid, ledger) = (active.trade.bid(), self.tools.keeper.ledger());
+        market::check_honest(ledger, &bid.buyer(), "the buyer")?;
+        for arbiter in std::iter::once(&bid.arbiter).chain(&bid.second_arbiter) {
+            market::check_honest(ledger, &arbiter.author, "an arbiter of this trade")?;
+        }
+        Ok(())
     }
 
     /// Returns the feerate for a transaction that should confirm soon, in sat/vB, rounded up.

@@ -7,7 +7,7 @@ use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{Action, Arbiter, Escrow, Phase, Role, Seat, Trade, View, confirmations_for};
 
 use crate::market::{self, Viewer};
-use crate::trader::{Active, Trader};
+use crate::trader::{Active, Trader, bump};
 
 impl Trader {
     pub(super) fn view(&self, active: &Active) -> TradeView {
@@ -51,6 +51,7 @@ impl Trader {
             problem: active.problem.clone(),
             unread: active.unread,
             dispute: dispute(trade),
+            can_bump: bump::can_bump(trade),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Why the wallet refused.
 
-use bitcoin::{Amount, FeeRate, Txid};
+use bitcoin::{Amount, FeeRate, OutPoint, Txid};
 use exchange_store::StoreError;
 
-use super::{MAX_ADDRESSES, MAX_LABEL_BYTES, MAX_RESERVATIONS};
+use super::coins::{CoinState, MAX_COINS};
+use super::labels::MAX_LABEL_PAGE;
+use super::{MAX_ADDRESSES, MAX_LABEL_BYTES, MAX_LABELS, MAX_RESERVATIONS};
 use crate::chain::ChainError;
 use crate::chain::consensus::SpendError;
 
@@ -13,7 +15,7 @@ use crate::chain::consensus::SpendError;
 pub enum WalletError {
     /// The coins do not suffice.
     #[error(
-        "{needed} are needed with the fee, but only {available} can be spent ({pending} are pending, {reserved} are set aside for trades); deposit at least {missing} more, or wait for what is pending"
+        "{needed} are needed with the fee, but only {available} can be spent ({pending} are pending, {reserved} are set aside for trades, {frozen} are frozen); deposit at least {missing} more, or wait for what is pending"
     )]
     InsufficientFunds {
         /// What is needed, the fee included.
@@ -24,6 +26,8 @@ pub enum WalletError {
         pending: Amount,
         /// What is set aside for transactions that were built.
         reserved: Amount,
+        /// What its owner froze.
+        frozen: Amount,
         /// What is missing.
         missing: Amount,
     },
@@ -112,8 +116,73 @@ pub enum WalletError {
     /// A label or a request id is too long, or there are too many.
     #[error("a label or request id has at most {MAX_LABEL_BYTES} bytes, and a request id is not empty; shorten it")]
     BadLabel,
+    /// Too many labels, in all or at once.
+    #[error("the wallet keeps {MAX_LABELS} labels, and sets {MAX_LABEL_PAGE} at once; set fewer")]
+    TooManyLabels,
+    /// What a label is to be about is nothing that has one.
+    #[error("`{0}` is no transaction id, no coin (txid:index) and no address of this network")]
+    BadSubject(String),
+    /// Not an unspent coin of this wallet.
+    #[error("{0} is no unspent coin of this wallet; `exchange-node wallet coins` lists them")]
+    UnknownCoin(OutPoint),
+    /// The coin is the wallet's, but is not to be spent now.
+    #[error("coin {coin} cannot be spent now: {state}")]
+    CoinNotSpendable {
+        /// The coin.
+        coin: OutPoint,
+        /// Why not.
+        state: CoinState,
+    },
+    /// Too many coins were named at once.
+    #[error("more than {MAX_COINS} coins at once; name fewer")]
+    TooManyCoins,
+    /// The transaction would not be relayed.
+    #[error("the transaction would be too large to be relayed; name fewer coins with --coin")]
+    TooLarge,
+    /// The wallet does not know the transaction.
+    #[error("transaction {txid} is none of this wallet's; `exchange-node wallet history` lists them")]
+    UnknownTransaction {
+        /// What was asked for.
+        txid: Txid,
+    },
+    /// A block holds the transaction already.
+    #[error("transaction {txid} is confirmed; its fee is paid")]
+    AlreadyConfirmed {
+        /// The transaction.
+        txid: Txid,
+    },
+    /// The transaction pays as much already.
+    #[error("transaction {txid} pays {} sat/vB or more already; ask for a higher feerate", asked.to_sat_per_vb_ceil())]
+    AlreadyPays {
+        /// The transaction.
+        txid: Txid,
+        /// What was asked for.
+        asked: FeeRate,
+    },
+    /// The fee of the transaction cannot be raised from here.
+    #[error("the fee of transaction {txid} cannot be raised: {reason}")]
+    NotBumpable {
+        /// The transaction.
+        txid: Txid,
+        /// Why not.
+        reason: String,
+    },
+    /// A replacement that the network would refuse.
+    #[error("a fee of {fee} replaces nothing: at least {lowest} are needed; ask for a higher feerate")]
+    FeeTooLow {
+        /// What it would pay.
+        fee: Amount,
+        /// What it must pay.
+        lowest: Amount,
+    },
+    /// A partially signed transaction that cannot be used.
+    #[error("the partially signed transaction cannot be used: {reason}")]
+    BadPsbt {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The cursor is not one that was handed out.
-    #[error("`{0}` is not a cursor of the history; start without one")]
+    #[error("`{0}` is not a cursor of this list; start without one")]
     BadCursor(String),
     /// A key did not sign.
     #[error("the transaction could not be signed: {reason}")]

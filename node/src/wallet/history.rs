@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bitcoin::{Amount, SignedAmount, Txid};
+use bitcoin::{Amount, SignedAmount, Transaction, Txid};
 
 use super::WalletError;
 use super::state::{Known, State};
@@ -24,8 +24,10 @@ pub struct HistoryEntry {
     pub height: Option<u32>,
     /// When it was confirmed or first seen, in seconds since the Unix epoch.
     pub time: u64,
-    /// What it was for; may be empty.
+    /// What it was for, as the node knows; may be empty.
     pub label: String,
+    /// What its owner says of it, or of the address that it pays; may be empty.
+    pub note: String,
 }
 
 /// A part of the history. `next` is where the next page begins, `None` on the last.
@@ -69,7 +71,20 @@ impl State {
             height: known.confirmation.map(|at| at.block_id.height),
             time: known.confirmation.map(|at| at.confirmation_time).or(known.first_seen).unwrap_or_default(),
             label: self.own.label(&txid).to_owned(),
+            note: self.note_of(txid, &known.tx),
         }
+    }
+}
+
+impl State {
+    /// Returns what the owner says of a transaction, or else of an address of his that it pays.
+    fn note_of(&self, txid: Txid, tx: &Transaction) -> String {
+        let of_address = || {
+            let labels = tx.output.iter().map(|output| self.own.address_label(&output.script_pubkey));
+            labels.into_iter().find(|label| !label.is_empty())
+        };
+        let note = Some(self.own.note(&txid)).filter(|note| !note.is_empty());
+        note.or_else(of_address).unwrap_or_default().to_owned()
     }
 }
 

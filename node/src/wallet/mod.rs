@@ -10,6 +10,9 @@
 //! | `state` | what the wallet holds and has promised; which coins may be spent |
 //! | `sync` | how chain events change it |
 //! | `payment` | building, signing and checking transactions |
+//! | `bump` | a higher fee for what waits, by a replacement or a child |
+//! | `coins`, `labels` | the coins one by one; what their owner says of them |
+//! | `psbt` | transactions that are signed elsewhere too |
 //! | `history` | pages of transactions |
 //! | `persist` | what a change on disk holds |
 //! | `store` | where changes are kept |
@@ -22,18 +25,22 @@ use std::sync::Arc;
 
 use bitcoin::secp256k1::XOnlyPublicKey;
 use bitcoin::secp256k1::schnorr::Signature;
-use bitcoin::{Address, Amount, FeeRate, OutPoint, ScriptBuf, Transaction, Txid};
+use bitcoin::{Address, Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
 use crate::chain::{ChainBackend, ChainError};
 use task::Command;
 
+mod bump;
+mod coins;
 mod error;
 mod history;
 mod keys;
+mod labels;
 mod payment;
 mod persist;
+pub mod psbt;
 mod state;
 mod store;
 mod sync;
@@ -41,8 +48,10 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+pub use coins::{Coin, CoinCursor, CoinState, MAX_COINS};
 pub use error::WalletError;
 pub use history::{HistoryCursor, HistoryEntry, HistoryPage, MAX_PAGE};
+pub use labels::{Label, LabelSubject, MAX_LABEL_PAGE};
 pub use payment::{MAX_FEE_RATE, MIN_FEE_RATE};
 #[cfg(any(test, feature = "test-support"))]
 pub use store::MemoryWalletStore;
@@ -105,7 +114,7 @@ pub struct DepositAddress {
     pub uri: String,
 }
 
-/// What the wallet holds. The three parts do not overlap.
+/// What the wallet holds. The parts do not overlap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Balance {
     /// Can be spent: confirmed, or our own change.
@@ -114,6 +123,8 @@ pub struct Balance {
     pub pending: Amount,
     /// Set aside for transactions that were built and are not in the pool yet.
     pub reserved: Amount,
+    /// Could be spent, but its owner froze it.
+    pub frozen: Amount,
 }
 
 /// Pays into an escrow.
@@ -142,6 +153,8 @@ pub struct SendRequest {
     pub fee_rate: Option<FeeRate>,
     /// Whether the fee may be beyond what is sane.
     pub allow_high_fee: bool,
+    /// The coins to spend, and no others; empty: any.
+    pub coins: Vec<OutPoint>,
     /// Only builds and prices the transaction.
     pub dry_run: bool,
     /// What stands in the history.
@@ -157,6 +170,77 @@ pub struct Payment {
     pub amount: Amount,
     /// What it costs.
     pub fee: Amount,
+}
+
+/// Raises the fee of a transaction of this wallet that waits for a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BumpRequest {
+    /// Makes the call idempotent until the payment is final.
+    pub request_id: String,
+    /// The transaction.
+    pub txid: Txid,
+    /// What it is to pay from now on; `None` asks the chain.
+    pub fee_rate: Option<FeeRate>,
+    /// Whether the fee may be beyond what is sane.
+    pub allow_high_fee: bool,
+    /// Only builds and prices it.
+    pub dry_run: bool,
+}
+
+/// Raises the fee of a transaction that pays this wallet, by spending from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildRequest {
+    /// The transaction, which the pool may have dropped.
+    pub parent: Transaction,
+    /// What it pays by itself.
+    pub parent_fee: Amount,
+    /// What both are to pay; `None` asks the chain.
+    pub fee_rate: Option<FeeRate>,
+    /// Whether the fee may be beyond what is sane.
+    pub allow_high_fee: bool,
+    /// Only builds and prices it.
+    pub dry_run: bool,
+    /// What stands in the history.
+    pub label: String,
+}
+
+/// How the fee of a transaction is raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeeRaise {
+    /// By a later version of it.
+    Replacement {
+        /// The version before.
+        of: Txid,
+    },
+    /// By a transaction that spends from it.
+    Child {
+        /// The transaction.
+        of: Txid,
+    },
+}
+
+/// A transaction that raises the fee of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bumped {
+    /// The replacement or the child.
+    pub payment: Payment,
+    /// Which it is.
+    pub raise: FeeRaise,
+}
+
+/// Completes and sends a transaction that was signed elsewhere too.
+#[derive(Debug, Clone)]
+pub struct FinishRequest {
+    /// Makes the call idempotent until the payment is final.
+    pub request_id: String,
+    /// The transaction.
+    pub psbt: Psbt,
+    /// Whether the fee may be beyond what is sane.
+    pub allow_high_fee: bool,
+    /// Only checks and prices it.
+    pub dry_run: bool,
+    /// What stands in the history.
+    pub label: String,
 }
 
 /// A coin of this wallet, and its owner's word.
@@ -245,9 +329,19 @@ impl WalletHandle {
         if dry_run {
             return Ok(payment);
         }
+        self.send_out(&payment, None).await?;
+        Ok(payment)
+    }
+
+    /// Hands out what was built and kept: with its parent, if it is to pay for it. What the network refuses is forgotten.
+    async fn send_out(&self, payment: &Payment, parent: Option<Txid>) -> Result<(), WalletError> {
         let txid = payment.tx.compute_txid();
-        match self.broadcast(&payment.tx).await {
-            Ok(()) => Ok(payment),
+        let sent = match parent {
+            None => self.broadcast(&payment.tx).await,
+            Some(parent) => self.broadcast_with_parent(parent).await,
+        };
+        match sent {
+            Ok(()) => Ok(()),
             Err(WalletError::Chain(refused @ ChainError::Refused { .. })) => {
                 self.release(txid).await?;
                 Err(refused.into())
@@ -255,6 +349,130 @@ impl WalletHandle {
             Err(WalletError::Chain(source)) => Err(WalletError::NotYetBroadcast { txid, source }),
             Err(other) => Err(other),
         }
+    }
+
+    /// Raises the fee of a transaction of this wallet that waits for a block: by a replacement, or else by a child.
+    ///
+    /// # Errors
+    /// As [`Self::send`]; [`WalletError::NotBumpable`], [`WalletError::AlreadyConfirmed`], [`WalletError::AlreadyPays`].
+    pub async fn bump(&self, request: BumpRequest) -> Result<Bumped, WalletError> {
+        let fee_rate = self.fee_rate(request.fee_rate).await?;
+        let dry_run = request.dry_run;
+        let bumped = self.ask(|reply| Command::Bump { request, fee_rate, reply }).await?;
+        self.send_raise(bumped, dry_run).await
+    }
+
+    /// Raises the fee of a transaction that pays this wallet, by a child.
+    ///
+    /// # Errors
+    /// As [`Self::bump`].
+    pub async fn bump_by_child(&self, request: ChildRequest) -> Result<Bumped, WalletError> {
+        let fee_rate = self.fee_rate(request.fee_rate).await?;
+        let dry_run = request.dry_run;
+        let bumped = self.ask(|reply| Command::Child { request, fee_rate, reply }).await?;
+        self.send_raise(bumped, dry_run).await
+    }
+
+    async fn send_raise(&self, bumped: Bumped, dry_run: bool) -> Result<Bumped, WalletError> {
+        if !dry_run {
+            let parent = match bumped.raise {
+                FeeRaise::Replacement { .. } => None,
+                FeeRaise::Child { of } => Some(of),
+            };
+            self.send_out(&bumped.payment, parent).await?;
+        }
+        Ok(bumped)
+    }
+
+    /// Hands out the child that was built for a transaction, and that one with it.
+    async fn broadcast_with_parent(&self, parent: Txid) -> Result<(), WalletError> {
+        let Some(package) = self.ask(|reply| Command::PackageOf { parent, reply }).await? else {
+            return Ok(());
+        };
+        self.chain.broadcast_package(&package).await?;
+        for tx in package {
+            self.ask(|reply| Command::Seen { tx, reply }).await?;
+        }
+        Ok(())
+    }
+
+    /// Builds an unsigned payment for others to sign. Its coins are not set aside.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn draft(&self, request: SendRequest) -> Result<Psbt, WalletError> {
+        let fee_rate = self.fee_rate(request.fee_rate).await?;
+        self.ask(|reply| Command::Draft { request, fee_rate, reply }).await
+    }
+
+    /// Tells what a partially signed transaction would do.
+    ///
+    /// # Errors
+    /// [`WalletError::Closed`].
+    pub async fn review_psbt(&self, psbt: Psbt) -> Result<psbt::PsbtReview, WalletError> {
+        self.ask(|reply| Command::ReviewPsbt { psbt, reply }).await
+    }
+
+    /// Signs those inputs of a partially signed transaction that are this wallet's.
+    ///
+    /// # Errors
+    /// [`WalletError::BadPsbt`], [`WalletError::CoinNotSpendable`].
+    pub async fn sign_psbt(&self, psbt: Psbt) -> Result<Psbt, WalletError> {
+        self.ask(|reply| Command::SignPsbt { psbt, reply }).await
+    }
+
+    /// Completes, checks and sends a transaction that was signed elsewhere too.
+    ///
+    /// # Errors
+    /// As [`Self::sign_psbt`] and [`Self::send`].
+    pub async fn finish_psbt(&self, request: FinishRequest) -> Result<Payment, WalletError> {
+        let dry_run = request.dry_run;
+        let payment = self.ask(|reply| Command::FinishPsbt { request, reply }).await?;
+        if !dry_run {
+            match self.broadcast(&payment.tx).await {
+                Err(WalletError::Chain(refused @ ChainError::Refused { .. })) => {
+                    match self.release(payment.tx.compute_txid()).await {
+                        // One that spends nothing of ours was never set aside.
+                        Ok(()) | Err(WalletError::NotReserved { .. }) => return Err(refused.into()),
+                        Err(other) => return Err(other),
+                    }
+                }
+                sent => sent?,
+            }
+        }
+        Ok(payment)
+    }
+
+    /// Returns up to `limit` (at most [`MAX_COINS`]) unspent coins after the place `after`, the largest first.
+    ///
+    /// # Errors
+    /// [`WalletError::Closed`].
+    pub async fn coins(&self, after: Option<CoinCursor>, limit: usize) -> Result<Vec<Coin>, WalletError> {
+        self.ask(|reply| Command::Coins { after, limit, reply }).await
+    }
+
+    /// Freezes coins, or lets them be spent again: all of them or none.
+    ///
+    /// # Errors
+    /// [`WalletError::UnknownCoin`], [`WalletError::TooManyCoins`].
+    pub async fn freeze(&self, coins: Vec<OutPoint>, frozen: bool) -> Result<Vec<Coin>, WalletError> {
+        self.ask(|reply| Command::Freeze { coins, frozen, reply }).await
+    }
+
+    /// Sets what the owner says of transactions, addresses and coins: all of it or nothing.
+    ///
+    /// # Errors
+    /// [`WalletError::BadLabel`], [`WalletError::TooManyLabels`].
+    pub async fn set_labels(&self, labels: Vec<Label>) -> Result<(), WalletError> {
+        self.ask(|reply| Command::SetLabels { labels, reply }).await
+    }
+
+    /// Returns up to `limit` (at most [`MAX_LABEL_PAGE`]) labels after a subject.
+    ///
+    /// # Errors
+    /// [`WalletError::Closed`].
+    pub async fn labels(&self, after: Option<LabelSubject>, limit: usize) -> Result<Vec<Label>, WalletError> {
+        self.ask(|reply| Command::Labels { after, limit, reply }).await
     }
 
     /// Signs for a coin as its owner: the oldest of the smallest that hold at least `minimum` and are confirmed. The coin is
@@ -266,12 +484,20 @@ impl WalletHandle {
         self.ask(|reply| Command::SignForCoin { minimum, message, reply }).await
     }
 
-    /// Hands a transaction to the network; it counts in the balance at once.
+    /// Hands a transaction to the network; it counts in the balance at once. One that pays too little by itself goes with
+    /// the child that was built for it.
     ///
     /// # Errors
     /// What the chain says.
     pub async fn broadcast(&self, tx: &Transaction) -> Result<(), WalletError> {
-        self.chain.broadcast(tx).await?;
+        if let Err(error) = self.chain.broadcast(tx).await {
+            let parent = tx.compute_txid();
+            let package = self.ask(|reply| Command::PackageOf { parent, reply }).await?;
+            return match (&error, package) {
+                (ChainError::Refused { .. }, Some(_)) => self.broadcast_with_parent(parent).await,
+                (_, _) => Err(error.into()),
+            };
+        }
         self.ask(|reply| Command::Seen { tx: tx.clone(), reply }).await
     }
 

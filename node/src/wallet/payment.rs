@@ -1,9 +1,10 @@
 //! Building, signing and checking the transactions of this wallet.
 
-use bdk_wallet::KeychainKind;
 use bdk_wallet::error::CreateTxError;
-use bitcoin::{Amount, FeeRate, Psbt, ScriptBuf, Transaction, TxOut};
+use bdk_wallet::{AddUtxoError, KeychainKind};
+use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Txid, Weight};
 
+use super::coins::MAX_COINS;
 use super::persist::{Purpose, Reservation};
 use super::state::{Coins, State};
 use super::{FundRequest, MAX_LABEL_BYTES, MAX_RESERVATIONS, Payment, SendRequest, WalletError};
@@ -16,15 +17,19 @@ const EXPLICIT_MAX_FEE_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(10_000);
 /// The lowest feerate that is relayed.
 pub const MIN_FEE_RATE: FeeRate = FeeRate::BROADCAST_MIN;
 /// A fee is at most this part of the amount without an explicit word: a quarter.
-const FEE_DIVISOR: u64 = 4;
+pub(super) const FEE_DIVISOR: u64 = 4;
+/// The largest transaction that is relayed.
+const MAX_WEIGHT: Weight = Weight::from_wu(400_000);
 
 /// What a transaction is to do.
-struct Order<'a> {
-    script: &'a ScriptBuf,
+pub(super) struct Order<'a> {
+    pub script: &'a ScriptBuf,
     /// `None` for everything.
-    amount: Option<Amount>,
-    fee_rate: FeeRate,
-    allow_high_fee: bool,
+    pub amount: Option<Amount>,
+    pub fee_rate: FeeRate,
+    pub allow_high_fee: bool,
+    /// The coins to spend, and no others; empty: any.
+    pub coins: &'a [OutPoint],
 }
 
 impl State {
@@ -34,17 +39,17 @@ impl State {
         if let Some(payment) = self.funding_of(script, *amount)? {
             return Ok(payment);
         }
-        let order = Order { script, amount: Some(*amount), fee_rate, allow_high_fee: false };
+        let order = Order { script, amount: Some(*amount), fee_rate, allow_high_fee: false, coins: &[] };
         self.check_room(label)?;
         let payment = self.build(&order)?;
-        self.keep(&payment, Purpose::Fund, &order, label)?;
+        self.keep(&payment, Purpose::Fund, &order, label, None)?;
         Ok(payment)
     }
 
     /// Builds a payment and, unless it is a dry run, sets its inputs aside. The same request id again returns the same
     /// transaction.
     pub fn send(&mut self, request: &SendRequest, fee_rate: FeeRate) -> Result<Payment, WalletError> {
-        let SendRequest { request_id, script, amount, fee_rate: _, allow_high_fee, dry_run, label } = request;
+        let SendRequest { request_id, script, amount, fee_rate: _, allow_high_fee, coins, dry_run, label } = request;
         if request_id.is_empty() || request_id.len() > MAX_LABEL_BYTES {
             return Err(WalletError::BadLabel);
         }
@@ -56,15 +61,23 @@ impl State {
                 Err(WalletError::AlreadyBuilt { txid, what: "request id" })
             };
         }
-        let order = Order { script, amount: *amount, fee_rate, allow_high_fee: *allow_high_fee };
+        let order = Order { script, amount: *amount, fee_rate, allow_high_fee: *allow_high_fee, coins };
         self.check_room(label)?;
         let payment = self.build(&order)?;
         if *dry_run {
             self.reuse_change(&payment.tx);
         } else {
-            self.keep(&payment, purpose, &order, label)?;
+            self.keep(&payment, purpose, &order, label, None)?;
         }
         Ok(payment)
+    }
+
+    /// Builds an unsigned payment for others to sign. Its coins are not set aside.
+    pub fn draft(&mut self, request: &SendRequest, fee_rate: FeeRate) -> Result<Psbt, WalletError> {
+        let SendRequest { script, amount, allow_high_fee, coins, .. } = request;
+        let order = Order { script, amount: *amount, fee_rate, allow_high_fee: *allow_high_fee, coins };
+        let coins = self.choose(&order)?;
+        self.select(&order, &coins)
     }
 
     /// Returns the funding of `script` that was built earlier, or that counts already.
@@ -94,14 +107,21 @@ impl State {
     }
 
     /// Refuses what could not be kept, before anything is built.
-    fn check_room(&self, label: &str) -> Result<(), WalletError> {
+    pub fn check_room(&self, label: &str) -> Result<(), WalletError> {
         if self.own.reservations().count() >= MAX_RESERVATIONS {
             return Err(WalletError::TooManyReservations);
         }
         self.check_label(label)
     }
 
-    fn keep(&mut self, payment: &Payment, purpose: Purpose, order: &Order<'_>, label: &str) -> Result<(), WalletError> {
+    pub fn keep(
+        &mut self,
+        payment: &Payment,
+        purpose: Purpose,
+        order: &Order<'_>,
+        label: &str,
+        replaces: Option<Txid>,
+    ) -> Result<(), WalletError> {
         self.set_label(payment.tx.compute_txid(), label)?;
         self.reserve(Reservation {
             purpose,
@@ -110,28 +130,13 @@ impl State {
             amount: payment.amount,
             fee: payment.fee,
             tx: payment.tx.clone(),
+            replaces,
         });
         Ok(())
     }
 
     fn build(&mut self, order: &Order<'_>) -> Result<Payment, WalletError> {
-        if !self.synced {
-            return Err(self.not_synced());
-        }
-        let highest = if order.allow_high_fee { EXPLICIT_MAX_FEE_RATE } else { MAX_FEE_RATE };
-        if order.fee_rate < MIN_FEE_RATE || order.fee_rate > highest {
-            return Err(WalletError::FeeRate { asked: order.fee_rate, lowest: MIN_FEE_RATE, highest });
-        }
-        let minimum = order.script.minimal_non_dust();
-        if let Some(amount) = order.amount.filter(|amount| *amount < minimum) {
-            return Err(WalletError::Dust { amount, minimum });
-        }
-        let coins = self.coins();
-        // No sum below can overflow after this.
-        let needed = order.amount.unwrap_or(minimum);
-        if needed > coins.balance.spendable {
-            return Err(insufficient(needed, &coins));
-        }
+        let coins = self.choose(order)?;
         let psbt = self.select(order, &coins)?;
         let payment = self.sign(&psbt).and_then(|tx| self.check(tx, order, &coins));
         if payment.is_err() {
@@ -140,13 +145,71 @@ impl State {
         payment
     }
 
+    /// Returns the coins from which an order may be paid.
+    fn choose(&self, order: &Order<'_>) -> Result<Coins, WalletError> {
+        self.check_order(order)?;
+        let mut coins = self.coins();
+        if !order.coins.is_empty() {
+            coins = self.only(order.coins, coins)?;
+        }
+        // No sum can overflow after this.
+        let needed = order.amount.unwrap_or_else(|| order.script.minimal_non_dust());
+        if needed > coins.balance.spendable {
+            return Err(insufficient(needed, &coins));
+        }
+        Ok(coins)
+    }
+
+    /// Leaves of the coins only those that were named, each of which must be there to be spent.
+    fn only(&self, named: &[OutPoint], mut coins: Coins) -> Result<Coins, WalletError> {
+        if named.len() > MAX_COINS {
+            return Err(WalletError::TooManyCoins);
+        }
+        for coin in named {
+            if !coins.spendable.iter().any(|spendable| spendable.outpoint == *coin) {
+                let state = self.find_coin(*coin)?.state;
+                return Err(WalletError::CoinNotSpendable { coin: *coin, state });
+            }
+        }
+        coins.spendable.retain(|coin| named.contains(&coin.outpoint));
+        let sum = coins.spendable.iter().try_fold(Amount::ZERO, |sum, coin| sum.checked_add(coin.txout.value));
+        coins.balance.spendable = sum.unwrap_or(Amount::MAX_MONEY).min(Amount::MAX_MONEY);
+        Ok(coins)
+    }
+
+    /// Refuses what makes no sense whatever the wallet holds.
+    pub fn check_order(&self, order: &Order<'_>) -> Result<(), WalletError> {
+        if !self.synced {
+            return Err(self.not_synced());
+        }
+        self.check_fee_rate(order.fee_rate, order.allow_high_fee)?;
+        let minimum = order.script.minimal_non_dust();
+        match order.amount.filter(|amount| *amount < minimum) {
+            Some(amount) => Err(WalletError::Dust { amount, minimum }),
+            None => Ok(()),
+        }
+    }
+
+    pub fn check_fee_rate(&self, asked: FeeRate, allow_high_fee: bool) -> Result<(), WalletError> {
+        let highest = if allow_high_fee { EXPLICIT_MAX_FEE_RATE } else { MAX_FEE_RATE };
+        if asked < MIN_FEE_RATE || asked > highest {
+            return Err(WalletError::FeeRate { asked, lowest: MIN_FEE_RATE, highest });
+        }
+        Ok(())
+    }
+
     /// Chooses coins and change.
     fn select(&mut self, order: &Order<'_>, coins: &Coins) -> Result<Psbt, WalletError> {
         let mut builder = self.wallet.build_tx();
-        builder.fee_rate(order.fee_rate).unspendable(coins.withheld.clone());
+        builder.fee_rate(order.fee_rate).unspendable(coins.withheld.iter().map(|coin| coin.outpoint).collect());
+        if !order.coins.is_empty() {
+            let unknown = |e: AddUtxoError| WalletError::Internal { reason: e.to_string() };
+            builder.add_utxos(order.coins).map_err(unknown)?.manually_selected_only();
+        }
         match order.amount {
             Some(amount) => builder.add_recipient(order.script.clone(), amount),
-            None => builder.drain_wallet().drain_to(order.script.clone()),
+            None if order.coins.is_empty() => builder.drain_wallet().drain_to(order.script.clone()),
+            None => builder.drain_to(order.script.clone()),
         };
         builder.finish().map_err(|error| match error {
             CreateTxError::CoinSelection(shortage) => insufficient(shortage.needed, coins),
@@ -154,7 +217,7 @@ impl State {
         })
     }
 
-    fn sign(&self, psbt: &Psbt) -> Result<Transaction, WalletError> {
+    pub fn sign(&self, psbt: &Psbt) -> Result<Transaction, WalletError> {
         let mut signed = psbt.clone();
         self.keys.sign(&mut signed, self.wallet.secp_ctx())?;
         let unsigned = |reason: String| WalletError::Unsigned { reason };
@@ -167,7 +230,7 @@ impl State {
     }
 
     /// Checks a signed transaction as if a stranger had built it.
-    fn check(&self, tx: Transaction, order: &Order<'_>, coins: &Coins) -> Result<Payment, WalletError> {
+    pub fn check(&self, tx: Transaction, order: &Order<'_>, coins: &Coins) -> Result<Payment, WalletError> {
         let wrong = |reason: &str| WalletError::WrongTransaction { reason: reason.into() };
         let prevout = |input: &bitcoin::TxIn| -> Option<TxOut> {
             let coin = coins.spendable.iter().find(|coin| coin.outpoint == input.previous_output)?;
@@ -175,6 +238,9 @@ impl State {
         };
         let prevouts: Option<Vec<TxOut>> = tx.input.iter().map(prevout).collect();
         let prevouts = prevouts.ok_or_else(|| wrong("it spends a coin that was not to be spent"))?;
+        if tx.weight() > MAX_WEIGHT {
+            return Err(WalletError::TooLarge);
+        }
         let fee = verify_spend(&tx, &prevouts)?;
         let (paid, change): (Vec<_>, Vec<_>) =
             tx.output.iter().partition(|output| output.script_pubkey == *order.script);
@@ -203,13 +269,13 @@ impl State {
 }
 
 impl Reservation {
-    fn payment(&self) -> Payment {
+    pub fn payment(&self) -> Payment {
         Payment { tx: self.tx.clone(), amount: self.amount, fee: self.fee }
     }
 }
 
-fn insufficient(needed: Amount, coins: &Coins) -> WalletError {
-    let super::Balance { spendable: available, pending, reserved } = coins.balance;
+pub(super) fn insufficient(needed: Amount, coins: &Coins) -> WalletError {
+    let super::Balance { spendable: available, pending, reserved, frozen } = coins.balance;
     let missing = needed.checked_sub(available).unwrap_or_default();
-    WalletError::InsufficientFunds { needed, available, pending, reserved, missing }
+    WalletError::InsufficientFunds { needed, available, pending, reserved, frozen, missing }
 }

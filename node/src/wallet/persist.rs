@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bdk_wallet::ChangeSet;
 use bdk_wallet::chain::Merge;
-use bitcoin::{Amount, ScriptBuf, Transaction, Txid};
+use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, Txid};
 use serde::{Deserialize, Serialize};
 
 use super::WalletError;
@@ -31,9 +31,21 @@ pub(super) struct Change {
 /// What the wallet keeps beside bdk's change set. In maps `None` takes an entry away.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Own {
-    /// What transactions were for.
+    /// What transactions were for, as the node knows.
     #[serde(default)]
     pub labels: BTreeMap<Txid, Option<String>>,
+    /// What the owner says of transactions.
+    #[serde(default)]
+    pub notes: BTreeMap<Txid, Option<String>>,
+    /// What he says of addresses, by their scripts.
+    #[serde(default)]
+    pub address_labels: BTreeMap<ScriptBuf, Option<String>>,
+    /// What he says of coins.
+    #[serde(default)]
+    pub coin_labels: BTreeMap<OutPoint, Option<String>>,
+    /// Coins that are not to be spent until their owner says so.
+    #[serde(default)]
+    pub frozen: BTreeMap<OutPoint, bool>,
     /// Transactions that were built and are not yet final; nothing else may spend their inputs.
     #[serde(default)]
     pub reservations: BTreeMap<Txid, Option<Reservation>>,
@@ -60,6 +72,9 @@ pub(super) struct Reservation {
     #[serde(with = "bitcoin::amount::serde::as_sat")]
     pub fee: Amount,
     pub tx: Transaction,
+    /// The earlier version of the same payment, which this one is to replace in the pool.
+    #[serde(default)]
+    pub replaces: Option<Txid>,
 }
 
 /// Who broadcasts a built transaction.
@@ -69,6 +84,8 @@ pub(super) enum Purpose {
     Fund,
     /// The wallet, at once and again until it confirms.
     Send { request_id: String },
+    /// Whoever broadcasts its parent, whose fee it raises; the wallet, once the parent is seen.
+    Child { parent: Transaction },
 }
 
 /// How far the chain has been searched for the wallet's scripts.
@@ -120,6 +137,10 @@ impl Change {
     /// Forgets what no longer matters: entries taken away, and old checkpoints that confirm nothing of ours.
     pub fn prune(&mut self) {
         self.own.labels.retain(|_, label| label.is_some());
+        self.own.notes.retain(|_, note| note.is_some());
+        self.own.address_labels.retain(|_, label| label.is_some());
+        self.own.coin_labels.retain(|_, label| label.is_some());
+        self.own.frozen.retain(|_, frozen| *frozen);
         self.own.reservations.retain(|_, reservation| reservation.is_some());
         let blocks = &mut self.bdk.local_chain.blocks;
         blocks.retain(|_, hash| hash.is_some());
@@ -135,6 +156,10 @@ impl Change {
 impl Own {
     pub fn merge(&mut self, later: Self) {
         self.labels.extend(later.labels);
+        self.notes.extend(later.notes);
+        self.address_labels.extend(later.address_labels);
+        self.coin_labels.extend(later.coin_labels);
+        self.frozen.extend(later.frozen);
         self.reservations.extend(later.reservations);
         self.deposit = later.deposit.or(self.deposit);
         self.scan = later.scan.or(self.scan);
@@ -145,8 +170,18 @@ impl Own {
         self.reservations.iter().filter_map(|(txid, reservation)| Some((*txid, reservation.as_ref()?)))
     }
 
-    pub fn label(&self, txid: &Txid) -> &str {
-        self.labels.get(txid).and_then(Option::as_deref).unwrap_or_default()
+    /// Returns the transaction that was built to replace another in the pool.
+    pub fn replacement_of(&self, replaced: &Txid) -> Option<Txid> {
+        self.reservations().find(|(_, reservation)| reservation.replaces == Some(*replaced)).map(|(txid, _)| txid)
+    }
+
+    /// Returns the transaction that was built to raise the fee of another by spending from it; of several versions the last.
+    pub fn child_of(&self, parent: &Txid) -> Option<(Txid, &Reservation)> {
+        self.reservations().find(|(txid, reservation)| {
+            let is_child =
+                matches!(&reservation.purpose, Purpose::Child { parent: of } if of.compute_txid() == *parent);
+            is_child && self.replacement_of(txid).is_none()
+        })
     }
 }
 

@@ -16,9 +16,7 @@ use zeroize::Zeroizing;
 use super::keys::Keys;
 use super::persist::{COMPACT_FROM, Change, Own, Reservation, Scan};
 use super::sync::Pass;
-use super::{
-    Balance, Clock, CoinMessage, DepositAddress, MAX_ADDRESSES, MAX_LABEL_BYTES, MAX_LABELS, OwnedCoin, WalletError,
-};
+use super::{Balance, Clock, CoinMessage, DepositAddress, MAX_ADDRESSES, OwnedCoin, WalletError};
 use crate::chain::BlockRef;
 
 /// How many scripts beyond the last used one are watched: the longest run of destinations that were handed out and never
@@ -28,7 +26,7 @@ pub(super) const LOOK_AHEAD: u32 = 100;
 /// How many unconfirmed transactions of ours may stand in a row before a coin is left alone; relays allow 25.
 const MAX_UNCONFIRMED_CHAIN: usize = 20;
 /// The version of transactions whose unconfirmed outputs only their own kind may spend (BIP-431).
-const TRUC_VERSION: i32 = 3;
+pub(super) const TRUC_VERSION: i32 = 3;
 
 /// What the wallet holds and has promised.
 pub(super) struct State {
@@ -52,7 +50,7 @@ pub(super) struct State {
 pub(super) struct Coins {
     pub spendable: Vec<LocalOutput>,
     /// Unspent, but not to be spent now.
-    pub withheld: Vec<OutPoint>,
+    pub withheld: Vec<LocalOutput>,
     pub balance: Balance,
 }
 
@@ -149,19 +147,6 @@ impl State {
         WalletError::NotSynced { height: self.wallet.latest_checkpoint().height() }
     }
 
-    /// Sets what a transaction was for; an empty text takes the label away.
-    pub fn set_label(&mut self, txid: Txid, label: &str) -> Result<(), WalletError> {
-        self.check_label(label)?;
-        let label = (!label.is_empty()).then(|| label.to_owned());
-        self.record(Own { labels: [(txid, label)].into(), ..Own::default() });
-        Ok(())
-    }
-
-    pub fn check_label(&self, label: &str) -> Result<(), WalletError> {
-        let fits = label.len() <= MAX_LABEL_BYTES && self.own.labels.len() < MAX_LABELS;
-        if fits { Ok(()) } else { Err(WalletError::BadLabel) }
-    }
-
     /// Keeps a built transaction: from now on nothing else spends its inputs.
     pub fn reserve(&mut self, reservation: Reservation) {
         let txid = reservation.tx.compute_txid();
@@ -174,9 +159,12 @@ impl State {
             return Err(WalletError::AlreadyBroadcast { txid });
         }
         let reservation = self.own.reservations.get(&txid).cloned().flatten();
-        let tx = reservation.ok_or(WalletError::NotReserved { txid })?.tx;
+        let Reservation { tx, replaces, .. } = reservation.ok_or(WalletError::NotReserved { txid })?;
         self.end_reservation(txid);
-        self.reuse_change(&tx);
+        // An earlier version may pay to the same change address, and counts again from now on.
+        if replaces.is_none() {
+            self.reuse_change(&tx);
+        }
         Ok(())
     }
 
@@ -195,10 +183,13 @@ impl State {
 
     /// Lets the change address of a transaction that will not be broadcast serve another.
     pub fn reuse_change(&mut self, tx: &Transaction) {
-        for output in &tx.output {
-            if let Some((KeychainKind::Internal, index)) = self.wallet.derivation_of_spk(output.script_pubkey.clone()) {
-                self.wallet.unmark_used(KeychainKind::Internal, index);
-            }
+        tx.output.iter().for_each(|output| self.unmark(&output.script_pubkey));
+    }
+
+    /// Lets an own change address that nothing pays serve another transaction.
+    pub fn unmark(&mut self, script: &ScriptBuf) {
+        if let Some((KeychainKind::Internal, index)) = self.wallet.derivation_of_spk(script.clone()) {
+            self.wallet.unmark_used(KeychainKind::Internal, index);
         }
     }
 
@@ -230,19 +221,23 @@ impl State {
             .collect();
         let mut coins = Coins::default();
         for coin in self.wallet.list_unspent() {
+            let is_spendable = self.is_spendable(&coin, &known);
+            let is_frozen = self.own.is_frozen(&coin.outpoint);
             let sum = if reserved.contains(&coin.outpoint) {
                 &mut coins.balance.reserved
-            } else if self.is_spendable(&coin, &known) {
+            } else if is_spendable && is_frozen {
+                &mut coins.balance.frozen
+            } else if is_spendable {
                 &mut coins.balance.spendable
             } else {
                 &mut coins.balance.pending
             };
             // Only a backend that invents money gets beyond the cap, and it gains nothing by it.
             *sum = sum.checked_add(coin.txout.value).unwrap_or(Amount::MAX_MONEY).min(Amount::MAX_MONEY);
-            if reserved.contains(&coin.outpoint) || !self.is_spendable(&coin, &known) {
-                coins.withheld.push(coin.outpoint);
-            } else {
+            if is_spendable && !is_frozen && !reserved.contains(&coin.outpoint) {
                 coins.spendable.push(coin);
+            } else {
+                coins.withheld.push(coin);
             }
         }
         coins
@@ -262,7 +257,7 @@ impl State {
     }
 
     /// Whether a coin is confirmed and mature, or comes from ourselves alone.
-    fn is_spendable(&self, coin: &LocalOutput, known: &HashMap<Txid, Known>) -> bool {
+    pub fn is_spendable(&self, coin: &LocalOutput, known: &HashMap<Txid, Known>) -> bool {
         let Some(parent) = known.get(&coin.outpoint.txid) else {
             return false;
         };

@@ -15,7 +15,7 @@ use bdk_wallet::Update;
 use bdk_wallet::chain::{BlockId, CheckPoint, ConfirmationBlockTime, TxUpdate};
 use bitcoin::{Transaction, Txid};
 
-use super::persist::{Own, Purpose, RECENT_BLOCKS, Scan};
+use super::persist::{Own, Purpose, RECENT_BLOCKS, Reservation, Scan};
 use super::state::State;
 use crate::chain::{BlockRef, ChainEvent};
 
@@ -99,14 +99,35 @@ impl State {
         self.update(None, update);
     }
 
-    /// Returns the payments that should be in the pool or the chain and are not.
-    pub fn unsent(&self) -> Vec<Transaction> {
+    /// Returns what should be in the pool or the chain and is not: payments, and children of what waits there, each with
+    /// its parent.
+    pub fn unsent(&self) -> Vec<Vec<Transaction>> {
         let known = self.known();
-        let sends = self.own.reservations().filter(|(txid, reservation)| match reservation.purpose {
-            Purpose::Send { .. } => !known.contains_key(txid),
-            Purpose::Fund => false,
+        let unsent = self.own.reservations().filter(|(txid, reservation)| {
+            let counts = !known.contains_key(txid) && self.own.replacement_of(txid).is_none();
+            counts
+                && match &reservation.purpose {
+                    Purpose::Send { .. } => true,
+                    Purpose::Child { parent } => known.contains_key(&parent.compute_txid()),
+                    Purpose::Fund => false,
+                }
         });
-        sends.map(|(_, reservation)| reservation.tx.clone()).collect()
+        let package = |(txid, reservation): (Txid, &Reservation)| match &reservation.purpose {
+            Purpose::Child { parent } => vec![parent.clone(), reservation.tx.clone()],
+            Purpose::Send { .. } | Purpose::Fund => {
+                self.package_of(&txid).unwrap_or_else(|| vec![reservation.tx.clone()])
+            }
+        };
+        unsent.map(package).collect()
+    }
+
+    /// Returns a transaction and the child that was built for it, if there is one.
+    pub fn package_of(&self, parent: &Txid) -> Option<Vec<Transaction>> {
+        let (_, child) = self.own.child_of(parent)?;
+        match &child.purpose {
+            Purpose::Child { parent } => Some(vec![parent.clone(), child.tx.clone()]),
+            Purpose::Send { .. } | Purpose::Fund => None,
+        }
     }
 
     /// Returns those of a block's transactions that are ours: a backend may tell of more than that.

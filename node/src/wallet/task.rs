@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitcoin::{Amount, FeeRate, ScriptBuf, Transaction, Txid};
+use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::history::{HistoryCursor, HistoryPage};
+use super::psbt::PsbtReview;
 use super::state::State;
 use super::sync::Next;
 use super::{
-    Balance, CoinMessage, DepositAddress, FundRequest, OwnedCoin, Payment, SendRequest, WalletError, WalletSetup,
-    WalletStatus, WalletStore,
+    Balance, BumpRequest, Bumped, ChildRequest, Coin, CoinCursor, CoinMessage, DepositAddress, FinishRequest,
+    FundRequest, Label, LabelSubject, OwnedCoin, Payment, SendRequest, WalletError, WalletSetup, WalletStatus,
+    WalletStore,
 };
 use crate::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, FOLLOWER_QUEUE, Follower, WatchRequest};
 
@@ -34,6 +36,17 @@ pub(super) enum Command {
     Seen { tx: Transaction, reply: Reply<()> },
     Release { txid: Txid, reply: Reply<()> },
     SetLabel { txid: Txid, label: String, reply: Reply<()> },
+    Bump { request: BumpRequest, fee_rate: FeeRate, reply: Reply<Bumped> },
+    Child { request: ChildRequest, fee_rate: FeeRate, reply: Reply<Bumped> },
+    PackageOf { parent: Txid, reply: Reply<Option<Vec<Transaction>>> },
+    Draft { request: SendRequest, fee_rate: FeeRate, reply: Reply<Psbt> },
+    ReviewPsbt { psbt: Psbt, reply: Reply<PsbtReview> },
+    SignPsbt { psbt: Psbt, reply: Reply<Psbt> },
+    FinishPsbt { request: FinishRequest, reply: Reply<Payment> },
+    Coins { after: Option<CoinCursor>, limit: usize, reply: Reply<Vec<Coin>> },
+    Freeze { coins: Vec<OutPoint>, frozen: bool, reply: Reply<Vec<Coin>> },
+    SetLabels { labels: Vec<Label>, reply: Reply<()> },
+    Labels { after: Option<LabelSubject>, limit: usize, reply: Reply<Vec<Label>> },
     Close,
 }
 
@@ -174,10 +187,14 @@ impl Task {
 
     /// Broadcasts payments that are in neither pool nor chain.
     async fn send_unsent(&mut self) {
-        for tx in self.state.unsent() {
-            let txid = tx.compute_txid();
-            match self.chain.broadcast(&tx).await {
-                Ok(()) => self.state.see(tx),
+        for package in self.state.unsent() {
+            let Some(txid) = package.last().map(Transaction::compute_txid) else { continue };
+            let sent = match package.as_slice() {
+                [tx] => self.chain.broadcast(tx).await,
+                package => self.chain.broadcast_package(package).await,
+            };
+            match sent {
+                Ok(()) => package.into_iter().for_each(|tx| self.state.see(tx)),
                 Err(error) => tracing::warn!(%txid, %error, "a payment could not be broadcast; it will be tried again"),
             }
         }
@@ -224,6 +241,39 @@ impl Task {
                 let set = self.state.set_label(txid, &label);
                 self.answer(set, reply).await;
             }
+            Command::Bump { request, fee_rate, reply } => {
+                let bumped = self.state.bump(&request, fee_rate);
+                self.answer_raise(bumped, reply).await;
+            }
+            Command::Child { request, fee_rate, reply } => {
+                let bumped = self.state.child(&request, fee_rate);
+                self.answer_raise(bumped, reply).await;
+            }
+            Command::PackageOf { parent, reply } => self.answer(Ok(self.state.package_of(&parent)), reply).await,
+            Command::Draft { request, fee_rate, reply } => {
+                let psbt = self.state.draft(&request, fee_rate);
+                self.answer(psbt, reply).await;
+            }
+            Command::ReviewPsbt { psbt, reply } => self.answer(Ok(self.state.review_psbt(&psbt)), reply).await,
+            Command::SignPsbt { psbt, reply } => self.answer(self.state.sign_psbt(&psbt), reply).await,
+            Command::FinishPsbt { request, reply } => {
+                let payment = self.state.finish_psbt(&request);
+                self.answer_payment(payment, reply).await;
+            }
+            Command::Coins { after, limit, reply } => {
+                self.answer(Ok(self.state.list_coins(after, limit)), reply).await;
+            }
+            Command::Freeze { coins, frozen, reply } => {
+                let changed = self.state.freeze(&coins, frozen);
+                self.answer(changed, reply).await;
+            }
+            Command::SetLabels { labels, reply } => {
+                let set = self.state.set_labels(&labels);
+                self.answer(set, reply).await;
+            }
+            Command::Labels { after, limit, reply } => {
+                self.answer(Ok(self.state.labels(after.as_ref(), limit)), reply).await;
+            }
         }
     }
 
@@ -239,17 +289,29 @@ impl Task {
         let _ = reply.send(result);
     }
 
-    /// A payment that cannot be kept is not handed out, and takes no coins.
     async fn answer_payment(&mut self, result: Result<Payment, WalletError>, reply: Reply<Payment>) {
-        let kept = self.persist().await;
-        let result = match (result, kept) {
-            (Ok(payment), Err(error)) => {
-                self.state.withdraw(&payment.tx);
+        let result = self.keep_built(result, |payment| &payment.tx).await;
+        self.answer(result, reply).await;
+    }
+
+    async fn answer_raise(&mut self, result: Result<Bumped, WalletError>, reply: Reply<Bumped>) {
+        let result = self.keep_built(result, |bumped| &bumped.payment.tx).await;
+        self.answer(result, reply).await;
+    }
+
+    /// What cannot be kept is not handed out, and takes no coins.
+    async fn keep_built<T>(
+        &mut self,
+        result: Result<T, WalletError>,
+        tx: impl FnOnce(&T) -> &Transaction,
+    ) -> Result<T, WalletError> {
+        match (result, self.persist().await) {
+            (Ok(built), Err(error)) => {
+                self.state.withdraw(tx(&built));
                 Err(error)
             }
             (result, Ok(()) | Err(_)) => result,
-        };
-        self.answer(result, reply).await;
+        }
     }
 
     /// Puts on disk what is not there yet.

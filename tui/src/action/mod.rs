@@ -78,6 +78,16 @@ pub enum Action {
     Talk,
     /// Scrolls through what was said.
     Scroll(Step),
+    /// Shows the coins, or the transactions again.
+    Coins,
+    /// Chooses the selected coin for the next payment, or no more.
+    Mark,
+    /// Freezes the selected coin, or frees it.
+    Freeze,
+    /// Says what the selected transaction or coin is for.
+    Label,
+    /// Raises the fee of the selected transaction or trade.
+    Bump,
 }
 
 /// How the selection moves.

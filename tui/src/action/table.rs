@@ -1,7 +1,7 @@
 //! The rows of the table, and when each can be done.
 
 use crossterm::event::KeyCode;
-use exchange_api::{Action as TradeAction, Phase, Side};
+use exchange_api::{Action as TradeAction, CoinUse, Phase, Side};
 
 use super::Context as C;
 use super::Footer::{Hidden, Shown, WhenPossible};
@@ -80,9 +80,15 @@ pub static TABLE: &[Entry] = &[
     gated(C::Trades, Action::Trade(TradeAction::Dispute), &[char('d')], "dispute", WhenPossible, |app| {
         can(app, TradeAction::Dispute)
     }),
+    gated(C::Trades, Action::Bump, &[char('b')], "pay more", WhenPossible, can_bump_trade),
     gated(C::Trades, Action::Copy, &[char('y')], "copy details", WhenPossible, has_details),
     gated(C::Wallet, Action::Copy, &[char('c')], "copy address", Shown, has_address),
     gated(C::Wallet, Action::Send, &[char('s')], "send", Shown, unlocked),
+    gated(C::Wallet, Action::Coins, &[char('o')], "coins", Shown, unlocked),
+    gated(C::Wallet, Action::Mark, &[char(' ')], "choose", WhenPossible, can_mark),
+    gated(C::Wallet, Action::Freeze, &[char('f')], "freeze", WhenPossible, can_freeze),
+    gated(C::Wallet, Action::Label, &[char('l')], "label", WhenPossible, can_label),
+    gated(C::Wallet, Action::Bump, &[char('b')], "pay more", WhenPossible, can_bump_tx),
     row(C::List, Action::Move(Step::Up), &[key(KeyCode::Up), char('k')], "up", Hidden),
     row(C::List, Action::Move(Step::Down), &[key(KeyCode::Down), char('j')], "down", Hidden),
     row(C::List, Action::Move(Step::PageUp), &[key(KeyCode::PageUp)], "page up", Hidden),
@@ -173,6 +179,30 @@ fn can_talk(app: &App) -> Availability {
     let trade = app.trades.selection().ok_or(words::why::NO_TRADE)?;
     // From the agreement on there are keys to seal to.
     trade.escrow_address.as_ref().map(drop).ok_or(words::why::NOT_AGREED)
+}
+
+fn can_mark(app: &App) -> Availability {
+    let coin = app.wallet.coin().ok_or(words::why::NO_COIN)?;
+    if coin.state == CoinUse::Spendable { Ok(()) } else { Err(words::why::NOT_SPENDABLE) }
+}
+
+fn can_freeze(app: &App) -> Availability {
+    let coin = app.wallet.coin().ok_or(words::why::NO_COIN)?;
+    if matches!(coin.state, CoinUse::Reserved { .. }) { Err(words::why::NOT_SPENDABLE) } else { Ok(()) }
+}
+
+fn can_label(app: &App) -> Availability {
+    app.wallet.subject().map(drop).ok_or(words::why::NOTHING_TO_LABEL)
+}
+
+fn can_bump_tx(app: &App) -> Availability {
+    let tx = app.wallet.tx().ok_or(words::why::NO_TRANSACTION)?;
+    if tx.height.is_none() { Ok(()) } else { Err(words::why::IS_CONFIRMED) }
+}
+
+fn can_bump_trade(app: &App) -> Availability {
+    let trade = app.trades.selection().ok_or(words::why::NO_TRADE)?;
+    if trade.can_bump { Ok(()) } else { Err(words::why::NOTHING_WAITS) }
 }
 
 fn has_address(app: &App) -> Availability {

@@ -37,6 +37,8 @@ impl App {
             Answer::Balance(balance) => self.wallet.balance = Some(balance),
             Answer::Address(address) => self.wallet.address = Some(address),
             Answer::History(page) => self.wallet.history = Some(page),
+            Answer::Coins(coins) => self.wallet.know_coins(coins),
+            Answer::Fees(fees) => self.wallet.fees = fees,
             Answer::Arbiters(arbiters) => {
                 let now = self.now();
                 self.post.know_arbiters(arbiters, now);
@@ -52,7 +54,12 @@ impl App {
         let heard = !matches!(&result, Err(error) if error.code == Code::NodeUnreachable);
         let is_wish = !matches!(
             call,
-            CallName::Passphrase | CallName::Strength | CallName::Review | CallName::Price | CallName::Talk
+            CallName::Passphrase
+                | CallName::Strength
+                | CallName::Review
+                | CallName::Price
+                | CallName::Talk
+                | CallName::PriceBump
         );
         if heard && is_wish {
             self.requests.settled();
@@ -90,7 +97,11 @@ impl App {
             | CallName::Trade(_)
             | CallName::Price
             | CallName::Send
-            | CallName::Say => self.push_popup(Popup::Error { title: words::could_not(call), error }),
+            | CallName::Say
+            | CallName::Freeze
+            | CallName::Label
+            | CallName::PriceBump
+            | CallName::Bump => self.push_popup(Popup::Error { title: words::could_not(call), error }),
         }
     }
 
@@ -152,7 +163,23 @@ impl App {
             }
             Reply::Sent(sent) => {
                 self.popups.retain(|popup| !matches!(popup, Popup::Send(_)));
+                self.wallet.chosen.clear();
                 self.toast(words::wallet::sent(&format::btc_unit(sent.amount)), false);
+            }
+            Reply::Coins(coins) => self.toast(words::wallet::frozen(&coins), false),
+            Reply::Labelled => {
+                self.popups.retain(|popup| !matches!(popup, Popup::Label(..)));
+                self.toast(words::wallet::LABELLED, false);
+            }
+            Reply::Bumped(bumped) if call == CallName::PriceBump => {
+                if let Some(request) = self.wallet.bumping.take() {
+                    let request = self.wanted_bump(request);
+                    self.push_popup(Popup::Ask(wallet::bump_question(&bumped, request)));
+                }
+            }
+            Reply::Bumped(_) => {
+                self.popups.retain(|popup| !matches!(popup, Popup::Bump(..)));
+                self.toast(words::wallet::BUMPED, false);
             }
         }
     }
@@ -175,7 +202,7 @@ impl App {
         let (queries, is_told): (&[Query], bool) = match event.subject {
             Subject::Trade(_) => (&[Query::Trades, Query::Balance], true),
             Subject::Offer(_) => (&[Query::Book], false),
-            Subject::Wallet => (&[Query::Balance, Query::History, Query::Address], true),
+            Subject::Wallet => (&[Query::Balance, Query::History, Query::Coins, Query::Address], true),
             Subject::Network => (&[Query::Status, Query::Peers], false),
             Subject::Chain => (&[Query::Status, Query::Trades, Query::Balance], false),
             Subject::Node => (&[Query::Status], true),

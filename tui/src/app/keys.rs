@@ -1,13 +1,16 @@
 //! From a key to what it does: the table finds the action, this performs it.
 
 use crossterm::event::{KeyEvent, KeyEventKind};
-use exchange_api::{AcceptBid, Action as TradeAction, OfferView, SendMessage};
+use exchange_api::{
+    AcceptBid, Action as TradeAction, BumpTrade, BumpTx, CoinUse, FreezeCoins, OfferView, SendMessage, SetLabel,
+};
 
 use super::ask::{Ask, Line, Outcome};
+use super::wallet::BumpTarget;
 use super::{App, Busy, Popup, Tab, chat, post, take, trades, wallet};
 use crate::action::{self, Action, Step};
 use crate::form::Focus;
-use crate::message::{Call, CallName, Command, Connection, Query};
+use crate::message::{Bump, Call, CallName, Command, Connection, Query};
 use crate::{format, words};
 
 impl App {
@@ -113,7 +116,6 @@ impl App {
             }
             Action::Trade(action) => self.ask_about_trade(action),
             Action::Copy => self.copy(commands),
-            Action::Send => self.push_popup(Popup::Send(wallet::send_form())),
             Action::Talk => {
                 if let Some(trade) = self.trades.selection().map(|trade| trade.id) {
                     self.push_popup(Popup::Chat(chat::Chat::new(trade)));
@@ -125,6 +127,20 @@ impl App {
                     chat.scroll(step);
                 }
             }
+            Action::Send => self.push_popup(Popup::Send(wallet::send_form(&self.wallet))),
+            Action::Coins => {
+                self.wallet.shows_coins = !self.wallet.shows_coins;
+                self.wallet.selected = 0;
+                self.poll(commands);
+            }
+            Action::Mark => self.wallet.mark(),
+            Action::Freeze => self.freeze(commands),
+            Action::Label => {
+                if let Some((subject, label)) = self.wallet.subject() {
+                    self.push_popup(Popup::Label(subject, wallet::label_form(&format::clean(&label))));
+                }
+            }
+            Action::Bump => self.start_bumping(),
         }
     }
 
@@ -150,7 +166,7 @@ impl App {
             Tab::Book => self.book.select(|at, count| step.apply(at, count)),
             Tab::Trades => self.trades.select(|at, count| step.apply(at, count)),
             Tab::Wallet => {
-                let count = self.wallet.history.as_ref().map_or(0, |page| page.items.len());
+                let count = self.wallet.count();
                 self.wallet.selected = step.apply(self.wallet.selected, count);
             }
             Tab::Network => {
@@ -207,7 +223,7 @@ impl App {
     }
 
     fn leave_form(&mut self) {
-        if matches!(self.popups.last(), Some(Popup::Send(_) | Popup::Accept(..) | Popup::Chat(_))) {
+        if self.popups.last().is_some_and(|popup| popup.form().is_some()) {
             self.popups.pop();
         } else {
             self.with_form(|form| form.focus = None);
@@ -225,7 +241,7 @@ impl App {
     fn submit(&mut self, commands: &mut Vec<Command>) {
         match self.popups.last_mut() {
             Some(Popup::Send(form)) => {
-                if let Some(request) = wallet::check_send(form) {
+                if let Some(request) = wallet::check_send(form, &self.wallet.chosen) {
                     self.wallet.pricing = Some(request.clone());
                     self.call(Call::Price(request), commands);
                 }
@@ -250,6 +266,19 @@ impl App {
                 }
                 let request_id = self.requests.id("say", &(trade, to, &text));
                 self.call(Call::Say(SendMessage { request_id, trade, to, text }), commands);
+                return;
+            }
+            Some(Popup::Label(subject, form)) => {
+                let label = form.fields[0].value().trim().to_owned();
+                let call = Call::Label(SetLabel { subject: subject.clone(), label });
+                self.call(call, commands);
+                return;
+            }
+            Some(Popup::Bump(target, form)) => {
+                if let Some(request) = wallet::check_bump(form, target) {
+                    self.wallet.bumping = Some(request.clone());
+                    self.call(Call::PriceBump(request), commands);
+                }
                 return;
             }
             Some(Popup::Help | Popup::Error { .. } | Popup::Ask(_)) => return,
@@ -347,7 +376,39 @@ impl App {
 
     /// Returns the request id for the payment that was just priced.
     pub(super) fn send_request_id(&mut self, request: &exchange_api::SendRequest) -> String {
-        self.requests.id("send", &(&request.address, request.amount))
+        self.requests.id("send", request)
+    }
+
+    /// Returns the request for the higher fee that was just priced.
+    pub(super) fn wanted_bump(&mut self, priced: Bump) -> Bump {
+        match priced {
+            Bump::Tx(request) => {
+                let request_id = self.requests.id("bump", &request);
+                Bump::Tx(BumpTx { request_id, dry_run: false, ..request })
+            }
+            Bump::Trade(request) => {
+                let request_id = self.requests.id("bump", &request);
+                Bump::Trade(BumpTrade { request_id, dry_run: false, ..request })
+            }
+        }
+    }
+
+    fn freeze(&mut self, commands: &mut Vec<Command>) {
+        if let Some(coin) = self.wallet.coin() {
+            let (coins, frozen) = (vec![coin.coin.clone()], coin.state != CoinUse::Frozen);
+            self.call(Call::Freeze(FreezeCoins { coins, frozen }), commands);
+        }
+    }
+
+    fn start_bumping(&mut self) {
+        let target = match self.tab {
+            Tab::Wallet => self.wallet.tx().map(|tx| BumpTarget::Tx(tx.txid.clone())),
+            Tab::Trades => self.trades.selection().map(|trade| BumpTarget::Trade(trade.id)),
+            Tab::Book | Tab::Post | Tab::Take | Tab::Network => None,
+        };
+        if let Some(target) = target {
+            self.push_popup(Popup::Bump(target, wallet::bump_form(&self.wallet)));
+        }
     }
 
     /// Returns the request id for the take that was just reviewed.
@@ -363,14 +424,18 @@ impl App {
             | CallName::Review
             | CallName::Price
             | CallName::Talk
-            | CallName::Say => &[],
+            | CallName::Say
+            | CallName::PriceBump => &[],
             CallName::Create | CallName::Unlock => {
                 &[Query::Status, Query::Book, Query::Trades, Query::Balance, Query::Address, Query::History]
             }
             CallName::Post | CallName::Withdraw => &[Query::Book],
             CallName::Take => &[Query::Trades, Query::Book],
             CallName::Trade(_) => &[Query::Trades, Query::Balance, Query::History],
-            CallName::Send => &[Query::Balance, Query::History],
+            CallName::Send => &[Query::Balance, Query::History, Query::Coins],
+            CallName::Freeze => &[Query::Balance, Query::Coins],
+            CallName::Label => &[Query::History, Query::Coins],
+            CallName::Bump => &[Query::Balance, Query::History, Query::Coins, Query::Trades],
         };
         for query in queries {
             self.refresh.ask(*query, commands);

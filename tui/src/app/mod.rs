@@ -32,7 +32,7 @@ use refresh::Refresh;
 use requests::Requests;
 use take::Take;
 use trades::Trades;
-use wallet::Wallet;
+use wallet::{BumpTarget, Wallet};
 
 /// How many [`Message::Tick`]s make a second.
 pub const TICKS_PER_SECOND: u64 = 8;
@@ -89,6 +89,29 @@ pub enum Popup {
     Accept(exchange_api::TradeId, Form),
     /// What was said in a trade.
     Chat(Chat),
+    /// The form to say what a transaction or a coin is for.
+    Label(String, Form),
+    /// The form to raise a fee.
+    Bump(BumpTarget, Form),
+}
+
+impl Popup {
+    /// Returns its form, if it is one.
+    pub const fn form(&self) -> Option<&Form> {
+        match self {
+            Self::Send(form) | Self::Accept(_, form) | Self::Label(_, form) | Self::Bump(_, form) => Some(form),
+            Self::Chat(chat) => Some(&chat.form),
+            Self::Help | Self::Error { .. } | Self::Ask(_) => None,
+        }
+    }
+
+    const fn form_mut(&mut self) -> Option<&mut Form> {
+        match self {
+            Self::Send(form) | Self::Accept(_, form) | Self::Label(_, form) | Self::Bump(_, form) => Some(form),
+            Self::Chat(chat) => Some(&mut chat.form),
+            Self::Help | Self::Error { .. } | Self::Ask(_) => None,
+        }
+    }
 }
 
 /// A line that appears for a while.
@@ -221,7 +244,9 @@ impl App {
             queries.extend([Query::Trades, Query::Balance]);
         }
         match self.tab {
-            Tab::Wallet if self.is_unlocked() => queries.extend([Query::Address, Query::History]),
+            Tab::Wallet if self.is_unlocked() => {
+                queries.extend([Query::Address, Query::History, Query::Coins, Query::Fees]);
+            }
             Tab::Network => queries.push(Query::Peers),
             Tab::Post => queries.push(Query::Arbiters),
             Tab::Book | Tab::Take | Tab::Trades | Tab::Wallet => {}
@@ -245,7 +270,13 @@ impl App {
     fn chat_mut(&mut self) -> Option<&mut Chat> {
         self.popups.iter_mut().find_map(|popup| match popup {
             Popup::Chat(chat) => Some(chat),
-            Popup::Help | Popup::Error { .. } | Popup::Ask(_) | Popup::Send(_) | Popup::Accept(..) => None,
+            Popup::Help
+            | Popup::Error { .. }
+            | Popup::Ask(_)
+            | Popup::Send(_)
+            | Popup::Accept(..)
+            | Popup::Label(..)
+            | Popup::Bump(..) => None,
         })
     }
 
@@ -297,10 +328,8 @@ impl App {
 
     /// Returns the form that takes keys now.
     pub fn form(&self) -> Option<&Form> {
-        match self.popups.last() {
-            Some(Popup::Send(form) | Popup::Accept(_, form) | Popup::Chat(Chat { form, .. })) => return Some(form),
-            Some(Popup::Help | Popup::Error { .. } | Popup::Ask(_)) => return None,
-            None => {}
+        if let Some(popup) = self.popups.last() {
+            return popup.form();
         }
         if self.gate_is_shown() {
             return self.gate.form();
@@ -314,10 +343,8 @@ impl App {
 
     fn form_mut(&mut self) -> Option<&mut Form> {
         let gate_is_shown = self.gate_is_shown();
-        match self.popups.last_mut() {
-            Some(Popup::Send(form) | Popup::Accept(_, form) | Popup::Chat(Chat { form, .. })) => return Some(form),
-            Some(Popup::Help | Popup::Error { .. } | Popup::Ask(_)) => return None,
-            None => {}
+        if let Some(popup) = self.popups.last_mut() {
+            return popup.form_mut();
         }
         if gate_is_shown {
             return self.gate.form_mut();
@@ -333,7 +360,7 @@ impl App {
     pub fn ask(&self) -> Option<&Ask> {
         match self.popups.last() {
             Some(Popup::Ask(ask)) => Some(ask),
-            Some(Popup::Help | Popup::Error { .. } | Popup::Send(_) | Popup::Accept(..) | Popup::Chat(_)) => None,
+            Some(_) => None,
             None if self.tab == Tab::Take && !self.gate_is_shown() => self.take.ask(),
             None => None,
         }
@@ -343,7 +370,7 @@ impl App {
         let gate_is_shown = self.gate_is_shown();
         match self.popups.last_mut() {
             Some(Popup::Ask(ask)) => Some(ask),
-            Some(Popup::Help | Popup::Error { .. } | Popup::Send(_) | Popup::Accept(..) | Popup::Chat(_)) => None,
+            Some(_) => None,
             None if self.tab == Tab::Take && !gate_is_shown => self.take.ask_mut(),
             None => None,
         }
@@ -402,7 +429,7 @@ impl App {
 
     fn form_contexts(&self, focus: Focus) -> Vec<Context> {
         let mut contexts = Vec::new();
-        let in_popup = matches!(self.popups.last(), Some(Popup::Send(_) | Popup::Accept(..) | Popup::Chat(_)));
+        let in_popup = self.popups.last().is_some_and(|popup| popup.form().is_some());
         let at_gate = !in_popup && self.gate_is_shown();
         if at_gate {
             contexts.push(Context::Gate);
@@ -425,10 +452,7 @@ impl App {
 
     /// Tells whether leaving now would lose something that was typed.
     fn has_unsaved_text(&self) -> bool {
-        let popups = self.popups.iter().any(|popup| match popup {
-            Popup::Send(form) | Popup::Accept(_, form) | Popup::Chat(Chat { form, .. }) => form.has_text(),
-            Popup::Help | Popup::Error { .. } | Popup::Ask(_) => false,
-        });
+        let popups = self.popups.iter().filter_map(Popup::form).any(Form::has_text);
         popups || self.gate.has_text() || self.post.is_edited() || self.take.is_edited()
     }
 

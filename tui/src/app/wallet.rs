@@ -1,17 +1,28 @@
-//! The wallet: what it holds, where to deposit, what happened, and sending.
+//! The wallet: what it holds, where to deposit, what happened, its coins, and sending.
 
-use exchange_api::{AddressInfo, Balance, Page, SendRequest, Sent, WalletTx};
+use std::collections::BTreeSet;
+
+use exchange_api::{
+    AddressInfo, Balance, BumpTrade, BumpTx, BumpView, CoinView, FeeChoice, FeeEstimate, Page, RaisedBy, Sats,
+    SendRequest, Sent, WalletTx,
+};
 
 use super::ask::{Ask, Line};
 use super::post::plain;
 use crate::form::{Field, Form};
-use crate::message::Call;
+use crate::message::{Bump, Call};
 use crate::{format, words};
 
 /// The address.
 pub const ADDRESS: usize = 0;
 /// The amount.
 pub const AMOUNT: usize = 1;
+/// The feerate.
+const FEE_RATE: usize = 2;
+/// What it is for.
+const LABEL: usize = 3;
+/// The highest feerate that can be typed; the command line allows more, with an explicit word.
+const MAX_FEE_RATE: u64 = 500;
 
 /// The wallet.
 #[derive(Debug, Default)]
@@ -22,47 +33,207 @@ pub struct Wallet {
     pub address: Option<AddressInfo>,
     /// Its transactions, the newest first.
     pub history: Option<Page<WalletTx>>,
-    /// Which transaction is selected.
+    /// Its coins, the largest first.
+    pub coins: Option<Page<CoinView>>,
+    /// What confirmation costs, the fastest first.
+    pub fees: Vec<FeeEstimate>,
+    /// Whether the coins are shown instead of the transactions.
+    pub shows_coins: bool,
+    /// The coins that the next payment spends, and no others; empty: any.
+    pub chosen: BTreeSet<String>,
+    /// Which transaction or coin is selected.
     pub selected: usize,
     /// The payment that is being priced, to be asked about.
     pub pricing: Option<SendRequest>,
+    /// The higher fee that is being priced, to be asked about.
+    pub bumping: Option<Bump>,
+}
+
+impl Wallet {
+    /// Returns how many lines the list has.
+    pub fn count(&self) -> usize {
+        if self.shows_coins { self.coin_list().len() } else { self.tx_list().len() }
+    }
+
+    /// Returns the selected coin, while coins are shown.
+    pub fn coin(&self) -> Option<&CoinView> {
+        let coins = self.coin_list();
+        coins.get(self.selected.min(coins.len().saturating_sub(1))).filter(|_| self.shows_coins)
+    }
+
+    /// Returns the selected transaction, while transactions are shown.
+    pub fn tx(&self) -> Option<&WalletTx> {
+        let txs = self.tx_list();
+        txs.get(self.selected.min(txs.len().saturating_sub(1))).filter(|_| !self.shows_coins)
+    }
+
+    /// Returns what a label would be about, and the present one.
+    pub fn subject(&self) -> Option<(String, String)> {
+        match (self.coin(), self.tx()) {
+            (Some(coin), _) => Some((coin.coin.clone(), coin.label.clone())),
+            (None, Some(tx)) => Some((tx.txid.clone(), tx.note.clone())),
+            (None, None) => None,
+        }
+    }
+
+    /// Chooses the selected coin for the next payment, or no more.
+    pub fn mark(&mut self) {
+        if let Some(coin) = self.coin().map(|coin| coin.coin.clone())
+            && !self.chosen.remove(&coin)
+        {
+            self.chosen.insert(coin);
+        }
+    }
+
+    /// Takes the coins as they are now; what is gone or set aside is chosen no longer.
+    pub fn know_coins(&mut self, coins: Page<CoinView>) {
+        let free = |chosen: &String| {
+            coins.items.iter().any(|coin| coin.coin == *chosen && coin.state == exchange_api::CoinUse::Spendable)
+        };
+        self.chosen.retain(free);
+        self.coins = Some(coins);
+    }
+
+    /// Returns how much the chosen coins hold.
+    pub fn chosen_amount(&self) -> Sats {
+        let chosen = self.coin_list().iter().filter(|coin| self.chosen.contains(&coin.coin));
+        chosen.fold(Sats::ZERO, |sum, coin| sum.checked_add(coin.amount).unwrap_or(Sats::MAX))
+    }
+
+    /// Returns what the chain asks for confirmation within half an hour.
+    fn usual_fee(&self) -> Option<u64> {
+        let usual = self.fees.iter().find(|fee| fee.target_blocks >= 3).or(self.fees.last());
+        usual.and_then(|fee| fee.fee_rate)
+    }
+
+    fn coin_list(&self) -> &[CoinView] {
+        self.coins.as_ref().map(|page| page.items.as_slice()).unwrap_or_default()
+    }
+
+    fn tx_list(&self) -> &[WalletTx] {
+        self.history.as_ref().map(|page| page.items.as_slice()).unwrap_or_default()
+    }
 }
 
 /// Returns the form to send coins.
-pub fn send_form() -> Form {
+pub fn send_form(wallet: &Wallet) -> Form {
+    let amount_hint = if wallet.chosen.is_empty() {
+        words::wallet::AMOUNT_HINT.to_owned()
+    } else {
+        words::wallet::of_chosen(&format::btc(wallet.chosen_amount()))
+    };
     Form::new(
         words::wallet::SEND_BUTTON,
         vec![
             Field::text(words::wallet::ADDRESS, "", words::wallet::ADDRESS_HINT),
-            Field::text(words::wallet::AMOUNT, "", words::wallet::AMOUNT_HINT),
+            Field::text(words::wallet::AMOUNT, "", amount_hint),
+            Field::text(words::wallet::FEE_RATE, "", words::wallet::fee_hint(wallet.usual_fee())),
+            Field::text(words::wallet::LABEL, "", words::wallet::LABEL_HINT),
         ],
     )
 }
 
 /// Checks the form, marks what is wrong, and returns a request to price the payment when nothing is.
-pub fn check_send(form: &mut Form) -> Option<SendRequest> {
+pub fn check_send(form: &mut Form, chosen: &BTreeSet<String>) -> Option<SendRequest> {
     for field in &mut form.fields {
         field.error = None;
     }
     let address = form.fields[ADDRESS].value().trim().to_owned();
     let typed = form.fields[AMOUNT].value().trim().to_lowercase();
     let amount = if typed == words::wallet::ALL { None } else { plain(&typed).parse().ok() };
+    let label = form.fields[LABEL].value().trim().to_owned();
     if address.is_empty() {
         form.refuse(ADDRESS, words::wallet::NO_ADDRESS);
     }
-    if typed != words::wallet::ALL && amount.is_none_or(|amount| amount == exchange_api::Sats::ZERO) {
+    if typed != words::wallet::ALL && amount.is_none_or(|amount| amount == Sats::ZERO) {
         form.refuse(AMOUNT, words::BAD_AMOUNT);
     }
-    form.is_right().then(|| SendRequest { request_id: String::new(), dry_run: true, address, amount, fee_rate: None })
+    let fee = fee_choice(form, FEE_RATE);
+    form.is_right().then(|| SendRequest {
+        request_id: String::new(),
+        dry_run: true,
+        address,
+        amount,
+        fee: fee.unwrap_or_default(),
+        coins: chosen.iter().cloned().collect(),
+        label,
+    })
+}
+
+/// Reads the feerate of a form; nothing typed leaves it to the node.
+fn fee_choice(form: &mut Form, at: usize) -> Option<FeeChoice> {
+    let typed = form.fields[at].value().trim().to_owned();
+    match typed.parse::<u64>() {
+        _ if typed.is_empty() => Some(FeeChoice::default()),
+        Ok(rate) if (1..=MAX_FEE_RATE).contains(&rate) => {
+            Some(FeeChoice { fee_rate: Some(rate), ..FeeChoice::default() })
+        }
+        Ok(_) | Err(_) => {
+            form.refuse(at, words::wallet::BAD_FEE_RATE);
+            None
+        }
+    }
 }
 
 /// Returns the question before coins are sent.
 pub fn send_question(priced: &Sent, request: SendRequest) -> Ask {
-    let lines = vec![
+    let mut lines = vec![
         Line::Strong(words::wallet::send_what(&format::btc_unit(priced.amount))),
         Line::Plain(format::clean(&request.address)),
-        Line::Plain(words::wallet::send_fee(&format::fee(priced.fee))),
-        Line::Warning(words::wallet::IRREVERSIBLE.to_owned()),
+        Line::Plain(words::wallet::send_fee(&format::fee(priced.fee), priced.fee, priced.vsize)),
     ];
+    if !request.coins.is_empty() {
+        lines.push(Line::Plain(words::wallet::from_coins(request.coins.len())));
+    }
+    lines.push(Line::Warning(words::wallet::IRREVERSIBLE.to_owned()));
     Ask::confirm(words::wallet::SEND_TITLE, lines, words::NO_BACK, words::wallet::SEND_YES, Call::Send(request))
+}
+
+/// Returns the form to say what something is for.
+pub fn label_form(present: &str) -> Form {
+    Form::new(
+        words::wallet::LABEL_BUTTON,
+        vec![Field::text(words::wallet::LABEL, present, words::wallet::LABEL_CLEARS)],
+    )
+}
+
+/// Returns the form to raise a fee.
+pub fn bump_form(wallet: &Wallet) -> Form {
+    let suggested = wallet.usual_fee().map(|rate| rate.to_string()).unwrap_or_default();
+    let hint = words::wallet::fee_hint(wallet.usual_fee());
+    Form::new(words::wallet::SEND_BUTTON, vec![Field::text(words::wallet::FEE_RATE, &suggested, hint)])
+}
+
+/// Checks the form, and returns a request to price the higher fee when nothing is wrong.
+pub fn check_bump(form: &mut Form, target: &BumpTarget) -> Option<Bump> {
+    form.fields[0].error = None;
+    let fee = fee_choice(form, 0)?;
+    let (request_id, dry_run) = (String::new(), true);
+    Some(match target {
+        BumpTarget::Tx(txid) => Bump::Tx(BumpTx { request_id, dry_run, txid: txid.clone(), fee }),
+        BumpTarget::Trade(trade) => Bump::Trade(BumpTrade { request_id, dry_run, trade: *trade, fee }),
+    })
+}
+
+/// Returns the question before a fee is raised.
+pub fn bump_question(priced: &BumpView, request: Bump) -> Ask {
+    let by = match priced.by {
+        RaisedBy::Replacement => words::wallet::BY_REPLACEMENT,
+        RaisedBy::Child => words::wallet::BY_CHILD,
+    };
+    let lines = vec![
+        Line::Strong(words::wallet::bump_what(&format::fee(priced.fee), priced.by)),
+        Line::Plain(format::ellipsis(&format::clean(&priced.raised), 60)),
+        Line::Plain(by.to_owned()),
+    ];
+    Ask::confirm(words::wallet::BUMP_TITLE, lines, words::NO_BACK, words::wallet::BUMP_YES, Call::Bump(request))
+}
+
+/// Whose fee is to be raised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BumpTarget {
+    /// A transaction of the wallet.
+    Tx(String),
+    /// What waits for a block of a trade.
+    Trade(exchange_api::TradeId),
 }

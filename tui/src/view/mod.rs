@@ -2,6 +2,7 @@
 
 mod book;
 mod chat;
+mod coins;
 mod form;
 mod frame;
 mod gate;

@@ -24,6 +24,10 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
         Some(Popup::Error { title, error }) => draw_error(app, title, error, frame, area),
         Some(Popup::Ask(ask)) => draw_ask(app, ask, frame, area),
         Some(Popup::Send(form)) => draw_form(app, words::wallet::SEND_FORM_TITLE, None, form, frame, area),
+        Some(Popup::Label(_, form)) => draw_form(app, words::wallet::LABEL_TITLE, None, form, frame, area),
+        Some(Popup::Bump(_, form)) => {
+            draw_form(app, words::wallet::BUMP_TITLE, Some(words::wallet::BUMP_NOTE), form, frame, area);
+        }
         Some(Popup::Accept(_, form)) => {
             draw_form(app, words::trade::ACCEPT_TITLE, Some(words::trade::ACCEPT_NOTE), form, frame, area);
         }

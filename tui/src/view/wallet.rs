@@ -1,6 +1,6 @@
 //! The wallet: what it holds, its transactions, and the deposit address as text and QR code.
 
-use exchange_api::AddressInfo;
+use exchange_api::{AddressInfo, Sats};
 use qrcode::{EcLevel, QrCode};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row, Table, Wrap};
 use tui_qrcode::{Colors, QrCodeWidget, QuietZone};
 
-use super::{empty, offset};
+use super::{coins, empty, offset};
 use crate::app::App;
 use crate::theme::{NO_POINTER, POINTER, Theme};
 use crate::words::wallet as w;
@@ -30,10 +30,16 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
         draw_qr(app.theme, code, frame, right);
     }
     let [balance, address, history] =
-        Layout::vertical([Constraint::Length(5), Constraint::Length(4), Constraint::Min(0)]).areas(left);
+        Layout::vertical([Constraint::Length(balance_lines(app) + 1), Constraint::Length(4), Constraint::Min(0)])
+            .areas(left);
     draw_balance(app, frame, balance);
     draw_address(app, app.wallet.address.as_ref(), frame, address);
-    draw_history(app, frame, history);
+    if app.wallet.shows_coins { coins::draw(app, frame, history) } else { draw_history(app, frame, history) }
+}
+
+/// The title and the parts of the balance, of which the frozen one stands only while there is one.
+fn balance_lines(app: &App) -> u16 {
+    if app.wallet.balance.is_some_and(|balance| balance.frozen > Sats::ZERO) { 5 } else { 4 }
 }
 
 fn draw_balance(app: &App, frame: &mut Frame, area: Rect) {
@@ -47,7 +53,8 @@ fn draw_balance(app: &App, frame: &mut Frame, area: Rect) {
                 (w::PENDING, balance.pending, theme.warn()),
                 (w::IN_ESCROW, balance.in_escrow, theme.accent()),
             ];
-            for (label, amount, style) in rows {
+            let frozen = (balance.frozen > Sats::ZERO).then_some((w::FROZEN, balance.frozen, theme.dim()));
+            for (label, amount, style) in rows.into_iter().chain(frozen) {
                 lines.push(Line::from(vec![
                     Span::styled(format!("  {label:<11}"), theme.dim()),
                     Span::styled(format!("{:>16} BTC", format::btc_full(amount)), style),

@@ -173,6 +173,10 @@ pub const fn doing(call: CallName) -> &'static str {
         CallName::Talk => "Asking what was said",
         CallName::Say => "Sending the message",
         CallName::Send => "Sending",
+        CallName::Freeze => "Telling the wallet",
+        CallName::Label => "Noting it",
+        CallName::PriceBump => "Working out the fee",
+        CallName::Bump => "Raising the fee",
     }
 }
 
@@ -199,6 +203,9 @@ pub const fn could_not(call: CallName) -> &'static str {
         CallName::Price | CallName::Send => "Nothing was sent",
         CallName::Talk => "The messages cannot be shown",
         CallName::Say => "The message was not sent",
+        CallName::Freeze => "The coin stays as it is",
+        CallName::Label => "It was not noted",
+        CallName::PriceBump | CallName::Bump => "The fee was not raised",
     }
 }
 

@@ -153,7 +153,11 @@ pub const fn after(call: CallName) -> &'static str {
         | CallName::Price
         | CallName::Send
         | CallName::Talk
-        | CallName::Say => "Done.",
+        | CallName::Say
+        | CallName::Freeze
+        | CallName::Label
+        | CallName::PriceBump
+        | CallName::Bump => "Done.",
     }
 }
 

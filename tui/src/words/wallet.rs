@@ -1,6 +1,6 @@
 //! The wallet.
 
-use exchange_api::WalletTx;
+use exchange_api::{CoinUse, CoinView, RaisedBy, Sats, WalletTx};
 
 use crate::format;
 
@@ -22,16 +22,36 @@ pub const NO_ADDRESS: &str = "needed";
 pub const AMOUNT: &str = "Amount";
 pub const AMOUNT_HINT: &str = "BTC, or: all";
 pub const ALL: &str = "all";
+pub const FEE_RATE: &str = "Feerate";
+pub const BAD_FEE_RATE: &str = "a whole number from 1 to 500";
+pub const LABEL: &str = "What for";
+pub const LABEL_HINT: &str = "for your history only";
+pub const LABEL_CLEARS: &str = "nothing takes it back";
+pub const LABEL_BUTTON: &str = "Keep it";
+pub const LABEL_TITLE: &str = "What is it for?";
+pub const LABELLED: &str = "Noted.";
+pub const BUMP_TITLE: &str = "Pay more?";
+pub const BUMP_NOTE: &str = "What waits for a block goes faster when it pays more.";
+pub const BUMP_YES: &str = "Yes, pay it";
+pub const BUMPED: &str = "The higher fee is on its way.";
+pub const BY_REPLACEMENT: &str = "The same payment is sent again with this fee, in place of the one before.";
+pub const BY_CHILD: &str = "A second transaction brings your part of it to you and pays for both.";
+pub const FROZEN: &str = "Frozen";
+pub const COIN_COLUMNS: [&str; 3] = ["BTC", "State", "What for"];
+pub const NO_COINS: &str = "No coins yet.";
+pub const CHOSEN: &str = "\u{25cf} ";
 pub const IRREVERSIBLE: &str = "This cannot be undone.";
 pub const NEEDS_IDENTITY: &str = "The wallet belongs to your identity.";
 pub const NEEDS_IDENTITY_HINT: &str = "Press i to create or unlock it.";
 
 /// Returns what a transaction was for.
 pub fn label(tx: &WalletTx) -> String {
-    match tx.label.trim() {
-        "" if tx.net_sat < 0 => "sent".to_owned(),
-        "" => "received".to_owned(),
-        label => format::clean(label),
+    match (tx.note.trim(), tx.label.trim()) {
+        ("", "") if tx.net_sat < 0 => "sent".to_owned(),
+        ("", "") => "received".to_owned(),
+        ("", label) => format::clean(label),
+        (note, "") => format::clean(note),
+        (note, label) => format::clean(&format!("{note}; {label}")),
     }
 }
 
@@ -41,8 +61,66 @@ pub fn send_what(amount: &str) -> String {
 }
 
 /// Says what it costs.
-pub fn send_fee(fee: &str) -> String {
-    format!("plus {fee} for the network")
+pub fn send_fee(fee: &str, sats: Sats, vsize: u64) -> String {
+    match vsize {
+        0 => format!("plus {fee} for the network"),
+        vsize => format!("plus {fee} for the network, {} sat/vB", sats.get().div_ceil(vsize)),
+    }
+}
+
+/// Says from how many chosen coins it is paid.
+pub fn from_coins(count: usize) -> String {
+    format!("from {} and no others", chosen(count))
+}
+
+/// Says how much the chosen coins hold, behind the amount.
+pub fn of_chosen(amount: &str) -> String {
+    format!("all: {amount} chosen")
+}
+
+fn chosen(count: usize) -> String {
+    if count == 1 { "1 chosen coin".to_owned() } else { format!("{count} chosen coins") }
+}
+
+/// Says what the chain asks, behind a feerate.
+pub fn fee_hint(usual: Option<u64>) -> String {
+    usual.map_or_else(|| "sat/vB".to_owned(), |rate| format!("sat/vB; usual is {rate}"))
+}
+
+/// Says what a higher fee costs.
+pub fn bump_what(fee: &str, by: RaisedBy) -> String {
+    match by {
+        RaisedBy::Replacement => format!("{fee} for the network, instead of what it pays now"),
+        RaisedBy::Child => format!("{fee} more for the network"),
+    }
+}
+
+/// Says what became of coins that were frozen or freed.
+pub fn frozen(coins: &[CoinView]) -> &'static str {
+    if coins.iter().any(|coin| coin.state == CoinUse::Frozen) {
+        "Nothing spends it until you free it."
+    } else {
+        "It can be spent again."
+    }
+}
+
+/// Returns what may be done with a coin.
+pub const fn coin_state(coin: &CoinView) -> &'static str {
+    match coin.state {
+        CoinUse::Spendable => "free",
+        CoinUse::Pending => "arriving",
+        CoinUse::Frozen => "frozen",
+        CoinUse::Reserved { .. } => "set aside",
+    }
+}
+
+/// Returns what a coin is for.
+pub fn coin_label(coin: &CoinView) -> String {
+    match (&coin.state, coin.label.trim()) {
+        (CoinUse::Reserved { what, .. }, _) if !what.is_empty() => format::clean(what),
+        (_, "") if coin.change => "change".to_owned(),
+        (_, label) => format::clean(label),
+    }
 }
 
 /// Says that it is sent.

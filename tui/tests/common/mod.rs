@@ -3,10 +3,10 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use exchange_api::{
-    AccountView, Action, Actor, AddressInfo, ArbiterView, AuthorId, Balance, ChainTx, Conversation, Currency, Event,
-    IdentityState, MessageView, MessageWords, NextStep, OfferState, OfferView, Page, PeerInfo, Person, Phase, Price,
-    RecordId, Role, Sats, Showing, ShownTranscript, Side, Status, Step, StepState, Subject, TakeReview, TradeId,
-    TradeView, WalletTx,
+    AccountView, Action, Actor, AddressInfo, ArbiterView, AuthorId, Balance, ChainTx, CoinUse, CoinView, Conversation,
+    Currency, Event, FeeEstimate, IdentityState, MessageView, MessageWords, NextStep, OfferState, OfferView, Page,
+    PeerInfo, Person, Phase, Price, RecordId, Role, Sats, Showing, ShownTranscript, Side, Status, Step, StepState,
+    Subject, TakeReview, TradeId, TradeView, WalletTx,
 };
 use exchange_tui::app::App;
 use exchange_tui::message::{Answer, Command, Connection, Message, Query};
@@ -175,6 +175,7 @@ pub fn trade(id: u8, role: Role, state: Phase) -> TradeView {
         unread: 0,
         second_arbiter: None,
         dispute: None,
+        can_bump: false,
     }
 }
 
@@ -286,6 +287,33 @@ pub fn review(role: Role) -> TakeReview {
     }
 }
 
+pub fn coins() -> Page<CoinView> {
+    let coin = |byte: &str, sat, height, change, label: &str, state| CoinView {
+        coin: format!("{}:0", byte.repeat(32)),
+        address: "bcrt1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqvg32hk".into(),
+        amount: sats(sat),
+        height,
+        change,
+        label: label.into(),
+        state,
+    };
+    let reserved = CoinUse::Reserved { by: "ee".repeat(32), what: "escrow of trade 02020202".into() };
+    Page {
+        items: vec![
+            coin("aa", 50_000_000, Some(1100), false, "savings", CoinUse::Frozen),
+            coin("bb", 1_234_567, Some(1190), true, "", CoinUse::Spendable),
+            coin("cc", 1_000_310, Some(1150), false, "", reserved),
+            coin("dd", 999_580, None, false, "payout of trade 01010101", CoinUse::Pending),
+        ],
+        next: None,
+    }
+}
+
+pub fn fees() -> Vec<FeeEstimate> {
+    let fee = |target_blocks, fee_rate| FeeEstimate { target_blocks, fee_rate };
+    vec![fee(1, Some(24)), fee(3, Some(12)), fee(12, Some(4)), fee(144, None)]
+}
+
 pub fn history() -> Page<WalletTx> {
     let tx = |net_sat, height, age, label: &str| WalletTx {
         txid: "ab".repeat(32),
@@ -294,6 +322,8 @@ pub fn history() -> Page<WalletTx> {
         height,
         time: NOW - age,
         label: label.into(),
+        note: String::new(),
+        trade: None,
     };
     Page {
         items: vec![
@@ -353,11 +383,18 @@ impl User {
         self.answer(Query::Book, Answer::Book(Page { items: offers(), next: None }));
         let trades = vec![trade(1, Role::Buyer, Phase::Funded), trade_to_release(), trade_done()];
         self.answer(Query::Trades, Answer::Trades(trades));
-        let balance = Balance { spendable: sats(51_234_567), pending: sats(999_580), in_escrow: sats(1_000_000) };
+        let balance = Balance {
+            spendable: sats(51_234_567),
+            pending: sats(999_580),
+            in_escrow: sats(1_000_000),
+            frozen: Sats::ZERO,
+        };
         self.answer(Query::Balance, Answer::Balance(balance));
         let address = "bcrt1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqvg32hk";
         let info = AddressInfo { address: address.into(), uri: format!("bitcoin:{address}") };
         self.answer(Query::Address, Answer::Address(info));
+        self.answer(Query::Coins, Answer::Coins(coins()));
+        self.answer(Query::Fees, Answer::Fees(fees()));
         self.answer(Query::History, Answer::History(history()));
         self.answer(Query::Peers, Answer::Peers(peers()));
         let arbiters = vec![arbiter("Alice the Arbiter", 5_000), stranger("Zürich Desk", 10_000)];

@@ -66,6 +66,9 @@ pub struct TradeView {
     pub problem: Option<String>,
     /// How many messages of others the user has not read.
     pub unread: u32,
+    /// Whether something of it waits for a block, whose fee this node can raise.
+    #[serde(default)]
+    pub can_bump: bool,
     /// Who rules when the first arbiter is silent.
     pub second_arbiter: Option<ArbiterView>,
     /// The dispute, if there is or was one.

@@ -1,10 +1,10 @@
 //! The wallet: what it holds, sends, and lets speak for the identity.
 
-use exchange_ledger::ids::RecordId;
+use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::money::Sats;
 use serde::{Deserialize, Serialize};
 
-use super::RequestId;
+use super::{FeeChoice, RequestId};
 
 /// A deposit address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Balance {
     pub pending: Sats,
     /// Held in escrows of trades in which this node sells.
     pub in_escrow: Sats,
+    /// Could be spent, but its owner froze it.
+    #[serde(default)]
+    pub frozen: Sats,
 }
 
 /// A transaction of the wallet.
@@ -41,6 +44,12 @@ pub struct WalletTx {
     pub time: u64,
     /// What it was for, e.g. the escrow of a trade.
     pub label: String,
+    /// What the user says of it, or of the address that it pays; may be empty.
+    #[serde(default)]
+    pub note: String,
+    /// The trade that it belongs to.
+    #[serde(default)]
+    pub trade: Option<TradeId>,
 }
 
 /// Sends coins from the wallet.
@@ -54,8 +63,15 @@ pub struct SendRequest {
     pub address: String,
     /// How much; `None` sends everything.
     pub amount: Option<Sats>,
-    /// The feerate in sat/vB; `None` leaves it to the node.
-    pub fee_rate: Option<u64>,
+    /// What it is to pay.
+    #[serde(default)]
+    pub fee: FeeChoice,
+    /// The coins to spend, as `txid:index`, and no others; empty: any.
+    #[serde(default)]
+    pub coins: Vec<String>,
+    /// What stands in the history; empty: the address.
+    #[serde(default)]
+    pub label: String,
 }
 
 /// A transaction that was built, and broadcast unless it was a dry run.
@@ -67,6 +83,12 @@ pub struct Sent {
     pub amount: Sats,
     /// What it costs.
     pub fee: Sats,
+    /// Its size in virtual bytes.
+    #[serde(default)]
+    pub vsize: u64,
+    /// The coins that it spends, as `txid:index`.
+    #[serde(default)]
+    pub coins: Vec<String>,
     /// Whether it was broadcast.
     pub broadcast: bool,
 }

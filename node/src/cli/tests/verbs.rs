@@ -193,7 +193,15 @@ fn sending_is_priced_confirmed_and_repeatable() {
     let last = node.asked("exchange_walletSend").pop().unwrap();
     assert_eq!(
         last,
-        json!({ "request_id": "rent", "dry_run": false, "address": "bcrt1qxyz", "amount": 1_000_000, "fee_rate": 2 })
+        json!({
+            "request_id": "rent",
+            "dry_run": false,
+            "address": "bcrt1qxyz",
+            "amount": 1_000_000,
+            "fee": { "fee_rate": 2, "target_blocks": null, "allow_high_fee": false },
+            "coins": [],
+            "label": "",
+        })
     );
 
     let dry = node.run(&[&send[..], &["--dry-run", "--json"]].concat());

@@ -1,6 +1,8 @@
 //! Trades: taking an offer and every step to the end.
 
+mod bump;
 mod disclose;
+mod fund;
 pub mod show;
 mod step;
 mod take;
@@ -41,8 +43,7 @@ pub enum Trade {
         #[arg(long, value_name = "S", default_value_t = 600, requires = "wait")]
         timeout: u64,
     },
-    /// Pay the coins into the escrow, from your wallet (seller)
-    Fund(StepArgs),
+    Fund(fund::Fund),
     /// Say that your payment is on its way (buyer)
     Paid(StepArgs),
     /// Give the coins to the buyer, once the money is in your account (seller)
@@ -54,6 +55,7 @@ pub enum Trade {
     Disclose(Disclose),
     /// Call for the arbiter: the other does not do what was agreed on
     Dispute(StepArgs),
+    Bump(bump::Bump),
 }
 
 impl Trade {
@@ -76,13 +78,14 @@ impl Trade {
                 let trade = wait::until(&client, find(&trade, &client).await?, phase, timeout).await?;
                 Ok(Answer::new(&trade, show::show(&trade)))
             }
-            Self::Fund(args) => Step::Fund.perform(args, context).await,
+            Self::Fund(fund) => fund.perform(context).await,
             Self::Paid(args) => Step::Paid.perform(args, context).await,
             Self::Release(args) => Step::Release.perform(args, context).await,
             Self::Cancel(args) => Step::Cancel.perform(args, context).await,
             Self::Refund(args) => Step::Refund.perform(args, context).await,
             Self::Disclose(disclose) => disclose.perform(context).await,
             Self::Dispute(args) => Step::Dispute.perform(args, context).await,
+            Self::Bump(bump) => bump.perform(context).await,
         }
     }
 }

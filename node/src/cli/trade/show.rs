@@ -103,7 +103,8 @@ fn next(trade: &TradeView) -> String {
 fn actions(trade: &TradeView) -> String {
     let mut actions = trade.actions.clone();
     actions.sort_by_key(|action| Some(*action) != trade.next.action);
-    let commands: Vec<String> = actions.iter().map(|action| command(*action, &trade.id.short())).collect();
+    let mut commands: Vec<String> = actions.iter().map(|action| command(*action, &trade.id.short())).collect();
+    commands.extend(trade.can_bump.then(|| format!("exchange-node trade bump {}", trade.id.short())));
     if commands.is_empty() { "do nothing now".to_owned() } else { commands.join("\n") }
 }
 

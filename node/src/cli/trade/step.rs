@@ -17,9 +17,9 @@ use crate::cli::trade::{find, show};
 #[derive(Debug, Args)]
 pub struct StepArgs {
     /// The trade's id, or the first digits of it
-    trade: Prefix,
+    pub trade: Prefix,
     #[command(flatten)]
-    money: MoneyArgs,
+    pub money: MoneyArgs,
 }
 
 /// Accept a bid for your offer by hand; the terms are fixed by this
@@ -132,7 +132,8 @@ impl Accept {
     }
 }
 
-fn answer(trade: &TradeView, dry_run: bool) -> Answer {
+/// Returns the trade as it is after a step, or as it would be.
+pub fn answer(trade: &TradeView, dry_run: bool) -> Answer {
     let note = if dry_run { "This can be done. Nothing was done.\n\n" } else { "" };
     Answer::new(trade, format!("{note}{}", show::show(trade)))
 }

@@ -68,7 +68,7 @@ async fn a_shortage_tells_what_is_missing() {
     chain.mine(1, wallet.address().await.unwrap().address.script_pubkey()).await.unwrap();
     until(&wallet, "the second reward", |b| b.pending == btc("50")).await;
     let error = wallet.fund(escrow(3, "60")).await.unwrap_err();
-    let WalletError::InsufficientFunds { needed, available, pending, reserved, missing } = &error else {
+    let WalletError::InsufficientFunds { needed, available, pending, reserved, missing, .. } = &error else {
         panic!("{error}")
     };
     assert_eq!((*available, *pending, *reserved), (btc("50"), btc("50"), Amount::ZERO));

@@ -1,7 +1,10 @@
 //! Stories of the wallet on the embedded chain.
 
+mod bump;
 mod coins;
+mod control;
 mod events;
+mod psbts;
 mod recovery;
 
 use std::collections::HashSet;
@@ -10,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bitcoin::hashes::Hash;
 use bitcoin::{Block, BlockHash, Network, OutPoint};
 
 use super::*;
@@ -168,6 +172,7 @@ fn pay(request_id: &str, script: ScriptBuf, amount: &str) -> SendRequest {
         amount: Some(btc(amount)),
         fee_rate: None,
         allow_high_fee: false,
+        coins: Vec::new(),
         dry_run: false,
         label: request_id.into(),
     }

@@ -1,0 +1,312 @@
+//! What travels about the wallet: coins, fees, labels, and transactions that are signed elsewhere too.
+
+use exchange_ledger::ids::TradeId;
+use exchange_ledger::money::Sats;
+use serde::{Deserialize, Serialize};
+
+use super::RequestId;
+
+/// How many labels or coins one call takes.
+pub const MAX_BATCH: usize = 500;
+
+/// How fast a transaction should confirm: by a feerate, or within so many blocks; neither leaves it to the node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeeChoice {
+    /// The feerate in sat/vB.
+    pub fee_rate: Option<u64>,
+    /// Within how many blocks, by the chain's estimate.
+    pub target_blocks: Option<u16>,
+    /// Whether the fee may be beyond what is sane.
+    #[serde(default)]
+    pub allow_high_fee: bool,
+}
+
+/// What the chain estimates that confirmation costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeeEstimate {
+    /// Within so many blocks.
+    pub target_blocks: u16,
+    /// The feerate in sat/vB, rounded up; `None` when the chain cannot tell.
+    pub fee_rate: Option<u64>,
+}
+
+/// A coin of the wallet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoinView {
+    /// Transaction id and output, as `txid:index`.
+    pub coin: String,
+    /// Its address.
+    pub address: String,
+    /// How much it holds.
+    pub amount: Sats,
+    /// The height that confirms it; `None` while in the pool.
+    pub height: Option<u32>,
+    /// Whether it is change.
+    pub change: bool,
+    /// What is said of it, of its address or of the transaction that made it.
+    pub label: String,
+    /// What may be done with it.
+    #[serde(flatten)]
+    pub state: CoinUse,
+}
+
+/// What may be done with a coin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum CoinUse {
+    /// It can be spent.
+    Spendable,
+    /// It waits for confirmations.
+    Pending,
+    /// Its owner froze it.
+    Frozen,
+    /// It is set aside for a transaction that was built.
+    Reserved {
+        /// The transaction.
+        by: String,
+        /// What that is for.
+        what: String,
+    },
+}
+
+/// Freezes coins, or lets them be spent again: all of them or none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FreezeCoins {
+    /// The coins, as `txid:index`; at most [`MAX_BATCH`].
+    pub coins: Vec<String>,
+    /// Whether they are frozen from now on.
+    pub frozen: bool,
+}
+
+/// A label as BIP-329 writes it, one a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelLine {
+    /// `tx`, `addr` or `output`; others are passed over.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Transaction id, address or `txid:index`.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// What it says.
+    #[serde(default)]
+    pub label: String,
+    /// Whether a coin may be spent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spendable: Option<bool>,
+}
+
+/// What came of labels that were brought.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelsTaken {
+    /// How many were set.
+    pub set: u64,
+    /// How many were passed over, since they are about things that this wallet does not label.
+    pub skipped: u64,
+}
+
+/// Sets what a transaction, an address or a coin is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetLabel {
+    /// Transaction id, address or `txid:index`.
+    pub subject: String,
+    /// What to say; empty takes the label away.
+    pub label: String,
+}
+
+/// Raises the fee of a transaction of the wallet that waits for a block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BumpTx {
+    /// Makes the call idempotent.
+    pub request_id: RequestId,
+    /// Only builds and prices it.
+    pub dry_run: bool,
+    /// The transaction.
+    pub txid: String,
+    /// What it is to pay from now on.
+    pub fee: FeeChoice,
+}
+
+/// Raises the fee of what waits for a block of a trade.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BumpTrade {
+    /// Makes the call idempotent.
+    pub request_id: RequestId,
+    /// Only builds and prices it.
+    pub dry_run: bool,
+    /// The trade.
+    pub trade: TradeId,
+    /// What it is to pay from now on.
+    pub fee: FeeChoice,
+}
+
+/// A transaction that raises the fee of another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BumpView {
+    /// The transaction whose fee is raised.
+    pub raised: String,
+    /// The one that raises it.
+    pub txid: String,
+    /// How it does.
+    pub by: RaisedBy,
+    /// What it costs by itself: of a replacement the whole fee, of a child what comes on top of its parent's.
+    pub fee: Sats,
+    /// Whether it was broadcast.
+    pub broadcast: bool,
+}
+
+/// How a fee is raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RaisedBy {
+    /// By a later version of the transaction.
+    Replacement,
+    /// By a transaction that spends from it.
+    Child,
+}
+
+/// A partially signed transaction (BIP-174), and what it would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PsbtView {
+    /// The transaction, in base64.
+    pub psbt: String,
+    /// Its id, once signed; signatures do not change it.
+    pub txid: String,
+    /// What it spends.
+    pub inputs: Vec<PsbtInputView>,
+    /// Whom it pays.
+    pub outputs: Vec<PsbtOutputView>,
+    /// What it costs, when the values of all its coins are known.
+    pub fee: Option<Sats>,
+    /// What leaves this wallet, the fee included, as far as it pays that; negative when more comes in.
+    pub net_sat: i64,
+}
+
+/// What a partially signed transaction spends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PsbtInputView {
+    /// The coin, as `txid:index`.
+    pub coin: String,
+    /// How much it holds: of others' coins as is claimed.
+    pub amount: Option<Sats>,
+    /// Whether it is this wallet's.
+    pub mine: bool,
+    /// Whether it is signed.
+    pub signed: bool,
+}
+
+/// Whom a partially signed transaction pays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PsbtOutputView {
+    /// The address, or the script in hex when it has none.
+    pub to: String,
+    /// How much.
+    pub amount: Sats,
+    /// Whether it comes back to this wallet.
+    pub mine: bool,
+}
+
+/// Completes and sends a transaction that was signed elsewhere too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FinishPsbt {
+    /// Makes the call idempotent.
+    pub request_id: RequestId,
+    /// Only checks and prices it.
+    pub dry_run: bool,
+    /// The transaction, in base64.
+    pub psbt: String,
+    /// Whether the fee may be beyond what is sane.
+    #[serde(default)]
+    pub allow_high_fee: bool,
+}
+
+/// What funds the escrow of a trade from a wallet elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FundingDraft {
+    /// A partially signed transaction (BIP-174) that pays the escrow and spends nothing yet, in base64.
+    pub psbt: String,
+    /// The escrow's address.
+    pub address: String,
+    /// The exact amount that it takes.
+    pub amount: Sats,
+    /// Both as a BIP-21 URI.
+    pub uri: String,
+}
+
+/// Funds the escrow of a trade by a transaction that was made and signed elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FundSigned {
+    /// Makes the call idempotent.
+    pub request_id: RequestId,
+    /// Only checks it.
+    pub dry_run: bool,
+    /// The trade.
+    pub trade: TradeId,
+    /// The transaction, signed by all, in base64.
+    pub psbt: String,
+}
+
+/// The 24 words from which any BIP-86 wallet finds the coins. Never logged.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct WalletWords {
+    /// The words, separated by spaces.
+    pub words: String,
+}
+
+impl std::fmt::Debug for WalletWords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WalletWords(redacted)")
+    }
+}
+
+/// Brings all coins of another wallet, given by its words, into this one. The words are never kept and never logged.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SweepWords {
+    /// Makes the call idempotent.
+    pub request_id: RequestId,
+    /// Only searches and prices it.
+    pub dry_run: bool,
+    /// The words of the other wallet (BIP-39, English).
+    pub words: String,
+    /// The height before which none of its coins can have come in; 0 searches the whole chain.
+    pub from_height: u32,
+    /// What it is to pay.
+    pub fee: FeeChoice,
+}
+
+impl std::fmt::Debug for SweepWords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SweepWords").field("request_id", &self.request_id).finish_non_exhaustive()
+    }
+}
+
+/// How far a sweep is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum SweepView {
+    /// The chain is being searched for its coins: ask again.
+    Searching {
+        /// The height that was reached.
+        height: u32,
+    },
+    /// The search is over and it holds nothing that can be spent.
+    Empty {
+        /// What is on its way to it.
+        pending: Sats,
+    },
+    /// This would come in; nothing was sent.
+    Found {
+        /// How much would arrive.
+        amount: Sats,
+        /// What it would cost.
+        fee: Sats,
+    },
+    /// It is on its way.
+    Sent {
+        /// The transaction.
+        txid: String,
+        /// How much arrives.
+        amount: Sats,
+        /// What it costs.
+        fee: Sats,
+    },
+}

@@ -1,0 +1,164 @@
+//! The wallet without its identity: its 24 words out, and another wallet's coins in by its words.
+//!
+//! The words give the coins of a wallet and nothing else: no identity, no key of a trade, no escrow. So they are of use to
+//! whoever lost email or password, and they are no backup of a trade that is going on: email and password are.
+
+use std::sync::Arc;
+
+use bip39::{Language, Mnemonic};
+use bitcoin::FeeRate;
+use exchange_api::{ApiError, Code, SweepView, SweepWords};
+use exchange_store::StoreError;
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use crate::chain::ChainBackend;
+use crate::clock;
+use crate::errors::ExplainResult;
+use crate::wallet::{SendRequest, WalletError, WalletHandle, WalletSetup, WalletStore};
+
+/// The one wallet whose words were brought and that is being searched for coins. It is nowhere but in memory.
+#[derive(Default)]
+pub struct Sweeper {
+    current: Mutex<Option<Current>>,
+}
+
+struct Current {
+    seed: Zeroizing<[u8; 64]>,
+    from_height: u32,
+    wallet: WalletHandle,
+}
+
+impl Sweeper {
+    /// Searches for the coins of other words and, once found and unless it is a dry run, sends them all to `home`.
+    ///
+    /// # Errors
+    /// When the words are none or are `home`'s own, or the payment is refused.
+    pub async fn sweep(
+        &self,
+        request: SweepWords,
+        fee_rate: Option<FeeRate>,
+        chain: &Arc<dyn ChainBackend>,
+        home: &WalletHandle,
+        own_seed: &[u8; 64],
+    ) -> Result<SweepView, ApiError> {
+        let SweepWords { request_id, dry_run, words, from_height, fee } = request;
+        let seed = seed_of(Zeroizing::new(words))?;
+        if *seed == *own_seed {
+            let message = "these are the words of this node's own wallet";
+            return Err(ApiError::new(
+                Code::NotAllowed,
+                message,
+                "its coins are here already: `exchange-node wallet balance`",
+            ));
+        }
+        let mut current = self.current.lock().await;
+        let found = match current.take() {
+            Some(same) if same.seed == seed && same.from_height == from_height => same,
+            other => {
+                if let Some(other) = other {
+                    other.wallet.close().await;
+                }
+                open(seed, from_height, chain).await?
+            }
+        };
+        let other = &current.insert(found).wallet;
+        match other.address().await {
+            Err(WalletError::NotSynced { height }) => return Ok(SweepView::Searching { height }),
+            searched => drop(searched.explained()?),
+        }
+        let balance = other.balance().await.explained()?;
+        let sats = |amount: bitcoin::Amount| amount.try_into().map_err(|e: exchange_api::MoneyError| internal(&e));
+        if balance.spendable == bitcoin::Amount::ZERO {
+            return Ok(SweepView::Empty { pending: sats(balance.pending)? });
+        }
+        let order = SendRequest {
+            request_id,
+            script: home.address().await.explained()?.address.script_pubkey(),
+            amount: None,
+            fee_rate,
+            allow_high_fee: fee.allow_high_fee,
+            coins: Vec::new(),
+            dry_run,
+            label: String::new(),
+        };
+        let payment = other.send(order).await.explained()?;
+        let (amount, fee) = (sats(payment.amount)?, sats(payment.fee)?);
+        if dry_run {
+            return Ok(SweepView::Found { amount, fee });
+        }
+        let txid = payment.tx.compute_txid();
+        if let Err(error) = home.set_label(txid, "swept from other words").await {
+            tracing::debug!(%error, "a sweep has no label");
+        }
+        // It is in the pool. Should it be lost from there, the same words find the coins again.
+        if let Some(done) = current.take() {
+            done.wallet.close().await;
+        }
+        Ok(SweepView::Sent { txid: txid.to_string(), amount, fee })
+    }
+}
+
+async fn open(seed: Zeroizing<[u8; 64]>, from_height: u32, chain: &Arc<dyn ChainBackend>) -> Result<Current, ApiError> {
+    let setup = WalletSetup {
+        seed: seed.clone(),
+        store: Arc::new(Nowhere),
+        chain: Arc::clone(chain),
+        birth_height: from_height,
+        clock: Arc::new(clock::unix_now),
+    };
+    Ok(Current { seed, from_height, wallet: WalletHandle::open(setup).await.explained()? })
+}
+
+/// Reads words. What is wrong with them is said without them.
+fn seed_of(words: Zeroizing<String>) -> Result<Zeroizing<[u8; 64]>, ApiError> {
+    let mnemonic = Mnemonic::parse_in(Language::English, words.as_str()).map_err(|error| {
+        let what = match error {
+            bip39::Error::BadWordCount(count) => format!("{count} words: expected 12, 15, 18, 21 or 24"),
+            bip39::Error::UnknownWord(at) => format!("word {} is not in the list of BIP-39", at + 1),
+            _ => "the checksum is wrong: a word is missing, misspelt or out of place".to_owned(),
+        };
+        ApiError::new(Code::InvalidArgument, what, "type the words again, in order; nothing was done")
+    })?;
+    Ok(Zeroizing::new(mnemonic.to_seed("")))
+}
+
+fn internal(error: &dyn std::fmt::Display) -> ApiError {
+    ApiError::new(Code::Internal, error.to_string(), "")
+}
+
+/// Keeps nothing: the wallet of other words is gone with the search.
+struct Nowhere;
+
+impl WalletStore for Nowhere {
+    fn load(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn append(&self, _change: &[u8]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn replace(&self, _change: &[u8]) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_words_are_refused_without_being_repeated() {
+        for bad in [
+            "",
+            "abandon",
+            "zebra zebra zebra zebra zebra zebra zebra zebra zebra zebra zebra zebra",
+            &"sekret ".repeat(12),
+        ] {
+            let error = seed_of(Zeroizing::new(bad.to_owned())).unwrap_err();
+            assert_eq!(error.code, Code::InvalidArgument);
+            assert!(!error.to_string().contains("zebra") && !error.to_string().contains("sekret"), "{error}");
+        }
+    }
+}

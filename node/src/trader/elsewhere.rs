@@ -1,0 +1,151 @@
+//! Funding an escrow with coins that were never in this node's wallet.
+//!
+//! What comes back from elsewhere is a stranger's: it must pay the escrow's exact amount to its script once and nothing else
+//! to it, spend coins that the chain shows, and satisfy Bitcoin Core's engine. Only then it becomes the trade's funding, of
+//! which there is never another.
+
+use bitcoin::absolute::LockTime;
+use bitcoin::transaction::Version;
+use bitcoin::{Amount, Psbt, Transaction, TxOut};
+use exchange_api::{ApiError, Code, FundingDraft, TradeView};
+use exchange_ledger::ids::TradeId;
+use exchange_ledger::trade::{Action, Command, Escrow, Event};
+
+use super::effects::internal;
+use super::{Trader, not_mine};
+use crate::chain::OutpointStatus;
+use crate::errors::ExplainResult;
+use crate::wallet::{MAX_FEE_RATE, psbt};
+
+/// How many coins fund one escrow: each is looked up on the chain.
+const MAX_INPUTS: usize = 100;
+
+impl Trader {
+    /// Returns what funds the escrow from a wallet elsewhere.
+    pub(super) fn funding_draft(&self, id: TradeId) -> Result<FundingDraft, ApiError> {
+        self.check_is_due(id)?;
+        let output = self.escrow(id)?.output();
+        let address = self.escrow(id)?.address(self.tools.chain.network());
+        let amount = output.value;
+        let unsigned =
+            Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: Vec::new(), output: vec![output] };
+        Ok(FundingDraft {
+            psbt: Psbt::from_unsigned_tx(unsigned).map_err(internal)?.to_string(),
+            uri: format!("bitcoin:{address}?amount={}", amount.to_string_in(bitcoin::Denomination::Bitcoin)),
+            address: address.to_string(),
+            amount: amount.try_into().map_err(internal)?,
+        })
+    }
+
+    /// Funds the escrow by a transaction that was made and signed elsewhere: kept first, then broadcast.
+    pub(super) async fn fund_signed(
+        &mut self,
+        id: TradeId,
+        signed: &Psbt,
+        dry_run: bool,
+    ) -> Result<TradeView, ApiError> {
+        self.check_is_due(id)?;
+        let tx = self.checked_funding(&self.escrow(id)?, signed).await?;
+        let event = Event::FundingBuilt(tx.clone());
+        if dry_run {
+            let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
+            active.trade.clone().handle(event).explained()?;
+        } else {
+            self.handle(id, event).await?;
+            let label = format!("escrow of trade {}, paid from elsewhere", id.short());
+            if let Err(error) = self.tools.wallet.set_label(tx.compute_txid(), label).await {
+                tracing::debug!(%error, trade = %id, "a transaction has no label");
+            }
+        }
+        self.show(id)
+    }
+
+    /// Refuses unless this side is to fund the escrow now.
+    fn check_is_due(&self, id: TradeId) -> Result<(), ApiError> {
+        let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
+        let command = Command { action: Action::Fund, feerate: 1 };
+        active.trade.clone().handle(Event::Command(command)).explained()?;
+        self.check_before_funding(active)
+    }
+
+    async fn checked_funding(&self, escrow: &Escrow, signed: &Psbt) -> Result<Transaction, ApiError> {
+        let review = self.tools.wallet.review_psbt(signed.clone()).await.explained()?;
+        if review.inputs.len() > MAX_INPUTS {
+            return Err(refused(format!("it spends more than {MAX_INPUTS} coins")));
+        }
+        if let Some(own) = review.inputs.iter().find(|input| input.mine) {
+            let message = format!("coin {} is in this node's own wallet, which pays by itself", own.outpoint);
+            return Err(ApiError::new(Code::InvalidArgument, message, "`exchange-node trade fund`, without a file"));
+        }
+        if escrow.bond_output().is_some() {
+            return Err(refused("the buyer's bond goes into the same transaction"));
+        }
+        check_outputs(escrow, &signed.unsigned_tx.output)?;
+        let (tx, fee) = psbt::complete(signed).explained()?;
+        let vsize = tx.vsize() as u64; // usize is at most 64 bits
+        if MAX_FEE_RATE.fee_vb(vsize).is_none_or(|limit| fee > limit) {
+            return Err(refused(format!("its fee of {fee} is beyond all measure: its wallet has lost the change")));
+        }
+        for (txin, claimed) in tx.input.iter().zip(psbt::utxos(signed)) {
+            let (coin, claimed) = (txin.previous_output, claimed.ok_or_else(|| refused("it hides what it spends"))?);
+            let found = self.tools.chain.outpoint(coin, claimed.script_pubkey.clone(), 0).await.explained()?;
+            match found {
+                OutpointStatus::Unspent { output, height: Some(_) } if output == claimed => {}
+                OutpointStatus::Unspent { .. } => return Err(refused(format!("coin {coin} is not confirmed yet"))),
+                OutpointStatus::Unknown | OutpointStatus::Spent { .. } => {
+                    return Err(refused(format!("the chain shows no coin {coin} that could be spent")));
+                }
+            }
+        }
+        Ok(tx)
+    }
+}
+
+/// Refuses whatever does not pay the escrow exactly once: what is paid to it otherwise is hard to get back.
+fn check_outputs(escrow: &Escrow, outputs: &[TxOut]) -> Result<(), ApiError> {
+    let wanted = escrow.output();
+    let to_escrow: Vec<Amount> = outputs
+        .iter()
+        .filter(|output| output.script_pubkey == wanted.script_pubkey)
+        .map(|output| output.value)
+        .collect();
+    match to_escrow.as_slice() {
+        [value] if *value == wanted.value => Ok(()),
+        [] => Err(refused("it does not pay the escrow")),
+        [value] => Err(refused(format!("it pays {value} into the escrow, which takes exactly {}", wanted.value))),
+        [_, ..] => Err(refused("it pays the escrow more than once")),
+    }
+}
+
+fn refused(why: impl Into<String>) -> ApiError {
+    let hint = "nothing was sent; `exchange-node trade fund --psbt-out FILE` shows what it must pay";
+    ApiError::new(Code::InvalidArgument, format!("this transaction does not fund the escrow: {}", why.into()), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::body::Side;
+    use exchange_ledger::testing::SampleTrade;
+
+    use super::*;
+
+    #[test]
+    fn the_escrow_is_paid_exactly_once_or_not_at_all() {
+        let escrow = SampleTrade::new(Side::Sell).escrow();
+        let good = escrow.output();
+        let change = TxOut { value: Amount::from_sat(5_000), script_pubkey: bitcoin::ScriptBuf::new_op_return([1; 4]) };
+        let short = TxOut { value: good.value - Amount::ONE_SAT, ..good.clone() };
+        let long = TxOut { value: good.value + Amount::ONE_SAT, ..good.clone() };
+        assert!(check_outputs(&escrow, &[change.clone(), good.clone()]).is_ok());
+        for bad in [
+            vec![],
+            vec![change.clone()],
+            vec![short.clone()],
+            vec![long],
+            vec![good.clone(), good.clone()],
+            vec![good, short],
+        ] {
+            assert!(check_outputs(&escrow, &bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Raising the fee of what waits for a block.
+//!
+//! A payment that this wallet alone signed, and on which nothing rests yet, is *replaced*: the same coins, the same amount
+//! to the same recipient, a higher fee. Everything else gets a *child* that spends an output of ours back to ourselves and
+//! pays for both: the funding of an escrow, which must never be another transaction, and what others signed with us. A
+//! child of a version 3 transaction is one too, so that it can neither be pinned nor pin (BIP-431).
+
+use std::collections::HashSet;
+
+use bdk_wallet::error::{BuildFeeBumpError, CreateTxError};
+use bdk_wallet::miniscript::psbt::PsbtInputExt;
+use bdk_wallet::{AddUtxoError, KeychainKind, LocalOutput};
+use bitcoin::absolute::LockTime;
+use bitcoin::transaction::{InputWeightPrediction, Version, predict_weight};
+use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
+
+use super::payment::{FEE_DIVISOR, Order, insufficient};
+use super::persist::{Purpose, Reservation};
+use super::state::{Coins, State, TRUC_VERSION};
+use super::{BumpRequest, Bumped, ChildRequest, FeeRaise, Payment, WalletError};
+use crate::chain::consensus::verify_spend;
+
+/// What a node asks a replacement to pay beyond what it replaces: 1 sat/vB of its own size (BIP-125, rule 4).
+const INCREMENT_SAT_VB: u64 = 1;
+/// The length of a Taproot output's script.
+const P2TR_SCRIPT_LEN: usize = 34;
+
+/// An unconfirmed transaction with those it rests on: their sizes and fees.
+#[derive(Debug, Clone, Copy)]
+struct Package {
+    vsize: u64,
+    fee: Amount,
+}
+
+impl State {
+    /// Raises the fee of a transaction of ours by a replacement, or else by a child.
+    pub fn bump(&mut self, request: &BumpRequest, fee_rate: FeeRate) -> Result<Bumped, WalletError> {
+        let purpose = Purpose::Send { request_id: request.request_id.clone() };
+        if let Some((_, built)) = self.own.reservations().find(|(_, reservation)| reservation.purpose == purpose) {
+            let replaced = built.replaces.filter(|replaced| *replaced == request.txid);
+            let of = replaced
+                .ok_or_else(|| WalletError::AlreadyBuilt { txid: built.tx.compute_txid(), what: "request id" })?;
+            return Ok(Bumped { payment: built.payment(), raise: FeeRaise::Replacement { of } });
+        }
+        // Of a payment that was replaced, the last version counts; of a child, the parent.
+        let mut txid = request.txid;
+        while let Some(later) = self.own.replacement_of(&txid) {
+            txid = later;
+        }
+        let reservation = self.own.reservations.get(&txid).cloned().flatten();
+        if self.known().get(&txid).is_some_and(|known| known.confirmation.is_some()) {
+            return Err(WalletError::AlreadyConfirmed { txid });
+        }
+        match reservation {
+            Some(Reservation { purpose: Purpose::Child { parent }, .. }) => {
+                self.child_of_known(&parent, request, fee_rate)
+            }
+            Some(payment) if self.is_replaceable(&payment) => self.replace(&payment, request, fee_rate),
+            Some(payment) => self.child_of_known(&payment.tx, request, fee_rate),
+            None => {
+                let known = self.known().remove(&txid).ok_or(WalletError::UnknownTransaction { txid })?;
+                self.child_of_known(&known.tx, request, fee_rate)
+            }
+        }
+    }
+
+    /// Tells whether a payment is this wallet's alone, to one recipient, and nothing rests on it. The funding of an escrow
+    /// never is: two of them would pay twice.
+    fn is_replaceable(&self, payment: &Reservation) -> bool {
+        let is_payment = matches!(payment.purpose, Purpose::Send { .. });
+        let inputs_are_ours =
+            payment.tx.input.iter().all(|input| self.wallet.spk_index().txout(input.previous_output).is_some());
+        let (paid, rest): (Vec<_>, Vec<_>) =
+            payment.tx.output.iter().partition(|output| output.script_pubkey == payment.script);
+        let is_change = |output: &&TxOut| {
+            let derivation = self.wallet.derivation_of_spk(output.script_pubkey.clone());
+            matches!(derivation, Some((KeychainKind::Internal, _)))
+        };
+        let is_simple = paid.len() == 1 && rest.len() <= 1 && rest.iter().all(is_change);
+        is_payment && inputs_are_ours && is_simple && self.spender_of(&payment.tx).is_none()
+    }
+
+    /// Builds a later version of a payment with a higher fee.
+    fn replace(
+        &mut self,
+        earlier: &Reservation,
+        request: &BumpRequest,
+        fee_rate: FeeRate,
+    ) -> Result<Bumped, WalletError> {
+        let of = earlier.tx.compute_txid();
+        let BumpRequest { request_id, allow_high_fee, dry_run, .. } = request;
+        let label = self.own.label(&of).to_owned();
+        let inputs: Vec<OutPoint> = earlier.tx.input.iter().map(|input| input.previous_output).collect();
+        let order = Order {
+            script: &earlier.script,
+            amount: earlier.asked,
+            fee_rate,
+            allow_high_fee: *allow_high_fee,
+            coins: &[],
+        };
+        self.check_room(&label)?;
+        self.check_order(&order)?;
+        let mut coins = self.coins();
+        let psbt = self.select_replacement(of, &inputs, &order, &coins)?;
+        coins.spendable.extend(self.wallet.list_output().filter(|coin| inputs.contains(&coin.outpoint)));
+        let outcome = self.sign(&psbt).and_then(|tx| self.check(tx, &order, &coins)).and_then(|payment| {
+            let lowest = increment(payment.tx.vsize()).checked_add(earlier.fee).ok_or_else(overflow)?;
+            let spends_all = inputs.iter().all(|coin| payment.tx.input.iter().any(|i| i.previous_output == *coin));
+            match payment {
+                _ if !spends_all => Err(WalletError::WrongTransaction { reason: "it replaces nothing".into() }),
+                _ if payment.fee < lowest => Err(WalletError::FeeTooLow { fee: payment.fee, lowest }),
+                payment => Ok(payment),
+            }
+        });
+        let keep = outcome.is_ok() && !dry_run;
+        if !keep {
+            self.reuse_change(&psbt.unsigned_tx);
+        }
+        let payment = outcome?;
+        if keep {
+            let purpose = Purpose::Send { request_id: request_id.clone() };
+            self.keep(&payment, purpose, &order, &label, Some(of))?;
+        }
+        Ok(Bumped { payment, raise: FeeRaise::Replacement { of } })
+    }
+
+    /// Chooses more coins if need be, and change.
+    fn select_replacement(
+        &mut self,
+        of: Txid,
+        inputs: &[OutPoint],
+        order: &Order<'_>,
+        coins: &Coins,
+    ) -> Result<Psbt, WalletError> {
+        let stuck = |reason: String| WalletError::NotBumpable { txid: of, reason };
+        // One that left the pool holds none of its coins any more.
+        let is_seen = self.wallet.get_tx(of).is_some();
+        let mut builder = if is_seen {
+            self.wallet.build_fee_bump(of).map_err(|e: BuildFeeBumpError| stuck(e.to_string()))?
+        } else {
+            let mut builder = self.wallet.build_tx();
+            builder.add_utxos(inputs).map_err(|e: AddUtxoError| stuck(e.to_string()))?;
+            builder
+        };
+        builder.fee_rate(order.fee_rate).unspendable(coins.withheld.iter().map(|coin| coin.outpoint).collect());
+        match order.amount {
+            Some(_) if is_seen => {}
+            Some(amount) => {
+                builder.add_recipient(order.script.clone(), amount);
+            }
+            None => {
+                builder.set_recipients(Vec::new()).manually_selected_only().drain_to(order.script.clone());
+            }
+        }
+        builder.finish().map_err(|error| match error {
+            CreateTxError::CoinSelection(shortage) => insufficient(shortage.needed, coins),
+            CreateTxError::FeeRateTooLow { required } => {
+                stuck(format!("a replacement must pay at least {} sat/vB", required.to_sat_per_vb_ceil()))
+            }
+            other => WalletError::Internal { reason: other.to_string() },
+        })
+    }
+
+    fn child_of_known(
+        &mut self,
+        parent: &Transaction,
+        request: &BumpRequest,
+        fee_rate: FeeRate,
+    ) -> Result<Bumped, WalletError> {
+        let txid = parent.compute_txid();
+        let unknown = || WalletError::NotBumpable { txid, reason: "what it pays is not known to this wallet".into() };
+        let reserved = self.own.reservations.get(&txid).and_then(Option::as_ref).map(|reservation| reservation.fee);
+        let parent_fee = match reserved {
+            Some(fee) => fee,
+            None => self.wallet.calculate_fee(parent).map_err(|_| unknown())?,
+        };
+        let label = match self.own.label(&txid) {
+            "" => "a higher fee".to_owned(),
+            label => format!("a higher fee for {label}"),
+        };
+        let request = ChildRequest {
+            parent: parent.clone(),
+            parent_fee,
+            fee_rate: None,
+            allow_high_fee: request.allow_high_fee,
+            dry_run: request.dry_run,
+            label,
+        };
+        self.child(&request, fee_rate)
+    }
+
+    /// Builds a child that raises the feerate of its parent and itself to `fee_rate`. One that does already is returned.
+    pub fn child(&mut self, request: &ChildRequest, fee_rate: FeeRate) -> Result<Bumped, WalletError> {
+        let ChildRequest { parent, parent_fee, fee_rate: _, allow_high_fee, dry_run, label } = request;
+        let of = parent.compute_txid();
+        if self.known().get(&of).is_some_and(|known| known.confirmation.is_some()) {
+            return Err(WalletError::AlreadyConfirmed { txid: of });
+        }
+        let earlier = self.own.child_of(&of).map(|(txid, reservation)| (txid, reservation.clone()));
+        let coin = self.own_output(parent, earlier.as_ref().map(|(_, child)| child))?;
+        let fee = self.child_fee(parent, *parent_fee, fee_rate, *allow_high_fee, coin.txout.value, earlier.as_ref())?;
+        let Some(fee) = fee else {
+            let child = earlier.ok_or(WalletError::AlreadyPays { txid: of, asked: fee_rate })?.1;
+            return Ok(Bumped { payment: child.payment(), raise: FeeRaise::Child { of } });
+        };
+        self.check_room(label)?;
+        let script = match &earlier {
+            Some((_, child)) => child.script.clone(),
+            None => {
+                let change = self.wallet.next_unused_address(KeychainKind::Internal);
+                self.wallet.mark_used(KeychainKind::Internal, change.index);
+                change.address.script_pubkey()
+            }
+        };
+        let built = self.build_child(parent, &coin, fee, &script);
+        if earlier.is_none() && (*dry_run || built.is_err()) {
+            self.unmark(&script);
+        }
+        let payment = built?;
+        if !dry_run {
+            self.set_label(payment.tx.compute_txid(), label)?;
+            self.reserve(Reservation {
+                purpose: Purpose::Child { parent: parent.clone() },
+                script,
+                asked: None,
+                amount: payment.amount,
+                fee: payment.fee,
+                tx: payment.tx.clone(),
+                replaces: earlier.map(|(txid, _)| txid),
+            });
+        }
+        Ok(Bumped { payment, raise: FeeRaise::Child { of } })
+    }
+
+    /// Returns the largest output of a transaction that is ours and that nothing but an earlier child spends.
+    fn own_output(&self, parent: &Transaction, earlier: Option<&Reservation>) -> Result<LocalOutput, WalletError> {
+        let txid = parent.compute_txid();
+        let by_child = |outpoint| earlier.is_some_and(|c| c.tx.input.iter().any(|i| i.previous_output == outpoint));
+        let spent = self.spent_outpoints();
+        let outputs = (0u32..).zip(&parent.output).filter_map(|(vout, txout)| {
+            let outpoint = OutPoint { txid, vout };
+            let (keychain, derivation_index) = self.wallet.derivation_of_spk(txout.script_pubkey.clone())?;
+            let is_free = by_child(outpoint) || (earlier.is_none() && !spent.contains(&outpoint));
+            let chain_position = bdk_wallet::chain::ChainPosition::Unconfirmed { first_seen: None, last_seen: None };
+            let txout = txout.clone();
+            is_free.then_some(LocalOutput {
+                outpoint,
+                txout,
+                keychain,
+                derivation_index,
+                is_spent: false,
+                chain_position,
+            })
+        });
+        let largest = outputs.max_by_key(|coin| coin.txout.value);
+        let reason = "no output of it is this wallet's and unspent, so it cannot be bumped from here";
+        largest.ok_or_else(|| WalletError::NotBumpable { txid, reason: reason.into() })
+    }
+
+    /// Returns what a child must pay; `None` when an earlier child, or the parent alone, pays that much already.
+    fn child_fee(
+        &self,
+        parent: &Transaction,
+        parent_fee: Amount,
+        fee_rate: FeeRate,
+        allow_high_fee: bool,
+        value: Amount,
+        earlier: Option<&(Txid, Reservation)>,
+    ) -> Result<Option<Amount>, WalletError> {
+        self.check_fee_rate(fee_rate, allow_high_fee)?;
+        let txid = parent.compute_txid();
+        let package = self.package(parent, parent_fee)?;
+        let vsize = child_vsize();
+        let total = fee_rate.fee_vb(package.vsize.saturating_add(vsize)).ok_or_else(overflow)?;
+        let paid = earlier.map_or(Amount::ZERO, |(_, child)| child.fee);
+        let pays_now = package.fee.checked_add(paid).ok_or_else(overflow)?;
+        let enough_alone = fee_rate.fee_vb(package.vsize).is_some_and(|fee| earlier.is_none() && package.fee >= fee);
+        if pays_now >= total || enough_alone {
+            return Ok(None);
+        }
+        let lowest = paid.checked_add(Amount::from_sat(vsize * INCREMENT_SAT_VB)).ok_or_else(overflow)?;
+        let fee = total.checked_sub(package.fee).unwrap_or_default().max(lowest);
+        let dust = ScriptBuf::from(vec![0x51; P2TR_SCRIPT_LEN]).minimal_non_dust();
+        let rest = value.checked_sub(fee).unwrap_or_default();
+        if rest < dust {
+            let reason = format!("the output of {value} that would pay for it does not hold the fee of {fee}");
+            return Err(WalletError::NotBumpable { txid, reason });
+        }
+        if !allow_high_fee && fee.to_sat() > value.to_sat() / FEE_DIVISOR {
+            return Err(WalletError::HighFee { fee, amount: rest });
+        }
+        Ok(Some(fee))
+    }
+
+    /// Returns size and fee of a transaction and of the unconfirmed ones that it rests on.
+    fn package(&self, parent: &Transaction, parent_fee: Amount) -> Result<Package, WalletError> {
+        let known = self.known();
+        let mut package = Package { vsize: parent.vsize() as u64, fee: parent_fee }; // usize is at most 64 bits
+        let mut seen = HashSet::from([parent.compute_txid()]);
+        let mut open: Vec<Txid> = parent.input.iter().map(|input| input.previous_output.txid).collect();
+        while let Some(txid) = open.pop() {
+            let Some(ancestor) = known.get(&txid).filter(|ancestor| ancestor.confirmation.is_none()) else { continue };
+            if !seen.insert(txid) {
+                continue;
+            }
+            let reason = "it rests on an unconfirmed transaction whose fee is unknown; wait for that one".to_owned();
+            let stuck = WalletError::NotBumpable { txid: parent.compute_txid(), reason };
+            let fee = self.wallet.calculate_fee(&ancestor.tx).map_err(|_| stuck)?;
+            package.vsize = package.vsize.saturating_add(ancestor.tx.vsize() as u64); // usize is at most 64 bits
+            package.fee = package.fee.checked_add(fee).ok_or_else(overflow)?;
+            open.extend(ancestor.tx.input.iter().map(|input| input.previous_output.txid));
+        }
+        Ok(package)
+    }
+
+    fn build_child(
+        &self,
+        parent: &Transaction,
+        coin: &LocalOutput,
+        fee: Amount,
+        script: &ScriptBuf,
+    ) -> Result<Payment, WalletError> {
+        let internal = |reason: String| WalletError::Internal { reason };
+        let amount = coin.txout.value.checked_sub(fee).ok_or_else(overflow)?;
+        let version = if parent.version.0 == TRUC_VERSION { Version(TRUC_VERSION) } else { Version::TWO };
+        let unsigned = Transaction {
+            version,
+            lock_time: LockTime::ZERO,
+            input: vec![TxIn {
+                previous_output: coin.outpoint,
+                script_sig: ScriptBuf::new(),
+                sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+                witness: Witness::new(),
+            }],
+            output: vec![TxOut { value: amount, script_pubkey: script.clone() }],
+        };
+        let mut psbt = Psbt::from_unsigned_tx(unsigned).map_err(|e| internal(e.to_string()))?;
+        let descriptor = self.wallet.public_descriptor(coin.keychain).at_derivation_index(coin.derivation_index);
+        let descriptor = descriptor.map_err(|e| internal(e.to_string()))?;
+        psbt.inputs[0].update_with_descriptor_unchecked(&descriptor).map_err(|e| internal(e.to_string()))?;
+        psbt.inputs[0].witness_utxo = Some(coin.txout.clone());
+        let tx = self.sign(&psbt)?;
+        let paid = verify_spend(&tx, std::slice::from_ref(&coin.txout))?;
+        let right = paid == fee && tx.vsize() as u64 == child_vsize(); // usize is at most 64 bits
+        if right { Ok(Payment { tx, amount, fee }) } else { Err(internal("a child of another size or fee".into())) }
+    }
+
+    /// Returns a transaction of ours, in the pool or built, that spends an output of this one.
+    fn spender_of(&self, tx: &Transaction) -> Option<Txid> {
+        let txid = tx.compute_txid();
+        let spends = |by: &Transaction| by.input.iter().any(|input| input.previous_output.txid == txid);
+        let built = self.own.reservations().find(|(_, reservation)| spends(&reservation.tx)).map(|(by, _)| by);
+        built.or_else(|| self.known().into_iter().find(|(_, known)| spends(&known.tx)).map(|(by, _)| by))
+    }
+
+    /// Returns what transactions spend that count or that were built.
+    fn spent_outpoints(&self) -> HashSet<OutPoint> {
+        let known = self.known();
+        let built = self.own.reservations().map(|(_, reservation)| &reservation.tx);
+        let all = known.values().map(|known| known.tx.as_ref()).chain(built);
+        all.flat_map(|tx| tx.input.iter().map(|input| input.previous_output)).collect()
+    }
+}
+
+/// The size of a transaction with one key spend and one Taproot output.
+fn child_vsize() -> u64 {
+    let inputs = [InputWeightPrediction::P2TR_KEY_DEFAULT_SIGHASH];
+    predict_weight(inputs, [P2TR_SCRIPT_LEN]).to_vbytes_ceil()
+}
+
+fn increment(vsize: usize) -> Amount {
+    Amount::from_sat((vsize as u64).saturating_mul(INCREMENT_SAT_VB)) // usize is at most 64 bits
+}
+
+fn overflow() -> WalletError {
+    WalletError::Internal { reason: "a sum of fees is beyond all bitcoin".into() }
+}

@@ -1,0 +1,192 @@
+//! What the owner says of transactions, addresses and coins: his own words, beside what the node says a transaction was
+//! for. They travel as BIP-329 does: `tx`, `addr` and `output`.
+
+use std::fmt;
+
+use bitcoin::{Address, Network, OutPoint, ScriptBuf, Txid};
+
+use super::persist::Own;
+use super::state::State;
+use super::{MAX_LABEL_BYTES, MAX_LABELS, WalletError};
+
+/// How many labels one call sets or returns.
+pub const MAX_LABEL_PAGE: usize = 500;
+
+/// What a label is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LabelSubject {
+    /// A transaction.
+    Tx(Txid),
+    /// An address, by its script.
+    Address(ScriptBuf),
+    /// An output.
+    Coin(OutPoint),
+}
+
+/// A label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// What it is about.
+    pub subject: LabelSubject,
+    /// What it says; empty: nothing.
+    pub text: String,
+    /// Whether the coin is frozen; `None` for what is no coin, or to leave it as it is.
+    pub frozen: Option<bool>,
+}
+
+impl LabelSubject {
+    /// Reads a transaction id, an address of `network`, or an output as `txid:index`.
+    ///
+    /// # Errors
+    /// [`WalletError::BadSubject`] when it is none of them.
+    pub fn parse(text: &str, network: Network) -> Result<Self, WalletError> {
+        let text = text.trim();
+        let unknown = || WalletError::BadSubject(text.chars().take(100).collect());
+        if let Ok(coin) = text.parse::<OutPoint>() {
+            Ok(Self::Coin(coin))
+        } else if let Ok(txid) = text.parse::<Txid>() {
+            Ok(Self::Tx(txid))
+        } else {
+            let address = text.parse::<Address<_>>().map_err(|_| unknown())?;
+            Ok(Self::Address(address.require_network(network).map_err(|_| unknown())?.script_pubkey()))
+        }
+    }
+
+    /// Returns it as BIP-329 names it: the type and the reference. `None` for a script without an address.
+    pub fn reference(&self, network: Network) -> Option<(&'static str, String)> {
+        Some(match self {
+            Self::Tx(txid) => ("tx", txid.to_string()),
+            Self::Address(script) => ("addr", Address::from_script(script, network).ok()?.to_string()),
+            Self::Coin(coin) => ("output", coin.to_string()),
+        })
+    }
+}
+
+impl fmt::Display for LabelSubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tx(txid) => write!(f, "transaction {txid}"),
+            Self::Address(script) => write!(f, "script {script:x}"),
+            Self::Coin(coin) => write!(f, "coin {coin}"),
+        }
+    }
+}
+
+impl State {
+    /// Sets what the node says that a transaction was for; an empty text takes it away.
+    pub fn set_label(&mut self, txid: Txid, label: &str) -> Result<(), WalletError> {
+        self.check_label(label)?;
+        self.record(Own { labels: [(txid, kept(label))].into(), ..Own::default() });
+        Ok(())
+    }
+
+    /// Sets what the owner says: all of it or nothing. An empty text takes a label away.
+    pub fn set_labels(&mut self, labels: &[Label]) -> Result<(), WalletError> {
+        if labels.len() > MAX_LABEL_PAGE || self.label_count().saturating_add(labels.len()) > MAX_LABELS {
+            return Err(WalletError::TooManyLabels);
+        }
+        labels.iter().try_for_each(|label| self.check_label(&label.text))?;
+        let mut change = Own::default();
+        for Label { subject, text, frozen } in labels {
+            match subject {
+                LabelSubject::Tx(txid) => drop(change.notes.insert(*txid, kept(text))),
+                LabelSubject::Address(script) => drop(change.address_labels.insert(script.clone(), kept(text))),
+                LabelSubject::Coin(coin) => {
+                    change.coin_labels.insert(*coin, kept(text));
+                    change.frozen.extend(frozen.map(|frozen| (*coin, frozen)));
+                }
+            }
+        }
+        self.record(change);
+        Ok(())
+    }
+
+    /// Returns up to `limit` labels that come after `after`, in the order of their subjects. Where the owner says nothing of
+    /// a transaction stands what the node says.
+    pub fn labels(&self, after: Option<&LabelSubject>, limit: usize) -> Vec<Label> {
+        let own = &self.own;
+        let mut labels: Vec<Label> = Vec::new();
+        let mut add = |subject: LabelSubject, text: &str, frozen: Option<bool>| {
+            if (!text.is_empty() || frozen == Some(true)) && after.is_none_or(|after| subject > *after) {
+                labels.push(Label { subject, text: text.to_owned(), frozen });
+            }
+        };
+        let txids = own.labels.keys().chain(own.notes.keys().filter(|txid| !own.labels.contains_key(*txid)));
+        for txid in txids {
+            let note = own.note(txid);
+            add(LabelSubject::Tx(*txid), if note.is_empty() { own.label(txid) } else { note }, None);
+        }
+        for script in own.address_labels.keys() {
+            add(LabelSubject::Address(script.clone()), own.address_label(script), None);
+        }
+        let coins = own.coin_labels.keys().chain(own.frozen.keys().filter(|c| !own.coin_labels.contains_key(*c)));
+        for coin in coins {
+            add(LabelSubject::Coin(*coin), own.coin_label(coin), Some(own.is_frozen(coin)));
+        }
+        labels.sort_by(|one, other| one.subject.cmp(&other.subject));
+        labels.truncate(limit.clamp(1, MAX_LABEL_PAGE));
+        labels
+    }
+
+    pub fn check_label(&self, label: &str) -> Result<(), WalletError> {
+        let fits = label.len() <= MAX_LABEL_BYTES && self.label_count() < MAX_LABELS;
+        if fits { Ok(()) } else { Err(WalletError::BadLabel) }
+    }
+
+    fn label_count(&self) -> usize {
+        let own = &self.own;
+        own.labels.len() + own.notes.len() + own.address_labels.len() + own.coin_labels.len() + own.frozen.len()
+    }
+}
+
+fn kept(label: &str) -> Option<String> {
+    (!label.is_empty()).then(|| label.to_owned())
+}
+
+impl Own {
+    /// Returns what the node says that a transaction was for.
+    pub fn label(&self, txid: &Txid) -> &str {
+        self.labels.get(txid).and_then(Option::as_deref).unwrap_or_default()
+    }
+
+    /// Returns what the owner says of a transaction.
+    pub fn note(&self, txid: &Txid) -> &str {
+        self.notes.get(txid).and_then(Option::as_deref).unwrap_or_default()
+    }
+
+    /// Returns what the owner says of an address.
+    pub fn address_label(&self, script: &ScriptBuf) -> &str {
+        self.address_labels.get(script).and_then(Option::as_deref).unwrap_or_default()
+    }
+
+    /// Returns what the owner says of a coin.
+    pub fn coin_label(&self, coin: &OutPoint) -> &str {
+        self.coin_labels.get(coin).and_then(Option::as_deref).unwrap_or_default()
+    }
+
+    pub fn is_frozen(&self, coin: &OutPoint) -> bool {
+        self.frozen.get(coin).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::hashes::Hash;
+
+    use super::*;
+
+    #[test]
+    fn a_subject_is_told_by_its_form_and_reads_back() {
+        let txid = Txid::from_byte_array([7; 32]);
+        let script = ScriptBuf::new_p2wpkh(&bitcoin::WPubkeyHash::from_byte_array([1; 20]));
+        let address = Address::from_script(&script, Network::Regtest).unwrap().to_string();
+        for (text, kind) in [(txid.to_string(), "tx"), (format!("{txid}:3"), "output"), (address.clone(), "addr")] {
+            let subject = LabelSubject::parse(&text, Network::Regtest).unwrap();
+            assert_eq!(subject.reference(Network::Regtest), Some((kind, text)));
+        }
+        assert!(LabelSubject::parse(&address, Network::Bitcoin).is_err(), "an address of another network");
+        for bad in ["", "rent", &txid.to_string()[1..], &format!("{txid}:x")] {
+            assert!(LabelSubject::parse(bad, Network::Regtest).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Higher fees: what is replaced, what gets a child, and what is refused.
+
+use super::*;
+
+fn rate(sat_vb: u32) -> FeeRate {
+    FeeRate::from_sat_per_vb_u32(sat_vb)
+}
+
+fn bump(request_id: &str, txid: Txid, sat_vb: u32) -> BumpRequest {
+    BumpRequest {
+        request_id: request_id.into(),
+        txid,
+        fee_rate: Some(rate(sat_vb)),
+        allow_high_fee: false,
+        dry_run: false,
+    }
+}
+
+fn feerate(fee: Amount, txs: &[&Transaction]) -> u64 {
+    let vsize: usize = txs.iter().map(|tx| tx.vsize()).sum();
+    fee.to_sat() / u64::try_from(vsize).unwrap()
+}
+
+#[tokio::test]
+async fn a_payment_is_replaced_by_a_dearer_one_to_the_same() {
+    let chain = new_chain();
+    let owner = Owner::new(1, &chain);
+    let wallet = owner.open().await;
+    earn(&wallet, &chain, 2).await;
+    let script = escrow(9, "1").script;
+    let first = wallet.send(pay("rent", script.clone(), "3")).await.unwrap();
+    let txid = first.tx.compute_txid();
+
+    let priced = wallet.bump(BumpRequest { dry_run: true, ..bump("more", txid, 20) }).await.unwrap();
+    assert!(chain.follow(vec![], vec![]).await.is_ok());
+    let bumped = wallet.bump(bump("more", txid, 20)).await.unwrap();
+    assert_eq!(bumped.raise, FeeRaise::Replacement { of: txid });
+    assert_eq!(bumped.payment.fee, priced.payment.fee);
+    let second = &bumped.payment.tx;
+    assert!(inputs(&first.tx).is_subset(&inputs(second)), "they can never both confirm");
+    assert!(second.output.iter().any(|output| output.script_pubkey == script && output.value == btc("3")));
+    assert_eq!(feerate(bumped.payment.fee, &[second]), 20);
+    // The same request is the same replacement; a lower fee replaces nothing.
+    assert_eq!(wallet.bump(bump("more", txid, 20)).await.unwrap(), bumped);
+    assert!(wallet.bump(bump("less", txid, 5)).await.is_err());
+    let balance = wallet.balance().await.unwrap();
+    assert_eq!(balance.spendable + balance.reserved, btc("97") - bumped.payment.fee, "one payment counts, not two");
+
+    // After a restart too, the later version is the one that is sent.
+    wallet.close().await;
+    let wallet = owner.open().await;
+    mine(&chain, 1).await;
+    caught_up(&wallet, &chain).await;
+    let history = wallet.history(None, 10).await.unwrap().entries;
+    let rent: Vec<_> = history.iter().filter(|entry| entry.label == "rent").collect();
+    assert_eq!(rent.len(), 1, "{history:#?}");
+    assert_eq!((rent[0].txid, rent[0].height.is_some()), (second.compute_txid(), true));
+    assert!(matches!(wallet.bump(bump("late", txid, 60)).await, Err(WalletError::AlreadyConfirmed { .. })));
+}
+
+#[tokio::test]
+async fn everything_that_was_sent_pays_more_out_of_what_arrives() {
+    let chain = new_chain();
+    let wallet = Owner::new(1, &chain).open().await;
+    earn(&wallet, &chain, 1).await;
+    let all = SendRequest { amount: None, ..pay("all", escrow(9, "1").script, "1") };
+    let sent = wallet.send(all).await.unwrap();
+    let bumped = wallet.bump(bump("more", sent.tx.compute_txid(), 30)).await.unwrap();
+    assert_eq!(bumped.payment.amount + bumped.payment.fee, btc("50"));
+    assert!(bumped.payment.fee > sent.fee);
+}
+
+#[tokio::test]
+async fn a_funding_is_never_replaced_but_its_change_pays_for_it() {
+    let chain = new_chain();
+    let wallet = Owner::new(1, &chain).open().await;
+    earn(&wallet, &chain, 1).await;
+    let funding = wallet.fund(escrow(3, "10")).await.unwrap();
+    let txid = funding.tx.compute_txid();
+    wallet.broadcast(&funding.tx).await.unwrap();
+    let bumped = wallet.bump(bump("", txid, 25)).await.unwrap();
+    assert_eq!(bumped.raise, FeeRaise::Child { of: txid });
+    let child = &bumped.payment.tx;
+    assert!(inputs(child).iter().all(|input| input.txid == txid) && child.output.len() == 1);
+    assert_eq!(feerate(funding.fee + bumped.payment.fee, &[&funding.tx, child]), 25);
+    assert_eq!(wallet.fund(escrow(3, "10")).await.unwrap(), funding, "there is one funding");
+    // Once more: the child is replaced, by one that spends the same and pays at least as much more as relays ask.
+    let again = wallet.bump(bump("", txid, 40)).await.unwrap();
+    assert_eq!(inputs(&again.payment.tx), inputs(child));
+    assert_eq!(feerate(funding.fee + again.payment.fee, &[&funding.tx, &again.payment.tx]), 40);
+    assert_eq!(wallet.bump(bump("", txid, 40)).await.unwrap(), again, "it pays that already");
+    // Asking for the child's fee means its parent's.
+    assert_eq!(wallet.bump(bump("", again.payment.tx.compute_txid(), 40)).await.unwrap(), again);
+    mine(&chain, 1).await;
+    caught_up(&wallet, &chain).await;
+    let balance = wallet.balance().await.unwrap();
+    assert_eq!(balance.spendable, btc("40") - funding.fee - again.payment.fee);
+}
+
+#[tokio::test]
+async fn a_payment_on_which_another_rests_is_not_pulled_away() {
+    let chain = new_chain();
+    let wallet = Owner::new(1, &chain).open().await;
+    earn(&wallet, &chain, 1).await;
+    let rent = wallet.send(pay("rent", escrow(9, "1").script, "1")).await.unwrap();
+    // An escrow is funded out of the change; it is not even broadcast yet.
+    let funding = wallet.fund(escrow(3, "10")).await.unwrap();
+    assert!(inputs(&funding.tx).iter().any(|input| input.txid == rent.tx.compute_txid()));
+    let refused = wallet.bump(bump("more", rent.tx.compute_txid(), 20)).await.unwrap_err();
+    assert!(matches!(refused, WalletError::NotBumpable { .. }), "{refused}");
+    // The funding's own change pays for both.
+    wallet.broadcast(&funding.tx).await.unwrap();
+    let bumped = wallet.bump(bump("", funding.tx.compute_txid(), 20)).await.unwrap();
+    let fees = rent.fee + funding.fee + bumped.payment.fee;
+    assert_eq!(feerate(fees, &[&rent.tx, &funding.tx, &bumped.payment.tx]), 20);
+}
+
+#[tokio::test]
+async fn a_child_of_a_version_3_transaction_is_one_too() {
+    let chain = new_chain();
+    let wallet = Owner::new(1, &chain).open().await;
+    earn(&wallet, &chain, 1).await;
+    let script = wallet.new_destination().await.unwrap();
+    let parent = Transaction {
+        version: bitcoin::transaction::Version(3),
+        lock_time: bitcoin::absolute::LockTime::ZERO,
+        input: vec![bitcoin::TxIn {
+            previous_output: OutPoint::new(Txid::from_raw_hash(Hash::all_zeros()), 7),
+            ..Default::default()
+        }],
+        output: vec![bitcoin::TxOut { value: btc("0.01"), script_pubkey: script }],
+    };
+    let request = ChildRequest {
+        parent: parent.clone(),
+        parent_fee: Amount::from_sat(170),
+        fee_rate: Some(rate(50)),
+        allow_high_fee: false,
+        dry_run: true,
+        label: "payout".into(),
+    };
+    let child = wallet.bump_by_child(request.clone()).await.unwrap().payment;
+    assert_eq!((child.tx.version.0, child.tx.vsize()), (3, 111));
+    assert_eq!(child.amount + child.fee, btc("0.01"));
+    // What would eat the coins is refused, and so is what nobody of ours receives.
+    let dear = ChildRequest {
+        fee_rate: Some(rate(500)),
+        parent: Transaction {
+            output: vec![bitcoin::TxOut { value: Amount::from_sat(400_000), ..parent.output[0].clone() }],
+            ..parent.clone()
+        },
+        ..request.clone()
+    };
+    assert!(matches!(wallet.bump_by_child(dear).await, Err(WalletError::HighFee { .. })));
+    let foreign = bitcoin::TxOut { value: btc("1"), script_pubkey: escrow(9, "1").script };
+    let stranger = ChildRequest { parent: Transaction { output: vec![foreign], ..parent }, ..request.clone() };
+    assert!(matches!(wallet.bump_by_child(stranger).await, Err(WalletError::NotBumpable { .. })));
+    let low = ChildRequest { fee_rate: Some(rate(1)), parent_fee: Amount::from_sat(10_000), ..request };
+    assert!(matches!(wallet.bump_by_child(low).await, Err(WalletError::AlreadyPays { .. })));
+}
