@@ -63,15 +63,18 @@ rows! {
     ReadRow { number: u64, }
 }
 
+/// The place of an envelope among those that one party sent another: epoch and number.
+type Place = (u32, u32);
+
 const TRADES: Table<TradeId, TradeRow> = Table::new(Namespace::Trades);
 const PINS: Table<TradeId, PinRow> = Table::new(Namespace::Pins);
 const DETAILS: Table<[u8; 32], DetailsRow> = Table::new(Namespace::Details);
 const OFFER_DETAILS: Table<[u8; 32], OfferDetailsRow> = Table::new(Namespace::OfferDetails);
 const OWN_HEADS: Table<AuthorId, OwnHeadRow> = Table::new(Namespace::OwnHeads);
-const OUTBOX: Table<((TradeId, AuthorId), (u32, u32)), EnvelopeRow> = Table::new(Namespace::Outbox);
+const OUTBOX: Table<((TradeId, AuthorId), Place), EnvelopeRow> = Table::new(Namespace::Outbox);
 const MAILBOX: Table<(MailboxId, u64), EnvelopeRow> = Table::new(Namespace::Mailbox);
 const TRUSTED: Table<AuthorId, TrustRow> = Table::new(Namespace::TrustedArbiters);
-const MAIL_INDEX: Table<((MailboxId, AuthorId), (u32, u32)), MailIndexRow> = Table::new(Namespace::MailIndex);
+const MAIL_INDEX: Table<((MailboxId, AuthorId), Place), MailIndexRow> = Table::new(Namespace::MailIndex);
 
 /// How many arbiters a user can trust: more than anybody can know.
 const MAX_TRUSTED: usize = 256;

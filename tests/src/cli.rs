@@ -27,9 +27,9 @@ pub struct Failure {
     /// What to do.
     pub hint: String,
     /// Everything on its standard error.
-    pub stderr: String,
+    pub stderr: Box<str>,
     /// Everything on its standard output: the report of an audit that found something.
-    pub stdout: String,
+    pub stdout: Box<str>,
 }
 
 #[derive(Deserialize)]
@@ -62,8 +62,8 @@ impl Failure {
             code: error.code,
             message: error.message,
             hint: error.hint,
-            stderr,
-            stdout: String::new(),
+            stderr: stderr.into(),
+            stdout: Box::default(),
         }
     }
 
@@ -115,7 +115,7 @@ impl Cli {
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
         if !output.status.success() {
-            let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+            let stdout = String::from_utf8_lossy(&output.stdout).into();
             let failure = Failure { stdout, ..Failure::new(output.status, stderr) };
             // An audit that finds something wrong says what: that is its answer.
             let is_silent = failure.stdout.is_empty() || failure.code == "violated";

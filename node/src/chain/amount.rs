@@ -89,12 +89,13 @@ mod tests {
             ("1E2", 10_000_000_000),
             ("0.000000001", 1),
             ("1e-20", 1),
+            ("1e-2147483648", 1),
             ("0", 0),
             ("21000000.0", 2_100_000_000_000_000),
         ] {
             assert_eq!(rounded_up(text), Some(satoshis), "{text}");
         }
-        for text in ["-1", "1e30", "1e-2147483648", "\"1\"", "null", "1e", "9e18"] {
+        for text in ["-1", "1e30", "\"1\"", "null", "1e", "9e18"] {
             assert_eq!(rounded_up(text), None, "{text}");
         }
     }

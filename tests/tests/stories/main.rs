@@ -6,6 +6,7 @@
 mod backup_put_back;
 mod bad_input;
 mod chat;
+mod disputes;
 mod electrum;
 mod fees;
 mod full_disk;

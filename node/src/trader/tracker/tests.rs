@@ -109,7 +109,9 @@ fn a_funding_that_confirms_disappears_and_returns_is_told_truthfully_at_each_mom
     tracker.apply(&ChainEvent::MempoolSeen { tx: funding.clone() });
     assert_eq!(heights(&tracker), [None]);
     tracker.apply(&connected(HEIGHT + 1, vec![funding.clone()]));
-    (2..=DEPTH).for_each(|above| drop(tracker.apply(&connected(HEIGHT + above, Vec::new()))));
+    for above in 2..=DEPTH {
+        tracker.apply(&connected(HEIGHT + above, Vec::new()));
+    }
     tracker.apply(&synced(HEIGHT + DEPTH));
     assert_eq!(heights(&tracker), [Some(HEIGHT + 1)]);
 
@@ -118,7 +120,9 @@ fn a_funding_that_confirms_disappears_and_returns_is_told_truthfully_at_each_mom
         tracker.apply(&ChainEvent::Disconnected { block: block(height) });
     }
     assert_eq!(heights(&tracker), [None]);
-    (1..=DEPTH + 1).for_each(|above| drop(tracker.apply(&connected(HEIGHT + above, Vec::new()))));
+    for above in 1..=DEPTH + 1 {
+        tracker.apply(&connected(HEIGHT + above, Vec::new()));
+    }
     assert_eq!(heights(&tracker), [None], "nobody knows yet whether the pool has it");
     tracker.apply(&synced(HEIGHT + DEPTH + 1));
     assert_eq!(heights(&tracker), [], "it has not");
