@@ -88,6 +88,7 @@ struct Task {
 }
 
 /// What woke the task.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is gone at once")]
 enum Wake {
     Events(Vec<ChainEvent>),
     Room(mpsc::OwnedPermit<WatchRequest>),
