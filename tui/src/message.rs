@@ -5,8 +5,8 @@ use crossterm::event::KeyEvent;
 use exchange_api::{
     AcceptBid, Action, AddressInfo, ApiError, ArbiterView, Balance, BookFilter, BumpTrade, BumpTx, BumpView, CoinView,
     Conversation, Credentials, Event, FeeEstimate, FreezeCoins, IdentityInfo, MessageView, OfferView, Page,
-    PasswordStrength, PeerInfo, PostOffer, RecordId, SendMessage, SendRequest, Sent, SetLabel, Status, TakeOffer,
-    TakeReview, TradeCommand, TradeId, TradeView, WalletTx,
+    PasswordStrength, PeerInfo, PostOffer, RecordId, RuleTrade, SendMessage, SendRequest, Sent, SetLabel, Status,
+    TakeOffer, TakeReview, TradeCommand, TradeId, TradeView, WalletTx,
 };
 use zeroize::Zeroizing;
 
@@ -175,6 +175,10 @@ pub enum Call {
     PriceBump(Bump),
     /// Raise a fee.
     Bump(Bump),
+    /// Say what a ruling would come to.
+    Weigh(RuleTrade),
+    /// Rule.
+    Rule(RuleTrade),
 }
 
 /// Whose fee is to be raised.
@@ -205,7 +209,7 @@ pub enum CallName {
     Review,
     /// [`Call::Take`].
     Take,
-    /// [`Call::Accept`] and [`Call::Trade`].
+    /// [`Call::Accept`], [`Call::Trade`] and [`Call::Rule`].
     Trade(Action),
     /// [`Call::Price`].
     Price,
@@ -223,6 +227,8 @@ pub enum CallName {
     PriceBump,
     /// [`Call::Bump`].
     Bump,
+    /// [`Call::Weigh`].
+    Weigh,
 }
 
 impl Call {
@@ -247,6 +253,8 @@ impl Call {
             Self::Label(_) => CallName::Label,
             Self::PriceBump(_) => CallName::PriceBump,
             Self::Bump(_) => CallName::Bump,
+            Self::Weigh(_) => CallName::Weigh,
+            Self::Rule(_) => CallName::Trade(Action::Rule),
         }
     }
 }

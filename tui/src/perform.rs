@@ -46,7 +46,7 @@ pub async fn call(client: &Client, call: Call) -> Result<Reply, ApiError> {
             Action::Refund => client.trade_refund(command).await?,
             Action::Dispute => client.trade_dispute(command).await?,
             Action::Extend => client.trade_extend(command).await?,
-            // A ruling needs a verdict, which no key alone can give.
+            // A ruling goes with its verdict, see [`Call::Rule`].
             Action::Rule => client.trade_show(command.trade).await?,
             // Accepting goes with one's payment details: without any, those given with the offer.
             Action::Accept => {
@@ -62,6 +62,7 @@ pub async fn call(client: &Client, call: Call) -> Result<Reply, ApiError> {
             }
             Reply::Talk(said)
         }
+        Call::Weigh(request) | Call::Rule(request) => Reply::Trade(client.trade_rule(request).await?),
         Call::Say(message) => Reply::Said(client.chat_send(message).await?),
         Call::Freeze(request) => Reply::Coins(client.wallet_freeze(request).await?),
         Call::Label(request) => {

@@ -6,7 +6,7 @@ mod common;
 use common::{NOW, User, offers, review, status, trade, unlocked};
 use crossterm::event::KeyCode;
 use exchange_api::{
-    Action, ApiError, Code, Event, IdentityState, Page, Person, Phase, RecordId, Role, Side, Subject, TradeId,
+    Action, ApiError, Code, Event, IdentityState, Page, Person, Phase, RecordId, Role, Side, Subject, TradeId, Verdict,
 };
 use exchange_tui::app::{Popup, Tab};
 use exchange_tui::message::{
@@ -494,4 +494,27 @@ fn nobody_talks_before_there_is_an_agreement() {
     user.answer(Query::Trades, Answer::Trades(vec![bid]));
     user.keys("4m");
     assert!(user.app.popups.is_empty() && user.screen(80, 24).contains("nothing is agreed on yet"));
+}
+
+#[test]
+fn a_ruling_is_weighed_before_it_is_asked_about() {
+    let mut user = User::trading();
+    user.answer(Query::Trades, Answer::Trades(vec![common::case()]));
+    user.keys("4v");
+    user.taken_commands();
+    user.key(KeyCode::Left);
+    user.keys("\t\t\n");
+    assert!(user.taken_commands().is_empty(), "a split needs a part");
+    user.keys("0.004\t\n");
+    let Call::Weigh(weighed) = only_call(&mut user) else { panic!("not weighed") };
+    assert_eq!((weighed.dry_run, weighed.verdict), (true, Verdict::Split(common::sats(400_000))));
+    let mut view = common::case();
+    view.dispute.as_mut().unwrap().ruling = Some(common::ruling());
+    reply(&mut user, CallName::Weigh, Ok(Reply::Trade(view)));
+    user.taken_commands();
+    user.keys("y");
+    let Call::Rule(ruled) = only_call(&mut user) else { panic!("not ruled") };
+    assert_eq!((ruled.dry_run, ruled.verdict), (false, Verdict::Split(common::sats(400_000))));
+    reply(&mut user, CallName::Trade(Action::Rule), Ok(Reply::Trade(common::case())));
+    assert!(user.app.popups.is_empty());
 }

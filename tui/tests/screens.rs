@@ -143,6 +143,23 @@ fn an_arbiter_listens() {
 }
 
 #[test]
+fn an_arbiter_rules() {
+    let mut user = User::trading();
+    user.answer(Query::Trades, Answer::Trades(vec![common::case()]));
+    user.keys("4");
+    check("case", &user);
+    user.keys("v");
+    user.key(KeyCode::Left);
+    user.keys("\t0.004\t");
+    check("rule_form", &user);
+    user.keys("\n");
+    let mut weighed = common::case();
+    weighed.dispute.as_mut().unwrap().ruling = Some(common::ruling());
+    reply(&mut user, CallName::Weigh, Ok(Reply::Trade(weighed)));
+    check("rule_confirm", &user);
+}
+
+#[test]
 fn the_wallet() {
     let mut user = User::trading();
     user.keys("5");

@@ -76,6 +76,12 @@ pub static TABLE: &[Entry] = &[
     gated(C::Trades, Action::Trade(TradeAction::Refund), &[char('w')], "take back", WhenPossible, |app| {
         can(app, TradeAction::Refund)
     }),
+    gated(C::Trades, Action::Trade(TradeAction::Rule), &[char('v')], "rule", WhenPossible, |app| {
+        can(app, TradeAction::Rule)
+    }),
+    gated(C::Trades, Action::Trade(TradeAction::Extend), &[char('e')], "more time", WhenPossible, |app| {
+        can(app, TradeAction::Extend)
+    }),
     gated(C::Trades, Action::Talk, &[char('m')], "messages", WhenPossible, can_talk),
     gated(C::Trades, Action::Trade(TradeAction::Dispute), &[char('d')], "dispute", WhenPossible, |app| {
         can(app, TradeAction::Dispute)

@@ -60,6 +60,7 @@ impl App {
                 | CallName::Price
                 | CallName::Talk
                 | CallName::PriceBump
+                | CallName::Weigh
         );
         if heard && is_wish {
             self.requests.settled();
@@ -101,7 +102,8 @@ impl App {
             | CallName::Freeze
             | CallName::Label
             | CallName::PriceBump
-            | CallName::Bump => self.push_popup(Popup::Error { title: words::could_not(call), error }),
+            | CallName::Bump
+            | CallName::Weigh => self.push_popup(Popup::Error { title: words::could_not(call), error }),
         }
     }
 
@@ -130,9 +132,18 @@ impl App {
                 }
             }
             Reply::Review(review) => self.show_review(review),
+            Reply::Trade(weighed) if call == CallName::Weigh => {
+                if let Some(mut request) = self.trades.weighing.take() {
+                    request.request_id = self.rule_request_id(&request);
+                    request.dry_run = false;
+                    if let Some(ask) = super::ruling::question(&weighed, request) {
+                        self.push_popup(Popup::Ask(ask));
+                    }
+                }
+            }
             Reply::Trade(trade) => {
                 self.toast(words::trade::after(call), false);
-                if matches!(self.popups.last(), Some(Popup::Accept(..))) {
+                if matches!(self.popups.last(), Some(Popup::Accept(..) | Popup::Rule(..))) {
                     self.popups.pop();
                 }
                 if call == CallName::Take {

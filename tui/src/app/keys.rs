@@ -2,12 +2,13 @@
 
 use crossterm::event::{KeyEvent, KeyEventKind};
 use exchange_api::{
-    AcceptBid, Action as TradeAction, BumpTrade, BumpTx, CoinUse, FreezeCoins, OfferView, SendMessage, SetLabel,
+    AcceptBid, Action as TradeAction, BumpTrade, BumpTx, CoinUse, FreezeCoins, OfferView, RuleTrade, SendMessage,
+    SetLabel,
 };
 
 use super::ask::{Ask, Line, Outcome};
 use super::wallet::BumpTarget;
-use super::{App, Busy, Popup, Tab, chat, post, take, trades, wallet};
+use super::{App, Busy, Popup, Tab, chat, post, ruling, take, trades, wallet};
 use crate::action::{self, Action, Step};
 use crate::form::Focus;
 use crate::message::{Bump, Call, CallName, Command, Connection, Query};
@@ -258,6 +259,15 @@ impl App {
                 self.call(Call::Accept(AcceptBid { request_id, dry_run: false, trade, details }), commands);
                 return;
             }
+            Some(Popup::Rule(trade, form)) => {
+                let trade = *trade;
+                if let Some(verdict) = ruling::check(form) {
+                    let request = RuleTrade { request_id: String::new(), dry_run: true, trade, verdict };
+                    self.trades.weighing = Some(request.clone());
+                    self.call(Call::Weigh(request), commands);
+                }
+                return;
+            }
             Some(Popup::Chat(chat)) => {
                 let (trade, to, text) = (chat.trade, chat.to(), chat.form.fields[chat::TEXT].value().trim().to_owned());
                 if text.is_empty() {
@@ -326,6 +336,10 @@ impl App {
         let Some(trade) = self.trades.selection() else { return };
         if action == TradeAction::Accept {
             self.push_popup(Popup::Accept(trade.id, trades::accept_form(trade)));
+            return;
+        }
+        if action == TradeAction::Rule {
+            self.push_popup(Popup::Rule(trade.id, ruling::form()));
             return;
         }
         let id = self.requests.id("trade", &(trade.id, action));
@@ -411,6 +425,11 @@ impl App {
         }
     }
 
+    /// Returns the request id for the ruling that was just weighed.
+    pub(super) fn rule_request_id(&mut self, request: &RuleTrade) -> String {
+        self.requests.id("rule", &(request.trade, request.verdict))
+    }
+
     /// Returns the request id for the take that was just reviewed.
     pub(super) fn take_request_id(&mut self, request: &exchange_api::TakeOffer) -> String {
         self.requests.id("take", request)
@@ -425,7 +444,8 @@ impl App {
             | CallName::Price
             | CallName::Talk
             | CallName::Say
-            | CallName::PriceBump => &[],
+            | CallName::PriceBump
+            | CallName::Weigh => &[],
             CallName::Create | CallName::Unlock => {
                 &[Query::Status, Query::Book, Query::Trades, Query::Balance, Query::Address, Query::History]
             }

@@ -10,6 +10,7 @@ mod keys;
 pub mod post;
 pub mod refresh;
 pub mod requests;
+pub mod ruling;
 pub mod take;
 pub mod trades;
 pub mod wallet;
@@ -93,13 +94,19 @@ pub enum Popup {
     Label(String, Form),
     /// The form to raise a fee.
     Bump(BumpTarget, Form),
+    /// The form to rule in a trade.
+    Rule(exchange_api::TradeId, Form),
 }
 
 impl Popup {
     /// Returns its form, if it is one.
     pub const fn form(&self) -> Option<&Form> {
         match self {
-            Self::Send(form) | Self::Accept(_, form) | Self::Label(_, form) | Self::Bump(_, form) => Some(form),
+            Self::Send(form)
+            | Self::Accept(_, form)
+            | Self::Rule(_, form)
+            | Self::Label(_, form)
+            | Self::Bump(_, form) => Some(form),
             Self::Chat(chat) => Some(&chat.form),
             Self::Help | Self::Error { .. } | Self::Ask(_) => None,
         }
@@ -107,7 +114,11 @@ impl Popup {
 
     const fn form_mut(&mut self) -> Option<&mut Form> {
         match self {
-            Self::Send(form) | Self::Accept(_, form) | Self::Label(_, form) | Self::Bump(_, form) => Some(form),
+            Self::Send(form)
+            | Self::Accept(_, form)
+            | Self::Rule(_, form)
+            | Self::Label(_, form)
+            | Self::Bump(_, form) => Some(form),
             Self::Chat(chat) => Some(&mut chat.form),
             Self::Help | Self::Error { .. } | Self::Ask(_) => None,
         }
@@ -276,7 +287,8 @@ impl App {
             | Popup::Send(_)
             | Popup::Accept(..)
             | Popup::Label(..)
-            | Popup::Bump(..) => None,
+            | Popup::Bump(..)
+            | Popup::Rule(..) => None,
         })
     }
 

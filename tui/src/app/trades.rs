@@ -1,6 +1,6 @@
 //! One's trades: the list, the selected one, and the questions before its steps.
 
-use exchange_api::{Action, Role, TradeCommand, TradeId, TradeView};
+use exchange_api::{Action, Role, RuleTrade, TradeCommand, TradeId, TradeView};
 
 use super::ask::{Ask, Line};
 use crate::form::{Field, Form};
@@ -14,6 +14,8 @@ pub struct Trades {
     pub list: Option<Vec<TradeView>>,
     /// The selected one.
     pub selected: Option<TradeId>,
+    /// The ruling that is being weighed, to be asked about.
+    pub weighing: Option<RuleTrade>,
 }
 
 impl Trades {

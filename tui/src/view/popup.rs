@@ -31,6 +31,9 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
         Some(Popup::Accept(_, form)) => {
             draw_form(app, words::trade::ACCEPT_TITLE, Some(words::trade::ACCEPT_NOTE), form, frame, area);
         }
+        Some(Popup::Rule(_, form)) => {
+            draw_form(app, words::ruling::FORM_TITLE, Some(words::ruling::FORM_NOTE), form, frame, area);
+        }
         Some(Popup::Chat(chat)) => {
             let title = format!("{}, trade {}", words::chat::TITLE, chat.trade.short());
             let (height, width) = (area.height.saturating_sub(6), area.width.saturating_sub(4).min(WIDTH + 20));

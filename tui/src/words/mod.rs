@@ -3,6 +3,7 @@
 pub mod chat;
 pub mod gate;
 pub mod post;
+pub mod ruling;
 pub mod take;
 pub mod trade;
 pub mod wallet;
@@ -172,6 +173,7 @@ pub const fn doing(call: CallName) -> &'static str {
         CallName::Price => "Working out the fee",
         CallName::Talk => "Asking what was said",
         CallName::Say => "Sending the message",
+        CallName::Weigh => "Working out the ruling",
         CallName::Send => "Sending",
         CallName::Freeze => "Telling the wallet",
         CallName::Label => "Noting it",
@@ -206,6 +208,7 @@ pub const fn could_not(call: CallName) -> &'static str {
         CallName::Freeze => "The coin stays as it is",
         CallName::Label => "It was not noted",
         CallName::PriceBump | CallName::Bump => "The fee was not raised",
+        CallName::Weigh => "It cannot be ruled like this",
     }
 }
 

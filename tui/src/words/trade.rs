@@ -157,7 +157,8 @@ pub const fn after(call: CallName) -> &'static str {
         | CallName::Freeze
         | CallName::Label
         | CallName::PriceBump
-        | CallName::Bump => "Done.",
+        | CallName::Bump
+        | CallName::Weigh => "Done.",
     }
 }
 

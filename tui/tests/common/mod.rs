@@ -4,9 +4,9 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use exchange_api::{
     AccountView, Action, Actor, AddressInfo, ArbiterView, AuthorId, Balance, ChainTx, CoinUse, CoinView, Conversation,
-    Currency, Event, FeeEstimate, IdentityState, MessageView, MessageWords, NextStep, OfferState, OfferView, Page,
-    PeerInfo, Person, Phase, Price, RecordId, Role, Sats, Showing, ShownTranscript, Side, Status, Step, StepState,
-    Subject, TakeReview, TradeId, TradeView, WalletTx,
+    Currency, DisputeView, Event, FeeEstimate, IdentityState, MessageView, MessageWords, NextStep, OfferState,
+    OfferView, Page, PeerInfo, Person, Phase, Price, RecordId, Role, RulingView, Sats, Seat, Showing, ShownTranscript,
+    Side, Status, Step, StepState, Subject, TakeReview, TradeId, TradeView, WalletTx,
 };
 use exchange_tui::app::App;
 use exchange_tui::message::{Answer, Command, Connection, Message, Query};
@@ -213,6 +213,38 @@ pub fn trade_done() -> TradeView {
         spend: Some(ChainTx { txid: "0d".repeat(32), confirmations: 6, height: Some(1190) }),
         ..trade(3, Role::Buyer, Phase::Closed)
     }
+}
+
+/// A dispute in which the user is the arbiter.
+pub fn case() -> TradeView {
+    let dispute = DisputeView {
+        opened_by: vec![Role::Buyer],
+        ruling_from: 1344,
+        second_ruling_from: None,
+        seat: Some(Seat::First),
+        extensions: 0,
+        ruling: None,
+    };
+    TradeView {
+        next: NextStep {
+            who: Actor::You,
+            what: "Hear both sides, then rule.".into(),
+            until: Some(5520),
+            otherwise: "The seller can take the coins back.".into(),
+            action: Some(Action::Rule),
+        },
+        actions: vec![Action::Rule, Action::Extend],
+        their_details: None,
+        my_details: None,
+        dispute: Some(dispute),
+        ..trade(1, Role::Arbiter, Phase::Disputed)
+    }
+}
+
+/// A ruling in it.
+pub fn ruling() -> RulingView {
+    let (to_buyer, to_seller) = (sats(396_000), sats(594_000));
+    RulingView { seat: Seat::First, to_buyer, to_seller, fee: sats(5_000), mining_fee: sats(5_000) }
 }
 
 /// A line of talk.
