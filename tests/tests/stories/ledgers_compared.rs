@@ -44,7 +44,7 @@ fn a_ledger_without_room_is_found_to_differ_until_it_has_room() {
 }
 
 /// Lets the relay compare its ledger with another node's. A difference is a failure, whose report is on standard output.
-fn compare(world: &World, other: &Process) -> Result<AgainstReport, AgainstReport> {
+fn compare(world: &World, other: &Process) -> Result<AgainstReport, Box<AgainstReport>> {
     let address = other.ready()["listen"][0].as_str().unwrap();
     world.relay_cli().run(&["audit", "--against", address]).map_err(|failure| {
         failure.assert_is(1, "violated");
