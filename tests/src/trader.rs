@@ -189,14 +189,17 @@ impl Trader {
         })
     }
 
-    /// Takes an offer, once it is in his book.
+    /// Takes an offer, once it is in his book and his wallet has caught up with the chain.
     ///
     /// # Panics
     /// When the node refuses.
     pub fn takes(&self, offer: &OfferView, amount: &str) -> TradeView {
         self.sees(&offer.id);
-        self.tries_to_take(&offer.id, amount)
-            .unwrap_or_else(|failure| panic!("{} cannot take {amount}: {failure:#?}", self.name))
+        wait_until(&format!("{}'s wallet has caught up", self.name), || match self.tries_to_take(&offer.id, amount) {
+            Ok(view) => Ok(view),
+            Err(failure) if failure.code == "not_synced" => Err(failure.message),
+            Err(failure) => panic!("{} cannot take {amount}: {failure:#?}", self.name),
+        })
     }
 
     /// Takes an offer, with more options of the command line.

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use exchange_ledger::trade::Phase;
 use exchange_tests::electrumx::{Certificate, ElectrumX};
-use exchange_tests::{Offer, World, wait_until};
+use exchange_tests::{Offer, World};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
 /// Blocks that bury a trade of this size.
@@ -26,13 +26,7 @@ fn the_buyer_asks_an_electrum_server() {
     assert_eq!(buyer.status().chain, "electrum");
 
     let offer = seller.posts(&Offer::SELL);
-    buyer.sees(&offer.id);
-    // His wallet asks the server for each of its scripts, which takes a while on a busy machine.
-    let trade = wait_until("the buyer's wallet has caught up", || match buyer.tries_to_take(&offer.id, "0.01") {
-        Ok(view) => Ok(view.id),
-        Err(failure) if failure.code == "not_synced" => Err(failure.message),
-        Err(failure) => panic!("the buyer cannot take it: {failure:#?}"),
-    });
+    let trade = buyer.takes(&offer, "0.01").id;
     seller.awaits(trade, Phase::Agreed);
     seller.does("fund", trade);
     world.chain().confirm("the funding", 1);
