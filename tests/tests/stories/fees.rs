@@ -14,6 +14,7 @@ fn payout_bumped_under_rising_fees() {
     let seller = world.trader_with_coins("seller");
     let mut buyer = world.trader("buyer");
     let mut crowd = Crowd::gather(world.chain());
+    buyer.address(); // he has searched all those blocks
     let trade = agreed_trade(&seller, &buyer);
     seller.does("fund", trade);
     world.chain().confirm("the funding", BURIED);

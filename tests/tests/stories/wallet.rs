@@ -87,6 +87,7 @@ fn escrow_is_funded_from_elsewhere() {
     let seller = world.trader_with_coins("seller");
     let buyer = world.trader("buyer");
     let elsewhere = Elsewhere::with_a_coin(world.chain());
+    buyer.address(); // he has searched all those blocks
     let offer = seller.posts(&Offer::SELL);
     let trade = buyer.takes(&offer, "0.005").id;
     seller.awaits(trade, Phase::Agreed);
@@ -150,9 +151,9 @@ fn coins_are_found_again_by_their_words() {
     for _ in 0..3 {
         world.chain().mine_coins_to(&lost.address());
     }
-    // Blocks pay ever less.
-    lost.awaits_balance("all of it", |balance| balance.spendable.get() > 2 * owned);
-    let all = lost.balance().spendable.get();
+    // Blocks pay ever less: the second as much as the first, then a half and a quarter of that.
+    let all = 2 * owned + owned / 2 + owned / 4;
+    lost.awaits_balance("all of it", |balance| balance.spendable.get() == all);
     let wrong = world.dir().join("wrong");
     std::fs::File::create(&wrong).and_then(|mut file| writeln!(file, "not his password")).unwrap();
     let refused = lost.cli().run::<WalletWords>(&["wallet", "words", "--password-file", &wrong.display().to_string()]);
