@@ -424,7 +424,7 @@ impl Writer {
             Admission::New => {
                 let Ok(body) = record.decoded().cloned() else { return };
                 let mut updated = apply_to_book(&mut book, &self.ledger, &record, &body);
-                if matches!(*body, Body::Closed(_)) {
+                if matches!(*body, Body::Closed(_) | Body::Dispute(_) | Body::Ruling(_)) {
                     updated = updated.and(self.reputation.hear(&self.ledger, &record));
                 }
                 // Nobody listening is fine.
