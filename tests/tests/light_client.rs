@@ -11,13 +11,16 @@ use bitcoin::transaction::Version;
 use bitcoin::{Amount, Block, FeeRate, Network, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Witness};
 use exchange_node::chain::cbf::{CbfChain, CbfConfig};
 use exchange_node::chain::conformance::Harness;
-use exchange_node::chain::{ChainBackend, ChainError, ChainEvent, OutpointStatus};
+use exchange_node::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, OutpointStatus};
 use exchange_tests::bitcoind::Bitcoind;
-use mining::{Mining, NOBODY, PATIENCE};
+use futures::future::join_all;
+use mining::{LOOK_AGAIN, Mining, NOBODY, PATIENCE};
+use peer::{Liar, Lie};
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 mod mining;
+mod peer;
 
 /// What anyone can satisfy: `OP_TRUE` behind a hash.
 static ANYONE: LazyLock<ScriptBuf> = LazyLock::new(|| ScriptBuf::from_bytes(vec![0x51]));
@@ -71,14 +74,14 @@ impl Harness for Light {
     }
 }
 
-// What is left out asks for the words of a refusal, which peers do not say, or mines at once what was sent again: after a
-// hundred blocks were undone, peers hear of it from a light client only a while later.
+// What is left out asks for the words of a refusal, which peers do not say.
 exchange_node::conformance_suite!(Light::start:
     a_payment_is_seen_then_confirmed,
     a_spend_is_seen_then_confirmed,
     unconfirmed_chains_are_followed,
     a_payment_robbed_by_a_block_is_evicted,
     six_blocks_are_undone_in_order,
+    a_hundred_blocks_are_undone,
     who_was_away_hears_what_was_undone,
     one_block_is_a_locator,
     an_unknown_locator_starts_well_below,
@@ -151,4 +154,83 @@ async fn a_light_client_outlives_its_peers() {
         }
     };
     assert_eq!(light.chain.tip().await.unwrap(), after);
+}
+
+/// Headers that nobody worked for, and headers that join to nothing, are not believed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_cannot_invent_a_chain() {
+    let (node, _) = paid(3);
+    let lies = [Lie::HeaderWithoutWork, Lie::HeaderFromNowhere].map(async |lie| {
+        let liar = Liar::before(node.p2p_address().unwrap(), lie).await;
+        let Err(error) = open_at(&liar).await else { panic!("{lie:?}: it was believed") };
+        assert!(matches!(error, ChainError::Unreachable { .. }), "{lie:?}: {error}");
+        assert!(liar.told() > 0, "{lie:?}");
+    });
+    join_all(lies).await;
+}
+
+/// Whatever a peer says of a block, or does not say, only the truth is told, and all of it once the peer has come to its senses.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_cannot_change_what_is_in_a_block() {
+    let (node, truth) = paid(6);
+    let lies = [Lie::OtherFilterHeader, Lie::OtherFilter, Lie::OtherBlock, Lie::NoFilters];
+    let lies = lies.map(async |lie| {
+        let liar = Liar::before(node.p2p_address().unwrap(), lie).await;
+        let chain = open_at(&liar).await.unwrap();
+        let genesis = BlockRef { height: 0, hash: chain.block_at(0).await.unwrap().unwrap().block_hash() };
+        let mut follower = chain.follow(vec![genesis], vec![ANYONE.to_p2wsh()]).await.unwrap();
+        liar.has_told(2).await;
+        liar.tell(Lie::Nothing);
+        let mut told = Vec::new();
+        loop {
+            let event = timeout(PATIENCE, follower.events.recv()).await.unwrap_or_else(|_| panic!("{lie:?}: stuck"));
+            match event.unwrap() {
+                ChainEvent::Connected { txs, .. } => told.extend(txs),
+                ChainEvent::Synced { tip } if tip.height == 6 => break,
+                _ => {}
+            }
+        }
+        assert_eq!(told, truth, "{lie:?}");
+    });
+    join_all(lies).await;
+}
+
+/// A node whose index of filters lags behind its chain leaves a question without an answer, which the client would not ask
+/// again by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_owes_an_answer_is_left() {
+    let (node, _) = paid(1);
+    let liar = Liar::before(node.p2p_address().unwrap(), Lie::Nothing).await;
+    let chain = open_at(&liar).await.unwrap();
+    liar.tell(Lie::LaggingIndex);
+    for told in 1..=2 {
+        node.call("generatetodescriptor", &[json!(1), json!(NOBODY)]).unwrap();
+        liar.has_told(told).await;
+    }
+    liar.tell(Lie::Nothing);
+    let caught_up = async {
+        while chain.tip().await.unwrap().height < 3 {
+            sleep(LOOK_AGAIN).await;
+        }
+    };
+    timeout(PATIENCE, caught_up).await.unwrap();
+}
+
+/// Returns a node with so many blocks above genesis that pay anyone, and what pays.
+fn paid(blocks: u32) -> (Bitcoind, Vec<Transaction>) {
+    let node = Bitcoind::start_for_light_clients(&["-maxtipage=9999999999"]).unwrap_or_else(|error| panic!("{error}"));
+    let anyone = format!("raw({})", ANYONE.to_p2wsh().to_hex_string());
+    node.call("generatetodescriptor", &[json!(blocks), json!(anyone)]).unwrap();
+    let truth = (1..=blocks).map(|height| {
+        let hash = node.call("getblockhash", &[json!(height)]).unwrap();
+        let block = node.call("getblock", &[hash, json!(0)]).unwrap();
+        let block: Block = bitcoin::consensus::encode::deserialize_hex(block.as_str().unwrap()).unwrap();
+        block.txdata[0].clone()
+    });
+    let truth = truth.collect();
+    (node, truth)
+}
+
+async fn open_at(liar: &Liar) -> Result<CbfChain, ChainError> {
+    CbfChain::open(CbfConfig { network: Network::Regtest, peers: vec![liar.address()] }).await
 }

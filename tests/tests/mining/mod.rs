@@ -17,7 +17,7 @@ pub const NOBODY: &str = "raw(51)";
 /// Longer than any pause of a backend; no test waits for it to pass.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 /// How often a backend is looked at while it catches up.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+pub const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A backend under test, and the node behind it, which mines.
 pub struct Mining<B> {
@@ -67,13 +67,12 @@ impl<B: ChainBackend> Mining<B> {
         self.catch_up().await;
     }
 
-    /// Waits until the backend knows of transactions that its node took.
-    async fn hear(&self, txs: &[Transaction]) -> Result<(), ChainError> {
-        for tx in txs.iter().filter(|_| self.hears_late) {
-            let outpoint = OutPoint { txid: tx.compute_txid(), vout: 0 };
-            let script = &tx.output[0].script_pubkey;
-            while self.backend.outpoint(outpoint, script.clone(), 1).await? == OutpointStatus::Unknown {
-                sleep(LOOK_AGAIN).await;
+    /// Waits until the node has transactions, and the backend has heard of it: what is sent again is on its way for a while.
+    async fn arrive(&self, txs: &[Transaction]) -> Result<(), ChainError> {
+        for tx in txs {
+            is_there(&self.core, tx).await?;
+            if self.hears_late {
+                is_there(&self.backend, tx).await?;
             }
         }
         Ok(())
@@ -112,12 +111,12 @@ impl<B: ChainBackend> ChainBackend for Mining<B> {
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
         self.backend.broadcast(tx).await?;
-        self.hear(std::slice::from_ref(tx)).await
+        self.arrive(std::slice::from_ref(tx)).await
     }
 
     async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
         self.backend.broadcast_package(txs).await?;
-        self.hear(txs).await
+        self.arrive(txs).await
     }
 
     async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError> {
@@ -129,4 +128,16 @@ impl<B: ChainBackend> ChainBackend for Mining<B> {
         self.catch_up().await;
         Ok(mined)
     }
+}
+
+/// Waits until a chain knows of a transaction.
+async fn is_there(chain: &impl ChainBackend, tx: &Transaction) -> Result<(), ChainError> {
+    let outpoint = OutPoint { txid: tx.compute_txid(), vout: 0 };
+    let known = async {
+        while chain.outpoint(outpoint, tx.output[0].script_pubkey.clone(), 1).await? == OutpointStatus::Unknown {
+            sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
+    };
+    timeout(PATIENCE, known).await.unwrap_or_else(|_| panic!("{} does not know {outpoint}", chain.name()))
 }

@@ -16,4 +16,4 @@ pub const NOT_SPENDABLE: &str = "this coin cannot be spent now";
 pub const NOTHING_TO_LABEL: &str = "nothing is selected";
 pub const NO_TRANSACTION: &str = "no transaction is selected";
 pub const IS_CONFIRMED: &str = "it is confirmed";
-pub const NOTHING_WAITS: &str = "nothing of it waits for a block";
+pub const NOTHING_WAITS: &str = "nothing waits";

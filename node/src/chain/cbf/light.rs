@@ -9,8 +9,8 @@ use bip157::chain::ChainState;
 use bip157::{Builder, Client, Event, HashCheckpoint, Info, Requester, TrustedPeer};
 use bitcoin::constants::genesis_block;
 use bitcoin::{Block, BlockHash, OutPoint, ScriptBuf, Transaction};
-use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::filters::Filters;
@@ -42,6 +42,8 @@ pub(super) struct Light {
     connections: watch::Sender<u8>,
     /// Counts what came in of the chain.
     pub heard: watch::Sender<u64>,
+    /// Tells that peers owe an answer for too long.
+    pub stuck: Notify,
 }
 
 /// What was learnt.
@@ -81,6 +83,7 @@ impl Light {
             changes: watch::Sender::new(0),
             connections: watch::Sender::new(0),
             heard: watch::Sender::new(0),
+            stuck: Notify::new(),
         }
     }
 
@@ -188,7 +191,8 @@ impl Light {
         timeout(SILENCE, is_there).await.ok();
     }
 
-    /// Hears a client until it stops.
+    /// Hears a client until it stops, or until its peers leave it without an answer that it waits for and does not ask for
+    /// again: a node whose index of filters lags behind its chain says nothing at all.
     async fn hear(self: &Arc<Self>, client: Client) {
         let Client { requester, mut info_rx, mut warn_rx, mut event_rx } = client;
         let (scripts, outpoints) = {
@@ -200,15 +204,19 @@ impl Light {
             (state.scripts.iter().cloned().collect(), state.pool.spent())
         };
         let Ok(Some(mut gossip)) = requester.subscribe_to_gossip(interest(scripts, outpoints)).await else { return };
+        let mut heard_at = Instant::now();
         loop {
             tokio::select! {
                 event = event_rx.recv() => match event {
                     Some(event) => {
                         self.on_event(event).await;
                         self.heard.send_modify(|count| *count += 1);
+                        heard_at = Instant::now();
                     }
                     None => return,
                 },
+                () = sleep_until(heard_at + SILENCE), if self.is_behind() => return,
+                () = self.stuck.notified() => return,
                 Some(tx) = gossip.recv() => self.on_tx(tx),
                 Some(warning) = warn_rx.recv() => tracing::trace!(%warning, "light client"),
                 Some(info) = info_rx.recv() => {
@@ -223,6 +231,12 @@ impl Light {
                 }
             }
         }
+    }
+
+    /// Tells whether headers came in that are not shown yet.
+    fn is_behind(&self) -> bool {
+        let state = self.state();
+        state.learnt.tip() != state.shown.tip()
     }
 
     fn on_tx(&self, tx: Transaction) {

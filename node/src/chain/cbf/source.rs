@@ -107,7 +107,10 @@ impl Light {
             }
             match timeout(SILENCE, heard.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Err(self.unreachable("no peer sends block filters")),
+                Ok(Err(_)) | Err(_) => {
+                    self.stuck.notify_one();
+                    return Err(self.unreachable("no peer sends block filters"));
+                }
             }
         }
     }
