@@ -36,9 +36,32 @@ macro_rules! rows {
     )*};
 }
 
+/// A trade: what exists nowhere else.
+#[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
+struct TradeRow {
+    local: Local,
+}
+
+impl Versioned for TradeRow {
+    const VERSION: u8 = 2;
+
+    fn from_earlier(version: u8, bytes: &[u8]) -> Option<Self> {
+        let row: TradeRowV1 = (version == 1).then(|| borsh::from_slice(bytes).ok())??;
+        let TradeRowV1 { details, their_details, funding_tx, spend_tx } = row;
+        Some(Self { local: Local { details, their_details, funding_tx, spend_tx, rounds: 0 } })
+    }
+}
+
+/// A trade as it was kept before payouts went by the key of both.
+#[derive(BorshSerialize, BorshDeserialize)]
+struct TradeRowV1 {
+    details: Option<([u8; 32], String)>,
+    their_details: Option<String>,
+    funding_tx: Option<Vec<u8>>,
+    spend_tx: Option<Vec<u8>>,
+}
+
 rows! {
-    /// A trade: what exists nowhere else.
-    TradeRow { local: Local, }
     /// The records on which a trade rests, in the order of `Pin::encode`, whether it holds money, and its end.
     PinRow { committed: bool, records: Vec<Vec<u8>>, settled: Option<Settled>, }
     /// Payment details and the salt of their commitment.
@@ -318,4 +341,26 @@ impl Private {
 
 fn kept(((mailbox, arrival), row): ((MailboxId, u64), EnvelopeRow)) -> KeptMail {
     KeptMail { mailbox, arrival, time: row.time, envelope: row.envelope }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trade_of_an_earlier_version_is_read_as_it_was() {
+        let local = Local {
+            details: Some(([7; 32], "IBAN".to_owned())),
+            their_details: Some("BIC".to_owned()),
+            funding_tx: Some(vec![1, 2, 3]),
+            spend_tx: None,
+            rounds: 0,
+        };
+        let Local { details, their_details, funding_tx, spend_tx, rounds: _ } = local.clone();
+        let earlier = borsh::to_vec(&TradeRowV1 { details, their_details, funding_tx, spend_tx }).unwrap();
+        assert_eq!(TradeRow::from_earlier(1, &earlier).map(|row| row.local), Some(local.clone()));
+        let now = borsh::to_vec(&TradeRow { local }).unwrap();
+        assert_eq!(now.len(), earlier.len() + 1, "only the count of rounds is new");
+        assert!(TradeRow::from_earlier(1, &now).is_none() && TradeRow::from_earlier(2, &earlier).is_none());
+    }
 }

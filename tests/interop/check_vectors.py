@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Recomputes specs/vectors/*.json from the text of specs/, with nothing but Python's standard library.
 
-An implementation of its own of Ed25519 (ZIP-215), secp256k1, BIP-327 key aggregation, BIP-340, BIP-341 and BIP-350:
+An implementation of its own of Ed25519 (ZIP-215), secp256k1, BIP-327 (MuSig2), BIP-340, BIP-341 and BIP-350:
 slow, and not for secrets. It shares no code and no library with the exchange. Run it without arguments.
 """
 
@@ -184,6 +184,79 @@ def key_agg(keys):
     return total
 
 
+class KeyAgg:
+    """The aggregated key and what its tweaks did to it (BIP-327: Q, gacc, tacc)."""
+
+    def __init__(self, keys):
+        self.keys, self.point, self.sign, self.tweak = keys, key_agg(keys), 1, 0
+
+    def tweaked(self, tweak, is_xonly):
+        number = int.from_bytes(tweak, "big")
+        sign = N - 1 if is_xonly and self.point[1] % 2 else 1
+        self.point = add(mul(sign, self.point), mul(number, G))
+        self.sign, self.tweak = sign * self.sign % N, (number + sign * self.tweak) % N
+        return self
+
+    def coefficient(self, key):
+        second = next((other for other in self.keys if other != self.keys[0]), None)
+        hashed = tagged("KeyAgg coefficient", tagged("KeyAgg list", *self.keys), key)
+        return 1 if key == second else int.from_bytes(hashed, "big") % N
+
+
+def point_of(data):
+    """A compressed point; None if it is none. Zeros are infinity, which stands in sums of nonces only."""
+    if data[0] not in (2, 3):
+        return None
+    point = lift_x(data[1:])
+    return point if point is None or data[0] == 2 else (point[0], P - point[1])
+
+
+def points_of(nonce):
+    return point_of(nonce[:33]), point_of(nonce[33:])
+
+
+class Session:
+    """What both sides sign in a round (BIP-327: Session Context), from the public nonces of all and the message."""
+
+    def __init__(self, aggregate, nonces, message):
+        points = [points_of(nonce) for nonce in nonces]
+        self.sums = [None, None]
+        for pair in points:
+            self.sums = [add(total, point) for total, point in zip(self.sums, pair)]
+        self.aggregate, self.message = aggregate, message
+        whole = b"".join(bytes(33) if point is None else plain(point) for point in self.sums)
+        key = xonly(aggregate.point)
+        self.b = int.from_bytes(tagged("MuSig/noncecoef", whole, key, message), "big") % N
+        nonce = add(self.sums[0], mul(self.b, self.sums[1]) if self.sums[1] else None)
+        self.nonce = G if nonce is None else nonce
+        self.e = int.from_bytes(tagged("BIP0340/challenge", xonly(self.nonce), key, message), "big") % N
+
+    def weight(self, key):
+        """By what a secret key counts in the signature."""
+        sign = N - 1 if self.aggregate.point[1] % 2 else 1
+        return self.e * self.aggregate.coefficient(key) * sign * self.aggregate.sign % N
+
+    def sign(self, numbers, secret):
+        key = plain(mul(secret, G))
+        first, second = numbers if self.nonce[1] % 2 == 0 else [N - number for number in numbers]
+        return (first + self.b * second + self.weight(key) * secret) % N
+
+    def holds(self, part, nonce, key):
+        """The equation of a partial signature."""
+        if part >= N:
+            return False
+        first, second = points_of(nonce)
+        given = add(first, mul(self.b, second))
+        if self.nonce[1] % 2:
+            given = (given[0], P - given[1])
+        return mul(part, G) == add(given, mul(self.weight(key), point_of(key)))
+
+    def signature(self, parts):
+        sign = N - 1 if self.aggregate.point[1] % 2 else 1
+        whole = (sum(parts) + self.e * sign * self.aggregate.tweak) % N
+        return xonly(self.nonce) + whole.to_bytes(32, "big")
+
+
 # Bitcoin -------------------------------------------------------------------------------------------------------------
 
 CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
@@ -242,7 +315,8 @@ def serialise(tx, with_witness):
 
 
 def sighash(tx, at, spent, leaf):
-    """BIP-341's message for SIGHASH_DEFAULT, input `at`, through a leaf; `spent` has value and script of each input."""
+    """BIP-341's message for SIGHASH_DEFAULT, input `at`, through a leaf or, without one, by the key; `spent` has value and
+    script of each input."""
     i, o = tx["inputs"], tx["outputs"]
     return tagged(
         "TapSighash",
@@ -252,8 +326,8 @@ def sighash(tx, at, spent, leaf):
         sha256(*(var_bytes(script) for _, script in spent)),
         sha256(*(le(n["sequence"], 4) for n in i)),
         sha256(*(le(out["value"], 8) + var_bytes(bytes.fromhex(out["script"])) for out in o)),
-        b"\x02" + le(at, 4),
-        leaf_hash(leaf) + b"\x00" + b"\xff\xff\xff\xff",
+        (b"\x00" if leaf is None else b"\x02") + le(at, 4),
+        b"" if leaf is None else leaf_hash(leaf) + b"\x00" + b"\xff\xff\xff\xff",
     )
 
 
@@ -659,6 +733,114 @@ def check_funding():
         equal(answer.hex(), v["answer"], f"{name}: answer")
 
 
+def check_keypath():
+    file, cases = load("keypath.json"), {case["name"]: case for case in load("escrow.json")["cases"]}
+    for v in file["valid"]:
+        check_round(v, cases[v["name"]])
+    check_refused_rounds(file["invalid"], file["valid"][-1], cases[file["valid"][-1]["name"]])
+
+
+def aggregate_of(output, case):
+    """The key that an output shows, from the keys of both and the tweak of its tree."""
+    keys = sorted(b"\x02" + bytes.fromhex(case["keys"][role]) for role in ("buyer", "seller"))
+    return KeyAgg(keys).tweaked(bytes.fromhex(output["tap_tweak"]), True)
+
+
+def key_payout(case, v):
+    """The payout by the key of both, as escrow.md says, and what it spends."""
+    outputs = {output["vault"]: output for output in case["outputs"]}
+    spent = [outputs[i["vault"]] for i in v["tx"]["inputs"]]
+    held = {i["vault"]: i["value"] for i in v["tx"]["inputs"]}
+    paid = outputs_of(case["contract"], {"name": "payout", "fee": v["fee"]}, held, None)
+    inputs = [{**i, "sequence": 0xFFFFFFFD, "witness": []} for i in v["tx"]["inputs"]]
+    return {"version": 3, "lock_time": 0, "inputs": inputs, "outputs": paid}, spent
+
+
+def check_round(v, case):
+    name = f"{v['name']}: by the key of both"
+    tx, spent = key_payout(case, v)
+    equal((tx["outputs"], [i["sequence"] for i in tx["inputs"]]), (v["tx"]["outputs"], [i["sequence"] for i in v["tx"]["inputs"]]), name)
+    funded = next(spend for spend in case["spends"] if spend["name"] == "payout")["tx"]["inputs"]
+    named = [(i["vault"], i["txid"], i["vout"], i["value"]) for i in v["tx"]["inputs"]]
+    equal(named, [(i["vault"], i["txid"], i["vout"], i["value"]) for i in funded], f"{name}: inputs")
+    size = 11 + 58 * len(spent) + 43 * len(tx["outputs"])
+    equal(v["fee"], v["feerate"] * size, f"{name}: fee")
+    scripts = [(i["value"], bytes.fromhex(output["script_pubkey"])) for i, output in zip(tx["inputs"], spent)]
+    for at, (i, output) in enumerate(zip(v["tx"]["inputs"], spent)):
+        message = sighash(tx, at, scripts, None)
+        equal(message.hex(), i["sighash"], f"{name}: sighash of input {at}")
+        aggregate = aggregate_of(output, case)
+        equal(xonly(aggregate.point).hex(), output["output_key"], f"{name}: key of input {at}")
+        equal(i["output_key"], output["output_key"], f"{name}: key of input {at}")
+        parts, nonces = [], [bytes.fromhex(i[role]["public_nonce"]) for role in ("buyer", "seller")]
+        session = Session(aggregate, nonces, message)
+        for role, nonce in zip(("buyer", "seller"), nonces):
+            numbers = [int.from_bytes(bytes.fromhex(number), "big") for number in i[role]["secret_nonces"]]
+            equal(b"".join(plain(mul(number, G)) for number in numbers).hex(), nonce.hex(), f"{name}: nonce of the {role}")
+            part = session.sign(numbers, int.from_bytes(bytes.fromhex(case["secrets"][role]), "big"))
+            equal(part.to_bytes(32, "big").hex(), i[role]["partial_signature"], f"{name}: part of the {role}")
+            check(session.holds(part, nonce, b"\x02" + bytes.fromhex(case["keys"][role])), f"{name}: equation of the {role}")
+            parts.append(part)
+        signature = session.signature(parts)
+        equal(signature.hex(), i["signature"], f"{name}: signature of input {at}")
+        check(schnorr_verify(bytes.fromhex(output["output_key"]), message, signature), f"{name}: input {at} by BIP-340")
+        tx["inputs"][at]["witness"] = [signature.hex()]
+    equal(serialise(tx, True).hex(), v["signed"], f"{name}: transaction")
+    txid = sha256(sha256(serialise(tx, False)))
+    equal(txid[::-1].hex(), v["txid"], f"{name}: txid")
+    equal(-(-(3 * len(serialise(tx, False)) + len(serialise(tx, True))) // 4), v["vsize"], f"{name}: virtual size")
+    check(v["vsize"] <= size, f"{name}: reckoned size")
+    shown = lambda role, field: [bytes.fromhex(i[role][field]) for i in v["tx"]["inputs"]]
+    listed = lambda items: le(len(items), 4) + b"".join(items)
+    ask = le(v["fee"], 8) + txid + listed(shown("buyer", "public_nonce"))
+    equal(ask.hex(), v["ask"], f"{name}: ask")
+    equal(domain("exchange/ask/v1", ask).hex(), v["ask_id"], f"{name}: id of the ask")
+    reply = domain("exchange/ask/v1", ask) + listed(shown("seller", "public_nonce")) + listed(shown("seller", "partial_signature"))
+    equal(reply.hex(), v["reply"], f"{name}: reply")
+
+
+def items_of(data, at, size):
+    """A list of items of one size; returns them and where it ends."""
+    count = int.from_bytes(data[at : at + 4], "little")
+    end = at + 4 + count * size
+    return [data[begin : begin + size] for begin in range(at + 4, end, size)], end
+
+
+def check_refused_rounds(invalid, v, case):
+    """Names the first rule that each message breaks, in the order in which escrow.md lists them."""
+    count = len(v["tx"]["inputs"])
+    size = 11 + 58 * count + 43 * len(v["tx"]["outputs"])
+    are_nonces = lambda nonces: len(nonces) == count and all(None not in points_of(nonce) for nonce in nonces)
+    for vector in invalid["asks"]:
+        data = bytes.fromhex(vector["ask"])
+        fee, spend, (nonces, _) = int.from_bytes(data[:8], "little"), data[8:40], items_of(data, 40, 66)
+        tx, _ = key_payout(case, {**v, "fee": fee})
+        if not size <= fee <= 500 * size:
+            broken = "fee"
+        elif sha256(sha256(serialise(tx, False))) != spend:
+            broken = "spend"
+        else:
+            broken = None if are_nonces(nonces) else "nonces"
+        equal(broken, vector["rule"], f"an ask with {vector['name']}")
+    seller = b"\x02" + bytes.fromhex(case["keys"]["seller"])
+    for vector in invalid["replies"]:
+        data = bytes.fromhex(vector["reply"])
+        nonces, end = items_of(data, 32, 66)
+        parts, _ = items_of(data, end, 32)
+        if data[:32].hex() != v["ask_id"]:
+            broken = "ask"
+        elif not are_nonces(nonces):
+            broken = "nonces"
+        else:
+            holds = len(parts) == count
+            for i, nonce, part, output in zip(v["tx"]["inputs"], nonces, parts, key_payout(case, v)[1]):
+                mine = bytes.fromhex(i["buyer"]["public_nonce"])
+                session = Session(aggregate_of(output, case), [mine, nonce], bytes.fromhex(i["sighash"]))
+                holds = holds and session.holds(int.from_bytes(part, "big"), nonce, seller)
+            broken = None if holds else "partial"
+        equal(broken, vector["rule"], f"a reply with {vector['name']}")
+
+
 def check_mail():
     file = load("mail.json")
     for v in file["valid"]:
@@ -691,6 +873,10 @@ def mail_message(message):
     if "chat" in message:
         text = message["chat"].encode()
         return b"\x01" + le(len(text), 4) + text
+    if "ask" in message:
+        return b"\x03" + bytes.fromhex(message["ask"])
+    if "reply" in message:
+        return b"\x04" + bytes.fromhex(message["reply"])
     said = [(bytes.fromhex(one["id"]), bytes.fromhex(one["said"])) for one in message["disclosure"]]
     for identifier, data in said:
         address, sealed_hash, signature, opening = data[:245], data[245:277], data[277:341], data[341:]
@@ -931,8 +1117,52 @@ def check_published():
         equal(xonly(key_agg(keys)).hex(), case["expected"].lower(), "BIP-327 aggregation")
 
 
+def check_published_signing():
+    """The signing of BIP-327 above, by BIP-327's own vectors."""
+    file = load("bip327_signing.json")
+    pick = lambda part, name, indices: [bytes.fromhex(part[name][at]) for at in indices]
+    for name in ("sign_verify", "tweak"):
+        part = file[name]
+        for case in part["valid_test_cases"]:
+            aggregate = KeyAgg(pick(part, "pubkeys", case["key_indices"]))
+            for tweak, is_xonly in zip(pick(part, "tweaks", case.get("tweak_indices", [])), case.get("is_xonly", [])):
+                aggregate.tweaked(tweak, is_xonly)
+            message = bytes.fromhex(part["msgs"][case["msg_index"]] if "msgs" in part else part["msg"])
+            nonces = pick(part, "pnonces", case["nonce_indices"])
+            session = Session(aggregate, nonces, message)
+            expected, signer = int(case["expected"], 16), case["signer_index"]
+            key, secret = aggregate.keys[signer], int(part["sk"], 16)
+            check(session.holds(expected, nonces[signer], key), "BIP-327 verification")
+            if key == plain(mul(secret, G)):
+                known = bytes.fromhex(part["secnonces"][0] if "secnonces" in part else part["secnonce"])
+                numbers = [int.from_bytes(known[at : at + 32], "big") for at in (0, 32)]
+                equal(session.sign(numbers, secret), expected, "BIP-327 signing")
+        for case in part.get("verify_fail_test_cases", []):
+            nonces = pick(part, "pnonces", case["nonce_indices"])
+            keys = pick(part, "pubkeys", case["key_indices"])
+            session = Session(KeyAgg(keys), nonces, bytes.fromhex(part["msgs"][case["msg_index"]]))
+            holds = session.holds(int(case["sig"], 16), nonces[case["signer_index"]], keys[case["signer_index"]])
+            check(not holds, f"BIP-327 verification: {case['comment']}")
+    part = file["sig_agg"]
+    for case in part["valid_test_cases"]:
+        aggregate = KeyAgg(pick(part, "pubkeys", case["key_indices"]))
+        for tweak, is_xonly in zip(pick(part, "tweaks", case["tweak_indices"]), case["is_xonly"]):
+            aggregate.tweaked(tweak, is_xonly)
+        message = bytes.fromhex(part["msg"])
+        session = Session(aggregate, pick(part, "pnonces", case["nonce_indices"]), message)
+        signature = session.signature([int.from_bytes(s, "big") for s in pick(part, "psigs", case["psig_indices"])])
+        equal(signature.hex(), case["expected"].lower(), "BIP-327 aggregation of signatures")
+        check(schnorr_verify(xonly(aggregate.point), message, signature), "BIP-327 signature by BIP-340")
+    part = file["nonce_agg"]
+    for case in part["error_test_cases"]:
+        read = [points_of(nonce) for nonce in pick(part, "pnonces", case["pnonce_indices"])]
+        check(any(None in points for points in read), f"BIP-327 nonces: {case['comment']}")
+
+
 if __name__ == "__main__":
-    for run in (check_published, check_records, check_state, check_escrow, check_funding, check_mail, check_sync, check_bundle):
+    runs = (check_published, check_published_signing, check_records, check_state, check_escrow, check_keypath, check_funding)
+    for run in (*runs, check_mail, check_sync, check_bundle):
         run()
-    files = "records.json, state.json, escrow.json, funding.json, mail.json, sync.json, bundle.json, bip327.json"
+    files = "records.json, state.json, escrow.json, keypath.json, funding.json, mail.json, sync.json, bundle.json"
+    files += ", bip327.json, bip327_signing.json"
     print(f"{CHECKS} checks passed: {files}")

@@ -192,6 +192,7 @@ impl Driver {
                 their_details: None,
                 funding_tx: party.funding.then(|| serialize(&fixture.fundings[0])),
                 spend_tx: party.spend.map(|(output, way)| serialize(fixture.spend(output, way))),
+                rounds: 0, // each try at the key of both begins anew here, and fails
             };
             let mut machine = Trade::new(fixture.bid.clone(), role, role == fixture.maker(), local);
             let _ = machine.handle(Event::Compared); // when it is, is not this model's concern
@@ -254,8 +255,11 @@ impl Run<'_> {
         match effect {
             Effect::Persist(local) => {
                 let spend = local.spend_tx.as_deref().map(|bytes| self.name(bytes));
-                self.party.funding = local.funding_tx.is_some();
-                self.party.spend = spend.unwrap_or(None);
+                let kept = (local.funding_tx.is_some(), spend.unwrap_or(None));
+                if kept == (self.party.funding, self.party.spend) {
+                    return None; // a round was counted, or details came
+                }
+                (self.party.funding, self.party.spend) = kept;
                 self.deeds.push(Deed::Keep { funding: self.party.funding, spend: self.party.spend });
                 None
             }
@@ -282,6 +286,9 @@ impl Run<'_> {
                 let tx = self.fixture.escrow.complete(&half, to, &self.fixture.key(self.role));
                 self.built(to, tx.ok().map(|draft| draft.tx))
             }
+            // Nobody replies to anything here: the leaf must do.
+            Effect::Ask { .. } => Some(Event::Unanswered),
+            Effect::Reply { .. } => self.blame(Fault::OutsideOfContract),
             Effect::BuildTimeout { vault, coin, fee } => {
                 let draft = self.fixture.escrow.signed_timeout(vault, coin, fee, &self.fixture.key(self.role));
                 self.built(Role::Seller, draft.ok().map(|draft| draft.tx))

@@ -6,6 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use super::Said;
 use crate::seal::MAX_PLAINTEXT;
 use crate::text::Text;
+use crate::trade::{Ask, Reply};
 
 /// The longest payment details.
 pub const MAX_DETAILS_LEN: usize = 1000;
@@ -37,6 +38,11 @@ pub enum Message {
         /// Some of them.
         said: Vec<Said>,
     },
+    /// The buyer asks the seller to sign the payout that he released by the key of both. Bytes that are no nonces are refused
+    /// by the trade, which names the reason.
+    Ask(Ask),
+    /// The seller's part of it.
+    Reply(Reply),
 }
 
 /// A message that may not be sent, or is not believed.
@@ -50,6 +56,7 @@ impl Message {
             Self::Details { details, .. } => Text::<MAX_DETAILS_LEN>::new(details.as_str()).is_ok(),
             Self::Chat { text } => !text.trim().is_empty() && Text::<MAX_CHAT_LEN>::new(text.as_str()).is_ok(),
             Self::Disclosure { said } => !said.is_empty() && said.len() <= MAX_DISCLOSED,
+            Self::Ask(_) | Self::Reply(_) => true,
         };
         if is_good { Ok(()) } else { Err(NoMessage) }
     }
@@ -58,7 +65,7 @@ impl Message {
     pub const fn is_for_arbiters(&self) -> bool {
         match self {
             Self::Details { .. } | Self::Chat { .. } => true,
-            Self::Disclosure { .. } => false,
+            Self::Disclosure { .. } | Self::Ask(_) | Self::Reply(_) => false,
         }
     }
 }

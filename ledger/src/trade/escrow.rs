@@ -2,8 +2,8 @@
 //!
 //! The first holds the amount and the seller's bond, the second, if there is one, the buyer's bond. Both have the same
 //! tree but for the leaf by which its funder takes it back. Here are the outputs; `spends.rs` has what both parties sign
-//! and what one takes back alone, `ruling.rs` what an arbiter signs, `classify.rs` tells spends apart, `witness.rs` checks
-//! who signed one.
+//! and what one takes back alone, `keypath.rs` how both sign as one, `ruling.rs` what an arbiter signs, `classify.rs` tells
+//! spends apart, `witness.rs` checks who signed one.
 
 use std::str::FromStr;
 
@@ -21,10 +21,12 @@ use crate::trade::{Contract, Role, Seat};
 use crate::wire::{CurveKey, Outpoint};
 
 mod classify;
+mod keypath;
 mod ruling;
 mod spends;
 mod witness;
 
+pub use keypath::{Ask, Asked, KeyPathError, Nonces, PartialSignature, PublicNonce, Reply};
 pub use ruling::Verdict;
 pub use spends::{Draft, SPEND_VSIZE};
 
@@ -355,14 +357,20 @@ impl Tree {
 
 /// Returns the BIP-327 aggregate of both keys, sorted, as the internal key of the outputs.
 fn aggregate(buyer: XOnlyPublicKey, seller: XOnlyPublicKey) -> XOnlyPublicKey {
-    let mut keys = [buyer, seller].map(|key| {
-        let even =
-            bitcoin::secp256k1::PublicKey::from_x_only_public_key(key, bitcoin::secp256k1::Parity::Even).serialize();
-        musig::PublicKey::from_slice(&even).expect("the same curve, the same encoding")
-    });
+    let internal = key_agg(buyer, seller).agg_pk().to_byte_array();
+    XOnlyPublicKey::from_slice(&internal).expect("the same curve, the same encoding")
+}
+
+fn key_agg(buyer: XOnlyPublicKey, seller: XOnlyPublicKey) -> musig::musig::KeyAggCache {
+    let mut keys = [buyer, seller].map(even);
     keys.sort_by_key(musig::PublicKey::serialize);
-    let cache = musig::musig::KeyAggCache::new(&[&keys[0], &keys[1]]);
-    XOnlyPublicKey::from_slice(&cache.agg_pk().to_byte_array()).expect("the same curve, the same encoding")
+    musig::musig::KeyAggCache::new(&[&keys[0], &keys[1]])
+}
+
+/// Returns the key with an even Y that a party's x-only key stands for.
+fn even(key: XOnlyPublicKey) -> musig::PublicKey {
+    let even = bitcoin::secp256k1::PublicKey::from_x_only_public_key(key, bitcoin::secp256k1::Parity::Even).serialize();
+    musig::PublicKey::from_slice(&even).expect("the same curve, the same encoding")
 }
 
 #[cfg(test)]

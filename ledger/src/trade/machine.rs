@@ -12,12 +12,15 @@ use crate::body::{Body, Coin, Extend, HalfSpend, Ruling, Vaults};
 use crate::ids::TradeId;
 use crate::money::Sats;
 use crate::trade::{
-    Action, Bid, ChainFacts, Contract, Escrow, Facts, Phase, Role, Seat, SpendPath, Vault, Verdict, View, actions,
-    details_commitment, evaluate, spends_any,
+    Action, Ask, Bid, ChainFacts, Contract, Escrow, Facts, KeyPathError, Phase, Role, Seat, SpendPath, Vault, Verdict,
+    View, actions, details_commitment, evaluate, spends_any,
 };
 
 mod commands;
 mod duties;
+mod rounds;
+
+pub use rounds::{MAX_REPLIES, MAX_ROUNDS};
 
 /// What exists nowhere else than in this node's private store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -30,6 +33,8 @@ pub struct Local {
     pub funding_tx: Option<Vec<u8>>,
     /// The signed transaction by which this side ends the escrow, in Bitcoin's encoding.
     pub spend_tx: Option<Vec<u8>>,
+    /// How many asks for a signature by the key of both this side sent (the buyer), or replied to (the seller).
+    pub rounds: u8,
 }
 
 /// What happens to a trade.
@@ -64,8 +69,17 @@ pub enum Event {
     /// The transaction that [`Effect::BuildFunding`] asked for.
     FundingBuilt(Transaction),
     /// The transaction that [`Effect::Complete`], [`Effect::BuildTimeout`], [`Effect::CompleteRuling`] or
-    /// [`Effect::CompleteExtension`] asked for.
+    /// [`Effect::CompleteExtension`] asked for, or that a reply to [`Effect::Ask`] made possible.
     SpendBuilt(Transaction),
+    /// Somebody in the trade asks this side to sign a payout by the key of both.
+    Asked {
+        /// Who, by the key that signed his message.
+        from: Role,
+        /// What for.
+        ask: Ask,
+    },
+    /// No good reply came to what [`Effect::Ask`] sent, in the time that the driver gives it, or it could not be sent.
+    Unanswered,
     /// The ledger was compared with a peer's since the start, or there was nobody to compare with for long: nothing that
     /// others said while this node was away is still unheard.
     Compared,
@@ -129,6 +143,21 @@ pub enum Effect {
         half: HalfSpend,
         /// Whom it pays.
         to: Role,
+    },
+    /// Ask the seller to sign the payout by the key of both, with fresh nonces that stay in memory, unless that is under way;
+    /// answer by [`Event::SpendBuilt`] when his reply is good, by [`Event::Unanswered`] when there is none in time.
+    Ask {
+        /// What it spends.
+        vaults: Vaults,
+        /// Its fee.
+        fee: Sats,
+    },
+    /// Sign what the buyer asked for, with fresh nonces, and send him the reply. When that fails, nothing is owed.
+    Reply {
+        /// What it spends.
+        vaults: Vaults,
+        /// What he asked for.
+        ask: Ask,
     },
     /// Build the transaction by which this side takes back what it funded; answer by [`Event::SpendBuilt`].
     BuildTimeout {
@@ -246,6 +275,24 @@ pub enum Refusal {
     /// The counterparty's payment details have not arrived or do not match the contract.
     #[error("the payment details do not match what the contract commits to")]
     DetailsMismatch,
+    /// Only the seller signs as one with the buyer, and only for him.
+    #[error("the {from} asks for a signature that only the buyer may ask the seller for")]
+    NotTheBuyer {
+        /// Who asked.
+        from: Role,
+    },
+    /// The seller has not released these coins.
+    #[error("a signature was asked for, but the coins are not released")]
+    NotReleased,
+    /// The coins move already.
+    #[error("a signature was asked for coins that are spent")]
+    AlreadySpent,
+    /// The buyer asked often enough.
+    #[error("{0} asks of this trade were replied to, which is the limit")]
+    TooManyAsks(u8),
+    /// What the buyer asks for is not what the contract prescribes.
+    #[error(transparent)]
+    KeyPath(#[from] KeyPathError),
     /// The fee for a spend is out of bounds.
     #[error(transparent)]
     Escrow(#[from] crate::trade::EscrowError),
@@ -262,13 +309,15 @@ pub struct Trade {
     view: View,
     local: Local,
     compared: bool,
+    round: rounds::Round,
 }
 
 impl Trade {
     /// Takes up a trade in a role, with what was persisted of it. An arbiter sits on the first seat; see [`Self::seated`].
     pub fn new(bid: Bid, role: Role, maker: bool, local: Local) -> Self {
         let seat = (role == Role::Arbiter).then_some(Seat::First);
-        Self { bid, role, seat, maker, escrow: None, view: View::default(), local, compared: false }
+        let (view, round) = (View::default(), rounds::Round::None);
+        Self { bid, role, seat, maker, escrow: None, view, local, compared: false, round }
     }
 
     /// Takes up a trade as one of its arbiters. He has nothing to keep: whatever he does is in his records.
@@ -331,8 +380,8 @@ impl Trade {
     /// Takes in an event and returns what is to be done, in order.
     ///
     /// # Errors
-    /// Only for what the user asked for, for a funding that is not wanted (any more), and for payment details that are not
-    /// what the contract commits to; nothing has changed then.
+    /// Only for what the user asked for, for a funding that is not wanted (any more), and for payment details and asks of the
+    /// counterparty that are not as the contract says; nothing has changed then.
     pub fn handle(&mut self, event: Event) -> Result<Vec<Effect>, Refusal> {
         let mut effects = Vec::new();
         let local_before = self.local.clone();
@@ -360,10 +409,13 @@ impl Trade {
             }
             Event::Details { salt, details } => self.take_details(&salt, details)?,
             Event::FundingBuilt(tx) => self.take_funding(&tx)?,
-            Event::SpendBuilt(tx) => self.local.spend_tx = Some(bitcoin::consensus::serialize(&tx)),
+            Event::SpendBuilt(tx) => self.take_spend(&tx),
+            Event::Asked { from, ask } => effects.push(self.reply_to(from, ask)?),
+            Event::Unanswered => self.end_round(),
             Event::Compared => self.compared = true,
             Event::Rule { verdict, feerate } => effects.push(self.rule(verdict, feerate)?),
         }
+        self.begin_round();
         if self.local != local_before {
             effects.insert(0, Effect::Persist(self.local.clone()));
         }
@@ -408,6 +460,18 @@ impl Trade {
         let chain = std::mem::take(&mut self.view.chain);
         self.view.chain = self.concerned(chain);
         Ok(())
+    }
+
+    /// Keeps a spend. A payout that is kept, and sent perhaps, is never replaced by another.
+    fn take_spend(&mut self, tx: &Transaction) {
+        let is_payout = |vaults: &Vaults| {
+            self.escrow.as_ref().is_some_and(|escrow| escrow.classify(tx, vaults) == SpendPath::Payout)
+        };
+        let is_second = self.kept(SpendPath::Payout).is_some()
+            && self.view.funding().is_some_and(|funding| is_payout(&funding.vaults));
+        if !is_second {
+            self.local.spend_tx = Some(bitcoin::consensus::serialize(tx));
+        }
     }
 
     fn take_details(&mut self, salt: &[u8; 32], details: String) -> Result<(), Refusal> {

@@ -20,6 +20,7 @@ fn envelopes_come_out_as_published() {
     let mut trade = SampleTrade::new(Side::Sell);
     let mut valid: Vec<_> = [Role::Buyer, Role::Seller].map(|from| describe(&mut trade, from)).into();
     valid.extend(conversation(&mut trade));
+    valid.extend(round(&mut trade));
     let computed = json!({
         "description": "Mail of the first case of escrow.json, see ../mail.md. ikmE of HPKE is 32 bytes of e7, the salt of each commitment 32 bytes of a1, a seal secret of author n 32 bytes of n + 50.",
         "valid": valid,
@@ -143,6 +144,19 @@ fn conversation(trade: &mut SampleTrade) -> Vec<Value> {
     vec![show(trade, answer, &line), show(trade, to_arbiter, &disclosure)]
 }
 
+/// Returns the messages of the first round of `keypath.json`, which follow both sides' details.
+fn round(trade: &mut SampleTrade) -> Vec<Value> {
+    let round = &read("keypath.json")["valid"][0];
+    let bytes = |name: &str| hex::decode(round[name].as_str().unwrap()).unwrap();
+    let ask = Message::Ask(borsh::from_slice(&bytes("ask")).unwrap());
+    let reply = Message::Reply(borsh::from_slice(&bytes("reply")).unwrap());
+    let (buyers, sellers) = (sealed(trade, Role::Buyer).id(), sealed(trade, Role::Seller).id());
+    let from_buyer = Address { seq: 1, previous: buyers, seen: sellers, ..address(trade, Role::Buyer) };
+    let asked = seal_it(trade, from_buyer.clone(), &ask).0.id();
+    let from_seller = Address { seq: 1, previous: sellers, seen: asked, ..address(trade, Role::Seller) };
+    vec![show(trade, from_buyer, &ask), show(trade, from_seller, &reply)]
+}
+
 fn show(trade: &mut SampleTrade, address: Address, message: &Message) -> Value {
     let contract = trade.contract();
     let (envelope, opening) = seal_it(trade, address, message);
@@ -155,6 +169,8 @@ fn show(trade: &mut SampleTrade, address: Address, message: &Message) -> Value {
             json!({ "details": { "salt": hex(salt), "text": details, "agreed": hex(trade.author(contract.role_of(&envelope.address.sender).unwrap()).party().details) } })
         }
         Message::Chat { text } => json!({ "chat": text }),
+        Message::Ask(ask) => json!({ "ask": hex(borsh::to_vec(ask).unwrap()) }),
+        Message::Reply(reply) => json!({ "reply": hex(borsh::to_vec(reply).unwrap()) }),
         Message::Disclosure { said } => {
             json!({ "disclosure": said.iter().map(|said| json!({ "id": hex(said.id()), "said": hex(borsh::to_vec(said).unwrap()) })).collect::<Vec<_>>() })
         }

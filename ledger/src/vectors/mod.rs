@@ -4,6 +4,7 @@
 mod bundle;
 mod escrow;
 mod funding;
+mod keypath;
 mod mail;
 mod records;
 mod state;

@@ -13,7 +13,7 @@ use exchange_ledger::money::Sats;
 use exchange_ledger::seal;
 use exchange_ledger::trade::pins::Settled;
 use exchange_ledger::trade::{
-    Draft, Effect, Escrow, EscrowError, Event, Local, Role, Seat, counterparty, tweak_arbiter_pair,
+    Draft, Effect, Escrow, Event, Local, Role, Seat, counterparty, tweak_arbiter_pair,
 };
 use exchange_ledger::wire::Destination;
 
@@ -46,6 +46,11 @@ impl Trader {
                 self.publish(id, body).await
             }
             Effect::Complete { half, to } => self.complete(id, &half, to),
+            Effect::Ask { vaults, fee } => Ok(self.ask(id, vaults, fee)),
+            Effect::Reply { vaults, ask } => {
+                self.reply(id, &vaults, &ask);
+                Ok(None)
+            }
             Effect::BuildTimeout { vault, coin, fee } => {
                 built(self.escrow(id)?.signed_timeout(vault, coin, fee, &self.trade_key(id)?))
             }
@@ -227,7 +232,8 @@ impl Trader {
         Ok(Some(Event::FundingBuilt(payment.tx)))
     }
 
-    fn complete(&self, id: TradeId, half: &HalfSpend, to: Role) -> Result<Option<Event>, ApiError> {
+    fn complete(&mut self, id: TradeId, half: &HalfSpend, to: Role) -> Result<Option<Event>, ApiError> {
+        self.rounds.drop(id);
         built(self.escrow(id)?.complete(half, to, &self.trade_key(id)?))
     }
 
@@ -272,7 +278,7 @@ impl Trader {
 }
 
 /// Passes on a spend of an escrow that Bitcoin Core's own script engine accepts.
-fn built(draft: Result<Draft, EscrowError>) -> Result<Option<Event>, ApiError> {
+pub(super) fn built(draft: Result<Draft, impl ToString>) -> Result<Option<Event>, ApiError> {
     let draft = draft.map_err(internal)?;
     consensus::verify_spend(&draft.tx, &draft.prevouts()).map_err(internal)?;
     Ok(Some(Event::SpendBuilt(draft.tx)))

@@ -6,6 +6,7 @@ mod bump;
 mod cases;
 mod effects;
 mod elsewhere;
+mod keypath;
 pub mod keys;
 mod offers;
 mod talk;
@@ -40,6 +41,7 @@ use crate::market;
 use crate::private::Private;
 use crate::wallet::WalletHandle;
 pub use bump::Raise;
+use keypath::Rounds;
 use tracker::Tracker;
 
 /// How many requests may wait for the trader.
@@ -266,6 +268,7 @@ pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationTok
         has_overlooked: false,
         started: Instant::now(),
         compared: false,
+        rounds: Rounds::default(),
     };
     tokio::spawn(trader.run(inbox, changes, mail, stop));
     TraderHandle { requests }
@@ -282,6 +285,8 @@ struct Trader {
     started: Instant,
     /// Whether deadlines may act: the ledger was compared with a peer's, or there was none for long.
     compared: bool,
+    /// The payouts for whose other part sellers were asked.
+    rounds: Rounds,
 }
 
 impl Trader {
@@ -303,8 +308,10 @@ impl Trader {
                     None => std::future::pending().await,
                 }
             };
+            let round_end = self.rounds.next_end();
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = keypath::until(round_end) => self.end_rounds().await,
                 request = inbox.recv() => match request {
                     Some(request) => self.serve(request).await,
                     None => return,
@@ -468,7 +475,7 @@ impl Trader {
             active.phase = active.trade.phase();
             return;
         }
-        // Only commands and details are ever refused.
+        // Only commands, details and asks are ever refused.
         self.handle(id, event).await.ok();
         if is_new {
             let unread = self.count_unread(id);

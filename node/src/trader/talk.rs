@@ -55,6 +55,10 @@ impl Trader {
             }
             Message::Chat { text: _ } => {}
             Message::Disclosure { said } => self.look_at_shown(id, contract, from, person, &said),
+            // What came before this start is too late for its round, and nobody is asked twice for the same signature.
+            Message::Ask(ask) if keeping == Keeping::New => self.on_ask(id, person, ask).await,
+            Message::Reply(reply) if keeping == Keeping::New => self.on_reply(id, person, &reply).await,
+            Message::Ask(_) | Message::Reply(_) => {}
         }
     }
 
@@ -302,7 +306,7 @@ fn view(contract: &Contract, kept: &Kept) -> Option<MessageView> {
             let commitment = details_commitment(&salt, &details);
             MessageWords::Details { details, is_agreed: agreed.is_some_and(|party| party.details == commitment) }
         }
-        Message::Disclosure { .. } => return None,
+        Message::Disclosure { .. } | Message::Ask(_) | Message::Reply(_) => return None,
     };
     Some(MessageView { number: kept.number, from, to, time: address.time, words })
 }

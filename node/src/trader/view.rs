@@ -200,6 +200,11 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
         }
         (Phase::Ruled, role) => ruled(trade, role, step),
         (Phase::Settled, _) => over("settled: the coins are divided as the arbiter ruled".to_owned()),
+        (Phase::Released, Role::Buyer) if trade.is_asking() => {
+            let what = "your node and the seller's sign the payout as one: cheaper, and like any payment on the chain".to_owned();
+            let otherwise = "without a reply your node pays you alone, in a few seconds";
+            step(Actor::Peer, what, None, otherwise, None)
+        }
         (Phase::Released, Role::Buyer) => {
             let what = "your node broadcasts the payout and the chain confirms it".to_owned();
             step(Actor::Chain, what, None, "nothing to do; it goes on by itself, after a restart too", None)
@@ -282,7 +287,7 @@ fn steps(trade: &Trade) -> Vec<Step> {
         ("Escrow confirmed", if reached == 2 { confirmed } else { String::new() }),
         (if phase == Phase::Disputed { "Disputed" } else { "Payment sent" }, String::new()),
         (signed, String::new()),
-        (confirmed_as, String::new()),
+        (confirmed_as, how_paid(view)),
     ];
     let skipped = |at: usize| match phase {
         Phase::Void | Phase::Cancelled => at >= reached,
@@ -299,6 +304,13 @@ fn steps(trade: &Trade) -> Vec<Step> {
     };
     let step = |(at, (name, detail)): (usize, (&str, String))| Step { name: name.into(), state: state(at), detail };
     names.into_iter().enumerate().map(step).collect()
+}
+
+/// Tells of a payout what it shows on the chain.
+fn how_paid(view: &View) -> String {
+    let Some(spend) = view.spend().filter(|spend| spend.path.is_payout()) else { return String::new() };
+    let by_key = spend.tx.input.iter().all(|input| input.witness.len() == 1);
+    if by_key { "signed as one".to_owned() } else { "by the leaf of both".to_owned() }
 }
 
 /// Returns the line of the log for a trade that reached a phase.

@@ -324,6 +324,17 @@ impl Run {
                 let key = fixture.trade.clone().author(to).trade_key();
                 self.build(fixture.escrow.complete(&half, to, &key).expect("a good half").tx);
             }
+            Effect::Ask { vaults, fee } => {
+                assert_eq!(self.role, Role::Buyer);
+                let release = self.machine.view().valid_release().expect("released before anybody asks");
+                assert_eq!((vaults, Ok(fee)), (release.vaults, fixture.escrow.key_fee(release)));
+                self.answer(Event::Unanswered);
+            }
+            Effect::Reply { vaults, ask } => {
+                assert_eq!(self.role, Role::Seller);
+                assert_eq!(Some(vaults), self.machine.view().valid_release().map(|half| half.vaults));
+                fixture.escrow.check_ask(&ask, &vaults).expect("an ask that fits");
+            }
             Effect::BuildTimeout { vault, coin, fee } => {
                 assert_eq!((self.role, asked), (Role::Seller, Some(Action::Refund)));
                 let key = fixture.trade.clone().author(Role::Seller).trade_key();
@@ -363,7 +374,11 @@ impl Run {
 
     /// Answers the machine with the spend that it asked for.
     fn build(&mut self, tx: Transaction) {
-        let effects = self.machine.handle(Event::SpendBuilt(tx)).expect("what was asked for is taken");
+        self.answer(Event::SpendBuilt(tx));
+    }
+
+    fn answer(&mut self, event: Event) {
+        let effects = self.machine.handle(event).expect("what was asked for is taken");
         if let Some(Effect::Persist(local)) = effects.into_iter().next() {
             self.saved = local;
         }

@@ -274,6 +274,9 @@ impl Node {
             Effect::Complete { half, to } => {
                 Some(Event::SpendBuilt(trade.escrow()?.complete(&half, to, &self.person.key).ok()?.tx))
             }
+            // No seller of these worlds replies: what only two nodes that are online can do together is told in stories.
+            Effect::Ask { .. } => Some(Event::Unanswered),
+            Effect::Reply { .. } => None,
             Effect::BuildTimeout { vault, coin, fee } => {
                 let draft = trade.escrow()?.signed_timeout(vault, coin, fee, &self.person.key).ok()?;
                 Some(Event::SpendBuilt(draft.tx))

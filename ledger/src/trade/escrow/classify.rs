@@ -30,7 +30,7 @@ impl Escrow {
             (None, _) => return SpendPath::Foreign,
         };
         match leaves[0] {
-            Revealed::Key | Revealed::Leaf(Leaf::Both) => self.by_both(tx, &spent),
+            Revealed::Key | Revealed::Leaf(Leaf::Both) => self.paid_by_both(tx, &spent),
             Revealed::Leaf(leaf) => leaf.seat().map_or(SpendPath::Foreign, |seat| self.by_arbiter(tx, &spent, seat)),
             Revealed::Nothing => SpendPath::Foreign,
         }
@@ -43,7 +43,7 @@ impl Escrow {
     }
 
     /// A payout or refund is what both sign of the outputs, whatever the fee.
-    fn by_both(&self, tx: &Transaction, spent: &Vaults) -> SpendPath {
+    fn paid_by_both(&self, tx: &Transaction, spent: &Vaults) -> SpendPath {
         let to = |role| self.destination(role);
         let bond = spent.bond.map(|bond| bond.value).unwrap_or_default();
         let pays = |winner: Role, kept: Sats| {

@@ -19,7 +19,7 @@ use crate::wire::{CurveSignature, List};
 /// What a spend is reckoned with besides inputs and outputs, in virtual bytes, rounded up.
 const OVERHEAD_VSIZE: u64 = 11;
 /// An input by the leaf of both: two signatures, a 68-byte script and a 97-byte control block.
-const INPUT_VSIZE: u64 = 116;
+pub(super) const INPUT_VSIZE: u64 = 116;
 /// An input by a leaf of an arbiter: two signatures, a script of at most 72 and a control block of at most 129 bytes.
 pub(super) const RULED_INPUT_VSIZE: u64 = 125;
 /// An output of at most 43 bytes.
@@ -124,13 +124,13 @@ impl Escrow {
         Ok(shares)
     }
 
-    /// Returns the size that a payout or refund is reckoned with.
-    fn both_vsize(&self, vaults: &Vaults, to: Role) -> u64 {
+    /// Returns the size that a payout or refund is reckoned with, its inputs with `input` each.
+    pub(super) fn both_vsize(&self, input: u64, vaults: &Vaults, to: Role) -> u64 {
         let bonds = match to {
             Role::Buyer => self.contract.seller_bond > Sats::ZERO,
             Role::Seller | Role::Arbiter => vaults.bond.is_some(),
         };
-        vsize(INPUT_VSIZE, 1 + u64::from(vaults.bond.is_some()), 1 + u64::from(bonds))
+        vsize(input, 1 + u64::from(vaults.bond.is_some()), 1 + u64::from(bonds))
     }
 
     /// Returns the fee of a payout or refund at `feerate` sat/vB, within the protocol's bounds.
@@ -138,17 +138,22 @@ impl Escrow {
     /// # Errors
     /// [`EscrowError::Fee`] when the feerate is out of bounds or an output would be dust.
     pub fn fee_at(&self, vaults: &Vaults, to: Role, feerate: u64) -> Result<Sats, EscrowError> {
-        let fee = feerate.checked_mul(self.both_vsize(vaults, to)).and_then(Sats::new);
+        let fee = feerate.checked_mul(self.both_vsize(INPUT_VSIZE, vaults, to)).and_then(Sats::new);
         let fee = fee.ok_or(EscrowError::Fee(u64::MAX))?;
         self.spend(vaults, fee, to).map(|_| fee)
     }
 
-    /// Returns the unsigned transaction by the leaf or the key of both that pays the amount, less `fee`, to `to`.
+    /// Returns the unsigned transaction by the leaf of both that pays the amount, less `fee`, to `to`.
     ///
     /// # Errors
     /// When the fee is out of bounds, or the outputs are none of this escrow.
     pub fn spend(&self, vaults: &Vaults, fee: Sats, to: Role) -> Result<Draft, EscrowError> {
-        check_fee(fee, self.both_vsize(vaults, to), MAX_SPEND_FEERATE)?;
+        check_fee(fee, self.both_vsize(INPUT_VSIZE, vaults, to), MAX_SPEND_FEERATE)?;
+        self.by_both(vaults, fee, to)
+    }
+
+    /// Puts together what both sign, by their leaf or by their key.
+    pub(super) fn by_both(&self, vaults: &Vaults, fee: Sats, to: Role) -> Result<Draft, EscrowError> {
         let output =
             |(role, value): (Role, Sats)| TxOut { value: value.into(), script_pubkey: self.destination(role).clone() };
         let outputs = self.shares(vaults, fee, to)?.into_iter().map(output).collect();

@@ -33,14 +33,7 @@ impl Trade {
     }
 
     fn buyer_duties(&self, phase: Phase, duties: &mut Vec<Effect>) {
-        // A release is the buyer's until a block says otherwise, whatever else is signed or seen in the pool meanwhile.
-        if phase.is_held() && self.is_unspent() {
-            match (self.kept(SpendPath::Payout), self.view.valid_release()) {
-                (Some(tx), _) => duties.push(Effect::Broadcast(tx)),
-                (None, Some(half)) => duties.push(Effect::Complete { half: half.clone(), to: Role::Buyer }),
-                (None, None) => {}
-            }
-        }
+        duties.extend(self.payout_duty(phase));
         // Called off, and funded all the same: the coins go back without anybody being asked again.
         let owes_refund = self.view.facts.buyer_cancel && !self.view.facts.payment_sent;
         if phase == Phase::Funded && owes_refund {

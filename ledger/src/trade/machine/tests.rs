@@ -1,6 +1,7 @@
 //! The machine alone: what it refuses. `simulation.rs` runs two of them against each other.
 
 mod disputes;
+mod rounds;
 mod simulation;
 
 use super::*;

@@ -11,14 +11,16 @@ use crate::ledger::{Ledger, TradeRecords};
 use crate::record::Record;
 use crate::storage::{MemoryStorage, Storage};
 use crate::testing::{admit_all, ledger};
-use crate::trade::counterparty;
+use crate::trade::{Ask, Asked, Reply, counterparty};
 use crate::wire::CurveSignature;
 
 /// What the two users want.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Story {
-    /// Fund, pay, release.
+    /// Fund, pay, release; both sign the payout as one.
     Trade,
+    /// The same, but the seller's node goes as soon as he released.
+    Silent,
     /// The buyer calls it off before it is funded.
     CalledOff,
     /// The buyer calls it off after it is funded.
@@ -38,8 +40,9 @@ enum Story {
 }
 
 impl Story {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Trade,
+        Self::Silent,
         Self::CalledOff,
         Self::Refund,
         Self::Crossed,
@@ -52,7 +55,7 @@ impl Story {
 
     fn end(self) -> Phase {
         match self {
-            Self::Trade | Self::Reorg => Phase::Closed,
+            Self::Trade | Self::Silent | Self::Reorg => Phase::Closed,
             Self::CalledOff => Phase::Cancelled,
             Self::Refund | Self::Crossed | Self::Timeout => Phase::Refunded,
             Self::BuyerWins | Self::SellerWins | Self::Divided => Phase::Settled,
@@ -73,12 +76,14 @@ impl Story {
             (Self::CalledOff, Role::Buyer, Phase::Agreed) => Some(Action::Cancel),
             (Self::CalledOff, Role::Seller, Phase::Agreed) => None,
             (_, Role::Seller, Phase::Agreed) => Some(Action::Fund),
-            (Self::Trade | Self::Reorg | Self::BuyerWins | Self::Divided, Role::Buyer, Phase::Funded) => {
-                Some(Action::MarkPaid)
-            }
+            (
+                Self::Trade | Self::Silent | Self::Reorg | Self::BuyerWins | Self::Divided,
+                Role::Buyer,
+                Phase::Funded,
+            ) => Some(Action::MarkPaid),
             (Self::BuyerWins | Self::Divided, Role::Buyer, Phase::Paid) => Some(Action::Dispute),
             (Self::SellerWins, Role::Seller, Phase::Funded) => Some(Action::Dispute),
-            (Self::Trade | Self::Reorg, Role::Seller, Phase::Paid) => Some(Action::Release),
+            (Self::Trade | Self::Silent | Self::Reorg, Role::Seller, Phase::Paid) => Some(Action::Release),
             (Self::Refund, Role::Buyer, Phase::Funded) => Some(Action::Cancel),
             (Self::Timeout, Role::Seller, Phase::Funded) => Some(Action::Refund),
             (_, _, _) => None,
@@ -144,6 +149,11 @@ struct World {
     wallet: u8,
     sent: BTreeSet<Txid>,
     mail: Vec<Role>,
+    /// What the buyer asked and the seller replied, not yet heard.
+    asks: Vec<Ask>,
+    replies: Vec<Reply>,
+    /// How often anybody drew nonces.
+    draws: u8,
     /// How many effects are performed before the power goes.
     fuse: Option<usize>,
 }
@@ -153,6 +163,8 @@ struct Node {
     maker: bool,
     saved: Local,
     machine: Trade,
+    /// The round that waits, in memory.
+    asked: Option<Asked>,
 }
 
 struct Crash;
@@ -165,13 +177,14 @@ impl Node {
         let maker = bid.maker == world.trade.author(role).id();
         let saved = if role == Role::Arbiter { Local::default() } else { saved };
         let machine = Trade::new(bid, role, maker, saved.clone());
-        Self { role, maker, saved, machine }
+        Self { role, maker, saved, machine, asked: None }
     }
 
     /// One look at ledger, chain and mail, and one wish of the user. A crash loses all but what was saved.
     fn turn(&mut self, world: &mut World) {
         if self.try_turn(world).is_err() {
             world.fuse = None;
+            self.asked = None;
             self.machine = Trade::new(world.bid.clone(), self.role, self.maker, self.saved.clone());
         }
     }
@@ -186,6 +199,7 @@ impl Node {
             let details = world.trade.author(counterparty(self.role)).details();
             self.run(world, Event::Details { salt: SALT, details })?;
         }
+        self.hear_rounds(world)?;
         if self.role == Role::Arbiter && self.machine.phase() == Phase::Disputed {
             let more = world.story == Story::Divided && self.machine.view().extensions() < 2;
             let event = if more {
@@ -200,6 +214,31 @@ impl Node {
             Some(action) => self.run(world, Event::Command(Command { action, feerate: 10 })),
             None => Ok(()),
         }
+    }
+
+    /// The seller hears an ask, the buyer the reply; one that is not there when he looks again is too late.
+    fn hear_rounds(&mut self, world: &mut World) -> Result<(), Crash> {
+        match self.role {
+            Role::Seller if world.story != Story::Silent => {
+                for ask in std::mem::take(&mut world.asks) {
+                    self.run(world, Event::Asked { from: Role::Buyer, ask })?;
+                }
+            }
+            Role::Buyer => {
+                let Some(asked) = self.asked.take() else { return Ok(()) };
+                let reply = std::mem::take(&mut world.replies).into_iter().find(|reply| asked.is_answered_by(reply));
+                let key = world.trade.author(Role::Buyer).trade_key();
+                let event = match reply {
+                    Some(reply) => {
+                        Event::SpendBuilt(world.escrow.complete_by_key(asked, &reply, &key).unwrap().tx)
+                    }
+                    None => Event::Unanswered,
+                };
+                self.run(world, event)?;
+            }
+            Role::Seller | Role::Arbiter => {}
+        }
+        Ok(())
     }
 
     fn run(&mut self, world: &mut World, event: Event) -> Result<(), Crash> {
@@ -240,6 +279,17 @@ impl Node {
             Effect::Complete { half, to } => {
                 assert_eq!(to, self.role);
                 return Some(Event::SpendBuilt(escrow.complete(&half, to, &key).unwrap().tx));
+            }
+            Effect::Ask { vaults, fee } if self.asked.is_none() => {
+                let (ask, asked) = escrow.ask(&vaults, fee, &key, &world.draw()).unwrap();
+                world.asks.push(ask);
+                self.asked = Some(asked);
+            }
+            Effect::Ask { .. } => {}
+            Effect::Reply { vaults, ask } => {
+                let is_kept = !world.known.facts.releases.is_empty();
+                assert!(is_kept, "nothing is signed as one before the release is kept");
+                world.replies.push(escrow.reply(&ask, &vaults, &key, &world.draw()).unwrap());
             }
             Effect::BuildTimeout { vault, coin, fee } => {
                 return Some(Event::SpendBuilt(escrow.signed_timeout(vault, coin, fee, &key).unwrap().tx));
@@ -291,8 +341,17 @@ impl World {
             wallet: 0,
             sent: BTreeSet::new(),
             mail: Vec::new(),
+            asks: Vec::new(),
+            replies: Vec::new(),
+            draws: 0,
             fuse,
         }
+    }
+
+    /// Returns what nobody drew before.
+    fn draw(&mut self) -> [u8; 32] {
+        self.draws += 1;
+        [self.draws; 32]
     }
 
     fn burn(&mut self) -> Result<(), Crash> {
@@ -378,6 +437,10 @@ fn play(story: Story, side: Side, fuse: Option<usize>) -> bool {
     let end = world.chain.facts(&world.escrow);
     let paths: Vec<SpendPath> = end.spends.iter().map(|spend| spend.path).collect();
     assert!(!paths.contains(&SpendPath::Foreign), "{context}");
+    if fuse.is_none() && matches!(story, Story::Trade | Story::Silent) {
+        let items = end.spends[0].tx.input[0].witness.len();
+        assert_eq!(items, if story == Story::Trade { 1 } else { 4 }, "{context}");
+    }
     world.fuse.is_none() && fuse.is_some()
 }
 
