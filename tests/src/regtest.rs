@@ -192,6 +192,24 @@ impl Regtest {
         traffic
     }
 
+    /// Returns how many items the witness of each input of a transaction has, which is in a block from a height on.
+    ///
+    /// # Panics
+    /// When no block holds it.
+    #[must_use]
+    pub fn witness_of(&self, txid: &str, from_height: u64) -> Vec<usize> {
+        for height in from_height..=self.height() {
+            let hash = self.call("getblockhash", &[json!(height)]);
+            let block = self.call("getblock", &[hash, json!(2)]);
+            let mut txs = block["tx"].as_array().into_iter().flatten();
+            if let Some(tx) = txs.find(|tx| tx["txid"] == txid) {
+                let items = |input: &Value| input["txinwitness"].as_array().map_or(0, Vec::len);
+                return tx["vin"].as_array().into_iter().flatten().map(items).collect();
+            }
+        }
+        panic!("no block from {from_height} on holds {txid}");
+    }
+
     /// Asks bitcoind.
     pub(crate) fn call(&self, method: &str, params: &[Value]) -> Value {
         self.node.call(method, params).unwrap_or_else(|error| panic!("{error}"))

@@ -1,4 +1,4 @@
-//! Every leaf of both outputs of a bonded escrow with two arbiters, spent on a chain that enforces Bitcoin's rules: as soon
+//! Every leaf of both outputs of a bonded escrow with two arbiters, and their key, spent on a chain that enforces Bitcoin's rules: as soon
 //! as its delay is over and no block sooner, by the right keys only, with exactly the outputs that were signed.
 
 #![allow(clippy::unwrap_used)]
@@ -18,10 +18,10 @@ use exchange_tests::bitcoind::Bitcoind;
 
 const FEERATE: u64 = 10;
 
-/// One way to spend an escrow: through which leaf, after how many blocks, and who signs.
+/// One way to spend an escrow: through which leaf (or none: the key of both), after how many blocks, and who signs.
 struct Way {
     name: String,
-    leaf: Leaf,
+    leaf: Option<Leaf>,
     delay: u16,
     draft: Draft,
     /// The keys of the leaf, the one that its script checks first last.
@@ -54,7 +54,17 @@ impl Stage {
             let half = escrow.half(held, escrow.fee_at(held, to, FEERATE).unwrap(), to, theirs).unwrap();
             let draft = escrow.complete(&half, to, mine).unwrap();
             let (name, keys) = (format!("both, to the {to}"), vec![seller, buyer]);
-            ways.push(Way { name, leaf: Leaf::Both, delay: 0, draft, keys });
+            ways.push(Way { name, leaf: Some(Leaf::Both), delay: 0, draft, keys });
+        }
+        for (what, alone) in [("both outputs", false), ("the escrow alone", true)] {
+            let held = next();
+            let spent = if alone { Vaults { bond: None, ..*held } } else { *held };
+            let fee = escrow.key_fee(&escrow.half(&spent, sats(3_000), Role::Buyer, &seller).unwrap()).unwrap();
+            let (ask, asked) = escrow.ask(&spent, fee, &buyer, &[0xb0; 32]).unwrap();
+            let reply = escrow.reply(&ask, &spent, &seller, &[0x5e; 32]).unwrap();
+            let draft = escrow.complete_by_key(asked, &reply, &buyer).unwrap();
+            let name = format!("the key of both, {what}");
+            ways.push(Way { name, leaf: None, delay: 0, draft, keys: vec![seller, buyer] });
         }
         for (vault, key) in [(Vault::Escrow, seller), (Vault::Bond, buyer)] {
             let held = next();
@@ -62,12 +72,12 @@ impl Stage {
             let fee = escrow.timeout_fee_at(vault, coin, FEERATE).unwrap();
             let draft = escrow.signed_timeout(vault, coin, fee, &key).unwrap();
             let (name, delay) = (format!("{vault:?} to its funder"), self.contract.refund_delay);
-            ways.push(Way { name, leaf: Leaf::Refund, delay, draft, keys: vec![key] });
+            ways.push(Way { name, leaf: Some(Leaf::Refund), delay, draft, keys: vec![key] });
         }
         for seat in [Seat::First, Seat::Second] {
             let (pair, delay) = (self.trade.arbiter_pair(&self.contract, seat), self.contract.delay_of(seat));
             for (role, key) in [(Role::Buyer, buyer), (Role::Seller, seller)] {
-                let leaf = Leaf::of_arbiter(seat, role);
+                let leaf = Some(Leaf::of_arbiter(seat, role));
                 let held = next();
                 let division = escrow.divide(seat, held, Verdict::Split(sats(300_000)), FEERATE).unwrap();
                 let ruling = escrow.rule(seat, held, division, &pair).unwrap();
@@ -87,22 +97,37 @@ impl Stage {
     /// Returns a way signed by others: each of its keys in turn is a stranger's.
     fn forged(&self, way: &Way) -> Vec<Transaction> {
         let stranger = Author::new(99).trade_key();
+        let Some(leaf) = way.leaf else { return by_one_key(way, &stranger) };
         let forge = |at: usize| {
             let mut draft = way.draft.clone();
             let sign = |(by, key): (usize, &Keypair)| {
                 let key = if by == at { &stranger } else { key };
-                self.escrow.sign(&draft, way.leaf, key).unwrap()
+                self.escrow.sign(&draft, leaf, key).unwrap()
             };
             let signatures: Vec<_> = way.keys.iter().enumerate().map(sign).collect();
-            self.escrow.attach(&mut draft, way.leaf, &signatures.iter().collect::<Vec<_>>()).unwrap();
+            self.escrow.attach(&mut draft, leaf, &signatures.iter().collect::<Vec<_>>()).unwrap();
             draft.tx
         };
         (0..way.keys.len()).map(forge).collect()
     }
 }
 
+/// Returns a spend by the key of both that one person alone signed: a stranger, the seller, the buyer.
+fn by_one_key(way: &Way, stranger: &Keypair) -> Vec<Transaction> {
+    let secp = bitcoin::key::Secp256k1::new();
+    let sign = |key: &Keypair| {
+        let mut tx = way.draft.tx.clone();
+        for (at, input) in tx.input.iter_mut().enumerate() {
+            let signature = secp.sign_schnorr_no_aux_rand(&way.draft.key_sighash(at), key);
+            input.witness = Witness::from_slice(&[signature.serialize()]);
+        }
+        tx
+    };
+    std::iter::once(stranger).chain(&way.keys).map(sign).collect()
+}
+
 /// How many ways there are.
-const WAYS: usize = 12;
+const WAYS: usize = 14;
 
 fn anyone() -> ScriptBuf {
     ScriptBuf::builder().push_int(1).into_script()
@@ -174,7 +199,7 @@ async fn every_leaf_holds(chain: &dyn ChainBackend) {
             panic!("{name}: no block holds it");
         };
         assert_eq!(by.compute_txid(), tx.compute_txid(), "{name}");
-        assert_eq!(stage.escrow.check_witness(&by, spent), Ok(Some(way.leaf)), "{name}");
+        assert_eq!(stage.escrow.check_witness(&by, spent), Ok(way.leaf), "{name}");
     }
 }
 

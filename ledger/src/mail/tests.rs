@@ -4,6 +4,8 @@ use super::*;
 use crate::body::Side;
 use crate::mail::transcript::{Account, Words};
 use crate::testing::{Author, EPOCH, NETWORK, SALT, SampleTrade};
+use crate::trade::{Ask, Nonces, Reply};
+use crate::wire::List;
 
 /// Two parties who talk, each with his own record of it.
 struct Talk {
@@ -211,12 +213,20 @@ fn a_disclosure_travels_in_pieces_that_fit_and_stand_alone() {
 
 #[test]
 fn no_message_can_name_a_key_a_role_or_a_destination() {
-    // Every field of every message is here: what comes in by mail is words and what proves them, and changes nothing else.
-    let examples =
-        [Message::Details { salt: SALT, details: String::new() }, chat("x"), Message::Disclosure { said: Vec::new() }];
+    // Every field of every message is here: what comes in by mail is words and what proves them, and changes nothing else; or
+    // the rounds of a signature, about a transaction that the recipient computes himself.
+    let reply = Reply { ask: [0; 32], nonces: Nonces::default(), signatures: List::default() };
+    let examples = [
+        Message::Details { salt: SALT, details: String::new() },
+        chat("x"),
+        Message::Disclosure { said: Vec::new() },
+        Message::Reply(reply),
+    ];
     for message in examples {
         match message {
             Message::Details { salt: _, details: _ } | Message::Chat { text: _ } | Message::Disclosure { said: _ } => {}
+            Message::Ask(Ask { fee: _, spend: _, nonces: _ }) => {}
+            Message::Reply(Reply { ask: _, nonces: _, signatures: _ }) => {}
         }
     }
     let talk = Talk::of_four();

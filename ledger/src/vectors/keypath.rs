@@ -119,9 +119,7 @@ fn describe(name: &str, mut round: Round) -> Value {
     let tx: bitcoin::Transaction = bitcoin::consensus::deserialize(&hex::decode(&signed).unwrap()).unwrap();
     assert_eq!(round.escrow.classify(&tx, &round.vaults), SpendPath::Payout);
     assert_eq!(round.escrow.check_witness(&tx, &round.vaults), Ok(None));
-    let side = |secret: &[u8; 64], public: &PublicNonce, part: &PartialSignature| {
-        json!({ "secret_nonces": [hex(&secret[..32]), hex(&secret[32..])], "public_nonce": hex(public.0), "partial_signature": hex(part.0) })
-    };
+    let side = |secret: &[u8; 64], public: &PublicNonce, part: &PartialSignature| json!({ "secret_nonces": [hex(&secret[..32]), hex(&secret[32..])], "public_nonce": hex(public.0), "partial_signature": hex(part.0) });
     let inputs = draft.spent.iter().zip(&tx.input).enumerate().map(|(at, ((vault, output), input))| {
         let info = round.escrow.spend_info(*vault).unwrap();
         json!({

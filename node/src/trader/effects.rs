@@ -12,9 +12,7 @@ use exchange_ledger::mail::Message;
 use exchange_ledger::money::Sats;
 use exchange_ledger::seal;
 use exchange_ledger::trade::pins::Settled;
-use exchange_ledger::trade::{
-    Draft, Effect, Escrow, Event, Local, Role, Seat, counterparty, tweak_arbiter_pair,
-};
+use exchange_ledger::trade::{Draft, Effect, Escrow, Event, Local, Role, Seat, counterparty, tweak_arbiter_pair};
 use exchange_ledger::wire::Destination;
 
 use crate::chain::{ChainError, WatchRequest, consensus};

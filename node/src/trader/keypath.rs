@@ -72,8 +72,7 @@ impl Trader {
 
     fn send_ask(&self, id: TradeId, vaults: &Vaults, fee: Sats) -> Result<Asked, ApiError> {
         let entropy = Zeroizing::new(entropy::bytes32());
-        let (ask, asked) =
-            self.escrow(id)?.ask(vaults, fee, &self.trade_key(id)?, &entropy).map_err(internal)?;
+        let (ask, asked) = self.escrow(id)?.ask(vaults, fee, &self.trade_key(id)?, &entropy).map_err(internal)?;
         self.tell_other_party(id, &Message::Ask(ask))?;
         Ok(asked)
     }
@@ -139,7 +138,8 @@ impl Trader {
 
     fn tell_other_party(&self, id: TradeId, message: &Message) -> Result<(), ApiError> {
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
-        let contract = active.trade.view().contract.as_ref().ok_or_else(|| internal("the trade has no contract yet"))?;
+        let contract =
+            active.trade.view().contract.as_ref().ok_or_else(|| internal("the trade has no contract yet"))?;
         let recipient = contract.author(counterparty(active.trade.role()));
         self.tools.mailbox.send(&self.tools.identity, contract, recipient, message).explained()
     }

@@ -201,7 +201,8 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
         (Phase::Ruled, role) => ruled(trade, role, step),
         (Phase::Settled, _) => over("settled: the coins are divided as the arbiter ruled".to_owned()),
         (Phase::Released, Role::Buyer) if trade.is_asking() => {
-            let what = "your node and the seller's sign the payout as one: cheaper, and like any payment on the chain".to_owned();
+            let what = "your node and the seller's sign the payout as one: cheaper, and like any payment on the chain"
+                .to_owned();
             let otherwise = "without a reply your node pays you alone, in a few seconds";
             step(Actor::Peer, what, None, otherwise, None)
         }

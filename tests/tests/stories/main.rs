@@ -10,6 +10,7 @@ mod disputes;
 mod electrum;
 mod fees;
 mod full_disk;
+mod key_path;
 mod killed_at_every_step_and_resumed;
 mod laptop_lost;
 mod latecomer_catches_up;

@@ -115,11 +115,11 @@ struct Own {
 }
 
 /// A secret nonce at rest, in a place that it never leaves but to sign. The library wipes what it signs with.
-struct Secret(Zeroizing<Box<[u8; 132]>>);
+struct Secret(Box<Zeroizing<[u8; 132]>>);
 
 impl Secret {
     fn new(nonce: SecretNonce) -> Self {
-        Self(Zeroizing::new(Box::new(nonce.dangerous_into_bytes())))
+        Self(Box::new(Zeroizing::new(nonce.dangerous_into_bytes())))
     }
 
     fn take(self) -> SecretNonce {
@@ -193,13 +193,7 @@ impl Escrow {
     ///
     /// # Errors
     /// As [`Self::check_ask`]; nothing is signed then.
-    pub fn reply(
-        &self,
-        ask: &Ask,
-        vaults: &Vaults,
-        key: &Keypair,
-        entropy: &[u8; 32],
-    ) -> Result<Reply, KeyPathError> {
+    pub fn reply(&self, ask: &Ask, vaults: &Vaults, key: &Keypair, entropy: &[u8; 32]) -> Result<Reply, KeyPathError> {
         let draft = self.check_ask(ask, vaults)?;
         let theirs = read_nonces(&ask.nonces, &draft)?;
         let own = self.draw(&draft, Role::Seller, key, entropy)?;

@@ -206,8 +206,9 @@ fn parts_that_do_not_fit_are_refused_as_in_bip_327() {
         let signer = usize::try_from(case["signer_index"].as_u64().unwrap()).unwrap();
         let session = musig::musig::Session::new(&cache, sum(&nonces), &file.message(&case).unwrap());
         let part: [u8; 32] = hex::decode(case["sig"].as_str().unwrap()).unwrap().try_into().unwrap();
-        let fits = musig::musig::PartialSignature::from_byte_array(&part)
-            .is_ok_and(|part| session.partial_verify(&cache, &part, &nonces[signer], file.keys(&case).unwrap()[signer]));
+        let fits = musig::musig::PartialSignature::from_byte_array(&part).is_ok_and(|part| {
+            session.partial_verify(&cache, &part, &nonces[signer], file.keys(&case).unwrap()[signer])
+        });
         assert!(!fits, "{}", case["comment"]);
     }
     for case in file.cases("verify_error_test_cases") {

@@ -83,11 +83,11 @@ impl Trade {
         spend.path.is_payout() && escrow.check_witness(&spend.tx, vaults).is_ok()
     }
 
-    /// Tells whether the coins will not run away while a seller is waited for: nothing else takes them, and he cannot take
-    /// them back yet.
+    /// Tells whether the coins will not run away while a seller is waited for: there is no quarrel about them, nothing else
+    /// takes them, and he cannot take them back yet.
     fn has_time(&self) -> bool {
         let is_early = self.view.refund_from().is_some_and(|from| self.view.chain.tip < from);
-        self.view.spend().is_none() && is_early
+        !self.view.is_disputed() && self.view.spend().is_none() && is_early
     }
 
     /// Decides about what a buyer asks for. What the seller signs then he has signed before, by the leaf of both.

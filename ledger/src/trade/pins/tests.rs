@@ -63,8 +63,9 @@ fn the_buyers_completion_outlives_the_sellers_records() {
     for ledger in [&public, &ledger()] {
         let known = look(ledger, id, Some(&pin)).unwrap().unwrap();
         assert_eq!(known.contract, Some(trade.contract()));
-        let (machine, effects) = restarted(&trade, Role::Buyer, known, 200);
+        let (mut machine, _) = restarted(&trade, Role::Buyer, known, 200);
         assert_eq!(machine.phase(), Phase::Released);
+        let effects = machine.handle(Event::Unanswered).unwrap();
         assert!(effects.contains(&Effect::Complete { half: payout.clone(), to: Role::Buyer }), "{effects:?}");
     }
 }

@@ -23,7 +23,8 @@ impl Stage {
         let escrow = Escrow::new(contract);
         let vaults = vaults_of(&escrow, 1);
         let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| trade.author(role).trade_key());
-        let half = escrow.half(&vaults, escrow.fee_at(&vaults, Role::Buyer, 10).unwrap(), Role::Buyer, &seller).unwrap();
+        let half =
+            escrow.half(&vaults, escrow.fee_at(&vaults, Role::Buyer, 10).unwrap(), Role::Buyer, &seller).unwrap();
         let fee = escrow.key_fee(&half).unwrap();
         Self { vaults, fee, buyer, seller, escrow }
     }
@@ -79,9 +80,8 @@ fn both_sign_as_one_what_costs_less_and_shows_no_script() {
         assert_eq!(stage.escrow.classify(&draft.tx, &stage.vaults), SpendPath::Payout);
         assert!(draft.tx.vsize() as u64 * 10 <= stage.fee.get(), "{} virtual bytes", draft.tx.vsize());
         // Apart from the fee it is what the leaf pays, so that of both either may confirm.
-        let paid = |draft: &Draft| -> Vec<_> {
-            draft.tx.output.iter().map(|output| output.script_pubkey.clone()).collect()
-        };
+        let paid =
+            |draft: &Draft| -> Vec<_> { draft.tx.output.iter().map(|output| output.script_pubkey.clone()).collect() };
         assert_eq!((paid(&draft), &draft.spent), (paid(&leaf), &leaf.spent));
         assert_eq!(draft.tx.output.last().unwrap().value.to_sat() == 100_000, inputs == 2, "the seller's bond, whole");
     }

@@ -134,7 +134,11 @@ fn a_payout_of_a_machine_that_was_lost_is_left_to_the_chain() {
     let (mut buyer, _) = stage.start(Role::Buyer, Local::default());
     let seen = |tx: &Transaction, height| {
         let spends = vec![Spend { tx: tx.clone(), path: SpendPath::Payout, height }];
-        Event::Chain(ChainFacts { spends, fundings: vec![Funding::new(stage.trade.vaults(1), Some(190))], ..chain(200) })
+        Event::Chain(ChainFacts {
+            spends,
+            fundings: vec![Funding::new(stage.trade.vaults(1), Some(190))],
+            ..chain(200)
+        })
     };
     let pays = |effects: &[Effect]| {
         effects.iter().any(|e| matches!(e, Effect::Ask { .. } | Effect::Complete { .. } | Effect::Broadcast(_)))
@@ -154,6 +158,11 @@ fn when_every_block_counts_nobody_is_waited_for() {
     let fundings = vec![Funding::new(stage.trade.vaults(1), Some(190))];
     let from = 190 + 4320 - 1;
     let effects = buyer.handle(Event::Chain(ChainFacts { fundings: fundings.clone(), ..chain(from) })).unwrap();
+    assert!(effects.contains(&stage.completes()) && !effects.contains(&stage.asks()), "{effects:?}");
+    // Nor in a quarrel.
+    let (mut buyer, _) = stage.start(Role::Buyer, Local::default());
+    let Event::Records { contract, facts } = stage.released() else { unreachable!() };
+    let effects = buyer.handle(Event::Records { contract, facts: Facts { seller_dispute: true, ..facts } }).unwrap();
     assert!(effects.contains(&stage.completes()) && !effects.contains(&stage.asks()), "{effects:?}");
     // Nor when the seller takes his coins back against his word.
     let key = stage.key(Role::Seller);

@@ -229,9 +229,7 @@ impl Node {
                 let reply = std::mem::take(&mut world.replies).into_iter().find(|reply| asked.is_answered_by(reply));
                 let key = world.trade.author(Role::Buyer).trade_key();
                 let event = match reply {
-                    Some(reply) => {
-                        Event::SpendBuilt(world.escrow.complete_by_key(asked, &reply, &key).unwrap().tx)
-                    }
+                    Some(reply) => Event::SpendBuilt(world.escrow.complete_by_key(asked, &reply, &key).unwrap().tx),
                     None => Event::Unanswered,
                 };
                 self.run(world, event)?;
@@ -289,7 +287,8 @@ impl Node {
             Effect::Reply { vaults, ask } => {
                 let is_kept = !world.known.facts.releases.is_empty();
                 assert!(is_kept, "nothing is signed as one before the release is kept");
-                world.replies.push(escrow.reply(&ask, &vaults, &key, &world.draw()).unwrap());
+                let reply = escrow.reply(&ask, &vaults, &key, &world.draw()).unwrap();
+                world.replies.push(reply);
             }
             Effect::BuildTimeout { vault, coin, fee } => {
                 return Some(Event::SpendBuilt(escrow.signed_timeout(vault, coin, fee, &key).unwrap().tx));
