@@ -3,7 +3,7 @@
 use crate::body::{Body, Cancel, Funded, Release, Side};
 use crate::record::Header;
 use crate::testing::{EPOCH, NETWORK, SampleTrade, admit_all, ledger, sats};
-use crate::trade::{Action, ChainFacts, Effect, Funding, Local, Phase, Role, Trade, Vault};
+use crate::trade::{Action, ChainFacts, Effect, Event, Funding, Local, Phase, Role, Trade, Vault};
 
 use super::*;
 

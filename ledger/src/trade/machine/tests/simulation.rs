@@ -190,6 +190,9 @@ impl Node {
     }
 
     fn try_turn(&mut self, world: &mut World) -> Result<(), Crash> {
+        if let Some(asked) = self.asked.take() {
+            self.hear_reply(world, asked)?;
+        }
         let TradeRecords { contract, facts, .. } = world.known.clone();
         self.run(world, Event::Records { contract, facts })?;
         self.run(world, Event::Compared)?;
@@ -199,7 +202,11 @@ impl Node {
             let details = world.trade.author(counterparty(self.role)).details();
             self.run(world, Event::Details { salt: SALT, details })?;
         }
-        self.hear_rounds(world)?;
+        if self.role == Role::Seller && world.story != Story::Silent {
+            for ask in std::mem::take(&mut world.asks) {
+                self.run(world, Event::Asked { from: Role::Buyer, ask })?;
+            }
+        }
         if self.role == Role::Arbiter && self.machine.phase() == Phase::Disputed {
             let more = world.story == Story::Divided && self.machine.view().extensions() < 2;
             let event = if more {
@@ -216,27 +223,12 @@ impl Node {
         }
     }
 
-    /// The seller hears an ask, the buyer the reply; one that is not there when he looks again is too late.
-    fn hear_rounds(&mut self, world: &mut World) -> Result<(), Crash> {
-        match self.role {
-            Role::Seller if world.story != Story::Silent => {
-                for ask in std::mem::take(&mut world.asks) {
-                    self.run(world, Event::Asked { from: Role::Buyer, ask })?;
-                }
-            }
-            Role::Buyer => {
-                let Some(asked) = self.asked.take() else { return Ok(()) };
-                let reply = std::mem::take(&mut world.replies).into_iter().find(|reply| asked.is_answered_by(reply));
-                let key = world.trade.author(Role::Buyer).trade_key();
-                let event = match reply {
-                    Some(reply) => Event::SpendBuilt(world.escrow.complete_by_key(asked, &reply, &key).unwrap().tx),
-                    None => Event::Unanswered,
-                };
-                self.run(world, event)?;
-            }
-            Role::Seller | Role::Arbiter => {}
-        }
-        Ok(())
+    /// Hears the reply to what was asked in the last turn; one that is not there is too late.
+    fn hear_reply(&mut self, world: &mut World, asked: Asked) -> Result<(), Crash> {
+        let reply = std::mem::take(&mut world.replies).into_iter().find(|reply| asked.is_answered_by(reply));
+        let key = world.trade.author(Role::Buyer).trade_key();
+        let built = reply.map(|reply| world.escrow.complete_by_key(asked, &reply, &key).unwrap().tx);
+        self.run(world, built.map_or(Event::Unanswered, Event::SpendBuilt))
     }
 
     fn run(&mut self, world: &mut World, event: Event) -> Result<(), Crash> {
