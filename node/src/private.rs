@@ -84,6 +84,8 @@ rows! {
     DisclosedRow { said: Said, }
     /// The number of the last message of a trade that the user has read, or that an arbiter was shown.
     ReadRow { number: u64, }
+    /// The extended keys of the user's signers, the newest last, and whether new sales use that.
+    SignersRow { keys: Vec<String>, is_used: bool, }
 }
 
 /// The place of an envelope among those that one party sent another: epoch and number.
@@ -98,6 +100,10 @@ const OUTBOX: Table<((TradeId, AuthorId), Place), EnvelopeRow> = Table::new(Name
 const MAILBOX: Table<(MailboxId, u64), EnvelopeRow> = Table::new(Namespace::Mailbox);
 const TRUSTED: Table<AuthorId, TrustRow> = Table::new(Namespace::TrustedArbiters);
 const MAIL_INDEX: Table<((MailboxId, AuthorId), Place), MailIndexRow> = Table::new(Namespace::MailIndex);
+
+const SETTINGS: Table<String, SignersRow> = Table::new(Namespace::Config);
+/// The only setting so far.
+const SIGNERS: &str = "signers";
 
 /// How many arbiters a user can trust: more than anybody can know.
 const MAX_TRUSTED: usize = 256;
@@ -240,6 +246,23 @@ impl Private {
             (false, true) if known.len() >= MAX_TRUSTED => Ok(false),
             (false, true) => self.store.private().put(&TRUSTED, author, &TrustRow { since: now }).map(|()| true),
         }
+    }
+
+    /// Returns the extended keys of the user's signers, the newest last, and whether new sales use that.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn signers(&self) -> Result<(Vec<String>, bool), StoreError> {
+        let row = self.store.private().get(&SETTINGS, &SIGNERS.to_owned())?;
+        Ok(row.map(|row| (row.keys, row.is_used)).unwrap_or_default())
+    }
+
+    /// Keeps them.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn put_signers(&self, keys: &[String], is_used: bool) -> Result<(), StoreError> {
+        self.store.private().put(&SETTINGS, &SIGNERS.to_owned(), &SignersRow { keys: keys.to_vec(), is_used })
     }
 
     /// Returns the kept messages of a mailbox that arrived after a number, at most `limit`.

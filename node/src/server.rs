@@ -8,8 +8,9 @@ use exchange_api::{
     BookFilter, BumpTrade, BumpTx, BumpView, Bundle, CheckpointView, Code, CoinView, Conversation, Credentials,
     Disclose, Disclosure, Event, ExchangeApiServer, FeeEstimate, FinishPsbt, FreezeCoins, FundSigned, FundingDraft,
     IdentityInfo, LabelLine, LabelsTaken, MessageView, OfferView, Page, PasswordStrength, PeerInfo, PostOffer,
-    PsbtView, RuleTrade, SendMessage, SendRequest, Sent, SetLabel, StakeRequest, StakeView, Status, StrengthVerdict,
-    SweepView, SweepWords, TakeOffer, TakeReview, TradeCommand, TradeView, TrustArbiter, WalletTx, WalletWords,
+    PsbtView, RuleTrade, SendMessage, SendRequest, Sent, SetLabel, SignedElsewhere, SignerView, StakeRequest,
+    StakeView, Status, StrengthVerdict, SweepView, SweepWords, TakeOffer, TakeReview, ToSign, TradeCommand, TradeView,
+    TrustArbiter, WalletTx, WalletWords,
 };
 use exchange_ledger::body::{ArbiterAdvert, Body, Terms};
 use exchange_ledger::identity::{Email, Passphrase, Password, Verdict, strength};
@@ -33,6 +34,7 @@ use crate::keeper::record_of;
 use crate::node::{Parts, Session};
 use crate::trader::Raise;
 use crate::trader::keys::{ARBITER_NONCE, seal_secret, trade_key};
+use crate::trader::signer::{ExternalKey, Signers};
 use crate::{audit, checkpoints, clock, entropy, market, stakes};
 
 mod wallet;
@@ -487,6 +489,31 @@ impl ExchangeApiServer for Server {
         let work = async {
             let psbt = crate::wallet::psbt::decode(psbt.as_bytes()).explained()?;
             trader.fund_signed(trade, psbt, dry_run).await
+        };
+        self.once(&request_id, dry_run, work).await
+    }
+
+    async fn signer_set(&self, key: Option<String>) -> RpcResult<Vec<SignerView>> {
+        let network = self.parts.chain.network();
+        let key = key.map(|key| ExternalKey::parse(&key, network)).transpose()?;
+        let signers = Signers::load(&self.parts.private, network)?;
+        Ok(signers.choose(&self.parts.private, key)?.views())
+    }
+
+    async fn signer_list(&self) -> RpcResult<Vec<SignerView>> {
+        Ok(Signers::load(&self.parts.private, self.parts.chain.network())?.views())
+    }
+
+    async fn trade_to_sign(&self, trade: TradeId) -> RpcResult<ToSign> {
+        Ok(self.unlocked()?.trader.to_sign(trade).await?)
+    }
+
+    async fn trade_signed(&self, request: SignedElsewhere) -> RpcResult<TradeView> {
+        let trader = self.unlocked()?.trader.clone();
+        let SignedElsewhere { request_id, dry_run, trade, psbt } = request;
+        let work = async {
+            let psbt = crate::wallet::psbt::decode(psbt.as_bytes()).explained()?;
+            trader.signed(trade, psbt, dry_run).await
         };
         self.once(&request_id, dry_run, work).await
     }

@@ -211,7 +211,10 @@ impl Regtest {
     }
 
     /// Asks bitcoind.
-    pub(crate) fn call(&self, method: &str, params: &[Value]) -> Value {
+    ///
+    /// # Panics
+    /// When it refuses.
+    pub fn call(&self, method: &str, params: &[Value]) -> Value {
         self.node.call(method, params).unwrap_or_else(|error| panic!("{error}"))
     }
 }

@@ -23,11 +23,13 @@ use crate::wire::{CurveKey, Outpoint};
 mod classify;
 mod keypath;
 mod ruling;
+mod signer;
 mod spends;
 mod witness;
 
 pub use keypath::{Ask, Asked, KeyPathError, Nonces, PartialSignature, PublicNonce, Reply};
 pub use ruling::Verdict;
+pub use signer::{Elsewhere, Signer, Unsigned};
 pub use spends::{Draft, SPEND_VSIZE};
 
 /// The value below which an output of any standard type may count as dust.
@@ -167,6 +169,9 @@ pub enum EscrowError {
     /// The contract has no such arbiter.
     #[error("the contract has no second arbiter")]
     NoArbiter,
+    /// The key that has to sign is kept elsewhere, and has not signed this yet.
+    #[error("this is to be signed by a key that is kept elsewhere")]
+    Unsigned(Box<Unsigned>),
 }
 
 /// The escrow of a contract.

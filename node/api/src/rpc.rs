@@ -11,8 +11,8 @@ use crate::types::{
     BumpTrade, BumpTx, BumpView, CheckpointView, CoinView, Conversation, Credentials, Disclose, Disclosure, Event,
     FeeEstimate, FinishPsbt, FreezeCoins, FundSigned, FundingDraft, IdentityInfo, LabelLine, LabelsTaken, MessageView,
     OfferView, Page, PasswordStrength, PeerInfo, PostOffer, PsbtView, RuleTrade, SendMessage, SendRequest, Sent,
-    SetLabel, StakeRequest, StakeView, Status, SweepView, SweepWords, TakeOffer, TakeReview, TradeCommand, TradeView,
-    TrustArbiter, WalletTx, WalletWords,
+    SetLabel, SignedElsewhere, SignerView, StakeRequest, StakeView, Status, SweepView, SweepWords, TakeOffer,
+    TakeReview, ToSign, TradeCommand, TradeView, TrustArbiter, WalletTx, WalletWords,
 };
 
 /// The local API of a node. Errors carry a stable code (see [`crate::Code`]) and say what to do.
@@ -221,6 +221,22 @@ pub trait ExchangeApi {
     /// Funds the escrow by a transaction that was made and signed elsewhere (seller).
     #[method(name = "tradeFundSigned")]
     async fn trade_fund_signed(&self, request: FundSigned) -> RpcResult<TradeView>;
+
+    /// Keeps the escrow keys of new sales at this extended public key, or here again. Returns all that were ever used.
+    #[method(name = "signerSet")]
+    async fn signer_set(&self, key: Option<String>) -> RpcResult<Vec<SignerView>>;
+
+    /// Returns the keys elsewhere that were ever used, the newest last.
+    #[method(name = "signerList")]
+    async fn signer_list(&self) -> RpcResult<Vec<SignerView>>;
+
+    /// Returns what a signer elsewhere has to sign of a trade.
+    #[method(name = "tradeToSign")]
+    async fn trade_to_sign(&self, trade: TradeId) -> RpcResult<ToSign>;
+
+    /// Takes in what a signer elsewhere has signed, and does what waited for it.
+    #[method(name = "tradeSigned")]
+    async fn trade_signed(&self, request: SignedElsewhere) -> RpcResult<TradeView>;
 
     /// Raises the fee of what waits for a block of a trade.
     #[method(name = "tradeBump")]

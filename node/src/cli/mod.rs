@@ -24,6 +24,7 @@ mod prefix;
 mod run;
 mod secrets;
 mod signals;
+mod signer;
 mod status;
 mod trade;
 mod values;
@@ -87,6 +88,8 @@ enum Verb {
     Chat(chat::Chat),
     #[command(subcommand)]
     Arbiter(arbiter::Arbiter),
+    #[command(subcommand)]
+    Signer(signer::Signer),
     Audit(audit::Audit),
     #[command(subcommand)]
     Checkpoint(checkpoint::Checkpoint),
@@ -150,6 +153,7 @@ impl Verb {
             Self::Trade(verb) => verb.perform(context).await,
             Self::Chat(verb) => verb.perform(context).await,
             Self::Arbiter(verb) => verb.perform(context).await,
+            Self::Signer(verb) => verb.perform(context).await,
             Self::Audit(verb) => verb.perform(context).await,
             Self::Checkpoint(verb) => verb.perform(context).await,
             Self::Completions(verb) => verb.perform(),

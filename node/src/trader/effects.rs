@@ -12,7 +12,9 @@ use exchange_ledger::mail::Message;
 use exchange_ledger::money::Sats;
 use exchange_ledger::seal;
 use exchange_ledger::trade::pins::Settled;
-use exchange_ledger::trade::{Draft, Effect, Escrow, Event, Local, Role, Seat, counterparty, tweak_arbiter_pair};
+use exchange_ledger::trade::{
+    Draft, Effect, Escrow, EscrowError, Event, Local, Role, Seat, counterparty, tweak_arbiter_pair,
+};
 use exchange_ledger::wire::Destination;
 
 use crate::chain::{ChainError, WatchRequest, consensus};
@@ -36,7 +38,8 @@ impl Trader {
             Effect::SendDetails => self.send_details(id),
             Effect::BuildFunding { script, amount, feerate } => self.fund(id, script, amount, feerate).await,
             Effect::SignHalf { vaults, fee, to } => {
-                let half = self.escrow(id)?.half(&vaults, fee, to, &self.trade_key(id)?).map_err(internal)?;
+                let half = self.escrow(id)?.half(&vaults, fee, to, &self.trade_key(id)?);
+                let half = half.map_err(|error| self.note_unsigned(id, error))?;
                 let body = match to {
                     Role::Buyer => Body::Release(Release { trade: id, payout: half }),
                     Role::Seller | Role::Arbiter => Body::Cancel(Cancel { trade: id, refund: Some(half) }),
@@ -50,7 +53,8 @@ impl Trader {
                 Ok(None)
             }
             Effect::BuildTimeout { vault, coin, fee } => {
-                built(self.escrow(id)?.signed_timeout(vault, coin, fee, &self.trade_key(id)?))
+                let draft = self.escrow(id)?.signed_timeout(vault, coin, fee, &self.trade_key(id)?);
+                self.built(id, draft)
             }
             Effect::Broadcast(tx) => self.broadcast(id, &tx).await,
             Effect::SignRuling { seat, vaults, to_buyer, to_seller } => {
@@ -65,11 +69,13 @@ impl Trader {
             }
             Effect::CompleteRuling { seat, ruling } => {
                 let (escrow, role) = (self.escrow(id)?, self.role(id)?);
-                built(escrow.complete_ruling(seat, &ruling, role, &self.trade_key(id)?))
+                let draft = escrow.complete_ruling(seat, &ruling, role, &self.trade_key(id)?);
+                self.built(id, draft)
             }
             Effect::CompleteExtension { seat, extend } => {
                 let (escrow, role) = (self.escrow(id)?, self.role(id)?);
-                built(escrow.complete_extend(seat, &extend, role, &self.trade_key(id)?))
+                let draft = escrow.complete_extend(seat, &extend, role, &self.trade_key(id)?);
+                self.built(id, draft)
             }
         }
     }
@@ -175,7 +181,8 @@ impl Trader {
             }
         };
         let destination = self.destination().await?;
-        let party = keys::party(&self.tools.identity, &nonce, destination, &salt, &details);
+        let external = self.external_key(role, &nonce)?;
+        let party = keys::party(&self.tools.identity, &nonce, external, destination, &salt, &details);
         let accept = Accept { trade: id, offer: bid.offer_id, height, party };
         self.tools.keeper.publish(self.tools.identity.clone(), Body::Accept(accept)).await.explained()?;
         Ok(Some(Event::Prepared { salt, details }))
@@ -232,7 +239,13 @@ impl Trader {
 
     fn complete(&mut self, id: TradeId, half: &HalfSpend, to: Role) -> Result<Option<Event>, ApiError> {
         self.rounds.drop(id);
-        built(self.escrow(id)?.complete(half, to, &self.trade_key(id)?))
+        let draft = self.escrow(id)?.complete(half, to, &self.trade_key(id)?);
+        self.built(id, draft)
+    }
+
+    /// Passes on a spend that this side's key has signed, here or elsewhere.
+    fn built(&mut self, id: TradeId, draft: Result<Draft, EscrowError>) -> Result<Option<Event>, ApiError> {
+        built(draft.map_err(|error| self.note_unsigned(id, error)))
     }
 
     async fn broadcast(&mut self, id: TradeId, tx: &Transaction) -> Result<Option<Event>, ApiError> {
@@ -267,17 +280,11 @@ impl Trader {
         }
         Ok((escrow, pair))
     }
-
-    pub(super) fn trade_key(&self, id: TradeId) -> Result<Keypair, ApiError> {
-        let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
-        let nonce = keys::nonce(active.trade.bid(), active.trade.is_maker());
-        Ok(keys::trade_key(&self.tools.identity, &nonce))
-    }
 }
 
 /// Passes on a spend of an escrow that Bitcoin Core's own script engine accepts.
-pub(super) fn built(draft: Result<Draft, impl ToString>) -> Result<Option<Event>, ApiError> {
-    let draft = draft.map_err(internal)?;
+pub(super) fn built(draft: Result<Draft, ApiError>) -> Result<Option<Event>, ApiError> {
+    let draft = draft?;
     consensus::verify_spend(&draft.tx, &draft.prevouts()).map_err(internal)?;
     Ok(Some(Event::SpendBuilt(draft.tx)))
 }

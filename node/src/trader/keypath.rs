@@ -72,7 +72,8 @@ impl Trader {
 
     fn send_ask(&self, id: TradeId, vaults: &Vaults, fee: Sats) -> Result<Asked, ApiError> {
         let entropy = Zeroizing::new(entropy::bytes32());
-        let (ask, asked) = self.escrow(id)?.ask(vaults, fee, &self.trade_key(id)?, &entropy).map_err(internal)?;
+        let (ask, asked) =
+            self.escrow(id)?.ask(vaults, fee, self.trade_key(id)?.here()?, &entropy).map_err(internal)?;
         self.tell_other_party(id, &Message::Ask(ask))?;
         Ok(asked)
     }
@@ -96,7 +97,7 @@ impl Trader {
     /// The nonces exist within this call only.
     fn send_reply(&self, id: TradeId, vaults: &Vaults, ask: &Ask) -> Result<(), ApiError> {
         let entropy = Zeroizing::new(entropy::bytes32());
-        let reply = self.escrow(id)?.reply(ask, vaults, &self.trade_key(id)?, &entropy).map_err(internal)?;
+        let reply = self.escrow(id)?.reply(ask, vaults, self.trade_key(id)?.here()?, &entropy).map_err(internal)?;
         self.tell_other_party(id, &Message::Reply(reply))
     }
 
@@ -121,7 +122,7 @@ impl Trader {
 
     fn complete_by_key(&self, id: TradeId, round: Round, reply: &Reply) -> Result<Option<Event>, ApiError> {
         let (escrow, key) = (self.escrow(id)?, self.trade_key(id)?);
-        built(escrow.complete_by_key(round.asked, reply, &key))
+        built(escrow.complete_by_key(round.asked, reply, key.here()?).map_err(internal))
     }
 
     /// Ends the rounds that waited long enough: those payouts go by the leaf.

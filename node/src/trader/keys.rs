@@ -1,7 +1,7 @@
 //! The keys of one trade, derived from the identity and a number that the ledger shows: nothing of them is stored, and
 //! the same email and password give them again on any machine.
 
-use bitcoin::key::Keypair;
+use bitcoin::key::{Keypair, XOnlyPublicKey};
 use exchange_ledger::body::Party;
 use exchange_ledger::identity::Identity;
 use exchange_ledger::trade::Bid;
@@ -27,10 +27,17 @@ pub fn seal_secret(identity: &Identity, nonce: &[u8; 32]) -> Zeroizing<[u8; 32]>
     identity.seal_secret(nonce)
 }
 
-/// Returns what a party brings to a contract.
-pub fn party(identity: &Identity, nonce: &[u8; 32], destination: Destination, salt: &[u8; 32], details: &str) -> Party {
+/// Returns what a party brings to a contract. Its escrow key derives from the identity, or is an `external` one.
+pub fn party(
+    identity: &Identity,
+    nonce: &[u8; 32],
+    external: Option<XOnlyPublicKey>,
+    destination: Destination,
+    salt: &[u8; 32],
+    details: &str,
+) -> Party {
     Party {
-        trade_key: CurveKey(trade_key(identity, nonce).x_only_public_key().0),
+        trade_key: CurveKey(external.unwrap_or_else(|| trade_key(identity, nonce).x_only_public_key().0)),
         seal_key: seal::public_key(&seal_secret(identity, nonce)),
         destination,
         details: details_commitment(salt, details),

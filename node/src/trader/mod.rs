@@ -9,6 +9,7 @@ mod elsewhere;
 mod keypath;
 pub mod keys;
 mod offers;
+pub mod signer;
 mod talk;
 mod tracker;
 mod view;
@@ -21,13 +22,14 @@ use bitcoin::block::Header;
 use bitcoin::{Psbt, Transaction, Txid};
 use exchange_api::{
     AcceptBid, ApiError, BumpView, Code, Conversation, Disclose, Disclosure, FundingDraft, MessageView, OfferView,
-    PostOffer, RuleTrade, SendMessage, Subject, TakeOffer, TradeView,
+    PostOffer, RuleTrade, SendMessage, Subject, TakeOffer, ToSign, TradeView,
 };
+use exchange_ledger::body::Signatures;
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::mail::Envelope;
 use exchange_ledger::trade::pins::{self, Known, Pin};
-use exchange_ledger::trade::{Action, Command, Event, Local, Phase, Role, SpendPath, Trade};
+use exchange_ledger::trade::{Action, Command, Event, Local, Phase, Role, SpendPath, Trade, Unsigned};
 use exchange_store::StoreError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -64,6 +66,8 @@ enum Request {
     Act { trade: TradeId, action: Action, dry_run: bool, reply: oneshot::Sender<Result<TradeView, ApiError>> },
     FundingDraft(TradeId, oneshot::Sender<Result<FundingDraft, ApiError>>),
     FundSigned { trade: TradeId, psbt: Box<Psbt>, dry_run: bool, reply: oneshot::Sender<Result<TradeView, ApiError>> },
+    ToSign(TradeId, oneshot::Sender<Result<ToSign, ApiError>>),
+    Signed { trade: TradeId, psbt: Box<Psbt>, dry_run: bool, reply: oneshot::Sender<Result<TradeView, ApiError>> },
     Bump(TradeId, Raise, oneshot::Sender<Result<BumpView, ApiError>>),
     List(oneshot::Sender<Vec<TradeView>>),
     Show(TradeId, oneshot::Sender<Result<TradeView, ApiError>>),
@@ -163,6 +167,22 @@ impl TraderHandle {
         self.ask(|reply| Request::FundSigned { trade, psbt: Box::new(psbt), dry_run, reply }).await?
     }
 
+    /// Returns what a signer elsewhere has to sign of a trade.
+    ///
+    /// # Errors
+    /// When there is nothing.
+    pub async fn to_sign(&self, trade: TradeId) -> Result<ToSign, ApiError> {
+        self.ask(|reply| Request::ToSign(trade, reply)).await?
+    }
+
+    /// Takes in what a signer elsewhere has signed.
+    ///
+    /// # Errors
+    /// When it is not what this trade has to be signed for, or is not signed; nothing has changed then.
+    pub async fn signed(&self, trade: TradeId, psbt: Psbt, dry_run: bool) -> Result<TradeView, ApiError> {
+        self.ask(|reply| Request::Signed { trade, psbt: Box::new(psbt), dry_run, reply }).await?
+    }
+
     /// Raises the fee of what waits for a block of a trade.
     ///
     /// # Errors
@@ -243,6 +263,10 @@ struct Active {
     broadcasts: HashMap<Txid, Instant>,
     /// How many messages the user has not read.
     unread: u32,
+    /// What a key that is kept elsewhere has to sign.
+    unsigned: Option<Unsigned>,
+    /// What it has signed last.
+    signed: Option<(Unsigned, Signatures)>,
 }
 
 impl Active {
@@ -458,6 +482,8 @@ impl Trader {
                 problem: None,
                 broadcasts: HashMap::new(),
                 unread: 0,
+                unsigned: None,
+                signed: None,
             };
             self.trades.insert(id, active);
             if let Ok(Some((salt, details))) = self.tools.private.details(&nonce) {
@@ -660,6 +686,10 @@ impl Trader {
             Request::FundingDraft(trade, reply) => drop(reply.send(self.funding_draft(trade))),
             Request::FundSigned { trade, psbt, dry_run, reply } => {
                 drop(reply.send(self.fund_signed(trade, &psbt, dry_run).await));
+            }
+            Request::ToSign(trade, reply) => drop(reply.send(self.to_sign(trade))),
+            Request::Signed { trade, psbt, dry_run, reply } => {
+                drop(reply.send(self.signed(trade, &psbt, dry_run).await));
             }
             Request::Bump(trade, raise, reply) => drop(reply.send(self.bump(trade, raise).await)),
             Request::List(reply) => drop(reply.send(self.list())),

@@ -161,7 +161,8 @@ impl Trader {
         }
         let (nonce, salt) = (entropy::bytes32(), entropy::bytes32());
         let destination = self.destination().await?;
-        let party = keys::party(&self.tools.identity, &nonce, destination, &salt, &request.details);
+        let external = self.external_key(review.role, &nonce)?;
+        let party = keys::party(&self.tools.identity, &nonce, external, destination, &salt, &request.details);
         let take = Take {
             offer: offer.id(),
             amount: request.amount,

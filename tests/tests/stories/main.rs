@@ -8,6 +8,7 @@ mod bad_input;
 mod chat;
 mod disputes;
 mod electrum;
+mod external_signer;
 mod fees;
 mod full_disk;
 mod key_path;

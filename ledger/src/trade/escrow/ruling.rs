@@ -9,7 +9,7 @@ use bitcoin::{Sequence, TxOut};
 use serde::{Deserialize, Serialize};
 
 use super::spends::{RULED_INPUT_VSIZE, check_fee, vsize};
-use super::{DUST_LIMIT, Draft, Escrow, EscrowError, Leaf};
+use super::{DUST_LIMIT, Draft, Escrow, EscrowError, Leaf, Signer};
 use crate::body::{Extend, Ruling, Signatures, Vaults};
 use crate::money::Sats;
 use crate::rules::{MAX_EXTENSION_FEERATE, MAX_SPEND_FEERATE};
@@ -169,12 +169,12 @@ impl Escrow {
         seat: Seat,
         ruling: &Ruling,
         role: Role,
-        key: &Keypair,
+        signer: &impl Signer,
     ) -> Result<Draft, EscrowError> {
         self.check_ruling(seat, ruling)?;
         let draft = self.ruling(seat, &ruling.vaults, ruling.to_buyer, ruling.to_seller)?;
         let by_arbiter = if role == Role::Buyer { &ruling.with_buyer } else { &ruling.with_seller };
-        self.complete_with_arbiter(draft, Leaf::of_arbiter(seat, role), by_arbiter, key)
+        self.complete_with_arbiter(draft, Leaf::of_arbiter(seat, role), by_arbiter, signer)
     }
 
     /// Returns the fee of an extension at `feerate` sat/vB, within the protocol's bounds.
@@ -238,12 +238,12 @@ impl Escrow {
         seat: Seat,
         extend: &Extend,
         role: Role,
-        key: &Keypair,
+        signer: &impl Signer,
     ) -> Result<Draft, EscrowError> {
         self.check_extend(seat, extend)?;
         let draft = self.extension(seat, &extend.vaults, extend.fee)?;
         let by_arbiter = if role == Role::Buyer { &extend.with_buyer } else { &extend.with_seller };
-        self.complete_with_arbiter(draft, Leaf::of_arbiter(seat, role), by_arbiter, key)
+        self.complete_with_arbiter(draft, Leaf::of_arbiter(seat, role), by_arbiter, signer)
     }
 
     fn complete_with_arbiter(
@@ -251,9 +251,9 @@ impl Escrow {
         mut draft: Draft,
         leaf: Leaf,
         by_arbiter: &Signatures,
-        key: &Keypair,
+        signer: &impl Signer,
     ) -> Result<Draft, EscrowError> {
-        let mine = self.sign(&draft, leaf, key)?;
+        let mine = signer.sign(self, &draft, leaf)?;
         // The script checks the party's signature first, so it lies on top.
         self.attach(&mut draft, leaf, &[by_arbiter, &mine])?;
         Ok(draft)

@@ -9,7 +9,7 @@ use bitcoin::taproot::LeafVersion;
 use bitcoin::transaction::Version;
 use bitcoin::{ScriptBuf, Sequence, TapLeafHash, TapSighashType, Transaction, TxIn, TxOut, Witness};
 
-use super::{DUST_LIMIT, Escrow, EscrowError, Leaf, Vault, counterparty};
+use super::{DUST_LIMIT, Escrow, EscrowError, Leaf, Signer, Vault, counterparty};
 use crate::body::{Coin, HalfSpend, Signatures, Vaults};
 use crate::money::Sats;
 use crate::rules::MAX_SPEND_FEERATE;
@@ -251,8 +251,8 @@ impl Escrow {
     ///
     /// # Errors
     /// When the fee is out of bounds, or the outputs are none of this escrow.
-    pub fn half(&self, vaults: &Vaults, fee: Sats, to: Role, key: &Keypair) -> Result<HalfSpend, EscrowError> {
-        let signatures = self.sign(&self.spend(vaults, fee, to)?, Leaf::Both, key)?;
+    pub fn half(&self, vaults: &Vaults, fee: Sats, to: Role, signer: &impl Signer) -> Result<HalfSpend, EscrowError> {
+        let signatures = signer.sign(self, &self.spend(vaults, fee, to)?, Leaf::Both)?;
         Ok(HalfSpend { vaults: *vaults, fee, signatures })
     }
 
@@ -272,10 +272,10 @@ impl Escrow {
     ///
     /// # Errors
     /// When the half is not good.
-    pub fn complete(&self, half: &HalfSpend, to: Role, key: &Keypair) -> Result<Draft, EscrowError> {
+    pub fn complete(&self, half: &HalfSpend, to: Role, signer: &impl Signer) -> Result<Draft, EscrowError> {
         self.check_half(half, to)?;
         let mut draft = self.spend(&half.vaults, half.fee, to)?;
-        let mine = self.sign(&draft, Leaf::Both, key)?;
+        let mine = signer.sign(self, &draft, Leaf::Both)?;
         let (buyer, seller) = match to {
             Role::Buyer => (&mine, &half.signatures),
             Role::Seller | Role::Arbiter => (&half.signatures, &mine),
@@ -289,9 +289,15 @@ impl Escrow {
     ///
     /// # Errors
     /// When the fee is out of bounds, or the output is none of this escrow.
-    pub fn signed_timeout(&self, vault: Vault, coin: Coin, fee: Sats, key: &Keypair) -> Result<Draft, EscrowError> {
+    pub fn signed_timeout(
+        &self,
+        vault: Vault,
+        coin: Coin,
+        fee: Sats,
+        signer: &impl Signer,
+    ) -> Result<Draft, EscrowError> {
         let mut draft = self.timeout(vault, coin, fee)?;
-        let signatures = self.sign(&draft, Leaf::Refund, key)?;
+        let signatures = signer.sign(self, &draft, Leaf::Refund)?;
         self.attach(&mut draft, Leaf::Refund, &[&signatures])?;
         Ok(draft)
     }

@@ -245,6 +245,43 @@ pub struct FundSigned {
     pub psbt: String,
 }
 
+/// A key of the user's that is kept elsewhere: on a hardware wallet, or a machine without a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignerView {
+    /// The extended public key as descriptors write it.
+    pub key: String,
+    /// The fingerprint by which the signer knows it, 8 hex digits.
+    pub fingerprint: String,
+    /// Whether the escrow keys of new sales derive from it.
+    pub used_for_new_sales: bool,
+}
+
+/// What a signer elsewhere has to sign of a trade.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToSign {
+    /// The transaction (BIP-174, BIP-371), in base64.
+    pub psbt: String,
+    /// Its id.
+    pub txid: String,
+    /// Its fee.
+    pub fee: Sats,
+    /// Whom it pays how much.
+    pub pays: Vec<(String, Sats)>,
+}
+
+/// Takes in what a signer elsewhere has signed of a trade.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedElsewhere {
+    /// Makes the call idempotent.
+    pub request_id: RequestId,
+    /// Only checks it.
+    pub dry_run: bool,
+    /// The trade.
+    pub trade: TradeId,
+    /// The transaction with the signer's signatures, in base64.
+    pub psbt: String,
+}
+
 /// The 24 words from which any BIP-86 wallet finds the coins. Never logged.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct WalletWords {

@@ -4,6 +4,7 @@ mod bump;
 mod disclose;
 mod fund;
 pub mod show;
+mod sign;
 mod step;
 mod take;
 mod wait;
@@ -56,6 +57,7 @@ pub enum Trade {
     /// Call for the arbiter: the other does not do what was agreed on
     Dispute(StepArgs),
     Bump(bump::Bump),
+    Sign(sign::Sign),
 }
 
 impl Trade {
@@ -86,6 +88,7 @@ impl Trade {
             Self::Disclose(disclose) => disclose.perform(context).await,
             Self::Dispute(args) => Step::Dispute.perform(args, context).await,
             Self::Bump(bump) => bump.perform(context).await,
+            Self::Sign(sign) => sign.perform(context).await,
         }
     }
 }
