@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bitcoin::{Transaction, Txid};
 use exchange_ledger::body::Body;
-use exchange_ledger::book::{Book, Query};
+use exchange_ledger::book::{Book, LIVE_OFFERS, Query};
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 use exchange_ledger::ledger::{Ledger, MAX_FROZEN};
+use exchange_ledger::mail::MAX_ENVELOPES;
 use exchange_ledger::record::{Head, Kind, LogId, Record};
 use exchange_ledger::state::state_hash;
-use exchange_ledger::storage::{Batch, MemoryStorage, Storage};
-use exchange_ledger::trade::{Phase, Role, Trade, spends_any};
+use exchange_ledger::storage::{Batch, Fork, MemoryStorage, Storage};
+use exchange_ledger::trade::{Phase, Role, Trade, counterparty, spends_any};
 
 use crate::chain::{Chain, MAX_POOL};
 use crate::flaw::Flaw;
 use crate::heal::MAX_WANTED;
+use crate::mailbox::{MAX_PARKED, fullest};
 use crate::node::Node;
 use crate::people::NETWORK;
 use crate::trader::{MAX_OPEN_BIDS, borne_out, person_of};
@@ -41,6 +43,9 @@ pub struct Checks {
     paid: BTreeSet<TradeId>,
     /// The funding that an honest seller sent.
     fundings: BTreeMap<TradeId, Txid>,
+    /// The version of each node's ledger whose book was looked at.
+    looked_at: BTreeMap<usize, u64>,
+    restored: usize,
 }
 
 impl Checks {
@@ -88,6 +93,26 @@ impl Checks {
             }
             self.kept.extend(fork.frozen.iter().map(|record| (record.id(), record.clone())));
         }
+    }
+
+    /// The disk of a node is an old copy from now on.
+    pub fn restored(&mut self, node: usize) {
+        self.restored += 1;
+        self.forks.retain(|(of, _), _| *of != node);
+    }
+
+    /// A node starts: what it finds on its disk was kept, though the power may have failed before it could tell.
+    pub fn found(&mut self, node: usize, storage: &dyn Storage) {
+        let mut batch = Batch::default();
+        for head in storage.heads(None, PAGE).unwrap_or_default() {
+            let chain = storage.range(&head.log, 0, PAGE).unwrap_or_default();
+            batch.records.extend(chain.into_iter().filter(|record| !self.kept.contains_key(&record.id())));
+            if head.frozen.is_some() {
+                let frozen = storage.frozen(&head.log).unwrap_or_default();
+                batch.forks.insert(head.log, Fork { from: head.len, frozen });
+            }
+        }
+        self.committed(node, &batch);
     }
 
     /// A node has banned another.
@@ -154,6 +179,24 @@ impl Checks {
             if mind.wanted.len() > MAX_WANTED || bids > MAX_OPEN_BIDS {
                 self.fail(format!("node {} holds {} wants and {bids} bids", node.number, mind.wanted.len()));
             }
+            let fullest = fullest(&node.disk.private().mail);
+            if mind.parked.len() > MAX_PARKED || fullest > MAX_ENVELOPES as usize {
+                self.fail(format!("node {} holds {} parked and {fullest} kept", node.number, mind.parked.len()));
+            }
+            let version = node.replica.version();
+            if self.looked_at.insert(node.number, version) != Some(version) {
+                self.quotas(node, &mind.book);
+            }
+        }
+    }
+
+    /// No author has more in a node's book than he may.
+    fn quotas(&mut self, node: &Node, book: &Book) {
+        let all = Query { away: true, ..Query::default() };
+        let mut standing: BTreeMap<AuthorId, usize> = BTreeMap::new();
+        book.query(&all, 0, usize::MAX).iter().for_each(|entry| *standing.entry(entry.maker).or_default() += 1);
+        if let Some((author, count)) = standing.into_iter().find(|(_, count)| *count > LIVE_OFFERS) {
+            self.fail(format!("{count} offers of {author} stand in the book of node {}", node.number));
         }
     }
 
@@ -220,6 +263,30 @@ impl Checks {
             }
             read.get_or_insert(reads);
         }
+        self.delivered(nodes);
+    }
+
+    /// Whoever agreed on a trade with an honest person knows by now how to pay or be paid, if nobody lost his machine.
+    fn delivered(&mut self, nodes: &[Node]) {
+        let keeps =
+            |author: &AuthorId| nodes.iter().any(|node| node.honest && !node.restored && node.person.author == *author);
+        for node in nodes.iter().filter(|node| node.honest) {
+            let trades = node.mind.iter().flat_map(|mind| mind.trades.values());
+            for trade in trades.filter(|trade| !trade.phase().is_final()) {
+                let Some(contract) = trade.view().contract.as_ref() else { continue };
+                let other = contract.author(counterparty(trade.role()));
+                if keeps(&other) && trade.local().their_details.is_none() {
+                    let sender = nodes.iter().find(|node| node.person.author == other);
+                    let sent = sender.map(|node| {
+                        let theirs = node.mind.as_ref().and_then(|mind| mind.trades.get(&trade.id()));
+                        let state = theirs.map(|trade| (trade.phase(), trade.local().details.is_some()));
+                        (node.number, state, node.disk.private().outbox.contains_key(&trade.id()))
+                    });
+                    let (number, id, phase) = (node.number, trade.id(), trade.phase());
+                    self.fail(format!("node {number}, {phase:?}, never got the details of trade {id}; sent: {sent:?}"));
+                }
+            }
+        }
     }
 
     /// Everything is over: nobody's coins are stuck, and who paid an honest seller has his coins.
@@ -252,6 +319,11 @@ impl Checks {
     /// Returns how many trades were paid, for the summary.
     pub fn paid_trades(&self) -> usize {
         self.paid.len()
+    }
+
+    /// Returns how many disks were replaced by an old copy.
+    pub const fn restored_disks(&self) -> usize {
+        self.restored
     }
 
     /// Returns in how many logs some honest node has found two histories.

@@ -8,12 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use bitcoin::OutPoint;
-use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
+use exchange_ledger::ids::{AuthorId, MailboxId, RecordId, TradeId};
 use exchange_ledger::record::{Head, Kind, LogId, Place, Record};
 use exchange_ledger::storage::{Batch, MemoryStorage, Storage, StorageError};
 use exchange_ledger::trade::Local;
 
 use exchange_ledger::trade::pins::Pin;
+
+use crate::mailbox::{Kept, Slot};
+use crate::network::Bytes;
 
 /// When the power fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +38,20 @@ pub struct Private {
     pub pins: BTreeMap<TradeId, Pin>,
     /// Coins that the wallet has promised.
     pub promised: BTreeSet<OutPoint>,
-    /// Trades whose payment details were sent.
-    pub sent: BTreeSet<TradeId>,
-    /// Payment details that came in.
-    pub mail: BTreeMap<TradeId, String>,
+    /// Mail that was sent, with payment details.
+    pub outbox: BTreeMap<TradeId, Bytes>,
+    /// Mail that is kept for whomever it is for.
+    pub mail: BTreeMap<Slot, Kept>,
+    /// How much mail ever arrived.
+    pub arrivals: u64,
+}
+
+impl Private {
+    /// Returns what is kept for a mailbox.
+    pub fn mail_of(&self, mailbox: &MailboxId) -> impl Iterator<Item = (&Slot, &Kept)> {
+        let (first, last) = (AuthorId([0; 32]), AuthorId([0xff; 32]));
+        self.mail.range((*mailbox, first, 0, 0)..=(*mailbox, last, u32::MAX, u32::MAX))
+    }
 }
 
 #[derive(Debug, Default)]

@@ -16,16 +16,25 @@ pub enum Flaw {
     TrustsStrangers,
     /// It never heals what gossip lost.
     NeverHeals,
+    /// It lets everybody's offers stand as if a coin spoke for him.
+    NoQuota,
+    /// It keeps no mail for others.
+    KeepsNoMail,
+    /// It parks mail of unknown trades without end.
+    ParksWithoutEnd,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::KeepsFirstHistory,
         Self::WinnerByArrival,
         Self::RestoresOldCopy,
         Self::PaysBeforeBuried,
         Self::TrustsStrangers,
         Self::NeverHeals,
+        Self::NoQuota,
+        Self::KeepsNoMail,
+        Self::ParksWithoutEnd,
     ];
 }

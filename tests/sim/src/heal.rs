@@ -37,6 +37,11 @@ impl Replica {
         Self { disk, snapshots: RefCell::default(), version: Cell::new(0), number }
     }
 
+    /// Returns a number that changes with the ledger.
+    pub fn version(&self) -> u64 {
+        self.version.get()
+    }
+
     /// Notes that the ledger has changed.
     pub fn changed(&self) {
         self.version.set(self.version.get() + 1);

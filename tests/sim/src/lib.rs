@@ -6,17 +6,19 @@
 //! up and lose power at any write. The simulator stands in for what is around the core, and takes the decisions of the
 //! node's drivers in the same order under the same conditions. Time is virtual: half an hour and a month of blocks pass in milliseconds.
 //!
-//! **Troubles**: messages lost and late, links cut, the network divided, nodes killed in the middle of a write and between
-//! effects, disks full, clocks hours off, blocks taken back, pools that contradict themselves; attackers who sign two or
-//! seventy histories, soon or late, to some peers only, who meddle with the trades of others, send rubbish, flood, backdate
-//! logs, spend coins twice; a victim that knows one honest node among attackers who say nothing.
+//! **Troubles**: messages lost and late, links cut, the network divided, nodes that come late, go and return, killed in the middle
+//! of a write and between effects, disks full, disks replaced by an old copy, clocks hours off, blocks taken back, pools that
+//! contradict themselves; attackers who sign two or seventy histories, soon or late, to some peers only, who meddle with the
+//! trades of others, send rubbish, records and mail, flood, bid as a crowd of identities that they made up, backdate logs, spend
+//! coins twice; a victim that knows one honest node among attackers who say nothing.
 //!
 //! **What must hold** ([`checks`]), after every step: an honest author has one history; a fork only falls and its frozen
 //! records stay within bounds; no honest node bans another; an honest maker accepts once; what counts in a trade was signed
 //! by whom it belongs to; an honest seller funds once, what is on his disk, and loses coins only to a buyer who has paid;
-//! nobody honest pays for an escrow that is not buried; no satoshi comes or goes; queues stay within bounds. After healing,
-//! within a bounded time: all honest nodes hold the same, it is the same as the set of all records gives in one go, books
-//! and winners are the same, and a book is what its ledger says. At the end: no honest seller's coins are stuck, and who
+//! nobody honest pays for an escrow that is not buried; no satoshi comes or goes; queues, parked and kept mail, and what one author
+//! has in a book stay within bounds. After healing, within a bounded time: all honest nodes hold the same, it is the same as the
+//! set of all records gives in one go, books and winners are the same, a book is what its ledger says, and who agreed with an
+//! honest person has his payment details. At the end: no honest seller's coins are stuck, and who
 //! paid an honest seller has his coins.
 //!
 //! **That it can fail** is a test: each [`flaw`] must be found within a few seeds.
@@ -24,7 +26,7 @@
 //! | file | idea |
 //! |---|---|
 //! | [`world`] | events, ages, faults |
-//! | [`node`], [`heal`], [`trader`], [`user`] | an honest node: its keeper, its sync, its trader, its user |
+//! | [`node`], [`heal`], [`mailbox`], [`trader`], [`user`] | an honest node: its keeper, its sync, its mail, its trader, its user |
 //! | [`mischief`], [`flaw`] | what attackers do; rules that honest nodes can be made to break |
 //! | [`disk`], [`network`], [`chain`], [`people`] | what is simulated |
 //! | [`checks`] | what must hold |
@@ -41,6 +43,7 @@ pub mod disk;
 pub mod flaw;
 pub mod gossip;
 pub mod heal;
+pub mod mailbox;
 pub mod mischief;
 pub mod network;
 pub mod node;

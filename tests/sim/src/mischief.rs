@@ -2,8 +2,9 @@
 //! things about the trades of others, sends rubbish, and spends his coins twice.
 
 use bitcoin::TxOut;
-use exchange_ledger::body::{Accept, Body, Cancel, Closed, Funded, PaymentSent, Revoke};
-use exchange_ledger::ids::{RecordId, TradeId};
+use exchange_ledger::body::{Accept, Body, Cancel, Closed, Funded, PaymentSent, Revoke, Take};
+use exchange_ledger::ids::{ContractHash, RecordId, TradeId};
+use exchange_ledger::mail::{Address, Envelope};
 use exchange_ledger::record::{Header, Kind, LogId, Record};
 use exchange_ledger::storage::Storage;
 use exchange_ledger::wire::{Outpoint, TxId};
@@ -11,13 +12,15 @@ use exchange_ledger::wire::{Outpoint, TxId};
 use crate::chain::payment;
 use crate::network::{Bytes, Packet};
 use crate::node::Node;
-use crate::people::{NETWORK, ticket};
+use crate::people::{NETWORK, Person, ticket};
 use crate::world::Shared;
 
 /// Records for one place in a burst: more than a node keeps of them.
 const BURST: u64 = 70;
 /// Offers in a flood: more than anybody may have open.
 const FLOOD: usize = 12;
+/// Envelopes in a heap of rubbish: more than a node parks.
+const MAILS: u32 = 24;
 /// What an attacker looks through for something to meddle with.
 const PAGE: usize = 64;
 
@@ -28,12 +31,14 @@ impl Node {
             return;
         }
         shared.trace.note(shared.agenda.now(), self.number, "is up to no good", &[]);
-        match shared.rng.below(8) {
+        match shared.rng.below(10) {
             0..=2 => self.fork(shared),
             3 => self.meddle(shared),
             4 => self.send_rubbish(shared),
             5 => self.backdate(shared),
             6 => self.spend_twice(shared),
+            7 => self.crowd(shared),
+            8 => self.mail_rubbish(shared),
             _ => self.flood(shared),
         }
     }
@@ -158,20 +163,63 @@ impl Node {
         }
     }
 
-    fn forge(&self, log: LogId, seq: u64, backlink: RecordId, time: u64, body: &Body) -> Option<Record> {
-        let header = Header {
-            network: NETWORK,
-            log,
-            seq,
-            backlink,
-            time,
-            kind: body.kind(),
-            flags: 0,
-            body_len: 0,
-            body_hash: [0; 32],
-            admission: if seq == 0 { ticket(&log) } else { 0 },
+    /// Lets identities that one has made up bid for somebody's offer, and post offers of their own.
+    fn crowd(&self, shared: &mut Shared) {
+        let offers = self.ledger.storage().open_offers(None, PAGE).unwrap_or_default();
+        let Some((id, (_, offer))) =
+            shared.rng.pick(&offers).and_then(|id| Some((*id, self.ledger.offer(id).ok().flatten()?)))
+        else {
+            return;
         };
-        Record::sign(header, body.encode(), |message| self.person.sign(message)).ok()
+        let time = self.now(shared);
+        for member in Person::crowd(self.number) {
+            let log = LogId { author: member.author, epoch: shared.rng.between(1, 9) as u32 };
+            let nonce = shared.rng.bytes32();
+            let (amount, party) = (offer.min, member.party.clone());
+            let take =
+                Body::Take(Take { offer: id, amount, method: 0, arbiter: 0, second_arbiter: None, nonce, party });
+            let Some(bid) = forge(member, log, 0, RecordId([0; 32]), time, &take) else { continue };
+            self.tell(&bid, shared);
+            let Some(offer) = self.some_offer(shared) else { continue };
+            forge(member, log, 1, bid.id(), time, &Body::Offer(offer))
+                .iter()
+                .for_each(|record| self.tell(record, shared));
+        }
+    }
+
+    /// Sends mail that is nobody's: of trades that are none, with a bad signature, between strangers.
+    fn mail_rubbish(&self, shared: &mut Shared) {
+        let peers = shared.network.peers(self.number);
+        let Some(peer) = shared.rng.pick(&peers).copied() else { return };
+        let takes = self.ledger.storage().of_kind(Kind::Take, None, PAGE).unwrap_or_default();
+        let known = shared.rng.pick(&takes).map(|place| TradeId::from(place.id));
+        let spoilt = shared.rng.one_in(8);
+        for seq in 0..MAILS {
+            let trade = known.filter(|_| shared.rng.one_in(2)).unwrap_or_else(|| TradeId(shared.rng.bytes32()));
+            let address = Address {
+                version: 1,
+                network: NETWORK,
+                trade,
+                contract: ContractHash(shared.rng.bytes32()),
+                sender: self.person.author,
+                recipient: Person::of(shared.rng.below(3) as u8).author, // below three
+                epoch: 1,
+                seq,
+                previous: shared.rng.bytes32(),
+                seen: [0; 32],
+                time: self.now(shared),
+                commitment: shared.rng.bytes32(),
+            };
+            let mut envelope = Envelope { address, sealed: vec![0; 40], signature: [0; 64] };
+            if !spoilt {
+                envelope.signature = self.person.sign(&envelope.signed_bytes());
+            }
+            shared.send_aloud(self.number, peer, Packet::Mail(envelope.encode().into()));
+        }
+    }
+
+    fn forge(&self, log: LogId, seq: u64, backlink: RecordId, time: u64, body: &Body) -> Option<Record> {
+        forge(self.person, log, seq, backlink, time, body)
     }
 
     /// Tells some peers, and not the others.
@@ -183,4 +231,20 @@ impl Node {
             }
         }
     }
+}
+
+fn forge(person: &Person, log: LogId, seq: u64, backlink: RecordId, time: u64, body: &Body) -> Option<Record> {
+    let header = Header {
+        network: NETWORK,
+        log,
+        seq,
+        backlink,
+        time,
+        kind: body.kind(),
+        flags: 0,
+        body_len: 0,
+        body_hash: [0; 32],
+        admission: if seq == 0 { ticket(&log) } else { 0 },
+    };
+    Record::sign(header, body.encode(), |message| person.sign(message)).ok()
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use exchange_ledger::ids::TradeId;
+use exchange_ledger::ids::MailboxId;
 use exchange_ledger::sync::{Answer, Request, Token};
 
 use crate::agenda::Millis;
@@ -21,8 +21,16 @@ pub enum Packet {
     Ask(u64, Token, Request),
     /// The answer.
     Answer(u64, Token, Answer),
-    /// Payment details for a party to a trade; the mailboxes of others are left out.
-    Details(TradeId, String),
+    /// An envelope, pushed.
+    Mail(Bytes),
+    /// Envelopes that the sender wants kept.
+    MailPut(Vec<Bytes>),
+    /// They were taken.
+    MailTaken(Vec<Bytes>),
+    /// A wish for what came into mailboxes after a number.
+    MailFetch(Vec<(MailboxId, u64)>),
+    /// What came in, by number.
+    MailFound(Vec<(MailboxId, Vec<(u64, Bytes)>)>),
 }
 
 /// The links of a world.

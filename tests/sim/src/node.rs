@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use exchange_ledger::body::Body;
 use exchange_ledger::book::Book;
-use exchange_ledger::ids::{RecordId, TradeId};
+use exchange_ledger::ids::{MailboxId, RecordId, TradeId};
 use exchange_ledger::ledger::{Admission, Ledger, MAX_CLOCK_SKEW_S};
 use exchange_ledger::record::{Head, Header, Kind, LogId, MAX_LOG_LEN, Record};
 use exchange_ledger::storage::{Batch, Storage, StorageError};
@@ -20,7 +20,7 @@ use crate::disk::{Disk, Private};
 use crate::flaw::Flaw;
 use crate::heal::{OpenSession, Replica};
 use crate::network::{Bytes, Packet};
-use crate::people::{NETWORK, Person, ticket};
+use crate::people::{NETWORK, PEOPLE, Person, ticket};
 use crate::world::Shared;
 use exchange_ledger::trade::pins::Pin;
 
@@ -51,8 +51,12 @@ pub struct Node {
     pub replica: Replica,
     /// What does not survive; nothing while the node is down.
     pub mind: Option<Mind>,
-    /// For [`Flaw::RestoresOldCopy`]: the copy.
+    /// An old copy of the disk.
     pub old_copy: Option<(Vec<Record>, Private)>,
+    /// Whether the next start is from that copy.
+    pub put_back: bool,
+    /// Whether it ever was: then what only this machine knew may be gone.
+    pub restored: bool,
 }
 
 /// What a running node holds in memory.
@@ -86,6 +90,14 @@ pub struct Mind {
     pub foreign: BTreeSet<TradeId>,
     /// How often it has healed, which tells with whom to heal next.
     pub turn: usize,
+    /// Mail that waits for its trade.
+    pub parked: VecDeque<(TradeId, Bytes)>,
+    /// Mail that a peer has taken, since `offered_s`.
+    pub pushed: BTreeSet<(usize, Bytes)>,
+    /// Since when, in seconds of the world.
+    pub offered_s: u64,
+    /// Up to where the own mail of a peer was read.
+    pub cursors: BTreeMap<(usize, MailboxId), u64>,
 }
 
 impl Node {
@@ -95,7 +107,19 @@ impl Node {
         let ledger = Ledger::new(disk.clone(), NETWORK);
         let person = Person::of(person);
         let replica = Replica::new(disk.clone(), number);
-        Self { number, person, honest, skew_s, disk, ledger, replica, mind: None, old_copy: None }
+        Self {
+            number,
+            person,
+            honest,
+            skew_s,
+            disk,
+            ledger,
+            replica,
+            mind: None,
+            old_copy: None,
+            put_back: false,
+            restored: false,
+        }
     }
 
     /// Returns the time on this node's clock.
@@ -107,16 +131,23 @@ impl Node {
     pub fn boot(&mut self, shared: &mut Shared) {
         self.disk.revive();
         self.replica.changed(); // perhaps: the power failed in the middle of something
-        if shared.flaw == Some(Flaw::RestoresOldCopy)
+        shared.checks.found(self.number, self.ledger.storage());
+        let careless = shared.flaw == Some(Flaw::RestoresOldCopy);
+        if (careless || self.put_back)
             && let Some((records, private)) = self.old_copy.clone()
         {
+            (self.put_back, self.restored) = (false, true);
             self.disk.wipe();
             let batch = Batch { records, ..Batch::default() };
             let restored = self.disk.clone().commit(&batch);
             restored.and_then(|()| self.disk.write(|now| *now = private)).expect("the disk was just emptied");
         }
         match Book::load(&self.ledger, 0) {
-            Ok(book) => {
+            Ok(mut book) => {
+                if shared.flaw == Some(Flaw::NoQuota) {
+                    let all = (0..PEOPLE).map(|number| Person::of(number).author).collect();
+                    book.set_staked(&self.ledger, all).expect("a disk can always be read");
+                }
                 let (view, pins) = (shared.chain.view().clone(), self.disk.private().pins.clone());
                 self.mind = Some(Mind { book, view, pins, started: shared.agenda.now(), ..Mind::default() });
             }
@@ -130,7 +161,13 @@ impl Node {
         self.mind = None;
     }
 
-    /// Keeps a copy of the disk as it is now, for [`Flaw::RestoresOldCopy`]. Forked logs are left out.
+    /// Tells whether this machine knows of a funding, now or in its old copy.
+    pub fn has_money_under_way(&self) -> bool {
+        let has = |private: &Private| private.locals.values().any(|local| local.funding_tx.is_some());
+        has(&self.disk.private()) || self.old_copy.as_ref().is_some_and(|(_, private)| has(private))
+    }
+
+    /// Keeps a copy of the disk as it is now. What is frozen of forked logs is left out.
     pub fn copy_disk(&mut self) {
         let heads = self.ledger.storage().heads(None, MAX_HEADS).unwrap_or_default();
         let logs = heads.into_iter().flat_map(|head| self.ledger.storage().range(&head.log, 0, MAX_HEADS));
@@ -147,15 +184,17 @@ impl Node {
             },
             Packet::Ask(session, token, request) => self.serve(from, session, token, &request, shared),
             Packet::Answer(session, token, answer) => self.answered(from, session, token, answer, shared),
-            Packet::Details(trade, details) => self.take_details(trade, details, shared),
+            Packet::Mail(bytes) => self.take_mail(from, &bytes, shared),
+            Packet::MailPut(envelopes) => self.put_all(from, envelopes, shared),
+            Packet::MailTaken(envelopes) => self.mail_taken(from, envelopes),
+            Packet::MailFetch(mailboxes) => self.serve_mail(from, mailboxes, shared),
+            Packet::MailFound(found) => self.mail_found(from, found, shared),
         }
     }
 
     /// Lets records in that a peer sent, and passes on what was new. One verdict for each, in order.
     pub fn ingest(&mut self, from: usize, bytes: &[Bytes], shared: &mut Shared) -> Vec<Verdict> {
-        let decoded: Vec<Option<Record>> = bytes.iter().map(|bytes| Record::decode(bytes).ok()).collect();
-        let decoded: Vec<Option<Record>> =
-            decoded.into_iter().map(|record| record.filter(|record| shared.is_signed(record))).collect();
+        let decoded: Vec<Option<Record>> = bytes.iter().map(|bytes| shared.record(bytes)).collect();
         let is_wanted = |record: &&Record| {
             let header = record.header();
             let kept = self.ledger.storage().id_at(&header.log, header.seq).ok().flatten();
@@ -227,6 +266,11 @@ impl Node {
         for trade in affected.into_iter().filter(|trade| Some(*trade) != acting) {
             self.refresh(trade, shared);
         }
+        for record in &batch.records {
+            if let Ok(Body::Accept(accept)) = record.decoded().map(|body| &**body) {
+                self.unpark(accept.trade, shared);
+            }
+        }
     }
 
     /// Signs a body as the next record of the own log, keeps it, and passes it on. Nothing when the disk fails or the log
@@ -248,7 +292,7 @@ impl Node {
         };
         let record = Record::sign(header, body.encode(), |message| self.person.sign(message)).ok()?;
         Body::decode(&record).ok()?;
-        shared.know_signed(&record);
+        let bytes = shared.know(&record);
         let (admissions, batch) = self.ledger.plan(std::slice::from_ref(&record), now).ok()?;
         if admissions != [Admission::New] {
             return None;
@@ -257,7 +301,6 @@ impl Node {
         self.mind.as_mut()?.opened.insert(log);
         shared.trace.note(shared.agenda.now(), self.number, "publishes", record.id().as_bytes());
         self.committed(&batch, shared);
-        let bytes: Bytes = record.encode().into();
         for peer in shared.network.peers(self.number) {
             shared.send(self.number, peer, Packet::Gossip(bytes.clone()));
         }

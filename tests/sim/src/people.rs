@@ -18,8 +18,12 @@ use exchange_ledger::wire::{CurveKey, Destination};
 
 /// The network of all worlds: regtest, where a ticket costs a thousand hashes.
 pub const NETWORK: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
-/// How many people there are.
+/// How many people there are: users of nodes, and identities that attackers make up.
 pub const PEOPLE: u8 = 32;
+/// The first whom nobody is: more than any world has nodes.
+const FIRST_OF_CROWDS: u8 = 12;
+/// How many identities an attacker makes up.
+const CROWD: u8 = 4;
 /// The salt of everybody's payment details.
 pub const SALT: [u8; 32] = [0x5a; 32];
 /// Tickets remembered on a thread: worlds begin at the same moment, so most logs are opened again and again.
@@ -37,6 +41,8 @@ pub struct Person {
     pub party: Party,
     /// The payment details.
     pub details: String,
+    /// The secret half of the key to which messages are sealed.
+    pub seal_secret: [u8; 32],
 }
 
 impl Person {
@@ -46,18 +52,26 @@ impl Person {
         &ALL.get_or_init(|| (0..PEOPLE).map(Self::new).collect())[usize::from(number)]
     }
 
+    /// Returns the identities that the user of a node makes up, if he does.
+    pub fn crowd(node: usize) -> impl Iterator<Item = &'static Self> {
+        let crowds = (PEOPLE - FIRST_OF_CROWDS) / CROWD;
+        let first = FIRST_OF_CROWDS + (node as u8 % crowds) * CROWD; // at most twelve nodes
+        (first..first + CROWD).map(Self::of)
+    }
+
     fn new(number: u8) -> Self {
         let signing = SigningKey::from_bytes(&[number + 1; 32]);
         let key = even_keypair([number + 101; 32]);
         let script = ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([number + 1; 20]));
+        let seal_secret = [number + 51; 32];
         let details = format!("IBAN of person {number}");
         let party = Party {
             trade_key: CurveKey(key.x_only_public_key().0),
-            seal_key: seal::public_key(&[number + 51; 32]),
+            seal_key: seal::public_key(&seal_secret),
             destination: Destination::new(script).expect("P2WPKH is standard"),
             details: details_commitment(&SALT, &details),
         };
-        Self { author: AuthorId(signing.verifying_key().to_bytes()), signing, key, party, details }
+        Self { author: AuthorId(signing.verifying_key().to_bytes()), signing, key, party, details, seal_secret }
     }
 
     /// Signs bytes by the identity.

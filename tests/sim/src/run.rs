@@ -36,6 +36,8 @@ pub struct Summary {
     pub paid: usize,
     /// Logs in which honest nodes found two histories.
     pub forked: usize,
+    /// Disks that were replaced by an old copy.
+    pub restored: usize,
     /// How long it took.
     pub took: Duration,
     /// The failed world with the lowest seed.
@@ -61,6 +63,7 @@ pub fn run_seeds(first: u64, count: u64, flaw: Option<Flaw>) -> Summary {
             summary.events += outcome.events;
             summary.paid += outcome.paid;
             summary.forked += outcome.forked;
+            summary.restored += outcome.restored;
             if let Some(what) = outcome.failure {
                 next.store(count, Ordering::Relaxed);
                 if summary.failure.as_ref().is_none_or(|other| seed < other.seed) {

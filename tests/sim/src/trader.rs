@@ -11,12 +11,11 @@ use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::ledger::OfferStanding;
 use exchange_ledger::record::Record;
 use exchange_ledger::storage::Storage;
-use exchange_ledger::trade::{Command, Effect, Event, Facts, Phase, Refusal, Role, Trade, counterparty};
+use exchange_ledger::trade::{Command, Effect, Event, Facts, Phase, Refusal, Role, Trade};
 
 use crate::chain::payment;
 use crate::disk::Private;
 use crate::flaw::Flaw;
-use crate::network::Packet;
 use crate::node::Node;
 use crate::people::{Person, SALT};
 use crate::world::Shared;
@@ -65,10 +64,17 @@ impl Node {
             Body::Dispute(dispute) => vec![dispute.trade],
             Body::Ruling(ruling) => vec![ruling.trade],
             Body::Extend(extend) => vec![extend.trade],
-            Body::ArbiterAdvert(_) | Body::Checkpoint(_) | Body::Heartbeat | Body::Stake(_) | Body::Unknown(_) => {
-                Vec::new()
-            }
+            // It may be that of bids that came before it.
+            Body::ArbiterAdvert(_) => self.undriven(),
+            Body::Checkpoint(_) | Body::Heartbeat | Body::Stake(_) | Body::Unknown(_) => Vec::new(),
         }
+    }
+
+    /// Returns the trades of the user that the ledger knows and the node does not drive.
+    fn undriven(&self) -> Vec<TradeId> {
+        let mut trades = self.ledger.trades(Some(&self.person.author), MAX_TRADES).unwrap_or_default();
+        trades.retain(|id| self.mind.as_ref().is_some_and(|mind| !mind.trades.contains_key(id)));
+        trades
     }
 
     fn bids_of(&self, offer: &RecordId) -> Vec<TradeId> {
@@ -133,13 +139,10 @@ impl Node {
             mind.trades.insert(id, Trade::new(records.bid.clone(), role, maker, local));
             // Nobody here is alone for long before his deadlines: the world heals and is still before it ends.
             let _ = self.handle(id, Event::Compared, shared);
-            if !maker {
+            // A maker has kept his before he accepted.
+            if !maker || records.contract.is_some() {
                 let details = self.person.details.clone();
                 let _ = self.handle(id, Event::Prepared { salt: SALT, details }, shared);
-            }
-            let details = self.disk.private().mail.get(&id).cloned();
-            if let Some(details) = details {
-                let _ = self.handle(id, Event::Details { salt: SALT, details }, shared);
             }
         }
         shared.checks.facts(self, &records);
@@ -186,14 +189,9 @@ impl Node {
         self.handle(id, Event::Command(command), shared)
     }
 
-    /// Takes payment details in: kept first, for the trade may not be known yet.
-    pub fn take_details(&mut self, id: TradeId, details: String, shared: &mut Shared) {
-        let kept = self.disk.write(|private| {
-            private.mail.insert(id, details.clone());
-        });
-        if kept.is_ok() {
-            let _ = self.handle(id, Event::Details { salt: SALT, details }, shared);
-        }
+    /// Takes payment details in, as they were in an envelope that is kept.
+    pub fn hear_details(&mut self, id: TradeId, salt: [u8; 32], details: String, shared: &mut Shared) {
+        let _ = self.handle(id, Event::Details { salt, details }, shared);
     }
 
     fn handle(&mut self, id: TradeId, event: Event, shared: &mut Shared) -> Result<(), Refusal> {
@@ -255,7 +253,10 @@ impl Node {
             }
             Effect::Accept => self.accept_bid(id, shared),
             Effect::Publish(body) => self.publish_about(id, &body, shared),
-            Effect::SendDetails => self.send_details(id, shared),
+            Effect::SendDetails => {
+                self.send_details(id, shared);
+                None
+            }
             Effect::BuildFunding { script, amount, feerate: _ } => {
                 let output = bitcoin::TxOut { value: amount.into(), script_pubkey: script };
                 let coin = self.spare_coins(shared).into_iter().next()?;
@@ -331,8 +332,10 @@ impl Node {
             }
         }
         let accept = Accept { trade: id, offer: bid.offer_id, height, party: self.person.party.clone() };
-        self.publish(&Body::Accept(accept), shared)?;
-        Some(Event::Prepared { salt: SALT, details: self.person.details.clone() })
+        // His details are kept first. What the machine asks for now it asks for again after the next event.
+        let prepared = Event::Prepared { salt: SALT, details: self.person.details.clone() };
+        let _ = self.mind.as_mut()?.trades.get_mut(&id)?.handle(prepared);
+        self.publish_about(id, &Body::Accept(accept), shared)
     }
 
     fn publish_about(&mut self, id: TradeId, body: &Body, shared: &mut Shared) -> Option<Event> {
@@ -340,19 +343,6 @@ impl Node {
         let known = self.look_at(id, shared.flaw)?;
         self.pin(id, known.pin.clone());
         Some(known.event())
-    }
-
-    fn send_details(&self, id: TradeId, shared: &mut Shared) -> Option<Event> {
-        let trade = self.mind.as_ref()?.trades.get(&id)?;
-        let (_, details) = trade.local().details.clone()?;
-        if self.disk.private().sent.contains(&id) {
-            return None;
-        }
-        let to = trade.escrow()?.contract().author(counterparty(trade.role()));
-        if shared.mail(to, Packet::Details(id, details)) {
-            self.disk.write(|private| private.sent.extend([id])).ok()?;
-        }
-        None
     }
 
     /// Returns the wallet's coins that are promised to nothing.

@@ -7,20 +7,24 @@
 //! | stillness | nobody says anything new any more: at its end all honest nodes must hold the same |
 //! | settling | the refund delay passes: at its end no honest coin may be stuck |
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use exchange_ledger::body::Body;
 use exchange_ledger::book::HEARTBEAT_INTERVAL_S;
-use exchange_ledger::ids::{AuthorId, RecordId};
+use exchange_ledger::ids::RecordId;
+use exchange_ledger::mail::Envelope;
 use exchange_ledger::record::Record;
 use exchange_ledger::rules::MIN_REFUND_DELAY;
+use exchange_ledger::state::state_hash;
+use exchange_ledger::storage::Storage;
 
 use crate::agenda::{Agenda, Millis};
 use crate::chain::Chain;
 use crate::checks::Checks;
 use crate::disk::Fuse;
 use crate::flaw::Flaw;
-use crate::network::{Network, Packet};
+use crate::network::{Bytes, Network, Packet};
 use crate::node::{BEGIN_S, Node};
 use crate::rng::Rng;
 use crate::trace::Trace;
@@ -35,6 +39,8 @@ const SETTLING_MS: Millis = 1_500_000;
 const PAUSE_S: u64 = 7 * 3600;
 const PAUSE_AT_MS: Millis = 600_000;
 const PAUSE_EVERY_MS: Millis = 60_000;
+/// When the last of those who come later is there.
+const MAX_LATE_MS: Millis = 250_000;
 /// Coins that everybody begins with.
 const COINS: u32 = 4;
 /// How far an honest clock is off at most, in seconds: three hours, more than a record may be early.
@@ -53,6 +59,8 @@ pub struct Outcome {
     pub paid: usize,
     /// Logs that forked.
     pub forked: usize,
+    /// Disks that were replaced by an old copy.
+    pub restored: usize,
 }
 
 /// What every event can reach.
@@ -77,10 +85,10 @@ pub struct Shared {
     pub advert: Option<RecordId>,
     /// Nodes that pass nothing on and answer nobody.
     mute: BTreeSet<usize>,
-    /// Who uses which node.
-    nodes: BTreeMap<AuthorId, usize>,
-    /// Records whose signatures are good: each is checked once in a world.
-    signed: HashSet<(RecordId, [u8; 64])>,
+    /// Envelopes that were read; nothing for one that is not good.
+    envelopes: HashMap<Bytes, Option<Rc<Envelope>>>,
+    /// Records that were read; nothing for bytes that are no good one.
+    records: HashMap<Bytes, Option<Record>>,
     /// Time that passed at once.
     skipped_s: u64,
 }
@@ -156,11 +164,14 @@ impl Shared {
         }
     }
 
-    /// Hands mail over to the node of an author; tells whether there is one.
-    pub fn mail(&mut self, to: AuthorId, packet: Packet) -> bool {
-        let Some(to) = self.nodes.get(&to).copied() else { return false };
-        self.agenda.after(1000, Event::Deliver { from: to, to, packet });
-        true
+    /// Returns an envelope, if it is a good one: each is read once in a world.
+    pub fn envelope(&mut self, bytes: &Bytes) -> Option<Rc<Envelope>> {
+        if let Some(known) = self.envelopes.get(bytes) {
+            return known.clone();
+        }
+        let envelope = Envelope::decode(bytes).ok().map(Rc::new);
+        self.envelopes.insert(bytes.clone(), envelope.clone());
+        envelope
     }
 
     /// Bans a node.
@@ -170,22 +181,22 @@ impl Shared {
         self.network.ban(by, who);
     }
 
-    /// Tells whether a record's signature and ticket are good.
-    pub fn is_signed(&mut self, record: &Record) -> bool {
-        let key = (record.id(), *record.signature());
-        if self.signed.contains(&key) {
-            return true;
+    /// Returns the record that these bytes are, if it is one and its signature and ticket are good: each is read once in a
+    /// world.
+    pub fn record(&mut self, bytes: &Bytes) -> Option<Record> {
+        if let Some(known) = self.records.get(bytes) {
+            return known.clone();
         }
-        let good = record.verify().is_ok();
-        if good {
-            self.signed.insert(key);
-        }
-        good
+        let record = Record::decode(bytes).ok().filter(|record| record.verify().is_ok());
+        self.records.insert(bytes.clone(), record.clone());
+        record
     }
 
-    /// Notes that a record was signed just now.
-    pub fn know_signed(&mut self, record: &Record) {
-        self.signed.insert((record.id(), *record.signature()));
+    /// Notes that a record was signed just now. Returns its bytes.
+    pub fn know(&mut self, record: &Record) -> Bytes {
+        let bytes: Bytes = record.encode().into();
+        self.records.insert(bytes.clone(), Some(record.clone()));
+        bytes
     }
 }
 
@@ -247,8 +258,8 @@ impl World {
             flaw,
             advert: None,
             mute,
-            nodes: nodes.iter().map(|node| (node.person.author, node.number)).collect(),
-            signed: HashSet::new(),
+            envelopes: HashMap::new(),
+            records: HashMap::new(),
             skipped_s: 0,
             rng,
         };
@@ -260,7 +271,12 @@ impl World {
     fn begin(&mut self) {
         let Self { nodes, shared, .. } = self;
         for node in nodes.iter_mut() {
-            node.boot(shared);
+            if node.number > 0 && shared.rng.one_in(8) {
+                let late = shared.rng.between(20_000, MAX_LATE_MS);
+                shared.agenda.after(late, Event::Boot(node.number));
+            } else {
+                node.boot(shared);
+            }
         }
         nodes[0].advertise(shared);
         for (node, one) in nodes.iter().enumerate() {
@@ -303,6 +319,7 @@ impl World {
             events: self.events,
             paid: checks.paid_trades(),
             forked: checks.forked_logs(),
+            restored: checks.restored_disks(),
         }
     }
 
@@ -322,9 +339,6 @@ impl World {
             Event::Deliver { from, to, packet } => {
                 if nodes[to].mind.is_some() {
                     nodes[to].receive(from, packet, shared);
-                } else if let Packet::Details(..) = packet {
-                    // A mailbox keeps it.
-                    shared.agenda.after(10_000, Event::Deliver { from, to, packet });
                 }
                 to
             }
@@ -422,7 +436,7 @@ impl World {
         }
         let number = shared.rng.index(nodes.len());
         let (now, rng) = (shared.agenda.now(), &mut shared.rng);
-        match rng.below(6) {
+        match rng.below(7) {
             0 | 1 => {
                 let fuse = Fuse { writes: rng.below(6) as u32, kept: rng.one_in(2) }; // at most five
                 nodes[number].disk.set_fuse(Some(fuse));
@@ -453,6 +467,7 @@ impl World {
                 shared.network.divide(part);
                 shared.agenda.after(delay, Event::Unite);
             }
+            5 => restore(number, nodes, shared),
             _ => {
                 if nodes[number].mind.is_some() {
                     shared.trace.note(now, number, "is switched off", &[]);
@@ -465,6 +480,35 @@ impl World {
         let next = shared.rng.between(5_000, 40_000);
         shared.agenda.after(next, Event::Fault);
     }
+}
+
+/// Keeps a copy of an honest node's disk, or puts the one of before in its place, as its owner may who lost the disk: not
+/// while money is under way, and not before others have what he signed.
+fn restore(number: usize, nodes: &mut [Node], shared: &mut Shared) {
+    if shared.flaw.is_some() || !nodes[number].honest {
+        return;
+    }
+    let (node, now) = (&nodes[number], shared.agenda.now());
+    if node.old_copy.is_none() {
+        shared.trace.note(now, number, "copies its disk", &[]);
+        nodes[number].copy_disk();
+    } else if node.mind.is_some() && !node.has_money_under_way() && is_known_to_all(node, nodes) {
+        shared.trace.note(now, number, "gets an old copy for its disk", &[]);
+        shared.checks.restored(number);
+        nodes[number].crash();
+        nodes[number].put_back = true;
+        let down = shared.rng.between(1000, 60_000);
+        shared.agenda.after(down, Event::Boot(number));
+    }
+}
+
+/// Tells whether all that a node holds is held by another honest one too, and all that its user signed by everybody.
+fn is_known_to_all(node: &Node, nodes: &[Node]) -> bool {
+    let others = || nodes.iter().filter(|other| other.honest && other.number != node.number);
+    let own = node.disk.private().own_head;
+    let knows = |other: &Node| own.is_none_or(|own| other.ledger.storage().head(&own.log).ok().flatten() == Some(own));
+    let state = |node: &Node| state_hash(node.ledger.storage()).ok();
+    others().all(knows) && others().any(|other| state(other) == state(node))
 }
 
 /// What a node does by itself from time to time.
@@ -482,7 +526,9 @@ fn tick(node: &mut Node, shared: &mut Shared) {
         node.publish(&Body::Heartbeat, shared);
     }
     if let Some(peer) = peer.filter(|_| shared.flaw != Some(Flaw::NeverHeals)) {
+        node.exchange_mail(peer, shared);
         node.compare_with(peer, shared);
     }
+    node.open_mailboxes(shared);
     node.retry(shared);
 }

@@ -5,7 +5,7 @@ use exchange_sim::run::run_seeds;
 use exchange_sim::world::run;
 
 /// Worlds of every test run.
-const WORLDS: u64 = 1000;
+const WORLDS: u64 = 3000;
 /// Worlds in which each flaw must show.
 const FLAWED_WORLDS: u64 = 200;
 
@@ -17,6 +17,7 @@ fn no_rule_is_broken_in_any_world() {
     }
     // Worlds in which nothing happens prove nothing.
     assert!(summary.paid as u64 > WORLDS / 4 && summary.forked as u64 > WORLDS / 4, "{summary:?}");
+    assert!(summary.restored as u64 > WORLDS / 20, "{summary:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use exchange_api::{Conversation, Disclosure, EscrowSums, Person, TradeView};
 use exchange_ledger::ids::TradeId;
-use exchange_ledger::trade::{Action, Phase};
+use exchange_ledger::trade::Phase;
 use exchange_tests::{Offer, Trader, World, lines};
 
 /// Blocks that bury a trade of the smallest size.
@@ -142,7 +142,7 @@ fn second_arbiter_rules() {
     let dispute = second.looks_at(trade).unwrap().dispute.unwrap();
     let tip = u32::try_from(world.chain().height()).unwrap();
     world.chain().mine(dispute.second_ruling_from.unwrap() - tip);
-    second.awaits_that(trade, "his to rule", |view| view.actions.contains(&Action::Rule));
+    second.awaits_tip(dispute.second_ruling_from.unwrap());
     rules(&second, trade, "buyer", &["--yes"]).unwrap();
     world.chain().confirm("the ruling's spend", BURIED);
     buyer.awaits(trade, Phase::Settled);

@@ -1,0 +1,243 @@
+//! Mail between the parties of trades: real envelopes, kept by everybody for whoever is away.
+//!
+//! What is decided here is what `exchange-node` decides in `mailbox.rs` (what is kept, parked, passed on, delivered) and
+//! `net/mail.rs` (what is handed to a peer, and what is asked of him).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use exchange_ledger::ids::{AuthorId, MailboxId, TradeId};
+use exchange_ledger::ledger::MAX_CLOCK_SKEW_S;
+use exchange_ledger::mail::{Address, Entropy, Envelope, LIFETIME_S, MAX_ENVELOPES, Message};
+use exchange_ledger::trade::{Contract, Role, Trade, counterparty};
+
+use crate::flaw::Flaw;
+use crate::network::{Bytes, Packet};
+use crate::node::Node;
+use crate::people::NETWORK;
+use crate::world::Shared;
+
+/// Envelopes that wait for the acceptance that they rest on: fewer than in the node, so that worlds reach the bound.
+pub const MAX_PARKED: usize = 16;
+/// For how long a peer is not offered again what he has taken, in seconds: as in the node.
+const OFFER_AGAIN_S: u64 = 3600;
+/// Envelopes of a mailbox in one answer.
+const PAGE: usize = 64;
+
+/// An envelope's place, by mailbox, sender, epoch and seq: nobody puts two there.
+pub type Slot = (MailboxId, AuthorId, u32, u32);
+
+/// An envelope that is kept for somebody.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// The number of its arrival, which is a cursor.
+    pub arrival: u64,
+    /// The envelope.
+    pub bytes: Bytes,
+}
+
+impl Node {
+    /// Seals one's payment details to the other party, keeps the envelope and passes it on.
+    pub fn send_details(&self, id: TradeId, shared: &mut Shared) {
+        let Some(trade) = self.mind.as_ref().and_then(|mind| mind.trades.get(&id)) else { return };
+        let (Some((salt, details)), Some(escrow)) = (trade.local().details.clone(), trade.escrow()) else { return };
+        if self.disk.private().outbox.contains_key(&id) {
+            return;
+        }
+        let (contract, role) = (escrow.contract(), trade.role());
+        let Some(bytes) = self.seal(contract, role, Message::Details { salt, details }, shared) else { return };
+        let kept = self.disk.write(|private| {
+            private.outbox.insert(id, bytes.clone());
+        });
+        if kept.is_ok() {
+            self.pass_on(&bytes, self.number, shared);
+        }
+    }
+
+    fn seal(&self, contract: &Contract, role: Role, message: Message, shared: &mut Shared) -> Option<Bytes> {
+        let address = Address {
+            version: 1,
+            network: NETWORK,
+            trade: contract.trade,
+            contract: contract.hash(),
+            sender: self.person.author,
+            recipient: contract.author(counterparty(role)),
+            epoch: 1,
+            seq: 0,
+            previous: [0; 32],
+            seen: [0; 32],
+            time: self.now(shared),
+            commitment: [0; 32],
+        };
+        let entropy = Entropy { seal: shared.rng.bytes32(), salt: shared.rng.bytes32() };
+        let sealed = Envelope::seal(address, contract, &message, entropy, |bytes| self.person.sign(bytes));
+        Some(sealed.ok()?.0.encode().into())
+    }
+
+    fn pass_on(&self, bytes: &Bytes, from: usize, shared: &mut Shared) {
+        for peer in shared.network.peers(self.number).into_iter().filter(|peer| *peer != from) {
+            shared.send(self.number, peer, Packet::Mail(bytes.clone()));
+        }
+    }
+
+    /// Takes in an envelope that a peer has pushed.
+    pub fn take_mail(&mut self, from: usize, bytes: &Bytes, shared: &mut Shared) {
+        if self.put(from, bytes, shared) {
+            self.pass_on(bytes, from, shared);
+        }
+    }
+
+    /// Takes in an envelope: keeps it for its recipient and, if that is this node, opens it. Tells whether it was new and good.
+    fn put(&mut self, from: usize, bytes: &Bytes, shared: &mut Shared) -> bool {
+        let Some(envelope) = shared.envelope(bytes) else {
+            shared.ban(self.number, from);
+            return false;
+        };
+        let (now, time) = (self.now(shared), envelope.address.time);
+        if time.saturating_add(LIFETIME_S) <= now || time > now.saturating_add(MAX_CLOCK_SKEW_S) {
+            return false;
+        }
+        let trade = envelope.address.trade;
+        match self.ledger.trade(trade).ok().and_then(|records| records.contract) {
+            Some(contract) => match envelope.mailbox(&contract) {
+                Ok(mailbox) => self.keep(mailbox, &envelope, bytes, shared),
+                Err(_) => false,
+            },
+            None => {
+                let endless = shared.flaw == Some(Flaw::ParksWithoutEnd);
+                if let Some(mind) = self.mind.as_mut() {
+                    if mind.parked.len() >= MAX_PARKED && !endless {
+                        mind.parked.pop_front();
+                    }
+                    mind.parked.push_back((trade, bytes.clone()));
+                }
+                false
+            }
+        }
+    }
+
+    fn keep(&mut self, mailbox: MailboxId, envelope: &Envelope, bytes: &Bytes, shared: &mut Shared) -> bool {
+        let mine = envelope.address.recipient == self.person.author;
+        if shared.flaw == Some(Flaw::KeepsNoMail) && !mine {
+            return false;
+        }
+        let Address { sender, epoch, seq, .. } = envelope.address;
+        let slot = (mailbox, sender, epoch, seq);
+        let places = self.disk.private().mail_of(&mailbox).filter(|((_, from, ..), _)| *from == sender).count();
+        if places >= MAX_ENVELOPES as usize || self.disk.private().mail.contains_key(&slot) {
+            return false;
+        }
+        let kept = self.disk.write(|private| {
+            private.arrivals += 1;
+            private.mail.insert(slot, Kept { arrival: private.arrivals, bytes: bytes.clone() });
+        });
+        if kept.is_ok() && mine {
+            self.open(envelope, shared);
+        }
+        kept.is_ok()
+    }
+
+    fn open(&mut self, envelope: &Envelope, shared: &mut Shared) {
+        let opened = envelope.open(&self.person.seal_secret).and_then(|opening| opening.message());
+        if let Ok(Message::Details { salt, details }) = opened {
+            self.hear_details(envelope.address.trade, salt, details, shared);
+        }
+    }
+
+    /// Takes in what waited for the acceptance of a bid.
+    pub fn unpark(&mut self, trade: TradeId, shared: &mut Shared) {
+        let Some(mind) = self.mind.as_mut() else { return };
+        let (ready, rest): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut mind.parked).into_iter().partition(|(of, _)| *of == trade);
+        mind.parked = rest;
+        for (_, bytes) in ready {
+            self.take_mail(self.number, &bytes, shared);
+        }
+    }
+
+    /// Opens again what is kept for trades whose other party's details are not known: they came before the trade was read.
+    pub fn open_mailboxes(&mut self, shared: &mut Shared) {
+        let Some(mind) = &self.mind else { return };
+        let lacking = mind.trades.values().filter(|trade| trade.local().their_details.is_none());
+        let contracts = lacking.filter_map(Trade::escrow).map(|escrow| escrow.contract().mailbox(&self.person.author));
+        let private = self.disk.private();
+        let mailboxes: Vec<MailboxId> = contracts.collect();
+        let kept: Vec<Bytes> =
+            mailboxes.iter().flat_map(|mailbox| private.mail_of(mailbox)).map(|(_, kept)| kept.bytes.clone()).collect();
+        drop(private);
+        for bytes in &kept {
+            if let Some(envelope) = shared.envelope(bytes) {
+                self.open(&envelope, shared);
+            }
+        }
+    }
+
+    /// Hands over to a peer what one has sent, and asks him for one's own mail.
+    pub fn exchange_mail(&mut self, peer: usize, shared: &mut Shared) {
+        let Some(mind) = self.mind.as_mut() else { return };
+        if shared.seconds() >= mind.offered_s + OFFER_AGAIN_S {
+            (mind.offered_s, mind.pushed) = (shared.seconds(), BTreeSet::new());
+        }
+        let sent: Vec<Bytes> = self.disk.private().outbox.values().cloned().collect();
+        let fresh: Vec<Bytes> =
+            sent.into_iter().filter(|bytes| !mind.pushed.contains(&(peer, bytes.clone()))).collect();
+        if !fresh.is_empty() {
+            shared.send(self.number, peer, Packet::MailPut(fresh));
+        }
+        let open = mind.trades.values().filter(|trade| !trade.phase().is_final());
+        let contracts = open.filter_map(Trade::escrow);
+        let mailboxes = contracts.map(|escrow| escrow.contract().mailbox(&self.person.author));
+        let cursor = |mailbox: &MailboxId| mind.cursors.get(&(peer, *mailbox)).copied().unwrap_or(0);
+        let cursors: Vec<(MailboxId, u64)> = mailboxes.map(|mailbox| (mailbox, cursor(&mailbox))).collect();
+        if !cursors.is_empty() {
+            shared.send(self.number, peer, Packet::MailFetch(cursors));
+        }
+    }
+
+    /// Takes what a peer hands over.
+    pub fn put_all(&mut self, from: usize, envelopes: Vec<Bytes>, shared: &mut Shared) {
+        for bytes in &envelopes {
+            self.put(from, bytes, shared);
+        }
+        shared.send(self.number, from, Packet::MailTaken(envelopes));
+    }
+
+    /// A peer has what was handed over: it is not offered to him again.
+    pub fn mail_taken(&mut self, peer: usize, envelopes: Vec<Bytes>) {
+        if let Some(mind) = self.mind.as_mut() {
+            mind.pushed.extend(envelopes.into_iter().map(|bytes| (peer, bytes)));
+        }
+    }
+
+    /// Answers a peer who asks for his mail.
+    pub fn serve_mail(&self, peer: usize, mailboxes: Vec<(MailboxId, u64)>, shared: &mut Shared) {
+        let private = self.disk.private();
+        let mail = |(mailbox, after): (MailboxId, u64)| {
+            let mut kept: Vec<(u64, Bytes)> =
+                private.mail_of(&mailbox).map(|(_, kept)| (kept.arrival, kept.bytes.clone())).collect();
+            kept.sort_unstable_by_key(|(arrival, _)| *arrival);
+            (mailbox, kept.into_iter().filter(|(arrival, _)| *arrival > after).take(PAGE).collect())
+        };
+        let found: Vec<(MailboxId, Vec<(u64, Bytes)>)> = mailboxes.into_iter().map(mail).collect();
+        drop(private);
+        shared.send(self.number, peer, Packet::MailFound(found));
+    }
+
+    /// Takes in one's mail as a peer had it.
+    pub fn mail_found(&mut self, from: usize, found: Vec<(MailboxId, Vec<(u64, Bytes)>)>, shared: &mut Shared) {
+        for (mailbox, mail) in found {
+            for (arrival, bytes) in mail {
+                self.put(from, &bytes, shared);
+                if let Some(mind) = self.mind.as_mut() {
+                    mind.cursors.insert((from, mailbox), arrival);
+                }
+            }
+        }
+    }
+}
+
+/// Returns the largest number of envelopes of one sender in one mailbox.
+pub fn fullest(mail: &BTreeMap<Slot, Kept>) -> usize {
+    let mut counts: BTreeMap<(MailboxId, AuthorId), usize> = BTreeMap::new();
+    mail.keys().for_each(|(mailbox, sender, ..)| *counts.entry((*mailbox, *sender)).or_default() += 1);
+    counts.into_values().max().unwrap_or_default()
+}
