@@ -3,7 +3,7 @@
 //! A relay keeps a message only when the ledger shows a contract between its sender and its recipient. So a contract is
 //! the price of storage, and the bounds hold for each.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exchange_ledger::identity::Identity;
@@ -12,6 +12,7 @@ use exchange_ledger::ledger::{MAX_CLOCK_SKEW_S, TradeError};
 use exchange_ledger::mail::{Address, Entropy, Envelope, LIFETIME_S, MAX_ENVELOPES, MailError, Message, Said};
 use exchange_ledger::trade::Contract;
 use exchange_store::StoreError;
+use sha2::{Digest, Sha256};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::keeper::Keeper;
@@ -22,6 +23,9 @@ use crate::{clock, entropy};
 /// How many messages a node keeps: a gigabyte at the very most. The oldest make room, for those who wait for the newest
 /// are more likely to be there; whoever sent an old one offers it again.
 const MAX_KEPT: usize = 65_536;
+/// How soon, in seconds, a message that is kept is passed on again when it is offered again, and then each time after twice
+/// as long: ten times in its life. Gossip may have met a network that was divided, and its sender's peers have it since.
+const PASS_AGAIN_S: u64 = 3600;
 /// How many messages wait for the acceptance that they rest on: gossip may bring them in either order.
 const MAX_PARKED: usize = 256;
 /// How many own messages the network may lag behind before it hands over the whole outbox again.
@@ -51,6 +55,26 @@ pub struct Mailbox {
 struct Kept {
     arrivals: BTreeMap<u64, MailboxId>,
     last: u64,
+    /// By the hash of its bytes, when each message came and when it was passed on last.
+    passed: HashMap<[u8; 32], Passed>,
+}
+
+/// When a message came and when it was passed on last, in seconds since the Unix epoch.
+#[derive(Debug, Clone, Copy)]
+struct Passed {
+    first: u64,
+    last: u64,
+}
+
+impl Passed {
+    /// Tells whether it is to be passed on again, and notes that it is.
+    fn again(&mut self, now: u64) -> bool {
+        let due = now >= self.last.saturating_add(PASS_AGAIN_S.max(self.last.saturating_sub(self.first)));
+        if due {
+            self.last = now;
+        }
+        due
+    }
 }
 
 /// What concerns this node's own identity, once it is unlocked.
@@ -82,13 +106,17 @@ impl Mailbox {
     /// # Errors
     /// When the store fails.
     pub fn open(keeper: Keeper, private: Private) -> Result<Self, StoreError> {
-        let arrivals: BTreeMap<u64, MailboxId> =
-            private.all_mail(MAX_KEPT)?.into_iter().map(|mail| (mail.arrival, mail.mailbox)).collect();
+        let (mut arrivals, mut passed) = (BTreeMap::new(), HashMap::new());
+        let now = clock::unix_now();
+        for mail in private.all_mail(MAX_KEPT)? {
+            arrivals.insert(mail.arrival, mail.mailbox);
+            passed.insert(hash(&mail.envelope), Passed { first: mail.time.min(now), last: mail.time.min(now) });
+        }
         let last = arrivals.last_key_value().map_or(0, |(arrival, _)| *arrival);
         Ok(Self {
             keeper,
             private,
-            kept: Arc::new(Mutex::new(Kept { arrivals, last })),
+            kept: Arc::new(Mutex::new(Kept { arrivals, last, passed })),
             parked: Arc::default(),
             own: Arc::default(),
             epoch: u32::try_from(clock::unix_now()).unwrap_or(u32::MAX),
@@ -122,9 +150,22 @@ impl Mailbox {
         }
         own.mailboxes.insert(mailbox);
         drop(own);
+        self.deliver_kept(&mailbox)
+    }
+
+    /// Delivers again what is kept in the mailbox of a trade of this node's: what could not be taken in when it came.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn deliver_again(&self, contract: &Contract) -> Result<(), StoreError> {
+        let mailbox = self.own().author.map(|author| contract.mailbox(&author));
+        mailbox.map_or(Ok(()), |mailbox| self.deliver_kept(&mailbox))
+    }
+
+    fn deliver_kept(&self, mailbox: &MailboxId) -> Result<(), StoreError> {
         let mut after = 0;
         loop {
-            let page = self.private.mail(&mailbox, after, PAGE)?;
+            let page = self.private.mail(mailbox, after, PAGE)?;
             let Some(last) = page.last() else { return Ok(()) };
             after = last.arrival;
             for envelope in page.iter().filter_map(|mail| Envelope::decode(&mail.envelope).ok()) {
@@ -231,8 +272,11 @@ impl Mailbox {
         };
         let now = clock::unix_now();
         let time = envelope.address.time;
-        if time.saturating_add(LIFETIME_S) <= now || time > now.saturating_add(MAX_CLOCK_SKEW_S) {
+        if time.saturating_add(LIFETIME_S) <= now {
             return Verdict::Ignore;
+        }
+        if time > now.saturating_add(MAX_CLOCK_SKEW_S) {
+            return Verdict::Later;
         }
         match self.contract(envelope.address.trade) {
             Some(contract) => match envelope.mailbox(&contract) {
@@ -283,16 +327,23 @@ impl Mailbox {
 
     fn keep_and_deliver(&self, mailbox: MailboxId, envelope: Envelope) -> Verdict {
         match self.keep(mailbox, &envelope) {
+            Ok(false) if self.is_due_again(&envelope) => Verdict::Accept,
             Ok(true) => {
                 self.deliver(envelope);
                 Verdict::Accept
             }
             Ok(false) => Verdict::Ignore,
             Err(error) => {
-                tracing::error!(%error, "a message cannot be kept");
-                Verdict::Ignore
+                tracing::error!(%error, "a message cannot be kept; it is asked for again");
+                Verdict::Later
             }
         }
+    }
+
+    /// Tells whether a message that is kept is to be passed on once more.
+    fn is_due_again(&self, envelope: &Envelope) -> bool {
+        let mut kept = self.kept();
+        kept.passed.get_mut(&hash(&envelope.encode())).is_some_and(|passed| passed.again(clock::unix_now()))
     }
 
     fn keep(&self, mailbox: MailboxId, envelope: &Envelope) -> Result<bool, StoreError> {
@@ -305,21 +356,24 @@ impl Mailbox {
         }
         while kept.arrivals.len() >= MAX_KEPT {
             let Some((arrival, mailbox)) = kept.arrivals.pop_first() else { break };
-            self.drop_arrival(&mailbox, arrival)?;
+            self.drop_arrival(&mut kept, &mailbox, arrival)?;
         }
         let arrival = kept.last.saturating_add(1);
         let mail = KeptMail { mailbox, arrival, time: envelope.address.time, envelope: envelope.encode() };
         self.private.put_mail(&mail, &sender, (epoch, seq))?;
         kept.last = arrival;
         kept.arrivals.insert(arrival, mailbox);
+        let now = clock::unix_now();
+        kept.passed.insert(hash(&mail.envelope), Passed { first: now, last: now });
         Ok(true)
     }
 
-    fn drop_arrival(&self, mailbox: &MailboxId, arrival: u64) -> Result<(), StoreError> {
+    fn drop_arrival(&self, kept: &mut Kept, mailbox: &MailboxId, arrival: u64) -> Result<(), StoreError> {
         for mail in self.private.mail(mailbox, arrival.saturating_sub(1), 1)? {
             if let (true, Ok(envelope)) = (mail.arrival == arrival, Envelope::decode(&mail.envelope)) {
                 let Address { sender, epoch, seq, .. } = envelope.address;
                 self.private.drop_mail(&mail, &sender, (epoch, seq))?;
+                kept.passed.remove(&hash(&mail.envelope));
             }
         }
         Ok(())
@@ -364,7 +418,7 @@ impl Mailbox {
         });
         let mut kept = self.kept();
         for mail in mail.into_iter().filter(|mail| mail.time.saturating_add(LIFETIME_S) <= now) {
-            match self.drop_arrival(&mail.mailbox, mail.arrival) {
+            match self.drop_arrival(&mut kept, &mail.mailbox, mail.arrival) {
                 Ok(()) => drop(kept.arrivals.remove(&mail.arrival)),
                 Err(error) => tracing::error!(%error, "an old message cannot be dropped"),
             }
@@ -377,5 +431,23 @@ impl Mailbox {
 
     fn own(&self) -> MutexGuard<'_, Own> {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn hash(envelope: &[u8]) -> [u8; 32] {
+    Sha256::digest(envelope).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_passed_on_again_ever_more_seldom() {
+        let mut passed = Passed { first: 1_000_000, last: 1_000_000 };
+        let end = passed.first + LIFETIME_S;
+        let times: Vec<u64> = (passed.first..end).step_by(60).filter(|now| passed.again(*now)).collect();
+        let hours: Vec<u64> = times.iter().map(|time| (time - 1_000_000) / 3600).collect();
+        assert_eq!(hours, [1, 2, 4, 8, 16, 32, 64, 128, 256]);
     }
 }

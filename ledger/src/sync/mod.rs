@@ -47,6 +47,8 @@ pub enum Verdict {
     Keep,
     /// Known already, early, over quota or of unknown origin: drop it, nobody is at fault.
     Ignore,
+    /// It cannot be judged or kept now, though perhaps later: nobody is at fault.
+    Later,
     /// A record whose predecessors are missing: ask the sender for the log.
     Orphan(LogId),
     /// Invalid by itself: drop it and penalise the sender.

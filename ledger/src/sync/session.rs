@@ -309,7 +309,7 @@ impl Session {
         for verdict in verdicts {
             match verdict {
                 Verdict::Accept | Verdict::Keep => self.gain.accepted += 1,
-                Verdict::Ignore | Verdict::Orphan(_) => self.gain.wasted += 1,
+                Verdict::Ignore | Verdict::Later | Verdict::Orphan(_) => self.gain.wasted += 1,
                 Verdict::Reject => return Err(Fault::InvalidRecord),
             }
         }

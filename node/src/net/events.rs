@@ -132,7 +132,7 @@ impl SwarmTask {
     pub(super) fn on_judged(&mut self, Judged { topic, id, source, verdict }: Judged) {
         let acceptance = match verdict {
             Verdict::Accept => MessageAcceptance::Accept,
-            Verdict::Keep | Verdict::Ignore => MessageAcceptance::Ignore,
+            Verdict::Keep | Verdict::Ignore | Verdict::Later => MessageAcceptance::Ignore,
             Verdict::Orphan(log) => {
                 if let Some(plan) = self.peers.plan(source) {
                     plan.want_log(log);

@@ -70,7 +70,20 @@ impl Session {
         Ok(())
     }
 
+    /// Empties our mailboxes at the peer. What cannot be taken now, because it is early or the disk is full, is asked for
+    /// again by the next session.
     async fn fetch_mailboxes(&mut self, memory: &mut MailMemory) -> Result<(), SessionError> {
+        let mut again = HashMap::new();
+        let fetched = self.fetch_all(memory, &mut again).await;
+        memory.cursors.extend(again);
+        fetched
+    }
+
+    async fn fetch_all(
+        &mut self,
+        memory: &mut MailMemory,
+        again: &mut HashMap<MailboxId, u64>,
+    ) -> Result<(), SessionError> {
         let mut mailboxes = self.replica.my_mailboxes().await;
         mailboxes.truncate(MAX_MAILBOXES);
         memory.cursors.retain(|mailbox, _| mailboxes.contains(mailbox));
@@ -89,7 +102,7 @@ impl Session {
             }
             let mut left = mailboxes.split_off(deliveries.len());
             for (read, delivery) in cursors.iter().zip(deliveries) {
-                if self.take_delivery(read, delivery, memory).await? {
+                if self.take_delivery(read, delivery, memory, again).await? {
                     left.push(read.mailbox);
                 }
             }
@@ -105,6 +118,7 @@ impl Session {
         read: &WireCursor,
         delivery: Delivery,
         memory: &mut MailMemory,
+        again: &mut HashMap<MailboxId, u64>,
     ) -> Result<bool, SessionError> {
         if delivery.envelopes.is_empty() {
             return Ok(false);
@@ -116,6 +130,7 @@ impl Session {
         for envelope in delivery.envelopes {
             match self.replica.put_mail(envelope).await {
                 Verdict::Accept | Verdict::Keep | Verdict::Ignore | Verdict::Orphan(_) => {}
+                Verdict::Later => drop(again.entry(read.mailbox).or_insert(read.after)),
                 Verdict::Reject => return Err(Offence::InvalidMail.into()),
             }
         }

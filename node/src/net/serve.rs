@@ -70,7 +70,7 @@ pub(super) async fn answer(replica: &Arc<dyn Replica>, request: Request) -> Resu
             for envelope in envelopes {
                 match replica.put_mail(envelope.clone()).await {
                     Verdict::Accept => new.push(envelope),
-                    Verdict::Keep | Verdict::Ignore | Verdict::Orphan(_) => {}
+                    Verdict::Keep | Verdict::Ignore | Verdict::Later | Verdict::Orphan(_) => {}
                     Verdict::Reject => return Err(Offence::InvalidMail),
                 }
             }

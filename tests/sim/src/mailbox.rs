@@ -20,11 +20,24 @@ use crate::world::Shared;
 pub const MAX_PARKED: usize = 16;
 /// For how long a peer is not offered again what he has taken, in seconds: as in the node.
 const OFFER_AGAIN_S: u64 = 3600;
+/// How soon, in seconds, an envelope that is kept is passed on again when it is offered again: as in the node.
+const PASS_AGAIN_S: u64 = 3600;
 /// Envelopes of a mailbox in one answer.
 const PAGE: usize = 64;
 
 /// An envelope's place, by mailbox, sender, epoch and seq: nobody puts two there.
 pub type Slot = (MailboxId, AuthorId, u32, u32);
+
+/// What became of an envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Put {
+    /// It is to be passed on.
+    Accepted,
+    /// It is known, or nobody's.
+    Ignored,
+    /// It cannot be judged or kept now.
+    Later,
+}
 
 /// An envelope that is kept for somebody.
 #[derive(Debug, Clone)]
@@ -33,6 +46,8 @@ pub struct Kept {
     pub arrival: u64,
     /// The envelope.
     pub bytes: Bytes,
+    /// When it came, and when it was last passed on, in seconds of the world.
+    pub passed_s: (u64, u64),
 }
 
 impl Node {
@@ -81,26 +96,29 @@ impl Node {
 
     /// Takes in an envelope that a peer has pushed.
     pub fn take_mail(&mut self, from: usize, bytes: &Bytes, shared: &mut Shared) {
-        if self.put(from, bytes, shared) {
+        if self.put(from, bytes, shared) == Put::Accepted {
             self.pass_on(bytes, from, shared);
         }
     }
 
-    /// Takes in an envelope: keeps it for its recipient and, if that is this node, opens it. Tells whether it was new and good.
-    fn put(&mut self, from: usize, bytes: &Bytes, shared: &mut Shared) -> bool {
+    /// Takes in an envelope: keeps it for its recipient and, if that is this node, opens it.
+    fn put(&mut self, from: usize, bytes: &Bytes, shared: &mut Shared) -> Put {
         let Some(envelope) = shared.envelope(bytes) else {
             shared.ban(self.number, from);
-            return false;
+            return Put::Ignored;
         };
         let (now, time) = (self.now(shared), envelope.address.time);
-        if time.saturating_add(LIFETIME_S) <= now || time > now.saturating_add(MAX_CLOCK_SKEW_S) {
-            return false;
+        if time.saturating_add(LIFETIME_S) <= now {
+            return Put::Ignored;
+        }
+        if time > now.saturating_add(MAX_CLOCK_SKEW_S) {
+            return Put::Later;
         }
         let trade = envelope.address.trade;
         match self.ledger.trade(trade).ok().and_then(|records| records.contract) {
             Some(contract) => match envelope.mailbox(&contract) {
                 Ok(mailbox) => self.keep(mailbox, &envelope, bytes, shared),
-                Err(_) => false,
+                Err(_) => Put::Ignored,
             },
             None => {
                 let endless = shared.flaw == Some(Flaw::ParksWithoutEnd);
@@ -110,30 +128,44 @@ impl Node {
                     }
                     mind.parked.push_back((trade, bytes.clone()));
                 }
-                false
+                Put::Ignored
             }
         }
     }
 
-    fn keep(&mut self, mailbox: MailboxId, envelope: &Envelope, bytes: &Bytes, shared: &mut Shared) -> bool {
+    fn keep(&mut self, mailbox: MailboxId, envelope: &Envelope, bytes: &Bytes, shared: &mut Shared) -> Put {
         let mine = envelope.address.recipient == self.person.author;
         if shared.flaw == Some(Flaw::KeepsNoMail) && !mine {
-            return false;
+            return Put::Ignored;
         }
         let Address { sender, epoch, seq, .. } = envelope.address;
         let slot = (mailbox, sender, epoch, seq);
+        let now_s = shared.seconds();
         let places = self.disk.private().mail_of(&mailbox).filter(|((_, from, ..), _)| *from == sender).count();
-        if places >= MAX_ENVELOPES as usize || self.disk.private().mail.contains_key(&slot) {
-            return false;
+        let known = self.disk.private().mail.get(&slot).cloned();
+        if let Some(known) = known {
+            // It may have been lost on its way from here: it goes out again, each time after twice as long.
+            let (first, last) = known.passed_s;
+            if known.bytes != *bytes || now_s < last + PASS_AGAIN_S.max(last - first) {
+                return Put::Ignored;
+            }
+            let passed = self.disk.write(|private| {
+                private.mail.insert(slot, Kept { passed_s: (first, now_s), ..known });
+            });
+            return if passed.is_ok() { Put::Accepted } else { Put::Ignored };
+        }
+        if places >= MAX_ENVELOPES as usize {
+            return Put::Ignored;
         }
         let kept = self.disk.write(|private| {
             private.arrivals += 1;
-            private.mail.insert(slot, Kept { arrival: private.arrivals, bytes: bytes.clone() });
+            let arrival = private.arrivals;
+            private.mail.insert(slot, Kept { arrival, bytes: bytes.clone(), passed_s: (now_s, now_s) });
         });
         if kept.is_ok() && mine {
             self.open(envelope, shared);
         }
-        kept.is_ok()
+        if kept.is_ok() { Put::Accepted } else { Put::Later }
     }
 
     fn open(&mut self, envelope: &Envelope, shared: &mut Shared) {
@@ -193,10 +225,10 @@ impl Node {
         }
     }
 
-    /// Takes what a peer hands over.
+    /// Takes what a peer hands over, and passes on what is new.
     pub fn put_all(&mut self, from: usize, envelopes: Vec<Bytes>, shared: &mut Shared) {
         for bytes in &envelopes {
-            self.put(from, bytes, shared);
+            self.take_mail(from, bytes, shared);
         }
         shared.send(self.number, from, Packet::MailTaken(envelopes));
     }
@@ -225,9 +257,11 @@ impl Node {
     /// Takes in one's mail as a peer had it.
     pub fn mail_found(&mut self, from: usize, found: Vec<(MailboxId, Vec<(u64, Bytes)>)>, shared: &mut Shared) {
         for (mailbox, mail) in found {
+            let mut all_taken = true;
             for (arrival, bytes) in mail {
-                self.put(from, &bytes, shared);
-                if let Some(mind) = self.mind.as_mut() {
+                // What cannot be taken now is asked for again.
+                all_taken &= self.put(from, &bytes, shared) != Put::Later;
+                if let Some(mind) = self.mind.as_mut().filter(|_| all_taken) {
                     mind.cursors.insert((from, mailbox), arrival);
                 }
             }

@@ -180,7 +180,7 @@ impl Node {
             Packet::Gossip(bytes) => match self.ingest(from, &[bytes], shared).first() {
                 Some(Verdict::Orphan(log)) => self.want_log(from, *log, shared),
                 Some(Verdict::Reject) => shared.ban(self.number, from),
-                Some(Verdict::Accept | Verdict::Keep | Verdict::Ignore) | None => {}
+                Some(Verdict::Accept | Verdict::Keep | Verdict::Ignore | Verdict::Later) | None => {}
             },
             Packet::Ask(session, token, request) => self.serve(from, session, token, &request, shared),
             Packet::Answer(session, token, answer) => self.answered(from, session, token, answer, shared),

@@ -31,6 +31,9 @@ pub struct Data {
     pub comparisons: usize,
     /// What it tells peers that is not so.
     pub lie: Lie,
+    /// Whether it can keep no mail now, and how much it was offered meanwhile.
+    pub full: bool,
+    pub turned_away: usize,
 }
 
 /// What a replica tells peers that is not so.
@@ -60,6 +63,8 @@ impl Default for TestReplica {
             peers: BTreeSet::new(),
             comparisons: 0,
             lie: Lie::None,
+            full: false,
+            turned_away: 0,
         })))
     }
 }
@@ -165,6 +170,10 @@ impl Data {
         let [VALID, rest @ ..] = envelope.as_slice() else {
             return Verdict::Reject;
         };
+        if self.full {
+            self.turned_away += 1;
+            return Verdict::Later;
+        }
         let mailbox = MailboxId(rest[..32].try_into().unwrap());
         let mail = self.mail.entry(mailbox).or_default();
         if mail.contains(&envelope) {

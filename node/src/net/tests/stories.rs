@@ -193,6 +193,20 @@ async fn a_new_mailbox_is_emptied_soon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn mail_that_could_not_be_kept_is_fetched_again() {
+    let (hub, _left, right) = star(TCP).await;
+    hub.at_rest().await;
+    let mail = super::replica::envelope(MAILBOX, b"waiting");
+    hub.replica.put_mail(mail.clone()).await;
+    right.replica.lock().full = true;
+    right.replica.lock().mailboxes.push(MAILBOX);
+    eventually("the mail is turned away", async || right.replica.lock().turned_away > 0).await;
+    right.replica.lock().full = false;
+    right.client.sync_now().await;
+    eventually("the mail", async || right.replica.has_mail(&mail)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn both_sides_of_a_fork_become_the_same_everywhere() {
     let (left, right) = (TestReplica::default(), TestReplica::default());
     for replica in [&left, &right] {
