@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use crate::checkpoint::{self, Compared};
 use crate::ids::{AuthorId, RecordId, TradeId};
 use crate::ledger::{Ledger, Seen, TradeError, TradeRecords};
-use crate::record::{Head, Kind, LogId, Record, verify_batch};
+use crate::record::{Head, Kind, LogId, Record, RecordError, verify_batch};
+use crate::retention;
 use crate::state::frozen_hash;
 use crate::storage::{Storage, StorageError};
 
@@ -38,6 +39,10 @@ pub struct Finding {
 pub struct Audit {
     /// How many records were checked.
     pub records: u64,
+    /// How many of these are here without their bodies, as old ones may be.
+    pub bare: u64,
+    /// How many trades were agreed on of which the bid or the offer has no body here, so that they could not be judged.
+    pub lacked: u64,
     /// How many authors they have.
     pub authors: u64,
     /// The trades.
@@ -127,6 +132,15 @@ impl Audit {
                     audit.evidence.extend(evidence::check(ledger, &examined)?);
                     audit.trades.push(examined.trade);
                 }
+                Err(TradeError::Bare(trade)) => {
+                    let counts = match only {
+                        Some(author) => ledger.storage().record(&take)?.is_some_and(|take| take.author() == *author),
+                        None => true,
+                    };
+                    if counts && retention::is_agreed_on(ledger.storage(), trade)? {
+                        audit.lacked += 1;
+                    }
+                }
                 // A bid that does not fit its offer is nobody's trade.
                 Ok(_) | Err(TradeError::Unknown(_) | TradeError::Invalid(..)) => {}
                 Err(TradeError::Storage(error)) => return Err(error),
@@ -137,6 +151,8 @@ impl Audit {
 
     fn extend(&mut self, part: Self) {
         self.records += part.records;
+        self.bare += part.bare;
+        self.lacked += part.lacked;
         self.trades.extend(part.trades);
         self.violations.extend(part.violations);
         self.evidence.extend(part.evidence);
@@ -230,8 +246,10 @@ impl Audit {
         if record.header().network != ledger.network() {
             self.violate(Some(record.id()), "record is of another network".into());
         }
-        if let Err(error) = record.decoded() {
-            self.violate(Some(record.id()), error.to_string());
+        match record.decoded() {
+            Ok(_) => {}
+            Err(RecordError::Bare) => self.bare += 1,
+            Err(error) => self.violate(Some(record.id()), error.to_string()),
         }
         unverified.records.push(record.clone());
         if unverified.records.len() >= BATCH {

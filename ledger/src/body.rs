@@ -3,6 +3,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
+use crate::hash::tagged;
 use crate::ids::{RecordId, StateHash, TradeId};
 use crate::money::{Currency, Price, Sats};
 use crate::record::{Header, Kind, Record, RecordError};
@@ -335,13 +336,16 @@ macro_rules! bodies {
             /// Reads a record's body and checks what can be checked of it alone.
             ///
             /// # Errors
-            /// [`RecordError::Body`] when the bytes are not the one encoding of a valid body.
+            /// [`RecordError::Body`] when the bytes are not the one encoding of a valid body, [`RecordError::Bare`] without them.
             pub fn decode(record: &Record) -> Result<Self, RecordError> {
                 record.decoded().map(|body| (**body).clone()).map_err(Clone::clone)
             }
 
             /// Reads a record's body again, for [`Record::decoded`].
             pub(crate) fn decode_anew(record: &Record) -> Result<Self, RecordError> {
+                if record.is_bare() {
+                    return Err(RecordError::Bare);
+                }
                 let kind = record.header().kind;
                 let body = match kind {
                     Kind::Heartbeat => Self::Heartbeat,
@@ -398,7 +402,8 @@ impl Body {
         }
     }
 
-    /// Returns the records that this body is about: an offer, a trade, or both; and the name of the coin of a stake.
+    /// Returns the records that this body is about: an offer, a trade, or both; the name of the bids for an offer, and of
+    /// the coin of a stake.
     pub fn subjects(&self) -> Vec<RecordId> {
         match self {
             Self::Heartbeat | Self::ArbiterAdvert(_) | Self::Checkpoint(_) | Self::Offer(_) | Self::Unknown(_) => {
@@ -406,7 +411,7 @@ impl Body {
             }
             Self::Stake(stake) => vec![crate::stake::subject(stake)],
             Self::Revoke(revoke) => vec![revoke.offer],
-            Self::Take(take) => vec![take.offer],
+            Self::Take(take) => vec![bids_for(&take.offer)],
             Self::Accept(accept) => vec![accept.offer, accept.trade.into()],
             Self::Cancel(Cancel { trade, .. })
             | Self::Funded(Funded { trade, .. })
@@ -418,6 +423,12 @@ impl Body {
             | Self::Extend(Extend { trade, .. }) => vec![(*trade).into()],
         }
     }
+}
+
+/// Returns the name under which the bids for an offer are found. It is not the offer's own: what decides the offer is found
+/// among the first records about it, and must be the same whether or not the bids have kept their bodies.
+pub fn bids_for(offer: &RecordId) -> RecordId {
+    RecordId(tagged("exchange/bids/v1", &[offer.as_bytes()]))
 }
 
 fn refuse(kind: Kind, reason: impl ToString) -> RecordError {

@@ -4,7 +4,7 @@
 use std::cell::LazyCell;
 use std::collections::HashMap;
 
-use crate::body::{Body, Offer};
+use crate::body::{Body, Offer, bids_for};
 use crate::ids::{AuthorId, RecordId, TradeId};
 use crate::record::{Kind, LogId, Record, RecordError};
 use crate::storage::{Storage, StorageError};
@@ -100,6 +100,11 @@ pub enum TradeError {
     /// The bid does not fit its offer.
     #[error("trade {0} is void: {1}")]
     Invalid(TradeId, ContractError),
+    /// The body of the bid or of its offer is not here: an archive has it.
+    #[error(
+        "what was bid in trade {0} is not kept here any more; ask a node that keeps everything (`--retention full`)"
+    )]
+    Bare(TradeId),
     /// The store failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -121,6 +126,10 @@ impl<S: Storage> Ledger<S> {
     /// Returns the store.
     pub const fn storage(&self) -> &S {
         &self.storage
+    }
+
+    pub(crate) const fn storage_mut(&mut self) -> &mut S {
+        &mut self.storage
     }
 
     /// Returns the network's magic bytes.
@@ -188,14 +197,14 @@ impl<S: Storage> Ledger<S> {
     }
 
     /// Returns the bids for an offer that fit it: of each author the first `each` by place, of the first `limit` records
-    /// about the offer.
+    /// of bids for it.
     ///
     /// # Errors
     /// When the store fails.
     pub fn bids(&self, offer: &RecordId, each: usize, limit: usize) -> Result<Vec<TradeId>, StorageError> {
         let mut bids = Vec::new();
         let mut of_author: HashMap<AuthorId, usize> = HashMap::new();
-        for id in self.storage.about(offer, None, limit)? {
+        for id in self.storage.about(&bids_for(offer), None, limit)? {
             match self.bid(id.into()) {
                 Ok((bid, _)) => {
                     let count = of_author.entry(bid.taker).or_default();
@@ -205,7 +214,7 @@ impl<S: Storage> Ledger<S> {
                     }
                 }
                 Err(TradeError::Storage(error)) => return Err(error),
-                Err(TradeError::Unknown(_) | TradeError::Invalid(..)) => {}
+                Err(TradeError::Unknown(_) | TradeError::Invalid(..) | TradeError::Bare(_)) => {}
             }
         }
         Ok(bids)
@@ -218,8 +227,14 @@ impl<S: Storage> Ledger<S> {
     pub fn bid(&self, trade: TradeId) -> Result<(Bid, Record), TradeError> {
         let unknown = || TradeError::Unknown(trade);
         let take = self.storage.record(&trade.into())?.ok_or_else(unknown)?;
+        if take.is_bare() && take.header().kind == Kind::Take {
+            return Err(TradeError::Bare(trade));
+        }
         let Ok(Body::Take(body)) = take.decoded().map(|body| &**body) else { return Err(unknown()) };
         let offer = self.storage.record(&body.offer)?.ok_or_else(unknown)?;
+        if offer.is_bare() && offer.header().kind == Kind::Offer {
+            return Err(TradeError::Bare(trade));
+        }
         let Ok(Body::Offer(offer_body)) = offer.decoded().map(|body| &**body) else { return Err(unknown()) };
         let mut adverts = Vec::new();
         for id in Bid::adverts(offer_body, body).map_err(|e| TradeError::Invalid(trade, e))? {
@@ -290,7 +305,7 @@ impl<S: Storage> Ledger<S> {
                 let trade = TradeId::from(take.id);
                 match self.bid(trade) {
                     Ok((bid, _)) if of.is_none_or(|who| bid.role_of(who).is_some()) => trades.push(trade),
-                    Ok(_) | Err(TradeError::Unknown(_) | TradeError::Invalid(..)) => {}
+                    Ok(_) | Err(TradeError::Unknown(_) | TradeError::Invalid(..) | TradeError::Bare(_)) => {}
                     Err(TradeError::Storage(error)) => return Err(error),
                 }
                 if trades.len() >= limit {

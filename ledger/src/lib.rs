@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod mail;
 pub mod money;
 pub mod record;
+pub mod retention;
 pub mod rules;
 pub mod seal;
 pub mod stake;

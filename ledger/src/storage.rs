@@ -52,6 +52,22 @@ impl Batch {
     }
 }
 
+/// Where a record of a chain stands by age: the order in which bodies are dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Aged {
+    /// The record's time.
+    pub time: u64,
+    /// Where it stands.
+    pub place: Place,
+}
+
+impl Aged {
+    /// Returns where a record stands by age.
+    pub fn of(record: &Record) -> Self {
+        Self { time: record.header().time, place: record.place() }
+    }
+}
+
 /// The end of a forked log: its chain is what stands below `from`, followed by exactly these frozen records. Whatever else
 /// stood at or after `from`, in the chain or frozen, is dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +147,21 @@ pub trait Storage {
 
     /// Keeps a batch durably: when this returns, a power cut loses nothing of it.
     fn commit(&mut self, batch: &Batch) -> Result<(), StorageError>;
+
+    /// Returns records of chains whose bodies are here and may be dropped by kind and length
+    /// ([`may_be_bare`](crate::retention::may_be_bare)), of a time before `before`, after `after`, the oldest first.
+    fn droppable(&self, before: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError>;
+
+    /// Returns the bare records of chains of a time from `since` on, after `after`, the oldest first.
+    fn bare(&self, since: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError>;
+
+    /// Drops the bodies of these records for good, all of them or none; of those that are not in a chain, are bare already or
+    /// may not be bare, nothing. Afterwards the store is as if they had come bare.
+    fn drop_bodies(&mut self, records: &[RecordId]) -> Result<(), StorageError>;
+
+    /// Keeps these records, which have their bodies, in the place of the same ones that are bare in their chains; the others are
+    /// passed over. Afterwards the store is as if they had come whole.
+    fn keep_bodies(&mut self, records: &[Record]) -> Result<(), StorageError>;
 
     /// Tells whether there are no records.
     fn is_empty(&self) -> Result<bool, StorageError> {

@@ -54,6 +54,11 @@ impl Author {
         Self { number, signing, log, next: 0, backlink: RecordId([0; 32]), time: EPOCH.into() }
     }
 
+    /// Returns author `number` with an empty log that he opens at a time.
+    pub fn at(number: u8, epoch: u32) -> Self {
+        Self { time: epoch.into(), ..Self::new(number).reopened(epoch) }
+    }
+
     /// Returns the same person with another, empty log: after a restore, or to cheat.
     pub fn reopened(&self, epoch: u32) -> Self {
         Self { log: LogId { epoch, ..self.log }, next: 0, backlink: RecordId([0; 32]), ..self.clone() }

@@ -45,6 +45,8 @@ pub async fn run(
     let mut report = AuditReport {
         ok: true,
         records: found.records,
+        bare: found.bare,
+        lacked: found.lacked,
         authors: found.authors,
         trades: Vec::new(),
         violations: found.violations.into_iter().map(violation).collect(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bitcoin::Network;
+use exchange_ledger::retention::Retention;
 use libp2p::Multiaddr;
 
 pub use crate::chain::core::CoreAuth;
@@ -24,6 +25,8 @@ pub struct NodeConfig {
     pub peers: Vec<Multiaddr>,
     /// Connect to nobody else and let nobody else in.
     pub only_peers: bool,
+    /// How long the bodies of records are kept that nothing needs any more.
+    pub retention: Retention,
     /// The socket of the local API; `None`: `api.sock` in the data directory.
     pub socket: Option<PathBuf>,
 }

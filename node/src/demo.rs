@@ -15,6 +15,7 @@ use exchange_ledger::body::{ArbiterAdvert, Body, Side, Terms};
 use exchange_ledger::identity::Passphrase;
 use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::money::{Price, Sats};
+use exchange_ledger::retention::Retention;
 use exchange_ledger::seal;
 use exchange_ledger::storage::Storage;
 use exchange_ledger::text::Text;
@@ -125,6 +126,7 @@ impl Demo {
                 listen: vec!["/ip4/127.0.0.1/tcp/0".parse()?],
                 peers: hub.clone(),
                 only_peers: false,
+                retention: Retention::default(),
                 socket: socket.clone().filter(|_| you),
             };
             let node =

@@ -49,7 +49,7 @@ impl Explain for TradeError {
     fn explain(self) -> ApiError {
         match self {
             Self::Storage(error) => error.explain(),
-            Self::Unknown(_) => ApiError::new(Code::NotFound, self.to_string(), ""),
+            Self::Unknown(_) | Self::Bare(_) => ApiError::new(Code::NotFound, self.to_string(), ""),
             _ => ApiError::new(Code::OfferGone, self.to_string(), "look at the book for another offer"),
         }
     }

@@ -13,7 +13,8 @@ use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::ledger::{Admission, Ledger, MAX_CLOCK_SKEW_S};
 use exchange_ledger::record::{Head, Header, Kind, LogId, MAX_LOG_LEN, Record, RecordError};
-use exchange_ledger::storage::{Storage, StorageError};
+use exchange_ledger::retention::{Look, Mine};
+use exchange_ledger::storage::{Aged, Storage, StorageError};
 use exchange_store::{Answer, Store, StoreError, apply_to_book, load_book};
 use tokio::sync::{Mutex, broadcast, mpsc, oneshot};
 
@@ -34,6 +35,8 @@ use ticket::{Published, Ticket, Wish};
 const QUEUE: usize = 16;
 /// From how many records on a commit is full: what a sync of the disk costs is little beside so many.
 const COMMIT: usize = 2048;
+/// How many old records are looked at in one step, some milliseconds: other writes wait for no more.
+const OLD: usize = 128;
 /// How many changes a slow listener may lag behind before it has to look at everything again.
 const CHANGES: usize = 4096;
 
@@ -98,6 +101,18 @@ enum Job {
     Advance,
     /// Tells the book whose stakes count.
     SetStaked(HashSet<AuthorId>),
+    /// Drops bodies of the next old records.
+    DropBodies {
+        before: u64,
+        after: Option<Aged>,
+        own: Arc<Mine>,
+        reply: oneshot::Sender<Result<Look, StorageError>>,
+    },
+    /// Gives bare records their bodies back.
+    KeepBodies {
+        records: Vec<Record>,
+        reply: oneshot::Sender<usize>,
+    },
 }
 
 /// A handle to the ledger. Cheap to clone.
@@ -200,6 +215,32 @@ impl Keeper {
         self.own_logs.is_compared()
     }
 
+    /// Waits until everything that some peer held was taken in since the start.
+    pub async fn until_compared(&self) {
+        self.own_logs.until_compared().await;
+    }
+
+    /// Drops the bodies that nothing needs of the next few records of a time before `before`, after `after`. Returns those
+    /// that are gone, and where to go on.
+    ///
+    /// # Errors
+    /// When the store fails, or the node is stopping; then none is gone.
+    pub async fn drop_bodies(&self, before: u64, after: Option<Aged>, own: Arc<Mine>) -> Result<Look, StorageError> {
+        let stopping = || StorageError::Io("the node is stopping".into());
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(Job::DropBodies { before, after, own, reply }).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+
+    /// Keeps records that are here without their bodies with them, which were checked. Returns how many of these there were.
+    pub async fn keep_bodies(&self, records: Vec<Record>) -> usize {
+        let (reply, answer) = oneshot::channel();
+        match self.jobs.send(Job::KeepBodies { records, reply }).await {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => 0, // a node that is stopping wants nothing
+        }
+    }
+
     /// Signs a body as the next record of an identity's log and keeps it durably. After a start it may wait some seconds
     /// for a comparison with a peer.
     ///
@@ -265,7 +306,11 @@ fn more(inbox: &mut mpsc::Receiver<Job>, groups: &mut Vec<Checked>) -> Option<Jo
                 }
                 Err(promise) => return Some(Job::Admit(promise)),
             },
-            job @ (Job::Publish { .. } | Job::Advance | Job::SetStaked(_)) => return Some(job),
+            job @ (Job::Publish { .. }
+            | Job::Advance
+            | Job::SetStaked(_)
+            | Job::DropBodies { .. }
+            | Job::KeepBodies { .. }) => return Some(job),
         }
     }
     None
@@ -299,6 +344,12 @@ impl Writer {
                 Job::SetStaked(staked) => {
                     log_failure(self.book().set_staked(&self.ledger, staked));
                 }
+                Job::DropBodies { before, after, own, reply } => {
+                    let _ = reply.send(self.drop_bodies(before, after.as_ref(), &own)); // as above
+                }
+                Job::KeepBodies { records, reply } => {
+                    let _ = reply.send(self.keep_bodies(&records)); // as above
+                }
             }
             next = next.or_else(|| inbox.blocking_recv());
         }
@@ -322,6 +373,33 @@ impl Writer {
             let (its, others) = rest.split_at(group.records.len().min(rest.len()));
             rest = others;
             group.answer(its);
+        }
+    }
+
+    /// Looks and drops in one step, so that nothing comes in between that needs what goes.
+    fn drop_bodies(&mut self, before: u64, after: Option<&Aged>, own: &Mine) -> Result<Look, StorageError> {
+        let look = self.ledger.look_for_droppable(before, after, OLD, own)?;
+        if !look.gone.is_empty() {
+            self.ledger.drop_bodies(&look.gone)?;
+        }
+        Ok(look)
+    }
+
+    fn keep_bodies(&mut self, records: &[Record]) -> usize {
+        match self.ledger.keep_bodies(records) {
+            Ok(kept) => {
+                // A trade of this node's may have waited for one of them.
+                for record in &kept {
+                    if let Ok(body) = record.decoded().cloned() {
+                        let _ = self.changes.send(Change::of(record.clone(), body, false, false)); // nobody listening is fine
+                    }
+                }
+                kept.len()
+            }
+            Err(error) => {
+                tracing::error!(%error, "bodies cannot be kept; they will be fetched again");
+                0
+            }
         }
     }
 
@@ -422,7 +500,7 @@ impl Writer {
         let mut book = self.book();
         let updated = match admission {
             Admission::New => {
-                let Ok(body) = record.decoded().cloned() else { return };
+                let body = said(&record);
                 let mut updated = apply_to_book(&mut book, &self.ledger, &record, &body);
                 if matches!(*body, Body::Closed(_) | Body::Dispute(_) | Body::Ruling(_)) {
                     updated = updated.and(self.reputation.hear(&self.ledger, &record));
@@ -435,8 +513,7 @@ impl Writer {
                 let author = record.author();
                 tracing::warn!(%author, "an author signed two histories; the proof is kept");
                 let updated = book.recheck_author(&self.ledger, &author);
-                let Ok(body) = record.decoded().cloned() else { return };
-                let _ = self.changes.send(Change::of(record, body, own, true)); // as above
+                let _ = self.changes.send(Change::of(record.clone(), said(&record), own, true)); // as above
                 updated
             }
             Admission::Known
@@ -447,6 +524,11 @@ impl Writer {
         };
         log_failure(updated);
     }
+}
+
+/// Returns what a record that was let in says; of a bare one as little as of a kind that this code does not know.
+fn said(record: &Record) -> Arc<Body> {
+    record.decoded().cloned().unwrap_or_else(|_| Arc::new(Body::Unknown(record.header().kind.code())))
 }
 
 /// The book is no record: what fails here is mended by the next start.
@@ -477,6 +559,8 @@ pub fn record_of(answer: &Answer) -> Option<RecordId> {
 
 fn verdict((admission, record): (&Admission, &Record)) -> Verdict {
     match admission {
+        // What comes without its body is old: peers that lack it find out when they compare.
+        Admission::New | Admission::Equivocation if record.is_bare() => Verdict::Keep,
         Admission::New | Admission::Equivocation => Verdict::Accept,
         Admission::Frozen => Verdict::Keep,
         // What goes back in time is its author's fault: others hold it as one of two histories.

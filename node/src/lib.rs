@@ -20,6 +20,7 @@ pub mod node;
 pub mod private;
 pub mod replica;
 pub mod reputation;
+pub mod retention;
 pub mod server;
 pub mod stakes;
 pub mod sweep;

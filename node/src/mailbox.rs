@@ -317,7 +317,7 @@ impl Mailbox {
     fn contract(&self, trade: TradeId) -> Option<Contract> {
         match self.keeper.ledger().trade(trade) {
             Ok(records) => records.contract,
-            Err(TradeError::Unknown(_) | TradeError::Invalid(..)) => None,
+            Err(TradeError::Unknown(_) | TradeError::Invalid(..) | TradeError::Bare(_)) => None,
             Err(error) => {
                 tracing::error!(%error, "a trade cannot be read");
                 None

@@ -33,7 +33,7 @@ use crate::replica::LedgerReplica;
 use crate::sweep::Sweeper;
 use crate::trader::{self, Tools, TraderHandle};
 use crate::wallet::{DiskWalletStore, WalletHandle, WalletSetup};
-use crate::{reputation, server, stakes};
+use crate::{reputation, retention, server, stakes};
 
 /// How often the chain backend is asked how it is.
 const CHAIN_CHECK: Duration = Duration::from_secs(5);
@@ -183,7 +183,8 @@ impl Node {
             listen: config.listen.clone(),
             peers: config.peers.clone(),
             only_peers: config.only_peers,
-            agent: format!("exchange-node/{}", env!("CARGO_PKG_VERSION")),
+            agent: format!("exchange-node/{} {}", env!("CARGO_PKG_VERSION"), config.retention.mark()),
+            retention: config.retention,
             limits: NetLimits::default(),
         };
         let replica = Arc::new(LedgerReplica::new(keeper.clone(), mailbox.clone()));
@@ -210,6 +211,7 @@ impl Node {
             tokio::spawn(watch_chain(Arc::clone(&parts), health)),
             tokio::spawn(keep_house(Arc::clone(&parts))),
             tokio::spawn(stakes::follow(Arc::clone(&parts))),
+            tokio::spawn(retention::follow(Arc::clone(&parts))),
             tokio::spawn(reputation::count(parts.keeper.clone())),
         ];
         let methods = server::methods(Arc::clone(&parts));

@@ -4,7 +4,7 @@
 
 mod messages;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -209,6 +209,15 @@ impl Private {
             let log = LogId { author: *author, epoch };
             Head { log, len, id, time, frozen: None }
         }))
+    }
+
+    /// Returns the identities that ever wrote here.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn own_authors(&self) -> Result<HashSet<AuthorId>, StoreError> {
+        let rows: Vec<(AuthorId, OwnHeadRow)> = self.store.private().scan(&OWN_HEADS, .., usize::MAX)?;
+        Ok(rows.into_iter().map(|(author, _)| author).collect())
     }
 
     /// Keeps own records, the note of the head that they lead to, and the answer to the request that asked for them,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use exchange_ledger::ids::MailboxId;
+use exchange_ledger::record::Record;
 use exchange_ledger::storage::{Storage, StorageError};
 use exchange_ledger::sync::{Own, Salt, Snapshot, Snapshots};
 use libp2p::PeerId;
@@ -86,6 +87,10 @@ fn halves(bytes: [u8; 32]) -> [[u8; 16]; 2] {
 impl Replica for LedgerReplica {
     async fn ingest(&self, records: Vec<Vec<u8>>) -> Vec<Verdict> {
         self.keeper.ingest(records).await
+    }
+
+    async fn restore(&self, records: Vec<Record>) -> usize {
+        self.keeper.keep_bodies(records).await
     }
 
     fn read(&self, reader: &mut dyn FnMut(&dyn Own)) {

@@ -205,6 +205,7 @@ impl ExchangeApiServer for Server {
             peers: u32::try_from(parts.net.peers().await.len()).unwrap_or(u32::MAX),
             listen: self.listen().await,
             records: parts.keeper.ledger().storage().len().explained()?,
+            retention: parts.config.retention.to_string(),
             offers,
             time: now,
             demo: parts.demo,

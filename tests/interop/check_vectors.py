@@ -441,6 +441,76 @@ def check_state():
         equal(domain("exchange/state/v1", state).hex(), v["state_hash"], f"{name}: state hash")
 
 
+def check_retention():
+    """Judges bare records, and finds which bodies of a set nothing needs, as retention.md says."""
+    file = load("retention.json")
+    for v in file["bare"]:
+        bare, body = bytes.fromhex(v["bare"]), bytes.fromhex(v["body"])
+        equal(bare_fault(bare, v["from"]), None, "retention: a bare record is good")
+        equal(bare_fault(bare, v["from"] - 1), "age", "retention: a second earlier it is not")
+        equal(domain("exchange/record/v1", bare[:134]).hex(), v["id"], "retention: id")
+        equal((len(body), domain("exchange/body/v1", body)), (u16(bare, 92), bare[94:126]), "retention: its body")
+    for v in file["invalid"]:
+        equal(bare_fault(bytes.fromhex(v["bare"]), v["now"]), v["rule"], f"retention: {v['name']}")
+    bids = file["bids"]
+    equal(domain("exchange/bids/v1", bytes.fromhex(bids["offer"])).hex(), bids["name"], "retention: the name of bids")
+
+    whole, bare = ([bytes.fromhex(record) for record in file["set"][name]] for name in ("whole", "bare"))
+    records = {domain("exchange/record/v1", record[:134]): record for record in whole}
+    log, kind, body = (lambda r: r[5:41]), (lambda r: u16(r, 89)), (lambda r: r[198:])
+    # An Accept begins with the trade and the offer, a Take with the offer.
+    agreed = set()
+    for record in whole:
+        if kind(record) == 33:
+            trade, offer = body(record)[:32], body(record)[32:64]
+            if offer in records and log(records[offer]) == log(record):
+                agreed |= {(trade, offer), offer}
+    dropped = set()
+    for identifier, record in records.items():
+        needed = {16: identifier in agreed, 32: (identifier, body(record)[:32]) in agreed}.get(kind(record), False)
+        if bare_fault(record[:198], 1 << 63) is None and not needed:
+            dropped.add(identifier.hex())
+    equal(dropped, set(file["set"]["dropped"]), "retention: what is dropped")
+    for record, left in zip(whole, bare, strict=True):
+        is_dropped = domain("exchange/record/v1", record[:134]).hex() in dropped
+        equal(left, record[:198] if is_dropped else record, "retention: what is left")
+    for name, records in (("whole", whole), ("bare", bare)):
+        equal(state_of(records).hex(), file["set"]["state_hash"], f"retention: the state of the {name} set")
+
+
+KINDS_THAT_STAY = {1, 2, 3, 4, 17, *range(33, 42)}
+
+
+def u16(data, at):
+    return int.from_bytes(data[at : at + 2], "little")
+
+
+def bare_fault(bare, now):
+    """The rule that a record without its body breaks first, or none."""
+    if len(bare) != 198:
+        return "size"
+    if u16(bare, 89) in KINDS_THAT_STAY:
+        return "kind"
+    if u16(bare, 92) < 64:
+        return "length"
+    if int.from_bytes(bare[41:49], "little") == 0 and ticket(bare) >> 246:
+        return "ticket"
+    identifier = domain("exchange/record/v1", bare[:134])
+    if not ed_verify(bare[5:37], b"exchange/sig/v1" + identifier, bare[134:198]):
+        return "signature"
+    return "age" if int.from_bytes(bare[81:89], "little") > now - 59 * 86_400 else None
+
+
+def state_of(records):
+    """The state hash of records of logs that have not forked."""
+    ends = {}
+    for record in records:
+        log, seq = (record[5:37], int.from_bytes(record[37:41], "little")), int.from_bytes(record[41:49], "little")
+        ends[log] = max(ends.get(log, (0, b"")), (seq + 1, domain("exchange/record/v1", record[:134])))
+    state = b"".join(log[0] + le(log[1], 4) + le(end[0], 8) + end[1] + bytes(32) for log, end in sorted(ends.items()))
+    return domain("exchange/state/v1", state)
+
+
 def walk_log(records):
     """Length, last id and last time of the chain, and the frozen ids, of {(seq, id): (backlink, time)}."""
     length, last, time = 0, bytes(32), 0
@@ -1094,6 +1164,7 @@ def check_messages(file, salt):
         "frozen": b"\x05" + le(1, 4) + log,
         "ids": b"\x06" + le(1, 4) + log + le(7, 8),
         "finished": b"\x07" + digest,
+        "bodies": b"\x08" + le(2, 4) + bytes.fromhex(first["id"]) + bytes.fromhex(second["id"]),
     }
     answers = {
         "same": b"\x00",
@@ -1104,6 +1175,7 @@ def check_messages(file, salt):
         "heads": b"\x05" + le(1, 4) + encode_head(first),
         "records": b"\x06" + le(2, 4) + le(1, 4) + record + le(0, 4),
         "ids": b"\x07" + le(2, 4) + b"\x00\x01" + bytes.fromhex(first["id"]),
+        "bodies": b"\x08" + le(2, 4) + b"\x00\x01" + record,
     }
     for kind, expected in (("requests", requests), ("answers", answers)):
         published = {message["name"]: message["bytes"] for message in file["messages"][kind]}
@@ -1160,9 +1232,9 @@ def check_published_signing():
 
 
 if __name__ == "__main__":
-    runs = (check_published, check_published_signing, check_records, check_state, check_escrow, check_keypath, check_funding)
-    for run in (*runs, check_mail, check_sync, check_bundle):
+    runs = (check_published, check_published_signing, check_records, check_state, check_retention, check_escrow, check_keypath)
+    for run in (*runs, check_funding, check_mail, check_sync, check_bundle):
         run()
-    files = "records.json, state.json, escrow.json, keypath.json, funding.json, mail.json, sync.json, bundle.json"
+    files = "records.json, state.json, retention.json, escrow.json, keypath.json, funding.json, mail.json, sync.json, bundle.json"
     files += ", bip327.json, bip327_signing.json"
     print(f"{CHECKS} checks passed: {files}")

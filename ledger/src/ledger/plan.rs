@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Admission, Ledger, MAX_CLOCK_SKEW_S};
 use crate::ids::RecordId;
 use crate::record::{Head, LogId, Record, RecordError};
+use crate::retention;
 use crate::storage::{Batch, Fork, Storage, StorageError};
 
 /// How many frozen records of a log are kept: what a cheat can make others keep. His duties in one trade are five records,
@@ -53,7 +54,10 @@ impl<S: Storage> Ledger<S> {
             for at in &places {
                 let record = &records[*at];
                 if !self.is_kept(record, head, &frozen)? {
-                    fresh.entry((record.header().seq, record.id())).or_insert_with(|| record.clone());
+                    let copy = fresh.entry((record.header().seq, record.id())).or_insert_with(|| record.clone());
+                    if copy.is_bare() {
+                        *copy = record.clone();
+                    }
                 }
             }
             let plan = self.plan_log(&log, head, &frozen, &fresh)?;
@@ -80,8 +84,12 @@ impl<S: Storage> Ledger<S> {
         if record.header().network != self.network {
             return Some(Admission::Invalid(RecordError::Network));
         }
-        if let Err(error) = record.decoded() {
-            return Some(Admission::Invalid(error.clone()));
+        match record.decoded() {
+            Ok(_) => {}
+            // Without its body a record is as good as with it, once everybody may have dropped that.
+            Err(RecordError::Bare) if retention::is_past(record.header(), now) => {}
+            Err(RecordError::Bare) => return Some(Admission::Invalid(RecordError::BareTooYoung)),
+            Err(error) => return Some(Admission::Invalid(error.clone())),
         }
         (record.header().time > now.saturating_add(MAX_CLOCK_SKEW_S)).then_some(Admission::Early)
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::body::Body;
 use crate::hash::tagged;
 use crate::ids::{AuthorId, FrozenHash, RecordId};
+use crate::retention;
 
 pub mod admission;
 mod header;
@@ -64,8 +65,13 @@ impl Place {
     }
 }
 
+/// Bytes of a record without its body.
+pub const BARE_LEN: usize = HEADER_LEN + SIGNATURE_LEN;
+
 /// A record: header, signature and body, exactly as received. Holding one means that its bytes are well formed; that
 /// its signature is good is known only after [`Record::verify`]. Clones share its bytes, and its body once that was read.
+///
+/// A *bare* record has lost its body ([`crate::retention`]): what it said is not known, but which record it is.
 #[derive(Clone)]
 pub struct Record {
     parts: Arc<Parts>,
@@ -75,7 +81,8 @@ struct Parts {
     id: RecordId,
     header: Header,
     signature: [u8; SIGNATURE_LEN],
-    body: Vec<u8>,
+    /// None if the record is bare.
+    body: Option<Vec<u8>>,
     /// What the body says. Reading it checks points on curves, and everybody who has the record asks.
     decoded: OnceLock<Result<Arc<Body>, RecordError>>,
 }
@@ -92,7 +99,7 @@ impl Record {
     ) -> Result<Self, RecordError> {
         let header = header.of_body(&body)?;
         let id = header.id();
-        Ok(Self::new(id, header, sign(&signed_bytes(&id)), body))
+        Ok(Self::new(id, header, sign(&signed_bytes(&id)), Some(body)))
     }
 
     /// Puts a record together of what a store has kept of it: the length and hash of the body are computed, and so is the
@@ -102,14 +109,25 @@ impl Record {
     /// When the body is too long.
     pub fn assemble(header: Header, signature: [u8; SIGNATURE_LEN], body: Vec<u8>) -> Result<Self, RecordError> {
         let header = header.of_body(&body)?;
-        Ok(Self::new(header.id(), header, signature, body))
+        Ok(Self::new(header.id(), header, signature, Some(body)))
     }
 
-    fn new(id: RecordId, header: Header, signature: [u8; SIGNATURE_LEN], body: Vec<u8>) -> Self {
+    /// Puts a bare record together of what a store has kept of it.
+    ///
+    /// # Errors
+    /// When a record of its kind or length is never bare.
+    pub fn assemble_bare(header: Header, signature: [u8; SIGNATURE_LEN]) -> Result<Self, RecordError> {
+        if !retention::may_be_bare(&header) {
+            return Err(RecordError::NeverBare { kind: header.kind, body_len: header.body_len.into() });
+        }
+        Ok(Self::new(header.id(), header, signature, None))
+    }
+
+    fn new(id: RecordId, header: Header, signature: [u8; SIGNATURE_LEN], body: Option<Vec<u8>>) -> Self {
         Self { parts: Arc::new(Parts { id, header, signature, body, decoded: OnceLock::new() }) }
     }
 
-    /// Reads a record. Bytes that are accepted here encode to themselves again.
+    /// Reads a record with its body. Bytes that are accepted here encode to themselves again.
     ///
     /// # Errors
     /// When a byte is missing, too many or not as it must be. Says nothing about the signature.
@@ -126,10 +144,52 @@ impl Record {
         if header.body_hash != body_hash(body) {
             return Err(RecordError::BodyHash);
         }
-        Ok(Self::new(header.id(), header, *signature, body.to_vec()))
+        Ok(Self::new(header.id(), header, *signature, Some(body.to_vec())))
     }
 
-    /// Returns the record's bytes.
+    /// Reads a record that may be bare, as peers and stores have it.
+    ///
+    /// # Errors
+    /// As [`Record::decode`], and when a record of its kind or length is never bare.
+    pub fn decode_any(bytes: &[u8]) -> Result<Self, RecordError> {
+        let Some((header, signature)) = bytes.split_first_chunk::<HEADER_LEN>() else { return Self::decode(bytes) };
+        let Ok(signature) = <&[u8; SIGNATURE_LEN]>::try_from(signature) else { return Self::decode(bytes) };
+        match Header::decode(header)? {
+            Header { body_len: 0, .. } => Self::decode(bytes),
+            header => Self::assemble_bare(header, *signature),
+        }
+    }
+
+    /// Tells whether the body is not here.
+    pub fn is_bare(&self) -> bool {
+        self.parts.body.is_none()
+    }
+
+    /// Returns the record without its body, if a record of its kind and length may be bare.
+    pub fn bared(&self) -> Option<Self> {
+        Self::assemble_bare(*self.header(), *self.signature()).ok()
+    }
+
+    /// Returns the record with its body, which must be the very one that its author signed, and valid.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn with_body(&self, body: Vec<u8>) -> Result<Self, RecordError> {
+        let header = self.header();
+        if usize::from(header.body_len) != body.len() {
+            return Err(RecordError::BodyLength { stated: header.body_len.into(), found: body.len() });
+        }
+        if header.body_hash != body_hash(&body) {
+            return Err(RecordError::BodyHash);
+        }
+        let whole = Self::new(self.id(), *header, *self.signature(), Some(body));
+        match whole.decoded() {
+            Ok(_) => Ok(whole),
+            Err(error) => Err(error.clone()),
+        }
+    }
+
+    /// Returns the record's bytes; of a bare record those that are left.
     pub fn encode(&self) -> Vec<u8> {
         [self.header().encode().as_slice(), self.signature(), self.body()].concat()
     }
@@ -157,14 +217,14 @@ impl Record {
     /// Returns what the body says; see [`Body::decode`], which this does once.
     ///
     /// # Errors
-    /// When the bytes are not the one encoding of a valid body.
+    /// When the bytes are not the one encoding of a valid body, or the record is bare.
     pub fn decoded(&self) -> Result<&Arc<Body>, &RecordError> {
         self.parts.decoded.get_or_init(|| Body::decode_anew(self).map(Arc::new)).as_ref()
     }
 
-    /// Returns the body's bytes.
+    /// Returns the body's bytes; none if the record is bare.
     pub fn body(&self) -> &[u8] {
-        &self.parts.body
+        self.parts.body.as_deref().unwrap_or_default()
     }
 
     /// Returns where the record stands.
@@ -187,7 +247,7 @@ impl Record {
 impl PartialEq for Record {
     fn eq(&self, other: &Self) -> bool {
         let key = |record: &Self| (record.parts.header, record.parts.signature);
-        key(self) == key(other) && self.body() == other.body()
+        key(self) == key(other) && self.parts.body == other.parts.body
     }
 }
 
@@ -272,4 +332,18 @@ pub enum RecordError {
     /// The record is of another network.
     #[error("record is of another network")]
     Network,
+    /// What the record says is not known here.
+    #[error("record came without its body, or the body is not kept here any more")]
+    Bare,
+    /// It came without its body although everybody keeps that for good.
+    #[error("record of kind {kind:?} with a body of {body_len} bytes is never without it")]
+    NeverBare {
+        /// The kind.
+        kind: Kind,
+        /// As the header says.
+        body_len: usize,
+    },
+    /// It came without its body although everybody still keeps that.
+    #[error("record came without its body and is not old enough for that")]
+    BareTooYoung,
 }

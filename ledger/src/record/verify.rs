@@ -42,11 +42,12 @@ pub fn verify_signature(author: &AuthorId, message: &[u8], signature: &[u8; 64])
         .map_err(|_| RecordError::Signature)
 }
 
-/// Reads and checks many records at once; see [`verify_batch`]. Also reads their bodies, so that nobody has to later.
+/// Reads and checks many records at once, some of them bare; see [`verify_batch`]. Also reads their bodies, so that nobody has to later.
 ///
 /// Returns one verdict for each, in order.
 pub fn decode_and_verify(records: &[Vec<u8>], entropy: [u8; 32]) -> Vec<Result<Record, RecordError>> {
-    let mut verdicts: Vec<Result<Record, RecordError>> = records.iter().map(|bytes| Record::decode(bytes)).collect();
+    let mut verdicts: Vec<Result<Record, RecordError>> =
+        records.iter().map(|bytes| Record::decode_any(bytes)).collect();
     let decoded: Vec<Record> = verdicts.iter().flatten().cloned().collect();
     let mut signatures = verify_batch(&decoded, entropy).into_iter();
     for verdict in &mut verdicts {

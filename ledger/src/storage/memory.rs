@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
-use super::{Batch, Fork, Storage, StorageError};
+use super::{Aged, Batch, Fork, Storage, StorageError};
 use crate::body::Body;
 use crate::ids::{AuthorId, RecordId};
 use crate::record::{Head, Kind, LogId, Place, Record};
+use crate::retention::may_be_bare;
 use crate::state::frozen_hash;
 
 /// A store in memory.
@@ -21,12 +22,15 @@ pub struct MemoryStorage {
     subjects: BTreeSet<(RecordId, Place)>,
     /// With the logs that hold them.
     open: BTreeMap<RecordId, LogId>,
+    droppable: BTreeSet<Aged>,
+    bare: BTreeSet<Aged>,
 }
 
 impl MemoryStorage {
     fn append(&mut self, record: &Record) {
         let (id, header) = (record.id(), record.header());
         self.index(record);
+        self.note_age(record);
         self.chains.insert((header.log, header.seq), id);
         self.heads.insert(header.log, record.as_head());
         match record.decoded().map(|body| &**body) {
@@ -64,6 +68,30 @@ impl MemoryStorage {
         self.frozen.insert(*log, ids);
     }
 
+    fn note_age(&mut self, record: &Record) {
+        let aged = Aged::of(record);
+        self.droppable.remove(&aged);
+        self.bare.remove(&aged);
+        if record.is_bare() {
+            self.bare.insert(aged);
+        } else if may_be_bare(record.header()) {
+            self.droppable.insert(aged);
+        }
+    }
+
+    /// Puts a record, whole or bare, into the place of the same one in a chain.
+    fn replace(&mut self, record: &Record) {
+        let Place { log, seq, id } = record.place();
+        let Some(kept) = self.records.get(&id).cloned() else { return };
+        if kept.is_bare() == record.is_bare() || self.chains.get(&(log, seq)) != Some(&id) {
+            return;
+        }
+        self.open.remove(&id);
+        self.unindex(&kept);
+        self.index(record);
+        self.note_age(record);
+    }
+
     fn head_len(&self, log: &LogId) -> u64 {
         self.heads.get(log).map_or(0, |head| head.len)
     }
@@ -82,6 +110,8 @@ impl MemoryStorage {
 
     fn unindex(&mut self, record: &Record) {
         let place = record.place();
+        self.droppable.remove(&Aged::of(record));
+        self.bare.remove(&Aged::of(record));
         self.critical.remove(&place);
         self.kinds.remove(&(record.header().kind, place));
         for subject in subjects(record) {
@@ -197,6 +227,30 @@ impl Storage for MemoryStorage {
         offers.iter().for_each(|offer| {
             self.open.remove(offer);
         });
+        Ok(())
+    }
+
+    fn droppable(&self, before: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError> {
+        let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(*after));
+        let found = self.droppable.range((start, Bound::Unbounded)).take_while(|aged| aged.time < before);
+        Ok(found.take(limit).copied().collect())
+    }
+
+    fn bare(&self, since: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError> {
+        let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(*after));
+        let found = self.bare.range((start, Bound::Unbounded)).skip_while(|aged| aged.time < since);
+        Ok(found.take(limit).copied().collect())
+    }
+
+    fn drop_bodies(&mut self, records: &[RecordId]) -> Result<(), StorageError> {
+        let bared: Vec<Record> =
+            records.iter().filter_map(|id| self.records.get(id)).filter_map(Record::bared).collect();
+        bared.iter().for_each(|record| self.replace(record));
+        Ok(())
+    }
+
+    fn keep_bodies(&mut self, records: &[Record]) -> Result<(), StorageError> {
+        records.iter().filter(|record| !record.is_bare()).for_each(|record| self.replace(record));
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use super::message::{
 };
 use super::sketch::{MAX_CELLS, Salt};
 use super::{Own, Snapshot};
+use crate::ids::RecordId;
 use crate::record::LogId;
 use crate::storage::{Storage, StorageError};
 
@@ -58,6 +59,7 @@ pub fn answer(own: &dyn Own, request: &Request) -> Result<(Answer, News), Storag
             let ids = places.iter().map(|place| storage.id_at(&place.log, place.from));
             plain(Answer::Ids(ids.collect::<Result<_, _>>()?))
         }
+        Request::Bodies(ids) => plain(Answer::Bodies(bodies(storage, ids)?)),
         Request::Finished { digest } => {
             let same = own.recent_snapshot()?.digest() == *digest;
             Ok(if same { (Answer::Same, News::Same) } else { (Answer::Differs(None), News::Differs) })
@@ -110,6 +112,23 @@ fn fill<W>(
         logs.push(records);
     }
     Ok(logs)
+}
+
+/// Returns the bodies of the first of these records, as far as one answer goes.
+fn bodies(storage: &dyn Storage, ids: &[RecordId]) -> Result<Vec<Option<Vec<u8>>>, StorageError> {
+    let mut room = MAX_ANSWER_BYTES;
+    let mut bodies = Vec::new();
+    for id in ids {
+        let record = storage.record(id)?.filter(|record| !record.is_bare());
+        let body = record.map(|record| record.body().to_vec());
+        let len = body.as_ref().map_or(0, Vec::len);
+        if len > room {
+            break;
+        }
+        room -= len;
+        bodies.push(body);
+    }
+    Ok(bodies)
 }
 
 fn size(records: &[Vec<u8>]) -> usize {

@@ -8,7 +8,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::sketch::{Cell, Item, MAX_CELLS, Salt};
 use crate::ids::{RecordId, StateHash};
-use crate::record::{Head, LogId, MAX_LOG_LEN, MAX_RECORD_LEN};
+use crate::record::{Head, LogId, MAX_BODY_LEN, MAX_LOG_LEN, MAX_RECORD_LEN};
 
 /// Heads in one answer, at most 118 bytes each.
 pub const MAX_HEADS: usize = 1000;
@@ -18,6 +18,8 @@ pub const MAX_WANTS: usize = 256;
 pub const MAX_ITEMS: usize = 500;
 /// Places in one request for ids, 44 bytes each.
 pub const MAX_PLACES: usize = 256;
+/// Bodies in one request, 32 bytes each.
+pub const MAX_BODIES: usize = 256;
 /// Symbols in one answer, at most 21 bytes each.
 pub const MAX_SYMBOLS: usize = 2048;
 /// Bytes of records in one answer: a second at 2 Mbit/s, so that slow links stay within their patience.
@@ -69,6 +71,8 @@ pub enum Request {
         /// The asker's state.
         digest: StateHash,
     },
+    /// The bodies of these records, as far as one answer goes.
+    Bodies(Vec<RecordId>),
 }
 
 /// The answer to a request.
@@ -90,6 +94,8 @@ pub enum Answer {
     Records(Vec<Vec<Vec<u8>>>),
     /// For each place the id there, if the chain is so long.
     Ids(Vec<Option<RecordId>>),
+    /// For each of the first records its body, if that is here; records that found no room are left out.
+    Bodies(Vec<Option<Vec<u8>>>),
 }
 
 /// The beginning of a sketch.
@@ -192,6 +198,7 @@ impl Request {
             Self::Frozen(logs) => at_most(logs.len(), MAX_WANTS, "logs"),
             Self::Ids(places) => at_most(places.len(), MAX_PLACES, "places"),
             Self::Finished { .. } => Ok(()),
+            Self::Bodies(ids) => at_most(ids.len(), MAX_BODIES, "records"),
         }
     }
 }
@@ -229,6 +236,10 @@ impl Answer {
                 logs.iter().try_for_each(|records| check_records(records))
             }
             Self::Ids(ids) => at_most(ids.len(), MAX_PLACES, "places"),
+            Self::Bodies(bodies) => {
+                at_most(bodies.len(), MAX_BODIES, "records")?;
+                bodies.iter().flatten().try_for_each(|body| at_most(body.len(), MAX_BODY_LEN, "bytes of a body"))
+            }
         }
     }
 }
@@ -251,6 +262,7 @@ impl Answer {
             Self::Heads(heads) => heads.len() * USUAL_HEAD_LEN,
             Self::Records(logs) => logs.iter().map(|log| records(log)).sum(),
             Self::Ids(ids) => ids.len() * 33,
+            Self::Bodies(bodies) => bodies.len() * 5 + bodies.iter().flatten().map(Vec::len).sum::<usize>(),
         };
         payload + USUAL_FRAME_LEN
     }

@@ -15,6 +15,8 @@
 //!                                                             v
 //!                                                 Finished ──> done
 //! ```
+//! Where it says done, the bodies that this node misses and the peer keeps may still be asked for: Bodies, page by page.
+//!
 //! Nothing of a session outlives it: what it has brought is in the ledger, so one that breaks off is taken up by the
 //! next, with any peer. Several sessions share the work by [`Claims`].
 
@@ -24,6 +26,7 @@ use crate::record::LogId;
 use crate::storage::{Storage, StorageError};
 
 mod answer;
+mod bodies;
 mod fetch;
 pub mod message;
 mod session;
@@ -33,6 +36,7 @@ mod snapshot;
 mod tests;
 
 pub use answer::{News, answer};
+pub use bodies::Wish;
 pub use message::{Answer, Malformed, Request};
 pub use session::{Effect, Event, Fault, Gain, Plan, Session, Stopped, Token};
 pub use sketch::Salt;

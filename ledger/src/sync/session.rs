@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::bodies::{self, Walk, Wish};
 use super::fetch::{self, Fetcher};
 use super::message::{Answer, ItemWant, MAX_HEADS, MAX_SYMBOLS, Opening, Request, Symbol};
 use super::sketch::{Cell, Decoded, Difference, Item, MAX_CELLS, Salt, Sketch, decode};
 use super::snapshot::for_each_head;
 use super::{Claims, Own, Verdict};
-use crate::record::{Head, LogId};
-use crate::storage::{Storage, StorageError};
+use crate::record::{Head, LogId, Record};
+use crate::storage::{Aged, Storage, StorageError};
 
 /// Requests under way at once, so that a peer is never idle while we check what it sent: at most a megabyte of answers.
 const PIPELINE: usize = 4;
@@ -37,6 +38,8 @@ pub struct Plan {
     pub logs: BTreeSet<LogId>,
     /// Compare all logs, and fetch what is missing.
     pub compare: bool,
+    /// Then fetch bodies that are missing.
+    pub bodies: Option<Wish>,
 }
 
 /// What a session wants done.
@@ -46,6 +49,8 @@ pub enum Effect {
     Ask(Token, Request),
     /// Let the ledger judge and keep these records, in the order of effects; [`Event::Kept`] follows.
     Keep(Token, Vec<Vec<u8>>),
+    /// Let the ledger keep these records, which it holds without their bodies, with them; [`Event::Restored`] follows.
+    Restore(Token, Vec<Record>),
 }
 
 /// What has happened.
@@ -55,6 +60,8 @@ pub enum Event {
     Answered(Token, Answer),
     /// The ledger has judged: one verdict for each record, in order.
     Kept(Token, Vec<Verdict>),
+    /// So many of the records have their bodies now.
+    Restored(Token, usize),
 }
 
 /// What a session has brought so far.
@@ -68,6 +75,10 @@ pub struct Gain {
     pub compared: bool,
     /// There is more to fetch: another session was at it, or the peer went on meanwhile.
     pub unfinished: bool,
+    /// Records that have their bodies again.
+    pub restored: u64,
+    /// Where the next session goes on with the bodies; nothing when this one has come to the end.
+    pub bodies_after: Option<Aged>,
 }
 
 /// What no honest peer does.
@@ -82,6 +93,9 @@ pub enum Fault {
     /// A record that is invalid by itself.
     #[error("it sent an invalid record")]
     InvalidRecord,
+    /// A body that is not the record's, or none of its kind.
+    #[error("it sent a body that is not the record's")]
+    WrongBody,
 }
 
 /// Why a session broke off.
@@ -102,6 +116,7 @@ pub struct Session {
     fetcher: Fetcher,
     asked: BTreeMap<Token, Asked>,
     keeping: BTreeMap<Token, Vec<fetch::Chunk>>,
+    restoring: BTreeSet<Token>,
     next: u64,
     gain: Gain,
 }
@@ -120,6 +135,8 @@ enum Stage {
     Fetching,
     /// The answer to the last comparison.
     Finishing,
+    /// Bodies, and that they are kept.
+    Bodies(Walk),
     /// Nothing.
     Over,
 }
@@ -138,6 +155,7 @@ enum Asked {
     Heads { after: Option<LogId> },
     Fetch(fetch::Asked),
     Finished,
+    Bodies(bodies::Asked),
 }
 
 impl Session {
@@ -152,6 +170,7 @@ impl Session {
             fetcher: Fetcher::new(claims),
             asked: BTreeMap::new(),
             keeping: BTreeMap::new(),
+            restoring: BTreeSet::new(),
             next: 0,
             gain: Gain::default(),
         };
@@ -177,6 +196,11 @@ impl Session {
             Event::Kept(token, verdicts) => {
                 let Some(chunks) = self.keeping.remove(&token) else { return Ok(Vec::new()) };
                 self.kept(chunks, &verdicts)?;
+            }
+            Event::Restored(token, count) => {
+                if self.restoring.remove(&token) {
+                    self.gain.restored = self.gain.restored.saturating_add(count as u64); // usize is at most 64 bits
+                }
             }
         }
         effects.extend(self.go_on(own)?);
@@ -237,7 +261,8 @@ impl Session {
             let limit = u16::try_from(MAX_HEADS).expect("it is a thousand");
             effects.push(self.ask(Asked::Heads { after }, Request::Heads { after, limit }));
         }
-        if self.asked.is_empty() && self.keeping.is_empty() && self.fetcher.backlog() == 0 {
+        let is_idle = self.asked.is_empty() && self.keeping.is_empty() && self.restoring.is_empty();
+        if is_idle && self.fetcher.backlog() == 0 {
             effects.extend(self.next_stage(own)?);
         }
         Ok(effects)
@@ -260,6 +285,17 @@ impl Session {
                 let digest = own.snapshot()?.digest();
                 Ok(Some(self.ask(Asked::Finished, Request::Finished { digest })))
             }
+            Stage::Bodies(ref mut walk) => {
+                let next = walk.next_request(own.storage())?;
+                self.gain.bodies_after = walk.after();
+                match next {
+                    Some((asked, request)) => Ok(Some(self.ask(Asked::Bodies(asked), request))),
+                    None => {
+                        self.stage = Stage::Over;
+                        Ok(None)
+                    }
+                }
+            }
             Stage::Logs
             | Stage::Comparing
             | Stage::Sketching(_)
@@ -276,7 +312,7 @@ impl Session {
         match (asked, answer) {
             (Asked::Compare { .. }, Answer::Same) => {
                 self.gain.compared = true;
-                self.stage = Stage::Over;
+                self.compared();
                 Ok(None)
             }
             (Asked::Compare { .. }, Answer::Differs(None)) => Ok(self.walk()),
@@ -296,12 +332,18 @@ impl Session {
                 Ok(self.keep(kept))
             }
             (Asked::Finished, Answer::Same | Answer::Differs(None)) => {
-                self.stage = Stage::Over;
+                self.compared();
                 Ok(None)
             }
-            (Asked::Compare { .. } | Asked::Symbols { .. } | Asked::Heads { .. } | Asked::Finished, _) => {
-                Err(Fault::WrongAnswer.into())
-            }
+            (Asked::Bodies(asked), Answer::Bodies(bodies)) => self.bodies_answered(&asked, bodies, own),
+            (
+                Asked::Compare { .. }
+                | Asked::Symbols { .. }
+                | Asked::Heads { .. }
+                | Asked::Finished
+                | Asked::Bodies(_),
+                _,
+            ) => Err(Fault::WrongAnswer.into()),
         }
     }
 
@@ -315,6 +357,28 @@ impl Session {
         }
         self.fetcher.kept(chunks, verdicts);
         Ok(())
+    }
+
+    /// Goes on when both hold the same, or as much of it as this session can bring.
+    fn compared(&mut self) {
+        self.stage = self.plan.bodies.take().map_or(Stage::Over, |wish| Stage::Bodies(Walk::new(wish)));
+    }
+
+    fn bodies_answered(
+        &mut self,
+        asked: &[Aged],
+        bodies: Vec<Option<Vec<u8>>>,
+        own: &dyn Own,
+    ) -> Result<Option<Effect>, Stopped> {
+        let Stage::Bodies(walk) = &mut self.stage else { return Err(Fault::WrongAnswer.into()) };
+        let records = walk.answered(asked, bodies, own.storage())?;
+        self.gain.bodies_after = walk.after();
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let token = self.token();
+        self.restoring.insert(token);
+        Ok(Some(Effect::Restore(token, records)))
     }
 
     fn walk(&mut self) -> Option<Effect> {

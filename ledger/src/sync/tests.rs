@@ -15,10 +15,11 @@ use crate::state::state_hash;
 use crate::storage::MemoryStorage;
 use crate::testing::{Author, EPOCH, NETWORK};
 
+mod bodies;
 mod hostile;
 
 /// After all records of these tests.
-const NOW: u64 = EPOCH as u64 + 1_000_000;
+const NOW: u64 = EPOCH as u64 + 10_000_000;
 
 /// A node in memory.
 #[derive(Clone)]
@@ -43,7 +44,7 @@ impl Node {
     }
 
     fn keep(&mut self, records: Vec<Vec<u8>>) -> Vec<Verdict> {
-        let records: Vec<Record> = records.iter().map(|bytes| Record::decode(bytes).unwrap()).collect();
+        let records: Vec<Record> = records.iter().map(|bytes| Record::decode_any(bytes).unwrap()).collect();
         let admissions = self.ledger.admit(&records, NOW).unwrap();
         let verdict = |(admission, record): (Admission, &Record)| match admission {
             Admission::New | Admission::Equivocation => Verdict::Accept,
@@ -122,6 +123,7 @@ fn pull_from(us: &mut Node, plan: Plan, mut peer: impl FnMut(&Request) -> Answer
                 cost.records += records.len();
                 Event::Kept(token, us.keep(records))
             }
+            Effect::Restore(token, records) => Event::Restored(token, us.ledger.keep_bodies(&records).unwrap().len()),
         };
         match session.handle(event, us) {
             Ok(more) => effects.extend(more),
@@ -218,7 +220,7 @@ fn a_single_log_is_fetched_without_a_comparison() {
     let records = logs(2, 900);
     let peer = Node::with(&records.concat());
     let mut us = Node::with(&records[0][..3]);
-    let plan = Plan { logs: BTreeSet::from([records[0][0].header().log]), compare: false };
+    let plan = Plan { logs: BTreeSet::from([records[0][0].header().log]), ..Plan::default() };
     let (gain, _) = pull_from(&mut us, plan, honest(&peer));
     assert_eq!(gain.unwrap().accepted, 897);
     assert_eq!(us.ledger.storage().len().unwrap(), 900);

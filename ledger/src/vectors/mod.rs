@@ -7,6 +7,7 @@ mod funding;
 mod keypath;
 mod mail;
 mod records;
+mod retention;
 mod state;
 mod sync;
 

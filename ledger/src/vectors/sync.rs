@@ -105,6 +105,7 @@ fn messages(heads: &[Head], sketch: &Sketch) -> Value {
         ("frozen", Request::Frozen(vec![log])),
         ("ids", Request::Ids(vec![Want::new(log, 7)])),
         ("finished", Request::Finished { digest }),
+        ("bodies", Request::Bodies(vec![heads[0].id, heads[1].id])),
     ];
     let record = vec![0xaa, 0xbb, 0xcc];
     let answers = [
@@ -121,8 +122,9 @@ fn messages(heads: &[Head], sketch: &Sketch) -> Value {
             ]),
         ),
         ("heads", Answer::Heads(vec![heads[0]])),
-        ("records", Answer::Records(vec![vec![record], Vec::new()])),
+        ("records", Answer::Records(vec![vec![record.clone()], Vec::new()])),
         ("ids", Answer::Ids(vec![None, Some(heads[0].id)])),
+        ("bodies", Answer::Bodies(vec![None, Some(record)])),
     ];
     json!({
         "requests": requests.iter().map(|(name, request)| json!({ "name": name, "bytes": encoded(request) })).collect::<Vec<_>>(),

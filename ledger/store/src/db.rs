@@ -355,6 +355,8 @@ fn family_options(family: Family, cache: &Cache, open: OpenOptions) -> Options {
         | Family::Kinds
         | Family::OpenOffers
         | Family::Forked
+        | Family::Droppable
+        | Family::Bare
         | Family::Meta
         | Family::Private => {}
     }
@@ -372,7 +374,7 @@ fn family_options(family: Family, cache: &Cache, open: OpenOptions) -> Options {
             options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM);
         }
         // Asked for what is there, or for ranges.
-        Family::Names | Family::Chains | Family::Frozen | Family::Kinds => {}
+        Family::Names | Family::Chains | Family::Frozen | Family::Kinds | Family::Droppable | Family::Bare => {}
     }
     options.set_block_based_table_factory(&table);
     options

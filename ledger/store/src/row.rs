@@ -3,7 +3,7 @@
 //! ```text
 //! form and flags · kind · time · signature · backlink, or at seq 0 the ticket · body
 //! ```
-//! Author, epoch, seq and network come from the log, the length and hash of the body from the body, and the id from all of
+//! A bare record has the length and the hash of its body in the place of it. Author, epoch, seq and network come from the log, the length and hash of the body from the body, and the id from all of
 //! it. What comes out is the record that went in, byte for byte: its id is the hash of its header. A record that cannot be
 //! told this way is kept as its author encoded it.
 
@@ -12,11 +12,13 @@ use exchange_ledger::record::{Header, Kind, Record, SIGNATURE_LEN};
 
 use crate::encoding::NameRow;
 
-/// In the upper half of the first byte: how the rest is to be read. The lower half has the flags of a [`SHORT`] row. A form
+/// In the upper half of the first byte: how the rest is to be read. The lower half has the flags of a [`SHORT`] or [`BARE`] row. A form
 /// is never given another meaning.
 const SHORT: u8 = 0;
 /// The record's own bytes follow.
 const VERBATIM: u8 = 1;
+/// As a [`SHORT`] row, of a record that has lost its body.
+const BARE: u8 = 2;
 /// The flags that fit into the first byte.
 const FLAGS: u8 = 0x0f;
 
@@ -32,7 +34,8 @@ pub(crate) fn encode(record: &Record, log: &NameRow) -> Vec<u8> {
         return [[VERBATIM << 4].as_slice(), &record.encode()].concat();
     }
     let mut row = Vec::with_capacity(1 + 3 + 10 + SIGNATURE_LEN + 32 + record.body().len());
-    row.push(SHORT << 4 | header.flags);
+    let form = if record.is_bare() { BARE } else { SHORT };
+    row.push(form << 4 | header.flags);
     put_number(&mut row, header.kind.code().into());
     put_number(&mut row, header.time);
     row.extend_from_slice(record.signature());
@@ -41,7 +44,12 @@ pub(crate) fn encode(record: &Record, log: &NameRow) -> Vec<u8> {
     } else {
         row.extend_from_slice(header.backlink.as_bytes());
     }
-    row.extend_from_slice(record.body());
+    if record.is_bare() {
+        put_number(&mut row, header.body_len.into());
+        row.extend_from_slice(&header.body_hash);
+    } else {
+        row.extend_from_slice(record.body());
+    }
     row
 }
 
@@ -49,8 +57,8 @@ pub(crate) fn encode(record: &Record, log: &NameRow) -> Vec<u8> {
 pub(crate) fn decode(row: &[u8], log: &NameRow, seq: u32) -> Option<Record> {
     let (head, mut rest) = row.split_first()?;
     match head >> 4 {
-        VERBATIM if head & FLAGS == 0 => Record::decode(rest).ok(),
-        SHORT => {
+        VERBATIM if head & FLAGS == 0 => Record::decode_any(rest).ok(),
+        form @ (SHORT | BARE) => {
             let kind = Kind::from_code(take_number(&mut rest)?.try_into().ok()?);
             let time = take_number(&mut rest)?;
             let signature = *take::<SIGNATURE_LEN>(&mut rest)?;
@@ -58,6 +66,11 @@ pub(crate) fn decode(row: &[u8], log: &NameRow, seq: u32) -> Option<Record> {
                 (RecordId([0; 32]), u64::from_le_bytes(*take(&mut rest)?))
             } else {
                 (RecordId(*take(&mut rest)?), 0)
+            };
+            // Of a whole record these two are its body's.
+            let (body_len, body_hash) = match form {
+                BARE => (take_number(&mut rest)?.try_into().ok()?, *take(&mut rest)?),
+                _ => (0, [0; 32]),
             };
             let header = Header {
                 network: log.network,
@@ -67,12 +80,15 @@ pub(crate) fn decode(row: &[u8], log: &NameRow, seq: u32) -> Option<Record> {
                 time,
                 kind,
                 flags: head & FLAGS,
-                // These two are the body's.
-                body_len: 0,
-                body_hash: [0; 32],
+                body_len,
+                body_hash,
                 admission,
             };
-            Record::assemble(header, signature, rest.to_vec()).ok()
+            match form {
+                BARE if rest.is_empty() => Record::assemble_bare(header, signature).ok(),
+                BARE => None,
+                _ => Record::assemble(header, signature, rest.to_vec()).ok(),
+            }
         }
         _ => None,
     }
@@ -82,8 +98,8 @@ pub(crate) fn decode(row: &[u8], log: &NameRow, seq: u32) -> Option<Record> {
 pub(crate) fn backlink(row: &[u8]) -> Option<RecordId> {
     let (head, mut rest) = row.split_first()?;
     match head >> 4 {
-        VERBATIM => Record::decode(rest).ok().map(|record| record.header().backlink),
-        SHORT => {
+        VERBATIM => Record::decode_any(rest).ok().map(|record| record.header().backlink),
+        SHORT | BARE => {
             take_number(&mut rest)?;
             take_number(&mut rest)?;
             take::<SIGNATURE_LEN>(&mut rest)?;
@@ -187,6 +203,11 @@ mod tests {
                 Err(_) => None,
             };
             prop_assert_eq!(decode(&row, &name(), seq), expected.clone());
+            if let (Some(expected), Some(bare)) = (&expected, record.bared()) {
+                let row = encode(&bare, &name());
+                prop_assert_eq!(decode(&row, &name(), seq), expected.bared());
+                prop_assert!(seq == 0 || backlink(&row) == Some(bare.header().backlink));
+            }
             if let (Some(expected), true) = (expected, seq > 0) {
                 prop_assert_eq!(backlink(&row), Some(expected.header().backlink));
                 prop_assert_eq!(expected.encode(), record.encode());
@@ -194,7 +215,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_without_harm(mut row: Vec<u8>, form in 0..3_u8, seq in 0..2_u32) {
+        fn any_bytes_are_read_without_harm(mut row: Vec<u8>, form in 0..4_u8, seq in 0..2_u32) {
             if let Some(first) = row.first_mut() {
                 *first = form << 4 | *first & FLAGS;
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::record::{Head, Kind, LogId, Place, Record};
-use exchange_ledger::storage::{Batch, Storage, StorageError};
+use exchange_ledger::storage::{Aged, Batch, Storage, StorageError};
 
 use crate::db::{OpenOptions, RawDb};
 use crate::error::StoreError;
@@ -89,6 +89,35 @@ impl Store {
     pub fn forget_open(&self, offers: &[RecordId]) -> Result<(), StorageError> {
         let mut writes = self.shared.db.begin();
         self.shared.records.forget_open(offers, &mut writes);
+        if writes.is_empty() { Ok(()) } else { writes.commit() }
+    }
+
+    /// Drops the bodies of records; see [`Storage::drop_bodies`].
+    ///
+    /// # Errors
+    /// When the disk is full or fails; then none is gone.
+    pub fn drop_bodies(&self, ids: &[RecordId]) -> Result<(), StorageError> {
+        let mut bared = Vec::with_capacity(ids.len());
+        for id in ids {
+            let record = self.shared.records.record(id)?;
+            bared.extend(record.filter(|record| !record.is_bare()).and_then(|record| record.bared()));
+        }
+        self.replace(&bared)
+    }
+
+    /// Gives records their bodies back; see [`Storage::keep_bodies`].
+    ///
+    /// # Errors
+    /// When the disk is full or fails; then none has.
+    pub fn keep_bodies(&self, records: &[Record]) -> Result<(), StorageError> {
+        let whole: Vec<Record> = records.iter().filter(|record| !record.is_bare()).cloned().collect();
+        self.replace(&whole)
+    }
+
+    fn replace(&self, records: &[Record]) -> Result<(), StorageError> {
+        let _held = self.shared.locks.hold(records.iter().map(|record| record.header().log).collect());
+        let mut writes = self.shared.db.begin();
+        let _taken = self.shared.records.replace(records, &mut writes)?;
         if writes.is_empty() { Ok(()) } else { writes.commit() }
     }
 
@@ -183,6 +212,22 @@ impl Storage for Store {
 
     fn forget_open(&mut self, offers: &[RecordId]) -> Result<(), StorageError> {
         Self::forget_open(self, offers)
+    }
+
+    fn droppable(&self, before: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError> {
+        self.shared.records.droppable(before, after, limit)
+    }
+
+    fn bare(&self, since: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError> {
+        self.shared.records.bare(since, after, limit)
+    }
+
+    fn drop_bodies(&mut self, records: &[RecordId]) -> Result<(), StorageError> {
+        Self::drop_bodies(self, records)
+    }
+
+    fn keep_bodies(&mut self, records: &[Record]) -> Result<(), StorageError> {
+        Self::keep_bodies(self, records)
     }
 
     fn len(&self) -> Result<u64, StorageError> {

@@ -137,6 +137,13 @@ async fn find(prefix: &Prefix, client: &Client) -> Result<TradeId, Failure> {
 fn text(report: &AuditReport) -> String {
     let verdict = if report.ok { "All is well" } else { "Something is wrong" };
     let mut text = format!("{verdict}: {} records by {} authors were checked.\n", report.records, report.authors);
+    if report.bare > 0 {
+        let lacked = match report.lacked {
+            0 => String::new(),
+            lacked => format!("; {} could not be judged without", format::counted(lacked, "trade")),
+        };
+        text.push_str(&format!("{} of them are old and kept without their bodies{lacked}.\n", report.bare));
+    }
     if !report.trades.is_empty() {
         text.push('\n');
         text.push_str(&trades(&report.trades));

@@ -7,6 +7,7 @@ use bitcoin::Network;
 use clap::{Args, ValueEnum};
 use exchange_api::IdentityState;
 use exchange_ledger::identity::Email;
+use exchange_ledger::retention::Retention;
 use libp2p::Multiaddr;
 use serde_json::json;
 
@@ -34,6 +35,8 @@ const RELAY_PORT: u16 = 9740;
 Examples:
   exchange-node run                   regtest on an embedded chain, to try things out
   exchange-node run --relay           pass on what others trade, on port 9740
+  exchange-node run --relay --retention full
+                                      keep what others drop, too
   exchange-node run --email alice@example.org --password-file ./password \\
       --peer /ip4/192.0.2.1/tcp/9740/p2p/12D3KooW…
   exchange-node run --network signet  a light client of the Bitcoin network: no server, no Bitcoin Core needed
@@ -89,6 +92,10 @@ pub struct Run {
     /// A file with the password of the identity [else: $EXCHANGE_PASSWORD, else asked for if there is an identity]
     #[arg(long, value_name = "FILE", conflicts_with = "relay")]
     password_file: Option<PathBuf>,
+    /// How long to keep the bodies of offers and bids of which nothing came: for so many days, 60 or more, or `full` to be an
+    /// archive, which has for others what they dropped
+    #[arg(long, value_name = "full|DAYS", default_value_t)]
+    retention: Retention,
     /// Pass on what others trade; neither needs nor unlocks an identity
     #[arg(long)]
     relay: bool,
@@ -151,6 +158,7 @@ impl Run {
             listen: self.listen_addresses(),
             peers: self.peers.clone(),
             only_peers: self.only_peers,
+            retention: self.retention,
             socket: global.socket.clone(),
         })
     }

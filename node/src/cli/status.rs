@@ -57,8 +57,13 @@ impl Status {
         lines.line("peers", status.peers.to_string());
         lines.line("listening", if status.listen.is_empty() { "nowhere".to_owned() } else { status.listen.join("\n") });
         lines.line("ledger", format!("{} records, {} live offers", status.records, status.offers));
+        lines.line("retention", retention(&status.retention));
         Ok(Answer::new(&status, lines.render()))
     }
+}
+
+fn retention(said: &str) -> String {
+    if said == "full" { "full: what others drop is here".to_owned() } else { format!("{said} days") }
 }
 
 fn identity(state: &IdentityState) -> String {

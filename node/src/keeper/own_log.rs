@@ -31,6 +31,13 @@ impl OwnLogs {
         *self.compared.borrow()
     }
 
+    /// Waits for a comparison.
+    pub async fn until_compared(&self) {
+        let mut compared = self.compared.subscribe();
+        // The sender lives as long as this.
+        let _ = compared.wait_for(|compared| *compared).await;
+    }
+
     /// Notes that this run wrote to a log: from now on nobody else can have.
     pub fn opened(&self, log: LogId) {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(log);

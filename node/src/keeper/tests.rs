@@ -170,3 +170,42 @@ fn an_answer_that_was_no_record_is_taken_for_none() {
         assert_eq!(record_of(&Answer { time_s: 0, bytes: bytes.to_vec() }), None);
     }
 }
+
+/// Records of an unknown kind, so many days old.
+fn old(author: &mut exchange_ledger::testing::Author, days: u64) -> Record {
+    let header = Header {
+        kind: Kind::Unknown(999),
+        time: clock::unix_now() - days * 24 * 3600,
+        ..author.next_header(&Body::Unknown(999))
+    };
+    author.append(header, vec![7; 100])
+}
+
+#[tokio::test]
+async fn old_bodies_go_and_come_back_and_nothing_bare_is_passed_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::start(dir.path());
+    let mut author = exchange_ledger::testing::Author::at(1, 5);
+    let records: Vec<Record> = [100, 90, 61, 58].map(|days| old(&mut author, days)).to_vec();
+    let bare = |record: &Record| record.bared().unwrap().encode();
+    let verdicts = run.keeper.ingest(vec![bare(&records[0]), records[1].encode(), records[2].encode()]).await;
+    assert_eq!(verdicts, [Verdict::Keep, Verdict::Accept, Verdict::Accept]);
+    assert_eq!(run.keeper.ingest(vec![bare(&records[3])]).await, [Verdict::Reject], "too young");
+    assert_eq!(run.keeper.ingest(vec![records[3].encode()]).await, [Verdict::Accept]);
+
+    let mine = Mine::of(run.keeper.ledger().storage(), [author.id()].into(), []).unwrap();
+    let before = clock::unix_now() - 60 * 24 * 3600;
+    let look = run.keeper.drop_bodies(before, None, Arc::new(mine)).await.unwrap();
+    assert_eq!(look, Look::default(), "what is one's own stays");
+    let look = run.keeper.drop_bodies(before, None, Arc::default()).await.unwrap();
+    assert_eq!(look.gone, [records[1].id(), records[2].id()]);
+    let is_bare = |record: &Record| run.keeper.ledger().record(&record.id()).unwrap().unwrap().is_bare();
+    assert_eq!(records.iter().map(is_bare).collect::<Vec<_>>(), [true, true, true, false]);
+
+    let mut changes = run.keeper.changes();
+    assert_eq!(run.keeper.keep_bodies(records.clone()).await, 3);
+    assert_eq!(changes.recv().await.unwrap().record.id(), records[0].id(), "a trade may have waited for it");
+    assert_eq!(run.keeper.keep_bodies(records.clone()).await, 0);
+    assert!(!records.iter().any(is_bare));
+    run.stop();
+}

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use exchange_ledger::retention::Retention;
 use libp2p::Multiaddr;
 
 /// How a node takes part in the network.
@@ -16,8 +17,10 @@ pub struct NetConfig {
     pub peers: Vec<Multiaddr>,
     /// Connect to nobody but `peers`, and accept nobody else.
     pub only_peers: bool,
-    /// The name and version told to peers.
+    /// The name and version told to peers, and at its end how long this node keeps bodies.
     pub agent: String,
+    /// How long this node keeps bodies: which it asks peers for.
+    pub retention: Retention,
     /// Bounds and intervals.
     pub limits: NetLimits,
 }

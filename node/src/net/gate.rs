@@ -27,6 +27,8 @@ const MAX_ONLY: usize = 256;
 pub(super) enum Offence {
     #[error("it sent an invalid record")]
     InvalidRecord,
+    #[error("it sent a body that is not the record's")]
+    WrongBody,
     #[error("it sent an invalid mail envelope")]
     InvalidMail,
     #[error("it sent {0}")]

@@ -27,6 +27,7 @@
 use async_trait::async_trait;
 
 use exchange_ledger::ids::MailboxId;
+use exchange_ledger::record::Record;
 use libp2p::PeerId;
 
 mod behaviour;
@@ -65,6 +66,9 @@ pub use exchange_ledger::sync::{Own, Verdict};
 pub trait Replica: Send + Sync + 'static {
     /// Takes in encoded records; one verdict for each, in order.
     async fn ingest(&self, records: Vec<Vec<u8>>) -> Vec<Verdict>;
+
+    /// Keeps records that are here without their bodies with them; returns how many of these there were. The bodies are good.
+    async fn restore(&self, records: Vec<Record>) -> usize;
 
     /// Lets `reader` look at the ledger, once. May block.
     fn read(&self, reader: &mut dyn FnMut(&dyn Own));

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exchange_ledger::record::LogId;
+use exchange_ledger::retention::Retention;
+use exchange_ledger::storage::Aged;
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task;
@@ -38,6 +40,8 @@ const BURST_SECONDS: u32 = 4;
 /// How often a peer that has finished and holds something else makes us compare at once: two nodes to which news come all
 /// the time would else never stop.
 const TOLD_PAUSE: Duration = Duration::from_secs(5);
+/// How long a peer is asked for no more bodies once it has been asked for all that are missing, or had none.
+const BODIES_PAUSE: Duration = Duration::from_secs(3600);
 /// Characters of an agent that are kept.
 const MAX_AGENT_LEN: usize = 64;
 
@@ -66,6 +70,8 @@ pub(super) struct Peer {
     /// When a peer that has finished is listened to again.
     deaf_until: Instant,
     memory: MailMemory,
+    /// After which record it is asked for bodies next, and when.
+    bodies: (Option<Aged>, Instant),
     /// Sessions in a row that broke off or left something, and brought nothing.
     fruitless: u32,
     answers: Arc<Semaphore>,
@@ -81,6 +87,17 @@ pub(super) struct Plan {
     /// Envelopes of others to hand to the peer.
     pub deliver: Vec<Vec<u8>>,
     pub logs: BTreeSet<LogId>,
+    /// Bodies to fetch after the comparison.
+    pub bodies: Option<PlannedBodies>,
+}
+
+/// Which bodies a peer can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PlannedBodies {
+    /// How long the peer keeps them, as it says.
+    pub keeps: Retention,
+    /// Those of records after this one.
+    pub after: Option<Aged>,
 }
 
 /// How a session ended, as far as planning goes.
@@ -158,7 +175,19 @@ impl Peers {
         let interval = jittered(self.sync_interval);
         let peer = self.peers.get_mut(&peer)?;
         peer.due = now + interval;
-        Some((std::mem::take(&mut peer.plan), std::mem::take(&mut peer.memory)))
+        let (after, not_before) = peer.bodies;
+        let keeps = peer.agent.as_deref().and_then(Retention::of_agent).filter(|_| not_before <= now);
+        let bodies = keeps.map(|keeps| PlannedBodies { keeps, after });
+        let plan = std::mem::take(&mut peer.plan);
+        Some((Plan { bodies, ..plan }, std::mem::take(&mut peer.memory)))
+    }
+
+    /// A session has asked for bodies, up to `after` or to the end, and brought some or none.
+    pub fn bodies_sought(&mut self, peer: PeerId, after: Option<Aged>, fruitful: bool, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            let is_done = after.is_none() || !fruitful;
+            peer.bodies = (after, if is_done { now + BODIES_PAUSE } else { now });
+        }
     }
 
     pub fn started(&mut self, peer: PeerId, session: task::Id) {
@@ -234,6 +263,7 @@ impl Peer {
             not_before: now,
             deaf_until: now,
             memory: MailMemory::default(),
+            bodies: (None, now),
             answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
             fruitless: 0,
             requests: Bucket::new(REQUESTS_PER_SECOND, REQUEST_BURST, now),
@@ -379,6 +409,26 @@ mod tests {
         peers.ended(session, None, Ending::Done, now);
         assert_eq!(peers.due(now), None, "a pause comes first");
         assert_eq!(peers.due(now + SESSION_PAUSE), Some(peer), "what was wished meanwhile is not forgotten");
+    }
+
+    #[test]
+    fn a_peer_is_asked_for_the_bodies_that_it_says_it_keeps_until_it_has_no_more() {
+        let now = Instant::now();
+        let (mut peers, peer) = one_peer(now);
+        let planned = |peers: &mut Peers, now| peers.take_plan(peer, now).unwrap().0.bodies;
+        peers.identified(peer, "node/1");
+        assert_eq!(planned(&mut peers, now), None, "it does not say");
+        peers.identified(peer, "node/1 90d");
+        let keeps = Retention::Days(90);
+        assert_eq!(planned(&mut peers, now), Some(PlannedBodies { keeps, after: None }));
+        let after = Some(Aged { time: 7, place: exchange_ledger::record::Place::first_of(log(1)) });
+        peers.bodies_sought(peer, after, true, now);
+        assert_eq!(planned(&mut peers, now), Some(PlannedBodies { keeps, after }), "there is more");
+        peers.bodies_sought(peer, after, false, now);
+        assert_eq!(planned(&mut peers, now + BODIES_PAUSE / 2), None, "it had none");
+        assert_eq!(planned(&mut peers, now + BODIES_PAUSE), Some(PlannedBodies { keeps, after }));
+        peers.bodies_sought(peer, None, true, now);
+        assert_eq!(planned(&mut peers, now + BODIES_PAUSE / 2), None, "it had all");
     }
 
     #[test]

@@ -282,6 +282,7 @@ impl SwarmTask {
                 replica: Arc::clone(&self.replica),
                 claims: self.claims.clone(),
                 gain: Gain::default(),
+                retention: self.config.retention,
             };
             let id = self.sessions.spawn(session.run(plan, memory)).id();
             self.peers.started(peer, id);
@@ -319,7 +320,13 @@ impl SwarmTask {
                 unfinished
             }
         };
+        if let Some(after) = gain.bodies {
+            self.peers.bodies_sought(peer, after, gain.restored > 0, now);
+        }
         self.peers.ended(id, Some(memory), ending, now);
+        if gain.restored > 0 {
+            tracing::debug!(%peer, records = gain.restored, "sync brought bodies");
+        }
         if gain.accepted > 0 {
             tracing::debug!(%peer, records = gain.accepted, "sync brought records");
             self.pass_on(peer, gain);

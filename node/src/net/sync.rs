@@ -7,8 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use exchange_ledger::storage::StorageError;
-use exchange_ledger::sync::{self as pull, Effect, Event, Fault, Own, Stopped};
+use exchange_ledger::retention::Retention;
+use exchange_ledger::storage::{Aged, StorageError};
+use exchange_ledger::sync::{self as pull, Effect, Event, Fault, Own, Stopped, Wish};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use libp2p::PeerId;
@@ -17,9 +18,10 @@ use super::claims::Claims;
 use super::gate::Offence;
 use super::link::Link;
 use super::mail::MailMemory;
-use super::peers::Plan;
+use super::peers::{Plan, PlannedBodies};
 use super::protocol::{Request, Response};
 use super::{Replica, Verdict};
+use crate::clock;
 
 /// The longest visit: a first download goes on in the next one, and a peer that drips ends nobody's patience.
 const SESSION_LIMIT: Duration = Duration::from_secs(300);
@@ -32,6 +34,7 @@ pub(super) struct Session {
     pub replica: Arc<dyn Replica>,
     pub claims: Claims,
     pub gain: Gain,
+    pub retention: Retention,
 }
 
 /// What a visit has brought so far.
@@ -45,6 +48,10 @@ pub(super) struct Gain {
     pub compared: bool,
     /// There is more to fetch.
     pub unfinished: bool,
+    /// Records that have their bodies again.
+    pub restored: u64,
+    /// If bodies were asked for, or would have been: where the next visit goes on, and nothing at the end.
+    pub bodies: Option<Option<Aged>>,
 }
 
 /// How a visit ended.
@@ -84,20 +91,25 @@ impl Session {
 
     async fn work(&mut self, plan: Plan, memory: &mut MailMemory) -> Result<(), SessionError> {
         if !plan.logs.is_empty() {
-            self.pull(pull::Plan { logs: plan.logs, compare: false }).await?;
+            self.pull(pull::Plan { logs: plan.logs, ..pull::Plan::default() }).await?;
         }
         self.put_mail(plan.deliver).await?;
         if plan.mail {
             self.exchange_mail(memory).await?;
         }
         if plan.compare {
-            self.pull(pull::Plan { compare: true, ..pull::Plan::default() }).await?;
+            // What either does not keep is not asked for.
+            let since = |keeps: Retention| keeps.since(clock::unix_now());
+            let wish = |PlannedBodies { keeps, after }| Wish { since: since(self.retention).max(since(keeps)), after };
+            let bodies = plan.bodies.map(wish);
+            self.pull(pull::Plan { compare: true, bodies, ..pull::Plan::default() }).await?;
         }
         Ok(())
     }
 
     /// Drives a session until nothing is left to wait for.
     async fn pull(&mut self, plan: pull::Plan) -> Result<(), SessionError> {
+        let asks_for_bodies = plan.bodies.is_some();
         let claims = Box::new(self.claims.session());
         let started = reading(&self.replica, move |own| pull::Session::start(plan, own, claims)).await;
         let (mut session, mut effects) = started.ok_or_else(stopping)??;
@@ -118,6 +130,10 @@ impl Session {
             let gain = session.gain();
             self.gain.accepted = before.saturating_add(gain.accepted);
             self.gain.compared |= gain.compared;
+            self.gain.restored = gain.restored;
+            if asks_for_bodies && gain.compared {
+                self.gain.bodies = Some(gain.bodies_after);
+            }
             let room = MAX_FRESH.saturating_sub(self.gain.fresh.len());
             self.gain.fresh.extend(fresh.into_iter().take(room));
             if session.is_over() {
@@ -144,6 +160,7 @@ async fn perform(effect: Effect, link: &Link, replica: &dyn Replica) -> Result<(
             let fresh = fresh.map(|(record, _)| record).collect();
             Ok((Event::Kept(token, verdicts), fresh))
         }
+        Effect::Restore(token, records) => Ok((Event::Restored(token, replica.restore(records).await), Vec::new())),
     }
 }
 
@@ -175,6 +192,7 @@ impl From<Stopped> for SessionError {
             Stopped::Fault(Fault::WrongAnswer) => Offence::WrongAnswer.into(),
             Stopped::Fault(Fault::EmptyPromise) => Offence::EmptyPromise.into(),
             Stopped::Fault(Fault::InvalidRecord) => Offence::InvalidRecord.into(),
+            Stopped::Fault(Fault::WrongBody) => Offence::WrongBody.into(),
             Stopped::Storage(error) => error.into(),
         }
     }

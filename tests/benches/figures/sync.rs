@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ed25519_dalek::{Signer, SigningKey};
 use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::record::{Head, Header, Kind, LogId, Record, admission};
+use exchange_ledger::retention::Retention;
 use exchange_ledger::storage::Storage;
 use exchange_node::clock;
 use exchange_node::keeper::Keeper;
@@ -176,6 +177,7 @@ impl Node {
             peers,
             only_peers: false,
             agent: "bench/1".into(),
+            retention: Retention::Full,
             // Only what is measured is to happen.
             limits: NetLimits {
                 sync_interval: Duration::from_secs(3600),

@@ -22,6 +22,14 @@ pub fn run(bytes: &[u8]) {
 }
 
 fn as_record(bytes: &[u8]) {
+    if let Ok(record) = Record::decode_any(bytes) {
+        assert_eq!(record.encode(), bytes, "what is accepted bare encodes to itself");
+        assert_eq!(
+            record.is_bare(),
+            Record::decode(bytes).is_err(),
+            "bytes are a record or a bare one, and never both"
+        );
+    }
     let Ok(record) = Record::decode(bytes) else { return };
     assert!(bytes.len() <= MAX_RECORD_LEN);
     assert_eq!(record.encode(), bytes, "what is accepted encodes to itself");

@@ -132,6 +132,7 @@ fn bear_answers(tape: &mut Tape<'_>) {
                 Some(verdicts) => Event::Kept(token, verdicts),
                 None => return, // bytes that are no record: the node drops the peer before the ledger sees them
             },
+            Effect::Restore(..) => unreachable!("no bodies were asked for"),
         };
         match session.handle(event, &own) {
             Ok(more) => effects.extend(more),

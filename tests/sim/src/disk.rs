@@ -10,7 +10,7 @@ use std::rc::Rc;
 use bitcoin::OutPoint;
 use exchange_ledger::ids::{AuthorId, MailboxId, RecordId, TradeId};
 use exchange_ledger::record::{Head, Kind, LogId, Place, Record};
-use exchange_ledger::storage::{Batch, MemoryStorage, Storage, StorageError};
+use exchange_ledger::storage::{Aged, Batch, MemoryStorage, Storage, StorageError};
 use exchange_ledger::trade::Local;
 
 use exchange_ledger::trade::pins::Pin;
@@ -221,6 +221,22 @@ impl Storage for Disk {
 
     fn forget_open(&mut self, offers: &[RecordId]) -> Result<(), StorageError> {
         self.attempt(|platter| platter.ledger.forget_open(offers))
+    }
+
+    fn droppable(&self, before: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError> {
+        self.read(|ledger| ledger.droppable(before, after, limit))
+    }
+
+    fn bare(&self, since: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError> {
+        self.read(|ledger| ledger.bare(since, after, limit))
+    }
+
+    fn drop_bodies(&mut self, records: &[RecordId]) -> Result<(), StorageError> {
+        self.attempt(|platter| platter.ledger.drop_bodies(records))
+    }
+
+    fn keep_bodies(&mut self, records: &[Record]) -> Result<(), StorageError> {
+        self.attempt(|platter| platter.ledger.keep_bodies(records))
     }
 
     fn len(&self) -> Result<u64, StorageError> {

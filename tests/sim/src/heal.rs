@@ -97,7 +97,7 @@ impl Node {
         if mind.sessions.get(&peer).is_some_and(|open| now < open.heard + REQUEST_TIMEOUT_MS) {
             return;
         }
-        let plan = Plan { logs: std::mem::take(&mut mind.wanted), compare };
+        let plan = Plan { logs: std::mem::take(&mut mind.wanted), compare, bodies: None };
         mind.session_count += 1;
         let number = mind.session_count;
         if let Ok((session, effects)) = Session::start(plan, &self.replica, Box::new(Alone)) {
@@ -148,6 +148,8 @@ impl Node {
                         Err(Stopped::Storage(_)) => return,
                     }
                 }
+                // Nobody here drops bodies, so nobody asks for any.
+                Effect::Restore(..) => {}
             }
         }
         let Some(mind) = self.mind.as_mut() else { return };

@@ -37,6 +37,7 @@ pub fn status(identity: IdentityState) -> Status {
         peers: 3,
         listen: vec!["/ip4/127.0.0.1/tcp/40123/p2p/12D3KooWAbCdEfGhIjKlMnOpQrStUvWxYz".into()],
         records: 1523,
+        retention: "180".into(),
         offers: 5,
         time: NOW,
         demo: true,

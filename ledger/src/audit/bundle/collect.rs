@@ -111,6 +111,10 @@ fn records_of<S: Storage>(ledger: &Ledger<S>, trade: &TradeRecords) -> Result<Ve
             let before = proof.first.header().seq.checked_sub(1);
             let before = before.map(|seq| storage.id_at(&log, seq)).transpose()?.flatten();
             let before = before.map(|id| storage.record(&id)).transpose()?.flatten();
+            if proof.first.is_bare() || proof.second.is_bare() {
+                return Err(TradeError::Bare(bid.trade).into());
+            }
+            let before = before.filter(|before| !before.is_bare()); // it proves nothing by itself
             for record in before.into_iter().chain([proof.first, proof.second]) {
                 records.insert(place(&record), record);
             }

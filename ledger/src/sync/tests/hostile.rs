@@ -108,6 +108,7 @@ fn an_invalid_record_is_an_offence() {
         let event = match effects.pop_front().unwrap() {
             Effect::Ask(token, request) => Event::Answered(token, honest(&peer)(&request)),
             Effect::Keep(token, records) => Event::Kept(token, vec![Verdict::Reject; records.len()]),
+            Effect::Restore(token, _) => Event::Restored(token, 0),
         };
         match session.handle(event, &us) {
             Ok(more) => effects.extend(more),

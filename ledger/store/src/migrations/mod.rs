@@ -14,6 +14,7 @@ use crate::keys::{self, Family};
 mod v1;
 mod v2;
 mod v3;
+mod v4;
 
 /// One step.
 pub(crate) struct Migration {
@@ -41,7 +42,7 @@ impl From<StorageError> for CheckError {
 }
 
 /// All steps. The last names the schema of this version.
-const ALL: &[Migration] = &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION];
+const ALL: &[Migration] = &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, v4::MIGRATION];
 
 /// Brings a directory to the schema of this version.
 pub(crate) fn run(db: &Arc<RawDb>) -> Result<(), StoreError> {
@@ -85,8 +86,8 @@ mod tests {
     use rocksdb::DB as Db;
 
     /// A step as a later version may have one: the rows of a table get another key.
-    const V4: Migration = Migration {
-        to: 4,
+    const V5: Migration = Migration {
+        to: 5,
         run: |db| {
             let mut writes = db.begin();
             for entry in db.prefixed(Family::Private, b"old/") {
@@ -102,7 +103,7 @@ mod tests {
         },
     };
     /// A step that forgets its work.
-    const BROKEN_V4: Migration = Migration { run: |_| Ok(()), ..V4 };
+    const BROKEN_V5: Migration = Migration { run: |_| Ok(()), ..V5 };
 
     fn open(dir: &tempfile::TempDir) -> Arc<RawDb> {
         Arc::new(RawDb::open(dir.path(), OpenOptions::default()).unwrap())
@@ -120,21 +121,21 @@ mod tests {
         let db = open(&dir);
         assert_eq!(schema(&db).unwrap(), 0);
         run_all(&db, ALL).unwrap();
-        assert_eq!(schema(&db).unwrap(), 3);
+        assert_eq!(schema(&db).unwrap(), 4);
         put(&db, Family::Private, b"old/a", b"1");
 
-        let error = run_all(&db, &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, BROKEN_V4]).unwrap_err();
-        assert!(matches!(&error, StoreError::Migration { to: 4, reason } if reason.contains("left behind")), "{error}");
-        assert_eq!(schema(&db).unwrap(), 3, "a step that failed its check does not count");
+        let error = run_all(&db, &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, v4::MIGRATION, BROKEN_V5]).unwrap_err();
+        assert!(matches!(&error, StoreError::Migration { to: 5, reason } if reason.contains("left behind")), "{error}");
+        assert_eq!(schema(&db).unwrap(), 4, "a step that failed its check does not count");
 
-        run_all(&db, &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, V4]).unwrap();
-        assert_eq!(schema(&db).unwrap(), 4);
+        run_all(&db, &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, v4::MIGRATION, V5]).unwrap();
+        assert_eq!(schema(&db).unwrap(), 5);
         assert_eq!(db.get(Family::Private, b"new/a").unwrap().as_deref(), Some(b"1".as_slice()));
         assert_eq!(db.get(Family::Private, b"old/a").unwrap(), None);
 
         // What was done is not done again.
         put(&db, Family::Private, b"old/b", b"2");
-        run_all(&db, &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, V4]).unwrap();
+        run_all(&db, &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, v4::MIGRATION, V5]).unwrap();
         assert!(db.contains(Family::Private, b"old/b").unwrap());
     }
 
@@ -143,13 +144,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         {
             let db = open(&dir);
-            run_all(&db, &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, V4]).unwrap();
+            run_all(&db, &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, v4::MIGRATION, V5]).unwrap();
         }
         add_column_family(dir.path(), "of_a_later_version");
         let error = run(&open(&dir)).unwrap_err();
-        assert!(matches!(error, StoreError::NewerSchema { found: 4, known: 3, .. }), "{error}");
+        assert!(matches!(error, StoreError::NewerSchema { found: 5, known: 4, .. }), "{error}");
         assert!(error.to_string().contains("update this program"), "{error}");
-        assert_eq!(schema(&open(&dir)).unwrap(), 4);
+        assert_eq!(schema(&open(&dir)).unwrap(), 5);
     }
 
     fn add_column_family(path: &std::path::Path, name: &str) {

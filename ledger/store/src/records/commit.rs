@@ -1,11 +1,12 @@
 //! What a batch changes in the tables of records.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use exchange_ledger::body::Body;
 use exchange_ledger::ids::RecordId;
-use exchange_ledger::record::{LogId, Record};
+use exchange_ledger::record::{Header, LogId, Record};
+use exchange_ledger::retention::may_be_bare;
 use exchange_ledger::state::frozen_hash;
 use exchange_ledger::storage::{Batch, Fork, StorageError};
 
@@ -32,6 +33,22 @@ impl Records {
         }
         commit.finish();
         Ok(TakesAway::new(&self.cache, !batch.forks.is_empty()))
+    }
+
+    /// Adds to `writes` that these records stand in their chains whole or bare, as they are here, in the place of the same ones.
+    /// What is not there, or so already, is passed over. As with [`Records::add`], the caller holds their logs.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn replace(&self, records: &[Record], writes: &mut WriteSet<'_>) -> Result<TakesAway<'_>, StorageError> {
+        let mut commit = Commit { records: self, writes, ends: HashMap::new(), opened: BTreeMap::new(), count: 0 };
+        let mut seen = HashSet::new();
+        for record in records.iter().filter(|record| seen.insert(record.id())) {
+            commit.replace(record)?;
+        }
+        let changes = !commit.opened.is_empty();
+        commit.finish();
+        Ok(TakesAway::new(&self.cache, changes))
     }
 
     pub fn forget_open(&self, offers: &[RecordId], writes: &mut WriteSet<'_>) {
@@ -102,7 +119,32 @@ impl Commit<'_, '_> {
         self.writes.put(Family::Chains, &spot.to_bytes(), &row::encode(record, &end.name));
         self.count += 1;
         self.index(record, spot, Standing::Chain);
+        self.note_age(record, spot.seq);
         self.open_or_close(record)
+    }
+
+    fn replace(&mut self, record: &Record) -> Result<(), StorageError> {
+        let (id, log) = (record.id(), record.header().log);
+        let Some((spot, Standing::Chain)) = self.records.spot(&id)? else { return Ok(()) };
+        let (Some(kept), Some(row)) = (self.records.record(&id)?, self.records.head_row(&log)?) else { return Ok(()) };
+        if kept.is_bare() == record.is_bare() {
+            return Ok(());
+        }
+        self.remove(&kept, Standing::Chain)?;
+        self.writes.put(Family::Chains, &spot.to_bytes(), &row::encode(record, &row.name(log)));
+        self.count += 1;
+        self.index(record, spot, Standing::Chain);
+        self.note_age(record, spot.seq);
+        Ok(())
+    }
+
+    /// Lists a record by age if its body may go, or has gone.
+    fn note_age(&mut self, record: &Record, seq: u32) {
+        let Header { log, time, .. } = record.header();
+        let family = if record.is_bare() { Family::Bare } else { Family::Droppable };
+        if may_be_bare(record.header()) {
+            self.writes.put(family, &keys::aged(*time, log, seq), record.id().as_bytes());
+        }
     }
 
     /// Replaces the end of a log. `added` are the records of the same batch.
@@ -182,6 +224,10 @@ impl Commit<'_, '_> {
         self.writes.delete(Family::Ids, place.id.as_bytes());
         if kind.is_listed() {
             self.writes.delete(Family::Kinds, &keys::kind(kind, &place, seq, standing));
+        }
+        if standing == Standing::Chain && may_be_bare(record.header()) {
+            let family = if record.is_bare() { Family::Bare } else { Family::Droppable };
+            self.writes.delete(family, &keys::aged(record.header().time, &place.log, seq));
         }
         for subject in subjects(record) {
             self.writes.delete(Family::Subjects, &keys::subject(&subject, &place, seq, standing));

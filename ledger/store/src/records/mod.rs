@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::record::{Head, Kind, LogId, Place, Record};
-use exchange_ledger::storage::StorageError;
+use exchange_ledger::storage::{Aged, StorageError};
 
 use crate::db::RawDb;
 use crate::encoding::{self, HeadRow, NameRow, Versioned};
@@ -213,6 +213,43 @@ impl Records {
         Ok(ids)
     }
 
+    /// Returns the records whose bodies may be dropped, of a time before `before`.
+    pub fn droppable(&self, before: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError> {
+        self.aged_within(Family::Droppable, 0, before, after, limit)
+    }
+
+    /// Returns the bare records of a time from `since` on.
+    pub fn bare(&self, since: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError> {
+        self.aged_within(Family::Bare, since, u64::MAX, after, limit)
+    }
+
+    fn aged_within(
+        &self,
+        family: Family,
+        since: u64,
+        before: u64,
+        after: Option<&Aged>,
+        limit: usize,
+    ) -> Result<Vec<Aged>, StorageError> {
+        let mut start = since.to_be_bytes().to_vec();
+        if let Some(Aged { time, place }) = after {
+            start = start.max(keys::after(&keys::aged(*time, &place.log, short_seq(place.seq)?)));
+        }
+        // Of the last time of all nothing need be left out.
+        let end = (before < u64::MAX).then(|| before.to_be_bytes().to_vec());
+        let mut all = Vec::new();
+        if limit == 0 || end.as_ref().is_some_and(|end| *end <= start) {
+            return Ok(all);
+        }
+        self.db.scan(family, &start, end, |key, value| {
+            let (time, log, seq) = keys::parse_aged(key).ok_or_else(|| damaged(family, "the key", key))?;
+            let id = read_id(family, key, value)?;
+            all.push(Aged { time, place: Place { log, seq: seq.into(), id } });
+            Ok::<_, StorageError>(go_on(all.len() < limit))
+        })?;
+        Ok(all)
+    }
+
     pub fn len(&self) -> Result<u64, StorageError> {
         let number = |bytes: &[u8]| u64::try_from(i64::from_be_bytes(bytes.try_into().ok()?)).ok();
         match self.db.read(Family::Meta, keys::RECORD_COUNT, number)? {
@@ -283,7 +320,7 @@ fn go_on(more: bool) -> ControlFlow<()> {
 }
 
 /// Returns a seq as it stands in keys.
-fn short_seq(seq: u64) -> Result<u32, StorageError> {
+pub(crate) fn short_seq(seq: u64) -> Result<u32, StorageError> {
     u32::try_from(seq).map_err(|_| StorageError::Io(format!("seq {seq} is beyond what a log may have")))
 }
 

@@ -26,6 +26,11 @@ pub struct AuditReport {
     pub ok: bool,
     /// How many records were checked: bytes, signatures, logs.
     pub records: u64,
+    /// How many of these are old and kept without their bodies: of them the signature was checked, and that they are what was
+    /// signed, but not what they say.
+    pub bare: u64,
+    /// How many trades were agreed on of which this node lacks what was bid, so that they were not judged.
+    pub lacked: u64,
     /// How many authors they have.
     pub authors: u64,
     /// The trades and where they stand.

@@ -24,6 +24,8 @@ pub struct Status {
     pub listen: Vec<String>,
     /// How many records the ledger holds.
     pub records: u64,
+    /// How long the bodies of records are kept that nothing needs any more: `full`, or a number of days.
+    pub retention: String,
     /// How many live offers the book holds.
     pub offers: u64,
     /// The node's clock.

@@ -34,6 +34,8 @@ fn clap_finds_no_fault_with_the_definition() {
 fn every_verb_is_understood() {
     let lines = [
         "run",
+        "run --relay --retention full",
+        "run --retention 60",
         "run --relay --listen /ip4/0.0.0.0/tcp/0 --listen /ip4/0.0.0.0/udp/0/quic-v1",
         "run --network signet --chain core --core-url http://127.0.0.1:38332 --core-cookie /tmp/cookie",
         "run --core-user rpc --core-password-file /tmp/password",
@@ -126,6 +128,8 @@ fn what_makes_no_sense_is_wrong_usage() {
         "run --network testnet",
         "run --listen here",
         "run --only-peers",
+        "run --retention 59",
+        "run --retention for-ever",
         "run --relay --email alice@example.org",
         "run --core-cookie /tmp/cookie --core-user rpc",
         "run --core-password-file /tmp/password",

@@ -408,7 +408,7 @@ fn waiting_ends_with_the_state_or_says_that_it_cannot_come() {
 fn an_audit_that_finds_something_prints_it_and_exits_with_1() {
     let node = Node::answering(&[("exchange_audit", |_| {
         Ok(json!({
-            "ok": false, "records": 42, "authors": 3,
+            "ok": false, "records": 42, "bare": 0, "lacked": 0, "authors": 3,
             "trades": [{
                 "trade": TRADE, "state": "closed", "amount": 1_000_000, "escrow_address": "bcrt1pescrow",
                 "funding": { "txid": "cd".repeat(32), "confirmations": 3, "height": 110 }, "spend": null,
@@ -434,12 +434,15 @@ fn an_audit_that_finds_something_prints_it_and_exits_with_1() {
 fn proofs_of_misconduct_fail_an_audit_only_if_asked() {
     let node = Node::answering(&[("exchange_audit", |_| {
         Ok(json!({
-            "ok": true, "records": 42, "authors": 3, "trades": [], "violations": [], "sums": null, "checkpoints": [],
+            "ok": true, "records": 42, "bare": 12, "lacked": 1, "authors": 3, "trades": [], "violations": [], "sums": null,
+            "checkpoints": [],
             "evidence": [{ "record": OFFER, "trade": null, "rule": "a release is signed by the buyer" }],
         }))
     })]);
     let ran = node.run(&["audit"]);
     assert_eq!(ran.exit, 0, "{ran:?}");
+    let bare = "12 of them are old and kept without their bodies; 1 trade could not be judged without.";
+    assert!(ran.out.contains(bare), "{ran:?}");
     assert!(ran.out.contains("Proofs of misconduct, which harm nobody else:\n  a release"), "{ran:?}");
     let strict = node.run(&["audit", "--strict"]);
     assert_eq!(strict.exit, 1);
@@ -452,8 +455,8 @@ fn checkpoints_stand_beside_what_is_here() {
         ("exchange_status", |_| {
             Ok(json!({
                 "version": "0.1.0", "network": "regtest", "chain": "core", "tip": 1, "chain_error": null,
-                "identity": { "state": "none" }, "peers": 0, "listen": [], "records": 14, "offers": 0, "time": 7200,
-                "demo": false,
+                "identity": { "state": "none" }, "peers": 0, "listen": [], "records": 14,
+                "retention": "180", "offers": 0, "time": 7200, "demo": false,
             }))
         }),
         ("exchange_checkpointList", |_| {
@@ -502,8 +505,8 @@ fn status_says_what_is_wrong_with_the_chain() {
         Ok(json!({
             "version": "0.1.0", "network": "regtest", "chain": "core", "tip": null, "chain_error": "connection refused",
             "identity": { "state": "unlocked", "author": MAKER, "email": "alice@example.org" }, "peers": 2,
-            "listen": ["/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/udp/1/quic-v1"], "records": 120, "offers": 4, "time": 0,
-            "demo": false,
+            "listen": ["/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/udp/1/quic-v1"], "records": 120,
+            "retention": "full", "offers": 4, "time": 0, "demo": false,
         }))
     })]);
     insta::assert_snapshot!(node.run(&["status"]).out);

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use exchange_ledger::retention::Retention;
 use libp2p::Multiaddr;
 use libp2p::identity::Keypair;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -37,7 +38,8 @@ fn config(listen: &str) -> NetConfig {
         listen: vec![listen.parse().unwrap()],
         peers: Vec::new(),
         only_peers: false,
-        agent: "test/1".into(),
+        agent: "test/1 full".into(),
+        retention: Retention::Full,
         limits: NetLimits { sync_interval: NEVER, ..NetLimits::default() },
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::ledger::{Admission, Ledger};
 use exchange_ledger::record::{FLAG_CRITICAL, Head, Header, Kind, LogId, Place, Record, admission, verify_batch};
-use exchange_ledger::storage::{Batch, MemoryStorage, Storage, StorageError};
+use exchange_ledger::storage::{Aged, Batch, MemoryStorage, Storage, StorageError};
 use exchange_ledger::sync::{Salt, Snapshot, Snapshots};
 use libp2p::identity::ed25519;
 
@@ -300,6 +300,22 @@ impl Storage for Liar<'_> {
         Ok(())
     }
 
+    fn droppable(&self, _: u64, _: Option<&Aged>, _: usize) -> Result<Vec<Aged>, StorageError> {
+        Ok(Vec::new())
+    }
+
+    fn bare(&self, since: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError> {
+        self.truth.bare(since, after, limit)
+    }
+
+    fn drop_bodies(&mut self, _: &[RecordId]) -> Result<(), StorageError> {
+        Err(StorageError::Io("a liar drops nothing".into()))
+    }
+
+    fn keep_bodies(&mut self, _: &[Record]) -> Result<(), StorageError> {
+        Err(StorageError::Io("a liar keeps nothing".into()))
+    }
+
     fn len(&self) -> Result<u64, StorageError> {
         self.truth.len()
     }
@@ -313,6 +329,10 @@ impl Storage for Liar<'_> {
 impl Replica for TestReplica {
     async fn ingest(&self, records: Vec<Vec<u8>>) -> Vec<Verdict> {
         self.lock().ingest(records)
+    }
+
+    async fn restore(&self, records: Vec<Record>) -> usize {
+        self.lock().ledger.keep_bodies(&records).unwrap().len()
     }
 
     fn read(&self, reader: &mut dyn FnMut(&dyn Own)) {
