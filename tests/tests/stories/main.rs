@@ -20,6 +20,7 @@ mod offer_taken_by_two_at_once;
 mod quota;
 mod refunds;
 mod reorgs;
+mod retention;
 mod strangers_trade;
 mod tui;
 mod wallet;
