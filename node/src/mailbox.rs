@@ -183,7 +183,7 @@ impl Mailbox {
             let Some(last) = page.last() else { return Ok(()) };
             after = last.arrival;
             for envelope in page.iter().filter_map(|mail| Envelope::decode(&mail.envelope).ok()) {
-                self.deliver(mailbox, envelope);
+                self.deliver(*mailbox, envelope);
             }
         }
     }
