@@ -902,7 +902,7 @@ def hash_to_scalar(name, message):
     return int.from_bytes(b"".join(blocks)[:48], "big") % N
 
 
-def point_of(data):
+def compressed_point(data):
     point = lift_x(data[1:])
     return point if data[0] == 2 else (point[0], P - point[1])
 
@@ -927,7 +927,7 @@ def check_draw(place, coefficients, proof, what):
     identifier, first = place.to_bytes(32, "big"), coefficients[0]
     nonce, mu = b"\x02" + proof[:32], int.from_bytes(proof[32:], "big")
     c = hash_to_scalar(b"dkg", identifier + plain(first) + nonce)
-    equal(add(mul(mu, G), mul(N - c, first)), point_of(nonce), f"{what}: proof of the member at {place}")
+    equal(add(mul(mu, G), mul(N - c, first)), compressed_point(nonce), f"{what}: proof of the member at {place}")
 
 
 def moved(point, negate, tweak):
@@ -946,7 +946,7 @@ def group_key(draws):
 def check_frost():
     file = load("frost.json")
     v = file["key"]
-    draws = {m["place"]: [point_of(bytes.fromhex(c)) for c in m["coefficients"]] for m in v["members"]}
+    draws = {m["place"]: [compressed_point(bytes.fromhex(c)) for c in m["coefficients"]] for m in v["members"]}
     for m in v["members"]:
         equal(len(draws[m["place"]]), v["threshold"], "frost: coefficients")
         check_draw(m["place"], draws[m["place"]], bytes.fromhex(m["proof"]), "frost")
@@ -975,8 +975,8 @@ def check_signing(v, key, shares):
     prefix = b"\x02" + xonly(key) + sha256(FROST + b"msg", message) + sha256(FROST + b"com", listed)
     nonces = {
         place: add(
-            point_of(bytes.fromhex(s["hiding"])),
-            mul(hash_to_scalar(b"rho", prefix + place.to_bytes(32, "big")), point_of(bytes.fromhex(s["binding"]))),
+            compressed_point(bytes.fromhex(s["hiding"])),
+            mul(hash_to_scalar(b"rho", prefix + place.to_bytes(32, "big")), compressed_point(bytes.fromhex(s["binding"]))),
         )
         for place, s in signers.items()
     }
@@ -1015,7 +1015,7 @@ def check_group(v):
     draws = {}
     for place, join in joins.items():
         points = [join[100 + 33 * at : 133 + 33 * at] for at in range(int.from_bytes(join[96:100], "little"))]
-        draws[place] = list(map(point_of, points))
+        draws[place] = list(map(compressed_point, points))
         check_draw(place, draws[place], join[100 + 33 * len(points) :], "group")
     for _, deal in steps[2].values():
         equal(deal[32:36] + b"".join(steps[1][i][0] for i in joins), deal[32 : 36 + 32 * len(joins)], "group: joins")
