@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use exchange_api::{
     AcceptBid, AddressInfo, Advertise, AgainstReport, ApiError, ArbiterView, AuditReport, AuditRequest, Balance,
-    BookFilter, BumpTrade, BumpTx, BumpView, Bundle, CheckpointView, Code, CoinView, Conversation, Credentials,
-    Disclose, Disclosure, Event, ExchangeApiServer, FeeEstimate, FinishPsbt, FreezeCoins, FundSigned, FundingDraft,
-    GroupView, IdentityInfo, LabelLine, LabelsTaken, MessageView, OfferView, Page, PasswordStrength, PeerInfo,
-    PostOffer, PsbtView, RuleTrade, SendMessage, SendRequest, Sent, SetLabel, SignedElsewhere, SignerView,
+    BookFilter, BumpTrade, BumpTx, BumpView, Bundle, CheckpointView, Code, CoinView, Conversation, CreateGroup,
+    Credentials, Disclose, Disclosure, Event, ExchangeApiServer, FeeEstimate, FinishPsbt, FreezeCoins, FundSigned,
+    FundingDraft, GroupView, IdentityInfo, LabelLine, LabelsTaken, MessageView, OfferView, Page, PasswordStrength,
+    PeerInfo, PostOffer, PsbtView, RuleTrade, SendMessage, SendRequest, Sent, SetLabel, SignedElsewhere, SignerView,
     StakeRequest, StakeView, Status, StrengthVerdict, SweepView, SweepWords, TakeOffer, TakeReview, ToSign,
     TradeCommand, TradeView, TrustArbiter, WalletTx, WalletWords,
 };
