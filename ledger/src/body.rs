@@ -3,8 +3,9 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
+use crate::frost::{Draw, MAX_MEMBERS};
 use crate::hash::tagged;
-use crate::ids::{RecordId, StateHash, TradeId};
+use crate::ids::{AuthorId, RecordId, StateHash, TradeId};
 use crate::money::{Currency, Price, Sats};
 use crate::record::{Header, Kind, Record, RecordError};
 use crate::text::Text;
@@ -60,6 +61,96 @@ pub struct ArbiterAdvert {
     /// Anything else.
     pub terms: Terms,
 }
+
+/// Arbiters who share one key offer to arbitrate, each of them having signed for it: so many of them rule together. See
+/// [`crate::group`].
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct GroupAdvert {
+    /// The step in which the group was proposed.
+    pub group: RecordId,
+    /// The conditions, with the key that they share and the key to which evidence is sealed.
+    pub advert: ArbiterAdvert,
+    /// How many of them rule.
+    pub threshold: u8,
+    /// Who they are, ascending.
+    pub members: List<AuthorId, MAX_MEMBERS>,
+    /// The signature of each over all of this, in the order of the members.
+    pub signatures: List<[u8; 64], MAX_MEMBERS>,
+}
+
+/// A step by which a group of arbiters comes to be.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum GroupStep {
+    /// Somebody proposes a group.
+    Propose(GroupTerms),
+    /// A member takes part.
+    Join(GroupJoin),
+    /// A member deals his shares to the others.
+    Deal(GroupDeal),
+    /// A member has his share of the key, and signs the group's advert.
+    Confirm(GroupConfirm),
+}
+
+/// Who forms a group, and on which conditions it will arbitrate.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct GroupTerms {
+    /// How many of them rule: more than half.
+    pub threshold: u8,
+    /// Who, ascending; the author is one of them.
+    pub members: List<AuthorId, MAX_MEMBERS>,
+    /// The name to show.
+    pub name: Text<40>,
+    /// What a ruling costs, in millionths of the amount.
+    pub fee_ppm: u32,
+    /// Where that fee goes.
+    pub destination: Destination,
+    /// The largest trade.
+    pub max_amount: Sats,
+    /// Languages spoken.
+    pub languages: List<Text<16>, MAX_ADVERT_ITEMS>,
+    /// Currencies known.
+    pub currencies: List<Currency, MAX_ADVERT_ITEMS>,
+    /// Anything else.
+    pub terms: Terms,
+}
+
+/// A member takes part in a group that was proposed.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct GroupJoin {
+    /// The proposal.
+    pub group: RecordId,
+    /// The X25519 key to which shares for him are sealed.
+    pub seal_key: [u8; 32],
+    /// Commits to his part of the group's seal secret.
+    pub seal_part: [u8; 32],
+    /// What he tells everybody of his secret.
+    pub draw: Draw,
+}
+
+/// A member deals shares of his secret.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct GroupDeal {
+    /// The proposal.
+    pub group: RecordId,
+    /// On which steps of the members he rests, in their order.
+    pub joins: List<RecordId, MAX_MEMBERS>,
+    /// A share for each of the others, in their order.
+    pub sealed: List<[u8; SEALED_SHARE_LEN], MAX_OTHERS>,
+}
+
+/// A member has his share of the key.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct GroupConfirm {
+    /// The proposal.
+    pub group: RecordId,
+    /// His signature over the group's advert.
+    pub signature: [u8; 64],
+}
+
+/// How long a sealed share is: the smallest seal.
+pub const SEALED_SHARE_LEN: usize = 304;
+/// How many other members a member has at most.
+pub const MAX_OTHERS: usize = MAX_MEMBERS - 1;
 
 /// A coin that stands for the author: while it is unspent, more of his offers stand in the book. See [`crate::stake`].
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
@@ -363,7 +454,7 @@ macro_rules! bodies {
     };
 }
 
-bodies! { ArbiterAdvert, Stake, Checkpoint, Offer, Revoke, Take, Accept, Cancel, Funded, PaymentSent, Release, Closed, Dispute,
+bodies! { ArbiterAdvert, Stake, Checkpoint, GroupAdvert, GroupStep, Offer, Revoke, Take, Accept, Cancel, Funded, PaymentSent, Release, Closed, Dispute,
 Ruling, Extend, }
 
 impl Body {
@@ -382,7 +473,15 @@ impl Body {
             Self::Stake(stake) if !crate::stake::is_signed(stake, &header.network, &header.log.author) => {
                 Err(refuse(self.kind(), "the coin's owner did not sign it for this author and network"))
             }
+            Self::GroupStep(GroupStep::Propose(terms)) if !terms.members.contains(&header.log.author) => {
+                Err(refuse(self.kind(), "whoever proposes a group is one of its members"))
+            }
+            Self::GroupAdvert(advert) if !crate::group::is_signed(advert, header) => {
+                Err(refuse(self.kind(), "not every member of the group signed it"))
+            }
             Self::Stake(_)
+            | Self::GroupAdvert(_)
+            | Self::GroupStep(_)
             | Self::Checkpoint(_)
             | Self::Heartbeat
             | Self::ArbiterAdvert(_)
@@ -410,6 +509,13 @@ impl Body {
                 Vec::new()
             }
             Self::Stake(stake) => vec![crate::stake::subject(stake)],
+            Self::GroupStep(GroupStep::Propose(terms)) => terms.members.iter().map(crate::group::invitation).collect(),
+            Self::GroupAdvert(GroupAdvert { group, .. })
+            | Self::GroupStep(
+                GroupStep::Join(GroupJoin { group, .. })
+                | GroupStep::Deal(GroupDeal { group, .. })
+                | GroupStep::Confirm(GroupConfirm { group, .. }),
+            ) => vec![*group],
             Self::Revoke(revoke) => vec![revoke.offer],
             Self::Take(take) => vec![bids_for(&take.offer)],
             Self::Accept(accept) => vec![accept.offer, accept.trade.into()],

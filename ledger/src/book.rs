@@ -179,6 +179,8 @@ impl Book {
             }
             Body::Heartbeat
             | Body::ArbiterAdvert(_)
+            | Body::GroupAdvert(_)
+            | Body::GroupStep(_)
             | Body::Stake(_)
             | Body::Checkpoint(_)
             | Body::Take(_)

@@ -7,6 +7,8 @@ pub mod body;
 pub mod book;
 pub mod checkpoint;
 mod field;
+pub mod frost;
+pub mod group;
 mod hash;
 pub mod identity;
 pub mod ids;

@@ -235,6 +235,8 @@ impl Address {
         let same = self.contract == contract.hash() && self.trade == contract.trade && self.network == contract.network;
         match (contract.role_of(&self.sender), contract.role_of(&self.recipient)) {
             (Some(from), Some(to)) if same && from != to => Ok((from, to)),
+            // The members of one group talk about the case, those of two do not.
+            (Some(from), Some(to)) if same && contract.is_one_group(&self.sender, &self.recipient) => Ok((from, to)),
             (_, _) => Err(MailError::Strangers),
         }
     }

@@ -1,7 +1,9 @@
 //! What a body must satisfy by itself, and the limits of offers and trades. `specs/offers.md` is the normative text.
 
-use crate::body::{ArbiterAdvert, Body, Checkpoint, MAX_OFFER_LIFE_S, Offer};
+use crate::body::{ArbiterAdvert, Body, Checkpoint, GroupStep, MAX_OFFER_LIFE_S, Offer};
+use crate::ids::AuthorId;
 use crate::money::Sats;
+use crate::seal;
 
 /// The smallest trade: twenty times what a dispute's transaction of 200 vB costs at 100 sat/vB, so that a dispute never
 /// costs more than a twentieth of what it is about.
@@ -48,6 +50,11 @@ pub(crate) fn check_body(body: &Body, time: u64) -> Result<(), &'static str> {
         Body::Offer(offer) => check_offer(offer, time),
         Body::ArbiterAdvert(advert) => check_advert(advert),
         Body::Checkpoint(checkpoint) => check_checkpoint(checkpoint, time),
+        Body::GroupAdvert(group) => {
+            check_members(group.threshold, &group.members)?;
+            check_advert(&group.advert)
+        }
+        Body::GroupStep(step) => check_step(step),
         Body::Heartbeat
         | Body::Stake(_)
         | Body::Revoke(_)
@@ -114,6 +121,31 @@ fn check_advert(advert: &ArbiterAdvert) -> Result<(), &'static str> {
         return Err("the arbiter's fee is above a tenth");
     }
     Ok(())
+}
+
+/// More than half rule, so that no two parts of a group can rule differently.
+fn check_members(threshold: u8, members: &[AuthorId]) -> Result<(), &'static str> {
+    let (needed, all) = (usize::from(threshold), members.len());
+    if needed < 2 || needed > all || 2 * needed <= all {
+        return Err("a group needs more than half of its members, and two at least");
+    }
+    if !members.is_sorted_by(|one, next| one < next) {
+        return Err("the members of a group do not stand in their order, each once");
+    }
+    Ok(())
+}
+
+fn check_step(step: &GroupStep) -> Result<(), &'static str> {
+    match step {
+        GroupStep::Propose(terms) if terms.name.as_str().trim().is_empty() => Err("the group has no name"),
+        GroupStep::Propose(terms) if terms.fee_ppm > MAX_ARBITER_FEE_PPM => Err("the arbiter's fee is above a tenth"),
+        GroupStep::Propose(terms) => check_members(terms.threshold, &terms.members),
+        GroupStep::Join(join) if !seal::is_usable(&join.seal_key) => Err("the key for shares is unusable"),
+        GroupStep::Deal(deal) if deal.joins.len() != deal.sealed.len() + 1 => {
+            Err("there is not a share for each member")
+        }
+        GroupStep::Join(_) | GroupStep::Deal(_) | GroupStep::Confirm(_) => Ok(()),
+    }
 }
 
 fn check_checkpoint(checkpoint: &Checkpoint, time: u64) -> Result<(), &'static str> {

@@ -22,8 +22,10 @@ use crate::trade::{Bid, Contract, Escrow, Role, Seat, details_commitment, tweak_
 use crate::wire::{CurveKey, CurveSignature, Destination, List, Outpoint};
 
 mod chain;
+pub(crate) mod group;
 
 pub use chain::Chain;
+pub use group::{SampleGroup, group_secrets};
 
 /// The network of all that is made here: regtest, where a ticket costs a thousand hashes.
 pub const NETWORK: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
@@ -184,9 +186,20 @@ impl SampleTrade {
         Self::agree(side, Some((second, advert)))
     }
 
+    /// Returns a trade whose maker is on `side`, ruled by a group.
+    pub fn of_group(side: Side, group: &SampleGroup) -> Self {
+        Self::agree_on(side, (group.members[0].clone(), group.advert.clone()), None)
+    }
+
     fn agree(side: Side, second: Option<(Author, Record)>) -> Self {
-        let (mut arbiter, mut maker, mut taker) = (Author::new(1), Author::new(2), Author::new(3));
+        let mut arbiter = Author::new(1);
         let advert = arbiter.write(&Body::ArbiterAdvert(sample_advert(&arbiter)));
+        Self::agree_on(side, (arbiter, advert), second)
+    }
+
+    fn agree_on(side: Side, first: (Author, Record), second: Option<(Author, Record)>) -> Self {
+        let (mut maker, mut taker) = (Author::new(2), Author::new(3));
+        let (arbiter, advert) = first;
         let adverts: Vec<RecordId> =
             std::iter::once(advert.id()).chain(second.iter().map(|(_, advert)| advert.id())).collect();
         let offer = maker.write(&Body::Offer(sample_offer(side, &adverts)));

@@ -100,6 +100,14 @@ pub enum SendError {
     Full,
 }
 
+/// Returns whose mailboxes somebody reads in a contract: his own and, as a member of a group of arbiters, that of the author of
+/// its advert.
+fn recipients(contract: &Contract, author: &AuthorId) -> Vec<AuthorId> {
+    let arbiter = contract.seat_of(author).and_then(|seat| contract.arbiter(seat));
+    let group = arbiter.filter(|arbiter| !arbiter.members.is_empty() && arbiter.author != *author);
+    std::iter::once(*author).chain(group.map(|arbiter| arbiter.author)).collect()
+}
+
 impl Mailbox {
     /// Opens the mail.
     ///
@@ -138,9 +146,15 @@ impl Mailbox {
     /// # Errors
     /// When the store fails.
     pub fn open_mailbox(&self, contract: &Contract) -> Result<(), StoreError> {
-        let mut own = self.own();
+        let own = self.own();
         let Some(author) = own.author else { return Ok(()) };
-        let mailbox = contract.mailbox(&author);
+        drop(own);
+        recipients(contract, &author).into_iter().try_for_each(|recipient| self.open_one(contract, &recipient))
+    }
+
+    fn open_one(&self, contract: &Contract, recipient: &AuthorId) -> Result<(), StoreError> {
+        let mut own = self.own();
+        let mailbox = contract.mailbox(recipient);
         if own.mailboxes.contains(&mailbox) {
             return Ok(());
         }
@@ -169,7 +183,7 @@ impl Mailbox {
             let Some(last) = page.last() else { return Ok(()) };
             after = last.arrival;
             for envelope in page.iter().filter_map(|mail| Envelope::decode(&mail.envelope).ok()) {
-                self.deliver(envelope);
+                self.deliver(*mailbox, envelope);
             }
         }
     }
@@ -178,7 +192,9 @@ impl Mailbox {
     pub fn close_mailbox(&self, contract: &Contract) {
         let mut own = self.own();
         if let Some(author) = own.author {
-            own.mailboxes.remove(&contract.mailbox(&author));
+            for recipient in recipients(contract, &author) {
+                own.mailboxes.remove(&contract.mailbox(&recipient));
+            }
         }
     }
 
@@ -329,7 +345,7 @@ impl Mailbox {
         match self.keep(mailbox, &envelope) {
             Ok(false) if self.is_due_again(&envelope) => Verdict::Accept,
             Ok(true) => {
-                self.deliver(envelope);
+                self.deliver(mailbox, envelope);
                 Verdict::Accept
             }
             Ok(false) => Verdict::Ignore,
@@ -379,9 +395,9 @@ impl Mailbox {
         Ok(())
     }
 
-    fn deliver(&self, envelope: Envelope) {
+    fn deliver(&self, mailbox: MailboxId, envelope: Envelope) {
         let own = self.own();
-        if own.author == Some(envelope.address.recipient) {
+        if own.author == Some(envelope.address.recipient) || own.mailboxes.contains(&mailbox) {
             // When the queue is full the message stays kept, and is delivered after the next start.
             if let Some(deliver) = &own.deliver
                 && let Err(error) = deliver.try_send(envelope)

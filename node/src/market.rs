@@ -45,6 +45,8 @@ pub struct Arbiter {
     pub created: u64,
     /// The advert.
     pub body: ArbiterAdvert,
+    /// Of a group how many of its members rule together, and who they are.
+    pub group: Option<(u8, Vec<AuthorId>)>,
 }
 
 impl Arbiter {
@@ -97,6 +99,8 @@ impl<'a> Viewer<'a> {
             disputes: work.disputes,
             rulings: work.rulings,
             trusted: self.trusted.contains(&arbiter.author),
+            threshold: arbiter.group.as_ref().map_or(0, |(threshold, _)| *threshold),
+            members: arbiter.group.as_ref().map(|(_, members)| members.clone()).unwrap_or_default(),
         }
     }
 
@@ -119,13 +123,16 @@ impl<'a> Viewer<'a> {
 pub fn arbiters(ledger: &Ledger<Store>, trusted: &BTreeSet<AuthorId>) -> Result<Vec<Arbiter>, StorageError> {
     let mut found: Vec<Arbiter> = Vec::new();
     let mut places = Vec::new();
-    for author in trusted {
-        places.extend(ledger.storage().of_kind_by(Kind::ArbiterAdvert, author, None, MAX_ADVERTS)?);
+    for kind in [Kind::ArbiterAdvert, Kind::GroupAdvert] {
+        for author in trusted {
+            places.extend(ledger.storage().of_kind_by(kind, author, None, MAX_ADVERTS)?);
+        }
+        places.extend(ledger.storage().of_kind(kind, None, MAX_ARBITERS)?);
     }
-    places.extend(ledger.storage().of_kind(Kind::ArbiterAdvert, None, MAX_ARBITERS)?);
     for place in places {
         let Some(arbiter) = arbiter(ledger, &place.id)? else { continue };
-        match found.iter_mut().find(|known| known.author == arbiter.author) {
+        // Who rules alone may be in a group besides, and in more than one.
+        match found.iter_mut().find(|known| known.author == arbiter.author && known.group == arbiter.group) {
             Some(known) if known.created < arbiter.created => *known = arbiter,
             Some(_) => {}
             None => found.push(arbiter),
@@ -141,14 +148,15 @@ pub fn arbiters(ledger: &Ledger<Store>, trusted: &BTreeSet<AuthorId>) -> Result<
 /// When the store fails.
 pub fn arbiter(ledger: &Ledger<Store>, id: &RecordId) -> Result<Option<Arbiter>, StorageError> {
     let Some(record) = ledger.record(id)? else { return Ok(None) };
-    match Body::decode(&record) {
-        Ok(Body::ArbiterAdvert(body))
-            if ledger.has_rights(&record)? && !ledger.is_author_frozen(&record.author())? =>
-        {
-            Ok(Some(Arbiter { advert: *id, author: record.author(), created: record.header().time, body }))
-        }
-        Ok(_) | Err(_) => Ok(None),
+    let (body, group) = match Body::decode(&record) {
+        Ok(Body::ArbiterAdvert(body)) => (body, None),
+        Ok(Body::GroupAdvert(group)) => (group.advert, Some((group.threshold, group.members.to_vec()))),
+        Ok(_) | Err(_) => return Ok(None),
+    };
+    if !ledger.has_rights(&record)? || ledger.is_author_frozen(&record.author())? {
+        return Ok(None);
     }
+    Ok(Some(Arbiter { advert: *id, author: record.author(), created: record.header().time, body, group }))
 }
 
 /// Returns one offer.

@@ -8,9 +8,10 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use exchange_ledger::frost::Decision;
 use exchange_ledger::ids::{AuthorId, MailboxId, RecordId, TradeId};
 use exchange_ledger::mail::Said;
-use exchange_ledger::record::{Head, LogId};
+use exchange_ledger::record::{Head, LogId, Record};
 use exchange_ledger::storage::{Batch, StorageError};
 use exchange_ledger::trade::Local;
 use exchange_ledger::trade::pins::{Pin, Settled};
@@ -76,6 +77,10 @@ rows! {
     MailIndexRow { arrival: u64, }
     /// An arbiter whom the user trusts, and since when.
     TrustRow { since: u64, }
+    /// The records on which a group of arbiters of this identity's rests.
+    GroupRow { records: Vec<Vec<u8>>, }
+    /// What this identity decided in a case of its group, and whether it is bound to it.
+    DecisionRow { decision: Decision, bound: bool, }
     /// An event.
     EventRow { time: u64, json: String, }
     /// A message of an own trade, and its number in the order in which this node sent or received it.
@@ -105,6 +110,11 @@ const SETTINGS: Table<String, SignersRow> = Table::new(Namespace::Config);
 /// The only setting so far.
 const SIGNERS: &str = "signers";
 
+const GROUPS: Table<RecordId, GroupRow> = Table::new(Namespace::Groups);
+const DECISIONS: Table<TradeId, DecisionRow> = Table::new(Namespace::Decisions);
+
+/// How many records of a group are kept: what eight members can write about it before and after a loss, and an advert of each.
+const MAX_GROUP_RECORDS: usize = 320;
 /// How many arbiters a user can trust: more than anybody can know.
 const MAX_TRUSTED: usize = 256;
 
@@ -272,6 +282,50 @@ impl Private {
     /// When the store fails; then nothing changed.
     pub fn put_signers(&self, keys: &[String], is_used: bool) -> Result<(), StoreError> {
         self.store.private().put(&SETTINGS, &SIGNERS.to_owned(), &SignersRow { keys: keys.to_vec(), is_used })
+    }
+
+    /// Returns the groups of arbiters of which this node keeps the records, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn groups(&self, limit: usize) -> Result<Vec<RecordId>, StoreError> {
+        let rows: Vec<(RecordId, GroupRow)> = self.store.private().scan(&GROUPS, .., limit)?;
+        Ok(rows.into_iter().map(|(group, _)| group).collect())
+    }
+
+    /// Returns the records of a group as they were kept.
+    ///
+    /// # Errors
+    /// When the store fails, or what it holds is damaged.
+    pub fn group(&self, group: &RecordId) -> Result<Vec<Record>, StoreError> {
+        let Some(row) = self.store.private().get(&GROUPS, group)? else { return Ok(Vec::new()) };
+        let damaged = |_| StorageError::Damaged(format!("the records kept of group {group} cannot be read"));
+        Ok(row.records.iter().map(|bytes| Record::decode(bytes)).collect::<Result<_, _>>().map_err(damaged)?)
+    }
+
+    /// Keeps the records of a group, the first ones of them if there are too many.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn put_group(&self, group: &RecordId, records: &[Record]) -> Result<(), StoreError> {
+        let records = records.iter().take(MAX_GROUP_RECORDS).map(Record::encode).collect();
+        self.store.private().put(&GROUPS, group, &GroupRow { records })
+    }
+
+    /// Returns what was decided in a case of a group, and whether this identity is bound to it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn decision(&self, trade: &TradeId) -> Result<Option<(Decision, bool)>, StoreError> {
+        Ok(self.store.private().get(&DECISIONS, trade)?.map(|row| (row.decision, row.bound)))
+    }
+
+    /// Keeps what was decided in a case of a group, before anybody hears of it.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn put_decision(&self, trade: &TradeId, decision: &Decision, bound: bool) -> Result<(), StoreError> {
+        self.store.private().put(&DECISIONS, trade, &DecisionRow { decision: *decision, bound })
     }
 
     /// Returns the kept messages of a mailbox that arrived after a number, at most `limit`.

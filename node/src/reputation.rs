@@ -99,8 +99,12 @@ impl Reputation {
                 Some(_) | None => return Ok(()),
             },
             Ok(Body::Ruling(Ruling { trade, .. })) => match bid_of(ledger, trade)? {
-                Some(bid) if bid.seat_of(&author).is_some() => (trade, author, Step::Ruled),
-                Some(_) | None => return Ok(()),
+                Some(bid) => match bid.arbiter_of(&author) {
+                    // Of a group its advert's author, by whom it is known.
+                    Some(arbiter) => (trade, arbiter.author, Step::Ruled),
+                    None => return Ok(()),
+                },
+                None => return Ok(()),
             },
             Ok(_) | Err(_) => return Ok(()), // says nothing about anybody's work
         };

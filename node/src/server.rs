@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use exchange_api::{
     AcceptBid, AddressInfo, Advertise, AgainstReport, ApiError, ArbiterView, AuditReport, AuditRequest, Balance,
-    BookFilter, BumpTrade, BumpTx, BumpView, Bundle, CheckpointView, Code, CoinView, Conversation, Credentials,
-    Disclose, Disclosure, Event, ExchangeApiServer, FeeEstimate, FinishPsbt, FreezeCoins, FundSigned, FundingDraft,
-    IdentityInfo, LabelLine, LabelsTaken, MessageView, OfferView, Page, PasswordStrength, PeerInfo, PostOffer,
-    PsbtView, RuleTrade, SendMessage, SendRequest, Sent, SetLabel, SignedElsewhere, SignerView, StakeRequest,
-    StakeView, Status, StrengthVerdict, SweepView, SweepWords, TakeOffer, TakeReview, ToSign, TradeCommand, TradeView,
-    TrustArbiter, WalletTx, WalletWords,
+    BookFilter, BumpTrade, BumpTx, BumpView, Bundle, CheckpointView, Code, CoinView, Conversation, CreateGroup,
+    Credentials, Disclose, Disclosure, Event, ExchangeApiServer, FeeEstimate, FinishPsbt, FreezeCoins, FundSigned,
+    FundingDraft, GroupView, IdentityInfo, LabelLine, LabelsTaken, MessageView, OfferView, Page, PasswordStrength,
+    PeerInfo, PostOffer, PsbtView, RuleTrade, SendMessage, SendRequest, Sent, SetLabel, SignedElsewhere, SignerView,
+    StakeRequest, StakeView, Status, StrengthVerdict, SweepView, SweepWords, TakeOffer, TakeReview, ToSign,
+    TradeCommand, TradeView, TrustArbiter, WalletTx, WalletWords,
 };
 use exchange_ledger::body::{ArbiterAdvert, Body, Terms};
 use exchange_ledger::identity::{Email, Passphrase, Password, Verdict, strength};
@@ -397,6 +397,21 @@ impl ExchangeApiServer for Server {
     async fn arbiter_advertise(&self, request: Advertise) -> RpcResult<ArbiterView> {
         let session = self.unlocked()?;
         Ok(self.advertise(&session, request).await?)
+    }
+
+    async fn group_create(&self, request: CreateGroup) -> RpcResult<GroupView> {
+        let trader = self.unlocked()?.trader.clone();
+        let id = request.request_id.clone();
+        let show = async |record: RecordId| trader.join_group(record).await;
+        self.once_published(&id, trader.create_group(request), show).await
+    }
+
+    async fn group_join(&self, group: RecordId) -> RpcResult<GroupView> {
+        Ok(self.unlocked()?.trader.join_group(group).await?)
+    }
+
+    async fn group_list(&self) -> RpcResult<Vec<GroupView>> {
+        Ok(self.unlocked()?.trader.groups().await?)
     }
 
     async fn trade_review(&self, request: TakeOffer) -> RpcResult<TakeReview> {

@@ -958,6 +958,157 @@ def mail_message(message):
     return b"\x02" + le(len(said), 4) + b"".join(data for _, data in said)
 
 
+# What a ciphersuite of RFC 9591 puts before what it hashes.
+FROST = b"FROST-secp256k1-SHA256-TR-v1"
+
+
+def hash_to_scalar(name, message):
+    """hash_to_field of RFC 9380 to the order of secp256k1, by expand_message_xmd with SHA-256; one element of 48 bytes."""
+    dst = FROST + name
+    dst += le(len(dst), 1)
+    first = sha256(bytes(64), message, b"\x00\x30\x00", dst)
+    blocks = [sha256(first, b"\x01", dst)]
+    blocks.append(sha256(bytes(a ^ b for a, b in zip(first, blocks[0])), b"\x02", dst))
+    return int.from_bytes(b"".join(blocks)[:48], "big") % N
+
+
+def compressed_point(data):
+    point = lift_x(data[1:])
+    return point if data[0] == 2 else (point[0], P - point[1])
+
+
+def negated(point):
+    return point[0], P - point[1]
+
+
+def total(points):
+    result = None
+    for point in points:
+        result = add(result, point)
+    return result
+
+
+def commitment_at(coefficients, place):
+    """What a polynomial, given by the points of its coefficients, is at a place."""
+    return total(mul(pow(place, k, N), point) for k, point in enumerate(coefficients))
+
+
+def check_draw(place, coefficients, proof, what):
+    identifier, first = place.to_bytes(32, "big"), coefficients[0]
+    nonce, mu = b"\x02" + proof[:32], int.from_bytes(proof[32:], "big")
+    c = hash_to_scalar(b"dkg", identifier + plain(first) + nonce)
+    equal(add(mul(mu, G), mul(N - c, first)), compressed_point(nonce), f"{what}: proof of the member at {place}")
+
+
+def moved(point, negate, tweak):
+    return add(negated(point) if negate else point, mul(tweak, G))
+
+
+def group_key(draws):
+    """The key of a group and each member's point, from all draws by place."""
+    key = total(coefficients[0] for coefficients in draws.values())
+    tweak = int.from_bytes(tagged("TapTweak", xonly(key)), "big") % N
+    shares = {i: total(commitment_at(coefficients, i) for coefficients in draws.values()) for i in draws}
+    odd = key[1] % 2 == 1
+    return moved(key, odd, tweak), {i: moved(share, odd, tweak) for i, share in shares.items()}
+
+
+def check_frost():
+    file = load("frost.json")
+    v = file["key"]
+    draws = {m["place"]: [compressed_point(bytes.fromhex(c)) for c in m["coefficients"]] for m in v["members"]}
+    for m in v["members"]:
+        equal(len(draws[m["place"]]), v["threshold"], "frost: coefficients")
+        check_draw(m["place"], draws[m["place"]], bytes.fromhex(m["proof"]), "frost")
+        for to, share in m["deals"].items():
+            equal(mul(int(share, 16), G), commitment_at(draws[m["place"]], int(to)), f"frost: a share for {to}")
+    key, shares = group_key(draws)
+    equal(xonly(key).hex(), v["key"], "frost: key")
+    for m in v["members"]:
+        equal(plain(shares[m["place"]]).hex(), m["verifying_share"], "frost: point of a member's share")
+    odd, tweak = key[1] % 2 == 1, int(v["tweak"], 16)
+    key, shares = moved(key, odd, tweak), {i: moved(share, odd, tweak) for i, share in shares.items()}
+    equal(xonly(key).hex(), v["tweaked_key"], "frost: tweaked key")
+    check_signing(v, key, shares)
+    check_group(file["group"])
+
+
+def check_signing(v, key, shares):
+    """Checks each share of a signature as RFC 9591 does, with the signs that BIP-340 asks for."""
+    message, signature = bytes.fromhex(v["message"]), bytes.fromhex(v["signature"])
+    signers = {s["place"]: s for s in v["signers"]}
+    for place, s in signers.items():
+        equal(plain(shares[place]).hex(), s["verifying_share"], "frost: tweaked point of a share")
+    listed = b"".join(
+        place.to_bytes(32, "big") + bytes.fromhex(s["hiding"]) + bytes.fromhex(s["binding"]) for place, s in signers.items()
+    )
+    prefix = b"\x02" + xonly(key) + sha256(FROST + b"msg", message) + sha256(FROST + b"com", listed)
+    nonces = {
+        place: add(
+            compressed_point(bytes.fromhex(s["hiding"])),
+            mul(hash_to_scalar(b"rho", prefix + place.to_bytes(32, "big")), compressed_point(bytes.fromhex(s["binding"]))),
+        )
+        for place, s in signers.items()
+    }
+    nonce = total(nonces.values())
+    equal(xonly(nonce), signature[:32], "frost: nonce")
+    c = int.from_bytes(tagged("BIP0340/challenge", xonly(nonce), xonly(key), message), "big") % N
+    for place, s in signers.items():
+        weight = 1
+        for other in signers:
+            if other != place:
+                weight = weight * other * pow(other - place, -1, N) % N
+        of_nonce = negated(nonces[place]) if nonce[1] % 2 else nonces[place]
+        of_key = negated(shares[place]) if key[1] % 2 else shares[place]
+        equal(mul(int(s["share"], 16), G), add(of_nonce, mul(weight * c % N, of_key)), f"frost: share of {place}")
+    equal(sum(int(s["share"], 16) for s in signers.values()) % N, int.from_bytes(signature[32:], "big"), "frost: sum")
+    check(schnorr_verify(xonly(key), message, signature), "frost: signature")
+
+
+def check_group(v):
+    """Follows the records by which a group forms, but for what is sealed in them, to a ruling of it."""
+    steps, advert, authors = {1: {}, 2: {}, 3: {}}, None, []
+    for record in map(bytes.fromhex, v["records"]):
+        header, body = record[:134], record[198:]
+        identifier = domain("exchange/record/v1", header)
+        check(ed_verify(header[5:37], b"exchange/sig/v1" + identifier, record[134:198]), "group: a record's signature")
+        if header[89:91] == le(5, 2):
+            advert = identifier, body
+        elif body[0] == 0:
+            group, count = identifier, int.from_bytes(body[2:6], "little")
+            authors = [body[6 + 32 * at : 38 + 32 * at] for at in range(count)]
+            equal((body[1], authors), (2, sorted(authors)), "group: members")
+        else:
+            equal(body[1:33], group, "group: which one")
+            steps[body[0]][authors.index(header[5:37]) + 1] = identifier, body[1:]
+    joins = {place: join for place, (_, join) in sorted(steps[1].items())}
+    draws = {}
+    for place, join in joins.items():
+        points = [join[100 + 33 * at : 133 + 33 * at] for at in range(int.from_bytes(join[96:100], "little"))]
+        draws[place] = list(map(compressed_point, points))
+        check_draw(place, draws[place], join[100 + 33 * len(points) :], "group")
+    for _, deal in steps[2].values():
+        equal(deal[32:36] + b"".join(steps[1][i][0] for i in joins), deal[32 : 36 + 32 * len(joins)], "group: joins")
+        equal(len(deal), 36 + 32 * len(joins) + 4 + 304 * (len(joins) - 1), "group: sealed shares")
+    key, _ = group_key(draws)
+    equal(xonly(key).hex(), v["key"], "group: key")
+    identifier, body = advert
+    equal(identifier.hex(), v["advert"], "group: advert")
+    unsigned, signatures = body[: -4 - 64 * len(authors)], body[-64 * len(authors) :]
+    check(xonly(key) in unsigned and unsigned.endswith(b"".join(authors)), "group: what the advert says")
+    message = b"exchange/group-advert/v1" + domain("exchange/group-advert/v1", header[1:5], unsigned)
+    for at, author in enumerate(authors):
+        signature = signatures[64 * at : 64 * at + 64]
+        equal(steps[3][at + 1][1][32:], signature, "group: a confirmation")
+        check(ed_verify(author, message, signature), "group: a signature of the advert")
+    tweak = domain("exchange/arbiter-tweak/v1", xonly(key), bytes.fromhex(v["contract_hash"]))
+    ruled = xonly(add(lift_x(xonly(key)), mul(int.from_bytes(tweak, "big"), G)))
+    equal(ruled.hex(), v["contract_key"], "group: key of the contract")
+    for digest, signature in zip(v["digests"], v["signatures"], strict=True):
+        check(schnorr_verify(ruled, bytes.fromhex(digest), bytes.fromhex(signature)), "group: signature of the ruling")
+        check(signature in v["ruling"], "group: the ruling holds it")
+
+
 def check_bundle():
     """Verifies the bundle as audit.md says, but for what other vectors show: the contract and the script engine."""
     bundle = load("bundle.json")
@@ -1233,8 +1384,8 @@ def check_published_signing():
 
 if __name__ == "__main__":
     runs = (check_published, check_published_signing, check_records, check_state, check_retention, check_escrow, check_keypath)
-    for run in (*runs, check_funding, check_mail, check_sync, check_bundle):
+    for run in (*runs, check_funding, check_mail, check_sync, check_bundle, check_frost):
         run()
-    files = "records.json, state.json, retention.json, escrow.json, keypath.json, funding.json, mail.json, sync.json, bundle.json"
+    files = "records.json, state.json, retention.json, escrow.json, keypath.json, funding.json, mail.json, sync.json, bundle.json, frost.json"
     files += ", bip327.json, bip327_signing.json"
     print(f"{CHECKS} checks passed: {files}")

@@ -194,11 +194,21 @@ impl Trader {
     /// # Panics
     /// When the node refuses.
     pub fn takes(&self, offer: &OfferView, amount: &str) -> TradeView {
+        self.takes_under(ARBITER, offer, amount)
+    }
+
+    /// Takes an offer under an arbiter, once it is in his book and his wallet has caught up with the chain.
+    ///
+    /// # Panics
+    /// When the node refuses.
+    pub fn takes_under(&self, arbiter: &str, offer: &OfferView, amount: &str) -> TradeView {
         self.sees(&offer.id);
-        wait_until(&format!("{}'s wallet has caught up", self.name), || match self.tries_to_take(&offer.id, amount) {
-            Ok(view) => Ok(view),
-            Err(failure) if failure.code == "not_synced" => Err(failure.message),
-            Err(failure) => panic!("{} cannot take {amount}: {failure:#?}", self.name),
+        wait_until(&format!("{}'s wallet has caught up", self.name), || {
+            match self.tries_to_take_under(arbiter, &offer.id, amount, &[]) {
+                Ok(view) => Ok(view),
+                Err(failure) if failure.code == "not_synced" => Err(failure.message),
+                Err(failure) => panic!("{} cannot take {amount}: {failure:#?}", self.name),
+            }
         })
     }
 
@@ -208,7 +218,7 @@ impl Trader {
     /// When the node refuses.
     pub fn takes_with(&self, offer: &OfferView, amount: &str, options: &[&str]) -> TradeView {
         self.sees(&offer.id);
-        self.tries_to_take_with(&offer.id, amount, options)
+        self.tries_to_take_under(ARBITER, &offer.id, amount, options)
             .unwrap_or_else(|failure| panic!("{} cannot take {amount}: {failure:#?}", self.name))
     }
 
@@ -217,12 +227,18 @@ impl Trader {
     /// # Errors
     /// When the node refuses.
     pub fn tries_to_take(&self, offer: &RecordId, amount: &str) -> Result<TradeView, Failure> {
-        self.tries_to_take_with(offer, amount, &[])
+        self.tries_to_take_under(ARBITER, offer, amount, &[])
     }
 
-    fn tries_to_take_with(&self, offer: &RecordId, amount: &str, options: &[&str]) -> Result<TradeView, Failure> {
+    fn tries_to_take_under(
+        &self,
+        arbiter: &str,
+        offer: &RecordId,
+        amount: &str,
+        options: &[&str],
+    ) -> Result<TradeView, Failure> {
         let (offer, details) = (offer.to_string(), self.details_file());
-        let mut args = vec!["trade", "take", &offer, "--amount", amount, "--arbiter", ARBITER];
+        let mut args = vec!["trade", "take", &offer, "--amount", amount, "--arbiter", arbiter];
         args.extend(["--details-file", &details, "--yes"]);
         args.extend(options);
         self.cli.run(&args)

@@ -9,7 +9,7 @@ use bitcoin::key::Keypair;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness, absolute::LockTime};
 use exchange_ledger::body::{Side, Vaults};
-use exchange_ledger::testing::{Author, SampleTrade, sats};
+use exchange_ledger::testing::{Author, SampleGroup, SampleTrade, sats};
 use exchange_ledger::trade::{Contract, Draft, Escrow, Leaf, Role, Seat, Vault, Verdict, spends_any};
 use exchange_node::chain::core::{CoreAuth, CoreChain, CoreConfig};
 use exchange_node::chain::kernel::{KernelChain, KernelConfig};
@@ -215,4 +215,27 @@ async fn every_leaf_holds_on_a_real_bitcoind() {
     let (url, auth) = (node.rpc_url(), CoreAuth::Cookie(node.cookie_file()));
     let chain = CoreChain::open(CoreConfig { url, auth, network: bitcoin::Network::Regtest }).await.unwrap();
     every_leaf_holds(&chain).await;
+}
+
+/// Two of three rule, and what the winner completes is one that Bitcoin Core's engine accepts; one of them alone is nothing.
+#[test]
+fn a_ruling_of_a_group_is_one_that_bitcoin_core_accepts() {
+    let group = SampleGroup::new(2, 3);
+    let mut trade = SampleTrade::of_group(Side::Sell, &group);
+    let contract = trade.bonded();
+    let escrow = Escrow::new(&contract);
+    let vaults = exchange_ledger::testing::vaults_of(&escrow, 1);
+    let verdict = Verdict::Split(sats(300_000));
+    let division = escrow.divide(Seat::First, &vaults, verdict, FEERATE).unwrap();
+    let digests = escrow.ruling_digests(Seat::First, &vaults, division).unwrap();
+    assert_eq!(digests.len(), 4, "two leaves of two outputs");
+    for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+        let signatures = group.sign(&contract, [one, other], &digests);
+        let ruling = escrow.ruling_of(Seat::First, &vaults, division, &signatures).unwrap();
+        for role in [Role::Buyer, Role::Seller] {
+            let key = trade.author(role).trade_key();
+            let draft = escrow.complete_ruling(Seat::First, &ruling, role, &key).unwrap();
+            consensus::verify_spend(&draft.tx, &draft.prevouts()).unwrap();
+        }
+    }
 }

@@ -76,7 +76,8 @@ fn judge(
         Body::Ruling(ruling) => ("a ruling", Speaker::Arbiter, Signed::Ruling(ruling)),
         Body::Extend(extend) => ("an extension", Speaker::Arbiter, Signed::Extend(extend)),
         Body::Heartbeat | Body::ArbiterAdvert(_) | Body::Offer(_) | Body::Revoke(_) | Body::Take(_) => return Ok(()),
-        Body::Stake(_) | Body::Checkpoint(_) | Body::Unknown(_) => return Ok(()),
+        Body::Stake(_) | Body::Checkpoint(_) | Body::GroupAdvert(_) | Body::GroupStep(_) => return Ok(()),
+        Body::Unknown(_) => return Ok(()),
     };
     let author = record.author();
     let (role, seat) = (trade.bid.role_of(&author), trade.bid.seat_of(&author));

@@ -7,6 +7,7 @@ use crate::ids::RecordId;
 use crate::ledger::{Examined, Ledger};
 use crate::record::{Kind, Record};
 use crate::storage::{Storage, StorageError};
+use crate::trade::Arbiter;
 
 /// Returns where a party of a trade contradicts itself.
 ///
@@ -44,8 +45,9 @@ pub fn check<S: Storage>(ledger: &Ledger<S>, examined: &Examined) -> Result<Vec<
         }
     }
     // An arbiter who rules twice about the same coins told one of the two something else.
-    for arbiter in std::iter::once(&bid.arbiter).chain(&bid.second_arbiter) {
-        let said = ledger.said_by(&examined.about_trade, &arbiter.author)?;
+    let arbiters = std::iter::once(&bid.arbiter).chain(&bid.second_arbiter);
+    for speaker in arbiters.flat_map(Arbiter::speakers) {
+        let said = ledger.said_by(&examined.about_trade, speaker)?;
         let mut seen: Vec<(&Record, &Ruling)> = Vec::new();
         for (record, ruling) in said.iter().filter_map(|record| Some((record, ruled(record)?))) {
             let is_other = |(_, known): &&(&Record, &Ruling)| known.vaults == ruling.vaults && *known != ruling;

@@ -9,12 +9,15 @@ use ed25519_dalek::{Signer, SigningKey};
 use zeroize::Zeroizing;
 
 use super::kdf::expand;
-use crate::ids::AuthorId;
+use crate::group::Secrets;
+use crate::ids::{AuthorId, RecordId};
 
 type Key = Zeroizing<[u8; 32]>;
 
 const TRADE_KEY: &[u8] = b"exchange/trade-key/v1";
 const SEAL_KEY: &[u8] = b"exchange/seal-key/v1";
+const GROUP_SEED: &[u8] = b"exchange/group-seed/v1";
+const GROUP_PART: &[u8] = b"exchange/group-part/v1";
 /// A hash is no valid secp256k1 scalar with probability 2^-128: a second try is never seen, a third is a broken hash.
 const SCALAR_TRIES: u8 = 8;
 
@@ -85,6 +88,12 @@ impl Identity {
     /// (see [`crate::seal`]).
     pub fn seal_secret(&self, nonce: &[u8; 32]) -> Zeroizing<[u8; 32]> {
         expand(&self.trade_root, &[SEAL_KEY, nonce])
+    }
+
+    /// Returns what this identity's part in a group of arbiters follows from, by the id of the group's proposal.
+    pub fn group_secrets(&self, group: &RecordId) -> Secrets {
+        let secret = |label: &[u8]| expand(&self.trade_root, &[label, group.as_bytes()]);
+        Secrets { seed: secret(GROUP_SEED), seal: self.seal_secret(group.as_bytes()), part: secret(GROUP_PART) }
     }
 
     /// Returns the five keys, in the order of the keystore file.

@@ -4,6 +4,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::Said;
+use crate::frost::Round;
 use crate::seal::MAX_PLAINTEXT;
 use crate::text::Text;
 use crate::trade::{Ask, Reply};
@@ -43,6 +44,8 @@ pub enum Message {
     Ask(Ask),
     /// The seller's part of it.
     Reply(Reply),
+    /// A round of what the members of a group of arbiters decide together.
+    Round(Box<Round>),
 }
 
 /// A message that may not be sent, or is not believed.
@@ -56,7 +59,7 @@ impl Message {
             Self::Details { details, .. } => Text::<MAX_DETAILS_LEN>::new(details.as_str()).is_ok(),
             Self::Chat { text } => !text.trim().is_empty() && Text::<MAX_CHAT_LEN>::new(text.as_str()).is_ok(),
             Self::Disclosure { said } => !said.is_empty() && said.len() <= MAX_DISCLOSED,
-            Self::Ask(_) | Self::Reply(_) => true,
+            Self::Ask(_) | Self::Reply(_) | Self::Round(_) => true,
         };
         if is_good { Ok(()) } else { Err(NoMessage) }
     }
@@ -65,7 +68,7 @@ impl Message {
     pub const fn is_for_arbiters(&self) -> bool {
         match self {
             Self::Details { .. } | Self::Chat { .. } => true,
-            Self::Disclosure { .. } | Self::Ask(_) | Self::Reply(_) => false,
+            Self::Disclosure { .. } | Self::Ask(_) | Self::Reply(_) | Self::Round(_) => false,
         }
     }
 }

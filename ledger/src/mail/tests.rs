@@ -3,7 +3,7 @@
 use super::*;
 use crate::body::Side;
 use crate::mail::transcript::{Account, Words};
-use crate::testing::{Author, EPOCH, NETWORK, SALT, SampleTrade};
+use crate::testing::{Author, EPOCH, NETWORK, SALT, SampleGroup, SampleTrade};
 use crate::trade::{Ask, Nonces, Reply};
 use crate::wire::List;
 
@@ -227,6 +227,8 @@ fn no_message_can_name_a_key_a_role_or_a_destination() {
             Message::Details { salt: _, details: _ } | Message::Chat { text: _ } | Message::Disclosure { said: _ } => {}
             Message::Ask(Ask { fee: _, spend: _, nonces: _ }) => {}
             Message::Reply(Reply { ask: _, nonces: _, signatures: _ }) => {}
+            // What a member of a group asks the others to sign is compared with what each decided himself.
+            Message::Round(_) => {}
         }
     }
     let talk = Talk::of_four();
@@ -234,4 +236,47 @@ fn no_message_can_name_a_key_a_role_or_a_destination() {
     arbiters.address.sender = talk.contract.arbiter.author;
     assert_eq!(arbiters.verify(&talk.contract), Err(SaidError::Strangers), "the arbiter is no party");
     assert_eq!(talk.contract.hash(), before);
+}
+
+#[test]
+fn members_of_one_group_talk_about_a_case_and_two_arbiters_do_not() {
+    let group = SampleGroup::new(2, 3);
+    let trade = SampleTrade::of_group(Side::Sell, &group);
+    let contract = trade.contract();
+    let seal = |contract: &Contract, from: &Author, to: &Author| {
+        let address = Address {
+            version: 1,
+            network: NETWORK,
+            trade: contract.trade,
+            contract: contract.hash(),
+            sender: from.id(),
+            recipient: to.id(),
+            epoch: EPOCH,
+            seq: 0,
+            previous: [0; 32],
+            seen: [0; 32],
+            time: u64::from(EPOCH),
+            commitment: [0; 32],
+        };
+        let entropy = Entropy { seal: [1; 32], salt: [2; 32] };
+        Envelope::seal(address, contract, &chat("x"), entropy, |bytes| from.sign_bytes(bytes)).unwrap().0
+    };
+    let (one, other) = (&group.members[0], &group.members[2]);
+    for (from, to) in [(one, other), (other, one), (other, &trade.maker), (&trade.maker, other)] {
+        assert!(seal(&contract, from, to).mailbox(&contract).is_ok());
+    }
+    // Whatever is sealed to one of them, all of them open, and nobody else.
+    for part in &group.parts {
+        assert!(seal(&contract, &trade.maker, one).open(&part.seal_secret).is_ok());
+    }
+    assert!(seal(&contract, &trade.maker, one).open(&one.seal_secret()).is_err());
+    assert_eq!(seal(&contract, one, one).mailbox(&contract), Err(MailError::Strangers), "to himself");
+    let pair = SampleTrade::with_second(Side::Sell);
+    let contract = pair.contract();
+    let (second, _) = pair.second.as_ref().unwrap();
+    assert_eq!(seal(&contract, &pair.arbiter, second).mailbox(&contract), Err(MailError::Strangers));
+    // What a member says to a party proves nothing between the parties.
+    let contract = trade.contract();
+    let said = Said::from(&seal(&contract, one, &trade.maker));
+    assert_eq!(said.verify(&contract), Err(SaidError::Strangers));
 }

@@ -39,6 +39,10 @@ kinds! {
     Stake = 3,
     /// What the ledger was at a time, as the author holds it.
     Checkpoint = 4,
+    /// A group of arbiters that share one key offers to arbitrate.
+    GroupAdvert = 5,
+    /// A step by which such a group comes to be.
+    GroupStep = 6,
     /// An offer to buy or sell.
     Offer = 16,
     /// Withdraws an offer.
@@ -73,12 +77,14 @@ impl Kind {
             Self::ArbiterAdvert
             | Self::Stake
             | Self::Checkpoint
+            | Self::GroupAdvert
             | Self::Offer
             | Self::Take
             | Self::PaymentSent
             | Self::Closed
             | Self::Dispute => true,
             Self::Heartbeat
+            | Self::GroupStep
             | Self::Revoke
             | Self::Accept
             | Self::Cancel

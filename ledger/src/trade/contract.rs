@@ -38,16 +38,35 @@ pub struct Arbiter {
     pub fee_ppm: u32,
     /// Where that goes.
     pub destination: Destination,
+    /// Who shares the key, if it is a group's, ascending. The hash of a contract commits to the advert, and so to them.
+    #[borsh(skip)]
+    pub members: Vec<AuthorId>,
 }
 
 impl Arbiter {
     /// Finds an arbiter's advert; returns with it its log and the largest trade that he takes.
     fn new(id: RecordId, adverts: &[&Record]) -> Result<(Self, LogId, Sats), ContractError> {
         let record = adverts.iter().find(|record| record.id() == id).ok_or(ContractError::WrongKind(id))?;
-        let Ok(Body::ArbiterAdvert(advert)) = Body::decode(record) else { return Err(ContractError::WrongKind(id)) };
+        let (advert, members) = match Body::decode(record) {
+            Ok(Body::ArbiterAdvert(advert)) => (advert, Vec::new()),
+            Ok(Body::GroupAdvert(group)) => (group.advert, group.members.to_vec()),
+            Ok(_) | Err(_) => return Err(ContractError::WrongKind(id)),
+        };
         let ArbiterAdvert { key, seal_key, fee_ppm, destination, max_amount, .. } = advert;
-        let arbiter = Self { advert: id, author: record.author(), key, seal_key, fee_ppm, destination };
+        let arbiter = Self { advert: id, author: record.author(), key, seal_key, fee_ppm, destination, members };
         Ok((arbiter, record.header().log, max_amount))
+    }
+
+    /// Returns whoever speaks as this arbiter: the members of a group, or else the advert's author.
+    pub fn speakers(&self) -> &[AuthorId] {
+        if self.members.is_empty() { std::slice::from_ref(&self.author) } else { &self.members }
+    }
+
+    /// Returns the logs in which its speakers entered a trade: the advert's. The others have none, but for one of epoch 0, if
+    /// somebody wants one.
+    fn home_logs(&self, advert: LogId) -> impl Iterator<Item = LogId> {
+        let others = self.members.iter().filter(move |member| **member != advert.author);
+        std::iter::once(advert).chain(others.map(|member| LogId { author: *member, epoch: 0 }))
     }
 }
 
@@ -197,11 +216,11 @@ impl Bid {
         for id in Self::adverts(&offer_body, &take_body)? {
             let (arbiter, log, max_amount) = Arbiter::new(id, adverts)?;
             max = max.min(max_amount);
-            home_logs.push(log);
+            home_logs.extend(arbiter.home_logs(log));
             arbiters.push(arbiter);
         }
         let (maker, taker) = (offer.author(), take.author());
-        let authors = arbiters.iter().map(|arbiter| arbiter.author).chain([maker, taker]);
+        let authors = arbiters.iter().flat_map(Arbiter::speakers).copied().chain([maker, taker]);
         if has_repetition(authors) {
             return Err(ContractError::SelfDealing);
         }
@@ -280,6 +299,14 @@ impl Bid {
     /// Returns which of the arbiters an identity is.
     pub fn seat_of(&self, author: &AuthorId) -> Option<Seat> {
         seat_of(&self.arbiter, self.second_arbiter.as_ref(), author)
+    }
+
+    /// Returns the arbiter as whom an identity speaks.
+    pub fn arbiter_of(&self, author: &AuthorId) -> Option<&Arbiter> {
+        match self.seat_of(author)? {
+            Seat::First => Some(&self.arbiter),
+            Seat::Second => self.second_arbiter.as_ref(),
+        }
     }
 
     /// Returns the log that holds the offer: the only one in which an acceptance counts.
@@ -403,6 +430,11 @@ impl Contract {
         seat_of(&self.arbiter, self.second_arbiter.as_ref(), author)
     }
 
+    /// Tells whether two identities are different members of the same group of arbiters.
+    pub fn is_one_group(&self, one: &AuthorId, other: &AuthorId) -> bool {
+        one != other && self.seat_of(one).is_some() && self.seat_of(one) == self.seat_of(other)
+    }
+
     /// Returns the blocks after which an arbiter and the winner may spend.
     pub const fn delay_of(&self, seat: Seat) -> u16 {
         match seat {
@@ -441,7 +473,7 @@ pub fn details_commitment(salt: &[u8; 32], details: &str) -> [u8; 32] {
 
 fn seat_of(first: &Arbiter, second: Option<&Arbiter>, author: &AuthorId) -> Option<Seat> {
     let seats = [(Some(first), Seat::First), (second, Seat::Second)];
-    seats.into_iter().find_map(|(arbiter, seat)| (arbiter?.author == *author).then_some(seat))
+    seats.into_iter().find_map(|(arbiter, seat)| arbiter?.speakers().contains(author).then_some(seat))
 }
 
 /// Returns millionths of an amount, rounded up.

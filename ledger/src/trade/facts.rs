@@ -99,6 +99,8 @@ impl Facts {
             }
             Body::Heartbeat
             | Body::ArbiterAdvert(_)
+            | Body::GroupAdvert(_)
+            | Body::GroupStep(_)
             | Body::Stake(_)
             | Body::Checkpoint(_)
             | Body::Offer(_)
@@ -146,6 +148,8 @@ impl Facts {
                 Role::Buyer | Role::Seller | Role::Arbiter,
                 Body::Heartbeat
                 | Body::ArbiterAdvert(_)
+                | Body::GroupAdvert(_)
+                | Body::GroupStep(_)
                 | Body::Stake(_)
                 | Body::Checkpoint(_)
                 | Body::Offer(_)

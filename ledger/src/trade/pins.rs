@@ -210,6 +210,8 @@ const fn is_fact(kind: Kind) -> bool {
         Kind::Dispute | Kind::Ruling | Kind::Extend => true,
         Kind::Heartbeat
         | Kind::ArbiterAdvert
+        | Kind::GroupAdvert
+        | Kind::GroupStep
         | Kind::Stake
         | Kind::Checkpoint
         | Kind::Offer

@@ -171,6 +171,7 @@ fn show(trade: &mut SampleTrade, address: Address, message: &Message) -> Value {
         Message::Chat { text } => json!({ "chat": text }),
         Message::Ask(ask) => json!({ "ask": hex(borsh::to_vec(ask).unwrap()) }),
         Message::Reply(reply) => json!({ "reply": hex(borsh::to_vec(reply).unwrap()) }),
+        Message::Round(round) => json!({ "round": hex(borsh::to_vec(round).unwrap()) }),
         Message::Disclosure { said } => {
             json!({ "disclosure": said.iter().map(|said| json!({ "id": hex(said.id()), "said": hex(borsh::to_vec(said).unwrap()) })).collect::<Vec<_>>() })
         }

@@ -3,6 +3,7 @@
 
 mod bundle;
 mod escrow;
+mod frost;
 mod funding;
 mod keypath;
 mod mail;

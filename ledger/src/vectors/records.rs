@@ -155,6 +155,7 @@ fn describe(name: &str, seed: u8, record: &Record) -> Value {
 fn fields(body: &Body) -> Value {
     let value = match body {
         Body::Heartbeat | Body::Unknown(_) => Ok(Value::Null),
+        Body::GroupAdvert(_) | Body::GroupStep(_) => Ok(Value::Null), // in frost.json
         Body::ArbiterAdvert(body) => serde_json::to_value(body),
         Body::Stake(body) => serde_json::to_value(body),
         Body::Checkpoint(body) => serde_json::to_value(body),

@@ -247,6 +247,10 @@ pub enum Namespace {
     MessagesRead = 14,
     /// Up to where an arbiter was shown the messages of a trade.
     MessagesShown = 15,
+    /// The records on which groups of arbiters of this identity's rest.
+    Groups = 24,
+    /// What this identity decided in cases of its groups.
+    Decisions = 25,
 }
 
 impl Namespace {

@@ -8,11 +8,11 @@ use exchange_ledger::ids::{RecordId, TradeId};
 
 use crate::types::{
     AcceptBid, AddressInfo, Advertise, AgainstReport, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter,
-    BumpTrade, BumpTx, BumpView, CheckpointView, CoinView, Conversation, Credentials, Disclose, Disclosure, Event,
-    FeeEstimate, FinishPsbt, FreezeCoins, FundSigned, FundingDraft, IdentityInfo, LabelLine, LabelsTaken, MessageView,
-    OfferView, Page, PasswordStrength, PeerInfo, PostOffer, PsbtView, RuleTrade, SendMessage, SendRequest, Sent,
-    SetLabel, SignedElsewhere, SignerView, StakeRequest, StakeView, Status, SweepView, SweepWords, TakeOffer,
-    TakeReview, ToSign, TradeCommand, TradeView, TrustArbiter, WalletTx, WalletWords,
+    BumpTrade, BumpTx, BumpView, CheckpointView, CoinView, Conversation, CreateGroup, Credentials, Disclose,
+    Disclosure, Event, FeeEstimate, FinishPsbt, FreezeCoins, FundSigned, FundingDraft, GroupView, IdentityInfo,
+    LabelLine, LabelsTaken, MessageView, OfferView, Page, PasswordStrength, PeerInfo, PostOffer, PsbtView, RuleTrade,
+    SendMessage, SendRequest, Sent, SetLabel, SignedElsewhere, SignerView, StakeRequest, StakeView, Status, SweepView,
+    SweepWords, TakeOffer, TakeReview, ToSign, TradeCommand, TradeView, TrustArbiter, WalletTx, WalletWords,
 };
 
 /// The local API of a node. Errors carry a stable code (see [`crate::Code`]) and say what to do.
@@ -158,6 +158,18 @@ pub trait ExchangeApi {
     /// Advertises this node's identity as an arbiter.
     #[method(name = "arbiterAdvertise")]
     async fn arbiter_advertise(&self, request: Advertise) -> RpcResult<ArbiterView>;
+
+    /// Proposes a group of arbiters that share one key, and joins it. The others join by themselves.
+    #[method(name = "groupCreate")]
+    async fn group_create(&self, request: CreateGroup) -> RpcResult<GroupView>;
+
+    /// Joins a group of arbiters; whoever has joined goes on where he stopped.
+    #[method(name = "groupJoin")]
+    async fn group_join(&self, group: RecordId) -> RpcResult<GroupView>;
+
+    /// Returns the groups of arbiters that invite this node's identity, or have it, those that rule first.
+    #[method(name = "groupList")]
+    async fn group_list(&self) -> RpcResult<Vec<GroupView>>;
 
     /// Returns what taking an offer would mean; binds nobody.
     #[method(name = "tradeReview")]

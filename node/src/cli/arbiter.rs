@@ -7,6 +7,7 @@ use crate::cli::case::{Cases, Extend, Rule};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::format;
+use crate::cli::group::Group;
 use crate::cli::output::{Answer, Table};
 use crate::cli::prefix::Prefix;
 use crate::cli::values::Percent;
@@ -34,6 +35,8 @@ pub enum Arbiter {
     Cases(Cases),
     Rule(Rule),
     Extend(Extend),
+    #[command(subcommand)]
+    Group(Group),
 }
 
 /// Advertise this node's identity as an arbiter
@@ -90,6 +93,7 @@ impl Arbiter {
             Self::Cases(cases) => cases.perform(context).await,
             Self::Rule(rule) => rule.perform(context).await,
             Self::Extend(extend) => extend.perform(context).await,
+            Self::Group(group) => group.perform(context).await,
         }
     }
 }
@@ -148,6 +152,15 @@ impl From<AdvertiseArgs> for Advertise {
     }
 }
 
+/// Returns an arbiter's name, and of a group how many of how many rule.
+fn named(arbiter: &ArbiterView) -> String {
+    let name = format::clean_line(&arbiter.name);
+    match arbiter.members.len() {
+        0 => name,
+        members => format!("{name} ({} of {members})", arbiter.threshold),
+    }
+}
+
 fn table(arbiters: &[ArbiterView], now: u64) -> String {
     let titles = [
         "ADVERT",
@@ -167,7 +180,7 @@ fn table(arbiters: &[ArbiterView], now: u64) -> String {
         let currencies: Vec<&str> = arbiter.currencies.iter().map(Currency::code).collect();
         table.row([
             arbiter.advert.short(),
-            format::clean_line(&arbiter.name),
+            named(arbiter),
             format::per_million(arbiter.fee_ppm),
             format::btc(arbiter.max_amount),
             format::clean_line(&arbiter.languages.join(", ")),
@@ -203,6 +216,8 @@ mod tests {
             disputes: 0,
             rulings: 0,
             trusted: false,
+            threshold: 0,
+            members: Vec::new(),
         }
     }
 

@@ -130,6 +130,11 @@ fn height(height: u32) -> String {
 }
 
 impl Rule {
+    /// Returns the rule for a trade.
+    pub(super) const fn new(trade: Prefix, to: To, buyer_gets: Option<Sats>, money: MoneyArgs) -> Self {
+        Self { trade, to, buyer_gets, money }
+    }
+
     /// Rules, after a yes.
     pub async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
         let must_ask = context.must_ask(&self.money)?;
@@ -149,7 +154,15 @@ impl Rule {
         }
         let request = RuleTrade { dry_run: false, ..request };
         let done = client.trade_rule(request).await.map_err(|error| self.money.failed(error, &id))?;
-        Ok(Answer::new(&done, format!("You have ruled.\n{ruled}")))
+        let is_ruled = done.dispute.as_ref().is_some_and(|dispute| dispute.ruling.is_some());
+        let text = if is_ruled {
+            format!("You have ruled.\n{ruled}")
+        } else {
+            "You have decided. It is ruled as soon as enough members of your group have decided alike; the amounts are those \
+             of the first who asked.\n"
+                .to_owned()
+        };
+        Ok(Answer::new(&done, text))
     }
 
     fn verdict(&self) -> Result<Verdict, Failure> {
@@ -179,6 +192,11 @@ pub fn ruling(ruling: &RulingView) -> String {
 }
 
 impl Extend {
+    /// Returns the extension of a trade.
+    pub(super) const fn new(trade: Prefix, money: MoneyArgs) -> Self {
+        Self { trade, money }
+    }
+
     /// Extends, after a yes.
     pub async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
         let must_ask = context.must_ask(&self.money)?;

@@ -15,6 +15,7 @@ mod context;
 mod demo;
 mod failure;
 mod format;
+mod group;
 mod identity;
 mod logging;
 mod money;

@@ -21,9 +21,7 @@ pub struct MoneyArgs {
 impl MoneyArgs {
     /// Returns the request's id.
     pub fn request_id(&self) -> String {
-        // Half of it is plenty to be unique, and easier to copy from an error message.
-        let random = || entropy::bytes32()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        self.request_id.clone().unwrap_or_else(random)
+        self.request_id.clone().unwrap_or_else(fresh_request_id)
     }
 
     /// Returns why a request failed, and how to repeat it safely if it may have been half done.
@@ -32,6 +30,12 @@ impl MoneyArgs {
         // A dry run does nothing, and wrong usage has done nothing: there is nothing to do twice.
         if self.dry_run || failure.is_usage() { failure } else { failure.of_request(request_id) }
     }
+}
+
+/// Returns a random id of a request.
+pub fn fresh_request_id() -> String {
+    // Half of it is plenty to be unique, and easier to copy from an error message.
+    entropy::bytes32()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads a request's id.

@@ -65,6 +65,8 @@ pub(super) const fn is_bound(kind: Kind) -> bool {
         // The acceptance of a bid counts only in the log of the offer. A heartbeat that nobody hears is worth no log.
         Kind::Accept | Kind::Heartbeat => true,
         Kind::ArbiterAdvert
+        | Kind::GroupAdvert
+        | Kind::GroupStep
         | Kind::Checkpoint
         | Kind::Stake
         | Kind::Offer

@@ -125,8 +125,10 @@ impl Trader {
             Body::Extend(extend) => vec![extend.trade],
             // An offer or advert can arrive after the bid that needs it.
             Body::Offer(_) => self.bids_of(&id),
-            Body::ArbiterAdvert(_) => self.undriven(),
-            Body::Stake(_) | Body::Checkpoint(_) | Body::Heartbeat | Body::Unknown(_) => Vec::new(),
+            Body::ArbiterAdvert(_) | Body::GroupAdvert(_) => self.undriven(),
+            Body::GroupStep(_) | Body::Stake(_) | Body::Checkpoint(_) | Body::Heartbeat | Body::Unknown(_) => {
+                Vec::new()
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use bitcoin::key::Keypair;
 use bitcoin::{FeeRate, ScriptBuf, Transaction};
 use exchange_api::{ApiError, Code};
 use exchange_ledger::body::{Accept, Body, Cancel, HalfSpend, Release};
+use exchange_ledger::frost::Decision;
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::ledger::OfferStanding;
 use exchange_ledger::mail::Message;
@@ -57,6 +58,12 @@ impl Trader {
                 self.built(id, draft)
             }
             Effect::Broadcast(tx) => self.broadcast(id, &tx).await,
+            // A group's ruling is what enough of its members decide; see `cases.rs`.
+            Effect::SignRuling { .. } if self.is_jury(id) => Err(internal("a member of a group does not rule alone")),
+            Effect::SignExtension { vaults, .. } if self.is_jury(id) => {
+                let feerate = self.feerate().await?;
+                self.decide(id, Decision::Extend { vaults }, feerate).await
+            }
             Effect::SignRuling { seat, vaults, to_buyer, to_seller } => {
                 let (escrow, pair) = self.arbiter(id, seat)?;
                 let ruling = escrow.rule(seat, &vaults, (to_buyer, to_seller), &pair).map_err(internal)?;
@@ -195,7 +202,7 @@ impl Trader {
     }
 
     /// Publishes a record, and hands the trade its records again at once, so that it is not asked for twice.
-    async fn publish(&mut self, id: TradeId, body: Body) -> Result<Option<Event>, ApiError> {
+    pub(super) async fn publish(&mut self, id: TradeId, body: Body) -> Result<Option<Event>, ApiError> {
         self.tools.keeper.publish(self.tools.identity.clone(), body).await.explained()?;
         let known = self.look(id).explained()?.ok_or_else(|| not_mine(id))?;
         if let Some(active) = self.trades.get_mut(&id) {

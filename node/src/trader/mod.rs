@@ -6,6 +6,7 @@ mod bump;
 mod cases;
 mod effects;
 mod elsewhere;
+mod groups;
 mod keypath;
 pub mod keys;
 mod offers;
@@ -21,8 +22,8 @@ use std::time::{Duration, Instant};
 use bitcoin::block::Header;
 use bitcoin::{Psbt, Transaction, Txid};
 use exchange_api::{
-    AcceptBid, ApiError, BumpView, Code, Conversation, Disclose, Disclosure, FundingDraft, MessageView, OfferView,
-    PostOffer, RuleTrade, SendMessage, Subject, TakeOffer, ToSign, TradeView,
+    AcceptBid, ApiError, BumpView, Code, Conversation, CreateGroup, Disclose, Disclosure, FundingDraft, GroupView,
+    MessageView, OfferView, PostOffer, RuleTrade, SendMessage, Subject, TakeOffer, ToSign, TradeView,
 };
 use exchange_ledger::body::Signatures;
 use exchange_ledger::identity::Identity;
@@ -43,6 +44,7 @@ use crate::market;
 use crate::private::Private;
 use crate::wallet::WalletHandle;
 pub use bump::Raise;
+use groups::{Jury, Membership};
 use keypath::Rounds;
 use tracker::Tracker;
 
@@ -76,6 +78,9 @@ enum Request {
     Read { trade: TradeId, number: u64, reply: oneshot::Sender<Result<(), ApiError>> },
     Disclose(Disclose, oneshot::Sender<Result<Disclosure, ApiError>>),
     Rule(RuleTrade, oneshot::Sender<Result<TradeView, ApiError>>),
+    CreateGroup(CreateGroup, oneshot::Sender<Result<GroupView, ApiError>>),
+    JoinGroup(RecordId, oneshot::Sender<Result<GroupView, ApiError>>),
+    Groups(oneshot::Sender<Vec<GroupView>>),
 }
 
 /// What the trader works with.
@@ -207,6 +212,30 @@ impl TraderHandle {
         self.ask(|reply| Request::Rule(request, reply)).await?
     }
 
+    /// Proposes a group of arbiters, and joins it.
+    ///
+    /// # Errors
+    /// When it breaks a rule or cannot be kept.
+    pub async fn create_group(&self, request: CreateGroup) -> Result<GroupView, ApiError> {
+        self.ask(|reply| Request::CreateGroup(request, reply)).await?
+    }
+
+    /// Joins a group of arbiters.
+    ///
+    /// # Errors
+    /// When there is none that invites this identity.
+    pub async fn join_group(&self, group: RecordId) -> Result<GroupView, ApiError> {
+        self.ask(|reply| Request::JoinGroup(group, reply)).await?
+    }
+
+    /// Returns the groups of arbiters of this identity.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub async fn groups(&self) -> Result<Vec<GroupView>, ApiError> {
+        self.ask(Request::Groups).await
+    }
+
     /// Returns one trade.
     ///
     /// # Errors
@@ -293,6 +322,8 @@ pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationTok
         started: Instant::now(),
         compared: false,
         rounds: Rounds::default(),
+        groups: BTreeMap::new(),
+        juries: BTreeMap::new(),
     };
     tokio::spawn(trader.run(inbox, changes, mail, stop));
     TraderHandle { requests }
@@ -311,6 +342,10 @@ struct Trader {
     compared: bool,
     /// The payouts for whose other part sellers were asked.
     rounds: Rounds,
+    /// The groups of arbiters that invite this identity, or have it.
+    groups: BTreeMap<RecordId, Membership>,
+    /// The cases of theirs in which somebody has decided.
+    juries: BTreeMap<TradeId, Jury>,
 }
 
 impl Trader {
@@ -394,6 +429,8 @@ impl Trader {
 
     /// Looks at all trades of this identity again.
     async fn reload(&mut self) {
+        // Without its groups nothing tells which cases are this identity's.
+        self.reload_groups().await;
         // Those that this node knows more of come first; the ledger has those of a machine that was lost, and new bids.
         match self.tools.private.trades(MAX_TRADES) {
             Ok(trades) => {
@@ -424,6 +461,7 @@ impl Trader {
                 self.refresh(trade).await;
             }
         }
+        self.on_group_record(&change.record, &change.body).await;
         let affected = self.affected_by(change.record.id(), &change.body);
         for trade in affected {
             self.refresh(trade).await;
@@ -568,6 +606,7 @@ impl Trader {
                 tracing::error!(%error, trade = %contract.trade, "kept messages cannot be read");
             }
         }
+        self.ask_again().await;
     }
 
     /// Hands an event to a trade's machine and performs what it asks for, until nothing is left.
@@ -693,6 +732,9 @@ impl Trader {
             Request::Accept(accept, reply) => drop(reply.send(self.accept(accept).await)),
             Request::Act { trade, action, dry_run, reply } => drop(reply.send(self.act(trade, action, dry_run).await)),
             Request::Rule(request, reply) => drop(reply.send(self.rule(request).await)),
+            Request::CreateGroup(request, reply) => drop(reply.send(self.create_group(request).await)),
+            Request::JoinGroup(group, reply) => drop(reply.send(self.join_group(group).await)),
+            Request::Groups(reply) => drop(reply.send(self.list_groups())),
             Request::FundingDraft(trade, reply) => drop(reply.send(self.funding_draft(trade))),
             Request::FundSigned { trade, psbt, dry_run, reply } => {
                 drop(reply.send(self.fund_signed(trade, &psbt, dry_run).await));

@@ -91,6 +91,7 @@ impl Trader {
         let serves = |arbiter: &ArbiterView| {
             let currencies = &arbiter.currencies;
             arbiter.author != me
+                && !arbiter.members.contains(&me)
                 && request.max <= arbiter.max_amount
                 && (currencies.is_empty() || currencies.contains(&request.currency))
         };

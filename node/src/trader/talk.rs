@@ -59,6 +59,11 @@ impl Trader {
             Message::Ask(ask) if keeping == Keeping::New => self.on_ask(id, person, ask).await,
             Message::Reply(reply) if keeping == Keeping::New => self.on_reply(id, person, &reply).await,
             Message::Ask(_) | Message::Reply(_) => {}
+            // What was heard before belongs to an earlier start: its nonces are gone.
+            Message::Round(round) if keeping == Keeping::New && is_arbiter(person) => {
+                self.on_round(id, from, *round).await;
+            }
+            Message::Round(_) => {}
         }
     }
 
@@ -242,6 +247,11 @@ impl Trader {
 
     /// Returns the secret to which messages for this node's user are sealed in a trade.
     fn seal_secret(&self, active: &Active) -> Zeroizing<[u8; 32]> {
+        let contract = active.trade.view().contract.as_ref();
+        let arbiter = active.trade.seat().and_then(|seat| contract?.arbiter(seat));
+        if let Some(part) = arbiter.and_then(|arbiter| self.part_of(arbiter)) {
+            return part.seal_secret.clone();
+        }
         let nonce = match active.trade.role() {
             Role::Arbiter => keys::ARBITER_NONCE,
             Role::Buyer | Role::Seller => keys::nonce(active.trade.bid(), active.trade.is_maker()),
@@ -282,8 +292,13 @@ fn author_of(contract: &Contract, person: Person) -> Option<AuthorId> {
 }
 
 fn person_of(contract: &Contract, author: &AuthorId) -> Option<Person> {
-    let all = [Person::Buyer, Person::Seller, Person::Arbiter, Person::SecondArbiter];
-    all.into_iter().find(|person| author_of(contract, *person).as_ref() == Some(author))
+    match (contract.role_of(author)?, contract.seat_of(author)) {
+        (Role::Buyer, _) => Some(Person::Buyer),
+        (Role::Seller, _) => Some(Person::Seller),
+        (Role::Arbiter, Some(Seat::First)) => Some(Person::Arbiter),
+        (Role::Arbiter, Some(Seat::Second)) => Some(Person::SecondArbiter),
+        (Role::Arbiter, None) => None,
+    }
 }
 
 const fn name_of(person: Person) -> &'static str {
@@ -306,7 +321,7 @@ fn view(contract: &Contract, kept: &Kept) -> Option<MessageView> {
             let commitment = details_commitment(&salt, &details);
             MessageWords::Details { details, is_agreed: agreed.is_some_and(|party| party.details == commitment) }
         }
-        Message::Disclosure { .. } | Message::Ask(_) | Message::Reply(_) => return None,
+        Message::Disclosure { .. } | Message::Ask(_) | Message::Reply(_) | Message::Round(_) => return None,
     };
     Some(MessageView { number: kept.number, from, to, time: address.time, words })
 }

@@ -71,6 +71,8 @@ fn unknown_arbiter(trade: &Trade, arbiter: &Arbiter) -> ArbiterView {
         disputes: 0,
         rulings: 0,
         trusted: false,
+        threshold: 0,
+        members: arbiter.members.clone(),
     }
 }
 

@@ -7,7 +7,7 @@ use exchange_ledger::testing::Author;
 /// The first byte of a tape that is a body; a record begins with its version.
 const IS_BODY: u8 = 0xff;
 /// How many records a body may name; a trade and an offer today.
-const MAX_SUBJECTS: usize = 4;
+const MAX_SUBJECTS: usize = 8;
 /// The codes of all kinds, and two of later versions.
 const CODES: [u16; 14] = [1, 2, 3, 16, 17, 32, 33, 34, 35, 36, 37, 38, 0, 4000];
 

@@ -65,8 +65,10 @@ impl Node {
             Body::Ruling(ruling) => vec![ruling.trade],
             Body::Extend(extend) => vec![extend.trade],
             // It may be that of bids that came before it.
-            Body::ArbiterAdvert(_) => self.undriven(),
-            Body::Checkpoint(_) | Body::Heartbeat | Body::Stake(_) | Body::Unknown(_) => Vec::new(),
+            Body::ArbiterAdvert(_) | Body::GroupAdvert(_) => self.undriven(),
+            Body::GroupStep(_) | Body::Checkpoint(_) | Body::Heartbeat | Body::Stake(_) | Body::Unknown(_) => {
+                Vec::new()
+            }
         }
     }
 

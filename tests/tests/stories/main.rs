@@ -11,6 +11,7 @@ mod electrum;
 mod external_signer;
 mod fees;
 mod full_disk;
+mod groups;
 mod key_path;
 mod killed_at_every_step_and_resumed;
 mod laptop_lost;

@@ -264,6 +264,8 @@ mod tests {
             disputes: 0,
             rulings: 0,
             trusted,
+            threshold: 0,
+            members: Vec::new(),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::body::{Body, Cancel, Closed, Dispute, Funded, PaymentSent, Release, S
 use crate::mail::{Address, Entropy, Envelope, Message as Mail, Said};
 use crate::money::Sats;
 use crate::record::{FLAG_CRITICAL, Header, Kind, Record};
-use crate::testing::{Author, Chain, EPOCH, HEIGHT, NETWORK, SALT, SampleTrade, admit_all, ledger, sats};
+use crate::testing::{Author, Chain, EPOCH, HEIGHT, NETWORK, SALT, SampleGroup, SampleTrade, admit_all, ledger, sats};
 use crate::trade::{Role, Seat, SpendPath, Vault, Verdict};
 use crate::wire::TxId;
 
@@ -239,6 +239,30 @@ fn a_ruling_after_an_extension_is_proven() {
     assert!(!refused.is_empty(), "{refused}");
     let refused = assemble(&story.records, ChainProof { extensions: Vec::new(), ..proof }).unwrap_err().to_string();
     assert!(refused.contains("does not spend the escrow"), "{refused}");
+}
+
+/// The ruling of a group stands in the log of whichever member published it, and a bundle holds it.
+#[test]
+fn a_ruling_by_any_member_of_a_group_is_proven() {
+    let group = SampleGroup::new(2, 3);
+    let trade = SampleTrade::of_group(Side::Sell, &group);
+    let records = [group.records.as_slice(), &trade.records()].concat();
+    let mut story = Story { trade, records, ..Story::new() };
+    story.fund();
+    let (trade, escrow, vaults) = (story.trade.id(), story.escrow(), story.vaults());
+    let (buyer, _) = story.keys();
+    story.say(Role::Buyer, &Body::PaymentSent(PaymentSent { trade }));
+    story.say(Role::Buyer, &Body::Dispute(Dispute { trade }));
+    let division = escrow.divide(Seat::First, &vaults, Verdict::Buyer, 10).unwrap();
+    let digests = escrow.ruling_digests(Seat::First, &vaults, division).unwrap();
+    let signatures = group.sign(escrow.contract(), [1, 2], &digests);
+    let ruling = escrow.ruling_of(Seat::First, &vaults, division, &signatures).unwrap();
+    let tx = escrow.complete_ruling(Seat::First, &ruling, Role::Buyer, &buyer).unwrap().tx;
+    story.records.push(group.members[2].clone().write(&Body::Ruling(ruling)));
+    story.chain.mine_empty(150);
+    story.spend(&tx);
+    let verified = story.bundle().verify().unwrap();
+    assert_eq!(verified.phase, Phase::Settled);
 }
 
 /// Flips one bit of each hex text, one after the other, and expects the part that it belongs to to fail.

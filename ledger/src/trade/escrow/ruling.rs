@@ -6,6 +6,7 @@
 use bitcoin::key::Keypair;
 use bitcoin::secp256k1::XOnlyPublicKey;
 use bitcoin::{Sequence, TxOut};
+use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use super::spends::{RULED_INPUT_VSIZE, check_fee, vsize};
@@ -14,9 +15,10 @@ use crate::body::{Extend, Ruling, Signatures, Vaults};
 use crate::money::Sats;
 use crate::rules::{MAX_EXTENSION_FEERATE, MAX_SPEND_FEERATE};
 use crate::trade::{Role, Seat};
+use crate::wire::{CurveSignature, List};
 
 /// Whom an arbiter believes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// The buyer: he gets the amount.
@@ -60,10 +62,8 @@ impl Escrow {
         };
         let refuse = || EscrowError::Division { to_buyer: part, to_seller: amount.saturating_sub(part) };
         let bonds = (vaults.bond.map_or(0, |bond| bond.value.get()), contract.seller_bond.get());
-        let is_paid_for = bonds.0 > 0 || bonds.1 > 0 || (part > 0 && part < amount);
         let arbiter_fee = contract.fee_of(seat);
-        let outputs = 1 + u64::from(is_paid_for) + u64::from(arbiter_fee > Sats::ZERO);
-        let mining = feerate.checked_mul(vsize(RULED_INPUT_VSIZE, Self::ruled_inputs(vaults), outputs));
+        let mining = feerate.checked_mul(self.divided_vsize(seat, vaults, verdict));
         let spent = contract.escrow_value().checked_sub(vaults.escrow.value).ok_or(EscrowError::Vaults)?;
         let costs = mining.and_then(|fee| fee.checked_add(arbiter_fee.get())?.checked_add(spent.get()));
         let costs = costs.ok_or(EscrowError::Fee(u64::MAX))?;
@@ -88,6 +88,33 @@ impl Escrow {
         let (to_buyer, to_seller) =
             (Sats::new(divided.0).ok_or_else(refuse)?, Sats::new(divided.1).ok_or_else(refuse)?);
         self.ruling(seat, vaults, to_buyer, to_seller).map(|_| (to_buyer, to_seller))
+    }
+
+    /// Returns the size that dividing by a verdict is reckoned with.
+    fn divided_vsize(&self, seat: Seat, vaults: &Vaults, verdict: Verdict) -> u64 {
+        let contract = self.contract();
+        let is_split = match verdict {
+            Verdict::Buyer | Verdict::Seller => false,
+            Verdict::Split(part) => part > Sats::ZERO && part < contract.amount,
+        };
+        let is_paid_for = vaults.bond.is_some_and(|bond| bond.value > Sats::ZERO) || contract.seller_bond > Sats::ZERO;
+        let outputs = 1 + u64::from(is_paid_for || is_split) + u64::from(contract.fee_of(seat) > Sats::ZERO);
+        vsize(RULED_INPUT_VSIZE, Self::ruled_inputs(vaults), outputs)
+    }
+
+    /// Returns the feerate at which a verdict divides the coins in this way; nothing if it never does.
+    pub fn feerate_of(&self, seat: Seat, vaults: &Vaults, verdict: Verdict, division: (Sats, Sats)) -> Option<u64> {
+        let paid = division.0.checked_add(division.1)?.checked_add(self.contract().fee_of(seat))?;
+        let mining = vaults.value()?.checked_sub(paid)?.get();
+        let feerate = mining.checked_div(self.divided_vsize(seat, vaults, verdict))?;
+        (self.divide(seat, vaults, verdict, feerate).ok()? == division).then_some(feerate)
+    }
+
+    /// Returns the feerate of an extension with this fee; nothing if it is a part of one.
+    pub fn feerate_of_extension(&self, seat: Seat, vaults: &Vaults, fee: Sats) -> Option<u64> {
+        let inputs = Self::ruled_inputs(vaults);
+        let feerate = fee.get().checked_div(vsize(RULED_INPUT_VSIZE, inputs, inputs))?;
+        (self.extension_fee_at(seat, vaults, feerate).ok()? == fee).then_some(feerate)
     }
 
     /// Returns the unsigned transaction of a ruling: to the buyer, to the seller, to the arbiter his fee; no output holds
@@ -139,6 +166,58 @@ impl Escrow {
         };
         let (with_buyer, with_seller) = (with(Role::Buyer, to_buyer)?, with(Role::Seller, to_seller)?);
         Ok(Ruling { trade: self.contract().trade, vaults: *vaults, to_buyer, to_seller, with_buyer, with_seller })
+    }
+
+    /// Returns what an arbiter signs for a ruling, in order: for the buyer's leaf, then for the seller's, each input of each;
+    /// only for who gets something.
+    ///
+    /// # Errors
+    /// When it does not fit what the escrow holds.
+    pub fn ruling_digests(
+        &self,
+        seat: Seat,
+        vaults: &Vaults,
+        division: (Sats, Sats),
+    ) -> Result<Vec<[u8; 32]>, EscrowError> {
+        let draft = self.ruling(seat, vaults, division.0, division.1)?;
+        let payees = [(Role::Buyer, division.0), (Role::Seller, division.1)];
+        let payees = payees.into_iter().filter(|(_, gets)| *gets > Sats::ZERO).map(|(role, _)| role);
+        self.digests(&draft, seat, payees)
+    }
+
+    /// Makes a ruling of signatures over what [`Self::ruling_digests`] returns, in its order, and checks it.
+    ///
+    /// # Errors
+    /// When one is missing or not good.
+    pub fn ruling_of(
+        &self,
+        seat: Seat,
+        vaults: &Vaults,
+        division: (Sats, Sats),
+        signatures: &[CurveSignature],
+    ) -> Result<Ruling, EscrowError> {
+        let inputs = vaults.coins().count();
+        let mut parts = signatures.chunks(inputs);
+        let mut part = |gets: Sats| match gets {
+            Sats::ZERO => Signatures::default(),
+            _ => parts.next().and_then(|part| List::new(part.to_vec())).unwrap_or_default(),
+        };
+        let (with_buyer, with_seller) = (part(division.0), part(division.1));
+        let (to_buyer, to_seller) = division;
+        let ruling =
+            Ruling { trade: self.contract().trade, vaults: *vaults, to_buyer, to_seller, with_buyer, with_seller };
+        self.check_ruling(seat, &ruling).map(|()| ruling)
+    }
+
+    fn digests(
+        &self,
+        draft: &Draft,
+        seat: Seat,
+        parties: impl IntoIterator<Item = Role>,
+    ) -> Result<Vec<[u8; 32]>, EscrowError> {
+        let leaves = parties.into_iter().map(|role| Leaf::of_arbiter(seat, role));
+        let places = leaves.flat_map(|leaf| (0..draft.spent.len()).map(move |input| (leaf, input)));
+        places.map(|(leaf, input)| self.sighash(draft, input, leaf).map(|message| *message.as_ref())).collect()
     }
 
     /// Checks an arbiter's ruling: everything is computed anew but his signatures.
@@ -214,6 +293,33 @@ impl Escrow {
         let with = |role| self.sign(&draft, Leaf::of_arbiter(seat, role), key);
         let (with_buyer, with_seller) = (with(Role::Buyer)?, with(Role::Seller)?);
         Ok(Extend { trade: self.contract().trade, vaults: *vaults, fee, with_buyer, with_seller })
+    }
+
+    /// Returns what an arbiter signs for an extension, in order: for the buyer's leaf, then for the seller's, each input.
+    ///
+    /// # Errors
+    /// When the fee is out of bounds, or the contract has no such arbiter.
+    pub fn extension_digests(&self, seat: Seat, vaults: &Vaults, fee: Sats) -> Result<Vec<[u8; 32]>, EscrowError> {
+        self.digests(&self.extension(seat, vaults, fee)?, seat, [Role::Buyer, Role::Seller])
+    }
+
+    /// Makes an arbiter's part of an extension of signatures over what [`Self::extension_digests`] returns, in its order, and
+    /// checks it.
+    ///
+    /// # Errors
+    /// When one is missing or not good.
+    pub fn extend_of(
+        &self,
+        seat: Seat,
+        vaults: &Vaults,
+        fee: Sats,
+        signatures: &[CurveSignature],
+    ) -> Result<Extend, EscrowError> {
+        let mut parts = signatures.chunks(vaults.coins().count());
+        let mut part = || parts.next().and_then(|part| List::new(part.to_vec())).unwrap_or_default();
+        let (with_buyer, with_seller) = (part(), part());
+        let extend = Extend { trade: self.contract().trade, vaults: *vaults, fee, with_buyer, with_seller };
+        self.check_extend(seat, &extend).map(|()| extend)
     }
 
     /// Checks an arbiter's part of an extension.

@@ -33,6 +33,10 @@ pub struct ArbiterView {
     pub rulings: u32,
     /// Whether the user of this node trusts him.
     pub trusted: bool,
+    /// Of a group how many of its members rule together; 0 if it is one person.
+    pub threshold: u8,
+    /// Who shares the key, if it is a group.
+    pub members: Vec<AuthorId>,
 }
 
 /// Puts an arbiter on the list of those whom this node trusts, or takes him off it. The list never leaves the node.

@@ -1,0 +1,534 @@
+//! One member's side of a decision of the group: who asks, who joins in, who signs. It never acts: messages go in and out,
+//! and entropy is handed in.
+//!
+//! Whoever decided asks the others for nonces, unless somebody asks for the same already; who decided alike gives them;
+//! who asked names those of enough members; these give their shares; and he puts the signatures together. Nothing of it
+//! outlives the program but the decision: whoever starts again asks again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::{Commitments, FrostError, KeyShare, MAX_MEMBERS, Nonces, Place, Session, SignatureShare};
+use crate::body::{Body, Vaults};
+use crate::hash::tagged;
+use crate::money::Sats;
+use crate::trade::{Escrow, EscrowError, Seat, Verdict, arbiter_tweak};
+use crate::wire::{CurveSignature, List};
+
+/// How many signatures a decision needs at most: two leaves of two outputs.
+pub const MAX_COINS: usize = 4;
+
+/// What a member decided, by himself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Decision {
+    /// Whom he believes.
+    Rule {
+        /// The coins.
+        vaults: Vaults,
+        /// Whom.
+        verdict: Verdict,
+    },
+    /// The dispute is to have more time.
+    Extend {
+        /// The coins.
+        vaults: Vaults,
+    },
+}
+
+/// What the group is asked to sign, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Asked {
+    /// A ruling.
+    Ruling {
+        /// The coins.
+        vaults: Vaults,
+        /// What the buyer gets.
+        to_buyer: Sats,
+        /// What the seller gets.
+        to_seller: Sats,
+    },
+    /// An extension.
+    Extension {
+        /// The coins.
+        vaults: Vaults,
+        /// The fee.
+        fee: Sats,
+    },
+}
+
+/// What members tell each other.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Round {
+    /// I decided so: who decided alike, give me nonces.
+    Ask(Asked),
+    /// My nonces for what you ask, one pair for each signature.
+    Commit {
+        /// The hash of what was asked.
+        asked: [u8; 32],
+        /// The nonces.
+        commitments: List<Commitments, MAX_COINS>,
+    },
+    /// These sign.
+    Sign {
+        /// The hash of what was asked.
+        asked: [u8; 32],
+        /// Who, ascending by place.
+        signers: List<Signer, MAX_MEMBERS>,
+    },
+    /// My shares of the signatures.
+    Shares {
+        /// The hash of who signs what.
+        session: [u8; 32],
+        /// The shares.
+        shares: List<SignatureShare, MAX_COINS>,
+    },
+}
+
+/// Somebody who signs, and his nonces.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Signer {
+    /// Who.
+    pub place: Place,
+    /// One pair for each signature.
+    pub commitments: List<Commitments, MAX_COINS>,
+}
+
+/// What is to be done after a step, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Out {
+    /// Keep that this member is bound to his decision, before anything that follows: a share of a signature leaves.
+    Bind,
+    /// Send this to a member.
+    Send(Place, Round),
+    /// The group has decided: publish this.
+    Done(Box<Body>),
+    /// A member sent what is not good.
+    Blame(Place, &'static str),
+}
+
+/// Why a member cannot decide so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecideError {
+    /// His share of a signature for another decision about the same coins may be with others.
+    #[error("you have signed for another decision about the same coins")]
+    Bound,
+    /// It does not fit what the escrow holds.
+    #[error(transparent)]
+    Escrow(#[from] EscrowError),
+}
+
+impl Decision {
+    /// Returns the coins it is about.
+    pub const fn vaults(&self) -> &Vaults {
+        match self {
+            Self::Rule { vaults, .. } | Self::Extend { vaults } => vaults,
+        }
+    }
+
+    /// Tells whether what is asked is what was decided, at a feerate within bounds.
+    pub fn fits(&self, escrow: &Escrow, seat: Seat, asked: &Asked, feerates: &RangeInclusive<u64>) -> bool {
+        let feerate = match (self, asked) {
+            (Self::Rule { vaults, verdict }, Asked::Ruling { vaults: same, to_buyer, to_seller }) if vaults == same => {
+                escrow.feerate_of(seat, vaults, *verdict, (*to_buyer, *to_seller))
+            }
+            (Self::Extend { vaults }, Asked::Extension { vaults: same, fee }) if vaults == same => {
+                escrow.feerate_of_extension(seat, vaults, *fee)
+            }
+            (Self::Rule { .. } | Self::Extend { .. }, Asked::Ruling { .. } | Asked::Extension { .. }) => None,
+        };
+        feerate.is_some_and(|feerate| feerates.contains(&feerate))
+    }
+
+    /// Returns what is asked of the others for it, at a feerate.
+    ///
+    /// # Errors
+    /// When it does not fit what the escrow holds.
+    pub fn asked(&self, escrow: &Escrow, seat: Seat, feerate: u64) -> Result<Asked, EscrowError> {
+        match self {
+            Self::Rule { vaults, verdict } => {
+                let (to_buyer, to_seller) = escrow.divide(seat, vaults, *verdict, feerate)?;
+                Ok(Asked::Ruling { vaults: *vaults, to_buyer, to_seller })
+            }
+            Self::Extend { vaults } => {
+                Ok(Asked::Extension { vaults: *vaults, fee: escrow.extension_fee_at(seat, vaults, feerate)? })
+            }
+        }
+    }
+}
+
+/// Returns what is signed, in order.
+///
+/// # Errors
+/// When it does not fit what the escrow holds.
+pub fn digests(escrow: &Escrow, seat: Seat, asked: &Asked) -> Result<Vec<[u8; 32]>, EscrowError> {
+    match asked {
+        Asked::Ruling { vaults, to_buyer, to_seller } => escrow.ruling_digests(seat, vaults, (*to_buyer, *to_seller)),
+        Asked::Extension { vaults, fee } => escrow.extension_digests(seat, vaults, *fee),
+    }
+}
+
+/// One member's side of what the group of one seat decides in one trade.
+#[derive(Debug)]
+pub struct Rounds {
+    escrow: Escrow,
+    seat: Seat,
+    share: KeyShare,
+    members: u8,
+    decided: Option<Decided>,
+    /// What each of the others asks for.
+    asks: BTreeMap<Place, Asked>,
+    /// The nonces that each of them was given, for what.
+    given: BTreeMap<Place, ([u8; 32], Vec<Nonces>)>,
+    own: Option<Own>,
+}
+
+#[derive(Debug)]
+struct Decided {
+    decision: Decision,
+    feerates: RangeInclusive<u64>,
+    bound: bool,
+}
+
+/// What this member asks the others for.
+#[derive(Debug)]
+struct Own {
+    asked: Asked,
+    commits: BTreeMap<Place, Vec<Commitments>>,
+    refused: BTreeSet<Place>,
+    signing: Option<Signing>,
+}
+
+#[derive(Debug)]
+struct Signing {
+    session: [u8; 32],
+    signers: BTreeMap<Place, Vec<Commitments>>,
+    shares: BTreeMap<Place, Vec<SignatureShare>>,
+}
+
+impl Rounds {
+    /// Takes up a case as a member of its arbiter, with his share of the group's key and what he decided before, and
+    /// whether he is bound to it.
+    ///
+    /// # Errors
+    /// When the share is of another key than the contract's arbiter has.
+    pub fn new(escrow: Escrow, seat: Seat, members: u8, share: &KeyShare) -> Result<Self, FrostError> {
+        let arbiter = escrow.contract().arbiter(seat).ok_or(FrostError::Incomplete)?;
+        if arbiter.key.0 != share.group().x_only() {
+            return Err(FrostError::Incomplete);
+        }
+        let share = share.tweaked(&arbiter_tweak(escrow.contract(), arbiter.key))?;
+        let (asks, given) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { escrow, seat, share, members, decided: None, asks, given, own: None })
+    }
+
+    /// Returns what this member decided.
+    pub fn decision(&self) -> Option<&Decision> {
+        self.decided.as_ref().map(|decided| &decided.decision)
+    }
+
+    /// Tells whether this member is bound to it.
+    pub fn is_bound(&self) -> bool {
+        self.decided.as_ref().is_some_and(|decided| decided.bound)
+    }
+
+    /// Returns what the others ask for.
+    pub fn asks(&self) -> impl Iterator<Item = (Place, &Asked)> {
+        self.asks.iter().map(|(place, asked)| (*place, asked))
+    }
+
+    /// Takes up what was decided before the program was started anew.
+    pub fn restore(&mut self, decision: Decision, bound: bool, feerates: RangeInclusive<u64>) {
+        self.decided = Some(Decided { decision, feerates, bound });
+    }
+
+    /// Decides: joins in with somebody who asks for the same, or else asks the others. `feerate` is what this member would
+    /// pay, `feerates` what he bears.
+    ///
+    /// # Errors
+    /// When he signed for something else about these coins, or it does not fit what the escrow holds.
+    pub fn decide(
+        &mut self,
+        decision: Decision,
+        feerate: u64,
+        feerates: RangeInclusive<u64>,
+        entropy: &mut impl FnMut() -> [u8; 32],
+    ) -> Result<Vec<Out>, DecideError> {
+        let bound = match &self.decided {
+            Some(before) if before.decision == decision => before.bound,
+            Some(before) if before.bound && before.decision.vaults() == decision.vaults() => {
+                return Err(DecideError::Bound);
+            }
+            Some(_) | None => false,
+        };
+        let asked = decision.asked(&self.escrow, self.seat, feerate)?;
+        let is_new = self.decision() != Some(&decision);
+        self.decided = Some(Decided { decision, feerates, bound });
+        if is_new {
+            self.given.clear();
+            self.own = None;
+        }
+        let alike = self.asks.iter().find(|(_, asked)| self.fits(asked)).map(|(place, asked)| (*place, *asked));
+        match alike {
+            Some((place, asked)) if is_new => Ok(self.give(place, &asked, entropy)),
+            // The one who asks for the same is silent: then this member asks for it himself.
+            Some((_, asked)) => Ok(self.ask(asked)),
+            None => Ok(self.ask(asked)),
+        }
+    }
+
+    /// Asks everybody again, who may have been away; nothing if this member has not decided.
+    pub fn again(&mut self, feerate: u64) -> Vec<Out> {
+        let Some(decided) = &self.decided else { return Vec::new() };
+        let own = self.own.as_ref().map(|own| own.asked);
+        let alike = || self.asks.values().find(|asked| self.fits(asked)).copied();
+        let asked = own.or_else(alike).or_else(|| decided.decision.asked(&self.escrow, self.seat, feerate).ok());
+        asked.map(|asked| self.ask(asked)).unwrap_or_default()
+    }
+
+    fn fits(&self, asked: &Asked) -> bool {
+        let fits = |it: &Decided| it.decision.fits(&self.escrow, self.seat, asked, &it.feerates);
+        self.decided.as_ref().is_some_and(fits)
+    }
+
+    fn others(&self) -> impl Iterator<Item = Place> + use<> {
+        let me = self.share.place();
+        (1..=self.members).filter(move |place| *place != me)
+    }
+
+    fn ask(&mut self, asked: Asked) -> Vec<Out> {
+        let refused = self.own.take().map(|own| own.refused).unwrap_or_default();
+        self.own = Some(Own { asked, commits: BTreeMap::new(), refused, signing: None });
+        self.others().map(|place| Out::Send(place, Round::Ask(asked))).collect()
+    }
+
+    /// Gives somebody fresh nonces for what he asks; those given before are forgotten.
+    fn give(&mut self, to: Place, asked: &Asked, entropy: &mut impl FnMut() -> [u8; 32]) -> Vec<Out> {
+        let Ok(digests) = digests(&self.escrow, self.seat, asked) else { return Vec::new() };
+        let nonces: Result<Vec<Nonces>, _> = digests.iter().map(|_| self.share.commit(&entropy())).collect();
+        let Ok(nonces) = nonces else { return Vec::new() };
+        let commitments = List::new(nonces.iter().map(Nonces::commitments).collect()).unwrap_or_default();
+        let hash = self.hash(asked);
+        self.given.insert(to, (hash, nonces));
+        vec![Out::Send(to, Round::Commit { asked: hash, commitments })]
+    }
+
+    /// Hears what a member says. Whoever is not at a place of the group is not to be heard.
+    pub fn hear(&mut self, from: Place, round: Round, entropy: &mut impl FnMut() -> [u8; 32]) -> Vec<Out> {
+        if !self.others().any(|place| place == from) {
+            return Vec::new();
+        }
+        match round {
+            Round::Ask(asked) => {
+                self.asks.insert(from, asked);
+                if self.fits(&asked) { self.give(from, &asked, entropy) } else { Vec::new() }
+            }
+            Round::Commit { asked, commitments } => self.on_commit(from, asked, commitments.to_vec(), entropy),
+            Round::Sign { asked, signers } => self.on_sign(from, asked, &signers, entropy),
+            Round::Shares { session, shares } => self.on_shares(from, session, shares.to_vec(), entropy),
+        }
+    }
+
+    fn on_commit(
+        &mut self,
+        from: Place,
+        asked: [u8; 32],
+        commitments: Vec<Commitments>,
+        entropy: &mut impl FnMut() -> [u8; 32],
+    ) -> Vec<Out> {
+        let Some(own) = &self.own else { return Vec::new() };
+        let count = digests(&self.escrow, self.seat, &own.asked).map_or(0, |digests| digests.len());
+        if self.hash(&own.asked) != asked || own.refused.contains(&from) {
+            return Vec::new();
+        }
+        if commitments.len() != count || !commitments.iter().all(Commitments::is_usable) {
+            return self.refuse(from, "nonces that are none", entropy);
+        }
+        let Some(own) = &mut self.own else { return Vec::new() };
+        own.commits.insert(from, commitments);
+        match &own.signing {
+            // Enough sign already, and he is not among them.
+            Some(signing) if !signing.signers.contains_key(&from) => Vec::new(),
+            // He forgot the nonces that he gave before.
+            Some(_) | None => self.start(entropy),
+        }
+    }
+
+    /// Names those who sign, once there are enough, and signs first.
+    fn start(&mut self, entropy: &mut impl FnMut() -> [u8; 32]) -> Vec<Out> {
+        let needed = usize::from(self.share.group().threshold()) - 1;
+        let Some(own) = &mut self.own else { return Vec::new() };
+        own.signing = None;
+        if own.commits.len() < needed {
+            return Vec::new();
+        }
+        let Ok(digests) = digests(&self.escrow, self.seat, &own.asked) else { return Vec::new() };
+        let nonces: Result<Vec<Nonces>, _> = digests.iter().map(|_| self.share.commit(&entropy())).collect();
+        let Ok(nonces) = nonces else { return Vec::new() };
+        let mut signers: BTreeMap<Place, Vec<Commitments>> =
+            own.commits.iter().take(needed).map(|(place, commitments)| (*place, commitments.clone())).collect();
+        signers.insert(self.share.place(), nonces.iter().map(Nonces::commitments).collect());
+        let asked = hash(&self.escrow, self.seat, &own.asked);
+        let list = listed(&signers);
+        let session = session_hash(&asked, &list);
+        let Ok(mine) = sign(&self.share, nonces, &signers, &digests) else { return Vec::new() };
+        let shares = BTreeMap::from([(self.share.place(), mine)]);
+        own.signing = Some(Signing { session, signers: signers.clone(), shares });
+        let me = self.share.place();
+        let others = signers.into_keys().filter(|place| *place != me);
+        let sends: Vec<Out> =
+            others.map(|place| Out::Send(place, Round::Sign { asked, signers: list.clone() })).collect();
+        self.bind().into_iter().chain(sends).collect()
+    }
+
+    fn on_sign(
+        &mut self,
+        from: Place,
+        asked: [u8; 32],
+        signers: &[Signer],
+        entropy: &mut impl FnMut() -> [u8; 32],
+    ) -> Vec<Out> {
+        let Some(wanted) = self.asks.get(&from).copied() else { return Vec::new() };
+        let Ok(digests) = digests(&self.escrow, self.seat, &wanted) else { return Vec::new() };
+        let is_ascending = signers.is_sorted_by(|one, next| one.place < next.place);
+        let is_whole = signers
+            .iter()
+            .all(|signer| signer.commitments.len() == digests.len() && (1..=self.members).contains(&signer.place));
+        let names_sender = signers.iter().any(|signer| signer.place == from);
+        if self.hash(&wanted) != asked || !self.fits(&wanted) || !is_ascending || !is_whole || !names_sender {
+            return Vec::new();
+        }
+        let all: BTreeMap<Place, Vec<Commitments>> =
+            signers.iter().map(|signer| (signer.place, signer.commitments.to_vec())).collect();
+        let mine = all.get(&self.share.place());
+        let is_given = |(hash, nonces): &([u8; 32], Vec<Nonces>)| {
+            *hash == asked && mine.is_some_and(|mine| nonces.iter().map(Nonces::commitments).eq(mine.iter().copied()))
+        };
+        if !self.given.get(&from).is_some_and(is_given) {
+            // They are gone: used up, or forgotten by a new start. He gets others.
+            return if mine.is_some() { self.give(from, &wanted, entropy) } else { Vec::new() };
+        }
+        let Some((_, nonces)) = self.given.remove(&from) else { return Vec::new() };
+        match sign(&self.share, nonces, &all, &digests) {
+            Ok(shares) => {
+                let session = session_hash(&asked, signers);
+                let shares = List::new(shares).unwrap_or_default();
+                let send = Out::Send(from, Round::Shares { session, shares });
+                self.bind().into_iter().chain([send]).collect()
+            }
+            Err(error) => vec![Out::Blame(error.culprit().unwrap_or(from), "a session that cannot be signed")],
+        }
+    }
+
+    fn on_shares(
+        &mut self,
+        from: Place,
+        session: [u8; 32],
+        shares: Vec<SignatureShare>,
+        entropy: &mut impl FnMut() -> [u8; 32],
+    ) -> Vec<Out> {
+        let Some(own) = &mut self.own else { return Vec::new() };
+        let asked = own.asked;
+        let Some(signing) = own.signing.as_mut().filter(|signing| signing.session == session) else {
+            return Vec::new();
+        };
+        if !signing.signers.contains_key(&from) || signing.shares.contains_key(&from) {
+            return Vec::new();
+        }
+        let Ok(digests) = digests(&self.escrow, self.seat, &asked) else { return Vec::new() };
+        if shares.len() != digests.len() {
+            return self.refuse(from, "too few or too many shares of signatures", entropy);
+        }
+        signing.shares.insert(from, shares);
+        if signing.shares.len() < signing.signers.len() {
+            return Vec::new();
+        }
+        let signatures: Result<Vec<CurveSignature>, FrostError> = (digests.iter().enumerate())
+            .map(|(at, digest)| {
+                let shares = signing.shares.iter().map(|(place, shares)| (*place, shares[at])).collect();
+                self.share.group().aggregate(&session_of(&signing.signers, at, digest), &shares)
+            })
+            .collect();
+        match signatures.map(|signatures| self.body(&asked, &signatures)) {
+            Ok(Ok(body)) => {
+                self.own = None;
+                vec![Out::Done(Box::new(body))]
+            }
+            Err(FrostError::Culprit { place, what }) => self.refuse(place, what, entropy),
+            // Nobody is to blame: the others are asked again.
+            Ok(Err(_)) | Err(_) => self.ask(asked),
+        }
+    }
+
+    fn body(&self, asked: &Asked, signatures: &[CurveSignature]) -> Result<Body, EscrowError> {
+        match asked {
+            Asked::Ruling { vaults, to_buyer, to_seller } => {
+                let division = (*to_buyer, *to_seller);
+                self.escrow.ruling_of(self.seat, vaults, division, signatures).map(Body::Ruling)
+            }
+            Asked::Extension { vaults, fee } => {
+                self.escrow.extend_of(self.seat, vaults, *fee, signatures).map(Body::Extend)
+            }
+        }
+    }
+
+    /// Goes on without a member who sent what is not good.
+    fn refuse(&mut self, place: Place, what: &'static str, entropy: &mut impl FnMut() -> [u8; 32]) -> Vec<Out> {
+        if let Some(own) = &mut self.own {
+            own.refused.insert(place);
+            own.commits.remove(&place);
+            own.signing = None;
+        }
+        std::iter::once(Out::Blame(place, what)).chain(self.start(entropy)).collect()
+    }
+
+    fn bind(&mut self) -> Option<Out> {
+        let decided = self.decided.as_mut().filter(|decided| !decided.bound)?;
+        decided.bound = true;
+        Some(Out::Bind)
+    }
+
+    fn hash(&self, asked: &Asked) -> [u8; 32] {
+        hash(&self.escrow, self.seat, asked)
+    }
+}
+
+/// Returns the hash of what is asked: of this contract and seat only.
+fn hash(escrow: &Escrow, seat: Seat, asked: &Asked) -> [u8; 32] {
+    let asked = borsh::to_vec(asked).expect("writing to memory does not fail");
+    tagged("exchange/frost-asked/v1", &[escrow.contract().hash().as_bytes(), &[seat as u8], &asked])
+}
+
+fn session_hash(asked: &[u8; 32], signers: &[Signer]) -> [u8; 32] {
+    let signers = borsh::to_vec(signers).expect("writing to memory does not fail");
+    tagged("exchange/frost-session/v1", &[asked, &signers])
+}
+
+fn listed(signers: &BTreeMap<Place, Vec<Commitments>>) -> List<Signer, MAX_MEMBERS> {
+    let signers = signers.iter().map(|(place, commitments)| Signer {
+        place: *place,
+        commitments: List::new(commitments.clone()).unwrap_or_default(),
+    });
+    List::new(signers.collect()).unwrap_or_default()
+}
+
+/// Returns the session of one of the signatures.
+fn session_of(signers: &BTreeMap<Place, Vec<Commitments>>, at: usize, digest: &[u8; 32]) -> Session {
+    let commitments = signers.iter().map(|(place, commitments)| (*place, commitments[at])).collect();
+    Session { message: *digest, commitments }
+}
+
+fn sign(
+    share: &KeyShare,
+    nonces: Vec<Nonces>,
+    signers: &BTreeMap<Place, Vec<Commitments>>,
+    digests: &[[u8; 32]],
+) -> Result<Vec<SignatureShare>, FrostError> {
+    let each = nonces.into_iter().zip(digests).enumerate();
+    each.map(|(at, (nonces, digest))| share.sign(nonces, &session_of(signers, at, digest))).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,332 @@
+//! Members decide together: with somebody away, at once, again after a new start, and with a liar among them.
+
+use std::collections::VecDeque;
+
+use super::*;
+use crate::body::Side;
+use crate::record::Record;
+use crate::testing::{Author, SampleGroup, SampleTrade, admit_all, ledger};
+use crate::trade::Role;
+
+/// The members of a group of two of three over a case of theirs, and what is under way between them.
+struct Case {
+    group: SampleGroup,
+    trade: SampleTrade,
+    vaults: Vaults,
+    /// `None` is away.
+    members: Vec<Option<Rounds>>,
+    mail: VecDeque<(Place, Place, Round)>,
+    done: Vec<(Place, Body)>,
+    blamed: Vec<(Place, Place)>,
+    bound: Vec<Place>,
+    drawn: u64,
+}
+
+impl Case {
+    fn new(threshold: u8, count: u8) -> Self {
+        let group = SampleGroup::new(threshold, count);
+        let trade = SampleTrade::of_group(Side::Sell, &group);
+        let vaults = trade.vaults(1);
+        let members = (0..count).map(|_| None).collect();
+        let (mail, done, blamed, bound) = (VecDeque::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut case = Self { group, trade, vaults, members, mail, done, blamed, bound, drawn: 0 };
+        (1..=count).for_each(|place| case.start(place));
+        case
+    }
+
+    fn rounds(&self, place: Place) -> Rounds {
+        let part = &self.group.parts[usize::from(place) - 1];
+        Rounds::new(self.trade.escrow(), Seat::First, part.members, &part.share).unwrap()
+    }
+
+    /// Starts a member's program anew: nothing of what was under way is known to it.
+    fn start(&mut self, place: Place) {
+        self.members[usize::from(place) - 1] = Some(self.rounds(place));
+    }
+
+    fn rule(&self, verdict: Verdict) -> Decision {
+        Decision::Rule { vaults: self.vaults, verdict }
+    }
+
+    fn with<T>(&mut self, place: Place, act: impl FnOnce(&mut Rounds, &mut dyn FnMut() -> [u8; 32]) -> T) -> Option<T> {
+        let (members, drawn) = (&mut self.members, &mut self.drawn);
+        let mut entropy = || {
+            *drawn += 1;
+            tagged("test", &[&drawn.to_le_bytes()])
+        };
+        members[usize::from(place) - 1].as_mut().map(|member| act(member, &mut entropy))
+    }
+
+    fn take(&mut self, from: Place, outs: Vec<Out>) {
+        for out in outs {
+            match out {
+                Out::Bind => self.bound.push(from),
+                Out::Send(to, round) => self.mail.push_back((from, to, round)),
+                Out::Done(body) => self.done.push((from, *body)),
+                Out::Blame(who, _) => self.blamed.push((from, who)),
+            }
+        }
+    }
+
+    fn decide(&mut self, place: Place, decision: Decision, feerate: u64) {
+        let outs = self.with(place, |it, entropy| it.decide(decision, feerate, 1..=100, &mut || entropy()));
+        self.take(place, outs.unwrap().unwrap());
+    }
+
+    fn deliver(&mut self) {
+        for _ in 0..1000 {
+            let Some((from, to, round)) = self.mail.pop_front() else { return };
+            // What is sent survives its bytes.
+            let bytes = borsh::to_vec(&round).unwrap();
+            let round: Round = borsh::from_slice(&bytes).unwrap();
+            let outs = self.with(to, |it, entropy| it.hear(from, round, &mut || entropy()));
+            self.take(to, outs.unwrap_or_default());
+        }
+        panic!("they never end");
+    }
+
+    /// Returns the one ruling that came out.
+    fn ruling(&self) -> &crate::body::Ruling {
+        match &self.done[..] {
+            [(_, Body::Ruling(ruling))] => ruling,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn any_two_rule_while_the_third_is_away() {
+    for away in 1..=3u8 {
+        let mut case = Case::new(2, 3);
+        case.members[usize::from(away) - 1] = None;
+        let decision = case.rule(Verdict::Buyer);
+        let here: Vec<Place> = (1..=3).filter(|place| *place != away).collect();
+        case.decide(here[0], decision, 3);
+        case.deliver();
+        assert!(case.done.is_empty(), "one alone is not enough");
+        case.decide(here[1], decision, 9);
+        case.deliver();
+        assert_eq!(case.trade.escrow().check_ruling(Seat::First, case.ruling()), Ok(()));
+        let expected = case.trade.escrow().divide(Seat::First, &case.vaults, Verdict::Buyer, 3).unwrap();
+        assert_eq!((case.ruling().to_buyer, case.ruling().to_seller), expected, "at the fee of who asked first");
+        assert!(case.blamed.is_empty());
+        let mut bound = case.bound.clone();
+        bound.sort_unstable();
+        assert_eq!(bound, here);
+    }
+}
+
+#[test]
+fn what_comes_out_is_completed_by_who_wins() {
+    let mut case = Case::new(2, 3);
+    let split = Verdict::Split(crate::testing::sats(400_000));
+    for place in [1, 3] {
+        let decision = case.rule(split);
+        case.decide(place, decision, 5);
+        case.deliver();
+    }
+    let (ruling, escrow) = (case.ruling().clone(), case.trade.escrow());
+    for role in [Role::Buyer, Role::Seller] {
+        let key = case.trade.author(role).trade_key();
+        let draft = escrow.complete_ruling(Seat::First, &ruling, role, &key).unwrap();
+        assert!(escrow.classify(&draft.tx, &case.vaults).is_ruling());
+    }
+}
+
+#[test]
+fn they_extend_a_dispute_too() {
+    let mut case = Case::new(2, 3);
+    let decision = Decision::Extend { vaults: case.vaults };
+    case.decide(2, decision, 5);
+    case.decide(3, decision, 6);
+    case.deliver();
+    let [(_, Body::Extend(extend)), ..] = &case.done[..] else { panic!("{:?}", case.done) };
+    assert_eq!(case.trade.escrow().check_extend(Seat::First, extend), Ok(()));
+}
+
+#[test]
+fn who_believes_somebody_else_does_not_sign() {
+    let mut case = Case::new(2, 3);
+    let (buyer, seller) = (case.rule(Verdict::Buyer), case.rule(Verdict::Seller));
+    case.decide(1, buyer, 3);
+    case.decide(2, seller, 3);
+    case.deliver();
+    assert!(case.done.is_empty() && case.bound.is_empty());
+    // The third decides it, and who is not bound may change his mind.
+    case.decide(3, seller, 3);
+    case.deliver();
+    assert_eq!(case.ruling().to_buyer, Sats::ZERO);
+    let refused = case.with(2, |it, _| it.decide(buyer, 3, 1..=100, &mut || [1; 32])).unwrap();
+    assert_eq!(refused, Err(DecideError::Bound));
+    case.decide(1, seller, 3);
+}
+
+#[test]
+fn nobody_signs_at_a_fee_that_he_does_not_bear() {
+    let mut case = Case::new(2, 2);
+    let decision = case.rule(Verdict::Buyer);
+    let outs = case.with(1, |it, _| it.decide(decision, 400, 1..=500, &mut || [1; 32])).unwrap().unwrap();
+    case.take(1, outs);
+    case.decide(2, decision, 3);
+    assert!(!case.mail.iter().any(|(from, _, round)| *from == 2 && matches!(round, Round::Commit { .. })));
+}
+
+#[test]
+fn two_who_ask_at_once_come_to_an_end() {
+    let mut case = Case::new(2, 2);
+    let decision = case.rule(Verdict::Seller);
+    case.decide(1, decision, 3);
+    case.decide(2, decision, 7);
+    case.deliver();
+    assert!(!case.done.is_empty());
+    for (_, body) in &case.done {
+        let Body::Ruling(ruling) = body else { panic!("{body:?}") };
+        assert_eq!(case.trade.escrow().check_ruling(Seat::First, ruling), Ok(()));
+    }
+}
+
+/// Nonces are gone with the program that drew them; the ones who are left begin a new round.
+#[test]
+fn a_new_start_in_the_middle_begins_a_new_round() {
+    for (stops, again) in [(1, 1), (3, 3), (1, 3), (3, 1)] {
+        let mut case = Case::new(2, 3);
+        case.members[1] = None;
+        let decision = case.rule(Verdict::Buyer);
+        case.decide(1, decision, 3);
+        case.deliver();
+        case.decide(3, decision, 3);
+        // The nonces arrive, and the one who asked has named the signers; then one of both loses everything.
+        let (from, to, commit) = case.mail.pop_front().unwrap();
+        assert!(matches!(commit, Round::Commit { .. }));
+        let outs = case.with(to, |it, entropy| it.hear(from, commit, &mut || entropy())).unwrap();
+        case.take(to, outs);
+        let bound = case.bound.contains(&stops);
+        case.start(stops);
+        case.with(stops, |it, _| it.restore(decision, bound, 1..=100));
+        if stops == 1 {
+            case.mail.clear();
+        }
+        let outs = case.with(again, |it, _| it.again(3)).unwrap();
+        case.take(again, outs);
+        case.deliver();
+        assert!(!case.done.is_empty(), "{stops} stops, {again} asks again");
+        assert_eq!(case.blamed, []);
+    }
+}
+
+#[test]
+fn a_liar_is_named_and_the_others_go_on_without_him() {
+    for lie in 0..3 {
+        let mut case = Case::new(2, 3);
+        let decision = case.rule(Verdict::Buyer);
+        case.decide(1, decision, 3);
+        case.deliver();
+        case.decide(2, decision, 3);
+        let at = case.mail.iter().position(|(from, ..)| *from == 2).unwrap();
+        let (_, _, round) = &mut case.mail[at];
+        let Round::Commit { commitments, .. } = round else { panic!("{round:?}") };
+        match lie {
+            0 => *commitments = List::default(),
+            1 => {
+                *commitments =
+                    List::new(vec![Commitments { hiding: super::super::Point([0; 33]), ..commitments[0] }]).unwrap()
+            }
+            _ => {
+                while !case.mail.iter().any(|(.., round)| matches!(round, Round::Shares { .. })) {
+                    let (from, to, round) = case.mail.pop_front().unwrap();
+                    let outs = case.with(to, |it, entropy| it.hear(from, round, &mut || entropy())).unwrap();
+                    case.take(to, outs);
+                }
+                let (_, _, round) =
+                    case.mail.iter_mut().find(|(.., round)| matches!(round, Round::Shares { .. })).unwrap();
+                let Round::Shares { shares, .. } = round else { unreachable!() };
+                *shares = List::new(vec![SignatureShare([3; 32])]).unwrap();
+            }
+        }
+        case.deliver();
+        assert_eq!(case.blamed, [(1, 2)], "{lie}");
+        assert!(case.done.is_empty());
+        case.decide(3, decision, 3);
+        case.deliver();
+        assert_eq!(case.trade.escrow().check_ruling(Seat::First, case.ruling()), Ok(()));
+    }
+}
+
+/// What others send cannot make a member sign twice by the same nonces, or something else.
+#[test]
+fn hostile_rounds_change_nothing() {
+    let mut case = Case::new(2, 3);
+    let decision = case.rule(Verdict::Buyer);
+    case.decide(2, decision, 3);
+    case.mail.clear();
+    let escrow = case.trade.escrow();
+    let asked = decision.asked(&escrow, Seat::First, 3).unwrap();
+    let hash = hash(&escrow, Seat::First, &asked);
+    let outs = case.with(2, |it, entropy| it.hear(1, Round::Ask(asked), &mut || entropy())).unwrap();
+    let [Out::Send(1, Round::Commit { commitments: given, .. })] = &outs[..] else { panic!("{outs:?}") };
+    let given = given.clone();
+    let mut first = case.rounds(1);
+    let other = first.share.commit(&[8; 32]).unwrap().commitments();
+    let signer =
+        |place, commitments: &[Commitments]| Signer { place, commitments: List::new(commitments.to_vec()).unwrap() };
+    let mut sign = |from, asked, signers: Vec<Signer>| {
+        let round = Round::Sign { asked, signers: List::new(signers).unwrap() };
+        case.with(2, |it, entropy| it.hear(from, round, &mut || entropy())).unwrap()
+    };
+    let good = vec![signer(1, &[other]), signer(2, &given)];
+    assert_eq!(sign(3, hash, good.clone()), [], "who did not ask");
+    assert_eq!(sign(1, [9; 32], good.clone()), [], "something else");
+    assert_eq!(sign(2, hash, good.clone()), [], "in his own name");
+    assert_eq!(sign(0, hash, good.clone()), []);
+    assert_eq!(sign(9, hash, good.clone()), []);
+    assert_eq!(sign(1, hash, vec![signer(2, &given), signer(1, &[other])]), [], "out of order");
+    assert_eq!(sign(1, hash, vec![signer(2, &given)]), [], "without who asks");
+    assert_eq!(sign(1, hash, vec![signer(1, &[other]), signer(2, &given), signer(9, &[other])]), [], "a stranger");
+    let signed = sign(1, hash, good.clone());
+    assert!(matches!(&signed[..], [Out::Bind, Out::Send(1, Round::Shares { .. })]), "{signed:?}");
+    // The same once more: the nonces are gone, and others are offered.
+    let again = sign(1, hash, good);
+    let [Out::Send(1, Round::Commit { commitments, .. })] = &again[..] else { panic!("{again:?}") };
+    assert_ne!(*commitments, given);
+    // Of two sets of signers who want the same nonces, one gets them.
+    let fresh = commitments.clone();
+    assert!(matches!(
+        &sign(1, hash, vec![signer(1, &[other]), signer(2, &fresh)])[..],
+        [Out::Send(1, Round::Shares { .. })]
+    ));
+    let third = vec![signer(1, &[other]), signer(2, &fresh), signer(3, &[other])];
+    assert!(matches!(&sign(1, hash, third)[..], [Out::Send(1, Round::Commit { .. })]));
+    assert!(first.hear(1, Round::Ask(asked), &mut || [1; 32]).is_empty());
+}
+
+#[test]
+fn a_key_of_another_group_rules_nothing() {
+    let case = Case::new(2, 3);
+    let shares = crate::frost::tests::key(2, 3);
+    assert!(Rounds::new(case.trade.escrow(), Seat::First, 3, &shares[0]).is_err());
+    assert!(Rounds::new(case.trade.escrow(), Seat::Second, 3, &case.group.parts[0].share).is_err());
+}
+
+/// A ruling counts by whichever member it was published, once, and by nobody else.
+#[test]
+fn any_member_publishes_what_all_decided() {
+    let mut case = Case::new(2, 3);
+    let decision = case.rule(Verdict::Buyer);
+    case.decide(1, decision, 3);
+    case.decide(2, decision, 3);
+    case.deliver();
+    let body = case.done[0].1.clone();
+    let mut members: Vec<Author> = case.group.members.clone();
+    let mut stranger = Author::new(77);
+    let by: Vec<Record> = members.iter_mut().chain([&mut stranger]).map(|author| author.write(&body)).collect();
+    let known = [case.group.records.as_slice(), &case.trade.records()].concat();
+    for (at, record) in by.iter().enumerate() {
+        let mut public = ledger();
+        admit_all(&mut public, &[known.as_slice(), std::slice::from_ref(record)].concat());
+        let facts = public.trade(case.trade.id()).unwrap().facts;
+        assert_eq!(facts.rulings.len(), usize::from(at < 3), "author {at}");
+    }
+    let mut public = ledger();
+    admit_all(&mut public, &[known, by].concat());
+    assert_eq!(public.trade(case.trade.id()).unwrap().facts.rulings.len(), 1);
+}

@@ -1,0 +1,469 @@
+//! The groups of arbiters that this node's identity belongs to: how they come to be, and how they decide. The ledger's code
+//! says what is owed (`exchange_ledger::group`, `exchange_ledger::frost::Rounds`); here it is published and sent.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use exchange_api::{ApiError, Code, CreateGroup, GroupAsk, GroupCase, GroupDecision, GroupState, GroupView, Subject};
+use exchange_ledger::body::{Body, GroupAdvert, GroupConfirm, GroupDeal, GroupJoin, GroupStep, GroupTerms, Terms};
+use exchange_ledger::frost::{Asked, DecideError, Decision, Out, Place, Round, Rounds};
+use exchange_ledger::group::{Group, Outlook, Part, Standing, place};
+use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
+use exchange_ledger::mail::Message;
+use exchange_ledger::record::Record;
+use exchange_ledger::rules::MAX_SPEND_FEERATE;
+use exchange_ledger::text::Text;
+use exchange_ledger::trade::{Arbiter, Event, Phase, Seat};
+use exchange_ledger::wire::List;
+
+use super::effects::internal;
+use super::{Active, Trader, not_mine};
+use crate::errors::ExplainResult;
+use crate::{clock, entropy};
+
+/// How many groups of one identity are looked at: more than anybody serves, and as many invitations besides.
+const MAX_GROUPS: usize = 64;
+/// How many invitations are read at once. Whoever is buried under them joins by the group's id.
+const MAX_INVITATIONS: usize = 64;
+/// How many steps a member owes one after the other.
+const MAX_STEPS: usize = 4;
+/// After how many blocks those who have not answered are asked again.
+const ASK_AGAIN_AFTER: u32 = 6;
+/// How often: with what else is said in a trade it fits the mailboxes.
+const MAX_ASKED: u8 = 16;
+
+/// A group as this member sees it.
+#[derive(Debug)]
+pub(super) struct Membership {
+    group: Group,
+    outlook: Outlook,
+}
+
+/// What this member and the others do about one case.
+#[derive(Debug)]
+pub(super) struct Jury {
+    rounds: Rounds,
+    members: Vec<AuthorId>,
+    seat: Seat,
+    /// At which height the others were asked last, and how often.
+    asked_at: Option<u32>,
+    asked: u8,
+}
+
+impl Trader {
+    /// Looks at all groups of this identity again.
+    pub(super) async fn reload_groups(&mut self) {
+        let me = self.tools.identity.author();
+        let kept = self.tools.private.groups(MAX_GROUPS);
+        let invited = self.tools.keeper.ledger().groups_of(&me, MAX_INVITATIONS);
+        match (kept, invited) {
+            (Ok(kept), Ok(invited)) => {
+                for id in kept.into_iter().chain(invited).collect::<BTreeSet<_>>() {
+                    self.refresh_group(id).await;
+                }
+            }
+            (Err(error), _) => tracing::error!(%error, "groups cannot be read"),
+            (_, Err(error)) => tracing::error!(%error, "invitations cannot be read"),
+        }
+    }
+
+    /// Hears of a record that may be a step of a group of this identity's.
+    pub(super) async fn on_group_record(&mut self, record: &Record, body: &Body) {
+        let me = self.tools.identity.author();
+        let group = match body {
+            Body::GroupStep(GroupStep::Propose(terms)) => terms.members.contains(&me).then(|| record.id()),
+            Body::GroupStep(
+                GroupStep::Join(GroupJoin { group, .. })
+                | GroupStep::Deal(GroupDeal { group, .. })
+                | GroupStep::Confirm(GroupConfirm { group, .. }),
+            )
+            | Body::GroupAdvert(GroupAdvert { group, .. }) => self.groups.contains_key(group).then_some(*group),
+            Body::Heartbeat
+            | Body::ArbiterAdvert(_)
+            | Body::Stake(_)
+            | Body::Checkpoint(_)
+            | Body::Offer(_)
+            | Body::Revoke(_)
+            | Body::Take(_)
+            | Body::Accept(_)
+            | Body::Cancel(_)
+            | Body::Funded(_)
+            | Body::PaymentSent(_)
+            | Body::Release(_)
+            | Body::Closed(_)
+            | Body::Dispute(_)
+            | Body::Ruling(_)
+            | Body::Extend(_)
+            | Body::Unknown(_) => None,
+        };
+        if let Some(group) = group {
+            self.refresh_group(group).await;
+        }
+    }
+
+    /// Looks at a group, and does what this member owes it.
+    async fn refresh_group(&mut self, id: RecordId) {
+        for _ in 0..MAX_STEPS {
+            match self.step_group(id).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::warn!(%error, group = %id, "a group does not go on; it is looked at again");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes one step; tells whether there may be another.
+    async fn step_group(&mut self, id: RecordId) -> Result<bool, ApiError> {
+        let me = self.tools.identity.author();
+        let pinned = self.tools.private.group(&id).explained()?;
+        let found = self.tools.keeper.ledger().group(&id, &pinned).explained()?;
+        let Some(group) = found.filter(|group| group.place(&me).is_some()) else { return Ok(false) };
+        let identity = self.tools.identity.clone();
+        let secrets = identity.group_secrets(&id);
+        let outlook = group.outlook(&me, &secrets, |bytes| identity.sign(bytes), &mut entropy::bytes32);
+        let mut outlook = outlook.map_err(internal)?;
+        // Anybody can invite anybody.
+        let has_room = self.groups.contains_key(&id) || self.groups.len() < MAX_GROUPS;
+        if outlook.standing == Standing::Invited && !has_room {
+            return Ok(false);
+        }
+        // First the records on which the next step rests.
+        if outlook.standing != Standing::Invited && group.records.len() > pinned.len() {
+            self.tools.private.put_group(&id, &group.records).explained()?;
+        }
+        let owed = outlook.owed.take();
+        let before = self.groups.get(&id).map(|known| known.outlook.standing.clone());
+        if before.as_ref() != Some(&outlook.standing) {
+            self.note_standing(&group, &outlook.standing);
+        }
+        self.groups.insert(id, Membership { group, outlook });
+        match owed {
+            Some(body) => {
+                self.tools.keeper.publish(identity, body).await.explained()?;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    fn note_standing(&self, group: &Group, standing: &Standing) {
+        let name = group.id.short();
+        let message = match standing {
+            Standing::Joining | Standing::Dealing | Standing::Confirming => return,
+            Standing::Invited => format!("you are invited to the group of arbiters {name}"),
+            Standing::Ready => format!("the group of arbiters {name} has its key"),
+            Standing::Broken { by: Some(by), what } => {
+                format!("the group of arbiters {name} comes to nothing: {} sent {what}", by.short())
+            }
+            Standing::Broken { by: None, what } => format!("the group of arbiters {name} comes to nothing: {what}"),
+        };
+        self.tools.events.note(Subject::Node, message);
+    }
+
+    /// Proposes a group, and joins it.
+    pub(super) async fn create_group(&mut self, request: CreateGroup) -> Result<GroupView, ApiError> {
+        let me = self.tools.identity.author();
+        let members: BTreeSet<AuthorId> = request.members.iter().copied().chain([me]).collect();
+        let languages = request.languages.into_iter().map(Text::new).collect::<Result<Vec<_>, _>>().map_err(invalid)?;
+        let terms = GroupTerms {
+            threshold: request.threshold,
+            members: List::new(members.into_iter().collect()).ok_or_else(|| invalid("too many members"))?,
+            name: Text::new(request.name.trim()).map_err(invalid)?,
+            fee_ppm: request.fee_ppm,
+            destination: self.destination().await?,
+            max_amount: request.max_amount,
+            languages: List::new(languages).ok_or_else(|| invalid("too many languages"))?,
+            currencies: List::new(request.currencies).ok_or_else(|| invalid("too many currencies"))?,
+            terms: Terms::new(request.terms.trim()).map_err(invalid)?,
+        };
+        let body = Body::GroupStep(GroupStep::Propose(terms));
+        body.check(clock::unix_now()).map_err(invalid)?;
+        let identity = self.tools.identity.clone();
+        let record = self.tools.keeper.publish_for(identity, body, Some(request.request_id)).await.explained()?;
+        self.join_group(record.id()).await
+    }
+
+    /// Joins a group; whoever has joined goes on where he stopped.
+    pub(super) async fn join_group(&mut self, id: RecordId) -> Result<GroupView, ApiError> {
+        let me = self.tools.identity.author();
+        let pinned = self.tools.private.group(&id).explained()?;
+        let group = self.tools.keeper.ledger().group(&id, &pinned).explained()?;
+        let group = group.filter(|group| group.place(&me).is_some()).ok_or_else(|| unknown(id))?;
+        let secrets = self.tools.identity.group_secrets(&id);
+        let join = secrets.join(&group, &me).map_err(internal)?;
+        let body = Body::GroupStep(GroupStep::Join(join));
+        let has_joined = group.records.iter().any(|it| Body::decode(it).as_ref() == Ok(&body));
+        if !has_joined {
+            self.tools.keeper.publish(self.tools.identity.clone(), body).await.explained()?;
+        }
+        self.refresh_group(id).await;
+        self.show_group(id)
+    }
+
+    /// Returns one group of this identity's.
+    pub(super) fn show_group(&self, id: RecordId) -> Result<GroupView, ApiError> {
+        self.groups.get(&id).map(|known| self.view_group(known)).ok_or_else(|| unknown(id))
+    }
+
+    /// Returns the groups of this identity, those that rule first.
+    pub(super) fn list_groups(&self) -> Vec<GroupView> {
+        let mut views: Vec<GroupView> = self.groups.values().map(|known| self.view_group(known)).collect();
+        views.sort_by_key(|view| (view.state != GroupState::Ready, view.id));
+        views
+    }
+
+    fn view_group(&self, known: &Membership) -> GroupView {
+        let Membership { group, outlook } = known;
+        let (culprit, problem) = match &outlook.standing {
+            Standing::Broken { by, what } => (*by, Some((*what).to_owned())),
+            Standing::Invited | Standing::Joining | Standing::Dealing | Standing::Confirming | Standing::Ready => {
+                (None, None)
+            }
+        };
+        let key = outlook.part.as_ref().map(|part| part.share.group().x_only());
+        let cases = self.juries.iter().filter(|(id, jury)| {
+            let arbiter = self.trades.get(id).and_then(|active| arbiter_at(active, jury.seat));
+            arbiter.is_some_and(|arbiter| Some(arbiter.key.0) == key)
+        });
+        GroupView {
+            id: group.id,
+            name: group.terms.name.to_string(),
+            threshold: group.terms.threshold,
+            members: group.terms.members.to_vec(),
+            proposer: group.proposer,
+            fee_ppm: group.terms.fee_ppm,
+            max_amount: group.terms.max_amount,
+            terms: group.terms.terms.to_string(),
+            state: state(&outlook.standing),
+            waiting: outlook.waiting.clone(),
+            culprit,
+            problem,
+            advert: group.adverts().next(),
+            cases: cases.map(|(id, jury)| jury.view(*id)).collect(),
+        }
+    }
+
+    /// Tells whether this identity is a member of any group that can have cases.
+    pub(super) fn is_in_a_group(&self) -> bool {
+        self.groups.values().any(|known| known.outlook.part.is_some())
+    }
+
+    /// Returns this member's part of the group that is the arbiter of a case, if one is.
+    pub(super) fn part_of(&self, arbiter: &Arbiter) -> Option<&Part> {
+        let parts = self.groups.values().filter_map(|known| known.outlook.part.as_ref());
+        parts.filter(|_| !arbiter.members.is_empty()).find(|part| part.share.group().x_only() == arbiter.key.0)
+    }
+
+    /// Tells whether a case is a group's to decide.
+    pub(super) fn is_jury(&self, id: TradeId) -> bool {
+        let active = self.trades.get(&id);
+        let seat = active.and_then(|active| active.trade.seat());
+        active.zip(seat).and_then(|(active, seat)| arbiter_at(active, seat)).is_some_and(|it| !it.members.is_empty())
+    }
+
+    /// Returns what this member and the others do about a case, taken up where it was left.
+    fn jury(&mut self, id: TradeId) -> Result<&mut Jury, ApiError> {
+        if !self.juries.contains_key(&id) {
+            let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
+            let seat = active.trade.seat().ok_or_else(|| not_mine(id))?;
+            let escrow = active.trade.escrow().ok_or_else(|| internal("the trade has no contract yet"))?;
+            let arbiter = escrow.contract().arbiter(seat).ok_or_else(|| not_mine(id))?;
+            let part = self.part_of(arbiter).ok_or_else(|| {
+                let message = "this node has no share of the key of the group that rules here";
+                ApiError::new(Code::NotAllowed, message, "`exchange-node arbiter group list` shows how far it is")
+            })?;
+            let mut rounds = Rounds::new(escrow.clone(), seat, part.members, &part.share).map_err(internal)?;
+            if let Some((decision, bound)) = self.tools.private.decision(&id).explained()? {
+                // What it may cost is asked for anew with the next question.
+                rounds.restore(decision, bound, 1..=MAX_SPEND_FEERATE);
+            }
+            let members = arbiter.members.clone();
+            self.juries.insert(id, Jury { rounds, members, seat, asked_at: None, asked: 0 });
+        }
+        self.juries.get_mut(&id).ok_or_else(|| not_mine(id))
+    }
+
+    /// Decides a case as a member of its group.
+    pub(super) async fn decide(
+        &mut self,
+        id: TradeId,
+        decision: Decision,
+        feerate: u64,
+    ) -> Result<Option<Event>, ApiError> {
+        let tip = self.tracker.tip();
+        let jury = self.jury(id)?;
+        let decided = jury.rounds.decide(decision, feerate, borne(feerate), &mut entropy::bytes32);
+        let outs = decided.map_err(refused)?;
+        (jury.asked_at, jury.asked) = (tip, 0);
+        let bound = jury.rounds.is_bound();
+        self.tools.private.put_decision(&id, &decision, bound).explained()?;
+        self.perform_rounds(id, outs).await
+    }
+
+    /// Hears what another member says about a case.
+    pub(super) async fn on_round(&mut self, id: TradeId, from: AuthorId, round: Round) {
+        if !self.is_jury(id) {
+            return;
+        }
+        let is_question = matches!(round, Round::Ask(_));
+        let heard = self.jury(id).map(|jury| {
+            let from = place(&jury.members, &from)?;
+            Some(jury.rounds.hear(from, round, &mut entropy::bytes32))
+        });
+        match heard {
+            Ok(Some(outs)) => {
+                let undecided = self.juries.get(&id).is_some_and(|jury| jury.rounds.decision().is_none());
+                if is_question && undecided {
+                    let message = format!("trade {}: a member of your group has decided and asks you to", id.short());
+                    self.tools.events.note(Subject::Trade(id), message);
+                }
+                match self.perform_rounds(id, outs).await {
+                    Ok(Some(event)) => drop(self.handle(id, event).await),
+                    Ok(None) => {}
+                    Err(error) => self.note_problem(id, Some(error.to_string())),
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, trade = %id, "a round of a group was not heard"),
+        }
+    }
+
+    /// Asks the other members again about every case that this one has decided and that is not ruled yet.
+    pub(super) async fn ask_again(&mut self) {
+        let Some(tip) = self.tracker.tip() else { return };
+        let ids: Vec<TradeId> = self.trades.iter().filter(|(_, it)| is_open(it)).map(|(id, _)| *id).collect();
+        for id in ids {
+            if self.is_jury(id)
+                && let Err(error) = self.ask_again_about(id, tip).await
+            {
+                tracing::debug!(%error, trade = %id, "the members of a group are not asked again yet");
+            }
+        }
+    }
+
+    async fn ask_again_about(&mut self, id: TradeId, tip: u32) -> Result<(), ApiError> {
+        let vaults = self.trades.get(&id).and_then(|active| active.trade.view().vaults());
+        let seat = self.trades.get(&id).and_then(|active| active.trade.seat());
+        let extended = self.trades.get(&id).and_then(|active| active.trade.view().extension()).map(|(seat, _)| *seat);
+        let jury = self.jury(id)?;
+        let decision = jury.rounds.decision().filter(|decision| Some(*decision.vaults()) == vaults);
+        let is_done = matches!(decision, Some(Decision::Extend { .. }) if extended == seat);
+        let is_due = jury.asked < MAX_ASKED && jury.asked_at.is_none_or(|at| tip >= at.saturating_add(ASK_AGAIN_AFTER));
+        let Some(decision) = decision.copied().filter(|_| is_due && !is_done) else { return Ok(()) };
+        let feerate = self.feerate().await?;
+        let jury = self.jury(id)?;
+        (jury.asked_at, jury.asked) = (Some(tip), jury.asked.saturating_add(1));
+        jury.rounds.restore(decision, jury.rounds.is_bound(), borne(feerate));
+        let outs = jury.rounds.again(feerate);
+        if let Some(event) = self.perform_rounds(id, outs).await? {
+            self.handle(id, event).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what a round asks for, in order; returns what the case's machine must hear.
+    async fn perform_rounds(&mut self, id: TradeId, outs: Vec<Out>) -> Result<Option<Event>, ApiError> {
+        let mut event = None;
+        for out in outs {
+            match out {
+                Out::Bind => {
+                    let decision = self.juries.get(&id).and_then(|jury| jury.rounds.decision().copied());
+                    let decision = decision.ok_or_else(|| internal("nothing was decided"))?;
+                    self.tools.private.put_decision(&id, &decision, true).explained()?;
+                }
+                Out::Send(to, round) => self.send_round(id, to, round)?,
+                // Another member may have put the same together meanwhile.
+                Out::Done(_) if self.is_ruled(id) => {}
+                Out::Done(body) => event = self.publish(id, *body).await?,
+                Out::Blame(who, what) => {
+                    let member = self.juries.get(&id).and_then(|jury| jury.members.get(usize::from(who) - 1));
+                    let member = member.map(AuthorId::short).unwrap_or_default();
+                    tracing::warn!(trade = %id, member, what, "a member of the group sent what is not good");
+                    let message = format!("trade {}: {member} of your group sent {what}", id.short());
+                    self.tools.events.note(Subject::Trade(id), message);
+                }
+            }
+        }
+        Ok(event)
+    }
+
+    /// Tells whether the group has ruled about the coins of a case.
+    fn is_ruled(&self, id: TradeId) -> bool {
+        let Some(active) = self.trades.get(&id) else { return false };
+        active.trade.view().ruling().is_some_and(|(seat, _)| Some(*seat) == active.trade.seat())
+    }
+
+    fn send_round(&self, id: TradeId, to: Place, round: Round) -> Result<(), ApiError> {
+        let escrow = self.escrow(id)?;
+        let member = self.juries.get(&id).and_then(|jury| jury.members.get(usize::from(to) - 1)).copied();
+        let member = member.ok_or_else(|| internal("there is no such member"))?;
+        let message = Message::Round(Box::new(round));
+        self.tools.mailbox.send(&self.tools.identity, escrow.contract(), member, &message).explained()
+    }
+}
+
+impl Jury {
+    fn view(&self, trade: TradeId) -> GroupCase {
+        let ask = |(at, asked): (Place, &Asked)| {
+            let member = self.members.get(usize::from(at) - 1).copied()?;
+            Some(match asked {
+                Asked::Ruling { to_buyer, to_seller, .. } => {
+                    GroupAsk { member, to_buyer: Some(*to_buyer), to_seller: Some(*to_seller) }
+                }
+                Asked::Extension { .. } => GroupAsk { member, to_buyer: None, to_seller: None },
+            })
+        };
+        let decided = self.rounds.decision().map(|decision| match decision {
+            Decision::Rule { verdict, .. } => GroupDecision::Rule(*verdict),
+            Decision::Extend { .. } => GroupDecision::Extend,
+        });
+        let asked = self.rounds.asks().filter_map(ask).collect();
+        GroupCase { trade, decided, bound: self.rounds.is_bound(), asked }
+    }
+}
+
+fn arbiter_at(active: &Active, seat: Seat) -> Option<&Arbiter> {
+    active.trade.view().contract.as_ref()?.arbiter(seat)
+}
+
+/// Tells whether a group still has to decide a case.
+fn is_open(active: &Active) -> bool {
+    active.phase == Phase::Disputed && active.trade.seat().is_some()
+}
+
+/// What a member bears of another's feerate: they may ask at other times, of other nodes.
+const fn borne(feerate: u64) -> RangeInclusive<u64> {
+    let most = feerate.saturating_mul(4).saturating_add(10);
+    let least = feerate / 4;
+    (if least < 1 { 1 } else { least })..=(if most > MAX_SPEND_FEERATE { MAX_SPEND_FEERATE } else { most })
+}
+
+const fn state(standing: &Standing) -> GroupState {
+    match standing {
+        Standing::Invited => GroupState::Invited,
+        Standing::Joining => GroupState::Joining,
+        Standing::Dealing => GroupState::Dealing,
+        Standing::Confirming => GroupState::Confirming,
+        Standing::Ready => GroupState::Ready,
+        Standing::Broken { .. } => GroupState::Broken,
+    }
+}
+
+fn refused(error: DecideError) -> ApiError {
+    match error {
+        DecideError::Bound => ApiError::new(Code::NotAllowed, error.to_string(), "it cannot be taken back"),
+        _ => internal(error),
+    }
+}
+
+fn unknown(id: RecordId) -> ApiError {
+    let message = format!("{id} is no group of arbiters that invites you, or is not here yet");
+    ApiError::new(Code::NotFound, message, "`exchange-node arbiter group list` shows those that are known")
+}
+
+fn invalid(error: impl ToString) -> ApiError {
+    ApiError::new(Code::InvalidArgument, error.to_string(), "")
+}
