@@ -107,6 +107,8 @@ pub fn may_be_bare(header: &Header) -> bool {
             // What binds somebody, proves something or is asked for at any age.
             Kind::Heartbeat
             | Kind::ArbiterAdvert
+            | Kind::GroupAdvert
+            | Kind::GroupStep
             | Kind::Stake
             | Kind::Checkpoint
             | Kind::Revoke
@@ -252,6 +254,8 @@ pub fn is_missed(storage: &dyn Storage, aged: &Aged, since: u64) -> Result<bool,
         Kind::Take => is_agreed_on(storage, record.id().into()),
         Kind::Heartbeat
         | Kind::ArbiterAdvert
+        | Kind::GroupAdvert
+        | Kind::GroupStep
         | Kind::Stake
         | Kind::Checkpoint
         | Kind::Revoke

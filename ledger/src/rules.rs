@@ -100,9 +100,6 @@ fn check_offer(offer: &Offer, time: u64) -> Result<(), &'static str> {
     if offer.second_delay <= offer.arbitration_delay || offer.second_delay > offer.refund_delay - SECOND_DELAY_MARGIN {
         return Err("the second arbiter's delay is out of range");
     }
-    if [offer.seller_bond_ppm, offer.buyer_bond_ppm].iter().any(|bond| *bond != 0) {
-        return Err("bonds cannot be funded by this version"); // take this rule out when they can be
-    }
     let is_bond = |ppm: u32| ppm == 0 || (MIN_BOND_PPM..=MAX_BOND_PPM).contains(&ppm);
     if !is_bond(offer.seller_bond_ppm) || !is_bond(offer.buyer_bond_ppm) {
         return Err("a bond is below a twentieth of the amount or above a half");

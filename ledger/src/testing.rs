@@ -176,33 +176,48 @@ pub struct SampleTrade {
 impl SampleTrade {
     /// Returns a trade whose maker is on `side`.
     pub fn new(side: Side) -> Self {
-        Self::agree(side, None)
+        Self::agree(side, None, (0, 0))
+    }
+
+    /// Returns a trade whose maker is on `side`, with bonds of 0.001 BTC of the seller and 0.002 BTC of the buyer.
+    pub fn with_bonds(side: Side) -> Self {
+        Self::agree(side, None, (100_000, 200_000))
     }
 
     /// Returns a trade whose maker is on `side`, with author 6 as second arbiter.
     pub fn with_second(side: Side) -> Self {
-        let mut second = Author::new(6);
-        let advert = second.write(&Body::ArbiterAdvert(sample_advert(&second)));
-        Self::agree(side, Some((second, advert)))
+        Self::agree(side, Some(Self::second()), (0, 0))
     }
 
     /// Returns a trade whose maker is on `side`, ruled by a group.
     pub fn of_group(side: Side, group: &SampleGroup) -> Self {
-        Self::agree_on(side, (group.members[0].clone(), group.advert.clone()), None)
+        Self::agree_on(side, (group.members[0].clone(), group.advert.clone()), None, (0, 0))
     }
 
-    fn agree(side: Side, second: Option<(Author, Record)>) -> Self {
+    fn second() -> (Author, Record) {
+        let mut second = Author::new(6);
+        let advert = second.write(&Body::ArbiterAdvert(sample_advert(&second)));
+        (second, advert)
+    }
+
+    fn agree(side: Side, second: Option<(Author, Record)>, bonds: (u32, u32)) -> Self {
         let mut arbiter = Author::new(1);
         let advert = arbiter.write(&Body::ArbiterAdvert(sample_advert(&arbiter)));
-        Self::agree_on(side, (arbiter, advert), second)
+        Self::agree_on(side, (arbiter, advert), second, bonds)
     }
 
-    fn agree_on(side: Side, first: (Author, Record), second: Option<(Author, Record)>) -> Self {
+    fn agree_on(
+        side: Side,
+        first: (Author, Record),
+        second: Option<(Author, Record)>,
+        (seller_bond_ppm, buyer_bond_ppm): (u32, u32),
+    ) -> Self {
         let (mut maker, mut taker) = (Author::new(2), Author::new(3));
         let (arbiter, advert) = first;
         let adverts: Vec<RecordId> =
             std::iter::once(advert.id()).chain(second.iter().map(|(_, advert)| advert.id())).collect();
-        let offer = maker.write(&Body::Offer(sample_offer(side, &adverts)));
+        let offer = Offer { seller_bond_ppm, buyer_bond_ppm, ..sample_offer(side, &adverts) };
+        let offer = maker.write(&Body::Offer(offer));
         let bid = Take { second_arbiter: second.as_ref().map(|_| 1), ..sample_take(offer.id(), &taker) };
         let take = taker.write(&Body::Take(bid));
         let accept = maker.write(&Body::Accept(sample_accept(&take, offer.id(), &maker)));

@@ -239,6 +239,8 @@ impl Demo {
                 automatic: true,
                 details: details.into(),
                 lifetime_s: None,
+                seller_bond_ppm: 0,
+                buyer_bond_ppm: 0,
             };
             self.people[who].trader.post(request).await?;
         }

@@ -172,7 +172,7 @@ impl Explain for WalletError {
         let code = match self {
             Self::Chain(error) => return error.explain(),
             Self::Store(error) => return error.explain(),
-            Self::InsufficientFunds { .. } | Self::NoCoin { .. } => Code::InsufficientFunds,
+            Self::InsufficientFunds { .. } | Self::NoCoin { .. } | Self::SmallCoins { .. } => Code::InsufficientFunds,
             Self::NotSynced { .. } => Code::NotSynced,
             Self::Dust { .. }
             | Self::FeeRate { .. }

@@ -13,7 +13,7 @@ use exchange_ledger::money::{Currency, Sats};
 use exchange_ledger::record::Kind;
 use exchange_ledger::rules::LAST_PAYMENT_MARGIN;
 use exchange_ledger::storage::{Storage, StorageError};
-use exchange_ledger::trade::{Role, SPEND_VSIZE, confirmations_for};
+use exchange_ledger::trade::{Role, confirmations_for, payout_vsize, share_of};
 use exchange_store::{Store, StoreError};
 
 use crate::clock;
@@ -239,6 +239,8 @@ fn view(viewer: &Viewer<'_>, about: About, offer: Offer) -> Result<OfferView, St
         last_seen: about.last_seen,
         state: about.state,
         maker_trades: about.trades,
+        seller_bond_ppm: offer.seller_bond_ppm,
+        buyer_bond_ppm: offer.buyer_bond_ppm,
     })
 }
 
@@ -377,13 +379,24 @@ pub async fn review(tools: &Tools, request: &TakeOffer) -> Result<TakeReview, Ap
     }
     let feerate = tools.chain.fee_rate(3).await.explained()?.to_sat_per_vb_ceil().max(1);
     let fee = |vsize: u64| feerate.checked_mul(vsize).and_then(Sats::new).unwrap_or(Sats::MAX);
-    let (funding_fee, payout_fee) = (fee(FUNDING_VSIZE), fee(SPEND_VSIZE));
+    let bond = |ppm| share_of(request.amount, ppm).ok_or_else(|| invalid("the bond is too large".into()));
+    let (seller_bond, buyer_bond) = (bond(offer.seller_bond_ppm)?, bond(offer.buyer_bond_ppm)?);
+    let has = |bond| bond > Sats::ZERO;
+    let payout_fee = fee(payout_vsize(has(seller_bond), has(buyer_bond)));
     let role = match offer.side {
         Side::Sell => Role::Buyer,
         Side::Buy => Role::Seller,
     };
-    let needed = request.amount.checked_add(funding_fee).unwrap_or(Sats::MAX);
-    let affordable = role == Role::Buyer || tools.wallet.balance().await.explained()?.spendable >= needed.into();
+    let funding_fee = match role {
+        Role::Buyer if !has(buyer_bond) => Sats::ZERO,
+        Role::Buyer | Role::Seller | Role::Arbiter => fee(FUNDING_VSIZE),
+    };
+    let locked = match role {
+        Role::Seller => request.amount.checked_add(seller_bond).unwrap_or(Sats::MAX),
+        Role::Buyer | Role::Arbiter => buyer_bond,
+    };
+    let needed = locked.checked_add(funding_fee).unwrap_or(Sats::MAX);
+    let affordable = !has(locked) || tools.wallet.balance().await.explained()?.spendable >= needed.into();
     let cost = offer.price.cost(request.amount).ok_or_else(|| invalid("the cost is too large".into()))?;
     Ok(TakeReview {
         role,
@@ -392,6 +405,8 @@ pub async fn review(tools: &Tools, request: &TakeOffer) -> Result<TakeReview, Ap
         method,
         arbiter,
         second_arbiter,
+        seller_bond,
+        buyer_bond,
         funding_fee,
         payout_fee,
         confirmations: confirmations_for(request.amount),

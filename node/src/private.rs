@@ -44,13 +44,30 @@ struct TradeRow {
 }
 
 impl Versioned for TradeRow {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn from_earlier(version: u8, bytes: &[u8]) -> Option<Self> {
-        let row: TradeRowV1 = (version == 1).then(|| borsh::from_slice(bytes).ok())??;
-        let TradeRowV1 { details, their_details, funding_tx, spend_tx } = row;
-        Some(Self { local: Local { details, their_details, funding_tx, spend_tx, rounds: 0 } })
+        match version {
+            1 => {
+                let TradeRowV1 { details, their_details, funding_tx, spend_tx } = borsh::from_slice(bytes).ok()?;
+                Some(Self { local: Local { details, their_details, funding_tx, spend_tx, ..Local::default() } })
+            }
+            2 => {
+                let TradeRowV2 { earlier, rounds } = borsh::from_slice(bytes).ok()?;
+                let TradeRowV1 { details, their_details, funding_tx, spend_tx } = earlier;
+                Some(Self { local: Local { details, their_details, funding_tx, spend_tx, rounds, ..Local::default() } })
+            }
+            _ => None,
+        }
     }
+}
+
+/// A trade as it was kept before two wallets funded one: what was kept before, and how often a payout by the key of both was
+/// asked for.
+#[derive(BorshSerialize, BorshDeserialize)]
+struct TradeRowV2 {
+    earlier: TradeRowV1,
+    rounds: u8,
 }
 
 /// A trade as it was kept before payouts went by the key of both.
@@ -440,13 +457,21 @@ mod tests {
             their_details: Some("BIC".to_owned()),
             funding_tx: Some(vec![1, 2, 3]),
             spend_tx: None,
-            rounds: 0,
+            ..Local::default()
         };
-        let Local { details, their_details, funding_tx, spend_tx, rounds: _ } = local.clone();
-        let earlier = borsh::to_vec(&TradeRowV1 { details, their_details, funding_tx, spend_tx }).unwrap();
-        assert_eq!(TradeRow::from_earlier(1, &earlier).map(|row| row.local), Some(local.clone()));
+        let Local { details, their_details, funding_tx, spend_tx, .. } = local.clone();
+        let first = TradeRowV1 { details, their_details, funding_tx, spend_tx };
+        let earliest = borsh::to_vec(&first).unwrap();
+        assert_eq!(TradeRow::from_earlier(1, &earliest).map(|row| row.local), Some(local.clone()));
+        let earlier = borsh::to_vec(&TradeRowV2 { earlier: first, rounds: 3 }).unwrap();
+        assert_eq!(earlier.len(), earliest.len() + 1, "only the count of rounds is new");
+        let with_rounds = Local { rounds: 3, ..local.clone() };
+        assert_eq!(TradeRow::from_earlier(2, &earlier).map(|row| row.local), Some(with_rounds));
         let now = borsh::to_vec(&TradeRow { local }).unwrap();
-        assert_eq!(now.len(), earlier.len() + 1, "only the count of rounds is new");
-        assert!(TradeRow::from_earlier(1, &now).is_none() && TradeRow::from_earlier(2, &earlier).is_none());
+        let nothing = borsh::to_vec(&exchange_ledger::trade::funding::Negotiation::default()).unwrap();
+        assert_eq!(now.len(), earlier.len() + nothing.len(), "and then the funding from two wallets");
+        for (version, other) in [(1, &earlier), (1, &now), (2, &earliest), (2, &now), (4, &now)] {
+            assert!(TradeRow::from_earlier(version, other).is_none(), "{version}");
+        }
     }
 }

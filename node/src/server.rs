@@ -167,11 +167,10 @@ impl Server {
         let session = self.unlocked()?;
         let balance = session.tools.wallet.balance().await.explained()?;
         let trades = session.trader.list().await?;
-        let escrowed = trades.iter().filter(|trade| {
-            let mine = trade.role == Some(exchange_ledger::trade::Role::Seller);
-            mine && trade.funding.is_some() && !trade.state.is_final()
-        });
-        let in_escrow = escrowed.fold(Sats::ZERO, |sum, trade| sum.checked_add(trade.amount).unwrap_or(Sats::MAX));
+        let escrowed = trades
+            .iter()
+            .filter(|trade| trade.locked() > Sats::ZERO && trade.funding.is_some() && !trade.state.is_final());
+        let in_escrow = escrowed.fold(Sats::ZERO, |sum, trade| sum.checked_add(trade.locked()).unwrap_or(Sats::MAX));
         Ok(Balance {
             spendable: balance.spendable.try_into().map_err(internal)?,
             pending: balance.pending.try_into().map_err(internal)?,

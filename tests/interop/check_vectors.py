@@ -947,6 +947,9 @@ def mail_message(message):
         return b"\x03" + bytes.fromhex(message["ask"])
     if "reply" in message:
         return b"\x04" + bytes.fromhex(message["reply"])
+    for code, key in ((5, "funding_proposal"), (6, "funding_answer")):
+        if key in message:
+            return le(code, 1) + bytes.fromhex(message[key])
     said = [(bytes.fromhex(one["id"]), bytes.fromhex(one["said"])) for one in message["disclosure"]]
     for identifier, data in said:
         address, sealed_hash, signature, opening = data[:245], data[245:277], data[277:341], data[341:]

@@ -192,7 +192,7 @@ impl Driver {
                 their_details: None,
                 funding_tx: party.funding.then(|| serialize(&fixture.fundings[0])),
                 spend_tx: party.spend.map(|(output, way)| serialize(fixture.spend(output, way))),
-                rounds: 0, // each try at the key of both begins anew here, and fails
+                ..Local::default() // each try at the key of both begins anew here, and fails; there are no bonds
             };
             let mut machine = Trade::new(fixture.bid.clone(), role, role == fixture.maker(), local);
             let _ = machine.handle(Event::Compared); // when it is, is not this model's concern
@@ -302,6 +302,14 @@ impl Run<'_> {
             Effect::SignRuling { .. } | Effect::SignExtension { .. } | Effect::CompleteExtension { .. } => {
                 self.blame(Fault::OutsideOfContract)
             }
+            // The escrow of the model has no buyer's bond.
+            Effect::ChooseCoins { .. }
+            | Effect::LookUpCoins(_)
+            | Effect::SignFunding(_)
+            | Effect::SendProposal(_)
+            | Effect::SendAnswer(_)
+            | Effect::FreeCoins { .. }
+            | Effect::SpendCoinBack { .. } => self.blame(Fault::OutsideOfContract),
             Effect::Broadcast(tx) => self.broadcast(&tx),
         }
     }

@@ -1,8 +1,10 @@
 //! A regtest chain: blocks come when a story asks for them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::constants::COINBASE_MATURITY;
+use bitcoin::{Amount, Block, OutPoint, Transaction, Txid};
 use serde_json::{Value, json};
 
 use crate::bitcoind::{Bitcoind, BitcoindError};
@@ -208,6 +210,27 @@ impl Regtest {
             }
         }
         panic!("no block from {from_height} on holds {txid}");
+    }
+
+    /// Returns a transaction of a block, and what it paid to the miner.
+    ///
+    /// # Panics
+    /// When no block holds it.
+    #[must_use]
+    pub fn confirmed(&self, txid: &str) -> (Transaction, Amount) {
+        let mut known: BTreeMap<Txid, Transaction> = BTreeMap::new();
+        for height in 0..=self.height() {
+            let hash = self.call("getblockhash", &[json!(height)]);
+            let block = self.call("getblock", &[hash, json!(0)]);
+            let block: Block = deserialize_hex(block.as_str().expect("a block in hex")).expect("a block");
+            known.extend(block.txdata.into_iter().map(|tx| (tx.compute_txid(), tx)));
+        }
+        let id: Txid = txid.parse().expect("an id");
+        let tx = known.get(&id).unwrap_or_else(|| panic!("{txid} is in no block"));
+        let spent = |coin: &OutPoint| known[&coin.txid].output[coin.vout as usize].value; // u32 fits
+        let held: Amount = tx.input.iter().map(|input| spent(&input.previous_output)).sum();
+        let paid: Amount = tx.output.iter().map(|output| output.value).sum();
+        (tx.clone(), held - paid)
     }
 
     /// Asks bitcoind.

@@ -35,12 +35,20 @@ pub struct Offer<'a> {
     pub automatic: bool,
     /// His terms.
     pub terms: &'a str,
+    /// What seller and buyer lock besides, in percent of the amount.
+    pub bonds: (&'a str, &'a str),
 }
 
 impl Offer<'_> {
     /// An offer to sell that accepts bids by itself.
-    pub const SELL: Offer<'static> =
-        Offer { side: "sell", min: "0.005", max: "0.02", automatic: true, terms: "No third-party payments." };
+    pub const SELL: Offer<'static> = Offer {
+        side: "sell",
+        min: "0.005",
+        max: "0.02",
+        automatic: true,
+        terms: "No third-party payments.",
+        bonds: ("0", "0"),
+    };
     /// An offer to buy that accepts bids by itself.
     pub const BUY: Offer<'static> = Offer { side: "buy", ..Self::SELL };
 
@@ -160,6 +168,7 @@ impl Trader {
         let mut args = vec!["offer", "post", offer.side, "--currency", "EUR", "--price", "61750.00"];
         args.extend(["--min", offer.min, "--max", offer.max]);
         args.extend(["--method", "SEPA instant", "--terms", offer.terms]);
+        args.extend(["--seller-bond-percent", offer.bonds.0, "--buyer-bond-percent", offer.bonds.1]);
         args.extend(["--details-file", &details, "--yes"]);
         args.extend(offer.automatic.then_some("--automatic"));
         self.cli.run(&args)

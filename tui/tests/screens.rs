@@ -6,7 +6,8 @@ mod common;
 use common::{User, review, talk, talk_of_arbiter, trade, trade_to_release, unlocked};
 use crossterm::event::KeyCode;
 use exchange_api::{
-    ApiError, Code, Conversation, IdentityState, PasswordStrength, Phase, Role, Sent, StrengthVerdict, TradeView,
+    Action, ApiError, Code, Conversation, IdentityState, PasswordStrength, Phase, Role, Sent, StrengthVerdict,
+    TradeView,
 };
 use exchange_tui::app::App;
 use exchange_tui::message::{Answer, CallName, Connection, Message, Password, Query, Reply};
@@ -65,15 +66,15 @@ fn posting() {
         "\t\t51,000\t0.01\t0.05\tSEPA instant, Wise\tOnly from an account in your own name.\t\tAnn Example, DE89 3704",
     );
     check("post_filled", &user);
-    user.keys("\t\n");
+    user.keys("\t\t\n");
     check("post_confirm", &user);
     user.key(KeyCode::Esc);
-    for _ in 0..5 {
+    for _ in 0..6 {
         user.key(KeyCode::Up);
     }
     user.ctrl('u');
     user.keys("0.001");
-    for _ in 0..5 {
+    for _ in 0..6 {
         user.key(KeyCode::Down);
     }
     user.keys("\n");
@@ -116,6 +117,38 @@ fn trades() {
     user.key(KeyCode::Esc);
     user.keys("j");
     check("trade_done", &user);
+}
+
+#[test]
+fn bonds_are_seen_before_anything_is_agreed() {
+    let mut user = User::trading();
+    let mut offers = common::offers();
+    (offers[0].seller_bond_ppm, offers[0].buyer_bond_ppm) = (100_000, 75_000);
+    user.answer(Query::Book, Answer::Book(exchange_api::Page { items: offers, next: None }));
+    check("bonds_book", &user);
+    user.keys("\n");
+    check("bonds_terms", &user);
+    user.key(KeyCode::Esc);
+    user.keys("t\t\t\tAnn Example\t\n");
+    let (seller_bond, buyer_bond) = (common::sats(100_000), common::sats(75_000));
+    let bonded = exchange_api::TakeReview { seller_bond, buyer_bond, ..review(Role::Buyer) };
+    reply(&mut user, CallName::Review, Ok(Reply::Review(bonded)));
+    check("bonds_review", &user);
+    user.key(KeyCode::Esc);
+    let next = exchange_api::NextStep {
+        who: exchange_api::Actor::You,
+        what: "set 0.00075000 BTC aside for the escrow: your bond".into(),
+        until: None,
+        otherwise: "either side can call it off; nothing moves before both have signed".into(),
+        action: Some(Action::Fund),
+    };
+    let (actions, funding) = (vec![Action::Fund, Action::Cancel], None);
+    let agreed = TradeView { seller_bond, buyer_bond, next, actions, funding, ..trade(1, Role::Buyer, Phase::Agreed) };
+    user.answer(Query::Trades, Answer::Trades(vec![agreed]));
+    user.keys("4");
+    check("bonds_agreed", &user);
+    user.keys("f");
+    check("bonds_fund_confirm", &user);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! What can be said. A message tells, asks or proves; it never decides: keys, destinations and roles are those of the
-//! contract, and no message has a field for one.
+//! contract, and no message has a field for one. The rounds of a funding name coins and change of their sender's only.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -7,6 +7,7 @@ use super::Said;
 use crate::frost::Round;
 use crate::seal::MAX_PLAINTEXT;
 use crate::text::Text;
+use crate::trade::funding::{Answer, Proposal};
 use crate::trade::{Ask, Reply};
 
 /// The longest payment details.
@@ -46,6 +47,10 @@ pub enum Message {
     Reply(Reply),
     /// A round of what the members of a group of arbiters decide together.
     Round(Box<Round>),
+    /// The seller's round of a funding from two wallets.
+    FundingProposal(Proposal),
+    /// The buyer's.
+    FundingAnswer(Answer),
 }
 
 /// A message that may not be sent, or is not believed.
@@ -60,6 +65,8 @@ impl Message {
             Self::Chat { text } => !text.trim().is_empty() && Text::<MAX_CHAT_LEN>::new(text.as_str()).is_ok(),
             Self::Disclosure { said } => !said.is_empty() && said.len() <= MAX_DISCLOSED,
             Self::Ask(_) | Self::Reply(_) | Self::Round(_) => true,
+            // What they say is checked against the chain and the contract.
+            Self::FundingProposal(_) | Self::FundingAnswer(_) => true,
         };
         if is_good { Ok(()) } else { Err(NoMessage) }
     }
@@ -69,6 +76,7 @@ impl Message {
         match self {
             Self::Details { .. } | Self::Chat { .. } => true,
             Self::Disclosure { .. } | Self::Ask(_) | Self::Reply(_) | Self::Round(_) => false,
+            Self::FundingProposal(_) | Self::FundingAnswer(_) => false,
         }
     }
 }

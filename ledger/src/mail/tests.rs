@@ -4,6 +4,7 @@ use super::*;
 use crate::body::Side;
 use crate::mail::transcript::{Account, Words};
 use crate::testing::{Author, EPOCH, NETWORK, SALT, SampleGroup, SampleTrade};
+use crate::trade::funding::{Answer, Contribution, Proposal};
 use crate::trade::{Ask, Nonces, Reply};
 use crate::wire::List;
 
@@ -229,6 +230,13 @@ fn no_message_can_name_a_key_a_role_or_a_destination() {
             Message::Reply(Reply { ask: _, nonces: _, signatures: _ }) => {}
             // What a member of a group asks the others to sign is compared with what each decided himself.
             Message::Round(_) => {}
+            // Coins and change of the sender's own; what they hold, and where the rest goes, is nobody's word.
+            Message::FundingProposal(Proposal {
+                feerate: _,
+                height: _,
+                seller: Contribution { inputs: _, change: _ },
+            }) => {}
+            Message::FundingAnswer(Answer { proposal: _, buyer: Contribution { .. }, signatures: _ }) => {}
         }
     }
     let talk = Talk::of_four();

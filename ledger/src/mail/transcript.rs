@@ -94,9 +94,8 @@ fn entry(contract: &Contract, from: Role, said: &Said) -> Entry {
             let is_agreed = agreed == Some(details_commitment(&salt, &details));
             Words::Details { details, is_agreed }
         }
-        Some(Message::Disclosure { .. } | Message::Ask(_) | Message::Reply(_) | Message::Round(_)) | None => {
-            Words::NotShown
-        }
+        Some(Message::Disclosure { .. } | Message::Ask(_) | Message::Reply(_) | Message::Round(_)) => Words::NotShown,
+        Some(Message::FundingProposal(_) | Message::FundingAnswer(_)) | None => Words::NotShown,
     };
     Entry { from, time: said.address.time, words }
 }

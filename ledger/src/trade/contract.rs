@@ -309,6 +309,15 @@ impl Bid {
         }
     }
 
+    /// Returns what a role puts into the escrow: the seller the amount and his bond, the buyer his bond.
+    pub fn locked_by(&self, role: Role) -> Sats {
+        match role {
+            Role::Seller => self.take.amount.checked_add(self.seller_bond).expect("checked when the bid was read"),
+            Role::Buyer => self.buyer_bond,
+            Role::Arbiter => Sats::ZERO,
+        }
+    }
+
     /// Returns the log that holds the offer: the only one in which an acceptance counts.
     pub fn offer_log(&self) -> LogId {
         self.home_logs[0]

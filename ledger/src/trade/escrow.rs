@@ -30,7 +30,7 @@ mod witness;
 pub use keypath::{Ask, Asked, KeyPathError, Nonces, PartialSignature, PublicNonce, Reply};
 pub use ruling::Verdict;
 pub use signer::{Elsewhere, Signer, Unsigned};
-pub use spends::{Draft, SPEND_VSIZE};
+pub use spends::{Draft, SPEND_VSIZE, payout_vsize};
 
 /// The value below which an output of any standard type may count as dust.
 pub(crate) const DUST_LIMIT: u64 = 546;

@@ -1,5 +1,5 @@
 //! Funding an escrow from two wallets: the seller's output and the buyer's bond in one transaction, so that neither is ever
-//! locked without the other. `specs/escrow.md` is normative.
+//! locked without the other. `specs/funding.md` is normative.
 //!
 //! | message | from | says | what its sender risks |
 //! |---|---|---|---|
@@ -26,7 +26,7 @@ use crate::wire::{CurveKey, CurveSignature, Destination, List, Outpoint};
 mod draft;
 mod negotiation;
 
-pub use draft::Draft;
+pub use draft::{Draft, most, needed};
 pub use negotiation::{Effect, Event, Negotiation, Now, highest_feerate};
 
 /// How many coins a side may bring: its message and the time that looking them up takes stay small, and a wallet whose

@@ -5,12 +5,13 @@
 //! depends on it. After each event it works out everything that is still to be done, so a lost effect is asked for
 //! again, and every effect must be idempotent.
 
-use bitcoin::{ScriptBuf, Transaction};
+use bitcoin::{ScriptBuf, Transaction, TxOut};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::body::{Body, Coin, Extend, HalfSpend, Ruling, Vaults};
 use crate::ids::TradeId;
 use crate::money::Sats;
+use crate::trade::funding::{self, Answer, Contribution, FundingError, Negotiation, Proposal};
 use crate::trade::{
     Action, Ask, Bid, ChainFacts, Contract, Escrow, Facts, KeyPathError, Phase, Role, Seat, SpendPath, Vault, Verdict,
     View, actions, details_commitment, evaluate, spends_any,
@@ -18,6 +19,7 @@ use crate::trade::{
 
 mod commands;
 mod duties;
+mod joint;
 mod rounds;
 
 pub use rounds::{MAX_REPLIES, MAX_ROUNDS};
@@ -35,6 +37,8 @@ pub struct Local {
     pub spend_tx: Option<Vec<u8>>,
     /// How many asks for a signature by the key of both this side sent (the buyer), or replied to (the seller).
     pub rounds: u8,
+    /// How far the funding from two wallets is, where the buyer has a bond.
+    pub negotiation: Negotiation,
 }
 
 /// What happens to a trade.
@@ -68,6 +72,8 @@ pub enum Event {
     },
     /// The transaction that [`Effect::BuildFunding`] asked for.
     FundingBuilt(Transaction),
+    /// Something happened to the funding from two wallets.
+    Joint(funding::Event),
     /// The transaction that [`Effect::Complete`], [`Effect::BuildTimeout`], [`Effect::CompleteRuling`] or
     /// [`Effect::CompleteExtension`] asked for, or that a reply to [`Effect::Ask`] made possible.
     SpendBuilt(Transaction),
@@ -103,6 +109,7 @@ pub struct Command {
 
 /// What the driver must do. Each is safe to do again.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "effects are handed over a few at a time and never kept")]
 pub enum Effect {
     /// Keep this before anything that follows.
     Persist(Local),
@@ -127,6 +134,33 @@ pub enum Effect {
         amount: Sats,
         /// sat/vB.
         feerate: u64,
+    },
+    /// Let the wallet choose confirmed coins for this side's output of a funding from two wallets, once for all its rounds,
+    /// and set them aside; answer by [`funding::Event::Chosen`].
+    ChooseCoins {
+        /// This side's output.
+        output: TxOut,
+        /// sat/vB.
+        feerate: u64,
+    },
+    /// Look up the other side's coins on the own chain; answer by [`funding::Event::Looked`].
+    LookUpCoins(Contribution),
+    /// Sign this side's coins, and no others, in a funding from two wallets; answer by [`funding::Event::Signed`].
+    SignFunding(funding::Draft),
+    /// Send the buyer a round; answer by [`funding::Event::Sent`].
+    SendProposal(Proposal),
+    /// Send the seller a round; answer by [`funding::Event::Sent`].
+    SendAnswer(Answer),
+    /// The coins that were set aside for this output are free; answer by [`funding::Event::Ended`].
+    FreeCoins {
+        /// The output's script.
+        script: ScriptBuf,
+    },
+    /// Spend one of the coins that were set aside for this output to oneself, so that nothing that was signed can confirm;
+    /// answer by [`funding::Event::Ended`].
+    SpendCoinBack {
+        /// The output's script.
+        script: ScriptBuf,
     },
     /// Sign one's half of the payout (seller) or refund (buyer) and publish it as `Release` or `Cancel`.
     SignHalf {
@@ -263,6 +297,12 @@ pub enum Refusal {
     /// There is nothing of this side's own to take back.
     #[error("nothing in this escrow is yours to take back")]
     NothingToTakeBack,
+    /// This side has nothing to put into the escrow.
+    #[error("the seller funds this escrow alone; you have nothing to put in")]
+    NothingToFund,
+    /// The funding from two wallets does not allow it.
+    #[error(transparent)]
+    Funding(#[from] FundingError),
     /// The funding transaction exists already and waits for the chain.
     #[error("the escrow's funding is already on its way")]
     AlreadyFunding,
@@ -385,6 +425,7 @@ impl Trade {
     pub fn handle(&mut self, event: Event) -> Result<Vec<Effect>, Refusal> {
         let mut effects = Vec::new();
         let local_before = self.local.clone();
+        let is_answer = matches!(&event, Event::Joint(event) if joint::is_answer(event));
         match event {
             Event::Records { contract, facts } => {
                 if self.view.contract != contract {
@@ -399,7 +440,12 @@ impl Trade {
                 self.view.facts = facts;
             }
             Event::Chain(chain) => self.view.chain = self.concerned(chain),
+            Event::Command(Command { action: Action::Fund, feerate }) if self.joint_terms().is_some() => {
+                self.check(Action::Fund, self.phase())?;
+                effects.extend(self.negotiate(funding::Event::Fund { feerate })?);
+            }
             Event::Command(command) => effects.push(self.command(command)?),
+            Event::Joint(event) => effects.extend(self.negotiate(event)?),
             // Until the contract commits to them, the last choice counts.
             Event::Prepared { salt, details } if self.view.contract.is_none() => {
                 self.local.details = Some((salt, details));
@@ -419,19 +465,9 @@ impl Trade {
         if self.local != local_before {
             effects.insert(0, Effect::Persist(self.local.clone()));
         }
-        effects.extend(self.duties());
+        let duties = self.duties().into_iter();
+        effects.extend(duties.filter(|duty| !(is_answer && matches!(duty, Effect::LookUpCoins(_)))));
         Ok(effects)
-    }
-
-    /// Returns what of the chain concerns this side. A seller who has funded the escrow counts that and nothing else:
-    /// whoever else pays it must not make him look after an output that is not his, and lose sight of his own.
-    fn concerned(&self, mut chain: ChainFacts) -> ChainFacts {
-        if let (Role::Seller, Some(tx)) = (self.role, decode(self.local.funding_tx.as_deref())) {
-            let txid = tx.compute_txid();
-            let all = chain.clone();
-            chain.fundings.retain(|funding| all.root_of(funding).outpoint().txid == txid);
-        }
-        chain
     }
 
     /// Returns the transaction that this side made and keeps, if it spends the funding as it is now, and in this way: after
@@ -453,6 +489,9 @@ impl Trade {
             return Err(Refusal::AlreadyFunding);
         }
         self.check(Action::Fund, self.phase())?; // it may have been called off while the wallet was at work
+        if self.joint_terms().is_some() {
+            return Err(Refusal::WrongFunding);
+        }
         if self.escrow.as_ref().is_none_or(|escrow| escrow.fundings(tx).len() != 1) {
             return Err(Refusal::WrongFunding);
         }

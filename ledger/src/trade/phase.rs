@@ -120,7 +120,7 @@ impl Phase {
 pub enum Action {
     /// Accept the bid.
     Accept,
-    /// Pay the coins into the escrow.
+    /// Pay into the escrow: the seller the coins, the buyer his bond, if he has one.
     Fund,
     /// Say that the payment is on its way.
     MarkPaid,
@@ -238,9 +238,8 @@ pub fn evaluate(view: &View) -> Phase {
 pub const fn actions(phase: Phase, role: Role, is_maker: bool) -> &'static [Action] {
     match (phase, role) {
         (Phase::Bid, Role::Buyer | Role::Seller) if is_maker => &[Action::Accept, Action::Cancel],
-        (Phase::Bid | Phase::Agreed, Role::Buyer) => &[Action::Cancel],
-        (Phase::Bid, Role::Seller) => &[Action::Cancel],
-        (Phase::Agreed, Role::Seller) => &[Action::Fund, Action::Cancel],
+        (Phase::Bid, Role::Buyer | Role::Seller) => &[Action::Cancel],
+        (Phase::Agreed, Role::Buyer | Role::Seller) => &[Action::Fund, Action::Cancel],
         (Phase::Funded, Role::Buyer) => &[Action::MarkPaid, Action::Cancel, Action::Refund, Action::Dispute],
         (Phase::Paid, Role::Buyer) => &[Action::Cancel, Action::Refund, Action::Dispute],
         (Phase::Disputed | Phase::Ruled, Role::Buyer) => &[Action::Cancel, Action::Refund],

@@ -34,10 +34,7 @@ fn escrows_come_out_as_published() {
         ("the maker sells", plain(Side::Sell)),
         ("the maker buys", plain(Side::Buy)),
         ("two arbiters", (second.contract(), second)),
-        (
-            "two arbiters, bonds on both sides, by a contract that no offer of this version makes",
-            (bonded.bonded(), bonded),
-        ),
+        ("two arbiters, bonds on both sides", (bonded.bonded(), bonded)),
     ];
     let cases = cases.map(|(name, (contract, trade))| case(name, &contract, trade));
     let computed = json!({

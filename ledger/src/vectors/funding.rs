@@ -63,6 +63,16 @@ fn fundings_come_out_as_published() {
     check("funding.json", &computed);
 }
 
+/// Returns what the two say to each other in the second case.
+pub(super) fn rounds() -> (Proposal, Answer) {
+    let (seller, buyer) = (funder(&[9], &[1_300_000], 10), funder(&[5, 1], &[60_000, 41_300], 110));
+    let proposal = Proposal { feerate: 4, height: 1_000, seller: seller.contribution.clone() };
+    let draft = Draft::new(&terms(), &proposal, &seller, &buyer).unwrap();
+    let signatures = List::new(sign(&draft, Role::Buyer)).unwrap();
+    let answer = Answer { proposal: proposal.id(), buyer: buyer.contribution, signatures };
+    (proposal, answer)
+}
+
 fn case(name: &str, seller: &Funder, buyer: &Funder, feerate: u64) -> Value {
     let terms = terms();
     let proposal = Proposal { feerate, height: 1_000, seller: seller.contribution.clone() };

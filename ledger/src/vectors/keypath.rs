@@ -67,10 +67,7 @@ fn rounds() -> [(&'static str, Round); 3] {
     [
         ("the maker sells", plain(Side::Sell)),
         ("the maker buys", plain(Side::Buy)),
-        (
-            "two arbiters, bonds on both sides, by a contract that no offer of this version makes",
-            Round::of(bonded, &contract),
-        ),
+        ("two arbiters, bonds on both sides", Round::of(bonded, &contract)),
     ]
 }
 

@@ -21,6 +21,7 @@ fn envelopes_come_out_as_published() {
     let mut valid: Vec<_> = [Role::Buyer, Role::Seller].map(|from| describe(&mut trade, from)).into();
     valid.extend(conversation(&mut trade));
     valid.extend(round(&mut trade));
+    valid.extend(rounds(&mut trade));
     let computed = json!({
         "description": "Mail of the first case of escrow.json, see ../mail.md. ikmE of HPKE is 32 bytes of e7, the salt of each commitment 32 bytes of a1, a seal secret of author n 32 bytes of n + 50.",
         "valid": valid,
@@ -157,6 +158,15 @@ fn round(trade: &mut SampleTrade) -> Vec<Value> {
     vec![show(trade, from_buyer, &ask), show(trade, from_seller, &reply)]
 }
 
+/// Returns the rounds of a funding, of which each side's first message says nothing else.
+fn rounds(trade: &mut SampleTrade) -> Vec<Value> {
+    let (proposal, answer) = super::funding::rounds();
+    let (seller, buyer) = (address(trade, Role::Seller), address(trade, Role::Buyer));
+    let proposal = Message::FundingProposal(proposal);
+    let seen = seal_it(trade, seller.clone(), &proposal).0.id();
+    vec![show(trade, seller, &proposal), show(trade, Address { seen, ..buyer }, &Message::FundingAnswer(answer))]
+}
+
 fn show(trade: &mut SampleTrade, address: Address, message: &Message) -> Value {
     let contract = trade.contract();
     let (envelope, opening) = seal_it(trade, address, message);
@@ -172,6 +182,8 @@ fn show(trade: &mut SampleTrade, address: Address, message: &Message) -> Value {
         Message::Ask(ask) => json!({ "ask": hex(borsh::to_vec(ask).unwrap()) }),
         Message::Reply(reply) => json!({ "reply": hex(borsh::to_vec(reply).unwrap()) }),
         Message::Round(round) => json!({ "round": hex(borsh::to_vec(round).unwrap()) }),
+        Message::FundingProposal(proposal) => json!({ "funding_proposal": hex(borsh::to_vec(proposal).unwrap()) }),
+        Message::FundingAnswer(answer) => json!({ "funding_answer": hex(borsh::to_vec(answer).unwrap()) }),
         Message::Disclosure { said } => {
             json!({ "disclosure": said.iter().map(|said| json!({ "id": hex(said.id()), "said": hex(borsh::to_vec(said).unwrap()) })).collect::<Vec<_>>() })
         }

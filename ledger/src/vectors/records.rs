@@ -102,6 +102,9 @@ fn valid() -> Vec<(String, u8, Record)> {
     records.push(("dispute".into(), 3, trade.author(Role::Buyer).write(&Body::Dispute(Dispute { trade: id }))));
     records.push(("ruling".into(), 1, trade.arbiter.write(&Body::Ruling(ruling))));
     records.push(("extend".into(), 1, trade.arbiter.write(&Body::Extend(extend))));
+    let bonded =
+        Offer { seller_bond_ppm: 50_000, buyer_bond_ppm: 500_000, ..sample_offer(Side::Buy, &[trade.advert.id()]) };
+    records.push(("offer_with_bonds".into(), 9, Author::new(9).write(&Body::Offer(bonded))));
     records.push(("stake".into(), 7, stake_of(&mut Author::new(7), 1)));
     let checkpoint = Checkpoint { time: u64::from(EPOCH), logs: 3, records: 4, state: StateHash([0x5a; 32]) };
     records.push(("checkpoint".into(), 8, Author::new(8).write(&Body::Checkpoint(checkpoint))));

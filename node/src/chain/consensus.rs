@@ -17,6 +17,14 @@ use bitcoinkernel::{PrecomputedTransactionData, ScriptPubkey, TxCheckResult, VER
 /// # Errors
 /// [`SpendError`], naming the first thing that is wrong.
 pub fn verify_spend(tx: &Transaction, prevouts: &[TxOut]) -> Result<Amount, SpendError> {
+    verify_inputs(tx, prevouts, &(0..tx.input.len()).collect::<Vec<_>>())
+}
+
+/// Likewise verifies only the inputs at these places, of a transaction that others have not signed yet.
+///
+/// # Errors
+/// [`SpendError`], naming the first thing that is wrong.
+pub fn verify_inputs(tx: &Transaction, prevouts: &[TxOut], places: &[usize]) -> Result<Amount, SpendError> {
     let fee = checked_fee(tx, prevouts)?;
     let kernel_tx = bitcoinkernel::Transaction::new(&serialize(tx)).map_err(engine)?;
     if let TxCheckResult::Invalid(result) = kernel_tx.check() {
@@ -24,7 +32,7 @@ pub fn verify_spend(tx: &Transaction, prevouts: &[TxOut]) -> Result<Amount, Spen
     }
     let spent = prevouts.iter().map(kernel_output).collect::<Result<Vec<_>, _>>()?;
     let precomputed = PrecomputedTransactionData::new(&kernel_tx, &spent).map_err(engine)?;
-    for (input, output) in spent.iter().enumerate() {
+    for (input, output) in spent.iter().enumerate().filter(|(input, _)| places.contains(input)) {
         verify(&output.script_pubkey(), Some(output.value()), &kernel_tx, input, Some(VERIFY_ALL), &precomputed)
             .map_err(|e| SpendError::Script { input, reason: e.to_string() })?;
     }

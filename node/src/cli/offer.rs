@@ -13,8 +13,9 @@ use crate::cli::money::MoneyArgs;
 use crate::cli::output::{Answer, Lines, Table};
 use crate::cli::prefix::Prefix;
 use crate::cli::secrets::DetailsArgs;
-use crate::cli::values::{self, SideArg};
+use crate::cli::values::{self, Percent, SideArg};
 use crate::clock;
+use exchange_ledger::trade::share_of;
 
 /// The most pages of the book that are searched for the beginning of an id: with 500 offers a page, more than any book.
 const MAX_PAGES: usize = 64;
@@ -46,7 +47,9 @@ Examples:
   exchange-node offer post sell --currency EUR --price 61750.00 --min 0.005 --max 0.02 \\
       --method \"SEPA instant\" --arbiter Ada --automatic --details-file ./iban
   exchange-node offer post buy --currency USD --price 66000 --min 0.01 --max 0.01 \\
-      --method Wise --method Zelle --days 2")]
+      --method Wise --method Zelle --days 2
+  exchange-node offer post sell --currency EUR --price 61750.00 --min 0.005 --max 0.02 \\
+      --method \"SEPA instant\" --seller-bond-percent 10 --buyer-bond-percent 7.5")]
 pub struct Post {
     /// What you want to do
     side: SideArg,
@@ -75,6 +78,13 @@ pub struct Post {
     /// Accept the first good bid without asking; your node must be running
     #[arg(long)]
     automatic: bool,
+    /// What the seller locks besides the amount, in percent of it; it comes back to him unless it pays for a dispute that he
+    /// loses: 0, or 5 to 50
+    #[arg(long, value_name = "PERCENT", default_value = "0", hide_default_value = true)]
+    seller_bond_percent: Percent,
+    /// What the buyer locks, likewise. Then both must be there when the escrow is funded, and the buyer needs coins too
+    #[arg(long, value_name = "PERCENT", default_value = "0", hide_default_value = true)]
+    buyer_bond_percent: Percent,
     #[command(flatten)]
     details: DetailsArgs,
     /// How long the offer lives
@@ -131,6 +141,8 @@ impl Post {
             automatic: self.automatic,
             details: self.details.read(question, context)?,
             lifetime_s: Some(u64::from(self.days) * 24 * 3600),
+            seller_bond_ppm: self.seller_bond_percent.0,
+            buyer_bond_ppm: self.buyer_bond_percent.0,
         };
         let id = request.request_id.clone();
         let offer = client.offer_post(request).await.map_err(|error| self.money.failed(error, &id))?;
@@ -210,6 +222,8 @@ pub fn show(offer: &OfferView, now: u64) -> String {
         let text = format!("{position}: {name} ({}), {fee} for a ruling{known}", arbiter.advert.short());
         lines.line(if position == 0 { "arbiters" } else { "" }, text);
     }
+    lines.line("seller's bond", bond(offer.seller_bond_ppm, offer));
+    lines.line("buyer's bond", bond(offer.buyer_bond_ppm, offer));
     let accepts = if offer.automatic { "by itself" } else { "by hand" };
     lines.line("accepts", accepts);
     let maker = if offer.mine { "you".to_owned() } else { offer.maker.to_string() };
@@ -219,6 +233,16 @@ pub fn show(offer: &OfferView, now: u64) -> String {
     lines.line("refund from", format::blocks(u32::from(offer.refund_delay)));
     lines.line("ends", format::when(now, offer.expires));
     lines.render()
+}
+
+/// Returns what a side locks besides the trade.
+fn bond(ppm: u32, offer: &OfferView) -> String {
+    if ppm == 0 {
+        return "none".to_owned();
+    }
+    let of = |amount| share_of(amount, ppm).map_or_else(|| "?".to_owned(), format::btc);
+    let range = format::range(&of(offer.min), &of(offer.max));
+    format!("{} of the amount, {range} BTC; it comes back, less what a lost dispute costs", format::per_million(ppm))
 }
 
 /// Returns an offer as a sentence from the user's side.

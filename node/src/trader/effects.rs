@@ -38,6 +38,13 @@ impl Trader {
             Effect::Publish(body) => self.publish(id, body).await,
             Effect::SendDetails => self.send_details(id),
             Effect::BuildFunding { script, amount, feerate } => self.fund(id, script, amount, feerate).await,
+            Effect::ChooseCoins { output, feerate } => self.choose_coins(id, output, feerate).await,
+            Effect::LookUpCoins(theirs) => self.look_up(id, theirs),
+            Effect::SignFunding(draft) => self.sign_funding(id, draft).await,
+            Effect::SendProposal(proposal) => self.send_round(id, &Message::FundingProposal(proposal)),
+            Effect::SendAnswer(answer) => self.send_round(id, &Message::FundingAnswer(answer)),
+            Effect::FreeCoins { script } => self.free_share(script).await,
+            Effect::SpendCoinBack { script } => self.spend_coin_back(id, script).await,
             Effect::SignHalf { vaults, fee, to } => {
                 let half = self.escrow(id)?.half(&vaults, fee, to, &self.trade_key(id)?);
                 let half = half.map_err(|error| self.note_unsigned(id, error))?;
@@ -94,7 +101,8 @@ impl Trader {
         let local: &Local = active.trade.local();
         if let Some(pin) = &mut active.pin {
             let view = active.trade.view();
-            pin.committed |= local.funding_tx.is_some() || view.funding().is_some();
+            let is_signed = local.funding_tx.is_some() || local.negotiation.is_bound();
+            pin.committed |= is_signed || view.funding().is_some();
             if pin.settled.is_none() && active.trade.phase().is_final() {
                 pin.settled = Settled::of(view);
             }
@@ -162,11 +170,10 @@ impl Trader {
             let message = "this offer was made on another machine, or before this one lost its data";
             return Err(ApiError::new(Code::NotAllowed, message, "withdraw it and post it again from here"));
         }
-        if role == Role::Seller {
-            let agreed = self.trades.values().filter(|active| active.owes_funding());
-            let promised = agreed.fold(0u64, |sum, active| sum.saturating_add(active.amount_sat()));
+        if bid.locked_by(role) > Sats::ZERO {
+            let promised = self.trades.values().fold(0u64, |sum, active| sum.saturating_add(active.owed().get()));
             let spendable = self.tools.wallet.balance().await.explained()?.spendable;
-            let needed = bitcoin::Amount::from_sat(promised.saturating_add(bid.take.amount.get()));
+            let needed = bitcoin::Amount::from_sat(promised.saturating_add(bid.locked_by(role).get()));
             if spendable <= needed {
                 let message =
                     format!("the wallet holds {spendable}, this trade and those agreed on need {needed} and fees");

@@ -64,6 +64,12 @@ impl Trader {
     fn check_is_due(&self, id: TradeId) -> Result<(), ApiError> {
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         let command = Command { action: Action::Fund, feerate: 1 };
+        if active.trade.joint_terms().is_some() {
+            let message = "the buyer's bond goes into the same transaction as your coins: both nodes make it together, each \
+                           from its own wallet";
+            let hint = "deposit coins and fund it from there: `exchange-node trade fund`, without a file";
+            return Err(ApiError::new(Code::NotAllowed, message, hint));
+        }
         active.trade.clone().handle(Event::Command(command)).explained()?;
         self.check_before_funding(active)
     }
@@ -76,9 +82,6 @@ impl Trader {
         if let Some(own) = review.inputs.iter().find(|input| input.mine) {
             let message = format!("coin {} is in this node's own wallet, which pays by itself", own.outpoint);
             return Err(ApiError::new(Code::InvalidArgument, message, "`exchange-node trade fund`, without a file"));
-        }
-        if escrow.bond_output().is_some() {
-            return Err(refused("the buyer's bond goes into the same transaction"));
         }
         check_outputs(escrow, &signed.unsigned_tx.output)?;
         let (tx, fee) = psbt::complete(signed).explained()?;

@@ -374,7 +374,7 @@ impl Trader {
                     let decision = decision.ok_or_else(|| internal("nothing was decided"))?;
                     self.tools.private.put_decision(&id, &decision, true).explained()?;
                 }
-                Out::Send(to, round) => self.send_round(id, to, round)?,
+                Out::Send(to, round) => self.tell_member(id, to, round)?,
                 // Another member may have put the same together meanwhile.
                 Out::Done(_) if self.is_ruled(id) => {}
                 Out::Done(body) => event = self.publish(id, *body).await?,
@@ -396,7 +396,7 @@ impl Trader {
         active.trade.view().ruling().is_some_and(|(seat, _)| Some(*seat) == active.trade.seat())
     }
 
-    fn send_round(&self, id: TradeId, to: Place, round: Round) -> Result<(), ApiError> {
+    fn tell_member(&self, id: TradeId, to: Place, round: Round) -> Result<(), ApiError> {
         let escrow = self.escrow(id)?;
         let member = self.juries.get(&id).and_then(|jury| jury.members.get(usize::from(to) - 1)).copied();
         let member = member.ok_or_else(|| internal("there is no such member"))?;

@@ -7,6 +7,7 @@ mod cases;
 mod effects;
 mod elsewhere;
 mod groups;
+mod joint;
 mod keypath;
 pub mod keys;
 mod offers;
@@ -29,6 +30,8 @@ use exchange_ledger::body::Signatures;
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::mail::Envelope;
+use exchange_ledger::money::Sats;
+use exchange_ledger::trade::funding::Contribution;
 use exchange_ledger::trade::pins::{self, Known, Pin};
 use exchange_ledger::trade::{Action, Command, Event, Local, Phase, Role, SpendPath, Trade, Unsigned};
 use exchange_store::StoreError;
@@ -290,6 +293,9 @@ struct Active {
     phase: Phase,
     problem: Option<String>,
     broadcasts: HashMap<Txid, Instant>,
+    /// Whether the chain is being asked about the other side's coins, and what it was asked last, at which tip.
+    is_looking: bool,
+    looked: Option<(Contribution, u32)>,
     /// How many messages the user has not read.
     unread: u32,
     /// What a key that is kept elsewhere has to sign.
@@ -299,19 +305,18 @@ struct Active {
 }
 
 impl Active {
-    /// Tells whether this side has agreed to fund an escrow and has not yet set coins aside for it.
-    fn owes_funding(&self) -> bool {
-        self.phase == Phase::Agreed && self.trade.role() == Role::Seller && self.trade.local().funding_tx.is_none()
-    }
-
-    fn amount_sat(&self) -> u64 {
-        self.trade.bid().take.amount.get()
+    /// Returns what this side has agreed to put into an escrow and has not yet set coins aside for.
+    fn owed(&self) -> Sats {
+        let local = self.trade.local();
+        let is_open = self.phase == Phase::Agreed && local.funding_tx.is_none() && !local.negotiation.has_chosen();
+        if is_open { self.trade.bid().locked_by(self.trade.role()) } else { Sats::ZERO }
     }
 }
 
 /// Starts the trader. It ends when `stop` is cancelled or the last handle is dropped.
 pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationToken) -> TraderHandle {
     let (requests, inbox) = mpsc::channel(QUEUE);
+    let (looks, looked) = mpsc::channel(joint::LOOKS);
     let changes = tools.keeper.changes();
     let trader = Trader {
         tools,
@@ -324,8 +329,9 @@ pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationTok
         rounds: Rounds::default(),
         groups: BTreeMap::new(),
         juries: BTreeMap::new(),
+        looks,
     };
-    tokio::spawn(trader.run(inbox, changes, mail, stop));
+    tokio::spawn(trader.run(inbox, changes, mail, looked, stop));
     TraderHandle { requests }
 }
 
@@ -346,6 +352,8 @@ struct Trader {
     groups: BTreeMap<RecordId, Membership>,
     /// The cases of theirs in which somebody has decided.
     juries: BTreeMap<TradeId, Jury>,
+    /// Where what the chain says of peers' coins comes in.
+    looks: mpsc::Sender<joint::Look>,
 }
 
 impl Trader {
@@ -354,6 +362,7 @@ impl Trader {
         mut inbox: mpsc::Receiver<Request>,
         mut changes: broadcast::Receiver<Change>,
         mut mail: mpsc::Receiver<Envelope>,
+        mut looked: mpsc::Receiver<joint::Look>,
         stop: CancellationToken,
     ) {
         self.reload().await;
@@ -391,6 +400,7 @@ impl Trader {
                     }
                 },
                 Some(envelope) = mail.recv() => self.on_mail(&envelope).await,
+                Some(look) = looked.recv() => self.on_look(look).await,
                 _ = retry.tick() => {
                     if follower.is_none() || self.watch.is_none() {
                         self.tracker.restart();
@@ -519,6 +529,8 @@ impl Trader {
                 phase: Phase::Bid,
                 problem: None,
                 broadcasts: HashMap::new(),
+                is_looking: false,
+                looked: None,
                 unread: 0,
                 unsigned: None,
                 signed: None,
@@ -592,7 +604,8 @@ impl Trader {
                 self.refresh(id).await;
             }
         }
-        let ids: Vec<TradeId> = self.trades.iter().filter(|(_, a)| !a.phase.is_final()).map(|(id, _)| *id).collect();
+        let is_open = |active: &Active| !active.phase.is_final() || active.trade.holds_coins();
+        let ids: Vec<TradeId> = self.trades.iter().filter(|(_, a)| is_open(a)).map(|(id, _)| *id).collect();
         for id in ids {
             self.handle(id, Event::Chain(self.tracker.facts(id))).await.ok();
         }
@@ -713,6 +726,9 @@ impl Trader {
     /// transaction has been seen anywhere.
     async fn free_coins(&mut self, id: TradeId) {
         let Some(active) = self.trades.get(&id) else { return };
+        if active.trade.joint_terms().is_some() {
+            return; // its machine asks for that, once nothing that was signed can confirm
+        }
         let funding = active.trade.local().funding_tx.as_deref();
         let tx: Option<Transaction> = funding.and_then(|bytes| bitcoin::consensus::deserialize(bytes).ok());
         if let Some(tx) = tx.filter(|_| active.trade.view().funding().is_none()) {
@@ -739,7 +755,7 @@ impl Trader {
             Request::FundSigned { trade, psbt, dry_run, reply } => {
                 drop(reply.send(self.fund_signed(trade, &psbt, dry_run).await));
             }
-            Request::ToSign(trade, reply) => drop(reply.send(self.to_sign(trade))),
+            Request::ToSign(trade, reply) => drop(reply.send(self.what_to_sign(trade))),
             Request::Signed { trade, psbt, dry_run, reply } => {
                 drop(reply.send(self.signed(trade, &psbt, dry_run).await));
             }
@@ -778,7 +794,10 @@ impl Trader {
     /// Nothing is funded against who signed two histories.
     fn check_before_funding(&self, active: &Active) -> Result<(), ApiError> {
         let (bid, ledger) = (active.trade.bid(), self.tools.keeper.ledger());
-        market::check_honest(ledger, &bid.buyer(), "the buyer")?;
+        match active.trade.role() {
+            Role::Buyer => market::check_honest(ledger, &bid.seller(), "the seller")?,
+            Role::Seller | Role::Arbiter => market::check_honest(ledger, &bid.buyer(), "the buyer")?,
+        }
         for arbiter in std::iter::once(&bid.arbiter).chain(&bid.second_arbiter) {
             market::check_honest(ledger, &arbiter.author, "an arbiter of this trade")?;
         }

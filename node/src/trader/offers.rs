@@ -37,8 +37,8 @@ impl Trader {
             methods: methods.map_err(invalid).map(List::new)?.ok_or_else(|| invalid("too many payment methods"))?,
             terms: Terms::new(request.terms.trim()).map_err(invalid)?,
             arbiters: List::new(arbiters).ok_or_else(|| invalid("too many arbiters"))?,
-            seller_bond_ppm: 0,
-            buyer_bond_ppm: 0,
+            seller_bond_ppm: request.seller_bond_ppm,
+            buyer_bond_ppm: request.buyer_bond_ppm,
             arbitration_delay: DEFAULT_ARBITRATION_DELAY,
             second_delay: DEFAULT_SECOND_DELAY,
             refund_delay: DEFAULT_REFUND_DELAY,
@@ -153,7 +153,7 @@ impl Trader {
         let (offer, offer_body) = self.open_offer(&request.offer)?;
         let review = market::review(&self.tools, &request).await?;
         if !review.affordable {
-            let message = format!("the wallet cannot pay {} BTC and the fee", review.amount);
+            let message = format!("the wallet cannot pay {} BTC and the fee", review.locked());
             return Err(ApiError::new(
                 Code::InsufficientFunds,
                 message,

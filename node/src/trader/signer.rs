@@ -200,7 +200,7 @@ impl Trader {
     }
 
     /// Returns what a signer elsewhere has to sign of a trade.
-    pub(super) fn to_sign(&mut self, id: TradeId) -> Result<ToSign, ApiError> {
+    pub(super) fn what_to_sign(&mut self, id: TradeId) -> Result<ToSign, ApiError> {
         let key = self.trade_key(id)?;
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         let (OwnKey::Elsewhere(key, origin), Some(what)) = (key, active.unsigned.clone()) else {

@@ -7,6 +7,7 @@ use exchange_api::{
 };
 use exchange_ledger::ids::{AuthorId, TradeId};
 use exchange_ledger::mail::{self, Account, Entry, Envelope, Message, Said, Transcript, Words};
+use exchange_ledger::trade::funding;
 use exchange_ledger::trade::{Contract, Event, Role, Seat, details_commitment};
 use zeroize::Zeroizing;
 
@@ -64,6 +65,12 @@ impl Trader {
                 self.on_round(id, from, *round).await;
             }
             Message::Round(_) => {}
+            Message::FundingProposal(proposal) => {
+                self.hear_round(id, contract.role_of(&from), funding::Event::Proposal(proposal)).await;
+            }
+            Message::FundingAnswer(answer) => {
+                self.hear_round(id, contract.role_of(&from), funding::Event::Answer(answer)).await;
+            }
         }
     }
 
@@ -322,6 +329,7 @@ fn view(contract: &Contract, kept: &Kept) -> Option<MessageView> {
             MessageWords::Details { details, is_agreed: agreed.is_some_and(|party| party.details == commitment) }
         }
         Message::Disclosure { .. } | Message::Ask(_) | Message::Reply(_) | Message::Round(_) => return None,
+        Message::FundingProposal(_) | Message::FundingAnswer(_) => return None,
     };
     Some(MessageView { number: kept.number, from, to, time: address.time, words })
 }

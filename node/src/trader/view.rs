@@ -52,6 +52,8 @@ impl Trader {
             unread: active.unread,
             dispute: dispute(trade),
             can_bump: bump::can_bump(trade),
+            seller_bond: bid.seller_bond,
+            buyer_bond: bid.buyer_bond,
         }
     }
 }
@@ -132,12 +134,14 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             let what = "your funding of the escrow reaches the chain".to_owned();
             step(Actor::Chain, what, None, "your node sends it again, after a restart too", None)
         }
+        (Phase::Agreed, Role::Buyer | Role::Seller) if trade.joint_terms().is_some() => joint(trade, role, step),
         (Phase::Agreed, Role::Seller) => {
-            let what = format!("pay {amount} BTC into the escrow");
+            let what = format!("pay {} BTC into the escrow{}", trade.bid().locked_by(role), with_bond(trade, role));
             step(Actor::You, what, None, "either side can call it off; no coins have moved", Some(Action::Fund))
         }
         (Phase::Agreed, _) => {
-            let what = format!("the seller pays {amount} BTC into the escrow");
+            let locked = trade.bid().locked_by(Role::Seller);
+            let what = format!("the seller pays {locked} BTC into the escrow");
             step(Actor::Peer, what, None, "either side can call it off; no coins have moved", None)
         }
         (Phase::Funding, _) => {
@@ -220,13 +224,86 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             let what = "the chain confirms the refund to the seller".to_owned();
             step(Actor::Chain, what, None, "nothing to do; it goes on by itself, after a restart too", None)
         }
+        (Phase::Closed, Role::Buyer) if trade.bid().buyer_bond > Sats::ZERO => {
+            over(format!("{amount} BTC and your bond, less the fee, are in your wallet"))
+        }
         (Phase::Closed, Role::Buyer) => over(format!("{amount} BTC, less the fee, are in your wallet")),
+        (Phase::Closed, Role::Seller) if trade.bid().seller_bond > Sats::ZERO => {
+            over("the buyer has the coins, you have the money, and your bond is back in your wallet".to_owned())
+        }
         (Phase::Closed, _) => over("the buyer has the coins, you have the money".to_owned()),
         (Phase::Refunded, Role::Seller) => over("the coins are back in your wallet".to_owned()),
+        (Phase::Refunded, Role::Buyer) if refundable => {
+            let what = "the seller took his coins back; your bond still lies there: take it back".to_owned();
+            step(Actor::You, what, None, "it stays there, and is nobody's but yours", Some(Action::Refund))
+        }
+        (Phase::Refunded, Role::Buyer) if trade.bid().buyer_bond > Sats::ZERO => {
+            over("the coins went back to the seller, and your bond to you".to_owned())
+        }
         (Phase::Refunded, _) => over("the coins went back to the seller".to_owned()),
+        (Phase::Cancelled, _) if trade.local().negotiation.is_bound() => over(
+            "called off; a coin of yours is spent back to you, so that what you had signed can never confirm"
+                .to_owned(),
+        ),
         (Phase::Cancelled, _) => over("called off before any coins moved".to_owned()),
         (Phase::Void, _) => over("the offer was taken by somebody else or withdrawn; no coins moved".to_owned()),
         (Phase::Lost, _) => over("the escrow was spent in an unforeseen way: run the audit".to_owned()),
+    }
+}
+
+/// Says of what a side pays in what of it is its bond.
+fn with_bond(trade: &Trade, role: Role) -> String {
+    match (role, trade.bid().seller_bond) {
+        (Role::Seller, Sats::ZERO) => String::new(),
+        (Role::Seller, bond) => format!(", {bond} BTC of it your bond"),
+        (Role::Buyer | Role::Arbiter, _) => ": your bond".to_owned(),
+    }
+}
+
+/// Returns who acts next while two wallets fund the escrow.
+fn joint(
+    trade: &Trade,
+    role: Role,
+    step: impl Fn(Actor, String, Option<u32>, &str, Option<Action>) -> NextStep,
+) -> NextStep {
+    let negotiation = &trade.local().negotiation;
+    let off = "either side can call it off; no coins have moved";
+    let other = if role == Role::Seller { "buyer" } else { "seller" };
+    if negotiation.is_bound() {
+        let (until, what) = match role {
+            Role::Seller => (None, "the funding of both sides reaches the chain".to_owned()),
+            Role::Buyer | Role::Arbiter => {
+                let what = "the seller signs what you signed, and sends it to the chain".to_owned();
+                (negotiation.gives_up_at(), what)
+            }
+        };
+        let otherwise = "your coins are spent back to you: call it off, or wait until your node does";
+        return step(if role == Role::Seller { Actor::Chain } else { Actor::Peer }, what, until, otherwise, None);
+    }
+    let locked = trade.bid().locked_by(role);
+    if !negotiation.is_willing() {
+        let ready =
+            if role == Role::Buyer && negotiation.is_proposed() { "the seller has set his coins aside: " } else { "" };
+        let what = format!("{ready}set {locked} BTC aside for the escrow{}", with_bond(trade, role));
+        let otherwise = "either side can call it off; nothing moves before both have signed";
+        return step(Actor::You, what, None, otherwise, Some(Action::Fund));
+    }
+    match (role, negotiation.is_proposed(), negotiation.is_answered()) {
+        (Role::Seller, true, false) => {
+            let again = trade.actions().contains(&Action::Fund).then_some(Action::Fund);
+            let what = format!("the {other} sets his bond of {} BTC aside and signs", trade.bid().buyer_bond);
+            step(Actor::Peer, what, None, off, again)
+        }
+        (Role::Seller, false, _) => {
+            let what = "the coins of the buyer are gone: propose again".to_owned();
+            step(Actor::You, what, None, off, Some(Action::Fund))
+        }
+        (Role::Buyer, false, _) => {
+            step(Actor::Peer, format!("the {other} sets his coins aside and proposes"), None, off, None)
+        }
+        (Role::Seller | Role::Buyer | Role::Arbiter, _, _) => {
+            step(Actor::Chain, format!("your node looks at the coins of the {other} and signs"), None, off, None)
+        }
     }
 }
 
@@ -321,7 +398,7 @@ pub(super) fn phase_event(role: Role, phase: Phase, id: TradeId) -> String {
     let what = match (phase, role) {
         (Phase::Bid, _) => "a bid waits for the maker",
         (Phase::Void, _) => "the offer went to somebody else or was withdrawn",
-        (Phase::Agreed, Role::Seller) => "agreed: pay the coins into the escrow",
+        (Phase::Agreed, Role::Seller) => "agreed: pay into the escrow",
         (Phase::Agreed, _) => "agreed: the seller funds the escrow",
         (Phase::Cancelled, _) => "called off; no coins moved",
         (Phase::Funding, _) => "the escrow's funding was seen",

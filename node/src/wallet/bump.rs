@@ -56,7 +56,16 @@ impl State {
                 self.child_of_known(&parent, request, fee_rate)
             }
             Some(payment) if self.is_replaceable(&payment) => self.replace(&payment, request, fee_rate),
-            Some(payment) => self.child_of_known(&payment.tx, request, fee_rate),
+            Some(payment) => {
+                // What others signed too is whole as the chain shows it.
+                let seen = self.known().remove(&txid).map(|known| known.tx.as_ref().clone());
+                let parent = seen.unwrap_or(payment.tx);
+                if parent.input.iter().any(|input| input.witness.is_empty()) {
+                    let reason = "the other side's signatures are not there yet".to_owned();
+                    return Err(WalletError::NotBumpable { txid, reason });
+                }
+                self.child_of_known(&parent, request, fee_rate)
+            }
             None => {
                 let known = self.known().remove(&txid).ok_or(WalletError::UnknownTransaction { txid })?;
                 self.child_of_known(&known.tx, request, fee_rate)

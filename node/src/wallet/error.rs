@@ -1,6 +1,7 @@
 //! Why the wallet refused.
 
 use bitcoin::{Amount, FeeRate, OutPoint, Txid};
+use exchange_ledger::trade::funding::MAX_INPUTS;
 use exchange_store::StoreError;
 
 use super::coins::{CoinState, MAX_COINS};
@@ -30,6 +31,14 @@ pub enum WalletError {
         frozen: Amount,
         /// What is missing.
         missing: Amount,
+    },
+    /// The coins suffice, but too many of them would be needed, or they are not confirmed.
+    #[error(
+        "no {MAX_INPUTS} confirmed coins hold {needed}; wait for confirmations, or join your coins first: send all to your own address"
+    )]
+    SmallCoins {
+        /// What is needed, the fee included.
+        needed: Amount,
     },
     /// No coin is large enough and confirmed.
     #[error(

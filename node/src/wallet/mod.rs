@@ -13,6 +13,7 @@
 //! | `bump` | a higher fee for what waits, by a replacement or a child |
 //! | `coins`, `labels` | the coins one by one; what their owner says of them |
 //! | `psbt` | transactions that are signed elsewhere too |
+//! | `share` | this wallet's share of a funding from two wallets |
 //! | `history` | pages of transactions |
 //! | `persist` | what a change on disk holds |
 //! | `store` | where changes are kept |
@@ -25,7 +26,9 @@ use std::sync::Arc;
 
 use bitcoin::secp256k1::XOnlyPublicKey;
 use bitcoin::secp256k1::schnorr::Signature;
-use bitcoin::{Address, Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
+use bitcoin::{Address, Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Txid};
+use exchange_ledger::trade::Role;
+use exchange_ledger::trade::funding::{Draft, Funder};
 use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
@@ -41,6 +44,7 @@ mod labels;
 mod payment;
 mod persist;
 pub mod psbt;
+mod share;
 mod state;
 mod store;
 mod sync;
@@ -136,6 +140,30 @@ pub struct FundRequest {
     pub amount: Amount,
     /// The feerate; `None` asks the chain.
     pub fee_rate: Option<FeeRate>,
+    /// What stands in the history.
+    pub label: String,
+}
+
+/// Sets coins aside for an output of a funding from two wallets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareRequest {
+    /// The output. Coins are set aside for it once: the same request again returns the same coins.
+    pub output: TxOut,
+    /// The feerate at which the coins must suffice.
+    pub fee_rate: FeeRate,
+    /// What stands in the history.
+    pub label: String,
+}
+
+/// Signs the coins that were set aside, in a transaction that pays their output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareSigning {
+    /// The output's script.
+    pub script: ScriptBuf,
+    /// This side.
+    pub role: Role,
+    /// The transaction.
+    pub draft: Draft,
     /// What stands in the history.
     pub label: String,
 }
@@ -314,6 +342,51 @@ impl WalletHandle {
     pub async fn fund(&self, request: FundRequest) -> Result<Payment, WalletError> {
         let fee_rate = self.fee_rate(request.fee_rate).await?;
         self.ask(|reply| Command::Fund { request, fee_rate, reply }).await
+    }
+
+    /// Sets confirmed coins aside for an output of a funding from two wallets.
+    ///
+    /// # Errors
+    /// [`WalletError::InsufficientFunds`] and other refusals; nothing is set aside then.
+    pub async fn share(&self, request: ShareRequest) -> Result<Funder, WalletError> {
+        self.ask(|reply| Command::Share { request, reply }).await
+    }
+
+    /// Signs the coins that were set aside for an output, and no others. What is signed is kept before it is returned.
+    ///
+    /// # Errors
+    /// [`WalletError::WrongTransaction`] when the transaction does anything but spend these coins for this output.
+    pub async fn sign_share(&self, request: ShareSigning) -> Result<Transaction, WalletError> {
+        self.ask(|reply| Command::SignShare { request: Box::new(request), reply }).await
+    }
+
+    /// Frees the coins that were set aside for an output. Whoever else holds what was signed with them can still use it.
+    ///
+    /// # Errors
+    /// [`WalletError::AlreadyBroadcast`] when it is in the pool or the chain.
+    pub async fn free_share(&self, script: ScriptBuf) -> Result<(), WalletError> {
+        self.ask(|reply| Command::FreeShare { script, reply }).await
+    }
+
+    /// Spends one of the coins that were set aside for an output back to this wallet, and broadcasts that until it confirms:
+    /// nothing that was signed with them can confirm then. The others are free once it is final.
+    ///
+    /// # Errors
+    /// As [`Self::send`]; [`WalletError::AlreadyBroadcast`] when what was signed is in the pool or the chain.
+    pub async fn spend_back(&self, script: ScriptBuf) -> Result<(), WalletError> {
+        let fee_rate = self.fee_rate(None).await?;
+        match self.ask(|reply| Command::SpendBack { script, fee_rate, reply }).await? {
+            Some(payment) => self.send_out(&payment, None).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Tells of each script whether it is this wallet's.
+    ///
+    /// # Errors
+    /// [`WalletError::Closed`].
+    pub async fn owns(&self, scripts: Vec<ScriptBuf>) -> Result<Vec<bool>, WalletError> {
+        self.ask(|reply| Command::Owns { scripts, reply }).await
     }
 
     /// Builds, signs and broadcasts a payment; a dry run only builds and prices it. Once kept, a payment is broadcast

@@ -84,6 +84,10 @@ pub(super) enum Purpose {
     Fund,
     /// The wallet, at once and again until it confirms.
     Send { request_id: String },
+    /// Nobody: it stands for the coins that are set aside for an output of a funding from two wallets.
+    Share,
+    /// The trade's driver, once both sides have signed: a funding from two wallets, with this side's signatures.
+    Joint,
     /// Whoever broadcasts its parent, whose fee it raises; the wallet, once the parent is seen.
     Child { parent: Transaction },
 }

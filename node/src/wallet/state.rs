@@ -14,7 +14,7 @@ use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, Txid};
 use zeroize::Zeroizing;
 
 use super::keys::Keys;
-use super::persist::{COMPACT_FROM, Change, Own, Reservation, Scan};
+use super::persist::{COMPACT_FROM, Change, Own, Purpose, Reservation, Scan};
 use super::sync::Pass;
 use super::{Balance, Clock, CoinMessage, DepositAddress, MAX_ADDRESSES, OwnedCoin, WalletError};
 use crate::chain::BlockRef;
@@ -171,9 +171,13 @@ impl State {
     /// Takes back a transaction that could not be kept, and so was never handed out. One that was kept before stays.
     pub fn withdraw(&mut self, tx: &Transaction) {
         let txid = tx.compute_txid();
-        if self.change.own.reservations.get(&txid).is_some_and(Option::is_some) {
+        if let Some(Some(kept)) = self.change.own.reservations.get(&txid) {
+            // The change of what was signed with others is that of the plan, which stays.
+            let has_own_change = kept.purpose != Purpose::Joint;
             self.end_reservation(txid);
-            self.reuse_change(tx);
+            if has_own_change {
+                self.reuse_change(tx);
+            }
         }
     }
 

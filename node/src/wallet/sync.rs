@@ -109,12 +109,12 @@ impl State {
                 && match &reservation.purpose {
                     Purpose::Send { .. } => true,
                     Purpose::Child { parent } => known.contains_key(&parent.compute_txid()),
-                    Purpose::Fund => false,
+                    Purpose::Fund | Purpose::Share | Purpose::Joint => false,
                 }
         });
         let package = |(txid, reservation): (Txid, &Reservation)| match &reservation.purpose {
             Purpose::Child { parent } => vec![parent.clone(), reservation.tx.clone()],
-            Purpose::Send { .. } | Purpose::Fund => {
+            Purpose::Send { .. } | Purpose::Fund | Purpose::Share | Purpose::Joint => {
                 self.package_of(&txid).unwrap_or_else(|| vec![reservation.tx.clone()])
             }
         };
@@ -126,7 +126,7 @@ impl State {
         let (_, child) = self.own.child_of(parent)?;
         match &child.purpose {
             Purpose::Child { parent } => Some(vec![parent.clone(), child.tx.clone()]),
-            Purpose::Send { .. } | Purpose::Fund => None,
+            Purpose::Send { .. } | Purpose::Fund | Purpose::Share | Purpose::Joint => None,
         }
     }
 

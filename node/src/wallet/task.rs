@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
+use exchange_ledger::trade::funding::Funder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -13,8 +14,8 @@ use super::state::State;
 use super::sync::Next;
 use super::{
     Balance, BumpRequest, Bumped, ChildRequest, Coin, CoinCursor, CoinMessage, DepositAddress, FinishRequest,
-    FundRequest, Label, LabelSubject, OwnedCoin, Payment, SendRequest, WalletError, WalletSetup, WalletStatus,
-    WalletStore,
+    FundRequest, Label, LabelSubject, OwnedCoin, Payment, SendRequest, ShareRequest, ShareSigning, WalletError,
+    WalletSetup, WalletStatus, WalletStore,
 };
 use crate::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, FOLLOWER_QUEUE, Follower, WatchRequest};
 
@@ -31,6 +32,11 @@ pub(super) enum Command {
     Balance(Reply<Balance>),
     History { after: Option<HistoryCursor>, limit: usize, reply: Reply<HistoryPage> },
     Fund { request: FundRequest, fee_rate: FeeRate, reply: Reply<Payment> },
+    Share { request: ShareRequest, reply: Reply<Funder> },
+    SignShare { request: Box<ShareSigning>, reply: Reply<Transaction> },
+    FreeShare { script: ScriptBuf, reply: Reply<()> },
+    SpendBack { script: ScriptBuf, fee_rate: FeeRate, reply: Reply<Option<Payment>> },
+    Owns { scripts: Vec<ScriptBuf>, reply: Reply<Vec<bool>> },
     Send { request: SendRequest, fee_rate: FeeRate, reply: Reply<Payment> },
     SignForCoin { minimum: Amount, message: CoinMessage, reply: Reply<OwnedCoin> },
     Seen { tx: Transaction, reply: Reply<()> },
@@ -221,6 +227,33 @@ impl Task {
             Command::Fund { request, fee_rate, reply } => {
                 let payment = self.state.fund(&request, fee_rate);
                 self.answer_payment(payment, reply).await;
+            }
+            Command::Share { request, reply } => {
+                let share = self.state.share(&request);
+                let share = self.keep_built(share, |share| &share.plan).await;
+                self.answer(share.map(|share| share.funder), reply).await;
+            }
+            Command::SignShare { request, reply } => {
+                let signed = self.state.sign_share(&request);
+                let signed = self.keep_built(signed, |signed| signed).await;
+                self.answer(signed, reply).await;
+            }
+            Command::FreeShare { script, reply } => {
+                let freed = self.state.free_share(&script);
+                self.answer(freed, reply).await;
+            }
+            Command::SpendBack { script, fee_rate, reply } => {
+                match self.state.spend_back(&script, fee_rate).transpose() {
+                    Some(payment) => {
+                        let payment = self.keep_built(payment, |payment| &payment.tx).await;
+                        self.answer(payment.map(Some), reply).await;
+                    }
+                    None => self.answer(Ok(None), reply).await,
+                }
+            }
+            Command::Owns { scripts, reply } => {
+                let owned = scripts.into_iter().map(|script| self.state.wallet.is_mine(script)).collect();
+                self.answer(Ok(owned), reply).await;
             }
             Command::Send { request, fee_rate, reply } => {
                 let payment = self.state.send(&request, fee_rate);

@@ -364,6 +364,13 @@ impl Run {
                 let draft = fixture.escrow.complete_extend(seat, &extend, self.role, &key);
                 self.build(draft.expect("an extension that holds").tx);
             }
+            Effect::ChooseCoins { .. }
+            | Effect::LookUpCoins(_)
+            | Effect::SignFunding(_)
+            | Effect::SendProposal(_)
+            | Effect::SendAnswer(_)
+            | Effect::FreeCoins { .. }
+            | Effect::SpendCoinBack { .. } => panic!("the trade has no buyer's bond"),
             Effect::Broadcast(tx) => {
                 let bytes = Some(serialize(&tx));
                 assert!(bytes == kept.funding_tx || bytes == kept.spend_tx, "sent without being kept");

@@ -294,6 +294,14 @@ impl Node {
             }
             // The arbiters of these worlds are silent: no machine of theirs is driven.
             Effect::SignRuling { .. } | Effect::SignExtension { .. } => None,
+            // No offer of these worlds asks for a bond.
+            Effect::ChooseCoins { .. }
+            | Effect::LookUpCoins(_)
+            | Effect::SignFunding(_)
+            | Effect::SendProposal(_)
+            | Effect::SendAnswer(_)
+            | Effect::FreeCoins { .. }
+            | Effect::SpendCoinBack { .. } => None,
             Effect::Broadcast(tx) => {
                 self.broadcast(id, &tx, shared);
                 None

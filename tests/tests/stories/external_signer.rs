@@ -1,5 +1,7 @@
 //! The escrow key of a sale on a signer of its own, here Bitcoin Core without a wallet, which knows nothing of this program.
 
+use std::io::Write as _;
+
 use bitcoin::bip32::{DerivationPath, Xpriv, Xpub};
 use bitcoin::secp256k1::Secp256k1;
 use bitcoin::{Network, Psbt};
@@ -61,7 +63,7 @@ fn external_signer_releases() {
 
 fn signs(world: &World, seller: &Trader, trade: TradeId, psbt: &Psbt, name: &str) -> Result<TradeView, Failure> {
     let file = world.dir().join(name);
-    std::fs::write(&file, psbt.to_string()).unwrap();
+    std::fs::File::create(&file).and_then(|mut file| file.write_all(psbt.to_string().as_bytes())).unwrap();
     seller.cli().run(&["trade", "sign", &trade.to_string(), "--psbt-in", &file.display().to_string(), "--yes"])
 }
 

@@ -5,6 +5,7 @@
 
 mod backup_put_back;
 mod bad_input;
+mod bonds;
 mod chat;
 mod disputes;
 mod electrum;

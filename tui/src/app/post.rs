@@ -25,7 +25,11 @@ pub const AUTOMATIC: usize = 7;
 pub const DETAILS: usize = 8;
 /// The arbiter.
 pub const ARBITER: usize = 9;
+/// What both lock besides.
+pub const BONDS: usize = 10;
 
+/// What can be chosen as bonds of seller and buyer, in millionths of the amount; the command line takes any.
+pub const BOND_CHOICES: [(u32, u32); 4] = [(0, 0), (100_000, 0), (100_000, 100_000), (250_000, 250_000)];
 /// A price that is this many per cent worse for the maker than the best in the book is probably a slip.
 const SUSPICIOUS_PERCENT: u64 = 10;
 /// As in the rules of offers.
@@ -55,6 +59,7 @@ impl Default for Post {
             choice(words::post::AUTOMATIC, words::post::AUTOMATIC_OPTIONS, ""),
             Field::text(words::post::DETAILS, "", words::post::DETAILS_HINT),
             Field::choice(words::take::ARBITER, vec![words::post::NO_ARBITERS.to_owned()], ""),
+            Field::choice(words::post::BONDS, BOND_CHOICES.map(words::post::bonds).to_vec(), words::post::BONDS_HINT),
         ];
         Self { form: Form::new(words::post::BUTTON, fields), arbiters: Vec::new() }
     }
@@ -180,6 +185,7 @@ impl Post {
         if !self.form.is_right() {
             return None;
         }
+        let (seller_bond_ppm, buyer_bond_ppm) = BOND_CHOICES[self.form.fields[BONDS].chosen()];
         Some(PostOffer {
             request_id: String::new(),
             dry_run: false,
@@ -194,6 +200,8 @@ impl Post {
             automatic,
             details,
             lifetime_s: None,
+            seller_bond_ppm,
+            buyer_bond_ppm,
         })
     }
 }
@@ -244,7 +252,7 @@ mod tests {
     fn an_empty_form_is_refused_at_each_missing_field() {
         let mut post = Post::default();
         assert!(post.check().is_none());
-        let wrong: Vec<_> = (0..=ARBITER).filter(|at| post.form.fields[*at].error.is_some()).collect();
+        let wrong: Vec<_> = (0..=BONDS).filter(|at| post.form.fields[*at].error.is_some()).collect();
         assert_eq!(wrong, [PRICE, MIN, MAX, METHODS, DETAILS, ARBITER]);
         assert_eq!(post.form.focus, Some(PRICE));
     }
@@ -306,6 +314,12 @@ mod tests {
         assert_eq!(offer.side, Side::Sell);
         assert!(offer.automatic);
         assert_eq!(offer.arbiters, [], "whom the node trusts");
+        assert_eq!((offer.seller_bond_ppm, offer.buyer_bond_ppm), (0, 0), "nobody locks more unless it is asked for");
+        post.form.focus = Some(BONDS);
+        post.form.choose(true);
+        post.form.choose(true);
+        let bonded = post.check().unwrap();
+        assert_eq!((bonded.seller_bond_ppm, bonded.buyer_bond_ppm), (100_000, 100_000));
         post.form.set_text(MAX, "0.001");
         assert!(post.check().is_none());
     }

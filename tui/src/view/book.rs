@@ -179,7 +179,10 @@ fn draw_summary(app: &App, offer: &OfferView, frame: &mut Frame, area: Rect) {
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let methods = format::clean(&offer.methods.join(" or "));
-    let bids = if offer.automatic { w::BY_ITSELF } else { w::BY_HAND };
+    let mut bids = if offer.automatic { w::BY_ITSELF } else { w::BY_HAND }.to_owned();
+    if offer.seller_bond_ppm > 0 || offer.buyer_bond_ppm > 0 {
+        bids = format!("Bonds: {}. {bids}", words::offer_bonds(offer));
+    }
     let lines = vec![
         Line::from(format!("  {} by {methods}", words::offer_sentence(offer))).style(app.theme.strong()),
         Line::from(format!("  {}, {}. {bids}", words::maker(offer), w::seen(&seen(app, offer)))).style(app.theme.dim()),
@@ -212,6 +215,9 @@ fn draw_terms(app: &App, offer: &OfferView, frame: &mut Frame, area: Rect) {
     put("Bids", if offer.automatic { w::BY_ITSELF } else { w::BY_HAND }.to_owned());
     for (at, arbiter) in offer.arbiters.iter().enumerate() {
         put(if at == 0 { "Arbiters" } else { "" }, words::take::arbiter(arbiter, app.now()));
+    }
+    if offer.seller_bond_ppm > 0 || offer.buyer_bond_ppm > 0 {
+        put("Bonds", words::offer_bonds(offer));
     }
     let refund = u32::from(offer.refund_delay);
     put("Refund", format!("after {} blocks, {}", format::number(refund), format::blocks(refund)));

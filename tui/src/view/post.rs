@@ -9,11 +9,16 @@ use crate::app::App;
 use crate::app::post::suspicion;
 use crate::words;
 
+/// Lines of the preview with its border.
+const PREVIEW_HEIGHT: u16 = 5;
+
 /// Draws the screen.
 pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
     let area = area.inner(Margin::new(1, 1));
     let fields = u16::try_from(app.post.form.fields.len()).unwrap_or(u16::MAX);
-    let [form, preview] = Layout::vertical([Constraint::Length(fields + 2), Constraint::Length(5)]).areas(area);
+    // In a small window the button comes first.
+    let rest = area.height.saturating_sub(fields + 2).min(PREVIEW_HEIGHT);
+    let [form, preview] = Layout::vertical([Constraint::Length(fields + 2), Constraint::Length(rest)]).areas(area);
     super::form::draw(app, &app.post.form, false, frame, form);
     let block = Block::new()
         .borders(Borders::ALL)

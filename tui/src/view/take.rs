@@ -74,6 +74,10 @@ fn draw_review(app: &App, review: &Review, frame: &mut Frame, area: Rect) {
             Span::raw(w::arbiter_line(&terms.arbiter)),
         ]),
     ];
+    lines.extend(
+        w::bonds(terms)
+            .map(|bonds| Line::from(vec![Span::styled(format!("{:<14}", w::BONDS), theme.dim()), Span::raw(bonds)])),
+    );
     if !terms.arbiter.trusted {
         lines.push(Line::from(format!("! {}", w::untrusted(&terms.arbiter))).style(theme.warn()));
     }

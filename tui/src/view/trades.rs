@@ -196,6 +196,7 @@ fn details_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
 
 fn fact_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
     let mut facts = vec![format!("Arbiter {}", words::take::arbiter_line(&trade.arbiter))];
+    facts.extend(w::bonds(trade));
     if let Some(address) = &trade.escrow_address {
         facts.push(format!("Escrow {}", format::ellipsis(&format::clean(address), 40)));
     }

@@ -138,6 +138,11 @@ pub fn offer_sentence(offer: &OfferView) -> String {
     format!("{} {amount} BTC for {} {}", you(your_side(offer)), format::range(&min, &max), offer.currency)
 }
 
+/// Returns what each side locks besides the trade.
+pub fn offer_bonds(offer: &OfferView) -> String {
+    post::bonds((offer.seller_bond_ppm, offer.buyer_bond_ppm))
+}
+
 /// Returns who made an offer and what is known of him.
 pub fn maker(offer: &OfferView) -> String {
     if offer.mine {

@@ -22,6 +22,8 @@ pub const AUTOMATIC: &str = "Accept bids";
 pub const AUTOMATIC_OPTIONS: [&str; 2] = ["by itself, while my node runs", "by hand, one by one"];
 pub const DETAILS: &str = "Your details";
 pub const DETAILS_HINT: &str = "name, account: only for who trades";
+pub const BONDS: &str = "Bonds";
+pub const BONDS_HINT: &str = "locked, and given back";
 pub const BUTTON: &str = "Post this offer";
 pub const TITLE: &str = "Post this offer?";
 pub const YES: &str = "Yes, post it";
@@ -36,6 +38,18 @@ pub const BAD_METHODS: &str = "at most 8, of 40 letters";
 pub const NO_DETAILS: &str = "needed to accept by itself";
 pub const NO_ARBITERS: &str = "none is known yet";
 pub const INCOMPLETE: &str = "Fill in the form to see your offer as others will see it.";
+
+/// Returns what seller and buyer lock besides, as an option.
+pub fn bonds((seller, buyer): (u32, u32)) -> String {
+    let of = format::per_million;
+    match (seller, buyer) {
+        (0, 0) => "none".to_owned(),
+        (seller, 0) => format!("{} by the seller", of(seller)),
+        (0, buyer) => format!("{} by the buyer", of(buyer)),
+        (seller, buyer) if seller == buyer => format!("{} by each", of(seller)),
+        (seller, buyer) => format!("{} by the seller, {} by the buyer", of(seller), of(buyer)),
+    }
+}
 
 /// Returns the option to name all arbiters whom the user trusts.
 pub fn trusted(arbiters: &[&ArbiterView]) -> String {
@@ -84,8 +98,16 @@ pub fn notes(offer: &PostOffer) -> Vec<String> {
     if offer.automatic {
         notes.push("Your node accepts the first bid and hands over your details.".to_owned());
     }
-    if offer.side == Side::Sell {
+    let own_bond = match offer.side {
+        Side::Sell => offer.seller_bond_ppm,
+        Side::Buy => offer.buyer_bond_ppm,
+    };
+    if offer.side == Side::Sell || own_bond > 0 {
         notes.push("You fund the escrow by hand once a bid is accepted.".to_owned());
+    }
+    if offer.seller_bond_ppm > 0 || offer.buyer_bond_ppm > 0 {
+        let bonds = bonds((offer.seller_bond_ppm, offer.buyer_bond_ppm));
+        notes.push(format!("Bonds, which come back at the end: {bonds} of the amount."));
     }
     notes
 }

@@ -1,6 +1,6 @@
 //! Taking an offer.
 
-use exchange_api::{ArbiterView, Role, TakeReview};
+use exchange_api::{ArbiterView, Role, Sats, TakeReview};
 
 use crate::format;
 
@@ -17,6 +17,7 @@ pub const SELLER_DETAILS: &str = "where to pay you: name, account";
 pub const NO_DETAILS: &str = "needed, so that the payment can be matched";
 pub const BUTTON: &str = "Review";
 pub const REVIEW: &str = "Review: nothing is agreed until you say yes";
+pub const BONDS: &str = "Bonds";
 pub const YES: &str = "Yes, take this offer";
 pub const YES_UNTRUSTED: &str = "Yes, and with this arbiter";
 pub const YOU_SEND: &str = "You send";
@@ -69,11 +70,26 @@ pub fn exchange(review: &TakeReview) -> [(String, String); 2] {
             (money, format!("by {method}, straight to the seller")),
             (amount, format!("less the network fee, about {}", format::fee(review.payout_fee))),
         ],
+        Role::Seller | Role::Arbiter if review.seller_bond > Sats::ZERO => [
+            (amount, format!("plus a bond and the network fee, about {}", format::fee(review.funding_fee))),
+            (money, format!("by {method}, straight from the buyer")),
+        ],
         Role::Seller | Role::Arbiter => [
             (amount, format!("plus the network fee, about {}", format::fee(review.funding_fee))),
             (money, format!("by {method}, straight from the buyer")),
         ],
     }
+}
+
+/// Says what each locks besides the trade, and that it comes back; nothing without bonds.
+pub fn bonds(review: &TakeReview) -> Option<String> {
+    let (mine, theirs) = match review.role {
+        Role::Buyer => (review.buyer_bond, review.seller_bond),
+        Role::Seller | Role::Arbiter => (review.seller_bond, review.buyer_bond),
+    };
+    let amount = |bond: Sats| if bond == Sats::ZERO { "none".to_owned() } else { format::btc_unit(bond) };
+    let any = mine > Sats::ZERO || theirs > Sats::ZERO;
+    any.then(|| format!("yours {}, the other's {}; each comes back", amount(mine), amount(theirs)))
 }
 
 /// Returns what happens, step by step.
@@ -88,13 +104,21 @@ pub fn steps(review: &TakeReview) -> [String; 4] {
     match review.role {
         Role::Buyer => [
             format!("The maker accepts, {accepts}."),
-            format!("The seller locks the coins. Wait for {confirmations} ({wait})."),
+            if review.buyer_bond > Sats::ZERO {
+                format!("You both lock coins, by hand. Wait for {confirmations} ({wait}).")
+            } else {
+                format!("The seller locks the coins. Wait for {confirmations} ({wait}).")
+            },
             format!("You pay {pay} and say so."),
             "The seller sees the money and releases the coins to your wallet.".to_owned(),
         ],
         Role::Seller | Role::Arbiter => [
             format!("The maker accepts, {accepts}."),
-            format!("You lock the coins. They need {confirmations} ({wait})."),
+            if review.buyer_bond > Sats::ZERO {
+                format!("You both lock coins, by hand. They need {confirmations} ({wait}).")
+            } else {
+                format!("You lock the coins. They need {confirmations} ({wait}).")
+            },
             format!("The buyer pays {pay} and says so."),
             "You see the money in your account and release the coins.".to_owned(),
         ],

@@ -1,6 +1,6 @@
 //! One's trades.
 
-use exchange_api::{Action, Actor, Phase, Role, TradeView};
+use exchange_api::{Action, Actor, Phase, Role, Sats, TradeView};
 
 use crate::format;
 use crate::message::CallName;
@@ -43,16 +43,7 @@ pub fn question(trade: &TradeView, action: Action) -> Question {
             warning: None,
             yes: "Yes, accept",
         },
-        Action::Fund => Question {
-            title: "Fund the escrow?",
-            what: format!("{amount} go from your wallet into the escrow, plus the network fee."),
-            notes: vec![
-                "From there neither of you can take them alone.".to_owned(),
-                "If the buyer vanishes, they come back to you after the refund delay.".to_owned(),
-            ],
-            warning: None,
-            yes: "Yes, fund it",
-        },
+        Action::Fund => fund(trade),
         Action::MarkPaid => Question {
             title: "Have you paid?",
             what: format!("{money} by {} to the seller.", format::clean(&trade.method)),
@@ -70,7 +61,7 @@ pub fn question(trade: &TradeView, action: Action) -> Question {
         Action::Cancel => cancel(trade, &amount),
         Action::Refund => Question {
             title: "Take the coins back?",
-            what: format!("{amount} come back to your wallet, less the network fee."),
+            what: format!("{} come back to your wallet, less the network fee.", format::btc_unit(trade.locked())),
             notes: Vec::new(),
             warning: Some("The trade ends. If the buyer has paid, this is a breach of it.".to_owned()),
             yes: "Yes, take them back",
@@ -100,6 +91,33 @@ pub fn question(trade: &TradeView, action: Action) -> Question {
             yes: "Yes, extend it",
         },
     }
+}
+
+fn fund(trade: &TradeView) -> Question {
+    let (locked, bond) = (format::btc_unit(trade.locked()), trade.own_bond());
+    let mut notes = Vec::new();
+    if bond > Sats::ZERO {
+        notes.push(format!("Your bond of {} among them comes back to you at the end.", format::btc_unit(bond)));
+    }
+    if trade.buyer_bond > Sats::ZERO {
+        notes.push("Both of you pay in one transaction: nothing moves before both have signed.".to_owned());
+    }
+    notes.push("From there neither of you can take them alone.".to_owned());
+    notes.push("If the other vanishes, they come back to you after the refund delay.".to_owned());
+    Question {
+        title: "Fund the escrow?",
+        what: format!("{locked} go from your wallet into the escrow, plus the network fee."),
+        notes,
+        warning: None,
+        yes: "Yes, fund it",
+    }
+}
+
+/// Returns what each locks besides the trade; nothing without bonds.
+pub fn bonds(trade: &TradeView) -> Option<String> {
+    let amount = |bond: Sats| if bond == Sats::ZERO { "none".to_owned() } else { format::btc_unit(bond) };
+    let any = trade.seller_bond > Sats::ZERO || trade.buyer_bond > Sats::ZERO;
+    any.then(|| format!("Bonds: seller {}, buyer {}", amount(trade.seller_bond), amount(trade.buyer_bond)))
 }
 
 fn cancel(trade: &TradeView, amount: &str) -> Question {

@@ -106,6 +106,8 @@ pub fn offer(id: u8, side: Side, code: &str, price: u64, min: u64, max: u64, met
         last_seen: NOW - 130,
         state: OfferState::Live,
         maker_trades: 12,
+        seller_bond_ppm: 0,
+        buyer_bond_ppm: 0,
     }
 }
 
@@ -177,6 +179,8 @@ pub fn trade(id: u8, role: Role, state: Phase) -> TradeView {
         second_arbiter: None,
         dispute: None,
         can_bump: false,
+        seller_bond: Sats::ZERO,
+        buyer_bond: Sats::ZERO,
     }
 }
 
@@ -311,6 +315,8 @@ pub fn review(role: Role) -> TakeReview {
         method: "SEPA instant".into(),
         arbiter: arbiter("Alice the Arbiter", 5_000),
         second_arbiter: None,
+        seller_bond: Sats::ZERO,
+        buyer_bond: Sats::ZERO,
         funding_fee: sats(310),
         payout_fee: sats(420),
         confirmations: 3,

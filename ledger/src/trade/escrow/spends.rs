@@ -32,6 +32,11 @@ pub(super) const fn vsize(input: u64, inputs: u64, outputs: u64) -> u64 {
     OVERHEAD_VSIZE + inputs * input + outputs * OUTPUT_VSIZE
 }
 
+/// Returns the size of a payout of a trade with these bonds.
+pub const fn payout_vsize(seller_bond: bool, buyer_bond: bool) -> u64 {
+    vsize(INPUT_VSIZE, 1 + buyer_bond as u64, 1 + seller_bond as u64) // true is one
+}
+
 /// Refuses a fee that no node relays, or that only wastes.
 pub(super) fn check_fee(fee: Sats, vsize: u64, max_feerate: u64) -> Result<(), EscrowError> {
     if fee.get() < vsize || fee.get() > vsize.saturating_mul(max_feerate) {

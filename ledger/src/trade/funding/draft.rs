@@ -17,6 +17,8 @@ use crate::wire::CurveSignature;
 const FRAME_WEIGHT: u64 = 42;
 /// An input that spends an output by its key: outpoint, empty script, sequence; a witness of one signature of 64 bytes.
 const INPUT_WEIGHT: u64 = 4 * 41 + 66;
+/// The largest output of a standard type: 34 bytes of script.
+const LARGEST_OUTPUT_WEIGHT: u64 = 4 * (9 + 34);
 /// Change below this goes to the fee: an output of any standard type may count as dust.
 const DUST_LIMIT: u64 = 546;
 
@@ -159,6 +161,25 @@ impl Funder {
     }
 }
 
+/// Returns what a side's coins must hold: its output, and its part of the fee without change. `None` beyond all bitcoin.
+pub fn needed(output: &TxOut, coins: usize, feerate: u64) -> Option<Sats> {
+    let value = Sats::try_from(output.value).ok()?;
+    value.checked_add(fee(weight_of(output, coins)?, feerate)?)
+}
+
+/// Returns the most that leaves a side's wallet at a feerate, whether there is change or not.
+pub fn most(output: &TxOut, coins: usize, feerate: u64) -> Option<Sats> {
+    // What is not worth an output is below the dust limit and what the largest output costs.
+    let change = fee(LARGEST_OUTPUT_WEIGHT, feerate)?.checked_add(Sats::new(DUST_LIMIT)?)?;
+    needed(output, coins, feerate)?.checked_add(change)
+}
+
+/// Returns the weight of a side's part without change.
+fn weight_of(output: &TxOut, coins: usize) -> Option<u64> {
+    let coins = u64::try_from(coins).ok()?.checked_mul(INPUT_WEIGHT)?;
+    coins.checked_add(FRAME_WEIGHT / 2)?.checked_add(output_weight(&output.script_pubkey).ok()?)
+}
+
 /// Returns what a side gets back: what its coins hold, less its output and what its part of the transaction costs. `None`
 /// when that is not worth an output.
 fn change_of(role: Role, funder: &Funder, output: &TxOut, feerate: u64) -> Result<Option<Sats>, FundingError> {
@@ -167,12 +188,8 @@ fn change_of(role: Role, funder: &Funder, output: &TxOut, feerate: u64) -> Resul
     }
     let held = funder.values.iter().try_fold(Sats::ZERO, |sum, value| sum.checked_add(*value));
     let held = held.ok_or(FundingError::Overflow)?;
-    let coins = u64::try_from(funder.values.len()).map_err(|_| FundingError::Overflow)?;
-    let weight = FRAME_WEIGHT / 2 + coins * INPUT_WEIGHT + output_weight(&output.script_pubkey)?; // at most 16 coins
-    let needed = Sats::try_from(output.value)
-        .ok()
-        .and_then(|value| value.checked_add(fee(weight, feerate)?))
-        .ok_or(FundingError::Overflow)?;
+    let weight = weight_of(output, funder.values.len()).ok_or(FundingError::Overflow)?;
+    let needed = needed(output, funder.values.len(), feerate).ok_or(FundingError::Overflow)?;
     let rest = held.checked_sub(needed).ok_or(FundingError::Short { role, held, needed })?;
     let weight = weight + output_weight(funder.contribution.change.script())?;
     let with_change = Sats::try_from(output.value).ok().and_then(|value| value.checked_add(fee(weight, feerate)?));

@@ -154,9 +154,20 @@ impl Negotiation {
         self.mine.is_some()
     }
 
-    /// Returns the height at which a buyer who signed calls the trade off, if the funding is not seen before.
+    /// Returns the height at which a buyer who signed calls the trade off, if the funding is not seen before. His first
+    /// signature that is alive counts: a seller who proposes again and again gains no time.
     pub fn gives_up_at(&self) -> Option<u32> {
-        self.signed.last().filter(|last| !last.dead).map(|last| last.height.saturating_add(PATIENCE))
+        self.signed.iter().find(|signed| !signed.dead).map(|first| first.height.saturating_add(PATIENCE))
+    }
+
+    /// Tells whether nothing is signed any more: the coins are free, or one is spent to oneself.
+    pub const fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Tells whether the other side's answer is there, or the own one.
+    pub const fn is_answered(&self) -> bool {
+        self.answer.is_some()
     }
 
     /// Tells whether there is a proposal.
@@ -203,13 +214,12 @@ impl Negotiation {
             return Vec::new();
         }
         if !now.open {
-            return match (&self.mine, self.is_bound()) {
-                (None, _) => Vec::new(),
-                (Some(_), false) => vec![Effect::Free],
-                // Not before the chain is known to its tip: it may be funded already.
-                (Some(_), true) if now.synced => vec![Effect::SpendBack],
-                (Some(_), true) => Vec::new(),
-            };
+            if !self.is_bound() {
+                // Whatever is known of it here: the wallet sets coins aside before that is kept here too.
+                return vec![Effect::Free];
+            }
+            // Not before the chain is known to its tip: it may be funded already.
+            return if now.synced { vec![Effect::SpendBack] } else { Vec::new() };
         }
         let mut duties = Vec::new();
         if !now.synced {
@@ -226,11 +236,9 @@ impl Negotiation {
             (Role::Buyer, Some(_), Some(answer)) if !self.sent => duties.push(Effect::SendAnswer(answer.clone())),
             (Role::Seller | Role::Buyer | Role::Arbiter, _, _) => {}
         }
-        if let Some(last) = self.signed.last().filter(|last| !last.dead) {
-            duties.push(Effect::LookUp(last.theirs.clone()));
-            if terms.role == Role::Buyer && self.gives_up_at().is_some_and(|height| now.tip >= height) {
-                duties.push(Effect::CallOff);
-            }
+        duties.extend(self.signed.iter().rfind(|last| !last.dead).map(|last| Effect::LookUp(last.theirs.clone())));
+        if terms.role == Role::Buyer && self.gives_up_at().is_some_and(|height| now.tip >= height) {
+            duties.push(Effect::CallOff);
         }
         duties
     }

@@ -12,16 +12,19 @@ impl Trade {
         if !actions(phase, self.role, self.maker).contains(&action) {
             return Err(Refusal::NotAllowed { action, role: self.role, phase });
         }
-        let tip = self.view.chain.tip;
+        let (tip, joint) = (self.view.chain.tip, self.joint_terms().is_some());
         match action {
             Action::Accept => Ok(()),
-            Action::Fund | Action::Cancel if self.local.funding_tx.is_some() && phase == Phase::Agreed => {
+            Action::Fund if !joint && self.role == Role::Buyer => Err(Refusal::NothingToFund),
+            // Of a funding from two wallets each can call off: who signed spends a coin of his own to himself.
+            Action::Fund | Action::Cancel if !joint && self.local.funding_tx.is_some() && phase == Phase::Agreed => {
                 Err(Refusal::AlreadyFunding)
             }
             // Nobody would look for the funding below the height that the maker stated.
             Action::Fund if !self.view.chain.synced || self.view.contract.as_ref().is_none_or(|c| c.height > tip) => {
                 Err(Refusal::NotSynced)
             }
+            Action::Fund if joint => self.joint_terms().map_or(Ok(()), |terms| self.check_joint(&terms)),
             // What is not seen may be funded already: calling off would then be a promise to give the coins back.
             Action::Cancel if self.view.contract.is_some() && !self.view.chain.synced => Err(Refusal::NotSynced),
             // Nor are coins given back that were signed over to oneself, whatever a block may show of them meanwhile.

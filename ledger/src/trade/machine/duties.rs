@@ -17,6 +17,7 @@ impl Trade {
         if phase == Phase::Bid && self.maker && self.bid.offer.automatic && !self.view.facts.cancelled() {
             duties.push(Effect::Accept);
         }
+        duties.extend(self.joint_duties());
         match self.role {
             Role::Buyer => self.buyer_duties(phase, &mut duties),
             Role::Seller => self.seller_duties(phase, &mut duties),

@@ -1,5 +1,6 @@
 //! The machine alone: what it refuses. `simulation.rs` runs two of them against each other.
 
+mod bonds;
 mod disputes;
 mod rounds;
 mod simulation;

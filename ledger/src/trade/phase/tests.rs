@@ -303,7 +303,7 @@ const PERMISSIONS: &[(Phase, Role, Option<bool>, &[Action])] = &[
     (Phase::Bid, Role::Seller, Some(true), &[Action::Accept, Action::Cancel]),
     (Phase::Bid, Role::Buyer, Some(false), &[Action::Cancel]),
     (Phase::Bid, Role::Seller, Some(false), &[Action::Cancel]),
-    (Phase::Agreed, Role::Buyer, None, &[Action::Cancel]),
+    (Phase::Agreed, Role::Buyer, None, &[Action::Fund, Action::Cancel]),
     (Phase::Agreed, Role::Seller, None, &[Action::Fund, Action::Cancel]),
     (Phase::Funded, Role::Buyer, None, &[Action::MarkPaid, Action::Cancel, Action::Refund, Action::Dispute]),
     (Phase::Paid, Role::Buyer, None, &[Action::Cancel, Action::Refund, Action::Dispute]),

@@ -207,7 +207,7 @@ fn change_advert(bytes: &[u8], change: fn(&mut ArbiterAdvert)) -> Vec<u8> {
 
 fn offers_against_the_rules(trade: &SampleTrade) -> Vec<Invalid> {
     type Change = fn(&mut Offer);
-    let changes: [(&str, Change); 19] = [
+    let changes: [(&str, Change); 21] = [
         ("smallest amount below the minimum trade", |o| o.min = sats(399_999)),
         ("largest amount below the smallest", |o| o.max = sats(400_000 - 1)),
         ("cost beyond 64 bits", |o| {
@@ -225,8 +225,10 @@ fn offers_against_the_rules(trade: &SampleTrade) -> Vec<Invalid> {
         ("arbitration delay as long as the buyer may pay", |o| o.arbitration_delay = 4320 - 2016),
         ("second arbiter as soon as the first", |o| o.second_delay = o.arbitration_delay),
         ("second arbiter too late to confirm his ruling", |o| o.second_delay = 4320 - 503),
-        ("bond of the seller, which this version cannot fund", |o| o.seller_bond_ppm = 100_000),
-        ("bond of the buyer, which this version cannot fund", |o| o.buyer_bond_ppm = 100_000),
+        ("bond of the seller below a twentieth", |o| o.seller_bond_ppm = 49_999),
+        ("bond of the seller above a half", |o| o.seller_bond_ppm = 500_001),
+        ("bond of the buyer below a twentieth", |o| o.buyer_bond_ppm = 49_999),
+        ("bond of the buyer above a half", |o| o.buyer_bond_ppm = 500_001),
         ("end that is not after the beginning", |o| o.expires = u64::from(EPOCH) + 2),
         ("life of more than thirty days", |o| o.expires = u64::from(EPOCH) + 2 + 30 * 24 * 3600 + 1),
         ("largest amount of nothing", |o| o.max = crate::money::Sats::ZERO),

@@ -38,6 +38,13 @@ pub struct PostOffer {
     pub details: String,
     /// How long the offer lives, in seconds; `None`: seven days.
     pub lifetime_s: Option<u64>,
+    /// What the seller locks besides the amount and has back unless an arbiter takes it, in millionths of the amount: 0, or
+    /// 50,000 to 500,000.
+    #[serde(default)]
+    pub seller_bond_ppm: u32,
+    /// What the buyer locks, likewise.
+    #[serde(default)]
+    pub buyer_bond_ppm: u32,
 }
 
 /// An offer as seen in the book.
@@ -87,6 +94,12 @@ pub struct OfferView {
     pub state: OfferState,
     /// How many trades its maker closed, as far as this node's ledger shows.
     pub maker_trades: u32,
+    /// What the seller locks besides the amount, in millionths of it.
+    #[serde(default)]
+    pub seller_bond_ppm: u32,
+    /// What the buyer locks, in millionths of the amount.
+    #[serde(default)]
+    pub buyer_bond_ppm: u32,
 }
 
 /// What became of an offer.
@@ -168,7 +181,14 @@ pub struct TakeReview {
     pub arbiter: ArbiterView,
     /// Who rules when he is silent.
     pub second_arbiter: Option<ArbiterView>,
-    /// The estimated fee of the funding, paid by the seller.
+    /// What the seller locks besides the amount; it comes back to him.
+    #[serde(default)]
+    pub seller_bond: Sats,
+    /// What the buyer locks; it comes back to him.
+    #[serde(default)]
+    pub buyer_bond: Sats,
+    /// The estimated fee of the funding, as far as this node's wallet pays it: the seller's, or, with a buyer's bond, of each
+    /// the share of what he brings.
     pub funding_fee: Sats,
     /// The estimated fee of the payout, taken from what the buyer receives.
     pub payout_fee: Sats,
@@ -178,6 +198,16 @@ pub struct TakeReview {
     pub pay_within: u32,
     /// Blocks after funding after which the seller may take the coins back.
     pub refund_after: u32,
-    /// Whether the wallet holds enough when this node sells.
+    /// Whether the wallet holds enough for what this node locks.
     pub affordable: bool,
+}
+
+impl TakeReview {
+    /// Returns what this node's user locks: the seller the amount and his bond, the buyer his bond.
+    pub fn locked(&self) -> Sats {
+        match self.role {
+            Role::Seller => self.amount.checked_add(self.seller_bond).unwrap_or(Sats::MAX),
+            Role::Buyer | Role::Arbiter => self.buyer_bond,
+        }
+    }
 }

@@ -73,6 +73,32 @@ pub struct TradeView {
     pub second_arbiter: Option<ArbiterView>,
     /// The dispute, if there is or was one.
     pub dispute: Option<DisputeView>,
+    /// What the seller locks besides the amount; it comes back to him, unless it pays for a dispute that he loses.
+    #[serde(default)]
+    pub seller_bond: Sats,
+    /// What the buyer locks, likewise.
+    #[serde(default)]
+    pub buyer_bond: Sats,
+}
+
+impl TradeView {
+    /// Returns what this node's user puts into the escrow: the seller the amount and his bond, the buyer his bond.
+    pub fn locked(&self) -> Sats {
+        match self.role {
+            Some(Role::Seller) => self.amount.checked_add(self.seller_bond).unwrap_or(Sats::MAX),
+            Some(Role::Buyer) => self.buyer_bond,
+            Some(Role::Arbiter) | None => Sats::ZERO,
+        }
+    }
+
+    /// Returns this node's user's own bond.
+    pub const fn own_bond(&self) -> Sats {
+        match self.role {
+            Some(Role::Seller) => self.seller_bond,
+            Some(Role::Buyer) => self.buyer_bond,
+            Some(Role::Arbiter) | None => Sats::ZERO,
+        }
+    }
 }
 
 /// A dispute.

@@ -90,7 +90,7 @@ fn offer(id: &str) -> Value {
         "max": 2_000_000, "min_cost": 30_875, "max_cost": 123_500, "methods": ["SEPA instant", "Wise"],
         "terms": "No reference.\u{1b}[2J", "arbiters": [arbiter()], "arbitration_delay": 144, "second_delay": 1008, "refund_delay": 4320,
         "automatic": true, "created": 0, "expires": 4_102_444_800_u64, "last_seen": 4_102_444_800_u64, "state": "live",
-        "maker_trades": 3,
+        "maker_trades": 3, "seller_bond_ppm": 100_000, "buyer_bond_ppm": 0,
     })
 }
 
@@ -309,6 +309,10 @@ fn posting_reads_prices_exactly_and_details_from_a_file() {
         details.to_str().unwrap(),
         "--days",
         "2",
+        "--seller-bond-percent",
+        "10",
+        "--buyer-bond-percent",
+        "7.5",
         "--request-id",
         "r",
     ]);
@@ -318,7 +322,7 @@ fn posting_reads_prices_exactly_and_details_from_a_file() {
         json!({
             "request_id": "r", "dry_run": false, "side": "sell", "currency": "EUR", "price": 6_175_000, "min": 500_000,
             "max": 2_000_000, "methods": ["SEPA instant"], "terms": "", "arbiters": ["ad".repeat(32)], "automatic": true,
-            "details": "DE12 3456", "lifetime_s": 172_800,
+            "details": "DE12 3456", "lifetime_s": 172_800, "seller_bond_ppm": 100_000, "buyer_bond_ppm": 75_000,
         })
     );
 }

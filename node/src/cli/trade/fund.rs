@@ -12,7 +12,10 @@ use crate::cli::trade::find;
 use crate::cli::trade::step::{Step, StepArgs, answer};
 use crate::cli::wallet::psbt;
 
-/// Pay the coins into the escrow, from your wallet or from one elsewhere (seller)
+/// Pay into the escrow: the seller the coins and his bond, the buyer his bond, if the offer asks for one
+///
+/// With a buyer's bond both pay in one transaction, which their nodes make together: each says `trade fund`, in any order, and
+/// nothing moves before both have signed. Otherwise the seller pays alone, from his wallet or from one elsewhere.
 ///
 /// From elsewhere: `--psbt-out` writes what is to be paid (BIP-174), and shows address and amount for wallets that take no such
 /// file. Let that wallet add its coins and change, and sign, but not send. `--psbt-in` checks what it made, keeps it and sends it:

@@ -1,6 +1,6 @@
 //! Trades as a person reads them.
 
-use exchange_api::{Action, Actor, ChainTx, DisputeView, Role, StepState, TradeView};
+use exchange_api::{Action, Actor, ChainTx, DisputeView, Role, Sats, StepState, TradeView};
 
 use crate::cli::output::{Lines, Table};
 use crate::cli::values::phase_name;
@@ -41,6 +41,8 @@ pub fn show(trade: &TradeView) -> String {
         let detail = if step.detail.is_empty() { String::new() } else { format!(", {}", step.detail) };
         lines.line(if position == 0 { "steps" } else { "" }, format!("{} {}{detail}", mark(step.state), step.name));
     }
+    lines.maybe("your bond", own_bond(trade));
+    lines.maybe("the other's bond", other_bond(trade));
     lines.maybe("their details", trade.their_details.as_deref().map(format::clean));
     lines.maybe("your details", trade.my_details.as_deref().map(format::clean));
     lines.line("terms", if trade.terms.is_empty() { "none".to_owned() } else { format::clean(&trade.terms) });
@@ -87,6 +89,28 @@ pub fn sentence(trade: &TradeView) -> String {
         None => "Others trade",
     };
     format!("{who} {amount} BTC for {money} by {}.", format::clean_line(&trade.method))
+}
+
+/// Says what a user locks besides the trade, and has back.
+pub fn own_bond(trade: &TradeView) -> Option<String> {
+    let bond = trade.own_bond();
+    let text = || format!("You lock a bond of {} BTC, which comes back unless you lose a dispute.", format::btc(bond));
+    (bond > Sats::ZERO).then(text)
+}
+
+fn other_bond(trade: &TradeView) -> Option<String> {
+    let bond = match trade.role? {
+        Role::Seller => trade.buyer_bond,
+        Role::Buyer => trade.seller_bond,
+        Role::Arbiter => {
+            return Some(format!(
+                "seller {} BTC, buyer {} BTC",
+                format::btc(trade.seller_bond),
+                format::btc(trade.buyer_bond)
+            ));
+        }
+    };
+    (bond > Sats::ZERO).then(|| format!("{} BTC", format::btc(bond)))
 }
 
 fn next(trade: &TradeView) -> String {

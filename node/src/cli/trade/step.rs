@@ -1,7 +1,7 @@
 //! The steps of a trade, each asked for before it is taken.
 
 use clap::Args;
-use exchange_api::{AcceptBid, Client, ExchangeApiClient, Role, TradeCommand, TradeView};
+use exchange_api::{AcceptBid, Client, ExchangeApiClient, Role, Sats, TradeCommand, TradeView};
 use jsonrpsee::core::ClientError;
 
 use crate::cli::context::Context;
@@ -82,7 +82,7 @@ impl Step {
         let amount = format::btc(trade.amount);
         let money = format::money(trade.currency, trade.cost);
         match self {
-            Self::Fund => format!("{amount} BTC and the network fee go from your wallet into the escrow. Fund it?"),
+            Self::Fund => fund_question(trade),
             Self::Paid => {
                 let method = format::clean_line(&trade.method);
                 format!("The seller is told to look for {money} by {method}. Has your payment left your account?")
@@ -102,8 +102,9 @@ impl Step {
                 ),
             },
             Self::Refund => format!(
-                "{amount} BTC come back to your wallet, less the network fee, and the trade ends. If the buyer has paid, \
-                 this is a breach of it. Take them back?"
+                "{} BTC come back to your wallet, less the network fee, and the trade ends. If the buyer has paid, \
+                 this is a breach of it. Take them back?",
+                format::btc(trade.locked())
             ),
             Self::Dispute => format!(
                 "{} decides who gets the {amount} BTC; his fee comes out of the escrow, and this cannot be undone. You can \
@@ -112,6 +113,26 @@ impl Step {
             ),
         }
     }
+}
+
+/// Says what goes into the escrow, what of it comes back, and how.
+fn fund_question(trade: &TradeView) -> String {
+    let (locked, bond) = (format::btc(trade.locked()), trade.own_bond());
+    let of_it = match trade.role {
+        _ if bond == Sats::ZERO => String::new(),
+        Some(Role::Seller) => {
+            format!(" {} BTC of it are your bond, which comes back to you at the end.", format::btc(bond))
+        }
+        Some(Role::Buyer | Role::Arbiter) | None => {
+            " They are your bond, which comes back to you at the end.".to_owned()
+        }
+    };
+    let how = if trade.buyer_bond > Sats::ZERO {
+        " Both of you pay in one transaction: nothing moves before both have signed."
+    } else {
+        ""
+    };
+    format!("{locked} BTC and the network fee go from your wallet into the escrow.{of_it}{how} Fund it?")
 }
 
 impl Accept {
@@ -123,7 +144,9 @@ impl Accept {
         let details = self.details.read(None, context)?;
         if must_ask {
             let view = client.trade_show(trade).await?;
-            context.confirm(&format!("{} The terms are fixed by this. Accept the bid?", show::sentence(&view)))?;
+            let bond = show::own_bond(&view).map(|bond| format!(" {bond}")).unwrap_or_default();
+            context
+                .confirm(&format!("{}{bond} The terms are fixed by this. Accept the bid?", show::sentence(&view)))?;
         }
         let request = AcceptBid { request_id: self.money.request_id(), dry_run: self.money.dry_run, trade, details };
         let id = request.request_id.clone();

@@ -109,6 +109,7 @@ fn arbiter_of(text: &str, offer: &OfferView) -> Result<RecordId, Failure> {
 /// Returns what a bid would mean.
 fn text(review: &TakeReview) -> String {
     let (amount, fee) = (format::btc(review.amount), |fee| format!("{} BTC", format::btc(fee)));
+    let is_bond = |bond: Sats| bond > Sats::ZERO;
     let money = format::money(review.offer.currency, review.cost);
     let method = format::clean_line(&review.method);
     let mut lines = Lines::default();
@@ -121,6 +122,23 @@ fn text(review: &TakeReview) -> String {
             lines.line("you send", format!("{amount} BTC, and about {} for the network", fee(review.funding_fee)));
             lines.line("you receive", format!("{money} by {method}"));
         }
+    }
+    let (mine, theirs) = match review.role {
+        Role::Seller => (review.seller_bond, review.buyer_bond),
+        Role::Buyer | Role::Arbiter => (review.buyer_bond, review.seller_bond),
+    };
+    if is_bond(mine) {
+        let back = "it comes back to you at the end, unless it pays for a dispute that you lose";
+        lines.line("your bond", format!("{} BTC; {back}", format::btc(mine)));
+        let network =
+            if review.role == Role::Buyer { format!(", and about {}", fee(review.funding_fee)) } else { String::new() };
+        lines.line("you lock", format!("{} BTC{network}", format::btc(review.locked())));
+    }
+    if is_bond(theirs) {
+        lines.line("the other's bond", format!("{} BTC", format::btc(theirs)));
+    }
+    if is_bond(review.buyer_bond) {
+        lines.line("funding", "both of you fund the escrow in one transaction: each with `trade fund`");
     }
     let (name, share) = (format::clean_line(&review.arbiter.name), format::per_million(review.arbiter.fee_ppm));
     lines.line("arbiter", format!("{name} ({}), {share} for a ruling", review.arbiter.advert.short()));

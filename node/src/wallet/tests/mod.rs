@@ -6,6 +6,7 @@ mod control;
 mod events;
 mod psbts;
 mod recovery;
+mod share;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -3,14 +3,16 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use bitcoin::Txid;
+use bitcoin::{Amount, Txid};
 
+use super::bonds::{coin_of, funder, sign};
 use super::*;
 use crate::body::{Cancel, Release};
 use crate::ledger::{Ledger, TradeRecords};
 use crate::record::Record;
 use crate::storage::{MemoryStorage, Storage};
-use crate::testing::{admit_all, ledger};
+use crate::testing::{admit_all, ledger, spend_of_nowhere};
+use crate::trade::funding::{Input, InputState};
 use crate::trade::{Ask, Asked, Reply, counterparty};
 use crate::wire::CurveSignature;
 
@@ -37,6 +39,14 @@ enum Story {
     Divided,
     /// A trade, and a reorg at its end that empties the pool as well.
     Reorg,
+    /// The buyer of a bonded trade signs, and hears nothing any more.
+    Unanswered,
+    /// Both sign, and the network never takes it; the buyer gives up.
+    Unheard,
+    /// The seller proposes, and the buyer never agrees; the seller calls it off.
+    Unwilling,
+    /// The buyer calls it off at the very moment when the seller's coins are chosen.
+    Hasty,
 }
 
 impl Story {
@@ -53,10 +63,13 @@ impl Story {
         Self::Reorg,
     ];
 
+    /// The ways in which a funding from two wallets comes to nothing.
+    const UNFUNDED: [Self; 4] = [Self::Unanswered, Self::Unheard, Self::Unwilling, Self::Hasty];
+
     fn end(self) -> Phase {
         match self {
             Self::Trade | Self::Silent | Self::Reorg => Phase::Closed,
-            Self::CalledOff => Phase::Cancelled,
+            Self::CalledOff | Self::Unanswered | Self::Unheard | Self::Unwilling | Self::Hasty => Phase::Cancelled,
             Self::Refund | Self::Crossed | Self::Timeout => Phase::Refunded,
             Self::BuyerWins | Self::SellerWins | Self::Divided => Phase::Settled,
         }
@@ -75,7 +88,9 @@ impl Story {
         match (self, role, phase) {
             (Self::CalledOff, Role::Buyer, Phase::Agreed) => Some(Action::Cancel),
             (Self::CalledOff, Role::Seller, Phase::Agreed) => None,
-            (_, Role::Seller, Phase::Agreed) => Some(Action::Fund),
+            (Self::Unwilling | Self::Hasty, Role::Buyer, Phase::Agreed) => None,
+            (_, Role::Buyer | Role::Seller, Phase::Agreed) => Some(Action::Fund),
+            (Self::Timeout, Role::Buyer, Phase::Refunding | Phase::Refunded) => Some(Action::Refund),
             (
                 Self::Trade | Self::Silent | Self::Reorg | Self::BuyerWins | Self::Divided,
                 Role::Buyer,
@@ -154,6 +169,12 @@ struct World {
     replies: Vec<Reply>,
     /// How often anybody drew nonces.
     draws: u8,
+    /// The rounds of a funding from two wallets, for whom: all of them come again and again.
+    rounds: Vec<(Role, funding::Event)>,
+    /// Whose coins are set aside, free again, or spent back.
+    shares: BTreeSet<Role>,
+    freed: BTreeSet<Role>,
+    spent_back: BTreeSet<Role>,
     /// How many effects are performed before the power goes.
     fuse: Option<usize>,
 }
@@ -216,6 +237,14 @@ impl Node {
             };
             return self.run(world, event);
         }
+        for (to, event) in world.rounds.clone() {
+            if to == self.role {
+                self.run(world, Event::Joint(event))?;
+            }
+        }
+        if world.story == Story::Unwilling && self.role == Role::Seller && world.chain.tip > 155 {
+            return self.run(world, Event::Command(Command { action: Action::Cancel, feerate: 10 }));
+        }
         let wish = world.story.wish(self.role, self.machine.phase());
         match wish.filter(|action| self.machine.actions().contains(action)) {
             Some(action) => self.run(world, Event::Command(Command { action, feerate: 10 })),
@@ -255,6 +284,49 @@ impl Node {
                 assert_eq!((&script, bitcoin::Amount::from(amount)), (&escrow.script(), escrow.output().value));
                 world.wallet += 1;
                 return Some(Event::FundingBuilt(world.trade.funding(world.wallet)));
+            }
+            Effect::ChooseCoins { output, feerate } => {
+                assert!(output == escrow.output() || Some(output) == escrow.bond_output());
+                world.shares.insert(self.role);
+                let mine = funder(self.role);
+                return Some(Event::Joint(funding::Event::Chosen { mine, feerate }));
+            }
+            Effect::LookUpCoins(theirs) => {
+                let states = theirs.inputs.iter().map(|coin| world.look_up(coin)).collect();
+                return Some(Event::Joint(funding::Event::Looked { theirs, states, highest: 25 }));
+            }
+            Effect::SignFunding(draft) => {
+                assert_eq!(escrow.fundings(draft.tx()).len(), 1);
+                let tx = sign(&draft, self.role);
+                return Some(Event::Joint(funding::Event::Signed(tx)));
+            }
+            Effect::SendProposal(proposal) => {
+                assert_eq!(self.saved.negotiation, self.machine.local().negotiation, "kept before it is sent");
+                world.rounds.push((Role::Buyer, funding::Event::Proposal(proposal)));
+                return Some(Event::Joint(funding::Event::Sent));
+            }
+            Effect::SendAnswer(answer) => {
+                assert_eq!(self.saved.negotiation, self.machine.local().negotiation, "kept before it is sent");
+                if world.story != Story::Unanswered {
+                    world.rounds.push((Role::Seller, funding::Event::Answer(answer)));
+                }
+                return Some(Event::Joint(funding::Event::Sent));
+            }
+            Effect::FreeCoins { .. } => {
+                world.freed.insert(self.role);
+                return Some(Event::Joint(funding::Event::Ended));
+            }
+            Effect::SpendCoinBack { .. } => {
+                let mut back = spend_of_nowhere(0, Vec::new());
+                back.input[0].previous_output = coin_of(self.role);
+                // A wallet knows what it sent before the machine hears that it was seen.
+                let is_ours = |tx: &Transaction| self.saved.negotiation.has_signed(&tx.compute_txid());
+                if world.chain.seen.iter().any(|(tx, _)| is_ours(tx)) {
+                    return None;
+                }
+                world.spent_back.insert(self.role);
+                world.chain.broadcast(&back);
+                return Some(Event::Joint(funding::Event::Ended));
             }
             Effect::SignHalf { vaults, fee, to } => {
                 assert_eq!(to, counterparty(self.role), "nobody signs coins over to himself");
@@ -304,7 +376,13 @@ impl Node {
             }
             Effect::Broadcast(tx) => {
                 if !escrow.fundings(&tx).is_empty() {
+                    // The funding of a seller alone is made of nothing here.
+                    let is_joint = world.escrow.bond_output().is_some();
+                    assert!(!is_joint || tx.input.iter().all(|input| input.witness.len() == 1), "signed by both");
                     world.sent.insert(tx.compute_txid());
+                    if world.story == Story::Unheard {
+                        return None;
+                    }
                 }
                 world.chain.broadcast(&tx);
             }
@@ -314,8 +392,7 @@ impl Node {
 }
 
 impl World {
-    fn new(story: Story, side: Side, fuse: Option<usize>) -> Self {
-        let trade = SampleTrade::new(side);
+    fn new(story: Story, trade: SampleTrade, fuse: Option<usize>) -> Self {
         let (bid, escrow) = (trade.bid(), trade.escrow());
         let mut ledger = ledger();
         admit_all(&mut ledger, &trade.records()[..3]);
@@ -335,6 +412,10 @@ impl World {
             asks: Vec::new(),
             replies: Vec::new(),
             draws: 0,
+            rounds: Vec::new(),
+            shares: BTreeSet::new(),
+            freed: BTreeSet::new(),
+            spent_back: BTreeSet::new(),
             fuse,
         }
     }
@@ -379,7 +460,26 @@ impl World {
     fn is_over(&self) -> bool {
         let facts = &self.known.facts;
         let closed = facts.buyer_closed.is_some() && facts.seller_closed.is_some();
-        self.phase() == self.story.end() && (closed || self.story == Story::CalledOff)
+        let held = self.shares.iter().any(|role| !self.freed.contains(role) && !self.spent_back.contains(role));
+        let ended = closed || (self.story.end() == Phase::Cancelled && !held);
+        // The buyer takes back his bond alone.
+        let bond_back =
+            self.story != Story::Timeout || self.escrow.bond_output().is_none() || self.chain.seen.len() > 2;
+        self.phase() == self.story.end() && ended && bond_back
+    }
+
+    /// What the chain shows of a coin that one of both brings.
+    fn look_up(&self, coin: &Input) -> InputState {
+        let outpoint = coin.outpoint.0;
+        let spends = |tx: &Transaction| tx.input.iter().any(|input| input.previous_output == outpoint);
+        if let Some((tx, height)) = self.chain.seen.iter().find(|(tx, _)| spends(tx)) {
+            let depth = height.map_or(0, |height| self.chain.tip + 1 - height);
+            return InputState::Spent { by: tx.compute_txid(), depth };
+        }
+        let owner = [Role::Seller, Role::Buyer].into_iter().find(|role| coin_of(*role) == outpoint);
+        let value = owner.map_or(0, |role| funder(role).values[0].get());
+        let output = TxOut { value: Amount::from_sat(value), script_pubkey: coin.script() };
+        InputState::Unspent { output, ours: false }
     }
 
     fn phase(&self) -> Phase {
@@ -390,8 +490,9 @@ impl World {
 }
 
 /// Plays a story; tells whether the fuse burnt down.
-fn play(story: Story, side: Side, fuse: Option<usize>) -> bool {
-    let mut world = World::new(story, side, fuse);
+fn play(story: Story, trade: &SampleTrade, fuse: Option<usize>) -> bool {
+    let mut world = World::new(story, trade.clone(), fuse);
+    let side = world.bid.offer.side;
     let mut nodes = [Role::Seller, Role::Buyer, Role::Arbiter].map(|role| Node::new(&mut world, role));
     let mut reorganised = story != Story::Reorg;
     for _ in 0..60 {
@@ -399,6 +500,10 @@ fn play(story: Story, side: Side, fuse: Option<usize>) -> bool {
         if story == Story::Crossed && !world.chain.seen.is_empty() {
             let cancel = Cancel { trade: world.trade.id(), refund: None };
             world.publish(Role::Buyer, &Body::Cancel(cancel)); // from a screen that did not show the funding yet
+        }
+        if story == Story::Hasty && !world.shares.is_empty() {
+            let cancel = Cancel { trade: world.trade.id(), refund: None };
+            world.publish(Role::Buyer, &Body::Cancel(cancel));
         }
         if reorganised && world.is_over() {
             break;
@@ -417,13 +522,23 @@ fn play(story: Story, side: Side, fuse: Option<usize>) -> bool {
     let context = format!("{story:?} {side:?}, killed before effect {fuse:?}");
     assert_eq!(world.phase(), story.end(), "{context}");
     let facts = &world.known.facts;
-    if story == Story::CalledOff {
-        assert!(world.chain.seen.is_empty(), "{context}");
+    if story.end() == Phase::Cancelled {
+        let held = world.shares.iter().filter(|role| !world.freed.contains(role) && !world.spent_back.contains(role));
+        assert_eq!(held.count(), 0, "{context}: coins stay set aside");
+        assert_eq!(world.chain.seen.len(), world.spent_back.len(), "{context}");
+        let bound = match story {
+            Story::Unheard => 2,
+            Story::Unanswered => 1,
+            _ => 0,
+        };
+        assert_eq!(world.spent_back.len(), bound, "{context}: who signed spends a coin back, and nobody else");
     } else {
+        assert!(world.freed.is_empty() && world.spent_back.is_empty(), "{context}");
         assert!(facts.buyer_closed.is_some() && facts.buyer_closed == facts.seller_closed, "{context}");
         assert_eq!(world.sent.len(), 1, "{context}: one funding, whatever happens");
         let extensions = if story == Story::Divided { 2 } else { 0 };
-        assert_eq!(world.chain.seen.len(), 2 + extensions, "{context}");
+        let alone = usize::from(story == Story::Timeout && world.escrow.bond_output().is_some());
+        assert_eq!(world.chain.seen.len(), 2 + extensions + alone, "{context}");
     }
     let end = world.chain.facts(&world.escrow);
     let paths: Vec<SpendPath> = end.spends.iter().map(|spend| spend.path).collect();
@@ -438,18 +553,26 @@ fn play(story: Story, side: Side, fuse: Option<usize>) -> bool {
 #[test]
 fn after_a_crash_before_any_effect_both_come_to_the_same_end() {
     for side in [Side::Sell, Side::Buy] {
-        for story in Story::ALL {
-            assert!(!play(story, side, None));
-            let crashes = (0..).take_while(|fuse| play(story, side, Some(*fuse))).count();
-            assert!(crashes > 3, "{story:?} has more effects than {crashes}");
-        }
+        Story::ALL.into_iter().for_each(|story| crash_everywhere(story, &SampleTrade::new(side)));
     }
+}
+
+#[test]
+fn after_a_crash_before_any_effect_a_bonded_trade_comes_to_the_same_end() {
+    let trade = SampleTrade::with_bonds(Side::Sell);
+    Story::ALL.into_iter().chain(Story::UNFUNDED).for_each(|story| crash_everywhere(story, &trade));
+}
+
+fn crash_everywhere(story: Story, trade: &SampleTrade) {
+    assert!(!play(story, trade, None));
+    let crashes = (0..).take_while(|fuse| play(story, trade, Some(*fuse))).count();
+    assert!(crashes > 3, "{story:?} has more effects than {crashes}");
 }
 
 /// A signature over nothing, for halves that only pretend.
 #[test]
 fn a_half_that_only_pretends_is_no_fact() {
-    let mut world = World::new(Story::Trade, Side::Sell, None);
+    let mut world = World::new(Story::Trade, SampleTrade::new(Side::Sell), None);
     world.admit(world.trade.accept.clone());
     let vaults = world.trade.vaults(1);
     let signature = bitcoin::secp256k1::schnorr::Signature::from_slice(&[1; 64]).unwrap();

@@ -1,0 +1,343 @@
+//! This wallet's share of a funding from two wallets: coins that are set aside for one output, signed only in a transaction
+//! that pays it exactly, and spent back when the other side is gone.
+//!
+//! What is set aside is kept as a plan: a transaction that is never sent, of the chosen coins to the output and to the
+//! change. Everything that is signed spends all of these coins, so at most one of it can ever confirm. When a transaction
+//! that spends one of them is final, plan and signed transactions are forgotten, as every reservation is.
+
+use std::collections::HashMap;
+
+use bdk_wallet::{KeychainKind, LocalOutput};
+use bitcoin::absolute::LockTime;
+use bitcoin::key::XOnlyPublicKey;
+use bitcoin::transaction::Version;
+use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
+use exchange_ledger::money::Sats;
+use exchange_ledger::rules::MAX_SPEND_FEERATE;
+use exchange_ledger::trade::Role;
+use exchange_ledger::trade::funding::{Contribution, Draft, Funder, Input, MAX_INPUTS, most, needed};
+use exchange_ledger::wire::{CurveKey, Destination, List, Outpoint};
+
+use super::coins::CoinState;
+use super::payment::insufficient;
+use super::persist::{Purpose, Reservation};
+use super::state::{Known, State};
+use super::{Payment, ShareRequest, ShareSigning, WalletError};
+use crate::chain::consensus::{verify_inputs, verify_spend};
+
+/// What is set aside, with the plan that keeps it.
+#[derive(Debug)]
+pub(super) struct Share {
+    pub funder: Funder,
+    pub plan: Transaction,
+}
+
+impl State {
+    /// Chooses confirmed coins for an output and sets them aside. The same request again returns the same coins.
+    pub fn share(&mut self, request: &ShareRequest) -> Result<Share, WalletError> {
+        let ShareRequest { output, fee_rate, label } = request;
+        if let Some((txid, kept)) = self.share_of(&output.script_pubkey) {
+            if kept.asked != Some(output.value) {
+                return Err(WalletError::AlreadyBuilt { txid, what: "escrow" });
+            }
+            let plan = kept.tx.clone();
+            return Ok(Share { funder: self.funder(&plan, &output.script_pubkey)?, plan });
+        }
+        if !self.synced {
+            return Err(self.not_synced());
+        }
+        self.check_fee_rate(*fee_rate, false)?;
+        self.check_room(label)?;
+        let chosen = self.choose_share(output, fee_rate.to_sat_per_vb_ceil())?;
+        let held = sum(chosen.iter().map(|coin| coin.txout.value))?;
+        let rest = held.checked_sub(output.value).ok_or_else(overflow)?;
+        let change = self.wallet.next_unused_address(KeychainKind::Internal);
+        self.wallet.mark_used(KeychainKind::Internal, change.index);
+        let change = TxOut { value: rest, script_pubkey: change.address.script_pubkey() };
+        let plan = Transaction {
+            version: Version(super::state::TRUC_VERSION),
+            lock_time: LockTime::ZERO,
+            input: chosen.iter().map(|coin| input(coin.outpoint)).collect(),
+            output: vec![output.clone(), change.clone()],
+        };
+        let funder = match self.funder(&plan, &output.script_pubkey) {
+            Ok(funder) => funder,
+            Err(error) => {
+                self.unmark(&change.script_pubkey);
+                return Err(error);
+            }
+        };
+        self.set_label(plan.compute_txid(), label)?;
+        self.reserve(Reservation {
+            purpose: Purpose::Share,
+            script: output.script_pubkey.clone(),
+            asked: Some(output.value),
+            amount: output.value,
+            fee: Amount::ZERO,
+            tx: plan.clone(),
+            replaces: None,
+        });
+        Ok(Share { funder, plan })
+    }
+
+    /// Returns coins that hold an output and this side's part of the fee: the smallest that suffices alone, or else the
+    /// largest ones.
+    fn choose_share(&self, output: &TxOut, feerate: u64) -> Result<Vec<LocalOutput>, WalletError> {
+        let needed = |count: usize| needed(output, count, feerate).map(Amount::from).ok_or_else(overflow);
+        let (coins, known) = (self.coins(), self.known());
+        let is_confirmed = |coin: &&LocalOutput| height_of(coin, &known).is_some();
+        let mut confirmed: Vec<&LocalOutput> = coins.spendable.iter().filter(is_confirmed).collect();
+        confirmed.sort_by_key(|coin| (coin.txout.value, coin.outpoint));
+        let alone = needed(1)?;
+        if let Some(coin) = confirmed.iter().find(|coin| coin.txout.value >= alone) {
+            return Ok(vec![(*coin).clone()]);
+        }
+        let mut chosen = Vec::new();
+        for coin in confirmed.into_iter().rev().take(MAX_INPUTS) {
+            chosen.push(coin.clone());
+            if sum(chosen.iter().map(|coin| coin.txout.value))? >= needed(chosen.len())? {
+                return Ok(chosen);
+            }
+        }
+        let wanted = needed(chosen.len().max(1))?;
+        if wanted <= coins.balance.spendable {
+            return Err(WalletError::SmallCoins { needed: wanted });
+        }
+        Err(insufficient(wanted, &coins))
+    }
+
+    /// Returns what the other side is told of a plan, and what its coins hold.
+    fn funder(&self, plan: &Transaction, script: &ScriptBuf) -> Result<Funder, WalletError> {
+        let internal = |reason: &str| WalletError::Internal { reason: reason.into() };
+        let known = self.known();
+        let (mut inputs, mut values) = (Vec::new(), Vec::new());
+        for txin in &plan.input {
+            let coin = txin.previous_output;
+            let pending = || WalletError::CoinNotSpendable { coin, state: CoinState::Pending };
+            let owned = self.wallet.list_output().find(|owned| owned.outpoint == coin).ok_or_else(pending)?;
+            let height = height_of(&owned, &known).ok_or_else(pending)?;
+            let key = output_key(&owned.txout.script_pubkey).ok_or_else(|| internal("a coin of ours is not P2TR"))?;
+            inputs.push(Input { outpoint: Outpoint(coin), key: CurveKey(key), height });
+            values.push(Sats::try_from(owned.txout.value).map_err(|_| overflow())?);
+        }
+        let change = change_of(plan, script).and_then(|change| Destination::new(change.clone()));
+        let change = change.ok_or_else(|| internal("a plan without change"))?;
+        let (inputs, values) = (List::new(inputs), List::new(values));
+        let (inputs, values) = inputs.zip(values).ok_or_else(|| internal("a plan of too many coins"))?;
+        Ok(Funder { contribution: Contribution { inputs, change }, values })
+    }
+
+    /// Signs the coins that were set aside in a transaction, after checking it as if a stranger had built it.
+    pub fn sign_share(&mut self, request: &ShareSigning) -> Result<Transaction, WalletError> {
+        let ShareSigning { script, role, draft, label } = request;
+        let (txid, kept) = self.share_of(script).ok_or(WalletError::NotReserved { txid: draft.tx().compute_txid() })?;
+        let kept = kept.clone();
+        self.check_share(&kept, *role, draft)?;
+        self.check_room(label)?;
+        let mut signed = draft.tx().clone();
+        let mut own = Vec::new();
+        for coin in draft.coins(*role) {
+            let wrong = || wrong("it spends a coin that was not set aside");
+            let (at, message) = draft.sighash(coin).ok_or_else(wrong)?;
+            let script = draft.prevouts()[at].script_pubkey.clone();
+            let (keychain, index) = self.wallet.derivation_of_spk(script.clone()).ok_or_else(wrong)?;
+            let (key, signature) = self.keys.sign_as_owner(keychain, index, *message.as_ref());
+            if output_key(&script) != Some(key) {
+                return Err(WalletError::Unsigned { reason: format!("the key of coin {coin} is not in its script") });
+            }
+            signed.input[at].witness = Witness::from_slice(&[signature.serialize()]);
+            own.push(at);
+        }
+        let is_whole = signed.input.iter().all(|input| !input.witness.is_empty());
+        let fee = if is_whole {
+            verify_spend(&signed, draft.prevouts())?
+        } else {
+            verify_inputs(&signed, draft.prevouts(), &own)?
+        };
+        self.set_label(signed.compute_txid(), label)?;
+        tracing::debug!(plan = %txid, tx = %signed.compute_txid(), "a share of a funding is signed");
+        self.reserve(Reservation { purpose: Purpose::Joint, fee, tx: signed.clone(), ..kept });
+        Ok(signed)
+    }
+
+    /// Refuses a transaction that spends another coin of ours than those set aside, or not all of them, that does not pay
+    /// the output exactly once, or in which more than that and a sane fee leaves this wallet.
+    fn check_share(&self, kept: &Reservation, role: Role, draft: &Draft) -> Result<(), WalletError> {
+        let tx = draft.tx();
+        let is_set_aside = |coin: &OutPoint| kept.tx.input.iter().any(|input| input.previous_output == *coin);
+        if tx.input.len() != draft.prevouts().len() {
+            return Err(wrong("it does not say what it spends"));
+        }
+        let mut held = Vec::new();
+        for (txin, prevout) in tx.input.iter().zip(draft.prevouts()) {
+            let coin = txin.previous_output;
+            let owned = self.wallet.spk_index().txout(coin).map(|(_, txout)| txout);
+            match (is_set_aside(&coin), owned) {
+                (true, Some(owned)) if owned == prevout => held.push(prevout.value),
+                (true, Some(_) | None) => return Err(wrong("a coin of ours is not what it is said to be")),
+                (false, owned) if owned.is_some() || self.wallet.is_mine(prevout.script_pubkey.clone()) => {
+                    return Err(wrong("it spends another coin of this wallet"));
+                }
+                (false, Some(_) | None) => {}
+            }
+        }
+        let named = draft.coins(role);
+        if held.len() != kept.tx.input.len() || named.len() != held.len() || !named.iter().all(is_set_aside) {
+            return Err(wrong("it does not spend exactly the coins that were set aside"));
+        }
+        let paid: Vec<Amount> =
+            tx.output.iter().filter(|output| output.script_pubkey == kept.script).map(|output| output.value).collect();
+        if paid.as_slice() != [kept.amount] {
+            return Err(wrong("it does not pay the output exactly once"));
+        }
+        let change = change_of(&kept.tx, &kept.script).ok_or_else(|| wrong("it has no change"))?;
+        let back: Vec<Amount> =
+            tx.output.iter().filter(|output| output.script_pubkey == *change).map(|output| output.value).collect();
+        let coins = held.len();
+        let lost = sum(held)?.checked_sub(sum(back)?).ok_or_else(overflow)?;
+        let output = TxOut { value: kept.amount, script_pubkey: kept.script.clone() };
+        let highest = most(&output, coins, MAX_SPEND_FEERATE).map(Amount::from).ok_or_else(overflow)?;
+        if lost > highest {
+            return Err(wrong("more leaves this wallet than the output and a sane fee"));
+        }
+        Ok(())
+    }
+
+    /// Frees the coins that were set aside for an output, and forgets what was signed with them.
+    pub fn free_share(&mut self, script: &ScriptBuf) -> Result<(), WalletError> {
+        self.check_unseen(script)?;
+        let of_it: Vec<(Txid, Reservation)> = self.joint_of(script).map(|(txid, kept)| (txid, kept.clone())).collect();
+        for (txid, kept) in of_it {
+            self.end_reservation(txid);
+            if kept.purpose == Purpose::Share {
+                self.reuse_change(&kept.tx);
+            }
+        }
+        Ok(())
+    }
+
+    /// Spends the smallest of the coins that were set aside for an output back to this wallet, so that nothing that was
+    /// signed with them can confirm. `None` when that is decided already. The same request again returns the same payment.
+    pub fn spend_back(&mut self, script: &ScriptBuf, fee_rate: FeeRate) -> Result<Option<Payment>, WalletError> {
+        let purpose = Purpose::Send { request_id: format!("back {}", hex::encode(script.as_bytes())) };
+        if let Some((_, kept)) = self.own.reservations().find(|(_, kept)| kept.purpose == purpose) {
+            return Ok(Some(kept.payment()));
+        }
+        self.check_unseen(script)?;
+        let Some((plan, kept)) = self.share_of(script) else { return Ok(None) };
+        let kept = kept.clone();
+        if !self.synced {
+            return Err(self.not_synced());
+        }
+        self.check_fee_rate(fee_rate, false)?;
+        let change = change_of(&kept.tx, script).cloned().ok_or_else(|| wrong("it has no change"))?;
+        let label = format!("coins back from {}", self.own.label(&plan));
+        let mut coins: Vec<LocalOutput> = self
+            .wallet
+            .list_output()
+            .filter(|coin| kept.tx.input.iter().any(|input| input.previous_output == coin.outpoint))
+            .collect();
+        coins.sort_by_key(|coin| (coin.txout.value, coin.outpoint));
+        // The smallest that pays for its own way, or else all of them together.
+        let alone = coins.iter().find_map(|coin| self.build_back(std::slice::from_ref(coin), fee_rate, &change).ok());
+        let payment = alone.map_or_else(|| self.build_back(&coins, fee_rate, &change), Ok)?;
+        let label: String = label.chars().take(super::MAX_LABEL_BYTES / 4).collect();
+        self.check_room(&label)?;
+        self.set_label(payment.tx.compute_txid(), &label)?;
+        self.reserve(Reservation {
+            purpose,
+            script: change,
+            asked: None,
+            amount: payment.amount,
+            fee: payment.fee,
+            tx: payment.tx.clone(),
+            replaces: None,
+        });
+        Ok(Some(payment))
+    }
+
+    fn build_back(&self, coins: &[LocalOutput], fee_rate: FeeRate, to: &ScriptBuf) -> Result<Payment, WalletError> {
+        let held = sum(coins.iter().map(|coin| coin.txout.value))?;
+        let mut tx = Transaction {
+            version: Version::TWO,
+            lock_time: LockTime::ZERO,
+            input: coins.iter().map(|coin| input(coin.outpoint)).collect(),
+            output: vec![TxOut { value: held, script_pubkey: to.clone() }],
+        };
+        tx.input.iter_mut().for_each(|input| input.witness = Witness::from_slice(&[[0; 64]]));
+        let fee = fee_rate.fee_wu(tx.weight()).ok_or_else(overflow)?;
+        let amount = held.checked_sub(fee).filter(|amount| *amount >= to.minimal_non_dust());
+        let amount = amount.ok_or(WalletError::HighFee { fee, amount: held })?;
+        tx.output[0].value = amount;
+        let prevouts: Vec<TxOut> = coins.iter().map(|coin| coin.txout.clone()).collect();
+        for (at, coin) in coins.iter().enumerate() {
+            let sighash = bitcoin::sighash::SighashCache::new(&tx)
+                .taproot_key_spend_signature_hash(
+                    at,
+                    &bitcoin::sighash::Prevouts::All(&prevouts),
+                    bitcoin::TapSighashType::Default,
+                )
+                .map_err(|error| WalletError::Unsigned { reason: error.to_string() })?;
+            let message = bitcoin::secp256k1::Message::from(sighash);
+            let (_, signature) = self.keys.sign_as_owner(coin.keychain, coin.derivation_index, *message.as_ref());
+            tx.input[at].witness = Witness::from_slice(&[signature.serialize()]);
+        }
+        let paid = verify_spend(&tx, &prevouts)?;
+        if paid == fee { Ok(Payment { tx, amount, fee }) } else { Err(wrong("it pays another fee")) }
+    }
+
+    /// Refuses once what was signed for an output is in the pool or the chain.
+    fn check_unseen(&self, script: &ScriptBuf) -> Result<(), WalletError> {
+        let known = self.known();
+        let seen = self.joint_of(script).find(|(txid, _)| known.contains_key(txid)).map(|(txid, _)| txid);
+        seen.map_or(Ok(()), |txid| Err(WalletError::AlreadyBroadcast { txid }))
+    }
+
+    /// Returns the plan for an output, by the name under which it is kept.
+    fn share_of(&self, script: &ScriptBuf) -> Option<(Txid, &Reservation)> {
+        self.joint_of(script).find(|(_, kept)| kept.purpose == Purpose::Share)
+    }
+
+    /// Returns the plan for an output and what was signed of it.
+    fn joint_of(&self, script: &ScriptBuf) -> impl Iterator<Item = (Txid, &Reservation)> {
+        let is_joint = |purpose: &Purpose| matches!(purpose, Purpose::Share | Purpose::Joint);
+        self.own.reservations().filter(move |(_, kept)| kept.script == *script && is_joint(&kept.purpose))
+    }
+}
+
+fn input(coin: OutPoint) -> TxIn {
+    TxIn {
+        previous_output: coin,
+        script_sig: ScriptBuf::new(),
+        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+        witness: Witness::new(),
+    }
+}
+
+/// Returns the change script of a plan: the output beside the one that it is for.
+fn change_of<'a>(plan: &'a Transaction, script: &ScriptBuf) -> Option<&'a ScriptBuf> {
+    plan.output.iter().map(|output| &output.script_pubkey).find(|other| *other != script)
+}
+
+fn height_of(coin: &LocalOutput, known: &HashMap<Txid, Known>) -> Option<u32> {
+    known.get(&coin.outpoint.txid)?.confirmation.map(|at| at.block_id.height)
+}
+
+fn output_key(script: &ScriptBuf) -> Option<XOnlyPublicKey> {
+    if !script.is_p2tr() {
+        return None;
+    }
+    XOnlyPublicKey::from_slice(script.as_bytes().get(2..)?).ok()
+}
+
+fn sum(amounts: impl IntoIterator<Item = Amount>) -> Result<Amount, WalletError> {
+    amounts.into_iter().try_fold(Amount::ZERO, Amount::checked_add).ok_or_else(overflow)
+}
+
+fn wrong(reason: &str) -> WalletError {
+    WalletError::WrongTransaction { reason: reason.into() }
+}
+
+fn overflow() -> WalletError {
+    WalletError::Internal { reason: "a sum is beyond all bitcoin".into() }
+}

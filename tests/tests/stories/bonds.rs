@@ -1,0 +1,216 @@
+//! Trades in which both sides lock a bond besides: who loses his machine, his patience or the other side loses nothing else.
+
+use exchange_ledger::ids::TradeId;
+use exchange_ledger::trade::{Action, Phase};
+use exchange_tests::{Offer, Trader, World};
+
+/// Blocks that bury a trade of this size.
+const BURIED: u32 = 3;
+/// Blocks after which a buyer who signed and hears nothing calls the trade off.
+const PATIENCE: u32 = 36;
+/// Blocks after which a coin that was spent back frees the others.
+const FINAL: u32 = 6;
+/// What each story trades, and what is locked besides: 10 and 20 per cent of it.
+const AMOUNT: u64 = 1_000_000;
+const SELLER_BOND: u64 = 100_000;
+const BUYER_BOND: u64 = 200_000;
+const BONDED: Offer<'static> = Offer { bonds: ("10", "20"), ..Offer::SELL };
+
+/// Two traders with coins who agreed on a trade with bonds, and what each owned before.
+struct Story {
+    world: World,
+    seller: Trader,
+    buyer: Trader,
+    trade: TradeId,
+    sellers: u64,
+    buyers: u64,
+}
+
+impl Story {
+    fn begin() -> Self {
+        let world = World::begin();
+        let seller = world.trader_with_coins("seller");
+        let buyer = world.trader_with_coins("buyer");
+        let (sellers, buyers) = (seller.balance().spendable.get(), buyer.balance().spendable.get());
+        let offer = seller.posts(&BONDED);
+        assert_eq!((offer.seller_bond_ppm, offer.buyer_bond_ppm), (100_000, 200_000));
+        let agreed = buyer.takes(&offer, "0.01");
+        assert_eq!((agreed.seller_bond.get(), agreed.buyer_bond.get()), (SELLER_BOND, BUYER_BOND));
+        let trade = agreed.id;
+        for (trader, locked) in [(&seller, "0.01100000"), (&buyer, "0.00200000")] {
+            let view = trader.awaits_that(trade, "his to fund", |view| view.next.action == Some(Action::Fund));
+            assert!(view.next.what.contains(locked), "he sees what he locks before he agrees: {}", view.next.what);
+        }
+        Self { world, seller, buyer, trade, sellers, buyers }
+    }
+
+    /// Returns what each side paid to the miner of the funding: as much, for each brought one coin and takes change.
+    fn shares(&self, funding: &str) -> u64 {
+        let (tx, fee) = self.world.chain().confirmed(funding);
+        assert_eq!((tx.input.len(), tx.output.len(), fee.to_sat() % 2), (2, 4, 0), "{tx:?}");
+        fee.to_sat() / 2
+    }
+
+    fn awaits(&self, phase: Phase) {
+        self.seller.awaits(self.trade, phase);
+        self.buyer.awaits(self.trade, phase);
+    }
+
+    /// The buyer hears that the seller proposed.
+    fn awaits_proposal(&self) {
+        self.buyer.awaits_that(self.trade, "proposed", |view| view.next.what.starts_with("the seller has set"));
+    }
+
+    /// The buyer has signed, and waits for the seller.
+    fn awaits_buyers_signature(&self) {
+        self.buyer.awaits_that(self.trade, "signed by him", |view| view.next.what.starts_with("the seller signs"));
+    }
+}
+
+fn owns(trader: &Trader, expected: u64) {
+    let what = format!("exactly {expected} satoshis");
+    trader.awaits_balance(&what, |b| b.spendable.get() == expected && b.in_escrow.get() == 0);
+}
+
+#[test]
+fn bonded_trade() {
+    let story = Story::begin();
+    let Story { world, seller, buyer, trade, sellers, buyers } = &story;
+    let file = world.dir().join("escrow.psbt").display().to_string();
+    let refused = seller.cli().run::<serde_json::Value>(&["trade", "fund", &trade.to_string(), "--psbt-out", &file]);
+    let refused = refused.unwrap_err();
+    refused.assert_is(1, "not_allowed");
+    assert!(refused.message.contains("the buyer's bond goes into the same transaction"), "{refused:?}");
+
+    // The buyer agrees first; nothing moves before both have.
+    buyer.does("fund", *trade);
+    assert!(world.chain().pool().is_empty());
+    seller.does("fund", *trade);
+    world.chain().confirm("the funding", BURIED);
+    let funded = buyer.awaits(*trade, Phase::Funded);
+    assert_eq!(seller.balance().in_escrow.get(), AMOUNT + SELLER_BOND);
+    assert_eq!(buyer.balance().in_escrow.get(), BUYER_BOND);
+    buyer.awaits_details(*trade);
+    buyer.does("paid", *trade);
+    seller.awaits(*trade, Phase::Paid);
+    seller.does("release", *trade);
+    world.chain().confirm("the payout", BURIED);
+    story.awaits(Phase::Closed);
+
+    let closed = buyer.looks_at(*trade).unwrap();
+    let share = story.shares(&funded.funding.unwrap().txid);
+    let (payout, fee) = world.chain().confirmed(&closed.spend.unwrap().txid);
+    assert_eq!((payout.input.len(), payout.output.len()), (2, 2), "both outputs of the escrow, and each his own");
+    owns(seller, sellers - AMOUNT - share);
+    owns(buyer, buyers + AMOUNT - fee.to_sat() - share);
+    let audit = buyer.audits();
+    assert!(audit.ok && audit.violations.is_empty(), "{audit:#?}");
+}
+
+#[test]
+fn a_sellers_bond_alone_needs_nobody_else() {
+    let world = World::begin();
+    let seller = world.trader_with_coins("seller");
+    let buyer = world.trader("buyer");
+    let owned = seller.balance().spendable.get();
+    let offer = seller.posts(&Offer { bonds: ("10", "0"), ..Offer::SELL });
+    let trade = buyer.takes(&offer, "0.01").id;
+    seller.awaits(trade, Phase::Agreed);
+    seller.does("fund", trade);
+    world.chain().confirm("the funding", BURIED);
+    let funded = buyer.awaits(trade, Phase::Funded);
+    assert_eq!(seller.balance().in_escrow.get(), AMOUNT + SELLER_BOND);
+    buyer.does("paid", trade);
+    seller.awaits(trade, Phase::Paid);
+    seller.does("release", trade);
+    world.chain().confirm("the payout", BURIED);
+    seller.awaits(trade, Phase::Closed);
+    let closed = buyer.awaits(trade, Phase::Closed);
+    let (_, funding_fee) = world.chain().confirmed(&funded.funding.unwrap().txid);
+    let (_, payout_fee) = world.chain().confirmed(&closed.spend.unwrap().txid);
+    owns(&seller, owned - AMOUNT - funding_fee.to_sat());
+    owns(&buyer, AMOUNT - payout_fee.to_sat());
+}
+
+#[test]
+fn bonded_trade_with_peer_lost_at_each_round() {
+    let mut story = Story::begin();
+    let trade = story.trade;
+    // After the proposal, before anything is signed.
+    story.seller.does("fund", trade);
+    story.seller.is_killed_and_returns();
+    story.awaits_proposal();
+    story.buyer.is_killed_and_returns();
+    story.awaits_proposal();
+    // The seller is gone when the buyer signs, and the buyer after that.
+    story.seller.process().kill();
+    story.buyer.does("fund", trade);
+    story.awaits_buyers_signature();
+    story.buyer.is_killed_and_returns();
+    story.awaits_buyers_signature();
+    // The seller comes back, signs and sends; then both are gone.
+    story.seller.returns();
+    exchange_tests::wait_until("the funding is in the pool", || match story.world.chain().pool().len() {
+        1 => Ok(()),
+        count => Err(format!("{count} transactions")),
+    });
+    story.seller.is_killed_and_returns();
+    story.buyer.is_killed_and_returns();
+    story.world.chain().mine(BURIED);
+    story.awaits(Phase::Funded);
+
+    // They part as friends: each has his own back, and the seller pays for the way.
+    story.buyer.does("cancel", trade);
+    story.world.chain().confirm("the refund", BURIED);
+    story.awaits(Phase::Refunded);
+    let view = story.seller.looks_at(trade).unwrap();
+    let share = story.shares(&view.funding.unwrap().txid);
+    let (_, fee) = story.world.chain().confirmed(&view.spend.unwrap().txid);
+    owns(&story.seller, story.sellers - share - fee.to_sat());
+    owns(&story.buyer, story.buyers - share);
+}
+
+#[test]
+fn bonded_trade_with_a_buyer_who_never_signs() {
+    let mut story = Story::begin();
+    story.seller.does("fund", story.trade);
+    story.awaits_proposal();
+    story.buyer.process().kill();
+    assert!(story.seller.balance().spendable.get() < story.sellers, "his coins are set aside");
+    story.seller.does("cancel", story.trade);
+    story.seller.awaits(story.trade, Phase::Cancelled);
+    owns(&story.seller, story.sellers);
+    story.buyer.returns();
+    story.buyer.awaits(story.trade, Phase::Cancelled);
+    owns(&story.buyer, story.buyers);
+    assert!(story.world.chain().pool().is_empty(), "nothing ever moved");
+}
+
+#[test]
+fn bonded_trade_with_a_seller_who_never_signs() {
+    let mut story = Story::begin();
+    story.seller.does("fund", story.trade);
+    story.awaits_proposal();
+    story.seller.process().kill();
+    story.buyer.does("fund", story.trade);
+    story.awaits_buyers_signature();
+    assert!(story.buyer.balance().spendable.get() < story.buyers, "his coins are set aside");
+    let patient = u32::try_from(story.world.chain().height()).unwrap() + PATIENCE;
+    story.world.chain().mine(PATIENCE - 1);
+    story.buyer.awaits_tip(patient - 1);
+    assert_eq!(story.buyer.looks_at(story.trade).unwrap().state, Phase::Agreed);
+    // A power cut at the very moment when his patience ends changes nothing.
+    story.buyer.process().kill();
+    story.world.chain().mine(1);
+    story.buyer.returns();
+    story.buyer.awaits(story.trade, Phase::Cancelled);
+    story.world.chain().confirm("a coin that is spent back", FINAL);
+    let all = |spendable: u64| spendable < story.buyers && spendable > story.buyers - 10_000;
+    story.buyer.awaits_balance("all but a fee", |balance| all(balance.spendable.get()));
+
+    // The seller comes back too late: the signatures that he finds are worth nothing.
+    story.seller.returns();
+    story.seller.awaits(story.trade, Phase::Cancelled);
+    owns(&story.seller, story.sellers);
+    assert!(story.world.chain().pool().is_empty(), "nothing is sent any more");
+}
