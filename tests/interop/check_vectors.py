@@ -947,7 +947,7 @@ def mail_message(message):
         return b"\x03" + bytes.fromhex(message["ask"])
     if "reply" in message:
         return b"\x04" + bytes.fromhex(message["reply"])
-    for code, key in ((5, "funding_proposal"), (6, "funding_answer")):
+    for code, key in ((6, "funding_proposal"), (7, "funding_answer")):
         if key in message:
             return le(code, 1) + bytes.fromhex(message[key])
     said = [(bytes.fromhex(one["id"]), bytes.fromhex(one["said"])) for one in message["disclosure"]]

@@ -63,6 +63,8 @@ pub fn arbiter(name: &str, fee_ppm: u32) -> ArbiterView {
         disputes: 2,
         rulings: 2,
         trusted: true,
+        threshold: 0,
+        members: Vec::new(),
     }
 }
 
