@@ -329,7 +329,7 @@ impl Look<'_> {
         let advert = GroupAdvert { signatures, ..advert };
         // Whoever proposed the group speaks for it to those who look for an arbiter.
         let is_owed = self.group.proposer == *self.member && !self.is_advertised(&advert);
-        let owed = is_owed.then(|| Body::GroupAdvert(advert));
+        let owed = is_owed.then_some(Body::GroupAdvert(advert));
         Ok(waits(Standing::Ready, Vec::new(), owed, Some(part)))
     }
 
@@ -383,7 +383,7 @@ impl Look<'_> {
     }
 
     /// Returns what each of the others dealt to this member, and who has not.
-    fn dealt(&self, joins: &Joins, joined: &[u8; 32]) -> Result<(BTreeMap<Place, (Share, Share)>, Vec<Place>), Broken> {
+    fn dealt(&self, joins: &Joins, joined: &[u8; 32]) -> Result<(Dealt, Vec<Place>), Broken> {
         let (mut dealt, mut missing) = (BTreeMap::new(), Vec::new());
         for place in self.group.places() {
             if place == self.me {
@@ -480,6 +480,8 @@ impl Look<'_> {
 
 /// What each member said when he joined, and the record in which he did.
 type Joins = BTreeMap<Place, (RecordId, GroupJoin)>;
+/// What each member dealt: a share of the key, and his part of the seal secret.
+type Dealt = BTreeMap<Place, (Share, Share)>;
 
 const SEAL_INFO: &[u8] = b"exchange/group-share/v1";
 

@@ -109,7 +109,6 @@ pub struct Command {
 
 /// What the driver must do. Each is safe to do again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "effects are handed over a few at a time and never kept")]
 pub enum Effect {
     /// Keep this before anything that follows.
     Persist(Local),
