@@ -176,6 +176,16 @@ impl<S: Storage> Ledger<S> {
         Ok(records)
     }
 
+    /// Returns the two records that prove that a log has forked: the one that follows its chain, and the smallest other one
+    /// in its place. Whoever holds the chain and takes both in has found the fork.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn fork_proof(&self, log: &LogId) -> Result<Option<[Record; 2]>, StorageError> {
+        let Some(head) = self.storage.head(log)?.filter(|head| head.frozen.is_some()) else { return Ok(None) };
+        Ok(<[Record; 2]>::try_from(self.records_of(log, head.len, 2)?).ok())
+    }
+
     /// Takes offers whose time is over out of the store's list of open ones; their records stay.
     ///
     /// # Errors

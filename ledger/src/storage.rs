@@ -104,6 +104,9 @@ pub trait Storage {
     /// Returns the ends of logs after `after`, in their order.
     fn heads(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError>;
 
+    /// Returns the ends of logs that have forked, after `after`, in their order.
+    fn forked(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError>;
+
     /// Returns the ends of an author's logs, by epoch.
     fn logs_of(&self, author: &AuthorId, limit: usize) -> Result<Vec<Head>, StorageError>;
 

@@ -56,11 +56,13 @@ pub struct Change {
     pub own: bool,
     /// Whether it came in because its author signed two histories: any of his records may have lost its force or left.
     pub forked: bool,
+    /// Whether it proves that, or that he did so from an earlier place on than was known.
+    pub proves: bool,
 }
 
 impl Change {
-    fn of(record: Record, body: Arc<Body>, own: bool, forked: bool) -> Self {
-        Self { record: Arc::new(record), body, own, forked }
+    fn of(record: Record, body: Arc<Body>, own: bool) -> Self {
+        Self { record: Arc::new(record), body, own, forked: false, proves: false }
     }
 }
 
@@ -391,7 +393,7 @@ impl Writer {
                 // A trade of this node's may have waited for one of them.
                 for record in &kept {
                     if let Ok(body) = record.decoded().cloned() {
-                        let _ = self.changes.send(Change::of(record.clone(), body, false, false)); // nobody listening is fine
+                        let _ = self.changes.send(Change::of(record.clone(), body, false)); // nobody listening is fine
                     }
                 }
                 kept.len()
@@ -506,14 +508,17 @@ impl Writer {
                     updated = updated.and(self.reputation.hear(&self.ledger, &record));
                 }
                 // Nobody listening is fine.
-                let _ = self.changes.send(Change::of(record, body, own, false));
+                let _ = self.changes.send(Change::of(record, body, own));
                 updated
             }
             Admission::Equivocation | Admission::Frozen => {
                 let author = record.author();
                 tracing::warn!(%author, "an author signed two histories; the proof is kept");
                 let updated = book.recheck_author(&self.ledger, &author);
-                let _ = self.changes.send(Change::of(record.clone(), said(&record), own, true)); // as above
+                let proves = *admission == Admission::Equivocation;
+                let body = said(&record);
+                let change = Change { forked: true, proves, ..Change::of(record, body, own) };
+                let _ = self.changes.send(change); // as above
                 updated
             }
             Admission::Known

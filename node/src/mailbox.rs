@@ -24,7 +24,7 @@ use crate::{clock, entropy};
 /// are more likely to be there; whoever sent an old one offers it again.
 const MAX_KEPT: usize = 65_536;
 /// How soon, in seconds, a message that is kept is passed on again when it is offered again, and then each time after twice
-/// as long: ten times in its life. Gossip may have met a network that was divided, and its sender's peers have it since.
+/// as long: nine times in its life. Gossip may have met a network that was divided, and its sender's peers have it since.
 const PASS_AGAIN_S: u64 = 3600;
 /// How many messages wait for the acceptance that they rest on: gossip may bring them in either order.
 const MAX_PARKED: usize = 256;

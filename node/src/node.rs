@@ -8,7 +8,9 @@ use bitcoin::FeeRate;
 use exchange_api::{ApiError, Code, IdentityState, SocketError, SweepView, SweepWords};
 use exchange_ledger::body::Body;
 use exchange_ledger::identity::{Email, Identity};
+use exchange_ledger::record::Record;
 use exchange_ledger::storage::StorageError;
+use exchange_ledger::sync::Proof;
 use exchange_store::{OpenOptions, Store, StoreError};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
@@ -404,13 +406,19 @@ impl Parts {
     }
 }
 
-/// Passes own records to the network; what is lost here is healed by the next comparison with a peer.
+/// Passes own records to the network, and what proves a fork, whoever brought it; what is lost here is healed by the next
+/// comparison with a peer.
 async fn forward_records(parts: Arc<Parts>) {
     let mut changes = parts.keeper.changes();
     loop {
         tokio::select! {
             () = parts.stop.cancelled() => return,
             change = changes.recv() => match change {
+                Ok(Change { record, proves: true, .. }) => match parts.keeper.ledger().fork_proof(&record.header().log) {
+                    Ok(Some(records)) if !records.iter().any(Record::is_bare) => parts.net.publish_fork(&Proof::of(&records)).await,
+                    Ok(_) => {}
+                    Err(error) => tracing::error!(%error, "a proof of a fork cannot be read; peers get it by sync"),
+                },
                 Ok(Change { record, own: true, .. }) => parts.net.publish_record(record.encode()).await,
                 Ok(Change { own: false, .. }) => {}
                 Err(broadcast::error::RecvError::Lagged(_)) => parts.net.sync_now().await,

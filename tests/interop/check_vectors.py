@@ -1319,6 +1319,7 @@ def check_messages(file, salt):
         "ids": b"\x06" + le(1, 4) + log + le(7, 8),
         "finished": b"\x07" + digest,
         "bodies": b"\x08" + le(2, 4) + bytes.fromhex(first["id"]) + bytes.fromhex(second["id"]),
+        "forks": b"\x09\x01" + log + le(1000, 2),
     }
     answers = {
         "same": b"\x00",

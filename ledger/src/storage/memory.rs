@@ -179,6 +179,11 @@ impl Storage for MemoryStorage {
         Ok(self::after(&self.heads, after).map(|(_, head)| *head).take(limit).collect())
     }
 
+    fn forked(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
+        let forked = self::after(&self.frozen, after).filter_map(|(log, _)| self.heads.get(log));
+        Ok(forked.copied().take(limit).collect())
+    }
+
     fn logs_of(&self, author: &AuthorId, limit: usize) -> Result<Vec<Head>, StorageError> {
         let all = self.heads.range(LogId::first_of(*author)..=LogId::last_of(*author));
         Ok(all.map(|(_, head)| *head).take(limit).collect())

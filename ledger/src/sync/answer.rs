@@ -49,6 +49,9 @@ pub fn answer(own: &dyn Own, request: &Request) -> Result<(Answer, News), Storag
         Request::Heads { after, limit } => {
             plain(Answer::Heads(storage.heads(after.as_ref(), usize::from(*limit).min(MAX_HEADS))?))
         }
+        Request::Forks { after, limit } => {
+            plain(Answer::Heads(storage.forked(after.as_ref(), usize::from(*limit).min(MAX_HEADS))?))
+        }
         Request::Ranges(wants) => {
             plain(Answer::Records(fill(wants, |want, room| range(storage, &want.log, want.from, room))?))
         }
@@ -77,7 +80,7 @@ fn items(own: &dyn Own, salt: &Salt, wants: &[ItemWant]) -> Result<Answer, Stora
     let Some(snapshot) = own.snapshot_of(salt) else { return Ok(Answer::Stale) };
     let mut room = MAX_ANSWER_BYTES;
     let mut found = Vec::new();
-    for want in wants {
+    for (want, left) in wants.iter().zip((1..=wants.len()).rev()) {
         if room == 0 {
             break;
         }
@@ -89,7 +92,8 @@ fn items(own: &dyn Own, salt: &Salt, wants: &[ItemWant]) -> Result<Answer, Stora
             found.push(Found::Head(head));
             continue;
         }
-        let records = range(own.storage(), &head.log, want.from, room)?;
+        // Each has its share, so that no long log keeps an asker from seeing which of the others have forked.
+        let records = range(own.storage(), &head.log, want.from, room / left)?;
         room = room.saturating_sub(size(&records));
         found.push(Found::Records { len: head.len, records });
     }

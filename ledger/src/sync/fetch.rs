@@ -8,6 +8,10 @@
 //! | it has forked here, and later or not at all there | nothing: the peer must learn of the fork first, and takes it from us |
 //!
 //! The last row is what keeps two nodes from sending each other for ever what both would drop.
+//!
+//! What may prove a fork that is news here goes *first*: its log stands in the queues that are emptied before the others. A
+//! session hastens so [`MAX_FIRST`] logs, and each only if at most [`FIRST_RANGE`] of its records are missing: nobody gets
+//! more than that out of turn by signing histories.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -27,22 +31,64 @@ const USUAL_RANGE: u64 = 16;
 /// them are made up.
 const MAX_DOUBTED: usize = 16;
 
+/// Logs of one session whose records go first because they prove a fork.
+const MAX_FIRST: usize = 64;
+/// Records of a chain that go first with the proof: whoever was here yesterday lacks fewer.
+const FIRST_RANGE: u64 = 64;
+
 /// What is to be fetched. Bounded by the pages of heads and the sketch that it comes from.
 pub(super) struct Fetcher {
     claims: Box<dyn Claims>,
     /// How many pieces of work there are for each log that is claimed.
     open: BTreeMap<LogId, u32>,
     skipped: bool,
-    chains: VecDeque<Chain>,
+    chains: Lanes<Chain>,
     probes: VecDeque<Probe>,
-    frozen: VecDeque<Frozen>,
+    frozen: Lanes<Frozen>,
+    /// Logs that go first.
+    first: BTreeSet<LogId>,
     items: VecDeque<ItemWant>,
     salt: Salt,
-    /// Logs whose heads are asked for again, because they promised what there was not.
-    again: VecDeque<LogId>,
+    /// Logs whose heads are asked for again, because they promised what there was not, or for the first time, because an
+    /// orphan made us ask for them.
+    again: VecDeque<Again>,
     doubted: BTreeSet<LogId>,
     /// Logs that were found to be others than ours.
     diverged: BTreeSet<LogId>,
+}
+
+/// What waits: of logs that go first, and of the others.
+#[derive(Debug)]
+struct Lanes<T> {
+    first: VecDeque<T>,
+    rest: VecDeque<T>,
+}
+
+impl<T> Lanes<T> {
+    const fn new() -> Self {
+        Self { first: VecDeque::new(), rest: VecDeque::new() }
+    }
+
+    fn of(&mut self, first: bool) -> &mut VecDeque<T> {
+        if first { &mut self.first } else { &mut self.rest }
+    }
+
+    fn len(&self) -> usize {
+        self.first.len() + self.rest.len()
+    }
+
+    fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+        self.first.retain(&keep);
+        self.rest.retain(&keep);
+    }
+}
+
+/// The wish for the head of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Again {
+    log: LogId,
+    /// Whether the peer promised more of it than there was.
+    doubted: bool,
 }
 
 /// Records of a chain.
@@ -79,7 +125,7 @@ pub(super) enum Asked {
     Probes(Vec<Probe>),
     Frozen(Vec<Frozen>),
     Items(Vec<ItemWant>),
-    Again(LogId),
+    Again(Again),
 }
 
 /// Records of one log that are being kept.
@@ -104,9 +150,10 @@ impl Fetcher {
             claims,
             open: BTreeMap::new(),
             skipped: false,
-            chains: VecDeque::new(),
+            chains: Lanes::new(),
             probes: VecDeque::new(),
-            frozen: VecDeque::new(),
+            frozen: Lanes::new(),
+            first: BTreeSet::new(),
             items: VecDeque::new(),
             salt: Salt([0; 16]),
             again: VecDeque::new(),
@@ -127,9 +174,9 @@ impl Fetcher {
 
     /// Drops all that is waiting.
     pub fn clear(&mut self) {
-        self.chains.clear();
+        self.chains = Lanes::new();
         self.probes.clear();
-        self.frozen.clear();
+        self.frozen = Lanes::new();
         self.items.clear();
         self.again.clear();
         for log in std::mem::take(&mut self.open).keys() {
@@ -148,6 +195,17 @@ impl Fetcher {
         self.items.extend(wants);
     }
 
+    /// Wants what the peer's head shows that we lack, if it may prove a fork that is news and its log goes first.
+    pub fn weigh_first(&mut self, theirs: &Head, storage: &dyn Storage) -> Result<(), StorageError> {
+        let ours = storage.head(&theirs.log)?;
+        let (len, frozen) = ours.map_or((0, None), |head| (head.len, head.frozen));
+        let is_near = theirs.len.saturating_sub(len) <= FIRST_RANGE;
+        if theirs.frozen.is_some() && frozen.is_none() && is_near && self.hasten(theirs.log) {
+            self.weigh(theirs, storage)?;
+        }
+        Ok(())
+    }
+
     /// Wants what the peer's head shows that we lack: the table above.
     pub fn weigh(&mut self, theirs: &Head, storage: &dyn Storage) -> Result<(), StorageError> {
         let log = theirs.log;
@@ -161,6 +219,9 @@ impl Fetcher {
             Some(last) if theirs.len <= len => storage.id_at(&log, last)?.filter(|id| *id != theirs.id).map(|_| last),
             Some(_) | None => None,
         };
+        if differs_at.is_some() || (then_frozen && frozen.is_none() && theirs.len.saturating_sub(len) <= FIRST_RANGE) {
+            self.hasten(log);
+        }
         if theirs.len > len {
             self.want_chain(Chain { log, from: len, until: Some(theirs.len), then_frozen });
         } else if let Some(high) = differs_at {
@@ -171,9 +232,27 @@ impl Fetcher {
         Ok(())
     }
 
+    /// Lets a log go first, unless so many do. Tells whether it does.
+    fn hasten(&mut self, log: LogId) -> bool {
+        if self.first.len() < MAX_FIRST {
+            self.first.insert(log);
+        }
+        self.first.contains(&log)
+    }
+
+    /// Tells whether logs that go first are being worked on, if anything is under way.
+    pub fn is_hastening(&self, under_way: bool) -> bool {
+        let waiting = !self.chains.first.is_empty() || !self.frozen.first.is_empty();
+        waiting || (under_way && self.first.iter().any(|log| self.open.contains_key(log)))
+    }
+
+    fn chains_with(&mut self, log: &LogId) -> &mut VecDeque<Chain> {
+        self.chains.of(self.first.contains(log))
+    }
+
     fn want_chain(&mut self, chain: Chain) {
         if self.begin(chain.log) {
-            self.chains.push_back(chain);
+            self.chains_with(&chain.log).push_back(chain);
         }
     }
 
@@ -185,7 +264,7 @@ impl Fetcher {
 
     fn want_frozen(&mut self, frozen: Frozen) {
         if self.begin(frozen.log) {
-            self.frozen.push_back(frozen);
+            self.frozen.of(self.first.contains(&frozen.log)).push_back(frozen);
         }
     }
 
@@ -209,30 +288,42 @@ impl Fetcher {
         }
     }
 
-    /// Returns the next request, if anything is waiting. Small answers come first.
-    pub fn next_request(&mut self) -> Option<(Asked, Request)> {
+    /// Returns the next request, if anything is waiting. Small answers come first, and before all others those to what may
+    /// prove a fork; if only that goes out now, the others wait.
+    pub fn next_request(&mut self, first_only: bool) -> Option<(Asked, Request)> {
         if !self.probes.is_empty() {
             let probes: Vec<Probe> = drain(&mut self.probes, MAX_PLACES);
             let places = probes.iter().map(|probe| Want::new(probe.log, probe.middle())).collect();
             return Some((Asked::Probes(probes), Request::Ids(places)));
         }
-        if let Some(log) = self.again.pop_front() {
-            return Some((Asked::Again(log), Request::Heads { after: predecessor(log), limit: 1 }));
+        if let Some(again) = self.again.pop_front() {
+            return Some((Asked::Again(again), Request::Heads { after: predecessor(again.log), limit: 1 }));
+        }
+        if let Some(first) = self.next_frozen(true).or_else(|| self.next_chains(true)) {
+            return Some(first);
+        }
+        if first_only {
+            return None;
         }
         if !self.items.is_empty() {
             let wants: Vec<ItemWant> = drain(&mut self.items, MAX_ITEMS);
             return Some((Asked::Items(wants.clone()), Request::Items { salt: self.salt, wants }));
         }
-        if !self.frozen.is_empty() {
-            let wants: Vec<Frozen> = drain(&mut self.frozen, MAX_WANTS);
-            let logs = wants.iter().map(|frozen| frozen.log).collect();
-            return Some((Asked::Frozen(wants), Request::Frozen(logs)));
-        }
+        self.next_frozen(false).or_else(|| self.next_chains(false))
+    }
+
+    fn next_frozen(&mut self, first: bool) -> Option<(Asked, Request)> {
+        let wants: Vec<Frozen> = drain(self.frozen.of(first), MAX_WANTS);
+        let logs = wants.iter().map(|frozen| frozen.log).collect();
+        (!wants.is_empty()).then_some((Asked::Frozen(wants), Request::Frozen(logs)))
+    }
+
+    fn next_chains(&mut self, first: bool) -> Option<(Asked, Request)> {
         let mut room = 2 * MAX_ANSWER_BYTES as u64; // usize is at most 64 bits
         let mut chains = Vec::new();
         while room > 0
             && chains.len() < MAX_WANTS
-            && let Some(chain) = self.chains.pop_front()
+            && let Some(chain) = self.chains.of(first).pop_front()
         {
             let records = chain.until.map_or(USUAL_RANGE, |until| until.saturating_sub(chain.from));
             room = room.saturating_sub(records.saturating_mul(USUAL_RECORD_LEN));
@@ -260,10 +351,16 @@ impl Fetcher {
                 self.skipped = true;
                 Ok(Kept::default())
             }
-            (Asked::Again(log), Answer::Heads(heads)) if heads.len() <= 1 => {
-                self.skipped = true;
-                if let Some(head) = heads.first().filter(|head| head.log == log) {
-                    self.weigh(head, storage)?;
+            (Asked::Again(Again { log, doubted }), Answer::Heads(heads)) if heads.len() <= 1 => {
+                self.skipped |= doubted;
+                match heads.first().filter(|head| head.log == log) {
+                    Some(head) if doubted => self.weigh(head, storage)?,
+                    // Its chain has come, though it may not be kept yet.
+                    Some(head) if head.frozen.is_some() && !is_forked(storage, &log)? => {
+                        self.hasten(log);
+                        self.want_frozen(Frozen { log, again: false });
+                    }
+                    Some(_) | None => {}
                 }
                 self.end(&log);
                 Ok(Kept::default())
@@ -279,7 +376,7 @@ impl Fetcher {
             return Err(Fault::WrongAnswer.into());
         }
         for left_out in chains.split_off(logs.len()).into_iter().rev() {
-            self.chains.push_front(left_out);
+            self.chains_with(&left_out.log).push_front(left_out);
         }
         let (mut chunks, mut all) = Kept::default();
         for (chain, records) in chains.into_iter().zip(logs) {
@@ -299,7 +396,7 @@ impl Fetcher {
         let next = chain.from.saturating_add(count as u64); // usize is at most 64 bits
         let last = chain.until.is_some_and(|until| next >= until);
         if !last && self.begin(chain.log) {
-            self.chains.push_front(Chain { from: next, ..chain });
+            self.chains_with(&chain.log).push_front(Chain { from: next, ..chain });
         }
         Chunk { count, part: Part::Chain { chain, last }, held }
     }
@@ -308,7 +405,9 @@ impl Fetcher {
         if logs.is_empty() || logs.len() > wants.len() {
             return Err(Fault::WrongAnswer.into());
         }
-        self.frozen.extend(wants.split_off(logs.len()));
+        for left_out in wants.split_off(logs.len()) {
+            self.frozen.of(self.first.contains(&left_out.log)).push_back(left_out);
+        }
         let (mut chunks, mut all) = Kept::default();
         for (frozen, records) in wants.into_iter().zip(logs) {
             if records.is_empty() {
@@ -327,14 +426,11 @@ impl Fetcher {
 
     /// Ends the work on a log of which the peer has nothing. That may be a log that has changed since; once.
     fn nothing_there(&mut self, log: LogId, promised: bool) -> Result<(), Fault> {
-        if !promised {
-            self.end(&log);
-            return Ok(());
-        }
-        if !self.doubted.insert(log) || self.doubted.len() > MAX_DOUBTED {
+        // How a log ends that an orphan made us ask for, and whether it has forked there, its head tells.
+        if promised && (!self.doubted.insert(log) || self.doubted.len() > MAX_DOUBTED) {
             return Err(Fault::EmptyPromise);
         }
-        self.again.push_back(log);
+        self.again.push_back(Again { log, doubted: promised });
         Ok(())
     }
 
@@ -347,7 +443,7 @@ impl Fetcher {
             let Probe { log, low, len, then_frozen, .. } = probe;
             // More than so many are frozen nowhere.
             let until = len.min(low.saturating_add(MAX_FROZEN as u64)).max(low + 1);
-            self.chains.push_back(Chain { log, from: low, until: Some(until), then_frozen });
+            self.chains_with(&log).push_back(Chain { log, from: low, until: Some(until), then_frozen });
         }
     }
 
@@ -413,9 +509,13 @@ impl Fetcher {
             Some(high) if orphan && self.diverged.insert(log) => {
                 let len = until.unwrap_or(from.saturating_add(verdicts.len() as u64));
                 self.drop_chains(&log);
+                self.hasten(log);
                 self.want_probe(Probe { log, low: 0, high, len, then_frozen });
             }
-            Some(_) | None if last && then_frozen => self.want_frozen(Frozen { log, again: false }),
+            Some(_) | None if last && then_frozen => {
+                self.hasten(log);
+                self.want_frozen(Frozen { log, again: false });
+            }
             Some(_) | None => {}
         }
     }
@@ -454,6 +554,10 @@ impl Drop for Fetcher {
 
 fn drain<T>(queue: &mut VecDeque<T>, most: usize) -> Vec<T> {
     queue.drain(..queue.len().min(most)).collect()
+}
+
+fn is_forked(storage: &dyn Storage, log: &LogId) -> Result<bool, StorageError> {
+    Ok(storage.head(log)?.is_some_and(|head| head.frozen.is_some()))
 }
 
 /// Checks that records are of a log, one after another from a place on: a peer cannot send the same ones for ever.

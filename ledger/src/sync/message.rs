@@ -73,6 +73,13 @@ pub enum Request {
     },
     /// The bodies of these records, as far as one answer goes.
     Bodies(Vec<RecordId>),
+    /// Which heads of logs that have forked do you have after this log?
+    Forks {
+        /// The log; from the first on if there is none.
+        after: Option<LogId>,
+        /// How many.
+        limit: u16,
+    },
 }
 
 /// The answer to a request.
@@ -88,7 +95,8 @@ pub enum Answer {
     Stale,
     /// For each of the first items what it stands for; items that found no room are left out.
     Items(Vec<Found>),
-    /// Heads in the order of their logs; fewer than asked for means that there are no more.
+    /// Heads in the order of their logs, all or of those that have forked; fewer than asked for means that there are no
+    /// more.
     Heads(Vec<Head>),
     /// For each of the first logs its records; logs that found no room are left out.
     Records(Vec<Vec<Vec<u8>>>),
@@ -193,7 +201,7 @@ impl Request {
                 at_most(usize::from(*from) + usize::from(*count), MAX_CELLS, "cells")
             }
             Self::Items { wants, .. } => at_most(wants.len(), MAX_ITEMS, "items"),
-            Self::Heads { limit, .. } => at_most(usize::from(*limit), MAX_HEADS, "heads"),
+            Self::Heads { limit, .. } | Self::Forks { limit, .. } => at_most(usize::from(*limit), MAX_HEADS, "heads"),
             Self::Ranges(wants) => at_most(wants.len(), MAX_WANTS, "logs"),
             Self::Frozen(logs) => at_most(logs.len(), MAX_WANTS, "logs"),
             Self::Ids(places) => at_most(places.len(), MAX_PLACES, "places"),

@@ -8,7 +8,7 @@
 //! Compare ──same──────────────────────────────────────────────> done
 //!    │ differ
 //!    ├──few──> Symbols … until the sketch decodes ──> Items ──┐
-//!    └──many, or the sketch is no use──> Heads, page by page ─┤
+//!    └──many, or the sketch is no use──> Forks, then Heads ───┤
 //!                                                             v
 //!                        Ranges, Ids and Frozen of single logs, several requests at a time
 //!                                                             │ nothing left to fetch
@@ -16,6 +16,7 @@
 //!                                                 Finished ──> done
 //! ```
 //! Where it says done, the bodies that this node misses and the peer keeps may still be asked for: Bodies, page by page.
+//! What proves that somebody signed two histories goes before everything else, within bounds (`fetch.rs`).
 //!
 //! Nothing of a session outlives it: what it has brought is in the ledger, so one that breaks off is taken up by the
 //! next, with any peer. Several sessions share the work by [`Claims`].
@@ -29,6 +30,7 @@ mod answer;
 mod bodies;
 mod fetch;
 pub mod message;
+mod proof;
 mod session;
 pub mod sketch;
 mod snapshot;
@@ -38,6 +40,7 @@ mod tests;
 pub use answer::{News, answer};
 pub use bodies::Wish;
 pub use message::{Answer, Malformed, Request};
+pub use proof::{MAX_PROOF_LEN, Proof};
 pub use session::{Effect, Event, Fault, Gain, Plan, Session, Stopped, Token};
 pub use sketch::Salt;
 pub use snapshot::{Snapshot, Snapshots};

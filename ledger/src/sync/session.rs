@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::bodies::{self, Walk, Wish};
 use super::fetch::{self, Fetcher};
-use super::message::{Answer, ItemWant, MAX_HEADS, MAX_SYMBOLS, Opening, Request, Symbol};
+use super::message::{Answer, ItemWant, MAX_HEADS, MAX_ITEMS, MAX_SYMBOLS, Opening, Request, Symbol};
 use super::sketch::{Cell, Decoded, Difference, Item, MAX_CELLS, Salt, Sketch, decode};
 use super::snapshot::for_each_head;
 use super::{Claims, Own, Verdict};
@@ -23,6 +23,8 @@ const OPENING: u16 = 64;
 const MAX_DIFFERENCE: u64 = 5000;
 /// Differences beyond half of the peer's heads for which a sketch is tried, as small ledgers differ by a few.
 const FEW: u64 = 32;
+/// Pages of heads of forked logs that are asked for before the others; with more of them, what is left comes in its turn.
+const MAX_FORK_PAGES: u8 = 4;
 /// Records that brought nothing new, beyond which a session with few new ones ends: others bring the same meanwhile, or
 /// the peer plays with us.
 const MAX_WASTED: u64 = 10_000;
@@ -113,6 +115,8 @@ pub enum Stopped {
 pub struct Session {
     plan: Plan,
     stage: Stage,
+    /// The page of heads of forked logs to be asked for before all others, if there is to be one.
+    forks: Option<ForkPage>,
     fetcher: Fetcher,
     asked: BTreeMap<Token, Asked>,
     keeping: BTreeMap<Token, Vec<fetch::Chunk>>,
@@ -141,6 +145,13 @@ enum Stage {
     Over,
 }
 
+/// A page of heads of forked logs: those after a log, and how many pages came before it.
+#[derive(Debug, Clone, Copy, Default)]
+struct ForkPage {
+    after: Option<LogId>,
+    number: u8,
+}
+
 struct Sketching {
     salt: Salt,
     /// How many heads the peer's sketch is of.
@@ -153,6 +164,7 @@ enum Asked {
     Compare { symbols: usize, heads: u64 },
     Symbols { count: usize },
     Heads { after: Option<LogId> },
+    Forks(ForkPage),
     Fetch(fetch::Asked),
     Finished,
     Bodies(bodies::Asked),
@@ -167,6 +179,7 @@ impl Session {
         let mut session = Self {
             plan,
             stage: Stage::Logs,
+            forks: None,
             fetcher: Fetcher::new(claims),
             asked: BTreeMap::new(),
             keeping: BTreeMap::new(),
@@ -247,18 +260,22 @@ impl Session {
             self.stage = Stage::Over;
             return Ok(effects);
         }
+        let limit = u16::try_from(MAX_HEADS).expect("it is a thousand");
+        if let Some(page) = self.forks
+            && !self.asked.values().any(|asked| matches!(asked, Asked::Forks(_)))
+        {
+            effects.push(self.ask(Asked::Forks(page), Request::Forks { after: page.after, limit }));
+        }
         while self.asked.len() < PIPELINE && self.keeping.len() < MAX_KEEPING {
-            if let Some((asked, request)) = self.fetcher.next_request() {
-                effects.push(self.ask(Asked::Fetch(asked), request));
-                continue;
-            }
-            break;
+            let first_only = self.proves_first();
+            let Some((asked, request)) = self.fetcher.next_request(first_only) else { break };
+            effects.push(self.ask(Asked::Fetch(asked), request));
         }
         if let Stage::Walking { after, ended: false } = self.stage
+            && !self.proves_first()
             && self.fetcher.backlog() < MAX_BACKLOG
             && !self.asked.values().any(|asked| matches!(asked, Asked::Heads { .. }))
         {
-            let limit = u16::try_from(MAX_HEADS).expect("it is a thousand");
             effects.push(self.ask(Asked::Heads { after }, Request::Heads { after, limit }));
         }
         let is_idle = self.asked.is_empty() && self.keeping.is_empty() && self.restoring.is_empty();
@@ -266,6 +283,12 @@ impl Session {
             effects.extend(self.next_stage(own)?);
         }
         Ok(effects)
+    }
+
+    /// Tells whether everything else waits for what proves forks.
+    fn proves_first(&self) -> bool {
+        let under_way = !self.asked.is_empty() || !self.keeping.is_empty();
+        self.forks.is_some() || self.fetcher.is_hastening(under_way)
     }
 
     fn next_stage(&mut self, own: &dyn Own) -> Result<Option<Effect>, StorageError> {
@@ -327,6 +350,7 @@ impl Session {
                 Ok(None)
             }
             (Asked::Heads { after }, Answer::Heads(heads)) => self.walked(after, &heads, own),
+            (Asked::Forks(page), Answer::Heads(heads)) => self.forks_named(page, &heads, own),
             (Asked::Fetch(asked), answer) => {
                 let kept = self.fetcher.answered(asked, answer, own.storage())?;
                 Ok(self.keep(kept))
@@ -340,6 +364,7 @@ impl Session {
                 Asked::Compare { .. }
                 | Asked::Symbols { .. }
                 | Asked::Heads { .. }
+                | Asked::Forks(_)
                 | Asked::Finished
                 | Asked::Bodies(_),
                 _,
@@ -383,6 +408,7 @@ impl Session {
 
     fn walk(&mut self) -> Option<Effect> {
         self.stage = Stage::Walking { after: None, ended: false };
+        self.forks = Some(ForkPage::default());
         None
     }
 
@@ -412,7 +438,10 @@ impl Session {
         let Sketching { salt, heads, .. } = **sketching;
         match decode(sketching.ours.cells(), &sketching.theirs) {
             Decoded::Whole(difference) => {
-                self.fetcher.want_items(salt, items(&salt, &difference, own.storage())?);
+                let wants = items(&salt, &difference, own.storage())?;
+                // The answer to one request shows which of the logs have forked; with more of them they are asked for first.
+                self.forks = (wants.len() > MAX_ITEMS).then(ForkPage::default);
+                self.fetcher.want_items(salt, wants);
                 self.stage = Stage::Fetching;
                 Ok(None)
             }
@@ -435,15 +464,32 @@ impl Session {
     fn walked(&mut self, after: Option<LogId>, heads: &[Head], own: &dyn Own) -> Result<Option<Effect>, Stopped> {
         let mut before = after;
         for head in heads {
-            if before.is_some_and(|before| before >= head.log) {
-                return Err(Fault::WrongAnswer.into());
-            }
-            before = Some(head.log);
+            before = Some(follows(before, head)?);
             self.fetcher.weigh(head, own.storage())?;
         }
         self.stage = Stage::Walking { after: before, ended: heads.len() < MAX_HEADS };
         Ok(None)
     }
+
+    /// Takes in a page of heads of the peer's forked logs.
+    fn forks_named(&mut self, page: ForkPage, heads: &[Head], own: &dyn Own) -> Result<Option<Effect>, Stopped> {
+        if heads.iter().any(|head| head.frozen.is_none()) {
+            return Err(Fault::WrongAnswer.into());
+        }
+        let mut after = page.after;
+        for head in heads {
+            after = Some(follows(after, head)?);
+            self.fetcher.weigh_first(head, own.storage())?;
+        }
+        let number = page.number + 1;
+        self.forks = (heads.len() == MAX_HEADS && number < MAX_FORK_PAGES).then_some(ForkPage { after, number });
+        Ok(None)
+    }
+}
+
+/// Returns the log of a head, which must come after the one before.
+fn follows(before: Option<LogId>, head: &Head) -> Result<LogId, Fault> {
+    if before.is_some_and(|before| before >= head.log) { Err(Fault::WrongAnswer) } else { Ok(head.log) }
 }
 
 /// Tells whether so many differences, against so many heads of the peer, are found more cheaply by a sketch.

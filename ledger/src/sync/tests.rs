@@ -16,6 +16,7 @@ use crate::storage::MemoryStorage;
 use crate::testing::{Author, EPOCH, NETWORK};
 
 mod bodies;
+mod forks;
 mod hostile;
 
 /// After all records of these tests.

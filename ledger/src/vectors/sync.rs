@@ -106,6 +106,7 @@ fn messages(heads: &[Head], sketch: &Sketch) -> Value {
         ("ids", Request::Ids(vec![Want::new(log, 7)])),
         ("finished", Request::Finished { digest }),
         ("bodies", Request::Bodies(vec![heads[0].id, heads[1].id])),
+        ("forks", Request::Forks { after: Some(log), limit: 1000 }),
     ];
     let record = vec![0xaa, 0xbb, 0xcc];
     let answers = [

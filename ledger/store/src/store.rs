@@ -171,6 +171,10 @@ impl Storage for Store {
         self.shared.records.heads(after, limit)
     }
 
+    fn forked(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
+        self.shared.records.forked(after, limit)
+    }
+
     fn logs_of(&self, author: &AuthorId, limit: usize) -> Result<Vec<Head>, StorageError> {
         self.shared.records.logs_of(author, limit)
     }

@@ -164,12 +164,16 @@ fn check(disk: &impl Storage, memory: &MemoryStorage) {
     assert_eq!(disk.heads(None, usize::MAX).unwrap(), heads);
     for limit in [0, 1, 3] {
         assert_eq!(disk.heads(None, limit).unwrap(), memory.heads(None, limit).unwrap());
+        assert_eq!(disk.forked(None, limit).unwrap(), memory.forked(None, limit).unwrap());
     }
+    let forked: Vec<_> = heads.iter().filter(|head| head.frozen.is_some()).copied().collect();
+    assert_eq!(disk.forked(None, usize::MAX).unwrap(), forked);
     let mut logs: Vec<_> = heads.iter().map(|head| (head.log, head.len)).collect();
     logs.push((LogId { author: AuthorId([0xff; 32]), epoch: u32::MAX }, 1));
     for (log, len) in logs {
         assert_eq!(disk.head(&log).unwrap(), memory.head(&log).unwrap());
         assert_eq!(disk.heads(Some(&log), 2).unwrap(), memory.heads(Some(&log), 2).unwrap());
+        assert_eq!(disk.forked(Some(&log), 2).unwrap(), memory.forked(Some(&log), 2).unwrap());
         assert_eq!(disk.frozen(&log).unwrap(), memory.frozen(&log).unwrap());
         assert_eq!(disk.equivocation(&log).unwrap(), memory.equivocation(&log).unwrap());
         assert_eq!(disk.is_forked(&log.author).unwrap(), memory.is_forked(&log.author).unwrap());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exchange_ledger::record::MAX_RECORD_LEN;
+use exchange_ledger::sync::MAX_PROOF_LEN;
 use libp2p::gossipsub::{
     self, IdentTopic, IdentityTransform, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds,
     TopicHash, TopicScoreParams, ValidationMode, WhitelistSubscriptionFilter,
@@ -113,7 +114,7 @@ fn connection_limits(config: &NetConfig) -> connection_limits::ConnectionLimits 
 /// replica has accepted it. The protocol's own names stay, since only under them version 1.2 with its IDONTWANT is
 /// spoken; networks are kept apart by topic names and by identify.
 fn gossip(names: &Names) -> Result<Gossip, String> {
-    let topics = [&names.records, &names.mail];
+    let topics = names.topics().map(|(_, name)| name);
     let config = gossipsub::ConfigBuilder::default()
         .validation_mode(ValidationMode::Anonymous)
         .validate_messages()
@@ -121,6 +122,7 @@ fn gossip(names: &Names) -> Result<Gossip, String> {
         .max_transmit_size(MAX_GOSSIP_LEN + GOSSIP_READ)
         .max_transmit_size_for_topic(MAX_RECORD_LEN + GOSSIP_FRAMING, names.records.hash())
         .max_transmit_size_for_topic(MAX_GOSSIP_LEN, names.mail.hash())
+        .max_transmit_size_for_topic(MAX_PROOF_LEN + GOSSIP_FRAMING, names.forks.hash())
         .max_publish_messages(MAX_GOSSIP_MESSAGES)
         .max_control_messages_sent(MAX_GOSSIP_MESSAGES)
         .connection_handler_queue_len(MAX_GOSSIP_QUEUE)
@@ -160,7 +162,7 @@ fn message_id(topic: &TopicHash, data: &[u8]) -> MessageId {
 
 /// Scores peers by what is surely their fault: invalid messages and breaking the protocol. How much a peer delivers
 /// does not count, since an honest one in a quiet network delivers nothing for hours.
-fn score(topics: [&IdentTopic; 2]) -> PeerScoreParams {
+fn score(topics: [&IdentTopic; 3]) -> PeerScoreParams {
     let topic = TopicScoreParams {
         topic_weight: 1.0,
         time_in_mesh_weight: 0.0,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use exchange_ledger::record::LogId;
 use exchange_ledger::sync;
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{mpsc, oneshot};
@@ -40,6 +41,8 @@ pub struct PeerInfo {
 #[derive(Debug)]
 pub(super) enum Command {
     Publish(Topic, Vec<u8>),
+    /// The proof that this log has forked.
+    PublishFork(LogId, Vec<u8>),
     SyncNow,
     Peers(oneshot::Sender<Vec<PeerInfo>>),
     Dial(Multiaddr, oneshot::Sender<Result<(), NetError>>),
@@ -57,6 +60,11 @@ impl NetClient {
     /// network has stopped: sync hands the record over later.
     pub async fn publish_record(&self, record: Vec<u8>) {
         self.send(Command::Publish(Topic::Records, record)).await.ok();
+    }
+
+    /// Tells peers that a log has forked, ahead of other news. Nothing is lost as with records.
+    pub async fn publish_fork(&self, proof: &sync::Proof) {
+        self.send(Command::PublishFork(proof.log, proof.encode())).await.ok();
     }
 
     /// Tells peers of a new envelope, which the replica's outbox holds already. As with records nothing is lost.

@@ -111,12 +111,12 @@ impl SwarmTask {
     fn on_gossip(&mut self, event: gossipsub::Event) {
         match event {
             gossipsub::Event::Message { propagation_source: source, message_id: id, message } => {
-                let topic = if message.topic == self.names.mail.hash() { Topic::Mail } else { Topic::Records };
+                let topic = self.names.topic(&message.topic);
                 if let Err(Incoming { topic, id, source, .. }) =
                     self.judges.submit(Incoming { topic, id, source, data: message.data })
                 {
                     // Too much at once: ask for it when there is time.
-                    self.on_judged(Judged { topic, id, source, verdict: Verdict::Ignore });
+                    self.on_judged(Judged { topic, id, source, verdict: Verdict::Ignore, forked: None });
                     self.want_all(source);
                 }
             }
@@ -129,8 +129,11 @@ impl SwarmTask {
         }
     }
 
-    pub(super) fn on_judged(&mut self, Judged { topic, id, source, verdict }: Judged) {
+    pub(super) fn on_judged(&mut self, Judged { topic, id, source, verdict, forked }: Judged) {
+        // Of each log one proof is passed on.
+        let repeats = verdict == Verdict::Accept && forked.is_some_and(|log| !self.told.tell(log, Instant::now()));
         let acceptance = match verdict {
+            Verdict::Accept if repeats => MessageAcceptance::Ignore,
             Verdict::Accept => MessageAcceptance::Accept,
             Verdict::Keep | Verdict::Ignore | Verdict::Later => MessageAcceptance::Ignore,
             Verdict::Orphan(log) => {
@@ -146,7 +149,7 @@ impl SwarmTask {
             self.ban(
                 source,
                 &match topic {
-                    Topic::Records => Offence::InvalidRecord,
+                    Topic::Records | Topic::Forks => Offence::InvalidRecord,
                     Topic::Mail => Offence::InvalidMail,
                 },
             );

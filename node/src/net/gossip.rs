@@ -1,10 +1,12 @@
 //! Judging what gossip brings. One task per topic gathers what has arrived and gives it to the replica together, so
-//! that a burst of records costs one commit to disk instead of hundreds.
+//! that a burst of records costs one commit to disk instead of hundreds. What proves a fork has a topic and a queue of its
+//! own, so it waits behind no other news.
 
 use std::sync::Arc;
 
 use exchange_ledger::ids::AuthorId;
-use exchange_ledger::record::Header;
+use exchange_ledger::record::{Header, LogId};
+use exchange_ledger::sync::Proof;
 use libp2p::PeerId;
 use libp2p::gossipsub::MessageId;
 use tokio::sync::mpsc;
@@ -16,6 +18,8 @@ use super::{Replica, Verdict};
 
 /// Messages waiting to be judged, at most 20 MiB: what comes while the queue is full is ignored and healed by sync.
 const MAX_WAITING: usize = 1024;
+/// Proofs of forks waiting to be judged, at most 2 MiB; each that is let in cost its author a ticket.
+const MAX_WAITING_PROOFS: usize = 256;
 /// Records judged together: at most 1 MiB.
 const MAX_BATCH: usize = 256;
 
@@ -24,6 +28,8 @@ const MAX_BATCH: usize = 256;
 pub(super) enum Topic {
     Records,
     Mail,
+    /// Two records that prove that a log has forked.
+    Forks,
 }
 
 /// A message from a peer, to be judged.
@@ -42,13 +48,16 @@ pub(super) struct Judged {
     pub id: MessageId,
     pub source: PeerId,
     pub verdict: Verdict,
+    /// The log that a proof is about.
+    pub forked: Option<LogId>,
 }
 
-/// The queues of the two judges. They end when this is dropped.
+/// The queues of the judges. They end when this is dropped.
 #[derive(Debug)]
 pub(super) struct Judges {
     records: mpsc::Sender<Incoming>,
     mail: mpsc::Sender<Incoming>,
+    forks: mpsc::Sender<Incoming>,
 }
 
 impl Judges {
@@ -57,7 +66,9 @@ impl Judges {
         tokio::spawn(judge_records(Arc::clone(replica), queue, reports.clone()));
         let (mail, queue) = mpsc::channel(MAX_WAITING);
         tokio::spawn(judge_mail(Arc::clone(replica), queue, reports.clone()));
-        Self { records, mail }
+        let (forks, queue) = mpsc::channel(MAX_WAITING_PROOFS);
+        tokio::spawn(judge_forks(Arc::clone(replica), queue, reports.clone()));
+        Self { records, mail, forks }
     }
 
     /// Queues a message; gives it back when the queue is full.
@@ -66,6 +77,7 @@ impl Judges {
         let queue = match message.topic {
             Topic::Records => &self.records,
             Topic::Mail => &self.mail,
+            Topic::Forks => &self.forks,
         };
         queue.try_send(message).map_err(|e| e.into_inner())
     }
@@ -84,24 +96,50 @@ async fn judge_records(replica: Arc<dyn Replica>, mut queue: mpsc::Receiver<Inco
                 (Verdict::Accept, Some(author)) if !pace.allows(author, Instant::now()) => Verdict::Ignore,
                 (verdict, _) => verdict,
             };
-            if reports.send(message.judged(verdict)).await.is_err() {
+            if reports.send(message.judged(verdict, None)).await.is_err() {
                 return;
             }
         }
     }
 }
 
+async fn judge_forks(replica: Arc<dyn Replica>, mut queue: mpsc::Receiver<Incoming>, reports: mpsc::Sender<Report>) {
+    while let Some(mut message) = queue.recv().await {
+        let proof = Proof::decode(&std::mem::take(&mut message.data));
+        let log = proof.as_ref().map(|proof| proof.log);
+        let verdict = match proof {
+            Some(proof) => both(&replica.ingest(proof.records.into()).await),
+            None => Verdict::Reject,
+        };
+        if reports.send(message.judged(verdict, log)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Returns what becomes of a proof whose records were judged so. To a node that lacked only one of them it is news as well.
+fn both(verdicts: &[Verdict]) -> Verdict {
+    let missing = verdicts.iter().find(|verdict| matches!(verdict, Verdict::Orphan(_)));
+    if verdicts.contains(&Verdict::Reject) {
+        Verdict::Reject
+    } else if verdicts.contains(&Verdict::Accept) {
+        Verdict::Accept
+    } else {
+        missing.copied().unwrap_or(Verdict::Ignore)
+    }
+}
+
 async fn judge_mail(replica: Arc<dyn Replica>, mut queue: mpsc::Receiver<Incoming>, reports: mpsc::Sender<Report>) {
     while let Some(mut message) = queue.recv().await {
         let verdict = replica.put_mail(std::mem::take(&mut message.data)).await;
-        if reports.send(message.judged(verdict)).await.is_err() {
+        if reports.send(message.judged(verdict, None)).await.is_err() {
             return;
         }
     }
 }
 
 impl Incoming {
-    fn judged(self, verdict: Verdict) -> Report {
-        Report::Judged(Judged { topic: self.topic, id: self.id, source: self.source, verdict })
+    fn judged(self, verdict: Verdict, forked: Option<LogId>) -> Report {
+        Report::Judged(Judged { topic: self.topic, id: self.id, source: self.source, verdict, forked })
     }
 }

@@ -19,6 +19,7 @@
 //! | `behaviour` | the composed libp2p behaviour and its bounds |
 //! | `gossip` | judging what gossip brings |
 //! | `pace` | how fast one author's news travel by gossip |
+//! | `told` | of which logs it was told that they have forked |
 //! | `protocol`, `codec` | the sync protocol: messages, and their bytes |
 //! | `sync`, `mail`, `link`, `claims` | pulling what a peer has and we lack; handing over mail |
 //! | `serve` | answering a peer's requests |
@@ -51,6 +52,7 @@ mod swarm;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod told;
 mod watchers;
 
 pub use client::{NetClient, PeerInfo};

@@ -7,7 +7,9 @@ use exchange_ledger::ids::MailboxId;
 use exchange_ledger::sync;
 pub(super) use exchange_ledger::sync::message::MAX_ANSWER_BYTES;
 use libp2p::StreamProtocol;
-use libp2p::gossipsub::IdentTopic;
+use libp2p::gossipsub::{IdentTopic, TopicHash};
+
+use super::gossip::Topic;
 
 /// The longest gossip message, its framing included: an envelope with the largest sealed message fits.
 pub const MAX_GOSSIP_LEN: usize = 20 * 1024;
@@ -117,6 +119,8 @@ pub(super) struct Names {
     pub records: IdentTopic,
     /// The gossip topic of mail.
     pub mail: IdentTopic,
+    /// The gossip topic of proofs that a log has forked.
+    pub forks: IdentTopic,
 }
 
 impl Names {
@@ -127,6 +131,18 @@ impl Names {
             sync: StreamProtocol::try_from_owned(format!("/exchange/{magic}/sync/1")).expect("it starts with a slash"),
             records: IdentTopic::new(format!("exchange/{magic}/records/1")),
             mail: IdentTopic::new(format!("exchange/{magic}/mail/1")),
+            forks: IdentTopic::new(format!("exchange/{magic}/forks/1")),
         }
+    }
+
+    /// Returns the topics, each with its name.
+    pub fn topics(&self) -> [(Topic, &IdentTopic); 3] {
+        [(Topic::Records, &self.records), (Topic::Mail, &self.mail), (Topic::Forks, &self.forks)]
+    }
+
+    /// Returns the topic of a message; others than ours are not subscribed to.
+    pub fn topic(&self, hash: &TopicHash) -> Topic {
+        let named = self.topics().into_iter().find(|(_, name)| name.hash() == *hash);
+        named.map_or(Topic::Records, |(topic, _)| topic)
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use exchange_ledger::record::LogId;
 use futures::StreamExt;
 use libp2p::gossipsub::PublishError;
 use libp2p::identity::Keypair;
@@ -30,6 +31,7 @@ use super::peers::{Ending, Peers};
 use super::protocol::{Malformed, Names, Request, Response};
 use super::serve::{Answer, News};
 use super::sync::{Gain, Session, SessionEnd, SessionError};
+use super::told::Told;
 use super::{Replica, listen, watchers};
 
 /// Sessions at once: each has one request under way and holds at most a response and what it decodes to.
@@ -94,6 +96,8 @@ pub async fn start(
         peers: Peers::new(&config.limits),
         dialer: Dialer::new(&config.peers, Instant::now()),
         claims: Claims::default(),
+        told: Told::default(),
+        compared: false,
         asked: HashMap::new(),
         dials: HashMap::new(),
         sessions: JoinSet::new(),
@@ -121,6 +125,10 @@ pub(super) struct SwarmTask {
     pub peers: Peers,
     pub dialer: Dialer,
     claims: Claims,
+    /// The forks that were passed on.
+    pub told: Told,
+    /// Whether the ledger was compared with a peer's since the start.
+    compared: bool,
     /// Requests without a response yet; bounded by the sessions.
     pub asked: HashMap<OutboundRequestId, Reply>,
     /// Dials that a client waits for; bounded by the pending connections.
@@ -176,6 +184,7 @@ impl SwarmTask {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Publish(topic, data) => self.publish(topic, data),
+            Command::PublishFork(log, proof) => self.publish_fork(log, proof),
             Command::SyncNow => self.peers.plans().for_each(|(_, plan)| plan.want_all()),
             // Who asked may have gone: then nobody misses the answer.
             Command::Peers(reply) => drop(reply.send(self.peers.infos())),
@@ -225,10 +234,24 @@ impl SwarmTask {
         }
     }
 
+    /// Tells that a log has forked, unless that was told. A proof that gossip has brought goes on once it is judged. Until
+    /// the first comparison with a peer we learn what others know.
+    fn publish_fork(&mut self, log: LogId, proof: Vec<u8>) {
+        if !self.compared || !self.told.tell(log, Instant::now()) {
+            return;
+        }
+        match self.gossip(Topic::Forks, proof) {
+            Spread::Sent => {}
+            Spread::Known => self.told.take_back(&log),
+            Spread::NotSent => self.peers.plans().for_each(|(_, plan)| plan.want_all()),
+        }
+    }
+
     fn gossip(&mut self, topic: Topic, data: Vec<u8>) -> Spread {
         let name = match topic {
             Topic::Records => self.names.records.hash(),
             Topic::Mail => self.names.mail.hash(),
+            Topic::Forks => self.names.forks.hash(),
         };
         match self.swarm.behaviour_mut().gossip.publish(name, data) {
             Ok(_) => Spread::Sent,
@@ -303,6 +326,7 @@ impl SwarmTask {
         let ending = match result {
             Ok(()) if gain.unfinished => unfinished,
             Ok(()) if gain.compared => {
+                self.compared = true;
                 self.replica.compared();
                 Ending::InSync
             }

@@ -17,11 +17,14 @@ use crate::chain::{Chain, MAX_POOL};
 use crate::flaw::Flaw;
 use crate::heal::MAX_WANTED;
 use crate::mailbox::{MAX_PARKED, fullest};
+use crate::network::Network;
 use crate::node::Node;
 use crate::people::NETWORK;
 use crate::trader::{MAX_OPEN_BIDS, borne_out, person_of};
 use exchange_ledger::trade::pins::Known;
 
+/// How far the clock of a node may be behind that calls no record early which was made within the time of trouble.
+const MAX_LATENESS_S: i64 = -6000;
 /// Messages under way at once: a storm of them is a loop somewhere.
 const MAX_UNDER_WAY: usize = 20_000;
 /// Offers of one maker that are looked at.
@@ -221,6 +224,47 @@ impl Checks {
                 }
             }
         }
+    }
+
+    /// Returns the forks that honest nodes know of, with these nodes.
+    pub fn known_forks(nodes: &[Node]) -> BTreeMap<LogId, BTreeSet<usize>> {
+        let mut known: BTreeMap<LogId, BTreeSet<usize>> = BTreeMap::new();
+        for node in nodes.iter().filter(|node| node.honest) {
+            for head in node.ledger.storage().forked(None, PAGE).unwrap_or_default() {
+                known.entry(head.log).or_default().insert(node.number);
+            }
+        }
+        known
+    }
+
+    /// The network is well again for a while: by now each honest node can prove the forks that one of them knew of then, if
+    /// it is reached from there. Who is hours behind calls records early, and passes none on.
+    pub fn proven(&mut self, nodes: &[Node], network: &Network, forks: &BTreeMap<LogId, BTreeSet<usize>>) {
+        if let Some((node, log)) = Self::unproven(nodes, network, forks) {
+            self.fail(format!("node {node} has not heard that the log {log:?} has forked"));
+        }
+    }
+
+    /// Returns a node that cannot prove one of these forks, with the log.
+    pub fn unproven(
+        nodes: &[Node],
+        network: &Network,
+        forks: &BTreeMap<LogId, BTreeSet<usize>>,
+    ) -> Option<(usize, LogId)> {
+        let is_on_time = |node: &Node| node.honest && node.skew_s > MAX_LATENESS_S;
+        for (log, holders) in forks {
+            let (mut reached, mut edge) = (holders.clone(), Vec::from_iter(holders.iter().copied()));
+            while let Some(from) = edge.pop() {
+                let next = nodes.iter().filter(|node| is_on_time(node) && network.are_linked(from, node.number));
+                edge.extend(next.map(|node| node.number).filter(|node| reached.insert(*node)));
+            }
+            let up = nodes.iter().filter(|node| reached.contains(&node.number) && node.mind.is_some());
+            let lacks = up.into_iter().find(|node| !node.ledger.fork_proof(log).is_ok_and(|proof| proof.is_some()));
+            if let Some(node) = lacks {
+                return Some((node.number, *log));
+            }
+        }
+        None
     }
 
     /// Everything has calmed down: all honest nodes must hold the same and read the same from it.

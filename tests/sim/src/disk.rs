@@ -180,6 +180,10 @@ impl Storage for Disk {
         self.read(|ledger| ledger.heads(after, limit))
     }
 
+    fn forked(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
+        self.read(|ledger| ledger.forked(after, limit))
+    }
+
     fn logs_of(&self, author: &AuthorId, limit: usize) -> Result<Vec<Head>, StorageError> {
         self.read(|ledger| ledger.logs_of(author, limit))
     }

@@ -14,6 +14,8 @@ pub enum Flaw {
     PaysBeforeBuried,
     /// It does not look at who signed a fact: anybody's cancellation counts.
     TrustsStrangers,
+    /// It tells nobody for a quarter of an hour that a log has forked, and does not answer who asks for the proof.
+    HidesForks,
     /// It never heals what gossip lost.
     NeverHeals,
     /// It lets everybody's offers stand as if a coin spoke for him.
@@ -26,12 +28,13 @@ pub enum Flaw {
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::KeepsFirstHistory,
         Self::WinnerByArrival,
         Self::RestoresOldCopy,
         Self::PaysBeforeBuried,
         Self::TrustsStrangers,
+        Self::HidesForks,
         Self::NeverHeals,
         Self::NoQuota,
         Self::KeepsNoMail,

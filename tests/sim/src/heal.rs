@@ -107,6 +107,9 @@ impl Node {
 
     /// Answers a peer.
     pub fn serve(&mut self, peer: usize, session: u64, token: Token, request: &Request, shared: &mut Shared) {
+        if shared.hides_forks() && matches!(request, Request::Frozen(_)) {
+            return;
+        }
         if let Ok((answer, _)) = answer(&self.replica, request) {
             shared.send(self.number, peer, Packet::Answer(session, token, answer));
         }

@@ -9,17 +9,17 @@
 //! **Troubles**: messages lost and late, links cut, the network divided, nodes that come late, go and return, killed in the middle
 //! of a write and between effects, disks full, disks replaced by an old copy, clocks hours off, blocks taken back, pools that
 //! contradict themselves; attackers who sign two or seventy histories, soon or late, to some peers only, who meddle with the
-//! trades of others, send rubbish, records and mail, flood, bid as a crowd of identities that they made up, backdate logs, spend
-//! coins twice; a victim that knows one honest node among attackers who say nothing.
+//! trades of others, send rubbish, records, mail and proofs, flood, bid as a crowd of identities that they made up, backdate logs,
+//! spend coins twice; a victim that knows one honest node among attackers who say nothing.
 //!
 //! **What must hold** ([`checks`]), after every step: an honest author has one history; a fork only falls and its frozen
 //! records stay within bounds; no honest node bans another; an honest maker accepts once; what counts in a trade was signed
 //! by whom it belongs to; an honest seller funds once, what is on his disk, and loses coins only to a buyer who has paid;
 //! nobody honest pays for an escrow that is not buried; no satoshi comes or goes; queues, parked and kept mail, and what one author
-//! has in a book stay within bounds. After healing, within a bounded time: all honest nodes hold the same, it is the same as the
-//! set of all records gives in one go, books and winners are the same, a book is what its ledger says, and who agreed with an
-//! honest person has his payment details. At the end: no honest seller's coins are stuck, and who
-//! paid an honest seller has his coins.
+//! has in a book stay within bounds. Three minutes after trouble each honest node can prove every fork that one of them
+//! knew of by then. After healing, within a bounded time: all honest nodes hold the same, it is the same as the set of all records
+//! gives in one go, books and winners are the same, a book is what its ledger says, and who agreed with an honest person has
+//! his payment details. At the end: no honest seller's coins are stuck, and who paid an honest seller has his coins.
 //!
 //! **That it can fail** is a test: each [`flaw`] must be found within a few seeds.
 //!

@@ -31,7 +31,7 @@ impl Node {
             return;
         }
         shared.trace.note(shared.agenda.now(), self.number, "is up to no good", &[]);
-        match shared.rng.below(10) {
+        match shared.rng.below(11) {
             0..=2 => self.fork(shared),
             3 => self.meddle(shared),
             4 => self.send_rubbish(shared),
@@ -39,6 +39,7 @@ impl Node {
             6 => self.spend_twice(shared),
             7 => self.crowd(shared),
             8 => self.mail_rubbish(shared),
+            9 => self.prove(shared),
             _ => self.flood(shared),
         }
     }
@@ -134,6 +135,33 @@ impl Node {
         let peers = shared.network.peers(self.number);
         if let Some(peer) = shared.rng.pick(&peers) {
             shared.send_aloud(self.number, *peer, Packet::Gossip(bytes.into()));
+        }
+    }
+
+    /// Sends what looks like the proof of a fork: it is one, or rests on nothing that anybody has, or proves nothing.
+    fn prove(&self, shared: &mut Shared) {
+        let time = self.now(shared);
+        let log = LogId { author: self.person.author, epoch: shared.rng.between(10, 20) as u32 };
+        let (seq, backlink) = match shared.rng.one_in(4) {
+            true => (shared.rng.between(1, 50_000), RecordId(shared.rng.bytes32())),
+            false => (0, RecordId([0; 32])),
+        };
+        let twins = (0..3).filter_map(|twin| self.forge(log, seq, backlink, time + twin, &Body::Heartbeat));
+        let twins: Vec<Vec<u8>> = twins.map(|record| record.encode()).collect();
+        let [one, other, third] = twins.as_slice() else { return };
+        let mut bytes = [one.as_slice(), other].concat();
+        match shared.rng.below(8) {
+            0 => bytes = [one.as_slice(), one].concat(),
+            1 => bytes.extend(third),
+            2 => bytes.truncate(one.len() + 100),
+            3 => bytes[one.len() + 140] ^= 1, // the signature
+            _ => {}
+        }
+        let bytes: Bytes = bytes.into();
+        for peer in shared.network.peers(self.number) {
+            if shared.rng.one_in(2) {
+                shared.send_aloud(self.number, peer, Packet::Fork(bytes.clone()));
+            }
         }
     }
 

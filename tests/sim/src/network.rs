@@ -19,6 +19,8 @@ pub enum Packet {
     Gossip(Bytes),
     /// A request of a session: its number and its token come back with the answer.
     Ask(u64, Token, Request),
+    /// Two records that prove that a log has forked, pushed.
+    Fork(Bytes),
     /// The answer.
     Answer(u64, Token, Answer),
     /// An envelope, pushed.
@@ -96,11 +98,15 @@ impl Network {
         self.banned.insert((by.min(who), by.max(who)));
     }
 
+    /// Tells whether messages go from one node to another.
+    pub fn are_linked(&self, a: usize, b: usize) -> bool {
+        let link = (a.min(b), a.max(b));
+        let together = self.part.get(&a).unwrap_or(&0) == self.part.get(&b).unwrap_or(&0);
+        self.peers[a].contains(&b) && !self.cut.contains(&link) && !self.banned.contains(&link) && together
+    }
+
     /// Returns how long a message takes; nothing if it is lost.
     pub fn delay(&self, from: usize, to: usize, rng: &mut Rng) -> Option<Millis> {
-        let link = (from.min(to), from.max(to));
-        let together = self.part.get(&from).unwrap_or(&0) == self.part.get(&to).unwrap_or(&0);
-        let up = self.peers[from].contains(&to) && !self.cut.contains(&link) && !self.banned.contains(&link);
-        (up && together && !rng.permille(self.loss_permille)).then(|| rng.between(20, self.max_delay_ms))
+        (self.are_linked(from, to) && !rng.permille(self.loss_permille)).then(|| rng.between(20, self.max_delay_ms))
     }
 }

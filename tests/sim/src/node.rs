@@ -11,7 +11,7 @@ use exchange_ledger::ids::{MailboxId, RecordId, TradeId};
 use exchange_ledger::ledger::{Admission, Ledger, MAX_CLOCK_SKEW_S};
 use exchange_ledger::record::{Head, Header, Kind, LogId, MAX_LOG_LEN, Record};
 use exchange_ledger::storage::{Batch, Storage, StorageError};
-use exchange_ledger::sync::Verdict;
+use exchange_ledger::sync::{Proof, Verdict};
 use exchange_ledger::trade::Trade;
 
 use crate::agenda::Millis;
@@ -82,6 +82,8 @@ pub struct Mind {
     opened: BTreeSet<LogId>,
     /// When it started.
     started: Millis,
+    /// Logs of which it was told since the start that they have forked.
+    pub told: BTreeSet<LogId>,
     /// Sessions, by peer.
     pub sessions: BTreeMap<usize, OpenSession>,
     /// How many sessions there were.
@@ -182,6 +184,7 @@ impl Node {
                 Some(Verdict::Reject) => shared.ban(self.number, from),
                 Some(Verdict::Accept | Verdict::Keep | Verdict::Ignore | Verdict::Later) | None => {}
             },
+            Packet::Fork(bytes) => self.hear_of_fork(from, &bytes, shared),
             Packet::Ask(session, token, request) => self.serve(from, session, token, &request, shared),
             Packet::Answer(session, token, answer) => self.answered(from, session, token, answer, shared),
             Packet::Mail(bytes) => self.take_mail(from, &bytes, shared),
@@ -192,8 +195,31 @@ impl Node {
         }
     }
 
+    /// Takes in the proof that a log has forked. If it is news, others are told where it is kept.
+    fn hear_of_fork(&mut self, from: usize, bytes: &Bytes, shared: &mut Shared) {
+        let Some(proof) = Proof::decode(bytes) else { return shared.ban(self.number, from) };
+        let verdicts = self.judge(&proof.records.map(Bytes::from), shared);
+        if verdicts.contains(&Verdict::Reject) {
+            shared.ban(self.number, from);
+        } else if !verdicts.contains(&Verdict::Accept) && verdicts.contains(&Verdict::Orphan(proof.log)) {
+            self.want_log(from, proof.log, shared);
+        }
+    }
+
     /// Lets records in that a peer sent, and passes on what was new. One verdict for each, in order.
     pub fn ingest(&mut self, from: usize, bytes: &[Bytes], shared: &mut Shared) -> Vec<Verdict> {
+        let verdicts = self.judge(bytes, shared);
+        let new = bytes.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Accept);
+        for (bytes, _) in new.take(MAX_FRESH) {
+            for peer in shared.network.peers(self.number).into_iter().filter(|peer| *peer != from) {
+                shared.send(self.number, peer, Packet::Gossip(bytes.clone()));
+            }
+        }
+        verdicts
+    }
+
+    /// Lets records in. One verdict for each, in order.
+    fn judge(&mut self, bytes: &[Bytes], shared: &mut Shared) -> Vec<Verdict> {
         let decoded: Vec<Option<Record>> = bytes.iter().map(|bytes| shared.record(bytes)).collect();
         let is_wanted = |record: &&Record| {
             let header = record.header();
@@ -204,23 +230,27 @@ impl Node {
         let admissions = self.admit(&good, shared).unwrap_or_else(|_| vec![Admission::Early; good.len()]);
         let mut judged: BTreeMap<RecordId, VecDeque<Verdict>> = BTreeMap::new();
         for (admission, record) in admissions.iter().zip(&good) {
-            judged.entry(record.id()).or_default().push_back(verdict(admission, record));
+            let hidden = shared.hides_forks() && *admission == Admission::Equivocation;
+            let verdict = if hidden { Verdict::Keep } else { verdict(admission, record) };
+            judged.entry(record.id()).or_default().push_back(verdict);
         }
-        let mut verdicts = Vec::with_capacity(bytes.len());
-        for (bytes, record) in bytes.iter().zip(&decoded) {
-            let verdict = match record {
-                Some(record) => judged.get_mut(&record.id()).and_then(VecDeque::pop_front).unwrap_or(Verdict::Ignore),
-                None => Verdict::Reject,
-            };
-            let passed_on = verdicts.iter().filter(|verdict| **verdict == Verdict::Accept).count();
-            if verdict == Verdict::Accept && passed_on < MAX_FRESH {
-                for peer in shared.network.peers(self.number).into_iter().filter(|peer| *peer != from) {
-                    shared.send(self.number, peer, Packet::Gossip(bytes.clone()));
-                }
+        let verdicts = decoded.iter().map(|record| match record {
+            Some(record) => judged.get_mut(&record.id()).and_then(VecDeque::pop_front).unwrap_or(Verdict::Ignore),
+            None => Verdict::Reject,
+        });
+        verdicts.collect()
+    }
+
+    /// Tells every peer that a log has forked, once.
+    fn tell_of_fork(&mut self, log: LogId, shared: &mut Shared) {
+        let is_news = self.mind.as_mut().is_some_and(|mind| mind.told.insert(log));
+        let proof = self.ledger.fork_proof(&log).ok().flatten();
+        if let Some(proof) = proof.filter(|_| is_news && !shared.hides_forks()) {
+            let bytes: Bytes = Proof::of(&proof).encode().into();
+            for peer in shared.network.peers(self.number) {
+                shared.send(self.number, peer, Packet::Fork(bytes.clone()));
             }
-            verdicts.push(verdict);
         }
-        verdicts
     }
 
     /// Lets records in with one commit, and tells book and trades. Signatures were checked.
@@ -253,6 +283,7 @@ impl Node {
         for (log, fork) in &batch.forks {
             shared.trace.note(shared.agenda.now(), self.number, "freezes", log.author.as_bytes());
             shared.trace.note(shared.agenda.now(), self.number, "from place", &fork.from.to_le_bytes());
+            self.tell_of_fork(*log, shared);
             let Some(mind) = self.mind.as_mut() else { continue };
             if let Err(error) = mind.book.recheck_author(&self.ledger, &log.author) {
                 shared.checks.fail(format!("node {} cannot update its book: {error}", self.number));

@@ -29,6 +29,12 @@ fn every_flaw_is_found() {
 }
 
 #[test]
+fn a_hidden_fork_is_missed_before_ledgers_are_compared() {
+    let failure = run_seeds(0, FLAWED_WORLDS, Some(Flaw::HidesForks)).failure.expect("it is found");
+    assert!(failure.what.contains("has not heard that the log"), "{failure}");
+}
+
+#[test]
 fn a_seed_tells_the_same_story_each_time() {
     for seed in 0..50 {
         let (first, second) = (run(seed, None), run(seed, None));

@@ -72,6 +72,7 @@ fn endless_heads_end() {
                 })
                 .collect(),
         ),
+        Request::Forks { .. } => Answer::Heads(Vec::new()),
         Request::Ranges(wants) => Answer::Records(vec![Vec::new(); wants.len()]),
         _ => Answer::Stale,
     });
@@ -82,6 +83,39 @@ fn endless_heads_end() {
 fn head(epoch: u32) -> Head {
     let log = LogId { epoch, ..Author::new(9).log() };
     Head { log, len: 1000, id: RecordId([1; 32]), time: 0, frozen: None }
+}
+
+#[test]
+fn endless_forks_end() {
+    // Every page is full, of logs that nobody has, and neither their records nor their proofs ever come.
+    let mut next = 0_u32;
+    let (gain, cost) = pull_from(&mut Node::new(), everything(), |request| match request {
+        Request::Compare { .. } => Answer::Differs(None),
+        Request::Forks { limit, .. } => {
+            next += u32::from(*limit);
+            let made_up = (next - u32::from(*limit)..next).map(|epoch| Head { len: 10, ..forked_head(epoch) });
+            Answer::Heads(made_up.collect())
+        }
+        Request::Heads { .. } => Answer::Heads(Vec::new()),
+        Request::Ranges(wants) => Answer::Records(vec![Vec::new(); wants.len()]),
+        Request::Frozen(logs) => Answer::Records(vec![Vec::new(); logs.len()]),
+        _ => Answer::Stale,
+    });
+    assert_eq!(gain, Err(Fault::EmptyPromise));
+    assert!(cost.kinds.len() < 100, "{}", cost.kinds.len());
+}
+
+#[test]
+fn a_head_that_has_not_forked_is_no_answer_to_a_question_for_forks() {
+    let (gain, _) = pull_from(&mut Node::new(), everything(), |request| match request {
+        Request::Compare { .. } => Answer::Differs(None),
+        _ => Answer::Heads(vec![head(1)]),
+    });
+    assert_eq!(gain, Err(Fault::WrongAnswer));
+}
+
+fn forked_head(epoch: u32) -> Head {
+    Head { frozen: Some(crate::ids::FrozenHash([2; 32])), ..head(epoch) }
 }
 
 #[test]
@@ -126,8 +160,8 @@ fn a_peer_whose_log_shrank_is_asked_again_and_not_blamed() {
     let peer = Node::with(&records[..2]);
     let mut us = Node::new();
     let boasted = std::cell::Cell::new(false);
-    let (gain, _) = tampered(&mut us, &peer, |_, answer| {
-        if let Answer::Heads(heads) = answer
+    let (gain, _) = tampered(&mut us, &peer, |request, answer| {
+        if let (Request::Heads { .. }, Answer::Heads(heads)) = (request, answer)
             && !boasted.replace(true)
         {
             heads[0].len = 4;

@@ -127,6 +127,23 @@ impl Records {
         self.heads_within(&start, None, limit)
     }
 
+    pub fn forked(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
+        let start = after.map(|log| keys::after(&keys::log(log))).unwrap_or_default();
+        let first_author = after.map_or([].as_slice(), |log| log.author.as_bytes());
+        let mut forked = Vec::new();
+        if limit == 0 {
+            return Ok(forked);
+        }
+        self.db.scan(Family::Forked, first_author, None, |author, _| {
+            self.scan_heads(author.max(&start), keys::end_of_prefix(author), |head| {
+                forked.extend(head.frozen.is_some().then_some(head));
+                forked.len() < limit
+            })?;
+            Ok::<_, StorageError>(go_on(forked.len() < limit))
+        })?;
+        Ok(forked)
+    }
+
     pub fn logs_of(&self, author: &AuthorId, limit: usize) -> Result<Vec<Head>, StorageError> {
         self.heads_within(author.as_bytes(), keys::end_of_prefix(author.as_bytes()), limit)
     }
@@ -136,12 +153,24 @@ impl Records {
         if limit == 0 {
             return Ok(heads);
         }
-        self.db.scan(Family::Heads, start, end, |key, value| {
-            let log = keys::parse_log(key).ok_or_else(|| damaged(Family::Heads, "the key", key))?;
-            heads.push(read::<HeadRow>(Family::Heads, key, value)?.head(log));
-            Ok::<_, StorageError>(go_on(heads.len() < limit))
+        self.scan_heads(start, end, |head| {
+            heads.push(head);
+            heads.len() < limit
         })?;
         Ok(heads)
+    }
+
+    /// Shows the ends of logs, until it is told that this is enough.
+    fn scan_heads(
+        &self,
+        start: &[u8],
+        end: Option<Vec<u8>>,
+        mut show: impl FnMut(Head) -> bool,
+    ) -> Result<(), StorageError> {
+        self.db.scan(Family::Heads, start, end, |key, value| {
+            let log = keys::parse_log(key).ok_or_else(|| damaged(Family::Heads, "the key", key))?;
+            Ok::<_, StorageError>(go_on(show(read::<HeadRow>(Family::Heads, key, value)?.head(log))))
+        })
     }
 
     pub fn first_critical(&self, log: &LogId) -> Result<Option<Place>, StorageError> {

@@ -8,7 +8,7 @@ use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::ledger::{Admission, Ledger};
 use exchange_ledger::record::{FLAG_CRITICAL, Head, Header, Kind, LogId, Place, Record, admission, verify_batch};
 use exchange_ledger::storage::{Aged, Batch, MemoryStorage, Storage, StorageError};
-use exchange_ledger::sync::{Salt, Snapshot, Snapshots};
+use exchange_ledger::sync::{Proof, Salt, Snapshot, Snapshots};
 use libp2p::identity::ed25519;
 
 use super::super::*;
@@ -117,6 +117,16 @@ impl TestReplica {
         let record = sign(author, head, payload);
         assert_eq!(data.ledger.admit(std::slice::from_ref(&record), NOW).unwrap(), [Admission::New]);
         record.encode()
+    }
+
+    /// Writes another record into the place of a log's last; returns the proof that this makes.
+    pub fn fork(&self, author: u8, payload: &[u8]) -> Proof {
+        let (mut data, log) = (self.lock(), log(author));
+        let len = data.ledger.storage().head(&log).unwrap().unwrap().len;
+        let before = data.ledger.storage().range(&log, len - 2, 1).unwrap()[0].as_head();
+        let twin = sign(author, Some(before), payload);
+        assert_eq!(data.ledger.admit(&[twin], NOW).unwrap(), [Admission::Equivocation]);
+        Proof::of(&data.ledger.fork_proof(&log).unwrap().unwrap())
     }
 
     /// Sends mail and returns the envelope.
@@ -266,6 +276,10 @@ impl Storage for Liar<'_> {
             return Ok((first..first + count).map(made_up).collect());
         }
         Ok(self.truth.heads(after, limit)?.into_iter().map(|head| self.boasted(head)).collect())
+    }
+
+    fn forked(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
+        self.truth.forked(after, limit)
     }
 
     fn logs_of(&self, author: &AuthorId, limit: usize) -> Result<Vec<Head>, StorageError> {

@@ -228,6 +228,25 @@ async fn both_sides_of_a_fork_become_the_same_everywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_proof_of_a_fork_crosses_the_hub_with_both_its_records() {
+    let (hub, left, right) = star(TCP).await;
+    for node in [&hub, &left, &right] {
+        node.replica.write(1, b"common");
+    }
+    // The hub holds neither of the two records, and the other leaf one of them.
+    for node in [&left, &right] {
+        node.replica.write(1, b"one story");
+    }
+    hub.at_rest().await;
+    let proof = left.replica.fork(1, b"another story");
+    left.client.publish_fork(&proof).await;
+    for node in [&hub, &right] {
+        eventually("the fork", async || node.replica.head(1).is_some_and(|head| head.frozen.is_some())).await;
+        assert!(proof.records.iter().all(|record| node.replica.holds(record)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_few_changes_among_many_logs_cost_no_more_than_they_are() {
     let hub = node(config(TCP)).await;
     for author in 0..250 {
