@@ -113,12 +113,12 @@ fn a_proof_convinces_whoever_holds_the_chain_or_one_side_of_it() {
         stray.backlink = RecordId([7; 32]);
         let strays: Vec<Record> =
             (0..3).map(|n| author.sign(crate::record::Header { time: stray.time + n, ..stray }, Vec::new())).collect();
-        let knowing = Node::with(&[&start[..], &[twin.clone()], &strays].concat());
+        let knowing = Node::with(&[&start[..], std::slice::from_ref(&twin), &strays].concat());
         let log = author.log();
         let proof = knowing.ledger.fork_proof(&log).unwrap().unwrap();
         let proof = Proof::decode(&Proof::of(&proof).encode()).unwrap();
         assert_eq!(proof.log, log);
-        for held in [&start[..], &[&start[..], &[twin.clone()]].concat(), &[&start[..], &strays].concat()] {
+        for held in [&start[..], &[&start[..], std::slice::from_ref(&twin)].concat(), &[&start[..], &strays].concat()] {
             let mut node = Node::with(held);
             assert!(!has_forked(&node, &log));
             assert!(node.keep(proof.records.to_vec()).contains(&Verdict::Accept));
