@@ -132,11 +132,11 @@ pub fn if_vanishes(review: &TakeReview) -> [String; 2] {
     match review.role {
         Role::Buyer => [
             "Before you pay: you lose nothing.".to_owned(),
-            format!("After you paid: no rulings yet; a cheat takes the coins back {refund}."),
+            "After you paid: call for the arbiter. He can give you the coins.".to_owned(),
         ],
         Role::Seller | Role::Arbiter => [
             format!("Never pays: you take the coins back {refund}."),
-            "You disagree: no rulings yet; the coins stay locked until then, or until both agree.".to_owned(),
+            "You disagree: the arbiter decides who gets the coins, or both of you agree.".to_owned(),
         ],
     }
 }

@@ -34,8 +34,10 @@ pub struct ArbiterView {
     /// Whether the user of this node trusts him.
     pub trusted: bool,
     /// Of a group how many of its members rule together; 0 if it is one person.
+    #[serde(default)]
     pub threshold: u8,
     /// Who shares the key, if it is a group.
+    #[serde(default)]
     pub members: Vec<AuthorId>,
 }
 
