@@ -349,8 +349,8 @@ impl Rounds {
         let Some(own) = &mut self.own else { return Vec::new() };
         own.commits.insert(from, commitments);
         match &own.signing {
-            // Enough sign already, and he is not among them.
-            Some(signing) if !signing.signers.contains_key(&from) => Vec::new(),
+            // Enough sign already, and he is not among them, or has done his part.
+            Some(signing) if !signing.signers.contains_key(&from) || signing.shares.contains_key(&from) => Vec::new(),
             // He forgot the nonces that he gave before.
             Some(_) | None => self.start(entropy),
         }
@@ -407,8 +407,10 @@ impl Rounds {
             *hash == asked && mine.is_some_and(|mine| nonces.iter().map(Nonces::commitments).eq(mine.iter().copied()))
         };
         if !self.given.get(&from).is_some_and(is_given) {
-            // They are gone: used up, or forgotten by a new start. He gets others.
-            return if mine.is_some() { self.give(from, &wanted, entropy) } else { Vec::new() };
+            // He was given others since, which are on their way to him: giving more would never end.
+            let has_newer = self.given.get(&from).is_some_and(|(hash, _)| *hash == asked);
+            // Or they are gone: used up, or forgotten by a new start. He gets others.
+            return if mine.is_some() && !has_newer { self.give(from, &wanted, entropy) } else { Vec::new() };
         }
         let Some((_, nonces)) = self.given.remove(&from) else { return Vec::new() };
         match sign(&self.share, nonces, &all, &digests) {

@@ -4,7 +4,7 @@
 use exchange_api::{Conversation, Disclosure, EscrowSums, Person, TradeView};
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::trade::Phase;
-use exchange_tests::{Offer, Trader, World, lines};
+use exchange_tests::{Offer, Trader, World, lines, wait_until};
 
 /// Blocks that bury a trade of the smallest size.
 const BURIED: u32 = 1;
@@ -142,8 +142,8 @@ fn second_arbiter_rules() {
     let dispute = second.looks_at(trade).unwrap().dispute.unwrap();
     let tip = u32::try_from(world.chain().height()).unwrap();
     world.chain().mine(dispute.second_ruling_from.unwrap() - tip);
-    second.awaits_tip(dispute.second_ruling_from.unwrap());
-    rules(&second, trade, "buyer", &["--yes"]).unwrap();
+    // A thousand blocks at once take his node a while.
+    wait_until("the second may rule", || rules(&second, trade, "buyer", &["--yes"]).map_err(|failure| failure.message));
     world.chain().confirm("the ruling's spend", BURIED);
     buyer.awaits(trade, Phase::Settled);
     seller.awaits(trade, Phase::Settled);

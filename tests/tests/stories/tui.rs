@@ -41,6 +41,8 @@ fn posts_an_offer(terminal: &mut Terminal) {
     terminal.press(Key::Enter);
     terminal.shows("▸ Arbiter       ‹ whom I trust: Court of the demo ›");
     terminal.press(Key::Enter);
+    terminal.shows("▸ Bonds         ‹ none ›");
+    terminal.press(Key::Enter);
     terminal.shows("▸ [ Post this offer ]");
     terminal.shows("You sell 0.005–0.01 BTC for 310.00–620.00 EUR by SEPA instant.");
     terminal.press(Key::Enter);

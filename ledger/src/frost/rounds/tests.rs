@@ -185,6 +185,25 @@ fn two_who_ask_at_once_come_to_an_end() {
     }
 }
 
+/// Two asks that arrive together get two answers, which cross with what is made of the first.
+#[test]
+fn answers_that_cross_come_to_an_end() {
+    for (threshold, count) in [(2, 3), (3, 5)] {
+        let mut case = Case::new(threshold, count);
+        let decision = case.rule(Verdict::Buyer);
+        for place in 2..=count {
+            case.decide(place, decision, 3);
+        }
+        case.mail.clear();
+        case.decide(1, decision, 3);
+        let asks = case.mail.clone();
+        case.mail.extend(asks);
+        case.deliver();
+        case.ruling();
+        assert_eq!(case.blamed, []);
+    }
+}
+
 /// Nonces are gone with the program that drew them; the ones who are left begin a new round.
 #[test]
 fn a_new_start_in_the_middle_begins_a_new_round() {
