@@ -346,14 +346,25 @@ impl Rounds {
         if commitments.len() != count || !commitments.iter().all(Commitments::is_usable) {
             return self.refuse(from, "nonces that are none", entropy);
         }
+        let me = self.share.place();
         let Some(own) = &mut self.own else { return Vec::new() };
         own.commits.insert(from, commitments);
-        match &own.signing {
+        let used: Vec<Place> = match &own.signing {
             // Enough sign already, and he is not among them, or has done his part.
-            Some(signing) if !signing.signers.contains_key(&from) || signing.shares.contains_key(&from) => Vec::new(),
-            // He forgot the nonces that he gave before.
-            Some(_) | None => self.start(entropy),
+            Some(signing) if !signing.signers.contains_key(&from) || signing.shares.contains_key(&from) => {
+                return Vec::new();
+            }
+            // He forgot the nonces that he gave before, and the others may have used theirs.
+            Some(signing) => signing.signers.keys().copied().filter(|place| ![me, from].contains(place)).collect(),
+            None => Vec::new(),
+        };
+        used.iter().for_each(|place| drop(own.commits.remove(place)));
+        let asked = own.asked;
+        let started = self.start(entropy);
+        if started.is_empty() {
+            return used.into_iter().map(|place| Out::Send(place, Round::Ask(asked))).collect();
         }
+        started
     }
 
     /// Names those who sign, once there are enough, and signs first.
