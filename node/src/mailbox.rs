@@ -83,6 +83,8 @@ struct Own {
     author: Option<AuthorId>,
     deliver: Option<mpsc::Sender<Envelope>>,
     mailboxes: HashSet<MailboxId>,
+    /// Those of them with something that could not be taken in when it came.
+    waiting: HashSet<MailboxId>,
 }
 
 /// Why a message could not be sent.
@@ -167,13 +169,29 @@ impl Mailbox {
         self.deliver_kept(&mailbox)
     }
 
-    /// Delivers again what is kept in the mailbox of a trade of this node's: what could not be taken in when it came.
+    /// Notes that a message to this node's user could not be taken in, and has to be delivered again.
+    pub fn put_off(&self, mailbox: MailboxId) {
+        let mut own = self.own();
+        // A closed one is read again when it is opened.
+        if own.mailboxes.contains(&mailbox) {
+            own.waiting.insert(mailbox);
+        }
+    }
+
+    /// Delivers again what is kept in the mailboxes with something that could not be taken in when it came.
     ///
     /// # Errors
-    /// When the store fails.
-    pub fn deliver_again(&self, contract: &Contract) -> Result<(), StoreError> {
-        let mailbox = self.own().author.map(|author| contract.mailbox(&author));
-        mailbox.map_or(Ok(()), |mailbox| self.deliver_kept(&mailbox))
+    /// When the store fails; it is tried again with the next call.
+    pub fn deliver_waiting(&self) -> Result<(), StoreError> {
+        let waiting = std::mem::take(&mut self.own().waiting);
+        let mut outcome = Ok(());
+        for mailbox in waiting {
+            if let Err(error) = self.deliver_kept(&mailbox) {
+                self.put_off(mailbox);
+                outcome = Err(error);
+            }
+        }
+        outcome
     }
 
     fn deliver_kept(&self, mailbox: &MailboxId) -> Result<(), StoreError> {
@@ -193,7 +211,9 @@ impl Mailbox {
         let mut own = self.own();
         if let Some(author) = own.author {
             for recipient in recipients(contract, &author) {
-                own.mailboxes.remove(&contract.mailbox(&recipient));
+                let mailbox = contract.mailbox(&recipient);
+                own.mailboxes.remove(&mailbox);
+                own.waiting.remove(&mailbox);
             }
         }
     }
@@ -397,13 +417,12 @@ impl Mailbox {
 
     fn deliver(&self, mailbox: MailboxId, envelope: Envelope) {
         let own = self.own();
-        if own.author == Some(envelope.address.recipient) || own.mailboxes.contains(&mailbox) {
-            // When the queue is full the message stays kept, and is delivered after the next start.
-            if let Some(deliver) = &own.deliver
-                && let Err(error) = deliver.try_send(envelope)
-            {
-                tracing::warn!(%error, "a message waits");
-            }
+        let is_own = own.author == Some(envelope.address.recipient) || own.mailboxes.contains(&mailbox);
+        let refused = own.deliver.as_ref().filter(|_| is_own).and_then(|deliver| deliver.try_send(envelope).err());
+        drop(own);
+        if let Some(error) = refused {
+            tracing::warn!(%error, "a message waits");
+            self.put_off(mailbox);
         }
     }
 

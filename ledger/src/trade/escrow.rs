@@ -29,7 +29,7 @@ mod witness;
 
 pub use keypath::{Ask, Asked, KeyPathError, Nonces, PartialSignature, PublicNonce, Reply};
 pub use ruling::Verdict;
-pub use signer::{Elsewhere, Signer, Unsigned};
+pub use signer::{Elsewhere, SIGNER_BRANCH, Signer, Unsigned, signer_index};
 pub use spends::{Draft, SPEND_VSIZE, payout_vsize};
 
 /// The value below which an output of any standard type may count as dust.

@@ -13,8 +13,8 @@ pub use chain::{ChainFacts, Funding, Spend, spends_any};
 pub use contract::{Arbiter, Bid, Contract, ContractError, Seat, confirmations_for, details_commitment, share_of};
 pub use escrow::{
     Ask, Asked, Draft, Elsewhere, Escrow, EscrowError, KeyPathError, Leaf, Nonces, PartialSignature, PublicNonce,
-    Reply, SPEND_VSIZE, Signer, SpendPath, Unsigned, Vault, Verdict, arbiter_tweak, counterparty, payout_vsize,
-    tweak_arbiter_pair,
+    Reply, SIGNER_BRANCH, SPEND_VSIZE, Signer, SpendPath, Unsigned, Vault, Verdict, arbiter_tweak, counterparty,
+    payout_vsize, signer_index, tweak_arbiter_pair,
 };
 pub use facts::{Facts, MAX_HALVES, MAX_RULED, View};
 pub use machine::{Command, Effect, Event, Local, MAX_REPLIES, MAX_ROUNDS, Refusal, Trade};

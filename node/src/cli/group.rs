@@ -2,9 +2,10 @@
 
 use clap::{Args, Subcommand};
 use exchange_api::{
-    AuthorId, CreateGroup, Currency, ExchangeApiClient, GroupCase, GroupDecision, GroupState, GroupView, Sats, Verdict,
+    Advertise, AuthorId, CreateGroup, ExchangeApiClient, GroupCase, GroupDecision, GroupState, GroupView, Sats, Verdict,
 };
 
+use crate::cli::arbiter::AdvertiseArgs;
 use crate::cli::case::{Extend, Rule, To};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -12,7 +13,6 @@ use crate::cli::format;
 use crate::cli::money::{MoneyArgs, fresh_request_id, parse_request_id};
 use crate::cli::output::{Answer, Table};
 use crate::cli::prefix::Prefix;
-use crate::cli::values::Percent;
 
 /// Rule together with others, by a key that you share: some of you may be away, and nobody rules alone
 #[derive(Debug, Subcommand)]
@@ -37,7 +37,7 @@ pub enum Group {
 
 /// Propose a group; the others join by themselves
 ///
-/// All of them are needed once, until the key is made. Afterwards any so many of them rule.
+/// All of them are needed once, until the key is made. Afterwards any so many of them rule. The fee is paid to you, to be shared.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -50,24 +50,8 @@ pub struct Create {
     /// The identity of another member, all 64 digits; may be repeated
     #[arg(long = "member", value_name = "IDENTITY", required = true)]
     members: Vec<AuthorId>,
-    /// The name to show
-    #[arg(long)]
-    name: String,
-    /// What a ruling costs, in percent of the trade; it is paid to you, to be shared
-    #[arg(long, value_name = "PERCENT")]
-    fee_percent: Percent,
-    /// The largest trade in BTC
-    #[arg(long, value_name = "BTC")]
-    max: Sats,
-    /// A language that you all read and write; may be repeated
-    #[arg(long = "language", value_name = "CODE")]
-    languages: Vec<String>,
-    /// A currency whose payments you can judge; may be repeated [default: any]
-    #[arg(long = "currency", value_name = "CODE")]
-    currencies: Vec<Currency>,
-    /// Anything else that the parties should know
-    #[arg(long, default_value = "", hide_default_value = true)]
-    terms: String,
+    #[command(flatten)]
+    conditions: AdvertiseArgs,
     /// Makes the command safe to repeat: the same id again returns the first answer [default: random]
     #[arg(long, value_name = "ID", value_parser = parse_request_id)]
     request_id: Option<String>,
@@ -138,16 +122,17 @@ impl Group {
 
 impl Create {
     fn request(self) -> CreateGroup {
+        let Advertise { name, fee_ppm, max_amount, languages, currencies, terms } = self.conditions.into();
         CreateGroup {
             request_id: self.request_id.unwrap_or_else(fresh_request_id),
             threshold: self.threshold,
             members: self.members,
-            name: self.name,
-            fee_ppm: self.fee_percent.0,
-            max_amount: self.max,
-            languages: self.languages,
-            currencies: self.currencies,
-            terms: self.terms,
+            name,
+            fee_ppm,
+            max_amount,
+            languages,
+            currencies,
+            terms,
         }
     }
 }

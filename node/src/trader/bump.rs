@@ -86,7 +86,7 @@ impl Trader {
             Some(rate) => rate.to_sat_per_vb_ceil(),
             None => self.feerate().await?,
         };
-        let (escrow, key, coin) = (self.escrow(id)?, self.trade_key(id)?, vaults.escrow);
+        let (escrow, key, coin) = (self.escrow(id)?, *self.trade_key(id)?.here()?, vaults.escrow);
         let refused =
             |e: EscrowError| ApiError::new(Code::InvalidArgument, e.to_string(), "choose a feerate of 1 to 500 sat/vB");
         let paid = fee_of(vaults, earlier)?;

@@ -609,15 +609,9 @@ impl Trader {
         for id in ids {
             self.handle(id, Event::Chain(self.tracker.facts(id))).await.ok();
         }
-        // Payment details may have come while the disk was full.
-        let lacking = self.trades.values().filter(|active| {
-            let is_party = active.trade.role() != Role::Arbiter && !active.phase.is_final();
-            is_party && active.trade.local().their_details.is_none()
-        });
-        for contract in lacking.filter_map(|active| active.trade.view().contract.as_ref()) {
-            if let Err(error) = self.tools.mailbox.deliver_again(contract) {
-                tracing::error!(%error, trade = %contract.trade, "kept messages cannot be read");
-            }
+        // Payment details, too, may have come while the disk was full.
+        if let Err(error) = self.tools.mailbox.deliver_waiting() {
+            tracing::error!(%error, "kept messages cannot be read");
         }
         self.ask_again().await;
     }

@@ -5,14 +5,14 @@
 //! transaction; what comes back counts only as signatures over what was recomputed here.
 
 use bitcoin::bip32::{ChildNumber, KeySource};
-use bitcoin::hashes::{Hash, HashEngine, sha256};
 use bitcoin::key::{Keypair, Secp256k1, XOnlyPublicKey};
 use bitcoin::{Network, NetworkKind, Psbt};
 use exchange_api::{ApiError, Code, SignerView, ToSign, TradeView};
 use exchange_ledger::body::Signatures;
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::trade::{
-    Action, Command, Draft, Effect, Elsewhere, Escrow, EscrowError, Event, Leaf, Role, Signer, Unsigned,
+    Action, Command, Draft, Effect, Elsewhere, Escrow, EscrowError, Event, Leaf, Role, SIGNER_BRANCH, Signer, Unsigned,
+    signer_index,
 };
 use miniscript::DescriptorPublicKey;
 use miniscript::descriptor::DescriptorXKey;
@@ -22,8 +22,6 @@ use super::{Trader, keys, not_mine};
 use crate::errors::ExplainResult;
 use crate::private::Private;
 
-/// The branch of the signer's key from which escrow keys derive: wallets use 0 and 1.
-const BRANCH: u32 = 2;
 /// How many signers a user can have had: each may still hold the keys of a trade.
 const MAX_SIGNERS: usize = 16;
 
@@ -57,7 +55,7 @@ impl ExternalKey {
 
     /// Returns the key of a trade and where it derives from.
     fn child(&self, nonce: &[u8; 32]) -> Result<(XOnlyPublicKey, KeySource), ApiError> {
-        let path = [BRANCH, index(nonce)].map(|number| ChildNumber::Normal { index: number });
+        let path = [SIGNER_BRANCH, signer_index(nonce)].map(|number| ChildNumber::Normal { index: number });
         let child = self.key.xkey.derive_pub(&Secp256k1::verification_only(), &path).map_err(internal)?;
         let (fingerprint, origin) =
             self.key.origin.clone().unwrap_or_else(|| (self.key.xkey.fingerprint(), Vec::new().into()));
@@ -69,15 +67,6 @@ impl ExternalKey {
         let fingerprint = self.key.origin.as_ref().map_or_else(|| self.key.xkey.fingerprint(), |(print, _)| *print);
         SignerView { key: self.written.clone(), fingerprint: fingerprint.to_string(), used_for_new_sales: is_used }
     }
-}
-
-/// Returns the number of a trade's key: 31 bits of a hash, so that the same trade has it on any machine.
-fn index(nonce: &[u8; 32]) -> u32 {
-    let mut engine = sha256::Hash::engine();
-    engine.input(b"exchange/signer-index/v1");
-    engine.input(nonce);
-    let hash = sha256::Hash::from_engine(engine).to_byte_array();
-    u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]) >> 1
 }
 
 /// The signers that the user has had, the one for new sales last if there is one.
@@ -138,13 +127,15 @@ pub(super) enum OwnKey {
 }
 
 impl OwnKey {
-    /// Returns the key, if this machine has it: nobody else draws nonces.
+    /// Returns the key, if this machine has it: for what is not worth a walk to the signer.
     pub(super) fn here(&self) -> Result<&Keypair, ApiError> {
         match self {
             Self::Here(pair) => Ok(pair),
-            Self::Elsewhere(..) => {
-                Err(ApiError::new(Code::NotAllowed, "a key elsewhere does not sign as one with another", ""))
-            }
+            Self::Elsewhere(..) => Err(ApiError::new(
+                Code::NotAllowed,
+                "your signer has the key of this trade, and is not asked for this",
+                "",
+            )),
         }
     }
 }
@@ -332,7 +323,6 @@ mod tests {
         assert_eq!(signer.child(&[1; 32]).unwrap(), (first, origin.clone()));
         assert_ne!(signer.child(&[2; 32]).unwrap().0, first);
         let numbers: Vec<u32> = origin.1.into_iter().map(|number| u32::from(*number)).collect();
-        assert_eq!(numbers[3..], [BRANCH, index(&[1; 32])]);
-        assert!(index(&[1; 32]) < 1 << 31);
+        assert_eq!(numbers[3..], [SIGNER_BRANCH, signer_index(&[1; 32])]);
     }
 }

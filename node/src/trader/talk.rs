@@ -22,9 +22,8 @@ impl Trader {
         let id = envelope.address.trade;
         let Some(active) = self.trades.get(&id) else { return };
         // The ledger's contract let it in; one that forked since has another.
-        let Some(contract) = active.trade.view().contract.clone().filter(|it| envelope.mailbox(it).is_ok()) else {
-            return;
-        };
+        let Some(contract) = active.trade.view().contract.clone() else { return };
+        let Ok(mailbox) = envelope.mailbox(&contract) else { return };
         let opened = envelope.open(&self.seal_secret(active)).and_then(|opening| Ok((opening.message()?, opening)));
         let (message, opening) = match opened {
             Ok(opened) => opened,
@@ -35,8 +34,11 @@ impl Trader {
         };
         match self.tools.private.put_received(&Said::new(envelope, &opening)) {
             Ok(keeping) => self.hear(id, &contract, envelope.address.sender, message, keeping).await,
-            // It stays in its mailbox, and is looked at again after the next start.
-            Err(error) => tracing::error!(%error, trade = %id, "a message cannot be kept"),
+            // It stays in its mailbox, and comes again.
+            Err(error) => {
+                tracing::error!(%error, trade = %id, "a message cannot be kept");
+                self.tools.mailbox.put_off(mailbox);
+            }
         }
     }
 

@@ -11,8 +11,19 @@ use bitcoin::{Psbt, TapLeafHash, TapSighashType};
 
 use super::{Draft, Escrow, EscrowError, Leaf};
 use crate::body::Signatures;
+use crate::hash::tagged;
 use crate::trade::Role;
 use crate::wire::{CurveSignature, List};
+
+/// The branch of a signer's extended key from which escrow keys derive: wallets use 0 and 1.
+pub const SIGNER_BRANCH: u32 = 2;
+
+/// Returns the number in that branch of a trade's key, from the number that the ledger shows: 31 bits of a hash, so that the
+/// same trade has the same key on any machine.
+pub fn signer_index(nonce: &[u8; 32]) -> u32 {
+    let [a, b, c, d, ..] = tagged("exchange/signer-index/v1", &[nonce]);
+    u32::from_be_bytes([a, b, c, d]) >> 1
+}
 
 /// Who signs spends of an escrow for one side.
 pub trait Signer {

@@ -34,7 +34,7 @@ pub(super) const fn vsize(input: u64, inputs: u64, outputs: u64) -> u64 {
 
 /// Returns the size of a payout of a trade with these bonds.
 pub const fn payout_vsize(seller_bond: bool, buyer_bond: bool) -> u64 {
-    vsize(INPUT_VSIZE, 1 + buyer_bond as u64, 1 + seller_bond as u64) // true is one
+    vsize(INPUT_VSIZE, if buyer_bond { 2 } else { 1 }, if seller_bond { 2 } else { 1 })
 }
 
 /// Refuses a fee that no node relays, or that only wastes.

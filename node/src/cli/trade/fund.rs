@@ -50,15 +50,10 @@ impl Fund {
             }
             (None, Some(file)) => {
                 let money = self.step.money;
-                let must_ask = context.must_ask(&money)?;
+                let question = context.must_ask(&money)?.then_some("Pay the escrow by this?");
                 let client = context.client().await?;
                 let trade = find(&self.step.trade, &client).await?;
-                let psbt = psbt::read(&file)?;
-                if must_ask {
-                    let review = client.wallet_psbt_show(psbt.clone()).await?;
-                    context.say(psbt::show(&review));
-                    context.confirm("Pay the escrow by this?")?;
-                }
+                let psbt = psbt::reviewed(&file, question, &client, context).await?;
                 let request = FundSigned { request_id: money.request_id(), dry_run: money.dry_run, trade, psbt };
                 let id = request.request_id.clone();
                 let done = client.trade_fund_signed(request).await.map_err(|error| money.failed(error, &id))?;

@@ -44,15 +44,11 @@ impl Sign {
         }
         let Some(file) = self.psbt_in else { return Err(Failure::usage("no file is named", "add --psbt-in FILE")) };
         let money = self.step.money;
-        let must_ask = context.must_ask(&money)?;
+        let question = "This moves the coins of the trade, and cannot be undone. Go on?";
+        let question = context.must_ask(&money)?.then_some(question);
         let client = context.client().await?;
         let trade = find(&self.step.trade, &client).await?;
-        let psbt = psbt::read(&file)?;
-        if must_ask {
-            let review = client.wallet_psbt_show(psbt.clone()).await?;
-            context.say(psbt::show(&review));
-            context.confirm("This moves the coins of the trade, and cannot be undone. Go on?")?;
-        }
+        let psbt = psbt::reviewed(&file, question, &client, context).await?;
         let request = SignedElsewhere { request_id: money.request_id(), dry_run: money.dry_run, trade, psbt };
         let id = request.request_id.clone();
         let done = client.trade_signed(request).await.map_err(|error| money.failed(error, &id))?;

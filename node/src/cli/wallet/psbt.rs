@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use exchange_api::{ExchangeApiClient, FinishPsbt, PsbtView};
+use exchange_api::{Client, ExchangeApiClient, FinishPsbt, PsbtView};
 
 use super::{SendArgs, sentence};
 use crate::cli::context::Context;
@@ -62,6 +62,21 @@ pub struct Finish {
     allow_high_fee: bool,
     #[command(flatten)]
     money: MoneyArgs,
+}
+
+/// Reads a file that was signed elsewhere, and shows it and asks if one must.
+pub async fn reviewed(
+    file: &Path,
+    question: Option<&str>,
+    client: &Client,
+    context: &mut Context<'_>,
+) -> Result<String, Failure> {
+    let psbt = read(file)?;
+    if let Some(question) = question {
+        context.say(show(&client.wallet_psbt_show(psbt.clone()).await?));
+        context.confirm(question)?;
+    }
+    Ok(psbt)
 }
 
 impl Psbt {
