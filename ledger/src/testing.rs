@@ -1,5 +1,8 @@
 //! Ready-made people, records and trades for tests. Everything is derived from small numbers, so a failure repeats.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
 use bitcoin::key::{Keypair, Parity, Secp256k1};
@@ -141,8 +144,13 @@ impl Author {
     }
 }
 
-/// Returns the keypair of a secret, negated if its public key has an odd Y.
+/// Returns the keypair of a secret, negated if its public key has an odd Y. Simulations ask for the same few a million times.
 pub fn even_keypair(secret: [u8; 32]) -> Keypair {
+    static KNOWN: Mutex<BTreeMap<[u8; 32], Keypair>> = Mutex::new(BTreeMap::new());
+    *KNOWN.lock().expect("secrets of tests are valid").entry(secret).or_insert_with(|| new_even_keypair(secret))
+}
+
+fn new_even_keypair(secret: [u8; 32]) -> Keypair {
     let secp = Secp256k1::new();
     let secret = SecretKey::from_slice(&secret).expect("secrets of tests are valid");
     let pair = Keypair::from_secret_key(&secp, &secret);
