@@ -83,8 +83,10 @@ struct Own {
     author: Option<AuthorId>,
     deliver: Option<mpsc::Sender<Envelope>>,
     mailboxes: HashSet<MailboxId>,
-    /// Those of them with something that could not be taken in when it came.
-    waiting: HashSet<MailboxId>,
+    /// Those of them with something that could not be taken in when it came, and after which arrival that is.
+    waiting: HashMap<MailboxId, u64>,
+    /// The epochs in which this run writes to people: as many as there are in the user's trades.
+    epochs: HashMap<(TradeId, AuthorId), u32>,
 }
 
 /// Why a message could not be sent.
@@ -166,15 +168,20 @@ impl Mailbox {
         }
         own.mailboxes.insert(mailbox);
         drop(own);
-        self.deliver_kept(&mailbox)
+        self.deliver_kept(&mailbox, 0)
     }
 
     /// Notes that a message to this node's user could not be taken in, and has to be delivered again.
     pub fn put_off(&self, mailbox: MailboxId) {
+        self.put_off_after(mailbox, 0);
+    }
+
+    fn put_off_after(&self, mailbox: MailboxId, after: u64) {
         let mut own = self.own();
         // A closed one is read again when it is opened.
         if own.mailboxes.contains(&mailbox) {
-            own.waiting.insert(mailbox);
+            let first = own.waiting.entry(mailbox).or_insert(after);
+            *first = after.min(*first);
         }
     }
 
@@ -185,23 +192,29 @@ impl Mailbox {
     pub fn deliver_waiting(&self) -> Result<(), StoreError> {
         let waiting = std::mem::take(&mut self.own().waiting);
         let mut outcome = Ok(());
-        for mailbox in waiting {
-            if let Err(error) = self.deliver_kept(&mailbox) {
-                self.put_off(mailbox);
+        for (mailbox, after) in waiting {
+            if let Err(error) = self.deliver_kept(&mailbox, after) {
+                self.put_off_after(mailbox, after);
                 outcome = Err(error);
             }
         }
         outcome
     }
 
-    fn deliver_kept(&self, mailbox: &MailboxId) -> Result<(), StoreError> {
-        let mut after = 0;
+    /// Delivers what arrived in a mailbox after a message, as far as there is room.
+    fn deliver_kept(&self, mailbox: &MailboxId, mut after: u64) -> Result<(), StoreError> {
         loop {
             let page = self.private.mail(mailbox, after, PAGE)?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = last.arrival;
-            for envelope in page.iter().filter_map(|mail| Envelope::decode(&mail.envelope).ok()) {
-                self.deliver(*mailbox, envelope);
+            if page.is_empty() {
+                return Ok(());
+            }
+            for mail in page {
+                if let Ok(envelope) = Envelope::decode(&mail.envelope)
+                    && !self.deliver(*mailbox, mail.arrival, envelope)
+                {
+                    return Ok(());
+                }
+                after = mail.arrival;
             }
         }
     }
@@ -279,7 +292,9 @@ impl Mailbox {
             kept.iter().rfind(between).map(|kept| &kept.said)
         };
         let before = last(sender, recipient);
-        let epoch = before.map_or(self.epoch, |before| before.address.epoch.max(self.epoch));
+        // Who has put an old directory back does not know what he sent last: each run of the program counts from the start.
+        let later = before.map_or(0, |before| before.address.epoch.saturating_add(1));
+        let epoch = *self.own().epochs.entry((contract.trade, recipient)).or_insert(later.max(self.epoch));
         let in_epoch = before.filter(|before| before.address.epoch == epoch);
         Ok(Address {
             version: 1,
@@ -363,12 +378,12 @@ impl Mailbox {
 
     fn keep_and_deliver(&self, mailbox: MailboxId, envelope: Envelope) -> Verdict {
         match self.keep(mailbox, &envelope) {
-            Ok(false) if self.is_due_again(&envelope) => Verdict::Accept,
-            Ok(true) => {
-                self.deliver(mailbox, envelope);
+            Ok(None) if self.is_due_again(&envelope) => Verdict::Accept,
+            Ok(Some(arrival)) => {
+                self.deliver(mailbox, arrival, envelope);
                 Verdict::Accept
             }
-            Ok(false) => Verdict::Ignore,
+            Ok(None) => Verdict::Ignore,
             Err(error) => {
                 tracing::error!(%error, "a message cannot be kept; it is asked for again");
                 Verdict::Later
@@ -382,17 +397,21 @@ impl Mailbox {
         kept.passed.get_mut(&hash(&envelope.encode())).is_some_and(|passed| passed.again(clock::unix_now()))
     }
 
-    fn keep(&self, mailbox: MailboxId, envelope: &Envelope) -> Result<bool, StoreError> {
+    /// Keeps a message; returns its number in the order of arrival if it is new, and not one too many of its sender.
+    fn keep(&self, mailbox: MailboxId, envelope: &Envelope) -> Result<Option<u64>, StoreError> {
         let Address { sender, epoch, seq, .. } = envelope.address;
         let mut kept = self.kept();
         // Of each sender as many as he may send, the first for each place.
         let places = self.private.mail_places(&mailbox, &sender, MAX_ENVELOPES as usize)?; // a u32 fits
         if places.len() >= MAX_ENVELOPES as usize || places.contains(&(epoch, seq)) {
-            return Ok(false);
+            return Ok(None);
         }
         while kept.arrivals.len() >= MAX_KEPT {
-            let Some((arrival, mailbox)) = kept.arrivals.pop_first() else { break };
+            let Some((arrival, mailbox)) = kept.arrivals.first_key_value().map(|(at, mailbox)| (*at, *mailbox)) else {
+                break;
+            };
             self.drop_arrival(&mut kept, &mailbox, arrival)?;
+            kept.arrivals.remove(&arrival);
         }
         let arrival = kept.last.saturating_add(1);
         let mail = KeptMail { mailbox, arrival, time: envelope.address.time, envelope: envelope.encode() };
@@ -401,7 +420,7 @@ impl Mailbox {
         kept.arrivals.insert(arrival, mailbox);
         let now = clock::unix_now();
         kept.passed.insert(hash(&mail.envelope), Passed { first: now, last: now });
-        Ok(true)
+        Ok(Some(arrival))
     }
 
     fn drop_arrival(&self, kept: &mut Kept, mailbox: &MailboxId, arrival: u64) -> Result<(), StoreError> {
@@ -415,15 +434,17 @@ impl Mailbox {
         Ok(())
     }
 
-    fn deliver(&self, mailbox: MailboxId, envelope: Envelope) {
+    /// Hands a message to this node's user, if it is his. Tells whether there was room; it comes again otherwise.
+    fn deliver(&self, mailbox: MailboxId, arrival: u64, envelope: Envelope) -> bool {
         let own = self.own();
         let is_own = own.author == Some(envelope.address.recipient) || own.mailboxes.contains(&mailbox);
         let refused = own.deliver.as_ref().filter(|_| is_own).and_then(|deliver| deliver.try_send(envelope).err());
         drop(own);
-        if let Some(error) = refused {
+        if let Some(error) = &refused {
             tracing::warn!(%error, "a message waits");
-            self.put_off(mailbox);
+            self.put_off_after(mailbox, arrival.saturating_sub(1));
         }
+        refused.is_none()
     }
 
     /// Returns messages of a mailbox after a cursor, and the next cursor.
@@ -475,6 +496,11 @@ fn hash(envelope: &[u8]) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use exchange_ledger::body::Side;
+    use exchange_ledger::testing::{NETWORK, SampleTrade};
+    use exchange_ledger::trade::Role;
+    use exchange_store::{OpenOptions, Store};
+
     use super::*;
 
     #[test]
@@ -484,5 +510,66 @@ mod tests {
         let times: Vec<u64> = (passed.first..end).step_by(60).filter(|now| passed.again(*now)).collect();
         let hours: Vec<u64> = times.iter().map(|time| (time - 1_000_000) / 3600).collect();
         assert_eq!(hours, [1, 2, 4, 8, 16, 32, 64, 128, 256]);
+    }
+
+    /// Reads everything that waits for the user, as far as the seq of each message.
+    fn heard(inbox: &mut mpsc::Receiver<Envelope>) -> Vec<u32> {
+        std::iter::from_fn(|| inbox.try_recv().ok()).map(|envelope| envelope.address.seq).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_could_not_be_taken_in_comes_again_and_nothing_else_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
+        let private = Private::new(store.clone());
+        let (keeper, thread) = Keeper::start(store, NETWORK).unwrap();
+        let mut trade = SampleTrade::new(Side::Sell);
+        keeper.ingest(trade.records().iter().map(exchange_ledger::record::Record::encode).collect()).await;
+        let contract = trade.contract();
+        let (seller, buyer) = (trade.author(Role::Seller).clone(), trade.author(Role::Buyer).id());
+        let mailbox = Mailbox::open(keeper, private).unwrap();
+        let _ = mailbox.unlock(buyer);
+        // Room for two messages at a time.
+        let (deliver, mut inbox) = mpsc::channel(2);
+        mailbox.own().deliver = Some(deliver);
+        mailbox.open_mailbox(&contract).unwrap();
+        let mut last = None;
+        for seq in 0..5 {
+            let address = Address {
+                version: 1,
+                network: NETWORK,
+                trade: contract.trade,
+                contract: contract.hash(),
+                sender: seller.id(),
+                recipient: buyer,
+                epoch: 1,
+                seq,
+                previous: last.as_ref().map_or([0; 32], Said::id),
+                seen: [0; 32],
+                time: clock::unix_now(),
+                commitment: [0; 32],
+            };
+            let message = Message::Chat { text: format!("message {seq}") };
+            let entropy = Entropy { seal: [1; 32], salt: [2; 32] };
+            let sealed = Envelope::seal(address, &contract, &message, entropy, |bytes| seller.sign_bytes(bytes));
+            let (envelope, opening) = sealed.unwrap();
+            assert_eq!(mailbox.put(&envelope.encode()), Verdict::Accept);
+            last = Some(Said::new(&envelope, &opening));
+        }
+        for expected in [vec![0, 1], vec![2, 3], vec![4], vec![]] {
+            assert_eq!(heard(&mut inbox), expected);
+            mailbox.deliver_waiting().unwrap();
+        }
+        mailbox.put_off(contract.mailbox(&buyer));
+        for expected in [vec![0, 1], vec![2, 3], vec![4], vec![]] {
+            mailbox.deliver_waiting().unwrap();
+            assert_eq!(heard(&mut inbox), expected, "from the first on");
+        }
+        mailbox.put_off(contract.mailbox(&buyer));
+        mailbox.close_mailbox(&contract);
+        mailbox.deliver_waiting().unwrap();
+        assert_eq!(heard(&mut inbox), [0; 0], "the trade is over");
+        drop(mailbox);
+        thread.join().unwrap();
     }
 }

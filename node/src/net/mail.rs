@@ -12,7 +12,7 @@ use super::gate::Offence;
 use super::protocol::{Delivery, MAX_MAIL_LEN, MAX_MAILBOXES, MAX_PUT_BYTES, Request, Response, WireCursor};
 use super::sync::{Session, SessionError};
 
-/// Sent envelopes that are handed to a peer: as many as a replica names.
+/// Sent envelopes that are handed to a peer in one session.
 const MAX_OUTBOX: usize = 1000;
 /// For how long a peer is not offered again what he has taken. He may have dropped it: a clock that is hours behind calls it
 /// early.
@@ -38,8 +38,7 @@ impl Session {
 
     /// Hands over what we have sent and not handed to this peer yet.
     async fn push_outbox(&self, memory: &mut MailMemory) -> Result<(), SessionError> {
-        let mut outbox = self.replica.my_outbox().await;
-        outbox.truncate(MAX_OUTBOX);
+        let outbox = self.replica.my_outbox().await;
         let outbox: Vec<([u8; 32], Vec<u8>)> =
             outbox.into_iter().map(|envelope| (Sha256::digest(&envelope).into(), envelope)).collect();
         let current: HashSet<[u8; 32]> = outbox.iter().map(|(hash, _)| *hash).collect();
@@ -47,9 +46,11 @@ impl Session {
             (memory.since, memory.pushed) = (Some(Instant::now()), HashSet::new());
         }
         memory.pushed.retain(|hash| current.contains(hash));
-        let new = outbox.into_iter().filter(|(hash, _)| !memory.pushed.contains(hash));
-        self.put_mail(new.map(|(_, envelope)| envelope).collect()).await?;
-        memory.pushed = current;
+        // The rest has its turn in the next session.
+        let new = outbox.into_iter().filter(|(hash, _)| !memory.pushed.contains(hash)).take(MAX_OUTBOX);
+        let (hashes, envelopes): (Vec<_>, Vec<_>) = new.unzip();
+        self.put_mail(envelopes).await?;
+        memory.pushed.extend(hashes);
         Ok(())
     }
 
