@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::follower::{self, News, Scripts, Source};
-use super::{BlockRef, ChainBackend, ChainError, Follower, OutpointStatus};
+use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_FEE_RATE, OutpointStatus};
 use light::{Light, SILENCE};
 
 mod filters;
@@ -34,6 +34,8 @@ const NAME: &str = "cbf";
 const ECHO: Duration = Duration::from_secs(30);
 /// How many of the last blocks tell what confirmation costs.
 const FEE_BLOCKS: u32 = 3;
+/// The highest least feerate that a peer can talk us into: what full pools asked for in dear weeks.
+const MAX_FLOOR: FeeRate = FeeRate::from_sat_per_vb_u32(50);
 
 /// Whom to ask.
 #[derive(Debug, Clone)]
@@ -214,7 +216,8 @@ impl ChainBackend for CbfChain {
     async fn fee_rate(&self, _blocks: u16) -> Result<FeeRate, ChainError> {
         let requester = self.light.requester()?;
         let floor = requester.broadcast_min_feerate().await.map_err(|error| self.light.unreachable(error))?;
-        let mut rate = floor.max(FeeRate::BROADCAST_MIN);
+        // Any peer can ask for any least feerate. What blocks paid cost their miners work.
+        let mut rate = floor.clamp(FeeRate::BROADCAST_MIN, MAX_FLOOR);
         let tip = self.light.best().await?.height;
         for height in tip.saturating_sub(FEE_BLOCKS - 1).max(1)..=tip {
             let Some(hash) = self.light.hash_at(height).await? else { break };
@@ -224,7 +227,7 @@ impl ChainBackend for CbfChain {
                 Err(_) => return Err(self.light.unreachable("no peer sends blocks")),
             }
         }
-        Ok(rate)
+        Ok(rate.min(MAX_FEE_RATE))
     }
 
     async fn mine(&self, _count: u32, _script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {

@@ -25,7 +25,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::amount::Btc;
 use super::follower::{self, News, Source};
-use super::{BlockRef, ChainBackend, ChainError, Follower, OutpointStatus};
+use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_FEE_RATE, OutpointStatus};
 use connection::{Connection, Failure, words};
 use history::{Entry, History, Told};
 use mirror::Mirror;
@@ -45,8 +45,6 @@ mod tls;
 const NAME: &str = "electrum";
 /// How many servers may be named: one is read at a time, the others are there when it fails.
 pub const MAX_SERVERS: usize = 8;
-/// The highest feerate that a server can talk us into: what mainnet asked in its dearest weeks. Users may choose more.
-const MAX_FEE_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(500);
 /// The farthest target that servers estimate fees for.
 const MAX_FEE_TARGET: u16 = 1_008;
 /// How long a server may say nothing of the chain before it counts as one that does not serve it.
