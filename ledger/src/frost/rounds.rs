@@ -14,6 +14,7 @@ use super::{Commitments, FrostError, KeyShare, MAX_MEMBERS, Nonces, Place, Sessi
 use crate::body::{Body, Vaults};
 use crate::hash::tagged;
 use crate::money::Sats;
+use crate::rules::MAX_EXTENSION_FEERATE;
 use crate::trade::{Escrow, EscrowError, Seat, Verdict, arbiter_tweak};
 use crate::wire::{CurveSignature, List};
 
@@ -128,6 +129,13 @@ impl Decision {
         }
     }
 
+    /// Tells whether who signed for this must not sign for another decision. More time for a dispute is no word against a
+    /// ruling: if the extension does not confirm in time, the ruling must come without it.
+    fn forbids(&self, other: &Self) -> bool {
+        let is_only_time = matches!((self, other), (Self::Extend { .. }, Self::Rule { .. }));
+        self.vaults() == other.vaults() && !is_only_time
+    }
+
     /// Tells whether what is asked is what was decided, at a feerate within bounds.
     pub fn fits(&self, escrow: &Escrow, seat: Seat, asked: &Asked, feerates: &RangeInclusive<u64>) -> bool {
         let feerate = match (self, asked) {
@@ -152,9 +160,10 @@ impl Decision {
                 let (to_buyer, to_seller) = escrow.divide(seat, vaults, *verdict, feerate)?;
                 Ok(Asked::Ruling { vaults: *vaults, to_buyer, to_seller })
             }
-            Self::Extend { vaults } => {
-                Ok(Asked::Extension { vaults: *vaults, fee: escrow.extension_fee_at(seat, vaults, feerate)? })
-            }
+            Self::Extend { vaults } => Ok(Asked::Extension {
+                vaults: *vaults,
+                fee: escrow.extension_fee_at(seat, vaults, feerate.min(MAX_EXTENSION_FEERATE))?,
+            }),
         }
     }
 }
@@ -258,9 +267,7 @@ impl Rounds {
     ) -> Result<Vec<Out>, DecideError> {
         let bound = match &self.decided {
             Some(before) if before.decision == decision => before.bound,
-            Some(before) if before.bound && before.decision.vaults() == decision.vaults() => {
-                return Err(DecideError::Bound);
-            }
+            Some(before) if before.bound && before.decision.forbids(&decision) => return Err(DecideError::Bound),
             Some(_) | None => false,
         };
         let asked = decision.asked(&self.escrow, self.seat, feerate)?;
@@ -497,9 +504,9 @@ impl Rounds {
         std::iter::once(Out::Blame(place, what)).chain(self.start(entropy)).collect()
     }
 
+    /// Asked for whenever shares leave: whoever failed to keep it the first time has to keep it before the second.
     fn bind(&mut self) -> Option<Out> {
-        let decided = self.decided.as_mut().filter(|decided| !decided.bound)?;
-        decided.bound = true;
+        self.decided.as_mut()?.bound = true;
         Some(Out::Bind)
     }
 

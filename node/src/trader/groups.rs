@@ -11,7 +11,7 @@ use exchange_ledger::group::{Group, Outlook, Part, Standing, place};
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 use exchange_ledger::mail::Message;
 use exchange_ledger::record::Record;
-use exchange_ledger::rules::MAX_SPEND_FEERATE;
+use exchange_ledger::rules::{MAX_EXTENSION_FEERATE, MAX_SPEND_FEERATE};
 use exchange_ledger::text::Text;
 use exchange_ledger::trade::{Arbiter, Event, Phase, Seat};
 use exchange_ledger::wire::List;
@@ -295,7 +295,7 @@ impl Trader {
     ) -> Result<Option<Event>, ApiError> {
         let tip = self.tracker.tip();
         let jury = self.jury(id)?;
-        let decided = jury.rounds.decide(decision, feerate, borne(feerate), &mut entropy::bytes32);
+        let decided = jury.rounds.decide(decision, feerate, borne(&decision, feerate), &mut entropy::bytes32);
         let outs = decided.map_err(refused)?;
         (jury.asked_at, jury.asked) = (tip, 0);
         let bound = jury.rounds.is_bound();
@@ -356,7 +356,7 @@ impl Trader {
         let feerate = self.feerate().await?;
         let jury = self.jury(id)?;
         (jury.asked_at, jury.asked) = (Some(tip), jury.asked.saturating_add(1));
-        jury.rounds.restore(decision, jury.rounds.is_bound(), borne(feerate));
+        jury.rounds.restore(decision, jury.rounds.is_bound(), borne(&decision, feerate));
         let outs = jury.rounds.again(feerate);
         if let Some(event) = self.perform_rounds(id, outs).await? {
             self.handle(id, event).await?;
@@ -434,11 +434,14 @@ fn is_open(active: &Active) -> bool {
     active.phase == Phase::Disputed && active.trade.seat().is_some()
 }
 
-/// What a member bears of another's feerate: they may ask at other times, of other nodes.
-const fn borne(feerate: u64) -> RangeInclusive<u64> {
-    let most = feerate.saturating_mul(4).saturating_add(10);
-    let least = feerate / 4;
-    (if least < 1 { 1 } else { least })..=(if most > MAX_SPEND_FEERATE { MAX_SPEND_FEERATE } else { most })
+/// What a member bears of another's feerate: they may ask at other times, of other nodes. Nobody can raise the fee of an
+/// extension later, so it pays what each of them thinks that it must: the highest of what they ask for.
+fn borne(decision: &Decision, feerate: u64) -> RangeInclusive<u64> {
+    let least = match decision {
+        Decision::Rule { .. } => feerate / 4,
+        Decision::Extend { .. } => feerate.min(MAX_EXTENSION_FEERATE),
+    };
+    least.max(1)..=feerate.saturating_mul(4).saturating_add(10).min(MAX_SPEND_FEERATE)
 }
 
 const fn state(standing: &Standing) -> GroupState {

@@ -112,6 +112,7 @@ fn any_two_rule_while_the_third_is_away() {
         assert!(case.blamed.is_empty());
         let mut bound = case.bound.clone();
         bound.sort_unstable();
+        bound.dedup();
         assert_eq!(bound, here);
     }
 }
@@ -142,6 +143,41 @@ fn they_extend_a_dispute_too() {
     case.deliver();
     let [(_, Body::Extend(extend)), ..] = &case.done[..] else { panic!("{:?}", case.done) };
     assert_eq!(case.trade.escrow().check_extend(Seat::First, extend), Ok(()));
+}
+
+#[test]
+fn an_extension_does_not_keep_them_from_ruling_and_a_ruling_keeps_them_from_another() {
+    let mut case = Case::new(2, 3);
+    let extension = Decision::Extend { vaults: case.vaults };
+    for place in [2, 3] {
+        case.decide(place, extension, 5);
+    }
+    case.deliver();
+    assert!(case.bound.contains(&2) && case.bound.contains(&3));
+    // It does not confirm.
+    let ruling = case.rule(Verdict::Buyer);
+    case.done.clear();
+    for place in [2, 3] {
+        case.decide(place, ruling, 5);
+        case.deliver();
+    }
+    assert_eq!(case.trade.escrow().check_ruling(Seat::First, case.ruling()), Ok(()));
+    let refused = case.with(2, |it, _| it.decide(extension, 5, 1..=100, &mut || [1; 32])).unwrap();
+    assert_eq!(refused, Err(DecideError::Bound));
+}
+
+#[test]
+fn who_could_not_keep_that_he_is_bound_is_told_again_before_the_next_share() {
+    let mut case = Case::new(2, 3);
+    let decision = case.rule(Verdict::Buyer);
+    case.decide(1, decision, 3);
+    case.decide(2, decision, 3);
+    case.deliver();
+    case.bound.clear();
+    let outs = case.with(1, |it, _| it.again(3)).unwrap();
+    case.take(1, outs);
+    case.deliver();
+    assert!(case.bound.contains(&1) && case.bound.contains(&2), "{:?}", case.bound);
 }
 
 #[test]
@@ -311,7 +347,7 @@ fn hostile_rounds_change_nothing() {
     let fresh = commitments.clone();
     assert!(matches!(
         &sign(1, hash, vec![signer(1, &[other]), signer(2, &fresh)])[..],
-        [Out::Send(1, Round::Shares { .. })]
+        [Out::Bind, Out::Send(1, Round::Shares { .. })]
     ));
     let third = vec![signer(1, &[other]), signer(2, &fresh), signer(3, &[other])];
     assert!(matches!(&sign(1, hash, third)[..], [Out::Send(1, Round::Commit { .. })]));

@@ -3,7 +3,7 @@
 use super::{Command, Effect, Refusal, Trade};
 use crate::body::{Body, Cancel, Coin, Dispute, PaymentSent, Vaults};
 use crate::money::Sats;
-use crate::rules::MAX_EXTENSIONS;
+use crate::rules::{MAX_EXTENSION_FEERATE, MAX_EXTENSIONS};
 use crate::trade::{Action, Phase, Role, Seat, SpendPath, Vault, Verdict, actions};
 
 impl Trade {
@@ -125,7 +125,7 @@ impl Trade {
             Action::Extend => {
                 let (seat, vaults) = self.case().ok_or_else(not_allowed)?;
                 let escrow = self.escrow.as_ref().ok_or_else(not_allowed)?;
-                let fee = escrow.extension_fee_at(seat, &vaults, feerate)?;
+                let fee = escrow.extension_fee_at(seat, &vaults, feerate.min(MAX_EXTENSION_FEERATE))?;
                 Ok(Effect::SignExtension { seat, vaults, fee })
             }
         }
