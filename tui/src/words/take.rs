@@ -35,7 +35,11 @@ pub fn arbiter(arbiter: &ArbiterView, now: u64) -> String {
         1 => "1 trade".to_owned(),
         count => format!("{} trades", format::number(count)),
     };
-    format!("{name} ({trusted}asks {fee}; {trades}; {} old)", format::ago(now, arbiter.since))
+    let age = match format::ago(now, arbiter.since).as_str() {
+        "now" => "new".to_owned(),
+        ago => format!("{ago} old"),
+    };
+    format!("{name} ({trusted}asks {fee}; {trades}; {age})")
 }
 
 /// Says who would decide a dispute.
