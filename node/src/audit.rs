@@ -105,42 +105,28 @@ impl Told<'_> {
         tip: u32,
         report: &mut AuditReport,
     ) -> Result<(), ApiError> {
-        let (facts, escrow) = (&self.records.facts, self.escrow);
+        let facts = &self.records.facts;
         let synced = ChainFacts { tip, synced: true, ..ChainFacts::default() };
-        let Some(outpoint) = facts.funded else {
+        if facts.named().next().is_none() {
             trade.state = evaluate(&view(self.records, synced));
             return Ok(());
-        };
-        let blame = |kind, role, rule: String| -> Result<Violation, ApiError> {
-            let record = self.said(kind, role)?;
-            Ok(Violation { record, trade: Some(self.records.bid.trade), rule })
-        };
-        let path = Path::follow(chain, escrow, outpoint).await?;
-        let Some(output) = &path.output else {
-            let rule = format!("the seller says that {outpoint} funds the escrow, but the chain has no such output");
-            report.evidence.push(blame(Kind::Funded, Role::Seller, rule)?);
-            return Ok(());
-        };
-        let Some(vaults) = path.fundings.last().map(|funding| funding.vaults).filter(|_| *output == escrow.output())
-        else {
-            let rule =
-                format!("{outpoint}, named by the seller, is not the contract's amount in the contract's escrow");
-            report.evidence.push(blame(Kind::Funded, Role::Seller, rule)?);
-            return Ok(());
-        };
+        }
+        let Some(path) = self.follow_named(chain, report).await? else { return Ok(()) };
+        let (Some(first), Some(last)) = (path.fundings.first(), path.fundings.last()) else { return Ok(()) };
+        let (funded, vaults, height) = (first.vaults, last.vaults, first.height);
         let depth = |height: Option<u32>| height.map_or(0, |height| (tip + 1).saturating_sub(height));
-        let height = path.fundings[0].height;
-        trade.funding = Some(ChainTx { txid: outpoint.txid.to_string(), confirmations: depth(height), height });
+        let txid = funded.outpoint().txid.to_string();
+        trade.funding = Some(ChainTx { txid, confirmations: depth(height), height });
         let endings = [(Role::Buyer, facts.buyer_closed), (Role::Seller, facts.seller_closed)];
         for (role, claimed) in endings.into_iter().filter_map(|(role, claimed)| Some((role, claimed?))) {
             let spent = path.end.as_ref().filter(|end| end.height.is_some()).map(|end| end.tx.compute_txid());
             if spent != Some(claimed) {
                 let is = spent.map_or_else(|| "no block spends the escrow".to_owned(), |txid| format!("it was {txid}"));
                 let rule = format!("the {role} says that {claimed} ended the trade, but {is}");
-                report.evidence.push(blame(Kind::Closed, role, rule)?);
+                report.evidence.push(self.blame(Kind::Closed, role, rule)?);
             }
         }
-        trade.sums = self.sums(path.fundings[0].vaults, vaults, path.end.as_ref());
+        trade.sums = self.sums(funded, vaults, path.end.as_ref());
         if trade.sums.is_none() {
             let rule = "more came out of the escrow than went in".to_owned();
             report.violations.push(Violation { record: None, trade: Some(self.records.bid.trade), rule });
@@ -168,6 +154,32 @@ impl Told<'_> {
         let spends = path.extensions.into_iter().chain(path.end).collect();
         trade.state = evaluate(&view(self.records, ChainFacts { fundings: path.fundings, spends, ..synced }));
         Ok(())
+    }
+
+    /// Follows the escrow through the chain from the first output that a party names and that is one. If none is, the first
+    /// name is evidence against who gave it.
+    async fn follow_named(&self, chain: &dyn ChainBackend, report: &mut AuditReport) -> Result<Option<Path>, ApiError> {
+        let mut wrong = None;
+        for (namer, outpoint) in self.records.facts.named() {
+            let path = Path::follow(chain, self.escrow, outpoint).await?;
+            let rule = match &path.output {
+                Some(output) if *output == self.escrow.output() && !path.fundings.is_empty() => return Ok(Some(path)),
+                Some(_) => {
+                    format!("{outpoint}, named by the {namer}, is not the contract's amount in the contract's escrow")
+                }
+                None => format!("the {namer} says that {outpoint} funds the escrow, but the chain has no such output"),
+            };
+            wrong.get_or_insert((namer, rule));
+        }
+        if let Some((namer, rule)) = wrong {
+            report.evidence.push(self.blame(Kind::Funded, namer, rule)?);
+        }
+        Ok(None)
+    }
+
+    fn blame(&self, kind: Kind, role: Role, rule: String) -> Result<Violation, ApiError> {
+        let record = self.said(kind, role)?;
+        Ok(Violation { record, trade: Some(self.records.bid.trade), rule })
     }
 
     /// Tells whether a ruling in the ledger prescribes a transaction.
@@ -215,8 +227,8 @@ fn claimed_phase(records: &TradeRecords) -> Phase {
         (false, _, _) => {}
     }
     let coin = |outpoint| Some(Coin { outpoint: Outpoint(outpoint), value: records.contract.as_ref()?.escrow_value() });
-    let escrow = facts.funded.and_then(coin);
-    // What the parties and arbiters signed names the outputs better than the seller alone: the bond too.
+    let escrow = facts.named().next().and_then(|(_, outpoint)| coin(outpoint));
+    // What the parties and arbiters signed names the outputs better than their names: the bond too.
     let named = facts.releases.iter().chain(&facts.refunds).map(|half| half.vaults);
     let named = named.chain(facts.rulings.iter().map(|(_, ruling)| ruling.vaults)).next();
     let vaults = named.or_else(|| escrow.map(|escrow| Vaults { escrow, bond: None }));

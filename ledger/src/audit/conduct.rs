@@ -10,7 +10,7 @@ use crate::body::{Body, Extend, HalfSpend, Ruling};
 use crate::ledger::{Examined, Ledger, TradeRecords};
 use crate::record::Record;
 use crate::storage::{Storage, StorageError};
-use crate::trade::{Escrow, EscrowError, Role};
+use crate::trade::{Escrow, EscrowError, Role, Seat};
 
 /// How many records about one trade are looked at: an honest trade has ten, and whoever writes thousands about another's
 /// trade must not make its audit slow. The order is by author, so nobody hides his records behind his own others.
@@ -27,11 +27,22 @@ pub fn check<S: Storage>(ledger: &Ledger<S>, examined: &Examined) -> Result<Vec<
     let mut findings = Vec::new();
     for record in ledger.said(&examined.about_trade, MAX_RECORDS)? {
         let Ok(body) = record.decoded() else { continue };
-        if let Err(rule) = judge(trade, &escrow, &record, body) {
-            findings.push(Finding { record: Some(record.id()), trade: Some(trade.bid.trade), rule });
-        }
+        let rule = match speaks(trade, &record, body) {
+            Err(rule) => rule,
+            Ok(spoken) => match fits(trade, &escrow, spoken) {
+                // Whoever signs two histories can take back what others relied on: then it is not they who are to blame.
+                Err(rule) if !is_forked(ledger, trade)? => rule,
+                Ok(()) | Err(_) => continue,
+            },
+        };
+        findings.push(Finding { record: Some(record.id()), trade: Some(trade.bid.trade), rule });
     }
     Ok(findings)
+}
+
+/// Tells whether a party of a trade signed two histories.
+fn is_forked<S: Storage>(ledger: &Ledger<S>, trade: &TradeRecords) -> Result<bool, StorageError> {
+    Ok(ledger.is_author_frozen(&trade.bid.maker)? || ledger.is_author_frozen(&trade.bid.taker)?)
 }
 
 /// What somebody must be to say something about a trade.
@@ -55,19 +66,27 @@ enum Signed<'a> {
     Extend(&'a Extend),
 }
 
-/// Judges one record. This is the table of roles in `specs/trades.md`, read the other way round.
-fn judge(
-    trade: &TradeRecords,
-    escrow: &impl Deref<Target = Option<Escrow>>,
-    record: &Record,
-    body: &Body,
-) -> Result<(), String> {
+/// What somebody whose it is to say so says about a trade.
+struct Spoken<'a> {
+    what: &'static str,
+    signed: Signed<'a>,
+    seat: Option<Seat>,
+}
+
+impl Spoken<'_> {
+    /// What is not about the trade's course.
+    const NOTHING: Self = Self { what: "", signed: Signed::Nothing, seat: None };
+}
+
+/// Tells whether a record is its author's to sign. This is the table of roles in `specs/trades.md`, read the other way round.
+fn speaks<'a>(trade: &TradeRecords, record: &Record, body: &'a Body) -> Result<Spoken<'a>, String> {
     let (what, speaker, signed) = match body {
         Body::Accept(_) => ("an acceptance", Speaker::Maker, Signed::Nothing),
         Body::Cancel(cancel) => match &cancel.refund {
             Some(half) => ("half of a refund", Speaker::Buyer, Signed::Half(half, Role::Seller)),
             None => ("a cancellation", Speaker::Party, Signed::Nothing),
         },
+        Body::Funded(_) if trade.bid.is_funded_by_both() => ("a funding", Speaker::Party, Signed::Word),
         Body::Funded(_) => ("a funding", Speaker::Seller, Signed::Word),
         Body::PaymentSent(_) => ("a payment", Speaker::Buyer, Signed::Word),
         Body::Release(release) => ("a release", Speaker::Seller, Signed::Half(&release.payout, Role::Buyer)),
@@ -75,9 +94,11 @@ fn judge(
         Body::Dispute(_) => ("a dispute", Speaker::Party, Signed::Word),
         Body::Ruling(ruling) => ("a ruling", Speaker::Arbiter, Signed::Ruling(ruling)),
         Body::Extend(extend) => ("an extension", Speaker::Arbiter, Signed::Extend(extend)),
-        Body::Heartbeat | Body::ArbiterAdvert(_) | Body::Offer(_) | Body::Revoke(_) | Body::Take(_) => return Ok(()),
-        Body::Stake(_) | Body::Checkpoint(_) | Body::GroupAdvert(_) | Body::GroupStep(_) => return Ok(()),
-        Body::Unknown(_) => return Ok(()),
+        Body::Heartbeat | Body::ArbiterAdvert(_) | Body::Offer(_) | Body::Revoke(_) | Body::Take(_) => {
+            return Ok(Spoken::NOTHING);
+        }
+        Body::Stake(_) | Body::Checkpoint(_) | Body::GroupAdvert(_) | Body::GroupStep(_) => return Ok(Spoken::NOTHING),
+        Body::Unknown(_) => return Ok(Spoken::NOTHING),
     };
     let author = record.author();
     let (role, seat) = (trade.bid.role_of(&author), trade.bid.seat_of(&author));
@@ -92,6 +113,15 @@ fn judge(
         let who = role.map_or_else(|| "somebody who has no part in the trade".to_owned(), |role| format!("the {role}"));
         return Err(format!("{what} is signed by {who}; only the {whose} can sign it"));
     }
+    Ok(Spoken { what, signed, seat })
+}
+
+/// Tells whether what was said fits what was agreed.
+fn fits(
+    trade: &TradeRecords,
+    escrow: &impl Deref<Target = Option<Escrow>>,
+    Spoken { what, signed, seat }: Spoken<'_>,
+) -> Result<(), String> {
     if trade.contract.is_none() {
         return match signed {
             Signed::Nothing => Ok(()),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::body::{ArbiterAdvert, Body, MAX_METHODS, Method, Offer, Party, Side, Take};
 use crate::hash::tagged;
 use crate::ids::{AuthorId, ContractHash, MailboxId, RecordId, TradeId};
+use crate::ledger::MAX_CLOCK_SKEW_S;
 use crate::money::{Currency, Price, Sats};
 use crate::record::{LogId, Record};
 use crate::seal;
@@ -148,6 +149,9 @@ pub enum ContractError {
     /// Bid or acceptance after the offer's end.
     #[error("the offer had ended")]
     Expired,
+    /// The bid claims to be older than the offer, by more than clocks differ.
+    #[error("the bid is dated before its offer")]
+    Early,
     /// The acceptance stands in another log than the offer, where its place could be forged.
     #[error("the acceptance is not in the same log as its offer; the maker must post the offer again")]
     OtherLog,
@@ -229,6 +233,10 @@ impl Bid {
         }
         if take.header().time >= offer_body.expires {
             return Err(ContractError::Expired);
+        }
+        // A bid that claims to be old could come without its body, so that others cannot tell what it is for.
+        if take.header().time.saturating_add(MAX_CLOCK_SKEW_S) < offer.header().time {
+            return Err(ContractError::Early);
         }
         if has_repetition(arbiters.iter().map(|arbiter| arbiter.key).chain([take_body.party.trade_key])) {
             return Err(ContractError::Keys);
@@ -316,6 +324,11 @@ impl Bid {
             Role::Buyer => self.buyer_bond,
             Role::Arbiter => Sats::ZERO,
         }
+    }
+
+    /// Tells whether both put coins into the escrow, in one transaction from two wallets.
+    pub fn is_funded_by_both(&self) -> bool {
+        self.buyer_bond > Sats::ZERO
     }
 
     /// Returns the log that holds the offer: the only one in which an acceptance counts.

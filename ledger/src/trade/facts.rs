@@ -12,6 +12,8 @@ use crate::trade::{Bid, ChainFacts, Contract, Escrow, Funding, Role, Seat, Spend
 
 /// How many signed halves of one kind a trade keeps: a party signs again when the funding is reorganised away.
 pub const MAX_HALVES: usize = 4;
+/// How many outputs of a funding from two wallets its buyer names: one more when a reorg took the one before for good.
+pub const MAX_NAMED: usize = 4;
 /// How many rulings and extensions of one arbiter a trade keeps: one of each for the funding and for every extension.
 pub const MAX_RULED: usize = 1 + MAX_EXTENSIONS;
 
@@ -27,6 +29,8 @@ pub struct Facts {
     pub seller_cancel: bool,
     /// The escrow's outpoint as the seller names it.
     pub funded: Option<OutPoint>,
+    /// The escrow's outpoints as a buyer names them who signed their funding too: where his bond is.
+    pub buyer_funded: Vec<OutPoint>,
     /// The buyer says that the payment is on its way.
     pub payment_sent: bool,
     /// The seller's halves of a payout, good signatures only, in the order of his log.
@@ -134,6 +138,11 @@ impl Facts {
             (Role::Seller, Body::Funded(funded)) if funded.trade == bid.trade => {
                 self.funded.get_or_insert(funded.outpoint.0);
             }
+            (Role::Buyer, Body::Funded(funded)) if funded.trade == bid.trade && bid.is_funded_by_both() => {
+                if self.buyer_funded.len() < MAX_NAMED && !self.buyer_funded.contains(&funded.outpoint.0) {
+                    self.buyer_funded.push(funded.outpoint.0);
+                }
+            }
             (Role::Buyer, Body::PaymentSent(sent)) if sent.trade == bid.trade => self.payment_sent = true,
             (Role::Seller, Body::Release(release)) if release.trade == bid.trade => {
                 keep_half(&mut self.releases, release.payout, escrow, Role::Buyer);
@@ -167,6 +176,12 @@ impl Facts {
                 | Body::Unknown(_),
             ) => {}
         }
+    }
+
+    /// Returns the escrow's outpoints as those name them whose coins are in it: a buyer with a bond before the seller.
+    pub fn named(&self) -> impl Iterator<Item = (Role, OutPoint)> {
+        let buyers = self.buyer_funded.iter().map(|outpoint| (Role::Buyer, *outpoint));
+        buyers.chain(self.funded.map(|outpoint| (Role::Seller, outpoint)))
     }
 
     /// Tells whether either side called for the arbiter.
@@ -203,10 +218,11 @@ impl View {
         &self.chain
     }
 
-    /// Returns the outputs that count as the funding, if somebody funded the escrow more than once: of those buried one that
-    /// something was done with, what concerns the buyer's coins first, or the one that the seller names; else the one
-    /// confirmed first, else any in the pool (the lowest outpoint). So no later output, and no name given to one, takes back
-    /// what was signed for another. Where an extension is buried, the outputs that it made count for those that it spent.
+    /// Returns the outputs that count as the funding, if somebody funded the escrow more than once: of those buried the one
+    /// that holds the buyer's bond, as he says; one that something was done with, what concerns the buyer's coins first; or the
+    /// one that the seller names; else the one confirmed first, else any in the pool (the lowest outpoint). So no later output,
+    /// and no name that a seller gives to one, takes back what was signed for another, nor leads an arbiter away from where the
+    /// buyer looks. Where an extension is buried, the outputs that it made count for those that it spent.
     pub fn funding(&self) -> Option<&Funding> {
         self.contract.as_ref()?; // without a contract there is no escrow to fund
         let current = self.chain.fundings.iter().filter(|funding| self.is_current(funding));
@@ -226,6 +242,7 @@ impl View {
     /// Returns how much speaks for outputs; less is more.
     fn standing(&self, funding: &Funding) -> u8 {
         let outpoint = funding.outpoint();
+        let is_bonded = self.facts.buyer_funded.contains(&self.chain.root_of(funding).outpoint());
         let is_of = |vaults: &Vaults| vaults.outpoint() == outpoint;
         let spends = self.chain.spends.iter().filter(|spend| spend.spends(&outpoint));
         let (payouts, others): (Vec<&Spend>, Vec<&Spend>) = spends.partition(|spend| spend.path.is_payout());
@@ -238,19 +255,21 @@ impl View {
             refunds.chain(rulings).chain(extensions).any(is_of)
         };
         if !self.is_buried(funding.height) {
-            5
+            6
         } else if payouts.iter().any(is_buried) {
             0
-        } else if released && others.iter().all(|spend| spend.height.is_none()) {
+        } else if is_bonded {
             1
-        } else if others.iter().any(is_buried) {
+        } else if released && others.iter().all(|spend| spend.height.is_none()) {
             2
-        } else if !others.is_empty() || released || funding.extends.is_some() || is_signed() {
+        } else if others.iter().any(is_buried) {
             3
-        } else if self.facts.funded == Some(outpoint) {
+        } else if !others.is_empty() || released || funding.extends.is_some() || is_signed() {
             4
-        } else {
+        } else if self.facts.funded == Some(outpoint) {
             5
+        } else {
+            6
         }
     }
 

@@ -425,6 +425,7 @@ impl Trade {
         let mut effects = Vec::new();
         let local_before = self.local.clone();
         let is_answer = matches!(&event, Event::Joint(event) if joint::is_answer(event));
+        let is_cancel = matches!(&event, Event::Command(Command { action: Action::Cancel, .. }));
         match event {
             Event::Records { contract, facts } => {
                 if self.view.contract != contract {
@@ -464,7 +465,8 @@ impl Trade {
         if self.local != local_before {
             effects.insert(0, Effect::Persist(self.local.clone()));
         }
-        let duties = self.duties().into_iter();
+        // What is called off now is not sent first, as if it were not: the record that says so tells what is owed.
+        let duties = if is_cancel { Vec::new() } else { self.duties() }.into_iter();
         effects.extend(duties.filter(|duty| !(is_answer && matches!(duty, Effect::LookUpCoins(_)))));
         Ok(effects)
     }

@@ -16,6 +16,6 @@ pub use escrow::{
     Reply, SIGNER_BRANCH, SPEND_VSIZE, Signer, SpendPath, Unsigned, Vault, Verdict, arbiter_tweak, counterparty,
     payout_vsize, signer_index, tweak_arbiter_pair,
 };
-pub use facts::{Facts, MAX_HALVES, MAX_RULED, View};
+pub use facts::{Facts, MAX_HALVES, MAX_NAMED, MAX_RULED, View};
 pub use machine::{Command, Effect, Event, Local, MAX_REPLIES, MAX_ROUNDS, Refusal, Trade};
 pub use phase::{Action, Phase, Role, actions, evaluate};

@@ -106,10 +106,11 @@ async fn prove(records: &TradeRecords, chain: &dyn ChainBackend) -> Result<Optio
     Ok(Some(ChainProof { anchor, headers, funding, extensions, spend }))
 }
 
-/// Returns the output that the parties say is the escrow: as the seller names it, or as one of them signed its spend.
+/// Returns the output that the parties say is the escrow: as one of them names it, or signed its spend.
 fn named_outpoint(facts: &Facts) -> Option<OutPoint> {
     let mut halves = facts.releases.iter().chain(&facts.refunds);
-    facts.funded.or_else(|| halves.next().map(|half| half.vaults.outpoint()))
+    let named = facts.named().next().map(|(_, outpoint)| outpoint);
+    named.or_else(|| halves.next().map(|half| half.vaults.outpoint()))
 }
 
 async fn include(

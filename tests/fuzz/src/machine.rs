@@ -398,7 +398,7 @@ fn check_published(body: &Body, role: Role, asked: Option<Action>) {
             assert_eq!(asked, Some(Action::Cancel));
             assert!(cancel.refund.is_none(), "halves are signed by an effect of their own");
         }
-        Body::Funded(_) => assert_eq!(role, Role::Seller),
+        Body::Funded(_) => assert_eq!(role, Role::Seller, "no buyer of these worlds has a bond"),
         Body::PaymentSent(_) => assert_eq!((role, asked), (Role::Buyer, Some(Action::MarkPaid))),
         Body::Closed(_) => {}
         Body::Dispute(_) => assert_ne!(role, Role::Arbiter),

@@ -383,6 +383,7 @@ pub fn borne_out(node: &Node, records: &Known) -> bool {
         && (!seller_cancel || says(seller, |body| matches!(body, Body::Cancel(_))))
         && (!payment_sent || says(buyer, |body| matches!(body, Body::PaymentSent(_))))
         && (records.facts.funded.is_none() || says(seller, |body| matches!(body, Body::Funded(_))))
+        && (records.facts.buyer_funded.is_empty() || says(buyer, |body| matches!(body, Body::Funded(_))))
         && (records.facts.releases.is_empty() || says(seller, |body| matches!(body, Body::Release(_))))
         && records.contract.as_ref().is_none_or(|contract| {
             let pinned = || records.pin.as_ref().map(|pin| pin.accept.clone());

@@ -285,7 +285,8 @@ fn check_funding(
         return Err(refuse("its block is older than the contract"));
     }
     let fundings = escrow.fundings(&tx);
-    let named = fundings.iter().find(|vaults| Some(vaults.outpoint()) == trade.facts.funded);
+    let is_named = |vaults: &&Vaults| trade.facts.named().any(|(_, outpoint)| outpoint == vaults.outpoint());
+    let named = fundings.iter().find(is_named);
     let vaults = *named.or_else(|| fundings.first()).ok_or_else(|| {
         refuse("no output of the transaction pays exactly the contract's amount to the contract's escrow")
     })?;

@@ -27,6 +27,7 @@ fn a_bid_that_breaks_the_offer_is_no_trade() {
         (fine.clone(), 2, None),
         (fine.clone(), 1, None),
         (fine.clone(), 3, Some(expired)),
+        (fine.clone(), 3, Some(offer.header().time - MAX_CLOCK_SKEW_S - 1)),
     ];
     for (take, who, time) in cases {
         let mut ledger = ledger();

@@ -133,7 +133,7 @@ pub struct Now {
     pub seen: bool,
     /// Whether the trade is agreed on and nobody called it off.
     pub open: bool,
-    /// Whether the escrow was funded once, as the parties said: then a funding that a reorg took back is still owed.
+    /// Whether a funding that this side signed was buried once, as it said then: when a reorg took it back it is still owed.
     pub owed: bool,
 }
 
@@ -210,8 +210,13 @@ impl Negotiation {
 
     /// Returns everything that this side owes now, whatever was done before.
     pub fn duties(&self, terms: &Terms, now: Now) -> Vec<Effect> {
-        if self.ended || now.seen || now.owed {
+        if self.ended || now.seen {
             return Vec::new();
+        }
+        let last = self.signed.iter().rfind(|last| !last.dead).map(|last| Effect::LookUp(last.theirs.clone()));
+        if now.owed {
+            // Nothing but to learn whether it can never confirm again.
+            return last.filter(|_| now.synced).into_iter().collect();
         }
         if !now.open {
             if !self.is_bound() {
@@ -236,7 +241,7 @@ impl Negotiation {
             (Role::Buyer, Some(_), Some(answer)) if !self.sent => duties.push(Effect::SendAnswer(answer.clone())),
             (Role::Seller | Role::Buyer | Role::Arbiter, _, _) => {}
         }
-        duties.extend(self.signed.iter().rfind(|last| !last.dead).map(|last| Effect::LookUp(last.theirs.clone())));
+        duties.extend(last);
         if terms.role == Role::Buyer && self.gives_up_at().is_some_and(|height| now.tip >= height) {
             duties.push(Effect::CallOff);
         }

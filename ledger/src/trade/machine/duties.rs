@@ -50,8 +50,9 @@ impl Trade {
     fn seller_duties(&self, phase: Phase, duties: &mut Vec<Effect>) {
         let funding = self.view.funding();
         let unconfirmed = funding.is_none_or(|funding| funding.height.is_none());
-        // Called off before it was sent: then it is not sent. Once buried it is owed, even when a reorg takes it back.
-        let owed = self.view.facts.funded.is_some() || self.view.facts.payment_sent;
+        // Called off before it was sent: then it is not sent. Once buried, and named for it, it is owed, even when a reorg takes
+        // it back. What the buyer says makes nothing owed: he may say that he paid for what he made vanish.
+        let owed = self.view.facts.funded.is_some();
         let wanted = owed || matches!(phase, Phase::Agreed | Phase::Funding);
         if let (Some(tx), true) =
             (decode(self.local.funding_tx.as_deref()), wanted && unconfirmed && self.view.chain.synced)

@@ -3,9 +3,10 @@
 use bitcoin::Txid;
 
 use super::{Effect, Refusal, Trade, decode};
-use crate::body::{Body, Cancel};
+use crate::body::{Body, Cancel, Funded};
 use crate::trade::funding::{self, FundingError, Now, Terms};
-use crate::trade::{ChainFacts, Funding, Role};
+use crate::trade::{ChainFacts, Funding, MAX_NAMED, Role};
+use crate::wire::Outpoint;
 
 impl Trade {
     /// Returns what both sides know of a funding from two wallets; `None` where one wallet funds all, and for an arbiter.
@@ -29,13 +30,14 @@ impl Trade {
         // Somebody else paid both outputs, and it is buried: this side's coins are not needed.
         let is_foreign = |funding: &Funding| view.is_buried(funding.height) && !negotiation.has_signed(&root(funding));
         let called_off = view.facts.void || view.facts.cancelled();
-        let named = view.facts.funded.is_some_and(|outpoint| negotiation.has_signed(&outpoint.txid));
+        // By this side's own word, which it gave when its own chain showed the funding buried: the other's proves nothing.
+        let mut named = view.facts.named().filter(|(by, _)| *by == self.role);
         Now {
             tip: view.chain.tip,
             synced: view.chain.synced,
             seen: view.chain.fundings.iter().any(|funding| is_signed(&funding)),
             open: view.contract.is_some() && !called_off && !view.chain.fundings.iter().any(is_foreign),
-            owed: named || (view.facts.payment_sent && negotiation.is_bound()),
+            owed: negotiation.is_bound() && named.any(|(_, outpoint)| negotiation.has_signed(&outpoint.txid)),
         }
     }
 
@@ -59,7 +61,18 @@ impl Trade {
     pub(super) fn joint_duties(&self) -> Vec<Effect> {
         let Some(terms) = self.joint_terms() else { return Vec::new() };
         let duties = self.local.negotiation.duties(&terms, self.now());
-        duties.into_iter().filter_map(|effect| self.asked(&terms, effect)).collect()
+        let duties = duties.into_iter().filter_map(|effect| self.asked(&terms, effect));
+        duties.chain(self.name_bond()).collect()
+    }
+
+    /// A buyer says which output goes with his bond once it is buried: of several, arbiters look at that one.
+    fn name_bond(&self) -> Option<Effect> {
+        let funding = self.view.funding().filter(|funding| self.view.is_buried(funding.height))?;
+        let root = self.view.chain.root_of(funding).outpoint();
+        let named = &self.view.facts.buyer_funded;
+        let is_due = self.role == Role::Buyer && self.local.negotiation.has_signed(&root.txid);
+        let funded = Funded { trade: self.bid.trade, outpoint: Outpoint(root) };
+        (is_due && named.len() < MAX_NAMED && !named.contains(&root)).then_some(Effect::Publish(Body::Funded(funded)))
     }
 
     /// Keeps or forgets a complete funding; passes on the rest.

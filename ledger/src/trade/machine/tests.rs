@@ -107,10 +107,13 @@ fn a_trade_called_off_is_not_funded_any_more() {
     let effects = seller.handle(Event::Chain(chain(200))).unwrap();
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Broadcast(_))), "{effects:?}");
 
-    // But once the buyer relied on it, a reorg is no way out.
-    let facts = Facts { payment_sent: true, seller_cancel: true, ..Facts::default() };
-    let effects = seller.handle(Event::Records { contract: Some(trade.contract()), facts }).unwrap();
-    assert!(effects.contains(&Effect::Broadcast(trade.funding(1))));
+    // Nor because the buyer says that he paid for what was never there. But once it was, a reorg is no way out.
+    let funded = Some(trade.vaults(1).outpoint());
+    for (funded, is_sent) in [(None, false), (funded, true)] {
+        let facts = Facts { payment_sent: true, seller_cancel: true, funded, ..Facts::default() };
+        let effects = seller.handle(Event::Records { contract: Some(trade.contract()), facts }).unwrap();
+        assert_eq!(effects.contains(&Effect::Broadcast(trade.funding(1))), is_sent);
+    }
 }
 
 #[test]

@@ -297,6 +297,25 @@ fn no_name_takes_back_what_was_signed_or_sent_for_another_output() {
     }
 }
 
+#[test]
+fn arbiters_look_where_a_buyer_with_a_bond_looks_whatever_the_seller_pays_signs_and_names() {
+    let (first, second) = (0, 9);
+    let scene = Scene::disputed().released(second);
+    let mut view = scene.view;
+    view.chain.fundings.push(Funding::new(vaults(&scene.trade, second), BURIED));
+    view.facts.funded = Some(vaults(&scene.trade, second).outpoint());
+    assert_eq!((view.funding().unwrap().outpoint().vout, evaluate(&view)), (second, Phase::Released));
+    view.facts.buyer_funded.push(vaults(&scene.trade, first).outpoint());
+    assert_eq!((view.funding().unwrap().outpoint().vout, evaluate(&view)), (first, Phase::Disputed));
+    // What is not buried counts for nothing, and what extends the one that he names counts as that.
+    view.chain.fundings[0].height = SHALLOW;
+    assert_eq!(view.funding().unwrap().outpoint().vout, second);
+    let mut extended = Scene { view, trade: scene.trade };
+    extended.view.chain.fundings[0].height = BURIED;
+    let extended = extended.extended(BURIED);
+    assert_eq!(extended.view.funding().unwrap().outpoint().vout, 5);
+}
+
 /// Phase, role, whether he made the offer (or either), and all that he may do. Nothing else is allowed.
 const PERMISSIONS: &[(Phase, Role, Option<bool>, &[Action])] = &[
     (Phase::Bid, Role::Buyer, Some(true), &[Action::Accept, Action::Cancel]),

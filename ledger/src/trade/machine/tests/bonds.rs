@@ -189,7 +189,8 @@ fn called_off_before_a_signature_coins_are_free_and_after_one_is_spent_back() {
     // The seller who has the whole transaction may call off as well: he never sends it again.
     let mut pair = Pair::new();
     pair.complete();
-    assert!(ask(&mut pair.seller, Action::Cancel).is_ok());
+    let effects = ask(&mut pair.seller, Action::Cancel).unwrap();
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Broadcast(_))), "not before it is called off either");
     let effects = pair.seller.handle(off).unwrap();
     assert_eq!(ends(&effects), [&Effect::SpendCoinBack { script }]);
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Broadcast(_))), "{effects:?}");
@@ -208,14 +209,47 @@ fn a_funding_that_is_seen_or_was_relied_on_is_not_spent_back() {
         // It leaves the pool, and it was called off: now it must never confirm.
         let effects = machine.handle(Event::Chain(chain(201))).unwrap();
         assert!(matches!(ends(&effects).as_slice(), [Effect::SpendCoinBack { .. }]), "{effects:?}");
-        // But not once it was buried and named: a reorg is no way out.
-        let named = Some(OutPoint { txid: tx.compute_txid(), vout: 0 });
-        let facts = Facts { seller_cancel: true, funded: named, ..Facts::default() };
-        let effects = machine.handle(Event::Records { contract: Some(pair.trade.contract()), facts }).unwrap();
+        // What the other says of it is no reason to leave the coins where he can hold them.
+        let named = OutPoint { txid: tx.compute_txid(), vout: 0 };
+        let by = |role: Role| {
+            let facts = Facts { seller_cancel: true, payment_sent: role == Role::Buyer, ..Facts::default() };
+            let facts = match role {
+                Role::Seller => Facts { funded: Some(named), ..facts },
+                Role::Buyer | Role::Arbiter => Facts { buyer_funded: vec![named], ..facts },
+            };
+            Event::Records { contract: Some(pair.trade.contract()), facts }
+        };
+        let effects = machine.handle(by(crate::trade::counterparty(machine.role()))).unwrap();
+        assert!(matches!(ends(&effects).as_slice(), [Effect::SpendCoinBack { .. }]), "{effects:?}");
+        // But not once it was buried, as this side itself said: a reorg is no way out.
+        let effects = machine.handle(by(machine.role())).unwrap();
         assert!(ends(&effects).is_empty(), "{effects:?}");
         let sends = effects.iter().any(|effect| matches!(effect, Effect::Broadcast(_)));
         assert_eq!(sends, machine.role() == Role::Seller, "he sends it again");
+        // Whether it can confirm at all it asks further on: then what was owed is over.
+        let theirs = effects.iter().find_map(|e| if let Effect::LookUpCoins(it) = e { Some(it.clone()) } else { None });
+        let states = vec![InputState::Spent { by: Txid::from_byte_array([9; 32]), depth: DEAD_AFTER }];
+        let looked = funding::Event::Looked { theirs: theirs.expect("looked up"), states, highest: 25 };
+        let effects = joint(machine, looked).unwrap();
+        assert!(matches!(ends(&effects).as_slice(), [Effect::FreeCoins { .. }]), "{effects:?}");
     }
+}
+
+#[test]
+fn a_buyer_names_the_funding_that_he_signed_once_it_is_buried() {
+    let mut pair = Pair::new();
+    let (_, tx) = pair.complete();
+    let names = |effects: &[Effect]| {
+        let outpoint = Outpoint(pair.trade.escrow().fundings(&tx)[0].outpoint());
+        effects.contains(&Effect::Publish(Body::Funded(Funded { trade: pair.trade.id(), outpoint })))
+    };
+    let shows = |height| Event::Chain(ChainFacts::gather(&pair.trade.escrow(), 200, true, [(&tx, height)]));
+    assert!(!names(&pair.buyer.handle(shows(None)).unwrap()) && !names(&pair.buyer.handle(shows(Some(200))).unwrap()));
+    assert!(names(&pair.buyer.handle(shows(Some(190))).unwrap()));
+    let named = vec![pair.trade.escrow().fundings(&tx)[0].outpoint()];
+    let facts = Facts { buyer_funded: named, ..Facts::default() };
+    let records = Event::Records { contract: Some(pair.trade.contract()), facts };
+    assert!(!names(&pair.buyer.handle(records).unwrap()), "once");
 }
 
 #[test]
