@@ -268,12 +268,23 @@ impl Trader {
             let theirs: Vec<TradeId> = theirs.map(|(id, _)| *id).collect();
             for trade in theirs {
                 self.refresh(trade).await;
+                if change.proves {
+                    self.warn_of_paying(trade);
+                }
             }
         }
         self.on_group_record(&change.record, &change.body).await;
         let affected = self.affected_by(change.record.id(), &change.body);
         for trade in affected {
             self.refresh(trade).await;
+        }
+    }
+
+    /// Tells a buyer who is about to pay that he must not, if that is so.
+    fn warn_of_paying(&self, id: TradeId) {
+        let active = self.trades.get(&id);
+        if let Some(reason) = active.and_then(|active| view::why_not_pay(&self.tools, &active.trade)) {
+            self.tools.events.note(Subject::Trade(id), format!("trade {}: {}", id.short(), reason.message));
         }
     }
 
@@ -467,7 +478,11 @@ impl Trader {
             // Of a trade in which this identity rules only the dispute concerns it.
             let is_dispute = matches!(phase, Phase::Disputed | Phase::Ruled | Phase::Settled);
             if active.trade.role() != Role::Arbiter || is_dispute {
-                self.tools.events.note(Subject::Trade(id), view::phase_event(active.trade.role(), phase, id));
+                let words = match view::why_not_pay(&self.tools, &active.trade) {
+                    Some(reason) => format!("trade {}: {}", id.short(), reason.message),
+                    None => view::phase_event(active.trade.role(), phase, id),
+                };
+                self.tools.events.note(Subject::Trade(id), words);
             }
             if let Some(spend) = active.trade.view().spend() {
                 let what = match spend.path {
@@ -536,6 +551,9 @@ impl Trader {
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         if action == Action::Fund {
             self.check_before_funding(active)?;
+        }
+        if action == Action::MarkPaid {
+            market::check_payable(self.tools.keeper.ledger(), &active.trade.bid().seller())?;
         }
         // Only what makes a transaction needs the chain: calling off must be possible without.
         let feerate = match action {
