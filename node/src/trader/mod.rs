@@ -299,7 +299,7 @@ impl Trader {
 
     /// Reads what the ledger knows of a trade and hands it to the trade's machine, made anew if need be.
     async fn refresh(&mut self, id: TradeId) {
-        let known = match self.look(id) {
+        let mut known = match self.look(id) {
             Ok(Some(known)) => known,
             Ok(None) => return,
             Err(error) => {
@@ -309,6 +309,9 @@ impl Trader {
         };
         let me = self.tools.identity.author();
         let Some(role) = known.bid.role_of(&me) else { return };
+        if let Err(error) = self.keep_agreement(&mut known) {
+            tracing::error!(%error, trade = %id, "an agreement is not pinned: a fork of its maker's can make it vanish");
+        }
         let is_new = !self.trades.contains_key(&id);
         if is_new {
             let maker = known.bid.maker == me;
