@@ -365,7 +365,15 @@ impl Mailbox {
         parked.push_back(envelope);
     }
 
+    /// Returns the contract of a trade: of an own one as it was pinned, whatever a second history has made of it since.
     fn contract(&self, trade: TradeId) -> Option<Contract> {
+        let pinned = self.private.pin(&trade).unwrap_or_else(|error| {
+            tracing::error!(%error, "the records of a trade cannot be read");
+            None
+        });
+        if let Some(contract) = pinned.filter(|pin| pin.committed).and_then(|pin| pin.contract()) {
+            return Some(contract);
+        }
         match self.keeper.ledger().trade(trade) {
             Ok(records) => records.contract,
             Err(TradeError::Unknown(_) | TradeError::Invalid(..) | TradeError::Bare(_)) => None,

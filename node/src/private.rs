@@ -82,6 +82,8 @@ struct TradeRowV1 {
 rows! {
     /// The records on which a trade rests, in the order of `Pin::encode`, whether it holds money, and its end.
     PinRow { committed: bool, records: Vec<Vec<u8>>, settled: Option<Settled>, }
+    /// Who made and who took the offer of a trade in which this identity rules, and when the agreement was pinned.
+    AgreedRow { time: u64, parties: [AuthorId; 2], }
     /// Payment details and the salt of their commitment.
     DetailsRow { salt: [u8; 32], details: String, }
     /// Payment details that an own offer hands out.
@@ -115,6 +117,7 @@ type Place = (u32, u32);
 
 const TRADES: Table<TradeId, TradeRow> = Table::new(Namespace::Trades);
 const PINS: Table<TradeId, PinRow> = Table::new(Namespace::Pins);
+const AGREED: Table<TradeId, AgreedRow> = Table::new(Namespace::Agreed);
 const DETAILS: Table<[u8; 32], DetailsRow> = Table::new(Namespace::Details);
 const OFFER_DETAILS: Table<[u8; 32], OfferDetailsRow> = Table::new(Namespace::OfferDetails);
 const OWN_HEADS: Table<AuthorId, OwnHeadRow> = Table::new(Namespace::OwnHeads);
@@ -190,6 +193,42 @@ impl Private {
         if let Some(pin) = pin {
             let row = PinRow { committed: pin.committed, records: pin.encode(), settled: pin.settled.clone() };
             changes = changes.put(&PINS, trade, &row);
+        }
+        self.store.private().write(changes).map(drop)
+    }
+
+    /// Returns the trades in which this identity rules and whose agreement is pinned, with who made the offer and who
+    /// took it, in the order in which they came; at most `limit`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn agreed(&self, limit: usize) -> Result<Vec<(TradeId, [AuthorId; 2])>, StoreError> {
+        let mut rows: Vec<(TradeId, AgreedRow)> = self.store.private().scan(&AGREED, .., limit)?;
+        rows.sort_by_key(|(_, row)| row.time);
+        Ok(rows.into_iter().map(|(trade, row)| (trade, row.parties)).collect())
+    }
+
+    /// Pins the agreement of a trade in which this identity rules, and lets that of another go: of one of which more is
+    /// kept, by [`Self::put_trade`], only the place in the list.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn put_agreed(
+        &self,
+        trade: &TradeId,
+        parties: [AuthorId; 2],
+        pin: &Pin,
+        now: u64,
+        gone: Option<&TradeId>,
+    ) -> Result<(), StoreError> {
+        let pinned = PinRow { committed: pin.committed, records: pin.encode(), settled: pin.settled.clone() };
+        let mut changes =
+            Changes::new().put(&AGREED, trade, &AgreedRow { time: now, parties }).put(&PINS, trade, &pinned);
+        if let Some(gone) = gone {
+            changes = changes.delete(&AGREED, gone);
+            if self.trade(gone)?.is_none() {
+                changes = changes.delete(&PINS, gone);
+            }
         }
         self.store.private().write(changes).map(drop)
     }

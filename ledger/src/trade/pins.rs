@@ -1,8 +1,9 @@
 //! The records on which an own trade rests, kept privately beside the ledger.
 //!
-//! The public ledger keeps of an author who signed two histories only so much: the records of a counterparty who forks his
-//! log can vanish from it, the agreement among them. A trade in which this node has a part is therefore evaluated by what
-//! was pinned as soon as it holds money: from then on its contract never changes, and no fact that was seen is lost.
+//! The public ledger keeps of an author who signed two histories only so much: the records of a counterparty who forks
+//! his log can vanish from it, the agreement among them. A trade in which this node has a part is therefore evaluated
+//! by what was pinned as soon as it holds money: from then on its contract never changes, and no fact that was seen is
+//! lost. What an arbiter may have to decide about is, from the agreement on.
 
 use crate::body::{Body, Vaults};
 use crate::ids::TradeId;
@@ -24,7 +25,8 @@ pub const SETTLED_DEPTH: u32 = 100 + 144;
 /// The records on which a trade rests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
-    /// Whether the trade holds money: its funding was made or seen. From then on the contract stays.
+    /// Whether the contract stays: for a party once the trade holds money, its funding made or seen; for an arbiter,
+    /// who does not look for that before somebody has paid, as soon as he saw the agreement.
     pub committed: bool,
     /// The offer.
     pub offer: Record,
@@ -104,7 +106,7 @@ impl Known {
     }
 }
 
-/// Looks at an own trade: by the ledger, and once it holds money by what was pinned, to which the ledger only adds.
+/// Looks at an own trade: by the ledger, and once the contract stays by what was pinned, to which the ledger only adds.
 /// Returns nothing when neither knows it.
 ///
 /// # Errors
@@ -180,7 +182,8 @@ impl Pin {
         Bid::new(&self.offer, &self.take, &self.adverts.iter().collect::<Vec<_>>()).ok()
     }
 
-    fn contract(&self) -> Option<Contract> {
+    /// Returns the contract that the records make.
+    pub fn contract(&self) -> Option<Contract> {
         self.bid()?.accepted(&self.accept).ok()
     }
 

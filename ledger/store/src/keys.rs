@@ -251,6 +251,8 @@ pub enum Namespace {
     Groups = 24,
     /// What this identity decided in cases of its groups.
     Decisions = 25,
+    /// Trades in which this identity rules and whose agreement is kept.
+    Agreed = 26,
 }
 
 impl Namespace {

@@ -325,24 +325,24 @@ impl<S: Source> Task<S> {
         Ok(())
     }
 
-    /// Answers the requests to watch more: searches the delivered blocks and the pool for the new scripts.
+    /// Answers the requests to watch more: searches the delivered blocks and the pool for these scripts.
     async fn answer(&mut self) -> Result<(), Interrupted> {
         while let Some(request) = self.pending.front() {
-            let fresh: Scripts =
-                request.scripts.iter().filter(|script| !self.scripts.0.contains(*script)).cloned().collect();
-            let asked = self.scripts.0.len() + fresh.0.len();
+            // Those that are watched already too: who asks again has forgotten what he was told.
+            let wanted: Scripts = request.scripts.iter().cloned().collect();
+            let asked = self.scripts.0.union(&wanted.0).count();
             if asked > MAX_WATCHED_SCRIPTS {
                 // Watching only some of them would look like a chain where nothing happens; an ended stream is noticed.
                 tracing::error!(error = %ChainError::TooManyScripts { asked }, "follower ended");
                 return Err(Interrupted::Ended);
             }
-            if !fresh.is_empty() {
-                self.source.watch(&fresh);
-                let found = self.search_blocks(request.from_height, &fresh).await?;
+            if !wanted.is_empty() {
+                self.source.watch(&wanted);
+                let found = self.search_blocks(request.from_height, &wanted).await?;
                 let untold: Vec<Txid> = self.pool.iter().filter(|(_, told)| !**told).map(|(id, _)| *id).collect();
                 let mut seen = Vec::new();
                 for ids in untold.chunks(POOL_BATCH) {
-                    let Matches { txs, absent } = self.source.pool_matches(ids, &fresh).await?;
+                    let Matches { txs, absent } = self.source.pool_matches(ids, &wanted).await?;
                     self.pool.retain(|id, _| !absent.contains(id));
                     seen.extend(txs);
                 }
@@ -353,7 +353,7 @@ impl<S: Source> Task<S> {
                     self.pool.insert(tx.compute_txid(), true);
                     self.emit(ChainEvent::MempoolSeen { tx }).await?;
                 }
-                self.scripts.0.extend(fresh.0);
+                self.scripts.0.extend(wanted.0);
             }
             self.unsynced = true;
             // Only now: a request that was interrupted is answered again from its beginning.

@@ -104,7 +104,8 @@ pub enum ChainEvent {
 pub struct WatchRequest {
     /// The scripts.
     pub scripts: Vec<ScriptBuf>,
-    /// The first height at which they can appear; blocks from here to the present are searched again.
+    /// The first height at which they can appear; blocks from here to the present are searched again, for those too
+    /// that are watched already.
     pub from_height: u32,
 }
 

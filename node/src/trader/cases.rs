@@ -1,44 +1,194 @@
 //! The cases of an arbiter: trades of others that are disputed, or can become so, in which this identity rules.
+//!
+//! Anybody can name any arbiter in trades that he makes up with himself, and dispute them. What he cannot make up is
+//! coins: so a case counts once the chain shows that its escrow is funded. Before that it has one of a few places,
+//! until it was looked for and another needs it, and no mailbox; and which of those that wait comes first depends on
+//! who agreed on it (see `crowd.rs`).
+//!
+//! The coins of a case may be locked long before its arbiter hears of it, and a maker can make what he agreed on vanish
+//! from the ledger by a second history. So an arbiter's node pins each agreement that names him as soon as it sees it.
+
+use std::collections::VecDeque;
 
 use exchange_api::{ApiError, RuleTrade, TradeView};
 use exchange_ledger::body::Body;
 use exchange_ledger::frost::Decision;
-use exchange_ledger::ids::TradeId;
+use exchange_ledger::ids::{AuthorId, TradeId};
 use exchange_ledger::ledger::TradeError;
 use exchange_ledger::record::Kind;
-use exchange_ledger::storage::{Storage, StorageError};
-use exchange_ledger::trade::pins::Known;
-use exchange_ledger::trade::{Effect, Event, Role};
+use exchange_ledger::storage::Storage;
+use exchange_ledger::trade::pins::{Known, Pin};
+use exchange_ledger::trade::{Bid, Effect, Event, Role};
+use exchange_store::StoreError;
 
+use crate::chain::WatchRequest;
+use crate::clock;
 use crate::errors::ExplainResult;
-use crate::trader::{Trader, not_mine, view};
+use crate::private::Private;
+use crate::trader::crowd::Crowd;
+use crate::trader::{Active, MAX_TRADES, Trader, not_mine, view};
 
-/// How many cases of one arbiter are watched.
+/// How many open cases of one arbiter are driven that are funded: each has cost somebody the coins in its escrow.
 const MAX_CASES: usize = 4096;
+/// How many more that nothing shows to be funded yet: they are looked for together, and then make room for others.
+const MAX_UNFUNDED: usize = 256;
+/// How many more wait until there is room: a megabyte or two of ids.
+const MAX_WAITING: usize = 16_384;
+/// How many agreements that name this identity are pinned, as many as it can have open cases: ten megabytes, eighty at
+/// the very most.
+const MAX_AGREED: usize = 4096;
 /// How many records are read at once.
 const PAGE: usize = 512;
 
+/// What is known of cases besides those that are driven.
+#[derive(Debug)]
+pub(super) struct Cases {
+    /// The trades whose agreement is pinned, in the order in which they came.
+    agreed: Crowd,
+    /// Whether the agreements of earlier starts are among them, and those that came in between.
+    has_looked: bool,
+    /// Those that there was no room for.
+    waiting: Crowd,
+    /// Those driven that nothing showed to be funded when they were taken up, in that order.
+    unfunded: VecDeque<TradeId>,
+}
+
+impl Default for Cases {
+    fn default() -> Self {
+        let (agreed, waiting) = (Crowd::new(MAX_AGREED), Crowd::new(MAX_WAITING));
+        Self { agreed, has_looked: false, waiting, unfunded: VecDeque::new() }
+    }
+}
+
+impl Cases {
+    /// Pins the agreement of a trade in which this identity rules: from now on that is its contract.
+    fn pin(&mut self, private: &Private, known: &mut Known) -> Result<(), StoreError> {
+        let Some(pin) = known.pin.as_mut().filter(|_| known.contract.is_some()) else { return Ok(()) };
+        pin.committed = true;
+        let (trade, parties) = (known.bid.trade, parties(&known.bid));
+        // What was funded is kept with all that was said about it.
+        if self.agreed.contains(&trade) || private.trade(&trade)?.is_some() {
+            return Ok(());
+        }
+        let gone = self.agreed.add(trade, parties);
+        if gone == Some(trade) {
+            return Ok(());
+        }
+        let agreement = Pin { facts: Vec::new(), ..pin.clone() };
+        let kept = private.put_agreed(&trade, parties, &agreement, clock::unix_now(), gone.as_ref());
+        if kept.is_err() {
+            self.agreed.remove(&trade);
+        }
+        kept
+    }
+}
+
+fn parties(bid: &Bid) -> [AuthorId; 2] {
+    [bid.maker, bid.taker]
+}
+
 impl Trader {
-    /// Tells whether a trade in which this identity rules is watched: it was marked as paid, so that a dispute can open by
-    /// itself, or a party calls for him.
+    /// Tells whether a trade in which this identity rules is driven: it was marked as paid, so that a dispute can open
+    /// by itself, or a party calls for him. What is over for good is not, unless somebody disputed it: that is shown.
     pub(super) fn is_case(&self, known: &Known) -> bool {
-        let has_room =
-            || self.trades.values().filter(|active| active.trade.role() == Role::Arbiter).count() < MAX_CASES;
-        let seat = known.bid.seat_of(&self.tools.identity.author());
-        let arbiter = known.contract.as_ref().and_then(|contract| contract.arbiter(seat?));
-        // Whoever is named as a member without a share of the key has nothing to say.
-        let has_key = arbiter.is_some_and(|arbiter| arbiter.members.is_empty() || self.part_of(arbiter).is_some());
-        has_key && (known.facts.disputed() || known.facts.payment_sent) && has_room()
+        let is_over = || !known.facts.disputed() && known.end().is_some();
+        self.rules_in(known) && (known.facts.disputed() || known.facts.payment_sent) && !is_over()
     }
 
-    /// Returns the trades of the ledger that can be cases of this identity: those that somebody disputes, then those that
-    /// are marked as paid. Who never advertised himself has none.
-    pub(super) fn cases_in_ledger(&self) -> Result<Vec<TradeId>, StorageError> {
-        let (ledger, me) = (self.tools.keeper.ledger(), self.tools.identity.author());
-        if ledger.storage().of_kind_by(Kind::ArbiterAdvert, &me, None, 1)?.is_empty() && !self.is_in_a_group() {
-            return Ok(Vec::new());
+    /// Tells whether a trade is agreed on and this identity rules in it. Whoever is named as a member without a share
+    /// of the key has nothing to say.
+    fn rules_in(&self, known: &Known) -> bool {
+        let seat = known.bid.seat_of(&self.tools.identity.author());
+        let arbiter = known.contract.as_ref().and_then(|contract| contract.arbiter(seat?));
+        arbiter.is_some_and(|arbiter| arbiter.members.is_empty() || self.part_of(arbiter).is_some())
+    }
+
+    /// Pins what was agreed on as soon as it is seen, if this identity rules in it.
+    pub(super) fn keep_agreement(&mut self, known: &mut Known) -> Result<(), StoreError> {
+        if self.rules_in(known) { self.cases.pin(&self.tools.private, known) } else { Ok(()) }
+    }
+
+    /// Makes room for a case that nothing shows to be funded yet. Without room it waits.
+    pub(super) fn make_room_for(&mut self, id: TradeId, known: &Known) -> bool {
+        if self.room() == 0 {
+            self.cases.waiting.add(id, parties(&known.bid));
+            return false;
         }
-        let mut cases = Vec::new();
+        if self.cases.unfunded.len() >= MAX_UNFUNDED
+            && let Some(at) = self.cases.unfunded.iter().position(|id| self.tracker.is_searched(id))
+            && let Some(looked_at) = self.cases.unfunded.remove(at)
+        {
+            self.let_go(looked_at);
+        }
+        self.cases.unfunded.push_back(id);
+        true
+    }
+
+    /// Returns how many more cases can be taken up, in the place of those that were looked for in vain too.
+    fn room(&mut self) -> usize {
+        let unfunded = |id: &TradeId| self.trades.get(id).is_some_and(|active| active.trade.view().funding().is_none());
+        self.cases.unfunded.retain(unfunded);
+        let open = self.trades.values().filter(|active| is_open(active)).count();
+        let looked_for = self.cases.unfunded.iter().filter(|id| !self.tracker.is_searched(id)).count();
+        MAX_UNFUNDED.saturating_sub(looked_for).min((MAX_CASES + MAX_UNFUNDED).saturating_sub(open))
+    }
+
+    /// Drops what is over for good and not to be shown, takes up cases that had to wait, and looks for those that
+    /// nothing shows to be funded yet.
+    pub(super) async fn attend_to_cases(&mut self) {
+        let over = self.trades.iter().filter(|(_, active)| is_over(active)).map(|(id, _)| *id);
+        for id in over.collect::<Vec<_>>() {
+            self.let_go(id);
+        }
+        loop {
+            let room = self.room();
+            let next = self.cases.waiting.take(room);
+            if next.is_empty() {
+                break;
+            }
+            for id in next {
+                self.refresh(id).await;
+            }
+        }
+        let Some(watch) = &self.watch else { return };
+        if let Some((scripts, from_height)) = self.tracker.due()
+            && watch.try_send(WatchRequest { scripts, from_height }).is_err()
+        {
+            self.watch = None; // the chain is followed anew, for all of them
+        }
+    }
+
+    /// Drives a case no more.
+    fn let_go(&mut self, id: TradeId) {
+        let Some(active) = self.trades.remove(&id) else { return };
+        if let Some(escrow) = active.trade.escrow() {
+            self.tools.mailbox.close_mailbox(escrow.contract());
+        }
+        self.tracker.forget(&id);
+        self.juries.remove(&id);
+    }
+
+    /// Lets those trades of the ledger that can be cases of this identity wait for their turn: those that somebody
+    /// disputes, and those that are marked as paid, by what is left of them in the ledger or by what was pinned. Who
+    /// never advertised himself has none.
+    pub(super) fn find_cases(&mut self) -> Result<(), StoreError> {
+        let (keeper, me) = (self.tools.keeper.clone(), self.tools.identity.author());
+        let ledger = keeper.ledger();
+        if ledger.storage().of_kind_by(Kind::ArbiterAdvert, &me, None, 1)?.is_empty() && !self.is_in_a_group() {
+            return Ok(());
+        }
+        for (trade, parties) in self.tools.private.agreed(MAX_AGREED)? {
+            self.cases.agreed.add(trade, parties);
+            self.let_wait(trade, parties)?;
+        }
+        if !self.cases.has_looked {
+            for trade in ledger.trades(Some(&me), MAX_TRADES)? {
+                if let Some(mut known) = self.look(trade)? {
+                    self.keep_agreement(&mut known)?;
+                }
+            }
+            self.cases.has_looked = true;
+        }
         for kind in [Kind::Dispute, Kind::PaymentSent] {
             let mut after = None;
             loop {
@@ -52,18 +202,25 @@ impl Trader {
                         Some(_) | None => continue,
                     };
                     match ledger.bid(trade) {
-                        Ok((bid, _)) if bid.seat_of(&me).is_some() => cases.push(trade),
-                        Err(TradeError::Storage(error)) => return Err(error),
+                        Ok((bid, _)) if bid.seat_of(&me).is_some() => self.let_wait(trade, parties(&bid))?,
+                        Err(TradeError::Storage(error)) => return Err(error.into()),
                         Ok(_) | Err(_) => {} // not his, or void
                     }
                 }
-                if page.len() < PAGE || cases.len() >= MAX_CASES {
+                if page.len() < PAGE {
                     break;
                 }
             }
         }
-        cases.dedup();
-        Ok(cases)
+        Ok(())
+    }
+
+    /// Lets a case wait for its turn. Those that were funded are driven already, or over.
+    fn let_wait(&mut self, trade: TradeId, parties: [AuthorId; 2]) -> Result<(), StoreError> {
+        if !self.trades.contains_key(&trade) && self.tools.private.trade(&trade)?.is_none() {
+            self.cases.waiting.add(trade, parties);
+        }
+        Ok(())
     }
 
     /// Rules in a case, or shows what a ruling would give to whom.
@@ -98,5 +255,87 @@ impl Trader {
             dispute.ruling = ruling;
         }
         Ok(shown)
+    }
+}
+
+/// Tells whether an arbiter still has something to do in a case, or may have.
+fn is_open(active: &Active) -> bool {
+    active.trade.role() == Role::Arbiter && !active.phase.is_final()
+}
+
+/// Tells whether a case is over for good, and nobody ever called for its arbiter.
+fn is_over(active: &Active) -> bool {
+    let is_kept = active.saved_pin.as_ref().is_some_and(|pin| pin.settled.is_some());
+    active.trade.role() == Role::Arbiter && is_kept && !active.trade.view().facts.disputed()
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::body::{PaymentSent, Side};
+    use exchange_ledger::ledger::MAX_FROZEN;
+    use exchange_ledger::record::{Header, Record};
+    use exchange_ledger::testing::{SampleTrade, admit_all, ledger};
+    use exchange_ledger::trade::{Local, pins};
+    use exchange_store::{OpenOptions, Store};
+
+    use super::*;
+
+    fn private(directory: &tempfile::TempDir) -> Private {
+        Private::new(Store::open(directory.path(), OpenOptions::default()).unwrap())
+    }
+
+    /// Pins the agreement of a trade that the ledger shows; returns what is known of it.
+    fn pin(cases: &mut Cases, private: &Private, trade: &SampleTrade) -> Known {
+        let mut public = ledger();
+        admit_all(&mut public, &trade.records());
+        let mut known = pins::look(&public, trade.id(), None).unwrap().unwrap();
+        cases.pin(private, &mut known).unwrap();
+        known
+    }
+
+    #[test]
+    fn a_seller_who_makes_his_acceptance_vanish_takes_nothing_from_the_arbiter() {
+        let directory = tempfile::tempdir().unwrap();
+        let private = private(&directory);
+        let mut trade = SampleTrade::new(Side::Sell); // the maker sells
+        let (id, accept) = (trade.id(), trade.accept.clone());
+        pin(&mut Cases::default(), &private, &trade);
+
+        // In the place of the acceptance, more of them than are kept, each with a smaller id.
+        let other = |later: u64| {
+            let header = Header { time: accept.header().time + later, kind: Kind::Heartbeat, ..*accept.header() };
+            trade.maker.sign(header, Body::Heartbeat.encode())
+        };
+        let smaller = (1..).map(other).filter(|record| record.id() < accept.id());
+        let forged: Vec<Record> = smaller.take(MAX_FROZEN + 1).collect();
+        let paid = trade.taker.write(&Body::PaymentSent(PaymentSent { trade: id }));
+        let mut public = ledger();
+        admit_all(&mut public, &[trade.records(), forged, vec![paid]].concat());
+        assert_eq!(pins::look(&public, id, None).unwrap().unwrap().contract, None, "the ledger has lost it");
+
+        let known = pins::look(&public, id, private.pin(&id).unwrap().as_ref()).unwrap().unwrap();
+        assert_eq!(known.contract, Some(trade.contract()));
+        assert!(known.facts.payment_sent && known.facts.void);
+        assert_eq!(private.agreed(MAX_AGREED).unwrap(), [(id, parties(&known.bid))], "it is found at the next start");
+    }
+
+    #[test]
+    fn agreements_make_room_for_others_and_what_was_funded_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let private = private(&directory);
+        let trades = [SampleTrade::new(Side::Sell), SampleTrade::new(Side::Buy), SampleTrade::with_bonds(Side::Sell)];
+        let mut cases = Cases { agreed: Crowd::new(1), ..Cases::default() };
+        let [one, two, three] = trades.map(|trade| {
+            let known = pin(&mut cases, &private, &trade);
+            if trade.bid().buyer() == trade.maker.id() {
+                private.put_trade(&trade.id(), &Local::default(), known.pin.as_ref()).unwrap();
+            }
+            trade.id()
+        });
+        assert_eq!(private.pin(&one).unwrap(), None);
+        assert!(private.pin(&two).unwrap().is_some(), "the second was funded");
+        assert!(private.pin(&three).unwrap().is_some());
+        let listed: Vec<TradeId> = private.agreed(MAX_AGREED).unwrap().into_iter().map(|(trade, _)| trade).collect();
+        assert_eq!(listed, [three]);
     }
 }

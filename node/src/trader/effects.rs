@@ -98,6 +98,9 @@ impl Trader {
     /// the strength of what a power cut, or a counterparty with two histories, could take back.
     fn save_first(&mut self, id: TradeId) -> Result<(), ApiError> {
         let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
+        if active.trade.role() == Role::Arbiter && active.trade.view().funding().is_none() {
+            return Ok(()); // anybody can make it up
+        }
         let local: &Local = active.trade.local();
         if let Some(pin) = &mut active.pin {
             let view = active.trade.view();
@@ -126,11 +129,17 @@ impl Trader {
             self.tools.mailbox.close_mailbox(escrow.contract());
             return Ok(None);
         }
-        let over = self.trades.get(&id).is_some_and(|active| active.trade.phase().is_final());
-        if over {
+        let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
+        let (is_case, is_over) = (active.trade.role() == Role::Arbiter, active.trade.phase().is_final());
+        // Mailboxes are few, and nobody writes to an arbiter before there are coins to decide about.
+        if is_over || (is_case && active.trade.view().funding().is_none()) {
             self.tools.mailbox.close_mailbox(escrow.contract());
         } else {
             self.tools.mailbox.open_mailbox(escrow.contract()).explained()?;
+        }
+        if is_case {
+            // It is looked for together with others: see `cases.rs`.
+            return Ok(self.tracker.watch_case(&escrow).then(|| Event::Chain(self.tracker.facts(id))));
         }
         if self.tracker.watch(&escrow) {
             let request = WatchRequest { scripts, from_height };

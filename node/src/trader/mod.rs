@@ -4,6 +4,7 @@
 mod bids;
 mod bump;
 mod cases;
+mod crowd;
 mod effects;
 mod elsewhere;
 mod groups;
@@ -45,6 +46,7 @@ use crate::market;
 use crate::private::Private;
 use crate::wallet::WalletHandle;
 pub use bump::Raise;
+use cases::Cases;
 use groups::{Jury, Membership};
 use handle::Request;
 pub use handle::TraderHandle;
@@ -126,6 +128,7 @@ pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationTok
         started: Instant::now(),
         compared: false,
         rounds: Rounds::default(),
+        cases: Cases::default(),
         groups: BTreeMap::new(),
         juries: BTreeMap::new(),
         looks,
@@ -147,6 +150,8 @@ struct Trader {
     compared: bool,
     /// The payouts for whose other part sellers were asked.
     rounds: Rounds,
+    /// The cases of this identity that are not driven yet.
+    cases: Cases,
     /// The groups of arbiters that invite this identity, or have it.
     groups: BTreeMap<RecordId, Membership>,
     /// The cases of theirs in which somebody has decided.
@@ -208,6 +213,7 @@ impl Trader {
                     self.heartbeat().await;
                     self.note_comparison().await;
                     self.on_retry().await;
+                    self.attend_to_cases().await;
                 }
             }
         }
@@ -215,10 +221,10 @@ impl Trader {
 
     /// Follows the chain from the first block in which an escrow of ours can have been funded.
     async fn follow(&mut self) -> Option<Follower> {
-        let scripts = self.tracker.scripts();
-        let first = scripts.iter().map(|(_, height)| *height).min();
         let followed = async {
             let tip = self.tools.chain.tip().await?;
+            let scripts = self.tracker.scripts(tip.height);
+            let first = scripts.iter().map(|(_, height)| *height).min();
             let start = first.map_or(tip.height, |height| height.saturating_sub(1).min(tip.height));
             let block = self.tools.chain.headers(start, 1).await?.first().map(Header::block_hash);
             let locator = block.map(|hash| BlockRef { height: start, hash }).into_iter().collect();
@@ -249,8 +255,7 @@ impl Trader {
             }
             Err(error) => tracing::error!(%error, "trades cannot be read; trying again at the next change"),
         }
-        let cases = self.cases_in_ledger();
-        match self.trades_in_ledger().and_then(|trades| Ok([trades, cases?].concat())) {
+        match self.trades_in_ledger() {
             Ok(trades) => {
                 for trade in trades {
                     self.refresh(trade).await;
@@ -258,6 +263,10 @@ impl Trader {
             }
             Err(error) => tracing::error!(%error, "trades cannot be read; trying again at the next change"),
         }
+        if let Err(error) = self.find_cases() {
+            tracing::error!(%error, "cases cannot be read; trying again at the next change");
+        }
+        self.attend_to_cases().await;
     }
 
     async fn on_change(&mut self, change: &Change) {
@@ -268,6 +277,9 @@ impl Trader {
             let theirs: Vec<TradeId> = theirs.map(|(id, _)| *id).collect();
             for trade in theirs {
                 self.refresh(trade).await;
+                if change.proves {
+                    self.warn_of_paying(trade);
+                }
             }
         }
         self.on_group_record(&change.record, &change.body).await;
@@ -277,9 +289,17 @@ impl Trader {
         }
     }
 
+    /// Tells a buyer who is about to pay that he must not, if that is so.
+    fn warn_of_paying(&self, id: TradeId) {
+        let active = self.trades.get(&id);
+        if let Some(reason) = active.and_then(|active| view::why_not_pay(&self.tools, &active.trade)) {
+            self.tools.events.note(Subject::Trade(id), format!("trade {}: {}", id.short(), reason.message));
+        }
+    }
+
     /// Reads what the ledger knows of a trade and hands it to the trade's machine, made anew if need be.
     async fn refresh(&mut self, id: TradeId) {
-        let known = match self.look(id) {
+        let mut known = match self.look(id) {
             Ok(Some(known)) => known,
             Ok(None) => return,
             Err(error) => {
@@ -289,6 +309,9 @@ impl Trader {
         };
         let me = self.tools.identity.author();
         let Some(role) = known.bid.role_of(&me) else { return };
+        if let Err(error) = self.keep_agreement(&mut known) {
+            tracing::error!(%error, trade = %id, "an agreement is not pinned: a fork of its maker's can make it vanish");
+        }
         let is_new = !self.trades.contains_key(&id);
         if is_new {
             let maker = known.bid.maker == me;
@@ -304,13 +327,18 @@ impl Trader {
                 return;
             }
             let nonce = keys::nonce(&known.bid, maker);
-            let local = match self.tools.private.trade(&id) {
-                Ok(local) => local.unwrap_or_default(),
+            let kept = match self.tools.private.trade(&id) {
+                Ok(kept) => kept,
                 Err(error) => {
                     tracing::error!(%error, trade = %id, "what this node knows of a trade cannot be read; it is not driven");
                     return;
                 }
             };
+            // Of cases those are kept that were funded.
+            if role == Role::Arbiter && kept.is_none() && !self.make_room_for(id, &known) {
+                return;
+            }
+            let local = kept.unwrap_or_default();
             let mut trade = match known.bid.seat_of(&me) {
                 Some(seat) => Trade::seated(known.bid.clone(), seat),
                 None => Trade::new(known.bid.clone(), role, maker, local.clone()),
@@ -467,7 +495,11 @@ impl Trader {
             // Of a trade in which this identity rules only the dispute concerns it.
             let is_dispute = matches!(phase, Phase::Disputed | Phase::Ruled | Phase::Settled);
             if active.trade.role() != Role::Arbiter || is_dispute {
-                self.tools.events.note(Subject::Trade(id), view::phase_event(active.trade.role(), phase, id));
+                let words = match view::why_not_pay(&self.tools, &active.trade) {
+                    Some(reason) => format!("trade {}: {}", id.short(), reason.message),
+                    None => view::phase_event(active.trade.role(), phase, id),
+                };
+                self.tools.events.note(Subject::Trade(id), words);
             }
             if let Some(spend) = active.trade.view().spend() {
                 let what = match spend.path {
@@ -536,6 +568,9 @@ impl Trader {
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         if action == Action::Fund {
             self.check_before_funding(active)?;
+        }
+        if action == Action::MarkPaid {
+            market::check_payable(self.tools.keeper.ledger(), &active.trade.bid().seller())?;
         }
         // Only what makes a transaction needs the chain: calling off must be possible without.
         let feerate = match action {

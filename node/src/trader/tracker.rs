@@ -14,17 +14,29 @@ const MAX_TXS: usize = 64;
 /// How many blocks may have come since an agreement for its escrow to need no search of the past.
 const FRESH_BLOCKS: u32 = 1;
 
+/// For how many refund delays the escrow of a case is looked for: one from its funding, one more for each of three
+/// extensions, and one between the agreement and the funding. What is older the seller has long taken back.
+const LIVES: u32 = 5;
+
+/// How many blocks of the past are searched for cases for each block that comes: a month's once in three hours at most,
+/// and ten months', which are all that strangers can ask for, once in 28.
+const SEARCHED_PER_BLOCK: u32 = 256;
+
 /// The escrows under watch and the transactions that touch them.
 #[derive(Debug, Default)]
 pub struct Tracker {
     tip: u32,
     synced: bool,
     escrows: HashMap<TradeId, Watched>,
+    /// The tip from which on the past is searched again for cases.
+    rests_until: u32,
 }
 
 #[derive(Debug)]
 struct Watched {
     escrow: Escrow,
+    /// Whether it is somebody else's, whom its maker may have told any height.
+    is_case: bool,
     search: Search,
     scripts: Vec<ScriptBuf>,
     txs: HashMap<Txid, (Transaction, Place)>,
@@ -35,6 +47,8 @@ struct Watched {
 enum Search {
     /// The follower begins below it: it is searched once the follower is at the tip.
     ByFollowing,
+    /// It waits until the follower is asked for all that wait at once.
+    Waits,
     /// The follower was asked to search, and has not answered.
     Asked,
     /// Nothing of the past is unknown.
@@ -65,22 +79,52 @@ impl Place {
 impl Tracker {
     /// Starts to watch an escrow; tells whether it was new.
     pub fn watch(&mut self, escrow: &Escrow) -> bool {
+        // What was agreed on at the tip has no past.
+        let fresh = escrow.contract().height.saturating_add(FRESH_BLOCKS) >= self.tip;
+        self.add(escrow, false, if self.synced && fresh { Search::Done } else { Search::Asked })
+    }
+
+    /// Starts to watch the escrow of a case, once it is its turn (see [`Self::due`]); tells whether it was new.
+    pub fn watch_case(&mut self, escrow: &Escrow) -> bool {
+        self.add(escrow, true, Search::Waits)
+    }
+
+    fn add(&mut self, escrow: &Escrow, is_case: bool, search: Search) -> bool {
         let mut is_new = false;
-        let entry = self.escrows.entry(escrow.contract().trade);
-        entry.or_insert_with(|| {
+        self.escrows.entry(escrow.contract().trade).or_insert_with(|| {
             is_new = true;
-            // What was agreed on at the tip has no past.
-            let fresh = escrow.contract().height.saturating_add(FRESH_BLOCKS) >= self.tip;
-            let search = if self.synced && fresh { Search::Done } else { Search::Asked };
-            Watched { escrow: escrow.clone(), search, scripts: escrow.scripts(), txs: HashMap::new() }
+            Watched { escrow: escrow.clone(), is_case, search, scripts: escrow.scripts(), txs: HashMap::new() }
         });
         is_new
     }
 
-    /// Returns the scripts under watch with the first height at which each can appear.
-    pub fn scripts(&self) -> Vec<(ScriptBuf, u32)> {
+    /// Stops to look at an escrow.
+    pub fn forget(&mut self, trade: &TradeId) {
+        self.escrows.remove(trade);
+    }
+
+    /// Returns the scripts of all cases that wait to be looked for and the height from which on, if it is time.
+    /// Strangers may state any height: so the past is searched for all of them at once, and again when the chain has
+    /// grown in proportion.
+    pub fn due(&mut self) -> Option<(Vec<ScriptBuf>, u32)> {
+        let tip = self.tip()?;
+        if tip < self.rests_until {
+            return None;
+        }
+        let waiting = || self.escrows.values().filter(|watched| watched.search == Search::Waits);
+        let from = waiting().map(|watched| watched.first(tip)).min()?;
+        let scripts = waiting().flat_map(|watched| watched.scripts.clone()).collect();
+        for watched in self.escrows.values_mut().filter(|watched| watched.search == Search::Waits) {
+            watched.search = Search::Asked;
+        }
+        self.rests_until = tip.saturating_add(tip.saturating_sub(from) / SEARCHED_PER_BLOCK);
+        Some((scripts, from))
+    }
+
+    /// Returns the scripts under watch with the first height at which each can appear, or is looked for at this tip.
+    pub fn scripts(&self, tip: u32) -> Vec<(ScriptBuf, u32)> {
         let of = |watched: &Watched| {
-            let height = watched.escrow.contract().height;
+            let height = watched.first(tip);
             watched.scripts.iter().map(|script| (script.clone(), height)).collect::<Vec<_>>()
         };
         self.escrows.values().flat_map(of).collect()
@@ -173,6 +217,11 @@ impl Tracker {
         if self.synced { Some(self.tip) } else { None }
     }
 
+    /// Tells whether everything that the chain shows of a trade is known.
+    pub fn is_searched(&self, trade: &TradeId) -> bool {
+        self.synced && self.escrows.get(trade).is_some_and(|watched| watched.search == Search::Done)
+    }
+
     /// Returns what the chain shows of a trade.
     pub fn facts(&self, trade: TradeId) -> ChainFacts {
         let Some(watched) = self.escrows.get(&trade) else {
@@ -185,6 +234,13 @@ impl Tracker {
 }
 
 impl Watched {
+    /// Returns the height from which on its funding is looked for.
+    fn first(&self, tip: u32) -> u32 {
+        let contract = self.escrow.contract();
+        let oldest = tip.saturating_sub(LIVES.saturating_mul(contract.refund_delay.into()));
+        if self.is_case { contract.height.max(oldest) } else { contract.height }
+    }
+
     /// Tells whether a transaction funds the escrow or spends one of its outputs. What else pays into its scripts does not
     /// count, and is not kept: it would cost a stranger nothing to fill the place of what does.
     fn concerns(&self, tx: &Transaction) -> bool {

@@ -1,13 +1,15 @@
 //! A trade as its party sees it: where it stands, who acts next, until when, and what happens otherwise.
 
 use bitcoin::Network;
-use exchange_api::{Actor, ArbiterView, ChainTx, DisputeView, NextStep, RulingView, Step, StepState, TradeView};
+use exchange_api::{
+    Actor, ApiError, ArbiterView, ChainTx, DisputeView, NextStep, RulingView, Step, StepState, TradeView,
+};
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{Action, Arbiter, Escrow, Phase, Role, Seat, Trade, View, confirmations_for};
 
 use crate::market::{self, Viewer};
-use crate::trader::{Active, Trader, bump};
+use crate::trader::{Active, Tools, Trader, bump};
 
 impl Trader {
     pub(super) fn view(&self, active: &Active) -> TradeView {
@@ -20,6 +22,9 @@ impl Trader {
             shown.unwrap_or_else(|| unknown_arbiter(trade, arbiter))
         };
         let network = self.tools.chain.network();
+        let not_pay = why_not_pay(&self.tools, trade);
+        let mut actions = trade.actions();
+        actions.retain(|action| *action != Action::MarkPaid || not_pay.is_none());
         TradeView {
             id: trade.id(),
             offer: bid.offer_id,
@@ -41,8 +46,8 @@ impl Trader {
             funding: view.funding().map(|f| chain_tx(f.outpoint().txid.to_string(), f.height, view.depth(f.height))),
             spend: view.spend().map(|s| chain_tx(s.tx.compute_txid().to_string(), s.height, view.depth(s.height))),
             confirmations_needed: confirmations_for(bid.take.amount),
-            next: next_step(trade, network),
-            actions: trade.actions(),
+            next: not_pay.map_or_else(|| next_step(trade, network), |reason| take_no_risk(trade, &reason)),
+            actions,
             steps: steps(trade),
             pay_until: view.pay_until(),
             refund_from: view.refund_from(),
@@ -55,6 +60,24 @@ impl Trader {
             seller_bond: bid.seller_bond,
             buyer_bond: bid.buyer_bond,
         }
+    }
+}
+
+/// Returns why a buyer whose turn it is to pay must not.
+pub(super) fn why_not_pay(tools: &Tools, trade: &Trade) -> Option<ApiError> {
+    let is_due = (trade.phase(), trade.role()) == (Phase::Funded, Role::Buyer);
+    let ledger = tools.keeper.ledger();
+    is_due.then(|| market::check_payable(ledger, &trade.bid().seller()).err()).flatten()
+}
+
+/// Returns what a buyer does instead of paying. Nothing is proposed: whether he has paid only he knows.
+fn take_no_risk(trade: &Trade, reason: &ApiError) -> NextStep {
+    NextStep {
+        who: Actor::You,
+        what: format!("{}; agree to a refund, or call for the arbiter if you have paid already", reason.message),
+        until: trade.view().refund_from(),
+        otherwise: "at that height the seller could take the coins back".into(),
+        action: None,
     }
 }
 

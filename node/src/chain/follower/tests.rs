@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Above {
     base: u32,
     tip: u32,
+    /// The height of the block that holds the payment.
+    paid: Option<u32>,
     late: Mutex<Vec<(BlockRef, Transaction)>>,
     /// Whether the pool names the payment.
     names: AtomicBool,
@@ -61,10 +63,11 @@ impl Source for Above {
         Ok(None)
     }
 
-    async fn scan(&self, hash: BlockHash, _scripts: &Scripts) -> Result<Option<Scanned>, ChainError> {
+    async fn scan(&self, hash: BlockHash, scripts: &Scripts) -> Result<Option<Scanned>, ChainError> {
         let height = u32::from(hash.to_byte_array()[0]);
         let parent = block(height.saturating_sub(1)).hash;
-        Ok(Some(Scanned { parent, time: height, txs: Vec::new() }))
+        let holds = self.paid == Some(height) && scripts.contains(&script());
+        Ok(Some(Scanned { parent, time: height, txs: holds.then(payment).into_iter().collect() }))
     }
 
     fn learnt(&self) -> u64 {
@@ -124,6 +127,22 @@ async fn what_lies_below_the_base_is_taken_for_granted() {
         ));
         drop(changes);
     }
+}
+
+/// Whoever stops to look at a script, and looks at it again later, is told everything again.
+#[tokio::test]
+async fn who_asks_again_is_told_again() {
+    let source = Arc::new(Above { tip: 5, paid: Some(3), ..Above::default() });
+    let (changes, news) = watch::channel(0);
+    let mut follower = spawn(source, News::Pushed(news), vec![block(4)], Vec::new()).await.unwrap();
+    up_to_the_tip(&mut follower).await;
+    for _ in 0..2 {
+        follower.watch.send(WatchRequest { scripts: vec![script()], from_height: 2 }).await.unwrap();
+        let events = up_to_the_tip(&mut follower).await;
+        assert!(matches!(&events[0], ChainEvent::Found { block: at, tx } if *at == block(3) && *tx == payment()));
+        assert!(matches!(events[1..], [ChainEvent::Searched { .. }, ChainEvent::Synced { .. }]));
+    }
+    drop(changes);
 }
 
 /// What came to light late is told as found, once, to whoever had the block already.

@@ -134,3 +134,43 @@ fn a_funding_that_confirms_disappears_and_returns_is_told_truthfully_at_each_mom
     assert_eq!(heights(&tracker), [Some(HEIGHT + DEPTH + 2)], "what is in a block needs no pool");
     assert_eq!(tracker.facts(trade.id()).tip, HEIGHT + DEPTH + 2);
 }
+
+#[test]
+fn cases_are_looked_for_together_and_no_further_back_than_an_escrow_lasts() {
+    let (one, other) = (SampleTrade::new(Side::Sell), SampleTrade::new(Side::Buy));
+    let past = LIVES * u32::from(one.contract().refund_delay);
+    let tip = HEIGHT + 2 * past;
+    let mut tracker = following(tip);
+    assert!(tracker.watch_case(&one.escrow()) && tracker.watch_case(&other.escrow()));
+    assert!(!tracker.watch_case(&one.escrow()));
+    let (mut scripts, from) = tracker.due().unwrap();
+    let mut both = [one.escrow().scripts(), other.escrow().scripts()].concat();
+    scripts.sort();
+    both.sort();
+    assert_eq!((&scripts, from), (&both, tip - past), "not from the height that a stranger states");
+    assert!(!tracker.is_searched(&one.id()) && !tracker.facts(one.id()).synced);
+    tracker.apply(&ChainEvent::Searched { scripts });
+    assert!(tracker.is_searched(&one.id()) && tracker.is_searched(&other.id()));
+    assert!(tracker.scripts(tip).iter().all(|(_, height)| *height == tip - past), "nor after a restart");
+    tracker.forget(&other.id());
+    assert_eq!(tracker.scripts(tip).len(), one.escrow().scripts().len());
+}
+
+#[test]
+fn a_past_that_strangers_make_up_is_not_searched_again_and_again() {
+    let (one, other) = (SampleTrade::new(Side::Sell), SampleTrade::new(Side::Buy));
+    let past = LIVES * u32::from(one.contract().refund_delay);
+    let (tip, rest) = (HEIGHT + 2 * past, past / SEARCHED_PER_BLOCK);
+    let mut tracker = following(tip);
+    tracker.watch_case(&one.escrow());
+    assert!(tracker.due().is_some());
+    tracker.watch_case(&other.escrow());
+    assert_eq!(tracker.due(), None);
+    tracker.apply(&connected(tip + rest - 1, Vec::new()));
+    tracker.apply(&synced(tip + rest - 1));
+    assert_eq!(tracker.due(), None);
+    tracker.apply(&connected(tip + rest, Vec::new()));
+    tracker.apply(&synced(tip + rest));
+    assert_eq!(tracker.due().unwrap().0, other.escrow().scripts());
+    assert_eq!(tracker.due(), None, "asked for once");
+}
