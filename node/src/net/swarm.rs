@@ -242,7 +242,11 @@ impl SwarmTask {
         }
         match self.gossip(Topic::Forks, proof) {
             Spread::Sent => {}
-            Spread::Known => self.told.take_back(&log),
+            // Its copy was an orphan here, and went no further: see `pass_on`.
+            Spread::Known => {
+                self.told.take_back(&log);
+                self.peers.plans().for_each(|(_, plan)| plan.want_all());
+            }
             Spread::NotSent => self.peers.plans().for_each(|(_, plan)| plan.want_all()),
         }
     }
