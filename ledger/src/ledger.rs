@@ -38,7 +38,7 @@ pub enum Admission {
     Known,
     /// Its predecessor is missing: the rest of its log is needed first.
     Orphan,
-    /// It is too far in the future: offer it again later.
+    /// It is too far in the future, or not yet old enough to come without its body: offer it again later.
     Early,
     /// It breaks a rule by itself.
     Invalid(RecordError),

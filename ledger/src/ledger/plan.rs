@@ -88,6 +88,7 @@ impl<S: Storage> Ledger<S> {
             Ok(_) => {}
             // Without its body a record is as good as with it, once everybody may have dropped that.
             Err(RecordError::Bare) if retention::is_past(record.header(), now) => {}
+            Err(RecordError::Bare) if retention::is_nearly_past(record.header(), now) => return Some(Admission::Early),
             Err(RecordError::Bare) => return Some(Admission::Invalid(RecordError::BareTooYoung)),
             Err(error) => return Some(Admission::Invalid(error.clone())),
         }

@@ -186,11 +186,13 @@ async fn old_bodies_go_and_come_back_and_nothing_bare_is_passed_on() {
     let dir = tempfile::tempdir().unwrap();
     let run = Run::start(dir.path());
     let mut author = exchange_ledger::testing::Author::at(1, 5);
-    let records: Vec<Record> = [100, 90, 61, 58].map(|days| old(&mut author, days)).to_vec();
+    let mut records: Vec<Record> = [100, 90, 61, 58, 57].map(|days| old(&mut author, days)).to_vec();
     let bare = |record: &Record| record.bared().unwrap().encode();
     let verdicts = run.keeper.ingest(vec![bare(&records[0]), records[1].encode(), records[2].encode()]).await;
     assert_eq!(verdicts, [Verdict::Keep, Verdict::Accept, Verdict::Accept]);
-    assert_eq!(run.keeper.ingest(vec![bare(&records[3])]).await, [Verdict::Reject], "too young");
+    assert_eq!(run.keeper.ingest(vec![bare(&records[3])]).await, [Verdict::Ignore], "not by every clock");
+    let young = records.remove(4);
+    assert_eq!(run.keeper.ingest(vec![bare(&young)]).await, [Verdict::Reject], "by none");
     assert_eq!(run.keeper.ingest(vec![records[3].encode()]).await, [Verdict::Accept]);
 
     let mine = Mine::of(run.keeper.ledger().storage(), [author.id()].into(), []).unwrap();
