@@ -89,7 +89,7 @@ pub enum Fault {
     /// An answer that fits no request of ours.
     #[error("its answer does not fit the request")]
     WrongAnswer,
-    /// It names heads of logs, twice, and has no records of them.
+    /// It names heads of logs, twice, and has no records of them, nor have they forked meanwhile.
     #[error("it names heads of logs that it cannot serve")]
     EmptyPromise,
     /// A record that is invalid by itself.
@@ -254,7 +254,8 @@ impl Session {
     /// Asks for whatever may be asked for now, and enters the next stage when there is nothing.
     fn go_on(&mut self, own: &dyn Own) -> Result<Vec<Effect>, StorageError> {
         let mut effects = Vec::new();
-        if self.gain.wasted > self.gain.accepted.saturating_add(MAX_WASTED) {
+        let wasted_too_much = self.gain.wasted > self.gain.accepted.saturating_add(MAX_WASTED);
+        if wasted_too_much || self.fetcher.has_shrunk_too_often() {
             self.gain.unfinished = true;
             self.fetcher.clear();
             self.stage = Stage::Over;
