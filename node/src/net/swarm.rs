@@ -35,7 +35,7 @@ use super::told::Told;
 use super::{Replica, listen, watchers};
 
 /// Sessions at once: each has one request under way and holds at most a response and what it decodes to.
-const MAX_SESSIONS: usize = 8;
+pub(super) const MAX_SESSIONS: usize = 8;
 /// Reports waiting for the task, which handles each within microseconds; a full queue makes their senders wait.
 const MAX_REPORTS: usize = 256;
 /// How often time itself is looked at: pauses and intervals are exact to this.
