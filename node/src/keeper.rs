@@ -201,8 +201,8 @@ impl Keeper {
         let (reply, answer) = oneshot::channel();
         let sent = self.incoming.send(Incoming { records, reply }).await;
         match sent.ok() {
-            Some(()) => answer.await.unwrap_or_else(|_| vec![Verdict::Ignore; count]),
-            None => vec![Verdict::Ignore; count],
+            Some(()) => answer.await.unwrap_or_else(|_| vec![Verdict::Later; count]),
+            None => vec![Verdict::Later; count],
         }
     }
 
@@ -360,17 +360,20 @@ impl Writer {
     /// Lets in groups of verified records with one commit.
     fn admit(&mut self, groups: Vec<Checked>) {
         let records: Vec<Record> = groups.iter().flat_map(|group| &group.records).cloned().collect();
-        let admissions = match exchange_store::admit(&mut self.ledger, &records, clock::unix_now()) {
-            Ok(admissions) => admissions,
+        let mut verdicts = Vec::with_capacity(records.len());
+        match exchange_store::admit(&mut self.ledger, &records, clock::unix_now()) {
+            Ok(admissions) => {
+                for (admission, record) in admissions.iter().zip(records) {
+                    verdicts.push(self.verdict(admission, &record));
+                    self.tell(admission, record, false);
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "records cannot be kept; they will be fetched again");
-                vec![Admission::Early; records.len()]
+                verdicts.resize(records.len(), Verdict::Later);
             }
-        };
-        for (admission, record) in admissions.iter().zip(records) {
-            self.tell(admission, record, false);
         }
-        let mut rest = admissions.as_slice();
+        let mut rest = verdicts.as_slice();
         for group in groups {
             let (its, others) = rest.split_at(group.records.len().min(rest.len()));
             rest = others;
@@ -481,6 +484,26 @@ impl Writer {
         Err(PublishError::Refused(Admission::Known))
     }
 
+    fn verdict(&self, admission: &Admission, record: &Record) -> Verdict {
+        match admission {
+            // What comes without its body is old: peers that lack it find out when they compare.
+            Admission::New | Admission::Equivocation if record.is_bare() => Verdict::Keep,
+            Admission::New | Admission::Equivocation => Verdict::Accept,
+            Admission::Frozen => Verdict::Keep,
+            // An own log is longer than it looks here. Of others' logs anybody can write what is early.
+            Admission::Early if self.may_be_own(&record.author()) => Verdict::Later,
+            // What goes back in time is its author's fault: others hold it as one of two histories.
+            Admission::Known | Admission::Early | Admission::TimeReversed => Verdict::Ignore,
+            Admission::Orphan => Verdict::Orphan(record.header().log),
+            Admission::Invalid(_) => Verdict::Reject,
+        }
+    }
+
+    /// Tells whether an author wrote here once, as far as can be told.
+    fn may_be_own(&self, author: &AuthorId) -> bool {
+        !matches!(self.private.own_head(author), Ok(None))
+    }
+
     fn book(&self) -> RwLockWriteGuard<'_, Book> {
         self.book.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -560,19 +583,6 @@ fn answered_by(record: &Record, now: u64) -> Answer {
 /// Returns the record that answered a request, if a record did.
 pub fn record_of(answer: &Answer) -> Option<RecordId> {
     std::str::from_utf8(&answer.bytes).ok()?.strip_prefix(RECORD_ANSWER)?.parse().ok()
-}
-
-fn verdict((admission, record): (&Admission, &Record)) -> Verdict {
-    match admission {
-        // What comes without its body is old: peers that lack it find out when they compare.
-        Admission::New | Admission::Equivocation if record.is_bare() => Verdict::Keep,
-        Admission::New | Admission::Equivocation => Verdict::Accept,
-        Admission::Frozen => Verdict::Keep,
-        // What goes back in time is its author's fault: others hold it as one of two histories.
-        Admission::Known | Admission::Early | Admission::TimeReversed => Verdict::Ignore,
-        Admission::Orphan => Verdict::Orphan(record.header().log),
-        Admission::Invalid(_) => Verdict::Reject,
-    }
 }
 
 #[cfg(test)]

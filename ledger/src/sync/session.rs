@@ -75,7 +75,7 @@ pub struct Gain {
     pub wasted: u64,
     /// The ledgers were compared to the end.
     pub compared: bool,
-    /// There is more to fetch: another session was at it, or the peer went on meanwhile.
+    /// There is more to fetch: another session was at it, the peer went on meanwhile, or something has to come later.
     pub unfinished: bool,
     /// Records that have their bodies again.
     pub restored: u64,
@@ -377,7 +377,12 @@ impl Session {
         for verdict in verdicts {
             match verdict {
                 Verdict::Accept | Verdict::Keep => self.gain.accepted += 1,
-                Verdict::Ignore | Verdict::Later | Verdict::Orphan(_) => self.gain.wasted += 1,
+                Verdict::Ignore | Verdict::Orphan(_) => self.gain.wasted += 1,
+                // The peer holds more than this session could bring.
+                Verdict::Later => {
+                    self.gain.wasted += 1;
+                    self.gain.unfinished = true;
+                }
                 Verdict::Reject => return Err(Fault::InvalidRecord),
             }
         }

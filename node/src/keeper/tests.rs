@@ -106,6 +106,21 @@ async fn an_old_copy_of_a_data_directory_opens_a_new_log() {
     check_no_fork(&published);
 }
 
+#[tokio::test]
+async fn an_own_record_that_is_early_by_a_clock_set_back_leaves_the_comparison_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::start(dir.path());
+    let first = run.publish("before the snapshot").await;
+    let time = clock::unix_now() + MAX_CLOCK_SKEW_S + 600;
+    let header = Header { seq: 1, backlink: first.id(), time, kind: Kind::Heartbeat, admission: 0, ..*first.header() };
+    let since = Record::sign(header, Vec::new(), |message| identity().sign(message)).unwrap();
+    let mut stranger = exchange_ledger::testing::Author::at(1, u32::try_from(time).unwrap());
+    let others = stranger.write(&Body::Heartbeat);
+    let verdicts = run.keeper.ingest(vec![since.encode(), others.encode()]).await;
+    assert_eq!(verdicts, [Verdict::Later, Verdict::Ignore], "what anybody can write holds nobody up");
+    run.stop();
+}
+
 #[test]
 fn a_full_log_is_followed_by_another() {
     let noted = |len| Head { len, ..exchange_ledger::testing::Author::new(1).write(&Body::Heartbeat).as_head() };

@@ -227,11 +227,14 @@ impl Node {
             shared.flaw != Some(Flaw::KeepsFirstHistory) || kept.is_none_or(|kept| kept == record.id())
         };
         let good: Vec<Record> = decoded.iter().flatten().filter(is_wanted).cloned().collect();
-        let admissions = self.admit(&good, shared).unwrap_or_else(|_| vec![Admission::Early; good.len()]);
+        let admissions = self.admit(&good, shared);
         let mut judged: BTreeMap<RecordId, VecDeque<Verdict>> = BTreeMap::new();
-        for (admission, record) in admissions.iter().zip(&good) {
-            let hidden = shared.hides_forks() && *admission == Admission::Equivocation;
-            let verdict = if hidden { Verdict::Keep } else { verdict(admission, record) };
+        for (number, record) in good.iter().enumerate() {
+            let verdict = match admissions.as_ref().map(|admissions| &admissions[number]) {
+                Ok(Admission::Equivocation) if shared.hides_forks() => Verdict::Keep,
+                Ok(admission) => self.verdict(admission, record),
+                Err(_) => Verdict::Later,
+            };
             judged.entry(record.id()).or_default().push_back(verdict);
         }
         let verdicts = decoded.iter().map(|record| match record {
@@ -365,14 +368,16 @@ impl Node {
         }
         None
     }
-}
 
-fn verdict(admission: &Admission, record: &Record) -> Verdict {
-    match admission {
-        Admission::New | Admission::Equivocation => Verdict::Accept,
-        Admission::Frozen => Verdict::Keep,
-        Admission::Known | Admission::Early | Admission::TimeReversed => Verdict::Ignore,
-        Admission::Orphan => Verdict::Orphan(record.header().log),
-        Admission::Invalid(_) => Verdict::Reject,
+    fn verdict(&self, admission: &Admission, record: &Record) -> Verdict {
+        let is_own = || self.disk.private().own_head.is_some_and(|head| head.log.author == record.author());
+        match admission {
+            Admission::New | Admission::Equivocation => Verdict::Accept,
+            Admission::Frozen => Verdict::Keep,
+            Admission::Early if is_own() => Verdict::Later,
+            Admission::Known | Admission::Early | Admission::TimeReversed => Verdict::Ignore,
+            Admission::Orphan => Verdict::Orphan(record.header().log),
+            Admission::Invalid(_) => Verdict::Reject,
+        }
     }
 }
