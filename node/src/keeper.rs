@@ -357,20 +357,23 @@ impl Writer {
         }
     }
 
-    /// Lets in groups of verified records with one commit.
+    /// Lets in groups of verified records with one commit, or with several if forks take much away.
     fn admit(&mut self, groups: Vec<Checked>) {
-        let records: Vec<Record> = groups.iter().flat_map(|group| &group.records).cloned().collect();
+        let mut records: Vec<Record> = groups.iter().flat_map(|group| &group.records).cloned().collect();
         let mut verdicts = Vec::with_capacity(records.len());
-        match exchange_store::admit(&mut self.ledger, &records, clock::unix_now()) {
-            Ok(admissions) => {
-                for (admission, record) in admissions.iter().zip(records) {
-                    verdicts.push(self.verdict(admission, &record));
-                    self.tell(admission, record, false);
+        while !records.is_empty() {
+            match exchange_store::admit_some(&mut self.ledger, &records, clock::unix_now()) {
+                Ok(admissions) => {
+                    let others = records.split_off(admissions.len());
+                    for (admission, record) in admissions.iter().zip(std::mem::replace(&mut records, others)) {
+                        verdicts.push(self.verdict(admission, &record));
+                        self.tell(admission, record, false);
+                    }
                 }
-            }
-            Err(error) => {
-                tracing::error!(%error, "records cannot be kept; they will be fetched again");
-                verdicts.resize(records.len(), Verdict::Later);
+                Err(error) => {
+                    tracing::error!(%error, "records cannot be kept; they will be fetched again");
+                    verdicts.extend(records.drain(..).map(|_| Verdict::Later));
+                }
             }
         }
         let mut rest = verdicts.as_slice();

@@ -256,13 +256,17 @@ impl Node {
         }
     }
 
-    /// Lets records in with one commit, and tells book and trades. Signatures were checked.
+    /// Lets records in, with one commit unless forks take much, and tells book and trades. Signatures were checked.
     fn admit(&mut self, records: &[Record], shared: &mut Shared) -> Result<Vec<Admission>, StorageError> {
         let now = self.now(shared);
-        let (admissions, batch) = self.ledger.plan(records, now)?;
-        if !batch.is_empty() {
-            self.disk.clone().commit(&batch)?;
-            self.committed(&batch, shared);
+        let mut admissions = Vec::with_capacity(records.len());
+        while admissions.len() < records.len() {
+            let (some, batch) = self.ledger.plan(&records[admissions.len()..], now)?;
+            if !batch.is_empty() {
+                self.disk.clone().commit(&batch)?;
+                self.committed(&batch, shared);
+            }
+            admissions.extend(some);
         }
         Ok(admissions)
     }
