@@ -366,6 +366,9 @@ impl Writer {
                 Ok(admissions) => {
                     let others = records.split_off(admissions.len());
                     for (admission, record) in admissions.iter().zip(std::mem::replace(&mut records, others)) {
+                        if self.is_beyond(admission, &record) {
+                            self.own_logs.outgrown(record.header().log);
+                        }
                         verdicts.push(self.verdict(admission, &record));
                         self.tell(admission, record, false);
                     }
@@ -455,8 +458,8 @@ impl Writer {
 
     /// Returns the log to write to. A log is continued only by the machine that wrote all of it, as its private note of
     /// the head proves, and only if that is not an old copy: after a start, a comparison with a peer has to show that
-    /// nothing came after it. Otherwise a new epoch begins. So a second machine, a lost data directory or one that was put
-    /// back never forks a log.
+    /// nothing came after it, and nothing that is seen may show that something did. Otherwise a new epoch begins. So a
+    /// second machine, a lost data directory or one that was put back never forks a log.
     fn own_log(
         &self,
         author: &AuthorId,
@@ -493,8 +496,8 @@ impl Writer {
             Admission::New | Admission::Equivocation if record.is_bare() => Verdict::Keep,
             Admission::New | Admission::Equivocation => Verdict::Accept,
             Admission::Frozen => Verdict::Keep,
-            // An own log is longer than it looks here. Of others' logs anybody can write what is early.
-            Admission::Early if self.may_be_own(&record.author()) => Verdict::Later,
+            // Of others' logs anybody can write what is early.
+            Admission::Early if self.is_beyond(admission, record) => Verdict::Later,
             // What goes back in time is its author's fault: others hold it as one of two histories.
             Admission::Known | Admission::Early | Admission::TimeReversed => Verdict::Ignore,
             Admission::Orphan => Verdict::Orphan(record.header().log),
@@ -502,9 +505,16 @@ impl Writer {
         }
     }
 
-    /// Tells whether an author wrote here once, as far as can be told.
-    fn may_be_own(&self, author: &AuthorId) -> bool {
-        !matches!(self.private.own_head(author), Ok(None))
+    /// Tells whether a record stands beyond the end that its log has here, and its author wrote here once, as far as can
+    /// be told: only he can have signed it.
+    fn is_beyond(&self, admission: &Admission, record: &Record) -> bool {
+        if !matches!(admission, Admission::Early | Admission::Orphan) {
+            return false;
+        }
+        let header = record.header();
+        // What is here already may come again without its body, and be early so.
+        let is_here = matches!(self.ledger.storage().head(&header.log), Ok(Some(head)) if header.seq < head.len);
+        !is_here && !matches!(self.private.own_head(&record.author()), Ok(None))
     }
 
     fn book(&self) -> RwLockWriteGuard<'_, Book> {

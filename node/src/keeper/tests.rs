@@ -107,7 +107,7 @@ async fn an_old_copy_of_a_data_directory_opens_a_new_log() {
 }
 
 #[tokio::test]
-async fn an_own_record_that_is_early_by_a_clock_set_back_leaves_the_comparison_open() {
+async fn an_own_record_that_is_early_by_a_clock_set_back_shows_that_more_was_written() {
     let dir = tempfile::tempdir().unwrap();
     let run = Run::start(dir.path());
     let first = run.publish("before the snapshot").await;
@@ -118,6 +118,12 @@ async fn an_own_record_that_is_early_by_a_clock_set_back_leaves_the_comparison_o
     let others = stranger.write(&Body::Heartbeat);
     let verdicts = run.keeper.ingest(vec![since.encode(), others.encode()]).await;
     assert_eq!(verdicts, [Verdict::Later, Verdict::Ignore], "what anybody can write holds nobody up");
+
+    // A peer that has not seen it either, or lies, says that both hold the same.
+    run.keeper.compared();
+    let heartbeat = run.keeper.publish(identity(), Body::Heartbeat).await;
+    assert!(matches!(heartbeat, Err(PublishError::Unconfirmed)));
+    assert_ne!(run.publish("after it").await.header().log, first.header().log);
     run.stop();
 }
 
