@@ -38,7 +38,7 @@ pub enum Admission {
     Known,
     /// Its predecessor is missing: the rest of its log is needed first.
     Orphan,
-    /// It is too far in the future: offer it again later.
+    /// It is too far in the future, or not yet old enough to come without its body: offer it again later.
     Early,
     /// It breaks a rule by itself.
     Invalid(RecordError),
@@ -137,12 +137,27 @@ impl<S: Storage> Ledger<S> {
         self.network
     }
 
-    /// Lets records in whose signatures were checked (see [`Record::verify`]) and keeps them with one commit. Returns
-    /// what became of each, in order. `now` is the local clock; it can only delay.
+    /// Lets records in whose signatures were checked (see [`Record::verify`]) and keeps them with one commit, or with
+    /// several if forks take much away. Returns what became of each, in order. `now` is the local clock; it can only
+    /// delay.
     ///
     /// # Errors
-    /// When the store fails: then nothing of the batch was kept.
+    /// When the store fails: then nothing of the last commit was kept.
     pub fn admit(&mut self, records: &[Record], now: u64) -> Result<Vec<Admission>, StorageError> {
+        let mut admissions = Vec::with_capacity(records.len());
+        while admissions.len() < records.len() {
+            let some = self.admit_some(&records[admissions.len()..], now)?;
+            admissions.extend(some);
+        }
+        Ok(admissions)
+    }
+
+    /// Lets the first of these records in, as many as are kept with one commit; at least one, if there is one. Returns
+    /// what became of each of those.
+    ///
+    /// # Errors
+    /// When the store fails: then none of them was kept.
+    pub fn admit_some(&mut self, records: &[Record], now: u64) -> Result<Vec<Admission>, StorageError> {
         let (admissions, batch) = self.plan(records, now)?;
         if !batch.is_empty() {
             self.storage.commit(&batch)?;

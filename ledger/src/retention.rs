@@ -20,6 +20,8 @@ const DAY_S: u64 = 24 * 3600;
 
 /// How old a record is at least when it may come without its body: a day less than the shortest retention, as clocks differ.
 pub const MIN_BARE_AGE_S: u64 = (MIN_DAYS as u64 - 1) * DAY_S;
+/// How much younger than that it may be before whoever sent it is at fault: it may be old enough by his clock.
+pub const BARE_SKEW_S: u64 = DAY_S;
 /// The shortest body that is dropped: of a shorter one the bare record would hardly be smaller.
 pub const MIN_DROPPED_LEN: u16 = 64;
 /// The shortest retention: twice as long as any offer lives, so that nothing that is dropped can be taken or accepted any more.
@@ -127,6 +129,11 @@ pub fn may_be_bare(header: &Header) -> bool {
 /// Tells whether a record is so old that it may come without its body.
 pub const fn is_past(header: &Header, now: u64) -> bool {
     header.time <= now.saturating_sub(MIN_BARE_AGE_S)
+}
+
+/// Tells whether a record is so old by some clock of others, or will soon be by one's own.
+pub const fn is_nearly_past(header: &Header, now: u64) -> bool {
+    is_past(header, now.saturating_add(BARE_SKEW_S))
 }
 
 /// What a node never drops, because it is its own.

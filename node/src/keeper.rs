@@ -201,8 +201,8 @@ impl Keeper {
         let (reply, answer) = oneshot::channel();
         let sent = self.incoming.send(Incoming { records, reply }).await;
         match sent.ok() {
-            Some(()) => answer.await.unwrap_or_else(|_| vec![Verdict::Ignore; count]),
-            None => vec![Verdict::Ignore; count],
+            Some(()) => answer.await.unwrap_or_else(|_| vec![Verdict::Later; count]),
+            None => vec![Verdict::Later; count],
         }
     }
 
@@ -357,20 +357,29 @@ impl Writer {
         }
     }
 
-    /// Lets in groups of verified records with one commit.
+    /// Lets in groups of verified records with one commit, or with several if forks take much away.
     fn admit(&mut self, groups: Vec<Checked>) {
-        let records: Vec<Record> = groups.iter().flat_map(|group| &group.records).cloned().collect();
-        let admissions = match exchange_store::admit(&mut self.ledger, &records, clock::unix_now()) {
-            Ok(admissions) => admissions,
-            Err(error) => {
-                tracing::error!(%error, "records cannot be kept; they will be fetched again");
-                vec![Admission::Early; records.len()]
+        let mut records: Vec<Record> = groups.iter().flat_map(|group| &group.records).cloned().collect();
+        let mut verdicts = Vec::with_capacity(records.len());
+        while !records.is_empty() {
+            match exchange_store::admit_some(&mut self.ledger, &records, clock::unix_now()) {
+                Ok(admissions) => {
+                    let others = records.split_off(admissions.len());
+                    for (admission, record) in admissions.iter().zip(std::mem::replace(&mut records, others)) {
+                        if self.is_beyond(admission, &record) {
+                            self.own_logs.outgrown(record.header().log);
+                        }
+                        verdicts.push(self.verdict(admission, &record));
+                        self.tell(admission, record, false);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "records cannot be kept; they will be fetched again");
+                    verdicts.extend(records.drain(..).map(|_| Verdict::Later));
+                }
             }
-        };
-        for (admission, record) in admissions.iter().zip(records) {
-            self.tell(admission, record, false);
         }
-        let mut rest = admissions.as_slice();
+        let mut rest = verdicts.as_slice();
         for group in groups {
             let (its, others) = rest.split_at(group.records.len().min(rest.len()));
             rest = others;
@@ -449,8 +458,8 @@ impl Writer {
 
     /// Returns the log to write to. A log is continued only by the machine that wrote all of it, as its private note of
     /// the head proves, and only if that is not an old copy: after a start, a comparison with a peer has to show that
-    /// nothing came after it. Otherwise a new epoch begins. So a second machine, a lost data directory or one that was put
-    /// back never forks a log.
+    /// nothing came after it, and nothing that is seen may show that something did. Otherwise a new epoch begins. So a
+    /// second machine, a lost data directory or one that was put back never forks a log.
     fn own_log(
         &self,
         author: &AuthorId,
@@ -479,6 +488,33 @@ impl Writer {
             }
         }
         Err(PublishError::Refused(Admission::Known))
+    }
+
+    fn verdict(&self, admission: &Admission, record: &Record) -> Verdict {
+        match admission {
+            // What comes without its body is old: peers that lack it find out when they compare.
+            Admission::New | Admission::Equivocation if record.is_bare() => Verdict::Keep,
+            Admission::New | Admission::Equivocation => Verdict::Accept,
+            Admission::Frozen => Verdict::Keep,
+            // Of others' logs anybody can write what is early.
+            Admission::Early if self.is_beyond(admission, record) => Verdict::Later,
+            // What goes back in time is its author's fault: others hold it as one of two histories.
+            Admission::Known | Admission::Early | Admission::TimeReversed => Verdict::Ignore,
+            Admission::Orphan => Verdict::Orphan(record.header().log),
+            Admission::Invalid(_) => Verdict::Reject,
+        }
+    }
+
+    /// Tells whether a record stands beyond the end that its log has here, and its author wrote here once, as far as can
+    /// be told: only he can have signed it.
+    fn is_beyond(&self, admission: &Admission, record: &Record) -> bool {
+        if !matches!(admission, Admission::Early | Admission::Orphan) {
+            return false;
+        }
+        let header = record.header();
+        // What is here already may come again without its body, and be early so.
+        let is_here = matches!(self.ledger.storage().head(&header.log), Ok(Some(head)) if header.seq < head.len);
+        !is_here && !matches!(self.private.own_head(&record.author()), Ok(None))
     }
 
     fn book(&self) -> RwLockWriteGuard<'_, Book> {
@@ -560,19 +596,6 @@ fn answered_by(record: &Record, now: u64) -> Answer {
 /// Returns the record that answered a request, if a record did.
 pub fn record_of(answer: &Answer) -> Option<RecordId> {
     std::str::from_utf8(&answer.bytes).ok()?.strip_prefix(RECORD_ANSWER)?.parse().ok()
-}
-
-fn verdict((admission, record): (&Admission, &Record)) -> Verdict {
-    match admission {
-        // What comes without its body is old: peers that lack it find out when they compare.
-        Admission::New | Admission::Equivocation if record.is_bare() => Verdict::Keep,
-        Admission::New | Admission::Equivocation => Verdict::Accept,
-        Admission::Frozen => Verdict::Keep,
-        // What goes back in time is its author's fault: others hold it as one of two histories.
-        Admission::Known | Admission::Early | Admission::TimeReversed => Verdict::Ignore,
-        Admission::Orphan => Verdict::Orphan(record.header().log),
-        Admission::Invalid(_) => Verdict::Reject,
-    }
 }
 
 #[cfg(test)]

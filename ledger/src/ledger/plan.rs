@@ -5,6 +5,7 @@
 //! where the log has *forked*: from there on its records are frozen, whether or not they follow anything. So a chain only
 //! grows until it forks, and only shrinks from then on, and no order of arrival changes where it ends.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Admission, Ledger, MAX_CLOCK_SKEW_S};
@@ -17,8 +18,21 @@ use crate::storage::{Batch, Fork, Storage, StorageError};
 /// and whoever trades with him keeps those by himself.
 pub const MAX_FROZEN: usize = 64;
 
+/// How many records the forks of several logs may take away or freeze with one commit; others wait for the next. That of
+/// one log may take all of it, 65,536 records, some 20 MB of writes: hundreds of those at once would be gigabytes.
+const MAX_MOVED: u64 = 4096;
+
 /// Records of a log by seq and id.
 type Sorted = BTreeMap<(u64, RecordId), Record>;
+
+/// Records that are offered for one log.
+struct Offered {
+    head: Option<Head>,
+    /// Where they stand among all that are offered.
+    places: Vec<usize>,
+    /// The lowest place of the chain for which another record came; its end if there is none.
+    lowest: u64,
+}
 
 /// What becomes of a log.
 struct Plan {
@@ -34,21 +48,14 @@ impl<S: Storage> Ledger<S> {
     /// Judges records as [`Ledger::admit`] does and returns what would have to be kept, for callers who keep more along
     /// with it. Nothing else may be let in before that is done. Records of one call need no order.
     ///
+    /// These are all of the records, or as many of the first of them as one commit may take in; at least one.
+    ///
     /// # Errors
     /// When the store fails.
     pub fn plan(&self, records: &[Record], now: u64) -> Result<(Vec<Admission>, Batch), StorageError> {
         let mut batch = Batch::default();
-        let mut admissions = Vec::with_capacity(records.len());
-        let mut logs: BTreeMap<LogId, Vec<usize>> = BTreeMap::new();
-        for (at, record) in records.iter().enumerate() {
-            let refusal = self.refusal(record, now);
-            if refusal.is_none() {
-                logs.entry(record.header().log).or_default().push(at);
-            }
-            admissions.push(refusal.unwrap_or(Admission::Known));
-        }
-        for (log, places) in logs {
-            let head = self.storage.head(&log)?;
+        let (mut admissions, logs) = self.offered(records, now)?;
+        for (log, Offered { head, places, .. }) in logs {
             let frozen = if is_forked(head) { self.storage.frozen(&log)? } else { Vec::new() };
             let mut fresh = Sorted::new();
             for at in &places {
@@ -79,6 +86,49 @@ impl<S: Storage> Ledger<S> {
         Ok((admissions, batch))
     }
 
+    /// Refuses what is not even looked at and sorts the rest by logs, until one more record would move too many others.
+    /// What was not refused counts as known so far.
+    fn offered(
+        &self,
+        records: &[Record],
+        now: u64,
+    ) -> Result<(Vec<Admission>, BTreeMap<LogId, Offered>), StorageError> {
+        let mut admissions = Vec::with_capacity(records.len());
+        let mut logs = BTreeMap::new();
+        let mut moved: u64 = 0;
+        for (at, record) in records.iter().enumerate() {
+            if let Some(refusal) = self.refusal(record, now) {
+                admissions.push(refusal);
+                continue;
+            }
+            let offered = match logs.entry(record.header().log) {
+                Entry::Occupied(offered) => offered.into_mut(),
+                Entry::Vacant(log) => {
+                    let head = self.storage.head(log.key())?;
+                    log.insert(Offered { head, places: Vec::new(), lowest: len(head) })
+                }
+            };
+            let lowest = self.lowest_with(record, offered)?;
+            let frozen = if is_forked(offered.head) && offered.places.is_empty() { MAX_FROZEN } else { 0 };
+            let moves = offered.lowest - lowest + frozen as u64; // usize is at most 64 bits
+            if moved > 0 && moves > 0 && moved.saturating_add(moves) > MAX_MOVED {
+                break;
+            }
+            moved = moved.saturating_add(moves);
+            offered.lowest = lowest;
+            offered.places.push(at);
+            admissions.push(Admission::Known);
+        }
+        Ok((admissions, logs))
+    }
+
+    /// Returns the lowest place of a log's chain for which another record came, with this one.
+    fn lowest_with(&self, record: &Record, offered: &Offered) -> Result<u64, StorageError> {
+        let header = record.header();
+        let stays = header.seq >= offered.lowest || self.storage.id_at(&header.log, header.seq)? == Some(record.id());
+        Ok(if stays { offered.lowest } else { header.seq })
+    }
+
     /// Returns why a record is not even looked at.
     fn refusal(&self, record: &Record, now: u64) -> Option<Admission> {
         if record.header().network != self.network {
@@ -88,6 +138,7 @@ impl<S: Storage> Ledger<S> {
             Ok(_) => {}
             // Without its body a record is as good as with it, once everybody may have dropped that.
             Err(RecordError::Bare) if retention::is_past(record.header(), now) => {}
+            Err(RecordError::Bare) if retention::is_nearly_past(record.header(), now) => return Some(Admission::Early),
             Err(RecordError::Bare) => return Some(Admission::Invalid(RecordError::BareTooYoung)),
             Err(error) => return Some(Admission::Invalid(error.clone())),
         }

@@ -272,6 +272,26 @@ fn each_record_gets_the_verdict_it_deserves() {
 }
 
 #[test]
+fn forks_of_long_logs_wait_for_each_other() {
+    let mut ledger = ledger();
+    let (mut firsts, mut twins) = (Vec::new(), Vec::new());
+    for epoch in 0..3 {
+        let mut log = Author::new(5).reopened(epoch);
+        let header = log.next_header(&Body::Heartbeat);
+        twins.push(log.sign(Header { time: header.time + 7, ..header }, Vec::new()));
+        let chain: Vec<Record> = (0..3000).map(|_| log.write(&Body::Heartbeat)).collect();
+        ledger.admit(&chain, NOW).unwrap();
+        firsts.push(chain[0].clone());
+    }
+    let (admissions, batch) = ledger.plan(&firsts, NOW).unwrap();
+    assert_eq!((admissions, batch.is_empty()), (vec![Admission::Known; 3], true), "what is known moves nothing");
+    let (admissions, batch) = ledger.plan(&twins, NOW).unwrap();
+    assert_eq!((admissions, batch.forks.len()), (vec![Admission::Equivocation], 1));
+    assert_eq!(ledger.admit(&twins, NOW).unwrap(), vec![Admission::Equivocation; 3]);
+    assert_eq!(ledger.storage().len().unwrap(), 3 * MAX_FROZEN as u64);
+}
+
+#[test]
 fn a_kind_of_a_later_version_is_kept_and_changes_nothing() {
     let trade = SampleTrade::new(Side::Sell);
     let mut ledger = ledger();

@@ -163,8 +163,12 @@ fn a_record_comes_without_its_body_only_if_it_is_old_and_of_a_kind_that_may() {
     assert!(Record::decode(&offer.encode()).is_err(), "not where bodies are due");
     let old = offer.header().time + MIN_BARE_AGE_S;
     let mut empty = ledger();
-    let too_young = empty.admit(std::slice::from_ref(&offer), old - 1).unwrap();
+    let too_young = empty.admit(std::slice::from_ref(&offer), old - BARE_SKEW_S - 1).unwrap();
     assert_eq!(too_young, [Admission::Invalid(RecordError::BareTooYoung)]);
+    for by_other_clocks in [old - BARE_SKEW_S, old - 1] {
+        assert_eq!(empty.admit(std::slice::from_ref(&offer), by_other_clocks).unwrap(), [Admission::Early]);
+    }
+    assert!(empty.storage().is_empty().unwrap());
     assert_eq!(empty.admit(std::slice::from_ref(&offer), old).unwrap(), [Admission::New]);
     assert_eq!(empty.admit(&[trade.offer.clone()], old).unwrap(), [Admission::Known]);
 

@@ -94,6 +94,11 @@ fn items(own: &dyn Own, salt: &Salt, wants: &[ItemWant]) -> Result<Answer, Stora
         }
         // Each has its share, so that no long log keeps an asker from seeing which of the others have forked.
         let records = range(own.storage(), &head.log, want.from, room / left)?;
+        if records.is_empty() {
+            // It has forked since its head was read: the asker sees that when it comes again.
+            found.push(Found::Gone);
+            continue;
+        }
         room = room.saturating_sub(size(&records));
         found.push(Found::Records { len: head.len, records });
     }

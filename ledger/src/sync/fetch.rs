@@ -27,9 +27,12 @@ use crate::storage::{Storage, StorageError};
 const USUAL_RECORD_LEN: u64 = 300;
 /// Records that a log of unknown length is expected to have.
 const USUAL_RANGE: u64 = 16;
-/// Logs of one session that may turn out to have less than their heads said, as those do that fork meanwhile. More of
-/// them are made up.
+/// Logs of one session that may turn out to have less than their heads said although they have not forked. More of them
+/// are made up.
 const MAX_DOUBTED: usize = 16;
+/// How often logs of one session may turn out to have less because they forked meanwhile. Whoever signs that many
+/// histories in its midst need not be the peer: it ends, and nobody is blamed.
+const MAX_SHRUNK: usize = 256;
 
 /// Logs of one session whose records go first because they prove a fork.
 const MAX_FIRST: usize = 64;
@@ -53,6 +56,8 @@ pub(super) struct Fetcher {
     /// orphan made us ask for them.
     again: VecDeque<Again>,
     doubted: BTreeSet<LogId>,
+    /// How often a log had less than its head had said because it has forked since.
+    shrunk: usize,
     /// Logs that were found to be others than ours.
     diverged: BTreeSet<LogId>,
 }
@@ -87,8 +92,8 @@ impl<T> Lanes<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Again {
     log: LogId,
-    /// Whether the peer promised more of it than there was.
-    doubted: bool,
+    /// The place from which on the peer promised records of it and had none.
+    doubted: Option<u64>,
 }
 
 /// Records of a chain.
@@ -158,6 +163,7 @@ impl Fetcher {
             salt: Salt([0; 16]),
             again: VecDeque::new(),
             doubted: BTreeSet::new(),
+            shrunk: 0,
             diverged: BTreeSet::new(),
         }
     }
@@ -170,6 +176,11 @@ impl Fetcher {
     /// Tells whether something was left to another session, or to the next one.
     pub const fn has_skipped(&self) -> bool {
         self.skipped
+    }
+
+    /// Tells whether so many logs forked in the midst of this that it had better begin anew.
+    pub const fn has_shrunk_too_often(&self) -> bool {
+        self.shrunk > MAX_SHRUNK
     }
 
     /// Drops all that is waiting.
@@ -296,10 +307,14 @@ impl Fetcher {
             let places = probes.iter().map(|probe| Want::new(probe.log, probe.middle())).collect();
             return Some((Asked::Probes(probes), Request::Ids(places)));
         }
+        // Whoever says that a log has forked meanwhile proves it before the next one is looked into.
+        if let Some(frozen) = self.next_frozen(true) {
+            return Some(frozen);
+        }
         if let Some(again) = self.again.pop_front() {
             return Some((Asked::Again(again), Request::Heads { after: predecessor(again.log), limit: 1 }));
         }
-        if let Some(first) = self.next_frozen(true).or_else(|| self.next_chains(true)) {
+        if let Some(first) = self.next_chains(true) {
             return Some(first);
         }
         if first_only {
@@ -352,9 +367,12 @@ impl Fetcher {
                 Ok(Kept::default())
             }
             (Asked::Again(Again { log, doubted }), Answer::Heads(heads)) if heads.len() <= 1 => {
-                self.skipped |= doubted;
-                match heads.first().filter(|head| head.log == log) {
-                    Some(head) if doubted => self.weigh(head, storage)?,
+                let head = heads.first().filter(|head| head.log == log);
+                if let Some(from) = doubted {
+                    self.doubt(log, from, head)?;
+                }
+                match head {
+                    Some(head) if doubted.is_some() => self.weigh(head, storage)?,
                     // Its chain has come, though it may not be kept yet.
                     Some(head) if head.frozen.is_some() && !is_forked(storage, &log)? => {
                         self.hasten(log);
@@ -381,7 +399,8 @@ impl Fetcher {
         let (mut chunks, mut all) = Kept::default();
         for (chain, records) in chains.into_iter().zip(logs) {
             if records.is_empty() {
-                self.nothing_there(chain.log, chain.until.is_some())?;
+                // How a log ends that an orphan made us ask for, and whether any has forked there, its head tells.
+                self.again.push_back(Again { log: chain.log, doubted: chain.until.map(|_| chain.from) });
                 continue;
             }
             check_chain(&records, &chain.log, chain.from)?;
@@ -411,7 +430,8 @@ impl Fetcher {
         let (mut chunks, mut all) = Kept::default();
         for (frozen, records) in wants.into_iter().zip(logs) {
             if records.is_empty() {
-                self.nothing_there(frozen.log, true)?;
+                self.disbelieve(frozen.log)?;
+                self.end(&frozen.log);
                 continue;
             }
             let of_this_log = records.iter().all(|record| header(record).is_some_and(|h| h.log == frozen.log));
@@ -424,13 +444,23 @@ impl Fetcher {
         Ok((chunks, all))
     }
 
-    /// Ends the work on a log of which the peer has nothing. That may be a log that has changed since; once.
-    fn nothing_there(&mut self, log: LogId, promised: bool) -> Result<(), Fault> {
-        // How a log ends that an orphan made us ask for, and whether it has forked there, its head tells.
-        if promised && (!self.doubted.insert(log) || self.doubted.len() > MAX_DOUBTED) {
+    /// Judges a peer that had no records of a log from a place on, though it promised some, by the log's head as it is
+    /// now: what has forked since has less, through no fault of the peer's.
+    fn doubt(&mut self, log: LogId, from: u64, now: Option<&Head>) -> Result<(), Fault> {
+        if now.is_some_and(|head| head.frozen.is_some() && head.len <= from) {
+            self.skipped = true;
+            self.shrunk += 1;
+            return Ok(());
+        }
+        self.disbelieve(log)
+    }
+
+    /// Notes that the peer named a head of a log that it cannot serve: of few logs, and of each once.
+    fn disbelieve(&mut self, log: LogId) -> Result<(), Fault> {
+        self.skipped = true;
+        if !self.doubted.insert(log) || self.doubted.len() > MAX_DOUBTED {
             return Err(Fault::EmptyPromise);
         }
-        self.again.push_back(Again { log, doubted: promised });
         Ok(())
     }
 

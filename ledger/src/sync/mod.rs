@@ -54,7 +54,7 @@ pub enum Verdict {
     Keep,
     /// Known already, early, over quota or of unknown origin: drop it, nobody is at fault.
     Ignore,
-    /// It cannot be judged or kept now, though perhaps later: nobody is at fault.
+    /// It cannot be judged or kept now, though perhaps later: nobody is at fault, and nothing was compared to the end.
     Later,
     /// A record whose predecessors are missing: ask the sender for the log.
     Orphan(LogId),

@@ -75,7 +75,7 @@ pub struct Gain {
     pub wasted: u64,
     /// The ledgers were compared to the end.
     pub compared: bool,
-    /// There is more to fetch: another session was at it, or the peer went on meanwhile.
+    /// There is more to fetch: another session was at it, the peer went on meanwhile, or something has to come later.
     pub unfinished: bool,
     /// Records that have their bodies again.
     pub restored: u64,
@@ -89,7 +89,7 @@ pub enum Fault {
     /// An answer that fits no request of ours.
     #[error("its answer does not fit the request")]
     WrongAnswer,
-    /// It names heads of logs, twice, and has no records of them.
+    /// It names heads of logs, twice, and has no records of them, nor have they forked meanwhile.
     #[error("it names heads of logs that it cannot serve")]
     EmptyPromise,
     /// A record that is invalid by itself.
@@ -254,7 +254,8 @@ impl Session {
     /// Asks for whatever may be asked for now, and enters the next stage when there is nothing.
     fn go_on(&mut self, own: &dyn Own) -> Result<Vec<Effect>, StorageError> {
         let mut effects = Vec::new();
-        if self.gain.wasted > self.gain.accepted.saturating_add(MAX_WASTED) {
+        let wasted_too_much = self.gain.wasted > self.gain.accepted.saturating_add(MAX_WASTED);
+        if wasted_too_much || self.fetcher.has_shrunk_too_often() {
             self.gain.unfinished = true;
             self.fetcher.clear();
             self.stage = Stage::Over;
@@ -376,7 +377,12 @@ impl Session {
         for verdict in verdicts {
             match verdict {
                 Verdict::Accept | Verdict::Keep => self.gain.accepted += 1,
-                Verdict::Ignore | Verdict::Later | Verdict::Orphan(_) => self.gain.wasted += 1,
+                Verdict::Ignore | Verdict::Orphan(_) => self.gain.wasted += 1,
+                // The peer holds more than this session could bring.
+                Verdict::Later => {
+                    self.gain.wasted += 1;
+                    self.gain.unfinished = true;
+                }
                 Verdict::Reject => return Err(Fault::InvalidRecord),
             }
         }

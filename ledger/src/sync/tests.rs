@@ -228,6 +228,26 @@ fn a_single_log_is_fetched_without_a_comparison() {
 }
 
 #[test]
+fn a_session_that_left_something_for_later_has_compared_nothing() {
+    let peer = Node::with(&logs(3, 2).concat());
+    for (verdict, compared) in [(Verdict::Ignore, true), (Verdict::Later, false)] {
+        let us = Node::new();
+        let (mut session, effects) = Session::start(everything(), &us, Box::new(Alone)).unwrap();
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            let event = match effect {
+                Effect::Ask(token, request) => Event::Answered(token, honest(&peer)(&request)),
+                Effect::Keep(token, records) => Event::Kept(token, vec![verdict; records.len()]),
+                Effect::Restore(token, _) => Event::Restored(token, 0),
+            };
+            effects.extend(session.handle(event, &us).unwrap());
+        }
+        let gain = session.gain();
+        assert_eq!((session.is_over(), gain.compared, gain.unfinished), (true, compared, !compared), "{verdict:?}");
+    }
+}
+
+#[test]
 fn logs_of_another_session_are_left_to_it() {
     struct Others(LogId);
     impl Claims for Others {

@@ -8,7 +8,7 @@ use crate::body::{Body, Revoke, Side, bids_for};
 use crate::ids::RecordId;
 use crate::ledger::Admission;
 use crate::record::{BARE_LEN, Header, Kind, Record, RecordError};
-use crate::retention::{MIN_BARE_AGE_S, Mine};
+use crate::retention::{BARE_SKEW_S, MIN_BARE_AGE_S, Mine};
 use crate::state::state_hash;
 use crate::storage::Storage;
 use crate::testing::{Author, EPOCH, SampleTrade, admit_all, ledger, sample_offer, sample_take};
@@ -108,14 +108,14 @@ fn invalid() -> Vec<Invalid> {
     let no_ticket = Header { admission: trade.offer.header().admission ^ 1, ..*trade.offer.header() };
     let no_ticket = trade.maker.sign(no_ticket, trade.offer.body().to_vec());
     let longer = [cut(&trade.take), vec![0]].concat();
-    let old = |record: &Record| record.header().time + MIN_BARE_AGE_S;
+    let too_young = |record: &Record| record.header().time + MIN_BARE_AGE_S - BARE_SKEW_S - 1;
     let invalid = |name, rule, bare, now| Invalid { name, rule, bare, now };
     vec![
         invalid("an acceptance is never bare", "kind", cut(&trade.accept), LATER),
         invalid("an arbiter's advert is never bare", "kind", cut(&trade.advert), LATER),
         invalid("a body of 63 bytes is never dropped", "length", cut(&unknown(&mut Author::new(9), 63)), LATER),
-        invalid("an offer a second too young", "age", cut(&trade.offer), old(&trade.offer) - 1),
-        invalid("a bid a second too young", "age", cut(&trade.take), old(&trade.take) - 1),
+        invalid("an offer a day and a second too young", "age", cut(&trade.offer), too_young(&trade.offer)),
+        invalid("a bid a day and a second too young", "age", cut(&trade.take), too_young(&trade.take)),
         invalid("a signature over something else", "signature", forged, LATER),
         invalid("a log opened without a ticket", "ticket", cut(&no_ticket), LATER),
         invalid("a byte of the body", "size", longer, LATER),

@@ -11,12 +11,12 @@ use exchange_ledger::storage::StorageError;
 
 use crate::Store;
 
-/// See [`Ledger::admit`].
+/// See [`Ledger::admit_some`].
 ///
 /// # Errors
 /// When the store fails.
-pub fn admit(ledger: &mut Ledger<Store>, records: &[Record], now: u64) -> Result<Vec<Admission>, StorageError> {
-    ledger.admit(records, now)
+pub fn admit_some(ledger: &mut Ledger<Store>, records: &[Record], now: u64) -> Result<Vec<Admission>, StorageError> {
+    ledger.admit_some(records, now)
 }
 
 /// See [`Book::load`].

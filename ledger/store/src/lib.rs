@@ -21,7 +21,7 @@ mod records;
 mod row;
 mod store;
 
-pub use compiled::{admit, apply_to_book, audit, load_book};
+pub use compiled::{admit_some, apply_to_book, audit, load_book};
 pub use db::OpenOptions;
 pub use encoding::Versioned;
 pub use error::StoreError;

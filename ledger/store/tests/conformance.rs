@@ -298,6 +298,26 @@ proptest! {
 }
 
 #[test]
+fn a_long_log_goes_as_a_short_one_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, mut memory, mut log) = (open(&dir), MemoryStorage::default(), Log::new(1, 0));
+    let (first, twin) = (log.append_some(), log.sign(Kind::Unknown(1000), vec![7]));
+    let mut records = vec![first];
+    records.extend((0..600).map(|_| log.append_some()));
+    // Some of it is on disk, some comes with the fork.
+    let added = records.split_off(590);
+    let mut frozen = vec![records[1].clone(), twin];
+    frozen.sort_by_key(Record::place);
+    let forks = BTreeMap::from([(log.id(), Fork { from: 1, frozen })]);
+    for batch in [Batch { records, ..Batch::default() }, Batch { records: added, forks }] {
+        disk.commit(&batch).unwrap();
+        memory.commit(&batch).unwrap();
+    }
+    assert_eq!(disk.len().unwrap(), 3);
+    check(&disk, &memory);
+}
+
+#[test]
 fn a_repeated_batch_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (disk, mut memory, mut log) = (open(&dir), MemoryStorage::default(), Log::new(1, 0));

@@ -9,7 +9,6 @@ use std::sync::mpsc as promise;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use exchange_ledger::ledger::Admission;
 use exchange_ledger::record::{Record, RecordError, decode_and_verify};
 use exchange_ledger::storage::StorageError;
 use tokio::sync::{mpsc, oneshot};
@@ -122,12 +121,12 @@ fn check(group: Vec<Incoming>) -> Checked {
 }
 
 impl Checked {
-    /// Tells every sender what became of his records. `admissions` are those of the good ones, in order.
-    pub fn answer(self, admissions: &[Admission]) {
-        let mut admissions = admissions.iter().zip(&self.records);
+    /// Tells every sender what became of his records. `good` are the verdicts on the good ones, in order.
+    pub fn answer(self, good: &[Verdict]) {
+        let mut good = good.iter().copied();
         for Message { verdicts, reply } in self.messages {
             let verdicts = verdicts.into_iter().map(|verdict| match verdict {
-                Ok(()) => admissions.next().map_or(Verdict::Ignore, super::verdict),
+                Ok(()) => good.next().unwrap_or(Verdict::Later),
                 Err(error) => {
                     tracing::debug!(%error, "a peer sent an invalid record");
                     Verdict::Reject

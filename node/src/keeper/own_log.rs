@@ -18,6 +18,8 @@ pub(super) struct OwnLogs {
     compared: watch::Sender<bool>,
     /// One for each identity that was unlocked in this run, and one more for each time that its log was full.
     opened: Mutex<HashSet<LogId>>,
+    /// Those that do not end where they seem to. Each is of somebody who wrote here, so they are few.
+    outgrown: Mutex<HashSet<LogId>>,
 }
 
 impl OwnLogs {
@@ -43,9 +45,16 @@ impl OwnLogs {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(log);
     }
 
+    /// Notes that a record of a log was seen that could not be taken in: more was written, whatever those peers say who
+    /// hold as much as this node.
+    pub fn outgrown(&self, log: LogId) {
+        self.outgrown.lock().unwrap_or_else(PoisonError::into_inner).insert(log);
+    }
+
     /// Tells whether a log whose head is as this machine noted it may be continued.
     pub fn is_confirmed(&self, log: &LogId) -> bool {
-        self.is_compared() || self.opened.lock().unwrap_or_else(PoisonError::into_inner).contains(log)
+        let has = |logs: &Mutex<HashSet<LogId>>| logs.lock().unwrap_or_else(PoisonError::into_inner).contains(log);
+        !has(&self.outgrown) && (self.is_compared() || has(&self.opened))
     }
 
     /// Waits a little until a log may be continued.

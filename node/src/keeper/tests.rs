@@ -106,6 +106,27 @@ async fn an_old_copy_of_a_data_directory_opens_a_new_log() {
     check_no_fork(&published);
 }
 
+#[tokio::test]
+async fn an_own_record_that_is_early_by_a_clock_set_back_shows_that_more_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::start(dir.path());
+    let first = run.publish("before the snapshot").await;
+    let time = clock::unix_now() + MAX_CLOCK_SKEW_S + 600;
+    let header = Header { seq: 1, backlink: first.id(), time, kind: Kind::Heartbeat, admission: 0, ..*first.header() };
+    let since = Record::sign(header, Vec::new(), |message| identity().sign(message)).unwrap();
+    let mut stranger = exchange_ledger::testing::Author::at(1, u32::try_from(time).unwrap());
+    let others = stranger.write(&Body::Heartbeat);
+    let verdicts = run.keeper.ingest(vec![since.encode(), others.encode()]).await;
+    assert_eq!(verdicts, [Verdict::Later, Verdict::Ignore], "what anybody can write holds nobody up");
+
+    // A peer that has not seen it either, or lies, says that both hold the same.
+    run.keeper.compared();
+    let heartbeat = run.keeper.publish(identity(), Body::Heartbeat).await;
+    assert!(matches!(heartbeat, Err(PublishError::Unconfirmed)));
+    assert_ne!(run.publish("after it").await.header().log, first.header().log);
+    run.stop();
+}
+
 #[test]
 fn a_full_log_is_followed_by_another() {
     let noted = |len| Head { len, ..exchange_ledger::testing::Author::new(1).write(&Body::Heartbeat).as_head() };
@@ -186,11 +207,13 @@ async fn old_bodies_go_and_come_back_and_nothing_bare_is_passed_on() {
     let dir = tempfile::tempdir().unwrap();
     let run = Run::start(dir.path());
     let mut author = exchange_ledger::testing::Author::at(1, 5);
-    let records: Vec<Record> = [100, 90, 61, 58].map(|days| old(&mut author, days)).to_vec();
+    let mut records: Vec<Record> = [100, 90, 61, 58, 57].map(|days| old(&mut author, days)).to_vec();
     let bare = |record: &Record| record.bared().unwrap().encode();
     let verdicts = run.keeper.ingest(vec![bare(&records[0]), records[1].encode(), records[2].encode()]).await;
     assert_eq!(verdicts, [Verdict::Keep, Verdict::Accept, Verdict::Accept]);
-    assert_eq!(run.keeper.ingest(vec![bare(&records[3])]).await, [Verdict::Reject], "too young");
+    assert_eq!(run.keeper.ingest(vec![bare(&records[3])]).await, [Verdict::Ignore], "not by every clock");
+    let young = records.remove(4);
+    assert_eq!(run.keeper.ingest(vec![bare(&young)]).await, [Verdict::Reject], "by none");
     assert_eq!(run.keeper.ingest(vec![records[3].encode()]).await, [Verdict::Accept]);
 
     let mine = Mine::of(run.keeper.ledger().storage(), [author.id()].into(), []).unwrap();

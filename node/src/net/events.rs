@@ -33,7 +33,8 @@ impl SwarmTask {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                self.peers.connected(peer_id, endpoint.get_remote_address().clone(), Instant::now());
+                let address = endpoint.get_remote_address().clone();
+                self.peers.connected(peer_id, address, endpoint.is_dialer(), Instant::now());
                 self.dialer.connected(connection_id, peer_id);
                 if let Some((_, reply)) = self.dials.remove(&connection_id) {
                     drop(reply.send(Ok(())));

@@ -2,7 +2,8 @@
 //!
 //! Each peer has a [`Plan`]: what its next session is to do. Wishes add to the plan at any time; a session takes the
 //! whole plan. There is one session with a peer at a time, and a pause between two, so that whatever a peer does makes
-//! at most a few sessions a second.
+//! at most a few sessions a second. Whoever has waited longest since his last one comes first, and peers that dialled
+//! us cannot have all sessions: many ids that answer slowly keep nobody waiting whom this node chose itself.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -19,7 +20,10 @@ use tokio::time::Instant;
 use super::client::PeerInfo;
 use super::config::NetLimits;
 use super::mail::MailMemory;
+use super::swarm::MAX_SESSIONS;
 
+/// Sessions at once with peers that dialled us: two are left for those that this node has dialled.
+const MAX_INCOMING_SESSIONS: usize = MAX_SESSIONS - 2;
 /// Logs that a session fetches because of orphans; with more of them it compares everything instead.
 const MAX_WANTED_LOGS: usize = 64;
 /// Envelopes of others waiting to be handed to one peer: at most 600 kB.
@@ -58,6 +62,8 @@ pub(super) struct Peers {
 #[derive(Debug)]
 pub(super) struct Peer {
     address: Multiaddr,
+    /// Whether this node has dialled it, rather than the other way round.
+    dialled: bool,
     /// What it calls itself; known once it has proved to be of our network.
     agent: Option<String>,
     ping: Option<Duration>,
@@ -66,6 +72,7 @@ pub(super) struct Peer {
     session: Option<task::Id>,
     /// When it is compared with even if nothing has happened.
     due: Instant,
+    /// When its next session may begin; from then on it waits.
     not_before: Instant,
     /// When a peer that has finished is listened to again.
     deaf_until: Instant,
@@ -117,9 +124,10 @@ impl Peers {
         Self { peers: HashMap::new(), sync_interval, serve_rate }
     }
 
-    pub fn connected(&mut self, peer: PeerId, address: Multiaddr, now: Instant) {
+    /// There is a connection to a peer, which this node has dialled or not; it may be one of several.
+    pub fn connected(&mut self, peer: PeerId, address: Multiaddr, dialled: bool, now: Instant) {
         let serve_rate = self.serve_rate;
-        self.peers.entry(peer).or_insert_with(|| Peer::new(address, serve_rate, now));
+        self.peers.entry(peer).or_insert_with(|| Peer::new(address, serve_rate, now)).dialled |= dialled;
     }
 
     pub fn disconnected(&mut self, peer: PeerId) {
@@ -165,9 +173,12 @@ impl Peers {
         self.peers.iter_mut().map(|(id, peer)| (id, &mut peer.plan))
     }
 
-    /// Returns a peer whose session is due.
+    /// Returns the peer that has waited longest of those whose sessions are due and may begin.
     pub fn due(&mut self, now: Instant) -> Option<PeerId> {
-        self.peers.iter_mut().find_map(|(id, peer)| peer.is_due(now).then_some(*id))
+        let incoming = self.peers.values().filter(|peer| !peer.dialled && peer.session.is_some()).count();
+        let due = self.peers.iter_mut().filter(|(_, peer)| peer.dialled || incoming < MAX_INCOMING_SESSIONS);
+        let due = due.filter_map(|(id, peer)| peer.is_due(now).then_some((peer.not_before, *id)));
+        due.min().map(|(_, id)| id)
     }
 
     /// Takes the plan for a session that the caller starts now, and tells by [`Self::started`].
@@ -254,6 +265,7 @@ impl Peer {
     fn new(address: Multiaddr, serve_rate: u32, now: Instant) -> Self {
         Self {
             address,
+            dialled: false,
             agent: None,
             ping: None,
             in_sync: false,
@@ -377,8 +389,25 @@ mod tests {
         let mut peers =
             Peers::new(&NetLimits { sync_interval: Duration::from_secs(20), serve_rate: 1000, ..NetLimits::default() });
         let peer = PeerId::random();
-        peers.connected(peer, "/ip4/127.0.0.1/tcp/1".parse().unwrap(), now);
+        peers.connected(peer, "/ip4/127.0.0.1/tcp/1".parse().unwrap(), false, now);
         (peers, peer)
+    }
+
+    /// Adds a peer of our network.
+    fn another(peers: &mut Peers, dialled: bool, now: Instant) -> PeerId {
+        let peer = PeerId::random();
+        peers.connected(peer, "/ip4/127.0.0.1/tcp/1".parse().unwrap(), dialled, now);
+        peers.identified(peer, "a");
+        peer
+    }
+
+    /// Starts the session that is due, if any is.
+    fn begin(peers: &mut Peers, now: Instant) -> Option<(PeerId, task::Id)> {
+        let peer = peers.due(now)?;
+        peers.take_plan(peer, now);
+        let session = tokio::spawn(async {}).id();
+        peers.started(peer, session);
+        Some((peer, session))
     }
 
     #[test]
@@ -409,6 +438,41 @@ mod tests {
         peers.ended(session, None, Ending::Done, now);
         assert_eq!(peers.due(now), None, "a pause comes first");
         assert_eq!(peers.due(now + SESSION_PAUSE), Some(peer), "what was wished meanwhile is not forgotten");
+    }
+
+    #[tokio::test]
+    async fn who_has_waited_longest_comes_first() {
+        let start = Instant::now();
+        let (mut peers, first) = one_peer(start);
+        peers.identified(first, "a");
+        let others: Vec<PeerId> =
+            (1..20).map(|s| another(&mut peers, false, start + Duration::from_millis(s))).collect();
+        // Whoever has had a session wants the next one at once.
+        let mut now = start + Duration::from_secs(1);
+        for expected in [first].iter().chain(&others).chain([&first]) {
+            let (peer, session) = begin(&mut peers, now).unwrap();
+            assert_eq!(peer, *expected);
+            peers.ended(session, None, Ending::Done, now);
+            peers.plan(peer).unwrap().want_all();
+            now += SESSION_PAUSE;
+        }
+    }
+
+    #[tokio::test]
+    async fn peers_that_dialled_us_cannot_have_all_sessions() {
+        let now = Instant::now();
+        let mut peers = Peers::new(&NetLimits::default());
+        for _ in 0..95 {
+            another(&mut peers, false, now);
+        }
+        let slow: Vec<_> = std::iter::from_fn(|| begin(&mut peers, now)).collect();
+        assert_eq!(slow.len(), MAX_INCOMING_SESSIONS);
+        let chosen = another(&mut peers, true, now);
+        assert_eq!(begin(&mut peers, now).map(|(peer, _)| peer), Some(chosen));
+        assert_eq!(peers.due(now), None);
+        // A slot that becomes free is anybody's.
+        peers.ended(slow[0].1, None, Ending::Done, now);
+        assert!(peers.due(now).is_some_and(|peer| peer != slow[0].0));
     }
 
     #[test]

@@ -35,7 +35,7 @@ use super::told::Told;
 use super::{Replica, listen, watchers};
 
 /// Sessions at once: each has one request under way and holds at most a response and what it decodes to.
-const MAX_SESSIONS: usize = 8;
+pub(super) const MAX_SESSIONS: usize = 8;
 /// Reports waiting for the task, which handles each within microseconds; a full queue makes their senders wait.
 const MAX_REPORTS: usize = 256;
 /// How often time itself is looked at: pauses and intervals are exact to this.
@@ -242,7 +242,11 @@ impl SwarmTask {
         }
         match self.gossip(Topic::Forks, proof) {
             Spread::Sent => {}
-            Spread::Known => self.told.take_back(&log),
+            // Its copy was an orphan here, and went no further: see `pass_on`.
+            Spread::Known => {
+                self.told.take_back(&log);
+                self.peers.plans().for_each(|(_, plan)| plan.want_all());
+            }
             Spread::NotSent => self.peers.plans().for_each(|(_, plan)| plan.want_all()),
         }
     }

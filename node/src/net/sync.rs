@@ -155,7 +155,7 @@ async fn perform(effect: Effect, link: &Link, replica: &dyn Replica) -> Result<(
             let count = records.len();
             let kept = if count <= MAX_FRESH { records.clone() } else { Vec::new() };
             let mut verdicts = replica.ingest(records).await;
-            verdicts.resize(count, Verdict::Ignore);
+            verdicts.resize(count, Verdict::Later);
             let fresh = kept.into_iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Accept);
             let fresh = fresh.map(|(record, _)| record).collect();
             Ok((Event::Kept(token, verdicts), fresh))

@@ -80,6 +80,8 @@ pub struct Mind {
     pub compared: bool,
     /// Own logs that were opened since the start.
     opened: BTreeSet<LogId>,
+    /// Own logs that do not end where they seem to.
+    outgrown: BTreeSet<LogId>,
     /// When it started.
     started: Millis,
     /// Logs of which it was told since the start that they have forked.
@@ -227,11 +229,20 @@ impl Node {
             shared.flaw != Some(Flaw::KeepsFirstHistory) || kept.is_none_or(|kept| kept == record.id())
         };
         let good: Vec<Record> = decoded.iter().flatten().filter(is_wanted).cloned().collect();
-        let admissions = self.admit(&good, shared).unwrap_or_else(|_| vec![Admission::Early; good.len()]);
+        let admissions = self.admit(&good, shared);
         let mut judged: BTreeMap<RecordId, VecDeque<Verdict>> = BTreeMap::new();
-        for (admission, record) in admissions.iter().zip(&good) {
-            let hidden = shared.hides_forks() && *admission == Admission::Equivocation;
-            let verdict = if hidden { Verdict::Keep } else { verdict(admission, record) };
+        for (number, record) in good.iter().enumerate() {
+            let verdict = match admissions.as_ref().map(|admissions| &admissions[number]) {
+                Ok(Admission::Equivocation) if shared.hides_forks() => Verdict::Keep,
+                Ok(admission) => {
+                    let is_beyond = self.is_beyond(admission, record);
+                    if let Some(mind) = self.mind.as_mut().filter(|_| is_beyond) {
+                        mind.outgrown.insert(record.header().log);
+                    }
+                    self.verdict(admission, record)
+                }
+                Err(_) => Verdict::Later,
+            };
             judged.entry(record.id()).or_default().push_back(verdict);
         }
         let verdicts = decoded.iter().map(|record| match record {
@@ -253,13 +264,17 @@ impl Node {
         }
     }
 
-    /// Lets records in with one commit, and tells book and trades. Signatures were checked.
+    /// Lets records in, with one commit unless forks take much, and tells book and trades. Signatures were checked.
     fn admit(&mut self, records: &[Record], shared: &mut Shared) -> Result<Vec<Admission>, StorageError> {
         let now = self.now(shared);
-        let (admissions, batch) = self.ledger.plan(records, now)?;
-        if !batch.is_empty() {
-            self.disk.clone().commit(&batch)?;
-            self.committed(&batch, shared);
+        let mut admissions = Vec::with_capacity(records.len());
+        while admissions.len() < records.len() {
+            let (some, batch) = self.ledger.plan(&records[admissions.len()..], now)?;
+            if !batch.is_empty() {
+                self.disk.clone().commit(&batch)?;
+                self.committed(&batch, shared);
+            }
+            admissions.extend(some);
         }
         Ok(admissions)
     }
@@ -347,7 +362,8 @@ impl Node {
             let in_time = noted.time <= now.saturating_add(MAX_CLOCK_SKEW_S);
             if head == Some(noted) && in_time && noted.len < MAX_LOG_LEN {
                 let careless = shared.flaw == Some(Flaw::RestoresOldCopy);
-                if careless || mind.compared || mind.opened.contains(&noted.log) {
+                let confirmed = mind.compared || mind.opened.contains(&noted.log);
+                if careless || (confirmed && !mind.outgrown.contains(&noted.log)) {
                     return Some((noted.log, head));
                 }
                 let waits = shared.agenda.now() < mind.started + COMPARISON_WAIT_MS;
@@ -365,14 +381,23 @@ impl Node {
         }
         None
     }
-}
 
-fn verdict(admission: &Admission, record: &Record) -> Verdict {
-    match admission {
-        Admission::New | Admission::Equivocation => Verdict::Accept,
-        Admission::Frozen => Verdict::Keep,
-        Admission::Known | Admission::Early | Admission::TimeReversed => Verdict::Ignore,
-        Admission::Orphan => Verdict::Orphan(record.header().log),
-        Admission::Invalid(_) => Verdict::Reject,
+    /// Tells whether a record stands beyond the end that an own log has here.
+    fn is_beyond(&self, admission: &Admission, record: &Record) -> bool {
+        let header = record.header();
+        let is_own = self.disk.private().own_head.is_some_and(|head| head.log.author == record.author());
+        let is_here = matches!(self.ledger.storage().head(&header.log), Ok(Some(head)) if header.seq < head.len);
+        is_own && !is_here && matches!(admission, Admission::Early | Admission::Orphan)
+    }
+
+    fn verdict(&self, admission: &Admission, record: &Record) -> Verdict {
+        match admission {
+            Admission::New | Admission::Equivocation => Verdict::Accept,
+            Admission::Frozen => Verdict::Keep,
+            Admission::Early if self.is_beyond(admission, record) => Verdict::Later,
+            Admission::Known | Admission::Early | Admission::TimeReversed => Verdict::Ignore,
+            Admission::Orphan => Verdict::Orphan(record.header().log),
+            Admission::Invalid(_) => Verdict::Reject,
+        }
     }
 }

@@ -103,6 +103,29 @@ fn a_log_that_an_orphan_names_comes_with_its_fork() {
 }
 
 #[test]
+fn a_peer_whose_logs_fork_between_two_of_its_answers_is_not_blamed() {
+    let thief = Author::new(1);
+    let logs: Vec<Author> = (0..40).map(|epoch| thief.reopened(epoch)).collect();
+    let chains: Vec<Vec<Record>> = logs.iter().map(|log| beats(&mut log.clone(), 3)).collect();
+    let twin = |log: &Author| {
+        let header = log.next_header(&Body::Heartbeat);
+        log.sign(crate::record::Header { time: header.time + 7, ..header }, Vec::new())
+    };
+    let twins: Vec<Record> = logs.iter().map(twin).collect();
+    let (mut us, mut peer) = (Node::new(), Node::with(&chains.concat()));
+    let (gain, cost) = pull_from(&mut us, everything(), |request| {
+        if matches!(request, Request::Ranges(_)) {
+            // It has named the heads already.
+            peer.ledger.admit(&twins, NOW).unwrap();
+        }
+        honest(&peer)(request)
+    });
+    let gain = gain.expect("nobody is at fault");
+    assert_eq!((gain.accepted, gain.unfinished, gain.compared), (160, true, false), "{:?}", cost.kinds);
+    assert_eq!(us.digest(), peer.digest());
+}
+
+#[test]
 fn a_proof_convinces_whoever_holds_the_chain_or_one_side_of_it() {
     // Of three twins the one that follows has not the smallest id: the two smallest alone would prove nothing to a newcomer.
     for salt in 0..20 {

@@ -106,6 +106,24 @@ fn endless_forks_end() {
 }
 
 #[test]
+fn forks_that_are_made_up_excuse_nothing() {
+    // Of each log that it named it says that it has forked at its first record, and it never proves that.
+    let (gain, cost) = pull_from(&mut Node::new(), everything(), |request| match request {
+        Request::Compare { .. } => Answer::Differs(None),
+        Request::Heads { after: Some(before), limit: 1 } => {
+            Answer::Heads(vec![Head { len: 0, ..forked_head(before.epoch + 1) }])
+        }
+        Request::Heads { limit, .. } => Answer::Heads((1..=u32::from(*limit)).map(head).collect()),
+        Request::Forks { .. } => Answer::Heads(Vec::new()),
+        Request::Ranges(wants) => Answer::Records(vec![Vec::new(); wants.len()]),
+        Request::Frozen(logs) => Answer::Records(vec![Vec::new(); logs.len()]),
+        _ => Answer::Stale,
+    });
+    assert_eq!(gain, Err(Fault::EmptyPromise));
+    assert!(cost.kinds.len() < 150, "{}", cost.kinds.len());
+}
+
+#[test]
 fn a_head_that_has_not_forked_is_no_answer_to_a_question_for_forks() {
     let (gain, _) = pull_from(&mut Node::new(), everything(), |request| match request {
         Request::Compare { .. } => Answer::Differs(None),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use exchange_ledger::body::Body;
 use exchange_ledger::ids::RecordId;
-use exchange_ledger::record::{Header, LogId, Record};
+use exchange_ledger::record::{Header, Kind, LogId, Record};
 use exchange_ledger::retention::may_be_bare;
 use exchange_ledger::state::frozen_hash;
 use exchange_ledger::storage::{Batch, Fork, StorageError};
@@ -16,6 +16,9 @@ use crate::db::WriteSet;
 use crate::encoding::{self, HeadRow, NameRow};
 use crate::keys::{self, Family, Spot, Standing};
 use crate::row;
+
+/// How many records of a chain are read at once that a fork takes away.
+const PAGE: usize = 256;
 
 impl Records {
     /// Adds what a batch changes to `writes`. The caller holds its logs until that is written, and what this returns.
@@ -43,10 +46,10 @@ impl Records {
     pub fn replace(&self, records: &[Record], writes: &mut WriteSet<'_>) -> Result<TakesAway<'_>, StorageError> {
         let mut commit = Commit { records: self, writes, ends: HashMap::new(), opened: BTreeMap::new(), count: 0 };
         let mut seen = HashSet::new();
+        let mut changes = false;
         for record in records.iter().filter(|record| seen.insert(record.id())) {
-            commit.replace(record)?;
+            changes |= commit.replace(record)?;
         }
-        let changes = !commit.opened.is_empty();
         commit.finish();
         Ok(TakesAway::new(&self.cache, changes))
     }
@@ -123,19 +126,21 @@ impl Commit<'_, '_> {
         self.open_or_close(record)
     }
 
-    fn replace(&mut self, record: &Record) -> Result<(), StorageError> {
+    /// Tells whether the record was there in the other form.
+    fn replace(&mut self, record: &Record) -> Result<bool, StorageError> {
         let (id, log) = (record.id(), record.header().log);
-        let Some((spot, Standing::Chain)) = self.records.spot(&id)? else { return Ok(()) };
-        let (Some(kept), Some(row)) = (self.records.record(&id)?, self.records.head_row(&log)?) else { return Ok(()) };
+        let Some((spot, Standing::Chain)) = self.records.spot(&id)? else { return Ok(false) };
+        let (kept, row) = (self.records.record(&id)?, self.records.head_row(&log)?);
+        let (Some(kept), Some(row)) = (kept, row) else { return Ok(false) };
         if kept.is_bare() == record.is_bare() {
-            return Ok(());
+            return Ok(false);
         }
         self.remove(&kept, Standing::Chain)?;
         self.writes.put(Family::Chains, &spot.to_bytes(), &row::encode(record, &row.name(log)));
         self.count += 1;
         self.index(record, spot, Standing::Chain);
         self.note_age(record, spot.seq);
-        Ok(())
+        Ok(true)
     }
 
     /// Lists a record by age if its body may go, or has gone.
@@ -157,20 +162,28 @@ impl Commit<'_, '_> {
         if fork.from > row.len {
             return Err(misplaced(first));
         }
-        let mut chain = if fork.from.saturating_sub(1) < kept {
-            self.records.range(log, fork.from.saturating_sub(1), usize::MAX)?
-        } else {
-            Vec::new()
+        let is_added = |record: &&Record| record.header().log == *log && record.header().seq >= kept;
+        let last = match fork.from.checked_sub(1) {
+            Some(seq) if seq < kept => self.records.range(log, seq, 1)?.pop(),
+            Some(seq) => added.iter().filter(is_added).find(|record| record.header().seq == seq).cloned(),
+            None => None,
         };
-        chain.extend(added.iter().filter(|r| r.header().log == *log && r.header().seq >= kept).cloned());
-        let last = chain.iter().find(|record| record.header().seq + 1 == fork.from);
         if last.is_none() && fork.from > 0 {
             return Err(misplaced(first));
         }
-        for record in chain.iter().filter(|record| record.header().seq >= fork.from) {
-            let spot = Spot { log: row.number, seq: short_seq(record.header().seq)? };
-            self.writes.delete(Family::Chains, &spot.to_bytes());
-            self.remove(record, Standing::Chain)?;
+        let mut next = fork.from;
+        while next < kept {
+            let page = self.records.range(log, next, PAGE)?;
+            for record in &page {
+                self.take_away(record, row.number)?;
+            }
+            match page.last() {
+                Some(record) => next = record.header().seq + 1,
+                None => return Err(misplaced(first)),
+            }
+        }
+        for record in added.iter().filter(is_added).filter(|record| record.header().seq >= fork.from) {
+            self.take_away(record, row.number)?;
         }
         for record in if row.frozen.is_some() { self.records.frozen_of(&row, log)? } else { Vec::new() } {
             let spot = Spot { log: row.number, seq: short_seq(record.header().seq)? };
@@ -197,6 +210,13 @@ impl Commit<'_, '_> {
         };
         end.is_changed = true;
         Ok(())
+    }
+
+    /// Takes a record out of the chain of the log with this number.
+    fn take_away(&mut self, record: &Record, log: u32) -> Result<(), StorageError> {
+        let spot = Spot { log, seq: short_seq(record.header().seq)? };
+        self.writes.delete(Family::Chains, &spot.to_bytes());
+        self.remove(record, Standing::Chain)
     }
 
     /// Adds a record to the indexes. A body that does not decode is about nothing.
@@ -232,7 +252,9 @@ impl Commit<'_, '_> {
         for subject in subjects(record) {
             self.writes.delete(Family::Subjects, &keys::subject(&subject, &place, seq, standing));
         }
-        self.opened.insert(place.id, None);
+        if kind == Kind::Offer {
+            self.opened.insert(place.id, None);
+        }
         Ok(())
     }
 
