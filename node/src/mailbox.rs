@@ -506,7 +506,8 @@ fn hash(envelope: &[u8]) -> [u8; 32] {
 mod tests {
     use exchange_ledger::body::Side;
     use exchange_ledger::testing::{NETWORK, SampleTrade};
-    use exchange_ledger::trade::Role;
+    use exchange_ledger::trade::pins::Pin;
+    use exchange_ledger::trade::{Local, Role};
     use exchange_store::{OpenOptions, Store};
 
     use super::*;
@@ -532,8 +533,17 @@ mod tests {
         let private = Private::new(store.clone());
         let (keeper, thread) = Keeper::start(store, NETWORK).unwrap();
         let mut trade = SampleTrade::new(Side::Sell);
-        keeper.ingest(trade.records().iter().map(exchange_ledger::record::Record::encode).collect()).await;
         let contract = trade.contract();
+        let pin = Pin {
+            committed: true,
+            offer: trade.offer.clone(),
+            take: trade.take.clone(),
+            accept: trade.accept.clone(),
+            adverts: vec![trade.advert.clone()],
+            facts: Vec::new(),
+            settled: None,
+        };
+        private.put_trade(&contract.trade, &Local::default(), Some(&pin)).unwrap();
         let (seller, buyer) = (trade.author(Role::Seller).clone(), trade.author(Role::Buyer).id());
         let mailbox = Mailbox::open(keeper, private).unwrap();
         let _ = mailbox.unlock(buyer);
