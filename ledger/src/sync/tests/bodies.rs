@@ -110,7 +110,7 @@ fn a_body_that_is_another_and_an_answer_that_fits_nothing_are_offences() {
 fn a_peer_that_sends_bare_what_is_young_is_at_fault() {
     let mut author = Author::new(1);
     let body = Body::Unknown(999);
-    let header = Header { kind: Kind::Unknown(999), time: NOW - 58 * 24 * 3600, ..author.next_header(&body) };
+    let header = Header { kind: Kind::Unknown(999), time: NOW - 57 * 24 * 3600, ..author.next_header(&body) };
     let young = author.append(header, vec![1; 100]);
     let peer = Node::with(std::slice::from_ref(&young));
     let (gain, _) = pull_from(&mut Node::new(), everything(), |request| {
