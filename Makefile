@@ -34,10 +34,10 @@ test: bitcoind python ## every test, those against a real bitcoind and a real El
 	"$$python" tests/interop/check_lessons.py >&2 && \
 	BITCOIND="$$bin/bitcoind" BITCOIN_CLI="$$bin/bitcoin-cli" TEST_PYTHON="$$python" cargo test --locked --workspace --tests
 
-bench: ## the figures, one JSON line each; FIGURES="disk open" for some
-	@.ci/setup
+bench: bitcoind ## the figures, one JSON line each; FIGURES="disk open" for some
 	@$(programs)
-	@cargo bench --locked --profile dev -p exchange-tests --bench figures -- $(FIGURES)
+	@BITCOIND="$$(dirname "$$(tests/bitcoind/build.sh '$(CACHE)/bitcoind')")/bitcoind" \
+	cargo bench --locked --profile dev -p exchange-tests --bench figures -- $(FIGURES)
 
 sim: ## SEEDS=n simulated worlds from SEED_START on, until a rule is broken in one
 	@.ci/setup

@@ -339,9 +339,9 @@ impl<S: Source> Task<S> {
             if !wanted.is_empty() {
                 self.source.watch(&wanted);
                 let found = self.search_blocks(request.from_height, &wanted).await?;
-                let untold: Vec<Txid> = self.pool.iter().filter(|(_, told)| !**told).map(|(id, _)| *id).collect();
+                let waiting: Vec<Txid> = self.pool.keys().copied().collect();
                 let mut seen = Vec::new();
-                for ids in untold.chunks(POOL_BATCH) {
+                for ids in waiting.chunks(POOL_BATCH) {
                     let Matches { txs, absent } = self.source.pool_matches(ids, &wanted).await?;
                     self.pool.retain(|id, _| !absent.contains(id));
                     seen.extend(txs);

@@ -18,7 +18,7 @@ use exchange_ledger::ledger::TradeError;
 use exchange_ledger::record::Kind;
 use exchange_ledger::storage::Storage;
 use exchange_ledger::trade::pins::{Known, Pin};
-use exchange_ledger::trade::{Bid, Effect, Event, Role};
+use exchange_ledger::trade::{Bid, Effect, Event, Role, View};
 use exchange_store::StoreError;
 
 use crate::chain::WatchRequest;
@@ -126,8 +126,8 @@ impl Trader {
 
     /// Returns how many more cases can be taken up, in the place of those that were looked for in vain too.
     fn room(&mut self) -> usize {
-        let unfunded = |id: &TradeId| self.trades.get(id).is_some_and(|active| active.trade.view().funding().is_none());
-        self.cases.unfunded.retain(unfunded);
+        let is_unpaid = |id: &TradeId| self.trades.get(id).is_some_and(|active| !is_paid_in(active.trade.view()));
+        self.cases.unfunded.retain(is_unpaid);
         let open = self.trades.values().filter(|active| is_open(active)).count();
         let looked_for = self.cases.unfunded.iter().filter(|id| !self.tracker.is_searched(id)).count();
         MAX_UNFUNDED.saturating_sub(looked_for).min((MAX_CASES + MAX_UNFUNDED).saturating_sub(open))
@@ -156,6 +156,11 @@ impl Trader {
         {
             self.watch = None; // the chain is followed anew, for all of them
         }
+    }
+
+    /// Looks for agreements again that came while this task could not listen.
+    pub(super) const fn look_for_agreements(&mut self) {
+        self.cases.has_looked = false;
     }
 
     /// Drives a case no more.
@@ -256,6 +261,11 @@ impl Trader {
         }
         Ok(shown)
     }
+}
+
+/// Tells whether a block shows coins in the escrow of a case: what is in the pool costs nobody anything.
+pub(super) fn is_paid_in(view: &View) -> bool {
+    view.funding().is_some_and(|funding| funding.height.is_some())
 }
 
 /// Tells whether an arbiter still has something to do in a case, or may have.

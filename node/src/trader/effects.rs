@@ -14,12 +14,14 @@ use exchange_ledger::money::Sats;
 use exchange_ledger::seal;
 use exchange_ledger::trade::pins::Settled;
 use exchange_ledger::trade::{
-    Draft, Effect, Escrow, EscrowError, Event, Local, Role, Seat, counterparty, tweak_arbiter_pair,
+    Draft, Effect, Escrow, EscrowError, Event, Local, Role, Seat, counterparty, tweak_arbiter_pair
+    View,
 };
 use exchange_ledger::wire::Destination;
 
 use crate::chain::{ChainError, WatchRequest, consensus};
 use crate::errors::{Explain, ExplainResult};
+use crate::trader::cases::is_paid_in;
 use crate::trader::{Trader, keys, not_mine};
 use crate::wallet::{FundRequest, WalletError};
 use crate::{entropy, market};
@@ -98,7 +100,7 @@ impl Trader {
     /// the strength of what a power cut, or a counterparty with two histories, could take back.
     fn save_first(&mut self, id: TradeId) -> Result<(), ApiError> {
         let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
-        if active.trade.role() == Role::Arbiter && active.trade.view().funding().is_none() {
+        if active.trade.role() == Role::Arbiter && !is_paid_in(active.trade.view()) {
             return Ok(()); // anybody can make it up
         }
         let local: &Local = active.trade.local();
@@ -131,8 +133,9 @@ impl Trader {
         }
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         let (is_case, is_over) = (active.trade.role() == Role::Arbiter, active.trade.phase().is_final());
-        // Mailboxes are few, and nobody writes to an arbiter before there are coins to decide about.
-        if is_over || (is_case && active.trade.view().funding().is_none()) {
+        // Mailboxes are few, and nobody writes to an arbiter before there are coins that he is to decide about.
+        let has_mail = |view: &View| !is_case || (is_paid_in(view) && view.is_disputed());
+        if is_over || !has_mail(active.trade.view()) {
             self.tools.mailbox.close_mailbox(escrow.contract());
         } else {
             self.tools.mailbox.open_mailbox(escrow.contract()).explained()?;

@@ -277,8 +277,8 @@ impl Trader {
             })?;
             let mut rounds = Rounds::new(escrow.clone(), seat, part.members, &part.share).map_err(internal)?;
             if let Some((decision, bound)) = self.tools.private.decision(&id).explained()? {
-                // What it may cost is asked for anew with the next question.
-                rounds.restore(decision, bound, 1..=MAX_SPEND_FEERATE);
+                // Nothing is signed before this member knows again what he would pay himself.
+                rounds.restore(decision, bound, 0..=0);
             }
             let members = arbiter.members.clone();
             self.juries.insert(id, Jury { rounds, members, seat, asked_at: None, asked: 0 });

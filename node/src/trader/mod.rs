@@ -190,7 +190,10 @@ impl Trader {
                 },
                 change = changes.recv() => match change {
                     Ok(change) => self.on_change(&change).await,
-                    Err(broadcast::error::RecvError::Lagged(_)) => self.reload().await,
+                    Err(broadcast::error::RecvError::Lagged(_)) => {
+                        self.look_for_agreements();
+                        self.reload().await;
+                    }
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
                 event = chain_event => match event {

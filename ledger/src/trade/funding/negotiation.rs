@@ -185,6 +185,11 @@ impl Negotiation {
         self.signed.iter().any(|signed| signed.txid.0 == *txid)
     }
 
+    /// Tells whether this side signed this transaction and it may still confirm.
+    pub fn is_alive(&self, txid: &Txid) -> bool {
+        self.signed.iter().any(|signed| signed.txid.0 == *txid && !signed.dead)
+    }
+
     /// Takes in an event and returns what follows at once. What is owed besides, [`Self::duties`] tells.
     ///
     /// # Errors

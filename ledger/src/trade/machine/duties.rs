@@ -1,5 +1,7 @@
 //! What a side owes a trade, whatever was done before.
 
+use bitcoin::Transaction;
+
 use super::{Effect, Trade, decode};
 use crate::body::{Body, Closed, Dispute, Funded, HalfSpend};
 use crate::money::Sats;
@@ -52,13 +54,10 @@ impl Trade {
         let unconfirmed = funding.is_none_or(|funding| funding.height.is_none());
         // Called off before it was sent: then it is not sent. Once buried, and named for it, it is owed, even when a reorg takes
         // it back. What the buyer says makes nothing owed: he may say that he paid for what he made vanish.
-        let owed = self.view.facts.funded.is_some();
-        let wanted = owed || matches!(phase, Phase::Agreed | Phase::Funding);
-        if let (Some(tx), true) =
-            (decode(self.local.funding_tx.as_deref()), wanted && unconfirmed && self.view.chain.synced)
-        {
-            duties.push(Effect::Broadcast(tx));
-        }
+        let is_owed = |tx: &Transaction| self.view.facts.funded.is_some_and(|named| named.txid == tx.compute_txid());
+        let is_wanted = |tx: &Transaction| is_owed(tx) || matches!(phase, Phase::Agreed | Phase::Funding);
+        let kept = decode(self.local.funding_tx.as_deref()).filter(|_| unconfirmed && self.view.chain.synced);
+        duties.extend(kept.filter(is_wanted).map(Effect::Broadcast));
         if let (Some(funding), None) = (funding.filter(|f| self.view.is_buried(f.height)), self.view.facts.funded) {
             let outpoint = Outpoint(self.view.chain.root_of(funding).outpoint());
             duties.push(Effect::Publish(Body::Funded(Funded { trade: self.bid.trade, outpoint })));

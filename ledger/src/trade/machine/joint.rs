@@ -37,7 +37,7 @@ impl Trade {
             synced: view.chain.synced,
             seen: view.chain.fundings.iter().any(|funding| is_signed(&funding)),
             open: view.contract.is_some() && !called_off && !view.chain.fundings.iter().any(is_foreign),
-            owed: negotiation.is_bound() && named.any(|(_, outpoint)| negotiation.has_signed(&outpoint.txid)),
+            owed: named.any(|(_, outpoint)| negotiation.is_alive(&outpoint.txid)),
         }
     }
 

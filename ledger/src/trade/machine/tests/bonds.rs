@@ -232,7 +232,30 @@ fn a_funding_that_is_seen_or_was_relied_on_is_not_spent_back() {
         let looked = funding::Event::Looked { theirs: theirs.expect("looked up"), states, highest: 25 };
         let effects = joint(machine, looked).unwrap();
         assert!(matches!(ends(&effects).as_slice(), [Effect::FreeCoins { .. }]), "{effects:?}");
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::Broadcast(_))), "{effects:?}");
     }
+}
+
+#[test]
+fn a_funding_that_was_named_and_died_holds_up_no_other() {
+    let mut pair = Pair::new();
+    let (_, first) = pair.complete();
+    let buyer_funded = vec![OutPoint { txid: first.compute_txid(), vout: 0 }];
+    let facts = Facts { buyer_funded, ..Facts::default() };
+    pair.buyer.handle(Event::Records { contract: Some(pair.trade.contract()), facts }).unwrap();
+    let states = vec![InputState::Spent { by: Txid::from_byte_array([9; 32]), depth: DEAD_AFTER }];
+    let theirs = pair.proposal.seller.clone();
+    joint(&mut pair.buyer, funding::Event::Looked { theirs, states, highest: 25 }).unwrap();
+
+    // The seller proposes other coins.
+    let mut other = pair.proposal.clone();
+    let outpoint = Outpoint(OutPoint { vout: 8, ..coin_of(Role::Seller) });
+    other.seller.inputs = List::new(vec![Input { outpoint, ..other.seller.inputs[0] }]).unwrap();
+    let asked = joint(&mut pair.buyer, funding::Event::Proposal(other.clone())).unwrap();
+    assert!(asked.contains(&Effect::LookUpCoins(other.seller.clone())), "{asked:?}");
+    let asked = joint(&mut pair.buyer, unspent(&other.seller, Role::Seller)).unwrap();
+    let sent = joint(&mut pair.buyer, funding::Event::Signed(sign(&drafted(&asked), Role::Buyer))).unwrap();
+    assert!(sent.iter().any(|effect| matches!(effect, Effect::SendAnswer(_))), "{sent:?}");
 }
 
 #[test]
