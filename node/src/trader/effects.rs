@@ -14,8 +14,7 @@ use exchange_ledger::money::Sats;
 use exchange_ledger::seal;
 use exchange_ledger::trade::pins::Settled;
 use exchange_ledger::trade::{
-    Draft, Effect, Escrow, EscrowError, Event, Local, Role, Seat, counterparty, tweak_arbiter_pair
-    View,
+    Draft, Effect, Escrow, EscrowError, Event, Local, Role, Seat, View, counterparty, tweak_arbiter_pair,
 };
 use exchange_ledger::wire::Destination;
 
