@@ -21,6 +21,8 @@ const MAX_AUTHORS: usize = 4096;
 const MAX_RECORDS: usize = 1000;
 /// How many closed trades, disputes and rulings are counted for arbiters, some ten megabytes; what is beyond is not counted.
 const MAX_ARBITRATED: usize = 100_000;
+/// How many records about a disputed trade are looked at: an honest one has ten.
+const MAX_SAID: usize = 256;
 /// How many places are read at once.
 const PAGE: usize = 512;
 
@@ -129,19 +131,31 @@ impl Reputation {
     /// # Errors
     /// When the store fails.
     pub fn count_arbitrated(&self, ledger: &Ledger<Store>) -> Result<(), StorageError> {
-        for kind in [Kind::Ruling, Kind::Dispute, Kind::Closed] {
+        for kind in [Kind::Dispute, Kind::Closed] {
             let mut after: Option<Place> = None;
             loop {
                 let page = ledger.storage().of_kind(kind, after.as_ref(), PAGE)?;
                 for place in &page {
                     if let Some(record) = ledger.record(&place.id)? {
                         self.hear(ledger, &record)?;
+                        self.hear_rulings(ledger, &record)?;
                     }
                 }
                 after = page.last().copied();
                 if page.len() < PAGE || self.counts().counted.len() >= MAX_ARBITRATED {
                     break;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what was ruled in a dispute: rulings are not listed, but about each of them there is one.
+    fn hear_rulings(&self, ledger: &Ledger<Store>, record: &Record) -> Result<(), StorageError> {
+        let Ok(Body::Dispute(Dispute { trade })) = Body::decode(record) else { return Ok(()) };
+        for id in ledger.storage().about(&trade.into(), None, MAX_SAID)? {
+            if let Some(ruling) = ledger.record(&id)?.filter(|record| record.header().kind == Kind::Ruling) {
+                self.hear(ledger, &ruling)?;
             }
         }
         Ok(())

@@ -169,8 +169,8 @@ fn text(report: &AuditReport) -> String {
 
 fn trades(trades: &[AuditedTrade]) -> String {
     let mut table = Table::new(
-        &["TRADE", "STATE", "BTC", "FUNDED BY", "SPENT BY", "TO BUYER", "TO SELLER", "ELSEWHERE", "FEE"],
-        &[2, 5, 6, 7, 8],
+        &["TRADE", "STATE", "BTC", "FUNDED BY", "SPENT BY", "TO BUYER", "TO SELLER", "TO ARBITER", "ELSEWHERE", "FEE"],
+        &[2, 5, 6, 7, 8, 9],
     );
     for trade in trades {
         let amount = |amount: Option<exchange_api::Sats>| amount.map_or_else(|| "-".to_owned(), format::btc);
@@ -184,6 +184,7 @@ fn trades(trades: &[AuditedTrade]) -> String {
             txid(&trade.spend),
             amount(trade.sums.map(|sums| sums.to_buyers)),
             amount(trade.sums.map(|sums| sums.to_sellers)),
+            amount(trade.sums.map(|sums| sums.to_arbiters)),
             amount(trade.sums.map(|sums| sums.elsewhere)),
             amount(trade.sums.map(|sums| sums.fees)),
         ]);

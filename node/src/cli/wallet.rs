@@ -197,12 +197,15 @@ fn sentence(sent: &Sent, address: &str) -> String {
     }
 }
 
-/// Returns a fee with its feerate, rounded up: `0.00000141 BTC (1 sat/vB)`.
+/// Returns a fee with its feerate, rounded up to a tenth: `0.00000155 BTC (1.1 sat/vB)`.
 fn fee_of(sent: &Sent) -> String {
     let fee = format::btc(sent.fee);
     match sent.vsize {
         0 => format!("{fee} BTC"),
-        vsize => format!("{fee} BTC ({} sat/vB)", sent.fee.get().div_ceil(vsize)),
+        vsize => {
+            let tenths = sent.fee.get().saturating_mul(10).div_ceil(vsize);
+            format!("{fee} BTC ({}.{} sat/vB)", tenths / 10, tenths % 10)
+        }
     }
 }
 

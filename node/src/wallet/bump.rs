@@ -164,7 +164,8 @@ impl State {
         builder.finish().map_err(|error| match error {
             CreateTxError::CoinSelection(shortage) => insufficient(shortage.needed, coins),
             CreateTxError::FeeRateTooLow { required } => {
-                stuck(format!("a replacement must pay at least {} sat/vB", required.to_sat_per_vb_ceil()))
+                let least = required.to_sat_per_vb_ceil();
+                stuck(format!("a replacement must pay at least {least} sat/vB: ask for it by --fee-rate {least}"))
             }
             other => WalletError::Internal { reason: other.to_string() },
         })
