@@ -297,6 +297,15 @@ fn no_name_takes_back_what_was_signed_or_sent_for_another_output() {
     }
 }
 
+#[test]
+fn a_phase_holds_coins_or_is_an_end_or_neither() {
+    let held = [Phase::Funded, Phase::Paid, Phase::Disputed, Phase::Ruled, Phase::Released, Phase::Refunding];
+    let ends = [Phase::Void, Phase::Cancelled, Phase::Closed, Phase::Refunded, Phase::Settled, Phase::Lost];
+    for phase in PHASES {
+        assert_eq!((phase.is_held(), phase.is_final()), (held.contains(&phase), ends.contains(&phase)), "{phase:?}");
+    }
+}
+
 /// Phase, role, whether he made the offer (or either), and all that he may do. Nothing else is allowed.
 const PERMISSIONS: &[(Phase, Role, Option<bool>, &[Action])] = &[
     (Phase::Bid, Role::Buyer, Some(true), &[Action::Accept, Action::Cancel]),
