@@ -275,6 +275,50 @@ mod tests {
     }
 
     #[test]
+    fn sums_end_at_all_bitcoin_and_at_nothing() {
+        let [nothing, one, all] = [Sats::ZERO, Sats(1), Sats::MAX];
+        let less = Sats(Sats::MAX.0 - 1);
+        assert_eq!([Sats::new(all.0), Sats::new(all.0 + 1)], [Some(all), None]);
+        assert_eq!(
+            [less.checked_add(one), all.checked_add(one), all.checked_add(nothing)],
+            [Some(all), None, Some(all)]
+        );
+        assert_eq!(
+            [all.checked_sub(one), one.checked_sub(one), nothing.checked_sub(one)],
+            [Some(less), Some(nothing), None]
+        );
+        for sats in [0, 1, all.0, all.0 + 1] {
+            let amount = bitcoin::Amount::from_sat(sats);
+            let read = Sats::try_from(amount);
+            assert_eq!(read, Sats::new(sats).ok_or(MoneyError::TooMuchBitcoin));
+            assert!(read.is_err() || bitcoin::Amount::from(Sats(sats)) == amount);
+            assert_eq!(borsh::from_slice::<Sats>(&sats.to_le_bytes()).ok(), Sats::new(sats));
+            assert_eq!(serde_json::from_str::<Sats>(&sats.to_string()).ok(), Sats::new(sats));
+        }
+    }
+
+    #[test]
+    fn a_price_is_never_nothing() {
+        for price in [0, 1, u64::MAX] {
+            assert_eq!(Price::new(price).map(Price::get), (price > 0).then_some(price));
+            assert_eq!(borsh::from_slice::<Price>(&price.to_le_bytes()).ok(), Price::new(price));
+            assert_eq!(serde_json::from_str::<Price>(&price.to_string()).ok(), Price::new(price));
+        }
+    }
+
+    #[test]
+    fn a_currency_has_the_decimals_of_its_minor_unit() {
+        for (code, minor, printed) in
+            [("JPY", 61_750, "61750"), ("EUR", 61_750, "617.50"), ("KWD", 61_750, "61.750"), ("USDTX", 5, "0.05")]
+        {
+            let currency: Currency = code.parse().unwrap();
+            assert_eq!((currency.code(), currency.format(minor).as_str()), (code, printed));
+            assert_eq!(currency.parse_minor(printed), Ok(minor));
+            assert_eq!(serde_json::to_string(&currency).unwrap(), format!("\"{code}\""));
+        }
+    }
+
+    #[test]
     fn decimals_are_read_exactly_or_not_at_all() {
         let eur: Currency = "EUR".parse().unwrap();
         let jpy: Currency = "JPY".parse().unwrap();

@@ -116,3 +116,6 @@ impl ChainFacts {
 pub fn spends_any(tx: &Transaction, vaults: &Vaults) -> bool {
     tx.input.iter().any(|input| vaults.coins().any(|coin| coin.outpoint.0 == input.previous_output))
 }
+
+#[cfg(test)]
+mod tests;

@@ -374,3 +374,6 @@ impl View {
         self.funding()?.height?.checked_add(u32::from(delay))?.checked_sub(1)
     }
 }
+
+#[cfg(test)]
+mod tests;

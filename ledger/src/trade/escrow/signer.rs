@@ -176,6 +176,12 @@ mod tests {
     }
 
     #[test]
+    fn the_number_of_a_key_is_31_bits_of_a_hash() {
+        // The first four bytes of SHA-256 over the domain and the nonce, halved.
+        assert_eq!([0, 1].map(|byte| signer_index(&[byte; 32])), [1_746_399_210, 23_941_904]);
+    }
+
+    #[test]
     fn a_release_is_asked_for_signed_elsewhere_and_good() {
         let (escrow, mut trade, mut signer) = stage();
         let pair = trade.author(Role::Seller).trade_key();

@@ -178,6 +178,57 @@ fn a_completed_spend_has_the_size_that_its_fee_was_reckoned_with() {
 }
 
 #[test]
+fn a_fee_is_good_up_to_its_bounds_and_what_remains_down_to_dust() {
+    let trade = SampleTrade::new(Side::Sell);
+    let (least, most) = (SPEND_VSIZE, SPEND_VSIZE * MAX_SPEND_FEERATE);
+    let dust = DUST_LIMIT;
+    for (amount, fee, is_good) in [
+        (1_000_000, least - 1, false),
+        (1_000_000, least, true),
+        (1_000_000, most, true),
+        (1_000_000, most + 1, false),
+        (least + dust, least, true),
+        (least + dust - 1, least, false),
+    ] {
+        let escrow = Escrow::new(&Contract { amount: sats(amount), ..trade.contract() });
+        let held = vaults(&escrow);
+        for to in [Role::Buyer, Role::Seller] {
+            assert_eq!(escrow.spend(&held, sats(fee), to).is_ok(), is_good, "{fee} of {amount} to the {to}");
+        }
+        assert_eq!(escrow.timeout(Vault::Escrow, held.escrow, sats(fee)).is_ok(), is_good, "{fee} of {amount}");
+    }
+    // The loser's bond is an output too.
+    for (seller_bond, is_good) in [(dust - 1, false), (dust, true)] {
+        let escrow = Escrow::new(&Contract { seller_bond: sats(seller_bond), ..trade.contract() });
+        assert_eq!(escrow.fee_at(&vaults(&escrow), Role::Buyer, 10).is_ok(), is_good, "a bond of {seller_bond}");
+    }
+}
+
+#[test]
+fn a_payout_is_shown_with_the_size_that_it_is_reckoned_with() {
+    let plain = SampleTrade::new(Side::Sell).contract();
+    for (seller_bond, buyer_bond, size) in [
+        (0, 0, 11 + 116 + 43),
+        (100_000, 0, 11 + 116 + 86),
+        (0, 200_000, 11 + 232 + 43),
+        (100_000, 200_000, 11 + 232 + 86),
+    ] {
+        let contract = Contract { seller_bond: sats(seller_bond), buyer_bond: sats(buyer_bond), ..plain.clone() };
+        let escrow = Escrow::new(&contract);
+        assert_eq!(escrow.fee_at(&vaults(&escrow), Role::Buyer, 1), Ok(sats(size)));
+        assert_eq!(payout_vsize(seller_bond > 0, buyer_bond > 0), size);
+    }
+}
+
+#[test]
+fn both_outputs_are_watched_the_escrow_first() {
+    let trade = SampleTrade::new(Side::Sell);
+    assert_eq!(trade.escrow().scripts(), [trade.escrow().script()]);
+    let bonded = Escrow::new(&trade.bonded());
+    assert_eq!(bonded.scripts(), [bonded.script(), bonded.bond_output().unwrap().script_pubkey]);
+}
+
+#[test]
 fn each_takes_back_his_own_alone() {
     let mut trade = SampleTrade::new(Side::Sell);
     let escrow = Escrow::new(&trade.bonded());
@@ -226,6 +277,42 @@ fn spends_are_told_apart_by_where_the_coins_go() {
     let mut others = vaults;
     others.escrow.outpoint.0.vout = 5;
     assert_eq!(escrow.classify(&payout, &others), SpendPath::Foreign);
+}
+
+#[test]
+fn each_gets_his_bond_back_to_the_satoshi_or_the_spend_is_foreign() {
+    let escrow = Escrow::new(&SampleTrade::new(Side::Sell).bonded());
+    let held = vaults(&escrow);
+    for (to, path, loser) in [(Role::Buyer, SpendPath::Payout, 1), (Role::Seller, SpendPath::Refund, 0)] {
+        let tx = escrow.spend(&held, escrow.fee_at(&held, to, 10).unwrap(), to).unwrap().tx;
+        assert_eq!(escrow.classify(&tx, &held), path);
+        for sats in [99_999u64, 100_001, 199_999, 200_001] {
+            let mut other = tx.clone();
+            other.output[loser].value = bitcoin::Amount::from_sat(sats);
+            assert_eq!(escrow.classify(&other, &held), SpendPath::Foreign, "{sats} for the loser");
+        }
+        let mut alone = tx.clone();
+        alone.output.remove(loser);
+        assert_eq!(escrow.classify(&alone, &held), SpendPath::Foreign);
+        let mut twice = tx.clone();
+        twice.output[1 - loser] = tx.output[loser].clone();
+        assert_eq!(escrow.classify(&twice, &held), SpendPath::Foreign, "nothing for the winner");
+    }
+}
+
+#[test]
+fn each_way_is_one_of_five() {
+    for (path, kind) in [
+        (SpendPath::Payout, 0),
+        (SpendPath::Refund, 1),
+        (SpendPath::Timeout, 1),
+        (SpendPath::Foreign, 2),
+        (SpendPath::Ruling, 3),
+        (SpendPath::Extension, 4),
+    ] {
+        let told = [path.is_payout(), path.is_refund(), path.is_foreign(), path.is_ruling(), path.is_extension()];
+        assert_eq!(told, std::array::from_fn(|at| at == kind), "{path:?}");
+    }
 }
 
 #[test]

@@ -454,6 +454,208 @@ fn mail_that_comes_again_changes_nothing() {
     assert_eq!(buyer.answers[1].proposal, second.id());
 }
 
+#[test]
+fn a_side_needs_its_output_and_its_part_of_the_weight() {
+    let output = escrow(200, AMOUNT);
+    // Half of the frame, 230 units a coin, 172 for the output; a change output costs as much as that, or is less than dust.
+    for (coins, feerate, fee, change) in
+        [(1, 1, 106, 43 + 546), (1, 4, 423, 172 + 546), (2, 10, 1_633, 430 + 546), (16, 500, 484_125, 21_500 + 546)]
+    {
+        assert_eq!(needed(&output, coins, feerate), Some(sats(AMOUNT + fee)), "{coins} coins at {feerate}");
+        assert_eq!(most(&output, coins, feerate), Some(sats(AMOUNT + fee + change)), "{coins} coins at {feerate}");
+    }
+    assert_eq!((needed(&output, 1, u64::MAX), most(&output, 1, u64::MAX)), (None, None));
+}
+
+#[test]
+fn coins_that_hold_exactly_what_is_needed_are_enough_and_change_begins_above_dust() {
+    let terms = terms(Role::Seller);
+    let proposal = Proposal { feerate: 10, height: TIP, seller: sellers().contribution };
+    let needed = AMOUNT + 1_058; // 423 units, rounded up
+    let with_change = needed + 310; // a P2WPKH output of 124 units
+    for (held, change) in [
+        (needed - 1, None),
+        (needed, Some(None)),
+        (with_change + 545, Some(None)),
+        (with_change + 546, Some(Some(546))),
+        (with_change + 547, Some(Some(547))),
+    ] {
+        let draft = Draft::new(&terms, &proposal, &funder(1, &[held], 10), &buyers());
+        let back = |draft: Draft| {
+            let script = destination(10).script().clone();
+            draft.tx().output.iter().find(|output| output.script_pubkey == script).map(|output| output.value.to_sat())
+        };
+        assert_eq!(draft.map(back).ok(), change, "{held} held");
+    }
+}
+
+#[test]
+fn a_feerate_is_paid_up_to_twice_ones_own_and_a_little() {
+    assert_eq!([0, 1, 10, u64::MAX].map(highest_feerate), [5, 7, 25, u64::MAX]);
+    for (feerate, height) in [(HIGHEST, TIP), (1, TIP), (10, FROM)] {
+        let (mut seller, mut buyer) = both_willing();
+        let mut tamper = |proposal: &mut Option<Proposal>, _: &mut Option<Answer>| {
+            if let Some(proposal) = proposal {
+                (proposal.feerate, proposal.height) = (feerate, height);
+            }
+        };
+        negotiate(&mut tamper, &mut seller, &mut buyer);
+        assert_eq!(buyer.signed.len(), 1, "{feerate} at {height}: {:?}", buyer.refused);
+    }
+}
+
+/// What the chain says of a side's coins: all there.
+fn all_unspent(theirs: &Funder) -> Event {
+    let states = theirs.contribution.inputs.iter().zip(theirs.values.iter());
+    let states = states.map(|(coin, value)| InputState::Unspent {
+        output: TxOut { value: (*value).into(), script_pubkey: coin.script() },
+        ours: false,
+    });
+    Event::Looked { theirs: theirs.contribution.clone(), states: states.collect(), highest: HIGHEST }
+}
+
+#[test]
+fn a_negotiation_shows_how_far_it_is() {
+    let shown = |state: &Negotiation| {
+        let [proposed, answered] = [state.is_proposed(), state.is_answered()];
+        [state.is_willing(), state.has_chosen(), proposed, answered, state.is_bound(), state.has_ended()]
+    };
+    let mut buyer = Side::new(Role::Buyer);
+    let proposal = Proposal { feerate: 10, height: TIP, seller: sellers().contribution };
+    let mut seen = vec![shown(&buyer.state)];
+    for event in [Event::Fund { feerate: 10 }, Event::Proposal(proposal.clone()), all_unspent(&sellers())] {
+        buyer.state.handle(&buyer.terms, OPEN, event).unwrap();
+        seen.push(shown(&buyer.state));
+    }
+    let chosen = Event::Chosen { mine: buyers(), feerate: 10 };
+    let asked = buyer.state.handle(&buyer.terms, OPEN, chosen).unwrap();
+    seen.push(shown(&buyer.state));
+    let [Effect::Sign(draft)] = asked.as_slice() else { panic!("{asked:?}") };
+    let signed = sign(draft, Role::Buyer);
+    buyer.state.handle(&buyer.terms, OPEN, Event::Signed(signed.clone())).unwrap();
+    seen.push(shown(&buyer.state));
+    assert!(buyer.state.has_signed(&signed.compute_txid()) && !buyer.state.has_signed(&outpoint(9).txid));
+    assert_eq!(buyer.state.gives_up_at(), Some(TIP + PATIENCE));
+    buyer.state.handle(&buyer.terms, OPEN, Event::Ended).unwrap();
+    seen.push(shown(&buyer.state));
+    let [t, f] = [true, false];
+    assert_eq!(
+        seen,
+        [
+            [f, f, f, f, f, f],
+            [t, f, f, f, f, f],
+            [t, f, t, f, f, f],
+            [t, f, t, f, f, f],
+            [t, t, t, f, f, f],
+            [t, t, t, t, t, f],
+            [t, t, t, t, t, t]
+        ]
+    );
+}
+
+/// Each side at each of its steps: what comes when the trade is off, the chain not known, the funding seen or all at an end.
+#[test]
+fn what_comes_too_late_changes_nothing() {
+    let proposal = Proposal { feerate: 10, height: TIP, seller: sellers().contribution };
+    let (off, blind, seen) = (Now { open: false, ..OPEN }, Now { synced: false, ..OPEN }, Now { seen: true, ..OPEN });
+    let nothing = Ok(vec![]);
+    let unexpected = Err(FundingError::Unexpected);
+    let check = |side: &Side, now: Now, event: &Event, expected: &Result<Vec<Effect>, FundingError>| {
+        let mut state = side.state.clone();
+        assert_eq!(state.handle(&side.terms, now, event.clone()), *expected, "{now:?} {event:?}");
+        assert_eq!(state, side.state, "{now:?} {event:?}");
+    };
+    let ended = |side: &Side| {
+        let mut ended = Side::new(side.terms.role);
+        ended.state = side.state.clone();
+        ended.state.handle(&side.terms, OPEN, Event::Ended).unwrap();
+        ended
+    };
+    let go_on = |side: &mut Side, event: &Event| side.state.handle(&side.terms, OPEN, event.clone()).unwrap();
+    let mut buyer = Side::new(Role::Buyer);
+    go_on(&mut buyer, &Event::Proposal(proposal.clone()));
+    check(&buyer, OPEN, &all_unspent(&sellers()), &nothing); // his user has not agreed
+    go_on(&mut buyer, &Event::Fund { feerate: 10 });
+    let looked = all_unspent(&sellers());
+    check(&buyer, off, &looked, &nothing);
+    check(&buyer, blind, &looked, &nothing);
+    check(&ended(&buyer), OPEN, &looked, &nothing);
+    check(&ended(&buyer), OPEN, &Event::Proposal(Proposal { feerate: 9, ..proposal.clone() }), &unexpected);
+    check(&ended(&buyer), OPEN, &Event::Fund { feerate: 10 }, &Err(FundingError::Signed));
+    check(&buyer, OPEN, &Event::Fund { feerate: 10 }, &Err(FundingError::Outstanding));
+    go_on(&mut buyer, &looked);
+    let chosen = Event::Chosen { mine: buyers(), feerate: 10 };
+    check(&buyer, off, &chosen, &unexpected);
+    check(&ended(&buyer), OPEN, &chosen, &unexpected);
+    let asked = go_on(&mut buyer, &chosen);
+    let [Effect::Sign(draft)] = asked.as_slice() else { panic!("{asked:?}") };
+    let signed = Event::Signed(sign(draft, Role::Buyer));
+    check(&buyer, off, &signed, &unexpected);
+    check(&buyer, seen, &signed, &unexpected);
+    check(&ended(&buyer), OPEN, &signed, &unexpected);
+    go_on(&mut buyer, &signed);
+    check(&buyer, OPEN, &signed, &Err(FundingError::Signed));
+    check(&buyer, OPEN, &looked, &nothing); // what is signed is signed
+    let answer = buyer.state.duties(&buyer.terms, OPEN).into_iter().find_map(|effect| match effect {
+        Effect::SendAnswer(answer) => Some(Event::Answer(answer)),
+        _ => None,
+    });
+    let answer = answer.unwrap();
+    check(&buyer, OPEN, &answer, &unexpected);
+
+    let mut seller = Side::new(Role::Seller);
+    check(&seller, OPEN, &answer, &unexpected); // he proposed nothing
+    let chosen = Event::Chosen { mine: sellers(), feerate: 10 };
+    check(&seller, off, &chosen, &unexpected);
+    check(&ended(&seller), OPEN, &chosen, &unexpected);
+    go_on(&mut seller, &chosen);
+    check(&seller, OPEN, &Event::Fund { feerate: 10 }, &Err(FundingError::Outstanding));
+    check(&seller, OPEN, &Event::Proposal(proposal), &unexpected);
+    check(&ended(&seller), OPEN, &answer, &unexpected);
+    go_on(&mut seller, &answer);
+    let looked = all_unspent(&buyers());
+    check(&seller, off, &looked, &nothing);
+    check(&seller, blind, &looked, &nothing);
+    check(&ended(&seller), OPEN, &looked, &nothing);
+    let asked = go_on(&mut seller, &looked);
+    let [Effect::Sign(draft)] = asked.as_slice() else { panic!("{asked:?}") };
+    let signed = Event::Signed(sign(draft, Role::Seller));
+    check(&seller, off, &signed, &unexpected);
+    check(&seller, seen, &signed, &unexpected);
+    check(&ended(&seller), OPEN, &signed, &unexpected);
+    let done = go_on(&mut seller, &signed);
+    assert!(matches!(done.as_slice(), [Effect::Complete(_)]), "{done:?}");
+    check(&seller, OPEN, &signed, &Err(FundingError::Signed));
+    check(&seller, OPEN, &looked, &nothing);
+    check(&seller, OPEN, &answer, &unexpected);
+    let later = Now { tip: TIP + PROPOSAL_AGE, ..OPEN };
+    check(&seller, later, &chosen, &Err(FundingError::Signed));
+
+    let arbiter = Side::new(Role::Arbiter);
+    for event in [Event::Fund { feerate: 10 }, chosen, answer] {
+        check(&arbiter, OPEN, &event, &unexpected);
+    }
+}
+
+#[test]
+fn nothing_is_owed_where_all_is_seen_owed_or_at_an_end() {
+    let (mut seller, mut buyer) = both_willing();
+    negotiate(&mut |_, _| {}, &mut seller, &mut buyer);
+    for side in [&mut seller, &mut buyer] {
+        let late = Now { tip: TIP + PATIENCE, ..OPEN };
+        assert!(!side.state.duties(&side.terms, late).is_empty());
+        for now in [Now { seen: true, ..late }, Now { owed: true, ..late }, Now { synced: false, ..late }] {
+            assert!(side.state.duties(&side.terms, now).is_empty(), "{now:?}");
+            let off = Now { open: false, ..now };
+            assert!(side.state.duties(&side.terms, off).is_empty(), "{off:?}");
+        }
+        side.state.handle(&side.terms, OPEN, Event::Ended).unwrap();
+        for open in [true, false] {
+            assert!(side.state.duties(&side.terms, Now { open, ..late }).is_empty());
+        }
+    }
+}
+
 /// A change that a cheat makes to a message under way.
 #[derive(Debug, Clone, Copy)]
 enum Lie {

@@ -2,11 +2,12 @@
 
 mod bonds;
 mod disputes;
+mod duties;
 mod rounds;
 mod simulation;
 
 use super::*;
-use crate::body::{Funded, Side};
+use crate::body::{Cancel, Funded, PaymentSent, Side};
 use crate::testing::{SALT, SampleTrade, sats};
 use crate::trade::{Funding, Spend, SpendPath};
 
@@ -63,6 +64,78 @@ fn a_command_outside_the_table_is_refused_and_changes_nothing() {
             }
         }
     }
+}
+
+#[test]
+fn each_command_leads_to_one_thing() {
+    let trade = SampleTrade::new(Side::Sell);
+    let (escrow, vaults, id) = (trade.escrow(), trade.vaults(1), trade.id());
+    let fee = |to| escrow.fee_at(&vaults, to, 10).unwrap();
+    let off = Effect::Publish(Body::Cancel(Cancel { trade: id, refund: None }));
+    for (mut machine, action, effect) in [
+        (agreed(&trade, Role::Buyer), Action::Cancel, off.clone()),
+        (agreed(&trade, Role::Seller), Action::Cancel, off.clone()),
+        // Once funded the seller can only ask, the buyer gives the coins back.
+        (funded(&trade, Role::Seller, 190, 200), Action::Cancel, off),
+        (
+            funded(&trade, Role::Buyer, 190, 200),
+            Action::Cancel,
+            Effect::SignHalf { vaults, fee: fee(Role::Seller), to: Role::Seller },
+        ),
+        (
+            funded(&trade, Role::Seller, 190, 200),
+            Action::Release,
+            Effect::SignHalf { vaults, fee: fee(Role::Buyer), to: Role::Buyer },
+        ),
+        (
+            funded(&trade, Role::Buyer, 190, 200),
+            Action::MarkPaid,
+            Effect::Publish(Body::PaymentSent(PaymentSent { trade: id })),
+        ),
+    ] {
+        let before = machine.handle(Event::Compared).unwrap();
+        let effects = ask(&mut machine, action).unwrap();
+        let new: Vec<_> = effects.into_iter().filter(|effect| !before.contains(effect)).collect();
+        assert_eq!(new, [effect], "{:?} {action:?}", machine.role());
+    }
+}
+
+#[test]
+fn nothing_is_funded_below_the_height_that_the_maker_stated() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut seller = agreed(&trade, Role::Seller);
+    for (tip, expected) in [(crate::testing::HEIGHT - 1, Some(Refusal::NotSynced)), (crate::testing::HEIGHT, None)] {
+        seller.handle(Event::Chain(chain(tip))).unwrap();
+        assert_eq!(ask(&mut seller, Action::Fund).err(), expected);
+    }
+}
+
+#[test]
+fn a_seller_whose_coins_are_in_the_escrow_can_ask_to_call_off() {
+    let trade = SampleTrade::new(Side::Sell);
+    let local = Local { funding_tx: Some(bitcoin::consensus::serialize(&trade.funding(1))), ..Local::default() };
+    let mut seller = Trade::new(trade.bid(), Role::Seller, false, local);
+    seller.handle(Event::Records { contract: Some(trade.contract()), facts: Facts::default() }).unwrap();
+    for (fundings, expected) in
+        [(vec![], Some(Refusal::AlreadyFunding)), (vec![Funding::new(trade.vaults(1), Some(190))], None)]
+    {
+        seller.handle(Event::Chain(ChainFacts { fundings, ..chain(200) })).unwrap();
+        assert_eq!(ask(&mut seller, Action::Cancel).err(), expected);
+    }
+}
+
+#[test]
+fn coins_seen_under_one_contract_are_not_those_of_another() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut machine = funded(&trade, Role::Buyer, 190, 200);
+    assert_eq!(machine.phase(), Phase::Funded);
+    let facts = Facts::default;
+    machine.handle(Event::Records { contract: Some(trade.contract()), facts: facts() }).unwrap();
+    assert_eq!(machine.phase(), Phase::Funded, "the same contract");
+    let other = Contract { height: 99, ..trade.contract() };
+    machine.handle(Event::Records { contract: Some(other.clone()), facts: facts() }).unwrap();
+    assert_eq!(machine.phase(), Phase::Agreed);
+    assert_eq!(machine.escrow().map(Escrow::script), Some(Escrow::new(&other).script()));
 }
 
 #[test]

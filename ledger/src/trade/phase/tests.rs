@@ -316,6 +316,15 @@ fn arbiters_look_where_a_buyer_with_a_bond_looks_whatever_the_seller_pays_signs_
     assert_eq!(extended.view.funding().unwrap().outpoint().vout, 5);
 }
 
+#[test]
+fn a_phase_holds_coins_or_is_an_end_or_neither() {
+    let held = [Phase::Funded, Phase::Paid, Phase::Disputed, Phase::Ruled, Phase::Released, Phase::Refunding];
+    let ends = [Phase::Void, Phase::Cancelled, Phase::Closed, Phase::Refunded, Phase::Settled, Phase::Lost];
+    for phase in PHASES {
+        assert_eq!((phase.is_held(), phase.is_final()), (held.contains(&phase), ends.contains(&phase)), "{phase:?}");
+    }
+}
+
 /// Phase, role, whether he made the offer (or either), and all that he may do. Nothing else is allowed.
 const PERMISSIONS: &[(Phase, Role, Option<bool>, &[Action])] = &[
     (Phase::Bid, Role::Buyer, Some(true), &[Action::Accept, Action::Cancel]),

@@ -1,6 +1,6 @@
 //! A counterparty who makes the public records of a funded trade vanish.
 
-use crate::body::{Body, Cancel, Funded, Release, Side};
+use crate::body::{Body, Cancel, Funded, PaymentSent, Release, Side};
 use crate::record::Header;
 use crate::testing::{EPOCH, NETWORK, SampleTrade, admit_all, ledger, sats};
 use crate::trade::{Action, ChainFacts, Effect, Event, Funding, Local, Phase, Role, Trade, Vault};
@@ -140,11 +140,95 @@ fn a_trade_that_is_over_for_good_needs_the_chain_no_more() {
             ..View::default()
         }
     };
+    assert_eq!(SETTLED_DEPTH, 244, "as deep as a mined coin must be, and a day");
     assert_eq!(Settled::of(&seen(end + SETTLED_DEPTH - 2)), None);
     let view = seen(end + SETTLED_DEPTH - 1);
     let settled = Settled::of(&view).unwrap();
     let kept: Settled = borsh::from_slice(&borsh::to_vec(&settled).unwrap()).unwrap();
-    assert_eq!(kept.chain(&trade.escrow()), Some(view.chain));
+    assert_eq!(kept.chain(&trade.escrow()), Some(view.chain.clone()));
+    let blind = View { chain: ChainFacts { synced: false, ..view.chain.clone() }, ..view.clone() };
+    assert_eq!(Settled::of(&blind), None, "a chain that is not known to its tip settles nothing");
+    // The end is known by what was kept, and by nothing else.
+    let mut pin = pinned(&trade.records(), &trade);
+    let end = |pin: &Pin| look(&ledger(), trade.id(), Some(pin)).unwrap().unwrap().end();
+    assert_eq!(end(&pin), None);
+    pin.settled = Some(settled);
+    assert_eq!(end(&pin), Some(view.chain));
+}
+
+#[test]
+fn what_was_kept_is_read_back_whole_or_not_at_all() {
+    let mut trade = SampleTrade::with_second(Side::Sell);
+    let id = trade.id();
+    let sent = trade.author(Role::Buyer).write(&Body::PaymentSent(PaymentSent { trade: id }));
+    let pin = pinned(&[trade.records(), vec![sent.clone()]].concat(), &trade);
+    assert_eq!((pin.adverts.len(), pin.facts.as_slice()), (2, std::slice::from_ref(&sent)));
+    let records = pin.encode();
+    assert_eq!(records.len(), 3 + 2 + 1);
+    for count in 0..records.len() - 1 {
+        assert_eq!(Pin::decode(true, &records[..count], None), None, "{count} records are no trade");
+    }
+    let cut = Pin::decode(true, &records[..5], None).unwrap();
+    assert_eq!((cut.committed, cut.adverts, cut.facts), (true, pin.adverts.clone(), vec![]));
+    let mut garbled = records.clone();
+    garbled[5].pop();
+    assert_eq!(Pin::decode(true, &garbled, None), None);
+    garbled.clone_from(&records);
+    garbled.swap(0, 1);
+    assert_eq!(Pin::decode(true, &garbled, None), None, "an offer is no bid");
+}
+
+#[test]
+fn only_what_people_of_the_trade_said_about_it_is_pinned_each_once() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let id = trade.id();
+    let cancel = Body::Cancel(Cancel { trade: id, refund: None });
+    let said = [trade.maker.write(&cancel), trade.taker.write(&cancel), trade.arbiter.write(&cancel)];
+    let mut pin = pinned(&trade.records(), &trade);
+    let others = [crate::testing::Author::new(42).write(&cancel), trade.maker.write(&Body::Heartbeat)];
+    pin.add(&trade.bid(), &[said.as_slice(), others.as_slice(), said.as_slice()].concat());
+    assert_eq!(pin.facts, said);
+}
+
+#[test]
+fn of_each_kind_each_is_pinned_so_often_and_takes_nobodys_place() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let cancel = Body::Cancel(Cancel { trade: trade.id(), refund: None });
+    let mut said: Vec<Record> = (0..20).map(|_| trade.taker.write(&cancel)).collect();
+    let others = [trade.maker.write(&cancel), trade.taker.write(&Body::PaymentSent(PaymentSent { trade: trade.id() }))];
+    let mut pin = pinned(&trade.records(), &trade);
+    pin.add(&trade.bid(), &[said.as_slice(), others.as_slice()].concat());
+    said.truncate(8);
+    assert_eq!(pin.facts, [said.as_slice(), others.as_slice()].concat());
+}
+
+#[test]
+fn what_was_seen_stays_pinned_while_the_agreement_is_the_same() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let sent = trade.taker.write(&Body::PaymentSent(PaymentSent { trade: trade.id() }));
+    let mut pin = pinned(&[trade.records(), vec![sent.clone()]].concat(), &trade);
+    pin.committed = false;
+    let mut public = ledger();
+    admit_all(&mut public, &trade.records()); // without what was said
+    let facts = |pin: &Pin| look(&public, trade.id(), Some(pin)).unwrap().unwrap().pin.unwrap().facts;
+    assert_eq!(facts(&pin), [sent]);
+    let mut body = crate::testing::sample_accept(&trade.take, trade.offer.id(), &trade.maker);
+    body.height += 1;
+    pin.accept = trade.maker.sign(*trade.accept.header(), Body::Accept(body).encode());
+    assert!(facts(&pin).is_empty(), "it was about another contract");
+}
+
+#[test]
+fn the_ledger_still_voids_what_is_pinned() {
+    let trade = SampleTrade::new(Side::Sell);
+    let pin = pinned(&trade.records(), &trade);
+    let mut public = ledger();
+    admit_all(&mut public, &trade.records());
+    assert!(!look(&public, trade.id(), Some(&pin)).unwrap().unwrap().facts.void);
+    // An author who parts from what he agreed to: the agreement itself is in doubt.
+    let header = Header { kind: Body::Heartbeat.kind(), ..*trade.accept.header() };
+    admit_all(&mut public, &[trade.maker.sign(header, Body::Heartbeat.encode())]);
+    assert!(look(&public, trade.id(), Some(&pin)).unwrap().unwrap().facts.void);
 }
 
 /// A seller who forks at his own `Funded`, or before it, moves nobody who has seen which output he named.

@@ -170,6 +170,154 @@ fn what_an_arbiter_signs_beyond_the_parties_is_foreign() {
     assert_eq!(contract.fee_of(Seat::First), sats(10_000));
 }
 
+/// Changes a transaction.
+type Change = fn(&mut bitcoin::Transaction);
+
+#[test]
+fn an_extension_is_these_outputs_and_nothing_else() {
+    let (mut trade, contract, escrow) = case(true);
+    let held = vaults_of(&escrow, 1);
+    let fee = escrow.extension_fee_at(Seat::First, &held, 10).unwrap();
+    let extend = escrow.extend(Seat::First, &held, fee, &trade.arbiter_pair(&contract, Seat::First)).unwrap();
+    let key = trade.author(Role::Seller).trade_key();
+    let good = escrow.complete_extend(Seat::First, &extend, Role::Seller, &key).unwrap().tx;
+    assert_eq!(escrow.classify(&good, &held), SpendPath::Extension);
+    let changes: [(&str, Change); 6] = [
+        ("it costs nothing", |tx| tx.output[0].value = bitcoin::Amount::from_sat(1_100_000)),
+        ("it holds more", |tx| tx.output[0].value = bitcoin::Amount::from_sat(1_100_001)),
+        ("the bond shrinks", |tx| tx.output[1].value -= bitcoin::Amount::ONE_SAT),
+        ("somebody else gets some", |tx| tx.output.push(tx.output[1].clone())),
+        ("other coins come in", |tx| tx.input.push(tx.input[0].clone())),
+        ("the outputs change places", |tx| tx.output.swap(0, 1)),
+    ];
+    for (what, change) in changes {
+        let mut other = good.clone();
+        change(&mut other);
+        assert_eq!(escrow.extended(&other, &held), None, "{what}");
+        assert_eq!(escrow.classify(&other, &held), SpendPath::Foreign, "{what}");
+    }
+}
+
+#[test]
+fn an_extension_goes_on_without_a_bond_that_was_taken_back() {
+    let (_, _, escrow) = case(true);
+    let held = vaults_of(&escrow, 1);
+    let alone = Vaults { bond: None, ..held };
+    let fee = escrow.extension_fee_at(Seat::First, &alone, 10).unwrap();
+    let tx = escrow.extension(Seat::First, &alone, fee).unwrap().tx;
+    let extended = escrow.extended(&tx, &held).unwrap();
+    assert_eq!((extended.bond, extended.escrow.value.get()), (None, held.escrow.value.get() - fee.get()));
+}
+
+/// A contract with this fee of both arbiters and these bonds, and what holds its coins.
+fn with_terms(fee_ppm: u32, seller_bond: u64, buyer_bond: u64) -> (Escrow, Vaults) {
+    let (_, mut contract, _) = case(false);
+    contract.arbiter.fee_ppm = fee_ppm;
+    (contract.seller_bond, contract.buyer_bond) = (sats(seller_bond), sats(buyer_bond));
+    let escrow = Escrow::new(&contract);
+    let held = vaults_of(&escrow, 1);
+    (escrow, held)
+}
+
+#[test]
+fn a_division_pays_for_the_outputs_that_it_has() {
+    let mined = |inputs, outputs| 10 * vsize(RULED_INPUT_VSIZE, inputs, outputs);
+    let fee = 10_000;
+    let (split, all) = (Verdict::Split, 1_000_000);
+    for (terms, verdict, expected) in [
+        ((0, 0, 0), Verdict::Buyer, (all - mined(1, 1), 0)),
+        ((10_000, 100_000, 0), Verdict::Buyer, (all, 100_000 - fee - mined(1, 3))),
+        ((10_000, 100_000, 0), Verdict::Seller, (0, all + 100_000 - fee - mined(1, 3))),
+        ((10_000, 0, 200_000), Verdict::Buyer, (all + 200_000 - fee - mined(2, 3), 0)),
+        ((10_000, 0, 200_000), Verdict::Seller, (200_000 - fee - mined(2, 3), all)),
+        // Nothing and everything are no parts.
+        ((10_000, 0, 0), split(Sats::ZERO), (0, all - fee - mined(1, 2))),
+        ((10_000, 0, 0), split(sats(all)), (all - fee - mined(1, 2), 0)),
+        ((10_000, 0, 0), split(sats(1_000)), (1_000 - 12, all - 1_000 - (fee + mined(1, 3) - 12))),
+    ] {
+        let (escrow, held) = with_terms(terms.0, terms.1, terms.2);
+        let divided = escrow.divide(Seat::First, &held, verdict, 10).map(|(buyer, seller)| (buyer.get(), seller.get()));
+        assert_eq!(divided, Ok(expected), "{verdict:?} of {terms:?}");
+    }
+    // A bond of nothing is an input, and pays for no output.
+    let (escrow, mut held) = with_terms(10_000, 0, 200_000);
+    held.bond.as_mut().unwrap().value = Sats::ZERO;
+    let divided = escrow.divide(Seat::First, &held, Verdict::Seller, 10).unwrap();
+    assert_eq!(divided, (Sats::ZERO, sats(all - fee - mined(2, 2))));
+}
+
+#[test]
+fn what_would_be_dust_is_the_others_and_nobody_elses() {
+    let (escrow, held) = with_terms(10_000, 0, 0);
+    let costs = 10_000 + 10 * vsize(RULED_INPUT_VSIZE, 1, 3);
+    let all = 1_000_000 - costs;
+    for (to_buyer, expected) in [
+        (552, (DUST_LIMIT, all - DUST_LIMIT)),
+        (551, (0, all)),
+        (1_000_000 - 553, (all - DUST_LIMIT, DUST_LIMIT)),
+        (1_000_000 - 552, (all, 0)),
+    ] {
+        let divided = escrow.divide(Seat::First, &held, Verdict::Split(sats(to_buyer)), 10);
+        assert_eq!(divided.map(|(buyer, seller)| (buyer.get(), seller.get())), Ok(expected), "{to_buyer}");
+    }
+    // Nor is any put into a ruling by hand.
+    for (to_buyer, to_seller, is_good) in [
+        (DUST_LIMIT, 980_000, true),
+        (980_000, DUST_LIMIT, true),
+        (DUST_LIMIT - 1, 980_000, false),
+        (980_000, DUST_LIMIT - 1, false),
+        (0, 0, false),
+    ] {
+        let refused = EscrowError::Division { to_buyer, to_seller };
+        let expected = if is_good { Ok(()) } else { Err(refused) };
+        assert_eq!(escrow.ruling(Seat::First, &held, sats(to_buyer), sats(to_seller)).map(|_| ()), expected);
+    }
+}
+
+#[test]
+fn a_feerate_is_found_again_and_only_where_a_verdict_leads() {
+    let verdicts = [Verdict::Buyer, Verdict::Seller, Verdict::Split(sats(300_000))];
+    for (escrow, held) in [with_terms(10_000, 0, 0), with_terms(10_000, 100_000, 200_000)] {
+        for (verdict, feerate) in verdicts.into_iter().flat_map(|verdict| [1, 10, 77].map(|feerate| (verdict, feerate)))
+        {
+            let division = escrow.divide(Seat::First, &held, verdict, feerate).unwrap();
+            assert_eq!(escrow.feerate_of(Seat::First, &held, verdict, division), Some(feerate));
+            let moved = (division.0, division.1.checked_sub(sats(1)).unwrap_or(sats(1)));
+            assert_eq!(escrow.feerate_of(Seat::First, &held, verdict, moved), None, "{verdict:?} at {feerate}");
+        }
+        for feerate in [1, 10, MAX_EXTENSION_FEERATE] {
+            let fee = escrow.extension_fee_at(Seat::First, &held, feerate).unwrap();
+            assert_eq!(escrow.feerate_of_extension(Seat::First, &held, fee), Some(feerate));
+            let more = sats(fee.get() + 1);
+            assert_eq!(escrow.feerate_of_extension(Seat::First, &held, more), None);
+        }
+    }
+}
+
+#[test]
+fn what_is_signed_by_digests_is_what_the_arbiter_would_sign() {
+    let secp = bitcoin::key::Secp256k1::new();
+    for (bonded, seat) in [(false, Seat::First), (true, Seat::Second)] {
+        let (trade, contract, escrow) = case(bonded);
+        let (held, pair) = (vaults_of(&escrow, 1), trade.arbiter_pair(&contract, seat));
+        let signed = |digests: Vec<[u8; 32]>| -> Vec<CurveSignature> {
+            let sign = |digest| secp.sign_schnorr_no_aux_rand(&bitcoin::secp256k1::Message::from_digest(digest), &pair);
+            digests.into_iter().map(|digest| CurveSignature(sign(digest))).collect()
+        };
+        for verdict in [Verdict::Buyer, Verdict::Seller, Verdict::Split(sats(300_000))] {
+            let division = escrow.divide(seat, &held, verdict, 10).unwrap();
+            let signatures = signed(escrow.ruling_digests(seat, &held, division).unwrap());
+            let ruling = rule(&trade, &escrow, seat, verdict);
+            assert_eq!(escrow.ruling_of(seat, &held, division, &signatures), Ok(ruling), "{verdict:?}");
+            assert!(escrow.ruling_of(seat, &held, division, &signatures[1..]).is_err(), "one is missing");
+        }
+        let fee = escrow.extension_fee_at(seat, &held, 10).unwrap();
+        let signatures = signed(escrow.extension_digests(seat, &held, fee).unwrap());
+        assert_eq!(escrow.extend_of(seat, &held, fee, &signatures), escrow.extend(seat, &held, fee, &pair));
+        assert!(escrow.extend_of(seat, &held, fee, &signatures[1..]).is_err(), "one is missing");
+    }
+}
+
 #[test]
 fn a_fee_that_would_be_dust_is_none() {
     let (_, mut contract, _) = case(false);

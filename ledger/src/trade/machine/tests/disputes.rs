@@ -56,6 +56,16 @@ fn decide(machine: &mut Trade) -> Result<Vec<Effect>, Refusal> {
 }
 
 #[test]
+fn an_arbiter_sits_where_he_was_seated_and_a_party_nowhere() {
+    let bid = Case::new().trade.bid();
+    let alone = |role| Trade::new(bid.clone(), role, false, Local::default()).seat();
+    assert_eq!([Role::Buyer, Role::Seller, Role::Arbiter].map(alone), [None, None, Some(Seat::First)]);
+    for seat in [Seat::First, Seat::Second] {
+        assert_eq!(Trade::seated(bid.clone(), seat).seat(), Some(seat));
+    }
+}
+
+#[test]
 fn either_party_disputes_a_funded_trade_once() {
     for role in [Role::Buyer, Role::Seller] {
         let mut case = Case::new();
@@ -185,6 +195,83 @@ fn what_was_released_to_the_buyer_is_not_his_to_call_off() {
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Complete { .. })), "the payout is still his");
     assert_eq!(ask(&mut buyer, Action::Cancel), Err(Refusal::AlreadySigned));
     assert!(!buyer.actions().contains(&Action::Cancel));
+}
+
+/// Whoever keeps a spend by which the coins come to himself gives them to nobody else any more.
+#[test]
+fn who_keeps_what_pays_him_signs_the_coins_to_nobody_else() {
+    let mut case = Case::new();
+    let vaults = case.trade.vaults(1);
+    let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| case.trade.author(role).trade_key());
+    let release = case.escrow.half(&vaults, sats(1_700), Role::Buyer, &seller).unwrap();
+    let payout = case.escrow.complete(&release, Role::Buyer, &buyer).unwrap().tx;
+    let half = case.escrow.half(&vaults, sats(1_700), Role::Seller, &buyer).unwrap();
+    let refund = case.escrow.complete(&half, Role::Seller, &seller).unwrap().tx;
+    let timeout = case.escrow.signed_timeout(Vault::Escrow, vaults.escrow, sats(1_700), &seller).unwrap().tx;
+    let ruling = case.ruling(Seat::First, Verdict::Split(sats(500_000)));
+    let ruled = [(Role::Buyer, &buyer), (Role::Seller, &seller)]
+        .map(|(role, key)| case.escrow.complete_ruling(Seat::First, &ruling, role, key).unwrap().tx);
+    let extend = case.extend(Seat::First, &vaults);
+    let extended = case.escrow.complete_extend(Seat::First, &extend, Role::Seller, &seller).unwrap().tx;
+    for (role, action, kept, is_refused) in [
+        (Role::Seller, Action::Release, None, false),
+        (Role::Seller, Action::Release, Some(&refund), true),
+        (Role::Seller, Action::Release, Some(&timeout), true),
+        (Role::Seller, Action::Release, Some(&ruled[1]), true),
+        (Role::Seller, Action::Release, Some(&extended), false),
+        (Role::Buyer, Action::Cancel, None, false),
+        (Role::Buyer, Action::Cancel, Some(&payout), true),
+        (Role::Buyer, Action::Cancel, Some(&ruled[0]), true),
+        (Role::Buyer, Action::Cancel, Some(&extended), false),
+    ] {
+        let local = Local { spend_tx: kept.map(bitcoin::consensus::serialize), ..Local::default() };
+        let (mut machine, _) = case.see(Trade::new(case.trade.bid(), role, false, local), 200);
+        assert_eq!(machine.phase(), Phase::Disputed);
+        let refusal = ask(&mut machine, action).err();
+        assert_eq!(refusal, is_refused.then_some(Refusal::AlreadySigned), "{role} {action}");
+        assert_eq!(machine.actions().contains(&action), !is_refused);
+    }
+    // Released, and a ruling's spend is seen nevertheless: the seller has nothing to sign once more, but can say that he is off.
+    case.facts.releases.push(release);
+    let (mut machine, _) = case.party(Role::Seller, T1);
+    let spends = vec![Spend { tx: ruled[0].clone(), path: SpendPath::Ruling, height: None }];
+    let seen = ChainFacts { spends, ..machine.view().chain().clone() };
+    machine.handle(Event::Chain(seen)).unwrap();
+    assert_eq!(machine.phase(), Phase::Ruled);
+    assert_eq!(ask(&mut machine, Action::Release), Err(Refusal::AlreadySigned));
+    assert!(ask(&mut machine, Action::Cancel).is_ok());
+}
+
+#[test]
+fn nobody_acts_on_a_dispute_who_does_not_see_the_chain() {
+    let case = Case::new();
+    let blind = |mut machine: Trade| {
+        let seen = ChainFacts { synced: false, ..machine.view().chain().clone() };
+        machine.handle(Event::Compared).unwrap();
+        machine.handle(Event::Chain(seen)).unwrap();
+        machine
+    };
+    let mut arbiter = blind(case.arbiter(Seat::First, 200));
+    assert_eq!(decide(&mut arbiter), Err(Refusal::NotSynced));
+    assert_eq!(ask(&mut arbiter, Action::Extend), Err(Refusal::NotSynced));
+    let mut open = Case::new();
+    open.facts = Facts::default();
+    for role in [Role::Buyer, Role::Seller] {
+        assert_eq!(ask(&mut blind(open.party(role, 200).0), Action::Dispute), Err(Refusal::NotSynced));
+    }
+    let late = FUNDED_AT + 4320 - 1;
+    assert_eq!(ask(&mut blind(open.party(Role::Seller, late).0), Action::Refund), Err(Refusal::NotSynced));
+}
+
+#[test]
+fn each_arbiter_extends_once_and_the_second_where_the_first_has_not_been_followed() {
+    let mut case = Case::new();
+    case.facts.extensions.push((Seat::First, case.extend(Seat::First, &case.trade.vaults(1))));
+    assert_eq!(ask(&mut case.arbiter(Seat::First, T1B), Action::Extend), Err(Refusal::AlreadySigned));
+    let effects = ask(&mut case.arbiter(Seat::Second, T1B), Action::Extend).unwrap();
+    let vaults = case.trade.vaults(1);
+    let fee = case.escrow.extension_fee_at(Seat::Second, &vaults, 10).unwrap();
+    assert!(effects.contains(&Effect::SignExtension { seat: Seat::Second, vaults, fee }), "{effects:?}");
 }
 
 #[test]

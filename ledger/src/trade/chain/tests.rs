@@ -1,0 +1,111 @@
+//! What transactions in any order come to.
+
+use bitcoin::{ScriptBuf, TxOut};
+
+use super::*;
+use crate::body::Side;
+use crate::testing::{SampleTrade, funding_of, sats, spend_of_nowhere, vaults_of};
+use crate::trade::{Role, Seat, Vault};
+
+const TIP: u32 = 900;
+
+/// A bonded escrow that was funded, extended twice and paid out; and the outputs between.
+struct Story {
+    escrow: Escrow,
+    txs: Vec<(Transaction, Option<u32>)>,
+    held: Vec<Vaults>,
+}
+
+impl Story {
+    fn new() -> Self {
+        let mut trade = SampleTrade::with_second(Side::Sell);
+        let escrow = Escrow::new(&trade.bonded());
+        let pair = trade.arbiter_pair(escrow.contract(), Seat::First);
+        let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| trade.author(role).trade_key());
+        let (mut txs, mut held) = (vec![(funding_of(&escrow, 1), Some(100))], vec![vaults_of(&escrow, 1)]);
+        for height in [300, 500] {
+            let last = held[held.len() - 1];
+            let extend = escrow.extend(Seat::First, &last, sats(4_000), &pair).unwrap();
+            let tx = escrow.complete_extend(Seat::First, &extend, Role::Buyer, &buyer).unwrap().tx;
+            held.push(escrow.extended(&tx, &last).unwrap());
+            txs.push((tx, Some(height)));
+        }
+        let half = escrow.half(&held[2], sats(3_290), Role::Buyer, &seller).unwrap();
+        txs.push((escrow.complete(&half, Role::Buyer, &buyer).unwrap().tx, None));
+        Self { escrow, txs, held }
+    }
+
+    fn gather(&self, order: &[usize]) -> ChainFacts {
+        let txs = order.iter().map(|at| &self.txs[*at]).map(|(tx, height)| (tx, *height));
+        ChainFacts::gather(&self.escrow, TIP, true, txs)
+    }
+}
+
+#[test]
+fn a_row_of_extensions_is_followed_whatever_the_order() {
+    let story = Story::new();
+    let all = story.gather(&[0, 1, 2, 3]);
+    assert_eq!((all.tip, all.synced), (TIP, true));
+    for order in [[3, 2, 1, 0], [1, 0, 3, 2], [2, 3, 0, 1], [0, 3, 2, 1]] {
+        assert_eq!(story.gather(&order), all);
+    }
+    let mut fundings: Vec<Funding> = [(0, 100, None), (1, 300, Some(0)), (2, 500, Some(1))]
+        .map(|(at, height, before): (usize, _, Option<usize>)| {
+            let extends = before.map(|before| story.held[before].outpoint());
+            Funding { vaults: story.held[at], height: Some(height), extends }
+        })
+        .to_vec();
+    let last = fundings[2];
+    fundings.sort_by_key(Funding::outpoint);
+    assert_eq!(all.fundings, fundings);
+    let mut spends: Vec<Spend> = [SpendPath::Extension, SpendPath::Extension, SpendPath::Payout]
+        .into_iter()
+        .zip(&story.txs[1..])
+        .map(|(path, (tx, height))| Spend { tx: tx.clone(), path, height: *height })
+        .collect();
+    spends.sort_by_key(|spend| spend.tx.compute_txid());
+    assert_eq!(all.spends, spends, "each once");
+    let lineage: Vec<Vaults> = all.lineage(&last).map(|funding| funding.vaults).collect();
+    assert_eq!(lineage, [story.held[2], story.held[1], story.held[0]]);
+    assert_eq!(all.root_of(&last).vaults, story.held[0]);
+    // Without what lies between, nothing is known of what comes after it.
+    let torn = story.gather(&[0, 2, 3]);
+    assert_eq!((torn.fundings.len(), torn.spends.len()), (1, 0));
+}
+
+#[test]
+fn a_row_that_was_paid_twice_is_two_rows() {
+    let story = Story::new();
+    let mut again = story.txs.clone();
+    again.push((funding_of(&story.escrow, 2), Some(150)));
+    let facts = ChainFacts::gather(&story.escrow, TIP, true, again.iter().map(|(tx, height)| (tx, *height)));
+    assert_eq!(facts.fundings.len(), 4);
+    let second = vaults_of(&story.escrow, 2);
+    for funding in &facts.fundings {
+        let root = if funding.vaults == second { second } else { story.held[0] };
+        assert_eq!(facts.root_of(funding).vaults, root);
+    }
+    // Whatever is handed in, a row has an end.
+    let outpoint = story.held[0].outpoint();
+    let own_ancestor = Funding { extends: Some(outpoint), ..Funding::new(story.held[0], None) };
+    let facts = ChainFacts { fundings: vec![own_ancestor], ..ChainFacts::default() };
+    assert_eq!(facts.lineage(&own_ancestor).count(), 1);
+}
+
+#[test]
+fn whoever_takes_the_bond_alone_spends_the_escrow_of_nobody() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let escrow = Escrow::new(&trade.bonded());
+    let held = vaults_of(&escrow, 1);
+    let (bond, key) = (held.bond.unwrap(), trade.author(Role::Buyer).trade_key());
+    let funding = funding_of(&escrow, 1);
+    let taken = escrow.signed_timeout(Vault::Bond, bond, sats(1_700), &key).unwrap().tx;
+    let stranger =
+        spend_of_nowhere(7, vec![TxOut { value: bitcoin::Amount::ONE_SAT, script_pubkey: ScriptBuf::new() }]);
+    let txs = [(&funding, Some(100)), (&taken, Some(120)), (&stranger, Some(130))];
+    let facts = ChainFacts::gather(&escrow, TIP, true, txs);
+    let [spend] = facts.spends.as_slice() else { panic!("{:?}", facts.spends) };
+    assert_eq!((&spend.tx, spend.path), (&taken, SpendPath::Timeout));
+    assert!(spend.spends(&bond.outpoint.0) && !spend.spends(&held.outpoint()));
+    assert!(spends_any(&taken, &held) && !spends_any(&stranger, &held) && !spends_any(&funding, &held));
+}

@@ -1,0 +1,384 @@
+//! Who says something about a trade, how much of it counts, and which of several fundings does.
+
+use super::*;
+use crate::body::{Cancel, Closed, Coin, Dispute, Funded, PaymentSent, Release, Side, Signatures};
+use crate::ids::TradeId;
+use crate::testing::{Author, SampleTrade, sats, spend_of_nowhere, vaults_of};
+use crate::trade::{SpendPath, Verdict};
+use crate::wire::{Outpoint, TxId};
+
+/// A trade with two arbiters, and its escrow.
+struct Case {
+    trade: SampleTrade,
+    escrow: Option<Escrow>,
+}
+
+impl Case {
+    fn new() -> Self {
+        let trade = SampleTrade::with_second(Side::Sell);
+        Self { escrow: Some(trade.escrow()), trade }
+    }
+
+    fn escrow(&self) -> &Escrow {
+        self.escrow.as_ref().unwrap()
+    }
+
+    fn gather(&self, kept: &[Record], records: &[Record]) -> Facts {
+        Facts::gather(&self.trade.bid(), &&self.escrow, kept, records, false)
+    }
+
+    fn half(&mut self, number: u8, to: Role) -> HalfSpend {
+        let key = self.trade.author(crate::trade::counterparty(to)).trade_key();
+        self.escrow().half(&self.trade.vaults(number), sats(1_700), to, &key).unwrap()
+    }
+
+    fn ruling(&self, seat: Seat, number: u8, verdict: Verdict) -> Ruling {
+        let (escrow, vaults) = (self.escrow(), self.trade.vaults(number));
+        let division = escrow.divide(seat, &vaults, verdict, 10).unwrap();
+        escrow.rule(seat, &vaults, division, &self.trade.arbiter_pair(escrow.contract(), seat)).unwrap()
+    }
+
+    fn extend(&self, seat: Seat, number: u8, feerate: u64) -> Extend {
+        let (escrow, vaults) = (self.escrow(), self.trade.vaults(number));
+        let fee = escrow.extension_fee_at(seat, &vaults, feerate).unwrap();
+        escrow.extend(seat, &vaults, fee, &self.trade.arbiter_pair(escrow.contract(), seat)).unwrap()
+    }
+
+    fn arbiter(&self, seat: Seat) -> Author {
+        let second = self.trade.second.as_ref().map(|(author, _)| author.clone());
+        if seat == Seat::First { self.trade.arbiter.clone() } else { second.unwrap() }
+    }
+}
+
+/// Returns one body of each kind about a trade, each with what it means if the buyer, the seller, the first or the second
+/// arbiter says it.
+fn all_that_can_be_said(case: &mut Case, trade: TradeId) -> Vec<(Body, [Option<Facts>; 4])> {
+    let none = Facts::default;
+    let (payout, refund) = (case.half(1, Role::Buyer), case.half(1, Role::Seller));
+    let outpoint = case.trade.vaults(1).escrow.outpoint;
+    let spend = outpoint.0.txid;
+    let rulings = [Seat::First, Seat::Second].map(|seat| Ruling { trade, ..case.ruling(seat, 1, Verdict::Buyer) });
+    let extensions = [Seat::First, Seat::Second].map(|seat| Extend { trade, ..case.extend(seat, 1, 10) });
+    let ruled = |seat: Seat, ruling: &Ruling| Facts { rulings: vec![(seat, ruling.clone())], ..none() };
+    let extended = |seat: Seat, extend: &Extend| Facts { extensions: vec![(seat, extend.clone())], ..none() };
+    vec![
+        (
+            Body::Cancel(Cancel { trade, refund: None }),
+            [Some(Facts { buyer_cancel: true, ..none() }), Some(Facts { seller_cancel: true, ..none() }), None, None],
+        ),
+        (
+            Body::Cancel(Cancel { trade, refund: Some(refund.clone()) }),
+            [
+                Some(Facts { buyer_cancel: true, refunds: vec![refund], ..none() }),
+                Some(Facts { seller_cancel: true, ..none() }),
+                None,
+                None,
+            ],
+        ),
+        (
+            Body::Funded(Funded { trade, outpoint }),
+            [None, Some(Facts { funded: Some(outpoint.0), ..none() }), None, None],
+        ),
+        (Body::PaymentSent(PaymentSent { trade }), [Some(Facts { payment_sent: true, ..none() }), None, None, None]),
+        (
+            Body::Release(Release { trade, payout: payout.clone() }),
+            [None, Some(Facts { releases: vec![payout], ..none() }), None, None],
+        ),
+        (
+            Body::Closed(Closed { trade, spend: TxId(spend) }),
+            [
+                Some(Facts { buyer_closed: Some(spend), ..none() }),
+                Some(Facts { seller_closed: Some(spend), ..none() }),
+                None,
+                None,
+            ],
+        ),
+        (
+            Body::Dispute(Dispute { trade }),
+            [Some(Facts { buyer_dispute: true, ..none() }), Some(Facts { seller_dispute: true, ..none() }), None, None],
+        ),
+        (Body::Ruling(rulings[0].clone()), [None, None, Some(ruled(Seat::First, &rulings[0])), None]),
+        (Body::Ruling(rulings[1].clone()), [None, None, None, Some(ruled(Seat::Second, &rulings[1]))]),
+        (Body::Extend(extensions[0].clone()), [None, None, Some(extended(Seat::First, &extensions[0])), None]),
+        (Body::Extend(extensions[1].clone()), [None, None, None, Some(extended(Seat::Second, &extensions[1]))]),
+    ]
+}
+
+#[test]
+fn each_says_what_is_his_to_say_about_this_trade_and_nothing_else() {
+    let mut case = Case::new();
+    let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| case.trade.author(role).clone());
+    let people = [buyer, seller, case.arbiter(Seat::First), case.arbiter(Seat::Second)];
+    let id = case.trade.id();
+    for (trade, is_this) in [(id, true), (TradeId([9; 32]), false)] {
+        for (body, meanings) in all_that_can_be_said(&mut case, trade) {
+            for (mut author, meaning) in people.iter().cloned().zip(meanings) {
+                let expected = meaning.filter(|_| is_this).unwrap_or_default();
+                let facts = case.gather(&[], &[author.write(&body)]);
+                assert_eq!(facts, expected, "{:?}: {body:?}", case.trade.bid().role_of(&author.id()));
+            }
+            let stranger = Author::new(42).write(&body);
+            assert_eq!(case.gather(&[], &[stranger]), Facts::default(), "a stranger: {body:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_signed_for_coins_of_a_trade_without_a_contract() {
+    let mut case = Case::new();
+    let id = case.trade.id();
+    let bodies = all_that_can_be_said(&mut case, id);
+    case.escrow = None;
+    let people = [case.trade.maker.clone(), case.trade.taker.clone(), case.arbiter(Seat::First)];
+    for (body, mut author) in bodies.iter().flat_map(|(body, _)| people.clone().map(|author| (body, author))) {
+        let Facts { releases, refunds, rulings, extensions, .. } = case.gather(&[], &[author.write(body)]);
+        assert!(releases.is_empty() && refunds.is_empty() && rulings.is_empty() && extensions.is_empty(), "{body:?}");
+    }
+}
+
+#[test]
+fn what_was_said_first_of_what_can_be_said_once_stays() {
+    let mut case = Case::new();
+    let trade = case.trade.id();
+    let [one, other] = [1, 2].map(|number| case.trade.vaults(number).escrow.outpoint);
+    for (role, say) in [
+        (Role::Seller, (|trade, outpoint| Body::Funded(Funded { trade, outpoint })) as fn(_, Outpoint) -> _),
+        (Role::Seller, |trade, outpoint| Body::Closed(Closed { trade, spend: TxId(outpoint.0.txid) })),
+        (Role::Buyer, |trade, outpoint| Body::Closed(Closed { trade, spend: TxId(outpoint.0.txid) })),
+    ] {
+        let mut author = case.trade.author(role).clone();
+        let records = [one, other].map(|outpoint| author.write(&say(trade, outpoint)));
+        assert_eq!(case.gather(&[], &records), case.gather(&[], &records[..1]));
+        // In his own order, not in that in which they come in.
+        let reversed = [records[1].clone(), records[0].clone()];
+        assert_eq!(case.gather(&[], &reversed), case.gather(&[], &records[..1]));
+        // But what was kept counts before all else.
+        assert_eq!(case.gather(&records[1..], &records), case.gather(&[], &records[1..]));
+    }
+}
+
+#[test]
+fn the_log_in_which_somebody_entered_the_trade_comes_before_those_that_claim_to_be_older() {
+    let case = Case::new();
+    let trade = case.trade.id();
+    let [one, other] = [1, 2].map(|number| case.trade.vaults(number).escrow.outpoint);
+    let named = |mut author: Author, outpoint| author.write(&Body::Funded(Funded { trade, outpoint }));
+    let (first, older) = (named(case.trade.maker.clone(), one), named(case.trade.maker.reopened(1), other));
+    assert_eq!(case.gather(&[], std::slice::from_ref(&older)).funded, Some(other.0));
+    for records in [[first.clone(), older.clone()], [older, first]] {
+        assert_eq!(case.gather(&[], &records).funded, Some(one.0));
+    }
+}
+
+#[test]
+fn what_was_kept_counts_once_and_what_comes_later_counts_too() {
+    let mut case = Case::new();
+    let trade = case.trade.id();
+    let (payout, second) = (case.half(1, Role::Buyer), case.half(2, Role::Buyer));
+    let mut seller = case.trade.author(Role::Seller).clone();
+    let releases = [&payout, &second].map(|half| seller.write(&Body::Release(Release { trade, payout: half.clone() })));
+    let twice = [releases.clone(), releases.clone()].concat();
+    assert_eq!(case.gather(&releases[..1], &twice).releases, [payout, second]);
+}
+
+#[test]
+fn so_many_halves_count_and_none_that_is_not_good() {
+    let mut case = Case::new();
+    let trade = case.trade.id();
+    let release = |payout: HalfSpend| Body::Release(Release { trade, payout });
+    let refund = |half: HalfSpend| Body::Cancel(Cancel { trade, refund: Some(half) });
+    let numbers: Vec<u8> = (1..=u8::try_from(MAX_HALVES).unwrap() + 2).collect();
+    for (by, to) in [(Role::Seller, Role::Buyer), (Role::Buyer, Role::Seller)] {
+        let halves: Vec<HalfSpend> = numbers.iter().map(|number| case.half(*number, to)).collect();
+        let bad = HalfSpend { signatures: Signatures::default(), ..halves[0].clone() };
+        let mut author = case.trade.author(by).clone();
+        let all = std::iter::once(&bad).chain(&halves).cloned();
+        let records: Vec<Record> =
+            all.map(|half| author.write(&if to == Role::Buyer { release(half) } else { refund(half) })).collect();
+        let facts = case.gather(&[], &records);
+        let kept = if to == Role::Buyer { facts.releases } else { facts.refunds };
+        assert_eq!(kept, halves[..MAX_HALVES]);
+    }
+}
+
+#[test]
+fn of_an_arbiter_the_first_about_the_same_outputs_counts_and_so_many() {
+    let case = Case::new();
+    let numbers: Vec<u8> = (1..=u8::try_from(MAX_RULED).unwrap() + 2).collect();
+    let mut records = Vec::new();
+    for seat in [Seat::First, Seat::Second] {
+        let mut author = case.arbiter(seat);
+        // What is not signed by his key takes no place.
+        let forged = Ruling { with_buyer: Signatures::default(), ..case.ruling(seat, 1, Verdict::Buyer) };
+        records.push(author.write(&Body::Ruling(forged)));
+        for number in &numbers {
+            for (verdict, feerate) in [(Verdict::Buyer, 10), (Verdict::Seller, 20)] {
+                records.push(author.write(&Body::Ruling(case.ruling(seat, *number, verdict))));
+                records.push(author.write(&Body::Extend(case.extend(seat, *number, feerate))));
+            }
+        }
+    }
+    assert_eq!(MAX_RULED, 4, "one for the funding, one for each of three extensions");
+    let facts = case.gather(&[], &records);
+    for seat in [Seat::First, Seat::Second] {
+        let rulings: Vec<_> = facts.rulings.iter().filter(|(by, _)| *by == seat).map(|(_, ruling)| ruling).collect();
+        let expected: Vec<_> =
+            numbers[..MAX_RULED].iter().map(|number| case.ruling(seat, *number, Verdict::Buyer)).collect();
+        assert_eq!(rulings, expected.iter().collect::<Vec<_>>());
+        let extensions: Vec<_> = facts.extensions.iter().filter(|(by, _)| *by == seat).map(|(_, it)| it).collect();
+        let expected: Vec<_> = numbers[..MAX_RULED].iter().map(|number| case.extend(seat, *number, 10)).collect();
+        assert_eq!(extensions, expected.iter().collect::<Vec<_>>());
+    }
+}
+
+/// The sample contract asks for three confirmations.
+const TIP: u32 = 200;
+const BURIED: Option<u32> = Some(TIP - 2);
+const SHALLOW: Option<u32> = Some(TIP - 1);
+
+fn spend(coins: &[Coin], path: SpendPath, height: Option<u32>) -> Spend {
+    let mut tx = spend_of_nowhere(1, Vec::new());
+    let input = tx.input.remove(0);
+    tx.input.extend(coins.iter().map(|coin| bitcoin::TxIn { previous_output: coin.outpoint.0, ..input.clone() }));
+    Spend { tx, path, height }
+}
+
+fn unsigned(vaults: &Vaults) -> HalfSpend {
+    HalfSpend { vaults: *vaults, fee: sats(1_700), signatures: Signatures::default() }
+}
+
+/// What speaks for an output: how much (less is more), and what it is.
+type Standing = (u8, &'static str, fn(&mut View, &Vaults));
+
+const STANDINGS: &[Standing] = &[
+    (0, "its payout is buried", |view, of| view.chain.spends.push(spend(&[of.escrow], SpendPath::Payout, BURIED))),
+    (1, "it is released", |view, of| view.facts.releases.push(unsigned(of))),
+    (1, "its payout is seen", |view, of| view.chain.spends.push(spend(&[of.escrow], SpendPath::Payout, None))),
+    (1, "it is released, and a spend back waits in the pool", |view, of| {
+        view.facts.releases.push(unsigned(of));
+        view.chain.spends.push(spend(&[of.escrow], SpendPath::Timeout, None));
+    }),
+    (2, "it was taken back", |view, of| view.chain.spends.push(spend(&[of.escrow], SpendPath::Timeout, BURIED))),
+    (2, "it is released, and was taken back", |view, of| {
+        view.facts.releases.push(unsigned(of));
+        view.chain.spends.push(spend(&[of.escrow], SpendPath::Timeout, BURIED));
+    }),
+    (3, "a spend back is seen", |view, of| view.chain.spends.push(spend(&[of.escrow], SpendPath::Timeout, None))),
+    (3, "it is released, and a spend back is in a block", |view, of| {
+        view.facts.releases.push(unsigned(of));
+        view.chain.spends.push(spend(&[of.escrow], SpendPath::Timeout, SHALLOW));
+    }),
+    (3, "its refund is signed", |view, of| view.facts.refunds.push(unsigned(of))),
+    (3, "it is ruled about", |view, of| {
+        let (trade, none) = (TradeId([0; 32]), Signatures::default());
+        let (to_buyer, with_buyer) = (sats(1), none.clone());
+        let ruling = Ruling { trade, vaults: *of, to_buyer, to_seller: sats(1), with_buyer, with_seller: none };
+        view.facts.rulings.push((Seat::First, ruling));
+    }),
+    (3, "an extension of it is signed", |view, of| {
+        let (trade, none) = (TradeId([0; 32]), Signatures::default());
+        let extend = Extend { trade, vaults: *of, fee: sats(1), with_buyer: none.clone(), with_seller: none };
+        view.facts.extensions.push((Seat::First, extend));
+    }),
+    (4, "the seller names it", |view, of| view.facts.funded = Some(of.outpoint())),
+    (5, "nothing", |_, _| {}),
+];
+
+fn view_of(trade: &SampleTrade, fundings: &[(u8, Option<u32>)]) -> View {
+    let fundings = fundings.iter().map(|(number, height)| Funding::new(trade.vaults(*number), *height));
+    let chain = ChainFacts { tip: TIP, synced: true, fundings: fundings.collect(), spends: Vec::new() };
+    View { contract: Some(trade.contract()), facts: Facts::default(), chain }
+}
+
+#[test]
+fn of_two_fundings_counts_what_more_speaks_for_and_then_what_came_first() {
+    let trade = SampleTrade::new(Side::Sell);
+    let [late, early] = [1, 2].map(|number| trade.vaults(number));
+    let neither = view_of(&trade, &[(1, BURIED), (2, Some(TIP - 9))]);
+    for (one, other) in STANDINGS.iter().flat_map(|one| STANDINGS.iter().map(move |other| (one, other))) {
+        if (one.0, other.0) == (4, 4) {
+            continue; // he names but one
+        }
+        let mut view = neither.clone();
+        (one.2)(&mut view, &late);
+        (other.2)(&mut view, &early);
+        let expected = if one.0 < other.0 { late } else { early };
+        assert_eq!(view.funding().unwrap().vaults, expected, "{}; and of the earlier: {}", one.1, other.1);
+    }
+}
+
+#[test]
+fn nothing_speaks_for_what_is_not_buried() {
+    let trade = SampleTrade::new(Side::Sell);
+    let [late, early] = [1, 2].map(|number| trade.vaults(number));
+    for height in [None, SHALLOW] {
+        let neither = view_of(&trade, &[(1, height), (2, BURIED)]);
+        for (_, name, happens) in STANDINGS {
+            let mut view = neither.clone();
+            happens(&mut view, &late);
+            assert_eq!(view.funding().unwrap().vaults, early, "{name} at {height:?}");
+        }
+    }
+    // In the pool none is first: then the lowest outpoint counts, at every node.
+    let lowest = if late.outpoint() < early.outpoint() { late } else { early };
+    for order in [[(1, None), (2, None)], [(2, None), (1, None)]] {
+        assert_eq!(view_of(&trade, &order).funding().unwrap().vaults, lowest);
+    }
+    assert!(View { contract: None, ..view_of(&trade, &[(1, BURIED)]) }.funding().is_none(), "there is nothing to fund");
+}
+
+#[test]
+fn a_bond_is_there_until_a_block_shows_that_it_alone_was_taken_back() {
+    let trade = SampleTrade::with_bonds(Side::Sell);
+    let held = trade.vaults(1);
+    let bond = held.bond.unwrap();
+    let alone = Vaults { bond: None, ..held };
+    for (coins, height, expected) in [
+        (vec![], None, held),
+        (vec![bond], None, held),
+        (vec![bond], SHALLOW, alone),
+        (vec![held.escrow, bond], SHALLOW, held),
+        (vec![held.escrow], SHALLOW, held),
+        (vec![vaults_of(&trade.escrow(), 2).bond.unwrap()], SHALLOW, held),
+    ] {
+        let mut view = view_of(&trade, &[(1, BURIED)]);
+        view.chain.spends.push(spend(&coins, SpendPath::Timeout, height));
+        assert_eq!(view.vaults(), Some(expected), "{coins:?} at {height:?}");
+    }
+}
+
+#[test]
+fn the_spend_that_a_block_shows_counts_before_those_in_the_pool() {
+    let trade = SampleTrade::new(Side::Sell);
+    let coin = trade.vaults(1).escrow;
+    let mut view = view_of(&trade, &[(1, BURIED)]);
+    assert_eq!(view.spend(), None);
+    let pool = [SpendPath::Payout, SpendPath::Refund, SpendPath::Ruling].map(|path| {
+        let mut spend = spend(&[coin], path, None);
+        spend.tx.lock_time = bitcoin::absolute::LockTime::from_consensus(path as u32);
+        spend
+    });
+    view.chain.spends.extend(pool.clone());
+    let lowest = pool.iter().min_by_key(|spend| spend.tx.compute_txid());
+    assert_eq!(view.spend(), lowest, "the same at every node");
+    let confirmed = spend(&[coin], SpendPath::Timeout, SHALLOW);
+    view.chain.spends.push(confirmed.clone());
+    assert_eq!(view.spend(), Some(&confirmed));
+    assert_eq!(view.spend_of(&trade.vaults(2).outpoint()), None);
+}
+
+#[test]
+fn a_block_is_one_confirmation() {
+    let view = view_of(&SampleTrade::new(Side::Sell), &[]);
+    for (height, depth, is_buried) in [
+        (None, 0, false),
+        (Some(TIP + 2), 0, false),
+        (Some(TIP), 1, false),
+        (SHALLOW, 2, false),
+        (BURIED, 3, true),
+        (Some(TIP - 3), 4, true),
+    ] {
+        assert_eq!((view.depth(height), view.is_buried(height)), (depth, is_buried), "{height:?}");
+    }
+    assert!(!View { contract: None, ..view }.is_buried(BURIED));
+}
