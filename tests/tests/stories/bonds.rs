@@ -1,8 +1,13 @@
 //! Trades in which both sides lock a bond besides: who loses his machine, his patience or the other side loses nothing else.
 
+use bitcoin::Transaction;
+use exchange_api::EscrowSums;
 use exchange_ledger::ids::TradeId;
+use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{Action, Phase};
 use exchange_tests::{Offer, Trader, World};
+
+use crate::disputes::{audited, matures, rules};
 
 /// Blocks that bury a trade of this size.
 const BURIED: u32 = 3;
@@ -14,6 +19,8 @@ const FINAL: u32 = 6;
 const AMOUNT: u64 = 1_000_000;
 const SELLER_BOND: u64 = 100_000;
 const BUYER_BOND: u64 = 200_000;
+/// What the arbiter of the stories asks: half a percent.
+const ARBITER_FEE: u64 = AMOUNT / 200;
 const BONDED: Offer<'static> = Offer { bonds: ("10", "20"), ..Offer::SELL };
 
 /// Two traders with coins who agreed on a trade with bonds, and what each owned before.
@@ -42,6 +49,41 @@ impl Story {
             assert!(view.next.what.contains(locked), "he sees what he locks before he agrees: {}", view.next.what);
         }
         Self { world, seller, buyer, trade, sellers, buyers }
+    }
+
+    /// Both bring their coins, and the chain buries the funding. Returns what each side's share of its fee was.
+    fn is_funded(&self) -> u64 {
+        self.buyer.does("fund", self.trade);
+        self.seller.does("fund", self.trade);
+        self.world.chain().confirm("the funding", BURIED);
+        self.awaits(Phase::Funded);
+        let funding = self.seller.looks_at(self.trade).unwrap().funding.unwrap();
+        self.shares(&funding.txid)
+    }
+
+    /// The buyer says that he paid, one side calls for the arbiter, and he comes.
+    fn is_disputed_by(&self, party: &Trader) -> Trader {
+        self.buyer.does("paid", self.trade);
+        self.seller.awaits(self.trade, Phase::Paid);
+        party.does("dispute", self.trade);
+        let arbiter = self.world.trader("arbiter");
+        arbiter.awaits(self.trade, Phase::Disputed);
+        arbiter
+    }
+
+    /// The arbiter rules, and the chain buries that. Returns the ruling's spend and what the miner got of it.
+    fn is_ruled_for(&self, arbiter: &Trader, winner: &str) -> (Transaction, u64) {
+        let held = self.seller.looks_at(self.trade).unwrap().funding.unwrap().txid;
+        rules(arbiter, self.trade, winner, &["--yes"]).unwrap();
+        self.awaits(Phase::Ruled);
+        matures(&self.world, &self.seller, self.trade);
+        self.world.chain().confirm("the ruling's spend", BURIED);
+        self.awaits(Phase::Settled);
+        let spend = self.seller.looks_at(self.trade).unwrap().spend.unwrap();
+        let (tx, fee) = self.world.chain().confirmed(&spend.txid);
+        let spent: Vec<String> = tx.input.iter().map(|input| input.previous_output.txid.to_string()).collect();
+        assert_eq!(spent, [held.clone(), held], "both outputs of the escrow, and nothing else");
+        (tx, fee.to_sat())
     }
 
     /// Returns what each side paid to the miner of the funding: as much, for each brought one coin and takes change.
@@ -213,4 +255,56 @@ fn bonded_trade_with_a_seller_who_never_signs() {
     story.seller.awaits(story.trade, Phase::Cancelled);
     owns(&story.seller, story.sellers);
     assert!(story.world.chain().pool().is_empty(), "nothing is sent any more");
+}
+
+fn values(tx: &Transaction) -> Vec<u64> {
+    tx.output.iter().map(|output| output.value.to_sat()).collect()
+}
+
+/// Everybody who asks the chain finds the same sums.
+fn are_true(story: &Story, to_buyers: u64, to_sellers: u64, to_arbiters: u64) {
+    let sats = |value| Sats::new(value).unwrap();
+    let funded = AMOUNT + SELLER_BOND + BUYER_BOND;
+    let expected = EscrowSums {
+        funded: sats(funded),
+        to_buyers: sats(to_buyers),
+        to_sellers: sats(to_sellers),
+        to_arbiters: sats(to_arbiters),
+        fees: sats(funded - to_buyers - to_sellers - to_arbiters),
+        ..EscrowSums::default()
+    };
+    assert_eq!(audited(&story.seller), expected);
+    assert_eq!(audited(&story.buyer), expected);
+}
+
+#[test]
+fn bonded_dispute_costs_the_loser_his_bond() {
+    let story = Story::begin();
+    let share = story.is_funded();
+    // The buyer paid, and the seller does not say so.
+    let arbiter = story.is_disputed_by(&story.buyer);
+    let (ruling, fee) = story.is_ruled_for(&arbiter, "buyer");
+    let costs = ARBITER_FEE + fee;
+    let (to_buyer, to_seller) = (AMOUNT + BUYER_BOND, SELLER_BOND - costs);
+    assert_eq!(values(&ruling), [to_buyer, to_seller, ARBITER_FEE], "the loser's bond pays, and the rest of it is his");
+    owns(&story.seller, story.sellers - share - AMOUNT - costs);
+    owns(&story.buyer, story.buyers - share + AMOUNT);
+    owns(&arbiter, ARBITER_FEE);
+    are_true(&story, to_buyer, to_seller, ARBITER_FEE);
+}
+
+#[test]
+fn bonded_dispute_costs_a_lying_buyer_his_bond() {
+    let story = Story::begin();
+    let share = story.is_funded();
+    // He says that he paid, and did not.
+    let arbiter = story.is_disputed_by(&story.seller);
+    let (ruling, fee) = story.is_ruled_for(&arbiter, "seller");
+    let costs = ARBITER_FEE + fee;
+    let (to_buyer, to_seller) = (BUYER_BOND - costs, AMOUNT + SELLER_BOND);
+    assert_eq!(values(&ruling), [to_buyer, to_seller, ARBITER_FEE], "the loser's bond pays, and the rest of it is his");
+    owns(&story.seller, story.sellers - share);
+    owns(&story.buyer, story.buyers - share - costs);
+    owns(&arbiter, ARBITER_FEE);
+    are_true(&story, to_buyer, to_seller, ARBITER_FEE);
 }

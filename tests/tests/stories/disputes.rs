@@ -178,14 +178,19 @@ fn awaits_showing(arbiter: &Trader, trade: TradeId) -> Vec<(Person, String)> {
     })
 }
 
-fn rules(who: &Trader, trade: TradeId, to: &str, more: &[&str]) -> Result<TradeView, exchange_tests::Failure> {
+pub(crate) fn rules(
+    who: &Trader,
+    trade: TradeId,
+    to: &str,
+    more: &[&str],
+) -> Result<TradeView, exchange_tests::Failure> {
     let trade = trade.to_string();
     let args = [&["arbiter", "rule", &trade, "--to", to], more].concat();
     who.cli().run(&args)
 }
 
 /// Mines until what an arbiter signed can enter a block; one block before it nothing is in the pool.
-fn matures(world: &World, who: &Trader, trade: TradeId) {
+pub(crate) fn matures(world: &World, who: &Trader, trade: TradeId) {
     let from = who.looks_at(trade).unwrap().dispute.unwrap().ruling_from;
     let tip = u32::try_from(world.chain().height()).unwrap();
     world.chain().mine(from - tip - 1);
@@ -194,7 +199,7 @@ fn matures(world: &World, who: &Trader, trade: TradeId) {
     world.chain().mine(1);
 }
 
-fn audited(who: &Trader) -> EscrowSums {
+pub(crate) fn audited(who: &Trader) -> EscrowSums {
     let report = who.audits();
     assert!(report.ok, "{report:#?}");
     let sums = report.sums.unwrap();
