@@ -24,11 +24,13 @@ pub enum Flaw {
     KeepsNoMail,
     /// It parks mail of unknown trades without end.
     ParksWithoutEnd,
+    /// It drops old bodies without a look whether anybody agreed on them.
+    ForgetsAgreements,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::KeepsFirstHistory,
         Self::WinnerByArrival,
         Self::RestoresOldCopy,
@@ -39,5 +41,6 @@ impl Flaw {
         Self::NoQuota,
         Self::KeepsNoMail,
         Self::ParksWithoutEnd,
+        Self::ForgetsAgreements,
     ];
 }

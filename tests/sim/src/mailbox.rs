@@ -14,7 +14,7 @@ use crate::flaw::Flaw;
 use crate::network::{Bytes, Packet};
 use crate::node::Node;
 use crate::people::NETWORK;
-use crate::world::Shared;
+use crate::shared::Shared;
 
 /// Envelopes that wait for the acceptance that they rest on: fewer than in the node, so that worlds reach the bound.
 pub const MAX_PARKED: usize = 16;

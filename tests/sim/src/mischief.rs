@@ -13,7 +13,7 @@ use crate::chain::payment;
 use crate::network::{Bytes, Packet};
 use crate::node::Node;
 use crate::people::{NETWORK, Person, ticket};
-use crate::world::Shared;
+use crate::shared::Shared;
 
 /// Records for one place in a burst: more than a node keeps of them.
 const BURST: u64 = 70;
@@ -31,7 +31,7 @@ impl Node {
             return;
         }
         shared.trace.note(shared.agenda.now(), self.number, "is up to no good", &[]);
-        match shared.rng.below(11) {
+        match shared.rng.below(12) {
             0..=2 => self.fork(shared),
             3 => self.meddle(shared),
             4 => self.send_rubbish(shared),
@@ -40,6 +40,7 @@ impl Node {
             7 => self.crowd(shared),
             8 => self.mail_rubbish(shared),
             9 => self.prove(shared),
+            10 => self.look_old(shared),
             _ => self.flood(shared),
         }
     }
@@ -181,6 +182,22 @@ impl Node {
         let output = TxOut { value: bitcoin::Amount::from_sat(1_000_000), script_pubkey: script.clone() };
         // It may be spent already: then nothing comes of it.
         let _ = shared.chain.broadcast(&payment(coin, output, script, 5000));
+    }
+
+    /// Bids in a log that looks so old that others may forget it at once, or shows no more of the bid than that there is one.
+    /// Of a bid that is not so old that is a lie.
+    fn look_old(&self, shared: &mut Shared) {
+        let offers = self.ledger.storage().open_offers(None, PAGE).unwrap_or_default();
+        let Some(offer) = shared.rng.pick(&offers).and_then(|id| self.ledger.offer(id).ok().flatten()) else { return };
+        let (id, amount) = (offer.0.id(), offer.1.min);
+        let days = if shared.rng.one_in(6) { 1 } else { shared.rng.between(60, 100) };
+        let time = self.now(shared) - days * 24 * 3600;
+        let log = LogId { author: self.person.author, epoch: shared.rng.between(21, 40) as u32 }; // at most 40
+        let (nonce, party) = (shared.rng.bytes32(), self.person.party.clone());
+        let take = Take { offer: id, amount, method: 0, arbiter: 0, second_arbiter: None, nonce, party };
+        let Some(bid) = self.forge(log, 0, RecordId([0; 32]), time, &Body::Take(take)) else { return };
+        let shown = if shared.rng.one_in(2) { Some(bid) } else { bid.bared() };
+        shown.iter().for_each(|record| self.tell(record, shared));
     }
 
     fn flood(&mut self, shared: &mut Shared) {

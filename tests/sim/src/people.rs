@@ -18,8 +18,10 @@ use exchange_ledger::wire::{CurveKey, Destination};
 
 /// The network of all worlds: regtest, where a ticket costs a thousand hashes.
 pub const NETWORK: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
-/// How many people there are: users of nodes, and identities that attackers make up.
-pub const PEOPLE: u8 = 32;
+/// How many people there are: users of nodes, identities that attackers make up, and the newcomer.
+pub const PEOPLE: u8 = 33;
+/// Who comes when everything has happened.
+pub const NEWCOMER: u8 = PEOPLE - 1;
 /// The first whom nobody is: more than any world has nodes.
 const FIRST_OF_CROWDS: u8 = 12;
 /// How many identities an attacker makes up.
@@ -54,7 +56,7 @@ impl Person {
 
     /// Returns the identities that the user of a node makes up, if he does.
     pub fn crowd(node: usize) -> impl Iterator<Item = &'static Self> {
-        let crowds = (PEOPLE - FIRST_OF_CROWDS) / CROWD;
+        let crowds = (NEWCOMER - FIRST_OF_CROWDS) / CROWD;
         let first = FIRST_OF_CROWDS + (node as u8 % crowds) * CROWD; // at most twelve nodes
         (first..first + CROWD).map(Self::of)
     }

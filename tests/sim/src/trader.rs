@@ -18,7 +18,7 @@ use crate::disk::Private;
 use crate::flaw::Flaw;
 use crate::node::Node;
 use crate::people::{Person, SALT};
-use crate::world::Shared;
+use crate::shared::Shared;
 use exchange_ledger::trade::pins::{self, Known, Pin};
 
 /// Events that one event may lead to, one after the other.
@@ -345,7 +345,9 @@ impl Node {
         // His details are kept first. What the machine asks for now it asks for again after the next event.
         let prepared = Event::Prepared { salt: SALT, details: self.person.details.clone() };
         let _ = self.mind.as_mut()?.trades.get_mut(&id)?.handle(prepared);
-        self.publish_about(id, &Body::Accept(accept), shared)
+        let heard = self.publish_about(id, &Body::Accept(accept), shared);
+        shared.checks.accepted(self, id, heard.as_ref());
+        heard
     }
 
     fn publish_about(&mut self, id: TradeId, body: &Body, shared: &mut Shared) -> Option<Event> {

@@ -12,8 +12,8 @@ use exchange_ledger::wire::{CurveKey, List};
 use crate::flaw::Flaw;
 use crate::node::Node;
 use crate::rng::Rng;
+use crate::shared::Shared;
 use crate::trader::FEERATE;
-use crate::world::Shared;
 
 /// Offers that an honest user posts.
 const MAX_OFFERS: usize = 2;
@@ -71,11 +71,17 @@ impl Node {
     fn post(&mut self, shared: &mut Shared) {
         let Some(mind) = &self.mind else { return };
         if mind.book.of_maker(&self.person.author).count() < MAX_OFFERS
-            && mind.trades.len() < MAX_TRADES
+            && !self.is_busy(self.now(shared))
             && let Some(offer) = self.some_offer(shared)
         {
             self.publish(&Body::Offer(offer), shared);
         }
+    }
+
+    /// Tells whether the user is in trades enough. Those of months ago count no more.
+    fn is_busy(&self, now: u64) -> bool {
+        let trades = self.mind.iter().flat_map(|mind| mind.trades.values());
+        trades.filter(|trade| trade.bid().offer.expires > now).count() >= MAX_TRADES
     }
 
     /// Returns an offer to buy or sell.
@@ -103,7 +109,7 @@ impl Node {
     fn take(&mut self, shared: &mut Shared) {
         let now = self.now(shared);
         let Some(mind) = &self.mind else { return };
-        if mind.trades.len() >= MAX_TRADES {
+        if self.is_busy(now) {
             return;
         }
         let all = mind.book.query(&Query { away: true, ..Query::default() }, now, usize::MAX);
