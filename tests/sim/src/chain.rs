@@ -96,7 +96,9 @@ impl Chain {
 
     /// Makes an escrow known, so that its scripts are enforced.
     pub fn know(&mut self, escrow: &Escrow) {
-        self.escrows.entry(escrow.script()).or_insert_with(|| escrow.clone());
+        for script in escrow.scripts() {
+            self.escrows.entry(script).or_insert_with(|| escrow.clone());
+        }
     }
 
     /// Returns the coins of a script that no transaction, not even of the pool, spends.
@@ -131,7 +133,7 @@ impl Chain {
 
     /// Returns every escrow that a node has watched.
     pub fn escrows(&self) -> impl Iterator<Item = &Escrow> {
-        self.escrows.values()
+        self.escrows.iter().filter(|(script, escrow)| **script == escrow.script()).map(|(_, escrow)| escrow)
     }
 
     fn pool(&self) -> impl Iterator<Item = &Seen> {
@@ -296,7 +298,7 @@ impl Chain {
     /// Returns the escrows that hold coins of a block now.
     pub fn unspent_escrows(&self) -> Vec<&Escrow> {
         let mut holding = Vec::new();
-        for escrow in self.escrows.values() {
+        for escrow in self.escrows() {
             let facts = self.view.facts(escrow);
             let mut funded = facts.fundings.iter().filter(|funding| funding.height.is_some());
             if funded.any(|funding| !self.is_spent(&funding.outpoint())) {

@@ -18,7 +18,9 @@ use crate::heal::MAX_WANTED;
 use crate::mailbox::{MAX_PARKED, fullest};
 use crate::node::Node;
 use crate::trader::{MAX_OPEN_BIDS, borne_out};
+use disputes::Ruled;
 
+mod disputes;
 mod forgotten;
 mod healed;
 mod settled;
@@ -46,6 +48,8 @@ pub struct Checks {
     fundings: BTreeMap<TradeId, Txid>,
     /// The version of each node's ledger whose book was looked at.
     looked_at: BTreeMap<usize, u64>,
+    /// What arbiters signed.
+    rulings: BTreeMap<TradeId, Vec<Ruled>>,
     restored: usize,
     forgotten: usize,
 }
@@ -241,6 +245,9 @@ impl Checks {
                 }
                 if spend.path.is_foreign() {
                     self.fail(format!("the coins of trade {} went elsewhere", contract.trade));
+                }
+                if spend.path.is_ruling() {
+                    self.divided(escrow, spend);
                 }
             }
         }

@@ -26,11 +26,15 @@ pub enum Flaw {
     ParksWithoutEnd,
     /// It drops old bodies without a look whether anybody agreed on them.
     ForgetsAgreements,
+    /// It does not look at who signed a ruling.
+    TrustsAnyRuling,
+    /// It completes no ruling that is in its user's favour.
+    LeavesRulings,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::KeepsFirstHistory,
         Self::WinnerByArrival,
         Self::RestoresOldCopy,
@@ -42,5 +46,7 @@ impl Flaw {
         Self::KeepsNoMail,
         Self::ParksWithoutEnd,
         Self::ForgetsAgreements,
+        Self::TrustsAnyRuling,
+        Self::LeavesRulings,
     ];
 }

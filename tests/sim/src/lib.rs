@@ -44,6 +44,7 @@
 //! A failure prints the rule, the last events, and the command that shows it again.
 
 pub mod agenda;
+pub mod arbiter;
 pub mod chain;
 pub mod checks;
 pub mod disk;

@@ -189,7 +189,8 @@ impl Node {
     /// Opens again what is kept for trades whose other party's details are not known: they came before the trade was read.
     pub fn open_mailboxes(&mut self, shared: &mut Shared) {
         let Some(mind) = &self.mind else { return };
-        let lacking = mind.trades.values().filter(|trade| trade.local().their_details.is_none());
+        let own = mind.trades.values().filter(|trade| trade.role() != Role::Arbiter);
+        let lacking = own.filter(|trade| trade.local().their_details.is_none());
         let contracts = lacking.filter_map(Trade::escrow).map(|escrow| escrow.contract().mailbox(&self.person.author));
         let private = self.disk.private();
         let mailboxes: Vec<MailboxId> = contracts.collect();
@@ -215,7 +216,8 @@ impl Node {
         if !fresh.is_empty() {
             shared.send(self.number, peer, Packet::MailPut(fresh));
         }
-        let open = mind.trades.values().filter(|trade| !trade.phase().is_final());
+        let is_open = |trade: &&Trade| trade.role() != Role::Arbiter && !trade.phase().is_final();
+        let open = mind.trades.values().filter(is_open);
         let contracts = open.filter_map(Trade::escrow);
         let mailboxes = contracts.map(|escrow| escrow.contract().mailbox(&self.person.author));
         let cursor = |mailbox: &MailboxId| mind.cursors.get(&(peer, *mailbox)).copied().unwrap_or(0);

@@ -7,6 +7,7 @@ use exchange_ledger::ids::{ContractHash, RecordId, TradeId};
 use exchange_ledger::mail::{Address, Envelope};
 use exchange_ledger::record::{Header, Kind, LogId, Record};
 use exchange_ledger::storage::Storage;
+use exchange_ledger::trade::{Escrow, Seat, Verdict, tweak_arbiter_pair};
 use exchange_ledger::wire::{Outpoint, TxId};
 
 use crate::chain::payment;
@@ -14,6 +15,7 @@ use crate::network::{Bytes, Packet};
 use crate::node::Node;
 use crate::people::{NETWORK, Person, ticket};
 use crate::shared::Shared;
+use crate::trader::FEERATE;
 
 /// Records for one place in a burst: more than a node keeps of them.
 const BURST: u64 = 70;
@@ -31,7 +33,7 @@ impl Node {
             return;
         }
         shared.trace.note(shared.agenda.now(), self.number, "is up to no good", &[]);
-        match shared.rng.below(12) {
+        match shared.rng.below(13) {
             0..=2 => self.fork(shared),
             3 => self.meddle(shared),
             4 => self.send_rubbish(shared),
@@ -41,6 +43,7 @@ impl Node {
             8 => self.mail_rubbish(shared),
             9 => self.prove(shared),
             10 => self.look_old(shared),
+            11 => self.misrule(shared),
             _ => self.flood(shared),
         }
     }
@@ -198,6 +201,28 @@ impl Node {
         let Some(bid) = self.forge(log, 0, RecordId([0; 32]), time, &Body::Take(take)) else { return };
         let shown = if shared.rng.one_in(2) { Some(bid) } else { bid.bared() };
         shown.iter().for_each(|record| self.tell(record, shared));
+    }
+
+    /// Rules in a trade, or takes more time for it, as if one were its arbiter.
+    fn misrule(&mut self, shared: &mut Shared) {
+        let takes = self.ledger.storage().of_kind(Kind::Take, None, PAGE).unwrap_or_default();
+        let Some(trade) = shared.rng.pick(&takes).map(|place| TradeId::from(place.id)) else { return };
+        let Some(contract) = self.ledger.trade(trade).ok().and_then(|known| known.contract) else { return };
+        let escrow = Escrow::new(&contract);
+        let facts = shared.chain.view().facts(&escrow);
+        let Some(vaults) = facts.fundings.first().map(|funding| funding.vaults) else { return };
+        let pair = tweak_arbiter_pair(&contract, &self.person.key);
+        let verdict = if shared.rng.one_in(2) { Verdict::Buyer } else { Verdict::Seller };
+        let ruling = || {
+            let division = escrow.divide(Seat::First, &vaults, verdict, FEERATE).ok()?;
+            escrow.rule(Seat::First, &vaults, division, &pair).map(Body::Ruling).ok()
+        };
+        let extension = || {
+            let fee = escrow.extension_fee_at(Seat::First, &vaults, FEERATE).ok()?;
+            escrow.extend(Seat::First, &vaults, fee, &pair).map(Body::Extend).ok()
+        };
+        let body = if shared.rng.one_in(3) { extension() } else { ruling() };
+        body.iter().for_each(|body| drop(self.publish(body, shared)));
     }
 
     fn flood(&mut self, shared: &mut Shared) {

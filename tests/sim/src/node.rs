@@ -316,7 +316,7 @@ impl Node {
             }
             // Whatever rested on what is frozen now has to be looked at again.
             let Some(mind) = &self.mind else { continue };
-            let theirs = |trade: &&Trade| [trade.bid().maker, trade.bid().taker].contains(&log.author);
+            let theirs = |trade: &&Trade| trade.bid().role_of(&log.author).is_some();
             affected.extend(mind.trades.values().filter(theirs).map(Trade::id));
         }
         let acting = self.mind.as_ref().and_then(|mind| mind.acting);

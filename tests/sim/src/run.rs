@@ -40,6 +40,8 @@ pub struct Summary {
     pub restored: usize,
     /// Bodies that honest nodes dropped.
     pub forgotten: usize,
+    /// Trades that were ruled about.
+    pub ruled: usize,
     /// How long it took.
     pub took: Duration,
     /// The failed world with the lowest seed.
@@ -67,6 +69,7 @@ pub fn run_seeds(first: u64, count: u64, flaw: Option<Flaw>) -> Summary {
             summary.forked += outcome.forked;
             summary.restored += outcome.restored;
             summary.forgotten += outcome.forgotten;
+            summary.ruled += outcome.ruled;
             if let Some(what) = outcome.failure {
                 next.store(count, Ordering::Relaxed);
                 if summary.failure.as_ref().is_none_or(|other| seed < other.seed) {

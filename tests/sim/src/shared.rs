@@ -3,10 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
-use exchange_ledger::ids::RecordId;
+use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::mail::Envelope;
 use exchange_ledger::record::Record;
 use exchange_ledger::retention::Retention;
+use exchange_ledger::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_SECOND_DELAY};
 
 use crate::agenda::{Agenda, Millis};
 use crate::chain::Chain;
@@ -28,7 +29,7 @@ pub const HEALING_MS: Millis = 900_000;
 /// See [`crate::world`].
 pub const STILLNESS_MS: Millis = 1_150_000;
 /// See [`crate::world`].
-pub const SETTLING_MS: Millis = 1_500_000;
+pub const SETTLING_MS: Millis = 1_610_000;
 /// Coins that everybody begins with.
 const COINS: u32 = 4;
 
@@ -50,8 +51,10 @@ pub struct Shared {
     pub checks: Checks,
     /// The rule that honest nodes break, if any.
     pub flaw: Option<Flaw>,
-    /// The arbiter's advert.
-    pub advert: Option<RecordId>,
+    /// The adverts of the arbiters, with their identities.
+    pub adverts: Vec<(AuthorId, RecordId)>,
+    /// After how many blocks the first arbiter and the second can act, in the trades of this world.
+    pub delays: (u16, u16),
     /// How long each node says that it keeps bodies. Attackers lie.
     pub retentions: Vec<Retention>,
     /// Nodes that pass nothing on and answer nobody.
@@ -68,7 +71,7 @@ impl Shared {
     /// Begins with these nodes, who say that they keep bodies for so long, and some of whom say nothing else.
     pub fn new(
         seed: u64,
-        rng: Rng,
+        mut rng: Rng,
         nodes: &[Node],
         network: Network,
         mute: BTreeSet<usize>,
@@ -83,7 +86,8 @@ impl Shared {
             trace: Trace::default(),
             checks: Checks::new(nodes.iter().map(|node| (node.person.author, node.honest))),
             flaw,
-            advert: None,
+            adverts: Vec::new(),
+            delays: some_delays(&mut rng),
             retentions: Vec::new(),
             mute,
             envelopes: HashMap::new(),
@@ -171,4 +175,13 @@ impl Shared {
         self.records.insert(bytes.clone(), Some(record.clone()));
         bytes
     }
+}
+
+/// Returns after how many blocks arbiters can act: as long as usual, or so soon that they act in the midst of trouble.
+const fn some_delays(rng: &mut Rng) -> (u16, u16) {
+    if rng.one_in(2) {
+        return (DEFAULT_ARBITRATION_DELAY, DEFAULT_SECOND_DELAY);
+    }
+    let first = rng.between(1, 6) as u16; // at most six
+    (first, first + rng.between(1, 12) as u16) // at most twelve
 }

@@ -5,13 +5,16 @@
 
 use std::collections::VecDeque;
 
+use bitcoin::key::Keypair;
 use bitcoin::{OutPoint, ScriptBuf, Transaction};
 use exchange_ledger::body::{Accept, Body, Cancel, Release};
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::ledger::OfferStanding;
 use exchange_ledger::record::Record;
 use exchange_ledger::storage::Storage;
-use exchange_ledger::trade::{Command, Effect, Event, Facts, Phase, Refusal, Role, Trade};
+use exchange_ledger::trade::{
+    Command, Effect, Escrow, Event, Facts, Phase, Refusal, Role, Seat, Trade, tweak_arbiter_pair,
+};
 
 use crate::chain::payment;
 use crate::disk::Private;
@@ -87,11 +90,16 @@ impl Node {
     fn look_at(&self, id: TradeId, flaw: Option<Flaw>) -> Option<Known> {
         let pin = self.mind.as_ref()?.pins.get(&id);
         let mut known = pins::look(&self.ledger, id, pin).ok()??;
-        if flaw == Some(Flaw::TrustsStrangers) {
+        if matches!(flaw, Some(Flaw::TrustsStrangers | Flaw::TrustsAnyRuling)) {
             for about in self.ledger.storage().about(&id.into(), None, MAX_BIDS).ok()? {
-                if let Some(Ok(Body::Cancel(_))) = self.ledger.record(&about).ok()?.map(|record| Body::decode(&record))
-                {
-                    known.facts.seller_cancel = true;
+                match self.ledger.record(&about).ok()?.map(|record| Body::decode(&record)) {
+                    Some(Ok(Body::Cancel(_))) if flaw == Some(Flaw::TrustsStrangers) => {
+                        known.facts.seller_cancel = true;
+                    }
+                    Some(Ok(Body::Ruling(ruling))) if flaw == Some(Flaw::TrustsAnyRuling) => {
+                        known.facts.rulings.push((Seat::First, ruling));
+                    }
+                    Some(_) | None => {}
                 }
             }
         }
@@ -134,23 +142,29 @@ impl Node {
             let maker = records.bid.maker == self.person.author;
             let waiting = mind.trades.values().filter(|t| t.is_maker() && t.phase() == Phase::Bid).count();
             let worth = !records.facts.void && !records.facts.cancelled() && waiting < MAX_OPEN_BIDS;
-            if role == Role::Arbiter || (maker && records.contract.is_none() && !worth) {
+            if maker && records.contract.is_none() && !worth {
                 return;
             }
             let local = self.disk.private().locals.get(&id).cloned().unwrap_or_default();
-            mind.trades.insert(id, Trade::new(records.bid.clone(), role, maker, local));
+            let trade = match records.bid.seat_of(&self.person.author) {
+                Some(_) if !self.is_case(&records) => return,
+                Some(seat) => Trade::seated(records.bid.clone(), seat),
+                None => Trade::new(records.bid.clone(), role, maker, local),
+            };
+            let Some(mind) = self.mind.as_mut() else { return };
+            mind.trades.insert(id, trade);
             // Nobody here is alone for long before his deadlines: the world heals and is still before it ends.
-            let _ = self.handle(id, Event::Compared, shared);
-            // A maker has kept his before he accepted.
-            if !maker || records.contract.is_some() {
+            let _ = self.hear(id, Event::Compared, shared);
+            // A maker has kept his before he accepted, and an arbiter has none.
+            if role != Role::Arbiter && (!maker || records.contract.is_some()) {
                 let details = self.person.details.clone();
-                let _ = self.handle(id, Event::Prepared { salt: SALT, details }, shared);
+                let _ = self.hear(id, Event::Prepared { salt: SALT, details }, shared);
             }
         }
         shared.checks.facts(self, &records);
         self.pin(id, records.pin.clone());
         // Only commands and details are ever refused.
-        let _ = self.handle(id, records.event(), shared);
+        let _ = self.hear(id, records.event(), shared);
     }
 
     /// Sees the chain as it is now.
@@ -180,7 +194,7 @@ impl Node {
             Some(escrow) => mind.view.facts(escrow),
             None => exchange_ledger::trade::ChainFacts { tip: mind.view.tip(), synced: true, ..Default::default() },
         };
-        let _ = self.handle(id, Event::Chain(facts), shared);
+        let _ = self.hear(id, Event::Chain(facts), shared);
     }
 
     /// Does what the user asks for.
@@ -188,15 +202,19 @@ impl Node {
     /// # Errors
     /// When the machine refuses.
     pub fn command(&mut self, id: TradeId, command: Command, shared: &mut Shared) -> Result<(), Refusal> {
-        self.handle(id, Event::Command(command), shared)
+        self.hear(id, Event::Command(command), shared)
     }
 
     /// Takes payment details in, as they were in an envelope that is kept.
     pub fn hear_details(&mut self, id: TradeId, salt: [u8; 32], details: String, shared: &mut Shared) {
-        let _ = self.handle(id, Event::Details { salt, details }, shared);
+        let _ = self.hear(id, Event::Details { salt, details }, shared);
     }
 
-    fn handle(&mut self, id: TradeId, event: Event, shared: &mut Shared) -> Result<(), Refusal> {
+    /// Hands an event to a trade's machine and performs what it asks for.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    pub fn hear(&mut self, id: TradeId, event: Event, shared: &mut Shared) -> Result<(), Refusal> {
         let outer = self.mind.as_mut().and_then(|mind| mind.acting.replace(id));
         let outcome = self.handle_all(id, event, shared);
         if let Some(mind) = self.mind.as_mut() {
@@ -284,6 +302,7 @@ impl Node {
                 let draft = trade.escrow()?.signed_timeout(vault, coin, fee, &self.person.key).ok()?;
                 Some(Event::SpendBuilt(draft.tx))
             }
+            Effect::CompleteRuling { .. } if shared.flaw == Some(Flaw::LeavesRulings) => None,
             Effect::CompleteRuling { seat, ruling } => {
                 let draft = trade.escrow()?.complete_ruling(seat, &ruling, trade.role(), &self.person.key).ok()?;
                 Some(Event::SpendBuilt(draft.tx))
@@ -292,8 +311,17 @@ impl Node {
                 let draft = trade.escrow()?.complete_extend(seat, &extend, trade.role(), &self.person.key).ok()?;
                 Some(Event::SpendBuilt(draft.tx))
             }
-            // The arbiters of these worlds are silent: no machine of theirs is driven.
-            Effect::SignRuling { .. } | Effect::SignExtension { .. } => None,
+            Effect::SignRuling { seat, vaults, to_buyer, to_seller } => {
+                let (escrow, pair) = self.case(id, seat)?;
+                let ruling = escrow.rule(seat, &vaults, (to_buyer, to_seller), &pair).ok()?;
+                shared.checks.ruled(self, seat, &ruling);
+                self.publish_about(id, &Body::Ruling(ruling), shared)
+            }
+            Effect::SignExtension { seat, vaults, fee } => {
+                let (escrow, pair) = self.case(id, seat)?;
+                let extend = escrow.extend(seat, &vaults, fee, &pair).ok()?;
+                self.publish_about(id, &Body::Extend(extend), shared)
+            }
             // No offer of these worlds asks for a bond.
             Effect::ChooseCoins { .. }
             | Effect::LookUpCoins(_)
@@ -307,6 +335,13 @@ impl Node {
                 None
             }
         }
+    }
+
+    /// Returns the escrow of a case, and the pair by which the user signs in it as its arbiter.
+    fn case(&self, id: TradeId, seat: Seat) -> Option<(Escrow, Keypair)> {
+        let escrow = self.mind.as_ref()?.trades.get(&id)?.escrow()?.clone();
+        let pair = tweak_arbiter_pair(escrow.contract(), &self.person.key);
+        (escrow.arbiter_key(seat) == Some(pair.x_only_public_key().0)).then_some((escrow, pair))
     }
 
     fn broadcast(&self, id: TradeId, tx: &Transaction, shared: &mut Shared) {
@@ -380,6 +415,10 @@ pub fn borne_out(node: &Node, records: &Known) -> bool {
         let mut said = about.chain(pinned).filter(|record| record.author() == who);
         said.any(|record| Body::decode(&record).is_ok_and(|body| is(&body)))
     };
+    let rules = |seat, is: fn(&Body) -> bool| {
+        let arbiter = records.contract.as_ref().and_then(|contract| contract.arbiter(seat));
+        arbiter.is_some_and(|arbiter| says(arbiter.author, is))
+    };
     let (buyer, seller) = (records.bid.buyer(), records.bid.seller());
     (!buyer_cancel || says(buyer, |body| matches!(body, Body::Cancel(_))))
         && (!seller_cancel || says(seller, |body| matches!(body, Body::Cancel(_))))
@@ -387,6 +426,8 @@ pub fn borne_out(node: &Node, records: &Known) -> bool {
         && (records.facts.funded.is_none() || says(seller, |body| matches!(body, Body::Funded(_))))
         && (records.facts.buyer_funded.is_empty() || says(buyer, |body| matches!(body, Body::Funded(_))))
         && (records.facts.releases.is_empty() || says(seller, |body| matches!(body, Body::Release(_))))
+        && records.facts.rulings.iter().all(|(seat, _)| rules(*seat, |body| matches!(body, Body::Ruling(_))))
+        && records.facts.extensions.iter().all(|(seat, _)| rules(*seat, |body| matches!(body, Body::Extend(_))))
         && records.contract.as_ref().is_none_or(|contract| {
             let pinned = || records.pin.as_ref().map(|pin| pin.accept.clone());
             let accept = node.ledger.record(&contract.accept).ok().flatten().or_else(pinned);

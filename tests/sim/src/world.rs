@@ -5,14 +5,13 @@
 //! | trouble | people trade; messages are lost, links cut, the network divides, nodes crash, disks fill up, blocks are taken back, attackers attack |
 //! | healing | everything works again; attackers are silent |
 //! | stillness | nobody says anything new any more: at its end all honest nodes must hold the same |
-//! | settling | the refund delay passes: at its end no honest coin may be stuck |
+//! | settling | blocks pass until every delay is over: at its end no honest coin may be stuck |
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use exchange_ledger::body::Body;
 use exchange_ledger::book::HEARTBEAT_INTERVAL_S;
 use exchange_ledger::retention::Retention;
-use exchange_ledger::rules::MIN_REFUND_DELAY;
 
 use crate::agenda::Millis;
 use crate::checks::Checks;
@@ -54,6 +53,8 @@ pub struct Outcome {
     pub restored: usize,
     /// Bodies that honest nodes dropped.
     pub forgotten: usize,
+    /// Trades that were ruled about.
+    pub ruled: usize,
 }
 
 /// What can happen.
@@ -160,14 +161,16 @@ impl World {
                 node.boot(shared);
             }
         }
-        nodes[0].advertise(shared);
+        for number in 0..=usize::from(shared.rng.one_in(2)) {
+            if nodes[number].mind.is_some() {
+                nodes[number].advertise(shared);
+            }
+        }
         for (node, one) in nodes.iter().enumerate() {
             let first = shared.rng.below(10_000);
             shared.agenda.after(first, Event::Tick(node));
-            if node > 0 {
-                let first = shared.rng.below(20_000);
-                shared.agenda.after(first, Event::Use(node));
-            }
+            let first = shared.rng.below(20_000);
+            shared.agenda.after(first, Event::Use(node));
             if !one.honest {
                 let first = shared.rng.between(30_000, 60_000);
                 shared.agenda.after(first, Event::Mischief(node));
@@ -199,8 +202,6 @@ impl World {
             let now = BEGIN_S + self.shared.seconds();
             self.shared.checks.converged(&self.nodes, &self.shared.network, self.shared.flaw, now);
         }
-        let Shared { chain, rng, .. } = &mut self.shared;
-        chain.mine(u32::from(MIN_REFUND_DELAY), rng);
         self.pass(SETTLING_MS);
         if self.shared.checks.broken().is_none() {
             self.shared.checks.settled(&self.nodes, &self.shared.chain);
@@ -215,6 +216,7 @@ impl World {
             forked: checks.forked_logs(),
             restored: checks.restored_disks(),
             forgotten: checks.forgotten_bodies(),
+            ruled: checks.ruled_trades(),
         }
     }
 
@@ -341,13 +343,14 @@ impl World {
     fn block(&mut self) {
         let Self { nodes, shared, .. } = self;
         if !shared.is_still() {
-            let Shared { chain, rng, .. } = shared;
+            let rng = &mut shared.rng;
             if rng.one_in(10) && shared.agenda.now() < TROUBLE_MS {
-                let (depth, forget) = (shared.rng.between(1, 3) as u32, shared.rng.one_in(4)); // at most three
+                let (depth, forget) = (rng.between(1, 3) as u32, rng.one_in(4)); // at most three
                 shared.trace.note(shared.agenda.now(), 0, "the chain loses blocks", &depth.to_le_bytes());
-                shared.chain.reorganise(depth, forget, &mut shared.rng);
+                shared.chain.reorganise(depth, forget, rng);
             } else {
-                chain.mine(1, rng);
+                let blocks = if shared.agenda.now() > STILLNESS_MS { rng.between(72, 144) } else { 1 };
+                shared.chain.mine(blocks as u32, rng); // at most 144
             }
             shared.checks.chain(&shared.chain);
         }
@@ -355,7 +358,8 @@ impl World {
             let delay = shared.rng.below(8000);
             shared.agenda.after(delay, Event::SeeChain(node));
         }
-        shared.agenda.after(20_000, Event::Block);
+        let next = if shared.agenda.now() > STILLNESS_MS { 10_000 } else { 20_000 };
+        shared.agenda.after(next, Event::Block);
     }
 }
 

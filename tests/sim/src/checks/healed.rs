@@ -9,7 +9,7 @@ use exchange_ledger::mail::{Envelope, LIFETIME_S};
 use exchange_ledger::record::{Head, Kind, LogId, Record};
 use exchange_ledger::state::state_hash;
 use exchange_ledger::storage::{MemoryStorage, Storage};
-use exchange_ledger::trade::counterparty;
+use exchange_ledger::trade::{Role, counterparty};
 
 use super::{Checks, PAGE};
 use crate::flaw::Flaw;
@@ -114,7 +114,7 @@ impl Checks {
             |author: &AuthorId| nodes.iter().any(|node| node.honest && !node.restored && node.person.author == *author);
         for node in nodes.iter().filter(|node| node.honest) {
             let trades = node.mind.iter().flat_map(|mind| mind.trades.values());
-            for trade in trades.filter(|trade| !trade.phase().is_final()) {
+            for trade in trades.filter(|trade| trade.role() != Role::Arbiter && !trade.phase().is_final()) {
                 let Some(contract) = trade.view().contract.as_ref() else { continue };
                 let other = contract.author(counterparty(trade.role()));
                 let sender = nodes.iter().find(|node| node.person.author == other);
