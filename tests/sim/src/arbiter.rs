@@ -49,8 +49,9 @@ impl Node {
         let trades = self.mind.iter().flat_map(|mind| mind.trades.values());
         let cases: Vec<TradeId> = trades.filter(|trade| trade.role() == Role::Arbiter).map(Trade::id).collect();
         for id in cases {
-            let Some(trade) = self.mind.as_ref().and_then(|mind| mind.trades.get(&id)) else { continue };
-            let Some(event) = decision(trade, shared).filter(|_| trade.phase() == Phase::Disputed) else { continue };
+            let case = self.mind.as_ref().and_then(|mind| mind.trades.get(&id));
+            let disputed = case.filter(|trade| trade.phase() == Phase::Disputed);
+            let Some(event) = disputed.and_then(|trade| decision(trade, shared)) else { continue };
             shared.trace.note(shared.agenda.now(), self.number, "decides", id.0.as_slice());
             let _ = self.hear(id, event, shared); // refused when it is not his turn
         }

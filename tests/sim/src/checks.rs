@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bitcoin::{Transaction, Txid};
+use bitcoin::{OutPoint, Transaction, Txid};
 use exchange_ledger::body::Body;
 use exchange_ledger::book::{Book, LIVE_OFFERS, Query};
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
@@ -11,7 +11,7 @@ use exchange_ledger::mail::MAX_ENVELOPES;
 use exchange_ledger::record::{LogId, Record};
 use exchange_ledger::storage::{Batch, Fork, Storage};
 use exchange_ledger::trade::pins::Known;
-use exchange_ledger::trade::{Event, Phase, Role, Trade, spends_any};
+use exchange_ledger::trade::{ChainFacts, Escrow, Event, Funding, Phase, Role, SpendPath, Trade, spends_any};
 
 use crate::chain::{Chain, MAX_POOL};
 use crate::heal::MAX_WANTED;
@@ -20,6 +20,7 @@ use crate::node::Node;
 use crate::trader::{MAX_OPEN_BIDS, borne_out};
 use disputes::Ruled;
 
+mod coins;
 mod disputes;
 mod forgotten;
 mod healed;
@@ -50,6 +51,8 @@ pub struct Checks {
     looked_at: BTreeMap<usize, u64>,
     /// What arbiters signed.
     rulings: BTreeMap<TradeId, Vec<Ruled>>,
+    /// For which trade a coin was brought, since it was free.
+    brought: BTreeMap<OutPoint, TradeId>,
     restored: usize,
     forgotten: usize,
 }
@@ -173,7 +176,9 @@ impl Checks {
         if kept != Some(bitcoin::consensus::serialize(tx)) {
             self.fail(format!("node {} sends a funding of trade {id} that is not on its disk", node.number));
         }
-        if trade.role() != Role::Seller || fundings.len() != 1 || *self.fundings.entry(id).or_insert(txid) != txid {
+        // Of a funding from two wallets there can be several: they spend the same coin, so one at most confirms.
+        let is_second = trade.joint_terms().is_none() && *self.fundings.entry(id).or_insert(txid) != txid;
+        if trade.role() != Role::Seller || fundings.len() != 1 || is_second {
             self.fail(format!("node {} funds trade {id} twice, or is not its seller", node.number));
         }
     }
@@ -237,18 +242,27 @@ impl Checks {
             self.fail("the pool has no end".into());
         }
         for escrow in chain.escrows() {
-            let contract = escrow.contract();
-            let honest = self.honest.contains(&contract.seller);
-            for spend in chain.view().facts(escrow).spends.iter().filter(|spend| spend.height.is_some()) {
-                if spend.path.is_payout() && honest && !self.paid.contains(&contract.trade) {
+            self.spent(escrow, &chain.view().facts(escrow));
+        }
+    }
+
+    /// What blocks show of an escrow.
+    fn spent(&mut self, escrow: &Escrow, facts: &ChainFacts) {
+        let contract = escrow.contract();
+        let honest = self.honest.contains(&contract.seller);
+        let is_paid_in = |funding: &&Funding| funding.extends.is_none() && funding.height.is_some();
+        if honest && facts.fundings.iter().filter(is_paid_in).count() > 1 {
+            self.fail(format!("an honest seller has funded trade {} twice", contract.trade));
+        }
+        for spend in facts.spends.iter().filter(|spend| spend.height.is_some()) {
+            match spend.path {
+                SpendPath::Payout if honest && !self.paid.contains(&contract.trade) => {
                     self.fail(format!("an honest seller lost the coins of trade {} for nothing", contract.trade));
                 }
-                if spend.path.is_foreign() {
-                    self.fail(format!("the coins of trade {} went elsewhere", contract.trade));
-                }
-                if spend.path.is_ruling() {
-                    self.divided(escrow, spend);
-                }
+                SpendPath::Payout | SpendPath::Refund => self.returned(escrow, facts, spend),
+                SpendPath::Ruling => self.divided(escrow, spend),
+                SpendPath::Foreign => self.fail(format!("the coins of trade {} went elsewhere", contract.trade)),
+                SpendPath::Timeout | SpendPath::Extension => {}
             }
         }
     }

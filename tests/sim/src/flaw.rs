@@ -30,11 +30,13 @@ pub enum Flaw {
     TrustsAnyRuling,
     /// It completes no ruling that is in its user's favour.
     LeavesRulings,
+    /// Its wallet sets no coins aside: what is promised to one trade it brings into another.
+    SetsNothingAside,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::KeepsFirstHistory,
         Self::WinnerByArrival,
         Self::RestoresOldCopy,
@@ -48,5 +50,6 @@ impl Flaw {
         Self::ForgetsAgreements,
         Self::TrustsAnyRuling,
         Self::LeavesRulings,
+        Self::SetsNothingAside,
     ];
 }

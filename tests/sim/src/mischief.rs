@@ -179,7 +179,10 @@ impl Node {
 
     /// Spends a coin that one has promised to an escrow.
     fn spend_twice(&self, shared: &mut Shared) {
-        let promised: Vec<_> = self.disk.private().promised.iter().copied().collect();
+        let private = self.disk.private();
+        let shared_coins = private.shares.values().map(|share| share.coin);
+        let promised: Vec<_> = private.promised.iter().copied().chain(shared_coins).collect();
+        drop(private);
         let Some(coin) = shared.rng.pick(&promised).copied() else { return };
         let script = self.person.party.destination.script().clone();
         let output = TxOut { value: bitcoin::Amount::from_sat(1_000_000), script_pubkey: script.clone() };

@@ -13,7 +13,8 @@ use exchange_ledger::record::{Head, Header, Kind, LogId, MAX_LOG_LEN, Record};
 use exchange_ledger::retention::Retention;
 use exchange_ledger::storage::{Aged, Batch, Storage, StorageError};
 use exchange_ledger::sync::{Proof, Verdict};
-use exchange_ledger::trade::Trade;
+use exchange_ledger::trade::funding::Contribution;
+use exchange_ledger::trade::{Local, Trade};
 
 use crate::agenda::Millis;
 use crate::chain::View;
@@ -87,6 +88,10 @@ pub struct Mind {
     outgrown: BTreeSet<LogId>,
     /// When it started.
     started: Millis,
+    /// The same on its own clock, in seconds: the epoch of what it sends.
+    pub epoch: u32,
+    /// What the chain was asked about the other side's coins last, and at which tip.
+    pub looked: BTreeMap<TradeId, (Contribution, u32)>,
     /// Logs of which it was told since the start that they have forked.
     pub told: BTreeSet<LogId>,
     /// Sessions, by peer.
@@ -161,7 +166,8 @@ impl Node {
                     book.set_staked(&self.ledger, all).expect("a disk can always be read");
                 }
                 let (view, pins) = (shared.chain.view().clone(), self.disk.private().pins.clone());
-                self.mind = Some(Mind { book, view, pins, started: shared.agenda.now(), ..Mind::default() });
+                let epoch = u32::try_from(self.now(shared)).unwrap_or(u32::MAX);
+                self.mind = Some(Mind { book, view, pins, started: shared.agenda.now(), epoch, ..Mind::default() });
             }
             Err(error) => shared.checks.fail(format!("node {} cannot read its book: {error}", self.number)),
         }
@@ -175,7 +181,8 @@ impl Node {
 
     /// Tells whether this machine knows of a funding, now or in its old copy.
     pub fn has_money_under_way(&self) -> bool {
-        let has = |private: &Private| private.locals.values().any(|local| local.funding_tx.is_some());
+        let is_bound = |local: &Local| local.funding_tx.is_some() || local.negotiation.has_chosen();
+        let has = |private: &Private| !private.shares.is_empty() || private.locals.values().any(is_bound);
         has(&self.disk.private()) || self.old_copy.as_ref().is_some_and(|(_, private)| has(private))
     }
 

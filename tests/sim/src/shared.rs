@@ -55,6 +55,8 @@ pub struct Shared {
     pub adverts: Vec<(AuthorId, RecordId)>,
     /// After how many blocks the first arbiter and the second can act, in the trades of this world.
     pub delays: (u16, u16),
+    /// Whether offers of this world ask for bonds.
+    pub has_bonds: bool,
     /// How long each node says that it keeps bodies. Attackers lie.
     pub retentions: Vec<Retention>,
     /// Nodes that pass nothing on and answer nobody.
@@ -88,6 +90,7 @@ impl Shared {
             flaw,
             adverts: Vec::new(),
             delays: some_delays(&mut rng),
+            has_bonds: rng.one_in(2),
             retentions: Vec::new(),
             mute,
             envelopes: HashMap::new(),

@@ -1,28 +1,21 @@
-//! What a node does about its user's trades: the real machine of each trade decides, and its effects are performed here
-//! against the simulated disk, chain and network. The order of things is that of `exchange-node`'s `trader`: what the
-//! machine knows is saved before every effect, an effect that fails holds up no other, and everything owed is asked for
-//! again.
+//! What a node does about its user's trades: the real machine of each trade decides, and its effects are performed
+//! ([`crate::effects`]) against the simulated disk, wallet, chain and network. The order of things is that of `exchange-node`'s
+//! `trader`: an effect that fails holds up no other, and everything owed is asked for again.
 
 use std::collections::VecDeque;
 
-use bitcoin::key::Keypair;
-use bitcoin::{OutPoint, ScriptBuf, Transaction};
-use exchange_ledger::body::{Accept, Body, Cancel, Release};
+use exchange_ledger::body::Body;
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::ledger::OfferStanding;
 use exchange_ledger::record::Record;
 use exchange_ledger::storage::Storage;
-use exchange_ledger::trade::{
-    Command, Effect, Escrow, Event, Facts, Phase, Refusal, Role, Seat, Trade, tweak_arbiter_pair,
-};
+use exchange_ledger::trade::pins::{self, Known, Pin};
+use exchange_ledger::trade::{Command, Event, Facts, Phase, Refusal, Role, Seat, Trade};
 
-use crate::chain::payment;
-use crate::disk::Private;
 use crate::flaw::Flaw;
 use crate::node::Node;
 use crate::people::{Person, SALT};
 use crate::shared::Shared;
-use exchange_ledger::trade::pins::{self, Known, Pin};
 
 /// Events that one event may lead to, one after the other.
 const MAX_EFFECTS: usize = 64;
@@ -34,8 +27,6 @@ const MAX_BIDS: usize = 256;
 const MAX_TRADES: usize = 1000;
 /// What people pay for a block, in sat/vB.
 pub const FEERATE: u64 = 10;
-/// The fee of a funding.
-const FUNDING_FEE_SAT: u64 = 1500;
 
 impl Node {
     /// Looks at all trades of the user again.
@@ -87,7 +78,7 @@ impl Node {
     }
 
     /// Returns what this node takes for the truth about a trade: by the ledger, and by what it has pinned.
-    fn look_at(&self, id: TradeId, flaw: Option<Flaw>) -> Option<Known> {
+    pub fn look_at(&self, id: TradeId, flaw: Option<Flaw>) -> Option<Known> {
         let pin = self.mind.as_ref()?.pins.get(&id);
         let mut known = pins::look(&self.ledger, id, pin).ok()??;
         if matches!(flaw, Some(Flaw::TrustsStrangers | Flaw::TrustsAnyRuling)) {
@@ -106,7 +97,8 @@ impl Node {
         Some(known)
     }
 
-    fn pin(&mut self, id: TradeId, pin: Option<Pin>) {
+    /// Notes the records on which a trade rests.
+    pub fn pin(&mut self, id: TradeId, pin: Option<Pin>) {
         if let (Some(mind), Some(pin)) = (self.mind.as_mut(), pin) {
             mind.pins.insert(id, pin);
         }
@@ -180,7 +172,7 @@ impl Node {
     /// Tries again everything that is still owed.
     pub fn retry(&mut self, shared: &mut Shared) {
         let Some(mind) = &self.mind else { return };
-        let open = mind.trades.iter().filter(|(_, trade)| !trade.phase().is_final());
+        let open = mind.trades.iter().filter(|(_, trade)| !trade.phase().is_final() || trade.holds_coins());
         let ids: Vec<TradeId> = open.map(|(id, _)| *id).collect();
         for id in ids {
             self.look(id, shared);
@@ -239,167 +231,6 @@ impl Node {
             mind.trades.remove(&id); // bids that came to nothing are no trades of the user's
         }
         Ok(())
-    }
-
-    fn perform(&mut self, id: TradeId, effect: Effect, shared: &mut Shared) -> Option<Event> {
-        let trade = self.mind.as_ref()?.trades.get(&id)?;
-        let local = trade.local().clone();
-        let holds_money = local.funding_tx.is_some() || trade.view().funding().is_some();
-        let mind = self.mind.as_mut()?;
-        if let Some(pin) = mind.pins.get_mut(&id) {
-            pin.committed |= holds_money;
-        }
-        let pin = mind.pins.get(&id).cloned();
-        let saved = {
-            let private = self.disk.private();
-            private.locals.get(&id) == Some(&local) && private.pins.get(&id) == pin.as_ref()
-        };
-        if !saved {
-            let write = |private: &mut Private| {
-                private.locals.insert(id, local);
-                private.pins.extend(pin.map(|pin| (id, pin)));
-            };
-            self.disk.write(write).ok()?;
-        }
-        let trade = self.mind.as_ref()?.trades.get(&id)?;
-        match effect {
-            Effect::Persist(_) => None, // done above, and before everything else too
-            Effect::Watch { .. } => {
-                let escrow = trade.escrow()?.clone();
-                shared.chain.know(&escrow);
-                let facts = self.mind.as_ref()?.view.facts(&escrow);
-                let known = self.mind.as_ref()?.trades.get(&id)?.view().chain() == &facts;
-                (!known).then_some(Event::Chain(facts))
-            }
-            Effect::Accept => self.accept_bid(id, shared),
-            Effect::Publish(body) => self.publish_about(id, &body, shared),
-            Effect::SendDetails => {
-                self.send_details(id, shared);
-                None
-            }
-            Effect::BuildFunding { script, amount, feerate: _ } => {
-                let output = bitcoin::TxOut { value: amount.into(), script_pubkey: script };
-                let coin = self.spare_coins(shared).into_iter().next()?;
-                let tx = payment(coin, output, self.destination(), FUNDING_FEE_SAT);
-                self.disk.write(|private| private.promised.extend([coin])).ok()?;
-                Some(Event::FundingBuilt(tx))
-            }
-            Effect::SignHalf { vaults, fee, to } => {
-                let half = trade.escrow()?.half(&vaults, fee, to, &self.person.key).ok()?;
-                let body = match to {
-                    Role::Buyer => Body::Release(Release { trade: id, payout: half }),
-                    Role::Seller | Role::Arbiter => Body::Cancel(Cancel { trade: id, refund: Some(half) }),
-                };
-                self.publish_about(id, &body, shared)
-            }
-            Effect::Complete { half, to } => {
-                Some(Event::SpendBuilt(trade.escrow()?.complete(&half, to, &self.person.key).ok()?.tx))
-            }
-            // No seller of these worlds replies: what only two nodes that are online can do together is told in stories.
-            Effect::Ask { .. } => Some(Event::Unanswered),
-            Effect::Reply { .. } => None,
-            Effect::BuildTimeout { vault, coin, fee } => {
-                let draft = trade.escrow()?.signed_timeout(vault, coin, fee, &self.person.key).ok()?;
-                Some(Event::SpendBuilt(draft.tx))
-            }
-            Effect::CompleteRuling { .. } if shared.flaw == Some(Flaw::LeavesRulings) => None,
-            Effect::CompleteRuling { seat, ruling } => {
-                let draft = trade.escrow()?.complete_ruling(seat, &ruling, trade.role(), &self.person.key).ok()?;
-                Some(Event::SpendBuilt(draft.tx))
-            }
-            Effect::CompleteExtension { seat, extend } => {
-                let draft = trade.escrow()?.complete_extend(seat, &extend, trade.role(), &self.person.key).ok()?;
-                Some(Event::SpendBuilt(draft.tx))
-            }
-            Effect::SignRuling { seat, vaults, to_buyer, to_seller } => {
-                let (escrow, pair) = self.case(id, seat)?;
-                let ruling = escrow.rule(seat, &vaults, (to_buyer, to_seller), &pair).ok()?;
-                shared.checks.ruled(self, seat, &ruling);
-                self.publish_about(id, &Body::Ruling(ruling), shared)
-            }
-            Effect::SignExtension { seat, vaults, fee } => {
-                let (escrow, pair) = self.case(id, seat)?;
-                let extend = escrow.extend(seat, &vaults, fee, &pair).ok()?;
-                self.publish_about(id, &Body::Extend(extend), shared)
-            }
-            // No offer of these worlds asks for a bond.
-            Effect::ChooseCoins { .. }
-            | Effect::LookUpCoins(_)
-            | Effect::SignFunding(_)
-            | Effect::SendProposal(_)
-            | Effect::SendAnswer(_)
-            | Effect::FreeCoins { .. }
-            | Effect::SpendCoinBack { .. } => None,
-            Effect::Broadcast(tx) => {
-                self.broadcast(id, &tx, shared);
-                None
-            }
-        }
-    }
-
-    /// Returns the escrow of a case, and the pair by which the user signs in it as its arbiter.
-    fn case(&self, id: TradeId, seat: Seat) -> Option<(Escrow, Keypair)> {
-        let escrow = self.mind.as_ref()?.trades.get(&id)?.escrow()?.clone();
-        let pair = tweak_arbiter_pair(escrow.contract(), &self.person.key);
-        (escrow.arbiter_key(seat) == Some(pair.x_only_public_key().0)).then_some((escrow, pair))
-    }
-
-    fn broadcast(&self, id: TradeId, tx: &Transaction, shared: &mut Shared) {
-        let Some(trade) = self.mind.as_ref().and_then(|mind| mind.trades.get(&id)) else { return };
-        shared.checks.broadcast(self, trade, tx);
-        let txid = tx.compute_txid();
-        if shared.chain.broadcast(tx).is_ok() {
-            shared.trace.note(shared.agenda.now(), self.number, "broadcasts", txid.as_ref());
-        }
-    }
-
-    /// Accepts a bid for an own offer, under the conditions of the node.
-    fn accept_bid(&mut self, id: TradeId, shared: &mut Shared) -> Option<Event> {
-        let mind = self.mind.as_ref()?;
-        let trade = mind.trades.get(&id)?;
-        let (bid, role, height) = (trade.bid().clone(), trade.role(), mind.view.tip());
-        let (offer, _) = self.ledger.offer(&bid.offer_id).ok()??;
-        if self.ledger.offer_standing(&offer).ok()? != OfferStanding::Open {
-            return None;
-        }
-        // An acceptance counts only in the log of its offer.
-        let own_log = self.disk.private().own_head.map(|head| head.log);
-        if own_log != Some(offer.header().log) {
-            return None;
-        }
-        if role == Role::Seller {
-            let owes = |trade: &&Trade| {
-                trade.phase() == Phase::Agreed && trade.role() == Role::Seller && trade.local().funding_tx.is_none()
-            };
-            let owed = mind.trades.values().filter(owes).count();
-            if self.spare_coins(shared).len() <= owed {
-                return None;
-            }
-        }
-        let accept = Accept { trade: id, offer: bid.offer_id, height, party: self.person.party.clone() };
-        // His details are kept first. What the machine asks for now it asks for again after the next event.
-        let prepared = Event::Prepared { salt: SALT, details: self.person.details.clone() };
-        let _ = self.mind.as_mut()?.trades.get_mut(&id)?.handle(prepared);
-        let heard = self.publish_about(id, &Body::Accept(accept), shared);
-        shared.checks.accepted(self, id, heard.as_ref());
-        heard
-    }
-
-    fn publish_about(&mut self, id: TradeId, body: &Body, shared: &mut Shared) -> Option<Event> {
-        self.publish(body, shared)?;
-        let known = self.look_at(id, shared.flaw)?;
-        self.pin(id, known.pin.clone());
-        Some(known.event())
-    }
-
-    /// Returns the wallet's coins that are promised to nothing.
-    pub fn spare_coins(&self, shared: &Shared) -> Vec<OutPoint> {
-        let promised = &self.disk.private().promised;
-        shared.chain.coins_of(&self.destination()).into_iter().filter(|coin| !promised.contains(coin)).collect()
-    }
-
-    fn destination(&self) -> ScriptBuf {
-        self.person.party.destination.script().clone()
     }
 }
 

@@ -4,7 +4,7 @@ use exchange_ledger::body::{Body, Offer, Revoke, Side, Take};
 use exchange_ledger::book::Query;
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 use exchange_ledger::money::{Price, Sats};
-use exchange_ledger::rules::MIN_REFUND_DELAY;
+use exchange_ledger::rules::{MIN_BOND_PPM, MIN_REFUND_DELAY};
 use exchange_ledger::text::Text;
 use exchange_ledger::trade::{Action, Command, Phase, Role, Trade};
 use exchange_ledger::wire::List;
@@ -22,6 +22,8 @@ const JUDGE: usize = 0;
 const MAX_OFFERS: usize = 2;
 /// Trades that a user is in at once.
 const MAX_TRADES: usize = 3;
+/// The smallest bond. Four times it and the largest amount are less than a coin holds.
+const BOND_PPM: u32 = MIN_BOND_PPM;
 /// How long an offer lasts, in seconds.
 const OFFER_LIFE_S: u64 = 10 * 24 * 3600;
 
@@ -80,6 +82,9 @@ impl Node {
             return None;
         }
         let (arbitration_delay, second_delay) = shared.delays;
+        let mut bond =
+            || if shared.has_bonds && shared.rng.one_in(2) { BOND_PPM * (1 + shared.rng.below(4) as u32) } else { 0 };
+        let (seller_bond_ppm, buyer_bond_ppm) = (bond(), bond());
         Some(Offer {
             side: if shared.rng.one_in(2) { Side::Sell } else { Side::Buy },
             currency: "EUR".parse().expect("a currency"),
@@ -89,8 +94,8 @@ impl Node {
             methods: list(vec![text("SEPA")]),
             terms: text("Own accounts only."),
             arbiters: list(arbiters),
-            seller_bond_ppm: 0,
-            buyer_bond_ppm: 0,
+            seller_bond_ppm,
+            buyer_bond_ppm,
             arbitration_delay,
             second_delay,
             refund_delay: MIN_REFUND_DELAY,
@@ -109,7 +114,8 @@ impl Node {
         let Some((_, offer)) = self.ledger.offer(&id).ok().flatten() else { return };
         let bids = mind.trades.values().filter(|trade| trade.bid().offer_id == id).count();
         let sells = offer.side == Side::Buy;
-        if bids > 0 || (sells && self.spare_coins(shared).is_empty()) {
+        let locks = sells || offer.buyer_bond_ppm > 0;
+        if bids > 0 || (locks && self.spare_coins(shared).is_empty()) {
             return;
         }
         let advertises = |listed: &RecordId| shared.adverts.iter().find(|(_, advert)| advert == listed);
@@ -159,7 +165,16 @@ impl Node {
         let mood = mood(trade, shared);
         let paid = shared.checks.is_paid(&trade.id());
         match (trade.role(), trade.phase()) {
-            (Role::Buyer, Phase::Agreed) if mood == Mood::Unsure => Some(Action::Cancel),
+            (Role::Buyer | Role::Seller, Phase::Agreed) if mood == Mood::Unsure => Some(Action::Cancel),
+            // What one has set aside for it is needed elsewhere.
+            (Role::Buyer | Role::Seller, Phase::Agreed) if shared.is_ending() => {
+                trade.joint_terms().is_some().then_some(Action::Cancel)
+            }
+            (Role::Buyer | Role::Seller, Phase::Agreed) => (mood != Mood::Gone).then_some(Action::Fund),
+            // Everybody has had his time: what is left is one's own bond.
+            (Role::Buyer, Phase::Funded | Phase::Paid | Phase::Disputed) if is_over(trade) => Some(Action::Refund),
+            (Role::Buyer, Phase::Ruled) if !self.honest => Some(Action::Refund),
+            (Role::Buyer, Phase::Refunding | Phase::Refunded) => Some(Action::Refund),
             (Role::Buyer, Phase::Funded) if paid => Some(Action::MarkPaid),
             (Role::Buyer, Phase::Funded) => match mood {
                 Mood::Keen if trade.local().their_details.is_some() => Some(Action::MarkPaid),
@@ -168,12 +183,6 @@ impl Node {
             },
             // Some wait until the dispute opens by itself.
             (Role::Buyer, Phase::Paid) => is_impatient(trade).then_some(Action::Dispute),
-            (Role::Seller, Phase::Agreed) if shared.is_ending() => None,
-            (Role::Seller, Phase::Agreed) => match mood {
-                Mood::Keen | Mood::Sorry => Some(Action::Fund),
-                Mood::Unsure => Some(Action::Cancel),
-                Mood::Gone => None,
-            },
             // Who is sorry stays away, and an arbiter does it for him.
             (Role::Seller, Phase::Funded | Phase::Paid | Phase::Disputed) if paid && self.honest => {
                 (mood != Mood::Sorry).then_some(Action::Release)
@@ -202,6 +211,11 @@ fn mood(trade: &Trade, shared: &Shared) -> Mood {
         6 => Mood::Sorry,
         _ => Mood::Gone,
     }
+}
+
+/// Tells whether each can take back what he has put in.
+fn is_over(trade: &Trade) -> bool {
+    trade.view().refund_from().is_some_and(|from| trade.view().chain().tip >= from)
 }
 
 /// Tells whether somebody has waited long enough for the other: some blocks after the funding, and of four people one never.

@@ -386,5 +386,6 @@ fn tick(node: &mut Node, shared: &mut Shared) {
     }
     node.open_mailboxes(shared);
     node.forget(shared);
+    node.send_backs(shared);
     node.retry(shared);
 }

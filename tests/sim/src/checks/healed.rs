@@ -123,7 +123,7 @@ impl Checks {
                     let sent = sender.map(|node| {
                         let theirs = node.mind.as_ref().and_then(|mind| mind.trades.get(&trade.id()));
                         let state = theirs.map(|trade| (trade.phase(), trade.local().details.is_some()));
-                        (node.number, state, node.disk.private().outbox.contains_key(&trade.id()))
+                        (node.number, state, node.details_sent(&trade.id()).is_some())
                     });
                     let (number, id, phase) = (node.number, trade.id(), trade.phase());
                     self.fail(format!("node {number}, {phase:?}, never got the details of trade {id}; sent: {sent:?}"));
@@ -135,8 +135,7 @@ impl Checks {
 
 /// Tells whether somebody sent his payment details so long ago that nobody keeps them any more.
 fn has_sent_long_ago(sender: &Node, trade: &TradeId, now: u64) -> bool {
-    let private = sender.disk.private();
-    let sent = private.outbox.get(trade).and_then(|bytes| Envelope::decode(bytes).ok());
+    let sent = sender.details_sent(trade).and_then(|bytes| Envelope::decode(&bytes).ok());
     sent.is_some_and(|envelope| envelope.address.time.saturating_add(LIFETIME_S) <= now)
 }
 
