@@ -130,7 +130,7 @@ impl Node {
         let trade = mind.trades.get(&id)?;
         let (bid, role, height) = (trade.bid().clone(), trade.role(), mind.view.tip());
         let (offer, _) = self.ledger.offer(&bid.offer_id).ok()??;
-        if self.ledger.offer_standing(&offer).ok()? != OfferStanding::Open {
+        if self.ledger.offer_standing(&offer).ok()? != OfferStanding::Open || bid.offer.expires <= self.now(shared) {
             return None;
         }
         // An acceptance counts only in the log of its offer.

@@ -26,7 +26,8 @@ impl Node {
 
     /// Sends a round to the other side.
     pub fn send_round(&self, id: TradeId, message: &Message, shared: &mut Shared) -> Option<Event> {
-        self.send_message(id, message, shared)?;
+        let message = if self.honest { message.clone() } else { self.spoil(message, shared) };
+        self.send_message(id, &message, shared)?;
         Some(Event::Joint(funding::Event::Sent))
     }
 

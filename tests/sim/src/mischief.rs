@@ -4,13 +4,14 @@
 use bitcoin::TxOut;
 use exchange_ledger::body::{Accept, Body, Cancel, Closed, Funded, PaymentSent, Revoke, Take};
 use exchange_ledger::ids::{ContractHash, RecordId, TradeId};
-use exchange_ledger::mail::{Address, Envelope};
+use exchange_ledger::mail::{Address, Envelope, Message};
 use exchange_ledger::record::{Header, Kind, LogId, Record};
 use exchange_ledger::storage::Storage;
+use exchange_ledger::trade::funding::Input;
 use exchange_ledger::trade::{Escrow, Seat, Verdict, tweak_arbiter_pair};
-use exchange_ledger::wire::{Outpoint, TxId};
+use exchange_ledger::wire::{CurveKey, List, Outpoint, TxId};
 
-use crate::chain::payment;
+use crate::chain::{FIRST_HEIGHT, payment};
 use crate::network::{Bytes, Packet};
 use crate::node::Node;
 use crate::people::{NETWORK, Person, ticket};
@@ -167,6 +168,29 @@ impl Node {
                 shared.send_aloud(self.number, peer, Packet::Fork(bytes.clone()));
             }
         }
+    }
+
+    /// Returns a round of a funding from two wallets as an attacker sends it: now and then with somebody else's coin, a fee
+    /// beyond all measure, a height to come, or no signature.
+    pub fn spoil(&self, message: &Message, shared: &mut Shared) -> Message {
+        let victim = Person::of(shared.rng.below(4) as u8); // below four
+        let coin = shared.chain.coins_of(victim.party.destination.script()).first().copied();
+        let input = coin.map(|coin| Input {
+            outpoint: Outpoint(coin),
+            key: CurveKey(victim.coin_key.x_only_public_key().0),
+            height: FIRST_HEIGHT,
+        });
+        let inputs = List::new(Vec::from_iter(input)).unwrap_or_default();
+        let mut message = message.clone();
+        match (&mut message, shared.rng.below(6)) {
+            (Message::FundingProposal(proposal), 0) => proposal.seller.inputs = inputs,
+            (Message::FundingProposal(proposal), 1) => proposal.feerate = 400,
+            (Message::FundingProposal(proposal), 2) => proposal.height += 50,
+            (Message::FundingAnswer(answer), 0) => answer.buyer.inputs = inputs,
+            (Message::FundingAnswer(answer), 1) => answer.signatures = List::default(),
+            (_, _) => {}
+        }
+        message
     }
 
     /// Opens a log that claims to be old, and decides about one's own offers there.

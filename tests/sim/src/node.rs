@@ -390,6 +390,9 @@ impl Node {
                 }
             }
         }
+        if kind == Kind::Accept {
+            return None;
+        }
         let first = u32::try_from(now).ok()?;
         for epoch in first..=first.saturating_add(1000) {
             let log = LogId { author: self.person.author, epoch };

@@ -22,7 +22,7 @@ use crate::node::{BEGIN_S, Node};
 use crate::people::NEWCOMER;
 use crate::retention::{SEASON_AT_MS, announced, some_retention, some_season};
 use crate::rng::Rng;
-use crate::shared::{HEALING_MS, PROVEN_MS, SETTLING_MS, STILLNESS_MS, Shared, TROUBLE_MS};
+use crate::shared::{PROVEN_MS, SETTLING_MS, STILLNESS_MS, Shared, TROUBLE_MS};
 
 /// From the middle of healing on this much time passes at once, again and again: longer than any clocks are apart, so that
 /// no record stays too early for a node.
