@@ -29,6 +29,8 @@ use crate::shared::{PROVEN_MS, SETTLING_MS, STILLNESS_MS, Shared, TROUBLE_MS};
 const PAUSE_S: u64 = 7 * 3600;
 const PAUSE_AT_MS: Millis = 600_000;
 const PAUSE_EVERY_MS: Millis = 60_000;
+/// What a block takes when all settle, in seconds.
+const BLOCK_S: u64 = 600;
 /// When somebody comes who knows nothing yet: long after the last months have passed, and long before all are still.
 const ARRIVAL_MS: Millis = 700_000;
 /// When the last of those who come later is there.
@@ -342,6 +344,7 @@ impl World {
 
     fn block(&mut self) {
         let Self { nodes, shared, .. } = self;
+        let is_settling = shared.agenda.now() > STILLNESS_MS;
         if !shared.is_still() {
             let rng = &mut shared.rng;
             if rng.one_in(10) && shared.agenda.now() < TROUBLE_MS {
@@ -349,8 +352,9 @@ impl World {
                 shared.trace.note(shared.agenda.now(), 0, "the chain loses blocks", &depth.to_le_bytes());
                 shared.chain.reorganise(depth, forget, rng);
             } else {
-                let blocks = if shared.agenda.now() > STILLNESS_MS { rng.between(72, 144) } else { 1 };
+                let blocks = if is_settling { rng.between(72, 144) } else { 1 };
                 shared.chain.mine(blocks as u32, rng); // at most 144
+                shared.skip(if is_settling { blocks * BLOCK_S } else { 0 });
             }
             shared.checks.chain(&shared.chain);
         }
@@ -358,7 +362,7 @@ impl World {
             let delay = shared.rng.below(8000);
             shared.agenda.after(delay, Event::SeeChain(node));
         }
-        let next = if shared.agenda.now() > STILLNESS_MS { 10_000 } else { 20_000 };
+        let next = if is_settling { 10_000 } else { 20_000 };
         shared.agenda.after(next, Event::Block);
     }
 }
