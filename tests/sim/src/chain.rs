@@ -51,7 +51,12 @@ impl View {
 
     /// Returns what is shown of an escrow.
     pub fn facts(&self, escrow: &Escrow) -> ChainFacts {
-        ChainFacts::gather(escrow, self.tip, true, self.seen.iter().map(|seen| (&seen.tx, seen.height)))
+        let scripts = escrow.scripts();
+        let pays = |seen: &Seen| seen.tx.output.iter().any(|output| scripts.contains(&output.script_pubkey));
+        let paying: Vec<Txid> = self.seen.iter().filter(|seen| pays(seen)).map(|seen| seen.txid).collect();
+        let spends = |seen: &Seen| seen.tx.input.iter().any(|input| paying.contains(&input.previous_output.txid));
+        let concerned = self.seen.iter().filter(|seen| paying.contains(&seen.txid) || spends(seen));
+        ChainFacts::gather(escrow, self.tip, true, concerned.map(|seen| (&seen.tx, seen.height)))
     }
 
     /// Tells whether a transaction is in the pool or in a block.
