@@ -65,6 +65,9 @@ impl Explain for PublishError {
             Self::Unconfirmed => {
                 ApiError::new(Code::Busy, self.to_string(), "wait until a peer is connected, then repeat")
             }
+            Self::OtherLog => {
+                ApiError::new(Code::NotAllowed, self.to_string(), "withdraw the offer and post it again from here")
+            }
             Self::Refused(_) => ApiError::new(Code::Internal, self.to_string(), ""),
         }
     }

@@ -84,6 +84,9 @@ pub enum PublishError {
         "no peer has shown yet that nothing was written to the own log elsewhere; connect to a peer, or try again soon"
     )]
     Unconfirmed,
+    /// It counts only in a log that this machine does not go on with.
+    #[error("an acceptance counts only in the log that holds its offer, and this machine opens a new one")]
+    OtherLog,
     /// The own log does not take it.
     #[error("the own log does not take the record ({0:?}); check this machine's clock")]
     Refused(Admission),
@@ -477,6 +480,9 @@ impl Writer {
                     return Err(PublishError::Unconfirmed);
                 }
             }
+        }
+        if kind == Kind::Accept {
+            return Err(PublishError::OtherLog);
         }
         // An epoch that is taken is not gone on with: nothing proves that its head is known here.
         let first = u32::try_from(now).unwrap_or(u32::MAX / 2);

@@ -25,6 +25,15 @@ fn advert(name: &str) -> Body {
     })
 }
 
+/// An acceptance, which counts only in the log of its offer.
+fn acceptance() -> Body {
+    use exchange_ledger::testing::{Author, sample_accept, sample_take};
+    let [mut taker, maker] = [2, 3].map(Author::new);
+    let offer = exchange_ledger::ids::RecordId([7; 32]);
+    let take = Body::Take(sample_take(offer, &taker));
+    Body::Accept(sample_accept(&taker.write(&take), offer, &maker))
+}
+
 /// One run of a node on a data directory.
 struct Run {
     keeper: Keeper,
@@ -90,6 +99,8 @@ async fn an_old_copy_of_a_data_directory_opens_a_new_log() {
     let heartbeat = run.keeper.publish(identity(), Body::Heartbeat).await;
     assert!(matches!(heartbeat, Err(PublishError::Unconfirmed)), "it says nothing that is worth a log");
     run.compare_with(&published).await;
+    let accept = run.keeper.publish(identity(), acceptance()).await;
+    assert!(matches!(accept, Err(PublishError::OtherLog)), "outside of the offer's log it binds nobody");
     published.push(run.publish("after the copy was put back").await);
     published.push(run.publish("and once more").await);
     run.stop();

@@ -23,7 +23,7 @@ use crate::errors::{Explain, ExplainResult};
 use crate::trader::cases::is_paid_in;
 use crate::trader::{Trader, keys, not_mine};
 use crate::wallet::{FundRequest, WalletError};
-use crate::{entropy, market};
+use crate::{clock, entropy, market};
 
 /// How long a transaction that was handed to the network is left alone.
 const REBROADCAST_AFTER: Duration = Duration::from_secs(30);
@@ -167,6 +167,10 @@ impl Trader {
         let Some((offer, _)) = ledger.offer(&bid.offer_id).explained()? else { return Err(not_mine(id)) };
         if ledger.offer_standing(&offer).explained()? != OfferStanding::Open {
             return Ok(None);
+        }
+        if bid.offer.expires <= clock::unix_now() {
+            let message = "the offer of this bid has ended: an acceptance would bind nobody, and use the offer up";
+            return Err(ApiError::new(Code::OfferGone, message, "post it again"));
         }
         market::check_honest(ledger, &bid.taker, "the bidder")?;
         for arbiter in std::iter::once(&bid.arbiter).chain(&bid.second_arbiter) {

@@ -1,15 +1,21 @@
 //! The chain of a world: coins, a pool in which transactions contradict each other, blocks, and blocks taken back.
 //!
 //! It enforces what consensus enforces and nothing of this protocol: coins exist and are spent once, nothing comes from
-//! nothing, the coins of an escrow move only by one of its leaves with that leaf's signatures and its delay.
+//! nothing, the coins of an escrow move only by one of its leaves with that leaf's signatures and its delay, and what spends the
+//! coins of several people is signed by each.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
+use bitcoin::key::{Secp256k1, XOnlyPublicKey};
+use bitcoin::secp256k1::Message;
+use bitcoin::secp256k1::schnorr::Signature;
+use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};
 use bitcoin::transaction::Version;
 use bitcoin::{OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
-use exchange_ledger::trade::{ChainFacts, Escrow, Leaf, spends_any};
+use exchange_ledger::trade::{ChainFacts, Escrow, Leaf, Vault, spends_any};
 
 use crate::rng::Rng;
 
@@ -32,6 +38,8 @@ struct Seen {
 #[derive(Debug, Clone, Default)]
 pub struct View {
     tip: u32,
+    /// Coins from before the first block.
+    genesis: Rc<BTreeMap<OutPoint, TxOut>>,
     seen: Vec<Seen>,
 }
 
@@ -43,7 +51,40 @@ impl View {
 
     /// Returns what is shown of an escrow.
     pub fn facts(&self, escrow: &Escrow) -> ChainFacts {
-        ChainFacts::gather(escrow, self.tip, true, self.seen.iter().map(|seen| (&seen.tx, seen.height)))
+        let scripts = escrow.scripts();
+        let pays = |seen: &Seen| seen.tx.output.iter().any(|output| scripts.contains(&output.script_pubkey));
+        let paying: Vec<Txid> = self.seen.iter().filter(|seen| pays(seen)).map(|seen| seen.txid).collect();
+        let spends = |seen: &Seen| seen.tx.input.iter().any(|input| paying.contains(&input.previous_output.txid));
+        let concerned = self.seen.iter().filter(|seen| paying.contains(&seen.txid) || spends(seen));
+        ChainFacts::gather(escrow, self.tip, true, concerned.map(|seen| (&seen.tx, seen.height)))
+    }
+
+    /// Tells whether a transaction is in the pool or in a block.
+    pub fn has(&self, txid: &Txid) -> bool {
+        self.seen.iter().any(|seen| seen.txid == *txid)
+    }
+
+    /// Returns an output, with the height that confirms it.
+    pub fn output(&self, outpoint: &OutPoint) -> Option<(&TxOut, Option<u32>)> {
+        if let Some(output) = self.genesis.get(outpoint) {
+            return Some((output, Some(0)));
+        }
+        let seen = self.seen.iter().find(|seen| seen.txid == outpoint.txid)?;
+        seen.tx.output.get(outpoint.vout as usize).map(|output| (output, seen.height)) // u32 fits
+    }
+
+    /// Returns what spends an output, with the height that confirms it: what is in a block comes first.
+    pub fn spender(&self, outpoint: &OutPoint) -> Option<(Txid, Option<u32>)> {
+        let spends = |seen: &&Seen| seen.tx.input.iter().any(|input| input.previous_output == *outpoint);
+        let mut found: Vec<&Seen> = self.seen.iter().filter(spends).collect();
+        found.sort_by_key(|seen| seen.height.is_none());
+        found.first().map(|seen| (seen.txid, seen.height))
+    }
+
+    /// Tells whether a transaction of a block spends an output.
+    pub fn is_spent(&self, outpoint: &OutPoint) -> bool {
+        let mut buried = self.seen.iter().filter(|seen| seen.height.is_some());
+        buried.any(|seen| seen.tx.input.iter().any(|input| input.previous_output == *outpoint))
     }
 }
 
@@ -66,8 +107,6 @@ pub enum Refused {
 #[derive(Debug, Default)]
 pub struct Chain {
     view: View,
-    /// Coins from before the first block.
-    genesis: BTreeMap<OutPoint, TxOut>,
     /// Every escrow that a node has watched, by its script.
     escrows: BTreeMap<ScriptBuf, Escrow>,
     /// Transactions whose scripts were checked.
@@ -85,8 +124,8 @@ impl Chain {
                 genesis.insert(outpoint, TxOut { value, script_pubkey: script.clone() });
             }
         }
-        let view = View { tip: FIRST_HEIGHT, seen: Vec::new() };
-        Self { view, genesis, ..Self::default() }
+        let view = View { tip: FIRST_HEIGHT, genesis: Rc::new(genesis), seen: Vec::new() };
+        Self { view, ..Self::default() }
     }
 
     /// Returns what is to be seen of it.
@@ -96,14 +135,16 @@ impl Chain {
 
     /// Makes an escrow known, so that its scripts are enforced.
     pub fn know(&mut self, escrow: &Escrow) {
-        self.escrows.entry(escrow.script()).or_insert_with(|| escrow.clone());
+        for script in escrow.scripts() {
+            self.escrows.entry(script).or_insert_with(|| escrow.clone());
+        }
     }
 
     /// Returns the coins of a script that no transaction, not even of the pool, spends.
     pub fn coins_of(&self, script: &ScriptBuf) -> Vec<OutPoint> {
         let spent: BTreeSet<OutPoint> =
             self.view.seen.iter().flat_map(|seen| &seen.tx.input).map(|input| input.previous_output).collect();
-        let genesis = self.genesis.iter().filter(|(_, output)| output.script_pubkey == *script);
+        let genesis = self.view.genesis.iter().filter(|(_, output)| output.script_pubkey == *script);
         genesis.map(|(outpoint, _)| *outpoint).filter(|outpoint| !spent.contains(outpoint)).collect()
     }
 
@@ -131,31 +172,18 @@ impl Chain {
 
     /// Returns every escrow that a node has watched.
     pub fn escrows(&self) -> impl Iterator<Item = &Escrow> {
-        self.escrows.values()
+        self.escrows.iter().filter(|(script, escrow)| **script == escrow.script()).map(|(_, escrow)| escrow)
     }
 
     fn pool(&self) -> impl Iterator<Item = &Seen> {
         self.view.seen.iter().filter(|seen| seen.height.is_none())
     }
 
-    fn output(&self, outpoint: &OutPoint) -> Option<(&TxOut, Option<u32>)> {
-        if let Some(output) = self.genesis.get(outpoint) {
-            return Some((output, Some(0)));
-        }
-        let seen = self.view.seen.iter().find(|seen| seen.txid == outpoint.txid)?;
-        seen.tx.output.get(outpoint.vout as usize).map(|output| (output, seen.height)) // u32 fits
-    }
-
-    fn is_spent(&self, outpoint: &OutPoint) -> bool {
-        let mut buried = self.view.seen.iter().filter(|seen| seen.height.is_some());
-        buried.any(|seen| seen.tx.input.iter().any(|input| input.previous_output == *outpoint))
-    }
-
     fn check(&mut self, tx: &Transaction, txid: Txid) -> Result<(), Refused> {
         let mut value_in = bitcoin::Amount::ZERO;
         for input in &tx.input {
-            let (output, height) = self.output(&input.previous_output).ok_or(Refused::NoCoin)?;
-            if self.is_spent(&input.previous_output) {
+            let (output, height) = self.view.output(&input.previous_output).ok_or(Refused::NoCoin)?;
+            if self.view.is_spent(&input.previous_output) {
                 return Err(Refused::NoCoin);
             }
             value_in = value_in.checked_add(output.value).ok_or(Refused::Inflation)?;
@@ -174,16 +202,40 @@ impl Chain {
         }
         if !self.checked.contains(&txid) {
             for input in &tx.input {
-                let (output, _) = self.output(&input.previous_output).ok_or(Refused::NoCoin)?;
+                let (output, _) = self.view.output(&input.previous_output).ok_or(Refused::NoCoin)?;
                 if let Some(escrow) = self.escrows.get(&output.script_pubkey)
                     && !self.is_signed(escrow, tx)
                 {
                     return Err(Refused::Script);
                 }
             }
+            if !self.is_signed_by_all(tx) {
+                return Err(Refused::Script);
+            }
             self.checked.insert(txid);
         }
         Ok(())
+    }
+
+    /// Checks the signatures of a transaction that spends the coins of more than one owner. Nobody here spends those of
+    /// others alone.
+    fn is_signed_by_all(&self, tx: &Transaction) -> bool {
+        let spent = |input: &TxIn| self.view.output(&input.previous_output).map(|(output, _)| output.clone());
+        let Some(prevouts) = tx.input.iter().map(spent).collect::<Option<Vec<TxOut>>>() else { return false };
+        let is_coin = |input: &TxIn| self.view.genesis.contains_key(&input.previous_output);
+        if !tx.input.iter().any(is_coin) || prevouts.iter().all(|output| *output == prevouts[0]) {
+            return true;
+        }
+        let mut cache = SighashCache::new(tx);
+        (0..).zip(&prevouts).zip(&tx.input).all(|((at, output), input)| {
+            let (all, default) = (Prevouts::All(&prevouts), TapSighashType::Default);
+            let Ok(sighash) = cache.taproot_key_spend_signature_hash(at, &all, default) else { return false };
+            let key = output.script_pubkey.as_bytes().get(2..).and_then(|key| XOnlyPublicKey::from_slice(key).ok());
+            let signature = input.witness.nth(0).and_then(|bytes| Signature::from_slice(bytes).ok());
+            key.zip(signature).is_some_and(|(key, signature)| {
+                Secp256k1::verification_only().verify_schnorr(&signature, &Message::from(sighash), &key).is_ok()
+            })
+        })
     }
 
     /// Checks a spend of an escrow as consensus does: a leaf of the tree, its signatures, its delay.
@@ -217,7 +269,7 @@ impl Chain {
             let Some(tx) = self.view.seen.iter().find(|seen| seen.txid == txid).map(|seen| seen.tx.clone()) else {
                 continue;
             };
-            let buried = |outpoint: &OutPoint| self.output(outpoint).is_some_and(|(_, height)| height.is_some());
+            let buried = |outpoint: &OutPoint| self.view.output(outpoint).is_some_and(|(_, height)| height.is_some());
             let ready = tx.input.iter().all(|input| buried(&input.previous_output));
             if ready
                 && self.check(&tx, txid).is_ok()
@@ -256,7 +308,7 @@ impl Chain {
                 .pool()
                 .filter(|seen| {
                     seen.tx.input.iter().any(|input| {
-                        self.is_spent(&input.previous_output) || self.output(&input.previous_output).is_none()
+                        self.view.is_spent(&input.previous_output) || self.view.output(&input.previous_output).is_none()
                     })
                 })
                 .map(|seen| seen.txid)
@@ -271,7 +323,7 @@ impl Chain {
     /// Returns what all coins that are not spent by a block are worth, and the fees of all blocks.
     pub fn total(&self) -> (u64, u64) {
         let mut unspent: BTreeMap<OutPoint, u64> =
-            self.genesis.iter().map(|(outpoint, output)| (*outpoint, output.value.to_sat())).collect();
+            self.view.genesis.iter().map(|(outpoint, output)| (*outpoint, output.value.to_sat())).collect();
         let mut fees = 0;
         let mut confirmed: Vec<&Seen> = self.view.seen.iter().filter(|seen| seen.height.is_some()).collect();
         confirmed.sort_by_key(|seen| seen.height);
@@ -290,28 +342,40 @@ impl Chain {
 
     /// Returns what the first coins were worth.
     pub fn genesis_value(&self) -> u64 {
-        self.genesis.values().map(|output| output.value.to_sat()).sum()
+        self.view.genesis.values().map(|output| output.value.to_sat()).sum()
     }
 
-    /// Returns the escrows that hold coins of a block now.
-    pub fn unspent_escrows(&self) -> Vec<&Escrow> {
-        let mut holding = Vec::new();
-        for escrow in self.escrows.values() {
+    /// Returns the outputs of escrows in a block that no block spends.
+    pub fn unspent(&self) -> Vec<(&Escrow, Vault)> {
+        let mut unspent = Vec::new();
+        for escrow in self.escrows() {
             let facts = self.view.facts(escrow);
-            let mut funded = facts.fundings.iter().filter(|funding| funding.height.is_some());
-            if funded.any(|funding| !self.is_spent(&funding.outpoint())) {
-                holding.push(escrow);
+            for vaults in facts.fundings.iter().filter(|funding| funding.height.is_some()).map(|funding| funding.vaults)
+            {
+                let coins = [Some((vaults.escrow, Vault::Escrow)), vaults.bond.map(|bond| (bond, Vault::Bond))];
+                let held = coins.into_iter().flatten().filter(|(coin, _)| !self.view.is_spent(&coin.outpoint.0));
+                unspent.extend(held.map(|(_, vault)| (escrow, vault)));
             }
         }
-        holding
+        unspent
     }
+}
+
+/// Returns a transaction that spends a coin to `change`, less a fee.
+pub fn send_back(coin: OutPoint, change: ScriptBuf, fee: u64) -> Transaction {
+    let rest = bitcoin::Amount::from_sat(COIN_SAT.saturating_sub(fee));
+    spend(coin, vec![TxOut { value: rest, script_pubkey: change }])
 }
 
 /// Returns a transaction that pays an output from a coin, with the rest, less a fee, to `change`.
 pub fn payment(coin: OutPoint, output: TxOut, change: ScriptBuf, fee: u64) -> Transaction {
     let rest = COIN_SAT.saturating_sub(output.value.to_sat()).saturating_sub(fee);
     let change = TxOut { value: bitcoin::Amount::from_sat(rest), script_pubkey: change };
+    spend(coin, vec![output, change])
+}
+
+fn spend(coin: OutPoint, output: Vec<TxOut>) -> Transaction {
     let sequence = Sequence::ENABLE_RBF_NO_LOCKTIME;
     let input = vec![TxIn { previous_output: coin, script_sig: ScriptBuf::new(), sequence, witness: Witness::new() }];
-    Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input, output: vec![output, change] }
+    Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input, output }
 }

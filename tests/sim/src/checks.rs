@@ -2,29 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bitcoin::{Transaction, Txid};
+use bitcoin::{OutPoint, Transaction, Txid};
 use exchange_ledger::body::Body;
 use exchange_ledger::book::{Book, LIVE_OFFERS, Query};
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
-use exchange_ledger::ledger::{Ledger, MAX_FROZEN};
+use exchange_ledger::ledger::MAX_FROZEN;
 use exchange_ledger::mail::MAX_ENVELOPES;
-use exchange_ledger::record::{Head, Kind, LogId, Record};
-use exchange_ledger::state::state_hash;
-use exchange_ledger::storage::{Batch, Fork, MemoryStorage, Storage};
-use exchange_ledger::trade::{Phase, Role, Trade, counterparty, spends_any};
+use exchange_ledger::record::{LogId, Record};
+use exchange_ledger::storage::{Batch, Fork, Storage};
+use exchange_ledger::trade::pins::Known;
+use exchange_ledger::trade::{ChainFacts, Escrow, Event, Funding, Phase, Role, SpendPath, Trade, spends_any};
 
 use crate::chain::{Chain, MAX_POOL};
-use crate::flaw::Flaw;
 use crate::heal::MAX_WANTED;
 use crate::mailbox::{MAX_PARKED, fullest};
-use crate::network::Network;
 use crate::node::Node;
-use crate::people::NETWORK;
-use crate::trader::{MAX_OPEN_BIDS, borne_out, person_of};
-use exchange_ledger::trade::pins::Known;
+use crate::trader::{MAX_OPEN_BIDS, borne_out};
+use disputes::Ruled;
 
-/// How far the clock of a node may be behind that calls no record early which was made within the time of trouble.
-const MAX_LATENESS_S: i64 = -6000;
+mod coins;
+mod disputes;
+mod forgotten;
+mod healed;
+mod settled;
+
 /// Messages under way at once: a storm of them is a loop somewhere.
 const MAX_UNDER_WAY: usize = 20_000;
 /// Offers of one maker that are looked at.
@@ -48,7 +49,12 @@ pub struct Checks {
     fundings: BTreeMap<TradeId, Txid>,
     /// The version of each node's ledger whose book was looked at.
     looked_at: BTreeMap<usize, u64>,
+    /// What arbiters signed.
+    rulings: BTreeMap<TradeId, Vec<Ruled>>,
+    /// For which trade a coin was brought, since it was free.
+    brought: BTreeMap<OutPoint, TradeId>,
     restored: usize,
+    forgotten: usize,
 }
 
 impl Checks {
@@ -57,6 +63,12 @@ impl Checks {
         let people: Vec<(AuthorId, bool)> = people.collect();
         let honest = people.iter().filter(|(_, honest)| *honest).map(|(author, _)| *author).collect();
         Self { honest, honest_nodes: people.iter().map(|(_, honest)| *honest).collect(), ..Self::default() }
+    }
+
+    /// Somebody honest has come.
+    pub fn arrived(&mut self, author: AuthorId) {
+        self.honest.insert(author);
+        self.honest_nodes.push(true);
     }
 
     /// Notes that a rule was broken. The first one counts.
@@ -75,7 +87,7 @@ impl Checks {
             return;
         }
         for record in &batch.records {
-            self.kept.insert(record.id(), record.clone());
+            self.keep(record);
             if let (true, Ok(Body::Accept(accept))) = (self.honest.contains(&record.author()), Body::decode(record)) {
                 let first = *self.accepted.entry(accept.offer).or_insert(accept.trade);
                 if first != accept.trade {
@@ -94,7 +106,15 @@ impl Checks {
             if fork.frozen.len() > MAX_FROZEN || fork.frozen.iter().any(|record| record.header().seq < fork.from) {
                 self.fail(format!("node {node} keeps {} frozen records of {}", fork.frozen.len(), log.author));
             }
-            self.kept.extend(fork.frozen.iter().map(|record| (record.id(), record.clone())));
+            fork.frozen.iter().for_each(|record| self.keep(record));
+        }
+    }
+
+    /// Keeps a record with its body, if anybody honest ever had that.
+    fn keep(&mut self, record: &Record) {
+        let kept = self.kept.entry(record.id()).or_insert_with(|| record.clone());
+        if kept.is_bare() {
+            *kept = record.clone();
         }
     }
 
@@ -132,6 +152,13 @@ impl Checks {
         }
     }
 
+    /// A node has accepted a bid: from now on there is a contract.
+    pub fn accepted(&mut self, node: &Node, trade: TradeId, heard: Option<&Event>) {
+        if let (true, Some(Event::Records { contract: None, .. })) = (node.honest, heard) {
+            self.fail(format!("node {} accepted a bid in trade {trade}, and nobody is bound by it", node.number));
+        }
+    }
+
     /// A node sends a transaction for a trade.
     pub fn broadcast(&mut self, node: &Node, trade: &Trade, tx: &Transaction) {
         let Some(escrow) = trade.escrow().filter(|_| node.honest) else { return };
@@ -149,7 +176,9 @@ impl Checks {
         if kept != Some(bitcoin::consensus::serialize(tx)) {
             self.fail(format!("node {} sends a funding of trade {id} that is not on its disk", node.number));
         }
-        if trade.role() != Role::Seller || fundings.len() != 1 || *self.fundings.entry(id).or_insert(txid) != txid {
+        // Of a funding from two wallets there can be several: they spend the same coin, so one at most confirms.
+        let is_second = trade.joint_terms().is_none() && *self.fundings.entry(id).or_insert(txid) != txid;
+        if trade.role() != Role::Seller || fundings.len() != 1 || is_second {
             self.fail(format!("node {} funds trade {id} twice, or is not its seller", node.number));
         }
     }
@@ -213,149 +242,27 @@ impl Checks {
             self.fail("the pool has no end".into());
         }
         for escrow in chain.escrows() {
-            let contract = escrow.contract();
-            let honest = self.honest.contains(&contract.seller);
-            for spend in chain.view().facts(escrow).spends.iter().filter(|spend| spend.height.is_some()) {
-                if spend.path.is_payout() && honest && !self.paid.contains(&contract.trade) {
+            self.spent(escrow, &chain.view().facts(escrow));
+        }
+    }
+
+    /// What blocks show of an escrow.
+    fn spent(&mut self, escrow: &Escrow, facts: &ChainFacts) {
+        let contract = escrow.contract();
+        let honest = self.honest.contains(&contract.seller);
+        let is_paid_in = |funding: &&Funding| funding.extends.is_none() && funding.height.is_some();
+        if honest && facts.fundings.iter().filter(is_paid_in).count() > 1 {
+            self.fail(format!("an honest seller has funded trade {} twice", contract.trade));
+        }
+        for spend in facts.spends.iter().filter(|spend| spend.height.is_some()) {
+            match spend.path {
+                SpendPath::Payout if honest && !self.paid.contains(&contract.trade) => {
                     self.fail(format!("an honest seller lost the coins of trade {} for nothing", contract.trade));
                 }
-                if spend.path.is_foreign() {
-                    self.fail(format!("the coins of trade {} went elsewhere", contract.trade));
-                }
-            }
-        }
-    }
-
-    /// Returns the forks that honest nodes know of, with these nodes.
-    pub fn known_forks(nodes: &[Node]) -> BTreeMap<LogId, BTreeSet<usize>> {
-        let mut known: BTreeMap<LogId, BTreeSet<usize>> = BTreeMap::new();
-        for node in nodes.iter().filter(|node| node.honest) {
-            for head in node.ledger.storage().forked(None, PAGE).unwrap_or_default() {
-                known.entry(head.log).or_default().insert(node.number);
-            }
-        }
-        known
-    }
-
-    /// The network is well again for a while: by now each honest node can prove the forks that one of them knew of then, if
-    /// it is reached from there. Who is hours behind calls records early, and passes none on.
-    pub fn proven(&mut self, nodes: &[Node], network: &Network, forks: &BTreeMap<LogId, BTreeSet<usize>>) {
-        if let Some((node, log)) = Self::unproven(nodes, network, forks) {
-            self.fail(format!("node {node} has not heard that the log {log:?} has forked"));
-        }
-    }
-
-    /// Returns a node that cannot prove one of these forks, with the log.
-    pub fn unproven(
-        nodes: &[Node],
-        network: &Network,
-        forks: &BTreeMap<LogId, BTreeSet<usize>>,
-    ) -> Option<(usize, LogId)> {
-        let is_on_time = |node: &Node| node.honest && node.skew_s > MAX_LATENESS_S;
-        for (log, holders) in forks {
-            let (mut reached, mut edge) = (holders.clone(), Vec::from_iter(holders.iter().copied()));
-            while let Some(from) = edge.pop() {
-                let next = nodes.iter().filter(|node| is_on_time(node) && network.are_linked(from, node.number));
-                edge.extend(next.map(|node| node.number).filter(|node| reached.insert(*node)));
-            }
-            let up = nodes.iter().filter(|node| reached.contains(&node.number) && node.mind.is_some());
-            let lacks = up.into_iter().find(|node| !node.ledger.fork_proof(log).is_ok_and(|proof| proof.is_some()));
-            if let Some(node) = lacks {
-                return Some((node.number, *log));
-            }
-        }
-        None
-    }
-
-    /// Everything has calmed down: all honest nodes must hold the same and read the same from it.
-    pub fn converged(&mut self, nodes: &[Node], flaw: Option<Flaw>, now: u64) {
-        let honest: Vec<&Node> = nodes.iter().filter(|node| node.honest).collect();
-        let hashes: Vec<_> = honest.iter().map(|node| state_hash(node.ledger.storage()).ok()).collect();
-        if hashes.iter().any(|hash| hash.is_none() || *hash != hashes[0]) {
-            self.fail(format!("the honest nodes do not hold the same: {}", difference(&honest)));
-            return;
-        }
-        let mut oracle = Ledger::new(MemoryStorage::default(), NETWORK);
-        let all: Vec<Record> = self.kept.values().cloned().collect();
-        let admitted = oracle.admit(&all, u64::MAX);
-        if admitted.is_err() || state_hash(oracle.storage()).ok() != hashes[0] {
-            let heads = |storage: &dyn Storage| storage.heads(None, PAGE).unwrap_or_default();
-            let (read, held) = (heads(oracle.storage()), heads(honest[0].ledger.storage()));
-            let differs: Vec<_> = read.iter().filter(|head| !held.contains(head)).collect();
-            let rest: Vec<_> = held.iter().filter(|head| !read.contains(head)).collect();
-            self.fail(format!("the state is not what the set of records gives: {differs:?} instead of {rest:?}"));
-        }
-        let mut read: Option<Vec<(RecordId, Option<TradeId>, bool)>> = None;
-        for node in honest {
-            let Some(mind) = &node.mind else { continue };
-            let open: BTreeSet<RecordId> = open_offers(&mind.book, now);
-            match Book::load(&node.ledger, 0) {
-                Ok(book) if open_offers(&book, now) == open => {}
-                Ok(book) => {
-                    let read = open_offers(&book, now);
-                    let differs: Vec<_> = read.symmetric_difference(&open).collect();
-                    self.fail(format!("the book of node {} is not what its ledger says: {differs:?}", node.number));
-                }
-                Err(error) => self.fail(format!("node {} cannot read its book: {error}", node.number)),
-            }
-            let offers = node.ledger.storage().of_kind(Kind::Offer, None, PAGE).unwrap_or_default();
-            let records = offers.iter().filter_map(|place| node.ledger.record(&place.id).ok().flatten());
-            let reads: Vec<_> =
-                records.map(|offer| (offer.id(), node.winner(&offer, flaw), open.contains(&offer.id()))).collect();
-            if read.as_ref().is_some_and(|first| *first != reads) {
-                self.fail(format!("node {} sees other winners or other offers than the others", node.number));
-            }
-            read.get_or_insert(reads);
-        }
-        self.delivered(nodes);
-    }
-
-    /// Whoever agreed on a trade with an honest person knows by now how to pay or be paid, if nobody lost his machine.
-    fn delivered(&mut self, nodes: &[Node]) {
-        let keeps =
-            |author: &AuthorId| nodes.iter().any(|node| node.honest && !node.restored && node.person.author == *author);
-        for node in nodes.iter().filter(|node| node.honest) {
-            let trades = node.mind.iter().flat_map(|mind| mind.trades.values());
-            for trade in trades.filter(|trade| !trade.phase().is_final()) {
-                let Some(contract) = trade.view().contract.as_ref() else { continue };
-                let other = contract.author(counterparty(trade.role()));
-                if keeps(&other) && trade.local().their_details.is_none() {
-                    let sender = nodes.iter().find(|node| node.person.author == other);
-                    let sent = sender.map(|node| {
-                        let theirs = node.mind.as_ref().and_then(|mind| mind.trades.get(&trade.id()));
-                        let state = theirs.map(|trade| (trade.phase(), trade.local().details.is_some()));
-                        (node.number, state, node.disk.private().outbox.contains_key(&trade.id()))
-                    });
-                    let (number, id, phase) = (node.number, trade.id(), trade.phase());
-                    self.fail(format!("node {number}, {phase:?}, never got the details of trade {id}; sent: {sent:?}"));
-                }
-            }
-        }
-    }
-
-    /// Everything is over: nobody's coins are stuck, and who paid an honest seller has his coins.
-    pub fn settled(&mut self, nodes: &[Node], chain: &Chain) {
-        for escrow in chain.unspent_escrows() {
-            let contract = escrow.contract();
-            // What an honest seller has released is the buyer's, who may leave it.
-            if self.honest.contains(&contract.seller) && !self.paid.contains(&contract.trade) {
-                let seller = nodes.iter().find(|node| node.person.author == contract.seller);
-                let machine = seller.and_then(|node| node.mind.as_ref()?.trades.get(&contract.trade));
-                let seen = machine.map(|trade| {
-                    let same = trade.escrow().map(exchange_ledger::trade::Escrow::script) == Some(escrow.script());
-                    (trade.phase(), trade.actions(), trade.view().funding().copied(), same)
-                });
-                let number = seller.map(|node| node.number);
-                self.fail(format!("the coins of trade {} are stuck; node {number:?} sees {seen:?}", contract.trade));
-            }
-        }
-        for escrow in chain.escrows() {
-            let contract = escrow.contract();
-            let both = self.honest.contains(&contract.seller) && self.honest.contains(&contract.buyer);
-            let spends = chain.view().facts(escrow).spends;
-            let got = spends.iter().any(|spend| spend.path.is_payout() && spend.height.is_some());
-            if both && self.paid.contains(&contract.trade) && !got {
-                self.fail(format!("the buyer of trade {} paid and got nothing", contract.trade));
+                SpendPath::Payout | SpendPath::Refund => self.returned(escrow, facts, spend),
+                SpendPath::Ruling => self.divided(escrow, spend),
+                SpendPath::Foreign => self.fail(format!("the coins of trade {} went elsewhere", contract.trade)),
+                SpendPath::Timeout | SpendPath::Extension => {}
             }
         }
     }
@@ -374,31 +281,4 @@ impl Checks {
     pub fn forked_logs(&self) -> usize {
         self.forks.keys().map(|(_, log)| log).collect::<BTreeSet<_>>().len()
     }
-}
-
-/// Returns what a reader needs to understand why nodes differ: each log that not all hold alike, by node.
-fn difference(nodes: &[&Node]) -> String {
-    let mut logs: BTreeMap<LogId, Vec<(usize, Option<Head>)>> = BTreeMap::new();
-    let all = nodes.iter().flat_map(|node| node.ledger.storage().heads(None, PAGE).unwrap_or_default());
-    for log in all.map(|head| head.log).collect::<BTreeSet<_>>() {
-        let held = nodes.iter().map(|node| (node.number, node.ledger.storage().head(&log).ok().flatten()));
-        logs.insert(log, held.collect());
-    }
-    logs.retain(|_, held| held.iter().any(|(_, head)| *head != held[0].1));
-    let mut words = String::new();
-    for (log, held) in logs {
-        words.push_str(&format!("\n  log {} of person {:?}:", log.epoch, person_of(&log.author)));
-        for (node, head) in held {
-            let head = head.map(|head| {
-                (head.len, head.id.short().to_string(), head.frozen.map(|frozen| frozen.short().to_string()))
-            });
-            words.push_str(&format!(" node {node} {head:?};"));
-        }
-    }
-    words
-}
-
-fn open_offers(book: &Book, now: u64) -> BTreeSet<RecordId> {
-    let all = Query { away: true, ..Query::default() };
-    book.query(&all, now, usize::MAX).iter().map(|entry| entry.id).collect()
 }

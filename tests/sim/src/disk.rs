@@ -7,7 +7,7 @@ use std::cell::{Ref, RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use bitcoin::OutPoint;
+use bitcoin::{OutPoint, ScriptBuf};
 use exchange_ledger::ids::{AuthorId, MailboxId, RecordId, TradeId};
 use exchange_ledger::record::{Head, Kind, LogId, Place, Record};
 use exchange_ledger::storage::{Aged, Batch, MemoryStorage, Storage, StorageError};
@@ -15,8 +15,8 @@ use exchange_ledger::trade::Local;
 
 use exchange_ledger::trade::pins::Pin;
 
-use crate::mailbox::{Kept, Slot};
-use crate::network::Bytes;
+use crate::mailbox::{Kept, Sent, Slot};
+use crate::wallet::Share;
 
 /// When the power fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +38,10 @@ pub struct Private {
     pub pins: BTreeMap<TradeId, Pin>,
     /// Coins that the wallet has promised.
     pub promised: BTreeSet<OutPoint>,
-    /// Mail that was sent, with payment details.
-    pub outbox: BTreeMap<TradeId, Bytes>,
+    /// Coins that the wallet has set aside for outputs of fundings from two wallets, by their scripts.
+    pub shares: BTreeMap<ScriptBuf, Share>,
+    /// Mail that was sent, in its order.
+    pub outbox: BTreeMap<TradeId, Vec<Sent>>,
     /// Mail that is kept for whomever it is for.
     pub mail: BTreeMap<Slot, Kept>,
     /// How much mail ever arrived.

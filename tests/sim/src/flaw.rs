@@ -24,11 +24,19 @@ pub enum Flaw {
     KeepsNoMail,
     /// It parks mail of unknown trades without end.
     ParksWithoutEnd,
+    /// It drops old bodies without a look whether anybody agreed on them.
+    ForgetsAgreements,
+    /// It does not look at who signed a ruling.
+    TrustsAnyRuling,
+    /// It completes no ruling that is in its user's favour.
+    LeavesRulings,
+    /// Its wallet sets no coins aside: what is promised to one trade it brings into another.
+    SetsNothingAside,
 }
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::KeepsFirstHistory,
         Self::WinnerByArrival,
         Self::RestoresOldCopy,
@@ -39,5 +47,9 @@ impl Flaw {
         Self::NoQuota,
         Self::KeepsNoMail,
         Self::ParksWithoutEnd,
+        Self::ForgetsAgreements,
+        Self::TrustsAnyRuling,
+        Self::LeavesRulings,
+        Self::SetsNothingAside,
     ];
 }

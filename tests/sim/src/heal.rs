@@ -16,7 +16,7 @@ use crate::flaw::Flaw;
 use crate::network::{Bytes, Packet};
 use crate::node::Node;
 use crate::rng::Rng;
-use crate::world::Shared;
+use crate::shared::Shared;
 
 /// Logs that a node remembers to ask for.
 pub const MAX_WANTED: usize = 64;
@@ -73,6 +73,8 @@ impl Own for Replica {
 pub struct OpenSession {
     number: u64,
     heard: Millis,
+    /// Whether it asks for bodies.
+    wishes: bool,
     session: Session,
 }
 
@@ -93,15 +95,17 @@ impl Node {
 
     fn start_session(&mut self, peer: usize, compare: bool, shared: &mut Shared) {
         let now = shared.agenda.now();
+        let bodies = if compare { self.wish_for_bodies(peer, shared) } else { None };
         let Some(mind) = self.mind.as_mut().filter(|_| shared.flaw != Some(Flaw::NeverHeals)) else { return };
         if mind.sessions.get(&peer).is_some_and(|open| now < open.heard + REQUEST_TIMEOUT_MS) {
             return;
         }
-        let plan = Plan { logs: std::mem::take(&mut mind.wanted), compare, bodies: None };
+        let wishes = bodies.is_some();
+        let plan = Plan { logs: std::mem::take(&mut mind.wanted), compare, bodies };
         mind.session_count += 1;
         let number = mind.session_count;
         if let Ok((session, effects)) = Session::start(plan, &self.replica, Box::new(Alone)) {
-            self.drive(peer, OpenSession { number, heard: now, session }, effects, shared);
+            self.drive(peer, OpenSession { number, heard: now, wishes, session }, effects, shared);
         }
     }
 
@@ -138,26 +142,30 @@ impl Node {
     fn drive(&mut self, peer: usize, mut open: OpenSession, effects: Vec<Effect>, shared: &mut Shared) {
         let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
-            match effect {
+            let done = match effect {
                 Effect::Ask(token, request) => {
                     shared.send(self.number, peer, Packet::Ask(open.number, token, request));
+                    continue;
                 }
                 Effect::Keep(token, records) => {
                     let records: Vec<Bytes> = records.into_iter().map(Bytes::from).collect();
-                    let verdicts = self.ingest(peer, &records, shared);
-                    match open.session.handle(Event::Kept(token, verdicts), &self.replica) {
-                        Ok(more) => effects.extend(more),
-                        Err(Stopped::Fault(_)) => return shared.ban(self.number, peer),
-                        Err(Stopped::Storage(_)) => return,
-                    }
+                    Event::Kept(token, self.ingest(peer, &records, shared))
                 }
-                // Nobody here drops bodies, so nobody asks for any.
-                Effect::Restore(..) => {}
+                Effect::Restore(token, records) => Event::Restored(token, self.keep_bodies(&records, shared)),
+            };
+            match open.session.handle(done, &self.replica) {
+                Ok(more) => effects.extend(more),
+                Err(Stopped::Fault(_)) => return shared.ban(self.number, peer),
+                Err(Stopped::Storage(_)) => return,
             }
         }
         let Some(mind) = self.mind.as_mut() else { return };
         if open.session.is_over() {
-            mind.compared |= open.session.gain().compared;
+            let gain = open.session.gain();
+            mind.compared |= gain.compared;
+            if open.wishes && gain.compared {
+                mind.bodies_sought(peer, gain.bodies_after, gain.restored > 0, shared.seconds());
+            }
         } else {
             mind.sessions.insert(peer, open);
         }

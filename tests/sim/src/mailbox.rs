@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use exchange_ledger::ids::{AuthorId, MailboxId, TradeId};
 use exchange_ledger::ledger::MAX_CLOCK_SKEW_S;
 use exchange_ledger::mail::{Address, Entropy, Envelope, LIFETIME_S, MAX_ENVELOPES, Message};
-use exchange_ledger::trade::{Contract, Role, Trade, counterparty};
+use exchange_ledger::trade::{Role, Trade, counterparty, funding};
 
 use crate::flaw::Flaw;
+use crate::joint::awaits_rounds;
 use crate::network::{Bytes, Packet};
 use crate::node::Node;
 use crate::people::NETWORK;
-use crate::world::Shared;
+use crate::shared::Shared;
 
 /// Envelopes that wait for the acceptance that they rest on: fewer than in the node, so that worlds reach the bound.
 pub const MAX_PARKED: usize = 16;
@@ -39,6 +40,15 @@ enum Put {
     Later,
 }
 
+/// An envelope that was sent.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// Whether payment details are in it.
+    pub is_details: bool,
+    /// The envelope.
+    pub bytes: Bytes,
+}
+
 /// An envelope that is kept for somebody.
 #[derive(Debug, Clone)]
 pub struct Kept {
@@ -51,41 +61,58 @@ pub struct Kept {
 }
 
 impl Node {
-    /// Seals one's payment details to the other party, keeps the envelope and passes it on.
+    /// Seals one's payment details to the other party, once.
     pub fn send_details(&self, id: TradeId, shared: &mut Shared) {
         let Some(trade) = self.mind.as_ref().and_then(|mind| mind.trades.get(&id)) else { return };
-        let (Some((salt, details)), Some(escrow)) = (trade.local().details.clone(), trade.escrow()) else { return };
-        if self.disk.private().outbox.contains_key(&id) {
-            return;
-        }
-        let (contract, role) = (escrow.contract(), trade.role());
-        let Some(bytes) = self.seal(contract, role, Message::Details { salt, details }, shared) else { return };
-        let kept = self.disk.write(|private| {
-            private.outbox.insert(id, bytes.clone());
-        });
-        if kept.is_ok() {
-            self.pass_on(&bytes, self.number, shared);
+        let Some((salt, details)) = trade.local().details.clone() else { return };
+        if self.details_sent(&id).is_none() {
+            self.send_message(id, &Message::Details { salt, details }, shared);
         }
     }
 
-    fn seal(&self, contract: &Contract, role: Role, message: Message, shared: &mut Shared) -> Option<Bytes> {
-        let address = Address {
+    /// Returns the envelope with one's payment details, if they were sent.
+    pub fn details_sent(&self, id: &TradeId) -> Option<Bytes> {
+        let private = self.disk.private();
+        private.outbox.get(id)?.iter().find(|sent| sent.is_details).map(|sent| sent.bytes.clone())
+    }
+
+    /// Seals a message to the other party, keeps the envelope and passes it on. Nothing when the disk fails.
+    pub fn send_message(&self, id: TradeId, message: &Message, shared: &mut Shared) -> Option<()> {
+        let trade = self.mind.as_ref()?.trades.get(&id)?;
+        let address = self.next_address(trade, shared)?;
+        let entropy = Entropy { seal: shared.rng.bytes32(), salt: shared.rng.bytes32() };
+        let contract = trade.escrow()?.contract();
+        let sealed = Envelope::seal(address, contract, message, entropy, |bytes| self.person.sign(bytes));
+        let bytes: Bytes = sealed.ok()?.0.encode().into();
+        let sent = Sent { is_details: matches!(message, Message::Details { .. }), bytes: bytes.clone() };
+        self.disk.write(|private| private.outbox.entry(id).or_default().push(sent)).ok()?;
+        self.pass_on(&bytes, self.number, shared);
+        Some(())
+    }
+
+    /// Returns the next place in what one sends to the other party of a trade: each start of the node begins a new epoch.
+    fn next_address(&self, trade: &Trade, shared: &mut Shared) -> Option<Address> {
+        let contract = trade.escrow()?.contract();
+        let last =
+            self.disk.private().outbox.get(&trade.id()).and_then(|sent| sent.last()).map(|sent| sent.bytes.clone());
+        let last = last.and_then(|bytes| shared.envelope(&bytes));
+        let started = self.mind.as_ref()?.epoch;
+        let epoch = last.as_ref().map_or(started, |last| last.address.epoch.max(started));
+        let in_epoch = last.as_ref().filter(|last| last.address.epoch == epoch);
+        Some(Address {
             version: 1,
             network: NETWORK,
             trade: contract.trade,
             contract: contract.hash(),
             sender: self.person.author,
-            recipient: contract.author(counterparty(role)),
-            epoch: 1,
-            seq: 0,
-            previous: [0; 32],
+            recipient: contract.author(counterparty(trade.role())),
+            epoch,
+            seq: in_epoch.map_or(0, |last| last.address.seq + 1),
+            previous: last.map_or([0; 32], |last| last.id()),
             seen: [0; 32],
             time: self.now(shared),
             commitment: [0; 32],
-        };
-        let entropy = Entropy { seal: shared.rng.bytes32(), salt: shared.rng.bytes32() };
-        let sealed = Envelope::seal(address, contract, &message, entropy, |bytes| self.person.sign(bytes));
-        Some(sealed.ok()?.0.encode().into())
+        })
     }
 
     fn pass_on(&self, bytes: &Bytes, from: usize, shared: &mut Shared) {
@@ -169,9 +196,16 @@ impl Node {
     }
 
     fn open(&mut self, envelope: &Envelope, shared: &mut Shared) {
-        let opened = envelope.open(&self.person.seal_secret).and_then(|opening| opening.message());
-        if let Ok(Message::Details { salt, details }) = opened {
-            self.hear_details(envelope.address.trade, salt, details, shared);
+        let (trade, from) = (envelope.address.trade, &envelope.address.sender);
+        match envelope.open(&self.person.seal_secret).and_then(|opening| opening.message()) {
+            Ok(Message::Details { salt, details }) => self.hear_details(trade, salt, details, shared),
+            Ok(Message::FundingProposal(proposal)) => {
+                self.hear_round(trade, from, funding::Event::Proposal(proposal), shared);
+            }
+            Ok(Message::FundingAnswer(answer)) => {
+                self.hear_round(trade, from, funding::Event::Answer(answer), shared);
+            }
+            Ok(_) | Err(_) => {}
         }
     }
 
@@ -186,10 +220,12 @@ impl Node {
         }
     }
 
-    /// Opens again what is kept for trades whose other party's details are not known: they came before the trade was read.
+    /// Opens again what is kept for trades that wait for the other party's details or rounds: they came before the trade was
+    /// read, or were not taken in.
     pub fn open_mailboxes(&mut self, shared: &mut Shared) {
         let Some(mind) = &self.mind else { return };
-        let lacking = mind.trades.values().filter(|trade| trade.local().their_details.is_none());
+        let own = mind.trades.values().filter(|trade| trade.role() != Role::Arbiter);
+        let lacking = own.filter(|trade| trade.local().their_details.is_none() || awaits_rounds(trade));
         let contracts = lacking.filter_map(Trade::escrow).map(|escrow| escrow.contract().mailbox(&self.person.author));
         let private = self.disk.private();
         let mailboxes: Vec<MailboxId> = contracts.collect();
@@ -209,13 +245,14 @@ impl Node {
         if shared.seconds() >= mind.offered_s + OFFER_AGAIN_S {
             (mind.offered_s, mind.pushed) = (shared.seconds(), BTreeSet::new());
         }
-        let sent: Vec<Bytes> = self.disk.private().outbox.values().cloned().collect();
+        let sent: Vec<Bytes> = self.disk.private().outbox.values().flatten().map(|sent| sent.bytes.clone()).collect();
         let fresh: Vec<Bytes> =
             sent.into_iter().filter(|bytes| !mind.pushed.contains(&(peer, bytes.clone()))).collect();
         if !fresh.is_empty() {
             shared.send(self.number, peer, Packet::MailPut(fresh));
         }
-        let open = mind.trades.values().filter(|trade| !trade.phase().is_final());
+        let is_open = |trade: &&Trade| trade.role() != Role::Arbiter && !trade.phase().is_final();
+        let open = mind.trades.values().filter(is_open);
         let contracts = open.filter_map(Trade::escrow);
         let mailboxes = contracts.map(|escrow| escrow.contract().mailbox(&self.person.author));
         let cursor = |mailbox: &MailboxId| mind.cursors.get(&(peer, *mailbox)).copied().unwrap_or(0);

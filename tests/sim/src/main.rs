@@ -15,7 +15,8 @@ fn main() -> std::io::Result<ExitCode> {
         writeln!(err, "SEEDS and SEED_START must be whole numbers")?;
         return Ok(ExitCode::from(2));
     };
-    let Summary { worlds, events, paid, forked, restored, took, failure } = run_seeds(first, count, None);
+    let Summary { worlds, events, paid, forked, restored, forgotten, ruled, took, failure } =
+        run_seeds(first, count, None);
     if let Some(failure) = failure {
         writeln!(err, "{failure}")?;
         return Ok(ExitCode::FAILURE);
@@ -24,7 +25,7 @@ fn main() -> std::io::Result<ExitCode> {
     let (seconds, rate) = (took.as_secs_f64(), worlds as f64 / took.as_secs_f64()); // far below 2^53
     writeln!(
         out,
-        "{worlds} worlds in {seconds:.1} s ({rate:.0} a second): {events} events, {paid} trades paid, {forked} forked logs, {restored} disks put back, no rule broken"
+        "{worlds} worlds in {seconds:.1} s ({rate:.0} a second): {events} events, {paid} trades paid, {ruled} ruled about, {forked} forked logs, {restored} disks put back, {forgotten} bodies forgotten, no rule broken"
     )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,16 +4,19 @@
 use bitcoin::TxOut;
 use exchange_ledger::body::{Accept, Body, Cancel, Closed, Funded, PaymentSent, Revoke, Take};
 use exchange_ledger::ids::{ContractHash, RecordId, TradeId};
-use exchange_ledger::mail::{Address, Envelope};
+use exchange_ledger::mail::{Address, Envelope, Message};
 use exchange_ledger::record::{Header, Kind, LogId, Record};
 use exchange_ledger::storage::Storage;
-use exchange_ledger::wire::{Outpoint, TxId};
+use exchange_ledger::trade::funding::Input;
+use exchange_ledger::trade::{Escrow, Seat, Verdict, tweak_arbiter_pair};
+use exchange_ledger::wire::{CurveKey, List, Outpoint, TxId};
 
-use crate::chain::payment;
+use crate::chain::{FIRST_HEIGHT, payment};
 use crate::network::{Bytes, Packet};
 use crate::node::Node;
 use crate::people::{NETWORK, Person, ticket};
-use crate::world::Shared;
+use crate::shared::Shared;
+use crate::trader::FEERATE;
 
 /// Records for one place in a burst: more than a node keeps of them.
 const BURST: u64 = 70;
@@ -31,7 +34,7 @@ impl Node {
             return;
         }
         shared.trace.note(shared.agenda.now(), self.number, "is up to no good", &[]);
-        match shared.rng.below(11) {
+        match shared.rng.below(13) {
             0..=2 => self.fork(shared),
             3 => self.meddle(shared),
             4 => self.send_rubbish(shared),
@@ -40,6 +43,8 @@ impl Node {
             7 => self.crowd(shared),
             8 => self.mail_rubbish(shared),
             9 => self.prove(shared),
+            10 => self.look_old(shared),
+            11 => self.misrule(shared),
             _ => self.flood(shared),
         }
     }
@@ -165,6 +170,29 @@ impl Node {
         }
     }
 
+    /// Returns a round of a funding from two wallets as an attacker sends it: now and then with somebody else's coin, a fee
+    /// beyond all measure, a height to come, or no signature.
+    pub fn spoil(&self, message: &Message, shared: &mut Shared) -> Message {
+        let victim = Person::of(shared.rng.below(4) as u8); // below four
+        let coin = shared.chain.coins_of(victim.party.destination.script()).first().copied();
+        let input = coin.map(|coin| Input {
+            outpoint: Outpoint(coin),
+            key: CurveKey(victim.coin_key.x_only_public_key().0),
+            height: FIRST_HEIGHT,
+        });
+        let inputs = List::new(Vec::from_iter(input)).unwrap_or_default();
+        let mut message = message.clone();
+        match (&mut message, shared.rng.below(6)) {
+            (Message::FundingProposal(proposal), 0) => proposal.seller.inputs = inputs,
+            (Message::FundingProposal(proposal), 1) => proposal.feerate = 400,
+            (Message::FundingProposal(proposal), 2) => proposal.height += 50,
+            (Message::FundingAnswer(answer), 0) => answer.buyer.inputs = inputs,
+            (Message::FundingAnswer(answer), 1) => answer.signatures = List::default(),
+            (_, _) => {}
+        }
+        message
+    }
+
     /// Opens a log that claims to be old, and decides about one's own offers there.
     fn backdate(&self, shared: &mut Shared) {
         let log = LogId { author: self.person.author, epoch: shared.rng.between(1, 4) as u32 };
@@ -175,12 +203,53 @@ impl Node {
 
     /// Spends a coin that one has promised to an escrow.
     fn spend_twice(&self, shared: &mut Shared) {
-        let promised: Vec<_> = self.disk.private().promised.iter().copied().collect();
+        let private = self.disk.private();
+        let shared_coins = private.shares.values().map(|share| share.coin);
+        let promised: Vec<_> = private.promised.iter().copied().chain(shared_coins).collect();
+        drop(private);
         let Some(coin) = shared.rng.pick(&promised).copied() else { return };
         let script = self.person.party.destination.script().clone();
         let output = TxOut { value: bitcoin::Amount::from_sat(1_000_000), script_pubkey: script.clone() };
         // It may be spent already: then nothing comes of it.
         let _ = shared.chain.broadcast(&payment(coin, output, script, 5000));
+    }
+
+    /// Bids in a log that looks so old that others may forget it at once, or shows no more of the bid than that there is one.
+    /// Of a bid that is not so old that is a lie.
+    fn look_old(&self, shared: &mut Shared) {
+        let offers = self.ledger.storage().open_offers(None, PAGE).unwrap_or_default();
+        let Some(offer) = shared.rng.pick(&offers).and_then(|id| self.ledger.offer(id).ok().flatten()) else { return };
+        let (id, amount) = (offer.0.id(), offer.1.min);
+        let days = if shared.rng.one_in(6) { 1 } else { shared.rng.between(60, 100) };
+        let time = self.now(shared) - days * 24 * 3600;
+        let log = LogId { author: self.person.author, epoch: shared.rng.between(21, 40) as u32 }; // at most 40
+        let (nonce, party) = (shared.rng.bytes32(), self.person.party.clone());
+        let take = Take { offer: id, amount, method: 0, arbiter: 0, second_arbiter: None, nonce, party };
+        let Some(bid) = self.forge(log, 0, RecordId([0; 32]), time, &Body::Take(take)) else { return };
+        let shown = if shared.rng.one_in(2) { Some(bid) } else { bid.bared() };
+        shown.iter().for_each(|record| self.tell(record, shared));
+    }
+
+    /// Rules in a trade, or takes more time for it, as if one were its arbiter.
+    fn misrule(&mut self, shared: &mut Shared) {
+        let takes = self.ledger.storage().of_kind(Kind::Take, None, PAGE).unwrap_or_default();
+        let Some(trade) = shared.rng.pick(&takes).map(|place| TradeId::from(place.id)) else { return };
+        let Some(contract) = self.ledger.trade(trade).ok().and_then(|known| known.contract) else { return };
+        let escrow = Escrow::new(&contract);
+        let facts = shared.chain.view().facts(&escrow);
+        let Some(vaults) = facts.fundings.first().map(|funding| funding.vaults) else { return };
+        let pair = tweak_arbiter_pair(&contract, &self.person.key);
+        let verdict = if shared.rng.one_in(2) { Verdict::Buyer } else { Verdict::Seller };
+        let ruling = || {
+            let division = escrow.divide(Seat::First, &vaults, verdict, FEERATE).ok()?;
+            escrow.rule(Seat::First, &vaults, division, &pair).map(Body::Ruling).ok()
+        };
+        let extension = || {
+            let fee = escrow.extension_fee_at(Seat::First, &vaults, FEERATE).ok()?;
+            escrow.extend(Seat::First, &vaults, fee, &pair).map(Body::Extend).ok()
+        };
+        let body = if shared.rng.one_in(3) { extension() } else { ruling() };
+        body.iter().for_each(|body| drop(self.publish(body, shared)));
     }
 
     fn flood(&mut self, shared: &mut Shared) {

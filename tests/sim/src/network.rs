@@ -58,6 +58,12 @@ impl Network {
         Self { peers: vec![BTreeSet::new(); nodes], max_delay_ms: 500, ..Self::default() }
     }
 
+    /// Adds a node that knows nobody. Returns its number.
+    pub fn add(&mut self) -> usize {
+        self.peers.push(BTreeSet::new());
+        self.peers.len() - 1
+    }
+
     /// Makes two nodes know each other.
     pub fn link(&mut self, a: usize, b: usize) {
         if a != b {

@@ -10,9 +10,11 @@ use exchange_ledger::book::Book;
 use exchange_ledger::ids::{MailboxId, RecordId, TradeId};
 use exchange_ledger::ledger::{Admission, Ledger, MAX_CLOCK_SKEW_S};
 use exchange_ledger::record::{Head, Header, Kind, LogId, MAX_LOG_LEN, Record};
-use exchange_ledger::storage::{Batch, Storage, StorageError};
+use exchange_ledger::retention::Retention;
+use exchange_ledger::storage::{Aged, Batch, Storage, StorageError};
 use exchange_ledger::sync::{Proof, Verdict};
-use exchange_ledger::trade::Trade;
+use exchange_ledger::trade::funding::Contribution;
+use exchange_ledger::trade::{Local, Trade};
 
 use crate::agenda::Millis;
 use crate::chain::View;
@@ -21,7 +23,7 @@ use crate::flaw::Flaw;
 use crate::heal::{OpenSession, Replica};
 use crate::network::{Bytes, Packet};
 use crate::people::{NETWORK, PEOPLE, Person, ticket};
-use crate::world::Shared;
+use crate::shared::Shared;
 use exchange_ledger::trade::pins::Pin;
 
 /// The moment at which every world begins, as the clock of a node that is right shows it.
@@ -43,6 +45,8 @@ pub struct Node {
     pub honest: bool,
     /// How far the clock is off, in seconds.
     pub skew_s: i64,
+    /// How long it keeps bodies.
+    pub retention: Retention,
     /// What survives a crash.
     pub disk: Disk,
     /// The ledger on it.
@@ -84,6 +88,10 @@ pub struct Mind {
     outgrown: BTreeSet<LogId>,
     /// When it started.
     started: Millis,
+    /// The same on its own clock, in seconds: the epoch of what it sends.
+    pub epoch: u32,
+    /// What the chain was asked about the other side's coins last, and at which tip.
+    pub looked: BTreeMap<TradeId, (Contribution, u32)>,
     /// Logs of which it was told since the start that they have forked.
     pub told: BTreeSet<LogId>,
     /// Sessions, by peer.
@@ -94,6 +102,10 @@ pub struct Mind {
     pub foreign: BTreeSet<TradeId>,
     /// How often it has healed, which tells with whom to heal next.
     pub turn: usize,
+    /// After which record each peer is asked for bodies next, and from which second of the world on.
+    pub sought: BTreeMap<usize, (Option<Aged>, u64)>,
+    /// From which second of the world on it drops bodies again.
+    pub drops_at_s: u64,
     /// Mail that waits for its trade.
     pub parked: VecDeque<(TradeId, Bytes)>,
     /// Mail that a peer has taken, since `offered_s`.
@@ -106,7 +118,7 @@ pub struct Mind {
 
 impl Node {
     /// Returns a node with an empty disk.
-    pub fn new(number: usize, person: u8, honest: bool, skew_s: i64) -> Self {
+    pub fn new(number: usize, person: u8, honest: bool, skew_s: i64, retention: Retention) -> Self {
         let disk = Disk::default();
         let ledger = Ledger::new(disk.clone(), NETWORK);
         let person = Person::of(person);
@@ -116,6 +128,7 @@ impl Node {
             person,
             honest,
             skew_s,
+            retention,
             disk,
             ledger,
             replica,
@@ -146,14 +159,15 @@ impl Node {
             let restored = self.disk.clone().commit(&batch);
             restored.and_then(|()| self.disk.write(|now| *now = private)).expect("the disk was just emptied");
         }
-        match Book::load(&self.ledger, 0) {
+        match Book::load(&self.ledger, self.now(shared)) {
             Ok(mut book) => {
                 if shared.flaw == Some(Flaw::NoQuota) {
                     let all = (0..PEOPLE).map(|number| Person::of(number).author).collect();
                     book.set_staked(&self.ledger, all).expect("a disk can always be read");
                 }
                 let (view, pins) = (shared.chain.view().clone(), self.disk.private().pins.clone());
-                self.mind = Some(Mind { book, view, pins, started: shared.agenda.now(), ..Mind::default() });
+                let epoch = u32::try_from(self.now(shared)).unwrap_or(u32::MAX);
+                self.mind = Some(Mind { book, view, pins, started: shared.agenda.now(), epoch, ..Mind::default() });
             }
             Err(error) => shared.checks.fail(format!("node {} cannot read its book: {error}", self.number)),
         }
@@ -167,7 +181,8 @@ impl Node {
 
     /// Tells whether this machine knows of a funding, now or in its old copy.
     pub fn has_money_under_way(&self) -> bool {
-        let has = |private: &Private| private.locals.values().any(|local| local.funding_tx.is_some());
+        let is_bound = |local: &Local| local.funding_tx.is_some() || local.negotiation.has_chosen();
+        let has = |private: &Private| !private.shares.is_empty() || private.locals.values().any(is_bound);
         has(&self.disk.private()) || self.old_copy.as_ref().is_some_and(|(_, private)| has(private))
     }
 
@@ -256,6 +271,7 @@ impl Node {
     fn tell_of_fork(&mut self, log: LogId, shared: &mut Shared) {
         let is_news = self.mind.as_mut().is_some_and(|mind| mind.told.insert(log));
         let proof = self.ledger.fork_proof(&log).ok().flatten();
+        let proof = proof.filter(|proof| !proof.iter().any(Record::is_bare)); // others learn of it when they compare
         if let Some(proof) = proof.filter(|_| is_news && !shared.hides_forks()) {
             let bytes: Bytes = Proof::of(&proof).encode().into();
             for peer in shared.network.peers(self.number) {
@@ -286,7 +302,9 @@ impl Node {
         let mut affected = BTreeSet::new();
         for record in &batch.records {
             shared.trace.note(shared.agenda.now(), self.number, "keeps", record.id().as_bytes());
-            let (Ok(body), Some(mind)) = (Body::decode(record), self.mind.as_mut()) else { continue };
+            let Some(mind) = self.mind.as_mut() else { continue };
+            // Of a bare record as little is known as of a kind that this code does not know.
+            let body = Body::decode(record).unwrap_or(Body::Unknown(record.header().kind.code()));
             if let Body::Accept(accept) = &body {
                 mind.first_accepted.entry(accept.offer).or_insert(accept.trade);
             }
@@ -305,7 +323,7 @@ impl Node {
             }
             // Whatever rested on what is frozen now has to be looked at again.
             let Some(mind) = &self.mind else { continue };
-            let theirs = |trade: &&Trade| [trade.bid().maker, trade.bid().taker].contains(&log.author);
+            let theirs = |trade: &&Trade| trade.bid().role_of(&log.author).is_some();
             affected.extend(mind.trades.values().filter(theirs).map(Trade::id));
         }
         let acting = self.mind.as_ref().and_then(|mind| mind.acting);
@@ -372,6 +390,9 @@ impl Node {
                 }
             }
         }
+        if kind == Kind::Accept {
+            return None;
+        }
         let first = u32::try_from(now).ok()?;
         for epoch in first..=first.saturating_add(1000) {
             let log = LogId { author: self.person.author, epoch };
@@ -392,6 +413,7 @@ impl Node {
 
     fn verdict(&self, admission: &Admission, record: &Record) -> Verdict {
         match admission {
+            Admission::New | Admission::Equivocation if record.is_bare() => Verdict::Keep,
             Admission::New | Admission::Equivocation => Verdict::Accept,
             Admission::Frozen => Verdict::Keep,
             Admission::Early if self.is_beyond(admission, record) => Verdict::Later,

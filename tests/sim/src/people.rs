@@ -4,10 +4,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use bitcoin::hashes::Hash;
-use bitcoin::key::{Keypair, Parity, Secp256k1};
+use bitcoin::ScriptBuf;
+use bitcoin::key::{Keypair, Parity, Secp256k1, TweakedPublicKey};
 use bitcoin::secp256k1::SecretKey;
-use bitcoin::{ScriptBuf, WPubkeyHash};
 use ed25519_dalek::{Signer, SigningKey};
 use exchange_ledger::body::Party;
 use exchange_ledger::ids::AuthorId;
@@ -18,8 +17,10 @@ use exchange_ledger::wire::{CurveKey, Destination};
 
 /// The network of all worlds: regtest, where a ticket costs a thousand hashes.
 pub const NETWORK: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
-/// How many people there are: users of nodes, and identities that attackers make up.
-pub const PEOPLE: u8 = 32;
+/// How many people there are: users of nodes, identities that attackers make up, and the newcomer.
+pub const PEOPLE: u8 = 33;
+/// Who comes when everything has happened.
+pub const NEWCOMER: u8 = PEOPLE - 1;
 /// The first whom nobody is: more than any world has nodes.
 const FIRST_OF_CROWDS: u8 = 12;
 /// How many identities an attacker makes up.
@@ -37,6 +38,8 @@ pub struct Person {
     pub author: AuthorId,
     /// The key in escrows.
     pub key: Keypair,
+    /// The key of the wallet's coins.
+    pub coin_key: Keypair,
     /// What the person brings to a contract.
     pub party: Party,
     /// The payment details.
@@ -54,7 +57,7 @@ impl Person {
 
     /// Returns the identities that the user of a node makes up, if he does.
     pub fn crowd(node: usize) -> impl Iterator<Item = &'static Self> {
-        let crowds = (PEOPLE - FIRST_OF_CROWDS) / CROWD;
+        let crowds = (NEWCOMER - FIRST_OF_CROWDS) / CROWD;
         let first = FIRST_OF_CROWDS + (node as u8 % crowds) * CROWD; // at most twelve nodes
         (first..first + CROWD).map(Self::of)
     }
@@ -62,16 +65,19 @@ impl Person {
     fn new(number: u8) -> Self {
         let signing = SigningKey::from_bytes(&[number + 1; 32]);
         let key = even_keypair([number + 101; 32]);
-        let script = ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([number + 1; 20]));
+        let coin_key = even_keypair([number + 151; 32]);
+        let output_key = TweakedPublicKey::dangerous_assume_tweaked(coin_key.x_only_public_key().0);
+        let script = ScriptBuf::new_p2tr_tweaked(output_key);
         let seal_secret = [number + 51; 32];
         let details = format!("IBAN of person {number}");
         let party = Party {
             trade_key: CurveKey(key.x_only_public_key().0),
             seal_key: seal::public_key(&seal_secret),
-            destination: Destination::new(script).expect("P2WPKH is standard"),
+            destination: Destination::new(script).expect("P2TR is standard"),
             details: details_commitment(&SALT, &details),
         };
-        Self { author: AuthorId(signing.verifying_key().to_bytes()), signing, key, party, details, seal_secret }
+        let author = AuthorId(signing.verifying_key().to_bytes());
+        Self { author, signing, key, coin_key, party, details, seal_secret }
     }
 
     /// Signs bytes by the identity.

@@ -38,6 +38,10 @@ pub struct Summary {
     pub forked: usize,
     /// Disks that were replaced by an old copy.
     pub restored: usize,
+    /// Bodies that honest nodes dropped.
+    pub forgotten: usize,
+    /// Trades that were ruled about.
+    pub ruled: usize,
     /// How long it took.
     pub took: Duration,
     /// The failed world with the lowest seed.
@@ -64,6 +68,8 @@ pub fn run_seeds(first: u64, count: u64, flaw: Option<Flaw>) -> Summary {
             summary.paid += outcome.paid;
             summary.forked += outcome.forked;
             summary.restored += outcome.restored;
+            summary.forgotten += outcome.forgotten;
+            summary.ruled += outcome.ruled;
             if let Some(what) = outcome.failure {
                 next.store(count, Ordering::Relaxed);
                 if summary.failure.as_ref().is_none_or(|other| seed < other.seed) {

@@ -1,25 +1,21 @@
-//! What a node does about its user's trades: the real machine of each trade decides, and its effects are performed here
-//! against the simulated disk, chain and network. The order of things is that of `exchange-node`'s `trader`: what the
-//! machine knows is saved before every effect, an effect that fails holds up no other, and everything owed is asked for
-//! again.
+//! What a node does about its user's trades: the real machine of each trade decides, and its effects are performed
+//! ([`crate::effects`]) against the simulated disk, wallet, chain and network. The order of things is that of `exchange-node`'s
+//! `trader`: an effect that fails holds up no other, and everything owed is asked for again.
 
 use std::collections::VecDeque;
 
-use bitcoin::{OutPoint, ScriptBuf, Transaction};
-use exchange_ledger::body::{Accept, Body, Cancel, Release};
+use exchange_ledger::body::Body;
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::ledger::OfferStanding;
 use exchange_ledger::record::Record;
 use exchange_ledger::storage::Storage;
-use exchange_ledger::trade::{Command, Effect, Event, Facts, Phase, Refusal, Role, Trade};
+use exchange_ledger::trade::pins::{self, Known, Pin};
+use exchange_ledger::trade::{Command, Event, Facts, Phase, Refusal, Role, Seat, Trade};
 
-use crate::chain::payment;
-use crate::disk::Private;
 use crate::flaw::Flaw;
 use crate::node::Node;
 use crate::people::{Person, SALT};
-use crate::world::Shared;
-use exchange_ledger::trade::pins::{self, Known, Pin};
+use crate::shared::Shared;
 
 /// Events that one event may lead to, one after the other.
 const MAX_EFFECTS: usize = 64;
@@ -31,8 +27,6 @@ const MAX_BIDS: usize = 256;
 const MAX_TRADES: usize = 1000;
 /// What people pay for a block, in sat/vB.
 pub const FEERATE: u64 = 10;
-/// The fee of a funding.
-const FUNDING_FEE_SAT: u64 = 1500;
 
 impl Node {
     /// Looks at all trades of the user again.
@@ -84,21 +78,27 @@ impl Node {
     }
 
     /// Returns what this node takes for the truth about a trade: by the ledger, and by what it has pinned.
-    fn look_at(&self, id: TradeId, flaw: Option<Flaw>) -> Option<Known> {
+    pub fn look_at(&self, id: TradeId, flaw: Option<Flaw>) -> Option<Known> {
         let pin = self.mind.as_ref()?.pins.get(&id);
         let mut known = pins::look(&self.ledger, id, pin).ok()??;
-        if flaw == Some(Flaw::TrustsStrangers) {
+        if matches!(flaw, Some(Flaw::TrustsStrangers | Flaw::TrustsAnyRuling)) {
             for about in self.ledger.storage().about(&id.into(), None, MAX_BIDS).ok()? {
-                if let Some(Ok(Body::Cancel(_))) = self.ledger.record(&about).ok()?.map(|record| Body::decode(&record))
-                {
-                    known.facts.seller_cancel = true;
+                match self.ledger.record(&about).ok()?.map(|record| Body::decode(&record)) {
+                    Some(Ok(Body::Cancel(_))) if flaw == Some(Flaw::TrustsStrangers) => {
+                        known.facts.seller_cancel = true;
+                    }
+                    Some(Ok(Body::Ruling(ruling))) if flaw == Some(Flaw::TrustsAnyRuling) => {
+                        known.facts.rulings.push((Seat::First, ruling));
+                    }
+                    Some(_) | None => {}
                 }
             }
         }
         Some(known)
     }
 
-    fn pin(&mut self, id: TradeId, pin: Option<Pin>) {
+    /// Notes the records on which a trade rests.
+    pub fn pin(&mut self, id: TradeId, pin: Option<Pin>) {
         if let (Some(mind), Some(pin)) = (self.mind.as_mut(), pin) {
             mind.pins.insert(id, pin);
         }
@@ -134,23 +134,29 @@ impl Node {
             let maker = records.bid.maker == self.person.author;
             let waiting = mind.trades.values().filter(|t| t.is_maker() && t.phase() == Phase::Bid).count();
             let worth = !records.facts.void && !records.facts.cancelled() && waiting < MAX_OPEN_BIDS;
-            if role == Role::Arbiter || (maker && records.contract.is_none() && !worth) {
+            if maker && records.contract.is_none() && !worth {
                 return;
             }
             let local = self.disk.private().locals.get(&id).cloned().unwrap_or_default();
-            mind.trades.insert(id, Trade::new(records.bid.clone(), role, maker, local));
+            let trade = match records.bid.seat_of(&self.person.author) {
+                Some(_) if !self.is_case(&records) => return,
+                Some(seat) => Trade::seated(records.bid.clone(), seat),
+                None => Trade::new(records.bid.clone(), role, maker, local),
+            };
+            let Some(mind) = self.mind.as_mut() else { return };
+            mind.trades.insert(id, trade);
             // Nobody here is alone for long before his deadlines: the world heals and is still before it ends.
-            let _ = self.handle(id, Event::Compared, shared);
-            // A maker has kept his before he accepted.
-            if !maker || records.contract.is_some() {
+            let _ = self.hear(id, Event::Compared, shared);
+            // A maker has kept his before he accepted, and an arbiter has none.
+            if role != Role::Arbiter && (!maker || records.contract.is_some()) {
                 let details = self.person.details.clone();
-                let _ = self.handle(id, Event::Prepared { salt: SALT, details }, shared);
+                let _ = self.hear(id, Event::Prepared { salt: SALT, details }, shared);
             }
         }
         shared.checks.facts(self, &records);
         self.pin(id, records.pin.clone());
         // Only commands and details are ever refused.
-        let _ = self.handle(id, records.event(), shared);
+        let _ = self.hear(id, records.event(), shared);
     }
 
     /// Sees the chain as it is now.
@@ -166,7 +172,7 @@ impl Node {
     /// Tries again everything that is still owed.
     pub fn retry(&mut self, shared: &mut Shared) {
         let Some(mind) = &self.mind else { return };
-        let open = mind.trades.iter().filter(|(_, trade)| !trade.phase().is_final());
+        let open = mind.trades.iter().filter(|(_, trade)| !trade.phase().is_final() || trade.holds_coins());
         let ids: Vec<TradeId> = open.map(|(id, _)| *id).collect();
         for id in ids {
             self.look(id, shared);
@@ -180,7 +186,7 @@ impl Node {
             Some(escrow) => mind.view.facts(escrow),
             None => exchange_ledger::trade::ChainFacts { tip: mind.view.tip(), synced: true, ..Default::default() },
         };
-        let _ = self.handle(id, Event::Chain(facts), shared);
+        let _ = self.hear(id, Event::Chain(facts), shared);
     }
 
     /// Does what the user asks for.
@@ -188,15 +194,19 @@ impl Node {
     /// # Errors
     /// When the machine refuses.
     pub fn command(&mut self, id: TradeId, command: Command, shared: &mut Shared) -> Result<(), Refusal> {
-        self.handle(id, Event::Command(command), shared)
+        self.hear(id, Event::Command(command), shared)
     }
 
     /// Takes payment details in, as they were in an envelope that is kept.
     pub fn hear_details(&mut self, id: TradeId, salt: [u8; 32], details: String, shared: &mut Shared) {
-        let _ = self.handle(id, Event::Details { salt, details }, shared);
+        let _ = self.hear(id, Event::Details { salt, details }, shared);
     }
 
-    fn handle(&mut self, id: TradeId, event: Event, shared: &mut Shared) -> Result<(), Refusal> {
+    /// Hands an event to a trade's machine and performs what it asks for.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    pub fn hear(&mut self, id: TradeId, event: Event, shared: &mut Shared) -> Result<(), Refusal> {
         let outer = self.mind.as_mut().and_then(|mind| mind.acting.replace(id));
         let outcome = self.handle_all(id, event, shared);
         if let Some(mind) = self.mind.as_mut() {
@@ -222,148 +232,6 @@ impl Node {
         }
         Ok(())
     }
-
-    fn perform(&mut self, id: TradeId, effect: Effect, shared: &mut Shared) -> Option<Event> {
-        let trade = self.mind.as_ref()?.trades.get(&id)?;
-        let local = trade.local().clone();
-        let holds_money = local.funding_tx.is_some() || trade.view().funding().is_some();
-        let mind = self.mind.as_mut()?;
-        if let Some(pin) = mind.pins.get_mut(&id) {
-            pin.committed |= holds_money;
-        }
-        let pin = mind.pins.get(&id).cloned();
-        let saved = {
-            let private = self.disk.private();
-            private.locals.get(&id) == Some(&local) && private.pins.get(&id) == pin.as_ref()
-        };
-        if !saved {
-            let write = |private: &mut Private| {
-                private.locals.insert(id, local);
-                private.pins.extend(pin.map(|pin| (id, pin)));
-            };
-            self.disk.write(write).ok()?;
-        }
-        let trade = self.mind.as_ref()?.trades.get(&id)?;
-        match effect {
-            Effect::Persist(_) => None, // done above, and before everything else too
-            Effect::Watch { .. } => {
-                let escrow = trade.escrow()?.clone();
-                shared.chain.know(&escrow);
-                let facts = self.mind.as_ref()?.view.facts(&escrow);
-                let known = self.mind.as_ref()?.trades.get(&id)?.view().chain() == &facts;
-                (!known).then_some(Event::Chain(facts))
-            }
-            Effect::Accept => self.accept_bid(id, shared),
-            Effect::Publish(body) => self.publish_about(id, &body, shared),
-            Effect::SendDetails => {
-                self.send_details(id, shared);
-                None
-            }
-            Effect::BuildFunding { script, amount, feerate: _ } => {
-                let output = bitcoin::TxOut { value: amount.into(), script_pubkey: script };
-                let coin = self.spare_coins(shared).into_iter().next()?;
-                let tx = payment(coin, output, self.destination(), FUNDING_FEE_SAT);
-                self.disk.write(|private| private.promised.extend([coin])).ok()?;
-                Some(Event::FundingBuilt(tx))
-            }
-            Effect::SignHalf { vaults, fee, to } => {
-                let half = trade.escrow()?.half(&vaults, fee, to, &self.person.key).ok()?;
-                let body = match to {
-                    Role::Buyer => Body::Release(Release { trade: id, payout: half }),
-                    Role::Seller | Role::Arbiter => Body::Cancel(Cancel { trade: id, refund: Some(half) }),
-                };
-                self.publish_about(id, &body, shared)
-            }
-            Effect::Complete { half, to } => {
-                Some(Event::SpendBuilt(trade.escrow()?.complete(&half, to, &self.person.key).ok()?.tx))
-            }
-            // No seller of these worlds replies: what only two nodes that are online can do together is told in stories.
-            Effect::Ask { .. } => Some(Event::Unanswered),
-            Effect::Reply { .. } => None,
-            Effect::BuildTimeout { vault, coin, fee } => {
-                let draft = trade.escrow()?.signed_timeout(vault, coin, fee, &self.person.key).ok()?;
-                Some(Event::SpendBuilt(draft.tx))
-            }
-            Effect::CompleteRuling { seat, ruling } => {
-                let draft = trade.escrow()?.complete_ruling(seat, &ruling, trade.role(), &self.person.key).ok()?;
-                Some(Event::SpendBuilt(draft.tx))
-            }
-            Effect::CompleteExtension { seat, extend } => {
-                let draft = trade.escrow()?.complete_extend(seat, &extend, trade.role(), &self.person.key).ok()?;
-                Some(Event::SpendBuilt(draft.tx))
-            }
-            // The arbiters of these worlds are silent: no machine of theirs is driven.
-            Effect::SignRuling { .. } | Effect::SignExtension { .. } => None,
-            // No offer of these worlds asks for a bond.
-            Effect::ChooseCoins { .. }
-            | Effect::LookUpCoins(_)
-            | Effect::SignFunding(_)
-            | Effect::SendProposal(_)
-            | Effect::SendAnswer(_)
-            | Effect::FreeCoins { .. }
-            | Effect::SpendCoinBack { .. } => None,
-            Effect::Broadcast(tx) => {
-                self.broadcast(id, &tx, shared);
-                None
-            }
-        }
-    }
-
-    fn broadcast(&self, id: TradeId, tx: &Transaction, shared: &mut Shared) {
-        let Some(trade) = self.mind.as_ref().and_then(|mind| mind.trades.get(&id)) else { return };
-        shared.checks.broadcast(self, trade, tx);
-        let txid = tx.compute_txid();
-        if shared.chain.broadcast(tx).is_ok() {
-            shared.trace.note(shared.agenda.now(), self.number, "broadcasts", txid.as_ref());
-        }
-    }
-
-    /// Accepts a bid for an own offer, under the conditions of the node.
-    fn accept_bid(&mut self, id: TradeId, shared: &mut Shared) -> Option<Event> {
-        let mind = self.mind.as_ref()?;
-        let trade = mind.trades.get(&id)?;
-        let (bid, role, height) = (trade.bid().clone(), trade.role(), mind.view.tip());
-        let (offer, _) = self.ledger.offer(&bid.offer_id).ok()??;
-        if self.ledger.offer_standing(&offer).ok()? != OfferStanding::Open {
-            return None;
-        }
-        // An acceptance counts only in the log of its offer.
-        let own_log = self.disk.private().own_head.map(|head| head.log);
-        if own_log != Some(offer.header().log) {
-            return None;
-        }
-        if role == Role::Seller {
-            let owes = |trade: &&Trade| {
-                trade.phase() == Phase::Agreed && trade.role() == Role::Seller && trade.local().funding_tx.is_none()
-            };
-            let owed = mind.trades.values().filter(owes).count();
-            if self.spare_coins(shared).len() <= owed {
-                return None;
-            }
-        }
-        let accept = Accept { trade: id, offer: bid.offer_id, height, party: self.person.party.clone() };
-        // His details are kept first. What the machine asks for now it asks for again after the next event.
-        let prepared = Event::Prepared { salt: SALT, details: self.person.details.clone() };
-        let _ = self.mind.as_mut()?.trades.get_mut(&id)?.handle(prepared);
-        self.publish_about(id, &Body::Accept(accept), shared)
-    }
-
-    fn publish_about(&mut self, id: TradeId, body: &Body, shared: &mut Shared) -> Option<Event> {
-        self.publish(body, shared)?;
-        let known = self.look_at(id, shared.flaw)?;
-        self.pin(id, known.pin.clone());
-        Some(known.event())
-    }
-
-    /// Returns the wallet's coins that are promised to nothing.
-    pub fn spare_coins(&self, shared: &Shared) -> Vec<OutPoint> {
-        let promised = &self.disk.private().promised;
-        shared.chain.coins_of(&self.destination()).into_iter().filter(|coin| !promised.contains(coin)).collect()
-    }
-
-    fn destination(&self) -> ScriptBuf {
-        self.person.party.destination.script().clone()
-    }
 }
 
 /// Tells whether the facts of a trade are void of anything that a stranger said: each must be borne out by a record of the
@@ -378,6 +246,10 @@ pub fn borne_out(node: &Node, records: &Known) -> bool {
         let mut said = about.chain(pinned).filter(|record| record.author() == who);
         said.any(|record| Body::decode(&record).is_ok_and(|body| is(&body)))
     };
+    let rules = |seat, is: fn(&Body) -> bool| {
+        let arbiter = records.contract.as_ref().and_then(|contract| contract.arbiter(seat));
+        arbiter.is_some_and(|arbiter| says(arbiter.author, is))
+    };
     let (buyer, seller) = (records.bid.buyer(), records.bid.seller());
     (!buyer_cancel || says(buyer, |body| matches!(body, Body::Cancel(_))))
         && (!seller_cancel || says(seller, |body| matches!(body, Body::Cancel(_))))
@@ -385,6 +257,8 @@ pub fn borne_out(node: &Node, records: &Known) -> bool {
         && (records.facts.funded.is_none() || says(seller, |body| matches!(body, Body::Funded(_))))
         && (records.facts.buyer_funded.is_empty() || says(buyer, |body| matches!(body, Body::Funded(_))))
         && (records.facts.releases.is_empty() || says(seller, |body| matches!(body, Body::Release(_))))
+        && records.facts.rulings.iter().all(|(seat, _)| rules(*seat, |body| matches!(body, Body::Ruling(_))))
+        && records.facts.extensions.iter().all(|(seat, _)| rules(*seat, |body| matches!(body, Body::Extend(_))))
         && records.contract.as_ref().is_none_or(|contract| {
             let pinned = || records.pin.as_ref().map(|pin| pin.accept.clone());
             let accept = node.ledger.record(&contract.accept).ok().flatten().or_else(pinned);

@@ -5,47 +5,36 @@
 //! | trouble | people trade; messages are lost, links cut, the network divides, nodes crash, disks fill up, blocks are taken back, attackers attack |
 //! | healing | everything works again; attackers are silent |
 //! | stillness | nobody says anything new any more: at its end all honest nodes must hold the same |
-//! | settling | the refund delay passes: at its end no honest coin may be stuck |
+//! | settling | blocks pass until every delay is over: at its end no honest coin may be stuck |
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::rc::Rc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use exchange_ledger::body::Body;
 use exchange_ledger::book::HEARTBEAT_INTERVAL_S;
-use exchange_ledger::ids::RecordId;
-use exchange_ledger::mail::Envelope;
-use exchange_ledger::record::Record;
-use exchange_ledger::rules::MIN_REFUND_DELAY;
-use exchange_ledger::state::state_hash;
-use exchange_ledger::storage::Storage;
+use exchange_ledger::retention::Retention;
 
-use crate::agenda::{Agenda, Millis};
-use crate::chain::Chain;
+use crate::agenda::Millis;
 use crate::checks::Checks;
-use crate::disk::Fuse;
+use crate::faults::fault;
 use crate::flaw::Flaw;
-use crate::network::{Bytes, Network, Packet};
+use crate::network::{Network, Packet};
 use crate::node::{BEGIN_S, Node};
+use crate::people::NEWCOMER;
+use crate::retention::{SEASON_AT_MS, announced, some_retention, some_season};
 use crate::rng::Rng;
-use crate::trace::Trace;
+use crate::shared::{PROVEN_MS, SETTLING_MS, STILLNESS_MS, Shared, TROUBLE_MS};
 
-/// The ages end at these times.
-const TROUBLE_MS: Millis = 400_000;
-/// By then everybody knows of every fork that somebody knew of at the end of trouble: who is off then comes back within 90
-/// seconds, and compares with one peer each ten. In 1700 worlds it never took more than 55.
-const PROVEN_MS: Millis = TROUBLE_MS + 180_000;
-const HEALING_MS: Millis = 900_000;
-const STILLNESS_MS: Millis = 1_150_000;
-const SETTLING_MS: Millis = 1_500_000;
 /// From the middle of healing on this much time passes at once, again and again: longer than any clocks are apart, so that
 /// no record stays too early for a node.
 const PAUSE_S: u64 = 7 * 3600;
 const PAUSE_AT_MS: Millis = 600_000;
 const PAUSE_EVERY_MS: Millis = 60_000;
+/// What a block takes when all settle, in seconds.
+const BLOCK_S: u64 = 600;
+/// When somebody comes who knows nothing yet: long after the last months have passed, and long before all are still.
+const ARRIVAL_MS: Millis = 700_000;
 /// When the last of those who come later is there.
 const MAX_LATE_MS: Millis = 250_000;
-/// Coins that everybody begins with.
-const COINS: u32 = 4;
 /// How far an honest clock is off at most, in seconds: three hours, more than a record may be early.
 const MAX_SKEW_S: u64 = 3 * 3600;
 
@@ -64,36 +53,10 @@ pub struct Outcome {
     pub forked: usize,
     /// Disks that were replaced by an old copy.
     pub restored: usize,
-}
-
-/// What every event can reach.
-pub struct Shared {
-    /// The seed.
-    pub seed: u64,
-    /// What is planned.
-    pub agenda: Agenda<Event>,
-    /// Chance.
-    pub rng: Rng,
-    /// The chain.
-    pub chain: Chain,
-    /// The network.
-    pub network: Network,
-    /// What happened.
-    pub trace: Trace,
-    /// What must hold.
-    pub checks: Checks,
-    /// The rule that honest nodes break, if any.
-    pub flaw: Option<Flaw>,
-    /// The arbiter's advert.
-    pub advert: Option<RecordId>,
-    /// Nodes that pass nothing on and answer nobody.
-    mute: BTreeSet<usize>,
-    /// Envelopes that were read; nothing for one that is not good.
-    envelopes: HashMap<Bytes, Option<Rc<Envelope>>>,
-    /// Records that were read; nothing for bytes that are no good one.
-    records: HashMap<Bytes, Option<Record>>,
-    /// Time that passed at once.
-    skipped_s: u64,
+    /// Bodies that honest nodes dropped.
+    pub forgotten: usize,
+    /// Trades that were ruled about.
+    pub ruled: usize,
 }
 
 /// What can happen.
@@ -130,82 +93,10 @@ pub enum Event {
     Unite,
     /// Hours pass.
     Pause,
-}
-
-impl Shared {
-    /// Returns the seconds since the world began.
-    pub const fn seconds(&self) -> u64 {
-        self.agenda.now() / 1000 + self.skipped_s
-    }
-
-    /// Tells whether trouble is over: then people start nothing new.
-    pub const fn is_quiet(&self) -> bool {
-        self.agenda.now() >= TROUBLE_MS
-    }
-
-    /// Tells whether it is too late to begin with a trade.
-    pub const fn is_ending(&self) -> bool {
-        self.agenda.now() >= HEALING_MS
-    }
-
-    /// Tells whether nobody says anything any more.
-    const fn is_still(&self) -> bool {
-        self.agenda.now() >= HEALING_MS && self.agenda.now() <= STILLNESS_MS
-    }
-
-    /// Sends a message, if the sender is not mute.
-    pub fn send(&mut self, from: usize, to: usize, packet: Packet) {
-        if !self.mute.contains(&from) {
-            self.send_aloud(from, to, packet);
-        }
-    }
-
-    /// Sends a message.
-    pub fn send_aloud(&mut self, from: usize, to: usize, packet: Packet) {
-        if let Some(delay) = self.network.delay(from, to, &mut self.rng) {
-            self.agenda.after(delay, Event::Deliver { from, to, packet });
-        }
-    }
-
-    /// Returns an envelope, if it is a good one: each is read once in a world.
-    pub fn envelope(&mut self, bytes: &Bytes) -> Option<Rc<Envelope>> {
-        if let Some(known) = self.envelopes.get(bytes) {
-            return known.clone();
-        }
-        let envelope = Envelope::decode(bytes).ok().map(Rc::new);
-        self.envelopes.insert(bytes.clone(), envelope.clone());
-        envelope
-    }
-
-    /// Bans a node.
-    pub fn ban(&mut self, by: usize, who: usize) {
-        self.trace.note(self.agenda.now(), by, "bans", &[who as u8]); // there are few nodes
-        self.checks.banned(by, who);
-        self.network.ban(by, who);
-    }
-
-    /// Returns the record that these bytes are, if it is one and its signature and ticket are good: each is read once in a
-    /// world.
-    pub fn record(&mut self, bytes: &Bytes) -> Option<Record> {
-        if let Some(known) = self.records.get(bytes) {
-            return known.clone();
-        }
-        let record = Record::decode(bytes).ok().filter(|record| record.verify().is_ok());
-        self.records.insert(bytes.clone(), record.clone());
-        record
-    }
-
-    /// Tells whether nodes keep to themselves that a log has forked.
-    pub fn hides_forks(&self) -> bool {
-        self.flaw == Some(Flaw::HidesForks) && self.agenda.now() < HEALING_MS
-    }
-
-    /// Notes that a record was signed just now. Returns its bytes.
-    pub fn know(&mut self, record: &Record) -> Bytes {
-        let bytes: Bytes = record.encode().into();
-        self.records.insert(bytes.clone(), Some(record.clone()));
-        bytes
-    }
+    /// Months pass.
+    Season,
+    /// Somebody comes who knows nothing.
+    Arrive,
 }
 
 /// A world.
@@ -230,7 +121,7 @@ impl World {
             .map(|number| {
                 let skew = if number < honest && rng.one_in(3) { rng.below(2 * MAX_SKEW_S + 1) as i64 } else { 0 };
                 let skew = if skew == 0 { 0 } else { skew - MAX_SKEW_S as i64 }; // both are below 2^15
-                Node::new(number, number as u8, number < honest, skew) // at most twelve
+                Node::new(number, number as u8, number < honest, skew, some_retention(&mut rng)) // at most twelve
             })
             .collect();
         let mut network = Network::new(size);
@@ -255,22 +146,8 @@ impl World {
         }
         network.loss_permille = *rng.pick(&[0, 10, 50, 200]).unwrap_or(&0);
         network.max_delay_ms = *rng.pick(&[100, 500, 5000]).unwrap_or(&500);
-        let owners: Vec<_> = nodes.iter().map(|node| node.person.party.destination.script().clone()).collect();
-        let shared = Shared {
-            seed,
-            agenda: Agenda::default(),
-            chain: Chain::new(&owners, COINS),
-            network,
-            trace: Trace::default(),
-            checks: Checks::new(nodes.iter().map(|node| (node.person.author, node.honest))),
-            flaw,
-            advert: None,
-            mute,
-            envelopes: HashMap::new(),
-            records: HashMap::new(),
-            skipped_s: 0,
-            rng,
-        };
+        let mut shared = Shared::new(seed, rng, &nodes, network, mute, flaw);
+        shared.retentions = nodes.iter().map(|node| announced(node, &mut shared.rng)).collect();
         let mut world = Self { nodes, shared, events: 0 };
         world.begin();
         world
@@ -286,14 +163,16 @@ impl World {
                 node.boot(shared);
             }
         }
-        nodes[0].advertise(shared);
+        for number in 0..=usize::from(shared.rng.one_in(2)) {
+            if nodes[number].mind.is_some() {
+                nodes[number].advertise(shared);
+            }
+        }
         for (node, one) in nodes.iter().enumerate() {
             let first = shared.rng.below(10_000);
             shared.agenda.after(first, Event::Tick(node));
-            if node > 0 {
-                let first = shared.rng.below(20_000);
-                shared.agenda.after(first, Event::Use(node));
-            }
+            let first = shared.rng.below(20_000);
+            shared.agenda.after(first, Event::Use(node));
             if !one.honest {
                 let first = shared.rng.between(30_000, 60_000);
                 shared.agenda.after(first, Event::Mischief(node));
@@ -302,6 +181,13 @@ impl World {
         shared.agenda.after(20_000, Event::Block);
         shared.agenda.after(10_000, Event::Fault);
         shared.agenda.after(PAUSE_AT_MS, Event::Pause);
+        for (first, last) in SEASON_AT_MS {
+            if shared.rng.one_in(3) {
+                let at = shared.rng.between(first, last);
+                shared.agenda.after(at, Event::Season);
+            }
+        }
+        shared.agenda.after(ARRIVAL_MS, Event::Arrive);
     }
 
     fn live(mut self) -> Outcome {
@@ -316,10 +202,8 @@ impl World {
         self.pass(STILLNESS_MS);
         if self.shared.checks.broken().is_none() {
             let now = BEGIN_S + self.shared.seconds();
-            self.shared.checks.converged(&self.nodes, self.shared.flaw, now);
+            self.shared.checks.converged(&self.nodes, &self.shared.network, self.shared.flaw, now);
         }
-        let Shared { chain, rng, .. } = &mut self.shared;
-        chain.mine(u32::from(MIN_REFUND_DELAY), rng);
         self.pass(SETTLING_MS);
         if self.shared.checks.broken().is_none() {
             self.shared.checks.settled(&self.nodes, &self.shared.chain);
@@ -333,6 +217,8 @@ impl World {
             paid: checks.paid_trades(),
             forked: checks.forked_logs(),
             restored: checks.restored_disks(),
+            forgotten: checks.forgotten_bodies(),
+            ruled: checks.ruled_trades(),
         }
     }
 
@@ -394,7 +280,7 @@ impl World {
                 return;
             }
             Event::Fault => {
-                self.fault();
+                fault(nodes, shared);
                 return;
             }
             Event::Mend(a, b) => {
@@ -406,10 +292,20 @@ impl World {
                 return;
             }
             Event::Pause => {
-                shared.skipped_s += PAUSE_S;
+                shared.skip(PAUSE_S);
                 if shared.agenda.now() < STILLNESS_MS - 2 * PAUSE_EVERY_MS {
                     shared.agenda.after(PAUSE_EVERY_MS, Event::Pause);
                 }
+                return;
+            }
+            Event::Season => {
+                shared.trace.note(shared.agenda.now(), 0, "months pass", &[]);
+                let season = some_season(&mut shared.rng);
+                shared.skip(season);
+                return;
+            }
+            Event::Arrive => {
+                self.arrive();
                 return;
             }
         };
@@ -422,16 +318,43 @@ impl World {
         }
     }
 
+    /// Lets somebody come in every other world, who knows one node that forgets and one that keeps everything, if there are
+    /// any.
+    fn arrive(&mut self) {
+        let Self { nodes, shared, .. } = self;
+        if shared.rng.one_in(2) {
+            return;
+        }
+        let number = shared.network.add();
+        for forgets in [false, true] {
+            let is_such = |node: &&Node| node.honest && (node.retention != Retention::Full) == forgets;
+            let such: Vec<usize> = nodes.iter().filter(is_such).map(|node| node.number).collect();
+            if let Some(peer) = shared.rng.pick(&such).copied() {
+                shared.network.link(number, peer);
+            }
+        }
+        let node = Node::new(number, NEWCOMER, true, 0, some_retention(&mut shared.rng));
+        shared.checks.arrived(node.person.author);
+        shared.retentions.push(node.retention);
+        shared.trace.note(shared.agenda.now(), number, "arrives", &[]);
+        nodes.push(node);
+        nodes[number].boot(shared);
+        shared.agenda.after(1000, Event::Tick(number));
+    }
+
     fn block(&mut self) {
         let Self { nodes, shared, .. } = self;
+        let is_settling = shared.agenda.now() > STILLNESS_MS;
         if !shared.is_still() {
-            let Shared { chain, rng, .. } = shared;
+            let rng = &mut shared.rng;
             if rng.one_in(10) && shared.agenda.now() < TROUBLE_MS {
-                let (depth, forget) = (shared.rng.between(1, 3) as u32, shared.rng.one_in(4)); // at most three
+                let (depth, forget) = (rng.between(1, 3) as u32, rng.one_in(4)); // at most three
                 shared.trace.note(shared.agenda.now(), 0, "the chain loses blocks", &depth.to_le_bytes());
-                shared.chain.reorganise(depth, forget, &mut shared.rng);
+                shared.chain.reorganise(depth, forget, rng);
             } else {
-                chain.mine(1, rng);
+                let blocks = if is_settling { rng.between(72, 144) } else { 1 };
+                shared.chain.mine(blocks as u32, rng); // at most 144
+                shared.skip(if is_settling { blocks * BLOCK_S } else { 0 });
             }
             shared.checks.chain(&shared.chain);
         }
@@ -439,89 +362,9 @@ impl World {
             let delay = shared.rng.below(8000);
             shared.agenda.after(delay, Event::SeeChain(node));
         }
-        shared.agenda.after(20_000, Event::Block);
+        let next = if is_settling { 10_000 } else { 20_000 };
+        shared.agenda.after(next, Event::Block);
     }
-
-    fn fault(&mut self) {
-        let Self { nodes, shared, .. } = self;
-        if shared.is_quiet() {
-            return;
-        }
-        let number = shared.rng.index(nodes.len());
-        let (now, rng) = (shared.agenda.now(), &mut shared.rng);
-        match rng.below(7) {
-            0 | 1 => {
-                let fuse = Fuse { writes: rng.below(6) as u32, kept: rng.one_in(2) }; // at most five
-                nodes[number].disk.set_fuse(Some(fuse));
-                shared.trace.note(now, number, "will lose power", &fuse.writes.to_le_bytes());
-                if nodes[number].old_copy.is_none() && shared.flaw == Some(Flaw::RestoresOldCopy) {
-                    nodes[number].copy_disk();
-                }
-            }
-            2 => {
-                nodes[number].disk.set_full(true);
-                shared.trace.note(now, number, "has no room on its disk", &[]);
-                let delay = rng.between(5_000, 60_000);
-                shared.agenda.after(delay, Event::Room(number));
-            }
-            3 => {
-                let peers = shared.network.peers(number);
-                if let Some(peer) = shared.rng.pick(&peers).copied() {
-                    shared.trace.note(now, number, "loses a link", &[peer as u8]); // there are few nodes
-                    shared.network.set_cut(number, peer, true);
-                    let delay = shared.rng.between(5_000, 120_000);
-                    shared.agenda.after(delay, Event::Mend(number, peer));
-                }
-            }
-            4 => {
-                let part: BTreeMap<usize, u8> = (0..nodes.len()).map(|node| (node, rng.below(2) as u8)).collect();
-                let delay = rng.between(5_000, 120_000);
-                shared.trace.note(now, number, "the network divides", &[]);
-                shared.network.divide(part);
-                shared.agenda.after(delay, Event::Unite);
-            }
-            5 => restore(number, nodes, shared),
-            _ => {
-                if nodes[number].mind.is_some() {
-                    shared.trace.note(now, number, "is switched off", &[]);
-                    nodes[number].crash();
-                    let down = shared.rng.between(1000, 90_000);
-                    shared.agenda.after(down, Event::Boot(number));
-                }
-            }
-        }
-        let next = shared.rng.between(5_000, 40_000);
-        shared.agenda.after(next, Event::Fault);
-    }
-}
-
-/// Keeps a copy of an honest node's disk, or puts the one of before in its place, as its owner may who lost the disk: not
-/// while money is under way, and not before others have what he signed.
-fn restore(number: usize, nodes: &mut [Node], shared: &mut Shared) {
-    if shared.flaw.is_some() || !nodes[number].honest {
-        return;
-    }
-    let (node, now) = (&nodes[number], shared.agenda.now());
-    if node.old_copy.is_none() {
-        shared.trace.note(now, number, "copies its disk", &[]);
-        nodes[number].copy_disk();
-    } else if node.mind.is_some() && !node.has_money_under_way() && is_known_to_all(node, nodes) {
-        shared.trace.note(now, number, "gets an old copy for its disk", &[]);
-        shared.checks.restored(number);
-        nodes[number].crash();
-        nodes[number].put_back = true;
-        let down = shared.rng.between(1000, 60_000);
-        shared.agenda.after(down, Event::Boot(number));
-    }
-}
-
-/// Tells whether all that a node holds is held by another honest one too, and all that its user signed by everybody.
-fn is_known_to_all(node: &Node, nodes: &[Node]) -> bool {
-    let others = || nodes.iter().filter(|other| other.honest && other.number != node.number);
-    let own = node.disk.private().own_head;
-    let knows = |other: &Node| own.is_none_or(|own| other.ledger.storage().head(&own.log).ok().flatten() == Some(own));
-    let state = |node: &Node| state_hash(node.ledger.storage()).ok();
-    others().all(knows) && others().any(|other| state(other) == state(node))
 }
 
 /// What a node does by itself from time to time.
@@ -530,6 +373,9 @@ fn tick(node: &mut Node, shared: &mut Shared) {
     let Some(mind) = node.mind.as_mut() else { return };
     let me = node.person.author;
     let peers = shared.network.peers(node.number);
+    if let Ok(ended) = mind.book.advance(&node.ledger, now) {
+        let _ = node.ledger.forget_open(&ended); // the book is read again at the next start
+    }
     mind.turn += 1;
     let peer = peers.get(mind.turn % peers.len().max(1)).copied();
     // Who has no open offers is not in the book.
@@ -543,5 +389,7 @@ fn tick(node: &mut Node, shared: &mut Shared) {
         node.compare_with(peer, shared);
     }
     node.open_mailboxes(shared);
+    node.forget(shared);
+    node.send_backs(shared);
     node.retry(shared);
 }

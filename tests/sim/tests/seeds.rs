@@ -17,7 +17,8 @@ fn no_rule_is_broken_in_any_world() {
     }
     // Worlds in which nothing happens prove nothing.
     assert!(summary.paid as u64 > WORLDS / 4 && summary.forked as u64 > WORLDS / 4, "{summary:?}");
-    assert!(summary.restored as u64 > WORLDS / 20, "{summary:?}");
+    assert!(summary.restored as u64 > WORLDS / 20 && summary.forgotten as u64 > WORLDS, "{summary:?}");
+    assert!(summary.ruled as u64 > WORLDS / 10, "{summary:?}");
 }
 
 #[test]
