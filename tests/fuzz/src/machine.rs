@@ -186,6 +186,11 @@ fn read_facts(tape: &mut Tape, fixture: &Fixture) -> Facts {
         seller_cancel: bit(flags, 2),
         payment_sent: bit(flags, 3),
         funded: bit(flags, 4).then(|| fixture.vaults[usize::from(bit(flags, 5))].outpoint()),
+        buyer_funded: if bit(halves, 6) {
+            vec![fixture.vaults[usize::from(bit(halves, 7))].outpoint()]
+        } else {
+            Vec::new()
+        },
         releases: pick(&fixture.releases, 0),
         refunds: pick(&fixture.refunds, 2),
         buyer_closed: bit(flags, 6).then(|| fixture.spends[0][0].compute_txid()),
