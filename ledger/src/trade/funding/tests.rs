@@ -638,13 +638,17 @@ fn what_comes_too_late_changes_nothing() {
 }
 
 #[test]
-fn nothing_is_owed_where_all_is_seen_owed_or_at_an_end() {
+fn nothing_is_owed_where_all_is_seen_or_at_an_end_and_what_is_owed_is_only_looked_up() {
     let (mut seller, mut buyer) = both_willing();
     negotiate(&mut |_, _| {}, &mut seller, &mut buyer);
     for side in [&mut seller, &mut buyer] {
         let late = Now { tip: TIP + PATIENCE, ..OPEN };
         assert!(!side.state.duties(&side.terms, late).is_empty());
-        for now in [Now { seen: true, ..late }, Now { owed: true, ..late }, Now { synced: false, ..late }] {
+        for open in [true, false] {
+            let owed = side.state.duties(&side.terms, Now { owed: true, open, ..late });
+            assert!(matches!(owed.as_slice(), [Effect::LookUp(_)]), "{owed:?}");
+        }
+        for now in [Now { seen: true, ..late }, Now { synced: false, ..late }] {
             assert!(side.state.duties(&side.terms, now).is_empty(), "{now:?}");
             let off = Now { open: false, ..now };
             assert!(side.state.duties(&side.terms, off).is_empty(), "{off:?}");

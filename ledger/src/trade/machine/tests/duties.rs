@@ -116,7 +116,9 @@ fn a_seller_sends_his_funding_while_it_is_wanted_and_no_block_shows_it() {
         (plain.clone(), funded(Some(190)), false),
         (cancelled.clone(), chain(200), false),
         (Facts { funded: named, ..cancelled.clone() }, chain(200), true),
-        (Facts { payment_sent: true, ..cancelled }, chain(200), true),
+        // What the buyer says makes nothing owed, nor does the name of another output.
+        (Facts { payment_sent: true, ..cancelled.clone() }, chain(200), false),
+        (Facts { funded: Some(trade.vaults(2).outpoint()), ..cancelled }, chain(200), false),
         (Facts { void: true, ..plain.clone() }, chain(200), false),
     ] {
         let effects = owed(&trade, &contract, Role::Seller, local(), facts.clone(), seen.clone());
