@@ -8,7 +8,7 @@ use exchange_ledger::ids::RecordId;
 use exchange_ledger::ledger::{Ledger, TradeRecords};
 use exchange_ledger::record::Kind;
 use exchange_ledger::storage::Storage;
-use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Phase, Role, Spend, SpendPath, View, evaluate};
+use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Phase, Role, SpendPath, View, evaluate};
 use exchange_ledger::wire::Outpoint;
 use exchange_store::{Store, audit};
 
@@ -121,8 +121,7 @@ impl Told<'_> {
             report.evidence.push(blame(Kind::Funded, Role::Seller, rule)?);
             return Ok(());
         };
-        let Some(vaults) = path.fundings.last().map(|funding| funding.vaults).filter(|_| *output == escrow.output())
-        else {
+        let Some(vaults) = path.vaults().filter(|_| *output == escrow.output()) else {
             let rule =
                 format!("{outpoint}, named by the seller, is not the contract's amount in the contract's escrow");
             report.evidence.push(blame(Kind::Funded, Role::Seller, rule)?);
@@ -140,7 +139,7 @@ impl Told<'_> {
                 report.evidence.push(blame(Kind::Closed, role, rule)?);
             }
         }
-        trade.sums = self.sums(path.fundings[0].vaults, vaults, path.end.as_ref());
+        trade.sums = self.sums(&path);
         if trade.sums.is_none() {
             let rule = "more came out of the escrow than went in".to_owned();
             report.violations.push(Violation { record: None, trade: Some(self.records.bid.trade), rule });
@@ -165,26 +164,26 @@ impl Told<'_> {
             trade.spend =
                 Some(ChainTx { txid: txid.to_string(), confirmations: depth(end.height), height: end.height });
         }
-        let spends = path.extensions.into_iter().chain(path.end).collect();
+        let spends = path.extensions.into_iter().chain(path.end).chain(path.bond).collect();
         trade.state = evaluate(&view(self.records, ChainFacts { fundings: path.fundings, spends, ..synced }));
         Ok(())
     }
 
     /// Tells whether a ruling in the ledger prescribes a transaction.
     fn is_ruled(&self, vaults: &Vaults, tx: &Transaction) -> bool {
-        let txid = tx.compute_txid();
-        self.records.facts.rulings.iter().filter(|(_, ruling)| ruling.vaults == *vaults).any(|(seat, ruling)| {
-            let draft = self.escrow.ruling(*seat, vaults, ruling.to_buyer, ruling.to_seller);
-            draft.is_ok_and(|draft| draft.tx.compute_txid() == txid)
+        let rulings = self.records.facts.rulings.iter();
+        // The bond is no part of it, if the buyer had taken it back.
+        let mut about = rulings.filter(|(_, ruling)| ruling.vaults.outpoint() == vaults.outpoint());
+        about.any(|(seat, ruling)| {
+            let draft = self.escrow.ruling(*seat, &ruling.vaults, ruling.to_buyer, ruling.to_seller);
+            draft.is_ok_and(|draft| draft.tx.compute_txid() == tx.compute_txid())
         })
     }
 
-    fn sums(&self, funded: Vaults, held: Vaults, end: Option<&Spend>) -> Option<EscrowSums> {
-        let funded = funded.value()?;
-        match end {
-            Some(end) => sums::of_spend(self.escrow.contract(), funded, &end.tx, &held),
-            None => sums::held(funded, &held),
-        }
+    fn sums(&self, path: &Path) -> Option<EscrowSums> {
+        let funded = path.fundings.first()?.vaults.value()?;
+        let spends = path.end.iter().chain(&path.bond).map(|spend| &spend.tx);
+        sums::of_spends(self.escrow.contract(), funded, &path.vaults()?, spends)
     }
 
     /// Returns the record in which a party said something.

@@ -2,6 +2,7 @@
 
 use bitcoin::Network;
 use exchange_api::{Actor, ArbiterView, ChainTx, DisputeView, NextStep, RulingView, Step, StepState, TradeView};
+use exchange_ledger::body::Coin;
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{Action, Arbiter, Escrow, Phase, Role, Seat, Trade, View, confirmations_for};
@@ -120,7 +121,7 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
         otherwise: otherwise.into(),
         action,
     };
-    let refundable = trade.actions().contains(&Action::Refund);
+    let refundable = lies_there(trade);
     match (phase, role) {
         (Phase::Bid, Role::Buyer | Role::Seller) if trade.is_maker() => {
             let what = "accept the bid, or decline it".to_owned();
@@ -150,6 +151,10 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             let what = format!("the chain confirms the escrow: {depth} of {needed} confirmations");
             let otherwise = "an unconfirmed escrow can vanish: nobody pays before it is confirmed";
             step(Actor::Chain, what, None, otherwise, None)
+        }
+        (Phase::Funded | Phase::Refunding, Role::Buyer) if refundable => {
+            let what = "you never paid: take your bond back".to_owned();
+            step(Actor::You, what, None, "it stays there, and is nobody's but yours", Some(Action::Refund))
         }
         (Phase::Funded, Role::Buyer) => {
             let what = match &trade.local().their_details {
@@ -249,6 +254,12 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
         (Phase::Void, _) => over("the offer was taken by somebody else or withdrawn; no coins moved".to_owned()),
         (Phase::Lost, _) => over("the escrow was spent in an unforeseen way: run the audit".to_owned()),
     }
+}
+
+/// Tells whether what this side put in is its to take back, and nothing takes it yet.
+fn lies_there(trade: &Trade) -> bool {
+    let is_seen = |(_, coin): (_, Coin)| trade.view().spend_of(&coin.outpoint.0).is_some();
+    trade.actions().contains(&Action::Refund) && !trade.own_coin().is_some_and(is_seen)
 }
 
 /// Says of what a side pays in what of it is its bond.
