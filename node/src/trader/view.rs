@@ -5,7 +5,7 @@ use exchange_api::{Actor, ArbiterView, ChainTx, DisputeView, NextStep, RulingVie
 use exchange_ledger::body::Coin;
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::money::Sats;
-use exchange_ledger::trade::{Action, Arbiter, Escrow, Phase, Role, Seat, Trade, View, confirmations_for};
+use exchange_ledger::trade::{Action, Arbiter, Escrow, Leaf, Phase, Role, Seat, Trade, View, confirmations_for};
 
 use crate::market::{self, Viewer};
 use crate::trader::{Active, Trader, bump};
@@ -42,7 +42,7 @@ impl Trader {
             funding: view.funding().map(|f| chain_tx(f.outpoint().txid.to_string(), f.height, view.depth(f.height))),
             spend: view.spend().map(|s| chain_tx(s.tx.compute_txid().to_string(), s.height, view.depth(s.height))),
             confirmations_needed: confirmations_for(bid.take.amount),
-            next: next_step(trade, network),
+            next: signs_elsewhere(active).unwrap_or_else(|| next_step(trade, network)),
             actions: trade.actions(),
             steps: steps(trade),
             pay_until: view.pay_until(),
@@ -254,6 +254,21 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
         (Phase::Void, _) => over("the offer was taken by somebody else or withdrawn; no coins moved".to_owned()),
         (Phase::Lost, _) => over("the escrow was spent in an unforeseen way: run the audit".to_owned()),
     }
+}
+
+/// Returns the next step where all would go on by itself, had this machine the key of the trade.
+fn signs_elsewhere(active: &Active) -> Option<NextStep> {
+    let (trade, leaf) = (&active.trade, active.unsigned.as_ref()?.leaf);
+    let is_owed = match (trade.phase(), trade.role()) {
+        (Phase::Released, Role::Buyer) | (Phase::Refunding, Role::Seller) => leaf == Leaf::Both,
+        (phase, _) => phase == Phase::Ruled && leaf.seat().is_some(),
+    };
+    let id = trade.id().short();
+    let what = format!("your signer signs what brings your coins to you: `exchange-node trade sign {id}`");
+    let otherwise =
+        "they stay in the escrow, and from that height on each side can take back what it put in".to_owned();
+    let until = trade.view().refund_from();
+    is_owed.then_some(NextStep { who: Actor::You, what, until, otherwise, action: None })
 }
 
 /// Tells whether what this side put in is its to take back, and nothing takes it yet.
