@@ -4,11 +4,13 @@
 //! output is spent, and from which extended key the signing key derives. What comes back is a stranger's: of it only the
 //! signatures are looked at, and they must fit the transaction that was recomputed here.
 
+use bitcoin::absolute::LockTime;
 use bitcoin::bip32::KeySource;
 use bitcoin::key::{Keypair, XOnlyPublicKey};
 use bitcoin::psbt::Input;
 use bitcoin::taproot::{self, ControlBlock, LeafVersion};
-use bitcoin::{Psbt, TapLeafHash, TapSighashType};
+use bitcoin::transaction::Version;
+use bitcoin::{Psbt, TapLeafHash, TapSighashType, Transaction};
 
 use super::{Draft, Escrow, EscrowError, Leaf};
 use crate::body::Signatures;
@@ -74,6 +76,14 @@ impl Signer for Elsewhere {
 }
 
 impl Escrow {
+    /// Returns what a wallet elsewhere funds the escrow by, where no bond of the buyer's goes beside it: the output, to which it
+    /// adds its coins and its change.
+    pub fn funding_psbt(&self) -> Psbt {
+        let (version, lock_time) = (Version::TWO, LockTime::ZERO);
+        let tx = Transaction { version, lock_time, input: Vec::new(), output: vec![self.output()] };
+        Psbt::from_unsigned_tx(tx).expect("what has no inputs has no signatures")
+    }
+
     /// Returns a spend as its signer wants it: with the outputs that it spends, script and control block of the leaf, and where
     /// the key comes from.
     ///
