@@ -8,7 +8,7 @@ use exchange_ledger::ids::RecordId;
 use exchange_ledger::ledger::{Ledger, TradeRecords};
 use exchange_ledger::record::Kind;
 use exchange_ledger::storage::Storage;
-use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Phase, Role, Spend, SpendPath, View, evaluate};
+use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Phase, Role, SpendPath, View, evaluate};
 use exchange_ledger::wire::Outpoint;
 use exchange_store::{Store, audit};
 
@@ -112,10 +112,9 @@ impl Told<'_> {
             return Ok(());
         }
         let Some(path) = self.follow_named(chain, report).await? else { return Ok(()) };
-        let (Some(first), Some(last)) = (path.fundings.first(), path.fundings.last()) else { return Ok(()) };
-        let (funded, vaults, height) = (first.vaults, last.vaults, first.height);
+        let (Some(first), Some(vaults)) = (path.fundings.first(), path.vaults()) else { return Ok(()) };
+        let (height, txid) = (first.height, first.outpoint().txid.to_string());
         let depth = |height: Option<u32>| height.map_or(0, |height| (tip + 1).saturating_sub(height));
-        let txid = funded.outpoint().txid.to_string();
         trade.funding = Some(ChainTx { txid, confirmations: depth(height), height });
         let endings = [(Role::Buyer, facts.buyer_closed), (Role::Seller, facts.seller_closed)];
         for (role, claimed) in endings.into_iter().filter_map(|(role, claimed)| Some((role, claimed?))) {
@@ -126,7 +125,7 @@ impl Told<'_> {
                 report.evidence.push(self.blame(Kind::Closed, role, rule)?);
             }
         }
-        trade.sums = self.sums(funded, vaults, path.end.as_ref());
+        trade.sums = self.sums(&path);
         if trade.sums.is_none() {
             let rule = "more came out of the escrow than went in".to_owned();
             report.violations.push(Violation { record: None, trade: Some(self.records.bid.trade), rule });
@@ -151,7 +150,7 @@ impl Told<'_> {
             trade.spend =
                 Some(ChainTx { txid: txid.to_string(), confirmations: depth(end.height), height: end.height });
         }
-        let spends = path.extensions.into_iter().chain(path.end).collect();
+        let spends = path.extensions.into_iter().chain(path.end).chain(path.bond).collect();
         trade.state = evaluate(&view(self.records, ChainFacts { fundings: path.fundings, spends, ..synced }));
         Ok(())
     }
@@ -184,19 +183,19 @@ impl Told<'_> {
 
     /// Tells whether a ruling in the ledger prescribes a transaction.
     fn is_ruled(&self, vaults: &Vaults, tx: &Transaction) -> bool {
-        let txid = tx.compute_txid();
-        self.records.facts.rulings.iter().filter(|(_, ruling)| ruling.vaults == *vaults).any(|(seat, ruling)| {
-            let draft = self.escrow.ruling(*seat, vaults, ruling.to_buyer, ruling.to_seller);
-            draft.is_ok_and(|draft| draft.tx.compute_txid() == txid)
+        let rulings = self.records.facts.rulings.iter();
+        // The bond is no part of it, if the buyer had taken it back.
+        let mut about = rulings.filter(|(_, ruling)| ruling.vaults.outpoint() == vaults.outpoint());
+        about.any(|(seat, ruling)| {
+            let draft = self.escrow.ruling(*seat, &ruling.vaults, ruling.to_buyer, ruling.to_seller);
+            draft.is_ok_and(|draft| draft.tx.compute_txid() == tx.compute_txid())
         })
     }
 
-    fn sums(&self, funded: Vaults, held: Vaults, end: Option<&Spend>) -> Option<EscrowSums> {
-        let funded = funded.value()?;
-        match end {
-            Some(end) => sums::of_spend(self.escrow.contract(), funded, &end.tx, &held),
-            None => sums::held(funded, &held),
-        }
+    fn sums(&self, path: &Path) -> Option<EscrowSums> {
+        let funded = path.fundings.first()?.vaults.value()?;
+        let spends = path.end.iter().chain(&path.bond).map(|spend| &spend.tx);
+        sums::of_spends(self.escrow.contract(), funded, &path.vaults()?, spends)
     }
 
     /// Returns the record in which a party said something.

@@ -108,7 +108,7 @@ rows! {
     DisclosedRow { said: Said, }
     /// The number of the last message of a trade that the user has read, or that an arbiter was shown.
     ReadRow { number: u64, }
-    /// The extended keys of the user's signers, the newest last, and whether new sales use that.
+    /// The extended keys of the user's signers, the newest last, and whether new trades use that.
     SignersRow { keys: Vec<String>, is_used: bool, }
 }
 
@@ -323,7 +323,7 @@ impl Private {
         }
     }
 
-    /// Returns the extended keys of the user's signers, the newest last, and whether new sales use that.
+    /// Returns the extended keys of the user's signers, the newest last, and whether new trades use that.
     ///
     /// # Errors
     /// When the store fails.

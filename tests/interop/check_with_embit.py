@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
-"""Checks specs/vectors/escrow.json with embit, a Bitcoin library that shares nothing with the exchange: each descriptor leads
-to the published script and addresses, each leaf to the output, and each signed spend satisfies the leaf that it shows, by
-signatures over the sighash that embit computes.
+"""Checks specs/vectors/escrow.json and psbt.json with embit, a Bitcoin library that shares nothing with the exchange: each
+descriptor leads to the published script and addresses, each leaf to the output, and each signed spend satisfies the leaf that
+it shows, by signatures over the sighash that embit computes. Of each partially signed transaction it signs, by what the file
+says and the signer's master key alone, and completes the published spend by its own signatures.
 
 Run it with the python of tests/python/build.sh, as `make test` does.
 """
 
+import base64
+import hashlib
 import json
 import sys
 from pathlib import Path
 
-from embit import ec, hashes
+from embit import bip32, ec, hashes
 from embit.descriptor import Descriptor
 from embit.networks import NETWORKS
+from embit.psbt import PSBT
 from embit.script import Script
 from embit.transaction import Transaction
 from embit.util import secp256k1
@@ -34,7 +38,7 @@ def check(condition, what):
 
 
 def compact(data):
-    return bytes([len(data)]) + data if len(data) < 253 else sys.exit("wrong: a leaf of more than 252 bytes")
+    return bytes([len(data)]) + data if len(data) < 253 else sys.exit("wrong: more than 252 bytes")
 
 
 def output_of(leaf, control):
@@ -117,3 +121,87 @@ for case in json.loads((VECTORS / "escrow.json").read_text())["cases"]:
     for spend in case["spends"]:
         check_spend(case["name"], scripts, spend)
 print(f"{CHECKS} values of escrow.json agree with embit")
+CHECKS = 0
+
+
+def check_funding(funding):
+    """A transaction without inputs, which looks like one with witnesses, so that embit does not read it."""
+    output = funding["value"].to_bytes(8, "little") + compact(bytes.fromhex(funding["script"]))
+    tx = (2).to_bytes(4, "little") + b"\x00\x01" + output + bytes(4)
+    psbt = b"psbt\xff" + b"\x01\x00" + compact(tx) + b"\x00" + b"\x00"
+    check(base64.b64decode(funding["psbt"]) == psbt, "what a wallet elsewhere adds its coins to")
+
+
+def check_key(what, case, signer):
+    """The key of a trade is a child of the account that the user gives, by the number that the ledger shows."""
+    digest = hashlib.sha256(b"exchange/signer-index/v1" + bytes.fromhex(case["nonce"])).digest()
+    check(int.from_bytes(digest[:4], "big") >> 1 == case["index"], f"{what}: index")
+    origin, account = signer["account"][1:].split("]")
+    fingerprint, path = origin.split("/", 1)
+    key = bip32.HDKey.from_string(account).derive([2, case["index"]])
+    check(key.xonly().hex() == case["key"], f"{what}: key")
+    return fingerprint, f"{path}/2/{case['index']}"
+
+
+def check_file(what, case, published, origin, scripts, master):
+    psbt = PSBT.from_string(published["psbt"])
+    check(psbt.to_string() == published["psbt"], f"{what}: nothing but what is named")
+    check(psbt.tx.txid().hex() == published["txid"], f"{what}: id")
+    for at, (scope, fields) in enumerate(zip(psbt.inputs, published["inputs"])):
+        check_scope(f"{what}: input {at}", case, scope, fields, origin, scripts)
+    check(psbt.sign_with(master) == len(psbt.inputs), f"{what}: embit signs each input once")
+    signed, tx = PSBT.from_string(published["signed"]), Transaction.from_string(published["tx"])
+    spent = [Script(bytes.fromhex(fields["witness_utxo"]["script"])) for fields in published["inputs"]]
+    values = [fields["witness_utxo"]["value"] for fields in published["inputs"]]
+    for at, scope in enumerate(psbt.inputs):
+        check_signature(f"{what}: input {at}", scope, signed.inputs[at], tx, at, spent, values)
+
+
+def check_scope(what, case, scope, fields, origin, scripts):
+    """What an input says is what is published, and leads from the leaf to the output."""
+    utxo, leaf, derivation = fields["witness_utxo"], fields["tap_leaf_script"], fields["tap_bip32_derivation"]
+    check((scope.utxo.value, scope.utxo.script_pubkey.data.hex()) == (utxo["value"], utxo["script"]), f"{what}: utxo")
+    check(scope.utxo.script_pubkey.data in scripts, f"{what}: the output is one of the escrow")
+    control, script = bytes.fromhex(leaf["control_block"]), bytes.fromhex(leaf["script"])
+    check(scope.taproot_scripts == {control: script + bytes([leaf["leaf_version"]])}, f"{what}: one leaf")
+    check(output_of(script, control) == scope.utxo.script_pubkey.data, f"{what}: the leaf leads to the output")
+    internal, root = control[1:33], bytes.fromhex(fields["tap_merkle_root"])
+    check(scope.taproot_internal_key.xonly() == internal == bytes.fromhex(fields["tap_internal_key"]), f"{what}: internal")
+    check(scope.taproot_merkle_root == root, f"{what}: root")
+    tweaked = ec.PublicKey.from_xonly(internal).taproot_tweak(root)
+    check(b"\x51\x20" + tweaked.xonly() == scope.utxo.script_pubkey.data, f"{what}: the root leads to the output")
+    ((key, (leaves, path)),) = scope.taproot_bip32_derivations.items()
+    hash_of = hashes.tagged_hash("TapLeaf", bytes([leaf["leaf_version"]]) + compact(script))
+    check(key.xonly().hex() == derivation["key"] == case["key"], f"{what}: key")
+    check(leaves == [hash_of] and derivation["leaf_hashes"] == [hash_of.hex()], f"{what}: the leaf's hash")
+    written = (path.fingerprint.hex(), bip32.path_to_str(path.derivation).replace("m/", ""))
+    check(written == origin == (derivation["fingerprint"], derivation["path"].replace("'", "h")), f"{what}: origin")
+    check(scope.sighash_type is None and fields["sighash_type"] is None, f"{what}: SIGHASH_DEFAULT")
+    check(bytes.fromhex(derivation["key"]) in script, f"{what}: the leaf asks for the key")
+
+
+def check_signature(what, scope, published, tx, at, spent, values):
+    """The published spend holds the signature that came back, and holds as well with embit's own in its place."""
+    ((place, own),) = scope.taproot_sigs.items()
+    check(list(published.taproot_sigs) == [place], f"{what}: one signature comes back")
+    *stack, leaf, control = tx.vin[at].witness.items
+    check(scope.taproot_scripts == {control: leaf + b"\xc0"}, f"{what}: the spend shows the leaf")
+    check(stack.count(published.taproot_sigs[place]) == 1, f"{what}: the spend holds what came back")
+    sighash = tx.sighash_taproot(at, spent, values, ext_flag=1, script=Script(leaf), leaf_version=0xC0)
+    check(satisfies(list(stack), leaf, tx.vin[at].sequence, sighash), f"{what}: witness")
+    stack[stack.index(published.taproot_sigs[place])] = own
+    check(satisfies(list(stack), leaf, tx.vin[at].sequence, sighash), f"{what}: witness by embit's signature")
+
+
+vectors = json.loads((VECTORS / "psbt.json").read_text())
+check_funding(vectors["funding"])
+for case in vectors["cases"]:
+    origin = check_key(case["name"], case, vectors["signer"])
+    scripts = [bytes.fromhex(output["script_pubkey"]) for output in case["outputs"]]
+    for output, script in zip(case["outputs"], scripts):
+        found = Descriptor.from_string(output["descriptor"]).script_pubkey().data
+        check(found == script, f"{case['name']}: descriptor of {output['vault']}")
+    master = bip32.HDKey.from_string(vectors["signer"]["master"])
+    for published in case["files"]:
+        check_file(f"{case['name']}: {published['name']}", case, published, origin, scripts, master)
+print(f"{CHECKS} values of psbt.json agree with embit")

@@ -13,8 +13,8 @@ use crate::ids::TradeId;
 use crate::money::Sats;
 use crate::trade::funding::{self, Answer, Contribution, FundingError, Negotiation, Proposal};
 use crate::trade::{
-    Action, Ask, Bid, ChainFacts, Contract, Escrow, Facts, KeyPathError, Phase, Role, Seat, SpendPath, Vault, Verdict,
-    View, actions, details_commitment, evaluate, spends_any,
+    Action, Ask, Bid, ChainFacts, Contract, Escrow, Facts, KeyPathError, Phase, Role, Seat, Spend, SpendPath, Vault,
+    Verdict, View, actions, details_commitment, evaluate, spends_any,
 };
 
 mod commands;
@@ -472,12 +472,20 @@ impl Trade {
     }
 
     /// Returns the transaction that this side made and keeps, if it spends the funding as it is now, and in this way: after
-    /// a reorg with another funding, or an extension, it is worth nothing and made anew.
+    /// a reorg with another funding, an extension, or a bond that left alone, it is worth nothing and made anew.
     fn kept(&self, path: SpendPath) -> Option<Transaction> {
         let vaults = self.view.funding()?.vaults;
         let tx = decode(self.local.spend_tx.as_deref())?;
         let is_it = spends_any(&tx, &vaults) && self.escrow.as_ref()?.classify(&tx, &vaults) == path;
-        is_it.then_some(tx)
+        (is_it && !self.is_dead(&tx)).then_some(tx)
+    }
+
+    /// Tells whether a block holds another transaction that spends the same coins.
+    fn is_dead(&self, tx: &Transaction) -> bool {
+        let takes = |spend: &Spend| tx.input.iter().any(|input| spend.spends(&input.previous_output));
+        let txid = tx.compute_txid();
+        let mut confirmed = self.view.chain.spends.iter().filter(|spend| spend.height.is_some());
+        confirmed.any(|spend| takes(spend) && spend.tx.compute_txid() != txid)
     }
 
     /// Tells whether no block spends the escrow's output yet.

@@ -54,27 +54,30 @@ pub struct Settled {
 }
 
 impl Settled {
-    /// Returns the end of a trade if nothing can change it any more.
+    /// Returns the end of a trade if nothing can change it any more: everything that it held is spent, and buried that deep. A
+    /// bond that its buyer took back alone is no part of what ended it.
     pub fn of(view: &View) -> Option<Self> {
-        let (funding, spend) = (view.funding()?, view.spend()?);
+        let (funding, vaults, spend) = (view.funding()?, view.vaults()?, view.spend()?);
         let (funding_height, spend_height) = (funding.height?, spend.height?);
-        let is_deep = view.chain.synced && view.depth(Some(spend_height)) >= SETTLED_DEPTH;
-        is_deep.then(|| Self {
+        let is_deep = |spend: &Spend| view.depth(spend.height) >= SETTLED_DEPTH;
+        let are_deep = funding.vaults.coins().all(|coin| view.spend_of(&coin.outpoint.0).is_some_and(is_deep));
+        (view.chain.synced && are_deep).then(|| Self {
             tip: view.chain.tip,
-            vaults: funding.vaults,
+            vaults,
             funding_height,
             spend: serialize(&spend.tx),
             spend_height,
         })
     }
 
-    /// Returns what the chain shows of it.
+    /// Returns what the chain shows of it; nothing if a bond still lay there.
     pub fn chain(&self, escrow: &Escrow) -> Option<ChainFacts> {
         let tx = deserialize(&self.spend).ok()?;
         let path = escrow.classify(&tx, &self.vaults);
+        let spend = Spend { tx, path, height: Some(self.spend_height) };
         let fundings = vec![Funding::new(self.vaults, Some(self.funding_height))];
-        let spends = vec![Spend { tx, path, height: Some(self.spend_height) }];
-        Some(ChainFacts { tip: self.tip, synced: true, fundings, spends })
+        let is_over = self.vaults.coins().all(|coin| spend.spends(&coin.outpoint.0));
+        is_over.then(|| ChainFacts { tip: self.tip, synced: true, fundings, spends: vec![spend] })
     }
 }
 

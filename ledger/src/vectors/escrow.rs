@@ -137,7 +137,11 @@ fn output(escrow: &Escrow, vault: Vault) -> Option<Value> {
     }))
 }
 
-const fn vault_name(vault: Vault) -> &'static str {
+pub(super) fn leaf_name(leaf: Leaf) -> &'static str {
+    LEAVES.iter().find(|(other, _)| *other == leaf).unwrap().1
+}
+
+pub(super) const fn vault_name(vault: Vault) -> &'static str {
     match vault {
         Vault::Escrow => "escrow",
         Vault::Bond => "bond",
@@ -224,7 +228,7 @@ fn spend(name: &str, leaf: Leaf, draft: &Draft, escrow: &Escrow, vaults: &Vaults
     let held: u64 = spent.iter().map(|(_, output)| output.value.to_sat()).sum();
     json!({
         "name": name,
-        "leaf": LEAVES.iter().find(|(other, _)| *other == leaf).unwrap().1,
+        "leaf": leaf_name(leaf),
         "fee": held - paid,
         "tx": {
             "version": tx.version.0,

@@ -7,6 +7,7 @@ mod frost;
 mod funding;
 mod keypath;
 mod mail;
+mod psbt;
 mod records;
 mod retention;
 mod state;

@@ -234,7 +234,7 @@ pub trait ExchangeApi {
     #[method(name = "tradeFundSigned")]
     async fn trade_fund_signed(&self, request: FundSigned) -> RpcResult<TradeView>;
 
-    /// Keeps the escrow keys of new sales at this extended public key, or here again. Returns all that were ever used.
+    /// Keeps the escrow keys of new trades at this extended public key, or here again. Returns all that were ever used.
     #[method(name = "signerSet")]
     async fn signer_set(&self, key: Option<String>) -> RpcResult<Vec<SignerView>>;
 

@@ -24,6 +24,8 @@ pub struct Path {
     pub extensions: Vec<Spend>,
     /// The transaction that spends the last of them.
     pub end: Option<Spend>,
+    /// The one by which the buyer took his bond back alone.
+    pub bond: Option<Spend>,
 }
 
 impl Path {
@@ -32,6 +34,32 @@ impl Path {
     /// # Errors
     /// When the chain cannot be asked.
     pub async fn follow(chain: &dyn ChainBackend, escrow: &Escrow, named: OutPoint) -> Result<Self, ApiError> {
+        let mut path = Self::follow_escrow(chain, escrow, named).await?;
+        path.bond = path.bond_alone(chain, escrow).await?;
+        Ok(path)
+    }
+
+    /// Returns what held the coins at last. A bond that was taken back alone lay in the last outputs that had one.
+    pub fn vaults(&self) -> Option<Vaults> {
+        let last = self.fundings.last()?.vaults;
+        let bond = self.fundings.iter().rev().find_map(|funding| funding.vaults.bond);
+        Some(Vaults { bond, ..last })
+    }
+
+    async fn bond_alone(&self, chain: &dyn ChainBackend, escrow: &Escrow) -> Result<Option<Spend>, ApiError> {
+        let Some((vaults, bond)) = self.vaults().and_then(|vaults| Some((vaults, vaults.bond?))) else {
+            return Ok(None);
+        };
+        let (outpoint, Some(output)) = (bond.outpoint.0, escrow.bond_output()) else { return Ok(None) };
+        if self.end.as_ref().is_some_and(|end| end.spends(&outpoint)) {
+            return Ok(None);
+        }
+        let status = chain.outpoint(outpoint, output.script_pubkey, escrow.contract().height).await.explained()?;
+        let OutpointStatus::Spent { by, spent_height, .. } = status else { return Ok(None) };
+        Ok(Some(Spend { path: escrow.classify(&by, &vaults), tx: *by, height: spent_height }))
+    }
+
+    async fn follow_escrow(chain: &dyn ChainBackend, escrow: &Escrow, named: OutPoint) -> Result<Self, ApiError> {
         let mut path = Self::default();
         let (mut outpoint, mut from) = (named, escrow.contract().height);
         for _ in 0..MAX_STEPS {

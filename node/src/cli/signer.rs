@@ -7,10 +7,10 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::Answer;
 
-/// Keep the escrow keys of your sales on a hardware wallet, or a machine without a network
+/// Keep the escrow keys of your trades on a hardware wallet, or a machine without a network
 ///
-/// Then nobody who takes over this machine can release or take back your coins: whatever moves them is signed there, by
-/// `exchange-node trade sign`. The signer must be able to sign a Taproot script by BIP-371, as Bitcoin Core does. Your node knows the
+/// Then nobody who takes over this machine can give your coins away or take them: whatever moves them is signed there, by
+/// `exchange-node trade sign`; what you buy, too, comes to you only when your signer has signed. The signer must be able to sign a Taproot script by BIP-371, as Bitcoin Core does. Your node knows the
 /// public key alone; write it down, for email and password do not bring it back.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
@@ -19,14 +19,14 @@ Examples:
   exchange-node signer show
   exchange-node signer off")]
 pub enum Signer {
-    /// Let the escrow keys of new sales derive from this extended public key
+    /// Let the escrow keys of new trades derive from this extended public key
     Set {
         /// The key of an account with its origin, as descriptors write it
         key: String,
     },
     /// Show the signers that you have had; open trades may still need them
     Show,
-    /// Keep the escrow keys of new sales on this machine again
+    /// Keep the escrow keys of new trades on this machine again
     Off,
 }
 
@@ -48,8 +48,8 @@ fn show(signers: &[SignerView]) -> String {
         return "Your keys are on this machine.\n".to_owned();
     }
     let line = |signer: &SignerView| {
-        let used = if signer.used_for_new_sales { "new sales" } else { "earlier sales" };
-        format!("{}  {used:13}  {}\n", signer.fingerprint, signer.key)
+        let used = if signer.used_for_new_trades { "new trades" } else { "earlier trades" };
+        format!("{}  {used:14}  {}\n", signer.fingerprint, signer.key)
     };
     signers.iter().map(line).collect()
 }

@@ -1,15 +1,15 @@
 //! A higher fee for what of a trade waits for a block.
 //!
 //! A funding is never made anew, since two of them would pay twice: a child of its change pays for both. A payout, and a
-//! refund that both signed, fix their fee for good: whoever receives coins raises it by a child of his own output. What the
-//! seller signs alone after the refund delay he replaces.
+//! refund that both signed, fix their fee for good: whoever receives coins raises it by a child of his own output. What a party
+//! signs alone after the refund delay it replaces: the seller's coins, the buyer's bond.
 
 use bitcoin::{Amount, FeeRate, Transaction};
 use exchange_api::{ApiError, BumpView, Code, RaisedBy};
 use exchange_ledger::body::{Coin, Vaults};
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::money::Sats;
-use exchange_ledger::trade::{EscrowError, Event, Role, SPEND_VSIZE, SpendPath, Trade, Vault, spends_any};
+use exchange_ledger::trade::{EscrowError, Event, Role, SPEND_VSIZE, SpendPath, Trade, Vault};
 
 use super::effects::internal;
 use super::{Trader, not_mine};
@@ -35,8 +35,8 @@ enum Waiting {
     Funding(Transaction),
     /// A spend that this side did not sign alone, and what it spends.
     Spend(Transaction, Vaults),
-    /// The seller's own refund after the delay, and what it spends.
-    Timeout(Transaction, Vaults),
+    /// What this side takes back alone after the delay, and the output that it spends.
+    Timeout(Transaction, (Vault, Coin)),
 }
 
 impl Trader {
@@ -62,7 +62,7 @@ impl Trader {
                 let is_refund = self.escrow(id)?.classify(&tx, &vaults).is_refund();
                 let what = if is_refund { "refund" } else { "payout" };
                 let request = ChildRequest {
-                    parent_fee: fee_of(&vaults, &tx)?.into(),
+                    parent_fee: fee_of(vaults.coins(), &tx)?.into(),
                     parent: tx,
                     fee_rate: raise.fee_rate,
                     allow_high_fee: raise.allow_high_fee,
@@ -71,7 +71,7 @@ impl Trader {
                 };
                 bump_view(&self.tools.wallet.bump_by_child(request).await.explained()?, !raise.dry_run)
             }
-            Waiting::Timeout(tx, vaults) => self.replace_timeout(id, &tx, &vaults, raise).await,
+            Waiting::Timeout(tx, own) => self.replace_timeout(id, &tx, own, raise).await,
         }
     }
 
@@ -79,25 +79,25 @@ impl Trader {
         &mut self,
         id: TradeId,
         earlier: &Transaction,
-        vaults: &Vaults,
+        (vault, coin): (Vault, Coin),
         raise: Raise,
     ) -> Result<BumpView, ApiError> {
         let feerate = match raise.fee_rate {
             Some(rate) => rate.to_sat_per_vb_ceil(),
             None => self.feerate().await?,
         };
-        let (escrow, key, coin) = (self.escrow(id)?, *self.trade_key(id)?.here()?, vaults.escrow);
+        let (escrow, key) = (self.escrow(id)?, *self.trade_key(id)?.here()?);
         let refused =
             |e: EscrowError| ApiError::new(Code::InvalidArgument, e.to_string(), "choose a feerate of 1 to 500 sat/vB");
-        let paid = fee_of(vaults, earlier)?;
-        let fee = escrow.timeout_fee_at(Vault::Escrow, coin, feerate).map_err(refused)?;
+        let paid = fee_of([coin], earlier)?;
+        let fee = escrow.timeout_fee_at(vault, coin, feerate).map_err(refused)?;
         let increment = Sats::new(SPEND_VSIZE).and_then(|increment| paid.checked_add(increment));
         let lowest = increment.ok_or_else(|| internal("a fee beyond all bitcoin"))?;
         if fee < lowest {
             let message = format!("the refund pays {paid} BTC already; a replacement must pay at least {lowest} BTC");
             return Err(ApiError::new(Code::NotAllowed, message, "ask for a higher feerate"));
         }
-        let draft = escrow.signed_timeout(Vault::Escrow, coin, fee, &key).map_err(refused)?;
+        let draft = escrow.signed_timeout(vault, coin, fee, &key).map_err(refused)?;
         consensus::verify_spend(&draft.tx, &draft.prevouts()).map_err(internal)?;
         let (raised, txid) = (earlier.compute_txid().to_string(), draft.tx.compute_txid().to_string());
         if !raise.dry_run {
@@ -125,37 +125,93 @@ pub(super) fn can_bump(trade: &Trade) -> bool {
 }
 
 fn waiting(trade: &Trade) -> Option<Waiting> {
-    let (view, escrow) = (trade.view(), trade.escrow()?);
+    let (view, local) = (trade.view(), trade.local());
     let unconfirmed = |height: Option<u32>| height.is_none();
     if let Some(funding) = view.funding() {
-        let vaults = funding.vaults;
-        let kept = decode(trade.local().spend_tx.as_deref()).filter(|tx| spends_any(tx, &vaults));
+        if let Some((tx, own)) = own_timeout(trade, &funding.vaults) {
+            return Some(Waiting::Timeout(tx, own));
+        }
         let spend = match view.spend() {
             Some(spend) if unconfirmed(spend.height) => Some(spend.tx.clone()),
             Some(_) => return None,
-            // The pool may have dropped it, or never taken it.
-            None => kept,
+            None => kept(trade, funding.vaults.escrow),
         };
         if let Some(tx) = spend {
-            let own_timeout = escrow.classify(&tx, &vaults) == SpendPath::Timeout && trade.role() == Role::Seller;
-            return Some(if own_timeout { Waiting::Timeout(tx, vaults) } else { Waiting::Spend(tx, vaults) });
+            return Some(Waiting::Spend(tx, funding.vaults));
         }
     }
     let waits = view.funding().is_none_or(|funding| unconfirmed(funding.height) && funding.extends.is_none());
     let is_mine = trade.role() == Role::Seller && !trade.phase().is_final();
-    decode(trade.local().funding_tx.as_deref()).filter(|_| waits && is_mine).map(Waiting::Funding)
+    decode(local.funding_tx.as_deref()).filter(|_| waits && is_mine).map(Waiting::Funding)
+}
+
+/// Returns what this side takes back alone, and the output that it spends, while no block does.
+fn own_timeout(trade: &Trade, vaults: &Vaults) -> Option<(Transaction, (Vault, Coin))> {
+    let (escrow, (vault, coin)) = (trade.escrow()?, trade.own_coin()?);
+    let seen = trade.view().spend_of(&coin.outpoint.0).map(|spend| spend.tx.clone());
+    let tx = seen.or_else(|| kept(trade, coin))?;
+    (escrow.classify(&tx, vaults) == SpendPath::Timeout).then_some((tx, (vault, coin)))
+}
+
+/// Returns the transaction by which this side ends the escrow, if it spends an output: the pool may have dropped it, or never
+/// taken it.
+fn kept(trade: &Trade, coin: Coin) -> Option<Transaction> {
+    let spends_it = |tx: &Transaction| tx.input.iter().any(|input| input.previous_output == coin.outpoint.0);
+    decode(trade.local().spend_tx.as_deref()).filter(spends_it)
 }
 
 fn decode(bytes: Option<&[u8]>) -> Option<Transaction> {
     bitcoin::consensus::deserialize(bytes?).ok()
 }
 
-/// Returns what a spend of the escrow pays.
-fn fee_of(vaults: &Vaults, tx: &Transaction) -> Result<Sats, ApiError> {
+/// Returns what a spend of outputs of the escrow pays.
+fn fee_of(coins: impl IntoIterator<Item = Coin>, tx: &Transaction) -> Result<Sats, ApiError> {
     let is_spent = |coin: &Coin| tx.input.iter().any(|input| input.previous_output == coin.outpoint.0);
-    let spent = vaults.coins().filter(is_spent).map(|coin| Amount::from(coin.value));
-    let spent = spent.into_iter().try_fold(Amount::ZERO, Amount::checked_add);
+    let mut spent = coins.into_iter().filter(is_spent).map(|coin| Amount::from(coin.value));
+    let spent = spent.try_fold(Amount::ZERO, Amount::checked_add);
     let out = tx.output.iter().try_fold(Amount::ZERO, |sum, output| sum.checked_add(output.value));
     let fee = spent.zip(out).and_then(|(spent, out)| spent.checked_sub(out));
     fee.ok_or_else(|| internal("a spend that pays out more than it spends"))?.try_into().map_err(internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::body::Side;
+    use exchange_ledger::testing::{SampleTrade, sats};
+    use exchange_ledger::trade::{ChainFacts, Facts, Funding, Local, Spend};
+
+    use super::*;
+
+    #[test]
+    fn a_buyer_who_takes_his_bond_back_raises_the_fee_of_that_and_of_nothing_else() {
+        let mut sample = SampleTrade::with_bonds(Side::Sell);
+        let (escrow, vaults) = (sample.escrow(), sample.vaults(1));
+        let bond = vaults.bond.unwrap();
+        let mut takes = |role, vault, coin| {
+            escrow.signed_timeout(vault, coin, sats(1_700), &sample.author(role).trade_key()).unwrap().tx
+        };
+        let mine = takes(Role::Buyer, Vault::Bond, bond);
+        let theirs = takes(Role::Seller, Vault::Escrow, vaults.escrow);
+        let buyer = |spends: &[(&Transaction, Option<u32>)]| {
+            let local = Local { spend_tx: Some(bitcoin::consensus::serialize(&mine)), ..Local::default() };
+            let mut trade = Trade::new(sample.bid(), Role::Buyer, false, local);
+            trade.handle(Event::Records { contract: Some(sample.contract()), facts: Facts::default() }).unwrap();
+            let path = SpendPath::Timeout;
+            let spends = spends.iter().map(|(tx, height)| Spend { tx: (*tx).clone(), path, height: *height }).collect();
+            let fundings = vec![Funding::new(vaults, Some(190))];
+            trade.handle(Event::Chain(ChainFacts { tip: 5_000, synced: true, fundings, spends })).unwrap();
+            trade
+        };
+        // In the pool or pushed out of it, and whatever became of the seller's coins.
+        for spends in [vec![], vec![(&mine, None)], vec![(&theirs, None)], vec![(&mine, None), (&theirs, Some(4_900))]]
+        {
+            let trade = buyer(&spends);
+            let Some(Waiting::Timeout(tx, own)) = waiting(&trade) else { panic!("it waits beside {spends:?}") };
+            assert_eq!((tx, own), (mine.clone(), (Vault::Bond, bond)));
+            assert!(can_bump(&trade));
+        }
+        for spends in [vec![(&mine, Some(4_900))], vec![(&mine, Some(4_900)), (&theirs, None)]] {
+            assert!(!can_bump(&buyer(&spends)), "a block holds it: {spends:?}");
+        }
+    }
 }

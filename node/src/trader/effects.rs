@@ -210,7 +210,7 @@ impl Trader {
             }
         };
         let destination = self.destination().await?;
-        let external = self.external_key(role, &nonce)?;
+        let external = self.external_key(&nonce)?;
         let party = keys::party(&self.tools.identity, &nonce, external, destination, &salt, &details);
         let accept = Accept { trade: id, offer: bid.offer_id, height, party };
         self.tools.keeper.publish(self.tools.identity.clone(), Body::Accept(accept)).await.explained()?;

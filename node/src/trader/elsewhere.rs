@@ -4,8 +4,6 @@
 //! to it, spend coins that the chain shows, and satisfy Bitcoin Core's engine. Only then it becomes the trade's funding, of
 //! which there is never another.
 
-use bitcoin::absolute::LockTime;
-use bitcoin::transaction::Version;
 use bitcoin::{Amount, Psbt, Transaction, TxOut};
 use exchange_api::{ApiError, Code, FundingDraft, TradeView};
 use exchange_ledger::ids::TradeId;
@@ -24,13 +22,11 @@ impl Trader {
     /// Returns what funds the escrow from a wallet elsewhere.
     pub(super) fn funding_draft(&self, id: TradeId) -> Result<FundingDraft, ApiError> {
         self.check_is_due(id)?;
-        let output = self.escrow(id)?.output();
-        let address = self.escrow(id)?.address(self.tools.chain.network());
-        let amount = output.value;
-        let unsigned =
-            Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: Vec::new(), output: vec![output] };
+        let escrow = self.escrow(id)?;
+        let address = escrow.address(self.tools.chain.network());
+        let amount = escrow.output().value;
         Ok(FundingDraft {
-            psbt: Psbt::from_unsigned_tx(unsigned).map_err(internal)?.to_string(),
+            psbt: escrow.funding_psbt().to_string(),
             uri: format!("bitcoin:{address}?amount={}", amount.to_string_in(bitcoin::Denomination::Bitcoin)),
             address: address.to_string(),
             amount: amount.try_into().map_err(internal)?,

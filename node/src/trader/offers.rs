@@ -162,7 +162,7 @@ impl Trader {
         }
         let (nonce, salt) = (entropy::bytes32(), entropy::bytes32());
         let destination = self.destination().await?;
-        let external = self.external_key(review.role, &nonce)?;
+        let external = self.external_key(&nonce)?;
         let party = keys::party(&self.tools.identity, &nonce, external, destination, &salt, &request.details);
         let take = Take {
             offer: offer.id(),

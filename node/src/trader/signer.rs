@@ -1,6 +1,6 @@
-//! A seller's keys that are kept elsewhere: on a hardware wallet, or a machine without a network.
+//! A party's keys that are kept elsewhere: on a hardware wallet, or a machine without a network.
 //!
-//! The node knows an extended public key, and each sale has a child of it, by a number that the ledger shows: so nothing but
+//! The node knows an extended public key, and each trade has a child of it, by a number that the ledger shows: so nothing but
 //! email, password and that key finds them again. What such a key has to sign is remembered and handed out as a partially signed
 //! transaction; what comes back counts only as signatures over what was recomputed here.
 
@@ -11,7 +11,7 @@ use exchange_api::{ApiError, Code, SignerView, ToSign, TradeView};
 use exchange_ledger::body::Signatures;
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::trade::{
-    Action, Command, Draft, Effect, Elsewhere, Escrow, EscrowError, Event, Leaf, Role, SIGNER_BRANCH, Signer, Unsigned,
+    Action, Command, Draft, Effect, Elsewhere, Escrow, EscrowError, Event, Leaf, SIGNER_BRANCH, Signer, Unsigned,
     signer_index,
 };
 use miniscript::DescriptorPublicKey;
@@ -65,11 +65,11 @@ impl ExternalKey {
     /// Returns what identifies the signer to its user.
     pub fn view(&self, is_used: bool) -> SignerView {
         let fingerprint = self.key.origin.as_ref().map_or_else(|| self.key.xkey.fingerprint(), |(print, _)| *print);
-        SignerView { key: self.written.clone(), fingerprint: fingerprint.to_string(), used_for_new_sales: is_used }
+        SignerView { key: self.written.clone(), fingerprint: fingerprint.to_string(), used_for_new_trades: is_used }
     }
 }
 
-/// The signers that the user has had, the one for new sales last if there is one.
+/// The signers that the user has had, the one for new trades last if there is one.
 pub struct Signers {
     all: Vec<ExternalKey>,
     is_used: bool,
@@ -86,7 +86,7 @@ impl Signers {
         Ok(Self { all, is_used })
     }
 
-    /// Returns the one for new sales.
+    /// Returns the one for new trades.
     pub fn current(&self) -> Option<&ExternalKey> {
         self.all.last().filter(|_| self.is_used)
     }
@@ -97,7 +97,7 @@ impl Signers {
         (0..).zip(&self.all).map(|(at, key)| key.view(self.is_used && Some(at) == newest)).collect()
     }
 
-    /// Uses a key for new sales from now on, or none. None is ever forgotten: a trade may rest on it.
+    /// Uses a key for new trades from now on, or none. None is ever forgotten: a trade may rest on it.
     ///
     /// # Errors
     /// When there is no room, or the store fails.
@@ -150,11 +150,10 @@ impl Signer for OwnKey {
 }
 
 impl Trader {
-    /// Returns the escrow key for a new trade, if it is kept elsewhere: a seller's, when he has a signer.
-    pub(super) fn external_key(&self, role: Role, nonce: &[u8; 32]) -> Result<Option<XOnlyPublicKey>, ApiError> {
+    /// Returns the escrow key for a new trade, if it is kept elsewhere: when the user has a signer.
+    pub(super) fn external_key(&self, nonce: &[u8; 32]) -> Result<Option<XOnlyPublicKey>, ApiError> {
         let signers = Signers::load(&self.tools.private, self.tools.chain.network())?;
-        let signer = signers.current().filter(|_| role == Role::Seller);
-        signer.map(|signer| signer.child(nonce).map(|(key, _)| key)).transpose()
+        signers.current().map(|signer| signer.child(nonce).map(|(key, _)| key)).transpose()
     }
 
     /// Returns the key by which this side signs in a trade: the one that the contract names, here or elsewhere.
@@ -250,12 +249,12 @@ impl Trader {
         self.show(id)
     }
 
-    /// Returns what the user does by a transaction: releases the coins or takes them back, at its fee. Nothing of it has to be
-    /// remembered, so it may be signed days later and after a restart.
+    /// Returns what the user does by a transaction: releases the coins, takes his own back or agrees to a refund, at its fee.
+    /// Nothing of it has to be remembered, so it may be signed days later and after a restart.
     fn command_of(&self, id: TradeId, escrow: &Escrow, psbt: &Psbt) -> Result<Option<(Command, Unsigned)>, ApiError> {
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         let Ok(fee) = psbt.fee() else { return Ok(None) };
-        for action in [Action::Release, Action::Refund] {
+        for action in [Action::Release, Action::Refund, Action::Cancel] {
             let effects = |feerate| active.trade.clone().handle(Event::Command(Command { action, feerate }));
             let Ok(cheapest) = effects(1) else { continue };
             let Some(each) = cheapest.iter().find_map(fee_of).filter(|each| *each > 0) else { continue };

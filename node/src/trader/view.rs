@@ -4,9 +4,10 @@ use bitcoin::Network;
 use exchange_api::{
     Actor, ApiError, ArbiterView, ChainTx, DisputeView, NextStep, RulingView, Step, StepState, TradeView,
 };
+use exchange_ledger::body::Coin;
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::money::Sats;
-use exchange_ledger::trade::{Action, Arbiter, Escrow, Phase, Role, Seat, Trade, View, confirmations_for};
+use exchange_ledger::trade::{Action, Arbiter, Escrow, Leaf, Phase, Role, Seat, Trade, View, confirmations_for};
 
 use crate::market::{self, Viewer};
 use crate::trader::{Active, Tools, Trader, bump};
@@ -46,7 +47,10 @@ impl Trader {
             funding: view.funding().map(|f| chain_tx(f.outpoint().txid.to_string(), f.height, view.depth(f.height))),
             spend: view.spend().map(|s| chain_tx(s.tx.compute_txid().to_string(), s.height, view.depth(s.height))),
             confirmations_needed: confirmations_for(bid.take.amount),
-            next: not_pay.map_or_else(|| next_step(trade, network), |reason| take_no_risk(trade, &reason)),
+            next: match not_pay {
+                Some(reason) => take_no_risk(trade, &reason),
+                None => signs_elsewhere(active).unwrap_or_else(|| next_step(trade, network)),
+            },
             actions,
             steps: steps(trade),
             pay_until: view.pay_until(),
@@ -143,7 +147,7 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
         otherwise: otherwise.into(),
         action,
     };
-    let refundable = trade.actions().contains(&Action::Refund);
+    let refundable = lies_there(trade);
     match (phase, role) {
         (Phase::Bid, Role::Buyer | Role::Seller) if trade.is_maker() => {
             let what = "accept the bid, or decline it".to_owned();
@@ -173,6 +177,10 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             let what = format!("the chain confirms the escrow: {depth} of {needed} confirmations");
             let otherwise = "an unconfirmed escrow can vanish: nobody pays before it is confirmed";
             step(Actor::Chain, what, None, otherwise, None)
+        }
+        (Phase::Funded | Phase::Refunding, Role::Buyer) if refundable => {
+            let what = "you never paid: take your bond back".to_owned();
+            step(Actor::You, what, None, "it stays there, and is nobody's but yours", Some(Action::Refund))
         }
         (Phase::Funded, Role::Buyer) => {
             let what = match &trade.local().their_details {
@@ -272,6 +280,27 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
         (Phase::Void, _) => over("the offer was taken by somebody else or withdrawn; no coins moved".to_owned()),
         (Phase::Lost, _) => over("the escrow was spent in an unforeseen way: run the audit".to_owned()),
     }
+}
+
+/// Returns the next step where all would go on by itself, had this machine the key of the trade.
+fn signs_elsewhere(active: &Active) -> Option<NextStep> {
+    let (trade, leaf) = (&active.trade, active.unsigned.as_ref()?.leaf);
+    let is_owed = match (trade.phase(), trade.role()) {
+        (Phase::Released, Role::Buyer) | (Phase::Refunding, Role::Seller) => leaf == Leaf::Both,
+        (phase, _) => phase == Phase::Ruled && leaf.seat().is_some(),
+    };
+    let id = trade.id().short();
+    let what = format!("your signer signs what brings your coins to you: `exchange-node trade sign {id}`");
+    let otherwise =
+        "they stay in the escrow, and from that height on each side can take back what it put in".to_owned();
+    let until = trade.view().refund_from();
+    is_owed.then_some(NextStep { who: Actor::You, what, until, otherwise, action: None })
+}
+
+/// Tells whether what this side put in is its to take back, and nothing takes it yet.
+fn lies_there(trade: &Trade) -> bool {
+    let is_seen = |(_, coin): (_, Coin)| trade.view().spend_of(&coin.outpoint.0).is_some();
+    trade.actions().contains(&Action::Refund) && !trade.own_coin().is_some_and(is_seen)
 }
 
 /// Says of what a side pays in what of it is its bond.

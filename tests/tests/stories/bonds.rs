@@ -1,13 +1,14 @@
 //! Trades in which both sides lock a bond besides: who loses his machine, his patience or the other side loses nothing else.
 
 use bitcoin::Transaction;
-use exchange_api::EscrowSums;
+use exchange_api::{EscrowSums, RaisedBy, TradeView};
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{Action, Phase};
-use exchange_tests::{Offer, Trader, World};
+use exchange_tests::{Crowd, Offer, Trader, World, wait_until};
 
 use crate::disputes::{audited, matures, rules};
+use crate::fees::{bump, is_in_pool};
 
 /// Blocks that bury a trade of this size.
 const BURIED: u32 = 3;
@@ -15,6 +16,8 @@ const BURIED: u32 = 3;
 const PATIENCE: u32 = 36;
 /// Blocks after which a coin that was spent back frees the others.
 const FINAL: u32 = 6;
+/// Blocks after which nobody looks at the end of a trade any more.
+const SETTLED: u32 = 244;
 /// What each story trades, and what is locked besides: 10 and 20 per cent of it.
 const AMOUNT: u64 = 1_000_000;
 const SELLER_BOND: u64 = 100_000;
@@ -35,7 +38,10 @@ struct Story {
 
 impl Story {
     fn begin() -> Self {
-        let world = World::begin();
+        Self::on(World::begin())
+    }
+
+    fn on(world: World) -> Self {
         let seller = world.trader_with_coins("seller");
         let buyer = world.trader_with_coins("buyer");
         let (sellers, buyers) = (seller.balance().spendable.get(), buyer.balance().spendable.get());
@@ -84,6 +90,28 @@ impl Story {
         let spent: Vec<String> = tx.input.iter().map(|input| input.previous_output.txid.to_string()).collect();
         assert_eq!(spent, [held.clone(), held], "both outputs of the escrow, and nothing else");
         (tx, fee.to_sat())
+    }
+
+    /// The arbiter gives the dispute more time, and the chain buries that. Returns what it cost.
+    fn is_extended_by(&self, arbiter: &Trader) -> u64 {
+        let before = self.buyer.looks_at(self.trade).unwrap();
+        let _: TradeView = arbiter.cli().done(&["arbiter", "extend", &self.trade.to_string(), "--yes"]);
+        matures(&self.world, &self.buyer, self.trade);
+        self.world.chain().confirm("the extension", BURIED);
+        let is_extended = |view: &TradeView| view.refund_from > before.refund_from;
+        for person in [&self.seller, arbiter] {
+            person.awaits_that(self.trade, "extended", is_extended);
+        }
+        let after = self.buyer.awaits_that(self.trade, "extended", is_extended);
+        assert_eq!(after.state, Phase::Disputed);
+        let (funding, _) = self.world.chain().confirmed(&before.funding.unwrap().txid);
+        let (extension, cost) = self.world.chain().confirmed(&after.funding.unwrap().txid);
+        let held = |value: u64| funding.output.iter().find(|output| output.value.to_sat() == value).unwrap();
+        let (mut escrow, bond) = (held(AMOUNT + SELLER_BOND).clone(), held(BUYER_BOND).clone());
+        escrow.value -= cost;
+        assert_eq!(extension.input.len(), 2);
+        assert_eq!(extension.output, [escrow, bond], "into the same trees, the bond whole");
+        cost.to_sat()
     }
 
     /// Returns what each side paid to the miner of the funding: as much, for each brought one coin and takes change.
@@ -307,4 +335,116 @@ fn bonded_dispute_costs_a_lying_buyer_his_bond() {
     owns(&story.buyer, story.buyers - share - costs);
     owns(&arbiter, ARBITER_FEE);
     are_true(&story, to_buyer, to_seller, ARBITER_FEE);
+}
+
+#[test]
+fn bonded_escrow_is_extended() {
+    let story = Story::begin();
+    let Story { world, seller, buyer, trade, .. } = &story;
+    let share = story.is_funded();
+    let arbiter = story.is_disputed_by(buyer);
+    let cost = story.is_extended_by(&arbiter);
+    // They make peace: the coins leave the new outputs as they would have left the old ones.
+    seller.does("release", *trade);
+    world.chain().confirm("the payout", BURIED);
+    story.awaits(Phase::Closed);
+    let (payout, fee) = world.chain().confirmed(&buyer.looks_at(*trade).unwrap().spend.unwrap().txid);
+    let to_buyer = AMOUNT + BUYER_BOND - cost - fee.to_sat();
+    assert_eq!((payout.input.len(), values(&payout)), (2, vec![to_buyer, SELLER_BOND]));
+    owns(seller, story.sellers - share - AMOUNT);
+    owns(buyer, story.buyers - share + AMOUNT - cost - fee.to_sat());
+    are_true(&story, to_buyer, SELLER_BOND, 0);
+}
+
+#[test]
+fn bonded_escrow_is_extended_and_the_loser_pays_for_that_too() {
+    let story = Story::begin();
+    let share = story.is_funded();
+    let arbiter = story.is_disputed_by(&story.seller);
+    let cost = story.is_extended_by(&arbiter);
+    let (ruling, fee) = story.is_ruled_for(&arbiter, "seller");
+    let costs = ARBITER_FEE + fee + cost;
+    let (to_buyer, to_seller) = (BUYER_BOND - costs, AMOUNT + SELLER_BOND);
+    assert_eq!(values(&ruling), [to_buyer, to_seller, ARBITER_FEE]);
+    owns(&story.seller, story.sellers - share);
+    owns(&story.buyer, story.buyers - share - costs);
+    are_true(&story, to_buyer, to_seller, ARBITER_FEE);
+}
+
+#[test]
+fn bonds_go_back_by_their_own_leaves() {
+    let mut story = Story::on(World::begin_with_a_small_pool());
+    let (trade, share) = (story.trade, story.is_funded());
+    let from = story.buyer.looks_at(trade).unwrap().refund_from.unwrap();
+    story.seller.process().kill();
+    story.buyer.process().kill();
+    let mut crowd = Crowd::gather(story.world.chain());
+    let tip = u32::try_from(story.world.chain().height()).unwrap();
+    story.world.chain().mine(from - tip - 1);
+
+    // One block before the time neither can; then each takes back what he put in, and needs nobody.
+    story.seller.returns();
+    story.buyer.returns();
+    for party in [&story.seller, &story.buyer] {
+        wait_until("it is too early for both", || match party.tries_to("refund", trade) {
+            Err(failure) if failure.message.contains(&format!("opens at height {from}")) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    }
+    assert!(story.world.chain().pool().is_empty());
+    story.world.chain().mine(1);
+    let bond = story.buyer.awaits_that(trade, "his bond's", |view| view.next.action == Some(Action::Refund));
+    assert!(bond.next.what.contains("your bond"), "{:?}", bond.next);
+    story.buyer.does("refund", trade);
+    story.seller.does("refund", trade);
+    wait_until("both are in the pool", || match story.world.chain().pool() {
+        pool if pool.len() == 2 => Ok(()),
+        pool => Err(format!("{pool:?}")),
+    });
+    story.buyer.awaits(trade, Phase::Refunding);
+
+    // Others pay more, until a small pool has no place for either. Each makes his own anew, at a higher fee.
+    crowd.press(20, 2);
+    crowd.press(40, 20);
+    assert!(is_none_waiting(&story), "both were pushed out");
+    let raised = [&story.buyer, &story.seller].map(|party| raises(&story, party));
+    story.world.chain().mine(BURIED);
+    story.awaits(Phase::Refunded);
+    let fees = raised.map(|txid| story.world.chain().confirmed(&txid).1.to_sat());
+    owns(&story.buyer, story.buyers - share - fees[0]);
+    owns(&story.seller, story.sellers - share - fees[1]);
+    are_true(&story, BUYER_BOND - fees[0], AMOUNT + SELLER_BOND - fees[1], 0);
+    is_over(&story);
+
+    // Long afterwards, and after a restart, nothing of it is his to take once more.
+    story.world.chain().mine(SETTLED);
+    story.buyer.awaits_tip(u32::try_from(story.world.chain().height()).unwrap());
+    story.buyer.is_killed_and_returns();
+    story.buyer.awaits(trade, Phase::Refunded);
+    is_over(&story);
+}
+
+fn is_none_waiting(story: &Story) -> bool {
+    let pool = story.world.chain().pool();
+    let own = |party: &Trader| bump(party, story.trade, &["--dry-run"]).unwrap().raised;
+    [&story.seller, &story.buyer].iter().all(|party| !pool.contains(&own(party)))
+}
+
+/// A party whose own refund was pushed out of the pool is told so, and raises its fee. Returns what took its place.
+fn raises(story: &Story, party: &Trader) -> String {
+    let stuck = party.awaits_that(story.trade, "stuck, and he is told what helps", |view| {
+        view.problem.as_ref().is_some_and(|problem| problem.contains("trade bump"))
+    });
+    assert!(stuck.can_bump, "{stuck:#?}");
+    let dearer = bump(party, story.trade, &["--fee-rate", "60"]).unwrap();
+    assert_eq!(dearer.by, RaisedBy::Replacement);
+    wait_until("the dearer refund is in the pool", || is_in_pool(&story.world, &dearer.txid));
+    dearer.txid
+}
+
+fn is_over(story: &Story) {
+    let view = story.buyer.looks_at(story.trade).unwrap();
+    assert!(view.actions.is_empty() && !view.can_bump, "{view:#?}");
+    assert!(view.next.what.contains("your bond to you"), "{:?}", view.next);
+    bump(&story.buyer, story.trade, &[]).unwrap_err().assert_is(1, "not_allowed");
 }

@@ -111,14 +111,14 @@ fn agreed_trade(seller: &Trader, buyer: &Trader) -> TradeId {
     trade
 }
 
-fn bump(trader: &Trader, trade: TradeId, more: &[&str]) -> Result<BumpView, Failure> {
+pub(crate) fn bump(trader: &Trader, trade: TradeId, more: &[&str]) -> Result<BumpView, Failure> {
     let trade = trade.to_string();
     let mut args = vec!["trade", "bump", &trade, "--yes"];
     args.extend(more);
     trader.cli().run(&args)
 }
 
-fn is_in_pool(world: &World, txid: &str) -> Result<(), String> {
+pub(crate) fn is_in_pool(world: &World, txid: &str) -> Result<(), String> {
     let pool = world.chain().pool();
     if pool.contains(txid) { Ok(()) } else { Err(format!("{txid} is not among {} others", pool.len())) }
 }

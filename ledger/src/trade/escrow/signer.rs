@@ -4,10 +4,13 @@
 //! output is spent, and from which extended key the signing key derives. What comes back is a stranger's: of it only the
 //! signatures are looked at, and they must fit the transaction that was recomputed here.
 
+use bitcoin::absolute::LockTime;
 use bitcoin::bip32::KeySource;
 use bitcoin::key::{Keypair, XOnlyPublicKey};
-use bitcoin::taproot::{ControlBlock, LeafVersion};
-use bitcoin::{Psbt, TapLeafHash, TapSighashType};
+use bitcoin::psbt::Input;
+use bitcoin::taproot::{self, ControlBlock, LeafVersion};
+use bitcoin::transaction::Version;
+use bitcoin::{Psbt, TapLeafHash, TapSighashType, Transaction};
 
 use super::{Draft, Escrow, EscrowError, Leaf};
 use crate::body::Signatures;
@@ -73,6 +76,14 @@ impl Signer for Elsewhere {
 }
 
 impl Escrow {
+    /// Returns what a wallet elsewhere funds the escrow by, where no bond of the buyer's goes beside it: the output, to which it
+    /// adds its coins and its change.
+    pub fn funding_psbt(&self) -> Psbt {
+        let (version, lock_time) = (Version::TWO, LockTime::ZERO);
+        let tx = Transaction { version, lock_time, input: Vec::new(), output: vec![self.output()] };
+        Psbt::from_unsigned_tx(tx).expect("what has no inputs has no signatures")
+    }
+
     /// Returns a spend as its signer wants it: with the outputs that it spends, script and control block of the leaf, and where
     /// the key comes from.
     ///
@@ -113,7 +124,7 @@ impl Escrow {
         for (input, (vault, _)) in psbt.inputs.iter().zip(&what.draft.spent) {
             let script = self.leaf(*vault, what.leaf).ok_or(EscrowError::NoArbiter)?;
             let leaf = TapLeafHash::from_script(script, LeafVersion::TapScript);
-            let found = input.tap_script_sigs.get(&(key, leaf)).ok_or_else(unsigned)?;
+            let found = signature_in(input, key, leaf, what.leaf).ok_or_else(unsigned)?;
             if found.sighash_type != TapSighashType::Default {
                 return Err(EscrowError::Signature(role));
             }
@@ -125,11 +136,20 @@ impl Escrow {
     }
 }
 
+/// Returns a key's signature in an input. A leaf that asks for no other is complete by it, and a signer may have put it into
+/// the witness already.
+fn signature_in(input: &Input, key: XOnlyPublicKey, hash: TapLeafHash, leaf: Leaf) -> Option<taproot::Signature> {
+    let finished = || {
+        let witness = input.final_script_witness.as_ref().filter(|_| leaf == Leaf::Refund)?;
+        taproot::Signature::from_slice(witness.nth(0)?).ok()
+    };
+    input.tap_script_sigs.get(&(key, hash)).copied().or_else(finished)
+}
+
 #[cfg(test)]
 mod tests {
     use bitcoin::bip32::{DerivationPath, Fingerprint};
     use bitcoin::key::Secp256k1;
-    use bitcoin::taproot;
 
     use super::*;
     use crate::body::Side;
@@ -212,6 +232,26 @@ mod tests {
         signer.signed = Some((what, signatures));
         let draft = escrow.signed_timeout(Vault::Escrow, coin, fee, &signer).unwrap();
         escrow.check_witness(&draft.tx, &trade.vaults(1)).unwrap();
+        // A signer that finishes what is complete puts the same signature into a witness, and leaves nothing beside it.
+        let (what, signatures) = signer.signed.clone().unwrap();
+        let mut finished = escrow.psbt(&what, signer.key, &origin()).unwrap();
+        finished.inputs[0].final_script_witness = Some(draft.tx.input[0].witness.clone());
+        let party = (Role::Seller, signer.key);
+        assert_eq!(escrow.signatures_in(&finished, &what, party), Ok(signatures));
+        finished.inputs[0].final_script_witness = Some(bitcoin::Witness::from_slice(&[[1; 64]]));
+        assert_eq!(escrow.signatures_in(&finished, &what, party), Err(EscrowError::Signature(Role::Seller)));
+    }
+
+    #[test]
+    fn a_witness_counts_only_where_one_signature_completes_it() {
+        let (escrow, mut trade, signer) = stage();
+        let what = unsigned(escrow.half(&trade.vaults(1), sats(FEE), Role::Buyer, &signer));
+        let mut psbt = escrow.psbt(&what, signer.key, &origin()).unwrap();
+        sign_elsewhere(&mut psbt, &trade.author(Role::Seller).trade_key());
+        let sigs = std::mem::take(&mut psbt.inputs[0].tap_script_sigs);
+        let signature = sigs.values().next().unwrap().to_vec();
+        psbt.inputs[0].final_script_witness = Some(bitcoin::Witness::from_slice(&[signature]));
+        unsigned(escrow.signatures_in(&psbt, &what, (Role::Seller, signer.key)));
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Trade {
     }
 
     /// Returns the output that this side funded, if no block spends it.
-    pub(super) fn own_coin(&self) -> Option<(Vault, Coin)> {
+    pub fn own_coin(&self) -> Option<(Vault, Coin)> {
         let vaults = self.view.funding()?.vaults;
         let (vault, coin) = match self.role {
             Role::Seller => (Vault::Escrow, vaults.escrow),

@@ -231,6 +231,39 @@ fn the_ledger_still_voids_what_is_pinned() {
     assert!(look(&public, trade.id(), Some(&pin)).unwrap().unwrap().facts.void);
 }
 
+#[test]
+fn a_trade_is_not_over_while_a_bond_lies_there() {
+    let mut trade = SampleTrade::with_bonds(Side::Sell);
+    let (escrow, vaults) = (trade.escrow(), trade.vaults(1));
+    let mut takes = |role, vault, coin| {
+        let key = trade.author(role).trade_key();
+        let tx = escrow.signed_timeout(vault, coin, sats(1_700), &key).unwrap().tx;
+        move |height| Spend { tx: tx.clone(), path: crate::trade::SpendPath::Timeout, height: Some(height) }
+    };
+    let seller = takes(Role::Seller, Vault::Escrow, vaults.escrow);
+    let buyer = takes(Role::Buyer, Vault::Bond, vaults.bond.unwrap());
+    let (end, later) = (5_000, 5_100);
+    let seen = |spends, tip| View {
+        contract: Some(trade.contract()),
+        chain: ChainFacts { spends, ..funded(&trade, tip) },
+        ..View::default()
+    };
+    let alone = seen(vec![seller(end)], 10_000);
+    assert_eq!(Settled::of(&alone), None, "the buyer may come for it at any time");
+    let both = |tip| seen(vec![seller(end), buyer(later)], tip);
+    assert_eq!(Settled::of(&both(later + SETTLED_DEPTH - 2)), None);
+    let view = both(later + SETTLED_DEPTH - 1);
+    let settled = Settled::of(&view).unwrap();
+    let chain = settled.chain(&escrow).unwrap();
+    let mut machine = Trade::new(trade.bid(), Role::Buyer, false, Local::default());
+    machine.handle(Event::Compared).unwrap();
+    machine.handle(Event::Records { contract: view.contract, facts: view.facts }).unwrap();
+    machine.handle(Event::Chain(chain)).unwrap();
+    assert_eq!((machine.phase(), machine.actions(), machine.own_coin()), (Phase::Refunded, Vec::new(), None));
+    // What an earlier version kept too early is looked at again.
+    assert_eq!(Settled { vaults, ..settled }.chain(&escrow), None);
+}
+
 /// A seller who forks at his own `Funded`, or before it, moves nobody who has seen which output he named.
 #[test]
 fn an_output_that_was_named_is_not_named_anew_by_a_fork() {

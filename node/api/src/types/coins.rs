@@ -252,8 +252,8 @@ pub struct SignerView {
     pub key: String,
     /// The fingerprint by which the signer knows it, 8 hex digits.
     pub fingerprint: String,
-    /// Whether the escrow keys of new sales derive from it.
-    pub used_for_new_sales: bool,
+    /// Whether the escrow keys of new trades derive from it.
+    pub used_for_new_trades: bool,
 }
 
 /// What a signer elsewhere has to sign of a trade.

@@ -1,4 +1,4 @@
-//! Signing what moves the coins of a sale with a key that is kept elsewhere.
+//! Signing what moves the coins of a trade with a key that is kept elsewhere.
 
 use std::path::PathBuf;
 
@@ -13,9 +13,10 @@ use crate::cli::trade::find;
 use crate::cli::trade::step::{StepArgs, answer};
 use crate::cli::wallet::psbt;
 
-/// Sign elsewhere what this trade waits for, if your signer has its key (seller)
+/// Sign elsewhere what this trade waits for, if your signer has its key
 ///
-/// First take the step, e.g. `trade release`: it says that your signer must sign. `--psbt-out` writes what it must sign, `--psbt-in`
+/// First take the step, e.g. `trade release`: it says that your signer must sign; of what others signed for you, `trade show` says
+/// so. `--psbt-out` writes what it must sign, `--psbt-in`
 /// takes what it has signed, checks that it is exactly that, and goes on.
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -333,3 +333,35 @@ fn a_seller_whose_buyer_spent_his_coin_elsewhere_forgets_the_funding_and_propose
     let off = pair.called_off();
     assert!(matches!(ends(&pair.seller.handle(off).unwrap()).as_slice(), [Effect::FreeCoins { .. }]));
 }
+
+/// A payout of both outputs was under way, and a block holds what takes one of them: the buyer's own bond, which he took back
+/// after the delay. When the seller releases what is left, the buyer is paid that.
+#[test]
+fn a_payout_that_can_never_confirm_makes_way_for_one_of_what_is_left() {
+    let mut trade = SampleTrade::with_bonds(Side::Sell);
+    let (escrow, vaults) = (trade.escrow(), trade.vaults(1));
+    let (buyer, seller) = (trade.author(Role::Buyer).trade_key(), trade.author(Role::Seller).trade_key());
+    let half = |vaults| escrow.half(&vaults, escrow.fee_at(&vaults, Role::Buyer, 10).unwrap(), Role::Buyer, &seller);
+    let (all, rest) = (half(vaults).unwrap(), half(Vaults { bond: None, ..vaults }).unwrap());
+    let payout = |half: &HalfSpend| escrow.complete(half, Role::Buyer, &buyer).unwrap().tx;
+    let own = escrow.signed_timeout(Vault::Bond, vaults.bond.unwrap(), sats(1_700), &buyer).unwrap().tx;
+    let mut machine = funded(&trade, Role::Buyer, 190, 5_000);
+    let released = |releases| {
+        let facts = Facts { payment_sent: true, releases, ..Facts::default() };
+        Event::Records { contract: Some(trade.contract()), facts }
+    };
+    let to = Role::Buyer;
+    let effects = machine.handle(released(vec![all.clone()])).unwrap();
+    assert!(effects.contains(&Effect::Complete { half: all.clone(), to }), "{effects:?}");
+    let effects = machine.handle(Event::SpendBuilt(payout(&all))).unwrap();
+    assert!(effects.contains(&Effect::Broadcast(payout(&all))), "{effects:?}");
+
+    let spends = vec![Spend { tx: own, path: SpendPath::Timeout, height: Some(4_999) }];
+    let seen = ChainFacts { spends, ..machine.view().chain().clone() };
+    let effects = machine.handle(Event::Chain(seen)).unwrap();
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Broadcast(_))), "{effects:?}");
+    let effects = machine.handle(released(vec![all, rest.clone()])).unwrap();
+    assert!(effects.contains(&Effect::Complete { half: rest.clone(), to }), "{effects:?}");
+    let effects = machine.handle(Event::SpendBuilt(payout(&rest))).unwrap();
+    assert!(effects.contains(&Effect::Broadcast(payout(&rest))), "{effects:?}");
+}
