@@ -1,16 +1,14 @@
-//! The chain, as coarse as a trade can see it: two outputs that may fund the escrow, what spends each, and of every
-//! height only the class in which a rule of the trade tells it from its neighbours.
+//! The chain, as coarse as a trade can see it: two outputs that hold its coins, what spends each, and of every height only
+//! the class in which a rule of the trade tells it from its neighbours.
 
 use std::fmt;
 
-use exchange_ledger::trade::{ChainFacts, Funding, Role, Spend};
+use crate::ways::{Shape, Way};
 
-use crate::fixture::Fixture;
-
-/// How many outputs may fund the escrow: the seller's own, and one more by whoever does not follow the protocol.
+/// How many outputs may hold coins of the trade; what the second is, its [`Shape`] tells.
 pub const OUTPUTS: usize = 2;
 /// The height of the tip. It stands still: what moves with time is how deep everything lies below it.
-const TIP: u32 = 10_000;
+pub const TIP: u32 = 10_000;
 
 /// How deep a transaction lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -28,26 +26,30 @@ pub enum Depth {
     Late,
     /// The buyer must not pay any more.
     TooLate,
+    /// What was marked as paid is disputed by itself.
+    Overdue,
     /// The seller's own leaf is open.
     RefundOpen,
 }
 
 impl Depth {
-    /// Returns the next class that time alone brings.
-    const fn later(self) -> Self {
-        match self {
-            Self::Absent => Self::Absent,
-            Self::Pool => Self::Pool,
-            Self::Shallow => Self::Buried,
-            Self::Buried => Self::Late,
-            Self::Late => Self::TooLate,
-            Self::TooLate | Self::RefundOpen => Self::RefundOpen,
+    /// Returns the next class that time alone brings. For the sake of the size it skips some: until when one may pay is told
+    /// apart where no arbiter acts, when a dispute opens by itself where one rules and it is not open already.
+    const fn later(self, shape: Shape) -> Self {
+        match (self, shape) {
+            (Self::Absent | Self::Pool, _) => self,
+            (Self::Shallow, _) => Self::Buried,
+            (Self::Buried, _) => Self::Late,
+            (Self::Late, Shape::Plain) => Self::TooLate,
+            (Self::Late, Shape::Ruled) => Self::Overdue,
+            (Self::Late, Shape::Extended | Shape::Bonded) => Self::RefundOpen,
+            (Self::TooLate | Self::Overdue | Self::RefundOpen, _) => Self::RefundOpen,
         }
     }
 
     /// Returns the confirmations that stand for the class: three bury an escrow of the sample trade, its leaves open after
-    /// 144 and 4320 blocks, and it may be paid until its 2305th confirmation. `first` adds one, for what was confirmed
-    /// before something else of the same class.
+    /// 144 and 4320 blocks, it may be paid until its 2305th confirmation, and is disputed by itself from its 3313th on.
+    /// `first` adds one, for what was confirmed before something else of the same class.
     const fn confirmations(self, first: bool) -> Option<u32> {
         let at_least = match self {
             Self::Absent | Self::Pool => return None,
@@ -55,16 +57,23 @@ impl Depth {
             Self::Buried => 3,
             Self::Late => 2304,
             Self::TooLate => 2306,
+            Self::Overdue => 3313,
             Self::RefundOpen => 4320,
         };
         Some(if first { at_least + 1 } else { at_least })
     }
 
-    const fn height(self, first: bool) -> Option<u32> {
+    /// Returns the height that stands for the class.
+    pub const fn height(self, first: bool) -> Option<u32> {
         match self.confirmations(first) {
             Some(confirmations) => Some(TIP + 1 - confirmations),
             None => None,
         }
+    }
+
+    /// Tells whether the seller's own leaf opens when more time passes.
+    pub fn is_last_before_refund(self, shape: Shape) -> bool {
+        self.is_confirmed() && self < Self::RefundOpen && self.later(shape) == Self::RefundOpen
     }
 
     /// Tells whether a block holds it.
@@ -73,44 +82,7 @@ impl Depth {
     }
 }
 
-/// Which way coins leave the escrow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Way {
-    /// Signed by both, to the buyer.
-    Payout,
-    /// Signed by both, to the seller.
-    Refund,
-    /// By the seller's own leaf.
-    Timeout,
-    /// By buyer and arbiter, to the buyer.
-    RuledForBuyer,
-    /// By seller and arbiter, to the seller.
-    RuledForSeller,
-}
-
-impl Way {
-    /// All ways.
-    pub const ALL: [Self; 5] = [Self::Payout, Self::Refund, Self::Timeout, Self::RuledForBuyer, Self::RuledForSeller];
-
-    /// Returns who has the coins afterwards.
-    pub const fn to(self) -> Role {
-        match self {
-            Self::Payout | Self::RuledForBuyer => Role::Buyer,
-            Self::Refund | Self::Timeout | Self::RuledForSeller => Role::Seller,
-        }
-    }
-
-    /// Tells whether the output's own script lets the coins go this way now: its leaves have relative locks.
-    fn is_open(self, funding: Depth) -> bool {
-        match self {
-            Self::Payout | Self::Refund => funding != Depth::Absent,
-            Self::Timeout => funding >= Depth::RefundOpen,
-            Self::RuledForBuyer | Self::RuledForSeller => funding >= Depth::Late,
-        }
-    }
-}
-
-/// An output that funds the escrow, and what spends it.
+/// An output that holds coins of the trade, and what spends it. What spends two stands with both.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Output {
     /// How deep it lies.
@@ -134,23 +106,58 @@ pub struct Chain {
     /// The outputs.
     pub outputs: [Output; OUTPUTS],
     /// Which of the two was confirmed before the other, if one was.
-    first: Option<usize>,
+    pub first: Option<usize>,
 }
 
 impl Chain {
+    /// Returns a chain that holds the funding of a trade with an arbiter, buried, and nothing else.
+    pub fn funded(shape: Shape) -> Self {
+        let mut chain = Self::default();
+        for coin in shape.funded() {
+            chain.outputs[*coin].funding = Depth::Buried;
+        }
+        chain
+    }
+
     /// Puts a funding into the pool.
     pub fn fund(&mut self, output: usize) {
         let funding = &mut self.outputs[output].funding;
         *funding = (*funding).max(Depth::Pool);
     }
 
-    /// Puts a spend into the pool, unless the pool or a block holds another one, or its lock is closed. `force` pays enough
-    /// to drive another one out of the pool.
-    pub fn spend(&mut self, output: usize, way: Way, force: bool) {
-        let Output { funding, spend } = &mut self.outputs[output];
-        let taken = spend.is_some_and(|(_, depth)| depth.is_confirmed() || !force);
-        if way.is_open(*funding) && !taken {
-            *spend = Some((way, Depth::Pool));
+    /// Puts a spend into the pool, unless the pool or a block holds another one of the same coins, or its lock is closed.
+    /// `force` pays enough to drive another one out of the pool.
+    pub fn spend(&mut self, shape: Shape, output: usize, way: Way, force: bool) {
+        let coins = shape.coins(output, way);
+        let is_free = |coin: &usize| {
+            let Output { funding, spend } = self.outputs[*coin];
+            way.is_open(funding) && !spend.is_some_and(|(_, depth)| depth.is_confirmed() || !force)
+        };
+        if !coins.iter().all(is_free) {
+            return;
+        }
+        for coin in coins {
+            if let Some((driven_out, _)) = self.outputs[*coin].spend {
+                self.drive_out(shape, *coin, driven_out);
+            }
+        }
+        for coin in coins {
+            self.outputs[*coin].spend = Some((way, Depth::Pool));
+        }
+        if way == Way::Extension {
+            self.outputs[1] = Output { funding: Depth::Pool, spend: None };
+        }
+    }
+
+    /// Removes a spend from the pool, with what rests on it.
+    fn drive_out(&mut self, shape: Shape, coin: usize, way: Way) {
+        if way == Way::Extension {
+            self.outputs[1] = Output::default();
+        }
+        for (at, output) in self.outputs.iter_mut().enumerate() {
+            // With a bond, what goes the same way is one transaction.
+            let is_it = at == coin || shape == Shape::Bonded;
+            output.spend = output.spend.filter(|(other, _)| !(is_it && *other == way));
         }
     }
 
@@ -185,9 +192,9 @@ impl Chain {
     }
 
     /// Lets time pass until the next rule of the trade changes.
-    pub fn pass_time(&mut self) {
+    pub fn pass_time(&mut self, shape: Shape) {
         for output in &mut self.outputs {
-            output.funding = output.funding.later();
+            output.funding = output.funding.later(shape);
         }
     }
 
@@ -198,6 +205,7 @@ impl Chain {
         for Output { funding, spend } in &mut self.outputs {
             if let Some((way, depth)) = *spend
                 && undone(depth)
+                && way != Way::Extension
             {
                 *spend = (!lose).then_some((way, Depth::Pool));
             }
@@ -206,6 +214,11 @@ impl Chain {
                 // A leaf with a relative lock closes when what it spends leaves the chain.
                 *spend = spend.filter(|(way, _)| way.is_open(*funding));
             }
+        }
+        // An extension is where the output is that it made.
+        let made = self.outputs[1].funding;
+        if let Some((Way::Extension, _)) = self.outputs[0].spend {
+            self.outputs[0].spend = (made != Depth::Absent).then_some((Way::Extension, made.min(Depth::Buried)));
         }
         if self.outputs.iter().any(|output| !output.funding.is_confirmed()) {
             self.first = None;
@@ -222,6 +235,11 @@ impl Chain {
                 *funding = Depth::Absent;
             }
         }
+    }
+
+    /// Returns which way an output goes in the pool or a block.
+    pub fn spend_of(&self, output: usize) -> Option<Way> {
+        self.outputs[output].spend.map(|(way, _)| way)
     }
 
     /// Tells whether the pool holds anything.
@@ -256,27 +274,4 @@ impl Chain {
         let safe = |output: &Output| (Depth::Buried..=Depth::Late).contains(&output.funding) && output.spend.is_none();
         self.outputs.iter().any(safe)
     }
-
-    /// Returns what a node that looks at this chain tells the machine.
-    pub fn facts(&self, fixture: &Fixture, synced: bool) -> ChainFacts {
-        let mut facts = ChainFacts { tip: TIP, synced, ..ChainFacts::default() };
-        for (at, output) in self.outputs.iter().enumerate() {
-            let vaults = &fixture.vaults[at];
-            if output.funding == Depth::Absent {
-                continue;
-            }
-            let height = output.funding.height(self.first == Some(at));
-            facts.fundings.push(Funding::new(*vaults, height));
-            if let Some((way, depth)) = output.spend {
-                facts.spends.push(seen_spend(fixture, at, way, depth));
-            }
-        }
-        facts
-    }
-}
-
-fn seen_spend(fixture: &Fixture, output: usize, way: Way, depth: Depth) -> Spend {
-    let tx = fixture.spend(output, way).clone();
-    let path = fixture.escrow.classify(&tx, &fixture.vaults[output]);
-    Spend { tx, path, height: depth.height(false) }
 }

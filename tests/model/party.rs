@@ -1,17 +1,18 @@
-//! One party that follows the protocol: the real machine, and a driver that does what it asks for until the power goes.
+//! One party that follows the protocol: the real machine, and a driver that runs it until the power goes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use bitcoin::Transaction;
 use bitcoin::consensus::serialize;
-use exchange_ledger::body::Body;
 use exchange_ledger::testing::SALT;
-use exchange_ledger::trade::{Action, Command, Effect, Event, Local, Phase, Role, Trade, counterparty};
+use exchange_ledger::trade::{Action, Command, Event, Local, Phase, Role, Trade};
 
 use crate::Twist;
-use crate::chain::{Chain, Way};
+use crate::arbiter::Decision;
+use crate::chain::Chain;
 use crate::fixture::{FEERATE, Fixture};
+use crate::run::Run;
+use crate::ways::{Shape, Way};
 use crate::words::{Word, Words};
 
 /// What one party has on disk, and what it saw last.
@@ -19,7 +20,7 @@ use crate::words::{Word, Words};
 pub struct Party {
     /// What it said.
     pub said: Words,
-    /// What reached it of what the other said.
+    /// What reached it of what the other and the arbiter said.
     pub heard: Words,
     /// The chain as it saw it last.
     pub sees: Chain,
@@ -76,10 +77,14 @@ pub enum Fault {
     SentUnkept,
     /// It released without its user's order.
     ReleasedUnasked,
-    /// It signed one output away in two directions.
+    /// It signed the same coins away in two directions.
     SignedTwoWays,
+    /// It asks for one thing after another and comes to no rest.
+    Restless,
     /// It told its user to pay although no escrow was safe to pay for.
     ToldToPay,
+    /// As an arbiter, it decided unasked, or twice about the same coins.
+    RuledAmiss,
     /// Its phase went back although no reorg did.
     WentBack(Phase, Phase),
 }
@@ -103,6 +108,8 @@ pub struct Driver {
     twist: Option<Twist>,
     turns: Mutex<HashMap<(Role, Party, Stimulus), Arc<Turn>>>,
     machines: Mutex<HashMap<Rest, Trade>>,
+    /// What the arbiter may sign: by what all said, and by the chain.
+    pub decisions: Mutex<HashMap<([Words; 3], Chain), Arc<Vec<Decision>>>>,
 }
 
 /// What decides everything of a machine but the chain: role, said, heard, kept.
@@ -111,12 +118,38 @@ type Rest = (Role, Words, Words, bool, Option<(usize, Way)>);
 impl Driver {
     /// Drives the parties of a trade.
     pub fn new(fixture: Fixture, twist: Option<Twist>) -> Self {
-        Self { fixture, twist, turns: Mutex::default(), machines: Mutex::default() }
+        Self { fixture, twist, turns: Mutex::default(), machines: Mutex::default(), decisions: Mutex::default() }
     }
 
     /// Returns the trade.
     pub const fn fixture(&self) -> &Fixture {
         &self.fixture
+    }
+
+    /// Returns what is broken on purpose.
+    pub const fn twist(&self) -> Option<Twist> {
+        self.twist
+    }
+
+    /// Returns buyer and seller as they are when a world begins: strangers, or with a funded escrow that both know of, or
+    /// with a dispute about whether the buyer has paid.
+    pub fn beginning(&self, chain: Chain, paid: bool) -> [Party; 2] {
+        if !self.fixture.shape.has_arbiter() {
+            return [Party::default(); 2];
+        }
+        let (mut maker, mut taker) = (Words::default(), Words::default());
+        maker.add(Word::Accept);
+        taker.add(Word::Take);
+        let (mut buyer, mut seller) = if self.fixture.maker() == Role::Buyer { (maker, taker) } else { (taker, maker) };
+        seller.add(Word::Funded(0));
+        if self.fixture.shape == Shape::Extended && paid {
+            buyer.add(Word::PaymentSent);
+            buyer.add(Word::Dispute);
+        } else if self.fixture.shape == Shape::Extended {
+            seller.add(Word::Dispute);
+        }
+        let knows = Party { sees: chain, synced: true, ..Party::default() };
+        [Party { said: buyer, heard: seller, ..knows }, Party { said: seller, heard: buyer, funding: true, ..knows }]
     }
 
     /// Tells whether a party knows of the bid, and so has a machine.
@@ -149,7 +182,7 @@ impl Driver {
         }
         let mut machine = self.machine(role, &known);
         let before = machine.phase();
-        let mut run = Run { fixture: &self.fixture, role, party, stimulus, deeds: Vec::new(), fault: None };
+        let mut run = Run { driver: self, role, party, stimulus, deeds: Vec::new(), fault: None };
         let event = match stimulus {
             Stimulus::Look { chain, synced } => {
                 run.party.sees = chain;
@@ -190,13 +223,14 @@ impl Driver {
             let local = Local {
                 details: Some((SALT, fixture.details(role))),
                 their_details: None,
-                funding_tx: party.funding.then(|| serialize(&fixture.fundings[0])),
+                funding_tx: party.funding.then(|| serialize(&fixture.funding)),
                 spend_tx: party.spend.map(|(output, way)| serialize(fixture.spend(output, way))),
-                ..Local::default() // each try at the key of both begins anew here, and fails; there are no bonds
+                negotiation: fixture.negotiations[usize::from(role == Role::Seller)].clone(),
+                ..Local::default() // each try at the key of both begins anew here, and fails
             };
             let mut machine = Trade::new(fixture.bid.clone(), role, role == fixture.maker(), local);
             let _ = machine.handle(Event::Compared); // when it is, is not this model's concern
-            let _ = machine.handle(records(fixture, role, party)); // effects of that were performed or lost before
+            let _ = machine.handle(self.records(role, party)); // effects of that were performed or lost before
             machine
         });
         let mut machine = machine.clone();
@@ -214,185 +248,18 @@ impl Driver {
         }
         Event::Chain(facts)
     }
-}
 
-fn records(fixture: &Fixture, role: Role, party: &Party) -> Event {
-    let (buyer, seller) = match role {
-        Role::Buyer => (party.said, party.heard),
-        Role::Seller | Role::Arbiter => (party.heard, party.said),
-    };
-    let known = fixture.known(buyer, seller);
-    Event::Records { contract: known.contract.clone(), facts: known.facts.clone() }
-}
-
-/// One stimulus being worked off.
-struct Run<'a> {
-    fixture: &'a Fixture,
-    role: Role,
-    party: Party,
-    stimulus: Stimulus,
-    deeds: Vec<Deed>,
-    fault: Option<Fault>,
-}
-
-impl Run<'_> {
-    fn records(&self) -> Event {
-        records(self.fixture, self.role, &self.party)
-    }
-
-    fn perform_all(&mut self, machine: &mut Trade, event: Event) {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            // A refusal of what came from elsewhere changes nothing, and the user is told of his.
-            for effect in machine.handle(event).unwrap_or_default() {
-                events.extend(self.perform(effect));
-            }
+    /// Returns what a party knows of records.
+    pub fn records(&self, role: Role, party: &Party) -> Event {
+        let (mut arbiter, other) = party.heard.by_arbiter();
+        if self.twist == Some(Twist::DeafToRulings) && role == Role::Buyer {
+            arbiter = Words::default();
         }
-    }
-
-    /// Does what the node's driver does with an effect.
-    fn perform(&mut self, effect: Effect) -> Option<Event> {
-        match effect {
-            Effect::Persist(local) => {
-                let spend = local.spend_tx.as_deref().map(|bytes| self.name(bytes));
-                let kept = (local.funding_tx.is_some(), spend.unwrap_or(None));
-                if kept == (self.party.funding, self.party.spend) {
-                    return None; // a round was counted, or details came
-                }
-                (self.party.funding, self.party.spend) = kept;
-                self.deeds.push(Deed::Keep { funding: self.party.funding, spend: self.party.spend });
-                None
-            }
-            Effect::Watch { .. } | Effect::SendDetails => None,
-            // An acceptance states a height, so it waits for the chain.
-            Effect::Accept if self.party.synced => self.say(Word::Accept),
-            Effect::Accept => None,
-            Effect::Publish(body) => match self.word(&body) {
-                Some(word) => self.say(word),
-                None => self.blame(Fault::OutsideOfContract),
-            },
-            Effect::BuildFunding { script, amount, .. } => {
-                let output = self.fixture.escrow.output();
-                if script != output.script_pubkey || bitcoin::Amount::from(amount) != output.value {
-                    return self.blame(Fault::OutsideOfContract);
-                }
-                if self.party.funding {
-                    return self.blame(Fault::SentUnkept);
-                }
-                Some(Event::FundingBuilt(self.fixture.fundings[0].clone()))
-            }
-            Effect::SignHalf { vaults, to, .. } => self.sign_half(self.fixture.output(vaults.outpoint()), to),
-            Effect::Complete { half, to } => {
-                let tx = self.fixture.escrow.complete(&half, to, &self.fixture.key(self.role));
-                self.built(to, tx.ok().map(|draft| draft.tx))
-            }
-            // Nobody replies to anything here: the leaf must do.
-            Effect::Ask { .. } => Some(Event::Unanswered),
-            Effect::Reply { .. } => self.blame(Fault::OutsideOfContract),
-            Effect::BuildTimeout { vault, coin, fee } => {
-                let draft = self.fixture.escrow.signed_timeout(vault, coin, fee, &self.fixture.key(self.role));
-                self.built(Role::Seller, draft.ok().map(|draft| draft.tx))
-            }
-            Effect::CompleteRuling { seat, ruling } => {
-                let key = self.fixture.key(self.role);
-                let draft = self.fixture.escrow.complete_ruling(seat, &ruling, self.role, &key);
-                self.built(self.role, draft.ok().map(|draft| draft.tx))
-            }
-            // Neither signs for an arbiter, and no arbiter extends here.
-            Effect::SignRuling { .. } | Effect::SignExtension { .. } | Effect::CompleteExtension { .. } => {
-                self.blame(Fault::OutsideOfContract)
-            }
-            // The escrow of the model has no buyer's bond.
-            Effect::ChooseCoins { .. }
-            | Effect::LookUpCoins(_)
-            | Effect::SignFunding(_)
-            | Effect::SendProposal(_)
-            | Effect::SendAnswer(_)
-            | Effect::FreeCoins { .. }
-            | Effect::SpendCoinBack { .. } => self.blame(Fault::OutsideOfContract),
-            Effect::Broadcast(tx) => self.broadcast(&tx),
-        }
-    }
-
-    /// Says a word once, as a node looks first whether it has said so already, and shows the machine its records anew.
-    fn say(&mut self, word: Word) -> Option<Event> {
-        if self.party.said.contains(word) {
-            return None;
-        }
-        self.party.said.add(word);
-        self.deeds.push(Deed::Say(word));
-        Some(self.records())
-    }
-
-    fn word(&self, body: &Body) -> Option<Word> {
-        match body {
-            Body::Cancel(cancel) => cancel.refund.is_none().then_some(Word::Cancel),
-            Body::Funded(funded) => self.fixture.output(funded.outpoint.0).map(Word::Funded),
-            Body::PaymentSent(_) => Some(Word::PaymentSent),
-            Body::Closed(_) => Some(Word::Closed),
-            Body::Dispute(_) => Some(Word::Dispute),
-            _ => None, // everything else is said by effects of its own, or by no machine
-        }
-    }
-
-    fn sign_half(&mut self, output: Option<usize>, to: Role) -> Option<Event> {
-        let Some(output) = output.filter(|_| to == counterparty(self.role)) else {
-            return self.blame(Fault::OutsideOfContract);
-        };
-        if to == Role::Buyer && self.stimulus != Stimulus::Ask(Action::Release) {
-            return self.blame(Fault::ReleasedUnasked);
-        }
-        // He who signs an output away must not have taken it, nor (the buyer) have paid for it, unless he is asked to.
-        let taken = self.party.spend.is_some_and(|(at, _)| at == output);
-        let paid = to == Role::Seller
-            && self.party.said.contains(Word::PaymentSent)
-            && self.stimulus != Stimulus::Ask(Action::Cancel);
-        if taken || paid {
-            return self.blame(Fault::SignedTwoWays);
-        }
-        self.say(if to == Role::Buyer { Word::Release(output) } else { Word::Refund(output) })
-    }
-
-    fn built(&mut self, to: Role, tx: Option<Transaction>) -> Option<Event> {
-        let Some((tx, (output, _))) = tx.and_then(|tx| self.fixture.name(&tx).map(|name| (tx, name))) else {
-            return self.blame(Fault::OutsideOfContract);
-        };
-        if to != self.role {
-            return self.blame(Fault::OutsideOfContract);
-        }
-        // A seller who released takes nothing back. A buyer who offered a refund may still take what the seller released.
-        if to == Role::Seller && self.party.said.contains(Word::Release(output)) {
-            return self.blame(Fault::SignedTwoWays);
-        }
-        Some(Event::SpendBuilt(tx))
-    }
-
-    fn broadcast(&mut self, tx: &Transaction) -> Option<Event> {
-        if *tx == self.fixture.fundings[0] {
-            if !self.party.funding {
-                return self.blame(Fault::SentUnkept);
-            }
-            self.deeds.push(Deed::Fund);
-            return None;
-        }
-        let Some((output, way)) = self.fixture.name(tx) else { return self.blame(Fault::OutsideOfContract) };
-        if way.to() != self.role {
-            return self.blame(Fault::OutsideOfContract);
-        }
-        if self.party.spend != Some((output, way)) {
-            return self.blame(Fault::SentUnkept);
-        }
-        self.deeds.push(Deed::Spend(output, way));
-        None
-    }
-
-    fn name(&self, bytes: &[u8]) -> Option<(usize, Way)> {
-        self.fixture.name(&bitcoin::consensus::deserialize(bytes).ok()?)
-    }
-
-    fn blame(&mut self, fault: Fault) -> Option<Event> {
-        self.fault.get_or_insert(fault);
-        None
+        let known = self.fixture.known(match role {
+            Role::Buyer => [party.said, other, arbiter],
+            Role::Seller | Role::Arbiter => [other, party.said, arbiter],
+        });
+        Event::Records { contract: known.contract.clone(), facts: known.facts.clone() }
     }
 }
 

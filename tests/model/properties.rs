@@ -1,30 +1,42 @@
 //! What must hold in every world that can be reached, and what must be reachable for that to mean anything.
 
-use exchange_ledger::trade::{Action, Phase, Role, counterparty};
+use exchange_ledger::trade::{Phase, Role, SPEND_VSIZE};
 use stateright::Property;
 
-use crate::chain::{Depth, OUTPUTS, Way};
+use crate::chain::{Depth, OUTPUTS};
+use crate::fixture::FEERATE;
+use crate::liveness::{Pace, coins_move_on};
 use crate::party::{Fault, Stimulus};
+use crate::ways::{Shape, Way};
 use crate::words::Word;
 use crate::world::{Rules, Trading, World};
 
-/// More rounds than any trade takes whose parties do what they should: fund, bury, pay, release, complete, bury, or wait
-/// through every class of time.
-const MAX_ROUNDS: usize = 64;
-
 /// Returns the properties of worlds with these rules.
 pub fn of(rules: &Rules) -> Vec<Property<Trading>> {
-    let mut properties = vec![
+    let mut properties = always();
+    properties.extend(match rules.shape {
+        Shape::Plain => reachable(rules),
+        Shape::Ruled => ruled(),
+        Shape::Extended => extended(rules),
+        Shape::Bonded => bonded(),
+    });
+    properties
+}
+
+/// What must hold in all worlds.
+fn always() -> Vec<Property<Trading>> {
+    vec![
         Property::always("what is signed and sent is what the contract prescribes", |_, w: &World| {
             w.fault != Some(Fault::OutsideOfContract)
         }),
         Property::always("nothing is sent that was not kept first, and no second funding is made", |_, w: &World| {
             w.fault != Some(Fault::SentUnkept)
         }),
+        Property::always("whatever happens, a machine comes to rest", |_, w: &World| w.fault != Some(Fault::Restless)),
         Property::always("coins are released by their owner's order only", |_, w: &World| {
             w.fault != Some(Fault::ReleasedUnasked)
         }),
-        Property::always("nobody signs one output away in two directions", |_, w: &World| {
+        Property::always("nobody signs the same coins away in two directions", |_, w: &World| {
             w.fault != Some(Fault::SignedTwoWays)
         }),
         Property::always("nobody is told to pay for what is not buried, spent, or too old", |_, w: &World| {
@@ -33,14 +45,37 @@ pub fn of(rules: &Rules) -> Vec<Property<Trading>> {
         Property::always("a phase goes back by a reorg only", |_, w: &World| {
             !matches!(w.fault, Some(Fault::WentBack(..)))
         }),
-        Property::always("an honest seller never loses both", |m: &Trading, w: &World| {
-            m.rules.collusion || !m.is_honest(Role::Seller) || w.paid || !went_to(w, 0, Role::Buyer)
+        Property::always("an arbiter decides only what he is asked, and once", |_, w: &World| {
+            w.fault != Some(Fault::RuledAmiss)
         }),
+        Property::always(
+            "what an arbiter signs moves coins as he said, and nothing else of his does",
+            |m: &Trading, w: &World| {
+                let is_said = |at: usize, way: Way| !way.is_by_arbiter() || w.arbiter.contains(Word::Signed(at, way));
+                m.rules.collusion || w.chain.spends(m.rules.shape).all(|(at, way, _)| is_said(at, way))
+            },
+        ),
+        Property::always(
+            "each has his own bond back, unless an arbiter rules against him",
+            |m: &Trading, w: &World| {
+                m.honest().all(|role| w.chain.spends(m.rules.shape).all(|(at, way, _)| keeps_bond(m, role, at, way)))
+            },
+        ),
+        Property::always("an honest seller never loses both", seller_keeps_one),
         Property::always(
             "an honest buyer never loses both, but to a seller who waits for his own leaf",
             buyer_keeps_one,
         ),
-        Property::always("coins are never stuck", coins_move_on),
+        Property::always("coins are never stuck", |m: &Trading, w: &World| coins_move_on(m, w, Pace::Prompt)),
+        Property::always("coins are never stuck while an arbiter takes more time", |m: &Trading, w: &World| {
+            m.rules.shape != Shape::Extended || coins_move_on(m, w, Pace::Slow)
+        }),
+    ]
+}
+
+/// What must be reachable in worlds without an arbiter who follows the protocol.
+fn reachable(rules: &Rules) -> Vec<Property<Trading>> {
+    let mut properties = vec![
         Property::sometimes("coins reach the buyer", |_, w: &World| went_to(w, 0, Role::Buyer) && w.paid),
         Property::sometimes("coins go back by their owner's leaf", |_, w: &World| went(w, 0, Way::Timeout)),
         Property::sometimes("coins go back by agreement", |_, w: &World| went(w, 0, Way::Refund)),
@@ -71,12 +106,98 @@ pub fn of(rules: &Rules) -> Vec<Property<Trading>> {
     properties
 }
 
-fn went(world: &World, output: usize, way: Way) -> bool {
+/// What must be reachable in worlds in which an arbiter rules.
+fn ruled() -> Vec<Property<Trading>> {
+    vec![
+        Property::sometimes("coins reach the buyer without a ruling", |_, w: &World| went(w, 0, Way::Payout)),
+        Property::sometimes("coins go back by their owner's leaf", |_, w: &World| went(w, 0, Way::Timeout)),
+        Property::sometimes("coins go back by agreement", |_, w: &World| went(w, 0, Way::Refund)),
+        Property::sometimes("a ruling hands the coins to the buyer", |_, w: &World| went(w, 0, Way::RuledForBuyer)),
+        Property::sometimes("a ruling hands the coins to the seller", |_, w: &World| went(w, 0, Way::RuledForSeller)),
+        Property::sometimes("a ruling divides the coins", |_, w: &World| went(w, 0, Way::Split)),
+        Property::sometimes("a dispute opens by itself, and is decided", |_, w: &World| {
+            !w.buyer.said.and(w.seller.said).contains(Word::Dispute) && is_ruled(w, 0)
+        }),
+    ]
+}
+
+/// What must be reachable in worlds in which an arbiter rules and extends.
+fn extended(rules: &Rules) -> Vec<Property<Trading>> {
+    let mut properties = vec![
+        Property::sometimes("a ruling hands the coins to the buyer", |_, w: &World| went(w, 0, Way::RuledForBuyer)),
+        Property::sometimes("a ruling hands the coins to the seller", |_, w: &World| went(w, 0, Way::RuledForSeller)),
+        Property::sometimes("a ruling after an extension hands the coins to the buyer", |_, w: &World| {
+            went(w, 1, Way::RuledForBuyer)
+        }),
+        Property::sometimes("a ruling after an extension hands the coins to the seller", |_, w: &World| {
+            went(w, 1, Way::RuledForSeller)
+        }),
+        Property::sometimes("coins reach the buyer after an extension", |_, w: &World| went(w, 1, Way::Payout)),
+        Property::sometimes("coins go back by agreement after an extension", |_, w: &World| went(w, 1, Way::Refund)),
+        Property::sometimes("coins go back by their owner's leaf after an extension", |_, w: &World| {
+            went(w, 1, Way::Timeout)
+        }),
+        Property::sometimes("a ruling comes too late for coins that an extension moved", |_, w: &World| {
+            is_ruled(w, 0) && went(w, 0, Way::Extension)
+        }),
+    ];
+    if rules.reorgs > 0 {
+        properties.push(Property::sometimes(
+            "an extension that a party saw buried is undone",
+            |m: &Trading, w: &World| {
+                let saw = |role: Role| w.party(role).sees.outputs[1].funding == Depth::Buried;
+                m.honest().any(saw) && !w.chain.outputs[1].funding.is_confirmed()
+            },
+        ));
+    }
+    properties
+}
+
+/// What must be reachable in worlds with bonds.
+fn bonded() -> Vec<Property<Trading>> {
+    vec![
+        Property::sometimes("a payout gives each his own", |_, w: &World| with(w, Way::Payout)),
+        Property::sometimes("a refund gives each his own", |_, w: &World| with(w, Way::Refund)),
+        Property::sometimes("a ruling for the buyer takes both outputs", move |_, w: &World| {
+            with(w, Way::RuledForBuyer)
+        }),
+        Property::sometimes("a ruling for the seller takes both outputs", move |_, w: &World| {
+            with(w, Way::RuledForSeller)
+        }),
+        Property::sometimes("each takes back his own alone", |_, w: &World| without(w, Way::Timeout)),
+        Property::sometimes("coins reach the buyer who has his bond already", move |_, w: &World| {
+            without(w, Way::Payout) || without(w, Way::RuledForBuyer)
+        }),
+        Property::sometimes("coins go back to the seller after the buyer has his bond", move |_, w: &World| {
+            without(w, Way::Refund) || without(w, Way::RuledForSeller)
+        }),
+    ]
+}
+
+/// Tells whether an arbiter ruled about an output.
+fn is_ruled(world: &World, output: usize) -> bool {
+    Way::RULINGS.into_iter().any(|way| world.arbiter.contains(Word::Signed(output, way)))
+}
+
+/// Tells whether the coins went a way together with the buyer's bond.
+fn with(world: &World, way: Way) -> bool {
+    went(world, 0, way) && went(world, 1, way)
+}
+
+/// Tells whether the coins went a way without the buyer's bond, which he took back alone.
+fn without(world: &World, way: Way) -> bool {
+    went(world, 0, way) && went(world, 1, Way::BondBack)
+}
+
+/// Tells whether an output went a way for good.
+pub fn went(world: &World, output: usize, way: Way) -> bool {
     world.chain.outputs[output].spend == Some((way, Depth::Buried))
 }
 
-fn went_to(world: &World, output: usize, role: Role) -> bool {
-    Way::ALL.into_iter().any(|way| way.to() == role && went(world, output, way))
+/// Tells whether a party has the coins of an output for good.
+pub fn went_to(world: &World, output: usize, role: Role) -> bool {
+    let spend = world.chain.outputs[output].spend;
+    spend.is_some_and(|(way, depth)| depth == Depth::Buried && way.to() == Some(role))
 }
 
 fn is_at(model: &Trading, world: &World, phase: Phase) -> bool {
@@ -86,81 +207,48 @@ fn is_at(model: &Trading, world: &World, phase: Phase) -> bool {
     })
 }
 
+/// Tells whether a way out leaves a party his bond; without one there is none to leave. Who takes his own back pays for it.
+fn keeps_bond(model: &Trading, role: Role, at: usize, way: Way) -> bool {
+    let fixture = model.driver.fixture();
+    let spends_his = match (role, way) {
+        (Role::Buyer, Way::BondBack) | (Role::Seller, Way::Timeout) => true,
+        (Role::Buyer, Way::Timeout) | (Role::Seller, Way::BondBack) => false,
+        (Role::Buyer, _) => at == 0,
+        (_, _) => true,
+    };
+    let against_him = way.is_by_arbiter() && way.to() != Some(role);
+    let cost = if way == Way::BondBack { SPEND_VSIZE * FEERATE } else { 0 };
+    !spends_his || against_him || fixture.gets(at, way, role) + cost >= fixture.bond(role)
+}
+
+/// Tells that a seller who was not paid has given nothing away. What an arbiter rules is another matter.
+fn seller_keeps_one(model: &Trading, world: &World) -> bool {
+    if !model.is_honest(Role::Seller) || model.rules.collusion || world.paid {
+        return true;
+    }
+    // A second funding is a cheat's own.
+    let is_lost = |at: usize| went_to(world, at, Role::Buyer) && !went(world, at, Way::RuledForBuyer);
+    match model.rules.shape {
+        Shape::Plain => !went_to(world, 0, Role::Buyer),
+        Shape::Ruled | Shape::Extended => !(0..OUTPUTS).any(is_lost),
+        Shape::Bonded => !is_lost(0),
+    }
+}
+
 /// Tells that a buyer who paid has the coins, or can still get some, or fell to what no program can prevent: an arbiter who
-/// colludes, or a seller who released nothing and waited a month, for there are no rulings in this version.
+/// colludes or rules against him, or a seller who released nothing and waited a month, while no arbiter ruled in time.
 fn buyer_keeps_one(model: &Trading, world: &World) -> bool {
     if !model.is_honest(Role::Buyer) || model.rules.collusion || !world.paid {
         return true;
     }
     let outputs = world.chain.outputs;
     let lost = |at: usize| went_to(world, at, Role::Seller);
+    let by_own_leaf = |at: usize| went(world, at, Way::Timeout) && !world.in_time[at];
+    if model.rules.shape.has_arbiter() {
+        let at = world.holder(model.rules.shape);
+        return !lost(at) || by_own_leaf(at) || went(world, at, Way::RuledForSeller);
+    }
     let known = |at: &usize| outputs[*at].funding != Depth::Absent;
     let all_lost = (0..OUTPUTS).any(lost) && (0..OUTPUTS).filter(known).all(lost);
-    let by_own_leaf = (0..OUTPUTS).filter(|at| lost(*at)).all(|at| went(world, at, Way::Timeout) && !world.in_time[at]);
-    !all_lost || by_own_leaf
-}
-
-/// Tells that those who follow the protocol get the coins out from here by themselves: they look, they do what their
-/// machines ask, their users do what is due, and time passes.
-fn coins_move_on(model: &Trading, world: &World) -> bool {
-    if world.fault.is_some() || model.rules.collusion {
-        return true;
-    }
-    if model.is_settled(world) {
-        return true;
-    }
-    let mut path = vec![*world];
-    for _ in 0..MAX_ROUNDS {
-        let before = path[path.len() - 1];
-        let after = round(model, before);
-        if after == before || model.is_settled(&after) {
-            let settled = after != before || is_settled(model, &after);
-            if settled {
-                model.settle(&path);
-            }
-            return settled;
-        }
-        path.push(after);
-    }
-    false
-}
-
-/// Everybody who follows the protocol does what is due; then time passes.
-fn round(model: &Trading, mut world: World) -> World {
-    for role in model.honest() {
-        world = model.turn(world, role, Stimulus::Hear(world.party(counterparty(role)).said), None);
-        world = model.turn(world, role, Stimulus::Look { chain: world.chain, synced: true }, None);
-        let wishes = model.wishes(&world, role);
-        // A seller takes coins back when nothing else is left; nobody calls anything off.
-        let due = [Action::Fund, Action::MarkPaid, Action::Release, Action::Refund];
-        let wish = due.into_iter().find(|action| wishes.contains(action));
-        if let Some(action) = wish.filter(|action| *action != Action::Fund || model.rules.cheat.is_none()) {
-            world = model.turn(world, role, Stimulus::Ask(action), None);
-        }
-    }
-    let busy = model.honest().any(|role| world.party(role).sees != world.chain);
-    if world.chain.has_pool() {
-        world.chain.mine(true);
-    } else if world.chain.has_shallow() {
-        world.chain.bury();
-    } else if !busy {
-        world.chain.pass_time();
-    }
-    world
-}
-
-/// Tells whether nothing that belongs to somebody who follows the protocol is left in an escrow.
-fn is_settled(model: &Trading, world: &World) -> bool {
-    let spent = |at: usize| matches!(world.chain.outputs[at].spend, Some((_, Depth::Buried)));
-    let seller = !model.is_honest(Role::Seller)
-        || world.chain.outputs[0].funding == Depth::Absent
-        || spent(0)
-        // What he released is the buyer's, who does not fetch it.
-        || (world.seller.said.contains(Word::Release(0)) && !model.is_honest(Role::Buyer));
-    let buyer = !model.is_honest(Role::Buyer)
-        || !world.paid
-        || (0..OUTPUTS).any(|at| went_to(world, at, Role::Buyer))
-        // There is a leaf by which an arbiter can rule, as long as the seller's own has not been used.
-        || !model.is_honest(Role::Seller);
-    seller && buyer
+    !all_lost || (0..OUTPUTS).filter(|at| lost(*at)).all(by_own_leaf)
 }

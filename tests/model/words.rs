@@ -1,10 +1,12 @@
-//! What a party can say in its log: a small set, because facts have no order.
+//! What a party or an arbiter can say in its log: a small set, because facts have no order.
 
 use std::fmt;
 
 use exchange_ledger::trade::Role;
 
-/// One thing that a party says.
+use crate::ways::Way;
+
+/// One thing that somebody says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Word {
     /// The taker bids.
@@ -27,11 +29,13 @@ pub enum Word {
     Fork,
     /// The party calls for the arbiter.
     Dispute,
+    /// The arbiter signs that an output goes a way: a ruling or an extension.
+    Signed(usize, Way),
 }
 
 impl Word {
     /// All words.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 20] = [
         Self::Take,
         Self::Accept,
         Self::Cancel,
@@ -45,9 +49,16 @@ impl Word {
         Self::Closed,
         Self::Fork,
         Self::Dispute,
+        Self::Signed(0, Way::RuledForBuyer),
+        Self::Signed(0, Way::RuledForSeller),
+        Self::Signed(0, Way::Split),
+        Self::Signed(0, Way::Extension),
+        Self::Signed(1, Way::RuledForBuyer),
+        Self::Signed(1, Way::RuledForSeller),
+        Self::Signed(1, Way::Split),
     ];
 
-    fn bit(self) -> u16 {
+    fn bit(self) -> u32 {
         let place = Self::ALL.iter().position(|word| *word == self).expect("the list is complete");
         1 << place
     }
@@ -55,7 +66,7 @@ impl Word {
     /// Returns the output that it is about.
     pub const fn output(self) -> Option<usize> {
         match self {
-            Self::Refund(at) | Self::Funded(at) | Self::Release(at) => Some(at),
+            Self::Refund(at) | Self::Funded(at) | Self::Release(at) | Self::Signed(at, _) => Some(at),
             Self::Take
             | Self::Accept
             | Self::Cancel
@@ -76,19 +87,31 @@ impl Word {
             | (Self::Funded(_) | Self::Release(_), Role::Seller) => true,
             (Self::Refund(_) | Self::PaymentSent, Role::Seller | Role::Arbiter)
             | (Self::Funded(_) | Self::Release(_), Role::Buyer | Role::Arbiter)
-            | (Self::Closed, _) => false,
+            | (Self::Closed | Self::Signed(..), _) => false,
         }
     }
 }
 
 /// A set of words.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Words(u16);
+pub struct Words(u32);
 
 impl Words {
     /// Adds a word.
     pub fn add(&mut self, word: Word) {
         self.0 |= word.bit();
+    }
+
+    /// Returns those of the arbiter, and those of a party.
+    pub fn by_arbiter(self) -> (Self, Self) {
+        let words = Word::ALL.into_iter().filter(|word| matches!(word, Word::Signed(..)));
+        let arbiters = words.fold(0, |words, word| words | word.bit());
+        (Self(self.0 & arbiters), Self(self.0 & !arbiters))
+    }
+
+    /// Returns the words of both sets.
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     /// Returns how many words are in it.

@@ -7,18 +7,18 @@ use std::sync::Mutex;
 use exchange_ledger::trade::{Action, Role, counterparty};
 use stateright::{Model, Property};
 
-use crate::chain::{Chain, Depth, OUTPUTS, Way};
+use crate::chain::{Chain, Depth, OUTPUTS};
+use crate::liveness::Pace;
 use crate::party::{Deed, Driver, Fault, Party, Stimulus};
+use crate::ways::{Shape, Way};
 use crate::words::{Word, Words};
 use crate::{Twist, properties};
-
-/// How many words of a cheat may be on their way at once: two, so that they can arrive together or apart. Where he funds
-/// twice it is one, and the pool keeps what it has: the world is large enough.
-const MAX_UNHEARD: u32 = 2;
 
 /// Who may do what in a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
+    /// What the second output is, and so whether an arbiter acts.
+    pub shape: Shape,
     /// Who does not follow the protocol, if anybody: he may sign and send whatever he can.
     pub cheat: Option<Role>,
     /// Whether the arbiter signs whatever the cheat wants.
@@ -27,13 +27,28 @@ pub struct Rules {
     pub second: bool,
     /// How many reorgs there may be.
     pub reorgs: u8,
+    /// How often somebody may crash; `None` is as often as he likes.
+    pub crashes: Option<u8>,
     /// What is broken on purpose.
     pub twist: Option<Twist>,
 }
 
 impl Rules {
     /// Everybody follows the protocol.
-    pub const HONEST: Self = Self { cheat: None, collusion: false, second: false, reorgs: 0, twist: None };
+    pub const HONEST: Self = Self {
+        shape: Shape::Plain,
+        cheat: None,
+        collusion: false,
+        second: false,
+        reorgs: 0,
+        crashes: None,
+        twist: None,
+    };
+
+    /// The same in worlds of another shape. Where an arbiter acts somebody crashes once, for the sake of the size.
+    pub const fn with(self, shape: Shape) -> Self {
+        Self { shape, crashes: Some(1), ..self }
+    }
 
     /// One does not.
     pub const fn cheating(role: Role) -> Self {
@@ -48,19 +63,39 @@ pub struct World {
     pub buyer: Party,
     /// Gives them.
     pub seller: Party,
+    /// What the arbiter said, where one acts.
+    pub arbiter: Words,
     /// The chain.
     pub chain: Chain,
     /// Whether the money has left the buyer and reached the seller.
     pub paid: bool,
-    /// The outputs whose release reached the buyer before the seller's own leaf opened.
+    /// The outputs whose release, or ruling for the buyer, reached him before the seller's own leaf opened.
     pub in_time: [bool; OUTPUTS],
     /// How many reorgs may still come.
     pub reorgs: u8,
+    /// How many crashes may still come, if they are counted.
+    pub crashes: Option<u8>,
     /// What must never happen, and did.
     pub fault: Option<Fault>,
 }
 
 impl World {
+    /// Returns the output that holds the amount now: after an extension is buried, what it made.
+    pub fn holder(&self, shape: Shape) -> usize {
+        usize::from(shape == Shape::Extended && self.chain.outputs[0].spend == Some((Way::Extension, Depth::Buried)))
+    }
+
+    /// Tells whether all coins have left the escrow for good.
+    pub fn is_spent(&self, shape: Shape) -> bool {
+        let is_gone = |at: usize| matches!(self.chain.outputs[at].spend, Some((_, Depth::Buried)));
+        is_gone(self.holder(shape)) && (shape != Shape::Bonded || is_gone(1))
+    }
+
+    /// Returns everything that a party can hear by now.
+    pub fn audible(&self, role: Role) -> Words {
+        self.party(counterparty(role)).said.and(self.arbiter)
+    }
+
     /// Returns a party.
     pub const fn party(&self, role: Role) -> &Party {
         match role {
@@ -80,6 +115,7 @@ impl World {
 impl fmt::Display for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "chain {:?}, paid {}, fault {:?}", self.chain.outputs, self.paid, self.fault)?;
+        write!(f, "\n    arbiter said {:?}", self.arbiter)?;
         for (name, party) in [("buyer", &self.buyer), ("seller", &self.seller)] {
             let Party { said, heard, sees, synced, funding, spend } = party;
             write!(f, "\n    {name} said {said:?}, heard {heard:?}, sees {:?} synced {synced}, ", sees.outputs)?;
@@ -103,6 +139,8 @@ pub enum Step {
         /// How many deeds it does before it crashes, if it does.
         crash: Option<usize>,
     },
+    /// The arbiter signs that coins go a way.
+    Decide(Way),
     /// The cheat says something.
     Say(Word),
     /// The cheat pays, for once.
@@ -138,17 +176,18 @@ pub struct Trading {
     /// The real machines.
     pub driver: Driver,
     /// Worlds from which the coins are known to move on.
-    pub settled: Mutex<HashSet<World>>,
+    pub settled: Mutex<HashSet<(World, Pace)>>,
 }
 
 impl Trading {
     /// Tells whether the coins are known to move on from here.
-    pub fn is_settled(&self, world: &World) -> bool {
-        self.settled.lock().expect("nobody panics while holding it").contains(world)
+    pub fn is_settled(&self, world: &World, pace: Pace) -> bool {
+        self.settled.lock().expect("nobody panics while holding it").contains(&(*world, pace))
     }
 
     /// Notes worlds from which the coins move on.
-    pub fn settle(&self, worlds: &[World]) {
+    pub fn settle(&self, worlds: &[World], pace: Pace) {
+        let worlds = worlds.iter().map(|world| (*world, pace));
         self.settled.lock().expect("nobody panics while holding it").extend(worlds);
     }
 
@@ -173,8 +212,11 @@ impl Trading {
         let sane = |action: &Action| match (action, role) {
             // Who has paid calls nothing off; who was paid releases, and takes nothing back.
             (Action::Cancel, Role::Buyer) | (Action::Refund, Role::Seller) => !world.paid,
-            // Who has paid calls for the arbiter; a seller has his own leaf.
-            (Action::Dispute, role) => role == Role::Buyer && world.paid,
+            // A seller asks for coins back where nobody decides about them.
+            (Action::Cancel, Role::Seller) => !self.rules.shape.has_arbiter(),
+            // Who has paid calls for the arbiter, and who was not paid; where none acts, a seller has his own leaf.
+            (Action::Dispute, Role::Buyer) => world.paid,
+            (Action::Dispute, Role::Seller) => !world.paid && self.rules.shape.has_arbiter(),
             (Action::Release, Role::Seller) => world.paid || self.rules.twist == Some(Twist::ReleasesUnpaid),
             (
                 Action::Accept
@@ -183,6 +225,7 @@ impl Trading {
                 | Action::Release
                 | Action::Cancel
                 | Action::Refund
+                | Action::Dispute
                 | Action::Rule
                 | Action::Extend,
                 Role::Buyer | Role::Seller | Role::Arbiter,
@@ -203,8 +246,9 @@ impl Trading {
                 party.heard = words;
                 if role == Role::Buyer {
                     let open = |at: usize| world.chain.outputs[at].funding >= Depth::RefundOpen;
-                    let released = |at: usize| words.contains(Word::Release(at)) && !open(at);
-                    world.in_time = [0, 1].map(|at| world.in_time[at] || released(at));
+                    let his = |at: usize| [Word::Release(at), Word::Signed(at, Way::RuledForBuyer)];
+                    let got = |at: usize| his(at).into_iter().any(|word| words.contains(word)) && !open(at);
+                    world.in_time = [0, 1].map(|at| world.in_time[at] || got(at));
                 }
             }
             Stimulus::Ask(Action::MarkPaid) => world.paid = true,
@@ -221,7 +265,7 @@ impl Trading {
                 Deed::Keep { funding, spend } => (party.funding, party.spend) = (funding, spend),
                 Deed::Say(word) => party.said.add(word),
                 Deed::Fund => world.chain.fund(0),
-                Deed::Spend(output, way) => world.chain.spend(output, way, false),
+                Deed::Spend(output, way) => world.chain.spend(self.rules.shape, output, way, false),
             }
         }
         if crash.is_some() {
@@ -230,123 +274,6 @@ impl Trading {
         }
         world
     }
-
-    /// Tells whether everybody who follows the protocol has seen all there is to see.
-    fn is_caught_up(&self, world: &World) -> bool {
-        self.honest().all(|role| {
-            let (party, other) = (world.party(role), world.party(counterparty(role)));
-            party.synced && party.sees == world.chain && party.heard == other.said
-        })
-    }
-
-    fn honest_steps(&self, world: &World, role: Role, steps: &mut Vec<Step>) {
-        let party = world.party(role);
-        let mut stimuli = Vec::new();
-        if !self.driver.is_up(role, party) && role != self.driver.fixture().maker() {
-            return;
-        }
-        let look = Stimulus::Look { chain: world.chain, synced: true };
-        if !party.synced {
-            stimuli.push(Stimulus::Look { chain: world.chain, synced: false });
-        }
-        if !party.synced || party.sees != world.chain {
-            stimuli.push(look);
-        }
-        let said = world.party(counterparty(role)).said;
-        if party.heard != said {
-            stimuli.push(Stimulus::Hear(said));
-        }
-        stimuli.extend(self.wishes(world, role).into_iter().map(Stimulus::Ask));
-        for stimulus in stimuli {
-            steps.push(Step::Turn { role, stimulus, crash: None });
-            let mut heard = *party;
-            if let Stimulus::Hear(words) = stimulus {
-                heard.heard = words;
-            }
-            if self.driver.is_up(role, &heard) {
-                let deeds = self.driver.turn(role, party, stimulus).deeds.len();
-                steps.extend((0..deeds).map(|at| Step::Turn { role, stimulus, crash: Some(at) }));
-            }
-        }
-    }
-
-    /// Everything that the cheat can do: say what is his to say, and send what he can sign, alone, with what the other
-    /// signed for him, or with an arbiter who colludes.
-    fn cheat_steps(&self, world: &World, cheat: Role, steps: &mut Vec<Step>) {
-        let (own, other) = (world.party(cheat).said, world.party(counterparty(cheat)).said);
-        let is_maker = cheat == self.driver.fixture().maker();
-        let agreed = |words: Words| words.contains(Word::Take) || words.contains(Word::Accept);
-        if !agreed(own) && !agreed(other) && !is_maker {
-            steps.push(Step::Say(Word::Take));
-            return;
-        }
-        // What concerns the second output only where there can be one; two histories only where there is none, for the sake
-        // of the size.
-        let fits = |word: &Word| word.output().is_none_or(|at| at == 0 || self.rules.second);
-        let has_fork = |word: &Word| *word != Word::Fork || !self.rules.second;
-        let tempting =
-            |word: &Word| word.tempts(cheat, is_maker) && !own.contains(*word) && fits(word) && has_fork(word);
-        let unheard = own.len() - world.party(counterparty(cheat)).heard.len();
-        if unheard < if self.rules.second { 1 } else { MAX_UNHEARD } {
-            steps.extend(Word::ALL.into_iter().filter(tempting).map(Step::Say));
-        }
-        if cheat == Role::Buyer && !world.paid && world.chain.outputs.iter().any(|output| output.funding.is_confirmed())
-        {
-            steps.push(Step::Pay);
-        }
-        for at in 0..OUTPUTS {
-            let is_his = if at == 0 { cheat == Role::Seller } else { self.rules.second };
-            let output = world.chain.outputs[at];
-            let contract = world.buyer.said.contains(Word::Accept) || world.seller.said.contains(Word::Accept);
-            // Of a seller's two outputs it does not matter which comes first.
-            let first = world.chain.outputs[0].funding;
-            let in_turn = at == 0 || cheat == Role::Buyer || (Depth::Pool..=Depth::Buried).contains(&first);
-            if is_his && in_turn && output.funding == Depth::Absent && contract {
-                steps.push(Step::Fund(at));
-            }
-            let can_sign = |way: &Way| match way {
-                Way::Payout => cheat == Role::Buyer && other.contains(Word::Release(at)),
-                Way::Refund => cheat == Role::Seller && other.contains(Word::Refund(at)),
-                Way::Timeout => cheat == Role::Seller,
-                Way::RuledForBuyer => self.rules.collusion && cheat == Role::Buyer,
-                Way::RuledForSeller => self.rules.collusion && cheat == Role::Seller,
-            };
-            steps.extend(Way::ALL.into_iter().filter(can_sign).map(|way| Step::Spend(at, way)));
-        }
-    }
-
-    fn chain_steps(&self, world: &World, steps: &mut Vec<Step>) {
-        let chain = &world.chain;
-        // Whoever is there sees each of these before the next; whoever is not acts on none.
-        if self.honest().map(|role| world.party(role)).any(|party| party.synced && party.sees != *chain) {
-            return;
-        }
-        if chain.has_pool() {
-            steps.push(Step::Mine { spends: true });
-            if !self.rules.second {
-                steps.extend([Step::Mine { spends: false }, Step::Evict]);
-            }
-        }
-        if chain.has_shallow() {
-            steps.push(Step::Bury);
-        }
-        if !chain.has_pool() && !chain.has_shallow() {
-            // Nobody who is away for a month, while it becomes possible to take the coins back, is protected.
-            let opens = chain.outputs.iter().any(|output| output.funding == Depth::TooLate);
-            if !opens || self.is_caught_up(world) {
-                steps.push(Step::Wait);
-            }
-        }
-        if world.reorgs > 0 && chain.outputs.iter().any(|output| output.funding.is_confirmed()) {
-            for (deep, lose) in [(false, false), (false, true), (true, false), (true, true)] {
-                // A seller who cheats and takes back what was buried is beyond what confirmations protect from.
-                let paid_out = chain.outputs.iter().any(|output| output.spend.is_some());
-                if !(deep && (lose || paid_out) && self.rules.cheat == Some(Role::Seller)) {
-                    steps.push(Step::Reorg { deep, lose });
-                }
-            }
-        }
-    }
 }
 
 impl Model for Trading {
@@ -354,21 +281,33 @@ impl Model for Trading {
     type Action = Step;
 
     fn init_states(&self) -> Vec<World> {
-        let party = Party::default();
-        vec![World {
-            buyer: party,
-            seller: party,
-            chain: Chain::default(),
-            paid: false,
-            in_time: [false; OUTPUTS],
-            reorgs: self.rules.reorgs,
-            fault: None,
-        }]
+        // A dispute that is open already is about a payment that came, or did not.
+        let paid = if self.rules.shape == Shape::Extended { &[false, true][..] } else { &[false] };
+        let begin = |paid: &bool| {
+            let chain = Chain::funded(self.rules.shape);
+            let [buyer, seller] = self.driver.beginning(chain, *paid);
+            let (arbiter, in_time) = (Words::default(), [false; OUTPUTS]);
+            World {
+                buyer,
+                seller,
+                arbiter,
+                chain,
+                paid: *paid,
+                in_time,
+                reorgs: self.rules.reorgs,
+                crashes: self.rules.crashes,
+                fault: None,
+            }
+        };
+        paid.iter().map(begin).collect()
     }
 
     fn actions(&self, world: &World, steps: &mut Vec<Step>) {
         if world.fault.is_some() {
             return; // found; nothing that follows tells more
+        }
+        if self.rules.shape.has_arbiter() && world.reorgs == 0 && world.is_spent(self.rules.shape) {
+            return; // it is over
         }
         let taker = counterparty(self.driver.fixture().maker());
         if self.is_honest(taker) && !world.party(taker).said.contains(Word::Take) {
@@ -381,6 +320,9 @@ impl Model for Trading {
                 self.cheat_steps(world, role, steps);
             }
         }
+        if self.rules.shape.has_arbiter() {
+            steps.extend(self.driver.decisions(world).iter().map(|decision| Step::Decide(decision.way)));
+        }
         self.chain_steps(world, steps);
     }
 
@@ -391,14 +333,24 @@ impl Model for Trading {
                 let taker = counterparty(self.driver.fixture().maker());
                 world.party_mut(taker).said.add(Word::Take);
             }
-            Step::Turn { role, stimulus, crash } => world = self.turn(world, role, stimulus, crash),
+            Step::Turn { role, stimulus, crash } => {
+                world = self.turn(world, role, stimulus, crash);
+                world.crashes = before.crashes.map(|left| left - u8::from(crash.is_some())); // only while some are left
+            }
+            Step::Decide(way) => {
+                let decisions = self.driver.decisions(before);
+                match decisions.iter().find(|decision| decision.way == way)?.word {
+                    Ok(word) => world.arbiter.add(word),
+                    Err(fault) => world.fault = Some(fault),
+                }
+            }
             Step::Say(word) => world.party_mut(self.rules.cheat?).said.add(word),
             Step::Pay => world.paid = true,
             Step::Fund(output) => world.chain.fund(output),
-            Step::Spend(output, way) => world.chain.spend(output, way, true),
+            Step::Spend(output, way) => world.chain.spend(self.rules.shape, output, way, true),
             Step::Mine { spends } => world.chain.mine(spends),
             Step::Bury => world.chain.bury(),
-            Step::Wait => world.chain.pass_time(),
+            Step::Wait => world.chain.pass_time(self.rules.shape),
             Step::Evict => world.chain.evict(),
             Step::Reorg { deep, lose } => {
                 world.reorgs -= 1;

@@ -85,11 +85,22 @@ impl Trade {
         if !self.view.facts.disputed() {
             duties.push(Effect::Publish(Body::Dispute(Dispute { trade: self.bid.trade })));
         }
+        let (signed, to) = match self.role {
+            Role::Seller => (&self.view.facts.releases, Role::Buyer),
+            Role::Buyer | Role::Arbiter => (&self.view.facts.refunds, Role::Seller),
+        };
+        // Before all else: who signed the coins away takes no ruling about them.
+        if let Some(again) = self.sign_again(signed, to) {
+            duties.push(again);
+            return;
+        }
+        // Nor is a part taken of what a party signed over whole, whatever waits in the pool.
+        let is_agreed = self.view.valid_release().is_some() || self.view.valid_refund().is_some();
         let tip = self.view.chain.tip;
         let is_open = |seat| self.view.ruling_from(seat).is_some_and(|from| tip >= from);
         if let (Phase::Ruled, Some((seat, ruling))) = (phase, self.view.ruling()) {
             let gets = if self.role == Role::Buyer { ruling.to_buyer } else { ruling.to_seller };
-            if is_open(*seat) && gets > Sats::ZERO {
+            if is_open(*seat) && gets > Sats::ZERO && !is_agreed {
                 duties.push(match self.kept(SpendPath::Ruling) {
                     Some(tx) => Effect::Broadcast(tx),
                     None => Effect::CompleteRuling { seat: *seat, ruling: ruling.clone() },
@@ -104,19 +115,17 @@ impl Trade {
                 None => Effect::CompleteExtension { seat: *seat, extend: extend.clone() },
             });
         }
-        let (signed, to) = match self.role {
-            Role::Seller => (&self.view.facts.releases, Role::Buyer),
-            Role::Buyer | Role::Arbiter => (&self.view.facts.refunds, Role::Seller),
-        };
-        duties.extend(self.sign_again(signed, to));
     }
 
-    /// Asks for a half once more whose outputs an extension replaced.
+    /// Asks for a half once more whose outputs an extension replaced, unless that was done.
     fn sign_again(&self, signed: &[HalfSpend], to: Role) -> Option<Effect> {
-        let funding = self.view.funding()?;
+        let (funding, vaults) = (self.view.funding()?, self.view.vaults()?);
+        if signed.iter().any(|half| half.vaults == vaults) {
+            return None;
+        }
         let before: Vec<_> = self.view.chain.lineage(funding).skip(1).map(|earlier| earlier.vaults).collect();
         let half = signed.iter().find(|half| before.contains(&half.vaults))?;
-        Some(Effect::SignHalf { vaults: self.view.vaults()?, fee: half.fee, to })
+        Some(Effect::SignHalf { vaults, fee: half.fee, to })
     }
 
     fn publish_closed(&self, phase: Phase, duties: &mut Vec<Effect>) {

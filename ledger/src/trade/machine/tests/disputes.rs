@@ -274,6 +274,61 @@ fn each_arbiter_extends_once_and_the_second_where_the_first_has_not_been_followe
     assert!(effects.contains(&Effect::SignExtension { seat: Seat::Second, vaults, fee }), "{effects:?}");
 }
 
+/// A ruling that gives both something waits in the pool, and the seller released: two spends to make of the same coins, of
+/// which each took the place of the other, for ever.
+#[test]
+fn of_what_was_released_no_part_is_taken_by_a_ruling() {
+    let mut case = Case::new();
+    let (vaults, key) = (case.trade.vaults(1), case.trade.author(Role::Seller).trade_key());
+    let ruling = case.ruling(Seat::First, Verdict::Split(sats(400_000)));
+    let tx = case.escrow.complete_ruling(Seat::First, &ruling, Role::Seller, &key).unwrap().tx;
+    case.facts.rulings.push((Seat::First, ruling));
+    let half = case.escrow.half(&vaults, sats(1_700), Role::Buyer, &key).unwrap();
+    case.facts.releases.push(half.clone());
+    for role in [Role::Buyer, Role::Seller] {
+        let (mut machine, _) = case.party(role, T1);
+        let spends = vec![Spend { tx: tx.clone(), path: SpendPath::Ruling, height: None }];
+        let chain = ChainFacts { spends, ..machine.view().chain().clone() };
+        let effects = machine.handle(Event::Chain(chain)).unwrap();
+        assert_eq!(machine.phase(), Phase::Ruled);
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::CompleteRuling { .. })), "{role} {effects:?}");
+        if role == Role::Buyer {
+            assert!(effects.contains(&Effect::Complete { half: half.clone(), to: Role::Buyer }));
+            let payout =
+                case.escrow.complete(&half, Role::Buyer, &case.trade.author(Role::Buyer).trade_key()).unwrap().tx;
+            let effects = machine.handle(Event::SpendBuilt(payout.clone())).unwrap();
+            assert!(effects.contains(&Effect::Broadcast(payout)));
+            assert!(!effects.iter().any(|effect| matches!(effect, Effect::CompleteRuling { .. })), "{effects:?}");
+        }
+    }
+}
+
+/// The arbiter extended, the seller released, the extension is buried, and the arbiter, who knows of no release of the new
+/// outputs, rules for the seller while he is away.
+#[test]
+fn what_was_signed_away_before_an_extension_is_not_taken_by_a_ruling_after_it() {
+    for (role, verdict) in [(Role::Seller, Verdict::Seller), (Role::Buyer, Verdict::Buyer)] {
+        let mut case = Case::new();
+        let first = case.trade.vaults(1);
+        let extend = case.extend(Seat::First, &first);
+        let key = case.trade.author(role).trade_key();
+        let tx = case.escrow.complete_extend(Seat::First, &extend, role, &key).unwrap().tx;
+        let moved = case.escrow.extended(&tx, &first).unwrap();
+        let to = crate::trade::counterparty(role);
+        let half = case.escrow.half(&first, sats(1_700), to, &key).unwrap();
+        if role == Role::Seller { &mut case.facts.releases } else { &mut case.facts.refunds }.push(half);
+        let division = case.escrow.divide(Seat::First, &moved, verdict, 10).unwrap();
+        let pair = case.trade.arbiter_pair(case.escrow.contract(), Seat::First);
+        case.facts.rulings.push((Seat::First, case.escrow.rule(Seat::First, &moved, division, &pair).unwrap()));
+        let (mut machine, _) = case.party(role, T1);
+        let txs = [(&case.trade.funding(1), Some(FUNDED_AT)), (&tx, Some(T1 + 1))];
+        let effects = machine.handle(Event::Chain(ChainFacts::gather(&case.escrow, T1 + 200, true, txs))).unwrap();
+        assert_eq!(machine.phase(), Phase::Ruled);
+        assert!(effects.contains(&Effect::SignHalf { vaults: moved, fee: sats(1_700), to }), "{role} {effects:?}");
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::CompleteRuling { .. })), "{role} {effects:?}");
+    }
+}
+
 #[test]
 fn an_extension_moves_the_coins_on_and_what_was_signed_is_signed_again() {
     let mut case = Case::new();
