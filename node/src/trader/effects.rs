@@ -105,8 +105,9 @@ impl Trader {
         let local: &Local = active.trade.local();
         if let Some(pin) = &mut active.pin {
             let view = active.trade.view();
-            let is_signed = local.funding_tx.is_some() || local.negotiation.is_bound();
-            pin.committed |= is_signed || view.funding().is_some();
+            // Coins that are set aside are freed by the contract for which they are.
+            let is_promised = local.funding_tx.is_some() || local.negotiation.has_chosen();
+            pin.committed |= is_promised || view.funding().is_some();
             if pin.settled.is_none() && active.trade.phase().is_final() {
                 pin.settled = Settled::of(view);
             }

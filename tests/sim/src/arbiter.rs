@@ -44,6 +44,18 @@ impl Node {
         known.contract.is_some() && (known.facts.disputed() || known.facts.payment_sent) && has_room
     }
 
+    /// Pins what was agreed on as soon as it is seen, if the user rules in it: a fork of its maker's can make it vanish.
+    pub fn keep_agreement(&mut self, known: &mut Known) {
+        let (trade, rules) = (known.bid.trade, known.bid.seat_of(&self.person.author).is_some());
+        let Some(pin) = known.pin.as_mut().filter(|_| rules && known.contract.is_some()) else { return };
+        pin.committed = true;
+        if !self.disk.private().pins.contains_key(&trade) {
+            let kept = pin.clone();
+            let _ = self.disk.write(|private| drop(private.pins.insert(trade, kept))); // tried again at the next start
+        }
+        self.pin(trade, known.pin.clone());
+    }
+
     /// The user looks at the cases.
     pub fn look_at_cases(&mut self, shared: &mut Shared) {
         let trades = self.mind.iter().flat_map(|mind| mind.trades.values());

@@ -127,7 +127,8 @@ impl Node {
             mind.foreign.insert(id);
             return;
         }
-        let Some(records) = self.look_at(id, shared.flaw) else { return };
+        let Some(mut records) = self.look_at(id, shared.flaw) else { return };
+        self.keep_agreement(&mut records);
         let Some(role) = records.bid.role_of(&self.person.author) else { return };
         let Some(mind) = self.mind.as_mut() else { return };
         if !mind.trades.contains_key(&id) {
@@ -217,10 +218,15 @@ impl Node {
 
     fn handle_all(&mut self, id: TradeId, event: Event, shared: &mut Shared) -> Result<(), Refusal> {
         let mut events = VecDeque::from([event]);
-        for _ in 0..MAX_EFFECTS {
+        for number in 0..MAX_EFFECTS {
             let Some(event) = events.pop_front() else { break };
             let Some(trade) = self.mind.as_mut().and_then(|mind| mind.trades.get_mut(&id)) else { break };
-            for effect in trade.handle(event)? {
+            let asked = match trade.handle(event) {
+                Ok(asked) => asked,
+                Err(refusal) if number == 0 => return Err(refusal),
+                Err(_) => continue, // what was looked up or signed meanwhile is not wanted any more
+            };
+            for effect in asked {
                 events.extend(self.perform(id, effect, shared));
             }
         }

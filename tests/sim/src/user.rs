@@ -5,6 +5,7 @@ use exchange_ledger::book::Query;
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 use exchange_ledger::money::{Price, Sats};
 use exchange_ledger::rules::{MIN_BOND_PPM, MIN_REFUND_DELAY};
+use exchange_ledger::storage::Storage;
 use exchange_ledger::text::Text;
 use exchange_ledger::trade::{Action, Command, Phase, Role, Trade};
 use exchange_ledger::wire::List;
@@ -160,6 +161,11 @@ impl Node {
         }
     }
 
+    /// Tells whether the seller is nobody who signed two histories: nobody pays him.
+    fn trusts(&self, trade: &Trade) -> bool {
+        self.ledger.storage().is_forked(&trade.bid().seller()).is_ok_and(|forked| !forked)
+    }
+
     /// What the user wants to do now, whether or not it is possible.
     fn wish(&self, trade: &Trade, shared: &Shared) -> Option<Action> {
         let mood = mood(trade, shared);
@@ -177,7 +183,7 @@ impl Node {
             (Role::Buyer, Phase::Refunding | Phase::Refunded) => Some(Action::Refund),
             (Role::Buyer, Phase::Funded) if paid => Some(Action::MarkPaid),
             (Role::Buyer, Phase::Funded) => match mood {
-                Mood::Keen if trade.local().their_details.is_some() => Some(Action::MarkPaid),
+                Mood::Keen if trade.local().their_details.is_some() && self.trusts(trade) => Some(Action::MarkPaid),
                 Mood::Sorry => Some(Action::Cancel),
                 Mood::Keen | Mood::Unsure | Mood::Gone => None,
             },

@@ -5,7 +5,7 @@ use exchange_sim::run::run_seeds;
 use exchange_sim::world::run;
 
 /// Worlds of every test run.
-const WORLDS: u64 = 3000;
+const WORLDS: u64 = 2000;
 /// Worlds in which each flaw must show.
 const FLAWED_WORLDS: u64 = 200;
 

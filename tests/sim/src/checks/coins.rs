@@ -4,7 +4,7 @@ use bitcoin::OutPoint;
 use exchange_ledger::body::Party;
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::money::Sats;
-use exchange_ledger::trade::{ChainFacts, Escrow, Spend};
+use exchange_ledger::trade::{ChainFacts, Escrow, Spend, Trade};
 
 use super::Checks;
 use crate::chain::Chain;
@@ -45,9 +45,14 @@ impl Checks {
     pub(super) fn freed(&mut self, nodes: &[Node], chain: &Chain) {
         for node in nodes.iter().filter(|node| node.honest) {
             let private = node.disk.private();
-            let held = private.shares.values().find(|share| chain.view().spender(&share.coin).is_none());
-            if let Some(share) = held {
-                self.fail(format!("node {} still holds back the coin {}", node.number, share.coin));
+            let held = private.shares.iter().find(|(_, share)| chain.view().spender(&share.coin).is_none());
+            if let Some((script, share)) = held {
+                let trades = node.mind.iter().flat_map(|mind| mind.trades.values());
+                let is_for = |trade: &&Trade| {
+                    trade.joint_terms().is_some_and(|terms| terms.output(terms.role).script_pubkey == *script)
+                };
+                let seen: Vec<_> = trades.filter(is_for).map(|t| (t.id(), t.phase(), t.holds_coins())).collect();
+                self.fail(format!("node {} still holds back {share:?} for {seen:?}", node.number));
             }
         }
     }
