@@ -672,6 +672,28 @@ fn what_comes_too_late_changes_nothing() {
 }
 
 #[test]
+fn a_message_is_owed_until_it_is_in_the_mail() {
+    let mut seller = Side::new(Role::Seller);
+    let chosen = Event::Chosen { mine: sellers(), feerate: 10 };
+    seller.state.handle(&seller.terms, OPEN, chosen).unwrap();
+    let owed = seller.state.duties(&seller.terms, OPEN);
+    let [Effect::SendProposal(proposal)] = owed.as_slice() else { panic!("{owed:?}") };
+    seller.state.handle(&seller.terms, OPEN, Event::Sent).unwrap();
+    assert!(seller.state.duties(&seller.terms, OPEN).is_empty());
+    let mut buyer = Side::new(Role::Buyer);
+    buyer.step(Event::Fund { feerate: 10 });
+    buyer.step(Event::Proposal(proposal.clone()));
+    buyer.duties();
+    let owed = |side: &Side| {
+        let duties = side.state.duties(&side.terms, OPEN);
+        duties.iter().filter(|effect| matches!(effect, Effect::SendAnswer(_))).count()
+    };
+    assert_eq!(owed(&buyer), 1);
+    buyer.state.handle(&buyer.terms, OPEN, Event::Sent).unwrap();
+    assert_eq!(owed(&buyer), 0);
+}
+
+#[test]
 fn nothing_is_owed_where_all_is_seen_owed_or_at_an_end() {
     let (mut seller, mut buyer) = both_willing();
     negotiate(&mut |_, _| {}, &mut seller, &mut buyer);
