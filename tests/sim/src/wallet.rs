@@ -91,7 +91,9 @@ impl Node {
         tx.input[at].witness = Witness::from_slice(&[signature.serialize()]);
         let txid = tx.compute_txid();
         let noted = self.disk.write(|private| {
-            private.shares.get_mut(&script).map(|share| share.signed.push(txid));
+            if let Some(share) = private.shares.get_mut(&script) {
+                share.signed.push(txid);
+            }
         });
         noted.ok()?;
         shared.checks.signs(self, id, coin);
@@ -121,7 +123,9 @@ impl Node {
             let tx = send_back(share.coin, self.destination(), FEE_SAT);
             let back = Some(tx.clone());
             let noted = self.disk.write(|private| {
-                private.shares.get_mut(script).map(|share| share.back = back);
+                if let Some(share) = private.shares.get_mut(script) {
+                    share.back = back;
+                }
             });
             noted.ok()?;
             let _ = shared.chain.broadcast(&tx); // as below

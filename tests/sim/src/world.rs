@@ -163,10 +163,9 @@ impl World {
                 node.boot(shared);
             }
         }
-        for number in 0..=usize::from(shared.rng.one_in(2)) {
-            if nodes[number].mind.is_some() {
-                nodes[number].advertise(shared);
-            }
+        let arbiters = 1 + usize::from(shared.rng.one_in(2));
+        for node in nodes.iter_mut().take(arbiters).filter(|node| node.mind.is_some()) {
+            node.advertise(shared);
         }
         for (node, one) in nodes.iter().enumerate() {
             let first = shared.rng.below(10_000);

@@ -9,6 +9,7 @@ use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut, Txid, WPubkeyHash
 use proptest::prelude::*;
 
 use super::*;
+use crate::rules::MAX_SPEND_FEERATE;
 use crate::testing::{even_keypair, sats};
 
 const TIP: u32 = 1_000;
@@ -302,7 +303,7 @@ fn only_confirmed_unspent_taproot_coins_of_others_are_taken() {
 fn a_feerate_out_of_reason_and_a_lock_to_come_are_refused() {
     for (feerate, height, expected) in [
         (HIGHEST + 1, TIP, FundingError::Feerate { feerate: HIGHEST + 1, highest: HIGHEST }),
-        (0, TIP, FundingError::Feerate { feerate: 0, highest: crate::rules::MAX_SPEND_FEERATE }),
+        (0, TIP, FundingError::Feerate { feerate: 0, highest: MAX_SPEND_FEERATE }),
         (10, TIP + 1, FundingError::LockHeight { height: TIP + 1 }),
         (10, FROM - 1, FundingError::LockHeight { height: FROM - 1 }),
         (10, u32::MAX, FundingError::LockHeight { height: u32::MAX }),
@@ -504,6 +505,39 @@ fn a_feerate_is_paid_up_to_twice_ones_own_and_a_little() {
     }
 }
 
+#[test]
+fn no_transaction_follows_from_a_feerate_out_of_bounds() {
+    let (seller, buyer) = (funder(1, &[10_000_000], 10), funder(101, &[10_000_000], 110));
+    for (feerate, is_good) in [(0, false), (1, true), (MAX_SPEND_FEERATE, true), (MAX_SPEND_FEERATE + 1, false)] {
+        let proposal = Proposal { feerate, height: TIP, seller: seller.contribution.clone() };
+        let refused = FundingError::Feerate { feerate, highest: MAX_SPEND_FEERATE };
+        let draft = Draft::new(&terms(Role::Seller), &proposal, &seller, &buyer);
+        assert_eq!(draft.map(|_| ()), if is_good { Ok(()) } else { Err(refused) });
+    }
+}
+
+#[test]
+fn change_goes_neither_to_the_escrow_nor_to_the_other_side() {
+    let proposal = Proposal { feerate: 10, height: TIP, seller: sellers().contribution };
+    let to = |mut funder: Funder, script: &ScriptBuf| {
+        funder.contribution.change = Destination::new(script.clone()).unwrap();
+        funder
+    };
+    let [one, other] = [200, 201].map(|number| coin(number).script());
+    let elsewhere = destination(77).script().clone();
+    for (seller, buyer, refused) in [
+        (&elsewhere, &elsewhere, Some(Role::Seller)),
+        (&one, &elsewhere, Some(Role::Seller)),
+        (&other, &elsewhere, Some(Role::Seller)),
+        (&elsewhere, &one, Some(Role::Buyer)),
+        (&elsewhere, &other, Some(Role::Buyer)),
+        (&elsewhere, destination(78).script(), None),
+    ] {
+        let draft = Draft::new(&terms(Role::Seller), &proposal, &to(sellers(), seller), &to(buyers(), buyer));
+        assert_eq!(draft.err(), refused.map(FundingError::Change), "{seller} {buyer}");
+    }
+}
+
 /// What the chain says of a side's coins: all there.
 fn all_unspent(theirs: &Funder) -> Event {
     let states = theirs.contribution.inputs.iter().zip(theirs.values.iter());
@@ -638,12 +672,37 @@ fn what_comes_too_late_changes_nothing() {
 }
 
 #[test]
+fn a_message_is_owed_until_it_is_in_the_mail() {
+    let mut seller = Side::new(Role::Seller);
+    let chosen = Event::Chosen { mine: sellers(), feerate: 10 };
+    seller.state.handle(&seller.terms, OPEN, chosen).unwrap();
+    let owed = seller.state.duties(&seller.terms, OPEN);
+    let [Effect::SendProposal(proposal)] = owed.as_slice() else { panic!("{owed:?}") };
+    seller.state.handle(&seller.terms, OPEN, Event::Sent).unwrap();
+    assert!(seller.state.duties(&seller.terms, OPEN).is_empty());
+    let mut buyer = Side::new(Role::Buyer);
+    buyer.step(Event::Fund { feerate: 10 });
+    buyer.step(Event::Proposal(proposal.clone()));
+    buyer.duties();
+    let owed = |side: &Side| {
+        let duties = side.state.duties(&side.terms, OPEN);
+        duties.iter().filter(|effect| matches!(effect, Effect::SendAnswer(_))).count()
+    };
+    assert_eq!(owed(&buyer), 1);
+    buyer.state.handle(&buyer.terms, OPEN, Event::Sent).unwrap();
+    assert_eq!(owed(&buyer), 0);
+}
+
+#[test]
 fn nothing_is_owed_where_all_is_seen_or_at_an_end_and_what_is_owed_is_only_looked_up() {
     let (mut seller, mut buyer) = both_willing();
     negotiate(&mut |_, _| {}, &mut seller, &mut buyer);
     for side in [&mut seller, &mut buyer] {
         let late = Now { tip: TIP + PATIENCE, ..OPEN };
-        assert!(!side.state.duties(&side.terms, late).is_empty());
+        let owed = side.state.duties(&side.terms, late);
+        let looks = owed.iter().filter(|effect| matches!(effect, Effect::LookUp(_))).count();
+        let calls_off = usize::from(side.terms.role == Role::Buyer);
+        assert_eq!((looks, owed.len()), (1, 1 + calls_off), "{owed:?}");
         for open in [true, false] {
             let owed = side.state.duties(&side.terms, Now { owed: true, open, ..late });
             assert!(matches!(owed.as_slice(), [Effect::LookUp(_)]), "{owed:?}");

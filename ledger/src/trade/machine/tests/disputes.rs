@@ -432,6 +432,7 @@ fn each_takes_back_his_own_bond_and_not_the_others() {
     let mut plain = case.party(Role::Buyer, from).0;
     plain.handle(Event::Compared).unwrap();
     assert_eq!(ask(&mut plain, Action::Refund), Err(Refusal::NothingToTakeBack));
+    assert!(!plain.actions().contains(&Action::Refund), "nor is it offered");
 }
 
 #[test]
