@@ -270,7 +270,7 @@ impl Fixture {
         let mut log = Vec::new();
         if is_maker {
             log.push(again(&self.trade.offer));
-            fork.append(self.trade.offer.header().clone(), self.trade.offer.body().to_vec());
+            fork.append(*self.trade.offer.header(), self.trade.offer.body().to_vec());
             if words.contains(Word::Accept) {
                 log.push(again(&self.trade.accept));
             }

@@ -109,8 +109,11 @@ pub struct Driver {
     turns: Mutex<HashMap<(Role, Party, Stimulus), Arc<Turn>>>,
     machines: Mutex<HashMap<Rest, Trade>>,
     /// What the arbiter may sign: by what all said, and by the chain.
-    pub decisions: Mutex<HashMap<([Words; 3], Chain), Arc<Vec<Decision>>>>,
+    pub decisions: Mutex<HashMap<Heard, Arc<Vec<Decision>>>>,
 }
+
+/// What everybody said, and the chain.
+pub type Heard = ([Words; 3], Chain);
 
 /// What decides everything of a machine but the chain: role, said, heard, kept.
 type Rest = (Role, Words, Words, bool, Option<(usize, Way)>);
