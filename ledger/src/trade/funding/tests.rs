@@ -672,6 +672,29 @@ fn what_comes_too_late_changes_nothing() {
 }
 
 #[test]
+fn only_what_rests_on_a_coin_that_is_gone_is_dead() {
+    let mut buyer = Side::new(Role::Buyer);
+    buyer.chain.insert(outpoint(20), unspent(20, 1_500_000));
+    buyer.step(Event::Fund { feerate: 10 });
+    let others = funder(20, &[1_500_000], 10);
+    for seller in [sellers(), others.clone()] {
+        buyer.step(Event::Proposal(Proposal { feerate: 10, height: TIP, seller: seller.contribution }));
+        buyer.duties();
+    }
+    let [first, second] = buyer.signed.as_slice() else { panic!("{:?}", buyer.refused) };
+    for (theirs, forgotten, is_bound) in
+        [(&others, vec![second], true), (&others, vec![], true), (&sellers(), vec![first], false)]
+    {
+        let gone = InputState::Spent { by: Txid::from_byte_array([9; 32]), depth: DEAD_AFTER };
+        let states = vec![gone; theirs.values.len()];
+        let looked = Event::Looked { theirs: theirs.contribution.clone(), states, highest: HIGHEST };
+        let effects = buyer.state.handle(&buyer.terms, Now { open: false, ..OPEN }, looked).unwrap();
+        let forgotten: Vec<_> = forgotten.into_iter().map(|tx| Effect::Forget(tx.compute_txid())).collect();
+        assert_eq!((effects, buyer.state.is_bound()), (forgotten, is_bound));
+    }
+}
+
+#[test]
 fn a_message_is_owed_until_it_is_in_the_mail() {
     let mut seller = Side::new(Role::Seller);
     let chosen = Event::Chosen { mine: sellers(), feerate: 10 };

@@ -106,7 +106,8 @@ impl Pair {
 
     /// The seller signs too; returns what he asks for and the whole transaction.
     fn complete(&mut self) -> (Vec<Effect>, Transaction) {
-        joint(&mut self.seller, funding::Event::Answer(self.answer.clone())).unwrap();
+        let asked = joint(&mut self.seller, funding::Event::Answer(self.answer.clone())).unwrap();
+        assert!(asked.contains(&Effect::LookUpCoins(self.answer.buyer.clone())), "at once: {asked:?}");
         let asked = joint(&mut self.seller, unspent(&self.answer.buyer, Role::Buyer)).unwrap();
         let signed = sign(&drafted(&asked), Role::Seller);
         let effects = joint(&mut self.seller, funding::Event::Signed(signed)).unwrap();
@@ -132,6 +133,7 @@ fn both_users_agree_before_anything_is_signed_and_the_whole_is_kept_before_it_is
     assert_eq!(pair.trade.escrow().fundings(&tx).len(), 1);
     assert!(tx.input.iter().all(|input| input.witness.len() == 1));
     assert_eq!(ask(&mut pair.seller, Action::Fund), Err(Refusal::Funding(FundingError::Signed)));
+    assert!(!pair.seller.actions().contains(&Action::Fund) && !pair.buyer.actions().contains(&Action::Fund));
     // What comes again changes nothing.
     let before = (pair.buyer.local().clone(), pair.seller.local().clone());
     joint(&mut pair.buyer, funding::Event::Proposal(pair.proposal.clone())).unwrap();

@@ -207,6 +207,32 @@ fn a_seller_completes_a_refund_and_sends_what_he_kept_of_it_until_a_block_shows_
 }
 
 #[test]
+fn a_buyer_sends_the_payout_that_he_keeps_while_the_coins_are_held_and_no_block_spends_them() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let (contract, escrow, vaults) = (trade.contract(), trade.escrow(), trade.vaults(1));
+    let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| trade.author(role).trade_key());
+    let half = escrow.half(&vaults, sats(1_700), Role::Buyer, &seller).unwrap();
+    let payout = escrow.complete(&half, Role::Buyer, &buyer).unwrap().tx;
+    let released = Facts { releases: vec![half], ..Facts::default() };
+    for (role, funded_at, spent_at, sends) in [
+        (Role::Buyer, Some(198), None, true),
+        (Role::Buyer, Some(198), Some(None), true),
+        (Role::Buyer, Some(198), Some(Some(199)), false),
+        (Role::Buyer, Some(190), Some(Some(198)), false),
+        (Role::Buyer, Some(199), None, false),
+        (Role::Buyer, None, None, false),
+        (Role::Seller, Some(198), None, false),
+    ] {
+        let fundings = vec![Funding::new(vaults, funded_at)];
+        let spend = |height| Spend { tx: payout.clone(), path: SpendPath::Payout, height };
+        let seen = ChainFacts { fundings, spends: spent_at.map(spend).into_iter().collect(), ..chain(200) };
+        let local = Local { spend_tx: serialized(&payout), ..Local::default() };
+        let effects = owed(&trade, &contract, role, local, released.clone(), seen);
+        assert_eq!(!broadcasts(&effects).is_empty(), sends, "{role} {funded_at:?} {spent_at:?}");
+    }
+}
+
+#[test]
 fn a_buyer_sends_his_bond_back_again_while_it_is_there() {
     let mut trade = SampleTrade::new(Side::Sell);
     let contract = trade.bonded();

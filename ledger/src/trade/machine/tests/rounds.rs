@@ -159,6 +159,15 @@ fn when_every_block_counts_nobody_is_waited_for() {
     let from = 190 + 4320 - 1;
     let effects = buyer.handle(Event::Chain(ChainFacts { fundings: fundings.clone(), ..chain(from) })).unwrap();
     assert!(effects.contains(&stage.completes()) && !effects.contains(&stage.asks()), "{effects:?}");
+    // The same where no payment was claimed, so that nothing is disputed by itself.
+    let facts = Facts { releases: vec![stage.half.clone()], ..Facts::default() };
+    for (tip, waits) in [(from - 1, true), (from, false)] {
+        let (mut buyer, _) = stage.start(Role::Buyer, Local::default());
+        let contract = Some(stage.trade.contract());
+        buyer.handle(Event::Records { contract, facts: facts.clone() }).unwrap();
+        let effects = buyer.handle(Event::Chain(ChainFacts { fundings: fundings.clone(), ..chain(tip) })).unwrap();
+        assert_eq!((effects.contains(&stage.asks()), effects.contains(&stage.completes())), (waits, !waits), "{tip}");
+    }
     // Nor in a quarrel.
     let (mut buyer, _) = stage.start(Role::Buyer, Local::default());
     let Event::Records { contract, facts } = stage.released() else { unreachable!() };
