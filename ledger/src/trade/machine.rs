@@ -472,12 +472,18 @@ impl Trade {
     }
 
     /// Returns the transaction that this side made and keeps, if it spends the funding as it is now, and in this way: after
-    /// a reorg with another funding, an extension, or a bond that left alone, it is worth nothing and made anew.
-    fn kept(&self, path: SpendPath) -> Option<Transaction> {
+    /// a reorg with another funding, or an extension, it is worth nothing and made anew.
+    fn signed(&self, path: SpendPath) -> Option<Transaction> {
         let vaults = self.view.funding()?.vaults;
         let tx = decode(self.local.spend_tx.as_deref())?;
         let is_it = spends_any(&tx, &vaults) && self.escrow.as_ref()?.classify(&tx, &vaults) == path;
-        (is_it && !self.is_dead(&tx)).then_some(tx)
+        is_it.then_some(tx)
+    }
+
+    /// Returns what was signed so and can still confirm, as far as blocks show: not beside a bond that left alone. What a
+    /// block makes impossible a reorg makes possible again; so it stays signed.
+    fn kept(&self, path: SpendPath) -> Option<Transaction> {
+        self.signed(path).filter(|tx| !self.is_dead(tx))
     }
 
     /// Tells whether a block holds another transaction that spends the same coins.

@@ -325,6 +325,10 @@ impl Node {
             let Some(mind) = &self.mind else { continue };
             let theirs = |trade: &&Trade| trade.bid().role_of(&log.author).is_some();
             affected.extend(mind.trades.values().filter(theirs).map(Trade::id));
+            // What came in as a part of it says something too: a bid may be among it, of which this node has to judge.
+            for record in &fork.frozen {
+                affected.extend(record.decoded().map(|body| self.affected_by(record, body)).unwrap_or_default());
+            }
         }
         let acting = self.mind.as_ref().and_then(|mind| mind.acting);
         for trade in affected.into_iter().filter(|trade| Some(*trade) != acting) {

@@ -74,12 +74,12 @@ impl Trade {
 
     /// Tells whether the coins were released to this side, or it keeps a transaction by which they come to it.
     fn is_payee(&self) -> bool {
-        self.view.valid_release().is_some() || self.kept(SpendPath::Payout).is_some() || self.has_taken()
+        self.view.valid_release().is_some() || self.signed(SpendPath::Payout).is_some() || self.has_taken()
     }
 
     /// Tells whether this side keeps a transaction by which the coins come to itself.
     fn has_taken(&self) -> bool {
-        [SpendPath::Refund, SpendPath::Timeout, SpendPath::Ruling].into_iter().any(|path| self.kept(path).is_some())
+        [SpendPath::Refund, SpendPath::Timeout, SpendPath::Ruling].into_iter().any(|path| self.signed(path).is_some())
     }
 
     /// Returns the output that this side funded, if no block spends it.
