@@ -30,7 +30,8 @@
 //! forgets and one who does not; it is the same as the set of all records gives in one go; books, winners and agreements are
 //! the same, as are the pins of one's own trades; a book is what its ledger says; bodies are held as long as each says, and
 //! longer only if they are needed; and who agreed with an honest person has his payment details. At the end: no honest
-//! person's coins are stuck in an escrow or set aside in his wallet, and who paid has the coins, whoever the seller is.
+//! person's coins are stuck in an escrow or set aside in his wallet, and who paid has the coins, if the
+//! seller is honest or a node of an arbiter can see what was agreed.
 //!
 //! **That it can fail** is a test: each [`flaw`] must be found within a few seeds.
 //!
