@@ -1,0 +1,121 @@
+//! How the coins come free, or back, when a funding comes to nothing, and when they do not.
+
+use super::*;
+
+#[test]
+fn coins_are_free_when_a_trade_is_called_off_before_a_signature() {
+    let (mut seller, mut buyer) = both_willing();
+    seller.duties();
+    for side in [&mut seller, &mut buyer] {
+        side.now.open = false;
+        side.duties();
+        side.duties();
+    }
+    // The buyer too, who brought nothing yet as far as he knows: his wallet may have chosen just before a crash.
+    for side in [&seller, &buyer] {
+        assert_eq!(side.ends, [Effect::Free]);
+    }
+}
+
+#[test]
+fn a_signature_that_left_is_taken_back_by_spending_a_coin() {
+    let (mut seller, mut buyer) = both_willing();
+    negotiate(&mut |_, answer| *answer = None, &mut seller, &mut buyer);
+    assert!(buyer.state.is_bound() && !seller.state.is_bound());
+    // The seller is silent. In time the buyer calls off by himself, and spends one of his coins.
+    buyer.now.tip = TIP + PATIENCE - 1;
+    buyer.duties();
+    assert!(buyer.ends.is_empty());
+    buyer.now.tip += 1;
+    buyer.duties();
+    assert_eq!(buyer.ends, [Effect::CallOff]);
+    (buyer.now.open, buyer.now.synced) = (false, false);
+    buyer.duties();
+    assert_eq!(buyer.ends.len(), 1, "not before the chain is known");
+    buyer.now.synced = true;
+    buyer.duties();
+    buyer.duties();
+    assert_eq!(buyer.ends, [Effect::CallOff, Effect::SpendBack]);
+    // Nothing more is signed.
+    let other = Proposal { feerate: 9, height: TIP, seller: sellers().contribution };
+    buyer.step(Event::Proposal(other));
+    assert_eq!(buyer.refused, [FundingError::Unexpected]);
+}
+
+#[test]
+fn a_seller_who_proposes_again_and_again_gains_no_time() {
+    let (mut seller, mut buyer) = both_willing();
+    negotiate(&mut |_, answer| *answer = None, &mut seller, &mut buyer);
+    for round in 1..=5 {
+        buyer.now.tip = TIP + round * PROPOSAL_AGE;
+        buyer.step(Event::Proposal(Proposal { feerate: 10, height: buyer.now.tip, seller: sellers().contribution }));
+        buyer.duties();
+    }
+    assert_eq!((buyer.signed.len(), buyer.state.gives_up_at()), (6, Some(TIP + PATIENCE)));
+    assert!(buyer.ends.is_empty());
+    buyer.now.tip = TIP + PATIENCE;
+    buyer.duties();
+    assert_eq!(buyer.ends, [Effect::CallOff]);
+}
+
+#[test]
+fn a_funding_that_was_relied_on_is_never_taken_back() {
+    let (mut seller, mut buyer) = both_willing();
+    negotiate(&mut |_, _| {}, &mut seller, &mut buyer);
+    for side in [&mut seller, &mut buyer] {
+        // The buyer paid, a reorg took the funding back, and it was called off.
+        (side.now.open, side.now.owed, side.now.tip) = (false, true, TIP + 10 * PATIENCE);
+        side.duties();
+        assert!(side.ends.is_empty());
+    }
+}
+
+#[test]
+fn a_buyer_who_spends_his_coin_elsewhere_delays_and_gains_nothing() {
+    let (mut seller, mut buyer) = both_willing();
+    negotiate(&mut |_, _| {}, &mut seller, &mut buyer);
+    let first = seller.complete[0].clone();
+    let elsewhere = Txid::from_byte_array([77; 32]);
+    let spent = |depth| InputState::Spent { by: elsewhere, depth };
+    seller.chain.insert(outpoint(101), spent(DEAD_AFTER - 1));
+    seller.duties();
+    seller.step(Event::Fund { feerate: 20 });
+    assert_eq!((seller.ends.len(), seller.refused.pop()), (0, Some(FundingError::Signed)), "it may still come back");
+    seller.chain.insert(outpoint(101), spent(DEAD_AFTER));
+    seller.duties();
+    assert_eq!(seller.ends, [Effect::Forget(first.compute_txid())]);
+    // Another round, with another coin of the buyer's and the same of the seller's.
+    buyer = Side::new(Role::Buyer);
+    buyer.mine = funder(120, &[150_000], 110);
+    seller.chain.insert(outpoint(120), unspent(120, 150_000));
+    buyer.step(Event::Fund { feerate: 10 });
+    seller.step(Event::Fund { feerate: 20 });
+    negotiate(&mut |_, _| {}, &mut seller, &mut buyer);
+    assert_eq!(seller.complete.len(), 2, "{:?} {:?}", seller.refused, buyer.refused);
+    let spends = |tx: &Transaction| tx.input.iter().any(|input| input.previous_output == outpoint(1));
+    assert!(seller.complete.iter().all(spends), "at most one can confirm");
+    assert!(seller.state.has_signed(&first.compute_txid()));
+}
+
+#[test]
+fn only_what_rests_on_a_coin_that_is_gone_is_dead() {
+    let mut buyer = Side::new(Role::Buyer);
+    buyer.chain.insert(outpoint(20), unspent(20, 1_500_000));
+    buyer.step(Event::Fund { feerate: 10 });
+    let others = funder(20, &[1_500_000], 10);
+    for seller in [sellers(), others.clone()] {
+        buyer.step(Event::Proposal(Proposal { feerate: 10, height: TIP, seller: seller.contribution }));
+        buyer.duties();
+    }
+    let [first, second] = buyer.signed.as_slice() else { panic!("{:?}", buyer.refused) };
+    for (theirs, forgotten, is_bound) in
+        [(&others, vec![second], true), (&others, vec![], true), (&sellers(), vec![first], false)]
+    {
+        let gone = InputState::Spent { by: Txid::from_byte_array([9; 32]), depth: DEAD_AFTER };
+        let states = vec![gone; theirs.values.len()];
+        let looked = Event::Looked { theirs: theirs.contribution.clone(), states, highest: HIGHEST };
+        let effects = buyer.state.handle(&buyer.terms, Now { open: false, ..OPEN }, looked).unwrap();
+        let forgotten: Vec<_> = forgotten.into_iter().map(|tx| Effect::Forget(tx.compute_txid())).collect();
+        assert_eq!((effects, buyer.state.is_bound()), (forgotten, is_bound));
+    }
+}
