@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use exchange_ledger::record::{Kind, LogId};
+use exchange_ledger::ledger::MAX_CLOCK_SKEW_S;
+use exchange_ledger::record::{Head, Kind, LogId, MAX_LOG_LEN};
 use tokio::sync::watch;
 
 /// How long the first record after a start waits for a comparison with a peer before it opens a new log: connecting takes a
@@ -65,6 +66,12 @@ impl OwnLogs {
             let _ = tokio::time::timeout(COMPARISON_WAIT, compared.wait_for(|compared| *compared)).await;
         }
     }
+}
+
+/// Tells whether a log can take another record: it is not full, and no clock that once ran ahead holds up everything that
+/// is signed until its time has come.
+pub(super) fn has_room(head: &Head, now: u64) -> bool {
+    head.len < MAX_LOG_LEN && head.time <= now.saturating_add(MAX_CLOCK_SKEW_S)
 }
 
 /// Tells whether records of a kind mean little outside of the log that holds what they are about: these wait for a peer

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use exchange_ledger::identity::{Email, KdfParams, MasterKey, Password};
-use exchange_ledger::record::MAX_LOG_LEN;
-use exchange_ledger::storage::MemoryStorage;
+use exchange_ledger::ledger::MAX_CLOCK_SKEW_S;
+use exchange_ledger::record::{Head, Header, Kind, LogId, MAX_LOG_LEN};
+use exchange_ledger::storage::{MemoryStorage, Storage};
 use exchange_ledger::testing::NETWORK;
 use exchange_store::OpenOptions;
 
+use super::own_log::has_room;
 use super::*;
 
 fn identity() -> Arc<Identity> {

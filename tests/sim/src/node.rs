@@ -1,7 +1,8 @@
 //! A node: the real ledger and book over its disk, and what the node's keeper and network decide about records.
 //!
-//! What it decides is what `exchange-node` does: `keeper.rs` (which log to write to, what verdict becomes of an admission),
-//! `net/swarm.rs` (pass on what was accepted, ask for the log of an orphan, ban who sends what is invalid by itself).
+//! What it decides is what `exchange-node` does: `keeper/writer.rs` (which log to write to, what verdict becomes of an
+//! admission), `net/swarm.rs` (pass on what was accepted, ask for the log of an orphan, ban who sends what is invalid by
+//! itself).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -1,0 +1,318 @@
+//! The thread `ledger`: does one after the other what is asked of it, and tells the book and whoever listens.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+
+use exchange_ledger::body::Body;
+use exchange_ledger::book::Book;
+use exchange_ledger::ids::{AuthorId, RecordId};
+use exchange_ledger::ledger::{Admission, Ledger};
+use exchange_ledger::record::{Head, Header, Kind, LogId, Record};
+use exchange_ledger::retention::{Look, Mine};
+use exchange_ledger::storage::{Aged, Storage, StorageError};
+use exchange_store::{Store, apply_to_book};
+use tokio::sync::{broadcast, mpsc};
+
+use super::intake::Checked;
+use super::own_log::{self, OwnLogs};
+use super::ticket::{Published, Ticket, Wish};
+use super::{Change, Job, PublishError, answered_by};
+use crate::clock;
+use crate::net::Verdict;
+use crate::private::Private;
+use crate::reputation::Reputation;
+
+/// From how many records on a commit is full: what a sync of the disk costs is little beside so many.
+const COMMIT: usize = 2048;
+/// How many old records are looked at in one step, some milliseconds: other writes wait for no more.
+const OLD: usize = 128;
+/// How many taken epochs in a row are passed over: each is a log that was opened within the same second.
+const MAX_TAKEN_EPOCHS: u32 = 1000;
+
+/// What the thread works with.
+pub(super) struct Writer {
+    pub(super) private: Private,
+    pub(super) ledger: Ledger<Store>,
+    pub(super) book: Arc<RwLock<Book>>,
+    pub(super) own_logs: Arc<OwnLogs>,
+    pub(super) reputation: Reputation,
+    pub(super) changes: broadcast::Sender<Change>,
+    pub(super) version: Arc<AtomicU64>,
+}
+
+impl Writer {
+    /// Does what is asked for, until nobody is left to ask.
+    pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
+        let mut next = inbox.blocking_recv();
+        while let Some(job) = next.take() {
+            match job {
+                Job::Admit(promise) => {
+                    let mut groups = Vec::from_iter(promise.wait());
+                    next = more(&mut inbox, &mut groups);
+                    self.admit(groups);
+                }
+                Job::Publish { wish, ticket, reply } => {
+                    // A caller that went away does not want the answer.
+                    let _ = reply.send(self.publish(&wish, ticket));
+                }
+                Job::Advance => self.advance(clock::unix_now()),
+                Job::SetStaked(staked) => {
+                    log_failure(self.book().set_staked(&self.ledger, staked));
+                }
+                Job::DropBodies { before, after, own, reply } => {
+                    let _ = reply.send(self.drop_bodies(before, after.as_ref(), &own)); // as above
+                }
+                Job::KeepBodies { records, reply } => {
+                    let _ = reply.send(self.keep_bodies(&records)); // as above
+                }
+            }
+            next = next.or_else(|| inbox.blocking_recv());
+        }
+    }
+
+    /// Lets in groups of verified records with one commit, or with several if forks take much away.
+    fn admit(&mut self, groups: Vec<Checked>) {
+        let mut records: Vec<Record> = groups.iter().flat_map(|group| &group.records).cloned().collect();
+        let mut verdicts = Vec::with_capacity(records.len());
+        while !records.is_empty() {
+            match exchange_store::admit_some(&mut self.ledger, &records, clock::unix_now()) {
+                Ok(admissions) => {
+                    let others = records.split_off(admissions.len());
+                    for (admission, record) in admissions.iter().zip(std::mem::replace(&mut records, others)) {
+                        if self.is_beyond(admission, &record) {
+                            self.own_logs.outgrown(record.header().log);
+                        }
+                        verdicts.push(self.verdict(admission, &record));
+                        self.tell(admission, record, false);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "records cannot be kept; they will be fetched again");
+                    verdicts.extend(records.drain(..).map(|_| Verdict::Later));
+                }
+            }
+        }
+        let mut rest = verdicts.as_slice();
+        for group in groups {
+            let (its, others) = rest.split_at(group.records.len().min(rest.len()));
+            rest = others;
+            group.answer(its);
+        }
+    }
+
+    /// Looks and drops in one step, so that nothing comes in between that needs what goes.
+    fn drop_bodies(&mut self, before: u64, after: Option<&Aged>, own: &Mine) -> Result<Look, StorageError> {
+        let look = self.ledger.look_for_droppable(before, after, OLD, own)?;
+        if !look.gone.is_empty() {
+            self.ledger.drop_bodies(&look.gone)?;
+        }
+        Ok(look)
+    }
+
+    fn keep_bodies(&mut self, records: &[Record]) -> usize {
+        match self.ledger.keep_bodies(records) {
+            Ok(kept) => {
+                // A trade of this node's may have waited for one of them.
+                for record in &kept {
+                    if let Ok(body) = record.decoded().cloned() {
+                        let _ = self.changes.send(Change::of(record.clone(), body, false)); // nobody listening is fine
+                    }
+                }
+                kept.len()
+            }
+            Err(error) => {
+                tracing::error!(%error, "bodies cannot be kept; they will be fetched again");
+                0
+            }
+        }
+    }
+
+    /// Publishes, unless that opens a log for which this is not the ticket.
+    fn publish(&mut self, wish: &Wish, ticket: Option<Ticket>) -> Result<Published, PublishError> {
+        let Wish { identity, body, request } = wish;
+        let (author, now) = (identity.author(), clock::unix_now());
+        let (log, head) = self.own_log(&author, body.kind(), now, ticket)?;
+        let admission = match (head, ticket) {
+            (Some(_), _) => 0,
+            (None, Some(ticket)) if ticket.log == log => ticket.nonce,
+            (None, _) => {
+                body.check(now)?;
+                return Ok(Published::Opens(log));
+            }
+        };
+        let header = Header {
+            network: self.ledger.network(),
+            log,
+            seq: head.map_or(0, |head| head.len),
+            backlink: head.map_or(RecordId([0; 32]), |head| head.id),
+            // A clock that was set back must not break the log.
+            time: head.map_or(now, |head| now.max(head.time)),
+            kind: body.kind(),
+            flags: 0,
+            body_len: 0,
+            body_hash: [0; 32],
+            admission,
+        };
+        let record = Record::sign(header, body.encode(), |message| identity.sign(message))?;
+        Body::decode(&record)?;
+        let (admissions, batch) = self.ledger.plan(std::slice::from_ref(&record), now)?;
+        match admissions.into_iter().next() {
+            Some(Admission::New) => {
+                let answer = request.as_deref().map(|request| (request, answered_by(&record, now)));
+                self.private.commit_own(&batch, &record.as_head(), answer)?;
+                self.own_logs.opened(log);
+                self.tell(&Admission::New, record.clone(), true);
+                Ok(Published::Kept(record))
+            }
+            Some(other) => Err(PublishError::Refused(other)),
+            None => Err(PublishError::Stopping),
+        }
+    }
+
+    /// Returns the log to write to. A log is continued only by the machine that wrote all of it, as its private note of
+    /// the head proves, and only if that is not an old copy: after a start, a comparison with a peer has to show that
+    /// nothing came after it, and nothing that is seen may show that something did. Otherwise a new epoch begins. So a
+    /// second machine, a lost data directory or one that was put back never forks a log.
+    fn own_log(
+        &self,
+        author: &AuthorId,
+        kind: Kind,
+        now: u64,
+        ticket: Option<Ticket>,
+    ) -> Result<(LogId, Option<Head>), PublishError> {
+        if let Some(noted) = self.private.own_head(author)? {
+            let head = self.ledger.storage().head(&noted.log)?;
+            if head == Some(noted) && own_log::has_room(&noted, now) {
+                if self.own_logs.is_confirmed(&noted.log) {
+                    return Ok((noted.log, head));
+                }
+                if own_log::is_bound(kind) {
+                    return Err(PublishError::Unconfirmed);
+                }
+            }
+        }
+        if kind == Kind::Accept {
+            return Err(PublishError::OtherLog);
+        }
+        // An epoch that is taken is not gone on with: nothing proves that its head is known here.
+        let first = u32::try_from(now).unwrap_or(u32::MAX / 2);
+        let paid = ticket.map(|ticket| ticket.log).filter(|log| log.author == *author);
+        let others = (first..=first.saturating_add(MAX_TAKEN_EPOCHS)).map(|epoch| LogId { author: *author, epoch });
+        for log in paid.into_iter().chain(others) {
+            if self.ledger.storage().head(&log)?.is_none() {
+                return Ok((log, None));
+            }
+        }
+        Err(PublishError::Refused(Admission::Known))
+    }
+
+    fn verdict(&self, admission: &Admission, record: &Record) -> Verdict {
+        match admission {
+            // What comes without its body is old: peers that lack it find out when they compare.
+            Admission::New | Admission::Equivocation if record.is_bare() => Verdict::Keep,
+            Admission::New | Admission::Equivocation => Verdict::Accept,
+            Admission::Frozen => Verdict::Keep,
+            // Of others' logs anybody can write what is early.
+            Admission::Early if self.is_beyond(admission, record) => Verdict::Later,
+            // What goes back in time is its author's fault: others hold it as one of two histories.
+            Admission::Known | Admission::Early | Admission::TimeReversed => Verdict::Ignore,
+            Admission::Orphan => Verdict::Orphan(record.header().log),
+            Admission::Invalid(_) => Verdict::Reject,
+        }
+    }
+
+    /// Tells whether a record stands beyond the end that its log has here, and its author wrote here once, as far as can
+    /// be told: only he can have signed it.
+    fn is_beyond(&self, admission: &Admission, record: &Record) -> bool {
+        if !matches!(admission, Admission::Early | Admission::Orphan) {
+            return false;
+        }
+        let header = record.header();
+        // What is here already may come again without its body, and be early so.
+        let is_here = matches!(self.ledger.storage().head(&header.log), Ok(Some(head)) if header.seq < head.len);
+        !is_here && !matches!(self.private.own_head(&record.author()), Ok(None))
+    }
+
+    fn book(&self) -> RwLockWriteGuard<'_, Book> {
+        self.book.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the book's time pass, and takes what has ended out of the list of open offers.
+    fn advance(&mut self, now: u64) {
+        let ended = self.book().advance(&self.ledger, now);
+        let forgotten = ended.and_then(|ended| match ended.as_slice() {
+            [] => Ok(()),
+            ended => self.ledger.forget_open(ended),
+        });
+        log_failure(forgotten);
+    }
+
+    fn tell(&self, admission: &Admission, record: Record, own: bool) {
+        if admission.is_in() {
+            self.version.fetch_add(1, Ordering::Release);
+        }
+        let mut book = self.book();
+        let updated = match admission {
+            Admission::New => {
+                let body = said(&record);
+                let mut updated = apply_to_book(&mut book, &self.ledger, &record, &body);
+                if matches!(*body, Body::Closed(_) | Body::Dispute(_) | Body::Ruling(_)) {
+                    updated = updated.and(self.reputation.hear(&self.ledger, &record));
+                }
+                // Nobody listening is fine.
+                let _ = self.changes.send(Change::of(record, body, own));
+                updated
+            }
+            Admission::Equivocation | Admission::Frozen => {
+                let author = record.author();
+                tracing::warn!(%author, "an author signed two histories; the proof is kept");
+                let updated = book.recheck_author(&self.ledger, &author);
+                let proves = *admission == Admission::Equivocation;
+                let body = said(&record);
+                let change = Change { forked: true, proves, ..Change::of(record, body, own) };
+                let _ = self.changes.send(change); // as above
+                updated
+            }
+            Admission::Known
+            | Admission::Orphan
+            | Admission::Early
+            | Admission::Invalid(_)
+            | Admission::TimeReversed => Ok(()),
+        };
+        log_failure(updated);
+    }
+}
+
+/// Takes the groups that are verified already, until there are enough for one commit. Returns what is to be done after it.
+fn more(inbox: &mut mpsc::Receiver<Job>, groups: &mut Vec<Checked>) -> Option<Job> {
+    let mut count: usize = groups.iter().map(|group| group.records.len()).sum();
+    while count < COMMIT {
+        match inbox.try_recv().ok()? {
+            Job::Admit(promise) => match promise.poll() {
+                Ok(group) => {
+                    count = count.saturating_add(group.records.len());
+                    groups.push(group);
+                }
+                Err(promise) => return Some(Job::Admit(promise)),
+            },
+            job @ (Job::Publish { .. }
+            | Job::Advance
+            | Job::SetStaked(_)
+            | Job::DropBodies { .. }
+            | Job::KeepBodies { .. }) => return Some(job),
+        }
+    }
+    None
+}
+
+/// Returns what a record that was let in says; of a bare one as little as of a kind that this code does not know.
+fn said(record: &Record) -> Arc<Body> {
+    record.decoded().cloned().unwrap_or_else(|_| Arc::new(Body::Unknown(record.header().kind.code())))
+}
+
+/// The book is no record: what fails here is mended by the next start.
+fn log_failure(updated: Result<(), StorageError>) {
+    if let Err(error) = updated {
+        tracing::error!(%error, "the book cannot be updated; it will be read again at the next start");
+    }
+}
