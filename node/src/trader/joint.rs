@@ -10,7 +10,8 @@ use exchange_ledger::mail::Message;
 use exchange_ledger::trade::funding::{self, Contribution, Draft, InputState, highest_feerate};
 use exchange_ledger::trade::{Event, Role, counterparty};
 
-use super::{FEE_TARGET_BLOCKS, Trader, not_mine};
+use super::act::FEE_TARGET_BLOCKS;
+use super::{Trader, not_mine};
 use crate::chain::{ChainBackend, OutpointStatus};
 use crate::errors::ExplainResult;
 use crate::wallet::{ShareRequest, ShareSigning, WalletHandle};

@@ -1,10 +1,12 @@
 //! The trader: one task that drives every trade of this node's identity. It decides nothing: the machine of each trade
-//! (`exchange_ledger::trade::Trade`) hears what happened and says what to do; `effects.rs` does it.
+//! (`exchange_ledger::trade::Trade`) hears what happened (`drive.rs`) and says what to do; `effects.rs` does it.
 
+mod act;
 mod bids;
 mod bump;
 mod cases;
 mod crowd;
+mod drive;
 mod effects;
 mod elsewhere;
 mod groups;
@@ -22,9 +24,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bitcoin::Txid;
 use bitcoin::block::Header;
-use bitcoin::{Transaction, Txid};
-use exchange_api::{ApiError, Code, Subject, TradeView};
+use exchange_api::{ApiError, Code, Subject};
 use exchange_ledger::body::Signatures;
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{RecordId, TradeId};
@@ -32,17 +34,15 @@ use exchange_ledger::mail::Envelope;
 use exchange_ledger::money::Sats;
 use exchange_ledger::trade::funding::Contribution;
 use exchange_ledger::trade::pins::{self, Known, Pin};
-use exchange_ledger::trade::{Action, Command, Event, Local, Phase, Role, SpendPath, Trade, Unsigned};
+use exchange_ledger::trade::{Event, Local, Phase, Role, Trade, Unsigned};
 use exchange_store::StoreError;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::{BlockRef, ChainBackend, Follower, WatchRequest};
-use crate::errors::{Explain, ExplainResult};
 use crate::events::Events;
 use crate::keeper::{Change, Keeper};
 use crate::mailbox::Mailbox;
-use crate::market;
 use crate::private::Private;
 use crate::wallet::WalletHandle;
 pub use bump::Raise;
@@ -59,8 +59,6 @@ const MAX_TRADES: usize = 100_000;
 const RETRY: Duration = Duration::from_secs(5);
 /// How long a node without peers waits for one before its deadlines act.
 const ALONE_AFTER: Duration = Duration::from_secs(3600);
-/// How many effects one event may lead to, one after the other: a trade has fewer steps than that.
-const MAX_EFFECTS: usize = 64;
 
 /// What the trader works with.
 #[derive(Clone)]
@@ -445,188 +443,7 @@ impl Trader {
         }
         self.ask_again().await;
     }
-
-    /// Hands an event to a trade's machine and performs what it asks for, until nothing is left.
-    async fn handle(&mut self, id: TradeId, event: Event) -> Result<(), ApiError> {
-        let mut events = std::collections::VecDeque::from([event]);
-        let mut outcome = Ok(());
-        for _ in 0..MAX_EFFECTS {
-            let Some(event) = events.pop_front() else { break };
-            let from_user = matches!(event, Event::Command(_) | Event::Details { .. });
-            let Some(active) = self.trades.get_mut(&id) else { break };
-            let built = if let Event::FundingBuilt(tx) = &event { Some(tx.clone()) } else { None };
-            let asked = match active.trade.handle(event) {
-                Ok(asked) => asked,
-                Err(refusal) => {
-                    self.drop_unwanted(id, built).await;
-                    return Err(refusal.explain());
-                }
-            };
-            for effect in asked {
-                match self.perform(id, effect).await {
-                    Ok(more) => events.extend(more),
-                    Err(error) => {
-                        // What was asked for first is the user's; the rest is tried again by itself.
-                        if from_user && outcome.is_ok() {
-                            outcome = Err(error.clone());
-                        }
-                        // One effect that fails must not hold up another; without its state kept, none does anything.
-                        self.note_problem(id, Some(error.to_string()));
-                    }
-                }
-            }
-        }
-        self.note_phase(id).await;
-        outcome
-    }
-
-    fn note_problem(&mut self, id: TradeId, problem: Option<String>) {
-        if let Some(active) = self.trades.get_mut(&id) {
-            if active.problem != problem {
-                tracing::warn!(trade = %id, problem = problem.as_deref().unwrap_or("none"), "trade problem changed");
-            }
-            active.problem = problem;
-        }
-    }
-
-    async fn note_phase(&mut self, id: TradeId) {
-        let Some(active) = self.trades.get_mut(&id) else { return };
-        let phase = active.trade.phase();
-        if phase != active.phase {
-            active.phase = phase;
-            active.problem = None;
-            // Of a trade in which this identity rules only the dispute concerns it.
-            let is_dispute = matches!(phase, Phase::Disputed | Phase::Ruled | Phase::Settled);
-            if active.trade.role() != Role::Arbiter || is_dispute {
-                let words = match view::why_not_pay(&self.tools, &active.trade) {
-                    Some(reason) => format!("trade {}: {}", id.short(), reason.message),
-                    None => view::phase_event(active.trade.role(), phase, id),
-                };
-                self.tools.events.note(Subject::Trade(id), words);
-            }
-            if let Some(spend) = active.trade.view().spend() {
-                let what = match spend.path {
-                    SpendPath::Payout => "payout",
-                    SpendPath::Refund | SpendPath::Timeout => "refund",
-                    SpendPath::Ruling => "ruling",
-                    SpendPath::Extension => "extension",
-                    SpendPath::Foreign => "foreign spend",
-                };
-                let label = format!("{what} of trade {}", id.short());
-                if let Err(error) = self.tools.wallet.set_label(spend.tx.compute_txid(), label).await {
-                    tracing::debug!(%error, trade = %id, "a transaction has no label");
-                }
-            }
-        }
-        let unagreed = active.trade.view().contract.is_none();
-        match phase {
-            // Bids for an own offer that came to nothing are no trades of the user's.
-            Phase::Void if active.trade.is_maker() && unagreed => drop(self.trades.remove(&id)),
-            Phase::Void | Phase::Cancelled => self.free_coins(id).await,
-            Phase::Bid
-            | Phase::Agreed
-            | Phase::Funding
-            | Phase::Funded
-            | Phase::Paid
-            | Phase::Released
-            | Phase::Refunding
-            | Phase::Closed
-            | Phase::Refunded
-            | Phase::Disputed
-            | Phase::Ruled
-            | Phase::Settled
-            | Phase::Lost => {}
-        }
-    }
-
-    /// Frees the coins of a funding that the machine did not want any more when it was built.
-    async fn drop_unwanted(&self, id: TradeId, built: Option<Transaction>) {
-        let kept = self.trades.get(&id).and_then(|active| active.trade.local().funding_tx.clone());
-        let unwanted = built.filter(|tx| kept.is_none_or(|kept| kept != bitcoin::consensus::serialize(tx)));
-        if let Some(tx) = unwanted
-            && let Err(error) = self.tools.wallet.release(tx.compute_txid()).await
-        {
-            tracing::warn!(%error, trade = %id, "coins that were set aside are not freed");
-        }
-    }
-
-    /// Frees the coins of a funding that was built for a trade that was then called off. The wallet refuses once the
-    /// transaction has been seen anywhere.
-    async fn free_coins(&mut self, id: TradeId) {
-        let Some(active) = self.trades.get(&id) else { return };
-        if active.trade.joint_terms().is_some() {
-            return; // its machine asks for that, once nothing that was signed can confirm
-        }
-        let funding = active.trade.local().funding_tx.as_deref();
-        let tx: Option<Transaction> = funding.and_then(|bytes| bitcoin::consensus::deserialize(bytes).ok());
-        if let Some(tx) = tx.filter(|_| active.trade.view().funding().is_none()) {
-            match self.tools.wallet.release(tx.compute_txid()).await {
-                Ok(()) => tracing::info!(trade = %id, "the coins set aside for a trade that was called off are free"),
-                Err(error) => tracing::debug!(%error, trade = %id, "coins are not freed"),
-            }
-        }
-    }
-
-    async fn act(&mut self, id: TradeId, action: Action, dry_run: bool) -> Result<TradeView, ApiError> {
-        let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
-        if action == Action::Fund {
-            self.check_before_funding(active)?;
-        }
-        if action == Action::MarkPaid {
-            market::check_payable(self.tools.keeper.ledger(), &active.trade.bid().seller())?;
-        }
-        // Only what makes a transaction needs the chain: calling off must be possible without.
-        let feerate = match action {
-            Action::Accept | Action::MarkPaid | Action::Dispute => 1,
-            Action::Cancel if active.trade.view().funding().is_none() => 1,
-            Action::Cancel | Action::Fund | Action::Release | Action::Refund => self.feerate().await?,
-            Action::Rule | Action::Extend => self.feerate().await?,
-        };
-        let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
-        let event = Event::Command(Command { action, feerate });
-        if dry_run {
-            active.trade.clone().handle(event).explained()?;
-        } else {
-            self.handle(id, event).await?;
-        }
-        self.show(id)
-    }
-
-    /// Nothing is funded against who signed two histories.
-    fn check_before_funding(&self, active: &Active) -> Result<(), ApiError> {
-        let (bid, ledger) = (active.trade.bid(), self.tools.keeper.ledger());
-        match active.trade.role() {
-            Role::Buyer => market::check_honest(ledger, &bid.seller(), "the seller")?,
-            Role::Seller | Role::Arbiter => market::check_honest(ledger, &bid.buyer(), "the buyer")?,
-        }
-        for arbiter in std::iter::once(&bid.arbiter).chain(&bid.second_arbiter) {
-            market::check_honest(ledger, &arbiter.author, "an arbiter of this trade")?;
-        }
-        Ok(())
-    }
-
-    /// Returns the feerate for a transaction that should confirm soon, in sat/vB, rounded up.
-    async fn feerate(&self) -> Result<u64, ApiError> {
-        let rate = self.tools.chain.fee_rate(FEE_TARGET_BLOCKS).await.explained()?;
-        Ok(rate.to_sat_per_vb_ceil().max(1))
-    }
-
-    fn list(&self) -> Vec<TradeView> {
-        // Of those in which this identity rules, only disputes concern anybody.
-        let is_own = |active: &&Active| active.trade.role() != Role::Arbiter || active.trade.view().is_disputed();
-        let own = self.trades.values().filter(is_own);
-        let mut views: Vec<TradeView> = own.map(|active| self.view(active)).collect();
-        views.sort_by_key(|view| (view.next.action.is_none(), view.state.is_final(), std::cmp::Reverse(view.created)));
-        views
-    }
-
-    fn show(&self, id: TradeId) -> Result<TradeView, ApiError> {
-        self.trades.get(&id).map(|active| self.view(active)).ok_or_else(|| not_mine(id))
-    }
 }
-
-/// Within how many blocks a transaction of a trade should confirm.
-const FEE_TARGET_BLOCKS: u16 = 3;
 
 fn not_mine(id: TradeId) -> ApiError {
     let message = format!("trade {id} is not one of this node's");

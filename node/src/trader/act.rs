@@ -1,0 +1,71 @@
+//! What a user does to a trade by himself, and where his trades stand.
+
+use exchange_api::{ApiError, TradeView};
+use exchange_ledger::ids::TradeId;
+use exchange_ledger::trade::{Action, Command, Event, Role};
+
+use super::{Active, Trader, not_mine};
+use crate::errors::ExplainResult;
+use crate::market;
+
+/// Within how many blocks a transaction of a trade should confirm.
+pub(super) const FEE_TARGET_BLOCKS: u16 = 3;
+
+impl Trader {
+    pub(super) async fn act(&mut self, id: TradeId, action: Action, dry_run: bool) -> Result<TradeView, ApiError> {
+        let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
+        if action == Action::Fund {
+            self.check_before_funding(active)?;
+        }
+        if action == Action::MarkPaid {
+            market::check_payable(self.tools.keeper.ledger(), &active.trade.bid().seller())?;
+        }
+        // Only what makes a transaction needs the chain: calling off must be possible without.
+        let feerate = match action {
+            Action::Accept | Action::MarkPaid | Action::Dispute => 1,
+            Action::Cancel if active.trade.view().funding().is_none() => 1,
+            Action::Cancel | Action::Fund | Action::Release | Action::Refund => self.feerate().await?,
+            Action::Rule | Action::Extend => self.feerate().await?,
+        };
+        let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
+        let event = Event::Command(Command { action, feerate });
+        if dry_run {
+            active.trade.clone().handle(event).explained()?;
+        } else {
+            self.handle(id, event).await?;
+        }
+        self.show(id)
+    }
+
+    /// Nothing is funded against who signed two histories.
+    pub(super) fn check_before_funding(&self, active: &Active) -> Result<(), ApiError> {
+        let (bid, ledger) = (active.trade.bid(), self.tools.keeper.ledger());
+        match active.trade.role() {
+            Role::Buyer => market::check_honest(ledger, &bid.seller(), "the seller")?,
+            Role::Seller | Role::Arbiter => market::check_honest(ledger, &bid.buyer(), "the buyer")?,
+        }
+        for arbiter in std::iter::once(&bid.arbiter).chain(&bid.second_arbiter) {
+            market::check_honest(ledger, &arbiter.author, "an arbiter of this trade")?;
+        }
+        Ok(())
+    }
+
+    /// Returns the feerate for a transaction that should confirm soon, in sat/vB, rounded up.
+    pub(super) async fn feerate(&self) -> Result<u64, ApiError> {
+        let rate = self.tools.chain.fee_rate(FEE_TARGET_BLOCKS).await.explained()?;
+        Ok(rate.to_sat_per_vb_ceil().max(1))
+    }
+
+    pub(super) fn list(&self) -> Vec<TradeView> {
+        // Of those in which this identity rules, only disputes concern anybody.
+        let is_own = |active: &&Active| active.trade.role() != Role::Arbiter || active.trade.view().is_disputed();
+        let own = self.trades.values().filter(is_own);
+        let mut views: Vec<TradeView> = own.map(|active| self.view(active)).collect();
+        views.sort_by_key(|view| (view.next.action.is_none(), view.state.is_final(), std::cmp::Reverse(view.created)));
+        views
+    }
+
+    pub(super) fn show(&self, id: TradeId) -> Result<TradeView, ApiError> {
+        self.trades.get(&id).map(|active| self.view(active)).ok_or_else(|| not_mine(id))
+    }
+}

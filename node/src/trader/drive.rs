@@ -1,0 +1,136 @@
+//! An event on its way through a trade's machine: what the machine asks for is performed, and what its phase then means is
+//! told and done.
+
+use bitcoin::Transaction;
+use exchange_api::{ApiError, Subject};
+use exchange_ledger::ids::TradeId;
+use exchange_ledger::trade::{Event, Phase, Role, SpendPath};
+
+use super::{Trader, view};
+use crate::errors::Explain;
+
+/// How many effects one event may lead to, one after the other: a trade has fewer steps than that.
+const MAX_EFFECTS: usize = 64;
+
+impl Trader {
+    /// Hands an event to a trade's machine and performs what it asks for, until nothing is left.
+    pub(super) async fn handle(&mut self, id: TradeId, event: Event) -> Result<(), ApiError> {
+        let mut events = std::collections::VecDeque::from([event]);
+        let mut outcome = Ok(());
+        for _ in 0..MAX_EFFECTS {
+            let Some(event) = events.pop_front() else { break };
+            let from_user = matches!(event, Event::Command(_) | Event::Details { .. });
+            let Some(active) = self.trades.get_mut(&id) else { break };
+            let built = if let Event::FundingBuilt(tx) = &event { Some(tx.clone()) } else { None };
+            let asked = match active.trade.handle(event) {
+                Ok(asked) => asked,
+                Err(refusal) => {
+                    self.drop_unwanted(id, built).await;
+                    return Err(refusal.explain());
+                }
+            };
+            for effect in asked {
+                match self.perform(id, effect).await {
+                    Ok(more) => events.extend(more),
+                    Err(error) => {
+                        // What was asked for first is the user's; the rest is tried again by itself.
+                        if from_user && outcome.is_ok() {
+                            outcome = Err(error.clone());
+                        }
+                        // One effect that fails must not hold up another; without its state kept, none does anything.
+                        self.note_problem(id, Some(error.to_string()));
+                    }
+                }
+            }
+        }
+        self.note_phase(id).await;
+        outcome
+    }
+
+    pub(super) fn note_problem(&mut self, id: TradeId, problem: Option<String>) {
+        if let Some(active) = self.trades.get_mut(&id) {
+            if active.problem != problem {
+                tracing::warn!(trade = %id, problem = problem.as_deref().unwrap_or("none"), "trade problem changed");
+            }
+            active.problem = problem;
+        }
+    }
+
+    async fn note_phase(&mut self, id: TradeId) {
+        let Some(active) = self.trades.get_mut(&id) else { return };
+        let phase = active.trade.phase();
+        if phase != active.phase {
+            active.phase = phase;
+            active.problem = None;
+            // Of a trade in which this identity rules only the dispute concerns it.
+            let is_dispute = matches!(phase, Phase::Disputed | Phase::Ruled | Phase::Settled);
+            if active.trade.role() != Role::Arbiter || is_dispute {
+                let words = match view::why_not_pay(&self.tools, &active.trade) {
+                    Some(reason) => format!("trade {}: {}", id.short(), reason.message),
+                    None => view::phase_event(active.trade.role(), phase, id),
+                };
+                self.tools.events.note(Subject::Trade(id), words);
+            }
+            if let Some(spend) = active.trade.view().spend() {
+                let what = match spend.path {
+                    SpendPath::Payout => "payout",
+                    SpendPath::Refund | SpendPath::Timeout => "refund",
+                    SpendPath::Ruling => "ruling",
+                    SpendPath::Extension => "extension",
+                    SpendPath::Foreign => "foreign spend",
+                };
+                let label = format!("{what} of trade {}", id.short());
+                if let Err(error) = self.tools.wallet.set_label(spend.tx.compute_txid(), label).await {
+                    tracing::debug!(%error, trade = %id, "a transaction has no label");
+                }
+            }
+        }
+        let unagreed = active.trade.view().contract.is_none();
+        match phase {
+            // Bids for an own offer that came to nothing are no trades of the user's.
+            Phase::Void if active.trade.is_maker() && unagreed => drop(self.trades.remove(&id)),
+            Phase::Void | Phase::Cancelled => self.free_coins(id).await,
+            Phase::Bid
+            | Phase::Agreed
+            | Phase::Funding
+            | Phase::Funded
+            | Phase::Paid
+            | Phase::Released
+            | Phase::Refunding
+            | Phase::Closed
+            | Phase::Refunded
+            | Phase::Disputed
+            | Phase::Ruled
+            | Phase::Settled
+            | Phase::Lost => {}
+        }
+    }
+
+    /// Frees the coins of a funding that the machine did not want any more when it was built.
+    async fn drop_unwanted(&self, id: TradeId, built: Option<Transaction>) {
+        let kept = self.trades.get(&id).and_then(|active| active.trade.local().funding_tx.clone());
+        let unwanted = built.filter(|tx| kept.is_none_or(|kept| kept != bitcoin::consensus::serialize(tx)));
+        if let Some(tx) = unwanted
+            && let Err(error) = self.tools.wallet.release(tx.compute_txid()).await
+        {
+            tracing::warn!(%error, trade = %id, "coins that were set aside are not freed");
+        }
+    }
+
+    /// Frees the coins of a funding that was built for a trade that was then called off. The wallet refuses once the
+    /// transaction has been seen anywhere.
+    async fn free_coins(&mut self, id: TradeId) {
+        let Some(active) = self.trades.get(&id) else { return };
+        if active.trade.joint_terms().is_some() {
+            return; // its machine asks for that, once nothing that was signed can confirm
+        }
+        let funding = active.trade.local().funding_tx.as_deref();
+        let tx: Option<Transaction> = funding.and_then(|bytes| bitcoin::consensus::deserialize(bytes).ok());
+        if let Some(tx) = tx.filter(|_| active.trade.view().funding().is_none()) {
+            match self.tools.wallet.release(tx.compute_txid()).await {
+                Ok(()) => tracing::info!(trade = %id, "the coins set aside for a trade that was called off are free"),
+                Err(error) => tracing::debug!(%error, trade = %id, "coins are not freed"),
+            }
+        }
+    }
+}
