@@ -13,11 +13,13 @@ use frost_secp256k1_tr::rand_core;
 use zeroize::Zeroizing;
 
 mod dealing;
+mod decision;
 mod rounds;
 mod signing;
 
 pub use dealing::{Dealing, Draw};
-pub use rounds::{Asked, DecideError, Decision, MAX_COINS, Out, Round, Rounds, digests};
+pub use decision::{Asked, Decision, digests};
+pub use rounds::{DecideError, MAX_COINS, Out, Round, Rounds};
 pub use signing::{Commitments, Nonces, Session, SignatureShare};
 
 /// The most members: a jury, not a crowd; each of them must be reached while a key is made.

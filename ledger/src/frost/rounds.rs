@@ -10,54 +10,16 @@ use std::ops::RangeInclusive;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::{Commitments, FrostError, KeyShare, MAX_MEMBERS, Nonces, Place, Session, SignatureShare};
-use crate::body::{Body, Vaults};
+use super::{
+    Asked, Commitments, Decision, FrostError, KeyShare, MAX_MEMBERS, Nonces, Place, Session, SignatureShare, digests,
+};
+use crate::body::Body;
 use crate::hash::tagged;
-use crate::money::Sats;
-use crate::rules::MAX_EXTENSION_FEERATE;
-use crate::trade::{Escrow, EscrowError, Seat, Verdict, arbiter_tweak};
+use crate::trade::{Escrow, EscrowError, Seat, arbiter_tweak};
 use crate::wire::{CurveSignature, List};
 
 /// How many signatures a decision needs at most: two leaves of two outputs.
 pub const MAX_COINS: usize = 4;
-
-/// What a member decided, by himself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub enum Decision {
-    /// Whom he believes.
-    Rule {
-        /// The coins.
-        vaults: Vaults,
-        /// Whom.
-        verdict: Verdict,
-    },
-    /// The dispute is to have more time.
-    Extend {
-        /// The coins.
-        vaults: Vaults,
-    },
-}
-
-/// What the group is asked to sign, in numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub enum Asked {
-    /// A ruling.
-    Ruling {
-        /// The coins.
-        vaults: Vaults,
-        /// What the buyer gets.
-        to_buyer: Sats,
-        /// What the seller gets.
-        to_seller: Sats,
-    },
-    /// An extension.
-    Extension {
-        /// The coins.
-        vaults: Vaults,
-        /// The fee.
-        fee: Sats,
-    },
-}
 
 /// What members tell each other.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -119,64 +81,6 @@ pub enum DecideError {
     /// It does not fit what the escrow holds.
     #[error(transparent)]
     Escrow(#[from] EscrowError),
-}
-
-impl Decision {
-    /// Returns the coins it is about.
-    pub const fn vaults(&self) -> &Vaults {
-        match self {
-            Self::Rule { vaults, .. } | Self::Extend { vaults } => vaults,
-        }
-    }
-
-    /// Tells whether who signed for this must not sign for another decision. More time for a dispute is no word against a
-    /// ruling: if the extension does not confirm in time, the ruling must come without it.
-    fn forbids(&self, other: &Self) -> bool {
-        let is_only_time = matches!((self, other), (Self::Extend { .. }, Self::Rule { .. }));
-        self.vaults() == other.vaults() && !is_only_time
-    }
-
-    /// Tells whether what is asked is what was decided, at a feerate within bounds.
-    pub fn fits(&self, escrow: &Escrow, seat: Seat, asked: &Asked, feerates: &RangeInclusive<u64>) -> bool {
-        let feerate = match (self, asked) {
-            (Self::Rule { vaults, verdict }, Asked::Ruling { vaults: same, to_buyer, to_seller }) if vaults == same => {
-                escrow.feerate_of(seat, vaults, *verdict, (*to_buyer, *to_seller))
-            }
-            (Self::Extend { vaults }, Asked::Extension { vaults: same, fee }) if vaults == same => {
-                escrow.feerate_of_extension(seat, vaults, *fee)
-            }
-            (Self::Rule { .. } | Self::Extend { .. }, Asked::Ruling { .. } | Asked::Extension { .. }) => None,
-        };
-        feerate.is_some_and(|feerate| feerates.contains(&feerate))
-    }
-
-    /// Returns what is asked of the others for it, at a feerate.
-    ///
-    /// # Errors
-    /// When it does not fit what the escrow holds.
-    pub fn asked(&self, escrow: &Escrow, seat: Seat, feerate: u64) -> Result<Asked, EscrowError> {
-        match self {
-            Self::Rule { vaults, verdict } => {
-                let (to_buyer, to_seller) = escrow.divide(seat, vaults, *verdict, feerate)?;
-                Ok(Asked::Ruling { vaults: *vaults, to_buyer, to_seller })
-            }
-            Self::Extend { vaults } => Ok(Asked::Extension {
-                vaults: *vaults,
-                fee: escrow.extension_fee_at(seat, vaults, feerate.min(MAX_EXTENSION_FEERATE))?,
-            }),
-        }
-    }
-}
-
-/// Returns what is signed, in order.
-///
-/// # Errors
-/// When it does not fit what the escrow holds.
-pub fn digests(escrow: &Escrow, seat: Seat, asked: &Asked) -> Result<Vec<[u8; 32]>, EscrowError> {
-    match asked {
-        Asked::Ruling { vaults, to_buyer, to_seller } => escrow.ruling_digests(seat, vaults, (*to_buyer, *to_seller)),
-        Asked::Extension { vaults, fee } => escrow.extension_digests(seat, vaults, *fee),
-    }
 }
 
 /// One member's side of what the group of one seat decides in one trade.

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::body::Side;
+use crate::body::{Side, Vaults};
+use crate::money::Sats;
 use crate::record::Record;
 use crate::testing::{Author, SampleGroup, SampleTrade, admit_all, ledger};
-use crate::trade::Role;
+use crate::trade::{Role, Verdict};
 
 /// The members of a group of two of three over a case of theirs, and what is under way between them.
 struct Case {
