@@ -1,5 +1,5 @@
 //! What can be said. A message tells, asks or proves; it never decides: keys, destinations and roles are those of the
-//! contract, and no message has a field for one. The rounds of a funding name coins and change of their sender's only.
+//! contract, and no message has a field for one. The messages of a funding name coins and change of their sender's only.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -47,9 +47,9 @@ pub enum Message {
     Reply(Reply),
     /// A round of what the members of a group of arbiters decide together.
     Round(Box<Round>),
-    /// The seller's round of a funding from two wallets.
+    /// The seller's proposal of a funding from two wallets.
     FundingProposal(Proposal),
-    /// The buyer's.
+    /// The buyer's answer to it.
     FundingAnswer(Answer),
 }
 

@@ -11,7 +11,7 @@
 //! says, what each pays follows from the contract and the weight of what he brings, and the rest is his change. So there is
 //! no number of a peer's to be wrong about.
 //!
-//! In all rounds of one trade a side brings the same coins. So any two transactions that it signs spend the same coin,
+//! For all proposals of one trade a side brings the same coins. So any two transactions that it signs spend the same coin,
 //! and at most one of them can ever confirm.
 
 use bitcoin::key::TweakedPublicKey;
@@ -33,7 +33,7 @@ pub use negotiation::{Effect, Event, Negotiation, Now, highest_feerate};
 /// coins are smaller than a sixteenth of the trade should join them first.
 pub const MAX_INPUTS: usize = 16;
 /// How many proposals a trade can see. Each costs both sides look-ups and mail; a ninth would not go better.
-pub const MAX_ROUNDS: u8 = 8;
+pub const MAX_PROPOSALS: u8 = 8;
 /// Blocks after which a buyer who signed takes his coins back if the transaction is not seen: six hours. Until then the
 /// seller could still begin the trade, at a price that was agreed on before.
 pub const PATIENCE: u32 = 36;
@@ -223,8 +223,8 @@ pub enum FundingError {
     #[error("the message does not fit where this funding stands")]
     Unexpected,
     /// Too many proposals.
-    #[error("there were {MAX_ROUNDS} proposals already; cancel the trade")]
-    TooManyRounds,
+    #[error("there were {MAX_PROPOSALS} proposals already; cancel the trade")]
+    TooManyProposals,
     /// A proposal is out, and not old.
     #[error("a proposal is out; the other side has not answered yet")]
     Outstanding,

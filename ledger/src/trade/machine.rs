@@ -134,7 +134,7 @@ pub enum Effect {
         /// sat/vB.
         feerate: u64,
     },
-    /// Let the wallet choose confirmed coins for this side's output of a funding from two wallets, once for all its rounds,
+    /// Let the wallet choose confirmed coins for this side's output of a funding from two wallets, once for all its proposals,
     /// and set them aside; answer by [`funding::Event::Chosen`].
     ChooseCoins {
         /// This side's output.
@@ -146,9 +146,9 @@ pub enum Effect {
     LookUpCoins(Contribution),
     /// Sign this side's coins, and no others, in a funding from two wallets; answer by [`funding::Event::Signed`].
     SignFunding(funding::Draft),
-    /// Send the buyer a round; answer by [`funding::Event::Sent`].
+    /// Send the buyer a proposal; answer by [`funding::Event::Sent`].
     SendProposal(Proposal),
-    /// Send the seller a round; answer by [`funding::Event::Sent`].
+    /// Send the seller an answer; answer by [`funding::Event::Sent`].
     SendAnswer(Answer),
     /// The coins that were set aside for this output are free; answer by [`funding::Event::Ended`].
     FreeCoins {

@@ -64,7 +64,7 @@ fn fundings_come_out_as_published() {
 }
 
 /// Returns what the two say to each other in the second case.
-pub(super) fn rounds() -> (Proposal, Answer) {
+pub(super) fn messages() -> (Proposal, Answer) {
     let (seller, buyer) = (funder(&[9], &[1_300_000], 10), funder(&[5, 1], &[60_000, 41_300], 110));
     let proposal = Proposal { feerate: 4, height: 1_000, seller: seller.contribution.clone() };
     let draft = Draft::new(&terms(), &proposal, &seller, &buyer).unwrap();

@@ -21,7 +21,7 @@ fn envelopes_come_out_as_published() {
     let mut valid: Vec<_> = [Role::Buyer, Role::Seller].map(|from| describe(&mut trade, from)).into();
     valid.extend(conversation(&mut trade));
     valid.extend(round(&mut trade));
-    valid.extend(rounds(&mut trade));
+    valid.extend(funding_messages(&mut trade));
     let computed = json!({
         "description": "Mail of the first case of escrow.json, see ../mail.md. ikmE of HPKE is 32 bytes of e7, the salt of each commitment 32 bytes of a1, a seal secret of author n 32 bytes of n + 50.",
         "valid": valid,
@@ -158,9 +158,9 @@ fn round(trade: &mut SampleTrade) -> Vec<Value> {
     vec![show(trade, from_buyer, &ask), show(trade, from_seller, &reply)]
 }
 
-/// Returns the rounds of a funding, of which each side's first message says nothing else.
-fn rounds(trade: &mut SampleTrade) -> Vec<Value> {
-    let (proposal, answer) = super::funding::rounds();
+/// Returns the messages of a funding, of which each side's first message says nothing else.
+fn funding_messages(trade: &mut SampleTrade) -> Vec<Value> {
+    let (proposal, answer) = super::funding::messages();
     let (seller, buyer) = (address(trade, Role::Seller), address(trade, Role::Buyer));
     let proposal = Message::FundingProposal(proposal);
     let seen = seal_it(trade, seller.clone(), &proposal).0.id();

@@ -42,8 +42,8 @@ impl Trader {
             Effect::ChooseCoins { output, feerate } => self.choose_coins(id, output, feerate).await,
             Effect::LookUpCoins(theirs) => self.look_up(id, theirs),
             Effect::SignFunding(draft) => self.sign_funding(id, draft).await,
-            Effect::SendProposal(proposal) => self.send_round(id, &Message::FundingProposal(proposal)),
-            Effect::SendAnswer(answer) => self.send_round(id, &Message::FundingAnswer(answer)),
+            Effect::SendProposal(proposal) => self.send_funding(id, &Message::FundingProposal(proposal)),
+            Effect::SendAnswer(answer) => self.send_funding(id, &Message::FundingAnswer(answer)),
             Effect::FreeCoins { script } => self.free_share(script).await,
             Effect::SpendCoinBack { script } => self.spend_coin_back(id, script).await,
             Effect::SignHalf { vaults, fee, to } => {

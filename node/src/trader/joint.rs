@@ -18,7 +18,7 @@ use crate::wallet::{ShareRequest, ShareSigning, WalletHandle};
 
 /// How many answers about coins wait for the trader; whoever looked waits beyond that.
 pub(super) const LOOKS: usize = 64;
-/// How long the chain is asked about the coins of a round: a peer who states a false height makes a light client read
+/// How long the chain is asked about the other side's coins: a peer who states a false height makes a light client read
 /// through old blocks, and no longer than this.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -55,8 +55,8 @@ impl Trader {
         Ok(Some(Event::Joint(funding::Event::Signed(tx))))
     }
 
-    /// Sends a round to the other side. One that is sent twice, as after a crash, is old news to him.
-    pub(super) fn send_round(&mut self, id: TradeId, message: &Message) -> Result<Option<Event>, ApiError> {
+    /// Sends a message of a funding to the other side. One that is sent twice, as after a crash, is old news to him.
+    pub(super) fn send_funding(&mut self, id: TradeId, message: &Message) -> Result<Option<Event>, ApiError> {
         let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
         let Some(escrow) = active.trade.escrow() else { return Ok(None) };
         let contract = escrow.contract();
@@ -119,16 +119,16 @@ impl Trader {
         }
     }
 
-    /// Takes in a round of the other side. Of anybody else it is none.
-    pub(super) async fn hear_round(&mut self, id: TradeId, from: Option<Role>, event: funding::Event) {
+    /// Takes in what the other side says of a funding. Of anybody else it is none.
+    pub(super) async fn hear_funding(&mut self, id: TradeId, from: Option<Role>, event: funding::Event) {
         let Some(active) = self.trades.get(&id) else { return };
         if from != Some(counterparty(active.trade.role())) || active.trade.role() == Role::Arbiter {
-            tracing::warn!(trade = %id, "a round of a funding came from somebody else than the other side; it is dropped");
+            tracing::warn!(trade = %id, "a message of a funding came from somebody else than the other side; it is dropped");
             return;
         }
         // After a restart all that was ever said comes again.
         if let Err(error) = self.handle(id, Event::Joint(event)).await {
-            tracing::debug!(%error, trade = %id, "a round of a funding is not taken");
+            tracing::debug!(%error, trade = %id, "a message of a funding is not taken");
         }
     }
 

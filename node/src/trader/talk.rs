@@ -68,10 +68,10 @@ impl Trader {
             }
             Message::Round(_) => {}
             Message::FundingProposal(proposal) => {
-                self.hear_round(id, contract.role_of(&from), funding::Event::Proposal(proposal)).await;
+                self.hear_funding(id, contract.role_of(&from), funding::Event::Proposal(proposal)).await;
             }
             Message::FundingAnswer(answer) => {
-                self.hear_round(id, contract.role_of(&from), funding::Event::Answer(answer)).await;
+                self.hear_funding(id, contract.role_of(&from), funding::Event::Answer(answer)).await;
             }
         }
     }

@@ -59,8 +59,8 @@ impl Node {
             Effect::ChooseCoins { output, feerate } => self.choose_coins(id, &output, feerate, shared),
             Effect::LookUpCoins(theirs) => self.look_up_coins(id, theirs),
             Effect::SignFunding(draft) => self.sign_funding(id, &draft, shared),
-            Effect::SendProposal(proposal) => self.send_round(id, &Message::FundingProposal(proposal), shared),
-            Effect::SendAnswer(answer) => self.send_round(id, &Message::FundingAnswer(answer), shared),
+            Effect::SendProposal(proposal) => self.send_funding(id, &Message::FundingProposal(proposal), shared),
+            Effect::SendAnswer(answer) => self.send_funding(id, &Message::FundingAnswer(answer), shared),
             Effect::FreeCoins { script } => self.free_coins(&script, shared),
             Effect::SpendCoinBack { script } => self.spend_coin_back(&script, shared),
             Effect::SignHalf { vaults, fee, to } => {

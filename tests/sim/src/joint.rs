@@ -24,15 +24,15 @@ impl Node {
         Some(Event::Joint(funding::Event::Looked { theirs, states, highest: highest_feerate(FEERATE) }))
     }
 
-    /// Sends a round to the other side.
-    pub fn send_round(&self, id: TradeId, message: &Message, shared: &mut Shared) -> Option<Event> {
+    /// Sends a message of a funding to the other side.
+    pub fn send_funding(&self, id: TradeId, message: &Message, shared: &mut Shared) -> Option<Event> {
         let message = if self.honest { message.clone() } else { self.spoil(message, shared) };
         self.send_message(id, &message, shared)?;
         Some(Event::Joint(funding::Event::Sent))
     }
 
-    /// Takes in a round of the other side. Of anybody else it is none.
-    pub fn hear_round(&mut self, id: TradeId, from: &AuthorId, event: funding::Event, shared: &mut Shared) {
+    /// Takes in what the other side says of a funding. Of anybody else it is none.
+    pub fn hear_funding(&mut self, id: TradeId, from: &AuthorId, event: funding::Event, shared: &mut Shared) {
         let Some(trade) = self.mind.as_ref().and_then(|mind| mind.trades.get(&id)) else { return };
         let sender = trade.escrow().and_then(|escrow| escrow.contract().role_of(from));
         if trade.role() != Role::Arbiter && sender == Some(counterparty(trade.role())) {
@@ -41,8 +41,8 @@ impl Node {
     }
 }
 
-/// Tells whether a trade waits for the other side's rounds.
-pub fn awaits_rounds(trade: &Trade) -> bool {
+/// Tells whether a trade waits for what the other side says of a funding.
+pub fn awaits_funding(trade: &Trade) -> bool {
     trade.joint_terms().is_some() && trade.phase() == Phase::Agreed && !trade.local().negotiation.has_ended()
 }
 

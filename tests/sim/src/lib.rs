@@ -13,7 +13,7 @@
 //! middle of a write and between effects, disks full, disks replaced by an old copy, clocks hours off, months in which nobody
 //! says anything, blocks taken back, pools that contradict themselves; people who change their mind, stay away or lie about
 //! what they paid; arbiters who stay away or want more time; attackers who sign two or seventy histories, soon or late, to
-//! some peers only, who meddle with the trades of others, rule in them, send rubbish, records, mail, proofs and rounds of
+//! some peers only, who meddle with the trades of others, rule in them, send rubbish, records, mail, proofs and messages of
 //! fundings, flood, bid as a crowd of identities that they made up, backdate logs, show of records that they look too old to
 //! be kept, spend coins twice; a victim that knows one honest node among attackers who say nothing.
 //!

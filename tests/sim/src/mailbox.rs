@@ -11,7 +11,7 @@ use exchange_ledger::mail::{Address, Entropy, Envelope, LIFETIME_S, MAX_ENVELOPE
 use exchange_ledger::trade::{Role, Trade, counterparty, funding};
 
 use crate::flaw::Flaw;
-use crate::joint::awaits_rounds;
+use crate::joint::awaits_funding;
 use crate::network::{Bytes, Packet};
 use crate::node::Node;
 use crate::people::NETWORK;
@@ -200,10 +200,10 @@ impl Node {
         match envelope.open(&self.person.seal_secret).and_then(|opening| opening.message()) {
             Ok(Message::Details { salt, details }) => self.hear_details(trade, salt, details, shared),
             Ok(Message::FundingProposal(proposal)) => {
-                self.hear_round(trade, from, funding::Event::Proposal(proposal), shared);
+                self.hear_funding(trade, from, funding::Event::Proposal(proposal), shared);
             }
             Ok(Message::FundingAnswer(answer)) => {
-                self.hear_round(trade, from, funding::Event::Answer(answer), shared);
+                self.hear_funding(trade, from, funding::Event::Answer(answer), shared);
             }
             Ok(_) | Err(_) => {}
         }
@@ -220,12 +220,12 @@ impl Node {
         }
     }
 
-    /// Opens again what is kept for trades that wait for the other party's details or rounds: they came before the trade was
-    /// read, or were not taken in.
+    /// Opens again what is kept for trades that wait for the other party's details or messages of a funding: they came before
+    /// the trade was read, or were not taken in.
     pub fn open_mailboxes(&mut self, shared: &mut Shared) {
         let Some(mind) = &self.mind else { return };
         let own = mind.trades.values().filter(|trade| trade.role() != Role::Arbiter);
-        let lacking = own.filter(|trade| trade.local().their_details.is_none() || awaits_rounds(trade));
+        let lacking = own.filter(|trade| trade.local().their_details.is_none() || awaits_funding(trade));
         let contracts = lacking.filter_map(Trade::escrow).map(|escrow| escrow.contract().mailbox(&self.person.author));
         let private = self.disk.private();
         let mailboxes: Vec<MailboxId> = contracts.collect();

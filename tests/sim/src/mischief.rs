@@ -170,7 +170,7 @@ impl Node {
         }
     }
 
-    /// Returns a round of a funding from two wallets as an attacker sends it: now and then with somebody else's coin, a fee
+    /// Returns a message of a funding from two wallets as an attacker sends it: now and then with somebody else's coin, a fee
     /// beyond all measure, a height to come, or no signature.
     pub fn spoil(&self, message: &Message, shared: &mut Shared) -> Message {
         let victim = Person::of(shared.rng.below(4) as u8); // below four

@@ -3,7 +3,7 @@
 //!
 //! | side | when | does |
 //! |---|---|---|
-//! | both | the user says so | the wallet chooses coins, once for all rounds, and sets them aside |
+//! | both | the user says so | the wallet chooses coins, once for all proposals, and sets them aside |
 //! | seller | coins are chosen | proposes |
 //! | buyer | his user agreed and a proposal is there | looks the coins up, signs, keeps what he signed, answers |
 //! | seller | an answer is there | looks the coins up, checks, signs, keeps the transaction, sends it |
@@ -16,7 +16,7 @@ use bitcoin::{Transaction, Txid};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{
-    Answer, Contribution, DEAD_AFTER, Draft, Funder, FundingError, InputState, MAX_ROUNDS, PATIENCE, PROPOSAL_AGE,
+    Answer, Contribution, DEAD_AFTER, Draft, Funder, FundingError, InputState, MAX_PROPOSALS, PATIENCE, PROPOSAL_AGE,
     Proposal, Terms, check_inputs,
 };
 use crate::trade::Role;
@@ -27,21 +27,21 @@ use crate::wire::{List, TxId};
 pub struct Negotiation {
     /// The user agreed to bring coins.
     willing: bool,
-    /// What this side brings in every round.
+    /// What this side brings, whatever is proposed.
     mine: Option<Funder>,
     /// The last proposal: the seller's own, or the one that the buyer received.
     proposal: Option<Proposal>,
     /// The names of all proposals so far: one that comes again, as mail does after a restart, is old news.
-    proposals: List<[u8; 32], { MAX_ROUNDS as usize }>,
+    proposals: List<[u8; 32], { MAX_PROPOSALS as usize }>,
     /// The answer to it: the buyer's own, or the one that the seller received.
     answer: Option<Answer>,
     /// Whether the own message was handed to the mail.
     sent: bool,
     /// What this side signed, the newest last.
-    signed: List<Signed, { MAX_ROUNDS as usize }>,
+    signed: List<Signed, { MAX_PROPOSALS as usize }>,
     /// Whether a coin was spent to oneself, or all are free: nothing is signed any more.
     ended: bool,
-    /// What the other side brings in this round, as the chain showed it. Looked up again after a restart.
+    /// What the other side brings this time, as the chain showed it. Looked up again after a restart.
     #[borsh(skip)]
     theirs: Option<Funder>,
 }
@@ -279,8 +279,8 @@ impl Negotiation {
     }
 
     fn check_new_proposal(&self, now: Now) -> Result<(), FundingError> {
-        if self.proposals.len() >= usize::from(MAX_ROUNDS) {
-            return Err(FundingError::TooManyRounds);
+        if self.proposals.len() >= usize::from(MAX_PROPOSALS) {
+            return Err(FundingError::TooManyProposals);
         }
         let is_fresh = |last: &Proposal| now.tip < last.height.saturating_add(PROPOSAL_AGE);
         if self.proposal.as_ref().is_some_and(is_fresh) { Err(FundingError::Outstanding) } else { Ok(()) }
@@ -296,7 +296,7 @@ impl Negotiation {
         if self.ended || !now.open {
             return Err(FundingError::Unexpected);
         }
-        // The same coins in every round: so what is signed in one conflicts with what is signed in another.
+        // The same coins for every proposal: so what is signed for one conflicts with what is signed for another.
         let mine = self.mine.clone().unwrap_or(mine);
         match terms.role {
             Role::Seller => {
@@ -304,7 +304,7 @@ impl Negotiation {
                     return Err(FundingError::Signed);
                 }
                 self.check_new_proposal(now)?;
-                self.begin_round(Proposal { feerate, height: now.tip, seller: mine.contribution.clone() })?;
+                self.turn_to(Proposal { feerate, height: now.tip, seller: mine.contribution.clone() })?;
                 self.willing = true;
                 self.mine = Some(mine);
                 Ok(Vec::new())
@@ -325,12 +325,12 @@ impl Negotiation {
         if self.proposals.contains(&proposal.id()) {
             return Ok(());
         }
-        self.begin_round(proposal)
+        self.turn_to(proposal)
     }
 
-    fn begin_round(&mut self, proposal: Proposal) -> Result<(), FundingError> {
+    fn turn_to(&mut self, proposal: Proposal) -> Result<(), FundingError> {
         let all = self.proposals.iter().copied().chain([proposal.id()]).collect();
-        self.proposals = List::new(all).ok_or(FundingError::TooManyRounds)?;
+        self.proposals = List::new(all).ok_or(FundingError::TooManyProposals)?;
         self.proposal = Some(proposal);
         (self.answer, self.theirs, self.sent) = (None, None, false);
         Ok(())
@@ -444,7 +444,7 @@ impl Negotiation {
         let theirs = self.theirs.as_ref().map(|theirs| theirs.contribution.clone()).ok_or(FundingError::Unexpected)?;
         let signed = Signed { txid: TxId(tx.compute_txid()), height: now.tip, theirs, dead: false };
         let all = self.signed.iter().cloned().chain([signed]).collect();
-        let all = List::new(all).ok_or(FundingError::TooManyRounds)?;
+        let all = List::new(all).ok_or(FundingError::TooManyProposals)?;
         let effects = match terms.role {
             Role::Buyer if self.answer.is_none() => {
                 let proposal = self.proposal.as_ref().map(Proposal::id).ok_or(FundingError::Unexpected)?;

@@ -46,8 +46,8 @@ fn a_signature_that_left_is_taken_back_by_spending_a_coin() {
 fn a_seller_who_proposes_again_and_again_gains_no_time() {
     let (mut seller, mut buyer) = both_willing();
     negotiate(&mut |_, answer| *answer = None, &mut seller, &mut buyer);
-    for round in 1..=5 {
-        buyer.now.tip = TIP + round * PROPOSAL_AGE;
+    for number in 1..=5 {
+        buyer.now.tip = TIP + number * PROPOSAL_AGE;
         buyer.step(Event::Proposal(Proposal { feerate: 10, height: buyer.now.tip, seller: sellers().contribution }));
         buyer.duties();
     }
@@ -84,7 +84,7 @@ fn a_buyer_who_spends_his_coin_elsewhere_delays_and_gains_nothing() {
     seller.chain.insert(outpoint(101), spent(DEAD_AFTER));
     seller.duties();
     assert_eq!(seller.ends, [Effect::Forget(first.compute_txid())]);
-    // Another round, with another coin of the buyer's and the same of the seller's.
+    // Another proposal, with another coin of the buyer's and the same of the seller's.
     buyer = Side::new(Role::Buyer);
     buyer.mine = funder(120, &[150_000], 110);
     seller.chain.insert(outpoint(120), unspent(120, 150_000));

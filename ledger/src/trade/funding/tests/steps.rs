@@ -6,15 +6,15 @@ use super::*;
 fn a_side_that_asks_again_and_again_is_heard_so_often_and_no_more() {
     let (mut seller, mut buyer) = both_willing();
     seller.duties();
-    for round in 0..u64::from(MAX_ROUNDS) + 3 {
+    for number in 0..u64::from(MAX_PROPOSALS) + 3 {
         let mut proposal = seller.proposals[0].clone();
-        proposal.feerate = 10 + round;
+        proposal.feerate = 10 + number;
         buyer.step(Event::Proposal(proposal));
         buyer.duties();
         buyer.duties();
     }
-    assert_eq!(buyer.signed.len(), usize::from(MAX_ROUNDS));
-    assert_eq!(buyer.refused.last(), Some(&FundingError::TooManyRounds));
+    assert_eq!(buyer.signed.len(), usize::from(MAX_PROPOSALS));
+    assert_eq!(buyer.refused.last(), Some(&FundingError::TooManyProposals));
     let mine: Vec<_> = buyers().outpoints();
     for tx in &buyer.signed {
         assert!(mine.iter().all(|coin| tx.input.iter().any(|input| input.previous_output == *coin)));

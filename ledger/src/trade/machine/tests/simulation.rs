@@ -169,8 +169,8 @@ struct World {
     replies: Vec<Reply>,
     /// How often anybody drew nonces.
     draws: u8,
-    /// The rounds of a funding from two wallets, for whom: all of them come again and again.
-    rounds: Vec<(Role, funding::Event)>,
+    /// The messages of a funding from two wallets, for whom: all of them come again and again.
+    negotiated: Vec<(Role, funding::Event)>,
     /// Whose coins are set aside, free again, or spent back.
     shares: BTreeSet<Role>,
     freed: BTreeSet<Role>,
@@ -237,7 +237,7 @@ impl Node {
             };
             return self.run(world, event);
         }
-        for (to, event) in world.rounds.clone() {
+        for (to, event) in world.negotiated.clone() {
             if to == self.role {
                 self.run(world, Event::Joint(event))?;
             }
@@ -302,13 +302,13 @@ impl Node {
             }
             Effect::SendProposal(proposal) => {
                 assert_eq!(self.saved.negotiation, self.machine.local().negotiation, "kept before it is sent");
-                world.rounds.push((Role::Buyer, funding::Event::Proposal(proposal)));
+                world.negotiated.push((Role::Buyer, funding::Event::Proposal(proposal)));
                 return Some(Event::Joint(funding::Event::Sent));
             }
             Effect::SendAnswer(answer) => {
                 assert_eq!(self.saved.negotiation, self.machine.local().negotiation, "kept before it is sent");
                 if world.story != Story::Unanswered {
-                    world.rounds.push((Role::Seller, funding::Event::Answer(answer)));
+                    world.negotiated.push((Role::Seller, funding::Event::Answer(answer)));
                 }
                 return Some(Event::Joint(funding::Event::Sent));
             }
@@ -412,7 +412,7 @@ impl World {
             asks: Vec::new(),
             replies: Vec::new(),
             draws: 0,
-            rounds: Vec::new(),
+            negotiated: Vec::new(),
             shares: BTreeSet::new(),
             freed: BTreeSet::new(),
             spent_back: BTreeSet::new(),
