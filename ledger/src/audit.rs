@@ -21,7 +21,7 @@ const BATCH: usize = 1024;
 /// How many logs or trades are listed at once.
 const PAGE: usize = 4096;
 /// How many trades one audit lists.
-const MAX_TRADES: usize = 1_000_000;
+const MAX_LISTED_TRADES: usize = 1_000_000;
 
 /// Something that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +95,7 @@ pub fn audit<S: Storage + Sync>(
             audit.extend(part);
         }
         after = takes.last().copied();
-        if takes.len() < PAGE || audit.trades.len() >= MAX_TRADES {
+        if takes.len() < PAGE || audit.trades.len() >= MAX_LISTED_TRADES {
             return Ok(audit);
         }
     }

@@ -9,7 +9,7 @@ use exchange_ledger::record::Kind;
 use exchange_ledger::storage::{Storage, StorageError};
 use exchange_ledger::trade::{Bid, Phase};
 
-use super::Trader;
+use super::{MAX_TRADES, Trader};
 
 /// How many bids for own offers wait for an answer at once, in the order in which they came.
 const MAX_OPEN_BIDS: usize = 256;
@@ -21,8 +21,6 @@ const MAX_BIDS_EACH: usize = 2;
 const MAX_BIDS: usize = 4096;
 /// How many records are read at once.
 const PAGE: usize = 512;
-/// How many trades of one identity are read at the start.
-const MAX_TRADES: usize = 100_000;
 
 impl Trader {
     /// Tells whether a bid for an own offer that is not agreed on is looked at.

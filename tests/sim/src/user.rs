@@ -22,7 +22,7 @@ const JUDGE: usize = 0;
 /// Offers that an honest user posts.
 const MAX_OFFERS: usize = 2;
 /// Trades that a user is in at once.
-const MAX_TRADES: usize = 3;
+const MAX_AT_ONCE: usize = 3;
 /// The smallest bond. Four times it and the largest amount are less than a coin holds.
 const BOND_PPM: u32 = MIN_BOND_PPM;
 /// How long an offer lasts, in seconds.
@@ -71,7 +71,7 @@ impl Node {
     fn is_busy(&self, now: u64) -> bool {
         let trades = self.mind.iter().flat_map(|mind| mind.trades.values());
         let counts = |trade: &&Trade| trade.role() != Role::Arbiter && trade.bid().offer.expires > now;
-        trades.filter(counts).count() >= MAX_TRADES
+        trades.filter(counts).count() >= MAX_AT_ONCE
     }
 
     /// Returns an offer to buy or sell.
