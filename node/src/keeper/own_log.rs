@@ -76,7 +76,7 @@ pub(super) fn has_room(head: &Head, now: u64) -> bool {
 
 /// Tells whether records of a kind mean little outside of the log that holds what they are about: these wait for a peer
 /// rather than open a new log.
-pub(super) const fn is_bound(kind: Kind) -> bool {
+pub(super) const fn waits_for_its_log(kind: Kind) -> bool {
     match kind {
         // The acceptance of a bid counts only in the log of the offer. A heartbeat that nobody hears is worth no log.
         Kind::Accept | Kind::Heartbeat => true,

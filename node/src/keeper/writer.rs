@@ -186,7 +186,7 @@ impl Writer {
                 if self.own_logs.is_confirmed(&noted.log) {
                     return Ok((noted.log, head));
                 }
-                if own_log::is_bound(kind) {
+                if own_log::waits_for_its_log(kind) {
                     return Err(PublishError::Unconfirmed);
                 }
             }

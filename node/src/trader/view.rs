@@ -272,7 +272,7 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             over("the coins went back to the seller, and your bond to you".to_owned())
         }
         (Phase::Refunded, _) => over("the coins went back to the seller".to_owned()),
-        (Phase::Cancelled, _) if trade.local().negotiation.is_bound() => over(
+        (Phase::Cancelled, _) if trade.local().negotiation.may_confirm() => over(
             "called off; a coin of yours is spent back to you, so that what you had signed can never confirm"
                 .to_owned(),
         ),
@@ -321,7 +321,7 @@ fn joint(
     let negotiation = &trade.local().negotiation;
     let off = "either side can call it off; no coins have moved";
     let other = if role == Role::Seller { "buyer" } else { "seller" };
-    if negotiation.is_bound() {
+    if negotiation.may_confirm() {
         let (until, what) = match role {
             Role::Seller => (None, "the funding of both sides reaches the chain".to_owned()),
             Role::Buyer | Role::Arbiter => {

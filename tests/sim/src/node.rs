@@ -182,8 +182,8 @@ impl Node {
 
     /// Tells whether this machine knows of a funding, now or in its old copy.
     pub fn has_money_under_way(&self) -> bool {
-        let is_bound = |local: &Local| local.funding_tx.is_some() || local.negotiation.has_chosen();
-        let has = |private: &Private| !private.shares.is_empty() || private.locals.values().any(is_bound);
+        let has_begun = |local: &Local| local.funding_tx.is_some() || local.negotiation.has_chosen();
+        let has = |private: &Private| !private.shares.is_empty() || private.locals.values().any(has_begun);
         has(&self.disk.private()) || self.old_copy.as_ref().is_some_and(|(_, private)| has(private))
     }
 

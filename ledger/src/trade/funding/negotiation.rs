@@ -175,8 +175,8 @@ impl Negotiation {
         self.proposal.is_some()
     }
 
-    /// Tells whether this side signed a transaction that may still confirm.
-    pub fn is_bound(&self) -> bool {
+    /// Tells whether something that this side signed may still confirm.
+    pub fn may_confirm(&self) -> bool {
         self.signed.iter().any(|signed| !signed.dead)
     }
 
@@ -224,7 +224,7 @@ impl Negotiation {
             return last.filter(|_| now.synced).into_iter().collect();
         }
         if !now.open {
-            if !self.is_bound() {
+            if !self.may_confirm() {
                 // Whatever is known of it here: the wallet sets coins aside before that is kept here too.
                 return vec![Effect::Free];
             }
@@ -237,7 +237,7 @@ impl Negotiation {
         }
         match (terms.role, &self.proposal, &self.answer) {
             (Role::Seller, Some(proposal), None) if !self.sent => duties.push(Effect::SendProposal(proposal.clone())),
-            (Role::Seller, Some(_), Some(answer)) if !self.is_bound() => {
+            (Role::Seller, Some(_), Some(answer)) if !self.may_confirm() => {
                 duties.push(Effect::LookUp(answer.buyer.clone()));
             }
             (Role::Buyer, Some(proposal), None) if self.willing => {
@@ -267,7 +267,7 @@ impl Negotiation {
     /// # Errors
     /// Why not.
     pub fn check_fund(&self, terms: &Terms, now: Now) -> Result<(), FundingError> {
-        if self.ended || self.is_bound() {
+        if self.ended || self.may_confirm() {
             return Err(FundingError::Signed);
         }
         match terms.role {
@@ -300,7 +300,7 @@ impl Negotiation {
         let mine = self.mine.clone().unwrap_or(mine);
         match terms.role {
             Role::Seller => {
-                if self.is_bound() {
+                if self.may_confirm() {
                     return Err(FundingError::Signed);
                 }
                 self.check_new_proposal(now)?;
@@ -338,7 +338,7 @@ impl Negotiation {
 
     fn take_answer(&mut self, terms: &Terms, answer: Answer) -> Result<(), FundingError> {
         let answers = self.proposal.as_ref().is_some_and(|proposal| proposal.id() == answer.proposal);
-        if terms.role != Role::Seller || self.ended || self.is_bound() || !answers {
+        if terms.role != Role::Seller || self.ended || self.may_confirm() || !answers {
             return Err(FundingError::Unexpected);
         }
         self.answer = Some(answer);
@@ -360,7 +360,7 @@ impl Negotiation {
             return Ok(effects);
         }
         let current = match terms.role {
-            Role::Seller => self.answer.as_ref().filter(|_| !self.is_bound()).map(|answer| &answer.buyer),
+            Role::Seller => self.answer.as_ref().filter(|_| !self.may_confirm()).map(|answer| &answer.buyer),
             Role::Buyer if self.answer.is_none() && self.willing => self.proposal.as_ref().map(|p| &p.seller),
             Role::Buyer | Role::Arbiter => None,
         };
@@ -454,7 +454,7 @@ impl Negotiation {
                 self.sent = false;
                 Vec::new()
             }
-            Role::Seller if !self.is_bound() => {
+            Role::Seller if !self.may_confirm() => {
                 let answer = self.answer.as_ref().ok_or(FundingError::Unexpected)?;
                 draft.attach(Role::Buyer, &answer.signatures)?;
                 vec![Effect::Complete(draft.tx().clone())]

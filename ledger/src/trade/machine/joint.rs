@@ -112,7 +112,7 @@ impl Trade {
         let negotiation = &self.local.negotiation;
         let own = decode(self.local.funding_tx.as_deref()).map(|tx| tx.compute_txid());
         let is_own: &dyn Fn(&Txid) -> bool = match (self.role, own) {
-            _ if negotiation.is_bound() => &|txid| negotiation.has_signed(txid),
+            _ if negotiation.may_confirm() => &|txid| negotiation.has_signed(txid),
             (Role::Seller, Some(own)) => &move |txid| *txid == own,
             (Role::Seller | Role::Buyer | Role::Arbiter, _) => return chain,
         };

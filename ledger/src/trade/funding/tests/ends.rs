@@ -21,7 +21,7 @@ fn coins_are_free_when_a_trade_is_called_off_before_a_signature() {
 fn a_signature_that_left_is_taken_back_by_spending_a_coin() {
     let (mut seller, mut buyer) = both_willing();
     negotiate(&mut |_, answer| *answer = None, &mut seller, &mut buyer);
-    assert!(buyer.state.is_bound() && !seller.state.is_bound());
+    assert!(buyer.state.may_confirm() && !seller.state.may_confirm());
     // The seller is silent. In time the buyer calls off by himself, and spends one of his coins.
     buyer.now.tip = TIP + PATIENCE - 1;
     buyer.duties();
@@ -108,7 +108,7 @@ fn only_what_rests_on_a_coin_that_is_gone_is_dead() {
         buyer.duties();
     }
     let [first, second] = buyer.signed.as_slice() else { panic!("{:?}", buyer.refused) };
-    for (theirs, forgotten, is_bound) in
+    for (theirs, forgotten, may_confirm) in
         [(&others, vec![second], true), (&others, vec![], true), (&sellers(), vec![first], false)]
     {
         let gone = InputState::Spent { by: Txid::from_byte_array([9; 32]), depth: DEAD_AFTER };
@@ -116,6 +116,6 @@ fn only_what_rests_on_a_coin_that_is_gone_is_dead() {
         let looked = Event::Looked { theirs: theirs.contribution.clone(), states, highest: HIGHEST };
         let effects = buyer.state.handle(&buyer.terms, Now { open: false, ..OPEN }, looked).unwrap();
         let forgotten: Vec<_> = forgotten.into_iter().map(|tx| Effect::Forget(tx.compute_txid())).collect();
-        assert_eq!((effects, buyer.state.is_bound()), (forgotten, is_bound));
+        assert_eq!((effects, buyer.state.may_confirm()), (forgotten, may_confirm));
     }
 }

@@ -56,7 +56,7 @@ fn all_unspent(theirs: &Funder) -> Event {
 fn a_negotiation_shows_how_far_it_is() {
     let shown = |state: &Negotiation| {
         let [proposed, answered] = [state.is_proposed(), state.is_answered()];
-        [state.is_willing(), state.has_chosen(), proposed, answered, state.is_bound(), state.has_ended()]
+        [state.is_willing(), state.has_chosen(), proposed, answered, state.may_confirm(), state.has_ended()]
     };
     let mut buyer = Side::new(Role::Buyer);
     let proposal = Proposal { feerate: 10, height: TIP, seller: sellers().contribution };
