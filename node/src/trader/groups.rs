@@ -334,7 +334,7 @@ impl Trader {
     /// Asks the other members again about every case that this one has decided and that is not ruled yet.
     pub(super) async fn ask_again(&mut self) {
         let Some(tip) = self.tracker.tip() else { return };
-        let ids: Vec<TradeId> = self.trades.iter().filter(|(_, it)| is_open(it)).map(|(id, _)| *id).collect();
+        let ids: Vec<TradeId> = self.trades.iter().filter(|(_, it)| is_undecided(it)).map(|(id, _)| *id).collect();
         for id in ids {
             if self.is_jury(id)
                 && let Err(error) = self.ask_again_about(id, tip).await
@@ -430,7 +430,7 @@ fn arbiter_at(active: &Active, seat: Seat) -> Option<&Arbiter> {
 }
 
 /// Tells whether a group still has to decide a case.
-fn is_open(active: &Active) -> bool {
+fn is_undecided(active: &Active) -> bool {
     active.phase == Phase::Disputed && active.trade.seat().is_some()
 }
 

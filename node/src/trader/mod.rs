@@ -432,8 +432,8 @@ impl Trader {
                 self.refresh(id).await;
             }
         }
-        let is_open = |active: &Active| !active.phase.is_final() || active.trade.holds_coins();
-        let ids: Vec<TradeId> = self.trades.iter().filter(|(_, a)| is_open(a)).map(|(id, _)| *id).collect();
+        let is_unfinished = |active: &Active| !active.phase.is_final() || active.trade.holds_coins();
+        let ids: Vec<TradeId> = self.trades.iter().filter(|(_, a)| is_unfinished(a)).map(|(id, _)| *id).collect();
         for id in ids {
             self.handle(id, Event::Chain(self.tracker.facts(id))).await.ok();
         }
