@@ -113,7 +113,7 @@ rows! {
 }
 
 /// The place of an envelope among those that one party sent another: epoch and number.
-type Place = (u32, u32);
+type EnvelopePlace = (u32, u32);
 
 const TRADES: Table<TradeId, TradeRow> = Table::new(Namespace::Trades);
 const PINS: Table<TradeId, PinRow> = Table::new(Namespace::Pins);
@@ -121,10 +121,10 @@ const AGREED: Table<TradeId, AgreedRow> = Table::new(Namespace::Agreed);
 const DETAILS: Table<[u8; 32], DetailsRow> = Table::new(Namespace::Details);
 const OFFER_DETAILS: Table<[u8; 32], OfferDetailsRow> = Table::new(Namespace::OfferDetails);
 const OWN_HEADS: Table<AuthorId, OwnHeadRow> = Table::new(Namespace::OwnHeads);
-const OUTBOX: Table<((TradeId, AuthorId), Place), EnvelopeRow> = Table::new(Namespace::Outbox);
+const OUTBOX: Table<((TradeId, AuthorId), EnvelopePlace), EnvelopeRow> = Table::new(Namespace::Outbox);
 const MAILBOX: Table<(MailboxId, u64), EnvelopeRow> = Table::new(Namespace::Mailbox);
 const TRUSTED: Table<AuthorId, TrustRow> = Table::new(Namespace::TrustedArbiters);
-const MAIL_INDEX: Table<((MailboxId, AuthorId), Place), MailIndexRow> = Table::new(Namespace::MailIndex);
+const MAIL_INDEX: Table<((MailboxId, AuthorId), EnvelopePlace), MailIndexRow> = Table::new(Namespace::MailIndex);
 
 const SETTINGS: Table<String, SignersRow> = Table::new(Namespace::Config);
 /// The only setting so far.

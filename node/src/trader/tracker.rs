@@ -39,7 +39,7 @@ struct Watched {
     is_case: bool,
     search: Search,
     scripts: Vec<ScriptBuf>,
-    txs: HashMap<Txid, (Transaction, Place)>,
+    txs: HashMap<Txid, (Transaction, Status)>,
 }
 
 /// Whether the past was searched for an escrow.
@@ -57,7 +57,7 @@ enum Search {
 
 /// Where a transaction is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Status {
     /// In the block of this height.
     Block(u32),
     /// In the pool.
@@ -67,7 +67,7 @@ enum Place {
     Undone,
 }
 
-impl Place {
+impl Status {
     const fn height(self) -> Option<u32> {
         match self {
             Self::Block(height) => Some(height),
@@ -144,29 +144,29 @@ impl Tracker {
         match event {
             ChainEvent::Connected { block, txs, .. } => {
                 self.tip = block.height;
-                txs.iter().for_each(|tx| self.see(tx, Place::Block(block.height)));
+                txs.iter().for_each(|tx| self.see(tx, Status::Block(block.height)));
                 true
             }
             ChainEvent::Disconnected { block } => {
                 self.tip = block.height.saturating_sub(1);
-                for (_, place) in self.escrows.values_mut().flat_map(|watched| watched.txs.values_mut()) {
-                    if *place == Place::Block(block.height) {
-                        *place = Place::Undone;
+                for (_, status) in self.escrows.values_mut().flat_map(|watched| watched.txs.values_mut()) {
+                    if *status == Status::Block(block.height) {
+                        *status = Status::Undone;
                     }
                 }
                 true
             }
             ChainEvent::Found { block, tx } => {
-                self.see(tx, Place::Block(block.height));
+                self.see(tx, Status::Block(block.height));
                 true
             }
             ChainEvent::MempoolSeen { tx } => {
-                self.see(tx, Place::Pool);
+                self.see(tx, Status::Pool);
                 true
             }
             ChainEvent::Evicted { txid } => {
                 for watched in self.escrows.values_mut() {
-                    if watched.txs.get(txid).is_some_and(|(_, place)| place.height().is_none()) {
+                    if watched.txs.get(txid).is_some_and(|(_, status)| status.height().is_none()) {
                         watched.txs.remove(txid);
                     }
                 }
@@ -188,7 +188,7 @@ impl Tracker {
                         changed = true;
                     }
                     let known = watched.txs.len();
-                    watched.txs.retain(|_, (_, place)| *place != Place::Undone);
+                    watched.txs.retain(|_, (_, status)| *status != Status::Undone);
                     changed |= watched.txs.len() < known;
                 }
                 self.tip = tip.height;
@@ -198,16 +198,16 @@ impl Tracker {
         }
     }
 
-    fn see(&mut self, tx: &Transaction, place: Place) {
+    fn see(&mut self, tx: &Transaction, status: Status) {
         let txid = tx.compute_txid();
         for watched in self.escrows.values_mut() {
             if let Some((_, known)) = watched.txs.get_mut(&txid) {
                 // News of the pool about a confirmed transaction is old news.
-                if place != Place::Pool || known.height().is_none() {
-                    *known = place;
+                if status != Status::Pool || known.height().is_none() {
+                    *known = status;
                 }
             } else if watched.concerns(tx) && watched.txs.len() < MAX_TXS {
-                watched.txs.insert(txid, (tx.clone(), place));
+                watched.txs.insert(txid, (tx.clone(), status));
             }
         }
     }
@@ -228,7 +228,7 @@ impl Tracker {
             return ChainFacts { tip: self.tip, synced: self.synced, ..ChainFacts::default() };
         };
         let synced = self.synced && watched.search == Search::Done;
-        let txs = watched.txs.values().map(|(tx, place)| (tx, place.height()));
+        let txs = watched.txs.values().map(|(tx, status)| (tx, status.height()));
         ChainFacts::gather(&watched.escrow, self.tip, synced, txs)
     }
 }
