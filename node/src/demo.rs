@@ -1,7 +1,8 @@
 //! The demo: four real nodes in one process over loopback, on the embedded chain. You have coins; two makers have
-//! offers in three currencies and answer as people would; one arbiter advertises. Only time is faster: a block comes
-//! every few seconds, and people pay at once.
+//! offers in three currencies and answer as people would; one arbiter advertises, and rules. Only time is faster: a
+//! block comes every few seconds, many while a ruling waits for its delay, and people pay at once.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,16 +11,16 @@ use std::time::{Duration, Instant};
 use bitcoin::constants::COINBASE_MATURITY;
 use bitcoin::{Network, ScriptBuf};
 use color_eyre::eyre::{OptionExt, Result, bail, eyre};
-use exchange_api::{BookFilter, PostOffer, TakeOffer, TradeView};
+use exchange_api::{BookFilter, Person, PostOffer, RuleTrade, SendMessage, TakeOffer, TradeView};
 use exchange_ledger::body::{ArbiterAdvert, Body, Side, Terms};
 use exchange_ledger::identity::Passphrase;
-use exchange_ledger::ids::{AuthorId, RecordId};
+use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 use exchange_ledger::money::{Price, Sats};
 use exchange_ledger::retention::Retention;
 use exchange_ledger::seal;
 use exchange_ledger::storage::Storage;
 use exchange_ledger::text::Text;
-use exchange_ledger::trade::{Action, Phase};
+use exchange_ledger::trade::{Action, Phase, Verdict};
 use exchange_ledger::wire::{CurveKey, Destination, List};
 use libp2p::Multiaddr;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,13 @@ const BLOCK_EVERY: Duration = Duration::from_secs(3);
 const THINKING: Duration = Duration::from_secs(2);
 /// How long the people of the demo think about an offer of yours before one of them takes it.
 const PONDERING: Duration = Duration::from_secs(8);
+/// How long the arbiter of the demo hears a dispute before he rules; [`HIS_RULE`] says it.
+const HEARING: Duration = Duration::from_secs(15);
+/// How he rules, in his advert and to both parties of a dispute.
+const HIS_RULE: &str = "In this demo I rule after 15 seconds: for the buyer if he says that he has paid, else for the \
+                        seller. A real arbiter asks both of you for proof.";
+/// How many blocks come at once while a ruling waits for its delay: a day of them takes half a minute.
+const HASTE: u32 = 12;
 /// How often it is looked whether whoever started the demo is still there.
 const ORPHAN_CHECK: Duration = Duration::from_secs(1);
 /// How often something is looked at.
@@ -84,7 +92,8 @@ pub async fn serve(data_dir: &Path, socket: Option<PathBuf>, stop: CancellationT
     let orphaned = tokio::spawn(stop_when_orphaned(stop.clone()));
     let demo = Demo::start(data_dir, socket, stop.clone()).await?;
     let you = demo.you().tools.identity.author();
-    let alive = tokio::spawn(breathe(Arc::clone(&demo.chain), demo.makers(), you, stop.clone()));
+    let people = People { arbiter: Arc::clone(&demo.people[0]), makers: demo.makers(), you };
+    let alive = tokio::spawn(breathe(Arc::clone(&demo.chain), people, stop.clone()));
     stop.cancelled().await;
     alive.await?;
     orphaned.await?;
@@ -187,7 +196,7 @@ impl Demo {
             max_amount: Sats::new(100_000_000).ok_or_eyre("one bitcoin")?,
             languages: List::new(vec![Text::new("en")?]).ok_or_eyre("one language")?,
             currencies: List::new(Vec::new()).ok_or_eyre("no currencies")?,
-            terms: Terms::new("Keep the receipt of your payment.")?,
+            terms: Terms::new(HIS_RULE)?,
         };
         arbiter.keeper.publish(Arc::clone(&arbiter.identity), Body::ArbiterAdvert(advert)).await?;
         for person in &self.people[1..] {
@@ -351,9 +360,17 @@ impl Demo {
     }
 }
 
-/// Keeps the demo alive: blocks come, and the makers do what is their turn and take what you offer.
-async fn breathe(chain: Arc<KernelChain>, makers: Vec<Arc<Session>>, you: AuthorId, stop: CancellationToken) {
-    let mut seen = HashMap::new();
+/// Who answers you in the demo.
+struct People {
+    arbiter: Arc<Session>,
+    makers: Vec<Arc<Session>>,
+    you: AuthorId,
+}
+
+/// Keeps the demo alive: blocks come, the makers do what is their turn and take what you offer, and the arbiter rules.
+async fn breathe(chain: Arc<KernelChain>, answering: People, stop: CancellationToken) {
+    let People { arbiter, makers, you } = answering;
+    let (mut seen, mut heard) = (HashMap::new(), HashMap::new());
     let mut blocks = tokio::time::interval(BLOCK_EVERY);
     let mut people = tokio::time::interval(THINKING);
     loop {
@@ -368,6 +385,9 @@ async fn breathe(chain: Arc<KernelChain>, makers: Vec<Arc<Session>>, you: Author
                 }
                 if let Err(error) = take_offers_of(you, &makers, &mut seen).await {
                     tracing::warn!(%error, "nobody could take your offer");
+                }
+                if let Err(error) = act_as_arbiter(&arbiter, &chain, &mut heard).await {
+                    tracing::warn!(%error, "the arbiter of the demo could not act");
                 }
             }
         }
@@ -391,6 +411,43 @@ async fn act_as_maker(maker: &Session) {
             tracing::warn!(%error, ?action, "a maker of the demo could not act");
         }
     }
+}
+
+/// Rules in each dispute after a while, and lets blocks come until what he ruled can move the coins.
+async fn act_as_arbiter(arbiter: &Session, chain: &KernelChain, heard: &mut HashMap<TradeId, Instant>) -> Result<()> {
+    for case in arbiter.trader.list().await? {
+        if case.actions.contains(&Action::Rule) {
+            hear(arbiter, case.id, heard).await?;
+        }
+        let opens = case.dispute.filter(|_| case.state == Phase::Ruled).map_or(0, |dispute| dispute.ruling_from);
+        let blocks = opens.saturating_sub(chain.tip().await?.height).min(HASTE);
+        if blocks > 0 {
+            chain.mine(blocks, nowhere()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells both parties of a dispute by what the arbiter rules, once, and when he has heard enough, rules.
+async fn hear(arbiter: &Session, case: TradeId, heard: &mut HashMap<TradeId, Instant>) -> Result<()> {
+    let since = match heard.entry(case) {
+        Entry::Occupied(known) => *known.get(),
+        Entry::Vacant(new) => {
+            let since = *new.insert(Instant::now());
+            for party in [Person::Buyer, Person::Seller] {
+                let (request_id, to, text) = (String::new(), Some(party), HIS_RULE.to_owned());
+                arbiter.trader.say(SendMessage { request_id, trade: case, to, text }).await?;
+            }
+            since
+        }
+    };
+    if since.elapsed() >= HEARING {
+        let facts = arbiter.tools.keeper.ledger().trade(case).map_err(|error| eyre!("{error}"))?.facts;
+        let verdict = if facts.payment_sent { Verdict::Buyer } else { Verdict::Seller };
+        let request = RuleTrade { request_id: String::new(), dry_run: false, trade: case, verdict };
+        arbiter.trader.rule(request).await?;
+    }
+    Ok(())
 }
 
 /// Lets one of the makers take each offer of yours, after a while, for its smallest amount.

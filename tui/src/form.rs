@@ -35,6 +35,8 @@ pub struct Field {
     pub value: Value,
     /// Whether it is asked at all at present.
     pub shown: bool,
+    /// Whether the text in it is a suggestion that nobody has touched: then what is typed takes its place.
+    is_suggested: bool,
 }
 
 /// What a field holds.
@@ -102,6 +104,11 @@ impl Field {
         Self::new(label, hint, Value::Text(Input::from(value)))
     }
 
+    /// A line of text that begins with a suggestion.
+    pub fn suggestion(label: &'static str, value: &str, hint: impl Into<String>) -> Self {
+        Self { is_suggested: !value.is_empty(), ..Self::text(label, value, hint) }
+    }
+
     /// A password.
     pub fn secret(label: &'static str, hint: impl Into<String>) -> Self {
         Self::new(label, hint, Value::Secret(Secret::default()))
@@ -114,7 +121,7 @@ impl Field {
 
     /// Any field.
     pub fn new(label: &'static str, hint: impl Into<String>, value: Value) -> Self {
-        Self { label, hint: hint.into(), error: None, value, shown: true }
+        Self { label, hint: hint.into(), error: None, value, shown: true, is_suggested: false }
     }
 
     /// Returns what was typed or chosen.
@@ -195,7 +202,12 @@ impl Form {
             return false;
         };
         let changed = match &mut field.value {
-            Value::Text(input) => type_text(input, key),
+            Value::Text(input) => {
+                if std::mem::take(&mut field.is_suggested) && grows(key) {
+                    input.reset();
+                }
+                type_text(input, key)
+            }
             Value::Secret(secret) => type_secret(secret, key),
             Value::Choice { .. } => false,
         };
@@ -251,11 +263,15 @@ impl Form {
 }
 
 fn type_text(input: &mut Input, key: KeyEvent) -> bool {
-    let grows = matches!(key.code, KeyCode::Char(_)) && !key.modifiers.contains(KeyModifiers::CONTROL);
-    if grows && input.value().len() + 4 > MAX_TEXT_BYTES {
+    if grows(key) && input.value().len() + 4 > MAX_TEXT_BYTES {
         return false;
     }
     input.handle_event(&Event::Key(key)).is_some_and(|state| state.value)
+}
+
+/// Tells whether a key adds to a text.
+fn grows(key: KeyEvent) -> bool {
+    matches!(key.code, KeyCode::Char(_)) && !key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT)
 }
 
 fn type_secret(secret: &mut Secret, key: KeyEvent) -> bool {
@@ -316,6 +332,24 @@ mod tests {
         form.paste(&"ü".repeat(5000));
         assert_eq!(form.fields[1].value().len(), MAX_SECRET_BYTES);
         assert!(!format!("{form:?}").contains('ü'), "a password in Debug");
+    }
+
+    #[test]
+    fn what_is_typed_takes_the_place_of_a_suggestion_that_nobody_touched() {
+        let key = |code| KeyEvent::new(code, KeyModifiers::NONE);
+        let mut form = Form::new("Go", vec![Field::suggestion("Amount", "0.01", "")]);
+        for c in "0.02".chars() {
+            form.type_key(key(KeyCode::Char(c)));
+        }
+        assert_eq!(form.fields[0].value(), "0.02");
+        // Whoever goes into it wants to change it.
+        let mut form = Form::new("Go", vec![Field::suggestion("Amount", "0.01", "")]);
+        form.type_key(key(KeyCode::Left));
+        form.type_key(key(KeyCode::Char('2')));
+        assert_eq!(form.fields[0].value(), "0.021");
+        let mut form = Form::new("Go", vec![Field::text("Details", "Ann", "")]);
+        form.type_key(key(KeyCode::Char('a')));
+        assert_eq!(form.fields[0].value(), "Anna");
     }
 
     #[test]

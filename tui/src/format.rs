@@ -1,6 +1,7 @@
 //! Numbers, times and foreign texts as a person reads them.
 
 use exchange_api::{Currency, Sats};
+use ratatui::text::Span;
 
 /// Minutes between two blocks, on average.
 const BLOCK_MINUTES: u32 = 10;
@@ -148,6 +149,39 @@ pub fn clean(text: &str) -> String {
     text.chars().map(|c| if forges(c) { '\u{FFFD}' } else { c }).collect()
 }
 
+/// Breaks a text into lines of at most `width` columns, between words where possible.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let width = width.max(1);
+    let mut lines = Vec::new();
+    for paragraph in text.split('\n') {
+        let mut line = String::new();
+        for word in paragraph.split(' ') {
+            if !line.is_empty() && Span::raw(&line).width() + 1 + Span::raw(word).width() > width {
+                lines.push(std::mem::take(&mut line));
+            } else if !line.is_empty() {
+                line.push(' ');
+            }
+            for c in word.chars() {
+                if Span::raw(&line).width() >= width {
+                    lines.push(std::mem::take(&mut line));
+                }
+                line.push(c);
+            }
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+/// Breaks texts that have a name into lines of at most `width` columns; a name stands before the first line of its text.
+pub fn rows(rows: Vec<(&'static str, String)>, width: usize) -> Vec<(&'static str, String)> {
+    let lines = |(name, text): (&'static str, String)| {
+        let parts = wrap(&clean(text.trim_end()), width).into_iter().enumerate();
+        parts.map(|(at, part)| (if at == 0 { name } else { "" }, part)).collect::<Vec<_>>()
+    };
+    rows.into_iter().flat_map(lines).collect()
+}
+
 fn rounded(amount: u32, unit: u32) -> u32 {
     amount / unit + u32::from(amount % unit >= unit / 2)
 }
@@ -195,5 +229,12 @@ mod tests {
         assert_eq!(ellipsis("bcrt1qxyzabcdef", 10), "bcrt1q…def");
         assert_eq!(ellipsis("short", 10), "short");
         assert_eq!(clean("a\x1b[2Jb\u{202e}c"), "a\u{fffd}[2Jb\u{fffd}c");
+    }
+
+    #[test]
+    fn a_name_stands_once_before_a_text_of_several_lines() {
+        let shown = rows(vec![("Price", "1 EUR".into()), ("Terms", "no third\nparties\n".into())], 8);
+        let lines = [("Price", "1 EUR"), ("Terms", "no third"), ("", "parties")];
+        assert_eq!(shown, lines.map(|(name, text)| (name, text.to_owned())));
     }
 }

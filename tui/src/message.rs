@@ -4,9 +4,9 @@
 use crossterm::event::KeyEvent;
 use exchange_api::{
     AcceptBid, Action, AddressInfo, ApiError, ArbiterView, Balance, BookFilter, BumpTrade, BumpTx, BumpView, CoinView,
-    Conversation, Credentials, Event, FeeEstimate, FreezeCoins, IdentityInfo, MessageView, OfferView, Page,
-    PasswordStrength, PeerInfo, PostOffer, RecordId, RuleTrade, SendMessage, SendRequest, Sent, SetLabel, Status,
-    TakeOffer, TakeReview, TradeCommand, TradeId, TradeView, WalletTx,
+    Conversation, Credentials, Disclose, Disclosure, Event, FeeEstimate, FreezeCoins, IdentityInfo, MessageView,
+    OfferView, Page, PasswordStrength, PeerInfo, PostOffer, RecordId, RuleTrade, SendMessage, SendRequest, Sent,
+    SetLabel, Status, TakeOffer, TakeReview, TradeCommand, TradeId, TradeView, WalletTx,
 };
 use zeroize::Zeroizing;
 
@@ -179,6 +179,10 @@ pub enum Call {
     Weigh(RuleTrade),
     /// Rule.
     Rule(RuleTrade),
+    /// Say what an arbiter would be shown.
+    ToShow(Disclose),
+    /// Show it to him.
+    Disclose(Disclose),
 }
 
 /// Whose fee is to be raised.
@@ -229,6 +233,10 @@ pub enum CallName {
     Bump,
     /// [`Call::Weigh`].
     Weigh,
+    /// [`Call::ToShow`].
+    ToShow,
+    /// [`Call::Disclose`].
+    Disclose,
 }
 
 impl Call {
@@ -255,6 +263,8 @@ impl Call {
             Self::Bump(_) => CallName::Bump,
             Self::Weigh(_) => CallName::Weigh,
             Self::Rule(_) => CallName::Trade(Action::Rule),
+            Self::ToShow(_) => CallName::ToShow,
+            Self::Disclose(_) => CallName::Disclose,
         }
     }
 }
@@ -287,6 +297,8 @@ pub enum Reply {
     Labelled,
     /// The higher fee, priced or paid.
     Bumped(BumpView),
+    /// What an arbiter would be shown, or was.
+    Disclosure(Disclosure),
 }
 
 /// Returns the filter under which the whole book is fetched; narrowing it down is done here, at once, while one types.

@@ -518,3 +518,248 @@ fn a_ruling_is_weighed_before_it_is_asked_about() {
     reply(&mut user, CallName::Trade(Action::Rule), Ok(Reply::Trade(common::case())));
     assert!(user.app.popups.is_empty());
 }
+
+#[test]
+fn an_arbiter_is_shown_what_was_said_only_after_the_user_saw_what() {
+    let mut user = User::trading();
+    user.answer(Query::Trades, Answer::Trades(vec![common::disputed()]));
+    user.keys("4");
+    assert!(user.screen(80, 24).contains("Press  s  to show him what was said"), "{}", user.screen(80, 24));
+    user.taken_commands();
+    user.keys("s");
+    let Call::ToShow(asked) = only_call(&mut user) else { panic!("nothing was asked") };
+    assert_eq!((asked.dry_run, asked.trade, asked.second), (true, TradeId([1; 32]), false));
+    reply(&mut user, CallName::ToShow, Ok(Reply::Disclosure(common::disclosure())));
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("Alice the Arbiter (the arbiter) gets 3 messages"), "{screen}");
+    assert!(screen.contains("the other's payment details: Max Mustermann, IBAN DE89 3704"), "{screen}");
+    assert!(screen.contains("▸ [ No, go back ]"), "{screen}");
+    user.keys("\n");
+    assert!(user.taken_commands().is_empty(), "no is the default");
+
+    user.keys("s");
+    user.taken_commands();
+    reply(&mut user, CallName::ToShow, Ok(Reply::Disclosure(common::disclosure())));
+    user.keys("y");
+    let Call::Disclose(wanted) = only_call(&mut user) else { panic!("nothing was shown") };
+    assert_eq!((wanted.dry_run, wanted.trade, wanted.second), (false, TradeId([1; 32]), false));
+    reply(&mut user, CallName::Disclose, Ok(Reply::Disclosure(common::disclosure())));
+    assert!(user.screen(80, 24).contains("✓ 3 messages shown to Alice the Arbiter (the arbiter)."));
+
+    // All of it was shown: nothing is asked.
+    user.keys("s");
+    let nothing = exchange_api::Disclosure { messages: Vec::new(), before: 3, ..common::disclosure() };
+    reply(&mut user, CallName::ToShow, Ok(Reply::Disclosure(nothing)));
+    assert!(user.app.popups.is_empty());
+    assert!(user.screen(80, 24).contains("He was shown everything already."));
+}
+
+#[test]
+fn where_there_are_two_arbiters_the_user_says_which() {
+    let mut user = User::trading();
+    let second_arbiter = Some(common::stranger("Zürich Desk", 10_000));
+    let disputed = exchange_api::TradeView { second_arbiter, ..common::disputed() };
+    user.answer(Query::Trades, Answer::Trades(vec![disputed]));
+    user.keys("4s");
+    user.taken_commands();
+    user.key(KeyCode::Right);
+    user.keys("\n");
+    let Call::ToShow(asked) = only_call(&mut user) else { panic!("nothing was asked") };
+    assert!(asked.second);
+    // What the first would see is the answer to another question.
+    reply(&mut user, CallName::ToShow, Ok(Reply::Disclosure(common::disclosure())));
+    assert!(user.app.ask().is_none());
+    user.keys("\n");
+    user.taken_commands();
+    let would = exchange_api::Disclosure { to: Person::SecondArbiter, ..common::disclosure() };
+    reply(&mut user, CallName::ToShow, Ok(Reply::Disclosure(would)));
+    user.keys("y");
+    assert!(matches!(only_call(&mut user), Call::Disclose(request) if request.second && !request.dry_run));
+}
+
+#[test]
+fn whoever_cannot_show_anything_is_told_why() {
+    let told = |trade: exchange_api::TradeView| {
+        let mut user = User::trading();
+        user.answer(Query::Trades, Answer::Trades(vec![trade]));
+        user.taken_commands();
+        user.keys("4s");
+        assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Call(_))));
+        user.screen(80, 24)
+    };
+    assert!(told(common::case()).contains("only buyer and seller can"));
+    assert!(told(common::trade_done()).contains("the trade is over"));
+    let bid = exchange_api::TradeView { escrow_address: None, ..trade(1, Role::Buyer, Phase::Bid) };
+    assert!(told(bid).contains("nothing is agreed on yet"));
+}
+
+#[test]
+fn a_question_that_nobody_waits_for_is_not_asked() {
+    let mut user = User::trading();
+    user.answer(Query::Trades, Answer::Trades(vec![common::disputed(), common::case()]));
+    user.keys("4s5");
+    reply(&mut user, CallName::ToShow, Ok(Reply::Disclosure(common::disclosure())));
+    assert!(user.app.popups.is_empty(), "he is somewhere else");
+
+    user.keys("sbcrt1qexample\t0.1\t\t\t\n");
+    user.key(KeyCode::Esc);
+    let priced = exchange_api::Sent {
+        txid: "00".repeat(32),
+        amount: common::sats(10_000_000),
+        fee: common::sats(141),
+        vsize: 141,
+        coins: Vec::new(),
+        broadcast: false,
+    };
+    reply(&mut user, CallName::Price, Ok(Reply::Sent(priced)));
+    assert!(user.app.popups.is_empty(), "he has left the form");
+}
+
+#[test]
+fn a_price_is_never_taken_for_that_of_another_payment() {
+    let mut user = User::trading();
+    user.keys("5sbcrt1qexample\t0.1\t\t\t\n");
+    let Call::Price(first) = only_call(&mut user) else { panic!("not priced") };
+    // While the node works it out the user types another amount, and presses the button again.
+    user.key(KeyCode::BackTab);
+    user.key(KeyCode::BackTab);
+    user.key(KeyCode::BackTab);
+    user.ctrl('u');
+    user.keys("10\t\t\t\n");
+    assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Call(_))));
+    let priced = exchange_api::Sent {
+        txid: "00".repeat(32),
+        amount: common::sats(10_000_000),
+        fee: common::sats(141),
+        vsize: 141,
+        coins: Vec::new(),
+        broadcast: false,
+    };
+    reply(&mut user, CallName::Price, Ok(Reply::Sent(priced)));
+    user.keys("y");
+    let Call::Send(sent) = only_call(&mut user) else { panic!("not sent") };
+    assert_eq!(sent.amount, first.amount, "what he saw the price of");
+}
+
+#[test]
+fn help_closes_by_its_own_key_and_buries_nothing() {
+    let mut user = User::trading();
+    user.keys("4m");
+    reply(&mut user, CallName::Talk, Ok(Reply::Talk(common::talk())));
+    user.keys("half a line");
+    for _ in 0..9 {
+        user.key(KeyCode::F(1));
+    }
+    let help = user.screen(80, 24);
+    assert!(help.contains("send") && help.contains("earlier") && !help.contains("I have paid"), "{help}");
+    user.key(KeyCode::F(1));
+    assert!(user.screen(80, 24).contains("half a line"));
+    for _ in 0..9 {
+        user.ctrl('c');
+    }
+    user.key(KeyCode::Esc);
+    assert!(user.screen(80, 24).contains("half a line"));
+}
+
+#[test]
+fn a_form_that_is_done_does_not_come_back_from_below_the_help() {
+    let mut user = User::trading();
+    let bid = exchange_api::TradeView { actions: vec![Action::Accept], ..trade(1, Role::Seller, Phase::Bid) };
+    user.answer(Query::Trades, Answer::Trades(vec![bid.clone()]));
+    user.keys("4a\n");
+    user.key(KeyCode::F(1));
+    reply(&mut user, CallName::Trade(Action::Accept), Ok(Reply::Trade(bid)));
+    user.key(KeyCode::Esc);
+    assert!(user.app.popups.is_empty());
+}
+
+#[test]
+fn what_was_said_of_an_earlier_key_goes_with_the_next_one() {
+    let mut user = User::trading();
+    user.keys("4r");
+    assert!(user.screen(80, 24).contains("! release: not at this point"));
+    user.keys("j");
+    assert!(!user.screen(80, 24).contains("not at this point"));
+    // Nor does the outcome of an earlier call stand below the next one.
+    user.keys("y");
+    assert!(user.screen(80, 24).contains("✓ Copied"));
+    user.keys("ry");
+    reply(&mut user, CallName::Trade(Action::Release), Err(unreachable()));
+    user.key(KeyCode::Esc);
+    assert!(!user.screen(80, 24).contains("Copied"));
+}
+
+#[test]
+fn the_terms_of_a_trade_are_read_to_their_end() {
+    let mut user = User::trading();
+    let terms = (1..=60).map(|at| format!("rule {at}\n")).collect();
+    let long = exchange_api::TradeView { terms, ..common::disputed() };
+    user.answer(Query::Trades, Answer::Trades(vec![long]));
+    user.keys("4t");
+    assert!(user.screen(80, 24).contains("rule 1 ") && user.screen(80, 24).contains("↓ more"));
+    for _ in 0..20 {
+        user.key(KeyCode::PageDown);
+    }
+    let end = user.screen(80, 24);
+    assert!(end.contains("Id ") && !end.contains("↓ more"), "{end}");
+    user.key(KeyCode::Up);
+    assert!(user.screen(80, 24).contains("↓ more"), "one line back is one line");
+    user.keys("t");
+    assert!(user.app.popups.is_empty());
+}
+
+#[test]
+fn the_terms_of_an_offer_are_read_to_their_end() {
+    let mut user = User::trading();
+    let mut items = offers();
+    items[0].terms = (1..=60).map(|at| format!("rule {at}\n")).collect();
+    user.answer(Query::Book, Answer::Book(Page { items, next: None }));
+    user.key(KeyCode::Home);
+    user.keys("\n");
+    assert!(user.screen(80, 24).contains("↓ more"));
+    for _ in 0..20 {
+        user.key(KeyCode::PageDown);
+    }
+    for (width, height) in [(80, 24), (120, 40)] {
+        let end = user.screen(width, height);
+        assert!(end.contains("State ") && !end.contains("↓ more"), "{end}");
+    }
+    user.keys("t");
+    assert!(user.screen(80, 24).contains("All of it is in the book"), "{}", user.screen(80, 24));
+}
+
+#[test]
+fn long_payment_details_push_nothing_out_of_the_window() {
+    let mut user = User::trading();
+    let their_details = Some("line\n".repeat(60));
+    let problem = Some("the chain is away".into());
+    let long = exchange_api::TradeView { their_details, problem, ..trade(1, Role::Buyer, Phase::Funded) };
+    user.answer(Query::Trades, Answer::Trades(vec![long]));
+    user.keys("4");
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("press t to read on") && screen.contains("Otherwise"), "{screen}");
+    assert!(screen.contains("! The chain is away."), "{screen}");
+}
+
+#[test]
+fn an_offer_that_was_left_has_the_cursor_again_when_it_is_taken_again() {
+    let mut user = User::trading();
+    user.keys("t");
+    user.key(KeyCode::Esc);
+    user.keys("1t0.02");
+    assert_eq!(user.app.tab, Tab::Take, "digits are text");
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("▸ Amount        0.02_"), "what is typed replaces the suggestion: {screen}");
+}
+
+#[test]
+fn the_cursor_is_where_one_types_and_nowhere_else() {
+    let mut user = User::trading();
+    user.keys("t");
+    assert_eq!(user.cursor(80, 24), Some((21, 8)), "behind 0.01");
+    user.key(KeyCode::F(1));
+    assert_eq!(user.cursor(80, 24), None, "the help takes no text");
+    user.key(KeyCode::F(1));
+    user.keys("\t");
+    assert_eq!(user.cursor(80, 24), None, "a choice takes none");
+}

@@ -66,15 +66,15 @@ fn posting() {
         "\t\t51,000\t0.01\t0.05\tSEPA instant, Wise\tOnly from an account in your own name.\t\tAnn Example, DE89 3704",
     );
     check("post_filled", &user);
-    user.keys("\t\t\n");
+    user.keys("\t\t\t\n");
     check("post_confirm", &user);
     user.key(KeyCode::Esc);
-    for _ in 0..6 {
+    for _ in 0..8 {
         user.key(KeyCode::Up);
     }
     user.ctrl('u');
     user.keys("0.001");
-    for _ in 0..6 {
+    for _ in 0..8 {
         user.key(KeyCode::Down);
     }
     user.keys("\n");
@@ -190,6 +190,33 @@ fn an_arbiter_rules() {
     weighed.dispute.as_mut().unwrap().ruling = Some(common::ruling());
     reply(&mut user, CallName::Weigh, Ok(Reply::Trade(weighed)));
     check("rule_confirm", &user);
+}
+
+#[test]
+fn a_party_shows_the_arbiter_what_was_said() {
+    let mut user = User::trading();
+    user.answer(Query::Trades, Answer::Trades(vec![common::disputed()]));
+    user.keys("4");
+    check("disputed", &user);
+    user.keys("s");
+    reply(&mut user, CallName::ToShow, Ok(Reply::Disclosure(common::disclosure())));
+    check("disclose_confirm", &user);
+}
+
+#[test]
+fn the_terms_of_a_trade_can_be_read_again() {
+    let mut user = User::trading();
+    user.answer(Query::Trades, Answer::Trades(vec![common::disputed()]));
+    user.keys("4t");
+    check("trade_terms", &user);
+}
+
+#[test]
+fn help_in_messages_is_about_messages() {
+    let mut user = User::trading();
+    user.keys("4m");
+    user.key(KeyCode::F(1));
+    check("help_chat", &user);
 }
 
 #[test]

@@ -21,7 +21,12 @@ fn tui_posts_and_takes_by_keys_alone() {
     terminal.shows("[4 Trades (1)]");
     terminal.types("q");
     terminal.shows("The demo ends, and with it 1 open trade.");
-    terminal.types("y");
+    terminal.shows("▸ [ Stay ]");
+    terminal.press(Key::Enter);
+    sees_a_dispute_end(&mut terminal);
+
+    // Nothing is open any more, so nothing is asked.
+    terminal.types("q");
     terminal.ends_cleanly();
 }
 
@@ -103,4 +108,27 @@ fn pays_and_gets_the_coins(terminal: &mut Terminal) {
     terminal.shows("It is over");
     terminal.types("5");
     terminal.shows_that("the coins", |screen| screen.contains("To spend       100.0039"));
+}
+
+/// He sells, and calls for the arbiter although the buyer has paid: the demo's arbiter believes the buyer, and says so.
+fn sees_a_dispute_end(terminal: &mut Terminal) {
+    terminal.press(Key::Home);
+    terminal.shows("Press  f  to fund the escrow");
+    terminal.types("f");
+    says_yes(terminal, "Fund the escrow?", "▸ [ Yes, fund it ]");
+    terminal.shows("Press  r  to release the coins");
+    terminal.types("d");
+    says_yes(terminal, "Call for the arbiter?", "▸ [ Yes, dispute it ]");
+    terminal.shows("Press  s  to show him what was said");
+    terminal.types("s");
+    says_yes(terminal, "Show the arbiter what was said?", "▸ [ Yes, show him ]");
+    terminal.shows("✉1");
+    terminal.shows("Settled: the coins are divided");
+}
+
+fn says_yes(terminal: &mut Terminal, question: &str, yes: &str) {
+    terminal.shows(question);
+    terminal.press(Key::Right);
+    terminal.shows(yes);
+    terminal.press(Key::Enter);
 }

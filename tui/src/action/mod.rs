@@ -76,8 +76,12 @@ pub enum Action {
     Send,
     /// Shows what was said in the selected trade.
     Talk,
-    /// Scrolls through what was said.
+    /// Scrolls through what was said, or through a text.
     Scroll(Step),
+    /// Shows an arbiter what was said in the selected trade.
+    Disclose,
+    /// Shows what was agreed on in the selected trade.
+    Contract,
     /// Shows the coins, or the transactions again.
     Coins,
     /// Chooses the selected coin for the next payment, or no more.
@@ -164,6 +168,8 @@ pub enum Context {
     Network,
     /// On what was said in a trade.
     Chat,
+    /// On a text to read.
+    Reading,
 }
 
 /// A key combination. Shift is part of the character.

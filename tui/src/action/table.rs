@@ -1,7 +1,7 @@
 //! The rows of the table, and when each can be done.
 
 use crossterm::event::KeyCode;
-use exchange_api::{Action as TradeAction, CoinUse, Phase, Side};
+use exchange_api::{Action as TradeAction, CoinUse, Phase, Role, Side};
 
 use super::Context as C;
 use super::Footer::{Hidden, Shown, WhenPossible};
@@ -25,6 +25,8 @@ pub static TABLE: &[Entry] = &[
     gated(C::Offer, Action::Withdraw, &[char('x')], "withdraw", WhenPossible, can_withdraw),
     row(C::Offer, Action::Move(Step::Up), &[key(KeyCode::Up), char('k')], "previous", Hidden),
     row(C::Offer, Action::Move(Step::Down), &[key(KeyCode::Down), char('j')], "next", Hidden),
+    row(C::Offer, Action::Scroll(Step::PageDown), &[key(KeyCode::PageDown)], "read on", Hidden),
+    row(C::Offer, Action::Scroll(Step::PageUp), &[key(KeyCode::PageUp)], "read back", Hidden),
     row(C::Offer, Action::Back, &[key(KeyCode::Esc), key(KeyCode::Backspace)], "back", Shown),
     row(C::Filter, Action::FilterDone, &[key(KeyCode::Enter)], "keep", Shown),
     row(C::Filter, Action::FilterClear, &[key(KeyCode::Esc)], "clear", Shown),
@@ -33,6 +35,11 @@ pub static TABLE: &[Entry] = &[
     row(C::Chat, Action::Enter, &[key(KeyCode::Enter)], "send", Shown),
     row(C::Chat, Action::Scroll(Step::PageUp), &[key(KeyCode::PageUp)], "earlier", Shown),
     row(C::Chat, Action::Scroll(Step::PageDown), &[key(KeyCode::PageDown)], "later", Shown),
+    row(C::Reading, Action::Scroll(Step::Down), &[key(KeyCode::Down), char('j')], "read on", Shown),
+    row(C::Reading, Action::Scroll(Step::Up), &[key(KeyCode::Up), char('k')], "read back", Hidden),
+    row(C::Reading, Action::Scroll(Step::PageDown), &[key(KeyCode::PageDown), char(' ')], "a page on", Hidden),
+    row(C::Reading, Action::Scroll(Step::PageUp), &[key(KeyCode::PageUp)], "a page back", Hidden),
+    row(C::Reading, Action::Back, &[key(KeyCode::Esc), key(KeyCode::Enter), char('q'), char('t')], "close", Shown),
     row(C::Form, Action::NextField, &[key(KeyCode::Tab), key(KeyCode::Down)], "next field", Hidden),
     row(C::Form, Action::PreviousField, &[key(KeyCode::BackTab), key(KeyCode::Up)], "previous field", Hidden),
     row(C::Form, Action::Enter, &[key(KeyCode::Enter)], "next", Shown),
@@ -83,11 +90,13 @@ pub static TABLE: &[Entry] = &[
         can(app, TradeAction::Extend)
     }),
     gated(C::Trades, Action::Talk, &[char('m')], "messages", WhenPossible, can_talk),
+    gated(C::Trades, Action::Contract, &[char('t')], "terms", WhenPossible, trade_selected),
     gated(C::Trades, Action::Trade(TradeAction::Dispute), &[char('d')], "dispute", WhenPossible, |app| {
         can(app, TradeAction::Dispute)
     }),
     gated(C::Trades, Action::Bump, &[char('b')], "pay more", WhenPossible, can_bump_trade),
     gated(C::Trades, Action::Copy, &[char('y')], "copy details", WhenPossible, has_details),
+    gated(C::Trades, Action::Disclose, &[char('s')], "show arbiter", WhenPossible, can_disclose),
     gated(C::Wallet, Action::Copy, &[char('c')], "copy address", Shown, has_address),
     gated(C::Wallet, Action::Send, &[char('s')], "send", Shown, unlocked),
     gated(C::Wallet, Action::Coins, &[char('o')], "coins", Shown, unlocked),
@@ -185,6 +194,21 @@ fn can_talk(app: &App) -> Availability {
     let trade = app.trades.selection().ok_or(words::why::NO_TRADE)?;
     // From the agreement on there are keys to seal to.
     trade.escrow_address.as_ref().map(drop).ok_or(words::why::NOT_AGREED)
+}
+
+fn trade_selected(app: &App) -> Availability {
+    app.trades.selection().map(drop).ok_or(words::why::NO_TRADE)
+}
+
+/// As the node allows it: a party, from the agreement on until nobody looks into the mailboxes any more.
+fn can_disclose(app: &App) -> Availability {
+    let trade = app.trades.selection().ok_or(words::why::NO_TRADE)?;
+    match trade.role {
+        Some(Role::Buyer | Role::Seller) => {}
+        Some(Role::Arbiter) | None => return Err(words::why::NOT_A_PARTY),
+    }
+    trade.escrow_address.as_ref().ok_or(words::why::NOT_AGREED)?;
+    if trade.state.is_final() { Err(words::why::IS_OVER) } else { Ok(()) }
 }
 
 fn can_mark(app: &App) -> Availability {

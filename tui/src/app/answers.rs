@@ -1,8 +1,8 @@
 //! What the node says: answers to queries, replies to calls, events.
 
-use exchange_api::{ApiError, Code, Event, IdentityState, Subject, TakeOffer, TakeReview};
+use exchange_api::{ApiError, Code, Disclose, Disclosure, Event, IdentityState, Subject, TakeOffer, TakeReview};
 
-use super::{App, MAX_EVENTS, Popup, Tab, wallet};
+use super::{App, MAX_EVENTS, Popup, Tab, disclose, wallet};
 use crate::message::{Answer, CallName, Command, Query, Reply};
 use crate::{format, words};
 
@@ -61,6 +61,9 @@ impl App {
                 | CallName::Talk
                 | CallName::PriceBump
                 | CallName::Weigh
+                | CallName::ToShow
+                // It has no id: done again it shows only what came after.
+                | CallName::Disclose
         );
         if heard && is_wish {
             self.requests.settled();
@@ -103,7 +106,9 @@ impl App {
             | CallName::Label
             | CallName::PriceBump
             | CallName::Bump
-            | CallName::Weigh => self.push_popup(Popup::Error { title: words::could_not(call), error }),
+            | CallName::Weigh
+            | CallName::ToShow
+            | CallName::Disclose => self.push_popup(Popup::Error { title: words::could_not(call), error }),
         }
     }
 
@@ -143,9 +148,8 @@ impl App {
             }
             Reply::Trade(trade) => {
                 self.toast(words::trade::after(call), false);
-                if matches!(self.popups.last(), Some(Popup::Accept(..) | Popup::Rule(..))) {
-                    self.popups.pop();
-                }
+                // Wherever it is: the help, or an error, may stand above it by now.
+                self.popups.retain(|popup| !matches!(popup, Popup::Accept(..) | Popup::Rule(..)));
                 if call == CallName::Take {
                     self.take = super::take::Take::default();
                     self.book.open = false;
@@ -192,7 +196,33 @@ impl App {
                 self.popups.retain(|popup| !matches!(popup, Popup::Bump(..)));
                 self.toast(words::wallet::BUMPED, false);
             }
+            Reply::Disclosure(would) if call == CallName::ToShow => self.ask_to_show(&would),
+            Reply::Disclosure(done) => {
+                self.popups.retain(|popup| !matches!(popup, Popup::Disclose(..)));
+                self.toast(words::disclose::done(&done), false);
+            }
         }
+    }
+
+    /// Asks before anything is shown to an arbiter, if the user still waits for the question where he asked for it.
+    fn ask_to_show(&mut self, would: &Disclosure) {
+        let Some(request) = self.trades.showing.take().filter(|request| disclose::is_of(would, request)) else {
+            return;
+        };
+        let waits = match self.popups.last() {
+            Some(popup) => matches!(popup, Popup::Disclose(..)),
+            None => self.tab == Tab::Trades,
+        };
+        if !waits {
+            return;
+        }
+        if would.messages.is_empty() {
+            self.toast(words::disclose::nothing(would.before), true);
+            return;
+        }
+        let me = self.trades.get(would.trade).and_then(|trade| trade.role);
+        let request = Disclose { dry_run: false, ..request };
+        self.push_popup(Popup::Ask(disclose::question(would, me, request)));
     }
 
     fn show_review(&mut self, review: TakeReview) {

@@ -5,6 +5,9 @@ use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 use tui_input::Input;
 
+use crate::action::Step;
+use crate::{format, words};
+
 /// The book.
 #[derive(Debug, Default)]
 pub struct Book {
@@ -26,7 +29,16 @@ pub struct Book {
     pub selected: Option<RecordId>,
     /// Whether its terms are shown.
     pub open: bool,
+    /// How many of their lines are scrolled past.
+    pub scroll: usize,
 }
+
+/// Columns of the terms beside their names in the smallest window.
+const TERMS_WIDTH: usize = 66;
+/// Lines above them.
+const TERMS_TITLE: usize = 2;
+/// Lines of both that the window with the least room for them shows.
+const TERMS_HEIGHT: usize = 13;
 
 /// The side on which the user would be.
 pub fn your_side(offer: &OfferView) -> Side {
@@ -73,6 +85,20 @@ impl Book {
         let visible = self.visible();
         let at = step(self.position(&visible), visible.len());
         self.selected = visible.get(at).map(|offer| offer.id);
+        self.scroll = 0;
+    }
+
+    /// Shows the terms of the selected offer, from their beginning.
+    pub fn open(&mut self) {
+        self.open = true;
+        self.scroll = 0;
+    }
+
+    /// Scrolls through the terms of the selected offer.
+    pub fn scroll(&mut self, step: Step, now: u64) {
+        let rows = self.selection().map(|offer| words::offer_rows(offer, now)).unwrap_or_default();
+        let lines = TERMS_TITLE + format::rows(rows, TERMS_WIDTH).len();
+        self.scroll = step.apply(self.scroll, lines.saturating_sub(TERMS_HEIGHT) + 1);
     }
 
     /// Returns the best price at which an offer of this side stands in the book, for comparison with a new one.

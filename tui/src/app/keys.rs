@@ -2,13 +2,13 @@
 
 use crossterm::event::{KeyEvent, KeyEventKind};
 use exchange_api::{
-    AcceptBid, Action as TradeAction, BumpTrade, BumpTx, CoinUse, FreezeCoins, OfferView, RuleTrade, SendMessage,
-    SetLabel,
+    AcceptBid, Action as TradeAction, BumpTrade, BumpTx, CoinUse, Disclose, FreezeCoins, OfferView, RuleTrade,
+    SendMessage, SetLabel, TradeId,
 };
 
 use super::ask::{Ask, Line, Outcome};
 use super::wallet::BumpTarget;
-use super::{App, Busy, Popup, Tab, chat, post, ruling, take, trades, wallet};
+use super::{App, Busy, Popup, Tab, chat, contract, disclose, post, ruling, take, trades, wallet};
 use crate::action::{self, Action, Step};
 use crate::form::Focus;
 use crate::message::{Bump, Call, CallName, Command, Connection, Query};
@@ -21,7 +21,11 @@ impl App {
         }
         match action::find(self, &key) {
             Some(entry) => match (entry.when)(self) {
-                Ok(()) => self.perform(entry.action, commands),
+                Ok(()) => {
+                    // Why an earlier key did nothing is old news.
+                    self.toasts.retain(|toast| !toast.bad);
+                    self.perform(entry.action, commands);
+                }
                 Err(why) => self.toast(format!("{}: {why}", entry.name), true),
             },
             None => self.type_key(key),
@@ -63,11 +67,13 @@ impl App {
     fn perform(&mut self, action: Action, commands: &mut Vec<Command>) {
         match action {
             Action::Quit => self.quit(commands),
+            // A second press closes it: above each other the same keys would only bury what they are about.
+            Action::Help if matches!(self.popups.last(), Some(Popup::Help)) => self.back(),
             Action::Help => self.push_popup(Popup::Help),
             Action::Show(tab) => self.show(tab, commands),
             Action::Identity => self.gate.skipped = false,
             Action::Move(step) => self.move_selection(step),
-            Action::Open => self.book.open = true,
+            Action::Open => self.book.open(),
             Action::Back => self.back(),
             Action::Filter => self.book.typing = true,
             Action::FilterDone => self.book.typing = false,
@@ -123,9 +129,11 @@ impl App {
                     commands.push(Command::Call(Call::Talk(trade)));
                 }
             }
-            Action::Scroll(step) => {
-                if let Some(chat) = self.chat_mut() {
-                    chat.scroll(step);
+            Action::Scroll(step) => self.scroll(step),
+            Action::Disclose => self.start_showing(commands),
+            Action::Contract => {
+                if let Some(trade) = self.trades.selection().map(|trade| trade.id) {
+                    self.push_popup(Popup::Contract(contract::Contract::new(trade)));
                 }
             }
             Action::Send => self.push_popup(Popup::Send(wallet::send_form(&self.wallet))),
@@ -186,6 +194,16 @@ impl App {
         }
     }
 
+    fn scroll(&mut self, step: Step) {
+        let now = self.now();
+        match self.popups.last_mut() {
+            Some(Popup::Chat(chat)) => chat.scroll(step),
+            Some(Popup::Contract(contract)) => contract.scroll(step, self.trades.get(contract.trade)),
+            Some(_) => {}
+            None => self.book.scroll(step, now),
+        }
+    }
+
     fn back(&mut self) {
         if self.popups.pop().is_none() {
             if self.tab == Tab::Book {
@@ -226,6 +244,9 @@ impl App {
     fn leave_form(&mut self) {
         if self.popups.last().is_some_and(|popup| popup.form().is_some()) {
             self.popups.pop();
+            // What the node still works out for it is no question of the user's any more.
+            (self.wallet.pricing, self.wallet.bumping) = (None, None);
+            (self.trades.weighing, self.trades.showing) = (None, None);
         } else {
             self.with_form(|form| form.focus = None);
         }
@@ -242,9 +263,10 @@ impl App {
     fn submit(&mut self, commands: &mut Vec<Command>) {
         match self.popups.last_mut() {
             Some(Popup::Send(form)) => {
-                if let Some(request) = wallet::check_send(form, &self.wallet.chosen) {
-                    self.wallet.pricing = Some(request.clone());
-                    self.call(Call::Price(request), commands);
+                if let Some(request) = wallet::check_send(form, &self.wallet.chosen)
+                    && self.call(Call::Price(request.clone()), commands)
+                {
+                    self.wallet.pricing = Some(request);
                 }
                 return;
             }
@@ -263,9 +285,15 @@ impl App {
                 let trade = *trade;
                 if let Some(verdict) = ruling::check(form) {
                     let request = RuleTrade { request_id: String::new(), dry_run: true, trade, verdict };
-                    self.trades.weighing = Some(request.clone());
-                    self.call(Call::Weigh(request), commands);
+                    if self.call(Call::Weigh(request.clone()), commands) {
+                        self.trades.weighing = Some(request);
+                    }
                 }
+                return;
+            }
+            Some(Popup::Disclose(trade, form)) => {
+                let (trade, second) = (*trade, disclose::is_to_second(form));
+                self.ask_what_to_show(trade, second, commands);
                 return;
             }
             Some(Popup::Chat(chat)) => {
@@ -285,13 +313,14 @@ impl App {
                 return;
             }
             Some(Popup::Bump(target, form)) => {
-                if let Some(request) = wallet::check_bump(form, target) {
-                    self.wallet.bumping = Some(request.clone());
-                    self.call(Call::PriceBump(request), commands);
+                if let Some(request) = wallet::check_bump(form, target)
+                    && self.call(Call::PriceBump(request.clone()), commands)
+                {
+                    self.wallet.bumping = Some(request);
                 }
                 return;
             }
-            Some(Popup::Help | Popup::Error { .. } | Popup::Ask(_)) => return,
+            Some(Popup::Help | Popup::Error { .. } | Popup::Ask(_) | Popup::Contract(_)) => return,
             None => {}
         }
         if self.gate_is_shown() {
@@ -361,19 +390,42 @@ impl App {
         };
         match outcome {
             Outcome::Back => {}
-            Outcome::Call(call) => self.call(*call, commands),
+            Outcome::Call(call) => {
+                self.call(*call, commands);
+            }
             Outcome::Quit(fate) => commands.push(Command::Quit(fate)),
         }
     }
 
-    /// Starts a call, unless one is under way.
-    fn call(&mut self, call: Call, commands: &mut Vec<Command>) {
+    /// Starts a call, unless one is under way; tells whether it did. What it is asked for must be noted only then: the
+    /// answer to an earlier one would be taken for its own.
+    fn call(&mut self, call: Call, commands: &mut Vec<Command>) -> bool {
         if let Some(busy) = self.busy {
             self.toast(words::still_busy(busy.call), true);
-            return;
+            return false;
         }
+        // What became of earlier calls would stand there as if it were the outcome of this one.
+        self.toasts.clear();
         self.busy = Some(Busy { call: call.name(), since: self.ticks });
         commands.push(Command::Call(call));
+        true
+    }
+
+    /// Asks which arbiter is to be shown what was said, or where there is one only, what he would see.
+    fn start_showing(&mut self, commands: &mut Vec<Command>) {
+        let Some(trade) = self.trades.selection() else { return };
+        let id = trade.id;
+        match disclose::form(trade) {
+            Some(form) => self.push_popup(Popup::Disclose(id, form)),
+            None => self.ask_what_to_show(id, false, commands),
+        }
+    }
+
+    fn ask_what_to_show(&mut self, trade: TradeId, second: bool, commands: &mut Vec<Command>) {
+        let request = Disclose { dry_run: true, trade, second };
+        if self.call(Call::ToShow(request.clone()), commands) {
+            self.trades.showing = Some(request);
+        }
     }
 
     fn copy(&mut self, commands: &mut Vec<Command>) {
@@ -445,7 +497,9 @@ impl App {
             | CallName::Talk
             | CallName::Say
             | CallName::PriceBump
-            | CallName::Weigh => &[],
+            | CallName::Weigh
+            | CallName::ToShow
+            | CallName::Disclose => &[],
             CallName::Create | CallName::Unlock => {
                 &[Query::Status, Query::Book, Query::Trades, Query::Balance, Query::Address, Query::History]
             }

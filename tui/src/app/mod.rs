@@ -5,6 +5,8 @@ pub mod answers;
 pub mod ask;
 pub mod book;
 pub mod chat;
+pub mod contract;
+pub mod disclose;
 pub mod gate;
 mod keys;
 pub mod post;
@@ -27,6 +29,7 @@ use crate::words;
 use ask::{Ask, Choice, Line, Outcome};
 use book::Book;
 use chat::Chat;
+use contract::Contract;
 use gate::Gate;
 use post::Post;
 use refresh::Refresh;
@@ -96,6 +99,10 @@ pub enum Popup {
     Bump(BumpTarget, Form),
     /// The form to rule in a trade.
     Rule(exchange_api::TradeId, Form),
+    /// The form that asks which arbiter is to be shown what was said.
+    Disclose(exchange_api::TradeId, Form),
+    /// What was agreed on in a trade.
+    Contract(Contract),
 }
 
 impl Popup {
@@ -105,10 +112,11 @@ impl Popup {
             Self::Send(form)
             | Self::Accept(_, form)
             | Self::Rule(_, form)
+            | Self::Disclose(_, form)
             | Self::Label(_, form)
             | Self::Bump(_, form) => Some(form),
             Self::Chat(chat) => Some(&chat.form),
-            Self::Help | Self::Error { .. } | Self::Ask(_) => None,
+            Self::Help | Self::Error { .. } | Self::Ask(_) | Self::Contract(_) => None,
         }
     }
 
@@ -117,12 +125,45 @@ impl Popup {
             Self::Send(form)
             | Self::Accept(_, form)
             | Self::Rule(_, form)
+            | Self::Disclose(_, form)
             | Self::Label(_, form)
             | Self::Bump(_, form) => Some(form),
             Self::Chat(chat) => Some(&mut chat.form),
-            Self::Help | Self::Error { .. } | Self::Ask(_) => None,
+            Self::Help | Self::Error { .. } | Self::Ask(_) | Self::Contract(_) => None,
         }
     }
+
+    /// Returns the contexts whose keys count while it is the topmost, the innermost first.
+    fn contexts(&self) -> Vec<Context> {
+        match self {
+            Self::Help | Self::Error { .. } => vec![Context::Notice, Context::Always],
+            Self::Ask(_) => vec![Context::Ask, Context::Always],
+            Self::Contract(_) => vec![Context::Reading, Context::Always],
+            Self::Chat(chat) => form_contexts(Some(Context::Chat), chat.form.focused(), false),
+            Self::Send(form)
+            | Self::Accept(_, form)
+            | Self::Rule(_, form)
+            | Self::Disclose(_, form)
+            | Self::Label(_, form)
+            | Self::Bump(_, form) => form_contexts(None, form.focused(), false),
+        }
+    }
+}
+
+/// Returns the contexts of a form, the innermost first: `around` stands before its own, and the screens' keys count
+/// only where letters are no text.
+fn form_contexts(around: Option<Context>, focus: Focus, has_screens: bool) -> Vec<Context> {
+    let mut contexts: Vec<Context> = around.into_iter().collect();
+    match focus {
+        Focus::Choice => contexts.extend([Context::Choice, Context::Form]),
+        Focus::Typing | Focus::Button => contexts.push(Context::Form),
+        Focus::Nowhere => contexts.push(Context::Rest),
+    }
+    if has_screens && focus != Focus::Typing {
+        contexts.push(Context::Screens);
+    }
+    contexts.push(Context::Always);
+    contexts
 }
 
 /// A line that appears for a while.
@@ -288,7 +329,9 @@ impl App {
             | Popup::Accept(..)
             | Popup::Label(..)
             | Popup::Bump(..)
-            | Popup::Rule(..) => None,
+            | Popup::Rule(..)
+            | Popup::Disclose(..)
+            | Popup::Contract(_) => None,
         })
     }
 
@@ -390,41 +433,37 @@ impl App {
 
     /// Returns the contexts whose keys count below the help, which explains them.
     pub fn contexts_below_help(&self) -> Vec<Context> {
-        if self.gate_is_shown() {
-            return match self.gate.form() {
-                Some(form) => self.form_contexts(form.focused()),
-                None => vec![Context::Always],
-            };
-        }
-        match self.tab {
-            Tab::Post => self.form_contexts(self.post.form.focused()),
-            Tab::Take if self.take.ask().is_some() => vec![Context::Ask, Context::Always],
-            Tab::Take => match self.take.form() {
-                Some(form) => self.form_contexts(form.focused()),
-                None => self.screen_contexts(),
-            },
-            Tab::Book | Tab::Trades | Tab::Wallet | Tab::Network => self.screen_contexts(),
-        }
+        self.contexts_under(self.popups.iter().rev().find(|popup| !matches!(popup, Popup::Help)))
     }
 
     /// Returns the contexts whose keys count now, the innermost first.
     pub fn contexts(&self) -> Vec<Context> {
-        if matches!(self.connection, Connection::Starting(_) | Connection::Failed(_)) && self.popups.is_empty() {
+        self.contexts_under(self.popups.last())
+    }
+
+    /// Returns the contexts whose keys count while this popup is the topmost.
+    fn contexts_under(&self, top: Option<&Popup>) -> Vec<Context> {
+        if let Some(popup) = top {
+            return popup.contexts();
+        }
+        if matches!(self.connection, Connection::Starting(_) | Connection::Failed(_)) {
             return vec![Context::Waiting, Context::Always];
         }
-        if matches!(self.popups.last(), Some(Popup::Help | Popup::Error { .. })) {
-            return vec![Context::Notice, Context::Always];
-        }
-        if self.ask().is_some() {
-            return vec![Context::Ask, Context::Always];
-        }
-        if let Some(form) = self.form() {
-            return self.form_contexts(form.focused());
-        }
         if self.gate_is_shown() {
-            return vec![Context::Gate, Context::Always];
+            return match self.gate.form() {
+                Some(form) => form_contexts(Some(Context::Gate), form.focused(), false),
+                None => vec![Context::Gate, Context::Always],
+            };
         }
-        self.screen_contexts()
+        match self.tab {
+            Tab::Post => form_contexts(None, self.post.form.focused(), true),
+            Tab::Take if self.take.ask().is_some() => vec![Context::Ask, Context::Always],
+            Tab::Take => match self.take.form() {
+                Some(form) => form_contexts(None, form.focused(), true),
+                None => self.screen_contexts(),
+            },
+            Tab::Book | Tab::Trades | Tab::Wallet | Tab::Network => self.screen_contexts(),
+        }
     }
 
     fn screen_contexts(&self) -> Vec<Context> {
@@ -437,29 +476,6 @@ impl App {
             Tab::Network => vec![Context::Network, Context::List, Context::Screens, Context::Always],
             Tab::Post | Tab::Take => vec![Context::Empty, Context::Screens, Context::Always],
         }
-    }
-
-    fn form_contexts(&self, focus: Focus) -> Vec<Context> {
-        let mut contexts = Vec::new();
-        let in_popup = self.popups.last().is_some_and(|popup| popup.form().is_some());
-        let at_gate = !in_popup && self.gate_is_shown();
-        if at_gate {
-            contexts.push(Context::Gate);
-        }
-        if matches!(self.popups.last(), Some(Popup::Chat(_))) {
-            contexts.push(Context::Chat);
-        }
-        match focus {
-            Focus::Choice => contexts.extend([Context::Choice, Context::Form]),
-            Focus::Typing | Focus::Button => contexts.push(Context::Form),
-            Focus::Nowhere => contexts.push(Context::Rest),
-        }
-        // While one types, the letters and digits belong to the text.
-        if focus != Focus::Typing && !at_gate && !in_popup {
-            contexts.push(Context::Screens);
-        }
-        contexts.push(Context::Always);
-        contexts
     }
 
     /// Tells whether leaving now would lose something that was typed.
@@ -478,6 +494,10 @@ impl App {
     }
 
     fn quit(&mut self, commands: &mut Vec<Command>) {
+        // Whoever is asked already is not asked once more above it.
+        if matches!(self.popups.last(), Some(Popup::Ask(ask)) if ask.title == words::QUIT_TITLE) {
+            return;
+        }
         let open = self.trades.open_count();
         let typed = self.has_unsaved_text();
         if matches!(self.connection, Connection::Starting(_) | Connection::Failed(_)) || (open == 0 && !typed) {

@@ -50,7 +50,7 @@ impl Default for Post {
         let choice = |label, options: [&str; 2], hint| Field::choice(label, options.map(str::to_owned).to_vec(), hint);
         let fields = vec![
             choice(words::post::SIDE, words::post::SIDES, ""),
-            Field::text(words::post::CURRENCY, "EUR", words::post::CURRENCY_HINT),
+            Field::suggestion(words::post::CURRENCY, "EUR", words::post::CURRENCY_HINT),
             Field::text(words::post::PRICE, "", words::post::price_hint("EUR")),
             Field::text(words::post::MIN, "", words::post::MIN_HINT),
             Field::text(words::post::MAX, "", words::post::MAX_HINT),

@@ -53,6 +53,8 @@ impl Take {
         let same = |draft: &&mut Draft| draft.offer.id == offer.id && draft.offer.arbiters == offer.arbiters;
         if let Some(draft) = self.draft.as_mut().filter(same) {
             draft.offer = offer.clone();
+            // After Esc it has no focus, and digits would be keys of the screens.
+            draft.form.focus.get_or_insert(AMOUNT);
             return;
         }
         // Nobody is chosen for a user but whom he trusts.
@@ -69,7 +71,7 @@ impl Take {
         let mut form = Form::new(
             words::take::BUTTON,
             vec![
-                Field::text(words::take::AMOUNT, &format::btc(offer.min), hint),
+                Field::suggestion(words::take::AMOUNT, &format::btc(offer.min), hint),
                 Field::choice(words::take::METHOD, offer.methods.clone(), ""),
                 Field::new(words::take::ARBITER, "", arbiters),
                 Field::text(words::take::DETAILS, "", details),

@@ -1,6 +1,6 @@
 //! One's trades: the list, the selected one, and the questions before its steps.
 
-use exchange_api::{Action, Role, RuleTrade, TradeCommand, TradeId, TradeView};
+use exchange_api::{Action, Disclose, Role, RuleTrade, TradeCommand, TradeId, TradeView};
 
 use super::ask::{Ask, Line};
 use crate::form::{Field, Form};
@@ -16,6 +16,8 @@ pub struct Trades {
     pub selected: Option<TradeId>,
     /// The ruling that is being weighed, to be asked about.
     pub weighing: Option<RuleTrade>,
+    /// What is being looked up that could be shown to an arbiter, to be asked about.
+    pub showing: Option<Disclose>,
 }
 
 impl Trades {
@@ -35,6 +37,11 @@ impl Trades {
         let list = self.list.as_deref().unwrap_or_default();
         let at = step(self.position(), list.len());
         self.selected = list.get(at).map(|trade| trade.id);
+    }
+
+    /// Returns a trade.
+    pub fn get(&self, id: TradeId) -> Option<&TradeView> {
+        self.list.iter().flatten().find(|trade| trade.id == id)
     }
 
     /// Puts in a newer view of a trade.

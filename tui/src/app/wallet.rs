@@ -201,7 +201,7 @@ pub fn label_form(present: &str) -> Form {
 pub fn bump_form(wallet: &Wallet) -> Form {
     let suggested = wallet.usual_fee().map(|rate| rate.to_string()).unwrap_or_default();
     let hint = words::wallet::fee_hint(wallet.usual_fee());
-    Form::new(words::wallet::SEND_BUTTON, vec![Field::text(words::wallet::FEE_RATE, &suggested, hint)])
+    Form::new(words::wallet::SEND_BUTTON, vec![Field::suggestion(words::wallet::FEE_RATE, &suggested, hint)])
 }
 
 /// Checks the form, and returns a request to price the higher fee when nothing is wrong.

@@ -7,7 +7,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Table};
 
-use super::{TALL, empty, offset, wrap};
+use super::{TALL, empty, more, offset};
 use crate::app::App;
 use crate::app::book::your_side;
 use crate::theme::{NO_POINTER, POINTER};
@@ -66,7 +66,7 @@ fn draw_choices(app: &App, frame: &mut Frame, area: Rect) {
     let shown = if text.is_empty() && !app.book.typing { "—" } else { text };
     spans.push(Span::styled(shown.to_owned(), if app.book.typing { theme.selected() } else { theme.strong() }));
     let line = Line::from(spans);
-    if app.book.typing {
+    if app.book.typing && app.popups.is_empty() {
         let typed = u16::try_from(line.width()).unwrap_or(u16::MAX);
         let back = app.book.text.value().chars().count().saturating_sub(app.book.text.cursor());
         let x = area.x + typed.saturating_sub(u16::try_from(back).unwrap_or(u16::MAX));
@@ -183,9 +183,12 @@ fn draw_summary(app: &App, offer: &OfferView, frame: &mut Frame, area: Rect) {
     if offer.seller_bond_ppm > 0 || offer.buyer_bond_ppm > 0 {
         bids = format!("Bonds: {}. {bids}", words::offer_bonds(offer));
     }
+    let what = format!("  {} by {methods}", words::offer_sentence(offer));
+    let who = format!("  {}, {}. {bids}", words::maker(offer), w::seen(&seen(app, offer)));
+    let width = usize::from(inner.width);
     let lines = vec![
-        Line::from(format!("  {} by {methods}", words::offer_sentence(offer))).style(app.theme.strong()),
-        Line::from(format!("  {}, {}. {bids}", words::maker(offer), w::seen(&seen(app, offer)))).style(app.theme.dim()),
+        Line::from(format::cut(&what, width)).style(app.theme.strong()),
+        Line::from(format::cut(&who, width)).style(app.theme.dim()),
     ];
     frame.render_widget(Paragraph::new(lines), inner);
 }
@@ -202,34 +205,14 @@ fn draw_terms(app: &App, offer: &OfferView, frame: &mut Frame, area: Rect) {
     frame.render_widget(block, area);
     let mut lines = vec![Line::from(words::offer_sentence(offer)).style(app.theme.strong()), Line::default()];
     let room = usize::from(inner.width).saturating_sub(LABEL);
-    let mut put = |label: &str, text: String| {
-        for (at, part) in wrap(&format::clean(&text), room).into_iter().enumerate() {
-            let label = if at == 0 { label } else { "" };
-            lines.push(Line::from(vec![Span::styled(format!("{label:<LABEL$}"), app.theme.dim()), Span::raw(part)]));
-        }
-    };
-    put("Price", format!("{} for 1 BTC", format::money_unit(offer.currency, offer.price.get())));
-    put("Payment by", offer.methods.join(", "));
-    put("Maker", words::maker(offer));
-    put("Terms", if offer.terms.is_empty() { w::NO_TERMS.to_owned() } else { offer.terms.clone() });
-    put("Bids", if offer.automatic { w::BY_ITSELF } else { w::BY_HAND }.to_owned());
-    for (at, arbiter) in offer.arbiters.iter().enumerate() {
-        put(if at == 0 { "Arbiters" } else { "" }, words::take::arbiter(arbiter, app.now()));
+    for (name, text) in format::rows(words::offer_rows(offer, app.now()), room) {
+        lines.push(Line::from(vec![Span::styled(format!("{name:<LABEL$}"), app.theme.dim()), Span::raw(text)]));
     }
-    if offer.seller_bond_ppm > 0 || offer.buyer_bond_ppm > 0 {
-        put("Bonds", words::offer_bonds(offer));
+    let height = usize::from(inner.height);
+    let scroll = app.book.scroll.min(lines.len().saturating_sub(height));
+    let goes_on = lines.len() > scroll + height;
+    frame.render_widget(Paragraph::new(lines.split_off(scroll)), inner);
+    if goes_on {
+        more(app, frame, inner);
     }
-    let refund = u32::from(offer.refund_delay);
-    put("Refund", format!("after {} blocks, {}", format::number(refund), format::blocks(refund)));
-    let ends = format::ago(offer.expires, app.now());
-    put(
-        "Ends",
-        if offer.expires > app.now() {
-            format!("in {ends}")
-        } else {
-            words::offer_state(OfferState::Expired).to_owned()
-        },
-    );
-    put("State", words::offer_state(offer.state).to_owned());
-    frame.render_widget(Paragraph::new(lines), inner);
 }

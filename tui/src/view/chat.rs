@@ -39,7 +39,7 @@ fn lines(app: &App, said: &Conversation, width: usize) -> Vec<Line<'static>> {
     }
     if lines.is_empty() {
         lines.push(Line::from(w::EMPTY).style(app.theme.strong()));
-        lines.extend(super::wrap(w::SEALED, width).into_iter().map(|line| Line::from(line).style(app.theme.dim())));
+        lines.extend(format::wrap(w::SEALED, width).into_iter().map(|line| Line::from(line).style(app.theme.dim())));
     }
     if let Some(shown) = &said.shown {
         lines.extend([Line::default(), Line::from(w::SHOWN).style(app.theme.accent())]);
@@ -51,7 +51,7 @@ fn lines(app: &App, said: &Conversation, width: usize) -> Vec<Line<'static>> {
             let is_good = complete(showing.buyer) && complete(showing.seller);
             let style = if is_good { app.theme.good() } else { app.theme.bad() };
             let text = format::sentence(&w::verdict(showing));
-            lines.extend(super::wrap(&text, width).into_iter().map(|line| Line::from(line).style(style)));
+            lines.extend(format::wrap(&text, width).into_iter().map(|line| Line::from(line).style(style)));
         }
     }
     lines
@@ -78,7 +78,7 @@ fn message_lines(app: &App, message: &MessageView, me: Person, is_new: bool, wid
         MessageWords::NotShown => (format!("[{}]", w::NOT_SHOWN), app.theme.dim()),
     };
     let mut lines = vec![Line::from(head)];
-    let wrapped = super::wrap(&format::clean(&text), width.saturating_sub(2));
+    let wrapped = format::wrap(&format::clean(&text), width.saturating_sub(2));
     lines.extend(wrapped.into_iter().map(|line| Line::from(format!("  {line}")).style(style)));
     lines
 }

@@ -12,17 +12,17 @@ use crate::format;
 use crate::theme::{NO_POINTER, POINTER};
 use crate::words::wallet as w;
 
-/// Draws the list, and below it the name and address of the selected coin.
+/// Draws the list, and below it what the selected coin is for, its address and its name.
 pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
     let items = app.wallet.coins.as_ref().map(|page| page.items.as_slice()).unwrap_or_default();
     let Some(coin) = app.wallet.coin() else {
         frame.render_widget(Line::from(format!("  {}", w::NO_COINS)).style(app.theme.dim()), area);
         return;
     };
-    let [area, below] = Layout::vertical([Constraint::Min(0), Constraint::Length(2)]).areas(area);
+    let [area, below] = Layout::vertical([Constraint::Min(0), Constraint::Length(3)]).areas(area);
     let width = usize::from(below.width).saturating_sub(3);
-    let lines = [&coin.address, &coin.coin]
-        .map(|text| Line::from(format!("  {}", format::ellipsis(&format::clean(text), width))).style(app.theme.dim()));
+    let texts = [w::coin_label(coin), format::clean(&coin.address), format::clean(&coin.coin)];
+    let lines = texts.map(|text| Line::from(format!("  {}", format::ellipsis(&text, width))).style(app.theme.dim()));
     frame.render_widget(Paragraph::new(lines.to_vec()), below);
     let selected = app.wallet.selected.min(items.len() - 1);
     let height = usize::from(area.height.saturating_sub(1));

@@ -19,13 +19,18 @@ const GAP: u16 = 2;
 
 /// Draws the fields, one a line, and the button below them. Returns how many lines they took.
 pub fn draw(app: &App, form: &Form, revealed: bool, frame: &mut Frame, area: Rect) -> u16 {
+    // Below a question or the help it takes no keys, and shows no cursor.
+    let takes_keys = app.form().is_some_and(|active| std::ptr::eq(active, form));
     let mut y = area.y;
     for (at, field) in form.fields.iter().enumerate().filter(|(_, field)| field.shown) {
         if y >= area.bottom() {
             return area.height;
         }
         let row = Rect { y, height: 1, ..area };
-        draw_field(app, field, form.focus == Some(at), revealed, frame, row);
+        let cursor = draw_field(app, field, form.focus == Some(at), revealed, frame, row);
+        if let Some(position) = cursor.filter(|_| takes_keys) {
+            frame.set_cursor_position(position);
+        }
         y += 1;
     }
     y += 1;
@@ -48,7 +53,15 @@ fn button_line(app: &App, text: &'static str, focused: bool) -> Line<'static> {
     ])
 }
 
-fn draw_field(app: &App, field: &Field, focused: bool, revealed: bool, frame: &mut Frame, row: Rect) {
+/// Draws a field; returns where the cursor belongs when it is typed into.
+fn draw_field(
+    app: &App,
+    field: &Field,
+    focused: bool,
+    revealed: bool,
+    frame: &mut Frame,
+    row: Rect,
+) -> Option<Position> {
     let theme = app.theme;
     let pointer = if focused { POINTER } else { NO_POINTER };
     let label = Line::from(vec![
@@ -79,10 +92,7 @@ fn draw_field(app: &App, field: &Field, focused: bool, revealed: bool, frame: &m
             let scroll = input.visual_scroll(width);
             let shown: String = input.value().chars().skip(scroll).collect();
             draw_text(app, &shown, focused, frame, value);
-            if focused && value.width > 0 {
-                let column = input.visual_cursor().saturating_sub(scroll).min(width);
-                set_cursor(frame, value, column);
-            }
+            (focused && value.width > 0).then(|| place(value, input.visual_cursor().saturating_sub(scroll).min(width)))
         }
         Value::Secret(secret) => {
             let length = secret.as_str().chars().count();
@@ -91,9 +101,7 @@ fn draw_field(app: &App, field: &Field, focused: bool, revealed: bool, frame: &m
             let skip = length.saturating_sub(width);
             let shown: String = shown.chars().skip(skip).collect();
             draw_text(app, &shown, focused, frame, value);
-            if focused && value.width > 0 {
-                set_cursor(frame, value, length - skip);
-            }
+            (focused && value.width > 0).then(|| place(value, length - skip))
         }
         Value::Choice { options, chosen } => {
             let option = options.get(*chosen).map_or("", String::as_str);
@@ -101,6 +109,7 @@ fn draw_field(app: &App, field: &Field, focused: bool, revealed: bool, frame: &m
             let text = if arrows { format!("‹ {option} ›") } else { option.to_owned() };
             let area = Rect { width: row.right().saturating_sub(x), ..value };
             frame.render_widget(Span::styled(text, if focused { theme.selected() } else { theme.strong() }), area);
+            None
         }
     }
 }
@@ -114,9 +123,9 @@ fn draw_text(app: &App, text: &str, focused: bool, frame: &mut Frame, area: Rect
     frame.render_widget(Line::from(spans), area);
 }
 
-fn set_cursor(frame: &mut Frame, area: Rect, column: usize) {
+fn place(area: Rect, column: usize) -> Position {
     let column = u16::try_from(column).unwrap_or(u16::MAX).min(area.width.saturating_sub(1));
-    frame.set_cursor_position(Position { x: area.x + column, y: area.y });
+    Position { x: area.x + column, y: area.y }
 }
 
 fn count(text: &str) -> u16 {

@@ -3,6 +3,7 @@
 mod book;
 mod chat;
 mod coins;
+mod contract;
 mod form;
 mod frame;
 mod gate;
@@ -16,7 +17,7 @@ mod wallet;
 
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
-use ratatui::text::{Line, Span};
+use ratatui::text::Line;
 use ratatui::widgets::{Clear, Paragraph};
 
 use crate::app::{App, Tab};
@@ -78,28 +79,11 @@ fn offset(selected: usize, count: usize, height: usize) -> usize {
     selected.saturating_sub(height / 2).min(count.saturating_sub(height))
 }
 
-/// Breaks a text into lines of at most `width` columns, between words where possible.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let width = width.max(1);
-    let mut lines = Vec::new();
-    for paragraph in text.split('\n') {
-        let mut line = String::new();
-        for word in paragraph.split(' ') {
-            if !line.is_empty() && Span::raw(&line).width() + 1 + Span::raw(word).width() > width {
-                lines.push(std::mem::take(&mut line));
-            } else if !line.is_empty() {
-                line.push(' ');
-            }
-            for c in word.chars() {
-                if Span::raw(&line).width() >= width {
-                    lines.push(std::mem::take(&mut line));
-                }
-                line.push(c);
-            }
-        }
-        lines.push(line);
-    }
-    lines
+/// Says on the frame below a text that it goes on.
+fn more(app: &App, frame: &mut Frame, inner: Rect) {
+    let below = Rect { y: inner.bottom(), height: 1, ..inner };
+    let sign = Paragraph::new(Line::from(words::MORE).style(app.theme.accent()));
+    frame.render_widget(sign.alignment(Alignment::Right), below);
 }
 
 /// Says in the middle of an empty screen why it is empty and what to do.

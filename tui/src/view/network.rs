@@ -9,15 +9,37 @@ use crate::app::App;
 use crate::format;
 use crate::words::network as w;
 
+/// Columns of a peer's address.
+const ADDRESS: u16 = 24;
+/// Lines about the node itself, at most.
+const MAX_NODE_LINES: usize = 5;
 /// Columns of an event's time.
 const WHEN: usize = 10;
 
 /// Draws the screen.
 pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
-    let peers = u16::try_from(app.peers.len().clamp(1, 8)).unwrap_or(8) + 3;
-    let [top, bottom] = Layout::vertical([Constraint::Length(peers), Constraint::Min(0)]).areas(area);
-    draw_peers(app, frame, top);
+    let node = node_lines(app, usize::from(area.width));
+    let height = u16::try_from(node.len()).unwrap_or(u16::MAX);
+    let peers = u16::try_from(app.peers.len().clamp(1, 8)).unwrap_or(8) + 2;
+    let [top, middle, bottom] =
+        Layout::vertical([Constraint::Length(height), Constraint::Length(peers), Constraint::Min(0)]).areas(area);
+    frame.render_widget(Paragraph::new(node), top);
+    draw_peers(app, frame, middle);
     draw_log(app, frame, bottom);
+}
+
+/// What the node holds, and where it listens: an address that others type is never cut.
+fn node_lines(app: &App, width: usize) -> Vec<Line<'static>> {
+    let Some(status) = &app.status else { return vec![Line::default()] };
+    let holds = format!(
+        "{} records, {} offers, chain {}.",
+        format::number(status.records),
+        format::number(status.offers),
+        format::clean(&status.chain),
+    );
+    let listens = status.listen.first().map(|address| format!("{} {}", w::LISTENING, format::clean(address)));
+    let text = std::iter::once(holds).chain(listens).flat_map(|line| format::wrap(&line, width.saturating_sub(1)));
+    text.take(MAX_NODE_LINES).map(|line| Line::from(format!(" {line}")).style(app.theme.dim())).collect()
 }
 
 fn section(app: &App, title: String) -> Block<'static> {
@@ -25,20 +47,9 @@ fn section(app: &App, title: String) -> Block<'static> {
 }
 
 fn draw_peers(app: &App, frame: &mut Frame, area: Rect) {
-    let [listen, rest] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
-    if let Some(status) = &app.status {
-        let address = status.listen.first().map(|address| format::clean(address)).unwrap_or_default();
-        let text = format!(
-            " {} records, {} offers, chain {}. Listening on {address}",
-            format::number(status.records),
-            format::number(status.offers),
-            format::clean(&status.chain),
-        );
-        frame.render_widget(Line::from(text).style(app.theme.dim()), listen);
-    }
     let block = section(app, format!("{} ({})", w::PEERS, app.peers.len()));
-    let inner = block.inner(rest);
-    frame.render_widget(block, rest);
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
     if app.peers.is_empty() {
         frame.render_widget(Line::from(format!(" {}", w::NO_PEERS)).style(app.theme.dim()), inner);
         return;
@@ -48,12 +59,12 @@ fn draw_peers(app: &App, frame: &mut Frame, area: Rect) {
         let ping = peer.ping_ms.map_or_else(|| "—".to_owned(), |ms| format!("{} ms", format::number(ms)));
         Row::new([
             format!(" {}", format::ellipsis(&format::clean(&peer.peer), 14)),
-            format::ellipsis(&format::clean(&peer.address), 34),
+            format::ellipsis(&format::clean(&peer.address), usize::from(ADDRESS)),
             format::clean(&peer.agent),
             format!("{ping}, {sync}"),
         ])
     });
-    let widths = [Constraint::Length(15), Constraint::Length(24), Constraint::Fill(1), Constraint::Length(22)];
+    let widths = [Constraint::Length(15), Constraint::Length(ADDRESS), Constraint::Fill(1), Constraint::Length(22)];
     let mut titles = w::COLUMNS.map(str::to_owned);
     titles[0].insert(0, ' ');
     frame.render_widget(
@@ -78,7 +89,7 @@ fn draw_log(app: &App, frame: &mut Frame, area: Rect) {
     for event in shown.rev() {
         let when = format!(" {:>7}  ", format::ago(app.now(), event.time));
         let text = format::clean(&event.text).replace('\n', " ");
-        for (at, part) in super::wrap(&text, room).into_iter().enumerate() {
+        for (at, part) in format::wrap(&text, room).into_iter().enumerate() {
             let margin = if at == 0 { when.clone() } else { " ".repeat(WHEN) };
             lines.push(Line::from(vec![Span::styled(margin, app.theme.dim()), Span::raw(part)]));
         }

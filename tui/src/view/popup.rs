@@ -34,6 +34,13 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
         Some(Popup::Rule(_, form)) => {
             draw_form(app, words::ruling::FORM_TITLE, Some(words::ruling::FORM_NOTE), form, frame, area);
         }
+        Some(Popup::Disclose(_, form)) => draw_form(app, words::disclose::FORM_TITLE, None, form, frame, area),
+        Some(Popup::Contract(contract)) => {
+            let title = format!("{}, trade {}", words::contract::TITLE, contract.trade.short());
+            let height = super::contract::height(app.trades.get(contract.trade));
+            let inner = window(app, &title, height, super::MIN_WIDTH, frame, area);
+            super::contract::draw(app, contract, frame, inner);
+        }
         Some(Popup::Chat(chat)) => {
             let title = format!("{}, trade {}", words::chat::TITLE, chat.trade.short());
             let (height, width) = (area.height.saturating_sub(6), area.width.saturating_sub(4).min(WIDTH + 20));
@@ -60,10 +67,10 @@ fn window(app: &App, title: &str, height: u16, width: u16, frame: &mut Frame, ar
 }
 
 /// Returns how many lines a text takes when wrapped.
-fn wrapped(lines: &[Line], width: u16) -> u16 {
+pub fn wrapped(lines: &[Line], width: u16) -> u16 {
     let rows = |line: &Line| {
         let text: String = line.spans.iter().map(|span| span.content.as_ref()).collect();
-        super::wrap(&text, usize::from(width)).len()
+        format::wrap(&text, usize::from(width)).len()
     };
     u16::try_from(lines.iter().map(rows).sum::<usize>()).unwrap_or(u16::MAX)
 }
@@ -129,10 +136,17 @@ const GENERAL_WIDTH: u16 = 32;
 /// Draws the keys of what is below the help: its own at the left, with the reason why one does nothing; the general ones
 /// at the right.
 fn draw_help(app: &App, frame: &mut Frame, area: Rect) {
-    let below = app.contexts_below_help();
-    let entries = action::TABLE.iter().filter(|entry| below.contains(&entry.context));
+    let mut entries: Vec<&Entry> = Vec::new();
+    for context in app.contexts_below_help() {
+        for entry in action::TABLE.iter().filter(|entry| entry.context == context) {
+            // The innermost context decides what a key does.
+            if entries.iter().all(|known| known.keys.first() != entry.keys.first()) {
+                entries.push(entry);
+            }
+        }
+    }
     let is_general = |entry: &&Entry| matches!(entry.context, Context::List | Context::Screens | Context::Always);
-    let (general, own): (Vec<_>, Vec<_>) = entries.partition(is_general);
+    let (general, own): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_general);
     let rows = own.len().max(general.len());
     let height = u16::try_from(rows).unwrap_or(u16::MAX).min(area.height.saturating_sub(4)) + 1;
     let inner = window(app, words::HELP_TITLE, height, area.width.min(92), frame, area);

@@ -11,6 +11,13 @@ use crate::app::take::{Draft, Review};
 use crate::words::take as w;
 use crate::{format, words};
 
+/// Lines of the offer, the empty one below it included, at least.
+const OFFER_HEIGHT: u16 = 4;
+/// Lines of the form.
+const FORM_HEIGHT: u16 = 7;
+/// Lines of what it means.
+const MEANING_HEIGHT: u16 = 4;
+
 /// Draws the screen.
 pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
     match (&app.take.review, &app.take.draft) {
@@ -22,12 +29,20 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
 
 fn draw_form(app: &App, draft: &Draft, frame: &mut Frame, area: Rect) {
     let area = area.inner(Margin::new(1, 1));
-    let [offer, form, meaning] =
-        Layout::vertical([Constraint::Length(4), Constraint::Length(7), Constraint::Length(4)]).areas(area);
     let sentence = format!("{}.", words::offer_sentence(&draft.offer));
     let maker = format!("Maker {}. Terms: {}", words::maker(&draft.offer), terms(draft));
-    let lines = vec![Line::from(sentence).style(app.theme.strong()), Line::from(maker).style(app.theme.dim())];
-    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), offer);
+    let mut lines = vec![Line::from(sentence).style(app.theme.strong())];
+    let maker = format::wrap(&maker, usize::from(area.width));
+    lines.extend(maker.into_iter().map(|line| Line::from(line).style(app.theme.dim())));
+    let room = area.height.saturating_sub(FORM_HEIGHT + MEANING_HEIGHT);
+    let height = u16::try_from(lines.len() + 1).unwrap_or(u16::MAX).clamp(OFFER_HEIGHT, room.max(OFFER_HEIGHT));
+    if lines.len() > usize::from(height) {
+        lines.truncate(usize::from(height) - 1); // at least three are left
+        lines.push(Line::from(w::TERMS_GO_ON).style(app.theme.warn()));
+    }
+    let parts = [Constraint::Length(height), Constraint::Length(FORM_HEIGHT), Constraint::Length(MEANING_HEIGHT)];
+    let [offer, form, meaning] = Layout::vertical(parts).areas(area);
+    frame.render_widget(Paragraph::new(lines), offer);
     super::form::draw(app, &draft.form, false, frame, form);
     let block = Block::new().borders(Borders::TOP).border_style(app.theme.border());
     let inner = block.inner(meaning);
@@ -90,6 +105,10 @@ fn draw_review(app: &App, review: &Review, frame: &mut Frame, area: Rect) {
     lines.extend(w::if_vanishes(terms).into_iter().map(|line| Line::from(format!("· {line}"))));
     let area = area.inner(Margin::new(2, 0));
     let [text, buttons] = Layout::vertical([Constraint::Min(0), Constraint::Length(2)]).areas(area);
+    // Nothing that is agreed on is cut off in a small window: what only looks good goes first.
+    if popup::wrapped(&lines, text.width) > text.height {
+        lines.retain(|line| line.width() > 0);
+    }
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), text);
     frame.render_widget(popup::choices(app, &review.ask), buttons);
 }

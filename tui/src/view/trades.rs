@@ -1,6 +1,6 @@
 //! One's trades: the list, and the selected one with its steps, who acts next, and the one key to press.
 
-use exchange_api::{Action, Actor, Phase, Role, Step, StepState, TradeView};
+use exchange_api::{Actor, Phase, Role, Step, StepState, TradeView};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
@@ -17,6 +17,10 @@ use crate::{format, words};
 const MAX_LIST: u16 = 6;
 /// Columns of the steps.
 const STEPS_WIDTH: u16 = 27;
+/// Lines of the other's payment details: whoever writes more is read with all the terms.
+const MAX_DETAILS: usize = 5;
+/// What stands before each of them.
+const MARK: &str = "┃ ";
 
 /// Draws the screen.
 pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
@@ -85,7 +89,8 @@ fn draw_detail(app: &App, trade: &TradeView, frame: &mut Frame, area: Rect) {
     let [steps, next] = Layout::horizontal([Constraint::Length(width), Constraint::Min(0)]).areas(inner);
     let lines: Vec<_> = trade.steps.iter().flat_map(|step| step_lines(app, step, usize::from(width))).collect();
     frame.render_widget(Paragraph::new(lines), steps);
-    frame.render_widget(Paragraph::new(next_lines(app, trade)).wrap(Wrap { trim: false }), next);
+    let lines = next_lines(app, trade, usize::from(next.width));
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), next);
 }
 
 fn step_lines(app: &App, step: &Step, width: usize) -> Vec<Line<'static>> {
@@ -104,7 +109,7 @@ fn step_lines(app: &App, step: &Step, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-fn next_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
+fn next_lines(app: &App, trade: &TradeView, width: usize) -> Vec<Line<'static>> {
     let theme = app.theme;
     let next = &trade.next;
     let tip = app.status.as_ref().and_then(|status| status.tip);
@@ -118,15 +123,20 @@ fn next_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
         head.push_str(&format!(", {}", w::until(height, tip)));
     }
     let mut lines = vec![Line::from(head).style(style), Line::from(format::sentence(&next.what)).style(theme.strong())];
-    if let Some(action) = next.action {
+    let step = next.action.map(|action| press_line(app, Key::Trade(action), w::press(action)));
+    let is_party = matches!(trade.role, Some(Role::Buyer | Role::Seller));
+    let show =
+        (trade.state == Phase::Disputed && is_party).then(|| press_line(app, Key::Disclose, words::disclose::PRESS));
+    if step.is_some() || show.is_some() {
         lines.push(Line::default());
-        lines.push(Line::from(vec![
-            Span::raw(format!("{POINTER}{} ", w::PRESS)),
-            Span::styled(format!(" {} ", key_of(action)), theme.selected()),
-            Span::styled(format!(" {}", w::press(action)), theme.strong()),
-        ]));
+        lines.extend(step.into_iter().chain(show));
     }
-    lines.extend(details_lines(app, trade));
+    // Before all that can be long: a stranger's details must not push it out of a small window.
+    if let Some(problem) = &trade.problem {
+        lines.push(Line::default());
+        lines.push(Line::from(format!("! {}", format::sentence(problem))).style(theme.bad()));
+    }
+    lines.extend(details_lines(app, trade, width));
     if !next.otherwise.is_empty() {
         lines.push(Line::default());
         lines.push(
@@ -138,23 +148,24 @@ fn next_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
         lines.push(Line::default());
         lines.push(Line::from(format!("✉ {} (m)", words::chat::unread(trade.unread))).style(theme.warn()));
     }
-    if let Some(problem) = &trade.problem {
-        lines.push(Line::default());
-        lines.push(Line::from(format!("! {}", format::sentence(problem))).style(theme.bad()));
-    }
     lines.push(Line::default());
-    lines.extend(fact_lines(app, trade));
+    lines.extend(fact_lines(app, trade, width));
     lines
 }
 
-/// Returns the key of a step, as the table of keys has it.
-fn key_of(action: Action) -> String {
-    let entry = TABLE.iter().find(|entry| entry.action == Key::Trade(action));
-    entry.and_then(|entry| entry.keys.first()).map(|key| key.label()).unwrap_or_default()
+/// Names a key, as the table of keys has it, and what pressing it does.
+fn press_line(app: &App, action: Key, what: &'static str) -> Line<'static> {
+    let entry = TABLE.iter().find(|entry| entry.action == action);
+    let key = entry.and_then(|entry| entry.keys.first()).map(|key| key.label()).unwrap_or_default();
+    Line::from(vec![
+        Span::raw(format!("{POINTER}{} ", w::PRESS)),
+        Span::styled(format!(" {key} "), app.theme.selected()),
+        Span::styled(format!(" {what}"), app.theme.strong()),
+    ])
 }
 
 /// Whom to pay, when it is time to pay; who pays, when it is time to look.
-fn details_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
+fn details_lines(app: &App, trade: &TradeView, width: usize) -> Vec<Line<'static>> {
     let label = match (trade.role, trade.state) {
         (Some(Role::Buyer), Phase::Funded | Phase::Paid) => {
             format!(
@@ -186,17 +197,27 @@ fn details_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
     let mut lines = vec![Line::default(), Line::from(label).style(app.theme.accent())];
     match &trade.their_details {
         Some(details) => {
-            let details = format::clean(details);
-            lines.extend(details.lines().map(|line| Line::from(format!("┃ {line}")).style(app.theme.strong())));
+            let room = width.saturating_sub(MARK.chars().count());
+            let mut text = format::wrap(&format::clean(details.trim_end()), room);
+            if text.len() > MAX_DETAILS {
+                text.truncate(MAX_DETAILS - 1);
+                text.push(w::DETAILS_GO_ON.to_owned());
+            }
+            lines.extend(text.into_iter().map(|line| Line::from(format!("{MARK}{line}")).style(app.theme.strong())));
         }
-        None => lines.push(Line::from(format!("┃ {}", w::NO_DETAILS)).style(app.theme.dim())),
+        None => lines.push(Line::from(format!("{MARK}{}", w::NO_DETAILS)).style(app.theme.dim())),
     }
     lines
 }
 
-fn fact_lines(app: &App, trade: &TradeView) -> Vec<Line<'static>> {
-    let mut facts = vec![format!("Arbiter {}", words::take::arbiter_line(&trade.arbiter))];
-    facts.extend(w::bonds(trade));
+fn fact_lines(app: &App, trade: &TradeView, width: usize) -> Vec<Line<'static>> {
+    let mut facts = Vec::new();
+    if !trade.terms.trim().is_empty() {
+        let terms = format!("{}: {}", w::TERMS, format::clean(trade.terms.trim()).replace('\n', " "));
+        facts.push(format::cut(&terms, width));
+    }
+    facts.push(format!("Arbiter {}", words::take::arbiter_line(&trade.arbiter)));
+    facts.extend(w::bonds(trade).map(|bonds| format!("{}: {bonds}", w::BONDS)));
     if let Some(address) = &trade.escrow_address {
         facts.push(format!("Escrow {}", format::ellipsis(&format::clean(address), 40)));
     }

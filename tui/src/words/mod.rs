@@ -1,6 +1,8 @@
 //! Every word that the program says, in one place: plain English, lower case inside sentences, no jargon without need.
 
 pub mod chat;
+pub mod contract;
+pub mod disclose;
 pub mod gate;
 pub mod post;
 pub mod ruling;
@@ -42,6 +44,7 @@ pub const WITHDRAWN: &str = "Your offer is withdrawn.";
 pub const HELP_TITLE: &str = "Keys";
 pub const CLOSE: &str = "Enter or Esc closes this.";
 pub const LOADING: &str = "Asking the node";
+pub const MORE: &str = " ↓ more ";
 
 pub mod book {
     //! The book.
@@ -75,6 +78,7 @@ pub mod book {
 pub mod network {
     //! Peers and log.
     pub const PEERS: &str = "Peers";
+    pub const LISTENING: &str = "Listening on";
     pub const LOG: &str = "Log";
     pub const COLUMNS: [&str; 4] = ["Peer", "Address", "Software", "Ping"];
     pub const NO_PEERS: &str = "No peers yet. The node keeps looking.";
@@ -138,6 +142,35 @@ pub fn offer_sentence(offer: &OfferView) -> String {
     format!("{} {amount} BTC for {} {}", you(your_side(offer)), format::range(&min, &max), offer.currency)
 }
 
+/// Returns everything about an offer: the name of each thing, and the thing.
+pub fn offer_rows(offer: &OfferView, now: u64) -> Vec<(&'static str, String)> {
+    let price = format!("{} for 1 BTC", format::money_unit(offer.currency, offer.price.get()));
+    let terms = if offer.terms.is_empty() { book::NO_TERMS.to_owned() } else { offer.terms.clone() };
+    let bids = if offer.automatic { book::BY_ITSELF } else { book::BY_HAND };
+    let mut rows = vec![
+        ("Price", price),
+        ("Payment by", offer.methods.join(", ")),
+        ("Maker", maker(offer)),
+        ("Terms", terms),
+        ("Bids", bids.to_owned()),
+    ];
+    for (at, arbiter) in offer.arbiters.iter().enumerate() {
+        rows.push((if at == 0 { "Arbiters" } else { "" }, take::arbiter(arbiter, now)));
+    }
+    if offer.seller_bond_ppm > 0 || offer.buyer_bond_ppm > 0 {
+        rows.push(("Bonds", offer_bonds(offer)));
+    }
+    let refund = u32::from(offer.refund_delay);
+    rows.push(("Refund", format!("after {} blocks, {}", format::number(refund), format::blocks(refund))));
+    let ends = if offer.expires > now {
+        format!("in {}", format::ago(offer.expires, now))
+    } else {
+        offer_state(OfferState::Expired).to_owned()
+    };
+    rows.extend([("Ends", ends), ("State", offer_state(offer.state).to_owned())]);
+    rows
+}
+
 /// Returns what each side locks besides the trade.
 pub fn offer_bonds(offer: &OfferView) -> String {
     post::bonds((offer.seller_bond_ppm, offer.buyer_bond_ppm))
@@ -179,6 +212,8 @@ pub const fn doing(call: CallName) -> &'static str {
         CallName::Talk => "Asking what was said",
         CallName::Say => "Sending the message",
         CallName::Weigh => "Working out the ruling",
+        CallName::ToShow => "Looking up what he would see",
+        CallName::Disclose => "Showing it to the arbiter",
         CallName::Send => "Sending",
         CallName::Freeze => "Telling the wallet",
         CallName::Label => "Noting it",
@@ -214,6 +249,7 @@ pub const fn could_not(call: CallName) -> &'static str {
         CallName::Label => "It was not noted",
         CallName::PriceBump | CallName::Bump => "The fee was not raised",
         CallName::Weigh => "It cannot be ruled like this",
+        CallName::ToShow | CallName::Disclose => "Nothing was shown to the arbiter",
     }
 }
 

@@ -16,6 +16,12 @@ pub const YES: &str = "Yes, rule so";
 pub const NOTE: &str = "The winner's node takes the coins by itself when the delay is over.";
 pub const FINAL: &str = "A ruling cannot be taken back, and your first one counts.";
 
+/// Returns who got how much, as whoever is no arbiter reads it.
+pub fn parts(ruling: &RulingView) -> String {
+    let (buyer, seller) = (format::btc_unit(ruling.to_buyer), format::btc_unit(ruling.to_seller));
+    format!("{buyer} to the buyer, {seller} to the seller, {} to the arbiter", format::btc_unit(ruling.fee))
+}
+
 /// Returns who gets how much.
 pub fn division(ruling: &RulingView) -> Vec<String> {
     vec![

@@ -4,6 +4,7 @@ use exchange_api::{ArbiterView, Role, Sats, TakeReview};
 
 use crate::format;
 
+pub const TERMS_GO_ON: &str = "… All of it is in the book: Esc, 1, Enter.";
 pub const NOTHING: &str = "No offer is chosen.";
 pub const NOTHING_HINT: &str = "Choose one in the book (press 1), then press t.";
 pub const AMOUNT: &str = "Amount";
@@ -109,7 +110,7 @@ pub fn steps(review: &TakeReview) -> [String; 4] {
         Role::Buyer => [
             format!("The maker accepts, {accepts}."),
             if review.buyer_bond > Sats::ZERO {
-                format!("You both lock coins, by hand. Wait for {confirmations} ({wait}).")
+                format!("Both lock coins, by hand. Wait for {confirmations} ({wait}).")
             } else {
                 format!("The seller locks the coins. Wait for {confirmations} ({wait}).")
             },
@@ -119,7 +120,7 @@ pub fn steps(review: &TakeReview) -> [String; 4] {
         Role::Seller | Role::Arbiter => [
             format!("The maker accepts, {accepts}."),
             if review.buyer_bond > Sats::ZERO {
-                format!("You both lock coins, by hand. They need {confirmations} ({wait}).")
+                format!("Both lock coins, by hand. They need {confirmations} ({wait}).")
             } else {
                 format!("You lock the coins. They need {confirmations} ({wait}).")
             },
@@ -140,7 +141,7 @@ pub fn if_vanishes(review: &TakeReview) -> [String; 2] {
         ],
         Role::Seller | Role::Arbiter => [
             format!("Never pays: you take the coins back {refund}."),
-            "You disagree: the arbiter decides who gets the coins, or both of you agree.".to_owned(),
+            "You disagree: the arbiter decides, or both of you agree.".to_owned(),
         ],
     }
 }

@@ -14,6 +14,9 @@ pub const ACCEPT_NOTE: &str = "The terms are fixed by this, and the taker gets y
 pub const PAY_TO: &str = "Pay to";
 pub const PAYER: &str = "The buyer pays from";
 pub const NO_DETAILS: &str = "The payment details are on their way.";
+pub const TERMS: &str = "Terms";
+pub const BONDS: &str = "Bonds";
+pub const DETAILS_GO_ON: &str = "… (press t to read on)";
 pub const OTHERWISE: &str = "Otherwise";
 pub const PRESS: &str = "Press";
 
@@ -117,7 +120,7 @@ fn fund(trade: &TradeView) -> Question {
 pub fn bonds(trade: &TradeView) -> Option<String> {
     let amount = |bond: Sats| if bond == Sats::ZERO { "none".to_owned() } else { format::btc_unit(bond) };
     let any = trade.seller_bond > Sats::ZERO || trade.buyer_bond > Sats::ZERO;
-    any.then(|| format!("Bonds: seller {}, buyer {}", amount(trade.seller_bond), amount(trade.buyer_bond)))
+    any.then(|| format!("seller {}, buyer {}", amount(trade.seller_bond), amount(trade.buyer_bond)))
 }
 
 fn cancel(trade: &TradeView, amount: &str) -> Question {
@@ -176,7 +179,9 @@ pub const fn after(call: CallName) -> &'static str {
         | CallName::Label
         | CallName::PriceBump
         | CallName::Bump
-        | CallName::Weigh => "Done.",
+        | CallName::Weigh
+        | CallName::ToShow
+        | CallName::Disclose => "Done.",
     }
 }
 
@@ -222,14 +227,14 @@ pub const fn actor(actor: Actor) -> &'static str {
     }
 }
 
-/// The same in a table's cell.
+/// The same in a table's cell, short enough for the sign of new messages behind it in the smallest window.
 pub const fn actor_short(actor: Actor) -> &'static str {
     match actor {
         Actor::You => "you",
-        Actor::Peer => "the other",
-        Actor::Chain => "the chain",
+        Actor::Peer => "other",
+        Actor::Chain => "chain",
         Actor::Nobody => "—",
-        Actor::Arbiter => "the arbiter",
+        Actor::Arbiter => "arbiter",
     }
 }
 

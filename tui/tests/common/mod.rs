@@ -4,9 +4,9 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use exchange_api::{
     AccountView, Action, Actor, AddressInfo, ArbiterView, AuthorId, Balance, ChainTx, CoinUse, CoinView, Conversation,
-    Currency, DisputeView, Event, FeeEstimate, IdentityState, MessageView, MessageWords, NextStep, OfferState,
-    OfferView, Page, PeerInfo, Person, Phase, Price, RecordId, Role, RulingView, Sats, Seat, Showing, ShownTranscript,
-    Side, Status, Step, StepState, Subject, TakeReview, TradeId, TradeView, WalletTx,
+    Currency, Disclosure, DisputeView, Event, FeeEstimate, IdentityState, MessageView, MessageWords, NextStep,
+    OfferState, OfferView, Page, PeerInfo, Person, Phase, Price, RecordId, Role, RulingView, Sats, Seat, Showing,
+    ShownTranscript, Side, Status, Step, StepState, Subject, TakeReview, TradeId, TradeView, WalletTx,
 };
 use exchange_tui::app::App;
 use exchange_tui::message::{Answer, Command, Connection, Message, Query};
@@ -220,6 +220,30 @@ pub fn trade_done() -> TradeView {
         spend: Some(ChainTx { txid: "0d".repeat(32), confirmations: 6, height: Some(1190) }),
         ..trade(3, Role::Buyer, Phase::Closed)
     }
+}
+
+/// A dispute in which the user is the buyer.
+pub fn disputed() -> TradeView {
+    TradeView {
+        next: NextStep {
+            who: Actor::Arbiter,
+            what: "the arbiter rules: show him what you and the seller said, and tell him what you paid, when and how"
+                .into(),
+            until: Some(5520),
+            otherwise: "at that height the seller could take the coins back".into(),
+            action: None,
+        },
+        actions: vec![Action::Cancel],
+        terms: "Please put nothing but your name in the reference.\nI answer between 8 and 22 o'clock.".into(),
+        dispute: Some(DisputeView { seat: None, ..case().dispute.unwrap() }),
+        ..trade(1, Role::Buyer, Phase::Disputed)
+    }
+}
+
+/// What its arbiter would be shown, or was.
+pub fn disclosure() -> Disclosure {
+    let (trade, to) = (TradeId([1; 32]), Person::Arbiter);
+    Disclosure { trade, to, name: "Alice the Arbiter".into(), messages: talk().messages, before: 0 }
 }
 
 /// A dispute in which the user is the arbiter.
@@ -482,6 +506,14 @@ impl User {
 
     pub fn taken_commands(&mut self) -> Vec<Command> {
         std::mem::take(&mut self.commands)
+    }
+
+    /// Returns where the cursor is, if it is shown.
+    pub fn cursor(&self, width: u16, height: u16) -> Option<(u16, u16)> {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| view::draw(&self.app, frame)).unwrap();
+        let position = terminal.backend().cursor_position();
+        terminal.backend().cursor_visible().then_some((position.x, position.y))
     }
 
     /// Returns the screen as text.
