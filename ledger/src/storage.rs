@@ -52,7 +52,7 @@ impl Batch {
     }
 }
 
-/// Where a record of a chain stands by age: the order in which bodies are dropped.
+/// Where a record of a chain stands by age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Aged {
     /// The record's time.
@@ -152,10 +152,11 @@ pub trait Storage {
     fn commit(&mut self, batch: &Batch) -> Result<(), StorageError>;
 
     /// Returns records of chains whose bodies are here and may be dropped by kind and length
-    /// ([`may_be_bare`](crate::retention::may_be_bare)), of a time before `before`, after `after`, the oldest first.
+    /// ([`may_be_bare`](crate::retention::may_be_bare)), of a time before `before`, after `after`, the oldest first, those of
+    /// one time in an order of the store's own.
     fn droppable(&self, before: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError>;
 
-    /// Returns the bare records of chains of a time from `since` on, after `after`, the oldest first.
+    /// Returns the bare records of chains of a time from `since` on, after `after`, in the same order.
     fn bare(&self, since: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError>;
 
     /// Drops the bodies of these records for good, all of them or none; of those that are not in a chain, are bare already or

@@ -25,8 +25,9 @@ const WRITE_BUFFER_BYTES: usize = 16 << 20;
 const WRITE_BUFFERS: i32 = 2;
 /// Open files: well below the usual limit of 1024 for a process that also has connections.
 const MAX_OPEN_FILES: i32 = 256;
-/// Disk that the write-ahead log may take before its oldest part goes to tables; also what a start replays at most.
-const MAX_WAL_BYTES: u64 = 64 << 20;
+/// Disk that the write-ahead log may take before its oldest part goes to tables; also what a start replays at most, after a
+/// crash.
+const MAX_WAL_BYTES: u64 = 32 << 20;
 /// RocksDB's own diagnostics: files kept, and bytes of each.
 const DIAGNOSTIC_FILES: usize = 4;
 const DIAGNOSTIC_FILE_BYTES: usize = 1 << 20;
@@ -70,7 +71,8 @@ type Rocks = DBWithThreadMode<SingleThreaded>;
 /// A key and its value.
 pub(crate) type Entry = (Box<[u8]>, Box<[u8]>);
 
-/// An open database. Dropping it closes the directory.
+/// An open database. Dropping it closes the directory, and what a start would read from the write-ahead log goes to tables
+/// before.
 pub(crate) struct RawDb {
     rocks: Rocks,
     /// Kept for its counters.
@@ -221,6 +223,17 @@ impl RawDb {
 
     fn handle(&self, family: Family) -> &ColumnFamily {
         self.rocks.cf_handle(family.name()).expect("all column families were opened")
+    }
+}
+
+impl Drop for RawDb {
+    fn drop(&mut self) {
+        for family in Family::ALL {
+            // Nothing is lost without it: the log has it all.
+            if let Err(error) = self.rocks.flush_cf(self.handle(family)) {
+                tracing::warn!(%error, family = family.name(), "the next start has to read the write-ahead log");
+            }
+        }
     }
 }
 

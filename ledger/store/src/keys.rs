@@ -14,8 +14,8 @@
 //! | `record_subjects` | subject, author, epoch, seq; and the id if it is frozen | id |
 //! | `open_offers` | id | author, epoch |
 //! | `forked` | author | nothing |
-//! | `droppable` | time, author, epoch, seq, of records of chains whose bodies may be dropped | id |
-//! | `bare` | time, author, epoch, seq, of records of chains that have none | id |
+//! | `droppable` | time, number, seq, of records of chains whose bodies may be dropped | nothing |
+//! | `bare` | time, number, seq, of records of chains that have none | nothing |
 //! | `meta` | `schema` | u32 |
 //! | `meta` | `record_count` | i64 |
 //! | `private` | namespace, key of the row | version, row |
@@ -89,8 +89,8 @@ const LOG_LEN: usize = 36;
 pub(crate) const SUBJECT_LEN: usize = 32;
 /// Bytes of a kind, an author, an epoch and a seq.
 const KIND_LEN: usize = 2 + LOG_LEN + 4;
-/// Bytes of a time, an author, an epoch and a seq.
-const AGED_LEN: usize = 8 + LOG_LEN + 4;
+/// Bytes of a time, the number of a log and a seq.
+const AGED_LEN: usize = 8 + 4 + 4;
 
 /// Where a record stands in this store: the log by its number, and the seq, which is below
 /// [`MAX_LOG_LEN`](exchange_ledger::record::MAX_LOG_LEN).
@@ -189,15 +189,14 @@ pub(crate) fn subject_in_log(subject: &RecordId, in_log: &LogId) -> Vec<u8> {
 }
 
 /// Returns the key of a record of a chain in `droppable` or `bare`.
-pub(crate) fn aged(time: u64, in_log: &LogId, seq: u32) -> [u8; AGED_LEN] {
-    join(&[&time.to_be_bytes(), &log(in_log), &seq.to_be_bytes()])
+pub(crate) fn aged(time: u64, spot: Spot) -> [u8; AGED_LEN] {
+    join(&[&time.to_be_bytes(), &spot.to_bytes()])
 }
 
-/// Returns the time, the log and the seq that such a key says.
-pub(crate) fn parse_aged(key: &[u8]) -> Option<(u64, LogId, u32)> {
-    let (time, place) = key.split_first_chunk()?;
-    let (log, seq) = place.split_at_checked(LOG_LEN)?;
-    Some((u64::from_be_bytes(*time), parse_log(log)?, u32::from_be_bytes(seq.try_into().ok()?)))
+/// Returns the time and the spot that such a key says.
+pub(crate) fn parse_aged(key: &[u8]) -> Option<(u64, Spot)> {
+    let (time, spot) = key.split_first_chunk()?;
+    Some((u64::from_be_bytes(*time), Spot::from_bytes(spot.try_into().ok()?)))
 }
 
 /// Returns the first key after all keys with a prefix; `None` when there is no such key.
@@ -417,11 +416,11 @@ mod tests {
                 Ok(key)
             };
             prop_assert_eq!(a.cmp(&b), key(a)?.cmp(&key(b)?));
-            let aged = |(author, epoch, seq): ([u8; 2], u32, u32)| {
-                let log = LogId { author: AuthorId([author[1]; 32]), epoch };
-                (aged(author[0].into(), &log, seq), (u64::from(author[0]), log, seq))
+            let aged = |(time, log, seq): ([u8; 2], u32, u32)| {
+                let time = u64::from(u16::from_be_bytes(time));
+                (aged(time, Spot { log, seq }), (time, Spot { log, seq }))
             };
-            prop_assert_eq!(aged(a).1.cmp(&aged(b).1), aged(a).0.cmp(&aged(b).0));
+            prop_assert_eq!(a.cmp(&b), aged(a).0.cmp(&aged(b).0));
             prop_assert_eq!(parse_aged(&aged(a).0), Some(aged(a).1));
             let spot = |(_, log, seq): ([u8; 2], u32, u32)| Spot { log, seq };
             prop_assert_eq!((a.1, a.2).cmp(&(b.1, b.2)), spot(a).to_bytes().cmp(&spot(b).to_bytes()));

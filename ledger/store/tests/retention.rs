@@ -31,19 +31,32 @@ fn check(disk: &Store, memory: &MemoryStorage) {
         }
     }
     for time in [0, 1_800_000_002, u64::MAX] {
-        let all = |storage: &dyn Storage| {
-            (storage.droppable(time, None, usize::MAX).unwrap(), storage.bare(time, None, usize::MAX).unwrap())
-        };
-        assert_eq!(all(disk), all(memory));
-        let (droppable, bare) = all(memory);
-        for after in droppable.iter().chain(&bare) {
-            assert_eq!(
-                disk.droppable(u64::MAX, Some(after), 2).unwrap(),
-                memory.droppable(u64::MAX, Some(after), 2).unwrap()
-            );
-            assert_eq!(disk.bare(time, Some(after), 2).unwrap(), memory.bare(time, Some(after), 2).unwrap());
+        assert_eq!(
+            by_age(|after, limit| disk.droppable(time, after, limit).unwrap()),
+            by_age(|after, limit| memory.droppable(time, after, limit).unwrap())
+        );
+        assert_eq!(
+            by_age(|after, limit| disk.bare(time, after, limit).unwrap()),
+            by_age(|after, limit| memory.bare(time, after, limit).unwrap())
+        );
+    }
+}
+
+/// Reads a list by age, a few at a time and at once. Those of one time may come in any order, but always in the same.
+fn by_age(list: impl Fn(Option<&Aged>, usize) -> Vec<Aged>) -> Vec<Aged> {
+    let mut all = list(None, usize::MAX);
+    let mut paged: Vec<Aged> = Vec::new();
+    loop {
+        let page = list(paged.last(), 2);
+        paged.extend(&page);
+        if page.len() < 2 {
+            break;
         }
     }
+    assert_eq!(paged, all);
+    assert!(all.is_sorted_by_key(|aged| aged.time));
+    all.sort();
+    all
 }
 
 #[derive(Debug, Clone)]

@@ -1,7 +1,9 @@
 //! What checking, keeping, opening and auditing records costs.
 
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
@@ -31,6 +33,10 @@ const MARKS: [usize; 3] = [10_000, 100_000, 1_000_000];
 const FEW: usize = 10_000;
 /// How often a store is opened; the slowest counts, which is the first, after all that was written.
 const OPENED: usize = 3;
+/// Names the directory in which a process of this program takes records in until it is killed.
+pub const KILLED_IN: &str = "FIGURES_KILLED_IN";
+/// Rings of what that process takes in: 100,000 records, more than the write-ahead log may hold.
+const KILLED_RINGS: u32 = 10;
 /// Records that are checked at once, as the keeper and the audit do, and as the limit does.
 const BATCH: usize = 1024;
 /// Records in one answer of a peer: 256 KiB.
@@ -46,7 +52,7 @@ const ENTROPY: [u8; 32] = [0x42; 32];
 /// What the limit of `ingest` and `audit` is.
 const LIMIT: &str = "bare batch verification on 2 cores";
 
-/// Prints `verify`, `ingest`, `growth`, `disk`, `open` and `audit`.
+/// Prints `verify`, `ingest`, `growth`, `disk`, `open`, `open_killed` and `audit`.
 ///
 /// # Errors
 /// When the disk fails, or a record is not taken.
@@ -125,15 +131,38 @@ fn bare_verification(records: &[Record]) -> f64 {
     per_second(records.len(), start)
 }
 
-/// Lets the keeper take in all records, as sync sessions hand them over. Returns how many were in after how many seconds.
+/// Lets a keeper take in all records and stops it. Returns how many were in after how many seconds.
 fn ingest(dir: &Path, records: Vec<Vec<u8>>) -> Outcome<Vec<(usize, f64)>> {
+    let (keeper, thread) = Keeper::start(Store::open(dir, OpenOptions::default())?, NETWORK)?;
+    let times = take_in(&keeper, records)?;
+    drop(keeper);
+    thread.join().map_err(|_| "the keeper's thread panicked")?;
+    Ok(times)
+}
+
+/// Takes records in, says so, and waits until it is killed.
+///
+/// # Errors
+/// When the disk fails, or whoever waits for it is gone.
+pub fn wait_for_a_kill(dir: &Path) -> Outcome<()> {
+    let (keeper, _thread) = Keeper::start(Store::open(dir, OpenOptions::default())?, NETWORK)?;
+    take_in(&keeper, history(KILLED_RINGS, RECORDS_EACH)?)?;
+    let mut out = std::io::stdout();
+    writeln!(out, "taken in")?;
+    out.flush()?;
+    loop {
+        thread::park();
+    }
+}
+
+/// Hands records to a keeper as sync sessions do.
+fn take_in(keeper: &Keeper, records: Vec<Vec<u8>>) -> Outcome<Vec<(usize, f64)>> {
     let mut records = records.into_iter();
     let answers: Vec<Vec<Vec<u8>>> = std::iter::from_fn(|| {
         let answer: Vec<_> = records.by_ref().take(ANSWER).collect();
         (!answer.is_empty()).then_some(answer)
     })
     .collect();
-    let (keeper, thread) = Keeper::start(Store::open(dir, OpenOptions::default())?, NETWORK)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (mut times, mut refused, mut count) = (Vec::new(), 0, 0);
     let start = Instant::now();
@@ -145,8 +174,6 @@ fn ingest(dir: &Path, records: Vec<Vec<u8>>) -> Outcome<Vec<(usize, f64)>> {
             times.push((count, start.elapsed().as_secs_f64()));
         }
     });
-    drop((keeper, runtime));
-    thread.join().map_err(|_| "the keeper's thread panicked")?;
     if refused > 0 { Err(format!("the keeper refused {refused} records of the corpus").into()) } else { Ok(times) }
 }
 
@@ -169,12 +196,34 @@ fn growth(times: &[(usize, f64)]) -> Outcome<()> {
 }
 
 fn open(small: &Path, large: &Path) -> Outcome<()> {
+    let stopped = slowest_start(large)?;
     Figure {
         figure: "open",
-        value: slowest_start(large)?,
+        value: stopped,
         unit: "s until ready to serve",
         beside: "with 10k records",
         beside_value: slowest_start(small)?,
+        target: Target::ValueTo(0.5),
+    }
+    .print()?;
+    let killed = tempfile::tempdir()?;
+    let mut process = Command::new(std::env::current_exe()?)
+        .env(KILLED_IN, killed.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let said = process.stdout.take().and_then(|said| BufReader::new(said).lines().next());
+    process.kill()?;
+    process.wait()?;
+    if said.is_none() {
+        return Err("the process that was to be killed died before".into());
+    }
+    Figure {
+        figure: "open_killed",
+        value: start(killed.path())?,
+        unit: "s until ready to serve after a kill",
+        beside: "a million, after a stop",
+        beside_value: stopped,
         target: Target::ValueTo(0.5),
     }
     .print_or_bound("what was written last is read from the write-ahead log")
@@ -183,13 +232,19 @@ fn open(small: &Path, large: &Path) -> Outcome<()> {
 fn slowest_start(dir: &Path) -> Outcome<f64> {
     let mut slowest: f64 = 0.0;
     for _ in 0..OPENED {
-        let start = Instant::now();
-        let (keeper, thread) = Keeper::start(Store::open(dir, OpenOptions::default())?, NETWORK)?;
-        slowest = slowest.max(start.elapsed().as_secs_f64());
-        drop(keeper);
-        thread.join().map_err(|_| "the keeper's thread panicked")?;
+        slowest = slowest.max(start(dir)?);
     }
     Ok(slowest)
+}
+
+/// Starts a keeper, stops it, and returns how long the start took.
+fn start(dir: &Path) -> Outcome<f64> {
+    let begin = Instant::now();
+    let (keeper, thread) = Keeper::start(Store::open(dir, OpenOptions::default())?, NETWORK)?;
+    let took = begin.elapsed().as_secs_f64();
+    drop(keeper);
+    thread.join().map_err(|_| "the keeper's thread panicked")?;
+    Ok(took)
 }
 
 fn disk(dir: &Path, records: usize, bytes: usize) -> Outcome<()> {

@@ -16,6 +16,7 @@
 //! | `growth` | what a record costs to ingest on the way to 1M | on the way to 10k |
 //! | `disk` | what a record takes on disk, of 1M after compaction | its own bytes |
 //! | `open` | from nothing to ready to serve, with 1M records | with 10k |
+//! | `open_killed` | the same after a kill, with as much to read from the write-ahead log as it may hold | `open` |
 //! | `audit` | reading all of 1M again as a stranger would | bare batch verification, both cores |
 //! | `ticket` | checking the work that opening a log costs | finding it |
 //! | `book_query` | the best 50 of a million live offers under a filter | the same without a filter |
@@ -49,7 +50,10 @@ struct Measurement {
 }
 
 const ALL: &[Measurement] = &[
-    Measurement { figures: &["verify", "ingest", "growth", "disk", "open", "audit"], run: ledger::measure },
+    Measurement {
+        figures: &["verify", "ingest", "growth", "disk", "open", "open_killed", "audit"],
+        run: ledger::measure,
+    },
     Measurement { figures: &["ticket", "book_query", "rss"], run: book::measure },
     Measurement { figures: &["derive"], run: identity::measure },
     Measurement { figures: &["propagation", "propagation_copies"], run: propagation::measure },
@@ -58,6 +62,9 @@ const ALL: &[Measurement] = &[
 ];
 
 fn main() -> Outcome<()> {
+    if let Some(dir) = std::env::var_os(ledger::KILLED_IN) {
+        return ledger::wait_for_a_kill(dir.as_ref());
+    }
     // Cargo adds options of its own.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     if let Some(unknown) = wanted.iter().find(|name| !ALL.iter().any(|one| one.figures.contains(&name.as_str()))) {

@@ -15,8 +15,10 @@ mod v1;
 mod v2;
 mod v3;
 mod v4;
+mod v5;
 
 /// One step.
+#[derive(Clone, Copy)]
 pub(crate) struct Migration {
     /// The schema that it leads to, from the one before.
     to: u32,
@@ -42,7 +44,7 @@ impl From<StorageError> for CheckError {
 }
 
 /// All steps. The last names the schema of this version.
-const ALL: &[Migration] = &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, v4::MIGRATION];
+const ALL: &[Migration] = &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, v4::MIGRATION, v5::MIGRATION];
 
 /// Brings a directory to the schema of this version.
 pub(crate) fn run(db: &Arc<RawDb>) -> Result<(), StoreError> {
@@ -86,8 +88,8 @@ mod tests {
     use rocksdb::DB as Db;
 
     /// A step as a later version may have one: the rows of a table get another key.
-    const V5: Migration = Migration {
-        to: 5,
+    const V6: Migration = Migration {
+        to: 6,
         run: |db| {
             let mut writes = db.begin();
             for entry in db.prefixed(Family::Private, b"old/") {
@@ -103,7 +105,7 @@ mod tests {
         },
     };
     /// A step that forgets its work.
-    const BROKEN_V5: Migration = Migration { run: |_| Ok(()), ..V5 };
+    const BROKEN_V6: Migration = Migration { run: |_| Ok(()), ..V6 };
 
     fn open(dir: &tempfile::TempDir) -> Arc<RawDb> {
         Arc::new(RawDb::open(dir.path(), OpenOptions::default()).unwrap())
@@ -121,21 +123,21 @@ mod tests {
         let db = open(&dir);
         assert_eq!(schema(&db).unwrap(), 0);
         run_all(&db, ALL).unwrap();
-        assert_eq!(schema(&db).unwrap(), 4);
+        assert_eq!(schema(&db).unwrap(), 5);
         put(&db, Family::Private, b"old/a", b"1");
 
-        let error = run_all(&db, &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, v4::MIGRATION, BROKEN_V5]).unwrap_err();
-        assert!(matches!(&error, StoreError::Migration { to: 5, reason } if reason.contains("left behind")), "{error}");
-        assert_eq!(schema(&db).unwrap(), 4, "a step that failed its check does not count");
+        let error = run_all(&db, &[ALL, &[BROKEN_V6]].concat()).unwrap_err();
+        assert!(matches!(&error, StoreError::Migration { to: 6, reason } if reason.contains("left behind")), "{error}");
+        assert_eq!(schema(&db).unwrap(), 5, "a step that failed its check does not count");
 
-        run_all(&db, &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, v4::MIGRATION, V5]).unwrap();
-        assert_eq!(schema(&db).unwrap(), 5);
+        run_all(&db, &[ALL, &[V6]].concat()).unwrap();
+        assert_eq!(schema(&db).unwrap(), 6);
         assert_eq!(db.get(Family::Private, b"new/a").unwrap().as_deref(), Some(b"1".as_slice()));
         assert_eq!(db.get(Family::Private, b"old/a").unwrap(), None);
 
         // What was done is not done again.
         put(&db, Family::Private, b"old/b", b"2");
-        run_all(&db, &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, v4::MIGRATION, V5]).unwrap();
+        run_all(&db, &[ALL, &[V6]].concat()).unwrap();
         assert!(db.contains(Family::Private, b"old/b").unwrap());
     }
 
@@ -144,13 +146,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         {
             let db = open(&dir);
-            run_all(&db, &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, v4::MIGRATION, V5]).unwrap();
+            run_all(&db, &[ALL, &[V6]].concat()).unwrap();
         }
         add_column_family(dir.path(), "of_a_later_version");
         let error = run(&open(&dir)).unwrap_err();
-        assert!(matches!(error, StoreError::NewerSchema { found: 5, known: 4, .. }), "{error}");
+        assert!(matches!(error, StoreError::NewerSchema { found: 6, known: 5, .. }), "{error}");
         assert!(error.to_string().contains("update this program"), "{error}");
-        assert_eq!(schema(&open(&dir)).unwrap(), 5);
+        assert_eq!(schema(&open(&dir)).unwrap(), 6);
     }
 
     fn add_column_family(path: &std::path::Path, name: &str) {

@@ -35,13 +35,18 @@ fn note(record: &Record, standing: Standing, writes: &mut WriteSet<'_>) -> Resul
     let (header, place) = (record.header(), record.place());
     let seq = short_seq(place.seq)?;
     if standing == Standing::Chain && may_be_bare(header) {
-        writes.put(Family::Droppable, &keys::aged(header.time, &header.log, seq), place.id.as_bytes());
+        writes.put(Family::Droppable, &aged(header.time, &header.log, seq), place.id.as_bytes());
     }
     if let Some(offer) = bid(record) {
         writes.delete(Family::Subjects, &keys::subject(&offer, &place, seq, standing));
         writes.put(Family::Subjects, &keys::subject(&bids_for(&offer), &place, seq, standing), place.id.as_bytes());
     }
     Ok(())
+}
+
+/// Returns the key of a record by age, as it was in this schema.
+pub(super) fn aged(time: u64, in_log: &LogId, seq: u32) -> Vec<u8> {
+    [time.to_be_bytes().as_slice(), &keys::log(in_log), &seq.to_be_bytes()].concat()
 }
 
 fn check(db: &Arc<RawDb>) -> Result<(), CheckError> {
@@ -52,7 +57,7 @@ fn check(db: &Arc<RawDb>) -> Result<(), CheckError> {
             let seq = short_seq(place.seq)?;
             let is_listed = *standing == Standing::Frozen
                 || !may_be_bare(header)
-                || db.contains(Family::Droppable, &keys::aged(header.time, &header.log, seq))?;
+                || db.contains(Family::Droppable, &aged(header.time, &header.log, seq))?;
             let is_outdated = match bid(record) {
                 Some(offer) => db.contains(Family::Subjects, &keys::subject(&offer, &place, seq, *standing))?,
                 None => false,

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use exchange_ledger::body::Body;
 use exchange_ledger::ids::RecordId;
-use exchange_ledger::record::{Header, Kind, LogId, Record};
+use exchange_ledger::record::{Kind, LogId, Record};
 use exchange_ledger::retention::may_be_bare;
 use exchange_ledger::state::frozen_hash;
 use exchange_ledger::storage::{Batch, Fork, StorageError};
@@ -122,7 +122,7 @@ impl Commit<'_, '_> {
         self.writes.put(Family::Chains, &spot.to_bytes(), &row::encode(record, &end.name));
         self.count += 1;
         self.index(record, spot, Standing::Chain);
-        self.note_age(record, spot.seq);
+        self.note_age(record, spot);
         self.open_or_close(record)
     }
 
@@ -135,20 +135,18 @@ impl Commit<'_, '_> {
         if kept.is_bare() == record.is_bare() {
             return Ok(false);
         }
-        self.remove(&kept, Standing::Chain)?;
+        self.remove(&kept, spot, Standing::Chain);
         self.writes.put(Family::Chains, &spot.to_bytes(), &row::encode(record, &row.name(log)));
         self.count += 1;
         self.index(record, spot, Standing::Chain);
-        self.note_age(record, spot.seq);
+        self.note_age(record, spot);
         Ok(true)
     }
 
     /// Lists a record by age if its body may go, or has gone.
-    fn note_age(&mut self, record: &Record, seq: u32) {
-        let Header { log, time, .. } = record.header();
-        let family = if record.is_bare() { Family::Bare } else { Family::Droppable };
+    fn note_age(&mut self, record: &Record, spot: Spot) {
         if may_be_bare(record.header()) {
-            self.writes.put(family, &keys::aged(*time, log, seq), record.id().as_bytes());
+            self.writes.put(by_age(record), &keys::aged(record.header().time, spot), &[]);
         }
     }
 
@@ -185,12 +183,14 @@ impl Commit<'_, '_> {
         for record in added.iter().filter(is_added).filter(|record| record.header().seq >= fork.from) {
             self.take_away(record, row.number)?;
         }
-        for record in if row.frozen.is_some() { self.records.frozen_of(&row, log)? } else { Vec::new() } {
+        // Each new record of a cheat must not write all of them anew.
+        let before = if row.frozen.is_some() { self.records.frozen_of(&row, log)? } else { Vec::new() };
+        for record in before.iter().filter(|record| !fork.frozen.contains(record)) {
             let spot = Spot { log: row.number, seq: short_seq(record.header().seq)? };
             self.writes.delete(Family::Frozen, &keys::frozen(spot, &record.id()));
-            self.remove(&record, Standing::Frozen)?;
+            self.remove(record, spot, Standing::Frozen);
         }
-        for record in &fork.frozen {
+        for record in fork.frozen.iter().filter(|record| !before.contains(record)) {
             let spot = Spot { log: row.number, seq: short_seq(record.header().seq)? };
             self.writes.put(Family::Frozen, &keys::frozen(spot, &record.id()), &row::encode(record, &name));
             self.count += 1;
@@ -216,7 +216,8 @@ impl Commit<'_, '_> {
     fn take_away(&mut self, record: &Record, log: u32) -> Result<(), StorageError> {
         let spot = Spot { log, seq: short_seq(record.header().seq)? };
         self.writes.delete(Family::Chains, &spot.to_bytes());
-        self.remove(record, Standing::Chain)
+        self.remove(record, spot, Standing::Chain);
+        Ok(())
     }
 
     /// Adds a record to the indexes. A body that does not decode is about nothing.
@@ -237,25 +238,22 @@ impl Commit<'_, '_> {
     }
 
     /// Removes a record from the indexes.
-    fn remove(&mut self, record: &Record, standing: Standing) -> Result<(), StorageError> {
+    fn remove(&mut self, record: &Record, spot: Spot, standing: Standing) {
         let (place, kind) = (record.place(), record.header().kind);
-        let seq = short_seq(place.seq)?;
         self.count -= 1;
         self.writes.delete(Family::Ids, place.id.as_bytes());
         if kind.is_listed() {
-            self.writes.delete(Family::Kinds, &keys::kind(kind, &place, seq, standing));
+            self.writes.delete(Family::Kinds, &keys::kind(kind, &place, spot.seq, standing));
         }
         if standing == Standing::Chain && may_be_bare(record.header()) {
-            let family = if record.is_bare() { Family::Bare } else { Family::Droppable };
-            self.writes.delete(family, &keys::aged(record.header().time, &place.log, seq));
+            self.writes.delete(by_age(record), &keys::aged(record.header().time, spot));
         }
         for subject in subjects(record) {
-            self.writes.delete(Family::Subjects, &keys::subject(&subject, &place, seq, standing));
+            self.writes.delete(Family::Subjects, &keys::subject(&subject, &place, spot.seq, standing));
         }
         if kind == Kind::Offer {
             self.opened.insert(place.id, None);
         }
-        Ok(())
     }
 
     /// Keeps `open_offers` as [`exchange_ledger::storage::Storage::open_offers`] says.
@@ -332,6 +330,11 @@ fn end_of<'a>(ends: &'a mut HashMap<LogId, End>, log: &LogId) -> Result<&'a mut 
 fn next_number(records: &Records) -> Result<u32, StorageError> {
     let next = records.next_number.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| next.checked_add(1));
     next.map_err(|_| too_many_logs())
+}
+
+/// Returns the list of a record's kind by age.
+fn by_age(record: &Record) -> Family {
+    if record.is_bare() { Family::Bare } else { Family::Droppable }
 }
 
 fn subjects(record: &Record) -> Vec<RecordId> {

@@ -261,8 +261,11 @@ impl Records {
         limit: usize,
     ) -> Result<Vec<Aged>, StorageError> {
         let mut start = since.to_be_bytes().to_vec();
-        if let Some(Aged { time, place }) = after {
-            start = start.max(keys::after(&keys::aged(*time, &place.log, short_seq(place.seq)?)));
+        if let Some(Aged { time, place }) = after
+            && let Some(head) = self.head_row(&place.log)?
+        {
+            let spot = Spot { log: head.number, seq: short_seq(place.seq)? };
+            start = start.max(keys::after(&keys::aged(*time, spot)));
         }
         // Of the last time of all nothing need be left out.
         let end = (before < u64::MAX).then(|| before.to_be_bytes().to_vec());
@@ -270,10 +273,13 @@ impl Records {
         if limit == 0 || end.as_ref().is_some_and(|end| *end <= start) {
             return Ok(all);
         }
-        self.db.scan(family, &start, end, |key, value| {
-            let (time, log, seq) = keys::parse_aged(key).ok_or_else(|| damaged(family, "the key", key))?;
-            let id = read_id(family, key, value)?;
-            all.push(Aged { time, place: Place { log, seq: seq.into(), id } });
+        self.db.scan(family, &start, end, |key, _| {
+            let (time, spot) = keys::parse_aged(key).ok_or_else(|| damaged(family, "the key", key))?;
+            let (log, seq) = (self.name(spot.log)?.log(), spot.seq.into());
+            // Without an id, a fork took it out of its chain since.
+            if let Some(id) = self.id_at(&log, seq)? {
+                all.push(Aged { time, place: Place { log, seq, id } });
+            }
             Ok::<_, StorageError>(go_on(all.len() < limit))
         })?;
         Ok(all)
@@ -285,6 +291,11 @@ impl Records {
             Some(number) => number.ok_or_else(|| damaged(Family::Meta, "the number", keys::RECORD_COUNT)),
             None => Ok(0),
         }
+    }
+
+    /// Returns the number of a log in this store.
+    pub fn log_number(&self, log: &LogId) -> Result<Option<u32>, StorageError> {
+        Ok(self.head_row(log)?.map(|row| row.number))
     }
 
     fn head_row(&self, log: &LogId) -> Result<Option<HeadRow>, StorageError> {

@@ -12,7 +12,7 @@ use exchange_ledger::wire::{CurveKey, Destination};
 use super::*;
 use crate::Store;
 use crate::db::OpenOptions;
-use crate::keys::SCHEMA;
+use crate::keys::{SCHEMA, Spot};
 
 const OFFER: RecordId = RecordId([5; 32]);
 
@@ -45,12 +45,14 @@ fn record(author: u8, before: Option<&Record>, kind: Kind, body: Vec<u8>) -> Rec
 
 /// Makes of a directory what version 3 of its schema was: nothing by age, bids among what is said about offers.
 fn write_old(db: &Arc<RawDb>) {
+    let records = Records::new(Arc::clone(db)).unwrap();
     for_each_batch(db, |batch| {
         let mut writes = db.begin();
         for (record, standing) in batch {
             let (header, place) = (record.header(), record.place());
             let seq = short_seq(place.seq)?;
-            writes.delete(Family::Droppable, &keys::aged(header.time, &header.log, seq));
+            let number = records.log_number(&header.log)?.unwrap();
+            writes.delete(Family::Droppable, &keys::aged(header.time, Spot { log: number, seq }));
             if let Some(offer) = bid(record) {
                 writes.delete(Family::Subjects, &keys::subject(&bids_for(&offer), &place, seq, *standing));
                 writes.put(Family::Subjects, &keys::subject(&offer, &place, seq, *standing), place.id.as_bytes());
