@@ -70,16 +70,18 @@ impl Cases {
         if self.agreed.contains(&trade) || private.trade(&trade)?.is_some() {
             return Ok(());
         }
-        let gone = self.agreed.add(trade, parties);
+        let gone = self.agreed.goes_for(trade, parties);
         if gone == Some(trade) {
             return Ok(());
         }
         let agreement = Pin { facts: Vec::new(), ..pin.clone() };
-        let kept = private.put_agreed(&trade, parties, &agreement, clock::unix_now(), gone.as_ref());
-        if kept.is_err() {
-            self.agreed.remove(&trade);
+        private.put_agreed(&trade, parties, &agreement, clock::unix_now(), gone.as_ref())?;
+        // In memory is what the disk has: one that could not be written takes nobody's place.
+        if let Some(gone) = &gone {
+            self.agreed.remove(gone);
         }
-        kept
+        self.agreed.add(trade, parties);
+        Ok(())
     }
 }
 
@@ -347,5 +349,29 @@ mod tests {
         assert!(private.pin(&three).unwrap().is_some());
         let listed: Vec<TradeId> = private.agreed(MAX_AGREED).unwrap().into_iter().map(|(trade, _)| trade).collect();
         assert_eq!(listed, [three]);
+    }
+
+    #[test]
+    fn an_agreement_that_cannot_be_written_takes_nobodys_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let private = private(&directory);
+        let mut cases = Cases { agreed: Crowd::new(1), ..Cases::default() };
+        let first = pin(&mut cases, &private, &SampleTrade::new(Side::Sell)).bid.trade;
+
+        let trade = SampleTrade::new(Side::Buy);
+        let mut public = ledger();
+        admit_all(&mut public, &trade.records());
+        let look = || pins::look(&public, trade.id(), None).unwrap().unwrap();
+        let mut too_long = look();
+        too_long.pin.as_mut().unwrap().adverts = vec![trade.advert.clone(); exchange_store::MAX_ROW_LEN / 128];
+        assert!(matches!(cases.pin(&private, &mut too_long), Err(StoreError::TooLong { .. })));
+        let listed = || private.agreed(MAX_AGREED).unwrap().into_iter().map(|(trade, _)| trade).collect::<Vec<_>>();
+        assert_eq!(listed(), [first]);
+        assert!(cases.agreed.contains(&first) && !cases.agreed.contains(&trade.id()));
+
+        // Once it can be, it does, and nothing more is kept than there is room for.
+        cases.pin(&private, &mut look()).unwrap();
+        assert_eq!(listed(), [trade.id()]);
+        assert!(!cases.agreed.contains(&first) && private.pin(&first).unwrap().is_none());
     }
 }
