@@ -78,6 +78,13 @@ impl Crowd {
         order.iter().for_each(|(_, _, trade)| self.remove(trade));
         order.into_iter().map(|(_, _, trade)| trade).collect()
     }
+
+    /// Returns all of them, each with its parties, in the order in which they came.
+    pub fn into_all(self) -> Vec<(TradeId, [AuthorId; 2])> {
+        let mut all: Vec<(TradeId, Place)> = self.trades.into_iter().collect();
+        all.sort_unstable_by_key(|(_, place)| place.number);
+        all.into_iter().map(|(trade, place)| (trade, place.parties)).collect()
+    }
 }
 
 impl Place {
@@ -160,5 +167,16 @@ mod tests {
         assert_eq!(crowd.take(2), [honest, made_up(0, 1)[0]]);
         assert_eq!(crowd.take(1000), made_up(1, 49));
         assert_eq!(crowd.take(1000), []);
+    }
+
+    #[test]
+    fn all_come_out_in_the_order_in_which_they_came() {
+        let mut crowd = Crowd::new(MAX);
+        let (parties, trades) = ([author(1), author(2)], made_up(0, 50));
+        for trade in trades.iter().rev() {
+            crowd.add(*trade, parties);
+        }
+        let all: Vec<(TradeId, [AuthorId; 2])> = trades.into_iter().rev().map(|trade| (trade, parties)).collect();
+        assert_eq!(crowd.into_all(), all);
     }
 }

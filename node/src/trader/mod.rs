@@ -13,6 +13,7 @@ mod joint;
 mod keypath;
 pub mod keys;
 mod offers;
+mod search;
 pub mod signer;
 mod talk;
 mod tracker;
@@ -51,6 +52,7 @@ use groups::{Jury, Membership};
 use handle::Request;
 pub use handle::TraderHandle;
 use keypath::Rounds;
+use search::Found;
 use tracker::Tracker;
 
 /// How many trades of one identity are read at the start.
@@ -118,6 +120,7 @@ impl Active {
 pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationToken) -> TraderHandle {
     let (handle, inbox) = TraderHandle::new();
     let (looks, looked) = mpsc::channel(joint::LOOKS);
+    let (finds, found) = mpsc::channel(search::FINDS);
     let changes = tools.keeper.changes();
     let trader = Trader {
         tools,
@@ -132,8 +135,9 @@ pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationTok
         groups: BTreeMap::new(),
         juries: BTreeMap::new(),
         looks,
+        finds,
     };
-    tokio::spawn(trader.run(inbox, changes, mail, looked, stop));
+    tokio::spawn(trader.run(inbox, changes, mail, looked, found, stop));
     handle
 }
 
@@ -158,6 +162,8 @@ struct Trader {
     juries: BTreeMap<TradeId, Jury>,
     /// Where what the chain says of peers' coins comes in.
     looks: mpsc::Sender<joint::Look>,
+    /// Where what is found in the ledger for an arbiter comes in.
+    finds: mpsc::Sender<Found>,
 }
 
 impl Trader {
@@ -167,6 +173,7 @@ impl Trader {
         mut changes: broadcast::Receiver<Change>,
         mut mail: mpsc::Receiver<Envelope>,
         mut looked: mpsc::Receiver<joint::Look>,
+        mut found: mpsc::Receiver<Found>,
         stop: CancellationToken,
     ) {
         self.reload().await;
@@ -190,10 +197,7 @@ impl Trader {
                 },
                 change = changes.recv() => match change {
                     Ok(change) => self.on_change(&change).await,
-                    Err(broadcast::error::RecvError::Lagged(_)) => {
-                        self.look_for_agreements();
-                        self.reload().await;
-                    }
+                    Err(broadcast::error::RecvError::Lagged(_)) => self.reload().await,
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
                 event = chain_event => match event {
@@ -208,6 +212,7 @@ impl Trader {
                 },
                 Some(envelope) = mail.recv() => self.on_mail(&envelope).await,
                 Some(look) = looked.recv() => self.on_look(look).await,
+                Some(found) = found.recv() => self.on_found(found).await,
                 _ = retry.tick() => {
                     if follower.is_none() || self.watch.is_none() {
                         self.tracker.restart();
@@ -267,7 +272,7 @@ impl Trader {
             Err(error) => tracing::error!(%error, "trades cannot be read; trying again at the next change"),
         }
         if let Err(error) = self.find_cases() {
-            tracing::error!(%error, "cases cannot be read; trying again at the next change");
+            tracing::error!(%error, "cases cannot be read; they are looked for again at the next start");
         }
         self.attend_to_cases().await;
     }
@@ -313,7 +318,7 @@ impl Trader {
         let me = self.tools.identity.author();
         let Some(role) = known.bid.role_of(&me) else { return };
         if let Err(error) = self.keep_agreement(&mut known) {
-            tracing::error!(%error, trade = %id, "an agreement is not pinned: a fork of its maker's can make it vanish");
+            self.tell_unpinned(id, &error);
         }
         let is_new = !self.trades.contains_key(&id);
         if is_new {
