@@ -139,6 +139,7 @@ pub fn look<S: Storage>(ledger: &Ledger<S>, id: TradeId, pin: Option<&Pin>) -> R
             // Void if the ledger says so: that ends a trade whose funding is nowhere, and no other.
             let void = shown.is_none_or(|shown| shown.facts.void || shown.contract.as_ref() != Some(&contract));
             let facts = Facts::gather(&bid, &&Some(Escrow::new(&contract)), &pin.facts, &records, void);
+            let facts = Facts { seller_forked: ledger.is_author_frozen(&bid.seller())?, ..facts };
             let created = pin.take.header().time;
             Ok(Some(Known { bid, contract: Some(contract), facts, created, pin: Some(pin) }))
         }

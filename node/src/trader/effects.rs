@@ -227,11 +227,7 @@ impl Trader {
     /// Publishes a record, and hands the trade its records again at once, so that it is not asked for twice.
     pub(super) async fn publish(&mut self, id: TradeId, body: Body) -> Result<Option<Event>, ApiError> {
         self.tools.keeper.publish(self.tools.identity.clone(), body).await.explained()?;
-        let known = self.look(id).explained()?.ok_or_else(|| not_mine(id))?;
-        if let Some(active) = self.trades.get_mut(&id) {
-            active.pin.clone_from(&known.pin);
-        }
-        Ok(Some(known.event()))
+        self.look_again(id).map(Some)
     }
 
     fn send_details(&self, id: TradeId) -> Result<Option<Event>, ApiError> {

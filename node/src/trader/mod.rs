@@ -300,7 +300,7 @@ impl Trader {
     /// Tells a buyer who is about to pay that he must not, if that is so.
     fn warn_of_paying(&self, id: TradeId) {
         let active = self.trades.get(&id);
-        if let Some(reason) = active.and_then(|active| view::why_not_pay(&self.tools, &active.trade)) {
+        if let Some(reason) = active.and_then(|active| view::why_not_pay(&active.trade)) {
             self.tools.events.note(Subject::Trade(id), format!("trade {}: {}", id.short(), reason.message));
         }
     }
@@ -405,6 +405,15 @@ impl Trader {
         })
     }
 
+    /// Looks at a trade that is driven; returns what its machine must hear.
+    fn look_again(&mut self, id: TradeId) -> Result<Event, ApiError> {
+        let known = self.look(id).explained()?.ok_or_else(|| not_mine(id))?;
+        if let Some(active) = self.trades.get_mut(&id) {
+            active.pin.clone_from(&known.pin);
+        }
+        Ok(known.event())
+    }
+
     async fn on_chain(&mut self) {
         let ids: Vec<TradeId> = self.trades.keys().copied().collect();
         for id in ids {
@@ -503,7 +512,7 @@ impl Trader {
             // Of a trade in which this identity rules only the dispute concerns it.
             let is_dispute = matches!(phase, Phase::Disputed | Phase::Ruled | Phase::Settled);
             if active.trade.role() != Role::Arbiter || is_dispute {
-                let words = match view::why_not_pay(&self.tools, &active.trade) {
+                let words = match view::why_not_pay(&active.trade) {
                     Some(reason) => format!("trade {}: {}", id.short(), reason.message),
                     None => view::phase_event(active.trade.role(), phase, id),
                 };
@@ -573,12 +582,14 @@ impl Trader {
     }
 
     async fn act(&mut self, id: TradeId, action: Action, dry_run: bool) -> Result<TradeView, ApiError> {
+        if action == Action::MarkPaid {
+            // Money that has left nobody brings back: what the ledger says at this moment counts too.
+            let heard = self.look_again(id)?;
+            self.handle(id, heard).await?;
+        }
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         if action == Action::Fund {
             self.check_before_funding(active)?;
-        }
-        if action == Action::MarkPaid {
-            market::check_payable(self.tools.keeper.ledger(), &active.trade.bid().seller())?;
         }
         // Only what makes a transaction needs the chain: calling off must be possible without.
         let feerate = match action {

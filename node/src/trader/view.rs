@@ -7,10 +7,11 @@ use exchange_api::{
 use exchange_ledger::body::Coin;
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::money::Sats;
-use exchange_ledger::trade::{Action, Arbiter, Escrow, Leaf, Phase, Role, Seat, Trade, View, confirmations_for};
+use exchange_ledger::trade::{Action, Arbiter, Escrow, Leaf, Phase, Refusal, Role, Seat, Trade, View, confirmations_for};
 
+use crate::errors::Explain;
 use crate::market::{self, Viewer};
-use crate::trader::{Active, Tools, Trader, bump};
+use crate::trader::{Active, Trader, bump};
 
 impl Trader {
     pub(super) fn view(&self, active: &Active) -> TradeView {
@@ -23,9 +24,6 @@ impl Trader {
             shown.unwrap_or_else(|| unknown_arbiter(trade, arbiter))
         };
         let network = self.tools.chain.network();
-        let not_pay = why_not_pay(&self.tools, trade);
-        let mut actions = trade.actions();
-        actions.retain(|action| *action != Action::MarkPaid || not_pay.is_none());
         TradeView {
             id: trade.id(),
             offer: bid.offer_id,
@@ -47,11 +45,11 @@ impl Trader {
             funding: view.funding().map(|f| chain_tx(f.outpoint().txid.to_string(), f.height, view.depth(f.height))),
             spend: view.spend().map(|s| chain_tx(s.tx.compute_txid().to_string(), s.height, view.depth(s.height))),
             confirmations_needed: confirmations_for(bid.take.amount),
-            next: match not_pay {
+            next: match why_not_pay(trade) {
                 Some(reason) => take_no_risk(trade, &reason),
                 None => signs_elsewhere(active).unwrap_or_else(|| next_step(trade, network)),
             },
-            actions,
+            actions: trade.actions(),
             steps: steps(trade),
             pay_until: view.pay_until(),
             refund_from: view.refund_from(),
@@ -67,11 +65,10 @@ impl Trader {
     }
 }
 
-/// Returns why a buyer whose turn it is to pay must not.
-pub(super) fn why_not_pay(tools: &Tools, trade: &Trade) -> Option<ApiError> {
-    let is_due = (trade.phase(), trade.role()) == (Phase::Funded, Role::Buyer);
-    let ledger = tools.keeper.ledger();
-    is_due.then(|| market::check_payable(ledger, &trade.bid().seller()).err()).flatten()
+/// Returns why a buyer whose turn it is to pay must not pay this seller.
+pub(super) fn why_not_pay(trade: &Trade) -> Option<ApiError> {
+    let refusal = trade.refusal(Action::MarkPaid);
+    refusal.filter(|refusal| matches!(refusal, Refusal::SellerForked(_))).map(Refusal::explain)
 }
 
 /// Returns what a buyer does instead of paying. Nothing is proposed: whether he has paid only he knows.

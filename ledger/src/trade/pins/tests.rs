@@ -3,7 +3,7 @@
 use crate::body::{Body, Cancel, Funded, PaymentSent, Release, Side};
 use crate::record::Header;
 use crate::testing::{EPOCH, NETWORK, SampleTrade, admit_all, ledger, sats};
-use crate::trade::{Action, ChainFacts, Effect, Event, Funding, Local, Phase, Role, Trade, Vault};
+use crate::trade::{Action, ChainFacts, Command, Effect, Event, Funding, Local, Phase, Refusal, Role, Trade, Vault};
 
 use super::*;
 
@@ -228,7 +228,36 @@ fn the_ledger_still_voids_what_is_pinned() {
     // An author who parts from what he agreed to: the agreement itself is in doubt.
     let header = Header { kind: Body::Heartbeat.kind(), ..*trade.accept.header() };
     admit_all(&mut public, &[trade.maker.sign(header, Body::Heartbeat.encode())]);
-    assert!(look(&public, trade.id(), Some(&pin)).unwrap().unwrap().facts.void);
+    let facts = look(&public, trade.id(), Some(&pin)).unwrap().unwrap().facts;
+    assert!(facts.void && facts.seller_forked, "the maker sells");
+}
+
+/// What was agreed on before the fork stands; but he can make it vanish for others.
+#[test]
+fn a_seller_who_forks_after_the_agreement_is_not_paid() {
+    let pay = Event::Command(Command { action: Action::MarkPaid, feerate: 1 });
+    let parties = [Role::Buyer, Role::Seller];
+    for (side, role) in [Side::Sell, Side::Buy].into_iter().flat_map(|side| parties.map(|role| (side, role))) {
+        let mut trade = SampleTrade::new(side);
+        let pin = pinned(&trade.records(), &trade);
+        let author = trade.author(role).clone();
+        let header = author.next_header(&Body::Heartbeat);
+        let two =
+            [1, 2].map(|later| author.sign(Header { time: header.time + later, ..header }, Body::Heartbeat.encode()));
+        let mut public = ledger();
+        admit_all(&mut public, &[trade.records(), two.to_vec()].concat());
+        for pin in [None, Some(&pin)] {
+            let known = look(&public, trade.id(), pin).unwrap().unwrap();
+            assert_eq!((known.contract.as_ref(), known.facts.void), (Some(&trade.contract()), false));
+            let (mut buyer, _) = restarted(&trade, Role::Buyer, known, 200);
+            let refusal = (role == Role::Seller).then(|| Refusal::SellerForked(author.id()));
+            assert_eq!(buyer.refusal(Action::MarkPaid), refusal, "{side:?} {role:?}");
+            assert_eq!(buyer.actions().contains(&Action::MarkPaid), refusal.is_none());
+            assert_eq!(buyer.handle(pay.clone()).err(), refusal);
+            // If he has paid already, the arbiter helps; if not, the seller gets his coins back.
+            assert!([Action::Dispute, Action::Cancel].iter().all(|action| buyer.actions().contains(action)));
+        }
+    }
 }
 
 #[test]
