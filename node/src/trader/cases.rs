@@ -15,7 +15,7 @@ use exchange_ledger::frost::Decision;
 use exchange_ledger::ids::{AuthorId, TradeId};
 use exchange_ledger::record::Kind;
 use exchange_ledger::storage::Storage;
-use exchange_ledger::trade::pins::{Known, Pin};
+use exchange_ledger::trade::pins::{Known, Pin, Settled};
 use exchange_ledger::trade::{Bid, Effect, Event, Role, View};
 use exchange_store::StoreError;
 
@@ -281,7 +281,8 @@ fn is_open(active: &Active) -> bool {
 
 /// Tells whether a case is over for good, and nobody ever called for its arbiter.
 fn is_over(active: &Active) -> bool {
-    let is_kept = active.saved_pin.as_ref().is_some_and(|pin| pin.settled.is_some());
+    let settled = active.saved_pin.as_ref().and_then(|pin| pin.settled.as_ref());
+    let is_kept = settled.is_some_and(Settled::is_for_good);
     active.trade.role() == Role::Arbiter && is_kept && !active.trade.view().facts.disputed()
 }
 

@@ -33,7 +33,7 @@ use exchange_ledger::mail::Envelope;
 use exchange_ledger::money::Sats;
 use exchange_ledger::trade::funding::Contribution;
 use exchange_ledger::trade::pins::{self, Known, Pin};
-use exchange_ledger::trade::{Action, Command, Event, Local, Phase, Role, SpendPath, Trade, Unsigned};
+use exchange_ledger::trade::{Action, ChainFacts, Command, Event, Local, Phase, Role, SpendPath, Trade, Unsigned};
 use exchange_store::StoreError;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -94,6 +94,8 @@ struct Active {
     settled: bool,
     created: u64,
     phase: Phase,
+    /// What the user was told last of where it stands.
+    told: Option<String>,
     problem: Option<String>,
     broadcasts: HashMap<Txid, Instant>,
     /// Whether the chain is being asked about the other side's coins, and what it was asked last, at which tip.
@@ -285,23 +287,12 @@ impl Trader {
             let theirs: Vec<TradeId> = theirs.map(|(id, _)| *id).collect();
             for trade in theirs {
                 self.refresh(trade).await;
-                if change.proves {
-                    self.warn_of_paying(trade);
-                }
             }
         }
         self.on_group_record(&change.record, &change.body).await;
         let affected = self.affected_by(change.record.id(), &change.body);
         for trade in affected {
             self.refresh(trade).await;
-        }
-    }
-
-    /// Tells a buyer who is about to pay that he must not, if that is so.
-    fn warn_of_paying(&self, id: TradeId) {
-        let active = self.trades.get(&id);
-        if let Some(reason) = active.and_then(|active| view::why_not_pay(&active.trade)) {
-            self.tools.events.note(Subject::Trade(id), format!("trade {}: {}", id.short(), reason.message));
         }
     }
 
@@ -362,6 +353,7 @@ impl Trader {
                 settled: false,
                 created: known.created,
                 phase: Phase::Bid,
+                told: self.tools.private.told(&id).ok().flatten(),
                 problem: None,
                 broadcasts: HashMap::new(),
                 is_looking: false,
@@ -378,13 +370,19 @@ impl Trader {
         if let Some(active) = self.trades.get_mut(&id) {
             active.pin.clone_from(&known.pin);
         }
-        let end = if is_new { known.end() } else { None };
+        let end = if is_new { known.kept_end() } else { None };
         let event = known.event();
         if let (Some(chain), Some(active)) = (end, self.trades.get_mut(&id)) {
-            // It is over for good: nothing is owed, and nobody is told again.
-            active.settled = active.trade.handle(event).is_ok() && active.trade.handle(Event::Chain(chain)).is_ok();
+            // It has ended: that is shown at once, and nobody is told again.
+            let is_over = chain.synced;
+            let is_heard =
+                active.trade.handle(event.clone()).is_ok() && active.trade.handle(Event::Chain(chain)).is_ok();
             active.phase = active.trade.phase();
-            return;
+            active.told = Some(view::line(&active.trade));
+            if is_over {
+                active.settled = is_heard; // for good: nothing is owed
+                return;
+            }
         }
         // Only commands, details and asks are ever refused.
         self.handle(id, event).await.ok();
@@ -414,13 +412,24 @@ impl Trader {
         Ok(known.event())
     }
 
+    /// Returns what a trade is to hear of the chain. One that has ended stays as it was seen until the chain, followed to its
+    /// tip, says otherwise: on the way there less is known than before.
+    fn chain_facts(&self, id: TradeId) -> ChainFacts {
+        let facts = self.tracker.facts(id);
+        let has_ended = |active: &&Active| active.pin.as_ref().is_some_and(|pin| pin.settled.is_some());
+        match self.trades.get(&id).filter(|active| !facts.synced && has_ended(active)) {
+            Some(active) => ChainFacts { synced: false, ..active.trade.view().chain().clone() },
+            None => facts,
+        }
+    }
+
     async fn on_chain(&mut self) {
         let ids: Vec<TradeId> = self.trades.keys().copied().collect();
         for id in ids {
             if self.trades.get(&id).is_some_and(|active| active.settled) {
                 continue;
             }
-            let facts = self.tracker.facts(id);
+            let facts = self.chain_facts(id);
             if self.trades.get(&id).is_some_and(|active| *active.trade.view().chain() != facts) {
                 self.handle(id, Event::Chain(facts)).await.ok();
             }
@@ -451,7 +460,7 @@ impl Trader {
         let is_open = |active: &Active| !active.phase.is_final() || active.trade.holds_coins();
         let ids: Vec<TradeId> = self.trades.iter().filter(|(_, a)| is_open(a)).map(|(id, _)| *id).collect();
         for id in ids {
-            self.handle(id, Event::Chain(self.tracker.facts(id))).await.ok();
+            self.handle(id, Event::Chain(self.chain_facts(id))).await.ok();
         }
         // Payment details, too, may have come while the disk was full.
         if let Err(error) = self.tools.mailbox.deliver_waiting() {
@@ -503,21 +512,37 @@ impl Trader {
         }
     }
 
+    /// Tells the user where a trade stands, unless he was told so before: in an earlier run, too.
+    fn tell_standing(&mut self, id: TradeId) {
+        let Some(active) = self.trades.get_mut(&id) else { return };
+        let (trade, phase) = (&active.trade, active.trade.phase());
+        // Of a trade in which this identity rules only the dispute concerns it.
+        let is_dispute = matches!(phase, Phase::Disputed | Phase::Ruled | Phase::Settled);
+        let concerns = trade.role() != Role::Arbiter || is_dispute;
+        // Where it stands is not known before the chain was followed to its tip.
+        let is_agreed = trade.view().contract.is_some();
+        let is_known = !is_agreed || trade.view().chain().synced;
+        let line = view::line(trade);
+        // With the bid it begins, also for a machine that has not heard its records yet.
+        if !concerns || !is_known || phase == Phase::Bid || active.told.as_ref() == Some(&line) {
+            return;
+        }
+        // Of bids for an own offer there may be any number.
+        if is_agreed || !trade.is_maker() {
+            self.tools.events.tell(&id, line.clone());
+        } else {
+            self.tools.events.note(Subject::Trade(id), line.clone());
+        }
+        active.told = Some(line);
+    }
+
     async fn note_phase(&mut self, id: TradeId) {
+        self.tell_standing(id);
         let Some(active) = self.trades.get_mut(&id) else { return };
         let phase = active.trade.phase();
         if phase != active.phase {
             active.phase = phase;
             active.problem = None;
-            // Of a trade in which this identity rules only the dispute concerns it.
-            let is_dispute = matches!(phase, Phase::Disputed | Phase::Ruled | Phase::Settled);
-            if active.trade.role() != Role::Arbiter || is_dispute {
-                let words = match view::why_not_pay(&active.trade) {
-                    Some(reason) => format!("trade {}: {}", id.short(), reason.message),
-                    None => view::phase_event(active.trade.role(), phase, id),
-                };
-                self.tools.events.note(Subject::Trade(id), words);
-            }
             if let Some(spend) = active.trade.view().spend() {
                 let what = match spend.path {
                     SpendPath::Payout => "payout",

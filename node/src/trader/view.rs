@@ -5,7 +5,6 @@ use exchange_api::{
     Actor, ApiError, ArbiterView, ChainTx, DisputeView, NextStep, RulingView, Step, StepState, TradeView,
 };
 use exchange_ledger::body::Coin;
-use exchange_ledger::ids::TradeId;
 use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{Action, Arbiter, Escrow, Leaf, Phase, Refusal, Role, Seat, Trade, View, confirmations_for};
 
@@ -66,7 +65,7 @@ impl Trader {
 }
 
 /// Returns why a buyer whose turn it is to pay must not pay this seller.
-pub(super) fn why_not_pay(trade: &Trade) -> Option<ApiError> {
+fn why_not_pay(trade: &Trade) -> Option<ApiError> {
     let refusal = trade.refusal(Action::MarkPaid);
     refusal.filter(|refusal| matches!(refusal, Refusal::SellerForked(_))).map(Refusal::explain)
 }
@@ -442,9 +441,14 @@ fn how_paid(view: &View) -> String {
     if by_key { "signed as one".to_owned() } else { "by the leaf of both".to_owned() }
 }
 
-/// Returns the line of the log for a trade that reached a phase.
-pub(super) fn phase_event(role: Role, phase: Phase, id: TradeId) -> String {
-    let what = match (phase, role) {
+/// Returns the line of the log that tells where a trade stands.
+pub(super) fn line(trade: &Trade) -> String {
+    let what = why_not_pay(trade).map_or_else(|| standing(trade.role(), trade.phase()).to_owned(), |why| why.message);
+    format!("trade {}: {what}", trade.id().short())
+}
+
+const fn standing(role: Role, phase: Phase) -> &'static str {
+    match (phase, role) {
         (Phase::Bid, _) => "a bid waits for the maker",
         (Phase::Void, _) => "the offer went to somebody else or was withdrawn",
         (Phase::Agreed, Role::Seller) => "agreed: pay into the escrow",
@@ -464,6 +468,5 @@ pub(super) fn phase_event(role: Role, phase: Phase, id: TradeId) -> String {
         (Phase::Disputed, _) => "disputed: the arbiter is to decide",
         (Phase::Ruled, _) => "the arbiter ruled",
         (Phase::Settled, _) => "settled as the arbiter ruled",
-    };
-    format!("trade {}: {what}", id.short())
+    }
 }
