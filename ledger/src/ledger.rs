@@ -311,6 +311,7 @@ impl<S: Storage> Ledger<S> {
         // Few trades have a half of a spend, and only those need it.
         let escrow = LazyCell::new(|| contract.as_ref().map(Escrow::new));
         let facts = Facts::gather(&bid, &escrow, &[], &records, void);
+        let facts = Facts { seller_forked: self.is_author_frozen(&bid.seller())?, ..facts };
         let created = take.header().time;
         let updated = records.iter().map(|record| record.header().time).max().unwrap_or(created);
         Ok(Examined { trade: TradeRecords { bid, contract, facts, created, updated }, about_offer, about_trade })

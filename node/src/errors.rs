@@ -107,6 +107,11 @@ impl Explain for Refusal {
         let (code, hint) = match self {
             Self::NotSynced => (Code::NotSynced, "see `exchange-node status`"),
             Self::NotAllowed { .. } => (Code::NotAllowed, "`exchange-node trade show` tells what can be done now"),
+            Self::SellerForked(_) => (
+                Code::NotAllowed,
+                "agree to a refund: `exchange-node trade cancel`; or, if you have paid already, call for the arbiter: \
+                 `exchange-node trade dispute`",
+            ),
             Self::AlreadyFunding | Self::AlreadySigned => (Code::NotAllowed, "nothing needs to be done"),
             _ => (Code::NotAllowed, ""),
         };

@@ -1,6 +1,7 @@
 //! The node's log of events: persisted, numbered, and heard live by whoever subscribes.
 
 use exchange_api::{Event, Subject};
+use exchange_ledger::ids::TradeId;
 use exchange_store::StoreError;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
@@ -34,11 +35,20 @@ impl Events {
 
     /// Notes an event. A log that cannot be written costs nobody money: it is reported and life goes on.
     pub fn note(&self, subject: Subject, text: String) {
+        self.keep(subject, text, None);
+    }
+
+    /// Notes where a trade stands, and keeps that the user was told so.
+    pub fn tell(&self, trade: &TradeId, line: String) {
+        self.keep(Subject::Trade(*trade), line, Some(trade));
+    }
+
+    fn keep(&self, subject: Subject, text: String, told: Option<&TradeId>) {
         tracing::info!(?subject, "{text}");
         let time = clock::unix_now();
         let stored = Stored { subject, text };
         let json = serde_json::to_string(&stored).expect("an event is plain data");
-        match self.private.append_event(time, json) {
+        match self.private.append_event(time, json, told.map(|trade| (trade, stored.text.as_str()))) {
             // Nobody listening is fine.
             Ok(seq) => drop(self.live.send(Event { seq, time, subject, text: stored.text })),
             Err(error) => tracing::error!(%error, "an event cannot be kept"),

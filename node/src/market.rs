@@ -304,21 +304,6 @@ pub fn check_honest(ledger: &Ledger<Store>, author: &AuthorId, who: &str) -> Res
     Err(ApiError::new(Code::NotAllowed, message, "no coins have moved; trade with somebody else"))
 }
 
-/// Refuses to pay a seller who signed two histories of one log: he can make what was agreed on vanish for everybody who
-/// did not keep it, for relays and perhaps for the arbiter.
-///
-/// # Errors
-/// When he did, or the store fails.
-pub fn check_payable<S: Storage>(ledger: &Ledger<S>, seller: &AuthorId) -> Result<(), ApiError> {
-    if !ledger.is_author_frozen(seller).explained()? {
-        return Ok(());
-    }
-    let message = format!("do not pay: the seller ({}) signed two histories of one log", seller.short());
-    let hint = "agree to a refund: `exchange-node trade cancel`; or, if you have paid already, call for the arbiter: \
-                `exchange-node trade dispute`";
-    Err(ApiError::new(Code::NotAllowed, message, hint))
-}
-
 /// Returns the arbiter that a bid names, or else the first of the offer's whom this node trusts. Nobody else is ever
 /// chosen for a user: with the counterparty an arbiter can take the coins.
 fn chosen_arbiter(offer: &OfferView, request: &TakeOffer) -> Result<ArbiterView, ApiError> {
@@ -430,28 +415,4 @@ pub async fn review(tools: &Tools, request: &TakeOffer) -> Result<TakeReview, Ap
         affordable,
         offer,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use exchange_ledger::record::Header;
-    use exchange_ledger::testing::{SampleTrade, admit_all, ledger};
-
-    use super::*;
-
-    #[test]
-    fn a_seller_who_forks_after_the_agreement_is_not_paid() {
-        let trade = SampleTrade::new(Side::Sell); // the maker sells
-        let (seller, buyer) = (trade.bid().seller(), trade.bid().buyer());
-        let mut ledger = ledger();
-        admit_all(&mut ledger, &trade.records());
-        assert_eq!(check_payable(&ledger, &seller), Ok(()));
-        // Another record in the place of his acceptance.
-        let header = Header { kind: Kind::Heartbeat, ..*trade.accept.header() };
-        admit_all(&mut ledger, &[trade.maker.sign(header, Body::Heartbeat.encode())]);
-        let refused = check_payable(&ledger, &seller).unwrap_err();
-        assert_eq!(refused.code, Code::NotAllowed);
-        assert!(refused.message.starts_with("do not pay: the seller"), "{refused}");
-        assert_eq!(check_payable(&ledger, &buyer), Ok(()), "who keeps to one history is none of it");
-    }
 }

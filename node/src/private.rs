@@ -102,6 +102,8 @@ rows! {
     DecisionRow { decision: Decision, bound: bool, }
     /// An event.
     EventRow { time: u64, json: String, }
+    /// What the user was told last of where a trade stands: a line of the log of events.
+    ToldRow { line: String, }
     /// A message of an own trade, and its number in the order in which this node sent or received it.
     MessageRow { number: u64, said: Said, }
     /// A message between parties that one of them showed to this node's arbiter.
@@ -118,6 +120,7 @@ type EnvelopePlace = (u32, u32);
 const TRADES: Table<TradeId, TradeRow> = Table::new(Namespace::Trades);
 const PINS: Table<TradeId, PinRow> = Table::new(Namespace::Pins);
 const AGREED: Table<TradeId, AgreedRow> = Table::new(Namespace::Agreed);
+const TOLD: Table<TradeId, ToldRow> = Table::new(Namespace::Told);
 const DETAILS: Table<[u8; 32], DetailsRow> = Table::new(Namespace::Details);
 const OFFER_DETAILS: Table<[u8; 32], OfferDetailsRow> = Table::new(Namespace::OfferDetails);
 const OWN_HEADS: Table<AuthorId, OwnHeadRow> = Table::new(Namespace::OwnHeads);
@@ -441,13 +444,25 @@ impl Private {
         self.store.private().write(changes).map(drop)
     }
 
-    /// Appends an event to the log and returns its number.
+    /// Appends an event to the log and returns its number. With it is kept, or not at all, what it tells the user of where a
+    /// trade stands.
     ///
     /// # Errors
     /// When the store fails; then nothing changed.
-    pub fn append_event(&self, time: u64, json: String) -> Result<u64, StoreError> {
-        let written = self.store.private().write(Changes::new().event(&EventRow { time, json }))?;
-        Ok(written.events.start)
+    pub fn append_event(&self, time: u64, json: String, told: Option<(&TradeId, &str)>) -> Result<u64, StoreError> {
+        let mut changes = Changes::new().event(&EventRow { time, json });
+        if let Some((trade, line)) = told {
+            changes = changes.put(&TOLD, trade, &ToldRow { line: line.to_owned() });
+        }
+        Ok(self.store.private().write(changes)?.events.start)
+    }
+
+    /// Returns what the user was told last of where a trade stands.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn told(&self, trade: &TradeId) -> Result<Option<String>, StoreError> {
+        Ok(self.store.private().get(&TOLD, trade)?.map(|row| row.line))
     }
 
     /// Returns events from a number on, oldest first: number, time, contents.
@@ -487,7 +502,26 @@ fn kept(((mailbox, arrival), row): ((MailboxId, u64), EnvelopeRow)) -> KeptMail 
 
 #[cfg(test)]
 mod tests {
+    use exchange_store::OpenOptions;
+
     use super::*;
+
+    #[test]
+    fn what_was_told_is_kept_with_its_event() {
+        let directory = tempfile::tempdir().unwrap();
+        let private = Private::new(Store::open(directory.path(), OpenOptions::default()).unwrap());
+        let [one, other] = [1, 2].map(|number| TradeId([number; 32]));
+        private.append_event(10, "agreed".into(), Some((&one, "it is agreed"))).unwrap();
+        private.append_event(11, "a message".into(), None).unwrap();
+        assert_eq!(private.told(&one).unwrap().as_deref(), Some("it is agreed"), "a message takes nothing back");
+        assert_eq!(private.told(&other).unwrap(), None);
+        let too_long = "x".repeat(exchange_store::MAX_ROW_LEN);
+        assert!(private.append_event(12, "funded".into(), Some((&one, too_long.as_str()))).is_err());
+        assert_eq!(private.told(&one).unwrap().as_deref(), Some("it is agreed"));
+        assert_eq!(private.events(0, 10).unwrap().len(), 2, "neither without the other");
+        private.append_event(12, "funded".into(), Some((&one, "it is funded"))).unwrap();
+        assert_eq!(private.told(&one).unwrap().as_deref(), Some("it is funded"));
+    }
 
     #[test]
     fn a_trade_of_an_earlier_version_is_read_as_it_was() {

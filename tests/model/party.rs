@@ -81,7 +81,7 @@ pub enum Fault {
     SignedTwoWays,
     /// It asks for one thing after another and comes to no rest.
     Restless,
-    /// It told its user to pay although no escrow was safe to pay for.
+    /// It told its user to pay although no escrow was safe to pay for, or the seller had signed two histories.
     ToldToPay,
     /// As an arbiter, it decided unasked, or twice about the same coins.
     RuledAmiss,
@@ -211,7 +211,8 @@ impl Driver {
             run.fault.get_or_insert(Fault::WentBack(before, phase));
         }
         let asked_to_pay = stimulus == Stimulus::Ask(Action::MarkPaid);
-        if asked_to_pay && !(party.synced && party.sees.is_safe_to_pay()) {
+        let is_safe = party.synced && party.sees.is_safe_to_pay() && !party.heard.contains(Word::Fork);
+        if asked_to_pay && !is_safe {
             run.fault.get_or_insert(Fault::ToldToPay);
         }
         Turn { deeds: run.deeds, phase, actions: machine.actions(), fault: run.fault }

@@ -9,7 +9,7 @@ use bitcoin::{ScriptBuf, Transaction, TxOut};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::body::{Body, Coin, Extend, HalfSpend, Ruling, Vaults};
-use crate::ids::TradeId;
+use crate::ids::{AuthorId, TradeId};
 use crate::money::Sats;
 use crate::trade::funding::{self, Answer, Contribution, FundingError, Negotiation, Proposal};
 use crate::trade::{
@@ -266,6 +266,9 @@ pub enum Refusal {
         /// The present one.
         tip: u32,
     },
+    /// Nobody pays a seller who can make the agreement vanish.
+    #[error("do not pay: the seller ({}) signed two histories of one log", .0.short())]
+    SellerForked(AuthorId),
     /// Too early to take the coins back.
     #[error("the refund opens at height {from}, the chain is at {tip}")]
     TooEarlyToRefund {
@@ -414,6 +417,11 @@ impl Trade {
         let phase = self.phase();
         let all = actions(phase, self.role, self.maker).iter().copied();
         all.filter(|action| self.check(*action, phase).is_ok()).collect()
+    }
+
+    /// Returns why this side may not do something now; nothing if it may.
+    pub fn refusal(&self, action: Action) -> Option<Refusal> {
+        self.check(action, self.phase()).err()
     }
 
     /// Takes in an event and returns what is to be done, in order.

@@ -5,7 +5,7 @@
 //! by what was pinned as soon as it holds money: from then on its contract never changes, and no fact that was seen is
 //! lost. What an arbiter may have to decide about is, from the agreement on.
 
-use crate::body::{Body, Vaults};
+use crate::body::{Body, Coin, Vaults};
 use crate::ids::TradeId;
 use crate::ledger::{Ledger, TradeError};
 use crate::record::{Kind, Record};
@@ -38,12 +38,12 @@ pub struct Pin {
     pub adverts: Vec<Record>,
     /// What its parties and arbiters signed about it, in the order in which this node saw it.
     pub facts: Vec<Record>,
-    /// What the chain showed at the end, once that is buried for good.
+    /// What the chain showed at the end, once that is buried.
     pub settled: Option<Settled>,
 }
 
-/// The end of a trade on the chain, in Bitcoin's encoding: so that a trade that is over is not looked for again at each
-/// start of the node, from the oldest on.
+/// The end of a trade on the chain, in Bitcoin's encoding: so that a trade that has ended is shown as it was at once when the
+/// node starts, and one that is over for good is not looked for again, from the oldest on.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Settled {
     tip: u32,
@@ -54,30 +54,45 @@ pub struct Settled {
 }
 
 impl Settled {
-    /// Returns the end of a trade if nothing can change it any more: everything that it held is spent, and buried that deep. A
-    /// bond that its buyer took back alone is no part of what ended it.
+    /// Returns the end of a trade, if everything that it held is spent and buried. A bond that its buyer took back alone is no
+    /// part of what ended it.
     pub fn of(view: &View) -> Option<Self> {
         let (funding, vaults, spend) = (view.funding()?, view.vaults()?, view.spend()?);
         let (funding_height, spend_height) = (funding.height?, spend.height?);
-        let is_deep = |spend: &Spend| view.depth(spend.height) >= SETTLED_DEPTH;
-        let are_deep = funding.vaults.coins().all(|coin| view.spend_of(&coin.outpoint.0).is_some_and(is_deep));
-        (view.chain.synced && are_deep).then(|| Self {
-            tip: view.chain.tip,
-            vaults,
-            funding_height,
-            spend: serialize(&spend.tx),
-            spend_height,
-        })
+        let depth_of = |coin: Coin| view.spend_of(&coin.outpoint.0).map_or(0, |spend| view.depth(spend.height));
+        let depth = funding.vaults.coins().map(depth_of).min()?;
+        // This height tells whether nothing can change it any more: so it stays too low while the spend of a bond is younger.
+        let last = spend_height.saturating_add(SETTLED_DEPTH - 2);
+        let tip = if depth >= SETTLED_DEPTH { view.chain.tip } else { view.chain.tip.min(last) };
+        let (is_buried, spend) = (depth >= view.contract.as_ref()?.confirmations, serialize(&spend.tx));
+        (view.chain.synced && is_buried).then_some(Self { tip, vaults, funding_height, spend, spend_height })
     }
 
-    /// Returns what the chain shows of it; nothing if a bond still lay there.
+    /// Returns what is to be kept of the end of a trade after what was: while nothing but the tip has changed, the same, so that
+    /// nothing is written at each block; and nothing if a reorg has undone it.
+    pub fn after(kept: Option<Self>, view: &View) -> Option<Self> {
+        if !view.chain.synced || kept.as_ref().is_some_and(Self::is_for_good) {
+            return kept;
+        }
+        let now = Self::of(view)?;
+        let is_same = |kept: &Self| !now.is_for_good() && Self { tip: now.tip, ..kept.clone() } == now;
+        Some(kept.filter(is_same).unwrap_or(now))
+    }
+
+    /// Tells whether nothing can change it any more, so deep was everything buried when it was kept.
+    pub const fn is_for_good(&self) -> bool {
+        self.tip.saturating_add(1).saturating_sub(self.spend_height) >= SETTLED_DEPTH
+    }
+
+    /// Returns what the chain showed of it, not synced if blocks could undo it then; nothing if a bond still lay there.
     pub fn chain(&self, escrow: &Escrow) -> Option<ChainFacts> {
         let tx = deserialize(&self.spend).ok()?;
         let path = escrow.classify(&tx, &self.vaults);
         let spend = Spend { tx, path, height: Some(self.spend_height) };
         let fundings = vec![Funding::new(self.vaults, Some(self.funding_height))];
         let is_over = self.vaults.coins().all(|coin| spend.spends(&coin.outpoint.0));
-        is_over.then(|| ChainFacts { tip: self.tip, synced: true, fundings, spends: vec![spend] })
+        let synced = self.is_for_good();
+        is_over.then(|| ChainFacts { tip: self.tip, synced, fundings, spends: vec![spend] })
     }
 }
 
@@ -97,10 +112,15 @@ pub struct Known {
 }
 
 impl Known {
-    /// Returns what the chain showed of its end, if it is over for good.
-    pub fn end(&self) -> Option<ChainFacts> {
+    /// Returns what the chain showed of its end when that was kept, if it has ended; not synced if blocks could undo it then.
+    pub fn kept_end(&self) -> Option<ChainFacts> {
         let settled = self.pin.as_ref()?.settled.as_ref()?;
         settled.chain(&Escrow::new(self.contract.as_ref()?))
+    }
+
+    /// Returns what the chain showed of its end, if it is over for good.
+    pub fn end(&self) -> Option<ChainFacts> {
+        self.kept_end().filter(|chain| chain.synced)
     }
 
     /// Returns what the trade's machine hears of it.
@@ -139,6 +159,7 @@ pub fn look<S: Storage>(ledger: &Ledger<S>, id: TradeId, pin: Option<&Pin>) -> R
             // Void if the ledger says so: that ends a trade whose funding is nowhere, and no other.
             let void = shown.is_none_or(|shown| shown.facts.void || shown.contract.as_ref() != Some(&contract));
             let facts = Facts::gather(&bid, &&Some(Escrow::new(&contract)), &pin.facts, &records, void);
+            let facts = Facts { seller_forked: ledger.is_author_frozen(&bid.seller())?, ..facts };
             let created = pin.take.header().time;
             Ok(Some(Known { bid, contract: Some(contract), facts, created, pin: Some(pin) }))
         }

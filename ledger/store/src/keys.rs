@@ -252,6 +252,8 @@ pub enum Namespace {
     Decisions = 25,
     /// Trades in which this identity rules and whose agreement is kept.
     Agreed = 26,
+    /// What the user was told last of where own trades stand.
+    Told = 27,
 }
 
 impl Namespace {

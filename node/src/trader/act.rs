@@ -13,12 +13,14 @@ pub(super) const FEE_TARGET_BLOCKS: u16 = 3;
 
 impl Trader {
     pub(super) async fn act(&mut self, id: TradeId, action: Action, dry_run: bool) -> Result<TradeView, ApiError> {
+        if action == Action::MarkPaid {
+            // Money that has left nobody brings back: what the ledger says at this moment counts too.
+            let heard = self.look_again(id)?;
+            self.handle(id, heard).await?;
+        }
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         if action == Action::Fund {
             self.check_before_funding(active)?;
-        }
-        if action == Action::MarkPaid {
-            market::check_payable(self.tools.keeper.ledger(), &active.trade.bid().seller())?;
         }
         // Only what makes a transaction needs the chain: calling off must be possible without.
         let feerate = match action {

@@ -11,13 +11,11 @@
 use std::collections::VecDeque;
 
 use exchange_api::{ApiError, RuleTrade, TradeView};
-use exchange_ledger::body::Body;
 use exchange_ledger::frost::Decision;
 use exchange_ledger::ids::{AuthorId, TradeId};
-use exchange_ledger::ledger::TradeError;
 use exchange_ledger::record::Kind;
 use exchange_ledger::storage::Storage;
-use exchange_ledger::trade::pins::{Known, Pin};
+use exchange_ledger::trade::pins::{Known, Pin, Settled};
 use exchange_ledger::trade::{Bid, Effect, Event, Role, View};
 use exchange_store::StoreError;
 
@@ -26,43 +24,53 @@ use crate::clock;
 use crate::errors::ExplainResult;
 use crate::private::Private;
 use crate::trader::crowd::Crowd;
-use crate::trader::{Active, MAX_TRADES, Trader, not_mine, view};
+use crate::trader::search::{self, Found};
+use crate::trader::{Active, Trader, not_mine, view};
 
 /// How many open cases of one arbiter are driven that are funded: each has cost somebody the coins in its escrow.
 const MAX_CASES: usize = 4096;
 /// How many more that nothing shows to be funded yet: they are looked for together, and then make room for others.
 const MAX_UNFUNDED: usize = 256;
 /// How many more wait until there is room: a megabyte or two of ids.
-const MAX_WAITING: usize = 16_384;
+pub(super) const MAX_WAITING: usize = 16_384;
 /// How many agreements that name this identity are pinned, as many as it can have open cases: ten megabytes, eighty at
 /// the very most.
-const MAX_AGREED: usize = 4096;
-/// How many records are read at once.
-const PAGE: usize = 512;
+pub(super) const MAX_AGREED: usize = 4096;
 
 /// What is known of cases besides those that are driven.
 #[derive(Debug)]
 pub(super) struct Cases {
     /// The trades whose agreement is pinned, in the order in which they came.
     agreed: Crowd,
-    /// Whether the agreements of earlier starts are among them, and those that came in between.
-    has_looked: bool,
+    /// The search of the ledger for more of them, and for cases: see `search.rs`.
+    searching: Searching,
     /// Those that there was no room for.
     waiting: Crowd,
     /// Those driven that nothing showed to be funded when they were taken up, in that order.
     unfunded: VecDeque<TradeId>,
 }
 
+/// Whether the ledger is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Searching {
+    /// It is not.
+    No,
+    /// It is.
+    Once,
+    /// It is, and once more after that: changes were missed meanwhile, and what they brought may lie behind it.
+    Twice,
+}
+
 impl Default for Cases {
     fn default() -> Self {
         let (agreed, waiting) = (Crowd::new(MAX_AGREED), Crowd::new(MAX_WAITING));
-        Self { agreed, has_looked: false, waiting, unfunded: VecDeque::new() }
+        Self { agreed, searching: Searching::No, waiting, unfunded: VecDeque::new() }
     }
 }
 
 impl Cases {
     /// Pins the agreement of a trade in which this identity rules: from now on that is its contract.
-    fn pin(&mut self, private: &Private, known: &mut Known) -> Result<(), StoreError> {
+    pub(super) fn pin(&mut self, private: &Private, known: &mut Known) -> Result<(), StoreError> {
         let Some(pin) = known.pin.as_mut().filter(|_| known.contract.is_some()) else { return Ok(()) };
         pin.committed = true;
         let (trade, parties) = (known.bid.trade, parties(&known.bid));
@@ -70,20 +78,23 @@ impl Cases {
         if self.agreed.contains(&trade) || private.trade(&trade)?.is_some() {
             return Ok(());
         }
-        let gone = self.agreed.add(trade, parties);
+        let gone = self.agreed.goes_for(trade, parties);
         if gone == Some(trade) {
             return Ok(());
         }
         let agreement = Pin { facts: Vec::new(), ..pin.clone() };
-        let kept = private.put_agreed(&trade, parties, &agreement, clock::unix_now(), gone.as_ref());
-        if kept.is_err() {
-            self.agreed.remove(&trade);
+        private.put_agreed(&trade, parties, &agreement, clock::unix_now(), gone.as_ref())?;
+        // In memory is what the disk has: one that could not be written takes nobody's place.
+        if let Some(gone) = &gone {
+            self.agreed.remove(gone);
         }
-        kept
+        self.agreed.add(trade, parties);
+        Ok(())
     }
 }
 
-fn parties(bid: &Bid) -> [AuthorId; 2] {
+/// Returns who made and who took the offer of a trade.
+pub(super) fn parties(bid: &Bid) -> [AuthorId; 2] {
     [bid.maker, bid.taker]
 }
 
@@ -158,11 +169,6 @@ impl Trader {
         }
     }
 
-    /// Looks for agreements again that came while this task could not listen.
-    pub(super) const fn look_for_agreements(&mut self) {
-        self.cases.has_looked = false;
-    }
-
     /// Drives a case no more.
     fn let_go(&mut self, id: TradeId) {
         let Some(active) = self.trades.remove(&id) else { return };
@@ -173,59 +179,59 @@ impl Trader {
         self.juries.remove(&id);
     }
 
-    /// Lets those trades of the ledger that can be cases of this identity wait for their turn: those that somebody
-    /// disputes, and those that are marked as paid, by what is left of them in the ledger or by what was pinned. Who
-    /// never advertised himself has none.
+    /// Has the ledger searched for trades that can be cases of this identity: those that somebody disputes, and those that
+    /// are marked as paid, by what is left of them in the ledger or by what was pinned; and for agreements that are not
+    /// pinned yet. Who never advertised himself has none.
     pub(super) fn find_cases(&mut self) -> Result<(), StoreError> {
-        let (keeper, me) = (self.tools.keeper.clone(), self.tools.identity.author());
-        let ledger = keeper.ledger();
-        if ledger.storage().of_kind_by(Kind::ArbiterAdvert, &me, None, 1)?.is_empty() && !self.is_in_a_group() {
+        let (me, storage) = (self.tools.identity.author(), self.tools.keeper.ledger().storage());
+        if storage.of_kind_by(Kind::ArbiterAdvert, &me, None, 1)?.is_empty() && !self.is_in_a_group() {
             return Ok(());
         }
+        // Before one more is pinned: it may have to push out one of these.
         for (trade, parties) in self.tools.private.agreed(MAX_AGREED)? {
             self.cases.agreed.add(trade, parties);
-            self.let_wait(trade, parties)?;
         }
-        if !self.cases.has_looked {
-            for trade in ledger.trades(Some(&me), MAX_TRADES)? {
-                if let Some(mut known) = self.look(trade)? {
-                    self.keep_agreement(&mut known)?;
-                }
+        self.cases.searching = match self.cases.searching {
+            Searching::No => {
+                search::start(&self.tools, self.finds.clone());
+                Searching::Once
             }
-            self.cases.has_looked = true;
-        }
-        for kind in [Kind::Dispute, Kind::PaymentSent] {
-            let mut after = None;
-            loop {
-                let page = ledger.storage().of_kind(kind, after.as_ref(), PAGE)?;
-                after = page.last().copied();
-                for place in &page {
-                    let record = ledger.record(&place.id)?;
-                    let trade = match record.map(|record| Body::decode(&record)) {
-                        Some(Ok(Body::Dispute(dispute))) => dispute.trade,
-                        Some(Ok(Body::PaymentSent(sent))) => sent.trade,
-                        Some(_) | None => continue,
-                    };
-                    match ledger.bid(trade) {
-                        Ok((bid, _)) if bid.seat_of(&me).is_some() => self.let_wait(trade, parties(&bid))?,
-                        Err(TradeError::Storage(error)) => return Err(error.into()),
-                        Ok(_) | Err(_) => {} // not his, or void
-                    }
-                }
-                if page.len() < PAGE {
-                    break;
-                }
-            }
-        }
+            Searching::Once | Searching::Twice => Searching::Twice,
+        };
         Ok(())
     }
 
-    /// Lets a case wait for its turn. Those that were funded are driven already, or over.
-    fn let_wait(&mut self, trade: TradeId, parties: [AuthorId; 2]) -> Result<(), StoreError> {
-        if !self.trades.contains_key(&trade) && self.tools.private.trade(&trade)?.is_none() {
-            self.cases.waiting.add(trade, parties);
+    /// Pins what a search of the ledger found, and lets those that can be cases wait for their turn: all together, since
+    /// which of them comes first depends on the others.
+    pub(super) async fn on_found(&mut self, found: Found) {
+        let cases = match found {
+            Found::Agreed(agreed) => {
+                for mut known in agreed {
+                    if let Err(error) = self.keep_agreement(&mut known) {
+                        self.tell_unpinned(known.bid.trade, &error);
+                    }
+                }
+                return;
+            }
+            Found::Over(cases) => cases,
+        };
+        for (trade, parties) in cases.into_all() {
+            // Some may have been taken up meanwhile.
+            if !self.trades.contains_key(&trade) {
+                self.cases.waiting.add(trade, parties);
+            }
         }
-        Ok(())
+        let is_due = self.cases.searching == Searching::Twice;
+        self.cases.searching = Searching::No;
+        if is_due && let Err(error) = self.find_cases() {
+            tracing::error!(%error, "cases cannot be read; they are looked for again at the next start");
+        }
+        self.attend_to_cases().await;
+    }
+
+    /// Says that an agreement could not be pinned.
+    pub(super) fn tell_unpinned(&self, trade: TradeId, error: &StoreError) {
+        tracing::error!(%error, %trade, "an agreement is not pinned: a fork of its maker's can make it vanish");
     }
 
     /// Rules in a case, or shows what a ruling would give to whom.
@@ -275,13 +281,14 @@ fn is_open(active: &Active) -> bool {
 
 /// Tells whether a case is over for good, and nobody ever called for its arbiter.
 fn is_over(active: &Active) -> bool {
-    let is_kept = active.saved_pin.as_ref().is_some_and(|pin| pin.settled.is_some());
+    let settled = active.saved_pin.as_ref().and_then(|pin| pin.settled.as_ref());
+    let is_kept = settled.is_some_and(Settled::is_for_good);
     active.trade.role() == Role::Arbiter && is_kept && !active.trade.view().facts.disputed()
 }
 
 #[cfg(test)]
 mod tests {
-    use exchange_ledger::body::{PaymentSent, Side};
+    use exchange_ledger::body::{Body, PaymentSent, Side};
     use exchange_ledger::ledger::MAX_FROZEN;
     use exchange_ledger::record::{Header, Record};
     use exchange_ledger::testing::{SampleTrade, admit_all, ledger};
@@ -347,5 +354,29 @@ mod tests {
         assert!(private.pin(&three).unwrap().is_some());
         let listed: Vec<TradeId> = private.agreed(MAX_AGREED).unwrap().into_iter().map(|(trade, _)| trade).collect();
         assert_eq!(listed, [three]);
+    }
+
+    #[test]
+    fn an_agreement_that_cannot_be_written_takes_nobodys_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let private = private(&directory);
+        let mut cases = Cases { agreed: Crowd::new(1), ..Cases::default() };
+        let first = pin(&mut cases, &private, &SampleTrade::new(Side::Sell)).bid.trade;
+
+        let trade = SampleTrade::new(Side::Buy);
+        let mut public = ledger();
+        admit_all(&mut public, &trade.records());
+        let look = || pins::look(&public, trade.id(), None).unwrap().unwrap();
+        let mut too_long = look();
+        too_long.pin.as_mut().unwrap().adverts = vec![trade.advert.clone(); exchange_store::MAX_ROW_LEN / 128];
+        assert!(matches!(cases.pin(&private, &mut too_long), Err(StoreError::TooLong { .. })));
+        let listed = || private.agreed(MAX_AGREED).unwrap().into_iter().map(|(trade, _)| trade).collect::<Vec<_>>();
+        assert_eq!(listed(), [first]);
+        assert!(cases.agreed.contains(&first) && !cases.agreed.contains(&trade.id()));
+
+        // Once it can be, it does, and nothing more is kept than there is room for.
+        cases.pin(&private, &mut look()).unwrap();
+        assert_eq!(listed(), [trade.id()]);
+        assert!(!cases.agreed.contains(&first) && private.pin(&first).unwrap().is_none());
     }
 }

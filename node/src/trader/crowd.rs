@@ -34,22 +34,30 @@ impl Crowd {
         self.trades.contains_key(trade)
     }
 
-    /// Adds a trade if it is new. Returns the one that has to go for it, which can be itself: of the most crowded the
-    /// oldest.
+    /// Returns the trade that has to go for a new one, which can be itself: of the most crowded the oldest.
+    pub fn goes_for(&self, trade: TradeId, parties: [AuthorId; 2]) -> Option<TradeId> {
+        if self.contains(&trade) || self.trades.len() < self.max {
+            return None;
+        }
+        let place = Place { number: self.came + 1, parties };
+        let all = || self.trades.iter().chain([(&trade, &place)]);
+        let of_author = count(all().map(|(_, place)| place));
+        let order = all().map(|(trade, place)| (place.crowding(&of_author), Reverse(place.number), *trade));
+        order.max().map(|(_, _, worst)| worst)
+    }
+
+    /// Adds a trade if it is new, and takes out the one that has to go for it; returns that.
     pub fn add(&mut self, trade: TradeId, parties: [AuthorId; 2]) -> Option<TradeId> {
         if self.contains(&trade) {
             return None;
         }
+        let gone = self.goes_for(trade, parties);
         self.came += 1;
         self.trades.insert(trade, Place { number: self.came, parties });
-        if self.trades.len() <= self.max {
-            return None;
+        if let Some(gone) = &gone {
+            self.remove(gone);
         }
-        let crowding = self.crowding();
-        let order = self.trades.iter().map(|(trade, place)| (crowding(place), Reverse(place.number), *trade));
-        let (_, _, worst) = order.max()?;
-        self.remove(&worst);
-        Some(worst)
+        gone
     }
 
     /// Takes a trade out.
@@ -57,28 +65,42 @@ impl Crowd {
         self.trades.remove(trade);
     }
 
-    /// Takes so many out, the least crowded first, of those alike the oldest.
-    pub fn take(&mut self, count: usize) -> Vec<TradeId> {
-        if count == 0 || self.trades.is_empty() {
+    /// Takes so many out at most, the least crowded first, of those alike the oldest.
+    pub fn take(&mut self, most: usize) -> Vec<TradeId> {
+        if most == 0 || self.trades.is_empty() {
             return Vec::new();
         }
-        let crowding = self.crowding();
+        let of_author = count(self.trades.values());
         let mut order: Vec<(usize, u64, TradeId)> =
-            self.trades.iter().map(|(trade, place)| (crowding(place), place.number, *trade)).collect();
+            self.trades.iter().map(|(trade, place)| (place.crowding(&of_author), place.number, *trade)).collect();
         order.sort_unstable();
-        order.truncate(count);
+        order.truncate(most);
         order.iter().for_each(|(_, _, trade)| self.remove(trade));
         order.into_iter().map(|(_, _, trade)| trade).collect()
     }
 
-    /// Returns what tells how crowded a trade is.
-    fn crowding(&self) -> impl Fn(&Place) -> usize + use<> {
-        let mut of_author: HashMap<AuthorId, usize> = HashMap::new();
-        for author in self.trades.values().flat_map(|place| place.parties) {
-            *of_author.entry(author).or_default() += 1;
-        }
-        move |place: &Place| place.parties.iter().filter_map(|author| of_author.get(author)).min().copied().unwrap_or(0)
+    /// Returns all of them, each with its parties, in the order in which they came.
+    pub fn into_all(self) -> Vec<(TradeId, [AuthorId; 2])> {
+        let mut all: Vec<(TradeId, Place)> = self.trades.into_iter().collect();
+        all.sort_unstable_by_key(|(_, place)| place.number);
+        all.into_iter().map(|(trade, place)| (trade, place.parties)).collect()
     }
+}
+
+impl Place {
+    /// Returns how crowded it is: as many trades as that of its parties has who has fewer.
+    fn crowding(&self, of_author: &HashMap<AuthorId, usize>) -> usize {
+        self.parties.iter().filter_map(|author| of_author.get(author)).min().copied().unwrap_or(0)
+    }
+}
+
+/// Returns in how many of these trades each author is.
+fn count<'a>(places: impl Iterator<Item = &'a Place>) -> HashMap<AuthorId, usize> {
+    let mut of_author: HashMap<AuthorId, usize> = HashMap::new();
+    for author in places.flat_map(|place| place.parties) {
+        *of_author.entry(author).or_default() += 1;
+    }
+    of_author
 }
 
 #[cfg(test)]
@@ -116,6 +138,24 @@ mod tests {
     }
 
     #[test]
+    fn what_would_go_goes_when_the_other_is_added_and_not_before() {
+        let mut crowd = Crowd::new(2);
+        let [first, second, third] = [1, 2, 3].map(|number| TradeId([number; 32]));
+        let parties = [author(1), author(2)];
+        for trade in [first, second] {
+            assert_eq!(crowd.goes_for(trade, parties), None);
+            crowd.add(trade, parties);
+        }
+        assert_eq!(crowd.goes_for(first, parties), None, "it is known");
+        assert_eq!(crowd.goes_for(third, parties), Some(first));
+        assert!(crowd.contains(&first) && !crowd.contains(&third), "asking changes nothing");
+        assert_eq!(crowd.add(third, parties), Some(first));
+        assert!(!crowd.contains(&first) && crowd.contains(&third));
+        let nowhere = Crowd::new(0);
+        assert_eq!(nowhere.goes_for(first, parties), Some(first), "where there is no room it has to go itself");
+    }
+
+    #[test]
     fn who_has_little_comes_first() {
         let mut crowd = Crowd::new(MAX);
         for fake in made_up(0, 50) {
@@ -127,5 +167,16 @@ mod tests {
         assert_eq!(crowd.take(2), [honest, made_up(0, 1)[0]]);
         assert_eq!(crowd.take(1000), made_up(1, 49));
         assert_eq!(crowd.take(1000), []);
+    }
+
+    #[test]
+    fn all_come_out_in_the_order_in_which_they_came() {
+        let mut crowd = Crowd::new(MAX);
+        let (parties, trades) = ([author(1), author(2)], made_up(0, 50));
+        for trade in trades.iter().rev() {
+            crowd.add(*trade, parties);
+        }
+        let all: Vec<(TradeId, [AuthorId; 2])> = trades.into_iter().rev().map(|trade| (trade, parties)).collect();
+        assert_eq!(crowd.into_all(), all);
     }
 }

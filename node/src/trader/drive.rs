@@ -56,21 +56,37 @@ impl Trader {
         }
     }
 
+    /// Tells the user where a trade stands, unless he was told so before: in an earlier run, too.
+    fn tell_standing(&mut self, id: TradeId) {
+        let Some(active) = self.trades.get_mut(&id) else { return };
+        let (trade, phase) = (&active.trade, active.trade.phase());
+        // Of a trade in which this identity rules only the dispute concerns it.
+        let is_dispute = matches!(phase, Phase::Disputed | Phase::Ruled | Phase::Settled);
+        let concerns = trade.role() != Role::Arbiter || is_dispute;
+        // Where it stands is not known before the chain was followed to its tip.
+        let is_agreed = trade.view().contract.is_some();
+        let is_known = !is_agreed || trade.view().chain().synced;
+        let line = view::line(trade);
+        // With the bid it begins, also for a machine that has not heard its records yet.
+        if !concerns || !is_known || phase == Phase::Bid || active.told.as_ref() == Some(&line) {
+            return;
+        }
+        // Of bids for an own offer there may be any number.
+        if is_agreed || !trade.is_maker() {
+            self.tools.events.tell(&id, line.clone());
+        } else {
+            self.tools.events.note(Subject::Trade(id), line.clone());
+        }
+        active.told = Some(line);
+    }
+
     async fn note_phase(&mut self, id: TradeId) {
+        self.tell_standing(id);
         let Some(active) = self.trades.get_mut(&id) else { return };
         let phase = active.trade.phase();
         if phase != active.phase {
             active.phase = phase;
             active.problem = None;
-            // Of a trade in which this identity rules only the dispute concerns it.
-            let is_dispute = matches!(phase, Phase::Disputed | Phase::Ruled | Phase::Settled);
-            if active.trade.role() != Role::Arbiter || is_dispute {
-                let words = match view::why_not_pay(&self.tools, &active.trade) {
-                    Some(reason) => format!("trade {}: {}", id.short(), reason.message),
-                    None => view::phase_event(active.trade.role(), phase, id),
-                };
-                self.tools.events.note(Subject::Trade(id), words);
-            }
             if let Some(spend) = active.trade.view().spend() {
                 let what = match spend.path {
                     SpendPath::Payout => "payout",

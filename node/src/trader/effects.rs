@@ -108,9 +108,7 @@ impl Trader {
             // Coins that are set aside are freed by the contract for which they are.
             let is_promised = local.funding_tx.is_some() || local.negotiation.has_chosen();
             pin.committed |= is_promised || view.funding().is_some();
-            if pin.settled.is_none() && active.trade.phase().is_final() {
-                pin.settled = Settled::of(view);
-            }
+            pin.settled = Settled::after(pin.settled.take(), view);
         }
         if active.saved != *local || active.saved_pin != active.pin {
             self.tools.private.put_trade(&id, local, active.pin.as_ref()).explained()?;
@@ -142,7 +140,7 @@ impl Trader {
         }
         if is_case {
             // It is looked for together with others: see `cases.rs`.
-            return Ok(self.tracker.watch_case(&escrow).then(|| Event::Chain(self.tracker.facts(id))));
+            return Ok(self.tracker.watch_case(&escrow).then(|| Event::Chain(self.chain_facts(id))));
         }
         if self.tracker.watch(&escrow) {
             let request = WatchRequest { scripts, from_height };
@@ -151,7 +149,7 @@ impl Trader {
             if self.watch.as_ref().is_some_and(|watch| watch.try_send(request).is_err()) {
                 self.watch = None;
             }
-            return Ok(Some(Event::Chain(self.tracker.facts(id))));
+            return Ok(Some(Event::Chain(self.chain_facts(id))));
         }
         Ok(None)
     }
@@ -227,11 +225,7 @@ impl Trader {
     /// Publishes a record, and hands the trade its records again at once, so that it is not asked for twice.
     pub(super) async fn publish(&mut self, id: TradeId, body: Body) -> Result<Option<Event>, ApiError> {
         self.tools.keeper.publish(self.tools.identity.clone(), body).await.explained()?;
-        let known = self.look(id).explained()?.ok_or_else(|| not_mine(id))?;
-        if let Some(active) = self.trades.get_mut(&id) {
-            active.pin.clone_from(&known.pin);
-        }
-        Ok(Some(known.event()))
+        self.look_again(id).map(Some)
     }
 
     fn send_details(&self, id: TradeId) -> Result<Option<Event>, ApiError> {

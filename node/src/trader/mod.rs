@@ -15,6 +15,7 @@ mod joint;
 mod keypath;
 pub mod keys;
 mod offers;
+mod search;
 pub mod signer;
 mod talk;
 mod tracker;
@@ -34,7 +35,7 @@ use exchange_ledger::mail::Envelope;
 use exchange_ledger::money::Sats;
 use exchange_ledger::trade::funding::Contribution;
 use exchange_ledger::trade::pins::{self, Known, Pin};
-use exchange_ledger::trade::{Event, Local, Phase, Role, Trade, Unsigned};
+use exchange_ledger::trade::{ChainFacts, Event, Local, Phase, Role, Trade, Unsigned};
 use exchange_store::StoreError;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,7 @@ use groups::{Jury, Membership};
 use handle::Request;
 pub use handle::TraderHandle;
 use keypath::Rounds;
+use search::Found;
 use tracker::Tracker;
 
 /// How many trades of one identity are read at the start.
@@ -90,6 +92,8 @@ struct Active {
     settled: bool,
     created: u64,
     phase: Phase,
+    /// What the user was told last of where it stands.
+    told: Option<String>,
     problem: Option<String>,
     broadcasts: HashMap<Txid, Instant>,
     /// Whether the chain is being asked about the other side's coins, and what it was asked last, at which tip.
@@ -116,6 +120,7 @@ impl Active {
 pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationToken) -> TraderHandle {
     let (handle, inbox) = TraderHandle::new();
     let (looks, looked) = mpsc::channel(joint::LOOKS);
+    let (finds, found) = mpsc::channel(search::FINDS);
     let changes = tools.keeper.changes();
     let trader = Trader {
         tools,
@@ -130,8 +135,9 @@ pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationTok
         groups: BTreeMap::new(),
         juries: BTreeMap::new(),
         looks,
+        finds,
     };
-    tokio::spawn(trader.run(inbox, changes, mail, looked, stop));
+    tokio::spawn(trader.run(inbox, changes, mail, looked, found, stop));
     handle
 }
 
@@ -156,6 +162,8 @@ struct Trader {
     juries: BTreeMap<TradeId, Jury>,
     /// Where what the chain says of peers' coins comes in.
     looks: mpsc::Sender<joint::Look>,
+    /// Where what is found in the ledger for an arbiter comes in.
+    finds: mpsc::Sender<Found>,
 }
 
 impl Trader {
@@ -165,6 +173,7 @@ impl Trader {
         mut changes: broadcast::Receiver<Change>,
         mut mail: mpsc::Receiver<Envelope>,
         mut looked: mpsc::Receiver<joint::Look>,
+        mut found: mpsc::Receiver<Found>,
         stop: CancellationToken,
     ) {
         self.reload().await;
@@ -188,10 +197,7 @@ impl Trader {
                 },
                 change = changes.recv() => match change {
                     Ok(change) => self.on_change(&change).await,
-                    Err(broadcast::error::RecvError::Lagged(_)) => {
-                        self.look_for_agreements();
-                        self.reload().await;
-                    }
+                    Err(broadcast::error::RecvError::Lagged(_)) => self.reload().await,
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
                 event = chain_event => match event {
@@ -206,6 +212,7 @@ impl Trader {
                 },
                 Some(envelope) = mail.recv() => self.on_mail(&envelope).await,
                 Some(look) = looked.recv() => self.on_look(look).await,
+                Some(found) = found.recv() => self.on_found(found).await,
                 _ = retry.tick() => {
                     if follower.is_none() || self.watch.is_none() {
                         self.tracker.restart();
@@ -265,7 +272,7 @@ impl Trader {
             Err(error) => tracing::error!(%error, "trades cannot be read; trying again at the next change"),
         }
         if let Err(error) = self.find_cases() {
-            tracing::error!(%error, "cases cannot be read; trying again at the next change");
+            tracing::error!(%error, "cases cannot be read; they are looked for again at the next start");
         }
         self.attend_to_cases().await;
     }
@@ -278,23 +285,12 @@ impl Trader {
             let theirs: Vec<TradeId> = theirs.map(|(id, _)| *id).collect();
             for trade in theirs {
                 self.refresh(trade).await;
-                if change.proves {
-                    self.warn_of_paying(trade);
-                }
             }
         }
         self.on_group_record(&change.record, &change.body).await;
         let affected = self.affected_by(change.record.id(), &change.body);
         for trade in affected {
             self.refresh(trade).await;
-        }
-    }
-
-    /// Tells a buyer who is about to pay that he must not, if that is so.
-    fn warn_of_paying(&self, id: TradeId) {
-        let active = self.trades.get(&id);
-        if let Some(reason) = active.and_then(|active| view::why_not_pay(&self.tools, &active.trade)) {
-            self.tools.events.note(Subject::Trade(id), format!("trade {}: {}", id.short(), reason.message));
         }
     }
 
@@ -311,7 +307,7 @@ impl Trader {
         let me = self.tools.identity.author();
         let Some(role) = known.bid.role_of(&me) else { return };
         if let Err(error) = self.keep_agreement(&mut known) {
-            tracing::error!(%error, trade = %id, "an agreement is not pinned: a fork of its maker's can make it vanish");
+            self.tell_unpinned(id, &error);
         }
         let is_new = !self.trades.contains_key(&id);
         if is_new {
@@ -355,6 +351,7 @@ impl Trader {
                 settled: false,
                 created: known.created,
                 phase: Phase::Bid,
+                told: self.tools.private.told(&id).ok().flatten(),
                 problem: None,
                 broadcasts: HashMap::new(),
                 is_looking: false,
@@ -371,13 +368,19 @@ impl Trader {
         if let Some(active) = self.trades.get_mut(&id) {
             active.pin.clone_from(&known.pin);
         }
-        let end = if is_new { known.end() } else { None };
+        let end = if is_new { known.kept_end() } else { None };
         let event = known.event();
         if let (Some(chain), Some(active)) = (end, self.trades.get_mut(&id)) {
-            // It is over for good: nothing is owed, and nobody is told again.
-            active.settled = active.trade.handle(event).is_ok() && active.trade.handle(Event::Chain(chain)).is_ok();
+            // It has ended: that is shown at once, and nobody is told again.
+            let is_over = chain.synced;
+            let is_heard =
+                active.trade.handle(event.clone()).is_ok() && active.trade.handle(Event::Chain(chain)).is_ok();
             active.phase = active.trade.phase();
-            return;
+            active.told = Some(view::line(&active.trade));
+            if is_over {
+                active.settled = is_heard; // for good: nothing is owed
+                return;
+            }
         }
         // Only commands, details and asks are ever refused.
         self.handle(id, event).await.ok();
@@ -398,13 +401,33 @@ impl Trader {
         })
     }
 
+    /// Looks at a trade that is driven; returns what its machine must hear.
+    pub(super) fn look_again(&mut self, id: TradeId) -> Result<Event, ApiError> {
+        let known = self.look(id).explained()?.ok_or_else(|| not_mine(id))?;
+        if let Some(active) = self.trades.get_mut(&id) {
+            active.pin.clone_from(&known.pin);
+        }
+        Ok(known.event())
+    }
+
+    /// Returns what a trade is to hear of the chain. One that has ended stays as it was seen until the chain, followed to its
+    /// tip, says otherwise: on the way there less is known than before.
+    fn chain_facts(&self, id: TradeId) -> ChainFacts {
+        let facts = self.tracker.facts(id);
+        let has_ended = |active: &&Active| active.pin.as_ref().is_some_and(|pin| pin.settled.is_some());
+        match self.trades.get(&id).filter(|active| !facts.synced && has_ended(active)) {
+            Some(active) => ChainFacts { synced: false, ..active.trade.view().chain().clone() },
+            None => facts,
+        }
+    }
+
     async fn on_chain(&mut self) {
         let ids: Vec<TradeId> = self.trades.keys().copied().collect();
         for id in ids {
             if self.trades.get(&id).is_some_and(|active| active.settled) {
                 continue;
             }
-            let facts = self.tracker.facts(id);
+            let facts = self.chain_facts(id);
             if self.trades.get(&id).is_some_and(|active| *active.trade.view().chain() != facts) {
                 self.handle(id, Event::Chain(facts)).await.ok();
             }
@@ -435,7 +458,7 @@ impl Trader {
         let is_unfinished = |active: &Active| !active.phase.is_final() || active.trade.holds_coins();
         let ids: Vec<TradeId> = self.trades.iter().filter(|(_, a)| is_unfinished(a)).map(|(id, _)| *id).collect();
         for id in ids {
-            self.handle(id, Event::Chain(self.tracker.facts(id))).await.ok();
+            self.handle(id, Event::Chain(self.chain_facts(id))).await.ok();
         }
         // Payment details, too, may have come while the disk was full.
         if let Err(error) = self.tools.mailbox.deliver_waiting() {

@@ -5,12 +5,12 @@ use exchange_api::{
     Actor, ApiError, ArbiterView, ChainTx, DisputeView, NextStep, RulingView, Step, StepState, TradeView,
 };
 use exchange_ledger::body::Coin;
-use exchange_ledger::ids::TradeId;
 use exchange_ledger::money::Sats;
-use exchange_ledger::trade::{Action, Arbiter, Escrow, Leaf, Phase, Role, Seat, Trade, View, confirmations_for};
+use exchange_ledger::trade::{Action, Arbiter, Escrow, Leaf, Phase, Refusal, Role, Seat, Trade, View, confirmations_for};
 
+use crate::errors::Explain;
 use crate::market::{self, Viewer};
-use crate::trader::{Active, Tools, Trader, bump};
+use crate::trader::{Active, Trader, bump};
 
 impl Trader {
     pub(super) fn view(&self, active: &Active) -> TradeView {
@@ -23,9 +23,6 @@ impl Trader {
             shown.unwrap_or_else(|| unknown_arbiter(trade, arbiter))
         };
         let network = self.tools.chain.network();
-        let not_pay = why_not_pay(&self.tools, trade);
-        let mut actions = trade.actions();
-        actions.retain(|action| *action != Action::MarkPaid || not_pay.is_none());
         TradeView {
             id: trade.id(),
             offer: bid.offer_id,
@@ -47,11 +44,11 @@ impl Trader {
             funding: view.funding().map(|f| chain_tx(f.outpoint().txid.to_string(), f.height, view.depth(f.height))),
             spend: view.spend().map(|s| chain_tx(s.tx.compute_txid().to_string(), s.height, view.depth(s.height))),
             confirmations_needed: confirmations_for(bid.take.amount),
-            next: match not_pay {
+            next: match why_not_pay(trade) {
                 Some(reason) => take_no_risk(trade, &reason),
                 None => signs_elsewhere(active).unwrap_or_else(|| next_step(trade, network)),
             },
-            actions,
+            actions: trade.actions(),
             steps: steps(trade),
             pay_until: view.pay_until(),
             refund_from: view.refund_from(),
@@ -67,11 +64,10 @@ impl Trader {
     }
 }
 
-/// Returns why a buyer whose turn it is to pay must not.
-pub(super) fn why_not_pay(tools: &Tools, trade: &Trade) -> Option<ApiError> {
-    let is_due = (trade.phase(), trade.role()) == (Phase::Funded, Role::Buyer);
-    let ledger = tools.keeper.ledger();
-    is_due.then(|| market::check_payable(ledger, &trade.bid().seller()).err()).flatten()
+/// Returns why a buyer whose turn it is to pay must not pay this seller.
+fn why_not_pay(trade: &Trade) -> Option<ApiError> {
+    let refusal = trade.refusal(Action::MarkPaid);
+    refusal.filter(|refusal| matches!(refusal, Refusal::SellerForked(_))).map(Refusal::explain)
 }
 
 /// Returns what a buyer does instead of paying. Nothing is proposed: whether he has paid only he knows.
@@ -445,9 +441,14 @@ fn how_paid(view: &View) -> String {
     if by_key { "signed as one".to_owned() } else { "by the leaf of both".to_owned() }
 }
 
-/// Returns the line of the log for a trade that reached a phase.
-pub(super) fn phase_event(role: Role, phase: Phase, id: TradeId) -> String {
-    let what = match (phase, role) {
+/// Returns the line of the log that tells where a trade stands.
+pub(super) fn line(trade: &Trade) -> String {
+    let what = why_not_pay(trade).map_or_else(|| standing(trade.role(), trade.phase()).to_owned(), |why| why.message);
+    format!("trade {}: {what}", trade.id().short())
+}
+
+const fn standing(role: Role, phase: Phase) -> &'static str {
+    match (phase, role) {
         (Phase::Bid, _) => "a bid waits for the maker",
         (Phase::Void, _) => "the offer went to somebody else or was withdrawn",
         (Phase::Agreed, Role::Seller) => "agreed: pay into the escrow",
@@ -467,6 +468,5 @@ pub(super) fn phase_event(role: Role, phase: Phase, id: TradeId) -> String {
         (Phase::Disputed, _) => "disputed: the arbiter is to decide",
         (Phase::Ruled, _) => "the arbiter ruled",
         (Phase::Settled, _) => "settled as the arbiter ruled",
-    };
-    format!("trade {}: {what}", id.short())
+    }
 }

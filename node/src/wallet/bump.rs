@@ -142,6 +142,7 @@ impl State {
         coins: &Coins,
     ) -> Result<Psbt, WalletError> {
         let stuck = |reason: String| WalletError::NotBumpable { txid: of, reason };
+        let mut lots = self.lots(order, coins);
         // One that left the pool holds none of its coins any more.
         let is_seen = self.wallet.get_tx(of).is_some();
         let mut builder = if is_seen {
@@ -161,7 +162,7 @@ impl State {
                 builder.set_recipients(Vec::new()).manually_selected_only().drain_to(order.script.clone());
             }
         }
-        builder.finish().map_err(|error| match error {
+        builder.finish_with_aux_rand(&mut lots).map_err(|error| match error {
             CreateTxError::CoinSelection(shortage) => insufficient(shortage.needed, coins),
             CreateTxError::FeeRateTooLow { required } => {
                 let least = required.to_sat_per_vb_ceil();

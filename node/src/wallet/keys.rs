@@ -5,6 +5,7 @@ use std::fmt;
 use bdk_wallet::KeychainKind;
 use bdk_wallet::descriptor::ExtendedDescriptor;
 use bitcoin::bip32::{ChildNumber, DerivationPath, Xpriv, Xpub};
+use bitcoin::hashes::{Hash, HashEngine, Hmac, HmacEngine, sha256};
 use bitcoin::key::{Keypair, TapTweak};
 use bitcoin::secp256k1::schnorr::Signature;
 use bitcoin::secp256k1::{All, Message, Secp256k1, XOnlyPublicKey};
@@ -15,6 +16,8 @@ use super::WalletError;
 
 /// The purpose of single-key Taproot wallets (BIP-86).
 const PURPOSE: u32 = 86;
+/// What sets the numbers by which coins are drawn apart from everything else that the seed gives.
+const DRAW: &[u8] = b"exchange/wallet/draw/v1";
 
 /// The BIP-39 seed. The descriptors that leave here are public; private keys are derived for each signing and erased.
 pub(super) struct Keys {
@@ -82,6 +85,14 @@ impl Keys {
         (public, signature)
     }
 
+    /// Returns a number that is the same for the same question, and that nobody can foretell who has not the seed.
+    pub fn draw(&self, question: &[u8]) -> [u8; 32] {
+        let mut engine = HmacEngine::<sha256::Hash>::new(self.seed.as_slice());
+        engine.input(DRAW);
+        engine.input(question);
+        Hmac::<sha256::Hash>::from_engine(engine).to_byte_array()
+    }
+
     fn master(&self) -> Xpriv {
         Xpriv::new_master(self.network, self.seed.as_slice()).expect("a seed gives a valid key but for odds of 2^-127")
     }
@@ -137,6 +148,14 @@ mod tests {
             let message = Message::from_digest([7; 32]);
             assert!(Secp256k1::new().verify_schnorr(&signature, &message, &public).is_ok());
         }
+    }
+
+    #[test]
+    fn a_draw_is_the_same_for_the_same_question_and_seed() {
+        let keys = vector_keys(Network::Regtest);
+        assert_eq!(keys.draw(b"one"), vector_keys(Network::Regtest).draw(b"one"));
+        assert_ne!(keys.draw(b"one"), keys.draw(b"other"));
+        assert_ne!(keys.draw(b"one"), Keys::new(Zeroizing::new([7; 64]), Network::Regtest).draw(b"one"));
     }
 
     #[test]

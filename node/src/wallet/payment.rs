@@ -2,6 +2,8 @@
 
 use bdk_wallet::error::CreateTxError;
 use bdk_wallet::{AddUtxoError, KeychainKind};
+use bitcoin::key::rand::SeedableRng;
+use bitcoin::key::rand::rngs::StdRng;
 use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Txid, Weight};
 
 use super::coins::MAX_COINS;
@@ -198,8 +200,22 @@ impl State {
         Ok(())
     }
 
+    /// Returns what draws coins where several would do, and shuffles inputs and outputs: a stranger cannot foretell it, but for
+    /// the same order from the same coins it is the same, so that what a dry run showed is what is sent.
+    pub fn lots(&self, order: &Order<'_>, coins: &Coins) -> StdRng {
+        let mut spendable: Vec<OutPoint> = coins.spendable.iter().map(|coin| coin.outpoint).collect();
+        spendable.sort_unstable();
+        let amount = order.amount.map_or(u64::MAX, Amount::to_sat); // more than all bitcoin stands for everything
+        let numbers = [amount, order.fee_rate.to_sat_per_kwu(), spendable.len() as u64]; // usize is at most 64 bits
+        let mut question: Vec<u8> = numbers.into_iter().flat_map(u64::to_be_bytes).collect();
+        question.extend(spendable.iter().flat_map(bitcoin::consensus::serialize));
+        question.extend_from_slice(order.script.as_bytes());
+        StdRng::from_seed(self.keys.draw(&question))
+    }
+
     /// Chooses coins and change.
     fn select(&mut self, order: &Order<'_>, coins: &Coins) -> Result<Psbt, WalletError> {
+        let mut lots = self.lots(order, coins);
         let mut builder = self.wallet.build_tx();
         builder.fee_rate(order.fee_rate).unspendable(coins.withheld.iter().map(|coin| coin.outpoint).collect());
         if !order.coins.is_empty() {
@@ -211,7 +227,7 @@ impl State {
             None if order.coins.is_empty() => builder.drain_wallet().drain_to(order.script.clone()),
             None => builder.drain_to(order.script.clone()),
         };
-        builder.finish().map_err(|error| match error {
+        builder.finish_with_aux_rand(&mut lots).map_err(|error| match error {
             CreateTxError::CoinSelection(shortage) => insufficient(shortage.needed, coins),
             other => WalletError::Internal { reason: other.to_string() },
         })

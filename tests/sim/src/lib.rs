@@ -20,10 +20,11 @@
 //! **What must hold** ([`checks`]), after every step: an honest author has one history; a fork only falls and its frozen
 //! records stay within bounds; no honest node bans another; an honest maker accepts once, and what binds; what counts in a
 //! trade was signed by whom it belongs to, arbiters among them; an honest seller funds once, what is on his disk, and loses
-//! coins only to a buyer who has paid; nobody honest pays for an escrow that is not buried, or brings a coin into two trades;
-//! no satoshi comes or goes; coins that are divided are divided as an arbiter of that trade has ruled, who gets his fee of it,
-//! and nobody honest loses by it what he had a right to; of payout and refund each has his bond; queues, parked and kept mail,
-//! and what one author has in a book stay within bounds; who forgets can tell of every agreement that he could tell of before.
+//! coins only to a buyer who has paid; nobody honest pays for an escrow that is not buried, or a seller of whom his node
+//! knows two histories, or brings a coin into two trades; no satoshi comes or goes; coins that are divided are divided as
+//! an arbiter of that trade has ruled, who gets his fee of it, and nobody honest loses by it what he had a right to; of
+//! payout and refund each has his bond; queues, parked and kept mail, and what one author has in a book stay within bounds;
+//! who forgets can tell of every agreement that he could tell of before.
 //!
 //! Three minutes after trouble each honest node can prove every fork that one of them knew of by then. After healing, within a
 //! bounded time: all honest nodes hold the same, also one that came when everything was old and learned it from one who

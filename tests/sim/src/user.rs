@@ -5,7 +5,6 @@ use exchange_ledger::book::Query;
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 use exchange_ledger::money::{Price, Sats};
 use exchange_ledger::rules::{MIN_BOND_PPM, MIN_REFUND_DELAY};
-use exchange_ledger::storage::Storage;
 use exchange_ledger::text::Text;
 use exchange_ledger::trade::{Action, Command, Phase, Role, Trade};
 use exchange_ledger::wire::List;
@@ -161,11 +160,6 @@ impl Node {
         }
     }
 
-    /// Tells whether the seller is nobody who signed two histories: nobody pays him.
-    fn trusts(&self, trade: &Trade) -> bool {
-        self.ledger.storage().is_forked(&trade.bid().seller()).is_ok_and(|forked| !forked)
-    }
-
     /// What the user wants to do now, whether or not it is possible.
     fn wish(&self, trade: &Trade, shared: &Shared) -> Option<Action> {
         let mood = mood(trade, shared);
@@ -181,9 +175,11 @@ impl Node {
             (Role::Buyer, Phase::Funded | Phase::Paid | Phase::Disputed) if is_over(trade) => Some(Action::Refund),
             (Role::Buyer, Phase::Ruled) if !self.honest => Some(Action::Refund),
             (Role::Buyer, Phase::Refunding | Phase::Refunded) => Some(Action::Refund),
+            // Who has paid and may not say so any more, since the seller has two histories, calls for the arbiter.
+            (Role::Buyer, Phase::Funded) if paid && trade.view().facts.seller_forked => Some(Action::Dispute),
             (Role::Buyer, Phase::Funded) if paid => Some(Action::MarkPaid),
             (Role::Buyer, Phase::Funded) => match mood {
-                Mood::Keen if trade.local().their_details.is_some() && self.trusts(trade) => Some(Action::MarkPaid),
+                Mood::Keen if trade.local().their_details.is_some() => Some(Action::MarkPaid),
                 Mood::Sorry => Some(Action::Cancel),
                 Mood::Keen | Mood::Unsure | Mood::Gone => None,
             },

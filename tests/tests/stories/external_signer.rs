@@ -68,13 +68,16 @@ impl Story {
         trade
     }
 
-    /// The arbiter decides for somebody, and the delay of that is over.
-    fn is_ruled_for(&self, trade: TradeId, winner: &str) {
+    /// The owner calls for the arbiter, who decides for him; once the delay of that is over, the signer completes it.
+    fn wins_a_dispute(&mut self) {
+        let trade = self.paid_trade();
+        self.owner().does("dispute", trade);
         let arbiter = self.world.trader("arbiter");
         arbiter.awaits(trade, Phase::Disputed);
-        rules(&arbiter, trade, winner, &["--yes"]).unwrap();
+        rules(&arbiter, trade, &self.owner.to_string(), &["--yes"]).unwrap();
         self.owner().awaits(trade, Phase::Ruled);
         matures(&self.world, self.owner(), trade);
+        self.completes(trade, Phase::Settled);
     }
 
     /// The owner's node says by itself that something waits for the signer.
@@ -92,7 +95,12 @@ impl Story {
         let (wanted, unsigned) = self.wanted(trade, &format!("{end:?}.psbt"));
         self.owner_is_killed_and_returns();
         self.awaits_signer(trade);
-        let signed = self.signer.signs(&self.world, &unsigned);
+        self.signs_the_end(trade, end, &wanted, &unsigned);
+    }
+
+    /// The signer signs what the owner's node wants, and that ends the trade.
+    fn signs_the_end(&self, trade: TradeId, end: Phase, wanted: &ToSign, unsigned: &Psbt) {
+        let signed = self.signer.signs(&self.world, unsigned);
         self.hands_in(trade, &signed, &format!("{end:?}.signed")).unwrap();
         self.ends(trade, end, &wanted.txid);
     }
@@ -146,9 +154,7 @@ fn external_signer_releases() {
     // It may take days: the node needs to remember nothing.
     story.seller.is_killed_and_returns();
     story.seller.awaits(trade, Phase::Paid);
-    let signed = story.signer.signs(&story.world, &unsigned);
-    story.hands_in(trade, &signed, "signed").unwrap();
-    story.ends(trade, Phase::Closed, &wanted.txid);
+    story.signs_the_end(trade, Phase::Closed, &wanted, &unsigned);
 
     let shown: Vec<SignerView> = story.seller.cli().done(&["signer", "off"]);
     assert!(shown.len() == 1 && !shown[0].used_for_new_trades, "none is forgotten: {shown:?}");
@@ -191,10 +197,7 @@ fn external_signer_completes_what_others_signed() {
     story.seller.awaits(refunded, Phase::Refunding);
     story.completes(refunded, Phase::Refunded);
 
-    let ruled = story.paid_trade();
-    story.seller.does("dispute", ruled);
-    story.is_ruled_for(ruled, "seller");
-    story.completes(ruled, Phase::Settled);
+    story.wins_a_dispute();
     let sums = audited(&story.seller);
     assert!(sums.to_buyers.get() == 0 && sums.to_sellers.get() > 980_000, "{sums:?}");
 }
@@ -207,10 +210,7 @@ fn external_signer_of_a_buyer() {
     story.buyer.awaits(paid, Phase::Released);
     story.completes(paid, Phase::Closed);
 
-    let ruled = story.paid_trade();
-    story.buyer.does("dispute", ruled);
-    story.is_ruled_for(ruled, "buyer");
-    story.completes(ruled, Phase::Settled);
+    story.wins_a_dispute();
 
     // He agrees to a refund by his signer; the rest is the seller's.
     let refunded = story.funded_trade();
@@ -219,9 +219,7 @@ fn external_signer_of_a_buyer() {
     story.buyer.is_killed_and_returns();
     story.buyer.awaits_that(refunded, "his to cancel", |view| view.actions.contains(&Action::Cancel));
     assert!(story.world.chain().pool().is_empty(), "the node alone moves nothing");
-    let signed = story.signer.signs(&story.world, &unsigned);
-    story.hands_in(refunded, &signed, "cancel.signed").unwrap();
-    story.ends(refunded, Phase::Refunded, &wanted.txid);
+    story.signs_the_end(refunded, Phase::Refunded, &wanted, &unsigned);
     let sums = audited(&story.buyer);
     assert!(sums.to_buyers.get() > 980_000 && sums.to_sellers.get() > 490_000, "{sums:?}");
 }

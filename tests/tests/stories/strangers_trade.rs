@@ -44,6 +44,10 @@ fn strangers_trade_over_bitcoind() {
     let balance = buyer.awaits_balance("the coins", |balance| balance.spendable.get() > 0);
     assert!((990_000..1_000_000).contains(&balance.spendable.get()), "{balance:?}");
     assert_eq!(seller.awaits_balance("nothing in escrow", |b| b.in_escrow.get() == 0).pending.get(), 0);
+    // A node that starts shows what has ended as it was, before it has followed the chain again.
+    buyer.is_killed_and_returns();
+    let again = buyer.looks_at(trade).unwrap();
+    assert_eq!((again.state, again.spend.map(|tx| tx.txid)), (Phase::Closed, bought.spend.clone().map(|tx| tx.txid)));
 
     let audit = audit_of_the_relay(&world, 1);
     let audited = &audit.trades[0];

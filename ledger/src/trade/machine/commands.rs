@@ -33,6 +33,7 @@ impl Trade {
             }
             Action::Fund | Action::Cancel => Ok(()),
             Action::MarkPaid => match self.view.pay_until() {
+                _ if self.view.facts.seller_forked => Err(Refusal::SellerForked(self.bid.seller())),
                 _ if !self.view.chain.synced => Err(Refusal::NotSynced),
                 _ if self.view.spend().is_some() => Err(Refusal::NotAllowed { action, role: self.role, phase }),
                 Some(last) if tip > last => Err(Refusal::TooLateToPay { last, tip }),

@@ -3,7 +3,7 @@
 use crate::body::{Body, Cancel, Funded, PaymentSent, Release, Side};
 use crate::record::Header;
 use crate::testing::{EPOCH, NETWORK, SampleTrade, admit_all, ledger, sats};
-use crate::trade::{Action, ChainFacts, Effect, Event, Funding, Local, Phase, Role, Trade, Vault};
+use crate::trade::{Action, ChainFacts, Command, Effect, Event, Funding, Local, Phase, Refusal, Role, Trade, Vault};
 
 use super::*;
 
@@ -141,9 +141,10 @@ fn a_trade_that_is_over_for_good_needs_the_chain_no_more() {
         }
     };
     assert_eq!(SETTLED_DEPTH, 244, "as deep as a mined coin must be, and a day");
-    assert_eq!(Settled::of(&seen(end + SETTLED_DEPTH - 2)), None);
+    assert!(!Settled::of(&seen(end + SETTLED_DEPTH - 2)).unwrap().is_for_good());
     let view = seen(end + SETTLED_DEPTH - 1);
     let settled = Settled::of(&view).unwrap();
+    assert!(settled.is_for_good());
     let kept: Settled = borsh::from_slice(&borsh::to_vec(&settled).unwrap()).unwrap();
     assert_eq!(kept.chain(&trade.escrow()), Some(view.chain.clone()));
     let blind = View { chain: ChainFacts { synced: false, ..view.chain.clone() }, ..view.clone() };
@@ -152,8 +153,53 @@ fn a_trade_that_is_over_for_good_needs_the_chain_no_more() {
     let mut pin = pinned(&trade.records(), &trade);
     let end = |pin: &Pin| look(&ledger(), trade.id(), Some(pin)).unwrap().unwrap().end();
     assert_eq!(end(&pin), None);
+    pin.settled = Settled::of(&seen(5_002));
+    assert_eq!(end(&pin), None, "blocks can undo it");
     pin.settled = Some(settled);
     assert_eq!(end(&pin), Some(view.chain));
+}
+
+#[test]
+fn a_trade_that_has_ended_is_shown_so_before_the_chain_is_followed_again() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let key = trade.author(Role::Seller).trade_key();
+    let vaults = trade.vaults(1);
+    let tx = trade.escrow().signed_timeout(Vault::Escrow, vaults.escrow, sats(1_700), &key).unwrap().tx;
+    let path = trade.escrow().classify(&tx, &vaults);
+    let end = 5_000;
+    let seen = |tip| {
+        let spends = vec![Spend { tx: tx.clone(), path, height: Some(end) }];
+        let chain = ChainFacts { spends, ..funded(&trade, tip) };
+        View { contract: Some(trade.contract()), chain, ..View::default() }
+    };
+    let buried = end + 3 - 1; // the sample contract asks for three confirmations
+    assert_eq!(Settled::of(&seen(buried - 1)), None);
+    let kept = Settled::of(&seen(buried));
+    let mut pin = pinned(&trade.records(), &trade);
+    pin.settled.clone_from(&kept);
+    let shown = look(&ledger(), trade.id(), Some(&pin)).unwrap().unwrap().kept_end().unwrap();
+    assert_eq!(shown, ChainFacts { synced: false, ..seen(buried).chain }, "nothing is done on the strength of it");
+    let mut seller = Trade::new(trade.bid(), Role::Seller, true, Local::default());
+    seller.handle(Event::Records { contract: Some(trade.contract()), facts: Facts::default() }).unwrap();
+    seller.handle(Event::Chain(shown)).unwrap();
+    assert_eq!((seller.phase(), seller.actions()), (Phase::Refunded, vec![]));
+
+    // Nothing is written at the next blocks, until it is over for good. What a reorg undid is forgotten, once that is known.
+    assert_eq!(Settled::after(kept.clone(), &seen(buried + 1)), kept);
+    let good = Settled::after(kept.clone(), &seen(end + SETTLED_DEPTH - 1));
+    assert!(good.as_ref().is_some_and(Settled::is_for_good));
+    let undone = |synced| {
+        let chain = ChainFacts { synced, ..funded(&trade, buried + 1) };
+        View { chain, ..seen(buried) }
+    };
+    assert_eq!(Settled::after(kept.clone(), &undone(false)), kept);
+    assert_eq!(Settled::after(kept.clone(), &undone(true)), None);
+    assert_eq!(Settled::after(good.clone(), &undone(true)), good);
+    assert_eq!(Settled::after(None, &seen(buried)), kept);
+    // In another block, it is kept anew.
+    let mut moved = seen(buried + 1);
+    moved.chain.spends[0].height = Some(end - 1);
+    assert_eq!(Settled::after(kept, &moved), Settled::of(&moved));
 }
 
 #[test]
@@ -228,7 +274,36 @@ fn the_ledger_still_voids_what_is_pinned() {
     // An author who parts from what he agreed to: the agreement itself is in doubt.
     let header = Header { kind: Body::Heartbeat.kind(), ..*trade.accept.header() };
     admit_all(&mut public, &[trade.maker.sign(header, Body::Heartbeat.encode())]);
-    assert!(look(&public, trade.id(), Some(&pin)).unwrap().unwrap().facts.void);
+    let facts = look(&public, trade.id(), Some(&pin)).unwrap().unwrap().facts;
+    assert!(facts.void && facts.seller_forked, "the maker sells");
+}
+
+/// What was agreed on before the fork stands; but he can make it vanish for others.
+#[test]
+fn a_seller_who_forks_after_the_agreement_is_not_paid() {
+    let pay = Event::Command(Command { action: Action::MarkPaid, feerate: 1 });
+    let parties = [Role::Buyer, Role::Seller];
+    for (side, role) in [Side::Sell, Side::Buy].into_iter().flat_map(|side| parties.map(|role| (side, role))) {
+        let mut trade = SampleTrade::new(side);
+        let pin = pinned(&trade.records(), &trade);
+        let author = trade.author(role).clone();
+        let header = author.next_header(&Body::Heartbeat);
+        let two =
+            [1, 2].map(|later| author.sign(Header { time: header.time + later, ..header }, Body::Heartbeat.encode()));
+        let mut public = ledger();
+        admit_all(&mut public, &[trade.records(), two.to_vec()].concat());
+        for pin in [None, Some(&pin)] {
+            let known = look(&public, trade.id(), pin).unwrap().unwrap();
+            assert_eq!((known.contract.as_ref(), known.facts.void), (Some(&trade.contract()), false));
+            let (mut buyer, _) = restarted(&trade, Role::Buyer, known, 200);
+            let refusal = (role == Role::Seller).then(|| Refusal::SellerForked(author.id()));
+            assert_eq!(buyer.refusal(Action::MarkPaid), refusal, "{side:?} {role:?}");
+            assert_eq!(buyer.actions().contains(&Action::MarkPaid), refusal.is_none());
+            assert_eq!(buyer.handle(pay.clone()).err(), refusal);
+            // If he has paid already, the arbiter helps; if not, the seller gets his coins back.
+            assert!([Action::Dispute, Action::Cancel].iter().all(|action| buyer.actions().contains(action)));
+        }
+    }
 }
 
 #[test]
@@ -251,9 +326,13 @@ fn a_trade_is_not_over_while_a_bond_lies_there() {
     let alone = seen(vec![seller(end)], 10_000);
     assert_eq!(Settled::of(&alone), None, "the buyer may come for it at any time");
     let both = |tip| seen(vec![seller(end), buyer(later)], tip);
-    assert_eq!(Settled::of(&both(later + SETTLED_DEPTH - 2)), None);
+    assert_eq!(Settled::of(&both(later)), None, "one confirmation of three");
+    for tip in [later + 2, end + SETTLED_DEPTH, later + SETTLED_DEPTH - 2] {
+        assert!(!Settled::of(&both(tip)).unwrap().is_for_good(), "the bond's spend is younger");
+    }
     let view = both(later + SETTLED_DEPTH - 1);
     let settled = Settled::of(&view).unwrap();
+    assert!(settled.is_for_good());
     let chain = settled.chain(&escrow).unwrap();
     let mut machine = Trade::new(trade.bid(), Role::Buyer, false, Local::default());
     machine.handle(Event::Compared).unwrap();

@@ -128,6 +128,42 @@ async fn a_dry_run_changes_nothing_and_everything_can_be_sent() {
 }
 
 #[tokio::test]
+async fn what_a_dry_run_shows_is_what_is_sent() {
+    let chain = new_chain();
+    let owner = Owner::new(1, &chain);
+    let wallet = owner.open().await;
+    earn(&wallet, &chain, 12).await;
+    // Four of twelve coins alike pay this, and change comes back.
+    let order = pay("rent", escrow(3, "1").script, "170");
+    let shows = async |wallet: &WalletHandle, order: &SendRequest| {
+        wallet.send(SendRequest { dry_run: true, ..order.clone() }).await.unwrap().tx
+    };
+    let shown = shows(&wallet, &order).await;
+    assert_eq!((shown.input.len(), shown.output.len()), (4, 2));
+    for _ in 0..3 {
+        assert_eq!(shows(&wallet, &order).await.compute_txid(), shown.compute_txid());
+    }
+    // Which coins it takes, and where the change stands, nobody can tell from the order.
+    let mut coins = HashSet::new();
+    let mut changes = HashSet::new();
+    for number in 4..20 {
+        let script = escrow(number, "1").script;
+        let other = shows(&wallet, &SendRequest { script: script.clone(), ..order.clone() }).await;
+        coins.extend(inputs(&other));
+        changes.insert(other.output[0].script_pubkey == script);
+    }
+    assert!(coins.len() > 4 && changes.len() == 2, "{} coins", coins.len());
+
+    wallet.close().await;
+    let wallet = owner.open().await;
+    assert_eq!(shows(&wallet, &order).await.compute_txid(), shown.compute_txid(), "after a restart too");
+    let sent = wallet.send(order.clone()).await.unwrap();
+    assert_eq!(sent.tx.compute_txid(), shown.compute_txid());
+    let again = shows(&wallet, &SendRequest { request_id: "again".into(), ..order }).await;
+    assert!(inputs(&again).is_disjoint(&inputs(&sent.tx)), "what is spent is gone");
+}
+
+#[tokio::test]
 async fn funding_is_built_once_and_takes_its_coins_out_of_play() {
     let chain = new_chain();
     let wallet = Owner::new(1, &chain).open().await;
