@@ -4,7 +4,7 @@
 use exchange_ledger::body::Body;
 use exchange_ledger::book::{LIVE_OFFERS, Place};
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
-use exchange_ledger::ledger::OfferStanding;
+use exchange_ledger::ledger::{Ledger, OfferStanding};
 use exchange_ledger::record::Kind;
 use exchange_ledger::storage::{Storage, StorageError};
 use exchange_ledger::trade::{Bid, Phase};
@@ -127,6 +127,33 @@ impl Trader {
             Body::GroupStep(_) | Body::Stake(_) | Body::Checkpoint(_) | Body::Heartbeat | Body::Unknown(_) => {
                 Vec::new()
             }
+        }
+    }
+}
+
+/// Tells whether a trade is known to be of others: then this identity is nobody in it, whatever they say about it.
+pub(super) fn is_others<S: Storage>(ledger: &Ledger<S>, trade: TradeId, me: &AuthorId) -> bool {
+    ledger.bid(trade).is_ok_and(|(bid, _)| bid.role_of(me).is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::body::Side;
+    use exchange_ledger::testing::{Author, SampleTrade, admit_all, ledger};
+
+    use super::*;
+
+    #[test]
+    fn a_trade_is_of_others_once_its_bid_shows_who_is_in_it() {
+        let trade = SampleTrade::with_second(Side::Sell);
+        let mut ledger = ledger();
+        let stranger = Author::new(9);
+        assert!(!is_others(&ledger, trade.id(), &stranger.id()), "nothing is known of it, and it may be pinned");
+        admit_all(&mut ledger, &trade.records());
+        assert!(is_others(&ledger, trade.id(), &stranger.id()));
+        let (second, _) = trade.second.as_ref().unwrap();
+        for somebody in [&trade.maker, &trade.taker, &trade.arbiter, second] {
+            assert!(!is_others(&ledger, trade.id(), &somebody.id()));
         }
     }
 }

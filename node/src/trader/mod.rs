@@ -300,6 +300,11 @@ impl Trader {
 
     /// Reads what the ledger knows of a trade and hands it to the trade's machine, made anew if need be.
     async fn refresh(&mut self, id: TradeId) {
+        let me = self.tools.identity.author();
+        // Of trades of others nothing is evaluated: anybody can say anything about them, as often as he likes.
+        if !self.trades.contains_key(&id) && bids::is_others(self.tools.keeper.ledger(), id, &me) {
+            return;
+        }
         let mut known = match self.look(id) {
             Ok(Some(known)) => known,
             Ok(None) => return,
@@ -308,7 +313,6 @@ impl Trader {
                 return;
             }
         };
-        let me = self.tools.identity.author();
         let Some(role) = known.bid.role_of(&me) else { return };
         if let Err(error) = self.keep_agreement(&mut known) {
             tracing::error!(%error, trade = %id, "an agreement is not pinned: a fork of its maker's can make it vanish");
