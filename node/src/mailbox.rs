@@ -47,7 +47,7 @@ pub struct Mailbox {
     kept: Arc<Mutex<Kept>>,
     parked: Arc<Mutex<VecDeque<Envelope>>>,
     own: Arc<Mutex<Own>>,
-    /// The epoch of what is sent until the node stops: see [`Address::epoch`].
+    /// The epoch of what is sent until the node stops, unless a later one is known: see [`Address::epoch`].
     epoch: u32,
     sent: broadcast::Sender<Vec<u8>>,
 }
@@ -296,9 +296,8 @@ impl Mailbox {
             kept.iter().rfind(between).map(|kept| &kept.said)
         };
         let before = last(sender, recipient);
-        // Who has put an old directory back does not know what he sent last: each run of the program counts from the start.
         let later = before.map_or(0, |before| before.address.epoch.saturating_add(1));
-        let epoch = *self.own().epochs.entry((contract.trade, recipient)).or_insert(later.max(self.epoch));
+        let epoch = *self.own().epochs.entry((contract.trade, recipient)).or_insert_with(|| self.epoch_after(later));
         let in_epoch = before.filter(|before| before.address.epoch == epoch);
         Ok(Address {
             version: 1,
@@ -314,6 +313,17 @@ impl Mailbox {
             time: clock::unix_now(),
             commitment: [0; 32],
         })
+    }
+
+    /// Returns the epoch of this run, `first` or a later one. Who has put an old directory back does not know what he sent
+    /// last, so each run counts from its start. By a clock that is behind, that start says nothing: several runs from the same
+    /// copy would all begin where it ends. These are told apart by chance.
+    fn epoch_after(&self, first: u32) -> u32 {
+        if first <= self.epoch {
+            return self.epoch;
+        }
+        let [low, high, ..] = entropy::bytes32();
+        first.saturating_add(u16::from_le_bytes([low, high]).into())
     }
 
     /// Takes in a message from a peer: keeps it for its recipient and, if that is this node, delivers it.
@@ -527,6 +537,7 @@ fn hash(envelope: &[u8]) -> [u8; 32] {
 mod tests {
     use exchange_ledger::body::Side;
     use exchange_ledger::ledger::Ledger;
+    use exchange_ledger::mail::Opening;
     use exchange_ledger::testing::{Author, EPOCH, NETWORK, SampleTrade};
     use exchange_ledger::trade::pins::Pin;
     use exchange_ledger::trade::{Local, Role};
@@ -548,8 +559,8 @@ mod tests {
         std::iter::from_fn(|| inbox.try_recv().ok()).map(|envelope| envelope.address.seq).collect()
     }
 
-    /// Seals a message from one to another in a trade.
-    fn seal(sender: &Author, recipient: AuthorId, contract: &Contract) -> Vec<u8> {
+    /// Seals the first message from one to another in a trade and an epoch.
+    fn seal(sender: &Author, recipient: AuthorId, contract: &Contract, epoch: u32) -> (Envelope, Opening) {
         let address = Address {
             version: 1,
             network: NETWORK,
@@ -557,7 +568,7 @@ mod tests {
             contract: contract.hash(),
             sender: sender.id(),
             recipient,
-            epoch: 1,
+            epoch,
             seq: 0,
             previous: [0; 32],
             seen: [0; 32],
@@ -566,8 +577,7 @@ mod tests {
         };
         let message = Message::Chat { text: "hello".to_owned() };
         let entropy = Entropy { seal: [1; 32], salt: [2; 32] };
-        let sealed = Envelope::seal(address, contract, &message, entropy, |bytes| sender.sign_bytes(bytes));
-        sealed.unwrap().0.encode()
+        Envelope::seal(address, contract, &message, entropy, |bytes| sender.sign_bytes(bytes)).unwrap()
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -586,9 +596,9 @@ mod tests {
 
         let stranger = Author::new(9);
         let taker = trade.taker.id();
-        assert_eq!(mailbox.put(&seal(&stranger, taker, &contract)), Verdict::Ignore);
+        assert_eq!(mailbox.put(&seal(&stranger, taker, &contract, 1).0.encode()), Verdict::Ignore);
         assert_eq!(parked(), 0, "its sender is a stranger");
-        let between = seal(&trade.maker, taker, &contract);
+        let between = seal(&trade.maker, taker, &contract, 1).0.encode();
         assert_eq!(mailbox.put(&between), Verdict::Ignore);
         assert_eq!(parked(), 1, "it waits for the acceptance");
 
@@ -597,6 +607,33 @@ mod tests {
         assert_eq!(parked(), 0);
         assert_eq!(mailbox.fetch(&contract.mailbox(&taker), 0, usize::MAX).0, [between]);
         drop(mailbox);
+        thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn runs_from_copies_of_a_directory_write_in_other_epochs_by_a_slow_clock_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
+        let private = Private::new(store.clone());
+        let trade = SampleTrade::new(Side::Sell);
+        let (contract, taker) = (trade.contract(), trade.taker.id());
+        let (keeper, thread) = Keeper::start(store, NETWORK).unwrap();
+        let epoch = |run: &Mailbox| run.next_address(trade.maker.id(), &contract, taker).unwrap().epoch;
+        // Nothing of what they would write is kept: each finds what the copy has.
+        let run = || Mailbox::open(keeper.clone(), private.clone()).unwrap();
+        let epochs = || -> HashSet<u32> { (0..4).map(|_| epoch(&run())).collect() };
+        let now = u32::try_from(clock::unix_now()).unwrap();
+        assert!(epochs().iter().all(|epoch| (now..now + 60).contains(epoch)), "as the clock says");
+
+        // The last run was a thousand seconds from now.
+        let (envelope, opening) = seal(&trade.maker, taker, &contract, now + 1000);
+        assert!(private.put_sent(&Said::new(&envelope, &opening), &envelope.encode()).unwrap());
+        let epochs = epochs();
+        assert!(epochs.iter().all(|epoch| *epoch > now + 1000), "{epochs:?}");
+        assert!(epochs.len() > 1, "four runs in one epoch, {epochs:?}, is chance once in 2^48");
+        let run = run();
+        assert_eq!(epoch(&run), epoch(&run), "a run stays in its epoch");
+        drop((run, keeper));
         thread.join().unwrap();
     }
 
