@@ -123,6 +123,7 @@ pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationTok
         tracker: Tracker::default(),
         watch: None,
         has_overlooked: false,
+        lookout: bids::Lookout::default(),
         started: Instant::now(),
         compared: false,
         rounds: Rounds::default(),
@@ -142,6 +143,8 @@ struct Trader {
     watch: Option<mpsc::Sender<WatchRequest>>,
     /// Whether there are bids for own offers that there was no room for.
     has_overlooked: bool,
+    /// When own trades are looked for that lacked an advert.
+    lookout: bids::Lookout,
     /// When this run began.
     started: Instant,
     /// Whether deadlines may act: the ledger was compared with a peer's, or there was none for long.
@@ -428,8 +431,10 @@ impl Trader {
         }
     }
 
-    /// Tries again everything that is still owed, and looks for bids that there was no room for.
+    /// Tries again everything that is still owed, and looks for bids that there was no room for, and trades that lacked an
+    /// advert.
     async fn on_retry(&mut self) {
+        self.take_up_undriven().await;
         if self.has_overlooked && self.has_room() {
             self.has_overlooked = false;
             for id in self.open_bids() {
