@@ -270,6 +270,21 @@ impl<S: Storage> Ledger<S> {
         Ok((bid, take))
     }
 
+    /// Returns the contract of a bid, once it is accepted. What parties and arbiters said about the trade itself is not read
+    /// for it: that can be much, and signatures in it cost more to check than all else.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn contract(&self, bid: &Bid) -> Result<Option<Contract>, StorageError> {
+        let Some(offer) = self.storage.record(&bid.offer_id)? else { return Ok(None) };
+        let about_offer = self.about(bid.offer_id)?;
+        let rights = self.rights_seen(&offer.header().log, &mut Seen::default())?;
+        Ok(match self.answer(&offer, &about_offer, bid.trade, &rights)? {
+            Answer::Accepted(accept) => bid.accepted(&accept).ok(),
+            Answer::Refused | Answer::None => None,
+        })
+    }
+
     /// Returns everything known of a trade.
     ///
     /// # Errors

@@ -42,7 +42,8 @@ pub struct Address {
     pub sender: AuthorId,
     /// Who receives.
     pub recipient: AuthorId,
-    /// When the sender's node was started, so that a machine restored from a backup puts no second envelope into a place.
+    /// When the sender's node was started, or later if it knows of a later one: so that a machine restored from a backup puts no
+    /// second envelope into a place.
     pub epoch: u32,
     /// The position in what the sender sent to the recipient in this trade and epoch, from 0.
     pub seq: u32,

@@ -10,7 +10,7 @@ use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{AuthorId, MailboxId, TradeId};
 use exchange_ledger::ledger::{MAX_CLOCK_SKEW_S, TradeError};
 use exchange_ledger::mail::{Address, Entropy, Envelope, LIFETIME_S, MAX_ENVELOPES, MailError, Message, Said};
-use exchange_ledger::trade::Contract;
+use exchange_ledger::trade::{Bid, Contract};
 use exchange_store::StoreError;
 use sha2::{Digest, Sha256};
 use tokio::sync::{broadcast, mpsc};
@@ -47,7 +47,7 @@ pub struct Mailbox {
     kept: Arc<Mutex<Kept>>,
     parked: Arc<Mutex<VecDeque<Envelope>>>,
     own: Arc<Mutex<Own>>,
-    /// The epoch of what is sent until the node stops: see [`Address::epoch`].
+    /// The epoch of what is sent until the node stops, unless a later one is known: see [`Address::epoch`].
     epoch: u32,
     sent: broadcast::Sender<Vec<u8>>,
 }
@@ -296,9 +296,8 @@ impl Mailbox {
             kept.iter().rfind(between).map(|kept| &kept.said)
         };
         let before = last(sender, recipient);
-        // Who has put an old directory back does not know what he sent last: each run of the program counts from the start.
         let later = before.map_or(0, |before| before.address.epoch.saturating_add(1));
-        let epoch = *self.own().epochs.entry((contract.trade, recipient)).or_insert(later.max(self.epoch));
+        let epoch = *self.own().epochs.entry((contract.trade, recipient)).or_insert_with(|| self.epoch_after(later));
         let in_epoch = before.filter(|before| before.address.epoch == epoch);
         Ok(Address {
             version: 1,
@@ -314,6 +313,17 @@ impl Mailbox {
             time: clock::unix_now(),
             commitment: [0; 32],
         })
+    }
+
+    /// Returns the epoch of this run, `first` or a later one. Who has put an old directory back does not know what he sent
+    /// last, so each run counts from its start. By a clock that is behind, that start says nothing: several runs from the same
+    /// copy would all begin where it ends. These are told apart by chance.
+    fn epoch_after(&self, first: u32) -> u32 {
+        if first <= self.epoch {
+            return self.epoch;
+        }
+        let [low, high, ..] = entropy::bytes32();
+        first.saturating_add(u16::from_le_bytes([low, high]).into())
     }
 
     /// Takes in a message from a peer: keeps it for its recipient and, if that is this node, delivers it.
@@ -333,15 +343,13 @@ impl Mailbox {
         if time > now.saturating_add(MAX_CLOCK_SKEW_S) {
             return Verdict::Later;
         }
-        match self.contract(envelope.address.trade) {
-            Some(contract) => match envelope.mailbox(&contract) {
-                Ok(mailbox) => self.keep_and_deliver(mailbox, envelope),
-                Err(_) => Verdict::Ignore,
-            },
-            None => {
+        match self.mailbox_of(&envelope) {
+            Ok(Some(mailbox)) => self.keep_and_deliver(mailbox, envelope),
+            Ok(None) => {
                 self.park(envelope);
                 Verdict::Ignore
             }
+            Err(_) => Verdict::Ignore,
         }
     }
 
@@ -369,8 +377,31 @@ impl Mailbox {
         parked.push_back(envelope);
     }
 
+    /// Returns the mailbox of a message, once its contract is known; an error if it is not between two people of its trade.
+    fn mailbox_of(&self, envelope: &Envelope) -> Result<Option<MailboxId>, MailError> {
+        let Address { trade, sender, recipient, .. } = envelope.address;
+        let bid = self.bid(trade);
+        // Who is nobody in a trade can name it as often as he likes: nothing more is read for him.
+        if bid.as_ref().is_some_and(|bid| bid.role_of(&sender).is_none() || bid.role_of(&recipient).is_none()) {
+            return Err(MailError::Strangers);
+        }
+        self.contract(trade, bid.as_ref()).map(|contract| envelope.mailbox(&contract)).transpose()
+    }
+
+    /// Returns the bid of a trade, as far as the ledger has it.
+    fn bid(&self, trade: TradeId) -> Option<Bid> {
+        match self.keeper.ledger().bid(trade) {
+            Ok((bid, _)) => Some(bid),
+            Err(TradeError::Unknown(_) | TradeError::Invalid(..) | TradeError::Bare(_)) => None,
+            Err(error) => {
+                tracing::error!(%error, "a bid cannot be read");
+                None
+            }
+        }
+    }
+
     /// Returns the contract of a trade: of an own one as it was pinned, whatever a second history has made of it since.
-    fn contract(&self, trade: TradeId) -> Option<Contract> {
+    fn contract(&self, trade: TradeId, bid: Option<&Bid>) -> Option<Contract> {
         let pinned = self.private.pin(&trade).unwrap_or_else(|error| {
             tracing::error!(%error, "the records of a trade cannot be read");
             None
@@ -378,14 +409,10 @@ impl Mailbox {
         if let Some(contract) = pinned.filter(|pin| pin.committed).and_then(|pin| pin.contract()) {
             return Some(contract);
         }
-        match self.keeper.ledger().trade(trade) {
-            Ok(records) => records.contract,
-            Err(TradeError::Unknown(_) | TradeError::Invalid(..) | TradeError::Bare(_)) => None,
-            Err(error) => {
-                tracing::error!(%error, "a trade cannot be read");
-                None
-            }
-        }
+        self.keeper.ledger().contract(bid?).unwrap_or_else(|error| {
+            tracing::error!(%error, "a contract cannot be read");
+            None
+        })
     }
 
     fn keep_and_deliver(&self, mailbox: MailboxId, envelope: Envelope) -> Verdict {
@@ -509,7 +536,9 @@ fn hash(envelope: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use exchange_ledger::body::Side;
-    use exchange_ledger::testing::{NETWORK, SampleTrade};
+    use exchange_ledger::ledger::Ledger;
+    use exchange_ledger::mail::Opening;
+    use exchange_ledger::testing::{Author, EPOCH, NETWORK, SampleTrade};
     use exchange_ledger::trade::pins::Pin;
     use exchange_ledger::trade::{Local, Role};
     use exchange_store::{OpenOptions, Store};
@@ -528,6 +557,84 @@ mod tests {
     /// Reads everything that waits for the user, as far as the seq of each message.
     fn heard(inbox: &mut mpsc::Receiver<Envelope>) -> Vec<u32> {
         std::iter::from_fn(|| inbox.try_recv().ok()).map(|envelope| envelope.address.seq).collect()
+    }
+
+    /// Seals the first message from one to another in a trade and an epoch.
+    fn seal(sender: &Author, recipient: AuthorId, contract: &Contract, epoch: u32) -> (Envelope, Opening) {
+        let address = Address {
+            version: 1,
+            network: NETWORK,
+            trade: contract.trade,
+            contract: contract.hash(),
+            sender: sender.id(),
+            recipient,
+            epoch,
+            seq: 0,
+            previous: [0; 32],
+            seen: [0; 32],
+            time: clock::unix_now(),
+            commitment: [0; 32],
+        };
+        let message = Message::Chat { text: "hello".to_owned() };
+        let entropy = Entropy { seal: [1; 32], salt: [2; 32] };
+        Envelope::seal(address, contract, &message, entropy, |bytes| sender.sign_bytes(bytes)).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_is_nobody_in_a_trade_takes_no_room_from_who_waits_for_its_contract() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
+        let private = Private::new(store.clone());
+        let trade = SampleTrade::new(Side::Sell);
+        let contract = trade.contract();
+        // Everything but the acceptance.
+        let later = u64::from(EPOCH) + 3600;
+        Ledger::new(store.clone(), NETWORK).admit(&trade.records()[..3], later).unwrap();
+        let (keeper, thread) = Keeper::start(store.clone(), NETWORK).unwrap();
+        let mailbox = Mailbox::open(keeper, private).unwrap();
+        let parked = || mailbox.parked.lock().unwrap().len();
+
+        let stranger = Author::new(9);
+        let taker = trade.taker.id();
+        assert_eq!(mailbox.put(&seal(&stranger, taker, &contract, 1).0.encode()), Verdict::Ignore);
+        assert_eq!(parked(), 0, "its sender is a stranger");
+        let between = seal(&trade.maker, taker, &contract, 1).0.encode();
+        assert_eq!(mailbox.put(&between), Verdict::Ignore);
+        assert_eq!(parked(), 1, "it waits for the acceptance");
+
+        Ledger::new(store, NETWORK).admit(std::slice::from_ref(&trade.accept), later).unwrap();
+        mailbox.unpark(trade.id());
+        assert_eq!(parked(), 0);
+        assert_eq!(mailbox.fetch(&contract.mailbox(&taker), 0, usize::MAX).0, [between]);
+        drop(mailbox);
+        thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn runs_from_copies_of_a_directory_write_in_other_epochs_by_a_slow_clock_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
+        let private = Private::new(store.clone());
+        let trade = SampleTrade::new(Side::Sell);
+        let (contract, taker) = (trade.contract(), trade.taker.id());
+        let (keeper, thread) = Keeper::start(store, NETWORK).unwrap();
+        let epoch = |run: &Mailbox| run.next_address(trade.maker.id(), &contract, taker).unwrap().epoch;
+        // Nothing of what they would write is kept: each finds what the copy has.
+        let run = || Mailbox::open(keeper.clone(), private.clone()).unwrap();
+        let epochs = || -> HashSet<u32> { (0..4).map(|_| epoch(&run())).collect() };
+        let now = u32::try_from(clock::unix_now()).unwrap();
+        assert!(epochs().iter().all(|epoch| (now..now + 60).contains(epoch)), "as the clock says");
+
+        // The last run was a thousand seconds from now.
+        let (envelope, opening) = seal(&trade.maker, taker, &contract, now + 1000);
+        assert!(private.put_sent(&Said::new(&envelope, &opening), &envelope.encode()).unwrap());
+        let epochs = epochs();
+        assert!(epochs.iter().all(|epoch| *epoch > now + 1000), "{epochs:?}");
+        assert!(epochs.len() > 1, "four runs in one epoch, {epochs:?}, is chance once in 2^48");
+        let run = run();
+        assert_eq!(epoch(&run), epoch(&run), "a run stays in its epoch");
+        drop((run, keeper));
+        thread.join().unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread")]

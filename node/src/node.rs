@@ -442,7 +442,9 @@ async fn forward_mail(parts: Arc<Parts>) {
             },
             change = changes.recv() => match change {
                 Ok(change) => if let Body::Accept(accept) = change.body.as_ref() {
-                    parts.mailbox.unpark(accept.trade);
+                    let (mailbox, trade) = (parts.mailbox.clone(), accept.trade);
+                    // It checks signatures and writes: off the async threads.
+                    let _ = tokio::task::spawn_blocking(move || mailbox.unpark(trade)).await;
                 },
                 // What stays parked is offered again by its sender.
                 Err(broadcast::error::RecvError::Lagged(_)) => {}

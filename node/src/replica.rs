@@ -102,11 +102,13 @@ impl Replica for LedgerReplica {
     }
 
     async fn put_mail(&self, envelope: Vec<u8>) -> Verdict {
-        self.mailbox.put(&envelope)
+        let kept = self.mailbox.clone();
+        blocking(move || kept.put(&envelope)).await.unwrap_or(Verdict::Later)
     }
 
     async fn mail(&self, mailbox: MailboxId, after: u64, max_bytes: usize) -> (Vec<Vec<u8>>, u64) {
-        self.mailbox.fetch(&mailbox, after, max_bytes)
+        let kept = self.mailbox.clone();
+        blocking(move || kept.fetch(&mailbox, after, max_bytes)).await.unwrap_or((Vec::new(), after))
     }
 
     async fn my_mailboxes(&self) -> Vec<MailboxId> {
@@ -114,10 +116,98 @@ impl Replica for LedgerReplica {
     }
 
     async fn my_outbox(&self) -> Vec<Vec<u8>> {
-        self.mailbox.outbox()
+        let kept = self.mailbox.clone();
+        blocking(move || kept.outbox()).await.unwrap_or_default()
     }
 
     async fn peer_changed(&self, peer: PeerId, connected: bool) {
         tracing::info!(%peer, connected, "peer");
+    }
+}
+
+/// Does what reads the disk or checks signatures on a thread that may block, so that whoever makes it happen over and over
+/// holds up no other task. `None` when the node is stopping.
+async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => Some(result),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use exchange_ledger::body::Side;
+    use exchange_ledger::ledger::Ledger;
+    use exchange_ledger::mail::{Address, Envelope};
+    use exchange_ledger::testing::{Author, EPOCH, NETWORK, SampleTrade};
+    use exchange_store::{OpenOptions, Store};
+
+    use super::*;
+    use crate::clock;
+    use crate::private::Private;
+
+    /// Envelopes from nobody in a trade to its taker.
+    fn mail_of_strangers(trade: &SampleTrade, count: u8) -> Vec<Vec<u8>> {
+        let (stranger, contract) = (Author::new(9), trade.contract());
+        let envelope = |number: u8| {
+            let address = Address {
+                version: 1,
+                network: NETWORK,
+                trade: contract.trade,
+                contract: contract.hash(),
+                sender: stranger.id(),
+                recipient: trade.taker.id(),
+                epoch: 1,
+                seq: 0,
+                previous: [0; 32],
+                seen: [0; 32],
+                time: clock::unix_now(),
+                commitment: [number; 32],
+            };
+            let unsigned = Envelope { address, sealed: Vec::new(), signature: [0; 64] };
+            let signature = stranger.sign_bytes(&unsigned.signed_bytes());
+            Envelope { signature, ..unsigned }.encode()
+        };
+        (0..count).map(envelope).collect()
+    }
+
+    // One thread for all tasks: what works on it without a pause holds up the others.
+    #[tokio::test(flavor = "current_thread")]
+    async fn mail_leaves_time_for_others_however_much_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
+        let trade = SampleTrade::new(Side::Sell);
+        Ledger::new(store.clone(), NETWORK).admit(&trade.records(), u64::from(EPOCH) + 3600).unwrap();
+        let private = Private::new(store.clone());
+        let (keeper, thread) = Keeper::start(store, NETWORK).unwrap();
+        let mailbox = Mailbox::open(keeper.clone(), private).unwrap();
+        let replica = LedgerReplica::new(keeper, mailbox);
+
+        let (turns, is_over) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+        let others = {
+            let (turns, is_over) = (Arc::clone(&turns), Arc::clone(&is_over));
+            tokio::spawn(async move {
+                while !is_over.load(Ordering::Relaxed) {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                }
+            })
+        };
+        for envelope in mail_of_strangers(&trade, 200) {
+            assert_eq!(replica.put_mail(envelope).await, Verdict::Ignore);
+        }
+        let while_put = turns.load(Ordering::Relaxed);
+        assert!(while_put > 0, "others had no turn while mail was put");
+        for number in 0..=255 {
+            assert!(replica.mail(MailboxId([number; 32]), 0, 1000).await.0.is_empty());
+        }
+        assert!(turns.load(Ordering::Relaxed) > while_put, "others had no turn while mail was fetched");
+        is_over.store(true, Ordering::Relaxed);
+        others.await.unwrap();
+        drop(replica);
+        thread.join().unwrap();
     }
 }

@@ -22,6 +22,13 @@ pub const MAX_FROZEN: usize = 64;
 /// one log may take all of it, 65,536 records, some 20 MB of writes: hundreds of those at once would be gigabytes.
 const MAX_MOVED: u64 = 4096;
 
+/// By how much something must be ahead of the clock, in seconds, to show that it may be slow: half of what is borne, for the
+/// clocks of honest authors differ.
+const AHEAD_S: u64 = MAX_CLOCK_SKEW_S / 2;
+/// How many heads are asked whether the clock is slow, once for records that come together: a millisecond's work. Keys are
+/// random, so those of the smallest are any authors.
+const MAX_ASKED: usize = 256;
+
 /// Records of a log by seq and id.
 type Sorted = BTreeMap<(u64, RecordId), Record>;
 
@@ -96,9 +103,15 @@ impl<S: Storage> Ledger<S> {
         let mut admissions = Vec::with_capacity(records.len());
         let mut logs = BTreeMap::new();
         let mut moved: u64 = 0;
+        let mut is_slow = None;
         for (at, record) in records.iter().enumerate() {
             if let Some(refusal) = self.refusal(record, now) {
-                admissions.push(refusal);
+                let is_too_young = refusal == Admission::Invalid(RecordError::BareTooYoung);
+                if is_too_young && is_slow.is_none() {
+                    is_slow = Some(self.is_slow(records, now)?);
+                }
+                let is_borne = is_too_young && is_slow == Some(true);
+                admissions.push(if is_borne { Admission::Early } else { refusal });
                 continue;
             }
             let offered = match logs.entry(record.header().log) {
@@ -134,15 +147,26 @@ impl<S: Storage> Ledger<S> {
         if record.header().network != self.network {
             return Some(Admission::Invalid(RecordError::Network));
         }
+        let is_early = is_ahead(record.header().time, MAX_CLOCK_SKEW_S, now);
         match record.decoded() {
             Ok(_) => {}
+            // A clock that it is ahead of cannot tell its age.
+            Err(RecordError::Bare) if is_early => {}
             // Without its body a record is as good as with it, once everybody may have dropped that.
             Err(RecordError::Bare) if retention::is_past(record.header(), now) => {}
             Err(RecordError::Bare) if retention::is_nearly_past(record.header(), now) => return Some(Admission::Early),
             Err(RecordError::Bare) => return Some(Admission::Invalid(RecordError::BareTooYoung)),
             Err(error) => return Some(Admission::Invalid(error.clone())),
         }
-        (record.header().time > now.saturating_add(MAX_CLOCK_SKEW_S)).then_some(Admission::Early)
+        is_early.then_some(Admission::Early)
+    }
+
+    /// Tells whether the clock may be slow, by what came along or is here already. By such a clock the bare records of honest
+    /// peers are too young, and who believed it would ban them all. That others can make it seem slow spares but a ban.
+    fn is_slow(&self, records: &[Record], now: u64) -> Result<bool, StorageError> {
+        let shows = |time| is_ahead(time, AHEAD_S, now);
+        let comes_along = records.iter().any(|record| shows(record.header().time));
+        Ok(comes_along || self.storage.heads(None, MAX_ASKED)?.iter().any(|head| shows(head.time)))
     }
 
     fn is_kept(&self, record: &Record, head: Option<Head>, frozen: &[Record]) -> Result<bool, StorageError> {
@@ -266,6 +290,11 @@ pub(super) fn follows(record: &Record, tail: Option<Head>) -> bool {
         None => header.seq == 0,
         Some(tail) => header.seq == tail.len && header.backlink == tail.id && header.time >= tail.time,
     }
+}
+
+/// Tells whether a time is more than so many seconds ahead of the clock.
+const fn is_ahead(time: u64, seconds: u64, now: u64) -> bool {
+    time > now.saturating_add(seconds)
 }
 
 fn by_place(records: Vec<Record>) -> Sorted {

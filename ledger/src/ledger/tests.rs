@@ -6,11 +6,15 @@ use super::*;
 use crate::body::{Cancel, Closed, Coin, Funded, PaymentSent, Release, Revoke, Side, Vaults};
 use crate::book::{Book, Query};
 use crate::record::{Header, verify_batch};
+use crate::storage::MemoryStorage;
 use crate::testing::{Author, EPOCH, SampleTrade, admit_all, ledger, sample_accept, sample_offer, sample_take, sats};
 use crate::trade::Role;
 use crate::wire::{Outpoint, TxId};
 
 mod convergence;
+mod counting;
+
+use counting::Counting;
 
 const NOW: u64 = EPOCH as u64 + 3600;
 
@@ -90,6 +94,7 @@ proptest! {
 
         prop_assert_eq!(shuffled.storage(), reference.storage());
         let (one, two) = (shuffled.trade(trade.id()).unwrap(), reference.trade(trade.id()).unwrap());
+        prop_assert_eq!(shuffled.contract(&one.bid).unwrap(), one.contract.clone());
         prop_assert_eq!(one.contract, two.contract);
         prop_assert_eq!(one.facts, two.facts);
         let books = [Book::load(&shuffled, 0).unwrap(), Book::load(&reference, 0).unwrap()];
@@ -115,6 +120,54 @@ proptest! {
         prop_assert_eq!(won.contract.unwrap().accept, trade.accept.id());
         prop_assert_eq!(ledger.offer_standing(&trade.offer).unwrap(), OfferStanding::Accepted(trade.id()));
     }
+}
+
+#[test]
+fn a_contract_is_found_whatever_was_said_about_its_trade() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let (id, contract) = (trade.id(), trade.contract());
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &trade.records());
+    // How many records are read for the contract, and for all that is known of the trade.
+    let reads = |ledger: &Ledger<MemoryStorage>| {
+        let counted = Ledger::new(Counting::of(ledger.storage()), ledger.network());
+        let (bid, _) = counted.bid(id).unwrap();
+        assert_eq!(counted.contract(&bid).unwrap().as_ref(), Some(&contract));
+        let for_contract = counted.storage().reads();
+        counted.trade(id).unwrap();
+        (for_contract, counted.storage().reads() - for_contract)
+    };
+    let before = reads(&ledger);
+    let mut said = Vec::new();
+    for number in 0..128 {
+        let body = release(&mut trade, outpoint(number));
+        said.push(trade.author(Role::Seller).write(&body));
+    }
+    admit_all(&mut ledger, &said);
+    let after = reads(&ledger);
+    assert_eq!(after.0, before.0);
+    assert!(after.1 >= before.1 + MAX_FACTS, "who wants to know all reads more: {before:?}, {after:?}");
+}
+
+#[test]
+fn a_contract_is_that_of_the_whole_trade_after_a_fork_too() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut rival = Author::new(9);
+    let bid = rival.write(&Body::Take(sample_take(trade.offer.id(), &rival)));
+    let other = Body::Accept(sample_accept(&bid, trade.offer.id(), &trade.maker));
+    let other = trade.maker.sign(*trade.accept.header(), other.encode());
+    let mut ledger = ledger();
+    let same = |ledger: &Ledger<MemoryStorage>, trade: TradeId| {
+        let shown = ledger.trade(trade).unwrap();
+        assert_eq!(ledger.contract(&shown.bid).unwrap(), shown.contract);
+        shown.contract.is_some()
+    };
+    admit_all(&mut ledger, &[trade.records()[..3].to_vec(), vec![bid.clone()]].concat());
+    assert!(!same(&ledger, trade.id()) && !same(&ledger, bid.id().into()), "nobody has accepted anything");
+    admit_all(&mut ledger, std::slice::from_ref(&trade.accept));
+    assert!(same(&ledger, trade.id()) && !same(&ledger, bid.id().into()));
+    admit_all(&mut ledger, &[other]);
+    assert!(same(&ledger, trade.id()) && same(&ledger, bid.id().into()), "both are frozen");
 }
 
 fn offers_in(book: &Book) -> Vec<RecordId> {

@@ -7,7 +7,7 @@ use crate::audit::audit;
 use crate::body::{Cancel, Revoke, Side, bids_for};
 use crate::book::{Book, Query};
 use crate::checkpoint;
-use crate::ledger::{Admission, TradeError};
+use crate::ledger::{Admission, MAX_CLOCK_SKEW_S, TradeError};
 use crate::record::{Place, RecordError};
 use crate::state::state_hash;
 use crate::storage::MemoryStorage;
@@ -184,6 +184,35 @@ fn a_record_comes_without_its_body_only_if_it_is_old_and_of_a_kind_that_may() {
     // One that has no body is whole.
     let beat = trade.maker.write(&Body::Heartbeat);
     assert!(!Record::decode_any(&beat.encode()).unwrap().is_bare());
+}
+
+#[test]
+fn a_slow_clock_finds_no_fault_with_what_is_bare() {
+    let trade = SampleTrade::new(Side::Sell);
+    let bare = [trade.offer.bared().unwrap()];
+    assert_eq!(ledger().admit(&bare, 0).unwrap(), [Admission::Early], "a clock that was never set");
+
+    // One that is two days behind those of peers who keep bodies for sixty days.
+    let now = bare[0].header().time + MIN_BARE_AGE_S - BARE_SKEW_S - 1;
+    let fault = || Admission::Invalid(RecordError::BareTooYoung);
+    let beat = |number: u8, time: u64| {
+        let author = Author::new(number);
+        author.sign(Header { time, ..author.next_header(&Body::Heartbeat) }, Vec::new())
+    };
+    let mut ledger = ledger();
+    assert_eq!(ledger.admit(&bare, now).unwrap(), [fault()]);
+    let early = [bare[0].clone(), beat(7, now + MAX_CLOCK_SKEW_S + 1)];
+    assert_eq!(ledger.admit(&early, now).unwrap(), [Admission::Early, Admission::Early], "by what came along");
+    assert_eq!(ledger.admit(&[beat(8, now + 60)], now).unwrap(), [Admission::New]);
+    assert_eq!(ledger.admit(&bare, now).unwrap(), [fault()], "clocks differ by a minute");
+    assert_eq!(ledger.admit(&[beat(9, now + MAX_CLOCK_SKEW_S)], now).unwrap(), [Admission::New]);
+    assert_eq!(ledger.admit(&bare, now).unwrap(), [Admission::Early], "by what is here");
+    assert_eq!(ledger.admit(&bare, now + BARE_SKEW_S + 1).unwrap(), [Admission::New], "once the clock is right");
+
+    // What is wrong by itself is so by any clock.
+    let author = Author::new(6);
+    let chatty = author.sign(author.next_header(&Body::Heartbeat), vec![1]);
+    assert!(matches!(ledger.admit(&[chatty], 0).unwrap()[..], [Admission::Invalid(RecordError::Body { .. })]));
 }
 
 #[test]

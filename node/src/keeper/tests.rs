@@ -216,6 +216,25 @@ fn old(author: &mut exchange_ledger::testing::Author, days: u64) -> Record {
 }
 
 #[tokio::test]
+async fn nobody_is_banned_for_what_a_slow_clock_calls_too_young() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::start(dir.path());
+    let unset = {
+        let author = exchange_ledger::testing::Author::at(1, 5);
+        let time = clock::unix_now() + 1000 * 24 * 3600;
+        author.sign(Header { kind: Kind::Unknown(999), time, ..author.next_header(&Body::Unknown(999)) }, vec![7; 100])
+    };
+    let bare = |record: &Record| record.bared().unwrap().encode();
+    assert_eq!(run.keeper.ingest(vec![bare(&unset)]).await, [Verdict::Ignore], "as if years were missing");
+
+    let young = old(&mut exchange_ledger::testing::Author::at(2, 5), 30);
+    assert_eq!(run.keeper.ingest(vec![bare(&young)]).await, [Verdict::Reject]);
+    let verdicts = run.keeper.ingest(vec![bare(&young), unset.encode()]).await;
+    assert_eq!(verdicts, [Verdict::Ignore, Verdict::Ignore], "as if days were missing");
+    run.stop();
+}
+
+#[tokio::test]
 async fn old_bodies_go_and_come_back_and_nothing_bare_is_passed_on() {
     let dir = tempfile::tempdir().unwrap();
     let run = Run::start(dir.path());

@@ -52,7 +52,8 @@ const GOSSIP_FRAMING: usize = 256;
 /// What a connection reads at a time. libp2p-gossipsub 0.50.1 holds its frame limit against all that it has read, so
 /// the limit needs room for the beginning of the next frame, or a quick sender is cut off.
 const GOSSIP_READ: usize = 8 * 1024;
-/// Peers at one address before it costs them score: many users share the address of a provider or of Tor.
+/// Peers at one address before it costs them score: as many as this node may dial, for users share the address of a provider;
+/// of those that dial this node the gate lets in fewer.
 const MAX_PEERS_PER_ADDRESS: f64 = 32.0;
 
 /// Everything that acts on connections. `gate` stands first, so that nothing is set up for who may not connect.
@@ -81,7 +82,7 @@ impl Behaviour {
             .with_cache_size(0);
         let ping = ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT);
         Ok(Self {
-            gate: Gate::new(only),
+            gate: Gate::new(only, config.limits.max_incoming_per_address),
             limits: connection_limits::Behaviour::new(connection_limits(config)),
             memory: memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY_USE),
             gossip: gossip(names).map_err(NetError::Setup)?,

@@ -30,6 +30,9 @@ pub struct NetConfig {
 pub struct NetLimits {
     /// Connections that others opened: each may hold some megabytes of queues.
     pub max_incoming: u32,
+    /// How many of them may come from one IPv4 address, or from one IPv6 network of 64 bits. The machine's own are not
+    /// counted, and with `only_peers` none are.
+    pub max_incoming_per_address: usize,
     /// Connections that this node opened.
     pub max_outgoing: u32,
     /// The time between two comparisons with an idle peer.
@@ -44,6 +47,8 @@ impl Default for NetLimits {
     fn default() -> Self {
         Self {
             max_incoming: 96,
+            // Nobody has a relay for himself by one machine; who shares an address with more people has other relays.
+            max_incoming_per_address: 8,
             max_outgoing: 32,
             sync_interval: Duration::from_secs(20),
             ban: Duration::from_secs(3600),

@@ -1,12 +1,16 @@
-//! Who may connect: nobody who is banned, and with `only_peers` nobody but the configured peers.
+//! Who may connect: nobody who is banned, with `only_peers` nobody but the configured peers, and otherwise not too many from
+//! one address.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
+use libp2p::core::{ConnectedPoint, Endpoint};
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished};
 use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
     dummy,
@@ -45,6 +49,39 @@ pub(super) struct Gate {
     bans: HashMap<PeerId, Instant>,
     /// With `only_peers`: the ids in their addresses, and those found at the addresses that have none.
     only: Option<HashSet<PeerId>>,
+    /// Where the connections come from that others have opened; bounded by their limit.
+    incoming: HashMap<ConnectionId, Origin>,
+    /// How many of them may come from one place.
+    max_per_origin: usize,
+}
+
+/// What one machine or household has of the Internet's addresses: one of the old ones, or a network of the new ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    V4(Ipv4Addr),
+    /// The first 64 bits.
+    V6([u16; 4]),
+}
+
+impl Origin {
+    /// Returns where an address is. Whoever comes from this machine, as all do that Tor or a proxy brings, is from nowhere.
+    fn of(address: &Multiaddr) -> Option<Self> {
+        let ip = match address.iter().next()? {
+            Protocol::Ip4(ip) => IpAddr::V4(ip),
+            Protocol::Ip6(ip) => IpAddr::V6(ip).to_canonical(),
+            // Nothing else connects to what this node listens on; the enum grows with the library.
+            _ => return None,
+        };
+        match ip {
+            IpAddr::V4(ip) if ip.is_loopback() => None,
+            IpAddr::V6(ip) if ip.is_loopback() => None,
+            IpAddr::V4(ip) => Some(Self::V4(ip)),
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, ..] = ip.segments();
+                Some(Self::V6([a, b, c, d]))
+            }
+        }
+    }
 }
 
 /// Why a connection was refused.
@@ -54,12 +91,15 @@ enum Refused {
     Banned(PeerId),
     #[error("peer {0} is not among the configured peers")]
     NotListed(PeerId),
+    #[error("{0} connections from the address of peer {1} are open already")]
+    Crowded(usize, PeerId),
 }
 
 impl Gate {
-    /// Returns a gate that lets everybody in, or with `only` none but these and who is found by dialling.
-    pub fn new(only: Option<HashSet<PeerId>>) -> Self {
-        Self { bans: HashMap::new(), only }
+    /// Returns a gate that lets everybody in, so many from one address; or with `only` none but these and who is found by
+    /// dialling.
+    pub fn new(only: Option<HashSet<PeerId>>, max_per_origin: usize) -> Self {
+        Self { bans: HashMap::new(), only, incoming: HashMap::new(), max_per_origin }
     }
 
     /// Refuses a peer for a while. Connections that it has must be closed by the caller.
@@ -80,6 +120,13 @@ impl Gate {
             Some(_) | None => Ok(()),
         }
     }
+
+    /// Refuses who comes from where enough others came from.
+    fn check_origin(&self, peer: PeerId, address: &Multiaddr) -> Result<(), ConnectionDenied> {
+        let Some(origin) = Origin::of(address) else { return Ok(()) };
+        let others = self.incoming.values().filter(|other| **other == origin).count();
+        if others < self.max_per_origin { Ok(()) } else { Err(ConnectionDenied::new(Refused::Crowded(others, peer))) }
+    }
 }
 
 impl NetworkBehaviour for Gate {
@@ -91,13 +138,15 @@ impl NetworkBehaviour for Gate {
         _: ConnectionId,
         peer: PeerId,
         _: &Multiaddr,
-        _: &Multiaddr,
+        from: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.check_ban(peer)?;
         match &self.only {
-            Some(only) if !only.contains(&peer) => Err(ConnectionDenied::new(Refused::NotListed(peer))),
-            Some(_) | None => Ok(dummy::ConnectionHandler),
+            Some(only) if only.contains(&peer) => {}
+            Some(_) => return Err(ConnectionDenied::new(Refused::NotListed(peer))),
+            None => self.check_origin(peer, from)?,
         }
+        Ok(dummy::ConnectionHandler)
     }
 
     fn handle_pending_outbound_connection(
@@ -126,7 +175,21 @@ impl NetworkBehaviour for Gate {
         Ok(dummy::ConnectionHandler)
     }
 
-    fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            // Only now have all who may refuse it let it in.
+            FromSwarm::ConnectionEstablished(ConnectionEstablished {
+                connection_id,
+                endpoint: ConnectedPoint::Listener { send_back_addr, .. },
+                ..
+            }) => self.incoming.extend(Origin::of(send_back_addr).map(|origin| (connection_id, origin))),
+            FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. }) => {
+                self.incoming.remove(&connection_id);
+            }
+            // The rest is about no connection that is open; the enum grows with the library.
+            _ => {}
+        }
+    }
 
     fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
         match event {}
@@ -143,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_ban_ends_and_bans_are_bounded() {
-        let mut gate = Gate::new(None);
+        let mut gate = Gate::new(None, 8);
         let first = PeerId::random();
         gate.ban(first, Duration::ZERO);
         assert!(gate.check_ban(first).is_ok(), "a ban that is over keeps nobody out");
@@ -155,5 +218,76 @@ mod tests {
         }
         assert_eq!(gate.bans.len(), MAX_BANS);
         assert!(gate.check_ban(first).is_ok(), "the ban that would have ended first made room");
+    }
+
+    fn listener(from: &str) -> ConnectedPoint {
+        let local_addr = "/ip4/192.0.2.1/tcp/9740".parse().unwrap();
+        ConnectedPoint::Listener { local_addr, send_back_addr: from.parse().unwrap() }
+    }
+
+    /// Somebody connects from an address, by a connection of this number. Tells whether he is let in.
+    fn comes(gate: &mut Gate, number: usize, from: &str) -> bool {
+        let (peer_id, connection_id) = (PeerId::random(), ConnectionId::new_unchecked(number));
+        let endpoint = listener(from);
+        let address = endpoint.get_remote_address();
+        let is_in = gate.handle_established_inbound_connection(connection_id, peer_id, address, address).is_ok();
+        if is_in {
+            gate.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint: &endpoint,
+                failed_addresses: &[],
+                other_established: 0,
+            }));
+        }
+        is_in
+    }
+
+    fn goes(gate: &mut Gate, number: usize, from: &str) {
+        gate.on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed {
+            peer_id: PeerId::random(),
+            connection_id: ConnectionId::new_unchecked(number),
+            endpoint: &listener(from),
+            cause: None,
+            remaining_established: 0,
+        }));
+    }
+
+    #[test]
+    fn one_address_has_its_share_of_the_places_and_no_more() {
+        let mut gate = Gate::new(None, 8);
+        for number in 0..8 {
+            assert!(comes(&mut gate, number, &format!("/ip4/203.0.113.7/tcp/{}", 1000 + number)));
+        }
+        assert!(!comes(&mut gate, 8, "/ip4/203.0.113.7/udp/9/quic-v1"), "the ninth, by whatever transport");
+        assert!(!comes(&mut gate, 8, "/ip6/::ffff:203.0.113.7/tcp/9"), "the same address in the new form");
+        assert!(comes(&mut gate, 8, "/ip4/203.0.113.8/tcp/9"));
+        goes(&mut gate, 3, "/ip4/203.0.113.7/tcp/1003");
+        assert!(comes(&mut gate, 3, "/ip4/203.0.113.7/tcp/9"), "in the place of one who went");
+        assert!(!comes(&mut gate, 9, "/ip4/203.0.113.7/tcp/9"));
+    }
+
+    #[test]
+    fn a_network_of_the_new_addresses_counts_as_one() {
+        let mut gate = Gate::new(None, 2);
+        assert!(comes(&mut gate, 0, "/ip6/2001:db8:0:1::1/tcp/9"));
+        assert!(comes(&mut gate, 1, "/ip6/2001:db8:0:1:ffff::2/udp/9/quic-v1"));
+        assert!(!comes(&mut gate, 2, "/ip6/2001:db8:0:1:a:b:c:d/tcp/9"));
+        assert!(comes(&mut gate, 2, "/ip6/2001:db8:0:2::1/tcp/9"));
+    }
+
+    #[test]
+    fn who_comes_from_this_machine_or_is_listed_is_not_counted() {
+        let mut gate = Gate::new(None, 1);
+        for (number, from) in ["/ip4/127.0.0.1/tcp/9", "/ip4/127.0.0.2/tcp/9", "/ip6/::1/tcp/9"].iter().enumerate() {
+            assert!(comes(&mut gate, 2 * number, from) && comes(&mut gate, 2 * number + 1, from), "{from}");
+        }
+        let listed: Vec<PeerId> = (0..3).map(|_| PeerId::random()).collect();
+        let mut gate = Gate::new(Some(listed.iter().copied().collect()), 1);
+        let from: Multiaddr = "/ip4/203.0.113.7/tcp/9".parse().unwrap();
+        for (number, peer) in listed.into_iter().enumerate() {
+            let id = ConnectionId::new_unchecked(number);
+            assert!(gate.handle_established_inbound_connection(id, peer, &from, &from).is_ok());
+        }
     }
 }

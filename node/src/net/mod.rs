@@ -15,7 +15,7 @@
 //! | `listen`, `watchers` | setting it up, and two small tasks beside it |
 //! | `peers` | who is connected, and when to sync with whom |
 //! | `dialer` | bootstrap addresses and when to dial them again |
-//! | `gate` | who may connect: bans, and the list of only peers |
+//! | `gate` | who may connect: bans, the list of only peers, the share of an address |
 //! | `behaviour` | the composed libp2p behaviour and its bounds |
 //! | `gossip` | judging what gossip brings |
 //! | `pace` | how fast one author's news travel by gossip |

@@ -1,10 +1,12 @@
 //! Which bids the trader looks at. A crowd of bidders must neither hide an honest bid nor crowd out a trade: whatever is
 //! agreed on is driven in any case.
 
+use std::time::Instant;
+
 use exchange_ledger::body::Body;
 use exchange_ledger::book::{LIVE_OFFERS, Place};
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
-use exchange_ledger::ledger::OfferStanding;
+use exchange_ledger::ledger::{Ledger, OfferStanding};
 use exchange_ledger::record::Kind;
 use exchange_ledger::storage::{Storage, StorageError};
 use exchange_ledger::trade::{Bid, Phase};
@@ -21,6 +23,35 @@ const MAX_BIDS_EACH: usize = 2;
 const MAX_BIDS: usize = 4096;
 /// How many records are read at once.
 const PAGE: usize = 512;
+/// The part of the trader's time that looking for trades which an advert completes may take is one in so many: adverts are
+/// free, and a market maker has tens of thousands of offers.
+const LOOK_SHARE: u32 = 16;
+
+/// When own trades are looked for that an arbiter's advert was missing of.
+#[derive(Debug, Default)]
+pub(super) struct Lookout {
+    /// Whether an advert has come since the last look.
+    has_news: bool,
+    not_before: Option<Instant>,
+}
+
+impl Lookout {
+    /// Notes that an advert has come.
+    const fn note(&mut self) {
+        self.has_news = true;
+    }
+
+    /// Tells whether to look now.
+    fn is_due(&self, now: Instant) -> bool {
+        self.has_news && self.not_before.is_none_or(|time| time <= now)
+    }
+
+    /// Notes a look, and what it took.
+    fn looked(&mut self, began: Instant, ended: Instant) {
+        let pause = ended.saturating_duration_since(began) * LOOK_SHARE;
+        (self.has_news, self.not_before) = (false, Some(ended + pause));
+    }
+}
 
 impl Trader {
     /// Tells whether a bid for an own offer that is not agreed on is looked at.
@@ -67,6 +98,19 @@ impl Trader {
         self.own_trades(true)
     }
 
+    /// Takes up the trades that an advert was missing of, if one has come since they were looked for.
+    pub(super) async fn take_up_undriven(&mut self) {
+        let began = Instant::now();
+        if !self.lookout.is_due(began) {
+            return;
+        }
+        let undriven = self.undriven();
+        self.lookout.looked(began, Instant::now());
+        for id in undriven {
+            self.refresh(id).await;
+        }
+    }
+
     /// Returns the own bids and the trades agreed on that the ledger knows of and that are not driven, because a record was
     /// missing.
     fn undriven(&self) -> Vec<TradeId> {
@@ -107,8 +151,8 @@ impl Trader {
         }
     }
 
-    /// Returns the trades that a record is about.
-    pub(super) fn affected_by(&self, id: RecordId, body: &Body) -> Vec<TradeId> {
+    /// Returns the trades that a record is about. Which ones an advert completes is looked for with the next retry.
+    pub(super) fn affected_by(&mut self, id: RecordId, body: &Body) -> Vec<TradeId> {
         match body {
             Body::Take(_) => vec![id.into()],
             Body::Accept(accept) => [vec![accept.trade], self.trades_from(&accept.offer)].concat(),
@@ -123,10 +167,68 @@ impl Trader {
             Body::Extend(extend) => vec![extend.trade],
             // An offer or advert can arrive after the bid that needs it.
             Body::Offer(_) => self.bids_of(&id),
-            Body::ArbiterAdvert(_) | Body::GroupAdvert(_) => self.undriven(),
+            Body::ArbiterAdvert(_) | Body::GroupAdvert(_) => {
+                self.lookout.note();
+                Vec::new()
+            }
             Body::GroupStep(_) | Body::Stake(_) | Body::Checkpoint(_) | Body::Heartbeat | Body::Unknown(_) => {
                 Vec::new()
             }
         }
+    }
+}
+
+/// Tells whether a trade is known to be of others: then this identity is nobody in it, whatever they say about it.
+pub(super) fn is_others<S: Storage>(ledger: &Ledger<S>, trade: TradeId, me: &AuthorId) -> bool {
+    ledger.bid(trade).is_ok_and(|(bid, _)| bid.role_of(me).is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use exchange_ledger::body::Side;
+    use exchange_ledger::testing::{Author, SampleTrade, admit_all, ledger};
+
+    use super::*;
+
+    #[test]
+    fn a_trade_is_of_others_once_its_bid_shows_who_is_in_it() {
+        let trade = SampleTrade::with_second(Side::Sell);
+        let mut ledger = ledger();
+        let stranger = Author::new(9);
+        assert!(!is_others(&ledger, trade.id(), &stranger.id()), "nothing is known of it, and it may be pinned");
+        admit_all(&mut ledger, &trade.records());
+        assert!(is_others(&ledger, trade.id(), &stranger.id()));
+        let (second, _) = trade.second.as_ref().unwrap();
+        for somebody in [&trade.maker, &trade.taker, &trade.arbiter, second] {
+            assert!(!is_others(&ledger, trade.id(), &somebody.id()));
+        }
+    }
+
+    #[test]
+    fn adverts_of_anybody_make_the_trader_look_for_a_part_of_its_time() {
+        let mut now = Instant::now();
+        let mut lookout = Lookout::default();
+        assert!(!lookout.is_due(now), "none has come");
+        let mut looked = Duration::ZERO;
+        // A market maker's look takes seconds, and an advert comes each second.
+        for _ in 0..1000 {
+            lookout.note();
+            now += Duration::from_secs(1);
+            if lookout.is_due(now) {
+                let ended = now + Duration::from_secs(2);
+                lookout.looked(now, ended);
+                looked += Duration::from_secs(2);
+                now = ended;
+            }
+        }
+        assert!((Duration::from_secs(50)..Duration::from_secs(70)).contains(&looked), "{looked:?}");
+        now += Duration::from_secs(60);
+        assert!(lookout.is_due(now), "what has come meanwhile is not forgotten");
+        lookout.looked(now, now);
+        assert!(!lookout.is_due(now));
+        lookout.note();
+        assert!(lookout.is_due(now), "who has few looks with each retry");
     }
 }

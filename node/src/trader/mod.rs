@@ -128,6 +128,7 @@ pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationTok
         tracker: Tracker::default(),
         watch: None,
         has_overlooked: false,
+        lookout: bids::Lookout::default(),
         started: Instant::now(),
         compared: false,
         rounds: Rounds::default(),
@@ -148,6 +149,8 @@ struct Trader {
     watch: Option<mpsc::Sender<WatchRequest>>,
     /// Whether there are bids for own offers that there was no room for.
     has_overlooked: bool,
+    /// When own trades are looked for that lacked an advert.
+    lookout: bids::Lookout,
     /// When this run began.
     started: Instant,
     /// Whether deadlines may act: the ledger was compared with a peer's, or there was none for long.
@@ -296,6 +299,11 @@ impl Trader {
 
     /// Reads what the ledger knows of a trade and hands it to the trade's machine, made anew if need be.
     async fn refresh(&mut self, id: TradeId) {
+        let me = self.tools.identity.author();
+        // Of trades of others nothing is evaluated: anybody can say anything about them, as often as he likes.
+        if !self.trades.contains_key(&id) && bids::is_others(self.tools.keeper.ledger(), id, &me) {
+            return;
+        }
         let mut known = match self.look(id) {
             Ok(Some(known)) => known,
             Ok(None) => return,
@@ -304,7 +312,6 @@ impl Trader {
                 return;
             }
         };
-        let me = self.tools.identity.author();
         let Some(role) = known.bid.role_of(&me) else { return };
         if let Err(error) = self.keep_agreement(&mut known) {
             self.tell_unpinned(id, &error);
@@ -447,8 +454,10 @@ impl Trader {
         }
     }
 
-    /// Tries again everything that is still owed, and looks for bids that there was no room for.
+    /// Tries again everything that is still owed, and looks for bids that there was no room for, and trades that lacked an
+    /// advert.
     async fn on_retry(&mut self) {
+        self.take_up_undriven().await;
         if self.has_overlooked && self.has_room() {
             self.has_overlooked = false;
             for id in self.open_bids() {

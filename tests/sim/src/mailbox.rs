@@ -142,7 +142,8 @@ impl Node {
             return Put::Later;
         }
         let trade = envelope.address.trade;
-        match self.ledger.trade(trade).ok().and_then(|records| records.contract) {
+        let bid = self.ledger.bid(trade).ok();
+        match bid.and_then(|(bid, _)| self.ledger.contract(&bid).ok().flatten()) {
             Some(contract) => match envelope.mailbox(&contract) {
                 Ok(mailbox) => self.keep(mailbox, &envelope, bytes, shared),
                 Err(_) => Put::Ignored,
