@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use bitcoin::Txid;
 use bitcoin::block::Header;
-use exchange_api::{ApiError, Code, Subject};
+use exchange_api::{ApiError, Code};
 use exchange_ledger::body::Signatures;
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{RecordId, TradeId};
@@ -41,6 +41,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::{BlockRef, ChainBackend, Follower, WatchRequest};
+use crate::errors::ExplainResult;
 use crate::events::Events;
 use crate::keeper::{Change, Keeper};
 use crate::mailbox::Mailbox;

@@ -6,7 +6,9 @@ use exchange_api::{
 };
 use exchange_ledger::body::Coin;
 use exchange_ledger::money::Sats;
-use exchange_ledger::trade::{Action, Arbiter, Escrow, Leaf, Phase, Refusal, Role, Seat, Trade, View, confirmations_for};
+use exchange_ledger::trade::{
+    Action, Arbiter, Escrow, Leaf, Phase, Refusal, Role, Seat, Trade, View, confirmations_for,
+};
 
 use crate::errors::Explain;
 use crate::market::{self, Viewer};
