@@ -114,7 +114,7 @@ pub(super) enum Ending {
     InSync,
     /// Only what was asked for was done.
     Done,
-    /// There is more to do; and whether it has brought anything.
+    /// There is more to do; and whether it has brought anything, or others kept it from that.
     Unfinished { fruitful: bool },
 }
 
@@ -150,6 +150,11 @@ impl Peers {
 
     pub fn is_connected(&self, peer: &PeerId) -> bool {
         self.peers.contains_key(peer)
+    }
+
+    /// Tells whether this node has dialled a peer that is connected.
+    pub fn has_dialled(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.dialled)
     }
 
     /// Returns the peers that count.

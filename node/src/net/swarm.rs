@@ -308,6 +308,7 @@ impl SwarmTask {
                 link: Link { peer, reports: self.reports.clone() },
                 replica: Arc::clone(&self.replica),
                 claims: self.claims.clone(),
+                dialled: self.peers.has_dialled(&peer),
                 gain: Gain::default(),
                 retention: self.config.retention,
             };
@@ -326,7 +327,7 @@ impl SwarmTask {
                 return;
             }
         };
-        let unfinished = Ending::Unfinished { fruitful: gain.accepted > 0 };
+        let unfinished = Ending::Unfinished { fruitful: gain.accepted > 0 || gain.held_up };
         let ending = match result {
             Ok(()) if gain.unfinished => unfinished,
             Ok(()) if gain.compared => {
