@@ -245,9 +245,9 @@ impl SwarmTask {
             // Its copy was an orphan here, and went no further: see `pass_on`.
             Spread::Known => {
                 self.told.take_back(&log);
-                self.peers.plans().for_each(|(_, plan)| plan.want_all());
+                self.peers.plans().for_each(|(_, plan)| plan.want_compared());
             }
-            Spread::NotSent => self.peers.plans().for_each(|(_, plan)| plan.want_all()),
+            Spread::NotSent => self.peers.plans().for_each(|(_, plan)| plan.want_compared()),
         }
     }
 
@@ -372,7 +372,7 @@ impl SwarmTask {
             spread &= self.gossip(Topic::Records, record) == Spread::Sent;
         }
         if !spread {
-            self.peers.plans().filter(|(peer, _)| **peer != source).for_each(|(_, plan)| plan.want_all());
+            self.peers.plans().filter(|(peer, _)| **peer != source).for_each(|(_, plan)| plan.want_compared());
         }
     }
 
@@ -389,7 +389,7 @@ impl SwarmTask {
     fn on_answered(&mut self, answered: Result<Answered, task::JoinError>) {
         match answered {
             Ok(Answered { peer, channel, answer: Some(Ok(answer)) }) => {
-                self.peers.served(peer, answer.size, Instant::now());
+                self.peers.charge(peer, answer.size, Instant::now());
                 self.respond(channel, answer.response);
                 match answer.news {
                     News::None => {}
