@@ -8,10 +8,10 @@ use super::message::{
 use super::sketch::{MAX_CELLS, Salt};
 use super::{Own, Snapshot};
 use crate::ids::RecordId;
-use crate::record::LogId;
+use crate::record::{BARE_LEN, LogId};
 use crate::storage::{Storage, StorageError};
 
-/// Records that are read at once.
+/// Records that are read at once, at most.
 const PAGE: usize = 128;
 
 /// What a request tells about its sender.
@@ -150,7 +150,8 @@ fn range(storage: &dyn Storage, log: &LogId, from: u64, room: usize) -> Result<V
     let mut bytes = 0;
     let mut next = from;
     loop {
-        let page = storage.range(log, next, PAGE)?;
+        let limit = page_len(room.saturating_sub(bytes));
+        let page = storage.range(log, next, limit)?;
         for record in &page {
             let record = record.encode();
             bytes += record.len();
@@ -160,15 +161,31 @@ fn range(storage: &dyn Storage, log: &LogId, from: u64, room: usize) -> Result<V
             records.push(record);
             next = next.saturating_add(1);
         }
-        if page.len() < PAGE {
+        if page.len() < limit {
             return Ok(records);
         }
     }
+}
+
+/// Returns how many records are read at once where there is so much room: as many as could fit, and the one that does not.
+fn page_len(room: usize) -> usize {
+    PAGE.min(room / BARE_LEN + 1)
 }
 
 impl Want {
     /// Returns a wish for a log from a place on.
     pub const fn new(log: LogId, from: u64) -> Self {
         Self { log, from }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_read_than_an_answer_has_room_for() {
+        let lens = [0, BARE_LEN - 1, BARE_LEN, 10 * BARE_LEN, MAX_ANSWER_BYTES].map(page_len);
+        assert_eq!(lens, [1, 1, 2, 11, PAGE]);
     }
 }

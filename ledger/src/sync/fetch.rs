@@ -39,9 +39,11 @@ const FIRST_RANGE: u64 = 64;
 /// What is to be fetched. Bounded by the pages of heads and the sketch that it comes from.
 pub(super) struct Fetcher {
     claims: Box<dyn Claims>,
-    /// How many pieces of work there are for each log that is claimed.
-    open: BTreeMap<LogId, u32>,
+    /// What is being done for each log that is claimed.
+    open: BTreeMap<LogId, Open>,
     skipped: bool,
+    /// Logs were left to other sessions.
+    yielded: bool,
     chains: Lanes<Chain>,
     probes: VecDeque<Probe>,
     frozen: Lanes<Frozen>,
@@ -57,6 +59,15 @@ pub(super) struct Fetcher {
     shrunk: usize,
     /// Logs that were found to be others than ours.
     diverged: BTreeSet<LogId>,
+}
+
+/// The work on a log that is claimed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Open {
+    /// How many pieces there are.
+    pieces: u32,
+    /// Whether it has brought anything new.
+    grew: bool,
 }
 
 /// What waits: of logs that go first, and of the others.
@@ -152,6 +163,7 @@ impl Fetcher {
             claims,
             open: BTreeMap::new(),
             skipped: false,
+            yielded: false,
             chains: Lanes::new(),
             probes: VecDeque::new(),
             frozen: Lanes::new(),
@@ -172,7 +184,12 @@ impl Fetcher {
 
     /// Tells whether something was left to another session, or to the next one.
     pub const fn has_skipped(&self) -> bool {
-        self.skipped
+        self.skipped || self.yielded
+    }
+
+    /// Tells whether something was left to another session.
+    pub const fn has_yielded(&self) -> bool {
+        self.yielded
     }
 
     /// Tells whether so many logs forked in the midst of this that it had better begin anew.
@@ -187,8 +204,8 @@ impl Fetcher {
         self.frozen = Lanes::new();
         self.items.clear();
         self.again.clear();
-        for log in std::mem::take(&mut self.open).keys() {
-            self.claims.give_back(log);
+        for (log, open) in std::mem::take(&mut self.open) {
+            self.claims.give_back(&log, open.grew);
         }
     }
 
@@ -279,19 +296,20 @@ impl Fetcher {
     /// Opens a piece of work on a log, unless another session is at it.
     fn begin(&mut self, log: LogId) -> bool {
         if !self.open.contains_key(&log) && !self.claims.take(log) {
-            self.skipped = true;
+            self.yielded = true;
             return false;
         }
-        *self.open.entry(log).or_insert(0) += 1;
+        self.open.entry(log).or_default().pieces += 1;
         true
     }
 
     fn end(&mut self, log: &LogId) {
         if let Some(open) = self.open.get_mut(log) {
-            *open -= 1;
-            if *open == 0 {
+            open.pieces -= 1;
+            let Open { pieces, grew } = *open;
+            if pieces == 0 {
                 self.open.remove(log);
-                self.claims.give_back(log);
+                self.claims.give_back(log, grew);
             }
         }
     }

@@ -211,6 +211,29 @@ impl Request {
     }
 }
 
+impl Request {
+    /// Returns about how many bytes could be served in the time that it takes to look up what the request names, for those
+    /// who share out what they serve: a byte stands for some 16 ns, at which half a core serves 32 MiB a second.
+    pub fn work(&self) -> usize {
+        match self {
+            Self::Compare { .. }
+            | Self::Symbols { .. }
+            | Self::Heads { .. }
+            | Self::Finished { .. }
+            | Self::Forks { .. } => 0,
+            Self::Items { wants, .. } => wants.len() * ITEM_WORK,
+            Self::Ranges(wants) | Self::Ids(wants) => wants.len() * LOOK_UP_WORK,
+            Self::Frozen(logs) => logs.len() * LOOK_UP_WORK,
+            Self::Bodies(ids) => ids.len() * LOOK_UP_WORK,
+        }
+    }
+}
+
+/// What it takes to find the log of an item: some 64 heads are read, and hashed until it is found.
+const ITEM_WORK: usize = 4096;
+/// What it takes to find a log, a place or a record by its key.
+const LOOK_UP_WORK: usize = 256;
+
 impl Answer {
     /// Checks the bounds that the encoding alone does not keep.
     ///

@@ -90,8 +90,8 @@ pub trait Claims: Send {
     /// Takes the right to fetch a log for this session, and tells whether it has it now.
     fn take(&mut self, log: LogId) -> bool;
 
-    /// Gives it back.
-    fn give_back(&mut self, log: &LogId);
+    /// Gives it back; `grew` tells whether anything new of the log has come meanwhile.
+    fn give_back(&mut self, log: &LogId, grew: bool);
 }
 
 /// For one session alone: every log is free.
@@ -103,5 +103,5 @@ impl Claims for Alone {
         true
     }
 
-    fn give_back(&mut self, _: &LogId) {}
+    fn give_back(&mut self, _: &LogId, _: bool) {}
 }

@@ -77,6 +77,8 @@ pub struct Gain {
     pub compared: bool,
     /// There is more to fetch: another session was at it, the peer went on meanwhile, or something has to come later.
     pub unfinished: bool,
+    /// There is more to fetch because another session was at it, through no fault of the peer's.
+    pub held_up: bool,
     /// Records that have their bodies again.
     pub restored: u64,
     /// Where the next session goes on with the bodies; nothing when this one has come to the end.
@@ -228,7 +230,8 @@ impl Session {
     /// Returns what has been brought.
     pub fn gain(&self) -> Gain {
         let unfinished = self.gain.unfinished || self.fetcher.has_skipped();
-        Gain { unfinished, compared: self.gain.compared && !unfinished, ..self.gain }
+        let held_up = self.fetcher.has_yielded();
+        Gain { unfinished, held_up, compared: self.gain.compared && !unfinished, ..self.gain }
     }
 
     fn token(&mut self) -> Token {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::mpsc;
 
 use proptest::prelude::*;
 
@@ -254,7 +255,7 @@ fn logs_of_another_session_are_left_to_it() {
         fn take(&mut self, log: LogId) -> bool {
             log != self.0
         }
-        fn give_back(&mut self, _: &LogId) {}
+        fn give_back(&mut self, _: &LogId, _: bool) {}
     }
     let records = logs(3, 2);
     let peer = Node::with(&records.concat());
@@ -270,7 +271,48 @@ fn logs_of_another_session_are_left_to_it() {
         effects.extend(session.handle(Event::Answered(token, honest(&peer)(&request)), &us).unwrap());
     }
     assert_eq!(asked, [records[0][0].header().log, records[2][0].header().log]);
-    assert!(session.gain().unfinished);
+    assert!(session.gain().unfinished && session.gain().held_up);
+}
+
+#[test]
+fn a_log_is_given_back_with_word_of_whether_anything_came() {
+    struct Noted(mpsc::Sender<(LogId, bool)>);
+    impl Claims for Noted {
+        fn take(&mut self, _: LogId) -> bool {
+            true
+        }
+        fn give_back(&mut self, log: &LogId, grew: bool) {
+            self.0.send((*log, grew)).unwrap();
+        }
+    }
+    let records = logs(3, 2);
+    let expected = |grew| records.iter().map(|log| (log[0].header().log, grew)).collect::<Vec<_>>();
+    let peer = Node::with(&records.concat());
+    // Without a verdict the session breaks off before its records are judged.
+    for (verdict, grew) in [
+        (Some(Verdict::Accept), true),
+        (Some(Verdict::Keep), true),
+        (Some(Verdict::Ignore), false),
+        (Some(Verdict::Later), false),
+        (None, false),
+    ] {
+        let us = Node::new();
+        let (noted, given_back) = mpsc::channel();
+        let (mut session, effects) = Session::start(everything(), &us, Box::new(Noted(noted))).unwrap();
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            let event = match (effect, verdict) {
+                (Effect::Ask(token, request), _) => Event::Answered(token, honest(&peer)(&request)),
+                (Effect::Keep(token, records), Some(verdict)) => Event::Kept(token, vec![verdict; records.len()]),
+                (Effect::Keep(..), None) => break,
+                (Effect::Restore(token, _), _) => Event::Restored(token, 0),
+            };
+            effects.extend(session.handle(event, &us).unwrap());
+        }
+        assert_eq!(session.is_over(), verdict.is_some());
+        drop(session);
+        assert_eq!(given_back.into_iter().collect::<Vec<_>>(), expected(grew), "{verdict:?}");
+    }
 }
 
 #[test]

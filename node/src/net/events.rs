@@ -118,11 +118,11 @@ impl SwarmTask {
                 {
                     // Too much at once: ask for it when there is time.
                     self.on_judged(Judged { topic, id, source, verdict: Verdict::Ignore, forked: None });
-                    self.want_all(source);
+                    self.peers.want_all_soon(source, Instant::now());
                 }
             }
-            // What was published before could not reach it by gossip.
-            gossipsub::Event::Subscribed { peer_id, .. } => self.want_all(peer_id),
+            // What was published before could not reach it by gossip. It may subscribe as often as it likes.
+            gossipsub::Event::Subscribed { peer_id, .. } => self.peers.want_all_soon(peer_id, Instant::now()),
             gossipsub::Event::Unsubscribed { .. } | gossipsub::Event::GossipsubNotSupported { .. } => {}
             gossipsub::Event::SlowPeer { peer_id, .. } => {
                 tracing::debug!(peer = %peer_id, "a slow peer missed gossip and will get it by sync");
@@ -190,23 +190,19 @@ impl SwarmTask {
         request: Request,
         channel: request_response::ResponseChannel<<SyncCodec as request_response::Codec>::Response>,
     ) {
-        let permit = (self.answers.len() < MAX_ANSWERS).then(|| self.peers.admit(peer, Instant::now())).flatten();
+        let now = Instant::now();
+        let permit = (self.answers.len() < MAX_ANSWERS).then(|| self.peers.admit(peer, now)).flatten();
         let Some(permit) = permit else {
             self.respond(channel, Response::Busy);
             return;
         };
+        self.peers.charge(peer, serve::work(&request), now);
         let replica = self.replica.clone();
         self.answers.spawn(async move {
             let answer = timeout(REQUEST_TIMEOUT, serve::answer(&replica, request)).await.ok();
             drop(permit);
             Answered { peer, channel, answer }
         });
-    }
-
-    fn want_all(&mut self, peer: PeerId) {
-        if let Some(plan) = self.peers.plan(peer) {
-            plan.want_all();
-        }
     }
 
     /// Lets the replica know who counts as connected now.

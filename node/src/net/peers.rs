@@ -4,6 +4,10 @@
 //! whole plan. There is one session with a peer at a time, and a pause between two, so that whatever a peer does makes
 //! at most a few sessions a second. Whoever has waited longest since his last one comes first, and peers that dialled
 //! us cannot have all sessions: many ids that answer slowly keep nobody waiting whom this node chose itself.
+//!
+//! A comparison reads all heads of this node, and what it was wished for is often somebody else's doing. So it stays in
+//! the plan until it may begin: comparisons with a peer have a pace, and those that brought nothing are followed by
+//! pauses. Mail, and the logs of orphans, wait for neither.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -31,9 +35,13 @@ const MAX_DELIVERED: usize = 32;
 /// The pause between two sessions with a peer.
 const SESSION_PAUSE: Duration = Duration::from_millis(250);
 /// The pause after a session that broke off or left something: the other session or the peer's trouble may be over. It
-/// doubles, up to so many times, while such sessions bring nothing.
+/// doubles, up to so many times, while such sessions bring nothing, and no wish makes it shorter then.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
 const MAX_DOUBLINGS: u32 = 6;
+/// Comparisons with a peer at once, and the time in which one more is earned: two nodes that have just met need some, and
+/// whoever makes this node wish for more of them makes it read all its heads once in that time.
+const COMPARE_BURST: u32 = 8;
+const COMPARE_PAUSE: Duration = Duration::from_secs(5);
 /// Requests of one peer being answered at once.
 const MAX_ANSWERS: usize = 8;
 /// Requests of one peer a second over time, and in a burst: a session needs one for every 256 KiB or 256 logs.
@@ -74,6 +82,10 @@ pub(super) struct Peer {
     due: Instant,
     /// When its next session may begin; from then on it waits.
     not_before: Instant,
+    /// When the pause after comparisons that brought nothing is over.
+    compare_not_before: Instant,
+    /// The comparisons with it, at a [`COMPARE_PAUSE`] each, take until then.
+    compared_until: Instant,
     /// When a peer that has finished is listened to again.
     deaf_until: Instant,
     memory: MailMemory,
@@ -114,7 +126,7 @@ pub(super) enum Ending {
     InSync,
     /// Only what was asked for was done.
     Done,
-    /// There is more to do; and whether it has brought anything.
+    /// There is more to do; and whether it has brought anything, or others kept it from that.
     Unfinished { fruitful: bool },
 }
 
@@ -137,8 +149,11 @@ impl Peers {
     /// A peer has proved to be of our network: from now on it counts, and is synced with at once.
     pub fn identified(&mut self, peer: PeerId, agent: &str) {
         if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.agent = Some(agent.chars().filter(|c| !c.is_control()).take(MAX_AGENT_LEN).collect());
-            peer.plan.want_all();
+            let agent = agent.chars().filter(|c| !c.is_control()).take(MAX_AGENT_LEN).collect();
+            // It may say so as often as it likes.
+            if peer.agent.replace(agent).is_none() {
+                peer.plan.want_all();
+            }
         }
     }
 
@@ -150,6 +165,11 @@ impl Peers {
 
     pub fn is_connected(&self, peer: &PeerId) -> bool {
         self.peers.contains_key(peer)
+    }
+
+    /// Tells whether this node has dialled a peer that is connected.
+    pub fn has_dialled(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.dialled)
     }
 
     /// Returns the peers that count.
@@ -168,6 +188,19 @@ impl Peers {
         self.peers.get_mut(&peer).map(|peer| &mut peer.plan)
     }
 
+    /// What a peer has done makes it worth while to compare with it and to exchange mail, as soon as it may be compared
+    /// with.
+    pub fn want_all_soon(&mut self, peer: PeerId, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            let from = peer.compares_from();
+            if from <= now {
+                peer.plan.want_all();
+            } else {
+                peer.due = peer.due.min(from);
+            }
+        }
+    }
+
     /// Plans for all peers.
     pub fn plans(&mut self) -> impl Iterator<Item = (&PeerId, &mut Plan)> {
         self.peers.iter_mut().map(|(id, peer)| (id, &mut peer.plan))
@@ -181,16 +214,22 @@ impl Peers {
         due.min().map(|(_, id)| id)
     }
 
-    /// Takes the plan for a session that the caller starts now, and tells by [`Self::started`].
+    /// Takes the plan for a session that the caller starts now, and tells by [`Self::started`]. A comparison that may not
+    /// begin yet is left.
     pub fn take_plan(&mut self, peer: PeerId, now: Instant) -> Option<(Plan, MailMemory)> {
         let interval = jittered(self.sync_interval);
         let peer = self.peers.get_mut(&peer)?;
-        peer.due = now + interval;
+        let compare = peer.plan.compare && peer.compares_from() <= now;
+        if compare {
+            peer.due = now + interval;
+            peer.compared_until = peer.compared_until.max(now) + COMPARE_PAUSE;
+        }
         let (after, not_before) = peer.bodies;
         let keeps = peer.agent.as_deref().and_then(Retention::of_agent).filter(|_| not_before <= now);
         let bodies = keeps.map(|keeps| PlannedBodies { keeps, after });
-        let plan = std::mem::take(&mut peer.plan);
-        Some((Plan { bodies, ..plan }, std::mem::take(&mut peer.memory)))
+        let left = Plan { compare: peer.plan.compare && !compare, ..Plan::default() };
+        let plan = std::mem::replace(&mut peer.plan, left);
+        Some((Plan { compare, bodies, ..plan }, std::mem::take(&mut peer.memory)))
     }
 
     /// A session has asked for bodies, up to `after` or to the end, and brought some or none.
@@ -209,6 +248,7 @@ impl Peers {
 
     /// A session has ended; without `memory` it has panicked or was of an earlier connection.
     pub fn ended(&mut self, session: task::Id, memory: Option<MailMemory>, ending: Ending, now: Instant) {
+        let interval = self.sync_interval;
         let Some(peer) = self.peers.values_mut().find(|peer| peer.session == Some(session)) else {
             return;
         };
@@ -225,6 +265,11 @@ impl Peers {
                 peer.in_sync = false;
                 peer.fruitless = if fruitful { 0 } else { peer.fruitless.saturating_add(1) };
                 let pause = RETRY_PAUSE * (1 << peer.fruitless.saturating_sub(1).min(MAX_DOUBLINGS));
+                // Whom this node has chosen waits no longer than one that is idle.
+                let pause = if peer.dialled { pause.min(interval) } else { pause };
+                if !fruitful {
+                    peer.compare_not_before = now + pause;
+                }
                 peer.due = peer.due.min(now + pause);
             }
         }
@@ -238,7 +283,7 @@ impl Peers {
                 return;
             }
             if peer.deaf_until <= now {
-                peer.plan.compare = true;
+                peer.plan.want_compared();
                 peer.deaf_until = now + TOLD_PAUSE;
             } else {
                 peer.due = peer.due.min(peer.deaf_until);
@@ -253,8 +298,8 @@ impl Peers {
         (peer.bytes.has_any(now) && peer.requests.take(now)).then_some(permit)
     }
 
-    /// Charges a peer for an answer. What it takes beyond its share it has to wait for.
-    pub fn served(&mut self, peer: PeerId, bytes: usize, now: Instant) {
+    /// Charges a peer for a request or an answer. What it takes beyond its share it has to wait for.
+    pub fn charge(&mut self, peer: PeerId, bytes: usize, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.bytes.charge(i64::try_from(bytes).unwrap_or(i64::MAX), now);
         }
@@ -273,6 +318,8 @@ impl Peer {
             session: None,
             due: now,
             not_before: now,
+            compare_not_before: now,
+            compared_until: now,
             deaf_until: now,
             memory: MailMemory::default(),
             bodies: (None, now),
@@ -286,8 +333,19 @@ impl Peer {
     fn is_due(&mut self, now: Instant) -> bool {
         if self.due <= now {
             self.plan.want_all();
+            // While the comparison waits, mail is not wished for again and again.
+            self.due = self.due.max(self.compares_from());
         }
-        self.agent.is_some() && self.session.is_none() && self.not_before <= now && self.plan != Plan::default()
+        let Plan { compare, mail, deliver, logs, bodies: _ } = &self.plan;
+        let compares = *compare && self.compares_from() <= now;
+        let has_work = compares || *mail || !deliver.is_empty() || !logs.is_empty();
+        self.agent.is_some() && self.session.is_none() && self.not_before <= now && has_work
+    }
+
+    /// Returns when it may be compared with.
+    fn compares_from(&self) -> Instant {
+        let paced = self.compared_until.checked_sub(COMPARE_PAUSE * (COMPARE_BURST - 1));
+        paced.map_or(self.compare_not_before, |paced| paced.max(self.compare_not_before))
     }
 
     fn info(&self, peer: PeerId) -> Option<PeerInfo> {
@@ -308,6 +366,11 @@ impl Plan {
         self.mail = true;
     }
 
+    /// Compare the ledgers.
+    pub fn want_compared(&mut self) {
+        self.compare = true;
+    }
+
     /// Exchange mail.
     pub fn want_mail(&mut self) {
         self.mail = true;
@@ -325,7 +388,7 @@ impl Plan {
         if self.logs.len() < MAX_WANTED_LOGS {
             self.logs.insert(log);
         } else {
-            self.compare = true;
+            self.want_compared();
         }
     }
 }
@@ -520,7 +583,7 @@ mod tests {
     fn a_peer_that_takes_more_than_its_share_waits_until_it_is_earned() {
         let now = Instant::now();
         let (mut peers, peer) = one_peer(now);
-        peers.served(peer, 6000, now);
+        peers.charge(peer, 6000, now);
         assert!(peers.admit(peer, now).is_none(), "four seconds of 1000 bytes are used up, and two more");
         assert!(peers.admit(peer, now + Duration::from_secs(1)).is_none());
         assert!(peers.admit(peer, now + Duration::from_secs(3)).is_some());
@@ -543,6 +606,96 @@ mod tests {
         }
         assert_eq!(pauses[..3], [2, 4, 8]);
         assert!(pauses[3] > 8, "{pauses:?}");
+    }
+
+    /// Begins the sessions that are due with the only peer until one compares; returns when, and which. `wish` is what is
+    /// wished for all the time.
+    fn next_comparison(
+        peers: &mut Peers,
+        from: Instant,
+        wish: impl Fn(&mut Peers, Instant),
+    ) -> (Duration, Instant, task::Id) {
+        for step in 0..1000 {
+            let now = from + SESSION_PAUSE * step;
+            wish(peers, now);
+            let Some(peer) = peers.due(now) else { continue };
+            let (plan, _) = peers.take_plan(peer, now).unwrap();
+            let session = tokio::spawn(async {}).id();
+            peers.started(peer, session);
+            if plan.compare {
+                return (now - from, now, session);
+            }
+            peers.ended(session, None, Ending::Done, now);
+        }
+        panic!("no comparison for minutes");
+    }
+
+    /// Wishes whatever can be wished.
+    fn everything(peer: PeerId) -> impl Fn(&mut Peers, Instant) {
+        move |peers, now| {
+            peers.identified(peer, "a");
+            peers.plan(peer).unwrap().want_all();
+            peers.want_all_soon(peer, now);
+            peers.digest_seen(peer, false, now);
+            for author in 0..=u8::try_from(MAX_WANTED_LOGS).unwrap() {
+                peers.plan(peer).unwrap().want_log(log(author));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn no_wish_shortens_the_pause_after_sessions_that_brought_nothing() {
+        for (dialled, pauses) in [(false, [0, 2, 4, 8, 16, 32, 64, 128, 128]), (true, [0, 2, 4, 8, 16, 20, 20, 20, 20])]
+        {
+            let start = Instant::now();
+            let (mut peers, peer) = one_peer(start);
+            peers.connected(peer, "/ip4/127.0.0.1/tcp/1".parse().unwrap(), dialled, start);
+            let mut before = start;
+            for pause in pauses {
+                let (waited, now, session) = next_comparison(&mut peers, before, everything(peer));
+                assert_eq!(waited, Duration::from_secs(pause));
+                peers.ended(session, None, Ending::Unfinished { fruitful: false }, now);
+                before = now;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn wishes_without_end_make_a_comparison_in_five_seconds() {
+        let start = Instant::now();
+        let (mut peers, peer) = one_peer(start);
+        let mut before = start;
+        let mut times = Vec::new();
+        while before <= start + Duration::from_secs(60) {
+            let (_, now, session) = next_comparison(&mut peers, before, everything(peer));
+            peers.ended(session, None, Ending::InSync, now);
+            times.push(now);
+            before = now;
+        }
+        let within = |seconds| times.iter().filter(|time| **time <= start + Duration::from_secs(seconds)).count();
+        assert_eq!((within(2), within(60)), (8, 20));
+    }
+
+    #[tokio::test]
+    async fn neither_who_comes_anew_nor_an_orphan_waits_for_the_pause() {
+        let now = Instant::now();
+        let (mut peers, peer) = one_peer(now);
+        peers.identified(peer, "a");
+        for _ in 0..5 {
+            let (_, now, session) = next_comparison(&mut peers, now, everything(peer));
+            peers.ended(session, None, Ending::Unfinished { fruitful: false }, now);
+        }
+        let later = now + Duration::from_secs(35);
+        peers.take_plan(peer, later);
+        peers.plan(peer).unwrap().want_log(log(1));
+        assert_eq!(peers.due(later), Some(peer));
+        let (plan, _) = peers.take_plan(peer, later).unwrap();
+        assert_eq!((plan.logs.len(), plan.compare), (1, false));
+        peers.disconnected(peer);
+        peers.connected(peer, "/ip4/127.0.0.1/tcp/1".parse().unwrap(), false, later);
+        peers.identified(peer, "a");
+        assert_eq!(peers.due(later), Some(peer));
+        assert!(peers.take_plan(peer, later).unwrap().0.compare);
     }
 
     #[test]

@@ -245,9 +245,9 @@ impl SwarmTask {
             // Its copy was an orphan here, and went no further: see `pass_on`.
             Spread::Known => {
                 self.told.take_back(&log);
-                self.peers.plans().for_each(|(_, plan)| plan.want_all());
+                self.peers.plans().for_each(|(_, plan)| plan.want_compared());
             }
-            Spread::NotSent => self.peers.plans().for_each(|(_, plan)| plan.want_all()),
+            Spread::NotSent => self.peers.plans().for_each(|(_, plan)| plan.want_compared()),
         }
     }
 
@@ -308,6 +308,7 @@ impl SwarmTask {
                 link: Link { peer, reports: self.reports.clone() },
                 replica: Arc::clone(&self.replica),
                 claims: self.claims.clone(),
+                dialled: self.peers.has_dialled(&peer),
                 gain: Gain::default(),
                 retention: self.config.retention,
             };
@@ -326,7 +327,7 @@ impl SwarmTask {
                 return;
             }
         };
-        let unfinished = Ending::Unfinished { fruitful: gain.accepted > 0 };
+        let unfinished = Ending::Unfinished { fruitful: gain.accepted > 0 || gain.held_up };
         let ending = match result {
             Ok(()) if gain.unfinished => unfinished,
             Ok(()) if gain.compared => {
@@ -371,7 +372,7 @@ impl SwarmTask {
             spread &= self.gossip(Topic::Records, record) == Spread::Sent;
         }
         if !spread {
-            self.peers.plans().filter(|(peer, _)| **peer != source).for_each(|(_, plan)| plan.want_all());
+            self.peers.plans().filter(|(peer, _)| **peer != source).for_each(|(_, plan)| plan.want_compared());
         }
     }
 
@@ -388,7 +389,7 @@ impl SwarmTask {
     fn on_answered(&mut self, answered: Result<Answered, task::JoinError>) {
         match answered {
             Ok(Answered { peer, channel, answer: Some(Ok(answer)) }) => {
-                self.peers.served(peer, answer.size, Instant::now());
+                self.peers.charge(peer, answer.size, Instant::now());
                 self.respond(channel, answer.response);
                 match answer.news {
                     News::None => {}

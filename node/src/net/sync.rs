@@ -33,6 +33,8 @@ pub(super) struct Session {
     pub link: Link,
     pub replica: Arc<dyn Replica>,
     pub claims: Claims,
+    /// Whether this node has dialled the peer.
+    pub dialled: bool,
     pub gain: Gain,
     pub retention: Retention,
 }
@@ -48,6 +50,8 @@ pub(super) struct Gain {
     pub compared: bool,
     /// There is more to fetch.
     pub unfinished: bool,
+    /// Other sessions were at some of it.
+    pub held_up: bool,
     /// Records that have their bodies again.
     pub restored: u64,
     /// If bodies were asked for, or would have been: where the next visit goes on, and nothing at the end.
@@ -110,7 +114,7 @@ impl Session {
     /// Drives a session until nothing is left to wait for.
     async fn pull(&mut self, plan: pull::Plan) -> Result<(), SessionError> {
         let asks_for_bodies = plan.bodies.is_some();
-        let claims = Box::new(self.claims.session());
+        let claims = Box::new(self.claims.session(self.dialled));
         let started = reading(&self.replica, move |own| pull::Session::start(plan, own, claims)).await;
         let (mut session, mut effects) = started.ok_or_else(stopping)??;
         let (replica, link) = (Arc::clone(&self.replica), self.link.clone());
@@ -138,6 +142,7 @@ impl Session {
             self.gain.fresh.extend(fresh.into_iter().take(room));
             if session.is_over() {
                 self.gain.unfinished |= gain.unfinished;
+                self.gain.held_up |= gain.held_up;
                 return Ok(());
             }
         }

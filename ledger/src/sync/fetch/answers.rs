@@ -191,6 +191,10 @@ impl Fetcher {
                     frozen.log
                 }
             };
+            let is_new = |verdict: &Verdict| matches!(verdict, Verdict::Accept | Verdict::Keep);
+            if let Some(open) = self.open.get_mut(&log) {
+                open.grew |= own.iter().any(is_new);
+            }
             if held {
                 self.end(&log);
             }

@@ -2,10 +2,14 @@
 
 use std::io;
 
+use exchange_ledger::record::Head;
+use exchange_ledger::sync::Answer;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{StreamProtocol, SwarmBuilder, identify, noise, tcp, yamux};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::replica::{Lie, TestReplica, invalid_record};
 use super::*;
@@ -70,6 +74,75 @@ async fn who_names_heads_without_end_is_banned() {
     hub.client.sync_now().await;
     banned(&hub, &leaf).await;
     assert_eq!(hub.replica.records(), 0);
+}
+
+/// Names heads, and is silent when it is asked for their records.
+#[derive(NetworkBehaviour)]
+struct Staller {
+    identify: identify::Behaviour,
+    sync: request_response::Behaviour<codec::SyncCodec>,
+}
+
+/// Dials a node as such a peer; returns when that waits for the records.
+async fn stall(victim: &Node, heads: Vec<Head>) {
+    let names = protocol::Names::new(*b"test");
+    let mut staller = SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_behaviour(|key| Staller {
+            identify: identify::Behaviour::new(identify::Config::new(names.protocol.clone(), key.public())),
+            sync: request_response::Behaviour::with_codec(
+                codec::SyncCodec::default(),
+                [(names.sync, ProtocolSupport::Full)],
+                request_response::Config::default().with_request_timeout(NEVER),
+            ),
+        })
+        .unwrap()
+        .with_swarm_config(|config| config.with_idle_connection_timeout(NEVER))
+        .build();
+    staller.dial(victim.address().await).unwrap();
+    let (asked, was_asked) = oneshot::channel();
+    tokio::spawn(async move {
+        let (mut asked, mut unanswered) = (Some(asked), Vec::new());
+        loop {
+            let event = staller.select_next_some().await;
+            let SwarmEvent::Behaviour(StallerEvent::Sync(request_response::Event::Message { message, .. })) = event
+            else {
+                continue;
+            };
+            let request_response::Message::Request { request: Ok(request), channel, .. } = message else { continue };
+            let protocol::Request::Ledger(request) = request else { continue };
+            let answer = match request {
+                exchange_ledger::sync::Request::Compare { .. } => Answer::Differs(None),
+                exchange_ledger::sync::Request::Forks { .. } => Answer::Heads(Vec::new()),
+                exchange_ledger::sync::Request::Heads { .. } => Answer::Heads(heads.clone()),
+                _ => {
+                    unanswered.push(channel);
+                    if let Some(asked) = asked.take() {
+                        asked.send(()).unwrap();
+                    }
+                    continue;
+                }
+            };
+            staller.behaviour_mut().sync.send_response(channel, Ok(protocol::Response::Ledger(answer))).unwrap();
+        }
+    });
+    was_asked.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_dials_in_and_stalls_keeps_nothing_from_a_peer_that_was_dialled() {
+    let honest = node(config(TCP)).await;
+    honest.replica.write(1, b"the only one");
+    let victim = node(config(TCP)).await;
+    stall(&victim, vec![honest.replica.head(1).unwrap()]).await;
+    let start = Instant::now();
+    victim.client.dial(honest.address().await).await.unwrap();
+    eventually("a comparison to the end", async || victim.replica.lock().comparisons > 0).await;
+    assert_eq!(victim.replica.records(), 1);
+    // Until the staller's answer is given up nobody else could have fetched the log.
+    assert!(start.elapsed() < behaviour::REQUEST_TIMEOUT / 2, "{:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
