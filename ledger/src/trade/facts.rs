@@ -8,7 +8,7 @@ use bitcoin::{OutPoint, Txid};
 use crate::body::{Body, Extend, HalfSpend, Ruling, Vaults};
 use crate::record::Record;
 use crate::rules::{DISPUTE_MARGIN, LAST_PAYMENT_MARGIN, MAX_EXTENSIONS};
-use crate::trade::{Bid, ChainFacts, Contract, Escrow, Funding, Role, Seat, Spend};
+use crate::trade::{Bid, ChainFacts, Contract, Escrow, Funding, Role, Seat, Spend, SpendPath};
 
 /// How many signed halves of one kind a trade keeps: a party signs again when the funding is reorganised away.
 pub const MAX_HALVES: usize = 4;
@@ -222,7 +222,8 @@ impl View {
     /// that holds the buyer's bond, as he says; one that something was done with, what concerns the buyer's coins first; or the
     /// one that the seller names; else the one confirmed first, else any in the pool (the lowest outpoint). So no later output,
     /// and no name that a seller gives to one, takes back what was signed for another, nor leads an arbiter away from where the
-    /// buyer looks. Where an extension is buried, the outputs that it made count for those that it spent.
+    /// buyer looks. Nor does the trade end by what he takes back after its delay, while another output holds as much. Where an
+    /// extension is buried, the outputs that it made count for those that it spent.
     pub fn funding(&self) -> Option<&Funding> {
         self.contract.as_ref()?; // without a contract there is no escrow to fund
         let current = self.chain.fundings.iter().filter(|funding| self.is_current(funding));
@@ -245,8 +246,11 @@ impl View {
         let is_bonded = self.facts.buyer_funded.contains(&self.chain.root_of(funding).outpoint());
         let is_of = |vaults: &Vaults| vaults.outpoint() == outpoint;
         let spends = self.chain.spends.iter().filter(|spend| spend.spends(&outpoint));
-        let (payouts, others): (Vec<&Spend>, Vec<&Spend>) = spends.partition(|spend| spend.path.is_payout());
+        // What the seller takes back by his own leaf asks nobody: it speaks for no output, and in a block against it.
+        let (own, signed): (Vec<&Spend>, Vec<&Spend>) = spends.partition(|spend| spend.path == SpendPath::Timeout);
+        let (payouts, others): (Vec<_>, Vec<_>) = signed.into_iter().partition(|spend| spend.path.is_payout());
         let is_buried = |spend: &&Spend| self.is_buried(spend.height);
+        let is_taken_back = own.iter().any(|spend| spend.height.is_some());
         let released = !payouts.is_empty() || self.facts.releases.iter().any(|half| is_of(&half.vaults));
         let is_signed = || {
             let refunds = self.facts.refunds.iter().map(|half| &half.vaults);
@@ -255,11 +259,13 @@ impl View {
             refunds.chain(rulings).chain(extensions).any(is_of)
         };
         if !self.is_buried(funding.height) {
-            6
+            8
         } else if payouts.iter().any(is_buried) {
             0
         } else if is_bonded {
-            1
+            1 // his own bond is there, whatever the seller took back
+        } else if is_taken_back {
+            7
         } else if released && others.iter().all(|spend| spend.height.is_none()) {
             2
         } else if others.iter().any(is_buried) {

@@ -147,6 +147,35 @@ fn a_ruling_is_completed_by_who_gets_something_and_when_its_leaf_opens() {
     }
 }
 
+/// The seller paid the escrow twice, once in secret, and so long before that this is his again while the other payment is
+/// disputed.
+#[test]
+fn a_dispute_goes_on_whatever_the_seller_takes_back_of_another_funding() {
+    let mut case = Case::new();
+    let [named, secret] = [1, 2].map(|number| case.trade.funding(number));
+    case.facts.funded = Some(case.trade.vaults(1).outpoint());
+    let key = case.trade.author(Role::Seller).trade_key();
+    let coin = case.trade.vaults(2).escrow;
+    let taken_back = case.escrow.signed_timeout(Vault::Escrow, coin, sats(1_700), &key).unwrap().tx;
+    let opens = FUNDED_AT + 4320;
+    let funded_at = opens - 200; // by then the arbiter's leaf is open
+    for height in [None, Some(opens + 2), Some(opens)] {
+        let txs = [(&named, Some(funded_at)), (&secret, Some(FUNDED_AT)), (&taken_back, height)];
+        let seen = ChainFacts::gather(&case.escrow, opens + 2, true, txs);
+        let mut arbiter = case.arbiter(Seat::First, 200);
+        arbiter.handle(Event::Chain(seen.clone())).unwrap();
+        assert_eq!((arbiter.phase(), arbiter.actions()), (Phase::Disputed, vec![Action::Rule, Action::Extend]));
+
+        let ruling = case.ruling(Seat::First, Verdict::Buyer);
+        let facts = Facts { rulings: vec![(Seat::First, ruling.clone())], ..case.facts.clone() };
+        let (mut buyer, _) = case.party(Role::Buyer, 200);
+        buyer.handle(Event::Records { contract: Some(case.trade.contract()), facts }).unwrap();
+        let effects = buyer.handle(Event::Chain(seen)).unwrap();
+        assert_eq!(buyer.phase(), Phase::Ruled, "{height:?}");
+        assert!(effects.contains(&Effect::CompleteRuling { seat: Seat::First, ruling }), "{effects:?}");
+    }
+}
+
 #[test]
 fn the_first_arbiters_ruling_counts_before_the_seconds() {
     let mut case = Case::new();
