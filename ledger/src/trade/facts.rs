@@ -252,11 +252,13 @@ impl View {
         let is_buried = |spend: &&Spend| self.is_buried(spend.height);
         let is_taken_back = own.iter().any(|spend| spend.height.is_some());
         let released = !payouts.is_empty() || self.facts.releases.iter().any(|half| is_of(&half.vaults));
+        let is_turn = |seat: &Seat| self.is_turn(*seat, funding);
         let is_signed = || {
             let refunds = self.facts.refunds.iter().map(|half| &half.vaults);
-            let rulings = self.facts.rulings.iter().map(|(_, ruling)| &ruling.vaults);
-            let extensions = self.facts.extensions.iter().map(|(_, extend)| &extend.vaults);
-            refunds.chain(rulings).chain(extensions).any(is_of)
+            let rulings = self.facts.rulings.iter().filter(|(seat, _)| is_turn(seat));
+            let extensions = self.facts.extensions.iter().filter(|(seat, _)| is_turn(seat));
+            let ruled = rulings.map(|(_, ruling)| &ruling.vaults);
+            refunds.chain(ruled).chain(extensions.map(|(_, extend)| &extend.vaults)).any(is_of)
         };
         if !self.is_buried(funding.height) {
             8
@@ -324,18 +326,29 @@ impl View {
         self.facts.refunds.iter().find(|half| half.vaults == vaults)
     }
 
-    /// Returns the ruling about the escrow as funded: the first arbiter's, or else the second's.
+    /// Returns the ruling about the escrow as funded: the first arbiter's, or else the second's, once it is his turn.
     pub fn ruling(&self) -> Option<&(Seat, Ruling)> {
-        let vaults = self.vaults()?;
-        let about = || self.facts.rulings.iter().filter(move |(_, ruling)| ruling.vaults == vaults);
-        about().min_by_key(|(seat, _)| *seat)
+        let (funding, vaults) = (self.funding()?, self.vaults()?);
+        let about = self.facts.rulings.iter().filter(|(_, ruling)| ruling.vaults == vaults);
+        about.filter(|(seat, _)| self.is_turn(*seat, funding)).min_by_key(|(seat, _)| *seat)
     }
 
-    /// Returns the extension of the escrow as funded, while more of them are allowed.
+    /// Returns the extension of the escrow as funded, while more of them are allowed; whose, as of rulings.
     pub fn extension(&self) -> Option<&(Seat, Extend)> {
-        let vaults = self.vaults().filter(|_| self.extensions() < MAX_EXTENSIONS)?;
-        let about = || self.facts.extensions.iter().filter(move |(_, extend)| extend.vaults == vaults);
-        about().min_by_key(|(seat, _)| *seat)
+        let (funding, vaults) = (self.funding()?, self.vaults()?);
+        let about = self.facts.extensions.iter().filter(|(_, extend)| extend.vaults == vaults);
+        let counts = about.filter(|(seat, _)| self.is_turn(*seat, funding) && self.extensions() < MAX_EXTENSIONS);
+        counts.min_by_key(|(seat, _)| *seat)
+    }
+
+    /// Tells whether what an arbiter signed about outputs counts: the second's does when the first has had his time, however
+    /// early it was signed. The first decides alone until then, and nobody takes that from him by signing sooner.
+    fn is_turn(&self, seat: Seat, funding: &Funding) -> bool {
+        let opens = |contract: &Contract| opens_after(funding, contract.delay_of(seat));
+        match seat {
+            Seat::First => true,
+            Seat::Second => self.contract.as_ref().and_then(opens).is_some_and(|from| self.chain.tip >= from),
+        }
     }
 
     /// Returns how often the coins were moved into the escrow again.
@@ -358,7 +371,7 @@ impl View {
 
     /// Returns the tip height from which what an arbiter signed can enter a block (BIP-68).
     pub fn ruling_from(&self, seat: Seat) -> Option<u32> {
-        self.opens_after(self.contract.as_ref()?.delay_of(seat))
+        opens_after(self.funding()?, self.contract.as_ref()?.delay_of(seat))
     }
 
     /// Returns the last height at which the buyer may pay; `None` before the funding is confirmed.
@@ -371,14 +384,14 @@ impl View {
     /// Returns the tip height from which a transaction that takes the coins back can enter a block; `None` before the
     /// funding is confirmed.
     pub fn refund_from(&self) -> Option<u32> {
-        self.opens_after(self.contract.as_ref()?.refund_delay)
+        opens_after(self.funding()?, self.contract.as_ref()?.refund_delay)
     }
+}
 
-    /// Returns the tip height from which a spend with this delay can enter a block (BIP-68: the funding must have as many
-    /// confirmations, the block being made not counted).
-    fn opens_after(&self, delay: u16) -> Option<u32> {
-        self.funding()?.height?.checked_add(u32::from(delay))?.checked_sub(1)
-    }
+/// Returns the tip height from which a spend of outputs with this delay can enter a block (BIP-68: they must have as many
+/// confirmations, the block being made not counted); `None` before they are confirmed.
+fn opens_after(funding: &Funding, delay: u16) -> Option<u32> {
+    funding.height?.checked_add(u32::from(delay))?.checked_sub(1)
 }
 
 #[cfg(test)]

@@ -332,6 +332,42 @@ fn of_two_fundings_counts_what_more_speaks_for_and_then_what_came_first() {
 }
 
 #[test]
+fn what_the_second_arbiter_signs_says_nothing_while_the_first_decides_alone() {
+    let trade = SampleTrade::with_second(Side::Sell);
+    let [late, early] = [1, 2].map(|number| trade.vaults(number));
+    let from = TIP - 2 + 1008 - 1;
+    for (by, tip, counts) in [
+        (Seat::First, TIP, true),
+        (Seat::Second, TIP, false),
+        (Seat::Second, from - 1, false),
+        (Seat::Second, from, true),
+    ] {
+        for sign in [rule_about, extend] {
+            let mut alone = view_of(&trade, &[(1, BURIED)]);
+            sign(&mut alone, &late, by);
+            alone.chain.tip = tip;
+            assert_eq!(alone.ruling().is_some() || alone.extension().is_some(), counts, "{by:?} at {tip}");
+            alone.chain.fundings[0].height = None;
+            let is_left = alone.ruling().is_some() || alone.extension().is_some();
+            assert_eq!(is_left, by == Seat::First, "a reorg takes his turn back");
+            // Nor does it lead anybody to another output.
+            let mut twice = view_of(&trade, &[(1, BURIED), (2, Some(TIP - 9))]);
+            sign(&mut twice, &late, by);
+            twice.chain.tip = tip;
+            assert_eq!(twice.funding().unwrap().vaults, if counts { late } else { early }, "{by:?} at {tip}");
+        }
+    }
+    let mut both = view_of(&trade, &[(1, BURIED)]);
+    for by in [Seat::Second, Seat::First] {
+        rule_about(&mut both, &late, by);
+        extend(&mut both, &late, by);
+    }
+    both.chain.tip = from;
+    assert_eq!(both.ruling().unwrap().0, Seat::First);
+    assert_eq!(both.extension().unwrap().0, Seat::First);
+}
+
+#[test]
 fn nothing_speaks_for_what_is_not_buried() {
     let trade = SampleTrade::new(Side::Sell);
     let [late, early] = [1, 2].map(|number| trade.vaults(number));

@@ -157,6 +157,7 @@ fn rows_walked(view: &View) -> (Phase, Vec<usize>) {
 fn scenes() -> Vec<(&'static str, Scene, Phase)> {
     let (named, elsewhere) = (0, 7); // the output's place in its transaction
     let late = TIP - 2 + 4320 - 1008;
+    let seconds = TIP - 2 + 1008 - 1; // from here on it is the second arbiter's turn
     let paid = |scene: Scene| scene.facts(|facts| facts.payment_sent = true);
     vec![
         ("nothing happened", Scene::bid(), Phase::Bid),
@@ -198,7 +199,12 @@ fn scenes() -> Vec<(&'static str, Scene, Phase)> {
         ("the dispute opens by itself", paid(Scene::funded_at(BURIED)).at(late), Phase::Disputed),
         ("nothing opens by itself that was not paid", Scene::funded_at(BURIED).at(late), Phase::Funded),
         ("ruled", Scene::disputed().ruled(Seat::First, named), Phase::Ruled),
-        ("ruled by the second arbiter", Scene::disputed().ruled(Seat::Second, named), Phase::Ruled),
+        (
+            "ruled by the second arbiter, a block before his turn",
+            Scene::disputed().ruled(Seat::Second, named).at(seconds - 1),
+            Phase::Disputed,
+        ),
+        ("ruled by the second arbiter", Scene::disputed().ruled(Seat::Second, named).at(seconds), Phase::Ruled),
         ("a ruling without a dispute", paid(Scene::funded_at(BURIED)).ruled(Seat::First, named), Phase::Paid),
         ("a ruling about another output", Scene::disputed().ruled(Seat::First, elsewhere), Phase::Disputed),
         ("a release beats a ruling", Scene::disputed().ruled(Seat::First, named).released(named), Phase::Released),
