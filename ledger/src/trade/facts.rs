@@ -64,22 +64,39 @@ impl Facts {
         records: &[Record],
         void: bool,
     ) -> Self {
-        let mut own_order: Vec<&Record> = records.iter().collect();
-        // The log in which somebody entered the trade comes first: another, which claims to be older, must not precede it.
-        let is_elsewhere = |record: &Record| !bid.home_logs().contains(&record.header().log);
-        own_order.sort_by_key(|record| (record.author(), is_elsewhere(record), record.place()));
-        own_order.dedup_by_key(|record| record.id());
-        own_order.retain(|record| kept.iter().all(|first| first.id() != record.id()));
         let mut facts = Self { void, ..Self::default() };
-        for record in kept.iter().chain(own_order) {
-            let author = record.author();
-            match (bid.role_of(&author), bid.seat_of(&author), Body::decode(record)) {
-                (Some(Role::Arbiter), Some(seat), Ok(body)) => facts.add_ruled(seat, body, bid, escrow),
-                (Some(role), _, Ok(body)) => facts.add(role, body, bid, escrow),
-                (None, _, _) | (_, _, Err(_)) => {}
-            }
+        for record in kept.iter().chain(own_order(bid, kept, records)) {
+            facts.hear(record, bid, escrow);
         }
         facts
+    }
+
+    /// Gathers likewise, and returns besides which of the records add something, in the order in which they count. The others
+    /// need not be kept: with these, they say nothing.
+    pub(super) fn gather_new<'a>(
+        bid: &Bid,
+        escrow: &impl Deref<Target = Option<Escrow>>,
+        kept: &[Record],
+        records: &'a [Record],
+    ) -> (Self, Vec<&'a Record>) {
+        let mut facts = Self::gather(bid, escrow, kept, &[], false);
+        let mut new = own_order(bid, kept, records);
+        new.retain(|record| {
+            let before = facts.clone();
+            facts.hear(record, bid, escrow);
+            facts != before
+        });
+        (facts, new)
+    }
+
+    /// Adds what a record says, if it is its author's to say.
+    fn hear(&mut self, record: &Record, bid: &Bid, escrow: &impl Deref<Target = Option<Escrow>>) {
+        let author = record.author();
+        match (bid.role_of(&author), bid.seat_of(&author), Body::decode(record)) {
+            (Some(Role::Arbiter), Some(seat), Ok(body)) => self.add_ruled(seat, body, bid, escrow),
+            (Some(role), _, Ok(body)) => self.add(role, body, bid, escrow),
+            (None, _, _) | (_, _, Err(_)) => {}
+        }
     }
 
     /// Adds what an arbiter says. Without an escrow there is nothing to rule about.
@@ -193,6 +210,17 @@ impl Facts {
     pub const fn cancelled(&self) -> bool {
         self.buyer_cancel || self.seller_cancel
     }
+}
+
+/// Returns records that are not kept, in the order in which they count.
+fn own_order<'a>(bid: &Bid, kept: &[Record], records: &'a [Record]) -> Vec<&'a Record> {
+    let mut order: Vec<&Record> = records.iter().collect();
+    // The log in which somebody entered the trade comes first: another, which claims to be older, must not precede it.
+    let is_elsewhere = |record: &Record| !bid.home_logs().contains(&record.header().log);
+    order.sort_by_key(|record| (record.author(), is_elsewhere(record), record.place()));
+    order.dedup_by_key(|record| record.id());
+    order.retain(|record| kept.iter().all(|first| first.id() != record.id()));
+    order
 }
 
 fn keep_half(halves: &mut Vec<HalfSpend>, half: HalfSpend, escrow: &impl Deref<Target = Option<Escrow>>, to: Role) {
