@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use bitcoin::OutPoint;
 use bitcoin::consensus::serialize;
 use exchange_ledger::testing::SALT;
-use exchange_ledger::trade::{Action, Command, Event, Local, Phase, Role, Trade};
+use exchange_ledger::trade::{Action, Command, Event, Funding, Local, Phase, Role, Spend, SpendPath, Trade};
 
 use crate::Twist;
 use crate::arbiter::Decision;
@@ -184,7 +185,7 @@ impl Driver {
             known.heard = words;
         }
         let mut machine = self.machine(role, &known);
-        let before = machine.phase();
+        let (before, counted) = (machine.phase(), machine.view().funding().map(Funding::outpoint));
         let mut run = Run { driver: self, role, party, stimulus, deeds: Vec::new(), fault: None };
         let event = match stimulus {
             Stimulus::Look { chain, synced } => {
@@ -203,10 +204,12 @@ impl Driver {
             run.perform_all(&mut machine, event);
         }
         let (phase, now) = (machine.phase(), run.party);
-        // One way back there is: a seller who funded twice, and took one back, may still release the other.
+        // Two ways back there are: a seller who funded twice, and got one back, may still release the other; and what he
+        // takes back by his own leaf counts no more while the other is there.
         let is_open = matches!(phase, Phase::Released | Phase::Refunding);
         let regained = matches!(before, Phase::Refunded | Phase::Settled | Phase::Lost) && is_open;
-        let went_back = rank(phase) < rank(before) && !regained;
+        let made_way = counted.is_some_and(|counted| makes_way(&machine, counted));
+        let went_back = rank(phase) < rank(before) && !regained && !made_way;
         if party.synced && now.synced && now.sees.continues(&party.sees) && went_back {
             run.fault.get_or_insert(Fault::WentBack(before, phase));
         }
@@ -265,6 +268,14 @@ impl Driver {
         });
         Event::Records { contract: known.contract.clone(), facts: known.facts.clone() }
     }
+}
+
+/// Tells whether the seller takes an output back by his own leaf, and another counts.
+fn makes_way(machine: &Trade, output: OutPoint) -> bool {
+    let view = machine.view();
+    let takes_back = |spend: &Spend| spend.spends(&output) && spend.path == SpendPath::Timeout;
+    let is_another = |funding: &Funding| funding.outpoint() != output;
+    view.chain().spends.iter().any(takes_back) && view.funding().is_some_and(is_another)
 }
 
 /// Orders the phases by how far a trade has come. Of two with the same rank either may follow the other, as long as nothing

@@ -3,7 +3,7 @@
 use exchange_ledger::trade::{Phase, Role, SPEND_VSIZE};
 use stateright::Property;
 
-use crate::chain::{Depth, OUTPUTS};
+use crate::chain::{Depth, OUTPUTS, Output};
 use crate::fixture::FEERATE;
 use crate::liveness::{Pace, coins_move_on};
 use crate::party::{Fault, Stimulus};
@@ -61,6 +61,7 @@ fn always() -> Vec<Property<Trading>> {
                 m.honest().all(|role| w.chain.spends(m.rules.shape).all(|(at, way, _)| keeps_bond(m, role, at, way)))
             },
         ),
+        Property::always("no trade is over for its buyer by what its seller takes back of two fundings", stays_open),
         Property::always("an honest seller never loses both", seller_keeps_one),
         Property::always(
             "an honest buyer never loses both, but to a seller who waits for his own leaf",
@@ -219,6 +220,20 @@ fn keeps_bond(model: &Trading, role: Role, at: usize, way: Way) -> bool {
     let against_him = way.is_by_arbiter() && way.to() != Some(role);
     let cost = if way == Way::BondBack { SPEND_VSIZE * FEERATE } else { 0 };
     !spends_his || against_him || fixture.gets(at, way, role) + cost >= fixture.bond(role)
+}
+
+/// Tells that a seller who funded twice, and took one back by his own leaf, does not end the trade for a buyer who sees that
+/// the other is buried and lies there.
+fn stays_open(model: &Trading, world: &World) -> bool {
+    let (role, party) = (Role::Buyer, world.party(Role::Buyer));
+    if model.rules.shape != Shape::Plain || !model.is_honest(role) || !model.driver.is_up(role, party) {
+        return true;
+    }
+    let is_back = |output: &Output| matches!(output.spend, Some((Way::Timeout, depth)) if depth.is_confirmed());
+    let lies_there = |output: &Output| output.funding >= Depth::Buried && output.spend.is_none();
+    let outputs = &party.sees.outputs;
+    let is_one_left = outputs.iter().any(is_back) && outputs.iter().any(lies_there);
+    !is_one_left || model.driver.turn(role, party, Stimulus::Nothing).phase != Phase::Refunded
 }
 
 /// Tells that a seller who was not paid has given nothing away. What an arbiter rules is another matter.

@@ -8,7 +8,7 @@ use bitcoin::{OutPoint, Txid};
 use crate::body::{Body, Extend, HalfSpend, Ruling, Vaults};
 use crate::record::Record;
 use crate::rules::{DISPUTE_MARGIN, LAST_PAYMENT_MARGIN, MAX_EXTENSIONS};
-use crate::trade::{Bid, ChainFacts, Contract, Escrow, Funding, Role, Seat, Spend};
+use crate::trade::{Bid, ChainFacts, Contract, Escrow, Funding, Role, Seat, Spend, SpendPath};
 
 /// How many signed halves of one kind a trade keeps: a party signs again when the funding is reorganised away.
 pub const MAX_HALVES: usize = 4;
@@ -68,22 +68,39 @@ impl Facts {
         records: &[Record],
         void: bool,
     ) -> Self {
-        let mut own_order: Vec<&Record> = records.iter().collect();
-        // The log in which somebody entered the trade comes first: another, which claims to be older, must not precede it.
-        let is_elsewhere = |record: &Record| !bid.home_logs().contains(&record.header().log);
-        own_order.sort_by_key(|record| (record.author(), is_elsewhere(record), record.place()));
-        own_order.dedup_by_key(|record| record.id());
-        own_order.retain(|record| kept.iter().all(|first| first.id() != record.id()));
         let mut facts = Self { void, ..Self::default() };
-        for record in kept.iter().chain(own_order) {
-            let author = record.author();
-            match (bid.role_of(&author), bid.seat_of(&author), Body::decode(record)) {
-                (Some(Role::Arbiter), Some(seat), Ok(body)) => facts.add_ruled(seat, body, bid, escrow),
-                (Some(role), _, Ok(body)) => facts.add(role, body, bid, escrow),
-                (None, _, _) | (_, _, Err(_)) => {}
-            }
+        for record in kept.iter().chain(own_order(bid, kept, records)) {
+            facts.hear(record, bid, escrow);
         }
         facts
+    }
+
+    /// Gathers likewise, and returns besides which of the records add something, in the order in which they count. The others
+    /// need not be kept: with these, they say nothing.
+    pub(super) fn gather_new<'a>(
+        bid: &Bid,
+        escrow: &impl Deref<Target = Option<Escrow>>,
+        kept: &[Record],
+        records: &'a [Record],
+    ) -> (Self, Vec<&'a Record>) {
+        let mut facts = Self::gather(bid, escrow, kept, &[], false);
+        let mut new = own_order(bid, kept, records);
+        new.retain(|record| {
+            let before = facts.clone();
+            facts.hear(record, bid, escrow);
+            facts != before
+        });
+        (facts, new)
+    }
+
+    /// Adds what a record says, if it is its author's to say.
+    fn hear(&mut self, record: &Record, bid: &Bid, escrow: &impl Deref<Target = Option<Escrow>>) {
+        let author = record.author();
+        match (bid.role_of(&author), bid.seat_of(&author), Body::decode(record)) {
+            (Some(Role::Arbiter), Some(seat), Ok(body)) => self.add_ruled(seat, body, bid, escrow),
+            (Some(role), _, Ok(body)) => self.add(role, body, bid, escrow),
+            (None, _, _) | (_, _, Err(_)) => {}
+        }
     }
 
     /// Adds what an arbiter says. Without an escrow there is nothing to rule about.
@@ -199,6 +216,17 @@ impl Facts {
     }
 }
 
+/// Returns records that are not kept, in the order in which they count.
+fn own_order<'a>(bid: &Bid, kept: &[Record], records: &'a [Record]) -> Vec<&'a Record> {
+    let mut order: Vec<&Record> = records.iter().collect();
+    // The log in which somebody entered the trade comes first: another, which claims to be older, must not precede it.
+    let is_elsewhere = |record: &Record| !bid.home_logs().contains(&record.header().log);
+    order.sort_by_key(|record| (record.author(), is_elsewhere(record), record.place()));
+    order.dedup_by_key(|record| record.id());
+    order.retain(|record| kept.iter().all(|first| first.id() != record.id()));
+    order
+}
+
 fn keep_half(halves: &mut Vec<HalfSpend>, half: HalfSpend, escrow: &impl Deref<Target = Option<Escrow>>, to: Role) {
     if halves.len() < MAX_HALVES && escrow.as_ref().is_some_and(|escrow| escrow.check_half(&half, to).is_ok()) {
         halves.push(half);
@@ -226,7 +254,8 @@ impl View {
     /// that holds the buyer's bond, as he says; one that something was done with, what concerns the buyer's coins first; or the
     /// one that the seller names; else the one confirmed first, else any in the pool (the lowest outpoint). So no later output,
     /// and no name that a seller gives to one, takes back what was signed for another, nor leads an arbiter away from where the
-    /// buyer looks. Where an extension is buried, the outputs that it made count for those that it spent.
+    /// buyer looks. Nor does the trade end by what he takes back after its delay, while another output holds as much. Where an
+    /// extension is buried, the outputs that it made count for those that it spent.
     pub fn funding(&self) -> Option<&Funding> {
         self.contract.as_ref()?; // without a contract there is no escrow to fund
         let current = self.chain.fundings.iter().filter(|funding| self.is_current(funding));
@@ -249,21 +278,28 @@ impl View {
         let is_bonded = self.facts.buyer_funded.contains(&self.chain.root_of(funding).outpoint());
         let is_of = |vaults: &Vaults| vaults.outpoint() == outpoint;
         let spends = self.chain.spends.iter().filter(|spend| spend.spends(&outpoint));
-        let (payouts, others): (Vec<&Spend>, Vec<&Spend>) = spends.partition(|spend| spend.path.is_payout());
+        // What the seller takes back by his own leaf asks nobody: it speaks for no output, and in a block against it.
+        let (own, signed): (Vec<&Spend>, Vec<&Spend>) = spends.partition(|spend| spend.path == SpendPath::Timeout);
+        let (payouts, others): (Vec<_>, Vec<_>) = signed.into_iter().partition(|spend| spend.path.is_payout());
         let is_buried = |spend: &&Spend| self.is_buried(spend.height);
+        let is_taken_back = own.iter().any(|spend| spend.height.is_some());
         let released = !payouts.is_empty() || self.facts.releases.iter().any(|half| is_of(&half.vaults));
+        let is_turn = |seat: &Seat| self.is_turn(*seat, funding);
         let is_signed = || {
             let refunds = self.facts.refunds.iter().map(|half| &half.vaults);
-            let rulings = self.facts.rulings.iter().map(|(_, ruling)| &ruling.vaults);
-            let extensions = self.facts.extensions.iter().map(|(_, extend)| &extend.vaults);
-            refunds.chain(rulings).chain(extensions).any(is_of)
+            let rulings = self.facts.rulings.iter().filter(|(seat, _)| is_turn(seat));
+            let extensions = self.facts.extensions.iter().filter(|(seat, _)| is_turn(seat));
+            let ruled = rulings.map(|(_, ruling)| &ruling.vaults);
+            refunds.chain(ruled).chain(extensions.map(|(_, extend)| &extend.vaults)).any(is_of)
         };
         if !self.is_buried(funding.height) {
-            6
+            8
         } else if payouts.iter().any(is_buried) {
             0
         } else if is_bonded {
-            1
+            1 // his own bond is there, whatever the seller took back
+        } else if is_taken_back {
+            7
         } else if released && others.iter().all(|spend| spend.height.is_none()) {
             2
         } else if others.iter().any(is_buried) {
@@ -322,18 +358,29 @@ impl View {
         self.facts.refunds.iter().find(|half| half.vaults == vaults)
     }
 
-    /// Returns the ruling about the escrow as funded: the first arbiter's, or else the second's.
+    /// Returns the ruling about the escrow as funded: the first arbiter's, or else the second's, once it is his turn.
     pub fn ruling(&self) -> Option<&(Seat, Ruling)> {
-        let vaults = self.vaults()?;
-        let about = || self.facts.rulings.iter().filter(move |(_, ruling)| ruling.vaults == vaults);
-        about().min_by_key(|(seat, _)| *seat)
+        let (funding, vaults) = (self.funding()?, self.vaults()?);
+        let about = self.facts.rulings.iter().filter(|(_, ruling)| ruling.vaults == vaults);
+        about.filter(|(seat, _)| self.is_turn(*seat, funding)).min_by_key(|(seat, _)| *seat)
     }
 
-    /// Returns the extension of the escrow as funded, while more of them are allowed.
+    /// Returns the extension of the escrow as funded, while more of them are allowed; whose, as of rulings.
     pub fn extension(&self) -> Option<&(Seat, Extend)> {
-        let vaults = self.vaults().filter(|_| self.extensions() < MAX_EXTENSIONS)?;
-        let about = || self.facts.extensions.iter().filter(move |(_, extend)| extend.vaults == vaults);
-        about().min_by_key(|(seat, _)| *seat)
+        let (funding, vaults) = (self.funding()?, self.vaults()?);
+        let about = self.facts.extensions.iter().filter(|(_, extend)| extend.vaults == vaults);
+        let counts = about.filter(|(seat, _)| self.is_turn(*seat, funding) && self.extensions() < MAX_EXTENSIONS);
+        counts.min_by_key(|(seat, _)| *seat)
+    }
+
+    /// Tells whether what an arbiter signed about outputs counts: the second's does when the first has had his time, however
+    /// early it was signed. The first decides alone until then, and nobody takes that from him by signing sooner.
+    fn is_turn(&self, seat: Seat, funding: &Funding) -> bool {
+        let opens = |contract: &Contract| opens_after(funding, contract.delay_of(seat));
+        match seat {
+            Seat::First => true,
+            Seat::Second => self.contract.as_ref().and_then(opens).is_some_and(|from| self.chain.tip >= from),
+        }
     }
 
     /// Returns how often the coins were moved into the escrow again.
@@ -356,7 +403,7 @@ impl View {
 
     /// Returns the tip height from which what an arbiter signed can enter a block (BIP-68).
     pub fn ruling_from(&self, seat: Seat) -> Option<u32> {
-        self.opens_after(self.contract.as_ref()?.delay_of(seat))
+        opens_after(self.funding()?, self.contract.as_ref()?.delay_of(seat))
     }
 
     /// Returns the last height at which the buyer may pay; `None` before the funding is confirmed.
@@ -369,14 +416,14 @@ impl View {
     /// Returns the tip height from which a transaction that takes the coins back can enter a block; `None` before the
     /// funding is confirmed.
     pub fn refund_from(&self) -> Option<u32> {
-        self.opens_after(self.contract.as_ref()?.refund_delay)
+        opens_after(self.funding()?, self.contract.as_ref()?.refund_delay)
     }
+}
 
-    /// Returns the tip height from which a spend with this delay can enter a block (BIP-68: the funding must have as many
-    /// confirmations, the block being made not counted).
-    fn opens_after(&self, delay: u16) -> Option<u32> {
-        self.funding()?.height?.checked_add(u32::from(delay))?.checked_sub(1)
-    }
+/// Returns the tip height from which a spend of outputs with this delay can enter a block (BIP-68: they must have as many
+/// confirmations, the block being made not counted); `None` before they are confirmed.
+fn opens_after(funding: &Funding, delay: u16) -> Option<u32> {
+    funding.height?.checked_add(u32::from(delay))?.checked_sub(1)
 }
 
 #[cfg(test)]

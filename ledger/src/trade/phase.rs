@@ -23,7 +23,7 @@
 //! | Funded | a ruling's spend is seen | chain | Ruled |
 //! | Funded | payment sent | buyer | Paid |
 //! | Funded, Paid | dispute, or the dispute opens by itself | buyer, seller, chain | Disputed |
-//! | Disputed | ruling | arbiter | Ruled |
+//! | Disputed | ruling, the second arbiter's when the first has had his time | arbiter | Ruled |
 //!
 //! The walk passes through Funded on its way to all that follows, so what is signed by both parties' will, or seen on the
 //! chain, comes before a dispute and what an arbiter says: a dispute takes back nothing that was signed.

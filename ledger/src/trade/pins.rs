@@ -5,18 +5,17 @@
 //! by what was pinned as soon as it holds money: from then on its contract never changes, and no fact that was seen is
 //! lost. What an arbiter may have to decide about is, from the agreement on.
 
+use std::cell::LazyCell;
+use std::ops::Deref;
+
 use crate::body::{Body, Coin, Vaults};
 use crate::ids::TradeId;
 use crate::ledger::{Ledger, TradeError};
-use crate::record::{Kind, Record};
+use crate::record::Record;
 use crate::storage::{Storage, StorageError};
 use crate::trade::{Bid, ChainFacts, Contract, Escrow, Event, Facts, Funding, Spend, View};
 use bitcoin::consensus::{deserialize, serialize};
 use borsh::{BorshDeserialize, BorshSerialize};
-
-/// How many records of one kind by one party are pinned: a party says each thing once, and signs a half again when a
-/// reorganisation took the funding back, which counts four times (see `MAX_HALVES`).
-const MAX_OF_A_KIND: usize = 8;
 
 /// How deep the end of a trade is buried when the chain is asked about it no more: as deep as a mined coin must be before
 /// anybody may spend it, plus a day's margin.
@@ -36,7 +35,8 @@ pub struct Pin {
     pub accept: Record,
     /// The adverts of its arbiters.
     pub adverts: Vec<Record>,
-    /// What its parties and arbiters signed about it, in the order in which this node saw it.
+    /// What its parties and arbiters signed about it, in the order in which this node saw it: what counts, and so no more than
+    /// counts (see `MAX_HALVES`, `MAX_NAMED` and `MAX_RULED`).
     pub facts: Vec<Record>,
     /// What the chain showed at the end, once that is buried.
     pub settled: Option<Settled>,
@@ -155,11 +155,11 @@ pub fn look<S: Storage>(ledger: &Ledger<S>, id: TradeId, pin: Option<&Pin>) -> R
         (shown, Some((pin, bid, contract))) => {
             let mut pin = pin.clone();
             let records = ledger.facts_about(id, bid.home_logs())?;
-            pin.add(&bid, &records);
+            let escrow = LazyCell::new(|| Some(Escrow::new(&contract)));
+            let facts = pin.add(&bid, &escrow, &records);
             // Void if the ledger says so: that ends a trade whose funding is nowhere, and no other.
             let void = shown.is_none_or(|shown| shown.facts.void || shown.contract.as_ref() != Some(&contract));
-            let facts = Facts::gather(&bid, &&Some(Escrow::new(&contract)), &pin.facts, &records, void);
-            let facts = Facts { seller_forked: ledger.is_author_frozen(&bid.seller())?, ..facts };
+            let facts = Facts { void, seller_forked: ledger.is_author_frozen(&bid.seller())?, ..facts };
             let created = pin.take.header().time;
             Ok(Some(Known { bid, contract: Some(contract), facts, created, pin: Some(pin) }))
         }
@@ -186,20 +186,19 @@ impl Pin {
         let earlier = earlier.filter(|pin| pin.accept.id() == accept.id()).map(|pin| pin.facts.clone());
         let facts = earlier.unwrap_or_default();
         let mut pin = Self { committed: false, offer, take, accept, adverts, facts, settled: None };
-        pin.add(bid, &ledger.facts_about(bid.trade, bid.home_logs())?);
+        // Few trades have a half of a spend, and only those need it.
+        let escrow = LazyCell::new(|| Some(Escrow::new(contract)));
+        pin.add(bid, &escrow, &ledger.facts_about(bid.trade, bid.home_logs())?);
         Ok(Some(pin))
     }
 
-    /// Pins more of what the parties said, each thing so often; what was pinned first stays.
-    fn add(&mut self, bid: &Bid, records: &[Record]) {
-        for record in records {
-            let (kind, author) = (record.header().kind, record.author());
-            let alike = self.facts.iter().filter(|fact| (fact.header().kind, fact.author()) == (kind, author)).count();
-            let is_known = || self.facts.iter().any(|fact| fact.id() == record.id());
-            if alike < MAX_OF_A_KIND && is_fact(kind) && bid.role_of(&author).is_some() && !is_known() {
-                self.facts.push(record.clone());
-            }
-        }
+    /// Pins more of what was said, and returns what all of it comes to. Whatever counts is pinned, and what was pinned first
+    /// stays. Nothing else is: who could fill a pin with what does not count, could take back by a second history what he says
+    /// after it.
+    fn add(&mut self, bid: &Bid, escrow: &impl Deref<Target = Option<Escrow>>, records: &[Record]) -> Facts {
+        let (facts, new) = Facts::gather_new(bid, escrow, &self.facts, records);
+        self.facts.extend(new.into_iter().cloned());
+        facts
     }
 
     fn bid(&self) -> Option<Bid> {
@@ -227,25 +226,6 @@ impl Pin {
         let adverts = (0..1 + usize::from(bid.second_arbiter.is_some())).map(|_| next()).collect::<Option<Vec<_>>>()?;
         let facts = records.collect::<Option<Vec<_>>>()?;
         Some(Self { committed, offer, take, accept, adverts, facts, settled })
-    }
-}
-
-/// Tells whether a record of this kind says something about an agreed trade.
-const fn is_fact(kind: Kind) -> bool {
-    match kind {
-        Kind::Cancel | Kind::Funded | Kind::PaymentSent | Kind::Release | Kind::Closed => true,
-        Kind::Dispute | Kind::Ruling | Kind::Extend => true,
-        Kind::Heartbeat
-        | Kind::ArbiterAdvert
-        | Kind::GroupAdvert
-        | Kind::GroupStep
-        | Kind::Stake
-        | Kind::Checkpoint
-        | Kind::Offer
-        | Kind::Revoke
-        | Kind::Take
-        | Kind::Accept
-        | Kind::Unknown(_) => false,
     }
 }
 

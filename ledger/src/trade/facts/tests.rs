@@ -4,7 +4,7 @@ use super::*;
 use crate::body::{Cancel, Closed, Coin, Dispute, Funded, PaymentSent, Release, Side, Signatures};
 use crate::ids::TradeId;
 use crate::testing::{Author, SampleTrade, sats, spend_of_nowhere, vaults_of};
-use crate::trade::{SpendPath, Verdict};
+use crate::trade::Verdict;
 use crate::wire::{Outpoint, TxId};
 
 /// A trade with two arbiters, and its escrow.
@@ -251,38 +251,62 @@ fn unsigned(vaults: &Vaults) -> HalfSpend {
 type Standing = (u8, &'static str, fn(&mut View, &Vaults));
 
 const STANDINGS: &[Standing] = &[
-    (0, "its payout is buried", |view, of| view.chain.spends.push(spend(&[of.escrow], SpendPath::Payout, BURIED))),
+    (0, "its payout is buried", |view, of| spends(view, of, SpendPath::Payout, BURIED)),
     (1, "it is released", |view, of| view.facts.releases.push(unsigned(of))),
-    (1, "its payout is seen", |view, of| view.chain.spends.push(spend(&[of.escrow], SpendPath::Payout, None))),
-    (1, "it is released, and a spend back waits in the pool", |view, of| {
+    (1, "its payout is seen", |view, of| spends(view, of, SpendPath::Payout, None)),
+    (1, "it is released, and a refund and a spend back wait in the pool", |view, of| {
         view.facts.releases.push(unsigned(of));
-        view.chain.spends.push(spend(&[of.escrow], SpendPath::Timeout, None));
+        spends(view, of, SpendPath::Refund, None);
+        spends(view, of, SpendPath::Timeout, None);
     }),
-    (2, "it was taken back", |view, of| view.chain.spends.push(spend(&[of.escrow], SpendPath::Timeout, BURIED))),
-    (2, "it is released, and was taken back", |view, of| {
+    (2, "it was given back", |view, of| spends(view, of, SpendPath::Refund, BURIED)),
+    (2, "it is released, and was given back", |view, of| {
         view.facts.releases.push(unsigned(of));
-        view.chain.spends.push(spend(&[of.escrow], SpendPath::Timeout, BURIED));
+        spends(view, of, SpendPath::Refund, BURIED);
     }),
-    (3, "a spend back is seen", |view, of| view.chain.spends.push(spend(&[of.escrow], SpendPath::Timeout, None))),
-    (3, "it is released, and a spend back is in a block", |view, of| {
+    (3, "a refund is seen", |view, of| spends(view, of, SpendPath::Refund, None)),
+    (3, "it is released, and a refund is in a block", |view, of| {
         view.facts.releases.push(unsigned(of));
-        view.chain.spends.push(spend(&[of.escrow], SpendPath::Timeout, SHALLOW));
+        spends(view, of, SpendPath::Refund, SHALLOW);
     }),
     (3, "its refund is signed", |view, of| view.facts.refunds.push(unsigned(of))),
-    (3, "it is ruled about", |view, of| {
-        let (trade, none) = (TradeId([0; 32]), Signatures::default());
-        let (to_buyer, with_buyer) = (sats(1), none.clone());
-        let ruling = Ruling { trade, vaults: *of, to_buyer, to_seller: sats(1), with_buyer, with_seller: none };
-        view.facts.rulings.push((Seat::First, ruling));
-    }),
-    (3, "an extension of it is signed", |view, of| {
-        let (trade, none) = (TradeId([0; 32]), Signatures::default());
-        let extend = Extend { trade, vaults: *of, fee: sats(1), with_buyer: none.clone(), with_seller: none };
-        view.facts.extensions.push((Seat::First, extend));
-    }),
+    (3, "it is ruled about", |view, of| rule_about(view, of, Seat::First)),
+    (3, "an extension of it is signed", |view, of| extend(view, of, Seat::First)),
     (4, "the seller names it", |view, of| view.facts.funded = Some(of.outpoint())),
+    (4, "the seller names it, and a spend back waits in the pool", |view, of| {
+        view.facts.funded = Some(of.outpoint());
+        spends(view, of, SpendPath::Timeout, None);
+    }),
     (5, "nothing", |_, _| {}),
+    (5, "a spend back waits in the pool", |view, of| spends(view, of, SpendPath::Timeout, None)),
+    (6, "it was taken back", |view, of| spends(view, of, SpendPath::Timeout, BURIED)),
+    (6, "a spend back is in a block", |view, of| spends(view, of, SpendPath::Timeout, SHALLOW)),
+    (6, "it is released, and was taken back", |view, of| {
+        view.facts.releases.push(unsigned(of));
+        spends(view, of, SpendPath::Timeout, SHALLOW);
+    }),
+    (6, "it is ruled about, and was taken back", |view, of| {
+        rule_about(view, of, Seat::First);
+        spends(view, of, SpendPath::Timeout, BURIED);
+    }),
 ];
+
+fn spends(view: &mut View, of: &Vaults, path: SpendPath, height: Option<u32>) {
+    view.chain.spends.push(spend(&[of.escrow], path, height));
+}
+
+fn rule_about(view: &mut View, of: &Vaults, by: Seat) {
+    let (trade, none) = (TradeId([0; 32]), Signatures::default());
+    let (to_buyer, with_buyer) = (sats(1), none.clone());
+    let ruling = Ruling { trade, vaults: *of, to_buyer, to_seller: sats(1), with_buyer, with_seller: none };
+    view.facts.rulings.push((by, ruling));
+}
+
+fn extend(view: &mut View, of: &Vaults, by: Seat) {
+    let (trade, none) = (TradeId([0; 32]), Signatures::default());
+    let extend = Extend { trade, vaults: *of, fee: sats(1), with_buyer: none.clone(), with_seller: none };
+    view.facts.extensions.push((by, extend));
+}
 
 fn view_of(trade: &SampleTrade, fundings: &[(u8, Option<u32>)]) -> View {
     let fundings = fundings.iter().map(|(number, height)| Funding::new(trade.vaults(*number), *height));
@@ -308,6 +332,42 @@ fn of_two_fundings_counts_what_more_speaks_for_and_then_what_came_first() {
 }
 
 #[test]
+fn what_the_second_arbiter_signs_says_nothing_while_the_first_decides_alone() {
+    let trade = SampleTrade::with_second(Side::Sell);
+    let [late, early] = [1, 2].map(|number| trade.vaults(number));
+    let from = TIP - 2 + 1008 - 1;
+    for (by, tip, counts) in [
+        (Seat::First, TIP, true),
+        (Seat::Second, TIP, false),
+        (Seat::Second, from - 1, false),
+        (Seat::Second, from, true),
+    ] {
+        for sign in [rule_about, extend] {
+            let mut alone = view_of(&trade, &[(1, BURIED)]);
+            sign(&mut alone, &late, by);
+            alone.chain.tip = tip;
+            assert_eq!(alone.ruling().is_some() || alone.extension().is_some(), counts, "{by:?} at {tip}");
+            alone.chain.fundings[0].height = None;
+            let is_left = alone.ruling().is_some() || alone.extension().is_some();
+            assert_eq!(is_left, by == Seat::First, "a reorg takes his turn back");
+            // Nor does it lead anybody to another output.
+            let mut twice = view_of(&trade, &[(1, BURIED), (2, Some(TIP - 9))]);
+            sign(&mut twice, &late, by);
+            twice.chain.tip = tip;
+            assert_eq!(twice.funding().unwrap().vaults, if counts { late } else { early }, "{by:?} at {tip}");
+        }
+    }
+    let mut both = view_of(&trade, &[(1, BURIED)]);
+    for by in [Seat::Second, Seat::First] {
+        rule_about(&mut both, &late, by);
+        extend(&mut both, &late, by);
+    }
+    both.chain.tip = from;
+    assert_eq!(both.ruling().unwrap().0, Seat::First);
+    assert_eq!(both.extension().unwrap().0, Seat::First);
+}
+
+#[test]
 fn nothing_speaks_for_what_is_not_buried() {
     let trade = SampleTrade::new(Side::Sell);
     let [late, early] = [1, 2].map(|number| trade.vaults(number));
@@ -318,6 +378,10 @@ fn nothing_speaks_for_what_is_not_buried() {
             happens(&mut view, &late);
             assert_eq!(view.funding().unwrap().vaults, early, "{name} at {height:?}");
         }
+        // Not even beside what was taken back: nobody can rely on it.
+        let mut taken = neither.clone();
+        spends(&mut taken, &early, SpendPath::Timeout, SHALLOW);
+        assert_eq!(taken.funding().unwrap().vaults, early, "{height:?}");
     }
     // In the pool none is first: then the lowest outpoint counts, at every node.
     let lowest = if late.outpoint() < early.outpoint() { late } else { early };

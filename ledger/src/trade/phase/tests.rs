@@ -31,6 +31,11 @@ const PHASES: [Phase; 15] = [
     Phase::Lost,
 ];
 
+/// The place of an output by which the seller funds the escrow once more.
+const SECOND: u32 = 9;
+/// A height before that of the first funding.
+const EARLIER: Option<u32> = Some(TIP - 9);
+
 /// Returns the output of the sample's escrow at `vout`.
 fn vaults(trade: &SampleTrade, vout: u32) -> Vaults {
     let mut vaults = trade.vaults(1);
@@ -91,6 +96,19 @@ impl Scene {
         self.spent(SpendPath::Extension, height)
     }
 
+    /// The seller has funded the escrow twice, and names the first output.
+    fn funded_again(self, height: Option<u32>) -> Self {
+        let [first, second] = [0, SECOND].map(|vout| vaults(&self.trade, vout));
+        let mut scene = self.facts(|facts| facts.funded = Some(first.outpoint()));
+        scene.view.chain.fundings.push(Funding::new(second, height));
+        scene
+    }
+
+    /// The seller takes an output back by his own leaf.
+    fn taken_back(self, vout: u32, height: Option<u32>) -> Self {
+        self.spent_of(vout, SpendPath::Timeout, height)
+    }
+
     fn at(mut self, tip: u32) -> Self {
         self.view.chain.tip = tip;
         self
@@ -113,8 +131,12 @@ impl Scene {
         self
     }
 
-    fn spent(mut self, path: SpendPath, height: Option<u32>) -> Self {
-        let tx = self.trade.escrow().spend(&vaults(&self.trade, 0), sats(1_700), Role::Buyer).unwrap().tx;
+    fn spent(self, path: SpendPath, height: Option<u32>) -> Self {
+        self.spent_of(0, path, height)
+    }
+
+    fn spent_of(mut self, vout: u32, path: SpendPath, height: Option<u32>) -> Self {
+        let tx = self.trade.escrow().spend(&vaults(&self.trade, vout), sats(1_700), Role::Buyer).unwrap().tx;
         self.view.chain.spends.push(Spend { tx, path, height });
         self
     }
@@ -135,6 +157,7 @@ fn rows_walked(view: &View) -> (Phase, Vec<usize>) {
 fn scenes() -> Vec<(&'static str, Scene, Phase)> {
     let (named, elsewhere) = (0, 7); // the output's place in its transaction
     let late = TIP - 2 + 4320 - 1008;
+    let seconds = TIP - 2 + 1008 - 1; // from here on it is the second arbiter's turn
     let paid = |scene: Scene| scene.facts(|facts| facts.payment_sent = true);
     vec![
         ("nothing happened", Scene::bid(), Phase::Bid),
@@ -176,7 +199,12 @@ fn scenes() -> Vec<(&'static str, Scene, Phase)> {
         ("the dispute opens by itself", paid(Scene::funded_at(BURIED)).at(late), Phase::Disputed),
         ("nothing opens by itself that was not paid", Scene::funded_at(BURIED).at(late), Phase::Funded),
         ("ruled", Scene::disputed().ruled(Seat::First, named), Phase::Ruled),
-        ("ruled by the second arbiter", Scene::disputed().ruled(Seat::Second, named), Phase::Ruled),
+        (
+            "ruled by the second arbiter, a block before his turn",
+            Scene::disputed().ruled(Seat::Second, named).at(seconds - 1),
+            Phase::Disputed,
+        ),
+        ("ruled by the second arbiter", Scene::disputed().ruled(Seat::Second, named).at(seconds), Phase::Ruled),
         ("a ruling without a dispute", paid(Scene::funded_at(BURIED)).ruled(Seat::First, named), Phase::Paid),
         ("a ruling about another output", Scene::disputed().ruled(Seat::First, elsewhere), Phase::Disputed),
         ("a release beats a ruling", Scene::disputed().ruled(Seat::First, named).released(named), Phase::Released),
@@ -193,6 +221,47 @@ fn scenes() -> Vec<(&'static str, Scene, Phase)> {
         (
             "the chain beats a release",
             Scene::funded_at(BURIED).released(named).spent(SpendPath::Timeout, BURIED),
+            Phase::Refunded,
+        ),
+        ("a second funding is seen", Scene::disputed().funded_again(EARLIER), Phase::Disputed),
+        (
+            "a second funding is about to be taken back",
+            Scene::disputed().funded_again(EARLIER).taken_back(SECOND, None),
+            Phase::Disputed,
+        ),
+        (
+            "a second funding was taken back",
+            Scene::disputed().funded_again(EARLIER).taken_back(SECOND, BURIED),
+            Phase::Disputed,
+        ),
+        (
+            "a second funding was taken back after a ruling about the first",
+            Scene::disputed().ruled(Seat::First, named).funded_again(EARLIER).taken_back(SECOND, BURIED),
+            Phase::Ruled,
+        ),
+        (
+            "a second funding was taken back after an extension of the first",
+            Scene::disputed().extended(BURIED).funded_again(EARLIER).taken_back(SECOND, BURIED),
+            Phase::Disputed,
+        ),
+        (
+            "the first of two fundings is about to be taken back",
+            Scene::disputed().funded_again(BURIED).taken_back(named, None),
+            Phase::Refunding,
+        ),
+        (
+            "a block shows that the first of two fundings was taken back",
+            Scene::disputed().funded_again(BURIED).taken_back(named, SHALLOW),
+            Phase::Disputed,
+        ),
+        (
+            "the first of two fundings was taken back",
+            Scene::disputed().funded_again(BURIED).taken_back(named, BURIED),
+            Phase::Disputed,
+        ),
+        (
+            "the funding was taken back before a second one is buried",
+            Scene::disputed().funded_again(SHALLOW).taken_back(named, BURIED),
             Phase::Refunded,
         ),
     ]
@@ -214,13 +283,23 @@ fn every_row_is_reached_and_every_scene_ends_where_it_must() {
 fn phases_come_out_as_published() {
     let scenes: Vec<Value> = scenes().iter().map(|(name, scene, phase)| describe(name, scene, *phase)).collect();
     let description = "Where a trade stands, see ../trades.md. `confirmations` of 0 is a transaction in the pool; the sample \
-                       contract asks for 3. Halves are named by the outpoint that they spend.";
+                       contract asks for 3. Halves are named by the outpoint that they spend. Where there is a \
+                       `second_funding`, the seller names the first.";
     let computed = json!({ "description": description, "confirmations_needed": 3, "scenes": scenes });
     crate::vectors::check("trades.json", &computed);
 }
 
 fn describe(name: &str, scene: &Scene, phase: Phase) -> Value {
     let View { contract, facts, chain } = &scene.view;
+    let second = vaults(&scene.trade, SECOND).outpoint();
+    let spend_of = |is_second: bool| {
+        let spend = chain.spends.iter().find(|spend| spend.spends(&second) == is_second);
+        spend.map(|spend| {
+            let path = format!("{:?}", spend.path).to_lowercase();
+            json!({ "path": path, "confirmations": scene.view.depth(spend.height) })
+        })
+    };
+    let extension = chain.fundings.iter().find(|funding| funding.extends.is_some());
     let place = |vaults: &Vaults| match vaults.outpoint().vout {
         0 => "escrow",
         5 => "extension",
@@ -228,7 +307,7 @@ fn describe(name: &str, scene: &Scene, phase: Phase) -> Value {
     };
     let spends_escrow = |half: &HalfSpend| place(&half.vaults);
     let halves = |halves: &[HalfSpend]| halves.iter().map(spends_escrow).collect::<Vec<_>>();
-    json!({
+    let mut described = json!({
         "name": name,
         "accepted": contract.is_some(),
         "void": facts.void,
@@ -241,13 +320,17 @@ fn describe(name: &str, scene: &Scene, phase: Phase) -> Value {
         "seller_dispute": facts.seller_dispute,
         "rulings": facts.rulings.iter().map(|(seat, ruling)| json!({ "by": seat, "about": place(&ruling.vaults) })).collect::<Vec<_>>(),
         "funding_confirmations": chain.fundings.first().map(|funding| scene.view.depth(funding.height)),
-        "spend": chain.spends.first().map(|spend| json!({
-            "path": format!("{:?}", spend.path).to_lowercase(),
-            "confirmations": scene.view.depth(spend.height),
-        })),
-        "extension_confirmations": chain.fundings.get(1).map(|funding| scene.view.depth(funding.height)),
+        "spend": spend_of(false),
+        "extension_confirmations": extension.map(|funding| scene.view.depth(funding.height)),
         "phase": phase,
-    })
+    });
+    if let Some(funding) = chain.fundings.iter().find(|funding| funding.outpoint() == second) {
+        described["second_funding"] = json!({
+            "confirmations": scene.view.depth(funding.height),
+            "spend": spend_of(true),
+        });
+    }
+    described
 }
 
 #[test]
@@ -285,7 +368,7 @@ fn no_name_takes_back_what_was_signed_or_sent_for_another_output() {
         (Scene::funded_at(BURIED).released(first), Phase::Released),
         (Scene::funded_at(BURIED).refund_signed(first), Phase::Refunding),
         (Scene::funded_at(BURIED).spent(SpendPath::Payout, BURIED), Phase::Closed),
-        (Scene::funded_at(BURIED).spent(SpendPath::Timeout, BURIED), Phase::Refunded),
+        (Scene::funded_at(BURIED).spent(SpendPath::Refund, BURIED), Phase::Refunded),
         (Scene::disputed().ruled(Seat::First, first), Phase::Ruled),
     ] {
         let mut view = scene.facts(|f| f.payment_sent = true).view;
@@ -294,6 +377,36 @@ fn no_name_takes_back_what_was_signed_or_sent_for_another_output() {
         view.facts.funded = Some(second.outpoint());
         assert_eq!(view.funding().unwrap().outpoint().vout, first, "{phase}");
         assert_eq!(evaluate(&view), phase);
+    }
+}
+
+/// A seller funds twice, so that one output is his again by his own leaf while the other is disputed.
+#[test]
+fn what_the_seller_takes_back_counts_for_nothing_while_another_output_holds_as_much() {
+    let (first, extension) = (0, 5);
+    let (disputed, twice) = (Scene::disputed, || Scene::disputed().funded_again(EARLIER));
+    let bonded = |scene: Scene| {
+        let outpoint = vaults(&scene.trade, first).outpoint();
+        scene.facts(|facts| facts.buyer_funded.push(outpoint))
+    };
+    for (scene, counts, phase) in [
+        (disputed().taken_back(first, BURIED), first, Phase::Refunded),
+        (disputed().extended(BURIED).taken_back(extension, BURIED), extension, Phase::Refunded),
+        (twice().taken_back(SECOND, SHALLOW), first, Phase::Disputed),
+        (twice().extended(BURIED).taken_back(SECOND, None), extension, Phase::Disputed),
+        // What an extension made, he takes back likewise.
+        (twice().extended(BURIED).taken_back(extension, None), extension, Phase::Refunding),
+        (twice().extended(BURIED).taken_back(extension, SHALLOW), SECOND, Phase::Disputed),
+        // Of what was released as well: a block beats a signature.
+        (twice().released(first).taken_back(first, None), first, Phase::Refunding),
+        (twice().released(first).taken_back(first, SHALLOW), SECOND, Phase::Disputed),
+        // Both: then nothing is left.
+        (twice().taken_back(first, BURIED).taken_back(SECOND, BURIED), SECOND, Phase::Refunded),
+        // To a buyer with a bond no other output is his.
+        (bonded(twice().taken_back(first, BURIED)), first, Phase::Refunded),
+    ] {
+        let view = scene.view;
+        assert_eq!((view.funding().unwrap().outpoint().vout, evaluate(&view)), (counts, phase), "{view:?}");
     }
 }
 

@@ -1,9 +1,12 @@
 //! A counterparty who makes the public records of a funded trade vanish.
 
-use crate::body::{Body, Cancel, Funded, PaymentSent, Release, Side};
+use crate::body::{Body, Cancel, Funded, HalfSpend, PaymentSent, Release, Side};
 use crate::record::Header;
 use crate::testing::{EPOCH, NETWORK, SampleTrade, admit_all, ledger, sats};
-use crate::trade::{Action, ChainFacts, Command, Effect, Event, Funding, Local, Phase, Refusal, Role, Trade, Vault};
+use crate::trade::{
+    Action, ChainFacts, Command, Effect, Event, Funding, Local, MAX_HALVES, Phase, Refusal, Role, Seat, Trade, Vault,
+    Verdict,
+};
 
 use super::*;
 
@@ -52,9 +55,14 @@ fn the_buyers_completion_outlives_the_sellers_records() {
     let vaults = trade.vaults(1);
     let payout = trade.escrow().half(&vaults, sats(1_700), Role::Buyer, &trade.maker.trade_key()).unwrap();
     let id = trade.id();
-    let release = trade.maker.write(&Body::Release(Release { trade: id, payout: payout.clone() }));
-    let records = [trade.records(), vec![release]].concat();
+    // Before it come more than anybody would keep, none of them good.
+    let bad = HalfSpend { fee: sats(1_701), ..payout.clone() };
+    let release = |payout: &HalfSpend| Body::Release(Release { trade: id, payout: payout.clone() });
+    let junk: Vec<Record> = (0..8).map(|_| trade.maker.write(&release(&bad))).collect();
+    let good = trade.maker.write(&release(&payout));
+    let records = [trade.records(), junk, vec![good.clone()]].concat();
     let pin = pinned(&records, &trade);
+    assert_eq!(pin.facts, [good]);
 
     let mut public = ledger();
     admit_all(&mut public, &records);
@@ -227,25 +235,72 @@ fn what_was_kept_is_read_back_whole_or_not_at_all() {
 #[test]
 fn only_what_people_of_the_trade_said_about_it_is_pinned_each_once() {
     let mut trade = SampleTrade::new(Side::Sell);
-    let id = trade.id();
-    let cancel = Body::Cancel(Cancel { trade: id, refund: None });
-    let said = [trade.maker.write(&cancel), trade.taker.write(&cancel), trade.arbiter.write(&cancel)];
+    let cancel = Body::Cancel(Cancel { trade: trade.id(), refund: None });
+    let paid = Body::PaymentSent(PaymentSent { trade: trade.id() });
+    let (by_maker, by_taker) = (trade.maker.write(&cancel), trade.taker.write(&cancel));
+    let again: Vec<Record> = (0..20).map(|_| trade.taker.write(&cancel)).collect();
+    let mut said = vec![by_maker, by_taker, trade.taker.write(&paid)];
+    let nobodys = [crate::testing::Author::new(42).write(&cancel), trade.arbiter.write(&cancel)];
+    let sellers = [trade.maker.write(&paid), trade.maker.write(&Body::Heartbeat)];
     let mut pin = pinned(&trade.records(), &trade);
-    let others = [crate::testing::Author::new(42).write(&cancel), trade.maker.write(&Body::Heartbeat)];
-    pin.add(&trade.bid(), &[said.as_slice(), others.as_slice(), said.as_slice()].concat());
+    let all = [again.as_slice(), nobodys.as_slice(), sellers.as_slice(), said.as_slice()].concat();
+    let facts = pin.add(&trade.bid(), &&Some(trade.escrow()), &all);
+    said.sort_by_key(|record| (record.author(), record.place()));
+    assert_eq!(pin.facts, said);
+    let expected = Facts { buyer_cancel: true, seller_cancel: true, payment_sent: true, ..Facts::default() };
+    assert_eq!(facts, expected);
+    assert_eq!(pin.add(&trade.bid(), &&Some(trade.escrow()), &all), expected, "and the same the next time");
     assert_eq!(pin.facts, said);
 }
 
+/// Whatever somebody says first, and however often: what counts of that which he says later is not his to take back.
 #[test]
-fn of_each_kind_each_is_pinned_so_often_and_takes_nobodys_place() {
+fn nobody_fills_a_pin_and_takes_back_by_a_second_history_what_he_said_after_it() {
     let mut trade = SampleTrade::new(Side::Sell);
-    let cancel = Body::Cancel(Cancel { trade: trade.id(), refund: None });
-    let mut said: Vec<Record> = (0..20).map(|_| trade.taker.write(&cancel)).collect();
-    let others = [trade.maker.write(&cancel), trade.taker.write(&Body::PaymentSent(PaymentSent { trade: trade.id() }))];
-    let mut pin = pinned(&trade.records(), &trade);
-    pin.add(&trade.bid(), &[said.as_slice(), others.as_slice()].concat());
-    said.truncate(8);
-    assert_eq!(pin.facts, [said.as_slice(), others.as_slice()].concat());
+    let (id, escrow) = (trade.id(), trade.escrow());
+    let [vaults, elsewhere] = [1, 2].map(|number| trade.vaults(number));
+    let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| trade.author(role).trade_key());
+    let pair = trade.arbiter_pair(escrow.contract(), Seat::First);
+    let payout = escrow.half(&vaults, sats(1_700), Role::Buyer, &seller).unwrap();
+    let refund = escrow.half(&vaults, sats(1_700), Role::Seller, &buyer).unwrap();
+    let bad = HalfSpend { fee: sats(1_701), ..payout.clone() };
+    let release = |payout| Body::Release(Release { trade: id, payout });
+    let cancel = |refund| Body::Cancel(Cancel { trade: id, refund });
+    let rule = |vaults| {
+        let division = escrow.divide(Seat::First, vaults, Verdict::Seller, 10).unwrap();
+        Body::Ruling(escrow.rule(Seat::First, vaults, division, &pair).unwrap())
+    };
+    let extend = |vaults| {
+        let fee = escrow.extension_fee_at(Seat::First, vaults, 10).unwrap();
+        Body::Extend(escrow.extend(Seat::First, vaults, fee, &pair).unwrap())
+    };
+    for (role, first, then) in [
+        (Role::Seller, release(bad), release(payout)),
+        (Role::Buyer, cancel(None), cancel(Some(refund))),
+        // A second ruling about the same is no fact, good as it is.
+        (Role::Arbiter, rule(&elsewhere), rule(&vaults)),
+        (Role::Arbiter, extend(&elsewhere), extend(&vaults)),
+    ] {
+        let mut author = trade.author(role).clone();
+        let mut records: Vec<Record> = (0..20).map(|_| author.write(&first)).collect();
+        records.push(author.write(&then));
+        let pin = pinned(&[trade.records(), records.clone()].concat(), &trade);
+        assert!(pin.facts.contains(&records[20]) && pin.facts.len() <= 2, "{role} {:?}", pin.facts);
+    }
+}
+
+/// Who opens a log that claims to be older puts nothing before what counts, even where both are seen at once.
+#[test]
+fn what_is_seen_at_once_is_pinned_in_the_order_in_which_it_counts() {
+    let mut trade = SampleTrade::new(Side::Sell); // the maker sells
+    let named = |trade: &SampleTrade, number: u8| {
+        Body::Funded(Funded { trade: trade.id(), outpoint: trade.vaults(number).escrow.outpoint })
+    };
+    let (one, other) = (named(&trade, 1), named(&trade, 2));
+    let older = trade.maker.reopened(1).write(&other);
+    let first = trade.maker.write(&one);
+    let pin = pinned(&[trade.records(), vec![older, first.clone()]].concat(), &trade);
+    assert_eq!(pin.facts, [first]);
 }
 
 #[test]
@@ -378,9 +433,12 @@ fn an_output_that_was_named_is_not_named_anew_by_a_fork() {
 fn a_party_cannot_fill_the_store_with_facts() {
     let mut trade = SampleTrade::new(Side::Sell);
     let id = trade.id();
-    let said: Vec<Record> =
-        (0..20).map(|_| trade.taker.write(&Body::Cancel(Cancel { trade: id, refund: None }))).collect();
-    let pin = pinned(&[trade.records(), said].concat(), &trade);
-    assert_eq!(pin.facts.len(), MAX_OF_A_KIND);
+    // All of them good, and each for other outputs.
+    let (escrow, key) = (trade.escrow(), trade.maker.trade_key());
+    let half = |number| escrow.half(&trade.vaults(number), sats(1_700), Role::Buyer, &key).unwrap();
+    let bodies: Vec<Body> = (1..=20).map(|number| Body::Release(Release { trade: id, payout: half(number) })).collect();
+    let said: Vec<Record> = bodies.iter().map(|body| trade.maker.write(body)).collect();
+    let pin = pinned(&[trade.records(), said.clone()].concat(), &trade);
+    assert_eq!(pin.facts, said[..MAX_HALVES]);
     assert_eq!(pin.offer.header().network, NETWORK);
 }

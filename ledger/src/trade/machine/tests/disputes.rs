@@ -127,7 +127,7 @@ fn the_second_arbiter_waits_for_the_first_and_is_silent_when_he_ruled() {
 
 #[test]
 fn a_ruling_is_completed_by_who_gets_something_and_when_its_leaf_opens() {
-    for (seat, from) in [(Seat::First, T1), (Seat::Second, T1B)] {
+    for (seat, from, before) in [(Seat::First, T1, Phase::Ruled), (Seat::Second, T1B, Phase::Disputed)] {
         for (verdict, winners) in [
             (Verdict::Buyer, [true, false]),
             (Verdict::Seller, [false, true]),
@@ -139,11 +139,73 @@ fn a_ruling_is_completed_by_who_gets_something_and_when_its_leaf_opens() {
             let wanted = Effect::CompleteRuling { seat, ruling };
             for (role, wins) in [Role::Buyer, Role::Seller].into_iter().zip(winners) {
                 let (machine, effects) = case.party(role, from - 1);
-                assert_eq!(machine.phase(), Phase::Ruled);
+                assert_eq!(machine.phase(), before);
                 assert!(!effects.contains(&wanted), "a block too early");
                 assert_eq!(case.party(role, from).1.contains(&wanted), wins, "{seat:?} {verdict:?} {role}");
             }
         }
+    }
+}
+
+/// The second arbiter, by himself or for a party, signs as soon as there is something to sign about.
+#[test]
+fn the_first_arbiter_decides_alone_whatever_the_second_has_signed() {
+    let mut case = Case::new();
+    case.facts.rulings.push((Seat::Second, case.ruling(Seat::Second, Verdict::Seller)));
+    case.facts.extensions.push((Seat::Second, case.extend(Seat::Second, &case.trade.vaults(1))));
+    let completes = |effects: &[Effect]| {
+        let is_one = |e: &&Effect| matches!(e, Effect::CompleteRuling { .. } | Effect::CompleteExtension { .. });
+        effects.iter().find(is_one).cloned()
+    };
+    for tip in [200, T1, T1B - 1] {
+        let mut first = case.arbiter(Seat::First, tip);
+        assert_eq!((first.phase(), first.actions()), (Phase::Disputed, vec![Action::Rule, Action::Extend]), "{tip}");
+        assert!(decide(&mut first).is_ok() && ask(&mut first, Action::Extend).is_ok());
+        for role in [Role::Buyer, Role::Seller] {
+            let (machine, effects) = case.party(role, tip);
+            assert_eq!((machine.phase(), completes(&effects)), (Phase::Disputed, None), "{role} at {tip}");
+        }
+    }
+    // When it is the second's turn, what he signed counts.
+    let (seller, effects) = case.party(Role::Seller, T1B);
+    let seconds = Effect::CompleteRuling { seat: Seat::Second, ruling: case.ruling(Seat::Second, Verdict::Seller) };
+    assert_eq!((seller.phase(), completes(&effects)), (Phase::Ruled, Some(seconds)));
+    // Unless the first has used his time.
+    let firsts = case.ruling(Seat::First, Verdict::Buyer);
+    case.facts.rulings.push((Seat::First, firsts.clone()));
+    for tip in [T1, T1B] {
+        let (buyer, effects) = case.party(Role::Buyer, tip);
+        let wanted = Effect::CompleteRuling { seat: Seat::First, ruling: firsts.clone() };
+        assert_eq!((buyer.phase(), completes(&effects)), (Phase::Ruled, Some(wanted)), "at {tip}");
+    }
+}
+
+/// The seller paid the escrow twice, once in secret, and so long before that this is his again while the other payment is
+/// disputed.
+#[test]
+fn a_dispute_goes_on_whatever_the_seller_takes_back_of_another_funding() {
+    let mut case = Case::new();
+    let [named, secret] = [1, 2].map(|number| case.trade.funding(number));
+    case.facts.funded = Some(case.trade.vaults(1).outpoint());
+    let key = case.trade.author(Role::Seller).trade_key();
+    let coin = case.trade.vaults(2).escrow;
+    let taken_back = case.escrow.signed_timeout(Vault::Escrow, coin, sats(1_700), &key).unwrap().tx;
+    let opens = FUNDED_AT + 4320;
+    let funded_at = opens - 200; // by then the arbiter's leaf is open
+    for height in [None, Some(opens + 2), Some(opens)] {
+        let txs = [(&named, Some(funded_at)), (&secret, Some(FUNDED_AT)), (&taken_back, height)];
+        let seen = ChainFacts::gather(&case.escrow, opens + 2, true, txs);
+        let mut arbiter = case.arbiter(Seat::First, 200);
+        arbiter.handle(Event::Chain(seen.clone())).unwrap();
+        assert_eq!((arbiter.phase(), arbiter.actions()), (Phase::Disputed, vec![Action::Rule, Action::Extend]));
+
+        let ruling = case.ruling(Seat::First, Verdict::Buyer);
+        let facts = Facts { rulings: vec![(Seat::First, ruling.clone())], ..case.facts.clone() };
+        let (mut buyer, _) = case.party(Role::Buyer, 200);
+        buyer.handle(Event::Records { contract: Some(case.trade.contract()), facts }).unwrap();
+        let effects = buyer.handle(Event::Chain(seen)).unwrap();
+        assert_eq!(buyer.phase(), Phase::Ruled, "{height:?}");
+        assert!(effects.contains(&Effect::CompleteRuling { seat: Seat::First, ruling }), "{effects:?}");
     }
 }
 
