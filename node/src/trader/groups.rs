@@ -11,7 +11,7 @@ use exchange_ledger::group::{Group, Outlook, Part, Standing, place};
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 use exchange_ledger::mail::Message;
 use exchange_ledger::record::Record;
-use exchange_ledger::rules::{MAX_EXTENSION_FEERATE, MAX_SPEND_FEERATE};
+use exchange_ledger::rules::MAX_SHARED_FEERATE;
 use exchange_ledger::text::Text;
 use exchange_ledger::trade::{Arbiter, Event, Phase, Seat};
 use exchange_ledger::wire::List;
@@ -437,11 +437,12 @@ fn is_undecided(active: &Active) -> bool {
 /// What a member bears of another's feerate: they may ask at other times, of other nodes. Nobody can raise the fee of an
 /// extension later, so it pays what each of them thinks that it must: the highest of what they ask for.
 fn borne(decision: &Decision, feerate: u64) -> RangeInclusive<u64> {
+    let feerate = feerate.min(MAX_SHARED_FEERATE); // so much does who asks for it pay at most, whatever blocks cost
     let least = match decision {
         Decision::Rule { .. } => feerate / 4,
-        Decision::Extend { .. } => feerate.min(MAX_EXTENSION_FEERATE),
+        Decision::Extend { .. } => feerate,
     };
-    least.max(1)..=feerate.saturating_mul(4).saturating_add(10).min(MAX_SPEND_FEERATE)
+    least.max(1)..=feerate.saturating_mul(4).saturating_add(10).min(MAX_SHARED_FEERATE)
 }
 
 const fn state(standing: &Standing) -> GroupState {
@@ -469,4 +470,29 @@ fn unknown(id: RecordId) -> ApiError {
 
 fn invalid(error: impl ToString) -> ApiError {
     ApiError::new(Code::InvalidArgument, error.to_string(), "")
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::body::Side;
+    use exchange_ledger::testing::SampleTrade;
+    use exchange_ledger::trade::Verdict;
+
+    use super::*;
+
+    #[test]
+    fn members_bear_what_others_ask_for_and_never_more_than_is_allowed() {
+        let vaults = SampleTrade::new(Side::Sell).vaults(1);
+        let (rule, extend) = (Decision::Rule { vaults, verdict: Verdict::Buyer }, Decision::Extend { vaults });
+        for (feerate, of_ruling, of_extension) in [
+            (1, 1..=14, 1..=14),
+            (20, 5..=90, 20..=90),
+            (100, 25..=100, 100..=100),
+            // Whatever blocks cost: so much does who asks for it pay at most.
+            (500, 25..=100, 100..=100),
+            (u64::MAX, 25..=100, 100..=100),
+        ] {
+            assert_eq!((borne(&rule, feerate), borne(&extend, feerate)), (of_ruling, of_extension), "at {feerate}");
+        }
+    }
 }

@@ -200,12 +200,29 @@ fn who_believes_somebody_else_does_not_sign() {
 
 #[test]
 fn nobody_signs_at_a_fee_that_he_does_not_bear() {
-    let mut case = Case::new(2, 2);
-    let decision = case.rule(Verdict::Buyer);
-    let outs = case.with(1, |it, _| it.decide(decision, 400, 1..=500, &mut || [1; 32])).unwrap().unwrap();
-    case.take(1, outs);
-    case.decide(2, decision, 3);
-    assert!(!case.mail.iter().any(|(from, _, round)| *from == 2 && matches!(round, Round::Commit { .. })));
+    for (highest, is_borne) in [(89, false), (90, true)] {
+        let mut case = Case::new(2, 2);
+        let decision = case.rule(Verdict::Buyer);
+        case.decide(1, decision, 90);
+        case.deliver();
+        let decided = case.with(2, |it, entropy| it.decide(decision, 3, 1..=highest, &mut || entropy()));
+        case.take(2, decided.unwrap().unwrap());
+        let commits = case.mail.iter().any(|(from, _, round)| *from == 2 && matches!(round, Round::Commit { .. }));
+        assert_eq!(commits, is_borne, "of 90 sat/vB he bears {highest}");
+    }
+}
+
+/// What blocks cost beyond that nobody asks the others for, and so all who decide alike ask for the same.
+#[test]
+fn members_ask_for_no_more_than_100_sat_vb() {
+    let case = Case::new(2, 2);
+    let escrow = case.trade.escrow();
+    for decision in [case.rule(Verdict::Buyer), Decision::Extend { vaults: case.vaults }] {
+        let asked = |feerate| decision.asked(&escrow, Seat::First, feerate).unwrap();
+        assert_eq!(asked(400), asked(100));
+        assert_ne!(asked(99), asked(100));
+        assert!(decision.fits(&escrow, Seat::First, &asked(u64::MAX), &(100..=100)));
+    }
 }
 
 #[test]
