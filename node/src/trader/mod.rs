@@ -101,6 +101,8 @@ struct Active {
     unsigned: Option<Unsigned>,
     /// What it has signed last.
     signed: Option<(Unsigned, Signatures)>,
+    /// Whether the wallet has nothing set aside for it any more, since it came to nothing.
+    freed: bool,
 }
 
 impl Active {
@@ -362,6 +364,7 @@ impl Trader {
                 unread: 0,
                 unsigned: None,
                 signed: None,
+                freed: false,
             };
             self.trades.insert(id, active);
             if let Ok(Some((salt, details))) = self.tools.private.details(&nonce) {
