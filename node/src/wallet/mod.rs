@@ -52,6 +52,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+pub use bump::child_vsize;
 pub use coins::{Coin, CoinCursor, CoinState, MAX_COINS};
 pub use error::WalletError;
 pub use history::{HistoryCursor, HistoryEntry, HistoryPage, MAX_PAGE};
