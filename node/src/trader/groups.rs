@@ -298,8 +298,8 @@ impl Trader {
         let decided = jury.rounds.decide(decision, feerate, borne(&decision, feerate), &mut entropy::bytes32);
         let outs = decided.map_err(refused)?;
         (jury.asked_at, jury.asked) = (tip, 0);
-        let bound = jury.rounds.is_bound();
-        self.tools.private.put_decision(&id, &decision, bound).explained()?;
+        let bound = jury.rounds.bound().to_vec();
+        self.tools.private.put_decision(&id, &decision, &bound).explained()?;
         self.perform_rounds(id, outs).await
     }
 
@@ -356,7 +356,8 @@ impl Trader {
         let feerate = self.feerate().await?;
         let jury = self.jury(id)?;
         (jury.asked_at, jury.asked) = (Some(tip), jury.asked.saturating_add(1));
-        jury.rounds.restore(decision, jury.rounds.is_bound(), borne(&decision, feerate));
+        let bound = jury.rounds.bound().to_vec();
+        jury.rounds.restore(decision, bound, borne(&decision, feerate));
         let outs = jury.rounds.again(feerate);
         if let Some(event) = self.perform_rounds(id, outs).await? {
             self.handle(id, event).await?;
@@ -370,9 +371,10 @@ impl Trader {
         for out in outs {
             match out {
                 Out::Bind => {
-                    let decision = self.juries.get(&id).and_then(|jury| jury.rounds.decision().copied());
-                    let decision = decision.ok_or_else(|| internal("nothing was decided"))?;
-                    self.tools.private.put_decision(&id, &decision, true).explained()?;
+                    let rounds = self.juries.get(&id).map(|jury| &jury.rounds);
+                    let decided = rounds.and_then(|rounds| Some((rounds.decision()?, rounds.bound())));
+                    let (decision, bound) = decided.ok_or_else(|| internal("nothing was decided"))?;
+                    self.tools.private.put_decision(&id, decision, bound).explained()?;
                 }
                 Out::Send(to, round) => self.tell_member(id, to, round)?,
                 // Another member may have put the same together meanwhile.
@@ -458,7 +460,9 @@ const fn state(standing: &Standing) -> GroupState {
 
 fn refused(error: DecideError) -> ApiError {
     match error {
-        DecideError::Bound => ApiError::new(Code::NotAllowed, error.to_string(), "it cannot be taken back"),
+        DecideError::Bound | DecideError::TooMany => {
+            ApiError::new(Code::NotAllowed, error.to_string(), "it cannot be taken back")
+        }
         _ => internal(error),
     }
 }

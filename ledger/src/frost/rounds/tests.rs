@@ -198,6 +198,43 @@ fn who_believes_somebody_else_does_not_sign() {
     case.decide(1, seller, 3);
 }
 
+/// A bond leaves alone, or an extension is buried, and a reorganisation takes that back.
+#[test]
+fn who_is_bound_stays_so_when_the_coins_change_and_come_back() {
+    let mut case = Case::new(2, 3);
+    let [buyer, seller] = [Verdict::Buyer, Verdict::Seller].map(|verdict| case.rule(verdict));
+    for place in [1, 2] {
+        case.decide(place, buyer, 3);
+    }
+    case.deliver();
+    assert_eq!(case.with(2, |it, _| it.bound().to_vec()), Some(vec![buyer]));
+    let other = Decision::Rule { vaults: case.trade.vaults(2), verdict: Verdict::Seller };
+    case.decide(2, other, 3);
+    assert_eq!(case.with(2, |it, _| it.is_bound()), Some(false), "about other coins he may still change his mind");
+    let decides = |case: &mut Case, decision| case.with(2, |it, _| it.decide(decision, 3, 1..=100, &mut || [1; 32]));
+    assert_eq!(decides(&mut case, seller), Some(Err(DecideError::Bound)));
+    // After a new start too.
+    let kept = case.with(2, |it, _| it.bound().to_vec()).unwrap();
+    case.start(2);
+    case.with(2, |it, _| it.restore(other, kept, 1..=100));
+    assert_eq!(decides(&mut case, seller), Some(Err(DecideError::Bound)));
+    assert!(decides(&mut case, buyer).unwrap().is_ok(), "he goes on with what he signed for");
+    assert_eq!(case.with(2, |it, _| it.is_bound()), Some(true));
+}
+
+#[test]
+fn nobody_is_bound_to_more_than_is_kept() {
+    let mut case = Case::new(2, 2);
+    let about = |case: &Case, number| Decision::Rule { vaults: case.trade.vaults(number), verdict: Verdict::Buyer };
+    let limit = u8::try_from(MAX_BOUND).unwrap();
+    let bound: Vec<Decision> = (1..=limit).map(|number| about(&case, number)).collect();
+    let (last, more) = (bound[MAX_BOUND - 1], about(&case, limit + 1));
+    case.with(1, |it, _| it.restore(last, bound, 1..=100));
+    let decides = |case: &mut Case, decision| case.with(1, |it, _| it.decide(decision, 3, 1..=100, &mut || [1; 32]));
+    assert_eq!(decides(&mut case, more), Some(Err(DecideError::TooMany)));
+    assert!(decides(&mut case, last).unwrap().is_ok());
+}
+
 #[test]
 fn nobody_signs_at_a_fee_that_he_does_not_bear() {
     for (highest, is_borne) in [(89, false), (90, true)] {
@@ -273,7 +310,7 @@ fn a_new_start_in_the_middle_begins_a_new_round() {
         assert!(matches!(commit, Round::Commit { .. }));
         let outs = case.with(to, |it, entropy| it.hear(from, commit, &mut || entropy())).unwrap();
         case.take(to, outs);
-        let bound = case.bound.contains(&stops);
+        let bound = if case.bound.contains(&stops) { vec![decision] } else { Vec::new() };
         case.start(stops);
         case.with(stops, |it, _| it.restore(decision, bound, 1..=100));
         if stops == 1 {
