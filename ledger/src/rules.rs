@@ -21,8 +21,10 @@ pub const SECOND_DELAY_MARGIN: u16 = 504;
 pub const DISPUTE_MARGIN: u16 = 1008;
 /// How often the coins of a dispute may be moved into the same escrow again.
 pub const MAX_EXTENSIONS: usize = 3;
-/// The highest feerate of an extension, in sat/vB: three of them cost less than a quarter of the smallest trade.
-pub const MAX_EXTENSION_FEERATE: u64 = 100;
+/// The highest feerate of what one signs and another completes, in sat/vB: a payout, a refund, a ruling, an extension. Who
+/// signs first chooses it at the other's cost, so it must not waste much of the smallest trade: a refund costs at most a
+/// twelfth of it, three extensions about a quarter. Who gets the coins can pay more, by a child of his own output.
+pub const MAX_SHARED_FEERATE: u64 = 100;
 /// The smallest bond, in millionths of the amount: of the smallest trade what its own spend costs at 100 sat/vB. A bond in
 /// proportion is as dear to him who takes the whole of an offer as to him who takes its least.
 pub const MIN_BOND_PPM: u32 = 50_000;
@@ -38,7 +40,8 @@ pub const MIN_REFUND_DELAY: u16 = LAST_PAYMENT_MARGIN + 1008;
 pub const MAX_REFUND_DELAY: u16 = 8640;
 /// The highest fee that an arbiter may ask, in millionths: a tenth.
 pub const MAX_ARBITER_FEE_PPM: u32 = 100_000;
-/// The highest feerate of a spend that one party proposes and the other completes, in sat/vB.
+/// The highest feerate of what its payer chooses himself, in sat/vB: what he takes back alone, the payout that he asks for
+/// by the key of both, his part of a joint funding. Mainnet asked for it in its dearest weeks.
 pub const MAX_SPEND_FEERATE: u64 = 500;
 
 /// Checks what a body says against the rules that need no other record. `time` is the record's own.

@@ -79,6 +79,34 @@ struct TradeRowV1 {
     spend_tx: Option<Vec<u8>>,
 }
 
+/// What this identity decided in a case of its group, and every decision to which it is bound, about other coins too.
+#[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
+struct DecisionRow {
+    decision: Decision,
+    bound: Vec<Decision>,
+}
+
+impl Versioned for DecisionRow {
+    const VERSION: u8 = 2;
+
+    fn from_earlier(version: u8, bytes: &[u8]) -> Option<Self> {
+        match version {
+            1 => {
+                let DecisionRowV1 { decision, bound } = borsh::from_slice(bytes).ok()?;
+                Some(Self { decision, bound: if bound { vec![decision] } else { Vec::new() } })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A decision as it was kept before a member stayed bound to those about other coins: whether he was to this one.
+#[derive(BorshSerialize, BorshDeserialize)]
+struct DecisionRowV1 {
+    decision: Decision,
+    bound: bool,
+}
+
 rows! {
     /// The records on which a trade rests, in the order of `Pin::encode`, whether it holds money, and its end.
     PinRow { committed: bool, records: Vec<Vec<u8>>, settled: Option<Settled>, }
@@ -98,8 +126,6 @@ rows! {
     TrustRow { since: u64, }
     /// The records on which a group of arbiters of this identity's rests.
     GroupRow { records: Vec<Vec<u8>>, }
-    /// What this identity decided in a case of its group, and whether it is bound to it.
-    DecisionRow { decision: Decision, bound: bool, }
     /// An event.
     EventRow { time: u64, json: String, }
     /// What the user was told last of where a trade stands: a line of the log of events.
@@ -371,20 +397,21 @@ impl Private {
         self.store.private().put(&GROUPS, group, &GroupRow { records })
     }
 
-    /// Returns what was decided in a case of a group, and whether this identity is bound to it.
+    /// Returns what was decided in a case of a group, and every decision to which this identity is bound there.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn decision(&self, trade: &TradeId) -> Result<Option<(Decision, bool)>, StoreError> {
+    pub fn decision(&self, trade: &TradeId) -> Result<Option<(Decision, Vec<Decision>)>, StoreError> {
         Ok(self.store.private().get(&DECISIONS, trade)?.map(|row| (row.decision, row.bound)))
     }
 
-    /// Keeps what was decided in a case of a group, before anybody hears of it.
+    /// Keeps what was decided in a case of a group, and every decision to which this identity is bound there, before anybody
+    /// hears of it.
     ///
     /// # Errors
     /// When the store fails; then nothing changed.
-    pub fn put_decision(&self, trade: &TradeId, decision: &Decision, bound: bool) -> Result<(), StoreError> {
-        self.store.private().put(&DECISIONS, trade, &DecisionRow { decision: *decision, bound })
+    pub fn put_decision(&self, trade: &TradeId, decision: &Decision, bound: &[Decision]) -> Result<(), StoreError> {
+        self.store.private().put(&DECISIONS, trade, &DecisionRow { decision: *decision, bound: bound.to_vec() })
     }
 
     /// Returns the kept messages of a mailbox that arrived after a number, at most `limit`.
@@ -502,6 +529,9 @@ fn kept(((mailbox, arrival), row): ((MailboxId, u64), EnvelopeRow)) -> KeptMail 
 
 #[cfg(test)]
 mod tests {
+    use exchange_ledger::body::Side;
+    use exchange_ledger::testing::SampleTrade;
+    use exchange_ledger::trade::Verdict;
     use exchange_store::OpenOptions;
 
     use super::*;
@@ -521,6 +551,25 @@ mod tests {
         assert_eq!(private.events(0, 10).unwrap().len(), 2, "neither without the other");
         private.append_event(12, "funded".into(), Some((&one, "it is funded"))).unwrap();
         assert_eq!(private.told(&one).unwrap().as_deref(), Some("it is funded"));
+    }
+
+    #[test]
+    fn a_member_is_bound_as_he_was_whatever_he_decides_about_other_coins_and_after_an_update() {
+        let directory = tempfile::tempdir().unwrap();
+        let private = Private::new(Store::open(directory.path(), OpenOptions::default()).unwrap());
+        let sample = SampleTrade::new(Side::Sell);
+        let about = |number| Decision::Rule { vaults: sample.vaults(number), verdict: Verdict::Buyer };
+        let (trade, first, second) = (sample.id(), about(1), about(2));
+        for (decision, bound) in [(first, vec![]), (first, vec![first]), (second, vec![first])] {
+            private.put_decision(&trade, &decision, &bound).unwrap();
+            assert_eq!(private.decision(&trade).unwrap(), Some((decision, bound)));
+        }
+        for (bound, expected) in [(false, vec![]), (true, vec![first])] {
+            let earlier = borsh::to_vec(&DecisionRowV1 { decision: first, bound }).unwrap();
+            let read = DecisionRow::from_earlier(1, &earlier).unwrap();
+            assert_eq!((read.decision, read.bound), (first, expected));
+            assert!(DecisionRow::from_earlier(2, &earlier).is_none());
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::body::Vaults;
 use crate::money::Sats;
-use crate::rules::MAX_EXTENSION_FEERATE;
+use crate::rules::MAX_SHARED_FEERATE;
 use crate::trade::{Escrow, EscrowError, Seat, Verdict};
 
 /// What a member decided, by himself.
@@ -77,20 +77,20 @@ impl Decision {
         feerate.is_some_and(|feerate| feerates.contains(&feerate))
     }
 
-    /// Returns what is asked of the others for it, at a feerate.
+    /// Returns what is asked of the others for it, at a feerate, or at the highest that is allowed.
     ///
     /// # Errors
     /// When it does not fit what the escrow holds.
     pub fn asked(&self, escrow: &Escrow, seat: Seat, feerate: u64) -> Result<Asked, EscrowError> {
+        let feerate = feerate.min(MAX_SHARED_FEERATE);
         match self {
             Self::Rule { vaults, verdict } => {
                 let (to_buyer, to_seller) = escrow.divide(seat, vaults, *verdict, feerate)?;
                 Ok(Asked::Ruling { vaults: *vaults, to_buyer, to_seller })
             }
-            Self::Extend { vaults } => Ok(Asked::Extension {
-                vaults: *vaults,
-                fee: escrow.extension_fee_at(seat, vaults, feerate.min(MAX_EXTENSION_FEERATE))?,
-            }),
+            Self::Extend { vaults } => {
+                Ok(Asked::Extension { vaults: *vaults, fee: escrow.extension_fee_at(seat, vaults, feerate)? })
+            }
         }
     }
 }

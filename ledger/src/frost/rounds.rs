@@ -20,6 +20,9 @@ use crate::wire::{CurveSignature, List};
 
 /// How many signatures a decision needs at most: two leaves of two outputs.
 pub const MAX_COINS: usize = 4;
+/// To how many decisions of one case a member is bound at most: a ruling and an extension about the funding and three
+/// extensions, each with a bond that left alone and without, and twice as many after reorganisations.
+pub const MAX_BOUND: usize = 32;
 
 /// What members tell each other.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -78,6 +81,9 @@ pub enum DecideError {
     /// His share of a signature for another decision about the same coins may be with others.
     #[error("you have signed for another decision about the same coins")]
     Bound,
+    /// He is bound to so many decisions that another could not be kept.
+    #[error("you have signed for {MAX_BOUND} decisions in this case, which is the limit")]
+    TooMany,
     /// It does not fit what the escrow holds.
     #[error(transparent)]
     Escrow(#[from] EscrowError),
@@ -91,6 +97,8 @@ pub struct Rounds {
     share: KeyShare,
     members: u8,
     decided: Option<Decided>,
+    /// Every decision for which a share may have left, whatever coins it is about: coins that changed can come back.
+    bound: Vec<Decision>,
     /// What each of the others asks for.
     asks: BTreeMap<Place, Asked>,
     /// The nonces that each of them was given, for what.
@@ -102,7 +110,6 @@ pub struct Rounds {
 struct Decided {
     decision: Decision,
     feerates: RangeInclusive<u64>,
-    bound: bool,
 }
 
 /// What this member asks the others for.
@@ -133,8 +140,8 @@ impl Rounds {
             return Err(FrostError::Incomplete);
         }
         let share = share.tweaked(&arbiter_tweak(escrow.contract(), arbiter.key))?;
-        let (asks, given) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { escrow, seat, share, members, decided: None, asks, given, own: None })
+        let (bound, asks, given) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        Ok(Self { escrow, seat, share, members, decided: None, bound, asks, given, own: None })
     }
 
     /// Returns what this member decided.
@@ -144,7 +151,12 @@ impl Rounds {
 
     /// Tells whether this member is bound to it.
     pub fn is_bound(&self) -> bool {
-        self.decided.as_ref().is_some_and(|decided| decided.bound)
+        self.decision().is_some_and(|decision| self.bound.contains(decision))
+    }
+
+    /// Returns every decision to which this member is bound, about other coins too.
+    pub fn bound(&self) -> &[Decision] {
+        &self.bound
     }
 
     /// Returns what the others ask for.
@@ -152,16 +164,17 @@ impl Rounds {
         self.asks.iter().map(|(place, asked)| (*place, asked))
     }
 
-    /// Takes up what was decided before the program was started anew.
-    pub fn restore(&mut self, decision: Decision, bound: bool, feerates: RangeInclusive<u64>) {
-        self.decided = Some(Decided { decision, feerates, bound });
+    /// Takes up what was decided, and what this member was bound to, before the program was started anew.
+    pub fn restore(&mut self, decision: Decision, bound: Vec<Decision>, feerates: RangeInclusive<u64>) {
+        self.decided = Some(Decided { decision, feerates });
+        self.bound = bound;
     }
 
     /// Decides: joins in with somebody who asks for the same, or else asks the others. `feerate` is what this member would
     /// pay, `feerates` what he bears.
     ///
     /// # Errors
-    /// When he signed for something else about these coins, or it does not fit what the escrow holds.
+    /// When he signed for something else about these coins, ever, or it does not fit what the escrow holds.
     pub fn decide(
         &mut self,
         decision: Decision,
@@ -169,14 +182,15 @@ impl Rounds {
         feerates: RangeInclusive<u64>,
         entropy: &mut impl FnMut() -> [u8; 32],
     ) -> Result<Vec<Out>, DecideError> {
-        let bound = match &self.decided {
-            Some(before) if before.decision == decision => before.bound,
-            Some(before) if before.bound && before.decision.forbids(&decision) => return Err(DecideError::Bound),
-            Some(_) | None => false,
-        };
+        if self.bound.iter().any(|before| *before != decision && before.forbids(&decision)) {
+            return Err(DecideError::Bound);
+        }
+        if self.bound.len() >= MAX_BOUND && !self.bound.contains(&decision) {
+            return Err(DecideError::TooMany);
+        }
         let asked = decision.asked(&self.escrow, self.seat, feerate)?;
         let is_new = self.decision() != Some(&decision);
-        self.decided = Some(Decided { decision, feerates, bound });
+        self.decided = Some(Decided { decision, feerates });
         if is_new {
             self.given.clear();
             self.own = None;
@@ -410,7 +424,10 @@ impl Rounds {
 
     /// Asked for whenever shares leave: whoever failed to keep it the first time has to keep it before the second.
     fn bind(&mut self) -> Option<Out> {
-        self.decided.as_mut()?.bound = true;
+        let decision = self.decided.as_ref()?.decision;
+        if !self.bound.contains(&decision) {
+            self.bound.push(decision); // there is room: he could not have decided so otherwise
+        }
         Some(Out::Bind)
     }
 

@@ -1,13 +1,14 @@
 //! An event on its way through a trade's machine: what the machine asks for is performed, and what its phase then means is
 //! told and done.
 
-use bitcoin::Transaction;
+use bitcoin::{ScriptBuf, Transaction, Txid};
 use exchange_api::{ApiError, Subject};
 use exchange_ledger::ids::TradeId;
-use exchange_ledger::trade::{Event, Phase, Role, SpendPath};
+use exchange_ledger::trade::{Event, Phase, Role, SpendPath, Trade};
 
 use super::{Trader, view};
 use crate::errors::Explain;
+use crate::wallet::WalletError;
 
 /// How many effects one event may lead to, one after the other: a trade has fewer steps than that.
 const MAX_EFFECTS: usize = 64;
@@ -87,6 +88,7 @@ impl Trader {
         if phase != active.phase {
             active.phase = phase;
             active.problem = None;
+            active.freed = false;
             if let Some(spend) = active.trade.view().spend() {
                 let what = match spend.path {
                     SpendPath::Payout => "payout",
@@ -136,17 +138,99 @@ impl Trader {
     /// Frees the coins of a funding that was built for a trade that was then called off. The wallet refuses once the
     /// transaction has been seen anywhere.
     async fn free_coins(&mut self, id: TradeId) {
-        let Some(active) = self.trades.get(&id) else { return };
-        if active.trade.joint_terms().is_some() {
-            return; // its machine asks for that, once nothing that was signed can confirm
-        }
-        let funding = active.trade.local().funding_tx.as_deref();
-        let tx: Option<Transaction> = funding.and_then(|bytes| bitcoin::consensus::deserialize(bytes).ok());
-        if let Some(tx) = tx.filter(|_| active.trade.view().funding().is_none()) {
-            match self.tools.wallet.release(tx.compute_txid()).await {
-                Ok(()) => tracing::info!(trade = %id, "the coins set aside for a trade that was called off are free"),
-                Err(error) => tracing::debug!(%error, trade = %id, "coins are not freed"),
+        let Some(active) = self.trades.get(&id).filter(|active| !active.freed) else { return };
+        let freed = match set_aside(&active.trade) {
+            None => return,
+            Some(SetAside::Kept(txid)) => self.tools.wallet.release(txid).await.map(|()| true),
+            Some(SetAside::For(script)) => self.tools.wallet.release_funding(script).await,
+        };
+        match freed {
+            Ok(true) => tracing::info!(trade = %id, "the coins set aside for a trade that was called off are free"),
+            Ok(false) | Err(WalletError::NotReserved { .. }) => {}
+            Err(error) => {
+                tracing::debug!(%error, trade = %id, "coins are not freed");
+                return; // tried again with the next block
             }
         }
+        if let Some(active) = self.trades.get_mut(&id) {
+            active.freed = true;
+        }
+    }
+}
+
+/// What the wallet may have set aside for a trade that came to nothing.
+#[derive(Debug, PartialEq, Eq)]
+enum SetAside {
+    /// The inputs of the funding that was kept.
+    Kept(Txid),
+    /// Those of one that was built for this script, and that nobody could keep before a crash. So it was never sent: a funding
+    /// is sent by what was kept.
+    For(ScriptBuf),
+}
+
+/// Returns what is to be freed of a trade that came to nothing. What the chain was not yet searched for may be funded.
+fn set_aside(trade: &Trade) -> Option<SetAside> {
+    let view = trade.view();
+    let is_nothing = matches!(trade.phase(), Phase::Void | Phase::Cancelled) && view.chain().synced;
+    // Of a funding from two wallets the machine asks for that, once nothing that was signed can confirm.
+    if !is_nothing || view.funding().is_some() || trade.role() != Role::Seller || trade.joint_terms().is_some() {
+        return None;
+    }
+    let kept = trade.local().funding_tx.as_deref();
+    match kept.and_then(|bytes| bitcoin::consensus::deserialize::<Transaction>(bytes).ok()) {
+        Some(tx) => Some(SetAside::Kept(tx.compute_txid())),
+        None => trade.escrow().map(|escrow| SetAside::For(escrow.script())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::body::Side;
+    use exchange_ledger::testing::SampleTrade;
+    use exchange_ledger::trade::{ChainFacts, Facts, Funding, Local};
+
+    use super::*;
+
+    /// Returns a trade as one side sees it at height 200.
+    fn trade(sample: &SampleTrade, role: Role, local: &Local, facts: &Facts, chain: ChainFacts) -> Trade {
+        let mut trade = Trade::new(sample.bid(), role, false, local.clone());
+        trade.handle(Event::Records { contract: Some(sample.contract()), facts: facts.clone() }).unwrap();
+        trade.handle(Event::Chain(ChainFacts { tip: 200, ..chain })).unwrap();
+        trade
+    }
+
+    #[test]
+    fn what_was_set_aside_is_freed_when_the_trade_came_to_nothing_and_the_chain_shows_no_funding() {
+        let sample = SampleTrade::new(Side::Sell);
+        let (funding, vaults) = (sample.funding(1), sample.vaults(1));
+        let forgotten = Local::default();
+        let kept = Local { funding_tx: Some(bitcoin::consensus::serialize(&funding)), ..Local::default() };
+        let synced = ChainFacts { synced: true, ..ChainFacts::default() };
+        let seen = |height| ChainFacts { fundings: vec![Funding::new(vaults, height)], ..synced.clone() };
+        let [by_buyer, by_seller, void, open] = [
+            Facts { buyer_cancel: true, ..Facts::default() },
+            Facts { seller_cancel: true, ..Facts::default() },
+            Facts { void: true, ..Facts::default() },
+            Facts::default(),
+        ];
+        let script = || Some(SetAside::For(sample.escrow().script()));
+        let txid = || Some(SetAside::Kept(funding.compute_txid()));
+        for (what, role, local, facts, chain, expected) in [
+            ("the buyer called it off", Role::Seller, &forgotten, &by_buyer, synced.clone(), script()),
+            ("the seller called it off", Role::Seller, &forgotten, &by_seller, synced.clone(), script()),
+            ("a party signed two histories", Role::Seller, &forgotten, &void, synced.clone(), script()),
+            ("it was kept", Role::Seller, &kept, &by_buyer, synced.clone(), txid()),
+            ("it may still be funded", Role::Seller, &forgotten, &open, synced.clone(), None),
+            ("the chain is not searched", Role::Seller, &forgotten, &by_buyer, ChainFacts::default(), None),
+            ("kept, and the chain is not searched", Role::Seller, &kept, &by_buyer, ChainFacts::default(), None),
+            ("the pool shows the funding", Role::Seller, &forgotten, &by_buyer, seen(None), None),
+            ("a block shows it", Role::Seller, &kept, &by_buyer, seen(Some(190)), None),
+            ("the buyer puts nothing in", Role::Buyer, &forgotten, &by_buyer, synced.clone(), None),
+        ] {
+            assert_eq!(set_aside(&trade(&sample, role, local, facts, chain)), expected, "{what}");
+        }
+        let joint = SampleTrade::with_bonds(Side::Sell);
+        let trade = trade(&joint, Role::Seller, &forgotten, &by_buyer, synced);
+        assert_eq!((trade.phase(), set_aside(&trade)), (Phase::Cancelled, None), "its machine asks for that");
     }
 }

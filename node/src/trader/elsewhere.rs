@@ -47,6 +47,8 @@ impl Trader {
             let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
             active.trade.clone().handle(event).explained()?;
         } else {
+            // What the own wallet had built for this escrow and nobody could keep before a crash is not needed any more.
+            self.tools.wallet.release_funding(self.escrow(id)?.script()).await.explained()?;
             self.handle(id, event).await?;
             let label = format!("escrow of trade {}, paid from elsewhere", id.short());
             if let Err(error) = self.tools.wallet.set_label(tx.compute_txid(), label).await {

@@ -11,7 +11,7 @@ use exchange_ledger::group::{Group, Outlook, Part, Standing, place};
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 use exchange_ledger::mail::Message;
 use exchange_ledger::record::Record;
-use exchange_ledger::rules::{MAX_EXTENSION_FEERATE, MAX_SPEND_FEERATE};
+use exchange_ledger::rules::MAX_SHARED_FEERATE;
 use exchange_ledger::text::Text;
 use exchange_ledger::trade::{Arbiter, Event, Phase, Seat};
 use exchange_ledger::wire::List;
@@ -298,8 +298,8 @@ impl Trader {
         let decided = jury.rounds.decide(decision, feerate, borne(&decision, feerate), &mut entropy::bytes32);
         let outs = decided.map_err(refused)?;
         (jury.asked_at, jury.asked) = (tip, 0);
-        let bound = jury.rounds.is_bound();
-        self.tools.private.put_decision(&id, &decision, bound).explained()?;
+        let bound = jury.rounds.bound().to_vec();
+        self.tools.private.put_decision(&id, &decision, &bound).explained()?;
         self.perform_rounds(id, outs).await
     }
 
@@ -356,7 +356,8 @@ impl Trader {
         let feerate = self.feerate().await?;
         let jury = self.jury(id)?;
         (jury.asked_at, jury.asked) = (Some(tip), jury.asked.saturating_add(1));
-        jury.rounds.restore(decision, jury.rounds.is_bound(), borne(&decision, feerate));
+        let bound = jury.rounds.bound().to_vec();
+        jury.rounds.restore(decision, bound, borne(&decision, feerate));
         let outs = jury.rounds.again(feerate);
         if let Some(event) = self.perform_rounds(id, outs).await? {
             self.handle(id, event).await?;
@@ -370,9 +371,10 @@ impl Trader {
         for out in outs {
             match out {
                 Out::Bind => {
-                    let decision = self.juries.get(&id).and_then(|jury| jury.rounds.decision().copied());
-                    let decision = decision.ok_or_else(|| internal("nothing was decided"))?;
-                    self.tools.private.put_decision(&id, &decision, true).explained()?;
+                    let rounds = self.juries.get(&id).map(|jury| &jury.rounds);
+                    let decided = rounds.and_then(|rounds| Some((rounds.decision()?, rounds.bound())));
+                    let (decision, bound) = decided.ok_or_else(|| internal("nothing was decided"))?;
+                    self.tools.private.put_decision(&id, decision, bound).explained()?;
                 }
                 Out::Send(to, round) => self.tell_member(id, to, round)?,
                 // Another member may have put the same together meanwhile.
@@ -437,11 +439,12 @@ fn is_undecided(active: &Active) -> bool {
 /// What a member bears of another's feerate: they may ask at other times, of other nodes. Nobody can raise the fee of an
 /// extension later, so it pays what each of them thinks that it must: the highest of what they ask for.
 fn borne(decision: &Decision, feerate: u64) -> RangeInclusive<u64> {
+    let feerate = feerate.min(MAX_SHARED_FEERATE); // so much does who asks for it pay at most, whatever blocks cost
     let least = match decision {
         Decision::Rule { .. } => feerate / 4,
-        Decision::Extend { .. } => feerate.min(MAX_EXTENSION_FEERATE),
+        Decision::Extend { .. } => feerate,
     };
-    least.max(1)..=feerate.saturating_mul(4).saturating_add(10).min(MAX_SPEND_FEERATE)
+    least.max(1)..=feerate.saturating_mul(4).saturating_add(10).min(MAX_SHARED_FEERATE)
 }
 
 const fn state(standing: &Standing) -> GroupState {
@@ -457,7 +460,9 @@ const fn state(standing: &Standing) -> GroupState {
 
 fn refused(error: DecideError) -> ApiError {
     match error {
-        DecideError::Bound => ApiError::new(Code::NotAllowed, error.to_string(), "it cannot be taken back"),
+        DecideError::Bound | DecideError::TooMany => {
+            ApiError::new(Code::NotAllowed, error.to_string(), "it cannot be taken back")
+        }
         _ => internal(error),
     }
 }
@@ -469,4 +474,29 @@ fn unknown(id: RecordId) -> ApiError {
 
 fn invalid(error: impl ToString) -> ApiError {
     ApiError::new(Code::InvalidArgument, error.to_string(), "")
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::body::Side;
+    use exchange_ledger::testing::SampleTrade;
+    use exchange_ledger::trade::Verdict;
+
+    use super::*;
+
+    #[test]
+    fn members_bear_what_others_ask_for_and_never_more_than_is_allowed() {
+        let vaults = SampleTrade::new(Side::Sell).vaults(1);
+        let (rule, extend) = (Decision::Rule { vaults, verdict: Verdict::Buyer }, Decision::Extend { vaults });
+        for (feerate, of_ruling, of_extension) in [
+            (1, 1..=14, 1..=14),
+            (20, 5..=90, 20..=90),
+            (100, 25..=100, 100..=100),
+            // Whatever blocks cost: so much does who asks for it pay at most.
+            (500, 25..=100, 100..=100),
+            (u64::MAX, 25..=100, 100..=100),
+        ] {
+            assert_eq!((borne(&rule, feerate), borne(&extend, feerate)), (of_ruling, of_extension), "at {feerate}");
+        }
+    }
 }

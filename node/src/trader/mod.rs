@@ -47,6 +47,7 @@ use crate::keeper::{Change, Keeper};
 use crate::mailbox::Mailbox;
 use crate::private::Private;
 use crate::wallet::WalletHandle;
+use bump::Hurry;
 pub use bump::Raise;
 use cases::Cases;
 use groups::{Jury, Membership};
@@ -106,6 +107,10 @@ struct Active {
     unsigned: Option<Unsigned>,
     /// What it has signed last.
     signed: Option<(Unsigned, Signatures)>,
+    /// Whether the wallet has nothing set aside for it any more, since it came to nothing.
+    freed: bool,
+    /// What was done by itself to have its payout confirmed in time.
+    hurry: Hurry,
 }
 
 impl Active {
@@ -367,6 +372,8 @@ impl Trader {
                 unread: 0,
                 unsigned: None,
                 signed: None,
+                freed: false,
+                hurry: Hurry::default(),
             };
             self.trades.insert(id, active);
             if let Ok(Some((salt, details))) = self.tools.private.details(&nonce) {
@@ -440,6 +447,7 @@ impl Trader {
                 self.handle(id, Event::Chain(facts)).await.ok();
             }
         }
+        self.raise_in_time().await;
     }
 
     /// Tells the trades once that nothing which others said is unheard any more. Who finds nobody for an hour goes on alone:

@@ -243,7 +243,11 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
         }
         (Phase::Released, Role::Buyer) => {
             let what = "your node broadcasts the payout and the chain confirms it".to_owned();
-            step(Actor::Chain, what, None, "nothing to do; it goes on by itself, after a restart too", None)
+            let otherwise = match deadline(trade) {
+                Some(_) => GOES_ON_IN_TIME,
+                None => "nothing to do; it goes on by itself, after a restart too",
+            };
+            step(Actor::Chain, what, deadline(trade), otherwise, None)
         }
         (Phase::Released, _) => {
             let what = "the buyer's node broadcasts the payout and the chain confirms it".to_owned();
@@ -374,7 +378,23 @@ fn ruled(
     let from = trade.view().ruling_from(*seat);
     let opens = from.map_or_else(String::new, |from| format!(" from height {from} on"));
     let what = format!("the arbiter ruled: {gets}; the coins move by themselves{opens}");
-    step(Actor::Chain, what, None, "nothing to do; whoever gets something completes it, after a restart too", None)
+    match deadline(trade).filter(|_| ruling.to_buyer > Sats::ZERO) {
+        Some(until) => step(Actor::Chain, what, Some(until), GOES_ON_IN_TIME, None),
+        None => {
+            let otherwise = "nothing to do; whoever gets something completes it, after a restart too";
+            step(Actor::Chain, what, None, otherwise, None)
+        }
+    }
+}
+
+/// What a buyer's node does about coins that come to him: see `bump.rs`.
+const GOES_ON_IN_TIME: &str = "it goes on by itself, after a restart too; in the day before that height your node pays \
+                               more for it, for from then on the seller could take the coins back";
+
+/// Returns the height from which on the seller could take back by himself what comes to this buyer, while no block brings it.
+fn deadline(trade: &Trade) -> Option<u32> {
+    let is_open = trade.view().spend().is_none_or(|spend| spend.height.is_none());
+    trade.view().refund_from().filter(|_| is_open && trade.role() == Role::Buyer)
 }
 
 fn over(what: String) -> NextStep {
@@ -470,5 +490,47 @@ const fn standing(role: Role, phase: Phase) -> &'static str {
         (Phase::Disputed, _) => "disputed: the arbiter is to decide",
         (Phase::Ruled, _) => "the arbiter ruled",
         (Phase::Settled, _) => "settled as the arbiter ruled",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::body::Side;
+    use exchange_ledger::testing::{SampleTrade, sats};
+    use exchange_ledger::trade::{ChainFacts, Event, Facts, Funding, Local, Spend, SpendPath, Verdict};
+
+    use super::*;
+
+    #[test]
+    fn a_buyer_is_told_until_when_what_pays_him_should_be_in_a_block() {
+        let mut sample = SampleTrade::new(Side::Sell);
+        let (escrow, vaults) = (sample.escrow(), sample.vaults(1));
+        let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| sample.author(role).trade_key());
+        let half = escrow.half(&vaults, sats(170), Role::Buyer, &seller).unwrap();
+        let payout = escrow.complete(&half, Role::Buyer, &buyer).unwrap().tx;
+        let pair = sample.arbiter_pair(escrow.contract(), Seat::First);
+        let rule = |verdict| {
+            let division = escrow.divide(Seat::First, &vaults, verdict, 1).unwrap();
+            let rulings = vec![(Seat::First, escrow.rule(Seat::First, &vaults, division, &pair).unwrap())];
+            Facts { payment_sent: true, buyer_dispute: true, rulings, ..Facts::default() }
+        };
+        let released = Facts { payment_sent: true, releases: vec![half], ..Facts::default() };
+        let (won, lost) = (rule(Verdict::Buyer), rule(Verdict::Seller));
+        let seen = |height| vec![Spend { tx: payout.clone(), path: SpendPath::Payout, height }];
+        let from = Some(190 + 4320 - 1);
+        for (what, role, facts, spends, phase, until) in [
+            ("released, in the pool", Role::Buyer, &released, seen(None), Phase::Released, from),
+            ("released, in a block", Role::Buyer, &released, seen(Some(200)), Phase::Released, None),
+            ("the seller gets nothing of it", Role::Seller, &released, seen(None), Phase::Released, None),
+            ("ruled for him", Role::Buyer, &won, vec![], Phase::Ruled, from),
+            ("ruled against him", Role::Buyer, &lost, vec![], Phase::Ruled, None),
+            ("ruled for the seller", Role::Seller, &lost, vec![], Phase::Ruled, None),
+        ] {
+            let mut trade = Trade::new(sample.bid(), role, false, Local::default());
+            trade.handle(Event::Records { contract: Some(sample.contract()), facts: facts.clone() }).unwrap();
+            let fundings = vec![Funding::new(vaults, Some(190))];
+            trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, fundings, spends })).unwrap();
+            assert_eq!((trade.phase(), next_step(&trade, Network::Regtest).until), (phase, until), "{what}");
+        }
     }
 }

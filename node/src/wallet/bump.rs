@@ -373,8 +373,8 @@ impl State {
     }
 }
 
-/// The size of a transaction with one key spend and one Taproot output.
-fn child_vsize() -> u64 {
+/// Returns the size of a child, in virtual bytes: one key spend and one Taproot output.
+pub fn child_vsize() -> u64 {
     let inputs = [InputWeightPrediction::P2TR_KEY_DEFAULT_SIGHASH];
     predict_weight(inputs, [P2TR_SCRIPT_LEN]).to_vbytes_ceil()
 }

@@ -52,6 +52,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+pub use bump::child_vsize;
 pub use coins::{Coin, CoinCursor, CoinState, MAX_COINS};
 pub use error::WalletError;
 pub use history::{HistoryCursor, HistoryEntry, HistoryPage, MAX_PAGE};
@@ -581,6 +582,15 @@ impl WalletHandle {
     /// no such transaction.
     pub async fn release(&self, txid: Txid) -> Result<(), WalletError> {
         self.ask(|reply| Command::Release { txid, reply }).await
+    }
+
+    /// Forgets the funding of an escrow that [`Self::fund`] built and whose caller was gone before he could keep it, and frees
+    /// its inputs; tells whether there was any. Nobody else may hold it: it is for what was never handed out.
+    ///
+    /// # Errors
+    /// [`WalletError::AlreadyBroadcast`] when it was ever seen in the pool or the chain, or may have gone out with its child.
+    pub async fn release_funding(&self, script: ScriptBuf) -> Result<bool, WalletError> {
+        self.ask(|reply| Command::ReleaseFunding { script, reply }).await
     }
 
     /// Sets what a transaction was for, known or not; an empty text takes the label away.

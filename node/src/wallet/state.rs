@@ -168,6 +168,22 @@ impl State {
         Ok(())
     }
 
+    /// Forgets the funding of an escrow that was built and never handed out: its inputs are free again. What was ever seen is
+    /// not forgotten, be it pushed out of the pool, nor what a child was built for, which goes out with it. Tells whether
+    /// there was any.
+    pub fn release_funding(&mut self, script: &ScriptBuf) -> Result<bool, WalletError> {
+        let is_it = |kept: &Reservation| kept.purpose == Purpose::Fund && kept.script == *script;
+        let built = self.own.reservations().find(|(_, kept)| is_it(kept)).map(|(txid, kept)| (txid, kept.tx.clone()));
+        let Some((txid, tx)) = built else { return Ok(false) };
+        let was_seen = self.wallet.tx_graph().get_tx_node(txid).is_some();
+        if was_seen || self.own.child_of(&txid).is_some() {
+            return Err(WalletError::AlreadyBroadcast { txid });
+        }
+        self.end_reservation(txid);
+        self.reuse_change(&tx);
+        Ok(true)
+    }
+
     /// Takes back a transaction that could not be kept, and so was never handed out. One that was kept before stays.
     pub fn withdraw(&mut self, tx: &Transaction) {
         let txid = tx.compute_txid();

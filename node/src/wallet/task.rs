@@ -41,6 +41,7 @@ pub(super) enum Command {
     SignForCoin { minimum: Amount, message: CoinMessage, reply: Reply<OwnedCoin> },
     Seen { tx: Transaction, reply: Reply<()> },
     Release { txid: Txid, reply: Reply<()> },
+    ReleaseFunding { script: ScriptBuf, reply: Reply<bool> },
     SetLabel { txid: Txid, label: String, reply: Reply<()> },
     Bump { request: BumpRequest, fee_rate: FeeRate, reply: Reply<Bumped> },
     Child { request: ChildRequest, fee_rate: FeeRate, reply: Reply<Bumped> },
@@ -269,6 +270,10 @@ impl Task {
             }
             Command::Release { txid, reply } => {
                 let released = self.state.release(txid);
+                self.answer(released, reply).await;
+            }
+            Command::ReleaseFunding { script, reply } => {
+                let released = self.state.release_funding(&script);
                 self.answer(released, reply).await;
             }
             Command::SetLabel { txid, label, reply } => {

@@ -198,14 +198,68 @@ fn who_believes_somebody_else_does_not_sign() {
     case.decide(1, seller, 3);
 }
 
+/// A bond leaves alone, or an extension is buried, and a reorganisation takes that back.
+#[test]
+fn who_is_bound_stays_so_when_the_coins_change_and_come_back() {
+    let mut case = Case::new(2, 3);
+    let [buyer, seller] = [Verdict::Buyer, Verdict::Seller].map(|verdict| case.rule(verdict));
+    for place in [1, 2] {
+        case.decide(place, buyer, 3);
+    }
+    case.deliver();
+    assert_eq!(case.with(2, |it, _| it.bound().to_vec()), Some(vec![buyer]));
+    let other = Decision::Rule { vaults: case.trade.vaults(2), verdict: Verdict::Seller };
+    case.decide(2, other, 3);
+    assert_eq!(case.with(2, |it, _| it.is_bound()), Some(false), "about other coins he may still change his mind");
+    let decides = |case: &mut Case, decision| case.with(2, |it, _| it.decide(decision, 3, 1..=100, &mut || [1; 32]));
+    assert_eq!(decides(&mut case, seller), Some(Err(DecideError::Bound)));
+    // After a new start too.
+    let kept = case.with(2, |it, _| it.bound().to_vec()).unwrap();
+    case.start(2);
+    case.with(2, |it, _| it.restore(other, kept, 1..=100));
+    assert_eq!(decides(&mut case, seller), Some(Err(DecideError::Bound)));
+    assert!(decides(&mut case, buyer).unwrap().is_ok(), "he goes on with what he signed for");
+    assert_eq!(case.with(2, |it, _| it.is_bound()), Some(true));
+}
+
+#[test]
+fn nobody_is_bound_to_more_than_is_kept() {
+    let mut case = Case::new(2, 2);
+    let about = |case: &Case, number| Decision::Rule { vaults: case.trade.vaults(number), verdict: Verdict::Buyer };
+    let limit = u8::try_from(MAX_BOUND).unwrap();
+    let bound: Vec<Decision> = (1..=limit).map(|number| about(&case, number)).collect();
+    let (last, more) = (bound[MAX_BOUND - 1], about(&case, limit + 1));
+    case.with(1, |it, _| it.restore(last, bound, 1..=100));
+    let decides = |case: &mut Case, decision| case.with(1, |it, _| it.decide(decision, 3, 1..=100, &mut || [1; 32]));
+    assert_eq!(decides(&mut case, more), Some(Err(DecideError::TooMany)));
+    assert!(decides(&mut case, last).unwrap().is_ok());
+}
+
 #[test]
 fn nobody_signs_at_a_fee_that_he_does_not_bear() {
-    let mut case = Case::new(2, 2);
-    let decision = case.rule(Verdict::Buyer);
-    let outs = case.with(1, |it, _| it.decide(decision, 400, 1..=500, &mut || [1; 32])).unwrap().unwrap();
-    case.take(1, outs);
-    case.decide(2, decision, 3);
-    assert!(!case.mail.iter().any(|(from, _, round)| *from == 2 && matches!(round, Round::Commit { .. })));
+    for (highest, is_borne) in [(89, false), (90, true)] {
+        let mut case = Case::new(2, 2);
+        let decision = case.rule(Verdict::Buyer);
+        case.decide(1, decision, 90);
+        case.deliver();
+        let decided = case.with(2, |it, entropy| it.decide(decision, 3, 1..=highest, &mut || entropy()));
+        case.take(2, decided.unwrap().unwrap());
+        let commits = case.mail.iter().any(|(from, _, round)| *from == 2 && matches!(round, Round::Commit { .. }));
+        assert_eq!(commits, is_borne, "of 90 sat/vB he bears {highest}");
+    }
+}
+
+/// What blocks cost beyond that nobody asks the others for, and so all who decide alike ask for the same.
+#[test]
+fn members_ask_for_no_more_than_100_sat_vb() {
+    let case = Case::new(2, 2);
+    let escrow = case.trade.escrow();
+    for decision in [case.rule(Verdict::Buyer), Decision::Extend { vaults: case.vaults }] {
+        let asked = |feerate| decision.asked(&escrow, Seat::First, feerate).unwrap();
+        assert_eq!(asked(400), asked(100));
+        assert_ne!(asked(99), asked(100));
+        assert!(decision.fits(&escrow, Seat::First, &asked(u64::MAX), &(100..=100)));
+    }
 }
 
 #[test]
@@ -256,7 +310,7 @@ fn a_new_start_in_the_middle_begins_a_new_round() {
         assert!(matches!(commit, Round::Commit { .. }));
         let outs = case.with(to, |it, entropy| it.hear(from, commit, &mut || entropy())).unwrap();
         case.take(to, outs);
-        let bound = case.bound.contains(&stops);
+        let bound = if case.bound.contains(&stops) { vec![decision] } else { Vec::new() };
         case.start(stops);
         case.with(stops, |it, _| it.restore(decision, bound, 1..=100));
         if stops == 1 {

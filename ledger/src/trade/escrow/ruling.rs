@@ -9,13 +9,16 @@ use bitcoin::{Sequence, TxOut};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use super::spends::{RULED_INPUT_VSIZE, check_fee, vsize};
+use super::spends::{RULED_INPUT_VSIZE, check_fee, check_fee_of, vsize};
 use super::{DUST_LIMIT, Draft, Escrow, EscrowError, Leaf, Signer};
 use crate::body::{Extend, Ruling, Signatures, Vaults};
 use crate::money::Sats;
-use crate::rules::{MAX_EXTENSION_FEERATE, MAX_SPEND_FEERATE};
+use crate::rules::MAX_SHARED_FEERATE;
 use crate::trade::{Role, Seat};
 use crate::wire::{CurveSignature, List};
+
+/// The most outputs that a ruling has: the buyer's, the seller's, the arbiter's.
+const MAX_RULED_OUTPUTS: u64 = 3;
 
 /// Whom an arbiter believes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
@@ -141,8 +144,9 @@ impl Escrow {
         }
         let paid = to_buyer.checked_add(to_seller).and_then(|sum| sum.checked_add(contract.fee_of(seat)));
         let fee = vaults.value().and_then(|all| all.checked_sub(paid?)).ok_or_else(refuse)?;
-        let size = vsize(RULED_INPUT_VSIZE, Self::ruled_inputs(vaults), outputs.len() as u64); // at most three
-        check_fee(fee, size, MAX_SPEND_FEERATE)?;
+        let size = |outputs| vsize(RULED_INPUT_VSIZE, Self::ruled_inputs(vaults), outputs);
+        // What a verdict leaves to a party may come to nothing: its output was reckoned with all the same.
+        check_fee_of(fee, size(outputs.len() as u64), size(MAX_RULED_OUTPUTS), MAX_SHARED_FEERATE)?;
         self.draft(vaults, Sequence::from_height(contract.delay_of(seat)), outputs)
     }
 
@@ -275,7 +279,7 @@ impl Escrow {
     pub fn extension(&self, seat: Seat, vaults: &Vaults, fee: Sats) -> Result<Draft, EscrowError> {
         self.arbiter_of(seat)?;
         let inputs = Self::ruled_inputs(vaults);
-        check_fee(fee, vsize(RULED_INPUT_VSIZE, inputs, inputs), MAX_EXTENSION_FEERATE)?;
+        check_fee(fee, vsize(RULED_INPUT_VSIZE, inputs, inputs), MAX_SHARED_FEERATE)?;
         let rest = vaults.escrow.value.checked_sub(fee).filter(|rest| rest.get() >= DUST_LIMIT);
         let rest = rest.ok_or(EscrowError::Fee(fee.get()))?;
         let mut draft = self.draft(vaults, Sequence::from_height(self.contract().delay_of(seat)), Vec::new())?;

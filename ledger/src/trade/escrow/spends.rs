@@ -12,7 +12,7 @@ use bitcoin::{ScriptBuf, Sequence, TapLeafHash, TapSighashType, Transaction, TxI
 use super::{DUST_LIMIT, Escrow, EscrowError, Leaf, Signer, Vault, counterparty};
 use crate::body::{Coin, HalfSpend, Signatures, Vaults};
 use crate::money::Sats;
-use crate::rules::MAX_SPEND_FEERATE;
+use crate::rules::{MAX_SHARED_FEERATE, MAX_SPEND_FEERATE};
 use crate::trade::Role;
 use crate::wire::{CurveSignature, List};
 
@@ -39,7 +39,12 @@ pub const fn payout_vsize(seller_bond: bool, buyer_bond: bool) -> u64 {
 
 /// Refuses a fee that no node relays, or that only wastes.
 pub(super) fn check_fee(fee: Sats, vsize: u64, max_feerate: u64) -> Result<(), EscrowError> {
-    if fee.get() < vsize || fee.get() > vsize.saturating_mul(max_feerate) {
+    check_fee_of(fee, vsize, vsize, max_feerate)
+}
+
+/// Refuses such a fee of what may have left out outputs that it was reckoned with: `largest` is its size with them.
+pub(super) fn check_fee_of(fee: Sats, vsize: u64, largest: u64, max_feerate: u64) -> Result<(), EscrowError> {
+    if fee.get() < vsize || fee.get() > largest.saturating_mul(max_feerate) {
         return Err(EscrowError::Fee(fee.get()));
     }
     Ok(())
@@ -153,7 +158,7 @@ impl Escrow {
     /// # Errors
     /// When the fee is out of bounds, or the outputs are none of this escrow.
     pub fn spend(&self, vaults: &Vaults, fee: Sats, to: Role) -> Result<Draft, EscrowError> {
-        check_fee(fee, self.both_vsize(INPUT_VSIZE, vaults, to), MAX_SPEND_FEERATE)?;
+        check_fee(fee, self.both_vsize(INPUT_VSIZE, vaults, to), MAX_SHARED_FEERATE)?;
         self.by_both(vaults, fee, to)
     }
 

@@ -6,7 +6,7 @@ use bitcoin::{Sequence, TxIn, Txid, WitnessProgram, WitnessVersion};
 
 use super::*;
 use crate::body::{HalfSpend, Side};
-use crate::rules::MAX_SPEND_FEERATE;
+use crate::rules::{MAX_SHARED_FEERATE, MAX_SPEND_FEERATE};
 use crate::testing::{Author, SampleTrade, funding_of, sats, spend_of_nowhere, vaults_of};
 use crate::wire::Destination;
 
@@ -140,7 +140,7 @@ fn a_hostile_fee_is_refused() {
     let mut trade = SampleTrade::new(Side::Sell);
     let escrow = trade.escrow();
     let vaults = vaults(&escrow);
-    let (_, seller) = keys(&mut trade);
+    let (buyer, seller) = keys(&mut trade);
     for fee in [0, SPEND_VSIZE - 1, SPEND_VSIZE * MAX_SPEND_FEERATE + 1, 1_000_000, 1_000_001, Sats::MAX.get()] {
         let refused = Err(EscrowError::Fee(fee));
         assert_eq!(escrow.spend(&vaults, sats(fee), Role::Buyer).map(|_| ()), refused);
@@ -152,6 +152,15 @@ fn a_hostile_fee_is_refused() {
     for feerate in [0, MAX_SPEND_FEERATE + 1, u64::MAX] {
         assert!(escrow.fee_at(&vaults, Role::Buyer, feerate).is_err());
         assert!(escrow.timeout_fee_at(Vault::Escrow, vaults.escrow, feerate).is_err());
+    }
+    // Of what one signs and the other pays for, 101 sat/vB are too much already.
+    for (to, key) in [(Role::Buyer, &seller), (Role::Seller, &buyer)] {
+        let half = escrow.half(&vaults, sats(17_000), to, key).unwrap();
+        assert_eq!(escrow.check_half(&half, to), Ok(()));
+        let more = HalfSpend { fee: sats(17_001), ..half };
+        assert_eq!(escrow.check_half(&more, to), Err(EscrowError::Fee(17_001)), "at the cost of the {to}");
+        assert_eq!(escrow.fee_at(&vaults, to, MAX_SHARED_FEERATE), Ok(sats(17_000)));
+        assert_eq!(escrow.fee_at(&vaults, to, MAX_SHARED_FEERATE + 1), Err(EscrowError::Fee(17_170)));
     }
     let mut tiny = trade.contract();
     tiny.amount = sats(SPEND_VSIZE + DUST_LIMIT - 1);
@@ -180,22 +189,24 @@ fn a_completed_spend_has_the_size_that_its_fee_was_reckoned_with() {
 #[test]
 fn a_fee_is_good_up_to_its_bounds_and_what_remains_down_to_dust() {
     let trade = SampleTrade::new(Side::Sell);
-    let (least, most) = (SPEND_VSIZE, SPEND_VSIZE * MAX_SPEND_FEERATE);
+    let [least, shared, most] = [1, MAX_SHARED_FEERATE, MAX_SPEND_FEERATE].map(|feerate| SPEND_VSIZE * feerate);
     let dust = DUST_LIMIT;
-    for (amount, fee, is_good) in [
-        (1_000_000, least - 1, false),
-        (1_000_000, least, true),
-        (1_000_000, most, true),
-        (1_000_000, most + 1, false),
-        (least + dust, least, true),
-        (least + dust - 1, least, false),
+    for (amount, fee, for_both, alone) in [
+        (1_000_000, least - 1, false, false),
+        (1_000_000, least, true, true),
+        (1_000_000, shared, true, true),
+        (1_000_000, shared + 1, false, true),
+        (1_000_000, most, false, true),
+        (1_000_000, most + 1, false, false),
+        (least + dust, least, true, true),
+        (least + dust - 1, least, false, false),
     ] {
         let escrow = Escrow::new(&Contract { amount: sats(amount), ..trade.contract() });
         let held = vaults(&escrow);
         for to in [Role::Buyer, Role::Seller] {
-            assert_eq!(escrow.spend(&held, sats(fee), to).is_ok(), is_good, "{fee} of {amount} to the {to}");
+            assert_eq!(escrow.spend(&held, sats(fee), to).is_ok(), for_both, "{fee} of {amount} to the {to}");
         }
-        assert_eq!(escrow.timeout(Vault::Escrow, held.escrow, sats(fee)).is_ok(), is_good, "{fee} of {amount}");
+        assert_eq!(escrow.timeout(Vault::Escrow, held.escrow, sats(fee)).is_ok(), alone, "{fee} of {amount}");
     }
     // The loser's bond is an output too.
     for (seller_bond, is_good) in [(dust - 1, false), (dust, true)] {

@@ -3,7 +3,7 @@
 use super::{Command, Effect, Refusal, Trade};
 use crate::body::{Body, Cancel, Coin, Dispute, PaymentSent, Vaults};
 use crate::money::Sats;
-use crate::rules::{MAX_EXTENSION_FEERATE, MAX_EXTENSIONS};
+use crate::rules::{MAX_EXTENSIONS, MAX_SHARED_FEERATE};
 use crate::trade::{Action, Phase, Role, Seat, SpendPath, Vault, Verdict, actions};
 
 impl Trade {
@@ -126,7 +126,7 @@ impl Trade {
             Action::Extend => {
                 let (seat, vaults) = self.case().ok_or_else(not_allowed)?;
                 let escrow = self.escrow.as_ref().ok_or_else(not_allowed)?;
-                let fee = escrow.extension_fee_at(seat, &vaults, feerate.min(MAX_EXTENSION_FEERATE))?;
+                let fee = escrow.extension_fee_at(seat, &vaults, feerate.min(MAX_SHARED_FEERATE))?;
                 Ok(Effect::SignExtension { seat, vaults, fee })
             }
         }
@@ -139,6 +139,7 @@ impl Trade {
         let not_allowed = || Refusal::NotAllowed { action: Action::Rule, role: self.role, phase };
         let (seat, vaults) = self.case().ok_or_else(not_allowed)?;
         let escrow = self.escrow.as_ref().ok_or_else(not_allowed)?;
+        let feerate = feerate.min(MAX_SHARED_FEERATE);
         let (to_buyer, to_seller): (Sats, Sats) = escrow.divide(seat, &vaults, verdict, feerate)?;
         Ok(Effect::SignRuling { seat, vaults, to_buyer, to_seller })
     }
@@ -148,11 +149,12 @@ impl Trade {
         self.seat.zip(self.view.vaults())
     }
 
-    /// Asks for this side's half of a spend of the escrow to `to`.
+    /// Asks for this side's half of a spend of the escrow to `to`. Where blocks cost more than a half may pay, who gets the
+    /// coins pays the rest by a child.
     pub(super) fn sign_half(&self, to: Role, feerate: u64) -> Result<Effect, Refusal> {
         let action = if to == Role::Buyer { Action::Release } else { Action::Cancel };
         let not_allowed = || Refusal::NotAllowed { action, role: self.role, phase: self.phase() };
         let (escrow, vaults) = self.escrow.as_ref().zip(self.view.vaults()).ok_or_else(not_allowed)?;
-        Ok(Effect::SignHalf { vaults, fee: escrow.fee_at(&vaults, to, feerate)?, to })
+        Ok(Effect::SignHalf { vaults, fee: escrow.fee_at(&vaults, to, feerate.min(MAX_SHARED_FEERATE))?, to })
     }
 }

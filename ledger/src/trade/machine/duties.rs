@@ -5,6 +5,7 @@ use bitcoin::Transaction;
 use super::{Effect, Trade, decode};
 use crate::body::{Body, Closed, Dispute, Funded, HalfSpend};
 use crate::money::Sats;
+use crate::rules::MAX_SHARED_FEERATE;
 use crate::trade::{Phase, Role, SpendPath};
 use crate::wire::{Outpoint, TxId};
 
@@ -125,7 +126,10 @@ impl Trade {
         }
         let before: Vec<_> = self.view.chain.lineage(funding).skip(1).map(|earlier| earlier.vaults).collect();
         let half = signed.iter().find(|half| before.contains(&half.vaults))?;
-        Some(Effect::SignHalf { vaults, fee: half.fee, to })
+        // Without a bond that left alone it is smaller, and its fee must be within bounds still.
+        let highest = self.escrow.as_ref()?.fee_at(&vaults, to, MAX_SHARED_FEERATE);
+        let fee = highest.map_or(half.fee, |highest| half.fee.min(highest));
+        Some(Effect::SignHalf { vaults, fee, to })
     }
 
     fn publish_closed(&self, phase: Phase, duties: &mut Vec<Effect>) {

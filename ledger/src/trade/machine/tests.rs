@@ -253,10 +253,30 @@ fn the_seller_takes_back_when_the_delay_is_over_and_no_block_sooner() {
 #[test]
 fn a_fee_out_of_bounds_is_named_as_what_is_wrong() {
     let trade = SampleTrade::new(Side::Sell);
-    for (role, action) in [(Role::Buyer, Action::Cancel), (Role::Seller, Action::Release)] {
-        for feerate in [0, 501] {
-            let refusal = funded(&trade, role, 190, 200).handle(Event::Command(Command { action, feerate }));
-            assert!(matches!(refusal, Err(Refusal::Escrow(_))), "{refusal:?}");
+    for (role, action, feerate) in [
+        (Role::Buyer, Action::Cancel, 0),
+        (Role::Seller, Action::Release, 0),
+        (Role::Seller, Action::Refund, 0),
+        (Role::Seller, Action::Refund, 501),
+    ] {
+        let refusal = funded(&trade, role, 190, 5_000).handle(Event::Command(Command { action, feerate }));
+        assert!(matches!(refusal, Err(Refusal::Escrow(_))), "{refusal:?}");
+    }
+}
+
+/// In weeks in which blocks cost more, who gets the coins pays the rest by a child.
+#[test]
+fn who_signs_for_the_other_lets_him_pay_no_more_than_100_sat_vb() {
+    let trade = SampleTrade::new(Side::Sell);
+    let (escrow, vaults) = (trade.escrow(), trade.vaults(1));
+    for (role, action, to) in
+        [(Role::Buyer, Action::Cancel, Role::Seller), (Role::Seller, Action::Release, Role::Buyer)]
+    {
+        for (feerate, paid) in [(99, 99), (100, 100), (101, 100), (u64::MAX, 100)] {
+            let command = Event::Command(Command { action, feerate });
+            let effects = funded(&trade, role, 190, 200).handle(command).unwrap();
+            let fee = escrow.fee_at(&vaults, to, paid).unwrap();
+            assert!(effects.contains(&Effect::SignHalf { vaults, fee, to }), "{role} at {feerate}: {effects:?}");
         }
     }
 }

@@ -101,6 +101,44 @@ fn seen_and_evicted_within_one_second_keep_their_order() {
 }
 
 #[test]
+fn a_funding_that_was_ever_seen_or_may_have_gone_out_stays_set_aside() {
+    let funding = escrow(3, "0.1");
+    let built = || {
+        let (mut state, script) = synced();
+        state.apply(connected(block(1, 10), vec![payment(script, 7)]));
+        state.apply(ChainEvent::Synced { tip: block(1, 10) });
+        let tx = state.fund(&funding, FeeRate::from_sat_per_vb_u32(5)).unwrap().tx;
+        (state, tx)
+    };
+    let (mut state, _) = built();
+    assert!(!state.release_funding(&escrow(4, "0.1").script).unwrap(), "nothing was built for another");
+    assert_eq!(state.coins().balance, Balance { reserved: btc("1"), ..Balance::default() });
+    assert!(state.release_funding(&funding.script).unwrap());
+    assert_eq!(state.coins().balance, Balance { spendable: btc("1"), ..Balance::default() });
+    assert!(!state.release_funding(&funding.script).unwrap(), "a second time there is nothing to free");
+
+    // Pushed out of the pool it may come back.
+    let (mut state, tx) = built();
+    state.apply(ChainEvent::MempoolSeen { tx: tx.clone() });
+    state.apply(ChainEvent::Evicted { txid: tx.compute_txid() });
+    assert!(matches!(state.release_funding(&funding.script), Err(WalletError::AlreadyBroadcast { .. })));
+    assert_eq!(state.coins().balance, Balance { reserved: btc("1"), ..Balance::default() });
+
+    // Its child goes out with it, and whether it did only the network knows.
+    let (mut state, tx) = built();
+    let more = BumpRequest {
+        request_id: String::new(),
+        txid: tx.compute_txid(),
+        fee_rate: None,
+        allow_high_fee: false,
+        dry_run: false,
+    };
+    state.bump(&more, FeeRate::from_sat_per_vb_u32(20)).unwrap();
+    assert!(matches!(state.release_funding(&funding.script), Err(WalletError::AlreadyBroadcast { .. })));
+    assert_eq!(state.coins().balance.reserved, btc("1"));
+}
+
+#[test]
 fn a_discovery_starts_another_pass_from_the_birth_height() {
     let (mut state, _) = synced();
     state.take_all_scripts();

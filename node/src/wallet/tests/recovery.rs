@@ -99,6 +99,28 @@ async fn a_kept_funding_survives_restarts_and_keeps_its_coins() {
     until(&wallet, "the funding", |b| b.reserved == Amount::ZERO).await;
 }
 
+/// Whoever asked for it was killed before he could keep it, and knows nothing but the escrow.
+#[tokio::test]
+async fn a_funding_that_nobody_kept_is_freed_by_its_escrow_after_a_restart() {
+    let chain = new_chain();
+    let owner = Owner::new(1, &chain);
+    let wallet = owner.open().await;
+    earn(&wallet, &chain, 1).await;
+    wallet.fund(escrow(3, "10")).await.unwrap();
+    wallet.close().await;
+    let wallet = owner.open().await;
+    assert_eq!(wallet.balance().await.unwrap().reserved, btc("50"));
+    assert!(wallet.release_funding(escrow(3, "10").script).await.unwrap());
+    wallet.close().await;
+    let wallet = owner.open().await;
+    assert_eq!(wallet.balance().await.unwrap(), Balance { spendable: btc("50"), ..Balance::default() });
+    assert!(!wallet.release_funding(escrow(3, "10").script).await.unwrap(), "it is free already");
+    let sent = wallet.fund(escrow(4, "10")).await.unwrap();
+    wallet.broadcast(&sent.tx).await.unwrap();
+    let refused = wallet.release_funding(escrow(4, "10").script).await;
+    assert!(matches!(refused, Err(WalletError::AlreadyBroadcast { .. })), "{refused:?}");
+}
+
 #[tokio::test]
 async fn the_words_alone_bring_back_coins_in_any_order() {
     let chain = new_chain();

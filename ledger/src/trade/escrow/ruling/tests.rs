@@ -275,6 +275,33 @@ fn what_would_be_dust_is_the_others_and_nobody_elses() {
 }
 
 #[test]
+fn a_ruling_pays_for_at_most_100_sat_vb_also_where_the_loser_gets_nothing() {
+    // All of the smallest bond goes for the costs: the loser's output is reckoned, and left out.
+    for (bonds, verdict) in [((20_000, 0), Verdict::Buyer), ((0, 20_000), Verdict::Seller)] {
+        let (_, mut contract, _) = case(false);
+        (contract.amount, contract.seller_bond, contract.buyer_bond) = (sats(400_000), sats(bonds.0), sats(bonds.1));
+        let escrow = Escrow::new(&contract);
+        let held = vaults_of(&escrow, 1);
+        let divided = escrow.divide(Seat::First, &held, verdict, MAX_SHARED_FEERATE).unwrap();
+        assert_eq!(escrow.feerate_of(Seat::First, &held, verdict, divided), Some(MAX_SHARED_FEERATE));
+        let tx = escrow.ruling(Seat::First, &held, divided.0, divided.1).unwrap().tx;
+        assert_eq!(tx.output.len(), 2, "the winner's and the arbiter's");
+        let more = escrow.divide(Seat::First, &held, verdict, MAX_SHARED_FEERATE + 1);
+        assert!(matches!(more, Err(EscrowError::Fee(_))), "{more:?}");
+    }
+    // Nor does a division by hand leave more to the miner: one input, three outputs.
+    let (escrow, held) = with_terms(10_000, 0, 0);
+    let all = 1_000_000 - 10_000;
+    for (fee, is_good) in [(26_500, true), (26_501, false)] {
+        let refused = Err(EscrowError::Fee(fee));
+        for (to_buyer, to_seller) in [(500_000, all - 500_000 - fee), (all - fee, 0)] {
+            let ruling = escrow.ruling(Seat::First, &held, sats(to_buyer), sats(to_seller)).map(|_| ());
+            assert_eq!(ruling, if is_good { Ok(()) } else { refused.clone() }, "{to_buyer} and {to_seller}");
+        }
+    }
+}
+
+#[test]
 fn a_feerate_is_found_again_and_only_where_a_verdict_leads() {
     let verdicts = [Verdict::Buyer, Verdict::Seller, Verdict::Split(sats(300_000))];
     for (escrow, held) in [with_terms(10_000, 0, 0), with_terms(10_000, 100_000, 200_000)] {
@@ -285,7 +312,7 @@ fn a_feerate_is_found_again_and_only_where_a_verdict_leads() {
             let moved = (division.0, division.1.checked_sub(sats(1)).unwrap_or(sats(1)));
             assert_eq!(escrow.feerate_of(Seat::First, &held, verdict, moved), None, "{verdict:?} at {feerate}");
         }
-        for feerate in [1, 10, MAX_EXTENSION_FEERATE] {
+        for feerate in [1, 10, MAX_SHARED_FEERATE] {
             let fee = escrow.extension_fee_at(Seat::First, &held, feerate).unwrap();
             assert_eq!(escrow.feerate_of_extension(Seat::First, &held, fee), Some(feerate));
             let more = sats(fee.get() + 1);
@@ -363,7 +390,7 @@ proptest! {
             prop_assert!(to_buyer.get() <= part + buyer_bond + DUST_LIMIT);
             prop_assert!(to_seller.get() <= amount - part + seller_bond + DUST_LIMIT);
         } else {
-            prop_assert!(feerate > 100 || part < 60_000 || amount - part < 60_000, "an ordinary ruling is refused");
+            prop_assert!(feerate > MAX_SHARED_FEERATE, "a ruling within bounds is refused");
         }
     }
 }

@@ -115,6 +115,21 @@ fn an_arbiter_decides_only_disputes() {
 }
 
 #[test]
+fn an_arbiter_lets_nobody_pay_more_than_100_sat_vb() {
+    let case = Case::new();
+    let (seat, vaults, verdict) = (Seat::First, case.trade.vaults(1), Verdict::Buyer);
+    let (to_buyer, to_seller) = case.escrow.divide(seat, &vaults, verdict, 100).unwrap();
+    let fee = case.escrow.extension_fee_at(seat, &vaults, 100).unwrap();
+    for feerate in [100, 101, u64::MAX] {
+        let effects = case.arbiter(seat, 200).handle(Event::Rule { verdict, feerate }).unwrap();
+        assert!(effects.contains(&Effect::SignRuling { seat, vaults, to_buyer, to_seller }), "{effects:?}");
+        let extend = Event::Command(Command { action: Action::Extend, feerate });
+        let effects = case.arbiter(seat, 200).handle(extend).unwrap();
+        assert!(effects.contains(&Effect::SignExtension { seat, vaults, fee }), "{effects:?}");
+    }
+}
+
+#[test]
 fn the_second_arbiter_waits_for_the_first_and_is_silent_when_he_ruled() {
     let mut case = Case::new();
     let too_early = Err(Refusal::TooEarlyToRule { from: T1B, tip: T1B - 1 });
@@ -389,6 +404,30 @@ fn what_was_signed_away_before_an_extension_is_not_taken_by_a_ruling_after_it() 
         assert!(effects.contains(&Effect::SignHalf { vaults: moved, fee: sats(1_700), to }), "{role} {effects:?}");
         assert!(!effects.iter().any(|effect| matches!(effect, Effect::CompleteRuling { .. })), "{role} {effects:?}");
     }
+}
+
+/// The buyer took his bond back after the extension, so what is signed again is smaller.
+#[test]
+fn what_is_signed_again_without_the_bond_pays_no_more_than_it_may() {
+    let mut trade = SampleTrade::with_bonds(Side::Sell);
+    let (escrow, first) = (trade.escrow(), trade.vaults(1));
+    let (buyer, seller) = (trade.author(Role::Buyer).trade_key(), trade.author(Role::Seller).trade_key());
+    let pair = trade.arbiter_pair(escrow.contract(), Seat::First);
+    let fee = escrow.extension_fee_at(Seat::First, &first, 10).unwrap();
+    let extend = escrow.extend(Seat::First, &first, fee, &pair).unwrap();
+    let extension = escrow.complete_extend(Seat::First, &extend, Role::Seller, &seller).unwrap().tx;
+    let moved = escrow.extended(&extension, &first).unwrap();
+    let bond = escrow.signed_timeout(Vault::Bond, moved.bond.unwrap(), sats(1_700), &buyer).unwrap().tx;
+    let half = escrow.half(&first, escrow.fee_at(&first, Role::Buyer, 100).unwrap(), Role::Buyer, &seller).unwrap();
+    let facts = Facts { payment_sent: true, buyer_dispute: true, releases: vec![half], ..Facts::default() };
+    let mut machine = Trade::new(trade.bid(), Role::Seller, false, Local::default());
+    machine.handle(Event::Records { contract: Some(trade.contract()), facts }).unwrap();
+    let tip = T1 + 1 + 4320 + 10;
+    let txs = [(&trade.funding(1), Some(FUNDED_AT)), (&extension, Some(T1 + 1)), (&bond, Some(tip - 5))];
+    let effects = machine.handle(Event::Chain(ChainFacts::gather(&escrow, tip, true, txs))).unwrap();
+    let vaults = Vaults { bond: None, ..moved };
+    let fee = escrow.fee_at(&vaults, Role::Buyer, 100).unwrap();
+    assert!(effects.contains(&Effect::SignHalf { vaults, fee, to: Role::Buyer }), "{effects:?}");
 }
 
 #[test]
