@@ -201,10 +201,13 @@ impl Tracker {
     fn see(&mut self, tx: &Transaction, status: Status) {
         let txid = tx.compute_txid();
         for watched in self.escrows.values_mut() {
-            if let Some((_, known)) = watched.txs.get_mut(&txid) {
-                // News of the pool about a confirmed transaction is old news.
-                if status != Status::Pool || known.height().is_none() {
-                    *known = status;
+            if let Some(known) = watched.txs.get_mut(&txid) {
+                match status {
+                    // An id does not cover witnesses: those in the block count, whatever a pool showed before.
+                    Status::Block(_) => *known = (tx.clone(), status),
+                    // News of the pool about a confirmed transaction is old news.
+                    Status::Pool | Status::Undone if known.1.height().is_none() => known.1 = status,
+                    Status::Pool | Status::Undone => {}
                 }
             } else if watched.concerns(tx) && watched.txs.len() < MAX_TXS {
                 watched.txs.insert(txid, (tx.clone(), status));
