@@ -161,6 +161,21 @@ fn a_spend_that_nobody_signed_is_no_news_and_a_block_shows_the_true_one() {
 }
 
 #[test]
+fn what_others_make_up_of_the_pool_takes_no_place_of_what_a_block_holds() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut tracker = following(HEIGHT);
+    tracker.watch(&trade.escrow());
+    for number in 1..=u8::try_from(MAX_TXS).unwrap() + 1 {
+        tracker.apply(&ChainEvent::MempoolSeen { tx: trade.funding(number) });
+    }
+    assert_eq!(tracker.facts(trade.id()).fundings.len(), MAX_TXS);
+    tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(200)]));
+    let fundings = tracker.facts(trade.id()).fundings;
+    assert_eq!(fundings.len(), MAX_TXS);
+    assert!(fundings.iter().any(|funding| funding.height == Some(HEIGHT + 1)));
+}
+
+#[test]
 fn cases_are_looked_for_together_and_no_further_back_than_an_escrow_lasts() {
     let (one, other) = (SampleTrade::new(Side::Sell), SampleTrade::new(Side::Buy));
     let past = LIVES * u32::from(one.contract().refund_delay);
