@@ -173,7 +173,8 @@ async fn a_peer_cannot_invent_a_chain() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_cannot_change_what_is_in_a_block() {
     let (node, truth) = paid(6);
-    let lies = [Lie::OtherFilterHeader, Lie::OtherFilter, Lie::OtherBlock, Lie::NoFilters];
+    let lies =
+        [Lie::OtherFilterHeader, Lie::OtherFilter, Lie::OtherBlock, Lie::OtherWitness, Lie::NoWitness, Lie::NoFilters];
     let lies = lies.map(async |lie| {
         let liar = Liar::before(node.p2p_address().unwrap(), lie).await;
         let chain = open_at(&liar).await.unwrap();

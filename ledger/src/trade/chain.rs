@@ -1,6 +1,11 @@
 //! What the chain shows of a trade: the outputs that hold its coins, one after the other, and what spends them.
+//!
+//! What a block holds is taken as it is. A pool is hearsay: a light client and an Electrum server are told of transactions
+//! that nobody signed, or that are weeks too early, and whoever tells need not be honest. So of what waits only that spends
+//! an output which could be in the next block, as far as the escrow itself can tell.
 
-use bitcoin::{OutPoint, Transaction};
+use bitcoin::transaction::Version;
+use bitcoin::{OutPoint, Transaction, TxIn, absolute, relative};
 
 use crate::body::Vaults;
 use crate::trade::{Escrow, SpendPath};
@@ -40,6 +45,13 @@ pub struct Spend {
 }
 
 impl Spend {
+    /// Reads a transaction that spends outputs of a funding; `None` when it waits for a block and could not be in the next.
+    /// That costs a few hashes and at most four signatures, for what waits alone, of which a node keeps little.
+    pub fn read(escrow: &Escrow, funding: &Funding, tip: u32, tx: &Transaction, height: Option<u32>) -> Option<Self> {
+        let counts = height.is_some() || could_be_next(escrow, funding, tip, tx);
+        counts.then(|| Self { tx: tx.clone(), path: escrow.classify(tx, &funding.vaults), height })
+    }
+
     /// Tells whether it spends an output.
     pub fn spends(&self, outpoint: &OutPoint) -> bool {
         self.tx.input.iter().any(|input| input.previous_output == *outpoint)
@@ -56,7 +68,7 @@ pub struct ChainFacts {
     /// The outputs that fund the escrow: its scripts with exactly their values, and those of extensions. More than one row of
     /// extensions only if somebody paid twice.
     pub fundings: Vec<Funding>,
-    /// The transactions that spend them.
+    /// The transactions that spend them, of the pool only those that could be in the next block (see [`Spend::read`]).
     pub spends: Vec<Spend>,
 }
 
@@ -82,12 +94,12 @@ impl ChainFacts {
                 if facts.spends.iter().any(is_spent) || !spends_any(tx, &funding.vaults) {
                     continue;
                 }
-                let path = escrow.classify(tx, &funding.vaults);
-                facts.spends.push(Spend { tx: (*tx).clone(), path, height: *height });
-                if let (SpendPath::Extension, Some(vaults)) = (path, escrow.extended(tx, &funding.vaults)) {
+                let Some(spend) = Spend::read(escrow, &funding, tip, tx, *height) else { continue };
+                if let (SpendPath::Extension, Some(vaults)) = (spend.path, escrow.extended(tx, &funding.vaults)) {
                     let extends = Some(funding.outpoint());
                     facts.fundings.push(Funding { vaults, height: *height, extends });
                 }
+                facts.spends.push(spend);
             }
             at += 1;
         }
@@ -115,6 +127,28 @@ impl ChainFacts {
 /// Tells whether a transaction spends outputs of an escrow.
 pub fn spends_any(tx: &Transaction, vaults: &Vaults) -> bool {
     tx.input.iter().any(|input| vaults.coins().any(|coin| coin.outpoint.0 == input.previous_output))
+}
+
+/// Tells whether a transaction that no block holds could be in the one after the tip: it spends outputs of this funding and
+/// nothing else, is signed as one leaf or the key of both asks, and no lock holds it back (BIP-68, BIP-112). One that spends
+/// coins of others too is signed over what is not known here, so it counts once a block holds it.
+fn could_be_next(escrow: &Escrow, funding: &Funding, tip: u32, tx: &Transaction) -> bool {
+    let Ok(leaf) = escrow.check_witness(tx, &funding.vaults) else { return false };
+    let (delay, next) = (escrow.delay_of(leaf), tip.saturating_add(1));
+    let is_open = |input: &TxIn| match input.sequence.to_relative_lock_time() {
+        None => delay == 0,
+        Some(relative::LockTime::Blocks(blocks)) => {
+            let opens = |height: u32| height.saturating_add(u32::from(blocks.value()));
+            // On what waits itself only a lock of no blocks is over.
+            blocks.value() >= delay && opens(funding.height.unwrap_or(next)) <= next
+        }
+        Some(relative::LockTime::Time(_)) => false, // the contract has none, and the time of blocks is not known here
+    };
+    let is_final = match tx.lock_time {
+        absolute::LockTime::Blocks(height) => height.to_consensus_u32() <= tip,
+        absolute::LockTime::Seconds(_) => false, // likewise
+    };
+    tx.version >= Version::TWO && (is_final || !tx.is_lock_time_enabled()) && tx.input.iter().all(is_open)
 }
 
 #[cfg(test)]

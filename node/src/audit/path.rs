@@ -55,8 +55,9 @@ impl Path {
             return Ok(None);
         }
         let status = chain.outpoint(outpoint, output.script_pubkey, escrow.contract().height).await.explained()?;
-        let OutpointStatus::Spent { by, spent_height, .. } = status else { return Ok(None) };
-        Ok(Some(Spend { path: escrow.classify(&by, &vaults), tx: *by, height: spent_height }))
+        let OutpointStatus::Spent { height, by, spent_height, .. } = status else { return Ok(None) };
+        let tip = chain.tip().await.explained()?.height;
+        Ok(Spend::read(escrow, &Funding::new(vaults, height), tip, &by, spent_height))
     }
 
     async fn follow_escrow(chain: &dyn ChainBackend, escrow: &Escrow, named: OutPoint) -> Result<Self, ApiError> {
@@ -80,7 +81,8 @@ impl Path {
             let (Some(held), Some((tx, spent_height))) = (path.fundings.last().copied(), spender) else {
                 return Ok(path);
             };
-            let spend = Spend { path: escrow.classify(&tx, &held.vaults), tx, height: spent_height };
+            let tip = chain.tip().await.explained()?.height;
+            let Some(spend) = Spend::read(escrow, &held, tip, &tx, spent_height) else { return Ok(path) };
             match (spend.path, escrow.extended(&spend.tx, &held.vaults), spent_height) {
                 (SpendPath::Extension, Some(vaults), Some(height)) => {
                     let extends = Some(held.outpoint());

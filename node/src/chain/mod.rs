@@ -31,6 +31,7 @@ pub mod electrum;
 mod follower;
 mod headers;
 pub mod kernel;
+mod witnesses;
 
 /// How many events a follower may lag behind before the backend waits for it.
 pub const FOLLOWER_QUEUE: usize = 256;

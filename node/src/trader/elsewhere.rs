@@ -1,8 +1,8 @@
 //! Funding an escrow with coins that were never in this node's wallet.
 //!
 //! What comes back from elsewhere is a stranger's: it must pay the escrow's exact amount to its script once and nothing else
-//! to it, spend coins that the chain shows, and satisfy Bitcoin Core's engine. Only then it becomes the trade's funding, of
-//! which there is never another.
+//! to it, spend coins that the chain shows, and satisfy Bitcoin Core's engine, by witnesses alone. Only then it becomes the
+//! trade's funding, of which there is never another, and which is known by its id.
 
 use bitcoin::{Amount, Psbt, Transaction, TxOut};
 use exchange_api::{ApiError, Code, FundingDraft, TradeView};
@@ -83,6 +83,7 @@ impl Trader {
         }
         check_outputs(escrow, &signed.unsigned_tx.output)?;
         let (tx, fee) = psbt::complete(signed).explained()?;
+        check_witnesses(&tx)?;
         let vsize = tx.vsize() as u64; // usize is at most 64 bits
         if MAX_FEE_RATE.fee_vb(vsize).is_none_or(|limit| fee > limit) {
             return Err(refused(format!("its fee of {fee} is beyond all measure: its wallet has lost the change")));
@@ -118,6 +119,14 @@ fn check_outputs(escrow: &Escrow, outputs: &[TxOut]) -> Result<(), ApiError> {
     }
 }
 
+/// Refuses coins that are spent without a witness. A miner could write their scriptSigs another way, and so change the id by
+/// which the seller's node knows its funding, while everybody else sees the escrow funded.
+fn check_witnesses(tx: &Transaction) -> Result<(), ApiError> {
+    let Some(old) = tx.input.iter().find(|input| input.witness.is_empty()) else { return Ok(()) };
+    let coin = old.previous_output;
+    Err(refused(format!("coin {coin} has no witness, so a miner could change the id; pay with SegWit coins")))
+}
+
 fn refused(why: impl Into<String>) -> ApiError {
     let hint = "nothing was sent; `exchange-node trade fund --psbt-out FILE` shows what it must pay";
     ApiError::new(Code::InvalidArgument, format!("this transaction does not fund the escrow: {}", why.into()), hint)
@@ -125,6 +134,7 @@ fn refused(why: impl Into<String>) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use bitcoin::{ScriptBuf, TxIn, Witness};
     use exchange_ledger::body::Side;
     use exchange_ledger::testing::SampleTrade;
 
@@ -134,7 +144,7 @@ mod tests {
     fn the_escrow_is_paid_exactly_once_or_not_at_all() {
         let escrow = SampleTrade::new(Side::Sell).escrow();
         let good = escrow.output();
-        let change = TxOut { value: Amount::from_sat(5_000), script_pubkey: bitcoin::ScriptBuf::new_op_return([1; 4]) };
+        let change = TxOut { value: Amount::from_sat(5_000), script_pubkey: ScriptBuf::new_op_return([1; 4]) };
         let short = TxOut { value: good.value - Amount::ONE_SAT, ..good.clone() };
         let long = TxOut { value: good.value + Amount::ONE_SAT, ..good.clone() };
         assert!(check_outputs(&escrow, &[change.clone(), good.clone()]).is_ok());
@@ -148,5 +158,20 @@ mod tests {
         ] {
             assert!(check_outputs(&escrow, &bad).is_err(), "{bad:?}");
         }
+    }
+
+    /// Nobody can change the id of what spends by witnesses: scriptSigs are empty, or the one push of a script that is hashed.
+    #[test]
+    fn every_coin_is_spent_by_a_witness() {
+        let input = |script_sig: &[u8], items: &[[u8; 64]]| {
+            let (script_sig, witness) = (ScriptBuf::from_bytes(script_sig.to_vec()), Witness::from_slice(items));
+            TxIn { script_sig, witness, ..TxIn::default() }
+        };
+        let (native, nested, old) = (input(&[], &[[1; 64]]), input(&[0], &[[1; 64]]), input(&[0], &[]));
+        let mut tx = SampleTrade::new(Side::Sell).funding(1);
+        tx.input = vec![native.clone(), nested];
+        assert!(check_witnesses(&tx).is_ok());
+        tx.input = vec![native, old];
+        assert!(check_witnesses(&tx).is_err());
     }
 }

@@ -72,7 +72,8 @@ impl Trader {
     }
 
     pub(super) async fn spend_coin_back(&self, id: TradeId, script: ScriptBuf) -> Result<Option<Event>, ApiError> {
-        self.tools.wallet.spend_back(script).await.explained()?;
+        let replaces = self.trades.get(&id).is_some_and(|active| active.trade.gives_up());
+        self.tools.wallet.spend_back(script, replaces).await.explained()?;
         tracing::info!(trade = %id, "a coin is spent back: what was signed for this trade can never confirm");
         Ok(Some(Event::Joint(funding::Event::Ended)))
     }

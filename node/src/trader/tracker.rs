@@ -8,7 +8,8 @@ use exchange_ledger::trade::{ChainFacts, Escrow};
 
 use crate::chain::ChainEvent;
 
-/// How many transactions of one escrow are kept. To fill this, somebody must pay the exact amount that often.
+/// How many transactions of one escrow are kept. To fill this with what blocks hold, somebody must pay the exact amount that
+/// often; what waits in the pool, which others may make up, gives way.
 const MAX_TXS: usize = 64;
 
 /// How many blocks may have come since an agreement for its escrow to need no search of the past.
@@ -201,12 +202,15 @@ impl Tracker {
     fn see(&mut self, tx: &Transaction, status: Status) {
         let txid = tx.compute_txid();
         for watched in self.escrows.values_mut() {
-            if let Some((_, known)) = watched.txs.get_mut(&txid) {
-                // News of the pool about a confirmed transaction is old news.
-                if status != Status::Pool || known.height().is_none() {
-                    *known = status;
+            if let Some(known) = watched.txs.get_mut(&txid) {
+                match status {
+                    // An id does not cover witnesses: those in the block count, whatever a pool showed before.
+                    Status::Block(_) => *known = (tx.clone(), status),
+                    // News of the pool about a confirmed transaction is old news.
+                    Status::Pool | Status::Undone if known.1.height().is_none() => known.1 = status,
+                    Status::Pool | Status::Undone => {}
                 }
-            } else if watched.concerns(tx) && watched.txs.len() < MAX_TXS {
+            } else if watched.concerns(tx) && watched.has_room_for(status) {
                 watched.txs.insert(txid, (tx.clone(), status));
             }
         }
@@ -246,6 +250,16 @@ impl Watched {
     fn concerns(&self, tx: &Transaction) -> bool {
         tx.output.contains(&self.escrow.output())
             || tx.input.iter().any(|input| self.is_of_known(&input.previous_output))
+    }
+
+    /// Makes room, if need be, for what a block holds.
+    fn has_room_for(&mut self, status: Status) -> bool {
+        let is_full = self.txs.len() >= MAX_TXS;
+        if is_full && matches!(status, Status::Block(_)) {
+            let waiting = self.txs.iter().find(|(_, (_, status))| *status == Status::Pool).map(|(txid, _)| *txid);
+            return waiting.is_some_and(|txid| self.txs.remove(&txid).is_some());
+        }
+        !is_full
     }
 
     fn is_of_known(&self, outpoint: &OutPoint) -> bool {

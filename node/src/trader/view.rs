@@ -169,6 +169,11 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             let what = format!("the seller pays {locked} BTC into the escrow");
             step(Actor::Peer, what, None, "either side can call it off; no coins have moved", None)
         }
+        (Phase::Funding, Role::Buyer) if waits_for_a_block(trade) => {
+            let what = "a block takes the funding of both sides".to_owned();
+            let until = trade.local().negotiation.gives_up_at();
+            step(Actor::Chain, what, until, "your node calls it off and spends a coin of yours back to you", None)
+        }
         (Phase::Funding, _) => {
             let depth = view.funding().map_or(0, |funding| view.depth(funding.height));
             let needed = confirmations_for(amount);
@@ -297,6 +302,12 @@ fn signs_elsewhere(active: &Active) -> Option<NextStep> {
         "they stay in the escrow, and from that height on each side can take back what it put in".to_owned();
     let until = trade.view().refund_from();
     is_owed.then_some(NextStep { who: Actor::You, what, until, otherwise, action: None })
+}
+
+/// Tells whether a funding that this side signed is in the pool only.
+fn waits_for_a_block(trade: &Trade) -> bool {
+    let is_waiting = trade.view().funding().is_some_and(|funding| funding.height.is_none());
+    is_waiting && trade.local().negotiation.may_confirm() && !trade.local().negotiation.has_ended()
 }
 
 /// Tells whether what this side put in is its to take back, and nothing takes it yet.

@@ -379,7 +379,8 @@ pub fn child_vsize() -> u64 {
     predict_weight(inputs, [P2TR_SCRIPT_LEN]).to_vbytes_ceil()
 }
 
-fn increment(vsize: usize) -> Amount {
+/// Returns what a transaction of this size pays beyond what it replaces.
+pub(super) fn increment(vsize: usize) -> Amount {
     Amount::from_sat((vsize as u64).saturating_mul(INCREMENT_SAT_VB)) // usize is at most 64 bits
 }
 

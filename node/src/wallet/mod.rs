@@ -370,13 +370,15 @@ impl WalletHandle {
     }
 
     /// Spends one of the coins that were set aside for an output back to this wallet, and broadcasts that until it confirms:
-    /// nothing that was signed with them can confirm then. The others are free once it is final.
+    /// nothing that was signed with them can confirm then. The others are free once it is final. If it `replaces`, it pays for
+    /// taking the place of what was signed and waits in the pool.
     ///
     /// # Errors
-    /// As [`Self::send`]; [`WalletError::AlreadyBroadcast`] when what was signed is in the pool or the chain.
-    pub async fn spend_back(&self, script: ScriptBuf) -> Result<(), WalletError> {
+    /// As [`Self::send`]; [`WalletError::AlreadyBroadcast`] when what was signed is in the chain, or in the pool and is not to be
+    /// replaced.
+    pub async fn spend_back(&self, script: ScriptBuf, replaces: bool) -> Result<(), WalletError> {
         let fee_rate = self.fee_rate(None).await?;
-        match self.ask(|reply| Command::SpendBack { script, fee_rate, reply }).await? {
+        match self.ask(|reply| Command::SpendBack { script, fee_rate, replaces, reply }).await? {
             Some(payment) => self.send_out(&payment, None).await,
             None => Ok(()),
         }

@@ -18,11 +18,12 @@ use exchange_ledger::trade::Role;
 use exchange_ledger::trade::funding::{Contribution, Draft, Funder, Input, MAX_INPUTS, most, needed};
 use exchange_ledger::wire::{CurveKey, Destination, List, Outpoint};
 
+use super::bump::increment;
 use super::coins::CoinState;
 use super::payment::insufficient;
 use super::persist::{Purpose, Reservation};
 use super::state::{Known, State};
-use super::{Payment, ShareRequest, ShareSigning, WalletError};
+use super::{MAX_FEE_RATE, Payment, ShareRequest, ShareSigning, WalletError};
 use crate::chain::consensus::{verify_inputs, verify_spend};
 
 /// What is set aside, with the plan that keeps it.
@@ -218,12 +219,18 @@ impl State {
 
     /// Spends the smallest of the coins that were set aside for an output back to this wallet, so that nothing that was
     /// signed with them can confirm. `None` when that is decided already. The same request again returns the same payment.
-    pub fn spend_back(&mut self, script: &ScriptBuf, fee_rate: FeeRate) -> Result<Option<Payment>, WalletError> {
+    /// What waits in the pool forbids it, unless it is to be replaced.
+    pub fn spend_back(
+        &mut self,
+        script: &ScriptBuf,
+        fee_rate: FeeRate,
+        replaces: bool,
+    ) -> Result<Option<Payment>, WalletError> {
         let purpose = Purpose::Send { request_id: format!("back {}", hex::encode(script.as_bytes())) };
         if let Some((_, kept)) = self.own.reservations().find(|(_, kept)| kept.purpose == purpose) {
             return Ok(Some(kept.payment()));
         }
-        self.check_unseen(script)?;
+        let replaced = if replaces { self.waiting_fee(script)? } else { self.check_unseen(script).map(|()| None)? };
         let Some((plan, kept)) = self.share_of(script) else { return Ok(None) };
         let kept = kept.clone();
         if !self.synced {
@@ -239,8 +246,9 @@ impl State {
             .collect();
         coins.sort_by_key(|coin| (coin.txout.value, coin.outpoint));
         // The smallest that pays for its own way, or else all of them together.
-        let alone = coins.iter().find_map(|coin| self.build_back(std::slice::from_ref(coin), fee_rate, &change).ok());
-        let payment = alone.map_or_else(|| self.build_back(&coins, fee_rate, &change), Ok)?;
+        let build = |coins: &[LocalOutput]| self.build_back(coins, fee_rate, replaced, &change);
+        let alone = coins.iter().find_map(|coin| build(std::slice::from_ref(coin)).ok());
+        let payment = alone.map_or_else(|| build(&coins), Ok)?;
         let label: String = label.chars().take(super::MAX_LABEL_BYTES / 4).collect();
         self.check_room(&label)?;
         self.set_label(payment.tx.compute_txid(), &label)?;
@@ -256,7 +264,13 @@ impl State {
         Ok(Some(payment))
     }
 
-    fn build_back(&self, coins: &[LocalOutput], fee_rate: FeeRate, to: &ScriptBuf) -> Result<Payment, WalletError> {
+    fn build_back(
+        &self,
+        coins: &[LocalOutput],
+        fee_rate: FeeRate,
+        replaced: Option<Amount>,
+        to: &ScriptBuf,
+    ) -> Result<Payment, WalletError> {
         let held = sum(coins.iter().map(|coin| coin.txout.value))?;
         let mut tx = Transaction {
             version: Version::TWO,
@@ -265,7 +279,11 @@ impl State {
             output: vec![TxOut { value: held, script_pubkey: to.clone() }],
         };
         tx.input.iter_mut().for_each(|input| input.witness = Witness::from_slice(&[[0; 64]]));
-        let fee = fee_rate.fee_wu(tx.weight()).ok_or_else(overflow)?;
+        let at_rate = fee_rate.fee_wu(tx.weight()).ok_or_else(overflow)?;
+        let highest = MAX_FEE_RATE.fee_wu(tx.weight()).ok_or_else(overflow)?;
+        // What would take more than that to replace pays enough to be mined, or is not signed at all.
+        let least = replaced.and_then(|replaced| replaced.checked_add(increment(tx.vsize())));
+        let fee = least.filter(|least| *least <= highest).map_or(at_rate, |least| least.max(at_rate));
         let amount = held.checked_sub(fee).filter(|amount| *amount >= to.minimal_non_dust());
         let amount = amount.ok_or(WalletError::HighFee { fee, amount: held })?;
         tx.output[0].value = amount;
@@ -291,6 +309,22 @@ impl State {
         let known = self.known();
         let seen = self.joint_of(script).find(|(txid, _)| known.contains_key(txid)).map(|(txid, _)| txid);
         seen.map_or(Ok(()), |txid| Err(WalletError::AlreadyBroadcast { txid }))
+    }
+
+    /// Returns the highest fee of what was signed for an output and waits in the pool, its child's included. Refuses once a block
+    /// holds one of them.
+    fn waiting_fee(&self, script: &ScriptBuf) -> Result<Option<Amount>, WalletError> {
+        let known = self.known();
+        let mut highest: Option<Amount> = None;
+        for (txid, kept) in self.joint_of(script) {
+            let Some(seen) = known.get(&txid) else { continue };
+            if seen.confirmation.is_some() {
+                return Err(WalletError::AlreadyBroadcast { txid });
+            }
+            let childs = self.own.child_of(&txid).map_or(Amount::ZERO, |(_, child)| child.fee);
+            highest = highest.max(Some(kept.fee.checked_add(childs).ok_or_else(overflow)?));
+        }
+        Ok(highest)
     }
 
     /// Returns the plan for an output, by the name under which it is kept.

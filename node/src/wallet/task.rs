@@ -35,7 +35,7 @@ pub(super) enum Command {
     Share { request: ShareRequest, reply: Reply<Funder> },
     SignShare { request: Box<ShareSigning>, reply: Reply<Transaction> },
     FreeShare { script: ScriptBuf, reply: Reply<()> },
-    SpendBack { script: ScriptBuf, fee_rate: FeeRate, reply: Reply<Option<Payment>> },
+    SpendBack { script: ScriptBuf, fee_rate: FeeRate, replaces: bool, reply: Reply<Option<Payment>> },
     Owns { scripts: Vec<ScriptBuf>, reply: Reply<Vec<bool>> },
     Send { request: SendRequest, fee_rate: FeeRate, reply: Reply<Payment> },
     SignForCoin { minimum: Amount, message: CoinMessage, reply: Reply<OwnedCoin> },
@@ -243,8 +243,8 @@ impl Task {
                 let freed = self.state.free_share(&script);
                 self.answer(freed, reply).await;
             }
-            Command::SpendBack { script, fee_rate, reply } => {
-                match self.state.spend_back(&script, fee_rate).transpose() {
+            Command::SpendBack { script, fee_rate, replaces, reply } => {
+                match self.state.spend_back(&script, fee_rate, replaces).transpose() {
                     Some(payment) => {
                         let payment = self.keep_built(payment, |payment| &payment.tx).await;
                         self.answer(payment.map(Some), reply).await;

@@ -15,7 +15,7 @@ use bitcoin::secp256k1::schnorr::Signature;
 use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};
 use bitcoin::transaction::Version;
 use bitcoin::{OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
-use exchange_ledger::trade::{ChainFacts, Escrow, Leaf, Vault, spends_any};
+use exchange_ledger::trade::{ChainFacts, Escrow, Vault, spends_any};
 
 use crate::rng::Rng;
 
@@ -51,12 +51,16 @@ impl View {
 
     /// Returns what is shown of an escrow.
     pub fn facts(&self, escrow: &Escrow) -> ChainFacts {
+        self.gather(escrow, |seen| seen.height)
+    }
+
+    fn gather(&self, escrow: &Escrow, height: impl Fn(&Seen) -> Option<u32>) -> ChainFacts {
         let scripts = escrow.scripts();
         let pays = |seen: &Seen| seen.tx.output.iter().any(|output| scripts.contains(&output.script_pubkey));
         let paying: Vec<Txid> = self.seen.iter().filter(|seen| pays(seen)).map(|seen| seen.txid).collect();
         let spends = |seen: &Seen| seen.tx.input.iter().any(|input| paying.contains(&input.previous_output.txid));
         let concerned = self.seen.iter().filter(|seen| paying.contains(&seen.txid) || spends(seen));
-        ChainFacts::gather(escrow, self.tip, true, concerned.map(|seen| (&seen.tx, seen.height)))
+        ChainFacts::gather(escrow, self.tip, true, concerned.map(|seen| (&seen.tx, height(seen))))
     }
 
     /// Tells whether a transaction is in the pool or in a block.
@@ -240,15 +244,11 @@ impl Chain {
 
     /// Checks a spend of an escrow as consensus does: a leaf of the tree, its signatures, its delay.
     fn is_signed(&self, escrow: &Escrow, tx: &Transaction) -> bool {
-        let facts = self.view.facts(escrow);
+        // As if a block held all that waits: what a reorg made too early for now has outputs all the same.
+        let facts = self.view.gather(escrow, |seen| seen.height.or(Some(self.view.tip)));
         facts.fundings.iter().filter(|funding| spends_any(tx, &funding.vaults)).all(|funding| {
             let Ok(Some(leaf)) = escrow.check_witness(tx, &funding.vaults) else { return false };
-            let contract = escrow.contract();
-            let delay = match leaf.seat() {
-                Some(seat) => contract.delay_of(seat),
-                None if leaf == Leaf::Refund => contract.refund_delay,
-                None => 0,
-            };
+            let delay = escrow.delay_of(Some(leaf));
             tx.input.iter().all(|input| match input.sequence.to_relative_lock_time() {
                 Some(bitcoin::relative::LockTime::Blocks(height)) => height.value() >= delay,
                 Some(bitcoin::relative::LockTime::Time(_)) | None => delay == 0,

@@ -62,7 +62,10 @@ impl Node {
             Effect::SendProposal(proposal) => self.send_funding(id, &Message::FundingProposal(proposal), shared),
             Effect::SendAnswer(answer) => self.send_funding(id, &Message::FundingAnswer(answer), shared),
             Effect::FreeCoins { script } => self.free_coins(&script, shared),
-            Effect::SpendCoinBack { script } => self.spend_coin_back(&script, shared),
+            Effect::SpendCoinBack { script } => {
+                let replaces = trade.gives_up();
+                self.spend_coin_back(&script, replaces, shared)
+            }
             Effect::SignHalf { vaults, fee, to } => {
                 let half = trade.escrow()?.half(&vaults, fee, to, &self.person.key).ok()?;
                 let body = match to {

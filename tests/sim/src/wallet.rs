@@ -104,7 +104,7 @@ impl Node {
     pub fn free_coins(&self, script: &ScriptBuf, shared: &mut Shared) -> Option<Event> {
         let kept = self.disk.private().shares.get(script).cloned();
         if let Some(share) = kept {
-            if self.has_seen(&share) {
+            if self.has_seen(&share, false) {
                 return None;
             }
             self.disk.write(|private| drop(private.shares.remove(script))).ok()?;
@@ -113,11 +113,12 @@ impl Node {
         Some(Event::Joint(funding::Event::Ended))
     }
 
-    /// Spends the coin that was set aside for an output back to the user, unless what was signed with it is seen.
-    pub fn spend_coin_back(&self, script: &ScriptBuf, shared: &mut Shared) -> Option<Event> {
+    /// Spends the coin that was set aside for an output back to the user, unless what was signed with it is seen: in a block, if
+    /// it replaces what waits.
+    pub fn spend_coin_back(&self, script: &ScriptBuf, replaces: bool, shared: &mut Shared) -> Option<Event> {
         let kept = self.disk.private().shares.get(script).cloned();
         if let Some(share) = kept.filter(|share| share.back.is_none()) {
-            if self.has_seen(&share) {
+            if self.has_seen(&share, replaces) {
                 return None;
             }
             let tx = send_back(share.coin, self.destination(), FEE_SAT);
@@ -142,7 +143,11 @@ impl Node {
         }
     }
 
-    fn has_seen(&self, share: &Share) -> bool {
-        self.mind.as_ref().is_some_and(|mind| share.signed.iter().any(|txid| mind.view.has(txid)))
+    fn has_seen(&self, share: &Share, in_block: bool) -> bool {
+        let Some(mind) = &self.mind else { return false };
+        if !in_block {
+            return share.signed.iter().any(|txid| mind.view.has(txid));
+        }
+        mind.view.spender(&share.coin).is_some_and(|(by, height)| height.is_some() && share.signed.contains(&by))
     }
 }

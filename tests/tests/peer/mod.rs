@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bitcoin::Amount;
 use bitcoin::block::Header;
 use bitcoin::consensus::{deserialize, serialize};
 use bitcoin::hashes::Hash;
 use bitcoin::p2p::message::{NetworkMessage, RawNetworkMessage};
+use bitcoin::{Amount, Witness};
 use tokio::io::{self, AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,6 +34,10 @@ pub enum Lie {
     OtherFilter,
     /// Blocks whose first transaction pays more.
     OtherBlock,
+    /// Blocks whose first transaction has another witness, which its id does not cover.
+    OtherWitness,
+    /// Blocks without any witness.
+    NoWitness,
     /// No filters and no headers of them.
     NoFilters,
     /// The first answer about filter headers when the second is due, and the second not at all, as a node does whose index
@@ -158,6 +162,12 @@ fn twist(message: &NetworkMessage, lie: Lie, held: &mut Option<NetworkMessage>) 
         }
         (Lie::OtherFilter, NetworkMessage::CFilter(filter)) => filter.filter = vec![0],
         (Lie::OtherBlock, NetworkMessage::Block(block)) => block.txdata[0].output[0].value += Amount::from_sat(1),
+        (Lie::OtherWitness, NetworkMessage::Block(block)) => {
+            block.txdata[0].input[0].witness = Witness::from_slice(&[[7; 32]]);
+        }
+        (Lie::NoWitness, NetworkMessage::Block(block)) => {
+            block.txdata.iter_mut().flat_map(|tx| &mut tx.input).for_each(|input| input.witness.clear());
+        }
         (Lie::NoFilters, NetworkMessage::CFilter(_) | NetworkMessage::CFHeaders(_)) => return Said::Nothing,
         (Lie::LaggingIndex, NetworkMessage::CFHeaders(_)) => match held.take() {
             Some(first) => return Said::Instead(first),

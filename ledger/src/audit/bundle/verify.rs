@@ -349,13 +349,7 @@ fn check_signed_spend(
     if tx.input.iter().all(is_ours) || !path.is_foreign() {
         let leaf = escrow.check_witness(&tx, &held.vaults).map_err(|e| BundleError::new(Part::Spend, e))?;
         check_signed(&tx, path, leaf, escrow, &held.vaults, trade)?;
-        let contract = escrow.contract();
-        let delay = match (leaf, leaf.and_then(Leaf::seat)) {
-            (_, Some(seat)) => contract.delay_of(seat),
-            (Some(Leaf::Refund), None) => contract.refund_delay,
-            (_, None) => 0,
-        };
-        if inclusion.height < held.height.saturating_add(delay.into()) {
+        if inclusion.height < held.height.saturating_add(escrow.delay_of(leaf).into()) {
             return Err(refuse("the coins moved before the delay of the leaf that moved them was over"));
         }
     }

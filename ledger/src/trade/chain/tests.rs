@@ -1,11 +1,11 @@
 //! What transactions in any order come to.
 
-use bitcoin::{ScriptBuf, TxOut};
+use bitcoin::{ScriptBuf, Sequence, TxOut, Witness};
 
 use super::*;
 use crate::body::Side;
 use crate::testing::{SampleTrade, funding_of, sats, spend_of_nowhere, vaults_of};
-use crate::trade::{Role, Seat, Vault};
+use crate::trade::{Leaf, Role, Seat, Vault, Verdict};
 
 const TIP: u32 = 900;
 
@@ -108,4 +108,100 @@ fn whoever_takes_the_bond_alone_spends_the_escrow_of_nobody() {
     assert_eq!((&spend.tx, spend.path), (&taken, SpendPath::Timeout));
     assert!(spend.spends(&bond.outpoint.0) && !spend.spends(&held.outpoint()));
     assert!(spends_any(&taken, &held) && !spends_any(&stranger, &held) && !spends_any(&funding, &held));
+}
+
+/// What the pool or a block shows of a transaction that spends the sample trade's escrow, funded in the block 100.
+fn shown(trade: &SampleTrade, tip: u32, tx: &Transaction, height: Option<u32>) -> Vec<SpendPath> {
+    let facts = ChainFacts::gather(&trade.escrow(), tip, true, [(&trade.funding(1), Some(100)), (tx, height)]);
+    facts.spends.iter().map(|spend| spend.path).collect()
+}
+
+#[test]
+fn a_pool_is_not_believed_what_nobody_signed() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let (escrow, held) = (trade.escrow(), trade.vaults(1));
+    let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| trade.author(role).trade_key());
+    let half = escrow.half(&held, sats(1_700), Role::Buyer, &seller).unwrap();
+    let payout = escrow.complete(&half, Role::Buyer, &buyer).unwrap().tx;
+    assert_eq!(shown(&trade, TIP, &payout, None), [SpendPath::Payout]);
+
+    let (mut by_nobody, mut by_half, mut with_others) = (payout.clone(), payout.clone(), payout.clone());
+    by_nobody.input[0].witness = Witness::from_slice(&[[1; 64]]);
+    let mut items = payout.input[0].witness.to_vec();
+    items[1] = items[0].clone();
+    by_half.input[0].witness = Witness::from_slice(&items);
+    // Whatever it is signed over is not known here.
+    with_others.input.extend(spend_of_nowhere(7, Vec::new()).input);
+    for made_up in [by_nobody, by_half, with_others] {
+        assert_eq!(shown(&trade, TIP, &made_up, None), [], "{made_up:?}");
+        assert_eq!(shown(&trade, TIP, &made_up, Some(TIP)).len(), 1, "what a block holds is taken as it is");
+    }
+}
+
+#[test]
+fn a_pool_is_not_believed_what_comes_too_early() {
+    let mut trade = SampleTrade::with_second(Side::Sell);
+    let (escrow, held) = (trade.escrow(), trade.vaults(1));
+    let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| trade.author(role).trade_key());
+    let ruling = |seat| {
+        let division = escrow.divide(seat, &held, Verdict::Buyer, 10).unwrap();
+        let ruling = escrow.rule(seat, &held, division, &trade.arbiter_pair(escrow.contract(), seat)).unwrap();
+        escrow.complete_ruling(seat, &ruling, Role::Buyer, &buyer).unwrap().tx
+    };
+    let pair = trade.arbiter_pair(escrow.contract(), Seat::First);
+    let extend = escrow.extend(Seat::First, &held, sats(4_000), &pair).unwrap();
+    let extension = escrow.complete_extend(Seat::First, &extend, Role::Seller, &seller).unwrap().tx;
+    let timeout = escrow.signed_timeout(Vault::Escrow, held.escrow, sats(1_700), &seller).unwrap().tx;
+    let contract = escrow.contract();
+    for (tx, delay, path) in [
+        (timeout, contract.refund_delay, SpendPath::Timeout),
+        (ruling(Seat::First), contract.arbitration_delay, SpendPath::Ruling),
+        (ruling(Seat::Second), contract.second_delay, SpendPath::Ruling),
+        (extension, contract.arbitration_delay, SpendPath::Extension),
+    ] {
+        let from = 100 + u32::from(delay) - 1;
+        assert_eq!(shown(&trade, from - 1, &tx, None), [], "{path:?}");
+        assert_eq!(shown(&trade, from, &tx, None), [path]);
+        // Nor does it spend what waits itself, or make outputs that anything could spend.
+        let facts = ChainFacts::gather(&escrow, from, true, [(&trade.funding(1), None), (&tx, None)]);
+        assert_eq!((facts.fundings.len(), facts.spends.len()), (1, 0), "{path:?}");
+    }
+    // What both sign has no delay.
+    let half = escrow.half(&held, sats(1_700), Role::Buyer, &seller).unwrap();
+    let payout = escrow.complete(&half, Role::Buyer, &buyer).unwrap().tx;
+    let facts = ChainFacts::gather(&escrow, 100, true, [(&trade.funding(1), None), (&payout, None)]);
+    assert_eq!(facts.spends.len(), 1);
+}
+
+#[test]
+fn a_pool_is_not_believed_what_no_block_can_hold() {
+    const OPEN: u32 = 100 + 4320 - 1;
+    let mut trade = SampleTrade::new(Side::Sell);
+    let (escrow, held) = (trade.escrow(), trade.vaults(1));
+    let seller = trade.author(Role::Seller).trade_key();
+    // Signed by the seller, whatever he likes.
+    let signed = |change: fn(&mut Transaction)| {
+        let mut draft = escrow.timeout(Vault::Escrow, held.escrow, sats(1_700)).unwrap();
+        change(&mut draft.tx);
+        let signatures = escrow.sign(&draft, Leaf::Refund, &seller).unwrap();
+        escrow.attach(&mut draft, Leaf::Refund, &[&signatures]).unwrap();
+        draft.tx
+    };
+    let possible: [fn(&mut Transaction); 3] =
+        [|_| {}, |tx| tx.lock_time = absolute::LockTime::from_consensus(OPEN), |tx| tx.version = Version::TWO];
+    let impossible: [fn(&mut Transaction); 7] = [
+        |tx| tx.input[0].sequence = Sequence::ENABLE_RBF_NO_LOCKTIME,
+        |tx| tx.input[0].sequence = Sequence::from_height(4319),
+        |tx| tx.input[0].sequence = Sequence::from_height(4321),
+        |tx| tx.input[0].sequence = Sequence::from_512_second_intervals(4320),
+        |tx| tx.lock_time = absolute::LockTime::from_consensus(OPEN + 1),
+        |tx| tx.lock_time = absolute::LockTime::from_consensus(1_500_000_000),
+        |tx| tx.version = Version::ONE,
+    ];
+    for change in possible {
+        assert_eq!(shown(&trade, OPEN, &signed(change), None), [SpendPath::Timeout]);
+    }
+    for (number, change) in impossible.into_iter().enumerate() {
+        assert_eq!(shown(&trade, OPEN, &signed(change), None), [], "{number}");
+    }
 }

@@ -6,20 +6,22 @@ use bitcoin::secp256k1::{Message, Secp256k1, XOnlyPublicKey, schnorr};
 
 use super::{Draft, Escrow, EscrowError, Leaf, Vault};
 use crate::body::Vaults;
-use crate::trade::Role;
+use crate::trade::{Role, Seat};
 
 impl Escrow {
-    /// Checks the witnesses of a transaction that spends outputs of this escrow alone, and returns the leaf by which it
-    /// does; `None` means the key of both.
+    /// Checks the witnesses of a transaction that spends outputs of this escrow alone, each once, and returns the leaf by
+    /// which it does; `None` means the key of both.
     ///
     /// # Errors
     /// [`EscrowError::Witness`] when anything in them is not as that leaf asks.
     pub fn check_witness(&self, tx: &Transaction, vaults: &Vaults) -> Result<Option<Leaf>, EscrowError> {
         let coins = [Some((Vault::Escrow, vaults.escrow)), vaults.bond.map(|bond| (Vault::Bond, bond))];
+        let mut coins: Vec<_> = coins.into_iter().flatten().collect();
+        // Nobody makes this side look at the same output a thousand times.
         let spent = tx.input.iter().map(|input| {
-            let mut coins = coins.iter().flatten();
-            let (vault, coin) = coins.find(|(_, coin)| coin.outpoint.0 == input.previous_output)?;
-            self.prevout(*vault, *coin).ok().filter(|_| input.script_sig.is_empty())
+            let at = coins.iter().position(|(_, coin)| coin.outpoint.0 == input.previous_output)?;
+            let (vault, coin) = coins.swap_remove(at);
+            self.prevout(vault, coin).ok().filter(|_| input.script_sig.is_empty())
         });
         let spent = spent.collect::<Option<Vec<_>>>().ok_or(EscrowError::Witness)?;
         let draft = Draft { tx: tx.clone(), spent };
@@ -49,6 +51,16 @@ impl Escrow {
         // What the script checks first lies on top, which is last.
         signatures.iter().rev().zip(keys).try_for_each(|(signature, key)| verify(signature, &sighash, &key))?;
         Ok(Some(leaf))
+    }
+
+    /// Returns how many blocks an output lies before a leaf lets it move; none for the key of both.
+    pub const fn delay_of(&self, leaf: Option<Leaf>) -> u16 {
+        match leaf {
+            None | Some(Leaf::Both) => 0,
+            Some(Leaf::Refund) => self.contract.refund_delay,
+            Some(Leaf::SellerArbiter | Leaf::BuyerArbiter) => self.contract.delay_of(Seat::First),
+            Some(Leaf::SellerSecond | Leaf::BuyerSecond) => self.contract.delay_of(Seat::Second),
+        }
     }
 
     /// Returns the keys that a leaf asks for, in the order in which its script checks them.
@@ -105,5 +117,18 @@ mod tests {
             other.output[0].value -= bitcoin::Amount::ONE_SAT;
             assert_eq!(escrow.check_witness(&other, &vaults), Err(EscrowError::Witness));
         }
+    }
+
+    #[test]
+    fn an_output_is_spent_once() {
+        let mut trade = SampleTrade::new(Side::Sell);
+        let (escrow, vaults) = (trade.escrow(), trade.vaults(1));
+        let seller = trade.author(Role::Seller).trade_key();
+        let mut twice = escrow.timeout(Vault::Escrow, vaults.escrow, sats(1_700)).unwrap();
+        twice.tx.input.push(twice.tx.input[0].clone());
+        twice.spent.push(twice.spent[0].clone());
+        let signatures = escrow.sign(&twice, Leaf::Refund, &seller).unwrap();
+        escrow.attach(&mut twice, Leaf::Refund, &[&signatures]).unwrap();
+        assert_eq!(escrow.check_witness(&twice.tx, &vaults), Err(EscrowError::Witness));
     }
 }

@@ -8,7 +8,7 @@
 //! | buyer | his user agreed and a proposal is there | looks the coins up, signs, keeps what he signed, answers |
 //! | seller | an answer is there | looks the coins up, checks, signs, keeps the transaction, sends it |
 //! | both | signed, and not seen | look whether a coin of the other side was spent elsewhere for good: then it is dead |
-//! | buyer | signed, and not seen for [`PATIENCE`](super::PATIENCE) blocks | calls the trade off |
+//! | buyer | signed, and in no block for [`PATIENCE`](super::PATIENCE) blocks | calls the trade off |
 //! | both | called off, nothing signed (or it is dead) | the coins are free |
 //! | both | called off after signing | a coin is spent to oneself, so that what was signed can never confirm |
 
@@ -129,7 +129,8 @@ pub struct Now {
     pub tip: u32,
     /// Whether the chain was followed to its tip.
     pub synced: bool,
-    /// Whether the escrow's funding is seen, in the pool or in a block.
+    /// Whether the escrow's funding is seen, in a block or in the pool; from [`Negotiation::gives_up_at`] on a buyer sees blocks
+    /// only.
     pub seen: bool,
     /// Whether the trade is agreed on and nobody called it off.
     pub open: bool,
@@ -154,7 +155,7 @@ impl Negotiation {
         self.mine.is_some()
     }
 
-    /// Returns the height at which a buyer who signed calls the trade off, if the funding is not seen before. His first
+    /// Returns the height at which a buyer who signed calls the trade off, if no block holds the funding by then. His first
     /// signature that is alive counts: a seller who proposes again and again gains no time.
     pub fn gives_up_at(&self) -> Option<u32> {
         self.signed.iter().find(|signed| !signed.dead).map(|first| first.height.saturating_add(PATIENCE))

@@ -23,19 +23,27 @@ impl Trade {
         self.joint_terms().is_some() && !self.local.negotiation.has_ended() && !now.seen && !now.owed
     }
 
+    /// Tells whether this side is a buyer who waited long enough for the funding that he signed: from now on only blocks count. The
+    /// seller can let it wait in the pool by its feerate, and show a light client one that he never signed.
+    pub fn gives_up(&self) -> bool {
+        let height = self.local.negotiation.gives_up_at().filter(|_| self.role == Role::Buyer);
+        height.is_some_and(|height| self.view.chain.tip >= height)
+    }
+
     pub(super) fn now(&self) -> Now {
         let (view, negotiation) = (&self.view, &self.local.negotiation);
         let root = |funding: &Funding| view.chain.root_of(funding).outpoint().txid;
-        let is_signed = |funding: &&Funding| negotiation.has_signed(&root(funding));
+        let is_signed = |funding: &Funding| negotiation.has_signed(&root(funding));
+        let counts = |funding: &Funding| funding.height.is_some() || !self.gives_up();
         // Somebody else paid both outputs, and it is buried: this side's coins are not needed.
-        let is_foreign = |funding: &Funding| view.is_buried(funding.height) && !negotiation.has_signed(&root(funding));
+        let is_foreign = |funding: &Funding| view.is_buried(funding.height) && !is_signed(funding);
         let called_off = view.facts.void || view.facts.cancelled();
         // By this side's own word, which it gave when its own chain showed the funding buried: the other's proves nothing.
         let mut named = view.facts.named().filter(|(by, _)| *by == self.role);
         Now {
             tip: view.chain.tip,
             synced: view.chain.synced,
-            seen: view.chain.fundings.iter().any(|funding| is_signed(&funding)),
+            seen: view.chain.fundings.iter().any(|funding| is_signed(funding) && counts(funding)),
             open: view.contract.is_some() && !called_off && !view.chain.fundings.iter().any(is_foreign),
             owed: named.any(|(_, outpoint)| negotiation.is_alive(&outpoint.txid)),
         }

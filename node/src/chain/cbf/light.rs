@@ -17,6 +17,7 @@ use super::filters::Filters;
 use super::pool::Pool;
 use super::{CbfConfig, NAME};
 use crate::chain::headers::{Headers, Left, start_of};
+use crate::chain::witnesses::has_its_witnesses;
 use crate::chain::{BlockRef, ChainError};
 
 /// How long peers may take for one block; a slow one is asked again by another.
@@ -102,7 +103,8 @@ impl Light {
         ChainError::Unreachable { backend: NAME, at, reason: reason.to_string() }
     }
 
-    /// Downloads a block; `None` when it has left the chain.
+    /// Downloads a block; `None` when it has left the chain. The client has checked that its header commits to its
+    /// transactions; their witnesses, by which a spend shows what it is, are left to be checked.
     pub async fn block(&self, hash: BlockHash) -> Result<Option<Block>, ChainError> {
         let genesis = genesis_block(self.config.network);
         if hash == genesis.block_hash() {
@@ -110,7 +112,11 @@ impl Light {
         }
         let requester = self.requester()?;
         match timeout(BLOCK_PATIENCE, requester.get_block(hash)).await {
-            Ok(Ok(block)) => Ok(Some(block.block)),
+            Ok(Ok(block)) if has_its_witnesses(&block.block) => Ok(Some(block.block)),
+            Ok(Ok(_)) => {
+                let reason = format!("a peer sent block {hash} with other witnesses than it commits to");
+                Err(ChainError::Invalid { backend: NAME, reason })
+            }
             Ok(Err(bip157::error::FetchBlockError::UnknownHash)) => Ok(None),
             Ok(Err(error)) => Err(self.unreachable(error)),
             Err(_) => Err(self.unreachable(format!("no peer sends block {hash}"))),

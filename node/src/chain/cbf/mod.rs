@@ -2,7 +2,8 @@
 //! Bitcoin network. It trusts no server, and none learns which scripts are watched: only whole blocks are downloaded.
 //!
 //! What a light client cannot know is stated here, not hidden:
-//! - The pool is what was sent from here and what a peer told of. It is never counted as more than a notice.
+//! - The pool is what was sent from here and what a peer told of, signed or not. It is never counted as more than a notice,
+//!   and of what spends an escrow only what its keys signed and what is due (`specs/escrow.md`).
 //! - Peers give no reason when they do not take a transaction. One that was sent and that no other connection tells of
 //!   within [`ECHO`] counts as refused.
 //! - A fee rate is guessed from what the last blocks paid.

@@ -73,8 +73,9 @@ impl Pool {
     pub fn confirm(&mut self, block: &Block, height: u32) {
         let hash = block.block_hash();
         for tx in block.txdata.iter().skip(1) {
-            if let Some(entry) = self.txs.remove(&tx.compute_txid()) {
-                self.confirmed.push_back((hash, entry.tx));
+            // As the block holds it: what a peer told of may have had other witnesses.
+            if self.txs.remove(&tx.compute_txid()).is_some() {
+                self.confirmed.push_back((hash, tx.clone()));
             }
             self.remove_rivals(tx);
         }

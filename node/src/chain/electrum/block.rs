@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::connection::{Connection, OPEN_QUESTIONS};
 use crate::chain::ChainError;
+use crate::chain::witnesses::has_its_witnesses;
 
 /// How many transactions a block may have: the smallest have 60 bytes, and a block a million of these.
 const MAX_TXS: usize = 16_667;
@@ -38,7 +39,7 @@ pub(super) async fn read(server: &Connection, header: Header, height: u32) -> Re
     if block.txdata.is_empty() {
         return Ok(None);
     }
-    if !block.check_merkle_root() || !block.check_witness_commitment() {
+    if !block.check_merkle_root() || !has_its_witnesses(&block) {
         return Err(server.nonsense(format!("what it calls block {height} does not make up {}", header.block_hash())));
     }
     Ok(Some(block))

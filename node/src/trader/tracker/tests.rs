@@ -1,9 +1,10 @@
 //! What a trade is told of the chain, event by event.
 
-use bitcoin::BlockHash;
 use bitcoin::hashes::Hash;
+use bitcoin::{BlockHash, Witness};
 use exchange_ledger::body::Side;
-use exchange_ledger::testing::{HEIGHT, SampleTrade};
+use exchange_ledger::testing::{HEIGHT, SampleTrade, sats};
+use exchange_ledger::trade::Role;
 
 use super::*;
 use crate::chain::BlockRef;
@@ -133,6 +134,45 @@ fn a_funding_that_confirms_disappears_and_returns_is_told_truthfully_at_each_mom
     tracker.apply(&ChainEvent::Evicted { txid });
     assert_eq!(heights(&tracker), [Some(HEIGHT + DEPTH + 2)], "what is in a block needs no pool");
     assert_eq!(tracker.facts(trade.id()).tip, HEIGHT + DEPTH + 2);
+}
+
+/// A peer tells of the payout with signatures of his own making, which have no part in its id.
+#[test]
+fn a_spend_that_nobody_signed_is_no_news_and_a_block_shows_the_true_one() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let (escrow, vaults) = (trade.escrow(), trade.vaults(1));
+    let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| trade.author(role).trade_key());
+    let half = escrow.half(&vaults, sats(1_700), Role::Buyer, &seller).unwrap();
+    let payout = escrow.complete(&half, Role::Buyer, &buyer).unwrap().tx;
+    let mut made_up = payout.clone();
+    made_up.input[0].witness = Witness::from_slice(&[[1; 64]]);
+    let mut tracker = following(HEIGHT);
+    tracker.watch(&escrow);
+    tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(1)]));
+    tracker.apply(&ChainEvent::MempoolSeen { tx: made_up });
+    assert_eq!(tracker.facts(trade.id()).spends, []);
+    tracker.apply(&connected(HEIGHT + 2, vec![payout.clone()]));
+    let facts = tracker.facts(trade.id());
+    assert_eq!((facts.spends.len(), &facts.spends[0].tx), (1, &payout));
+    // A reorg puts it back into the pool, as it was in the block.
+    tracker.apply(&ChainEvent::Disconnected { block: block(HEIGHT + 2) });
+    tracker.apply(&ChainEvent::MempoolSeen { tx: payout });
+    assert_eq!(tracker.facts(trade.id()).spends.len(), 1);
+}
+
+#[test]
+fn what_others_make_up_of_the_pool_takes_no_place_of_what_a_block_holds() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut tracker = following(HEIGHT);
+    tracker.watch(&trade.escrow());
+    for number in 1..=u8::try_from(MAX_TXS).unwrap() + 1 {
+        tracker.apply(&ChainEvent::MempoolSeen { tx: trade.funding(number) });
+    }
+    assert_eq!(tracker.facts(trade.id()).fundings.len(), MAX_TXS);
+    tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(200)]));
+    let fundings = tracker.facts(trade.id()).fundings;
+    assert_eq!(fundings.len(), MAX_TXS);
+    assert!(fundings.iter().any(|funding| funding.height == Some(HEIGHT + 1)));
 }
 
 #[test]

@@ -184,13 +184,13 @@ async fn a_share_that_was_signed_comes_back_by_spending_a_coin() {
     let whole = pair.signed().await;
     let script = request(Role::Buyer).output.script_pubkey;
     pair.owners[1].chain.down.store(true, Ordering::SeqCst);
-    assert!(matches!(pair.buyer.spend_back(script.clone()).await, Err(WalletError::NotYetBroadcast { .. })));
+    assert!(matches!(pair.buyer.spend_back(script.clone(), false).await, Err(WalletError::NotYetBroadcast { .. })));
     // Kept: after a restart it goes out by itself.
     pair.owners[1].chain.down.store(false, Ordering::SeqCst);
     pair.buyer.close().await;
     let buyer = pair.owners[1].open().await;
-    buyer.spend_back(script.clone()).await.unwrap();
-    buyer.spend_back(script.clone()).await.unwrap(); // the same one
+    buyer.spend_back(script.clone(), false).await.unwrap();
+    buyer.spend_back(script.clone(), false).await.unwrap(); // the same one
     mine(&pair.chain, 1).await;
     assert!(pair.seller.broadcast(&whole).await.is_err(), "what was signed can never confirm");
     mine(&pair.chain, 6).await;
@@ -198,7 +198,7 @@ async fn a_share_that_was_signed_comes_back_by_spending_a_coin() {
     let balance = until(&buyer, "all coins", |balance| balance.reserved == Amount::ZERO).await;
     assert_eq!(buyer.history(None, 10).await.unwrap().entries.len(), 3, "two coins and one spend");
     assert!(balance.spendable > btc("99.999"), "{balance:?}");
-    buyer.spend_back(script).await.unwrap(); // nothing is left to do
+    buyer.spend_back(script, false).await.unwrap(); // nothing is left to do
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn a_funding_that_is_on_its_way_is_neither_freed_nor_spent_back_but_bumped
     pair.seller.broadcast(&whole).await.unwrap();
     let script = request(Role::Seller).output.script_pubkey;
     assert!(matches!(pair.seller.free_share(script.clone()).await, Err(WalletError::AlreadyBroadcast { .. })));
-    assert!(matches!(pair.seller.spend_back(script).await, Err(WalletError::AlreadyBroadcast { .. })));
+    assert!(matches!(pair.seller.spend_back(script, false).await, Err(WalletError::AlreadyBroadcast { .. })));
     // The buyer, who saw it in the pool, can pay for it too, though he never had the seller's signatures before.
     until(&pair.buyer, "the funding", |balance| balance.reserved == Amount::ZERO).await;
     let bump = BumpRequest {
@@ -221,4 +221,26 @@ async fn a_funding_that_is_on_its_way_is_neither_freed_nor_spent_back_but_bumped
     };
     let bumped = pair.buyer.bump(bump).await.unwrap();
     assert_eq!((bumped.raise, bumped.payment.tx.version.0), (FeeRaise::Child { of: txid }, 3));
+}
+
+#[tokio::test]
+async fn a_funding_that_only_waits_is_replaced_when_its_time_is_over_and_not_in_a_block() {
+    let pair = Pair::new().await;
+    let whole = pair.signed().await;
+    pair.seller.broadcast(&whole).await.unwrap();
+    until(&pair.buyer, "the funding", |balance| balance.reserved == Amount::ZERO).await;
+    let script = request(Role::Buyer).output.script_pubkey;
+    let refused = pair.buyer.spend_back(script.clone(), false).await;
+    assert!(matches!(refused, Err(WalletError::AlreadyBroadcast { .. })), "{refused:?}");
+    pair.buyer.spend_back(script.clone(), true).await.unwrap();
+    pair.buyer.spend_back(script.clone(), true).await.unwrap(); // the same one
+    mine(&pair.chain, 1).await;
+    assert!(pair.seller.broadcast(&whole).await.is_err(), "what was signed can never confirm");
+
+    let pair = Pair::new().await;
+    pair.seller.broadcast(&pair.signed().await).await.unwrap();
+    mine(&pair.chain, 1).await;
+    caught_up(&pair.buyer, &pair.chain).await;
+    let refused = pair.buyer.spend_back(script, true).await;
+    assert!(matches!(refused, Err(WalletError::AlreadyBroadcast { .. })), "{refused:?}");
 }

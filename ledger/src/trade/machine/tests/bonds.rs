@@ -316,6 +316,31 @@ fn a_buyer_who_signed_gives_up_in_time() {
     assert!(calls_off(&pair.buyer.handle(Event::Chain(chain(200 + PATIENCE))).unwrap()));
 }
 
+/// The seller sends it at a feerate at which no miner takes it, or shows a light client what he has not even signed.
+#[test]
+fn a_funding_that_only_waits_gives_the_seller_no_more_time() {
+    let mut pair = Pair::new();
+    let (_, tx) = pair.complete();
+    let (trade, end) = (pair.trade.id(), 200 + PATIENCE);
+    let cancel = Effect::Publish(Body::Cancel(crate::body::Cancel { trade, refund: None }));
+    let shows = |tip, height| Event::Chain(ChainFacts::gather(&pair.trade.escrow(), tip, true, [(&tx, height)]));
+    for (tip, height, is_off) in [(end - 1, None, false), (end, Some(end), false), (end, None, true)] {
+        for machine in [&mut pair.seller, &mut pair.buyer] {
+            let effects = machine.handle(shows(tip, height)).unwrap();
+            let is_buyer = machine.role() == Role::Buyer;
+            assert_eq!(effects.contains(&cancel), is_off && is_buyer, "{:?} {tip} {height:?}", machine.role());
+            assert_eq!((machine.gives_up(), machine.phase()), (tip == end && is_buyer, Phase::Funding));
+        }
+    }
+    let facts = Facts { buyer_cancel: true, ..Facts::default() };
+    let off = Event::Records { contract: Some(pair.trade.contract()), facts };
+    let script = pair.trade.escrow().bond_output().unwrap().script_pubkey;
+    assert_eq!(ends(&pair.buyer.handle(off.clone()).unwrap()), [&Effect::SpendCoinBack { script }]);
+    assert!(ends(&pair.seller.handle(off).unwrap()).is_empty(), "he waits for what becomes of it");
+    // A block was faster.
+    assert!(ends(&pair.buyer.handle(shows(end + 1, Some(end + 1))).unwrap()).is_empty());
+}
+
 #[test]
 fn a_seller_whose_buyer_spent_his_coin_elsewhere_forgets_the_funding_and_proposes_again() {
     let mut pair = Pair::new();

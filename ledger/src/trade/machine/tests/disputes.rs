@@ -93,6 +93,32 @@ fn a_dispute_that_opens_by_itself_is_said_by_the_parties() {
     }
 }
 
+/// A peer of the Bitcoin network tells a light client of a payout that nobody signed, or of the seller's own spend before its
+/// leaf opens.
+#[test]
+fn a_pool_that_lies_ends_no_dispute_and_keeps_nobody_from_one() {
+    let mut case = Case::new();
+    case.facts = Facts { payment_sent: true, ..Facts::default() };
+    let (vaults, seller) = (case.trade.vaults(1), case.trade.author(Role::Seller).trade_key());
+    let mut payout = case.escrow.spend(&vaults, sats(1_700), Role::Buyer).unwrap().tx;
+    payout.input[0].witness = bitcoin::Witness::from_slice(&[[1; 64]]);
+    let timeout = case.escrow.signed_timeout(Vault::Escrow, vaults.escrow, sats(1_700), &seller).unwrap().tx;
+    let late = FUNDED_AT + 4320 - 2;
+    for (tx, tip, phase) in [
+        (&payout, 200, Phase::Paid),
+        (&timeout, 200, Phase::Paid),
+        (&payout, late, Phase::Disputed),
+        (&timeout, late, Phase::Disputed),
+        (&timeout, late + 1, Phase::Refunding),
+    ] {
+        let (mut buyer, _) = case.party(Role::Buyer, 200);
+        let txs = [(&case.trade.funding(1), Some(FUNDED_AT)), (tx, None)];
+        buyer.handle(Event::Chain(ChainFacts::gather(&case.escrow, tip, true, txs))).unwrap();
+        assert_eq!(buyer.phase(), phase, "{tip}");
+        assert_eq!(buyer.actions().contains(&Action::Dispute), phase == Phase::Paid, "{tip}");
+    }
+}
+
 #[test]
 fn an_arbiter_decides_only_disputes() {
     let mut case = Case::new();
