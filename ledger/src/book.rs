@@ -141,6 +141,14 @@ pub struct Book {
     /// When offers end, with their makers and numbers.
     ends: BTreeSet<(u64, u32)>,
     staked: HashSet<AuthorId>,
+    /// The makers of whom more offers are to be read.
+    short: BTreeSet<AuthorId>,
+    /// Whose were read last.
+    last_short: Option<AuthorId>,
+    /// How many offers were read so since the time passed.
+    read: usize,
+    /// Offers that ended without having stood, since the time passed.
+    ended: Vec<RecordId>,
     now: u64,
 }
 
@@ -205,13 +213,14 @@ impl Book {
     }
 
     /// Lets the time pass: what has ended leaves, what waited takes its place, and makers who have gone silent are away.
-    /// Returns the offers that ended.
+    /// Returns the offers that ended, those too that never stood: a store need not list them as open any more.
     ///
     /// # Errors
     /// When the store fails.
     pub fn advance<S: Storage>(&mut self, ledger: &Ledger<S>, now: u64) -> Result<Vec<RecordId>, StorageError> {
-        self.now = now;
-        let mut ended = Vec::new();
+        (self.now, self.read) = (now, 0);
+        let mut ended = std::mem::take(&mut self.ended);
+        self.read_on(ledger)?;
         while let Some((_, number)) = self.ends.first().copied().filter(|(expires, _)| *expires <= now) {
             let Some((id, maker)) = self.entry(number).map(|entry| (entry.id, entry.maker)) else { break };
             ended.push(id);

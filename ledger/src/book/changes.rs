@@ -2,10 +2,11 @@
 //! nowhere.
 
 use std::collections::{HashSet, hash_map};
+use std::ops::Bound;
 
-use super::makers::{self, Held, Maker, Position};
+use super::makers::{Held, Maker, Position};
 use super::shelf::Slot;
-use super::{AWAY_AFTER_S, Book, Entry, MAX_LOGS, PAGE, marks};
+use super::{AWAY_AFTER_S, Book, Entry, MAX_LOGS, marks};
 use crate::body::Offer;
 use crate::ids::{AuthorId, RecordId};
 use crate::ledger::{Ledger, OfferStanding};
@@ -14,6 +15,15 @@ use crate::storage::{Storage, StorageError};
 
 /// For how many offers there is more room at least when there is none left.
 const MIN_GROWTH: usize = 64;
+/// How many offers of a maker are read at once when those that are remembered are too few: enough for one who has as many
+/// open as are remembered, and some milliseconds for one who has a million that have ended.
+const READ_AT_ONCE: usize = 256;
+/// How many are read of all makers until the time passes again: the ledger's thread does nothing else meanwhile, and nobody
+/// can look at the book.
+pub(super) const MAX_READ: usize = 4 * READ_AT_ONCE;
+/// How many offers are noted that ended without having stood, until the time passes again: eight megabytes, and ten seconds
+/// of nothing but such offers. What is beyond is found at the next start.
+const MAX_ENDED: usize = 1 << 18;
 
 impl Book {
     pub(super) fn add<S: Storage>(
@@ -22,7 +32,11 @@ impl Book {
         record: &Record,
         offer: &Offer,
     ) -> Result<(), StorageError> {
-        if offer.expires <= self.now || ledger.offer_standing(record)? != OfferStanding::Open {
+        if offer.expires <= self.now {
+            self.note_ended(record.id());
+            return Ok(());
+        }
+        if ledger.offer_standing(record)? != OfferStanding::Open {
             return Ok(());
         }
         let author = record.author();
@@ -83,42 +97,84 @@ impl Book {
         fresh: Option<Entry>,
         change: impl FnOnce(&mut Maker) -> Vec<Held>,
     ) -> Result<(), StorageError> {
-        let Some(mut maker) = self.makers.remove(author) else { return Ok(()) };
-        let mut leaving = change(&mut maker);
-        let refilled = self.refill(ledger, author, &mut maker);
-        leaving.extend(maker.forget_beyond(self.quota(author)));
+        let Some(mut maker) = self.makers.remove(author) else {
+            self.short.remove(author);
+            return Ok(());
+        };
+        let leaving = change(&mut maker);
         leaving.iter().for_each(|held| self.hide(*held, maker.is_present()));
-        let settled = refilled.and_then(|()| self.settle(ledger, author, fresh, &mut maker));
+        let filled = self.fill(ledger, author, fresh, &mut maker);
+        if maker.is_short(self.quota(author)) {
+            self.short.insert(*author);
+        } else {
+            self.short.remove(author);
+        }
         if !maker.offers.is_empty() || maker.forgotten_after.is_some() {
             self.makers.insert(*author, maker);
         } else if let Some(deadline) = maker.silence {
             self.silences.remove(&(deadline, *author));
         }
-        settled
+        filled
     }
 
-    /// Reads more of a maker's offers from the store when those that are remembered are too few.
-    fn refill<S: Storage>(&self, ledger: &Ledger<S>, author: &AuthorId, maker: &mut Maker) -> Result<(), StorageError> {
-        let quota = self.quota(author);
-        let Some(last) = maker.forgotten_after.filter(|_| maker.offers.len() < quota) else { return Ok(()) };
-        maker.forgotten_after = None;
-        let mut after = last.end(*author);
-        loop {
-            let page = ledger.storage().of_kind_by(Kind::Offer, author, Some(&after), PAGE)?;
-            for place in &page {
-                let Some((record, offer)) = ledger.offer(&place.id)? else { continue };
-                if offer.expires > self.now && ledger.offer_standing(&record)? == OfferStanding::Open {
-                    maker.hold(Position::of(&record), record.id());
-                }
-            }
-            match page.last() {
-                Some(last) if page.len() == PAGE && maker.offers.len() <= quota + makers::MAX_WAITING => after = *last,
-                Some(_) | None => return Ok(()),
+    /// Goes on with makers of whom too few offers are remembered, each in turn, as far as may be read before the time passes
+    /// again. So one who has a million offers that have ended costs others a look at a few of them now and then.
+    pub(super) fn read_on<S: Storage>(&mut self, ledger: &Ledger<S>) -> Result<(), StorageError> {
+        while self.read < MAX_READ {
+            let start = self.last_short.map_or(Bound::Unbounded, Bound::Excluded);
+            let next = self.short.range((start, Bound::Unbounded)).next().or_else(|| self.short.first()).copied();
+            let Some(author) = next else { return Ok(()) };
+            self.last_short = Some(author);
+            self.change(ledger, &author, None, |_| Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// Lets stand what may, and reads more of a maker's offers from the store where that leaves too few.
+    fn fill<S: Storage>(
+        &mut self,
+        ledger: &Ledger<S>,
+        author: &AuthorId,
+        fresh: Option<Entry>,
+        maker: &mut Maker,
+    ) -> Result<(), StorageError> {
+        // Only now is it known how many there are: of those that waited, any may have ended meanwhile.
+        self.settle(ledger, author, fresh, maker)?;
+        if maker.is_short(self.quota(author)) && self.read < MAX_READ {
+            self.read_more(ledger, author, maker)?;
+            self.settle(ledger, author, None, maker)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the next of a maker's offers that are not remembered.
+    fn read_more<S: Storage>(
+        &mut self,
+        ledger: &Ledger<S>,
+        author: &AuthorId,
+        maker: &mut Maker,
+    ) -> Result<(), StorageError> {
+        let Some(last) = maker.forgotten_after else { return Ok(()) };
+        // Of an author who signed two histories nothing is open.
+        if ledger.is_author_frozen(author)? {
+            maker.forgotten_after = None;
+            return Ok(());
+        }
+        let places = ledger.storage().of_kind_by(Kind::Offer, author, Some(&last.end(*author)), READ_AT_ONCE)?;
+        self.read += places.len();
+        let mut open = Vec::new();
+        for place in &places {
+            let Some((record, offer)) = ledger.offer(&place.id)? else { continue };
+            if offer.expires > self.now && ledger.offer_standing(&record)? == OfferStanding::Open {
+                open.push((Position::of(&record), record.id()));
             }
         }
+        maker.forgotten_after = places.last().filter(|_| places.len() >= READ_AT_ONCE).map(Position::at);
+        open.into_iter().for_each(|(position, id)| maker.hold(position, id));
+        Ok(())
     }
 
-    /// Lets the first offers of a maker stand and the others wait.
+    /// Lets the first offers of a maker stand and the others wait, and forgets what is beyond those that are remembered.
     fn settle<S: Storage>(
         &mut self,
         ledger: &Ledger<S>,
@@ -127,6 +183,9 @@ impl Book {
         maker: &mut Maker,
     ) -> Result<(), StorageError> {
         let (quota, is_present) = (self.quota(author), maker.is_present());
+        for held in maker.forget_beyond(quota) {
+            self.hide(held, is_present);
+        }
         for held in maker.offers.iter_mut().skip(quota) {
             self.hide(*held, is_present);
             held.entry = None;
@@ -143,6 +202,7 @@ impl Book {
                     Some(entry) => maker.offers[at].entry = Some(self.show(entry, is_present)),
                     None => {
                         maker.offers.remove(at);
+                        self.note_ended(id);
                         continue;
                     }
                 }
@@ -150,6 +210,13 @@ impl Book {
             at += 1;
         }
         Ok(())
+    }
+
+    /// Notes an offer that ended without having stood.
+    fn note_ended(&mut self, id: RecordId) {
+        if self.ended.len() < MAX_ENDED {
+            self.ended.push(id);
+        }
     }
 
     /// Puts an offer on a shelf. Returns its number.

@@ -47,6 +47,11 @@ impl Position {
         Self { epoch: header.log.epoch, seq: header.seq }
     }
 
+    /// Returns the position of a place in its author's logs.
+    pub const fn at(place: &Place) -> Self {
+        Self { epoch: place.log.epoch, seq: place.seq }
+    }
+
     /// Returns the end of this position in the order of all records.
     pub const fn end(self, author: AuthorId) -> Place {
         Place { log: LogId { author, epoch: self.epoch }, seq: self.seq, id: RecordId([0xff; 32]) }
@@ -57,6 +62,11 @@ impl Maker {
     /// Tells on which shelf his offers stand.
     pub const fn is_present(&self) -> bool {
         self.silence.is_some()
+    }
+
+    /// Tells whether more of his offers may stand than are remembered.
+    pub const fn is_short(&self, quota: usize) -> bool {
+        self.forgotten_after.is_some() && self.offers.len() < quota
     }
 
     /// Remembers an open offer, unless it is beyond what is remembered.

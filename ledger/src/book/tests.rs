@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::body::MAX_OFFER_LIFE_S;
+use crate::record::{Header, Kind};
 use crate::storage::MemoryStorage;
 use crate::testing::{Author, EPOCH, SampleTrade, admit_all, ledger, sample_advert, sample_offer, sats};
 
@@ -38,6 +39,12 @@ fn post(author: &mut Author, count: u64) -> Vec<Record> {
     let offer =
         |at| Offer { price: Price::new(9_000_000 - at).unwrap(), ..sample_offer(Side::Sell, &[RecordId([1; 32])]) };
     (0..count).map(|at| author.write(&Body::Offer(offer(at)))).collect()
+}
+
+/// Posts offers that end at a time.
+fn post_until(author: &mut Author, count: usize, expires: u64) -> Vec<Record> {
+    let offer = Body::Offer(Offer { expires, ..sample_offer(Side::Sell, &[RecordId([1; 32])]) });
+    (0..count).map(|_| author.write(&offer)).collect()
 }
 
 fn revoke(author: &mut Author, offer: &Record) -> Record {
@@ -230,6 +237,72 @@ fn a_flood_of_offers_is_remembered_in_part_and_read_again_when_its_turn_comes() 
         assert!(book.of_maker(&maker.id()).count() <= LIVE_OFFERS + makers::MAX_WAITING);
     }
     assert!(book.makers.is_empty() && book.entries.iter().all(Option::is_none));
+}
+
+#[test]
+fn a_flood_of_offers_that_have_ended_is_read_bit_by_bit_and_hides_no_open_one() {
+    const DEAD: usize = 5_000;
+    let soon = u64::from(EPOCH) + DEAD as u64 + 100;
+    let end = soon + 100;
+    let (mut maker, mut later) = (Author::new(9), Author::new(9).reopened(EPOCH + 1));
+    let dead = post_until(&mut later, DEAD, soon);
+    let open = post(&mut later, 1);
+    let short = post_until(&mut maker, LIVE_OFFERS + makers::MAX_WAITING + 1, end);
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &[dead.as_slice(), &open, &short].concat());
+    let listed = |ledger: &Ledger<MemoryStorage>| ledger.storage().open_offers(None, usize::MAX).unwrap();
+
+    let mut book = Book::load(&ledger, soon).unwrap();
+    assert_eq!(book.of_maker(&maker.id()).count(), LIVE_OFFERS + makers::MAX_WAITING);
+    let gone = book.advance(&ledger, soon).unwrap();
+    assert_eq!(gone.len(), DEAD, "what had ended when the book was read");
+    ledger.forget_open(&gone).unwrap();
+    assert_eq!(listed(&ledger).len(), short.len() + 1);
+
+    let mut ticks = 0;
+    while book.place_of(&maker.id(), &open[0].id()) != Some(Place::Stands) {
+        let gone = book.advance(&ledger, end).unwrap();
+        ledger.forget_open(&gone).unwrap();
+        assert!(book.read <= changes::MAX_READ, "{} offers were read at once", book.read);
+        ticks += 1;
+        assert!(ticks <= DEAD, "it is never found");
+    }
+    // Also one that ended and was not remembered, and the open one.
+    assert_eq!(ticks, (DEAD + 2).div_ceil(changes::MAX_READ));
+    assert!(book.short.is_empty());
+
+    let mut loaded = Book::load(&ledger, end).unwrap();
+    assert_same(&book, &loaded);
+    let gone = loaded.advance(&ledger, end).unwrap();
+    ledger.forget_open(&gone).unwrap();
+    assert_eq!(listed(&ledger), [open[0].id()], "the next start reads no more");
+}
+
+#[test]
+fn what_is_not_remembered_stands_when_what_waited_before_it_has_ended() {
+    let mut maker = Author::new(9);
+    let end = NOW + 1_000;
+    let (long, short) = (post(&mut maker, 7), post_until(&mut maker, 1 + makers::MAX_WAITING, end));
+    let more = post(&mut maker, 5);
+    let (mut ledger, mut book) = (ledger(), Book::default());
+    hear(&mut book, &mut ledger, &[long, short, more.clone()].concat());
+    assert_eq!(book.place_of(&maker.id(), &more[0].id()), None);
+    book.advance(&ledger, end).unwrap();
+    assert_eq!(book.place_of(&maker.id(), &more[0].id()), Some(Place::Stands));
+    assert_same(&book, &Book::load(&ledger, end).unwrap());
+}
+
+#[test]
+fn of_an_author_who_signed_two_histories_nothing_more_is_read() {
+    let mut maker = Author::new(9);
+    let offers = post(&mut maker, 600);
+    let (mut ledger, mut book) = (ledger(), Book::default());
+    hear(&mut book, &mut ledger, &offers);
+    let header = Header { kind: Kind::Heartbeat, ..*offers[599].header() };
+    admit_all(&mut ledger, &[maker.sign(header, Vec::new())]);
+    book.recheck_author(&ledger, &maker.id()).unwrap();
+    assert_eq!((book.read, book.of_maker(&maker.id()).count()), (0, 0));
+    assert!(book.makers.is_empty() && book.short.is_empty());
 }
 
 #[test]
