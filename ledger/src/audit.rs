@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::checkpoint::{self, Compared};
 use crate::ids::{AuthorId, RecordId, TradeId};
 use crate::ledger::{Ledger, Seen, TradeError, TradeRecords};
-use crate::record::{Head, Kind, LogId, Record, RecordError, verify_batch};
+use crate::record::{Head, Kind, LogId, Place, Record, RecordError, verify_batch};
 use crate::retention;
 use crate::state::frozen_hash;
 use crate::storage::{Storage, StorageError};
@@ -20,7 +19,7 @@ mod parallel;
 const BATCH: usize = 1024;
 /// How many logs or trades are listed at once.
 const PAGE: usize = 4096;
-/// How many trades one audit lists.
+/// How many trades one audit lists: they are held in memory, a kilobyte each or two.
 const MAX_LISTED_TRADES: usize = 1_000_000;
 
 /// Something that breaks a rule.
@@ -34,6 +33,15 @@ pub struct Finding {
     pub rule: String,
 }
 
+/// What an audit did not look at, because there is too much of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Whether there are more bids than were looked at.
+    pub trades: bool,
+    /// About how many trades others said more than was looked at. What their parties and arbiters said was.
+    pub crowded: u64,
+}
+
 /// What an audit of records found.
 #[derive(Debug, Clone, Default)]
 pub struct Audit {
@@ -41,7 +49,8 @@ pub struct Audit {
     pub records: u64,
     /// How many of these are here without their bodies, as old ones may be.
     pub bare: u64,
-    /// How many trades were agreed on of which the bid or the offer has no body here, so that they could not be judged.
+    /// How many trades were agreed on, or may have been, of which the bid or the offer has no body here, so that they could not
+    /// be judged.
     pub lacked: u64,
     /// How many authors they have.
     pub authors: u64,
@@ -51,8 +60,8 @@ pub struct Audit {
     pub violations: Vec<Finding>,
     /// Somebody did wrong, and the ledger proves it; it changes nothing for others.
     pub evidence: Vec<Finding>,
-    /// What others say that the ledger was, beside what it is here; none in an audit of one author.
-    pub checkpoints: Vec<Compared>,
+    /// What was left out.
+    pub cut: Cut,
 }
 
 /// Audits all records, or those of one author, on all cores. `entropy` blinds the batch verification.
@@ -85,20 +94,8 @@ pub fn audit<S: Storage + Sync>(
         }
     }
     audit.authors = authors.len() as u64; // usize is at most 64 bits
-    if only.is_none() {
-        audit.checkpoints = checkpoint::compare(ledger.storage())?;
-    }
-    let mut after = None;
-    loop {
-        let takes = ledger.storage().of_kind(Kind::Take, after.as_ref(), PAGE)?;
-        for part in parallel::each(&takes, |part| Audit::of_trades(ledger, part.iter().map(|place| place.id), only))? {
-            audit.extend(part);
-        }
-        after = takes.last().copied();
-        if takes.len() < PAGE || audit.trades.len() >= MAX_LISTED_TRADES {
-            return Ok(audit);
-        }
-    }
+    audit.list_trades(ledger, only, MAX_LISTED_TRADES)?;
+    Ok(audit)
 }
 
 /// Records whose signatures are checked together.
@@ -118,6 +115,29 @@ impl Audit {
         Ok(audit)
     }
 
+    /// Judges trades, at least `limit` of them if there are so many, and notes whether there are more.
+    fn list_trades<S: Storage + Sync>(
+        &mut self,
+        ledger: &Ledger<S>,
+        only: Option<&AuthorId>,
+        limit: usize,
+    ) -> Result<(), StorageError> {
+        let mut after = None;
+        loop {
+            let takes = ledger.storage().of_kind(Kind::Take, after.as_ref(), PAGE.min(limit))?;
+            let Some(last) = takes.last() else { return Ok(()) };
+            if self.trades.len() >= limit {
+                self.cut.trades = true;
+                return Ok(());
+            }
+            let judge = |part: &[Place]| Self::of_trades(ledger, part.iter().map(|place| place.id), only);
+            for part in parallel::each(&takes, judge)? {
+                self.extend(part);
+            }
+            after = Some(*last);
+        }
+    }
+
     fn of_trades<S: Storage>(
         ledger: &Ledger<S>,
         takes: impl Iterator<Item = RecordId>,
@@ -128,7 +148,9 @@ impl Audit {
         for take in takes {
             match ledger.examine(take.into(), &mut seen) {
                 Ok(examined) if only.is_none_or(|author| examined.trade.bid.role_of(author).is_some()) => {
-                    audit.evidence.extend(conduct::check(ledger, &examined)?);
+                    let (found, is_all) = conduct::check(ledger, &examined)?;
+                    audit.evidence.extend(found);
+                    audit.cut.crowded += u64::from(!is_all);
                     audit.evidence.extend(evidence::check(ledger, &examined)?);
                     audit.trades.push(examined.trade);
                 }
@@ -137,7 +159,7 @@ impl Audit {
                         Some(author) => ledger.storage().record(&take)?.is_some_and(|take| take.author() == *author),
                         None => true,
                     };
-                    if counts && retention::is_agreed_on(ledger.storage(), trade)? {
+                    if counts && retention::may_be_agreed_on(ledger.storage(), trade)? {
                         audit.lacked += 1;
                     }
                 }
@@ -156,6 +178,8 @@ impl Audit {
         self.trades.extend(part.trades);
         self.violations.extend(part.violations);
         self.evidence.extend(part.evidence);
+        self.cut.trades |= part.cut.trades;
+        self.cut.crowded += part.cut.crowded;
     }
 
     /// Checks one log from its first record to its head, and what is frozen behind it.

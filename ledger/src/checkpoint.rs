@@ -2,11 +2,12 @@
 //! computes the same, whatever has come since; so two who never met can see whether they were shown the same history.
 //! `specs/audit.md` is the normative text.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use crate::body::{Body, Checkpoint};
 use crate::ids::{AuthorId, RecordId};
-use crate::record::{Head, Kind, LogId};
+use crate::record::{Head, Kind, LogId, MAX_LOG_LEN, Place};
 use crate::state::StateHasher;
 use crate::storage::{Storage, StorageError};
 
@@ -15,8 +16,11 @@ use crate::storage::{Storage, StorageError};
 pub const DEFAULT_AGE_S: u64 = 3600;
 /// How many checkpoints are compared: each costs a walk over all logs.
 const MAX_COMPARED: usize = 64;
-/// How many records of the kind are looked at, so that nobody makes the list slow by publishing checkpoints.
-const MAX_LISTED: usize = 4096;
+/// How many identities are looked at besides those whom the user trusts: each has paid for a log. How many checkpoints one of
+/// them published does not matter.
+const MAX_AUTHORS: usize = 4096;
+/// Behind the last place that a record of one author can have.
+const END: u64 = (1_u64 << 32) * MAX_LOG_LEN;
 /// How many heads are read at once.
 const PAGE: usize = 512;
 
@@ -31,6 +35,15 @@ pub struct Compared {
     pub said: Checkpoint,
     /// What this ledger says.
     pub here: Checkpoint,
+}
+
+/// The checkpoints that were compared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// Each beside what this ledger says.
+    pub compared: Vec<Compared>,
+    /// Whether there are others, which were not.
+    pub is_cut: bool,
 }
 
 /// How two views of the ledger at one time relate.
@@ -100,30 +113,88 @@ fn end_with(storage: &impl Storage, log: &LogId, seq: u64) -> Result<Head, Stora
     Ok(record.ok_or_else(missing)?.as_head())
 }
 
-/// Returns the latest checkpoint of each identity, the newest first, beside what this ledger says.
+/// A checkpoint as its author published it.
+struct Said {
+    record: RecordId,
+    author: AuthorId,
+    said: Checkpoint,
+}
+
+/// Compares the latest checkpoint of each identity with what this ledger says: those of whom the user trusts first, and of
+/// these and of the others the newest first. Anybody can publish checkpoints, and have as many names as he pays for; so
+/// nobody whom the user knows must depend on what others publish.
 ///
 /// # Errors
 /// When the store fails.
-pub fn compare(storage: &impl Storage) -> Result<Vec<Compared>, StorageError> {
-    let mut latest: BTreeMap<AuthorId, (RecordId, Checkpoint)> = BTreeMap::new();
-    for place in storage.of_kind(Kind::Checkpoint, None, MAX_LISTED)? {
-        let Some(record) = storage.record(&place.id)? else { continue };
-        let Ok(Body::Checkpoint(said)) = Body::decode(&record) else { continue };
-        let newest = latest.entry(record.author()).or_insert_with(|| (place.id, said.clone()));
-        if said.time >= newest.1.time {
-            *newest = (place.id, said);
+pub fn compare(storage: &impl Storage, trusted: &BTreeSet<AuthorId>) -> Result<Comparison, StorageError> {
+    let mut known = Vec::new();
+    for author in trusted {
+        known.extend(latest_of(storage, author)?);
+    }
+    let (mut others, mut is_cut) = (Vec::new(), false);
+    let mut after = None;
+    while let Some(next) = storage.of_kind(Kind::Checkpoint, after.as_ref(), 1)?.first() {
+        let author = next.log.author;
+        after = Some(end_of(author));
+        if trusted.contains(&author) {
+            continue;
+        }
+        if others.len() >= MAX_AUTHORS {
+            is_cut = true;
+            break;
+        }
+        others.extend(latest_of(storage, &author)?);
+    }
+    for some in [&mut known, &mut others] {
+        some.sort_by_key(|Said { author, said, .. }| (Reverse(said.time), *author));
+    }
+    let mut all = known;
+    all.append(&mut others);
+    is_cut |= all.len() > MAX_COMPARED;
+    all.truncate(MAX_COMPARED);
+    let compared = all.into_iter().map(|Said { record, author, said }| {
+        let here = at(storage, said.time)?;
+        Ok(Compared { record, author, said, here })
+    });
+    Ok(Comparison { compared: compared.collect::<Result<_, StorageError>>()?, is_cut })
+}
+
+/// Returns the last checkpoint of an author by the order of his records.
+fn latest_of(storage: &impl Storage, author: &AuthorId) -> Result<Option<Said>, StorageError> {
+    let Some(place) = last_of(storage, author)? else { return Ok(None) };
+    let Some(record) = storage.record(&place.id)? else { return Ok(None) };
+    Ok(match record.decoded().map(|body| &**body) {
+        Ok(Body::Checkpoint(said)) => Some(Said { record: place.id, author: *author, said: said.clone() }),
+        Ok(_) | Err(_) => None,
+    })
+}
+
+/// Finds an author's last checkpoint: each question halves where it can stand, so that it costs the same however many he
+/// published.
+fn last_of(storage: &impl Storage, author: &AuthorId) -> Result<Option<Place>, StorageError> {
+    let number = |place: &Place| u64::from(place.log.epoch) * MAX_LOG_LEN + place.seq;
+    let first_from = |after: Option<&Place>| -> Result<Option<Place>, StorageError> {
+        Ok(storage.of_kind_by(Kind::Checkpoint, author, after, 1)?.first().copied())
+    };
+    let Some(mut last) = first_from(None)? else { return Ok(None) };
+    // None stands at `high` or behind it; whether any stands before, from `low` on, is not known yet.
+    let (mut low, mut high) = (number(&last) + 1, END);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let epoch = u32::try_from(middle / MAX_LOG_LEN).unwrap_or(u32::MAX);
+        let log = LogId { author: *author, epoch };
+        match first_from(Some(&Place { log, seq: middle % MAX_LOG_LEN, id: RecordId([0; 32]) }))? {
+            Some(place) => (last, low) = (place, number(&place) + 1),
+            None => high = middle,
         }
     }
-    let mut all: Vec<(AuthorId, RecordId, Checkpoint)> =
-        latest.into_iter().map(|(author, (record, said))| (author, record, said)).collect();
-    all.sort_by_key(|(author, _, said)| (std::cmp::Reverse(said.time), *author));
-    all.truncate(MAX_COMPARED);
-    all.into_iter()
-        .map(|(author, record, said)| {
-            let here = at(storage, said.time)?;
-            Ok(Compared { record, author, said, here })
-        })
-        .collect()
+    Ok(Some(last))
+}
+
+/// Returns the end of an author's records in the order of all places.
+fn end_of(author: AuthorId) -> Place {
+    // No log is so long; a store may not know any longer one.
+    Place { log: LogId::last_of(author), seq: u32::MAX.into(), id: RecordId([0xff; 32]) }
 }
 
 #[cfg(test)]
@@ -131,7 +202,7 @@ mod tests {
     use super::*;
     use crate::body::Side;
     use crate::ids::StateHash;
-    use crate::record::Header;
+    use crate::record::{Header, Record};
     use crate::state::state_hash;
     use crate::testing::{Author, EPOCH, SampleTrade, admit_all, ledger};
 
@@ -185,14 +256,46 @@ mod tests {
             let records = [author.write(&old), author.write(&Body::Checkpoint(said.clone()))];
             admit_all(&mut ledger, &records);
         }
-        let compared = compare(ledger.storage()).unwrap();
-        assert!(compared.iter().all(|compared| compared.here == here), "{compared:?}");
+        let Comparison { compared, is_cut } = compare(ledger.storage(), &BTreeSet::new()).unwrap();
+        assert!(!is_cut && compared.iter().all(|compared| compared.here == here), "{compared:?}");
         let relation = |author: &Author| {
             let of_author = |compared: &&Compared| compared.author == author.id();
             compared.iter().find(of_author).unwrap().relation()
         };
         assert_eq!(authors.each_ref().map(relation), [Relation::Same, Relation::Different, Relation::Uneven]);
         assert_eq!(compared.len(), 3, "the old ones are not shown");
+    }
+
+    #[test]
+    fn nobody_hides_the_checkpoints_of_others_behind_his_own() {
+        let (mut flood, mut other) = (Author::new(7), Author::new(8));
+        if flood.id() > other.id() {
+            std::mem::swap(&mut flood, &mut other);
+        }
+        let said = |time| Body::Checkpoint(Checkpoint { time, logs: 1, records: 1, state: StateHash([7; 32]) });
+        let mut records: Vec<Record> = (1..=MAX_AUTHORS as u64).map(|time| flood.write(&said(time))).collect();
+        // The last in the last log counts, whatever time it is of.
+        let mut again = flood.reopened(EPOCH + 1);
+        records.extend([again.write(&said(9)), again.write(&Body::Heartbeat), other.write(&said(5))]);
+        let mut ledger = ledger();
+        admit_all(&mut ledger, &records);
+        let found = compare(ledger.storage(), &BTreeSet::new()).unwrap();
+        let times: Vec<_> = found.compared.iter().map(|compared| (compared.author, compared.said.time)).collect();
+        assert_eq!((times, found.is_cut), (vec![(flood.id(), 9), (other.id(), 5)], false));
+    }
+
+    #[test]
+    fn a_crowd_of_newer_checkpoints_does_not_hide_those_of_whom_the_user_trusts() {
+        let mut ledger = ledger();
+        let said = |time| Body::Checkpoint(Checkpoint { time, logs: 1, records: 1, state: StateHash([7; 32]) });
+        let mut friend = Author::new(200);
+        let mut records = vec![friend.write(&said(5))];
+        records.extend((1..=100).map(|number| Author::new(number).write(&said(1_000))));
+        admit_all(&mut ledger, &records);
+        let found = compare(ledger.storage(), &BTreeSet::from([friend.id(), Author::new(201).id()])).unwrap();
+        assert_eq!((found.compared.len(), found.compared[0].author), (MAX_COMPARED, friend.id()));
+        assert!(found.is_cut, "others were left out");
+        assert!(found.compared[1..].iter().all(|compared| compared.said.time == 1_000));
     }
 
     #[test]

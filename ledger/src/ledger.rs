@@ -77,6 +77,8 @@ pub(crate) struct Examined {
     pub trade: TradeRecords,
     pub about_offer: About,
     pub about_trade: About,
+    /// What counts of what its parties and arbiters said about it.
+    pub said: Vec<Record>,
 }
 
 /// What became of an offer, by records alone.
@@ -322,14 +324,15 @@ impl<S: Storage> Ledger<S> {
             }
         };
         let about_trade = self.about(trade.into())?;
-        let records = self.facts(&about_trade, bid.home_logs())?;
+        let said = self.facts(&about_trade, bid.home_logs())?;
         // Few trades have a half of a spend, and only those need it.
         let escrow = LazyCell::new(|| contract.as_ref().map(Escrow::new));
-        let facts = Facts::gather(&bid, &escrow, &[], &records, void);
+        let facts = Facts::gather(&bid, &escrow, &[], &said, void);
         let facts = Facts { seller_forked: self.is_author_frozen(&bid.seller())?, ..facts };
         let created = take.header().time;
-        let updated = records.iter().map(|record| record.header().time).max().unwrap_or(created);
-        Ok(Examined { trade: TradeRecords { bid, contract, facts, created, updated }, about_offer, about_trade })
+        let updated = said.iter().map(|record| record.header().time).max().unwrap_or(created);
+        let trade = TradeRecords { bid, contract, facts, created, updated };
+        Ok(Examined { trade, about_offer, about_trade, said })
     }
 
     /// Returns the trades in which an identity is buyer, seller or arbiter, or all: at most `limit`, by the place of the bid.

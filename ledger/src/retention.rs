@@ -14,7 +14,7 @@ use crate::ledger::{Ledger, MAX_FACTS};
 use crate::record::{Header, Kind, Record};
 use crate::storage::{Aged, Storage, StorageError};
 
-/// How many records about a bid are looked at, to learn whether it was accepted: as many as an audit looks at.
+/// How many records about a bare bid are looked at, to learn whether it was accepted.
 const MAX_SEARCHED: usize = 1024;
 const DAY_S: u64 = 24 * 3600;
 
@@ -247,7 +247,8 @@ impl<S: Storage> Ledger<S> {
     }
 }
 
-/// Tells whether a node misses the body of a bare record: it keeps bodies from `since` on, and whatever was agreed on.
+/// Tells whether a node misses the body of a bare record: it keeps bodies from `since` on, and whatever was or may have been
+/// agreed on.
 ///
 /// # Errors
 /// When the store fails.
@@ -258,20 +259,31 @@ pub fn is_missed(storage: &dyn Storage, aged: &Aged, since: u64) -> Result<bool,
     let Some(record) = storage.record(&aged.place.id)? else { return Ok(false) };
     match record.header().kind {
         Kind::Offer => Ok(!accepted(storage, &record)?.is_empty()),
-        Kind::Take => is_agreed_on(storage, record.id().into()),
+        Kind::Take => may_be_agreed_on(storage, record.id().into()),
         // Of unknown kinds nothing is agreed on, and no other is ever bare.
         _ => Ok(false),
     }
 }
 
-/// Tells whether a bid was accepted, though its body may not be here to tell for what: by somebody for an offer of his, in the
-/// log that holds it.
+/// Tells whether a bid was accepted by whose offer it names, in the log that holds the offer.
+///
+/// A bare bid names none. Then somebody's acceptance for any offer of his does, in the log that holds that; and where more is
+/// said about the bid than is looked at, there may be one among the rest: nobody hides an acceptance by saying much.
 ///
 /// # Errors
 /// When the store fails.
-pub fn is_agreed_on(storage: &dyn Storage, trade: TradeId) -> Result<bool, StorageError> {
-    for id in storage.about(&trade.into(), None, MAX_SEARCHED)? {
-        if let Some(record) = storage.record(&id)?
+pub fn may_be_agreed_on(storage: &dyn Storage, trade: TradeId) -> Result<bool, StorageError> {
+    let bid = storage.record(&trade.into())?;
+    if let Some(Ok(Body::Take(take))) = bid.as_ref().map(|bid| bid.decoded().map(|body| &**body)) {
+        let offer = storage.record(&take.offer)?;
+        return Ok(match offer {
+            Some(offer) => accepted(storage, &offer)?.contains(&trade),
+            None => false,
+        });
+    }
+    let said = storage.about(&trade.into(), None, MAX_SEARCHED)?;
+    for id in &said {
+        if let Some(record) = storage.record(id)?
             && let Ok(Body::Accept(accept)) = record.decoded().map(|body| &**body)
             && let Some(offer) = storage.record(&accept.offer)?
             && offer.header().log == record.header().log
@@ -279,7 +291,7 @@ pub fn is_agreed_on(storage: &dyn Storage, trade: TradeId) -> Result<bool, Stora
             return Ok(true);
         }
     }
-    Ok(false)
+    Ok(said.len() >= MAX_SEARCHED)
 }
 
 /// Returns the trades that the maker of an offer accepted in the log that holds it. None of them need be one.

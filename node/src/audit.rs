@@ -1,10 +1,13 @@
 //! The audit of a node: the ledger by itself, against the chain, and as files for strangers.
 
+use std::collections::BTreeSet;
+
 use bitcoin::Transaction;
-use exchange_api::{ApiError, AuditReport, AuditRequest, AuditedTrade, ChainTx, Code, EscrowSums, Violation};
+use exchange_api::{ApiError, AuditCut, AuditReport, AuditRequest, AuditedTrade, ChainTx, Code, EscrowSums, Violation};
 use exchange_ledger::audit::Finding;
 use exchange_ledger::body::{Coin, Vaults};
-use exchange_ledger::ids::RecordId;
+use exchange_ledger::checkpoint::{self, Comparison};
+use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::ledger::{Ledger, TradeRecords};
 use exchange_ledger::record::Kind;
 use exchange_ledger::storage::Storage;
@@ -28,7 +31,8 @@ use path::Path;
 /// How many records of a party about a trade are searched for the one that a finding names.
 const MAX_SEARCHED: usize = 64;
 
-/// Audits the ledger, and the chain if asked.
+/// Audits the ledger, and the chain if asked. Of checkpoints those of `trusted` come first; of one author's records none are
+/// compared.
 ///
 /// # Errors
 /// When the store or the chain fails. A violation is no error: it is in the report.
@@ -36,10 +40,18 @@ pub async fn run(
     ledger: &Ledger<Store>,
     chain: &dyn ChainBackend,
     request: &AuditRequest,
+    trusted: BTreeSet<AuthorId>,
 ) -> Result<AuditReport, ApiError> {
     let (reader, author) = (ledger.clone(), request.author);
-    let read = tokio::task::spawn_blocking(move || audit(&reader, author.as_ref(), entropy::bytes32())).await;
-    let found = read.map_err(|error| ApiError::new(Code::Internal, error.to_string(), ""))?.explained()?;
+    let read = tokio::task::spawn_blocking(move || {
+        let found = audit(&reader, author.as_ref(), entropy::bytes32()).explained()?;
+        let said = match author {
+            None => checkpoint::compare(reader.storage(), &trusted).explained()?,
+            Some(_) => Comparison::default(),
+        };
+        Ok::<_, ApiError>((found, said))
+    });
+    let (found, said) = read.await.map_err(|error| ApiError::new(Code::Internal, error.to_string(), ""))??;
     let is_wanted =
         |finding: &Finding| request.trade.is_none() || finding.trade.is_none_or(|t| request.trade == Some(t));
     let mut report = AuditReport {
@@ -52,7 +64,8 @@ pub async fn run(
         violations: found.violations.into_iter().map(violation).collect(),
         evidence: found.evidence.into_iter().filter(is_wanted).map(violation).collect(),
         sums: None,
-        checkpoints: found.checkpoints.into_iter().map(checkpoints::view).collect(),
+        checkpoints: said.compared.into_iter().map(checkpoints::view).collect(),
+        cut: AuditCut { trades: found.cut.trades, crowded: found.cut.crowded, checkpoints: said.is_cut },
     };
     let network = chain.network();
     let tip = if request.chain { chain.tip().await.explained()?.height } else { 0 };

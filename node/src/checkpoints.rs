@@ -1,11 +1,13 @@
 //! Checkpoints as this node publishes and compares them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use exchange_api::{ApiError, CheckpointRelation, CheckpointView, Code};
 use exchange_ledger::body::Body;
 use exchange_ledger::checkpoint::{Compared, DEFAULT_AGE_S, Relation, at, compare};
 use exchange_ledger::identity::Identity;
+use exchange_ledger::ids::AuthorId;
 
 use crate::clock;
 use crate::errors::ExplainResult;
@@ -23,14 +25,14 @@ pub async fn publish(keeper: &Keeper, me: Arc<Identity>, age_s: Option<u64>) -> 
     Ok(view(Compared { record: record.id(), author: record.author(), here: said.clone(), said }))
 }
 
-/// Returns the latest checkpoint of each identity beside what this ledger says.
+/// Returns the latest checkpoint of each identity, of `trusted` ones first, beside what this ledger says.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn list(keeper: &Keeper) -> Result<Vec<CheckpointView>, ApiError> {
+pub async fn list(keeper: &Keeper, trusted: BTreeSet<AuthorId>) -> Result<Vec<CheckpointView>, ApiError> {
     let ledger = keeper.ledger().clone();
-    let compared = blocking(move || compare(ledger.storage()).explained()).await?;
-    Ok(compared.into_iter().map(view).collect())
+    let said = blocking(move || compare(ledger.storage(), &trusted).explained()).await?;
+    Ok(said.compared.into_iter().map(view).collect())
 }
 
 /// Returns a comparison as the API shows it.

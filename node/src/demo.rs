@@ -328,7 +328,8 @@ impl Demo {
         })
         .await?;
         let request = exchange_api::AuditRequest { chain: true, ..Default::default() };
-        let audit = crate::audit::run(auditor.keeper.ledger(), auditor.chain.as_ref(), &request).await?;
+        let (ledger, chain) = (auditor.keeper.ledger(), auditor.chain.as_ref());
+        let audit = crate::audit::run(ledger, chain, &request, BTreeSet::new()).await?;
         if !audit.ok {
             bail!("the audit found violations: {:?}", audit.violations);
         }

@@ -544,7 +544,8 @@ impl ExchangeApiServer for Server {
     }
 
     async fn audit(&self, request: AuditRequest) -> RpcResult<AuditReport> {
-        Ok(audit::run(self.parts.keeper.ledger(), self.parts.chain.as_ref(), &request).await?)
+        let trusted = self.parts.private.trusted_arbiters().explained()?;
+        Ok(audit::run(self.parts.keeper.ledger(), self.parts.chain.as_ref(), &request, trusted).await?)
     }
 
     async fn audit_export(&self, trade: TradeId) -> RpcResult<Bundle> {
@@ -553,7 +554,8 @@ impl ExchangeApiServer for Server {
     }
 
     async fn audit_against(&self, peer: String) -> RpcResult<AgainstReport> {
-        Ok(audit::against(self.parts.keeper.ledger(), &self.parts.net, &peer).await?)
+        let trusted = self.parts.private.trusted_arbiters().explained()?;
+        Ok(audit::against(self.parts.keeper.ledger(), &self.parts.net, &peer, trusted).await?)
     }
 
     async fn checkpoint_publish(&self, age_s: Option<u64>) -> RpcResult<CheckpointView> {
@@ -562,7 +564,8 @@ impl ExchangeApiServer for Server {
     }
 
     async fn checkpoint_list(&self) -> RpcResult<Vec<CheckpointView>> {
-        Ok(checkpoints::list(&self.parts.keeper).await?)
+        let trusted = self.parts.private.trusted_arbiters().explained()?;
+        Ok(checkpoints::list(&self.parts.keeper, trusted).await?)
     }
 
     async fn events(&self, after: u64) -> RpcResult<Vec<Event>> {

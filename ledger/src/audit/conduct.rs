@@ -12,22 +12,23 @@ use crate::record::Record;
 use crate::storage::{Storage, StorageError};
 use crate::trade::{Escrow, EscrowError, Role, Seat};
 
-/// How many records about one trade are looked at: an honest trade has ten, and whoever writes thousands about another's
-/// trade must not make its audit slow. The order is by author, so nobody hides his records behind his own others.
+/// How many records about one trade are looked at besides what counts of its parties and arbiters: an honest trade has ten,
+/// and whoever writes thousands about another's trade must neither make its audit slow nor hide what its parties did.
 const MAX_RECORDS: usize = 1024;
 
-/// Returns what in the records about a trade was not its author's to say.
+/// Returns what in the records about a trade was not its author's to say, and whether all of them were looked at.
 ///
 /// # Errors
 /// When the store fails.
-pub fn check<S: Storage>(ledger: &Ledger<S>, examined: &Examined) -> Result<Vec<Finding>, StorageError> {
+pub fn check<S: Storage>(ledger: &Ledger<S>, examined: &Examined) -> Result<(Vec<Finding>, bool), StorageError> {
     let trade = &examined.trade;
     // Few trades have a half of a spend, and only those need it.
     let escrow = LazyCell::new(|| trade.contract.as_ref().map(Escrow::new));
     let mut findings = Vec::new();
-    for record in ledger.said(&examined.about_trade, MAX_RECORDS)? {
+    let (said, is_all) = ledger.said(examined, MAX_RECORDS)?;
+    for record in said.iter() {
         let Ok(body) = record.decoded() else { continue };
-        let rule = match speaks(trade, &record, body) {
+        let rule = match speaks(trade, record, body) {
             Err(rule) => rule,
             Ok(spoken) => match fits(trade, &escrow, spoken) {
                 // Whoever signs two histories can take back what others relied on: then it is not they who are to blame.
@@ -37,7 +38,7 @@ pub fn check<S: Storage>(ledger: &Ledger<S>, examined: &Examined) -> Result<Vec<
         };
         findings.push(Finding { record: Some(record.id()), trade: Some(trade.bid.trade), rule });
     }
-    Ok(findings)
+    Ok((findings, is_all))
 }
 
 /// Tells whether a party of a trade signed two histories.

@@ -3,7 +3,7 @@
 
 use crate::audit::Finding;
 use crate::body::{Accept, Body, Ruling};
-use crate::ids::RecordId;
+use crate::ids::{AuthorId, RecordId};
 use crate::ledger::{Examined, Ledger};
 use crate::record::{Kind, Record};
 use crate::storage::{Storage, StorageError};
@@ -19,15 +19,16 @@ pub fn check<S: Storage>(ledger: &Ledger<S>, examined: &Examined) -> Result<Vec<
     let mut find = |record: RecordId, rule: String| {
         findings.push(Finding { record: Some(record), trade: Some(bid.trade), rule });
     };
+    let said_by = |author: AuthorId| examined.said.iter().filter(move |record| record.author() == author);
     // An offer is for one trade: every acceptance of another bid than the first one's is a second promise of the same coins.
-    let said = ledger.said_by(&examined.about_offer, &bid.maker)?;
+    // The first of the log that holds the offer come first, so that the maker hides them behind nothing that he says elsewhere.
+    let said = ledger.facts(&examined.about_offer, bid.home_logs().get(..1).unwrap_or_default())?;
     let own = said.iter().find(|record| accepted(record).is_some_and(|accept| accept.trade == bid.trade));
     let other = said.iter().find(|record| accepted(record).is_some_and(|accept| accept.trade != bid.trade));
     if let (Some(own), Some(other)) = (own, other) {
         find(own.id(), format!("the maker accepted another bid for the same offer too: {}", other.id()));
     }
-    let said = ledger.said_by(&examined.about_trade, &bid.maker)?;
-    let mut contracts = said.iter().filter(|record| accepted(record).is_some());
+    let mut contracts = said_by(bid.maker).filter(|record| accepted(record).is_some());
     if let (Some(first), Some(second)) = (contracts.next(), contracts.next())
         && accepted(first) != accepted(second)
     {
@@ -35,21 +36,19 @@ pub fn check<S: Storage>(ledger: &Ledger<S>, examined: &Examined) -> Result<Vec<
     }
     // A seller may ask for a refund and release all the same. Once he has released he has nothing left to ask for.
     for party in [bid.maker, bid.taker] {
-        let said = ledger.said_by(&examined.about_trade, &party)?;
         let is_of = |record: &Record, kind| record.header().kind == kind && record.decoded().is_ok();
-        let Some(release) = said.iter().find(|record| is_of(record, Kind::Release)) else { continue };
+        let Some(release) = said_by(party).find(|record| is_of(record, Kind::Release)) else { continue };
         let log = release.header().log;
         let is_after = |cancel: &Record| cancel.header().log == log && cancel.header().seq >= release.header().seq;
-        if let Some(cancel) = said.iter().find(|record| is_of(record, Kind::Cancel) && is_after(record)) {
+        if let Some(cancel) = said_by(party).find(|record| is_of(record, Kind::Cancel) && is_after(record)) {
             find(release.id(), format!("the seller called the trade off after his release: {}", cancel.id()));
         }
     }
     // An arbiter who rules twice about the same coins told one of the two something else.
     let arbiters = std::iter::once(&bid.arbiter).chain(&bid.second_arbiter);
     for speaker in arbiters.flat_map(Arbiter::speakers) {
-        let said = ledger.said_by(&examined.about_trade, speaker)?;
         let mut seen: Vec<(&Record, &Ruling)> = Vec::new();
-        for (record, ruling) in said.iter().filter_map(|record| Some((record, ruled(record)?))) {
+        for (record, ruling) in said_by(*speaker).filter_map(|record| Some((record, ruled(record)?))) {
             let is_other = |(_, known): &&(&Record, &Ruling)| known.vaults == ruling.vaults && *known != ruling;
             if let Some((first, _)) = seen.iter().find(is_other) {
                 find(first.id(), format!("the arbiter ruled otherwise about the same coins too: {}", record.id()));
@@ -80,8 +79,8 @@ fn ruled(record: &Record) -> Option<&Ruling> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::body::{Cancel, Release, Side};
-    use crate::ledger::Seen;
+    use crate::body::{Cancel, Dispute, Release, Revoke, Side};
+    use crate::ledger::{MAX_FACTS, Seen};
     use crate::record::Header;
     use crate::testing::{Author, SampleTrade, admit_all, ledger, sample_accept, sample_take, sats};
     use crate::trade::{Role, Seat, Verdict};
@@ -160,5 +159,28 @@ mod tests {
         let cancel = trade.author(Role::Seller).write(&cancel);
         let found = rules(&trade, &[before, release, cancel.clone()]);
         assert_eq!(found, [format!("the seller called the trade off after his release: {}", cancel.id())]);
+    }
+
+    #[test]
+    fn nobody_hides_what_he_did_behind_what_he_says_in_an_earlier_log() {
+        let mut trade = SampleTrade::new(Side::Sell);
+        let key = trade.author(Role::Seller).trade_key();
+        let payout = trade.escrow().half(&trade.vaults(1), sats(1_700), Role::Buyer, &key).unwrap();
+        let id = trade.id();
+        let mut earlier = trade.maker.reopened(7);
+        let mut more: Vec<Record> =
+            (0..MAX_FACTS).map(|_| earlier.write(&Body::Dispute(Dispute { trade: id }))).collect();
+        more.extend((0..MAX_FACTS).map(|_| earlier.write(&Body::Revoke(Revoke { offer: trade.offer.id() }))));
+        more.push(trade.maker.write(&Body::Release(Release { trade: id, payout })));
+        let cancel = trade.maker.write(&Body::Cancel(Cancel { trade: id, refund: None }));
+        let mut rival = Author::new(9);
+        let bid = rival.write(&Body::Take(sample_take(trade.offer.id(), &rival)));
+        let second = trade.maker.write(&Body::Accept(sample_accept(&bid, trade.offer.id(), &trade.maker)));
+        more.extend([cancel.clone(), bid, second.clone()]);
+        let expected = [
+            format!("the maker accepted another bid for the same offer too: {}", second.id()),
+            format!("the seller called the trade off after his release: {}", cancel.id()),
+        ];
+        assert_eq!(rules(&trade, &more), expected);
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::body::{Body, Side};
 use crate::record::Header;
 use crate::storage::{Batch, MemoryStorage};
-use crate::testing::{NETWORK, SampleTrade, admit_all, ledger};
+use crate::testing::{NETWORK, SampleTrade, admit_all, ledger, sample_take};
 
 fn rules(findings: &[Finding]) -> Vec<&str> {
     findings.iter().map(|finding| finding.rule.as_str()).collect()
@@ -26,6 +26,21 @@ fn an_honest_ledger_has_no_findings() {
     assert_eq!((audited.records, audited.authors, audited.trades.len()), (4, 3, 1));
     assert!(audited.violations.is_empty() && audited.evidence.is_empty());
     assert_eq!(audit(&ledger, Some(&trade.taker.id()), [1; 32]).unwrap().records, 1);
+}
+
+#[test]
+fn an_audit_says_when_there_are_more_trades_than_it_lists() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let mut records = trade.records();
+    records.push(trade.taker.write(&Body::Take(sample_take(trade.offer.id(), &trade.taker))));
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &records);
+    let listed = |limit| {
+        let mut audit = Audit::default();
+        audit.list_trades(&ledger, None, limit).unwrap();
+        (audit.trades.len(), audit.cut.trades)
+    };
+    assert_eq!([1, 2, 3].map(listed), [(1, true), (2, false), (2, false)]);
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What was said about one offer or one trade. Judging a trade asks that again and again: by author, by log, by kind. The
 //! records are nearly always few, and then one look at the index answers all of it.
 
-use super::{Ledger, MAX_FACTS};
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use super::{Examined, Ledger, MAX_FACTS};
 use crate::ids::{AuthorId, RecordId, TradeId};
 use crate::record::{LogId, Record};
 use crate::storage::{Storage, StorageError};
@@ -22,12 +25,24 @@ impl<S: Storage> Ledger<S> {
         Ok(About { subject, all })
     }
 
-    /// Returns the first records of all authors about a subject, by place.
-    pub(crate) fn said(&self, about: &About, limit: usize) -> Result<Vec<Record>, StorageError> {
-        match &about.all {
-            Some(all) => Ok(all.iter().take(limit).cloned().collect()),
-            None => self.read(&self.storage.about(&about.subject, None, limit)?),
+    /// Returns what was said about a trade: what counts of its parties and arbiters, however many others speak of it, and
+    /// the first `limit` records of all by place. Tells whether that is everything.
+    pub(crate) fn said<'a>(
+        &self,
+        examined: &'a Examined,
+        limit: usize,
+    ) -> Result<(Cow<'a, [Record]>, bool), StorageError> {
+        let Examined { about_trade, said, .. } = examined;
+        if let Some(all) = &about_trade.all {
+            return Ok((Cow::Borrowed(all.as_slice()), true));
         }
+        let mut ids = self.storage.about(&about_trade.subject, None, limit)?;
+        let is_all = ids.len() < limit;
+        let known: HashSet<RecordId> = said.iter().map(Record::id).collect();
+        ids.retain(|id| !known.contains(id));
+        let mut all = said.clone();
+        all.extend(self.read(&ids)?);
+        Ok((Cow::Owned(all), is_all))
     }
 
     /// Returns the records of one author about a subject that count, in his own order.
@@ -55,17 +70,19 @@ impl<S: Storage> Ledger<S> {
         self.facts(&self.about(trade.into())?, home_logs)
     }
 
-    pub(super) fn facts(&self, about: &About, home_logs: &[LogId]) -> Result<Vec<Record>, StorageError> {
+    pub(crate) fn facts(&self, about: &About, home_logs: &[LogId]) -> Result<Vec<Record>, StorageError> {
         let is_party = |record: &&Record| home_logs.iter().any(|log| log.author == record.author());
         if let Some(all) = &about.all {
             return Ok(all.iter().filter(is_party).cloned().collect());
         }
-        let mut records = Vec::new();
+        let mut ids = Vec::new();
         for log in home_logs {
-            records.extend(self.said_in(about, log)?);
-            records.extend(self.said_by(about, &log.author)?);
+            ids.extend(self.storage.about_in(&about.subject, log, MAX_FACTS)?);
+            ids.extend(self.storage.about(&about.subject, Some(&log.author), MAX_FACTS)?);
         }
-        Ok(records)
+        let mut known = HashSet::new();
+        ids.retain(|id| known.insert(*id));
+        self.read(&ids)
     }
 
     fn read(&self, ids: &[RecordId]) -> Result<Vec<Record>, StorageError> {

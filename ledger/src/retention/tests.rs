@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::audit::audit;
-use crate::body::{Cancel, Revoke, Side, bids_for};
+use crate::body::{Cancel, Dispute, Revoke, Side, bids_for};
 use crate::book::{Book, Query};
 use crate::checkpoint;
 use crate::ledger::{Admission, MAX_CLOCK_SKEW_S, TradeError};
@@ -252,7 +252,30 @@ fn an_accepted_bid_that_came_bare_is_missed_and_counted() {
     let accept = stranger.write(&Body::Accept(sample_accept(&trade.take, trade.offer.id(), &stranger)));
     let mut other = self::ledger();
     admit_all(&mut other, &[trade.offer.clone(), trade.take.clone(), cancel, accept]);
-    assert!(!is_agreed_on(other.storage(), trade.id()).unwrap());
+    assert!(!may_be_agreed_on(other.storage(), trade.id()).unwrap());
+}
+
+#[test]
+fn nobody_hides_an_acceptance_by_saying_much_about_the_bid() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut crowd = (10..=255).map(Author::new).find(|author| author.id() < trade.maker.id()).unwrap();
+    let dispute = Body::Dispute(Dispute { trade: trade.id() });
+    let noise: Vec<Record> = (0..MAX_SEARCHED).map(|_| crowd.write(&dispute)).collect();
+    let [offer, take] = [&trade.offer, &trade.take].map(|record| record.bared().unwrap());
+    let judged = |records: &[&Record]| {
+        let mut ledger = ledger();
+        let all: Vec<Record> = records.iter().copied().chain(&noise).cloned().collect();
+        admit_all(&mut ledger, &all);
+        let bare = ledger.storage().bare(0, None, usize::MAX).unwrap();
+        let bid = bare.iter().find(|aged| aged.place.id == trade.take.id());
+        let is_missed = bid.map(|bid| is_missed(ledger.storage(), bid, u64::MAX).unwrap());
+        (is_missed, audit(&ledger, None, [7; 32]).unwrap().lacked)
+    };
+    // Of what is bare nobody can tell for which offer it is, so it may have been accepted.
+    assert_eq!(judged(&[&trade.advert, &offer, &take, &trade.accept]), (Some(true), 1));
+    // Where the bid names its offer, the log of its maker tells, whatever others say.
+    assert_eq!(judged(&[&trade.advert, &offer, &trade.take, &trade.accept]), (None, 1));
+    assert_eq!(judged(&[&trade.advert, &offer, &trade.take]), (None, 0));
 }
 
 #[test]

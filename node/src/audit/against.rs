@@ -1,10 +1,12 @@
 //! Comparing this node's ledger with a peer's.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use exchange_api::{AgainstReport, ApiError, Code, Divergence};
 use exchange_ledger::audit::against::{AgainstError, Comparison, Difference, Next};
 use exchange_ledger::checkpoint::compare;
+use exchange_ledger::ids::AuthorId;
 use exchange_ledger::ledger::Ledger;
 use exchange_ledger::state::state_hash;
 use exchange_store::Store;
@@ -18,18 +20,24 @@ use crate::net::NetClient;
 /// How many questions one comparison may take: a thousand pages of heads, a million logs.
 const MAX_QUESTIONS: usize = 1_000;
 
-/// Compares the ledger with that of a peer, named by its id or its address, until the first difference.
+/// Compares the ledger with that of a peer, named by its id or its address, until the first difference; and with what
+/// identities say of it, `trusted` ones first.
 ///
 /// # Errors
 /// When the peer cannot be reached or does not answer, or the store fails. A difference is no error.
-pub async fn against(ledger: &Ledger<Store>, net: &NetClient, peer: &str) -> Result<AgainstReport, ApiError> {
+pub async fn against(
+    ledger: &Ledger<Store>,
+    net: &NetClient,
+    peer: &str,
+    trusted: BTreeSet<AuthorId>,
+) -> Result<AgainstReport, ApiError> {
     let peer = reach(net, peer).await?;
     let reader = ledger.clone();
     let read = tokio::task::spawn_blocking(move || {
         let state = state_hash(reader.storage()).explained()?;
-        Ok::<_, ApiError>((state, compare(reader.storage()).explained()?))
+        Ok::<_, ApiError>((state, compare(reader.storage(), &trusted).explained()?))
     });
-    let (state, compared) = read.await.map_err(|error| ApiError::new(Code::Internal, error.to_string(), ""))??;
+    let (state, said) = read.await.map_err(|error| ApiError::new(Code::Internal, error.to_string(), ""))??;
     let (mut comparison, mut request) = Comparison::start(ledger.storage(), state);
     for _ in 0..MAX_QUESTIONS {
         let answer = net.ask(peer, request).await.map_err(|reason| {
@@ -44,7 +52,7 @@ pub async fn against(ledger: &Ledger<Store>, net: &NetClient, peer: &str) -> Res
                     state,
                     same: difference.is_none(),
                     difference: difference.map(divergence),
-                    checkpoints: compared.into_iter().map(checkpoints::view).collect(),
+                    checkpoints: said.compared.into_iter().map(checkpoints::view).collect(),
                 });
             }
         }

@@ -86,7 +86,7 @@ impl Stage {
 
     async fn audit(&self) -> AuditReport {
         let request = AuditRequest { chain: true, ..AuditRequest::default() };
-        run(&self.ledger, self.chain.as_ref(), &request).await.unwrap()
+        run(&self.ledger, self.chain.as_ref(), &request, BTreeSet::new()).await.unwrap()
     }
 
     async fn export(&self) -> Result<exchange_api::Bundle, ApiError> {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use exchange_api::{
-    AuditReport, AuditRequest, AuditedTrade, AuthorId, CheckpointRelation, CheckpointView, Client, EscrowSums,
-    ExchangeApiClient, RecordId, TradeId, Violation,
+    AuditCut, AuditReport, AuditRequest, AuditedTrade, AuthorId, CheckpointRelation, CheckpointView, Client,
+    EscrowSums, ExchangeApiClient, RecordId, TradeId, Violation,
 };
 
 use crate::cli::context::Context;
@@ -144,6 +144,7 @@ fn text(report: &AuditReport) -> String {
         };
         text.push_str(&format!("{} of them are old and kept without their bodies{lacked}.\n", report.bare));
     }
+    text.push_str(&left_out(report.cut));
     if !report.trades.is_empty() {
         text.push('\n');
         text.push_str(&trades(&report.trades));
@@ -163,6 +164,22 @@ fn text(report: &AuditReport) -> String {
             text.push_str(&format!("\n{title}:\n"));
             text.extend(violations.iter().map(|violation| format!("  {}\n", line(violation))));
         }
+    }
+    text
+}
+
+/// Says what was not looked at.
+fn left_out(cut: AuditCut) -> String {
+    let mut text = String::new();
+    if cut.trades {
+        text.push_str("There are more trades than one audit looks at; the others were not judged.\n");
+    }
+    if cut.crowded > 0 {
+        let trades = format::counted(cut.crowded, "trade");
+        text.push_str(&format!("Others say so much about {trades} that not all of it was looked at.\n"));
+    }
+    if cut.checkpoints {
+        text.push_str("There are more checkpoints than were compared.\n");
     }
     text
 }

@@ -95,6 +95,27 @@ fn a_ruling_that_the_arbiter_did_not_sign_is_evidence() {
 }
 
 #[test]
+fn a_crowd_that_speaks_of_a_trade_does_not_hide_what_its_parties_did() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let mut crowd = (10..=255).map(Author::new).find(|author| author.id() < trade.maker.id()).unwrap();
+    let noise = (0..2_000).map(|_| crowd.write(&disputed(&trade)));
+    let mut records = trade.records();
+    records.extend(noise);
+    let mut release = released(&trade);
+    if let Body::Release(said) = &mut release {
+        said.payout.vaults.escrow.outpoint.0.vout = 1;
+    }
+    let bad = trade.author(Role::Seller).write(&release);
+    records.push(bad.clone());
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &records);
+    let audited = audit(&ledger, None, [1; 32]).unwrap();
+    let of_seller = audited.evidence.iter().find(|finding| finding.record == Some(bad.id()));
+    assert!(of_seller.unwrap().rule.starts_with("a release: the signature of the seller does not fit"));
+    assert_eq!((audited.evidence.len(), audited.cut.crowded), (1 + super::MAX_RECORDS, 1));
+}
+
+#[test]
 fn what_is_ones_own_to_say_is_no_evidence() {
     let (buyer, seller) = (Some(Role::Buyer), Some(Role::Seller));
     let cases: [(Say, Option<Role>); 12] = [

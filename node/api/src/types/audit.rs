@@ -29,7 +29,7 @@ pub struct AuditReport {
     /// How many of these are old and kept without their bodies: of them the signature was checked, and that they are what was
     /// signed, but not what they say.
     pub bare: u64,
-    /// How many trades were agreed on of which this node lacks what was bid, so that they were not judged.
+    /// How many trades were or may have been agreed on of which this node lacks what was bid, so that they were not judged.
     pub lacked: u64,
     /// How many authors they have.
     pub authors: u64,
@@ -43,6 +43,19 @@ pub struct AuditReport {
     pub sums: Option<EscrowSums>,
     /// What identities say that the ledger was, beside what it was here.
     pub checkpoints: Vec<CheckpointView>,
+    /// What was not looked at.
+    pub cut: AuditCut,
+}
+
+/// What an audit did not look at, because there is too much of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditCut {
+    /// Whether there are more bids than were looked at.
+    pub trades: bool,
+    /// About how many trades strangers said more than was looked at.
+    pub crowded: u64,
+    /// Whether there are more checkpoints than were compared.
+    pub checkpoints: bool,
 }
 
 /// A trade in an audit.

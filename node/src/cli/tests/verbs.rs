@@ -422,6 +422,7 @@ fn an_audit_that_finds_something_prints_it_and_exits_with_1() {
             "evidence": [{ "record": null, "trade": TRADE, "rule": "a release is signed by the buyer" }],
             "sums": { "funded": 1_000_000, "to_buyers": 0, "to_sellers": 0, "to_arbiters": 0, "elsewhere": 0, "fees": 0, "held": 1_000_000 },
             "checkpoints": [],
+            "cut": { "trades": false, "crowded": 0, "checkpoints": false },
         }))
     })]);
     let ran = node.run(&["audit", "--chain"]);
@@ -440,6 +441,7 @@ fn proofs_of_misconduct_fail_an_audit_only_if_asked() {
         Ok(json!({
             "ok": true, "records": 42, "bare": 12, "lacked": 1, "authors": 3, "trades": [], "violations": [], "sums": null,
             "checkpoints": [],
+            "cut": { "trades": true, "crowded": 1, "checkpoints": true },
             "evidence": [{ "record": OFFER, "trade": null, "rule": "a release is signed by the buyer" }],
         }))
     })]);
@@ -447,6 +449,8 @@ fn proofs_of_misconduct_fail_an_audit_only_if_asked() {
     assert_eq!(ran.exit, 0, "{ran:?}");
     let bare = "12 of them are old and kept without their bodies; 1 trade could not be judged without.";
     assert!(ran.out.contains(bare), "{ran:?}");
+    let cut = "Others say so much about 1 trade that not all of it was looked at.\nThere are more checkpoints";
+    assert!(ran.out.contains("There are more trades than one audit looks at") && ran.out.contains(cut), "{ran:?}");
     assert!(ran.out.contains("Proofs of misconduct, which harm nobody else:\n  a release"), "{ran:?}");
     let strict = node.run(&["audit", "--strict"]);
     assert_eq!(strict.exit, 1);
