@@ -255,6 +255,12 @@ impl Book {
         changed.iter().try_for_each(|author| self.change(ledger, author, None, |_| Vec::new()))
     }
 
+    /// Returns the makers of whom more offers are open than stand without a stake.
+    pub fn crowded(&self) -> HashSet<AuthorId> {
+        let crowded = self.makers.iter().filter(|(_, maker)| maker.offers.len() > LIVE_OFFERS);
+        crowded.map(|(author, _)| *author).collect()
+    }
+
     /// Returns how many offers of an author may stand at once.
     pub fn quota(&self, author: &AuthorId) -> usize {
         if self.staked.contains(author) { STAKED_LIVE_OFFERS } else { LIVE_OFFERS }

@@ -135,7 +135,7 @@ pub fn compare(storage: &impl Storage, trusted: &BTreeSet<AuthorId>) -> Result<C
     let mut after = None;
     while let Some(next) = storage.of_kind(Kind::Checkpoint, after.as_ref(), 1)?.first() {
         let author = next.log.author;
-        after = Some(end_of(author));
+        after = Some(Place::last_by(author));
         if trusted.contains(&author) {
             continue;
         }
@@ -189,12 +189,6 @@ fn last_of(storage: &impl Storage, author: &AuthorId) -> Result<Option<Place>, S
         }
     }
     Ok(Some(last))
-}
-
-/// Returns the end of an author's records in the order of all places.
-fn end_of(author: AuthorId) -> Place {
-    // No log is so long; a store may not know any longer one.
-    Place { log: LogId::last_of(author), seq: u32::MAX.into(), id: RecordId([0xff; 32]) }
 }
 
 #[cfg(test)]

@@ -202,6 +202,7 @@ fn a_stake_lets_more_offers_stand_as_long_as_it_counts() {
     assert_eq!(count(&book), 16);
     book.set_staked(&ledger, HashSet::from([maker.id()])).unwrap();
     assert_eq!((count(&book), book.quota(&maker.id())), (64 + 8, 64));
+    assert_eq!(book.crowded(), HashSet::from([maker.id(), Author::new(8).id()]), "even when all stand");
     book.set_staked(&ledger, HashSet::new()).unwrap();
     assert_eq!((count(&book), book.quota(&maker.id())), (16, 8));
     assert_same(&book, &Book::load(&ledger, NOW).unwrap());

@@ -61,7 +61,12 @@ impl Place {
 
     /// Returns where it ends.
     pub const fn last_of(log: LogId) -> Self {
-        Self { log, seq: u64::MAX, id: RecordId([0xff; 32]) }
+        Self { log, seq: MAX_LOG_LEN - 1, id: RecordId([0xff; 32]) }
+    }
+
+    /// Returns where the records of an author end: whoever asks for what comes after it is told of other authors.
+    pub const fn last_by(author: AuthorId) -> Self {
+        Self::last_of(LogId::last_of(author))
     }
 }
 

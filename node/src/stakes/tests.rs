@@ -1,18 +1,23 @@
 //! Stakes against the embedded chain.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use bitcoin::hashes::Hash;
 use bitcoin::key::Secp256k1;
 use bitcoin::secp256k1::Message;
-use bitcoin::{OutPoint, ScriptBuf};
+use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction};
 use exchange_ledger::record::Record;
 use exchange_ledger::testing::{Author, EPOCH, NETWORK};
 use exchange_store::OpenOptions;
 use tempfile::TempDir;
 
 use super::*;
+use crate::chain::Follower;
 use crate::chain::kernel::{KernelChain, KernelConfig};
 
 struct World {
-    chain: KernelChain,
+    chain: Arc<KernelChain>,
     ledger: Ledger<Store>,
     _dir: TempDir,
 }
@@ -22,7 +27,7 @@ impl World {
         let dir = TempDir::new().unwrap();
         let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
         let chain = KernelChain::open(KernelConfig::default()).unwrap();
-        Self { chain, ledger: Ledger::new(store, NETWORK), _dir: dir }
+        Self { chain: Arc::new(chain), ledger: Ledger::new(store, NETWORK), _dir: dir }
     }
 
     async fn mine(&self, count: u32, script: ScriptBuf) -> OutPoint {
@@ -38,7 +43,84 @@ impl World {
     }
 
     async fn counting(&self) -> HashSet<AuthorId> {
-        counting(&self.ledger, &self.chain, self.chain.tip().await.unwrap()).await.unwrap()
+        let mut stakes = Stakes::default();
+        self.look(&mut stakes, &*self.chain).await;
+        stakes.counting()
+    }
+
+    /// Has one round.
+    async fn look(&self, stakes: &mut Stakes, chain: &dyn ChainBackend) {
+        let tip = self.chain.tip().await.unwrap();
+        stakes.look(&self.ledger, chain, tip, &HashSet::new()).await.unwrap();
+    }
+}
+
+/// A way to the chain that counts the questions, and fails at one.
+struct Line {
+    chain: Arc<KernelChain>,
+    asked: AtomicUsize,
+    broken: Option<OutPoint>,
+}
+
+impl Line {
+    fn to(world: &World) -> Self {
+        Self { chain: Arc::clone(&world.chain), asked: AtomicUsize::new(0), broken: None }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl ChainBackend for Line {
+    fn name(&self) -> &'static str {
+        self.chain.name()
+    }
+
+    fn network(&self) -> Network {
+        self.chain.network()
+    }
+
+    async fn tip(&self) -> Result<BlockRef, ChainError> {
+        self.chain.tip().await
+    }
+
+    async fn block_at(&self, height: u32) -> Result<Option<Block>, ChainError> {
+        self.chain.block_at(height).await
+    }
+
+    async fn headers(&self, from: u32, limit: usize) -> Result<Vec<bitcoin::block::Header>, ChainError> {
+        self.chain.headers(from, limit).await
+    }
+
+    async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {
+        self.chain.follow(locator, watch).await
+    }
+
+    async fn outpoint(&self, outpoint: OutPoint, script: ScriptBuf, from: u32) -> Result<OutpointStatus, ChainError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.broken == Some(outpoint) {
+            let (at, reason) = ("127.0.0.1:18443".into(), "connection reset".into());
+            return Err(ChainError::Unreachable { backend: "core", at, reason });
+        }
+        self.chain.outpoint(outpoint, script, from).await
+    }
+
+    async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
+        self.chain.broadcast(tx).await
+    }
+
+    async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
+        self.chain.broadcast_package(txs).await
+    }
+
+    async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError> {
+        self.chain.fee_rate(blocks).await
+    }
+
+    async fn mine(&self, count: u32, script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {
+        self.chain.mine(count, script).await
     }
 }
 
@@ -68,7 +150,7 @@ async fn a_stake_counts_once_its_coin_is_a_day_old() {
     world.mine(STAKE_CONFIRMATIONS - 2, nobody()).await;
     let tip = world.chain.tip().await.unwrap();
     let young = StakeState::Young { confirmations: STAKE_CONFIRMATIONS - 1, needed: STAKE_CONFIRMATIONS };
-    assert_eq!(state(&world.chain, tip, &stake).await.unwrap(), young);
+    assert_eq!(state(&*world.chain, tip, &stake).await.unwrap(), young);
     assert!(world.counting().await.is_empty());
     world.mine(1, nobody()).await;
     assert_eq!(world.counting().await, HashSet::from([maker.id()]));
@@ -80,9 +162,9 @@ async fn a_coin_that_the_chain_does_not_know_is_called_unknown_and_not_gone() {
     world.mine(1, nobody()).await;
     let tip = world.chain.tip().await.unwrap();
     let nowhere = stake_on(OutPoint { vout: 7, ..OutPoint::null() }, &maker, &maker);
-    assert_eq!(state(&world.chain, tip, &nowhere).await.unwrap(), StakeState::Unknown);
+    assert_eq!(state(&*world.chain, tip, &nowhere).await.unwrap(), StakeState::Unknown);
     let others = stake_on(world.mine(1, script_of(&Author::new(6))).await, &maker, &maker);
-    assert_eq!(state(&world.chain, tip, &others).await.unwrap(), StakeState::Gone);
+    assert_eq!(state(&*world.chain, tip, &others).await.unwrap(), StakeState::Gone);
 }
 
 #[tokio::test]
@@ -127,4 +209,114 @@ async fn only_the_first_stakes_of_an_author_are_looked_at() {
     let late = stake_on(coin, &maker, &maker);
     world.admit(maker.write(&Body::Stake(late)));
     assert!(world.counting().await.is_empty());
+}
+
+/// Returns authors in the order of their keys.
+fn sorted(numbers: std::ops::RangeInclusive<u8>) -> Vec<Author> {
+    let mut authors: Vec<Author> = numbers.map(Author::new).collect();
+    authors.sort_by_key(Author::id);
+    authors
+}
+
+fn nowhere(number: usize) -> OutPoint {
+    OutPoint { vout: u32::try_from(number).unwrap(), ..OutPoint::null() }
+}
+
+#[tokio::test]
+async fn a_crowd_of_dead_stakes_neither_hides_a_good_one_nor_keeps_the_chain_busy() {
+    let mut world = World::new();
+    let mut crowd = sorted(10..=50);
+    let mut maker = crowd.pop().unwrap();
+    let coin = world.mine(1, script_of(&maker)).await;
+    world.mine(STAKE_CONFIRMATIONS, nobody()).await;
+    let mut records = vec![maker.write(&Body::Stake(stake_on(coin, &maker, &maker)))];
+    for author in &mut crowd {
+        for number in 0..MAX_STAKES {
+            let stake = stake_on(nowhere(number), author, author);
+            records.push(author.write(&Body::Stake(stake)));
+        }
+    }
+    world.ledger.admit(&records, u64::from(EPOCH) + 1000).unwrap();
+
+    let (mut stakes, line) = (Stakes::default(), Line::to(&world));
+    world.look(&mut stakes, &line).await;
+    assert_eq!(line.asked(), MAX_ASKED);
+    assert_eq!(stakes.counting(), HashSet::from([maker.id()]), "it has its turn, whatever comes before it");
+    let all = records.len();
+    for _ in 0..2 * all / MAX_ASKED {
+        let before = line.asked();
+        world.look(&mut stakes, &line).await;
+        assert!(line.asked() - before <= MAX_ASKED);
+    }
+    assert_eq!(line.asked(), all, "each is asked about once");
+    // With the next block once more, and then not with every one.
+    for (blocks, more) in [(1, all - 1), (1, 0), (1, all - 1), (1, 0), (2, 0)] {
+        let before = line.asked();
+        world.mine(blocks, nobody()).await;
+        for _ in 0..2 * all / MAX_ASKED {
+            world.look(&mut stakes, &line).await;
+        }
+        assert_eq!(line.asked() - before, more);
+    }
+    // One that he names later is looked at, unless it is one too many.
+    let mut late = Author::new(60);
+    for (author, expected) in [(&mut crowd[0], 0), (&mut late, 1)] {
+        let stake = stake_on(nowhere(70), author, author);
+        let record = author.write(&Body::Stake(stake));
+        world.admit(record);
+        let before = line.asked();
+        stakes.hear(author.id());
+        world.look(&mut stakes, &line).await;
+        assert_eq!(line.asked() - before, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_fails_keeps_nobody_else_from_counting() {
+    let mut world = World::new();
+    let [mut first, mut second]: [Author; 2] = sorted(10..=11).try_into().ok().unwrap();
+    let coins = [world.mine(1, script_of(&first)).await, world.mine(1, script_of(&second)).await];
+    world.mine(STAKE_CONFIRMATIONS, nobody()).await;
+    for (author, coin) in [(&mut first, coins[0]), (&mut second, coins[1])] {
+        let stake = stake_on(coin, author, author);
+        let record = author.write(&Body::Stake(stake));
+        world.admit(record);
+    }
+    let (mut stakes, mut line) = (Stakes::default(), Line::to(&world));
+    line.broken = Some(coins[0]);
+    world.look(&mut stakes, &line).await;
+    assert_eq!(stakes.counting(), HashSet::from([second.id()]));
+    line.broken = Some(coins[1]);
+    world.mine(IDLE_PAUSE, nobody()).await;
+    world.look(&mut stakes, &line).await;
+    assert_eq!(stakes.counting(), HashSet::from([first.id(), second.id()]), "the last answer stands");
+}
+
+#[test]
+fn who_needs_his_stake_is_asked_about_with_each_block() {
+    let counts = Followed { counts: true, height: 100, wait: 1, ..Followed::default() };
+    let due =
+        |height, is_wanted| counts.is_due(BlockRef { height, hash: BlockHash::from_byte_array([0; 32]) }, is_wanted);
+    assert_eq!([100, 101].map(|height| due(height, true)), [false, true]);
+    assert_eq!([101, 99 + IDLE_PAUSE, 100 + IDLE_PAUSE].map(|height| due(height, false)), [false, false, true]);
+    assert!(due(99, false), "after a reorganisation");
+}
+
+#[test]
+fn an_identity_without_a_good_stake_is_asked_about_ever_more_rarely() {
+    let mut one = Followed::default();
+    let waits: Vec<u32> = (0..10)
+        .map(|_| {
+            one.note(0, StakeState::Unknown);
+            one.rest(1);
+            one.wait
+        })
+        .collect();
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, MAX_PAUSE, MAX_PAUSE]);
+    one.note(0, StakeState::Young { confirmations: 134, needed: STAKE_CONFIRMATIONS });
+    one.rest(1);
+    assert_eq!(one.wait, 10, "when it is old enough");
+    one.note(0, StakeState::Counts);
+    one.note(0, StakeState::Gone);
+    assert!(!one.counts && one.wait == 0, "another one may count now");
 }
