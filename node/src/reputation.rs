@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exchange_ledger::body::{Body, Closed, Dispute, Ruling};
 use exchange_ledger::ids::{AuthorId, TradeId};
-use exchange_ledger::ledger::{Ledger, TradeError};
+use exchange_ledger::ledger::{Ledger, MAX_FACTS, TradeError};
 use exchange_ledger::record::{Kind, Place, Record};
 use exchange_ledger::storage::{Storage, StorageError};
-use exchange_ledger::trade::{Bid, Role};
+use exchange_ledger::trade::{Arbiter, Bid, Role};
 use exchange_store::Store;
 
 use crate::keeper::Keeper;
@@ -21,8 +21,6 @@ const MAX_AUTHORS: usize = 4096;
 const MAX_RECORDS: usize = 1000;
 /// How many closed trades, disputes and rulings are counted for arbiters, some ten megabytes; what is beyond is not counted.
 const MAX_ARBITRATED: usize = 100_000;
-/// How many records about a disputed trade are looked at: an honest one has ten.
-const MAX_SAID: usize = 256;
 /// How many places are read at once.
 const PAGE: usize = 512;
 
@@ -131,6 +129,7 @@ impl Reputation {
     /// # Errors
     /// When the store fails.
     pub fn count_arbitrated(&self, ledger: &Ledger<Store>) -> Result<(), StorageError> {
+        let mut looked = HashSet::new();
         for kind in [Kind::Dispute, Kind::Closed] {
             let mut after: Option<Place> = None;
             loop {
@@ -138,7 +137,9 @@ impl Reputation {
                 for place in &page {
                     if let Some(record) = ledger.record(&place.id)? {
                         self.hear(ledger, &record)?;
-                        self.hear_rulings(ledger, &record)?;
+                        if let Ok(Body::Dispute(Dispute { trade })) = record.decoded().map(|body| &**body) {
+                            self.hear_rulings(ledger, *trade, &mut looked)?;
+                        }
                     }
                 }
                 after = page.last().copied();
@@ -150,15 +151,32 @@ impl Reputation {
         Ok(())
     }
 
-    /// Counts what was ruled in a dispute: rulings are not listed, but about each of them there is one.
-    fn hear_rulings(&self, ledger: &Ledger<Store>, record: &Record) -> Result<(), StorageError> {
-        let Ok(Body::Dispute(Dispute { trade })) = Body::decode(record) else { return Ok(()) };
-        for id in ledger.storage().about(&trade.into(), None, MAX_SAID)? {
-            if let Some(ruling) = ledger.record(&id)?.filter(|record| record.header().kind == Kind::Ruling) {
-                self.hear(ledger, &ruling)?;
+    /// Counts what was ruled in a disputed trade: rulings are not listed, but about each of them there is a dispute. Anybody can
+    /// write a million of these about one trade; so it is looked at once, and only for what its arbiters said. Tells whether
+    /// it was.
+    fn hear_rulings(
+        &self,
+        ledger: &Ledger<Store>,
+        trade: TradeId,
+        looked: &mut HashSet<TradeId>,
+    ) -> Result<bool, StorageError> {
+        if looked.contains(&trade) {
+            return Ok(false);
+        }
+        let Some(bid) = bid_of(ledger, trade)? else { return Ok(false) };
+        if looked.len() >= MAX_ARBITRATED {
+            looked.clear(); // some are looked at again
+        }
+        looked.insert(trade);
+        for speaker in std::iter::once(&bid.arbiter).chain(&bid.second_arbiter).flat_map(Arbiter::speakers) {
+            for id in ledger.storage().about(&trade.into(), Some(speaker), MAX_FACTS)? {
+                if let Some(ruling) = ledger.record(&id)?.filter(|record| record.header().kind == Kind::Ruling) {
+                    self.hear(ledger, &ruling)?;
+                    break; // his others about this trade count no more
+                }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -191,5 +209,43 @@ fn bid_of(ledger: &Ledger<Store>, trade: TradeId) -> Result<Option<Bid>, Storage
         Ok((bid, _)) => Ok(Some(bid)),
         Err(TradeError::Storage(error)) => Err(error),
         Err(_) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::body::Side;
+    use exchange_ledger::testing::{Author, EPOCH, NETWORK, SampleTrade};
+    use exchange_ledger::trade::{Seat, Verdict};
+    use exchange_store::OpenOptions;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn a_crowd_of_disputes_neither_hides_a_ruling_nor_has_it_looked_for_again() {
+        let mut trade = SampleTrade::new(Side::Sell);
+        let (escrow, vaults) = (trade.escrow(), trade.vaults(1));
+        let pair = trade.arbiter_pair(escrow.contract(), Seat::First);
+        let division = escrow.divide(Seat::First, &vaults, Verdict::Buyer, 10).unwrap();
+        let ruling = escrow.rule(Seat::First, &vaults, division, &pair).unwrap();
+        let dispute = Body::Dispute(Dispute { trade: trade.id() });
+        let mut crowd = (10..=255).map(Author::new).find(|author| author.id() < trade.arbiter.id()).unwrap();
+        let mut records = trade.records();
+        records.extend([trade.arbiter.write(&Body::Ruling(ruling)), trade.taker.write(&dispute)]);
+        records.extend((0..300).map(|_| crowd.write(&dispute)));
+
+        let dir = TempDir::new().unwrap();
+        let mut ledger = Ledger::new(Store::open(dir.path(), OpenOptions::default()).unwrap(), NETWORK);
+        ledger.admit(&records, u64::from(EPOCH) + 1_000).unwrap();
+        let reputation = Reputation::default();
+        reputation.count_arbitrated(&ledger).unwrap();
+        assert_eq!(reputation.arbitrated(&trade.arbiter.id()), Arbitrated { trades: 0, disputes: 1, rulings: 1 });
+        let mut looked = HashSet::new();
+        let mut look = || reputation.hear_rulings(&ledger, trade.id(), &mut looked).unwrap();
+        assert_eq!([look(), look()], [true, false]);
+        let strange = TradeId([1; 32]);
+        assert!(!reputation.hear_rulings(&ledger, strange, &mut looked).unwrap());
+        assert_eq!(looked.len(), 1, "what is no trade is not remembered");
     }
 }
