@@ -1,6 +1,6 @@
 //! Checkpoints: what an identity says that the ledger was at a time. Whoever holds the same records up to that time
-//! computes the same, whatever has come since; so two who never met can see whether they were shown the same history.
-//! `specs/audit.md` is the normative text.
+//! computes the same, whatever has come since; so two who never met can see whether they were shown the same history. Of
+//! logs that have forked it says nothing. `specs/audit.md` is the normative text.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -49,9 +49,9 @@ pub struct Comparison {
 /// How two views of the ledger at one time relate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relation {
-    /// The same records.
+    /// The same records, but for those of logs that have forked, of which neither says anything.
     Same,
-    /// As many logs and records, but not the same: somebody was shown another history.
+    /// As many logs and records, but not the same: somebody was shown another history, or each knows of another fork.
     Different,
     /// Other counts: one of both has not received, or has learned of a fork, what the other has.
     Uneven,
@@ -301,5 +301,12 @@ mod tests {
         admit_all(&mut ledger, &[trade.maker.sign(header, Body::Heartbeat.encode())]);
         let now = at(ledger.storage(), LATER).unwrap();
         assert_eq!((now.logs, now.records), (2, 2));
+
+        // Nor does it tell apart who holds more of it, as the state does.
+        let state = state_hash(ledger.storage()).unwrap();
+        let header = Header { time: trade.accept.header().time + 9, kind: Kind::Heartbeat, ..*trade.accept.header() };
+        admit_all(&mut ledger, &[trade.maker.sign(header, Body::Heartbeat.encode())]);
+        assert_eq!(at(ledger.storage(), LATER).unwrap(), now);
+        assert_ne!(state_hash(ledger.storage()).unwrap(), state);
     }
 }

@@ -28,6 +28,8 @@ pub struct Publish {
 }
 
 /// List the latest checkpoint of each identity beside what this node's ledger was
+///
+/// Those of arbiters whom you trust come first. Checkpoints say nothing of logs whose authors signed two histories.
 #[derive(Debug, Args)]
 pub struct List {}
 

@@ -158,9 +158,9 @@ pub struct CheckpointView {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckpointRelation {
-    /// The same records.
+    /// The same records, but for those of logs that have forked, of which neither says anything.
     Same,
-    /// As many logs and records, but not the same: somebody was shown another history.
+    /// As many logs and records, but not the same: somebody was shown another history, or each knows of another fork.
     Different,
     /// Other counts: one has not received, or has learned of a fork, what the other has.
     Uneven,
