@@ -317,12 +317,17 @@ fn a_write_that_is_cut_off_leaves_nothing() {
     store.commit(&some(&mut log, 30)).unwrap();
 }
 
-/// Writes records and returns them, the directory closed and its write-ahead log not yet in a table.
+/// Writes records and returns them. The directory is as a kill leaves it: its write-ahead log is not yet in a table.
 fn written(dir: &Path) -> Vec<Record> {
     let mut log = Log::new(1, 0);
     let batches: Vec<_> = (0..20).map(|_| some(&mut log, 10)).collect();
-    let store = open(dir);
+    let living = tempfile::tempdir().unwrap();
+    let store = open(&living);
     batches.iter().for_each(|batch| store.commit(batch).unwrap());
+    for file in fs::read_dir(&living).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), dir.join(file.file_name())).unwrap();
+    }
     batches.into_iter().flat_map(|batch| batch.records).collect()
 }
 
@@ -385,4 +390,17 @@ fn an_unfinished_write_is_forgiven_and_damage_before_it_is_not() {
     // Power fails in the middle of the last batch.
     fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(len - 100).unwrap();
     read_all(dir.path(), &records[..190]).unwrap();
+}
+
+#[test]
+fn a_stop_leaves_nothing_to_be_read_from_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, mut log) = (open(&dir), Log::new(1, 0));
+    let records = some(&mut log, 100);
+    store.commit(&records).unwrap();
+    let in_log = || files(dir.path(), "log").iter().map(|path| fs::metadata(path).unwrap().len()).sum::<u64>();
+    assert!(in_log() > 0);
+    drop(store);
+    assert_eq!(in_log(), 0);
+    read_all(dir.path(), &records.records).unwrap();
 }

@@ -7,7 +7,7 @@ use exchange_ledger::sync::Answer;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{StreamProtocol, SwarmBuilder, identify, noise, tcp, yamux};
+use libp2p::{StreamProtocol, SwarmBuilder, identify, noise, ping, tcp, yamux};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -80,6 +80,7 @@ async fn who_names_heads_without_end_is_banned() {
 #[derive(NetworkBehaviour)]
 struct Staller {
     identify: identify::Behaviour,
+    ping: ping::Behaviour,
     sync: request_response::Behaviour<codec::SyncCodec>,
 }
 
@@ -92,6 +93,7 @@ async fn stall(victim: &Node, heads: Vec<Head>) {
         .unwrap()
         .with_behaviour(|key| Staller {
             identify: identify::Behaviour::new(identify::Config::new(names.protocol.clone(), key.public())),
+            ping: ping::Behaviour::default(),
             sync: request_response::Behaviour::with_codec(
                 codec::SyncCodec::default(),
                 [(names.sync, ProtocolSupport::Full)],
