@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use exchange_ledger::storage::StorageError;
 use rocksdb::statistics::{StatsLevel, Ticker};
 use rocksdb::{
-    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions,
-    DBCompressionType, DBRecoveryMode, DBWithThreadMode, Direction, ErrorKind, IteratorMode, LogLevel, MergeOperands,
-    Options, ReadOptions, SingleThreaded, SliceTransform, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor,
+    CompactOptions, DBCompressionType, DBRecoveryMode, DBWithThreadMode, Direction, ErrorKind, IteratorMode, LogLevel,
+    MergeOperands, Options, ReadOptions, SingleThreaded, SliceTransform, WriteBatch, WriteOptions,
 };
 
 use crate::error::StoreError;
@@ -352,7 +352,12 @@ fn families(path: &Path, options: &Options, open: OpenOptions) -> Result<Vec<Col
 fn family_options(family: Family, cache: &Cache, open: OpenOptions) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
+    // Of a large table's index and filter only the part that a key is in: as a whole, those of some tables are larger than
+    // the cache, and would be read again and again.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
     table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_top_level_index_and_filter(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     table.set_block_size(BLOCK_BYTES);
     table.set_block_restart_interval(RESTART_INTERVAL);

@@ -63,10 +63,11 @@ impl Store {
     pub fn commit(&self, batch: &Batch) -> Result<(), StorageError> {
         let _held = self.hold(batch);
         let mut writes = self.shared.db.begin();
-        let _taken = self.shared.records.add(batch, &mut writes)?;
+        let pending = self.shared.records.add(batch, &mut writes)?;
         if !writes.is_empty() {
             writes.commit()?;
             self.shared.records.remember(&batch.records);
+            pending.written();
         }
         Ok(())
     }
@@ -78,8 +79,10 @@ impl Store {
     pub fn commit_with(&self, batch: &Batch, changes: Changes) -> Result<Written, StoreError> {
         let _held = self.hold(batch);
         let mut writes = self.shared.db.begin();
-        let _taken = self.shared.records.add(batch, &mut writes)?;
-        self.shared.private.write_with(changes, writes)
+        let pending = self.shared.records.add(batch, &mut writes)?;
+        let written = self.shared.private.write_with(changes, writes)?;
+        pending.written();
+        Ok(written)
     }
 
     /// Drops offers from those that may stand open; see [`Storage::forget_open`].
@@ -117,8 +120,12 @@ impl Store {
     fn replace(&self, records: &[Record]) -> Result<(), StorageError> {
         let _held = self.shared.locks.hold(records.iter().map(|record| record.header().log).collect());
         let mut writes = self.shared.db.begin();
-        let _taken = self.shared.records.replace(records, &mut writes)?;
-        if writes.is_empty() { Ok(()) } else { writes.commit() }
+        let pending = self.shared.records.replace(records, &mut writes)?;
+        if !writes.is_empty() {
+            writes.commit()?;
+            pending.written();
+        }
+        Ok(())
     }
 
     /// Writes everything on disk anew, without what was replaced or deleted. It takes as long as copying the directory, and

@@ -64,8 +64,12 @@ fn check(db: &Arc<RawDb>) -> Result<(), CheckError> {
 
 fn commit(db: &RawDb, records: &Records, batch: &Batch) -> Result<(), StorageError> {
     let mut writes = db.begin();
-    let _taken = records.add(batch, &mut writes)?;
-    if writes.is_empty() { Ok(()) } else { writes.commit() }
+    let pending = records.add(batch, &mut writes)?;
+    if !writes.is_empty() {
+        writes.commit()?;
+        pending.written();
+    }
+    Ok(())
 }
 
 /// Returns what is kept of the records of a log from the first place on that its author signed twice.

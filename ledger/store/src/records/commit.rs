@@ -10,7 +10,6 @@ use exchange_ledger::retention::may_be_bare;
 use exchange_ledger::state::frozen_hash;
 use exchange_ledger::storage::{Batch, Fork, StorageError};
 
-use super::cache::Cache;
 use super::{Records, short_seq, too_many_logs};
 use crate::db::WriteSet;
 use crate::encoding::{self, HeadRow, NameRow};
@@ -21,12 +20,13 @@ use crate::row;
 const PAGE: usize = 256;
 
 impl Records {
-    /// Adds what a batch changes to `writes`. The caller holds its logs until that is written, and what this returns.
+    /// Adds what a batch changes to `writes`. The caller holds its logs until that is written, and what this returns, which he
+    /// tells when it is.
     /// Records that stand in their chains already are passed over, so a batch can be repeated.
     ///
     /// # Errors
     /// When a record does not continue its log, which is a mistake of the caller, or the disk fails.
-    pub fn add(&self, batch: &Batch, writes: &mut WriteSet<'_>) -> Result<TakesAway<'_>, StorageError> {
+    pub fn add(&self, batch: &Batch, writes: &mut WriteSet<'_>) -> Result<Pending<'_>, StorageError> {
         let mut commit = Commit { records: self, writes, ends: HashMap::new(), opened: BTreeMap::new(), count: 0 };
         for record in &batch.records {
             commit.append(record)?;
@@ -34,8 +34,8 @@ impl Records {
         for (log, fork) in &batch.forks {
             commit.fork(log, fork, &batch.records)?;
         }
-        commit.finish();
-        Ok(TakesAway::new(&self.cache, !batch.forks.is_empty()))
+        let ends = commit.finish();
+        Ok(Pending::new(self, ends, !batch.forks.is_empty()))
     }
 
     /// Adds to `writes` that these records stand in their chains whole or bare, as they are here, in the place of the same ones.
@@ -43,15 +43,15 @@ impl Records {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn replace(&self, records: &[Record], writes: &mut WriteSet<'_>) -> Result<TakesAway<'_>, StorageError> {
+    pub fn replace(&self, records: &[Record], writes: &mut WriteSet<'_>) -> Result<Pending<'_>, StorageError> {
         let mut commit = Commit { records: self, writes, ends: HashMap::new(), opened: BTreeMap::new(), count: 0 };
         let mut seen = HashSet::new();
         let mut changes = false;
         for record in records.iter().filter(|record| seen.insert(record.id())) {
             changes |= commit.replace(record)?;
         }
-        commit.finish();
-        Ok(TakesAway::new(&self.cache, changes))
+        let ends = commit.finish();
+        Ok(Pending::new(self, ends, changes))
     }
 
     pub fn forget_open(&self, offers: &[RecordId], writes: &mut WriteSet<'_>) {
@@ -59,23 +59,32 @@ impl Records {
     }
 }
 
-/// Held while a batch is written that may take records away, so that nobody remembers them longer.
+/// Held while a batch is written. If that may take records away, nobody remembers them longer.
 #[must_use = "records are remembered although they are gone"]
-pub(crate) struct TakesAway<'a>(Option<&'a Cache>);
+pub(crate) struct Pending<'a> {
+    records: &'a Records,
+    ends: Vec<(LogId, HeadRow)>,
+    takes_away: bool,
+}
 
-impl<'a> TakesAway<'a> {
-    fn new(cache: &'a Cache, does: bool) -> Self {
-        if does {
-            cache.forget();
+impl<'a> Pending<'a> {
+    fn new(records: &'a Records, ends: Vec<(LogId, HeadRow)>, takes_away: bool) -> Self {
+        if takes_away {
+            records.cache.forget();
         }
-        Self(does.then_some(cache))
+        Self { records, ends, takes_away }
+    }
+
+    /// The batch is on disk.
+    pub fn written(mut self) {
+        self.records.ends.put(std::mem::take(&mut self.ends));
     }
 }
 
-impl Drop for TakesAway<'_> {
+impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        if let Some(cache) = self.0 {
-            cache.forget();
+        if self.takes_away {
+            self.records.cache.forget();
         }
     }
 }
@@ -282,22 +291,27 @@ impl Commit<'_, '_> {
         }
     }
 
-    fn finish(self) {
+    /// Returns the ends of logs that it changes.
+    fn finish(self) -> Vec<(LogId, HeadRow)> {
         for (offer, log) in &self.opened {
             match log {
                 Some(log) => self.writes.put(Family::OpenOffers, offer.as_bytes(), &keys::log(log)),
                 None => self.writes.delete(Family::OpenOffers, offer.as_bytes()),
             }
         }
-        for (log, end) in self.ends.iter().filter(|(_, end)| end.is_changed) {
-            self.writes.put(Family::Heads, &keys::log(log), &encoding::encode(&end.row));
-            if end.is_new {
-                self.writes.put(Family::Names, &end.row.number.to_be_bytes(), &encoding::encode(&end.name));
-            }
-        }
         if self.count != 0 {
             self.writes.add(keys::RECORD_COUNT, self.count);
         }
+        let changed = self.ends.into_iter().filter(|(_, end)| end.is_changed);
+        let mut ends = Vec::new();
+        for (log, end) in changed {
+            self.writes.put(Family::Heads, &keys::log(&log), &encoding::encode(&end.row));
+            if end.is_new {
+                self.writes.put(Family::Names, &end.row.number.to_be_bytes(), &encoding::encode(&end.name));
+            }
+            ends.push((log, end.row));
+        }
+        ends
     }
 }
 

@@ -16,8 +16,10 @@ use crate::row;
 
 mod cache;
 mod commit;
+mod ends;
 
 use cache::Cache;
+use ends::Ends;
 
 /// Names of logs that are remembered, some 50 bytes each, so that a record is found with two look-ups instead of three.
 const MAX_NAMES: usize = 16_384;
@@ -31,6 +33,7 @@ pub(crate) struct Records {
     /// Of logs on disk. A number is never given to another log.
     names: RwLock<HashMap<u32, NameRow>>,
     cache: Cache,
+    ends: Ends,
 }
 
 impl Records {
@@ -39,7 +42,13 @@ impl Records {
             Some((key, _)) => read_number(&key)?.checked_add(1).ok_or_else(too_many_logs)?,
             None => 0,
         };
-        Ok(Self { db, next_number: AtomicU32::new(next_number), names: RwLock::default(), cache: Cache::default() })
+        Ok(Self {
+            db,
+            next_number: AtomicU32::new(next_number),
+            names: RwLock::default(),
+            cache: Cache::default(),
+            ends: Ends::default(),
+        })
     }
 
     pub fn record(&self, id: &RecordId) -> Result<Option<Record>, StorageError> {
@@ -299,6 +308,9 @@ impl Records {
     }
 
     fn head_row(&self, log: &LogId) -> Result<Option<HeadRow>, StorageError> {
+        if let Some(row) = self.ends.get(log) {
+            return Ok(Some(row));
+        }
         let key = keys::log(log);
         self.db.read(Family::Heads, &key, |value| read(Family::Heads, &key, value))?.transpose()
     }
