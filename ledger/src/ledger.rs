@@ -328,7 +328,7 @@ impl<S: Storage> Ledger<S> {
         // Few trades have a half of a spend, and only those need it.
         let escrow = LazyCell::new(|| contract.as_ref().map(Escrow::new));
         let facts = Facts::gather(&bid, &escrow, &[], &said, void);
-        let facts = Facts { seller_forked: self.is_author_frozen(&bid.seller())?, ..facts };
+        let facts = Facts { forked: self.forked_of(&bid)?, ..facts };
         let created = take.header().time;
         let updated = said.iter().map(|record| record.header().time).max().unwrap_or(created);
         let trade = TradeRecords { bid, contract, facts, created, updated };

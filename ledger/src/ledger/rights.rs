@@ -9,6 +9,7 @@ use crate::body::Body;
 use crate::ids::{AuthorId, TradeId};
 use crate::record::{LogId, Record};
 use crate::storage::{Storage, StorageError};
+use crate::trade::Bid;
 
 /// What the maker of an offer said about a bid.
 #[derive(Debug)]
@@ -61,6 +62,20 @@ impl<S: Storage> Ledger<S> {
     /// When the store fails.
     pub fn is_author_frozen(&self, author: &AuthorId) -> Result<bool, StorageError> {
         self.storage.is_forked(author)
+    }
+
+    /// Returns on whom a payer would rely, the seller or an arbiter, who signed two histories in any of his logs.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) fn forked_of(&self, bid: &Bid) -> Result<Option<AuthorId>, StorageError> {
+        let arbiters = std::iter::once(&bid.arbiter).chain(&bid.second_arbiter).map(|arbiter| arbiter.author);
+        for author in std::iter::once(bid.seller()).chain(arbiters) {
+            if self.is_author_frozen(&author)? {
+                return Ok(Some(author));
+            }
+        }
+        Ok(None)
     }
 
     /// Tells whether a record gives its author rights: it is not frozen, and nothing before it in its log says that who

@@ -391,7 +391,7 @@ fn who_signs_two_histories_loses_what_nobody_relies_on_in_all_his_logs() {
     assert!(ledger.trade(bid.id().into()).unwrap().facts.void, "an unanswered bid");
     let facts = ledger.trade(trade.id()).unwrap().facts;
     assert!(!facts.void, "what was agreed before the fork stands");
-    assert!(facts.seller_forked, "but the buyer is told");
+    assert!(facts.forked == Some(trade.maker.id()), "but the buyer is told");
     assert_eq!(ledger.offer_standing(&trade.offer).unwrap(), OfferStanding::Accepted(trade.id()));
 }
 

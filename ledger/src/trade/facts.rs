@@ -6,6 +6,7 @@ use std::ops::Deref;
 use bitcoin::{OutPoint, Txid};
 
 use crate::body::{Body, Extend, HalfSpend, Ruling, Vaults};
+use crate::ids::AuthorId;
 use crate::record::Record;
 use crate::rules::{DISPUTE_MARGIN, LAST_PAYMENT_MARGIN, MAX_EXTENSIONS};
 use crate::trade::{Bid, ChainFacts, Contract, Escrow, Funding, Role, Seat, Spend, SpendPath};
@@ -23,10 +24,10 @@ pub struct Facts {
     /// Another bid won, the offer was withdrawn before this one was accepted, or a record on which the agreement rests
     /// stands at or after a fork in its author's log: whoever signs two histories loses the right to agree to anything.
     pub void: bool,
-    /// The seller signed two histories, in whichever of his logs. Nobody pays him any more: he can make what was agreed on
-    /// vanish for everybody who did not keep it, for relays and perhaps for the arbiter. The ledger knows it; no record about
-    /// the trade says so.
-    pub seller_forked: bool,
+    /// The seller, or an arbiter, who signed two histories, in whichever of his logs. Nobody pays for the trade any more: he
+    /// can make what was agreed on vanish for everybody who did not keep it, for relays and perhaps for who should rule. The
+    /// ledger knows it; no record about the trade says so.
+    pub forked: Option<AuthorId>,
     /// The buyer called it off.
     pub buyer_cancel: bool,
     /// The seller called it off.

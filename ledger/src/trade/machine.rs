@@ -266,9 +266,14 @@ pub enum Refusal {
         /// The present one.
         tip: u32,
     },
-    /// Nobody pays a seller who can make the agreement vanish.
-    #[error("do not pay: the seller ({}) signed two histories of one log", .0.short())]
-    SellerForked(AuthorId),
+    /// Nobody pays while a seller or arbiter can make the agreement vanish.
+    #[error("do not pay: the {role} ({}) signed two histories of one log", .author.short())]
+    Forked {
+        /// Who did.
+        author: AuthorId,
+        /// What he is in the trade.
+        role: Role,
+    },
     /// Too early to take the coins back.
     #[error("the refund opens at height {from}, the chain is at {tip}")]
     TooEarlyToRefund {

@@ -159,7 +159,7 @@ pub fn look<S: Storage>(ledger: &Ledger<S>, id: TradeId, pin: Option<&Pin>) -> R
             let facts = pin.add(&bid, &escrow, &records);
             // Void if the ledger says so: that ends a trade whose funding is nowhere, and no other.
             let void = shown.is_none_or(|shown| shown.facts.void || shown.contract.as_ref() != Some(&contract));
-            let facts = Facts { void, seller_forked: ledger.is_author_frozen(&bid.seller())?, ..facts };
+            let facts = Facts { void, forked: ledger.forked_of(&bid)?, ..facts };
             let created = pin.take.header().time;
             Ok(Some(Known { bid, contract: Some(contract), facts, created, pin: Some(pin) }))
         }

@@ -66,10 +66,10 @@ impl Trader {
     }
 }
 
-/// Returns why a buyer whose turn it is to pay must not pay this seller.
+/// Returns why a buyer whose turn it is to pay must not pay.
 fn why_not_pay(trade: &Trade) -> Option<ApiError> {
     let refusal = trade.refusal(Action::MarkPaid);
-    refusal.filter(|refusal| matches!(refusal, Refusal::SellerForked(_))).map(Refusal::explain)
+    refusal.filter(|refusal| matches!(refusal, Refusal::Forked { .. })).map(Refusal::explain)
 }
 
 /// Returns what a buyer does instead of paying. Nothing is proposed: whether he has paid only he knows.

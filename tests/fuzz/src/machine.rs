@@ -183,7 +183,7 @@ fn read_facts(tape: &mut Tape, fixture: &Fixture) -> Facts {
     Facts {
         void: bit(flags, 0),
         // Which output is named says nothing where none is.
-        seller_forked: bit(flags, 5) && !bit(flags, 4),
+        forked: (bit(flags, 5) && !bit(flags, 4)).then(|| fixture.bid.seller()),
         buyer_cancel: bit(flags, 1),
         seller_cancel: bit(flags, 2),
         payment_sent: bit(flags, 3),
@@ -280,7 +280,7 @@ impl Run {
             let funding = view.funding().expect("an escrow to pay for");
             assert!(view.chain().synced && view.is_buried(funding.height) && view.spend().is_none());
             assert!(view.pay_until().is_some_and(|last| view.chain().tip <= last), "too late to pay");
-            assert!(!view.facts.seller_forked, "whoever can make the agreement vanish is not paid");
+            assert!(view.facts.forked.is_none(), "whoever can make the agreement vanish is not paid");
             assert_eq!(phase, Phase::Funded);
         }
     }

@@ -176,7 +176,7 @@ impl Node {
             (Role::Buyer, Phase::Ruled) if !self.honest => Some(Action::Refund),
             (Role::Buyer, Phase::Refunding | Phase::Refunded) => Some(Action::Refund),
             // Who has paid and may not say so any more, since the seller has two histories, calls for the arbiter.
-            (Role::Buyer, Phase::Funded) if paid && trade.view().facts.seller_forked => Some(Action::Dispute),
+            (Role::Buyer, Phase::Funded) if paid && trade.view().facts.forked.is_some() => Some(Action::Dispute),
             (Role::Buyer, Phase::Funded) if paid => Some(Action::MarkPaid),
             (Role::Buyer, Phase::Funded) => match mood {
                 Mood::Keen if trade.local().their_details.is_some() => Some(Action::MarkPaid),

@@ -32,12 +32,15 @@ impl Trade {
                 Err(Refusal::AlreadySigned)
             }
             Action::Fund | Action::Cancel => Ok(()),
-            Action::MarkPaid => match self.view.pay_until() {
-                _ if self.view.facts.seller_forked => Err(Refusal::SellerForked(self.bid.seller())),
+            Action::MarkPaid => match (self.view.facts.forked, self.view.pay_until()) {
+                (Some(author), _) => {
+                    let role = if author == self.bid.seller() { Role::Seller } else { Role::Arbiter };
+                    Err(Refusal::Forked { author, role })
+                }
                 _ if !self.view.chain.synced => Err(Refusal::NotSynced),
                 _ if self.view.spend().is_some() => Err(Refusal::NotAllowed { action, role: self.role, phase }),
-                Some(last) if tip > last => Err(Refusal::TooLateToPay { last, tip }),
-                Some(_) | None => Ok(()),
+                (None, Some(last)) if tip > last => Err(Refusal::TooLateToPay { last, tip }),
+                (None, Some(_) | None) => Ok(()),
             },
             // Neither a second time, nor after the seller signed the same coins back to himself.
             Action::Release if self.view.valid_release().is_some() || self.has_taken() => Err(Refusal::AlreadySigned),

@@ -330,14 +330,14 @@ fn the_ledger_still_voids_what_is_pinned() {
     let header = Header { kind: Body::Heartbeat.kind(), ..*trade.accept.header() };
     admit_all(&mut public, &[trade.maker.sign(header, Body::Heartbeat.encode())]);
     let facts = look(&public, trade.id(), Some(&pin)).unwrap().unwrap().facts;
-    assert!(facts.void && facts.seller_forked, "the maker sells");
+    assert!(facts.void && facts.forked == Some(trade.maker.id()), "the maker sells");
 }
 
-/// What was agreed on before the fork stands; but he can make it vanish for others.
+/// What was agreed on before the fork stands; but whoever forks can make it vanish for others.
 #[test]
-fn a_seller_who_forks_after_the_agreement_is_not_paid() {
+fn nobody_pays_after_the_agreement_when_the_seller_or_an_arbiter_forks() {
     let pay = Event::Command(Command { action: Action::MarkPaid, feerate: 1 });
-    let parties = [Role::Buyer, Role::Seller];
+    let parties = [Role::Buyer, Role::Seller, Role::Arbiter];
     for (side, role) in [Side::Sell, Side::Buy].into_iter().flat_map(|side| parties.map(|role| (side, role))) {
         let mut trade = SampleTrade::new(side);
         let pin = pinned(&trade.records(), &trade);
@@ -351,7 +351,7 @@ fn a_seller_who_forks_after_the_agreement_is_not_paid() {
             let known = look(&public, trade.id(), pin).unwrap().unwrap();
             assert_eq!((known.contract.as_ref(), known.facts.void), (Some(&trade.contract()), false));
             let (mut buyer, _) = restarted(&trade, Role::Buyer, known, 200);
-            let refusal = (role == Role::Seller).then(|| Refusal::SellerForked(author.id()));
+            let refusal = (role != Role::Buyer).then(|| Refusal::Forked { author: author.id(), role });
             assert_eq!(buyer.refusal(Action::MarkPaid), refusal, "{side:?} {role:?}");
             assert_eq!(buyer.actions().contains(&Action::MarkPaid), refusal.is_none());
             assert_eq!(buyer.handle(pay.clone()).err(), refusal);
