@@ -182,6 +182,26 @@ fn what_was_kept_counts_once_and_what_comes_later_counts_too() {
 }
 
 #[test]
+fn a_buyer_names_so_many_outputs_that_hold_his_bond_each_once() {
+    let mut trade = SampleTrade::with_bonds(Side::Sell);
+    let (bid, escrow, id) = (trade.bid(), Some(trade.escrow()), trade.id());
+    assert!(bid.is_funded_by_both() && !SampleTrade::new(Side::Sell).bid().is_funded_by_both());
+    let names: Vec<OutPoint> = (1..=5).map(|number| trade.vaults(number).escrow.outpoint.0).collect();
+    assert_eq!(names.len(), MAX_NAMED + 1);
+    let mut name = |trade_id, at: usize| {
+        let outpoint = Outpoint(names[at]);
+        trade.author(Role::Buyer).write(&Body::Funded(Funded { trade: trade_id, outpoint }))
+    };
+    let elsewhere = name(TradeId([9; 32]), 4);
+    let said: Vec<Record> = [0, 0, 1, 2, 3, 4].map(|at| name(id, at)).into();
+    let all = [vec![elsewhere], said].concat();
+    for (heard, named) in [(1, 0), (2, 1), (3, 1), (4, 2), (7, MAX_NAMED)] {
+        let facts = Facts::gather(&bid, &&escrow, &[], &all[..heard], false);
+        assert_eq!(facts, Facts { buyer_funded: names[..named].to_vec(), ..Facts::default() }, "{heard}");
+    }
+}
+
+#[test]
 fn so_many_halves_count_and_none_that_is_not_good() {
     let mut case = Case::new();
     let trade = case.trade.id();
