@@ -383,7 +383,9 @@ fn a_trade_is_not_over_while_a_bond_lies_there() {
     let both = |tip| seen(vec![seller(end), buyer(later)], tip);
     assert_eq!(Settled::of(&both(later)), None, "one confirmation of three");
     for tip in [later + 2, end + SETTLED_DEPTH, later + SETTLED_DEPTH - 2] {
-        assert!(!Settled::of(&both(tip)).unwrap().is_for_good(), "the bond's spend is younger");
+        let settled = Settled::of(&both(tip)).unwrap();
+        assert!(!settled.is_for_good(), "the bond's spend is younger");
+        assert_eq!(settled.tip, tip.min(end + SETTLED_DEPTH - 2));
     }
     let view = both(later + SETTLED_DEPTH - 1);
     let settled = Settled::of(&view).unwrap();
