@@ -6,6 +6,7 @@ use bitcoin::{OutPoint, Txid, Witness};
 
 use super::*;
 use crate::testing::{even_keypair, funding_of};
+use crate::trade::MAX_NAMED;
 use crate::trade::funding::{DEAD_AFTER, Draft, Funder, Input, InputState, PATIENCE};
 use crate::wire::{CurveKey, Destination, List, Outpoint};
 
@@ -273,8 +274,20 @@ fn a_buyer_names_the_funding_that_he_signed_once_it_is_buried() {
     assert!(names(&pair.buyer.handle(shows(Some(190))).unwrap()));
     let named = vec![pair.trade.escrow().fundings(&tx)[0].outpoint()];
     let facts = Facts { buyer_funded: named, ..Facts::default() };
-    let records = Event::Records { contract: Some(pair.trade.contract()), facts };
+    let contract = Some(pair.trade.contract());
+    let records = Event::Records { contract: contract.clone(), facts };
     assert!(!names(&pair.buyer.handle(records).unwrap()), "once");
+    for (others, has_room) in [(MAX_NAMED - 1, true), (MAX_NAMED, false)] {
+        let other = |number| OutPoint { txid: Txid::from_byte_array([number; 32]), vout: 0 };
+        let facts = Facts { buyer_funded: (1..).map(other).take(others).collect(), ..Facts::default() };
+        let records = Event::Records { contract: contract.clone(), facts };
+        assert_eq!(names(&pair.buyer.handle(records).unwrap()), has_room, "{others}");
+    }
+    // What he does not remember to have signed may not be his.
+    assert!(!names(&agreed(&pair.trade, Role::Buyer).handle(shows(Some(190))).unwrap()));
+    // The seller says it once, for himself.
+    let said = pair.seller.handle(shows(Some(190))).unwrap();
+    assert_eq!(said.iter().filter(|effect| matches!(effect, Effect::Publish(Body::Funded(_)))).count(), 1);
 }
 
 #[test]
