@@ -1,12 +1,13 @@
 //! Records that were read lately: to judge a trade, the same few are asked for again and again, and each time their hashes
 //! and what their bodies say would be computed anew.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use exchange_ledger::ids::RecordId;
 use exchange_ledger::record::Record;
+
+use super::generations::Generations;
 
 /// Records of each of the two generations, together as many as come with one commit: some 2 MB of usual ones, and 12 MB of the
 /// largest.
@@ -17,14 +18,14 @@ const GENERATION: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     time: AtomicU64,
-    generations: Mutex<Generations>,
+    kept: Mutex<Kept>,
 }
 
+/// What was put in at one time.
 #[derive(Debug, Default)]
-struct Generations {
+struct Kept {
     time: u64,
-    young: HashMap<RecordId, Record>,
-    old: HashMap<RecordId, Record>,
+    records: Generations<RecordId, Record, GENERATION>,
 }
 
 /// When something was read from disk.
@@ -43,45 +44,30 @@ impl Cache {
     }
 
     pub fn get(&self, id: &RecordId) -> Option<Record> {
-        let mut generations = self.at(self.time());
-        if let Some(record) = generations.young.get(id) {
-            return Some(record.clone());
-        }
-        let record = generations.old.remove(id)?;
-        generations.insert(record.clone());
-        Some(record)
+        self.at(self.time()).records.renewed(id)
     }
 
     /// Keeps a record that was read from disk after `time`.
     pub fn insert(&self, time: Time, record: &Record) {
-        let mut generations = self.at(self.time());
-        if generations.time == time.0 {
-            generations.insert(record.clone());
+        let mut kept = self.at(self.time());
+        if kept.time == time.0 {
+            kept.records.insert(record.id(), record.clone());
         }
     }
 
     /// Keeps records that were just written. The caller still holds their logs, so nobody has taken them away.
     pub fn insert_all(&self, records: &[Record]) {
-        let mut generations = self.at(self.time());
-        records.iter().for_each(|record| generations.insert(record.clone()));
+        let mut kept = self.at(self.time());
+        records.iter().for_each(|record| kept.records.insert(record.id(), record.clone()));
     }
 
     /// Returns what was put in at this time or, if another thread is ahead, at its.
-    fn at(&self, time: Time) -> MutexGuard<'_, Generations> {
+    fn at(&self, time: Time) -> MutexGuard<'_, Kept> {
         // A poisoned cache is as good as another: it changes in single steps.
-        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        if generations.time < time.0 {
-            *generations = Generations { time: time.0, ..Generations::default() };
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.time < time.0 {
+            *kept = Kept { time: time.0, ..Kept::default() };
         }
-        generations
-    }
-}
-
-impl Generations {
-    fn insert(&mut self, record: Record) {
-        if self.young.len() >= GENERATION {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(record.id(), record);
+        kept
     }
 }

@@ -17,6 +17,7 @@ use crate::row;
 mod cache;
 mod commit;
 mod ends;
+mod generations;
 
 use cache::Cache;
 use ends::Ends;
