@@ -19,7 +19,7 @@ mod rank;
 mod shelf;
 
 use changes::drop_where;
-use makers::{Held, Maker};
+use makers::{Gone, Held, Maker};
 use marks::Word;
 use shelf::{Shelf, Slot, Spot};
 
@@ -136,6 +136,8 @@ pub struct Book {
     present: Shelf,
     away: Shelf,
     makers: HashMap<AuthorId, Maker>,
+    /// Those who were makers a while ago.
+    gone: Gone,
     /// When the makers who are present are looked at again, whether they have gone silent.
     silences: BTreeSet<(u64, AuthorId)>,
     /// When offers end, with their makers and numbers.
@@ -147,9 +149,11 @@ pub struct Book {
     last_short: Option<AuthorId>,
     /// How many offers were read so since the time passed.
     read: usize,
-    /// Offers that ended without having stood, since the time passed.
-    ended: Vec<RecordId>,
+    /// Offers that ended and that the store may list as open, by their ends.
+    ended: BTreeSet<(u64, RecordId)>,
     now: u64,
+    /// The latest time of a record that came in.
+    heard: u64,
 }
 
 impl Book {
@@ -164,7 +168,7 @@ impl Book {
             let offers = ledger.storage().open_offers(after.as_ref(), PAGE)?;
             for id in &offers {
                 if let Some((record, offer)) = ledger.offer(id)? {
-                    book.add(ledger, &record, &offer)?;
+                    book.add(ledger, &record, &offer, false)?;
                 }
             }
             after = offers.last().copied();
@@ -179,12 +183,10 @@ impl Book {
     /// # Errors
     /// When the store fails.
     pub fn apply<S: Storage>(&mut self, ledger: &Ledger<S>, record: &Record, body: &Body) -> Result<(), StorageError> {
-        self.see(record.author(), record.header().time);
+        self.see(record);
         match body {
-            Body::Offer(offer) => self.add(ledger, record, offer),
-            Body::Accept(Accept { offer, .. }) | Body::Revoke(Revoke { offer }) => {
-                self.recheck(ledger, &record.author(), Some(offer))
-            }
+            Body::Offer(offer) => self.add(ledger, record, offer, true),
+            Body::Accept(Accept { offer, .. }) | Body::Revoke(Revoke { offer }) => self.close(ledger, record, offer),
             Body::Heartbeat
             | Body::ArbiterAdvert(_)
             | Body::GroupAdvert(_)
@@ -209,27 +211,27 @@ impl Book {
     /// # Errors
     /// When the store fails.
     pub fn recheck_author<S: Storage>(&mut self, ledger: &Ledger<S>, author: &AuthorId) -> Result<(), StorageError> {
-        self.recheck(ledger, author, None)
+        self.recheck(ledger, author)
     }
 
     /// Lets the time pass: what has ended leaves, what waited takes its place, and makers who have gone silent are away.
-    /// Returns the offers that ended, those too that never stood: a store need not list them as open any more.
+    /// Returns the offers that ended, those too that never stood: a store need not list them as open any more. For that, a
+    /// record has to have come in that is as late: a clock that is ahead must not make the store forget what is open.
     ///
     /// # Errors
     /// When the store fails.
     pub fn advance<S: Storage>(&mut self, ledger: &Ledger<S>, now: u64) -> Result<Vec<RecordId>, StorageError> {
         (self.now, self.read) = (now, 0);
-        let mut ended = std::mem::take(&mut self.ended);
         self.read_on(ledger)?;
-        while let Some((_, number)) = self.ends.first().copied().filter(|(expires, _)| *expires <= now) {
+        while let Some((expires, number)) = self.ends.first().copied().filter(|(expires, _)| *expires <= now) {
             let Some((id, maker)) = self.entry(number).map(|entry| (entry.id, entry.maker)) else { break };
-            ended.push(id);
+            self.note_ended(id, expires);
             self.change(ledger, &maker, None, |maker| drop_where(maker, |held| held.id == id))?;
         }
         while let Some((deadline, author)) = self.silences.first().copied().filter(|(deadline, _)| *deadline < now) {
             self.silences.remove(&(deadline, author));
             let Some(maker) = self.makers.get_mut(&author) else { continue };
-            let deadline = maker.last_seen.saturating_add(AWAY_AFTER_S);
+            let deadline = maker.traces.last_seen.saturating_add(AWAY_AFTER_S);
             if deadline >= now {
                 maker.silence = Some(deadline);
                 self.silences.insert((deadline, author));
@@ -238,7 +240,8 @@ impl Book {
                 self.move_maker(&author);
             }
         }
-        Ok(ended)
+        let open = self.ended.split_off(&(now.min(self.heard).saturating_add(1), RecordId([0; 32])));
+        Ok(std::mem::replace(&mut self.ended, open).into_iter().map(|(_, id)| id).collect())
     }
 
     /// Says whose stake counts: more of their offers stand.
@@ -358,7 +361,7 @@ impl Book {
 
     /// Returns when a maker with open offers was last heard of, by his own clock.
     pub fn last_seen(&self, maker: &AuthorId) -> Option<u64> {
-        self.makers.get(maker).map(|maker| maker.last_seen)
+        self.makers.get(maker).map(|maker| maker.traces.last_seen)
     }
 
     /// Tells whether a maker with open offers was heard of lately.

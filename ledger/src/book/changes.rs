@@ -1,12 +1,12 @@
 //! How the book changes. An offer is on the shelf of its maker's presence, in the list of ends and in its maker's list, or
 //! nowhere.
 
-use std::collections::{HashSet, hash_map};
+use std::collections::HashSet;
 use std::ops::Bound;
 
-use super::makers::{Held, Maker, Position};
+use super::makers::{Held, Maker, Position, Traces};
 use super::shelf::Slot;
-use super::{AWAY_AFTER_S, Book, Entry, MAX_LOGS, marks};
+use super::{AWAY_AFTER_S, Book, Entry, marks};
 use crate::body::Offer;
 use crate::ids::{AuthorId, RecordId};
 use crate::ledger::{Ledger, OfferStanding};
@@ -21,30 +21,39 @@ const READ_AT_ONCE: usize = 256;
 /// How many are read of all makers until the time passes again: the ledger's thread does nothing else meanwhile, and nobody
 /// can look at the book.
 pub(super) const MAX_READ: usize = 4 * READ_AT_ONCE;
-/// How many offers are noted that ended without having stood, until the time passes again: eight megabytes, and ten seconds
-/// of nothing but such offers. What is beyond is found at the next start.
+/// How many offers are noted that ended, until the time passes again and others were heard of who say so too: some fifteen
+/// megabytes, and ten seconds of nothing but such offers. What is beyond is found at the next start.
 const MAX_ENDED: usize = 1 << 18;
 
 impl Book {
+    /// Adds an offer, if it is open. `is_new` tells that it was just let in, and whatever comes after it in its log is still to be
+    /// told of: then nothing can stand against it but what its author said in other logs.
     pub(super) fn add<S: Storage>(
         &mut self,
         ledger: &Ledger<S>,
         record: &Record,
         offer: &Offer,
+        is_new: bool,
     ) -> Result<(), StorageError> {
         if offer.expires <= self.now {
-            self.note_ended(record.id());
-            return Ok(());
-        }
-        if ledger.offer_standing(record)? != OfferStanding::Open {
+            self.note_ended(record.id(), offer.expires);
             return Ok(());
         }
         let author = record.author();
-        if let hash_map::Entry::Vacant(place) = self.makers.entry(author) {
-            let last_seen = last_sign_of_life(ledger, &author)?;
-            place.insert(Maker { last_seen, ..Maker::default() });
-            self.see(author, last_seen);
+        let traces = match self.traces(&author) {
+            Some(traces) => *traces,
+            None => Traces::read(ledger, &author)?,
+        };
+        let is_open = if is_new && traces.are_of(&record.header().log) {
+            ledger.has_rights(record)? && !ledger.is_author_frozen(&author)?
+        } else {
+            ledger.offer_standing(record)? == OfferStanding::Open
+        };
+        if !is_open {
+            return Ok(());
         }
+        self.makers.entry(author).or_insert_with(|| Maker { traces, ..Maker::default() });
+        self.welcome(author);
         let entry = Entry::new(record, offer);
         let (position, id) = (Position::of(record), record.id());
         self.change(ledger, &author, Some(entry), |maker| {
@@ -53,10 +62,28 @@ impl Book {
         })
     }
 
-    pub(super) fn see(&mut self, author: AuthorId, time: u64) {
+    /// Takes note that an author was heard of.
+    pub(super) fn see(&mut self, record: &Record) {
+        self.heard = record.header().time.max(self.heard);
+        let author = record.author();
+        if let Some(traces) = self.traces(&author) {
+            traces.add(record);
+            self.welcome(author);
+        }
+    }
+
+    /// Returns what was seen of an author, if that is remembered.
+    fn traces(&mut self, author: &AuthorId) -> Option<&mut Traces> {
+        match self.makers.get_mut(author) {
+            Some(maker) => Some(&mut maker.traces),
+            None => self.gone.get_mut(author),
+        }
+    }
+
+    /// Moves a maker to those who are there, if he was away and heard of lately.
+    fn welcome(&mut self, author: AuthorId) {
         let Some(maker) = self.makers.get_mut(&author) else { return };
-        maker.last_seen = time.max(maker.last_seen);
-        let deadline = maker.last_seen.saturating_add(AWAY_AFTER_S);
+        let deadline = maker.traces.last_seen.saturating_add(AWAY_AFTER_S);
         if !maker.is_present() && deadline >= self.now {
             maker.silence = Some(deadline);
             self.silences.insert((deadline, author));
@@ -64,16 +91,27 @@ impl Book {
         }
     }
 
-    /// Looks again at one offer of an author, or at all that are held.
-    pub(super) fn recheck<S: Storage>(
+    /// Drops an offer that its author decided about by a record of his: an acceptance counts in the offer's own log alone, a
+    /// withdrawal in each.
+    pub(super) fn close<S: Storage>(
         &mut self,
         ledger: &Ledger<S>,
-        author: &AuthorId,
-        offer: Option<&RecordId>,
+        decision: &Record,
+        offer: &RecordId,
     ) -> Result<(), StorageError> {
+        let (author, epoch) = (decision.author(), decision.header().log.epoch);
+        let is_anywhere = decision.header().kind == Kind::Revoke;
+        let closes = |held: &Held| held.id == *offer && (is_anywhere || held.position.epoch == epoch);
+        if !self.makers.get(&author).is_some_and(|maker| maker.offers.iter().any(closes)) {
+            return Ok(());
+        }
+        self.change(ledger, &author, None, |maker| drop_where(maker, closes))
+    }
+
+    /// Looks again at all offers of an author that are held.
+    pub(super) fn recheck<S: Storage>(&mut self, ledger: &Ledger<S>, author: &AuthorId) -> Result<(), StorageError> {
         let held = self.makers.get(author).into_iter().flat_map(|maker| &maker.offers);
-        let asked: Vec<RecordId> =
-            held.map(|held| held.id).filter(|id| offer.is_none_or(|offer| offer == id)).collect();
+        let asked: Vec<RecordId> = held.map(|held| held.id).collect();
         let mut gone = HashSet::new();
         for id in asked {
             let record = ledger.record(&id)?;
@@ -111,8 +149,11 @@ impl Book {
         }
         if !maker.offers.is_empty() || maker.forgotten_after.is_some() {
             self.makers.insert(*author, maker);
-        } else if let Some(deadline) = maker.silence {
-            self.silences.remove(&(deadline, *author));
+        } else {
+            if let Some(deadline) = maker.silence {
+                self.silences.remove(&(deadline, *author));
+            }
+            self.gone.put(*author, maker.traces);
         }
         filled
     }
@@ -198,11 +239,13 @@ impl Book {
                     Some(entry) => Some(entry),
                     None => ledger.offer(&id)?.map(|(record, offer)| Entry::new(&record, &offer)),
                 };
-                match entry.filter(|entry| entry.expires > self.now) {
-                    Some(entry) => maker.offers[at].entry = Some(self.show(entry, is_present)),
-                    None => {
+                match entry {
+                    Some(entry) if entry.expires > self.now => {
+                        maker.offers[at].entry = Some(self.show(entry, is_present));
+                    }
+                    ended => {
                         maker.offers.remove(at);
-                        self.note_ended(id);
+                        self.note_ended(id, ended.map_or(0, |entry| entry.expires));
                         continue;
                     }
                 }
@@ -212,10 +255,10 @@ impl Book {
         Ok(())
     }
 
-    /// Notes an offer that ended without having stood.
-    fn note_ended(&mut self, id: RecordId) {
+    /// Notes that an offer ended, and when.
+    pub(super) fn note_ended(&mut self, id: RecordId, expires: u64) {
         if self.ended.len() < MAX_ENDED {
-            self.ended.push(id);
+            self.ended.insert((expires, id));
         }
     }
 
@@ -296,6 +339,5 @@ pub(super) fn drop_where(maker: &mut Maker, gone: impl Fn(&Held) -> bool) -> Vec
 /// # Errors
 /// When the store fails.
 pub fn last_sign_of_life<S: Storage>(ledger: &Ledger<S>, author: &AuthorId) -> Result<u64, StorageError> {
-    let heads = ledger.storage().logs_of(author, MAX_LOGS)?;
-    Ok(heads.iter().map(|head| head.time).max().unwrap_or_default())
+    Traces::read(ledger, author).map(|traces| traces.last_seen)
 }

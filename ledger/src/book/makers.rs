@@ -1,7 +1,14 @@
 //! The offers of one maker: which of them stand, which wait, and which are not even remembered.
 
+use std::num::NonZero;
+
+use lru::LruCache;
+
+use super::MAX_LOGS;
 use crate::ids::{AuthorId, RecordId};
-use crate::record::{LogId, Place, Record};
+use crate::ledger::Ledger;
+use crate::record::{Head, LogId, Place, Record};
+use crate::storage::{Storage, StorageError};
 
 /// How many live offers of one author stand in the book: a trader's markets, and little enough that a crowd of identities
 /// costs more than it hides.
@@ -12,11 +19,67 @@ pub const STAKED_LIVE_OFFERS: usize = 64;
 /// a flood of offers costs who sends it a record each, and others nothing but the disk.
 pub(super) const MAX_WAITING: usize = 256;
 
+/// How many authors are remembered whose last offer is gone: whoever trades posts the next one soon. Some two megabytes.
+const MAX_GONE: NonZero<usize> = NonZero::new(16_384).expect("not zero");
+
+/// What was seen of an author's logs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Traces {
+    /// When he was last heard of, by his own clock.
+    pub last_seen: u64,
+    /// The epoch of his log, if he has one alone.
+    only_log: Option<u32>,
+}
+
+impl Traces {
+    /// Reads them from the ledger.
+    pub fn read<S: Storage>(ledger: &Ledger<S>, author: &AuthorId) -> Result<Self, StorageError> {
+        let heads = ledger.storage().logs_of(author, MAX_LOGS)?;
+        let last_seen = heads.iter().map(|head| head.time).max().unwrap_or_default();
+        let only_log = match heads.as_slice() {
+            [Head { log, .. }] => Some(log.epoch),
+            _ => None,
+        };
+        Ok(Self { last_seen, only_log })
+    }
+
+    /// Adds what a record of the author shows that was let in since.
+    pub fn add(&mut self, record: &Record) {
+        let header = record.header();
+        self.last_seen = header.time.max(self.last_seen);
+        self.only_log = self.only_log.filter(|epoch| *epoch == header.log.epoch);
+    }
+
+    /// Tells whether the author's logs are this one alone.
+    pub fn are_of(&self, log: &LogId) -> bool {
+        self.only_log == Some(log.epoch)
+    }
+}
+
+/// What was seen of authors who have no offers left.
+#[derive(Debug, Clone)]
+pub(super) struct Gone(LruCache<AuthorId, Traces>);
+
+impl Default for Gone {
+    fn default() -> Self {
+        Self(LruCache::new(MAX_GONE))
+    }
+}
+
+impl Gone {
+    pub fn put(&mut self, author: AuthorId, traces: Traces) {
+        self.0.put(author, traces);
+    }
+
+    pub fn get_mut(&mut self, author: &AuthorId) -> Option<&mut Traces> {
+        self.0.get_mut(author)
+    }
+}
+
 /// A maker with open offers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Maker {
-    /// When he was last heard of, by his own clock.
-    pub last_seen: u64,
+    pub traces: Traces,
     /// When the book looks again whether he has gone silent; none while his offers stand among those of makers who are away.
     pub silence: Option<u64>,
     /// His open offers, by epoch and seq, all up to `forgotten_after`.
@@ -37,7 +100,7 @@ pub(super) struct Held {
 /// Where an offer stands among those of its author.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
-    epoch: u32,
+    pub epoch: u32,
     seq: u64,
 }
 
