@@ -152,8 +152,6 @@ pub struct Book {
     /// Offers that ended and that the store may list as open, by their ends.
     ended: BTreeSet<(u64, RecordId)>,
     now: u64,
-    /// The latest time of a record that came in.
-    heard: u64,
 }
 
 impl Book {
@@ -178,7 +176,7 @@ impl Book {
         }
     }
 
-    /// Takes in a record that the ledger has let in, with its body.
+    /// Takes in a record that the ledger has let in, with its body. Those of one log are told in its order.
     ///
     /// # Errors
     /// When the store fails.
@@ -215,12 +213,17 @@ impl Book {
     }
 
     /// Lets the time pass: what has ended leaves, what waited takes its place, and makers who have gone silent are away.
-    /// Returns the offers that ended, those too that never stood: a store need not list them as open any more. For that, a
-    /// record has to have come in that is as late: a clock that is ahead must not make the store forget what is open.
+    /// Returns the offers that ended, those too that never stood, by a time that is `sure`: a store need not list them as open
+    /// any more. A clock that is ahead hides what is open; it must not make the store forget it.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn advance<S: Storage>(&mut self, ledger: &Ledger<S>, now: u64) -> Result<Vec<RecordId>, StorageError> {
+    pub fn advance<S: Storage>(
+        &mut self,
+        ledger: &Ledger<S>,
+        now: u64,
+        sure: u64,
+    ) -> Result<Vec<RecordId>, StorageError> {
         (self.now, self.read) = (now, 0);
         self.read_on(ledger)?;
         while let Some((expires, number)) = self.ends.first().copied().filter(|(expires, _)| *expires <= now) {
@@ -240,7 +243,7 @@ impl Book {
                 self.move_maker(&author);
             }
         }
-        let open = self.ended.split_off(&(now.min(self.heard).saturating_add(1), RecordId([0; 32])));
+        let open = self.ended.split_off(&(now.min(sure).saturating_add(1), RecordId([0; 32])));
         Ok(std::mem::replace(&mut self.ended, open).into_iter().map(|(_, id)| id).collect())
     }
 

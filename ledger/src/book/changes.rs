@@ -21,8 +21,8 @@ const READ_AT_ONCE: usize = 256;
 /// How many are read of all makers until the time passes again: the ledger's thread does nothing else meanwhile, and nobody
 /// can look at the book.
 pub(super) const MAX_READ: usize = 4 * READ_AT_ONCE;
-/// How many offers are noted that ended, until the time passes again and others were heard of who say so too: some fifteen
-/// megabytes, and ten seconds of nothing but such offers. What is beyond is found at the next start.
+/// How many offers are noted that ended, until the time passes again and is sure: some fifteen megabytes, and ten seconds of
+/// nothing but such offers. What is beyond is found at the next start.
 const MAX_ENDED: usize = 1 << 18;
 
 impl Book {
@@ -64,7 +64,6 @@ impl Book {
 
     /// Takes note that an author was heard of.
     pub(super) fn see(&mut self, record: &Record) {
-        self.heard = record.header().time.max(self.heard);
         let author = record.author();
         if let Some(traces) = self.traces(&author) {
             traces.add(record);

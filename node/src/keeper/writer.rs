@@ -78,13 +78,17 @@ impl Writer {
             match exchange_store::admit_some(&mut self.ledger, &records, clock::unix_now()) {
                 Ok(admissions) => {
                     let others = records.split_off(admissions.len());
-                    for (admission, record) in admissions.iter().zip(std::mem::replace(&mut records, others)) {
-                        if self.is_beyond(admission, &record) {
+                    let kept = std::mem::replace(&mut records, others);
+                    let mut told: Vec<(Admission, Record)> = admissions.into_iter().zip(kept).collect();
+                    for (admission, record) in &told {
+                        if self.is_beyond(admission, record) {
                             self.own_logs.outgrown(record.header().log);
                         }
-                        verdicts.push(self.verdict(admission, &record));
-                        self.tell(admission, record, false);
+                        verdicts.push(self.verdict(admission, record));
                     }
+                    // They may have come in any order; the book is told of each log in its own.
+                    told.sort_by_key(|(_, record)| record.header().seq);
+                    told.into_iter().for_each(|(admission, record)| self.tell(&admission, record, false));
                 }
                 Err(error) => {
                     tracing::error!(%error, "records cannot be kept; they will be fetched again");
@@ -239,7 +243,7 @@ impl Writer {
 
     /// Lets the book's time pass, and takes what has ended out of the list of open offers.
     fn advance(&mut self, now: u64) {
-        let ended = self.book().advance(&self.ledger, now);
+        let ended = self.book().advance(&self.ledger, now, now);
         let forgotten = ended.and_then(|ended| match ended.as_slice() {
             [] => Ok(()),
             ended => self.ledger.forget_open(ended),

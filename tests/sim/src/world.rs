@@ -372,7 +372,7 @@ fn tick(node: &mut Node, shared: &mut Shared) {
     let Some(mind) = node.mind.as_mut() else { return };
     let me = node.person.author;
     let peers = shared.network.peers(node.number);
-    if let Ok(ended) = mind.book.advance(&node.ledger, now) {
+    if let Ok(ended) = mind.book.advance(&node.ledger, now, now) {
         let _ = node.ledger.forget_open(&ended); // the book is read again at the next start
     }
     mind.turn += 1;
