@@ -260,8 +260,25 @@ pub fn is_missed(storage: &dyn Storage, aged: &Aged, since: u64) -> Result<bool,
     match record.header().kind {
         Kind::Offer => Ok(!accepted(storage, &record)?.is_empty()),
         Kind::Take => may_be_agreed_on(storage, record.id().into()),
-        // Of unknown kinds nothing is agreed on, and no other is ever bare.
-        _ => Ok(false),
+        // Nothing is agreed on by it.
+        Kind::Unknown(_) => Ok(false),
+        // Never bare ([`may_be_bare`]).
+        Kind::Heartbeat
+        | Kind::ArbiterAdvert
+        | Kind::GroupAdvert
+        | Kind::GroupStep
+        | Kind::Stake
+        | Kind::Checkpoint
+        | Kind::Revoke
+        | Kind::Accept
+        | Kind::Cancel
+        | Kind::Funded
+        | Kind::PaymentSent
+        | Kind::Release
+        | Kind::Closed
+        | Kind::Dispute
+        | Kind::Ruling
+        | Kind::Extend => Ok(false),
     }
 }
 

@@ -1,4 +1,5 @@
-//! What the ledger needs of a store. [`MemoryStorage`] is the one for tests and tools; a node's is on disk.
+//! What the ledger needs of a store. [`MemoryStorage`] is the one for tests and tools; a node's is on disk. A [`Wrapper`] is one
+//! around another.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +7,10 @@ use crate::ids::{AuthorId, RecordId};
 use crate::record::{Head, Kind, LogId, Place, Record};
 
 mod memory;
+mod wrapper;
 
 pub use memory::MemoryStorage;
+pub use wrapper::Wrapper;
 
 /// A store that failed. The ledger passes it on unchanged.
 #[derive(Debug, thiserror::Error)]

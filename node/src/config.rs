@@ -25,6 +25,8 @@ pub struct NodeConfig {
     pub peers: Vec<Multiaddr>,
     /// Connect to nobody else and let nobody else in.
     pub only_peers: bool,
+    /// How many peers may connect from one address; more behind a proxy, which makes all that it brings one.
+    pub max_per_address: u16,
     /// How long the bodies of records are kept that nothing needs any more.
     pub retention: Retention,
     /// The socket of the local API; `None`: `api.sock` in the data directory.

@@ -30,6 +30,7 @@ use crate::chain::ChainBackend;
 use crate::chain::kernel::{KernelChain, KernelConfig};
 use crate::config::{ChainConfig, NodeConfig};
 use crate::market::{self, Viewer};
+use crate::net::NetLimits;
 use crate::node::{Node, Session};
 use crate::trader::keys::{ARBITER_NONCE, seal_secret, trade_key};
 use crate::{clock, entropy};
@@ -135,6 +136,7 @@ impl Demo {
                 listen: vec!["/ip4/127.0.0.1/tcp/0".parse()?],
                 peers: hub.clone(),
                 only_peers: false,
+                max_per_address: NetLimits::INCOMING_PER_ADDRESS,
                 retention: Retention::default(),
                 socket: socket.clone().filter(|_| you),
             };

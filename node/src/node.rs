@@ -187,7 +187,7 @@ impl Node {
             only_peers: config.only_peers,
             agent: format!("exchange-node/{} {}", env!("CARGO_PKG_VERSION"), config.retention.mark()),
             retention: config.retention,
-            limits: NetLimits::default(),
+            limits: NetLimits { max_incoming_per_address: config.max_per_address, ..NetLimits::default() },
         };
         let replica = Arc::new(LedgerReplica::new(keeper.clone(), mailbox.clone()));
         let net = net::start(net_config, key, replica, stop.clone()).await?;

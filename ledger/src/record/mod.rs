@@ -14,6 +14,7 @@ use crate::retention;
 pub mod admission;
 mod header;
 mod kind;
+mod next;
 mod verify;
 
 pub use header::{FLAG_CRITICAL, HEADER_LEN, Header, LogId, MAX_LOG_LEN, VERSION};

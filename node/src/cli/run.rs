@@ -21,10 +21,15 @@ use crate::cli::{signals, values};
 use crate::config::{ChainConfig, CoreAuth, ElectrumServer, NodeConfig};
 use crate::errors::ExplainResult;
 use crate::keyring::Keyring;
+use crate::net::NetLimits;
 use crate::node::Node;
 
 /// The port of a relay, which others have to know.
 const RELAY_PORT: u16 = 9740;
+/// How many peers may connect from one address unless it is said otherwise.
+const FROM_ONE: u16 = NetLimits::INCOMING_PER_ADDRESS;
+/// How many may connect at all.
+const ALL: i64 = NetLimits::INCOMING as i64; // widening
 
 /// Run a node until it is stopped
 ///
@@ -86,6 +91,10 @@ pub struct Run {
     /// Connect to nobody but the peers named by --peer, and let nobody else in
     #[arg(long, requires = "peers")]
     only_peers: bool,
+    /// How many peers may connect from one address, up to all 96: more than 8 for a relay behind a proxy on another machine,
+    /// which makes all that it brings one address. Who connects from this machine is not counted
+    #[arg(long, value_name = "N", default_value_t = FROM_ONE, value_parser = clap::value_parser!(u16).range(1..=ALL))]
+    max_per_address: u16,
     /// The email of the identity: makes one if there is none yet
     #[arg(long, conflicts_with = "relay")]
     email: Option<String>,
@@ -158,6 +167,7 @@ impl Run {
             listen: self.listen_addresses(),
             peers: self.peers.clone(),
             only_peers: self.only_peers,
+            max_per_address: self.max_per_address,
             retention: self.retention,
             socket: global.socket.clone(),
         })

@@ -5,8 +5,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use exchange_ledger::ledger::MAX_CLOCK_SKEW_S;
-use exchange_ledger::record::{Head, Kind, LogId, MAX_LOG_LEN};
+use exchange_ledger::record::LogId;
 use tokio::sync::watch;
 
 /// How long the first record after a start waits for a comparison with a peer before it opens a new log: connecting takes a
@@ -65,37 +64,5 @@ impl OwnLogs {
             // When nobody was there to compare with, the record goes into a new log.
             let _ = tokio::time::timeout(COMPARISON_WAIT, compared.wait_for(|compared| *compared)).await;
         }
-    }
-}
-
-/// Tells whether a log can take another record: it is not full, and no clock that once ran ahead holds up everything that
-/// is signed until its time has come.
-pub(super) fn has_room(head: &Head, now: u64) -> bool {
-    head.len < MAX_LOG_LEN && head.time <= now.saturating_add(MAX_CLOCK_SKEW_S)
-}
-
-/// Tells whether records of a kind mean little outside of the log that holds what they are about: these wait for a peer
-/// rather than open a new log.
-pub(super) const fn waits_for_its_log(kind: Kind) -> bool {
-    match kind {
-        // The acceptance of a bid counts only in the log of the offer. A heartbeat that nobody hears is worth no log.
-        Kind::Accept | Kind::Heartbeat => true,
-        Kind::ArbiterAdvert
-        | Kind::GroupAdvert
-        | Kind::GroupStep
-        | Kind::Checkpoint
-        | Kind::Stake
-        | Kind::Offer
-        | Kind::Revoke
-        | Kind::Take
-        | Kind::Cancel
-        | Kind::Funded
-        | Kind::PaymentSent
-        | Kind::Release
-        | Kind::Closed
-        | Kind::Dispute
-        | Kind::Ruling
-        | Kind::Extend
-        | Kind::Unknown(_) => false,
     }
 }

@@ -4,12 +4,11 @@ use std::path::Path;
 
 use exchange_ledger::identity::{Email, KdfParams, MasterKey, Password};
 use exchange_ledger::ledger::MAX_CLOCK_SKEW_S;
-use exchange_ledger::record::{Head, Header, Kind, LogId, MAX_LOG_LEN};
+use exchange_ledger::record::{Header, Kind, LogId};
 use exchange_ledger::storage::{MemoryStorage, Storage};
 use exchange_ledger::testing::NETWORK;
 use exchange_store::OpenOptions;
 
-use super::own_log::has_room;
 use super::*;
 
 fn identity() -> Arc<Identity> {
@@ -138,15 +137,6 @@ async fn an_own_record_that_is_early_by_a_clock_set_back_shows_that_more_was_wri
     assert!(matches!(heartbeat, Err(PublishError::Unconfirmed)));
     assert_ne!(run.publish("after it").await.header().log, first.header().log);
     run.stop();
-}
-
-#[test]
-fn a_full_log_is_followed_by_another() {
-    let noted = |len| Head { len, ..exchange_ledger::testing::Author::new(1).write(&Body::Heartbeat).as_head() };
-    let now = u64::from(exchange_ledger::testing::EPOCH);
-    assert!(has_room(&noted(MAX_LOG_LEN - 1), now + 1));
-    assert!(!has_room(&noted(MAX_LOG_LEN), now + 1));
-    assert!(!has_room(&noted(1), now - MAX_CLOCK_SKEW_S), "a clock that ran ahead");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use exchange_ledger::body::Body;
 use exchange_ledger::book::Book;
-use exchange_ledger::ids::{AuthorId, RecordId};
+use exchange_ledger::ids::AuthorId;
 use exchange_ledger::ledger::{Admission, Ledger};
 use exchange_ledger::record::{Head, Header, Kind, LogId, Record};
 use exchange_ledger::retention::{Look, Mine};
@@ -14,7 +14,7 @@ use exchange_store::{Store, apply_to_book};
 use tokio::sync::{broadcast, mpsc};
 
 use super::intake::Checked;
-use super::own_log::{self, OwnLogs};
+use super::own_log::OwnLogs;
 use super::ticket::{Published, Ticket, Wish};
 use super::{Change, Job, PublishError, answered_by};
 use crate::clock;
@@ -136,26 +136,14 @@ impl Writer {
         let Wish { identity, body, request } = wish;
         let (author, now) = (identity.author(), clock::unix_now());
         let (log, head) = self.own_log(&author, body.kind(), now, ticket)?;
-        let admission = match (head, ticket) {
-            (Some(_), _) => 0,
-            (None, Some(ticket)) if ticket.log == log => ticket.nonce,
+        let (network, kind) = (self.ledger.network(), body.kind());
+        let header = match (head, ticket) {
+            (Some(head), _) => Header::after(&head, network, kind, now),
+            (None, Some(ticket)) if ticket.log == log => Header::first(log, network, kind, now, ticket.nonce),
             (None, _) => {
                 body.check(now)?;
                 return Ok(Published::Opens(log));
             }
-        };
-        let header = Header {
-            network: self.ledger.network(),
-            log,
-            seq: head.map_or(0, |head| head.len),
-            backlink: head.map_or(RecordId([0; 32]), |head| head.id),
-            // A clock that was set back must not break the log.
-            time: head.map_or(now, |head| now.max(head.time)),
-            kind: body.kind(),
-            flags: 0,
-            body_len: 0,
-            body_hash: [0; 32],
-            admission,
         };
         let record = Record::sign(header, body.encode(), |message| identity.sign(message))?;
         Body::decode(&record)?;
@@ -186,11 +174,11 @@ impl Writer {
     ) -> Result<(LogId, Option<Head>), PublishError> {
         if let Some(noted) = self.private.own_head(author)? {
             let head = self.ledger.storage().head(&noted.log)?;
-            if head == Some(noted) && own_log::has_room(&noted, now) {
+            if head == Some(noted) && noted.has_room(now) {
                 if self.own_logs.is_confirmed(&noted.log) {
                     return Ok((noted.log, head));
                 }
-                if own_log::waits_for_its_log(kind) {
+                if kind.waits_for_its_log() {
                     return Err(PublishError::Unconfirmed);
                 }
             }

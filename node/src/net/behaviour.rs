@@ -52,8 +52,8 @@ const GOSSIP_FRAMING: usize = 256;
 /// What a connection reads at a time. libp2p-gossipsub 0.50.1 holds its frame limit against all that it has read, so
 /// the limit needs room for the beginning of the next frame, or a quick sender is cut off.
 const GOSSIP_READ: usize = 8 * 1024;
-/// Peers at one address before it costs them score: as many as this node may dial, for users share the address of a provider;
-/// of those that dial this node the gate lets in fewer.
+/// Peers at one address before it costs them score: as many as this node may dial, for users share the address of a provider,
+/// or as many as the gate lets in, if that is more.
 const MAX_PEERS_PER_ADDRESS: f64 = 32.0;
 
 /// Everything that acts on connections. `gate` stands first, so that nothing is set up for who may not connect.
@@ -82,10 +82,10 @@ impl Behaviour {
             .with_cache_size(0);
         let ping = ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT);
         Ok(Self {
-            gate: Gate::new(only, config.limits.max_incoming_per_address),
+            gate: Gate::new(only, config.limits.max_incoming_per_address.into()),
             limits: connection_limits::Behaviour::new(connection_limits(config)),
             memory: memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY_USE),
-            gossip: gossip(names).map_err(NetError::Setup)?,
+            gossip: gossip(names, config.limits.max_incoming_per_address).map_err(NetError::Setup)?,
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
             sync: request_response::Behaviour::with_codec(
@@ -114,7 +114,7 @@ fn connection_limits(config: &NetConfig) -> connection_limits::ConnectionLimits 
 /// Gossip without authors: a message is told from another by its topic and content only, and passed on only when the
 /// replica has accepted it. The protocol's own names stay, since only under them version 1.2 with its IDONTWANT is
 /// spoken; networks are kept apart by topic names and by identify.
-fn gossip(names: &Names) -> Result<Gossip, String> {
+fn gossip(names: &Names, max_incoming_per_address: u16) -> Result<Gossip, String> {
     let topics = names.topics().map(|(_, name)| name);
     let config = gossipsub::ConfigBuilder::default()
         .validation_mode(ValidationMode::Anonymous)
@@ -147,7 +147,7 @@ fn gossip(names: &Names) -> Result<Gossip, String> {
         config,
         WhitelistSubscriptionFilter(allowed),
     )?;
-    gossip.with_peer_score(score(topics), PeerScoreThresholds::default())?;
+    gossip.with_peer_score(score(topics, max_incoming_per_address), PeerScoreThresholds::default())?;
     for topic in topics {
         gossip.subscribe(topic).map_err(|e| e.to_string())?;
     }
@@ -163,7 +163,7 @@ fn message_id(topic: &TopicHash, data: &[u8]) -> MessageId {
 
 /// Scores peers by what is surely their fault: invalid messages and breaking the protocol. How much a peer delivers
 /// does not count, since an honest one in a quiet network delivers nothing for hours.
-fn score(topics: [&IdentTopic; 3]) -> PeerScoreParams {
+fn score(topics: [&IdentTopic; 3], max_incoming_per_address: u16) -> PeerScoreParams {
     let topic = TopicScoreParams {
         topic_weight: 1.0,
         time_in_mesh_weight: 0.0,
@@ -178,7 +178,7 @@ fn score(topics: [&IdentTopic; 3]) -> PeerScoreParams {
     };
     PeerScoreParams {
         topics: HashMap::from(topics.map(|name| (name.hash(), topic.clone()))),
-        ip_colocation_factor_threshold: MAX_PEERS_PER_ADDRESS,
+        ip_colocation_factor_threshold: MAX_PEERS_PER_ADDRESS.max(max_incoming_per_address.into()),
         ip_colocation_factor_whitelist: HashSet::from([Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]),
         ..PeerScoreParams::default()
     }
@@ -193,5 +193,13 @@ mod tests {
         let names = Names::new(*b"test");
         assert_ne!(message_id(&names.records.hash(), b"x"), message_id(&names.mail.hash(), b"x"));
         assert_eq!(message_id(&names.mail.hash(), b"x"), message_id(&names.mail.hash(), b"x"));
+    }
+
+    #[test]
+    fn nobody_loses_score_by_an_address_from_which_the_gate_lets_him_in() {
+        let names = Names::new(*b"test");
+        let topics = names.topics().map(|(_, name)| name);
+        assert!(score(topics, 8).ip_colocation_factor_threshold >= 32.0);
+        assert!(score(topics, 96).ip_colocation_factor_threshold >= 96.0);
     }
 }

@@ -32,7 +32,7 @@ pub struct NetLimits {
     pub max_incoming: u32,
     /// How many of them may come from one IPv4 address, or from one IPv6 network of 64 bits. The machine's own are not
     /// counted, and with `only_peers` none are.
-    pub max_incoming_per_address: usize,
+    pub max_incoming_per_address: u16,
     /// Connections that this node opened.
     pub max_outgoing: u32,
     /// The time between two comparisons with an idle peer.
@@ -43,12 +43,19 @@ pub struct NetLimits {
     pub serve_rate: u32,
 }
 
+impl NetLimits {
+    /// Connections that others opened, unless it is said otherwise.
+    pub const INCOMING: u16 = 96;
+    /// Those of them from one address: nobody has a relay for himself by one machine, and who shares an address with more
+    /// people has other relays.
+    pub const INCOMING_PER_ADDRESS: u16 = 8;
+}
+
 impl Default for NetLimits {
     fn default() -> Self {
         Self {
-            max_incoming: 96,
-            // Nobody has a relay for himself by one machine; who shares an address with more people has other relays.
-            max_incoming_per_address: 8,
+            max_incoming: Self::INCOMING.into(),
+            max_incoming_per_address: Self::INCOMING_PER_ADDRESS,
             max_outgoing: 32,
             sync_interval: Duration::from_secs(20),
             ban: Duration::from_secs(3600),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::{Signer, SigningKey};
-use exchange_ledger::ids::{AuthorId, RecordId};
+use exchange_ledger::ids::AuthorId;
 use exchange_ledger::record::{Head, Header, Kind, LogId, Record, admission};
 use exchange_ledger::retention::Retention;
 use exchange_ledger::storage::Storage;
@@ -246,17 +246,10 @@ impl Writer {
     }
 
     fn write(&mut self) -> Outcome<Vec<u8>> {
-        let header = Header {
-            network: NETWORK,
-            log: self.log,
-            seq: self.head.map_or(0, |head| head.len),
-            backlink: self.head.map_or(RecordId([0; 32]), |head| head.id),
-            time: clock::unix_now(),
-            kind: Kind::Unknown(60_000),
-            flags: 0,
-            body_len: 0,
-            body_hash: [0; 32],
-            admission: if self.head.is_none() { admission::mint(&NETWORK, &self.log) } else { 0 },
+        let (kind, now) = (Kind::Unknown(60_000), clock::unix_now());
+        let header = match &self.head {
+            Some(head) => Header::after(head, NETWORK, kind, now),
+            None => Header::first(self.log, NETWORK, kind, now, admission::mint(&NETWORK, &self.log)),
         };
         let record = Record::sign(header, vec![0x11; 200], |message| self.key.sign(message).to_bytes())?;
         self.head = Some(record.as_head());

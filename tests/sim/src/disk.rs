@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use bitcoin::{OutPoint, ScriptBuf};
-use exchange_ledger::ids::{AuthorId, MailboxId, RecordId, TradeId};
-use exchange_ledger::record::{Head, Kind, LogId, Place, Record};
-use exchange_ledger::storage::{Aged, Batch, MemoryStorage, Storage, StorageError};
+use exchange_ledger::ids::{AuthorId, MailboxId, TradeId};
+use exchange_ledger::record::Head;
+use exchange_ledger::storage::{Batch, MemoryStorage, Storage, StorageError, Wrapper};
 use exchange_ledger::trade::Local;
 
 use exchange_ledger::trade::pins::Pin;
@@ -147,109 +147,17 @@ impl Disk {
             None => write(&mut platter),
         }
     }
-
-    fn read<T>(&self, read: impl FnOnce(&MemoryStorage) -> T) -> T {
-        read(&self.0.borrow().ledger)
-    }
 }
 
-impl Storage for Disk {
-    fn record(&self, id: &RecordId) -> Result<Option<Record>, StorageError> {
-        self.read(|ledger| ledger.record(id))
+impl Wrapper for Disk {
+    fn ask<T>(&self, question: impl FnOnce(&dyn Storage) -> Result<T, StorageError>) -> Result<T, StorageError> {
+        question(&self.0.borrow().ledger)
     }
 
-    fn id_at(&self, log: &LogId, seq: u64) -> Result<Option<RecordId>, StorageError> {
-        self.read(|ledger| ledger.id_at(log, seq))
-    }
-
-    fn range(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<Record>, StorageError> {
-        self.read(|ledger| ledger.range(log, from, limit))
-    }
-
-    fn frozen(&self, log: &LogId) -> Result<Vec<Record>, StorageError> {
-        self.read(|ledger| ledger.frozen(log))
-    }
-
-    fn is_forked(&self, author: &AuthorId) -> Result<bool, StorageError> {
-        self.read(|ledger| ledger.is_forked(author))
-    }
-
-    fn head(&self, log: &LogId) -> Result<Option<Head>, StorageError> {
-        self.read(|ledger| ledger.head(log))
-    }
-
-    fn heads(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
-        self.read(|ledger| ledger.heads(after, limit))
-    }
-
-    fn forked(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
-        self.read(|ledger| ledger.forked(after, limit))
-    }
-
-    fn logs_of(&self, author: &AuthorId, limit: usize) -> Result<Vec<Head>, StorageError> {
-        self.read(|ledger| ledger.logs_of(author, limit))
-    }
-
-    fn first_critical(&self, log: &LogId) -> Result<Option<Place>, StorageError> {
-        self.read(|ledger| ledger.first_critical(log))
-    }
-
-    fn of_kind(&self, kind: Kind, after: Option<&Place>, limit: usize) -> Result<Vec<Place>, StorageError> {
-        self.read(|ledger| ledger.of_kind(kind, after, limit))
-    }
-
-    fn of_kind_by(
-        &self,
-        kind: Kind,
-        author: &AuthorId,
-        after: Option<&Place>,
-        limit: usize,
-    ) -> Result<Vec<Place>, StorageError> {
-        self.read(|ledger| ledger.of_kind_by(kind, author, after, limit))
-    }
-
-    fn about(
-        &self,
-        subject: &RecordId,
-        author: Option<&AuthorId>,
-        limit: usize,
-    ) -> Result<Vec<RecordId>, StorageError> {
-        self.read(|ledger| ledger.about(subject, author, limit))
-    }
-
-    fn about_in(&self, subject: &RecordId, log: &LogId, limit: usize) -> Result<Vec<RecordId>, StorageError> {
-        self.read(|ledger| ledger.about_in(subject, log, limit))
-    }
-
-    fn open_offers(&self, after: Option<&RecordId>, limit: usize) -> Result<Vec<RecordId>, StorageError> {
-        self.read(|ledger| ledger.open_offers(after, limit))
-    }
-
-    fn forget_open(&mut self, offers: &[RecordId]) -> Result<(), StorageError> {
-        self.attempt(|platter| platter.ledger.forget_open(offers))
-    }
-
-    fn droppable(&self, before: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError> {
-        self.read(|ledger| ledger.droppable(before, after, limit))
-    }
-
-    fn bare(&self, since: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError> {
-        self.read(|ledger| ledger.bare(since, after, limit))
-    }
-
-    fn drop_bodies(&mut self, records: &[RecordId]) -> Result<(), StorageError> {
-        self.attempt(|platter| platter.ledger.drop_bodies(records))
-    }
-
-    fn keep_bodies(&mut self, records: &[Record]) -> Result<(), StorageError> {
-        self.attempt(|platter| platter.ledger.keep_bodies(records))
-    }
-
-    fn len(&self) -> Result<u64, StorageError> {
-        self.read(Storage::len)
-    }
-
-    fn commit(&mut self, batch: &Batch) -> Result<(), StorageError> {
-        self.attempt(|platter| platter.ledger.commit(batch))
+    fn change(
+        &mut self,
+        change: impl FnOnce(&mut dyn Storage) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        self.attempt(|platter| change(&mut platter.ledger))
     }
 }

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use exchange_ledger::body::Body;
 use exchange_ledger::book::Book;
 use exchange_ledger::ids::{MailboxId, RecordId, TradeId};
-use exchange_ledger::ledger::{Admission, Ledger, MAX_CLOCK_SKEW_S};
-use exchange_ledger::record::{Head, Header, Kind, LogId, MAX_LOG_LEN, Record};
+use exchange_ledger::ledger::{Admission, Ledger};
+use exchange_ledger::record::{Head, Header, Kind, LogId, Record};
 use exchange_ledger::retention::Retention;
 use exchange_ledger::storage::{Aged, Batch, Storage, StorageError};
 use exchange_ledger::sync::{Proof, Verdict};
@@ -347,17 +347,9 @@ impl Node {
     pub fn publish(&mut self, body: &Body, shared: &mut Shared) -> Option<Record> {
         let now = self.now(shared);
         let (log, head) = self.own_log(body.kind(), now, shared)?;
-        let header = Header {
-            network: NETWORK,
-            log,
-            seq: head.map_or(0, |head| head.len),
-            backlink: head.map_or(RecordId([0; 32]), |head| head.id),
-            time: head.map_or(now, |head| now.max(head.time)),
-            kind: body.kind(),
-            flags: 0,
-            body_len: 0,
-            body_hash: [0; 32],
-            admission: if head.is_some() { 0 } else { ticket(&log) },
+        let header = match head {
+            Some(head) => Header::after(&head, NETWORK, body.kind(), now),
+            None => Header::first(log, NETWORK, body.kind(), now, ticket(&log)),
         };
         let record = Record::sign(header, body.encode(), |message| self.person.sign(message)).ok()?;
         Body::decode(&record).ok()?;
@@ -382,15 +374,14 @@ impl Node {
         let mind = self.mind.as_ref()?;
         if let Some(noted) = self.disk.private().own_head {
             let head = self.ledger.storage().head(&noted.log).ok()?;
-            let in_time = noted.time <= now.saturating_add(MAX_CLOCK_SKEW_S);
-            if head == Some(noted) && in_time && noted.len < MAX_LOG_LEN {
+            if head == Some(noted) && noted.has_room(now) {
                 let careless = shared.flaw == Some(Flaw::RestoresOldCopy);
                 let confirmed = mind.compared || mind.opened.contains(&noted.log);
                 if careless || (confirmed && !mind.outgrown.contains(&noted.log)) {
                     return Some((noted.log, head));
                 }
                 let waits = shared.agenda.now() < mind.started + COMPARISON_WAIT_MS;
-                if waits || matches!(kind, Kind::Accept | Kind::Heartbeat) {
+                if waits || kind.waits_for_its_log() {
                     return None;
                 }
             }

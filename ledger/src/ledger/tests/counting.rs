@@ -2,9 +2,9 @@
 
 use std::cell::Cell;
 
-use crate::ids::{AuthorId, RecordId};
-use crate::record::{Head, Kind, LogId, Place, Record};
-use crate::storage::{Aged, Batch, MemoryStorage, Storage, StorageError};
+use crate::ids::RecordId;
+use crate::record::{LogId, Record};
+use crate::storage::{MemoryStorage, Storage, StorageError, Wrapper};
 
 pub struct Counting {
     storage: MemoryStorage,
@@ -27,14 +27,21 @@ impl Counting {
     }
 }
 
-impl Storage for Counting {
+impl Wrapper for Counting {
+    fn ask<T>(&self, question: impl FnOnce(&dyn Storage) -> Result<T, StorageError>) -> Result<T, StorageError> {
+        question(&self.storage)
+    }
+
+    fn change(
+        &mut self,
+        change: impl FnOnce(&mut dyn Storage) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        change(&mut self.storage)
+    }
+
     fn record(&self, id: &RecordId) -> Result<Option<Record>, StorageError> {
         self.reads.set(self.reads.get() + 1);
         self.storage.record(id)
-    }
-
-    fn id_at(&self, log: &LogId, seq: u64) -> Result<Option<RecordId>, StorageError> {
-        self.storage.id_at(log, seq)
     }
 
     fn range(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<Record>, StorageError> {
@@ -43,88 +50,5 @@ impl Storage for Counting {
 
     fn frozen(&self, log: &LogId) -> Result<Vec<Record>, StorageError> {
         self.storage.frozen(log).map(|records| self.count(records))
-    }
-
-    fn is_forked(&self, author: &AuthorId) -> Result<bool, StorageError> {
-        self.storage.is_forked(author)
-    }
-
-    fn head(&self, log: &LogId) -> Result<Option<Head>, StorageError> {
-        self.storage.head(log)
-    }
-
-    fn heads(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
-        self.storage.heads(after, limit)
-    }
-
-    fn forked(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
-        self.storage.forked(after, limit)
-    }
-
-    fn logs_of(&self, author: &AuthorId, limit: usize) -> Result<Vec<Head>, StorageError> {
-        self.storage.logs_of(author, limit)
-    }
-
-    fn first_critical(&self, log: &LogId) -> Result<Option<Place>, StorageError> {
-        self.storage.first_critical(log)
-    }
-
-    fn of_kind(&self, kind: Kind, after: Option<&Place>, limit: usize) -> Result<Vec<Place>, StorageError> {
-        self.storage.of_kind(kind, after, limit)
-    }
-
-    fn of_kind_by(
-        &self,
-        kind: Kind,
-        author: &AuthorId,
-        after: Option<&Place>,
-        limit: usize,
-    ) -> Result<Vec<Place>, StorageError> {
-        self.storage.of_kind_by(kind, author, after, limit)
-    }
-
-    fn about(
-        &self,
-        subject: &RecordId,
-        author: Option<&AuthorId>,
-        limit: usize,
-    ) -> Result<Vec<RecordId>, StorageError> {
-        self.storage.about(subject, author, limit)
-    }
-
-    fn about_in(&self, subject: &RecordId, log: &LogId, limit: usize) -> Result<Vec<RecordId>, StorageError> {
-        self.storage.about_in(subject, log, limit)
-    }
-
-    fn open_offers(&self, after: Option<&RecordId>, limit: usize) -> Result<Vec<RecordId>, StorageError> {
-        self.storage.open_offers(after, limit)
-    }
-
-    fn forget_open(&mut self, offers: &[RecordId]) -> Result<(), StorageError> {
-        self.storage.forget_open(offers)
-    }
-
-    fn len(&self) -> Result<u64, StorageError> {
-        self.storage.len()
-    }
-
-    fn commit(&mut self, batch: &Batch) -> Result<(), StorageError> {
-        self.storage.commit(batch)
-    }
-
-    fn droppable(&self, before: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError> {
-        self.storage.droppable(before, after, limit)
-    }
-
-    fn bare(&self, since: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError> {
-        self.storage.bare(since, after, limit)
-    }
-
-    fn drop_bodies(&mut self, records: &[RecordId]) -> Result<(), StorageError> {
-        self.storage.drop_bodies(records)
-    }
-
-    fn keep_bodies(&mut self, records: &[Record]) -> Result<(), StorageError> {
-        self.storage.keep_bodies(records)
     }
 }

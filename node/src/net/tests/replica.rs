@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::ledger::{Admission, Ledger};
-use exchange_ledger::record::{FLAG_CRITICAL, Head, Header, Kind, LogId, Place, Record, admission, verify_batch};
-use exchange_ledger::storage::{Aged, Batch, MemoryStorage, Storage, StorageError};
+use exchange_ledger::record::{FLAG_CRITICAL, Head, Header, Kind, LogId, Record, admission, verify_batch};
+use exchange_ledger::storage::{MemoryStorage, Storage, StorageError, Wrapper};
 use exchange_ledger::sync::{Proof, Salt, Snapshot, Snapshots};
 use libp2p::identity::ed25519;
 
@@ -79,17 +79,10 @@ pub fn log(author: u8) -> LogId {
 
 fn sign(author: u8, before: Option<Head>, payload: &[u8]) -> Record {
     let log = log(author);
-    let header = Header {
-        network: NETWORK,
-        log,
-        seq: before.map_or(0, |head| head.len),
-        backlink: before.map_or(RecordId([0; 32]), |head| head.id),
-        time: EPOCH.into(),
-        kind: Kind::Unknown(60_000),
-        flags: 0,
-        body_len: 0,
-        body_hash: [0; 32],
-        admission: if before.is_none() { admission::mint(&NETWORK, &log) } else { 0 },
+    let (kind, now) = (Kind::Unknown(60_000), u64::from(EPOCH));
+    let header = match before {
+        Some(head) => Header::after(&head, NETWORK, kind, now),
+        None => Header::first(log, NETWORK, kind, now, admission::mint(&NETWORK, &log)),
     };
     Record::sign(header, payload.to_vec(), |message| keypair(author).sign(message).try_into().unwrap()).unwrap()
 }
@@ -216,7 +209,7 @@ impl Own for View<'_> {
     }
 }
 
-/// A store that may not tell the truth; of what the network does not ask it tells nothing.
+/// A store that may not tell the truth, and keeps nothing.
 struct Liar<'a> {
     truth: &'a MemoryStorage,
     lie: Lie,
@@ -228,13 +221,13 @@ impl Liar<'_> {
     }
 }
 
-impl Storage for Liar<'_> {
-    fn record(&self, id: &RecordId) -> Result<Option<Record>, StorageError> {
-        self.truth.record(id)
+impl Wrapper for Liar<'_> {
+    fn ask<T>(&self, question: impl FnOnce(&dyn Storage) -> Result<T, StorageError>) -> Result<T, StorageError> {
+        question(self.truth)
     }
 
-    fn id_at(&self, log: &LogId, seq: u64) -> Result<Option<RecordId>, StorageError> {
-        self.truth.id_at(log, seq)
+    fn change(&mut self, _: impl FnOnce(&mut dyn Storage) -> Result<(), StorageError>) -> Result<(), StorageError> {
+        Err(StorageError::Io("a liar keeps nothing".into()))
     }
 
     fn range(&self, log: &LogId, from: u64, limit: usize) -> Result<Vec<Record>, StorageError> {
@@ -247,14 +240,6 @@ impl Storage for Liar<'_> {
             Record::sign(header, record.body().to_vec(), |_| [9; 64]).unwrap()
         };
         Ok(records.into_iter().map(forged).collect())
-    }
-
-    fn frozen(&self, log: &LogId) -> Result<Vec<Record>, StorageError> {
-        self.truth.frozen(log)
-    }
-
-    fn is_forked(&self, author: &AuthorId) -> Result<bool, StorageError> {
-        self.truth.is_forked(author)
     }
 
     fn head(&self, log: &LogId) -> Result<Option<Head>, StorageError> {
@@ -278,66 +263,6 @@ impl Storage for Liar<'_> {
             return Ok((first..first.saturating_add(count)).map(made_up).collect());
         }
         Ok(self.truth.heads(after, limit)?.into_iter().map(|head| self.boasted(head)).collect())
-    }
-
-    fn forked(&self, after: Option<&LogId>, limit: usize) -> Result<Vec<Head>, StorageError> {
-        self.truth.forked(after, limit)
-    }
-
-    fn logs_of(&self, author: &AuthorId, limit: usize) -> Result<Vec<Head>, StorageError> {
-        self.truth.logs_of(author, limit)
-    }
-
-    fn first_critical(&self, _: &LogId) -> Result<Option<Place>, StorageError> {
-        Ok(None)
-    }
-
-    fn of_kind(&self, _: Kind, _: Option<&Place>, _: usize) -> Result<Vec<Place>, StorageError> {
-        Ok(Vec::new())
-    }
-
-    fn of_kind_by(&self, _: Kind, _: &AuthorId, _: Option<&Place>, _: usize) -> Result<Vec<Place>, StorageError> {
-        Ok(Vec::new())
-    }
-
-    fn about(&self, _: &RecordId, _: Option<&AuthorId>, _: usize) -> Result<Vec<RecordId>, StorageError> {
-        Ok(Vec::new())
-    }
-
-    fn about_in(&self, _: &RecordId, _: &LogId, _: usize) -> Result<Vec<RecordId>, StorageError> {
-        Ok(Vec::new())
-    }
-
-    fn open_offers(&self, _: Option<&RecordId>, _: usize) -> Result<Vec<RecordId>, StorageError> {
-        Ok(Vec::new())
-    }
-
-    fn forget_open(&mut self, _: &[RecordId]) -> Result<(), StorageError> {
-        Ok(())
-    }
-
-    fn droppable(&self, _: u64, _: Option<&Aged>, _: usize) -> Result<Vec<Aged>, StorageError> {
-        Ok(Vec::new())
-    }
-
-    fn bare(&self, since: u64, after: Option<&Aged>, limit: usize) -> Result<Vec<Aged>, StorageError> {
-        self.truth.bare(since, after, limit)
-    }
-
-    fn drop_bodies(&mut self, _: &[RecordId]) -> Result<(), StorageError> {
-        Err(StorageError::Io("a liar drops nothing".into()))
-    }
-
-    fn keep_bodies(&mut self, _: &[Record]) -> Result<(), StorageError> {
-        Err(StorageError::Io("a liar keeps nothing".into()))
-    }
-
-    fn len(&self) -> Result<u64, StorageError> {
-        self.truth.len()
-    }
-
-    fn commit(&mut self, _: &Batch) -> Result<(), StorageError> {
-        Err(StorageError::Io("a liar keeps nothing".into()))
     }
 }
 
