@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitcoin::hashes::Hash;
-use bitcoin::{Block, BlockHash, Network, OutPoint};
+use bitcoin::{Amount, Block, BlockHash, FeeRate, Network, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 
 use super::*;
 use crate::chain::kernel::{KernelChain, KernelConfig};
-use crate::chain::{BlockRef, Follower, OutpointStatus};
+use crate::chain::{BlockRef, ChainError, Follower, OutpointStatus};
 
 /// Long enough for a busy machine; reached only when something is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
