@@ -3,13 +3,14 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use exchange_api::{
-    AccountView, Action, Actor, AddressInfo, ArbiterView, AuthorId, Balance, ChainTx, CoinUse, CoinView, Conversation,
-    Currency, Disclosure, DisputeView, Event, FeeEstimate, IdentityState, MessageView, MessageWords, NextStep,
-    OfferState, OfferView, Page, PeerInfo, Person, Phase, Price, RecordId, Role, RulingView, Sats, Seat, Showing,
-    ShownTranscript, Side, Status, Step, StepState, Subject, TakeReview, TradeId, TradeView, WalletTx,
+    AccountView, Action, Actor, AddressInfo, ApiError, ArbiterView, AuthorId, Balance, ChainTx, Code, CoinUse,
+    CoinView, Conversation, Currency, Disclosure, DisputeView, Event, FeeEstimate, IdentityState, MessageView,
+    MessageWords, NextStep, OfferState, OfferView, Page, PeerInfo, Person, Phase, Price, RecordId, Role, RulingView,
+    Sats, Seat, Showing, ShownTranscript, Side, Status, Step, StepState, Subject, TakeReview, TradeId, TradeView,
+    WalletTx,
 };
 use exchange_tui::app::App;
-use exchange_tui::message::{Answer, Command, Connection, Message, Query};
+use exchange_tui::message::{Answer, Call, CallName, Command, Connection, Message, Query, Reply};
 use exchange_tui::theme::Theme;
 use exchange_tui::view;
 use ratatui::Terminal;
@@ -522,4 +523,28 @@ impl User {
         terminal.draw(|frame| view::draw(&self.app, frame)).unwrap();
         terminal.backend().to_string()
     }
+}
+
+/// Lets the node answer a call.
+pub fn reply(user: &mut User, call: CallName, result: Result<Reply, ApiError>) {
+    user.send(Message::Reply(call, Box::new(result)));
+}
+
+/// Returns the call that the application wants made, of which there is one.
+pub fn only_call(user: &mut User) -> Call {
+    let mut calls: Vec<_> = user
+        .taken_commands()
+        .into_iter()
+        .filter_map(|command| match command {
+            Command::Call(call) => Some(call),
+            Command::Query(_) | Command::Copy(_) | Command::Quit(_) => None,
+        })
+        .collect();
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    calls.remove(0)
+}
+
+/// What a call ends with when the node cannot be reached.
+pub fn unreachable() -> ApiError {
+    ApiError::new(Code::NodeUnreachable, "gone", "")
 }
