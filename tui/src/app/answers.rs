@@ -1,6 +1,8 @@
 //! What the node says: answers to queries, replies to calls, events.
 
-use exchange_api::{ApiError, Code, Disclose, Disclosure, Event, IdentityState, Subject, TakeOffer, TakeReview};
+use exchange_api::{
+    ApiError, Code, Disclose, Disclosure, Event, IdentityState, RequestId, Subject, TakeOffer, TakeReview,
+};
 
 use super::{App, MAX_EVENTS, Popup, Tab, disclose, wallet};
 use crate::message::{Answer, CallName, Command, Query, Reply};
@@ -46,27 +48,20 @@ impl App {
         }
     }
 
-    pub(super) fn on_reply(&mut self, call: CallName, result: Result<Reply, ApiError>, commands: &mut Vec<Command>) {
+    pub(super) fn on_reply(
+        &mut self,
+        call: CallName,
+        request: Option<RequestId>,
+        result: Result<Reply, ApiError>,
+        commands: &mut Vec<Command>,
+    ) {
         if self.busy.is_some_and(|busy| busy.call == call) {
             self.busy = None;
         }
         // Whoever did not hear the answer asks again under the same id; whoever did, asks for something new.
         let heard = !matches!(&result, Err(error) if error.code == Code::NodeUnreachable);
-        let is_wish = !matches!(
-            call,
-            CallName::Passphrase
-                | CallName::Strength
-                | CallName::Review
-                | CallName::Price
-                | CallName::Talk
-                | CallName::PriceBump
-                | CallName::Weigh
-                | CallName::ToShow
-                // It has no id: done again it shows only what came after.
-                | CallName::Disclose
-        );
-        if heard && is_wish {
-            self.requests.settled();
+        if let Some(request) = request.filter(|_| heard) {
+            self.requests.settled(&request);
         }
         match result {
             Ok(reply) => self.on_success(call, reply),

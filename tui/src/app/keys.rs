@@ -406,6 +406,9 @@ impl App {
         }
         // What became of earlier calls would stand there as if it were the outcome of this one.
         self.toasts.clear();
+        if let Some(id) = call.request_id() {
+            self.requests.sent(id);
+        }
         self.busy = Some(Busy { call: call.name(), since: self.ticks });
         commands.push(Command::Call(call));
         true

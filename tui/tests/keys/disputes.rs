@@ -113,14 +113,6 @@ fn a_question_that_nobody_waits_for_is_not_asked() {
 
     user.keys("sbcrt1qexample\t0.1\t\t\t\n");
     user.key(KeyCode::Esc);
-    let priced = exchange_api::Sent {
-        txid: "00".repeat(32),
-        amount: common::sats(10_000_000),
-        fee: common::sats(141),
-        vsize: 141,
-        coins: Vec::new(),
-        broadcast: false,
-    };
-    reply(&mut user, CallName::Price, Ok(Reply::Sent(priced)));
+    reply(&mut user, CallName::Price, Ok(Reply::Sent(common::priced())));
     assert!(user.app.popups.is_empty(), "he has left the form");
 }

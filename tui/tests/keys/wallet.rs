@@ -1,10 +1,10 @@
 //! Payments, coins, labels and fees.
 
 use crossterm::event::KeyCode;
-use exchange_api::{ApiError, Code};
+use exchange_api::{ApiError, Code, Person, RequestId};
 use exchange_tui::message::{Bump, Call, CallName, Command, Reply};
 
-use crate::common::{self, User, only_call, reply};
+use crate::common::{self, User, only_call, priced, reply, unreachable};
 
 #[test]
 fn an_error_keeps_what_was_typed() {
@@ -24,20 +24,12 @@ fn coins_are_sent_only_after_their_price_was_seen() {
     let mut user = User::trading();
     user.keys("5sbcrt1qexample\t0.1\t\t\t\n");
     only_call(&mut user);
-    let priced = exchange_api::Sent {
-        txid: "00".repeat(32),
-        amount: common::sats(10_000_000),
-        fee: common::sats(141),
-        vsize: 141,
-        coins: Vec::new(),
-        broadcast: false,
-    };
-    reply(&mut user, CallName::Price, Ok(Reply::Sent(priced.clone())));
+    reply(&mut user, CallName::Price, Ok(Reply::Sent(priced())));
     assert!(user.screen(80, 24).contains("141 sat"));
     user.keys("y");
     let Call::Send(request) = only_call(&mut user) else { panic!("not sent") };
     assert!(!request.dry_run && !request.request_id.is_empty());
-    reply(&mut user, CallName::Send, Ok(Reply::Sent(priced)));
+    reply(&mut user, CallName::Send, Ok(Reply::Sent(priced())));
     assert!(user.app.popups.is_empty());
 }
 
@@ -53,15 +45,7 @@ fn a_price_is_never_taken_for_that_of_another_payment() {
     user.ctrl('u');
     user.keys("10\t\t\t\n");
     assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Call(_))));
-    let priced = exchange_api::Sent {
-        txid: "00".repeat(32),
-        amount: common::sats(10_000_000),
-        fee: common::sats(141),
-        vsize: 141,
-        coins: Vec::new(),
-        broadcast: false,
-    };
-    reply(&mut user, CallName::Price, Ok(Reply::Sent(priced)));
+    reply(&mut user, CallName::Price, Ok(Reply::Sent(priced())));
     user.keys("y");
     let Call::Send(sent) = only_call(&mut user) else { panic!("not sent") };
     assert_eq!(sent.amount, first.amount, "what he saw the price of");
@@ -130,4 +114,35 @@ fn a_fee_is_raised_only_after_its_price_was_seen() {
     user.taken_commands();
     user.keys("jb");
     assert!(user.app.popups.is_empty());
+}
+
+/// Pays 0.1 BTC, up to what the node is asked to do; returns under which id.
+fn paid(user: &mut User) -> RequestId {
+    user.keys("5sbcrt1qexample\t0.1\t\t\t\n");
+    assert!(matches!(only_call(user), Call::Price(_)));
+    reply(user, CallName::Price, Ok(Reply::Sent(priced())));
+    user.keys("y");
+    let Call::Send(request) = only_call(user) else { panic!("not sent") };
+    request.request_id
+}
+
+#[test]
+fn what_is_answered_in_between_makes_no_second_payment_of_a_first_whose_answer_was_lost() {
+    let mut user = User::trading();
+    let first = paid(&mut user);
+    reply(&mut user, CallName::Send, Err(unreachable()));
+    user.key(KeyCode::Esc);
+    user.key(KeyCode::Esc);
+    user.keys("4m");
+    assert!(matches!(only_call(&mut user), Call::Talk(_)));
+    reply(&mut user, CallName::Talk, Ok(Reply::Talk(common::talk())));
+    user.keys("hello\n");
+    assert!(matches!(only_call(&mut user), Call::Say(_)));
+    let line = common::line(4, Person::Buyer, Person::Seller, 0, "hello");
+    reply(&mut user, CallName::Say, Ok(Reply::Said(line)));
+    user.key(KeyCode::Esc);
+    user.taken_commands();
+    assert_eq!(paid(&mut user), first, "the same payment, tried again");
+    reply(&mut user, CallName::Send, Ok(Reply::Sent(priced())));
+    assert_ne!(paid(&mut user), first, "another one");
 }
