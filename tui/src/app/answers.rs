@@ -155,7 +155,6 @@ impl App {
             }
             Reply::Sent(sent) if call == CallName::Price => {
                 if let Some(mut request) = self.wallet.pricing.take() {
-                    request.request_id = self.send_request_id(&request);
                     request.dry_run = false;
                     self.push_popup(Popup::Ask(wallet::send_question(&sent, request)));
                 }

@@ -119,10 +119,12 @@ fn a_fee_is_raised_only_after_its_price_was_seen() {
 /// Pays 0.1 BTC, up to what the node is asked to do; returns under which id.
 fn paid(user: &mut User) -> RequestId {
     user.keys("5sbcrt1qexample\t0.1\t\t\t\n");
-    assert!(matches!(only_call(user), Call::Price(_)));
+    let Call::Price(asked) = only_call(user) else { panic!("not priced") };
     reply(user, CallName::Price, Ok(Reply::Sent(priced())));
     user.keys("y");
     let Call::Send(request) = only_call(user) else { panic!("not sent") };
+    assert!(!request.request_id.is_empty());
+    assert_eq!(asked.request_id, request.request_id, "it is priced under the id that it has");
     request.request_id
 }
 
