@@ -58,9 +58,13 @@ impl App {
         if self.busy.is_some_and(|busy| busy.call == call) {
             self.busy = None;
         }
-        // Whoever did not hear the answer asks again under the same id; whoever did, asks for something new.
-        let heard = !matches!(&result, Err(error) if error.code == Code::NodeUnreachable);
-        if let Some(request) = request.filter(|_| heard) {
+        // Of what failed the node keeps no answer, but some of it may be done, or be done later: a payment that waits for the
+        // chain. So it is tried again under the same id, unless that was used for something else.
+        let is_settled = match &result {
+            Ok(_) => true,
+            Err(error) => error.code == Code::DuplicateRequest,
+        };
+        if let Some(request) = request.filter(|_| is_settled) {
             self.requests.settled(&request);
         }
         match result {

@@ -1,5 +1,5 @@
-//! Request ids: the same wish keeps its id until its fate is known, so that trying again after a lost connection never
-//! pays twice.
+//! Request ids: the same wish keeps its id until it is done, so that trying again after a lost connection, or a failure,
+//! never pays twice.
 
 use exchange_api::RequestId;
 use serde::Serialize;
@@ -54,7 +54,7 @@ impl Requests {
         }
     }
 
-    /// Forgets a wish, and no other: the node answered it, so the next one is a new one even when it says the same.
+    /// Forgets a wish, and no other: it is done, so the next one is a new one even when it says the same.
     pub fn settled(&mut self, id: &str) {
         self.open.retain(|wish| wish.id != id);
     }

@@ -129,22 +129,25 @@ fn paid(user: &mut User) -> RequestId {
 }
 
 #[test]
-fn what_is_answered_in_between_makes_no_second_payment_of_a_first_whose_answer_was_lost() {
-    let mut user = User::trading();
-    let first = paid(&mut user);
-    reply(&mut user, CallName::Send, Err(unreachable()));
-    user.key(KeyCode::Esc);
-    user.key(KeyCode::Esc);
-    user.keys("4m");
-    assert!(matches!(only_call(&mut user), Call::Talk(_)));
-    reply(&mut user, CallName::Talk, Ok(Reply::Talk(common::talk())));
-    user.keys("hello\n");
-    assert!(matches!(only_call(&mut user), Call::Say(_)));
-    let line = common::line(4, Person::Buyer, Person::Seller, 0, "hello");
-    reply(&mut user, CallName::Say, Ok(Reply::Said(line)));
-    user.key(KeyCode::Esc);
-    user.taken_commands();
-    assert_eq!(paid(&mut user), first, "the same payment, tried again");
-    reply(&mut user, CallName::Send, Ok(Reply::Sent(priced())));
-    assert_ne!(paid(&mut user), first, "another one");
+fn a_payment_that_may_have_been_made_keeps_its_id_whatever_is_done_in_between() {
+    let kept = ApiError::new(Code::ChainUnreachable, "it is signed and kept; do not send it a second time", "");
+    for failure in [unreachable(), kept] {
+        let mut user = User::trading();
+        let first = paid(&mut user);
+        reply(&mut user, CallName::Send, Err(failure));
+        user.key(KeyCode::Esc);
+        user.key(KeyCode::Esc);
+        user.keys("4m");
+        assert!(matches!(only_call(&mut user), Call::Talk(_)));
+        reply(&mut user, CallName::Talk, Ok(Reply::Talk(common::talk())));
+        user.keys("hello\n");
+        assert!(matches!(only_call(&mut user), Call::Say(_)));
+        let line = common::line(4, Person::Buyer, Person::Seller, 0, "hello");
+        reply(&mut user, CallName::Say, Ok(Reply::Said(line)));
+        user.key(KeyCode::Esc);
+        user.taken_commands();
+        assert_eq!(paid(&mut user), first, "the same payment, tried again");
+        reply(&mut user, CallName::Send, Ok(Reply::Sent(priced())));
+        assert_ne!(paid(&mut user), first, "another one");
+    }
 }
