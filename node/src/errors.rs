@@ -104,16 +104,41 @@ impl Explain for StartError {
 
 impl Explain for Refusal {
     fn explain(self) -> ApiError {
-        let (code, hint) = match self {
+        let (code, hint) = match &self {
             Self::NotSynced => (Code::NotSynced, "see `exchange-node status`"),
-            Self::NotAllowed { .. } => (Code::NotAllowed, "`exchange-node trade show` tells what can be done now"),
-            Self::Forked { .. } => (
+            Self::NotCompared => (Code::NotSynced, "repeat it when a peer is connected: see `exchange-node status`"),
+            Self::NotAllowed { .. } | Self::NothingToFund | Self::NothingToTakeBack => {
+                (Code::NotAllowed, "`exchange-node trade show` tells what can be done now")
+            }
+            Self::TooLateToPay { .. } | Self::Forked { .. } => (
                 Code::NotAllowed,
                 "agree to a refund: `exchange-node trade cancel`; or, if you have paid already, call for the arbiter: \
                  `exchange-node trade dispute`",
             ),
+            Self::TooEarlyToRefund { .. } => (
+                Code::NotAllowed,
+                "repeat it at that height; `exchange-node trade show` tells what can be done until then",
+            ),
+            Self::TooEarlyToRule { .. } => (Code::NotAllowed, "repeat it at that height, if nobody has ruled by then"),
+            Self::TooManyExtensions(_) => (Code::NotAllowed, "rule: `exchange-node arbiter rule`"),
+            Self::NoVerdict => (Code::InvalidArgument, "say it: `exchange-node arbiter rule --to`"),
+            Self::Funding(_) => (Code::NotAllowed, "`exchange-node trade show` tells how far the funding is"),
+            Self::WrongFunding => {
+                (Code::NotAllowed, "`exchange-node trade fund --psbt-out FILE` shows what the escrow must be paid")
+            }
             Self::AlreadyFunding | Self::AlreadySigned => (Code::NotAllowed, "nothing needs to be done"),
-            _ => (Code::NotAllowed, ""),
+            Self::DetailsMismatch => {
+                (Code::NotAllowed, "do not pay to them; ask for those that were agreed on: `exchange-node chat send`")
+            }
+            // What a peer asked for. The payout goes on without.
+            Self::NotTheBuyer { .. }
+            | Self::NotReleased
+            | Self::AlreadySpent
+            | Self::TooManyAsks(_)
+            | Self::KeyPath(_) => (Code::NotAllowed, "nothing was signed, and nothing needs to be done"),
+            Self::Escrow(_) => {
+                (Code::NotAllowed, "nothing was signed; `exchange-node trade show` tells where the trade stands")
+            }
         };
         ApiError::new(code, self.to_string(), hint)
     }
@@ -207,5 +232,38 @@ impl Explain for WalletError {
             _ => Code::Internal,
         };
         ApiError::new(code, self.to_string(), "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::trade::funding::FundingError;
+    use exchange_ledger::trade::{Action, EscrowError, Phase, Role};
+
+    use super::*;
+
+    #[test]
+    fn whoever_is_refused_is_told_what_to_do() {
+        let not_allowed = Refusal::NotAllowed { action: Action::Fund, role: Role::Buyer, phase: Phase::Closed };
+        for (refusal, code, words) in [
+            (not_allowed, Code::NotAllowed, "trade show"),
+            (Refusal::NotSynced, Code::NotSynced, "status"),
+            (Refusal::NotCompared, Code::NotSynced, "peer"),
+            (Refusal::TooLateToPay { last: 1, tip: 2 }, Code::NotAllowed, "if you have paid already"),
+            (Refusal::TooEarlyToRefund { from: 2, tip: 1 }, Code::NotAllowed, "at that height"),
+            (Refusal::TooEarlyToRule { from: 2, tip: 1 }, Code::NotAllowed, "at that height"),
+            (Refusal::TooManyExtensions(3), Code::NotAllowed, "arbiter rule"),
+            (Refusal::NoVerdict, Code::InvalidArgument, "arbiter rule"),
+            (Refusal::Funding(FundingError::Signed), Code::NotAllowed, "trade show"),
+            (Refusal::WrongFunding, Code::NotAllowed, "--psbt-out"),
+            (Refusal::AlreadySigned, Code::NotAllowed, "nothing"),
+            (Refusal::DetailsMismatch, Code::NotAllowed, "do not pay"),
+            (Refusal::TooManyAsks(1), Code::NotAllowed, "nothing"),
+            (Refusal::Escrow(EscrowError::Fee(1)), Code::NotAllowed, "trade show"),
+        ] {
+            let error = refusal.explain();
+            assert_eq!(error.code, code, "{error}");
+            assert!(error.hint.contains(words), "{error}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The local API's server: each method asks a part of the node and explains what went wrong.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use exchange_api::{
     AcceptBid, AddressInfo, Advertise, AgainstReport, ApiError, ArbiterView, AuditReport, AuditRequest, Balance,
@@ -12,37 +12,26 @@ use exchange_api::{
     StakeRequest, StakeView, Status, StrengthVerdict, SweepView, SweepWords, TakeOffer, TakeReview, ToSign,
     TradeCommand, TradeView, TrustArbiter, WalletTx, WalletWords,
 };
-use exchange_ledger::body::{ArbiterAdvert, Body, Terms};
 use exchange_ledger::identity::{Email, Passphrase, Password, Verdict, strength};
 use exchange_ledger::ids::{RecordId, TradeId};
-use exchange_ledger::money::Sats;
-use exchange_ledger::seal;
-use exchange_ledger::storage::Storage;
-use exchange_ledger::text::Text;
 use exchange_ledger::trade::Action;
-use exchange_ledger::wire::{CurveKey, Destination, List};
-use exchange_store::Answer;
 use jsonrpsee::core::{RpcResult, SubscriptionResult, async_trait};
 use jsonrpsee::{Methods, PendingSubscriptionSink};
-use libp2p::Multiaddr;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::errors::ExplainResult;
-use crate::keeper::record_of;
 use crate::node::{Parts, Session};
 use crate::trader::Raise;
-use crate::trader::keys::{ARBITER_NONCE, seal_secret, trade_key};
 use crate::trader::signer::{ExternalKey, Signers};
 use crate::{audit, checkpoints, clock, entropy, market, stakes};
 
+mod advert;
+mod events;
+mod network;
+mod once;
 mod wallet;
 
 pub(crate) use wallet::bump_view;
-
-/// The longest request id.
-const MAX_REQUEST_ID: usize = 64;
 
 /// Returns the methods of a node's API.
 pub fn methods(parts: Arc<Parts>) -> Methods {
@@ -55,128 +44,21 @@ struct Server {
     running: Mutex<HashSet<String>>,
 }
 
-/// Removes a request from those that are being carried out, however it ends.
-struct Running<'a> {
-    server: &'a Server,
-    id: String,
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.server.running().remove(&self.id);
-    }
-}
-
 impl Server {
     fn unlocked(&self) -> Result<Arc<Session>, ApiError> {
         self.parts.unlocked()
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Marks a request as being carried out, and returns the answer that it was given before.
-    fn begin(&self, request_id: &str) -> Result<(Running<'_>, Option<Answer>), ApiError> {
-        if request_id.is_empty() || request_id.len() > MAX_REQUEST_ID {
-            let message = format!("a request id has 1 to {MAX_REQUEST_ID} bytes");
-            return Err(ApiError::new(Code::InvalidArgument, message, ""));
-        }
-        let running = {
-            let mut running = self.running();
-            if !running.insert(request_id.to_owned()) {
-                let message = format!("request {request_id} is being carried out");
-                return Err(ApiError::new(Code::Busy, message, "wait for its answer"));
-            }
-            Running { server: self, id: request_id.to_owned() }
-        };
-        let answered = self.parts.private.answer(request_id).explained()?;
-        Ok((running, answered))
-    }
-
-    /// Carries out a request that publishes a record: the keeper keeps with the record that the request was answered, and
-    /// the same id again shows what has become of that record.
-    async fn once_published<T>(
-        &self,
-        request_id: &str,
-        work: impl Future<Output = Result<T, ApiError>>,
-        show: impl AsyncFnOnce(RecordId) -> Result<T, ApiError>,
-    ) -> RpcResult<T> {
-        let (_running, answered) = self.begin(request_id)?;
-        let Some(answer) = answered else { return Ok(work.await?) };
-        let record = record_of(&answer).ok_or_else(|| used_before(request_id))?;
-        match show(record).await {
-            Err(error) if error.code == Code::NotFound => Err(used_before(request_id).into()),
-            shown => Ok(shown?),
-        }
-    }
-
-    /// Carries out a request once: the same id again returns the first answer.
-    async fn once<T: Serialize + DeserializeOwned>(
-        &self,
-        request_id: &str,
-        dry_run: bool,
-        work: impl Future<Output = Result<T, ApiError>>,
-    ) -> RpcResult<T> {
-        if dry_run {
-            return Ok(work.await?);
-        }
-        let (_running, answered) = self.begin(request_id)?;
-        if let Some(answer) = answered {
-            return serde_json::from_slice(&answer.bytes).map_err(|_| used_before(request_id).into());
-        }
-        let done = work.await?;
-        let bytes = serde_json::to_vec(&done).map_err(internal)?;
-        let answer = Answer { time_s: clock::unix_now(), bytes };
-        if let Err(error) = self.parts.private.put_answer(request_id, answer) {
-            // It is done; only a repetition would not be recognised.
-            tracing::error!(%error, request_id, "the answer to a request cannot be kept");
-        }
-        Ok(done)
+    /// Returns the user of this node as somebody who looks at the market.
+    fn viewer(&self) -> Result<market::Viewer<'_>, ApiError> {
+        let me = self.unlocked().ok().map(|session| session.tools.identity.author());
+        market::Viewer::new(&self.parts.keeper, &self.parts.private, me).explained()
     }
 
     async fn act(&self, request: TradeCommand, action: Action) -> RpcResult<TradeView> {
         let trader = self.unlocked()?.trader.clone();
         let TradeCommand { request_id, dry_run, trade } = request;
         self.once(&request_id, dry_run, async { trader.act(trade, action, dry_run).await }).await
-    }
-
-    async fn advertise(&self, session: &Session, request: Advertise) -> Result<ArbiterView, ApiError> {
-        let identity = Arc::clone(&session.tools.identity);
-        let languages = request.languages.into_iter().map(Text::new).collect::<Result<Vec<_>, _>>().map_err(invalid)?;
-        let destination = session.tools.wallet.new_destination().await.explained()?;
-        let destination = Destination::new(destination).ok_or_else(|| internal("the wallet made an odd address"))?;
-        let advert = ArbiterAdvert {
-            name: Text::new(request.name.trim()).map_err(invalid)?,
-            key: CurveKey(trade_key(&identity, &ARBITER_NONCE).x_only_public_key().0),
-            seal_key: seal::public_key(&seal_secret(&identity, &ARBITER_NONCE)),
-            fee_ppm: request.fee_ppm,
-            destination,
-            max_amount: request.max_amount,
-            languages: List::new(languages).ok_or_else(|| invalid("too many languages"))?,
-            currencies: List::new(request.currencies).ok_or_else(|| invalid("too many currencies"))?,
-            terms: Terms::new(request.terms.trim()).map_err(invalid)?,
-        };
-        let record = self.parts.keeper.publish(identity, Body::ArbiterAdvert(advert)).await.explained()?;
-        let arbiter = market::arbiter(self.parts.keeper.ledger(), &record.id()).explained()?;
-        let viewer = self.viewer()?;
-        arbiter.map(|arbiter| viewer.arbiter(&arbiter)).ok_or_else(|| internal("the advert was not kept"))
-    }
-
-    async fn balance(&self) -> Result<Balance, ApiError> {
-        let session = self.unlocked()?;
-        let balance = session.tools.wallet.balance().await.explained()?;
-        let trades = session.trader.list().await?;
-        let escrowed = trades
-            .iter()
-            .filter(|trade| trade.locked() > Sats::ZERO && trade.funding.is_some() && !trade.state.is_final());
-        let in_escrow = escrowed.fold(Sats::ZERO, |sum, trade| sum.checked_add(trade.locked()).unwrap_or(Sats::MAX));
-        Ok(Balance {
-            spendable: balance.spendable.try_into().map_err(internal)?,
-            pending: balance.pending.try_into().map_err(internal)?,
-            in_escrow,
-            frozen: balance.frozen.try_into().map_err(internal)?,
-        })
     }
 
     fn info(session: &Session) -> IdentityInfo {
@@ -187,48 +69,15 @@ impl Server {
 #[async_trait]
 impl ExchangeApiServer for Server {
     async fn status(&self) -> RpcResult<Status> {
-        let parts = &self.parts;
-        let now = clock::unix_now();
-        let health = parts.chain_health();
-        let offers = {
-            let book = parts.keeper.book();
-            book.live() as u64 // usize is at most 64 bits
-        };
-        Ok(Status {
-            version: env!("CARGO_PKG_VERSION").into(),
-            network: parts.config.network.to_core_arg().into(),
-            chain: parts.chain.name().into(),
-            tip: health.as_ref().ok().map(|tip| tip.height),
-            chain_error: health.err(),
-            identity: parts.identity_state(),
-            peers: u32::try_from(parts.net.peers().await.len()).unwrap_or(u32::MAX),
-            listen: self.listen().await,
-            records: parts.keeper.ledger().storage().len().explained()?,
-            retention: parts.config.retention.to_string(),
-            offers,
-            time: now,
-            demo: parts.demo,
-        })
+        Ok(self.node_status().await?)
     }
 
     async fn peers(&self) -> RpcResult<Vec<PeerInfo>> {
-        let peers = self.parts.net.peers().await.into_iter().map(|peer| PeerInfo {
-            peer: peer.peer.to_string(),
-            address: peer.address.to_string(),
-            agent: peer.agent,
-            ping_ms: peer.ping_ms,
-            in_sync: peer.in_sync,
-        });
-        Ok(peers.collect())
+        Ok(self.connected_peers().await)
     }
 
     async fn connect_peer(&self, address: String) -> RpcResult<()> {
-        let address: Multiaddr = address.parse().map_err(|error| {
-            let hint =
-                "it looks like /ip4/203.0.113.7/tcp/9740/p2p/12D3KooW…; `exchange-node status` of that node shows it";
-            ApiError::new(Code::InvalidArgument, format!("`{address}` is not a multiaddress: {error}"), hint)
-        })?;
-        Ok(self.parts.net.dial(address).await.map_err(invalid)?)
+        Ok(self.connect(&address).await?)
     }
 
     async fn passphrase(&self) -> RpcResult<String> {
@@ -573,52 +422,13 @@ impl ExchangeApiServer for Server {
     }
 
     async fn subscribe_events(&self, pending: PendingSubscriptionSink, from_seq: u64) -> SubscriptionResult {
-        let sink = pending.accept().await?;
-        let mut live = self.parts.events.live();
-        let mut seen = from_seq;
-        loop {
-            // The persisted log first, so that a slow listener loses nothing; then whatever comes.
-            loop {
-                let missed = self.parts.events.after(seen)?;
-                let Some(last) = missed.last() else { break };
-                seen = last.seq;
-                for event in missed {
-                    sink.send(jsonrpsee::server::SubscriptionMessage::from(serde_json::value::to_raw_value(&event)?))
-                        .await?;
-                }
-            }
-            tokio::select! {
-                () = sink.closed() => return Ok(()),
-                () = self.parts.stop.cancelled() => return Ok(()),
-                news = live.recv() => match news {
-                    Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return Ok(()),
-                }
-            }
-        }
+        self.tell_events(pending.accept().await?, from_seq).await
     }
 
     async fn stop(&self) -> RpcResult<()> {
         self.parts.stop.cancel();
         Ok(())
     }
-}
-
-impl Server {
-    /// Returns the user of this node as somebody who looks at the market.
-    fn viewer(&self) -> Result<market::Viewer<'_>, ApiError> {
-        let me = self.unlocked().ok().map(|session| session.tools.identity.author());
-        market::Viewer::new(&self.parts.keeper, &self.parts.private, me).explained()
-    }
-
-    async fn listen(&self) -> Vec<String> {
-        self.parts.net.listen_addresses().await.iter().map(ToString::to_string).collect()
-    }
-}
-
-fn used_before(request_id: &str) -> ApiError {
-    let message = format!("request id {request_id} was used for something else");
-    ApiError::new(Code::DuplicateRequest, message, "use a fresh one")
 }
 
 fn invalid(error: impl ToString) -> ApiError {

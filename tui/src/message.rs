@@ -5,8 +5,8 @@ use crossterm::event::KeyEvent;
 use exchange_api::{
     AcceptBid, Action, AddressInfo, ApiError, ArbiterView, Balance, BookFilter, BumpTrade, BumpTx, BumpView, CoinView,
     Conversation, Credentials, Disclose, Disclosure, Event, FeeEstimate, FreezeCoins, IdentityInfo, MessageView,
-    OfferView, Page, PasswordStrength, PeerInfo, PostOffer, RecordId, RuleTrade, SendMessage, SendRequest, Sent,
-    SetLabel, Status, TakeOffer, TakeReview, TradeCommand, TradeId, TradeView, WalletTx,
+    OfferView, Page, PasswordStrength, PeerInfo, PostOffer, RecordId, RequestId, RuleTrade, SendMessage, SendRequest,
+    Sent, SetLabel, Status, TakeOffer, TakeReview, TradeCommand, TradeId, TradeView, WalletTx,
 };
 use zeroize::Zeroizing;
 
@@ -27,8 +27,8 @@ pub enum Message {
     Connection(Connection),
     /// A query was answered.
     Answer(Query, Box<Result<Answer, ApiError>>),
-    /// A call was answered.
-    Reply(CallName, Box<Result<Reply, ApiError>>),
+    /// A call was answered: which, and the request id under which it was made, if it has one.
+    Reply(CallName, Option<RequestId>, Box<Result<Reply, ApiError>>),
     /// The node reports an event.
     Event(Event),
 }
@@ -265,6 +265,36 @@ impl Call {
             Self::Rule(_) => CallName::Trade(Action::Rule),
             Self::ToShow(_) => CallName::ToShow,
             Self::Disclose(_) => CallName::Disclose,
+        }
+    }
+
+    /// Returns the id under which the node does it once, however often it is asked. What only asks, and what comes to the
+    /// same when it is done again, has none.
+    pub fn request_id(&self) -> Option<&RequestId> {
+        match self {
+            Self::Post(offer) => Some(&offer.request_id),
+            Self::Take(request) => Some(&request.request_id),
+            Self::Accept(request) => Some(&request.request_id),
+            Self::Trade(_, command) => Some(&command.request_id),
+            Self::Send(request) => Some(&request.request_id),
+            Self::Say(message) => Some(&message.request_id),
+            Self::Bump(Bump::Tx(request)) => Some(&request.request_id),
+            Self::Bump(Bump::Trade(request)) => Some(&request.request_id),
+            Self::Rule(request) => Some(&request.request_id),
+            Self::Passphrase
+            | Self::Strength(_)
+            | Self::Create(_)
+            | Self::Unlock(_)
+            | Self::Withdraw(_)
+            | Self::Review(_)
+            | Self::Price(_)
+            | Self::Talk(_)
+            | Self::Freeze(_)
+            | Self::Label(_)
+            | Self::PriceBump(_)
+            | Self::Weigh(_)
+            | Self::ToShow(_)
+            | Self::Disclose(_) => None,
         }
     }
 }

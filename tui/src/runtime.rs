@@ -176,13 +176,13 @@ impl Runtime {
                 }
             }
             Command::Call(call) => {
-                let name = call.name();
+                let (name, request) = (call.name(), call.request_id().cloned());
                 self.tasks.spawn(async move {
                     let result = match client {
                         Some(client) => perform::call(&client, call).await,
                         None => Err(unreachable()),
                     };
-                    tell.send(Incoming::Message(Message::Reply(name, Box::new(result)))).await.ok();
+                    tell.send(Incoming::Message(Message::Reply(name, request, Box::new(result)))).await.ok();
                 });
             }
             Command::Copy(text) => screen.copy(&text)?,

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{User, review, talk, talk_of_arbiter, trade, trade_to_release, unlocked};
+use common::{User, reply, review, talk, talk_of_arbiter, trade, trade_to_release, unlocked};
 use crossterm::event::KeyCode;
 use exchange_api::{
     Action, ApiError, Code, Conversation, IdentityState, PasswordStrength, Phase, Role, Sent, StrengthVerdict,
@@ -18,10 +18,6 @@ fn check(name: &str, user: &User) {
     for (width, height) in [(80, 24), (120, 40)] {
         insta::assert_snapshot!(format!("{name}_{width}x{height}"), user.screen(width, height));
     }
-}
-
-fn reply(user: &mut User, call: CallName, result: Result<Reply, ApiError>) {
-    user.send(Message::Reply(call, Box::new(result)));
 }
 
 #[test]

@@ -239,9 +239,8 @@ pub enum Effect {
     },
 }
 
-/// Why a command is refused. Nothing has changed.
+/// Why a command is refused. Nothing has changed. Exhaustive, so that whoever shows a new one has to say what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Refusal {
     /// Not in this phase, or not by this role.
     #[error("the {role} cannot {action} a trade that is {phase}")]

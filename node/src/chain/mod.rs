@@ -13,6 +13,7 @@
 //! | `follower` | the one engine that turns any backend's blocks and pool into a [`Follower`]'s stream |
 //! | [`consensus`] | the check of every spend before it is signed away or shown |
 //! | `conformance` | what every backend must do, as tests |
+//! | `line` | for tests: a line to the embedded chain, which can fail |
 
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub mod electrum;
 mod follower;
 mod headers;
 pub mod kernel;
+#[cfg(test)]
+pub(crate) mod line;
 mod witnesses;
 
 /// How many events a follower may lag behind before the backend waits for it.

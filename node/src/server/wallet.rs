@@ -4,9 +4,9 @@ use std::str::FromStr;
 
 use bitcoin::{Address, FeeRate, OutPoint, Psbt, Txid};
 use exchange_api::{
-    ApiError, BumpTx, BumpView, Code, CoinUse, CoinView, FeeChoice, FeeEstimate, FinishPsbt, FreezeCoins, LabelLine,
-    LabelsTaken, MAX_BATCH, Page, PsbtInputView, PsbtOutputView, PsbtView, RaisedBy, SendRequest, Sent, SetLabel,
-    WalletTx,
+    ApiError, Balance, BumpTx, BumpView, Code, CoinUse, CoinView, FeeChoice, FeeEstimate, FinishPsbt, FreezeCoins,
+    LabelLine, LabelsTaken, MAX_BATCH, Page, PsbtInputView, PsbtOutputView, PsbtView, RaisedBy, SendRequest, Sent,
+    SetLabel, WalletTx,
 };
 use exchange_ledger::money::Sats;
 
@@ -24,6 +24,22 @@ const TARGETS: [u16; 4] = [1, 3, 12, 144];
 const MAX_TARGET: u16 = 1008;
 
 impl Server {
+    pub(super) async fn balance(&self) -> Result<Balance, ApiError> {
+        let session = self.unlocked()?;
+        let balance = session.tools.wallet.balance().await.explained()?;
+        let trades = session.trader.list().await?;
+        let escrowed = trades
+            .iter()
+            .filter(|trade| trade.locked() > Sats::ZERO && trade.funding.is_some() && !trade.state.is_final());
+        let in_escrow = escrowed.fold(Sats::ZERO, |sum, trade| sum.checked_add(trade.locked()).unwrap_or(Sats::MAX));
+        Ok(Balance {
+            spendable: balance.spendable.try_into().map_err(internal)?,
+            pending: balance.pending.try_into().map_err(internal)?,
+            in_escrow,
+            frozen: balance.frozen.try_into().map_err(internal)?,
+        })
+    }
+
     pub(super) async fn send(&self, request: SendRequest) -> Result<Sent, ApiError> {
         let dry_run = request.dry_run;
         let session = self.unlocked()?;

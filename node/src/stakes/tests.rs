@@ -1,20 +1,17 @@
 //! Stakes against the embedded chain.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use async_trait::async_trait;
 use bitcoin::hashes::Hash;
 use bitcoin::key::Secp256k1;
 use bitcoin::secp256k1::Message;
-use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction};
+use bitcoin::{BlockHash, OutPoint, ScriptBuf};
 use exchange_ledger::record::Record;
 use exchange_ledger::testing::{Author, EPOCH, NETWORK};
 use exchange_store::OpenOptions;
 use tempfile::TempDir;
 
 use super::*;
-use crate::chain::Follower;
 use crate::chain::kernel::{KernelChain, KernelConfig};
+use crate::chain::line::Line;
 
 struct World {
     chain: Arc<KernelChain>,
@@ -52,75 +49,6 @@ impl World {
     async fn look(&self, stakes: &mut Stakes, chain: &dyn ChainBackend) {
         let tip = self.chain.tip().await.unwrap();
         stakes.look(&self.ledger, chain, tip, &HashSet::new()).await.unwrap();
-    }
-}
-
-/// A way to the chain that counts the questions, and fails at one.
-struct Line {
-    chain: Arc<KernelChain>,
-    asked: AtomicUsize,
-    broken: Option<OutPoint>,
-}
-
-impl Line {
-    fn to(world: &World) -> Self {
-        Self { chain: Arc::clone(&world.chain), asked: AtomicUsize::new(0), broken: None }
-    }
-
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
-    }
-}
-
-#[async_trait]
-impl ChainBackend for Line {
-    fn name(&self) -> &'static str {
-        self.chain.name()
-    }
-
-    fn network(&self) -> Network {
-        self.chain.network()
-    }
-
-    async fn tip(&self) -> Result<BlockRef, ChainError> {
-        self.chain.tip().await
-    }
-
-    async fn block_at(&self, height: u32) -> Result<Option<Block>, ChainError> {
-        self.chain.block_at(height).await
-    }
-
-    async fn headers(&self, from: u32, limit: usize) -> Result<Vec<bitcoin::block::Header>, ChainError> {
-        self.chain.headers(from, limit).await
-    }
-
-    async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {
-        self.chain.follow(locator, watch).await
-    }
-
-    async fn outpoint(&self, outpoint: OutPoint, script: ScriptBuf, from: u32) -> Result<OutpointStatus, ChainError> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        if self.broken == Some(outpoint) {
-            let (at, reason) = ("127.0.0.1:18443".into(), "connection reset".into());
-            return Err(ChainError::Unreachable { backend: "core", at, reason });
-        }
-        self.chain.outpoint(outpoint, script, from).await
-    }
-
-    async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
-        self.chain.broadcast(tx).await
-    }
-
-    async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
-        self.chain.broadcast_package(txs).await
-    }
-
-    async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError> {
-        self.chain.fee_rate(blocks).await
-    }
-
-    async fn mine(&self, count: u32, script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {
-        self.chain.mine(count, script).await
     }
 }
 
@@ -238,7 +166,7 @@ async fn a_crowd_of_dead_stakes_neither_hides_a_good_one_nor_keeps_the_chain_bus
     }
     world.ledger.admit(&records, u64::from(EPOCH) + 1000).unwrap();
 
-    let (mut stakes, line) = (Stakes::default(), Line::to(&world));
+    let (mut stakes, line) = (Stakes::default(), Line::to(&world.chain));
     world.look(&mut stakes, &line).await;
     assert_eq!(line.asked(), MAX_ASKED);
     assert_eq!(stakes.counting(), HashSet::from([maker.id()]), "it has its turn, whatever comes before it");
@@ -282,7 +210,7 @@ async fn a_question_that_fails_keeps_nobody_else_from_counting() {
         let record = author.write(&Body::Stake(stake));
         world.admit(record);
     }
-    let (mut stakes, mut line) = (Stakes::default(), Line::to(&world));
+    let (mut stakes, mut line) = (Stakes::default(), Line::to(&world.chain));
     line.broken = Some(coins[0]);
     world.look(&mut stakes, &line).await;
     assert_eq!(stakes.counting(), HashSet::from([second.id()]));

@@ -114,6 +114,29 @@ struct Active {
 }
 
 impl Active {
+    /// Returns a trade that begins to be driven, with what this node kept of it.
+    fn new(trade: Trade, saved: Local, saved_pin: Option<Pin>, told: Option<String>, created: u64) -> Self {
+        Self {
+            trade,
+            saved,
+            pin: None,
+            saved_pin,
+            settled: false,
+            created,
+            phase: Phase::Bid,
+            told,
+            problem: None,
+            broadcasts: HashMap::new(),
+            is_looking: false,
+            looked: None,
+            unread: 0,
+            unsigned: None,
+            signed: None,
+            freed: false,
+            hurry: Hurry::default(),
+        }
+    }
+
     /// Returns what this side has agreed to put into an escrow and has not yet set coins aside for.
     fn owed(&self) -> Sats {
         let local = self.trade.local();
@@ -324,58 +347,10 @@ impl Trader {
         }
         let is_new = !self.trades.contains_key(&id);
         if is_new {
-            let maker = known.bid.maker == me;
-            let is_bid = maker && known.contract.is_none();
-            if is_bid && (known.facts.void || known.facts.cancelled()) {
+            if !self.take_up(id, role, &known) {
                 return;
             }
-            if role == Role::Arbiter && !self.is_case(&known) {
-                return;
-            }
-            if is_bid && !self.has_room_for(&known.bid) {
-                self.has_overlooked = true;
-                return;
-            }
-            let nonce = keys::nonce(&known.bid, maker);
-            let kept = match self.tools.private.trade(&id) {
-                Ok(kept) => kept,
-                Err(error) => {
-                    tracing::error!(%error, trade = %id, "what this node knows of a trade cannot be read; it is not driven");
-                    return;
-                }
-            };
-            // Of cases those are kept that were funded.
-            if role == Role::Arbiter && kept.is_none() && !self.make_room_for(id, &known) {
-                return;
-            }
-            let local = kept.unwrap_or_default();
-            let mut trade = match known.bid.seat_of(&me) {
-                Some(seat) => Trade::seated(known.bid.clone(), seat),
-                None => Trade::new(known.bid.clone(), role, maker, local.clone()),
-            };
-            if self.compared {
-                trade.handle(Event::Compared).ok(); // it only listens
-            }
-            let active = Active {
-                trade,
-                saved: local,
-                pin: None,
-                saved_pin: self.tools.private.pin(&id).ok().flatten(),
-                settled: false,
-                created: known.created,
-                phase: Phase::Bid,
-                told: self.tools.private.told(&id).ok().flatten(),
-                problem: None,
-                broadcasts: HashMap::new(),
-                is_looking: false,
-                looked: None,
-                unread: 0,
-                unsigned: None,
-                signed: None,
-                freed: false,
-                hurry: Hurry::default(),
-            };
-            self.trades.insert(id, active);
+            let nonce = keys::nonce(&known.bid, known.bid.maker == me);
             if let Ok(Some((salt, details))) = self.tools.private.details(&nonce) {
                 self.handle(id, Event::Prepared { salt, details }).await.ok();
             }
@@ -385,17 +360,10 @@ impl Trader {
         }
         let end = if is_new { known.kept_end() } else { None };
         let event = known.event();
-        if let (Some(chain), Some(active)) = (end, self.trades.get_mut(&id)) {
-            // It has ended: that is shown at once, and nobody is told again.
-            let is_over = chain.synced;
-            let is_heard =
-                active.trade.handle(event.clone()).is_ok() && active.trade.handle(Event::Chain(chain)).is_ok();
-            active.phase = active.trade.phase();
-            active.told = Some(view::line(&active.trade));
-            if is_over {
-                active.settled = is_heard; // for good: nothing is owed
-                return;
-            }
+        if let Some(chain) = end
+            && self.show_end(id, event.clone(), chain)
+        {
+            return;
         }
         // Only commands, details and asks are ever refused.
         self.handle(id, event).await.ok();
@@ -405,6 +373,61 @@ impl Trader {
                 active.unread = unread;
             }
         }
+    }
+
+    /// Begins to drive a trade, by what this node kept of it. Tells whether it does: not, if nothing can come of it, or if there
+    /// is no room.
+    fn take_up(&mut self, id: TradeId, role: Role, known: &Known) -> bool {
+        let me = self.tools.identity.author();
+        let maker = known.bid.maker == me;
+        let is_bid = maker && known.contract.is_none();
+        if is_bid && (known.facts.void || known.facts.cancelled()) {
+            return false;
+        }
+        if role == Role::Arbiter && !self.is_case(known) {
+            return false;
+        }
+        if is_bid && !self.has_room_for(&known.bid) {
+            self.has_overlooked = true;
+            return false;
+        }
+        let kept = match self.tools.private.trade(&id) {
+            Ok(kept) => kept,
+            Err(error) => {
+                tracing::error!(%error, trade = %id, "what this node knows of a trade cannot be read; it is not driven");
+                return false;
+            }
+        };
+        // Of cases those are kept that were funded.
+        if role == Role::Arbiter && kept.is_none() && !self.make_room_for(id, known) {
+            return false;
+        }
+        let local = kept.unwrap_or_default();
+        let mut trade = match known.bid.seat_of(&me) {
+            Some(seat) => Trade::seated(known.bid.clone(), seat),
+            None => Trade::new(known.bid.clone(), role, maker, local.clone()),
+        };
+        if self.compared {
+            trade.handle(Event::Compared).ok(); // it only listens
+        }
+        let saved_pin = self.tools.private.pin(&id).ok().flatten();
+        let told = self.tools.private.told(&id).ok().flatten();
+        self.trades.insert(id, Active::new(trade, local, saved_pin, told, known.created));
+        true
+    }
+
+    /// Lets a trade that has just been taken up hear of the end that it has had: that is shown at once, and nobody is told
+    /// again. Tells whether it is over for good.
+    fn show_end(&mut self, id: TradeId, event: Event, chain: ChainFacts) -> bool {
+        let Some(active) = self.trades.get_mut(&id) else { return false };
+        let is_over = chain.synced;
+        let is_heard = active.trade.handle(event).is_ok() && active.trade.handle(Event::Chain(chain)).is_ok();
+        active.phase = active.trade.phase();
+        active.told = Some(view::line(&active.trade));
+        if is_over {
+            active.settled = is_heard; // for good: nothing is owed
+        }
+        is_over
     }
 
     /// Looks at an own trade, by the ledger and what was pinned.

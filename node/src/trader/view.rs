@@ -136,16 +136,7 @@ fn chain_tx(txid: String, height: Option<u32>, confirmations: u32) -> ChainTx {
 /// Returns who acts next. The sentences speak to this node's user.
 fn next_step(trade: &Trade, _network: Network) -> NextStep {
     let (phase, role, view) = (trade.phase(), trade.role(), trade.view());
-    let cost = format!("{} {}", trade.bid().offer.currency.format(trade.bid().cost), trade.bid().offer.currency);
     let amount = trade.bid().take.amount;
-    let step = |who, what: String, until, otherwise: &str, action| NextStep {
-        who,
-        what,
-        until,
-        otherwise: otherwise.into(),
-        action,
-    };
-    let refundable = lies_there(trade);
     match (phase, role) {
         (Phase::Bid, Role::Buyer | Role::Seller) if trade.is_maker() => {
             let what = "accept the bid, or decline it".to_owned();
@@ -155,20 +146,7 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             let what = "the maker accepts your bid".to_owned();
             step(Actor::Peer, what, None, "you can call it off at any time; no coins have moved", None)
         }
-        (Phase::Agreed, Role::Seller) if trade.local().funding_tx.is_some() => {
-            let what = "your funding of the escrow reaches the chain".to_owned();
-            step(Actor::Chain, what, None, "your node sends it again, after a restart too", None)
-        }
-        (Phase::Agreed, Role::Buyer | Role::Seller) if trade.joint_terms().is_some() => joint(trade, role, step),
-        (Phase::Agreed, Role::Seller) => {
-            let what = format!("pay {} BTC into the escrow{}", trade.bid().locked_by(role), with_bond(trade, role));
-            step(Actor::You, what, None, "either side can call it off; no coins have moved", Some(Action::Fund))
-        }
-        (Phase::Agreed, _) => {
-            let locked = trade.bid().locked_by(Role::Seller);
-            let what = format!("the seller pays {locked} BTC into the escrow");
-            step(Actor::Peer, what, None, "either side can call it off; no coins have moved", None)
-        }
+        (Phase::Agreed, role) => agreed(trade, role),
         (Phase::Funding, Role::Buyer) if waits_for_a_block(trade) => {
             let what = "a block takes the funding of both sides".to_owned();
             let until = trade.local().negotiation.gives_up_at();
@@ -181,30 +159,10 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             let otherwise = "an unconfirmed escrow can vanish: nobody pays before it is confirmed";
             step(Actor::Chain, what, None, otherwise, None)
         }
-        (Phase::Funded | Phase::Refunding, Role::Buyer) if refundable => {
-            let what = "you never paid: take your bond back".to_owned();
-            step(Actor::You, what, None, "it stays there, and is nobody's but yours", Some(Action::Refund))
-        }
-        (Phase::Funded, Role::Buyer) => {
-            let what = match &trade.local().their_details {
-                Some(_) => format!("pay {cost} by {} to the details shown, then say so", trade.bid().method()),
-                None => "the seller's payment details are on their way".to_owned(),
-            };
-            let otherwise =
-                "if you do not pay, agree to a refund; after the refund height the seller takes his coins back";
-            step(Actor::You, what, view.pay_until(), otherwise, Some(Action::MarkPaid))
-        }
-        (Phase::Funded, _) if refundable => {
-            let what = "the buyer never paid: take your coins back".to_owned();
-            step(Actor::You, what, None, "they stay in the escrow", Some(Action::Refund))
-        }
-        (Phase::Funded, _) => {
-            let what = format!("the buyer pays {cost} by {}", trade.bid().method());
-            let otherwise = "if he does not pay, you take your coins back at the refund height";
-            step(Actor::Peer, what, view.pay_until(), otherwise, None)
-        }
+        (Phase::Funded, role) => funded(trade, role),
         (Phase::Paid, Role::Seller) => {
-            let what = format!("look for {cost} in your account; release the coins only when it is there for good");
+            let what =
+                format!("look for {} in your account; release the coins only when it is there for good", cost(trade));
             let otherwise = "the coins stay in the escrow; a release cannot be undone";
             step(Actor::You, what, view.refund_from(), otherwise, Some(Action::Release))
         }
@@ -214,71 +172,17 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
                              back. Keep the proof of your payment";
             step(Actor::Peer, what, view.refund_from(), otherwise, None)
         }
-        (Phase::Disputed, Role::Arbiter) => {
-            let what = "hear both sides, then rule".to_owned();
-            let otherwise = "the second arbiter steps in, if there is one; at the refund height the seller can take the \
-                             coins back, unless you give the dispute more time";
-            step(Actor::You, what, view.refund_from(), otherwise, Some(Action::Rule))
-        }
-        (Phase::Disputed, _) if refundable => {
-            let what = "nobody ruled: take your coins back".to_owned();
-            step(Actor::You, what, None, "the arbiter can still rule", Some(Action::Refund))
-        }
-        (Phase::Disputed, Role::Seller) => {
-            let what =
-                "the arbiter rules: show him what you and the buyer said; release all the same, if he paid".to_owned();
-            let otherwise = "you take your coins back at the refund height";
-            step(Actor::Arbiter, what, view.refund_from(), otherwise, None)
-        }
-        (Phase::Disputed, Role::Buyer) => {
-            let what =
-                "the arbiter rules: show him what you and the seller said, and tell him what you paid, when and how"
-                    .to_owned();
-            let otherwise = "at that height the seller could take the coins back; before it the second arbiter steps in, if \
-                             there is one, or the arbiter gives the dispute more time";
-            step(Actor::Arbiter, what, view.refund_from(), otherwise, None)
-        }
-        (Phase::Ruled, role) => ruled(trade, role, step),
+        (Phase::Disputed, role) => disputed(trade, role),
+        (Phase::Ruled, role) => ruled(trade, role),
         (Phase::Settled, _) => over("settled: the coins are divided as the arbiter ruled".to_owned()),
-        (Phase::Released, Role::Buyer) if trade.is_asking() => {
-            let what = "your node and the seller's sign the payout as one: cheaper, and like any payment on the chain"
-                .to_owned();
-            let otherwise = "without a reply your node pays you alone, in a few seconds";
-            step(Actor::Peer, what, None, otherwise, None)
-        }
-        (Phase::Released, Role::Buyer) => {
-            let what = "your node broadcasts the payout and the chain confirms it".to_owned();
-            let otherwise = match deadline(trade) {
-                Some(_) => GOES_ON_IN_TIME,
-                None => "nothing to do; it goes on by itself, after a restart too",
-            };
-            step(Actor::Chain, what, deadline(trade), otherwise, None)
-        }
-        (Phase::Released, _) => {
-            let what = "the buyer's node broadcasts the payout and the chain confirms it".to_owned();
-            step(Actor::Chain, what, None, "nothing to do", None)
-        }
+        (Phase::Released, role) => released(trade, role),
+        (Phase::Refunding, Role::Buyer) if lies_there(trade) => take_bond_back("you never paid: take your bond back"),
         (Phase::Refunding, _) => {
             let what = "the chain confirms the refund to the seller".to_owned();
             step(Actor::Chain, what, None, "nothing to do; it goes on by itself, after a restart too", None)
         }
-        (Phase::Closed, Role::Buyer) if trade.bid().buyer_bond > Sats::ZERO => {
-            over(format!("{amount} BTC and your bond, less the fee, are in your wallet"))
-        }
-        (Phase::Closed, Role::Buyer) => over(format!("{amount} BTC, less the fee, are in your wallet")),
-        (Phase::Closed, Role::Seller) if trade.bid().seller_bond > Sats::ZERO => {
-            over("the buyer has the coins, you have the money, and your bond is back in your wallet".to_owned())
-        }
-        (Phase::Closed, _) => over("the buyer has the coins, you have the money".to_owned()),
-        (Phase::Refunded, Role::Seller) => over("the coins are back in your wallet".to_owned()),
-        (Phase::Refunded, Role::Buyer) if refundable => {
-            let what = "the seller took his coins back; your bond still lies there: take it back".to_owned();
-            step(Actor::You, what, None, "it stays there, and is nobody's but yours", Some(Action::Refund))
-        }
-        (Phase::Refunded, Role::Buyer) if trade.bid().buyer_bond > Sats::ZERO => {
-            over("the coins went back to the seller, and your bond to you".to_owned())
-        }
-        (Phase::Refunded, _) => over("the coins went back to the seller".to_owned()),
+        (Phase::Closed, role) => closed(trade, role),
+        (Phase::Refunded, role) => refunded(trade, role),
         (Phase::Cancelled, _) if trade.local().negotiation.may_confirm() => over(
             "called off; a coin of yours is spent back to you, so that what you had signed can never confirm"
                 .to_owned(),
@@ -286,6 +190,153 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
         (Phase::Cancelled, _) => over("called off before any coins moved".to_owned()),
         (Phase::Void, _) => over("the offer was taken by somebody else or withdrawn; no coins moved".to_owned()),
         (Phase::Lost, _) => over("the escrow was spent in an unforeseen way: run the audit".to_owned()),
+    }
+}
+
+/// Says who acts next.
+fn step(who: Actor, what: String, until: Option<u32>, otherwise: &str, action: Option<Action>) -> NextStep {
+    NextStep { who, what, until, otherwise: otherwise.into(), action }
+}
+
+fn over(what: String) -> NextStep {
+    NextStep { who: Actor::Nobody, what, until: None, otherwise: String::new(), action: None }
+}
+
+/// Says that the buyer's bond lies in its output, for him to take.
+fn take_bond_back(what: &str) -> NextStep {
+    step(Actor::You, what.to_owned(), None, "it stays there, and is nobody's but yours", Some(Action::Refund))
+}
+
+/// Returns what the buyer pays.
+fn cost(trade: &Trade) -> String {
+    format!("{} {}", trade.bid().offer.currency.format(trade.bid().cost), trade.bid().offer.currency)
+}
+
+/// Returns who acts next until the escrow is funded.
+fn agreed(trade: &Trade, role: Role) -> NextStep {
+    match role {
+        Role::Seller if trade.local().funding_tx.is_some() => {
+            let what = "your funding of the escrow reaches the chain".to_owned();
+            step(Actor::Chain, what, None, "your node sends it again, after a restart too", None)
+        }
+        Role::Buyer | Role::Seller if trade.joint_terms().is_some() => joint(trade, role),
+        Role::Seller => {
+            let what = format!("pay {} BTC into the escrow{}", trade.bid().locked_by(role), with_bond(trade, role));
+            step(Actor::You, what, None, "either side can call it off; no coins have moved", Some(Action::Fund))
+        }
+        Role::Buyer | Role::Arbiter => {
+            let locked = trade.bid().locked_by(Role::Seller);
+            let what = format!("the seller pays {locked} BTC into the escrow");
+            step(Actor::Peer, what, None, "either side can call it off; no coins have moved", None)
+        }
+    }
+}
+
+/// Returns who acts next while the buyer is to pay.
+fn funded(trade: &Trade, role: Role) -> NextStep {
+    let (cost, until) = (cost(trade), trade.view().pay_until());
+    match role {
+        Role::Buyer if lies_there(trade) => take_bond_back("you never paid: take your bond back"),
+        Role::Buyer => {
+            let what = match &trade.local().their_details {
+                Some(_) => format!("pay {cost} by {} to the details shown, then say so", trade.bid().method()),
+                None => "the seller's payment details are on their way".to_owned(),
+            };
+            let otherwise =
+                "if you do not pay, agree to a refund; after the refund height the seller takes his coins back";
+            step(Actor::You, what, until, otherwise, Some(Action::MarkPaid))
+        }
+        Role::Seller | Role::Arbiter if lies_there(trade) => {
+            let what = "the buyer never paid: take your coins back".to_owned();
+            step(Actor::You, what, None, "they stay in the escrow", Some(Action::Refund))
+        }
+        Role::Seller | Role::Arbiter => {
+            let what = format!("the buyer pays {cost} by {}", trade.bid().method());
+            let otherwise = "if he does not pay, you take your coins back at the refund height";
+            step(Actor::Peer, what, until, otherwise, None)
+        }
+    }
+}
+
+/// Returns who acts next until an arbiter has ruled.
+fn disputed(trade: &Trade, role: Role) -> NextStep {
+    let until = trade.view().refund_from();
+    match role {
+        Role::Arbiter => {
+            let what = "hear both sides, then rule".to_owned();
+            let otherwise = "the second arbiter steps in, if there is one; at the refund height the seller can take the \
+                             coins back, unless you give the dispute more time";
+            step(Actor::You, what, until, otherwise, Some(Action::Rule))
+        }
+        Role::Buyer | Role::Seller if lies_there(trade) => {
+            let what = "nobody ruled: take your coins back".to_owned();
+            step(Actor::You, what, None, "the arbiter can still rule", Some(Action::Refund))
+        }
+        Role::Seller => {
+            let what =
+                "the arbiter rules: show him what you and the buyer said; release all the same, if he paid".to_owned();
+            let otherwise = "you take your coins back at the refund height";
+            step(Actor::Arbiter, what, until, otherwise, None)
+        }
+        Role::Buyer => {
+            let what =
+                "the arbiter rules: show him what you and the seller said, and tell him what you paid, when and how"
+                    .to_owned();
+            let otherwise = "at that height the seller could take the coins back; before it the second arbiter steps in, if \
+                             there is one, or the arbiter gives the dispute more time";
+            step(Actor::Arbiter, what, until, otherwise, None)
+        }
+    }
+}
+
+/// Returns who acts next while the coins go to the buyer.
+fn released(trade: &Trade, role: Role) -> NextStep {
+    match role {
+        Role::Buyer if trade.is_asking() => {
+            let what = "your node and the seller's sign the payout as one: cheaper, and like any payment on the chain"
+                .to_owned();
+            let otherwise = "without a reply your node pays you alone, in a few seconds";
+            step(Actor::Peer, what, None, otherwise, None)
+        }
+        Role::Buyer => {
+            let what = "your node broadcasts the payout and the chain confirms it".to_owned();
+            let otherwise = match deadline(trade) {
+                Some(_) => GOES_ON_IN_TIME,
+                None => "nothing to do; it goes on by itself, after a restart too",
+            };
+            step(Actor::Chain, what, deadline(trade), otherwise, None)
+        }
+        Role::Seller | Role::Arbiter => {
+            let what = "the buyer's node broadcasts the payout and the chain confirms it".to_owned();
+            step(Actor::Chain, what, None, "nothing to do", None)
+        }
+    }
+}
+
+fn closed(trade: &Trade, role: Role) -> NextStep {
+    let amount = trade.bid().take.amount;
+    match role {
+        Role::Buyer if trade.bid().buyer_bond > Sats::ZERO => {
+            over(format!("{amount} BTC and your bond, less the fee, are in your wallet"))
+        }
+        Role::Buyer => over(format!("{amount} BTC, less the fee, are in your wallet")),
+        Role::Seller if trade.bid().seller_bond > Sats::ZERO => {
+            over("the buyer has the coins, you have the money, and your bond is back in your wallet".to_owned())
+        }
+        Role::Seller | Role::Arbiter => over("the buyer has the coins, you have the money".to_owned()),
+    }
+}
+
+fn refunded(trade: &Trade, role: Role) -> NextStep {
+    match role {
+        Role::Seller => over("the coins are back in your wallet".to_owned()),
+        Role::Buyer if lies_there(trade) => {
+            take_bond_back("the seller took his coins back; your bond still lies there: take it back")
+        }
+        Role::Buyer if trade.bid().buyer_bond > Sats::ZERO => {
+            over("the coins went back to the seller, and your bond to you".to_owned())
+        }
+        Role::Buyer | Role::Arbiter => over("the coins went back to the seller".to_owned()),
     }
 }
 
@@ -326,11 +377,7 @@ fn with_bond(trade: &Trade, role: Role) -> String {
 }
 
 /// Returns who acts next while two wallets fund the escrow.
-fn joint(
-    trade: &Trade,
-    role: Role,
-    step: impl Fn(Actor, String, Option<u32>, &str, Option<Action>) -> NextStep,
-) -> NextStep {
+fn joint(trade: &Trade, role: Role) -> NextStep {
     let negotiation = &trade.local().negotiation;
     let off = "either side can call it off; no coins have moved";
     let other = if role == Role::Seller { "buyer" } else { "seller" };
@@ -373,11 +420,7 @@ fn joint(
 }
 
 /// Returns who acts next once an arbiter ruled.
-fn ruled(
-    trade: &Trade,
-    role: Role,
-    step: impl Fn(Actor, String, Option<u32>, &str, Option<Action>) -> NextStep,
-) -> NextStep {
+fn ruled(trade: &Trade, role: Role) -> NextStep {
     let Some((seat, ruling)) = trade.view().ruling() else {
         return step(Actor::Chain, "the chain confirms the ruling".to_owned(), None, "nothing to do", None);
     };
@@ -406,10 +449,6 @@ const GOES_ON_IN_TIME: &str = "it goes on by itself, after a restart too; in the
 fn deadline(trade: &Trade) -> Option<u32> {
     let is_open = trade.view().spend().is_none_or(|spend| spend.height.is_none());
     trade.view().refund_from().filter(|_| is_open && trade.role() == Role::Buyer)
-}
-
-fn over(what: String) -> NextStep {
-    NextStep { who: Actor::Nobody, what, until: None, otherwise: String::new(), action: None }
 }
 
 /// Returns the steps of the trade, done and to come.

@@ -1,7 +1,7 @@
 //! Mail between the parties of trades: real envelopes, kept by everybody for whoever is away.
 //!
-//! What is decided here is what `exchange-node` decides in `mailbox.rs` (what is kept, parked, passed on, delivered) and
-//! `net/mail.rs` (what is handed to a peer, and what is asked of him).
+//! What is decided here is what `exchange-node` decides in `mailbox.rs` and `mailbox/` (what is kept, parked, passed on,
+//! delivered) and `net/mail.rs` (what is handed to a peer, and what is asked of him).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

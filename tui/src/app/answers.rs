@@ -1,6 +1,8 @@
 //! What the node says: answers to queries, replies to calls, events.
 
-use exchange_api::{ApiError, Code, Disclose, Disclosure, Event, IdentityState, Subject, TakeOffer, TakeReview};
+use exchange_api::{
+    ApiError, Code, Disclose, Disclosure, Event, IdentityState, RequestId, Subject, TakeOffer, TakeReview,
+};
 
 use super::{App, MAX_EVENTS, Popup, Tab, disclose, wallet};
 use crate::message::{Answer, CallName, Command, Query, Reply};
@@ -46,27 +48,24 @@ impl App {
         }
     }
 
-    pub(super) fn on_reply(&mut self, call: CallName, result: Result<Reply, ApiError>, commands: &mut Vec<Command>) {
+    pub(super) fn on_reply(
+        &mut self,
+        call: CallName,
+        request: Option<RequestId>,
+        result: Result<Reply, ApiError>,
+        commands: &mut Vec<Command>,
+    ) {
         if self.busy.is_some_and(|busy| busy.call == call) {
             self.busy = None;
         }
-        // Whoever did not hear the answer asks again under the same id; whoever did, asks for something new.
-        let heard = !matches!(&result, Err(error) if error.code == Code::NodeUnreachable);
-        let is_wish = !matches!(
-            call,
-            CallName::Passphrase
-                | CallName::Strength
-                | CallName::Review
-                | CallName::Price
-                | CallName::Talk
-                | CallName::PriceBump
-                | CallName::Weigh
-                | CallName::ToShow
-                // It has no id: done again it shows only what came after.
-                | CallName::Disclose
-        );
-        if heard && is_wish {
-            self.requests.settled();
+        // Of what failed the node keeps no answer, but some of it may be done, or be done later: a payment that waits for the
+        // chain. So it is tried again under the same id, unless that was used for something else.
+        let is_settled = match &result {
+            Ok(_) => true,
+            Err(error) => error.code == Code::DuplicateRequest,
+        };
+        if let Some(request) = request.filter(|_| is_settled) {
+            self.requests.settled(&request);
         }
         match result {
             Ok(reply) => self.on_success(call, reply),
@@ -160,7 +159,6 @@ impl App {
             }
             Reply::Sent(sent) if call == CallName::Price => {
                 if let Some(mut request) = self.wallet.pricing.take() {
-                    request.request_id = self.send_request_id(&request);
                     request.dry_run = false;
                     self.push_popup(Popup::Ask(wallet::send_question(&sent, request)));
                 }

@@ -263,10 +263,13 @@ impl App {
     fn submit(&mut self, commands: &mut Vec<Command>) {
         match self.popups.last_mut() {
             Some(Popup::Send(form)) => {
-                if let Some(request) = wallet::check_send(form, &self.wallet.chosen)
-                    && self.call(Call::Price(request.clone()), commands)
-                {
-                    self.wallet.pricing = Some(request);
+                if let Some(mut request) = wallet::check_send(form, &self.wallet.chosen) {
+                    // Under the id that the payment will have: what was built for it already is found, and not paid for
+                    // with other coins. The wallet prices nothing that has none.
+                    request.request_id = self.requests.id("send", &request);
+                    if self.call(Call::Price(request.clone()), commands) {
+                        self.wallet.pricing = Some(request);
+                    }
                 }
                 return;
             }
@@ -406,6 +409,9 @@ impl App {
         }
         // What became of earlier calls would stand there as if it were the outcome of this one.
         self.toasts.clear();
+        if let Some(id) = call.request_id() {
+            self.requests.sent(id);
+        }
         self.busy = Some(Busy { call: call.name(), since: self.ticks });
         commands.push(Command::Call(call));
         true
@@ -438,11 +444,6 @@ impl App {
             commands.push(Command::Copy(format::clean(&text)));
             self.toast(words::COPIED, false);
         }
-    }
-
-    /// Returns the request id for the payment that was just priced.
-    pub(super) fn send_request_id(&mut self, request: &exchange_api::SendRequest) -> String {
-        self.requests.id("send", request)
     }
 
     /// Returns the request for the higher fee that was just priced.

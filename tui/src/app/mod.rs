@@ -269,7 +269,7 @@ impl App {
             Message::Terminate => commands.push(Command::Quit(self.fate_unasked())),
             Message::Connection(connection) => self.on_connection(connection, &mut commands),
             Message::Answer(query, result) => self.on_answer(query, *result, &mut commands),
-            Message::Reply(call, result) => self.on_reply(call, *result, &mut commands),
+            Message::Reply(call, request, result) => self.on_reply(call, request, *result, &mut commands),
             Message::Event(event) => self.on_event(event, &mut commands),
         }
         commands

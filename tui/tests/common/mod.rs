@@ -1,15 +1,18 @@
 //! An application filled with what a node would say, and what a user would press.
 #![allow(dead_code, clippy::unwrap_used, clippy::missing_docs_in_private_items)]
 
+use std::collections::HashMap;
+
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use exchange_api::{
-    AccountView, Action, Actor, AddressInfo, ArbiterView, AuthorId, Balance, ChainTx, CoinUse, CoinView, Conversation,
-    Currency, Disclosure, DisputeView, Event, FeeEstimate, IdentityState, MessageView, MessageWords, NextStep,
-    OfferState, OfferView, Page, PeerInfo, Person, Phase, Price, RecordId, Role, RulingView, Sats, Seat, Showing,
-    ShownTranscript, Side, Status, Step, StepState, Subject, TakeReview, TradeId, TradeView, WalletTx,
+    AccountView, Action, Actor, AddressInfo, ApiError, ArbiterView, AuthorId, Balance, ChainTx, Code, CoinUse,
+    CoinView, Conversation, Currency, Disclosure, DisputeView, Event, FeeEstimate, IdentityState, MessageView,
+    MessageWords, NextStep, OfferState, OfferView, Page, PeerInfo, Person, Phase, Price, RecordId, RequestId, Role,
+    RulingView, Sats, Seat, Sent, Showing, ShownTranscript, Side, Status, Step, StepState, Subject, TakeReview,
+    TradeId, TradeView, WalletTx,
 };
 use exchange_tui::app::App;
-use exchange_tui::message::{Answer, Command, Connection, Message, Query};
+use exchange_tui::message::{Answer, Call, CallName, Command, Connection, Message, Query, Reply};
 use exchange_tui::theme::Theme;
 use exchange_tui::view;
 use ratatui::Terminal;
@@ -352,6 +355,18 @@ pub fn review(role: Role) -> TakeReview {
     }
 }
 
+/// What paying 0.1 BTC comes to.
+pub fn priced() -> Sent {
+    Sent {
+        txid: "00".repeat(32),
+        amount: sats(10_000_000),
+        fee: sats(141),
+        vsize: 141,
+        coins: Vec::new(),
+        broadcast: false,
+    }
+}
+
 pub fn coins() -> Page<CoinView> {
     let coin = |byte: &str, sat, height, change, label: &str, state| CoinView {
         coin: format!("{}:0", byte.repeat(32)),
@@ -427,11 +442,13 @@ pub struct User {
     pub app: App,
     /// What the application wanted done so far and was not looked at.
     pub commands: Vec<Command>,
+    /// The request id under which each call was made last.
+    pub requests: HashMap<CallName, RequestId>,
 }
 
 impl User {
     pub fn new(theme: Theme, identity: IdentityState) -> Self {
-        let mut user = Self { app: App::new(theme, false, "test"), commands: Vec::new() };
+        let mut user = Self { app: App::new(theme, false, "test"), commands: Vec::new(), requests: HashMap::new() };
         user.send(Message::Connection(Connection::Up { ours: false }));
         user.answer(Query::Status, Answer::Status(status(identity)));
         user
@@ -471,8 +488,14 @@ impl User {
     }
 
     pub fn send(&mut self, message: Message) {
-        let commands = self.app.update(message);
-        self.commands.extend(commands);
+        for command in self.app.update(message) {
+            if let Command::Call(call) = &command
+                && let Some(id) = call.request_id()
+            {
+                self.requests.insert(call.name(), id.clone());
+            }
+            self.commands.push(command);
+        }
     }
 
     pub fn answer(&mut self, query: Query, answer: Answer) {
@@ -522,4 +545,29 @@ impl User {
         terminal.draw(|frame| view::draw(&self.app, frame)).unwrap();
         terminal.backend().to_string()
     }
+}
+
+/// Lets the node answer a call.
+pub fn reply(user: &mut User, call: CallName, result: Result<Reply, ApiError>) {
+    let request = user.requests.get(&call).cloned();
+    user.send(Message::Reply(call, request, Box::new(result)));
+}
+
+/// Returns the call that the application wants made, of which there is one.
+pub fn only_call(user: &mut User) -> Call {
+    let mut calls: Vec<_> = user
+        .taken_commands()
+        .into_iter()
+        .filter_map(|command| match command {
+            Command::Call(call) => Some(call),
+            Command::Query(_) | Command::Copy(_) | Command::Quit(_) => None,
+        })
+        .collect();
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    calls.remove(0)
+}
+
+/// What a call ends with when the node cannot be reached.
+pub fn unreachable() -> ApiError {
+    ApiError::new(Code::NodeUnreachable, "gone", "")
 }

@@ -10,16 +10,16 @@ mod share;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bitcoin::hashes::Hash;
-use bitcoin::{Block, BlockHash, Network, OutPoint};
+use bitcoin::{Amount, BlockHash, FeeRate, Network, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 
 use super::*;
 use crate::chain::kernel::{KernelChain, KernelConfig};
-use crate::chain::{BlockRef, Follower, OutpointStatus};
+use crate::chain::line::Line;
+use crate::chain::{BlockRef, ChainError};
 
 /// Long enough for a busy machine; reached only when something is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,8 +34,7 @@ struct Owner {
 
 impl Owner {
     fn new(seed: u8, chain: &Arc<KernelChain>) -> Self {
-        let line = Line { chain: Arc::clone(chain), down: AtomicBool::new(false) };
-        Self { seed, store: Arc::default(), chain: Arc::new(line) }
+        Self { seed, store: Arc::default(), chain: Arc::new(Line::to(chain)) }
     }
 
     async fn try_open(&self) -> Result<WalletHandle, WalletError> {
@@ -54,63 +53,6 @@ impl Owner {
         let wallet = self.try_open().await.unwrap();
         caught_up(&wallet, &self.chain.chain).await;
         wallet
-    }
-}
-
-/// The line to the chain, which may be down for broadcasts.
-struct Line {
-    chain: Arc<KernelChain>,
-    down: AtomicBool,
-}
-
-#[async_trait]
-impl ChainBackend for Line {
-    fn name(&self) -> &'static str {
-        self.chain.name()
-    }
-
-    fn network(&self) -> Network {
-        self.chain.network()
-    }
-
-    async fn tip(&self) -> Result<BlockRef, ChainError> {
-        self.chain.tip().await
-    }
-
-    async fn block_at(&self, height: u32) -> Result<Option<Block>, ChainError> {
-        self.chain.block_at(height).await
-    }
-
-    async fn headers(&self, from: u32, limit: usize) -> Result<Vec<bitcoin::block::Header>, ChainError> {
-        self.chain.headers(from, limit).await
-    }
-
-    async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {
-        self.chain.follow(locator, watch).await
-    }
-
-    async fn outpoint(&self, outpoint: OutPoint, script: ScriptBuf, from: u32) -> Result<OutpointStatus, ChainError> {
-        self.chain.outpoint(outpoint, script, from).await
-    }
-
-    async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
-        if self.down.load(Ordering::SeqCst) {
-            let (at, reason) = ("127.0.0.1:18443".into(), "connection refused".into());
-            return Err(ChainError::Unreachable { backend: "core", at, reason });
-        }
-        self.chain.broadcast(tx).await
-    }
-
-    async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
-        self.chain.broadcast_package(txs).await
-    }
-
-    async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError> {
-        self.chain.fee_rate(blocks).await
-    }
-
-    async fn mine(&self, count: u32, script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {
-        self.chain.mine(count, script).await
     }
 }
 

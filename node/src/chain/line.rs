@@ -1,0 +1,90 @@
+//! For tests: a line to the embedded chain, which counts what is asked over it and can fail.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use bitcoin::block::Header;
+use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction};
+
+use super::kernel::KernelChain;
+use super::{BlockRef, ChainBackend, ChainError, Follower, OutpointStatus};
+
+/// A line to the embedded chain.
+pub struct Line {
+    /// The chain.
+    pub chain: Arc<KernelChain>,
+    /// Whether it is down for broadcasts.
+    pub down: AtomicBool,
+    /// The output about which no question comes through.
+    pub broken: Option<OutPoint>,
+    asked: AtomicUsize,
+}
+
+impl Line {
+    /// Returns a line that works.
+    pub fn to(chain: &Arc<KernelChain>) -> Self {
+        Self { chain: Arc::clone(chain), down: AtomicBool::new(false), broken: None, asked: AtomicUsize::new(0) }
+    }
+
+    /// Returns how many questions about outputs there were.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl ChainBackend for Line {
+    fn name(&self) -> &'static str {
+        self.chain.name()
+    }
+
+    fn network(&self) -> Network {
+        self.chain.network()
+    }
+
+    async fn tip(&self) -> Result<BlockRef, ChainError> {
+        self.chain.tip().await
+    }
+
+    async fn block_at(&self, height: u32) -> Result<Option<Block>, ChainError> {
+        self.chain.block_at(height).await
+    }
+
+    async fn headers(&self, from: u32, limit: usize) -> Result<Vec<Header>, ChainError> {
+        self.chain.headers(from, limit).await
+    }
+
+    async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {
+        self.chain.follow(locator, watch).await
+    }
+
+    async fn outpoint(&self, outpoint: OutPoint, script: ScriptBuf, from: u32) -> Result<OutpointStatus, ChainError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.broken == Some(outpoint) {
+            let (at, reason) = ("127.0.0.1:18443".into(), "connection reset".into());
+            return Err(ChainError::Unreachable { backend: "core", at, reason });
+        }
+        self.chain.outpoint(outpoint, script, from).await
+    }
+
+    async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
+        if self.down.load(Ordering::SeqCst) {
+            let (at, reason) = ("127.0.0.1:18443".into(), "connection refused".into());
+            return Err(ChainError::Unreachable { backend: "core", at, reason });
+        }
+        self.chain.broadcast(tx).await
+    }
+
+    async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
+        self.chain.broadcast_package(txs).await
+    }
+
+    async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError> {
+        self.chain.fee_rate(blocks).await
+    }
+
+    async fn mine(&self, count: u32, script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {
+        self.chain.mine(count, script).await
+    }
+}

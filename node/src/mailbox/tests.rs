@@ -1,0 +1,163 @@
+//! Who gets room and when, in which epoch a run writes, and what is delivered again.
+
+use std::collections::HashSet;
+
+use exchange_ledger::body::Side;
+use exchange_ledger::ids::AuthorId;
+use exchange_ledger::ledger::Ledger;
+use exchange_ledger::mail::{Entropy, Message, Opening, Said};
+use exchange_ledger::testing::{Author, EPOCH, NETWORK, SampleTrade};
+use exchange_ledger::trade::pins::Pin;
+use exchange_ledger::trade::{Local, Role};
+use exchange_store::{OpenOptions, Store};
+use tokio::sync::mpsc;
+
+use super::*;
+
+/// Reads everything that waits for the user, as far as the seq of each message.
+fn heard(inbox: &mut mpsc::Receiver<Envelope>) -> Vec<u32> {
+    std::iter::from_fn(|| inbox.try_recv().ok()).map(|envelope| envelope.address.seq).collect()
+}
+
+/// Seals the first message from one to another in a trade and an epoch.
+fn seal(sender: &Author, recipient: AuthorId, contract: &Contract, epoch: u32) -> (Envelope, Opening) {
+    let address = Address {
+        version: 1,
+        network: NETWORK,
+        trade: contract.trade,
+        contract: contract.hash(),
+        sender: sender.id(),
+        recipient,
+        epoch,
+        seq: 0,
+        previous: [0; 32],
+        seen: [0; 32],
+        time: clock::unix_now(),
+        commitment: [0; 32],
+    };
+    let message = Message::Chat { text: "hello".to_owned() };
+    let entropy = Entropy { seal: [1; 32], salt: [2; 32] };
+    Envelope::seal(address, contract, &message, entropy, |bytes| sender.sign_bytes(bytes)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_nobody_in_a_trade_takes_no_room_from_who_waits_for_its_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
+    let private = Private::new(store.clone());
+    let trade = SampleTrade::new(Side::Sell);
+    let contract = trade.contract();
+    // Everything but the acceptance.
+    let later = u64::from(EPOCH) + 3600;
+    Ledger::new(store.clone(), NETWORK).admit(&trade.records()[..3], later).unwrap();
+    let (keeper, thread) = Keeper::start(store.clone(), NETWORK).unwrap();
+    let mailbox = Mailbox::open(keeper, private).unwrap();
+    let parked = || mailbox.parked.lock().unwrap().len();
+
+    let stranger = Author::new(9);
+    let taker = trade.taker.id();
+    assert_eq!(mailbox.put(&seal(&stranger, taker, &contract, 1).0.encode()), Verdict::Ignore);
+    assert_eq!(parked(), 0, "its sender is a stranger");
+    let between = seal(&trade.maker, taker, &contract, 1).0.encode();
+    assert_eq!(mailbox.put(&between), Verdict::Ignore);
+    assert_eq!(parked(), 1, "it waits for the acceptance");
+
+    Ledger::new(store, NETWORK).admit(std::slice::from_ref(&trade.accept), later).unwrap();
+    mailbox.unpark(trade.id());
+    assert_eq!(parked(), 0);
+    assert_eq!(mailbox.fetch(&contract.mailbox(&taker), 0, usize::MAX).0, [between]);
+    drop(mailbox);
+    thread.join().unwrap();
+}
+
+#[tokio::test]
+async fn runs_from_copies_of_a_directory_write_in_other_epochs_by_a_slow_clock_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
+    let private = Private::new(store.clone());
+    let trade = SampleTrade::new(Side::Sell);
+    let (contract, taker) = (trade.contract(), trade.taker.id());
+    let (keeper, thread) = Keeper::start(store, NETWORK).unwrap();
+    let epoch = |run: &Mailbox| run.next_address(trade.maker.id(), &contract, taker).unwrap().epoch;
+    // Nothing of what they would write is kept: each finds what the copy has.
+    let run = || Mailbox::open(keeper.clone(), private.clone()).unwrap();
+    let epochs = || -> HashSet<u32> { (0..4).map(|_| epoch(&run())).collect() };
+    let now = u32::try_from(clock::unix_now()).unwrap();
+    assert!(epochs().iter().all(|epoch| (now..now + 60).contains(epoch)), "as the clock says");
+
+    // The last run was a thousand seconds from now.
+    let (envelope, opening) = seal(&trade.maker, taker, &contract, now + 1000);
+    assert!(private.put_sent(&Said::new(&envelope, &opening), &envelope.encode()).unwrap());
+    let epochs = epochs();
+    assert!(epochs.iter().all(|epoch| *epoch > now + 1000), "{epochs:?}");
+    assert!(epochs.len() > 1, "four runs in one epoch, {epochs:?}, is chance once in 2^48");
+    let run = run();
+    assert_eq!(epoch(&run), epoch(&run), "a run stays in its epoch");
+    drop((run, keeper));
+    thread.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_taken_in_comes_again_and_nothing_else_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
+    let private = Private::new(store.clone());
+    let (keeper, thread) = Keeper::start(store, NETWORK).unwrap();
+    let mut trade = SampleTrade::new(Side::Sell);
+    let contract = trade.contract();
+    let pin = Pin {
+        committed: true,
+        offer: trade.offer.clone(),
+        take: trade.take.clone(),
+        accept: trade.accept.clone(),
+        adverts: vec![trade.advert.clone()],
+        facts: Vec::new(),
+        settled: None,
+    };
+    private.put_trade(&contract.trade, &Local::default(), Some(&pin)).unwrap();
+    let (seller, buyer) = (trade.author(Role::Seller).clone(), trade.author(Role::Buyer).id());
+    let mailbox = Mailbox::open(keeper, private).unwrap();
+    let _ = mailbox.unlock(buyer);
+    // Room for two messages at a time.
+    let (deliver, mut inbox) = mpsc::channel(2);
+    mailbox.own().deliver = Some(deliver);
+    mailbox.open_mailbox(&contract).unwrap();
+    let mut last = None;
+    for seq in 0..5 {
+        let address = Address {
+            version: 1,
+            network: NETWORK,
+            trade: contract.trade,
+            contract: contract.hash(),
+            sender: seller.id(),
+            recipient: buyer,
+            epoch: 1,
+            seq,
+            previous: last.as_ref().map_or([0; 32], Said::id),
+            seen: [0; 32],
+            time: clock::unix_now(),
+            commitment: [0; 32],
+        };
+        let message = Message::Chat { text: format!("message {seq}") };
+        let entropy = Entropy { seal: [1; 32], salt: [2; 32] };
+        let sealed = Envelope::seal(address, &contract, &message, entropy, |bytes| seller.sign_bytes(bytes));
+        let (envelope, opening) = sealed.unwrap();
+        assert_eq!(mailbox.put(&envelope.encode()), Verdict::Accept);
+        last = Some(Said::new(&envelope, &opening));
+    }
+    for expected in [vec![0, 1], vec![2, 3], vec![4], vec![]] {
+        assert_eq!(heard(&mut inbox), expected);
+        mailbox.deliver_waiting().unwrap();
+    }
+    mailbox.put_off(contract.mailbox(&buyer));
+    for expected in [vec![0, 1], vec![2, 3], vec![4], vec![]] {
+        mailbox.deliver_waiting().unwrap();
+        assert_eq!(heard(&mut inbox), expected, "from the first on");
+    }
+    mailbox.put_off(contract.mailbox(&buyer));
+    mailbox.close_mailbox(&contract);
+    mailbox.deliver_waiting().unwrap();
+    assert_eq!(heard(&mut inbox), [0; 0], "the trade is over");
+    drop(mailbox);
+    thread.join().unwrap();
+}

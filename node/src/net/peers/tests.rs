@@ -1,0 +1,266 @@
+//! Who is synced with when, whatever peers wish and do.
+
+use exchange_ledger::ids::AuthorId;
+use exchange_ledger::record::LogId;
+
+use super::plan::MAX_WANTED_LOGS;
+use super::*;
+
+fn log(author: u8) -> LogId {
+    LogId { author: AuthorId([author; 32]), epoch: 0 }
+}
+
+fn one_peer(now: Instant) -> (Peers, PeerId) {
+    let mut peers =
+        Peers::new(&NetLimits { sync_interval: Duration::from_secs(20), serve_rate: 1000, ..NetLimits::default() });
+    let peer = PeerId::random();
+    peers.connected(peer, "/ip4/127.0.0.1/tcp/1".parse().unwrap(), false, now);
+    (peers, peer)
+}
+
+/// Adds a peer of our network.
+fn another(peers: &mut Peers, dialled: bool, now: Instant) -> PeerId {
+    let peer = PeerId::random();
+    peers.connected(peer, "/ip4/127.0.0.1/tcp/1".parse().unwrap(), dialled, now);
+    peers.identified(peer, "a");
+    peer
+}
+
+/// Starts the session that is due, if any is.
+fn begin(peers: &mut Peers, now: Instant) -> Option<(PeerId, task::Id)> {
+    let peer = peers.due(now)?;
+    peers.take_plan(peer, now);
+    let session = tokio::spawn(async {}).id();
+    peers.started(peer, session);
+    Some((peer, session))
+}
+
+#[test]
+fn a_peer_counts_once_it_is_identified_and_is_then_compared_with() {
+    let now = Instant::now();
+    let (mut peers, peer) = one_peer(now);
+    assert_eq!(peers.due(now), None);
+    assert!(peers.infos().is_empty());
+    peers.identified(peer, "agent\n\u{1b}[31m/1");
+    assert_eq!(peers.due(now), Some(peer));
+    assert_eq!(peers.infos()[0].agent, "agent[31m/1", "no control character reaches a terminal");
+    let (plan, _) = peers.take_plan(peer, now).unwrap();
+    assert!(plan.mail && plan.compare);
+    assert_eq!(peers.due(now + Duration::from_secs(14)), None);
+    assert_eq!(peers.due(now + Duration::from_secs(26)), Some(peer), "and again after the interval");
+}
+
+#[tokio::test]
+async fn sessions_with_a_peer_come_one_after_another() {
+    let now = Instant::now();
+    let (mut peers, peer) = one_peer(now);
+    peers.identified(peer, "a");
+    peers.take_plan(peer, now);
+    let session = tokio::spawn(async {}).id();
+    peers.started(peer, session);
+    peers.plan(peer).unwrap().want_log(log(1));
+    assert_eq!(peers.due(now), None, "one is running");
+    peers.ended(session, None, Ending::Done, now);
+    assert_eq!(peers.due(now), None, "a pause comes first");
+    assert_eq!(peers.due(now + SESSION_PAUSE), Some(peer), "what was wished meanwhile is not forgotten");
+}
+
+#[tokio::test]
+async fn who_has_waited_longest_comes_first() {
+    let start = Instant::now();
+    let (mut peers, first) = one_peer(start);
+    peers.identified(first, "a");
+    let others: Vec<PeerId> = (1..20).map(|s| another(&mut peers, false, start + Duration::from_millis(s))).collect();
+    // Whoever has had a session wants the next one at once.
+    let mut now = start + Duration::from_secs(1);
+    for expected in [first].iter().chain(&others).chain([&first]) {
+        let (peer, session) = begin(&mut peers, now).unwrap();
+        assert_eq!(peer, *expected);
+        peers.ended(session, None, Ending::Done, now);
+        peers.plan(peer).unwrap().want_all();
+        now += SESSION_PAUSE;
+    }
+}
+
+#[tokio::test]
+async fn peers_that_dialled_us_cannot_have_all_sessions() {
+    let now = Instant::now();
+    let mut peers = Peers::new(&NetLimits::default());
+    for _ in 0..95 {
+        another(&mut peers, false, now);
+    }
+    let slow: Vec<_> = std::iter::from_fn(|| begin(&mut peers, now)).collect();
+    assert_eq!(slow.len(), MAX_INCOMING_SESSIONS);
+    let chosen = another(&mut peers, true, now);
+    assert_eq!(begin(&mut peers, now).map(|(peer, _)| peer), Some(chosen));
+    assert_eq!(peers.due(now), None);
+    // A slot that becomes free is anybody's.
+    peers.ended(slow[0].1, None, Ending::Done, now);
+    assert!(peers.due(now).is_some_and(|peer| peer != slow[0].0));
+}
+
+#[test]
+fn a_peer_is_asked_for_the_bodies_that_it_says_it_keeps_until_it_has_no_more() {
+    let now = Instant::now();
+    let (mut peers, peer) = one_peer(now);
+    let planned = |peers: &mut Peers, now| peers.take_plan(peer, now).unwrap().0.bodies;
+    peers.identified(peer, "node/1");
+    assert_eq!(planned(&mut peers, now), None, "it does not say");
+    peers.identified(peer, "node/1 90d");
+    let keeps = Retention::Days(90);
+    assert_eq!(planned(&mut peers, now), Some(PlannedBodies { keeps, after: None }));
+    let after = Some(Aged { time: 7, place: exchange_ledger::record::Place::first_of(log(1)) });
+    peers.bodies_sought(peer, after, true, now);
+    assert_eq!(planned(&mut peers, now), Some(PlannedBodies { keeps, after }), "there is more");
+    peers.bodies_sought(peer, after, false, now);
+    assert_eq!(planned(&mut peers, now + BODIES_PAUSE / 2), None, "it had none");
+    assert_eq!(planned(&mut peers, now + BODIES_PAUSE), Some(PlannedBodies { keeps, after }));
+    peers.bodies_sought(peer, None, true, now);
+    assert_eq!(planned(&mut peers, now + BODIES_PAUSE / 2), None, "it had all");
+}
+
+#[test]
+fn a_peer_that_asks_too_much_is_told_to_wait() {
+    let now = Instant::now();
+    let (mut peers, peer) = one_peer(now);
+    let permits: Vec<_> = (0..MAX_ANSWERS).map(|_| peers.admit(peer, now).unwrap()).collect();
+    assert!(peers.admit(peer, now).is_none(), "too many at once");
+    drop(permits);
+    let granted = (0..1000).filter(|_| peers.admit(peer, now).is_some()).count();
+    assert_eq!(granted, usize::try_from(REQUEST_BURST).unwrap() - MAX_ANSWERS);
+    assert!(peers.admit(peer, now + Duration::from_secs(1)).is_some(), "after a second it may ask again");
+}
+
+#[test]
+fn a_peer_that_takes_more_than_its_share_waits_until_it_is_earned() {
+    let now = Instant::now();
+    let (mut peers, peer) = one_peer(now);
+    peers.charge(peer, 6000, now);
+    assert!(peers.admit(peer, now).is_none(), "four seconds of 1000 bytes are used up, and two more");
+    assert!(peers.admit(peer, now + Duration::from_secs(1)).is_none());
+    assert!(peers.admit(peer, now + Duration::from_secs(3)).is_some());
+}
+
+#[tokio::test]
+async fn a_peer_that_never_brings_what_it_has_is_asked_ever_more_rarely() {
+    let mut now = Instant::now();
+    let (mut peers, peer) = one_peer(now);
+    peers.identified(peer, "a");
+    let mut pauses = Vec::new();
+    for _ in 0..4 {
+        peers.take_plan(peer, now);
+        let session = tokio::spawn(async {}).id();
+        peers.started(peer, session);
+        peers.ended(session, None, Ending::Unfinished { fruitful: false }, now);
+        let next = (0..100).map(|s| now + Duration::from_secs(s)).find(|later| peers.due(*later).is_some());
+        pauses.push(next.unwrap().saturating_duration_since(now).as_secs());
+        now = next.unwrap();
+    }
+    assert_eq!(pauses[..3], [2, 4, 8]);
+    assert!(pauses[3] > 8, "{pauses:?}");
+}
+
+/// Begins the sessions that are due with the only peer until one compares; returns when, and which. `wish` is what is
+/// wished for all the time.
+fn next_comparison(
+    peers: &mut Peers,
+    from: Instant,
+    wish: impl Fn(&mut Peers, Instant),
+) -> (Duration, Instant, task::Id) {
+    for step in 0..1000 {
+        let now = from + SESSION_PAUSE * step;
+        wish(peers, now);
+        let Some(peer) = peers.due(now) else { continue };
+        let (plan, _) = peers.take_plan(peer, now).unwrap();
+        let session = tokio::spawn(async {}).id();
+        peers.started(peer, session);
+        if plan.compare {
+            return (now - from, now, session);
+        }
+        peers.ended(session, None, Ending::Done, now);
+    }
+    panic!("no comparison for minutes");
+}
+
+/// Wishes whatever can be wished.
+fn everything(peer: PeerId) -> impl Fn(&mut Peers, Instant) {
+    move |peers, now| {
+        peers.identified(peer, "a");
+        peers.plan(peer).unwrap().want_all();
+        peers.want_all_soon(peer, now);
+        peers.digest_seen(peer, false, now);
+        for author in 0..=u8::try_from(MAX_WANTED_LOGS).unwrap() {
+            peers.plan(peer).unwrap().want_log(log(author));
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_wish_shortens_the_pause_after_sessions_that_brought_nothing() {
+    for (dialled, pauses) in [(false, [0, 2, 4, 8, 16, 32, 64, 128, 128]), (true, [0, 2, 4, 8, 16, 20, 20, 20, 20])] {
+        let start = Instant::now();
+        let (mut peers, peer) = one_peer(start);
+        peers.connected(peer, "/ip4/127.0.0.1/tcp/1".parse().unwrap(), dialled, start);
+        let mut before = start;
+        for pause in pauses {
+            let (waited, now, session) = next_comparison(&mut peers, before, everything(peer));
+            assert_eq!(waited, Duration::from_secs(pause));
+            peers.ended(session, None, Ending::Unfinished { fruitful: false }, now);
+            before = now;
+        }
+    }
+}
+
+#[tokio::test]
+async fn wishes_without_end_make_a_comparison_in_five_seconds() {
+    let start = Instant::now();
+    let (mut peers, peer) = one_peer(start);
+    let mut before = start;
+    let mut times = Vec::new();
+    while before <= start + Duration::from_secs(60) {
+        let (_, now, session) = next_comparison(&mut peers, before, everything(peer));
+        peers.ended(session, None, Ending::InSync, now);
+        times.push(now);
+        before = now;
+    }
+    let within = |seconds| times.iter().filter(|time| **time <= start + Duration::from_secs(seconds)).count();
+    assert_eq!((within(2), within(60)), (8, 20));
+}
+
+#[tokio::test]
+async fn neither_who_comes_anew_nor_an_orphan_waits_for_the_pause() {
+    let now = Instant::now();
+    let (mut peers, peer) = one_peer(now);
+    peers.identified(peer, "a");
+    for _ in 0..5 {
+        let (_, now, session) = next_comparison(&mut peers, now, everything(peer));
+        peers.ended(session, None, Ending::Unfinished { fruitful: false }, now);
+    }
+    let later = now + Duration::from_secs(35);
+    peers.take_plan(peer, later);
+    peers.plan(peer).unwrap().want_log(log(1));
+    assert_eq!(peers.due(later), Some(peer));
+    let (plan, _) = peers.take_plan(peer, later).unwrap();
+    assert_eq!((plan.logs.len(), plan.compare), (1, false));
+    peers.disconnected(peer);
+    peers.connected(peer, "/ip4/127.0.0.1/tcp/1".parse().unwrap(), false, later);
+    peers.identified(peer, "a");
+    assert_eq!(peers.due(later), Some(peer));
+    assert!(peers.take_plan(peer, later).unwrap().0.compare);
+}
+
+#[test]
+fn a_peer_that_always_holds_something_else_is_compared_with_at_a_bounded_pace() {
+    let now = Instant::now();
+    let (mut peers, peer) = one_peer(now);
+    let mut wants = |later| {
+        peers.digest_seen(peer, false, now + later);
+        std::mem::take(peers.plan(peer).unwrap()).compare
+    };
+    assert!(wants(Duration::ZERO) && !wants(TOLD_PAUSE / 2) && wants(TOLD_PAUSE));
+    peers.identified(peer, "a");
+    peers.take_plan(peer, now + TOLD_PAUSE);
+    assert_eq!(peers.due(now + TOLD_PAUSE), None);
+    peers.digest_seen(peer, false, now + TOLD_PAUSE + TOLD_PAUSE / 2);
+    assert_eq!(peers.due(now + TOLD_PAUSE * 2), Some(peer), "what it told meanwhile is not forgotten");
+}

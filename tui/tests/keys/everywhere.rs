@@ -1,0 +1,145 @@
+//! What is the same on every screen: one call at a time, quitting, events, the connection, copying, help, the cursor.
+
+use crossterm::event::KeyCode;
+use exchange_api::{Action, Event, Subject, TradeId};
+use exchange_tui::app::{Popup, Tab};
+use exchange_tui::message::{Answer, CallName, Command, Connection, Message, NodeFate, Query, Reply};
+use exchange_tui::theme::Theme;
+
+use crate::common::{self, NOW, User, only_call, reply, status, unlocked, unreachable};
+
+#[test]
+fn while_a_call_is_under_way_no_second_one_starts() {
+    let mut user = User::trading();
+    user.keys("4py");
+    only_call(&mut user);
+    user.keys("cy");
+    assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Call(_))));
+}
+
+#[test]
+fn digits_are_text_in_a_field_and_screens_elsewhere() {
+    let mut user = User::trading();
+    user.keys("2\t\t615");
+    assert_eq!(user.app.tab, Tab::Post);
+    user.key(KeyCode::Esc);
+    user.keys("5");
+    assert_eq!(user.app.tab, Tab::Wallet);
+    user.keys("2");
+    assert!(user.screen(80, 24).contains("615"), "the draft is still there");
+}
+
+#[test]
+fn quitting_asks_only_when_something_would_be_lost() {
+    let mut user = User::new(Theme::Colour, unlocked());
+    user.keys("q");
+    assert!(matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Stop))));
+
+    let mut user = User::trading();
+    user.send(Message::Connection(Connection::Up { ours: true }));
+    user.taken_commands();
+    user.keys("q");
+    assert!(user.taken_commands().is_empty());
+    assert!(user.screen(80, 24).contains("Keep the node running"));
+    user.keys("\n");
+    assert!(matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))), "keeping it is the default");
+    user.keys("qy");
+    assert!(matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))), "and what yes means");
+
+    let mut user = User::new(Theme::Colour, unlocked());
+    user.keys("2\t\t61");
+    user.ctrl('c');
+    assert!(matches!(user.app.popups.last(), Some(Popup::Ask(_))));
+    user.keys("\n");
+    assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Quit(_))), "staying is the default");
+}
+
+#[test]
+fn events_refresh_what_they_are_about_and_old_ones_are_no_news() {
+    let mut user = User::trading();
+    // Answer what is under way, so that the next question is not held back.
+    user.answer(Query::Trades, Answer::Trades(Vec::new()));
+    user.answer(Query::Balance, Answer::Balance(user.app.wallet.balance.unwrap()));
+    user.taken_commands();
+    let event = |time| Event { seq: 9, time, subject: Subject::Trade(TradeId([1; 32])), text: "the buyer paid".into() };
+    user.send(Message::Event(event(NOW - 1)));
+    assert!(user.taken_commands().is_empty());
+    user.send(Message::Event(event(NOW)));
+    assert!(user.taken_commands().iter().any(|command| matches!(command, Command::Query(Query::Trades))));
+    assert!(user.screen(80, 24).contains("the buyer paid"));
+}
+
+#[test]
+fn a_lost_connection_says_so_and_everything_is_asked_anew() {
+    let mut user = User::trading();
+    user.send(Message::Connection(Connection::Lost(String::new())));
+    assert!(user.screen(80, 24).contains("does not answer"));
+    user.taken_commands();
+    user.tick(20);
+    assert!(user.taken_commands().is_empty());
+    user.send(Message::Connection(Connection::Up { ours: false }));
+    assert!(user.taken_commands().iter().any(|command| matches!(command, Command::Query(Query::Status))));
+    user.answer(Query::Status, Answer::Status(status(unlocked())));
+    assert!(!user.screen(80, 24).contains("does not answer"));
+}
+
+#[test]
+fn the_deposit_address_and_payment_details_can_be_copied() {
+    let mut user = User::trading();
+    user.keys("5");
+    user.taken_commands();
+    user.keys("c");
+    assert!(matches!(user.taken_commands().last(), Some(Command::Copy(text)) if text.starts_with("bcrt1p")));
+    user.keys("4");
+    user.taken_commands();
+    user.keys("y");
+    assert!(matches!(user.taken_commands().last(), Some(Command::Copy(text)) if text.contains("DE89")));
+}
+
+#[test]
+fn help_closes_by_its_own_key_and_buries_nothing() {
+    let mut user = User::trading();
+    user.keys("4m");
+    reply(&mut user, CallName::Talk, Ok(Reply::Talk(common::talk())));
+    user.keys("half a line");
+    for _ in 0..9 {
+        user.key(KeyCode::F(1));
+    }
+    let help = user.screen(80, 24);
+    assert!(help.contains("send") && help.contains("earlier") && !help.contains("I have paid"), "{help}");
+    user.key(KeyCode::F(1));
+    assert!(user.screen(80, 24).contains("half a line"));
+    for _ in 0..9 {
+        user.ctrl('c');
+    }
+    user.key(KeyCode::Esc);
+    assert!(user.screen(80, 24).contains("half a line"));
+}
+
+#[test]
+fn what_was_said_of_an_earlier_key_goes_with_the_next_one() {
+    let mut user = User::trading();
+    user.keys("4r");
+    assert!(user.screen(80, 24).contains("! release: not at this point"));
+    user.keys("j");
+    assert!(!user.screen(80, 24).contains("not at this point"));
+    // Nor does the outcome of an earlier call stand below the next one.
+    user.keys("y");
+    assert!(user.screen(80, 24).contains("✓ Copied"));
+    user.keys("ry");
+    reply(&mut user, CallName::Trade(Action::Release), Err(unreachable()));
+    user.key(KeyCode::Esc);
+    assert!(!user.screen(80, 24).contains("Copied"));
+}
+
+#[test]
+fn the_cursor_is_where_one_types_and_nowhere_else() {
+    let mut user = User::trading();
+    user.keys("t");
+    assert_eq!(user.cursor(80, 24), Some((21, 8)), "behind 0.01");
+    user.key(KeyCode::F(1));
+    assert_eq!(user.cursor(80, 24), None, "the help takes no text");
+    user.key(KeyCode::F(1));
+    user.keys("\t");
+    assert_eq!(user.cursor(80, 24), None, "a choice takes none");
+}

@@ -1,0 +1,71 @@
+//! The steps of a trade, and what is read of it.
+
+use crossterm::event::KeyCode;
+use exchange_api::{Action, Phase, Role, TradeId};
+use exchange_tui::message::{Answer, Call, CallName, Command, Query, Reply};
+
+use crate::common::{self, User, only_call, reply, trade};
+
+#[test]
+fn each_step_of_a_trade_is_asked_about_before_it_is_done() {
+    let mut user = User::trading();
+    user.keys("4p");
+    assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Call(_))));
+    user.keys("\n");
+    assert!(user.taken_commands().is_empty(), "no is the default");
+    user.keys("py");
+    let Call::Trade(action, command) = only_call(&mut user) else { panic!("not done") };
+    assert_eq!((action, command.trade, command.dry_run), (Action::MarkPaid, TradeId([1; 32]), false));
+}
+
+#[test]
+fn a_step_that_is_not_possible_does_nothing_and_says_why() {
+    let mut user = User::trading();
+    user.keys("4r");
+    assert!(user.app.popups.is_empty());
+    assert!(user.screen(80, 24).contains("release: not at this point"));
+}
+
+#[test]
+fn a_form_that_is_done_does_not_come_back_from_below_the_help() {
+    let mut user = User::trading();
+    let bid = exchange_api::TradeView { actions: vec![Action::Accept], ..trade(1, Role::Seller, Phase::Bid) };
+    user.answer(Query::Trades, Answer::Trades(vec![bid.clone()]));
+    user.keys("4a\n");
+    user.key(KeyCode::F(1));
+    reply(&mut user, CallName::Trade(Action::Accept), Ok(Reply::Trade(bid)));
+    user.key(KeyCode::Esc);
+    assert!(user.app.popups.is_empty());
+}
+
+#[test]
+fn the_terms_of_a_trade_are_read_to_their_end() {
+    let mut user = User::trading();
+    let terms = (1..=60).map(|at| format!("rule {at}\n")).collect();
+    let long = exchange_api::TradeView { terms, ..common::disputed() };
+    user.answer(Query::Trades, Answer::Trades(vec![long]));
+    user.keys("4t");
+    assert!(user.screen(80, 24).contains("rule 1 ") && user.screen(80, 24).contains("↓ more"));
+    for _ in 0..20 {
+        user.key(KeyCode::PageDown);
+    }
+    let end = user.screen(80, 24);
+    assert!(end.contains("Id ") && !end.contains("↓ more"), "{end}");
+    user.key(KeyCode::Up);
+    assert!(user.screen(80, 24).contains("↓ more"), "one line back is one line");
+    user.keys("t");
+    assert!(user.app.popups.is_empty());
+}
+
+#[test]
+fn long_payment_details_push_nothing_out_of_the_window() {
+    let mut user = User::trading();
+    let their_details = Some("line\n".repeat(60));
+    let problem = Some("the chain is away".into());
+    let long = exchange_api::TradeView { their_details, problem, ..trade(1, Role::Buyer, Phase::Funded) };
+    user.answer(Query::Trades, Answer::Trades(vec![long]));
+    user.keys("4");
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("press t to read on") && screen.contains("Otherwise"), "{screen}");
+    assert!(screen.contains("! The chain is away."), "{screen}");
+}
