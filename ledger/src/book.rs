@@ -204,6 +204,19 @@ impl Book {
         }
     }
 
+    /// Takes in an offer whose body came back, if it is open: what was said of it meanwhile has been told already.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn restore<S: Storage>(
+        &mut self,
+        ledger: &Ledger<S>,
+        record: &Record,
+        offer: &Offer,
+    ) -> Result<(), StorageError> {
+        self.add(ledger, record, offer, false)
+    }
+
     /// Looks again at every offer of an author who was caught signing two histories.
     ///
     /// # Errors

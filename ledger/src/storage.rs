@@ -141,8 +141,9 @@ pub trait Storage {
     /// Returns ids of offers that may stand open after `after`, by id: a superset of those that do, so that a book is read
     /// without all offers that ever were.
     ///
-    /// An offer enters with its record into a chain. It leaves with the first `Accept` about it in its own log, the first
-    /// `Revoke` about it by its author, when a fork takes it out of the chain, or by [`Storage::forget_open`].
+    /// An offer enters with its record into a chain, and again with its body if that comes back, whatever was said of it
+    /// meanwhile. It leaves with the first `Accept` about it in its own log, the first `Revoke` about it by its author, when it
+    /// loses its body, when a fork takes it out of the chain, or by [`Storage::forget_open`].
     fn open_offers(&self, after: Option<&RecordId>, limit: usize) -> Result<Vec<RecordId>, StorageError>;
 
     /// Drops offers from [`Storage::open_offers`] whose time is over. Their records stay.
@@ -167,7 +168,7 @@ pub trait Storage {
     fn drop_bodies(&mut self, records: &[RecordId]) -> Result<(), StorageError>;
 
     /// Keeps these records, which have their bodies, in the place of the same ones that are bare in their chains; the others are
-    /// passed over. Afterwards the store is as if they had come whole.
+    /// passed over. Afterwards the store is as if they had come whole, and [`Storage::open_offers`] as if they came now.
     fn keep_bodies(&mut self, records: &[Record]) -> Result<(), StorageError>;
 
     /// Tells whether there are no records.

@@ -321,6 +321,33 @@ fn of_an_author_who_signed_two_histories_nothing_more_is_read() {
 }
 
 #[test]
+fn an_offer_whose_body_comes_back_stands_again_if_it_is_open() {
+    let mut maker = Author::new(9);
+    let offers = post(&mut maker, 3);
+    let ended = post_until(&mut maker, 1, NOW - 10);
+    let decisions = [revoke(&mut maker, &offers[1]), accept(&mut maker, &offers[2])];
+    let all = [offers.as_slice(), &ended].concat();
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &[all.as_slice(), &decisions].concat());
+    // As by a clock that was months ahead.
+    let ids: Vec<RecordId> = all.iter().map(Record::id).collect();
+    ledger.drop_bodies(&ids).unwrap();
+    let mut book = Book::load(&ledger, NOW).unwrap();
+    assert!(book.makers.is_empty());
+
+    for record in ledger.keep_bodies(&all).unwrap() {
+        let (record, offer) = ledger.offer(&record.id()).unwrap().unwrap();
+        book.restore(&ledger, &record, &offer).unwrap();
+    }
+    assert_eq!(shown(&book, &everything(), NOW), [offers[0].id()]);
+    assert_same(&book, &Book::load(&ledger, NOW).unwrap());
+    let gone = book.advance(&ledger, NOW, NOW).unwrap();
+    assert_eq!(gone, [ended[0].id()], "nearly all that come back have ended");
+    ledger.forget_open(&gone).unwrap();
+    assert_same(&book, &Book::load(&ledger, NOW).unwrap());
+}
+
+#[test]
 fn what_waits_takes_its_place_when_an_offer_ends_by_time() {
     let mut maker = Author::new(9);
     let short = Offer { expires: NOW + 100, ..sample_offer(Side::Sell, &[RecordId([1; 32])]) };

@@ -33,16 +33,20 @@ impl MemoryStorage {
         self.note_age(record);
         self.chains.insert((header.log, header.seq), id);
         self.heads.insert(header.log, record.as_head());
+        self.open_or_close(record);
+    }
+
+    /// Keeps `open` as [`Storage::open_offers`] says.
+    fn open_or_close(&mut self, record: &Record) {
+        let log = record.header().log;
         match record.decoded().map(|body| &**body) {
             Ok(Body::Offer(_)) => {
-                self.open.insert(id, header.log);
+                self.open.insert(record.id(), log);
             }
-            Ok(Body::Accept(accept)) if self.open.get(&accept.offer) == Some(&header.log) => {
+            Ok(Body::Accept(accept)) if self.open.get(&accept.offer) == Some(&log) => {
                 self.open.remove(&accept.offer);
             }
-            Ok(Body::Revoke(revoke))
-                if self.open.get(&revoke.offer).is_some_and(|log| log.author == record.author()) =>
-            {
+            Ok(Body::Revoke(revoke)) if self.open.get(&revoke.offer).is_some_and(|of| of.author == log.author) => {
                 self.open.remove(&revoke.offer);
             }
             Ok(_) | Err(_) => {}
@@ -90,6 +94,7 @@ impl MemoryStorage {
         self.unindex(&kept);
         self.index(record);
         self.note_age(record);
+        self.open_or_close(record);
     }
 
     fn head_len(&self, log: &LogId) -> u64 {

@@ -6,16 +6,11 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use bitcoin::ScriptBuf;
-use common::{CRITICAL_KIND, Log, open};
-use exchange_ledger::body::{Accept, Body, Offer, Party, PaymentSent, Revoke, Side};
+use common::{CRITICAL_KIND, Log, accept, offer, open};
+use exchange_ledger::body::{Body, PaymentSent, Revoke};
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
-use exchange_ledger::money::{Price, Sats};
 use exchange_ledger::record::{Kind, LogId, Record};
-use exchange_ledger::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_REFUND_DELAY, DEFAULT_SECOND_DELAY};
 use exchange_ledger::storage::{Batch, Fork, MemoryStorage, Storage};
-use exchange_ledger::text::Text;
-use exchange_ledger::wire::{CurveKey, Destination, List};
 use proptest::prelude::*;
 
 /// How many authors and epochs write.
@@ -69,33 +64,6 @@ fn writes() -> impl Strategy<Value = Vec<Vec<Write>>> {
     prop::collection::vec(prop::collection::vec(write, 0..8), 1..8)
 }
 
-fn offer() -> Offer {
-    Offer {
-        side: Side::Sell,
-        currency: "EUR".parse().unwrap(),
-        price: Price::new(1000).unwrap(),
-        min: Sats::new(400_000).unwrap(),
-        max: Sats::new(400_000).unwrap(),
-        methods: List::new(vec![Text::new("SEPA").unwrap()]).unwrap(),
-        terms: Text::new("").unwrap(),
-        arbiters: List::new(vec![RecordId([1; 32])]).unwrap(),
-        seller_bond_ppm: 0,
-        buyer_bond_ppm: 0,
-        arbitration_delay: DEFAULT_ARBITRATION_DELAY,
-        second_delay: DEFAULT_SECOND_DELAY,
-        refund_delay: DEFAULT_REFUND_DELAY,
-        automatic: false,
-        expires: 1_800_100_000,
-    }
-}
-
-fn party() -> Party {
-    let key = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798".parse().unwrap();
-    let script = ScriptBuf::from_hex("0014751e76e8199196d454941c45d1b3a323f1433bd6").unwrap();
-    let destination = Destination::new(script).unwrap();
-    Party { trade_key: CurveKey(key), seal_key: [2; 32], destination, details: [3; 32] }
-}
-
 /// The authors at work, and the offers that they made.
 #[derive(Default)]
 struct Authors {
@@ -121,7 +89,7 @@ impl Authors {
                 What::Offer => encoded(Body::Offer(offer())),
                 What::Accept(about) => {
                     let trade = TradeId(subject(about.wrapping_add(1)).0);
-                    encoded(Body::Accept(Accept { trade, offer: subject(*about), height: 100, party: party() }))
+                    encoded(Body::Accept(accept(trade, subject(*about))))
                 }
                 What::Revoke(about) => encoded(Body::Revoke(Revoke { offer: subject(*about) })),
                 What::PaymentSent(about) => {

@@ -7,8 +7,9 @@ mod common;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use common::{Log, open};
-use exchange_ledger::ids::RecordId;
+use common::{Log, accept, offer, open};
+use exchange_ledger::body::{Body, Revoke};
+use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::record::{Kind, Record};
 use exchange_ledger::state::state_hash;
 use exchange_ledger::storage::{Aged, Batch, Fork, MemoryStorage, Storage};
@@ -30,6 +31,7 @@ fn check(disk: &Store, memory: &MemoryStorage) {
             assert_eq!(disk.record(&record.id()).unwrap(), Some(record));
         }
     }
+    assert_eq!(disk.open_offers(None, usize::MAX).unwrap(), memory.open_offers(None, usize::MAX).unwrap());
     for time in [0, 1_800_000_002, u64::MAX] {
         assert_eq!(
             by_age(|after, limit| disk.droppable(time, after, limit).unwrap()),
@@ -60,8 +62,18 @@ fn by_age(list: impl Fn(Option<&Aged>, usize) -> Vec<Aged>) -> Vec<Aged> {
 }
 
 #[derive(Debug, Clone)]
+enum What {
+    /// Of this kind and length; if the kind is known, not its encoding.
+    Any(u16, usize),
+    Offer,
+    /// Of one of the offers.
+    Accept(usize),
+    Revoke(usize),
+}
+
+#[derive(Debug, Clone)]
 enum Step {
-    Write(u8, u16, usize),
+    Write(u8, What),
     Drop(usize, usize),
     Keep(usize, usize),
     Fork(u8),
@@ -69,9 +81,15 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let kinds = (prop_oneof![Just(16_u16), Just(32), Just(999), Just(1)], 60..70_usize);
+    let what = prop_oneof![
+        4 => kinds.prop_map(|(kind, len)| What::Any(kind, len)),
+        3 => Just(What::Offer),
+        1 => any::<usize>().prop_map(What::Accept),
+        1 => any::<usize>().prop_map(What::Revoke),
+    ];
     let step = prop_oneof![
-        6 => (0..3_u8, prop_oneof![Just(16_u16), Just(32), Just(999), Just(1)], 60..70_usize)
-            .prop_map(|(who, kind, len)| Step::Write(who, kind, len)),
+        6 => (0..3_u8, what).prop_map(|(who, what)| Step::Write(who, what)),
         3 => any::<(usize, usize)>().prop_map(|(at, count)| Step::Drop(at, count % 5)),
         2 => any::<(usize, usize)>().prop_map(|(at, count)| Step::Keep(at, count % 5)),
         1 => (0..3_u8).prop_map(Step::Fork),
@@ -88,18 +106,26 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let (mut disk, mut memory) = (open(&dir), MemoryStorage::default());
         let mut logs = [1, 2, 3].map(|author| Log::new(author, 0));
-        let mut records: Vec<Record> = Vec::new();
+        let (mut records, mut offers): (Vec<Record>, Vec<RecordId>) = (Vec::new(), Vec::new());
         for step in steps {
             let some = |at: usize, count: usize| -> Vec<Record> {
                 records.iter().cycle().skip(at % records.len().max(1)).take(count.min(records.len())).cloned().collect()
             };
             match step {
-                Step::Write(who, kind, len) => {
+                Step::Write(who, what) => {
                     let log = &mut logs[usize::from(who)];
                     if memory.head(&log.id()).unwrap().is_some_and(|head| head.frozen.is_some()) {
                         continue;
                     }
-                    let record = log.append(Kind::from_code(kind), vec![kind as u8; len]);
+                    let about = |at: usize| offers.get(at % offers.len().max(1)).copied().unwrap_or(RecordId([1; 32]));
+                    let (kind, body) = match what {
+                        What::Any(kind, len) => (Kind::from_code(kind), vec![kind as u8; len]),
+                        What::Offer => (Kind::Offer, Body::Offer(offer()).encode()),
+                        What::Accept(at) => (Kind::Accept, Body::Accept(accept(TradeId([5; 32]), about(at))).encode()),
+                        What::Revoke(at) => (Kind::Revoke, Body::Revoke(Revoke { offer: about(at) }).encode()),
+                    };
+                    let record = log.append(kind, body);
+                    offers.extend((kind == Kind::Offer).then(|| record.id()));
                     let batch = Batch { records: vec![record.clone()], ..Batch::default() };
                     disk.commit(&batch).unwrap();
                     memory.commit(&batch).unwrap();
@@ -134,6 +160,27 @@ proptest! {
         check(&disk, &memory);
         drop(disk);
         check(&open(&dir), &memory);
+    }
+}
+
+#[test]
+fn an_offer_whose_body_comes_back_may_stand_open_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, mut memory, mut log) = (open(&dir), MemoryStorage::default(), Log::new(1, 0));
+    let posted = log.append(Kind::Offer, Body::Offer(offer()).encode());
+    let batch = Batch { records: vec![posted.clone()], ..Batch::default() };
+    disk.commit(&batch).unwrap();
+    memory.commit(&batch).unwrap();
+    for listed in [vec![], vec![posted.id()], vec![]] {
+        if listed.is_empty() {
+            disk.drop_bodies(&[posted.id()]).unwrap();
+            memory.drop_bodies(&[posted.id()]).unwrap();
+        } else {
+            disk.keep_bodies(std::slice::from_ref(&posted)).unwrap();
+            memory.keep_bodies(std::slice::from_ref(&posted)).unwrap();
+        }
+        assert_eq!(disk.open_offers(None, 9).unwrap(), listed);
+        assert_eq!(memory.open_offers(None, 9).unwrap(), listed);
     }
 }
 

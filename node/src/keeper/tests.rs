@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use exchange_ledger::body::{Offer, Side};
+use exchange_ledger::book::Place;
 use exchange_ledger::identity::{Email, KdfParams, MasterKey, Password};
 use exchange_ledger::ledger::MAX_CLOCK_SKEW_S;
 use exchange_ledger::record::{Header, Kind, LogId};
@@ -193,6 +195,33 @@ fn an_answer_that_was_no_record_is_taken_for_none() {
     for bytes in [&b"{}"[..], b"record", b"record 12", b"\"record \"", b"\xff"] {
         assert_eq!(record_of(&Answer { time_s: 0, bytes: bytes.to_vec() }), None);
     }
+}
+
+#[tokio::test]
+async fn an_offer_whose_body_comes_back_stands_in_the_book_at_once_and_after_a_start() {
+    use exchange_ledger::testing::{Author, sample_offer};
+    let dir = tempfile::tempdir().unwrap();
+    let (mut maker, now) = (Author::at(1, 5), clock::unix_now());
+    let body = Body::Offer(Offer { expires: now + 3600, ..sample_offer(Side::Sell, &[RecordId([1; 32])]) });
+    let header = Header { time: now, ..maker.next_header(&body) };
+    let offer = maker.append(header, body.encode());
+    let stands = |run: &Run| run.keeper.book().place_of(&offer.author(), &offer.id()) == Some(Place::Stands);
+    let run = Run::start(dir.path());
+    assert_eq!(run.keeper.ingest(vec![offer.encode()]).await, [Verdict::Accept]);
+    assert!(stands(&run));
+    // As if a clock that is far ahead had called it old.
+    let look = run.keeper.drop_bodies(now + 1, None, Arc::default()).await.unwrap();
+    assert_eq!(look.gone, [offer.id()]);
+    run.stop();
+
+    let run = Run::start(dir.path());
+    assert!(!stands(&run));
+    assert_eq!(run.keeper.keep_bodies(vec![offer.clone()]).await, 1);
+    assert!(stands(&run));
+    run.stop();
+    let run = Run::start(dir.path());
+    assert!(stands(&run));
+    run.stop();
 }
 
 /// Records of an unknown kind, so many days old.

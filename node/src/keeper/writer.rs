@@ -116,11 +116,13 @@ impl Writer {
     fn keep_bodies(&mut self, records: &[Record]) -> usize {
         match self.ledger.keep_bodies(records) {
             Ok(kept) => {
-                // A trade of this node's may have waited for one of them.
                 for record in &kept {
-                    if let Ok(body) = record.decoded().cloned() {
-                        let _ = self.changes.send(Change::of(record.clone(), body, false)); // nobody listening is fine
+                    let Ok(body) = record.decoded().cloned() else { continue };
+                    if let Body::Offer(offer) = &*body {
+                        log_failure(self.book().restore(&self.ledger, record, offer));
                     }
+                    // A trade of this node's may have waited for it.
+                    let _ = self.changes.send(Change::of(record.clone(), body, false)); // nobody listening is fine
                 }
                 kept.len()
             }

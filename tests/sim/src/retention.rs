@@ -126,6 +126,11 @@ impl Node {
         let kept = self.ledger.keep_bodies(records).unwrap_or_default();
         shared.checks.remembered(self.number, &kept);
         for record in &kept {
+            if let (Ok(Body::Offer(offer)), Some(mind)) = (record.decoded().map(|body| &**body), self.mind.as_mut())
+                && let Err(error) = mind.book.restore(&self.ledger, record, offer)
+            {
+                shared.checks.fail(format!("node {} cannot update its book: {error}", self.number));
+            }
             // A trade of this node's may have waited for one of them.
             let affected = record.decoded().map(|body| self.affected_by(record, body)).unwrap_or_default();
             for trade in affected {

@@ -149,6 +149,7 @@ impl Commit<'_, '_> {
         self.count += 1;
         self.index(record, spot, Standing::Chain);
         self.note_age(record, spot);
+        self.open_or_close(record)?;
         Ok(true)
     }
 

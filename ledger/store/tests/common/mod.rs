@@ -3,9 +3,15 @@
 
 use std::path::Path;
 
+use bitcoin::ScriptBuf;
 use ed25519_dalek::{Signer, SigningKey};
-use exchange_ledger::ids::{AuthorId, RecordId};
+use exchange_ledger::body::{Accept, Offer, Party, Side};
+use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
+use exchange_ledger::money::{Price, Sats};
 use exchange_ledger::record::{FLAG_CRITICAL, Header, Kind, LogId, Record, admission};
+use exchange_ledger::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_REFUND_DELAY, DEFAULT_SECOND_DELAY};
+use exchange_ledger::text::Text;
+use exchange_ledger::wire::{CurveKey, Destination, List};
 use exchange_store::{OpenOptions, Store};
 
 /// Bitcoin's magic bytes of regtest.
@@ -17,6 +23,36 @@ pub const CRITICAL_KIND: u16 = 998;
 /// Opens a store with the limits of a node.
 pub fn open(path: impl AsRef<Path>) -> Store {
     Store::open(path, OpenOptions::default()).unwrap()
+}
+
+/// Returns an offer.
+pub fn offer() -> Offer {
+    Offer {
+        side: Side::Sell,
+        currency: "EUR".parse().unwrap(),
+        price: Price::new(1000).unwrap(),
+        min: Sats::new(400_000).unwrap(),
+        max: Sats::new(400_000).unwrap(),
+        methods: List::new(vec![Text::new("SEPA").unwrap()]).unwrap(),
+        terms: Text::new("").unwrap(),
+        arbiters: List::new(vec![RecordId([1; 32])]).unwrap(),
+        seller_bond_ppm: 0,
+        buyer_bond_ppm: 0,
+        arbitration_delay: DEFAULT_ARBITRATION_DELAY,
+        second_delay: DEFAULT_SECOND_DELAY,
+        refund_delay: DEFAULT_REFUND_DELAY,
+        automatic: false,
+        expires: 1_800_100_000,
+    }
+}
+
+/// Returns the acceptance of a bid for an offer.
+pub fn accept(trade: TradeId, offer: RecordId) -> Accept {
+    let key = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798".parse().unwrap();
+    let script = ScriptBuf::from_hex("0014751e76e8199196d454941c45d1b3a323f1433bd6").unwrap();
+    let destination = Destination::new(script).unwrap();
+    let party = Party { trade_key: CurveKey(key), seal_key: [2; 32], destination, details: [3; 32] };
+    Accept { trade, offer, height: 100, party }
 }
 
 /// One log of an author, and the end of it.
