@@ -238,6 +238,7 @@ impl Book {
         sure: u64,
     ) -> Result<Vec<RecordId>, StorageError> {
         (self.now, self.read) = (now, 0);
+        self.take_back(ledger)?;
         self.read_on(ledger)?;
         while let Some((expires, number)) = self.ends.first().copied().filter(|(expires, _)| *expires <= now) {
             let Some((id, maker)) = self.entry(number).map(|entry| (entry.id, entry.maker)) else { break };

@@ -1,7 +1,74 @@
-//! The one place where this node reads the time of day.
+//! The one place where this node reads the time of day, and where it knows what time it is for sure.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bitcoin::Network;
 
 /// Returns the seconds since the Unix epoch; zero on a machine whose clock stands before it.
 #[expect(clippy::disallowed_methods, reason = "the one home of the clock")]
 pub fn unix_now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The time by which what has become old is destroyed: the smaller of this machine's clock and of what the chain shows. A clock
+/// that is ahead, be it for a second at the start, takes nothing away then; what is shown, sent and let stand goes by the clock
+/// alone. Cheap to clone: all clones are told what the chain shows.
+///
+/// The chain shows the median time past of its best block ([`median_time_past`](crate::chain::median_time_past)): no miner
+/// dates it ahead alone, it never goes back, and it is an hour late, which matters to nothing that lives for days. Blocks that
+/// stay away make it late: then what is old stays, within the bounds that hold for everything.
+///
+/// On regtest blocks cost nothing and come when somebody wants them: there the clock alone counts.
+#[derive(Debug, Clone)]
+pub struct SureTime {
+    /// What the chain shows, zero until that is known; nothing where the chain is not asked.
+    shown: Option<Arc<AtomicU64>>,
+}
+
+impl SureTime {
+    /// Returns that of a node on a network whose chain has not shown any time yet: nothing is old.
+    pub fn on(network: Network) -> Self {
+        let shown = match network {
+            Network::Bitcoin | Network::Testnet | Network::Testnet4 | Network::Signet => Some(Arc::default()),
+            Network::Regtest => None,
+        };
+        Self { shown }
+    }
+
+    /// Is told what time the chain shows.
+    pub fn show(&self, time: u64) {
+        if let Some(shown) = &self.shown {
+            shown.store(time, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns what time it is at least, in seconds since the Unix epoch.
+    pub fn now(&self) -> u64 {
+        let shown = self.shown.as_ref().map_or(u64::MAX, |shown| shown.load(Ordering::Relaxed));
+        unix_now().min(shown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_is_sure_that_clock_and_chain_do_not_both_show() {
+        let sure = SureTime::on(Network::Bitcoin);
+        assert_eq!(sure.now(), 0, "the chain has shown nothing");
+        let (before, told) = (unix_now(), sure.clone());
+        told.show(before - 1000);
+        assert_eq!(sure.now(), before - 1000);
+        told.show(before + 1000);
+        assert!((before..=unix_now()).contains(&sure.now()), "the chain is ahead of the clock");
+    }
+
+    #[test]
+    fn where_blocks_cost_nothing_the_clock_alone_counts() {
+        let (before, sure) = (unix_now(), SureTime::on(Network::Regtest));
+        sure.show(before - 1000);
+        assert!((before..=unix_now()).contains(&sure.now()));
+    }
 }

@@ -98,8 +98,10 @@ enum Job {
         ticket: Option<Ticket>,
         reply: oneshot::Sender<Result<Published, PublishError>>,
     },
-    /// Lets the book's time pass.
-    Advance,
+    /// Lets the book's time pass, of which so much is sure.
+    Advance {
+        sure: u64,
+    },
     /// Tells the book whose stakes count.
     SetStaked(HashSet<AuthorId>),
     /// Drops bodies of the next old records.
@@ -178,10 +180,11 @@ impl Keeper {
         &self.reputation
     }
 
-    /// Lets the book's time pass: what has ended leaves it, and what waited takes its place.
-    pub async fn advance(&self) {
+    /// Lets the book's time pass: what has ended leaves it, and what waited takes its place. What ended before a time that is
+    /// sure is no more listed as open.
+    pub async fn advance(&self, sure: u64) {
         // A node that is stopping needs no book.
-        let _ = self.jobs.send(Job::Advance).await;
+        let _ = self.jobs.send(Job::Advance { sure }).await;
     }
 
     /// Says whose stakes count: more of their offers stand in the book.

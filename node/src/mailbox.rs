@@ -13,7 +13,7 @@ use exchange_ledger::trade::{Bid, Contract};
 use exchange_store::StoreError;
 use tokio::sync::broadcast;
 
-use crate::clock;
+use crate::clock::{self, SureTime};
 use crate::keeper::Keeper;
 use crate::net::Verdict;
 use crate::private::Private;
@@ -42,6 +42,8 @@ pub struct Mailbox {
     own: Arc<Mutex<Own>>,
     /// The epoch of what is sent until the node stops, unless a later one is known: see [`Address::epoch`].
     epoch: u32,
+    /// By when a message's lifetime is over.
+    sure: SureTime,
     sent: broadcast::Sender<Vec<u8>>,
 }
 
@@ -50,7 +52,7 @@ impl Mailbox {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn open(keeper: Keeper, private: Private) -> Result<Self, StoreError> {
+    pub fn open(keeper: Keeper, private: Private, sure: SureTime) -> Result<Self, StoreError> {
         Ok(Self {
             kept: Arc::new(Mutex::new(Kept::read(&private)?)),
             keeper,
@@ -58,6 +60,7 @@ impl Mailbox {
             parked: Arc::default(),
             own: Arc::default(),
             epoch: u32::try_from(clock::unix_now()).unwrap_or(u32::MAX),
+            sure,
             sent: broadcast::channel(SENT_BACKLOG).0,
         })
     }
@@ -71,12 +74,12 @@ impl Mailbox {
                 return Verdict::Reject;
             }
         };
-        let now = clock::unix_now();
         let time = envelope.address.time;
-        if time.saturating_add(LIFETIME_S) <= now {
+        // By a clock that is ahead it would be refused, and nobody would ask for it again.
+        if time.saturating_add(LIFETIME_S) <= self.sure.now() {
             return Verdict::Ignore;
         }
-        if time > now.saturating_add(MAX_CLOCK_SKEW_S) {
+        if time > clock::unix_now().saturating_add(MAX_CLOCK_SKEW_S) {
             return Verdict::Later;
         }
         match self.mailbox_of(&envelope) {

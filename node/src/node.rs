@@ -21,8 +21,8 @@ use crate::chain::cbf::{CbfChain, CbfConfig};
 use crate::chain::core::{CoreChain, CoreConfig};
 use crate::chain::electrum::{ElectrumChain, ElectrumConfig};
 use crate::chain::kernel::{KernelChain, KernelConfig};
-use crate::chain::{BlockRef, ChainBackend, ChainError};
-use crate::clock;
+use crate::chain::{BlockRef, ChainBackend, ChainError, median_time_past};
+use crate::clock::{self, SureTime};
 use crate::config::{ChainConfig, NodeConfig};
 use crate::errors::ExplainResult;
 use crate::events::Events;
@@ -100,6 +100,8 @@ pub struct Parts {
     pub chain: Arc<dyn ChainBackend>,
     /// The network.
     pub net: NetClient,
+    /// By when what is old is destroyed.
+    pub sure: SureTime,
     /// Whether this is part of the demo.
     pub demo: bool,
     keyring: Keyring,
@@ -176,8 +178,9 @@ impl Node {
     ) -> Result<Self, StartError> {
         let magic = config.network.magic().to_bytes();
         let private = Private::new(store.clone());
+        let sure = SureTime::on(config.network);
         let (keeper, ledger_thread) = Keeper::start(store, magic)?;
-        let mailbox = Mailbox::open(keeper.clone(), private.clone())?;
+        let mailbox = Mailbox::open(keeper.clone(), private.clone(), sure.clone())?;
         let events = Events::new(private.clone());
         let key = net::key::load_or_create(&config.data_dir)?;
         let net_config = NetConfig {
@@ -206,6 +209,7 @@ impl Node {
             events,
             chain,
             net,
+            sure,
         });
         let mut tasks = vec![
             tokio::spawn(forward_records(Arc::clone(&parts))),
@@ -454,9 +458,10 @@ async fn forward_mail(parts: Arc<Parts>) {
     }
 }
 
-/// Asks the chain backend how it is, and says so once when that changes.
+/// Asks the chain backend how it is, and says so once when that changes; tells what time each new tip shows.
 async fn watch_chain(parts: Arc<Parts>, health: watch::Sender<Result<BlockRef, String>>) {
     let mut timer = tokio::time::interval(CHAIN_CHECK);
+    let mut dated = None;
     loop {
         tokio::select! {
             () = parts.stop.cancelled() => return,
@@ -468,7 +473,18 @@ async fn watch_chain(parts: Arc<Parts>, health: watch::Sender<Result<BlockRef, S
                 } else if !was && is {
                     parts.events.note(exchange_api::Subject::Chain, "the chain backend answers".into());
                 }
+                let block = tip.as_ref().ok().copied();
                 drop(health.send_replace(tip));
+                if let Some(block) = block.filter(|block| dated != Some(*block)) {
+                    match median_time_past(parts.chain.as_ref(), block.height).await {
+                        Ok(time) => {
+                            parts.sure.show(time);
+                            dated = Some(block);
+                        }
+                        // What was shown before is as sure as it was; it is asked again with the next look.
+                        Err(error) => tracing::debug!(%error, "the time of the chain cannot be read"),
+                    }
+                }
             }
         }
     }
@@ -481,7 +497,7 @@ async fn keep_house(parts: Arc<Parts>) {
     loop {
         tokio::select! {
             () = parts.stop.cancelled() => return,
-            _ = clock.tick() => parts.keeper.advance().await,
+            _ = clock.tick() => parts.keeper.advance(parts.sure.now()).await,
             _ = timer.tick() => {
                 let mailbox = parts.mailbox.clone();
                 // It reads all kept mail: off the async threads.

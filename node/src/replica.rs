@@ -139,6 +139,7 @@ async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) 
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+    use bitcoin::Network;
     use exchange_ledger::body::Side;
     use exchange_ledger::ledger::Ledger;
     use exchange_ledger::mail::{Address, Envelope};
@@ -146,7 +147,7 @@ mod tests {
     use exchange_store::{OpenOptions, Store};
 
     use super::*;
-    use crate::clock;
+    use crate::clock::{self, SureTime};
     use crate::private::Private;
 
     /// Envelopes from nobody in a trade to its taker.
@@ -183,7 +184,7 @@ mod tests {
         Ledger::new(store.clone(), NETWORK).admit(&trade.records(), u64::from(EPOCH) + 3600).unwrap();
         let private = Private::new(store.clone());
         let (keeper, thread) = Keeper::start(store, NETWORK).unwrap();
-        let mailbox = Mailbox::open(keeper.clone(), private).unwrap();
+        let mailbox = Mailbox::open(keeper.clone(), private, SureTime::on(Network::Regtest)).unwrap();
         let replica = LedgerReplica::new(keeper, mailbox);
 
         let (turns, is_over) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());

@@ -2,19 +2,18 @@
 //! [`exchange_ledger::retention`].
 //!
 //! It begins once the ledger was compared with a peer's, so that an acceptance that this node has missed still counts, and
-//! never while it is unknown whose records and trades are this node's own. It goes in small steps between other writes; one
-//! that is cut off is made again.
+//! never while it is unknown whose records and trades are this node's own. What is old is so by a time that is
+//! [sure](crate::clock::SureTime). It goes in small steps between other writes; one that is cut off is made again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use exchange_api::IdentityState;
 use exchange_ledger::ids::AuthorId;
-use exchange_ledger::retention::{Mine, Retention};
+use exchange_ledger::retention::Mine;
 use exchange_ledger::storage::StorageError;
 use exchange_store::StoreError;
 
-use crate::clock;
 use crate::keeper::Keeper;
 use crate::node::Parts;
 use crate::private::Private;
@@ -39,7 +38,10 @@ pub async fn follow(parts: Arc<Parts>) {
             let (keeper, private) = (parts.keeper.clone(), parts.private.clone());
             let own = tokio::task::spawn_blocking(move || own(&keeper, &private, author)).await;
             match own {
-                Ok(Ok(own)) => sweep(&parts.keeper, parts.config.retention, Arc::new(own)).await,
+                Ok(Ok(own)) => {
+                    let before = parts.config.retention.since(parts.sure.now());
+                    sweep(&parts.keeper, before, Arc::new(own)).await;
+                }
                 Ok(Err(error)) => tracing::error!(%error, "no bodies are dropped: it is not known which are own"),
                 Err(error) => tracing::error!(%error, "no bodies are dropped"),
             }
@@ -56,8 +58,8 @@ fn own(keeper: &Keeper, private: &Private, author: Option<AuthorId>) -> Result<M
 }
 
 /// Drops the bodies that are too old to keep.
-async fn sweep(keeper: &Keeper, retention: Retention, own: Arc<Mine>) {
-    match drop_all(keeper, retention.since(clock::unix_now()), own).await {
+async fn sweep(keeper: &Keeper, before: u64, own: Arc<Mine>) {
+    match drop_all(keeper, before, own).await {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, "dropped the bodies of old records"),
         Err(error) => {

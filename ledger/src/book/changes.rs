@@ -254,6 +254,20 @@ impl Book {
         Ok(())
     }
 
+    /// Takes back what has not ended by the time that it is now, some at once: the clock was ahead when it was noted.
+    pub(super) fn take_back<S: Storage>(&mut self, ledger: &Ledger<S>) -> Result<(), StorageError> {
+        while self.read < MAX_READ {
+            let last = self.ended.last().copied();
+            let Some((expires, id)) = last.filter(|(expires, _)| *expires > self.now) else { break };
+            self.ended.remove(&(expires, id));
+            self.read += 1;
+            if let Some((record, offer)) = ledger.offer(&id)? {
+                self.add(ledger, &record, &offer, false)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Notes that an offer ended, and when.
     pub(super) fn note_ended(&mut self, id: RecordId, expires: u64) {
         if self.ended.len() < MAX_ENDED {

@@ -321,6 +321,24 @@ fn of_an_author_who_signed_two_histories_nothing_more_is_read() {
 }
 
 #[test]
+fn what_a_clock_that_was_ahead_called_ended_stands_again_when_it_is_set_right() {
+    let mut maker = Author::new(9);
+    let offers = post(&mut maker, 3);
+    let (mut ledger, mut book) = (ledger(), Book::default());
+    hear(&mut book, &mut ledger, &offers);
+    let before = shown(&book, &everything(), NOW);
+    let ahead = NOW + MAX_OFFER_LIFE_S;
+    assert_eq!(book.advance(&ledger, ahead, NOW).unwrap(), [], "nothing is sure");
+    assert!(shown(&book, &everything(), ahead).is_empty());
+    let mut loaded = Book::load(&ledger, ahead).unwrap();
+    for book in [&mut book, &mut loaded] {
+        assert_eq!(book.advance(&ledger, NOW, NOW).unwrap(), []);
+        assert_eq!(shown(book, &everything(), NOW), before);
+        assert!(book.ended.is_empty());
+    }
+}
+
+#[test]
 fn an_offer_whose_body_comes_back_stands_again_if_it_is_open() {
     let mut maker = Author::new(9);
     let offers = post(&mut maker, 3);

@@ -45,6 +45,9 @@ pub const MAX_WATCHED_SCRIPTS: usize = 100_000;
 /// How many headers one call returns: 160 kB, and a fortnight of the chain.
 pub const MAX_HEADERS: usize = 2_016;
 
+/// How many blocks the median time past spans (BIP-113).
+const MEDIAN_SPAN: u32 = 11;
+
 /// A block's place in the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BlockRef {
@@ -306,3 +309,23 @@ pub trait ChainBackend: Send + Sync + 'static {
 
 /// How often a polling backend asks for news.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Returns the median time past of the block at a height of the best chain (BIP-113), in seconds since the Unix epoch; zero
+/// where the backend has no headers that low or that high.
+///
+/// # Errors
+/// When the backend fails.
+pub async fn median_time_past(chain: &dyn ChainBackend, height: u32) -> Result<u64, ChainError> {
+    let first = height.saturating_add(1).saturating_sub(MEDIAN_SPAN);
+    let count = height.saturating_sub(first).saturating_add(1);
+    let headers = chain.headers(first, count as usize).await?; // at most the span
+    let times: Vec<u32> = headers.iter().map(|header| header.time).collect();
+    Ok(median_time(&times).into())
+}
+
+/// Returns the median of the last blocks' times, as many as the median time past spans.
+fn median_time(recent_times: &[u32]) -> u32 {
+    let mut times = recent_times[recent_times.len().saturating_sub(MEDIAN_SPAN as usize)..].to_vec(); // u32 fits
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}

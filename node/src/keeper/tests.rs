@@ -197,14 +197,34 @@ fn an_answer_that_was_no_record_is_taken_for_none() {
     }
 }
 
+/// Returns an offer of a time that ends at another.
+fn offer(time: u64, expires: u64) -> Record {
+    let maker = exchange_ledger::testing::Author::at(1, 5);
+    let sample = exchange_ledger::testing::sample_offer(Side::Sell, &[RecordId([1; 32])]);
+    let body = Body::Offer(Offer { expires, ..sample });
+    maker.sign(Header { time, ..maker.next_header(&body) }, body.encode())
+}
+
+#[tokio::test]
+async fn an_offer_that_only_this_clock_calls_ended_stays_listed_as_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = Run::start(dir.path());
+    let now = clock::unix_now();
+    run.keeper.ingest(vec![offer(now - 3600, now - 60).encode()]).await;
+    for (sure, listed) in [(0, 1), (now - 61, 1), (now - 60, 0)] {
+        run.keeper.advance(sure).await;
+        // What is asked afterwards is answered when that is done.
+        run.keeper.drop_bodies(0, None, Arc::default()).await.unwrap();
+        assert_eq!(run.keeper.ledger().storage().open_offers(None, 9).unwrap().len(), listed, "by {sure}");
+    }
+    run.stop();
+}
+
 #[tokio::test]
 async fn an_offer_whose_body_comes_back_stands_in_the_book_at_once_and_after_a_start() {
-    use exchange_ledger::testing::{Author, sample_offer};
     let dir = tempfile::tempdir().unwrap();
-    let (mut maker, now) = (Author::at(1, 5), clock::unix_now());
-    let body = Body::Offer(Offer { expires: now + 3600, ..sample_offer(Side::Sell, &[RecordId([1; 32])]) });
-    let header = Header { time: now, ..maker.next_header(&body) };
-    let offer = maker.append(header, body.encode());
+    let now = clock::unix_now();
+    let offer = offer(now, now + 3600);
     let stands = |run: &Run| run.keeper.book().place_of(&offer.author(), &offer.id()) == Some(Place::Stands);
     let run = Run::start(dir.path());
     assert_eq!(run.keeper.ingest(vec![offer.encode()]).await, [Verdict::Accept]);

@@ -55,7 +55,7 @@ impl Writer {
                     // A caller that went away does not want the answer.
                     let _ = reply.send(self.publish(&wish, ticket));
                 }
-                Job::Advance => self.advance(clock::unix_now()),
+                Job::Advance { sure } => self.advance(clock::unix_now(), sure),
                 Job::SetStaked(staked) => {
                     log_failure(self.book().set_staked(&self.ledger, staked));
                 }
@@ -231,9 +231,9 @@ impl Writer {
         self.book.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the book's time pass, and takes what has ended out of the list of open offers.
-    fn advance(&mut self, now: u64) {
-        let ended = self.book().advance(&self.ledger, now, now);
+    /// Lets the book's time pass, and takes what has surely ended out of the list of open offers.
+    fn advance(&mut self, now: u64, sure: u64) {
+        let ended = self.book().advance(&self.ledger, now, sure);
         let forgotten = ended.and_then(|ended| match ended.as_slice() {
             [] => Ok(()),
             ended => self.ledger.forget_open(ended),
@@ -290,7 +290,7 @@ fn more(inbox: &mut mpsc::Receiver<Job>, groups: &mut Vec<Checked>) -> Option<Jo
                 Err(promise) => return Some(Job::Admit(promise)),
             },
             job @ (Job::Publish { .. }
-            | Job::Advance
+            | Job::Advance { .. }
             | Job::SetStaked(_)
             | Job::DropBodies { .. }
             | Job::KeepBodies { .. }) => return Some(job),

@@ -122,9 +122,9 @@ impl Mailbox {
         (mail, cursor)
     }
 
-    /// Drops messages whose lifetime is over.
+    /// Drops messages whose lifetime is surely over.
     pub fn expire(&self) {
-        let now = clock::unix_now();
+        let now = self.sure.now();
         let mail = self.private.all_mail(MAX_KEPT).unwrap_or_else(|error| {
             tracing::error!(%error, "kept messages cannot be read");
             Vec::new()

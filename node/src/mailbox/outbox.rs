@@ -30,22 +30,23 @@ pub enum SendError {
 }
 
 impl Mailbox {
-    /// Returns the own messages that peers should keep: those whose lifetime is not over.
+    /// Returns the own messages that peers should keep: those whose lifetime is not over. Only those are removed of which that
+    /// is sure: they are never sent again.
     pub fn outbox(&self) -> Vec<Vec<u8>> {
         let mail = self.private.outbox().unwrap_or_else(|error| {
             tracing::error!(%error, "own messages cannot be read");
             Vec::new()
         });
-        let now = clock::unix_now();
-        let alive = mail.into_iter().filter(|bytes| match Envelope::decode(bytes) {
-            Ok(envelope) if envelope.address.time.saturating_add(LIFETIME_S) > now => true,
-            Ok(envelope) => {
-                if let Err(error) = self.private.delete_outbox(&envelope.address) {
-                    tracing::warn!(%error, "an old message cannot be removed");
-                }
-                false
+        let (now, sure) = (clock::unix_now(), self.sure.now());
+        let alive = mail.into_iter().filter(|bytes| {
+            let Ok(envelope) = Envelope::decode(bytes) else { return false };
+            let end = envelope.address.time.saturating_add(LIFETIME_S);
+            if end <= sure
+                && let Err(error) = self.private.delete_outbox(&envelope.address)
+            {
+                tracing::warn!(%error, "an old message cannot be removed");
             }
-            Err(_) => false,
+            end > now
         });
         alive.collect()
     }

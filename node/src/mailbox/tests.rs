@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use bitcoin::Network;
 use exchange_ledger::body::Side;
 use exchange_ledger::ids::AuthorId;
 use exchange_ledger::ledger::Ledger;
@@ -19,8 +20,17 @@ fn heard(inbox: &mut mpsc::Receiver<Envelope>) -> Vec<u32> {
     std::iter::from_fn(|| inbox.try_recv().ok()).map(|envelope| envelope.address.seq).collect()
 }
 
+/// What is sure to a node that goes by its clock alone.
+fn by_clock() -> SureTime {
+    SureTime::on(Network::Regtest)
+}
+
 /// Seals the first message from one to another in a trade and an epoch.
 fn seal(sender: &Author, recipient: AuthorId, contract: &Contract, epoch: u32) -> (Envelope, Opening) {
+    seal_at(clock::unix_now(), sender, recipient, contract, epoch)
+}
+
+fn seal_at(time: u64, sender: &Author, recipient: AuthorId, contract: &Contract, epoch: u32) -> (Envelope, Opening) {
     let address = Address {
         version: 1,
         network: NETWORK,
@@ -32,7 +42,7 @@ fn seal(sender: &Author, recipient: AuthorId, contract: &Contract, epoch: u32) -
         seq: 0,
         previous: [0; 32],
         seen: [0; 32],
-        time: clock::unix_now(),
+        time,
         commitment: [0; 32],
     };
     let message = Message::Chat { text: "hello".to_owned() };
@@ -51,7 +61,7 @@ async fn whoever_is_nobody_in_a_trade_takes_no_room_from_who_waits_for_its_contr
     let later = u64::from(EPOCH) + 3600;
     Ledger::new(store.clone(), NETWORK).admit(&trade.records()[..3], later).unwrap();
     let (keeper, thread) = Keeper::start(store.clone(), NETWORK).unwrap();
-    let mailbox = Mailbox::open(keeper, private).unwrap();
+    let mailbox = Mailbox::open(keeper, private, by_clock()).unwrap();
     let parked = || mailbox.parked.lock().unwrap().len();
 
     let stranger = Author::new(9);
@@ -70,6 +80,40 @@ async fn whoever_is_nobody_in_a_trade_takes_no_room_from_who_waits_for_its_contr
     thread.join().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_this_clock_calls_old_is_neither_dropped_nor_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
+    let private = Private::new(store.clone());
+    let trade = SampleTrade::new(Side::Sell);
+    let (contract, taker) = (trade.contract(), trade.taker.id());
+    Ledger::new(store.clone(), NETWORK).admit(&trade.records(), u64::from(EPOCH) + 3600).unwrap();
+    let (keeper, thread) = Keeper::start(store, NETWORK).unwrap();
+    // To a node whose clock is ten days ahead of the chain.
+    let (now, sure) = (clock::unix_now(), SureTime::on(Network::Bitcoin));
+    let mailbox = Mailbox::open(keeper, private.clone(), sure.clone()).unwrap();
+    sure.show(now - 10 * 24 * 3600);
+    let (envelope, opening) = seal_at(now - LIFETIME_S - 60, &trade.maker, taker, &contract, 1);
+    let bytes = envelope.encode();
+    let kept = || mailbox.fetch(&contract.mailbox(&taker), 0, usize::MAX).0;
+
+    assert!(private.put_sent(&Said::new(&envelope, &opening), &bytes).unwrap());
+    assert!(mailbox.outbox().is_empty(), "it is not sent");
+    assert_eq!(private.outbox().unwrap(), std::slice::from_ref(&bytes));
+    assert_eq!(mailbox.put(&bytes), Verdict::Accept);
+    mailbox.expire();
+    assert_eq!(kept(), std::slice::from_ref(&bytes));
+
+    sure.show(now);
+    assert!(mailbox.outbox().is_empty());
+    assert!(private.outbox().unwrap().is_empty(), "the chain says the same");
+    mailbox.expire();
+    assert!(kept().is_empty());
+    assert_eq!(mailbox.put(&bytes), Verdict::Ignore);
+    drop(mailbox);
+    thread.join().unwrap();
+}
+
 #[tokio::test]
 async fn runs_from_copies_of_a_directory_write_in_other_epochs_by_a_slow_clock_too() {
     let dir = tempfile::tempdir().unwrap();
@@ -80,7 +124,7 @@ async fn runs_from_copies_of_a_directory_write_in_other_epochs_by_a_slow_clock_t
     let (keeper, thread) = Keeper::start(store, NETWORK).unwrap();
     let epoch = |run: &Mailbox| run.next_address(trade.maker.id(), &contract, taker).unwrap().epoch;
     // Nothing of what they would write is kept: each finds what the copy has.
-    let run = || Mailbox::open(keeper.clone(), private.clone()).unwrap();
+    let run = || Mailbox::open(keeper.clone(), private.clone(), by_clock()).unwrap();
     let epochs = || -> HashSet<u32> { (0..4).map(|_| epoch(&run())).collect() };
     let now = u32::try_from(clock::unix_now()).unwrap();
     assert!(epochs().iter().all(|epoch| (now..now + 60).contains(epoch)), "as the clock says");
@@ -116,7 +160,7 @@ async fn what_could_not_be_taken_in_comes_again_and_nothing_else_does() {
     };
     private.put_trade(&contract.trade, &Local::default(), Some(&pin)).unwrap();
     let (seller, buyer) = (trade.author(Role::Seller).clone(), trade.author(Role::Buyer).id());
-    let mailbox = Mailbox::open(keeper, private).unwrap();
+    let mailbox = Mailbox::open(keeper, private, by_clock()).unwrap();
     let _ = mailbox.unlock(buyer);
     // Room for two messages at a time.
     let (deliver, mut inbox) = mpsc::channel(2);

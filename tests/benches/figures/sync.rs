@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bitcoin::Network;
 use ed25519_dalek::{Signer, SigningKey};
 use exchange_ledger::ids::AuthorId;
 use exchange_ledger::record::{Head, Header, Kind, LogId, Record, admission};
 use exchange_ledger::retention::Retention;
 use exchange_ledger::storage::Storage;
-use exchange_node::clock;
+use exchange_node::clock::{self, SureTime};
 use exchange_node::keeper::Keeper;
 use exchange_node::mailbox::Mailbox;
 use exchange_node::net::{self, NetClient, NetConfig, NetLimits, Verdict};
@@ -165,7 +166,8 @@ impl Node {
     async fn start(peer: Option<&Self>) -> Outcome<Self> {
         let dir = tempfile::tempdir()?;
         let (keeper, _thread) = Keeper::start(Store::open(dir.path(), OpenOptions::default())?, NETWORK)?;
-        let mailbox = Mailbox::open(keeper.clone(), Private::new(keeper.ledger().storage().clone()))?;
+        let private = Private::new(keeper.ledger().storage().clone());
+        let mailbox = Mailbox::open(keeper.clone(), private, SureTime::on(Network::Regtest))?;
         let stop = CancellationToken::new();
         let peers = match peer {
             Some(peer) => peer.net.listen_addresses().await,

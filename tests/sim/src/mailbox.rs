@@ -134,11 +134,11 @@ impl Node {
             shared.ban(self.number, from);
             return Put::Ignored;
         };
-        let (now, time) = (self.now(shared), envelope.address.time);
-        if time.saturating_add(LIFETIME_S) <= now {
+        let time = envelope.address.time;
+        if time.saturating_add(LIFETIME_S) <= self.sure(shared) {
             return Put::Ignored;
         }
-        if time > now.saturating_add(MAX_CLOCK_SKEW_S) {
+        if time > self.now(shared).saturating_add(MAX_CLOCK_SKEW_S) {
             return Put::Later;
         }
         let trade = envelope.address.trade;

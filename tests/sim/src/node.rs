@@ -145,6 +145,11 @@ impl Node {
         (BEGIN_S + shared.seconds()).saturating_add_signed(self.skew_s)
     }
 
+    /// Returns the time that is sure: the chain of a world is always dated right.
+    pub fn sure(&self, shared: &Shared) -> u64 {
+        self.now(shared).min(BEGIN_S + shared.seconds())
+    }
+
     /// Starts the node: reads its book and its trades from disk.
     pub fn boot(&mut self, shared: &mut Shared) {
         self.disk.revive();

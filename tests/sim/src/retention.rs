@@ -60,7 +60,7 @@ impl Node {
             return;
         }
         mind.drops_at_s = shared.seconds() + INTERVAL_S;
-        let before = self.retention.since(self.now(shared));
+        let before = self.retention.since(self.sure(shared));
         let agreed = self.agreed();
         // What fails here is tried again in an hour.
         let gone = self.drop_bodies(before, shared.flaw).unwrap_or_default();

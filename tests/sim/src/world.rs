@@ -368,11 +368,11 @@ impl World {
 
 /// What a node does by itself from time to time.
 fn tick(node: &mut Node, shared: &mut Shared) {
-    let now = node.now(shared);
+    let (now, sure) = (node.now(shared), node.sure(shared));
     let Some(mind) = node.mind.as_mut() else { return };
     let me = node.person.author;
     let peers = shared.network.peers(node.number);
-    if let Ok(ended) = mind.book.advance(&node.ledger, now, now) {
+    if let Ok(ended) = mind.book.advance(&node.ledger, now, sure) {
         let _ = node.ledger.forget_open(&ended); // the book is read again at the next start
     }
     mind.turn += 1;

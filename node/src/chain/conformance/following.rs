@@ -4,6 +4,7 @@ use bitcoin::BlockHash;
 use bitcoin::hashes::Hash;
 
 use super::*;
+use crate::chain::median_time_past;
 
 /// A payment to a watched script is seen in the pool and confirmed by the next block.
 pub async fn a_payment_is_seen_then_confirmed(harness: &mut impl Harness) {
@@ -235,6 +236,10 @@ pub async fn headers_join_end_to_end(harness: &mut impl Harness) {
     assert_eq!(chain.headers(12, 3).await.expect("the chain answers"), all[12..]);
     assert_eq!(chain.headers(13, 3).await.expect("the chain answers"), []);
     assert_eq!(chain.headers(0, 0).await.expect("the chain answers"), []);
+    let mut last_times: Vec<u32> = all[2..].iter().map(|header| header.time).collect();
+    last_times.sort_unstable();
+    assert_eq!(median_time_past(chain, 12).await.expect("the chain answers"), u64::from(last_times[5]));
+    assert_eq!(median_time_past(chain, 0).await.expect("the chain answers"), u64::from(all[0].time));
     harness.reorg(2, 3).await;
     let after = harness.backend().headers(10, 100).await.expect("the chain answers");
     assert_eq!((after.len(), after[0]), (4, all[10]));

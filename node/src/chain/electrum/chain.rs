@@ -9,13 +9,11 @@ use exchange_ledger::audit::bundle::{anchors, may_ask};
 
 use super::connection::Connection;
 use crate::chain::headers::{Headers, start_of};
-use crate::chain::{ChainError, MAX_HEADERS};
+use crate::chain::{ChainError, MAX_HEADERS, MEDIAN_SPAN, median_time};
 use crate::clock::unix_now;
 
 /// Blocks between two adjustments of the difficulty.
 const INTERVAL: u32 = 2_016;
-/// How many blocks a header's time must be later than the middle of.
-const MEDIAN_SPAN: u32 = 11;
 /// How far a header's time may be ahead, in seconds: two hours, as every Bitcoin node asks.
 const MAX_AHEAD: u64 = 2 * 60 * 60;
 /// The longest branch that is read before it has more work than the chain at hand: a month of blocks.
@@ -162,10 +160,9 @@ impl Chain {
         if header.validate_pow(header.target()).is_err() {
             return lie("does not have the work that it states");
         }
-        let mut times: Vec<u32> =
+        let times: Vec<u32> =
             (1..=MEDIAN_SPAN).filter_map(|below| at(height.checked_sub(below)?)).map(|header| header.time).collect();
-        times.sort_unstable();
-        if times.get(times.len() / 2).is_some_and(|median| header.time <= *median) {
+        if header.time <= median_time(&times) {
             return lie("is older than those before it");
         }
         if u64::from(header.time) > unix_now().saturating_add(MAX_AHEAD) {

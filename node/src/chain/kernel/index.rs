@@ -8,10 +8,7 @@ use std::sync::Arc;
 
 use bitcoin::{Block, BlockHash, OutPoint, Transaction, TxOut, Txid};
 
-use crate::chain::BlockRef;
-
-/// How many blocks the median time past spans (BIP-113).
-const MEDIAN_SPAN: usize = 11;
+use crate::chain::{BlockRef, MEDIAN_SPAN, median_time};
 
 /// The best chain, indexed.
 #[derive(Default)]
@@ -82,7 +79,7 @@ impl Index {
     /// Returns the times of the last blocks up to `height`, as many as a median spans.
     pub fn recent_times(&self, height: u32) -> Vec<u32> {
         let end = (height as usize + 1).min(self.blocks.len());
-        self.blocks[end.saturating_sub(MEDIAN_SPAN)..end].iter().map(|(_, block)| block.header.time).collect()
+        self.blocks[end.saturating_sub(MEDIAN_SPAN as usize)..end].iter().map(|(_, block)| block.header.time).collect()
     }
 
     /// Returns the median time past of the block at `height` (BIP-113).
@@ -116,11 +113,4 @@ impl Index {
         }
         Some(block)
     }
-}
-
-/// Returns the median of the last blocks' times.
-pub(super) fn median_time(recent_times: &[u32]) -> u32 {
-    let mut times = recent_times[recent_times.len().saturating_sub(MEDIAN_SPAN)..].to_vec();
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().unwrap_or_default()
 }

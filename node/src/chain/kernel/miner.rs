@@ -13,7 +13,7 @@ use bitcoin::{
     TxOut, Weight, Witness,
 };
 
-use super::index::median_time;
+use crate::chain::median_time;
 
 /// The easiest target there is: every second hash meets it.
 const REGTEST_BITS: u32 = 0x207f_ffff;
