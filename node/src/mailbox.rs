@@ -29,7 +29,7 @@ use own::Own;
 
 /// How many messages wait for the acceptance that they rest on: gossip may bring them in either order.
 const MAX_PARKED: usize = 256;
-/// How many messages one call returns.
+/// How many messages are read, returned or dropped at once: a megabyte at most.
 const PAGE: usize = 64;
 
 /// A handle to the mail. Cheap to clone.

@@ -39,8 +39,10 @@ use crate::{reputation, retention, server, stakes};
 
 /// How often the chain backend is asked how it is.
 const CHAIN_CHECK: Duration = Duration::from_secs(5);
-/// How often what is too old is dropped.
-const HOUSEKEEPING: Duration = Duration::from_secs(600);
+/// How often it is looked whether mail has become too old.
+const MAIL_CHECK: Duration = Duration::from_secs(600);
+/// How long between two pages of it that are dropped: mail that all ends at once is gone in five minutes, and nobody notices.
+const MAIL_PAUSE: Duration = Duration::from_millis(250);
 /// How often the book is told the time: so late at most an offer that waited takes the place of one that ended.
 const BOOK_CLOCK: Duration = Duration::from_secs(10);
 /// How often it is looked whether everything has let go of the store.
@@ -215,7 +217,8 @@ impl Node {
             tokio::spawn(forward_records(Arc::clone(&parts))),
             tokio::spawn(forward_mail(Arc::clone(&parts))),
             tokio::spawn(watch_chain(Arc::clone(&parts), health)),
-            tokio::spawn(keep_house(Arc::clone(&parts))),
+            tokio::spawn(keep_time(Arc::clone(&parts))),
+            tokio::spawn(drop_old_mail(Arc::clone(&parts))),
             tokio::spawn(stakes::follow(Arc::clone(&parts))),
             tokio::spawn(retention::follow(Arc::clone(&parts))),
             tokio::spawn(reputation::count(parts.keeper.clone())),
@@ -490,21 +493,29 @@ async fn watch_chain(parts: Arc<Parts>, health: watch::Sender<Result<BlockRef, S
     }
 }
 
-async fn keep_house(parts: Arc<Parts>) {
-    let mut timer = tokio::time::interval(HOUSEKEEPING);
+/// Tells the book what time it is.
+async fn keep_time(parts: Arc<Parts>) {
     let mut clock = tokio::time::interval(BOOK_CLOCK);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = parts.stop.cancelled() => return,
             _ = clock.tick() => parts.keeper.advance(parts.sure.now()).await,
-            _ = timer.tick() => {
-                let mailbox = parts.mailbox.clone();
-                // It reads all kept mail: off the async threads.
-                let _ = tokio::task::spawn_blocking(move || mailbox.expire()).await;
-            }
         }
     }
+}
+
+/// Drops mail kept for others when it is too old, a page at a time.
+async fn drop_old_mail(parts: Arc<Parts>) {
+    let work = async {
+        loop {
+            let mailbox = parts.mailbox.clone();
+            // It writes: off the async threads.
+            let more = tokio::task::spawn_blocking(move || mailbox.expire()).await.unwrap_or(false);
+            tokio::time::sleep(if more { MAIL_PAUSE } else { MAIL_CHECK }).await;
+        }
+    };
+    parts.stop.run_until_cancelled(work).await;
 }
 
 fn make_data_dir(path: &Path) -> Result<(), StartError> {

@@ -5,6 +5,7 @@
 mod messages;
 
 use std::collections::{BTreeSet, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -166,6 +167,19 @@ const DECISIONS: Table<TradeId, DecisionRow> = Table::new(Namespace::Decisions);
 const MAX_GROUP_RECORDS: usize = 320;
 /// How many arbiters a user can trust: more than anybody can know.
 const MAX_TRUSTED: usize = 256;
+
+/// Where a message that is kept for somebody stands: all that is needed to drop it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MailSpot {
+    /// Its mailbox.
+    pub mailbox: MailboxId,
+    /// Its number in the order of arrival.
+    pub arrival: u64,
+    /// Who sent it.
+    pub sender: AuthorId,
+    /// Its place, epoch and seq, in what he sent there.
+    pub place: (u32, u32),
+}
 
 /// A message kept for somebody.
 #[derive(Debug, Clone)]
@@ -424,12 +438,14 @@ impl Private {
         Ok(rows.into_iter().map(kept).collect())
     }
 
-    /// Returns all kept messages, at most `limit`.
+    /// Returns the kept messages of all mailboxes after one of a mailbox and arrival, in the order of these, at most `limit`.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn all_mail(&self, limit: usize) -> Result<Vec<KeptMail>, StoreError> {
-        Ok(self.store.private().scan(&MAILBOX, .., limit)?.into_iter().map(kept).collect())
+    pub fn all_mail(&self, after: Option<(MailboxId, u64)>, limit: usize) -> Result<Vec<KeptMail>, StoreError> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.store.private().scan(&MAILBOX, (start, Bound::Unbounded), limit)?;
+        Ok(rows.into_iter().map(kept).collect())
     }
 
     /// Returns the places, epoch and seq, of the kept messages of a sender to a mailbox, at most `limit`.
@@ -446,28 +462,27 @@ impl Private {
         Ok(rows.into_iter().map(|((_, place), _)| place).collect())
     }
 
-    /// Keeps a message.
+    /// Keeps a message of a time.
     ///
     /// # Errors
     /// When the store fails; then nothing changed.
-    pub fn put_mail(&self, mail: &KeptMail, sender: &AuthorId, place: (u32, u32)) -> Result<(), StoreError> {
-        let row = EnvelopeRow { envelope: mail.envelope.clone(), time: mail.time };
-        let changes = Changes::new().put(&MAILBOX, &(mail.mailbox, mail.arrival), &row).put(
-            &MAIL_INDEX,
-            &((mail.mailbox, *sender), place),
-            &MailIndexRow { arrival: mail.arrival },
-        );
+    pub fn put_mail(&self, spot: &MailSpot, time: u64, envelope: Vec<u8>) -> Result<(), StoreError> {
+        let MailSpot { mailbox, arrival, sender, place } = *spot;
+        let changes = Changes::new()
+            .put(&MAILBOX, &(mailbox, arrival), &EnvelopeRow { envelope, time })
+            .put(&MAIL_INDEX, &((mailbox, sender), place), &MailIndexRow { arrival });
         self.store.private().write(changes).map(drop)
     }
 
-    /// Drops a kept message; it may be offered again while its lifetime lasts.
+    /// Drops kept messages with one write; they may be offered again while their lifetime lasts.
     ///
     /// # Errors
     /// When the store fails; then nothing changed.
-    pub fn drop_mail(&self, mail: &KeptMail, sender: &AuthorId, place: (u32, u32)) -> Result<(), StoreError> {
-        let changes = Changes::new()
-            .delete(&MAILBOX, &(mail.mailbox, mail.arrival))
-            .delete(&MAIL_INDEX, &((mail.mailbox, *sender), place));
+    pub fn drop_mail(&self, spots: &[MailSpot]) -> Result<(), StoreError> {
+        let changes = spots.iter().fold(Changes::new(), |changes, spot| {
+            let MailSpot { mailbox, arrival, sender, place } = *spot;
+            changes.delete(&MAILBOX, &(mailbox, arrival)).delete(&MAIL_INDEX, &((mailbox, sender), place))
+        });
         self.store.private().write(changes).map(drop)
     }
 

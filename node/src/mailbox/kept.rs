@@ -1,31 +1,44 @@
-//! Mail kept for others, in the order of arrival, and when each message is passed on again.
+//! Mail kept for others, in the order of arrival, and when each message is passed on again. The messages are on disk, and never
+//! more of them in memory than a page: here is where each stands, and when it ends.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{MutexGuard, PoisonError};
 
 use exchange_ledger::ids::MailboxId;
 use exchange_ledger::mail::{Address, Envelope, LIFETIME_S, MAX_ENVELOPES};
+use exchange_ledger::storage::StorageError;
 use exchange_store::StoreError;
 use sha2::{Digest, Sha256};
 
 use super::{Mailbox, PAGE};
 use crate::clock;
-use crate::private::{KeptMail, Private};
+use crate::private::{KeptMail, MailSpot, Private};
 
-/// How many messages a node keeps: a gigabyte at the very most. The oldest make room, for those who wait for the newest
-/// are more likely to be there; whoever sent an old one offers it again.
+/// How many messages a node keeps: a gigabyte of the disk at the very most, and some twenty megabytes of memory. The oldest make
+/// room, for those who wait for the newest are more likely to be there; whoever sent an old one offers it again.
 const MAX_KEPT: usize = 65_536;
 /// How soon, in seconds, a message that is kept is passed on again when it is offered again, and then each time after twice
 /// as long: nine times in its life. Gossip may have met a network that was divided, and its sender's peers have it since.
 const PASS_AGAIN_S: u64 = 3600;
 
-/// What is kept for others, in the order of arrival.
+/// What is kept for others.
 #[derive(Default)]
 pub(super) struct Kept {
-    arrivals: BTreeMap<u64, MailboxId>,
+    /// In the order of arrival.
+    held: BTreeMap<u64, Held>,
+    /// When each ends, with its arrival.
+    ends: BTreeSet<(u64, u64)>,
     last: u64,
     /// By the hash of its bytes, when each message came and when it was passed on last.
     passed: HashMap<[u8; 32], Passed>,
+}
+
+/// A message that is kept.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    spot: MailSpot,
+    end: u64,
+    hash: [u8; 32],
 }
 
 /// When a message came and when it was passed on last, in seconds since the Unix epoch.
@@ -36,17 +49,56 @@ struct Passed {
 }
 
 impl Kept {
-    /// Reads what is kept.
+    /// Reads what is kept, a page at a time.
     pub fn read(private: &Private) -> Result<Self, StoreError> {
-        let (mut arrivals, mut passed) = (BTreeMap::new(), HashMap::new());
-        let now = clock::unix_now();
-        for mail in private.all_mail(MAX_KEPT)? {
-            arrivals.insert(mail.arrival, mail.mailbox);
-            passed.insert(hash(&mail.envelope), Passed { first: mail.time.min(now), last: mail.time.min(now) });
+        let (mut kept, now) = (Self::default(), clock::unix_now());
+        let mut after = None;
+        loop {
+            let page = private.all_mail(after, PAGE)?;
+            for mail in &page {
+                kept.add(spot_of(mail)?, mail.time, hash(&mail.envelope), mail.time.min(now));
+            }
+            after = page.last().map(|mail| (mail.mailbox, mail.arrival));
+            if page.len() < PAGE {
+                return Ok(kept);
+            }
         }
-        let last = arrivals.last_key_value().map_or(0, |(arrival, _)| *arrival);
-        Ok(Self { arrivals, last, passed })
     }
+
+    /// Notes a message of a time that came at another.
+    fn add(&mut self, spot: MailSpot, time: u64, hash: [u8; 32], came: u64) {
+        let end = time.saturating_add(LIFETIME_S);
+        self.held.insert(spot.arrival, Held { spot, end, hash });
+        self.ends.insert((end, spot.arrival));
+        self.last = self.last.max(spot.arrival);
+        self.passed.insert(hash, Passed { first: came, last: came });
+    }
+
+    fn remove(&mut self, arrival: u64) {
+        if let Some(Held { end, hash, .. }) = self.held.remove(&arrival) {
+            self.ends.remove(&(end, arrival));
+            self.passed.remove(&hash);
+        }
+    }
+
+    /// Returns the first message of all.
+    fn oldest(&self) -> Option<MailSpot> {
+        self.held.first_key_value().map(|(_, held)| held.spot)
+    }
+
+    /// Returns the next messages that have ended, at most a page.
+    fn ended(&self, now: u64) -> Vec<MailSpot> {
+        let ended = self.ends.iter().take_while(|(end, _)| *end <= now).take(PAGE);
+        ended.filter_map(|(_, arrival)| self.held.get(arrival)).map(|held| held.spot).collect()
+    }
+}
+
+/// Returns where a message stands. Its signature was checked when it came.
+fn spot_of(mail: &KeptMail) -> Result<MailSpot, StorageError> {
+    let damaged = |_| StorageError::Damaged(format!("message {} kept for others cannot be read", mail.arrival));
+    let Envelope { address, .. } = borsh::from_slice(&mail.envelope).map_err(damaged)?;
+    let Address { sender, epoch, seq, .. } = address;
+    Ok(MailSpot { mailbox: mail.mailbox, arrival: mail.arrival, sender, place: (epoch, seq) })
 }
 
 impl Passed {
@@ -70,31 +122,20 @@ impl Mailbox {
         if places.len() >= MAX_ENVELOPES as usize || places.contains(&(epoch, seq)) {
             return Ok(None);
         }
-        while kept.arrivals.len() >= MAX_KEPT {
-            let Some((arrival, mailbox)) = kept.arrivals.first_key_value().map(|(at, mailbox)| (*at, *mailbox)) else {
-                break;
-            };
-            self.drop_arrival(&mut kept, &mailbox, arrival)?;
-            kept.arrivals.remove(&arrival);
+        while let Some(oldest) = kept.oldest().filter(|_| kept.held.len() >= MAX_KEPT) {
+            self.drop_kept(&mut kept, &[oldest])?;
         }
-        let arrival = kept.last.saturating_add(1);
-        let mail = KeptMail { mailbox, arrival, time: envelope.address.time, envelope: envelope.encode() };
-        self.private.put_mail(&mail, &sender, (epoch, seq))?;
-        kept.last = arrival;
-        kept.arrivals.insert(arrival, mailbox);
-        let now = clock::unix_now();
-        kept.passed.insert(hash(&mail.envelope), Passed { first: now, last: now });
-        Ok(Some(arrival))
+        let spot = MailSpot { mailbox, arrival: kept.last.saturating_add(1), sender, place: (epoch, seq) };
+        let (time, bytes) = (envelope.address.time, envelope.encode());
+        let hash = hash(&bytes);
+        self.private.put_mail(&spot, time, bytes)?;
+        kept.add(spot, time, hash, clock::unix_now());
+        Ok(Some(spot.arrival))
     }
 
-    fn drop_arrival(&self, kept: &mut Kept, mailbox: &MailboxId, arrival: u64) -> Result<(), StoreError> {
-        for mail in self.private.mail(mailbox, arrival.saturating_sub(1), 1)? {
-            if let (true, Ok(envelope)) = (mail.arrival == arrival, Envelope::decode(&mail.envelope)) {
-                let Address { sender, epoch, seq, .. } = envelope.address;
-                self.private.drop_mail(&mail, &sender, (epoch, seq))?;
-                kept.passed.remove(&hash(&mail.envelope));
-            }
-        }
+    fn drop_kept(&self, kept: &mut Kept, spots: &[MailSpot]) -> Result<(), StoreError> {
+        self.private.drop_mail(spots)?;
+        spots.iter().for_each(|spot| kept.remove(spot.arrival));
         Ok(())
     }
 
@@ -122,18 +163,16 @@ impl Mailbox {
         (mail, cursor)
     }
 
-    /// Drops messages whose lifetime is surely over.
-    pub fn expire(&self) {
-        let now = self.sure.now();
-        let mail = self.private.all_mail(MAX_KEPT).unwrap_or_else(|error| {
-            tracing::error!(%error, "kept messages cannot be read");
-            Vec::new()
-        });
+    /// Drops messages whose lifetime is surely over, at most a page, with one write: whoever puts one meanwhile waits for no
+    /// more. Tells whether there may be others.
+    pub fn expire(&self) -> bool {
         let mut kept = self.kept();
-        for mail in mail.into_iter().filter(|mail| mail.time.saturating_add(LIFETIME_S) <= now) {
-            match self.drop_arrival(&mut kept, &mail.mailbox, mail.arrival) {
-                Ok(()) => drop(kept.arrivals.remove(&mail.arrival)),
-                Err(error) => tracing::error!(%error, "an old message cannot be dropped"),
+        let ended = kept.ended(self.sure.now());
+        match self.drop_kept(&mut kept, &ended) {
+            Ok(()) => ended.len() >= PAGE,
+            Err(error) => {
+                tracing::error!(%error, "old messages cannot be dropped; it is tried again in some minutes");
+                false
             }
         }
     }

@@ -114,6 +114,46 @@ async fn what_only_this_clock_calls_old_is_neither_dropped_nor_refused() {
     thread.join().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn old_mail_goes_a_page_at_a_time_and_with_one_write_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
+    let private = Private::new(store.clone());
+    let trade = SampleTrade::new(Side::Sell);
+    let (contract, taker) = (trade.contract(), trade.taker.id());
+    let (keeper, thread) = Keeper::start(store.clone(), NETWORK).unwrap();
+    let (now, sure) = (clock::unix_now(), SureTime::on(Network::Bitcoin));
+    let open = || Mailbox::open(keeper.clone(), private.clone(), sure.clone()).unwrap();
+    let name = contract.mailbox(&taker);
+    let (old, _) = seal_at(now - LIFETIME_S, &trade.maker, taker, &contract, 1);
+    let (young, _) = seal_at(now - LIFETIME_S + 1, &trade.maker, taker, &contract, 2);
+    let count = 2 * PAGE + 10;
+    let mailbox = open();
+    for seq in 0..u32::try_from(count).unwrap() {
+        let envelope = Envelope { address: Address { seq, ..old.address.clone() }, ..old.clone() };
+        assert!(mailbox.keep(name, &envelope).unwrap().is_some());
+    }
+    assert!(mailbox.keep(name, &young).unwrap().is_some());
+    drop(mailbox);
+
+    // What is on disk is read a page at a time, too.
+    let mailbox = open();
+    let left = || private.all_mail(None, usize::MAX).unwrap().len();
+    assert!(!mailbox.expire());
+    assert_eq!(left(), count + 1, "nothing is sure");
+    sure.show(now);
+    for (more, expected) in [(true, count + 1 - PAGE), (true, count + 1 - 2 * PAGE), (false, 1)] {
+        let syncs = store.wal_syncs();
+        assert_eq!(mailbox.expire(), more);
+        assert_eq!((left(), store.wal_syncs() - syncs), (expected, 1));
+    }
+    assert!(!mailbox.expire());
+    assert_eq!(private.mail_places(&name, &trade.maker.id(), usize::MAX).unwrap(), [(2, 0)]);
+    assert_eq!(mailbox.fetch(&name, 0, usize::MAX).0, [young.encode()]);
+    drop((mailbox, keeper));
+    thread.join().unwrap();
+}
+
 #[tokio::test]
 async fn runs_from_copies_of_a_directory_write_in_other_epochs_by_a_slow_clock_too() {
     let dir = tempfile::tempdir().unwrap();
