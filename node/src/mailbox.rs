@@ -3,8 +3,7 @@
 //! A relay keeps a message only when the ledger shows a contract between its sender and its recipient. So a contract is
 //! the price of storage, and the bounds hold for each.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exchange_ledger::ids::{MailboxId, TradeId};
 use exchange_ledger::ledger::{MAX_CLOCK_SKEW_S, TradeError};
@@ -21,16 +20,24 @@ use crate::private::Private;
 mod kept;
 mod outbox;
 mod own;
+mod parked;
 
 use kept::Kept;
 use outbox::SENT_BACKLOG;
 pub use outbox::SendError;
 use own::Own;
+use parked::{Parked, Wait};
 
-/// How many messages wait for the acceptance that they rest on: gossip may bring them in either order.
-const MAX_PARKED: usize = 256;
 /// How many messages are read, returned or dropped at once: a megabyte at most.
 const PAGE: usize = 64;
+
+/// Where a message goes.
+enum Way {
+    /// Into a mailbox.
+    Into(MailboxId),
+    /// Nowhere until its contract is known.
+    Waits(Wait),
+}
 
 /// A handle to the mail. Cheap to clone.
 #[derive(Clone)]
@@ -38,7 +45,7 @@ pub struct Mailbox {
     keeper: Keeper,
     private: Private,
     kept: Arc<Mutex<Kept>>,
-    parked: Arc<Mutex<VecDeque<Envelope>>>,
+    parked: Arc<Mutex<Parked>>,
     own: Arc<Mutex<Own>>,
     /// The epoch of what is sent until the node stops, unless a later one is known: see [`Address::epoch`].
     epoch: u32,
@@ -82,10 +89,10 @@ impl Mailbox {
         if time > clock::unix_now().saturating_add(MAX_CLOCK_SKEW_S) {
             return Verdict::Later;
         }
-        match self.mailbox_of(&envelope) {
-            Ok(Some(mailbox)) => self.keep_and_deliver(mailbox, envelope),
-            Ok(None) => {
-                self.park(envelope);
+        match self.way_of(&envelope) {
+            Ok(Way::Into(mailbox)) => self.keep_and_deliver(mailbox, envelope),
+            Ok(Way::Waits(wait)) => {
+                self.parked().park(wait, envelope);
                 Verdict::Ignore
             }
             Err(_) => Verdict::Ignore,
@@ -94,12 +101,7 @@ impl Mailbox {
 
     /// Takes in what waited for the acceptance of a bid, now that it is there.
     pub fn unpark(&self, trade: TradeId) {
-        let ready: VecDeque<Envelope> = {
-            let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
-            let (ready, rest) = parked.drain(..).partition(|envelope| envelope.address.trade == trade);
-            *parked = rest;
-            ready
-        };
+        let ready = self.parked().take(&trade);
         for envelope in ready {
             let bytes = envelope.encode();
             if self.put(&bytes) == Verdict::Accept {
@@ -108,23 +110,23 @@ impl Mailbox {
         }
     }
 
-    fn park(&self, envelope: Envelope) {
-        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
-        if parked.len() >= MAX_PARKED {
-            parked.pop_front();
-        }
-        parked.push_back(envelope);
+    fn parked(&self) -> MutexGuard<'_, Parked> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the mailbox of a message, once its contract is known; an error if it is not between two people of its trade.
-    fn mailbox_of(&self, envelope: &Envelope) -> Result<Option<MailboxId>, MailError> {
+    /// Returns where a message goes; an error if it is not between two people of its trade.
+    fn way_of(&self, envelope: &Envelope) -> Result<Way, MailError> {
         let Address { trade, sender, recipient, .. } = envelope.address;
         let bid = self.bid(trade);
         // Who is nobody in a trade can name it as often as he likes: nothing more is read for him.
         if bid.as_ref().is_some_and(|bid| bid.role_of(&sender).is_none() || bid.role_of(&recipient).is_none()) {
             return Err(MailError::Strangers);
         }
-        self.contract(trade, bid.as_ref()).map(|contract| envelope.mailbox(&contract)).transpose()
+        match self.contract(trade, bid.as_ref()) {
+            Some(contract) => envelope.mailbox(&contract).map(Way::Into),
+            None if bid.is_some() => Ok(Way::Waits(Wait::Acceptance)),
+            None => Ok(Way::Waits(Wait::Bid)),
+        }
     }
 
     /// Returns the bid of a trade, as far as the ledger has it.

@@ -62,7 +62,7 @@ async fn whoever_is_nobody_in_a_trade_takes_no_room_from_who_waits_for_its_contr
     Ledger::new(store.clone(), NETWORK).admit(&trade.records()[..3], later).unwrap();
     let (keeper, thread) = Keeper::start(store.clone(), NETWORK).unwrap();
     let mailbox = Mailbox::open(keeper, private, by_clock()).unwrap();
-    let parked = || mailbox.parked.lock().unwrap().len();
+    let parked = || mailbox.parked().len();
 
     let stranger = Author::new(9);
     let taker = trade.taker.id();
@@ -71,10 +71,17 @@ async fn whoever_is_nobody_in_a_trade_takes_no_room_from_who_waits_for_its_contr
     let between = seal(&trade.maker, taker, &contract, 1).0.encode();
     assert_eq!(mailbox.put(&between), Verdict::Ignore);
     assert_eq!(parked(), 1, "it waits for the acceptance");
+    let mut made_up = contract.clone();
+    for number in 0..=255 {
+        made_up.trade = TradeId([number; 32]);
+        assert_eq!(mailbox.put(&seal(&stranger, taker, &made_up, 1).0.encode()), Verdict::Ignore);
+    }
+    let waiting = parked();
+    assert!(waiting > 1, "anybody can make up trades");
 
     Ledger::new(store, NETWORK).admit(std::slice::from_ref(&trade.accept), later).unwrap();
     mailbox.unpark(trade.id());
-    assert_eq!(parked(), 0);
+    assert_eq!(parked(), waiting - 1);
     assert_eq!(mailbox.fetch(&contract.mailbox(&taker), 0, usize::MAX).0, [between]);
     drop(mailbox);
     thread.join().unwrap();
