@@ -4,11 +4,11 @@ use bdk_wallet::error::CreateTxError;
 use bdk_wallet::{AddUtxoError, KeychainKind};
 use bitcoin::key::rand::SeedableRng;
 use bitcoin::key::rand::rngs::StdRng;
-use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Txid, Weight};
+use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxIn, TxOut, Txid, Weight};
 
 use super::coins::MAX_COINS;
 use super::persist::{Purpose, Reservation};
-use super::state::{Coins, State};
+use super::state::{Coins, Known, State};
 use super::{FundRequest, MAX_LABEL_BYTES, MAX_RESERVATIONS, Payment, SendRequest, WalletError};
 use crate::chain::consensus::verify_spend;
 
@@ -94,10 +94,8 @@ impl State {
         }
         // A final transaction is reserved no longer, but still must not be repeated.
         for (txid, known) in self.known() {
-            let Ok(fee) = self.wallet.calculate_fee(&known.tx) else {
-                continue;
-            };
-            if let Some(output) = known.tx.output.iter().find(|output| output.script_pubkey == *script) {
+            let paid = known.tx.output.iter().find(|output| output.script_pubkey == *script);
+            if let Some((output, fee)) = paid.and_then(|output| Some((output, self.fee_paid_alone(&known)?))) {
                 return if output.value == amount {
                     Ok(Some(Payment { tx: known.tx.as_ref().clone(), amount, fee }))
                 } else {
@@ -106,6 +104,18 @@ impl State {
             }
         }
         Ok(None)
+    }
+
+    /// Returns the fee of a transaction for which this wallet paid alone. A pool shows some that nobody signed, be it with coins of
+    /// this wallet as inputs.
+    fn fee_paid_alone(&self, known: &Known) -> Option<Amount> {
+        let own = |input: &TxIn| self.wallet.spk_index().txout(input.previous_output).map(|(_, output)| output.clone());
+        let prevouts = known.tx.input.iter().map(own).collect::<Option<Vec<TxOut>>>()?;
+        match known.confirmation {
+            // Its witnesses may be those that a pool showed first: an id does not cover them.
+            Some(_) => self.wallet.calculate_fee(&known.tx).ok(),
+            None => verify_spend(&known.tx, &prevouts).ok(),
+        }
     }
 
     /// Refuses what could not be kept, before anything is built.
