@@ -79,6 +79,7 @@ impl Trader {
                     fee_rate: raise.fee_rate,
                     allow_high_fee: raise.allow_high_fee,
                     dry_run: raise.dry_run,
+                    by_trade: true,
                 };
                 bump_view(&self.tools.wallet.bump(request).await.explained()?, !raise.dry_run)
             }

@@ -4,7 +4,7 @@ use bdk_wallet::error::CreateTxError;
 use bdk_wallet::{AddUtxoError, KeychainKind};
 use bitcoin::key::rand::SeedableRng;
 use bitcoin::key::rand::rngs::StdRng;
-use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxIn, TxOut, Txid, Weight};
+use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Txid, Weight};
 
 use super::coins::MAX_COINS;
 use super::persist::{Purpose, Reservation};
@@ -92,6 +92,14 @@ impl State {
                 Err(WalletError::AlreadyBuilt { txid, what: "escrow" })
             };
         }
+        // What its owner sent there himself he may replace by another: no trade could know it by its id.
+        let is_sent = |sent: &Reservation| {
+            let pays = sent.tx.output.iter().any(|output| output.script_pubkey == *script);
+            pays && matches!(sent.purpose, Purpose::Send { .. })
+        };
+        if let Some((txid, _)) = self.own.reservations().find(|(_, sent)| is_sent(sent)) {
+            return Err(WalletError::PaidByHand { txid });
+        }
         // A final transaction is reserved no longer, but still must not be repeated.
         for (txid, known) in self.known() {
             let paid = known.tx.output.iter().find(|output| output.script_pubkey == *script);
@@ -109,8 +117,8 @@ impl State {
     /// Returns the fee of a transaction for which this wallet paid alone. A pool shows some that nobody signed, be it with coins of
     /// this wallet as inputs.
     fn fee_paid_alone(&self, known: &Known) -> Option<Amount> {
-        let own = |input: &TxIn| self.wallet.spk_index().txout(input.previous_output).map(|(_, output)| output.clone());
-        let prevouts = known.tx.input.iter().map(own).collect::<Option<Vec<TxOut>>>()?;
+        let spent = known.tx.input.iter().map(|input| self.own_txout(input.previous_output));
+        let prevouts = spent.collect::<Option<Vec<TxOut>>>()?;
         match known.confirmation {
             // Its witnesses may be those that a pool showed first: an id does not cover them.
             Some(_) => self.wallet.calculate_fee(&known.tx).ok(),

@@ -132,6 +132,7 @@ fn a_funding_that_was_ever_seen_or_may_have_gone_out_stays_set_aside() {
         fee_rate: None,
         allow_high_fee: false,
         dry_run: false,
+        by_trade: true,
     };
     state.bump(&more, FeeRate::from_sat_per_vb_u32(20)).unwrap();
     assert!(matches!(state.release_funding(&funding.script), Err(WalletError::AlreadyBroadcast { .. })));
