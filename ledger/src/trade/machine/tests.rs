@@ -3,6 +3,7 @@
 mod bonds;
 mod disputes;
 mod duties;
+mod hurry;
 mod rounds;
 mod simulation;
 
