@@ -14,6 +14,7 @@ use exchange_ledger::ids::TradeId;
 use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{EscrowError, Event, Hurried, Role, SPEND_VSIZE, SpendPath, Trade, Vault, spend_fee};
 
+use super::drive::Trouble;
 use super::effects::internal;
 use super::{Active, Trader, not_mine};
 use crate::chain::{ChainError, consensus};
@@ -137,8 +138,9 @@ impl Trader {
             Err(WalletError::AlreadyPays { .. } | WalletError::AlreadyConfirmed { .. }) => Ok(None),
             Err(error) => Err(error),
         };
-        let (hurry, problem) = match raised {
+        let hurry = match raised {
             Ok(payment) => {
+                self.end_problem(id, |with| with == Trouble::Hurry);
                 let child = payment.as_ref().map(|payment| payment.tx.compute_txid());
                 if let Some(payment) = payment.filter(|_| child != before.child) {
                     let (id_short, fee) = (id.short(), payment.fee);
@@ -147,20 +149,18 @@ impl Trader {
                     self.tools.events.note(Subject::Trade(id), words);
                 }
                 let (next_at, child) = (tip.saturating_add(RAISE_EVERY), child.or(before.child));
-                (Hurry { next_at, asked: feerate, child }, None)
+                Hurry { next_at, asked: feerate, child }
             }
             Err(error) => {
                 // What the network refuses pays too little; what did not reach it says nothing about that.
                 let is_refused = matches!(error, WalletError::Chain(ChainError::Refused { .. }));
                 let asked = if is_refused { feerate } else { before.asked };
-                (Hurry { next_at: tip.saturating_add(1), asked, ..before }, Some(error.explain().to_string()))
+                self.note_problem(id, Trouble::Hurry, error.explain().to_string());
+                Hurry { next_at: tip.saturating_add(1), asked, ..before }
             }
         };
         if let Some(active) = self.trades.get_mut(&id) {
             active.hurry = hurry;
-        }
-        if problem.is_some() {
-            self.note_problem(id, problem);
         }
     }
 

@@ -56,7 +56,7 @@ impl Trader {
             refund_from: view.refund_from(),
             their_details: trade.local().their_details.clone(),
             my_details: trade.local().details.as_ref().map(|(_, details)| details.clone()),
-            problem: active.problem.clone(),
+            problem: active.problem.as_ref().map(|problem| problem.words.clone()),
             unread: active.unread,
             dispute: dispute(trade),
             can_bump: bump::can_bump(trade),
