@@ -226,6 +226,7 @@ impl Explain for WalletError {
             | Self::AlreadyPays { .. }
             | Self::NotBumpable { .. }
             | Self::AlreadyBroadcast { .. }
+            | Self::PaidByHand { .. }
             | Self::TooManyReservations
             | Self::TooManyAddresses => Code::NotAllowed,
             Self::Closed => Code::Busy,

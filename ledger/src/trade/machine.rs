@@ -19,9 +19,11 @@ use crate::trade::{
 
 mod commands;
 mod duties;
+mod hurry;
 mod joint;
 mod rounds;
 
+pub use hurry::{HURRY_BLOCKS, Hurried};
 pub use rounds::{MAX_REPLIES, MAX_ROUNDS};
 
 /// What exists nowhere else than in this node's private store.
@@ -496,6 +498,13 @@ impl Trade {
     /// block makes impossible a reorg makes possible again; so it stays signed.
     fn kept(&self, path: SpendPath) -> Option<Transaction> {
         self.signed(path).filter(|tx| !self.is_dead(tx))
+    }
+
+    /// Returns the transaction by which this side ends the escrow, if it spends an output: the pool may have dropped it, or never
+    /// taken it.
+    pub fn kept_spend_of(&self, coin: &Coin) -> Option<Transaction> {
+        let spends_it = |tx: &Transaction| tx.input.iter().any(|input| input.previous_output == coin.outpoint.0);
+        decode(self.local.spend_tx.as_deref()).filter(spends_it)
     }
 
     /// Tells whether a block holds another transaction that spends the same coins.

@@ -46,6 +46,8 @@ pub struct Pin {
 /// node starts, and one that is over for good is not looked for again, from the oldest on.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Settled {
+    /// The height at which it was kept, or a lower one: the row says by this height alone whether the end is for good (see
+    /// [`Self::is_for_good`]).
     tip: u32,
     vaults: Vaults,
     funding_height: u32,
@@ -60,10 +62,10 @@ impl Settled {
         let (funding, vaults, spend) = (view.funding()?, view.vaults()?, view.spend()?);
         let (funding_height, spend_height) = (funding.height?, spend.height?);
         let depth_of = |coin: Coin| view.spend_of(&coin.outpoint.0).map_or(0, |spend| view.depth(spend.height));
+        // All that was spent counts: the spend of a bond may be younger.
         let depth = funding.vaults.coins().map(depth_of).min()?;
-        // This height tells whether nothing can change it any more: so it stays too low while the spend of a bond is younger.
-        let last = spend_height.saturating_add(SETTLED_DEPTH - 2);
-        let tip = if depth >= SETTLED_DEPTH { view.chain.tip } else { view.chain.tip.min(last) };
+        let is_for_good = depth >= SETTLED_DEPTH;
+        let tip = if is_for_good { view.chain.tip } else { view.chain.tip.min(last_open(spend_height)) };
         let (is_buried, spend) = (depth >= view.contract.as_ref()?.confirmations, serialize(&spend.tx));
         (view.chain.synced && is_buried).then_some(Self { tip, vaults, funding_height, spend, spend_height })
     }
@@ -81,7 +83,7 @@ impl Settled {
 
     /// Tells whether nothing can change it any more, so deep was everything buried when it was kept.
     pub const fn is_for_good(&self) -> bool {
-        self.tip.saturating_add(1).saturating_sub(self.spend_height) >= SETTLED_DEPTH
+        self.tip > last_open(self.spend_height)
     }
 
     /// Returns what the chain showed of it, not synced if blocks could undo it then; nothing if a bond still lay there.
@@ -94,6 +96,11 @@ impl Settled {
         let synced = self.is_for_good();
         is_over.then(|| ChainFacts { tip: self.tip, synced, fundings, spends: vec![spend] })
     }
+}
+
+/// Returns the last tip at which an end whose spend is at this height is not for good.
+const fn last_open(spend_height: u32) -> u32 {
+    spend_height.saturating_add(SETTLED_DEPTH - 2)
 }
 
 /// What this node knows of one of its trades.

@@ -50,6 +50,7 @@ use crate::wallet::WalletHandle;
 use bump::Hurry;
 pub use bump::Raise;
 use cases::Cases;
+use drive::Problem;
 use groups::{Jury, Membership};
 use handle::Request;
 pub use handle::TraderHandle;
@@ -96,7 +97,7 @@ struct Active {
     phase: Phase,
     /// What the user was told last of where it stands.
     told: Option<String>,
-    problem: Option<String>,
+    problem: Option<Problem>,
     broadcasts: HashMap<Txid, Instant>,
     /// Whether the chain is being asked about the other side's coins, and what it was asked last, at which tip.
     is_looking: bool,

@@ -110,6 +110,19 @@ fn whoever_takes_the_bond_alone_spends_the_escrow_of_nobody() {
     assert!(spends_any(&taken, &held) && !spends_any(&stranger, &held) && !spends_any(&funding, &held));
 }
 
+#[test]
+fn a_spend_pays_what_it_takes_and_does_not_pay_out() {
+    let story = Story::new();
+    let (held, payout) = (story.held[2], &story.txs[3].0);
+    assert_eq!(spend_fee(held.coins(), payout), Some(sats(3_290)));
+    let more = held.coins().chain(story.held[1].coins());
+    assert_eq!(spend_fee(more, payout), Some(sats(3_290)), "what it does not take pays for nothing");
+    assert_eq!(spend_fee([held.escrow], payout), None, "more is paid out");
+    let mut dear = payout.clone();
+    dear.output[0].value = bitcoin::Amount::MAX_MONEY;
+    assert_eq!(spend_fee(held.coins(), &dear), None, "more than all bitcoin");
+}
+
 /// What the pool or a block shows of a transaction that spends the sample trade's escrow, funded in the block 100.
 fn shown(trade: &SampleTrade, tip: u32, tx: &Transaction, height: Option<u32>) -> Vec<SpendPath> {
     let facts = ChainFacts::gather(&trade.escrow(), tip, true, [(&trade.funding(1), Some(100)), (tx, height)]);
