@@ -23,6 +23,7 @@ impl Trader {
             let from_user = matches!(event, Event::Command(_) | Event::Details { .. });
             let Some(active) = self.trades.get_mut(&id) else { break };
             let built = if let Event::FundingBuilt(tx) = &event { Some(tx.clone()) } else { None };
+            let shown = active.trade.view().chain().fundings.clone();
             let asked = match active.trade.handle(event) {
                 Ok(asked) => asked,
                 Err(refusal) => {
@@ -30,6 +31,7 @@ impl Trader {
                     return Err(refusal.explain());
                 }
             };
+            let is_shown_more = active.trade.view().chain().fundings != shown;
             for effect in asked {
                 match self.perform(id, effect).await {
                     Ok(more) => events.extend(more),
@@ -41,6 +43,13 @@ impl Trader {
                         // One effect that fails must not hold up another; without its state kept, none does anything.
                         self.note_problem(id, Some(error.to_string()));
                     }
+                }
+            }
+            if is_shown_more {
+                // What was signed about these outputs may have come first: now it is worth a pin.
+                match self.look_again(id) {
+                    Ok(event) => events.push_back(event),
+                    Err(error) => self.note_problem(id, Some(error.to_string())),
                 }
             }
         }

@@ -215,7 +215,12 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             step(Actor::Peer, what, view.refund_from(), otherwise, None)
         }
         (Phase::Disputed, Role::Arbiter) => {
-            let what = "hear both sides, then rule".to_owned();
+            let what = match trade.signed_over() {
+                Some(to) => format!(
+                    "rule for the {to}: the coins were signed over to him, by a record that others may not see any more"
+                ),
+                None => "hear both sides, then rule".to_owned(),
+            };
             let otherwise = "the second arbiter steps in, if there is one; at the refund height the seller can take the \
                              coins back, unless you give the dispute more time";
             step(Actor::You, what, view.refund_from(), otherwise, Some(Action::Rule))
