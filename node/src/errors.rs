@@ -107,7 +107,7 @@ impl Explain for Refusal {
         let (code, hint) = match self {
             Self::NotSynced => (Code::NotSynced, "see `exchange-node status`"),
             Self::NotAllowed { .. } => (Code::NotAllowed, "`exchange-node trade show` tells what can be done now"),
-            Self::Forked { .. } => (
+            Self::Forked { .. } | Self::DoubtfulFunding => (
                 Code::NotAllowed,
                 "agree to a refund: `exchange-node trade cancel`; or, if you have paid already, call for the arbiter: \
                  `exchange-node trade dispute`",

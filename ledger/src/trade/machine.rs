@@ -256,6 +256,11 @@ pub enum Refusal {
     /// The chain has not been followed to its tip yet.
     #[error("the chain is not synchronised yet; try again when it is")]
     NotSynced,
+    /// Nobody pays while others may look at other outputs.
+    #[error(
+        "do not pay: blocks show that the escrow was funded more than once, or before it was agreed on, so others may come to look at other coins than you"
+    )]
+    DoubtfulFunding,
     /// Too late to pay.
     #[error(
         "the last safe height to pay was {last}, the chain is at {tip}: the seller could take the coins back before your payment settles; do not pay, cancel instead"

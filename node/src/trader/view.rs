@@ -69,7 +69,8 @@ impl Trader {
 /// Returns why a buyer whose turn it is to pay must not pay.
 fn why_not_pay(trade: &Trade) -> Option<ApiError> {
     let refusal = trade.refusal(Action::MarkPaid);
-    refusal.filter(|refusal| matches!(refusal, Refusal::Forked { .. })).map(Refusal::explain)
+    let is_risk = |refusal: &Refusal| matches!(refusal, Refusal::Forked { .. } | Refusal::DoubtfulFunding);
+    refusal.filter(is_risk).map(Refusal::explain)
 }
 
 /// Returns what a buyer does instead of paying. Nothing is proposed: whether he has paid only he knows.

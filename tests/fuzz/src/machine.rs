@@ -286,6 +286,8 @@ impl Run {
             assert!(view.chain().synced && view.is_buried(funding.height) && view.spend().is_none());
             assert!(view.pay_until().is_some_and(|last| view.chain().tip <= last), "too late to pay");
             assert!(view.facts.forked.is_none(), "whoever can make the agreement vanish is not paid");
+            let confirmed = view.chain().fundings.iter().filter(|f| f.extends.is_none() && f.height.is_some());
+            assert_eq!(confirmed.count(), 1, "others may look at another output");
             assert_eq!(phase, Phase::Funded);
         }
     }

@@ -39,6 +39,7 @@ impl Trade {
                 }
                 _ if !self.view.chain.synced => Err(Refusal::NotSynced),
                 _ if self.view.spend().is_some() => Err(Refusal::NotAllowed { action, role: self.role, phase }),
+                _ if self.view.is_doubtful() => Err(Refusal::DoubtfulFunding),
                 (None, Some(last)) if tip > last => Err(Refusal::TooLateToPay { last, tip }),
                 (None, Some(_) | None) => Ok(()),
             },

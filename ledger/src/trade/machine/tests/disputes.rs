@@ -252,6 +252,33 @@ fn a_dispute_goes_on_whatever_the_seller_takes_back_of_another_funding() {
     }
 }
 
+/// Seller and second arbiter pay the escrow in secret, and state a height above it. Of that output the second's time begins
+/// when the first's has just begun for the other.
+#[test]
+fn the_first_arbiter_decides_about_what_was_paid_after_the_agreement() {
+    let mut case = Case::new();
+    let [named, secret] = [1, 2].map(|number| case.trade.funding(number));
+    let (early, tip) = (crate::testing::HEIGHT - 1, crate::testing::HEIGHT + 1008);
+    let funded_at = early + 1008 - 144;
+    let (vaults, seat) = (case.trade.vaults(2), Seat::Second);
+    let division = case.escrow.divide(seat, &vaults, Verdict::Seller, 10).unwrap();
+    let pair = case.trade.arbiter_pair(case.escrow.contract(), seat);
+    let ruling = case.escrow.rule(seat, &vaults, division, &pair).unwrap();
+    let key = case.trade.author(Role::Seller).trade_key();
+    let ruled = case.escrow.complete_ruling(seat, &ruling, Role::Seller, &key).unwrap().tx;
+    case.facts.funded = Some(case.trade.vaults(1).outpoint());
+    case.facts.rulings.push((seat, ruling));
+    for height in [None, Some(tip), Some(tip - 2)] {
+        let txs = [(&named, Some(funded_at)), (&secret, Some(early)), (&ruled, height)];
+        let seen = ChainFacts::gather(&case.escrow, tip, true, txs);
+        assert_eq!(seen.spends.len(), 1, "its leaf is open");
+        let mut arbiter = case.arbiter(Seat::First, 200);
+        arbiter.handle(Event::Chain(seen)).unwrap();
+        assert_eq!((arbiter.phase(), arbiter.actions()), (Phase::Disputed, vec![Action::Rule, Action::Extend]));
+        assert_eq!(arbiter.view().vaults(), Some(case.trade.vaults(1)), "{height:?}");
+    }
+}
+
 /// A seller who signs two histories shows the release to the arbiter alone: then nobody could do anything until it is his again.
 #[test]
 fn what_only_the_arbiter_has_seen_keeps_him_from_no_ruling_but_one_against_it() {
