@@ -32,6 +32,12 @@ impl Funding {
     pub const fn outpoint(&self) -> OutPoint {
         self.vaults.outpoint()
     }
+
+    /// Tells whether these are outputs that a block shows: all of them, or the escrow's alone, for a buyer may take his bond back.
+    pub fn shows(&self, vaults: &Vaults) -> bool {
+        let is_bond_known = vaults.bond.is_none() || vaults.bond == self.vaults.bond;
+        self.height.is_some() && self.vaults.escrow == vaults.escrow && is_bond_known
+    }
 }
 
 /// A transaction that spends outputs of an escrow, as the chain shows it.

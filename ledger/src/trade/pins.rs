@@ -36,7 +36,7 @@ pub struct Pin {
     /// The adverts of its arbiters.
     pub adverts: Vec<Record>,
     /// What its parties and arbiters signed about it, in the order in which this node saw it: what counts, and so no more than
-    /// counts (see `MAX_HALVES`, `MAX_NAMED` and `MAX_RULED`).
+    /// counts (see `MAX_NAMED` and `MAX_RULED`), and of halves for outputs that no block shows only some (see `MAX_HALVES`).
     pub facts: Vec<Record>,
     /// What the chain showed at the end, once that is buried.
     pub settled: Option<Settled>,
@@ -137,11 +137,17 @@ impl Known {
 }
 
 /// Looks at an own trade: by the ledger, and once the contract stays by what was pinned, to which the ledger only adds.
-/// Returns nothing when neither knows it.
+/// Returns nothing when neither knows it. What the chain shows of its `fundings` tells what is worth a pin: so it is looked at
+/// again when that changes.
 ///
 /// # Errors
 /// When the store fails.
-pub fn look<S: Storage>(ledger: &Ledger<S>, id: TradeId, pin: Option<&Pin>) -> Result<Option<Known>, StorageError> {
+pub fn look<S: Storage>(
+    ledger: &Ledger<S>,
+    id: TradeId,
+    pin: Option<&Pin>,
+    fundings: &[Funding],
+) -> Result<Option<Known>, StorageError> {
     let shown = match ledger.trade(id) {
         Ok(shown) => Some(shown),
         Err(TradeError::Storage(error)) => return Err(error),
@@ -153,7 +159,7 @@ pub fn look<S: Storage>(ledger: &Ledger<S>, id: TradeId, pin: Option<&Pin>) -> R
         (None, None) => Ok(None),
         (Some(shown), own) if own.as_ref().is_none_or(|(pin, ..)| !pin.committed) => {
             let pinned = match &shown.contract {
-                Some(contract) => Pin::gather(ledger, &shown.bid, contract, pin)?,
+                Some(contract) => Pin::gather(ledger, &shown.bid, contract, pin, fundings)?,
                 None => None,
             };
             let (bid, contract, facts, created) = (shown.bid, shown.contract, shown.facts, shown.created);
@@ -163,7 +169,7 @@ pub fn look<S: Storage>(ledger: &Ledger<S>, id: TradeId, pin: Option<&Pin>) -> R
             let mut pin = pin.clone();
             let records = ledger.facts_about(id, bid.home_logs())?;
             let escrow = LazyCell::new(|| Some(Escrow::new(&contract)));
-            let facts = pin.add(&bid, &escrow, &records);
+            let facts = pin.add(&bid, &escrow, &records, fundings);
             // Void if the ledger says so: that ends a trade whose funding is nowhere, and no other.
             let void = shown.is_none_or(|shown| shown.facts.void || shown.contract.as_ref() != Some(&contract));
             let facts = Facts { void, forked: ledger.forked_of(&bid)?, ..facts };
@@ -181,6 +187,7 @@ impl Pin {
         bid: &Bid,
         contract: &Contract,
         earlier: Option<&Self>,
+        fundings: &[Funding],
     ) -> Result<Option<Self>, StorageError> {
         let record = |id| ledger.record(&id);
         let found = (record(bid.offer_id)?, record(bid.trade.into())?, record(contract.accept)?);
@@ -195,15 +202,21 @@ impl Pin {
         let mut pin = Self { committed: false, offer, take, accept, adverts, facts, settled: None };
         // Few trades have a half of a spend, and only those need it.
         let escrow = LazyCell::new(|| Some(Escrow::new(contract)));
-        pin.add(bid, &escrow, &ledger.facts_about(bid.trade, bid.home_logs())?);
+        pin.add(bid, &escrow, &ledger.facts_about(bid.trade, bid.home_logs())?, fundings);
         Ok(Some(pin))
     }
 
     /// Pins more of what was said, and returns what all of it comes to. Whatever counts is pinned, and what was pinned first
-    /// stays. Nothing else is: who could fill a pin with what does not count, could take back by a second history what he says
-    /// after it.
-    fn add(&mut self, bid: &Bid, escrow: &impl Deref<Target = Option<Escrow>>, records: &[Record]) -> Facts {
-        let (facts, new) = Facts::gather_new(bid, escrow, &self.facts, records);
+    /// stays. Nothing else is: who could fill a pin with what does not count, or with halves for outputs that he made up, could
+    /// take back by a second history what he says after it.
+    fn add(
+        &mut self,
+        bid: &Bid,
+        escrow: &impl Deref<Target = Option<Escrow>>,
+        records: &[Record],
+        fundings: &[Funding],
+    ) -> Facts {
+        let (facts, new) = Facts::gather_new(bid, escrow, &self.facts, records, fundings);
         self.facts.extend(new.into_iter().cloned());
         facts
     }

@@ -28,6 +28,8 @@ pub(super) enum Trouble {
     Effect(Discriminant<Effect>),
     /// The look at the other side's coins.
     Look,
+    /// The look at its records, for those that are worth a pin now.
+    Pins,
     /// A payout that has to be in a block soon.
     Hurry,
     /// A round of a group of arbiters.
@@ -58,6 +60,7 @@ impl Trader {
             let from_user = matches!(event, Event::Command(_) | Event::Details { .. });
             let Some(active) = self.trades.get_mut(&id) else { break };
             let built = if let Event::FundingBuilt(tx) = &event { Some(tx.clone()) } else { None };
+            let shown = active.trade.view().chain().fundings.clone();
             let asked = match active.trade.handle(event) {
                 Ok(asked) => asked,
                 Err(refusal) => {
@@ -65,6 +68,7 @@ impl Trader {
                     return Err(refusal.explain());
                 }
             };
+            let is_shown_more = active.trade.view().chain().fundings != shown;
             for effect in asked {
                 let with = Trouble::Effect(discriminant(&effect));
                 match self.perform(id, effect).await {
@@ -80,6 +84,19 @@ impl Trader {
                         }
                         // One effect that fails must not hold up another; without its state kept, none does anything.
                         self.note_problem(id, with, error.to_string());
+                    }
+                }
+            }
+            if is_shown_more {
+                // What was signed about these outputs may have come first: now it is worth a pin.
+                match self.look_again(id) {
+                    Ok(event) => {
+                        outcomes.worked.push(Trouble::Pins);
+                        events.push_back(event);
+                    }
+                    Err(error) => {
+                        outcomes.failed.push(Trouble::Pins);
+                        self.note_problem(id, Trouble::Pins, error.to_string());
                     }
                 }
             }

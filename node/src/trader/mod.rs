@@ -435,8 +435,8 @@ impl Trader {
     fn look(&self, id: TradeId) -> Result<Option<Known>, StoreError> {
         let ledger = self.tools.keeper.ledger();
         Ok(match self.trades.get(&id) {
-            Some(active) => pins::look(ledger, id, active.pin.as_ref())?,
-            None => pins::look(ledger, id, self.tools.private.pin(&id)?.as_ref())?,
+            Some(active) => pins::look(ledger, id, active.pin.as_ref(), &active.trade.view().chain().fundings)?,
+            None => pins::look(ledger, id, self.tools.private.pin(&id)?.as_ref(), &[])?,
         })
     }
 

@@ -69,7 +69,8 @@ impl Trader {
 /// Returns why a buyer whose turn it is to pay must not pay.
 fn why_not_pay(trade: &Trade) -> Option<ApiError> {
     let refusal = trade.refusal(Action::MarkPaid);
-    refusal.filter(|refusal| matches!(refusal, Refusal::Forked { .. })).map(Refusal::explain)
+    let is_risk = |refusal: &Refusal| matches!(refusal, Refusal::Forked { .. } | Refusal::DoubtfulFunding);
+    refusal.filter(is_risk).map(Refusal::explain)
 }
 
 /// Returns what a buyer does instead of paying. Nothing is proposed: whether he has paid only he knows.
@@ -274,7 +275,12 @@ fn disputed(trade: &Trade, role: Role) -> NextStep {
     let until = trade.view().refund_from();
     match role {
         Role::Arbiter => {
-            let what = "hear both sides, then rule".to_owned();
+            let what = match trade.signed_over() {
+                Some(to) => format!(
+                    "rule for the {to}: the coins were signed over to him, by a record that others may not see any more"
+                ),
+                None => "hear both sides, then rule".to_owned(),
+            };
             let otherwise = "the second arbiter steps in, if there is one; at the refund height the seller can take the \
                              coins back, unless you give the dispute more time";
             step(Actor::You, what, until, otherwise, Some(Action::Rule))

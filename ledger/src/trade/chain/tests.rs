@@ -42,6 +42,27 @@ impl Story {
 }
 
 #[test]
+fn a_block_shows_the_outputs_that_it_holds_with_the_bond_or_without_it() {
+    let trade = SampleTrade::with_bonds(Side::Sell);
+    let [one, other] = [1, 2].map(|number| trade.vaults(number));
+    let less = Vaults { escrow: crate::body::Coin { value: sats(1), ..one.escrow }, ..one };
+    for (vaults, is_it) in [
+        (one, true),
+        (Vaults { bond: None, ..one }, true),
+        (Vaults { bond: other.bond, ..one }, false),
+        (Vaults { escrow: other.escrow, ..one }, false),
+        (less, false),
+        (other, false),
+    ] {
+        assert_eq!(Funding::new(one, Some(100)).shows(&vaults), is_it, "{vaults:?}");
+        assert!(!Funding::new(one, None).shows(&vaults), "a pool is hearsay");
+        // A bond that is made up is none of it.
+        let alone = Funding::new(Vaults { bond: None, ..one }, Some(100));
+        assert_eq!(alone.shows(&vaults), vaults == alone.vaults, "{vaults:?}");
+    }
+}
+
+#[test]
 fn a_row_of_extensions_is_followed_whatever_the_order() {
     let story = Story::new();
     let all = story.gather(&[0, 1, 2, 3]);

@@ -44,6 +44,7 @@ impl Trade {
                 }
                 _ if !self.view.chain.synced => Err(Refusal::NotSynced),
                 _ if self.view.spend().is_some() => Err(Refusal::NotAllowed { action, role: self.role, phase }),
+                _ if self.view.is_doubtful() => Err(Refusal::DoubtfulFunding),
                 (None, Some(last)) if tip > last => Err(Refusal::TooLateToPay { last, tip }),
                 (None, Some(_) | None) => Ok(()),
             },
@@ -163,6 +164,12 @@ impl Trade {
     pub(super) fn rule(&self, verdict: Verdict, feerate: u64) -> Result<Effect, Refusal> {
         let phase = self.phase();
         self.check(Action::Rule, phase)?;
+        match (self.signed_over(), verdict) {
+            (None, Verdict::Buyer | Verdict::Seller | Verdict::Split(_))
+            | (Some(Role::Buyer), Verdict::Buyer)
+            | (Some(Role::Seller), Verdict::Seller) => {}
+            (Some(to), Verdict::Buyer | Verdict::Seller | Verdict::Split(_)) => return Err(Refusal::SignedOver { to }),
+        }
         let not_allowed = || Refusal::NotAllowed { action: Action::Rule, role: self.role, phase };
         let (seat, vaults) = self.case().ok_or_else(not_allowed)?;
         let escrow = self.escrow.as_ref().ok_or_else(not_allowed)?;

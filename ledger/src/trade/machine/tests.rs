@@ -234,6 +234,31 @@ fn the_buyer_pays_in_time_or_not_at_all() {
     assert!(ask(&mut buyer, Action::MarkPaid).is_err(), "the coins are on their way to somebody else");
 }
 
+/// Of an older output the second arbiter's time begins earlier, and below the stated height others do not look.
+#[test]
+fn nobody_pays_where_others_may_come_to_look_at_another_output() {
+    let trade = SampleTrade::new(Side::Sell);
+    let from = crate::testing::HEIGHT;
+    for (what, one, other, is_doubtful) in [
+        ("one funding", 190, None, false),
+        ("another waits in the pool", 190, Some(None), false),
+        ("another is older", 190, Some(Some(150)), true),
+        ("another is younger", 190, Some(Some(199)), true),
+        ("at the height that was stated", from, None, false),
+        ("below the height that was stated", from - 1, None, true),
+    ] {
+        let mut buyer = agreed(&trade, Role::Buyer);
+        let mut fundings = vec![Funding::new(trade.vaults(1), Some(one))];
+        fundings.extend(other.map(|height| Funding::new(trade.vaults(2), height)));
+        buyer.handle(Event::Chain(ChainFacts { fundings, ..chain(200) })).unwrap();
+        assert_eq!(buyer.phase(), Phase::Funded, "{what}");
+        assert_eq!(buyer.refusal(Action::MarkPaid), is_doubtful.then_some(Refusal::DoubtfulFunding), "{what}");
+        assert_eq!(ask(&mut buyer, Action::MarkPaid).is_err(), is_doubtful, "{what}");
+        // If he has paid already, the arbiter helps; if not, the seller gets his coins back.
+        assert!([Action::Dispute, Action::Cancel].iter().all(|action| buyer.actions().contains(action)), "{what}");
+    }
+}
+
 #[test]
 fn the_seller_takes_back_when_the_delay_is_over_and_no_block_sooner() {
     let trade = SampleTrade::new(Side::Sell);
