@@ -110,7 +110,7 @@ impl Explain for Refusal {
             Self::NotAllowed { .. } | Self::NothingToFund | Self::NothingToTakeBack => {
                 (Code::NotAllowed, "`exchange-node trade show` tells what can be done now")
             }
-            Self::TooLateToPay { .. } | Self::Forked { .. } => (
+            Self::TooLateToPay { .. } | Self::Forked { .. } | Self::DoubtfulFunding => (
                 Code::NotAllowed,
                 "agree to a refund: `exchange-node trade cancel`; or, if you have paid already, call for the arbiter: \
                  `exchange-node trade dispute`",
@@ -121,6 +121,7 @@ impl Explain for Refusal {
             ),
             Self::TooEarlyToRule { .. } => (Code::NotAllowed, "repeat it at that height, if nobody has ruled by then"),
             Self::TooManyExtensions(_) => (Code::NotAllowed, "rule: `exchange-node arbiter rule`"),
+            Self::SignedOver { .. } => (Code::NotAllowed, "rule for that side: `exchange-node arbiter rule --to`"),
             Self::NoVerdict => (Code::InvalidArgument, "say it: `exchange-node arbiter rule --to`"),
             Self::Funding(_) => (Code::NotAllowed, "`exchange-node trade show` tells how far the funding is"),
             Self::WrongFunding => {
@@ -226,6 +227,7 @@ impl Explain for WalletError {
             | Self::AlreadyPays { .. }
             | Self::NotBumpable { .. }
             | Self::AlreadyBroadcast { .. }
+            | Self::PaidByHand { .. }
             | Self::TooManyReservations
             | Self::TooManyAddresses => Code::NotAllowed,
             Self::Closed => Code::Busy,

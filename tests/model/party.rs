@@ -186,6 +186,7 @@ impl Driver {
         }
         let mut machine = self.machine(role, &known);
         let (before, counted) = (machine.phase(), machine.view().funding().map(Funding::outpoint));
+        let heard_of_funding = machine.hears_of_funding();
         let mut run = Run { driver: self, role, party, stimulus, deeds: Vec::new(), fault: None };
         let event = match stimulus {
             Stimulus::Look { chain, synced } => {
@@ -204,12 +205,14 @@ impl Driver {
             run.perform_all(&mut machine, event);
         }
         let (phase, now) = (machine.phase(), run.party);
-        // Two ways back there are: a seller who funded twice, and got one back, may still release the other; and what he
-        // takes back by his own leaf counts no more while the other is there.
+        // Three ways back there are: a seller who funded twice, and got one back, may still release the other; what he takes
+        // back by his own leaf counts no more while the other is there; and who pays beside what others let wait in the pool
+        // looks at his own from then on.
         let is_open = matches!(phase, Phase::Released | Phase::Refunding);
         let regained = matches!(before, Phase::Refunded | Phase::Settled | Phase::Lost) && is_open;
         let made_way = counted.is_some_and(|counted| makes_way(&machine, counted));
-        let went_back = rank(phase) < rank(before) && !regained && !made_way;
+        let paid_beside = heard_of_funding && !party.funding && now.funding;
+        let went_back = rank(phase) < rank(before) && !regained && !made_way && !paid_beside;
         if party.synced && now.synced && now.sees.continues(&party.sees) && went_back {
             run.fault.get_or_insert(Fault::WentBack(before, phase));
         }

@@ -1,6 +1,8 @@
 //! Every screen and popup at the smallest and at a comfortable size. Look at them with your own eyes before accepting.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::HashMap;
+
 mod common;
 
 use common::{User, reply, review, talk, talk_of_arbiter, trade, trade_to_release, unlocked};
@@ -331,7 +333,8 @@ fn before_there_is_a_node() {
     let mut user = User::trading();
     user.send(Message::Connection(Connection::Lost("broken pipe".into())));
     check("lost", &user);
-    let mut user = User { app: App::new(Theme::Colour, true, "test"), commands: Vec::new() };
+    let app = App::new(Theme::Colour, true, "test");
+    let mut user = User { app, commands: Vec::new(), requests: HashMap::new() };
     user.tick(20);
     check("starting", &user);
     user.send(Message::Connection(Connection::Failed(

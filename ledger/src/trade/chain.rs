@@ -7,7 +7,8 @@
 use bitcoin::transaction::Version;
 use bitcoin::{OutPoint, Transaction, TxIn, absolute, relative};
 
-use crate::body::Vaults;
+use crate::body::{Coin, Vaults};
+use crate::money::Sats;
 use crate::trade::{Escrow, SpendPath};
 
 /// Outputs that hold the coins of a trade, as the chain shows them.
@@ -30,6 +31,12 @@ impl Funding {
     /// Returns the escrow's output.
     pub const fn outpoint(&self) -> OutPoint {
         self.vaults.outpoint()
+    }
+
+    /// Tells whether these are outputs that a block shows: all of them, or the escrow's alone, for a buyer may take his bond back.
+    pub fn shows(&self, vaults: &Vaults) -> bool {
+        let is_bond_known = vaults.bond.is_none() || vaults.bond == self.vaults.bond;
+        self.height.is_some() && self.vaults.escrow == vaults.escrow && is_bond_known
     }
 }
 
@@ -127,6 +134,16 @@ impl ChainFacts {
 /// Tells whether a transaction spends outputs of an escrow.
 pub fn spends_any(tx: &Transaction, vaults: &Vaults) -> bool {
     tx.input.iter().any(|input| vaults.coins().any(|coin| coin.outpoint.0 == input.previous_output))
+}
+
+/// Returns what a spend of outputs pays; `None` when it pays out more than it spends of them.
+pub fn spend_fee(coins: impl IntoIterator<Item = Coin>, tx: &Transaction) -> Option<Sats> {
+    let is_spent = |coin: &Coin| tx.input.iter().any(|input| input.previous_output == coin.outpoint.0);
+    let mut spent = coins.into_iter().filter(is_spent).map(|coin| coin.value);
+    let spent = spent.try_fold(Sats::ZERO, Sats::checked_add)?;
+    let mut out = tx.output.iter().map(|output| Sats::try_from(output.value).ok());
+    let out = out.try_fold(Sats::ZERO, |sum, value| sum.checked_add(value?))?;
+    spent.checked_sub(out)
 }
 
 /// Tells whether a transaction that no block holds could be in the one after the tip: it spends outputs of this funding and

@@ -11,7 +11,8 @@ use crate::record::Record;
 use crate::rules::{DISPUTE_MARGIN, LAST_PAYMENT_MARGIN, MAX_EXTENSIONS};
 use crate::trade::{Bid, ChainFacts, Contract, Escrow, Funding, Role, Seat, Spend, SpendPath};
 
-/// How many signed halves of one kind a trade keeps: a party signs again when the funding is reorganised away.
+/// How many signed halves of one kind a node pins for outputs that no block shows: a party signs again when the funding is
+/// reorganised away, and may make others up. One for each outputs that a block shows is pinned besides.
 pub const MAX_HALVES: usize = 4;
 /// How many outputs of a funding from two wallets its buyer names: one more when a reorg took the one before for good.
 pub const MAX_NAMED: usize = 4;
@@ -38,10 +39,14 @@ pub struct Facts {
     pub buyer_funded: Vec<OutPoint>,
     /// The buyer says that the payment is on its way.
     pub payment_sent: bool,
-    /// The seller's halves of a payout, good signatures only, in the order of his log.
+    /// The seller's halves of a payout, good signatures only, in the order of his log. As many as his records that are looked
+    /// at: only those for outputs that the chain shows mean anything, so no others take their place.
     pub releases: Vec<HalfSpend>,
     /// The buyer's halves of a refund, likewise.
     pub refunds: Vec<HalfSpend>,
+    /// Those of both that this node has pinned and no record in the ledger says (any more), each with whom it pays: perhaps
+    /// nobody else has seen them.
+    pub hidden: Vec<(Role, HalfSpend)>,
     /// The spend that the buyer saw confirmed.
     pub buyer_closed: Option<Txid>,
     /// The spend that the seller saw confirmed.
@@ -76,22 +81,85 @@ impl Facts {
         facts
     }
 
-    /// Gathers likewise, and returns besides which of the records add something, in the order in which they count. The others
-    /// need not be kept: with these, they say nothing.
+    /// Gathers likewise, and returns besides which of the records are to be kept, in the order in which they count: those that
+    /// add something, but of halves for outputs that no block shows only so many. The others say nothing with these, or
+    /// nothing yet.
     pub(super) fn gather_new<'a>(
         bid: &Bid,
         escrow: &impl Deref<Target = Option<Escrow>>,
         kept: &[Record],
         records: &'a [Record],
+        fundings: &[Funding],
     ) -> (Self, Vec<&'a Record>) {
+        let to_each = [Role::Buyer, Role::Seller];
         let mut facts = Self::gather(bid, escrow, kept, &[], false);
+        let mut kept_halves = to_each.map(|to| facts.halves(to).to_vec());
         let mut new = own_order(bid, kept, records);
         new.retain(|record| {
-            let before = facts.clone();
+            let (count, known) = (facts.count(), to_each.map(|to| facts.halves(to).len()));
             facts.hear(record, bid, escrow);
-            facts != before
+            let added = facts.count() - count; // no fact is ever taken away
+            let mut halves = to_each.iter().zip(&mut kept_halves).zip(known);
+            match halves.find_map(|((to, kept), known)| Some((facts.halves(*to).get(known)?, kept))) {
+                Some((half, kept)) => {
+                    // One that calls off besides is kept for that, which nothing says a second time.
+                    let is_kept = added > 1 || has_room(kept, half, fundings);
+                    if is_kept {
+                        kept.push(half.clone());
+                    }
+                    is_kept
+                }
+                None => added > 0,
+            }
         });
+        facts.note_hidden(bid, kept, records);
         (facts, new)
+    }
+
+    /// Notes which halves are kept, and in no record that the ledger shows.
+    fn note_hidden(&mut self, bid: &Bid, kept: &[Record], records: &[Record]) {
+        let is_gone = |record: &&Record| records.iter().all(|shown| shown.id() != record.id());
+        let gone: Vec<_> = kept.iter().filter(is_gone).filter_map(|record| half_in(record, bid)).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let shown: Vec<_> = records.iter().filter_map(|record| half_in(record, bid)).collect();
+        let counts = |(to, half): &(Role, HalfSpend)| self.halves(*to).contains(half);
+        self.hidden = gone.into_iter().filter(|half| counts(half) && !shown.contains(half)).collect();
+    }
+
+    /// Returns how much records said: of what they add, nothing is ever taken away.
+    fn count(&self) -> usize {
+        let Self {
+            void: _, // no record says these three
+            forked: _,
+            hidden: _,
+            buyer_cancel,
+            seller_cancel,
+            funded,
+            buyer_funded,
+            payment_sent,
+            releases,
+            refunds,
+            buyer_closed,
+            seller_closed,
+            buyer_dispute,
+            seller_dispute,
+            rulings,
+            extensions,
+        } = self;
+        let said = [*buyer_cancel, *seller_cancel, *payment_sent, *buyer_dispute, *seller_dispute];
+        let named = [funded.is_some(), buyer_closed.is_some(), seller_closed.is_some()];
+        let once = said.into_iter().chain(named).filter(|is_said| *is_said).count();
+        once + buyer_funded.len() + releases.len() + refunds.len() + rulings.len() + extensions.len()
+    }
+
+    /// Returns the halves of payouts (to the buyer) or of refunds (to the seller).
+    fn halves(&self, to: Role) -> &[HalfSpend] {
+        match to {
+            Role::Buyer => &self.releases,
+            Role::Seller | Role::Arbiter => &self.refunds,
+        }
     }
 
     /// Adds what a record says, if it is its author's to say.
@@ -153,7 +221,7 @@ impl Facts {
             (Role::Buyer, Body::Cancel(cancel)) if cancel.trade == bid.trade => {
                 self.buyer_cancel = true;
                 if let Some(half) = cancel.refund {
-                    keep_half(&mut self.refunds, half, escrow, Role::Seller);
+                    add_half(&mut self.refunds, half, escrow, Role::Seller);
                 }
             }
             (Role::Seller, Body::Cancel(cancel)) if cancel.trade == bid.trade => self.seller_cancel = true,
@@ -167,7 +235,7 @@ impl Facts {
             }
             (Role::Buyer, Body::PaymentSent(sent)) if sent.trade == bid.trade => self.payment_sent = true,
             (Role::Seller, Body::Release(release)) if release.trade == bid.trade => {
-                keep_half(&mut self.releases, release.payout, escrow, Role::Buyer);
+                add_half(&mut self.releases, release.payout, escrow, Role::Buyer);
             }
             (Role::Buyer, Body::Closed(closed)) if closed.trade == bid.trade => {
                 self.buyer_closed.get_or_insert(closed.spend.0);
@@ -228,9 +296,30 @@ fn own_order<'a>(bid: &Bid, kept: &[Record], records: &'a [Record]) -> Vec<&'a R
     order
 }
 
-fn keep_half(halves: &mut Vec<HalfSpend>, half: HalfSpend, escrow: &impl Deref<Target = Option<Escrow>>, to: Role) {
-    if halves.len() < MAX_HALVES && escrow.as_ref().is_some_and(|escrow| escrow.check_half(&half, to).is_ok()) {
+fn add_half(halves: &mut Vec<HalfSpend>, half: HalfSpend, escrow: &impl Deref<Target = Option<Escrow>>, to: Role) {
+    let is_good = || escrow.as_ref().is_some_and(|escrow| escrow.check_half(&half, to).is_ok());
+    if !halves.contains(&half) && is_good() {
         halves.push(half);
+    }
+}
+
+/// Returns the half in a record of the party whose it is to sign, and whom it pays.
+fn half_in(record: &Record, bid: &Bid) -> Option<(Role, HalfSpend)> {
+    match (bid.role_of(&record.author())?, Body::decode(record).ok()?) {
+        (Role::Seller, Body::Release(release)) if release.trade == bid.trade => Some((Role::Buyer, release.payout)),
+        (Role::Buyer, Body::Cancel(cancel)) if cancel.trade == bid.trade => Some((Role::Seller, cancel.refund?)),
+        (Role::Buyer | Role::Seller | Role::Arbiter, _) => None,
+    }
+}
+
+/// Tells whether one more half is to be kept: one for each outputs that a block shows, whatever else was signed first, and some
+/// for others, which a block may show later. What blocks show has cost coins, so of that nobody makes up many.
+fn has_room(kept: &[HalfSpend], half: &HalfSpend, fundings: &[Funding]) -> bool {
+    let is_shown = |half: &HalfSpend| fundings.iter().any(|funding| funding.shows(&half.vaults));
+    if is_shown(half) {
+        kept.iter().all(|other| other.vaults != half.vaults)
+    } else {
+        kept.iter().filter(|&other| !is_shown(other)).count() < MAX_HALVES
     }
 }
 
@@ -273,6 +362,20 @@ impl View {
         counts && !self.chain.fundings.iter().any(is_followed)
     }
 
+    /// Tells whether outputs lie below the height that the acceptance states, from which on all look for them. Unless a reorg
+    /// put them there, only its maker can have paid them, before anybody else knew the escrow.
+    fn is_early(&self, funding: &Funding) -> bool {
+        let from = self.contract.as_ref().map(|contract| contract.height);
+        self.chain.root_of(funding).height.zip(from).is_some_and(|(height, from)| height < from)
+    }
+
+    /// Tells whether others may come to look at other outputs than this side does: the escrow was funded more than once, as
+    /// blocks show, or below the height from which on all look for it.
+    pub fn is_doubtful(&self) -> bool {
+        let mut paid = self.chain.fundings.iter().filter(|f| f.extends.is_none() && f.height.is_some());
+        paid.clone().count() > 1 || paid.any(|funding| self.is_early(funding))
+    }
+
     /// Returns how much speaks for outputs; less is more.
     fn standing(&self, funding: &Funding) -> u8 {
         let outpoint = funding.outpoint();
@@ -299,7 +402,7 @@ impl View {
             0
         } else if is_bonded {
             1 // his own bond is there, whatever the seller took back
-        } else if is_taken_back {
+        } else if is_taken_back || self.is_early(funding) {
             7
         } else if released && others.iter().all(|spend| spend.height.is_none()) {
             2

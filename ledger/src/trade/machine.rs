@@ -19,9 +19,11 @@ use crate::trade::{
 
 mod commands;
 mod duties;
+mod hurry;
 mod joint;
 mod rounds;
 
+pub use hurry::{HURRY_BLOCKS, Hurried};
 pub use rounds::{MAX_REPLIES, MAX_ROUNDS};
 
 /// What exists nowhere else than in this node's private store.
@@ -255,6 +257,11 @@ pub enum Refusal {
     /// The chain has not been followed to its tip yet.
     #[error("the chain is not synchronised yet; try again when it is")]
     NotSynced,
+    /// Nobody pays while others may look at other outputs.
+    #[error(
+        "do not pay: blocks show that the escrow was funded more than once, or before it was agreed on, so others may come to look at other coins than you"
+    )]
+    DoubtfulFunding,
     /// Too late to pay.
     #[error(
         "the last safe height to pay was {last}, the chain is at {tip}: the seller could take the coins back before your payment settles; do not pay, cancel instead"
@@ -297,6 +304,14 @@ pub enum Refusal {
     /// The coins were moved into the escrow again often enough.
     #[error("this dispute was extended {0} times, which is the limit; decide it")]
     TooManyExtensions(usize),
+    /// A party signed the coins over to the other, and nobody but this arbiter may have seen it.
+    #[error(
+        "the coins were signed over to the {to}, by a record that this node has kept and the ledger does not show any more; rule for the {to}"
+    )]
+    SignedOver {
+        /// The other.
+        to: Role,
+    },
     /// A ruling was asked for without saying for whom.
     #[error("a ruling must say whom it is for")]
     NoVerdict,
@@ -449,7 +464,7 @@ impl Trade {
                     self.escrow = contract.as_ref().map(Escrow::new);
                     self.view.contract = contract;
                 }
-                self.view.facts = facts;
+                self.view.facts = self.heeded(facts);
             }
             Event::Chain(chain) => self.view.chain = self.concerned(chain),
             Event::Command(Command { action: Action::Fund, feerate }) if self.joint_terms().is_some() => {
@@ -483,6 +498,31 @@ impl Trade {
         Ok(effects)
     }
 
+    /// Returns what of the facts concerns this side. An arbiter heeds no half that only he may have seen: whom it pays could not
+    /// complete it, and nobody would decide. It binds his verdict (see [`Self::signed_over`]).
+    fn heeded(&self, mut facts: Facts) -> Facts {
+        if self.role == Role::Arbiter {
+            let Facts { releases, refunds, hidden, .. } = &mut facts;
+            for (to, half) in hidden.iter() {
+                let halves = if *to == Role::Buyer { &mut *releases } else { &mut *refunds };
+                halves.retain(|other| other != half);
+            }
+        }
+        facts
+    }
+
+    /// Returns whom a party signed these coins over to, or those that they came from, by a half that this node has pinned and
+    /// the ledger does not show. Of both directions the buyer's comes first, as it does where it is shown.
+    pub fn signed_over(&self) -> Option<Role> {
+        let funding = self.view.funding()?;
+        let is_of = |half: &HalfSpend| {
+            let mut lineage = self.view.chain.lineage(funding);
+            lineage.any(|earlier| earlier.outpoint() == half.vaults.outpoint())
+        };
+        let about = self.view.facts.hidden.iter().filter(|(_, half)| is_of(half));
+        about.map(|(to, _)| *to).min()
+    }
+
     /// Returns the transaction that this side made and keeps, if it spends the funding as it is now, and in this way: after
     /// a reorg with another funding, or an extension, it is worth nothing and made anew.
     fn signed(&self, path: SpendPath) -> Option<Transaction> {
@@ -496,6 +536,13 @@ impl Trade {
     /// block makes impossible a reorg makes possible again; so it stays signed.
     fn kept(&self, path: SpendPath) -> Option<Transaction> {
         self.signed(path).filter(|tx| !self.is_dead(tx))
+    }
+
+    /// Returns the transaction by which this side ends the escrow, if it spends an output: the pool may have dropped it, or never
+    /// taken it.
+    pub fn kept_spend_of(&self, coin: &Coin) -> Option<Transaction> {
+        let spends_it = |tx: &Transaction| tx.input.iter().any(|input| input.previous_output == coin.outpoint.0);
+        decode(self.local.spend_tx.as_deref()).filter(spends_it)
     }
 
     /// Tells whether a block holds another transaction that spends the same coins.

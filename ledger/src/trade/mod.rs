@@ -9,7 +9,7 @@ mod machine;
 mod phase;
 pub mod pins;
 
-pub use chain::{ChainFacts, Funding, Spend, spends_any};
+pub use chain::{ChainFacts, Funding, Spend, spend_fee, spends_any};
 pub use contract::{Arbiter, Bid, Contract, ContractError, Seat, confirmations_for, details_commitment, share_of};
 pub use escrow::{
     Ask, Asked, Draft, Elsewhere, Escrow, EscrowError, KeyPathError, Leaf, Nonces, PartialSignature, PublicNonce,
@@ -17,5 +17,5 @@ pub use escrow::{
     payout_vsize, signer_index, tweak_arbiter_pair,
 };
 pub use facts::{Facts, MAX_HALVES, MAX_NAMED, MAX_RULED, View};
-pub use machine::{Command, Effect, Event, Local, MAX_REPLIES, MAX_ROUNDS, Refusal, Trade};
+pub use machine::{Command, Effect, Event, HURRY_BLOCKS, Hurried, Local, MAX_REPLIES, MAX_ROUNDS, Refusal, Trade};
 pub use phase::{Action, Phase, Role, actions, evaluate};

@@ -234,12 +234,14 @@ pub fn evaluate(view: &View) -> Phase {
     phase
 }
 
-/// Returns what `role` may do in this phase. What depends on heights besides (see [`Trade::actions`](crate::trade::Trade::actions)) is not counted here.
+/// Returns what `role` may do in this phase. What depends on heights, or on who made what, besides (see
+/// [`Trade::actions`](crate::trade::Trade::actions)) is not counted here.
 pub const fn actions(phase: Phase, role: Role, is_maker: bool) -> &'static [Action] {
     match (phase, role) {
         (Phase::Bid, Role::Buyer | Role::Seller) if is_maker => &[Action::Accept, Action::Cancel],
         (Phase::Bid, Role::Buyer | Role::Seller) => &[Action::Cancel],
-        (Phase::Agreed, Role::Buyer | Role::Seller) => &[Action::Fund, Action::Cancel],
+        // While a funding is seen, only if no block holds it and somebody else made it: see `Trade::hears_of_funding`.
+        (Phase::Agreed | Phase::Funding, Role::Buyer | Role::Seller) => &[Action::Fund, Action::Cancel],
         (Phase::Funded, Role::Buyer) => &[Action::MarkPaid, Action::Cancel, Action::Refund, Action::Dispute],
         (Phase::Paid, Role::Buyer) => &[Action::Cancel, Action::Refund, Action::Dispute],
         (Phase::Disputed | Phase::Ruled, Role::Buyer) => &[Action::Cancel, Action::Refund],
@@ -252,13 +254,7 @@ pub const fn actions(phase: Phase, role: Role, is_maker: bool) -> &'static [Acti
         (Phase::Refunding | Phase::Refunded, Role::Buyer) => &[Action::Refund],
         (Phase::Disputed, Role::Arbiter) => &[Action::Rule, Action::Extend],
         (
-            Phase::Funding
-            | Phase::Released
-            | Phase::Void
-            | Phase::Cancelled
-            | Phase::Closed
-            | Phase::Settled
-            | Phase::Lost,
+            Phase::Released | Phase::Void | Phase::Cancelled | Phase::Closed | Phase::Settled | Phase::Lost,
             Role::Buyer | Role::Seller,
         )
         | (Phase::Refunded, Role::Seller) => &[],

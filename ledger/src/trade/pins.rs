@@ -36,7 +36,7 @@ pub struct Pin {
     /// The adverts of its arbiters.
     pub adverts: Vec<Record>,
     /// What its parties and arbiters signed about it, in the order in which this node saw it: what counts, and so no more than
-    /// counts (see `MAX_HALVES`, `MAX_NAMED` and `MAX_RULED`).
+    /// counts (see `MAX_NAMED` and `MAX_RULED`), and of halves for outputs that no block shows only some (see `MAX_HALVES`).
     pub facts: Vec<Record>,
     /// What the chain showed at the end, once that is buried.
     pub settled: Option<Settled>,
@@ -46,6 +46,8 @@ pub struct Pin {
 /// node starts, and one that is over for good is not looked for again, from the oldest on.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Settled {
+    /// The height at which it was kept, or a lower one: the row says by this height alone whether the end is for good (see
+    /// [`Self::is_for_good`]).
     tip: u32,
     vaults: Vaults,
     funding_height: u32,
@@ -60,10 +62,10 @@ impl Settled {
         let (funding, vaults, spend) = (view.funding()?, view.vaults()?, view.spend()?);
         let (funding_height, spend_height) = (funding.height?, spend.height?);
         let depth_of = |coin: Coin| view.spend_of(&coin.outpoint.0).map_or(0, |spend| view.depth(spend.height));
+        // All that was spent counts: the spend of a bond may be younger.
         let depth = funding.vaults.coins().map(depth_of).min()?;
-        // This height tells whether nothing can change it any more: so it stays too low while the spend of a bond is younger.
-        let last = spend_height.saturating_add(SETTLED_DEPTH - 2);
-        let tip = if depth >= SETTLED_DEPTH { view.chain.tip } else { view.chain.tip.min(last) };
+        let is_for_good = depth >= SETTLED_DEPTH;
+        let tip = if is_for_good { view.chain.tip } else { view.chain.tip.min(last_open(spend_height)) };
         let (is_buried, spend) = (depth >= view.contract.as_ref()?.confirmations, serialize(&spend.tx));
         (view.chain.synced && is_buried).then_some(Self { tip, vaults, funding_height, spend, spend_height })
     }
@@ -81,7 +83,7 @@ impl Settled {
 
     /// Tells whether nothing can change it any more, so deep was everything buried when it was kept.
     pub const fn is_for_good(&self) -> bool {
-        self.tip.saturating_add(1).saturating_sub(self.spend_height) >= SETTLED_DEPTH
+        self.tip > last_open(self.spend_height)
     }
 
     /// Returns what the chain showed of it, not synced if blocks could undo it then; nothing if a bond still lay there.
@@ -94,6 +96,11 @@ impl Settled {
         let synced = self.is_for_good();
         is_over.then(|| ChainFacts { tip: self.tip, synced, fundings, spends: vec![spend] })
     }
+}
+
+/// Returns the last tip at which an end whose spend is at this height is not for good.
+const fn last_open(spend_height: u32) -> u32 {
+    spend_height.saturating_add(SETTLED_DEPTH - 2)
 }
 
 /// What this node knows of one of its trades.
@@ -130,11 +137,17 @@ impl Known {
 }
 
 /// Looks at an own trade: by the ledger, and once the contract stays by what was pinned, to which the ledger only adds.
-/// Returns nothing when neither knows it.
+/// Returns nothing when neither knows it. What the chain shows of its `fundings` tells what is worth a pin: so it is looked at
+/// again when that changes.
 ///
 /// # Errors
 /// When the store fails.
-pub fn look<S: Storage>(ledger: &Ledger<S>, id: TradeId, pin: Option<&Pin>) -> Result<Option<Known>, StorageError> {
+pub fn look<S: Storage>(
+    ledger: &Ledger<S>,
+    id: TradeId,
+    pin: Option<&Pin>,
+    fundings: &[Funding],
+) -> Result<Option<Known>, StorageError> {
     let shown = match ledger.trade(id) {
         Ok(shown) => Some(shown),
         Err(TradeError::Storage(error)) => return Err(error),
@@ -146,7 +159,7 @@ pub fn look<S: Storage>(ledger: &Ledger<S>, id: TradeId, pin: Option<&Pin>) -> R
         (None, None) => Ok(None),
         (Some(shown), own) if own.as_ref().is_none_or(|(pin, ..)| !pin.committed) => {
             let pinned = match &shown.contract {
-                Some(contract) => Pin::gather(ledger, &shown.bid, contract, pin)?,
+                Some(contract) => Pin::gather(ledger, &shown.bid, contract, pin, fundings)?,
                 None => None,
             };
             let (bid, contract, facts, created) = (shown.bid, shown.contract, shown.facts, shown.created);
@@ -156,7 +169,7 @@ pub fn look<S: Storage>(ledger: &Ledger<S>, id: TradeId, pin: Option<&Pin>) -> R
             let mut pin = pin.clone();
             let records = ledger.facts_about(id, bid.home_logs())?;
             let escrow = LazyCell::new(|| Some(Escrow::new(&contract)));
-            let facts = pin.add(&bid, &escrow, &records);
+            let facts = pin.add(&bid, &escrow, &records, fundings);
             // Void if the ledger says so: that ends a trade whose funding is nowhere, and no other.
             let void = shown.is_none_or(|shown| shown.facts.void || shown.contract.as_ref() != Some(&contract));
             let facts = Facts { void, forked: ledger.forked_of(&bid)?, ..facts };
@@ -174,6 +187,7 @@ impl Pin {
         bid: &Bid,
         contract: &Contract,
         earlier: Option<&Self>,
+        fundings: &[Funding],
     ) -> Result<Option<Self>, StorageError> {
         let record = |id| ledger.record(&id);
         let found = (record(bid.offer_id)?, record(bid.trade.into())?, record(contract.accept)?);
@@ -188,15 +202,21 @@ impl Pin {
         let mut pin = Self { committed: false, offer, take, accept, adverts, facts, settled: None };
         // Few trades have a half of a spend, and only those need it.
         let escrow = LazyCell::new(|| Some(Escrow::new(contract)));
-        pin.add(bid, &escrow, &ledger.facts_about(bid.trade, bid.home_logs())?);
+        pin.add(bid, &escrow, &ledger.facts_about(bid.trade, bid.home_logs())?, fundings);
         Ok(Some(pin))
     }
 
     /// Pins more of what was said, and returns what all of it comes to. Whatever counts is pinned, and what was pinned first
-    /// stays. Nothing else is: who could fill a pin with what does not count, could take back by a second history what he says
-    /// after it.
-    fn add(&mut self, bid: &Bid, escrow: &impl Deref<Target = Option<Escrow>>, records: &[Record]) -> Facts {
-        let (facts, new) = Facts::gather_new(bid, escrow, &self.facts, records);
+    /// stays. Nothing else is: who could fill a pin with what does not count, or with halves for outputs that he made up, could
+    /// take back by a second history what he says after it.
+    fn add(
+        &mut self,
+        bid: &Bid,
+        escrow: &impl Deref<Target = Option<Escrow>>,
+        records: &[Record],
+        fundings: &[Funding],
+    ) -> Facts {
+        let (facts, new) = Facts::gather_new(bid, escrow, &self.facts, records, fundings);
         self.facts.extend(new.into_iter().cloned());
         facts
     }

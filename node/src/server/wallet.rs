@@ -189,6 +189,7 @@ impl Server {
             fee_rate: self.fee_rate(request.fee).await?,
             allow_high_fee: request.fee.allow_high_fee,
             dry_run,
+            by_trade: false,
         };
         let bumped = self.unlocked()?.tools.wallet.bump(order).await.explained()?;
         bump_view(&bumped, !dry_run)

@@ -25,7 +25,7 @@ impl Trader {
         // Only what makes a transaction needs the chain: calling off must be possible without.
         let feerate = match action {
             Action::Accept | Action::MarkPaid | Action::Dispute => 1,
-            Action::Cancel if active.trade.view().funding().is_none() => 1,
+            Action::Cancel if !active.trade.phase().is_held() => 1,
             Action::Cancel | Action::Fund | Action::Release | Action::Refund => self.feerate().await?,
             Action::Rule | Action::Extend => self.feerate().await?,
         };

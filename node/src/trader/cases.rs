@@ -305,7 +305,7 @@ mod tests {
     fn pin(cases: &mut Cases, private: &Private, trade: &SampleTrade) -> Known {
         let mut public = ledger();
         admit_all(&mut public, &trade.records());
-        let mut known = pins::look(&public, trade.id(), None).unwrap().unwrap();
+        let mut known = pins::look(&public, trade.id(), None, &[]).unwrap().unwrap();
         cases.pin(private, &mut known).unwrap();
         known
     }
@@ -328,9 +328,9 @@ mod tests {
         let paid = trade.taker.write(&Body::PaymentSent(PaymentSent { trade: id }));
         let mut public = ledger();
         admit_all(&mut public, &[trade.records(), forged, vec![paid]].concat());
-        assert_eq!(pins::look(&public, id, None).unwrap().unwrap().contract, None, "the ledger has lost it");
+        assert_eq!(pins::look(&public, id, None, &[]).unwrap().unwrap().contract, None, "the ledger has lost it");
 
-        let known = pins::look(&public, id, private.pin(&id).unwrap().as_ref()).unwrap().unwrap();
+        let known = pins::look(&public, id, private.pin(&id).unwrap().as_ref(), &[]).unwrap().unwrap();
         assert_eq!(known.contract, Some(trade.contract()));
         assert!(known.facts.payment_sent && known.facts.void);
         assert_eq!(private.agreed(MAX_AGREED).unwrap(), [(id, parties(&known.bid))], "it is found at the next start");
@@ -366,7 +366,7 @@ mod tests {
         let trade = SampleTrade::new(Side::Buy);
         let mut public = ledger();
         admit_all(&mut public, &trade.records());
-        let look = || pins::look(&public, trade.id(), None).unwrap().unwrap();
+        let look = || pins::look(&public, trade.id(), None, &[]).unwrap().unwrap();
         let mut too_long = look();
         too_long.pin.as_mut().unwrap().adverts = vec![trade.advert.clone(); exchange_store::MAX_ROW_LEN / 128];
         assert!(matches!(cases.pin(&private, &mut too_long), Err(StoreError::TooLong { .. })));

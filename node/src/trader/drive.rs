@@ -1,10 +1,12 @@
 //! An event on its way through a trade's machine: what the machine asks for is performed, and what its phase then means is
 //! told and done.
 
+use std::mem::{Discriminant, discriminant};
+
 use bitcoin::{ScriptBuf, Transaction, Txid};
 use exchange_api::{ApiError, Subject};
 use exchange_ledger::ids::TradeId;
-use exchange_ledger::trade::{Event, Phase, Role, SpendPath, Trade};
+use exchange_ledger::trade::{Effect, Event, Phase, Role, SpendPath, Trade};
 
 use super::{Trader, view};
 use crate::errors::Explain;
@@ -13,16 +15,52 @@ use crate::wallet::WalletError;
 /// How many effects one event may lead to, one after the other: a trade has fewer steps than that.
 const MAX_EFFECTS: usize = 64;
 
+/// What a trade had trouble with last, and what of it the user is told.
+pub(super) struct Problem {
+    with: Trouble,
+    pub words: String,
+}
+
+/// What can go wrong. It is over when the same goes well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// An effect of this kind.
+    Effect(Discriminant<Effect>),
+    /// The look at the other side's coins.
+    Look,
+    /// The look at its records, for those that are worth a pin now.
+    Pins,
+    /// A payout that has to be in a block soon.
+    Hurry,
+    /// A round of a group of arbiters.
+    Round,
+}
+
+/// How the effects of one event went.
+#[derive(Default)]
+struct Outcomes {
+    worked: Vec<Trouble>,
+    failed: Vec<Trouble>,
+}
+
+impl Outcomes {
+    /// Tells whether trouble is over: the same went well, and of several nothing failed.
+    fn end(&self, with: Trouble) -> bool {
+        self.worked.contains(&with) && !self.failed.contains(&with)
+    }
+}
+
 impl Trader {
     /// Hands an event to a trade's machine and performs what it asks for, until nothing is left.
     pub(super) async fn handle(&mut self, id: TradeId, event: Event) -> Result<(), ApiError> {
         let mut events = std::collections::VecDeque::from([event]);
-        let mut outcome = Ok(());
+        let (mut outcome, mut outcomes) = (Ok(()), Outcomes::default());
         for _ in 0..MAX_EFFECTS {
             let Some(event) = events.pop_front() else { break };
             let from_user = matches!(event, Event::Command(_) | Event::Details { .. });
             let Some(active) = self.trades.get_mut(&id) else { break };
             let built = if let Event::FundingBuilt(tx) = &event { Some(tx.clone()) } else { None };
+            let shown = active.trade.view().chain().fundings.clone();
             let asked = match active.trade.handle(event) {
                 Ok(asked) => asked,
                 Err(refusal) => {
@@ -30,30 +68,60 @@ impl Trader {
                     return Err(refusal.explain());
                 }
             };
+            let is_shown_more = active.trade.view().chain().fundings != shown;
             for effect in asked {
+                let with = Trouble::Effect(discriminant(&effect));
                 match self.perform(id, effect).await {
-                    Ok(more) => events.extend(more),
+                    Ok(more) => {
+                        outcomes.worked.push(with);
+                        events.extend(more);
+                    }
                     Err(error) => {
+                        outcomes.failed.push(with);
                         // What was asked for first is the user's; the rest is tried again by itself.
                         if from_user && outcome.is_ok() {
                             outcome = Err(error.clone());
                         }
                         // One effect that fails must not hold up another; without its state kept, none does anything.
-                        self.note_problem(id, Some(error.to_string()));
+                        self.note_problem(id, with, error.to_string());
+                    }
+                }
+            }
+            if is_shown_more {
+                // What was signed about these outputs may have come first: now it is worth a pin.
+                match self.look_again(id) {
+                    Ok(event) => {
+                        outcomes.worked.push(Trouble::Pins);
+                        events.push_back(event);
+                    }
+                    Err(error) => {
+                        outcomes.failed.push(Trouble::Pins);
+                        self.note_problem(id, Trouble::Pins, error.to_string());
                     }
                 }
             }
         }
+        self.end_problem(id, |with| outcomes.end(with));
         self.note_phase(id).await;
         outcome
     }
 
-    pub(super) fn note_problem(&mut self, id: TradeId, problem: Option<String>) {
+    /// Notes what a trade has trouble with, for its user to see.
+    pub(super) fn note_problem(&mut self, id: TradeId, with: Trouble, words: String) {
         if let Some(active) = self.trades.get_mut(&id) {
-            if active.problem != problem {
-                tracing::warn!(trade = %id, problem = problem.as_deref().unwrap_or("none"), "trade problem changed");
+            if active.problem.as_ref().is_none_or(|before| before.words != words) {
+                tracing::warn!(trade = %id, problem = words, "a trade has a problem");
             }
-            active.problem = problem;
+            active.problem = Some(Problem { with, words });
+        }
+    }
+
+    /// Forgets what a trade had trouble with, if that is over.
+    pub(super) fn end_problem(&mut self, id: TradeId, is_over: impl Fn(Trouble) -> bool) {
+        if let Some(active) = self.trades.get_mut(&id)
+            && let Some(problem) = active.problem.take_if(|problem| is_over(problem.with))
+        {
+            tracing::info!(trade = %id, problem = problem.words, "a trade's problem is over");
         }
     }
 
@@ -197,6 +265,20 @@ mod tests {
         trade.handle(Event::Records { contract: Some(sample.contract()), facts: facts.clone() }).unwrap();
         trade.handle(Event::Chain(ChainFacts { tip: 200, ..chain })).unwrap();
         trade
+    }
+
+    #[test]
+    fn trouble_is_over_when_the_same_goes_well_and_nothing_of_it_fails() {
+        let kind = |effect: &Effect| Trouble::Effect(discriminant(effect));
+        let sample = SampleTrade::new(Side::Sell);
+        let [first, second] = [1, 2].map(|number| kind(&Effect::Broadcast(sample.funding(number))));
+        let details = kind(&Effect::SendDetails);
+        let sent = Outcomes { worked: vec![first], failed: Vec::new() };
+        assert!(sent.end(first) && sent.end(second), "what is sent instead, as a dearer version, is as good");
+        assert!(!sent.end(details) && !sent.end(Trouble::Look));
+        let one_failed = Outcomes { worked: vec![first, details], failed: vec![second] };
+        assert!(!one_failed.end(first) && one_failed.end(details));
+        assert!(!Outcomes::default().end(details), "what is not tried is not over");
     }
 
     #[test]

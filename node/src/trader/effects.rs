@@ -280,7 +280,6 @@ impl Trader {
             // By the wallet, so that it counts the coins as spent from this moment on.
             self.tools.wallet.broadcast(tx).await.map_err(|error| too_cheap(error, id))?;
             active.broadcasts.insert(txid, Instant::now());
-            active.problem = None;
         }
         Ok(None)
     }

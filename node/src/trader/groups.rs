@@ -16,6 +16,7 @@ use exchange_ledger::text::Text;
 use exchange_ledger::trade::{Arbiter, Event, Phase, Seat};
 use exchange_ledger::wire::List;
 
+use super::drive::Trouble;
 use super::effects::internal;
 use super::{Active, Trader, not_mine};
 use crate::errors::ExplainResult;
@@ -321,9 +322,13 @@ impl Trader {
                     self.tools.events.note(Subject::Trade(id), message);
                 }
                 match self.perform_rounds(id, outs).await {
-                    Ok(Some(event)) => drop(self.handle(id, event).await),
-                    Ok(None) => {}
-                    Err(error) => self.note_problem(id, Some(error.to_string())),
+                    Ok(event) => {
+                        self.end_problem(id, |with| with == Trouble::Round);
+                        if let Some(event) = event {
+                            drop(self.handle(id, event).await);
+                        }
+                    }
+                    Err(error) => self.note_problem(id, Trouble::Round, error.to_string()),
                 }
             }
             Ok(None) => {}

@@ -11,6 +11,7 @@ use exchange_ledger::trade::funding::{self, Contribution, Draft, InputState, hig
 use exchange_ledger::trade::{Event, Role, counterparty};
 
 use super::act::FEE_TARGET_BLOCKS;
+use super::drive::Trouble;
 use super::{Trader, not_mine};
 use crate::chain::{ChainBackend, OutpointStatus};
 use crate::errors::ExplainResult;
@@ -56,13 +57,12 @@ impl Trader {
     }
 
     /// Sends a message of a funding to the other side. One that is sent twice, as after a crash, is old news to him.
-    pub(super) fn send_funding(&mut self, id: TradeId, message: &Message) -> Result<Option<Event>, ApiError> {
-        let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
+    pub(super) fn send_funding(&self, id: TradeId, message: &Message) -> Result<Option<Event>, ApiError> {
+        let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         let Some(escrow) = active.trade.escrow() else { return Ok(None) };
         let contract = escrow.contract();
         let recipient = contract.author(counterparty(active.trade.role()));
         self.tools.mailbox.send(&self.tools.identity, contract, recipient, message).explained()?;
-        active.problem = None;
         Ok(Some(Event::Joint(funding::Event::Sent)))
     }
 
@@ -115,8 +115,9 @@ impl Trader {
             }
             Err(error) => Err(error),
         };
-        if let Err(error) = outcome {
-            self.note_problem(id, Some(error.to_string()));
+        match outcome {
+            Ok(()) => self.end_problem(id, |with| with == Trouble::Look),
+            Err(error) => self.note_problem(id, Trouble::Look, error.to_string()),
         }
     }
 

@@ -50,6 +50,7 @@ use crate::wallet::WalletHandle;
 use bump::Hurry;
 pub use bump::Raise;
 use cases::Cases;
+use drive::Problem;
 use groups::{Jury, Membership};
 use handle::Request;
 pub use handle::TraderHandle;
@@ -96,7 +97,7 @@ struct Active {
     phase: Phase,
     /// What the user was told last of where it stands.
     told: Option<String>,
-    problem: Option<String>,
+    problem: Option<Problem>,
     broadcasts: HashMap<Txid, Instant>,
     /// Whether the chain is being asked about the other side's coins, and what it was asked last, at which tip.
     is_looking: bool,
@@ -434,8 +435,8 @@ impl Trader {
     fn look(&self, id: TradeId) -> Result<Option<Known>, StoreError> {
         let ledger = self.tools.keeper.ledger();
         Ok(match self.trades.get(&id) {
-            Some(active) => pins::look(ledger, id, active.pin.as_ref())?,
-            None => pins::look(ledger, id, self.tools.private.pin(&id)?.as_ref())?,
+            Some(active) => pins::look(ledger, id, active.pin.as_ref(), &active.trade.view().chain().fundings)?,
+            None => pins::look(ledger, id, self.tools.private.pin(&id)?.as_ref(), &[])?,
         })
     }
 

@@ -111,7 +111,7 @@ impl<S: Storage> Search<'_, S> {
             return Ok(());
         }
         let pin = self.private.pin(&trade)?;
-        let known = pins::look(self.ledger, trade, pin.as_ref())?.filter(|known| known.contract.is_some());
+        let known = pins::look(self.ledger, trade, pin.as_ref(), &[])?.filter(|known| known.contract.is_some());
         let Some(known) = known else { return Ok(()) };
         if known.facts.disputed() || known.facts.payment_sent {
             self.cases.add(trade, parties(&known.bid));

@@ -56,7 +56,7 @@ impl Trader {
             refund_from: view.refund_from(),
             their_details: trade.local().their_details.clone(),
             my_details: trade.local().details.as_ref().map(|(_, details)| details.clone()),
-            problem: active.problem.clone(),
+            problem: active.problem.as_ref().map(|problem| problem.words.clone()),
             unread: active.unread,
             dispute: dispute(trade),
             can_bump: bump::can_bump(trade),
@@ -69,7 +69,8 @@ impl Trader {
 /// Returns why a buyer whose turn it is to pay must not pay.
 fn why_not_pay(trade: &Trade) -> Option<ApiError> {
     let refusal = trade.refusal(Action::MarkPaid);
-    refusal.filter(|refusal| matches!(refusal, Refusal::Forked { .. })).map(Refusal::explain)
+    let is_risk = |refusal: &Refusal| matches!(refusal, Refusal::Forked { .. } | Refusal::DoubtfulFunding);
+    refusal.filter(is_risk).map(Refusal::explain)
 }
 
 /// Returns what a buyer does instead of paying. Nothing is proposed: whether he has paid only he knows.
@@ -151,6 +152,17 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             let what = "a block takes the funding of both sides".to_owned();
             let until = trade.local().negotiation.gives_up_at();
             step(Actor::Chain, what, until, "your node calls it off and spends a coin of yours back to you", None)
+        }
+        (Phase::Funding, _) if trade.hears_of_funding() && is_called_off(view) => {
+            let what = "called off; a payment into the escrow was seen that no block holds".to_owned();
+            let otherwise = "if a block takes it, the escrow is funded all the same, and both can give it back";
+            step(Actor::Chain, what, None, otherwise, None)
+        }
+        (Phase::Funding, Role::Seller) if trade.hears_of_funding() => {
+            let what = "a payment into the escrow was seen that your node did not make; a block takes it, or none does";
+            let otherwise = "if it is yours, wait, for what is paid twice is locked until the refund height; if not, pay in \
+                             yourself, or call it off";
+            step(Actor::Chain, what.to_owned(), None, otherwise, None)
         }
         (Phase::Funding, _) => {
             let depth = view.funding().map_or(0, |funding| view.depth(funding.height));
@@ -263,7 +275,12 @@ fn disputed(trade: &Trade, role: Role) -> NextStep {
     let until = trade.view().refund_from();
     match role {
         Role::Arbiter => {
-            let what = "hear both sides, then rule".to_owned();
+            let what = match trade.signed_over() {
+                Some(to) => format!(
+                    "rule for the {to}: the coins were signed over to him, by a record that others may not see any more"
+                ),
+                None => "hear both sides, then rule".to_owned(),
+            };
             let otherwise = "the second arbiter steps in, if there is one; at the refund height the seller can take the \
                              coins back, unless you give the dispute more time";
             step(Actor::You, what, until, otherwise, Some(Action::Rule))
@@ -359,6 +376,11 @@ fn signs_elsewhere(active: &Active) -> Option<NextStep> {
 fn waits_for_a_block(trade: &Trade) -> bool {
     let is_waiting = trade.view().funding().is_some_and(|funding| funding.height.is_none());
     is_waiting && trade.local().negotiation.may_confirm() && !trade.local().negotiation.has_ended()
+}
+
+/// Tells whether a trade was called off, or is void.
+const fn is_called_off(view: &View) -> bool {
+    view.facts.void || view.facts.cancelled()
 }
 
 /// Tells whether what this side put in is its to take back, and nothing takes it yet.
@@ -457,6 +479,8 @@ fn steps(trade: &Trade) -> Vec<Step> {
     let reached = match phase {
         Phase::Bid | Phase::Void => 0,
         Phase::Agreed | Phase::Cancelled => 1,
+        // He would know of what is his own.
+        Phase::Funding if trade.role() == Role::Seller && trade.hears_of_funding() => 1,
         Phase::Funding => 2,
         Phase::Funded => 3,
         Phase::Paid => 4,
@@ -581,6 +605,27 @@ mod tests {
             let fundings = vec![Funding::new(vaults, Some(190))];
             trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, fundings, spends })).unwrap();
             assert_eq!((trade.phase(), next_step(&trade, Network::Regtest).until), (phase, until), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_seller_is_shown_what_his_node_did_not_make_and_not_told_to_pay_beside_it() {
+        let sample = SampleTrade::new(Side::Sell);
+        let own = Local { funding_tx: Some(bitcoin::consensus::serialize(&sample.funding(1))), ..Local::default() };
+        let off = Facts { seller_cancel: true, ..Facts::default() };
+        for (local, facts, height, words, funded) in [
+            (Local::default(), Facts::default(), None, "your node did not make", StepState::Current),
+            (Local::default(), off, None, "called off", StepState::Current),
+            (Local::default(), Facts::default(), Some(200), "1 of 3 confirmations", StepState::Done),
+            (own, Facts::default(), None, "0 of 3 confirmations", StepState::Done),
+        ] {
+            let mut trade = Trade::new(sample.bid(), Role::Seller, false, local);
+            trade.handle(Event::Records { contract: Some(sample.contract()), facts }).unwrap();
+            let (fundings, spends) = (vec![Funding::new(sample.vaults(1), height)], Vec::new());
+            trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, fundings, spends })).unwrap();
+            let next = next_step(&trade, Network::Regtest);
+            assert!(next.what.contains(words), "{words}: {}", next.what);
+            assert_eq!((next.who, next.action, steps(&trade)[1].state), (Actor::Chain, None, funded), "{words}");
         }
     }
 }

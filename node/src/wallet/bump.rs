@@ -51,6 +51,10 @@ impl State {
         if self.known().get(&txid).is_some_and(|known| known.confirmation.is_some()) {
             return Err(WalletError::AlreadyConfirmed { txid });
         }
+        if !request.by_trade && reservation.as_ref().is_some_and(|built| self.waits_for_its_trade(built)) {
+            let reason = "it is part of a trade and was not seen in the pool; `exchange-node trade bump` raises what has to be sent";
+            return Err(WalletError::NotBumpable { txid, reason: reason.to_owned() });
+        }
         match reservation {
             Some(Reservation { purpose: Purpose::Child { parent }, .. }) => {
                 self.child_of_known(&parent, request, fee_rate)
@@ -71,6 +75,24 @@ impl State {
                 self.child_of_known(&known.tx, request, fee_rate)
             }
         }
+    }
+
+    /// Tells whether the driver of a trade decides when a transaction goes out, or the one that it pays for, and the pool does not
+    /// show that it did: the trade may have been called off, or not know of it after a crash.
+    fn waits_for_its_trade(&self, built: &Reservation) -> bool {
+        let first = match &built.purpose {
+            Purpose::Send { .. } => return false,
+            Purpose::Fund | Purpose::Share | Purpose::Joint => built.tx.compute_txid(),
+            Purpose::Child { parent } => {
+                let txid = parent.compute_txid();
+                let of = self.own.reservations.get(&txid).and_then(Option::as_ref);
+                if of.is_some_and(|parent| matches!(parent.purpose, Purpose::Send { .. })) {
+                    return false;
+                }
+                txid
+            }
+        };
+        !self.known().contains_key(&first)
     }
 
     /// Tells whether a payment is this wallet's alone, to one recipient, and nothing rests on it. The funding of an escrow

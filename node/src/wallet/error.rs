@@ -92,6 +92,14 @@ pub enum WalletError {
         /// `escrow` or `request id`.
         what: &'static str,
     },
+    /// The owner paid into the escrow by a payment of his own.
+    #[error(
+        "transaction {txid}, a payment of this wallet, pays this escrow already; wait until a block holds it: the trade goes on by itself then"
+    )]
+    PaidByHand {
+        /// The payment.
+        txid: Txid,
+    },
     /// There is no such built transaction.
     #[error("no transaction {txid} is waiting to be broadcast; it may be final or released already")]
     NotReserved {

@@ -8,7 +8,7 @@ use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Tx
 
 use super::coins::MAX_COINS;
 use super::persist::{Purpose, Reservation};
-use super::state::{Coins, State};
+use super::state::{Coins, Known, State};
 use super::{FundRequest, MAX_LABEL_BYTES, MAX_RESERVATIONS, Payment, SendRequest, WalletError};
 use crate::chain::consensus::verify_spend;
 
@@ -92,12 +92,18 @@ impl State {
                 Err(WalletError::AlreadyBuilt { txid, what: "escrow" })
             };
         }
+        // What its owner sent there himself he may replace by another: no trade could know it by its id.
+        let is_sent = |sent: &Reservation| {
+            let pays = sent.tx.output.iter().any(|output| output.script_pubkey == *script);
+            pays && matches!(sent.purpose, Purpose::Send { .. })
+        };
+        if let Some((txid, _)) = self.own.reservations().find(|(_, sent)| is_sent(sent)) {
+            return Err(WalletError::PaidByHand { txid });
+        }
         // A final transaction is reserved no longer, but still must not be repeated.
         for (txid, known) in self.known() {
-            let Ok(fee) = self.wallet.calculate_fee(&known.tx) else {
-                continue;
-            };
-            if let Some(output) = known.tx.output.iter().find(|output| output.script_pubkey == *script) {
+            let paid = known.tx.output.iter().find(|output| output.script_pubkey == *script);
+            if let Some((output, fee)) = paid.and_then(|output| Some((output, self.fee_paid_alone(&known)?))) {
                 return if output.value == amount {
                     Ok(Some(Payment { tx: known.tx.as_ref().clone(), amount, fee }))
                 } else {
@@ -106,6 +112,18 @@ impl State {
             }
         }
         Ok(None)
+    }
+
+    /// Returns the fee of a transaction for which this wallet paid alone. A pool shows some that nobody signed, be it with coins of
+    /// this wallet as inputs.
+    fn fee_paid_alone(&self, known: &Known) -> Option<Amount> {
+        let spent = known.tx.input.iter().map(|input| self.own_txout(input.previous_output));
+        let prevouts = spent.collect::<Option<Vec<TxOut>>>()?;
+        match known.confirmation {
+            // Its witnesses may be those that a pool showed first: an id does not cover them.
+            Some(_) => self.wallet.calculate_fee(&known.tx).ok(),
+            None => verify_spend(&known.tx, &prevouts).ok(),
+        }
     }
 
     /// Refuses what could not be kept, before anything is built.

@@ -196,7 +196,7 @@ impl State {
     }
 
     /// Returns an output that this wallet owns or owned.
-    fn own_txout(&self, outpoint: OutPoint) -> Option<TxOut> {
+    pub fn own_txout(&self, outpoint: OutPoint) -> Option<TxOut> {
         self.wallet.spk_index().txout(outpoint).map(|(_, txout)| txout.clone())
     }
 }

@@ -110,6 +110,8 @@ pub struct BumpRequest {
     pub allow_high_fee: bool,
     /// Only builds and prices it.
     pub dry_run: bool,
+    /// Whether the driver of a trade asks, who keeps what he raises: what funds an escrow, and was not sent yet, is his to send.
+    pub by_trade: bool,
 }
 
 /// Raises the fee of a transaction that pays this wallet, by spending from it.

@@ -177,9 +177,12 @@ fn read_event(tape: &mut Tape, fixture: &Fixture, role: Role) -> Option<Event> {
 fn read_facts(tape: &mut Tape, fixture: &Fixture) -> Facts {
     let (flags, halves, ruled) = (tape.byte(), tape.byte(), tape.byte());
     let bit = |byte: u8, at: u8| byte >> at & 1 == 1;
-    let pick = |from: &[HalfSpend; 2], at: u8| {
+    let pick = |from: &[HalfSpend; 2], at: u8| -> Vec<HalfSpend> {
         from.iter().zip(at..).filter(|(_, at)| bit(halves, *at)).map(|(half, _)| half.clone()).collect()
     };
+    let (releases, refunds) = (pick(&fixture.releases, 0), pick(&fixture.refunds, 2));
+    let [to_buyer, to_seller] = [(Role::Buyer, &releases), (Role::Seller, &refunds)]
+        .map(|(to, halves)| halves.iter().map(|half| (to, half.clone())).collect::<Vec<_>>());
     Facts {
         void: bit(flags, 0),
         // Which output is named says nothing where none is.
@@ -193,8 +196,10 @@ fn read_facts(tape: &mut Tape, fixture: &Fixture) -> Facts {
         } else {
             Vec::new()
         },
-        releases: pick(&fixture.releases, 0),
-        refunds: pick(&fixture.refunds, 2),
+        releases,
+        refunds,
+        // They bind an arbiter, to whom it means nothing what the buyer saw, and change nothing for a party.
+        hidden: if bit(flags, 6) { [to_buyer, to_seller].concat() } else { Vec::new() },
         buyer_closed: bit(flags, 6).then(|| fixture.spends[0][0].compute_txid()),
         seller_closed: bit(flags, 7).then(|| fixture.spends[0][0].compute_txid()),
         buyer_dispute: bit(halves, 4),
@@ -281,6 +286,8 @@ impl Run {
             assert!(view.chain().synced && view.is_buried(funding.height) && view.spend().is_none());
             assert!(view.pay_until().is_some_and(|last| view.chain().tip <= last), "too late to pay");
             assert!(view.facts.forked.is_none(), "whoever can make the agreement vanish is not paid");
+            let confirmed = view.chain().fundings.iter().filter(|f| f.extends.is_none() && f.height.is_some());
+            assert_eq!(confirmed.count(), 1, "others may look at another output");
             assert_eq!(phase, Phase::Funded);
         }
     }
@@ -353,6 +360,11 @@ impl Run {
                 assert_eq!((self.role, Some(seat)), (Role::Arbiter, self.seat));
                 assert_eq!(before.phase(), Phase::Disputed, "ruled without a dispute");
                 fixture.escrow.ruling(seat, &vaults, to_buyer, to_seller).expect("a ruling that holds");
+                match before.signed_over() {
+                    Some(Role::Buyer) => assert_eq!(to_seller, Sats::ZERO, "the seller gets what he released"),
+                    Some(Role::Seller | Role::Arbiter) => assert_eq!(to_buyer, Sats::ZERO, "he gave it back"),
+                    None => {}
+                }
             }
             Effect::SignExtension { seat, vaults, fee } => {
                 assert_eq!((self.role, Some(seat), asked), (Role::Arbiter, self.seat, Some(Action::Extend)));

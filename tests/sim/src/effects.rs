@@ -158,6 +158,11 @@ impl Node {
 
     fn publish_about(&mut self, id: TradeId, body: &Body, shared: &mut Shared) -> Option<Event> {
         self.publish(body, shared)?;
+        self.look_again(id, shared)
+    }
+
+    /// Reads a trade anew; returns what its machine must hear.
+    pub fn look_again(&mut self, id: TradeId, shared: &Shared) -> Option<Event> {
         let known = self.look_at(id, shared.flaw)?;
         self.pin(id, known.pin.clone());
         Some(known.event())

@@ -79,8 +79,9 @@ impl Node {
 
     /// Returns what this node takes for the truth about a trade: by the ledger, and by what it has pinned.
     pub fn look_at(&self, id: TradeId, flaw: Option<Flaw>) -> Option<Known> {
-        let pin = self.mind.as_ref()?.pins.get(&id);
-        let mut known = pins::look(&self.ledger, id, pin).ok()??;
+        let mind = self.mind.as_ref()?;
+        let fundings = mind.trades.get(&id).map(|trade| trade.view().chain().fundings.as_slice());
+        let mut known = pins::look(&self.ledger, id, mind.pins.get(&id), fundings.unwrap_or_default()).ok()??;
         if matches!(flaw, Some(Flaw::TrustsStrangers | Flaw::TrustsAnyRuling)) {
             for about in self.ledger.storage().about(&id.into(), None, MAX_BIDS).ok()? {
                 match self.ledger.record(&about).ok()?.map(|record| Body::decode(&record)) {
@@ -221,13 +222,19 @@ impl Node {
         for number in 0..MAX_EFFECTS {
             let Some(event) = events.pop_front() else { break };
             let Some(trade) = self.mind.as_mut().and_then(|mind| mind.trades.get_mut(&id)) else { break };
+            let shown = trade.view().chain().fundings.clone();
             let asked = match trade.handle(event) {
                 Ok(asked) => asked,
                 Err(refusal) if number == 0 => return Err(refusal),
                 Err(_) => continue, // what was looked up or signed meanwhile is not wanted any more
             };
+            let is_shown_more = trade.view().chain().fundings != shown;
             for effect in asked {
                 events.extend(self.perform(id, effect, shared));
+            }
+            if is_shown_more {
+                // What was signed about these outputs may have come first: now it is worth a pin.
+                events.extend(self.look_again(id, shared));
             }
         }
         let over = |trade: &Trade| trade.phase() == Phase::Void && trade.is_maker() && trade.view().contract.is_none();

@@ -175,8 +175,9 @@ impl Node {
             (Role::Buyer, Phase::Funded | Phase::Paid | Phase::Disputed) if is_over(trade) => Some(Action::Refund),
             (Role::Buyer, Phase::Ruled) if !self.honest => Some(Action::Refund),
             (Role::Buyer, Phase::Refunding | Phase::Refunded) => Some(Action::Refund),
-            // Who has paid and may not say so any more, since the seller has two histories, calls for the arbiter.
-            (Role::Buyer, Phase::Funded) if paid && trade.view().facts.forked.is_some() => Some(Action::Dispute),
+            // Who has paid and may not say so any more, since the seller has two histories, or a reorg put the funding where
+            // nobody pays for it, calls for the arbiter.
+            (Role::Buyer, Phase::Funded) if paid && is_risk(trade) => Some(Action::Dispute),
             (Role::Buyer, Phase::Funded) if paid => Some(Action::MarkPaid),
             (Role::Buyer, Phase::Funded) => match mood {
                 Mood::Keen if trade.local().their_details.is_some() => Some(Action::MarkPaid),
@@ -213,6 +214,11 @@ fn mood(trade: &Trade, shared: &Shared) -> Mood {
         6 => Mood::Sorry,
         _ => Mood::Gone,
     }
+}
+
+/// Tells whether nobody should pay.
+fn is_risk(trade: &Trade) -> bool {
+    trade.view().facts.forked.is_some() || trade.view().is_doubtful()
 }
 
 /// Tells whether each can take back what he has put in.

@@ -111,7 +111,11 @@ fn fund(trade: &TradeView) -> Question {
         title: "Fund the escrow?",
         what: format!("{locked} go from your wallet into the escrow, plus the network fee."),
         notes,
-        warning: None,
+        warning: trade.funding.is_some().then(|| {
+            "A payment into it was seen that your node did not make. If it is yours, do not pay again: what is paid twice is \
+             locked until the refund height."
+                .to_owned()
+        }),
         yes: "Yes, fund it",
     }
 }
@@ -129,6 +133,17 @@ fn cancel(trade: &TradeView, amount: &str) -> Question {
             title: "Call the trade off?",
             what: "No coins are locked yet: nobody loses anything.".to_owned(),
             notes: Vec::new(),
+            warning: None,
+            yes: "Yes, call it off",
+        };
+    }
+    if trade.state == Phase::Funding {
+        return Question {
+            title: "Call the trade off?",
+            what: "A payment into the escrow was seen that no block holds.".to_owned(),
+            notes: vec![
+                "If a block takes it after all, the escrow is funded, and both of you can give it back.".to_owned(),
+            ],
             warning: None,
             yes: "Yes, call it off",
         };

@@ -42,6 +42,27 @@ impl Story {
 }
 
 #[test]
+fn a_block_shows_the_outputs_that_it_holds_with_the_bond_or_without_it() {
+    let trade = SampleTrade::with_bonds(Side::Sell);
+    let [one, other] = [1, 2].map(|number| trade.vaults(number));
+    let less = Vaults { escrow: crate::body::Coin { value: sats(1), ..one.escrow }, ..one };
+    for (vaults, is_it) in [
+        (one, true),
+        (Vaults { bond: None, ..one }, true),
+        (Vaults { bond: other.bond, ..one }, false),
+        (Vaults { escrow: other.escrow, ..one }, false),
+        (less, false),
+        (other, false),
+    ] {
+        assert_eq!(Funding::new(one, Some(100)).shows(&vaults), is_it, "{vaults:?}");
+        assert!(!Funding::new(one, None).shows(&vaults), "a pool is hearsay");
+        // A bond that is made up is none of it.
+        let alone = Funding::new(Vaults { bond: None, ..one }, Some(100));
+        assert_eq!(alone.shows(&vaults), vaults == alone.vaults, "{vaults:?}");
+    }
+}
+
+#[test]
 fn a_row_of_extensions_is_followed_whatever_the_order() {
     let story = Story::new();
     let all = story.gather(&[0, 1, 2, 3]);
@@ -108,6 +129,19 @@ fn whoever_takes_the_bond_alone_spends_the_escrow_of_nobody() {
     assert_eq!((&spend.tx, spend.path), (&taken, SpendPath::Timeout));
     assert!(spend.spends(&bond.outpoint.0) && !spend.spends(&held.outpoint()));
     assert!(spends_any(&taken, &held) && !spends_any(&stranger, &held) && !spends_any(&funding, &held));
+}
+
+#[test]
+fn a_spend_pays_what_it_takes_and_does_not_pay_out() {
+    let story = Story::new();
+    let (held, payout) = (story.held[2], &story.txs[3].0);
+    assert_eq!(spend_fee(held.coins(), payout), Some(sats(3_290)));
+    let more = held.coins().chain(story.held[1].coins());
+    assert_eq!(spend_fee(more, payout), Some(sats(3_290)), "what it does not take pays for nothing");
+    assert_eq!(spend_fee([held.escrow], payout), None, "more is paid out");
+    let mut dear = payout.clone();
+    dear.output[0].value = bitcoin::Amount::MAX_MONEY;
+    assert_eq!(spend_fee(held.coins(), &dear), None, "more than all bitcoin");
 }
 
 /// What the pool or a block shows of a transaction that spends the sample trade's escrow, funded in the block 100.

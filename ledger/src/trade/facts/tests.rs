@@ -3,7 +3,7 @@
 use super::*;
 use crate::body::{Cancel, Closed, Coin, Dispute, Funded, PaymentSent, Release, Side, Signatures};
 use crate::ids::TradeId;
-use crate::testing::{Author, SampleTrade, sats, spend_of_nowhere, vaults_of};
+use crate::testing::{Author, HEIGHT, SampleTrade, sats, spend_of_nowhere, vaults_of};
 use crate::trade::Verdict;
 use crate::wire::{Outpoint, TxId};
 
@@ -202,7 +202,7 @@ fn a_buyer_names_so_many_outputs_that_hold_his_bond_each_once() {
 }
 
 #[test]
-fn so_many_halves_count_and_none_that_is_not_good() {
+fn every_half_counts_whatever_was_signed_before_it_and_none_that_is_not_good() {
     let mut case = Case::new();
     let trade = case.trade.id();
     let release = |payout: HalfSpend| Body::Release(Release { trade, payout });
@@ -212,12 +212,12 @@ fn so_many_halves_count_and_none_that_is_not_good() {
         let halves: Vec<HalfSpend> = numbers.iter().map(|number| case.half(*number, to)).collect();
         let bad = HalfSpend { signatures: Signatures::default(), ..halves[0].clone() };
         let mut author = case.trade.author(by).clone();
-        let all = std::iter::once(&bad).chain(&halves).cloned();
+        let all = std::iter::once(&bad).chain(&halves).chain(&halves).cloned();
         let records: Vec<Record> =
             all.map(|half| author.write(&if to == Role::Buyer { release(half) } else { refund(half) })).collect();
         let facts = case.gather(&[], &records);
-        let kept = if to == Role::Buyer { facts.releases } else { facts.refunds };
-        assert_eq!(kept, halves[..MAX_HALVES]);
+        let counted = if to == Role::Buyer { facts.releases } else { facts.refunds };
+        assert_eq!(counted, halves, "each once");
     }
 }
 
@@ -348,6 +348,24 @@ fn of_two_fundings_counts_what_more_speaks_for_and_then_what_came_first() {
         (other.2)(&mut view, &early);
         let expected = if one.0 < other.0 { late } else { early };
         assert_eq!(view.funding().unwrap().vaults, expected, "{}; and of the earlier: {}", one.1, other.1);
+    }
+}
+
+/// Only its maker can have paid below the height that an acceptance states, and others do not look there.
+#[test]
+fn what_lies_below_the_height_of_the_acceptance_counts_last() {
+    let trade = SampleTrade::new(Side::Sell);
+    let [late, early] = [1, 2].map(|number| trade.vaults(number));
+    for (height, is_early) in [(HEIGHT - 1, true), (HEIGHT, false)] {
+        for (standing, name, happens) in STANDINGS {
+            let mut view = view_of(&trade, &[(1, BURIED), (2, Some(height))]);
+            happens(&mut view, &early);
+            let is_left = *standing == 0 || (!is_early && *standing < 6);
+            assert_eq!(view.funding().unwrap().vaults, if is_left { early } else { late }, "{name} at {height}");
+        }
+        let alone = view_of(&trade, &[(2, Some(height))]);
+        assert_eq!(alone.funding().unwrap().vaults, early, "a reorg may put it there");
+        assert_eq!(alone.is_doubtful(), is_early);
     }
 }
 

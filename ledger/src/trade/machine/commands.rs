@@ -1,5 +1,7 @@
 //! What a user asks for: whether it is possible now, and what it leads to.
 
+use bitcoin::OutPoint;
+
 use super::{Command, Effect, Refusal, Trade};
 use crate::body::{Body, Cancel, Coin, Dispute, PaymentSent, Vaults};
 use crate::money::Sats;
@@ -15,6 +17,9 @@ impl Trade {
         let (tip, joint) = (self.view.chain.tip, self.joint_terms().is_some());
         match action {
             Action::Accept => Ok(()),
+            Action::Fund | Action::Cancel if phase == Phase::Funding && !self.can_disregard_funding() => {
+                Err(Refusal::NotAllowed { action, role: self.role, phase })
+            }
             Action::Fund if !joint && self.role == Role::Buyer => Err(Refusal::NothingToFund),
             // Of a funding from two wallets each can call off: who signed spends a coin of his own to himself.
             Action::Fund | Action::Cancel if !joint && self.local.funding_tx.is_some() && phase == Phase::Agreed => {
@@ -39,6 +44,7 @@ impl Trade {
                 }
                 _ if !self.view.chain.synced => Err(Refusal::NotSynced),
                 _ if self.view.spend().is_some() => Err(Refusal::NotAllowed { action, role: self.role, phase }),
+                _ if self.view.is_doubtful() => Err(Refusal::DoubtfulFunding),
                 (None, Some(last)) if tip > last => Err(Refusal::TooLateToPay { last, tip }),
                 (None, Some(_) | None) => Ok(()),
             },
@@ -65,6 +71,25 @@ impl Trade {
             }
             Action::Extend => self.check_turn(),
         }
+    }
+
+    /// Tells whether all that is seen of a funding is hearsay to this side: no block holds it, and this side neither made nor
+    /// signed it, nor said that it was buried, nor paid for it. A pool tells of what nobody signed, and of what whoever made it
+    /// lets wait. It may be this user's all the same, from a wallet elsewhere, so he is asked before he pays beside it.
+    pub fn hears_of_funding(&self) -> bool {
+        let (view, local) = (&self.view, &self.local);
+        let is_made = local.funding_tx.is_some() || local.negotiation.may_confirm();
+        let is_seen = |outpoint: OutPoint| view.chain.fundings.iter().any(|funding| funding.outpoint() == outpoint);
+        let mut named = view.facts.named().filter(|(by, _)| *by == self.role);
+        let is_known = named.any(|(_, outpoint)| is_seen(outpoint));
+        let is_paid = self.role == Role::Buyer && view.facts.payment_sent;
+        view.funding().is_some_and(|funding| funding.height.is_none()) && !is_made && !is_known && !is_paid
+    }
+
+    /// Tells whether this side may act as if the funding that is seen were none, in a trade that nobody has called off.
+    fn can_disregard_funding(&self) -> bool {
+        let facts = &self.view.facts;
+        self.hears_of_funding() && !facts.void && !facts.cancelled()
     }
 
     /// The second arbiter steps in only when the first had his time.
@@ -139,6 +164,12 @@ impl Trade {
     pub(super) fn rule(&self, verdict: Verdict, feerate: u64) -> Result<Effect, Refusal> {
         let phase = self.phase();
         self.check(Action::Rule, phase)?;
+        match (self.signed_over(), verdict) {
+            (None, Verdict::Buyer | Verdict::Seller | Verdict::Split(_))
+            | (Some(Role::Buyer), Verdict::Buyer)
+            | (Some(Role::Seller), Verdict::Seller) => {}
+            (Some(to), Verdict::Buyer | Verdict::Seller | Verdict::Split(_)) => return Err(Refusal::SignedOver { to }),
+        }
         let not_allowed = || Refusal::NotAllowed { action: Action::Rule, role: self.role, phase };
         let (seat, vaults) = self.case().ok_or_else(not_allowed)?;
         let escrow = self.escrow.as_ref().ok_or_else(not_allowed)?;

@@ -3,6 +3,7 @@
 mod bonds;
 mod disputes;
 mod duties;
+mod hurry;
 mod rounds;
 mod simulation;
 
@@ -233,6 +234,31 @@ fn the_buyer_pays_in_time_or_not_at_all() {
     assert!(ask(&mut buyer, Action::MarkPaid).is_err(), "the coins are on their way to somebody else");
 }
 
+/// Of an older output the second arbiter's time begins earlier, and below the stated height others do not look.
+#[test]
+fn nobody_pays_where_others_may_come_to_look_at_another_output() {
+    let trade = SampleTrade::new(Side::Sell);
+    let from = crate::testing::HEIGHT;
+    for (what, one, other, is_doubtful) in [
+        ("one funding", 190, None, false),
+        ("another waits in the pool", 190, Some(None), false),
+        ("another is older", 190, Some(Some(150)), true),
+        ("another is younger", 190, Some(Some(199)), true),
+        ("at the height that was stated", from, None, false),
+        ("below the height that was stated", from - 1, None, true),
+    ] {
+        let mut buyer = agreed(&trade, Role::Buyer);
+        let mut fundings = vec![Funding::new(trade.vaults(1), Some(one))];
+        fundings.extend(other.map(|height| Funding::new(trade.vaults(2), height)));
+        buyer.handle(Event::Chain(ChainFacts { fundings, ..chain(200) })).unwrap();
+        assert_eq!(buyer.phase(), Phase::Funded, "{what}");
+        assert_eq!(buyer.refusal(Action::MarkPaid), is_doubtful.then_some(Refusal::DoubtfulFunding), "{what}");
+        assert_eq!(ask(&mut buyer, Action::MarkPaid).is_err(), is_doubtful, "{what}");
+        // If he has paid already, the arbiter helps; if not, the seller gets his coins back.
+        assert!([Action::Dispute, Action::Cancel].iter().all(|action| buyer.actions().contains(action)), "{what}");
+    }
+}
+
 #[test]
 fn the_seller_takes_back_when_the_delay_is_over_and_no_block_sooner() {
     let trade = SampleTrade::new(Side::Sell);
@@ -311,6 +337,73 @@ fn a_seller_looks_after_his_own_funding_whatever_else_pays_the_escrow() {
     let effects = seller.handle(Event::Chain(ChainFacts { fundings: fundings(Some(190)), ..chain(200) })).unwrap();
     let named = Funded { trade: trade.id(), outpoint: own.escrow.outpoint };
     assert!(effects.contains(&Effect::Publish(Body::Funded(named))), "{effects:?}");
+}
+
+/// A pool tells of what nobody signed: that keeps nobody from paying in, or from calling off.
+#[test]
+fn a_funding_that_others_made_holds_nobody_up_before_a_block_holds_it() {
+    let (plain, bonded) = (SampleTrade::new(Side::Sell), SampleTrade::with_bonds(Side::Sell));
+    let (fund, cancel) = (Action::Fund, Action::Cancel);
+    for (trade, role, actions) in [
+        (&plain, Role::Buyer, vec![cancel]),
+        (&plain, Role::Seller, vec![fund, cancel]),
+        (&bonded, Role::Buyer, vec![fund, cancel]),
+        (&bonded, Role::Seller, vec![fund, cancel]),
+        (&plain, Role::Arbiter, vec![]),
+    ] {
+        let outpoint = trade.vaults(2).outpoint();
+        let seen =
+            |height| Event::Chain(ChainFacts { fundings: vec![Funding::new(trade.vaults(2), height)], ..chain(200) });
+        let heard = |facts: Facts| {
+            let mut machine = agreed(trade, role);
+            machine.handle(seen(None)).unwrap();
+            machine.handle(Event::Records { contract: Some(trade.contract()), facts }).unwrap();
+            machine
+        };
+        let mut machine = heard(Facts::default());
+        assert_eq!((machine.phase(), machine.actions()), (Phase::Funding, actions.clone()), "{role}");
+        assert!(machine.hears_of_funding());
+        if role != Role::Arbiter {
+            let off = Effect::Publish(Body::Cancel(Cancel { trade: trade.id(), refund: None }));
+            assert_eq!(ask(&mut machine.clone(), Action::Cancel), Ok(vec![off]), "{role}");
+        }
+        machine.handle(seen(Some(200))).unwrap();
+        assert_eq!((machine.phase(), machine.actions()), (Phase::Funding, vec![]), "{role}: a block holds it");
+        assert!(!machine.hears_of_funding());
+        // What the other says of it holds nobody up. Who has relied on it before a reorg does nothing beside it, nor does anybody
+        // in a trade that was called off.
+        let by_buyer = Facts { payment_sent: true, buyer_funded: vec![outpoint], ..Facts::default() };
+        let by_seller = Facts { funded: Some(outpoint), ..Facts::default() };
+        let (own, others) = if role == Role::Seller { (by_seller, by_buyer) } else { (by_buyer, by_seller) };
+        assert_eq!(heard(others).actions(), actions, "{role}");
+        for facts in [
+            own,
+            Facts { buyer_cancel: true, ..Facts::default() },
+            Facts { seller_cancel: true, ..Facts::default() },
+            Facts { void: true, ..Facts::default() },
+        ] {
+            assert_eq!(heard(facts.clone()).actions(), [], "{role} {facts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_seller_pays_beside_a_funding_of_others_once_and_looks_after_his_own() {
+    let trade = SampleTrade::new(Side::Sell);
+    let [own, other] = [1, 2].map(|number| trade.vaults(number));
+    let mut seller = agreed(&trade, Role::Seller);
+    let seen = |fundings| Event::Chain(ChainFacts { fundings, ..chain(200) });
+    seller.handle(seen(vec![Funding::new(other, None)])).unwrap();
+    let asked = ask(&mut seller, Action::Fund).unwrap();
+    assert!(asked.iter().any(|effect| matches!(effect, Effect::BuildFunding { .. })), "{asked:?}");
+    let effects = seller.handle(Event::FundingBuilt(trade.funding(1))).unwrap();
+    assert!(matches!(effects[0], Effect::Persist(_)) && effects.contains(&Effect::Broadcast(trade.funding(1))));
+    assert_eq!((seller.phase(), ask(&mut seller, Action::Fund)), (Phase::Agreed, Err(Refusal::AlreadyFunding)));
+    for (own_height, other_height) in [(None, None), (None, Some(180)), (Some(200), None)] {
+        seller.handle(seen(vec![Funding::new(own, own_height), Funding::new(other, other_height)])).unwrap();
+        assert_eq!((seller.phase(), seller.actions()), (Phase::Funding, vec![]), "{own_height:?}");
+        assert_eq!(seller.view().funding().map(Funding::outpoint), Some(own.outpoint()));
+    }
 }
 
 #[test]

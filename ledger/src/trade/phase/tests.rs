@@ -446,6 +446,8 @@ const PERMISSIONS: &[(Phase, Role, Option<bool>, &[Action])] = &[
     (Phase::Bid, Role::Seller, Some(false), &[Action::Cancel]),
     (Phase::Agreed, Role::Buyer, None, &[Action::Fund, Action::Cancel]),
     (Phase::Agreed, Role::Seller, None, &[Action::Fund, Action::Cancel]),
+    (Phase::Funding, Role::Buyer, None, &[Action::Fund, Action::Cancel]),
+    (Phase::Funding, Role::Seller, None, &[Action::Fund, Action::Cancel]),
     (Phase::Funded, Role::Buyer, None, &[Action::MarkPaid, Action::Cancel, Action::Refund, Action::Dispute]),
     (Phase::Paid, Role::Buyer, None, &[Action::Cancel, Action::Refund, Action::Dispute]),
     (Phase::Disputed, Role::Buyer, None, &[Action::Cancel, Action::Refund]),

@@ -1,7 +1,8 @@
 //! A counterparty who makes the public records of a funded trade vanish.
 
-use crate::body::{Body, Cancel, Funded, HalfSpend, PaymentSent, Release, Side};
+use crate::body::{Body, Cancel, Dispute, Funded, HalfSpend, PaymentSent, Release, Side};
 use crate::record::Header;
+use crate::storage::MemoryStorage;
 use crate::testing::{EPOCH, NETWORK, SampleTrade, admit_all, ledger, sats};
 use crate::trade::{
     Action, ChainFacts, Command, Effect, Event, Funding, Local, MAX_HALVES, Phase, Refusal, Role, Seat, Trade, Vault,
@@ -12,6 +13,11 @@ use super::*;
 
 /// More than a ledger keeps of a forked log.
 const FLOOD: u64 = 100;
+
+/// Looks at a trade of which the chain shows nothing yet.
+fn look(ledger: &Ledger<MemoryStorage>, id: TradeId, pin: Option<&Pin>) -> Result<Option<Known>, StorageError> {
+    super::look(ledger, id, pin, &[])
+}
 
 /// Returns what the chain shows: a funding that is buried, at this tip.
 fn funded(trade: &SampleTrade, tip: u32) -> ChainFacts {
@@ -244,12 +250,12 @@ fn only_what_people_of_the_trade_said_about_it_is_pinned_each_once() {
     let sellers = [trade.maker.write(&paid), trade.maker.write(&Body::Heartbeat)];
     let mut pin = pinned(&trade.records(), &trade);
     let all = [again.as_slice(), nobodys.as_slice(), sellers.as_slice(), said.as_slice()].concat();
-    let facts = pin.add(&trade.bid(), &&Some(trade.escrow()), &all);
+    let facts = pin.add(&trade.bid(), &&Some(trade.escrow()), &all, &[]);
     said.sort_by_key(|record| (record.author(), record.place()));
     assert_eq!(pin.facts, said);
     let expected = Facts { buyer_cancel: true, seller_cancel: true, payment_sent: true, ..Facts::default() };
     assert_eq!(facts, expected);
-    assert_eq!(pin.add(&trade.bid(), &&Some(trade.escrow()), &all), expected, "and the same the next time");
+    assert_eq!(pin.add(&trade.bid(), &&Some(trade.escrow()), &all, &[]), expected, "and the same the next time");
     assert_eq!(pin.facts, said);
 }
 
@@ -286,6 +292,137 @@ fn nobody_fills_a_pin_and_takes_back_by_a_second_history_what_he_said_after_it()
         records.push(author.write(&then));
         let pin = pinned(&[trade.records(), records.clone()].concat(), &trade);
         assert!(pin.facts.contains(&records[20]) && pin.facts.len() <= 2, "{role} {:?}", pin.facts);
+    }
+}
+
+/// A seller who signs payouts of outputs that there are not, as many as he likes, takes back no release of those that there are.
+#[test]
+fn a_release_of_what_a_block_shows_is_pinned_whatever_was_signed_before_it() {
+    let mut trade = SampleTrade::new(Side::Sell); // the maker sells
+    let (id, escrow, key) = (trade.id(), trade.escrow(), trade.maker.trade_key());
+    let release = |trade: &SampleTrade, number: u8, fee: u64| {
+        let payout = escrow.half(&trade.vaults(number), sats(fee), Role::Buyer, &key).unwrap();
+        Body::Release(Release { trade: id, payout })
+    };
+    let bodies: Vec<Body> = (2..=21).map(|number| release(&trade, number, 1_700)).collect();
+    let made_up: Vec<Record> = bodies.iter().map(|body| trade.maker.write(body)).collect();
+    let real = [1_700, 1_800].map(|fee| {
+        let body = release(&trade, 1, fee);
+        trade.maker.write(&body)
+    });
+    let mut public = ledger();
+    admit_all(&mut public, &[trade.records(), made_up.clone(), real.to_vec()].concat());
+    let seen = |height| vec![Funding::new(trade.vaults(1), height)];
+    let kept = [&made_up[..MAX_HALVES], &real[..1]].concat();
+    for (fundings, pinned) in [(vec![], MAX_HALVES), (seen(None), MAX_HALVES), (seen(Some(190)), MAX_HALVES + 1)] {
+        let known = super::look(&public, id, None, &fundings).unwrap().unwrap();
+        assert_eq!(known.facts.releases.len(), 22, "all of them count");
+        assert_eq!(known.pin.unwrap().facts, kept[..pinned], "{fundings:?}");
+    }
+    // What came before the block that shows its outputs is pinned when the block comes, and not a second time.
+    let mut pin = look(&public, id, None).unwrap().unwrap().pin.unwrap();
+    pin.committed = true;
+    for _ in 0..2 {
+        pin = super::look(&public, id, Some(&pin), &seen(Some(190))).unwrap().unwrap().pin.unwrap();
+        assert_eq!(pin.facts, kept);
+    }
+    let (maker, first) = (trade.maker.clone(), trade.offer.clone());
+    admit_all(&mut public, &flood(&maker, &first));
+    let known = look(&public, id, Some(&pin)).unwrap().unwrap();
+    assert_eq!(known.pin.as_ref(), Some(&pin), "a reorg takes nothing out of it");
+    let (mut buyer, _) = restarted(&trade, Role::Buyer, known, 200);
+    assert_eq!(buyer.phase(), Phase::Released);
+    let effects = buyer.handle(Event::Unanswered).unwrap();
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Complete { to: Role::Buyer, .. })), "{effects:?}");
+}
+
+/// What a party signed over is whole in what an arbiter's node has kept, and gone from the ledger: for those who have not seen
+/// it in time there is none. He decides, though not against it.
+#[test]
+fn a_half_that_only_an_arbiter_has_kept_leaves_him_his_case() {
+    for (to, verdict) in [(Role::Buyer, Verdict::Buyer), (Role::Seller, Verdict::Seller)] {
+        // The maker signs the coins over.
+        let mut trade = SampleTrade::new(if to == Role::Buyer { Side::Sell } else { Side::Buy });
+        let (id, escrow, vaults) = (trade.id(), trade.escrow(), trade.vaults(1));
+        let half = escrow.half(&vaults, sats(1_700), to, &trade.maker.trade_key()).unwrap();
+        let body = match to {
+            Role::Buyer => Body::Release(Release { trade: id, payout: half.clone() }),
+            Role::Seller | Role::Arbiter => Body::Cancel(Cancel { trade: id, refund: Some(half.clone()) }),
+        };
+        let before = trade.maker.clone();
+        let dispute = trade.taker.write(&Body::Dispute(Dispute { trade: id }));
+        let said = [trade.records(), vec![dispute]].concat();
+        // By a second history; or, in another log than that of the offer, by one that claims to be older.
+        let mut older = before.reopened(1);
+        let words = Body::PaymentSent(PaymentSent { trade: id });
+        let crowd: Vec<Record> = (0..80).map(|_| older.write(&words)).collect();
+        for (signed, takes_back) in [
+            (trade.maker.write(&body), flood(&before, &trade.offer)),
+            (before.reopened(EPOCH + 500).write(&body), crowd),
+        ] {
+            let mut public = ledger();
+            admit_all(&mut public, &[said.clone(), vec![signed.clone()]].concat());
+            let mut pin = look(&public, id, None).unwrap().unwrap().pin.unwrap();
+            pin.committed = true;
+            assert!(pin.facts.contains(&signed));
+            let looks = |public: &Ledger<MemoryStorage>| look(public, id, Some(&pin)).unwrap().unwrap();
+            let arbiter = |known: Known| {
+                let mut machine = Trade::seated(known.bid.clone(), Seat::First);
+                machine.handle(known.event()).unwrap();
+                machine.handle(Event::Chain(funded(&trade, 200))).unwrap();
+                machine
+            };
+            let phase = if to == Role::Buyer { Phase::Released } else { Phase::Refunding };
+            let rule = |machine: &mut Trade, verdict| machine.handle(Event::Rule { verdict, feerate: 10 });
+            let mut silent = arbiter(looks(&public));
+            assert_eq!((silent.phase(), silent.actions()), (phase, vec![]), "whom it pays can complete it");
+            assert!(rule(&mut silent, verdict).is_err());
+
+            admit_all(&mut public, &takes_back);
+            let known = looks(&public);
+            assert_eq!(known.facts.hidden, [(to, half.clone())]);
+            assert_eq!(
+                restarted(&trade, to, known, 200).0.phase(),
+                phase,
+                "if he has kept it, it is as good as before"
+            );
+            let mut asked = arbiter(looks(&public));
+            assert_eq!((asked.phase(), asked.actions()), (Phase::Disputed, vec![Action::Rule, Action::Extend]));
+            for other in [Verdict::Buyer, Verdict::Seller, Verdict::Split(sats(500_000))] {
+                let ruled = rule(&mut asked.clone(), other);
+                assert_eq!(ruled.err(), (other != verdict).then_some(Refusal::SignedOver { to }), "{other:?}");
+            }
+            let seat = Seat::First;
+            let (to_buyer, to_seller) = escrow.divide(seat, &vaults, verdict, 10).unwrap();
+            let effects = rule(&mut asked, verdict).unwrap();
+            assert!(effects.contains(&Effect::SignRuling { seat, vaults, to_buyer, to_seller }), "{effects:?}");
+            // And once.
+            let pair = trade.arbiter_pair(escrow.contract(), seat);
+            let ruling = escrow.rule(seat, &vaults, (to_buyer, to_seller), &pair).unwrap();
+            let ruling = trade.arbiter.clone().write(&Body::Ruling(ruling));
+            admit_all(&mut public, &[ruling]);
+            let mut done = arbiter(looks(&public));
+            assert_eq!((done.phase(), rule(&mut done, verdict).is_err()), (Phase::Ruled, true));
+        }
+    }
+}
+
+/// The same half in a record of another log, as an honest seller may write it after a restore.
+#[test]
+fn a_half_that_the_ledger_shows_in_another_record_is_shown() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let payout = trade.escrow().half(&trade.vaults(1), sats(1_700), Role::Buyer, &trade.maker.trade_key()).unwrap();
+    let body = Body::Release(Release { trade: trade.id(), payout: payout.clone() });
+    let again = trade.maker.reopened(EPOCH + 500).write(&body);
+    let first = trade.maker.write(&body);
+    let pin = pinned(&[trade.records(), vec![first.clone()]].concat(), &trade);
+    assert_eq!(pin.facts, [first]);
+    let mut public = ledger();
+    admit_all(&mut public, &trade.records());
+    for (records, hidden) in [(vec![], vec![(Role::Buyer, payout.clone())]), (vec![again], vec![])] {
+        admit_all(&mut public, &records);
+        let facts = look(&public, trade.id(), Some(&pin)).unwrap().unwrap().facts;
+        assert_eq!((facts.releases, facts.hidden), (vec![payout.clone()], hidden));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The steps of a trade, each asked for before it is taken.
 
 use clap::Args;
-use exchange_api::{AcceptBid, Client, ExchangeApiClient, Role, Sats, TradeCommand, TradeView};
+use exchange_api::{AcceptBid, Client, ExchangeApiClient, Phase, Role, Sats, TradeCommand, TradeView};
 use jsonrpsee::core::ClientError;
 
 use crate::cli::context::Context;
@@ -93,6 +93,11 @@ impl Step {
             Self::Cancel if trade.funding.is_none() => {
                 "No coins are locked yet: nobody loses anything. Call the trade off?".to_owned()
             }
+            Self::Cancel if trade.state == Phase::Funding => {
+                "A payment into the escrow was seen that no block holds. If one takes it after all, the escrow is funded, and \
+                 both of you can give it back. Call the trade off?"
+                    .to_owned()
+            }
             Self::Cancel => match trade.role {
                 Some(Role::Seller) => {
                     format!("The buyer is asked to agree that {amount} BTC come back to you. Ask for it?")
@@ -132,7 +137,15 @@ fn fund_question(trade: &TradeView) -> String {
     } else {
         ""
     };
-    format!("{locked} BTC and the network fee go from your wallet into the escrow.{of_it}{how} Fund it?")
+    let beside = match &trade.funding {
+        Some(seen) => format!(
+            "Transaction {} pays this escrow already and waits for a block; your node did not make it. If you did, from a \
+             wallet elsewhere, do not pay again: what is paid twice is locked until the refund height. ",
+            seen.txid
+        ),
+        None => String::new(),
+    };
+    format!("{beside}{locked} BTC and the network fee go from your wallet into the escrow.{of_it}{how} Fund it?")
 }
 
 impl Accept {

@@ -13,6 +13,7 @@ fn bump(request_id: &str, txid: Txid, sat_vb: u32) -> BumpRequest {
         fee_rate: Some(rate(sat_vb)),
         allow_high_fee: false,
         dry_run: false,
+        by_trade: false,
     }
 }
 
@@ -95,6 +96,42 @@ async fn a_funding_is_never_replaced_but_its_change_pays_for_it() {
     caught_up(&wallet, &chain).await;
     let balance = wallet.balance().await.unwrap();
     assert_eq!(balance.spendable, btc("40") - funding.fee - again.payment.fee);
+}
+
+/// The trade may be called off by now, or its node was killed before it knew of its funding.
+#[tokio::test]
+async fn a_funding_that_its_trade_has_not_sent_goes_out_by_no_other_hand() {
+    let chain = new_chain();
+    let wallet = Owner::new(1, &chain).open().await;
+    earn(&wallet, &chain, 1).await;
+    let funding = wallet.fund(escrow(3, "10")).await.unwrap();
+    let txid = funding.tx.compute_txid();
+    let refused = wallet.bump(bump("", txid, 25)).await.unwrap_err();
+    assert!(matches!(refused, WalletError::NotBumpable { .. }), "{refused}");
+    let priced = wallet.bump(BumpRequest { by_trade: true, dry_run: true, ..bump("", txid, 25) }).await.unwrap();
+    assert_eq!(priced.raise, FeeRaise::Child { of: txid });
+    assert_eq!(wallet.balance().await.unwrap().reserved, btc("50"), "nothing was sent");
+    // Nor by what was built for it, while nobody has seen it.
+    let sent = wallet.bump(BumpRequest { by_trade: true, ..bump("", txid, 25) }).await.unwrap();
+    assert_eq!(sent.raise, FeeRaise::Child { of: txid });
+    assert!(wallet.bump(bump("", txid, 40)).await.is_ok(), "it is in the pool now");
+}
+
+/// What its owner sends there he may replace, and so change its id. A trade keeps no such funding.
+#[tokio::test]
+async fn an_escrow_that_was_paid_by_hand_is_not_paid_again_nor_known_by_an_id_that_may_change() {
+    let chain = new_chain();
+    let wallet = Owner::new(1, &chain).open().await;
+    earn(&wallet, &chain, 2).await;
+    let by_hand = wallet.send(pay("by hand", escrow(3, "10").script, "10")).await.unwrap().tx.compute_txid();
+    let refused = wallet.fund(escrow(3, "10")).await.unwrap_err();
+    assert!(matches!(refused, WalletError::PaidByHand { txid } if txid == by_hand), "{refused}");
+    let raised = wallet.bump(bump("more", by_hand, 30)).await.unwrap();
+    assert_eq!(raised.raise, FeeRaise::Replacement { of: by_hand });
+    assert!(matches!(wallet.fund(escrow(3, "10")).await, Err(WalletError::PaidByHand { .. })));
+    mine(&chain, 6).await;
+    caught_up(&wallet, &chain).await;
+    assert_eq!(wallet.fund(escrow(3, "10")).await.unwrap().tx, raised.payment.tx, "that is final");
 }
 
 #[tokio::test]

@@ -132,10 +132,44 @@ fn a_funding_that_was_ever_seen_or_may_have_gone_out_stays_set_aside() {
         fee_rate: None,
         allow_high_fee: false,
         dry_run: false,
+        by_trade: true,
     };
     state.bump(&more, FeeRate::from_sat_per_vb_u32(20)).unwrap();
     assert!(matches!(state.release_funding(&funding.script), Err(WalletError::AlreadyBroadcast { .. })));
     assert_eq!(state.coins().balance.reserved, btc("1"));
+}
+
+/// The same words on another machine have paid already. A pool may show as well what nobody signed.
+#[test]
+fn a_funding_that_waits_is_taken_up_if_this_wallet_signed_it() {
+    let funding = escrow(3, "0.1");
+    let rate = FeeRate::from_sat_per_vb_u32(5);
+    let owner_of_two = || {
+        let (mut state, script) = synced();
+        let coins = vec![payment(script.clone(), 7), payment(script, 8)];
+        state.apply(connected(block(1, 10), coins.clone()));
+        state.apply(ChainEvent::Synced { tip: block(1, 10) });
+        (state, coins)
+    };
+    let (mut elsewhere, coins) = owner_of_two();
+    let paid = elsewhere.fund(&funding, rate).unwrap().tx;
+    let (mut state, _) = owner_of_two();
+    state.apply(ChainEvent::MempoolSeen { tx: paid.clone() });
+    assert_eq!(state.fund(&funding, rate).unwrap().tx, paid);
+
+    let mut made_up = payment(funding.script.clone(), 7);
+    made_up.output[0].value = funding.amount;
+    made_up.input[0].previous_output = OutPoint { txid: coins[0].compute_txid(), vout: 0 };
+    made_up.input[0].witness = bitcoin::Witness::from_slice(&[[1; 64]]);
+    let (mut state, _) = owner_of_two();
+    state.apply(ChainEvent::MempoolSeen { tx: made_up.clone() });
+    let built = state.fund(&funding, rate).unwrap().tx;
+    assert_ne!(built.compute_txid(), made_up.compute_txid());
+    assert_eq!(state.fund(&funding, rate).unwrap().tx, built, "there is one funding");
+    // What a block holds was signed, whatever the pool showed of it.
+    let (mut state, _) = owner_of_two();
+    state.apply(connected(block(2, 10), vec![made_up.clone()]));
+    assert_eq!(state.fund(&funding, rate).unwrap().tx, made_up);
 }
 
 #[test]

@@ -218,6 +218,7 @@ async fn a_funding_that_is_on_its_way_is_neither_freed_nor_spent_back_but_bumped
         fee_rate: Some(FeeRate::from_sat_per_vb_u32(20)),
         allow_high_fee: false,
         dry_run: false,
+        by_trade: false,
     };
     let bumped = pair.buyer.bump(bump).await.unwrap();
     assert_eq!((bumped.raise, bumped.payment.tx.version.0), (FeeRaise::Child { of: txid }, 3));

@@ -94,11 +94,12 @@ impl Checks {
     /// What a node takes for the truth about its own trades is what it would be if it had forgotten nothing.
     fn reads_own(&mut self, node: &Node, oracle: &Ledger<MemoryStorage>) {
         let Some(mind) = &node.mind else { return };
-        for (id, pin) in mind.trades.keys().map(|id| (*id, mind.pins.get(id))) {
+        for (id, trade) in &mind.trades {
+            let (pin, fundings) = (mind.pins.get(id), &trade.view().chain().fundings);
             let look = |known: Option<Known>| known.map(|known| (known.contract, known.facts, known.pin));
-            let whole = pins::look(oracle, id, pin).ok().flatten();
+            let whole = pins::look(oracle, *id, pin, fundings).ok().flatten();
             let is_agreed = whole.as_ref().is_some_and(|whole| whole.contract.is_some());
-            let own = pins::look(&node.ledger, id, pin).ok().flatten();
+            let own = pins::look(&node.ledger, *id, pin, fundings).ok().flatten();
             if is_agreed && look(own) != look(whole) {
                 self.fail(format!("node {} has forgotten what its own trade {id} rests on", node.number));
             }

@@ -343,6 +343,7 @@ fn a_funding_that_only_waits_gives_the_seller_no_more_time() {
             let is_buyer = machine.role() == Role::Buyer;
             assert_eq!(effects.contains(&cancel), is_off && is_buyer, "{:?} {tip} {height:?}", machine.role());
             assert_eq!((machine.gives_up(), machine.phase()), (tip == end && is_buyer, Phase::Funding));
+            assert!(machine.actions().is_empty() && !machine.hears_of_funding(), "both have signed it");
         }
     }
     let facts = Facts { buyer_cancel: true, ..Facts::default() };

@@ -1,5 +1,7 @@
 //! Disputes as the machines of parties and arbiters see them: when what may be done, and what is owed.
 
+use bitcoin::key::Keypair;
+
 use super::*;
 use crate::body::{Dispute, Extend, Ruling};
 use crate::trade::{Escrow, Spend, SpendPath, tweak_arbiter_pair};
@@ -247,6 +249,88 @@ fn a_dispute_goes_on_whatever_the_seller_takes_back_of_another_funding() {
         let effects = buyer.handle(Event::Chain(seen)).unwrap();
         assert_eq!(buyer.phase(), Phase::Ruled, "{height:?}");
         assert!(effects.contains(&Effect::CompleteRuling { seat: Seat::First, ruling }), "{effects:?}");
+    }
+}
+
+/// Seller and second arbiter pay the escrow in secret, and state a height above it. Of that output the second's time begins
+/// when the first's has just begun for the other.
+#[test]
+fn the_first_arbiter_decides_about_what_was_paid_after_the_agreement() {
+    let mut case = Case::new();
+    let [named, secret] = [1, 2].map(|number| case.trade.funding(number));
+    let (early, tip) = (crate::testing::HEIGHT - 1, crate::testing::HEIGHT + 1008);
+    let funded_at = early + 1008 - 144;
+    let (vaults, seat) = (case.trade.vaults(2), Seat::Second);
+    let division = case.escrow.divide(seat, &vaults, Verdict::Seller, 10).unwrap();
+    let pair = case.trade.arbiter_pair(case.escrow.contract(), seat);
+    let ruling = case.escrow.rule(seat, &vaults, division, &pair).unwrap();
+    let key = case.trade.author(Role::Seller).trade_key();
+    let ruled = case.escrow.complete_ruling(seat, &ruling, Role::Seller, &key).unwrap().tx;
+    case.facts.funded = Some(case.trade.vaults(1).outpoint());
+    case.facts.rulings.push((seat, ruling));
+    for height in [None, Some(tip), Some(tip - 2)] {
+        let txs = [(&named, Some(funded_at)), (&secret, Some(early)), (&ruled, height)];
+        let seen = ChainFacts::gather(&case.escrow, tip, true, txs);
+        assert_eq!(seen.spends.len(), 1, "its leaf is open");
+        let mut arbiter = case.arbiter(Seat::First, 200);
+        arbiter.handle(Event::Chain(seen)).unwrap();
+        assert_eq!((arbiter.phase(), arbiter.actions()), (Phase::Disputed, vec![Action::Rule, Action::Extend]));
+        assert_eq!(arbiter.view().vaults(), Some(case.trade.vaults(1)), "{height:?}");
+    }
+}
+
+/// A seller who signs two histories shows the release to the arbiter alone: then nobody could do anything until it is his again.
+#[test]
+fn what_only_the_arbiter_has_seen_keeps_him_from_no_ruling_but_one_against_it() {
+    let mut case = Case::new();
+    let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| case.trade.author(role).trade_key());
+    let half = |number, to, key: &Keypair| {
+        let vaults = case.trade.vaults(number);
+        (to, case.escrow.half(&vaults, sats(1_700), to, key).unwrap())
+    };
+    let (release, refund) = (half(1, Role::Buyer, &seller), half(1, Role::Seller, &buyer));
+    let elsewhere = half(2, Role::Buyer, &seller);
+    let extended = Vaults { escrow: Coin { value: sats(990_000), ..case.trade.vaults(3).escrow }, bond: None };
+    let verdicts = [Verdict::Buyer, Verdict::Seller, Verdict::Split(sats(500_000))];
+    for (hidden, to) in [
+        (vec![], None),
+        (vec![release.clone()], Some(Role::Buyer)),
+        (vec![refund.clone()], Some(Role::Seller)),
+        (vec![refund, release], Some(Role::Buyer)),
+        (vec![elsewhere], None),
+    ] {
+        let paying = |role: Role| -> Vec<HalfSpend> {
+            hidden.iter().filter(|(to, _)| *to == role).map(|(_, half)| half.clone()).collect()
+        };
+        (case.facts.releases, case.facts.refunds) = (paying(Role::Buyer), paying(Role::Seller));
+        case.facts.hidden.clone_from(&hidden);
+        let first = Funding::new(case.trade.vaults(1), Some(FUNDED_AT));
+        let made = Funding { vaults: extended, height: Some(T1 + 1), extends: Some(first.outpoint()) };
+        // An extension takes nothing of it back.
+        for fundings in [vec![first], vec![first, made]] {
+            let mut arbiter = case.arbiter(Seat::First, 200);
+            arbiter.handle(Event::Chain(ChainFacts { fundings, ..chain(T1 + 10) })).unwrap();
+            assert_eq!((arbiter.phase(), arbiter.signed_over()), (Phase::Disputed, to));
+            assert_eq!(arbiter.actions(), [Action::Rule, Action::Extend]);
+            for verdict in verdicts {
+                let is_his = match to {
+                    None => true,
+                    Some(Role::Buyer) => verdict == Verdict::Buyer,
+                    Some(Role::Seller | Role::Arbiter) => verdict == Verdict::Seller,
+                };
+                let ruled = arbiter.clone().handle(Event::Rule { verdict, feerate: 10 });
+                let refused = to.filter(|_| !is_his).map(|to| Refusal::SignedOver { to });
+                assert_eq!(ruled.err(), refused, "{to:?} {verdict:?}");
+            }
+        }
+        // Whom it pays has seen it, if he has it: he needs no ruling.
+        let phases = [Role::Buyer, Role::Seller].map(|role| case.party(role, 200).0.phase());
+        let phase = match to {
+            None => Phase::Disputed,
+            Some(Role::Buyer) => Phase::Released,
+            Some(Role::Seller | Role::Arbiter) => Phase::Refunding,
+        };
+        assert_eq!(phases, [phase; 2]);
     }
 }
 
