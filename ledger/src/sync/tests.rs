@@ -28,11 +28,13 @@ const NOW: u64 = EPOCH as u64 + 10_000_000;
 struct Node {
     ledger: Ledger<MemoryStorage>,
     snapshots: RefCell<VecDeque<Arc<Snapshot>>>,
+    /// What its clock says.
+    now: u64,
 }
 
 impl Node {
     fn new() -> Self {
-        Self { ledger: Ledger::new(MemoryStorage::default(), NETWORK), snapshots: RefCell::default() }
+        Self { ledger: Ledger::new(MemoryStorage::default(), NETWORK), snapshots: RefCell::default(), now: NOW }
     }
 
     fn with(records: &[Record]) -> Self {
@@ -47,7 +49,7 @@ impl Node {
 
     fn keep(&mut self, records: Vec<Vec<u8>>) -> Vec<Verdict> {
         let records: Vec<Record> = records.iter().map(|bytes| Record::decode_any(bytes).unwrap()).collect();
-        let admissions = self.ledger.admit(&records, NOW).unwrap();
+        let admissions = self.ledger.admit(&records, self.now).unwrap();
         let verdict = |(admission, record): (Admission, &Record)| match admission {
             Admission::New | Admission::Equivocation => Verdict::Accept,
             Admission::Frozen => Verdict::Keep,

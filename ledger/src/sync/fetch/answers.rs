@@ -229,12 +229,17 @@ impl Fetcher {
     }
 
     /// A frozen record may rest on one that came after it, so what was an orphan is asked for once more.
+    ///
+    /// One of the records at the fork follows the chain and is as late as any of it. So where some of the chain, or the proof of
+    /// the fork, was refused as early, one of these was refused too, and what rests on it is refused with it. Else whoever
+    /// signs such records would keep every node whose clock is slow from ever comparing.
     fn frozen_kept(&mut self, frozen: Frozen, verdicts: &[Verdict]) {
         let orphans = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Orphan(_)));
         let some_came_in = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Accept | Verdict::Keep));
+        let some_were_refused = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Ignore));
         if orphans && some_came_in && !frozen.again {
             self.want_frozen(Frozen { again: true, ..frozen });
-        } else if orphans {
+        } else if orphans && !some_were_refused {
             self.skipped = true;
         }
     }

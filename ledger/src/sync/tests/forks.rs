@@ -1,6 +1,8 @@
 //! What proves that somebody signed two histories comes first, and nobody gets more than his share out of turn.
 
 use super::*;
+use crate::ledger::MAX_CLOCK_SKEW_S;
+use crate::record::Header;
 use crate::sync::Proof;
 
 /// Returns a log of so many records, with another one for the place of the last.
@@ -109,7 +111,7 @@ fn a_peer_whose_logs_fork_between_two_of_its_answers_is_not_blamed() {
     let chains: Vec<Vec<Record>> = logs.iter().map(|log| beats(&mut log.clone(), 3)).collect();
     let twin = |log: &Author| {
         let header = log.next_header(&Body::Heartbeat);
-        log.sign(crate::record::Header { time: header.time + 7, ..header }, Vec::new())
+        log.sign(Header { time: header.time + 7, ..header }, Vec::new())
     };
     let twins: Vec<Record> = logs.iter().map(twin).collect();
     let (mut us, mut peer) = (Node::new(), Node::with(&chains.concat()));
@@ -126,16 +128,39 @@ fn a_peer_whose_logs_fork_between_two_of_its_answers_is_not_blamed() {
 }
 
 #[test]
+fn nobody_keeps_a_node_with_a_slow_clock_from_comparing_by_a_fork_that_is_early_there() {
+    let early = NOW + MAX_CLOCK_SKEW_S - 1;
+    // With the whole log early, or only what proves its fork.
+    for start in [early, NOW] {
+        let mut author = Author::new(1);
+        let first = author.append(Header { time: start, ..author.next_header(&Body::Heartbeat) }, Vec::new());
+        let next = author.next_header(&Body::Heartbeat);
+        let twins = [early, early + 1].map(|time| author.sign(Header { time, ..next }, Vec::new()));
+        let stray = Header { seq: 2, backlink: RecordId([7; 32]), time: EPOCH.into(), ..next };
+        let stray = author.sign(stray, Vec::new());
+        let peer = Node::with(&[&[first][..], &twins, &[stray]].concat());
+        assert_eq!(peer.ledger.storage().frozen(&author.log()).unwrap().len(), 3, "nothing is early there");
+        let mut us = Node { now: NOW - 3600, ..Node::with(&logs(3, 2).concat()) };
+        let (gain, cost) = pull(&mut us, &peer);
+        assert!(!has_forked(&us, &author.log()), "its proof is early");
+        assert!(gain.compared && !gain.unfinished, "{start}: {:?}", cost.kinds);
+        us.now = NOW;
+        pull(&mut us, &peer);
+        assert!(has_forked(&us, &author.log()), "it comes when its time has");
+    }
+}
+
+#[test]
 fn a_proof_convinces_whoever_holds_the_chain_or_one_side_of_it() {
     // Of three twins the one that follows has not the smallest id: the two smallest alone would prove nothing to a newcomer.
     for salt in 0..20 {
         let mut author = Author::new(1).reopened(salt);
         let start = beats(&mut author, 2);
         let mut stray = author.next_header(&Body::Heartbeat);
-        let twin = author.sign(crate::record::Header { time: stray.time + 1, ..stray }, Vec::new());
+        let twin = author.sign(Header { time: stray.time + 1, ..stray }, Vec::new());
         stray.backlink = RecordId([7; 32]);
         let strays: Vec<Record> =
-            (0..3).map(|n| author.sign(crate::record::Header { time: stray.time + n, ..stray }, Vec::new())).collect();
+            (0..3).map(|n| author.sign(Header { time: stray.time + n, ..stray }, Vec::new())).collect();
         let knowing = Node::with(&[&start[..], std::slice::from_ref(&twin), &strays].concat());
         let log = author.log();
         let proof = knowing.ledger.fork_proof(&log).unwrap().unwrap();
@@ -180,9 +205,8 @@ fn a_proof_is_never_lost_whatever_its_author_signs_after_it() {
         let mut author = Author::new(1).reopened(5);
         beats(&mut author, place);
         let header = author.next_header(&Body::Heartbeat);
-        let flood: Vec<Record> = (2..102)
-            .map(|n| author.sign(crate::record::Header { time: header.time + n, ..header }, Vec::new()))
-            .collect();
+        let flood: Vec<Record> =
+            (2..102).map(|n| author.sign(Header { time: header.time + n, ..header }, Vec::new())).collect();
         node.ledger.admit(&flood, NOW).unwrap();
         let [first, second] = node.ledger.fork_proof(&log).unwrap().unwrap();
         assert_eq!((first.header().seq, second.header().seq), (place as u64, place as u64));
