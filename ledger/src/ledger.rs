@@ -2,7 +2,6 @@
 //! records; no clock and no order of arrival decides anything but *when* a record is let in.
 
 use std::cell::LazyCell;
-use std::collections::HashMap;
 
 use crate::body::{Body, Offer, bids_for};
 use crate::ids::{AuthorId, RecordId, TradeId};
@@ -223,28 +222,28 @@ impl<S: Storage> Ledger<S> {
         }
     }
 
-    /// Returns the bids for an offer that fit it: of each author the first `each` by place, of the first `limit` records
-    /// of bids for it.
+    /// Returns the bids for an offer that fit it: of the first `authors` who bid, those among the first `each` of each by
+    /// place. Everybody's first comes before anybody's second. How many more somebody wrote changes nothing for the others.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn bids(&self, offer: &RecordId, each: usize, limit: usize) -> Result<Vec<TradeId>, StorageError> {
-        let mut bids = Vec::new();
-        let mut of_author: HashMap<AuthorId, usize> = HashMap::new();
-        for id in self.storage.about(&bids_for(offer), None, limit)? {
-            match self.bid(id.into()) {
-                Ok((bid, _)) => {
-                    let count = of_author.entry(bid.taker).or_default();
-                    *count += 1;
-                    if *count <= each {
-                        bids.push(id.into());
-                    }
+    pub fn bids(&self, offer: &RecordId, each: usize, authors: usize) -> Result<Vec<TradeId>, StorageError> {
+        let subject = bids_for(offer);
+        let mut bids: Vec<(usize, TradeId)> = Vec::new();
+        let mut last = None;
+        for _ in 0..authors {
+            let Some(author) = self.storage.next_about(&subject, last.as_ref())? else { break };
+            last = Some(author);
+            for (number, id) in self.storage.about(&subject, Some(&author), each)?.into_iter().enumerate() {
+                match self.bid(id.into()) {
+                    Ok(_) => bids.push((number, id.into())),
+                    Err(TradeError::Storage(error)) => return Err(error),
+                    Err(TradeError::Unknown(_) | TradeError::Invalid(..) | TradeError::Bare(_)) => {}
                 }
-                Err(TradeError::Storage(error)) => return Err(error),
-                Err(TradeError::Unknown(_) | TradeError::Invalid(..) | TradeError::Bare(_)) => {}
             }
         }
-        Ok(bids)
+        bids.sort_by_key(|(number, _)| *number);
+        Ok(bids.into_iter().map(|(_, id)| id).collect())
     }
 
     /// Returns a bid and its record.

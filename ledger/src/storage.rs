@@ -134,6 +134,10 @@ pub trait Storage {
     fn about(&self, subject: &RecordId, author: Option<&AuthorId>, limit: usize)
     -> Result<Vec<RecordId>, StorageError>;
 
+    /// Returns the first author after `after` who wrote about a subject, with one look: who goes from one author to the next
+    /// so is kept from none by how much another wrote.
+    fn next_about(&self, subject: &RecordId, after: Option<&AuthorId>) -> Result<Option<AuthorId>, StorageError>;
+
     /// Returns ids of the first records of one log about a subject, in its order. Nothing that anyone adds later, not even
     /// the author in another log, changes what stands here first.
     fn about_in(&self, subject: &RecordId, log: &LogId, limit: usize) -> Result<Vec<RecordId>, StorageError>;

@@ -412,6 +412,25 @@ fn each_bid_that_only_frozen_records_accept_keeps_its_contract() {
 }
 
 #[test]
+fn nobody_hides_the_bids_of_others_behind_his_own() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut bidders = [7, 8, 9].map(Author::new);
+    bidders.sort_by_key(Author::id);
+    let [flood, honest, last] = &mut bidders;
+    let bid = |bidder: &mut Author| bidder.write(&Body::Take(sample_take(trade.offer.id(), bidder)));
+    let many: Vec<Record> = (0..50).map(|_| bid(flood)).collect();
+    let (one, other) = (bid(honest), bid(last));
+    let mut ledger = ledger();
+    let market = [trade.advert.clone(), trade.offer.clone(), one.clone(), other.clone()];
+    admit_all(&mut ledger, &[&market[..], &many].concat());
+    let bids = |each, authors| ledger.bids(&trade.offer.id(), each, authors).unwrap();
+    let ids = |records: &[&Record]| records.iter().map(|record| TradeId::from(record.id())).collect::<Vec<_>>();
+    assert_eq!(bids(2, 10), ids(&[&many[0], &one, &other, &many[1]]));
+    assert_eq!(bids(2, 2), ids(&[&many[0], &one, &many[1]]), "so many authors, whatever each of them wrote");
+    assert_eq!([bids(2, 0), bids(0, 10)], [vec![], vec![]]);
+}
+
+#[test]
 fn a_critical_record_of_an_unknown_kind_ends_rights_and_proves_nothing() {
     let mut trade = SampleTrade::new(Side::Sell);
     let before = trade.maker.write(&Body::Offer(sample_offer(Side::Sell, &[trade.advert.id()])));

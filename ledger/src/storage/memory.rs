@@ -225,6 +225,15 @@ impl Storage for MemoryStorage {
         Ok(self.about_within(subject, first, last, limit))
     }
 
+    fn next_about(&self, subject: &RecordId, after: Option<&AuthorId>) -> Result<Option<AuthorId>, StorageError> {
+        let start = match after {
+            Some(author) => Bound::Excluded((*subject, Place::last_by(*author))),
+            None => Bound::Included((*subject, Place::first_of(LogId::first_of(FIRST)))),
+        };
+        let end = Bound::Included((*subject, Place::last_by(LAST)));
+        Ok(self.subjects.range((start, end)).next().map(|(_, place)| place.log.author))
+    }
+
     fn about_in(&self, subject: &RecordId, log: &LogId, limit: usize) -> Result<Vec<RecordId>, StorageError> {
         Ok(self.about_within(subject, *log, *log, limit))
     }

@@ -75,6 +75,7 @@ wrapper! {
         fn of_kind(&self, kind: Kind, after: Option<&Place>, limit: usize) -> Vec<Place>;
         fn of_kind_by(&self, kind: Kind, author: &AuthorId, after: Option<&Place>, limit: usize) -> Vec<Place>;
         fn about(&self, subject: &RecordId, author: Option<&AuthorId>, limit: usize) -> Vec<RecordId>;
+        fn next_about(&self, subject: &RecordId, after: Option<&AuthorId>) -> Option<AuthorId>;
         fn about_in(&self, subject: &RecordId, log: &LogId, limit: usize) -> Vec<RecordId>;
         fn open_offers(&self, after: Option<&RecordId>, limit: usize) -> Vec<RecordId>;
         fn len(&self) -> u64;

@@ -1,5 +1,6 @@
 //! The store: the tables of records and the private ones in one directory.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use exchange_ledger::storage::{Aged, Batch, Storage, StorageError};
 
 use crate::db::{OpenOptions, RawDb};
 use crate::error::StoreError;
-use crate::keys;
+use crate::keys::{self, Family};
 use crate::log_locks::{Held, LogLocks};
 use crate::migrations;
 use crate::private::{Changes, Private, Written};
@@ -211,6 +212,26 @@ impl Storage for Store {
         limit: usize,
     ) -> Result<Vec<RecordId>, StorageError> {
         self.shared.records.about_within(&keys::subject_prefix(subject, author), limit)
+    }
+
+    fn next_about(&self, subject: &RecordId, after: Option<&AuthorId>) -> Result<Option<AuthorId>, StorageError> {
+        let all = keys::subject_prefix(subject, None);
+        let start = match after {
+            Some(author) => keys::end_of_prefix(&keys::subject_prefix(subject, Some(author))),
+            None => Some(all.clone()),
+        };
+        // After the last author that there can be is none.
+        let Some(start) = start else { return Ok(None) };
+        let mut next = None;
+        self.shared.db.scan(Family::Subjects, &start, keys::end_of_prefix(&all), |key, _| {
+            let malformed = || {
+                let (key, family) = (hex::encode(key), Family::Subjects.name());
+                StorageError::Damaged(format!("the key {key} in {family} is malformed"))
+            };
+            next = Some(keys::subject_author(key).ok_or_else(malformed)?);
+            Ok::<_, StorageError>(ControlFlow::Break(()))
+        })?;
+        Ok(next)
     }
 
     fn about_in(&self, subject: &RecordId, log: &LogId, limit: usize) -> Result<Vec<RecordId>, StorageError> {

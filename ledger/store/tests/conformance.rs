@@ -194,6 +194,9 @@ fn check_subjects(disk: &impl Storage, memory: &MemoryStorage, log: &LogId) {
             }
             assert_eq!(disk.about_in(&about, log, limit).unwrap(), memory.about_in(&about, log, limit).unwrap());
         }
+        for after in [None, Some(&log.author)] {
+            assert_eq!(disk.next_about(&about, after).unwrap(), memory.next_about(&about, after).unwrap());
+        }
     }
 }
 

@@ -19,8 +19,8 @@ const MAX_OPEN_BIDS: usize = 256;
 const MAX_STAKED_BIDS: usize = 256;
 /// How many bids of one author for one offer are looked at: the second is for who mistyped the first.
 const MAX_BIDS_EACH: usize = 2;
-/// How many bids for one offer are read when all of them are looked at.
-const MAX_BIDS: usize = 4096;
+/// The bids of how many authors for one offer are read when all of them are looked at: each has paid for a log.
+const MAX_BIDDERS: usize = 4096;
 /// How many records are read at once.
 const PAGE: usize = 512;
 /// The part of the trader's time that looking for trades which an advert completes may take is one in so many: adverts are
@@ -76,7 +76,7 @@ impl Trader {
 
     /// Returns the bids for an offer.
     pub(super) fn bids_of(&self, offer: &RecordId) -> Vec<TradeId> {
-        self.tools.keeper.ledger().bids(offer, MAX_BIDS_EACH, MAX_BIDS).unwrap_or_else(|error| {
+        self.tools.keeper.ledger().bids(offer, MAX_BIDS_EACH, MAX_BIDDERS).unwrap_or_else(|error| {
             tracing::error!(%error, "bids cannot be read");
             Vec::new()
         })
