@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::body::{Body, Checkpoint};
 use crate::ids::{AuthorId, RecordId};
-use crate::record::{Head, Kind, LogId, MAX_LOG_LEN, Place};
+use crate::record::{Head, Kind, LogId, Place};
 use crate::state::StateHasher;
 use crate::storage::{Storage, StorageError};
 
@@ -19,8 +19,6 @@ const MAX_COMPARED: usize = 64;
 /// How many identities are looked at besides those whom the user trusts: each has paid for a log. How many checkpoints one of
 /// them published does not matter.
 const MAX_AUTHORS: usize = 4096;
-/// Behind the last place that a record of one author can have.
-const END: u64 = (1_u64 << 32) * MAX_LOG_LEN;
 /// How many heads are read at once.
 const PAGE: usize = 512;
 
@@ -161,34 +159,12 @@ pub fn compare(storage: &impl Storage, trusted: &BTreeSet<AuthorId>) -> Result<C
 
 /// Returns the last checkpoint of an author by the order of his records.
 fn latest_of(storage: &impl Storage, author: &AuthorId) -> Result<Option<Said>, StorageError> {
-    let Some(place) = last_of(storage, author)? else { return Ok(None) };
+    let Some(place) = storage.last_of_kind_by(Kind::Checkpoint, author)? else { return Ok(None) };
     let Some(record) = storage.record(&place.id)? else { return Ok(None) };
     Ok(match record.decoded().map(|body| &**body) {
         Ok(Body::Checkpoint(said)) => Some(Said { record: place.id, author: *author, said: said.clone() }),
         Ok(_) | Err(_) => None,
     })
-}
-
-/// Finds an author's last checkpoint: each question halves where it can stand, so that it costs the same however many he
-/// published.
-fn last_of(storage: &impl Storage, author: &AuthorId) -> Result<Option<Place>, StorageError> {
-    let number = |place: &Place| u64::from(place.log.epoch) * MAX_LOG_LEN + place.seq;
-    let first_from = |after: Option<&Place>| -> Result<Option<Place>, StorageError> {
-        Ok(storage.of_kind_by(Kind::Checkpoint, author, after, 1)?.first().copied())
-    };
-    let Some(mut last) = first_from(None)? else { return Ok(None) };
-    // None stands at `high` or behind it; whether any stands before, from `low` on, is not known yet.
-    let (mut low, mut high) = (number(&last) + 1, END);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let epoch = u32::try_from(middle / MAX_LOG_LEN).unwrap_or(u32::MAX);
-        let log = LogId { author: *author, epoch };
-        match first_from(Some(&Place { log, seq: middle % MAX_LOG_LEN, id: RecordId([0; 32]) }))? {
-            Some(place) => (last, low) = (place, number(&place) + 1),
-            None => high = middle,
-        }
-    }
-    Ok(Some(last))
 }
 
 #[cfg(test)]

@@ -4,13 +4,16 @@
 use std::collections::BTreeMap;
 
 use crate::ids::{AuthorId, RecordId};
-use crate::record::{Head, Kind, LogId, Place, Record};
+use crate::record::{Head, Kind, LogId, MAX_LOG_LEN, Place, Record};
 
 mod memory;
 mod wrapper;
 
 pub use memory::MemoryStorage;
 pub use wrapper::Wrapper;
+
+/// Behind the last place that a record of one author can have.
+const END: u64 = (1_u64 << 32) * MAX_LOG_LEN;
 
 /// A store that failed. The ledger passes it on unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +131,28 @@ pub trait Storage {
         after: Option<&Place>,
         limit: usize,
     ) -> Result<Vec<Place>, StorageError>;
+
+    /// Returns the place of an author's last record of a kind. Each question halves where it can stand, so that it costs
+    /// the same however many there are.
+    fn last_of_kind_by(&self, kind: Kind, author: &AuthorId) -> Result<Option<Place>, StorageError> {
+        let number = |place: &Place| u64::from(place.log.epoch) * MAX_LOG_LEN + place.seq;
+        let first_from = |after: Option<&Place>| -> Result<Option<Place>, StorageError> {
+            Ok(self.of_kind_by(kind, author, after, 1)?.first().copied())
+        };
+        let Some(mut last) = first_from(None)? else { return Ok(None) };
+        // None stands at `high` or behind it; whether any stands before, from `low` on, is not known yet.
+        let (mut low, mut high) = (number(&last) + 1, END);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let epoch = u32::try_from(middle / MAX_LOG_LEN).unwrap_or(u32::MAX);
+            let log = LogId { author: *author, epoch };
+            match first_from(Some(&Place { log, seq: middle % MAX_LOG_LEN, id: RecordId([0; 32]) }))? {
+                Some(place) => (last, low) = (place, number(&place) + 1),
+                None => high = middle,
+            }
+        }
+        Ok(Some(last))
+    }
 
     /// Returns ids of records about a subject (see [`Body::subjects`](crate::body::Body::subjects)) in the order of their
     /// places; of one author only if asked. So the first records of an author stay the first, whatever he or anyone adds.

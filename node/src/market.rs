@@ -10,7 +10,7 @@ use exchange_ledger::book::{Place, Query, Rank, Words, last_sign_of_life};
 use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::ledger::{Ledger, OfferStanding};
 use exchange_ledger::money::{Currency, Sats};
-use exchange_ledger::record::Kind;
+use exchange_ledger::record::{self, Kind};
 use exchange_ledger::rules::LAST_PAYMENT_MARGIN;
 use exchange_ledger::storage::{Storage, StorageError};
 use exchange_ledger::trade::{Role, confirmations_for, payout_vsize, share_of};
@@ -25,10 +25,16 @@ use crate::trader::Tools;
 /// How many offers a page of the book holds unless asked otherwise, and at most.
 const PAGE: u32 = 50;
 const MAX_PAGE: u32 = 500;
-/// How many arbiters are listed.
+/// How many arbiters are listed besides those whom the user trusts: each has paid for a log. How many adverts one of
+/// them published does not matter.
 const MAX_ARBITERS: usize = 1000;
-/// How many adverts of one arbiter are looked at.
+/// How many authors of groups' adverts are looked at besides.
+const MAX_FOUNDERS: usize = 250;
+/// How many adverts are looked at besides the last one: of an arbiter whom the user trusts, of any other, and of
+/// whoever published those of groups, each of which is listed.
 const MAX_ADVERTS: usize = 256;
+const MAX_ADVERTS_EACH: usize = 16;
+const MAX_GROUPS_EACH: usize = 3;
 /// How many offers of one maker are listed, the last ones.
 const MAX_OWN_OFFERS: usize = 1000;
 /// The size of a funding transaction with two inputs and change, for estimates, in virtual bytes.
@@ -122,15 +128,8 @@ impl<'a> Viewer<'a> {
 /// When the store fails.
 pub fn arbiters(ledger: &Ledger<Store>, trusted: &BTreeSet<AuthorId>) -> Result<Vec<Arbiter>, StorageError> {
     let mut found: Vec<Arbiter> = Vec::new();
-    let mut places = Vec::new();
-    for kind in [Kind::ArbiterAdvert, Kind::GroupAdvert] {
-        for author in trusted {
-            places.extend(ledger.storage().of_kind_by(kind, author, None, MAX_ADVERTS)?);
-        }
-        places.extend(ledger.storage().of_kind(kind, None, MAX_ARBITERS)?);
-    }
-    for place in places {
-        let Some(arbiter) = arbiter(ledger, &place.id)? else { continue };
+    for advert in adverts(ledger.storage(), trusted)? {
+        let Some(arbiter) = arbiter(ledger, &advert)? else { continue };
         // Who rules alone may be in a group besides, and in more than one.
         match found.iter_mut().find(|known| known.author == arbiter.author && known.group == arbiter.group) {
             Some(known) if known.created < arbiter.created => *known = arbiter,
@@ -140,6 +139,44 @@ pub fn arbiters(ledger: &Ledger<Store>, trusted: &BTreeSet<AuthorId>) -> Result<
     }
     found.sort_by_key(|arbiter| (arbiter.body.fee_ppm, arbiter.advert));
     Ok(found)
+}
+
+/// Returns the adverts among which the latest are: those of whom the user trusts, and besides author by author, so that
+/// nobody hides other arbiters behind what he publishes.
+fn adverts(storage: &impl Storage, trusted: &BTreeSet<AuthorId>) -> Result<Vec<RecordId>, StorageError> {
+    let mut adverts = Vec::new();
+    let kinds =
+        [(Kind::ArbiterAdvert, MAX_ARBITERS, MAX_ADVERTS_EACH), (Kind::GroupAdvert, MAX_FOUNDERS, MAX_GROUPS_EACH)];
+    for (kind, authors, each) in kinds {
+        for author in trusted {
+            adverts.extend(adverts_by(storage, kind, author, MAX_ADVERTS)?);
+        }
+        let mut after = None;
+        for _ in 0..authors {
+            let Some(author) = storage.of_kind(kind, after.as_ref(), 1)?.first().map(|place| place.log.author) else {
+                break;
+            };
+            after = Some(record::Place::last_by(author));
+            if !trusted.contains(&author) {
+                adverts.extend(adverts_by(storage, kind, &author, each)?);
+            }
+        }
+    }
+    Ok(adverts)
+}
+
+/// Returns the first adverts of an author, and the last one.
+fn adverts_by(
+    storage: &impl Storage,
+    kind: Kind,
+    author: &AuthorId,
+    limit: usize,
+) -> Result<Vec<RecordId>, StorageError> {
+    let mut places = storage.of_kind_by(kind, author, None, limit)?;
+    if places.len() >= limit {
+        places.extend(storage.last_of_kind_by(kind, author)?);
+    }
+    Ok(places.iter().map(|place| place.id).collect())
 }
 
 /// Returns the arbiter of an advert, unless he signed two histories.
@@ -415,4 +452,32 @@ pub async fn review(tools: &Tools, request: &TakeOffer) -> Result<TakeReview, Ap
         affordable,
         offer,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::record::Record;
+    use exchange_ledger::testing::{Author, admit_all, ledger, sample_advert};
+
+    use super::*;
+
+    #[test]
+    fn nobody_hides_other_arbiters_behind_what_he_publishes() {
+        let mut arbiters = [7, 8, 9].map(Author::new);
+        arbiters.sort_by_key(Author::id);
+        let [flood, other, friend] = &mut arbiters;
+        let advertise = |arbiter: &mut Author| arbiter.write(&Body::ArbiterAdvert(sample_advert(arbiter)));
+        let many: Vec<Record> = (0..MAX_ADVERTS + 50).map(|_| advertise(flood)).collect();
+        let (one, known) = (advertise(other), advertise(friend));
+        let mut ledger = ledger();
+        admit_all(&mut ledger, &[&many[..], &[one.clone(), known.clone()]].concat());
+        let looked_at = |trusted: &Author| adverts(ledger.storage(), &BTreeSet::from([trusted.id()])).unwrap();
+        let expected = |first: &[&Record], flood_first: usize, rest: &[&Record]| {
+            let of_flood = many.iter().take(flood_first).chain(many.last());
+            let all = first.iter().copied().chain(of_flood).chain(rest.iter().copied());
+            all.map(Record::id).collect::<Vec<_>>()
+        };
+        assert_eq!(looked_at(friend), expected(&[&known], MAX_ADVERTS_EACH, &[&one]));
+        assert_eq!(looked_at(flood), expected(&[], MAX_ADVERTS, &[&one, &known]));
+    }
 }
