@@ -13,33 +13,41 @@ pub mod against;
 pub mod bundle;
 mod conduct;
 mod evidence;
+mod findings;
 mod parallel;
+
+use findings::thin_out;
+pub use findings::{Finding, MAX_FINDINGS};
 
 /// How many records are read and verified at once.
 const BATCH: usize = 1024;
 /// How many logs or trades are listed at once.
 const PAGE: usize = 4096;
-/// How many trades one audit lists: they are held in memory, a kilobyte each or two.
-const MAX_LISTED_TRADES: usize = 1_000_000;
+/// How many trades one audit lists: with what the chain shows of them they have to fit into one answer of a node.
+pub const MAX_TRADES: usize = 2000;
 
-/// Something that breaks a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The offending record.
-    pub record: Option<RecordId>,
-    /// The trade it belongs to.
+/// What to audit: everything, unless told otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Of logs only those of this author, of trades those in which he has a part.
+    pub author: Option<AuthorId>,
+    /// Of trades only this one, whether it was agreed on or not.
     pub trade: Option<TradeId>,
-    /// The rule, in words.
-    pub rule: String,
+    /// No logs, and of trades those after this one, as many as are listed: a list that was cut goes on with them.
+    pub after: Option<TradeId>,
 }
 
-/// What an audit did not look at, because there is too much of it.
+/// What an audit did not look at or does not tell, because there is too much of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cut {
-    /// Whether there are more bids than were looked at.
+    /// Whether more trades were agreed on than are listed.
     pub trades: bool,
     /// About how many trades others said more than was looked at. What their parties and arbiters said was.
     pub crowded: u64,
+    /// How many violations are not told.
+    pub violations: u64,
+    /// How many pieces of evidence are not told.
+    pub evidence: u64,
 }
 
 /// What an audit of records found.
@@ -54,7 +62,11 @@ pub struct Audit {
     pub lacked: u64,
     /// How many authors they have.
     pub authors: u64,
-    /// The trades.
+    /// How many bids were judged.
+    pub bids: u64,
+    /// How many of these were agreed on.
+    pub agreed: u64,
+    /// The first trades that were agreed on, by the places of their bids. Anybody can make bids by the hundred thousand.
     pub trades: Vec<TradeRecords>,
     /// The ledger itself is broken here: no honest node would hold this.
     pub violations: Vec<Finding>,
@@ -64,37 +76,20 @@ pub struct Audit {
     pub cut: Cut,
 }
 
-/// Audits all records, or those of one author, on all cores. `entropy` blinds the batch verification.
+/// Audits what `scope` says, on all cores. `entropy` blinds the batch verification.
 ///
 /// # Errors
 /// When the store fails.
-pub fn audit<S: Storage + Sync>(
-    ledger: &Ledger<S>,
-    only: Option<&AuthorId>,
-    entropy: [u8; 32],
-) -> Result<Audit, StorageError> {
+pub fn audit<S: Storage + Sync>(ledger: &Ledger<S>, scope: &Scope, entropy: [u8; 32]) -> Result<Audit, StorageError> {
     let mut audit = Audit::default();
-    let mut authors = BTreeSet::new();
-    let mut after: Option<LogId> = None;
-    loop {
-        let mut heads = match only {
-            Some(author) => ledger.storage().logs_of(author, usize::MAX)?,
-            None => ledger.storage().heads(after.as_ref(), PAGE)?,
-        };
-        after = heads.last().map(|head| head.log);
-        authors.extend(heads.iter().map(|head| head.log.author));
-        let is_last = only.is_some() || heads.len() < PAGE;
-        // Short logs share a part.
-        heads.sort_by_key(|head| std::cmp::Reverse(head.len));
-        for part in parallel::each(&heads, |part| Audit::of_logs(ledger, part, entropy))? {
-            audit.extend(part);
-        }
-        if is_last {
-            break;
-        }
+    if scope.after.is_none() {
+        audit.check_logs(ledger, scope.author.as_ref(), entropy)?;
     }
-    audit.authors = authors.len() as u64; // usize is at most 64 bits
-    audit.list_trades(ledger, only, MAX_LISTED_TRADES)?;
+    match scope.trade {
+        Some(trade) => audit.extend(Audit::of_trades(ledger, std::iter::once(RecordId::from(trade)), scope, true)?),
+        None => audit.judge_trades(ledger, scope, MAX_TRADES)?,
+    }
+    audit.thin_out(MAX_FINDINGS);
     Ok(audit)
 }
 
@@ -105,6 +100,35 @@ struct Unverified {
 }
 
 impl Audit {
+    /// Checks all logs, or those of one author.
+    fn check_logs<S: Storage + Sync>(
+        &mut self,
+        ledger: &Ledger<S>,
+        only: Option<&AuthorId>,
+        entropy: [u8; 32],
+    ) -> Result<(), StorageError> {
+        let mut authors = BTreeSet::new();
+        let mut after: Option<LogId> = None;
+        loop {
+            let mut heads = match only {
+                Some(author) => ledger.storage().logs_of(author, usize::MAX)?,
+                None => ledger.storage().heads(after.as_ref(), PAGE)?,
+            };
+            after = heads.last().map(|head| head.log);
+            authors.extend(heads.iter().map(|head| head.log.author));
+            let is_last = only.is_some() || heads.len() < PAGE;
+            // Short logs share a part.
+            heads.sort_by_key(|head| std::cmp::Reverse(head.len));
+            for part in parallel::each(&heads, |part| Self::of_logs(ledger, part, entropy))? {
+                self.extend(part);
+            }
+            if is_last {
+                self.authors = authors.len() as u64; // usize is at most 64 bits
+                return Ok(());
+            }
+        }
+    }
+
     fn of_logs<S: Storage>(ledger: &Ledger<S>, heads: &[Head], entropy: [u8; 32]) -> Result<Self, StorageError> {
         let mut audit = Self::default();
         let mut unverified = Unverified { records: Vec::with_capacity(BATCH), entropy };
@@ -115,48 +139,64 @@ impl Audit {
         Ok(audit)
     }
 
-    /// Judges trades, at least `limit` of them if there are so many, and notes whether there are more.
-    fn list_trades<S: Storage + Sync>(
+    /// Judges all trades and lists the first `limit` that were agreed on; or of those after one no more than it takes to
+    /// list so many.
+    fn judge_trades<S: Storage + Sync>(
         &mut self,
         ledger: &Ledger<S>,
-        only: Option<&AuthorId>,
+        scope: &Scope,
         limit: usize,
     ) -> Result<(), StorageError> {
-        let mut after = None;
+        let mut after = match scope.after {
+            Some(trade) => match ledger.storage().record(&trade.into())? {
+                Some(take) => Some(take.place()),
+                None => return Ok(()),
+            },
+            None => None,
+        };
         loop {
-            let takes = ledger.storage().of_kind(Kind::Take, after.as_ref(), PAGE.min(limit))?;
+            let takes = ledger.storage().of_kind(Kind::Take, after.as_ref(), PAGE)?;
             let Some(last) = takes.last() else { return Ok(()) };
-            if self.trades.len() >= limit {
-                self.cut.trades = true;
-                return Ok(());
-            }
-            let judge = |part: &[Place]| Self::of_trades(ledger, part.iter().map(|place| place.id), only);
+            let lists = self.trades.len() < limit;
+            let judge = |part: &[Place]| Self::of_trades(ledger, part.iter().map(|place| place.id), scope, lists);
             for part in parallel::each(&takes, judge)? {
                 self.extend(part);
+            }
+            self.trades.truncate(limit);
+            self.cut.trades = self.agreed > self.trades.len() as u64; // usize is at most 64 bits
+            if scope.after.is_some() && self.cut.trades {
+                return Ok(());
             }
             after = Some(*last);
         }
     }
 
+    /// Judges trades. If it `lists`, those are told that were agreed on, or the one that was asked for.
     fn of_trades<S: Storage>(
         ledger: &Ledger<S>,
         takes: impl Iterator<Item = RecordId>,
-        only: Option<&AuthorId>,
+        scope: &Scope,
+        lists: bool,
     ) -> Result<Self, StorageError> {
         let mut audit = Self::default();
         let mut seen = Seen::default();
         for take in takes {
             match ledger.examine(take.into(), &mut seen) {
-                Ok(examined) if only.is_none_or(|author| examined.trade.bid.role_of(author).is_some()) => {
+                Ok(examined) if scope.author.is_none_or(|author| examined.trade.bid.role_of(&author).is_some()) => {
                     let (found, is_all) = conduct::check(ledger, &examined)?;
                     audit.evidence.extend(found);
                     audit.cut.crowded += u64::from(!is_all);
                     audit.evidence.extend(evidence::check(ledger, &examined)?);
-                    audit.trades.push(examined.trade);
+                    let is_agreed = examined.trade.contract.is_some();
+                    audit.bids += 1;
+                    audit.agreed += u64::from(is_agreed);
+                    if lists && (is_agreed || scope.trade.is_some()) {
+                        audit.trades.push(examined.trade);
+                    }
                 }
                 Err(TradeError::Bare(trade)) => {
-                    let counts = match only {
-                        Some(author) => ledger.storage().record(&take)?.is_some_and(|take| take.author() == *author),
+                    let counts = match scope.author {
+                        Some(author) => ledger.storage().record(&take)?.is_some_and(|take| take.author() == author),
                         None => true,
                     };
                     if counts && retention::may_be_agreed_on(ledger.storage(), trade)? {
@@ -175,11 +215,29 @@ impl Audit {
         self.records += part.records;
         self.bare += part.bare;
         self.lacked += part.lacked;
+        self.bids += part.bids;
+        self.agreed += part.agreed;
         self.trades.extend(part.trades);
         self.violations.extend(part.violations);
         self.evidence.extend(part.evidence);
-        self.cut.trades |= part.cut.trades;
         self.cut.crowded += part.cut.crowded;
+        self.cut.violations += part.cut.violations;
+        self.cut.evidence += part.cut.evidence;
+        self.bound();
+    }
+
+    /// Thins findings out while they are gathered: there can be as many as records. Some more than are told may gather, so
+    /// that this is seldom done.
+    fn bound(&mut self) {
+        if self.violations.len().max(self.evidence.len()) > 2 * MAX_FINDINGS {
+            self.thin_out(MAX_FINDINGS);
+        }
+    }
+
+    /// Leaves so many violations and so much evidence at most, and notes what went.
+    fn thin_out(&mut self, most: usize) {
+        self.cut.violations += thin_out(&mut self.violations, most);
+        self.cut.evidence += thin_out(&mut self.evidence, most);
     }
 
     /// Checks one log from its first record to its head, and what is frozen behind it.
@@ -208,7 +266,7 @@ impl Audit {
         if seq != head.len {
             self.miss(head, seq);
         } else if previous.as_ref().map_or(RecordId([0; 32]), Record::id) != head.id {
-            self.violate(Some(head.id), "the head of a log is not its last record".into());
+            self.violate(head.log.author, Some(head.id), "the head of a log is not its last record".into());
         }
         self.check_frozen(ledger, head, unverified)
     }
@@ -225,23 +283,26 @@ impl Audit {
             self.check_alone(ledger, record, unverified);
             let header = record.header();
             if header.log != head.log || header.seq < head.len {
-                self.violate(Some(record.id()), "frozen record does not stand at or after the fork of its log".into());
+                let rule = "frozen record does not stand at or after the fork of its log".into();
+                self.violate(header.log.author, Some(record.id()), rule);
             }
         }
         let ids: Vec<RecordId> = frozen.iter().map(Record::id).collect();
         if head.frozen != (!ids.is_empty()).then(|| frozen_hash(&ids)) {
-            self.violate(
-                None,
-                format!("log {} of {} holds other frozen records than its head says", head.log.epoch, head.log.author),
-            );
+            let LogId { author, epoch } = head.log;
+            let rule = format!("log {epoch} of {author} holds other frozen records than its head says");
+            self.violate(author, None, rule);
         }
         match frozen.as_slice() {
             [] => {}
             [first, second, ..] if first.header().seq == head.len && second.header().seq == head.len => {
                 let rule = format!("author signed two records at seq {}: the other is {}", head.len, second.id());
-                self.evidence.push(Finding { record: Some(first.id()), trade: None, rule });
+                self.evidence.push(Finding { author: head.log.author, record: Some(first.id()), trade: None, rule });
             }
-            [first, ..] => self.violate(Some(first.id()), "log is frozen without a proof that it forked".into()),
+            [first, ..] => {
+                let rule = "log is frozen without a proof that it forked".into();
+                self.violate(head.log.author, Some(first.id()), rule);
+            }
         }
         Ok(())
     }
@@ -260,7 +321,7 @@ impl Audit {
             Some(p) => header.seq == p.header().seq + 1 && header.backlink == p.id() && header.time >= p.header().time,
         };
         if !follows {
-            self.violate(Some(record.id()), "record does not continue its log".into());
+            self.violate(record.author(), Some(record.id()), "record does not continue its log".into());
         }
     }
 
@@ -268,12 +329,12 @@ impl Audit {
     fn check_alone<S: Storage>(&mut self, ledger: &Ledger<S>, record: &Record, unverified: &mut Unverified) {
         self.records += 1;
         if record.header().network != ledger.network() {
-            self.violate(Some(record.id()), "record is of another network".into());
+            self.violate(record.author(), Some(record.id()), "record is of another network".into());
         }
         match record.decoded() {
             Ok(_) => {}
             Err(RecordError::Bare) => self.bare += 1,
-            Err(error) => self.violate(Some(record.id()), error.to_string()),
+            Err(error) => self.violate(record.author(), Some(record.id()), error.to_string()),
         }
         unverified.records.push(record.clone());
         if unverified.records.len() >= BATCH {
@@ -284,18 +345,20 @@ impl Audit {
     fn verify(&mut self, unverified: &mut Unverified) {
         for (record, verdict) in unverified.records.iter().zip(verify_batch(&unverified.records, unverified.entropy)) {
             if let Err(error) = verdict {
-                self.violate(Some(record.id()), error.to_string());
+                self.violate(record.author(), Some(record.id()), error.to_string());
             }
         }
         unverified.records.clear();
     }
 
     fn miss(&mut self, head: &Head, seq: u64) {
-        self.violate(None, format!("log {} of {} misses its record {seq}", head.log.epoch, head.log.author));
+        let LogId { author, epoch } = head.log;
+        self.violate(author, None, format!("log {epoch} of {author} misses its record {seq}"));
     }
 
-    fn violate(&mut self, record: Option<RecordId>, rule: String) {
-        self.violations.push(Finding { record, trade: None, rule });
+    fn violate(&mut self, author: AuthorId, record: Option<RecordId>, rule: String) {
+        self.violations.push(Finding { author, record, trade: None, rule });
+        self.bound();
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use bitcoin::Transaction;
 use exchange_api::{ApiError, AuditCut, AuditReport, AuditRequest, AuditedTrade, ChainTx, Code, EscrowSums, Violation};
-use exchange_ledger::audit::Finding;
+use exchange_ledger::audit::{Finding, Scope};
 use exchange_ledger::body::{Coin, Vaults};
 use exchange_ledger::checkpoint::{self, Comparison};
-use exchange_ledger::ids::{AuthorId, RecordId};
+use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 use exchange_ledger::ledger::{Ledger, TradeRecords};
 use exchange_ledger::record::Kind;
 use exchange_ledger::storage::Storage;
@@ -30,9 +30,11 @@ use path::Path;
 
 /// How many records of a party about a trade are searched for the one that a finding names.
 const MAX_SEARCHED: usize = 64;
+/// How many bids are listed at once.
+const PAGE: usize = 4096;
 
-/// Audits the ledger, and the chain if asked. Of checkpoints those of `trusted` come first; of one author's records none are
-/// compared.
+/// Audits the ledger, and the chain if asked. Of checkpoints those of `trusted` come first; none are compared with one
+/// author's records, or where a list of trades goes on.
 ///
 /// # Errors
 /// When the store or the chain fails. A violation is no error: it is in the report.
@@ -42,34 +44,46 @@ pub async fn run(
     request: &AuditRequest,
     trusted: BTreeSet<AuthorId>,
 ) -> Result<AuditReport, ApiError> {
-    let (reader, author) = (ledger.clone(), request.author);
+    let reader = ledger.clone();
+    let scope = Scope { author: request.author, trade: request.trade, after: request.after };
     let read = tokio::task::spawn_blocking(move || {
-        let found = audit(&reader, author.as_ref(), entropy::bytes32()).explained()?;
-        let said = match author {
-            None => checkpoint::compare(reader.storage(), &trusted).explained()?,
-            Some(_) => Comparison::default(),
+        if let Some(trade) = scope.after
+            && reader.record(&trade.into()).explained()?.is_none()
+        {
+            return Err(unknown(trade));
+        }
+        let found = audit(&reader, &scope, entropy::bytes32()).explained()?;
+        let said = match (scope.author, scope.after) {
+            (None, None) => checkpoint::compare(reader.storage(), &trusted).explained()?,
+            (Some(_), _) | (None, Some(_)) => Comparison::default(),
         };
         Ok::<_, ApiError>((found, said))
     });
     let (found, said) = read.await.map_err(|error| ApiError::new(Code::Internal, error.to_string(), ""))??;
-    let is_wanted =
-        |finding: &Finding| request.trade.is_none() || finding.trade.is_none_or(|t| request.trade == Some(t));
     let mut report = AuditReport {
         ok: true,
         records: found.records,
         bare: found.bare,
         lacked: found.lacked,
         authors: found.authors,
+        bids: found.bids,
+        agreed: found.agreed,
         trades: Vec::new(),
         violations: found.violations.into_iter().map(violation).collect(),
-        evidence: found.evidence.into_iter().filter(is_wanted).map(violation).collect(),
+        evidence: found.evidence.into_iter().map(violation).collect(),
         sums: None,
         checkpoints: said.compared.into_iter().map(checkpoints::view).collect(),
-        cut: AuditCut { trades: found.cut.trades, crowded: found.cut.crowded, checkpoints: said.is_cut },
+        cut: AuditCut {
+            trades: found.cut.trades,
+            crowded: found.cut.crowded,
+            checkpoints: said.is_cut,
+            violations: found.cut.violations,
+            evidence: found.cut.evidence,
+        },
     };
     let network = chain.network();
     let tip = if request.chain { chain.tip().await.explained()?.height } else { 0 };
-    for records in found.trades.iter().filter(|t| request.trade.is_none_or(|wanted| t.bid.trade == wanted)) {
+    for records in &found.trades {
         let escrow = records.contract.as_ref().map(Escrow::new);
         let mut trade = AuditedTrade {
             trade: records.bid.trade,
@@ -87,8 +101,7 @@ pub async fn run(
         report.trades.push(trade);
     }
     if let (Some(wanted), true) = (request.trade, report.trades.is_empty()) {
-        let message = format!("trade {wanted} is not in the ledger");
-        return Err(ApiError::new(Code::NotFound, message, "check the id, or wait until the node has caught up"));
+        return Err(unknown(wanted));
     }
     if request.chain {
         report.sums = sums::total(report.trades.iter().filter_map(|trade| trade.sums.as_ref()));
@@ -99,6 +112,34 @@ pub async fn run(
     }
     report.ok = report.violations.is_empty();
     Ok(report)
+}
+
+/// Returns the trades whose ids begin with these digits, whoever trades: two at most, which tell that there is more than
+/// one.
+///
+/// # Errors
+/// When the store fails.
+pub async fn find(ledger: &Ledger<Store>, digits: String) -> Result<Vec<TradeId>, ApiError> {
+    let reader = ledger.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let takes = reader.storage().of_kind(Kind::Take, after.as_ref(), PAGE).explained()?;
+            let ids = takes.iter().map(|take| TradeId::from(take.id));
+            found.extend(ids.filter(|id| id.to_string().starts_with(&digits)));
+            found.truncate(2);
+            after = takes.last().copied();
+            if takes.len() < PAGE || found.len() > 1 {
+                return Ok::<_, ApiError>(found);
+            }
+        }
+    });
+    read.await.map_err(|error| ApiError::new(Code::Internal, error.to_string(), ""))?
+}
+
+fn unknown(trade: TradeId) -> ApiError {
+    let message = format!("trade {trade} is not in the ledger");
+    ApiError::new(Code::NotFound, message, "check the id, or wait until the node has caught up")
 }
 
 /// What the records tell of a trade with a contract.

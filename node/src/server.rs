@@ -397,6 +397,10 @@ impl ExchangeApiServer for Server {
         Ok(audit::run(self.parts.keeper.ledger(), self.parts.chain.as_ref(), &request, trusted).await?)
     }
 
+    async fn audit_find(&self, digits: String) -> RpcResult<Vec<TradeId>> {
+        Ok(audit::find(self.parts.keeper.ledger(), digits).await?)
+    }
+
     async fn audit_export(&self, trade: TradeId) -> RpcResult<Bundle> {
         let parts = &self.parts;
         Ok(audit::export(parts.keeper.ledger(), &parts.private, parts.chain.as_ref(), trade).await?)

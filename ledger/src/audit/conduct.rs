@@ -16,7 +16,8 @@ use crate::trade::{Escrow, EscrowError, Role, Seat};
 /// and whoever writes thousands about another's trade must neither make its audit slow nor hide what its parties did.
 const MAX_RECORDS: usize = 1024;
 
-/// Returns what in the records about a trade was not its author's to say, and whether all of them were looked at.
+/// Returns what in the records about a trade was not its author's to say, and whether all of them were looked at. What those
+/// say who have no part in it is one finding, however many they are: anybody can say a thousand things about each trade.
 ///
 /// # Errors
 /// When the store fails.
@@ -26,6 +27,7 @@ pub fn check<S: Storage>(ledger: &Ledger<S>, examined: &Examined) -> Result<(Vec
     let escrow = LazyCell::new(|| trade.contract.as_ref().map(Escrow::new));
     let mut findings = Vec::new();
     let (said, is_all) = ledger.said(examined, MAX_RECORDS)?;
+    let (mut by_strangers, mut first_of_these): (u64, Option<usize>) = (0, None);
     for record in said.iter() {
         let Ok(body) = record.decoded() else { continue };
         let rule = match speaks(trade, record, body) {
@@ -36,7 +38,21 @@ pub fn check<S: Storage>(ledger: &Ledger<S>, examined: &Examined) -> Result<(Vec
                 Ok(()) | Err(_) => continue,
             },
         };
-        findings.push(Finding { record: Some(record.id()), trade: Some(trade.bid.trade), rule });
+        let author = record.author();
+        if trade.bid.role_of(&author).is_none() {
+            by_strangers += 1;
+            if first_of_these.is_some() {
+                continue;
+            }
+            first_of_these = Some(findings.len());
+        }
+        findings.push(Finding { author, record: Some(record.id()), trade: Some(trade.bid.trade), rule });
+    }
+    if let Some(at) = first_of_these
+        && by_strangers > 1
+    {
+        let (others, least) = (by_strangers - 1, if is_all { "" } else { "at least " });
+        findings[at].rule.push_str(&format!("; {least}{others} more records about it are by strangers"));
     }
     Ok((findings, is_all))
 }

@@ -3,7 +3,7 @@
 
 use crate::audit::Finding;
 use crate::body::{Accept, Body, Ruling};
-use crate::ids::{AuthorId, RecordId};
+use crate::ids::AuthorId;
 use crate::ledger::{Examined, Ledger};
 use crate::record::{Kind, Record};
 use crate::storage::{Storage, StorageError};
@@ -16,8 +16,9 @@ use crate::trade::Arbiter;
 pub fn check<S: Storage>(ledger: &Ledger<S>, examined: &Examined) -> Result<Vec<Finding>, StorageError> {
     let bid = &examined.trade.bid;
     let mut findings = Vec::new();
-    let mut find = |record: RecordId, rule: String| {
-        findings.push(Finding { record: Some(record), trade: Some(bid.trade), rule });
+    let mut find = |record: &Record, rule: String| {
+        let author = record.author();
+        findings.push(Finding { author, record: Some(record.id()), trade: Some(bid.trade), rule });
     };
     let said_by = |author: AuthorId| examined.said.iter().filter(move |record| record.author() == author);
     // An offer is for one trade: every acceptance of another bid than the first one's is a second promise of the same coins.
@@ -26,13 +27,13 @@ pub fn check<S: Storage>(ledger: &Ledger<S>, examined: &Examined) -> Result<Vec<
     let own = said.iter().find(|record| accepted(record).is_some_and(|accept| accept.trade == bid.trade));
     let other = said.iter().find(|record| accepted(record).is_some_and(|accept| accept.trade != bid.trade));
     if let (Some(own), Some(other)) = (own, other) {
-        find(own.id(), format!("the maker accepted another bid for the same offer too: {}", other.id()));
+        find(own, format!("the maker accepted another bid for the same offer too: {}", other.id()));
     }
     let mut contracts = said_by(bid.maker).filter(|record| accepted(record).is_some());
     if let (Some(first), Some(second)) = (contracts.next(), contracts.next())
         && accepted(first) != accepted(second)
     {
-        find(first.id(), format!("the maker accepted the same bid on other terms too: {}", second.id()));
+        find(first, format!("the maker accepted the same bid on other terms too: {}", second.id()));
     }
     // A seller may ask for a refund and release all the same. Once he has released he has nothing left to ask for. What the
     // buyer calls a release is not the seller's word.
@@ -41,7 +42,7 @@ pub fn check<S: Storage>(ledger: &Ledger<S>, examined: &Examined) -> Result<Vec<
         let log = release.header().log;
         let is_after = |cancel: &Record| cancel.header().log == log && cancel.header().seq >= release.header().seq;
         if let Some(cancel) = said_by(bid.seller()).find(|record| is_of(record, Kind::Cancel) && is_after(record)) {
-            find(release.id(), format!("the seller called the trade off after his release: {}", cancel.id()));
+            find(release, format!("the seller called the trade off after his release: {}", cancel.id()));
         }
     }
     // An arbiter who rules twice about the same coins told one of the two something else.
@@ -51,7 +52,7 @@ pub fn check<S: Storage>(ledger: &Ledger<S>, examined: &Examined) -> Result<Vec<
         for (record, ruling) in said_by(*speaker).filter_map(|record| Some((record, ruled(record)?))) {
             let is_other = |(_, known): &&(&Record, &Ruling)| known.vaults == ruling.vaults && *known != ruling;
             if let Some((first, _)) = seen.iter().find(is_other) {
-                find(first.id(), format!("the arbiter ruled otherwise about the same coins too: {}", record.id()));
+                find(first, format!("the arbiter ruled otherwise about the same coins too: {}", record.id()));
                 break;
             }
             seen.push((record, ruling));

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::audit::audit;
+use crate::audit::{Scope, audit};
 use crate::body::{Cancel, Dispute, Revoke, Side, bids_for};
 use crate::book::{Book, Query};
 use crate::checkpoint;
@@ -80,9 +80,9 @@ fn what_was_agreed_on_stays_whole_and_the_rest_goes() {
     }
     assert_eq!(bare.len(), 6);
     assert!(look(&ledger, &Mine::default()).is_empty(), "nothing goes twice");
-    let found = audit(&ledger, None, [7; 32]).unwrap();
+    let found = audit(&ledger, &Scope::default(), [7; 32]).unwrap();
     assert_eq!((found.bare, found.lacked, found.violations.len(), found.trades.len()), (6, 0, 0, 1));
-    assert_eq!(audit(&whole, None, [7; 32]).unwrap().bare, 0);
+    assert_eq!(audit(&whole, &Scope::default(), [7; 32]).unwrap().bare, 0);
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn an_accepted_bid_that_came_bare_is_missed_and_counted() {
     let is_bid = |record: &Record| record.header().kind == Kind::Take;
     records = records.into_iter().map(|r| if is_bid(&r) { r.bared().unwrap() } else { r }).collect();
     admit_all(&mut ledger, &records);
-    let found = audit(&ledger, None, [7; 32]).unwrap();
+    let found = audit(&ledger, &Scope::default(), [7; 32]).unwrap();
     assert_eq!((found.bare, found.lacked, found.trades.len(), found.violations.len()), (3, 1, 0, 0));
     let bare = ledger.storage().bare(0, None, usize::MAX).unwrap();
     let missed = |since: u64| bare.iter().filter(|aged| is_missed(ledger.storage(), aged, since).unwrap()).count();
@@ -269,7 +269,7 @@ fn nobody_hides_an_acceptance_by_saying_much_about_the_bid() {
         let bare = ledger.storage().bare(0, None, usize::MAX).unwrap();
         let bid = bare.iter().find(|aged| aged.place.id == trade.take.id());
         let is_missed = bid.map(|bid| is_missed(ledger.storage(), bid, u64::MAX).unwrap());
-        (is_missed, audit(&ledger, None, [7; 32]).unwrap().lacked)
+        (is_missed, audit(&ledger, &Scope::default(), [7; 32]).unwrap().lacked)
     };
     // Of what is bare nobody can tell for which offer it is, so it may have been accepted.
     assert_eq!(judged(&[&trade.advert, &offer, &take, &trade.accept]), (Some(true), 1));

@@ -1,10 +1,9 @@
 //! What the ledger does much of, over this store. The ledger's code is generic over its storage and is compiled where it is
 //! used: here, where it is optimised in every build, rather than in programs that are not.
 
-use exchange_ledger::audit::{self, Audit};
+use exchange_ledger::audit::{self, Audit, Scope};
 use exchange_ledger::body::Body;
 use exchange_ledger::book::Book;
-use exchange_ledger::ids::AuthorId;
 use exchange_ledger::ledger::{Admission, Ledger};
 use exchange_ledger::record::Record;
 use exchange_ledger::storage::StorageError;
@@ -44,6 +43,6 @@ pub fn apply_to_book(
 ///
 /// # Errors
 /// When the store fails.
-pub fn audit(ledger: &Ledger<Store>, only: Option<&AuthorId>, entropy: [u8; 32]) -> Result<Audit, StorageError> {
-    audit::audit(ledger, only, entropy)
+pub fn audit(ledger: &Ledger<Store>, scope: &Scope, entropy: [u8; 32]) -> Result<Audit, StorageError> {
+    audit::audit(ledger, scope, entropy)
 }

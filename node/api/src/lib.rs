@@ -10,7 +10,7 @@ mod types;
 pub use client::{Client, ConnectError, connect};
 pub use error::{ApiError, Code};
 pub use rpc::{ExchangeApiClient, ExchangeApiServer};
-pub use socket::{MAX_CONNECTIONS, SocketError, serve};
+pub use socket::{MAX_CONNECTIONS, MAX_RESPONSE_BYTES, SocketError, serve};
 pub use types::*;
 
 // The ledger's plain types that appear in the API's, so that a client needs no other crate.

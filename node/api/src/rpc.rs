@@ -270,6 +270,11 @@ pub trait ExchangeApi {
     #[method(name = "audit")]
     async fn audit(&self, request: AuditRequest) -> RpcResult<AuditReport>;
 
+    /// Returns the trades of anybody whose ids begin with these hexadecimal digits: two at most, which tell that there is more
+    /// than one.
+    #[method(name = "auditFind")]
+    async fn audit_find(&self, digits: String) -> RpcResult<Vec<TradeId>>;
+
     /// Returns a trade as one file that anybody can check without a node.
     #[method(name = "auditExport")]
     async fn audit_export(&self, trade: TradeId) -> RpcResult<Bundle>;

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness, absolute::LockTime};
+use exchange_api::MAX_RESPONSE_BYTES;
 use exchange_ledger::audit::bundle::Part;
+use exchange_ledger::audit::{MAX_FINDINGS, MAX_TRADES};
 use exchange_ledger::body::{Body, Closed, Funded, PaymentSent, Release, Side, Vaults};
-use exchange_ledger::testing::{NETWORK, SampleTrade, sats};
+use exchange_ledger::money::Sats;
+use exchange_ledger::testing::{NETWORK, SampleTrade, sample_take, sats};
 use exchange_ledger::wire::{Outpoint, TxId};
 use exchange_store::OpenOptions;
 
@@ -162,4 +165,72 @@ async fn there_is_no_file_of_a_trade_that_is_not_there() {
     let unknown = exchange_ledger::ids::TradeId([7; 32]);
     let error = export(&stage.ledger, &private, stage.chain.as_ref(), unknown).await.unwrap_err();
     assert_eq!(error.code, Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trade_is_found_by_its_first_digits_without_a_list_of_all() {
+    let mut stage = Stage::begin().await;
+    let other = stage.trade.taker.write(&Body::Take(sample_take(stage.trade.offer.id(), &stage.trade.taker)));
+    stage.keep(vec![other.clone()]);
+    for id in [stage.trade.id(), other.id().into()] {
+        assert_eq!(find(&stage.ledger, id.to_string()[..12].to_owned()).await.unwrap(), [id]);
+        let request = AuditRequest { trade: Some(id), ..AuditRequest::default() };
+        let told = run(&stage.ledger, stage.chain.as_ref(), &request, BTreeSet::new()).await.unwrap();
+        assert_eq!((told.trades.len(), told.trades[0].trade, told.bids), (1, id, 1));
+    }
+    assert_eq!(find(&stage.ledger, String::new()).await.unwrap().len(), 2, "there is more than one");
+    assert!(find(&stage.ledger, "x".into()).await.unwrap().is_empty());
+    let all = stage.audit().await;
+    assert_eq!((all.trades.len(), all.bids, all.agreed), (1, 2, 1), "nobody agreed to the other");
+    for (after, code) in [(stage.trade.id(), None), (TradeId([7; 32]), Some(Code::NotFound))] {
+        let request = AuditRequest { after: Some(after), ..AuditRequest::default() };
+        let told = run(&stage.ledger, stage.chain.as_ref(), &request, BTreeSet::new()).await;
+        assert_eq!(told.err().map(|error| error.code), code);
+    }
+}
+
+#[test]
+fn the_largest_report_fits_into_an_answer() {
+    let (record, id) = (RecordId([0xff; 32]), TradeId([0xff; 32]));
+    // No rule is as long.
+    let violation = Violation { record: Some(record), trade: Some(id), rule: "x".repeat(400) };
+    let tx = ChainTx { txid: "f".repeat(64), confirmations: u32::MAX, height: Some(u32::MAX) };
+    let most = Sats::MAX;
+    let sums = EscrowSums {
+        funded: most,
+        to_buyers: most,
+        to_sellers: most,
+        to_arbiters: most,
+        elsewhere: most,
+        fees: most,
+        held: most,
+    };
+    let trade = AuditedTrade {
+        trade: id,
+        state: Phase::Refunding,
+        amount: Some(most),
+        escrow_address: Some("f".repeat(64)),
+        funding: Some(tx.clone()),
+        spend: Some(tx),
+        sums: Some(sums),
+    };
+    let report = AuditReport {
+        ok: false,
+        records: u64::MAX,
+        bare: u64::MAX,
+        lacked: u64::MAX,
+        authors: u64::MAX,
+        bids: u64::MAX,
+        agreed: u64::MAX,
+        trades: vec![trade; MAX_TRADES],
+        // Of each trade the chain can belie both parties, and show a spend and a sum that must not be.
+        violations: vec![violation.clone(); MAX_FINDINGS + MAX_TRADES],
+        evidence: vec![violation; MAX_FINDINGS + 3 * MAX_TRADES],
+        sums: Some(sums),
+        checkpoints: Vec::new(),
+        cut: AuditCut::default(),
+    };
+    // A tenth is left for checkpoints and what is around it.
+    let room = usize::try_from(MAX_RESPONSE_BYTES).unwrap() / 10 * 9;
+    assert!(serde_json::to_vec(&report).unwrap().len() < room);
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use exchange_api::{
-    AuditCut, AuditReport, AuditRequest, AuditedTrade, AuthorId, CheckpointRelation, CheckpointView, Client,
-    EscrowSums, ExchangeApiClient, RecordId, TradeId, Violation,
+    AuditReport, AuditRequest, AuditedTrade, AuthorId, CheckpointRelation, CheckpointView, Client, EscrowSums,
+    ExchangeApiClient, RecordId, TradeId, Violation,
 };
 
 use crate::cli::context::Context;
@@ -45,12 +45,15 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct Scope {
-    /// Only the log of this author
+    /// Only the logs of this author, and trades in which he has a part
     #[arg(long, value_name = "ID")]
     author: Option<AuthorId>,
-    /// Only this trade
+    /// Of the trades only this one
     #[arg(long, value_name = "ID")]
     trade: Option<Prefix>,
+    /// Only the trades after this one, with which an audit ended that did not list all
+    #[arg(long, value_name = "ID", conflicts_with = "trade")]
+    after: Option<TradeId>,
     /// Also compare the escrows with the chain, and add up what went in and out
     #[arg(long)]
     chain: bool,
@@ -61,7 +64,7 @@ struct Scope {
     #[arg(long, value_name = "FILE", requires = "trade", conflicts_with_all = ["author", "chain", "strict"])]
     export: Option<PathBuf>,
     /// Compare this node's ledger with a peer's, until the first difference
-    #[arg(long, value_name = "PEER", conflicts_with_all = ["author", "trade", "chain", "strict"])]
+    #[arg(long, value_name = "PEER", conflicts_with_all = ["author", "trade", "after", "chain", "strict"])]
     against: Option<String>,
 }
 
@@ -88,16 +91,21 @@ impl Scope {
         if let (Some(file), Some(trade)) = (&self.export, trade) {
             return bundle::export(&client, trade, file).await;
         }
-        let request = AuditRequest { chain: self.chain, author: self.author, trade };
-        let report = client.audit(request).await?;
-        let answer = Answer::new(&report, text(&report));
-        let found = match (report.violations.as_slice(), report.evidence.as_slice()) {
-            ([first, ..], _) => Some((first, report.violations.len(), "violation")),
-            ([], [first, ..]) if self.strict => Some((first, report.evidence.len(), "proof of misconduct")),
+        let request = AuditRequest { chain: self.chain, author: self.author, trade, after: self.after };
+        let report = client.audit(request.clone()).await?;
+        let answer = Answer::new(&report, text(&report, &request));
+        let count = |told: &[Violation], cut: u64, what| {
+            format::counted(cut.saturating_add(told.len() as u64), what) // usize fits
+        };
+        let (violations, evidence) = (report.violations.as_slice(), report.evidence.as_slice());
+        let found = match (violations, evidence) {
+            ([first, ..], _) => Some((first, count(violations, report.cut.violations, "violation"))),
+            ([], [first, ..]) if self.strict => {
+                Some((first, format!("{} of misconduct", count(evidence, report.cut.evidence, "proof"))))
+            }
             ([], _) => None,
         };
-        let Some((first, count, what)) = found else { return Ok(answer) };
-        let count = format::counted(count as u64, what); // usize fits
+        let Some((first, count)) = found else { return Ok(answer) };
         Ok(answer.failing(Failure::violated(format!("the history has {count}; the first: {}", line(first)))))
     }
 }
@@ -125,18 +133,20 @@ async fn against(client: &Client, peer: String) -> Result<Answer, Failure> {
     Ok(answer.failing(Failure::violated(format!("{which}; nodes that sync become the same, so ask again"))))
 }
 
-/// Finds a trade of anybody: the audit knows them all.
+/// Finds a trade of anybody.
 async fn find(prefix: &Prefix, client: &Client) -> Result<TradeId, Failure> {
     if let Some(id) = prefix.whole() {
         return Ok(id);
     }
-    let known = client.audit(AuditRequest::default()).await?;
-    prefix.pick("trade", known.trades.iter().map(|trade| trade.trade))
+    prefix.pick("trade", client.audit_find(prefix.digits().to_owned()).await?)
 }
 
-fn text(report: &AuditReport) -> String {
+fn text(report: &AuditReport, request: &AuditRequest) -> String {
     let verdict = if report.ok { "All is well" } else { "Something is wrong" };
-    let mut text = format!("{verdict}: {} records by {} authors were checked.\n", report.records, report.authors);
+    let mut text = match request.after {
+        Some(trade) => format!("{verdict} with the trades after {}.\n", trade.short()),
+        None => format!("{verdict}: {} records by {} authors were checked.\n", report.records, report.authors),
+    };
     if report.bare > 0 {
         let lacked = match report.lacked {
             0 => String::new(),
@@ -144,35 +154,47 @@ fn text(report: &AuditReport) -> String {
         };
         text.push_str(&format!("{} of them are old and kept without their bodies{lacked}.\n", report.bare));
     }
-    text.push_str(&left_out(report.cut));
+    let unanswered = report.bids.saturating_sub(report.agreed);
+    if unanswered > 0 && request.trade.is_none() {
+        text.push_str(&format!("Not agreed on, and not listed: {}.\n", format::counted(unanswered, "bid")));
+    }
+    text.push_str(&left_out(report));
     if !report.trades.is_empty() {
         text.push('\n');
         text.push_str(&trades(&report.trades));
     }
     if let Some(sums) = &report.sums {
-        text.push_str(&format!("\nIn all escrows, in BTC:\n{}", sum_lines(sums)));
+        let is_part = report.cut.trades || request.after.is_some();
+        let which = if is_part { "the escrows of these trades" } else { "all escrows" };
+        text.push_str(&format!("\nIn {which}, in BTC:\n{}", sum_lines(sums)));
     }
     let differing = |checkpoint: &&CheckpointView| checkpoint.relation == CheckpointRelation::Different;
     for checkpoint in report.checkpoints.iter().filter(differing) {
         let (author, time) = (checkpoint.author.short(), checkpoint.said.time);
         text.push_str(&format!("\nDifferent: {author} saw other records up to {time} than this node, and as many.\n"));
     }
-    for (title, violations) in
-        [("Wrong", &report.violations), ("Proofs of misconduct, which harm nobody else", &report.evidence)]
-    {
+    for (title, violations, cut) in [
+        ("Wrong", &report.violations, report.cut.violations),
+        ("Proofs of misconduct, which harm nobody else", &report.evidence, report.cut.evidence),
+    ] {
         if !violations.is_empty() {
             text.push_str(&format!("\n{title}:\n"));
             text.extend(violations.iter().map(|violation| format!("  {}\n", line(violation))));
+        }
+        if cut > 0 {
+            text.push_str(&format!("  and {cut} more\n"));
         }
     }
     text
 }
 
-/// Says what was not looked at.
-fn left_out(cut: AuditCut) -> String {
+/// Says what was not looked at, and which trades are not listed.
+fn left_out(report: &AuditReport) -> String {
     let mut text = String::new();
-    if cut.trades {
-        text.push_str("There are more trades than one audit looks at; the others were not judged.\n");
+    let cut = report.cut;
+    if let (true, Some(last)) = (cut.trades, report.trades.last()) {
+        let next = format!("The next ones: exchange-node audit --after {}", last.trade);
+        text.push_str(&format!("More trades were agreed on than the {} listed here. {next}\n", report.trades.len()));
     }
     if cut.crowded > 0 {
         let trades = format::counted(cut.crowded, "trade");

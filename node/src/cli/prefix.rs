@@ -34,6 +34,11 @@ impl Prefix {
         self.0.parse().ok()
     }
 
+    /// Returns the digits, for a node that looks for what begins like this.
+    pub fn digits(&self) -> &str {
+        &self.0
+    }
+
     /// Tells whether a printed id begins like this.
     pub fn begins(&self, id: &str) -> bool {
         id.starts_with(&self.0)

@@ -10,6 +10,7 @@ use std::time::Instant;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use ed25519_zebra::{Signature, VerificationKeyBytes, batch};
+use exchange_ledger::audit::Scope;
 use exchange_ledger::ledger::Ledger;
 use exchange_ledger::record::{Record, signed_bytes, verify_batch};
 use exchange_ledger::storage::Storage;
@@ -270,7 +271,7 @@ fn disk(dir: &Path, records: usize, bytes: usize) -> Outcome<()> {
 fn audited_per_second(dir: &Path, records: usize) -> Outcome<f64> {
     let ledger = Ledger::new(Store::open(dir, OpenOptions::default())?, NETWORK);
     let start = Instant::now();
-    let report = audit(&ledger, None, ENTROPY)?;
+    let report = audit(&ledger, &Scope::default(), ENTROPY)?;
     let rate = per_second(records, start);
     let all = ledger.storage().len()?;
     if report.records != all || !report.violations.is_empty() || report.trades.is_empty() {

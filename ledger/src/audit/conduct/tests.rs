@@ -1,6 +1,6 @@
 //! What is not one's to say is evidence against whoever said it, and changes nothing for the others.
 
-use crate::audit::{Audit, audit};
+use crate::audit::{Audit, Scope, audit};
 use crate::body::{Body, Cancel, Closed, Dispute, Funded, PaymentSent, Release, Ruling, Side};
 use crate::testing::{Author, SampleTrade, admit_all, ledger, sats};
 use crate::trade::{Phase, Role, Seat, Verdict, View, evaluate};
@@ -27,7 +27,7 @@ fn audit_with(say: impl Fn(&SampleTrade) -> Body, role: Option<Role>, agreed: bo
     records.push(record);
     let mut ledger = ledger();
     admit_all(&mut ledger, &records);
-    audit(&ledger, None, [1; 32]).unwrap()
+    audit(&ledger, &Scope::default(), [1; 32]).unwrap()
 }
 
 fn outpoint(trade: &SampleTrade) -> Outpoint {
@@ -109,10 +109,27 @@ fn a_crowd_that_speaks_of_a_trade_does_not_hide_what_its_parties_did() {
     records.push(bad.clone());
     let mut ledger = ledger();
     admit_all(&mut ledger, &records);
-    let audited = audit(&ledger, None, [1; 32]).unwrap();
+    let audited = audit(&ledger, &Scope::default(), [1; 32]).unwrap();
     let of_seller = audited.evidence.iter().find(|finding| finding.record == Some(bad.id()));
     assert!(of_seller.unwrap().rule.starts_with("a release: the signature of the seller does not fit"));
-    assert_eq!((audited.evidence.len(), audited.cut.crowded), (1 + super::MAX_RECORDS, 1));
+    let of_crowd = audited.evidence.iter().find(|finding| finding.author == crowd.id()).unwrap();
+    let rule = "a dispute is signed by somebody who has no part in the trade; only the buyer or seller can sign it; at \
+                least 1023 more records about it are by strangers";
+    assert_eq!(of_crowd.rule, rule);
+    assert_eq!((audited.evidence.len(), audited.cut.crowded), (2, 1));
+}
+
+#[test]
+fn what_strangers_say_of_a_trade_is_one_finding_with_their_number() {
+    let trade = SampleTrade::new(Side::Sell);
+    let by_all = [9, 10, 11].map(|number| Author::new(number).write(&disputed(&trade)));
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &[trade.records(), by_all.to_vec()].concat());
+    let audited = audit(&ledger, &Scope::default(), [1; 32]).unwrap();
+    let [finding] = audited.evidence.as_slice() else { panic!("{:?}", audited.evidence) };
+    let rule = "a dispute is signed by somebody who has no part in the trade; only the buyer or seller can sign it; 2 \
+                more records about it are by strangers";
+    assert_eq!(finding.rule, rule);
 }
 
 #[test]

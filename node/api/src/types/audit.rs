@@ -11,12 +11,14 @@ use super::ChainTx;
 /// What to audit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRequest {
-    /// Also compare escrows with the chain.
+    /// Also compare the escrows of the trades that are listed with the chain.
     pub chain: bool,
-    /// Only this author's log.
+    /// Only this author's logs, and the trades in which he has a part.
     pub author: Option<AuthorId>,
-    /// Only this trade.
+    /// Of trades only this one, whether it was agreed on or not.
     pub trade: Option<TradeId>,
+    /// Only the trades after this one, the last that a report listed which did not list all. Records are not checked again.
+    pub after: Option<TradeId>,
 }
 
 /// What an audit found.
@@ -33,29 +35,37 @@ pub struct AuditReport {
     pub lacked: u64,
     /// How many authors they have.
     pub authors: u64,
-    /// The trades and where they stand.
+    /// How many bids were judged.
+    pub bids: u64,
+    /// How many of these were agreed on.
+    pub agreed: u64,
+    /// The trades that were agreed on and where they stand, 2000 at most.
     pub trades: Vec<AuditedTrade>,
     /// What is wrong with the ledger or, when asked, with the chain.
     pub violations: Vec<Violation>,
-    /// Proofs that somebody did wrong, which changes nothing for others.
+    /// Proofs that somebody did wrong, which changes nothing for others. All bids were judged for them, listed or not.
     pub evidence: Vec<Violation>,
-    /// What went into all escrows and came out of them, when the chain was asked.
+    /// What went into the escrows of the trades listed and came out of them, when the chain was asked.
     pub sums: Option<EscrowSums>,
     /// What identities say that the ledger was, beside what it was here.
     pub checkpoints: Vec<CheckpointView>,
-    /// What was not looked at.
+    /// What was not looked at or is not told.
     pub cut: AuditCut,
 }
 
-/// What an audit did not look at, because there is too much of it.
+/// What an audit did not look at or does not tell, because there is too much of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditCut {
-    /// Whether there are more bids than were looked at.
+    /// Whether more trades were agreed on than are listed: ask for those after the last of them.
     pub trades: bool,
     /// About how many trades strangers said more than was looked at.
     pub crowded: u64,
     /// Whether there are more checkpoints than were compared.
     pub checkpoints: bool,
+    /// How many violations of the ledger are not told. Everybody's first is told before anybody's second, and so on.
+    pub violations: u64,
+    /// How many proofs of misconduct are not told, likewise.
+    pub evidence: u64,
 }
 
 /// A trade in an audit.

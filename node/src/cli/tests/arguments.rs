@@ -115,6 +115,7 @@ fn every_verb_is_understood() {
         format!("peers connect {PEER}"),
         format!("trade show {ID}"),
         format!("audit --author {ID}"),
+        format!("audit --chain --after {ID}"),
     ]) {
         if let Err(error) = parse(&line) {
             panic!("{line}\n{error}");
@@ -160,6 +161,7 @@ fn what_makes_no_sense_is_wrong_usage() {
         "trade fund 1f0c9a3b --request-id ''",
         "arbiter advertise --name Ada --fee-percent half --max 1",
         "audit --author 1f0c9a3b",
+        "audit --after 1f0c9a3b",
         "audit --export trade.json",
         "audit --chain --against 12D3KooWGQmdpzHXCqLno4mMxWXKNFQHASBeF99gTm2JR8Vu5Bdc",
         "audit --chain verify trade.json",

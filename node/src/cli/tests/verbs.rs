@@ -410,21 +410,27 @@ fn waiting_ends_with_the_state_or_says_that_it_cannot_come() {
 
 #[test]
 fn an_audit_that_finds_something_prints_it_and_exits_with_1() {
-    let node = Node::answering(&[("exchange_audit", |_| {
-        Ok(json!({
-            "ok": false, "records": 42, "bare": 0, "lacked": 0, "authors": 3,
-            "trades": [{
-                "trade": TRADE, "state": "closed", "amount": 1_000_000, "escrow_address": "bcrt1pescrow",
-                "funding": { "txid": "cd".repeat(32), "confirmations": 3, "height": 110 }, "spend": null,
-                "sums": { "funded": 1_000_000, "to_buyers": 0, "to_sellers": 0, "to_arbiters": 0, "elsewhere": 0, "fees": 0, "held": 1_000_000 },
-            }],
-            "violations": [{ "record": OFFER, "trade": null, "rule": "the signature does not verify" }],
-            "evidence": [{ "record": null, "trade": TRADE, "rule": "a release is signed by the buyer" }],
-            "sums": { "funded": 1_000_000, "to_buyers": 0, "to_sellers": 0, "to_arbiters": 0, "elsewhere": 0, "fees": 0, "held": 1_000_000 },
-            "checkpoints": [],
-            "cut": { "trades": false, "crowded": 0, "checkpoints": false },
-        }))
-    })]);
+    let node = Node::answering(&[
+        ("exchange_audit", |_| {
+            let sums = json!({
+                "funded": 1_000_000, "to_buyers": 0, "to_sellers": 0, "to_arbiters": 0, "elsewhere": 0, "fees": 0, "held": 1_000_000,
+            });
+            Ok(json!({
+                "ok": false, "records": 42, "bare": 0, "lacked": 0, "authors": 3, "bids": 1, "agreed": 1,
+                "trades": [{
+                    "trade": TRADE, "state": "closed", "amount": 1_000_000, "escrow_address": "bcrt1pescrow",
+                    "funding": { "txid": "cd".repeat(32), "confirmations": 3, "height": 110 }, "spend": null,
+                    "sums": sums,
+                }],
+                "violations": [{ "record": OFFER, "trade": null, "rule": "the signature does not verify" }],
+                "evidence": [{ "record": null, "trade": TRADE, "rule": "a release is signed by the buyer" }],
+                "sums": sums,
+                "checkpoints": [],
+                "cut": { "trades": false, "crowded": 0, "checkpoints": false, "violations": 0, "evidence": 0 },
+            }))
+        }),
+        ("exchange_auditFind", |_| Ok(json!([TRADE]))),
+    ]);
     let ran = node.run(&["audit", "--chain"]);
     assert_eq!(ran.exit, 1);
     assert!(ran.err.contains("the first: the signature does not verify (record 1f0c9a3b"), "{ran:?}");
@@ -432,16 +438,22 @@ fn an_audit_that_finds_something_prints_it_and_exits_with_1() {
     let json = node.run(&["audit", "--chain", "--json", "--trade", "7ade7ade"]);
     assert_eq!(serde_json::from_str::<Value>(&json.out).unwrap()["records"], 42);
     assert_eq!((json.exit, &json.error()["code"]), (1, &json!("violated")));
-    assert_eq!(node.asked("exchange_audit").pop().unwrap(), json!({ "chain": true, "author": null, "trade": TRADE }));
+    assert_eq!(node.asked("exchange_auditFind"), [json!("7ade7ade")], "nothing is listed to find a trade");
+    let asked = json!({ "chain": true, "author": null, "trade": TRADE, "after": null });
+    assert_eq!(node.asked("exchange_audit").pop().unwrap(), asked);
 }
 
 #[test]
 fn proofs_of_misconduct_fail_an_audit_only_if_asked() {
     let node = Node::answering(&[("exchange_audit", |_| {
         Ok(json!({
-            "ok": true, "records": 42, "bare": 12, "lacked": 1, "authors": 3, "trades": [], "violations": [], "sums": null,
+            "ok": true, "records": 42, "bare": 12, "lacked": 1, "authors": 3, "bids": 9, "agreed": 2, "violations": [], "sums": null,
+            "trades": [{
+                "trade": TRADE, "state": "agreed", "amount": 1_000_000, "escrow_address": "bcrt1pescrow",
+                "funding": null, "spend": null, "sums": null,
+            }],
             "checkpoints": [],
-            "cut": { "trades": true, "crowded": 1, "checkpoints": true },
+            "cut": { "trades": true, "crowded": 1, "checkpoints": true, "violations": 0, "evidence": 7 },
             "evidence": [{ "record": OFFER, "trade": null, "rule": "a release is signed by the buyer" }],
         }))
     })]);
@@ -450,11 +462,17 @@ fn proofs_of_misconduct_fail_an_audit_only_if_asked() {
     let bare = "12 of them are old and kept without their bodies; 1 trade could not be judged without.";
     assert!(ran.out.contains(bare), "{ran:?}");
     let cut = "Others say so much about 1 trade that not all of it was looked at.\nThere are more checkpoints";
-    assert!(ran.out.contains("There are more trades than one audit looks at") && ran.out.contains(cut), "{ran:?}");
+    let more = format!("than the 1 listed here. The next ones: exchange-node audit --after {TRADE}\n");
+    let unanswered = "Not agreed on, and not listed: 7 bids.\n";
+    assert!(ran.out.contains(unanswered) && ran.out.contains(&more) && ran.out.contains(cut), "{ran:?}");
     assert!(ran.out.contains("Proofs of misconduct, which harm nobody else:\n  a release"), "{ran:?}");
+    assert!(ran.out.ends_with("  and 7 more\n"), "{ran:?}");
+    let next = node.run(&["audit", "--after", TRADE]);
+    assert!(next.out.starts_with("All is well with the trades after 7ade7ade.\n"), "{next:?}");
+    assert_eq!(node.asked("exchange_audit").pop().unwrap()["after"], TRADE);
     let strict = node.run(&["audit", "--strict"]);
     assert_eq!(strict.exit, 1);
-    assert!(strict.err.contains("the history has 1 proof of misconduct"), "{strict:?}");
+    assert!(strict.err.contains("the history has 8 proofs of misconduct"), "{strict:?}");
 }
 
 #[test]
