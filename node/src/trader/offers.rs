@@ -14,7 +14,7 @@ use exchange_ledger::wire::List;
 
 use crate::errors::ExplainResult;
 use crate::market::{self, Viewer};
-use crate::trader::{Trader, keys};
+use crate::trader::{Active, Trader, keys};
 use crate::{clock, entropy};
 
 /// How long an offer lives unless its maker says otherwise, in seconds: seven days.
@@ -23,6 +23,9 @@ const DEFAULT_OFFER_LIFE_S: u64 = 7 * 24 * 3600;
 impl Trader {
     pub(super) async fn post(&mut self, request: PostOffer) -> Result<OfferView, ApiError> {
         check_details(&request.details)?;
+        if request.automatic && is_blank(&request.details) {
+            return Err(no_details());
+        }
         let now = clock::unix_now();
         let lifetime = request.lifetime_s.unwrap_or(DEFAULT_OFFER_LIFE_S).min(MAX_OFFER_LIFE_S);
         let me = self.tools.identity.author();
@@ -152,6 +155,9 @@ impl Trader {
         check_details(&request.details)?;
         let (offer, offer_body) = self.open_offer(&request.offer)?;
         let review = market::review(&self.tools, &request).await?;
+        if is_blank(&request.details) {
+            return Err(no_details());
+        }
         if !review.affordable {
             let message = format!("the wallet cannot pay {} BTC and the fee", review.locked());
             return Err(ApiError::new(
@@ -190,11 +196,14 @@ impl Trader {
         let event = Event::Command(Command { action: Action::Accept, feerate: 1 });
         if let Some(active) = self.trades.get(&request.trade) {
             active.trade.clone().handle(event.clone()).explained()?;
+            if is_blank(&request.details) && self.details_for(active)?.is_none() {
+                return Err(no_details());
+            }
         }
         if request.dry_run {
             return Ok(view);
         }
-        if !request.details.is_empty() {
+        if !is_blank(&request.details) {
             let bid: Option<Bid> = self.trades.get(&request.trade).map(|active| active.trade.bid().clone());
             let (salt, details) = (entropy::bytes32(), request.details);
             if let Some(bid) = bid {
@@ -205,6 +214,20 @@ impl Trader {
         self.handle(request.trade, event).await?;
         self.refresh(request.trade).await;
         self.show(request.trade)
+    }
+
+    /// Returns the payment details that an acceptance of this bid hands over: those that were chosen for it, with the salt of
+    /// their commitment, or else those of the offer. `None` when there are none.
+    pub(super) fn details_for(&self, active: &Active) -> Result<Option<(Option<[u8; 32]>, String)>, ApiError> {
+        if let Some((salt, chosen)) = &active.trade.local().details
+            && !is_blank(chosen)
+        {
+            return Ok(Some((Some(*salt), chosen.clone())));
+        }
+        let offer = self.tools.keeper.ledger().record(&active.trade.bid().offer_id).explained()?;
+        let Some(offer) = offer else { return Ok(None) };
+        let kept = self.tools.private.offer_details(&offer.header().body_hash).explained()?;
+        Ok(kept.filter(|details| !is_blank(details)).map(|details| (None, details)))
     }
 
     /// Says that this identity is still there, while it has open offers and nothing else was heard of it lately.
@@ -234,6 +257,20 @@ fn position_of(offer: &Offer, advert: &RecordId) -> Result<u8, ApiError> {
 
 fn check_details(details: &str) -> Result<(), ApiError> {
     Text::<MAX_DETAILS_LEN>::new(details).map(drop).map_err(invalid)
+}
+
+/// Tells whether payment details say nothing.
+fn is_blank(details: &str) -> bool {
+    details.trim().is_empty()
+}
+
+/// Refuses what would bind somebody without his payment details: the buyer would not know where to pay, or the seller whose
+/// payment it is, and the coins would lie in the escrow meanwhile.
+pub(super) fn no_details() -> ApiError {
+    let message = "no payment details are given: without them nobody knows where to pay, or who has paid";
+    let hint = "write them into a file, e.g. your name and account, and add --details-file FILE; only the other party gets \
+                them";
+    ApiError::new(Code::InvalidArgument, message, hint)
 }
 
 fn invalid(error: impl ToString) -> ApiError {
