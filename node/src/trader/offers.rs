@@ -102,7 +102,12 @@ impl Trader {
             let trusted = known.iter().filter(|arbiter| arbiter.trusted && serves(arbiter));
             let adverts: Vec<RecordId> = trusted.map(|arbiter| arbiter.advert).take(MAX_ARBITERS).collect();
             if adverts.is_empty() {
-                let message = format!("you trust no arbiter who serves {} and {} BTC", request.currency, request.max);
+                let is_other = |arbiter: &&ArbiterView| arbiter.author != me && !arbiter.members.contains(&me);
+                let trusted = known.iter().filter(is_other).filter(|arbiter| arbiter.trusted);
+                let why: Vec<String> = trusted.take(MAX_ARBITERS).map(|arbiter| unserved(arbiter, request)).collect();
+                let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
+                let message =
+                    format!("you trust no arbiter who serves {} and {} BTC{why}", request.currency, request.max);
                 let hint = "`exchange-node arbiter list` shows who there is; name one whom you know with --arbiter, or \
                             trust one for good: `exchange-node arbiter trust`";
                 return Err(ApiError::new(Code::InvalidArgument, message, hint));
@@ -241,6 +246,15 @@ impl Trader {
         if due && let Err(error) = self.tools.keeper.publish(self.tools.identity.clone(), Body::Heartbeat).await {
             tracing::warn!(%error, "the heartbeat could not be published; trying again");
         }
+    }
+}
+
+/// Says what an arbiter does not serve of what is to be offered.
+fn unserved(arbiter: &ArbiterView, request: &PostOffer) -> String {
+    if request.max > arbiter.max_amount {
+        format!("{} takes up to {} BTC", arbiter.name, arbiter.max_amount)
+    } else {
+        format!("{} does not serve {}", arbiter.name, request.currency)
     }
 }
 

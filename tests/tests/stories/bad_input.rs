@@ -38,15 +38,23 @@ fn numbers_that_do_not_fit_are_refused() {
     for amount in ["0.004", "0.03"] {
         poor.tries_to_take(&offer.id, amount).unwrap_err().assert_is(2, "invalid_argument");
     }
-    // Nobody is chosen to rule over his coins but whom he names or trusts.
+    // Nobody is chosen to rule over his coins but whom he names or trusts; an amount that nobody could take is said first.
     let details = world.details_file("poor").display().to_string();
     let (id, by_himself) = (offer.id.to_string(), ["--amount", "0.01", "--details-file", &details, "--yes"]);
     let refusal = poor.cli().run::<Value>(&[&["trade", "take", &id][..], &by_himself].concat()).unwrap_err();
     refusal.assert_is(2, "invalid_argument");
     assert!(refusal.message.contains("you trust none of the arbiters"), "{refusal:#?}");
+    let too_much = ["--amount", "1000", "--details-file", &details, "--yes"];
+    let refusal = poor.cli().run::<Value>(&[&["trade", "take", &id][..], &too_much].concat()).unwrap_err();
+    refusal.assert_is(2, "invalid_argument");
+    assert!(refusal.message.contains("outside of the offer"), "{refusal:#?}");
     let refusal = poor.tries_to_post(&Offer::SELL).unwrap_err();
     refusal.assert_is(2, "invalid_argument");
     assert!(refusal.message.contains("you trust no arbiter"), "{refusal:#?}");
+    let large = Offer { max: "2.0", ..Offer::SELL };
+    let refusal = maker.tries_to_post(&large).unwrap_err();
+    refusal.assert_is(2, "invalid_argument");
+    assert!(refusal.message.contains("takes up to 1.00000000 BTC"), "{refusal:#?}");
     // Nobody is bound without his payment details.
     let nameless = ["trade", "take", &id, "--amount", "0.01", "--arbiter", "0", "--yes"];
     let refusal = poor.cli().run::<Value>(&nameless).unwrap_err();
