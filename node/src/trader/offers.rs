@@ -1,7 +1,7 @@
 //! Posting, withdrawing and taking offers, accepting bids by hand, and the heartbeat that keeps offers live.
 
 use exchange_api::{AcceptBid, ApiError, ArbiterView, Code, OfferView, PostOffer, TakeOffer, TradeView};
-use exchange_ledger::body::{Body, MAX_ARBITERS, MAX_OFFER_LIFE_S, Offer, Revoke, Take, Terms};
+use exchange_ledger::body::{Body, MAX_ARBITERS, MAX_METHODS, MAX_OFFER_LIFE_S, Offer, Revoke, Take, Terms};
 use exchange_ledger::book::{HEARTBEAT_INTERVAL_S, STAKED_LIVE_OFFERS};
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::ledger::OfferStanding;
@@ -12,7 +12,7 @@ use exchange_ledger::text::Text;
 use exchange_ledger::trade::{Action, Bid, Command, Event};
 use exchange_ledger::wire::List;
 
-use crate::errors::ExplainResult;
+use crate::errors::{ExplainResult, bad_text};
 use crate::market::{self, Viewer};
 use crate::trader::{Active, Trader, keys};
 use crate::{clock, entropy};
@@ -37,9 +37,10 @@ impl Trader {
             price: request.price,
             min: request.min,
             max: request.max,
-            methods: methods.map_err(invalid).map(List::new)?.ok_or_else(|| invalid("too many payment methods"))?,
-            terms: Terms::new(request.terms.trim()).map_err(invalid)?,
-            arbiters: List::new(arbiters).ok_or_else(|| invalid("too many arbiters"))?,
+            methods: List::new(methods.map_err(bad_text("a payment method"))?)
+                .ok_or_else(|| invalid(format!("more than {MAX_METHODS} payment methods")))?,
+            terms: Terms::new(request.terms.trim()).map_err(bad_text("the terms"))?,
+            arbiters: List::new(arbiters).ok_or_else(|| invalid(format!("more than {MAX_ARBITERS} arbiters")))?,
             seller_bond_ppm: request.seller_bond_ppm,
             buyer_bond_ppm: request.buyer_bond_ppm,
             arbitration_delay: DEFAULT_ARBITRATION_DELAY,
@@ -49,7 +50,7 @@ impl Trader {
             expires: now.saturating_add(lifetime),
         };
         let body = Body::Offer(offer);
-        body.check(now).map_err(invalid)?;
+        body.check(now).explained()?;
         self.check_quota()?;
         if request.dry_run {
             let Body::Offer(offer) = body else { unreachable!("made above") };
@@ -270,7 +271,7 @@ fn position_of(offer: &Offer, advert: &RecordId) -> Result<u8, ApiError> {
 }
 
 fn check_details(details: &str) -> Result<(), ApiError> {
-    Text::<MAX_DETAILS_LEN>::new(details).map(drop).map_err(invalid)
+    Text::<MAX_DETAILS_LEN>::new(details).map(drop).map_err(bad_text("the payment details"))
 }
 
 /// Tells whether payment details say nothing.
