@@ -328,6 +328,28 @@ fn posting_reads_prices_exactly_and_details_from_a_file() {
 }
 
 #[test]
+fn a_maker_is_told_that_he_cannot_fund_what_he_offers() {
+    fn holds(spendable: u64) -> Result<Value, ApiError> {
+        Ok(json!({ "spendable": spendable, "pending": 0, "in_escrow": 0, "frozen": 0 }))
+    }
+    let post = ["offer", "post", "sell", "--currency", "EUR", "--price", "61750", "--min", "0.005", "--max", "0.02"];
+    let post = [&post[..], &["--method", "Wise"]].concat();
+    let poor = Node::answering(&[
+        ("exchange_offerPost", |_| Ok(offer(OFFER))),
+        ("exchange_walletBalance", |_| holds(2_200_000)),
+    ]);
+    let poor = poor.run(&post);
+    assert_eq!(poor.exit, 0, "{poor:?}");
+    assert!(poor.err.contains("can spend 0.022 BTC, and the largest bid locks 0.022 BTC and a fee"), "{poor:?}");
+    let rich = Node::answering(&[
+        ("exchange_offerPost", |_| Ok(offer(OFFER))),
+        ("exchange_walletBalance", |_| holds(2_200_001)),
+    ]);
+    let rich = rich.run(&post);
+    assert_eq!((rich.exit, rich.err.as_str()), (0, ""), "{rich:?}");
+}
+
+#[test]
 fn an_arbiter_is_trusted_by_his_identity() {
     let node = Node::answering(&[
         ("exchange_arbiterList", |_| Ok(json!([arbiter()]))),
