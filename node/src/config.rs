@@ -57,6 +57,11 @@ pub enum ChainConfig {
     },
 }
 
+/// Returns what users call a network, as `--network` and the API have it.
+pub fn network_name(network: Network) -> &'static str {
+    if network == Network::Bitcoin { "mainnet" } else { network.to_core_arg() }
+}
+
 impl NodeConfig {
     /// Returns the path of the local API's socket.
     pub fn socket(&self) -> PathBuf {
