@@ -110,6 +110,10 @@ impl Explain for StartError {
             Self::Chain(error) => error.explain(),
             Self::Store(error) => error.explain(),
             Self::Storage(error) => error.explain(),
+            Self::WrongNetwork { .. } => {
+                let hint = "start it on its own network (--network), or give this one another directory (--data-dir)";
+                ApiError::new(Code::WrongNetwork, self.to_string(), hint)
+            }
             Self::DataDir(_, ref error) if error.kind() == std::io::ErrorKind::StorageFull => {
                 ApiError::new(Code::DiskFull, self.to_string(), "")
             }
