@@ -320,6 +320,14 @@ impl Parts {
         self.open_session(move || keyring.unlock(&password)).await
     }
 
+    /// Opens the identity of the data directory, which was unlocked before.
+    ///
+    /// # Errors
+    /// When the wallet cannot be opened.
+    pub async fn open(&self, identity: Identity, email: Email) -> Result<Arc<Session>, ApiError> {
+        self.open_session(move || Ok((identity, email))).await
+    }
+
     /// Returns the 24 words of the identity's wallet, for its password.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use exchange_api::{ApiError, Code};
+use exchange_ledger::identity::{Email, KdfParams, Keystore, KeystoreParams, MasterKey, Password};
 use jsonrpsee::RpcModule;
 use jsonrpsee::types::ErrorObjectOwned;
 use serde_json::{Value, json};
@@ -562,6 +563,33 @@ fn an_identity_is_made_from_a_file_and_the_password_is_shown_nowhere() {
     let without = node.run(&new);
     assert_eq!(without.exit, 2);
     assert!(without.err.contains("EXCHANGE_PASSWORD"), "{without:?}");
+}
+
+#[test]
+fn a_node_for_somebody_else_does_not_even_start() {
+    let directory = TempDir::new().unwrap();
+    let (email, password) = (Email::parse("alice@example.org").unwrap(), Password::parse("correct horse").unwrap());
+    let identity = MasterKey::derive(&email, &password, None, &KdfParams::for_tests()).unwrap().identity();
+    let (salt, nonce) = ([1; 16], [2; 24]);
+    let keystore = Keystore::seal(&identity, &email, &password, salt, nonce, &KeystoreParams::for_tests()).unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = directory.path().join(name);
+        crate::keyring::write_new(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    write("identity.keystore", &keystore);
+    let (right, wrong) = (write("right", b"correct horse"), write("wrong", b"another horse"));
+    for (email, password, exit, code) in [
+        ("bob@example.org", &right, 2, "usage"),
+        ("bob", &right, 2, "invalid_argument"),
+        ("alice@example.org", &wrong, 1, "wrong_password"),
+    ] {
+        let data_dir = directory.path().to_str().unwrap();
+        let ran =
+            run(&["run", "--json", "--data-dir", data_dir, "--email", email, "--password-file", password.as_str()]);
+        assert_eq!((ran.exit, &ran.error()["code"]), (exit, &json!(code)), "{email}: {ran:?}");
+        assert!(!directory.path().join("ledger").exists(), "{email}: it has begun");
+    }
 }
 
 #[test]
