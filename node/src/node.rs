@@ -284,7 +284,7 @@ impl Parts {
             SessionState::Open(session) => Ok(Arc::clone(session)),
             SessionState::Opening => error(Code::Busy, "the identity is being derived", "try again in a few seconds"),
             SessionState::Closed if self.keyring.exists() => {
-                error(Code::IdentityLocked, "the identity is locked", "unlock it: start the node with its password")
+                error(Code::IdentityLocked, "the identity is locked", "unlock it: `exchange-node identity unlock`")
             }
             SessionState::Closed => {
                 error(Code::IdentityMissing, "this node has no identity", "create one: `exchange-node identity new`")

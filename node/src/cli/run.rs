@@ -347,7 +347,7 @@ async fn announce(node: &Node, context: &mut Context<'_>) -> Result<(), Failure>
     let socket = parts.config.socket();
     let identity = match parts.identity_state() {
         IdentityState::Unlocked { author, .. } => format!("as {}", author.short()),
-        IdentityState::Locked => "locked".to_owned(),
+        IdentityState::Locked => "locked (`exchange-node identity unlock` unlocks it)".to_owned(),
         IdentityState::None | IdentityState::Deriving => "without an identity".to_owned(),
     };
     let places = if listen.is_empty() { "nowhere".to_owned() } else { listen.join(" ") };

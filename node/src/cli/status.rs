@@ -69,7 +69,7 @@ fn retention(said: &str) -> String {
 fn identity(state: &IdentityState) -> String {
     match state {
         IdentityState::None => "none: `exchange-node identity new` makes one; a relay needs none".to_owned(),
-        IdentityState::Locked => "locked: restart the node with its password".to_owned(),
+        IdentityState::Locked => "locked: `exchange-node identity unlock` unlocks it".to_owned(),
         IdentityState::Deriving => "being derived".to_owned(),
         IdentityState::Unlocked { author, email } => format!("{email} ({})", author.short()),
     }

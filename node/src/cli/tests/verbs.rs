@@ -566,6 +566,28 @@ fn an_identity_is_made_from_a_file_and_the_password_is_shown_nowhere() {
 }
 
 #[test]
+fn a_node_that_was_started_without_a_password_is_unlocked() {
+    let node = Node::answering(&[
+        ("exchange_status", |_| {
+            Ok(json!({
+                "version": "0.1.0", "network": "regtest", "chain": "core", "tip": 1, "chain_error": null,
+                "identity": { "state": "locked" }, "peers": 0, "listen": [], "records": 14,
+                "retention": "180", "offers": 0, "time": 7200, "demo": false,
+            }))
+        }),
+        ("exchange_identityUnlock", |_| Ok(json!({ "author": MAKER, "email": "alice@example.org" }))),
+    ]);
+    assert!(node.run(&["status"]).out.contains("locked: `exchange-node identity unlock` unlocks it"));
+    let file = node.directory.path().join("password");
+    std::fs::File::create(&file).and_then(|mut file| std::io::Write::write_all(&mut file, b"correct horse\n")).unwrap();
+    let ran = node.run(&["identity", "unlock", "--password-file", file.to_str().unwrap()]);
+    assert_eq!(ran.exit, 0, "{ran:?}");
+    assert!(ran.out.contains(MAKER) && !format!("{ran:?}").contains("correct horse"), "{ran:?}");
+    assert_eq!(node.asked("exchange_identityUnlock"), [json!("correct horse")]);
+    assert_eq!(node.run(&["identity", "unlock"]).exit, 2);
+}
+
+#[test]
 fn a_node_for_somebody_else_does_not_even_start() {
     let directory = TempDir::new().unwrap();
     let (email, password) = (Email::parse("alice@example.org").unwrap(), Password::parse("correct horse").unwrap());
