@@ -145,7 +145,7 @@ impl Node {
         let chain: Arc<dyn ChainBackend> = match &config.chain {
             ChainConfig::Kernel => {
                 let data_dir = Some(config.data_dir.join("chain"));
-                Arc::new(KernelChain::open(KernelConfig { data_dir, network: config.network })?)
+                Arc::new(KernelChain::open(KernelConfig { data_dir, scratch: None, network: config.network })?)
             }
             ChainConfig::Core { url, auth } => {
                 let core = CoreConfig { url: url.clone(), auth: auth.clone(), network: config.network };
@@ -533,7 +533,8 @@ fn note_network(config: &NodeConfig, private: &Private) -> Result<(), StoreError
     private.put_network(config.network.magic().to_bytes())
 }
 
-fn make_data_dir(path: &Path) -> Result<(), StartError> {
+/// Makes a directory that only its owner can read, if there is none.
+pub(crate) fn make_data_dir(path: &Path) -> Result<(), StartError> {
     use std::os::unix::fs::DirBuilderExt;
     let refuse = |error| StartError::DataDir(path.to_owned(), error);
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refuse)

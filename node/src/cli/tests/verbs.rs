@@ -615,6 +615,17 @@ fn a_node_for_somebody_else_does_not_even_start() {
 }
 
 #[test]
+fn the_demo_takes_no_directory_of_a_node() {
+    let directory = TempDir::new().unwrap();
+    crate::keyring::write_new(&directory.path().join("identity.keystore"), b"somebody's").unwrap();
+    let ran = run(&["demo", "--serve", "--json", "--data-dir", directory.path().to_str().unwrap()]);
+    assert_eq!((ran.exit, &ran.error()["code"]), (2, &json!("usage")), "{ran:?}");
+    let node = Node::answering(&[]);
+    let ran = node.run(&["demo", "--serve", "--json"]);
+    assert_eq!((ran.exit, &ran.error()["code"]), (1, &json!("refused")), "{ran:?}");
+}
+
+#[test]
 fn naming_a_coin_in_public_is_confirmed_or_only_tried() {
     let node = Node::answering(&[("exchange_identityStake", |request| {
         let id = if request["dry_run"] == true { "00".repeat(32) } else { OFFER.to_owned() };
