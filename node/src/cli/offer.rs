@@ -231,7 +231,12 @@ pub fn table(offers: &[OfferView], now: u64, empty: &str) -> String {
 /// Returns an offer with all its terms.
 pub fn show(offer: &OfferView, now: u64) -> String {
     let mut lines = Lines::default();
-    lines.line("offer", offer.id.to_string()).line("", sentence(offer)).line("state", state(offer.state));
+    // What was only tried has no id, and stands nowhere.
+    if offer.id == RecordId([0; 32]) {
+        lines.line("offer", sentence(offer));
+    } else {
+        lines.line("offer", offer.id.to_string()).line("", sentence(offer)).line("state", state(offer.state));
+    }
     lines.line("price", format!("{} for one BTC", format::money(offer.currency, offer.price.get())));
     for (position, method) in offer.methods.iter().enumerate() {
         lines.line(if position == 0 { "methods" } else { "" }, format!("{position}: {}", format::clean_line(method)));

@@ -212,7 +212,7 @@ fn sending_is_priced_confirmed_and_repeatable() {
 #[test]
 fn a_failure_names_the_request_that_can_be_repeated() {
     let node = Node::answering(&[("exchange_walletSend", |_| {
-        Err(ApiError::new(Code::InsufficientFunds, "the wallet holds 0.00000000 BTC", "deposit coins first"))
+        Err(ApiError::new(Code::ChainUnreachable, "the payment is kept and goes out later", "do not send it again"))
     })]);
     let ran = node.run(&["wallet", "send", "bcrt1qxyz", "all", "--yes"]);
     let id = node.asked("exchange_walletSend")[0]["request_id"].as_str().unwrap().to_owned();
@@ -221,15 +221,20 @@ fn a_failure_names_the_request_that_can_be_repeated() {
     assert_eq!(
         ran.err,
         format!(
-            "error: the wallet holds 0.00000000 BTC\n  deposit coins first\n  to repeat it without doing it twice: --request-id {id}\n"
+            "error: the payment is kept and goes out later\n  do not send it again\n  to repeat it without doing it twice: --request-id {id}\n"
         )
     );
     let ran = node.run(&["wallet", "send", "bcrt1qxyz", "all", "--yes", "--json", "--request-id", "rent"]);
     let expected = json!({
-        "code": "insufficient_funds", "message": "the wallet holds 0.00000000 BTC", "hint": "deposit coins first",
+        "code": "chain_unreachable", "message": "the payment is kept and goes out later", "hint": "do not send it again",
         "request_id": "rent",
     });
     assert_eq!((ran.error(), ran.out.as_str()), (expected, ""));
+    let poor = Node::answering(&[("exchange_walletSend", |_| {
+        Err(ApiError::new(Code::InsufficientFunds, "the wallet holds 0.00000000 BTC", "deposit coins first"))
+    })]);
+    let ran = poor.run(&["wallet", "send", "bcrt1qxyz", "all", "--yes"]);
+    assert_eq!(ran.err, "error: the wallet holds 0.00000000 BTC\n  deposit coins first\n", "nothing was done");
 }
 
 #[test]
@@ -329,6 +334,15 @@ fn posting_reads_prices_exactly_and_details_from_a_file() {
 }
 
 #[test]
+fn an_offer_that_is_only_tried_is_shown_without_an_id() {
+    let node = Node::answering(&[("exchange_offerPost", |_| Ok(offer(&"00".repeat(32))))]);
+    let post = ["offer", "post", "sell", "--currency", "EUR", "--price", "61750", "--min", "0.005", "--max", "0.02"];
+    let ran = node.run(&[&post[..], &["--method", "Wise", "--dry-run"]].concat());
+    assert!(ran.out.starts_with("The offer is good. Nothing was posted.\n\noffer "), "{ran:?}");
+    assert!(!ran.out.contains("0000") && !ran.out.contains("live"), "{ran:?}");
+}
+
+#[test]
 fn a_maker_is_told_that_he_cannot_fund_what_he_offers() {
     fn holds(spendable: u64) -> Result<Value, ApiError> {
         Ok(json!({ "spendable": spendable, "pending": 0, "in_escrow": 0, "frozen": 0 }))
@@ -407,8 +421,10 @@ fn a_trade_tells_who_acts_next_and_how() {
 fn steps_ask_what_the_user_should_ask_himself() {
     let node = Node::answering(&[
         ("exchange_tradeList", |_| Ok(json!([trade("paid", &["release"])]))),
-        ("exchange_tradeShow", |_| Ok(trade("paid", &["release"]))),
-        ("exchange_tradeRelease", |_| Ok(trade("released", &[]))),
+        ("exchange_tradeRelease", |request| {
+            Ok(if request["dry_run"] == true { trade("paid", &["release"]) } else { trade("released", &[]) })
+        }),
+        ("exchange_tradeAccept", |_| Err(ApiError::new(Code::NotAllowed, "there is no bid to accept", "look again"))),
     ]);
     let no = node.run_typing(&["trade", "release", "7ade7ade"], "no\n");
     assert_eq!(no.exit, 1);
@@ -416,7 +432,10 @@ fn steps_ask_what_the_user_should_ask_himself() {
     let yes = node.run(&["trade", "release", "7ade7ade", "--yes", "--json"]);
     assert_eq!(yes.document()["state"], "released");
     let asked = node.asked("exchange_tradeRelease");
-    assert_eq!((asked.len(), &asked[0]["trade"]), (1, &json!(TRADE)));
+    let tried: Vec<&Value> = asked.iter().map(|request| &request["dry_run"]).collect();
+    assert_eq!((tried, &asked[1]["trade"]), (vec![&json!(true), &json!(false)], &json!(TRADE)));
+    let cannot = node.run_typing(&["trade", "accept", "7ade7ade"], "yes\n");
+    assert_eq!(cannot.err, "error: there is no bid to accept\n  look again\n", "nobody is asked about it");
 }
 
 #[test]
