@@ -36,7 +36,7 @@ pub struct NodeConfig {
 /// How the chain is seen.
 #[derive(Debug, Clone)]
 pub enum ChainConfig {
-    /// Bitcoin Core's validation engine in this process, on regtest: it mines for itself and talks to nobody.
+    /// Bitcoin Core's validation engine in this process, on regtest: it talks to nobody, and only the demo mines.
     Kernel,
     /// A Bitcoin Core node over RPC.
     Core {

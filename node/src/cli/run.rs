@@ -38,7 +38,7 @@ const ALL: i64 = NetLimits::INCOMING as i64; // widening
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  exchange-node run                   regtest on an embedded chain, to try things out
+  exchange-node run                   regtest on an embedded chain, alone: to look around; `demo` has coins and people
   exchange-node run --relay           pass on what others trade, on port 9740
   exchange-node run --relay --retention full
                                       keep what others drop, too
@@ -119,7 +119,7 @@ enum NetworkArg {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ChainArg {
-    /// Bitcoin Core's engine in this process: regtest only, mines for itself
+    /// Bitcoin Core's engine in this process: regtest only, a chain on which this node is alone and nobody mines
     Kernel,
     /// A Bitcoin Core node
     Core,
@@ -144,7 +144,7 @@ impl Run {
         };
         let served = match opened {
             Ok(()) if stop.is_cancelled() => Ok(()),
-            Ok(()) => announce(&node, context).await,
+            Ok(()) => announce(&node, self.relay, context).await,
             Err(failure) => Err(failure),
         };
         if served.is_err() {
@@ -340,8 +340,14 @@ impl Opening {
     }
 }
 
-/// Says that the node serves, where, and as whom.
-async fn announce(node: &Node, context: &mut Context<'_>) -> Result<(), Failure> {
+/// What a chain is not good for that nobody else is on.
+const ALONE: &str = "\
+note: the embedded chain is this node's alone, and nobody mines on it: no coins come. To try trades out, run
+  exchange-tui demo, or exchange-node demo --serve; for a chain that others are on, see exchange-node run --help
+";
+
+/// Says that the node serves, where, and as whom, and if it can be used for little.
+async fn announce(node: &Node, relay: bool, context: &mut Context<'_>) -> Result<(), Failure> {
     let parts = node.parts();
     let listen: Vec<String> = parts.net.listen_addresses().await.iter().map(Multiaddr::to_string).collect();
     let socket = parts.config.socket();
@@ -352,6 +358,10 @@ async fn announce(node: &Node, context: &mut Context<'_>) -> Result<(), Failure>
     };
     let places = if listen.is_empty() { "nowhere".to_owned() } else { listen.join(" ") };
     say(context.console, format_args!("ready {identity}, API at {}, listening on {places}\n", socket.display()));
+    // A relay needs no coins.
+    if matches!(parts.config.chain, ChainConfig::Kernel) && !relay {
+        context.say(ALONE);
+    }
     if context.global.json {
         let peer_id = parts.net.local_peer().to_string();
         let document = json!({ "ready": true, "socket": socket, "listen": listen, "peer_id": peer_id });

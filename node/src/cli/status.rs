@@ -99,7 +99,7 @@ fn table(peers: &[PeerInfo]) -> String {
         let ledger = if peer.in_sync { "the same" } else { "comparing" };
         table.row([peer.peer.clone(), peer.address.clone(), format::clean_line(&peer.agent), ping, ledger.to_owned()]);
     }
-    table.render("No peers yet. The node keeps looking; `exchange-node peers connect` helps.")
+    table.render("No peers yet. The node looks for those that --peer named; `exchange-node peers connect` adds one.")
 }
 
 impl Stop {
