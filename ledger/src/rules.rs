@@ -44,6 +44,11 @@ pub const MAX_ARBITER_FEE_PPM: u32 = 100_000;
 /// by the key of both, his part of a joint funding. Mainnet asked for it in its dearest weeks.
 pub const MAX_SPEND_FEERATE: u64 = 500;
 
+// The words below name these numbers, for whoever breaks a rule.
+const _: () = assert!(MIN_TRADE.get() == 400_000, "0.004 BTC");
+const _: () = assert!(MIN_BOND_PPM == 50_000 && MAX_BOND_PPM == 500_000, "5 to 50 percent");
+const _: () = assert!(MAX_ARBITER_FEE_PPM == 100_000, "10 percent");
+
 /// Checks what a body says against the rules that need no other record. `time` is the record's own.
 ///
 /// # Errors
@@ -77,7 +82,7 @@ pub(crate) fn check_body(body: &Body, time: u64) -> Result<(), &'static str> {
 
 fn check_offer(offer: &Offer, time: u64) -> Result<(), &'static str> {
     if offer.min < MIN_TRADE {
-        return Err("the smallest amount is below the minimum trade");
+        return Err("the smallest amount is below 0.004 BTC, the minimum trade");
     }
     if offer.max < offer.min {
         return Err("the largest amount is below the smallest");
@@ -91,8 +96,11 @@ fn check_offer(offer: &Offer, time: u64) -> Result<(), &'static str> {
     if offer.arbiters.is_empty() {
         return Err("no arbiter is named");
     }
-    if has_repetition(&offer.methods) || has_repetition(&offer.arbiters) {
-        return Err("a payment method or arbiter stands twice");
+    if has_repetition(&offer.methods) {
+        return Err("a payment method stands twice");
+    }
+    if has_repetition(&offer.arbiters) {
+        return Err("an arbiter stands twice");
     }
     if !(MIN_REFUND_DELAY..=MAX_REFUND_DELAY).contains(&offer.refund_delay) {
         return Err("the refund delay is out of range");
@@ -105,7 +113,7 @@ fn check_offer(offer: &Offer, time: u64) -> Result<(), &'static str> {
     }
     let is_bond = |ppm: u32| ppm == 0 || (MIN_BOND_PPM..=MAX_BOND_PPM).contains(&ppm);
     if !is_bond(offer.seller_bond_ppm) || !is_bond(offer.buyer_bond_ppm) {
-        return Err("a bond is below a twentieth of the amount or above a half");
+        return Err("a bond is neither 0 nor from 5 to 50 percent of the amount");
     }
     if offer.expires <= time || offer.expires - time > MAX_OFFER_LIFE_S {
         return Err("the offer ends before it begins, or after thirty days");
@@ -118,7 +126,7 @@ fn check_advert(advert: &ArbiterAdvert) -> Result<(), &'static str> {
         return Err("the arbiter has no name");
     }
     if advert.fee_ppm > MAX_ARBITER_FEE_PPM {
-        return Err("the arbiter's fee is above a tenth");
+        return Err("the arbiter's fee is above 10 percent");
     }
     Ok(())
 }
@@ -138,7 +146,9 @@ fn check_members(threshold: u8, members: &[AuthorId]) -> Result<(), &'static str
 fn check_step(step: &GroupStep) -> Result<(), &'static str> {
     match step {
         GroupStep::Propose(terms) if terms.name.as_str().trim().is_empty() => Err("the group has no name"),
-        GroupStep::Propose(terms) if terms.fee_ppm > MAX_ARBITER_FEE_PPM => Err("the arbiter's fee is above a tenth"),
+        GroupStep::Propose(terms) if terms.fee_ppm > MAX_ARBITER_FEE_PPM => {
+            Err("the arbiter's fee is above 10 percent")
+        }
         GroupStep::Propose(terms) => check_members(terms.threshold, &terms.members),
         GroupStep::Join(join) if !seal::is_usable(&join.seal_key) => Err("the key for shares is unusable"),
         GroupStep::Deal(deal) if deal.joins.len() != deal.sealed.len() + 1 => {

@@ -36,7 +36,7 @@ pub struct NodeConfig {
 /// How the chain is seen.
 #[derive(Debug, Clone)]
 pub enum ChainConfig {
-    /// Bitcoin Core's validation engine in this process, on regtest: it mines for itself and talks to nobody.
+    /// Bitcoin Core's validation engine in this process, on regtest: it talks to nobody, and only the demo mines.
     Kernel,
     /// A Bitcoin Core node over RPC.
     Core {
@@ -55,6 +55,11 @@ pub enum ChainConfig {
         /// In the order in which they are tried.
         servers: Vec<ElectrumServer>,
     },
+}
+
+/// Returns what users call a network, as `--network` and the API have it.
+pub fn network_name(network: Network) -> &'static str {
+    if network == Network::Bitcoin { "mainnet" } else { network.to_core_arg() }
 }
 
 impl NodeConfig {

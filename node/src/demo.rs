@@ -4,6 +4,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use exchange_ledger::text::Text;
 use exchange_ledger::trade::{Action, Phase, Verdict};
 use exchange_ledger::wire::{CurveKey, Destination, List};
 use libp2p::Multiaddr;
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -31,7 +33,7 @@ use crate::chain::kernel::{KernelChain, KernelConfig};
 use crate::config::{ChainConfig, NodeConfig};
 use crate::market::{self, Viewer};
 use crate::net::NetLimits;
-use crate::node::{Node, Session};
+use crate::node::{Node, Session, make_data_dir};
 use crate::trader::keys::{ARBITER_NONCE, seal_secret, trade_key};
 use crate::{clock, entropy};
 
@@ -52,6 +54,8 @@ const HASTE: u32 = 12;
 const ORPHAN_CHECK: Duration = Duration::from_secs(1);
 /// How often something is looked at.
 const GLANCE: Duration = Duration::from_millis(200);
+/// How long what is left of a demo may take to end, after its nodes have: moments.
+const ENDING: Duration = Duration::from_secs(10);
 /// How long anything of the demo may take before it is given up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -71,27 +75,37 @@ pub struct Demo {
 /// # Errors
 /// When the trade does not end with the buyer's coins confirmed on the chain.
 pub async fn run_headless(stop: CancellationToken) -> Result<serde_json::Value> {
-    let directory = tempdir()?;
+    let directory = tempfile::Builder::new().prefix("exchange-demo-").tempdir()?;
     let outcome = async {
-        let demo = Demo::start(&directory, None, stop.clone()).await?;
+        let demo = Demo::start(directory.path(), None, stop.clone()).await?;
         let result = demo.trade().await;
         demo.stop().await;
         result
     };
     let result = outcome.await;
-    let removed = std::fs::remove_dir_all(&directory);
+    let removed = remove(&directory).await;
     let value = result?;
     removed?;
     Ok(value)
 }
 
-/// Runs the demo for somebody to take part in, with your node's API at `api.sock` of `data_dir`, until `stop`.
+/// Runs the demo for somebody to take part in, with your node's API at `socket`, until `stop`. What its people keep is in
+/// `data_dir` and goes with the chain on which it rests, so that the same directory serves the next demo.
 ///
 /// # Errors
 /// When it cannot be set up.
-pub async fn serve(data_dir: &Path, socket: Option<PathBuf>, stop: CancellationToken) -> Result<()> {
+pub async fn serve(data_dir: &Path, socket: PathBuf, stop: CancellationToken) -> Result<()> {
+    make_data_dir(data_dir)?;
+    let directory = tempfile::Builder::new().prefix("demo-").tempdir_in(data_dir)?;
+    let served = run(directory.path(), socket, stop).await;
+    let removed = remove(&directory).await;
+    served?;
+    removed
+}
+
+async fn run(directory: &Path, socket: PathBuf, stop: CancellationToken) -> Result<()> {
     let orphaned = tokio::spawn(stop_when_orphaned(stop.clone()));
-    let demo = Demo::start(data_dir, socket, stop.clone()).await?;
+    let demo = Demo::start(directory, Some(socket), stop.clone()).await?;
     let you = demo.you().tools.identity.author();
     let people = People { arbiter: Arc::clone(&demo.people[0]), makers: demo.makers(), you };
     let alive = tokio::spawn(breathe(Arc::clone(&demo.chain), people, stop.clone()));
@@ -116,21 +130,29 @@ async fn stop_when_orphaned(stop: CancellationToken) {
 
 impl Demo {
     async fn start(directory: &Path, socket: Option<PathBuf>, stop: CancellationToken) -> Result<Self> {
-        tokio::select! {
-            demo = Self::set_up(directory, socket, stop.clone()) => demo,
-            () = stop.cancelled() => bail!("stopped before the demo was ready"),
+        let config = KernelConfig { scratch: Some(directory.to_owned()), ..KernelConfig::default() };
+        let chain = Arc::new(KernelChain::open(config)?);
+        let mut demo = Self { chain, nodes: Vec::new(), people: Vec::new(), stop: stop.clone() };
+        let ready = tokio::select! {
+            ready = demo.set_up(directory, socket) => ready,
+            () = stop.cancelled() => Err(eyre!("stopped before the demo was ready")),
+        };
+        match ready {
+            Ok(()) => Ok(demo),
+            Err(error) => {
+                demo.stop().await;
+                Err(error)
+            }
         }
     }
 
-    async fn set_up(directory: &Path, socket: Option<PathBuf>, stop: CancellationToken) -> Result<Self> {
-        let chain = Arc::new(KernelChain::open(KernelConfig { data_dir: None, network: Network::Regtest })?);
-        let mut demo = Self { chain, nodes: Vec::new(), people: Vec::new(), stop };
+    async fn set_up(&mut self, directory: &Path, socket: Option<PathBuf>) -> Result<()> {
         let mut hub: Vec<Multiaddr> = Vec::new();
         for name in CAST {
             tracing::info!("starting the node of {name}");
             let you = name == "you";
             let config = NodeConfig {
-                data_dir: if you { directory.to_owned() } else { directory.join("people").join(name) },
+                data_dir: directory.join(name),
                 network: Network::Regtest,
                 chain: ChainConfig::Kernel,
                 listen: vec!["/ip4/127.0.0.1/tcp/0".parse()?],
@@ -140,24 +162,24 @@ impl Demo {
                 retention: Retention::default(),
                 socket: socket.clone().filter(|_| you),
             };
-            let node =
-                Node::start_demo(config, Arc::clone(&demo.chain) as Arc<dyn ChainBackend>, demo.stop.clone()).await?;
+            let chain = Arc::clone(&self.chain) as Arc<dyn ChainBackend>;
+            let node = Node::start_demo(config, chain, self.stop.clone()).await?;
+            let parts = Arc::clone(node.parts());
+            // Kept at once: whatever fails from here on, it is stopped in order.
+            self.nodes.push(node);
             if hub.is_empty() {
                 hub = wait_for("the arbiter's address", async || {
-                    node.parts().net.listen_addresses().await.into_iter().next().map(|address| vec![address])
+                    parts.net.listen_addresses().await.into_iter().next().map(|address| vec![address])
                 })
                 .await?;
             }
             let email = format!("{name}@demo.example");
             let password = Zeroizing::new(Passphrase::from_entropy(&entropy::bytes32()).as_str().to_owned());
-            let session = node.parts().create_identity(email, password, None).await?;
-            demo.nodes.push(node);
-            demo.people.push(session);
+            self.people.push(parts.create_identity(email, password, None).await?);
         }
-        demo.give_coins().await?;
-        demo.advertise_arbiter().await?;
-        demo.post_offers().await?;
-        Ok(demo)
+        self.give_coins().await?;
+        self.advertise_arbiter().await?;
+        self.post_offers().await
     }
 
     fn you(&self) -> &Arc<Session> {
@@ -356,10 +378,18 @@ impl Demo {
     async fn stop(self) {
         self.stop.cancel();
         let Self { nodes, people, chain, .. } = self;
-        drop((people, chain));
+        drop(people);
         for node in nodes {
             node.wait().await;
         }
+        // A node that was just being started is dropped as it is, and ends by itself. Then the chain is closed here, before its
+        // directory goes.
+        let ended = async {
+            while Arc::strong_count(&chain) > 1 || chain.is_in_use() {
+                tokio::time::sleep(GLANCE).await;
+            }
+        };
+        tokio::time::timeout(ENDING, ended).await.ok();
     }
 }
 
@@ -497,9 +527,34 @@ fn nowhere() -> ScriptBuf {
     ScriptBuf::new_op_return([])
 }
 
-/// Makes a directory of its own for a demo that nobody watches.
-fn tempdir() -> Result<PathBuf> {
-    let path = std::env::temp_dir().join(format!("exchange-demo-{}-{}", std::process::id(), clock::unix_now()));
-    std::fs::create_dir(&path)?;
-    Ok(path)
+/// Removes a directory of the demo. It is tried again while something still writes there: a node that was just being
+/// started when the demo was stopped.
+async fn remove(directory: &TempDir) -> Result<()> {
+    let deadline = Instant::now() + ENDING;
+    loop {
+        match std::fs::remove_dir_all(directory.path()) {
+            Err(error) if error.kind() != ErrorKind::NotFound && Instant::now() >= deadline => return Err(error.into()),
+            Err(error) if error.kind() != ErrorKind::NotFound => tokio::time::sleep(GLANCE).await,
+            Ok(()) | Err(_) => return Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_demo_that_is_stopped_early_leaves_nothing_behind_and_its_directory_serves_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = directory.path().join("demo");
+        // Each may have begun nothing or a node: which is chance.
+        for _ in 0..4 {
+            let stop = CancellationToken::new();
+            stop.cancel();
+            serve(&data_dir, data_dir.join("api.sock"), stop).await.unwrap_err();
+            let left: Vec<_> = std::fs::read_dir(&data_dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+            assert_eq!(left, Vec::<PathBuf>::new());
+        }
+    }
 }

@@ -3,7 +3,9 @@
 use exchange_api::{ApiError, Code};
 use exchange_ledger::identity::{EmailError, KeystoreError, PasswordError, SecretKeyError};
 use exchange_ledger::ledger::TradeError;
+use exchange_ledger::record::RecordError;
 use exchange_ledger::storage::StorageError;
+use exchange_ledger::text::TextError;
 use exchange_ledger::trade::Refusal;
 use exchange_store::StoreError;
 
@@ -45,6 +47,22 @@ impl Explain for StorageError {
     }
 }
 
+/// Of a body that breaks a rule the rule is told: to a user it is no record yet.
+impl Explain for RecordError {
+    fn explain(self) -> ApiError {
+        let message = match self {
+            Self::Body { kind: _, reason } => reason,
+            other => other.to_string(),
+        };
+        ApiError::new(Code::InvalidArgument, message, "")
+    }
+}
+
+/// Returns what explains why a text may not stand in a record: `what` it is, and what is wrong with it.
+pub fn bad_text(what: &'static str) -> impl Fn(TextError) -> ApiError {
+    move |error| ApiError::new(Code::InvalidArgument, format!("{what}: {error}"), "")
+}
+
 impl Explain for TradeError {
     fn explain(self) -> ApiError {
         match self {
@@ -60,7 +78,7 @@ impl Explain for PublishError {
         match self {
             Self::Storage(error) => error.explain(),
             Self::Store(error) => error.explain(),
-            Self::Invalid(error) => ApiError::new(Code::InvalidArgument, error.to_string(), ""),
+            Self::Invalid(error) => error.explain(),
             Self::Stopping => ApiError::new(Code::Busy, self.to_string(), "start it again, then repeat"),
             Self::Unconfirmed => {
                 ApiError::new(Code::Busy, self.to_string(), "wait until a peer is connected, then repeat")
@@ -92,6 +110,10 @@ impl Explain for StartError {
             Self::Chain(error) => error.explain(),
             Self::Store(error) => error.explain(),
             Self::Storage(error) => error.explain(),
+            Self::WrongNetwork { .. } => {
+                let hint = "start it on its own network (--network), or give this one another directory (--data-dir)";
+                ApiError::new(Code::WrongNetwork, self.to_string(), hint)
+            }
             Self::DataDir(_, ref error) if error.kind() == std::io::ErrorKind::StorageFull => {
                 ApiError::new(Code::DiskFull, self.to_string(), "")
             }
@@ -239,10 +261,22 @@ impl Explain for WalletError {
 
 #[cfg(test)]
 mod tests {
+    use exchange_ledger::record::Kind;
+    use exchange_ledger::text::Text;
     use exchange_ledger::trade::funding::FundingError;
     use exchange_ledger::trade::{Action, EscrowError, Phase, Role};
 
     use super::*;
+
+    #[test]
+    fn a_broken_rule_is_told_without_the_record_that_it_would_have_been() {
+        let reason = "the smallest amount is below 0.004 BTC, the minimum trade".to_owned();
+        let error = RecordError::Body { kind: Kind::Offer, reason: reason.clone() };
+        let told = PublishError::Invalid(error).explain();
+        assert_eq!((told.code, told.message), (Code::InvalidArgument, reason));
+        let long = Text::<4>::new("too long").map_err(bad_text("a payment method")).unwrap_err();
+        assert_eq!(long.message, "a payment method: text of 8 bytes is too long: at most 4");
+    }
 
     #[test]
     fn whoever_is_refused_is_told_what_to_do() {

@@ -351,6 +351,10 @@ fn chosen_arbiter(offer: &OfferView, request: &TakeOffer) -> Result<ArbiterView,
             ApiError::new(Code::InvalidArgument, message, "`exchange-node offer show` lists those that it names")
         }),
         None => known.find(|arbiter| arbiter.trusted && request.amount <= arbiter.max_amount).cloned().ok_or_else(|| {
+            let most = offer.arbiters.iter().filter(|arbiter| arbiter.trusted).max_by_key(|arbiter| arbiter.max_amount);
+            if let Some(trusted) = most {
+                return above_limit(request.amount, trusted);
+            }
             let names: Vec<&str> = offer.arbiters.iter().map(|arbiter| arbiter.name.as_str()).collect();
             let names = if names.is_empty() { "none is known yet".to_owned() } else { names.join(", ") };
             let message = format!("you trust none of the arbiters of this offer ({names})");
@@ -359,6 +363,13 @@ fn chosen_arbiter(offer: &OfferView, request: &TakeOffer) -> Result<ArbiterView,
             ApiError::new(Code::InvalidArgument, message, hint)
         }),
     }
+}
+
+/// Refuses an amount that an arbiter does not rule about.
+fn above_limit(amount: Sats, arbiter: &ArbiterView) -> ApiError {
+    let (name, most) = (&arbiter.name, arbiter.max_amount);
+    let message = format!("{amount} BTC are too much for the arbiter {name}: he takes up to {most} BTC");
+    ApiError::new(Code::InvalidArgument, message, "take less, or choose another of the offer's arbiters with --arbiter")
 }
 
 /// Returns who rules when the first arbiter is silent: whom the bid names, or else the next whom this node trusts, if any.
@@ -402,6 +413,10 @@ pub async fn review(tools: &Tools, request: &TakeOffer) -> Result<TakeReview, Ap
             return Err(ApiError::new(Code::OfferGone, message, "look at the book for another"));
         }
     }
+    if request.amount < offer.min || request.amount > offer.max {
+        let (amount, min, max) = (request.amount, offer.min, offer.max);
+        return Err(invalid(format!("{amount} BTC is outside of the offer: {min} to {max} BTC")));
+    }
     let arbiter = chosen_arbiter(&offer, request)?;
     let method_at = usize::from(request.method.unwrap_or_default());
     let method = offer.methods.get(method_at).cloned();
@@ -410,9 +425,9 @@ pub async fn review(tools: &Tools, request: &TakeOffer) -> Result<TakeReview, Ap
         return Err(invalid("you are the arbiter yourself: choose another".into()));
     }
     let second_arbiter = second_arbiter(&offer, request, &arbiter, me)?;
-    let max = second_arbiter.iter().fold(offer.max.min(arbiter.max_amount), |max, second| max.min(second.max_amount));
-    if request.amount < offer.min || request.amount > max {
-        return Err(invalid(format!("{} BTC is outside of the offer: {} to {max} BTC", request.amount, offer.min)));
+    let mut arbiters = std::iter::once(&arbiter).chain(&second_arbiter);
+    if let Some(small) = arbiters.find(|arbiter| request.amount > arbiter.max_amount) {
+        return Err(above_limit(request.amount, small));
     }
     let feerate = tools.chain.fee_rate(3).await.explained()?.to_sat_per_vb_ceil().max(1);
     let fee = |vsize: u64| feerate.checked_mul(vsize).and_then(Sats::new).unwrap_or(Sats::MAX);

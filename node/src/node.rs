@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bitcoin::FeeRate;
+use bitcoin::p2p::Magic;
+use bitcoin::{FeeRate, Network};
 use exchange_api::{ApiError, Code, IdentityState, SocketError, SweepView, SweepWords};
 use exchange_ledger::body::Body;
 use exchange_ledger::identity::{Email, Identity};
@@ -23,7 +24,7 @@ use crate::chain::electrum::{ElectrumChain, ElectrumConfig};
 use crate::chain::kernel::{KernelChain, KernelConfig};
 use crate::chain::{BlockRef, ChainBackend, ChainError, median_time_past};
 use crate::clock::{self, SureTime};
-use crate::config::{ChainConfig, NodeConfig};
+use crate::config::{ChainConfig, NodeConfig, network_name};
 use crate::errors::ExplainResult;
 use crate::events::Events;
 use crate::keeper::{Change, Keeper};
@@ -57,6 +58,16 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error("data directory {0}: {1}; choose another with --data-dir or mend its permissions")]
     DataDir(std::path::PathBuf, std::io::Error),
+    /// The data directory is of another network.
+    #[error("data directory {path} is of {found}, not of {wanted}")]
+    WrongNetwork {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// The network of what is in it.
+        found: &'static str,
+        /// The network of this node.
+        wanted: &'static str,
+    },
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -134,12 +145,11 @@ impl Node {
     /// # Errors
     /// When a part cannot be used. What is on disk is left as it was.
     pub async fn start(config: NodeConfig, stop: CancellationToken) -> Result<Self, StartError> {
-        make_data_dir(&config.data_dir)?;
-        let store = Store::open(config.data_dir.join("ledger"), OpenOptions::default())?;
+        let store = open_store(&config)?;
         let chain: Arc<dyn ChainBackend> = match &config.chain {
             ChainConfig::Kernel => {
                 let data_dir = Some(config.data_dir.join("chain"));
-                Arc::new(KernelChain::open(KernelConfig { data_dir, network: config.network })?)
+                Arc::new(KernelChain::open(KernelConfig { data_dir, scratch: None, network: config.network })?)
             }
             ChainConfig::Core { url, auth } => {
                 let core = CoreConfig { url: url.clone(), auth: auth.clone(), network: config.network };
@@ -166,8 +176,7 @@ impl Node {
         chain: Arc<dyn ChainBackend>,
         stop: CancellationToken,
     ) -> Result<Self, StartError> {
-        make_data_dir(&config.data_dir)?;
-        let store = Store::open(config.data_dir.join("ledger"), OpenOptions::default())?;
+        let store = open_store(&config)?;
         Self::assemble(config, store, chain, true, stop).await
     }
 
@@ -180,6 +189,7 @@ impl Node {
     ) -> Result<Self, StartError> {
         let magic = config.network.magic().to_bytes();
         let private = Private::new(store.clone());
+        note_network(&config, &private)?;
         let sure = SureTime::on(config.network);
         let (keeper, ledger_thread) = Keeper::start(store, magic)?;
         let mailbox = Mailbox::open(keeper.clone(), private.clone(), sure.clone())?;
@@ -281,7 +291,7 @@ impl Parts {
             SessionState::Open(session) => Ok(Arc::clone(session)),
             SessionState::Opening => error(Code::Busy, "the identity is being derived", "try again in a few seconds"),
             SessionState::Closed if self.keyring.exists() => {
-                error(Code::IdentityLocked, "the identity is locked", "unlock it: start the node with its password")
+                error(Code::IdentityLocked, "the identity is locked", "unlock it: `exchange-node identity unlock`")
             }
             SessionState::Closed => {
                 error(Code::IdentityMissing, "this node has no identity", "create one: `exchange-node identity new`")
@@ -315,6 +325,14 @@ impl Parts {
     pub async fn unlock(&self, password: Zeroizing<String>) -> Result<Arc<Session>, ApiError> {
         let keyring = self.keyring.clone();
         self.open_session(move || keyring.unlock(&password)).await
+    }
+
+    /// Opens the identity of the data directory, which was unlocked before.
+    ///
+    /// # Errors
+    /// When the wallet cannot be opened.
+    pub async fn open(&self, identity: Identity, email: Email) -> Result<Arc<Session>, ApiError> {
+        self.open_session(move || Ok((identity, email))).await
     }
 
     /// Returns the 24 words of the identity's wallet, for its password.
@@ -518,8 +536,70 @@ async fn drop_old_mail(parts: Arc<Parts>) {
     parts.stop.run_until_cancelled(work).await;
 }
 
-fn make_data_dir(path: &Path) -> Result<(), StartError> {
+/// Opens the store of a data directory, unless it is of another network: before the chain or a peer is asked anything.
+fn open_store(config: &NodeConfig) -> Result<Store, StartError> {
+    make_data_dir(&config.data_dir)?;
+    let store = Store::open(config.data_dir.join("ledger"), OpenOptions::default())?;
+    let wanted = config.network.magic();
+    match Private::new(store.clone()).network()?.map(Magic::from_bytes) {
+        Some(found) if found != wanted => Err(StartError::WrongNetwork {
+            path: config.data_dir.clone(),
+            found: Network::from_magic(found).map_or("another network", network_name),
+            wanted: network_name(config.network),
+        }),
+        Some(_) | None => Ok(store),
+    }
+}
+
+/// Notes of a new data directory the network that it is of from now on. It is one once the chain was found to be of this
+/// network: whoever mistyped it can try again. Of one that has an identity and no note the records tell, or the wallet.
+fn note_network(config: &NodeConfig, private: &Private) -> Result<(), StoreError> {
+    if private.network()?.is_some() || Keyring::new(&config.data_dir).exists() {
+        return Ok(());
+    }
+    private.put_network(config.network.magic().to_bytes())
+}
+
+/// Makes a directory that only its owner can read, if there is none.
+pub(crate) fn make_data_dir(path: &Path) -> Result<(), StartError> {
     use std::os::unix::fs::DirBuilderExt;
     let refuse = |error| StartError::DataDir(path.to_owned(), error);
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refuse)
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::retention::Retention;
+
+    use super::*;
+    use crate::errors::Explain;
+
+    #[test]
+    fn a_data_directory_stays_with_the_network_that_it_was_begun_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let on = |network| NodeConfig {
+            data_dir: directory.path().join("data"),
+            network,
+            chain: ChainConfig::Kernel,
+            listen: Vec::new(),
+            peers: Vec::new(),
+            only_peers: false,
+            max_per_address: NetLimits::INCOMING_PER_ADDRESS,
+            retention: Retention::default(),
+            socket: None,
+        };
+        // A start that found no chain of its network has begun nothing.
+        drop(open_store(&on(Network::Bitcoin)).unwrap());
+        let store = open_store(&on(Network::Regtest)).unwrap();
+        note_network(&on(Network::Regtest), &Private::new(store.clone())).unwrap();
+        drop(store);
+        for (network, name) in [(Network::Signet, "signet"), (Network::Bitcoin, "mainnet")] {
+            let error = open_store(&on(network)).err().unwrap().explain();
+            assert_eq!(error.code, Code::WrongNetwork);
+            assert!(error.message.ends_with(&format!("is of regtest, not of {name}")), "{error}");
+            assert!(error.hint.contains("--data-dir"), "{error}");
+        }
+        let store = open_store(&on(Network::Regtest)).unwrap();
+        note_network(&on(Network::Regtest), &Private::new(store)).unwrap();
+    }
 }

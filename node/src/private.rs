@@ -13,7 +13,7 @@ use exchange_ledger::frost::Decision;
 use exchange_ledger::ids::{AuthorId, MailboxId, RecordId, TradeId};
 use exchange_ledger::mail::Said;
 use exchange_ledger::record::{Head, LogId, Record};
-use exchange_ledger::storage::{Batch, StorageError};
+use exchange_ledger::storage::{Batch, Storage, StorageError};
 use exchange_ledger::trade::Local;
 use exchange_ledger::trade::pins::{Pin, Settled};
 use exchange_store::{Answer, Changes, Namespace, Store, StoreError, Table, Versioned};
@@ -139,6 +139,8 @@ rows! {
     ReadRow { number: u64, }
     /// The extended keys of the user's signers, the newest last, and whether new trades use that.
     SignersRow { keys: Vec<String>, is_used: bool, }
+    /// The network that the directory is of, by its magic bytes.
+    NetworkRow { magic: [u8; 4], }
 }
 
 /// The place of an envelope among those that one party sent another: epoch and number.
@@ -156,9 +158,12 @@ const MAILBOX: Table<(MailboxId, u64), EnvelopeRow> = Table::new(Namespace::Mail
 const TRUSTED: Table<AuthorId, TrustRow> = Table::new(Namespace::TrustedArbiters);
 const MAIL_INDEX: Table<((MailboxId, AuthorId), EnvelopePlace), MailIndexRow> = Table::new(Namespace::MailIndex);
 
-const SETTINGS: Table<String, SignersRow> = Table::new(Namespace::Config);
-/// The only setting so far.
-const SIGNERS: &str = "signers";
+// Settings, each with a row of its own kind.
+const SIGNERS: Table<String, SignersRow> = Table::new(Namespace::Config);
+const NETWORK: Table<String, NetworkRow> = Table::new(Namespace::Config);
+/// Under which names they are kept.
+const SIGNERS_KEY: &str = "signers";
+const NETWORK_KEY: &str = "network";
 
 const GROUPS: Table<RecordId, GroupRow> = Table::new(Namespace::Groups);
 const DECISIONS: Table<TradeId, DecisionRow> = Table::new(Namespace::Decisions);
@@ -167,6 +172,8 @@ const DECISIONS: Table<TradeId, DecisionRow> = Table::new(Namespace::Decisions);
 const MAX_GROUP_RECORDS: usize = 320;
 /// How many arbiters a user can trust: more than anybody can know.
 const MAX_TRUSTED: usize = 256;
+/// How many logs are looked at for the network of a directory: one whose records are all frozen shows none.
+const MAX_LOOKED_AT: usize = 64;
 
 /// Where a message that is kept for somebody stands: all that is needed to drop it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -371,7 +378,7 @@ impl Private {
     /// # Errors
     /// When the store fails.
     pub fn signers(&self) -> Result<(Vec<String>, bool), StoreError> {
-        let row = self.store.private().get(&SETTINGS, &SIGNERS.to_owned())?;
+        let row = self.store.private().get(&SIGNERS, &SIGNERS_KEY.to_owned())?;
         Ok(row.map(|row| (row.keys, row.is_used)).unwrap_or_default())
     }
 
@@ -380,7 +387,32 @@ impl Private {
     /// # Errors
     /// When the store fails; then nothing changed.
     pub fn put_signers(&self, keys: &[String], is_used: bool) -> Result<(), StoreError> {
-        self.store.private().put(&SETTINGS, &SIGNERS.to_owned(), &SignersRow { keys: keys.to_vec(), is_used })
+        self.store.private().put(&SIGNERS, &SIGNERS_KEY.to_owned(), &SignersRow { keys: keys.to_vec(), is_used })
+    }
+
+    /// Returns the magic of the network that this directory is of: as it was noted, or as its records say, which earlier
+    /// versions did not note. `None` of one that holds nothing of any.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn network(&self) -> Result<Option<[u8; 4]>, StoreError> {
+        if let Some(row) = self.store.private().get(&NETWORK, &NETWORK_KEY.to_owned())? {
+            return Ok(Some(row.magic));
+        }
+        for head in self.store.heads(None, MAX_LOOKED_AT)? {
+            if let Some(record) = self.store.range(&head.log, 0, 1)?.first() {
+                return Ok(Some(record.header().network));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Notes the network that this directory is of.
+    ///
+    /// # Errors
+    /// When the store fails; then nothing changed.
+    pub fn put_network(&self, magic: [u8; 4]) -> Result<(), StoreError> {
+        self.store.private().put(&NETWORK, &NETWORK_KEY.to_owned(), &NetworkRow { magic })
     }
 
     /// Returns the groups of arbiters of which this node keeps the records, at most `limit`.
@@ -545,7 +577,8 @@ fn kept(((mailbox, arrival), row): ((MailboxId, u64), EnvelopeRow)) -> KeptMail 
 #[cfg(test)]
 mod tests {
     use exchange_ledger::body::Side;
-    use exchange_ledger::testing::SampleTrade;
+    use exchange_ledger::ledger::Ledger;
+    use exchange_ledger::testing::{EPOCH, NETWORK as LEDGER_NETWORK, SampleTrade};
     use exchange_ledger::trade::Verdict;
     use exchange_store::OpenOptions;
 
@@ -566,6 +599,23 @@ mod tests {
         assert_eq!(private.events(0, 10).unwrap().len(), 2, "neither without the other");
         private.append_event(12, "funded".into(), Some((&one, "it is funded"))).unwrap();
         assert_eq!(private.told(&one).unwrap().as_deref(), Some("it is funded"));
+    }
+
+    #[test]
+    fn a_directory_knows_its_network_by_a_note_or_by_its_records() {
+        let open = |path: &std::path::Path| Store::open(path, OpenOptions::default()).unwrap();
+        let (noted, earlier) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let private = Private::new(open(noted.path()));
+        assert_eq!(private.network().unwrap(), None);
+        private.put_network(*b"note").unwrap();
+        assert_eq!(private.network().unwrap(), Some(*b"note"));
+        assert_eq!(private.signers().unwrap(), (vec![], false), "one setting is not taken for another");
+
+        let store = open(earlier.path());
+        let records = SampleTrade::new(Side::Sell).records();
+        let later = u64::from(EPOCH) + 365 * 24 * 3600;
+        Ledger::new(store.clone(), LEDGER_NETWORK).admit(&records, later).unwrap();
+        assert_eq!(Private::new(store).network().unwrap(), Some(LEDGER_NETWORK));
     }
 
     #[test]

@@ -127,6 +127,31 @@ impl ApiError {
             | Code::Internal => 1,
         }
     }
+
+    /// Tells whether a command that fails by this may have been done, or half of it: then it is repeated under the same
+    /// request id.
+    pub const fn may_be_done(&self) -> bool {
+        match self.code {
+            // What was just made may not be found.
+            Code::NotFound
+            | Code::ChainUnreachable
+            | Code::DiskFull
+            | Code::Busy
+            | Code::Internal
+            | Code::NodeUnreachable => true,
+            Code::IdentityMissing
+            | Code::IdentityLocked
+            | Code::WrongPassword
+            | Code::WeakPassword
+            | Code::InvalidArgument
+            | Code::NotAllowed
+            | Code::InsufficientFunds
+            | Code::OfferGone
+            | Code::WrongNetwork
+            | Code::DuplicateRequest
+            | Code::NotSynced => false,
+        }
+    }
 }
 
 impl fmt::Display for ApiError {

@@ -85,11 +85,6 @@ impl Failure {
         }
     }
 
-    /// Tells whether the command itself makes no sense.
-    pub fn is_usage(&self) -> bool {
-        self.exit_code() == 2
-    }
-
     /// Returns what `--json` shows.
     pub fn shown(&self) -> Shown<'_> {
         let code = match self.kind {

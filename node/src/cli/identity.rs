@@ -1,4 +1,4 @@
-//! Making and showing the identity of the running node.
+//! Making, unlocking and showing the identity of the running node.
 
 use std::path::PathBuf;
 
@@ -11,10 +11,11 @@ use crate::cli::money::MoneyArgs;
 use crate::cli::output::{Answer, Lines, Table};
 use crate::cli::secrets::{self, PASSWORD_VARIABLE, Secret};
 
-/// Make or show your identity: an email and a password, nothing else
+/// Make, unlock or show your identity: an email and a password, nothing else
 #[derive(Debug, Subcommand)]
 pub enum Identity {
     New(New),
+    Unlock(Unlock),
     /// Show the unlocked identity
     Show,
     Stake(Stake),
@@ -44,6 +45,18 @@ pub struct New {
     secret_key_file: Option<PathBuf>,
 }
 
+/// Unlock the identity of a node that was started without its password
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  exchange-node identity unlock                                 asks
+  exchange-node identity unlock --password-file ./password")]
+pub struct Unlock {
+    /// A file with the password [else: $EXCHANGE_PASSWORD, else asked for]
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
 /// Let a coin of your wallet speak for your identity: 64 of your offers stand in the book instead of 8
 ///
 /// Your node names the smallest confirmed coin of at least 0.01 BTC. It stays yours and can be spent; then the stake ends. It
@@ -59,10 +72,11 @@ pub struct Stake {
 }
 
 impl Identity {
-    /// Makes or shows the identity.
+    /// Makes, unlocks or shows the identity.
     pub async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
         match self {
             Self::New(new) => new.perform(context).await,
+            Self::Unlock(unlock) => unlock.perform(context).await,
             Self::Show => Ok(answer(&context.client().await?.identity_show().await?)),
             Self::Stake(stake) => stake.perform(context).await,
             Self::Stakes => {
@@ -145,6 +159,19 @@ impl New {
         }
         context.say("Deriving the keys. It takes some seconds on purpose.\n");
         Ok(answer(&client.identity_create(credentials).await?))
+    }
+}
+
+impl Unlock {
+    async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
+        let given = secrets::given(self.password_file.as_deref(), PASSWORD_VARIABLE)?;
+        let client = context.client().await?;
+        let password = match given {
+            Some(password) => password,
+            None if context.console.is_interactive => secrets::prompt("Password:")?,
+            None => return Err(no_password()),
+        };
+        Ok(answer(&client.identity_unlock(password.to_string()).await?))
     }
 }
 

@@ -46,6 +46,7 @@ use self::output::Answer;
 const EXAMPLES: &str = "\
 Examples:
   exchange-node demo                  a whole trade by itself, on a chain of its own
+  exchange-node demo --serve          the same world, for you to take part in
   exchange-node run --relay           help others: pass on offers, keep no identity
   exchange-node run --core-cookie ~/.bitcoin/regtest/.cookie --email alice@example.org
   exchange-node identity new --email alice@example.org

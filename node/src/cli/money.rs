@@ -1,6 +1,7 @@
 //! Verbs that move money or bind their user: asked before, repeatable after.
 
 use clap::Args;
+use exchange_api::ApiError;
 use jsonrpsee::core::ClientError;
 
 use crate::cli::context::Context;
@@ -26,9 +27,10 @@ impl MoneyArgs {
 
     /// Returns why a request failed, and how to repeat it safely if it may have been half done.
     pub fn failed(&self, error: ClientError, request_id: &str) -> Failure {
-        let failure = Failure::from(error);
-        // A dry run does nothing, and wrong usage has done nothing: there is nothing to do twice.
-        if self.dry_run || failure.is_usage() { failure } else { failure.of_request(request_id) }
+        let error = ApiError::from(error);
+        // A dry run does nothing, and what was refused has done nothing: there is nothing to do twice.
+        let is_done = error.may_be_done() && !self.dry_run;
+        if is_done { Failure::from(error).of_request(request_id) } else { error.into() }
     }
 }
 

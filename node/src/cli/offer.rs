@@ -146,6 +146,11 @@ impl Post {
         };
         let id = request.request_id.clone();
         let offer = client.offer_post(request).await.map_err(|error| self.money.failed(error, &id))?;
+        // A wallet that cannot be asked yet, because it has not caught up, warns of nothing.
+        let balance = client.wallet_balance().await.ok();
+        if let Some(note) = balance.and_then(|balance| shortage(&offer, balance.spendable)) {
+            context.say(note);
+        }
         let text = if self.money.dry_run {
             format!("The offer is good. Nothing was posted.\n\n{}", show(&offer, clock::unix_now()))
         } else {
@@ -153,6 +158,22 @@ impl Post {
         };
         Ok(Answer::new(&offer, text))
     }
+}
+
+/// Returns what to tell a maker whose wallet does not hold what the largest bid would make him lock, with the fee.
+fn shortage(offer: &OfferView, spendable: Sats) -> Option<String> {
+    let locked = match offer.side {
+        Side::Sell => share_of(offer.max, offer.seller_bond_ppm).and_then(|bond| offer.max.checked_add(bond))?,
+        Side::Buy => share_of(offer.max, offer.buyer_bond_ppm)?,
+    };
+    (locked > Sats::ZERO && spendable <= locked).then(|| {
+        format!(
+            "note: your wallet can spend {} BTC, and the largest bid locks {} BTC and a fee. A bid that it cannot pay waits and \
+             is not accepted until you deposit coins: `exchange-node wallet address`\n",
+            format::btc(spendable),
+            format::btc(locked)
+        )
+    })
 }
 
 async fn find_arbiters(named: &[String], client: &Client) -> Result<Vec<RecordId>, Failure> {
@@ -210,7 +231,12 @@ pub fn table(offers: &[OfferView], now: u64, empty: &str) -> String {
 /// Returns an offer with all its terms.
 pub fn show(offer: &OfferView, now: u64) -> String {
     let mut lines = Lines::default();
-    lines.line("offer", offer.id.to_string()).line("", sentence(offer)).line("state", state(offer.state));
+    // What was only tried has no id, and stands nowhere.
+    if offer.id == RecordId([0; 32]) {
+        lines.line("offer", sentence(offer));
+    } else {
+        lines.line("offer", offer.id.to_string()).line("", sentence(offer)).line("state", state(offer.state));
+    }
     lines.line("price", format!("{} for one BTC", format::money(offer.currency, offer.price.get())));
     for (position, method) in offer.methods.iter().enumerate() {
         lines.line(if position == 0 { "methods" } else { "" }, format!("{position}: {}", format::clean_line(method)));

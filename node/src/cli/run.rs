@@ -1,12 +1,12 @@
 //! Running a node.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bitcoin::Network;
 use clap::{Args, ValueEnum};
 use exchange_api::IdentityState;
-use exchange_ledger::identity::Email;
+use exchange_ledger::identity::{Email, Identity};
 use exchange_ledger::retention::Retention;
 use libp2p::Multiaddr;
 use serde_json::json;
@@ -38,7 +38,7 @@ const ALL: i64 = NetLimits::INCOMING as i64; // widening
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  exchange-node run                   regtest on an embedded chain, to try things out
+  exchange-node run                   regtest on an embedded chain, alone: to look around; `demo` has coins and people
   exchange-node run --relay           pass on what others trade, on port 9740
   exchange-node run --relay --retention full
                                       keep what others drop, too
@@ -119,7 +119,7 @@ enum NetworkArg {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ChainArg {
-    /// Bitcoin Core's engine in this process: regtest only, mines for itself
+    /// Bitcoin Core's engine in this process: regtest only, a chain on which this node is alone and nobody mines
     Kernel,
     /// A Bitcoin Core node
     Core,
@@ -133,8 +133,9 @@ impl Run {
     /// Runs the node.
     pub async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
         let config = self.config(&context.global)?;
-        // Asked for before the node starts: a prompt and its log do not share a terminal well.
-        let opening = self.opening(&config, context)?;
+        // Asked for before the node starts: a prompt and its log do not share a terminal well. And unlocked, too: with a
+        // wrong password, or for somebody else than the directory's owner, it connects to nobody.
+        let opening = self.opening(&config, context).await?;
         let stop = signals::stop_token()?;
         let node = Node::start(config, stop.clone()).await.explained()?;
         let opened = match opening {
@@ -143,7 +144,7 @@ impl Run {
         };
         let served = match opened {
             Ok(()) if stop.is_cancelled() => Ok(()),
-            Ok(()) => announce(&node, context).await,
+            Ok(()) => announce(&node, self.relay, context).await,
             Err(failure) => Err(failure),
         };
         if served.is_err() {
@@ -274,18 +275,19 @@ impl Run {
     }
 
     /// Returns how to come by an identity; `None` to run without one, or with a locked one.
-    fn opening(&self, config: &NodeConfig, context: &Context<'_>) -> Result<Option<Opening>, Failure> {
+    async fn opening(&self, config: &NodeConfig, context: &Context<'_>) -> Result<Option<Opening>, Failure> {
         if self.relay {
             return Ok(None);
         }
+        let email = self.email.as_deref();
         let given = secrets::given(self.password_file.as_deref(), PASSWORD_VARIABLE)?;
         let exists = Keyring::new(&config.data_dir).exists();
-        match (given, exists, &self.email) {
-            (Some(password), true, email) => Ok(Some(Opening::Unlock { password, email: email.clone() })),
+        match (given, exists, email) {
+            (Some(password), true, email) => Opening::unlock(&config.data_dir, password, email).await.map(Some),
             (None, true, email) if context.console.is_interactive => {
-                Ok(Some(Opening::Unlock { password: secrets::prompt("Password:")?, email: email.clone() }))
+                Opening::unlock(&config.data_dir, secrets::prompt("Password:")?, email).await.map(Some)
             }
-            (Some(password), false, Some(email)) => Ok(Some(Opening::Create { password, email: email.clone() })),
+            (Some(password), false, Some(email)) => Ok(Some(Opening::Create { password, email: email.to_owned() })),
             (Some(_), false, None) => Err(Failure::usage(
                 format!("there is no identity in {} to unlock", config.data_dir.display()),
                 "add --email to make one, or check --data-dir",
@@ -298,13 +300,31 @@ impl Run {
 
 /// How a node comes by its identity.
 enum Opening {
-    /// The data directory has it.
-    Unlock { password: Secret, email: Option<String> },
+    /// The data directory has it, and its password opened it.
+    Unlocked(Box<Identity>, Email),
     /// It is made.
     Create { password: Secret, email: String },
 }
 
 impl Opening {
+    /// Unlocks the identity of a data directory, which must be that of an email, if one is named.
+    async fn unlock(data_dir: &Path, password: Secret, wanted: Option<&str>) -> Result<Self, Failure> {
+        let wanted = wanted.map(Email::parse).transpose().explained()?;
+        let keyring = Keyring::new(data_dir);
+        // It takes a moment.
+        let unlocked = tokio::task::spawn_blocking(move || keyring.unlock(&password)).await;
+        let unlocked =
+            unlocked.map_err(|error| Failure::refused(format!("cannot unlock the identity: {error}"), ""))?;
+        let (identity, email) = unlocked.explained()?;
+        if wanted.is_some_and(|wanted| wanted.as_str() != email.as_str()) {
+            return Err(Failure::usage(
+                format!("the identity in {} has another email", data_dir.display()),
+                "leave out --email, or choose another data directory",
+            ));
+        }
+        Ok(Self::Unlocked(Box::new(identity), email))
+    }
+
     async fn open(self, node: &Node, context: &mut Context<'_>) -> Result<(), Failure> {
         let parts = node.parts();
         match self {
@@ -312,34 +332,36 @@ impl Opening {
                 context.say("Deriving the keys. It takes some seconds on purpose.\n");
                 parts.create_identity(email, password, None).await?;
             }
-            Self::Unlock { password, email } => {
-                let session = parts.unlock(password).await?;
-                let wanted = email.as_deref().map(Email::parse).transpose();
-                let wanted = wanted.map_err(|error| Failure::usage(error.to_string(), ""))?;
-                if wanted.is_some_and(|wanted| wanted.as_str() != session.email) {
-                    return Err(Failure::usage(
-                        "the identity in this data directory has another email",
-                        "leave out --email, or choose another data directory",
-                    ));
-                }
+            Self::Unlocked(identity, email) => {
+                parts.open(*identity, email).await?;
             }
         }
         Ok(())
     }
 }
 
-/// Says that the node serves, where, and as whom.
-async fn announce(node: &Node, context: &mut Context<'_>) -> Result<(), Failure> {
+/// What a chain is not good for that nobody else is on.
+const ALONE: &str = "\
+note: the embedded chain is this node's alone, and nobody mines on it: no coins come. To try trades out, run
+  exchange-tui demo, or exchange-node demo --serve; for a chain that others are on, see exchange-node run --help
+";
+
+/// Says that the node serves, where, and as whom, and if it can be used for little.
+async fn announce(node: &Node, relay: bool, context: &mut Context<'_>) -> Result<(), Failure> {
     let parts = node.parts();
     let listen: Vec<String> = parts.net.listen_addresses().await.iter().map(Multiaddr::to_string).collect();
     let socket = parts.config.socket();
     let identity = match parts.identity_state() {
         IdentityState::Unlocked { author, .. } => format!("as {}", author.short()),
-        IdentityState::Locked => "locked".to_owned(),
+        IdentityState::Locked => "locked (`exchange-node identity unlock` unlocks it)".to_owned(),
         IdentityState::None | IdentityState::Deriving => "without an identity".to_owned(),
     };
     let places = if listen.is_empty() { "nowhere".to_owned() } else { listen.join(" ") };
     say(context.console, format_args!("ready {identity}, API at {}, listening on {places}\n", socket.display()));
+    // A relay needs no coins.
+    if matches!(parts.config.chain, ChainConfig::Kernel) && !relay {
+        context.say(ALONE);
+    }
     if context.global.json {
         let peer_id = parts.net.local_peer().to_string();
         let document = json!({ "ready": true, "socket": socket, "listen": listen, "peer_id": peer_id });

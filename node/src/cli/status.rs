@@ -69,7 +69,7 @@ fn retention(said: &str) -> String {
 fn identity(state: &IdentityState) -> String {
     match state {
         IdentityState::None => "none: `exchange-node identity new` makes one; a relay needs none".to_owned(),
-        IdentityState::Locked => "locked: restart the node with its password".to_owned(),
+        IdentityState::Locked => "locked: `exchange-node identity unlock` unlocks it".to_owned(),
         IdentityState::Deriving => "being derived".to_owned(),
         IdentityState::Unlocked { author, email } => format!("{email} ({})", author.short()),
     }
@@ -99,7 +99,7 @@ fn table(peers: &[PeerInfo]) -> String {
         let ledger = if peer.in_sync { "the same" } else { "comparing" };
         table.row([peer.peer.clone(), peer.address.clone(), format::clean_line(&peer.agent), ping, ledger.to_owned()]);
     }
-    table.render("No peers yet. The node keeps looking; `exchange-node peers connect` helps.")
+    table.render("No peers yet. The node looks for those that --peer named; `exchange-node peers connect` adds one.")
 }
 
 impl Stop {

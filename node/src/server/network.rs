@@ -6,6 +6,7 @@ use libp2p::Multiaddr;
 
 use super::{Server, invalid};
 use crate::clock;
+use crate::config::network_name;
 use crate::errors::ExplainResult;
 
 impl Server {
@@ -19,7 +20,7 @@ impl Server {
         };
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").into(),
-            network: parts.config.network.to_core_arg().into(),
+            network: network_name(parts.config.network).into(),
             chain: parts.chain.name().into(),
             tip: health.as_ref().ok().map(|tip| tip.height),
             chain_error: health.err(),

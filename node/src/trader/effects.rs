@@ -21,6 +21,7 @@ use exchange_ledger::wire::Destination;
 use crate::chain::{ChainError, WatchRequest, consensus};
 use crate::errors::{Explain, ExplainResult};
 use crate::trader::cases::is_paid_in;
+use crate::trader::offers::no_details;
 use crate::trader::{Trader, keys, not_mine};
 use crate::wallet::{FundRequest, WalletError};
 use crate::{clock, entropy, market};
@@ -199,13 +200,13 @@ impl Trader {
             }
         }
         let nonce = keys::nonce(&bid, true);
-        let (salt, details) = match active.trade.local().details.clone() {
-            Some(chosen) => chosen,
-            None => {
-                let details = self.tools.private.offer_details(&offer.header().body_hash).explained()?;
-                let chosen = (entropy::bytes32(), details.unwrap_or_default());
-                self.tools.private.put_details(&nonce, chosen.0, &chosen.1).explained()?;
-                chosen
+        // Of an offer that was made elsewhere, or before this machine lost its data, nothing is known.
+        let (salt, details) = match self.details_for(active)?.ok_or_else(no_details)? {
+            (Some(salt), details) => (salt, details),
+            (None, details) => {
+                let salt = entropy::bytes32();
+                self.tools.private.put_details(&nonce, salt, &details).explained()?;
+                (salt, details)
             }
         };
         let destination = self.destination().await?;

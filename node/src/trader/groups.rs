@@ -19,7 +19,7 @@ use exchange_ledger::wire::List;
 use super::drive::Trouble;
 use super::effects::internal;
 use super::{Active, Trader, not_mine};
-use crate::errors::ExplainResult;
+use crate::errors::{ExplainResult, bad_text};
 use crate::{clock, entropy};
 
 /// How many groups of one identity are looked at: more than anybody serves, and as many invitations besides.
@@ -168,20 +168,21 @@ impl Trader {
     pub(super) async fn create_group(&mut self, request: CreateGroup) -> Result<GroupView, ApiError> {
         let me = self.tools.identity.author();
         let members: BTreeSet<AuthorId> = request.members.iter().copied().chain([me]).collect();
-        let languages = request.languages.into_iter().map(Text::new).collect::<Result<Vec<_>, _>>().map_err(invalid)?;
+        let languages = request.languages.into_iter().map(Text::new).collect::<Result<Vec<_>, _>>();
+        let languages = languages.map_err(bad_text("a language"))?;
         let terms = GroupTerms {
             threshold: request.threshold,
             members: List::new(members.into_iter().collect()).ok_or_else(|| invalid("too many members"))?,
-            name: Text::new(request.name.trim()).map_err(invalid)?,
+            name: Text::new(request.name.trim()).map_err(bad_text("the name"))?,
             fee_ppm: request.fee_ppm,
             destination: self.destination().await?,
             max_amount: request.max_amount,
             languages: List::new(languages).ok_or_else(|| invalid("too many languages"))?,
             currencies: List::new(request.currencies).ok_or_else(|| invalid("too many currencies"))?,
-            terms: Terms::new(request.terms.trim()).map_err(invalid)?,
+            terms: Terms::new(request.terms.trim()).map_err(bad_text("the terms"))?,
         };
         let body = Body::GroupStep(GroupStep::Propose(terms));
-        body.check(clock::unix_now()).map_err(invalid)?;
+        body.check(clock::unix_now()).explained()?;
         let identity = self.tools.identity.clone();
         let record = self.tools.keeper.publish_for(identity, body, Some(request.request_id)).await.explained()?;
         self.join_group(record.id()).await

@@ -1,7 +1,7 @@
 //! Posting, withdrawing and taking offers, accepting bids by hand, and the heartbeat that keeps offers live.
 
 use exchange_api::{AcceptBid, ApiError, ArbiterView, Code, OfferView, PostOffer, TakeOffer, TradeView};
-use exchange_ledger::body::{Body, MAX_ARBITERS, MAX_OFFER_LIFE_S, Offer, Revoke, Take, Terms};
+use exchange_ledger::body::{Body, MAX_ARBITERS, MAX_METHODS, MAX_OFFER_LIFE_S, Offer, Revoke, Take, Terms};
 use exchange_ledger::book::{HEARTBEAT_INTERVAL_S, STAKED_LIVE_OFFERS};
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::ledger::OfferStanding;
@@ -12,9 +12,9 @@ use exchange_ledger::text::Text;
 use exchange_ledger::trade::{Action, Bid, Command, Event};
 use exchange_ledger::wire::List;
 
-use crate::errors::ExplainResult;
+use crate::errors::{ExplainResult, bad_text};
 use crate::market::{self, Viewer};
-use crate::trader::{Trader, keys};
+use crate::trader::{Active, Trader, keys};
 use crate::{clock, entropy};
 
 /// How long an offer lives unless its maker says otherwise, in seconds: seven days.
@@ -23,6 +23,9 @@ const DEFAULT_OFFER_LIFE_S: u64 = 7 * 24 * 3600;
 impl Trader {
     pub(super) async fn post(&mut self, request: PostOffer) -> Result<OfferView, ApiError> {
         check_details(&request.details)?;
+        if request.automatic && is_blank(&request.details) {
+            return Err(no_details());
+        }
         let now = clock::unix_now();
         let lifetime = request.lifetime_s.unwrap_or(DEFAULT_OFFER_LIFE_S).min(MAX_OFFER_LIFE_S);
         let me = self.tools.identity.author();
@@ -34,9 +37,10 @@ impl Trader {
             price: request.price,
             min: request.min,
             max: request.max,
-            methods: methods.map_err(invalid).map(List::new)?.ok_or_else(|| invalid("too many payment methods"))?,
-            terms: Terms::new(request.terms.trim()).map_err(invalid)?,
-            arbiters: List::new(arbiters).ok_or_else(|| invalid("too many arbiters"))?,
+            methods: List::new(methods.map_err(bad_text("a payment method"))?)
+                .ok_or_else(|| invalid(format!("more than {MAX_METHODS} payment methods")))?,
+            terms: Terms::new(request.terms.trim()).map_err(bad_text("the terms"))?,
+            arbiters: List::new(arbiters).ok_or_else(|| invalid(format!("more than {MAX_ARBITERS} arbiters")))?,
             seller_bond_ppm: request.seller_bond_ppm,
             buyer_bond_ppm: request.buyer_bond_ppm,
             arbitration_delay: DEFAULT_ARBITRATION_DELAY,
@@ -46,7 +50,7 @@ impl Trader {
             expires: now.saturating_add(lifetime),
         };
         let body = Body::Offer(offer);
-        body.check(now).map_err(invalid)?;
+        body.check(now).explained()?;
         self.check_quota()?;
         if request.dry_run {
             let Body::Offer(offer) = body else { unreachable!("made above") };
@@ -99,7 +103,12 @@ impl Trader {
             let trusted = known.iter().filter(|arbiter| arbiter.trusted && serves(arbiter));
             let adverts: Vec<RecordId> = trusted.map(|arbiter| arbiter.advert).take(MAX_ARBITERS).collect();
             if adverts.is_empty() {
-                let message = format!("you trust no arbiter who serves {} and {} BTC", request.currency, request.max);
+                let is_other = |arbiter: &&ArbiterView| arbiter.author != me && !arbiter.members.contains(&me);
+                let trusted = known.iter().filter(is_other).filter(|arbiter| arbiter.trusted);
+                let why: Vec<String> = trusted.take(MAX_ARBITERS).map(|arbiter| unserved(arbiter, request)).collect();
+                let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
+                let message =
+                    format!("you trust no arbiter who serves {} and {} BTC{why}", request.currency, request.max);
                 let hint = "`exchange-node arbiter list` shows who there is; name one whom you know with --arbiter, or \
                             trust one for good: `exchange-node arbiter trust`";
                 return Err(ApiError::new(Code::InvalidArgument, message, hint));
@@ -152,6 +161,9 @@ impl Trader {
         check_details(&request.details)?;
         let (offer, offer_body) = self.open_offer(&request.offer)?;
         let review = market::review(&self.tools, &request).await?;
+        if is_blank(&request.details) {
+            return Err(no_details());
+        }
         if !review.affordable {
             let message = format!("the wallet cannot pay {} BTC and the fee", review.locked());
             return Err(ApiError::new(
@@ -190,11 +202,14 @@ impl Trader {
         let event = Event::Command(Command { action: Action::Accept, feerate: 1 });
         if let Some(active) = self.trades.get(&request.trade) {
             active.trade.clone().handle(event.clone()).explained()?;
+            if is_blank(&request.details) && self.details_for(active)?.is_none() {
+                return Err(no_details());
+            }
         }
         if request.dry_run {
             return Ok(view);
         }
-        if !request.details.is_empty() {
+        if !is_blank(&request.details) {
             let bid: Option<Bid> = self.trades.get(&request.trade).map(|active| active.trade.bid().clone());
             let (salt, details) = (entropy::bytes32(), request.details);
             if let Some(bid) = bid {
@@ -205,6 +220,20 @@ impl Trader {
         self.handle(request.trade, event).await?;
         self.refresh(request.trade).await;
         self.show(request.trade)
+    }
+
+    /// Returns the payment details that an acceptance of this bid hands over: those that were chosen for it, with the salt of
+    /// their commitment, or else those of the offer. `None` when there are none.
+    pub(super) fn details_for(&self, active: &Active) -> Result<Option<(Option<[u8; 32]>, String)>, ApiError> {
+        if let Some((salt, chosen)) = &active.trade.local().details
+            && !is_blank(chosen)
+        {
+            return Ok(Some((Some(*salt), chosen.clone())));
+        }
+        let offer = self.tools.keeper.ledger().record(&active.trade.bid().offer_id).explained()?;
+        let Some(offer) = offer else { return Ok(None) };
+        let kept = self.tools.private.offer_details(&offer.header().body_hash).explained()?;
+        Ok(kept.filter(|details| !is_blank(details)).map(|details| (None, details)))
     }
 
     /// Says that this identity is still there, while it has open offers and nothing else was heard of it lately.
@@ -221,6 +250,15 @@ impl Trader {
     }
 }
 
+/// Says what an arbiter does not serve of what is to be offered.
+fn unserved(arbiter: &ArbiterView, request: &PostOffer) -> String {
+    if request.max > arbiter.max_amount {
+        format!("{} takes up to {} BTC", arbiter.name, arbiter.max_amount)
+    } else {
+        format!("{} does not serve {}", arbiter.name, request.currency)
+    }
+}
+
 /// Returns the name of a request that has one: the people of the demo ask without.
 fn named(request: String) -> Option<String> {
     (!request.is_empty()).then_some(request)
@@ -233,7 +271,21 @@ fn position_of(offer: &Offer, advert: &RecordId) -> Result<u8, ApiError> {
 }
 
 fn check_details(details: &str) -> Result<(), ApiError> {
-    Text::<MAX_DETAILS_LEN>::new(details).map(drop).map_err(invalid)
+    Text::<MAX_DETAILS_LEN>::new(details).map(drop).map_err(bad_text("the payment details"))
+}
+
+/// Tells whether payment details say nothing.
+fn is_blank(details: &str) -> bool {
+    details.trim().is_empty()
+}
+
+/// Refuses what would bind somebody without his payment details: the buyer would not know where to pay, or the seller whose
+/// payment it is, and the coins would lie in the escrow meanwhile.
+pub(super) fn no_details() -> ApiError {
+    let message = "no payment details are given: without them nobody knows where to pay, or who has paid";
+    let hint = "write them into a file, e.g. your name and account, and add --details-file FILE; only the other party gets \
+                them";
+    ApiError::new(Code::InvalidArgument, message, hint)
 }
 
 fn invalid(error: impl ToString) -> ApiError {

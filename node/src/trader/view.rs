@@ -478,6 +478,7 @@ fn steps(trade: &Trade) -> Vec<Step> {
     let (phase, view) = (trade.phase(), trade.view());
     let reached = match phase {
         Phase::Bid | Phase::Void => 0,
+        Phase::Cancelled if view.contract.is_none() => 0,
         Phase::Agreed | Phase::Cancelled => 1,
         // He would know of what is his own.
         Phase::Funding if trade.role() == Role::Seller && trade.hears_of_funding() => 1,
@@ -605,6 +606,18 @@ mod tests {
             let fundings = vec![Funding::new(vaults, Some(190))];
             trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, fundings, spends })).unwrap();
             assert_eq!((trade.phase(), next_step(&trade, Network::Regtest).until), (phase, until), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_bid_that_was_declined_was_not_accepted() {
+        let sample = SampleTrade::new(Side::Sell);
+        let facts = Facts { seller_cancel: true, ..Facts::default() };
+        for (contract, accepted) in [(None, StepState::Skipped), (Some(sample.contract()), StepState::Done)] {
+            let mut trade = Trade::new(sample.bid(), Role::Seller, true, Local::default());
+            trade.handle(Event::Records { contract, facts: facts.clone() }).unwrap();
+            let states: Vec<StepState> = steps(&trade).iter().map(|step| step.state).collect();
+            assert_eq!((trade.phase(), states[0], states[1]), (Phase::Cancelled, accepted, StepState::Skipped));
         }
     }
 

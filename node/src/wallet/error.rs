@@ -6,6 +6,7 @@ use exchange_store::StoreError;
 
 use super::coins::{CoinState, MAX_COINS};
 use super::labels::MAX_LABEL_PAGE;
+use super::payment::EXPLICIT_MAX_FEE_RATE;
 use super::{MAX_ADDRESSES, MAX_LABEL_BYTES, MAX_LABELS, MAX_RESERVATIONS};
 use crate::chain::ChainError;
 use crate::chain::consensus::SpendError;
@@ -57,7 +58,7 @@ pub enum WalletError {
         minimum: Amount,
     },
     /// The feerate is out of bounds.
-    #[error("a feerate of {} sat/vB is out of bounds ({} to {} sat/vB); choose another, or allow a high fee explicitly", asked.to_sat_per_vb_ceil(), lowest.to_sat_per_vb_ceil(), highest.to_sat_per_vb_ceil())]
+    #[error("a feerate of {} sat/vB is out of bounds ({} to {} sat/vB); choose another{}", asked.to_sat_per_vb_ceil(), lowest.to_sat_per_vb_ceil(), highest.to_sat_per_vb_ceil(), or_allow(*asked, *highest))]
     FeeRate {
         /// What was asked for.
         asked: FeeRate,
@@ -68,7 +69,7 @@ pub enum WalletError {
     },
     /// The fee is a large part of the amount.
     #[error(
-        "the fee of {fee} is more than a quarter of {amount}; send more at once, choose a lower feerate, or allow a high fee explicitly"
+        "the fee of {fee} is more than a quarter of {amount}; send more at once, choose a lower feerate, or allow it: --allow-high-fee, where the command has that"
     )]
     HighFee {
         /// The fee.
@@ -247,4 +248,10 @@ pub enum WalletError {
         /// What went wrong.
         reason: String,
     },
+}
+
+/// Returns what else can be done about a feerate that is out of bounds.
+fn or_allow(asked: FeeRate, highest: FeeRate) -> &'static str {
+    let would_do = asked > highest && asked <= EXPLICIT_MAX_FEE_RATE;
+    if would_do { ", or allow it: --allow-high-fee" } else { "" }
 }

@@ -15,11 +15,15 @@ use crate::chain::consensus::verify_spend;
 /// The highest feerate without an explicit word: mainnet asked for it on its fullest days.
 pub const MAX_FEE_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(500);
 /// The highest feerate even then: beyond it sums might overflow, and nobody means it.
-const EXPLICIT_MAX_FEE_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(10_000);
+pub(super) const EXPLICIT_MAX_FEE_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(10_000);
 /// The lowest feerate that is relayed.
 pub const MIN_FEE_RATE: FeeRate = FeeRate::BROADCAST_MIN;
 /// A fee is at most this part of the amount without an explicit word: a quarter.
 pub(super) const FEE_DIVISOR: u64 = 4;
+/// The weight of a payment without its inputs, at most: to a recipient whose script is long, and with change.
+const PAYMENT_WEIGHT: Weight = Weight::from_wu(4 * (11 + 2 * 43));
+/// The weight of an input of this wallet: a Taproot coin with its signature.
+const INPUT_WEIGHT: Weight = Weight::from_wu(4 * 41 + 66);
 /// The largest transaction that is relayed.
 const MAX_WEIGHT: Weight = Weight::from_wu(400_000);
 
@@ -175,7 +179,7 @@ impl State {
         // No sum can overflow after this.
         let needed = order.amount.unwrap_or_else(|| order.script.minimal_non_dust());
         if needed > coins.balance.spendable {
-            return Err(insufficient(needed, &coins));
+            return Err(insufficient(with_fee(needed, order.fee_rate, &coins), &coins));
         }
         Ok(coins)
     }
@@ -234,6 +238,7 @@ impl State {
     /// Chooses coins and change.
     fn select(&mut self, order: &Order<'_>, coins: &Coins) -> Result<Psbt, WalletError> {
         let mut lots = self.lots(order, coins);
+        let asked = order.amount.unwrap_or_else(|| order.script.minimal_non_dust());
         let mut builder = self.wallet.build_tx();
         builder.fee_rate(order.fee_rate).unspendable(coins.withheld.iter().map(|coin| coin.outpoint).collect());
         if !order.coins.is_empty() {
@@ -246,7 +251,9 @@ impl State {
             None => builder.drain_to(order.script.clone()),
         };
         builder.finish_with_aux_rand(&mut lots).map_err(|error| match error {
-            CreateTxError::CoinSelection(shortage) => insufficient(shortage.needed, coins),
+            CreateTxError::CoinSelection(shortage) => {
+                insufficient(shortage.needed.max(with_fee(asked, order.fee_rate, coins)), coins)
+            }
             other => WalletError::Internal { reason: other.to_string() },
         })
     }
@@ -306,6 +313,15 @@ impl Reservation {
     pub fn payment(&self) -> Payment {
         Payment { tx: self.tx.clone(), amount: self.amount, fee: self.fee }
     }
+}
+
+/// Returns what must be there to pay so much by all coins that can be spent and one more: who deposits what is missing can
+/// pay then.
+fn with_fee(amount: Amount, fee_rate: FeeRate, coins: &Coins) -> Amount {
+    let inputs = coins.spendable.len() as u64 + 1; // usize is at most 64 bits, and nobody has so many
+    let weight = PAYMENT_WEIGHT.to_wu().saturating_add(INPUT_WEIGHT.to_wu().saturating_mul(inputs));
+    let fee = fee_rate.fee_wu(Weight::from_wu(weight)).unwrap_or(Amount::MAX_MONEY);
+    amount.checked_add(fee).unwrap_or(Amount::MAX_MONEY)
 }
 
 pub(super) fn insufficient(needed: Amount, coins: &Coins) -> WalletError {

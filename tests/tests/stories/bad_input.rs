@@ -1,6 +1,6 @@
 //! What users and their surroundings get wrong: one clear error that says what to do, the right exit code, nothing lost.
 
-use exchange_api::{Sent, Status};
+use exchange_api::{OfferView, Sent, Status};
 use exchange_ledger::trade::Phase;
 use exchange_tests::{Cli, Launch, Offer, Process, World, wait_until};
 use serde_json::Value;
@@ -38,15 +38,33 @@ fn numbers_that_do_not_fit_are_refused() {
     for amount in ["0.004", "0.03"] {
         poor.tries_to_take(&offer.id, amount).unwrap_err().assert_is(2, "invalid_argument");
     }
-    // Nobody is chosen to rule over his coins but whom he names or trusts.
+    // Nobody is chosen to rule over his coins but whom he names or trusts; an amount that nobody could take is said first.
     let details = world.details_file("poor").display().to_string();
     let (id, by_himself) = (offer.id.to_string(), ["--amount", "0.01", "--details-file", &details, "--yes"]);
     let refusal = poor.cli().run::<Value>(&[&["trade", "take", &id][..], &by_himself].concat()).unwrap_err();
     refusal.assert_is(2, "invalid_argument");
     assert!(refusal.message.contains("you trust none of the arbiters"), "{refusal:#?}");
+    let too_much = ["--amount", "1000", "--details-file", &details, "--yes"];
+    let refusal = poor.cli().run::<Value>(&[&["trade", "take", &id][..], &too_much].concat()).unwrap_err();
+    refusal.assert_is(2, "invalid_argument");
+    assert!(refusal.message.contains("outside of the offer"), "{refusal:#?}");
     let refusal = poor.tries_to_post(&Offer::SELL).unwrap_err();
     refusal.assert_is(2, "invalid_argument");
     assert!(refusal.message.contains("you trust no arbiter"), "{refusal:#?}");
+    let large = Offer { max: "2.0", ..Offer::SELL };
+    let refusal = maker.tries_to_post(&large).unwrap_err();
+    refusal.assert_is(2, "invalid_argument");
+    assert!(refusal.message.contains("takes up to 1.00000000 BTC"), "{refusal:#?}");
+    // Nobody is bound without his payment details.
+    let nameless = ["trade", "take", &id, "--amount", "0.01", "--arbiter", "0", "--yes"];
+    let refusal = poor.cli().run::<Value>(&nameless).unwrap_err();
+    refusal.assert_is(2, "invalid_argument");
+    assert!(refusal.hint.contains("--details-file"), "{refusal:#?}");
+    let post = ["offer", "post", "sell", "--currency", "EUR", "--price", "61750", "--min", "0.005", "--max", "0.02"];
+    let post = [&post[..], &["--method", "SEPA instant", "--yes"]].concat();
+    let refusal = maker.cli().run::<Value>(&[&post[..], &["--automatic"]].concat()).unwrap_err();
+    refusal.assert_is(2, "invalid_argument");
+    assert!(refusal.hint.contains("--details-file"), "{refusal:#?}");
     // An amount that is none.
     poor.tries_to_take(&offer.id, "-1").unwrap_err().assert_is(2, "usage");
     // Coins that he does not have.
@@ -63,6 +81,14 @@ fn numbers_that_do_not_fit_are_refused() {
     maker.tries_to_post(&tiny).unwrap_err().assert_is(2, "invalid_argument");
     let upside_down = Offer { min: "0.02", max: "0.01", ..Offer::SELL };
     maker.tries_to_post(&upside_down).unwrap_err().assert_is(2, "invalid_argument");
+
+    // Whoever posted without payment details accepts with some, or not at all.
+    let bare: OfferView = maker.cli().done(&post);
+    let trade = poor.takes(&bare, "0.01").id;
+    maker.awaits(trade, Phase::Bid);
+    let refusal = maker.tries_to("accept", trade).unwrap_err();
+    refusal.assert_is(2, "invalid_argument");
+    assert!(refusal.hint.contains("--details-file"), "{refusal:#?}");
 
     // A maker who cannot pay cannot accept, and can once he has coins.
     let trade = poor.takes(&offer, "0.01").id;

@@ -34,7 +34,8 @@ pub struct PostOffer {
     pub arbiters: Vec<RecordId>,
     /// Whether this node accepts bids by itself.
     pub automatic: bool,
-    /// The payment details that an accepted counterparty will get, needed when `automatic`: e.g. name and IBAN.
+    /// The payment details that an accepted counterparty will get, e.g. name and IBAN: needed when `automatic`, else to be given
+    /// with an acceptance.
     pub details: String,
     /// How long the offer lives, in seconds; `None`: seven days.
     pub lifetime_s: Option<u64>,
@@ -161,6 +162,7 @@ pub struct TakeOffer {
     #[serde(default)]
     pub second_arbiter: Option<RecordId>,
     /// The payment details that the maker will get once he has accepted: what a buyer is called, or where a seller is paid.
+    /// A review needs none.
     pub details: String,
 }
 

@@ -166,7 +166,7 @@ pub struct AcceptBid {
     pub dry_run: bool,
     /// The trade.
     pub trade: TradeId,
-    /// The payment details that the taker will get; empty: those given with the offer.
+    /// The payment details that the taker will get; empty: those given with the offer. Refused when there are none either.
     pub details: String,
 }
 

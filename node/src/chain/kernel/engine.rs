@@ -36,15 +36,18 @@ struct Said {
 }
 
 impl Engine {
-    /// Opens the chain in `data_dir`, or a new one in memory.
-    pub fn open(data_dir: Option<&Path>) -> Result<Self, ChainError> {
+    /// Opens the chain in `data_dir`, or a new one in memory, whose block files are in a directory of their own in `scratch`.
+    pub fn open(data_dir: Option<&Path>, scratch: Option<&Path>) -> Result<Self, ChainError> {
         static QUIET: Once = Once::new();
         // What matters of its log arrives through the callbacks.
         QUIET.call_once(bitcoinkernel::disable_logging);
 
         let scratch = match data_dir {
             Some(_) => None,
-            None => Some(TempDir::with_prefix("exchange-chain-").map_err(|e| storage(&std::env::temp_dir(), &e))?),
+            None => {
+                let parent = scratch.map_or_else(std::env::temp_dir, Path::to_path_buf);
+                Some(TempDir::with_prefix_in("exchange-chain-", &parent).map_err(|e| storage(&parent, &e))?)
+            }
         };
         let dir = match (data_dir, &scratch) {
             (Some(dir), _) => dir.to_path_buf(),

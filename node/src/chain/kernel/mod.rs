@@ -33,13 +33,16 @@ const NAME: &str = "kernel";
 pub struct KernelConfig {
     /// Where the chain is stored; `None` keeps it in memory, to be gone with the process.
     pub data_dir: Option<PathBuf>,
+    /// Where a chain in memory puts Bitcoin Core's block files, in a directory that goes with it; `None`: where the system
+    /// keeps temporary files.
+    pub scratch: Option<PathBuf>,
     /// The network of this node; the embedded chain serves regtest only.
     pub network: Network,
 }
 
 impl Default for KernelConfig {
     fn default() -> Self {
-        Self { data_dir: None, network: Network::Regtest }
+        Self { data_dir: None, scratch: None, network: Network::Regtest }
     }
 }
 
@@ -60,10 +63,15 @@ impl KernelChain {
             let found = Network::Regtest.to_string();
             return Err(ChainError::WrongNetwork { backend: NAME, expected: config.network, found });
         }
-        let engine = Engine::open(config.data_dir.as_deref())?;
+        let engine = Engine::open(config.data_dir.as_deref(), config.scratch.as_deref())?;
         let mut state = State { engine, index: Index::default(), pool: Pool::default() };
         state.catch_up()?;
         Ok(Self { shared: Arc::new(Shared { state: Mutex::new(state), changes: watch::Sender::new(0) }) })
+    }
+
+    /// Tells whether a follower, or a call that goes on, still works with the chain.
+    pub fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
     }
 
     /// Runs `work` where it may take its time.

@@ -23,7 +23,7 @@ impl Kernel {
 }
 
 fn open(dir: &TempDir, network: Network) -> Result<KernelChain, ChainError> {
-    KernelChain::open(KernelConfig { data_dir: Some(dir.path().join("chain")), network })
+    KernelChain::open(KernelConfig { data_dir: Some(dir.path().join("chain")), network, ..KernelConfig::default() })
 }
 
 fn burn() -> ScriptBuf {

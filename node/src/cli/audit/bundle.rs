@@ -96,7 +96,9 @@ fn show(verified: &Verified) -> String {
         lines.line("work", format!("{work} hashes on top of the last transaction{free}"));
     }
     lines.maybe("known block", verified.anchor.map(|height| format!("height {height}")));
-    lines.line("records", verified.records.to_string()).line("messages", verified.messages.to_string());
+    lines.line("records", verified.records.to_string());
+    let sealed = "sealed: payment details and what was said, which nobody can read here";
+    lines.line("messages", format!("{}, {sealed}", verified.messages));
     for author in &verified.forked {
         lines.line("two histories", format!("signed by {author}"));
     }

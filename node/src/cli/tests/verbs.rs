@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use exchange_api::{ApiError, Code};
+use exchange_ledger::identity::{Email, KdfParams, Keystore, KeystoreParams, MasterKey, Password};
 use jsonrpsee::RpcModule;
 use jsonrpsee::types::ErrorObjectOwned;
 use serde_json::{Value, json};
@@ -211,7 +212,7 @@ fn sending_is_priced_confirmed_and_repeatable() {
 #[test]
 fn a_failure_names_the_request_that_can_be_repeated() {
     let node = Node::answering(&[("exchange_walletSend", |_| {
-        Err(ApiError::new(Code::InsufficientFunds, "the wallet holds 0.00000000 BTC", "deposit coins first"))
+        Err(ApiError::new(Code::ChainUnreachable, "the payment is kept and goes out later", "do not send it again"))
     })]);
     let ran = node.run(&["wallet", "send", "bcrt1qxyz", "all", "--yes"]);
     let id = node.asked("exchange_walletSend")[0]["request_id"].as_str().unwrap().to_owned();
@@ -220,15 +221,20 @@ fn a_failure_names_the_request_that_can_be_repeated() {
     assert_eq!(
         ran.err,
         format!(
-            "error: the wallet holds 0.00000000 BTC\n  deposit coins first\n  to repeat it without doing it twice: --request-id {id}\n"
+            "error: the payment is kept and goes out later\n  do not send it again\n  to repeat it without doing it twice: --request-id {id}\n"
         )
     );
     let ran = node.run(&["wallet", "send", "bcrt1qxyz", "all", "--yes", "--json", "--request-id", "rent"]);
     let expected = json!({
-        "code": "insufficient_funds", "message": "the wallet holds 0.00000000 BTC", "hint": "deposit coins first",
+        "code": "chain_unreachable", "message": "the payment is kept and goes out later", "hint": "do not send it again",
         "request_id": "rent",
     });
     assert_eq!((ran.error(), ran.out.as_str()), (expected, ""));
+    let poor = Node::answering(&[("exchange_walletSend", |_| {
+        Err(ApiError::new(Code::InsufficientFunds, "the wallet holds 0.00000000 BTC", "deposit coins first"))
+    })]);
+    let ran = poor.run(&["wallet", "send", "bcrt1qxyz", "all", "--yes"]);
+    assert_eq!(ran.err, "error: the wallet holds 0.00000000 BTC\n  deposit coins first\n", "nothing was done");
 }
 
 #[test]
@@ -328,6 +334,37 @@ fn posting_reads_prices_exactly_and_details_from_a_file() {
 }
 
 #[test]
+fn an_offer_that_is_only_tried_is_shown_without_an_id() {
+    let node = Node::answering(&[("exchange_offerPost", |_| Ok(offer(&"00".repeat(32))))]);
+    let post = ["offer", "post", "sell", "--currency", "EUR", "--price", "61750", "--min", "0.005", "--max", "0.02"];
+    let ran = node.run(&[&post[..], &["--method", "Wise", "--dry-run"]].concat());
+    assert!(ran.out.starts_with("The offer is good. Nothing was posted.\n\noffer "), "{ran:?}");
+    assert!(!ran.out.contains("0000") && !ran.out.contains("live"), "{ran:?}");
+}
+
+#[test]
+fn a_maker_is_told_that_he_cannot_fund_what_he_offers() {
+    fn holds(spendable: u64) -> Result<Value, ApiError> {
+        Ok(json!({ "spendable": spendable, "pending": 0, "in_escrow": 0, "frozen": 0 }))
+    }
+    let post = ["offer", "post", "sell", "--currency", "EUR", "--price", "61750", "--min", "0.005", "--max", "0.02"];
+    let post = [&post[..], &["--method", "Wise"]].concat();
+    let poor = Node::answering(&[
+        ("exchange_offerPost", |_| Ok(offer(OFFER))),
+        ("exchange_walletBalance", |_| holds(2_200_000)),
+    ]);
+    let poor = poor.run(&post);
+    assert_eq!(poor.exit, 0, "{poor:?}");
+    assert!(poor.err.contains("can spend 0.022 BTC, and the largest bid locks 0.022 BTC and a fee"), "{poor:?}");
+    let rich = Node::answering(&[
+        ("exchange_offerPost", |_| Ok(offer(OFFER))),
+        ("exchange_walletBalance", |_| holds(2_200_001)),
+    ]);
+    let rich = rich.run(&post);
+    assert_eq!((rich.exit, rich.err.as_str()), (0, ""), "{rich:?}");
+}
+
+#[test]
 fn an_arbiter_is_trusted_by_his_identity() {
     let node = Node::answering(&[
         ("exchange_arbiterList", |_| Ok(json!([arbiter()]))),
@@ -384,8 +421,10 @@ fn a_trade_tells_who_acts_next_and_how() {
 fn steps_ask_what_the_user_should_ask_himself() {
     let node = Node::answering(&[
         ("exchange_tradeList", |_| Ok(json!([trade("paid", &["release"])]))),
-        ("exchange_tradeShow", |_| Ok(trade("paid", &["release"]))),
-        ("exchange_tradeRelease", |_| Ok(trade("released", &[]))),
+        ("exchange_tradeRelease", |request| {
+            Ok(if request["dry_run"] == true { trade("paid", &["release"]) } else { trade("released", &[]) })
+        }),
+        ("exchange_tradeAccept", |_| Err(ApiError::new(Code::NotAllowed, "there is no bid to accept", "look again"))),
     ]);
     let no = node.run_typing(&["trade", "release", "7ade7ade"], "no\n");
     assert_eq!(no.exit, 1);
@@ -393,7 +432,10 @@ fn steps_ask_what_the_user_should_ask_himself() {
     let yes = node.run(&["trade", "release", "7ade7ade", "--yes", "--json"]);
     assert_eq!(yes.document()["state"], "released");
     let asked = node.asked("exchange_tradeRelease");
-    assert_eq!((asked.len(), &asked[0]["trade"]), (1, &json!(TRADE)));
+    let tried: Vec<&Value> = asked.iter().map(|request| &request["dry_run"]).collect();
+    assert_eq!((tried, &asked[1]["trade"]), (vec![&json!(true), &json!(false)], &json!(TRADE)));
+    let cannot = node.run_typing(&["trade", "accept", "7ade7ade"], "yes\n");
+    assert_eq!(cannot.err, "error: there is no bid to accept\n  look again\n", "nobody is asked about it");
 }
 
 #[test]
@@ -558,6 +600,66 @@ fn an_identity_is_made_from_a_file_and_the_password_is_shown_nowhere() {
     let without = node.run(&new);
     assert_eq!(without.exit, 2);
     assert!(without.err.contains("EXCHANGE_PASSWORD"), "{without:?}");
+}
+
+#[test]
+fn a_node_that_was_started_without_a_password_is_unlocked() {
+    let node = Node::answering(&[
+        ("exchange_status", |_| {
+            Ok(json!({
+                "version": "0.1.0", "network": "regtest", "chain": "core", "tip": 1, "chain_error": null,
+                "identity": { "state": "locked" }, "peers": 0, "listen": [], "records": 14,
+                "retention": "180", "offers": 0, "time": 7200, "demo": false,
+            }))
+        }),
+        ("exchange_identityUnlock", |_| Ok(json!({ "author": MAKER, "email": "alice@example.org" }))),
+    ]);
+    assert!(node.run(&["status"]).out.contains("locked: `exchange-node identity unlock` unlocks it"));
+    let file = node.directory.path().join("password");
+    std::fs::File::create(&file).and_then(|mut file| std::io::Write::write_all(&mut file, b"correct horse\n")).unwrap();
+    let ran = node.run(&["identity", "unlock", "--password-file", file.to_str().unwrap()]);
+    assert_eq!(ran.exit, 0, "{ran:?}");
+    assert!(ran.out.contains(MAKER) && !format!("{ran:?}").contains("correct horse"), "{ran:?}");
+    assert_eq!(node.asked("exchange_identityUnlock"), [json!("correct horse")]);
+    assert_eq!(node.run(&["identity", "unlock"]).exit, 2);
+}
+
+#[test]
+fn a_node_for_somebody_else_does_not_even_start() {
+    let directory = TempDir::new().unwrap();
+    let (email, password) = (Email::parse("alice@example.org").unwrap(), Password::parse("correct horse").unwrap());
+    let identity = MasterKey::derive(&email, &password, None, &KdfParams::for_tests()).unwrap().identity();
+    let (salt, nonce) = ([1; 16], [2; 24]);
+    let keystore = Keystore::seal(&identity, &email, &password, salt, nonce, &KeystoreParams::for_tests()).unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = directory.path().join(name);
+        crate::keyring::write_new(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    write("identity.keystore", &keystore);
+    let (right, wrong) = (write("right", b"correct horse"), write("wrong", b"another horse"));
+    for (email, password, exit, code) in [
+        ("bob@example.org", &right, 2, "usage"),
+        ("bob", &right, 2, "invalid_argument"),
+        ("alice@example.org", &wrong, 1, "wrong_password"),
+    ] {
+        let data_dir = directory.path().to_str().unwrap();
+        let ran =
+            run(&["run", "--json", "--data-dir", data_dir, "--email", email, "--password-file", password.as_str()]);
+        assert_eq!((ran.exit, &ran.error()["code"]), (exit, &json!(code)), "{email}: {ran:?}");
+        assert!(!directory.path().join("ledger").exists(), "{email}: it has begun");
+    }
+}
+
+#[test]
+fn the_demo_takes_no_directory_of_a_node() {
+    let directory = TempDir::new().unwrap();
+    crate::keyring::write_new(&directory.path().join("identity.keystore"), b"somebody's").unwrap();
+    let ran = run(&["demo", "--serve", "--json", "--data-dir", directory.path().to_str().unwrap()]);
+    assert_eq!((ran.exit, &ran.error()["code"]), (2, &json!("usage")), "{ran:?}");
+    let node = Node::answering(&[]);
+    let ran = node.run(&["demo", "--serve", "--json"]);
+    assert_eq!((ran.exit, &ran.error()["code"]), (1, &json!("refused")), "{ran:?}");
 }
 
 #[test]

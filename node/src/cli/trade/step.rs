@@ -56,11 +56,12 @@ impl Step {
         let must_ask = context.must_ask(&args.money)?;
         let client = context.client().await?;
         let trade = find(&args.trade, &client).await?;
+        let request = TradeCommand { request_id: args.money.request_id(), dry_run: args.money.dry_run, trade };
         if must_ask {
-            let view = client.trade_show(trade).await?;
+            // Tried first: nobody is asked about what cannot be done.
+            let view = self.call(&client, TradeCommand { dry_run: true, ..request.clone() }).await?;
             context.confirm(&self.question(&view))?;
         }
-        let request = TradeCommand { request_id: args.money.request_id(), dry_run: args.money.dry_run, trade };
         let id = request.request_id.clone();
         let done = self.call(&client, request).await.map_err(|error| args.money.failed(error, &id))?;
         Ok(answer(&done, args.money.dry_run))
@@ -155,13 +156,13 @@ impl Accept {
         let client = context.client().await?;
         let trade = find(&self.trade, &client).await?;
         let details = self.details.read(None, context)?;
+        let request = AcceptBid { request_id: self.money.request_id(), dry_run: self.money.dry_run, trade, details };
         if must_ask {
-            let view = client.trade_show(trade).await?;
+            let view = client.trade_accept(AcceptBid { dry_run: true, ..request.clone() }).await?;
             let bond = show::own_bond(&view).map(|bond| format!(" {bond}")).unwrap_or_default();
             context
                 .confirm(&format!("{}{bond} The terms are fixed by this. Accept the bid?", show::sentence(&view)))?;
         }
-        let request = AcceptBid { request_id: self.money.request_id(), dry_run: self.money.dry_run, trade, details };
         let id = request.request_id.clone();
         let done = client.trade_accept(request).await.map_err(|error| self.money.failed(error, &id))?;
         Ok(answer(&done, self.money.dry_run))

@@ -72,12 +72,33 @@ async fn a_shortage_tells_what_is_missing() {
         panic!("{error}")
     };
     assert_eq!((*available, *pending, *reserved), (btc("50"), btc("50"), Amount::ZERO));
-    assert!(*needed >= btc("60") && *missing == *needed - btc("50"));
+    assert!(*needed > btc("60") && *missing == *needed - btc("50"), "with the fee");
     assert!(error.to_string().contains("only 50 BTC can be spent (50 BTC are pending"), "{error}");
     // All but the fee is there.
     let error = wallet.fund(escrow(3, "50")).await.unwrap_err();
     assert!(matches!(error, WalletError::InsufficientFunds { missing, .. } if missing > Amount::ZERO), "{error}");
     assert_eq!(wallet.balance().await.unwrap().spendable, btc("50"));
+}
+
+#[tokio::test]
+async fn whoever_deposits_what_is_missing_can_pay() {
+    let chain = new_chain();
+    let (wallet, rich) = (Owner::new(1, &chain).open().await, Owner::new(2, &chain).open().await);
+    earn(&wallet, &chain, 2).await;
+    earn(&rich, &chain, 2).await;
+    // More than there is; and all that there is, whose fee is missing.
+    for more in [btc("20"), Amount::ZERO] {
+        let held = wallet.balance().await.unwrap().spendable;
+        let (amount, fee_rate) = (Some(held + more), Some(FeeRate::from_sat_per_vb_u32(10)));
+        let order = SendRequest { amount, fee_rate, dry_run: true, ..pay("order", escrow(3, "1").script, "1") };
+        let error = wallet.send(order.clone()).await.unwrap_err();
+        let WalletError::InsufficientFunds { missing, .. } = &error else { panic!("{error}") };
+        let deposit = pay(&format!("{more}"), wallet.address().await.unwrap().address.script_pubkey(), "1");
+        rich.send(SendRequest { amount: Some(*missing), ..deposit }).await.unwrap();
+        mine(&chain, 1).await;
+        until(&wallet, "the deposit", |balance| balance.pending == Amount::ZERO && balance.spendable > held).await;
+        wallet.send(order).await.unwrap_or_else(|error| panic!("{more}: {error}"));
+    }
 }
 
 #[tokio::test]
