@@ -16,7 +16,8 @@ use crate::trade::{Bid, ChainFacts, Contract, Escrow, Funding, Role, Seat, Spend
 pub const MAX_HALVES: usize = 4;
 /// How many outputs of a funding from two wallets its buyer names: one more when a reorg took the one before for good.
 pub const MAX_NAMED: usize = 4;
-/// How many rulings and extensions of one arbiter a trade keeps: one of each for the funding and for every extension.
+/// How many rulings and how many extensions of one arbiter a node pins for outputs that no block shows: he may be led to
+/// some, or make them up. One of each for each outputs that a block shows is pinned besides.
 pub const MAX_RULED: usize = 1 + MAX_EXTENSIONS;
 
 /// What the parties signed. A fact by anyone but the party it belongs to is none.
@@ -55,7 +56,8 @@ pub struct Facts {
     pub buyer_dispute: bool,
     /// The seller calls for the arbiter.
     pub seller_dispute: bool,
-    /// How the arbiters divide the coins, good signatures only: of each the first for the same outputs, in his own order.
+    /// How the arbiters divide the coins, good signatures only: of each the first for the same outputs, in his own order. As
+    /// many as his records that are looked at, as of halves.
     pub rulings: Vec<(Seat, Ruling)>,
     /// The arbiters' parts of extensions, likewise.
     pub extensions: Vec<(Seat, Extend)>,
@@ -82,8 +84,8 @@ impl Facts {
     }
 
     /// Gathers likewise, and returns besides which of the records are to be kept, in the order in which they count: those that
-    /// add something, but of halves for outputs that no block shows only so many. The others say nothing with these, or
-    /// nothing yet.
+    /// add something, but of what is signed for outputs that no block shows only so many. The others say nothing with these,
+    /// or nothing yet.
     pub(super) fn gather_new<'a>(
         bid: &Bid,
         escrow: &impl Deref<Target = Option<Escrow>>,
@@ -91,26 +93,20 @@ impl Facts {
         records: &'a [Record],
         fundings: &[Funding],
     ) -> (Self, Vec<&'a Record>) {
-        let to_each = [Role::Buyer, Role::Seller];
         let mut facts = Self::gather(bid, escrow, kept, &[], false);
-        let mut kept_halves = to_each.map(|to| facts.halves(to).to_vec());
+        let mut pinned: Vec<_> = facts.signed_after([0; 4]).collect();
         let mut new = own_order(bid, kept, records);
         new.retain(|record| {
-            let (count, known) = (facts.count(), to_each.map(|to| facts.halves(to).len()));
+            let (count, known) = (facts.count(), facts.signed_counts());
             facts.hear(record, bid, escrow);
             let added = facts.count() - count; // no fact is ever taken away
-            let mut halves = to_each.iter().zip(&mut kept_halves).zip(known);
-            match halves.find_map(|((to, kept), known)| Some((facts.halves(*to).get(known)?, kept))) {
-                Some((half, kept)) => {
-                    // One that calls off besides is kept for that, which nothing says a second time.
-                    let is_kept = added > 1 || has_room(kept, half, fundings);
-                    if is_kept {
-                        kept.push(half.clone());
-                    }
-                    is_kept
-                }
-                None => added > 0,
+            let Some(signed) = facts.signed_after(known).next() else { return added > 0 };
+            // What calls off besides is kept for that, which nothing says a second time.
+            let is_kept = added > 1 || has_room(&pinned, &signed, fundings);
+            if is_kept {
+                pinned.push(signed);
             }
+            is_kept
         });
         facts.note_hidden(bid, kept, records);
         (facts, new)
@@ -154,6 +150,22 @@ impl Facts {
         once + buyer_funded.len() + releases.len() + refunds.len() + rulings.len() + extensions.len()
     }
 
+    /// Returns how much is signed about outputs, of each kind.
+    const fn signed_counts(&self) -> [usize; 4] {
+        [self.releases.len(), self.refunds.len(), self.rulings.len(), self.extensions.len()]
+    }
+
+    /// Returns what is signed about outputs after so much of each kind, and about which.
+    fn signed_after(&self, known: [usize; 4]) -> impl Iterator<Item = (Signed, Vaults)> {
+        let [releases, refunds, rulings, extensions] = known;
+        let releases = self.releases.iter().skip(releases).map(|half| (Signed::Half(Role::Buyer), half.vaults));
+        let refunds = self.refunds.iter().skip(refunds).map(|half| (Signed::Half(Role::Seller), half.vaults));
+        let rulings = self.rulings.iter().skip(rulings).map(|(seat, ruling)| (Signed::Ruling(*seat), ruling.vaults));
+        let extensions = self.extensions.iter().skip(extensions);
+        let extensions = extensions.map(|(seat, extend)| (Signed::Extension(*seat), extend.vaults));
+        releases.chain(refunds).chain(rulings).chain(extensions)
+    }
+
     /// Returns the halves of payouts (to the buyer) or of refunds (to the seller).
     fn halves(&self, to: Role) -> &[HalfSpend] {
         match to {
@@ -177,17 +189,15 @@ impl Facts {
         match body {
             Body::Ruling(ruling) if ruling.trade == bid.trade => {
                 let is_known = |(by, known): &(Seat, Ruling)| *by == seat && known.vaults == ruling.vaults;
-                let has_room = self.rulings.iter().filter(|(by, _)| *by == seat).count() < MAX_RULED;
                 let is_good = || escrow.as_ref().is_some_and(|escrow| escrow.check_ruling(seat, &ruling).is_ok());
-                if has_room && !self.rulings.iter().any(is_known) && is_good() {
+                if !self.rulings.iter().any(is_known) && is_good() {
                     self.rulings.push((seat, ruling));
                 }
             }
             Body::Extend(extend) if extend.trade == bid.trade => {
                 let is_known = |(by, known): &(Seat, Extend)| *by == seat && known.vaults == extend.vaults;
-                let has_room = self.extensions.iter().filter(|(by, _)| *by == seat).count() < MAX_RULED;
                 let is_good = || escrow.as_ref().is_some_and(|escrow| escrow.check_extend(seat, &extend).is_ok());
-                if has_room && !self.extensions.iter().any(is_known) && is_good() {
+                if !self.extensions.iter().any(is_known) && is_good() {
                     self.extensions.push((seat, extend));
                 }
             }
@@ -312,15 +322,31 @@ fn half_in(record: &Record, bid: &Bid) -> Option<(Role, HalfSpend)> {
     }
 }
 
-/// Tells whether one more half is to be kept: one for each outputs that a block shows, whatever else was signed first, and some
-/// for others, which a block may show later. What blocks show has cost coins, so of that nobody makes up many.
-fn has_room(kept: &[HalfSpend], half: &HalfSpend, fundings: &[Funding]) -> bool {
-    let is_shown = |half: &HalfSpend| fundings.iter().any(|funding| funding.shows(&half.vaults));
-    if is_shown(half) {
-        kept.iter().all(|other| other.vaults != half.vaults)
-    } else {
-        kept.iter().filter(|&other| !is_shown(other)).count() < MAX_HALVES
+/// What somebody signs about outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signed {
+    /// His half of a spend to this party.
+    Half(Role),
+    /// A ruling of this arbiter.
+    Ruling(Seat),
+    /// An extension of this arbiter.
+    Extension(Seat),
+}
+
+/// Tells whether one more that is signed is to be kept: of each kind one for each outputs that a block shows, whatever else was
+/// signed first, and some for others, which a block may show later. What blocks show has cost coins, so of that nobody makes up
+/// many.
+fn has_room(kept: &[(Signed, Vaults)], new: &(Signed, Vaults), fundings: &[Funding]) -> bool {
+    let is_shown = |about: &Vaults| fundings.iter().any(|funding| funding.shows(about));
+    let (kind, about) = new;
+    if is_shown(about) {
+        return !kept.contains(new);
     }
+    let limit = match kind {
+        Signed::Half(_) => MAX_HALVES,
+        Signed::Ruling(_) | Signed::Extension(_) => MAX_RULED,
+    };
+    kept.iter().filter(|(other, about)| other == kind && !is_shown(about)).count() < limit
 }
 
 /// Everything that decides where a trade stands.
@@ -380,7 +406,10 @@ impl View {
     fn standing(&self, funding: &Funding) -> u8 {
         let outpoint = funding.outpoint();
         let is_bonded = self.facts.buyer_funded.contains(&self.chain.root_of(funding).outpoint());
-        let is_of = |vaults: &Vaults| vaults.outpoint() == outpoint;
+        // What names another value, or leaves out a bond that is there, is good by itself, and nothing comes of it: so it would
+        // lead everybody to where nobody can act.
+        let held = self.held(funding);
+        let is_of = |vaults: &Vaults| *vaults == funding.vaults || *vaults == held;
         let spends = self.chain.spends.iter().filter(|spend| spend.spends(&outpoint));
         // What the seller takes back by his own leaf asks nobody: it speaks for no output, and in a block against it.
         let (own, signed): (Vec<&Spend>, Vec<&Spend>) = spends.partition(|spend| spend.path == SpendPath::Timeout);
@@ -420,13 +449,17 @@ impl View {
     /// Returns what holds the coins now: the funding's outputs, without the buyer's bond once a block shows that he took it
     /// back.
     pub fn vaults(&self) -> Option<Vaults> {
-        let funding = self.funding()?;
+        self.funding().map(|funding| self.held(funding))
+    }
+
+    /// Returns what of outputs holds coins now.
+    fn held(&self, funding: &Funding) -> Vaults {
         let alone = |spend: &&Spend| spend.height.is_some() && !spend.spends(&funding.outpoint());
         let bond = funding
             .vaults
             .bond
             .filter(|bond| !self.chain.spends.iter().filter(alone).any(|spend| spend.spends(&bond.outpoint.0)));
-        Some(Vaults { bond, ..funding.vaults })
+        Vaults { bond, ..funding.vaults }
     }
 
     /// Returns the transaction that spends the escrow's output: the confirmed one, else one in the pool.

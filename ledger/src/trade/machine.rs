@@ -517,7 +517,7 @@ impl Trade {
         let funding = self.view.funding()?;
         let is_of = |half: &HalfSpend| {
             let mut lineage = self.view.chain.lineage(funding);
-            lineage.any(|earlier| earlier.outpoint() == half.vaults.outpoint())
+            lineage.any(|earlier| earlier.shows(&half.vaults))
         };
         let about = self.view.facts.hidden.iter().filter(|(_, half)| is_of(half));
         about.map(|(to, _)| *to).min()

@@ -36,7 +36,8 @@ pub struct Pin {
     /// The adverts of its arbiters.
     pub adverts: Vec<Record>,
     /// What its parties and arbiters signed about it, in the order in which this node saw it: what counts, and so no more than
-    /// counts (see `MAX_NAMED` and `MAX_RULED`), and of halves for outputs that no block shows only some (see `MAX_HALVES`).
+    /// counts (see `MAX_NAMED`), and of what is signed for outputs that no block shows only some (see `MAX_HALVES` and
+    /// `MAX_RULED`).
     pub facts: Vec<Record>,
     /// What the chain showed at the end, once that is buried.
     pub settled: Option<Settled>,
@@ -207,8 +208,8 @@ impl Pin {
     }
 
     /// Pins more of what was said, and returns what all of it comes to. Whatever counts is pinned, and what was pinned first
-    /// stays. Nothing else is: who could fill a pin with what does not count, or with halves for outputs that he made up, could
-    /// take back by a second history what he says after it.
+    /// stays. Nothing else is: who could fill a pin with what does not count, or with what he signs for outputs that he made
+    /// up, could take back by a second history what he says after it.
     fn add(
         &mut self,
         bid: &Bid,

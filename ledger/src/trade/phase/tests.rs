@@ -125,6 +125,16 @@ impl Scene {
         self
     }
 
+    /// The seller signs for an output as if it held a satoshi less.
+    fn released_as_less(mut self, vout: u32) -> Self {
+        let mut less = vaults(&self.trade, vout);
+        less.escrow.value = less.escrow.value.checked_sub(sats(1)).unwrap();
+        let key = self.trade.author(Role::Seller).trade_key();
+        let half = self.trade.escrow().half(&less, sats(1_700), Role::Buyer, &key).unwrap();
+        self.view.facts.releases.push(half);
+        self
+    }
+
     fn refund_signed(mut self, vout: u32) -> Self {
         let half = half(&mut self.trade, vout, Role::Seller);
         self.view.facts.refunds.push(half);
@@ -179,6 +189,7 @@ fn scenes() -> Vec<(&'static str, Scene, Phase)> {
         ("released without paid", Scene::funded_at(BURIED).released(named), Phase::Released),
         ("released", paid(Scene::funded_at(BURIED)).released(named), Phase::Released),
         ("release of another outpoint", Scene::funded_at(BURIED).released(elsewhere), Phase::Funded),
+        ("release by another value than it holds", Scene::funded_at(BURIED).released_as_less(named), Phase::Funded),
         ("refund of another outpoint", Scene::funded_at(BURIED).refund_signed(elsewhere), Phase::Funded),
         ("refund signed", paid(Scene::funded_at(BURIED)).refund_signed(named), Phase::Refunding),
         ("release beats refund", Scene::funded_at(BURIED).refund_signed(named).released(named), Phase::Released),
@@ -264,6 +275,16 @@ fn scenes() -> Vec<(&'static str, Scene, Phase)> {
             Scene::disputed().funded_again(SHALLOW).taken_back(named, BURIED),
             Phase::Refunded,
         ),
+        (
+            "release of a second funding",
+            Scene::disputed().ruled(Seat::First, named).funded_again(EARLIER).released(SECOND),
+            Phase::Released,
+        ),
+        (
+            "release of a second funding by another value than it holds",
+            Scene::disputed().ruled(Seat::First, named).funded_again(EARLIER).released_as_less(SECOND),
+            Phase::Ruled,
+        ),
     ]
 }
 
@@ -283,8 +304,8 @@ fn every_row_is_reached_and_every_scene_ends_where_it_must() {
 fn phases_come_out_as_published() {
     let scenes: Vec<Value> = scenes().iter().map(|(name, scene, phase)| describe(name, scene, *phase)).collect();
     let description = "Where a trade stands, see ../trades.md. `confirmations` of 0 is a transaction in the pool; the sample \
-                       contract asks for 3. Halves are named by the outpoint that they spend. Where there is a \
-                       `second_funding`, the seller names the first.";
+                       contract asks for 3. Halves are named by the output that they spend, if they name all of it as the \
+                       chain shows it. Where there is a `second_funding`, the seller names the first.";
     let computed = json!({ "description": description, "confirmations_needed": 3, "scenes": scenes });
     crate::vectors::check("trades.json", &computed);
 }
@@ -300,9 +321,11 @@ fn describe(name: &str, scene: &Scene, phase: Phase) -> Value {
         })
     };
     let extension = chain.fundings.iter().find(|funding| funding.extends.is_some());
-    let place = |vaults: &Vaults| match vaults.outpoint().vout {
+    let place = |about: &Vaults| match about.outpoint().vout {
+        0 | SECOND if *about != vaults(&scene.trade, about.outpoint().vout) => "another value than it holds",
         0 => "escrow",
         5 => "extension",
+        SECOND => "second funding",
         _ => "another output",
     };
     let spends_escrow = |half: &HalfSpend| place(&half.vaults);

@@ -5,8 +5,8 @@ use crate::record::Header;
 use crate::storage::MemoryStorage;
 use crate::testing::{EPOCH, NETWORK, SampleTrade, admit_all, ledger, sats};
 use crate::trade::{
-    Action, ChainFacts, Command, Effect, Event, Funding, Local, MAX_HALVES, Phase, Refusal, Role, Seat, Trade, Vault,
-    Verdict,
+    Action, ChainFacts, Command, Effect, Event, Funding, Local, MAX_HALVES, MAX_RULED, Phase, Refusal, Role, Seat,
+    Trade, Vault, Verdict,
 };
 
 use super::*;
@@ -334,6 +334,60 @@ fn a_release_of_what_a_block_shows_is_pinned_whatever_was_signed_before_it() {
     assert_eq!(buyer.phase(), Phase::Released);
     let effects = buyer.handle(Event::Unanswered).unwrap();
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Complete { to: Role::Buyer, .. })), "{effects:?}");
+}
+
+/// An arbiter who was led from one output to the next, or makes them up, has ruled about what a block shows all the same, and
+/// takes nothing of it back.
+#[test]
+fn a_ruling_about_what_a_block_shows_counts_and_is_pinned_whatever_was_ruled_before_it() {
+    let mut trade = SampleTrade::new(Side::Sell); // the maker sells
+    let (id, escrow, seat) = (trade.id(), trade.escrow(), Seat::First);
+    let pair = trade.arbiter_pair(escrow.contract(), seat);
+    let rule = |trade: &SampleTrade, number: u8, verdict| {
+        let vaults = trade.vaults(number);
+        let division = escrow.divide(seat, &vaults, verdict, 10).unwrap();
+        escrow.rule(seat, &vaults, division, &pair).unwrap()
+    };
+    let extend = |trade: &SampleTrade, number: u8| {
+        let vaults = trade.vaults(number);
+        let fee = escrow.extension_fee_at(seat, &vaults, 10).unwrap();
+        Body::Extend(escrow.extend(seat, &vaults, fee, &pair).unwrap())
+    };
+    let ruling = rule(&trade, 1, Verdict::Buyer);
+    let rulings = (2..=9).map(|number| Body::Ruling(rule(&trade, number, Verdict::Seller)));
+    let extensions = (2..=9).map(|number| extend(&trade, number));
+    // A second ruling about the same is none.
+    let real = [Body::Ruling(ruling.clone()), extend(&trade, 1), Body::Ruling(rule(&trade, 1, Verdict::Seller))];
+    let bodies: Vec<Body> = rulings.chain(extensions).chain(real).collect();
+    let said: Vec<Record> = bodies.iter().map(|body| trade.arbiter.write(body)).collect();
+    let asked = [Body::PaymentSent(PaymentSent { trade: id }), Body::Dispute(Dispute { trade: id })];
+    let asked = asked.map(|body| trade.taker.write(&body)).to_vec();
+    let mut public = ledger();
+    admit_all(&mut public, &[trade.records(), said.clone(), asked].concat());
+
+    let seen = |height| vec![Funding::new(trade.vaults(1), height)];
+    let kept = [&said[..MAX_RULED], &said[8..8 + MAX_RULED], &said[16..18]].concat();
+    let of_arbiter = |pin: &Pin| -> Vec<Record> {
+        pin.facts.iter().filter(|record| record.author() == trade.arbiter.id()).cloned().collect()
+    };
+    for (fundings, pinned) in [(vec![], 2 * MAX_RULED), (seen(None), 2 * MAX_RULED), (seen(Some(190)), kept.len())] {
+        let known = super::look(&public, id, None, &fundings).unwrap().unwrap();
+        assert_eq!((known.facts.rulings.len(), known.facts.extensions.len()), (9, 9), "all of them count");
+        assert_eq!(of_arbiter(&known.pin.unwrap()), kept[..pinned], "{fundings:?}");
+    }
+    // What came before the block that shows its outputs is pinned when the block comes, and not a second time.
+    let mut pin = look(&public, id, None).unwrap().unwrap().pin.unwrap();
+    pin.committed = true;
+    for _ in 0..2 {
+        pin = super::look(&public, id, Some(&pin), &seen(Some(190))).unwrap().unwrap().pin.unwrap();
+        assert_eq!(of_arbiter(&pin), kept);
+    }
+    admit_all(&mut public, &flood(&trade.arbiter, &trade.advert));
+    let known = look(&public, id, Some(&pin)).unwrap().unwrap();
+    assert_eq!(known.pin.as_ref(), Some(&pin), "nothing goes out of it");
+    let (buyer, effects) = restarted(&trade, Role::Buyer, known, 190 + 144 - 1);
+    assert_eq!(buyer.phase(), Phase::Ruled);
+    assert!(effects.contains(&Effect::CompleteRuling { seat, ruling }), "{effects:?}");
 }
 
 /// What a party signed over is whole in what an arbiter's node has kept, and gone from the ledger: for those who have not seen

@@ -279,6 +279,42 @@ fn the_first_arbiter_decides_about_what_was_paid_after_the_agreement() {
     }
 }
 
+/// The seller paid the escrow six times in one transaction. His half for an output that holds a satoshi less is good by itself;
+/// if it led everybody there, the arbiter would rule about that one, and the seller go on with the next.
+#[test]
+fn no_half_for_a_wrong_value_leads_away_from_what_is_disputed_or_ruled_about() {
+    let mut case = Case::new();
+    let seller = case.trade.author(Role::Seller).trade_key();
+    let all = [1, 2, 3, 4, 5, 6].map(|number| case.trade.vaults(number));
+    let as_less = |vaults: &Vaults| {
+        let value = vaults.escrow.value.checked_sub(sats(1)).unwrap();
+        let less = Vaults { escrow: Coin { value, ..vaults.escrow }, ..*vaults };
+        let half = case.escrow.half(&less, sats(1_700), Role::Buyer, &seller).unwrap();
+        assert_eq!(case.escrow.check_half(&half, Role::Buyer), Ok(()));
+        half
+    };
+    let halves: Vec<HalfSpend> = all[1..].iter().map(as_less).collect();
+    let fundings = all.map(|vaults| Funding::new(vaults, Some(FUNDED_AT))).to_vec();
+    let seen = || Event::Chain(ChainFacts { fundings: fundings.clone(), ..chain(T1) });
+    case.facts.funded = Some(all[0].outpoint());
+    let ruling = case.ruling(Seat::First, Verdict::Buyer);
+    let wanted = Effect::CompleteRuling { seat: Seat::First, ruling: ruling.clone() };
+    for decoys in 0..=halves.len() {
+        case.facts.releases = halves[..decoys].to_vec();
+        for (rulings, phase) in [(vec![], Phase::Disputed), (vec![(Seat::First, ruling.clone())], Phase::Ruled)] {
+            case.facts.rulings = rulings;
+            let mut arbiter = case.arbiter(Seat::First, T1);
+            arbiter.handle(seen()).unwrap();
+            let (mut buyer, _) = case.party(Role::Buyer, T1);
+            let effects = buyer.handle(seen()).unwrap();
+            for machine in [&arbiter, &buyer] {
+                assert_eq!((machine.phase(), machine.view().vaults()), (phase, Some(all[0])), "{decoys} decoys");
+            }
+            assert_eq!(effects.contains(&wanted), phase == Phase::Ruled, "{decoys} decoys");
+        }
+    }
+}
+
 /// A seller who signs two histories shows the release to the arbiter alone: then nobody could do anything until it is his again.
 #[test]
 fn what_only_the_arbiter_has_seen_keeps_him_from_no_ruling_but_one_against_it() {
