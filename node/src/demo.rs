@@ -552,7 +552,7 @@ mod tests {
         for _ in 0..4 {
             let stop = CancellationToken::new();
             stop.cancel();
-            serve(&data_dir, data_dir.join("api.sock"), stop).await.unwrap_err();
+            let _stopped = serve(&data_dir, data_dir.join("api.sock"), stop).await.unwrap_err();
             let left: Vec<_> = std::fs::read_dir(&data_dir).unwrap().map(|entry| entry.unwrap().path()).collect();
             assert_eq!(left, Vec::<PathBuf>::new());
         }
