@@ -16,6 +16,7 @@
 //! | `peers` | who is connected, and when to sync with whom; beside it `plan`, what a session is to do, and `bucket`, what a peer may take |
 //! | `dialer` | bootstrap addresses and when to dial them again |
 //! | `gate` | who may connect: bans, the list of only peers, the share of an address |
+//! | `origin` | where a connection comes from |
 //! | `behaviour` | the composed libp2p behaviour and its bounds |
 //! | `gossip` | judging what gossip brings |
 //! | `pace` | how fast one author's news travel by gossip |
@@ -44,6 +45,7 @@ pub mod key;
 mod link;
 mod listen;
 mod mail;
+mod origin;
 mod pace;
 mod peers;
 mod protocol;
