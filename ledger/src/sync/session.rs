@@ -531,5 +531,7 @@ fn items(salt: &Salt, difference: &Difference, storage: &dyn Storage) -> Result<
     }
     let mut wants: Vec<ItemWant> = wants.into_values().flatten().collect();
     wants.sort_unstable_by_key(|want| want.item);
+    // A sketch that lies may show one twice, and nobody may be asked so.
+    wants.dedup_by_key(|want| want.item);
     Ok(wants)
 }

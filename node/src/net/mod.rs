@@ -13,7 +13,7 @@
 //! | `client` | the handle that the rest of the node holds |
 //! | `swarm`, `events` | the task: commands, reports and events in, decisions out |
 //! | `listen`, `watchers` | setting it up, and two small tasks beside it |
-//! | `peers` | who is connected, and when to sync with whom; beside it `plan`, what a session is to do, and `bucket`, what a peer may take |
+//! | `peers` | who is connected, and when to sync with whom; beside it `plan`, what a session is to do, `bucket`, what a peer may take, and `shares`, what those from one network may |
 //! | `dialer` | bootstrap addresses and when to dial them again |
 //! | `gate` | who may connect: bans, the list of only peers, the share of an address |
 //! | `origin` | where a connection comes from |

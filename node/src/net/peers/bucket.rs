@@ -26,6 +26,12 @@ impl Bucket {
         self.left > 0
     }
 
+    /// Tells whether it holds all that it can.
+    pub fn is_full(&mut self, now: Instant) -> bool {
+        self.has_any(now);
+        self.left == self.burst
+    }
+
     /// Takes one, if there is any.
     pub fn take(&mut self, now: Instant) -> bool {
         let granted = self.has_any(now);

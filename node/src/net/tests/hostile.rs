@@ -3,7 +3,9 @@
 use std::io;
 
 use exchange_ledger::record::Head;
-use exchange_ledger::sync::Answer;
+use exchange_ledger::sync::message::ItemWant;
+use exchange_ledger::sync::sketch::Item;
+use exchange_ledger::sync::{Answer, Salt};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
@@ -295,4 +297,12 @@ async fn who_announces_an_oversize_request_is_sent_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_sends_an_undecodable_request_is_sent_away() {
     sent_away_for(vec![0, 0, 0, 3, 99, 1, 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_an_item_twice_at_once_is_sent_away() {
+    let wants = vec![ItemWant { item: Item(1), from: 0 }; 2];
+    let request = exchange_ledger::sync::Request::Items { salt: Salt([0; 16]), wants };
+    let bytes = borsh::to_vec(&protocol::Request::Ledger(request)).unwrap();
+    sent_away_for([&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], &bytes].concat()).await;
 }
