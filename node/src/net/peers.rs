@@ -6,8 +6,8 @@
 //! us cannot have all sessions: many ids that answer slowly keep nobody waiting whom this node chose itself.
 //!
 //! A comparison reads all heads of this node, and what it was wished for is often somebody else's doing. So it stays in
-//! the plan until it may begin: comparisons with a peer have a pace, and those that brought nothing are followed by
-//! pauses. Mail, and the logs of orphans, wait for neither.
+//! the plan until it may begin: comparisons with a peer have a pace, those with all peers from one network another, and
+//! those that brought nothing are followed by pauses. Mail, and the logs of orphans, wait for none of them.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -31,7 +31,7 @@ mod bucket;
 mod plan;
 mod shares;
 
-use bucket::Bucket;
+use bucket::{Bucket, Paced};
 pub(super) use plan::{Plan, PlannedBodies};
 use shares::Shares;
 
@@ -97,8 +97,10 @@ pub(super) struct Peer {
     not_before: Instant,
     /// When the pause after comparisons that brought nothing is over.
     compare_not_before: Instant,
-    /// The comparisons with it, at a [`COMPARE_PAUSE`] each, take until then.
-    compared_until: Instant,
+    comparisons: Paced,
+    /// From when on it is compared with whatever the share of its network says: as often as one that is idle, not counting
+    /// the first time.
+    compare_by_itself: Instant,
     /// When a peer that has finished is listened to again.
     deaf_until: Instant,
     memory: MailMemory,
@@ -153,7 +155,9 @@ impl Peers {
                 if let Some(network) = network {
                     self.shares.enter(network, now);
                 }
-                place.insert(Peer { dialled, network, ..Peer::new(address, self.serve_rate, now) });
+                let compare_by_itself = now + self.sync_interval;
+                let peer = Peer::new(address, self.serve_rate, now);
+                place.insert(Peer { dialled, network, compare_by_itself, ..peer });
             }
         }
     }
@@ -215,7 +219,7 @@ impl Peers {
     /// with.
     pub fn want_all_soon(&mut self, peer: PeerId, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&peer) {
-            let from = peer.compares_from();
+            let from = peer.compares_from(self.shares.compares_from(peer.network));
             if from <= now {
                 peer.plan.want_all();
             } else {
@@ -233,7 +237,10 @@ impl Peers {
     pub fn due(&mut self, now: Instant) -> Option<PeerId> {
         let incoming = self.peers.values().filter(|peer| !peer.dialled && peer.session.is_some()).count();
         let due = self.peers.iter_mut().filter(|(_, peer)| peer.dialled || incoming < MAX_INCOMING_SESSIONS);
-        let due = due.filter_map(|(id, peer)| peer.is_due(now).then_some((peer.not_before, *id)));
+        let due = due.filter_map(|(id, peer)| {
+            let shared = self.shares.compares_from(peer.network);
+            peer.is_due(shared, now).then_some((peer.not_before, *id))
+        });
         due.min().map(|(_, id)| id)
     }
 
@@ -242,10 +249,14 @@ impl Peers {
     pub fn take_plan(&mut self, peer: PeerId, now: Instant) -> Option<(Plan, MailMemory)> {
         let interval = jittered(self.sync_interval);
         let peer = self.peers.get_mut(&peer)?;
-        let compare = peer.plan.compare && peer.compares_from() <= now;
+        let compare = peer.plan.compare && peer.compares_from(self.shares.compares_from(peer.network)) <= now;
         if compare {
             peer.due = now + interval;
-            peer.compared_until = peer.compared_until.max(now) + COMPARE_PAUSE;
+            peer.compare_by_itself = now + self.sync_interval;
+            peer.comparisons.take(now);
+            if let Some(share) = peer.network.and_then(|network| self.shares.get_mut(&network)) {
+                share.compare(now);
+            }
         }
         let (after, not_before) = peer.bodies;
         let keeps = peer.agent.as_deref().and_then(Retention::of_agent).filter(|_| not_before <= now);
@@ -358,7 +369,8 @@ impl Peer {
             due: now,
             not_before: now,
             compare_not_before: now,
-            compared_until: now,
+            comparisons: Paced::new(COMPARE_BURST, COMPARE_PAUSE, now),
+            compare_by_itself: now,
             deaf_until: now,
             memory: MailMemory::default(),
             bodies: (None, now),
@@ -370,21 +382,24 @@ impl Peer {
         }
     }
 
-    fn is_due(&mut self, now: Instant) -> bool {
+    /// Tells whether its next session is due; `shared` is when those from its network may be compared with.
+    fn is_due(&mut self, shared: Option<Instant>, now: Instant) -> bool {
+        let compares_from = self.compares_from(shared);
         if self.due <= now {
             self.plan.want_all();
             // While the comparison waits, mail is not wished for again and again.
-            self.due = self.due.max(self.compares_from());
+            self.due = self.due.max(compares_from);
         }
         let Plan { compare, mail, deliver, logs, bodies: _ } = &self.plan;
-        let compares = *compare && self.compares_from() <= now;
+        let compares = *compare && compares_from <= now;
         let has_work = compares || *mail || !deliver.is_empty() || !logs.is_empty();
         self.agent.is_some() && self.session.is_none() && self.not_before <= now && has_work
     }
 
-    /// Returns when it may be compared with.
-    fn compares_from(&self) -> Instant {
-        let paced = self.compared_until.checked_sub(COMPARE_PAUSE * (COMPARE_BURST - 1));
+    /// Returns when it may be compared with; `shared` is when those from its network may.
+    fn compares_from(&self, shared: Option<Instant>) -> Instant {
+        let shared = shared.map(|shared| shared.min(self.compare_by_itself));
+        let paced = self.comparisons.not_before().max(shared);
         paced.map_or(self.compare_not_before, |paced| paced.max(self.compare_not_before))
     }
 

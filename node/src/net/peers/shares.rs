@@ -2,8 +2,8 @@
 //! however often they come again. Whom this node has dialled, or lets in because he is named, takes from no share; nor does
 //! who comes from this machine, since all do that a proxy brings.
 //!
-//! A peer has something of his own beside it ([`super::Peer`]), so nobody is kept from being answered by who shares his
-//! address.
+//! A peer has something of his own beside it ([`super::Peer`]), so nobody is kept from being answered or compared with by who
+//! shares his address.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,14 +11,16 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::BURST_SECONDS;
-use super::bucket::Bucket;
+use super::bucket::{Bucket, Paced};
+use super::{BURST_SECONDS, COMPARE_BURST, COMPARE_PAUSE};
 use crate::net::config::NetLimits;
 use crate::net::origin::Network;
 
 /// Requests from one network being answered at once, besides one of each peer: with the eight that one address may have, a
 /// quarter of all.
 const MAX_SHARED_ANSWERS: usize = 8;
+/// Comparisons with all peers from one network are paced as with so many: eight that are idle want half of that.
+const COMPARED_AS: u32 = 4;
 /// Shares remembered, some hundred kilobytes. Beyond, the one is forgotten whose peers have been gone for longest; who has a
 /// thousand networks needs not come again from the same.
 const MAX_SHARES: usize = 1024;
@@ -36,6 +38,8 @@ struct Size {
     answers: usize,
     /// Bytes a second.
     rate: u32,
+    /// As how many peers they are compared with.
+    compared_as: u32,
 }
 
 /// The share of one network.
@@ -47,6 +51,7 @@ pub(super) struct Share {
     size: Size,
     answers: Arc<Semaphore>,
     bytes: Bucket,
+    comparisons: Paced,
 }
 
 impl Shares {
@@ -57,6 +62,7 @@ impl Shares {
         let size = Size {
             answers: MAX_SHARED_ANSWERS * usize::from(times),
             rate: limits.serve_rate.saturating_mul(times.into()),
+            compared_as: COMPARED_AS.saturating_mul(times.into()),
         };
         Self { shares: HashMap::new(), size }
     }
@@ -78,6 +84,11 @@ impl Shares {
         }
     }
 
+    /// Returns when a peer from a network may be compared with, as far as its share decides.
+    pub fn compares_from(&self, network: Option<Network>) -> Option<Instant> {
+        self.shares.get(&network?)?.comparisons.not_before()
+    }
+
     pub fn get_mut(&mut self, network: &Network) -> Option<&mut Share> {
         self.shares.get_mut(network)
     }
@@ -94,12 +105,14 @@ impl Shares {
 
 impl Share {
     fn new(size: Size, now: Instant) -> Self {
+        let burst = COMPARE_BURST.saturating_mul(size.compared_as);
         Self {
             peers: 0,
             left: now,
             size,
             answers: Arc::new(Semaphore::new(size.answers)),
             bytes: Bucket::new(size.rate, size.rate.saturating_mul(BURST_SECONDS), now),
+            comparisons: Paced::new(burst, COMPARE_PAUSE / size.compared_as, now),
         }
     }
 
@@ -116,9 +129,15 @@ impl Share {
         self.bytes.charge(bytes, now);
     }
 
+    /// A peer is compared with.
+    pub fn compare(&mut self, now: Instant) {
+        self.comparisons.take(now);
+    }
+
     /// Tells whether nothing of it is taken.
     fn is_whole(&mut self, now: Instant) -> bool {
-        self.bytes.is_full(now) && self.answers.available_permits() == self.size.answers
+        let is_answered = self.answers.available_permits() == self.size.answers;
+        is_answered && self.comparisons.is_rested(now) && self.bytes.is_full(now)
     }
 }
 

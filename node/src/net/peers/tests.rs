@@ -336,3 +336,55 @@ fn a_peer_that_always_holds_something_else_is_compared_with_at_a_bounded_pace() 
     peers.digest_seen(peer, false, now + TOLD_PAUSE + TOLD_PAUSE / 2);
     assert_eq!(peers.due(now + TOLD_PAUSE * 2), Some(peer), "what it told meanwhile is not forgotten");
 }
+
+/// Compares with whoever is due, at once and to the end; returns with whom.
+fn compared_with(peers: &mut Peers, now: Instant) -> Vec<PeerId> {
+    let mut compared = Vec::new();
+    while let Some(peer) = peers.due(now) {
+        let (plan, _) = peers.take_plan(peer, now).unwrap();
+        let session = tokio::spawn(async {}).id();
+        peers.started(peer, session);
+        peers.ended(session, None, Ending::InSync, now);
+        compared.extend(plan.compare.then_some(peer));
+    }
+    compared
+}
+
+#[tokio::test]
+async fn who_comes_again_and_again_is_compared_with_at_the_pace_of_his_address() {
+    let start = Instant::now();
+    let mut peers = Peers::new(&NetLimits::default(), false);
+    let address = "/ip4/203.0.113.7/tcp/1";
+    let honest = from(&mut peers, address, start);
+    peers.identified(honest, "a");
+    let (mut all, mut with_honest, mut others) = (0, Vec::new(), Vec::<PeerId>::new());
+    for step in 0..240 {
+        let now = start + SESSION_PAUSE * step;
+        if step % 4 == 0 {
+            others.drain(..).for_each(|id| peers.disconnected(id, now));
+            others.extend((0..7).map(|_| from(&mut peers, address, now)));
+        }
+        others.iter().for_each(|id| everything(*id)(&mut peers, now));
+        let compared = compared_with(&mut peers, now);
+        all += compared.len();
+        with_honest.extend(compared.contains(&honest).then_some(now - start));
+    }
+    assert!((75..=90).contains(&all), "{all} in a minute");
+    assert!(with_honest.len() >= 3, "{with_honest:?}");
+}
+
+#[tokio::test]
+async fn eight_behind_one_address_are_compared_with_as_often_as_if_each_had_one() {
+    let start = Instant::now();
+    let mut peers = Peers::new(&NetLimits::default(), false);
+    let eight: Vec<PeerId> = (0..8).map(|_| from(&mut peers, "/ip4/203.0.113.7/tcp/1", start)).collect();
+    eight.iter().for_each(|id| peers.identified(*id, "a"));
+    let mut compared = Vec::new();
+    for step in 0..800 {
+        compared.extend(compared_with(&mut peers, start + SESSION_PAUSE * step));
+    }
+    for id in &eight {
+        let times = compared.iter().filter(|other| *other == id).count();
+        assert!(times >= 7, "{times} in two hundred seconds");
+    }
+}
