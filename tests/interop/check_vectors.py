@@ -1308,13 +1308,14 @@ def check_messages(file, salt):
     digest, theirs = bytes([0xD1] * 32), file["theirs"]
     first, second = theirs["heads"][0], theirs["heads"][1]
     log = bytes.fromhex(second["author"]) + le(second["epoch"], 4)
-    item, record = bytes.fromhex(second["item"]), le(3, 4) + b"\xaa\xbb\xcc"
+    other, item = bytes.fromhex(first["item"]), bytes.fromhex(second["item"])
+    record = le(3, 4) + b"\xaa\xbb\xcc"
     symbols = [cell for cell in sketch_of([int.from_bytes(bytes.fromhex(h["item"]), "little") for h in theirs["heads"]], 3)]
     symbols = le(3, 4) + b"".join(symbol(cell, place, 40) for place, cell in enumerate(symbols))
     requests = {
         "compare": b"\x00" + digest + le(32, 2),
         "symbols": b"\x01" + salt + le(32, 2) + le(100, 2),
-        "items": b"\x02" + salt + le(2, 4) + item + varint(201) + item + varint(0),
+        "items": b"\x02" + salt + le(2, 4) + item + varint(201) + other + varint(0),
         "heads": b"\x03\x01" + log + le(1000, 2),
         "ranges": b"\x04" + le(1, 4) + log + le(7, 8),
         "frozen": b"\x05" + le(1, 4) + log,

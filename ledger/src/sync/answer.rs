@@ -34,7 +34,11 @@ pub fn answer(own: &dyn Own, request: &Request) -> Result<(Answer, News), Storag
     let plain = |answer| Ok((answer, News::None));
     match request {
         Request::Compare { digest, symbols } => {
-            let snapshot = own.recent_snapshot()?;
+            if own.recent_summary()?.digest == *digest {
+                return Ok((Answer::Same, News::Same));
+            }
+            let snapshot = own.snapshot()?;
+            // It may be an older one, of which the asker has everything.
             if snapshot.digest() == *digest {
                 return Ok((Answer::Same, News::Same));
             }
@@ -64,7 +68,7 @@ pub fn answer(own: &dyn Own, request: &Request) -> Result<(Answer, News), Storag
         }
         Request::Bodies(ids) => plain(Answer::Bodies(bodies(storage, ids)?)),
         Request::Finished { digest } => {
-            let same = own.recent_snapshot()?.digest() == *digest;
+            let same = own.recent_summary()?.digest == *digest;
             Ok(if same { (Answer::Same, News::Same) } else { (Answer::Differs(None), News::Differs) })
         }
     }

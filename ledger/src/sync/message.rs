@@ -2,6 +2,7 @@
 //!
 //! Everything here is hostile until [`Request::check`] or [`Answer::check`] has passed.
 
+use std::collections::BTreeSet;
 use std::io::{Error, ErrorKind, Read, Write};
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -186,6 +187,9 @@ pub enum Malformed {
     /// A number beyond its limit.
     #[error("{0} beyond what there can be")]
     TooLarge(&'static str),
+    /// An item of a list that stands there before.
+    #[error("the same {0} twice in one message")]
+    Repeated(&'static str),
 }
 
 impl Request {
@@ -200,7 +204,12 @@ impl Request {
                 at_most(usize::from(*count), MAX_SYMBOLS, "symbols")?;
                 at_most(usize::from(*from) + usize::from(*count), MAX_CELLS, "cells")
             }
-            Self::Items { wants, .. } => at_most(wants.len(), MAX_ITEMS, "items"),
+            Self::Items { wants, .. } => {
+                at_most(wants.len(), MAX_ITEMS, "items")?;
+                // To be looked for again and again would cost the asker next to nothing.
+                let items: BTreeSet<Item> = wants.iter().map(|want| want.item).collect();
+                if items.len() == wants.len() { Ok(()) } else { Err(Malformed::Repeated("item")) }
+            }
             Self::Heads { limit, .. } | Self::Forks { limit, .. } => at_most(usize::from(*limit), MAX_HEADS, "heads"),
             Self::Ranges(wants) => at_most(wants.len(), MAX_WANTS, "logs"),
             Self::Frozen(logs) => at_most(logs.len(), MAX_WANTS, "logs"),
@@ -428,6 +437,18 @@ mod tests {
                 prop_assert_eq!(borsh::to_vec(&symbols).unwrap(), bytes);
             }
         }
+    }
+
+    #[test]
+    fn no_item_is_asked_for_twice_at_once() {
+        let items = |items: &[u64]| {
+            let wants = items.iter().map(|item| ItemWant { item: Item(*item), from: *item }).collect();
+            Request::Items { salt: Salt([0; 16]), wants }.check()
+        };
+        assert_eq!((items(&[]), items(&[3, 1, 2])), (Ok(()), Ok(())));
+        assert_eq!(items(&[3, 1, 3]), Err(Malformed::Repeated("item")));
+        let most: Vec<u64> = (0..=MAX_ITEMS as u64).collect(); // usize is at most 64 bits
+        assert_eq!((items(&most[1..]), items(&most)), (Ok(()), Err(Malformed::TooMany("items"))));
     }
 
     #[test]

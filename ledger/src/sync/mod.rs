@@ -43,7 +43,7 @@ pub use message::{Answer, Malformed, Request};
 pub use proof::{MAX_PROOF_LEN, Proof};
 pub use session::{Effect, Event, Fault, Gain, Plan, Session, Stopped, Token};
 pub use sketch::Salt;
-pub use snapshot::{Snapshot, Snapshots};
+pub use snapshot::{Snapshot, Snapshots, Summary};
 
 /// What became of something that a peer sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,19 +67,29 @@ pub trait Own {
     /// Returns the ledger's store.
     fn storage(&self) -> &dyn Storage;
 
-    /// Returns a snapshot of the ledger as it is, for a session of one's own.
+    /// Returns what the ledger shows of itself, as it is, for a session of one's own.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn summary(&self) -> Result<Summary, StorageError> {
+        Summary::of(self.storage())
+    }
+
+    /// Returns the same for whatever is another's doing: of a moment ago, where to read all heads again would cost more than
+    /// that may.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn recent_summary(&self) -> Result<Summary, StorageError> {
+        self.summary()
+    }
+
+    /// Returns a snapshot for a peer that asks: of a moment ago, where a new one would cost more than peers may, or push out
+    /// one that another was just shown.
     ///
     /// # Errors
     /// When the store fails.
     fn snapshot(&self) -> Result<Arc<Snapshot>, StorageError>;
-
-    /// Returns a snapshot for a peer that asks: of a moment ago, where a new one would cost more than peers may.
-    ///
-    /// # Errors
-    /// When the store fails.
-    fn recent_snapshot(&self) -> Result<Arc<Snapshot>, StorageError> {
-        self.snapshot()
-    }
 
     /// Returns the snapshot with a salt, unless it is long gone.
     fn snapshot_of(&self, salt: &Salt) -> Option<Arc<Snapshot>>;

@@ -6,7 +6,7 @@ use super::bodies::{self, Walk, Wish};
 use super::fetch::{self, Fetcher};
 use super::message::{Answer, ItemWant, MAX_HEADS, MAX_ITEMS, MAX_SYMBOLS, Opening, Request, Symbol};
 use super::sketch::{Cell, Decoded, Difference, Item, MAX_CELLS, Salt, Sketch, decode};
-use super::snapshot::for_each_head;
+use super::snapshot::{Summary, for_each_head};
 use super::{Claims, Own, Verdict};
 use crate::record::{Head, LogId, Record};
 use crate::storage::{Aged, Storage, StorageError};
@@ -42,6 +42,9 @@ pub struct Plan {
     pub compare: bool,
     /// Then fetch bodies that are missing.
     pub bodies: Option<Wish>,
+    /// Whether to compare by what the own ledger showed of itself a moment ago: that the ledgers are compared is the peer's
+    /// doing.
+    pub recent: bool,
 }
 
 /// What a session wants done.
@@ -295,21 +298,25 @@ impl Session {
         self.forks.is_some() || self.fetcher.is_hastening(under_way)
     }
 
+    fn summary(&self, own: &dyn Own) -> Result<Summary, StorageError> {
+        if self.plan.recent { own.recent_summary() } else { own.summary() }
+    }
+
     fn next_stage(&mut self, own: &dyn Own) -> Result<Option<Effect>, StorageError> {
         match self.stage {
             Stage::Logs if self.plan.compare => {
-                let snapshot = own.snapshot()?;
+                let Summary { digest, heads } = self.summary(own)?;
                 // An empty ledger walks through the heads in any case.
-                let symbols = if snapshot.heads() == 0 { 1 } else { OPENING };
+                let symbols = if heads == 0 { 1 } else { OPENING };
                 self.stage = Stage::Comparing;
-                let request = Request::Compare { digest: snapshot.digest(), symbols };
-                let asked = Asked::Compare { symbols: usize::from(symbols), heads: snapshot.heads() };
+                let request = Request::Compare { digest, symbols };
+                let asked = Asked::Compare { symbols: usize::from(symbols), heads };
                 Ok(Some(self.ask(asked, request)))
             }
             Stage::Walking { ended: true, .. } | Stage::Fetching => {
                 self.gain.compared = true;
                 self.stage = Stage::Finishing;
-                let digest = own.snapshot()?.digest();
+                let digest = self.summary(own)?.digest;
                 Ok(Some(self.ask(Asked::Finished, Request::Finished { digest })))
             }
             Stage::Bodies(ref mut walk) => {
@@ -531,5 +538,7 @@ fn items(salt: &Salt, difference: &Difference, storage: &dyn Storage) -> Result<
     }
     let mut wants: Vec<ItemWant> = wants.into_values().flatten().collect();
     wants.sort_unstable_by_key(|want| want.item);
+    // A sketch that lies may show one twice, and nobody may be asked so.
+    wants.dedup_by_key(|want| want.item);
     Ok(wants)
 }

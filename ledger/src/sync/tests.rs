@@ -182,6 +182,60 @@ fn the_same_ledger_costs_one_round_trip_and_less_than_a_hundred_bytes() {
 }
 
 #[test]
+fn what_a_node_compares_by_itself_makes_no_sketch() {
+    let all = logs(60, 2);
+    let (mut us, peer) = (Node::with(&all[..50].concat()), Node::with(&all.concat()));
+    let (gain, _) = pull(&mut us, &peer);
+    assert!(gain.compared && gain.accepted == 20);
+    assert!(us.snapshots.borrow().is_empty(), "nobody has asked for one");
+    assert!(!peer.snapshots.borrow().is_empty());
+}
+
+/// A node that saw itself last when it was another.
+struct Late<'a> {
+    now: &'a Node,
+    before: Summary,
+}
+
+impl Own for Late<'_> {
+    fn storage(&self) -> &dyn Storage {
+        self.now.storage()
+    }
+
+    fn recent_summary(&self) -> Result<Summary, StorageError> {
+        Ok(self.before)
+    }
+
+    fn snapshot(&self) -> Result<Arc<Snapshot>, StorageError> {
+        self.now.snapshot()
+    }
+
+    fn snapshot_of(&self, salt: &Salt) -> Option<Arc<Snapshot>> {
+        self.now.snapshot_of(salt)
+    }
+}
+
+#[test]
+fn what_is_anothers_doing_is_compared_by_what_the_ledger_was_a_moment_ago() {
+    let all = logs(20, 1);
+    let (before, now) = (Node::with(&all[..19].concat()), Node::with(&all.concat()));
+    let late = Late { now: &now, before: Summary::of(before.storage()).unwrap() };
+    let first = |recent| Session::start(Plan { recent, ..everything() }, &late, Box::new(Alone)).unwrap().1;
+    for (recent, digest) in [(true, before.digest()), (false, now.digest())] {
+        let effects = first(recent);
+        let [Effect::Ask(_, Request::Compare { digest: asked, .. })] = effects.as_slice() else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(*asked, digest);
+    }
+    // A peer whose state is neither is shown the sketch; one whose state was ours a moment ago has what we had.
+    let asked = |digest| answer(&late, &Request::Compare { digest, symbols: 4 }).unwrap();
+    assert_eq!(asked(before.digest()), (Answer::Same, News::Same));
+    assert_eq!(asked(now.digest()), (Answer::Same, News::Same));
+    assert!(matches!(asked(StateHash([1; 32])), (Answer::Differs(Some(_)), News::None)));
+}
+
+#[test]
 fn an_empty_ledger_takes_everything() {
     let records = [logs(300, 1), logs(5, 700)].concat().concat();
     let peer = Node::with(&records);

@@ -90,7 +90,7 @@ fn encoded(value: &impl BorshSerialize) -> String {
 
 fn messages(heads: &[Head], sketch: &Sketch) -> Value {
     let digest = StateHash([0xd1; 32]);
-    let (log, item) = (heads[1].log, Item::of(&SALT, &heads[1]));
+    let (log, [other, item]) = (heads[1].log, [0, 1].map(|number| Item::of(&SALT, &heads[number])));
     let symbols: Vec<Symbol> =
         sketch.cells().iter().enumerate().take(3).map(|(at, cell)| Symbol::of(cell, at, 40)).collect();
     let requests = [
@@ -98,7 +98,10 @@ fn messages(heads: &[Head], sketch: &Sketch) -> Value {
         ("symbols", Request::Symbols { salt: SALT, from: 32, count: 100 }),
         (
             "items",
-            Request::Items { salt: SALT, wants: vec![ItemWant { item, from: 200 }, ItemWant { item, from: u64::MAX }] },
+            Request::Items {
+                salt: SALT,
+                wants: vec![ItemWant { item, from: 200 }, ItemWant { item: other, from: u64::MAX }],
+            },
         ),
         ("heads", Request::Heads { after: Some(log), limit: 1000 }),
         ("ranges", Request::Ranges(vec![Want::new(log, 7)])),

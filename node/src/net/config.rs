@@ -30,8 +30,8 @@ pub struct NetConfig {
 pub struct NetLimits {
     /// Connections that others opened: each may hold some megabytes of queues.
     pub max_incoming: u32,
-    /// How many of them may come from one IPv4 address, or from one IPv6 network of 64 bits. The machine's own are not
-    /// counted, and with `only_peers` none are.
+    /// How many of them may come from one IPv4 address, or from one IPv6 network of 64 bits; three times as many from one of
+    /// 48 bits. The machine's own are not counted, and with `only_peers` none are.
     pub max_incoming_per_address: u16,
     /// Connections that this node opened.
     pub max_outgoing: u32,

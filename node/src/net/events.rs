@@ -20,7 +20,7 @@ use super::swarm::{Answered, Event, SwarmTask};
 
 /// How long a node of another network is kept out: its user may correct the mistake.
 const OTHER_NETWORK_PAUSE: Duration = Duration::from_secs(600);
-/// Requests of all peers being answered at once, each with at most a response in memory.
+/// Requests of all peers being answered at once, each with at most a response in memory. Of one address a quarter of them.
 const MAX_ANSWERS: usize = 64;
 
 type SyncEvent = request_response::Event<
@@ -42,7 +42,7 @@ impl SwarmTask {
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
                 tracing::debug!(peer = %peer_id, ?cause, "peer is gone");
-                self.peers.disconnected(peer_id);
+                self.peers.disconnected(peer_id, Instant::now());
                 self.dialer.lost(peer_id, Instant::now());
                 self.announce();
             }
@@ -191,17 +191,18 @@ impl SwarmTask {
         channel: request_response::ResponseChannel<<SyncCodec as request_response::Codec>::Response>,
     ) {
         let now = Instant::now();
-        let permit = (self.answers.len() < MAX_ANSWERS).then(|| self.peers.admit(peer, now)).flatten();
-        let Some(permit) = permit else {
+        let slot = (self.answers.len() < MAX_ANSWERS).then(|| self.peers.admit(peer, now)).flatten();
+        let Some(slot) = slot else {
             self.respond(channel, Response::Busy);
             return;
         };
-        self.peers.charge(peer, serve::work(&request), now);
-        let replica = self.replica.clone();
+        let network = self.peers.network(&peer);
+        self.peers.charge(peer, network, serve::work(&request), now);
+        let (replica, turns) = (self.replica.clone(), self.turns.clone());
         self.answers.spawn(async move {
-            let answer = timeout(REQUEST_TIMEOUT, serve::answer(&replica, request)).await.ok();
-            drop(permit);
-            Answered { peer, channel, answer }
+            let answer = timeout(REQUEST_TIMEOUT, serve::answer(&replica, &turns, request)).await.ok();
+            drop(slot);
+            Answered { peer, network, channel, answer }
         });
     }
 

@@ -1,15 +1,13 @@
 //! Who may connect: nobody who is banned, with `only_peers` nobody but the configured peers, and otherwise not too many from
-//! one address.
+//! one address or network.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use libp2p::core::transport::PortUse;
 use libp2p::core::{ConnectedPoint, Endpoint};
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished};
 use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
@@ -18,6 +16,7 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
+use super::origin::Origin;
 use super::protocol::Malformed;
 
 /// Bans remembered at once: an attacker with more keys than this frees his oldest, and gains nothing over a new key.
@@ -25,6 +24,10 @@ const MAX_BANS: usize = 1024;
 
 /// Ids that a list of only peers may grow to: an address without an id may answer under a new one each time.
 const MAX_ONLY: usize = 256;
+
+/// How many times as many connections may come from a network of 48 bits as from one of 64 bits in it: it is all one rented
+/// machine's, or shared out to many households.
+const PLACES_OF_A_NETWORK: usize = 3;
 
 /// What no honest peer does: who does it is disconnected and banned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,35 +58,6 @@ pub(super) struct Gate {
     max_per_origin: usize,
 }
 
-/// What one machine or household has of the Internet's addresses: one of the old ones, or a network of the new ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    V4(Ipv4Addr),
-    /// The first 64 bits.
-    V6([u16; 4]),
-}
-
-impl Origin {
-    /// Returns where an address is. Whoever comes from this machine, as all do that Tor or a proxy brings, is from nowhere.
-    fn of(address: &Multiaddr) -> Option<Self> {
-        let ip = match address.iter().next()? {
-            Protocol::Ip4(ip) => IpAddr::V4(ip),
-            Protocol::Ip6(ip) => IpAddr::V6(ip).to_canonical(),
-            // Nothing else connects to what this node listens on; the enum grows with the library.
-            _ => return None,
-        };
-        match ip {
-            IpAddr::V4(ip) if ip.is_loopback() => None,
-            IpAddr::V6(ip) if ip.is_loopback() => None,
-            IpAddr::V4(ip) => Some(Self::V4(ip)),
-            IpAddr::V6(ip) => {
-                let [a, b, c, d, ..] = ip.segments();
-                Some(Self::V6([a, b, c, d]))
-            }
-        }
-    }
-}
-
 /// Why a connection was refused.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
@@ -91,7 +65,7 @@ enum Refused {
     Banned(PeerId),
     #[error("peer {0} is not among the configured peers")]
     NotListed(PeerId),
-    #[error("{0} connections from the address of peer {1} are open already")]
+    #[error("{0} connections from the address or the network of peer {1} are open already")]
     Crowded(usize, PeerId),
 }
 
@@ -125,7 +99,9 @@ impl Gate {
     fn check_origin(&self, peer: PeerId, address: &Multiaddr) -> Result<(), ConnectionDenied> {
         let Some(origin) = Origin::of(address) else { return Ok(()) };
         let others = self.incoming.values().filter(|other| **other == origin).count();
-        if others < self.max_per_origin { Ok(()) } else { Err(ConnectionDenied::new(Refused::Crowded(others, peer))) }
+        let around = self.incoming.values().filter(|other| other.network() == origin.network()).count();
+        let has_room = others < self.max_per_origin && around < self.max_per_origin.saturating_mul(PLACES_OF_A_NETWORK);
+        if has_room { Ok(()) } else { Err(ConnectionDenied::new(Refused::Crowded(around, peer))) }
     }
 }
 
@@ -274,6 +250,31 @@ mod tests {
         assert!(comes(&mut gate, 1, "/ip6/2001:db8:0:1:ffff::2/udp/9/quic-v1"));
         assert!(!comes(&mut gate, 2, "/ip6/2001:db8:0:1:a:b:c:d/tcp/9"));
         assert!(comes(&mut gate, 2, "/ip6/2001:db8:0:2::1/tcp/9"));
+    }
+
+    #[test]
+    fn who_has_many_networks_of_the_new_addresses_has_no_more_than_three() {
+        let mut gate = Gate::new(None, 8);
+        for number in 0..24 {
+            assert!(comes(&mut gate, number, &format!("/ip6/2001:db8:0:{number:x}::1/tcp/9")));
+        }
+        assert!(!comes(&mut gate, 24, "/ip6/2001:db8:0:ffff::1/tcp/9"), "the twenty-fifth of 48 bits");
+        assert!(comes(&mut gate, 24, "/ip6/2001:db8:1:0::1/tcp/9"));
+        goes(&mut gate, 3, "/ip6/2001:db8:0:3::1/tcp/9");
+        assert!(comes(&mut gate, 3, "/ip6/2001:db8:0:ffff::1/tcp/9"), "in the place of one who went");
+    }
+
+    #[test]
+    fn who_makes_new_addresses_of_an_old_one_has_what_the_old_one_has() {
+        let mut gate = Gate::new(None, 8);
+        for number in 0..8 {
+            assert!(comes(&mut gate, number, &format!("/ip6/2002:cb00:7107:{number:x}::1/tcp/9")));
+        }
+        assert!(!comes(&mut gate, 8, "/ip6/2002:cb00:7107:ffff::1/tcp/9"));
+        assert!(!comes(&mut gate, 8, "/ip4/203.0.113.7/tcp/9"));
+        assert!(comes(&mut gate, 8, "/ip6/2002:cb00:7108:0::1/tcp/9"));
+        assert!(comes(&mut gate, 9, "/ip6/2002:7f00:1:0::1/tcp/9"), "nobody comes from this machine that way");
+        assert_eq!(gate.incoming.len(), 10);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Judging what gossip brings. One task per topic gathers what has arrived and gives it to the replica together, so
 //! that a burst of records costs one commit to disk instead of hundreds. What proves a fork has a topic and a queue of its
-//! own, so it waits behind no other news.
+//! own, so it waits behind no other news. In each queue the sources take turns, so nobody waits behind who sends much.
 
 use std::sync::Arc;
 
@@ -16,12 +16,20 @@ use super::pace::Pace;
 use super::swarm::Report;
 use super::{Replica, Verdict};
 
+mod queue;
+
+use queue::{Receiver, Sender, queue};
+
 /// Messages waiting to be judged, at most 20 MiB: what comes while the queue is full is ignored and healed by sync.
 const MAX_WAITING: usize = 1024;
 /// Proofs of forks waiting to be judged, at most 2 MiB; each that is let in cost its author a ticket.
 const MAX_WAITING_PROOFS: usize = 256;
 /// Records judged together: at most 1 MiB.
 const MAX_BATCH: usize = 256;
+/// Proofs judged together: at most 512 KiB, since each may take many records of a log away.
+const MAX_PROOF_BATCH: usize = 64;
+/// Records in a proof.
+const PROOF_RECORDS: usize = 2;
 
 /// A gossip topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,23 +63,23 @@ pub(super) struct Judged {
 /// The queues of the judges. They end when this is dropped.
 #[derive(Debug)]
 pub(super) struct Judges {
-    records: mpsc::Sender<Incoming>,
-    mail: mpsc::Sender<Incoming>,
-    forks: mpsc::Sender<Incoming>,
+    records: Sender<Incoming>,
+    mail: Sender<Incoming>,
+    forks: Sender<Incoming>,
 }
 
 impl Judges {
     pub fn start(replica: &Arc<dyn Replica>, reports: &mpsc::Sender<Report>) -> Self {
-        let (records, queue) = mpsc::channel(MAX_WAITING);
-        tokio::spawn(judge_records(Arc::clone(replica), queue, reports.clone()));
-        let (mail, queue) = mpsc::channel(MAX_WAITING);
-        tokio::spawn(judge_mail(Arc::clone(replica), queue, reports.clone()));
-        let (forks, queue) = mpsc::channel(MAX_WAITING_PROOFS);
-        tokio::spawn(judge_forks(Arc::clone(replica), queue, reports.clone()));
+        let (records, to_judge) = queue(MAX_WAITING);
+        tokio::spawn(judge_records(Arc::clone(replica), to_judge, reports.clone()));
+        let (mail, to_judge) = queue(MAX_WAITING);
+        tokio::spawn(judge_mail(Arc::clone(replica), to_judge, reports.clone()));
+        let (forks, to_judge) = queue(MAX_WAITING_PROOFS);
+        tokio::spawn(judge_forks(Arc::clone(replica), to_judge, reports.clone()));
         Self { records, mail, forks }
     }
 
-    /// Queues a message; gives it back when the queue is full.
+    /// Queues a message; gives it back when the queue is full, or its source has as much there as it may.
     #[expect(clippy::result_large_err, reason = "the message is moved either way")]
     pub fn submit(&self, message: Incoming) -> Result<(), Incoming> {
         let queue = match message.topic {
@@ -79,18 +87,21 @@ impl Judges {
             Topic::Mail => &self.mail,
             Topic::Forks => &self.forks,
         };
-        queue.try_send(message).map_err(|e| e.into_inner())
+        queue.put(message.source, message)
     }
 }
 
-async fn judge_records(replica: Arc<dyn Replica>, mut queue: mpsc::Receiver<Incoming>, reports: mpsc::Sender<Report>) {
-    let mut batch = Vec::new();
+async fn judge_records(replica: Arc<dyn Replica>, mut queue: Receiver<Incoming>, reports: mpsc::Sender<Report>) {
     let mut pace = Pace::default();
-    while queue.recv_many(&mut batch, MAX_BATCH).await > 0 {
+    loop {
+        let mut batch = queue.take(MAX_BATCH).await;
+        if batch.is_empty() {
+            return;
+        }
         let records: Vec<Vec<u8>> = batch.iter_mut().map(|message| std::mem::take(&mut message.data)).collect();
         let authors: Vec<Option<AuthorId>> = records.iter().map(|record| Header::author_in(record)).collect();
         let verdicts = replica.ingest(records).await;
-        for (i, message) in batch.drain(..).enumerate() {
+        for (i, message) in batch.into_iter().enumerate() {
             let verdict = match (verdicts.get(i).copied().unwrap_or(Verdict::Ignore), authors[i]) {
                 // It is kept; others get it when they compare ledgers.
                 (Verdict::Accept, Some(author)) if !pace.allows(author, Instant::now()) => Verdict::Ignore,
@@ -103,16 +114,28 @@ async fn judge_records(replica: Arc<dyn Replica>, mut queue: mpsc::Receiver<Inco
     }
 }
 
-async fn judge_forks(replica: Arc<dyn Replica>, mut queue: mpsc::Receiver<Incoming>, reports: mpsc::Sender<Report>) {
-    while let Some(mut message) = queue.recv().await {
-        let proof = Proof::decode(&std::mem::take(&mut message.data));
-        let log = proof.as_ref().map(|proof| proof.log);
-        let verdict = match proof {
-            Some(proof) => both(&replica.ingest(proof.records.into()).await),
-            None => Verdict::Reject,
-        };
-        if reports.send(message.judged(verdict, log)).await.is_err() {
+async fn judge_forks(replica: Arc<dyn Replica>, mut queue: Receiver<Incoming>, reports: mpsc::Sender<Report>) {
+    loop {
+        let batch = queue.take(MAX_PROOF_BATCH).await;
+        if batch.is_empty() {
             return;
+        }
+        let (mut judged, mut records) = (Vec::new(), Vec::new());
+        for mut message in batch {
+            let proof = Proof::decode(&std::mem::take(&mut message.data));
+            judged.push((message, proof.as_ref().map(|proof| proof.log)));
+            records.extend(proof.into_iter().flat_map(|proof| proof.records));
+        }
+        let verdicts = if records.is_empty() { Vec::new() } else { replica.ingest(records).await };
+        let mut of_proofs = verdicts.chunks(PROOF_RECORDS);
+        for (message, log) in judged {
+            let verdict = match log {
+                Some(_) => both(of_proofs.next().unwrap_or_default()),
+                None => Verdict::Reject,
+            };
+            if reports.send(message.judged(verdict, log)).await.is_err() {
+                return;
+            }
         }
     }
 }
@@ -129,8 +152,8 @@ fn both(verdicts: &[Verdict]) -> Verdict {
     }
 }
 
-async fn judge_mail(replica: Arc<dyn Replica>, mut queue: mpsc::Receiver<Incoming>, reports: mpsc::Sender<Report>) {
-    while let Some(mut message) = queue.recv().await {
+async fn judge_mail(replica: Arc<dyn Replica>, mut queue: Receiver<Incoming>, reports: mpsc::Sender<Report>) {
+    while let Some(mut message) = queue.take(1).await.pop() {
         let verdict = replica.put_mail(std::mem::take(&mut message.data)).await;
         if reports.send(message.judged(verdict, None)).await.is_err() {
             return;

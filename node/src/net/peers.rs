@@ -6,9 +6,10 @@
 //! us cannot have all sessions: many ids that answer slowly keep nobody waiting whom this node chose itself.
 //!
 //! A comparison reads all heads of this node, and what it was wished for is often somebody else's doing. So it stays in
-//! the plan until it may begin: comparisons with a peer have a pace, and those that brought nothing are followed by
-//! pauses. Mail, and the logs of orphans, wait for neither.
+//! the plan until it may begin: comparisons with a peer have a pace, those with all peers from one network another, and
+//! those that brought nothing are followed by pauses. Mail, and the logs of orphans, wait for none of them.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +24,16 @@ use tokio::time::Instant;
 use super::client::PeerInfo;
 use super::config::NetLimits;
 use super::mail::MailMemory;
+use super::origin::{Network, Origin};
 use super::swarm::MAX_SESSIONS;
 
 mod bucket;
 mod plan;
+mod shares;
 
-use bucket::Bucket;
+use bucket::{Bucket, Paced};
 pub(super) use plan::{Plan, PlannedBodies};
+use shares::Shares;
 
 /// Sessions at once with peers that dialled us: two are left for those that this node has dialled.
 const MAX_INCOMING_SESSIONS: usize = MAX_SESSIONS - 2;
@@ -50,6 +54,9 @@ const REQUESTS_PER_SECOND: u32 = 100;
 const REQUEST_BURST: u32 = 400;
 /// Seconds of its share of what is served that a peer may take at once.
 const BURST_SECONDS: u32 = 4;
+/// The part of what a peer is served over time that is its own, whatever those who share its network take: one in so many.
+/// Of that it may take a second's worth at once, so that coming again brings little.
+const OWN_PART: u32 = 16;
 /// How often a peer that has finished and holds something else makes us compare at once: two nodes to which news come all
 /// the time would else never stop.
 const TOLD_PAUSE: Duration = Duration::from_secs(5);
@@ -65,12 +72,17 @@ pub(super) struct Peers {
     sync_interval: Duration,
     /// Bytes a second that each is served.
     serve_rate: u32,
+    shares: Shares,
+    /// Whether all are named in the configuration: then each has what he has alone.
+    only_peers: bool,
 }
 
 /// One connected peer.
 #[derive(Debug)]
 pub(super) struct Peer {
     address: Multiaddr,
+    /// From whose share it takes.
+    network: Option<Network>,
     /// Whether this node has dialled it, rather than the other way round.
     dialled: bool,
     /// What it calls itself; known once it has proved to be of our network.
@@ -85,8 +97,10 @@ pub(super) struct Peer {
     not_before: Instant,
     /// When the pause after comparisons that brought nothing is over.
     compare_not_before: Instant,
-    /// The comparisons with it, at a [`COMPARE_PAUSE`] each, take until then.
-    compared_until: Instant,
+    comparisons: Paced,
+    /// From when on it is compared with whatever the share of its network says: as often as one that is idle, not counting
+    /// the first time.
+    compare_by_itself: Instant,
     /// When a peer that has finished is listened to again.
     deaf_until: Instant,
     memory: MailMemory,
@@ -97,6 +111,15 @@ pub(super) struct Peer {
     answers: Arc<Semaphore>,
     requests: Bucket,
     bytes: Bucket,
+    /// What it may take though the share of its network is used up.
+    own_bytes: Bucket,
+}
+
+/// The right to have one request answered. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Slot {
+    _own: OwnedSemaphorePermit,
+    _shared: Option<OwnedSemaphorePermit>,
 }
 
 /// How a session ended, as far as planning goes.
@@ -111,19 +134,38 @@ pub(super) enum Ending {
 }
 
 impl Peers {
-    pub fn new(limits: &NetLimits) -> Self {
+    pub fn new(limits: &NetLimits, only_peers: bool) -> Self {
         let NetLimits { sync_interval, serve_rate, .. } = *limits;
-        Self { peers: HashMap::new(), sync_interval, serve_rate }
+        Self { peers: HashMap::new(), sync_interval, serve_rate, shares: Shares::new(limits), only_peers }
     }
 
     /// There is a connection to a peer, which this node has dialled or not; it may be one of several.
     pub fn connected(&mut self, peer: PeerId, address: Multiaddr, dialled: bool, now: Instant) {
-        let serve_rate = self.serve_rate;
-        self.peers.entry(peer).or_insert_with(|| Peer::new(address, serve_rate, now)).dialled |= dialled;
+        match self.peers.entry(peer) {
+            Entry::Occupied(known) => {
+                let known = known.into_mut();
+                known.dialled |= dialled;
+                if let Some(network) = known.network.take_if(|_| dialled) {
+                    self.shares.leave(&network, now);
+                }
+            }
+            Entry::Vacant(place) => {
+                let is_counted = !dialled && !self.only_peers;
+                let network = Origin::of(&address).filter(|_| is_counted).map(|origin| origin.network());
+                if let Some(network) = network {
+                    self.shares.enter(network, now);
+                }
+                let compare_by_itself = now + self.sync_interval;
+                let peer = Peer::new(address, self.serve_rate, now);
+                place.insert(Peer { dialled, network, compare_by_itself, ..peer });
+            }
+        }
     }
 
-    pub fn disconnected(&mut self, peer: PeerId) {
-        self.peers.remove(&peer);
+    pub fn disconnected(&mut self, peer: PeerId, now: Instant) {
+        if let Some(Peer { network: Some(network), .. }) = self.peers.remove(&peer) {
+            self.shares.leave(&network, now);
+        }
     }
 
     /// A peer has proved to be of our network: from now on it counts, and is synced with at once.
@@ -152,6 +194,11 @@ impl Peers {
         self.peers.get(peer).is_some_and(|peer| peer.dialled)
     }
 
+    /// Returns from whose share a peer takes.
+    pub fn network(&self, peer: &PeerId) -> Option<Network> {
+        self.peers.get(peer)?.network
+    }
+
     /// Returns the peers that count.
     pub fn ids(&self) -> BTreeSet<PeerId> {
         self.peers.iter().filter(|(_, peer)| peer.agent.is_some()).map(|(id, _)| *id).collect()
@@ -172,7 +219,7 @@ impl Peers {
     /// with.
     pub fn want_all_soon(&mut self, peer: PeerId, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&peer) {
-            let from = peer.compares_from();
+            let from = peer.compares_from(self.shares.compares_from(peer.network));
             if from <= now {
                 peer.plan.want_all();
             } else {
@@ -190,7 +237,10 @@ impl Peers {
     pub fn due(&mut self, now: Instant) -> Option<PeerId> {
         let incoming = self.peers.values().filter(|peer| !peer.dialled && peer.session.is_some()).count();
         let due = self.peers.iter_mut().filter(|(_, peer)| peer.dialled || incoming < MAX_INCOMING_SESSIONS);
-        let due = due.filter_map(|(id, peer)| peer.is_due(now).then_some((peer.not_before, *id)));
+        let due = due.filter_map(|(id, peer)| {
+            let shared = self.shares.compares_from(peer.network);
+            peer.is_due(shared, now).then_some((peer.not_before, *id))
+        });
         due.min().map(|(_, id)| id)
     }
 
@@ -199,10 +249,14 @@ impl Peers {
     pub fn take_plan(&mut self, peer: PeerId, now: Instant) -> Option<(Plan, MailMemory)> {
         let interval = jittered(self.sync_interval);
         let peer = self.peers.get_mut(&peer)?;
-        let compare = peer.plan.compare && peer.compares_from() <= now;
+        let compare = peer.plan.compare && peer.compares_from(self.shares.compares_from(peer.network)) <= now;
         if compare {
             peer.due = now + interval;
-            peer.compared_until = peer.compared_until.max(now) + COMPARE_PAUSE;
+            peer.compare_by_itself = now + self.sync_interval;
+            peer.comparisons.take(now);
+            if let Some(share) = peer.network.and_then(|network| self.shares.get_mut(&network)) {
+                share.compare(now);
+            }
         }
         let (after, not_before) = peer.bodies;
         let keeps = peer.agent.as_deref().and_then(Retention::of_agent).filter(|_| not_before <= now);
@@ -271,17 +325,32 @@ impl Peers {
         }
     }
 
-    /// Returns the right to have one request answered; `None` when the peer asks too much.
-    pub fn admit(&mut self, peer: PeerId, now: Instant) -> Option<OwnedSemaphorePermit> {
+    /// Returns the right to have one request answered; `None` when the peer, or those from its network together, ask too
+    /// much. One request at a time is its own.
+    pub fn admit(&mut self, peer: PeerId, now: Instant) -> Option<Slot> {
         let peer = self.peers.get_mut(&peer)?;
-        let permit = Arc::clone(&peer.answers).try_acquire_owned().ok()?;
-        (peer.bytes.has_any(now) && peer.requests.take(now)).then_some(permit)
+        let share = peer.network.and_then(|network| self.shares.get_mut(&network));
+        let is_first = peer.answers.available_permits() == MAX_ANSWERS;
+        let own = Arc::clone(&peer.answers).try_acquire_owned().ok()?;
+        let shared = match &share {
+            Some(share) if !is_first => Some(share.slot()?),
+            Some(_) | None => None,
+        };
+        let has_more = peer.own_bytes.has_any(now);
+        let has_bytes = peer.bytes.has_any(now) && share.is_none_or(|share| share.has_bytes(now) || has_more);
+        (has_bytes && peer.requests.take(now)).then_some(Slot { _own: own, _shared: shared })
     }
 
-    /// Charges a peer for a request or an answer. What it takes beyond its share it has to wait for.
-    pub fn charge(&mut self, peer: PeerId, bytes: usize, now: Instant) {
+    /// Charges a peer and its network for a request or an answer; the network even if the peer has gone. What they take
+    /// beyond their share they have to wait for.
+    pub fn charge(&mut self, peer: PeerId, network: Option<Network>, bytes: usize, now: Instant) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.bytes.charge(i64::try_from(bytes).unwrap_or(i64::MAX), now);
+            peer.bytes.charge(bytes, now);
+            peer.own_bytes.charge(bytes, now);
+        }
+        if let Some(share) = network.and_then(|network| self.shares.get_mut(&network)) {
+            share.charge(bytes, now);
         }
     }
 }
@@ -290,6 +359,7 @@ impl Peer {
     fn new(address: Multiaddr, serve_rate: u32, now: Instant) -> Self {
         Self {
             address,
+            network: None,
             dialled: false,
             agent: None,
             ping: None,
@@ -299,7 +369,8 @@ impl Peer {
             due: now,
             not_before: now,
             compare_not_before: now,
-            compared_until: now,
+            comparisons: Paced::new(COMPARE_BURST, COMPARE_PAUSE, now),
+            compare_by_itself: now,
             deaf_until: now,
             memory: MailMemory::default(),
             bodies: (None, now),
@@ -307,24 +378,28 @@ impl Peer {
             fruitless: 0,
             requests: Bucket::new(REQUESTS_PER_SECOND, REQUEST_BURST, now),
             bytes: Bucket::new(serve_rate, serve_rate.saturating_mul(BURST_SECONDS), now),
+            own_bytes: Bucket::new(serve_rate / OWN_PART, serve_rate / OWN_PART, now),
         }
     }
 
-    fn is_due(&mut self, now: Instant) -> bool {
+    /// Tells whether its next session is due; `shared` is when those from its network may be compared with.
+    fn is_due(&mut self, shared: Option<Instant>, now: Instant) -> bool {
+        let compares_from = self.compares_from(shared);
         if self.due <= now {
             self.plan.want_all();
             // While the comparison waits, mail is not wished for again and again.
-            self.due = self.due.max(self.compares_from());
+            self.due = self.due.max(compares_from);
         }
         let Plan { compare, mail, deliver, logs, bodies: _ } = &self.plan;
-        let compares = *compare && self.compares_from() <= now;
+        let compares = *compare && compares_from <= now;
         let has_work = compares || *mail || !deliver.is_empty() || !logs.is_empty();
         self.agent.is_some() && self.session.is_none() && self.not_before <= now && has_work
     }
 
-    /// Returns when it may be compared with.
-    fn compares_from(&self) -> Instant {
-        let paced = self.compared_until.checked_sub(COMPARE_PAUSE * (COMPARE_BURST - 1));
+    /// Returns when it may be compared with; `shared` is when those from its network may.
+    fn compares_from(&self, shared: Option<Instant>) -> Instant {
+        let shared = shared.map(|shared| shared.min(self.compare_by_itself));
+        let paced = self.comparisons.not_before().max(shared);
         paced.map_or(self.compare_not_before, |paced| paced.max(self.compare_not_before))
     }
 

@@ -1,8 +1,11 @@
 //! Answering a peer's requests from the replica.
 
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread;
 
 use exchange_ledger::sync;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::gate::Offence;
 use super::protocol::{Delivery, MAX_ANSWER_BYTES, MAX_MAIL_LEN, Request, Response};
@@ -13,6 +16,51 @@ use super::{Replica, Verdict};
 /// store, and a signature. See [`sync::Request::work`].
 const MAILBOX_WORK: usize = 1024;
 const ENVELOPE_WORK: usize = 4096;
+
+/// Look-ups at once at least: while one waits for the disk another goes on.
+const MIN_TURNS: usize = 2;
+
+/// Whose turn it is to look something up, first come, first served. Half of the cores are for it, so that whatever peers ask,
+/// and however many of them, what this node takes in, publishes and shows goes on. Mail has turns of its own, for to keep it
+/// waits for the disk.
+#[derive(Debug, Clone)]
+pub(super) struct Turns {
+    ledger: Arc<Semaphore>,
+    mail: Arc<Semaphore>,
+}
+
+impl Turns {
+    pub fn for_this_machine() -> Self {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        Self::new(MIN_TURNS.max(cores / 2))
+    }
+
+    /// Returns so many turns of each kind.
+    pub fn new(number: usize) -> Self {
+        Self { ledger: Arc::new(Semaphore::new(number)), mail: Arc::new(Semaphore::new(number)) }
+    }
+}
+
+/// Waits for a turn; `None` would be the end of all turns, which nobody brings about.
+async fn turn(of: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(of).acquire_owned().await.ok()
+}
+
+/// Does something for mail when it has its turn, which it keeps to its end even if nobody waits for it any more. `None` when
+/// the node is stopping.
+async fn for_mail<R: Send + 'static>(turns: &Turns, work: impl Future<Output = R> + Send + 'static) -> Option<R> {
+    let turn = turn(&turns.mail).await?;
+    let task = tokio::spawn(async move {
+        let result = work.await;
+        drop(turn);
+        result
+    });
+    match task.await {
+        Ok(result) => Some(result),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => None,
+    }
+}
 
 /// A response, and what this node learned from the request.
 #[derive(Debug)]
@@ -46,11 +94,16 @@ pub(super) fn work(request: &Request) -> usize {
 }
 
 /// Answers a request that has passed its check.
-pub(super) async fn answer(replica: &Arc<dyn Replica>, request: Request) -> Result<Answer, Offence> {
+pub(super) async fn answer(replica: &Arc<dyn Replica>, turns: &Turns, request: Request) -> Result<Answer, Offence> {
     match request {
         Request::Ledger(request) => {
-            let answered = reading(replica, move |own| sync::answer(own, &request)).await;
-            let (answer, news) = match answered {
+            let Some(turn) = turn(&turns.ledger).await else { return Ok(plain(Response::Busy, 1)) };
+            let answered = reading(replica, move |own| {
+                let answered = sync::answer(own, &request);
+                drop(turn);
+                answered
+            });
+            let (answer, news) = match answered.await {
                 Some(Ok(answered)) => answered,
                 Some(Err(error)) => {
                     tracing::error!(%error, "a peer's question cannot be answered");
@@ -73,7 +126,9 @@ pub(super) async fn answer(replica: &Arc<dyn Replica>, request: Request) -> Resu
                 if room < MAX_MAIL_LEN {
                     break;
                 }
-                let (envelopes, cursor) = replica.mail(want.mailbox, want.after, room).await;
+                let kept = Arc::clone(replica);
+                let look_up = async move { kept.mail(want.mailbox, want.after, room).await };
+                let Some((envelopes, cursor)) = for_mail(turns, look_up).await else { break };
                 room = room.saturating_sub(envelopes.iter().map(Vec::len).sum());
                 deliveries.push(Delivery { envelopes, cursor });
             }
@@ -82,10 +137,11 @@ pub(super) async fn answer(replica: &Arc<dyn Replica>, request: Request) -> Resu
         Request::MailPut(envelopes) => {
             let mut new = Vec::new();
             for envelope in envelopes {
-                match replica.put_mail(envelope.clone()).await {
-                    Verdict::Accept => new.push(envelope),
-                    Verdict::Keep | Verdict::Ignore | Verdict::Later | Verdict::Orphan(_) => {}
-                    Verdict::Reject => return Err(Offence::InvalidMail),
+                let (kept, copy) = (Arc::clone(replica), envelope.clone());
+                match for_mail(turns, async move { kept.put_mail(copy).await }).await {
+                    Some(Verdict::Accept) => new.push(envelope),
+                    Some(Verdict::Keep | Verdict::Ignore | Verdict::Later | Verdict::Orphan(_)) | None => {}
+                    Some(Verdict::Reject) => return Err(Offence::InvalidMail),
                 }
             }
             Ok(Answer { response: Response::Taken, news: News::Mail(new), size: 1 })
@@ -99,16 +155,19 @@ fn plain(response: Response, size: usize) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
+    use async_trait::async_trait;
     use exchange_ledger::ids::{AuthorId, MailboxId, StateHash};
-    use exchange_ledger::record::LogId;
+    use exchange_ledger::record::{LogId, Record};
     use exchange_ledger::sync::Salt;
     use exchange_ledger::sync::message::{ItemWant, MAX_ITEMS, MAX_WANTS, Want};
     use exchange_ledger::sync::sketch::Item;
     use libp2p::PeerId;
     use tokio::time::Instant;
 
+    use super::super::Own;
     use super::super::config::NetLimits;
     use super::super::peers::Peers;
     use super::super::protocol::{MAX_MAILBOXES, WireCursor};
@@ -117,17 +176,42 @@ mod tests {
     /// Returns how many such requests of one peer are answered in ten seconds, though the answers are next to nothing.
     fn answered_in_ten_seconds(request: &Request) -> usize {
         let start = Instant::now();
-        let mut peers = Peers::new(&NetLimits::default());
+        let mut peers = Peers::new(&NetLimits::default(), false);
         let peer = PeerId::random();
         peers.connected(peer, "/ip4/127.0.0.1/tcp/1".parse().unwrap(), false, start);
         let mut asks = |now| {
             let admitted = peers.admit(peer, now).is_some();
             if admitted {
-                peers.charge(peer, work(request), now);
+                peers.charge(peer, None, work(request), now);
             }
             admitted
         };
         (0..10_000).filter(|ms| asks(start + Duration::from_millis(*ms))).count()
+    }
+
+    #[test]
+    fn one_address_makes_little_more_work_by_eight_peers_that_come_again_and_again_than_by_one_that_stays() {
+        let start = Instant::now();
+        let mut peers = Peers::new(&NetLimits::default(), false);
+        let wants = (0..MAX_ITEMS as u64).map(|item| ItemWant { item: Item(item), from: u64::MAX }).collect();
+        let request = Request::Ledger(sync::Request::Items { salt: Salt([0; 16]), wants });
+        let mut answered = 0;
+        for second in 0..10 {
+            let ids: Vec<PeerId> = (0..8).map(|_| PeerId::random()).collect();
+            let at = |ms| start + Duration::from_millis(1000 * second + ms);
+            for id in &ids {
+                peers.connected(*id, "/ip4/203.0.113.7/tcp/1".parse().unwrap(), false, at(0));
+            }
+            for (ms, id) in (0..990).flat_map(|ms| ids.iter().map(move |id| (ms, *id))) {
+                if peers.admit(id, at(ms)).is_some() {
+                    peers.charge(id, peers.network(&id), work(&request), at(ms));
+                    answered += 1;
+                }
+            }
+            ids.into_iter().for_each(|id| peers.disconnected(id, at(995)));
+        }
+        let by_one = answered_in_ten_seconds(&request);
+        assert!(answered < by_one * 3 / 2, "{answered} where one has {by_one}");
     }
 
     #[test]
@@ -152,6 +236,98 @@ mod tests {
         ] {
             let answered = answered_in_ten_seconds(&Request::Ledger(request));
             assert!(answered > 1300, "{answered}");
+        }
+    }
+
+    /// A replica that takes its time, and notes how many are at it at once.
+    #[derive(Default)]
+    struct Slow {
+        at_it: AtomicUsize,
+        most: AtomicUsize,
+    }
+
+    impl Slow {
+        const TIME: Duration = Duration::from_millis(20);
+
+        fn enter(&self) {
+            let now = self.at_it.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(now, Ordering::SeqCst);
+        }
+
+        fn leave(&self) {
+            self.at_it.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    #[async_trait]
+    impl Replica for Slow {
+        async fn ingest(&self, _: Vec<Vec<u8>>) -> Vec<Verdict> {
+            Vec::new()
+        }
+
+        async fn restore(&self, _: Vec<Record>) -> usize {
+            0
+        }
+
+        fn read(&self, _: &mut dyn FnMut(&dyn Own)) {
+            self.enter();
+            thread::sleep(Self::TIME);
+            self.leave();
+        }
+
+        async fn put_mail(&self, _: Vec<u8>) -> Verdict {
+            self.enter();
+            tokio::time::sleep(Self::TIME).await;
+            self.leave();
+            Verdict::Ignore
+        }
+
+        async fn mail(&self, _: MailboxId, after: u64, _: usize) -> (Vec<Vec<u8>>, u64) {
+            self.put_mail(Vec::new()).await;
+            (Vec::new(), after)
+        }
+
+        async fn my_mailboxes(&self) -> Vec<MailboxId> {
+            Vec::new()
+        }
+
+        async fn my_outbox(&self) -> Vec<Vec<u8>> {
+            Vec::new()
+        }
+
+        fn compared(&self) {}
+
+        async fn peer_changed(&self, _: PeerId, _: bool) {}
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn few_answers_are_looked_up_at_once_however_many_are_asked_for_and_given_up() {
+        let slow = Arc::new(Slow::default());
+        let replica: Arc<dyn Replica> = slow.clone();
+        let turns = Turns::new(2);
+        let cursor = WireCursor { mailbox: MailboxId([1; 32]), after: 0 };
+        for request in [
+            Request::Ledger(sync::Request::Finished { digest: StateHash([0; 32]) }),
+            Request::MailPut(vec![Vec::new(); 2]),
+            Request::MailFetch(vec![cursor; 2]),
+        ] {
+            let asks = |_| {
+                let (replica, turns, request) = (replica.clone(), turns.clone(), request.clone());
+                // Some are at it when their time is over, and some have not begun.
+                let patience = Slow::TIME * 5 / 2;
+                tokio::spawn(async move {
+                    tokio::time::timeout(patience, answer(&replica, &turns, request)).await.ok();
+                })
+            };
+            let asked: Vec<_> = (0..20).map(asks).collect();
+            for asker in asked {
+                asker.await.unwrap();
+            }
+            while slow.at_it.load(Ordering::SeqCst) > 0 {
+                tokio::time::sleep(Slow::TIME).await;
+            }
+            let most = slow.most.swap(0, Ordering::SeqCst);
+            assert!((1..=2).contains(&most), "{most} at once");
         }
     }
 }

@@ -27,9 +27,10 @@ use super::dialer::Dialer;
 use super::gate::Offence;
 use super::gossip::{Judged, Judges, Topic};
 use super::link::{Link, RequestError};
+use super::origin::Network;
 use super::peers::{Ending, Peers};
 use super::protocol::{Malformed, Names, Request, Response};
-use super::serve::{Answer, News};
+use super::serve::{Answer, News, Turns};
 use super::sync::{Gain, Session, SessionEnd, SessionError};
 use super::told::Told;
 use super::{Replica, listen, watchers};
@@ -58,6 +59,8 @@ type Channel = ResponseChannel<Result<Response, Malformed>>;
 /// A request answered, or not within its time, or not at all because it was an offence.
 pub(super) struct Answered {
     pub peer: PeerId,
+    /// Whose share it is taken from.
+    pub network: Option<Network>,
     pub channel: Channel,
     pub answer: Option<Result<Answer, Offence>>,
 }
@@ -93,7 +96,7 @@ pub async fn start(
         swarm: listen::build_swarm(keypair, behaviour)?,
         names,
         judges: Judges::start(&replica, &reports),
-        peers: Peers::new(&config.limits),
+        peers: Peers::new(&config.limits, config.only_peers),
         dialer: Dialer::new(&config.peers, Instant::now()),
         claims: Claims::default(),
         told: Told::default(),
@@ -102,6 +105,7 @@ pub async fn start(
         dials: HashMap::new(),
         sessions: JoinSet::new(),
         answers: JoinSet::new(),
+        turns: Turns::for_this_machine(),
         present: watchers::announce_peers(Arc::clone(&replica)),
         replica,
         config,
@@ -135,6 +139,8 @@ pub(super) struct SwarmTask {
     pub dials: HashMap<ConnectionId, (Multiaddr, oneshot::Sender<Result<(), NetError>>)>,
     sessions: JoinSet<SessionEnd>,
     pub answers: JoinSet<Answered>,
+    /// How many of the answers are looked up at once.
+    pub turns: Turns,
     pub present: watch::Sender<BTreeSet<PeerId>>,
     reports: mpsc::Sender<Report>,
     report_queue: mpsc::Receiver<Report>,
@@ -388,8 +394,8 @@ impl SwarmTask {
 
     fn on_answered(&mut self, answered: Result<Answered, task::JoinError>) {
         match answered {
-            Ok(Answered { peer, channel, answer: Some(Ok(answer)) }) => {
-                self.peers.charge(peer, answer.size, Instant::now());
+            Ok(Answered { peer, network, channel, answer: Some(Ok(answer)) }) => {
+                self.peers.charge(peer, network, answer.size, Instant::now());
                 self.respond(channel, answer.response);
                 match answer.news {
                     News::None => {}

@@ -106,7 +106,8 @@ impl Session {
             let since = |keeps: Retention| keeps.since(clock::unix_now());
             let wish = |PlannedBodies { keeps, after }| Wish { since: since(self.retention).max(since(keeps)), after };
             let bodies = plan.bodies.map(wish);
-            self.pull(pull::Plan { compare: true, bodies, ..pull::Plan::default() }).await?;
+            let recent = !self.dialled;
+            self.pull(pull::Plan { compare: true, bodies, recent, ..pull::Plan::default() }).await?;
         }
         Ok(())
     }

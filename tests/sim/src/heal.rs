@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use exchange_ledger::record::LogId;
 use exchange_ledger::storage::{Storage, StorageError};
@@ -61,7 +62,8 @@ impl Own for Replica {
         }
         let mut salt = [0; 16];
         salt.copy_from_slice(&Rng::new(version << 8 | self.number as u64).bytes32()[..16]); // usize is at most 64 bits
-        Ok(snapshots.put(version, Snapshot::take(&self.disk, Salt(salt))?))
+        // Nobody waits here for a new one, so no time is needed.
+        Ok(snapshots.put(version, Snapshot::take(&self.disk, Salt(salt))?, Duration::ZERO))
     }
 
     fn snapshot_of(&self, salt: &Salt) -> Option<Arc<Snapshot>> {
@@ -101,7 +103,7 @@ impl Node {
             return;
         }
         let wishes = bodies.is_some();
-        let plan = Plan { logs: std::mem::take(&mut mind.wanted), compare, bodies };
+        let plan = Plan { logs: std::mem::take(&mut mind.wanted), compare, bodies, recent: false };
         mind.session_count += 1;
         let number = mind.session_count;
         if let Ok((session, effects)) = Session::start(plan, &self.replica, Box::new(Alone)) {

@@ -11,8 +11,8 @@ fn log(author: u8) -> LogId {
 }
 
 fn one_peer(now: Instant) -> (Peers, PeerId) {
-    let mut peers =
-        Peers::new(&NetLimits { sync_interval: Duration::from_secs(20), serve_rate: 1000, ..NetLimits::default() });
+    let limits = NetLimits { sync_interval: Duration::from_secs(20), serve_rate: 1000, ..NetLimits::default() };
+    let mut peers = Peers::new(&limits, false);
     let peer = PeerId::random();
     peers.connected(peer, "/ip4/127.0.0.1/tcp/1".parse().unwrap(), false, now);
     (peers, peer)
@@ -85,7 +85,7 @@ async fn who_has_waited_longest_comes_first() {
 #[tokio::test]
 async fn peers_that_dialled_us_cannot_have_all_sessions() {
     let now = Instant::now();
-    let mut peers = Peers::new(&NetLimits::default());
+    let mut peers = Peers::new(&NetLimits::default(), false);
     for _ in 0..95 {
         another(&mut peers, false, now);
     }
@@ -135,10 +135,82 @@ fn a_peer_that_asks_too_much_is_told_to_wait() {
 fn a_peer_that_takes_more_than_its_share_waits_until_it_is_earned() {
     let now = Instant::now();
     let (mut peers, peer) = one_peer(now);
-    peers.charge(peer, 6000, now);
+    peers.charge(peer, None, 6000, now);
     assert!(peers.admit(peer, now).is_none(), "four seconds of 1000 bytes are used up, and two more");
     assert!(peers.admit(peer, now + Duration::from_secs(1)).is_none());
     assert!(peers.admit(peer, now + Duration::from_secs(3)).is_some());
+}
+
+/// Somebody comes from an address.
+fn from(peers: &mut Peers, address: &str, now: Instant) -> PeerId {
+    let peer = PeerId::random();
+    peers.connected(peer, address.parse().unwrap(), false, now);
+    peer
+}
+
+/// Asks as long as there is an answer; returns the rights to them.
+fn asks_on(peers: &mut Peers, peer: PeerId, now: Instant) -> Vec<Slot> {
+    std::iter::from_fn(|| peers.admit(peer, now)).collect()
+}
+
+#[test]
+fn one_address_or_network_has_its_share_of_the_answers() {
+    let now = Instant::now();
+    let mut peers = Peers::new(&NetLimits::default(), false);
+    let mut answered = |address: &str, count: usize| {
+        let ids: Vec<PeerId> = (0..count).map(|_| from(&mut peers, address, now)).collect();
+        let slots: Vec<Slot> = ids.into_iter().flat_map(|id| asks_on(&mut peers, id, now)).collect();
+        let number = slots.len();
+        std::mem::forget(slots); // they are never answered
+        number
+    };
+    assert_eq!(answered("/ip4/203.0.113.7/tcp/1", 1), 8);
+    assert_eq!(answered("/ip4/203.0.113.7/tcp/1", 7), 8, "one of each, and the last one that was shared");
+    assert_eq!(answered("/ip4/203.0.113.8/tcp/1", 1), 8, "it keeps nobody else out");
+    assert_eq!(answered("/ip6/2001:db8:0:1::1/tcp/1", 8) + answered("/ip6/2001:db8:0:2::1/tcp/1", 8), 8 + 16);
+    assert_eq!(answered("/ip4/127.0.0.1/tcp/1", 3), 24, "whom this machine's proxy brings is not counted");
+}
+
+#[test]
+fn whom_this_node_has_dialled_or_is_told_of_takes_from_no_share() {
+    let now = Instant::now();
+    let address = "/ip4/203.0.113.7/tcp/1";
+    let mut peers = Peers::new(&NetLimits::default(), false);
+    let other = from(&mut peers, address, now);
+    let first = asks_on(&mut peers, other, now);
+    let another = from(&mut peers, address, now);
+    let rest = asks_on(&mut peers, another, now);
+    assert_eq!((first.len(), rest.len()), (MAX_ANSWERS, 2));
+    let both = from(&mut peers, address, now);
+    assert_eq!(asks_on(&mut peers, both, now).len(), 1);
+    peers.connected(both, address.parse().unwrap(), true, now);
+    assert_eq!(asks_on(&mut peers, both, now).len(), MAX_ANSWERS);
+    let mut peers = Peers::new(&NetLimits::default(), true);
+    let named: Vec<PeerId> = (0..8).map(|_| from(&mut peers, address, now)).collect();
+    let slots: Vec<Vec<Slot>> = named.into_iter().map(|peer| asks_on(&mut peers, peer, now)).collect();
+    assert!(slots.iter().all(|slots| slots.len() == MAX_ANSWERS));
+}
+
+#[test]
+fn who_shares_an_address_with_seven_that_ask_without_end_is_answered_all_the_same() {
+    let start = Instant::now();
+    let mut peers = Peers::new(&NetLimits::default(), false);
+    let honest = from(&mut peers, "/ip4/203.0.113.7/tcp/1", start);
+    let greedy: Vec<PeerId> = (0..7).map(|_| from(&mut peers, "/ip4/203.0.113.7/tcp/1", start)).collect();
+    let (mut held, mut answered) = (Vec::new(), 0);
+    for ms in 0..10_000 {
+        let now = start + Duration::from_millis(ms);
+        // What they ask is never answered, and they take more than there is.
+        for id in &greedy {
+            held.extend(peers.admit(*id, now));
+            peers.charge(*id, peers.network(id), 2_000_000, now);
+        }
+        if let Some(_slot) = peers.admit(honest, now) {
+            peers.charge(honest, peers.network(&honest), 256 * 1024, now);
+            answered += 1;
+        }
+    }
+    assert!(answered > 80, "{answered}");
 }
 
 #[tokio::test]
@@ -242,7 +314,7 @@ async fn neither_who_comes_anew_nor_an_orphan_waits_for_the_pause() {
     assert_eq!(peers.due(later), Some(peer));
     let (plan, _) = peers.take_plan(peer, later).unwrap();
     assert_eq!((plan.logs.len(), plan.compare), (1, false));
-    peers.disconnected(peer);
+    peers.disconnected(peer, later);
     peers.connected(peer, "/ip4/127.0.0.1/tcp/1".parse().unwrap(), false, later);
     peers.identified(peer, "a");
     assert_eq!(peers.due(later), Some(peer));
@@ -263,4 +335,56 @@ fn a_peer_that_always_holds_something_else_is_compared_with_at_a_bounded_pace() 
     assert_eq!(peers.due(now + TOLD_PAUSE), None);
     peers.digest_seen(peer, false, now + TOLD_PAUSE + TOLD_PAUSE / 2);
     assert_eq!(peers.due(now + TOLD_PAUSE * 2), Some(peer), "what it told meanwhile is not forgotten");
+}
+
+/// Compares with whoever is due, at once and to the end; returns with whom.
+fn compared_with(peers: &mut Peers, now: Instant) -> Vec<PeerId> {
+    let mut compared = Vec::new();
+    while let Some(peer) = peers.due(now) {
+        let (plan, _) = peers.take_plan(peer, now).unwrap();
+        let session = tokio::spawn(async {}).id();
+        peers.started(peer, session);
+        peers.ended(session, None, Ending::InSync, now);
+        compared.extend(plan.compare.then_some(peer));
+    }
+    compared
+}
+
+#[tokio::test]
+async fn who_comes_again_and_again_is_compared_with_at_the_pace_of_his_address() {
+    let start = Instant::now();
+    let mut peers = Peers::new(&NetLimits::default(), false);
+    let address = "/ip4/203.0.113.7/tcp/1";
+    let honest = from(&mut peers, address, start);
+    peers.identified(honest, "a");
+    let (mut all, mut with_honest, mut others) = (0, Vec::new(), Vec::<PeerId>::new());
+    for step in 0..240 {
+        let now = start + SESSION_PAUSE * step;
+        if step % 4 == 0 {
+            others.drain(..).for_each(|id| peers.disconnected(id, now));
+            others.extend((0..7).map(|_| from(&mut peers, address, now)));
+        }
+        others.iter().for_each(|id| everything(*id)(&mut peers, now));
+        let compared = compared_with(&mut peers, now);
+        all += compared.len();
+        with_honest.extend(compared.contains(&honest).then_some(now - start));
+    }
+    assert!((75..=90).contains(&all), "{all} in a minute");
+    assert!(with_honest.len() >= 3, "{with_honest:?}");
+}
+
+#[tokio::test]
+async fn eight_behind_one_address_are_compared_with_as_often_as_if_each_had_one() {
+    let start = Instant::now();
+    let mut peers = Peers::new(&NetLimits::default(), false);
+    let eight: Vec<PeerId> = (0..8).map(|_| from(&mut peers, "/ip4/203.0.113.7/tcp/1", start)).collect();
+    eight.iter().for_each(|id| peers.identified(*id, "a"));
+    let mut compared = Vec::new();
+    for step in 0..800 {
+        compared.extend(compared_with(&mut peers, start + SESSION_PAUSE * step));
+    }
+    for id in &eight {
+        let times = compared.iter().filter(|other| *other == id).count();
+        assert!(times >= 7, "{times} in two hundred seconds");
+    }
 }

@@ -3,15 +3,18 @@
 use std::io;
 
 use exchange_ledger::record::Head;
-use exchange_ledger::sync::Answer;
+use exchange_ledger::sync::message::ItemWant;
+use exchange_ledger::sync::sketch::Item;
+use exchange_ledger::sync::{Answer, Salt};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
+use libp2p::gossipsub::MessageId;
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{StreamProtocol, SwarmBuilder, identify, noise, ping, tcp, yamux};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::replica::{Lie, TestReplica, invalid_record};
+use super::replica::{Lie, TestReplica, invalid_record, log};
 use super::*;
 
 /// Waits until `victim` has sent `culprit` away, and checks that it does not get back in.
@@ -295,4 +298,47 @@ async fn who_announces_an_oversize_request_is_sent_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_sends_an_undecodable_request_is_sent_away() {
     sent_away_for(vec![0, 0, 0, 3, 99, 1, 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_an_item_twice_at_once_is_sent_away() {
+    let wants = vec![ItemWant { item: Item(1), from: 0 }; 2];
+    let request = exchange_ledger::sync::Request::Items { salt: Salt([0; 16]), wants };
+    let bytes = borsh::to_vec(&protocol::Request::Ledger(request)).unwrap();
+    sent_away_for([&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], &bytes].concat()).await;
+}
+
+#[tokio::test]
+async fn a_proof_of_a_fork_waits_for_no_flood_of_worthless_ones() {
+    let (hub, others) = (TestReplica::default(), TestReplica::default());
+    for replica in [&hub, &others] {
+        replica.write(1, b"common");
+        replica.write(1, b"one story");
+    }
+    let proof = others.fork(1, b"another story");
+    // The records are good, and the log was never opened here.
+    others.write(2, b"nobody");
+    others.write(2, b"knows");
+    let worthless = others.fork(2, b"this log");
+    let replica: Arc<dyn Replica> = Arc::new(hub);
+    let (reports, mut reported) = mpsc::channel(256);
+    let judges = gossip::Judges::start(&replica, &reports);
+    let (liar, honest) = (PeerId::random(), PeerId::random());
+    let arrives = |source, proof: &exchange_ledger::sync::Proof| {
+        let (id, data) = (MessageId::new(b"any"), proof.encode());
+        judges.submit(gossip::Incoming { topic: gossip::Topic::Forks, id, source, data }).is_ok()
+    };
+    assert_eq!((0..10_000).filter(|_| arrives(liar, &worthless)).count(), 128, "half of the queue");
+    assert!(arrives(honest, &proof));
+    let mut before = 0;
+    loop {
+        let Some(swarm::Report::Judged(judged)) = reported.recv().await else { panic!("nothing else is reported") };
+        if judged.source == honest {
+            assert_eq!((judged.verdict, judged.forked), (Verdict::Accept, Some(log(1))));
+            break;
+        }
+        assert_eq!(judged.verdict, Verdict::Orphan(log(2)));
+        before += 1;
+    }
+    assert!(before <= 1, "{before} before it");
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::ledger::{Admission, Ledger};
@@ -201,7 +202,7 @@ impl Own for View<'_> {
     fn snapshot(&self) -> Result<Arc<Snapshot>, StorageError> {
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).unwrap();
-        Ok(self.snapshots.borrow_mut().put(0, Snapshot::take(&self.storage, Salt(salt))?))
+        Ok(self.snapshots.borrow_mut().put(0, Snapshot::take(&self.storage, Salt(salt))?, Duration::ZERO))
     }
 
     fn snapshot_of(&self, salt: &Salt) -> Option<Arc<Snapshot>> {

@@ -1,0 +1,55 @@
+//! Where a connection comes from.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+
+/// Of the new addresses, those that belong to whoever has an old one, which stands after it: 6to4, RFC 3056.
+const SIX_TO_FOUR: u16 = 0x2002;
+
+/// What one machine or household has of the Internet's addresses: one of the old ones, or a network of the new ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Origin {
+    V4(Ipv4Addr),
+    /// The first 64 bits.
+    V6([u16; 4]),
+}
+
+/// What whoever rents one machine may have of them: one of the old ones, or 65,536 networks of the new ones. Providers share
+/// out as many to their households, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Network {
+    V4(Ipv4Addr),
+    /// The first 48 bits.
+    V6([u16; 3]),
+}
+
+impl Origin {
+    /// Returns where an address is. Whoever comes from this machine, as all do that Tor or a proxy brings, is from nowhere.
+    pub fn of(address: &Multiaddr) -> Option<Self> {
+        let ip = match address.iter().next()? {
+            Protocol::Ip4(ip) => IpAddr::V4(ip),
+            Protocol::Ip6(ip) => IpAddr::V6(ip).to_canonical(),
+            // Nothing else connects to what this node listens on; the enum grows with the library.
+            _ => return None,
+        };
+        match ip {
+            IpAddr::V4(ip) if ip.is_loopback() => None,
+            IpAddr::V6(ip) if ip.is_loopback() => None,
+            IpAddr::V4(ip) => Some(Self::V4(ip)),
+            IpAddr::V6(ip) => Some(match ip.segments() {
+                [SIX_TO_FOUR, high, low, ..] => Self::V4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low))),
+                [a, b, c, d, ..] => Self::V6([a, b, c, d]),
+            }),
+        }
+    }
+
+    /// Returns the network around it.
+    pub const fn network(&self) -> Network {
+        match *self {
+            Self::V4(ip) => Network::V4(ip),
+            Self::V6([a, b, c, _]) => Network::V6([a, b, c]),
+        }
+    }
+}
