@@ -114,12 +114,10 @@ pub struct Command {
 pub enum Effect {
     /// Keep this before anything that follows.
     Persist(Local),
-    /// Watch the escrow's scripts from a height on.
+    /// Watch the escrow's scripts, from the first block on in which a funding counts (see [`Contract::funded_from`]).
     Watch {
         /// The scripts.
         scripts: Vec<ScriptBuf>,
-        /// The first height at which it can appear.
-        from_height: u32,
     },
     /// Accept the bid: make the maker's keys and publish an acceptance.
     Accept,

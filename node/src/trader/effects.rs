@@ -34,7 +34,7 @@ impl Trader {
         self.save_first(id)?;
         match effect {
             Effect::Persist(_) => Ok(None), // done above, and before everything else too
-            Effect::Watch { scripts, from_height } => self.watch_escrow(id, scripts, from_height).await,
+            Effect::Watch { scripts } => self.watch_escrow(id, scripts).await,
             Effect::Accept => self.accept_bid(id).await,
             Effect::Publish(body) => self.publish(id, body).await,
             Effect::SendDetails => self.send_details(id),
@@ -118,12 +118,7 @@ impl Trader {
         Ok(())
     }
 
-    async fn watch_escrow(
-        &mut self,
-        id: TradeId,
-        scripts: Vec<ScriptBuf>,
-        from_height: u32,
-    ) -> Result<Option<Event>, ApiError> {
+    async fn watch_escrow(&mut self, id: TradeId, scripts: Vec<ScriptBuf>) -> Result<Option<Event>, ApiError> {
         let escrow = self.escrow(id)?;
         if self.trades.get(&id).is_some_and(|active| active.settled) {
             self.tools.mailbox.close_mailbox(escrow.contract());
@@ -131,6 +126,7 @@ impl Trader {
         }
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         let (is_case, is_over) = (active.trade.role() == Role::Arbiter, active.trade.phase().is_final());
+        let is_maker = active.trade.is_maker();
         // Mailboxes are few, and nobody writes to an arbiter before there are coins that he is to decide about.
         let has_mail = |view: &View| !is_case || (is_paid_in(view) && view.is_disputed());
         if is_over || !has_mail(active.trade.view()) {
@@ -142,7 +138,7 @@ impl Trader {
             // It is looked for together with others: see `cases.rs`.
             return Ok(self.tracker.watch_case(&escrow).then(|| Event::Chain(self.chain_facts(id))));
         }
-        if self.tracker.watch(&escrow) {
+        if let Some(from_height) = self.tracker.watch(&escrow, is_maker) {
             let request = WatchRequest { scripts, from_height };
             // A follower that is gone is followed anew, with this script among the first.
             // One that does not take the request is left, and the chain followed anew: waiting for it could last for ever.

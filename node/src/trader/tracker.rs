@@ -12,9 +12,6 @@ use crate::chain::ChainEvent;
 /// often; what waits in the pool, which others may make up, gives way.
 const MAX_TXS: usize = 64;
 
-/// How many blocks may have come since an agreement for its escrow to need no search of the past.
-const FRESH_BLOCKS: u32 = 1;
-
 /// For how many refund delays the escrow of a case is looked for: one from its funding, one more for each of three
 /// extensions, and one between the agreement and the funding. What is older the seller has long taken back.
 const LIVES: u32 = 5;
@@ -78,11 +75,15 @@ impl Status {
 }
 
 impl Tracker {
-    /// Starts to watch an escrow; tells whether it was new.
-    pub fn watch(&mut self, escrow: &Escrow) -> bool {
-        // What was agreed on at the tip has no past.
-        let fresh = escrow.contract().height.saturating_add(FRESH_BLOCKS) >= self.tip;
-        self.add(escrow, false, if self.synced && fresh { Search::Done } else { Search::Asked })
+    /// Starts to watch an escrow; returns the height from which on the past is to be searched for it, if it was new. Whoever
+    /// accepted the bid could have paid in before anybody else knew the escrow: so only what was accepted here, just now, has
+    /// no past.
+    pub fn watch(&mut self, escrow: &Escrow, is_accepted_here: bool) -> Option<u32> {
+        let contract = escrow.contract();
+        let has_no_past = is_accepted_here && self.synced && contract.height >= self.tip;
+        let (search, from) =
+            if has_no_past { (Search::Done, contract.height) } else { (Search::Asked, contract.funded_from()) };
+        self.add(escrow, false, search).then_some(from)
     }
 
     /// Starts to watch the escrow of a case, once it is its turn (see [`Self::due`]); tells whether it was new.
@@ -242,7 +243,7 @@ impl Watched {
     fn first(&self, tip: u32) -> u32 {
         let contract = self.escrow.contract();
         let oldest = tip.saturating_sub(LIVES.saturating_mul(contract.refund_delay.into()));
-        if self.is_case { contract.height.max(oldest) } else { contract.height }
+        if self.is_case { contract.funded_from().max(oldest) } else { contract.funded_from() }
     }
 
     /// Tells whether a transaction funds the escrow or spends one of its outputs. What else pays into its scripts does not

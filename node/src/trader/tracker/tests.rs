@@ -33,7 +33,8 @@ fn following(height: u32) -> Tracker {
 fn an_escrow_of_the_past_is_not_known_before_its_search_has_ended() {
     let trade = SampleTrade::new(Side::Sell);
     let mut tracker = following(HEIGHT + 50);
-    assert!(tracker.watch(&trade.escrow()));
+    assert_eq!(tracker.watch(&trade.escrow(), false), Some(trade.contract().funded_from()));
+    assert_eq!(tracker.watch(&trade.escrow(), false), None, "it is watched");
     // This was on its way before the follower heard of the escrow: it says nothing about it.
     tracker.apply(&synced(HEIGHT + 50));
     assert!(!tracker.facts(trade.id()).synced, "no deadline may act on an escrow whose funding was not looked for");
@@ -51,7 +52,7 @@ fn an_escrow_of_the_past_is_not_known_before_its_search_has_ended() {
 fn a_chain_followed_from_below_is_searched_when_its_tip_is_reached() {
     let trade = SampleTrade::new(Side::Sell);
     let mut tracker = following(HEIGHT + 50);
-    tracker.watch(&trade.escrow());
+    tracker.watch(&trade.escrow(), false);
     tracker.restart();
     tracker.apply(&connected(HEIGHT + 3, vec![trade.funding(1)]));
     assert!(!tracker.facts(trade.id()).synced);
@@ -59,19 +60,50 @@ fn a_chain_followed_from_below_is_searched_when_its_tip_is_reached() {
     assert!(tracker.facts(trade.id()).synced);
 }
 
+/// A maker could pay in before he tells anybody, below the height that he states too. An arbiter would see it.
 #[test]
-fn what_was_just_agreed_on_has_no_past() {
-    let trade = SampleTrade::new(Side::Sell);
-    let mut tracker = following(HEIGHT);
-    tracker.watch(&trade.escrow());
-    assert!(tracker.facts(trade.id()).synced);
+fn only_what_was_accepted_here_just_now_has_no_past() {
+    let trade = SampleTrade::new(Side::Sell).agreed_at(1_000);
+    for (tip, is_accepted_here, has_past) in
+        [(1_000, true, false), (999, true, false), (1_001, true, true), (1_000, false, true), (900, false, true)]
+    {
+        let mut tracker = following(tip);
+        let from = if has_past { 1_000 - 144 } else { 1_000 };
+        assert_eq!(tracker.watch(&trade.escrow(), is_accepted_here), Some(from), "{tip}");
+        assert_eq!(tracker.facts(trade.id()).synced, !has_past, "{tip}");
+        if has_past {
+            tracker.apply(&ChainEvent::Found { block: block(from), tx: trade.funding(1) });
+            tracker.apply(&ChainEvent::Found { block: block(from - 1), tx: trade.funding(2) });
+            tracker.apply(&ChainEvent::Searched { scripts: trade.escrow().scripts() });
+            let facts = tracker.facts(trade.id());
+            assert_eq!((facts.synced, facts.fundings.len(), facts.fundings[0].height), (true, 1, Some(from)));
+        }
+    }
+    // Before the chain was followed to its tip nothing is known of what is below it.
+    let mut tracker = Tracker::default();
+    assert_eq!(tracker.watch(&trade.escrow(), true), Some(1_000 - 144));
+    assert!(!tracker.facts(trade.id()).synced);
+}
+
+#[test]
+fn a_case_is_found_whose_funding_a_reorg_put_below_the_height_that_was_stated() {
+    let trade = SampleTrade::new(Side::Sell).agreed_at(1_000);
+    let mut tracker = following(1_050);
+    assert!(tracker.watch_case(&trade.escrow()));
+    let (scripts, from) = tracker.due().unwrap();
+    assert_eq!(from, 1_000 - 144);
+    tracker.apply(&ChainEvent::Found { block: block(999), tx: trade.funding(1) });
+    tracker.apply(&ChainEvent::Searched { scripts });
+    assert_eq!(tracker.facts(trade.id()).fundings[0].height, Some(999));
+    tracker.restart();
+    assert!(tracker.scripts(1_050).iter().all(|(_, height)| *height == 1_000 - 144), "nor is it missed after a start");
 }
 
 #[test]
 fn a_funding_that_a_reorg_undid_and_another_took_the_coins_of_is_gone() {
     let trade = SampleTrade::new(Side::Sell);
     let mut tracker = following(HEIGHT);
-    tracker.watch(&trade.escrow());
+    tracker.watch(&trade.escrow(), true);
     tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(1)]));
     tracker.apply(&synced(HEIGHT + 1));
     assert_eq!(tracker.facts(trade.id()).fundings[0].height, Some(HEIGHT + 1));
@@ -87,7 +119,7 @@ fn a_funding_that_a_reorg_undid_and_another_took_the_coins_of_is_gone() {
 fn a_funding_that_a_reorg_put_back_into_the_pool_waits_there() {
     let trade = SampleTrade::new(Side::Sell);
     let mut tracker = following(HEIGHT);
-    tracker.watch(&trade.escrow());
+    tracker.watch(&trade.escrow(), true);
     tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(1)]));
     tracker.apply(&ChainEvent::Disconnected { block: block(HEIGHT + 1) });
     tracker.apply(&connected(HEIGHT + 1, Vec::new()));
@@ -105,7 +137,7 @@ fn a_funding_that_confirms_disappears_and_returns_is_told_truthfully_at_each_mom
     let trade = SampleTrade::new(Side::Sell);
     let (funding, txid) = (trade.funding(1), trade.funding(1).compute_txid());
     let mut tracker = following(HEIGHT);
-    tracker.watch(&trade.escrow());
+    tracker.watch(&trade.escrow(), true);
     let heights = |tracker: &Tracker| tracker.facts(trade.id()).fundings.iter().map(|f| f.height).collect::<Vec<_>>();
     tracker.apply(&ChainEvent::MempoolSeen { tx: funding.clone() });
     assert_eq!(heights(&tracker), [None]);
@@ -147,7 +179,7 @@ fn a_spend_that_nobody_signed_is_no_news_and_a_block_shows_the_true_one() {
     let mut made_up = payout.clone();
     made_up.input[0].witness = Witness::from_slice(&[[1; 64]]);
     let mut tracker = following(HEIGHT);
-    tracker.watch(&escrow);
+    tracker.watch(&escrow, true);
     tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(1)]));
     tracker.apply(&ChainEvent::MempoolSeen { tx: made_up });
     assert_eq!(tracker.facts(trade.id()).spends, []);
@@ -164,7 +196,7 @@ fn a_spend_that_nobody_signed_is_no_news_and_a_block_shows_the_true_one() {
 fn what_others_make_up_of_the_pool_takes_no_place_of_what_a_block_holds() {
     let trade = SampleTrade::new(Side::Sell);
     let mut tracker = following(HEIGHT);
-    tracker.watch(&trade.escrow());
+    tracker.watch(&trade.escrow(), true);
     for number in 1..=u8::try_from(MAX_TXS).unwrap() + 1 {
         tracker.apply(&ChainEvent::MempoolSeen { tx: trade.funding(number) });
     }
