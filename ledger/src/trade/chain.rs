@@ -99,7 +99,7 @@ impl ChainFacts {
         while let Some(funding) = facts.fundings.get(at).copied() {
             for (tx, height) in &txs {
                 let is_spent = |spend: &Spend| spend.tx == **tx;
-                if facts.spends.iter().any(is_spent) || !spends_any(tx, &funding.vaults) {
+                if !spends_any(tx, &funding.vaults) || facts.spends.iter().any(is_spent) {
                     continue;
                 }
                 let Some(spend) = Spend::read(escrow, &funding, tip, tx, *height) else { continue };
