@@ -239,6 +239,14 @@ pub enum Effect {
     },
 }
 
+impl Effect {
+    /// Tells whether the wallet sets coins aside by it. What they are for must be kept before: should the acceptance vanish with
+    /// all that this machine remembers, nothing else tells whether they are free.
+    pub const fn sets_coins_aside(&self) -> bool {
+        matches!(self, Self::BuildFunding { .. } | Self::ChooseCoins { .. })
+    }
+}
+
 /// Why a command is refused. Nothing has changed. Exhaustive, so that whoever shows a new one has to say what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

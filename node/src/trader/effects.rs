@@ -31,7 +31,7 @@ const REBROADCAST_AFTER: Duration = Duration::from_secs(30);
 impl Trader {
     /// Performs one effect and returns what the machine must hear of it.
     pub(super) async fn perform(&mut self, id: TradeId, effect: Effect) -> Result<Option<Event>, ApiError> {
-        self.save_first(id)?;
+        self.save_first(id, effect.sets_coins_aside())?;
         match effect {
             Effect::Persist(_) => Ok(None), // done above, and before everything else too
             Effect::Watch { scripts } => self.watch_escrow(id, scripts).await,
@@ -97,7 +97,7 @@ impl Trader {
 
     /// Keeps what only this node knows of a trade, and the records on which it rests, if they changed: nothing is done on
     /// the strength of what a power cut, or a counterparty with two histories, could take back.
-    fn save_first(&mut self, id: TradeId) -> Result<(), ApiError> {
+    fn save_first(&mut self, id: TradeId, sets_coins_aside: bool) -> Result<(), ApiError> {
         let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
         if active.trade.role() == Role::Arbiter && !is_paid_in(active.trade.view()) {
             return Ok(()); // anybody can make it up
@@ -105,8 +105,8 @@ impl Trader {
         let local: &Local = active.trade.local();
         if let Some(pin) = &mut active.pin {
             let view = active.trade.view();
-            // Coins that are set aside are freed by the contract for which they are.
-            let is_promised = local.funding_tx.is_some() || local.negotiation.has_chosen();
+            // Coins that are set aside are freed by the contract for which they are: so that stays from before they are on.
+            let is_promised = sets_coins_aside || local.funding_tx.is_some() || local.negotiation.has_chosen();
             pin.committed |= is_promised || view.funding().is_some();
             pin.settled = Settled::after(pin.settled.take(), view);
         }
