@@ -19,6 +19,10 @@ pub const DEFAULT_SECOND_DELAY: u16 = 1008;
 pub const SECOND_DELAY_MARGIN: u16 = 504;
 /// How long before the refund delay a trade that was marked as paid is disputed by itself: a week must remain to rule.
 pub const DISPUTE_MARGIN: u16 = 1008;
+/// How far below the height that an acceptance states a funding still counts, and everybody looks for it: a day of blocks,
+/// for a reorg of a hundred can put there what was paid above. What lies lower counts for nobody, be it seen or not: so all
+/// look at the same outputs, whatever height a maker states.
+pub const FUNDING_MARGIN: u32 = 144;
 /// How often the coins of a dispute may be moved into the same escrow again.
 pub const MAX_EXTENSIONS: usize = 3;
 /// The highest feerate of what one signs and another completes, in sat/vB: a payout, a refund, a ruling, an extension. Who

@@ -202,6 +202,15 @@ impl SampleTrade {
         Self::agree_on(side, (group.members[0].clone(), group.advert.clone()), None, (0, 0))
     }
 
+    /// Lets the acceptance state another height.
+    #[must_use]
+    pub fn agreed_at(mut self, height: u32) -> Self {
+        let accept = Accept { height, ..sample_accept(&self.take, self.offer.id(), &self.maker) };
+        let header = *self.accept.header();
+        self.accept = self.maker.append(header, Body::Accept(accept).encode());
+        self
+    }
+
     fn second() -> (Author, Record) {
         let mut second = Author::new(6);
         let advert = second.write(&Body::ArbiterAdvert(sample_advert(&second)));

@@ -218,7 +218,11 @@ impl Told<'_> {
             let rule = match &path.output {
                 Some(output) if *output == self.escrow.output() && !path.fundings.is_empty() => return Ok(Some(path)),
                 Some(_) => {
-                    format!("{outpoint}, named by the {namer}, is not the contract's amount in the contract's escrow")
+                    let from = self.escrow.contract().funded_from();
+                    format!(
+                        "{outpoint}, named by the {namer}, is not the contract's amount in the contract's escrow, from block \
+                         {from} on"
+                    )
                 }
                 None => format!("the {namer} says that {outpoint} funds the escrow, but the chain has no such output"),
             };

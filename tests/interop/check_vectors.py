@@ -582,11 +582,8 @@ def check_mailboxes(v, contract_hash):
         equal(domain("exchange/mailbox/v1", contract_hash, author).hex(), mailbox, f"{v['name']}: mailbox")
 
 
-def check_output(v, output, keys, tweaked, internal):
-    """Computes an output from the keys; returns its script, its leaves and their control blocks."""
-    c, name = v["contract"], f"{v['name']}: {output['vault']}"
-    is_bond = output["vault"] == "bond"
-    equal(output["value"], c["buyer_bond"] if is_bond else c["amount"] + c["seller_bond"], f"{name}: value")
+def tree_of(c, is_bond, keys, tweaked, internal):
+    """Computes the tree of an output from the keys: its root and output point, and its leaves with their siblings."""
     verify = lambda key: b"\x20" + key + b"\xad"
     older = lambda delay: number_push(delay) + b"\xb2"
     buyer, seller = keys["buyer"], keys["seller"]
@@ -613,11 +610,19 @@ def check_output(v, output, keys, tweaked, internal):
     if "second_arbiter" in tweaked:
         right = join(right, join(node("seller_second"), node("buyer_second")))
     root, _ = join(join(node("both"), node("refund")), right)
+    tweak = tagged("TapTweak", internal, root)
+    return root, add(lift_x(internal), mul(int.from_bytes(tweak, "big"), G)), scripts, hashes, paths
+
+
+def check_output(v, output, keys, tweaked, internal):
+    """Computes an output from the keys; returns its script, its leaves and their control blocks."""
+    c, name = v["contract"], f"{v['name']}: {output['vault']}"
+    is_bond = output["vault"] == "bond"
+    equal(output["value"], c["buyer_bond"] if is_bond else c["amount"] + c["seller_bond"], f"{name}: value")
+    root, point, scripts, hashes, paths = tree_of(c, is_bond, keys, tweaked, internal)
     equal(internal.hex(), output["internal_key"], f"{name}: internal key")
     equal(root.hex(), output["merkle_root"], f"{name}: merkle root")
-    tweak = tagged("TapTweak", internal, root)
-    equal(tweak.hex(), output["tap_tweak"], f"{name}: tap tweak")
-    point = add(lift_x(internal), mul(int.from_bytes(tweak, "big"), G))
+    equal(tagged("TapTweak", internal, root).hex(), output["tap_tweak"], f"{name}: tap tweak")
     equal(xonly(point).hex(), output["output_key"], f"{name}: output key")
     script = b"\x51\x20" + xonly(point)
     equal(script.hex(), output["script_pubkey"], f"{name}: script")
@@ -707,6 +712,42 @@ def divide(c, part, v0, v1, fee, role):
     if buyer < 546:
         return 0, seller + buyer
     return (buyer + seller, 0) if seller < 546 else (buyer, seller)
+
+
+# How far below the stated height a funding counts, and is looked for.
+FUNDING_MARGIN = 144
+
+
+def check_chain():
+    """Which outputs count as fundings, as trades.md says, given what blocks and the pool hold."""
+    agreed = {v["name"]: v for v in load("escrow.json")["cases"]}
+    for v in load("chain.json")["cases"]:
+        name, of = v["name"], agreed[v["contract"]]
+        c, keys = dict(of["contract"], height=v["height"]), {role: bytes.fromhex(key) for role, key in of["keys"].items()}
+        wanted = outputs_of_escrow(c, keys)
+        equal([{"value": value, "script": script.hex()} for value, script in wanted], v["outputs"], f"{name}: outputs")
+        lowest = max(0, c["height"] - FUNDING_MARGIN)
+        for tx in v["txs"]:
+            plain_tx, paid = strip(bytes.fromhex(tx["tx"]))
+            equal(sha256(sha256(plain_tx))[::-1].hex(), tx["txid"], f"{name}: txid")
+            places = [[at for at, output in enumerate(paid) if output == vault] for vault in wanted]
+            # What no block holds, the next one could.
+            block = v["tip"] + 1 if tx["height"] is None else tx["height"]
+            funded = places[0][: min(map(len, places))] if block >= lowest else []
+            equal(funded, tx["fundings"], f"{name}: fundings at {tx['height']}")
+
+
+def outputs_of_escrow(c, keys):
+    """The outputs of a contract's escrow, each its value and its script: E0, and E1 if there is a buyer's bond."""
+    contract_hash, tweaked = domain("exchange/contract/v1", encode_contract(c)), {}
+    for role in ("arbiter", "second_arbiter"):
+        if role in keys:
+            tweak = domain("exchange/arbiter-tweak/v1", keys[role], contract_hash)
+            tweaked[role] = xonly(add(lift_x(keys[role]), mul(int.from_bytes(tweak, "big"), G)))
+    internal = xonly(key_agg(sorted(b"\x02" + keys[role] for role in ("buyer", "seller"))))
+    values = [(False, c["amount"] + c["seller_bond"]), (True, c["buyer_bond"])]
+    point_of_tree = lambda is_bond: tree_of(c, is_bond, keys, tweaked, internal)[1]
+    return [(value, b"\x51\x20" + xonly(point_of_tree(is_bond))) for is_bond, value in values if value]
 
 
 def encode_contract(c):
@@ -1390,9 +1431,9 @@ def check_published_signing():
 
 
 if __name__ == "__main__":
-    runs = (check_published, check_published_signing, check_records, check_state, check_retention, check_escrow, check_keypath)
-    for run in (*runs, check_funding, check_mail, check_sync, check_bundle, check_frost):
+    runs = (check_published, check_published_signing, check_records, check_state, check_retention, check_escrow, check_chain)
+    for run in (*runs, check_keypath, check_funding, check_mail, check_sync, check_bundle, check_frost):
         run()
-    files = "records.json, state.json, retention.json, escrow.json, keypath.json, funding.json, mail.json, sync.json, bundle.json, frost.json"
+    files = "records.json, state.json, retention.json, escrow.json, chain.json, keypath.json, funding.json, mail.json, sync.json, bundle.json, frost.json"
     files += ", bip327.json, bip327_signing.json"
     print(f"{CHECKS} checks passed: {files}")

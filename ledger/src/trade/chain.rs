@@ -80,7 +80,8 @@ pub struct ChainFacts {
 }
 
 impl ChainFacts {
-    /// Gathers what transactions do with an escrow: each with the height that confirms it. Their order does not matter.
+    /// Gathers what transactions do with an escrow: each with the height that confirms it. Their order does not matter. What
+    /// was paid lower than anybody has to look is left out: not everybody sees it, and all must see the same.
     pub fn gather<'a>(
         escrow: &Escrow,
         tip: u32,
@@ -89,7 +90,7 @@ impl ChainFacts {
     ) -> Self {
         let txs: Vec<_> = txs.into_iter().collect();
         let mut facts = Self { tip, synced, ..Self::default() };
-        for (tx, height) in &txs {
+        for (tx, height) in txs.iter().filter(|(_, height)| escrow.contract().can_be_funded_at(*height, tip)) {
             facts.fundings.extend(escrow.fundings(tx).into_iter().map(|vaults| Funding::new(vaults, *height)));
         }
         // What an extension makes stands behind what it spends, and is looked at in its turn. Each has outputs of its own, so
@@ -98,7 +99,7 @@ impl ChainFacts {
         while let Some(funding) = facts.fundings.get(at).copied() {
             for (tx, height) in &txs {
                 let is_spent = |spend: &Spend| spend.tx == **tx;
-                if facts.spends.iter().any(is_spent) || !spends_any(tx, &funding.vaults) {
+                if !spends_any(tx, &funding.vaults) || facts.spends.iter().any(is_spent) {
                     continue;
                 }
                 let Some(spend) = Spend::read(escrow, &funding, tip, tx, *height) else { continue };

@@ -9,6 +9,7 @@ use crate::ids::{AuthorId, ContractHash, MailboxId, RecordId, TradeId};
 use crate::ledger::MAX_CLOCK_SKEW_S;
 use crate::money::{Currency, Price, Sats};
 use crate::record::{LogId, Record};
+use crate::rules::FUNDING_MARGIN;
 use crate::seal;
 use crate::trade::Role;
 use crate::trade::escrow::DUST_LIMIT;
@@ -116,7 +117,7 @@ pub struct Contract {
     pub refund_delay: u16,
     /// Confirmations after which a transaction of this trade counts.
     pub confirmations: u32,
-    /// The height before which the escrow cannot have been funded.
+    /// The height that the acceptance states: that of its maker's tip, if he is honest.
     pub height: u32,
 }
 
@@ -413,6 +414,17 @@ impl Contract {
     pub fn hash(&self) -> ContractHash {
         let bytes = borsh::to_vec(self).expect("writing to memory does not fail");
         ContractHash(tagged("exchange/contract/v1", &[&bytes]))
+    }
+
+    /// Returns the height of the first block in which a funding counts, and from which on everybody looks for one.
+    pub const fn funded_from(&self) -> u32 {
+        self.height.saturating_sub(FUNDING_MARGIN)
+    }
+
+    /// Tells whether outputs in the block of this height can be the funding; of outputs that no block holds, whether they could
+    /// in the one after the tip.
+    pub fn can_be_funded_at(&self, height: Option<u32>, tip: u32) -> bool {
+        height.unwrap_or(tip.saturating_add(1)) >= self.funded_from()
     }
 
     /// Returns what a role brings; the arbiter brings nothing.

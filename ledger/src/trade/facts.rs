@@ -388,15 +388,15 @@ impl View {
         counts && !self.chain.fundings.iter().any(is_followed)
     }
 
-    /// Tells whether outputs lie below the height that the acceptance states, from which on all look for them. Unless a reorg
-    /// put them there, only its maker can have paid them, before anybody else knew the escrow.
+    /// Tells whether outputs lie below the height that the acceptance states. Unless a reorg put them there, only its maker can
+    /// have paid them, before anybody else knew the escrow.
     fn is_early(&self, funding: &Funding) -> bool {
         let from = self.contract.as_ref().map(|contract| contract.height);
         self.chain.root_of(funding).height.zip(from).is_some_and(|(height, from)| height < from)
     }
 
     /// Tells whether others may come to look at other outputs than this side does: the escrow was funded more than once, as
-    /// blocks show, or below the height from which on all look for it.
+    /// blocks show, or before it was agreed on.
     pub fn is_doubtful(&self) -> bool {
         let mut paid = self.chain.fundings.iter().filter(|f| f.extends.is_none() && f.height.is_some());
         paid.clone().count() > 1 || paid.any(|funding| self.is_early(funding))

@@ -141,7 +141,7 @@ pub struct Terms {
     pub seller_output: TxOut,
     /// The buyer's output: his bond.
     pub buyer_output: TxOut,
-    /// The height before which the escrow cannot have been funded.
+    /// The height that the acceptance states: no proposal has a lower one.
     pub from_height: u32,
 }
 

@@ -114,12 +114,10 @@ pub struct Command {
 pub enum Effect {
     /// Keep this before anything that follows.
     Persist(Local),
-    /// Watch the escrow's scripts from a height on.
+    /// Watch the escrow's scripts, from the first block on in which a funding counts (see [`Contract::funded_from`]).
     Watch {
         /// The scripts.
         scripts: Vec<ScriptBuf>,
-        /// The first height at which it can appear.
-        from_height: u32,
     },
     /// Accept the bid: make the maker's keys and publish an acceptance.
     Accept,
@@ -239,6 +237,14 @@ pub enum Effect {
         /// His part.
         extend: Extend,
     },
+}
+
+impl Effect {
+    /// Tells whether the wallet sets coins aside by it. What they are for must be kept before: should the acceptance vanish with
+    /// all that this machine remembers, nothing else tells whether they are free.
+    pub const fn sets_coins_aside(&self) -> bool {
+        matches!(self, Self::BuildFunding { .. } | Self::ChooseCoins { .. })
+    }
 }
 
 /// Why a command is refused. Nothing has changed. Exhaustive, so that whoever shows a new one has to say what to do about it.

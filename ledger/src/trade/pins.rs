@@ -24,8 +24,8 @@ pub const SETTLED_DEPTH: u32 = 100 + 144;
 /// The records on which a trade rests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
-    /// Whether the contract stays: for a party once the trade holds money, coins set aside for its funding, or that made
-    /// or seen; for an arbiter, who does not look for that before somebody has paid, as soon as he saw the agreement.
+    /// Whether the contract stays: for a party once the trade holds money, or this side's wallet is asked to set coins aside for
+    /// its funding; for an arbiter, who does not look for that before somebody has paid, as soon as he saw the agreement.
     pub committed: bool,
     /// The offer.
     pub offer: Record,

@@ -2,6 +2,7 @@
 //! `UPDATE_VECTORS=1 cargo test -p exchange-ledger vectors` writes the files anew, after a deliberate change of a rule.
 
 mod bundle;
+mod chain;
 mod escrow;
 mod frost;
 mod funding;

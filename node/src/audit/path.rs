@@ -54,7 +54,8 @@ impl Path {
         if self.end.as_ref().is_some_and(|end| end.spends(&outpoint)) {
             return Ok(None);
         }
-        let status = chain.outpoint(outpoint, output.script_pubkey, escrow.contract().height).await.explained()?;
+        let from = escrow.contract().funded_from();
+        let status = chain.outpoint(outpoint, output.script_pubkey, from).await.explained()?;
         let OutpointStatus::Spent { height, by, spent_height, .. } = status else { return Ok(None) };
         let tip = chain.tip().await.explained()?.height;
         Ok(Spend::read(escrow, &Funding::new(vaults, height), tip, &by, spent_height))
@@ -62,7 +63,7 @@ impl Path {
 
     async fn follow_escrow(chain: &dyn ChainBackend, escrow: &Escrow, named: OutPoint) -> Result<Self, ApiError> {
         let mut path = Self::default();
-        let (mut outpoint, mut from) = (named, escrow.contract().height);
+        let (mut outpoint, mut from) = (named, escrow.contract().funded_from());
         for _ in 0..MAX_STEPS {
             let status = chain.outpoint(outpoint, escrow.script(), from).await.explained()?;
             let (output, height, spender) = match status {
@@ -73,7 +74,8 @@ impl Path {
                 }
             };
             if path.output.is_none() {
-                let is_funding = output == escrow.output();
+                let tip = chain.tip().await.explained()?.height;
+                let is_funding = output == escrow.output() && escrow.contract().can_be_funded_at(height, tip);
                 let vaults = if is_funding { funded(chain, escrow, outpoint, height).await? } else { None };
                 path.output = Some(output);
                 path.fundings.extend(vaults.map(|vaults| Funding::new(vaults, height)));

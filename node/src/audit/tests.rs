@@ -28,11 +28,14 @@ struct Stage {
 impl Stage {
     /// Lets them agree.
     async fn begin() -> Self {
+        Self::of(SampleTrade::new(Side::Sell)).await
+    }
+
+    async fn of(trade: SampleTrade) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path().join("ledger"), OpenOptions::default()).unwrap();
         let chain = Arc::new(KernelChain::open(KernelConfig::default()).unwrap());
         chain.mine(110, anyone().to_p2wsh()).await.unwrap();
-        let trade = SampleTrade::new(Side::Sell);
         let mut stage = Self { trade, ledger: Ledger::new(store, NETWORK), chain, _directory: directory };
         stage.keep(stage.trade.records());
         stage
@@ -156,6 +159,19 @@ async fn who_says_of_the_chain_what_is_not_so_is_named_with_his_record() {
     assert!(lied.ok, "{lied:?}");
     assert!(lied.evidence[0].rule.starts_with("the buyer says that"), "{lied:?}");
     assert_eq!(lied.evidence.len(), 1);
+}
+
+/// The escrow is funded in block 111.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_paid_where_nobody_looks_for_it_funds_nothing() {
+    for (stated, held) in [(111 + 144, sats(1_000_000)), (112 + 144, Sats::ZERO)] {
+        let mut stage = Stage::of(SampleTrade::new(Side::Sell).agreed_at(stated)).await;
+        stage.fund().await;
+        let report = stage.audit().await;
+        assert!(report.ok, "{report:?}");
+        assert_eq!(report.evidence.is_empty(), held > Sats::ZERO, "{report:?}");
+        assert_eq!(report.sums.unwrap().held, held);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -32,10 +32,10 @@ const REBROADCAST_AFTER: Duration = Duration::from_secs(30);
 impl Trader {
     /// Performs one effect and returns what the machine must hear of it.
     pub(super) async fn perform(&mut self, id: TradeId, effect: Effect) -> Result<Option<Event>, ApiError> {
-        self.save_first(id)?;
+        self.save_first(id, effect.sets_coins_aside())?;
         match effect {
             Effect::Persist(_) => Ok(None), // done above, and before everything else too
-            Effect::Watch { scripts, from_height } => self.watch_escrow(id, scripts, from_height).await,
+            Effect::Watch { scripts } => self.watch_escrow(id, scripts).await,
             Effect::Accept => self.accept_bid(id).await,
             Effect::Publish(body) => self.publish(id, body).await,
             Effect::SendDetails => self.send_details(id),
@@ -98,7 +98,7 @@ impl Trader {
 
     /// Keeps what only this node knows of a trade, and the records on which it rests, if they changed: nothing is done on
     /// the strength of what a power cut, or a counterparty with two histories, could take back.
-    fn save_first(&mut self, id: TradeId) -> Result<(), ApiError> {
+    fn save_first(&mut self, id: TradeId, sets_coins_aside: bool) -> Result<(), ApiError> {
         let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
         if active.trade.role() == Role::Arbiter && !is_paid_in(active.trade.view()) {
             return Ok(()); // anybody can make it up
@@ -106,8 +106,8 @@ impl Trader {
         let local: &Local = active.trade.local();
         if let Some(pin) = &mut active.pin {
             let view = active.trade.view();
-            // Coins that are set aside are freed by the contract for which they are.
-            let is_promised = local.funding_tx.is_some() || local.negotiation.has_chosen();
+            // Coins that are set aside are freed by the contract for which they are: so that stays from before they are on.
+            let is_promised = sets_coins_aside || local.funding_tx.is_some() || local.negotiation.has_chosen();
             pin.committed |= is_promised || view.funding().is_some();
             pin.settled = Settled::after(pin.settled.take(), view);
         }
@@ -119,12 +119,7 @@ impl Trader {
         Ok(())
     }
 
-    async fn watch_escrow(
-        &mut self,
-        id: TradeId,
-        scripts: Vec<ScriptBuf>,
-        from_height: u32,
-    ) -> Result<Option<Event>, ApiError> {
+    async fn watch_escrow(&mut self, id: TradeId, scripts: Vec<ScriptBuf>) -> Result<Option<Event>, ApiError> {
         let escrow = self.escrow(id)?;
         if self.trades.get(&id).is_some_and(|active| active.settled) {
             self.tools.mailbox.close_mailbox(escrow.contract());
@@ -132,6 +127,7 @@ impl Trader {
         }
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         let (is_case, is_over) = (active.trade.role() == Role::Arbiter, active.trade.phase().is_final());
+        let is_maker = active.trade.is_maker();
         // Mailboxes are few, and nobody writes to an arbiter before there are coins that he is to decide about.
         let has_mail = |view: &View| !is_case || (is_paid_in(view) && view.is_disputed());
         if is_over || !has_mail(active.trade.view()) {
@@ -143,7 +139,7 @@ impl Trader {
             // It is looked for together with others: see `cases.rs`.
             return Ok(self.tracker.watch_case(&escrow).then(|| Event::Chain(self.chain_facts(id))));
         }
-        if self.tracker.watch(&escrow) {
+        if let Some(from_height) = self.tracker.watch(&escrow, is_maker) {
             let request = WatchRequest { scripts, from_height };
             // A follower that is gone is followed anew, with this script among the first.
             // One that does not take the request is left, and the chain followed anew: waiting for it could last for ever.

@@ -2,18 +2,25 @@
 
 use std::collections::HashMap;
 
-use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
+use bitcoin::{ScriptBuf, Transaction, Txid};
+use exchange_ledger::body::Vaults;
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::trade::{ChainFacts, Escrow};
 
 use crate::chain::ChainEvent;
 
-/// How many transactions of one escrow are kept. To fill this with what blocks hold, somebody must pay the exact amount that
-/// often; what waits in the pool, which others may make up, gives way.
-const MAX_TXS: usize = 64;
+/// How many fundings of one escrow that blocks hold are kept: the first, which are the same for everybody. To fill this,
+/// somebody must pay the exact amount that often. So many of those that wait are kept, too.
+const MAX_FUNDINGS: usize = 64;
 
-/// How many blocks may have come since an agreement for its escrow to need no search of the past.
-const FRESH_BLOCKS: u32 = 1;
+/// How many transactions of one escrow are kept that wait in the pool. Others may make them up, so they take no place of what
+/// blocks hold.
+const MAX_WAITING: usize = 64;
+
+/// How many transactions of one escrow are kept that blocks hold. What spends a funding that is kept has to be: unseen, it
+/// would leave its coins where they are not any more. For each funding there are at most two, unless an arbiter and a party,
+/// who could take everything, extend without end.
+const MAX_HELD: usize = 1_024;
 
 /// For how many refund delays the escrow of a case is looked for: one from its funding, one more for each of three
 /// extensions, and one between the agreement and the funding. What is older the seller has long taken back.
@@ -40,7 +47,16 @@ struct Watched {
     is_case: bool,
     search: Search,
     scripts: Vec<ScriptBuf>,
-    txs: HashMap<Txid, (Transaction, Status)>,
+    txs: HashMap<Txid, Seen>,
+}
+
+/// A transaction of an escrow.
+#[derive(Debug)]
+struct Seen {
+    tx: Transaction,
+    status: Status,
+    /// The outputs of the escrow that it makes: as a funding, or by extending what was known when it was seen.
+    made: Vec<Vaults>,
 }
 
 /// Whether the past was searched for an escrow.
@@ -78,11 +94,15 @@ impl Status {
 }
 
 impl Tracker {
-    /// Starts to watch an escrow; tells whether it was new.
-    pub fn watch(&mut self, escrow: &Escrow) -> bool {
-        // What was agreed on at the tip has no past.
-        let fresh = escrow.contract().height.saturating_add(FRESH_BLOCKS) >= self.tip;
-        self.add(escrow, false, if self.synced && fresh { Search::Done } else { Search::Asked })
+    /// Starts to watch an escrow; returns the height from which on the past is to be searched for it, if it was new. Whoever
+    /// accepted the bid could have paid in before anybody else knew the escrow: so only what was accepted here, just now, has
+    /// no past.
+    pub fn watch(&mut self, escrow: &Escrow, is_accepted_here: bool) -> Option<u32> {
+        let contract = escrow.contract();
+        let has_no_past = is_accepted_here && self.synced && contract.height >= self.tip;
+        let (search, from) =
+            if has_no_past { (Search::Done, contract.height) } else { (Search::Asked, contract.funded_from()) };
+        self.add(escrow, false, search).then_some(from)
     }
 
     /// Starts to watch the escrow of a case, once it is its turn (see [`Self::due`]); tells whether it was new.
@@ -150,9 +170,9 @@ impl Tracker {
             }
             ChainEvent::Disconnected { block } => {
                 self.tip = block.height.saturating_sub(1);
-                for (_, status) in self.escrows.values_mut().flat_map(|watched| watched.txs.values_mut()) {
-                    if *status == Status::Block(block.height) {
-                        *status = Status::Undone;
+                for seen in self.escrows.values_mut().flat_map(|watched| watched.txs.values_mut()) {
+                    if seen.status == Status::Block(block.height) {
+                        seen.status = Status::Undone;
                     }
                 }
                 true
@@ -167,7 +187,7 @@ impl Tracker {
             }
             ChainEvent::Evicted { txid } => {
                 for watched in self.escrows.values_mut() {
-                    if watched.txs.get(txid).is_some_and(|(_, status)| status.height().is_none()) {
+                    if watched.txs.get(txid).is_some_and(|seen| seen.status.height().is_none()) {
                         watched.txs.remove(txid);
                     }
                 }
@@ -189,7 +209,7 @@ impl Tracker {
                         changed = true;
                     }
                     let known = watched.txs.len();
-                    watched.txs.retain(|_, (_, status)| *status != Status::Undone);
+                    watched.txs.retain(|_, seen| seen.status != Status::Undone);
                     changed |= watched.txs.len() < known;
                 }
                 self.tip = tip.height;
@@ -201,19 +221,7 @@ impl Tracker {
 
     fn see(&mut self, tx: &Transaction, status: Status) {
         let txid = tx.compute_txid();
-        for watched in self.escrows.values_mut() {
-            if let Some(known) = watched.txs.get_mut(&txid) {
-                match status {
-                    // An id does not cover witnesses: those in the block count, whatever a pool showed before.
-                    Status::Block(_) => *known = (tx.clone(), status),
-                    // News of the pool about a confirmed transaction is old news.
-                    Status::Pool | Status::Undone if known.1.height().is_none() => known.1 = status,
-                    Status::Pool | Status::Undone => {}
-                }
-            } else if watched.concerns(tx) && watched.has_room_for(status) {
-                watched.txs.insert(txid, (tx.clone(), status));
-            }
-        }
+        self.escrows.values_mut().for_each(|watched| watched.see(txid, tx, status));
     }
 
     /// Returns the height of the tip, and whether it was reached by following the chain.
@@ -232,7 +240,7 @@ impl Tracker {
             return ChainFacts { tip: self.tip, synced: self.synced, ..ChainFacts::default() };
         };
         let synced = self.synced && watched.search == Search::Done;
-        let txs = watched.txs.values().map(|(tx, status)| (tx, status.height()));
+        let txs = watched.txs.values().map(|seen| (&seen.tx, seen.status.height()));
         ChainFacts::gather(&watched.escrow, self.tip, synced, txs)
     }
 }
@@ -242,29 +250,60 @@ impl Watched {
     fn first(&self, tip: u32) -> u32 {
         let contract = self.escrow.contract();
         let oldest = tip.saturating_sub(LIVES.saturating_mul(contract.refund_delay.into()));
-        if self.is_case { contract.height.max(oldest) } else { contract.height }
+        if self.is_case { contract.funded_from().max(oldest) } else { contract.funded_from() }
     }
 
-    /// Tells whether a transaction funds the escrow or spends one of its outputs. What else pays into its scripts does not
-    /// count, and is not kept: it would cost a stranger nothing to fill the place of what does.
-    fn concerns(&self, tx: &Transaction) -> bool {
-        tx.output.contains(&self.escrow.output())
-            || tx.input.iter().any(|input| self.is_of_known(&input.previous_output))
-    }
-
-    /// Makes room, if need be, for what a block holds.
-    fn has_room_for(&mut self, status: Status) -> bool {
-        let is_full = self.txs.len() >= MAX_TXS;
-        if is_full && matches!(status, Status::Block(_)) {
-            let waiting = self.txs.iter().find(|(_, (_, status))| *status == Status::Pool).map(|(txid, _)| *txid);
-            return waiting.is_some_and(|txid| self.txs.remove(&txid).is_some());
+    fn see(&mut self, txid: Txid, tx: &Transaction, status: Status) {
+        match (self.txs.get_mut(&txid), status) {
+            (Some(known), Status::Pool | Status::Undone) => {
+                // News of the pool about a confirmed transaction is old news.
+                if known.status.height().is_none() {
+                    known.status = status;
+                }
+            }
+            // An id does not cover witnesses: those in the block count, whatever a pool showed before.
+            (Some(_) | None, Status::Block(_)) | (None, Status::Pool | Status::Undone) => {
+                self.txs.remove(&txid);
+                let (made, spends) = (self.made_by(tx, status), self.spent_by(tx).next().is_some());
+                if (spends || !made.is_empty()) && self.has_room_for(status, made.len(), spends) {
+                    self.txs.insert(txid, Seen { tx: tx.clone(), status, made });
+                }
+            }
         }
-        !is_full
     }
 
-    fn is_of_known(&self, outpoint: &OutPoint) -> bool {
-        let output = self.txs.get(&outpoint.txid).and_then(|(tx, _)| tx.output.get(outpoint.vout as usize)); // u32 fits
-        output.is_some_and(|output| self.scripts.contains(&output.script_pubkey))
+    /// Returns the outputs of the escrow that a transaction makes. What else pays into its scripts does not count: it would
+    /// cost nothing to fill with it, and with what spends it, the place of what does. Nor does what lies too low for all to look.
+    fn made_by(&self, tx: &Transaction, status: Status) -> Vec<Vaults> {
+        let counts = status.height().is_none_or(|height| height >= self.escrow.contract().funded_from());
+        let may_fund = counts && tx.output.contains(&self.escrow.output()); // cheap, for there are many escrows
+        let mut made = if may_fund { self.escrow.fundings(tx) } else { Vec::new() };
+        let mut extended = self.spent_by(tx).filter(|vaults| self.escrow.classify(tx, vaults).is_extension());
+        made.extend(extended.find_map(|vaults| self.escrow.extended(tx, &vaults)));
+        made
+    }
+
+    /// Returns the known outputs of the escrow that a transaction spends, all of them or a bond alone.
+    fn spent_by(&self, tx: &Transaction) -> impl Iterator<Item = Vaults> {
+        tx.input.iter().filter_map(move |input| {
+            let outpoint = input.previous_output;
+            let is_of = |vaults: &&Vaults| vaults.coins().any(|coin| coin.outpoint.0 == outpoint);
+            self.txs.get(&outpoint.txid)?.made.iter().find(is_of).copied()
+        })
+    }
+
+    /// Tells whether there is room for a transaction that makes so many outputs, or spends known ones.
+    fn has_room_for(&self, status: Status, made: usize, spends: bool) -> bool {
+        let is_held = status.height().is_some();
+        // What was undone is found again, or dropped.
+        let is_alike = move |seen: &&Seen| seen.status.height().is_some() == is_held && seen.status != Status::Undone;
+        let alike = || self.txs.values().filter(is_alike);
+        let has_place = made + alike().map(|seen| seen.made.len()).sum::<usize>() <= MAX_FUNDINGS;
+        if is_held {
+            (has_place || spends) && alike().count() < MAX_HELD
+        } else {
+            has_place && alike().count() < MAX_WAITING
+        }
     }
 }
 

@@ -31,6 +31,7 @@ impl Trader {
             role: Some(trade.role()),
             maker: trade.is_maker(),
             state: phase,
+            synced: !is_reading(trade),
             buyer: bid.buyer(),
             seller: bid.seller(),
             arbiter: arbiter_of(&bid.arbiter),
@@ -134,8 +135,19 @@ fn chain_tx(txid: String, height: Option<u32>, confirmations: u32) -> ChainTx {
     ChainTx { txid, confirmations, height }
 }
 
+/// Tells whether it is not known what became of the coins, for the node still reads the chain: on the way to its tip a trade
+/// looks as it did long ago. What has ended there is over, be it as it was kept or as a block shows it.
+fn is_reading(trade: &Trade) -> bool {
+    let is_over = matches!(trade.phase(), Phase::Closed | Phase::Refunded | Phase::Settled | Phase::Lost);
+    trade.view().contract.is_some() && !trade.view().chain().synced && !is_over
+}
+
 /// Returns who acts next. The sentences speak to this node's user.
 fn next_step(trade: &Trade, _network: Network) -> NextStep {
+    if is_reading(trade) {
+        let what = "your node reads the chain; do nothing until it has".to_owned();
+        return step(Actor::Chain, what, None, "until then it does not know what became of the coins", None);
+    }
     let (phase, role, view) = (trade.phase(), trade.role(), trade.view());
     let amount = trade.bid().take.amount;
     match (phase, role) {
@@ -575,6 +587,42 @@ mod tests {
     use exchange_ledger::trade::{ChainFacts, Event, Facts, Funding, Local, Spend, SpendPath, Verdict};
 
     use super::*;
+
+    /// As long as a peer withholds blocks, what he sees may have changed long ago.
+    #[test]
+    fn nobody_is_told_to_do_anything_while_the_chain_is_read() {
+        let sample = SampleTrade::new(Side::Sell);
+        let held = sample.vaults(1);
+        let payout = sample.escrow().spend(&held, sats(1_700), Role::Buyer).unwrap().tx;
+        let off = Facts { seller_cancel: true, ..Facts::default() };
+        let paid = Facts { payment_sent: true, ..Facts::default() };
+        let [funded, none] = [vec![Funding::new(held, Some(190))], Vec::new()];
+        let buried = vec![Spend { tx: payout, path: SpendPath::Payout, height: Some(195) }];
+        for (phase, facts, fundings, spends, is_known) in [
+            (Phase::Agreed, Facts::default(), &none, vec![], false),
+            (Phase::Cancelled, off, &none, vec![], false),
+            (Phase::Funded, Facts::default(), &funded, vec![], false),
+            (Phase::Paid, paid, &funded, vec![], false),
+            (Phase::Closed, Facts::default(), &funded, buried, true),
+        ] {
+            for role in [Role::Buyer, Role::Seller] {
+                let mut trade = Trade::new(sample.bid(), role, false, Local::default());
+                trade.handle(Event::Records { contract: Some(sample.contract()), facts: facts.clone() }).unwrap();
+                for synced in [false, true] {
+                    let seen = ChainFacts { tip: 200, synced, fundings: fundings.clone(), spends: spends.clone() };
+                    trade.handle(Event::Chain(seen)).unwrap();
+                    let next = next_step(&trade, Network::Regtest);
+                    let waits = next.what.contains("reads the chain") && next.action.is_none();
+                    let is_unknown = !synced && !is_known;
+                    assert_eq!((trade.phase(), is_reading(&trade), waits), (phase, is_unknown, is_unknown), "{role}");
+                }
+            }
+        }
+        // Before the agreement nothing depends on the chain.
+        let mut bid = Trade::new(sample.bid(), Role::Seller, true, Local::default());
+        bid.handle(Event::Records { contract: None, facts: Facts::default() }).unwrap();
+        assert!(!is_reading(&bid) && next_step(&bid, Network::Regtest).action == Some(Action::Accept));
+    }
 
     #[test]
     fn a_buyer_is_told_until_when_what_pays_him_should_be_in_a_block() {

@@ -21,7 +21,8 @@ impl Node {
     pub fn perform(&mut self, id: TradeId, effect: Effect, shared: &mut Shared) -> Option<Event> {
         let trade = self.mind.as_ref()?.trades.get(&id)?;
         let local = trade.local().clone();
-        let is_promised = local.funding_tx.is_some() || local.negotiation.has_chosen();
+        let is_kept = local.funding_tx.is_some() || local.negotiation.has_chosen();
+        let is_promised = is_kept || effect.sets_coins_aside();
         let holds_money = is_promised || trade.view().funding().is_some();
         let mind = self.mind.as_mut()?;
         if let Some(pin) = mind.pins.get_mut(&id) {

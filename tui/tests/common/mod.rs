@@ -152,6 +152,7 @@ pub fn trade(id: u8, role: Role, state: Phase) -> TradeView {
         role: Some(role),
         maker: false,
         state,
+        synced: true,
         buyer: AuthorId([0x3f; 32]),
         seller: AuthorId([0xa1; 32]),
         arbiter: arbiter("Alice the Arbiter", 5_000),

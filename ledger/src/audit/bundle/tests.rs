@@ -167,6 +167,27 @@ fn refunds_and_open_trades_are_proven_too() {
 }
 
 #[test]
+fn a_funding_far_below_the_height_that_was_stated_is_none_in_a_file_either() {
+    for (stated, counts) in [(HEIGHT + 1 + 144, true), (HEIGHT + 2 + 144, false)] {
+        let trade = SampleTrade::new(Side::Sell).agreed_at(stated);
+        let mut story = Story { records: trade.records(), trade, ..Story::new() };
+        story.fund();
+        let mut ledger = ledger();
+        admit_all(&mut ledger, &story.records);
+        let proof = story.chain.proof(story.funding.clone().unwrap(), None);
+        let phase = match Bundle::assemble(&ledger, story.trade.id(), Some(proof), Vec::new()) {
+            Ok(bundle) => Some(bundle.phase),
+            Err(CollectError::Bundle(error)) => {
+                assert_eq!(error.part, Part::Funding, "{error}");
+                None
+            }
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!(phase, counts.then_some(Phase::Funded), "{stated}");
+    }
+}
+
+#[test]
 fn the_seller_takes_back_only_when_the_delay_is_over() {
     let mut story = Story::new();
     story.fund();

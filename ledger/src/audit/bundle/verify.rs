@@ -281,8 +281,8 @@ fn check_funding(
     if tx.input.iter().any(|input| !input.witness.is_empty()) {
         return Err(refuse("the transaction has a witness, which nothing here covers; it belongs here without"));
     }
-    if inclusion.height < escrow.contract().height {
-        return Err(refuse("its block is older than the contract"));
+    if inclusion.height < escrow.contract().funded_from() {
+        return Err(refuse("its block is older than the contract allows"));
     }
     let fundings = escrow.fundings(&tx);
     let is_named = |vaults: &&Vaults| trade.facts.named().any(|(_, outpoint)| outpoint == vaults.outpoint());

@@ -62,6 +62,38 @@ fn a_block_shows_the_outputs_that_it_holds_with_the_bond_or_without_it() {
     }
 }
 
+/// Whoever follows from lower for another trade sees more than who does not: it must mean nothing to him.
+#[test]
+fn what_was_paid_lower_than_anybody_looks_counts_for_nobody() {
+    const FROM: u32 = 1_000;
+    let mut trade = SampleTrade::new(Side::Sell).agreed_at(FROM + 144);
+    let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| trade.author(role).trade_key());
+    let (escrow, held) = (trade.escrow(), trade.vaults(1));
+    let half = escrow.half(&held, sats(1_700), Role::Buyer, &seller).unwrap();
+    let payout = escrow.complete(&half, Role::Buyer, &buyer).unwrap().tx;
+    let (one, other) = (trade.funding(1), trade.funding(2));
+    for (height, tip, counts) in [
+        (Some(1), FROM + 300, false),
+        (Some(FROM - 1), FROM + 300, false),
+        (Some(FROM), FROM + 300, true),
+        (Some(FROM + 144), FROM + 300, true),
+        // In the next block it would still lie too low.
+        (None, FROM - 2, false),
+        (None, FROM - 1, true),
+    ] {
+        let facts = ChainFacts::gather(&escrow, tip, true, [(&one, height), (&payout, None)]);
+        let expected = if counts { vec![Funding::new(held, height)] } else { Vec::new() };
+        assert_eq!(facts.fundings, expected, "at {height:?}");
+        assert_eq!(facts.spends.len(), usize::from(counts), "what spends nothing that counts is none: {height:?}");
+        // Nor does it stand beside what counts.
+        let both = ChainFacts::gather(&escrow, FROM + 300, true, [(&one, height), (&other, Some(FROM + 150))]);
+        assert_eq!(both.fundings.len(), 1 + usize::from(height.is_none_or(|height| height >= FROM)));
+    }
+    // A reorg of a hundred blocks puts nothing so low that was paid above the stated height.
+    let reorganised = ChainFacts::gather(&escrow, FROM + 300, true, [(&one, Some(FROM + 144 + 1 - 100))]);
+    assert_eq!(reorganised.fundings, [Funding::new(held, Some(FROM + 45))]);
+}
+
 #[test]
 fn a_row_of_extensions_is_followed_whatever_the_order() {
     let story = Story::new();

@@ -11,6 +11,24 @@ use crate::testing::{
 use crate::wire::List;
 
 #[test]
+fn a_funding_counts_from_a_day_of_blocks_below_the_stated_height_on() {
+    let trade = SampleTrade::new(Side::Sell);
+    for (stated, from) in [(0, 0), (144, 0), (145, 1), (1_000, 856), (u32::MAX, u32::MAX - 144)] {
+        let contract = trade.clone().agreed_at(stated).contract();
+        assert_eq!((contract.height, contract.funded_from()), (stated, from));
+        for tip in [0, from, u32::MAX] {
+            assert!(contract.can_be_funded_at(Some(from), tip) && contract.can_be_funded_at(Some(u32::MAX), tip));
+            assert!(from.checked_sub(1).is_none_or(|below| !contract.can_be_funded_at(Some(below), tip)));
+        }
+        // What no block holds, the next one could.
+        for (tip, counts) in [(from.checked_sub(2), false), (from.checked_sub(1), true), (Some(from), true)] {
+            assert!(tip.is_none_or(|tip| contract.can_be_funded_at(None, tip) == counts), "{stated}, {tip:?}");
+        }
+        assert!(contract.can_be_funded_at(None, u32::MAX));
+    }
+}
+
+#[test]
 fn a_bid_that_breaks_the_offer_is_no_trade() {
     let mut arbiter = Author::new(1);
     let advert = arbiter.write(&Body::ArbiterAdvert(sample_advert(&arbiter)));

@@ -25,7 +25,7 @@ impl Trade {
             Action::Fund | Action::Cancel if !joint && self.local.funding_tx.is_some() && phase == Phase::Agreed => {
                 Err(Refusal::AlreadyFunding)
             }
-            // Nobody would look for the funding below the height that the maker stated.
+            // Nobody looks for a funding far below the height that the maker stated, and a reorg could put it there.
             Action::Fund if !self.view.chain.synced || self.view.contract.as_ref().is_none_or(|c| c.height > tip) => {
                 Err(Refusal::NotSynced)
             }

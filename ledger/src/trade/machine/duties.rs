@@ -14,9 +14,7 @@ impl Trade {
     pub(super) fn duties(&self) -> Vec<Effect> {
         let phase = self.phase();
         let mut duties = Vec::new();
-        if let (Some(escrow), Some(contract)) = (&self.escrow, &self.view.contract) {
-            duties.push(Effect::Watch { scripts: escrow.scripts(), from_height: contract.height });
-        }
+        duties.extend(self.escrow.as_ref().map(|escrow| Effect::Watch { scripts: escrow.scripts() }));
         if phase == Phase::Bid && self.maker && self.bid.offer.automatic && !self.view.facts.cancelled() {
             duties.push(Effect::Accept);
         }

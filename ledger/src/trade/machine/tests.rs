@@ -111,6 +111,29 @@ fn nothing_is_funded_below_the_height_that_the_maker_stated() {
     }
 }
 
+/// No arbiter would find the escrow: so to its buyer, too, nothing is paid in, and nobody tells him to pay.
+#[test]
+fn a_seller_who_states_a_height_to_come_and_pays_in_below_it_has_funded_nothing() {
+    let tip = 200;
+    for (stated, phase) in [
+        (u32::MAX, Phase::Agreed),
+        (tip + 1_000, Phase::Agreed),
+        (tip + 1 + 144, Phase::Agreed),
+        (tip + 144, Phase::Funded), // seen by all, and still nothing to pay for
+        (tip, Phase::Funded),
+    ] {
+        let trade = SampleTrade::new(Side::Sell).agreed_at(stated);
+        for role in [Role::Buyer, Role::Seller, Role::Arbiter] {
+            let mut machine = agreed(&trade, role);
+            let seen = ChainFacts::gather(&trade.escrow(), tip + 2, true, [(&trade.funding(1), Some(tip))]);
+            machine.handle(Event::Chain(seen)).unwrap();
+            assert_eq!(machine.phase(), phase, "{role}, who was told of {stated}");
+            let is_paid_for = machine.actions().contains(&Action::MarkPaid);
+            assert_eq!(is_paid_for, role == Role::Buyer && stated == tip, "{stated}");
+        }
+    }
+}
+
 #[test]
 fn a_seller_whose_coins_are_in_the_escrow_can_ask_to_call_off() {
     let trade = SampleTrade::new(Side::Sell);

@@ -118,6 +118,38 @@ fn what_holds_no_money_goes_with_its_records() {
     assert!(look(&ledger(), trade.id(), None).unwrap().is_none());
 }
 
+/// Power goes when the wallet has set coins aside and nothing of that is kept here; then the maker signs his acceptance away.
+#[test]
+fn what_coins_are_set_aside_for_is_known_when_nothing_else_was_kept() {
+    let synced = || Event::Chain(ChainFacts { tip: 200, synced: true, ..ChainFacts::default() });
+    for (trade, is_joint) in [(SampleTrade::new(Side::Buy), false), (SampleTrade::with_bonds(Side::Buy), true)] {
+        let mut public = ledger();
+        admit_all(&mut public, &trade.records());
+        let known = look(&public, trade.id(), None).unwrap().unwrap();
+        let pin = known.pin.clone().unwrap();
+        let mut seller = Trade::new(trade.bid(), Role::Seller, false, Local::default());
+        seller.handle(known.event()).unwrap();
+        seller.handle(synced()).unwrap();
+        let asked = seller.handle(Event::Command(Command { action: Action::Fund, feerate: 10 })).unwrap();
+        assert_eq!(asked.iter().filter(|effect| effect.sets_coins_aside()).count(), 1, "{asked:?}");
+
+        let mut public = ledger();
+        admit_all(&mut public, &[trade.advert.clone(), trade.offer.clone(), trade.take.clone()]);
+        for committed in [true, false] {
+            let pin = Pin { committed, ..pin.clone() };
+            let known = look(&public, trade.id(), Some(&pin)).unwrap().unwrap();
+            let mut seller = Trade::new(known.bid.clone(), Role::Seller, false, Local::default());
+            seller.handle(known.event()).unwrap();
+            let owed = seller.handle(synced()).unwrap();
+            assert_eq!(seller.phase(), if committed { Phase::Void } else { Phase::Bid });
+            // By this script the wallet finds them. Of a funding by one wallet the driver frees what its phase tells to be free.
+            let script = trade.escrow().script();
+            assert_eq!(seller.escrow().map(Escrow::script), committed.then(|| script.clone()));
+            assert_eq!(owed.contains(&Effect::FreeCoins { script }), committed && is_joint, "{owed:?}");
+        }
+    }
+}
+
 #[test]
 fn a_contract_that_holds_money_is_not_replaced_by_another() {
     let trade = SampleTrade::new(Side::Sell);

@@ -20,6 +20,9 @@ pub struct TradeView {
     pub maker: bool,
     /// Where it stands.
     pub state: Phase,
+    /// Whether it still stands there, as far as this node knows: not while it reads the chain, unless that has shown the end.
+    #[serde(default)]
+    pub synced: bool,
     /// The buyer.
     pub buyer: AuthorId,
     /// The seller.

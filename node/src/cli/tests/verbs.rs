@@ -97,8 +97,8 @@ fn offer(id: &str) -> Value {
 
 fn trade(state: &str, actions: &[&str]) -> Value {
     json!({
-        "id": TRADE, "offer": OFFER, "role": "buyer", "maker": false, "state": state, "buyer": TAKER, "seller": MAKER,
-        "arbiter": arbiter(), "amount": 1_000_000, "currency": "EUR", "price": 6_175_000, "cost": 61_750,
+        "id": TRADE, "offer": OFFER, "role": "buyer", "maker": false, "state": state, "synced": true, "buyer": TAKER,
+        "seller": MAKER, "arbiter": arbiter(), "amount": 1_000_000, "currency": "EUR", "price": 6_175_000, "cost": 61_750,
         "method": "SEPA instant", "terms": "No reference.", "created": 0, "escrow_address": "bcrt1pescrow",
         "funding": { "txid": "cd".repeat(32), "confirmations": 1, "height": 110 }, "spend": null,
         "confirmations_needed": 1,
@@ -448,6 +448,14 @@ fn waiting_ends_with_the_state_or_says_that_it_cannot_come() {
     let node = Node::answering(&[("exchange_tradeShow", |_| Ok(trade("bid", &[])))]);
     let late = node.run(&["trade", "show", TRADE, "--wait", "funded", "--timeout", "0", "--json"]);
     assert_eq!((late.exit, &late.error()["code"]), (1, &json!("timed_out")));
+    let node = Node::answering(&[("exchange_tradeShow", |_| {
+        let mut reading = trade("funded", &[]);
+        reading["synced"] = json!(false);
+        Ok(reading)
+    })]);
+    let reading = node.run(&["trade", "show", TRADE, "--wait", "funded", "--timeout", "0"]);
+    assert_eq!(reading.exit, 1);
+    assert!(reading.err.contains("still reads the chain"), "{reading:?}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub enum Trade {
     Show {
         /// Its id, or the first digits of it
         trade: Prefix,
-        /// Wait until the trade has come to this state, or past it; fail when it cannot come there any more
+        /// Wait until it has come to this state or past it, by the whole chain; fail when it cannot come there any more
         #[arg(long, value_name = "STATE", value_parser = parse_phase())]
         wait: Option<Phase>,
         /// How many seconds to wait at most

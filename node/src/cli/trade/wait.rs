@@ -11,7 +11,7 @@ use crate::cli::values::phase_name;
 /// Between two looks: a trade moves by blocks and by people.
 const POLL: Duration = Duration::from_millis(250);
 
-/// Waits until the trade has come to `wanted`, or past it.
+/// Waits until the trade has come to `wanted`, or past it, and the node has read the chain to its tip.
 ///
 /// # Errors
 /// When it cannot come there any more, or not in time.
@@ -20,7 +20,7 @@ pub async fn until(client: &Client, trade: TradeId, wanted: Phase, timeout_s: u6
     let deadline = Instant::now() + Duration::from_secs(timeout_s.min(100 * 365 * 86_400));
     loop {
         let view = client.trade_show(trade).await?;
-        match progress(view.state, wanted) {
+        match known_progress(view.state, view.synced, wanted) {
             Progress::Reached => return Ok(view),
             Progress::Never => {
                 let message = format!(
@@ -30,6 +30,11 @@ pub async fn until(client: &Client, trade: TradeId, wanted: Phase, timeout_s: u6
                     phase_name(wanted)
                 );
                 return Err(Failure::refused(message, "`exchange-node trade show` tells why"));
+            }
+            Progress::NotYet if Instant::now() >= deadline && !view.synced => {
+                let message = format!("what became of trade {} is not known after {timeout_s} s", trade.short());
+                let hint = "the node still reads the chain: see `exchange-node status`; wait longer with --timeout";
+                return Err(Failure::timed_out(message, hint));
             }
             Progress::NotYet if Instant::now() >= deadline => {
                 let message =
@@ -65,6 +70,12 @@ fn progress(state: Phase, wanted: Phase) -> Progress {
     } else {
         Progress::Never
     }
+}
+
+/// Returns likewise what is known of it. While the node reads the chain, it shows what was so at some time: whoever waited for
+/// the escrow would pay for one that was spent long ago.
+fn known_progress(state: Phase, synced: bool, wanted: Phase) -> Progress {
+    if synced { progress(state, wanted) } else { Progress::NotYet }
 }
 
 /// Tells whether a trade may leave the path that it is on and still come to `wanted`. Such a turn is no path of its own: a
@@ -105,6 +116,16 @@ mod tests {
             (Phase::Agreed, Phase::Cancelled, Progress::NotYet),
         ] {
             assert_eq!(progress(state, wanted), expected, "{state:?}, waiting for {wanted:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_reached_or_lost_while_the_chain_is_read() {
+        for (_, state) in PHASES {
+            for (_, wanted) in PHASES {
+                assert_eq!(known_progress(state, false, wanted), Progress::NotYet);
+                assert_eq!(known_progress(state, true, wanted), progress(state, wanted));
+            }
         }
     }
 

@@ -1,10 +1,10 @@
 //! What a trade is told of the chain, event by event.
 
 use bitcoin::hashes::Hash;
-use bitcoin::{BlockHash, Witness};
+use bitcoin::{Amount, BlockHash, OutPoint, TxOut, Witness};
 use exchange_ledger::body::Side;
-use exchange_ledger::testing::{HEIGHT, SampleTrade, sats};
-use exchange_ledger::trade::Role;
+use exchange_ledger::testing::{HEIGHT, SampleTrade, sats, spend_of_nowhere};
+use exchange_ledger::trade::{Role, Seat};
 
 use super::*;
 use crate::chain::BlockRef;
@@ -33,7 +33,8 @@ fn following(height: u32) -> Tracker {
 fn an_escrow_of_the_past_is_not_known_before_its_search_has_ended() {
     let trade = SampleTrade::new(Side::Sell);
     let mut tracker = following(HEIGHT + 50);
-    assert!(tracker.watch(&trade.escrow()));
+    assert_eq!(tracker.watch(&trade.escrow(), false), Some(trade.contract().funded_from()));
+    assert_eq!(tracker.watch(&trade.escrow(), false), None, "it is watched");
     // This was on its way before the follower heard of the escrow: it says nothing about it.
     tracker.apply(&synced(HEIGHT + 50));
     assert!(!tracker.facts(trade.id()).synced, "no deadline may act on an escrow whose funding was not looked for");
@@ -51,7 +52,7 @@ fn an_escrow_of_the_past_is_not_known_before_its_search_has_ended() {
 fn a_chain_followed_from_below_is_searched_when_its_tip_is_reached() {
     let trade = SampleTrade::new(Side::Sell);
     let mut tracker = following(HEIGHT + 50);
-    tracker.watch(&trade.escrow());
+    tracker.watch(&trade.escrow(), false);
     tracker.restart();
     tracker.apply(&connected(HEIGHT + 3, vec![trade.funding(1)]));
     assert!(!tracker.facts(trade.id()).synced);
@@ -59,19 +60,50 @@ fn a_chain_followed_from_below_is_searched_when_its_tip_is_reached() {
     assert!(tracker.facts(trade.id()).synced);
 }
 
+/// A maker could pay in before he tells anybody, below the height that he states too. An arbiter would see it.
 #[test]
-fn what_was_just_agreed_on_has_no_past() {
-    let trade = SampleTrade::new(Side::Sell);
-    let mut tracker = following(HEIGHT);
-    tracker.watch(&trade.escrow());
-    assert!(tracker.facts(trade.id()).synced);
+fn only_what_was_accepted_here_just_now_has_no_past() {
+    let trade = SampleTrade::new(Side::Sell).agreed_at(1_000);
+    for (tip, is_accepted_here, has_past) in
+        [(1_000, true, false), (999, true, false), (1_001, true, true), (1_000, false, true), (900, false, true)]
+    {
+        let mut tracker = following(tip);
+        let from = if has_past { 1_000 - 144 } else { 1_000 };
+        assert_eq!(tracker.watch(&trade.escrow(), is_accepted_here), Some(from), "{tip}");
+        assert_eq!(tracker.facts(trade.id()).synced, !has_past, "{tip}");
+        if has_past {
+            tracker.apply(&ChainEvent::Found { block: block(from), tx: trade.funding(1) });
+            tracker.apply(&ChainEvent::Found { block: block(from - 1), tx: trade.funding(2) });
+            tracker.apply(&ChainEvent::Searched { scripts: trade.escrow().scripts() });
+            let facts = tracker.facts(trade.id());
+            assert_eq!((facts.synced, facts.fundings.len(), facts.fundings[0].height), (true, 1, Some(from)));
+        }
+    }
+    // Before the chain was followed to its tip nothing is known of what is below it.
+    let mut tracker = Tracker::default();
+    assert_eq!(tracker.watch(&trade.escrow(), true), Some(1_000 - 144));
+    assert!(!tracker.facts(trade.id()).synced);
+}
+
+#[test]
+fn a_case_is_found_whose_funding_a_reorg_put_below_the_height_that_was_stated() {
+    let trade = SampleTrade::new(Side::Sell).agreed_at(1_000);
+    let mut tracker = following(1_050);
+    assert!(tracker.watch_case(&trade.escrow()));
+    let (scripts, from) = tracker.due().unwrap();
+    assert_eq!(from, 1_000 - 144);
+    tracker.apply(&ChainEvent::Found { block: block(999), tx: trade.funding(1) });
+    tracker.apply(&ChainEvent::Searched { scripts });
+    assert_eq!(tracker.facts(trade.id()).fundings[0].height, Some(999));
+    tracker.restart();
+    assert!(tracker.scripts(1_050).iter().all(|(_, height)| *height == 1_000 - 144), "nor is it missed after a start");
 }
 
 #[test]
 fn a_funding_that_a_reorg_undid_and_another_took_the_coins_of_is_gone() {
     let trade = SampleTrade::new(Side::Sell);
     let mut tracker = following(HEIGHT);
-    tracker.watch(&trade.escrow());
+    tracker.watch(&trade.escrow(), true);
     tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(1)]));
     tracker.apply(&synced(HEIGHT + 1));
     assert_eq!(tracker.facts(trade.id()).fundings[0].height, Some(HEIGHT + 1));
@@ -87,7 +119,7 @@ fn a_funding_that_a_reorg_undid_and_another_took_the_coins_of_is_gone() {
 fn a_funding_that_a_reorg_put_back_into_the_pool_waits_there() {
     let trade = SampleTrade::new(Side::Sell);
     let mut tracker = following(HEIGHT);
-    tracker.watch(&trade.escrow());
+    tracker.watch(&trade.escrow(), true);
     tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(1)]));
     tracker.apply(&ChainEvent::Disconnected { block: block(HEIGHT + 1) });
     tracker.apply(&connected(HEIGHT + 1, Vec::new()));
@@ -105,7 +137,7 @@ fn a_funding_that_confirms_disappears_and_returns_is_told_truthfully_at_each_mom
     let trade = SampleTrade::new(Side::Sell);
     let (funding, txid) = (trade.funding(1), trade.funding(1).compute_txid());
     let mut tracker = following(HEIGHT);
-    tracker.watch(&trade.escrow());
+    tracker.watch(&trade.escrow(), true);
     let heights = |tracker: &Tracker| tracker.facts(trade.id()).fundings.iter().map(|f| f.height).collect::<Vec<_>>();
     tracker.apply(&ChainEvent::MempoolSeen { tx: funding.clone() });
     assert_eq!(heights(&tracker), [None]);
@@ -147,7 +179,7 @@ fn a_spend_that_nobody_signed_is_no_news_and_a_block_shows_the_true_one() {
     let mut made_up = payout.clone();
     made_up.input[0].witness = Witness::from_slice(&[[1; 64]]);
     let mut tracker = following(HEIGHT);
-    tracker.watch(&escrow);
+    tracker.watch(&escrow, true);
     tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(1)]));
     tracker.apply(&ChainEvent::MempoolSeen { tx: made_up });
     assert_eq!(tracker.facts(trade.id()).spends, []);
@@ -164,15 +196,100 @@ fn a_spend_that_nobody_signed_is_no_news_and_a_block_shows_the_true_one() {
 fn what_others_make_up_of_the_pool_takes_no_place_of_what_a_block_holds() {
     let trade = SampleTrade::new(Side::Sell);
     let mut tracker = following(HEIGHT);
-    tracker.watch(&trade.escrow());
-    for number in 1..=u8::try_from(MAX_TXS).unwrap() + 1 {
+    tracker.watch(&trade.escrow(), true);
+    // As many outputs in one transaction would cost its maker no more.
+    let mut wide = trade.funding(1);
+    wide.output = vec![trade.escrow().output(); MAX_FUNDINGS + 1];
+    tracker.apply(&ChainEvent::MempoolSeen { tx: wide });
+    assert_eq!(tracker.facts(trade.id()).fundings, []);
+    for number in 1..=u8::try_from(MAX_WAITING).unwrap() + 1 {
         tracker.apply(&ChainEvent::MempoolSeen { tx: trade.funding(number) });
     }
-    assert_eq!(tracker.facts(trade.id()).fundings.len(), MAX_TXS);
+    assert_eq!(tracker.facts(trade.id()).fundings.len(), MAX_WAITING);
     tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(200)]));
     let fundings = tracker.facts(trade.id()).fundings;
-    assert_eq!(fundings.len(), MAX_TXS);
+    assert_eq!(fundings.len(), MAX_WAITING + 1);
     assert!(fundings.iter().any(|funding| funding.height == Some(HEIGHT + 1)));
+}
+
+/// Returns a transaction that spends an output of another, told apart by which.
+fn spend_of(tx: &Transaction, vout: u32) -> Transaction {
+    let mut spend = spend_of_nowhere(1, Vec::new());
+    spend.input[0].previous_output = OutPoint { txid: tx.compute_txid(), vout };
+    spend
+}
+
+/// Returns the first extension of an escrow, and the second.
+fn extensions(trade: &mut SampleTrade, funding: &Transaction) -> [Transaction; 2] {
+    let escrow = trade.escrow();
+    let (pair, buyer) = (trade.arbiter_pair(escrow.contract(), Seat::First), trade.author(Role::Buyer).trade_key());
+    let extend = |vaults: &Vaults| {
+        let extend = escrow.extend(Seat::First, vaults, sats(4_000), &pair).unwrap();
+        escrow.complete_extend(Seat::First, &extend, Role::Buyer, &buyer).unwrap().tx
+    };
+    let vaults = escrow.fundings(funding)[0];
+    let first = extend(&vaults);
+    let second = extend(&escrow.extended(&first, &vaults).unwrap());
+    [first, second]
+}
+
+/// Its seller pays dust to the escrow's script, in the funding itself, and spends each output on its own.
+#[test]
+fn dust_and_what_spends_it_hides_no_extension() {
+    const DUST: u32 = 70;
+    let mut trade = SampleTrade::new(Side::Sell);
+    let escrow = trade.escrow();
+    let mut funding = trade.funding(1);
+    let dust = TxOut { value: Amount::from_sat(1_000), script_pubkey: escrow.script() };
+    funding.output.extend(vec![dust; usize::try_from(DUST).unwrap()]);
+    let [first, second] = extensions(&mut trade, &funding);
+    let mut tracker = following(HEIGHT);
+    tracker.watch(&escrow, true);
+    tracker.apply(&connected(HEIGHT + 1, vec![funding.clone()]));
+    tracker.apply(&connected(HEIGHT + 150, vec![first.clone()]));
+    tracker.apply(&connected(HEIGHT + 4_400, (1..=DUST).map(|vout| spend_of(&funding, vout)).collect()));
+    tracker.apply(&connected(HEIGHT + 4_401, vec![second.clone()]));
+    let facts = tracker.facts(trade.id());
+    let is_seen = |tx: &Transaction| facts.spends.iter().any(|spend| spend.tx == *tx);
+    assert_eq!((facts.fundings.len(), facts.spends.len()), (3, 2));
+    assert!(is_seen(&first) && is_seen(&second));
+    assert_eq!(tracker.escrows[&trade.id()].txs.len(), 3, "nothing else is kept");
+}
+
+/// Whoever funds it again and again gives its amount each time, until its delay is over, and hides nothing by it.
+#[test]
+fn what_spends_a_funding_is_seen_however_often_the_escrow_is_funded() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let numbers: Vec<u8> = (1..=u8::try_from(MAX_FUNDINGS).unwrap() + 1).collect();
+    let fundings: Vec<Transaction> = numbers.iter().map(|number| trade.funding(*number)).collect();
+    let [first, second] = extensions(&mut trade, &fundings[0]);
+    let mut tracker = following(HEIGHT);
+    tracker.watch(&trade.escrow(), true);
+    // The pool shows them all before.
+    for tx in &fundings {
+        tracker.apply(&ChainEvent::MempoolSeen { tx: tx.clone() });
+    }
+    tracker.apply(&connected(HEIGHT + 1, fundings.clone()));
+    assert_eq!(tracker.facts(trade.id()).fundings.len(), MAX_FUNDINGS, "the first");
+    tracker.apply(&connected(HEIGHT + 150, vec![first]));
+    tracker.apply(&connected(HEIGHT + 4_400, fundings[1..].iter().map(|tx| spend_of(tx, 0)).collect()));
+    tracker.apply(&connected(HEIGHT + 4_401, vec![second]));
+    let facts = tracker.facts(trade.id());
+    assert_eq!((facts.fundings.len(), facts.spends.len()), (MAX_FUNDINGS + 2, MAX_FUNDINGS - 1 + 2));
+}
+
+/// Only who follows from lower, for another trade, sees it: it must not take the place of what all see.
+#[test]
+fn what_lies_too_low_takes_no_place() {
+    let trade = SampleTrade::new(Side::Sell).agreed_at(1_000);
+    let mut tracker = following(800);
+    tracker.watch(&trade.escrow(), false);
+    let low = (2..=u8::try_from(MAX_FUNDINGS).unwrap() + 1).map(|number| trade.funding(number)).collect();
+    tracker.apply(&connected(855, low));
+    tracker.apply(&connected(856, vec![trade.funding(1)]));
+    let fundings = tracker.facts(trade.id()).fundings;
+    assert_eq!((fundings.len(), fundings[0].height), (1, Some(856)));
+    assert_eq!(tracker.escrows[&trade.id()].txs.len(), 1);
 }
 
 #[test]

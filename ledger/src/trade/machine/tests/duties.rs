@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::body::{Closed, Dispute, Offer};
-use crate::testing::{EPOCH, HEIGHT, sample_accept, sample_offer, sample_take, vaults_of};
+use crate::testing::{EPOCH, sample_accept, sample_offer, sample_take, vaults_of};
 use crate::wire::TxId;
 
 const FUNDED_AT: u32 = 190;
@@ -36,13 +36,13 @@ fn publishes(effects: &[Effect], body: Body) -> bool {
 }
 
 #[test]
-fn every_output_is_watched_from_the_height_that_the_maker_stated() {
+fn every_output_is_watched_by_everybody() {
     let trade = SampleTrade::new(Side::Sell);
     for contract in [trade.contract(), trade.bonded()] {
         for role in [Role::Buyer, Role::Seller, Role::Arbiter] {
             let effects = owed(&trade, &contract, role, Local::default(), Facts::default(), chain(200));
             let scripts = Escrow::new(&contract).scripts();
-            assert!(effects.contains(&Effect::Watch { scripts, from_height: HEIGHT }), "{role}: {effects:?}");
+            assert!(effects.contains(&Effect::Watch { scripts }), "{role}: {effects:?}");
         }
     }
 }
