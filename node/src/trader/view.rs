@@ -48,7 +48,7 @@ impl Trader {
             confirmations_needed: confirmations_for(bid.take.amount),
             next: match why_not_pay(trade) {
                 Some(reason) => take_no_risk(trade, &reason),
-                None => signs_elsewhere(active).unwrap_or_else(|| next_step(trade, network)),
+                None => signs_elsewhere(active).unwrap_or_else(|| with_wish(trade, next_step(trade, network))),
             },
             actions: trade.actions(),
             steps: steps(trade),
@@ -217,6 +217,25 @@ fn over(what: String) -> NextStep {
 /// Says that the buyer's bond lies in its output, for him to take.
 fn take_bond_back(what: &str) -> NextStep {
     step(Actor::You, what.to_owned(), None, "it stays there, and is nobody's but yours", Some(Action::Refund))
+}
+
+/// Tells whether the seller asks for a refund to which the buyer has not agreed.
+fn wants_refund(trade: &Trade) -> bool {
+    trade.view().facts.seller_cancel && matches!(trade.phase(), Phase::Funded | Phase::Paid | Phase::Disputed)
+}
+
+/// Says besides that the seller asks for a refund. The trade goes on as before, until the buyer agrees.
+fn with_wish(trade: &Trade, next: NextStep) -> NextStep {
+    if !wants_refund(trade) || next.action == Some(Action::Refund) {
+        return next;
+    }
+    let wish = match (trade.role(), trade.phase()) {
+        (Role::Seller, _) => "you asked for a refund, and the buyer has to agree; until he does",
+        (Role::Buyer, Phase::Funded) => "the seller asks you to agree to a refund: talk to him before you pay; else",
+        (Role::Buyer, _) => "the seller asks you to agree to a refund: do not, if you have paid; else",
+        (Role::Arbiter, _) => "the seller asked for a refund, and the buyer has not agreed",
+    };
+    NextStep { what: format!("{wish}: {}", next.what), ..next }
 }
 
 /// Returns what the buyer pays.
@@ -540,7 +559,12 @@ fn how_paid(view: &View) -> String {
 /// Returns the line of the log that tells where a trade stands.
 pub(super) fn line(trade: &Trade) -> String {
     let what = why_not_pay(trade).map_or_else(|| standing(trade.role(), trade.phase()).to_owned(), |why| why.message);
-    format!("trade {}: {what}", trade.id().short())
+    let wish = match (wants_refund(trade), trade.role()) {
+        (false, _) => "",
+        (true, Role::Seller) => "; you asked for a refund",
+        (true, Role::Buyer | Role::Arbiter) => "; the seller asks for a refund",
+    };
+    format!("trade {}: {what}{wish}", trade.id().short())
 }
 
 const fn standing(role: Role, phase: Phase) -> &'static str {
@@ -605,6 +629,33 @@ mod tests {
             let fundings = vec![Funding::new(vaults, Some(190))];
             trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, fundings, spends })).unwrap();
             assert_eq!((trade.phase(), next_step(&trade, Network::Regtest).until), (phase, until), "{what}");
+        }
+    }
+
+    /// Returns a trade that was funded at height 190, as one side sees it ten blocks later.
+    fn funded(sample: &SampleTrade, role: Role, facts: Facts) -> Trade {
+        let mut trade = Trade::new(sample.bid(), role, false, Local::default());
+        trade.handle(Event::Records { contract: Some(sample.contract()), facts }).unwrap();
+        let (fundings, spends) = (vec![Funding::new(sample.vaults(1), Some(190))], Vec::new());
+        trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, fundings, spends })).unwrap();
+        trade
+    }
+
+    #[test]
+    fn both_sides_read_that_the_seller_asks_for_a_refund() {
+        let sample = SampleTrade::new(Side::Sell);
+        for (role, payment_sent, words) in [
+            (Role::Seller, false, "you asked for a refund, and the buyer has to agree; until he does: the buyer pays"),
+            (Role::Seller, true, "you asked for a refund, and the buyer has to agree; until he does: look for"),
+            (Role::Buyer, false, "talk to him before you pay; else: "),
+            (Role::Buyer, true, "do not, if you have paid; else: the seller finds your payment"),
+        ] {
+            let of = |seller_cancel| funded(&sample, role, Facts { payment_sent, seller_cancel, ..Facts::default() });
+            let next = |trade: &Trade| with_wish(trade, next_step(trade, Network::Regtest));
+            assert!(next(&of(true)).what.contains(words), "{}", next(&of(true)).what);
+            assert!(!next(&of(false)).what.contains("refund"), "{}", next(&of(false)).what);
+            assert!(line(&of(true)).contains("refund") && !line(&of(false)).contains("refund"), "{}", line(&of(true)));
+            assert_eq!(next(&of(true)).action, next(&of(false)).action, "the trade goes on");
         }
     }
 

@@ -146,7 +146,7 @@ impl App {
                 }
             }
             Reply::Trade(trade) => {
-                self.toast(words::trade::after(call), false);
+                self.toast(words::trade::after(call, &trade), false);
                 // Wherever it is: the help, or an error, may stand above it by now.
                 self.popups.retain(|popup| !matches!(popup, Popup::Accept(..) | Popup::Rule(..)));
                 if call == CallName::Take {

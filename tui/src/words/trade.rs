@@ -166,15 +166,15 @@ fn cancel(trade: &TradeView, amount: &str) -> Question {
     }
 }
 
-/// Returns what to say after a call that changed a trade.
-pub const fn after(call: CallName) -> &'static str {
+/// Returns what to say after a call that changed a trade, by how the trade stands then.
+pub fn after(call: CallName, trade: &TradeView) -> &'static str {
     match call {
         CallName::Take => "Your bid is out. The maker answers next.",
         CallName::Trade(Action::Accept) => "The bid is accepted.",
         CallName::Trade(Action::Fund) => "The coins are on their way into the escrow.",
         CallName::Trade(Action::MarkPaid) => "The seller is told.",
         CallName::Trade(Action::Release) => "The coins are released.",
-        CallName::Trade(Action::Cancel) => "The trade is being called off.",
+        CallName::Trade(Action::Cancel) => called_off(trade),
         CallName::Trade(Action::Refund) => "The coins are coming back.",
         CallName::Trade(Action::Dispute) => "The arbiter is called.",
         CallName::Trade(Action::Rule) => "Your ruling is out.",
@@ -197,6 +197,15 @@ pub const fn after(call: CallName) -> &'static str {
         | CallName::Weigh
         | CallName::ToShow
         | CallName::Disclose => "Done.",
+    }
+}
+
+/// Says what calling off has led to: once the coins are in the escrow, a seller can only ask for them.
+fn called_off(trade: &TradeView) -> &'static str {
+    match (trade.state.is_held(), trade.role) {
+        (true, Some(Role::Seller)) => "The buyer is asked for a refund. Until he agrees, the trade goes on.",
+        (true, Some(Role::Buyer)) => "You have agreed: the coins go back to the seller.",
+        (true, Some(Role::Arbiter) | None) | (false, _) => "The trade is being called off.",
     }
 }
 

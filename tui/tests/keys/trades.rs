@@ -27,6 +27,19 @@ fn a_step_that_is_not_possible_does_nothing_and_says_why() {
 }
 
 #[test]
+fn who_asks_for_a_refund_is_told_that_the_buyer_has_to_agree() {
+    let mut user = User::trading();
+    user.keys("4jcy");
+    let Call::Trade(action, _) = only_call(&mut user) else { panic!("not asked") };
+    assert_eq!(action, Action::Cancel);
+    let asked = exchange_api::TradeView { actions: vec![Action::Release], ..common::trade_to_release() };
+    reply(&mut user, CallName::Trade(Action::Cancel), Ok(Reply::Trade(asked)));
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("✓ The buyer is asked for a refund. Until he agrees, the trade goes on."), "{screen}");
+    assert!(!screen.contains("called off") && !screen.contains("c cancel"), "{screen}");
+}
+
+#[test]
 fn a_form_that_is_done_does_not_come_back_from_below_the_help() {
     let mut user = User::trading();
     let bid = exchange_api::TradeView { actions: vec![Action::Accept], ..trade(1, Role::Seller, Phase::Bid) };
