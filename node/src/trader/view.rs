@@ -172,18 +172,7 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             step(Actor::Chain, what, None, otherwise, None)
         }
         (Phase::Funded, role) => funded(trade, role),
-        (Phase::Paid, Role::Seller) => {
-            let what =
-                format!("look for {} in your account; release the coins only when it is there for good", cost(trade));
-            let otherwise = "the coins stay in the escrow; a release cannot be undone";
-            step(Actor::You, what, view.refund_from(), otherwise, Some(Action::Release))
-        }
-        (Phase::Paid, _) => {
-            let what = "the seller finds your payment and releases the coins".to_owned();
-            let otherwise = "call for the arbiter; a dispute opens by itself a week before the seller could take the coins \
-                             back. Keep the proof of your payment";
-            step(Actor::Peer, what, view.refund_from(), otherwise, None)
-        }
+        (Phase::Paid, role) => paid(trade, role),
         (Phase::Disputed, role) => disputed(trade, role),
         (Phase::Ruled, role) => ruled(trade, role),
         (Phase::Settled, _) => over("settled: the coins are divided as the arbiter ruled".to_owned()),
@@ -285,6 +274,31 @@ fn funded(trade: &Trade, role: Role) -> NextStep {
             let what = format!("the buyer pays {cost} by {}", trade.bid().method());
             let otherwise = "if he does not pay, you take your coins back at the refund height";
             step(Actor::Peer, what, until, otherwise, None)
+        }
+    }
+}
+
+/// Returns who acts next once the buyer says that he paid. A height ends that, by a dispute, and a later one that too.
+fn paid(trade: &Trade, role: Role) -> NextStep {
+    let (view, until) = (trade.view(), trade.view().dispute_from());
+    let from = view.refund_from().map_or_else(|| "the refund height".to_owned(), |from| format!("height {from}"));
+    match role {
+        Role::Seller => {
+            let what =
+                format!("look for {} in your account; release the coins only when it is there for good", cost(trade));
+            let otherwise = format!(
+                "at that height a dispute opens by itself; if nobody rules by {from}, you can take the coins back. A release \
+                 cannot be undone"
+            );
+            step(Actor::You, what, until, &otherwise, Some(Action::Release))
+        }
+        Role::Buyer | Role::Arbiter => {
+            let what = "the seller finds your payment and releases the coins".to_owned();
+            let otherwise = format!(
+                "call for the arbiter; at that height a dispute opens by itself, and from {from} on the seller could take the \
+                 coins back. Keep the proof of your payment"
+            );
+            step(Actor::Peer, what, until, &otherwise, None)
         }
     }
 }
@@ -656,6 +670,22 @@ mod tests {
             assert!(!next(&of(false)).what.contains("refund"), "{}", next(&of(false)).what);
             assert!(line(&of(true)).contains("refund") && !line(&of(false)).contains("refund"), "{}", line(&of(true)));
             assert_eq!(next(&of(true)).action, next(&of(false)).action, "the trade goes on");
+        }
+    }
+
+    #[test]
+    fn who_waits_for_a_payment_or_for_the_coins_reads_when_a_dispute_opens_and_when_the_refund_does() {
+        let sample = SampleTrade::new(Side::Sell);
+        let (dispute_from, refund_from) = (190 + 4320 - 1008, 190 + 4320 - 1);
+        for (role, words) in [
+            (Role::Seller, format!("by height {refund_from}, you can take the coins back")),
+            (Role::Buyer, format!("from height {refund_from} on the seller could take the coins back")),
+        ] {
+            let trade = funded(&sample, role, Facts { payment_sent: true, ..Facts::default() });
+            let next = next_step(&trade, Network::Regtest);
+            assert_eq!((trade.phase(), next.until), (Phase::Paid, Some(dispute_from)));
+            assert!(next.otherwise.contains(&words), "{}", next.otherwise);
+            assert!(next.otherwise.contains("a dispute opens by itself"), "{}", next.otherwise);
         }
     }
 

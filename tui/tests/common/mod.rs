@@ -195,9 +195,11 @@ pub fn trade_to_release() -> TradeView {
         role: Some(Role::Seller),
         next: NextStep {
             who: Actor::You,
-            what: "Look for 617.50 EUR in your account. Once they are there, release the coins.".into(),
-            until: None,
-            otherwise: "The arbiter can decide after a day.".into(),
+            what: "look for 617.50 EUR in your account; release the coins only when it is there for good".into(),
+            until: Some(4512),
+            otherwise: "at that height a dispute opens by itself; if nobody rules by height 5519, you can take the coins back. \
+                        A release cannot be undone"
+                .into(),
             action: Some(Action::Release),
         },
         actions: vec![Action::Release, Action::Cancel],
