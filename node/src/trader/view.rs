@@ -4,7 +4,7 @@ use bitcoin::Network;
 use exchange_api::{
     Actor, ApiError, ArbiterView, ChainTx, DisputeView, NextStep, RulingView, Step, StepState, TradeView,
 };
-use exchange_ledger::body::Coin;
+use exchange_ledger::body::{Coin, Ruling};
 use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{
     Action, Arbiter, Escrow, Leaf, Phase, Refusal, Role, Seat, Trade, View, confirmations_for,
@@ -50,7 +50,7 @@ impl Trader {
                 Some(reason) => take_no_risk(trade, &reason),
                 None => signs_elsewhere(active).unwrap_or_else(|| with_wish(trade, next_step(trade, network))),
             },
-            actions: trade.actions(),
+            actions: offered(trade),
             steps: steps(trade),
             pay_until: view.pay_until(),
             refund_from: view.refund_from(),
@@ -64,6 +64,16 @@ impl Trader {
             buyer_bond: bid.buyer_bond,
         }
     }
+}
+
+/// Returns what the user is offered. After a ruling the two can still agree to something else, as the machine allows, but nothing
+/// asks them to: what is left by then is to wait, or to take back one's own.
+fn offered(trade: &Trade) -> Vec<Action> {
+    let mut actions = trade.actions();
+    if trade.phase() == Phase::Ruled {
+        actions.retain(|action| !matches!(action, Action::Release | Action::Cancel));
+    }
+    actions
 }
 
 /// Returns why a buyer whose turn it is to pay must not pay.
@@ -174,8 +184,11 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
         (Phase::Funded, role) => funded(trade, role),
         (Phase::Paid, role) => paid(trade, role),
         (Phase::Disputed, role) => disputed(trade, role),
-        (Phase::Ruled, role) => ruled(trade, role),
-        (Phase::Settled, _) => over("settled: the coins are divided as the arbiter ruled".to_owned()),
+        (Phase::Ruled, _) => ruled(trade),
+        (Phase::Settled, _) => over(match view.ruling() {
+            Some((seat, ruling)) => format!("settled: {}", outcome(trade, *seat, ruling)),
+            None => "settled: the coins are divided as the arbiter ruled".to_owned(),
+        }),
         (Phase::Released, role) => released(trade, role),
         (Phase::Refunding, Role::Buyer) if lies_there(trade) => take_bond_back("you never paid: take your bond back"),
         (Phase::Refunding, _) => {
@@ -474,19 +487,35 @@ fn joint(trade: &Trade, role: Role) -> NextStep {
     }
 }
 
+/// Says for whom an arbiter ruled, and what each gets. What is left to a loser is of his bond, and no part of what was traded.
+fn outcome(trade: &Trade, seat: Seat, ruling: &Ruling) -> String {
+    let bond = ruling.vaults.bond.map_or(Sats::ZERO, |bond| bond.value);
+    let winner = match (ruling.to_buyer <= bond, ruling.to_seller <= trade.bid().seller_bond) {
+        (false, true) => Some(Role::Buyer),
+        (true, false) => Some(Role::Seller),
+        (false, false) | (true, true) => None,
+    };
+    let who = |role: Role| if role == trade.role() { "you".to_owned() } else { format!("the {role}") };
+    let ruler = if trade.seat() == Some(seat) { "you" } else { "the arbiter" };
+    let verdict = winner.map_or_else(|| "divided the coins".to_owned(), |role| format!("ruled for {}", who(role)));
+    let part = |role: Role, gets: Sats| {
+        let is_bond = gets > Sats::ZERO && winner.is_some_and(|winner| winner != role);
+        format!("{gets} BTC{} to {}", if is_bond { " of the bond" } else { "" }, who(role))
+    };
+    let (to_buyer, to_seller) = (part(Role::Buyer, ruling.to_buyer), part(Role::Seller, ruling.to_seller));
+    let fee = trade.escrow().map_or(Sats::ZERO, |escrow| escrow.contract().fee_of(seat));
+    let fee = if fee > Sats::ZERO { format!(", {fee} BTC to {ruler}") } else { String::new() };
+    format!("{ruler} {verdict}: {to_buyer}, {to_seller}{fee}")
+}
+
 /// Returns who acts next once an arbiter ruled.
-fn ruled(trade: &Trade, role: Role) -> NextStep {
+fn ruled(trade: &Trade) -> NextStep {
     let Some((seat, ruling)) = trade.view().ruling() else {
         return step(Actor::Chain, "the chain confirms the ruling".to_owned(), None, "nothing to do", None);
     };
-    let gets = match role {
-        Role::Buyer => format!("you get {} BTC", ruling.to_buyer),
-        Role::Seller => format!("you get {} BTC", ruling.to_seller),
-        Role::Arbiter => format!("the buyer gets {} BTC, the seller {} BTC", ruling.to_buyer, ruling.to_seller),
-    };
     let from = trade.view().ruling_from(*seat);
     let opens = from.map_or_else(String::new, |from| format!(" from height {from} on"));
-    let what = format!("the arbiter ruled: {gets}; the coins move by themselves{opens}");
+    let what = format!("{}; the coins move by themselves{opens}", outcome(trade, *seat, ruling));
     match deadline(trade).filter(|_| ruling.to_buyer > Sats::ZERO) {
         Some(until) => step(Actor::Chain, what, Some(until), GOES_ON_IN_TIME, None),
         None => {
@@ -509,6 +538,7 @@ fn deadline(trade: &Trade) -> Option<u32> {
 /// Returns the steps of the trade, done and to come.
 fn steps(trade: &Trade) -> Vec<Step> {
     let (phase, view) = (trade.phase(), trade.view());
+    let is_case = matches!(phase, Phase::Disputed | Phase::Ruled | Phase::Settled);
     let reached = match phase {
         Phase::Bid | Phase::Void => 0,
         Phase::Agreed | Phase::Cancelled => 1,
@@ -517,9 +547,9 @@ fn steps(trade: &Trade) -> Vec<Step> {
         Phase::Funding => 2,
         Phase::Funded => 3,
         Phase::Paid => 4,
-        Phase::Disputed => 4,
-        Phase::Released | Phase::Refunding | Phase::Ruled => 5,
-        Phase::Closed | Phase::Refunded | Phase::Settled | Phase::Lost => 6,
+        Phase::Released | Phase::Refunding | Phase::Disputed => 5,
+        Phase::Closed | Phase::Refunded | Phase::Lost | Phase::Ruled => 6,
+        Phase::Settled => 7,
     };
     let depth = view.funding().map_or(0, |funding| view.depth(funding.height));
     let needed = confirmations_for(trade.bid().take.amount);
@@ -538,20 +568,21 @@ fn steps(trade: &Trade) -> Vec<Step> {
         | Phase::Closed
         | Phase::Lost => ("Coins released", "Payout confirmed"),
     };
-    let names = [
+    let mut names = vec![
         ("Bid accepted", String::new()),
         ("Escrow funded", String::new()),
         ("Escrow confirmed", if reached == 2 { confirmed } else { String::new() }),
-        (if phase == Phase::Disputed { "Disputed" } else { "Payment sent" }, String::new()),
-        (signed, String::new()),
-        (confirmed_as, how_paid(view)),
+        ("Payment sent", String::new()),
     ];
+    names.extend(is_case.then(|| ("Disputed", String::new())));
+    names.extend([(signed, String::new()), (confirmed_as, how_paid(view))]);
     let skipped = |at: usize| match phase {
         Phase::Void | Phase::Cancelled => at >= reached,
-        Phase::Refunding | Phase::Refunded | Phase::Ruled | Phase::Settled => at == 3 && !view.facts.payment_sent,
+        Phase::Refunding | Phase::Refunded | Phase::Disputed | Phase::Ruled | Phase::Settled => {
+            at == 3 && !view.facts.payment_sent
+        }
         Phase::Released | Phase::Closed => at == 3 && !view.facts.payment_sent,
         Phase::Bid | Phase::Agreed | Phase::Funding | Phase::Funded | Phase::Paid | Phase::Lost => false,
-        Phase::Disputed => false,
     };
     let state = |at: usize| match at.cmp(&reached) {
         _ if skipped(at) => StepState::Skipped,
@@ -572,7 +603,12 @@ fn how_paid(view: &View) -> String {
 
 /// Returns the line of the log that tells where a trade stands.
 pub(super) fn line(trade: &Trade) -> String {
-    let what = why_not_pay(trade).map_or_else(|| standing(trade.role(), trade.phase()).to_owned(), |why| why.message);
+    let is_decided = matches!(trade.phase(), Phase::Ruled | Phase::Settled);
+    let what = match (why_not_pay(trade), trade.view().ruling().filter(|_| is_decided)) {
+        (Some(why), _) => why.message,
+        (None, Some((seat, ruling))) => outcome(trade, *seat, ruling),
+        (None, None) => standing(trade.role(), trade.phase()).to_owned(),
+    };
     let wish = match (wants_refund(trade), trade.role()) {
         (false, _) => "",
         (true, Role::Seller) => "; you asked for a refund",
@@ -686,6 +722,36 @@ mod tests {
             assert_eq!((trade.phase(), next.until), (Phase::Paid, Some(dispute_from)));
             assert!(next.otherwise.contains(&words), "{}", next.otherwise);
             assert!(next.otherwise.contains("a dispute opens by itself"), "{}", next.otherwise);
+        }
+    }
+
+    #[test]
+    fn each_reads_who_won_and_what_is_left_of_a_bond_is_no_part_of_that() {
+        let sample = SampleTrade::with_bonds(Side::Sell);
+        let (escrow, vaults) = (sample.escrow(), sample.vaults(1));
+        let pair = sample.arbiter_pair(escrow.contract(), Seat::First);
+        let split = Verdict::Split(sats(400_000));
+        for (verdict, role, words) in [
+            (Verdict::Buyer, Role::Buyer, "the arbiter ruled for you: "),
+            (Verdict::Buyer, Role::Seller, "the arbiter ruled for the buyer: "),
+            (Verdict::Seller, Role::Seller, "the arbiter ruled for you: "),
+            (Verdict::Seller, Role::Buyer, "the arbiter ruled for the seller: "),
+            (split, Role::Buyer, "the arbiter divided the coins: "),
+            (Verdict::Buyer, Role::Arbiter, "you ruled for the buyer: "),
+        ] {
+            let division = escrow.divide(Seat::First, &vaults, verdict, 1).unwrap();
+            let rulings = vec![(Seat::First, escrow.rule(Seat::First, &vaults, division, &pair).unwrap())];
+            let facts = Facts { payment_sent: true, buyer_dispute: true, rulings, ..Facts::default() };
+            let trade = funded(&sample, role, facts);
+            let what = next_step(&trade, Network::Regtest).what;
+            assert!(trade.phase() == Phase::Ruled && what.starts_with(words), "{what}");
+            assert_eq!(what.contains("of the bond"), verdict != split, "{what}");
+            let own = if role == Role::Buyer { division.0 } else { division.1 };
+            assert!(role == Role::Arbiter || what.contains(&format!("{own} BTC")), "{what}");
+            assert_eq!(offered(&trade), [], "nothing is left to press");
+            let names: Vec<String> = steps(&trade).into_iter().map(|step| step.name).collect();
+            assert_eq!(names[3..6], ["Payment sent", "Disputed", "Arbiter ruled"]);
+            assert_eq!(steps(&trade)[6].state, StepState::Current);
         }
     }
 

@@ -50,7 +50,7 @@ pub struct TradeView {
     pub confirmations_needed: u32,
     /// What may be done, by whom, until when.
     pub next: NextStep,
-    /// What this node may do now.
+    /// What this node's user is offered now.
     pub actions: Vec<Action>,
     /// The steps of the whole trade, for a stepper.
     pub steps: Vec<Step>,
