@@ -55,7 +55,7 @@ impl Trader {
             pay_until: view.pay_until(),
             refund_from: view.refund_from(),
             their_details: trade.local().their_details.clone(),
-            my_details: trade.local().details.as_ref().map(|(_, details)| details.clone()),
+            my_details: self.details_of(trade),
             problem: active.problem.as_ref().map(|problem| problem.words.clone()),
             unread: active.unread,
             dispute: dispute(trade),
@@ -63,6 +63,18 @@ impl Trader {
             seller_bond: bid.seller_bond,
             buyer_bond: bid.buyer_bond,
         }
+    }
+
+    /// Returns the user's own payment details: those of the trade, or while a bid for his offer waits, those given with the offer,
+    /// which the taker gets unless others are chosen.
+    fn details_of(&self, trade: &Trade) -> Option<String> {
+        let chosen = trade.local().details.as_ref().map(|(_, details)| details.clone());
+        if chosen.is_some() || trade.phase() != Phase::Bid || !trade.is_maker() {
+            return chosen;
+        }
+        let (offer, _) = self.tools.keeper.ledger().offer(&trade.bid().offer_id).ok().flatten()?;
+        let given = self.tools.private.offer_details(&offer.header().body_hash).ok().flatten();
+        given.filter(|details| !details.is_empty())
     }
 }
 
@@ -201,6 +213,7 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             "called off; a coin of yours is spent back to you, so that what you had signed can never confirm"
                 .to_owned(),
         ),
+        (Phase::Cancelled, _) if view.contract.is_none() => over(format!("{}; no coins moved", who_ended_bid(trade))),
         (Phase::Cancelled, _) => over("called off before any coins moved".to_owned()),
         (Phase::Void, _) => over("the offer was taken by somebody else or withdrawn; no coins moved".to_owned()),
         (Phase::Lost, _) => over("the escrow was spent in an unforeseen way: run the audit".to_owned()),
@@ -214,6 +227,22 @@ fn step(who: Actor, what: String, until: Option<u32>, otherwise: &str, action: O
 
 fn over(what: String) -> NextStep {
     NextStep { who: Actor::Nobody, what, until: None, otherwise: String::new(), action: None }
+}
+
+/// Says who called off a bid that nobody accepted.
+fn who_ended_bid(trade: &Trade) -> &'static str {
+    let facts = &trade.view().facts;
+    let by_me = match trade.role() {
+        Role::Buyer => facts.buyer_cancel,
+        Role::Seller => facts.seller_cancel,
+        Role::Arbiter => false,
+    };
+    match (trade.is_maker(), by_me) {
+        (true, true) => "you declined the bid",
+        (true, false) => "the bid was taken back",
+        (false, true) => "you took your bid back",
+        (false, false) => "the maker declined the bid",
+    }
 }
 
 /// Says that the buyer's bond lies in its output, for him to take.
@@ -540,8 +569,10 @@ fn steps(trade: &Trade) -> Vec<Step> {
     let (phase, view) = (trade.phase(), trade.view());
     let is_case = matches!(phase, Phase::Disputed | Phase::Ruled | Phase::Settled);
     let reached = match phase {
-        Phase::Bid | Phase::Void => 0,
-        Phase::Agreed | Phase::Cancelled => 1,
+        Phase::Bid => 0,
+        // A bid that came to nothing was never accepted.
+        Phase::Void | Phase::Cancelled => usize::from(view.contract.is_some()),
+        Phase::Agreed => 1,
         // He would know of what is his own.
         Phase::Funding if trade.role() == Role::Seller && trade.hears_of_funding() => 1,
         Phase::Funding => 2,
@@ -722,6 +753,29 @@ mod tests {
             assert_eq!((trade.phase(), next.until), (Phase::Paid, Some(dispute_from)));
             assert!(next.otherwise.contains(&words), "{}", next.otherwise);
             assert!(next.otherwise.contains("a dispute opens by itself"), "{}", next.otherwise);
+        }
+    }
+
+    #[test]
+    fn a_bid_that_was_declined_was_never_accepted() {
+        let sample = SampleTrade::new(Side::Sell);
+        let bid = |role, is_maker, facts| {
+            let mut trade = Trade::new(sample.bid(), role, is_maker, Local::default());
+            trade.handle(Event::Records { contract: None, facts }).unwrap();
+            trade
+        };
+        let by_seller = Facts { seller_cancel: true, ..Facts::default() };
+        let by_buyer = Facts { buyer_cancel: true, ..Facts::default() };
+        for (trade, words) in [
+            (bid(Role::Seller, true, by_seller.clone()), "you declined the bid"),
+            (bid(Role::Buyer, false, by_seller), "the maker declined the bid"),
+            (bid(Role::Seller, true, by_buyer.clone()), "the bid was taken back"),
+            (bid(Role::Buyer, false, by_buyer), "you took your bid back"),
+        ] {
+            let next = next_step(&trade, Network::Regtest);
+            assert_eq!((trade.phase(), next.who), (Phase::Cancelled, Actor::Nobody));
+            assert!(next.what.starts_with(words), "{}", next.what);
+            assert!(steps(&trade).iter().all(|step| step.state == StepState::Skipped));
         }
     }
 

@@ -60,7 +60,7 @@ pub struct TradeView {
     pub refund_from: Option<u32>,
     /// The counterparty's payment details, once they have arrived and match the contract.
     pub their_details: Option<String>,
-    /// One's own payment details.
+    /// One's own payment details; of a bid for an own offer, those given with the offer.
     pub my_details: Option<String>,
     /// What went wrong lately with this trade and is being retried, if anything.
     pub problem: Option<String>,
