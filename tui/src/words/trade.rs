@@ -209,21 +209,21 @@ fn called_off(trade: &TradeView) -> &'static str {
     }
 }
 
-/// Returns a phase in a word or two.
+/// Returns a phase by its name in the glossary.
 pub const fn phase(phase: Phase) -> &'static str {
     match phase {
         Phase::Bid => "bid",
-        Phase::Void => "not taken",
+        Phase::Void => "void",
         Phase::Agreed => "agreed",
-        Phase::Cancelled => "called off",
-        Phase::Funding => "confirming",
+        Phase::Cancelled => "cancelled",
+        Phase::Funding => "funding",
         Phase::Funded => "funded",
         Phase::Paid => "paid",
         Phase::Released => "released",
         Phase::Refunding => "refunding",
-        Phase::Closed => "done",
+        Phase::Closed => "closed",
         Phase::Refunded => "refunded",
-        Phase::Lost => "see audit",
+        Phase::Lost => "lost",
         Phase::Disputed => "disputed",
         Phase::Ruled => "ruled",
         Phase::Settled => "settled",

@@ -91,6 +91,28 @@ impl TradeView {
         }
     }
 
+    /// Returns what of this node's user lies in the escrow: what he put in, until a block holds what takes it out.
+    pub fn in_escrow(&self) -> Sats {
+        let has_left = self.spend.as_ref().is_some_and(|spend| spend.height.is_some());
+        // Who takes his own coins back leaves a buyer's bond there, which is the buyer's to take.
+        let is_left_over = self.role == Some(Role::Buyer) && self.actions.contains(&Action::Refund);
+        let lies_there = match self.state {
+            // What an extension takes out it puts in again.
+            Phase::Funding | Phase::Funded | Phase::Paid | Phase::Disputed => true,
+            Phase::Released | Phase::Ruled => !has_left,
+            Phase::Refunding => !has_left || is_left_over,
+            Phase::Refunded => is_left_over,
+            Phase::Bid
+            | Phase::Void
+            | Phase::Agreed
+            | Phase::Cancelled
+            | Phase::Closed
+            | Phase::Settled
+            | Phase::Lost => false,
+        };
+        if lies_there && self.funding.is_some() { self.locked() } else { Sats::ZERO }
+    }
+
     /// Returns this node's user's own bond.
     pub const fn own_bond(&self) -> Sats {
         match self.role {
