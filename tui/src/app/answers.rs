@@ -1,7 +1,7 @@
 //! What the node says: answers to queries, replies to calls, events.
 
 use exchange_api::{
-    ApiError, Code, Disclose, Disclosure, Event, IdentityState, RequestId, Subject, TakeOffer, TakeReview,
+    ApiError, Code, Disclose, Disclosure, Event, IdentityState, Phase, RequestId, Subject, TakeOffer, TakeReview,
 };
 
 use super::{App, MAX_EVENTS, Popup, Tab, disclose, wallet};
@@ -164,8 +164,10 @@ impl App {
                 }
             }
             Reply::Talk(said) => {
+                let state = self.trades.get(said.trade).map(|trade| trade.state);
+                let is_disputed = matches!(state, Some(Phase::Disputed | Phase::Ruled));
                 if let Some(chat) = self.chat_mut().filter(|chat| chat.trade == said.trade) {
-                    chat.put(said);
+                    chat.put(said, is_disputed);
                 }
             }
             Reply::Said(message) => {

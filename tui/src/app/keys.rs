@@ -305,6 +305,12 @@ impl App {
                     chat.form.refuse(chat::TEXT, words::chat::NO_TEXT);
                     return;
                 }
+                // The node would take nobody for the counterparty.
+                if to.is_none() {
+                    chat.form.refuse(chat::TO, words::chat::NO_ONE);
+                    chat.form.focus = Some(chat::TO);
+                    return;
+                }
                 let request_id = self.requests.id("say", &(trade, to, &text));
                 self.call(Call::Say(SendMessage { request_id, trade, to, text }), commands);
                 return;
