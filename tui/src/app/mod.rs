@@ -494,13 +494,23 @@ impl App {
     }
 
     fn quit(&mut self, commands: &mut Vec<Command>) {
-        // Whoever is asked already is not asked once more above it.
-        if matches!(self.popups.last(), Some(Popup::Ask(ask)) if ask.title == words::QUIT_TITLE) {
+        // Whoever is asked already and presses the same again means it. By the first answer that quits his node stays, if anything
+        // needs it.
+        if let Some(Popup::Ask(ask)) = self.popups.last()
+            && ask.title == words::QUIT_TITLE
+        {
+            let fate = ask.choices.iter().find_map(|choice| match &choice.outcome {
+                Outcome::Quit(fate) => Some(*fate),
+                Outcome::Back | Outcome::Call(_) => None,
+            });
+            commands.extend(fate.map(Command::Quit));
             return;
         }
-        let open = self.trades.open_count();
-        let typed = self.has_unsaved_text();
-        if matches!(self.connection, Connection::Starting(_) | Connection::Failed(_)) || (open == 0 && !typed) {
+        let (open, typed) = (self.trades.open_count(), self.has_unsaved_text());
+        // Of the demo nothing is left anyway, and the node of somebody else goes on.
+        let offers = if self.owns_node() && !self.demo { self.book.own_count() } else { 0 };
+        let is_idle = open == 0 && offers == 0 && !typed;
+        if matches!(self.connection, Connection::Starting(_) | Connection::Failed(_)) || is_idle {
             commands.push(Command::Quit(NodeFate::Stop));
             return;
         }
@@ -513,8 +523,8 @@ impl App {
         let (choices, yes) = if open > 0 && self.demo {
             lines.push(Line::Plain(words::quit_ends_demo(open)));
             (vec![back(), quit(words::QUIT, NodeFate::Stop)], 1)
-        } else if open > 0 && self.owns_node() {
-            lines.push(Line::Plain(words::quit_with_own_node(open)));
+        } else if (open > 0 && self.owns_node()) || offers > 0 {
+            lines.extend(words::quit_with_own_node(open, offers).into_iter().map(Line::Plain));
             let keep = quit(words::KEEP_NODE, NodeFate::Keep);
             (vec![keep, quit(words::STOP_NODE, NodeFate::Stop), back()], 0)
         } else if open > 0 && !typed {

@@ -264,8 +264,20 @@ pub fn quit_ends_demo(open: usize) -> String {
 }
 
 /// Asks what becomes of the node that this program started.
-pub fn quit_with_own_node(open: usize) -> String {
-    format!("You have {}. Keep the node running in the background, so that it can act in time?", trades(open))
+pub fn quit_with_own_node(open: usize, offers: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    if open > 0 {
+        lines.push(format!("You have {}, in which the node has to act in time.", trades(open)));
+    }
+    match offers {
+        0 => {}
+        1 => lines.push("You have 1 offer in the book: nobody can take it while the node is down.".to_owned()),
+        count => {
+            lines.push(format!("You have {count} offers in the book: nobody can take them while the node is down."))
+        }
+    }
+    lines.push("Keep the node running in the background?".to_owned());
+    lines
 }
 
 /// Says that someone else's node goes on.

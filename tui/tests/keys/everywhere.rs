@@ -40,7 +40,8 @@ fn quitting_asks_only_when_something_would_be_lost() {
     user.taken_commands();
     user.keys("q");
     assert!(user.taken_commands().is_empty());
-    assert!(user.screen(80, 24).contains("Keep the node running"));
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("You have 2 open trades") && screen.contains("Keep the node running"), "{screen}");
     user.keys("\n");
     assert!(matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))), "keeping it is the default");
     user.keys("qy");
@@ -52,6 +53,44 @@ fn quitting_asks_only_when_something_would_be_lost() {
     assert!(matches!(user.app.popups.last(), Some(Popup::Ask(_))));
     user.keys("\n");
     assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Quit(_))), "staying is the default");
+}
+
+#[test]
+fn a_live_offer_is_not_taken_offline_without_a_question() {
+    let offered = |ours| {
+        let mut user = User::new(Theme::Colour, unlocked());
+        user.send(Message::Connection(Connection::Up { ours }));
+        user.answer(Query::Book, Answer::Book(exchange_api::Page { items: common::offers(), next: None }));
+        user.taken_commands();
+        user.keys("q");
+        user
+    };
+    let mut user = offered(true);
+    assert!(user.taken_commands().is_empty());
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("You have 1 offer in the book"), "{screen}");
+    assert!(screen.contains("▸ [ Keep it running ]"), "{screen}");
+    user.keys("\n");
+    assert!(matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))));
+    // The node of somebody else goes on, and so does the offer.
+    assert!(matches!(offered(false).taken_commands().last(), Some(Command::Quit(_))));
+}
+
+#[test]
+fn whoever_presses_it_twice_quits() {
+    let mut user = User::new(Theme::Colour, unlocked());
+    user.keys("2\t\t61");
+    user.ctrl('c');
+    assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Quit(_))), "asked first");
+    user.ctrl('c');
+    assert!(matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Stop))));
+    // A node that has to act in time stays.
+    let mut user = User::trading();
+    user.send(Message::Connection(Connection::Up { ours: true }));
+    user.ctrl('c');
+    user.taken_commands();
+    user.ctrl('c');
+    assert!(matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))));
 }
 
 #[test]
