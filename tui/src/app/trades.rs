@@ -80,6 +80,7 @@ pub fn accept_form(trade: &TradeView) -> Form {
         Some(Role::Seller) => words::take::SELLER_DETAILS,
         Some(Role::Buyer | Role::Arbiter) | None => words::take::BUYER_DETAILS,
     };
-    let known = trade.my_details.clone().unwrap_or_default();
+    // A field is one line: what was typed elsewhere with more of them reads the same.
+    let known = trade.my_details.clone().unwrap_or_default().replace('\n', ", ");
     Form::new(words::trade::ACCEPT_BUTTON, vec![Field::text(words::take::DETAILS, &known, hint)])
 }

@@ -28,8 +28,9 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
         Some(Popup::Bump(_, form)) => {
             draw_form(app, words::wallet::BUMP_TITLE, Some(words::wallet::BUMP_NOTE), form, frame, area);
         }
-        Some(Popup::Accept(_, form)) => {
-            draw_form(app, words::trade::ACCEPT_TITLE, Some(words::trade::ACCEPT_NOTE), form, frame, area);
+        Some(Popup::Accept(trade, form)) => {
+            let note = app.trades.get(*trade).map(words::trade::accept_note);
+            draw_form(app, words::trade::ACCEPT_TITLE, note.as_deref(), form, frame, area);
         }
         Some(Popup::Rule(_, form)) => {
             draw_form(app, words::ruling::FORM_TITLE, Some(words::ruling::FORM_NOTE), form, frame, area);
@@ -120,8 +121,10 @@ fn draw_error(app: &App, title: &str, error: &ApiError, frame: &mut Frame, area:
 
 fn draw_form(app: &App, title: &str, note: Option<&str>, form: &Form, frame: &mut Frame, area: Rect) {
     let fields = u16::try_from(form.fields.len()).unwrap_or(u16::MAX);
-    let note_height = if note.is_some() { 2 } else { 0 };
-    let inner = window(app, title, fields + 4 + note_height, WIDTH + 8, frame, area);
+    let width = WIDTH + 8;
+    // An empty line follows it.
+    let note_height = note.map_or(0, |note| wrapped(&[Line::from(note)], width - 4).saturating_add(1));
+    let inner = window(app, title, fields + 4 + note_height, width, frame, area);
     let [_, text, rest] =
         Layout::vertical([Constraint::Length(1), Constraint::Length(note_height), Constraint::Min(0)]).areas(inner);
     if let Some(note) = note {

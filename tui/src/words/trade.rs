@@ -96,6 +96,13 @@ pub fn question(trade: &TradeView, action: Action) -> Question {
     }
 }
 
+/// Says what is bid, and by whom, before the bid is accepted.
+pub fn accept_note(trade: &TradeView) -> String {
+    let bidder = if trade.role == Some(Role::Seller) { trade.buyer } else { trade.seller };
+    let (amount, money) = (format::btc_unit(trade.amount), format::money_unit(trade.currency, trade.cost));
+    format!("{} bids: {amount} for {money} by {}. {ACCEPT_NOTE}", bidder.short(), format::clean(&trade.method))
+}
+
 fn fund(trade: &TradeView) -> Question {
     let (locked, bond) = (format::btc_unit(trade.locked()), trade.own_bond());
     let mut notes = Vec::new();
