@@ -104,6 +104,7 @@ pub static TABLE: &[Entry] = &[
     gated(C::Wallet, Action::Freeze, &[char('f')], "freeze", WhenPossible, can_freeze),
     gated(C::Wallet, Action::Label, &[char('l')], "label", WhenPossible, can_label),
     gated(C::Wallet, Action::Bump, &[char('b')], "pay more", WhenPossible, can_bump_tx),
+    row(C::Network, Action::Connect, &[char('c')], "connect to a peer", Shown),
     row(C::List, Action::Move(Step::Up), &[key(KeyCode::Up), char('k')], "up", Hidden),
     row(C::List, Action::Move(Step::Down), &[key(KeyCode::Down), char('j')], "down", Hidden),
     row(C::List, Action::Move(Step::PageUp), &[key(KeyCode::PageUp)], "page up", Hidden),

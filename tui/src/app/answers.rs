@@ -107,7 +107,8 @@ impl App {
             | CallName::Bump
             | CallName::Weigh
             | CallName::ToShow
-            | CallName::Disclose => self.push_popup(Popup::Error { title: words::could_not(call), error }),
+            | CallName::Disclose
+            | CallName::Connect => self.push_popup(Popup::Error { title: words::could_not(call), error }),
         }
     }
 
@@ -195,6 +196,10 @@ impl App {
             Reply::Bumped(_) => {
                 self.popups.retain(|popup| !matches!(popup, Popup::Bump(..)));
                 self.toast(words::wallet::BUMPED, false);
+            }
+            Reply::Connected(address) => {
+                self.popups.retain(|popup| !matches!(popup, Popup::Connect(_)));
+                self.toast(words::network::connected(&address), false);
             }
             Reply::Disclosure(would) if call == CallName::ToShow => self.ask_to_show(&would),
             Reply::Disclosure(done) => {

@@ -8,7 +8,7 @@ use exchange_api::{
 
 use super::ask::{Ask, Line, Outcome};
 use super::wallet::BumpTarget;
-use super::{App, Busy, Popup, Tab, chat, contract, disclose, post, ruling, take, trades, wallet};
+use super::{App, Busy, Popup, Tab, chat, contract, disclose, network, post, ruling, take, trades, wallet};
 use crate::action::{self, Action, Step};
 use crate::form::Focus;
 use crate::message::{Bump, Call, CallName, Command, Connection, Query};
@@ -150,6 +150,7 @@ impl App {
                 }
             }
             Action::Bump => self.start_bumping(),
+            Action::Connect => self.push_popup(Popup::Connect(network::form())),
         }
     }
 
@@ -326,6 +327,12 @@ impl App {
                     && self.call(Call::PriceBump(request.clone()), commands)
                 {
                     self.wallet.bumping = Some(request);
+                }
+                return;
+            }
+            Some(Popup::Connect(form)) => {
+                if let Some(address) = network::check(form) {
+                    self.call(Call::Connect(address), commands);
                 }
                 return;
             }
@@ -511,6 +518,7 @@ impl App {
             | CallName::Weigh
             | CallName::ToShow
             | CallName::Disclose => &[],
+            CallName::Connect => &[Query::Status, Query::Peers, Query::Book],
             CallName::Create | CallName::Unlock => {
                 &[Query::Status, Query::Book, Query::Trades, Query::Balance, Query::Address, Query::History]
             }

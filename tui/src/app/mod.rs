@@ -9,6 +9,7 @@ pub mod contract;
 pub mod disclose;
 pub mod gate;
 mod keys;
+mod network;
 pub mod post;
 pub mod refresh;
 pub mod requests;
@@ -103,6 +104,8 @@ pub enum Popup {
     Disclose(exchange_api::TradeId, Form),
     /// What was agreed on in a trade.
     Contract(Contract),
+    /// The form to connect to a peer.
+    Connect(Form),
 }
 
 impl Popup {
@@ -110,6 +113,7 @@ impl Popup {
     pub const fn form(&self) -> Option<&Form> {
         match self {
             Self::Send(form)
+            | Self::Connect(form)
             | Self::Accept(_, form)
             | Self::Rule(_, form)
             | Self::Disclose(_, form)
@@ -123,6 +127,7 @@ impl Popup {
     const fn form_mut(&mut self) -> Option<&mut Form> {
         match self {
             Self::Send(form)
+            | Self::Connect(form)
             | Self::Accept(_, form)
             | Self::Rule(_, form)
             | Self::Disclose(_, form)
@@ -141,6 +146,7 @@ impl Popup {
             Self::Contract(_) => vec![Context::Reading, Context::Always],
             Self::Chat(chat) => form_contexts(Some(Context::Chat), chat.form.focused(), false),
             Self::Send(form)
+            | Self::Connect(form)
             | Self::Accept(_, form)
             | Self::Rule(_, form)
             | Self::Disclose(_, form)
@@ -326,6 +332,7 @@ impl App {
             | Popup::Error { .. }
             | Popup::Ask(_)
             | Popup::Send(_)
+            | Popup::Connect(_)
             | Popup::Accept(..)
             | Popup::Label(..)
             | Popup::Bump(..)

@@ -35,6 +35,9 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
         Some(Popup::Rule(_, form)) => {
             draw_form(app, words::ruling::FORM_TITLE, Some(words::ruling::FORM_NOTE), form, frame, area);
         }
+        Some(Popup::Connect(form)) => {
+            draw_form(app, words::network::CONNECT_TITLE, Some(words::network::CONNECT_NOTE), form, frame, area);
+        }
         Some(Popup::Disclose(_, form)) => draw_form(app, words::disclose::FORM_TITLE, None, form, frame, area),
         Some(Popup::Contract(contract)) => {
             let title = format!("{}, trade {}", words::contract::TITLE, contract.trade.short());

@@ -55,7 +55,8 @@ pub mod book {
     pub const FILTER: &str = "Filter";
     pub const EMPTY: &str = "Nobody offers anything at the moment.";
     pub const EMPTY_HINT: &str = "Offers appear here as soon as they reach you. To make one: press 2.";
-    pub const EMPTY_LONELY: &str = "Offers come from peers, and you are connected to none yet (press 6).";
+    pub const EMPTY_LONELY: &str =
+        "Offers come from peers, and you are connected to none yet. To connect: press 6, then c.";
     pub const NARROWED: &str = "No offer fits what you chose.";
     pub const NARROWED_HINT: &str = "Press a for both sides, c for another currency, / then Esc to drop the filter.";
     pub const MORE: &str = "There are more offers than can be shown.";
@@ -81,7 +82,19 @@ pub mod network {
     pub const LISTENING: &str = "Listening on";
     pub const LOG: &str = "Log";
     pub const COLUMNS: [&str; 4] = ["Peer", "Address", "Software", "Ping"];
-    pub const NO_PEERS: &str = "No peers yet. The node keeps looking.";
+    pub const NO_PEERS: &str = "No peers yet. Press c to connect to one whose address you know.";
+    pub const CONNECT_TITLE: &str = "Connect to a peer";
+    pub const CONNECT_NOTE: &str = "Its owner finds the address on his screen 6. The connection lasts until one of you stops. To \
+                                    connect at each start: exchange-tui -- --peer ADDRESS";
+    pub const CONNECT_BUTTON: &str = "Connect";
+    pub const PEER: &str = "Address";
+    pub const PEER_HINT: &str = "/ip4/…/tcp/9740/p2p/12D3…";
+    pub const NO_PEER: &str = "needed";
+
+    /// Says that a peer is connected.
+    pub fn connected(address: &str) -> String {
+        format!("Connected to {}.", crate::format::ellipsis(&crate::format::clean(address), 60))
+    }
     pub const NO_EVENTS: &str = "Nothing has happened yet.";
     pub const SYNCED: &str = "same ledger";
     pub const CATCHING_UP: &str = "comparing";
@@ -219,6 +232,7 @@ pub const fn doing(call: CallName) -> &'static str {
         CallName::Label => "Noting it",
         CallName::PriceBump => "Working out the fee",
         CallName::Bump => "Raising the fee",
+        CallName::Connect => "Connecting",
     }
 }
 
@@ -250,6 +264,7 @@ pub const fn could_not(call: CallName) -> &'static str {
         CallName::PriceBump | CallName::Bump => "The fee was not raised",
         CallName::Weigh => "It cannot be ruled like this",
         CallName::ToShow | CallName::Disclose => "Nothing was shown to the arbiter",
+        CallName::Connect => "The peer is not connected",
     }
 }
 

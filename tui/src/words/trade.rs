@@ -203,7 +203,8 @@ pub fn after(call: CallName, trade: &TradeView) -> &'static str {
         | CallName::Bump
         | CallName::Weigh
         | CallName::ToShow
-        | CallName::Disclose => "Done.",
+        | CallName::Disclose
+        | CallName::Connect => "Done.",
     }
 }
 

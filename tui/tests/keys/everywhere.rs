@@ -3,7 +3,7 @@
 use crossterm::event::KeyCode;
 use exchange_api::{Action, Event, Subject, TradeId};
 use exchange_tui::app::{Popup, Tab};
-use exchange_tui::message::{Answer, CallName, Command, Connection, Message, NodeFate, Query, Reply};
+use exchange_tui::message::{Answer, Call, CallName, Command, Connection, Message, NodeFate, Query, Reply};
 use exchange_tui::theme::Theme;
 
 use crate::common::{self, NOW, User, only_call, reply, status, unlocked, unreachable};
@@ -133,6 +133,25 @@ fn the_deposit_address_and_payment_details_can_be_copied() {
     user.taken_commands();
     user.keys("y");
     assert!(matches!(user.taken_commands().last(), Some(Command::Copy(text)) if text.contains("DE89")));
+}
+
+#[test]
+fn a_peer_is_connected_by_its_address() {
+    let mut user = User::trading();
+    user.answer(Query::Peers, Answer::Peers(Vec::new()));
+    user.keys("6");
+    assert!(user.screen(80, 24).contains("Press c to connect"), "{}", user.screen(80, 24));
+    user.keys("c");
+    user.taken_commands();
+    user.keys("\n");
+    assert!(user.taken_commands().is_empty(), "there is no address yet");
+    assert!(user.screen(80, 24).contains("✗ needed"), "{}", user.screen(80, 24));
+    user.keys("/ip4/127.0.0.1/tcp/9740\n");
+    let Call::Connect(address) = only_call(&mut user) else { panic!("not connected") };
+    assert_eq!(address, "/ip4/127.0.0.1/tcp/9740");
+    reply(&mut user, CallName::Connect, Ok(Reply::Connected(address)));
+    assert!(user.app.popups.is_empty());
+    assert!(user.screen(80, 24).contains("✓ Connected to /ip4/127.0.0.1/tcp/9740."));
 }
 
 #[test]
