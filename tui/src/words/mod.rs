@@ -73,6 +73,7 @@ pub mod book {
     }
     pub const NO_TERMS: &str = "none";
     pub const BY_ITSELF: &str = "Accepts bids by itself, within seconds.";
+    pub const BY_ITSELF_LATER: &str = "Accepts bids by itself, but its node is silent: it may take a while.";
     pub const BY_HAND: &str = "Accepts bids by hand: it may take a while.";
 }
 
@@ -159,7 +160,7 @@ pub fn offer_sentence(offer: &OfferView) -> String {
 pub fn offer_rows(offer: &OfferView, now: u64) -> Vec<(&'static str, String)> {
     let price = format!("{} for 1 BTC", format::money_unit(offer.currency, offer.price.get()));
     let terms = if offer.terms.is_empty() { book::NO_TERMS.to_owned() } else { offer.terms.clone() };
-    let bids = if offer.automatic { book::BY_ITSELF } else { book::BY_HAND };
+    let bids = bids(offer, now);
     let mut rows = vec![
         ("Price", price),
         ("Payment by", offer.methods.join(", ")),
@@ -182,6 +183,19 @@ pub fn offer_rows(offer: &OfferView, now: u64) -> Vec<(&'static str, String)> {
     };
     rows.extend([("Ends", ends), ("State", offer_state(offer.state).to_owned())]);
     rows
+}
+
+/// How long a maker's node may be silent, in seconds, and count as there: one that runs says so every ten minutes.
+const SILENCE_S: u64 = 900;
+
+/// Says how bids for an offer are accepted: within seconds only by a node that is there.
+pub fn bids(offer: &OfferView, now: u64) -> &'static str {
+    let is_there = offer.state != OfferState::Away && now.saturating_sub(offer.last_seen) <= SILENCE_S;
+    match (offer.automatic, is_there || offer.mine) {
+        (true, true) => book::BY_ITSELF,
+        (true, false) => book::BY_ITSELF_LATER,
+        (false, _) => book::BY_HAND,
+    }
 }
 
 /// Returns what each side locks besides the trade.

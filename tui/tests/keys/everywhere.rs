@@ -1,7 +1,7 @@
 //! What is the same on every screen: one call at a time, quitting, events, the connection, copying, help, the cursor.
 
 use crossterm::event::KeyCode;
-use exchange_api::{Action, Event, Subject, TradeId};
+use exchange_api::{Action, Event, Phase, Role, Subject, TradeId, TradeView};
 use exchange_tui::app::{Popup, Tab};
 use exchange_tui::message::{Answer, Call, CallName, Command, Connection, Message, NodeFate, Query, Reply};
 use exchange_tui::theme::Theme;
@@ -164,7 +164,7 @@ fn help_closes_by_its_own_key_and_buries_nothing() {
         user.key(KeyCode::F(1));
     }
     let help = user.screen(80, 24);
-    assert!(help.contains("send") && help.contains("earlier") && !help.contains("I have paid"), "{help}");
+    assert!(help.contains("send") && help.contains("earlier") && !help.contains("I paid"), "{help}");
     user.key(KeyCode::F(1));
     assert!(user.screen(80, 24).contains("half a line"));
     for _ in 0..9 {
@@ -172,6 +172,53 @@ fn help_closes_by_its_own_key_and_buries_nothing() {
     }
     user.key(KeyCode::Esc);
     assert!(user.screen(80, 24).contains("half a line"));
+}
+
+#[test]
+fn help_says_whole_why_a_key_does_nothing() {
+    let mut user = User::trading();
+    user.keys("5?");
+    let help = user.screen(80, 24);
+    // The reason goes on in the next line.
+    assert!(help.contains("choose (no coin is selected:") && help.contains("press o for the coins)"), "{help}");
+}
+
+#[test]
+fn beside_a_question_nothing_is_left_of_what_is_below_it() {
+    let mut user = User::trading();
+    user.keys("2\t\t61");
+    user.ctrl('c');
+    for (width, height) in [(80, 24), (120, 40)] {
+        let screen = user.screen(width, height);
+        assert!(screen.contains("╭ Quit? "), "{screen}");
+        for line in screen.lines().filter(|line| line.contains(['│', '╭', '╰'])) {
+            let line = line.trim_matches('"').trim();
+            assert!(line.starts_with(['│', '╭', '╰']) && line.ends_with(['│', '╮', '╯']), "{screen}");
+        }
+    }
+}
+
+#[test]
+fn what_must_be_pressed_now_stands_in_the_footer_of_a_small_window() {
+    let mut user = User::trading();
+    let actions = vec![Action::MarkPaid, Action::Cancel, Action::Dispute];
+    let to_pay = TradeView { actions, ..common::trade(1, Role::Buyer, Phase::Funded) };
+    user.answer(Query::Trades, Answer::Trades(vec![to_pay]));
+    user.keys("4");
+    let screen = user.screen(80, 24);
+    for key in ["p I paid", "y copy", "c cancel", "m messages", "t terms", "d dispute"] {
+        assert!(screen.contains(key), "{key}: {screen}");
+    }
+}
+
+#[test]
+fn a_peer_s_address_is_shown_whole_where_there_is_room() {
+    let mut user = User::trading();
+    let mut peers = common::peers();
+    peers[0].address = "/ip4/203.0.113.117/udp/40001/quic-v1".into();
+    user.answer(Query::Peers, Answer::Peers(peers));
+    user.keys("6");
+    assert!(user.screen(120, 40).contains("/ip4/203.0.113.117/udp/40001/quic-v1"), "{}", user.screen(120, 40));
 }
 
 #[test]
