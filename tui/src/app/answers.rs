@@ -1,10 +1,11 @@
 //! What the node says: answers to queries, replies to calls, events.
 
 use exchange_api::{
-    ApiError, Code, Disclose, Disclosure, Event, IdentityState, Phase, RequestId, Subject, TakeOffer, TakeReview,
+    ApiError, Code, Disclose, Disclosure, Event, IdentityState, Person, Phase, RequestId, Subject, TakeOffer,
+    TakeReview,
 };
 
-use super::{App, MAX_EVENTS, Popup, Tab, disclose, wallet};
+use super::{App, MAX_EVENTS, Popup, Tab, chat, disclose, wallet};
 use crate::message::{Answer, CallName, Command, Query, Reply};
 use crate::{format, words};
 
@@ -167,13 +168,21 @@ impl App {
             Reply::Talk(said) => {
                 let state = self.trades.get(said.trade).map(|trade| trade.state);
                 let is_disputed = matches!(state, Some(Phase::Disputed | Phase::Ruled));
+                if chat::has_news(&said) {
+                    self.trades.shown.remove(&said.trade);
+                }
                 if let Some(chat) = self.chat_mut().filter(|chat| chat.trade == said.trade) {
                     chat.put(said, is_disputed);
                 }
             }
             Reply::Said(message) => {
-                if let Some(chat) = self.chat_mut() {
+                let is_to_party = matches!(message.to, Person::Buyer | Person::Seller);
+                let trade = self.chat_mut().map(|chat| {
                     chat.sent(message);
+                    chat.trade
+                });
+                if let Some(trade) = trade.filter(|_| is_to_party) {
+                    self.trades.shown.remove(&trade);
                 }
                 self.toast(words::chat::SENT, false);
             }
@@ -204,6 +213,7 @@ impl App {
             Reply::Disclosure(would) if call == CallName::ToShow => self.ask_to_show(&would),
             Reply::Disclosure(done) => {
                 self.popups.retain(|popup| !matches!(popup, Popup::Disclose(..)));
+                self.trades.shown.insert(done.trade);
                 self.toast(words::disclose::done(&done), false);
             }
         }
@@ -222,6 +232,9 @@ impl App {
             return;
         }
         if would.messages.is_empty() {
+            if would.before > 0 {
+                self.trades.shown.insert(would.trade);
+            }
             self.toast(words::disclose::nothing(would.before), true);
             return;
         }

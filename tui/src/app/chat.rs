@@ -88,5 +88,12 @@ fn last_speaker(said: &Conversation) -> Option<Person> {
     said.messages.iter().rev().filter(is_talk).map(|message| message.from).find(|from| *from != said.me)
 }
 
+/// Tells whether the counterparty said something that the user has not read, and that an arbiter was not shown.
+pub fn has_news(said: &Conversation) -> bool {
+    let of_others = said.messages.iter().rev().filter(|message| message.from != said.me);
+    let mut unread = of_others.take(said.unread as usize); // a u32 fits
+    unread.any(|message| matches!(message.from, Person::Buyer | Person::Seller))
+}
+
 /// Lines that a message has at most on the smallest screen: the view stops at its first line anyway.
 const LINES_EACH: usize = 40;
