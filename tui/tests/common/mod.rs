@@ -245,6 +245,26 @@ pub fn disputed() -> TradeView {
     }
 }
 
+/// A dispute that the user, who sells, has lost.
+pub fn ruled() -> TradeView {
+    TradeView {
+        next: NextStep {
+            who: Actor::Chain,
+            what: "the arbiter ruled for the buyer: 0.01000000 BTC to the buyer, 0.00094735 BTC of the bond to you, 0.00005000 \
+                   BTC to the arbiter; the coins move by themselves from height 1344 on"
+                .into(),
+            until: None,
+            otherwise: "nothing to do; whoever gets something completes it, after a restart too".into(),
+            action: None,
+        },
+        actions: Vec::new(),
+        steps: steps(6),
+        seller_bond: sats(100_000),
+        dispute: case().dispute.map(|dispute| DisputeView { seat: None, ruling: Some(ruling()), ..dispute }),
+        ..trade(1, Role::Seller, Phase::Ruled)
+    }
+}
+
 /// What its arbiter would be shown, or was.
 pub fn disclosure() -> Disclosure {
     let (trade, to) = (TradeId([1; 32]), Person::Arbiter);
