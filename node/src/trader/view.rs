@@ -250,9 +250,10 @@ fn take_bond_back(what: &str) -> NextStep {
     step(Actor::You, what.to_owned(), None, "it stays there, and is nobody's but yours", Some(Action::Refund))
 }
 
-/// Tells whether the seller asks for a refund to which the buyer has not agreed.
+/// Tells whether the seller asks for a refund to which the buyer has not agreed, as far as the chain is known.
 fn wants_refund(trade: &Trade) -> bool {
-    trade.view().facts.seller_cancel && matches!(trade.phase(), Phase::Funded | Phase::Paid | Phase::Disputed)
+    let is_open = matches!(trade.phase(), Phase::Funded | Phase::Paid | Phase::Disputed);
+    trade.view().facts.seller_cancel && trade.view().chain().synced && is_open
 }
 
 /// Says besides that the seller asks for a refund. The trade goes on as before, until the buyer agrees.
@@ -737,6 +738,11 @@ mod tests {
             assert!(!next(&of(false)).what.contains("refund"), "{}", next(&of(false)).what);
             assert!(line(&of(true)).contains("refund") && !line(&of(false)).contains("refund"), "{}", line(&of(true)));
             assert_eq!(next(&of(true)).action, next(&of(false)).action, "the trade goes on");
+            // It may have ended in blocks that were not read yet.
+            let mut reading = of(true);
+            let seen = ChainFacts { synced: false, ..reading.view().chain().clone() };
+            reading.handle(Event::Chain(seen)).unwrap();
+            assert!(!wants_refund(&reading) && !line(&reading).contains("refund"), "{}", line(&reading));
         }
     }
 
