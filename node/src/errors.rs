@@ -150,6 +150,10 @@ impl Explain for Refusal {
                 (Code::NotAllowed, "`exchange-node trade fund --psbt-out FILE` shows what the escrow must be paid")
             }
             Self::AlreadyFunding | Self::AlreadySigned => (Code::NotAllowed, "nothing needs to be done"),
+            Self::AlreadyAsked => (
+                Code::NotAllowed,
+                "tell him why: `exchange-node chat send`; if you do not come to terms: `exchange-node trade dispute`",
+            ),
             Self::DetailsMismatch => {
                 (Code::NotAllowed, "do not pay to them; ask for those that were agreed on: `exchange-node chat send`")
             }
@@ -293,6 +297,7 @@ mod tests {
             (Refusal::Funding(FundingError::Signed), Code::NotAllowed, "trade show"),
             (Refusal::WrongFunding, Code::NotAllowed, "--psbt-out"),
             (Refusal::AlreadySigned, Code::NotAllowed, "nothing"),
+            (Refusal::AlreadyAsked, Code::NotAllowed, "chat send"),
             (Refusal::DetailsMismatch, Code::NotAllowed, "do not pay"),
             (Refusal::TooManyAsks(1), Code::NotAllowed, "nothing"),
             (Refusal::Escrow(EscrowError::Fee(1)), Code::NotAllowed, "trade show"),

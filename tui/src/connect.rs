@@ -10,7 +10,7 @@ use exchange_api::{Client, ConnectError, connect};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::message::{Connection, Message};
-use crate::process::NodeProcess;
+use crate::process::{NodeProcess, last_words};
 use crate::runtime::Incoming;
 use crate::words;
 
@@ -103,6 +103,11 @@ async fn first(target: &Target, own: &OwnNode, tell: &mpsc::Sender<Incoming>) ->
     }
 }
 
+/// Says why there is no node: in its own words, or where it has said nothing of the kind by the end of its log.
 fn failure(what: &str, node: &NodeProcess) -> String {
-    format!("{what}. The end of its log:\n\n{}", node.log_tail())
+    let log = node.log_tail();
+    match last_words(&log) {
+        Some(why) => format!("{what}: {why}\n\nAll that it said stands in {}.", node.log().display()),
+        None => format!("{what}. The end of its log:\n\n{log}"),
+    }
 }

@@ -183,6 +183,8 @@ pub enum Call {
     ToShow(Disclose),
     /// Show it to him.
     Disclose(Disclose),
+    /// Connect to the peer at this address.
+    Connect(String),
 }
 
 /// Whose fee is to be raised.
@@ -237,6 +239,8 @@ pub enum CallName {
     ToShow,
     /// [`Call::Disclose`].
     Disclose,
+    /// [`Call::Connect`].
+    Connect,
 }
 
 impl Call {
@@ -265,6 +269,7 @@ impl Call {
             Self::Rule(_) => CallName::Trade(Action::Rule),
             Self::ToShow(_) => CallName::ToShow,
             Self::Disclose(_) => CallName::Disclose,
+            Self::Connect(_) => CallName::Connect,
         }
     }
 
@@ -294,7 +299,8 @@ impl Call {
             | Self::PriceBump(_)
             | Self::Weigh(_)
             | Self::ToShow(_)
-            | Self::Disclose(_) => None,
+            | Self::Disclose(_)
+            | Self::Connect(_) => None,
         }
     }
 }
@@ -329,6 +335,8 @@ pub enum Reply {
     Bumped(BumpView),
     /// What an arbiter would be shown, or was.
     Disclosure(Disclosure),
+    /// The peer at this address is connected.
+    Connected(String),
 }
 
 /// Returns the filter under which the whole book is fetched; narrowing it down is done here, at once, while one types.

@@ -64,6 +64,10 @@ pub async fn call(client: &Client, call: Call) -> Result<Reply, ApiError> {
         }
         Call::Weigh(request) | Call::Rule(request) => Reply::Trade(client.trade_rule(request).await?),
         Call::ToShow(request) | Call::Disclose(request) => Reply::Disclosure(client.trade_disclose(request).await?),
+        Call::Connect(address) => {
+            client.connect_peer(address.clone()).await?;
+            Reply::Connected(address)
+        }
         Call::Say(message) => Reply::Said(client.chat_send(message).await?),
         Call::Freeze(request) => Reply::Coins(client.wallet_freeze(request).await?),
         Call::Label(request) => {

@@ -13,6 +13,8 @@ use tokio::process::{Child, Command};
 
 /// The node's program.
 const PROGRAM: &str = "exchange-node";
+/// What stands before what a program says when it fails.
+const ERROR: &str = "error: ";
 /// How much of the end of the log is shown when the node fails.
 const TAIL_BYTES: u64 = 2000;
 /// How long the node may take to stop by itself: it waits for its disk.
@@ -44,6 +46,8 @@ pub enum StartError {
 pub struct NodeProcess {
     child: Child,
     log: PathBuf,
+    /// Where what it writes begins: before it stand the words of earlier ones.
+    log_start: u64,
 }
 
 impl NodeProcess {
@@ -63,6 +67,7 @@ impl NodeProcess {
         let output =
             OpenOptions::new().create(true).append(true).mode(0o600).open(&log).map_err(io("write to", &log))?;
         let errors = output.try_clone().map_err(io("write to", &log))?;
+        let log_start = output.metadata().map_err(io("look at", &log))?.len();
         let child = Command::new(&program)
             .args(arguments)
             .stdin(Stdio::null())
@@ -73,7 +78,7 @@ impl NodeProcess {
             .kill_on_drop(throwaway)
             .spawn()
             .map_err(io("start", &program))?;
-        Ok(Self { child, log })
+        Ok(Self { child, log, log_start })
     }
 
     /// Returns how the node ended, if it did.
@@ -81,9 +86,14 @@ impl NodeProcess {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Returns the end of the log.
+    /// Returns the end of what it wrote into its log.
     pub fn log_tail(&self) -> String {
-        tail(&self.log).unwrap_or_default()
+        tail(&self.log, self.log_start).unwrap_or_default()
+    }
+
+    /// Returns where its log is.
+    pub fn log(&self) -> &Path {
+        &self.log
     }
 
     /// Stops the node: asks it to, then waits, then insists.
@@ -121,19 +131,25 @@ fn find() -> Option<PathBuf> {
         .find(|p| p.is_file())
 }
 
-fn tail(log: &Path) -> io::Result<String> {
+/// Returns what a program said when it failed: why, and in the lines below what to do. Nothing if it said neither.
+pub fn last_words(log: &str) -> Option<String> {
+    let lines: Vec<&str> = log.lines().collect();
+    let at = lines.iter().rposition(|line| line.starts_with(ERROR))?;
+    let why = lines[at].trim_start_matches(ERROR);
+    let hints = lines[at + 1..].iter().take_while(|line| line.starts_with("  ")).map(|line| line.trim());
+    Some(std::iter::once(why).chain(hints).collect::<Vec<_>>().join("\n"))
+}
+
+fn tail(log: &Path, from: u64) -> io::Result<String> {
     let mut file = fs::File::open(log)?;
     let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+    let begin = length.saturating_sub(TAIL_BYTES).max(from);
+    file.seek(SeekFrom::Start(begin))?;
     let mut bytes = Vec::new();
     file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
-    // The first line is cut in the middle, unless the log is short.
-    Ok(if length > TAIL_BYTES {
-        text.split_once('\n').map_or("", |(_, rest)| rest).to_owned()
-    } else {
-        text.into_owned()
-    })
+    // The first line is cut in the middle, unless all of it is here.
+    Ok(if begin > from { text.split_once('\n').map_or("", |(_, rest)| rest).to_owned() } else { text.into_owned() })
 }
 
 #[cfg(test)]
@@ -146,9 +162,17 @@ mod tests {
         let log = directory.path().join("node.log");
         let write = |text: &str| io::Write::write_all(&mut fs::File::create(&log).unwrap(), text.as_bytes()).unwrap();
         write("one\ntwo\n");
-        assert_eq!(tail(&log).unwrap(), "one\ntwo\n");
+        assert_eq!(tail(&log, 0).unwrap(), "one\ntwo\n");
+        assert_eq!(tail(&log, 4).unwrap(), "two\n", "what an earlier node wrote is none of it");
         write(&"a line of the log\n".repeat(1000));
-        let tail = tail(&log).unwrap();
+        let tail = tail(&log, 18).unwrap();
         assert!(tail.starts_with("a line") && tail.len() as u64 <= TAIL_BYTES, "{tail}");
+    }
+
+    #[test]
+    fn why_a_node_ended_is_found_among_what_it_logs() {
+        let log = "INFO error: of no consequence\nINFO opening\nerror: wrong password\n  type it again\nINFO stopped\n";
+        assert_eq!(last_words(log).as_deref(), Some("wrong password\ntype it again"));
+        assert_eq!(last_words("INFO opening\n"), None);
     }
 }

@@ -202,6 +202,24 @@ fn a_party_shows_the_arbiter_what_was_said() {
 }
 
 #[test]
+fn a_loser_sees_what_the_arbiter_ruled() {
+    let mut user = User::trading();
+    user.answer(Query::Trades, Answer::Trades(vec![common::ruled()]));
+    user.keys("4");
+    check("trade_ruled", &user);
+}
+
+#[test]
+fn a_bid_is_looked_at_before_it_is_accepted() {
+    let mut user = User::trading();
+    let my_details = Some("Max Mustermann, DE89 3704 0044".into());
+    let bid = TradeView { actions: vec![Action::Accept], my_details, ..trade(1, Role::Seller, Phase::Bid) };
+    user.answer(Query::Trades, Answer::Trades(vec![bid]));
+    user.keys("4a");
+    check("accept_form", &user);
+}
+
+#[test]
 fn the_terms_of_a_trade_can_be_read_again() {
     let mut user = User::trading();
     user.answer(Query::Trades, Answer::Trades(vec![common::disputed()]));
@@ -267,6 +285,8 @@ fn peers_and_log() {
     let mut user = User::trading();
     user.keys("6");
     check("network", &user);
+    user.keys("c");
+    check("connect", &user);
 }
 
 #[test]

@@ -339,6 +339,9 @@ pub enum Refusal {
     /// The payout or refund was signed already.
     #[error("this was already signed")]
     AlreadySigned,
+    /// The seller asked for a refund before.
+    #[error("you have asked for a refund already; the buyer has to agree")]
+    AlreadyAsked,
     /// The counterparty's payment details have not arrived or do not match the contract.
     #[error("the payment details do not match what the contract commits to")]
     DetailsMismatch,

@@ -19,4 +19,4 @@ pub use exchange_ledger::body::{Checkpoint, Side};
 pub use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 pub use exchange_ledger::money::{Currency, MoneyError, Price, Sats};
 pub use exchange_ledger::rules::MIN_TRADE;
-pub use exchange_ledger::trade::{Action, Phase, Role, Seat, Verdict};
+pub use exchange_ledger::trade::{Action, Phase, Role, Seat, Verdict, share_of};

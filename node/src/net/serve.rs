@@ -198,7 +198,7 @@ mod tests {
         let mut answered = 0;
         for second in 0..10 {
             let ids: Vec<PeerId> = (0..8).map(|_| PeerId::random()).collect();
-            let at = |ms| start + Duration::from_millis(1000 * second + ms);
+            let at = |ms: u64| start + Duration::from_millis(1000 * second + ms);
             for id in &ids {
                 peers.connected(*id, "/ip4/203.0.113.7/tcp/1".parse().unwrap(), false, at(0));
             }

@@ -6,7 +6,7 @@ use bitcoin::{Address, FeeRate, OutPoint, Psbt, Txid};
 use exchange_api::{
     ApiError, Balance, BumpTx, BumpView, Code, CoinUse, CoinView, FeeChoice, FeeEstimate, FinishPsbt, FreezeCoins,
     LabelLine, LabelsTaken, MAX_BATCH, Page, PsbtInputView, PsbtOutputView, PsbtView, RaisedBy, SendRequest, Sent,
-    SetLabel, WalletTx,
+    SetLabel, TradeView, WalletTx,
 };
 use exchange_ledger::money::Sats;
 
@@ -28,10 +28,8 @@ impl Server {
         let session = self.unlocked()?;
         let balance = session.tools.wallet.balance().await.explained()?;
         let trades = session.trader.list().await?;
-        let escrowed = trades
-            .iter()
-            .filter(|trade| trade.locked() > Sats::ZERO && trade.funding.is_some() && !trade.state.is_final());
-        let in_escrow = escrowed.fold(Sats::ZERO, |sum, trade| sum.checked_add(trade.locked()).unwrap_or(Sats::MAX));
+        let escrowed = trades.iter().map(TradeView::in_escrow);
+        let in_escrow = escrowed.fold(Sats::ZERO, |sum, part| sum.checked_add(part).unwrap_or(Sats::MAX));
         Ok(Balance {
             spendable: balance.spendable.try_into().map_err(internal)?,
             pending: balance.pending.try_into().map_err(internal)?,

@@ -4,7 +4,7 @@ use bitcoin::Network;
 use exchange_api::{
     Actor, ApiError, ArbiterView, ChainTx, DisputeView, NextStep, RulingView, Step, StepState, TradeView,
 };
-use exchange_ledger::body::Coin;
+use exchange_ledger::body::{Coin, Ruling};
 use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{
     Action, Arbiter, Escrow, Leaf, Phase, Refusal, Role, Seat, Trade, View, confirmations_for,
@@ -49,14 +49,14 @@ impl Trader {
             confirmations_needed: confirmations_for(bid.take.amount),
             next: match why_not_pay(trade) {
                 Some(reason) => take_no_risk(trade, &reason),
-                None => signs_elsewhere(active).unwrap_or_else(|| next_step(trade, network)),
+                None => signs_elsewhere(active).unwrap_or_else(|| with_wish(trade, next_step(trade, network))),
             },
-            actions: trade.actions(),
+            actions: offered(trade),
             steps: steps(trade),
             pay_until: view.pay_until(),
             refund_from: view.refund_from(),
             their_details: trade.local().their_details.clone(),
-            my_details: trade.local().details.as_ref().map(|(_, details)| details.clone()),
+            my_details: self.details_of(trade),
             problem: active.problem.as_ref().map(|problem| problem.words.clone()),
             unread: active.unread,
             dispute: dispute(trade),
@@ -65,6 +65,28 @@ impl Trader {
             buyer_bond: bid.buyer_bond,
         }
     }
+
+    /// Returns the user's own payment details: those of the trade, or while a bid for his offer waits, those given with the offer,
+    /// which the taker gets unless others are chosen.
+    fn details_of(&self, trade: &Trade) -> Option<String> {
+        let chosen = trade.local().details.as_ref().map(|(_, details)| details.clone());
+        if chosen.is_some() || trade.phase() != Phase::Bid || !trade.is_maker() {
+            return chosen;
+        }
+        let (offer, _) = self.tools.keeper.ledger().offer(&trade.bid().offer_id).ok().flatten()?;
+        let given = self.tools.private.offer_details(&offer.header().body_hash).ok().flatten();
+        given.filter(|details| !details.is_empty())
+    }
+}
+
+/// Returns what the user is offered. After a ruling the two can still agree to something else, as the machine allows, but nothing
+/// asks them to: what is left by then is to wait, or to take back one's own.
+fn offered(trade: &Trade) -> Vec<Action> {
+    let mut actions = trade.actions();
+    if trade.phase() == Phase::Ruled {
+        actions.retain(|action| !matches!(action, Action::Release | Action::Cancel));
+    }
+    actions
 }
 
 /// Returns why a buyer whose turn it is to pay must not pay.
@@ -184,21 +206,13 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             step(Actor::Chain, what, None, otherwise, None)
         }
         (Phase::Funded, role) => funded(trade, role),
-        (Phase::Paid, Role::Seller) => {
-            let what =
-                format!("look for {} in your account; release the coins only when it is there for good", cost(trade));
-            let otherwise = "the coins stay in the escrow; a release cannot be undone";
-            step(Actor::You, what, view.refund_from(), otherwise, Some(Action::Release))
-        }
-        (Phase::Paid, _) => {
-            let what = "the seller finds your payment and releases the coins".to_owned();
-            let otherwise = "call for the arbiter; a dispute opens by itself a week before the seller could take the coins \
-                             back. Keep the proof of your payment";
-            step(Actor::Peer, what, view.refund_from(), otherwise, None)
-        }
+        (Phase::Paid, role) => paid(trade, role),
         (Phase::Disputed, role) => disputed(trade, role),
-        (Phase::Ruled, role) => ruled(trade, role),
-        (Phase::Settled, _) => over("settled: the coins are divided as the arbiter ruled".to_owned()),
+        (Phase::Ruled, _) => ruled(trade),
+        (Phase::Settled, _) => over(match view.ruling() {
+            Some((seat, ruling)) => format!("settled: {}", outcome(trade, *seat, ruling)),
+            None => "settled: the coins are divided as the arbiter ruled".to_owned(),
+        }),
         (Phase::Released, role) => released(trade, role),
         (Phase::Refunding, Role::Buyer) if lies_there(trade) => take_bond_back("you never paid: take your bond back"),
         (Phase::Refunding, _) => {
@@ -211,6 +225,7 @@ fn next_step(trade: &Trade, _network: Network) -> NextStep {
             "called off; a coin of yours is spent back to you, so that what you had signed can never confirm"
                 .to_owned(),
         ),
+        (Phase::Cancelled, _) if view.contract.is_none() => over(format!("{}; no coins moved", who_ended_bid(trade))),
         (Phase::Cancelled, _) => over("called off before any coins moved".to_owned()),
         (Phase::Void, _) => over("the offer was taken by somebody else or withdrawn; no coins moved".to_owned()),
         (Phase::Lost, _) => over("the escrow was spent in an unforeseen way: run the audit".to_owned()),
@@ -226,9 +241,45 @@ fn over(what: String) -> NextStep {
     NextStep { who: Actor::Nobody, what, until: None, otherwise: String::new(), action: None }
 }
 
+/// Says who called off a bid that nobody accepted.
+fn who_ended_bid(trade: &Trade) -> &'static str {
+    let facts = &trade.view().facts;
+    let by_me = match trade.role() {
+        Role::Buyer => facts.buyer_cancel,
+        Role::Seller => facts.seller_cancel,
+        Role::Arbiter => false,
+    };
+    match (trade.is_maker(), by_me) {
+        (true, true) => "you declined the bid",
+        (true, false) => "the bid was taken back",
+        (false, true) => "you took your bid back",
+        (false, false) => "the maker declined the bid",
+    }
+}
+
 /// Says that the buyer's bond lies in its output, for him to take.
 fn take_bond_back(what: &str) -> NextStep {
     step(Actor::You, what.to_owned(), None, "it stays there, and is nobody's but yours", Some(Action::Refund))
+}
+
+/// Tells whether the seller asks for a refund to which the buyer has not agreed, as far as the chain is known.
+fn wants_refund(trade: &Trade) -> bool {
+    let is_open = matches!(trade.phase(), Phase::Funded | Phase::Paid | Phase::Disputed);
+    trade.view().facts.seller_cancel && trade.view().chain().synced && is_open
+}
+
+/// Says besides that the seller asks for a refund. The trade goes on as before, until the buyer agrees.
+fn with_wish(trade: &Trade, next: NextStep) -> NextStep {
+    if !wants_refund(trade) || next.action == Some(Action::Refund) {
+        return next;
+    }
+    let wish = match (trade.role(), trade.phase()) {
+        (Role::Seller, _) => "you asked for a refund, and the buyer has to agree; until he does",
+        (Role::Buyer, Phase::Funded) => "the seller asks you to agree to a refund: talk to him before you pay; else",
+        (Role::Buyer, _) => "the seller asks you to agree to a refund: do not, if you have paid; else",
+        (Role::Arbiter, _) => "the seller asked for a refund, and the buyer has not agreed",
+    };
+    NextStep { what: format!("{wish}: {}", next.what), ..next }
 }
 
 /// Returns what the buyer pays.
@@ -278,6 +329,31 @@ fn funded(trade: &Trade, role: Role) -> NextStep {
             let what = format!("the buyer pays {cost} by {}", trade.bid().method());
             let otherwise = "if he does not pay, you take your coins back at the refund height";
             step(Actor::Peer, what, until, otherwise, None)
+        }
+    }
+}
+
+/// Returns who acts next once the buyer says that he paid. A height ends that, by a dispute, and a later one that too.
+fn paid(trade: &Trade, role: Role) -> NextStep {
+    let (view, until) = (trade.view(), trade.view().dispute_from());
+    let from = view.refund_from().map_or_else(|| "the refund height".to_owned(), |from| format!("height {from}"));
+    match role {
+        Role::Seller => {
+            let what =
+                format!("look for {} in your account; release the coins only when it is there for good", cost(trade));
+            let otherwise = format!(
+                "at that height a dispute opens by itself; if nobody rules by {from}, you can take the coins back. A release \
+                 cannot be undone"
+            );
+            step(Actor::You, what, until, &otherwise, Some(Action::Release))
+        }
+        Role::Buyer | Role::Arbiter => {
+            let what = "the seller finds your payment and releases the coins".to_owned();
+            let otherwise = format!(
+                "call for the arbiter; at that height a dispute opens by itself, and from {from} on the seller could take the \
+                 coins back. Keep the proof of your payment"
+            );
+            step(Actor::Peer, what, until, &otherwise, None)
         }
     }
 }
@@ -453,19 +529,35 @@ fn joint(trade: &Trade, role: Role) -> NextStep {
     }
 }
 
+/// Says for whom an arbiter ruled, and what each gets. What is left to a loser is of his bond, and no part of what was traded.
+fn outcome(trade: &Trade, seat: Seat, ruling: &Ruling) -> String {
+    let bond = ruling.vaults.bond.map_or(Sats::ZERO, |bond| bond.value);
+    let winner = match (ruling.to_buyer <= bond, ruling.to_seller <= trade.bid().seller_bond) {
+        (false, true) => Some(Role::Buyer),
+        (true, false) => Some(Role::Seller),
+        (false, false) | (true, true) => None,
+    };
+    let who = |role: Role| if role == trade.role() { "you".to_owned() } else { format!("the {role}") };
+    let ruler = if trade.seat() == Some(seat) { "you" } else { "the arbiter" };
+    let verdict = winner.map_or_else(|| "divided the coins".to_owned(), |role| format!("ruled for {}", who(role)));
+    let part = |role: Role, gets: Sats| {
+        let is_bond = gets > Sats::ZERO && winner.is_some_and(|winner| winner != role);
+        format!("{gets} BTC{} to {}", if is_bond { " of the bond" } else { "" }, who(role))
+    };
+    let (to_buyer, to_seller) = (part(Role::Buyer, ruling.to_buyer), part(Role::Seller, ruling.to_seller));
+    let fee = trade.escrow().map_or(Sats::ZERO, |escrow| escrow.contract().fee_of(seat));
+    let fee = if fee > Sats::ZERO { format!(", {fee} BTC to {ruler}") } else { String::new() };
+    format!("{ruler} {verdict}: {to_buyer}, {to_seller}{fee}")
+}
+
 /// Returns who acts next once an arbiter ruled.
-fn ruled(trade: &Trade, role: Role) -> NextStep {
+fn ruled(trade: &Trade) -> NextStep {
     let Some((seat, ruling)) = trade.view().ruling() else {
         return step(Actor::Chain, "the chain confirms the ruling".to_owned(), None, "nothing to do", None);
     };
-    let gets = match role {
-        Role::Buyer => format!("you get {} BTC", ruling.to_buyer),
-        Role::Seller => format!("you get {} BTC", ruling.to_seller),
-        Role::Arbiter => format!("the buyer gets {} BTC, the seller {} BTC", ruling.to_buyer, ruling.to_seller),
-    };
     let from = trade.view().ruling_from(*seat);
     let opens = from.map_or_else(String::new, |from| format!(" from height {from} on"));
-    let what = format!("the arbiter ruled: {gets}; the coins move by themselves{opens}");
+    let what = format!("{}; the coins move by themselves{opens}", outcome(trade, *seat, ruling));
     match deadline(trade).filter(|_| ruling.to_buyer > Sats::ZERO) {
         Some(until) => step(Actor::Chain, what, Some(until), GOES_ON_IN_TIME, None),
         None => {
@@ -488,18 +580,20 @@ fn deadline(trade: &Trade) -> Option<u32> {
 /// Returns the steps of the trade, done and to come.
 fn steps(trade: &Trade) -> Vec<Step> {
     let (phase, view) = (trade.phase(), trade.view());
+    let is_case = matches!(phase, Phase::Disputed | Phase::Ruled | Phase::Settled);
     let reached = match phase {
-        Phase::Bid | Phase::Void => 0,
-        Phase::Cancelled if view.contract.is_none() => 0,
-        Phase::Agreed | Phase::Cancelled => 1,
+        Phase::Bid => 0,
+        // A bid that came to nothing was never accepted.
+        Phase::Void | Phase::Cancelled => usize::from(view.contract.is_some()),
+        Phase::Agreed => 1,
         // He would know of what is his own.
         Phase::Funding if trade.role() == Role::Seller && trade.hears_of_funding() => 1,
         Phase::Funding => 2,
         Phase::Funded => 3,
         Phase::Paid => 4,
-        Phase::Disputed => 4,
-        Phase::Released | Phase::Refunding | Phase::Ruled => 5,
-        Phase::Closed | Phase::Refunded | Phase::Settled | Phase::Lost => 6,
+        Phase::Released | Phase::Refunding | Phase::Disputed => 5,
+        Phase::Closed | Phase::Refunded | Phase::Lost | Phase::Ruled => 6,
+        Phase::Settled => 7,
     };
     let depth = view.funding().map_or(0, |funding| view.depth(funding.height));
     let needed = confirmations_for(trade.bid().take.amount);
@@ -518,20 +612,21 @@ fn steps(trade: &Trade) -> Vec<Step> {
         | Phase::Closed
         | Phase::Lost => ("Coins released", "Payout confirmed"),
     };
-    let names = [
+    let mut names = vec![
         ("Bid accepted", String::new()),
         ("Escrow funded", String::new()),
         ("Escrow confirmed", if reached == 2 { confirmed } else { String::new() }),
-        (if phase == Phase::Disputed { "Disputed" } else { "Payment sent" }, String::new()),
-        (signed, String::new()),
-        (confirmed_as, how_paid(view)),
+        ("Payment sent", String::new()),
     ];
+    names.extend(is_case.then(|| ("Disputed", String::new())));
+    names.extend([(signed, String::new()), (confirmed_as, how_paid(view))]);
     let skipped = |at: usize| match phase {
         Phase::Void | Phase::Cancelled => at >= reached,
-        Phase::Refunding | Phase::Refunded | Phase::Ruled | Phase::Settled => at == 3 && !view.facts.payment_sent,
+        Phase::Refunding | Phase::Refunded | Phase::Disputed | Phase::Ruled | Phase::Settled => {
+            at == 3 && !view.facts.payment_sent
+        }
         Phase::Released | Phase::Closed => at == 3 && !view.facts.payment_sent,
         Phase::Bid | Phase::Agreed | Phase::Funding | Phase::Funded | Phase::Paid | Phase::Lost => false,
-        Phase::Disputed => false,
     };
     let state = |at: usize| match at.cmp(&reached) {
         _ if skipped(at) => StepState::Skipped,
@@ -552,8 +647,18 @@ fn how_paid(view: &View) -> String {
 
 /// Returns the line of the log that tells where a trade stands.
 pub(super) fn line(trade: &Trade) -> String {
-    let what = why_not_pay(trade).map_or_else(|| standing(trade.role(), trade.phase()).to_owned(), |why| why.message);
-    format!("trade {}: {what}", trade.id().short())
+    let is_decided = matches!(trade.phase(), Phase::Ruled | Phase::Settled);
+    let what = match (why_not_pay(trade), trade.view().ruling().filter(|_| is_decided)) {
+        (Some(why), _) => why.message,
+        (None, Some((seat, ruling))) => outcome(trade, *seat, ruling),
+        (None, None) => standing(trade.role(), trade.phase()).to_owned(),
+    };
+    let wish = match (wants_refund(trade), trade.role()) {
+        (false, _) => "",
+        (true, Role::Seller) => "; you asked for a refund",
+        (true, Role::Buyer | Role::Arbiter) => "; the seller asks for a refund",
+    };
+    format!("trade {}: {what}{wish}", trade.id().short())
 }
 
 const fn standing(role: Role, phase: Phase) -> &'static str {
@@ -654,6 +759,107 @@ mod tests {
             let fundings = vec![Funding::new(vaults, Some(190))];
             trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, fundings, spends })).unwrap();
             assert_eq!((trade.phase(), next_step(&trade, Network::Regtest).until), (phase, until), "{what}");
+        }
+    }
+
+    /// Returns a trade that was funded at height 190, as one side sees it ten blocks later.
+    fn funded(sample: &SampleTrade, role: Role, facts: Facts) -> Trade {
+        let mut trade = Trade::new(sample.bid(), role, false, Local::default());
+        trade.handle(Event::Records { contract: Some(sample.contract()), facts }).unwrap();
+        let (fundings, spends) = (vec![Funding::new(sample.vaults(1), Some(190))], Vec::new());
+        trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, fundings, spends })).unwrap();
+        trade
+    }
+
+    #[test]
+    fn both_sides_read_that_the_seller_asks_for_a_refund() {
+        let sample = SampleTrade::new(Side::Sell);
+        for (role, payment_sent, words) in [
+            (Role::Seller, false, "you asked for a refund, and the buyer has to agree; until he does: the buyer pays"),
+            (Role::Seller, true, "you asked for a refund, and the buyer has to agree; until he does: look for"),
+            (Role::Buyer, false, "talk to him before you pay; else: "),
+            (Role::Buyer, true, "do not, if you have paid; else: the seller finds your payment"),
+        ] {
+            let of = |seller_cancel| funded(&sample, role, Facts { payment_sent, seller_cancel, ..Facts::default() });
+            let next = |trade: &Trade| with_wish(trade, next_step(trade, Network::Regtest));
+            assert!(next(&of(true)).what.contains(words), "{}", next(&of(true)).what);
+            assert!(!next(&of(false)).what.contains("refund"), "{}", next(&of(false)).what);
+            assert!(line(&of(true)).contains("refund") && !line(&of(false)).contains("refund"), "{}", line(&of(true)));
+            assert_eq!(next(&of(true)).action, next(&of(false)).action, "the trade goes on");
+            // It may have ended in blocks that were not read yet.
+            let mut reading = of(true);
+            let seen = ChainFacts { synced: false, ..reading.view().chain().clone() };
+            reading.handle(Event::Chain(seen)).unwrap();
+            assert!(!wants_refund(&reading) && !line(&reading).contains("refund"), "{}", line(&reading));
+        }
+    }
+
+    #[test]
+    fn who_waits_for_a_payment_or_for_the_coins_reads_when_a_dispute_opens_and_when_the_refund_does() {
+        let sample = SampleTrade::new(Side::Sell);
+        let (dispute_from, refund_from) = (190 + 4320 - 1008, 190 + 4320 - 1);
+        for (role, words) in [
+            (Role::Seller, format!("by height {refund_from}, you can take the coins back")),
+            (Role::Buyer, format!("from height {refund_from} on the seller could take the coins back")),
+        ] {
+            let trade = funded(&sample, role, Facts { payment_sent: true, ..Facts::default() });
+            let next = next_step(&trade, Network::Regtest);
+            assert_eq!((trade.phase(), next.until), (Phase::Paid, Some(dispute_from)));
+            assert!(next.otherwise.contains(&words), "{}", next.otherwise);
+            assert!(next.otherwise.contains("a dispute opens by itself"), "{}", next.otherwise);
+        }
+    }
+
+    #[test]
+    fn a_bid_that_was_declined_was_never_accepted() {
+        let sample = SampleTrade::new(Side::Sell);
+        let bid = |role, is_maker, facts| {
+            let mut trade = Trade::new(sample.bid(), role, is_maker, Local::default());
+            trade.handle(Event::Records { contract: None, facts }).unwrap();
+            trade
+        };
+        let by_seller = Facts { seller_cancel: true, ..Facts::default() };
+        let by_buyer = Facts { buyer_cancel: true, ..Facts::default() };
+        for (trade, words) in [
+            (bid(Role::Seller, true, by_seller.clone()), "you declined the bid"),
+            (bid(Role::Buyer, false, by_seller), "the maker declined the bid"),
+            (bid(Role::Seller, true, by_buyer.clone()), "the bid was taken back"),
+            (bid(Role::Buyer, false, by_buyer), "you took your bid back"),
+        ] {
+            let next = next_step(&trade, Network::Regtest);
+            assert_eq!((trade.phase(), next.who), (Phase::Cancelled, Actor::Nobody));
+            assert!(next.what.starts_with(words), "{}", next.what);
+            assert!(steps(&trade).iter().all(|step| step.state == StepState::Skipped));
+        }
+    }
+
+    #[test]
+    fn each_reads_who_won_and_what_is_left_of_a_bond_is_no_part_of_that() {
+        let sample = SampleTrade::with_bonds(Side::Sell);
+        let (escrow, vaults) = (sample.escrow(), sample.vaults(1));
+        let pair = sample.arbiter_pair(escrow.contract(), Seat::First);
+        let split = Verdict::Split(sats(400_000));
+        for (verdict, role, words) in [
+            (Verdict::Buyer, Role::Buyer, "the arbiter ruled for you: "),
+            (Verdict::Buyer, Role::Seller, "the arbiter ruled for the buyer: "),
+            (Verdict::Seller, Role::Seller, "the arbiter ruled for you: "),
+            (Verdict::Seller, Role::Buyer, "the arbiter ruled for the seller: "),
+            (split, Role::Buyer, "the arbiter divided the coins: "),
+            (Verdict::Buyer, Role::Arbiter, "you ruled for the buyer: "),
+        ] {
+            let division = escrow.divide(Seat::First, &vaults, verdict, 1).unwrap();
+            let rulings = vec![(Seat::First, escrow.rule(Seat::First, &vaults, division, &pair).unwrap())];
+            let facts = Facts { payment_sent: true, buyer_dispute: true, rulings, ..Facts::default() };
+            let trade = funded(&sample, role, facts);
+            let what = next_step(&trade, Network::Regtest).what;
+            assert!(trade.phase() == Phase::Ruled && what.starts_with(words), "{what}");
+            assert_eq!(what.contains("of the bond"), verdict != split, "{what}");
+            let own = if role == Role::Buyer { division.0 } else { division.1 };
+            assert!(role == Role::Arbiter || what.contains(&format!("{own} BTC")), "{what}");
+            assert_eq!(offered(&trade), [], "nothing is left to press");
+            let names: Vec<String> = steps(&trade).into_iter().map(|step| step.name).collect();
+            assert_eq!(names[3..6], ["Payment sent", "Disputed", "Arbiter ruled"]);
+            assert_eq!(steps(&trade)[6].state, StepState::Current);
         }
     }
 

@@ -107,7 +107,7 @@ fn pays_and_gets_the_coins(terminal: &mut Terminal) {
     terminal.shows("✓ Payout confirmed");
     terminal.shows("It is over");
     terminal.types("5");
-    terminal.shows_that("the coins", |screen| screen.contains("To spend       100.0039"));
+    terminal.shows_that("the coins", |screen| screen.contains("Spendable      100.0039"));
 }
 
 /// He sells, and calls for the arbiter although the buyer has paid: the demo's arbiter believes the buyer, and says so.
@@ -123,7 +123,7 @@ fn sees_a_dispute_end(terminal: &mut Terminal) {
     terminal.types("s");
     says_yes(terminal, "Show the arbiter what was said?", "▸ [ Yes, show him ]");
     terminal.shows("✉1");
-    terminal.shows("Settled: the coins are divided");
+    terminal.shows("Settled: the arbiter ruled for the buyer");
 }
 
 fn says_yes(terminal: &mut Terminal, question: &str, yes: &str) {

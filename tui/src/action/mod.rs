@@ -92,6 +92,8 @@ pub enum Action {
     Label,
     /// Raises the fee of the selected transaction or trade.
     Bump,
+    /// Connects to a peer.
+    Connect,
 }
 
 /// How the selection moves.

@@ -13,14 +13,14 @@ use crate::words;
 /// The table.
 pub static TABLE: &[Entry] = &[
     gated(C::Book, Action::Open, &[key(KeyCode::Enter)], "terms", Shown, offer_selected),
-    gated(C::Book, Action::Take, &[char('t')], "take", Shown, can_take),
+    gated(C::Book, Action::Take, &[char('t')], "take", WhenPossible, can_take),
+    gated(C::Book, Action::Withdraw, &[char('x')], "withdraw", WhenPossible, can_withdraw),
     row(C::Book, Action::Filter, &[char('/')], "filter", Shown),
     row(C::Book, Action::Side(Some(Side::Buy)), &[char('b')], "you buy", Shown),
     row(C::Book, Action::Side(Some(Side::Sell)), &[char('s')], "you sell", Shown),
     row(C::Book, Action::Side(None), &[char('a')], "all", Shown),
     row(C::Book, Action::Currency, &[char('c')], "currency", Shown),
     row(C::Book, Action::Away, &[char('o')], "also makers who are away", Hidden),
-    gated(C::Book, Action::Withdraw, &[char('x')], "withdraw", WhenPossible, can_withdraw),
     gated(C::Offer, Action::Take, &[key(KeyCode::Enter), char('t')], "take this offer", WhenPossible, can_take),
     gated(C::Offer, Action::Withdraw, &[char('x')], "withdraw", WhenPossible, can_withdraw),
     row(C::Offer, Action::Move(Step::Up), &[key(KeyCode::Up), char('k')], "previous", Hidden),
@@ -71,9 +71,10 @@ pub static TABLE: &[Entry] = &[
     gated(C::Trades, Action::Trade(TradeAction::Fund), &[char('f')], "fund", WhenPossible, |app| {
         can(app, TradeAction::Fund)
     }),
-    gated(C::Trades, Action::Trade(TradeAction::MarkPaid), &[char('p')], "I have paid", WhenPossible, |app| {
+    gated(C::Trades, Action::Trade(TradeAction::MarkPaid), &[char('p')], "I paid", WhenPossible, |app| {
         can(app, TradeAction::MarkPaid)
     }),
+    gated(C::Trades, Action::Copy, &[char('y')], "copy", WhenPossible, has_details),
     gated(C::Trades, Action::Trade(TradeAction::Release), &[char('r')], "release", WhenPossible, |app| {
         can(app, TradeAction::Release)
     }),
@@ -95,7 +96,6 @@ pub static TABLE: &[Entry] = &[
         can(app, TradeAction::Dispute)
     }),
     gated(C::Trades, Action::Bump, &[char('b')], "pay more", WhenPossible, can_bump_trade),
-    gated(C::Trades, Action::Copy, &[char('y')], "copy details", WhenPossible, has_details),
     gated(C::Trades, Action::Disclose, &[char('s')], "show arbiter", WhenPossible, can_disclose),
     gated(C::Wallet, Action::Copy, &[char('c')], "copy address", Shown, has_address),
     gated(C::Wallet, Action::Send, &[char('s')], "send", Shown, unlocked),
@@ -104,6 +104,7 @@ pub static TABLE: &[Entry] = &[
     gated(C::Wallet, Action::Freeze, &[char('f')], "freeze", WhenPossible, can_freeze),
     gated(C::Wallet, Action::Label, &[char('l')], "label", WhenPossible, can_label),
     gated(C::Wallet, Action::Bump, &[char('b')], "pay more", WhenPossible, can_bump_tx),
+    row(C::Network, Action::Connect, &[char('c')], "connect to a peer", Shown),
     row(C::List, Action::Move(Step::Up), &[key(KeyCode::Up), char('k')], "up", Hidden),
     row(C::List, Action::Move(Step::Down), &[key(KeyCode::Down), char('j')], "down", Hidden),
     row(C::List, Action::Move(Step::PageUp), &[key(KeyCode::PageUp)], "page up", Hidden),

@@ -1,10 +1,11 @@
 //! What the node says: answers to queries, replies to calls, events.
 
 use exchange_api::{
-    ApiError, Code, Disclose, Disclosure, Event, IdentityState, RequestId, Subject, TakeOffer, TakeReview,
+    ApiError, Code, Disclose, Disclosure, Event, IdentityState, Person, Phase, RequestId, Subject, TakeOffer,
+    TakeReview,
 };
 
-use super::{App, MAX_EVENTS, Popup, Tab, disclose, wallet};
+use super::{App, MAX_EVENTS, Popup, Tab, chat, disclose, wallet};
 use crate::message::{Answer, CallName, Command, Query, Reply};
 use crate::{format, words};
 
@@ -107,7 +108,8 @@ impl App {
             | CallName::Bump
             | CallName::Weigh
             | CallName::ToShow
-            | CallName::Disclose => self.push_popup(Popup::Error { title: words::could_not(call), error }),
+            | CallName::Disclose
+            | CallName::Connect => self.push_popup(Popup::Error { title: words::could_not(call), error }),
         }
     }
 
@@ -146,7 +148,7 @@ impl App {
                 }
             }
             Reply::Trade(trade) => {
-                self.toast(words::trade::after(call), false);
+                self.toast(words::trade::after(call, &trade), false);
                 // Wherever it is: the help, or an error, may stand above it by now.
                 self.popups.retain(|popup| !matches!(popup, Popup::Accept(..) | Popup::Rule(..)));
                 if call == CallName::Take {
@@ -164,13 +166,23 @@ impl App {
                 }
             }
             Reply::Talk(said) => {
+                let state = self.trades.get(said.trade).map(|trade| trade.state);
+                let is_disputed = matches!(state, Some(Phase::Disputed | Phase::Ruled));
+                if chat::has_news(&said) {
+                    self.trades.shown.remove(&said.trade);
+                }
                 if let Some(chat) = self.chat_mut().filter(|chat| chat.trade == said.trade) {
-                    chat.put(said);
+                    chat.put(said, is_disputed);
                 }
             }
             Reply::Said(message) => {
-                if let Some(chat) = self.chat_mut() {
+                let is_to_party = matches!(message.to, Person::Buyer | Person::Seller);
+                let trade = self.chat_mut().map(|chat| {
                     chat.sent(message);
+                    chat.trade
+                });
+                if let Some(trade) = trade.filter(|_| is_to_party) {
+                    self.trades.shown.remove(&trade);
                 }
                 self.toast(words::chat::SENT, false);
             }
@@ -194,9 +206,14 @@ impl App {
                 self.popups.retain(|popup| !matches!(popup, Popup::Bump(..)));
                 self.toast(words::wallet::BUMPED, false);
             }
+            Reply::Connected(address) => {
+                self.popups.retain(|popup| !matches!(popup, Popup::Connect(_)));
+                self.toast(words::network::connected(&address), false);
+            }
             Reply::Disclosure(would) if call == CallName::ToShow => self.ask_to_show(&would),
             Reply::Disclosure(done) => {
                 self.popups.retain(|popup| !matches!(popup, Popup::Disclose(..)));
+                self.trades.shown.insert(done.trade);
                 self.toast(words::disclose::done(&done), false);
             }
         }
@@ -215,6 +232,9 @@ impl App {
             return;
         }
         if would.messages.is_empty() {
+            if would.before > 0 {
+                self.trades.shown.insert(would.trade);
+            }
             self.toast(words::disclose::nothing(would.before), true);
             return;
         }

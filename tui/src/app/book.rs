@@ -107,6 +107,15 @@ impl Book {
         self.offers.iter().flatten().find(|offer| offer.side == maker_side && offer.currency == currency && !offer.mine)
     }
 
+    /// Returns how many offers of one's own stand there to be taken, or will.
+    pub fn own_count(&self) -> usize {
+        let is_open = |offer: &&OfferView| match offer.state {
+            OfferState::Live | OfferState::Away | OfferState::Waiting => offer.mine,
+            OfferState::Taken | OfferState::Revoked | OfferState::Expired => false,
+        };
+        self.offers.iter().flatten().filter(is_open).count()
+    }
+
     /// Turns to the next currency that is in the book, then back to all.
     pub fn next_currency(&mut self) {
         let mut currencies: Vec<_> = self.offers.iter().flatten().map(|offer| offer.currency).collect();

@@ -1,9 +1,9 @@
 //! Talking in a trade: what was said, and the line that is being typed.
 
-use exchange_api::{Conversation, MessageView, Person, TradeId};
+use exchange_api::{Conversation, MessageView, MessageWords, Person, TradeId};
 
 use crate::action::Step;
-use crate::form::{Field, Form};
+use crate::form::{Field, Form, Value};
 use crate::words::chat as w;
 
 /// The field that says to whom.
@@ -35,12 +35,17 @@ impl Chat {
         Self { trade, said: None, form, scroll: 0, is_asking: true }
     }
 
-    /// Takes in what was said.
-    pub fn put(&mut self, said: Conversation) {
-        if let crate::form::Value::Choice { options, .. } = &mut self.form.fields[TO].value
+    /// Takes in what was said. The line goes to whoever spoke last; if nobody did, and an arbiter listens, to nobody until the
+    /// user says to whom: what is meant for the arbiter must not reach the opponent by one Enter.
+    pub fn put(&mut self, said: Conversation, is_disputed: bool) {
+        if let Value::Choice { options, chosen } = &mut self.form.fields[TO].value
             && options.is_empty()
         {
-            *options = said.others.iter().map(|other| w::person(*other).to_owned()).collect();
+            let named = said.others.iter().map(|other| w::person(*other).to_owned());
+            let last = last_speaker(&said).and_then(|last| said.others.iter().position(|other| *other == last));
+            let asks = last.is_none() && is_disputed && said.others.len() > 1;
+            *options = asks.then(|| w::CHOOSE.to_owned()).into_iter().chain(named).collect();
+            *chosen = last.unwrap_or(0);
         }
         self.is_asking = false;
         self.said = Some(said);
@@ -55,7 +60,7 @@ impl Chat {
         }
     }
 
-    /// Returns to whom the line goes.
+    /// Returns to whom the line goes; `None` while that is not chosen, or not known.
     pub fn to(&self) -> Option<Person> {
         let chosen = self.form.fields[TO].value();
         self.said.as_ref()?.others.iter().copied().find(|other| w::person(*other) == chosen)
@@ -75,6 +80,19 @@ impl Chat {
         };
         self.scroll = back.apply(self.scroll, count);
     }
+}
+
+/// Returns who of the others wrote last. Payment details go by themselves, and are no talk.
+fn last_speaker(said: &Conversation) -> Option<Person> {
+    let is_talk = |message: &&MessageView| matches!(message.words, MessageWords::Chat { .. });
+    said.messages.iter().rev().filter(is_talk).map(|message| message.from).find(|from| *from != said.me)
+}
+
+/// Tells whether the counterparty said something that the user has not read, and that an arbiter was not shown.
+pub fn has_news(said: &Conversation) -> bool {
+    let of_others = said.messages.iter().rev().filter(|message| message.from != said.me);
+    let mut unread = of_others.take(said.unread as usize); // a u32 fits
+    unread.any(|message| matches!(message.from, Person::Buyer | Person::Seller))
 }
 
 /// Lines that a message has at most on the smallest screen: the view stops at its first line anyway.

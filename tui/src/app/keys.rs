@@ -2,13 +2,13 @@
 
 use crossterm::event::{KeyEvent, KeyEventKind};
 use exchange_api::{
-    AcceptBid, Action as TradeAction, BumpTrade, BumpTx, CoinUse, Disclose, FreezeCoins, OfferView, RuleTrade,
-    SendMessage, SetLabel, TradeId,
+    AcceptBid, Action as TradeAction, BumpTrade, BumpTx, CoinUse, Disclose, FreezeCoins, RuleTrade, SendMessage,
+    SetLabel, TradeId,
 };
 
 use super::ask::{Ask, Line, Outcome};
 use super::wallet::BumpTarget;
-use super::{App, Busy, Popup, Tab, chat, contract, disclose, post, ruling, take, trades, wallet};
+use super::{App, Busy, Popup, Tab, chat, contract, disclose, network, post, ruling, take, trades, wallet};
 use crate::action::{self, Action, Step};
 use crate::form::Focus;
 use crate::message::{Bump, Call, CallName, Command, Connection, Query};
@@ -150,6 +150,7 @@ impl App {
                 }
             }
             Action::Bump => self.start_bumping(),
+            Action::Connect => self.push_popup(Popup::Connect(network::form())),
         }
     }
 
@@ -305,6 +306,12 @@ impl App {
                     chat.form.refuse(chat::TEXT, words::chat::NO_TEXT);
                     return;
                 }
+                // The node would take nobody for the counterparty.
+                if to.is_none() {
+                    chat.form.refuse(chat::TO, words::chat::NO_ONE);
+                    chat.form.focus = Some(chat::TO);
+                    return;
+                }
                 let request_id = self.requests.id("say", &(trade, to, &text));
                 self.call(Call::Say(SendMessage { request_id, trade, to, text }), commands);
                 return;
@@ -320,6 +327,12 @@ impl App {
                     && self.call(Call::PriceBump(request.clone()), commands)
                 {
                     self.wallet.bumping = Some(request);
+                }
+                return;
+            }
+            Some(Popup::Connect(form)) => {
+                if let Some(address) = network::check(form) {
+                    self.call(Call::Connect(address), commands);
                 }
                 return;
             }
@@ -352,14 +365,18 @@ impl App {
         let Some(mut offer) = self.post.check() else { return };
         offer.request_id = self.requests.id("post", &offer);
         let draft = self.post.draft();
+        let (arbiter, best) = (self.post.arbiter(), self.book.best(draft.side, offer.currency));
+        let spendable = self.wallet.balance.as_ref().map(|balance| balance.spendable);
         let mut lines = vec![Line::Strong(words::post::sentence(&draft))];
-        lines.extend(words::post::notes(&offer).into_iter().map(Line::Plain));
-        if let Some(arbiter) = self.post.arbiter() {
-            lines.push(Line::Plain(format!("{}: {}.", words::take::ARBITER, words::take::arbiter_line(arbiter))));
-            lines.extend((!arbiter.trusted).then(|| Line::Warning(words::take::untrusted(arbiter))));
-        }
-        let best: Option<&OfferView> = self.book.best(draft.side, offer.currency);
+        // What to be careful about stands first: of a long question a small window may not show the end.
+        let stranger = arbiter.filter(|arbiter| !arbiter.trusted);
+        lines.extend(stranger.map(|arbiter| Line::Warning(words::take::untrusted(arbiter))));
         lines.extend(post::suspicion(&draft, best).map(Line::Warning));
+        lines.extend(spendable.and_then(|spendable| post::shortfall(&offer, spendable)).map(Line::Warning));
+        lines.extend(words::post::notes(&offer).into_iter().map(Line::Plain));
+        let all = || self.post.form.fields[post::ARBITER].value().to_owned();
+        let named = arbiter.map_or_else(all, words::take::arbiter_line);
+        lines.push(Line::Plain(format!("{}: {named}.", words::take::ARBITER)));
         let ask = Ask::confirm(words::post::TITLE, lines, words::NO_BACK, words::post::YES, Call::Post(offer));
         self.push_popup(Popup::Ask(ask));
     }
@@ -501,6 +518,7 @@ impl App {
             | CallName::Weigh
             | CallName::ToShow
             | CallName::Disclose => &[],
+            CallName::Connect => &[Query::Status, Query::Peers, Query::Book],
             CallName::Create | CallName::Unlock => {
                 &[Query::Status, Query::Book, Query::Trades, Query::Balance, Query::Address, Query::History]
             }

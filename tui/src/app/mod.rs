@@ -9,6 +9,7 @@ pub mod contract;
 pub mod disclose;
 pub mod gate;
 mod keys;
+mod network;
 pub mod post;
 pub mod refresh;
 pub mod requests;
@@ -103,6 +104,8 @@ pub enum Popup {
     Disclose(exchange_api::TradeId, Form),
     /// What was agreed on in a trade.
     Contract(Contract),
+    /// The form to connect to a peer.
+    Connect(Form),
 }
 
 impl Popup {
@@ -110,6 +113,7 @@ impl Popup {
     pub const fn form(&self) -> Option<&Form> {
         match self {
             Self::Send(form)
+            | Self::Connect(form)
             | Self::Accept(_, form)
             | Self::Rule(_, form)
             | Self::Disclose(_, form)
@@ -123,6 +127,7 @@ impl Popup {
     const fn form_mut(&mut self) -> Option<&mut Form> {
         match self {
             Self::Send(form)
+            | Self::Connect(form)
             | Self::Accept(_, form)
             | Self::Rule(_, form)
             | Self::Disclose(_, form)
@@ -141,6 +146,7 @@ impl Popup {
             Self::Contract(_) => vec![Context::Reading, Context::Always],
             Self::Chat(chat) => form_contexts(Some(Context::Chat), chat.form.focused(), false),
             Self::Send(form)
+            | Self::Connect(form)
             | Self::Accept(_, form)
             | Self::Rule(_, form)
             | Self::Disclose(_, form)
@@ -326,6 +332,7 @@ impl App {
             | Popup::Error { .. }
             | Popup::Ask(_)
             | Popup::Send(_)
+            | Popup::Connect(_)
             | Popup::Accept(..)
             | Popup::Label(..)
             | Popup::Bump(..)
@@ -494,13 +501,23 @@ impl App {
     }
 
     fn quit(&mut self, commands: &mut Vec<Command>) {
-        // Whoever is asked already is not asked once more above it.
-        if matches!(self.popups.last(), Some(Popup::Ask(ask)) if ask.title == words::QUIT_TITLE) {
+        // Whoever is asked already and presses the same again means it. By the first answer that quits his node stays, if anything
+        // needs it.
+        if let Some(Popup::Ask(ask)) = self.popups.last()
+            && ask.title == words::QUIT_TITLE
+        {
+            let fate = ask.choices.iter().find_map(|choice| match &choice.outcome {
+                Outcome::Quit(fate) => Some(*fate),
+                Outcome::Back | Outcome::Call(_) => None,
+            });
+            commands.extend(fate.map(Command::Quit));
             return;
         }
-        let open = self.trades.open_count();
-        let typed = self.has_unsaved_text();
-        if matches!(self.connection, Connection::Starting(_) | Connection::Failed(_)) || (open == 0 && !typed) {
+        let (open, typed) = (self.trades.open_count(), self.has_unsaved_text());
+        // Of the demo nothing is left anyway, and the node of somebody else goes on.
+        let offers = if self.owns_node() && !self.demo { self.book.own_count() } else { 0 };
+        let is_idle = open == 0 && offers == 0 && !typed;
+        if matches!(self.connection, Connection::Starting(_) | Connection::Failed(_)) || is_idle {
             commands.push(Command::Quit(NodeFate::Stop));
             return;
         }
@@ -513,8 +530,8 @@ impl App {
         let (choices, yes) = if open > 0 && self.demo {
             lines.push(Line::Plain(words::quit_ends_demo(open)));
             (vec![back(), quit(words::QUIT, NodeFate::Stop)], 1)
-        } else if open > 0 && self.owns_node() {
-            lines.push(Line::Plain(words::quit_with_own_node(open)));
+        } else if (open > 0 && self.owns_node()) || offers > 0 {
+            lines.extend(words::quit_with_own_node(open, offers).into_iter().map(Line::Plain));
             let keep = quit(words::KEEP_NODE, NodeFate::Keep);
             (vec![keep, quit(words::STOP_NODE, NodeFate::Stop), back()], 0)
         } else if open > 0 && !typed {

@@ -1,9 +1,9 @@
 //! Posting an offer: what is typed, what it means, and what is wrong with it.
 
-use exchange_api::{ArbiterView, Currency, MIN_TRADE, OfferView, PostOffer, Price, Sats, Side};
+use exchange_api::{ArbiterView, Currency, MIN_TRADE, OfferView, PostOffer, Price, Sats, Side, share_of};
 
 use crate::form::{Field, Form, Value};
-use crate::words;
+use crate::{format, words};
 
 /// The fields by position.
 pub const SIDE: usize = 0;
@@ -58,7 +58,7 @@ impl Default for Post {
             Field::text(words::post::TERMS, "", words::post::TERMS_HINT),
             choice(words::post::AUTOMATIC, words::post::AUTOMATIC_OPTIONS, ""),
             Field::text(words::post::DETAILS, "", words::post::DETAILS_HINT),
-            Field::choice(words::take::ARBITER, vec![words::post::NO_ARBITERS.to_owned()], ""),
+            Field::choice(words::take::ARBITER, vec![words::post::ASKING.to_owned()], ""),
             Field::choice(words::post::BONDS, BOND_CHOICES.map(words::post::bonds).to_vec(), words::post::BONDS_HINT),
         ];
         Self { form: Form::new(words::post::BUTTON, fields), arbiters: Vec::new() }
@@ -132,6 +132,21 @@ impl Post {
     /// Returns the arbiter that is chosen; `None` while nobody is, or all whom the user trusts.
     pub fn arbiter(&self) -> Option<&ArbiterView> {
         self.form.fields[ARBITER].chosen().checked_sub(1).and_then(|at| self.arbiters.get(at))
+    }
+
+    /// Returns what of the offer its sentence does not say: the name of each thing, and the thing.
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
+        let by_itself = self.form.fields[AUTOMATIC].chosen() == 0;
+        let terms = match self.value(TERMS) {
+            "" => words::book::NO_TERMS,
+            terms => terms,
+        };
+        vec![
+            (words::post::TERMS, format::clean(terms)),
+            (words::take::ARBITER, self.value(ARBITER).to_owned()),
+            (words::post::BONDS, self.value(BONDS).to_owned()),
+            (words::post::BIDS, if by_itself { words::book::BY_ITSELF } else { words::book::BY_HAND }.to_owned()),
+        ]
     }
 
     /// Adapts the words of the form to what is typed.
@@ -221,6 +236,22 @@ pub fn suspicion(draft: &Draft, best: Option<&OfferView>) -> Option<String> {
     }
 }
 
+/// Returns a warning when the wallet holds less than the maker puts into the escrow, beside the network's fee: the node then
+/// accepts no bid.
+pub fn shortfall(offer: &PostOffer, spendable: Sats) -> Option<String> {
+    let locks = |amount: Sats| match offer.side {
+        Side::Sell => share_of(amount, offer.seller_bond_ppm).and_then(|bond| amount.checked_add(bond)),
+        Side::Buy => share_of(amount, offer.buyer_bond_ppm),
+    };
+    let [least, most] = [offer.min, offer.max].map(|amount| locks(amount).unwrap_or(Sats::MAX));
+    let is_short = |needed: Sats| needed > Sats::ZERO && spendable <= needed;
+    match (is_short(least), is_short(most)) {
+        (true, _) => Some(words::post::cannot_fund(spendable, least)),
+        (false, true) => Some(words::post::cannot_fund_all(spendable, most)),
+        (false, false) => None,
+    }
+}
+
 /// Returns a typed number without the thousands separators that the program itself prints. A comma anywhere else stays,
 /// so that the number is refused: `1,5` must not become fifteen.
 pub fn plain(number: &str) -> String {
@@ -255,6 +286,42 @@ mod tests {
         let wrong: Vec<_> = (0..=BONDS).filter(|at| post.form.fields[*at].error.is_some()).collect();
         assert_eq!(wrong, [PRICE, MIN, MAX, METHODS, DETAILS, ARBITER]);
         assert_eq!(post.form.focus, Some(PRICE));
+    }
+
+    #[test]
+    fn whoever_cannot_fund_what_he_offers_is_warned() {
+        let sats = |amount| Sats::new(amount).unwrap();
+        let offer = |side, bonds: (u32, u32)| PostOffer {
+            request_id: String::new(),
+            dry_run: false,
+            side,
+            currency: "EUR".parse().unwrap(),
+            price: Price::new(6_000_000).unwrap(),
+            min: sats(1_000_000),
+            max: sats(5_000_000),
+            methods: vec!["SEPA".into()],
+            terms: String::new(),
+            arbiters: Vec::new(),
+            automatic: true,
+            details: String::new(),
+            lifetime_s: None,
+            seller_bond_ppm: bonds.0,
+            buyer_bond_ppm: bonds.1,
+        };
+        for (side, bonds, spendable, words) in [
+            (Side::Sell, (0, 0), 0, Some("the smallest trade takes 0.01 BTC")),
+            (Side::Sell, (0, 0), 1_000_000, Some("the smallest trade takes 0.01 BTC")),
+            (Side::Sell, (100_000, 0), 1_050_000, Some("the smallest trade takes 0.011 BTC")),
+            (Side::Sell, (0, 0), 2_000_000, Some("the largest trade takes 0.05 BTC")),
+            (Side::Sell, (0, 0), 5_001_000, None),
+            (Side::Buy, (100_000, 0), 0, None),
+            (Side::Buy, (0, 100_000), 0, Some("the smallest trade takes 0.001 BTC")),
+        ] {
+            let warning = shortfall(&offer(side, bonds), sats(spendable));
+            let is_right =
+                warning.as_ref().map_or(words.is_none(), |warning| words.is_some_and(|w| warning.contains(w)));
+            assert!(is_right, "{spendable}: {warning:?}");
+        }
     }
 
     fn arbiter(name: &str, id: u8, trusted: bool) -> ArbiterView {

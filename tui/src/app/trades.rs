@@ -1,5 +1,7 @@
 //! One's trades: the list, the selected one, and the questions before its steps.
 
+use std::collections::BTreeSet;
+
 use exchange_api::{Action, Disclose, Role, RuleTrade, TradeCommand, TradeId, TradeView};
 
 use super::ask::{Ask, Line};
@@ -18,6 +20,8 @@ pub struct Trades {
     pub weighing: Option<RuleTrade>,
     /// What is being looked up that could be shown to an arbiter, to be asked about.
     pub showing: Option<Disclose>,
+    /// Of which trades an arbiter was shown all that was said, as far as this program has seen.
+    pub shown: BTreeSet<TradeId>,
 }
 
 impl Trades {
@@ -80,6 +84,7 @@ pub fn accept_form(trade: &TradeView) -> Form {
         Some(Role::Seller) => words::take::SELLER_DETAILS,
         Some(Role::Buyer | Role::Arbiter) | None => words::take::BUYER_DETAILS,
     };
-    let known = trade.my_details.clone().unwrap_or_default();
+    // A field is one line: what was typed elsewhere with more of them reads the same.
+    let known = trade.my_details.clone().unwrap_or_default().replace('\n', ", ");
     Form::new(words::trade::ACCEPT_BUTTON, vec![Field::text(words::take::DETAILS, &known, hint)])
 }

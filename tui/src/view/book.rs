@@ -33,9 +33,12 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
     let offer = visible[selected];
     match (app.book.open, area.height >= TALL) {
         (false, _) => {
-            let [list, summary] = Layout::vertical([Constraint::Min(0), Constraint::Length(3)]).areas(rest);
+            let lines = summary(app, offer, usize::from(rest.width));
+            let height = u16::try_from(lines.len() + 1).unwrap_or(u16::MAX);
+            let [list, below] = Layout::vertical([Constraint::Min(0), Constraint::Length(height)]).areas(rest);
             draw_list(app, &visible, selected, frame, list);
-            draw_summary(app, offer, frame, summary);
+            let block = Block::new().borders(Borders::TOP).border_style(app.theme.border());
+            frame.render_widget(Paragraph::new(lines).block(block), below);
         }
         (true, false) => draw_terms(app, offer, frame, rest),
         (true, true) => {
@@ -173,25 +176,33 @@ fn row_style(app: &App, offer: &OfferView, is_selected: bool) -> Style {
     }
 }
 
+/// Lines of each of the two sentences about the selected offer, at most: of many methods and bonds the terms tell.
+const MAX_SUMMARY: usize = 3;
+
 /// The selected offer in words, so that nothing of it hides in a narrow column.
-fn draw_summary(app: &App, offer: &OfferView, frame: &mut Frame, area: Rect) {
-    let block = Block::new().borders(Borders::TOP).border_style(app.theme.border());
-    let inner = block.inner(area);
-    frame.render_widget(block, area);
+fn summary(app: &App, offer: &OfferView, width: usize) -> Vec<Line<'static>> {
     let methods = format::clean(&offer.methods.join(" or "));
-    let mut bids = if offer.automatic { w::BY_ITSELF } else { w::BY_HAND }.to_owned();
+    let mut bids = words::bids(offer, app.now()).to_owned();
     if offer.seller_bond_ppm > 0 || offer.buyer_bond_ppm > 0 {
         bids = format!("Bonds: {}. {bids}", words::offer_bonds(offer));
     }
-    let what = format!("  {} by {methods}", words::offer_sentence(offer));
-    let who = format!("  {}, {}. {bids}", words::maker(offer), w::seen(&seen(app, offer)));
-    let width = usize::from(inner.width);
-    let lines = vec![
-        Line::from(format::cut(&what, width)).style(app.theme.strong()),
-        Line::from(format::cut(&who, width)).style(app.theme.dim()),
-    ];
-    frame.render_widget(Paragraph::new(lines), inner);
+    let what = format!("{} by {methods}", words::offer_sentence(offer));
+    let who = format!("{}, {}. {bids}", words::maker(offer), w::seen(&seen(app, offer)));
+    let lines = |(text, style): (String, Style)| {
+        let mut lines = format::wrap(&text, width.saturating_sub(2 * MARGIN.len()));
+        if lines.len() > MAX_SUMMARY {
+            lines.truncate(MAX_SUMMARY);
+            if let Some(last) = lines.last_mut() {
+                last.push('…');
+            }
+        }
+        lines.into_iter().map(move |line| Line::from(format!("{MARGIN}{line}")).style(style)).collect::<Vec<_>>()
+    };
+    [(what, app.theme.strong()), (who, app.theme.dim())].into_iter().flat_map(lines).collect()
 }
+
+/// What stands before these sentences.
+const MARGIN: &str = "  ";
 
 /// Columns of a term's name.
 const LABEL: usize = 12;

@@ -144,8 +144,9 @@ fn keys(app: &App, entries: &[&Entry], mut room: usize) -> Line<'static> {
         };
         let name = format!(" {}  ", entry.name);
         let width = key.chars().count() + name.chars().count();
+        // A shorter one may still fit.
         if width > room {
-            break;
+            continue;
         }
         room -= width;
         let possible = (entry.when)(app).is_ok();

@@ -9,8 +9,10 @@ use crate::app::App;
 use crate::format;
 use crate::words::network as w;
 
-/// Columns of a peer's address.
-const ADDRESS: u16 = 24;
+/// Columns of a peer's id, of its software, and of how it is. Its address has the rest.
+const PEER: u16 = 15;
+const AGENT: u16 = 16;
+const STATE: u16 = 22;
 /// Lines about the node itself, at most.
 const MAX_NODE_LINES: usize = 5;
 /// Columns of an event's time.
@@ -54,17 +56,19 @@ fn draw_peers(app: &App, frame: &mut Frame, area: Rect) {
         frame.render_widget(Line::from(format!(" {}", w::NO_PEERS)).style(app.theme.dim()), inner);
         return;
     }
+    // One column between each two.
+    let room = usize::from(inner.width.saturating_sub(PEER + AGENT + STATE + 3));
     let rows = app.peers.iter().map(|peer| {
         let sync = if peer.in_sync { w::SYNCED } else { w::CATCHING_UP };
         let ping = peer.ping_ms.map_or_else(|| "—".to_owned(), |ms| format!("{} ms", format::number(ms)));
         Row::new([
             format!(" {}", format::ellipsis(&format::clean(&peer.peer), 14)),
-            format::ellipsis(&format::clean(&peer.address), usize::from(ADDRESS)),
+            format::ellipsis(&format::clean(&peer.address), room),
             format::clean(&peer.agent),
             format!("{ping}, {sync}"),
         ])
     });
-    let widths = [Constraint::Length(15), Constraint::Length(ADDRESS), Constraint::Fill(1), Constraint::Length(22)];
+    let widths = [Constraint::Length(PEER), Constraint::Fill(1), Constraint::Length(AGENT), Constraint::Length(STATE)];
     let mut titles = w::COLUMNS.map(str::to_owned);
     titles[0].insert(0, ' ');
     frame.render_widget(

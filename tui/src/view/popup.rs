@@ -28,11 +28,15 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
         Some(Popup::Bump(_, form)) => {
             draw_form(app, words::wallet::BUMP_TITLE, Some(words::wallet::BUMP_NOTE), form, frame, area);
         }
-        Some(Popup::Accept(_, form)) => {
-            draw_form(app, words::trade::ACCEPT_TITLE, Some(words::trade::ACCEPT_NOTE), form, frame, area);
+        Some(Popup::Accept(trade, form)) => {
+            let note = app.trades.get(*trade).map(words::trade::accept_note);
+            draw_form(app, words::trade::ACCEPT_TITLE, note.as_deref(), form, frame, area);
         }
         Some(Popup::Rule(_, form)) => {
             draw_form(app, words::ruling::FORM_TITLE, Some(words::ruling::FORM_NOTE), form, frame, area);
+        }
+        Some(Popup::Connect(form)) => {
+            draw_form(app, words::network::CONNECT_TITLE, Some(words::network::CONNECT_NOTE), form, frame, area);
         }
         Some(Popup::Disclose(_, form)) => draw_form(app, words::disclose::FORM_TITLE, None, form, frame, area),
         Some(Popup::Contract(contract)) => {
@@ -50,11 +54,12 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
     }
 }
 
-/// Clears a place in the middle and frames it; returns what is inside.
+/// Clears a place in the middle, and the whole lines of it, for what is left of words at both sides reads as part of it; frames
+/// the place and returns what is inside.
 fn window(app: &App, title: &str, height: u16, width: u16, frame: &mut Frame, area: Rect) -> Rect {
     let [row] = Layout::vertical([Constraint::Length(height + 2)]).flex(Flex::Center).areas(area);
     let [place] = Layout::horizontal([Constraint::Length(width)]).flex(Flex::Center).areas(row);
-    frame.render_widget(Clear, place);
+    frame.render_widget(Clear, row);
     let title = Span::styled(format!(" {title} "), app.theme.strong());
     let block = Block::new()
         .borders(Borders::ALL)
@@ -120,8 +125,10 @@ fn draw_error(app: &App, title: &str, error: &ApiError, frame: &mut Frame, area:
 
 fn draw_form(app: &App, title: &str, note: Option<&str>, form: &Form, frame: &mut Frame, area: Rect) {
     let fields = u16::try_from(form.fields.len()).unwrap_or(u16::MAX);
-    let note_height = if note.is_some() { 2 } else { 0 };
-    let inner = window(app, title, fields + 4 + note_height, WIDTH + 8, frame, area);
+    let width = WIDTH + 8;
+    // An empty line follows it.
+    let note_height = note.map_or(0, |note| wrapped(&[Line::from(note)], width - 4).saturating_add(1));
+    let inner = window(app, title, fields + 4 + note_height, width, frame, area);
     let [_, text, rest] =
         Layout::vertical([Constraint::Length(1), Constraint::Length(note_height), Constraint::Min(0)]).areas(inner);
     if let Some(note) = note {
@@ -147,21 +154,34 @@ fn draw_help(app: &App, frame: &mut Frame, area: Rect) {
     }
     let is_general = |entry: &&Entry| matches!(entry.context, Context::List | Context::Screens | Context::Always);
     let (general, own): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_general);
+    let width = area.width.min(92);
+    // A frame and a margin at both sides.
+    let own_width = width.saturating_sub(4 + GENERAL_WIDTH);
+    let lines = |entries: Vec<&Entry>, keys: usize, width: u16| {
+        let lines = entries.into_iter().flat_map(move |entry| help_lines(app, entry, keys, usize::from(width)));
+        lines.collect::<Vec<_>>()
+    };
+    let (own, general) = (lines(own, 10, own_width), lines(general, 8, GENERAL_WIDTH));
     let rows = own.len().max(general.len());
     let height = u16::try_from(rows).unwrap_or(u16::MAX).min(area.height.saturating_sub(4)) + 1;
-    let inner = window(app, words::HELP_TITLE, height, area.width.min(92), frame, area);
+    let inner = window(app, words::HELP_TITLE, height, width, frame, area);
     let [left, right] = Layout::horizontal([Constraint::Min(0), Constraint::Length(GENERAL_WIDTH)]).areas(inner);
-    for (entries, width, area) in [(own, 10, left), (general, 8, right)] {
-        let lines: Vec<_> = entries.into_iter().map(|entry| help_line(app, entry, width)).collect();
-        frame.render_widget(Paragraph::new(lines), area);
-    }
+    frame.render_widget(Paragraph::new(own), left);
+    frame.render_widget(Paragraph::new(general), right);
 }
 
-fn help_line(app: &App, entry: &Entry, width: usize) -> Line<'static> {
-    let keys: Vec<_> = entry.keys.iter().map(|key| key.label()).collect();
-    let keys = Span::styled(format!("{:>width$}  ", keys.join(" ")), app.theme.accent());
-    match (entry.when)(app) {
-        Ok(()) => Line::from(vec![keys, Span::raw(entry.name)]),
-        Err(why) => Line::from(vec![keys, Span::styled(format!("{} ({why})", entry.name), app.theme.dim())]),
-    }
+/// Returns the keys of an action, right-aligned, and what it does or why it does nothing, in as many lines as that takes.
+fn help_lines(app: &App, entry: &Entry, keys: usize, width: usize) -> Vec<Line<'static>> {
+    let labels: Vec<_> = entry.keys.iter().map(|key| key.label()).collect();
+    let (text, style) = match (entry.when)(app) {
+        Ok(()) => (entry.name.to_owned(), ratatui::style::Style::new()),
+        Err(why) => (format!("{} ({why})", entry.name), app.theme.dim()),
+    };
+    let mut before = format!("{:>keys$}  ", labels.join(" "));
+    let room = width.saturating_sub(keys + 2);
+    let lines = format::wrap(&text, room).into_iter().map(|line| {
+        let before = std::mem::replace(&mut before, " ".repeat(keys + 2));
+        Line::from(vec![Span::styled(before, app.theme.accent()), Span::styled(line, style)])
+    });
+    lines.collect()
 }

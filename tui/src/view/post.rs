@@ -9,8 +9,8 @@ use crate::app::App;
 use crate::app::post::suspicion;
 use crate::words;
 
-/// Lines of the preview with its border.
-const PREVIEW_HEIGHT: u16 = 5;
+/// Lines of the preview with its border, where there is room for them.
+const PREVIEW_HEIGHT: u16 = 12;
 
 /// Draws the screen.
 pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
@@ -35,6 +35,10 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
         lines.push(Line::from(format!("! {warning}")).style(app.theme.warn()));
     } else if !is_complete {
         lines.push(Line::from(words::post::INCOMPLETE).style(app.theme.dim()));
+    }
+    if is_complete {
+        let rows = app.post.rows().into_iter();
+        lines.extend(rows.map(|(name, text)| Line::from(format!("{name}: {text}")).style(app.theme.dim())));
     }
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), inner);
 }

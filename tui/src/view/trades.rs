@@ -125,8 +125,13 @@ fn next_lines(app: &App, trade: &TradeView, width: usize) -> Vec<Line<'static>> 
     let mut lines = vec![Line::from(head).style(style), Line::from(format::sentence(&next.what)).style(theme.strong())];
     let step = next.action.map(|action| press_line(app, Key::Trade(action), w::press(action)));
     let is_party = matches!(trade.role, Some(Role::Buyer | Role::Seller));
-    let show =
-        (trade.state == Phase::Disputed && is_party).then(|| press_line(app, Key::Disclose, words::disclose::PRESS));
+    let show = (trade.state == Phase::Disputed && is_party).then(|| {
+        if app.trades.shown.contains(&trade.id) {
+            Line::from(words::disclose::SHOWN).style(theme.dim())
+        } else {
+            press_line(app, Key::Disclose, words::disclose::PRESS)
+        }
+    });
     if step.is_some() || show.is_some() {
         lines.push(Line::default());
         lines.extend(step.into_iter().chain(show));

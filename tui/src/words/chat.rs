@@ -15,6 +15,8 @@ pub const NOT_SHOWN: &str = "not shown";
 pub const SHOWN: &str = "What the parties showed of what they said to each other";
 pub const SENT: &str = "Sent.";
 pub const NO_TEXT: &str = "there is nothing to send";
+pub const CHOOSE: &str = "choose one: ← →";
+pub const NO_ONE: &str = "to whom?";
 
 /// Returns what somebody is called in a line of talk.
 pub const fn person(person: Person) -> &'static str {

@@ -14,6 +14,7 @@ pub const PROOF: &str =
 pub const FINAL: &str = "What he has seen cannot be taken back.";
 pub const YES: &str = "Yes, show him";
 pub const PRESS: &str = "to show him what was said";
+pub const SHOWN: &str = "You have shown the arbiter what was said.";
 
 /// Payment details that a question quotes; of more it tells how many.
 const MAX_QUOTES: usize = 3;

@@ -55,7 +55,8 @@ pub mod book {
     pub const FILTER: &str = "Filter";
     pub const EMPTY: &str = "Nobody offers anything at the moment.";
     pub const EMPTY_HINT: &str = "Offers appear here as soon as they reach you. To make one: press 2.";
-    pub const EMPTY_LONELY: &str = "Offers come from peers, and you are connected to none yet (press 6).";
+    pub const EMPTY_LONELY: &str =
+        "Offers come from peers, and you are connected to none yet. To connect: press 6, then c.";
     pub const NARROWED: &str = "No offer fits what you chose.";
     pub const NARROWED_HINT: &str = "Press a for both sides, c for another currency, / then Esc to drop the filter.";
     pub const MORE: &str = "There are more offers than can be shown.";
@@ -72,6 +73,7 @@ pub mod book {
     }
     pub const NO_TERMS: &str = "none";
     pub const BY_ITSELF: &str = "Accepts bids by itself, within seconds.";
+    pub const BY_ITSELF_LATER: &str = "Accepts bids by itself, but its node is silent: it may take a while.";
     pub const BY_HAND: &str = "Accepts bids by hand: it may take a while.";
 }
 
@@ -81,7 +83,19 @@ pub mod network {
     pub const LISTENING: &str = "Listening on";
     pub const LOG: &str = "Log";
     pub const COLUMNS: [&str; 4] = ["Peer", "Address", "Software", "Ping"];
-    pub const NO_PEERS: &str = "No peers yet. The node keeps looking.";
+    pub const NO_PEERS: &str = "No peers yet. Press c to connect to one whose address you know.";
+    pub const CONNECT_TITLE: &str = "Connect to a peer";
+    pub const CONNECT_NOTE: &str = "Its owner finds the address on his screen 6. The connection lasts until one of you stops. To \
+                                    connect at each start: exchange-tui -- --peer ADDRESS";
+    pub const CONNECT_BUTTON: &str = "Connect";
+    pub const PEER: &str = "Address";
+    pub const PEER_HINT: &str = "/ip4/…/tcp/9740/p2p/12D3…";
+    pub const NO_PEER: &str = "needed";
+
+    /// Says that a peer is connected.
+    pub fn connected(address: &str) -> String {
+        format!("Connected to {}.", crate::format::ellipsis(&crate::format::clean(address), 60))
+    }
     pub const NO_EVENTS: &str = "Nothing has happened yet.";
     pub const SYNCED: &str = "same ledger";
     pub const CATCHING_UP: &str = "comparing";
@@ -146,7 +160,7 @@ pub fn offer_sentence(offer: &OfferView) -> String {
 pub fn offer_rows(offer: &OfferView, now: u64) -> Vec<(&'static str, String)> {
     let price = format!("{} for 1 BTC", format::money_unit(offer.currency, offer.price.get()));
     let terms = if offer.terms.is_empty() { book::NO_TERMS.to_owned() } else { offer.terms.clone() };
-    let bids = if offer.automatic { book::BY_ITSELF } else { book::BY_HAND };
+    let bids = bids(offer, now);
     let mut rows = vec![
         ("Price", price),
         ("Payment by", offer.methods.join(", ")),
@@ -169,6 +183,19 @@ pub fn offer_rows(offer: &OfferView, now: u64) -> Vec<(&'static str, String)> {
     };
     rows.extend([("Ends", ends), ("State", offer_state(offer.state).to_owned())]);
     rows
+}
+
+/// How long a maker's node may be silent, in seconds, and count as there: one that runs says so every ten minutes.
+const SILENCE_S: u64 = 900;
+
+/// Says how bids for an offer are accepted: within seconds only by a node that is there.
+pub fn bids(offer: &OfferView, now: u64) -> &'static str {
+    let is_there = offer.state != OfferState::Away && now.saturating_sub(offer.last_seen) <= SILENCE_S;
+    match (offer.automatic, is_there || offer.mine) {
+        (true, true) => book::BY_ITSELF,
+        (true, false) => book::BY_ITSELF_LATER,
+        (false, _) => book::BY_HAND,
+    }
 }
 
 /// Returns what each side locks besides the trade.
@@ -219,6 +246,7 @@ pub const fn doing(call: CallName) -> &'static str {
         CallName::Label => "Noting it",
         CallName::PriceBump => "Working out the fee",
         CallName::Bump => "Raising the fee",
+        CallName::Connect => "Connecting",
     }
 }
 
@@ -250,6 +278,7 @@ pub const fn could_not(call: CallName) -> &'static str {
         CallName::PriceBump | CallName::Bump => "The fee was not raised",
         CallName::Weigh => "It cannot be ruled like this",
         CallName::ToShow | CallName::Disclose => "Nothing was shown to the arbiter",
+        CallName::Connect => "The peer is not connected",
     }
 }
 
@@ -264,8 +293,20 @@ pub fn quit_ends_demo(open: usize) -> String {
 }
 
 /// Asks what becomes of the node that this program started.
-pub fn quit_with_own_node(open: usize) -> String {
-    format!("You have {}. Keep the node running in the background, so that it can act in time?", trades(open))
+pub fn quit_with_own_node(open: usize, offers: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    if open > 0 {
+        lines.push(format!("You have {}, in which the node has to act in time.", trades(open)));
+    }
+    match offers {
+        0 => {}
+        1 => lines.push("You have 1 offer in the book: nobody can take it while the node is down.".to_owned()),
+        count => {
+            lines.push(format!("You have {count} offers in the book: nobody can take them while the node is down."))
+        }
+    }
+    lines.push("Keep the node running in the background?".to_owned());
+    lines
 }
 
 /// Says that someone else's node goes on.

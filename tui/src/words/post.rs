@@ -36,8 +36,13 @@ pub const TOO_MUCH: &str = "more than can be counted";
 pub const NO_METHOD: &str = "at least one";
 pub const BAD_METHODS: &str = "at most 8, of 40 letters";
 pub const NO_DETAILS: &str = "needed to accept by itself";
+pub const ASKING: &str = "the node has not said yet";
 pub const NO_ARBITERS: &str = "none is known yet";
+pub const BIDS: &str = "Bids";
 pub const INCOMPLETE: &str = "Fill in the form to see your offer as others will see it.";
+
+/// Characters of the terms that a question quotes, so that its answers stay on the screen.
+const MAX_QUOTED: usize = 180;
 
 /// Returns what seller and buyer lock besides, as an option.
 pub fn bonds((seller, buyer): (u32, u32)) -> String {
@@ -77,6 +82,23 @@ pub fn dearer_than_others(percent: u128) -> String {
     format!("Your price is {percent} % above the best in the book. Is it a slip?")
 }
 
+/// Warns that no bid can be accepted.
+pub fn cannot_fund(spendable: Sats, needed: Sats) -> String {
+    let (spendable, needed) = (format::btc_unit(spendable), format::btc_unit(needed));
+    format!(
+        "Your wallet holds {spendable} and the smallest trade takes {needed} and a fee: deposit first (press 5), or no bid can \
+         be accepted."
+    )
+}
+
+/// Warns that not every bid can be accepted.
+pub fn cannot_fund_all(spendable: Sats, needed: Sats) -> String {
+    let (spendable, needed) = (format::btc_unit(spendable), format::btc_unit(needed));
+    format!(
+        "Your wallet holds {spendable} and the largest trade takes {needed} and a fee: no bid for so much can be accepted."
+    )
+}
+
 /// Returns the offer as a sentence, with dots for what is missing.
 pub fn sentence(draft: &Draft) -> String {
     let or_dots = |text: Option<String>| text.unwrap_or_else(|| "…".to_owned());
@@ -108,6 +130,10 @@ pub fn notes(offer: &PostOffer) -> Vec<String> {
     if offer.seller_bond_ppm > 0 || offer.buyer_bond_ppm > 0 {
         let bonds = bonds((offer.seller_bond_ppm, offer.buyer_bond_ppm));
         notes.push(format!("Bonds, which come back at the end: {bonds} of the amount."));
+    }
+    if !offer.terms.is_empty() {
+        let terms = format::clean(&offer.terms).replace('\n', " ");
+        notes.push(format!("{TERMS}: {}", format::cut(&terms, MAX_QUOTED)));
     }
     notes
 }

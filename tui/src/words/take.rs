@@ -1,6 +1,6 @@
 //! Taking an offer.
 
-use exchange_api::{ArbiterView, Role, Sats, TakeReview};
+use exchange_api::{ArbiterView, OfferState, Role, Sats, TakeReview};
 
 use crate::format;
 
@@ -99,7 +99,11 @@ pub fn bonds(review: &TakeReview) -> Option<String> {
 
 /// Returns what happens, step by step.
 pub fn steps(review: &TakeReview) -> [String; 4] {
-    let accepts = if review.offer.automatic { "within seconds" } else { "by hand, which may take a while" };
+    let accepts = match (review.offer.automatic, review.offer.state == OfferState::Away) {
+        (true, false) => "within seconds",
+        (true, true) => "once his node is there again",
+        (false, _) => "by hand, which may take a while",
+    };
     let wait = format::blocks(review.confirmations);
     let confirmations = match review.confirmations {
         1 => "1 confirmation".to_owned(),

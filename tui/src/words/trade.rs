@@ -96,6 +96,13 @@ pub fn question(trade: &TradeView, action: Action) -> Question {
     }
 }
 
+/// Says what is bid, and by whom, before the bid is accepted.
+pub fn accept_note(trade: &TradeView) -> String {
+    let bidder = if trade.role == Some(Role::Seller) { trade.buyer } else { trade.seller };
+    let (amount, money) = (format::btc_unit(trade.amount), format::money_unit(trade.currency, trade.cost));
+    format!("{} bids: {amount} for {money} by {}. {ACCEPT_NOTE}", bidder.short(), format::clean(&trade.method))
+}
+
 fn fund(trade: &TradeView) -> Question {
     let (locked, bond) = (format::btc_unit(trade.locked()), trade.own_bond());
     let mut notes = Vec::new();
@@ -166,15 +173,15 @@ fn cancel(trade: &TradeView, amount: &str) -> Question {
     }
 }
 
-/// Returns what to say after a call that changed a trade.
-pub const fn after(call: CallName) -> &'static str {
+/// Returns what to say after a call that changed a trade, by how the trade stands then.
+pub fn after(call: CallName, trade: &TradeView) -> &'static str {
     match call {
         CallName::Take => "Your bid is out. The maker answers next.",
         CallName::Trade(Action::Accept) => "The bid is accepted.",
         CallName::Trade(Action::Fund) => "The coins are on their way into the escrow.",
         CallName::Trade(Action::MarkPaid) => "The seller is told.",
         CallName::Trade(Action::Release) => "The coins are released.",
-        CallName::Trade(Action::Cancel) => "The trade is being called off.",
+        CallName::Trade(Action::Cancel) => called_off(trade),
         CallName::Trade(Action::Refund) => "The coins are coming back.",
         CallName::Trade(Action::Dispute) => "The arbiter is called.",
         CallName::Trade(Action::Rule) => "Your ruling is out.",
@@ -196,25 +203,35 @@ pub const fn after(call: CallName) -> &'static str {
         | CallName::Bump
         | CallName::Weigh
         | CallName::ToShow
-        | CallName::Disclose => "Done.",
+        | CallName::Disclose
+        | CallName::Connect => "Done.",
     }
 }
 
-/// Returns a phase in a word or two.
+/// Says what calling off has led to: once the coins are in the escrow, a seller can only ask for them.
+fn called_off(trade: &TradeView) -> &'static str {
+    match (trade.state.is_held(), trade.role) {
+        (true, Some(Role::Seller)) => "The buyer is asked for a refund. Until he agrees, the trade goes on.",
+        (true, Some(Role::Buyer)) => "You have agreed: the coins go back to the seller.",
+        (true, Some(Role::Arbiter) | None) | (false, _) => "The trade is being called off.",
+    }
+}
+
+/// Returns a phase by its name in the glossary.
 pub const fn phase(phase: Phase) -> &'static str {
     match phase {
         Phase::Bid => "bid",
-        Phase::Void => "not taken",
+        Phase::Void => "void",
         Phase::Agreed => "agreed",
-        Phase::Cancelled => "called off",
-        Phase::Funding => "confirming",
+        Phase::Cancelled => "cancelled",
+        Phase::Funding => "funding",
         Phase::Funded => "funded",
         Phase::Paid => "paid",
         Phase::Released => "released",
         Phase::Refunding => "refunding",
-        Phase::Closed => "done",
+        Phase::Closed => "closed",
         Phase::Refunded => "refunded",
-        Phase::Lost => "see audit",
+        Phase::Lost => "lost",
         Phase::Disputed => "disputed",
         Phase::Ruled => "ruled",
         Phase::Settled => "settled",

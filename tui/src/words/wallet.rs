@@ -5,8 +5,8 @@ use exchange_api::{CoinUse, CoinView, RaisedBy, Sats, WalletTx};
 use crate::format;
 
 pub const BALANCE: &str = "Balance";
-pub const SPENDABLE: &str = "To spend";
-pub const PENDING: &str = "Arriving";
+pub const SPENDABLE: &str = "Spendable";
+pub const PENDING: &str = "Pending";
 pub const IN_ESCROW: &str = "In escrow";
 pub const DEPOSIT: &str = "Deposit here";
 pub const NO_HISTORY: &str = "No transactions yet.";
@@ -46,7 +46,13 @@ pub const NEEDS_IDENTITY_HINT: &str = "Press i to create or unlock it.";
 
 /// Returns what a transaction was for.
 pub fn label(tx: &WalletTx) -> String {
-    match (tx.note.trim(), tx.label.trim()) {
+    let label = match (tx.label.trim(), tx.trade) {
+        // The node says what it was once the trade has got so far.
+        ("", Some(trade)) if tx.net_sat < 0 => format!("into trade {}", trade.short()),
+        ("", Some(trade)) => format!("from trade {}", trade.short()),
+        (label, _) => label.to_owned(),
+    };
+    match (tx.note.trim(), label.as_str()) {
         ("", "") if tx.net_sat < 0 => "sent".to_owned(),
         ("", "") => "received".to_owned(),
         ("", label) => format::clean(label),
@@ -108,7 +114,7 @@ pub fn frozen(coins: &[CoinView]) -> &'static str {
 pub const fn coin_state(coin: &CoinView) -> &'static str {
     match coin.state {
         CoinUse::Spendable => "free",
-        CoinUse::Pending => "arriving",
+        CoinUse::Pending => "pending",
         CoinUse::Frozen => "frozen",
         CoinUse::Reserved { .. } => "set aside",
     }

@@ -196,9 +196,11 @@ pub fn trade_to_release() -> TradeView {
         role: Some(Role::Seller),
         next: NextStep {
             who: Actor::You,
-            what: "Look for 617.50 EUR in your account. Once they are there, release the coins.".into(),
-            until: None,
-            otherwise: "The arbiter can decide after a day.".into(),
+            what: "look for 617.50 EUR in your account; release the coins only when it is there for good".into(),
+            until: Some(4512),
+            otherwise: "at that height a dispute opens by itself; if nobody rules by height 5519, you can take the coins back. \
+                        A release cannot be undone"
+                .into(),
             action: Some(Action::Release),
         },
         actions: vec![Action::Release, Action::Cancel],
@@ -241,6 +243,26 @@ pub fn disputed() -> TradeView {
         terms: "Please put nothing but your name in the reference.\nI answer between 8 and 22 o'clock.".into(),
         dispute: Some(DisputeView { seat: None, ..case().dispute.unwrap() }),
         ..trade(1, Role::Buyer, Phase::Disputed)
+    }
+}
+
+/// A dispute that the user, who sells, has lost.
+pub fn ruled() -> TradeView {
+    TradeView {
+        next: NextStep {
+            who: Actor::Chain,
+            what: "the arbiter ruled for the buyer: 0.01000000 BTC to the buyer, 0.00094735 BTC of the bond to you, 0.00005000 \
+                   BTC to the arbiter; the coins move by themselves from height 1344 on"
+                .into(),
+            until: None,
+            otherwise: "nothing to do; whoever gets something completes it, after a restart too".into(),
+            action: None,
+        },
+        actions: Vec::new(),
+        steps: steps(6),
+        seller_bond: sats(100_000),
+        dispute: case().dispute.map(|dispute| DisputeView { seat: None, ruling: Some(ruling()), ..dispute }),
+        ..trade(1, Role::Seller, Phase::Ruled)
     }
 }
 

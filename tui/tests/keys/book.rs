@@ -39,11 +39,32 @@ fn the_selection_stays_on_its_offer_when_the_book_changes() {
 #[test]
 fn one_s_own_offer_cannot_be_taken_and_the_reason_is_told() {
     let mut user = User::trading();
-    user.keys("jjjt");
+    user.keys("jjj");
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("x withdraw") && !screen.contains("t take"), "{screen}");
+    user.keys("t");
     assert_eq!(user.app.tab, Tab::Book);
     assert!(user.screen(80, 24).contains("take: this offer is your own"));
     user.keys("xy");
     assert!(matches!(only_call(&mut user), Call::Withdraw(id) if id == RecordId([4; 32])));
+}
+
+#[test]
+fn a_maker_who_is_silent_is_not_said_to_answer_within_seconds() {
+    let mut user = User::trading();
+    let summary = |user: &mut User, last_seen| {
+        let mut items = offers();
+        items[0].last_seen = last_seen;
+        user.answer(Query::Book, Answer::Book(Page { items, next: None }));
+        user.screen(80, 24)
+    };
+    assert!(
+        summary(&mut user, common::NOW - 600).contains("within seconds."),
+        "a node says every ten minutes that it runs"
+    );
+    let silent = summary(&mut user, common::NOW - 1_200);
+    assert!(!silent.contains("within seconds"), "{silent}");
+    assert!(silent.contains("it may take a while."), "the end of the line is there: {silent}");
 }
 
 #[test]

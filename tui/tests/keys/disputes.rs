@@ -54,7 +54,10 @@ fn an_arbiter_is_shown_what_was_said_only_after_the_user_saw_what() {
     let Call::Disclose(wanted) = only_call(&mut user) else { panic!("nothing was shown") };
     assert_eq!((wanted.dry_run, wanted.trade, wanted.second), (false, TradeId([1; 32]), false));
     reply(&mut user, CallName::Disclose, Ok(Reply::Disclosure(common::disclosure())));
-    assert!(user.screen(80, 24).contains("✓ 3 messages shown to Alice the Arbiter (the arbiter)."));
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("✓ 3 messages shown to Alice the Arbiter (the arbiter)."), "{screen}");
+    assert!(screen.contains("You have shown the arbiter what was said."), "it is done: {screen}");
+    assert!(!screen.contains("to show him what was said"), "{screen}");
 
     // All of it was shown: nothing is asked.
     user.keys("s");
@@ -62,6 +65,17 @@ fn an_arbiter_is_shown_what_was_said_only_after_the_user_saw_what() {
     reply(&mut user, CallName::ToShow, Ok(Reply::Disclosure(nothing)));
     assert!(user.app.popups.is_empty());
     assert!(user.screen(80, 24).contains("He was shown everything already."));
+
+    // What the other says later he was not shown.
+    user.keys("m");
+    let read = exchange_api::Conversation { unread: 0, ..common::talk() };
+    reply(&mut user, CallName::Talk, Ok(Reply::Talk(read)));
+    user.key(KeyCode::Esc);
+    assert!(!user.screen(80, 24).contains("to show him what was said"), "nothing new was said");
+    user.keys("m");
+    reply(&mut user, CallName::Talk, Ok(Reply::Talk(common::talk())));
+    user.key(KeyCode::Esc);
+    assert!(user.screen(80, 24).contains("to show him what was said"), "{}", user.screen(80, 24));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What is the same on every screen: one call at a time, quitting, events, the connection, copying, help, the cursor.
 
 use crossterm::event::KeyCode;
-use exchange_api::{Action, Event, Subject, TradeId};
+use exchange_api::{Action, Event, Phase, Role, Subject, TradeId, TradeView};
 use exchange_tui::app::{Popup, Tab};
-use exchange_tui::message::{Answer, CallName, Command, Connection, Message, NodeFate, Query, Reply};
+use exchange_tui::message::{Answer, Call, CallName, Command, Connection, Message, NodeFate, Query, Reply};
 use exchange_tui::theme::Theme;
 
 use crate::common::{self, NOW, User, only_call, reply, status, unlocked, unreachable};
@@ -40,7 +40,8 @@ fn quitting_asks_only_when_something_would_be_lost() {
     user.taken_commands();
     user.keys("q");
     assert!(user.taken_commands().is_empty());
-    assert!(user.screen(80, 24).contains("Keep the node running"));
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("You have 2 open trades") && screen.contains("Keep the node running"), "{screen}");
     user.keys("\n");
     assert!(matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))), "keeping it is the default");
     user.keys("qy");
@@ -52,6 +53,44 @@ fn quitting_asks_only_when_something_would_be_lost() {
     assert!(matches!(user.app.popups.last(), Some(Popup::Ask(_))));
     user.keys("\n");
     assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Quit(_))), "staying is the default");
+}
+
+#[test]
+fn a_live_offer_is_not_taken_offline_without_a_question() {
+    let offered = |ours| {
+        let mut user = User::new(Theme::Colour, unlocked());
+        user.send(Message::Connection(Connection::Up { ours }));
+        user.answer(Query::Book, Answer::Book(exchange_api::Page { items: common::offers(), next: None }));
+        user.taken_commands();
+        user.keys("q");
+        user
+    };
+    let mut user = offered(true);
+    assert!(user.taken_commands().is_empty());
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("You have 1 offer in the book"), "{screen}");
+    assert!(screen.contains("▸ [ Keep it running ]"), "{screen}");
+    user.keys("\n");
+    assert!(matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))));
+    // The node of somebody else goes on, and so does the offer.
+    assert!(matches!(offered(false).taken_commands().last(), Some(Command::Quit(_))));
+}
+
+#[test]
+fn whoever_presses_it_twice_quits() {
+    let mut user = User::new(Theme::Colour, unlocked());
+    user.keys("2\t\t61");
+    user.ctrl('c');
+    assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Quit(_))), "asked first");
+    user.ctrl('c');
+    assert!(matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Stop))));
+    // A node that has to act in time stays.
+    let mut user = User::trading();
+    user.send(Message::Connection(Connection::Up { ours: true }));
+    user.ctrl('c');
+    user.taken_commands();
+    user.ctrl('c');
+    assert!(matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))));
 }
 
 #[test]
@@ -97,6 +136,25 @@ fn the_deposit_address_and_payment_details_can_be_copied() {
 }
 
 #[test]
+fn a_peer_is_connected_by_its_address() {
+    let mut user = User::trading();
+    user.answer(Query::Peers, Answer::Peers(Vec::new()));
+    user.keys("6");
+    assert!(user.screen(80, 24).contains("Press c to connect"), "{}", user.screen(80, 24));
+    user.keys("c");
+    user.taken_commands();
+    user.keys("\n");
+    assert!(user.taken_commands().is_empty(), "there is no address yet");
+    assert!(user.screen(80, 24).contains("✗ needed"), "{}", user.screen(80, 24));
+    user.keys("/ip4/127.0.0.1/tcp/9740\n");
+    let Call::Connect(address) = only_call(&mut user) else { panic!("not connected") };
+    assert_eq!(address, "/ip4/127.0.0.1/tcp/9740");
+    reply(&mut user, CallName::Connect, Ok(Reply::Connected(address)));
+    assert!(user.app.popups.is_empty());
+    assert!(user.screen(80, 24).contains("✓ Connected to /ip4/127.0.0.1/tcp/9740."));
+}
+
+#[test]
 fn help_closes_by_its_own_key_and_buries_nothing() {
     let mut user = User::trading();
     user.keys("4m");
@@ -106,7 +164,7 @@ fn help_closes_by_its_own_key_and_buries_nothing() {
         user.key(KeyCode::F(1));
     }
     let help = user.screen(80, 24);
-    assert!(help.contains("send") && help.contains("earlier") && !help.contains("I have paid"), "{help}");
+    assert!(help.contains("send") && help.contains("earlier") && !help.contains("I paid"), "{help}");
     user.key(KeyCode::F(1));
     assert!(user.screen(80, 24).contains("half a line"));
     for _ in 0..9 {
@@ -114,6 +172,53 @@ fn help_closes_by_its_own_key_and_buries_nothing() {
     }
     user.key(KeyCode::Esc);
     assert!(user.screen(80, 24).contains("half a line"));
+}
+
+#[test]
+fn help_says_whole_why_a_key_does_nothing() {
+    let mut user = User::trading();
+    user.keys("5?");
+    let help = user.screen(80, 24);
+    // The reason goes on in the next line.
+    assert!(help.contains("choose (no coin is selected:") && help.contains("press o for the coins)"), "{help}");
+}
+
+#[test]
+fn beside_a_question_nothing_is_left_of_what_is_below_it() {
+    let mut user = User::trading();
+    user.keys("2\t\t61");
+    user.ctrl('c');
+    for (width, height) in [(80, 24), (120, 40)] {
+        let screen = user.screen(width, height);
+        assert!(screen.contains("╭ Quit? "), "{screen}");
+        for line in screen.lines().filter(|line| line.contains(['│', '╭', '╰'])) {
+            let line = line.trim_matches('"').trim();
+            assert!(line.starts_with(['│', '╭', '╰']) && line.ends_with(['│', '╮', '╯']), "{screen}");
+        }
+    }
+}
+
+#[test]
+fn what_must_be_pressed_now_stands_in_the_footer_of_a_small_window() {
+    let mut user = User::trading();
+    let actions = vec![Action::MarkPaid, Action::Cancel, Action::Dispute];
+    let to_pay = TradeView { actions, ..common::trade(1, Role::Buyer, Phase::Funded) };
+    user.answer(Query::Trades, Answer::Trades(vec![to_pay]));
+    user.keys("4");
+    let screen = user.screen(80, 24);
+    for key in ["p I paid", "y copy", "c cancel", "m messages", "t terms", "d dispute"] {
+        assert!(screen.contains(key), "{key}: {screen}");
+    }
+}
+
+#[test]
+fn a_peer_s_address_is_shown_whole_where_there_is_room() {
+    let mut user = User::trading();
+    let mut peers = common::peers();
+    peers[0].address = "/ip4/203.0.113.117/udp/40001/quic-v1".into();
+    user.answer(Query::Peers, Answer::Peers(peers));
+    user.keys("6");
+    assert!(user.screen(120, 40).contains("/ip4/203.0.113.117/udp/40001/quic-v1"), "{}", user.screen(120, 40));
 }
 
 #[test]

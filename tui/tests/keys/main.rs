@@ -9,6 +9,7 @@ mod chat;
 mod disputes;
 mod everywhere;
 mod gate;
+mod post;
 mod take;
 mod trades;
 mod wallet;

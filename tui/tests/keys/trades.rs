@@ -27,6 +27,35 @@ fn a_step_that_is_not_possible_does_nothing_and_says_why() {
 }
 
 #[test]
+fn who_asks_for_a_refund_is_told_that_the_buyer_has_to_agree() {
+    let mut user = User::trading();
+    user.keys("4jcy");
+    let Call::Trade(action, _) = only_call(&mut user) else { panic!("not asked") };
+    assert_eq!(action, Action::Cancel);
+    let asked = exchange_api::TradeView { actions: vec![Action::Release], ..common::trade_to_release() };
+    reply(&mut user, CallName::Trade(Action::Cancel), Ok(Reply::Trade(asked)));
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("✓ The buyer is asked for a refund. Until he agrees, the trade goes on."), "{screen}");
+    assert!(!screen.contains("called off") && !screen.contains("c cancel"), "{screen}");
+}
+
+#[test]
+fn a_bid_is_accepted_by_who_sees_it_with_the_details_of_his_offer() {
+    let mut user = User::trading();
+    let my_details = Some("Max Mustermann\nDE89 3704".into());
+    let bid = trade(1, Role::Seller, Phase::Bid);
+    let bid = exchange_api::TradeView { actions: vec![Action::Accept], my_details, ..bid };
+    user.answer(Query::Trades, Answer::Trades(vec![bid]));
+    user.keys("4a");
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("3f3f3f3f bids: 0.01 BTC for 617.50 EUR by SEPA instant."), "{screen}");
+    user.taken_commands();
+    user.keys("\n");
+    let Call::Accept(accepted) = only_call(&mut user) else { panic!("not accepted") };
+    assert_eq!(accepted.details, "Max Mustermann, DE89 3704");
+}
+
+#[test]
 fn a_form_that_is_done_does_not_come_back_from_below_the_help() {
     let mut user = User::trading();
     let bid = exchange_api::TradeView { actions: vec![Action::Accept], ..trade(1, Role::Seller, Phase::Bid) };

@@ -1,8 +1,8 @@
 //! Payments, coins, labels and fees.
 
 use crossterm::event::KeyCode;
-use exchange_api::{ApiError, Code, Person, RequestId};
-use exchange_tui::message::{Bump, Call, CallName, Command, Reply};
+use exchange_api::{Action, ApiError, ChainTx, Code, Person, Phase, RequestId, Role, Sats, TradeId, TradeView};
+use exchange_tui::message::{Answer, Bump, Call, CallName, Command, Query, Reply};
 
 use crate::common::{self, User, only_call, priced, reply, unreachable};
 
@@ -114,6 +114,46 @@ fn a_fee_is_raised_only_after_its_price_was_seen() {
     user.taken_commands();
     user.keys("jb");
     assert!(user.app.popups.is_empty());
+}
+
+#[test]
+fn what_comes_from_a_trade_is_named_before_the_node_says_what_it_was() {
+    let mut user = User::trading();
+    let mut history = common::history();
+    history.items[0].label = String::new();
+    history.items[0].trade = Some(TradeId([5; 32]));
+    user.answer(Query::History, Answer::History(history));
+    user.keys("5");
+    assert!(user.screen(80, 24).contains("from trade 05050505"), "{}", user.screen(80, 24));
+}
+
+#[test]
+fn coins_that_a_block_shows_to_have_left_are_in_no_escrow_any_more() {
+    let spend =
+        |height: Option<u32>| Some(ChainTx { txid: "0d".repeat(32), confirmations: height.map_or(0, |_| 1), height });
+    let sells = |state, spend| TradeView { spend, ..common::trade(1, Role::Seller, state) };
+    let all = common::sats(1_000_000);
+    for (trade, expected) in [
+        (sells(Phase::Disputed, None), all),
+        (sells(Phase::Ruled, None), all),
+        (sells(Phase::Ruled, spend(None)), all),
+        (sells(Phase::Ruled, spend(Some(1204))), Sats::ZERO),
+        (sells(Phase::Released, spend(Some(1204))), Sats::ZERO),
+        (sells(Phase::Refunding, spend(Some(1204))), Sats::ZERO),
+        (sells(Phase::Closed, spend(Some(1190))), Sats::ZERO),
+        (common::trade(1, Role::Buyer, Phase::Funded), Sats::ZERO),
+    ] {
+        assert_eq!(trade.in_escrow(), expected, "{:?} {:?}", trade.state, trade.spend);
+    }
+    // A bond that the seller left there when he took his own coins back.
+    let bonded = TradeView {
+        buyer_bond: common::sats(75_000),
+        actions: vec![Action::Refund],
+        spend: spend(Some(1190)),
+        ..common::trade(1, Role::Buyer, Phase::Refunded)
+    };
+    assert_eq!(bonded.in_escrow(), common::sats(75_000));
+    assert_eq!(TradeView { actions: Vec::new(), ..bonded }.in_escrow(), Sats::ZERO);
 }
 
 /// Pays 0.1 BTC, up to what the node is asked to do; returns under which id.

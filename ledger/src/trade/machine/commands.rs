@@ -36,6 +36,10 @@ impl Trade {
             Action::Cancel if self.role == Role::Buyer && phase.is_held() && self.is_payee() => {
                 Err(Refusal::AlreadySigned)
             }
+            // He can only ask, and has: a second record says no more.
+            Action::Cancel if self.role == Role::Seller && phase.is_held() && self.view.facts.seller_cancel => {
+                Err(Refusal::AlreadyAsked)
+            }
             Action::Fund | Action::Cancel => Ok(()),
             Action::MarkPaid => match (self.view.facts.forked, self.view.pay_until()) {
                 (Some(author), _) => {

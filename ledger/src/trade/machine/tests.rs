@@ -149,6 +149,19 @@ fn a_seller_whose_coins_are_in_the_escrow_can_ask_to_call_off() {
 }
 
 #[test]
+fn a_seller_asks_for_a_refund_once_and_the_buyer_can_still_agree() {
+    let trade = SampleTrade::new(Side::Sell);
+    for (role, refusal) in [(Role::Seller, Some(Refusal::AlreadyAsked)), (Role::Buyer, None)] {
+        let mut machine = funded(&trade, role, 190, 200);
+        let facts = Facts { payment_sent: true, seller_cancel: true, ..Facts::default() };
+        machine.handle(Event::Records { contract: Some(trade.contract()), facts }).unwrap();
+        assert_eq!((machine.phase(), machine.refusal(Action::Cancel)), (Phase::Paid, refusal.clone()), "{role}");
+        assert_eq!(machine.actions().contains(&Action::Cancel), refusal.is_none(), "{role}");
+        assert_eq!(ask(&mut machine, Action::Cancel).err(), refusal, "{role}");
+    }
+}
+
+#[test]
 fn coins_seen_under_one_contract_are_not_those_of_another() {
     let trade = SampleTrade::new(Side::Sell);
     let mut machine = funded(&trade, Role::Buyer, 190, 200);

@@ -53,7 +53,7 @@ pub struct TradeView {
     pub confirmations_needed: u32,
     /// What may be done, by whom, until when.
     pub next: NextStep,
-    /// What this node may do now.
+    /// What this node's user is offered now.
     pub actions: Vec<Action>,
     /// The steps of the whole trade, for a stepper.
     pub steps: Vec<Step>,
@@ -63,7 +63,7 @@ pub struct TradeView {
     pub refund_from: Option<u32>,
     /// The counterparty's payment details, once they have arrived and match the contract.
     pub their_details: Option<String>,
-    /// One's own payment details.
+    /// One's own payment details; of a bid for an own offer, those given with the offer.
     pub my_details: Option<String>,
     /// What went wrong lately with this trade and is being retried, if anything.
     pub problem: Option<String>,
@@ -92,6 +92,28 @@ impl TradeView {
             Some(Role::Buyer) => self.buyer_bond,
             Some(Role::Arbiter) | None => Sats::ZERO,
         }
+    }
+
+    /// Returns what of this node's user lies in the escrow: what he put in, until a block holds what takes it out.
+    pub fn in_escrow(&self) -> Sats {
+        let has_left = self.spend.as_ref().is_some_and(|spend| spend.height.is_some());
+        // Who takes his own coins back leaves a buyer's bond there, which is the buyer's to take.
+        let is_left_over = self.role == Some(Role::Buyer) && self.actions.contains(&Action::Refund);
+        let lies_there = match self.state {
+            // What an extension takes out it puts in again.
+            Phase::Funding | Phase::Funded | Phase::Paid | Phase::Disputed => true,
+            Phase::Released | Phase::Ruled => !has_left,
+            Phase::Refunding => !has_left || is_left_over,
+            Phase::Refunded => is_left_over,
+            Phase::Bid
+            | Phase::Void
+            | Phase::Agreed
+            | Phase::Cancelled
+            | Phase::Closed
+            | Phase::Settled
+            | Phase::Lost => false,
+        };
+        if lies_there && self.funding.is_some() { self.locked() } else { Sats::ZERO }
     }
 
     /// Returns this node's user's own bond.

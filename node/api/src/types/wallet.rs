@@ -22,7 +22,7 @@ pub struct Balance {
     pub spendable: Sats,
     /// Seen, not yet confirmed.
     pub pending: Sats,
-    /// Held in escrows of trades in which this node sells.
+    /// What this node's user put into escrows and no block shows to have left them.
     pub in_escrow: Sats,
     /// Could be spent, but its owner froze it.
     #[serde(default)]
