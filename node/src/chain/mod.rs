@@ -203,6 +203,15 @@ pub enum ChainError {
         /// The backend's reason, e.g. `bad-txns-inputs-missingorspent`.
         reason: String,
     },
+    /// No peer asked for the transaction. Nobody can tell whether they have it, or refused it before.
+    #[error(
+        "no peer asked for transaction {txid}: they have it already, or refused it lately; it is offered again, so do not send \
+         another in its place"
+    )]
+    Unasked {
+        /// The transaction.
+        txid: Txid,
+    },
     /// Blocks of this network cannot be made at will.
     #[error("blocks of {network} cannot be mined at will; use regtest, or wait for the network's miners")]
     NotMinable {
@@ -252,7 +261,7 @@ pub enum ChainError {
 }
 
 /// One way to see and reach the Bitcoin chain. All methods are safe to call again: a broadcast of a transaction that is
-/// already in the pool or in the chain succeeds.
+/// already in the pool or in the chain succeeds, or fails as [`ChainError::Unasked`] where nobody tells what is there.
 #[async_trait]
 pub trait ChainBackend: Send + Sync + 'static {
     /// Returns the backend's name, as in the configuration.

@@ -310,7 +310,10 @@ impl WalletHandle {
             let parent = tx.compute_txid();
             let package = self.ask(|reply| Command::PackageOf { parent, reply }).await?;
             return match (&error, package) {
-                (ChainError::Refused { .. }, Some(_)) => self.broadcast_with_parent(parent).await,
+                // One for which no peer asks may have been refused before, and the child with it never offered.
+                (ChainError::Refused { .. } | ChainError::Unasked { .. }, Some(_)) => {
+                    self.broadcast_with_parent(parent).await
+                }
                 (_, _) => Err(error.into()),
             };
         }

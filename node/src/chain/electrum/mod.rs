@@ -8,6 +8,8 @@
 //! - What waits for a block is its word. It is never counted as more than a notice.
 //! - So are its refusal of a transaction and its word that it passed one on.
 //! - So is its estimate of fees, within [`MAX_FEE_RATE`].
+//! - One that speaks the protocol below version 1.6 takes no parent together with the child that pays for it: what pays less
+//!   than its node's pool asks for cannot be helped through it.
 //! - Nothing is proven below the block where headers begin, which is older than Taproot.
 
 use std::sync::Arc;
@@ -92,7 +94,7 @@ impl ElectrumChain {
             {
                 let state = mirror.state();
                 match &state.outage {
-                    None if state.synced => return Ok(chain),
+                    None if state.synced => break,
                     Some(outage) if state.failures >= servers => return Err(outage.clone()),
                     None | Some(_) => {}
                 }
@@ -102,6 +104,13 @@ impl ElectrumChain {
                 Ok(Err(_)) | Err(_) => return Err(mirror.server().err().unwrap_or_else(|| mirror.silent())),
             }
         }
+        if mirror.server().is_ok_and(|server| !server.is_modern()) {
+            tracing::warn!(
+                "the Electrum server speaks an old protocol (below 1.6): a payment that pays less than its pool asks for cannot \
+                 be helped by a higher fee through it; name a newer server first"
+            );
+        }
+        Ok(chain)
     }
 
     /// Reads what touches a script now, watched or not.
