@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bdk_wallet::ChangeSet;
 use bdk_wallet::chain::Merge;
-use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, Txid};
+use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use serde::{Deserialize, Serialize};
 
 use super::WalletError;
@@ -49,6 +49,9 @@ pub(super) struct Own {
     /// Transactions that were built and are not yet final; nothing else may spend their inputs.
     #[serde(default)]
     pub reservations: BTreeMap<Txid, Option<Reservation>>,
+    /// What the inputs of transactions spend that were signed with others, by their ids before anybody signed.
+    #[serde(default)]
+    pub cosigned: BTreeMap<Txid, Option<Vec<TxOut>>>,
     /// The index of the present deposit address.
     #[serde(default)]
     pub deposit: Option<u32>,
@@ -146,6 +149,7 @@ impl Change {
         self.own.coin_labels.retain(|_, label| label.is_some());
         self.own.frozen.retain(|_, frozen| *frozen);
         self.own.reservations.retain(|_, reservation| reservation.is_some());
+        self.own.cosigned.retain(|_, spent| spent.is_some());
         let blocks = &mut self.bdk.local_chain.blocks;
         blocks.retain(|_, hash| hash.is_some());
         let Some(oldest_recent) = blocks.keys().rev().nth(RECENT_BLOCKS - 1).copied() else {
@@ -165,6 +169,7 @@ impl Own {
         self.coin_labels.extend(later.coin_labels);
         self.frozen.extend(later.frozen);
         self.reservations.extend(later.reservations);
+        self.cosigned.extend(later.cosigned);
         self.deposit = later.deposit.or(self.deposit);
         self.scan = later.scan.or(self.scan);
     }
@@ -172,6 +177,11 @@ impl Own {
     /// Returns the transactions that were built and are not yet final.
     pub fn reservations(&self) -> impl Iterator<Item = (Txid, &Reservation)> {
         self.reservations.iter().filter_map(|(txid, reservation)| Some((*txid, reservation.as_ref()?)))
+    }
+
+    /// Tells whether a transaction was built and is not yet final.
+    pub fn is_reserved(&self, txid: &Txid) -> bool {
+        self.reservations.get(txid).is_some_and(Option::is_some)
     }
 
     /// Returns the transaction that was built to replace another in the pool.

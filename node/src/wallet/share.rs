@@ -156,6 +156,7 @@ impl State {
             verify_inputs(&signed, draft.prevouts(), &own)?
         };
         self.set_label(signed.compute_txid(), label)?;
+        self.note_cosigned(&signed, draft.prevouts());
         tracing::debug!(plan = %txid, tx = %signed.compute_txid(), "a share of a funding is signed");
         self.reserve(Reservation { purpose: Purpose::Joint, fee, tx: signed.clone(), ..kept });
         Ok(signed)

@@ -294,7 +294,10 @@ impl Task {
                 self.answer(psbt, reply).await;
             }
             Command::ReviewPsbt { psbt, reply } => self.answer(Ok(self.state.review_psbt(&psbt)), reply).await,
-            Command::SignPsbt { psbt, reply } => self.answer(self.state.sign_psbt(&psbt), reply).await,
+            Command::SignPsbt { psbt, reply } => {
+                let signed = self.state.sign_psbt(&psbt);
+                self.answer(signed, reply).await;
+            }
             Command::FinishPsbt { request, reply } => {
                 let payment = self.state.finish_psbt(&request);
                 self.answer_payment(payment, reply).await;

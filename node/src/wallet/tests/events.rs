@@ -172,6 +172,64 @@ fn a_funding_that_waits_is_taken_up_if_this_wallet_signed_it() {
     assert_eq!(state.fund(&funding, rate).unwrap().tx, made_up);
 }
 
+/// Whoever tells of a pool can make up what spends the coins of this wallet.
+#[test]
+fn what_nobody_signed_spends_no_coin_and_brings_no_change() {
+    let (mut state, script) = synced();
+    let coin = payment(script.clone(), 7);
+    state.apply(connected(block(1, 10), vec![coin.clone()]));
+    state.apply(ChainEvent::Synced { tip: block(1, 10) });
+    let own = OutPoint { txid: coin.compute_txid(), vout: 0 };
+    let foreign = OutPoint { txid: Txid::from_byte_array([9; 32]), vout: 0 };
+    let mut made_up = payment(script, 0);
+    made_up.output[0].value = btc("0.5");
+    for spent in [vec![own, foreign], vec![foreign, own], vec![own]] {
+        let witness = bitcoin::Witness::from_slice(&[[1; 64]]);
+        let input = |previous_output| TxIn { previous_output, witness: witness.clone(), ..TxIn::default() };
+        made_up.input = spent.into_iter().map(input).collect();
+        state.apply(ChainEvent::MempoolSeen { tx: made_up.clone() });
+        assert_eq!(state.coins().balance, Balance { spendable: btc("1"), ..Balance::default() });
+    }
+    // What a block holds was signed, and stays so when it leaves the chain.
+    state.apply(connected(block(2, 10), vec![made_up.clone()]));
+    assert_eq!(state.coins().balance.spendable, btc("0.5"));
+    state.apply(ChainEvent::Disconnected { block: block(2, 10) });
+    state.apply(ChainEvent::MempoolSeen { tx: made_up });
+    state.apply(connected(block(2, 90), vec![]));
+    state.apply(ChainEvent::Synced { tip: block(2, 90) });
+    assert_eq!(state.coins().balance.spendable, btc("0.5"), "our own change");
+}
+
+/// Whoever knows where a payout goes can tell of a child of it, be it before this wallet knows of the payout.
+#[test]
+fn a_child_that_nobody_signed_does_not_keep_a_payout_from_being_raised() {
+    let (_, script) = synced();
+    let payout = payment(script.clone(), 7);
+    let mut made_up = payment(script, 0);
+    made_up.input[0].previous_output = OutPoint { txid: payout.compute_txid(), vout: 0 };
+    made_up.input[0].witness = bitcoin::Witness::from_slice(&[[1; 64]]);
+    let request = ChildRequest {
+        parent: payout.clone(),
+        parent_fee: Amount::from_sat(170),
+        fee_rate: None,
+        allow_high_fee: false,
+        dry_run: false,
+        label: "a higher fee".into(),
+    };
+    for told in [vec![&made_up], vec![&made_up, &payout], vec![&payout, &made_up]] {
+        let (mut state, _) = synced();
+        told.iter().for_each(|tx| assert!(state.apply(ChainEvent::MempoolSeen { tx: (*tx).clone() }).is_none()));
+        assert_eq!(state.coins().balance.pending, btc("1"), "one of them pays in, as far as anybody can tell");
+        let child = state.child(&request, FeeRate::from_sat_per_vb_u32(20)).unwrap().payment;
+        state.see(payout.clone());
+        state.see(child.tx);
+        assert_eq!(state.coins().balance, Balance { pending: child.amount, ..Balance::default() });
+        // Nor does it count when it is told of once more.
+        state.apply(ChainEvent::MempoolSeen { tx: made_up.clone() });
+        assert_eq!(state.coins().balance.pending, child.amount);
+    }
+}
+
 #[test]
 fn a_discovery_starts_another_pass_from_the_birth_height() {
     let (mut state, _) = synced();
