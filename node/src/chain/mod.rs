@@ -42,6 +42,11 @@ pub const FOLLOWER_QUEUE: usize = 256;
 pub const MAX_FEE_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(500);
 /// How many scripts one follower may watch; a wallet with its look-ahead and a hundred trades stays far below.
 pub const MAX_WATCHED_SCRIPTS: usize = 100_000;
+/// The heaviest transaction that nodes pass on while it waits for a block, in weight units. Whoever tells of a pool may make up
+/// others.
+pub(crate) const MAX_WAITING_WEIGHT: u64 = 400_000;
+/// How heavy all may be that is kept of what waits for a block: as heavy as a block, for no more can be in the next one.
+pub(crate) const MAX_WEIGHT_IN_ALL: u64 = 4_000_000;
 /// How many headers one call returns: 160 kB, and a fortnight of the chain.
 pub const MAX_HEADERS: usize = 2_016;
 

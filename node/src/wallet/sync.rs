@@ -67,7 +67,7 @@ impl State {
             ChainEvent::Disconnected { block } => self.disconnect(block),
             // Its place in the chain is learnt in a pass from the birth height, which it shows to be due.
             ChainEvent::Found { .. } => self.discover(),
-            ChainEvent::MempoolSeen { tx } => self.see(tx),
+            ChainEvent::MempoolSeen { tx } => self.hear(tx),
             ChainEvent::Evicted { txid } => self.evict(txid),
             // A wallet goes by the end of a pass: a script that is watched late is due for another.
             ChainEvent::Searched { .. } => {}
@@ -80,6 +80,13 @@ impl State {
     pub fn end_batch(&mut self) {
         if let Some(last) = self.pass.recent.back().copied() {
             self.update(Some(self.wallet.latest_checkpoint().insert(block_id(last))), TxUpdate::default());
+        }
+    }
+
+    /// Hears of a transaction that others say is in the pool.
+    fn hear(&mut self, tx: Transaction) {
+        if self.wallet.spk_index().inner().is_relevant(&tx) && self.has_room_for(&tx) {
+            self.see(tx);
         }
     }
 
@@ -164,6 +171,7 @@ impl State {
         for tx in txs {
             let txid = tx.compute_txid();
             self.pass.pool.remove(&txid);
+            self.payments.end(&txid);
             update.anchors.insert((anchor, txid));
             update.txs.push(Arc::new(tx));
         }

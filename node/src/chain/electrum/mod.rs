@@ -29,7 +29,7 @@ use super::amount::Btc;
 use super::follower::{self, News, Source};
 use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_FEE_RATE, OutpointStatus};
 use connection::{Connection, Failure, words};
-use history::{Entry, History, Told};
+use history::{Entry, History, Room, Told};
 use mirror::Mirror;
 pub use server::{ElectrumServer, ServerError, Transport, Trust};
 
@@ -117,7 +117,7 @@ impl ElectrumChain {
     async fn history(&self, server: &Connection, script: &ScriptBuf) -> Result<History, ChainError> {
         let mut reason = String::new();
         for _ in 0..ATTEMPTS {
-            match history::read(server, script, &*self.mirror).await? {
+            match history::read(server, script, &*self.mirror, &Room::new()).await? {
                 Told::Whole(history) => return Ok(history),
                 Told::Unproven(why) => reason = why,
             }

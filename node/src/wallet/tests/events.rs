@@ -200,6 +200,53 @@ fn what_nobody_signed_spends_no_coin_and_brings_no_change() {
     assert_eq!(state.coins().balance.spendable, btc("0.5"), "our own change");
 }
 
+/// Whoever tells of a pool can make up any number of payments, in and out.
+#[test]
+fn what_a_pool_makes_up_fills_neither_memory_nor_disk() {
+    let (mut state, script) = synced();
+    let coin = payment(script.clone(), 7);
+    state.apply(connected(block(1, 10), vec![coin.clone()]));
+    state.apply(ChainEvent::Synced { tip: block(1, 10) });
+    let mut kept = vec![state.take_change().unwrap().encode().unwrap()];
+    let pays_in = |number: u32, bytes: usize| {
+        let mut tx = payment(script.clone(), 8);
+        tx.input[0].previous_output.vout = number;
+        tx.input[0].witness = bitcoin::Witness::from_slice(&[vec![0; bytes]]);
+        tx
+    };
+    for number in 0..3_000 {
+        let mut out = payment(escrow(9, "1").script, 0);
+        out.input[0].previous_output = OutPoint { txid: coin.compute_txid(), vout: 0 };
+        out.output[0].value = Amount::from_sat(number.into());
+        for tx in [pays_in(number, 1), out] {
+            state.apply(ChainEvent::MempoolSeen { tx });
+        }
+    }
+    let expected = Balance { spendable: btc("1"), pending: btc("1000"), ..Balance::default() };
+    assert_eq!(state.coins().balance, expected);
+    assert_eq!(state.wallet.tx_graph().full_txs().count(), 1_001);
+    let bytes = state.take_change().map_or(0, |change| change.encode().unwrap().len());
+    assert!(bytes < 1_000, "{bytes} bytes");
+
+    // What a block holds is kept, be it known before, and makes room for another.
+    state.apply(connected(block(2, 10), vec![pays_in(0, 1)]));
+    for number in [5_000, 5_001] {
+        state.apply(ChainEvent::MempoolSeen { tx: pays_in(number, 1) });
+    }
+    assert_eq!(state.coins().balance, Balance { spendable: btc("2"), ..expected });
+    kept.push(state.take_change().unwrap().encode().unwrap());
+    let (restarted, _) = State::open(Zeroizing::new([1; 64]), Network::Regtest, Arc::new(|| TIME), &kept).unwrap();
+    assert_eq!(restarted.coins().balance, Balance { spendable: btc("2"), ..Balance::default() });
+
+    // What is heavy fills it sooner, and what nobody passes on is not listened to at all.
+    let (mut state, _) = synced();
+    for number in 0..20 {
+        state.apply(ChainEvent::MempoolSeen { tx: pays_in(number, 390_000) });
+        state.apply(ChainEvent::MempoolSeen { tx: pays_in(100 + number, 400_000) });
+    }
+    assert_eq!(state.coins().balance.pending, btc("10"));
+}
+
 /// Whoever knows where a payout goes can tell of a child of it, be it before this wallet knows of the payout.
 #[test]
 fn a_child_that_nobody_signed_does_not_keep_a_payout_from_being_raised() {
