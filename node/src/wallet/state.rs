@@ -41,6 +41,8 @@ pub(super) struct State {
     pub pass: Pass,
     /// What strangers pay, as a pool shows it.
     pub payments: Payments,
+    /// The fee of what was to spend back coins that were set aside for an output, and was refused. Not kept: it is found again.
+    pub refused_backs: HashMap<ScriptBuf, Amount>,
     /// Blocks that left the chain and that bdk cannot forget before another takes their place.
     pub undone: Vec<BlockRef>,
     /// How many scripts of each keychain the follower watches.
@@ -107,6 +109,7 @@ impl State {
             change: Change::default(),
             pass: Pass::default(),
             payments: Payments::default(),
+            refused_backs: HashMap::new(),
             undone: Vec::new(),
             watched: BTreeMap::new(),
             synced: false,

@@ -277,6 +277,34 @@ fn a_child_that_nobody_signed_does_not_keep_a_payout_from_being_raised() {
     }
 }
 
+/// Something stands in its way that this wallet does not see.
+#[test]
+fn what_is_spent_back_pays_twice_as_much_after_each_refusal_and_out_of_more_coins() {
+    let (mut state, script) = synced();
+    let coin = |from| {
+        let mut tx = payment(script.clone(), from);
+        tx.output[0].value = Amount::from_sat(20_000);
+        tx
+    };
+    state.apply(connected(block(1, 10), [1, 2, 3].map(coin).to_vec()));
+    state.apply(ChainEvent::Synced { tip: block(1, 10) });
+    let (of, fee_rate) = (escrow(3, "1").script, FeeRate::from_sat_per_vb_u32(1));
+    let output = TxOut { value: Amount::from_sat(45_000), script_pubkey: of.clone() };
+    state.share(&ShareRequest { output, fee_rate, label: "escrow".into() }).unwrap();
+    let mut paid = Vec::new();
+    for _ in 0..12 {
+        let back = state.spend_back(&of, fee_rate, false).unwrap().unwrap();
+        assert_eq!(state.spend_back(&of, fee_rate, false).unwrap().as_ref(), Some(&back), "it was not refused");
+        state.release(back.tx.compute_txid()).unwrap();
+        state.note_refused_back(of.clone(), back.fee);
+        paid.push((back.fee.to_sat(), back.tx.input.len()));
+    }
+    assert!(paid.windows(2).take(9).all(|pair| pair[1].0 == 2 * pair[0].0), "{paid:?}");
+    let coins: Vec<usize> = paid.iter().map(|(_, coins)| *coins).collect();
+    assert_eq!(coins, [1, 1, 1, 1, 1, 1, 1, 1, 3, 3, 3, 3], "all of them when the smallest does not hold it");
+    assert_eq!(paid[11].0, 60_000 - 330, "{paid:?}");
+}
+
 #[test]
 fn a_discovery_starts_another_pass_from_the_birth_height() {
     let (mut state, _) = synced();
