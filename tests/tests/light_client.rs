@@ -89,6 +89,7 @@ exchange_node::conformance_suite!(Light::start:
     headers_join_end_to_end,
     a_late_watch_finds_the_past,
     a_slow_follower_delays_only_itself,
+    a_child_pays_for_its_parent,
     an_outpoint_tells_its_life,
     broadcasting_twice_is_fine,
 );

@@ -62,6 +62,7 @@ macro_rules! conformance_suite {
             a_slow_follower_delays_only_itself,
             fees_have_a_floor,
             a_child_pays_for_its_parent,
+            a_version_3_child_has_no_child_of_its_own,
             another_network_is_refused,
             a_relative_lock_opens_on_its_block,
             an_absolute_lock_opens_on_its_block,

@@ -42,6 +42,11 @@ pub const FOLLOWER_QUEUE: usize = 256;
 pub const MAX_FEE_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(500);
 /// How many scripts one follower may watch; a wallet with its look-ahead and a hundred trades stays far below.
 pub const MAX_WATCHED_SCRIPTS: usize = 100_000;
+/// The heaviest transaction that nodes pass on while it waits for a block, in weight units. Whoever tells of a pool may make up
+/// others.
+pub(crate) const MAX_WAITING_WEIGHT: u64 = 400_000;
+/// How heavy all may be that is kept of what waits for a block: as heavy as a block, for no more can be in the next one.
+pub(crate) const MAX_WEIGHT_IN_ALL: u64 = 4_000_000;
 /// How many headers one call returns: 160 kB, and a fortnight of the chain.
 pub const MAX_HEADERS: usize = 2_016;
 
@@ -206,6 +211,15 @@ pub enum ChainError {
         /// The backend's reason, e.g. `bad-txns-inputs-missingorspent`.
         reason: String,
     },
+    /// No peer asked for the transaction. Nobody can tell whether they have it, or refused it before.
+    #[error(
+        "no peer asked for transaction {txid}: they have it already, or refused it lately; it is offered again, so do not send \
+         another in its place"
+    )]
+    Unasked {
+        /// The transaction.
+        txid: Txid,
+    },
     /// Blocks of this network cannot be made at will.
     #[error("blocks of {network} cannot be mined at will; use regtest, or wait for the network's miners")]
     NotMinable {
@@ -255,7 +269,7 @@ pub enum ChainError {
 }
 
 /// One way to see and reach the Bitcoin chain. All methods are safe to call again: a broadcast of a transaction that is
-/// already in the pool or in the chain succeeds.
+/// already in the pool or in the chain succeeds, or fails as [`ChainError::Unasked`] where nobody tells what is there.
 #[async_trait]
 pub trait ChainBackend: Send + Sync + 'static {
     /// Returns the backend's name, as in the configuration.

@@ -16,7 +16,7 @@ use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Sequence, Transaction,
 
 use super::payment::{FEE_DIVISOR, Order, insufficient};
 use super::persist::{Purpose, Reservation};
-use super::state::{Coins, State, TRUC_VERSION};
+use super::state::{Coins, Known, State, TRUC_VERSION};
 use super::{BumpRequest, Bumped, ChildRequest, FeeRaise, Payment, WalletError};
 use crate::chain::consensus::verify_spend;
 
@@ -269,7 +269,7 @@ impl State {
     fn own_output(&self, parent: &Transaction, earlier: Option<&Reservation>) -> Result<LocalOutput, WalletError> {
         let txid = parent.compute_txid();
         let by_child = |outpoint| earlier.is_some_and(|c| c.tx.input.iter().any(|i| i.previous_output == outpoint));
-        let spent = self.spent_outpoints();
+        let spent = self.spent_outputs(parent);
         let outputs = (0u32..).zip(&parent.output).filter_map(|(vout, txout)| {
             let outpoint = OutPoint { txid, vout };
             let (keychain, derivation_index) = self.wallet.derivation_of_spk(txout.script_pubkey.clone())?;
@@ -386,12 +386,15 @@ impl State {
         built.or_else(|| self.known().into_iter().find(|(_, known)| spends(&known.tx)).map(|(by, _)| by))
     }
 
-    /// Returns what transactions spend that count or that were built.
-    fn spent_outpoints(&self) -> HashSet<OutPoint> {
-        let known = self.known();
+    /// Returns what transactions spend of this one that count or that were built. This wallet need not know it yet: then a child
+    /// that nobody signed may count as a payment.
+    fn spent_outputs(&self, parent: &Transaction) -> HashSet<OutPoint> {
+        let (txid, known) = (parent.compute_txid(), self.known());
+        let spends = |tx: &Transaction| tx.input.iter().any(|input| input.previous_output.txid == txid);
+        let counts = |known: &Known| known.confirmation.is_some() || self.is_signed(&known.tx, Some(parent));
+        let seen = known.values().filter(|known| spends(&known.tx) && counts(known)).map(|known| known.tx.as_ref());
         let built = self.own.reservations().map(|(_, reservation)| &reservation.tx);
-        let all = known.values().map(|known| known.tx.as_ref()).chain(built);
-        all.flat_map(|tx| tx.input.iter().map(|input| input.previous_output)).collect()
+        seen.chain(built).flat_map(|tx| tx.input.iter().map(|input| input.previous_output)).collect()
     }
 }
 

@@ -111,17 +111,23 @@ impl WalletHandle {
 
     /// Spends one of the coins that were set aside for an output back to this wallet, and broadcasts that until it confirms:
     /// nothing that was signed with them can confirm then. The others are free once it is final. If it `replaces`, it pays for
-    /// taking the place of what was signed and waits in the pool.
+    /// taking the place of what was signed and waits in the pool. What is refused pays twice as much at the next call, within
+    /// [`MAX_FEE_RATE`](super::MAX_FEE_RATE).
     ///
     /// # Errors
     /// As [`Self::send`]; [`WalletError::AlreadyBroadcast`] when what was signed is in the chain, or in the pool and is not to be
     /// replaced.
     pub async fn spend_back(&self, script: ScriptBuf, replaces: bool) -> Result<(), WalletError> {
         let fee_rate = self.fee_rate(None).await?;
-        match self.ask(|reply| Command::SpendBack { script, fee_rate, replaces, reply }).await? {
-            Some(payment) => self.send_out(&payment, None).await,
-            None => Ok(()),
+        let asked = script.clone();
+        let back = self.ask(|reply| Command::SpendBack { script: asked, fee_rate, replaces, reply }).await?;
+        let Some(payment) = back else { return Ok(()) };
+        let sent = self.send_out(&payment, None).await;
+        if let Err(WalletError::Chain(ChainError::Refused { .. })) = &sent {
+            let fee = payment.fee;
+            self.ask(|reply| Command::BackRefused { script, fee, reply }).await?;
         }
+        sent
     }
 
     /// Tells of each script whether it is this wallet's.
@@ -310,7 +316,10 @@ impl WalletHandle {
             let parent = tx.compute_txid();
             let package = self.ask(|reply| Command::PackageOf { parent, reply }).await?;
             return match (&error, package) {
-                (ChainError::Refused { .. }, Some(_)) => self.broadcast_with_parent(parent).await,
+                // One for which no peer asks may have been refused before, and the child with it never offered.
+                (ChainError::Refused { .. } | ChainError::Unasked { .. }, Some(_)) => {
+                    self.broadcast_with_parent(parent).await
+                }
                 (_, _) => Err(error.into()),
             };
         }

@@ -10,6 +10,7 @@
 //! | `task` | the loop: chain events in, commands in, changes to disk |
 //! | `state` | what the wallet holds and has promised; which coins may be spent |
 //! | `sync` | how chain events change it |
+//! | `pool` | what counts of what only a pool shows |
 //! | `payment` | building, signing and checking transactions |
 //! | `bump` | a higher fee for what waits, by a replacement or a child |
 //! | `coins`, `labels` | the coins one by one; what their owner says of them |
@@ -38,6 +39,7 @@ mod keys;
 mod labels;
 mod payment;
 mod persist;
+mod pool;
 pub mod psbt;
 mod requests;
 mod share;

@@ -1,13 +1,13 @@
 //! What the wallet keeps on disk: a sequence of changes, each written whole before it is acted upon.
 //!
-//! A change is a version byte and JSON: bdk's own change set (public descriptors, revealed indices, transactions, the
-//! chain's checkpoints) and what bdk does not know ([`Own`]). Private keys are in neither.
+//! A change is a version byte and JSON: bdk's own change set (public descriptors, revealed indices, transactions that a block
+//! held or that were built here, the chain's checkpoints) and what bdk does not know ([`Own`]). Private keys are in neither.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bdk_wallet::ChangeSet;
-use bdk_wallet::chain::Merge;
-use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, Txid};
+use bdk_wallet::chain::{ConfirmationBlockTime, Merge, tx_graph};
+use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use serde::{Deserialize, Serialize};
 
 use super::WalletError;
@@ -18,6 +18,9 @@ const VERSION: u8 = 1;
 pub(super) const COMPACT_FROM: usize = 64;
 /// How many of the newest checkpoints stay complete, as followers ask of a locator.
 pub(super) const RECENT_BLOCKS: usize = 100;
+
+/// A change of what bdk knows of transactions.
+pub(super) type TxChange = tx_graph::ChangeSet<ConfirmationBlockTime>;
 
 /// A change of everything that is kept.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -49,6 +52,9 @@ pub(super) struct Own {
     /// Transactions that were built and are not yet final; nothing else may spend their inputs.
     #[serde(default)]
     pub reservations: BTreeMap<Txid, Option<Reservation>>,
+    /// What the inputs of transactions spend that were signed with others, by their ids before anybody signed.
+    #[serde(default)]
+    pub cosigned: BTreeMap<Txid, Option<Vec<TxOut>>>,
     /// The index of the present deposit address.
     #[serde(default)]
     pub deposit: Option<u32>,
@@ -138,7 +144,8 @@ impl Change {
         self.bdk.is_empty() && self.own == Own::default()
     }
 
-    /// Forgets what no longer matters: entries taken away, and old checkpoints that confirm nothing of ours.
+    /// Forgets what no longer matters: entries taken away, transactions that no block held and that were not built here, and old
+    /// checkpoints that confirm nothing of ours.
     pub fn prune(&mut self) {
         self.own.labels.retain(|_, label| label.is_some());
         self.own.notes.retain(|_, note| note.is_some());
@@ -146,6 +153,9 @@ impl Change {
         self.own.coin_labels.retain(|_, label| label.is_some());
         self.own.frozen.retain(|_, frozen| *frozen);
         self.own.reservations.retain(|_, reservation| reservation.is_some());
+        self.own.cosigned.retain(|_, spent| spent.is_some());
+        let held: BTreeSet<Txid> = self.bdk.tx_graph.anchors.iter().map(|(_, txid)| *txid).collect();
+        retain_txs(&mut self.bdk.tx_graph, |txid| held.contains(txid) || self.own.is_reserved(txid));
         let blocks = &mut self.bdk.local_chain.blocks;
         blocks.retain(|_, hash| hash.is_some());
         let Some(oldest_recent) = blocks.keys().rev().nth(RECENT_BLOCKS - 1).copied() else {
@@ -157,6 +167,14 @@ impl Change {
     }
 }
 
+/// Leaves of what changed about transactions only what is to be kept.
+pub(super) fn retain_txs(change: &mut TxChange, is_kept: impl Fn(&Txid) -> bool) {
+    change.txs.retain(|tx| is_kept(&tx.compute_txid()));
+    change.first_seen.retain(|txid, _| is_kept(txid));
+    change.last_seen.retain(|txid, _| is_kept(txid));
+    change.last_evicted.retain(|txid, _| is_kept(txid));
+}
+
 impl Own {
     pub fn merge(&mut self, later: Self) {
         self.labels.extend(later.labels);
@@ -165,6 +183,7 @@ impl Own {
         self.coin_labels.extend(later.coin_labels);
         self.frozen.extend(later.frozen);
         self.reservations.extend(later.reservations);
+        self.cosigned.extend(later.cosigned);
         self.deposit = later.deposit.or(self.deposit);
         self.scan = later.scan.or(self.scan);
     }
@@ -172,6 +191,11 @@ impl Own {
     /// Returns the transactions that were built and are not yet final.
     pub fn reservations(&self) -> impl Iterator<Item = (Txid, &Reservation)> {
         self.reservations.iter().filter_map(|(txid, reservation)| Some((*txid, reservation.as_ref()?)))
+    }
+
+    /// Tells whether a transaction was built and is not yet final.
+    pub fn is_reserved(&self, txid: &Txid) -> bool {
+        self.reservations.get(txid).is_some_and(Option::is_some)
     }
 
     /// Returns the transaction that was built to replace another in the pool.
@@ -191,6 +215,7 @@ impl Own {
 
 #[cfg(test)]
 mod tests {
+    use bdk_wallet::chain::BlockId;
     use bitcoin::hashes::Hash;
 
     use super::*;
@@ -217,6 +242,40 @@ mod tests {
         for bytes in [vec![], vec![9, b'{', b'}'], vec![VERSION, b'{'], b"\x01[]x".to_vec()] {
             assert!(matches!(Change::read(&[bytes]), Err(WalletError::Damaged { .. })));
         }
+    }
+
+    #[test]
+    fn pruning_forgets_what_no_block_held_and_nobody_built() {
+        let block_id = BlockId { height: 7, hash: bitcoin::BlockHash::all_zeros() };
+        let tx = |height| Transaction {
+            version: bitcoin::transaction::Version::TWO,
+            lock_time: bitcoin::absolute::LockTime::from_height(height).unwrap(),
+            input: Vec::new(),
+            output: Vec::new(),
+        };
+        let [held, built, heard] = [1, 2, 3].map(tx);
+        let ids = [&held, &built, &heard].map(Transaction::compute_txid);
+        let mut change = Change::default();
+        let graph = &mut change.bdk.tx_graph;
+        graph.anchors.insert((ConfirmationBlockTime { block_id, confirmation_time: 0 }, ids[0]));
+        graph.txs.extend([&held, &built, &heard].map(|tx| std::sync::Arc::new(tx.clone())));
+        graph.last_seen.extend(ids.map(|txid| (txid, 1)));
+        graph.last_evicted.extend(ids.map(|txid| (txid, 1)));
+        let reservation = Reservation {
+            purpose: Purpose::Fund,
+            script: ScriptBuf::new(),
+            asked: None,
+            amount: Amount::ZERO,
+            fee: Amount::ZERO,
+            tx: built,
+            replaces: None,
+        };
+        change.own.reservations.insert(ids[1], Some(reservation));
+        change.prune();
+        let graph = &change.bdk.tx_graph;
+        let kept: BTreeSet<Txid> = graph.txs.iter().map(|tx| tx.compute_txid()).collect();
+        assert_eq!(kept, BTreeSet::from([ids[0], ids[1]]));
+        assert!(graph.last_seen.keys().chain(graph.last_evicted.keys()).all(|txid| *txid != ids[2]));
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl State {
     }
 
     /// Signs the inputs that are this wallet's.
-    pub fn sign_psbt(&self, psbt: &Psbt) -> Result<Psbt, WalletError> {
+    pub fn sign_psbt(&mut self, psbt: &Psbt) -> Result<Psbt, WalletError> {
         let mine = self.own_inputs(psbt, None)?;
         if mine.is_empty() {
             return Err(bad("none of its coins is this wallet's"));
@@ -112,6 +112,7 @@ impl State {
             signed.inputs[at].tap_internal_key = signing.inputs[at].tap_internal_key;
             signed.inputs[at].witness_utxo = Some(txout);
         }
+        self.note_spent(psbt);
         Ok(signed)
     }
 
@@ -149,8 +150,16 @@ impl State {
                 coins: &[],
             };
             self.keep(&payment, Purpose::Send { request_id: request_id.clone() }, &order, label, None)?;
+            self.note_spent(psbt);
         }
         Ok(payment)
+    }
+
+    /// Remembers what a transaction spends, if others sign it too.
+    fn note_spent(&mut self, psbt: &Psbt) {
+        if let Some(spent) = utxos(psbt).into_iter().collect::<Option<Vec<TxOut>>>() {
+            self.note_cosigned(&psbt.unsigned_tx, &spent);
+        }
     }
 
     /// Returns which inputs are ours, with what they spend. Each must be free, and be what it is said to be.

@@ -156,6 +156,7 @@ impl State {
             verify_inputs(&signed, draft.prevouts(), &own)?
         };
         self.set_label(signed.compute_txid(), label)?;
+        self.note_cosigned(&signed, draft.prevouts());
         tracing::debug!(plan = %txid, tx = %signed.compute_txid(), "a share of a funding is signed");
         self.reserve(Reservation { purpose: Purpose::Joint, fee, tx: signed.clone(), ..kept });
         Ok(signed)
@@ -230,6 +231,8 @@ impl State {
         if let Some((_, kept)) = self.own.reservations().find(|(_, kept)| kept.purpose == purpose) {
             return Ok(Some(kept.payment()));
         }
+        // What was refused stands against something that this wallet does not see, as a child of the other side's.
+        let asked = self.refused_backs.get(script).map(|fee| fee.checked_mul(2).unwrap_or(Amount::MAX_MONEY));
         let replaced = if replaces { self.waiting_fee(script)? } else { self.check_unseen(script).map(|()| None)? };
         let Some((plan, kept)) = self.share_of(script) else { return Ok(None) };
         let kept = kept.clone();
@@ -245,10 +248,11 @@ impl State {
             .filter(|coin| kept.tx.input.iter().any(|input| input.previous_output == coin.outpoint))
             .collect();
         coins.sort_by_key(|coin| (coin.txout.value, coin.outpoint));
-        // The smallest that pays for its own way, or else all of them together.
-        let build = |coins: &[LocalOutput]| self.build_back(coins, fee_rate, replaced, &change);
-        let alone = coins.iter().find_map(|coin| build(std::slice::from_ref(coin)).ok());
-        let payment = alone.map_or_else(|| build(&coins), Ok)?;
+        // The smallest that pays for its own way, and what is asked for, or else all of them together.
+        let asked = asked.unwrap_or(Amount::ZERO);
+        let build = |coins: &[LocalOutput]| self.build_back(coins, fee_rate, (replaced, asked), &change);
+        let mut alone = coins.iter().filter_map(|coin| build(std::slice::from_ref(coin)).ok());
+        let payment = alone.find(|payment| payment.fee >= asked).map_or_else(|| build(&coins), Ok)?;
         let label: String = label.chars().take(super::MAX_LABEL_BYTES / 4).collect();
         self.check_room(&label)?;
         self.set_label(payment.tx.compute_txid(), &label)?;
@@ -264,11 +268,21 @@ impl State {
         Ok(Some(payment))
     }
 
+    /// Notes what the network refused in the place of what was signed for an output: the next one pays twice as much.
+    pub fn note_refused_back(&mut self, script: ScriptBuf, fee: Amount) {
+        let mut refused = std::mem::take(&mut self.refused_backs);
+        refused.retain(|script, _| self.share_of(script).is_some());
+        refused.insert(script, fee);
+        self.refused_backs = refused;
+    }
+
+    /// Builds what spends coins back, for as much as blocks cost, what it replaces pays, and what is asked for, as far as that is
+    /// sane and the coins hold it.
     fn build_back(
         &self,
         coins: &[LocalOutput],
         fee_rate: FeeRate,
-        replaced: Option<Amount>,
+        (replaced, asked): (Option<Amount>, Amount),
         to: &ScriptBuf,
     ) -> Result<Payment, WalletError> {
         let held = sum(coins.iter().map(|coin| coin.txout.value))?;
@@ -284,6 +298,8 @@ impl State {
         // What would take more than that to replace pays enough to be mined, or is not signed at all.
         let least = replaced.and_then(|replaced| replaced.checked_add(increment(tx.vsize())));
         let fee = least.filter(|least| *least <= highest).map_or(at_rate, |least| least.max(at_rate));
+        let bearable = held.checked_sub(to.minimal_non_dust()).unwrap_or_default().min(highest);
+        let fee = fee.max(asked.min(bearable));
         let amount = held.checked_sub(fee).filter(|amount| *amount >= to.minimal_non_dust());
         let amount = amount.ok_or(WalletError::HighFee { fee, amount: held })?;
         tx.output[0].value = amount;

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::keys::Keys;
 use super::persist::{COMPACT_FROM, Change, Own, Purpose, Reservation, Scan};
+use super::pool::Payments;
 use super::sync::Pass;
 use super::{Balance, Clock, CoinMessage, DepositAddress, MAX_ADDRESSES, OwnedCoin, WalletError};
 use crate::chain::BlockRef;
@@ -38,6 +39,10 @@ pub(super) struct State {
     change: Change,
     /// The present run of the follower's stream.
     pub pass: Pass,
+    /// What strangers pay, as a pool shows it.
+    pub payments: Payments,
+    /// The fee of what was to spend back coins that were set aside for an output, and was refused. Not kept: it is found again.
+    pub refused_backs: HashMap<ScriptBuf, Amount>,
     /// Blocks that left the chain and that bdk cannot forget before another takes their place.
     pub undone: Vec<BlockRef>,
     /// How many scripts of each keychain the follower watches.
@@ -103,6 +108,8 @@ impl State {
             own,
             change: Change::default(),
             pass: Pass::default(),
+            payments: Payments::default(),
+            refused_backs: HashMap::new(),
             undone: Vec::new(),
             watched: BTreeMap::new(),
             synced: false,
@@ -341,7 +348,8 @@ impl State {
     /// Takes what is not on disk yet.
     pub fn take_change(&mut self) -> Option<Change> {
         let mut change = std::mem::take(&mut self.change);
-        if let Some(staged) = self.wallet.take_staged() {
+        if let Some(mut staged) = self.wallet.take_staged() {
+            self.leave_out_hearsay(&mut staged);
             change.merge(Change { bdk: staged, own: Own::default() });
         }
         (!change.is_empty()).then_some(change)

@@ -67,7 +67,7 @@ impl State {
             ChainEvent::Disconnected { block } => self.disconnect(block),
             // Its place in the chain is learnt in a pass from the birth height, which it shows to be due.
             ChainEvent::Found { .. } => self.discover(),
-            ChainEvent::MempoolSeen { tx } => self.see(tx),
+            ChainEvent::MempoolSeen { tx } => self.hear(tx),
             ChainEvent::Evicted { txid } => self.evict(txid),
             // A wallet goes by the end of a pass: a script that is watched late is due for another.
             ChainEvent::Searched { .. } => {}
@@ -83,10 +83,21 @@ impl State {
         }
     }
 
-    /// Learns of a transaction that is in the pool.
+    /// Hears of a transaction that others say is in the pool.
+    fn hear(&mut self, tx: Transaction) {
+        if self.wallet.spk_index().inner().is_relevant(&tx) && self.has_room_for(&tx) {
+            self.see(tx);
+        }
+    }
+
+    /// Learns of a transaction that is in the pool, unless it spends coins of this wallet and their keys did not sign it.
     pub fn see(&mut self, tx: Transaction) {
         let txid = tx.compute_txid();
         if !self.wallet.spk_index().inner().is_relevant(&tx) {
+            return;
+        }
+        if !self.is_signed(&tx, None) {
+            tracing::debug!(%txid, "a spend of this wallet's coins is not signed, as far as it can tell; it does not count");
             return;
         }
         // An eviction counts until the transaction is seen later than that.
@@ -95,8 +106,12 @@ impl State {
         self.pass.pool.insert(txid);
         let mut update = TxUpdate::default();
         update.seen_ats.insert((txid, seen));
-        update.txs.push(Arc::new(tx));
+        // What a block held is known as it was signed: other witnesses are no news.
+        if !self.was_in_a_block(&txid) {
+            update.txs.push(Arc::new(tx));
+        }
         self.update(None, update);
+        self.evict_unsigned(&[txid]);
     }
 
     /// Returns what should be in the pool or the chain and is not: payments, and children of what waits there, each with
@@ -150,11 +165,13 @@ impl State {
             || !txs.is_empty()
             || !self.undone.is_empty()
             || self.wallet.local_chain().get(block.height).is_some();
+        let txids: Vec<Txid> = txs.iter().map(Transaction::compute_txid).collect();
         let anchor = ConfirmationBlockTime { block_id: block_id(block), confirmation_time: time.into() };
         let mut update = TxUpdate::default();
         for tx in txs {
             let txid = tx.compute_txid();
             self.pass.pool.remove(&txid);
+            self.payments.end(&txid);
             update.anchors.insert((anchor, txid));
             update.txs.push(Arc::new(tx));
         }
@@ -169,6 +186,7 @@ impl State {
             let chain = self.wallet.latest_checkpoint();
             self.undone.retain(|gone| *gone != block && chain.get(gone.height).is_some_and(|b| b.hash() == gone.hash));
         }
+        self.evict_unsigned(&txids);
     }
 
     fn disconnect(&mut self, block: BlockRef) {
@@ -188,6 +206,17 @@ impl State {
         let mut update = TxUpdate::default();
         update.evicted_ats.insert((txid, evicted));
         self.update(None, update);
+    }
+
+    /// Evicts what spends outputs of these transactions and is not signed. It was taken for a payment while nobody knew whose
+    /// the outputs are.
+    fn evict_unsigned(&mut self, txids: &[Txid]) {
+        let graph = self.wallet.tx_graph();
+        let spenders = txids.iter().flat_map(|txid| graph.tx_spends(*txid)).flat_map(|(_, spenders)| spenders);
+        let spenders: HashSet<Txid> = spenders.copied().collect();
+        let is_unsigned = |txid: &Txid| graph.get_tx(*txid).is_some_and(|tx| !self.is_signed(&tx, None));
+        let unsigned: Vec<Txid> = spenders.into_iter().filter(is_unsigned).collect();
+        unsigned.into_iter().for_each(|txid| self.evict(txid));
     }
 
     /// Everything up to `tip` has been delivered.

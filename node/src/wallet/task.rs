@@ -36,6 +36,7 @@ pub(super) enum Command {
     SignShare { request: Box<ShareSigning>, reply: Reply<Transaction> },
     FreeShare { script: ScriptBuf, reply: Reply<()> },
     SpendBack { script: ScriptBuf, fee_rate: FeeRate, replaces: bool, reply: Reply<Option<Payment>> },
+    BackRefused { script: ScriptBuf, fee: Amount, reply: Reply<()> },
     Owns { scripts: Vec<ScriptBuf>, reply: Reply<Vec<bool>> },
     Send { request: SendRequest, fee_rate: FeeRate, reply: Reply<Payment> },
     SignForCoin { minimum: Amount, message: CoinMessage, reply: Reply<OwnedCoin> },
@@ -252,6 +253,10 @@ impl Task {
                     None => self.answer(Ok(None), reply).await,
                 }
             }
+            Command::BackRefused { script, fee, reply } => {
+                self.state.note_refused_back(script, fee);
+                self.answer(Ok(()), reply).await;
+            }
             Command::Owns { scripts, reply } => {
                 let owned = scripts.into_iter().map(|script| self.state.wallet.is_mine(script)).collect();
                 self.answer(Ok(owned), reply).await;
@@ -294,7 +299,10 @@ impl Task {
                 self.answer(psbt, reply).await;
             }
             Command::ReviewPsbt { psbt, reply } => self.answer(Ok(self.state.review_psbt(&psbt)), reply).await,
-            Command::SignPsbt { psbt, reply } => self.answer(self.state.sign_psbt(&psbt), reply).await,
+            Command::SignPsbt { psbt, reply } => {
+                let signed = self.state.sign_psbt(&psbt);
+                self.answer(signed, reply).await;
+            }
             Command::FinishPsbt { request, reply } => {
                 let payment = self.state.finish_psbt(&request);
                 self.answer_payment(payment, reply).await;

@@ -1,14 +1,14 @@
 //! The light client and what it has learnt. One task hears the client's events, and starts it again when it has run out
 //! of peers; everybody else looks at the state or asks the client.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bip157::chain::ChainState;
-use bip157::{Builder, Client, Event, HashCheckpoint, Info, Requester, TrustedPeer};
+use bip157::{Builder, Client, Event, HashCheckpoint, Info, Package, Requester, TrustedPeer};
 use bitcoin::constants::genesis_block;
-use bitcoin::{Block, BlockHash, OutPoint, ScriptBuf, Transaction};
+use bitcoin::{Block, BlockHash, OutPoint, ScriptBuf, Transaction, Txid};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,8 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
 const RESTART_PAUSE: Duration = Duration::from_secs(2);
 /// Peers that have to agree on what a filter is, where anybody may be one.
 const PUBLIC_PEERS: u8 = 3;
+/// How many transactions are remembered for which nobody asked. The oldest is forgotten first, and offered as if it were new.
+const MAX_UNASKED: usize = 1_000;
 
 /// The light client and its state.
 #[derive(Debug)]
@@ -61,8 +63,25 @@ pub(super) struct State {
     pub left: Left,
     pub filters: Filters,
     pub pool: Pool,
+    /// What was offered and nobody asked for.
+    unasked: VecDeque<Txid>,
     /// What peers are asked to tell of. Bounded by what followers may watch.
     scripts: HashSet<ScriptBuf>,
+}
+
+impl State {
+    /// Notes that nobody asked for a transaction that was offered.
+    pub fn note_unasked(&mut self, txid: Txid) {
+        if !self.is_unasked(&txid) {
+            self.unasked.push_back(txid);
+        }
+        self.unasked.drain(..self.unasked.len().saturating_sub(MAX_UNASKED));
+    }
+
+    /// Tells whether a transaction was offered and nobody asked for it.
+    pub fn is_unasked(&self, txid: &Txid) -> bool {
+        self.unasked.contains(txid)
+    }
 }
 
 impl Light {
@@ -76,6 +95,7 @@ impl Light {
             left: Left::default(),
             filters: Filters::default(),
             pool: Pool::default(),
+            unasked: VecDeque::new(),
             scripts: HashSet::new(),
         };
         Self {
@@ -138,13 +158,13 @@ impl Light {
         Ok(())
     }
 
-    /// Sends a transaction again that peers took before; nobody waits for it.
-    pub fn resend(self: &Arc<Self>, tx: Transaction) {
+    /// Offers again what was offered before; nobody waits for it.
+    pub fn resend(self: &Arc<Self>, package: Package) {
         let light = Arc::clone(self);
         tokio::spawn(async move {
             if let Ok(requester) = light.requester() {
                 // Peers that know it do not ask for it, so there may be no answer.
-                timeout(SILENCE, requester.submit_package(tx)).await.ok();
+                timeout(SILENCE, requester.submit_package(package)).await.ok();
             }
         });
     }
@@ -291,7 +311,7 @@ impl Light {
             blocks.iter().for_each(|block| state.pool.confirm(block, height));
             again.into_iter().filter(|tx| state.pool.get(&tx.compute_txid()).is_some()).collect::<Vec<_>>()
         };
-        again.into_iter().for_each(|tx| self.resend(tx));
+        again.into_iter().for_each(|tx| self.resend(Package::new_single(tx)));
         self.changes.send_modify(|count| *count += 1);
     }
 }

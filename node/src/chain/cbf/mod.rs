@@ -5,7 +5,10 @@
 //! - The pool is what was sent from here and what a peer told of, signed or not. It is never counted as more than a notice,
 //!   and of what spends an escrow only what its keys signed and what is due (`specs/escrow.md`).
 //! - Peers give no reason when they do not take a transaction. One that was sent and that no other connection tells of
-//!   within [`ECHO`] counts as refused.
+//!   within [`ECHO`] counts as refused. One that nobody even asks for is with them already, or was refused lately: that is
+//!   [`ChainError::Unasked`], and it counts as nothing.
+//! - A child goes out with its parent unless a block holds that: peers who dropped the parent, or never took it because it
+//!   pays too little by itself, ask the client for it once they have the child.
 //! - A fee rate is guessed from what the last blocks paid.
 //! - An output is found only from the height on that is asked for: an older one counts as unknown, a coin of a stake too.
 
@@ -17,7 +20,7 @@ use async_trait::async_trait;
 use bitcoin::block::Header;
 use bitcoin::constants::genesis_block;
 use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, Txid};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::follower::{self, News, Scripts, Source};
@@ -74,18 +77,11 @@ impl CbfChain {
         Ok(chain)
     }
 
-    /// Waits until another connection tells of a transaction that was sent.
-    async fn echo(&self, txid: Txid) -> Result<(), ChainError> {
+    /// Waits until a peer tells of a transaction.
+    async fn heard(&self, txid: Txid) {
         let mut changes = self.light.changes.subscribe();
-        let deadline = Instant::now() + ECHO;
-        loop {
-            if self.is_known(&txid) {
-                return Ok(());
-            }
-            if timeout_at(deadline, changes.changed()).await.is_err() {
-                let reason = format!("no other peer has told of it within {} s", ECHO.as_secs());
-                return Err(ChainError::Refused { txid, reason });
-            }
+        while !self.is_known(&txid) {
+            changes.changed().await.expect("the sender lives as long as this value");
         }
     }
 
@@ -94,7 +90,7 @@ impl CbfChain {
         state.pool.get(txid).is_some() || state.pool.was_confirmed(txid)
     }
 
-    /// Takes a transaction that peers know already into the pool.
+    /// Takes a transaction that peers have taken into the pool.
     fn keep(&self, tx: &Transaction) {
         let mut state = self.light.state();
         let height = state.shown.tip().height;
@@ -103,20 +99,34 @@ impl CbfChain {
         self.light.changes.send_modify(|count| *count += 1);
     }
 
+    /// Offers a transaction, or a parent and the child that pays for it, and waits for the echo of the last of them.
     async fn send(&self, txs: &[Transaction], package: bip157::Package) -> Result<(), ChainError> {
+        let Some((last, parents)) = txs.split_last() else { return Ok(()) };
+        let txid = last.compute_txid();
         let spent = txs.iter().flat_map(|tx| &tx.input).map(|input| input.previous_output).collect();
         self.light.listen(Vec::new(), spent).await?;
         self.light.can_hear().await;
         let requester = self.light.requester()?;
-        match timeout(ECHO, requester.submit_package(package)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(self.light.unreachable(error)),
-            // Nobody asked for it: whoever was offered it has it.
-            Err(_) => txs.iter().for_each(|tx| self.keep(tx)),
+        // Of a package the parent is asked for, by those who do not have it.
+        let was_asked = tokio::select! {
+            () = self.heard(txid) => true,
+            asked = timeout(ECHO, requester.submit_package(package)) => match asked {
+                Ok(Ok(_)) => true,
+                Ok(Err(error)) => return Err(self.light.unreachable(error)),
+                Err(_) => false,
+            },
+        };
+        if !was_asked && parents.is_empty() {
+            self.light.state().note_unasked(txid);
+            return Err(ChainError::Unasked { txid });
         }
-        for tx in txs {
-            self.echo(tx.compute_txid()).await?;
+        let patience = if was_asked { ECHO } else { Duration::ZERO };
+        if timeout(patience, self.heard(txid)).await.is_err() {
+            let reason = format!("no other peer has told of it within {} s", ECHO.as_secs());
+            return Err(ChainError::Refused { txid, reason });
         }
+        // Whoever took the child has what it stands on.
+        parents.iter().for_each(|parent| self.keep(parent));
         Ok(())
     }
 }
@@ -192,11 +202,17 @@ impl ChainBackend for CbfChain {
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
         let txid = tx.compute_txid();
+        let package = bip157::Package::new_single(tx.clone());
         if self.is_known(&txid) {
-            self.light.resend(tx.clone());
+            self.light.resend(package);
             return Ok(());
         }
-        self.send(std::slice::from_ref(tx), bip157::Package::new_single(tx.clone())).await
+        // Nobody waits twice for what may be with all peers: that somebody asks for it now is told by its echo.
+        if self.light.state().is_unasked(&txid) {
+            self.light.resend(package);
+            return Err(ChainError::Unasked { txid });
+        }
+        self.send(std::slice::from_ref(tx), package).await
     }
 
     async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
@@ -205,12 +221,18 @@ impl ChainBackend for CbfChain {
                 format!("a package of {} transactions; a light client sends a parent and its child", txs.len());
             return Err(ChainError::Invalid { backend: NAME, reason });
         };
-        if self.is_known(&parent.compute_txid()) {
+        let is_settled = self.light.state().pool.was_confirmed(&parent.compute_txid());
+        if is_settled {
             return self.broadcast(child).await;
         }
+        // That the parent was seen once says nothing: peers drop what pays too little.
         let txid = child.compute_txid();
         let package = bip157::Package::new_one_parent_one_child(parent.clone(), child.clone());
         let package = package.map_err(|error| ChainError::Refused { txid, reason: error.to_string() })?;
+        if self.is_known(&txid) {
+            self.light.resend(package);
+            return Ok(());
+        }
         self.send(txs, package).await
     }
 

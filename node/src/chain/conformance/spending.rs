@@ -38,33 +38,53 @@ pub async fn fees_have_a_floor(harness: &mut impl Harness) {
     assert!(reason.contains("min relay fee"), "{reason}");
 }
 
-/// A version 3 parent without a fee enters with a child that pays for both, and not with one that does not.
+/// A version 3 parent without a fee does not enter alone, however often, but with a child that pays for both, and not with one
+/// that does not.
 pub async fn a_child_pays_for_its_parent(harness: &mut impl Harness) {
     let chain = harness.backend();
     let coins = mature_coins(chain, 1).await;
-    let mut parent = pay(&coins[0], &watched(), Amount::ZERO);
-    parent.version = Version(3);
-    let child = |fee| {
-        let mut child = pay(&coin(&parent, 0, watched()), &elsewhere(), fee);
-        child.version = Version(3);
-        child
-    };
-    let poor = chain.broadcast_package(&[parent.clone(), child(Amount::ZERO)]).await;
+    let parent = free(&coins[0]);
+    for _ in 0..2 {
+        let alone = chain.broadcast(&parent).await;
+        assert!(alone.is_err(), "{alone:?}");
+    }
+    let poor = chain.broadcast_package(&[parent.clone(), child_of(&parent, Amount::ZERO)]).await;
     assert!(matches!(poor, Err(ChainError::Refused { .. })), "{poor:?}");
-    let package = [parent.clone(), child(FEE)];
+    let package = [parent.clone(), child_of(&parent, FEE)];
     chain.broadcast_package(&package).await.expect("the child pays");
     chain.broadcast_package(&package).await.expect("again is fine");
-
-    // Version 3 parents have one child only (BIP-431): a second level is refused.
-    let mut grandchild = pay(&coin(&package[1], 0, elsewhere()), &watched(), FEE);
-    grandchild.version = Version(3);
-    let reason = refused(chain, &grandchild).await;
-    assert!(reason.contains("TRUC-violation"), "{reason}");
+    chain.broadcast(&parent).await.expect("it is in the pool");
+    // A dearer child takes the place of the first, beside a parent that the pool has already.
+    let package = [parent.clone(), child_of(&parent, FEE * 5)];
+    chain.broadcast_package(&package).await.expect("the child pays more");
     mine(chain, 1).await;
     let outpoint = OutPoint { txid: package[1].compute_txid(), vout: 0 };
     let status = chain.outpoint(outpoint, elsewhere().script(), 1).await.expect("the chain answers");
-    assert!(matches!(status, OutpointStatus::Unspent { height: Some(_), .. }));
+    assert!(matches!(status, OutpointStatus::Unspent { height: Some(_), .. }), "{status:?}");
     chain.broadcast_package(&package).await.expect("again is fine when confirmed");
+}
+
+/// Version 3 parents have one child only, and no grandchild (BIP-431): a second level is refused.
+pub async fn a_version_3_child_has_no_child_of_its_own(harness: &mut impl Harness) {
+    let chain = harness.backend();
+    let coins = mature_coins(chain, 1).await;
+    let parent = free(&coins[0]);
+    let child = child_of(&parent, FEE);
+    chain.broadcast_package(&[parent, child.clone()]).await.expect("the child pays");
+    let mut grandchild = pay(&coin(&child, 0, elsewhere()), &watched(), FEE);
+    grandchild.version = Version(3);
+    let reason = refused(chain, &grandchild).await;
+    assert!(reason.contains("TRUC-violation"), "{reason}");
+}
+
+/// Returns a version 3 transaction that pays nothing for itself.
+fn free(from: &Coin) -> Transaction {
+    Transaction { version: Version(3), ..pay(from, &watched(), Amount::ZERO) }
+}
+
+/// Returns a version 3 child of such a transaction.
+fn child_of(parent: &Transaction, fee: Amount) -> Transaction {
+    Transaction { version: Version(3), ..pay(&coin(parent, 0, watched()), &elsewhere(), fee) }
 }
 
 /// A node of another network is told so.

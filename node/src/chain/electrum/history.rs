@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bitcoin::block::Header;
 use bitcoin::hashes::{Hash, sha256};
@@ -9,10 +10,8 @@ use bitcoin::{OutPoint, Script, Transaction, Txid};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::connection::{Connection, Item, OPEN_QUESTIONS};
-use crate::chain::{BlockRef, ChainError};
+use crate::chain::{BlockRef, ChainError, MAX_WAITING_WEIGHT, MAX_WEIGHT_IN_ALL};
 
-/// The heaviest transaction that nodes pass on while it waits for a block, in weight units.
-const MAX_WAITING_WEIGHT: u64 = 400_000;
 /// How many transactions of one script may wait for a block: nodes keep at most 64 that spend each other's outputs.
 const MAX_WAITING: usize = 100;
 
@@ -42,6 +41,24 @@ pub(super) enum Told {
     Unproven(String),
 }
 
+/// How much may still be read of what waits for a block: a server can make it up, for each script anew.
+#[derive(Debug)]
+pub(super) struct Room(AtomicU64);
+
+impl Room {
+    /// Returns room for as much as is kept.
+    pub fn new() -> Self {
+        Self(AtomicU64::new(MAX_WEIGHT_IN_ALL))
+    }
+
+    /// Takes room for a transaction; tells whether there was enough.
+    pub fn take(&self, tx: &Transaction) -> bool {
+        let weight = tx.weight().to_wu();
+        let take = |left: u64| left.checked_sub(weight);
+        weight <= MAX_WAITING_WEIGHT && self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+}
+
 /// What is at hand already.
 pub(super) trait AtHand: Sync {
     /// Returns the height of the lowest block that is known.
@@ -61,11 +78,17 @@ pub(super) fn script_hash(script: &Script) -> String {
     hex::encode(bytes)
 }
 
-/// Reads and proves what touches a script. A transaction in a block below what is known is passed over.
+/// Reads and proves what touches a script. A transaction in a block below what is known is passed over, and one that waits and
+/// for which there is no room.
 ///
 /// # Errors
 /// [`ChainError::Unreachable`] or [`ChainError::Invalid`].
-pub(super) async fn read(server: &Connection, script: &Script, at_hand: &dyn AtHand) -> Result<Told, ChainError> {
+pub(super) async fn read(
+    server: &Connection,
+    script: &Script,
+    at_hand: &dyn AtHand,
+    room: &Room,
+) -> Result<Told, ChainError> {
     let items = server.history(&script_hash(script)).await?;
     let status = status_of(&items);
     // One that was mined this very moment may be told of twice.
@@ -87,10 +110,11 @@ pub(super) async fn read(server: &Connection, script: &Script, at_hand: &dyn AtH
         Err(reason) => return Ok(Told::Unproven(reason)),
     };
     confirmed.sort_by_key(|entry| (entry.block.height, entry.pos));
-    let waiting = stream::iter(waiting).map(|txid| server.transaction(txid)).buffered(OPEN_QUESTIONS);
-    let waiting: Vec<Option<Transaction>> = waiting.try_collect().await?;
-    let waiting = waiting.into_iter().flatten().filter(|tx| tx.weight().to_wu() <= MAX_WAITING_WEIGHT).map(Arc::new);
-    Ok(Told::Whole(touching(script, History { status, confirmed, waiting: waiting.collect() })))
+    let take = |tx: Option<Transaction>| tx.filter(|tx| room.take(tx)).map(Arc::new);
+    let waiting = stream::iter(waiting).map(|txid| server.transaction(txid)).buffered(OPEN_QUESTIONS).map_ok(take);
+    let waiting: Vec<Option<Arc<Transaction>>> = waiting.try_collect().await?;
+    let waiting = waiting.into_iter().flatten().collect();
+    Ok(Told::Whole(touching(script, History { status, confirmed, waiting })))
 }
 
 /// Returns the status of a history: a hash of what is in it, in its order.
@@ -174,6 +198,19 @@ mod tests {
         let text = format!("{}:7:{}:-1:", "01".repeat(32), "02".repeat(32));
         assert_eq!(status_of(&[item(1, 7), item(2, -1)]), Some(sha256::Hash::hash(text.as_bytes()).to_string()));
         assert_ne!(status_of(&[item(1, 7), item(2, -1)]), status_of(&[item(1, 7), item(2, 0)]));
+    }
+
+    #[test]
+    fn there_is_room_for_as_much_as_a_block_holds() {
+        let heavy = |bytes: usize| {
+            let mut tx = Transaction::clone(&tx(OutPoint::null(), b"mine"));
+            tx.input[0].witness = bitcoin::Witness::from_slice(&[vec![0; bytes]]);
+            tx
+        };
+        let room = Room::new();
+        assert!(!room.take(&heavy(400_000)), "no node passes that on");
+        assert_eq!((0..100).filter(|_| room.take(&heavy(390_000))).count(), 10);
+        assert!(room.take(&heavy(1)), "there is room for what is light");
     }
 
     #[test]

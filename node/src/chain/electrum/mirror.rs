@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::chain::{Chain, Read};
 use super::connection::{Connection, Notice, Notices, OPEN_QUESTIONS};
-use super::history::{self, AtHand, Entry, History, Told, script_hash};
+use super::history::{self, AtHand, Entry, History, Room, Told, script_hash};
 use super::server::ElectrumServer;
 use super::state::{News, Stale, State};
 use super::{ElectrumConfig, NAME};
@@ -210,8 +210,8 @@ impl Mirror {
             let state = self.state();
             (state.stale(), chain.learnt.height_of(&state.shown.tip().hash).is_none())
         };
-        let at_hand = Hand { chain: &chain.learnt, mirror: self };
-        let asked = stream::iter(stale).map(|stale| ask(server, stale, has_reorganised, &at_hand));
+        let (at_hand, room) = (Hand { chain: &chain.learnt, mirror: self }, Room::new());
+        let asked = stream::iter(stale).map(|stale| ask(server, stale, has_reorganised, &at_hand, &room));
         let told: Vec<Result<News, String>> = asked.buffer_unordered(OPEN_QUESTIONS).try_collect().await?;
         let news = match told.into_iter().collect::<Result<Vec<News>, String>>() {
             Ok(news) => news,
@@ -232,6 +232,7 @@ async fn ask(
     stale: Stale,
     has_reorganised: bool,
     at_hand: &dyn AtHand,
+    room: &Room,
 ) -> Result<Result<News, String>, ChainError> {
     let Stale { script, read_for } = stale;
     let status = server.status(&script_hash(&script)).await?;
@@ -243,7 +244,7 @@ async fn ask(
     if status.is_none() {
         return Ok(Ok(News { script, status, history: Some(History::default()) }));
     }
-    match history::read(server, &script, at_hand).await? {
+    match history::read(server, &script, at_hand, room).await? {
         Told::Whole(history) => Ok(Ok(News { script, status: history.status.clone(), history: Some(history) })),
         Told::Unproven(reason) => Ok(Err(reason)),
     }

@@ -8,6 +8,8 @@
 //! - What waits for a block is its word. It is never counted as more than a notice.
 //! - So are its refusal of a transaction and its word that it passed one on.
 //! - So is its estimate of fees, within [`MAX_FEE_RATE`].
+//! - One that speaks the protocol below version 1.6 takes no parent together with the child that pays for it: what pays less
+//!   than its node's pool asks for cannot be helped through it.
 //! - Nothing is proven below the block where headers begin, which is older than Taproot.
 
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use super::amount::Btc;
 use super::follower::{self, News, Source};
 use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_FEE_RATE, OutpointStatus};
 use connection::{Connection, Failure, words};
-use history::{Entry, History, Told};
+use history::{Entry, History, Room, Told};
 use mirror::Mirror;
 pub use server::{ElectrumServer, ServerError, Transport, Trust};
 
@@ -92,7 +94,7 @@ impl ElectrumChain {
             {
                 let state = mirror.state();
                 match &state.outage {
-                    None if state.synced => return Ok(chain),
+                    None if state.synced => break,
                     Some(outage) if state.failures >= servers => return Err(outage.clone()),
                     None | Some(_) => {}
                 }
@@ -102,13 +104,20 @@ impl ElectrumChain {
                 Ok(Err(_)) | Err(_) => return Err(mirror.server().err().unwrap_or_else(|| mirror.silent())),
             }
         }
+        if mirror.server().is_ok_and(|server| !server.is_modern()) {
+            tracing::warn!(
+                "the Electrum server speaks an old protocol (below 1.6): a payment that pays less than its pool asks for cannot \
+                 be helped by a higher fee through it; name a newer server first"
+            );
+        }
+        Ok(chain)
     }
 
     /// Reads what touches a script now, watched or not.
     async fn history(&self, server: &Connection, script: &ScriptBuf) -> Result<History, ChainError> {
         let mut reason = String::new();
         for _ in 0..ATTEMPTS {
-            match history::read(server, script, &*self.mirror).await? {
+            match history::read(server, script, &*self.mirror, &Room::new()).await? {
                 Told::Whole(history) => return Ok(history),
                 Told::Unproven(why) => reason = why,
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bitcoin::{OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 
-use super::history::{Entry, History, script_hash};
+use super::history::{Entry, History, Room, script_hash};
 use crate::chain::follower::{Matches, Scripts};
 use crate::chain::headers::{Headers, Left};
 use crate::chain::{BlockRef, ChainError};
@@ -149,9 +149,22 @@ impl State {
                 self.confirm(entry, was_heard, first_new);
             }
         }
-        let waiting = self.scripts.values().flat_map(|watched| &watched.waiting);
-        let waiting = waiting.map(|tx| (tx.compute_txid(), Arc::clone(tx)));
-        self.waiting = waiting.filter(|(txid, _)| !self.confirmed.contains_key(txid)).take(MAX_WAITING).collect();
+        self.waiting.clear();
+        let room = Room::new();
+        for watched in self.scripts.values_mut() {
+            watched.waiting.retain(|tx| {
+                let txid = tx.compute_txid();
+                let is_kept = self.waiting.contains_key(&txid);
+                if is_kept || self.confirmed.contains_key(&txid) {
+                    return is_kept;
+                }
+                let has_room = self.waiting.len() < MAX_WAITING && room.take(tx);
+                if has_room {
+                    self.waiting.insert(txid, Arc::clone(tx));
+                }
+                has_room
+            });
+        }
         (self.synced, self.outage) = (true, None);
         if self.confirmed.len() > MAX_CONFIRMED { Err(self.confirmed.len()) } else { Ok(()) }
     }

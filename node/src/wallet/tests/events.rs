@@ -172,6 +172,139 @@ fn a_funding_that_waits_is_taken_up_if_this_wallet_signed_it() {
     assert_eq!(state.fund(&funding, rate).unwrap().tx, made_up);
 }
 
+/// Whoever tells of a pool can make up what spends the coins of this wallet.
+#[test]
+fn what_nobody_signed_spends_no_coin_and_brings_no_change() {
+    let (mut state, script) = synced();
+    let coin = payment(script.clone(), 7);
+    state.apply(connected(block(1, 10), vec![coin.clone()]));
+    state.apply(ChainEvent::Synced { tip: block(1, 10) });
+    let own = OutPoint { txid: coin.compute_txid(), vout: 0 };
+    let foreign = OutPoint { txid: Txid::from_byte_array([9; 32]), vout: 0 };
+    let mut made_up = payment(script, 0);
+    made_up.output[0].value = btc("0.5");
+    for spent in [vec![own, foreign], vec![foreign, own], vec![own]] {
+        let witness = bitcoin::Witness::from_slice(&[[1; 64]]);
+        let input = |previous_output| TxIn { previous_output, witness: witness.clone(), ..TxIn::default() };
+        made_up.input = spent.into_iter().map(input).collect();
+        state.apply(ChainEvent::MempoolSeen { tx: made_up.clone() });
+        assert_eq!(state.coins().balance, Balance { spendable: btc("1"), ..Balance::default() });
+    }
+    // What a block holds was signed, and stays so when it leaves the chain.
+    state.apply(connected(block(2, 10), vec![made_up.clone()]));
+    assert_eq!(state.coins().balance.spendable, btc("0.5"));
+    state.apply(ChainEvent::Disconnected { block: block(2, 10) });
+    state.apply(ChainEvent::MempoolSeen { tx: made_up });
+    state.apply(connected(block(2, 90), vec![]));
+    state.apply(ChainEvent::Synced { tip: block(2, 90) });
+    assert_eq!(state.coins().balance.spendable, btc("0.5"), "our own change");
+}
+
+/// Whoever tells of a pool can make up any number of payments, in and out.
+#[test]
+fn what_a_pool_makes_up_fills_neither_memory_nor_disk() {
+    let (mut state, script) = synced();
+    let coin = payment(script.clone(), 7);
+    state.apply(connected(block(1, 10), vec![coin.clone()]));
+    state.apply(ChainEvent::Synced { tip: block(1, 10) });
+    let mut kept = vec![state.take_change().unwrap().encode().unwrap()];
+    let pays_in = |number: u32, bytes: usize| {
+        let mut tx = payment(script.clone(), 8);
+        tx.input[0].previous_output.vout = number;
+        tx.input[0].witness = bitcoin::Witness::from_slice(&[vec![0; bytes]]);
+        tx
+    };
+    for number in 0..3_000 {
+        let mut out = payment(escrow(9, "1").script, 0);
+        out.input[0].previous_output = OutPoint { txid: coin.compute_txid(), vout: 0 };
+        out.output[0].value = Amount::from_sat(number.into());
+        for tx in [pays_in(number, 1), out] {
+            state.apply(ChainEvent::MempoolSeen { tx });
+        }
+    }
+    let expected = Balance { spendable: btc("1"), pending: btc("1000"), ..Balance::default() };
+    assert_eq!(state.coins().balance, expected);
+    assert_eq!(state.wallet.tx_graph().full_txs().count(), 1_001);
+    let bytes = state.take_change().map_or(0, |change| change.encode().unwrap().len());
+    assert!(bytes < 1_000, "{bytes} bytes");
+
+    // What a block holds is kept, be it known before, and makes room for another.
+    state.apply(connected(block(2, 10), vec![pays_in(0, 1)]));
+    for number in [5_000, 5_001] {
+        state.apply(ChainEvent::MempoolSeen { tx: pays_in(number, 1) });
+    }
+    assert_eq!(state.coins().balance, Balance { spendable: btc("2"), ..expected });
+    kept.push(state.take_change().unwrap().encode().unwrap());
+    let (restarted, _) = State::open(Zeroizing::new([1; 64]), Network::Regtest, Arc::new(|| TIME), &kept).unwrap();
+    assert_eq!(restarted.coins().balance, Balance { spendable: btc("2"), ..Balance::default() });
+
+    // What is heavy fills it sooner, and what nobody passes on is not listened to at all.
+    let (mut state, _) = synced();
+    for number in 0..20 {
+        state.apply(ChainEvent::MempoolSeen { tx: pays_in(number, 390_000) });
+        state.apply(ChainEvent::MempoolSeen { tx: pays_in(100 + number, 400_000) });
+    }
+    assert_eq!(state.coins().balance.pending, btc("10"));
+}
+
+/// Whoever knows where a payout goes can tell of a child of it, be it before this wallet knows of the payout.
+#[test]
+fn a_child_that_nobody_signed_does_not_keep_a_payout_from_being_raised() {
+    let (_, script) = synced();
+    let payout = payment(script.clone(), 7);
+    let mut made_up = payment(script, 0);
+    made_up.input[0].previous_output = OutPoint { txid: payout.compute_txid(), vout: 0 };
+    made_up.input[0].witness = bitcoin::Witness::from_slice(&[[1; 64]]);
+    let request = ChildRequest {
+        parent: payout.clone(),
+        parent_fee: Amount::from_sat(170),
+        fee_rate: None,
+        allow_high_fee: false,
+        dry_run: false,
+        label: "a higher fee".into(),
+    };
+    for told in [vec![&made_up], vec![&made_up, &payout], vec![&payout, &made_up]] {
+        let (mut state, _) = synced();
+        told.iter().for_each(|tx| assert!(state.apply(ChainEvent::MempoolSeen { tx: (*tx).clone() }).is_none()));
+        assert_eq!(state.coins().balance.pending, btc("1"), "one of them pays in, as far as anybody can tell");
+        let child = state.child(&request, FeeRate::from_sat_per_vb_u32(20)).unwrap().payment;
+        state.see(payout.clone());
+        state.see(child.tx);
+        assert_eq!(state.coins().balance, Balance { pending: child.amount, ..Balance::default() });
+        // Nor does it count when it is told of once more.
+        state.apply(ChainEvent::MempoolSeen { tx: made_up.clone() });
+        assert_eq!(state.coins().balance.pending, child.amount);
+    }
+}
+
+/// Something stands in its way that this wallet does not see.
+#[test]
+fn what_is_spent_back_pays_twice_as_much_after_each_refusal_and_out_of_more_coins() {
+    let (mut state, script) = synced();
+    let coin = |from| {
+        let mut tx = payment(script.clone(), from);
+        tx.output[0].value = Amount::from_sat(20_000);
+        tx
+    };
+    state.apply(connected(block(1, 10), [1, 2, 3].map(coin).to_vec()));
+    state.apply(ChainEvent::Synced { tip: block(1, 10) });
+    let (of, fee_rate) = (escrow(3, "1").script, FeeRate::from_sat_per_vb_u32(1));
+    let output = TxOut { value: Amount::from_sat(45_000), script_pubkey: of.clone() };
+    state.share(&ShareRequest { output, fee_rate, label: "escrow".into() }).unwrap();
+    let mut paid = Vec::new();
+    for _ in 0..12 {
+        let back = state.spend_back(&of, fee_rate, false).unwrap().unwrap();
+        assert_eq!(state.spend_back(&of, fee_rate, false).unwrap().as_ref(), Some(&back), "it was not refused");
+        state.release(back.tx.compute_txid()).unwrap();
+        state.note_refused_back(of.clone(), back.fee);
+        paid.push((back.fee.to_sat(), back.tx.input.len()));
+    }
+    assert!(paid.windows(2).take(9).all(|pair| pair[1].0 == 2 * pair[0].0), "{paid:?}");
+    let coins: Vec<usize> = paid.iter().map(|(_, coins)| *coins).collect();
+    assert_eq!(coins, [1, 1, 1, 1, 1, 1, 1, 1, 3, 3, 3, 3], "all of them when the smallest does not hold it");
+    assert_eq!(paid[11].0, 60_000 - 330, "{paid:?}");
+}
+
 #[test]
 fn a_discovery_starts_another_pass_from_the_birth_height() {
     let (mut state, _) = synced();

@@ -36,7 +36,8 @@ async fn a_draft_is_signed_and_finished() {
 #[tokio::test]
 async fn two_wallets_pay_together() {
     let chain = new_chain();
-    let (alice, bob) = (Owner::new(1, &chain).open().await, Owner::new(2, &chain).open().await);
+    let owner = Owner::new(1, &chain);
+    let (alice, bob) = (owner.open().await, Owner::new(2, &chain).open().await);
     earn(&alice, &chain, 1).await;
     earn(&bob, &chain, 1).await;
     caught_up(&alice, &chain).await;
@@ -47,9 +48,13 @@ async fn two_wallets_pay_together() {
     joint.outputs.extend(other.outputs.clone());
     let half = alice.sign_psbt(joint).await.unwrap();
     assert!(matches!(bob.finish_psbt(finish(half.clone())).await, Err(WalletError::BadPsbt { .. })));
+    // What bob's coin holds nobody tells her a second time.
+    alice.close().await;
+    let alice = owner.open().await;
     let whole = bob.sign_psbt(half).await.unwrap();
     let sent = bob.finish_psbt(finish(whole)).await.unwrap();
     assert_eq!(sent.tx.input.len(), 2);
+    until(&alice, "her change on its way", |b| b.spendable == Amount::ZERO && b.pending > btc("48")).await;
     mine(&chain, 1).await;
     caught_up(&alice, &chain).await;
     assert!(alice.balance().await.unwrap().spendable < btc("49"));

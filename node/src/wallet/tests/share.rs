@@ -238,6 +238,31 @@ async fn a_funding_that_only_waits_is_replaced_when_its_time_is_over_and_not_in_
     mine(&pair.chain, 1).await;
     assert!(pair.seller.broadcast(&whole).await.is_err(), "what was signed can never confirm");
 
+    // A child of the seller's pays him his change, so the buyer's wallet never sees it, nor what it pays.
+    let pair = Pair::new().await;
+    let whole = pair.signed().await;
+    pair.seller.broadcast(&whole).await.unwrap();
+    until(&pair.buyer, "the funding", |balance| balance.reserved == Amount::ZERO).await;
+    let raise = BumpRequest {
+        request_id: String::new(),
+        txid: whole.compute_txid(),
+        fee_rate: Some(FeeRate::from_sat_per_vb_u32(20)),
+        allow_high_fee: false,
+        dry_run: false,
+        by_trade: false,
+    };
+    let child = pair.seller.bump(raise).await.unwrap().payment;
+    assert!(child.fee > Amount::from_sat(5_000), "{child:?}");
+    let mut refusals = 0;
+    while let Err(refused) = pair.buyer.spend_back(script.clone(), true).await {
+        assert!(matches!(refused, WalletError::Chain(ChainError::Refused { .. })), "{refused}");
+        refusals += 1;
+        assert!(refusals < 6, "each pays twice as much");
+    }
+    assert!(refusals > 0);
+    mine(&pair.chain, 1).await;
+    assert!(pair.seller.broadcast(&whole).await.is_err(), "what was signed can never confirm");
+
     let pair = Pair::new().await;
     pair.seller.broadcast(&pair.signed().await).await.unwrap();
     mine(&pair.chain, 1).await;
