@@ -59,7 +59,7 @@ fn a_maker_who_is_silent_is_not_said_to_answer_within_seconds() {
         user.screen(80, 24)
     };
     assert!(
-        summary(&mut user, common::NOW - 600).contains("within seconds."),
+        summary(&mut user, common::NOW - 540).contains("within seconds."),
         "a node says every ten minutes that it runs"
     );
     let silent = summary(&mut user, common::NOW - 1_200);

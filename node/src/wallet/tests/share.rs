@@ -89,6 +89,7 @@ async fn two_wallets_pay_into_one_transaction_to_the_satoshi() {
     }
     // Deep enough, nothing is set aside any more.
     mine(&pair.chain, 6).await;
+    caught_up(&pair.seller, &pair.chain).await;
     until(&pair.seller, "nothing set aside", |balance| balance.reserved == Amount::ZERO).await;
     assert!(matches!(pair.seller.free_share(terms(Role::Seller).seller_output.script_pubkey).await, Ok(())));
 }
