@@ -94,9 +94,11 @@ impl Explain for PublishError {
 impl Explain for ChainError {
     fn explain(self) -> ApiError {
         let code = match self {
-            Self::Unreachable { .. } | Self::NoCookie { .. } | Self::Unauthorized { .. } | Self::Unasked { .. } => {
-                Code::ChainUnreachable
-            }
+            Self::Unreachable { .. }
+            | Self::NoCookie { .. }
+            | Self::Unauthorized { .. }
+            | Self::Unasked { .. }
+            | Self::Unheard { .. } => Code::ChainUnreachable,
             Self::WrongNetwork { .. } => Code::WrongNetwork,
             Self::Refused { .. } => Code::NotAllowed,
             _ => Code::Internal,

@@ -105,9 +105,9 @@ fn coinbase_spend(block: &Block, fee: Amount) -> Transaction {
     Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: vec![input], output: vec![output] }
 }
 
-/// Peers give no reason, so whatever they do not pass on is refused; it can be sent once they would take it.
+/// Peers give no reason, so of what they do not pass on nobody knows; it can be sent once they would take it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_no_peer_takes_is_refused_and_may_be_sent_later() {
+async fn what_no_peer_takes_is_not_heard_of_and_may_be_sent_later() {
     let light = Light::start().await;
     let chain = &light.chain;
     chain.mine(101, ANYONE.to_p2wsh()).await.unwrap();
@@ -115,8 +115,8 @@ async fn what_no_peer_takes_is_refused_and_may_be_sent_later() {
     let coin = chain.block_at(1).await.unwrap().unwrap();
     let free = coinbase_spend(&coin, Amount::ZERO);
     let (early, unpaid) = tokio::join!(chain.broadcast(&young), chain.broadcast(&free));
-    assert!(matches!(early, Err(ChainError::Refused { txid, .. }) if txid == young.compute_txid()), "{early:?}");
-    assert!(matches!(unpaid, Err(ChainError::Refused { .. })), "{unpaid:?}");
+    assert!(matches!(early, Err(ChainError::Unheard { txid, .. }) if txid == young.compute_txid()), "{early:?}");
+    assert!(matches!(unpaid, Err(ChainError::Unheard { .. })), "{unpaid:?}");
     let rate = chain.fee_rate(1).await.unwrap();
     assert!(rate >= FeeRate::BROADCAST_MIN);
     chain.mine(2, ANYONE.to_p2wsh()).await.unwrap();

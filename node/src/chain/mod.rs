@@ -220,6 +220,17 @@ pub enum ChainError {
         /// The transaction.
         txid: Txid,
     },
+    /// A peer asked for the transaction, and no other has told of it. It was refused, or waits in pools that nobody shows.
+    #[error(
+        "a peer took transaction {txid}, and no other has told of it within {waited_s} s: it was refused, or still spreads; it is \
+         offered again, so do not send another in its place"
+    )]
+    Unheard {
+        /// The transaction.
+        txid: Txid,
+        /// For how long its echo was waited for, in seconds.
+        waited_s: u64,
+    },
     /// Blocks of this network cannot be made at will.
     #[error("blocks of {network} cannot be mined at will; use regtest, or wait for the network's miners")]
     NotMinable {

@@ -123,9 +123,17 @@ impl WalletHandle {
         let back = self.ask(|reply| Command::SpendBack { script: asked, fee_rate, replaces, reply }).await?;
         let Some(payment) = back else { return Ok(()) };
         let sent = self.send_out(&payment, None).await;
-        if let Err(WalletError::Chain(ChainError::Refused { .. })) = &sent {
-            let fee = payment.fee;
-            self.ask(|reply| Command::BackRefused { script, fee, reply }).await?;
+        let fee = payment.fee;
+        match &sent {
+            Err(WalletError::Chain(ChainError::Refused { .. })) => {
+                self.ask(|reply| Command::BackRefused { script, fee, reply }).await?;
+            }
+            // What is sent to oneself may be sent twice.
+            Err(WalletError::NotYetBroadcast { txid, source: ChainError::Unheard { .. } }) => {
+                self.release(*txid).await?;
+                self.ask(|reply| Command::BackRefused { script, fee, reply }).await?;
+            }
+            Ok(()) | Err(_) => {}
         }
         sent
     }
@@ -317,7 +325,7 @@ impl WalletHandle {
             let package = self.ask(|reply| Command::PackageOf { parent, reply }).await?;
             return match (&error, package) {
                 // One for which no peer asks may have been refused before, and the child with it never offered.
-                (ChainError::Refused { .. } | ChainError::Unasked { .. }, Some(_)) => {
+                (ChainError::Refused { .. } | ChainError::Unasked { .. } | ChainError::Unheard { .. }, Some(_)) => {
                     self.broadcast_with_parent(parent).await
                 }
                 (_, _) => Err(error.into()),

@@ -76,7 +76,7 @@ pub fn measure() -> Outcome<()> {
         target: Target::RatioAndValueFrom(0.6, 50_000.0),
     }
     .print_or_bound(
-        "the one thread that keeps records: what the book asks about each offer, and the database's inserts",
+        "both cores are busy: beside the signatures, with the curve keys in bodies, the inserts into the database and the book",
     )?;
     growth(&times)?;
     open(small.path(), large.path())?;

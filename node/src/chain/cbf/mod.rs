@@ -5,8 +5,9 @@
 //! - The pool is what was sent from here and what a peer told of, signed or not. It is never counted as more than a notice,
 //!   and of what spends an escrow only what its keys signed and what is due (`specs/escrow.md`).
 //! - Peers give no reason when they do not take a transaction. One that was sent and that no other connection tells of
-//!   within [`ECHO`] counts as refused. One that nobody even asks for is with them already, or was refused lately: that is
-//!   [`ChainError::Unasked`], and it counts as nothing.
+//!   within [`ECHO`] was refused, or waits in pools that nobody shows: [`ChainError::Unheard`]. One that nobody even asks for
+//!   is with them already, or was refused lately: [`ChainError::Unasked`]. Either counts as nothing, and coins stay set aside
+//!   for it. A child that is not heard of counts as refused: a dearer one may take its place.
 //! - A child goes out with its parent unless a block holds that: peers who dropped the parent, or never took it because it
 //!   pays too little by itself, ask the client for it once they have the child.
 //! - A fee rate is guessed from what the last blocks paid.
@@ -122,6 +123,9 @@ impl CbfChain {
         }
         let patience = if was_asked { ECHO } else { Duration::ZERO };
         if timeout(patience, self.heard(txid)).await.is_err() {
+            if parents.is_empty() {
+                return Err(ChainError::Unheard { txid, waited_s: ECHO.as_secs() });
+            }
             let reason = format!("no other peer has told of it within {} s", ECHO.as_secs());
             return Err(ChainError::Refused { txid, reason });
         }
