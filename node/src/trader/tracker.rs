@@ -1,6 +1,7 @@
 //! What the chain shows of each escrow, gathered from the events of one follower.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bitcoin::{ScriptBuf, Transaction, Txid};
 use exchange_ledger::body::Vaults;
@@ -53,7 +54,8 @@ struct Watched {
 /// A transaction of an escrow.
 #[derive(Debug)]
 struct Seen {
-    tx: Transaction,
+    /// Shared by all escrows that it pays: an arbiter may be shown one that pays thousands.
+    tx: Arc<Transaction>,
     status: Status,
     /// The outputs of the escrow that it makes: as a funding, or by extending what was known when it was seen.
     made: Vec<Vaults>,
@@ -220,7 +222,7 @@ impl Tracker {
     }
 
     fn see(&mut self, tx: &Transaction, status: Status) {
-        let txid = tx.compute_txid();
+        let (txid, tx) = (tx.compute_txid(), &Arc::new(tx.clone()));
         self.escrows.values_mut().for_each(|watched| watched.see(txid, tx, status));
     }
 
@@ -240,7 +242,7 @@ impl Tracker {
             return ChainFacts { tip: self.tip, synced: self.synced, ..ChainFacts::default() };
         };
         let synced = self.synced && watched.search == Search::Done;
-        let txs = watched.txs.values().map(|seen| (&seen.tx, seen.status.height()));
+        let txs = watched.txs.values().map(|seen| (&*seen.tx, seen.status.height()));
         ChainFacts::gather(&watched.escrow, self.tip, synced, txs)
     }
 }
@@ -253,7 +255,7 @@ impl Watched {
         if self.is_case { contract.funded_from().max(oldest) } else { contract.funded_from() }
     }
 
-    fn see(&mut self, txid: Txid, tx: &Transaction, status: Status) {
+    fn see(&mut self, txid: Txid, tx: &Arc<Transaction>, status: Status) {
         match (self.txs.get_mut(&txid), status) {
             (Some(known), Status::Pool | Status::Undone) => {
                 // News of the pool about a confirmed transaction is old news.
@@ -266,7 +268,7 @@ impl Watched {
                 self.txs.remove(&txid);
                 let (made, spends) = (self.made_by(tx, status), self.spent_by(tx).next().is_some());
                 if (spends || !made.is_empty()) && self.has_room_for(status, made.len(), spends) {
-                    self.txs.insert(txid, Seen { tx: tx.clone(), status, made });
+                    self.txs.insert(txid, Seen { tx: Arc::clone(tx), status, made });
                 }
             }
         }
