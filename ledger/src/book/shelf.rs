@@ -168,25 +168,26 @@ impl Block {
     }
 
     fn bearing(&self, from: usize, to: usize, marks: &[Mark]) -> Bearing<'_> {
-        let mut asked = [&FULL; MAX_ASKED];
-        let mut count = 0;
+        let mut bits = [u64::MAX; LINES];
         let mut lines = from / 64..to.div_ceil(64);
-        for (place, mark) in asked.iter_mut().zip(marks) {
+        for mark in marks.iter().take(MAX_ASKED) {
             match &self.rows[usize::from(*mark)] {
-                Some(row) => *place = &row.0,
-                None => lines = 0..0,
+                Some(row) => bits.iter_mut().zip(row.0.iter()).for_each(|(bits, row)| *bits &= row),
+                None => {
+                    lines = 0..0;
+                    break;
+                }
             }
-            count += 1;
         }
-        Bearing { block: self, asked, count, lines, from, to, line: 0, left: 0 }
+        Bearing { block: self, bits, lines, from, to, line: 0, left: 0 }
     }
 }
 
 /// Goes through the offers of a block that bear all marks of a question.
 struct Bearing<'a> {
     block: &'a Block,
-    asked: [&'a [u64; LINES]; MAX_ASKED],
-    count: usize,
+    /// What all rows that are asked for have set.
+    bits: [u64; LINES],
     lines: std::ops::Range<usize>,
     from: usize,
     to: usize,
@@ -201,7 +202,7 @@ impl Iterator for Bearing<'_> {
     fn next(&mut self) -> Option<Slot> {
         while self.left == 0 {
             self.line = self.lines.next()?;
-            self.left = self.asked[..self.count].iter().fold(u64::MAX, |bits, row| bits & row[self.line]);
+            self.left = self.bits[self.line];
             if self.line == self.from / 64 {
                 self.left &= !below(self.from % 64);
             }
@@ -214,9 +215,6 @@ impl Iterator for Bearing<'_> {
         self.block.slots.get(self.line * 64 + bit).copied()
     }
 }
-
-/// A row in which every offer is set.
-static FULL: [u64; LINES] = [u64::MAX; LINES];
 
 /// Returns the word in which the lowest `bits` bits are set, less than 64.
 const fn below(bits: usize) -> u64 {

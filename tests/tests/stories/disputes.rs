@@ -79,6 +79,8 @@ fn seller_wins_dispute_when_buyer_is_silent() {
     rules(&arbiter, trade, "seller", &["--yes"]).unwrap();
     seller.awaits(trade, Phase::Ruled);
     seller.is_killed_and_returns();
+    // Until it has read the chain it knows of no ruling.
+    seller.awaits(trade, Phase::Ruled);
     matures(&world, &seller, trade);
     world.chain().confirm("the ruling's spend", BURIED);
     seller.awaits(trade, Phase::Settled);
