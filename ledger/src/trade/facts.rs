@@ -1,6 +1,7 @@
 //! What is known of a trade: the facts that its parties signed, and what the chain shows. Both are sets; neither
 //! remembers the order in which anything arrived.
 
+use std::collections::HashSet;
 use std::ops::Deref;
 
 use bitcoin::{OutPoint, Txid};
@@ -301,6 +302,23 @@ impl Facts {
     pub fn named(&self) -> impl Iterator<Item = (Role, OutPoint)> {
         let buyers = self.buyer_funded.iter().map(|outpoint| (Role::Buyer, *outpoint));
         buyers.chain(self.funded.map(|outpoint| (Role::Seller, outpoint)))
+    }
+
+    /// Returns the outputs of which anybody says something, each once: first those that are named; then those for which something
+    /// is signed, everybody's first before anybody's second. So nobody hides what others signed for behind what he makes up.
+    pub fn outputs(&self) -> Vec<OutPoint> {
+        let of_halves = |halves: &[HalfSpend]| halves.iter().map(|half| half.vaults.outpoint()).collect::<Vec<_>>();
+        let by = |seat: Seat| {
+            let rulings = self.rulings.iter().filter(|(by, _)| *by == seat).map(|(_, ruling)| &ruling.vaults);
+            let extensions = self.extensions.iter().filter(|(by, _)| *by == seat).map(|(_, extend)| &extend.vaults);
+            rulings.chain(extensions).map(Vaults::outpoint).collect::<Vec<_>>()
+        };
+        let signed = [of_halves(&self.releases), of_halves(&self.refunds), by(Seat::First), by(Seat::Second)];
+        let turns = signed.iter().map(Vec::len).max().unwrap_or_default();
+        let in_turn = (0..turns).flat_map(|turn| signed.iter().filter_map(move |theirs| theirs.get(turn).copied()));
+        let mut known = HashSet::new();
+        let all = self.named().map(|(_, outpoint)| outpoint).chain(in_turn);
+        all.filter(|outpoint| known.insert(*outpoint)).collect()
     }
 
     /// Tells whether either side called for the arbiter.

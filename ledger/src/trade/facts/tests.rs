@@ -204,6 +204,28 @@ fn a_name_in_the_log_of_the_agreement_is_moved_by_nothing_that_is_written_later(
 }
 
 #[test]
+fn nobody_hides_what_others_sign_for_behind_what_he_makes_up() {
+    let mut case = Case::new();
+    let trade = case.trade.clone();
+    let at = |number: u8| trade.vaults(number).outpoint();
+    let facts = Facts {
+        funded: Some(at(1)),
+        releases: [2, 3, 4, 5].map(|number| case.half(number, Role::Buyer)).into(),
+        refunds: [1, 6].map(|number| case.half(number, Role::Seller)).into(),
+        rulings: [(Seat::First, 7), (Seat::Second, 8), (Seat::First, 2)]
+            .map(|(seat, number)| (seat, case.ruling(seat, number, Verdict::Buyer)))
+            .into(),
+        extensions: vec![(Seat::Second, case.extend(Seat::Second, 9, 10))],
+        ..Facts::default()
+    };
+    // Named; then the first and the second of seller, buyer, first and second arbiter; then what is left of the seller's.
+    assert_eq!(facts.outputs(), [1, 2, 7, 8, 3, 6, 9, 4, 5].map(at));
+    let bonded = Facts { funded: Some(at(2)), buyer_funded: vec![at(1), at(2)], ..facts };
+    assert_eq!(bonded.outputs()[..4], [1, 2, 7, 8].map(at));
+    assert!(Facts::default().outputs().is_empty());
+}
+
+#[test]
 fn what_was_kept_counts_once_and_what_comes_later_counts_too() {
     let mut case = Case::new();
     let trade = case.trade.id();
