@@ -26,7 +26,7 @@ mod sums;
 
 pub use against::against;
 pub use bundle::{export, verify};
-use path::Path;
+use path::{Path, Paths};
 
 /// How many records of a party about a trade are searched for the one that a finding names.
 const MAX_SEARCHED: usize = 64;
@@ -161,11 +161,12 @@ impl Told<'_> {
     ) -> Result<(), ApiError> {
         let facts = &self.records.facts;
         let synced = ChainFacts { tip, synced: true, ..ChainFacts::default() };
-        if facts.named().next().is_none() {
+        let paths = Paths::follow(chain, self.escrow, facts).await?;
+        self.check_names(&paths, report)?;
+        let Some(path) = paths.counting(self.records, tip) else {
             trade.state = evaluate(&view(self.records, synced));
             return Ok(());
-        }
-        let Some(path) = self.follow_named(chain, report).await? else { return Ok(()) };
+        };
         let (Some(first), Some(vaults)) = (path.fundings.first(), path.vaults()) else { return Ok(()) };
         let (height, txid) = (first.height, first.outpoint().txid.to_string());
         let depth = |height: Option<u32>| height.map_or(0, |height| (tip + 1).saturating_sub(height));
@@ -209,14 +210,14 @@ impl Told<'_> {
         Ok(())
     }
 
-    /// Follows the escrow through the chain from the first output that a party names and that is one. If none is, the first
-    /// name is evidence against who gave it.
-    async fn follow_named(&self, chain: &dyn ChainBackend, report: &mut AuditReport) -> Result<Option<Path>, ApiError> {
+    /// Looks whether one of the outputs that the parties name is there. If none is, the first name is evidence against who gave
+    /// it.
+    fn check_names(&self, paths: &Paths, report: &mut AuditReport) -> Result<(), ApiError> {
         let mut wrong = None;
         for (namer, outpoint) in self.records.facts.named() {
-            let path = Path::follow(chain, self.escrow, outpoint).await?;
+            let Some(path) = paths.through(&outpoint) else { continue };
             let rule = match &path.output {
-                Some(output) if *output == self.escrow.output() && !path.fundings.is_empty() => return Ok(Some(path)),
+                Some(output) if *output == self.escrow.output() && !path.fundings.is_empty() => return Ok(()),
                 Some(_) => {
                     let from = self.escrow.contract().funded_from();
                     format!(
@@ -231,7 +232,7 @@ impl Told<'_> {
         if let Some((namer, rule)) = wrong {
             report.evidence.push(self.blame(Kind::Funded, namer, rule)?);
         }
-        Ok(None)
+        Ok(())
     }
 
     fn blame(&self, kind: Kind, role: Role, rule: String) -> Result<Violation, ApiError> {

@@ -136,10 +136,15 @@ impl Explain for Refusal {
             Self::NotAllowed { .. } | Self::NothingToFund | Self::NothingToTakeBack => {
                 (Code::NotAllowed, "`exchange-node trade show` tells what can be done now")
             }
-            Self::TooLateToPay { .. } | Self::Forked { .. } | Self::DoubtfulFunding => (
+            Self::TooLateToPay { .. } | Self::Forked { .. } | Self::DoubtfulFunding | Self::NamedOtherwise => (
                 Code::NotAllowed,
-                "agree to a refund: `exchange-node trade cancel`; or, if you have paid already, call for the arbiter: \
-                 `exchange-node trade dispute`",
+                "if you have paid already, call for the arbiter: `exchange-node trade dispute`; if not, agree to a refund: \
+                 `exchange-node trade cancel`",
+            ),
+            Self::Unnamed => (
+                Code::NotAllowed,
+                "wait: nothing is lost by it, and `exchange-node trade show` tells when it is time; if you have paid already, \
+                 call for the arbiter: `exchange-node trade dispute`",
             ),
             Self::TooEarlyToRefund { .. } => (
                 Code::NotAllowed,
@@ -294,6 +299,7 @@ mod tests {
             (Refusal::NotSynced, Code::NotSynced, "status"),
             (Refusal::NotCompared, Code::NotSynced, "peer"),
             (Refusal::TooLateToPay { last: 1, tip: 2 }, Code::NotAllowed, "if you have paid already"),
+            (Refusal::Unnamed, Code::NotAllowed, "wait: nothing is lost"),
             (Refusal::TooEarlyToRefund { from: 2, tip: 1 }, Code::NotAllowed, "at that height"),
             (Refusal::TooEarlyToRule { from: 2, tip: 1 }, Code::NotAllowed, "at that height"),
             (Refusal::TooManyExtensions(3), Code::NotAllowed, "arbiter rule"),
@@ -309,6 +315,21 @@ mod tests {
             let error = refusal.explain();
             assert_eq!(error.code, code, "{error}");
             assert!(error.hint.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn who_has_paid_already_reads_first_that_the_arbiter_helps() {
+        let author = exchange_ledger::ids::AuthorId([7; 32]);
+        for refusal in [
+            Refusal::TooLateToPay { last: 1, tip: 2 },
+            Refusal::Forked { author, role: Role::Seller },
+            Refusal::DoubtfulFunding,
+            Refusal::NamedOtherwise,
+        ] {
+            let told = refusal.explain();
+            let [dispute, cancel] = ["trade dispute", "trade cancel"].map(|command| told.hint.find(command).unwrap());
+            assert!(dispute < cancel && !told.message.contains("cancel"), "{told}");
         }
     }
 }

@@ -224,6 +224,18 @@ impl Keeper {
         self.own_logs.until_compared().await;
     }
 
+    /// Tells whether a record that waits for its log ([`Kind::waits_for_its_log`]) would wait: nobody has shown yet that nothing
+    /// was written to the author's log elsewhere.
+    ///
+    /// # Errors
+    /// When the store fails.
+    ///
+    /// [`Kind::waits_for_its_log`]: exchange_ledger::record::Kind::waits_for_its_log
+    pub fn is_unconfirmed(&self, author: &AuthorId) -> Result<bool, StoreError> {
+        let noted = Private::new(self.ledger.storage().clone()).own_head(author)?;
+        Ok(noted.is_some_and(|noted| !self.own_logs.is_confirmed(&noted.log)))
+    }
+
     /// Drops the bodies that nothing needs of the next few records of a time before `before`, after `after`. Returns those
     /// that are gone, and where to go on.
     ///

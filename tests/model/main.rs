@@ -183,7 +183,7 @@ fn a_buyer_is_safe_in_a_dispute_with_a_seller_who_does_what_he_wants() {
 #[test]
 fn a_broken_guard_is_found() {
     for (twist, cheat, property) in [
-        (Twist::PoolLooksBuried, Role::Seller, "nobody is told to pay for what is not buried, spent, or too old"),
+        (Twist::PoolLooksBuried, Role::Seller, "nobody is told to pay for what is unburied, spent, too old or unnamed"),
         (Twist::ReleasesUnpaid, Role::Buyer, "an honest seller never loses both"),
     ] {
         must_be_found(Rules { twist: Some(twist), ..Rules::cheating(cheat) }, property);

@@ -64,8 +64,11 @@ impl Trading {
             steps.push(Step::Say(Word::Take));
             return;
         }
+        // Of two names the first counts, and what a set of words says has no order.
+        let is_named = (0..OUTPUTS).any(|at| own.contains(Word::Funded(at)));
+        let says_nothing = |word: &Word| own.contains(*word) || (is_named && matches!(word, Word::Funded(_)));
         let tempting =
-            |word: &Word| word.tempts(cheat, is_maker) && !own.contains(*word) && self.is_in_question(world, *word);
+            |word: &Word| word.tempts(cheat, is_maker) && !says_nothing(word) && self.is_in_question(world, *word);
         let (_, heard) = world.party(counterparty(cheat)).heard.by_arbiter();
         let unheard = own.len() - heard.len();
         let is_large = self.rules.second || self.rules.shape.has_arbiter();

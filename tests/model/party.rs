@@ -10,7 +10,7 @@ use exchange_ledger::trade::{Action, Command, Event, Funding, Local, Phase, Role
 
 use crate::Twist;
 use crate::arbiter::Decision;
-use crate::chain::Chain;
+use crate::chain::{Chain, OUTPUTS};
 use crate::fixture::{FEERATE, Fixture};
 use crate::run::Run;
 use crate::ways::{Shape, Way};
@@ -82,7 +82,7 @@ pub enum Fault {
     SignedTwoWays,
     /// It asks for one thing after another and comes to no rest.
     Restless,
-    /// It told its user to pay although no escrow was safe to pay for, or the seller had signed two histories.
+    /// It told its user to pay although no escrow was safe to pay for, none was named, or the seller had signed two histories.
     ToldToPay,
     /// As an arbiter, it decided unasked, or twice about the same coins.
     RuledAmiss,
@@ -217,7 +217,8 @@ impl Driver {
             run.fault.get_or_insert(Fault::WentBack(before, phase));
         }
         let asked_to_pay = stimulus == Stimulus::Ask(Action::MarkPaid);
-        let is_safe = party.synced && party.sees.is_safe_to_pay() && !party.heard.contains(Word::Fork);
+        let is_named = (0..OUTPUTS).any(|at| party.heard.contains(Word::Funded(at)));
+        let is_safe = party.synced && party.sees.is_safe_to_pay() && is_named && !party.heard.contains(Word::Fork);
         if asked_to_pay && !is_safe {
             run.fault.get_or_insert(Fault::ToldToPay);
         }

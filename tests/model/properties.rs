@@ -39,7 +39,7 @@ fn always() -> Vec<Property<Trading>> {
         Property::always("nobody signs the same coins away in two directions", |_, w: &World| {
             w.fault != Some(Fault::SignedTwoWays)
         }),
-        Property::always("nobody is told to pay for what is not buried, spent, or too old", |_, w: &World| {
+        Property::always("nobody is told to pay for what is unburied, spent, too old or unnamed", |_, w: &World| {
             w.fault != Some(Fault::ToldToPay)
         }),
         Property::always("a phase goes back by a reorg only", |_, w: &World| {

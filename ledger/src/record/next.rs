@@ -44,8 +44,9 @@ impl Kind {
     /// rather than open a new log.
     pub const fn waits_for_its_log(self) -> bool {
         match self {
-            // The acceptance of a bid counts only in the log of the offer. A heartbeat that nobody hears is worth no log.
-            Self::Accept | Self::Heartbeat => true,
+            // The acceptance of a bid counts only in the log of the offer, and nobody pays for outputs that are named in another
+            // log than that of the agreement. A heartbeat that nobody hears is worth no log.
+            Self::Accept | Self::Funded | Self::Heartbeat => true,
             Self::ArbiterAdvert
             | Self::GroupAdvert
             | Self::GroupStep
@@ -55,7 +56,6 @@ impl Kind {
             | Self::Revoke
             | Self::Take
             | Self::Cancel
-            | Self::Funded
             | Self::PaymentSent
             | Self::Release
             | Self::Closed

@@ -1,6 +1,7 @@
 //! What is known of a trade: the facts that its parties signed, and what the chain shows. Both are sets; neither
 //! remembers the order in which anything arrived.
 
+use std::collections::HashSet;
 use std::ops::Deref;
 
 use bitcoin::{OutPoint, Txid};
@@ -36,6 +37,9 @@ pub struct Facts {
     pub seller_cancel: bool,
     /// The escrow's outpoint as the seller names it.
     pub funded: Option<OutPoint>,
+    /// The one that he names first in the log in which he entered the trade. What he writes there later comes after it, and what
+    /// he writes elsewhere too: so this name he cannot move, unless he signs two histories.
+    pub funded_at_home: Option<OutPoint>,
     /// The escrow's outpoints as a buyer names them who signed their funding too: where his bond is.
     pub buyer_funded: Vec<OutPoint>,
     /// The buyer says that the payment is on its way.
@@ -133,6 +137,7 @@ impl Facts {
             buyer_cancel,
             seller_cancel,
             funded,
+            funded_at_home,
             buyer_funded,
             payment_sent,
             releases,
@@ -145,7 +150,8 @@ impl Facts {
             extensions,
         } = self;
         let said = [*buyer_cancel, *seller_cancel, *payment_sent, *buyer_dispute, *seller_dispute];
-        let named = [funded.is_some(), buyer_closed.is_some(), seller_closed.is_some()];
+        let named = [funded, funded_at_home].map(Option::is_some).into_iter();
+        let named = named.chain([buyer_closed, seller_closed].map(Option::is_some));
         let once = said.into_iter().chain(named).filter(|is_said| *is_said).count();
         once + buyer_funded.len() + releases.len() + refunds.len() + rulings.len() + extensions.len()
     }
@@ -179,7 +185,10 @@ impl Facts {
         let author = record.author();
         match (bid.role_of(&author), bid.seat_of(&author), Body::decode(record)) {
             (Some(Role::Arbiter), Some(seat), Ok(body)) => self.add_ruled(seat, body, bid, escrow),
-            (Some(role), _, Ok(body)) => self.add(role, body, bid, escrow),
+            (Some(role), _, Ok(body)) => {
+                let is_home = bid.home_logs().contains(&record.header().log);
+                self.add(role, body, is_home, bid, escrow);
+            }
             (None, _, _) | (_, _, Err(_)) => {}
         }
     }
@@ -223,8 +232,16 @@ impl Facts {
         }
     }
 
-    /// Adds one fact. This is where roles are enforced: a pair of role and body that is not listed changes nothing.
-    fn add(&mut self, role: Role, body: Body, bid: &Bid, escrow: &impl Deref<Target = Option<Escrow>>) {
+    /// Adds one fact, said in the log in which its author entered the trade or in another. This is where roles are enforced: a
+    /// pair of role and body that is not listed changes nothing.
+    fn add(
+        &mut self,
+        role: Role,
+        body: Body,
+        is_home: bool,
+        bid: &Bid,
+        escrow: &impl Deref<Target = Option<Escrow>>,
+    ) {
         match (role, body) {
             (Role::Buyer, Body::Dispute(dispute)) if dispute.trade == bid.trade => self.buyer_dispute = true,
             (Role::Seller, Body::Dispute(dispute)) if dispute.trade == bid.trade => self.seller_dispute = true,
@@ -237,6 +254,9 @@ impl Facts {
             (Role::Seller, Body::Cancel(cancel)) if cancel.trade == bid.trade => self.seller_cancel = true,
             (Role::Seller, Body::Funded(funded)) if funded.trade == bid.trade => {
                 self.funded.get_or_insert(funded.outpoint.0);
+                if is_home {
+                    self.funded_at_home.get_or_insert(funded.outpoint.0);
+                }
             }
             (Role::Buyer, Body::Funded(funded)) if funded.trade == bid.trade && bid.is_funded_by_both() => {
                 if self.buyer_funded.len() < MAX_NAMED && !self.buyer_funded.contains(&funded.outpoint.0) {
@@ -282,6 +302,23 @@ impl Facts {
     pub fn named(&self) -> impl Iterator<Item = (Role, OutPoint)> {
         let buyers = self.buyer_funded.iter().map(|outpoint| (Role::Buyer, *outpoint));
         buyers.chain(self.funded.map(|outpoint| (Role::Seller, outpoint)))
+    }
+
+    /// Returns the outputs of which anybody says something, each once: first those that are named; then those for which something
+    /// is signed, everybody's first before anybody's second. So nobody hides what others signed for behind what he makes up.
+    pub fn outputs(&self) -> Vec<OutPoint> {
+        let of_halves = |halves: &[HalfSpend]| halves.iter().map(|half| half.vaults.outpoint()).collect::<Vec<_>>();
+        let by = |seat: Seat| {
+            let rulings = self.rulings.iter().filter(|(by, _)| *by == seat).map(|(_, ruling)| &ruling.vaults);
+            let extensions = self.extensions.iter().filter(|(by, _)| *by == seat).map(|(_, extend)| &extend.vaults);
+            rulings.chain(extensions).map(Vaults::outpoint).collect::<Vec<_>>()
+        };
+        let signed = [of_halves(&self.releases), of_halves(&self.refunds), by(Seat::First), by(Seat::Second)];
+        let turns = signed.iter().map(Vec::len).max().unwrap_or_default();
+        let in_turn = (0..turns).flat_map(|turn| signed.iter().filter_map(move |theirs| theirs.get(turn).copied()));
+        let mut known = HashSet::new();
+        let all = self.named().map(|(_, outpoint)| outpoint).chain(in_turn);
+        all.filter(|outpoint| known.insert(*outpoint)).collect()
     }
 
     /// Tells whether either side called for the arbiter.
@@ -395,11 +432,22 @@ impl View {
         self.chain.root_of(funding).height.zip(from).is_some_and(|(height, from)| height < from)
     }
 
-    /// Tells whether others may come to look at other outputs than this side does: the escrow was funded more than once, as
-    /// blocks show, or before it was agreed on.
+    /// Tells whether others may come to look at other outputs than this side does: what counts was paid before it was agreed on,
+    /// or blocks show another payment into the escrow that is no younger, so that the second arbiter's turn comes there no later.
+    /// One that is younger raises no doubt, or its seller could raise one whenever he likes.
     pub fn is_doubtful(&self) -> bool {
-        let mut paid = self.chain.fundings.iter().filter(|f| f.extends.is_none() && f.height.is_some());
-        paid.clone().count() > 1 || paid.any(|funding| self.is_early(funding))
+        let Some(root) = self.funding().map(|funding| self.chain.root_of(funding)) else { return false };
+        let is_another = |other: &&Funding| other.extends.is_none() && other.outpoint() != root.outpoint();
+        let mut others = self.chain.fundings.iter().filter(is_another).filter_map(|other| other.height);
+        others.any(|height| root.height.is_none_or(|at| height <= at)) || self.is_early(root)
+    }
+
+    /// Tells whether no name can lead others from these outputs to others that nothing was signed for: their seller has named them
+    /// where he names no others before; or a buyer with a bond has, where arbiters look whatever the seller says.
+    pub fn is_named(&self) -> bool {
+        let Some(root) = self.funding().map(|funding| self.chain.root_of(funding).outpoint()) else { return false };
+        let Facts { funded, funded_at_home, buyer_funded, .. } = &self.facts;
+        [funded, funded_at_home].into_iter().all(|named| *named == Some(root)) || buyer_funded.contains(&root)
     }
 
     /// Returns how much speaks for outputs; less is more.

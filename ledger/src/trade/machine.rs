@@ -268,9 +268,19 @@ pub enum Refusal {
         "do not pay: blocks show that the escrow was funded more than once, or before it was agreed on, so others may come to look at other coins than you"
     )]
     DoubtfulFunding,
+    /// Nobody pays before it is settled at which outputs all look.
+    #[error(
+        "do not pay yet: the coins in the escrow are not named; the seller's node does that by itself once they are confirmed"
+    )]
+    Unnamed,
+    /// Nobody pays for outputs that their seller has not named, or from which he can still lead others away.
+    #[error(
+        "do not pay: the seller has named other coins than your node sees, or has named them where he can still name others before, so others may come to look at other coins than you"
+    )]
+    NamedOtherwise,
     /// Too late to pay.
     #[error(
-        "the last safe height to pay was {last}, the chain is at {tip}: the seller could take the coins back before your payment settles; do not pay, cancel instead"
+        "the last safe height to pay was {last}, the chain is at {tip}: the seller could take the coins back before your payment settles; do not pay"
     )]
     TooLateToPay {
         /// The last height.

@@ -1,7 +1,7 @@
 //! A trade as one file: made here from ledger, chain and mail, and checked by anybody, without a node.
 
 use bitcoin::consensus::{deserialize, serialize};
-use bitcoin::{OutPoint, Transaction};
+use bitcoin::Transaction;
 use exchange_api::{ApiError, Bundle, Code};
 use exchange_ledger::audit::bundle::{
     BURIED_BY, BundleError, ChainProof, CollectError, Hex, Inclusion, MAX_HEADERS, Message, Part, Verified,
@@ -10,10 +10,10 @@ use exchange_ledger::audit::bundle::{
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::ledger::{Ledger, TradeRecords};
 use exchange_ledger::mail::{Envelope, MAX_ENVELOPES, Said};
-use exchange_ledger::trade::{Contract, Escrow, Facts};
+use exchange_ledger::trade::{Contract, Escrow};
 use exchange_store::Store;
 
-use crate::audit::path::Path;
+use crate::audit::path::Paths;
 use crate::chain::consensus::verify_spend;
 use crate::chain::{ChainBackend, ChainError};
 use crate::errors::ExplainResult;
@@ -85,9 +85,9 @@ pub fn verify(bundle: &Bundle) -> Result<Verified, BundleError> {
 
 /// Proves what the chain shows of a trade; `None` while no block holds its funding.
 async fn prove(records: &TradeRecords, chain: &dyn ChainBackend) -> Result<Option<ChainProof>, ApiError> {
-    let (Some(contract), Some(outpoint)) = (&records.contract, named_outpoint(&records.facts)) else { return Ok(None) };
-    let escrow = Escrow::new(contract);
-    let path = Path::follow(chain, &escrow, outpoint).await?;
+    let Some(contract) = &records.contract else { return Ok(None) };
+    let paths = Paths::follow(chain, &Escrow::new(contract), &records.facts).await?;
+    let Some(path) = paths.counting(records, chain.tip().await.explained()?.height) else { return Ok(None) };
     let Some((first, height)) = path.fundings.first().and_then(|first| Some((first, first.height?))) else {
         return Ok(None);
     };
@@ -104,13 +104,6 @@ async fn prove(records: &TradeRecords, chain: &dyn ChainBackend) -> Result<Optio
     let anchor = anchor_below(chain.network(), height).height;
     let headers = headers(chain, anchor, last.saturating_add(BURIED_BY)).await.explained()?;
     Ok(Some(ChainProof { anchor, headers, funding, extensions, spend }))
-}
-
-/// Returns the output that the parties say is the escrow: as one of them names it, or signed its spend.
-fn named_outpoint(facts: &Facts) -> Option<OutPoint> {
-    let mut halves = facts.releases.iter().chain(&facts.refunds);
-    let named = facts.named().next().map(|(_, outpoint)| outpoint);
-    named.or_else(|| halves.next().map(|half| half.vaults.outpoint()))
 }
 
 async fn include(

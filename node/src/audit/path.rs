@@ -1,10 +1,11 @@
-//! The way of a trade's coins through the chain: from the output that its seller names, through every extension, to the
-//! transaction that ended it.
+//! The ways of a trade's coins through the chain: each from an output of which somebody says something, through every extension, to
+//! the transaction that ended it.
 
 use bitcoin::{OutPoint, TxOut};
 use exchange_api::ApiError;
 use exchange_ledger::body::{Coin, Vaults};
-use exchange_ledger::trade::{Escrow, Funding, Spend, SpendPath};
+use exchange_ledger::ledger::TradeRecords;
+use exchange_ledger::trade::{ChainFacts, Escrow, Facts, Funding, Spend, SpendPath, View};
 use exchange_ledger::wire::Outpoint;
 
 use crate::chain::{ChainBackend, OutpointStatus};
@@ -13,12 +14,53 @@ use crate::errors::ExplainResult;
 /// How many extensions are followed: parties and arbiters who keep to the rules make three.
 const MAX_STEPS: usize = 64;
 
+/// How many outputs of one trade are looked up, each of which may cost a look through all blocks since the agreement. Five at most
+/// are named, and those who keep to the rules sign for no others but what three extensions make of them.
+const MAX_OUTPUTS: usize = 16;
+
+/// The ways of all coins of a trade, each with the output from which on it was followed.
+#[derive(Debug)]
+pub struct Paths(Vec<(OutPoint, Path)>);
+
+impl Paths {
+    /// Follows the coins from all outputs on that somebody names, or for which he signs something.
+    ///
+    /// # Errors
+    /// When the chain cannot be asked.
+    pub async fn follow(chain: &dyn ChainBackend, escrow: &Escrow, facts: &Facts) -> Result<Self, ApiError> {
+        let mut paths: Vec<(OutPoint, Path)> = Vec::new();
+        for outpoint in facts.outputs().into_iter().take(MAX_OUTPUTS) {
+            // What an extension made was met on the way.
+            if !paths.iter().any(|(_, path)| path.passes(&outpoint)) {
+                paths.push((outpoint, Path::follow(chain, escrow, outpoint).await?));
+            }
+        }
+        Ok(Self(paths))
+    }
+
+    /// Returns the way on which an output lies, or that begins with it.
+    pub fn through(&self, outpoint: &OutPoint) -> Option<&Path> {
+        self.0.iter().find(|(from, path)| from == outpoint || path.passes(outpoint)).map(|(_, path)| path)
+    }
+
+    /// Returns the way of the coins that count: by the rule by which parties and arbiters look at them, whichever are named.
+    pub fn counting(self, records: &TradeRecords, tip: u32) -> Option<Path> {
+        let paths = || self.0.iter().map(|(_, path)| path);
+        let fundings = paths().flat_map(|path| path.fundings.iter().copied()).collect();
+        let spends = paths().flat_map(Path::spends).cloned().collect();
+        let chain = ChainFacts { tip, synced: true, fundings, spends };
+        let view = View { contract: records.contract.clone(), facts: records.facts.clone(), chain };
+        let root = view.chain.root_of(view.funding()?).outpoint();
+        self.0.into_iter().map(|(_, path)| path).find(|path| path.passes(&root))
+    }
+}
+
 /// What the chain shows of a trade's coins.
 #[derive(Debug, Default)]
 pub struct Path {
-    /// The named output, whatever it is; `None` if the chain has none.
+    /// The output from which on it was followed, whatever it is; `None` if the chain has none.
     pub output: Option<TxOut>,
-    /// The outputs that held the coins, one after the other; none if the named one funds no escrow.
+    /// The outputs that held the coins, one after the other; none if the first one funds no escrow.
     pub fundings: Vec<Funding>,
     /// The transactions between them.
     pub extensions: Vec<Spend>,
@@ -33,8 +75,8 @@ impl Path {
     ///
     /// # Errors
     /// When the chain cannot be asked.
-    pub async fn follow(chain: &dyn ChainBackend, escrow: &Escrow, named: OutPoint) -> Result<Self, ApiError> {
-        let mut path = Self::follow_escrow(chain, escrow, named).await?;
+    pub async fn follow(chain: &dyn ChainBackend, escrow: &Escrow, first: OutPoint) -> Result<Self, ApiError> {
+        let mut path = Self::follow_escrow(chain, escrow, first).await?;
         path.bond = path.bond_alone(chain, escrow).await?;
         Ok(path)
     }
@@ -44,6 +86,16 @@ impl Path {
         let last = self.fundings.last()?.vaults;
         let bond = self.fundings.iter().rev().find_map(|funding| funding.vaults.bond);
         Some(Vaults { bond, ..last })
+    }
+
+    /// Tells whether an output is one of those that held the coins.
+    fn passes(&self, outpoint: &OutPoint) -> bool {
+        self.fundings.iter().any(|funding| funding.outpoint() == *outpoint)
+    }
+
+    /// Returns the transactions that spend these.
+    fn spends(&self) -> impl Iterator<Item = &Spend> {
+        self.extensions.iter().chain(&self.end).chain(&self.bond)
     }
 
     async fn bond_alone(&self, chain: &dyn ChainBackend, escrow: &Escrow) -> Result<Option<Spend>, ApiError> {
@@ -61,9 +113,9 @@ impl Path {
         Ok(Spend::read(escrow, &Funding::new(vaults, height), tip, &by, spent_height))
     }
 
-    async fn follow_escrow(chain: &dyn ChainBackend, escrow: &Escrow, named: OutPoint) -> Result<Self, ApiError> {
+    async fn follow_escrow(chain: &dyn ChainBackend, escrow: &Escrow, first: OutPoint) -> Result<Self, ApiError> {
         let mut path = Self::default();
-        let (mut outpoint, mut from) = (named, escrow.contract().funded_from());
+        let (mut outpoint, mut from) = (first, escrow.contract().funded_from());
         for _ in 0..MAX_STEPS {
             let status = chain.outpoint(outpoint, escrow.script(), from).await.explained()?;
             let (output, height, spender) = match status {

@@ -52,9 +52,16 @@ impl Stage {
         self.keep(vec![record]);
     }
 
-    /// Pays the escrow from the first coin of the chain.
+    /// Pays the escrow from the first coin of the chain, and names what was paid.
     async fn fund(&mut self) -> Vaults {
-        let block = self.chain.block_at(1).await.unwrap().unwrap();
+        let vaults = self.pays_in(1).await;
+        self.names(&vaults);
+        vaults
+    }
+
+    /// Pays the escrow from the coin of a block.
+    async fn pays_in(&self, block: u32) -> Vaults {
+        let block = self.chain.block_at(block).await.unwrap().unwrap();
         let coin = &block.txdata[0];
         let escrow = self.trade.escrow();
         let change = coin.output[0].value - escrow.output().value - Amount::from_sat(1_000);
@@ -71,10 +78,12 @@ impl Stage {
         };
         self.chain.broadcast(&funding).await.unwrap();
         self.chain.mine(3, anyone().to_p2wsh()).await.unwrap();
-        let vaults = escrow.fundings(&funding)[0];
+        escrow.fundings(&funding)[0]
+    }
+
+    fn names(&mut self, vaults: &Vaults) {
         let funded = Funded { trade: self.trade.id(), outpoint: vaults.escrow.outpoint };
         self.say(Role::Seller, &Body::Funded(funded));
-        vaults
     }
 
     /// Lets the buyer say that he paid, and the seller release.
@@ -159,6 +168,27 @@ async fn who_says_of_the_chain_what_is_not_so_is_named_with_his_record() {
     assert!(lied.ok, "{lied:?}");
     assert!(lied.evidence[0].rule.starts_with("the buyer says that"), "{lied:?}");
     assert_eq!(lied.evidence.len(), 1);
+}
+
+/// A seller pays the escrow twice, and names the output of which he gives nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_output_that_counts_is_judged_and_handed_on_whichever_is_named() {
+    let mut stage = Stage::begin().await;
+    let (real, decoy) = (stage.pays_in(1).await, stage.pays_in(2).await);
+    stage.names(&decoy);
+    let funding_of = |report: &AuditReport| report.trades[0].funding.clone().map(|funding| funding.txid);
+    let held = stage.audit().await;
+    assert_eq!(funding_of(&held), Some(decoy.outpoint().txid.to_string()), "nothing else speaks for either");
+
+    let payout = stage.release(real).await;
+    let spend = TxId(payout.compute_txid());
+    stage.say(Role::Buyer, &Body::Closed(Closed { trade: stage.trade.id(), spend }));
+    let closed = stage.audit().await;
+    assert!(closed.ok && closed.evidence.is_empty(), "{closed:?}");
+    assert_eq!((closed.trades[0].state, funding_of(&closed)), (Phase::Closed, Some(real.outpoint().txid.to_string())));
+    assert_eq!(closed.sums.unwrap().to_buyers, sats(998_300));
+    let verified = verify(&stage.export().await.unwrap()).unwrap();
+    assert_eq!((verified.phase, verified.funding.unwrap().outpoint), (Phase::Closed, real.outpoint()));
 }
 
 /// The escrow is funded in block 111.

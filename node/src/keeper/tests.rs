@@ -37,6 +37,12 @@ fn acceptance() -> Body {
     Body::Accept(sample_accept(&taker.write(&take), offer, &maker))
 }
 
+/// The name of an output, for which nobody pays if it stands in another log than the agreement.
+fn name() -> Body {
+    let outpoint = exchange_ledger::wire::Outpoint(bitcoin::OutPoint::null());
+    Body::Funded(exchange_ledger::body::Funded { trade: exchange_ledger::ids::TradeId([7; 32]), outpoint })
+}
+
 /// One run of a node on a data directory.
 struct Run {
     keeper: Keeper,
@@ -93,14 +99,18 @@ async fn an_old_copy_of_a_data_directory_opens_a_new_log() {
 
     let run = Run::start(&live);
     run.compare_with(&published).await;
+    assert!(!run.keeper.is_unconfirmed(&identity().author()).unwrap());
     published.push(run.publish("third").await);
     run.stop();
     let log = published[0].header().log;
     assert!(published.iter().all(|record| record.header().log == log), "a log that nobody knows more of goes on");
 
     let run = Run::start(&old);
-    let heartbeat = run.keeper.publish(identity(), Body::Heartbeat).await;
-    assert!(matches!(heartbeat, Err(PublishError::Unconfirmed)), "it says nothing that is worth a log");
+    assert!(run.keeper.is_unconfirmed(&identity().author()).unwrap());
+    for body in [Body::Heartbeat, name()] {
+        let refused = run.keeper.publish(identity(), body).await;
+        assert!(matches!(refused, Err(PublishError::Unconfirmed)), "it says nothing that is worth a log");
+    }
     run.compare_with(&published).await;
     let accept = run.keeper.publish(identity(), acceptance()).await;
     assert!(matches!(accept, Err(PublishError::OtherLog)), "outside of the offer's log it binds nobody");

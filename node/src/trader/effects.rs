@@ -221,7 +221,12 @@ impl Trader {
 
     /// Publishes a record, and hands the trade its records again at once, so that it is not asked for twice.
     pub(super) async fn publish(&mut self, id: TradeId, body: Body) -> Result<Option<Event>, ApiError> {
-        self.tools.keeper.publish(self.tools.identity.clone(), body).await.explained()?;
+        let (keeper, identity) = (&self.tools.keeper, &self.tools.identity);
+        // It is asked for again with every event until then, and nothing else should wait with it.
+        if body.kind().waits_for_its_log() && keeper.is_unconfirmed(&identity.author()).explained()? {
+            return Ok(None);
+        }
+        keeper.publish(identity.clone(), body).await.explained()?;
         self.look_again(id).map(Some)
     }
 

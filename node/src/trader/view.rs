@@ -91,16 +91,22 @@ fn offered(trade: &Trade) -> Vec<Action> {
 
 /// Returns why a buyer whose turn it is to pay must not pay.
 fn why_not_pay(trade: &Trade) -> Option<ApiError> {
-    let refusal = trade.refusal(Action::MarkPaid);
-    let is_risk = |refusal: &Refusal| matches!(refusal, Refusal::Forked { .. } | Refusal::DoubtfulFunding);
-    refusal.filter(is_risk).map(Refusal::explain)
+    let is_risk = |refusal: &Refusal| {
+        matches!(refusal, Refusal::Forked { .. } | Refusal::DoubtfulFunding | Refusal::NamedOtherwise)
+    };
+    trade.refusal(Action::MarkPaid).filter(is_risk).map(Refusal::explain)
+}
+
+/// Tells whether a buyer may pay as soon as the seller's node has named the coins.
+fn awaits_name(trade: &Trade) -> bool {
+    trade.refusal(Action::MarkPaid) == Some(Refusal::Unnamed)
 }
 
 /// Returns what a buyer does instead of paying. Nothing is proposed: whether he has paid only he knows.
 fn take_no_risk(trade: &Trade, reason: &ApiError) -> NextStep {
     NextStep {
         who: Actor::You,
-        what: format!("{}; agree to a refund, or call for the arbiter if you have paid already", reason.message),
+        what: format!("{}; if you have paid already, call for the arbiter; if not, agree to a refund", reason.message),
         until: trade.view().refund_from(),
         otherwise: "at that height the seller could take the coins back".into(),
         action: None,
@@ -312,6 +318,12 @@ fn funded(trade: &Trade, role: Role) -> NextStep {
     let (cost, until) = (cost(trade), trade.view().pay_until());
     match role {
         Role::Buyer if lies_there(trade) => take_bond_back("you never paid: take your bond back"),
+        Role::Buyer if awaits_name(trade) => {
+            let what = "the seller's node names the coins in the escrow; do not pay before it has".to_owned();
+            let otherwise = "it does so by itself, and nothing is lost by waiting; if you have paid all the same, call for \
+                             the arbiter";
+            step(Actor::Peer, what, until, otherwise, None)
+        }
         Role::Buyer => {
             let what = match &trade.local().their_details {
                 Some(_) => format!("pay {cost} by {} to the details shown, then say so", trade.bid().method()),
@@ -325,12 +337,27 @@ fn funded(trade: &Trade, role: Role) -> NextStep {
             let what = "the buyer never paid: take your coins back".to_owned();
             step(Actor::You, what, None, "they stay in the escrow", Some(Action::Refund))
         }
+        Role::Seller if !trade.view().is_named() => unnamed(trade),
         Role::Seller | Role::Arbiter => {
             let what = format!("the buyer pays {cost} by {}", trade.bid().method());
             let otherwise = "if he does not pay, you take your coins back at the refund height";
             step(Actor::Peer, what, until, otherwise, None)
         }
     }
+}
+
+/// Returns who acts next while the buyer's node does not let him pay, for the seller's has not named the coins, or not where a
+/// name stays.
+fn unnamed(trade: &Trade) -> NextStep {
+    let otherwise = "the buyer's node does not let him pay; at the refund height you take your coins back";
+    if trade.view().facts.funded.is_none() {
+        let what = "your node names the coins in the escrow, once a peer has shown that it holds all that you wrote";
+        return step(Actor::Chain, what.to_owned(), None, otherwise, None);
+    }
+    let what = "these coins were named by another machine than the one on which you agreed, or others were; ask for a \
+                refund";
+    let ask = trade.actions().contains(&Action::Cancel).then_some(Action::Cancel);
+    step(Actor::You, what.to_owned(), trade.view().refund_from(), otherwise, ask)
 }
 
 /// Returns who acts next once the buyer says that he paid. A height ends that, by a dispute, and a later one that too.
@@ -651,6 +678,7 @@ pub(super) fn line(trade: &Trade) -> String {
     let what = match (why_not_pay(trade), trade.view().ruling().filter(|_| is_decided)) {
         (Some(why), _) => why.message,
         (None, Some((seat, ruling))) => outcome(trade, *seat, ruling),
+        (None, None) if awaits_name(trade) => "the escrow is confirmed: wait until its coins are named".to_owned(),
         (None, None) => standing(trade.role(), trade.phase()).to_owned(),
     };
     let wish = match (wants_refund(trade), trade.role()) {
@@ -762,8 +790,14 @@ mod tests {
         }
     }
 
-    /// Returns a trade that was funded at height 190, as one side sees it ten blocks later.
+    /// Returns a trade that was funded at height 190 and named, as one side sees it ten blocks later.
     fn funded(sample: &SampleTrade, role: Role, facts: Facts) -> Trade {
+        let named = Some(sample.vaults(1).outpoint());
+        as_said(sample, role, Facts { funded: named, funded_at_home: named, ..facts })
+    }
+
+    /// Returns the same, of which nothing else was said than this.
+    fn as_said(sample: &SampleTrade, role: Role, facts: Facts) -> Trade {
         let mut trade = Trade::new(sample.bid(), role, false, Local::default());
         trade.handle(Event::Records { contract: Some(sample.contract()), facts }).unwrap();
         let (fundings, spends) = (vec![Funding::new(sample.vaults(1), Some(190))], Vec::new());
@@ -791,6 +825,34 @@ mod tests {
             let seen = ChainFacts { synced: false, ..reading.view().chain().clone() };
             reading.handle(Event::Chain(seen)).unwrap();
             assert!(!wants_refund(&reading) && !line(&reading).contains("refund"), "{}", line(&reading));
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_to_pay_before_the_coins_are_named_and_both_read_what_is_missing() {
+        let sample = SampleTrade::new(Side::Sell);
+        let own = Some(sample.vaults(1).outpoint());
+        let facts = |funded_at_home| Facts { funded: own, funded_at_home, ..Facts::default() };
+        let [named, elsewhere] = [own, None].map(facts);
+        for (role, facts, who, words, action) in [
+            (Role::Buyer, Facts::default(), Actor::Peer, "do not pay before it has", None),
+            (Role::Buyer, elsewhere.clone(), Actor::You, "if you have paid already, call for the arbiter", None),
+            (Role::Buyer, named.clone(), Actor::You, "details are on their way", Some(Action::MarkPaid)),
+            (Role::Seller, Facts::default(), Actor::Chain, "your node names the coins", None),
+            (Role::Seller, elsewhere, Actor::You, "ask for a refund", Some(Action::Cancel)),
+            (Role::Seller, named, Actor::Peer, "the buyer pays", None),
+        ] {
+            let is_settled = facts.funded_at_home.is_some();
+            let trade = as_said(&sample, role, facts);
+            let next = match why_not_pay(&trade) {
+                Some(reason) => take_no_risk(&trade, &reason),
+                None => next_step(&trade, Network::Regtest),
+            };
+            assert!(next.what.contains(words), "{role}: {}", next.what);
+            assert_eq!((next.who, next.action), (who, action), "{role}: {words}");
+            assert_eq!(line(&trade).contains("you can pay"), role == Role::Buyer && is_settled, "{}", line(&trade));
+            let is_offered = trade.actions().contains(&Action::MarkPaid);
+            assert_eq!(is_offered, role == Role::Buyer && is_settled, "{role}: {words}");
         }
     }
 

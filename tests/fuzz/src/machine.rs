@@ -181,6 +181,9 @@ fn read_facts(tape: &mut Tape, fixture: &Fixture) -> Facts {
         from.iter().zip(at..).filter(|(_, at)| bit(halves, *at)).map(|(half, _)| half.clone()).collect()
     };
     let (releases, refunds) = (pick(&fixture.releases, 0), pick(&fixture.refunds, 2));
+    let funded = bit(flags, 4).then(|| fixture.vaults[usize::from(bit(flags, 5))].outpoint());
+    // Where no buyer names anything, which he names tells whether the seller does so where a name stays.
+    let is_elsewhere = bit(halves, 7) && !bit(halves, 6);
     let [to_buyer, to_seller] = [(Role::Buyer, &releases), (Role::Seller, &refunds)]
         .map(|(to, halves)| halves.iter().map(|half| (to, half.clone())).collect::<Vec<_>>());
     Facts {
@@ -190,7 +193,8 @@ fn read_facts(tape: &mut Tape, fixture: &Fixture) -> Facts {
         buyer_cancel: bit(flags, 1),
         seller_cancel: bit(flags, 2),
         payment_sent: bit(flags, 3),
-        funded: bit(flags, 4).then(|| fixture.vaults[usize::from(bit(flags, 5))].outpoint()),
+        funded,
+        funded_at_home: funded.filter(|_| !is_elsewhere),
         buyer_funded: if bit(halves, 6) {
             vec![fixture.vaults[usize::from(bit(halves, 7))].outpoint()]
         } else {
@@ -286,8 +290,14 @@ impl Run {
             assert!(view.chain().synced && view.is_buried(funding.height) && view.spend().is_none());
             assert!(view.pay_until().is_some_and(|last| view.chain().tip <= last), "too late to pay");
             assert!(view.facts.forked.is_none(), "whoever can make the agreement vanish is not paid");
-            let confirmed = view.chain().fundings.iter().filter(|f| f.extends.is_none() && f.height.is_some());
-            assert_eq!(confirmed.count(), 1, "others may look at another output");
+            let root = view.chain().root_of(funding);
+            let is_another = |other: &&Funding| other.extends.is_none() && other.outpoint() != root.outpoint();
+            let mut others = view.chain().fundings.iter().filter(is_another);
+            let is_younger = |other: &Funding| other.height.is_none() || other.height > root.height;
+            assert!(others.all(is_younger), "others may look at another output");
+            let Facts { funded, funded_at_home, buyer_funded, .. } = &view.facts;
+            let is_by_seller = *funded == Some(root.outpoint()) && funded_at_home == funded;
+            assert!(is_by_seller || buyer_funded.contains(&root.outpoint()), "a name can lead others elsewhere");
             assert_eq!(phase, Phase::Funded);
         }
     }

@@ -194,6 +194,9 @@ impl Checks {
         if !buried || !held || trade.local().their_details.is_none() {
             self.fail(format!("node {} pays for trade {} out of nothing", node.number, trade.id()));
         }
+        if !view.is_named() {
+            self.fail(format!("node {} pays for trade {} before its coins are named", node.number, trade.id()));
+        }
         if node.ledger.storage().is_forked(&trade.bid().seller()).is_ok_and(|forked| forked) {
             self.fail(format!("node {} pays a seller with two histories for trade {}", node.number, trade.id()));
         }

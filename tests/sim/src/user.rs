@@ -175,8 +175,8 @@ impl Node {
             (Role::Buyer, Phase::Funded | Phase::Paid | Phase::Disputed) if is_over(trade) => Some(Action::Refund),
             (Role::Buyer, Phase::Ruled) if !self.honest => Some(Action::Refund),
             (Role::Buyer, Phase::Refunding | Phase::Refunded) => Some(Action::Refund),
-            // Who has paid and may not say so any more, since the seller has two histories, or a reorg put the funding where
-            // nobody pays for it, calls for the arbiter.
+            // Who has paid and may not say so any more, since the seller has two histories, a reorg put the funding where nobody
+            // pays for it, or a lost disk took its name along, calls for the arbiter.
             (Role::Buyer, Phase::Funded) if paid && is_risk(trade) => Some(Action::Dispute),
             (Role::Buyer, Phase::Funded) if paid => Some(Action::MarkPaid),
             (Role::Buyer, Phase::Funded) => match mood {
@@ -216,9 +216,10 @@ fn mood(trade: &Trade, shared: &Shared) -> Mood {
     }
 }
 
-/// Tells whether nobody should pay.
+/// Tells whether nobody should pay, or not yet.
 fn is_risk(trade: &Trade) -> bool {
-    trade.view().facts.forked.is_some() || trade.view().is_doubtful()
+    let view = trade.view();
+    view.facts.forked.is_some() || view.is_doubtful() || !view.is_named()
 }
 
 /// Tells whether each can take back what he has put in.

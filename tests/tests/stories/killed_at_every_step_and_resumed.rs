@@ -42,6 +42,28 @@ fn both_at_once() {
     trade_through_power_cuts(&Victims { seller: true, buyer: true });
 }
 
+/// Nobody pays before it is settled at which output all look.
+#[test]
+fn a_buyer_waits_for_a_seller_who_is_away_when_his_funding_is_buried() {
+    let world = World::begin();
+    let mut seller = world.trader_with_coins("seller");
+    let buyer = world.trader("buyer");
+    let trade = buyer.takes(&seller.posts(&Offer::SELL), "0.01").id;
+    seller.does("fund", trade);
+    world.chain().confirm("the funding", 1);
+    seller.process().kill();
+    world.chain().mine(BURIED - 1);
+    buyer.awaits(trade, Phase::Funded);
+    let refused = buyer.tries_to("paid", trade).unwrap_err();
+    refused.assert_is(1, "not_allowed");
+    assert!(refused.message.contains("not named") && refused.hint.contains("wait"), "{refused:#?}");
+
+    // It is the first thing that his node does when it can continue its log.
+    seller.returns();
+    buyer.does("paid", trade);
+    seller.awaits(trade, Phase::Paid);
+}
+
 fn trade_through_power_cuts(victims: &Victims) {
     let world = World::begin();
     let mut seller = world.trader_with_coins("seller");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use exchange_ledger::trade::Phase;
+use exchange_ledger::trade::{Action, Phase};
 use exchange_tests::{Offer, World};
 
 /// Blocks that bury a trade of this size.
@@ -51,6 +51,8 @@ fn seller_loses_laptop_after_funding() {
     seller.does("fund", trade);
     world.chain().confirm("the funding", BURIED);
     buyer.awaits_details(trade);
+    // His node has named the output by then: what another machine names, nobody pays for.
+    buyer.awaits_that(trade, "his to pay", |view| view.actions.contains(&Action::MarkPaid));
 
     seller.process().kill();
     fs::remove_dir_all(world.data_dir("seller")).unwrap();

@@ -187,6 +187,44 @@ fn a_funding_far_below_the_height_that_was_stated_is_none_in_a_file_either() {
     }
 }
 
+/// A seller pays the escrow twice in one transaction, names one output and signs for the other.
+#[test]
+fn a_file_proves_the_output_that_counts_whichever_the_seller_names() {
+    let mut story = Story::new();
+    let (escrow, trade) = (story.escrow(), story.trade.id());
+    let mut tx = story.trade.funding(1);
+    tx.output.push(escrow.output());
+    let height = story.chain.mine(std::slice::from_ref(&tx));
+    story.chain.mine_empty(2);
+    story.funding = Some(story.chain.inclusion(height, tx.compute_txid(), false));
+    let paid_in = escrow.fundings(&tx);
+    let (real, decoy) = (paid_in[0], paid_in[1]);
+    story.say(Role::Seller, &Body::Funded(Funded { trade, outpoint: decoy.escrow.outpoint }));
+    let funding_of = |story: &mut Story| story.bundle().verify().unwrap().funding.unwrap().outpoint;
+    assert_eq!(funding_of(&mut story), decoy.outpoint(), "nothing else speaks for either");
+
+    let (buyer, seller) = story.keys();
+    let payout = escrow.half(&real, sats(1_700), Role::Buyer, &seller).unwrap();
+    let paid = escrow.complete(&payout, Role::Buyer, &buyer).unwrap().tx;
+    story.say(Role::Seller, &Body::Release(Release { trade, payout }));
+    assert_eq!(funding_of(&mut story), real.outpoint());
+    let mut taken = Story { chain: story.chain.clone(), ..Story::new() };
+    (taken.records, taken.funding) = (story.records.clone(), story.funding.clone());
+    story.spend(&paid);
+    let verified = story.bundle().verify().unwrap();
+    assert_eq!((verified.phase, verified.funding.unwrap().outpoint), (Phase::Closed, real.outpoint()));
+
+    // Nor is the trade over by what he takes back of the other.
+    let back = escrow.signed_timeout(Vault::Escrow, decoy.escrow, sats(1_700), &seller).unwrap().tx;
+    let delay = u32::from(story.trade.contract().refund_delay);
+    taken.chain.mine_empty(HEIGHT + delay - taken.chain.tip());
+    taken.spend(&back);
+    let chain = taken.chain.proof(taken.funding.clone().unwrap(), taken.spend.clone());
+    let error = Bundle { chain: Some(chain), phase: Phase::Refunded, ..story.bundle() }.verify().unwrap_err();
+    assert_eq!(error.part, Part::Spend);
+    assert!(error.reason.contains("does not spend the escrow"), "{error}");
+}
+
 #[test]
 fn the_seller_takes_back_only_when_the_delay_is_over() {
     let mut story = Story::new();

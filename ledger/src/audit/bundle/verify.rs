@@ -239,7 +239,7 @@ fn check_chain(
     let headers =
         headers.map_err(|e| BundleError::new(Part::Headers, format_args!("a header does not decode: {e}")))?;
     let headers = HeaderChain::check(network, proof.anchor, headers)?;
-    let funding = check_funding(&headers, &proof.funding, escrow, trade)?;
+    let funding = check_funding(&headers, proof, escrow, trade)?;
     let mut facts = ChainFacts { tip: headers.tip(), synced: true, ..ChainFacts::default() };
     facts.fundings.push(Funding::new(funding.vaults, Some(funding.height)));
     let mut held = funding;
@@ -270,13 +270,16 @@ struct Held {
     height: u32,
 }
 
+/// Checks the funding, and returns which of its outputs counts, by what was signed and by what the other transactions do, which
+/// are checked in their turn.
 fn check_funding(
     headers: &HeaderChain,
-    inclusion: &Inclusion,
+    proof: &ChainProof,
     escrow: &Escrow,
     trade: &TradeRecords,
 ) -> Result<Held, BundleError> {
     let refuse = |reason: &str| BundleError::new(Part::Funding, reason);
+    let inclusion = &proof.funding;
     let tx = check_inclusion(Part::Funding, headers, inclusion)?;
     if tx.input.iter().any(|input| !input.witness.is_empty()) {
         return Err(refuse("the transaction has a witness, which nothing here covers; it belongs here without"));
@@ -284,10 +287,16 @@ fn check_funding(
     if inclusion.height < escrow.contract().funded_from() {
         return Err(refuse("its block is older than the contract allows"));
     }
-    let fundings = escrow.fundings(&tx);
-    let is_named = |vaults: &&Vaults| trade.facts.named().any(|(_, outpoint)| outpoint == vaults.outpoint());
-    let named = fundings.iter().find(is_named);
-    let vaults = *named.or_else(|| fundings.first()).ok_or_else(|| {
+    let txid = tx.compute_txid();
+    let read = |later: &Inclusion| deserialize::<Transaction>(&later.tx.0).ok().map(|tx| (tx, Some(later.height)));
+    let later = proof.extensions.iter().chain(&proof.spend).filter_map(read);
+    let txs: Vec<_> = std::iter::once((tx, Some(inclusion.height))).chain(later).collect();
+    let all = ChainFacts::gather(escrow, headers.tip(), true, txs.iter().map(|(tx, height)| (tx, *height)));
+    let mut chain = all.clone();
+    chain.fundings.retain(|funding| all.root_of(funding).outpoint().txid == txid);
+    let view = View { contract: trade.contract.clone(), facts: trade.facts.clone(), chain };
+    let counting = view.funding().map(|funding| view.chain.root_of(funding).vaults);
+    let vaults = counting.ok_or_else(|| {
         refuse("no output of the transaction pays exactly the contract's amount to the contract's escrow")
     })?;
     Ok(Held { vaults, height: inclusion.height })

@@ -79,7 +79,7 @@ fn all_that_can_be_said(case: &mut Case, trade: TradeId) -> Vec<(Body, [Option<F
         ),
         (
             Body::Funded(Funded { trade, outpoint }),
-            [None, Some(Facts { funded: Some(outpoint.0), ..none() }), None, None],
+            [None, Some(Facts { funded: Some(outpoint.0), funded_at_home: Some(outpoint.0), ..none() }), None, None],
         ),
         (Body::PaymentSent(PaymentSent { trade }), [Some(Facts { payment_sent: true, ..none() }), None, None, None]),
         (
@@ -170,6 +170,59 @@ fn the_log_in_which_somebody_entered_the_trade_comes_before_those_that_claim_to_
     for records in [[first.clone(), older.clone()], [older, first]] {
         assert_eq!(case.gather(&[], &records).funded, Some(one.0));
     }
+}
+
+#[test]
+fn a_name_in_the_log_of_the_agreement_is_moved_by_nothing_that_is_written_later() {
+    let case = Case::new();
+    let trade = case.trade.id();
+    let [one, other] = [1, 2].map(|number| case.trade.vaults(number).escrow.outpoint);
+    let name = |author: &mut Author, outpoint| author.write(&Body::Funded(Funded { trade, outpoint }));
+    let mut seller = case.trade.maker.clone();
+    let late = name(&mut seller.clone(), other);
+    let [first, second] = [one, other].map(|outpoint| name(&mut seller, outpoint));
+    let [older, newer] = [1, u32::MAX].map(|epoch| name(&mut seller.reopened(epoch), other));
+    let named = |kept: &[Record], records: &[Record]| {
+        let facts = case.gather(kept, records);
+        (facts.funded, facts.funded_at_home)
+    };
+    let all = [newer, second, first, older];
+    for records in [&all[2..3], &all[1..3], &all[..]] {
+        assert_eq!(named(&[], records), (Some(one.0), Some(one.0)));
+    }
+    // One in another log is: who saw it keeps to it, and who comes later does not.
+    let elsewhere = name(&mut seller.reopened(u32::MAX), one);
+    let both = [elsewhere.clone(), late];
+    assert_eq!(named(&[], &both[..1]), (Some(one.0), None));
+    assert_eq!(named(&both[..1], &both), (Some(one.0), Some(other.0)));
+    assert_eq!(named(&[], &both), (Some(other.0), Some(other.0)));
+    // Where it is not moved but said again, it counts as said there, and is worth a pin.
+    let again = name(&mut case.trade.maker.clone(), one);
+    let said = std::slice::from_ref(&again);
+    let (facts, new) = Facts::gather_new(&case.trade.bid(), &&case.escrow, &[elsewhere], said, &[]);
+    assert_eq!((facts.funded, facts.funded_at_home, new), (Some(one.0), Some(one.0), vec![&again]));
+}
+
+#[test]
+fn nobody_hides_what_others_sign_for_behind_what_he_makes_up() {
+    let mut case = Case::new();
+    let trade = case.trade.clone();
+    let at = |number: u8| trade.vaults(number).outpoint();
+    let facts = Facts {
+        funded: Some(at(1)),
+        releases: [2, 3, 4, 5].map(|number| case.half(number, Role::Buyer)).into(),
+        refunds: [1, 6].map(|number| case.half(number, Role::Seller)).into(),
+        rulings: [(Seat::First, 7), (Seat::Second, 8), (Seat::First, 2)]
+            .map(|(seat, number)| (seat, case.ruling(seat, number, Verdict::Buyer)))
+            .into(),
+        extensions: vec![(Seat::Second, case.extend(Seat::Second, 9, 10))],
+        ..Facts::default()
+    };
+    // Named; then the first and the second of seller, buyer, first and second arbiter; then what is left of the seller's.
+    assert_eq!(facts.outputs(), [1, 2, 7, 8, 3, 6, 9, 4, 5].map(at));
+    let bonded = Facts { funded: Some(at(2)), buyer_funded: vec![at(1), at(2)], ..facts };
+    assert_eq!(bonded.outputs()[..4], [1, 2, 7, 8].map(at));
+    assert!(Facts::default().outputs().is_empty());
 }
 
 #[test]
@@ -437,6 +490,36 @@ fn what_lies_below_the_height_of_the_acceptance_counts_last() {
         let alone = view_of(&trade, &[(2, Some(height))]);
         assert_eq!(alone.funding().unwrap().vaults, early, "a reorg may put it there");
         assert_eq!(alone.is_doubtful(), is_early);
+    }
+}
+
+#[test]
+fn outputs_are_named_by_their_seller_where_a_name_stays_or_by_a_buyer_with_a_bond() {
+    let trade = SampleTrade::with_bonds(Side::Sell);
+    let held = trade.vaults(1);
+    let [one, other] = [1, 2].map(|number| Some(trade.vaults(number).outpoint()));
+    for (funded, funded_at_home, by_buyer, is_named) in [
+        (None, None, None, false),
+        (one, one, None, true),
+        (one, None, None, false),
+        (one, other, None, false),
+        (other, one, None, false),
+        (other, other, None, false),
+        (None, None, one, true),
+        (other, other, one, true),
+        (None, None, other, false),
+    ] {
+        let mut view = view_of(&trade, &[(1, BURIED)]);
+        let buyer_funded = Vec::from_iter(by_buyer);
+        view.facts = Facts { funded, funded_at_home, buyer_funded, ..Facts::default() };
+        assert_eq!(view.is_named(), is_named, "{:?}", view.facts);
+        // With them, what an extension makes of them.
+        let mut made = held;
+        made.escrow.outpoint.0.vout += 5;
+        view.chain.fundings.push(Funding { vaults: made, height: BURIED, extends: one });
+        assert_eq!(view.funding().unwrap().vaults, made);
+        assert_eq!(view.is_named(), is_named, "{:?}", view.facts);
+        assert!(!View { contract: None, ..view }.is_named());
     }
 }
 

@@ -50,7 +50,10 @@ impl Trade {
                 _ if self.view.spend().is_some() => Err(Refusal::NotAllowed { action, role: self.role, phase }),
                 _ if self.view.is_doubtful() => Err(Refusal::DoubtfulFunding),
                 (None, Some(last)) if tip > last => Err(Refusal::TooLateToPay { last, tip }),
-                (None, Some(_) | None) => Ok(()),
+                _ if self.view.is_named() => Ok(()),
+                _ if self.view.facts.funded.is_some() => Err(Refusal::NamedOtherwise),
+                // Nothing is lost by waiting. Whoever was paid before could name another output, and so lead all to it.
+                (None, Some(_) | None) => Err(Refusal::Unnamed),
             },
             // Neither a second time, nor after the seller signed the same coins back to himself.
             Action::Release if self.view.valid_release().is_some() || self.has_taken() => Err(Refusal::AlreadySigned),

@@ -33,6 +33,19 @@ fn funded(trade: &SampleTrade, role: Role, at: u32, tip: u32) -> Trade {
     machine
 }
 
+/// Returns what is said once the seller has named the first output, where a name stays.
+fn named(trade: &SampleTrade) -> Facts {
+    let outpoint = Some(trade.vaults(1).outpoint());
+    Facts { funded: outpoint, funded_at_home: outpoint, ..Facts::default() }
+}
+
+/// Returns the machine of a buyer whose seller has named the first output.
+fn payable(trade: &SampleTrade, at: u32, tip: u32) -> Trade {
+    let mut buyer = funded(trade, Role::Buyer, at, tip);
+    buyer.handle(Event::Records { contract: Some(trade.contract()), facts: named(trade) }).unwrap();
+    buyer
+}
+
 const ACTIONS: [Action; 9] = [
     Action::Accept,
     Action::Fund,
@@ -88,11 +101,7 @@ fn each_command_leads_to_one_thing() {
             Action::Release,
             Effect::SignHalf { vaults, fee: fee(Role::Buyer), to: Role::Buyer },
         ),
-        (
-            funded(&trade, Role::Buyer, 190, 200),
-            Action::MarkPaid,
-            Effect::Publish(Body::PaymentSent(PaymentSent { trade: id })),
-        ),
+        (payable(&trade, 190, 200), Action::MarkPaid, Effect::Publish(Body::PaymentSent(PaymentSent { trade: id }))),
     ] {
         let before = machine.handle(Event::Compared).unwrap();
         let effects = ask(&mut machine, action).unwrap();
@@ -125,6 +134,7 @@ fn a_seller_who_states_a_height_to_come_and_pays_in_below_it_has_funded_nothing(
         let trade = SampleTrade::new(Side::Sell).agreed_at(stated);
         for role in [Role::Buyer, Role::Seller, Role::Arbiter] {
             let mut machine = agreed(&trade, role);
+            machine.handle(Event::Records { contract: Some(trade.contract()), facts: named(&trade) }).unwrap();
             let seen = ChainFacts::gather(&trade.escrow(), tip + 2, true, [(&trade.funding(1), Some(tip))]);
             machine.handle(Event::Chain(seen)).unwrap();
             assert_eq!(machine.phase(), phase, "{role}, who was told of {stated}");
@@ -238,7 +248,7 @@ fn nothing_is_paid_or_funded_by_a_node_that_does_not_see_the_chain() {
     seller.handle(Event::Chain(chain(crate::testing::HEIGHT - 1))).unwrap();
     assert_eq!(ask(&mut seller, Action::Fund), Err(Refusal::NotSynced));
 
-    let mut buyer = funded(&trade, Role::Buyer, 190, 200);
+    let mut buyer = payable(&trade, 190, 200);
     let unsynced = ChainFacts { synced: false, ..buyer.view().chain().clone() };
     buyer.handle(Event::Chain(unsynced)).unwrap();
     assert_eq!(ask(&mut buyer, Action::MarkPaid), Err(Refusal::NotSynced));
@@ -257,12 +267,15 @@ fn a_bid_is_called_off_without_any_chain() {
 fn the_buyer_pays_in_time_or_not_at_all() {
     let trade = SampleTrade::new(Side::Sell);
     let last = 190 + 4320 - 2016;
-    assert!(ask(&mut funded(&trade, Role::Buyer, 190, last), Action::MarkPaid).is_ok());
-    let late = ask(&mut funded(&trade, Role::Buyer, 190, last + 1), Action::MarkPaid);
+    assert!(ask(&mut payable(&trade, 190, last), Action::MarkPaid).is_ok());
+    let late = ask(&mut payable(&trade, 190, last + 1), Action::MarkPaid);
     assert_eq!(late, Err(Refusal::TooLateToPay { last, tip: last + 1 }));
-    assert!(!funded(&trade, Role::Buyer, 190, last + 1).actions().contains(&Action::MarkPaid));
+    assert!(!payable(&trade, 190, last + 1).actions().contains(&Action::MarkPaid));
+    // Nor is he told to wait for a name that would come too late.
+    let unnamed = ask(&mut funded(&trade, Role::Buyer, 190, last + 1), Action::MarkPaid);
+    assert_eq!(unnamed, Err(Refusal::TooLateToPay { last, tip: last + 1 }));
 
-    let mut buyer = funded(&trade, Role::Buyer, 190, 200);
+    let mut buyer = payable(&trade, 190, 200);
     let tx = trade.escrow().timeout(Vault::Escrow, trade.vaults(1).escrow, sats(1_700)).unwrap().tx;
     let spends = vec![Spend { tx, path: SpendPath::Foreign, height: None }];
     let chain = ChainFacts { spends, ..buyer.view().chain().clone() };
@@ -270,7 +283,30 @@ fn the_buyer_pays_in_time_or_not_at_all() {
     assert!(ask(&mut buyer, Action::MarkPaid).is_err(), "the coins are on their way to somebody else");
 }
 
-/// Of an older output the second arbiter's time begins earlier, and below the stated height others do not look.
+/// Whoever was paid before he named an output could pay another, name that, and so lead everybody to it.
+#[test]
+fn nobody_pays_before_the_seller_has_named_what_counts_where_a_name_stays() {
+    let trade = SampleTrade::new(Side::Sell);
+    let [one, other] = [1, 2].map(|number| Some(trade.vaults(number).outpoint()));
+    for (what, funded_first, at_home, refusal) in [
+        ("nothing", None, None, Some(Refusal::Unnamed)),
+        ("what counts", one, one, None),
+        ("what is nowhere", other, other, Some(Refusal::NamedOtherwise)),
+        ("what counts, in a log before which another comes", one, None, Some(Refusal::NamedOtherwise)),
+        ("what counts, and another where newcomers see it first", one, other, Some(Refusal::NamedOtherwise)),
+    ] {
+        let mut buyer = funded(&trade, Role::Buyer, 190, 200);
+        let facts = Facts { funded: funded_first, funded_at_home: at_home, ..Facts::default() };
+        buyer.handle(Event::Records { contract: Some(trade.contract()), facts }).unwrap();
+        assert_eq!((buyer.phase(), buyer.refusal(Action::MarkPaid)), (Phase::Funded, refusal.clone()), "{what}");
+        assert_eq!(ask(&mut buyer, Action::MarkPaid).err(), refusal, "{what}");
+        // If he has paid already, the arbiter helps; if not, the seller gets his coins back.
+        assert!([Action::Dispute, Action::Cancel].iter().all(|action| buyer.actions().contains(action)), "{what}");
+    }
+}
+
+/// Of an older output the second arbiter's time begins earlier, and below the stated height others do not look. What is paid
+/// after it was named raises no doubt: the seller could pay just when the buyer's money is on its way.
 #[test]
 fn nobody_pays_where_others_may_come_to_look_at_another_output() {
     let trade = SampleTrade::new(Side::Sell);
@@ -279,11 +315,15 @@ fn nobody_pays_where_others_may_come_to_look_at_another_output() {
         ("one funding", 190, None, false),
         ("another waits in the pool", 190, Some(None), false),
         ("another is older", 190, Some(Some(150)), true),
-        ("another is younger", 190, Some(Some(199)), true),
+        ("another is a block older", 190, Some(Some(189)), true),
+        ("another is as old", 190, Some(Some(190)), true),
+        ("another is younger", 190, Some(Some(191)), false),
+        ("another is younger, and not buried", 190, Some(Some(199)), false),
         ("at the height that was stated", from, None, false),
         ("below the height that was stated", from - 1, None, true),
     ] {
         let mut buyer = agreed(&trade, Role::Buyer);
+        buyer.handle(Event::Records { contract: Some(trade.contract()), facts: named(&trade) }).unwrap();
         let mut fundings = vec![Funding::new(trade.vaults(1), Some(one))];
         fundings.extend(other.map(|height| Funding::new(trade.vaults(2), height)));
         buyer.handle(Event::Chain(ChainFacts { fundings, ..chain(200) })).unwrap();

@@ -563,13 +563,16 @@ fn nobody_pays_after_the_agreement_when_the_seller_or_an_arbiter_forks() {
     let parties = [Role::Buyer, Role::Seller, Role::Arbiter];
     for (side, role) in [Side::Sell, Side::Buy].into_iter().flat_map(|side| parties.map(|role| (side, role))) {
         let mut trade = SampleTrade::new(side);
-        let pin = pinned(&trade.records(), &trade);
+        let (id, outpoint) = (trade.id(), trade.vaults(1).escrow.outpoint);
+        let named = trade.author(Role::Seller).write(&Body::Funded(Funded { trade: id, outpoint }));
+        let said = [trade.records(), vec![named]].concat();
+        let pin = pinned(&said, &trade);
         let author = trade.author(role).clone();
         let header = author.next_header(&Body::Heartbeat);
         let two =
             [1, 2].map(|later| author.sign(Header { time: header.time + later, ..header }, Body::Heartbeat.encode()));
         let mut public = ledger();
-        admit_all(&mut public, &[trade.records(), two.to_vec()].concat());
+        admit_all(&mut public, &[said, two.to_vec()].concat());
         for pin in [None, Some(&pin)] {
             let known = look(&public, trade.id(), pin).unwrap().unwrap();
             assert_eq!((known.contract.as_ref(), known.facts.void), (Some(&trade.contract()), false));

@@ -290,6 +290,29 @@ fn a_buyer_names_the_funding_that_he_signed_once_it_is_buried() {
     assert_eq!(said.iter().filter(|effect| matches!(effect, Effect::Publish(Body::Funded(_)))).count(), 1);
 }
 
+/// Arbiters look where he looks, whatever the seller names.
+#[test]
+fn a_buyer_with_a_bond_pays_once_he_has_named_what_both_signed() {
+    let mut pair = Pair::new();
+    let (_, tx) = pair.complete();
+    let (escrow, contract) = (pair.trade.escrow(), Some(pair.trade.contract()));
+    let own = escrow.fundings(&tx)[0].outpoint();
+    let other = OutPoint { vout: 7, ..own };
+    pair.buyer.handle(Event::Chain(ChainFacts::gather(&escrow, 200, true, [(&tx, Some(190))]))).unwrap();
+    for (by_seller, by_buyer, refusal) in [
+        (None, vec![], Some(Refusal::Unnamed)),
+        (None, vec![other], Some(Refusal::Unnamed)),
+        (Some(other), vec![], Some(Refusal::NamedOtherwise)),
+        (Some(own), vec![], None),
+        (None, vec![own], None),
+        (Some(other), vec![other, own], None),
+    ] {
+        let facts = Facts { funded: by_seller, funded_at_home: by_seller, buyer_funded: by_buyer, ..Facts::default() };
+        pair.buyer.handle(Event::Records { contract: contract.clone(), facts: facts.clone() }).unwrap();
+        assert_eq!(pair.buyer.refusal(Action::MarkPaid), refusal, "{facts:?}");
+    }
+}
+
 #[test]
 fn a_party_that_signed_looks_after_that_funding_and_no_other() {
     let mut pair = Pair::new();

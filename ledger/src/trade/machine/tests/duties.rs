@@ -133,8 +133,10 @@ fn a_seller_sends_his_funding_while_it_is_wanted_and_no_block_shows_it() {
         (Some(198), plain.clone(), true),
         (Some(198), Facts { funded: Some(trade.vaults(1).outpoint()), ..plain.clone() }, false),
     ] {
-        for role in [Role::Seller, Role::Buyer] {
-            let effects = owed(&trade, &contract, role, local(), facts.clone(), funded(height));
+        // A machine that is made anew after a restart does so too, and one that did not make the funding itself.
+        let people = [(Role::Seller, local()), (Role::Seller, Local::default()), (Role::Buyer, Local::default())];
+        for (role, kept) in people {
+            let effects = owed(&trade, &contract, role, kept, facts.clone(), funded(height));
             assert_eq!(publishes(&effects, named.clone()), names && role == Role::Seller, "{role} {height:?}");
         }
     }
