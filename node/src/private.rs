@@ -500,9 +500,11 @@ impl Private {
     /// When the store fails; then nothing changed.
     pub fn put_mail(&self, spot: &MailSpot, time: u64, envelope: Vec<u8>) -> Result<(), StoreError> {
         let MailSpot { mailbox, arrival, sender, place } = *spot;
-        let changes = Changes::new()
-            .put(&MAILBOX, &(mailbox, arrival), &EnvelopeRow { envelope, time })
-            .put(&MAIL_INDEX, &((mailbox, sender), place), &MailIndexRow { arrival });
+        let changes = Changes::new().put(&MAILBOX, &(mailbox, arrival), &EnvelopeRow { envelope, time }).put(
+            &MAIL_INDEX,
+            &((mailbox, sender), place),
+            &MailIndexRow { arrival },
+        );
         self.store.private().write(changes).map(drop)
     }
 

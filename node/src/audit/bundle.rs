@@ -1,7 +1,7 @@
 //! A trade as one file: made here from ledger, chain and mail, and checked by anybody, without a node.
 
-use bitcoin::consensus::{deserialize, serialize};
 use bitcoin::Transaction;
+use bitcoin::consensus::{deserialize, serialize};
 use exchange_api::{ApiError, Bundle, Code};
 use exchange_ledger::audit::bundle::{
     BURIED_BY, BundleError, ChainProof, CollectError, Hex, Inclusion, MAX_HEADERS, Message, Part, Verified,

@@ -1,0 +1,246 @@
+//! What is said to whom.
+
+use exchange_api::Actor;
+use exchange_ledger::body::Side;
+use exchange_ledger::testing::{SampleTrade, sats};
+use exchange_ledger::trade::{ChainFacts, Event, Facts, Funding, Local, Spend, SpendPath, Verdict};
+
+use super::next::{next_step, take_no_risk, with_wish};
+use super::*;
+
+/// As long as a peer withholds blocks, what he sees may have changed long ago.
+#[test]
+fn nobody_is_told_to_do_anything_while_the_chain_is_read() {
+    let sample = SampleTrade::new(Side::Sell);
+    let held = sample.vaults(1);
+    let payout = sample.escrow().spend(&held, sats(1_700), Role::Buyer).unwrap().tx;
+    let off = Facts { seller_cancel: true, ..Facts::default() };
+    let paid = Facts { payment_sent: true, ..Facts::default() };
+    let [funded, none] = [vec![Funding::new(held, Some(190))], Vec::new()];
+    let buried = vec![Spend { tx: payout, path: SpendPath::Payout, height: Some(195) }];
+    for (phase, facts, fundings, spends, is_known) in [
+        (Phase::Agreed, Facts::default(), &none, vec![], false),
+        (Phase::Cancelled, off, &none, vec![], false),
+        (Phase::Funded, Facts::default(), &funded, vec![], false),
+        (Phase::Paid, paid, &funded, vec![], false),
+        (Phase::Closed, Facts::default(), &funded, buried, true),
+    ] {
+        for role in [Role::Buyer, Role::Seller] {
+            let mut trade = Trade::new(sample.bid(), role, false, Local::default());
+            trade.handle(Event::Records { contract: Some(sample.contract()), facts: facts.clone() }).unwrap();
+            for synced in [false, true] {
+                let seen = ChainFacts { tip: 200, synced, fundings: fundings.clone(), spends: spends.clone() };
+                trade.handle(Event::Chain(seen)).unwrap();
+                let next = next_step(&trade);
+                let waits = next.what.contains("reads the chain") && next.action.is_none();
+                let is_unknown = !synced && !is_known;
+                assert_eq!((trade.phase(), is_reading(&trade), waits), (phase, is_unknown, is_unknown), "{role}");
+            }
+        }
+    }
+    // Before the agreement nothing depends on the chain.
+    let mut bid = Trade::new(sample.bid(), Role::Seller, true, Local::default());
+    bid.handle(Event::Records { contract: None, facts: Facts::default() }).unwrap();
+    assert!(!is_reading(&bid) && next_step(&bid).action == Some(Action::Accept));
+}
+
+#[test]
+fn a_buyer_is_told_until_when_what_pays_him_should_be_in_a_block() {
+    let mut sample = SampleTrade::new(Side::Sell);
+    let (escrow, vaults) = (sample.escrow(), sample.vaults(1));
+    let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| sample.author(role).trade_key());
+    let half = escrow.half(&vaults, sats(170), Role::Buyer, &seller).unwrap();
+    let payout = escrow.complete(&half, Role::Buyer, &buyer).unwrap().tx;
+    let pair = sample.arbiter_pair(escrow.contract(), Seat::First);
+    let rule = |verdict| {
+        let division = escrow.divide(Seat::First, &vaults, verdict, 1).unwrap();
+        let rulings = vec![(Seat::First, escrow.rule(Seat::First, &vaults, division, &pair).unwrap())];
+        Facts { payment_sent: true, buyer_dispute: true, rulings, ..Facts::default() }
+    };
+    let released = Facts { payment_sent: true, releases: vec![half], ..Facts::default() };
+    let (won, lost) = (rule(Verdict::Buyer), rule(Verdict::Seller));
+    let seen = |height| vec![Spend { tx: payout.clone(), path: SpendPath::Payout, height }];
+    let from = Some(190 + 4320 - 1);
+    for (what, role, facts, spends, phase, until) in [
+        ("released, in the pool", Role::Buyer, &released, seen(None), Phase::Released, from),
+        ("released, in a block", Role::Buyer, &released, seen(Some(200)), Phase::Released, None),
+        ("the seller gets nothing of it", Role::Seller, &released, seen(None), Phase::Released, None),
+        ("ruled for him", Role::Buyer, &won, vec![], Phase::Ruled, from),
+        ("ruled against him", Role::Buyer, &lost, vec![], Phase::Ruled, None),
+        ("ruled for the seller", Role::Seller, &lost, vec![], Phase::Ruled, None),
+    ] {
+        let mut trade = Trade::new(sample.bid(), role, false, Local::default());
+        trade.handle(Event::Records { contract: Some(sample.contract()), facts: facts.clone() }).unwrap();
+        let fundings = vec![Funding::new(vaults, Some(190))];
+        trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, fundings, spends })).unwrap();
+        assert_eq!((trade.phase(), next_step(&trade).until), (phase, until), "{what}");
+    }
+}
+
+/// Returns a trade that was funded at height 190 and named, as one side sees it ten blocks later.
+fn funded(sample: &SampleTrade, role: Role, facts: Facts) -> Trade {
+    let named = Some(sample.vaults(1).outpoint());
+    as_said(sample, role, Facts { funded: named, funded_at_home: named, ..facts })
+}
+
+/// Returns the same, of which nothing else was said than this.
+fn as_said(sample: &SampleTrade, role: Role, facts: Facts) -> Trade {
+    let mut trade = Trade::new(sample.bid(), role, false, Local::default());
+    trade.handle(Event::Records { contract: Some(sample.contract()), facts }).unwrap();
+    let (fundings, spends) = (vec![Funding::new(sample.vaults(1), Some(190))], Vec::new());
+    trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, fundings, spends })).unwrap();
+    trade
+}
+
+#[test]
+fn both_sides_read_that_the_seller_asks_for_a_refund() {
+    let sample = SampleTrade::new(Side::Sell);
+    for (role, payment_sent, words) in [
+        (Role::Seller, false, "you asked for a refund, and the buyer has to agree; until he does: the buyer pays"),
+        (Role::Seller, true, "you asked for a refund, and the buyer has to agree; until he does: look for"),
+        (Role::Buyer, false, "talk to him before you pay; else: "),
+        (Role::Buyer, true, "do not, if you have paid; else: the seller finds your payment"),
+    ] {
+        let of = |seller_cancel| funded(&sample, role, Facts { payment_sent, seller_cancel, ..Facts::default() });
+        let next = |trade: &Trade| with_wish(trade, next_step(trade));
+        assert!(next(&of(true)).what.contains(words), "{}", next(&of(true)).what);
+        assert!(!next(&of(false)).what.contains("refund"), "{}", next(&of(false)).what);
+        assert!(line(&of(true)).contains("refund") && !line(&of(false)).contains("refund"), "{}", line(&of(true)));
+        assert_eq!(next(&of(true)).action, next(&of(false)).action, "the trade goes on");
+        // It may have ended in blocks that were not read yet.
+        let mut reading = of(true);
+        let seen = ChainFacts { synced: false, ..reading.view().chain().clone() };
+        reading.handle(Event::Chain(seen)).unwrap();
+        assert!(!wants_refund(&reading) && !line(&reading).contains("refund"), "{}", line(&reading));
+    }
+}
+
+#[test]
+fn nobody_is_told_to_pay_before_the_coins_are_named_and_both_read_what_is_missing() {
+    let sample = SampleTrade::new(Side::Sell);
+    let own = Some(sample.vaults(1).outpoint());
+    let facts = |funded_at_home| Facts { funded: own, funded_at_home, ..Facts::default() };
+    let [named, elsewhere] = [own, None].map(facts);
+    for (role, facts, who, words, action) in [
+        (Role::Buyer, Facts::default(), Actor::Peer, "do not pay before it has", None),
+        (Role::Buyer, elsewhere.clone(), Actor::You, "if you have paid already, call for the arbiter", None),
+        (Role::Buyer, named.clone(), Actor::You, "details are on their way", Some(Action::MarkPaid)),
+        (Role::Seller, Facts::default(), Actor::Chain, "your node names the coins", None),
+        (Role::Seller, elsewhere, Actor::You, "ask for a refund", Some(Action::Cancel)),
+        (Role::Seller, named, Actor::Peer, "the buyer pays", None),
+    ] {
+        let is_settled = facts.funded_at_home.is_some();
+        let trade = as_said(&sample, role, facts);
+        let next = match why_not_pay(&trade) {
+            Some(reason) => take_no_risk(&trade, &reason),
+            None => next_step(&trade),
+        };
+        assert!(next.what.contains(words), "{role}: {}", next.what);
+        assert_eq!((next.who, next.action), (who, action), "{role}: {words}");
+        assert_eq!(line(&trade).contains("you can pay"), role == Role::Buyer && is_settled, "{}", line(&trade));
+        let is_offered = trade.actions().contains(&Action::MarkPaid);
+        assert_eq!(is_offered, role == Role::Buyer && is_settled, "{role}: {words}");
+    }
+}
+
+#[test]
+fn who_waits_for_a_payment_or_for_the_coins_reads_when_a_dispute_opens_and_when_the_refund_does() {
+    let sample = SampleTrade::new(Side::Sell);
+    let (dispute_from, refund_from) = (190 + 4320 - 1008, 190 + 4320 - 1);
+    for (role, words) in [
+        (Role::Seller, format!("by height {refund_from}, you can take the coins back")),
+        (Role::Buyer, format!("from height {refund_from} on the seller could take the coins back")),
+    ] {
+        let trade = funded(&sample, role, Facts { payment_sent: true, ..Facts::default() });
+        let next = next_step(&trade);
+        assert_eq!((trade.phase(), next.until), (Phase::Paid, Some(dispute_from)));
+        assert!(next.otherwise.contains(&words), "{}", next.otherwise);
+        assert!(next.otherwise.contains("a dispute opens by itself"), "{}", next.otherwise);
+    }
+}
+
+#[test]
+fn a_bid_that_was_declined_was_never_accepted() {
+    let sample = SampleTrade::new(Side::Sell);
+    let bid = |role, is_maker, facts| {
+        let mut trade = Trade::new(sample.bid(), role, is_maker, Local::default());
+        trade.handle(Event::Records { contract: None, facts }).unwrap();
+        trade
+    };
+    let by_seller = Facts { seller_cancel: true, ..Facts::default() };
+    let by_buyer = Facts { buyer_cancel: true, ..Facts::default() };
+    for (trade, words) in [
+        (bid(Role::Seller, true, by_seller.clone()), "you declined the bid"),
+        (bid(Role::Buyer, false, by_seller), "the maker declined the bid"),
+        (bid(Role::Seller, true, by_buyer.clone()), "the bid was taken back"),
+        (bid(Role::Buyer, false, by_buyer), "you took your bid back"),
+    ] {
+        let next = next_step(&trade);
+        assert_eq!((trade.phase(), next.who), (Phase::Cancelled, Actor::Nobody));
+        assert!(next.what.starts_with(words), "{}", next.what);
+        assert!(steps(&trade).iter().all(|step| step.state == StepState::Skipped));
+    }
+}
+
+#[test]
+fn each_reads_who_won_and_what_is_left_of_a_bond_is_no_part_of_that() {
+    let sample = SampleTrade::with_bonds(Side::Sell);
+    let (escrow, vaults) = (sample.escrow(), sample.vaults(1));
+    let pair = sample.arbiter_pair(escrow.contract(), Seat::First);
+    let split = Verdict::Split(sats(400_000));
+    for (verdict, role, words) in [
+        (Verdict::Buyer, Role::Buyer, "the arbiter ruled for you: "),
+        (Verdict::Buyer, Role::Seller, "the arbiter ruled for the buyer: "),
+        (Verdict::Seller, Role::Seller, "the arbiter ruled for you: "),
+        (Verdict::Seller, Role::Buyer, "the arbiter ruled for the seller: "),
+        (split, Role::Buyer, "the arbiter divided the coins: "),
+        (Verdict::Buyer, Role::Arbiter, "you ruled for the buyer: "),
+    ] {
+        let division = escrow.divide(Seat::First, &vaults, verdict, 1).unwrap();
+        let rulings = vec![(Seat::First, escrow.rule(Seat::First, &vaults, division, &pair).unwrap())];
+        let facts = Facts { payment_sent: true, buyer_dispute: true, rulings, ..Facts::default() };
+        let trade = funded(&sample, role, facts);
+        let what = next_step(&trade).what;
+        assert!(trade.phase() == Phase::Ruled && what.starts_with(words), "{what}");
+        assert_eq!(what.contains("of the bond"), verdict != split, "{what}");
+        let own = if role == Role::Buyer { division.0 } else { division.1 };
+        assert!(role == Role::Arbiter || what.contains(&format!("{own} BTC")), "{what}");
+        assert_eq!(offered(&trade), [], "nothing is left to press");
+        let names: Vec<String> = steps(&trade).into_iter().map(|step| step.name).collect();
+        assert_eq!(names[3..6], ["Payment sent", "Disputed", "Arbiter ruled"]);
+        assert_eq!(steps(&trade)[6].state, StepState::Current);
+    }
+}
+
+#[test]
+fn a_bid_that_was_declined_was_not_accepted() {
+    let sample = SampleTrade::new(Side::Sell);
+    let facts = Facts { seller_cancel: true, ..Facts::default() };
+    for (contract, accepted) in [(None, StepState::Skipped), (Some(sample.contract()), StepState::Done)] {
+        let mut trade = Trade::new(sample.bid(), Role::Seller, true, Local::default());
+        trade.handle(Event::Records { contract, facts: facts.clone() }).unwrap();
+        let states: Vec<StepState> = steps(&trade).iter().map(|step| step.state).collect();
+        assert_eq!((trade.phase(), states[0], states[1]), (Phase::Cancelled, accepted, StepState::Skipped));
+    }
+}
+
+#[test]
+fn a_seller_is_shown_what_his_node_did_not_make_and_not_told_to_pay_beside_it() {
+    let sample = SampleTrade::new(Side::Sell);
+    let own = Local { funding_tx: Some(bitcoin::consensus::serialize(&sample.funding(1))), ..Local::default() };
+    let off = Facts { seller_cancel: true, ..Facts::default() };
+    for (local, facts, height, words, funded) in [
+        (Local::default(), Facts::default(), None, "your node did not make", StepState::Current),
+        (Local::default(), off, None, "called off", StepState::Current),
+        (Local::default(), Facts::default(), Some(200), "1 of 3 confirmations", StepState::Done),
+        (own, Facts::default(), None, "0 of 3 confirmations", StepState::Done),
+    ] {
+        let mut trade = Trade::new(sample.bid(), Role::Seller, false, local);
+        trade.handle(Event::Records { contract: Some(sample.contract()), facts }).unwrap();
+        let (fundings, spends) = (vec![Funding::new(sample.vaults(1), height)], Vec::new());
+        trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, fundings, spends })).unwrap();
+        let next = next_step(&trade);
+        assert!(next.what.contains(words), "{words}: {}", next.what);
+        assert_eq!((next.who, next.action, steps(&trade)[1].state), (Actor::Chain, None, funded), "{words}");
+    }
+}
