@@ -234,14 +234,7 @@ impl Facts {
 
     /// Adds one fact, said in the log in which its author entered the trade or in another. This is where roles are enforced: a
     /// pair of role and body that is not listed changes nothing.
-    fn add(
-        &mut self,
-        role: Role,
-        body: Body,
-        is_home: bool,
-        bid: &Bid,
-        escrow: &impl Deref<Target = Option<Escrow>>,
-    ) {
+    fn add(&mut self, role: Role, body: Body, is_home: bool, bid: &Bid, escrow: &impl Deref<Target = Option<Escrow>>) {
         match (role, body) {
             (Role::Buyer, Body::Dispute(dispute)) if dispute.trade == bid.trade => self.buyer_dispute = true,
             (Role::Seller, Body::Dispute(dispute)) if dispute.trade == bid.trade => self.seller_dispute = true,
