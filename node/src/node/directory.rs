@@ -1,0 +1,83 @@
+//! The data directory of a node: made for its owner alone, and of one network for good.
+
+use std::path::Path;
+
+use bitcoin::Network;
+use bitcoin::p2p::Magic;
+use exchange_store::{OpenOptions, Store, StoreError};
+
+use super::StartError;
+use crate::config::{NodeConfig, network_name};
+use crate::keyring::Keyring;
+use crate::private::Private;
+
+/// Opens the store of a data directory, unless it is of another network: before the chain or a peer is asked anything.
+pub(super) fn open_store(config: &NodeConfig) -> Result<Store, StartError> {
+    make_data_dir(&config.data_dir)?;
+    let store = Store::open(config.data_dir.join("ledger"), OpenOptions::default())?;
+    let wanted = config.network.magic();
+    match Private::new(store.clone()).network()?.map(Magic::from_bytes) {
+        Some(found) if found != wanted => Err(StartError::WrongNetwork {
+            path: config.data_dir.clone(),
+            found: Network::from_magic(found).map_or("another network", network_name),
+            wanted: network_name(config.network),
+        }),
+        Some(_) | None => Ok(store),
+    }
+}
+
+/// Notes of a new data directory the network that it is of from now on. It is one once the chain was found to be of this
+/// network: whoever mistyped it can try again. Of one that has an identity and no note the records tell, or the wallet.
+pub(super) fn note_network(config: &NodeConfig, private: &Private) -> Result<(), StoreError> {
+    if private.network()?.is_some() || Keyring::new(&config.data_dir).exists() {
+        return Ok(());
+    }
+    private.put_network(config.network.magic().to_bytes())
+}
+
+/// Makes a directory that only its owner can read, if there is none.
+pub(crate) fn make_data_dir(path: &Path) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let refuse = |error| StartError::DataDir(path.to_owned(), error);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refuse)
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_api::Code;
+    use exchange_ledger::retention::Retention;
+
+    use super::*;
+    use crate::config::ChainConfig;
+    use crate::errors::Explain;
+    use crate::net::NetLimits;
+
+    #[test]
+    fn a_data_directory_stays_with_the_network_that_it_was_begun_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let on = |network| NodeConfig {
+            data_dir: directory.path().join("data"),
+            network,
+            chain: ChainConfig::Kernel,
+            listen: Vec::new(),
+            peers: Vec::new(),
+            only_peers: false,
+            max_per_address: NetLimits::INCOMING_PER_ADDRESS,
+            retention: Retention::default(),
+            socket: None,
+        };
+        // A start that found no chain of its network has begun nothing.
+        drop(open_store(&on(Network::Bitcoin)).unwrap());
+        let store = open_store(&on(Network::Regtest)).unwrap();
+        note_network(&on(Network::Regtest), &Private::new(store.clone())).unwrap();
+        drop(store);
+        for (network, name) in [(Network::Signet, "signet"), (Network::Bitcoin, "mainnet")] {
+            let error = open_store(&on(network)).err().unwrap().explain();
+            assert_eq!(error.code, Code::WrongNetwork);
+            assert!(error.message.ends_with(&format!("is of regtest, not of {name}")), "{error}");
+            assert!(error.hint.contains("--data-dir"), "{error}");
+        }
+        let store = open_store(&on(Network::Regtest)).unwrap();
+        note_network(&on(Network::Regtest), &Private::new(store)).unwrap();
+    }
+}
