@@ -1,8 +1,8 @@
 //! What the chain shows of a trade: the outputs that hold its coins, one after the other, and what spends them.
 //!
-//! What a block holds is taken as it is. A pool is hearsay: a light client and an Electrum server are told of transactions
-//! that nobody signed, or that are weeks too early, and whoever tells need not be honest. So of what waits only that spends
-//! an output which could be in the next block, as far as the escrow itself can tell.
+//! What a block holds is taken as it is. A pool is what others say: a light client and an Electrum client are told of
+//! transactions that nobody signed, or that are weeks too early, and whoever tells need not be honest. So of what waits only
+//! that spends an output which could be in the next block, as far as the escrow itself can tell.
 
 use bitcoin::transaction::Version;
 use bitcoin::{OutPoint, Transaction, TxIn, absolute, relative};

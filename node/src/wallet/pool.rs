@@ -60,7 +60,7 @@ impl State {
 
     /// Leaves out what no block held and this wallet did not build: a pool can show anything, and shows it again. What a block
     /// holds now may have been left out before.
-    pub fn leave_out_hearsay(&self, staged: &mut ChangeSet) {
+    pub fn leave_out_unproven(&self, staged: &mut ChangeSet) {
         let news = &mut staged.tx_graph;
         retain_txs(news, |txid| self.was_in_a_block(txid) || self.own.is_reserved(txid));
         let confirmed = news.anchors.iter().filter_map(|(_, txid)| self.wallet.tx_graph().get_tx(*txid));

@@ -349,7 +349,7 @@ impl State {
     pub fn take_change(&mut self) -> Option<Change> {
         let mut change = std::mem::take(&mut self.change);
         if let Some(mut staged) = self.wallet.take_staged() {
-            self.leave_out_hearsay(&mut staged);
+            self.leave_out_unproven(&mut staged);
             change.merge(Change { bdk: staged, own: Own::default() });
         }
         (!change.is_empty()).then_some(change)

@@ -55,7 +55,7 @@ fn a_block_shows_the_outputs_that_it_holds_with_the_bond_or_without_it() {
         (other, false),
     ] {
         assert_eq!(Funding::new(one, Some(100)).shows(&vaults), is_it, "{vaults:?}");
-        assert!(!Funding::new(one, None).shows(&vaults), "a pool is hearsay");
+        assert!(!Funding::new(one, None).shows(&vaults), "a pool proves nothing");
         // A bond that is made up is none of it.
         let alone = Funding::new(Vaults { bond: None, ..one }, Some(100));
         assert_eq!(alone.shows(&vaults), vaults == alone.vaults, "{vaults:?}");
