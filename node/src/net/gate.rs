@@ -236,7 +236,7 @@ mod tests {
             assert!(comes(&mut gate, number, &format!("/ip4/203.0.113.7/tcp/{}", 1000 + number)));
         }
         assert!(!comes(&mut gate, 8, "/ip4/203.0.113.7/udp/9/quic-v1"), "the ninth, by whatever transport");
-        assert!(!comes(&mut gate, 8, "/ip6/::ffff:203.0.113.7/tcp/9"), "the same address in the new form");
+        assert!(!comes(&mut gate, 8, "/ip6/::ffff:203.0.113.7/tcp/9"), "the same address, written as one of IPv6");
         assert!(comes(&mut gate, 8, "/ip4/203.0.113.8/tcp/9"));
         goes(&mut gate, 3, "/ip4/203.0.113.7/tcp/1003");
         assert!(comes(&mut gate, 3, "/ip4/203.0.113.7/tcp/9"), "in the place of one who went");
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_the_new_addresses_counts_as_one() {
+    fn an_ipv6_network_of_64_bits_counts_as_one_address() {
         let mut gate = Gate::new(None, 2);
         assert!(comes(&mut gate, 0, "/ip6/2001:db8:0:1::1/tcp/9"));
         assert!(comes(&mut gate, 1, "/ip6/2001:db8:0:1:ffff::2/udp/9/quic-v1"));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_many_networks_of_the_new_addresses_has_no_more_than_three() {
+    fn who_has_many_ipv6_networks_has_no_more_than_three_addresses() {
         let mut gate = Gate::new(None, 8);
         for number in 0..24 {
             assert!(comes(&mut gate, number, &format!("/ip6/2001:db8:0:{number:x}::1/tcp/9")));
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn who_makes_new_addresses_of_an_old_one_has_what_the_old_one_has() {
+    fn who_makes_ipv6_addresses_of_an_ipv4_address_has_what_that_has() {
         let mut gate = Gate::new(None, 8);
         for number in 0..8 {
             assert!(comes(&mut gate, number, &format!("/ip6/2002:cb00:7107:{number:x}::1/tcp/9")));

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
-/// Of the new addresses, those that belong to whoever has an old one, which stands after it: 6to4, RFC 3056.
+/// The IPv6 addresses that belong to whoever has an IPv4 address, which stands after these bits: 6to4, RFC 3056.
 const SIX_TO_FOUR: u16 = 0x2002;
 
-/// What one machine or household has of the Internet's addresses: one of the old ones, or a network of the new ones.
+/// What one machine or household has of the Internet's addresses: an IPv4 address, or an IPv6 network of 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Origin {
     V4(Ipv4Addr),
@@ -16,8 +16,8 @@ pub(super) enum Origin {
     V6([u16; 4]),
 }
 
-/// What whoever rents one machine may have of them: one of the old ones, or 65,536 networks of the new ones. Providers share
-/// out as many to their households, too.
+/// What whoever rents one machine may have of them: an IPv4 address, or an IPv6 network of 48 bits, in which 65,536 of those
+/// lie. Providers share out as many to their households, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Network {
     V4(Ipv4Addr),
