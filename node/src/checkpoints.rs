@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use exchange_api::{ApiError, CheckpointRelation, CheckpointView, Code};
+use exchange_api::{ApiError, CheckpointRelation, CheckpointView};
 use exchange_ledger::body::Body;
 use exchange_ledger::checkpoint::{Compared, DEFAULT_AGE_S, Relation, at, compare};
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::AuthorId;
 
 use crate::clock;
-use crate::errors::ExplainResult;
+use crate::errors::{ExplainResult, internal};
 use crate::keeper::Keeper;
 
 /// Publishes what the ledger was so many seconds ago, in the name of an identity.
@@ -51,5 +51,5 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| ApiError::new(Code::Internal, error.to_string(), ""))?
+    done.map_err(internal)?
 }

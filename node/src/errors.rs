@@ -58,6 +58,16 @@ impl Explain for RecordError {
     }
 }
 
+/// Returns the failure of something that should hold whatever anybody asks: nobody but its programmer can mend it.
+pub fn internal(error: impl ToString) -> ApiError {
+    ApiError::new(Code::Internal, error.to_string(), "")
+}
+
+/// Returns the failure of a request that says something which cannot be.
+pub fn invalid(error: impl ToString) -> ApiError {
+    ApiError::new(Code::InvalidArgument, error.to_string(), "")
+}
+
 /// Returns what explains why a text may not stand in a record: `what` it is, and what is wrong with it.
 pub fn bad_text(what: &'static str) -> impl Fn(TextError) -> ApiError {
     move |error| ApiError::new(Code::InvalidArgument, format!("{what}: {error}"), "")

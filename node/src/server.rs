@@ -434,11 +434,3 @@ impl ExchangeApiServer for Server {
         Ok(())
     }
 }
-
-fn invalid(error: impl ToString) -> ApiError {
-    ApiError::new(Code::InvalidArgument, error.to_string(), "")
-}
-
-fn internal(error: impl ToString) -> ApiError {
-    ApiError::new(Code::Internal, error.to_string(), "")
-}

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::chain::ChainBackend;
 use crate::clock;
-use crate::errors::ExplainResult;
+use crate::errors::{ExplainResult, internal};
 use crate::wallet::{SendRequest, WalletError, WalletHandle, WalletSetup, WalletStore};
 
 /// The one wallet whose words were brought and that is being searched for coins. It is nowhere but in memory.
@@ -68,7 +68,7 @@ impl Sweeper {
             searched => drop(searched.explained()?),
         }
         let balance = other.balance().await.explained()?;
-        let sats = |amount: bitcoin::Amount| amount.try_into().map_err(|e: exchange_api::MoneyError| internal(&e));
+        let sats = |amount: bitcoin::Amount| amount.try_into().map_err(|e: exchange_api::MoneyError| internal(e));
         if balance.spendable == bitcoin::Amount::ZERO {
             return Ok(SweepView::Empty { pending: sats(balance.pending)? });
         }
@@ -121,10 +121,6 @@ fn seed_of(words: Zeroizing<String>) -> Result<Zeroizing<[u8; 64]>, ApiError> {
         ApiError::new(Code::InvalidArgument, what, "type the words again, in order; nothing was done")
     })?;
     Ok(Zeroizing::new(mnemonic.to_seed("")))
-}
-
-fn internal(error: &dyn std::fmt::Display) -> ApiError {
-    ApiError::new(Code::Internal, error.to_string(), "")
 }
 
 /// Keeps nothing: the wallet of other words is gone with the search.

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::Parts;
 use crate::clock;
-use crate::errors::ExplainResult;
+use crate::errors::{ExplainResult, internal};
 use crate::keyring::KeyringError;
 use crate::trader::{self, Tools, TraderHandle};
 use crate::wallet::{DiskWalletStore, WalletHandle, WalletSetup};
@@ -98,7 +98,6 @@ impl Parts {
     /// When there is no identity, or the password is wrong.
     pub async fn words(&self, password: Zeroizing<String>) -> Result<Zeroizing<String>, ApiError> {
         let keyring = self.keyring.clone();
-        let internal = |e: tokio::task::JoinError| ApiError::new(Code::Internal, e.to_string(), "");
         let opened = tokio::task::spawn_blocking(move || keyring.unlock(&password)).await.map_err(internal)?;
         let (identity, _) = opened.explained()?;
         Ok(Zeroizing::new(identity.wallet_words().to_string()))
@@ -150,8 +149,7 @@ impl Parts {
         &self,
         keys: impl FnOnce() -> Result<(Identity, Email), KeyringError> + Send + 'static,
     ) -> Result<Arc<Session>, ApiError> {
-        let internal = |error: &dyn std::fmt::Display| ApiError::new(Code::Internal, error.to_string(), "");
-        let derived = tokio::task::spawn_blocking(keys).await.map_err(|e| internal(&e))?;
+        let derived = tokio::task::spawn_blocking(keys).await.map_err(internal)?;
         let (identity, email) = derived.explained()?;
         let identity = Arc::new(identity);
         let wallet = WalletHandle::open(WalletSetup {

@@ -8,8 +8,8 @@ use exchange_ledger::seal;
 use exchange_ledger::text::Text;
 use exchange_ledger::wire::{CurveKey, Destination, List};
 
-use super::{Server, internal, invalid};
-use crate::errors::{ExplainResult, bad_text};
+use super::Server;
+use crate::errors::{ExplainResult, bad_text, internal, invalid};
 use crate::market;
 use crate::node::Session;
 use crate::trader::keys::{ARBITER_NONCE, seal_secret, trade_key};

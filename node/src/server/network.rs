@@ -4,10 +4,10 @@ use exchange_api::{ApiError, Code, PeerInfo, Status};
 use exchange_ledger::storage::Storage;
 use libp2p::Multiaddr;
 
-use super::{Server, invalid};
+use super::Server;
 use crate::clock;
 use crate::config::network_name;
-use crate::errors::ExplainResult;
+use crate::errors::{ExplainResult, invalid};
 
 impl Server {
     pub(super) async fn node_status(&self) -> Result<Status, ApiError> {

@@ -10,9 +10,9 @@ use jsonrpsee::core::RpcResult;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Server, internal};
+use super::Server;
 use crate::clock;
-use crate::errors::ExplainResult;
+use crate::errors::{ExplainResult, internal};
 use crate::keeper::record_of;
 
 /// The longest request id.

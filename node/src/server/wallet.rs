@@ -10,8 +10,8 @@ use exchange_api::{
 };
 use exchange_ledger::money::Sats;
 
-use super::{Server, internal, invalid};
-use crate::errors::ExplainResult;
+use super::Server;
+use crate::errors::{ExplainResult, internal, invalid};
 use crate::wallet::{
     self, Bumped, Coin, CoinCursor, CoinState, FeeRaise, HistoryCursor, Label, LabelSubject, Payment, psbt,
 };

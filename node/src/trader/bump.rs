@@ -15,10 +15,9 @@ use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{EscrowError, Event, Hurried, Role, SPEND_VSIZE, SpendPath, Trade, Vault, spend_fee};
 
 use super::drive::Trouble;
-use super::effects::internal;
 use super::{Active, Trader, not_mine};
 use crate::chain::{ChainError, consensus};
-use crate::errors::{Explain, ExplainResult};
+use crate::errors::{Explain, ExplainResult, internal};
 use crate::server::bump_view;
 use crate::wallet::{BumpRequest, ChildRequest, WalletError, child_vsize};
 

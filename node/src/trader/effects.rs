@@ -19,7 +19,7 @@ use exchange_ledger::trade::{
 use exchange_ledger::wire::Destination;
 
 use crate::chain::{ChainError, WatchRequest, consensus};
-use crate::errors::{Explain, ExplainResult};
+use crate::errors::{Explain, ExplainResult, internal};
 use crate::trader::cases::is_paid_in;
 use crate::trader::offers::no_details;
 use crate::trader::{Trader, keys, not_mine};
@@ -324,8 +324,4 @@ fn too_cheap(error: WalletError, id: TradeId) -> ApiError {
         explained.hint = format!("it is tried again; to raise its fee: `exchange-node trade bump {}`", id.short());
     }
     explained
-}
-
-pub(super) fn internal(error: impl ToString) -> ApiError {
-    ApiError::new(Code::Internal, error.to_string(), "")
 }

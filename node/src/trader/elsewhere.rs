@@ -9,10 +9,9 @@ use exchange_api::{ApiError, Code, FundingDraft, TradeView};
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::trade::{Action, Command, Escrow, Event};
 
-use super::effects::internal;
 use super::{Trader, not_mine};
 use crate::chain::OutpointStatus;
-use crate::errors::ExplainResult;
+use crate::errors::{ExplainResult, internal};
 use crate::wallet::{MAX_FEE_RATE, psbt};
 
 /// How many coins fund one escrow: each is looked up on the chain.

@@ -17,9 +17,8 @@ use exchange_ledger::trade::{Arbiter, Event, Phase, Seat};
 use exchange_ledger::wire::List;
 
 use super::drive::Trouble;
-use super::effects::internal;
 use super::{Active, Trader, not_mine};
-use crate::errors::{ExplainResult, bad_text};
+use crate::errors::{ExplainResult, bad_text, internal, invalid};
 use crate::{clock, entropy};
 
 /// How many groups of one identity are looked at: more than anybody serves, and as many invitations besides.
@@ -476,10 +475,6 @@ fn refused(error: DecideError) -> ApiError {
 fn unknown(id: RecordId) -> ApiError {
     let message = format!("{id} is no group of arbiters that invites you, or is not here yet");
     ApiError::new(Code::NotFound, message, "`exchange-node arbiter group list` shows those that are known")
-}
-
-fn invalid(error: impl ToString) -> ApiError {
-    ApiError::new(Code::InvalidArgument, error.to_string(), "")
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{Ask, Asked, Event, Reply, Role, counterparty};
 use zeroize::Zeroizing;
 
-use super::effects::{built, internal};
+use super::effects::built;
 use super::{Trader, not_mine};
 use crate::entropy;
-use crate::errors::ExplainResult;
+use crate::errors::{ExplainResult, internal};
 
 /// How long a buyer waits for a seller's part. A message takes a second or two between nodes that are online, and the buyer
 /// gets his coins all the same when it does not come.

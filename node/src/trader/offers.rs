@@ -12,7 +12,7 @@ use exchange_ledger::text::Text;
 use exchange_ledger::trade::{Action, Bid, Command, Event};
 use exchange_ledger::wire::List;
 
-use crate::errors::{ExplainResult, bad_text};
+use crate::errors::{ExplainResult, bad_text, invalid};
 use crate::market::{self, Viewer};
 use crate::trader::{Active, Trader, keys};
 use crate::{clock, entropy};
@@ -286,8 +286,4 @@ pub(super) fn no_details() -> ApiError {
     let hint = "write them into a file, e.g. your name and account, and add --details-file FILE; only the other party gets \
                 them";
     ApiError::new(Code::InvalidArgument, message, hint)
-}
-
-fn invalid(error: impl ToString) -> ApiError {
-    ApiError::new(Code::InvalidArgument, error.to_string(), "")
 }

@@ -17,9 +17,8 @@ use exchange_ledger::trade::{
 use miniscript::DescriptorPublicKey;
 use miniscript::descriptor::DescriptorXKey;
 
-use super::effects::internal;
 use super::{Trader, keys, not_mine};
-use crate::errors::ExplainResult;
+use crate::errors::{ExplainResult, internal};
 use crate::private::Private;
 
 /// How many signers a user can have had: each may still hold the keys of a trade.
