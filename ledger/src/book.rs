@@ -151,6 +151,10 @@ pub struct Book {
     read: usize,
     /// Offers that ended and that the store may list as open, by their ends.
     ended: BTreeSet<(u64, RecordId)>,
+    /// Whether some found no room there, so that the store's list has to be gone through again.
+    overlooked: bool,
+    /// Up to where it was.
+    looked_up_to: Option<RecordId>,
     now: u64,
 }
 
@@ -257,6 +261,7 @@ impl Book {
                 self.move_maker(&author);
             }
         }
+        self.look_again(ledger)?;
         let open = self.ended.split_off(&(now.min(sure).saturating_add(1), RecordId([0; 32])));
         Ok(std::mem::replace(&mut self.ended, open).into_iter().map(|(_, id)| id).collect())
     }

@@ -22,8 +22,8 @@ const READ_AT_ONCE: usize = 256;
 /// can look at the book.
 pub(super) const MAX_READ: usize = 4 * READ_AT_ONCE;
 /// How many offers are noted that ended, until the time passes again and is sure: some fifteen megabytes, and ten seconds of
-/// nothing but such offers. What is beyond is found at the next start.
-const MAX_ENDED: usize = 1 << 18;
+/// nothing but such offers. What is beyond is looked for once there is room.
+pub(super) const MAX_ENDED: usize = if cfg!(test) { 6_000 } else { 1 << 18 };
 
 impl Book {
     /// Adds an offer, if it is open. `is_new` tells that it was just let in, and whatever comes after it in its log is still to be
@@ -272,7 +272,29 @@ impl Book {
     pub(super) fn note_ended(&mut self, id: RecordId, expires: u64) {
         if self.ended.len() < MAX_ENDED {
             self.ended.insert((expires, id));
+        } else {
+            (self.overlooked, self.looked_up_to) = (true, None);
         }
+    }
+
+    /// Goes on through what the store lists as open, some at once, if offers had ended for which there was no room: each start
+    /// would read them again.
+    pub(super) fn look_again<S: Storage>(&mut self, ledger: &Ledger<S>) -> Result<(), StorageError> {
+        let limit = MAX_READ.saturating_sub(self.read);
+        if !self.overlooked || limit == 0 || self.ended.len() > MAX_ENDED / 2 {
+            return Ok(());
+        }
+        let ids = ledger.storage().open_offers(self.looked_up_to.as_ref(), limit)?;
+        self.read += ids.len();
+        self.overlooked = ids.len() >= limit;
+        self.looked_up_to = ids.last().copied().filter(|_| self.overlooked);
+        for id in &ids {
+            match ledger.offer(id)? {
+                Some((record, offer)) => self.add(ledger, &record, &offer, false)?,
+                None => self.note_ended(*id, 0),
+            }
+        }
+        Ok(())
     }
 
     /// Puts an offer on a shelf. Returns its number.

@@ -294,6 +294,28 @@ fn a_flood_of_offers_that_have_ended_is_read_bit_by_bit_and_hides_no_open_one() 
 }
 
 #[test]
+fn what_ended_without_room_to_note_it_is_found_again() {
+    let soon = NOW + 1_000;
+    let mut authors = [Author::new(8), Author::new(9)];
+    let mut ended: Vec<Record> = Vec::new();
+    for author in &mut authors {
+        ended.extend(post_until(author, changes::MAX_ENDED / 2 + 1_500, soon));
+    }
+    let open = post(&mut authors[1], 1);
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &[ended.as_slice(), &open].concat());
+    let mut book = Book::load(&ledger, soon).unwrap();
+    assert_eq!(book.advance(&ledger, soon, 0).unwrap(), [], "nothing is sure yet");
+    for _ in 0..20 {
+        let gone = book.advance(&ledger, soon, soon).unwrap();
+        ledger.forget_open(&gone).unwrap();
+    }
+    assert_eq!(ledger.storage().open_offers(None, usize::MAX).unwrap(), [open[0].id()]);
+    assert_eq!(shown(&book, &everything(), soon), [open[0].id()]);
+    assert!(!book.overlooked && book.looked_up_to.is_none());
+}
+
+#[test]
 fn what_is_not_remembered_stands_when_what_waited_before_it_has_ended() {
     let mut maker = Author::new(9);
     let end = NOW + 1_000;

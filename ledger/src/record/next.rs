@@ -45,8 +45,9 @@ impl Kind {
     pub const fn waits_for_its_log(self) -> bool {
         match self {
             // The acceptance of a bid counts only in the log of the offer, and nobody pays for outputs that are named in another
-            // log than that of the agreement. A heartbeat that nobody hears is worth no log.
-            Self::Accept | Self::Funded | Self::Heartbeat => true,
+            // log than that of the agreement. A heartbeat that nobody hears is worth no log, nor is that a trade is over: it would
+            // take the log from those that are not.
+            Self::Accept | Self::Funded | Self::Heartbeat | Self::Closed => true,
             Self::ArbiterAdvert
             | Self::GroupAdvert
             | Self::GroupStep
@@ -58,7 +59,6 @@ impl Kind {
             | Self::Cancel
             | Self::PaymentSent
             | Self::Release
-            | Self::Closed
             | Self::Dispute
             | Self::Ruling
             | Self::Extend

@@ -1,7 +1,8 @@
 //! What a user does to a trade by himself, and where his trades stand.
 
-use exchange_api::{ApiError, TradeView};
+use exchange_api::{ApiError, Code, TradeView};
 use exchange_ledger::ids::TradeId;
+use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{Action, Command, Event, Role};
 
 use super::{Active, Trader, not_mine};
@@ -49,7 +50,24 @@ impl Trader {
         for arbiter in std::iter::once(&bid.arbiter).chain(&bid.second_arbiter) {
             market::check_honest(ledger, &arbiter.author, "an arbiter of this trade")?;
         }
-        Ok(())
+        self.check_log(active)
+    }
+
+    /// Nothing is funded where the buyer could not be let pay: a seller has to name the coins in the log in which he agreed, and
+    /// this machine may go on with another. A buyer with a bond names them himself.
+    fn check_log(&self, active: &Active) -> Result<(), ApiError> {
+        let (bid, own) = (active.trade.bid(), self.tools.identity.author());
+        let is_named_otherwise = active.trade.role() != Role::Seller || bid.buyer_bond > Sats::ZERO;
+        let noted = self.tools.private.own_head(&own).explained()?;
+        if is_named_otherwise || noted.is_some_and(|noted| bid.home_logs().contains(&noted.log)) {
+            return Ok(());
+        }
+        Err(ApiError::new(
+            Code::NotAllowed,
+            "this machine does not go on with the log in which you agreed, so the buyer's node would never let him pay; nothing was \
+             funded",
+            "call it off: `exchange-node trade cancel`; or fund it on the machine on which you agreed",
+        ))
     }
 
     /// Returns the feerate for a transaction that should confirm soon, in sat/vB, rounded up.

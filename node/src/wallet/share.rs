@@ -33,6 +33,22 @@ pub(super) struct Share {
     pub plan: Transaction,
 }
 
+/// What the network refused in the place of what was signed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RefusedBack {
+    /// What it paid.
+    fee: Amount,
+    /// The height at which it was refused.
+    height: u32,
+}
+
+impl RefusedBack {
+    /// Returns what the next one has to pay: twice as much, but only once in a block, lest a fault of minutes costs a fortune.
+    fn asked_at(self, tip: u32) -> Amount {
+        if tip > self.height { self.fee.checked_mul(2).unwrap_or(Amount::MAX_MONEY) } else { self.fee }
+    }
+}
+
 impl State {
     /// Chooses confirmed coins for an output and sets them aside. The same request again returns the same coins.
     pub fn share(&mut self, request: &ShareRequest) -> Result<Share, WalletError> {
@@ -232,7 +248,8 @@ impl State {
             return Ok(Some(kept.payment()));
         }
         // What was refused stands against something that this wallet does not see, as a child of the other side's.
-        let asked = self.refused_backs.get(script).map(|fee| fee.checked_mul(2).unwrap_or(Amount::MAX_MONEY));
+        let tip = self.wallet.latest_checkpoint().height();
+        let asked = self.refused_backs.get(script).map(|refused| refused.asked_at(tip));
         let replaced = if replaces { self.waiting_fee(script)? } else { self.check_unseen(script).map(|()| None)? };
         let Some((plan, kept)) = self.share_of(script) else { return Ok(None) };
         let kept = kept.clone();
@@ -272,7 +289,10 @@ impl State {
     pub fn note_refused_back(&mut self, script: ScriptBuf, fee: Amount) {
         let mut refused = std::mem::take(&mut self.refused_backs);
         refused.retain(|script, _| self.share_of(script).is_some());
-        refused.insert(script, fee);
+        let height = self.wallet.latest_checkpoint().height();
+        // The first of a height: what is refused again before the next block was no dearer.
+        let known = refused.get(&script).filter(|known| known.height == height && known.fee >= fee).copied();
+        refused.insert(script, known.unwrap_or(RefusedBack { fee, height }));
         self.refused_backs = refused;
     }
 

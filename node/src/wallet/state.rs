@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use super::keys::Keys;
 use super::persist::{COMPACT_FROM, Change, Own, Purpose, Reservation, Scan};
 use super::pool::Payments;
+use super::share::RefusedBack;
 use super::sync::Pass;
 use super::{Balance, Clock, CoinMessage, DepositAddress, MAX_ADDRESSES, OwnedCoin, WalletError};
 use crate::chain::BlockRef;
@@ -42,7 +43,7 @@ pub(super) struct State {
     /// What strangers pay, as a pool shows it.
     pub payments: Payments,
     /// The fee of what was to spend back coins that were set aside for an output, and was refused. Not kept: it is found again.
-    pub refused_backs: HashMap<ScriptBuf, Amount>,
+    pub refused_backs: HashMap<ScriptBuf, RefusedBack>,
     /// Blocks that left the chain and that bdk cannot forget before another takes their place.
     pub undone: Vec<BlockRef>,
     /// How many scripts of each keychain the follower watches.

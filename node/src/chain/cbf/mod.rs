@@ -124,6 +124,7 @@ impl CbfChain {
         let patience = if was_asked { ECHO } else { Duration::ZERO };
         if timeout(patience, self.heard(txid)).await.is_err() {
             if parents.is_empty() {
+                self.light.state().note_unasked(txid);
                 return Err(ChainError::Unheard { txid, waited_s: ECHO.as_secs() });
             }
             let reason = format!("no other peer has told of it within {} s", ECHO.as_secs());

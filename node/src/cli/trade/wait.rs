@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use exchange_api::{Client, ExchangeApiClient, Phase, TradeId, TradeView};
+use exchange_api::{Action, Client, ExchangeApiClient, Phase, Role, TradeId, TradeView};
 use tokio::time::{Instant, sleep};
 
 use crate::cli::failure::Failure;
@@ -21,6 +21,13 @@ pub async fn until(client: &Client, trade: TradeId, wanted: Phase, timeout_s: u6
     loop {
         let view = client.trade_show(trade).await?;
         match known_progress(view.state, view.synced, wanted) {
+            Progress::Reached if must_not_pay_yet(&view) && wanted == Phase::Funded && Instant::now() < deadline => {
+                sleep(POLL).await;
+            }
+            Progress::Reached if must_not_pay_yet(&view) && wanted == Phase::Funded => {
+                let message = format!("the escrow of trade {} is funded, but must not be paid for yet", trade.short());
+                return Err(Failure::timed_out(message, "`exchange-node trade show` tells why; do not pay before"));
+            }
             Progress::Reached => return Ok(view),
             Progress::Never => {
                 let message = format!(
@@ -47,6 +54,11 @@ pub async fn until(client: &Client, trade: TradeId, wanted: Phase, timeout_s: u6
             Progress::NotYet => sleep(POLL).await,
         }
     }
+}
+
+/// Tells whether a buyer who waits for his turn to pay has to wait on: his node says when.
+fn must_not_pay_yet(view: &TradeView) -> bool {
+    view.state == Phase::Funded && view.role == Some(Role::Buyer) && !view.actions.contains(&Action::MarkPaid)
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -20,7 +20,9 @@ pub(super) fn next(active: &Active) -> NextStep {
 /// Returns why a buyer whose turn it is to pay must not pay.
 pub(super) fn why_not_pay(trade: &Trade) -> Option<ApiError> {
     let is_risk = |refusal: &Refusal| {
-        matches!(refusal, Refusal::Forked { .. } | Refusal::DoubtfulFunding | Refusal::NamedOtherwise)
+        // After all delays it may be left to take the own bond back.
+        let is_late = matches!(refusal, Refusal::TooLateToPay { .. }) && !lies_there(trade);
+        is_late || matches!(refusal, Refusal::Forked { .. } | Refusal::DoubtfulFunding | Refusal::NamedOtherwise)
     };
     trade.refusal(Action::MarkPaid).filter(is_risk).map(Refusal::explain)
 }

@@ -144,6 +144,26 @@ fn nobody_is_told_to_pay_before_the_coins_are_named_and_both_read_what_is_missin
 }
 
 #[test]
+fn nobody_is_told_to_pay_once_it_is_too_late_whether_or_not_the_coins_are_named() {
+    let sample = SampleTrade::new(Side::Sell);
+    let own = Some(sample.vaults(1).outpoint());
+    for named in [None, own] {
+        let mut trade =
+            as_said(&sample, Role::Buyer, Facts { funded: named, funded_at_home: named, ..Facts::default() });
+        let until = trade.view().pay_until().unwrap();
+        let seen = trade.view().chain().clone();
+        for (tip, is_late) in [(until, false), (until + 1, true), (until + 3_000, true)] {
+            trade.handle(Event::Chain(ChainFacts { tip, ..seen.clone() })).unwrap();
+            assert_eq!(trade.phase(), Phase::Funded);
+            assert_eq!(why_not_pay(&trade).is_some(), is_late, "at {tip}");
+            assert_eq!(line(&trade).contains("you can pay"), !is_late && named.is_some(), "{}", line(&trade));
+        }
+        let next = take_no_risk(&trade, &why_not_pay(&trade).unwrap());
+        assert!(next.what.contains("if you have paid already, call for the arbiter") && next.action.is_none());
+    }
+}
+
+#[test]
 fn who_waits_for_a_payment_or_for_the_coins_reads_when_a_dispute_opens_and_when_the_refund_does() {
     let sample = SampleTrade::new(Side::Sell);
     let (dispute_from, refund_from) = (190 + 4320 - 1008, 190 + 4320 - 1);

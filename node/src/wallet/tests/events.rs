@@ -292,12 +292,18 @@ fn what_is_spent_back_pays_twice_as_much_after_each_refusal_and_out_of_more_coin
     let output = TxOut { value: Amount::from_sat(45_000), script_pubkey: of.clone() };
     state.share(&ShareRequest { output, fee_rate, label: "escrow".into() }).unwrap();
     let mut paid = Vec::new();
-    for _ in 0..12 {
+    for height in 2..14 {
         let back = state.spend_back(&of, fee_rate, false).unwrap().unwrap();
         assert_eq!(state.spend_back(&of, fee_rate, false).unwrap().as_ref(), Some(&back), "it was not refused");
         state.release(back.tx.compute_txid()).unwrap();
         state.note_refused_back(of.clone(), back.fee);
+        let again = state.spend_back(&of, fee_rate, false).unwrap().unwrap();
+        assert_eq!(again.fee, back.fee, "no more before the next block");
+        state.release(again.tx.compute_txid()).unwrap();
+        state.note_refused_back(of.clone(), again.fee);
         paid.push((back.fee.to_sat(), back.tx.input.len()));
+        let parent = block(height - 1, 10).hash;
+        state.apply(ChainEvent::Connected { block: block(height, 10), parent, time: 1_700_000_000, txs: Vec::new() });
     }
     assert!(paid.windows(2).take(9).all(|pair| pair[1].0 == 2 * pair[0].0), "{paid:?}");
     let coins: Vec<usize> = paid.iter().map(|(_, coins)| *coins).collect();
