@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use bitcoin::Transaction;
-use exchange_api::{ApiError, AuditCut, AuditReport, AuditRequest, AuditedTrade, ChainTx, Code, EscrowSums, Violation};
-use exchange_ledger::audit::{Finding, Scope};
+use exchange_api::{
+    ApiError, AuditCut, AuditReport, AuditRequest, AuditedTrade, ChainTx, Code, EscrowSums, NotCompared, Violation,
+};
+use exchange_ledger::audit::{Finding, MAX_TRADES, Scope};
 use exchange_ledger::body::{Coin, Vaults};
 use exchange_ledger::checkpoint::{self, Comparison};
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
@@ -15,7 +17,7 @@ use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Phase, Role, SpendPath
 use exchange_ledger::wire::Outpoint;
 use exchange_store::{Store, audit};
 
-use crate::chain::ChainBackend;
+use crate::chain::{ChainBackend, ChainError};
 use crate::errors::ExplainResult;
 use crate::{checkpoints, entropy};
 
@@ -26,18 +28,22 @@ mod sums;
 
 pub use against::against;
 pub use bundle::{export, verify};
-use path::{Path, Paths};
+use path::{MAX_OUTPUTS, Path, Paths};
 
 /// How many records of a party about a trade are searched for the one that a finding names.
 const MAX_SEARCHED: usize = 64;
 /// How many bids are listed at once.
 const PAGE: usize = 4096;
+/// How many outputs one report looks up in the chain, each of which may cost a look through all blocks since its agreement: two
+/// of each trade at least, for a seller can name another output than the one that counts.
+const MAX_LOOKUPS: usize = 2 * MAX_TRADES;
 
 /// Audits the ledger, and the chain if asked. Of checkpoints those of `trusted` come first; none are compared with one
 /// author's records, or where a list of trades goes on.
 ///
 /// # Errors
-/// When the store or the chain fails. A violation is no error: it is in the report.
+/// When the store or the chain fails. A violation is no error: it is in the report. Nor is a question about one trade of many to
+/// which the chain has no good answer: the report says that this one was not compared.
 pub async fn run(
     ledger: &Ledger<Store>,
     chain: &dyn ChainBackend,
@@ -79,11 +85,13 @@ pub async fn run(
             checkpoints: said.is_cut,
             violations: found.cut.violations,
             evidence: found.cut.evidence,
+            not_compared: 0,
         },
     };
     let network = chain.network();
     let tip = if request.chain { chain.tip().await.explained()?.height } else { 0 };
-    for records in &found.trades {
+    let mut lookups = MAX_LOOKUPS;
+    for (at, records) in found.trades.iter().enumerate() {
         let escrow = records.contract.as_ref().map(Escrow::new);
         let mut trade = AuditedTrade {
             trade: records.bid.trade,
@@ -93,10 +101,27 @@ pub async fn run(
             funding: None,
             spend: None,
             sums: None,
+            not_compared: None,
         };
         if let (true, Some(escrow)) = (request.chain, &escrow) {
-            let told = Told { ledger, records, escrow };
-            told.against_chain(&mut trade, chain, tip, &mut report).await?;
+            let most = share(lookups, found.trades.len() - at);
+            match Paths::follow(chain, escrow, &records.facts, most).await {
+                Ok(paths) => {
+                    lookups = lookups.saturating_sub(paths.count());
+                    if paths.is_cut() {
+                        trade.not_compared = Some(NotCompared::TooMuch);
+                    } else {
+                        Told { ledger, records, escrow }.against_chain(&mut trade, paths, tip, &mut report)?;
+                    }
+                }
+                Err(error) if request.trade.is_some() || is_of_all(&error) => return Err(error).explained(),
+                Err(error) => {
+                    lookups = lookups.saturating_sub(most);
+                    tracing::warn!(trade = %trade.trade, %error, "a trade could not be compared with the chain");
+                    trade.not_compared = Some(NotCompared::Failed);
+                }
+            }
+            report.cut.not_compared += u64::from(trade.not_compared.is_some());
         }
         report.trades.push(trade);
     }
@@ -112,6 +137,29 @@ pub async fn run(
     }
     report.ok = report.violations.is_empty();
     Ok(report)
+}
+
+/// Returns how many outputs may be looked up of a trade, the first of so many: what others leave goes on to those behind them.
+fn share(lookups: usize, trades: usize) -> usize {
+    (lookups / trades.max(1)).min(MAX_OUTPUTS)
+}
+
+/// Tells whether the chain fails whatever it is asked; else the failure is one of a single question, and others are answered.
+const fn is_of_all(error: &ChainError) -> bool {
+    match error {
+        ChainError::Unreachable { .. }
+        | ChainError::NoCookie { .. }
+        | ChainError::Unauthorized { .. }
+        | ChainError::WrongNetwork { .. }
+        | ChainError::Storage { .. } => true,
+        ChainError::Refused { .. }
+        | ChainError::Unasked { .. }
+        | ChainError::Unheard { .. }
+        | ChainError::NotMinable { .. }
+        | ChainError::NoFeeEstimate { .. }
+        | ChainError::TooManyScripts { .. }
+        | ChainError::Invalid { .. } => false,
+    }
 }
 
 /// Returns the trades whose ids begin with these digits, whoever trades: two at most, which tell that there is more than
@@ -152,16 +200,15 @@ struct Told<'a> {
 impl Told<'_> {
     /// Compares it with the chain. Who said what is not so is evidence against him: no honest node could have refused his
     /// record. What the chain itself cannot do is a violation.
-    async fn against_chain(
+    fn against_chain(
         &self,
         trade: &mut AuditedTrade,
-        chain: &dyn ChainBackend,
+        paths: Paths,
         tip: u32,
         report: &mut AuditReport,
     ) -> Result<(), ApiError> {
         let facts = &self.records.facts;
         let synced = ChainFacts { tip, synced: true, ..ChainFacts::default() };
-        let paths = Paths::follow(chain, self.escrow, facts).await?;
         self.check_names(&paths, report)?;
         let Some(path) = paths.counting(self.records, tip) else {
             trade.state = evaluate(&view(self.records, synced));
@@ -213,19 +260,20 @@ impl Told<'_> {
     /// Looks whether one of the outputs that the parties name is there. If none is, the first name is evidence against who gave
     /// it.
     fn check_names(&self, paths: &Paths, report: &mut AuditReport) -> Result<(), ApiError> {
+        let from = self.escrow.contract().funded_from();
         let mut wrong = None;
         for (namer, outpoint) in self.records.facts.named() {
             let Some(path) = paths.through(&outpoint) else { continue };
             let rule = match &path.output {
                 Some(output) if *output == self.escrow.output() && !path.fundings.is_empty() => return Ok(()),
-                Some(_) => {
-                    let from = self.escrow.contract().funded_from();
-                    format!(
-                        "{outpoint}, named by the {namer}, is not the contract's amount in the contract's escrow, from block \
-                         {from} on"
-                    )
-                }
-                None => format!("the {namer} says that {outpoint} funds the escrow, but the chain has no such output"),
+                Some(_) => format!(
+                    "{outpoint}, named by the {namer}, is not the contract's amount in the contract's escrow, from block \
+                     {from} on"
+                ),
+                None => format!(
+                    "the {namer} says that {outpoint} funds the escrow, but the chain has no such output from block {from} \
+                     on"
+                ),
             };
             wrong.get_or_insert((namer, rule));
         }

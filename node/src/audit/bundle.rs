@@ -13,7 +13,7 @@ use exchange_ledger::mail::{Envelope, MAX_ENVELOPES, Said};
 use exchange_ledger::trade::{Contract, Escrow};
 use exchange_store::Store;
 
-use crate::audit::path::Paths;
+use crate::audit::path::{MAX_OUTPUTS, Paths};
 use crate::chain::consensus::verify_spend;
 use crate::chain::{ChainBackend, ChainError};
 use crate::errors::ExplainResult;
@@ -86,7 +86,7 @@ pub fn verify(bundle: &Bundle) -> Result<Verified, BundleError> {
 /// Proves what the chain shows of a trade; `None` while no block holds its funding.
 async fn prove(records: &TradeRecords, chain: &dyn ChainBackend) -> Result<Option<ChainProof>, ApiError> {
     let Some(contract) = &records.contract else { return Ok(None) };
-    let paths = Paths::follow(chain, &Escrow::new(contract), &records.facts).await?;
+    let paths = Paths::follow(chain, &Escrow::new(contract), &records.facts, MAX_OUTPUTS).await.explained()?;
     let Some(path) = paths.counting(records, chain.tip().await.explained()?.height) else { return Ok(None) };
     let Some((first, height)) = path.fundings.first().and_then(|first| Some((first, first.height?))) else {
         return Ok(None);

@@ -2,56 +2,78 @@
 //! the transaction that ended it.
 
 use bitcoin::{OutPoint, TxOut};
-use exchange_api::ApiError;
 use exchange_ledger::body::{Coin, Vaults};
 use exchange_ledger::ledger::TradeRecords;
 use exchange_ledger::trade::{ChainFacts, Escrow, Facts, Funding, Spend, SpendPath, View};
 use exchange_ledger::wire::Outpoint;
 
-use crate::chain::{ChainBackend, OutpointStatus};
-use crate::errors::ExplainResult;
+use crate::chain::{ChainBackend, ChainError, OutpointStatus};
 
 /// How many extensions are followed: parties and arbiters who keep to the rules make three.
 const MAX_STEPS: usize = 64;
 
 /// How many outputs of one trade are looked up, each of which may cost a look through all blocks since the agreement. Five at most
 /// are named, and those who keep to the rules sign for no others but what three extensions make of them.
-const MAX_OUTPUTS: usize = 16;
+pub const MAX_OUTPUTS: usize = 16;
 
 /// The ways of all coins of a trade, each with the output from which on it was followed.
 #[derive(Debug)]
-pub struct Paths(Vec<(OutPoint, Path)>);
+pub struct Paths {
+    all: Vec<(OutPoint, Path)>,
+    is_cut: bool,
+}
 
 impl Paths {
-    /// Follows the coins from all outputs on that somebody names, or for which he signs something.
+    /// Follows the coins from all outputs on that somebody names, or for which he signs something: from `most` at most, each of
+    /// which is a look-up. What comes after the first of a way is not counted: each step costs somebody a transaction in a block.
     ///
     /// # Errors
     /// When the chain cannot be asked.
-    pub async fn follow(chain: &dyn ChainBackend, escrow: &Escrow, facts: &Facts) -> Result<Self, ApiError> {
+    pub async fn follow(
+        chain: &dyn ChainBackend,
+        escrow: &Escrow,
+        facts: &Facts,
+        most: usize,
+    ) -> Result<Self, ChainError> {
         let mut paths: Vec<(OutPoint, Path)> = Vec::new();
         for outpoint in facts.outputs().into_iter().take(MAX_OUTPUTS) {
             // What an extension made was met on the way.
-            if !paths.iter().any(|(_, path)| path.passes(&outpoint)) {
-                paths.push((outpoint, Path::follow(chain, escrow, outpoint).await?));
+            if paths.iter().any(|(_, path)| path.passes(&outpoint)) {
+                continue;
             }
+            if paths.len() >= most {
+                return Ok(Self { all: paths, is_cut: true });
+            }
+            paths.push((outpoint, Path::follow(chain, escrow, outpoint).await?));
         }
-        Ok(Self(paths))
+        Ok(Self { all: paths, is_cut: false })
+    }
+
+    /// Tells whether there are more outputs than were to be looked up. Then the one that counts may be among them, so nothing
+    /// can be said of the trade.
+    pub const fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// Returns how many outputs were looked up.
+    pub const fn count(&self) -> usize {
+        self.all.len()
     }
 
     /// Returns the way on which an output lies, or that begins with it.
     pub fn through(&self, outpoint: &OutPoint) -> Option<&Path> {
-        self.0.iter().find(|(from, path)| from == outpoint || path.passes(outpoint)).map(|(_, path)| path)
+        self.all.iter().find(|(from, path)| from == outpoint || path.passes(outpoint)).map(|(_, path)| path)
     }
 
     /// Returns the way of the coins that count: by the rule by which parties and arbiters look at them, whichever are named.
     pub fn counting(self, records: &TradeRecords, tip: u32) -> Option<Path> {
-        let paths = || self.0.iter().map(|(_, path)| path);
+        let paths = || self.all.iter().map(|(_, path)| path);
         let fundings = paths().flat_map(|path| path.fundings.iter().copied()).collect();
         let spends = paths().flat_map(Path::spends).cloned().collect();
         let chain = ChainFacts { tip, synced: true, fundings, spends };
         let view = View { contract: records.contract.clone(), facts: records.facts.clone(), chain };
         let root = view.chain.root_of(view.funding()?).outpoint();
-        self.0.into_iter().map(|(_, path)| path).find(|path| path.passes(&root))
+        self.all.into_iter().map(|(_, path)| path).find(|path| path.passes(&root))
     }
 }
 
@@ -75,7 +97,7 @@ impl Path {
     ///
     /// # Errors
     /// When the chain cannot be asked.
-    pub async fn follow(chain: &dyn ChainBackend, escrow: &Escrow, first: OutPoint) -> Result<Self, ApiError> {
+    pub async fn follow(chain: &dyn ChainBackend, escrow: &Escrow, first: OutPoint) -> Result<Self, ChainError> {
         let mut path = Self::follow_escrow(chain, escrow, first).await?;
         path.bond = path.bond_alone(chain, escrow).await?;
         Ok(path)
@@ -98,7 +120,7 @@ impl Path {
         self.extensions.iter().chain(&self.end).chain(&self.bond)
     }
 
-    async fn bond_alone(&self, chain: &dyn ChainBackend, escrow: &Escrow) -> Result<Option<Spend>, ApiError> {
+    async fn bond_alone(&self, chain: &dyn ChainBackend, escrow: &Escrow) -> Result<Option<Spend>, ChainError> {
         let Some((vaults, bond)) = self.vaults().and_then(|vaults| Some((vaults, vaults.bond?))) else {
             return Ok(None);
         };
@@ -107,17 +129,17 @@ impl Path {
             return Ok(None);
         }
         let from = escrow.contract().funded_from();
-        let status = chain.outpoint(outpoint, output.script_pubkey, from).await.explained()?;
+        let status = chain.outpoint(outpoint, output.script_pubkey, from).await?;
         let OutpointStatus::Spent { height, by, spent_height, .. } = status else { return Ok(None) };
-        let tip = chain.tip().await.explained()?.height;
+        let tip = chain.tip().await?.height;
         Ok(Spend::read(escrow, &Funding::new(vaults, height), tip, &by, spent_height))
     }
 
-    async fn follow_escrow(chain: &dyn ChainBackend, escrow: &Escrow, first: OutPoint) -> Result<Self, ApiError> {
+    async fn follow_escrow(chain: &dyn ChainBackend, escrow: &Escrow, first: OutPoint) -> Result<Self, ChainError> {
         let mut path = Self::default();
         let (mut outpoint, mut from) = (first, escrow.contract().funded_from());
         for _ in 0..MAX_STEPS {
-            let status = chain.outpoint(outpoint, escrow.script(), from).await.explained()?;
+            let status = chain.outpoint(outpoint, escrow.script(), from).await?;
             let (output, height, spender) = match status {
                 OutpointStatus::Unknown => return Ok(path),
                 OutpointStatus::Unspent { output, height } => (output, height, None),
@@ -126,7 +148,7 @@ impl Path {
                 }
             };
             if path.output.is_none() {
-                let tip = chain.tip().await.explained()?.height;
+                let tip = chain.tip().await?.height;
                 let is_funding = output == escrow.output() && escrow.contract().can_be_funded_at(height, tip);
                 let vaults = if is_funding { funded(chain, escrow, outpoint, height).await? } else { None };
                 path.output = Some(output);
@@ -135,7 +157,7 @@ impl Path {
             let (Some(held), Some((tx, spent_height))) = (path.fundings.last().copied(), spender) else {
                 return Ok(path);
             };
-            let tip = chain.tip().await.explained()?.height;
+            let tip = chain.tip().await?.height;
             let Some(spend) = Spend::read(escrow, &held, tip, &tx, spent_height) else { return Ok(path) };
             match (spend.path, escrow.extended(&spend.tx, &held.vaults), spent_height) {
                 (SpendPath::Extension, Some(vaults), Some(height)) => {
@@ -160,13 +182,13 @@ async fn funded(
     escrow: &Escrow,
     outpoint: OutPoint,
     height: Option<u32>,
-) -> Result<Option<Vaults>, ApiError> {
+) -> Result<Option<Vaults>, ChainError> {
     if escrow.bond_output().is_none() {
         let value = escrow.contract().escrow_value();
         return Ok(Some(Vaults { escrow: Coin { outpoint: Outpoint(outpoint), value }, bond: None }));
     }
     let Some(height) = height else { return Ok(None) };
-    let block = chain.block_at(height).await.explained()?;
+    let block = chain.block_at(height).await?;
     let txs = block.iter().flat_map(|block| &block.txdata);
     let mut fundings = txs.filter(|tx| tx.compute_txid() == outpoint.txid).flat_map(|tx| escrow.fundings(tx));
     Ok(fundings.find(|vaults| vaults.outpoint() == outpoint))

@@ -6,7 +6,7 @@ use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness, absolute::LockTime};
 use exchange_api::MAX_RESPONSE_BYTES;
 use exchange_ledger::audit::bundle::Part;
-use exchange_ledger::audit::{MAX_FINDINGS, MAX_TRADES};
+use exchange_ledger::audit::MAX_FINDINGS;
 use exchange_ledger::body::{Body, Closed, Funded, PaymentSent, Release, Side, Vaults};
 use exchange_ledger::money::Sats;
 use exchange_ledger::testing::{NETWORK, SampleTrade, sample_take, sats};
@@ -15,6 +15,7 @@ use exchange_store::OpenOptions;
 
 use super::*;
 use crate::chain::kernel::{KernelChain, KernelConfig};
+use crate::chain::line::Line;
 use crate::private::Private;
 
 /// Two who trade on a chain of their own.
@@ -204,6 +205,57 @@ async fn what_was_paid_where_nobody_looks_for_it_funds_nothing() {
     }
 }
 
+/// A made-up trade can neither end the report of all others, nor pass for one that was compared.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trade_of_which_the_chain_tells_nonsense_is_not_compared_and_ends_no_report() {
+    let mut stage = Stage::begin().await;
+    let named = stage.fund().await.outpoint();
+    let mut line = Line::to(&stage.chain);
+    line.garbled = Some(named);
+    let all = AuditRequest { chain: true, ..AuditRequest::default() };
+    let report = run(&stage.ledger, &line, &all, BTreeSet::new()).await.unwrap();
+    assert!(report.ok && report.evidence.is_empty(), "{report:?}");
+    assert_eq!((report.trades[0].not_compared, report.cut.not_compared), (Some(NotCompared::Failed), 1));
+    assert_eq!((report.trades[0].funding.clone(), report.sums.unwrap().held), (None, Sats::ZERO));
+
+    let one = AuditRequest { trade: Some(stage.trade.id()), ..all.clone() };
+    let error = run(&stage.ledger, &line, &one, BTreeSet::new()).await.unwrap_err();
+    assert!(error.message.contains("it changed with every look"), "who asks about it alone is told why: {error:?}");
+    line.broken = Some(named);
+    let error = run(&stage.ledger, &line, &all, BTreeSet::new()).await.unwrap_err();
+    assert_eq!(error.code, Code::ChainUnreachable, "nothing was compared");
+    let well = stage.audit().await;
+    assert_eq!((well.trades[0].not_compared, well.cut.not_compared), (None, 0));
+}
+
+/// The seller pays twice, names the one output and releases the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_outputs_are_looked_up_than_there_is_room_for() {
+    let mut stage = Stage::begin().await;
+    let (real, decoy) = (stage.pays_in(1).await, stage.pays_in(2).await);
+    stage.names(&decoy);
+    stage.release(real).await;
+    let facts = stage.ledger.trade(stage.trade.id()).unwrap().facts;
+    for (most, is_cut) in [(0, true), (1, true), (2, false)] {
+        let line = Line::to(&stage.chain);
+        let paths = Paths::follow(&line, &stage.trade.escrow(), &facts, most).await.unwrap();
+        assert_eq!((paths.is_cut(), paths.count(), line.asked()), (is_cut, most, most));
+    }
+}
+
+#[test]
+fn every_trade_has_its_share_of_what_is_looked_up() {
+    assert_eq!([1, 100, MAX_TRADES].map(|trades| share(MAX_LOOKUPS, trades)), [MAX_OUTPUTS, MAX_OUTPUTS, 2]);
+    let mut lookups = MAX_LOOKUPS;
+    for at in 0..MAX_TRADES {
+        let most = share(lookups, MAX_TRADES - at);
+        assert!(most >= 2, "trade {at}");
+        lookups -= most;
+    }
+    assert_eq!(lookups, 0);
+    assert_eq!(share(MAX_LOOKUPS - 1_000, MAX_TRADES - 1_000), 3, "what others leave goes on");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn there_is_no_file_of_a_trade_that_is_not_there() {
     let stage = Stage::begin().await;
@@ -259,6 +311,7 @@ fn the_largest_report_fits_into_an_answer() {
         funding: Some(tx.clone()),
         spend: Some(tx),
         sums: Some(sums),
+        not_compared: Some(NotCompared::TooMuch),
     };
     let report = AuditReport {
         ok: false,

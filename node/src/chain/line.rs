@@ -18,13 +18,21 @@ pub struct Line {
     pub down: AtomicBool,
     /// The output about which no question comes through.
     pub broken: Option<OutPoint>,
+    /// The output about which the answer is nonsense.
+    pub garbled: Option<OutPoint>,
     asked: AtomicUsize,
 }
 
 impl Line {
     /// Returns a line that works.
     pub fn to(chain: &Arc<KernelChain>) -> Self {
-        Self { chain: Arc::clone(chain), down: AtomicBool::new(false), broken: None, asked: AtomicUsize::new(0) }
+        Self {
+            chain: Arc::clone(chain),
+            down: AtomicBool::new(false),
+            broken: None,
+            garbled: None,
+            asked: AtomicUsize::new(0),
+        }
     }
 
     /// Returns how many questions about outputs there were.
@@ -64,6 +72,9 @@ impl ChainBackend for Line {
         if self.broken == Some(outpoint) {
             let (at, reason) = ("127.0.0.1:18443".into(), "connection reset".into());
             return Err(ChainError::Unreachable { backend: "core", at, reason });
+        }
+        if self.garbled == Some(outpoint) {
+            return Err(ChainError::Invalid { backend: "core", reason: "it changed with every look".into() });
         }
         self.chain.outpoint(outpoint, script, from).await
     }

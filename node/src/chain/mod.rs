@@ -308,7 +308,8 @@ pub trait ChainBackend: Send + Sync + 'static {
     /// bitcoind), only the listed blocks are undone and blocks below may be connected again: list the last hundred.
     async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError>;
 
-    /// Returns what became of `outpoint`, an output with `script` that cannot be older than `from_height`.
+    /// Returns what became of `outpoint`, an output with `script` that cannot be older than `from_height`. Of one that is older
+    /// after all a backend tells what it sees, or [`OutpointStatus::Unknown`]: it is no error, for anybody can name such outputs.
     async fn outpoint(
         &self,
         outpoint: OutPoint,

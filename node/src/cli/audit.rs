@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use exchange_api::{
     AuditReport, AuditRequest, AuditedTrade, AuthorId, CheckpointRelation, CheckpointView, Client, EscrowSums,
-    ExchangeApiClient, RecordId, TradeId, Violation,
+    ExchangeApiClient, NotCompared, RecordId, TradeId, Violation,
 };
 
 use crate::cli::context::Context;
@@ -57,7 +57,7 @@ struct Scope {
     /// Also compare the escrows with the chain, and add up what went in and out
     #[arg(long)]
     chain: bool,
-    /// Also exit with 1 when somebody did wrong
+    /// Also exit with 1 when somebody did wrong, or a trade could not be compared with the chain
     #[arg(long)]
     strict: bool,
     /// Write the trade with its proofs into a new file, which anybody can check without a node
@@ -105,10 +105,20 @@ impl Scope {
             }
             ([], _) => None,
         };
-        let Some((first, count)) = found else { return Ok(answer) };
-        Ok(answer.failing(Failure::violated(format!("the history has {count}; the first: {}", line(first)))))
+        if let Some((first, count)) = found {
+            let failure = Failure::violated(format!("the history has {count}; the first: {}", line(first)));
+            return Ok(answer.failing(failure));
+        }
+        if self.strict && report.cut.not_compared > 0 {
+            let message = format!("not compared with the chain: {}", format::counted(report.cut.not_compared, "trade"));
+            return Ok(answer.failing(Failure::refused(message, ALONE)));
+        }
+        Ok(answer)
     }
 }
+
+/// How to learn more of a trade that was not compared with the chain.
+const ALONE: &str = "`exchange-node audit --chain --trade ID` looks at one alone";
 
 /// Compares with a peer; a difference makes the command fail.
 async fn against(client: &Client, peer: String) -> Result<Answer, Failure> {
@@ -142,7 +152,11 @@ async fn find(prefix: &Prefix, client: &Client) -> Result<TradeId, Failure> {
 }
 
 fn text(report: &AuditReport, request: &AuditRequest) -> String {
-    let verdict = if report.ok { "All is well" } else { "Something is wrong" };
+    let verdict = match (report.ok, report.cut.not_compared) {
+        (true, 0) => "All is well",
+        (true, 1..) => "Nothing wrong was found",
+        (false, _) => "Something is wrong",
+    };
     let mut text = match request.after {
         Some(trade) => format!("{verdict} with the trades after {}.\n", trade.short()),
         None => format!("{verdict}: {} records by {} authors were checked.\n", report.records, report.authors),
@@ -165,7 +179,11 @@ fn text(report: &AuditReport, request: &AuditRequest) -> String {
     }
     if let Some(sums) = &report.sums {
         let is_part = report.cut.trades || request.after.is_some();
-        let which = if is_part { "the escrows of these trades" } else { "all escrows" };
+        let which = match (report.cut.not_compared, is_part) {
+            (0, false) => "all escrows",
+            (0, true) => "the escrows of these trades",
+            (1.., _) => "the escrows that were compared",
+        };
         text.push_str(&format!("\nIn {which}, in BTC:\n{}", sum_lines(sums)));
     }
     let differing = |checkpoint: &&CheckpointView| checkpoint.relation == CheckpointRelation::Different;
@@ -200,6 +218,19 @@ fn left_out(report: &AuditReport) -> String {
         let trades = format::counted(cut.crowded, "trade");
         text.push_str(&format!("Others say so much about {trades} that not all of it was looked at.\n"));
     }
+    if cut.not_compared > 0 {
+        let trades = format::counted(cut.not_compared, "trade");
+        text.push_str(&format!("Not compared with the chain: {trades}. {ALONE}.\n"));
+        for (why, what) in [
+            (NotCompared::TooMuch, "more outputs than one audit looks up"),
+            (NotCompared::Failed, "the chain had no good answer"),
+        ] {
+            let count = report.trades.iter().filter(|trade| trade.not_compared == Some(why)).count();
+            if count > 0 {
+                text.push_str(&format!("  {what}: {}\n", format::counted(count as u64, "trade"))); // usize fits
+            }
+        }
+    }
     if cut.checkpoints {
         text.push_str("There are more checkpoints than were compared.\n");
     }
@@ -215,11 +246,15 @@ fn trades(trades: &[AuditedTrade]) -> String {
         let amount = |amount: Option<exchange_api::Sats>| amount.map_or_else(|| "-".to_owned(), format::btc);
         let txid =
             |tx: &Option<exchange_api::ChainTx>| tx.as_ref().map_or_else(|| "-".to_owned(), |tx| short_txid(&tx.txid));
+        let funding = match trade.not_compared {
+            Some(NotCompared::TooMuch | NotCompared::Failed) => "not compared".to_owned(),
+            None => txid(&trade.funding),
+        };
         table.row([
             trade.trade.short(),
             phase_name(trade.state).to_owned(),
             amount(trade.amount),
-            txid(&trade.funding),
+            funding,
             txid(&trade.spend),
             amount(trade.sums.map(|sums| sums.to_buyers)),
             amount(trade.sums.map(|sums| sums.to_sellers)),

@@ -24,7 +24,7 @@ pub struct AuditRequest {
 /// What an audit found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditReport {
-    /// Whether nothing is wrong.
+    /// Whether nothing is wrong with what was looked at: [`Self::cut`] tells what was not.
     pub ok: bool,
     /// How many records were checked: bytes, signatures, logs.
     pub records: u64,
@@ -53,7 +53,7 @@ pub struct AuditReport {
     pub cut: AuditCut,
 }
 
-/// What an audit did not look at or does not tell, because there is too much of it.
+/// What an audit did not look at or does not tell: there is too much of it, or the chain had no answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditCut {
     /// Whether more trades were agreed on than are listed: ask for those after the last of them.
@@ -66,6 +66,8 @@ pub struct AuditCut {
     pub violations: u64,
     /// How many proofs of misconduct are not told, likewise.
     pub evidence: u64,
+    /// How many of the trades that are listed were not compared with the chain, though it was asked: each says why.
+    pub not_compared: u64,
 }
 
 /// A trade in an audit.
@@ -85,6 +87,18 @@ pub struct AuditedTrade {
     pub spend: Option<ChainTx>,
     /// What went in and where it went, when the chain was asked.
     pub sums: Option<EscrowSums>,
+    /// Why it was not compared with the chain, though that was asked: then nothing is known of its coins.
+    pub not_compared: Option<NotCompared>,
+}
+
+/// Why a trade was not compared with the chain. An audit of this trade alone may tell more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotCompared {
+    /// More outputs are named or signed for than one report looks up of a trade.
+    TooMuch,
+    /// The chain had no good answer.
+    Failed,
 }
 
 /// What went into an escrow, or many, and where it went: `funded` is the sum of the others.

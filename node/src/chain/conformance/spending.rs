@@ -176,6 +176,9 @@ pub async fn an_outpoint_tells_its_life(harness: &mut impl Harness) {
     let beyond = OutPoint { vout: 1, ..outpoint };
     let none = chain.outpoint(beyond, watched().script(), birth).await.expect("the chain answers");
     assert_eq!(none, OutpointStatus::Unknown);
+    // It is older than who asks allows, and spent since: no backend fails for that.
+    let late = chain.outpoint(outpoint, watched().script(), birth + 1).await.expect("the chain answers");
+    assert!(late == OutpointStatus::Unknown || late == status().await, "{late:?}");
 }
 
 /// A transaction may be broadcast again in the pool, in the chain, and after its outputs are spent.

@@ -113,11 +113,11 @@ impl Node {
                     }
                 }
                 if tx.input.iter().any(|input| input.previous_output == outpoint) {
-                    let (output, created_at) = created.ok_or_else(|| {
-                        nonsense(format!(
-                            "{outpoint} was created below height {from_height}; search from further below"
-                        ))
-                    })?;
+                    let Some((output, created_at)) = created else {
+                        // It is older than who asks allows, or the chain moved below this search.
+                        let is_same = self.hash_at(tip.height).await? == Some(tip.hash);
+                        return Ok(is_same.then_some(OutpointStatus::Unknown));
+                    };
                     let by = Box::new(tx);
                     let height_of = Some(created_at);
                     return Ok(Some(OutpointStatus::Spent {

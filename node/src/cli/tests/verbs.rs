@@ -470,13 +470,13 @@ fn an_audit_that_finds_something_prints_it_and_exits_with_1() {
                 "trades": [{
                     "trade": TRADE, "state": "closed", "amount": 1_000_000, "escrow_address": "bcrt1pescrow",
                     "funding": { "txid": "cd".repeat(32), "confirmations": 3, "height": 110 }, "spend": null,
-                    "sums": sums,
+                    "sums": sums, "not_compared": null,
                 }],
                 "violations": [{ "record": OFFER, "trade": null, "rule": "the signature does not verify" }],
                 "evidence": [{ "record": null, "trade": TRADE, "rule": "a release is signed by the buyer" }],
                 "sums": sums,
                 "checkpoints": [],
-                "cut": { "trades": false, "crowded": 0, "checkpoints": false, "violations": 0, "evidence": 0 },
+                "cut": { "trades": false, "crowded": 0, "checkpoints": false, "violations": 0, "evidence": 0, "not_compared": 0 },
             }))
         }),
         ("exchange_auditFind", |_| Ok(json!([TRADE]))),
@@ -500,10 +500,10 @@ fn proofs_of_misconduct_fail_an_audit_only_if_asked() {
             "ok": true, "records": 42, "bare": 12, "lacked": 1, "authors": 3, "bids": 9, "agreed": 2, "violations": [], "sums": null,
             "trades": [{
                 "trade": TRADE, "state": "agreed", "amount": 1_000_000, "escrow_address": "bcrt1pescrow",
-                "funding": null, "spend": null, "sums": null,
+                "funding": null, "spend": null, "sums": null, "not_compared": null,
             }],
             "checkpoints": [],
-            "cut": { "trades": true, "crowded": 1, "checkpoints": true, "violations": 0, "evidence": 7 },
+            "cut": { "trades": true, "crowded": 1, "checkpoints": true, "violations": 0, "evidence": 7, "not_compared": 0 },
             "evidence": [{ "record": OFFER, "trade": null, "rule": "a release is signed by the buyer" }],
         }))
     })]);
@@ -523,6 +523,40 @@ fn proofs_of_misconduct_fail_an_audit_only_if_asked() {
     let strict = node.run(&["audit", "--strict"]);
     assert_eq!(strict.exit, 1);
     assert!(strict.err.contains("the history has 8 proofs of misconduct"), "{strict:?}");
+}
+
+#[test]
+fn a_trade_that_was_not_compared_is_not_called_well() {
+    let node = Node::answering(&[("exchange_audit", |_| {
+        let trade = |why: &str| {
+            json!({
+                "trade": TRADE, "state": "funded", "amount": 1_000_000, "escrow_address": "bcrt1pescrow",
+                "funding": null, "spend": null, "sums": null, "not_compared": why,
+            })
+        };
+        Ok(json!({
+            "ok": true, "records": 42, "bare": 0, "lacked": 0, "authors": 3, "bids": 2, "agreed": 2, "violations": [],
+            "trades": [trade("failed"), trade("too_much")],
+            "sums": {
+                "funded": 0, "to_buyers": 0, "to_sellers": 0, "to_arbiters": 0, "elsewhere": 0, "fees": 0, "held": 0,
+            },
+            "checkpoints": [],
+            "cut": {
+                "trades": false, "crowded": 0, "checkpoints": false, "violations": 0, "evidence": 0, "not_compared": 2,
+            },
+            "evidence": [],
+        }))
+    })]);
+    let ran = node.run(&["audit", "--chain"]);
+    assert_eq!(ran.exit, 0, "whoever makes up outputs makes nobody's audit fail: {ran:?}");
+    assert!(ran.out.starts_with("Nothing wrong was found: 42 records"), "{ran:?}");
+    assert!(ran.out.contains("Not compared with the chain: 2 trades. "), "{ran:?}");
+    let why = "  more outputs than one audit looks up: 1 trade\n  the chain had no good answer: 1 trade\n";
+    assert!(ran.out.contains(why) && ran.out.contains("0.01  not compared  "), "{ran:?}");
+    assert!(ran.out.contains("In the escrows that were compared, in BTC:"), "{ran:?}");
+    let strict = node.run(&["audit", "--chain", "--strict"]);
+    assert_eq!(strict.exit, 1);
+    assert!(strict.err.contains("not compared with the chain: 2 trades"), "{strict:?}");
 }
 
 #[test]
