@@ -120,7 +120,7 @@ fn fund(trade: &TradeView) -> Question {
         notes,
         warning: trade.funding.is_some().then(|| {
             "A payment into it was seen that your node did not make. If it is yours, do not pay again: what is paid twice is \
-             locked until the refund height."
+             locked until the refund height, and then not given back by this program."
                 .to_owned()
         }),
         yes: "Yes, fund it",

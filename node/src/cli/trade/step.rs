@@ -141,7 +141,8 @@ fn fund_question(trade: &TradeView) -> String {
     let beside = match &trade.funding {
         Some(seen) => format!(
             "Transaction {} pays this escrow already and waits for a block; your node did not make it. If you did, from a \
-             wallet elsewhere, do not pay again: what is paid twice is locked until the refund height. ",
+             wallet elsewhere, do not pay again: what is paid twice is locked until the refund height, and then \
+             taken back by descriptor and key alone, not by this program. ",
             seen.txid
         ),
         None => String::new(),

@@ -80,8 +80,8 @@ pub(super) fn next_step(trade: &Trade) -> NextStep {
         }
         (Phase::Funding, Role::Seller) if trade.hears_of_funding() => {
             let what = "a payment into the escrow was seen that your node did not make; a block takes it, or none does";
-            let otherwise = "if it is yours, wait, for what is paid twice is locked until the refund height; if not, pay in \
-                             yourself, or call it off";
+            let otherwise = "if it is yours, wait, for what is paid twice is locked until the refund height, and then not \
+                             given back by this program; if not, pay in yourself, or call it off";
             step(Actor::Chain, what.to_owned(), None, otherwise, None)
         }
         (Phase::Funding, _) => {
