@@ -113,9 +113,9 @@ impl SwarmTask {
         match event {
             gossipsub::Event::Message { propagation_source: source, message_id: id, message } => {
                 let topic = self.names.topic(&message.topic);
-                if let Err(Incoming { topic, id, source, .. }) =
-                    self.judges.submit(Incoming { topic, id, source, data: message.data })
-                {
+                let from = self.peers.source(&source);
+                let incoming = Incoming { topic, id, source, data: message.data };
+                if let Some(Incoming { topic, id, source, .. }) = self.judges.submit(from, incoming) {
                     // Too much at once: ask for it when there is time.
                     self.on_judged(Judged { topic, id, source, verdict: Verdict::Ignore, forked: None });
                     self.peers.want_all_soon(source, Instant::now());

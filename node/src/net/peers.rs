@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use super::client::PeerInfo;
 use super::config::NetLimits;
 use super::mail::MailMemory;
-use super::origin::{Network, Origin};
+use super::origin::{Network, Origin, Source};
 use super::swarm::MAX_SESSIONS;
 
 mod bucket;
@@ -197,6 +197,11 @@ impl Peers {
     /// Returns from whose share a peer takes.
     pub fn network(&self, peer: &PeerId) -> Option<Network> {
         self.peers.get(peer)?.network
+    }
+
+    /// Returns in whose line a peer waits for its turn.
+    pub fn source(&self, peer: &PeerId) -> Source {
+        self.network(peer).map_or(Source::Peer(*peer), Source::Network)
     }
 
     /// Returns the peers that count.
