@@ -91,17 +91,34 @@ impl Mailbox {
         }
         match self.way_of(&envelope) {
             Ok(Way::Into(mailbox)) => self.keep_and_deliver(mailbox, envelope),
-            Ok(Way::Waits(wait)) => {
-                self.parked().park(wait, envelope);
-                Verdict::Ignore
-            }
+            Ok(Way::Waits(wait)) => self.wait(wait, envelope),
             Err(_) => Verdict::Ignore,
         }
+    }
+
+    /// Lets a message wait. Its contract may have come, and been told, since the ledger was looked at: so it is looked again.
+    fn wait(&self, wait: Wait, envelope: Envelope) -> Verdict {
+        self.parked().park(wait, envelope.clone());
+        let Ok(Way::Into(mailbox)) = self.way_of(&envelope) else { return Verdict::Ignore };
+        let mut others = self.parked().take(&envelope.address.trade);
+        others.retain(|other| *other != envelope);
+        self.take_in(others);
+        self.keep_and_deliver(mailbox, envelope)
     }
 
     /// Takes in what waited for the acceptance of a bid, now that it is there.
     pub fn unpark(&self, trade: TradeId) {
         let ready = self.parked().take(&trade);
+        self.take_in(ready);
+    }
+
+    /// Does so for every trade, for who has not heard of all acceptances. What still has no contract waits on.
+    pub fn unpark_all(&self) {
+        let trades = self.parked().trades();
+        trades.into_iter().for_each(|trade| self.unpark(trade));
+    }
+
+    fn take_in(&self, ready: Vec<Envelope>) {
         for envelope in ready {
             let bytes = envelope.encode();
             if self.put(&bytes) == Verdict::Accept {

@@ -1,7 +1,7 @@
 //! Mail whose contract is not known yet: gossip may bring it and the acceptance on which it rests in either order. What finds no
 //! room is offered again by its sender.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use exchange_ledger::ids::{AuthorId, TradeId};
 use exchange_ledger::mail::{Address, Envelope};
@@ -59,6 +59,11 @@ impl Parked {
             ready.extend(its);
         }
         ready
+    }
+
+    /// Returns the trades whose mail waits.
+    pub fn trades(&self) -> BTreeSet<TradeId> {
+        self.for_acceptances.iter().chain(&self.for_bids).map(|envelope| envelope.address.trade).collect()
     }
 
     /// Returns how much mail waits.

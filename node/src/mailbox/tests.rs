@@ -88,6 +88,40 @@ async fn whoever_is_nobody_in_a_trade_takes_no_room_from_who_waits_for_its_contr
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_parked_as_its_acceptance_comes_in_or_while_it_is_not_told_of_waits_no_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
+    let private = Private::new(store.clone());
+    let trade = SampleTrade::new(Side::Sell);
+    let (contract, taker) = (trade.contract(), trade.taker.id());
+    let later = u64::from(EPOCH) + 3600;
+    Ledger::new(store.clone(), NETWORK).admit(&trade.records()[..3], later).unwrap();
+    let (keeper, thread) = Keeper::start(store.clone(), NETWORK).unwrap();
+    let mailbox = Mailbox::open(keeper, private, by_clock()).unwrap();
+    let kept = || mailbox.fetch(&contract.mailbox(&taker), 0, usize::MAX).0;
+    let [first, second, third] = [1, 2, 3].map(|epoch| seal(&trade.maker, taker, &contract, epoch).0);
+    let mut made_up = contract.clone();
+    made_up.trade = TradeId([7; 32]);
+    for envelope in [&first, &seal(&Author::new(9), taker, &made_up, 1).0] {
+        assert_eq!(mailbox.put(&envelope.encode()), Verdict::Ignore);
+    }
+    assert_eq!(mailbox.parked().len(), 2);
+
+    // Nobody tells of the acceptance, and the ledger was looked at before it came.
+    Ledger::new(store, NETWORK).admit(std::slice::from_ref(&trade.accept), later).unwrap();
+    assert_eq!(mailbox.wait(Wait::Acceptance, second.clone()), Verdict::Accept);
+    assert_eq!(kept(), [first.encode(), second.encode()]);
+    assert_eq!(mailbox.parked().len(), 1);
+
+    mailbox.parked().park(Wait::Acceptance, third.clone());
+    mailbox.unpark_all();
+    assert_eq!(kept(), [first.encode(), second.encode(), third.encode()]);
+    assert_eq!(mailbox.parked().len(), 1, "what has no contract waits on");
+    drop(mailbox);
+    thread.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_only_this_clock_calls_old_is_neither_dropped_nor_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), OpenOptions::default()).unwrap();

@@ -20,8 +20,6 @@ use super::swarm::{Answered, Event, SwarmTask};
 
 /// How long a node of another network is kept out: its user may correct the mistake.
 const OTHER_NETWORK_PAUSE: Duration = Duration::from_secs(600);
-/// Requests of all peers being answered at once, each with at most a response in memory. Of one address a quarter of them.
-const MAX_ANSWERS: usize = 64;
 
 type SyncEvent = request_response::Event<
     <SyncCodec as request_response::Codec>::Request,
@@ -113,9 +111,9 @@ impl SwarmTask {
         match event {
             gossipsub::Event::Message { propagation_source: source, message_id: id, message } => {
                 let topic = self.names.topic(&message.topic);
-                if let Err(Incoming { topic, id, source, .. }) =
-                    self.judges.submit(Incoming { topic, id, source, data: message.data })
-                {
+                let from = self.peers.source(&source);
+                let incoming = Incoming { topic, id, source, data: message.data };
+                if let Some(Incoming { topic, id, source, .. }) = self.judges.submit(from, incoming) {
                     // Too much at once: ask for it when there is time.
                     self.on_judged(Judged { topic, id, source, verdict: Verdict::Ignore, forked: None });
                     self.peers.want_all_soon(source, Instant::now());
@@ -191,8 +189,7 @@ impl SwarmTask {
         channel: request_response::ResponseChannel<<SyncCodec as request_response::Codec>::Response>,
     ) {
         let now = Instant::now();
-        let slot = (self.answers.len() < MAX_ANSWERS).then(|| self.peers.admit(peer, now)).flatten();
-        let Some(slot) = slot else {
+        let Some(slot) = self.peers.admit(peer, now) else {
             self.respond(channel, Response::Busy);
             return;
         };
@@ -200,9 +197,8 @@ impl SwarmTask {
         self.peers.charge(peer, network, serve::work(&request), now);
         let (replica, turns) = (self.replica.clone(), self.turns.clone());
         self.answers.spawn(async move {
-            let answer = timeout(REQUEST_TIMEOUT, serve::answer(&replica, &turns, request)).await.ok();
-            drop(slot);
-            Answered { peer, network, channel, answer }
+            let answer = timeout(REQUEST_TIMEOUT, serve::answer(&replica, &turns, &slot.asker, request)).await.ok();
+            Answered { peer, network, channel, slot, answer }
         });
     }
 

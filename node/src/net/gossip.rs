@@ -12,15 +12,13 @@ use libp2p::gossipsub::MessageId;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::origin::Source;
 use super::pace::Pace;
+use super::queue::{Receiver, Sender, queue};
 use super::swarm::Report;
 use super::{Replica, Verdict};
 
-mod queue;
-
-use queue::{Receiver, Sender, queue};
-
-/// Messages waiting to be judged, at most 20 MiB: what comes while the queue is full is ignored and healed by sync.
+/// Messages waiting to be judged, at most 20 MiB: what finds no room there is ignored and healed by sync.
 const MAX_WAITING: usize = 1024;
 /// Proofs of forks waiting to be judged, at most 2 MiB; each that is let in cost its author a ticket.
 const MAX_WAITING_PROOFS: usize = 256;
@@ -79,15 +77,15 @@ impl Judges {
         Self { records, mail, forks }
     }
 
-    /// Queues a message; gives it back when the queue is full, or its source has as much there as it may.
-    #[expect(clippy::result_large_err, reason = "the message is moved either way")]
-    pub fn submit(&self, message: Incoming) -> Result<(), Incoming> {
+    /// Queues a message. Returns what there is no room for: the message, when its source has as much there as it may, or
+    /// another one that had to make room, whose source has most there.
+    pub fn submit(&self, from: Source, message: Incoming) -> Option<Incoming> {
         let queue = match message.topic {
             Topic::Records => &self.records,
             Topic::Mail => &self.mail,
             Topic::Forks => &self.forks,
         };
-        queue.put(message.source, message)
+        queue.put(from, message)
     }
 }
 

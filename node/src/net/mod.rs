@@ -18,7 +18,8 @@
 //! | `gate` | who may connect: bans, the list of only peers, the share of an address |
 //! | `origin` | where a connection comes from |
 //! | `behaviour` | the composed libp2p behaviour and its bounds |
-//! | `gossip` | judging what gossip brings; in it `queue`, in which sources take turns |
+//! | `gossip` | judging what gossip brings |
+//! | `queue` | a queue in which sources take turns |
 //! | `pace` | how fast one author's news travel by gossip |
 //! | `told` | of which logs it was told that they have forked |
 //! | `protocol`, `codec` | the sync protocol: messages, and their bytes |
@@ -49,6 +50,7 @@ mod origin;
 mod pace;
 mod peers;
 mod protocol;
+mod queue;
 mod serve;
 mod swarm;
 mod sync;

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
 
 /// The IPv6 addresses that belong to whoever has an IPv4 address, which stands after these bits: 6to4, RFC 3056.
 const SIX_TO_FOUR: u16 = 0x2002;
@@ -23,6 +23,14 @@ pub(super) enum Network {
     V4(Ipv4Addr),
     /// The first 48 bits.
     V6([u16; 3]),
+}
+
+/// Who has a line of his own where peers take turns: all from one network together, so that many ids there have one turn.
+/// Whom no network stands for, since this node has dialled him or this machine's proxy brings him, has his own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Source {
+    Network(Network),
+    Peer(PeerId),
 }
 
 impl Origin {

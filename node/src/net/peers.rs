@@ -20,11 +20,12 @@ use libp2p::{Multiaddr, PeerId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::client::PeerInfo;
 use super::config::NetLimits;
 use super::mail::MailMemory;
-use super::origin::{Network, Origin};
+use super::origin::{Network, Origin, Source};
 use super::swarm::MAX_SESSIONS;
 
 mod bucket;
@@ -49,6 +50,9 @@ const COMPARE_BURST: u32 = 8;
 const COMPARE_PAUSE: Duration = Duration::from_secs(5);
 /// Requests of one peer being answered at once.
 const MAX_ANSWERS: usize = 8;
+/// Requests of all peers being answered at once, besides one of each, which nobody can take from him. With these they are at
+/// most as many more as there can be connections, each with at most a response in memory.
+const MAX_COMMON_ANSWERS: usize = 64;
 /// Requests of one peer a second over time, and in a burst: a session needs one for every 256 KiB or 256 logs.
 const REQUESTS_PER_SECOND: u32 = 100;
 const REQUEST_BURST: u32 = 400;
@@ -73,6 +77,8 @@ pub(super) struct Peers {
     /// Bytes a second that each is served.
     serve_rate: u32,
     shares: Shares,
+    /// The room for requests of all, besides the first one of each.
+    answers: Arc<Semaphore>,
     /// Whether all are named in the configuration: then each has what he has alone.
     only_peers: bool,
 }
@@ -109,6 +115,8 @@ pub(super) struct Peer {
     /// Sessions in a row that broke off or left something, and brought nothing.
     fruitless: u32,
     answers: Arc<Semaphore>,
+    /// Cancelled when it has gone.
+    gone: CancellationToken,
     requests: Bucket,
     bytes: Bucket,
     /// What it may take though the share of its network is used up.
@@ -118,8 +126,19 @@ pub(super) struct Peer {
 /// The right to have one request answered. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
+    pub asker: Asker,
     _own: OwnedSemaphorePermit,
     _shared: Option<OwnedSemaphorePermit>,
+    _common: Option<OwnedSemaphorePermit>,
+}
+
+/// Who has asked, as far as it decides whose turn it is.
+#[derive(Debug, Clone)]
+pub(super) struct Asker {
+    pub source: Source,
+    /// Cancelled when he has gone. From then on he waits for no turn, or who comes again and again would have a first request
+    /// each time.
+    pub gone: CancellationToken,
 }
 
 /// How a session ended, as far as planning goes.
@@ -136,7 +155,8 @@ pub(super) enum Ending {
 impl Peers {
     pub fn new(limits: &NetLimits, only_peers: bool) -> Self {
         let NetLimits { sync_interval, serve_rate, .. } = *limits;
-        Self { peers: HashMap::new(), sync_interval, serve_rate, shares: Shares::new(limits), only_peers }
+        let answers = Arc::new(Semaphore::new(MAX_COMMON_ANSWERS));
+        Self { peers: HashMap::new(), sync_interval, serve_rate, shares: Shares::new(limits), answers, only_peers }
     }
 
     /// There is a connection to a peer, which this node has dialled or not; it may be one of several.
@@ -163,7 +183,9 @@ impl Peers {
     }
 
     pub fn disconnected(&mut self, peer: PeerId, now: Instant) {
-        if let Some(Peer { network: Some(network), .. }) = self.peers.remove(&peer) {
+        let Some(Peer { network, gone, .. }) = self.peers.remove(&peer) else { return };
+        gone.cancel();
+        if let Some(network) = network {
             self.shares.leave(&network, now);
         }
     }
@@ -197,6 +219,11 @@ impl Peers {
     /// Returns from whose share a peer takes.
     pub fn network(&self, peer: &PeerId) -> Option<Network> {
         self.peers.get(peer)?.network
+    }
+
+    /// Returns in whose line a peer waits for its turn.
+    pub fn source(&self, peer: &PeerId) -> Source {
+        self.network(peer).map_or(Source::Peer(*peer), Source::Network)
     }
 
     /// Returns the peers that count.
@@ -325,9 +352,10 @@ impl Peers {
         }
     }
 
-    /// Returns the right to have one request answered; `None` when the peer, or those from its network together, ask too
+    /// Returns the right to have one request answered; `None` when the peer, those from its network together, or all ask too
     /// much. One request at a time is its own.
     pub fn admit(&mut self, peer: PeerId, now: Instant) -> Option<Slot> {
+        let source = self.source(&peer);
         let peer = self.peers.get_mut(&peer)?;
         let share = peer.network.and_then(|network| self.shares.get_mut(&network));
         let is_first = peer.answers.available_permits() == MAX_ANSWERS;
@@ -336,9 +364,12 @@ impl Peers {
             Some(share) if !is_first => Some(share.slot()?),
             Some(_) | None => None,
         };
+        let common = if is_first { None } else { Some(Arc::clone(&self.answers).try_acquire_owned().ok()?) };
         let has_more = peer.own_bytes.has_any(now);
         let has_bytes = peer.bytes.has_any(now) && share.is_none_or(|share| share.has_bytes(now) || has_more);
-        (has_bytes && peer.requests.take(now)).then_some(Slot { _own: own, _shared: shared })
+        let asker = Asker { source, gone: peer.gone.clone() };
+        let slot = Slot { asker, _own: own, _shared: shared, _common: common };
+        (has_bytes && peer.requests.take(now)).then_some(slot)
     }
 
     /// Charges a peer and its network for a request or an answer; the network even if the peer has gone. What they take
@@ -375,6 +406,7 @@ impl Peer {
             memory: MailMemory::default(),
             bodies: (None, now),
             answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
+            gone: CancellationToken::new(),
             fruitless: 0,
             requests: Bucket::new(REQUESTS_PER_SECOND, REQUEST_BURST, now),
             bytes: Bucket::new(serve_rate, serve_rate.saturating_mul(BURST_SECONDS), now),

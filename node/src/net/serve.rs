@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::thread;
 
 use exchange_ledger::sync;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::gate::Offence;
+use super::peers::Asker;
 use super::protocol::{Delivery, MAX_ANSWER_BYTES, MAX_MAIL_LEN, Request, Response};
+use super::queue::{Sender, queue};
 use super::sync::reading;
 use super::{Replica, Verdict};
 
@@ -20,13 +22,19 @@ const ENVELOPE_WORK: usize = 4096;
 /// Look-ups at once at least: while one waits for the disk another goes on.
 const MIN_TURNS: usize = 2;
 
-/// Whose turn it is to look something up, first come, first served. Half of the cores are for it, so that whatever peers ask,
-/// and however many of them, what this node takes in, publishes and shows goes on. Mail has turns of its own, for to keep it
-/// waits for the disk.
+/// How many wait for their turn: some times as many as are admitted, for those who have given up stay in line.
+const MAX_WAITING: usize = 1024;
+
+/// The right to look something up.
+type Turn = OwnedSemaphorePermit;
+
+/// Whose turn it is to look something up: each address has a line, and the lines take turns. Half of the cores are for it, so
+/// that whatever peers ask, and however many of them, what this node takes in, publishes and shows goes on. Mail has turns of
+/// its own, for to keep it waits for the disk.
 #[derive(Debug, Clone)]
 pub(super) struct Turns {
-    ledger: Arc<Semaphore>,
-    mail: Arc<Semaphore>,
+    ledger: Arc<Sender<oneshot::Sender<Turn>>>,
+    mail: Arc<Sender<oneshot::Sender<Turn>>>,
 }
 
 impl Turns {
@@ -37,19 +45,39 @@ impl Turns {
 
     /// Returns so many turns of each kind.
     pub fn new(number: usize) -> Self {
-        Self { ledger: Arc::new(Semaphore::new(number)), mail: Arc::new(Semaphore::new(number)) }
+        Self { ledger: Arc::new(hand_out(number)), mail: Arc::new(hand_out(number)) }
     }
 }
 
-/// Waits for a turn; `None` would be the end of all turns, which nobody brings about.
-async fn turn(of: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    Arc::clone(of).acquire_owned().await.ok()
+/// Starts a task that hands out turns, so many at once, until what it returns is dropped.
+fn hand_out(number: usize) -> Sender<oneshot::Sender<Turn>> {
+    let (asked, mut waiting) = queue::<oneshot::Sender<Turn>>(MAX_WAITING);
+    let turns = Arc::new(Semaphore::new(number));
+    tokio::spawn(async move {
+        while let Ok(turn) = Arc::clone(&turns).acquire_owned().await
+            && let Some(next) = waiting.take(1).await.pop()
+        {
+            drop(next.send(turn)); // who has given up leaves it to the next
+        }
+    });
+    asked
+}
+
+/// Waits for a turn; `None` when who asks has gone, or has far too many in line.
+async fn turn(of: &Sender<oneshot::Sender<Turn>>, asker: &Asker) -> Option<Turn> {
+    let (turn, given) = oneshot::channel();
+    drop(of.put(asker.source, turn));
+    asker.gone.run_until_cancelled(given).await?.ok()
 }
 
 /// Does something for mail when it has its turn, which it keeps to its end even if nobody waits for it any more. `None` when
-/// the node is stopping.
-async fn for_mail<R: Send + 'static>(turns: &Turns, work: impl Future<Output = R> + Send + 'static) -> Option<R> {
-    let turn = turn(&turns.mail).await?;
+/// it gets none, or the node is stopping.
+async fn for_mail<R: Send + 'static>(
+    turns: &Turns,
+    asker: &Asker,
+    work: impl Future<Output = R> + Send + 'static,
+) -> Option<R> {
+    let turn = turn(&turns.mail, asker).await?;
     let task = tokio::spawn(async move {
         let result = work.await;
         drop(turn);
@@ -94,10 +122,15 @@ pub(super) fn work(request: &Request) -> usize {
 }
 
 /// Answers a request that has passed its check.
-pub(super) async fn answer(replica: &Arc<dyn Replica>, turns: &Turns, request: Request) -> Result<Answer, Offence> {
+pub(super) async fn answer(
+    replica: &Arc<dyn Replica>,
+    turns: &Turns,
+    asker: &Asker,
+    request: Request,
+) -> Result<Answer, Offence> {
     match request {
         Request::Ledger(request) => {
-            let Some(turn) = turn(&turns.ledger).await else { return Ok(plain(Response::Busy, 1)) };
+            let Some(turn) = turn(&turns.ledger, asker).await else { return Ok(plain(Response::Busy, 1)) };
             let answered = reading(replica, move |own| {
                 let answered = sync::answer(own, &request);
                 drop(turn);
@@ -128,7 +161,7 @@ pub(super) async fn answer(replica: &Arc<dyn Replica>, turns: &Turns, request: R
                 }
                 let kept = Arc::clone(replica);
                 let look_up = async move { kept.mail(want.mailbox, want.after, room).await };
-                let Some((envelopes, cursor)) = for_mail(turns, look_up).await else { break };
+                let Some((envelopes, cursor)) = for_mail(turns, asker, look_up).await else { break };
                 room = room.saturating_sub(envelopes.iter().map(Vec::len).sum());
                 deliveries.push(Delivery { envelopes, cursor });
             }
@@ -138,7 +171,7 @@ pub(super) async fn answer(replica: &Arc<dyn Replica>, turns: &Turns, request: R
             let mut new = Vec::new();
             for envelope in envelopes {
                 let (kept, copy) = (Arc::clone(replica), envelope.clone());
-                match for_mail(turns, async move { kept.put_mail(copy).await }).await {
+                match for_mail(turns, asker, async move { kept.put_mail(copy).await }).await {
                     Some(Verdict::Accept) => new.push(envelope),
                     Some(Verdict::Keep | Verdict::Ignore | Verdict::Later | Verdict::Orphan(_)) | None => {}
                     Some(Verdict::Reject) => return Err(Offence::InvalidMail),
@@ -165,10 +198,13 @@ mod tests {
     use exchange_ledger::sync::message::{ItemWant, MAX_ITEMS, MAX_WANTS, Want};
     use exchange_ledger::sync::sketch::Item;
     use libp2p::PeerId;
+    use tokio::sync::mpsc;
     use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
 
     use super::super::Own;
     use super::super::config::NetLimits;
+    use super::super::origin::Source;
     use super::super::peers::Peers;
     use super::super::protocol::{MAX_MAILBOXES, WireCursor};
     use super::*;
@@ -300,6 +336,41 @@ mod tests {
         async fn peer_changed(&self, _: PeerId, _: bool) {}
     }
 
+    fn asker() -> Asker {
+        Asker { source: Source::Peer(PeerId::random()), gone: CancellationToken::new() }
+    }
+
+    #[tokio::test]
+    async fn who_asks_little_waits_for_one_look_up_of_who_asks_much_and_who_has_gone_for_none() {
+        let turns = Turns::new(1);
+        let (much, gone, little) = (asker(), asker(), asker());
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let ask = |who: &Asker, name: &'static str| {
+            let (turns, who, tell) = (turns.clone(), who.clone(), tell.clone());
+            tokio::spawn(async move {
+                let turn = turn(&turns.ledger, &who).await;
+                tell.send((name, turn.is_some())).unwrap();
+            });
+        };
+        let settle = async || {
+            for _ in 0..1000 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let held = turn(&turns.ledger, &much).await;
+        assert!(held.is_some());
+        (0..50).for_each(|_| ask(&much, "much"));
+        ask(&gone, "gone");
+        settle().await;
+        ask(&little, "little");
+        settle().await;
+        gone.gone.cancel();
+        assert_eq!(told.recv().await, Some(("gone", false)));
+        drop(held);
+        let first = [told.recv().await, told.recv().await];
+        assert_eq!(first, [Some(("much", true)), Some(("little", true))]);
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn few_answers_are_looked_up_at_once_however_many_are_asked_for_and_given_up() {
         let slow = Arc::new(Slow::default());
@@ -316,7 +387,7 @@ mod tests {
                 // Some are at it when their time is over, and some have not begun.
                 let patience = Slow::TIME * 5 / 2;
                 tokio::spawn(async move {
-                    tokio::time::timeout(patience, answer(&replica, &turns, request)).await.ok();
+                    tokio::time::timeout(patience, answer(&replica, &turns, &asker(), request)).await.ok();
                 })
             };
             let asked: Vec<_> = (0..20).map(asks).collect();

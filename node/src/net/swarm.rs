@@ -28,7 +28,7 @@ use super::gate::Offence;
 use super::gossip::{Judged, Judges, Topic};
 use super::link::{Link, RequestError};
 use super::origin::Network;
-use super::peers::{Ending, Peers};
+use super::peers::{Ending, Peers, Slot};
 use super::protocol::{Malformed, Names, Request, Response};
 use super::serve::{Answer, News, Turns};
 use super::sync::{Gain, Session, SessionEnd, SessionError};
@@ -62,6 +62,8 @@ pub(super) struct Answered {
     /// Whose share it is taken from.
     pub network: Option<Network>,
     pub channel: Channel,
+    /// It counts as long as its answer is in memory.
+    pub slot: Slot,
     pub answer: Option<Result<Answer, Offence>>,
 }
 
@@ -394,9 +396,10 @@ impl SwarmTask {
 
     fn on_answered(&mut self, answered: Result<Answered, task::JoinError>) {
         match answered {
-            Ok(Answered { peer, network, channel, answer: Some(Ok(answer)) }) => {
+            Ok(Answered { peer, network, channel, slot, answer: Some(Ok(answer)) }) => {
                 self.peers.charge(peer, network, answer.size, Instant::now());
                 self.respond(channel, answer.response);
+                drop(slot);
                 match answer.news {
                     News::None => {}
                     News::InSync => self.peers.digest_seen(peer, true, Instant::now()),

@@ -61,8 +61,11 @@ pub(super) async fn forward_mail(parts: Arc<Parts>) {
                     // It checks signatures and writes: off the async threads.
                     let _ = tokio::task::spawn_blocking(move || mailbox.unpark(trade)).await;
                 },
-                // What stays parked is offered again by its sender.
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                // An acceptance may be among what was missed.
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    let mailbox = parts.mailbox.clone();
+                    let _ = tokio::task::spawn_blocking(move || mailbox.unpark_all()).await;
+                }
                 Err(broadcast::error::RecvError::Closed) => return,
             },
         }

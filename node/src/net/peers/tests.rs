@@ -172,6 +172,24 @@ fn one_address_or_network_has_its_share_of_the_answers() {
 }
 
 #[test]
+fn who_fills_all_answers_from_many_addresses_leaves_each_peer_one_of_his_own() {
+    let now = Instant::now();
+    let mut peers = Peers::new(&NetLimits::default(), false);
+    let honest = from(&mut peers, "/ip4/203.0.113.200/tcp/1", now);
+    let mut held = Vec::new();
+    for address in 1..=11 {
+        for _ in 0..8 {
+            let id = from(&mut peers, &format!("/ip4/203.0.113.{address}/tcp/1"), now);
+            held.extend(asks_on(&mut peers, id, now));
+        }
+    }
+    assert_eq!(held.len(), 11 * 8 + MAX_COMMON_ANSWERS);
+    assert_eq!(asks_on(&mut peers, honest, now).len(), 1);
+    drop(held);
+    assert_eq!(asks_on(&mut peers, honest, now).len(), MAX_ANSWERS);
+}
+
+#[test]
 fn whom_this_node_has_dialled_or_is_told_of_takes_from_no_share() {
     let now = Instant::now();
     let address = "/ip4/203.0.113.7/tcp/1";

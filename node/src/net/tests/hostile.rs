@@ -326,7 +326,8 @@ async fn a_proof_of_a_fork_waits_for_no_flood_of_worthless_ones() {
     let (liar, honest) = (PeerId::random(), PeerId::random());
     let arrives = |source, proof: &exchange_ledger::sync::Proof| {
         let (id, data) = (MessageId::new(b"any"), proof.encode());
-        judges.submit(gossip::Incoming { topic: gossip::Topic::Forks, id, source, data }).is_ok()
+        let incoming = gossip::Incoming { topic: gossip::Topic::Forks, id, source, data };
+        judges.submit(origin::Source::Peer(source), incoming).is_none()
     };
     assert_eq!((0..10_000).filter(|_| arrives(liar, &worthless)).count(), 128, "half of the queue");
     assert!(arrives(honest, &proof));
