@@ -186,7 +186,11 @@ fn who_fills_all_answers_from_many_addresses_leaves_each_peer_one_of_his_own() {
     assert_eq!(held.len(), 11 * 8 + MAX_COMMON_ANSWERS);
     assert_eq!(asks_on(&mut peers, honest, now).len(), 1);
     drop(held);
-    assert_eq!(asks_on(&mut peers, honest, now).len(), MAX_ANSWERS);
+    let slots = asks_on(&mut peers, honest, now);
+    assert_eq!(slots.len(), MAX_ANSWERS);
+    assert!(slots.iter().all(|slot| !slot.asker.gone.is_cancelled()));
+    peers.disconnected(honest, now);
+    assert!(slots.iter().all(|slot| slot.asker.gone.is_cancelled()), "it waits for no turn any more");
 }
 
 #[test]
