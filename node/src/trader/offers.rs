@@ -223,8 +223,8 @@ impl Trader {
     }
 
     /// Returns the payment details that an acceptance of this bid hands over: those that were chosen for it, with the salt of
-    /// their commitment, or else those of the offer. `None` when there are none.
-    pub(super) fn details_for(&self, active: &Active) -> Result<Option<(Option<[u8; 32]>, String)>, ApiError> {
+    /// their commitment, or else those of the offer, which have none yet. `None` when there are none.
+    pub(super) fn details_for(&self, active: &Active) -> Result<Option<Details>, ApiError> {
         if let Some((salt, chosen)) = &active.trade.local().details
             && !is_blank(chosen)
         {
@@ -249,6 +249,9 @@ impl Trader {
         }
     }
 }
+
+/// Payment details, and the salt of their commitment, if it was chosen.
+pub(super) type Details = (Option<[u8; 32]>, String);
 
 /// Says what an arbiter does not serve of what is to be offered.
 fn unserved(arbiter: &ArbiterView, request: &PostOffer) -> String {
