@@ -295,11 +295,12 @@ fn a_flood_of_offers_that_have_ended_is_read_bit_by_bit_and_hides_no_open_one() 
 
 #[test]
 fn what_ended_without_room_to_note_it_is_found_again() {
-    let soon = NOW + 1_000;
+    const EACH: usize = changes::MAX_ENDED / 2 + 1_500;
+    let soon = u64::from(EPOCH) + EACH as u64 + 100;
     let mut authors = [Author::new(8), Author::new(9)];
     let mut ended: Vec<Record> = Vec::new();
     for author in &mut authors {
-        ended.extend(post_until(author, changes::MAX_ENDED / 2 + 1_500, soon));
+        ended.extend(post_until(author, EACH, soon));
     }
     let open = post(&mut authors[1], 1);
     let mut ledger = ledger();
