@@ -120,7 +120,14 @@ async fn what_no_peer_takes_is_not_heard_of_and_may_be_sent_later() {
     let rate = chain.fee_rate(1).await.unwrap();
     assert!(rate >= FeeRate::BROADCAST_MIN);
     chain.mine(2, ANYONE.to_p2wsh()).await.unwrap();
-    chain.broadcast(&young).await.unwrap();
+    // It is offered again without a wait; its echo tells that it was taken.
+    let taken = async {
+        while let Err(not_yet) = chain.broadcast(&young).await {
+            assert!(matches!(not_yet, ChainError::Unasked { .. }), "{not_yet:?}");
+            sleep(std::time::Duration::from_secs(1)).await;
+        }
+    };
+    timeout(PATIENCE, taken).await.expect("peers take it now");
     chain.broadcast(&coinbase_spend(&coin, Amount::from_sat(1_000))).await.unwrap();
     chain.mine(1, ScriptBuf::new_op_return([0; 4])).await.unwrap();
     let status = chain.outpoint(OutPoint { txid: young.compute_txid(), vout: 0 }, ANYONE.to_p2wsh(), 1).await.unwrap();
