@@ -11,7 +11,8 @@ use crate::cli::values::phase_name;
 /// Between two looks: a trade moves by blocks and by people.
 const POLL: Duration = Duration::from_millis(250);
 
-/// Waits until the trade has come to `wanted`, or past it, and the node has read the chain to its tip.
+/// Waits until the trade has come to `wanted`, or past it, and the node has read the chain to its tip. A buyer who waits for the
+/// escrow waits until he may pay for it.
 ///
 /// # Errors
 /// When it cannot come there any more, or not in time.
