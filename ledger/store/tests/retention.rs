@@ -199,6 +199,28 @@ fn a_bare_record_takes_less_room() {
     assert_eq!(disk.droppable(u64::MAX, None, 9).unwrap(), []);
 }
 
+#[test]
+fn who_reads_meanwhile_is_told_of_no_record_as_it_was_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, mut log) = (open(&dir), Log::new(1, 0));
+    let record = log.append_some();
+    let id = record.id();
+    disk.commit(&Batch { records: vec![record.clone()], ..Batch::default() }).unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for _ in 0..50 {
+                disk.drop_bodies(&[id]).unwrap();
+                assert_eq!(disk.record(&id).unwrap(), record.bared());
+                disk.keep_bodies(std::slice::from_ref(&record)).unwrap();
+                assert_eq!(disk.record(&id).unwrap().as_ref(), Some(&record));
+            }
+        });
+        while !writer.is_finished() {
+            assert!(disk.record(&id).unwrap().is_some());
+        }
+    });
+}
+
 fn drop_everything(disk: &Store, told: &mut impl Write) {
     let mut after: Option<Aged> = None;
     loop {

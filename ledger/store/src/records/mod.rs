@@ -17,7 +17,6 @@ use crate::row;
 mod cache;
 mod commit;
 mod ends;
-mod generations;
 
 use cache::Cache;
 use ends::Ends;
@@ -53,10 +52,10 @@ impl Records {
     }
 
     pub fn record(&self, id: &RecordId) -> Result<Option<Record>, StorageError> {
-        if let Some(record) = self.cache.get(id) {
-            return Ok(Some(record));
-        }
-        let time = self.cache.time();
+        let time = match self.cache.get(id) {
+            Ok(record) => return Ok(Some(record)),
+            Err(time) => time,
+        };
         let Some((spot, standing)) = self.spot(id)? else { return Ok(None) };
         let name = self.name(spot.log)?;
         let decode = |row: &[u8]| row::decode(row, &name, spot.seq);
