@@ -13,13 +13,14 @@
 //! | `client` | the handle that the rest of the node holds |
 //! | `swarm`, `events` | the task: commands, reports and events in, decisions out |
 //! | `listen`, `watchers` | setting it up, and two small tasks beside it |
-//! | `peers` | who is connected, and when to sync with whom; beside it `plan`, what a session is to do, `bucket`, what a peer may take, and `shares`, what those from one network may |
+//! | `peers` | who is connected, and when to sync with whom; beside it `plan`, what a session is to do, and `shares`, what those from one network may take |
 //! | `dialer` | bootstrap addresses and when to dial them again |
 //! | `gate` | who may connect: bans, the list of only peers, the share of an address |
 //! | `origin` | where a connection comes from |
 //! | `behaviour` | the composed libp2p behaviour and its bounds |
 //! | `gossip` | judging what gossip brings |
 //! | `queue` | a queue in which sources take turns |
+//! | `bucket` | how much may be taken at once, and over time |
 //! | `pace` | how fast one author's news travel by gossip |
 //! | `told` | of which logs it was told that they have forked |
 //! | `protocol`, `codec` | the sync protocol: messages, and their bytes |
@@ -34,6 +35,7 @@ use exchange_ledger::record::Record;
 use libp2p::PeerId;
 
 mod behaviour;
+mod bucket;
 mod claims;
 mod client;
 mod codec;

@@ -22,17 +22,16 @@ use tokio::task;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::bucket::Bucket;
 use super::client::PeerInfo;
 use super::config::NetLimits;
 use super::mail::MailMemory;
 use super::origin::{Network, Origin, Source};
 use super::swarm::MAX_SESSIONS;
 
-mod bucket;
 mod plan;
 mod shares;
 
-use bucket::{Bucket, Paced};
 pub(super) use plan::{Plan, PlannedBodies};
 use shares::Shares;
 
@@ -103,7 +102,7 @@ pub(super) struct Peer {
     not_before: Instant,
     /// When the pause after comparisons that brought nothing is over.
     compare_not_before: Instant,
-    comparisons: Paced,
+    comparisons: Bucket,
     /// From when on it is compared with whatever the share of its network says: as often as one that is idle, not counting
     /// the first time.
     compare_by_itself: Instant,
@@ -280,7 +279,7 @@ impl Peers {
         if compare {
             peer.due = now + interval;
             peer.compare_by_itself = now + self.sync_interval;
-            peer.comparisons.take(now);
+            peer.comparisons.take_anyway(now);
             if let Some(share) = peer.network.and_then(|network| self.shares.get_mut(&network)) {
                 share.compare(now);
             }
@@ -375,7 +374,7 @@ impl Peers {
     /// Charges a peer and its network for a request or an answer; the network even if the peer has gone. What they take
     /// beyond their share they have to wait for.
     pub fn charge(&mut self, peer: PeerId, network: Option<Network>, bytes: usize, now: Instant) {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.bytes.charge(bytes, now);
             peer.own_bytes.charge(bytes, now);
@@ -400,7 +399,7 @@ impl Peer {
             due: now,
             not_before: now,
             compare_not_before: now,
-            comparisons: Paced::new(COMPARE_BURST, COMPARE_PAUSE, now),
+            comparisons: Bucket::paced(COMPARE_BURST, COMPARE_PAUSE, now),
             compare_by_itself: now,
             deaf_until: now,
             memory: MailMemory::default(),
@@ -408,9 +407,9 @@ impl Peer {
             answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
             gone: CancellationToken::new(),
             fruitless: 0,
-            requests: Bucket::new(REQUESTS_PER_SECOND, REQUEST_BURST, now),
-            bytes: Bucket::new(serve_rate, serve_rate.saturating_mul(BURST_SECONDS), now),
-            own_bytes: Bucket::new(serve_rate / OWN_PART, serve_rate / OWN_PART, now),
+            requests: Bucket::per_second(REQUESTS_PER_SECOND, REQUEST_BURST, now),
+            bytes: Bucket::per_second(serve_rate, serve_rate.saturating_mul(BURST_SECONDS), now),
+            own_bytes: Bucket::per_second(serve_rate / OWN_PART, serve_rate / OWN_PART, now),
         }
     }
 

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::bucket::{Bucket, Paced};
 use super::{BURST_SECONDS, COMPARE_BURST, COMPARE_PAUSE};
+use crate::net::bucket::Bucket;
 use crate::net::config::NetLimits;
 use crate::net::origin::Network;
 
@@ -50,7 +50,7 @@ pub(super) struct Share {
     size: Size,
     answers: Arc<Semaphore>,
     bytes: Bucket,
-    comparisons: Paced,
+    comparisons: Bucket,
 }
 
 impl Shares {
@@ -110,8 +110,8 @@ impl Share {
             left: now,
             size,
             answers: Arc::new(Semaphore::new(size.answers)),
-            bytes: Bucket::new(size.rate, size.rate.saturating_mul(BURST_SECONDS), now),
-            comparisons: Paced::new(burst, COMPARE_PAUSE / size.compared_as, now),
+            bytes: Bucket::per_second(size.rate, size.rate.saturating_mul(BURST_SECONDS), now),
+            comparisons: Bucket::paced(burst, COMPARE_PAUSE / size.compared_as, now),
         }
     }
 
@@ -120,23 +120,23 @@ impl Share {
         Arc::clone(&self.answers).try_acquire_owned().ok()
     }
 
-    pub fn has_bytes(&mut self, now: Instant) -> bool {
+    pub fn has_bytes(&self, now: Instant) -> bool {
         self.bytes.has_any(now)
     }
 
-    pub fn charge(&mut self, bytes: i64, now: Instant) {
+    pub fn charge(&mut self, bytes: u64, now: Instant) {
         self.bytes.charge(bytes, now);
     }
 
     /// A peer is compared with.
     pub fn compare(&mut self, now: Instant) {
-        self.comparisons.take(now);
+        self.comparisons.take_anyway(now);
     }
 
     /// Tells whether nothing of it is taken.
-    fn is_whole(&mut self, now: Instant) -> bool {
+    fn is_whole(&self, now: Instant) -> bool {
         let is_answered = self.answers.available_permits() == self.size.answers;
-        is_answered && self.comparisons.is_rested(now) && self.bytes.is_full(now)
+        is_answered && self.comparisons.is_full(now) && self.bytes.is_full(now)
     }
 }
 
@@ -158,7 +158,7 @@ mod tests {
         let ms = |ms| start + Duration::from_millis(ms);
         for number in 1..=MAX_SHARES as u32 {
             shares.enter(network(number), ms(number.into()));
-            shares.get_mut(&network(number)).unwrap().charge(i64::MAX, ms(number.into()));
+            shares.get_mut(&network(number)).unwrap().charge(u64::MAX, ms(number.into()));
             shares.leave(&network(number), ms(number.into()));
         }
         assert_eq!(shares.shares.len(), MAX_SHARES);
