@@ -8,6 +8,7 @@ use crate::ids::{AuthorId, RecordId, TradeId};
 use crate::record::{Kind, LogId, Record, RecordError};
 use crate::storage::{Storage, StorageError};
 use crate::trade::{Bid, Contract, ContractError, Escrow, Facts};
+use crate::turns::in_turn;
 
 mod about;
 mod plan;
@@ -229,21 +230,20 @@ impl<S: Storage> Ledger<S> {
     /// When the store fails.
     pub fn bids(&self, offer: &RecordId, each: usize, authors: usize) -> Result<Vec<TradeId>, StorageError> {
         let subject = bids_for(offer);
-        let mut bids: Vec<(usize, TradeId)> = Vec::new();
+        let mut bids: Vec<(AuthorId, TradeId)> = Vec::new();
         let mut last = None;
         for _ in 0..authors {
             let Some(author) = self.storage.next_about(&subject, last.as_ref())? else { break };
             last = Some(author);
-            for (number, id) in self.storage.about(&subject, Some(&author), each)?.into_iter().enumerate() {
+            for id in self.storage.about(&subject, Some(&author), each)? {
                 match self.bid(id.into()) {
-                    Ok(_) => bids.push((number, id.into())),
+                    Ok(_) => bids.push((author, id.into())),
                     Err(TradeError::Storage(error)) => return Err(error),
                     Err(TradeError::Unknown(_) | TradeError::Invalid(..) | TradeError::Bare(_)) => {}
                 }
             }
         }
-        bids.sort_by_key(|(number, _)| *number);
-        Ok(bids.into_iter().map(|(_, id)| id).collect())
+        Ok(in_turn(bids, |(author, _)| *author).into_iter().map(|(_, id)| id).collect())
     }
 
     /// Returns a bid and its record.

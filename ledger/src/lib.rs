@@ -27,6 +27,7 @@ pub mod sync;
 pub mod testing;
 pub mod text;
 pub mod trade;
+pub mod turns;
 #[cfg(test)]
 mod vectors;
 pub mod wire;

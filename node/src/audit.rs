@@ -17,6 +17,7 @@ use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Phase, Role, SpendPath
 use exchange_ledger::wire::Outpoint;
 use exchange_store::{Store, audit};
 
+use crate::blocking::blocking;
 use crate::chain::{ChainBackend, ChainError};
 use crate::errors::ExplainResult;
 use crate::{checkpoints, entropy};
@@ -52,7 +53,7 @@ pub async fn run(
 ) -> Result<AuditReport, ApiError> {
     let reader = ledger.clone();
     let scope = Scope { author: request.author, trade: request.trade, after: request.after };
-    let read = tokio::task::spawn_blocking(move || {
+    let read = blocking(move || {
         if let Some(trade) = scope.after
             && reader.record(&trade.into()).explained()?.is_none()
         {
@@ -63,9 +64,9 @@ pub async fn run(
             (None, None) => checkpoint::compare(reader.storage(), &trusted).explained()?,
             (Some(_), _) | (None, Some(_)) => Comparison::default(),
         };
-        Ok::<_, ApiError>((found, said))
+        Ok((found, said))
     });
-    let (found, said) = read.await.map_err(|error| ApiError::new(Code::Internal, error.to_string(), ""))??;
+    let (found, said) = read.await?;
     let mut report = AuditReport {
         ok: true,
         records: found.records,
@@ -169,7 +170,7 @@ const fn is_of_all(error: &ChainError) -> bool {
 /// When the store fails.
 pub async fn find(ledger: &Ledger<Store>, digits: String) -> Result<Vec<TradeId>, ApiError> {
     let reader = ledger.clone();
-    let read = tokio::task::spawn_blocking(move || {
+    let read = blocking(move || {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
             let takes = reader.storage().of_kind(Kind::Take, after.as_ref(), PAGE).explained()?;
@@ -178,11 +179,11 @@ pub async fn find(ledger: &Ledger<Store>, digits: String) -> Result<Vec<TradeId>
             found.truncate(2);
             after = takes.last().copied();
             if takes.len() < PAGE || found.len() > 1 {
-                return Ok::<_, ApiError>(found);
+                return Ok(found);
             }
         }
     });
-    read.await.map_err(|error| ApiError::new(Code::Internal, error.to_string(), ""))?
+    read.await
 }
 
 fn unknown(trade: TradeId) -> ApiError {

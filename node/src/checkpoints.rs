@@ -9,8 +9,9 @@ use exchange_ledger::checkpoint::{Compared, DEFAULT_AGE_S, Relation, at, compare
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::AuthorId;
 
+use crate::blocking::blocking;
 use crate::clock;
-use crate::errors::{ExplainResult, internal};
+use crate::errors::ExplainResult;
 use crate::keeper::Keeper;
 
 /// Publishes what the ledger was so many seconds ago, in the name of an identity.
@@ -44,12 +45,4 @@ pub fn view(compared: Compared) -> CheckpointView {
     };
     let Compared { record, author, said, here } = compared;
     CheckpointView { record, author, said, here, relation }
-}
-
-/// Walks over all logs off the async threads.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(internal)?
 }

@@ -16,6 +16,7 @@ use exchange_ledger::storage::{Storage, StorageError};
 use exchange_ledger::trade::{Role, confirmations_for, payout_vsize, share_of};
 use exchange_store::{Store, StoreError};
 
+use crate::blocking::blocking;
 use crate::clock;
 use crate::errors::ExplainResult;
 use crate::keeper::Keeper;
@@ -110,12 +111,14 @@ impl<'a> Viewer<'a> {
         }
     }
 
-    /// Returns the known arbiters, the trusted first, then the cheapest.
+    /// Returns the known arbiters, the trusted first, then the cheapest. For all that anybody can publish it reads some twenty
+    /// thousand adverts, off the async threads.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn arbiters(&self) -> Result<Vec<ArbiterView>, StorageError> {
-        let known = arbiters(self.keeper.ledger(), &self.trusted)?;
+    pub async fn arbiters(&self) -> Result<Vec<ArbiterView>, ApiError> {
+        let (ledger, trusted) = (self.keeper.ledger().clone(), self.trusted.clone());
+        let known = blocking(move || arbiters(&ledger, &trusted).explained()).await?;
         let mut views: Vec<ArbiterView> = known.iter().map(|arbiter| self.arbiter(arbiter)).collect();
         views.sort_by_key(|view| !view.trusted);
         Ok(views)

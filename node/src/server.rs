@@ -228,7 +228,7 @@ impl ExchangeApiServer for Server {
     }
 
     async fn arbiter_list(&self) -> RpcResult<Vec<ArbiterView>> {
-        Ok(self.viewer()?.arbiters().explained()?)
+        Ok(self.viewer()?.arbiters().await?)
     }
 
     async fn arbiter_trust(&self, request: TrustArbiter) -> RpcResult<()> {

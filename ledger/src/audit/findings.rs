@@ -1,8 +1,7 @@
 //! What an audit found, as much of it as is told.
 
-use std::collections::HashMap;
-
 use crate::ids::{AuthorId, RecordId, TradeId};
+use crate::turns::in_turn;
 
 /// How many violations and how many pieces of evidence an audit tells at most: they have to fit into one answer of a node.
 pub const MAX_FINDINGS: usize = 5000;
@@ -28,20 +27,9 @@ pub(super) fn thin_out(findings: &mut Vec<Finding>, most: usize) -> u64 {
         return 0;
     }
     let gone = findings.len() - most;
-    let mut of_author: HashMap<AuthorId, usize> = HashMap::new();
-    let mut ranks: Vec<(usize, usize)> = findings
-        .iter()
-        .enumerate()
-        .map(|(at, finding)| {
-            let number = of_author.entry(finding.author).or_default();
-            *number += 1;
-            (*number, at)
-        })
-        .collect();
-    ranks.sort_unstable();
     let mut stays = vec![false; findings.len()];
-    for (_, at) in ranks.iter().take(most) {
-        stays[*at] = true;
+    for at in in_turn(0..findings.len(), |at| findings[*at].author).into_iter().take(most) {
+        stays[at] = true;
     }
     let mut stays = stays.into_iter();
     findings.retain(|_| stays.next() == Some(true));

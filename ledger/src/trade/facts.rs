@@ -11,6 +11,7 @@ use crate::ids::AuthorId;
 use crate::record::Record;
 use crate::rules::{DISPUTE_MARGIN, LAST_PAYMENT_MARGIN, MAX_EXTENSIONS};
 use crate::trade::{Bid, ChainFacts, Contract, Escrow, Funding, Role, Seat, Spend, SpendPath};
+use crate::turns::in_turn;
 
 /// How many signed halves of one kind a node pins for outputs that no block shows: a party signs again when the funding is
 /// reorganised away, and may make others up. One for each outputs that a block shows is pinned besides.
@@ -307,10 +308,11 @@ impl Facts {
             rulings.chain(extensions).map(Vaults::outpoint).collect::<Vec<_>>()
         };
         let signed = [of_halves(&self.releases), of_halves(&self.refunds), by(Seat::First), by(Seat::Second)];
-        let turns = signed.iter().map(Vec::len).max().unwrap_or_default();
-        let in_turn = (0..turns).flat_map(|turn| signed.iter().filter_map(move |theirs| theirs.get(turn).copied()));
+        let owned = signed.into_iter().enumerate();
+        let owned = owned.flat_map(|(who, theirs)| theirs.into_iter().map(move |outpoint| (who, outpoint)));
+        let signed = in_turn(owned, |(who, _)| *who).into_iter().map(|(_, outpoint)| outpoint);
         let mut known = HashSet::new();
-        let all = self.named().map(|(_, outpoint)| outpoint).chain(in_turn);
+        let all = self.named().map(|(_, outpoint)| outpoint).chain(signed);
         all.filter(|outpoint| known.insert(*outpoint)).collect()
     }
 

@@ -13,6 +13,7 @@ use exchange_store::Store;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
+use crate::blocking::blocking;
 use crate::checkpoints;
 use crate::errors::ExplainResult;
 use crate::net::NetClient;
@@ -33,11 +34,11 @@ pub async fn against(
 ) -> Result<AgainstReport, ApiError> {
     let peer = reach(net, peer).await?;
     let reader = ledger.clone();
-    let read = tokio::task::spawn_blocking(move || {
+    let read = blocking(move || {
         let state = state_hash(reader.storage()).explained()?;
-        Ok::<_, ApiError>((state, compare(reader.storage(), &trusted).explained()?))
+        Ok((state, compare(reader.storage(), &trusted).explained()?))
     });
-    let (state, said) = read.await.map_err(|error| ApiError::new(Code::Internal, error.to_string(), ""))??;
+    let (state, said) = read.await?;
     let (mut comparison, mut request) = Comparison::start(ledger.storage(), state);
     for _ in 0..MAX_QUESTIONS {
         let answer = net.ask(peer, request).await.map_err(|reason| {

@@ -1,10 +1,11 @@
 //! Mail whose contract is not known yet: gossip may bring it and the acceptance on which it rests in either order. What finds no
 //! room is offered again by its sender.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
-use exchange_ledger::ids::{AuthorId, TradeId};
+use exchange_ledger::ids::TradeId;
 use exchange_ledger::mail::{Address, Envelope};
+use exchange_ledger::turns::in_turn;
 
 /// How many messages wait for an acceptance, and how many for a bid: two megabytes of each. Any key can make up a trade and sign
 /// for nothing what waits for its bid; who waits for an acceptance has a role in a bid that is known, which costs a record.
@@ -75,17 +76,13 @@ impl Parked {
 
 /// Returns where the oldest message stands of those who have most in a queue.
 fn most_crowded(queue: &VecDeque<Envelope>) -> Option<usize> {
-    let mut of_sender: HashMap<AuthorId, usize> = HashMap::new();
-    for envelope in queue {
-        *of_sender.entry(envelope.address.sender).or_default() += 1;
-    }
-    let most = of_sender.values().max()?;
-    queue.iter().position(|envelope| of_sender.get(&envelope.address.sender) == Some(most))
+    // From the newest on, the last turn is theirs alone.
+    in_turn((0..queue.len()).rev(), |at| queue[*at].address.sender).pop()
 }
 
 #[cfg(test)]
 mod tests {
-    use exchange_ledger::ids::ContractHash;
+    use exchange_ledger::ids::{AuthorId, ContractHash};
 
     use super::*;
 

@@ -47,11 +47,10 @@ const MAX_DOUBLINGS: u32 = 6;
 /// whoever makes this node wish for more of them makes it read all its heads once in that time.
 const COMPARE_BURST: u32 = 8;
 const COMPARE_PAUSE: Duration = Duration::from_secs(5);
-/// Requests of one peer being answered at once.
-const MAX_ANSWERS: usize = 8;
-/// Requests of all peers being answered at once, besides one of each, which nobody can take from him. With these they are at
-/// most as many more as there can be connections, each with at most a response in memory.
-const MAX_COMMON_ANSWERS: usize = 64;
+/// Requests of one peer being answered at once. There is no bound on those of all but the number of peers: what they would have
+/// in common, a few addresses would take from everybody else. Few have a response in memory, for look-ups are few at once; the
+/// others wait in turn, each with a request of 64 KiB at most.
+pub(super) const MAX_ANSWERS: usize = 8;
 /// Requests of one peer a second over time, and in a burst: a session needs one for every 256 KiB or 256 logs.
 const REQUESTS_PER_SECOND: u32 = 100;
 const REQUEST_BURST: u32 = 400;
@@ -76,8 +75,6 @@ pub(super) struct Peers {
     /// Bytes a second that each is served.
     serve_rate: u32,
     shares: Shares,
-    /// The room for requests of all, besides the first one of each.
-    answers: Arc<Semaphore>,
     /// Whether all are named in the configuration: then each has what he has alone.
     only_peers: bool,
 }
@@ -128,7 +125,6 @@ pub(super) struct Slot {
     pub asker: Asker,
     _own: OwnedSemaphorePermit,
     _shared: Option<OwnedSemaphorePermit>,
-    _common: Option<OwnedSemaphorePermit>,
 }
 
 /// Who has asked, as far as it decides whose turn it is.
@@ -154,8 +150,7 @@ pub(super) enum Ending {
 impl Peers {
     pub fn new(limits: &NetLimits, only_peers: bool) -> Self {
         let NetLimits { sync_interval, serve_rate, .. } = *limits;
-        let answers = Arc::new(Semaphore::new(MAX_COMMON_ANSWERS));
-        Self { peers: HashMap::new(), sync_interval, serve_rate, shares: Shares::new(limits), answers, only_peers }
+        Self { peers: HashMap::new(), sync_interval, serve_rate, shares: Shares::new(limits), only_peers }
     }
 
     /// There is a connection to a peer, which this node has dialled or not; it may be one of several.
@@ -351,8 +346,8 @@ impl Peers {
         }
     }
 
-    /// Returns the right to have one request answered; `None` when the peer, those from its network together, or all ask too
-    /// much. One request at a time is its own.
+    /// Returns the right to have one request answered; `None` when the peer, or those from its network together, ask too much.
+    /// One request at a time is its own, and what others ask makes no difference.
     pub fn admit(&mut self, peer: PeerId, now: Instant) -> Option<Slot> {
         let source = self.source(&peer);
         let peer = self.peers.get_mut(&peer)?;
@@ -363,11 +358,10 @@ impl Peers {
             Some(share) if !is_first => Some(share.slot()?),
             Some(_) | None => None,
         };
-        let common = if is_first { None } else { Some(Arc::clone(&self.answers).try_acquire_owned().ok()?) };
         let has_more = peer.own_bytes.has_any(now);
         let has_bytes = peer.bytes.has_any(now) && share.is_none_or(|share| share.has_bytes(now) || has_more);
         let asker = Asker { source, gone: peer.gone.clone() };
-        let slot = Slot { asker, _own: own, _shared: shared, _common: common };
+        let slot = Slot { asker, _own: own, _shared: shared };
         (has_bytes && peer.requests.take(now)).then_some(slot)
     }
 

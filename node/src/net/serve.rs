@@ -22,7 +22,8 @@ const ENVELOPE_WORK: usize = 4096;
 /// Look-ups at once at least: while one waits for the disk another goes on.
 const MIN_TURNS: usize = 2;
 
-/// How many wait for their turn: some times as many as are admitted, for those who have given up stay in line.
+/// How many wait for their turn: as many as all peers may ask at once. Those who have given up stay in line; where they leave no
+/// room, it is the longest line that makes some.
 const MAX_WAITING: usize = 1024;
 
 /// The right to look something up.
@@ -205,7 +206,7 @@ mod tests {
     use super::super::Own;
     use super::super::config::NetLimits;
     use super::super::origin::Source;
-    use super::super::peers::Peers;
+    use super::super::peers::{MAX_ANSWERS, Peers};
     use super::super::protocol::{MAX_MAILBOXES, WireCursor};
     use super::*;
 
@@ -369,6 +370,13 @@ mod tests {
         drop(held);
         let first = [told.recv().await, told.recv().await];
         assert_eq!(first, [Some(("much", true)), Some(("little", true))]);
+    }
+
+    #[test]
+    fn whatever_peers_may_ask_at_once_finds_room_in_line() {
+        let NetLimits { max_incoming, max_outgoing, .. } = NetLimits::default();
+        let peers = usize::try_from(max_incoming + max_outgoing).unwrap();
+        assert!(peers * MAX_ANSWERS <= MAX_WAITING, "{peers} peers");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! Which bids the trader looks at. A crowd of bidders must neither hide an honest bid nor crowd out a trade: whatever is
 //! agreed on is driven in any case.
 
+use std::hash::BuildHasher;
 use std::time::Instant;
 
 use exchange_ledger::body::Body;
@@ -9,11 +10,14 @@ use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 use exchange_ledger::ledger::{Ledger, OfferStanding};
 use exchange_ledger::record::Kind;
 use exchange_ledger::storage::{Storage, StorageError};
+use exchange_ledger::trade::pins::Known;
 use exchange_ledger::trade::{Bid, Phase};
+use exchange_ledger::turns::in_turn;
 
-use super::{MAX_TRADES, Trader};
+use super::{Active, MAX_TRADES, Trader};
+use crate::clock;
 
-/// How many bids for own offers wait for an answer at once, in the order in which they came.
+/// How many bids for own offers wait for an answer at once. Where there are more, bidders take turns.
 const MAX_OPEN_BIDS: usize = 256;
 /// How many more of bidders with a stake: identities without one cannot hide them.
 const MAX_STAKED_BIDS: usize = 256;
@@ -53,19 +57,54 @@ impl Lookout {
     }
 }
 
+/// A bid for an own offer that waits for an answer, as far as it decides which one goes where there are too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Waiting {
+    trade: TradeId,
+    taker: AuthorId,
+    /// When it was made, by the taker's clock.
+    created: u64,
+    /// When its offer ends.
+    expires: u64,
+    /// Whether a stake of the taker's counts.
+    is_staked: bool,
+}
+
 impl Trader {
-    /// Tells whether a bid for an own offer that is not agreed on is looked at.
-    pub(super) fn has_room_for(&self, bid: &Bid) -> bool {
-        let waiting = || self.trades.values().filter(|a| a.trade.is_maker() && a.phase == Phase::Bid);
+    /// Makes room for a bid for an own offer that is not agreed on, if need be in the place of another; tells whether it is looked
+    /// at. What is not, or no more, is looked for again when there is room.
+    pub(super) fn make_room_for_bid(&mut self, known: &Known) -> bool {
+        let bid = &known.bid;
+        let waiting = || self.trades.values().filter(|active| awaits_answer(active));
         let same = waiting().filter(|a| a.trade.bid().taker == bid.taker && a.trade.bid().offer_id == bid.offer_id);
-        let is_staked = self.tools.keeper.book().quota(&bid.taker) > LIVE_OFFERS;
-        let room = if is_staked { MAX_OPEN_BIDS + MAX_STAKED_BIDS } else { MAX_OPEN_BIDS };
-        same.count() < MAX_BIDS_EACH && waiting().count() < room
+        if same.count() >= MAX_BIDS_EACH {
+            return false;
+        }
+        let gone = {
+            let book = self.tools.keeper.book();
+            let entry = |bid: &Bid, created: u64| Waiting {
+                trade: bid.trade,
+                taker: bid.taker,
+                created,
+                expires: bid.offer.expires,
+                is_staked: book.quota(&bid.taker) > LIVE_OFFERS,
+            };
+            let mut all: Vec<Waiting> = waiting().map(|active| entry(active.trade.bid(), active.created)).collect();
+            all.push(entry(bid, known.created));
+            one_too_many(all, clock::unix_now(), |taker| self.lots.hash_one(taker))
+        };
+        let Some(gone) = gone else { return true };
+        self.has_overlooked = true;
+        // Should it turn out to be accepted all the same, it is taken up again as at a start.
+        self.trades.remove(&gone);
+        gone != bid.trade
     }
 
-    /// Tells whether one more bid of anybody would be looked at.
+    /// Tells whether one more bid of anybody would be looked at, in nobody's place but that of a bid whose offer has ended.
     pub(super) fn has_room(&self) -> bool {
-        self.trades.values().filter(|a| a.trade.is_maker() && a.phase == Phase::Bid).count() < MAX_OPEN_BIDS
+        let (book, now) = (self.tools.keeper.book(), clock::unix_now());
+        let waiting = self.trades.values().filter(|active| awaits_answer(active)).map(|active| active.trade.bid());
+        waiting.filter(|bid| bid.offer.expires > now && book.quota(&bid.taker) <= LIVE_OFFERS).count() < MAX_OPEN_BIDS
     }
 
     /// Returns the trades that began with an offer and are driven here.
@@ -125,14 +164,17 @@ impl Trader {
     fn own_trades(&self, with_open_bids: bool) -> Result<Vec<TradeId>, StorageError> {
         let (ledger, me) = (self.tools.keeper.ledger(), self.tools.identity.author());
         let mut trades: Vec<TradeId> = self.own(Kind::Take, &me)?.into_iter().map(TradeId::from).collect();
+        let mut bids: Vec<TradeId> = Vec::new();
         for offer in self.own(Kind::Offer, &me)? {
             let Some(record) = ledger.record(&offer)? else { continue };
             match ledger.offer_standing(&record)? {
                 OfferStanding::Accepted(trade) => trades.push(trade),
-                OfferStanding::Open if with_open_bids => trades.extend(self.bids_of(&offer)),
+                OfferStanding::Open if with_open_bids && bids.len() < MAX_TRADES => bids.extend(self.bids_of(&offer)),
                 OfferStanding::Open | OfferStanding::Withdrawn => {}
             }
         }
+        // Last, for of others' bids there may be any number: one's own, and what is agreed on, are read in any case.
+        trades.append(&mut bids);
         trades.truncate(MAX_TRADES);
         Ok(trades)
     }
@@ -178,6 +220,29 @@ impl Trader {
     }
 }
 
+/// Tells whether a trade is a bid for an own offer that nobody has answered.
+fn awaits_answer(active: &Active) -> bool {
+    active.trade.is_maker() && active.phase == Phase::Bid
+}
+
+/// Returns the bid that goes where one more waits than are looked at: one whose offer has ended at `now`, or else whose turn comes
+/// last. Everybody's first comes before anybody's second, for whichever offers they are; of those alike the highest lot goes, which
+/// nobody knows beforehand. Bids of takers with a stake and those of others never go for each other.
+fn one_too_many(waiting: Vec<Waiting>, now: u64, lot: impl Fn(&AuthorId) -> u64) -> Option<TradeId> {
+    let (staked, others): (Vec<Waiting>, Vec<Waiting>) = waiting.into_iter().partition(|bid| bid.is_staked);
+    let mut crowd = if others.len() > MAX_OPEN_BIDS {
+        others
+    } else if staked.len() > MAX_STAKED_BIDS {
+        staked
+    } else {
+        return None;
+    };
+    crowd.sort_by_key(|bid| (lot(&bid.taker), bid.created, bid.trade));
+    let turns = in_turn(crowd, |bid| bid.taker);
+    let ended = turns.iter().rev().find(|bid| bid.expires <= now);
+    ended.or(turns.last()).map(|bid| bid.trade)
+}
+
 /// Tells whether a trade is known to be of others: then this identity is nobody in it, whatever they say about it.
 pub(super) fn is_others<S: Storage>(ledger: &Ledger<S>, trade: TradeId, me: &AuthorId) -> bool {
     ledger.bid(trade).is_ok_and(|(bid, _)| bid.role_of(me).is_none())
@@ -191,6 +256,73 @@ mod tests {
     use exchange_ledger::testing::{Author, SampleTrade, admit_all, ledger};
 
     use super::*;
+
+    const NOW: u64 = 1_000;
+    const FULL: u16 = MAX_OPEN_BIDS as u16;
+
+    fn id(number: u16) -> [u8; 32] {
+        let mut id = [0; 32];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        id
+    }
+
+    fn waiting(number: u16, taker: u16) -> Waiting {
+        let (trade, taker) = (TradeId(id(number)), AuthorId(id(taker)));
+        Waiting { trade, taker, created: number.into(), expires: NOW + 1, is_staked: false }
+    }
+
+    /// The higher a taker's number, the higher his lot.
+    fn lot(taker: &AuthorId) -> u64 {
+        u16::from_be_bytes([taker.0[0], taker.0[1]]).into()
+    }
+
+    /// Adds a bid, and takes out the one that goes for it; returns that.
+    fn bid(all: &mut Vec<Waiting>, more: Waiting) -> Option<TradeId> {
+        all.push(more);
+        let gone = one_too_many(all.clone(), NOW, lot);
+        all.retain(|bid| Some(bid.trade) != gone);
+        gone
+    }
+
+    #[test]
+    fn who_bids_often_keeps_nobody_elses_bid_from_being_looked_at() {
+        let mut all = Vec::new();
+        for number in 0..FULL {
+            assert_eq!(bid(&mut all, waiting(number, number % 16)), None, "sixteen who bid sixteen times each");
+        }
+        assert_eq!(bid(&mut all, waiting(FULL, 3)), Some(TradeId(id(FULL))), "he has as many as another already");
+        let honest: Vec<Waiting> = (1..=100).map(|number| waiting(FULL + number, 1_000 + number)).collect();
+        for one in &honest {
+            assert!(bid(&mut all, *one).is_some());
+        }
+        assert_eq!(all.len(), MAX_OPEN_BIDS);
+        assert!(honest.iter().all(|one| all.contains(one)));
+        let of = |cheat: u16| all.iter().filter(|bid| bid.taker == AuthorId(id(cheat))).count();
+        assert!((0..16).all(|cheat| (9..=10).contains(&of(cheat))), "the others share what is left");
+    }
+
+    #[test]
+    fn of_those_who_bid_as_often_the_lot_decides_who_goes() {
+        let all: Vec<Waiting> = (0..FULL).map(|number| waiting(number, 2 * number + 1)).collect();
+        assert_eq!(bid(&mut all.clone(), waiting(FULL, 0)), Some(TradeId(id(FULL - 1))), "who comes late may stay");
+        assert_eq!(bid(&mut all.clone(), waiting(FULL, 2 * FULL)), Some(TradeId(id(FULL))));
+        let mut ended = all;
+        ended[7].expires = NOW;
+        assert_eq!(bid(&mut ended, waiting(FULL, 2 * FULL)), Some(TradeId(id(7))), "nothing comes of it any more");
+    }
+
+    #[test]
+    fn takers_with_a_stake_have_places_of_their_own() {
+        let mut all: Vec<Waiting> = (0..FULL).map(|number| waiting(number, number)).collect();
+        let staked = |number| Waiting { is_staked: true, ..waiting(number, number) };
+        for number in 0..MAX_STAKED_BIDS as u16 {
+            assert_eq!(bid(&mut all, staked(FULL + number)), None);
+        }
+        assert_eq!(all.len(), MAX_OPEN_BIDS + MAX_STAKED_BIDS);
+        assert_eq!(bid(&mut all, staked(2_000)), Some(TradeId(id(2_000))));
+        assert_eq!(bid(&mut all, waiting(3_000, 0)), Some(TradeId(id(3_000))), "his second");
+        assert_eq!(bid(&mut all, waiting(3_001, 4_000)), Some(TradeId(id(3_001))), "nor does it go for one of theirs");
+    }
 
     #[test]
     fn a_trade_is_of_others_once_its_bid_shows_who_is_in_it() {

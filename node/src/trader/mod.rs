@@ -22,6 +22,7 @@ mod tracker;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -158,6 +159,7 @@ pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationTok
         tracker: Tracker::default(),
         watch: None,
         has_overlooked: false,
+        lots: RandomState::new(),
         lookout: bids::Lookout::default(),
         started: Instant::now(),
         compared: false,
@@ -179,6 +181,8 @@ struct Trader {
     watch: Option<mpsc::Sender<WatchRequest>>,
     /// Whether there are bids for own offers that there was no room for.
     has_overlooked: bool,
+    /// What draws lots, anew with each start: nobody can tell beforehand whose bid is looked at where there are too many.
+    lots: RandomState,
     /// When own trades are looked for that lacked an advert.
     lookout: bids::Lookout,
     /// When this run began.
@@ -388,8 +392,7 @@ impl Trader {
         if role == Role::Arbiter && !self.is_case(known) {
             return false;
         }
-        if is_bid && !self.has_room_for(&known.bid) {
-            self.has_overlooked = true;
+        if is_bid && !self.make_room_for_bid(known) {
             return false;
         }
         let kept = match self.tools.private.trade(&id) {

@@ -29,7 +29,7 @@ impl Trader {
         let now = clock::unix_now();
         let lifetime = request.lifetime_s.unwrap_or(DEFAULT_OFFER_LIFE_S).min(MAX_OFFER_LIFE_S);
         let me = self.tools.identity.author();
-        let arbiters = self.arbiters_of(&request)?;
+        let arbiters = self.arbiters_of(&request).await?;
         let methods = request.methods.iter().map(|method| Text::new(method.trim())).collect::<Result<Vec<_>, _>>();
         let offer = Offer {
             side: request.side,
@@ -89,9 +89,9 @@ impl Trader {
 
     /// Returns the adverts that a new offer names: those that its maker chose, or else those whom he trusts. Adverts are
     /// free, so that a thief can be all that are known: nobody is ever chosen for a user.
-    fn arbiters_of(&self, request: &PostOffer) -> Result<Vec<RecordId>, ApiError> {
+    async fn arbiters_of(&self, request: &PostOffer) -> Result<Vec<RecordId>, ApiError> {
         let me = self.tools.identity.author();
-        let known = Viewer::of(&self.tools).explained()?.arbiters().explained()?;
+        let known = Viewer::of(&self.tools).explained()?.arbiters().await?;
         let serves = |arbiter: &ArbiterView| {
             let currencies = &arbiter.currencies;
             arbiter.author != me

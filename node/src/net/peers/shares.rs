@@ -16,7 +16,7 @@ use crate::net::bucket::Bucket;
 use crate::net::config::NetLimits;
 use crate::net::origin::Network;
 
-/// Requests from one network being answered at once, besides one of each peer: an eighth of those of all.
+/// Requests from one network being answered at once, besides one of each peer: as many as of a peer that has a network alone.
 const MAX_SHARED_ANSWERS: usize = 8;
 /// Comparisons with all peers from one network are paced as with so many: eight that are idle want half of that.
 const COMPARED_AS: u32 = 4;
