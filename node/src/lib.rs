@@ -11,6 +11,7 @@ pub mod demo;
 pub mod entropy;
 pub mod errors;
 pub mod events;
+mod join;
 pub mod keeper;
 pub mod keyring;
 pub mod mailbox;

@@ -22,6 +22,7 @@ use super::peers::{Plan, PlannedBodies};
 use super::protocol::{Request, Response};
 use super::{Replica, Verdict};
 use crate::clock;
+use crate::join::joined;
 
 /// The longest visit: a first download goes on in the next one, and a peer that drips ends nobody's patience.
 const SESSION_LIMIT: Duration = Duration::from_secs(300);
@@ -181,11 +182,7 @@ pub(super) async fn reading<R: Send + 'static>(
         replica.read(&mut |own| result = work.take().map(|work| work(own)));
         result
     });
-    match task.await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => None,
-    }
+    joined(task).await.flatten()
 }
 
 fn stopping() -> SessionError {
