@@ -23,7 +23,8 @@ use super::coins::CoinState;
 use super::payment::insufficient;
 use super::persist::{Purpose, Reservation};
 use super::state::{Known, State};
-use super::{MAX_FEE_RATE, Payment, ShareRequest, ShareSigning, WalletError};
+use super::{Payment, ShareRequest, ShareSigning, WalletError};
+use crate::chain::MAX_FEE_RATE;
 use crate::chain::consensus::{verify_inputs, verify_spend};
 
 /// What is set aside, with the plan that keeps it.
