@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use exchange_ledger::body::Body;
 use exchange_ledger::book::Book;
@@ -40,6 +41,10 @@ const CHANGES: usize = 4096;
 
 /// How often it is tried to open a log: without a ticket, with one, and twice more if the epoch was taken meanwhile.
 const MAX_OPENINGS: usize = 4;
+
+/// How long the first record after a start waits for a comparison with a peer before it opens a new log: connecting takes a
+/// second or two, and a new log costs seconds of work.
+const COMPARISON_WAIT: Duration = Duration::from_secs(5);
 
 /// A record that came in.
 #[derive(Debug, Clone)]
@@ -139,13 +144,18 @@ impl Keeper {
     /// # Errors
     /// When the store fails.
     pub fn start(store: Store, network: [u8; 4]) -> Result<(Self, JoinHandle<()>), StorageError> {
+        Self::start_waiting(store, network, COMPARISON_WAIT)
+    }
+
+    /// Does the same, with another time for which the first record waits for a comparison with a peer.
+    fn start_waiting(store: Store, network: [u8; 4], wait: Duration) -> Result<(Self, JoinHandle<()>), StorageError> {
         let ledger = Ledger::new(store, network);
         let book = Arc::new(RwLock::new(load_book(&ledger, clock::unix_now())?));
         let (jobs, inbox) = mpsc::channel(QUEUE);
         let incoming = intake::start(&jobs)?;
         let (changes, _) = broadcast::channel(CHANGES);
         let private = Private::new(ledger.storage().clone());
-        let own_logs = Arc::new(OwnLogs::default());
+        let own_logs = Arc::new(OwnLogs::new(wait));
         let version = Arc::<AtomicU64>::default();
         let reputation = Reputation::default();
         let writer = Writer {

@@ -52,7 +52,7 @@ struct Run {
 impl Run {
     fn start(path: &Path) -> Self {
         let store = Store::open(path, OpenOptions::default()).unwrap();
-        let (keeper, thread) = Keeper::start(store, NETWORK).unwrap();
+        let (keeper, thread) = Keeper::start_waiting(store, NETWORK, Duration::from_millis(10)).unwrap();
         Self { keeper, thread }
     }
 
