@@ -7,11 +7,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use exchange_ledger::frost::Decision;
 use exchange_ledger::ids::{AuthorId, MailboxId, RecordId, TradeId};
 use exchange_ledger::mail::Said;
-use exchange_ledger::record::{Head, LogId, Record};
-use exchange_ledger::storage::{Batch, Storage, StorageError};
+use exchange_ledger::record::{Head, LogId};
+use exchange_ledger::storage::{Batch, Storage};
 use exchange_store::{Answer, Changes, Namespace, Store, StoreError, Table, Versioned};
 
 // It stands before the modules that use it.
@@ -27,6 +26,7 @@ macro_rules! rows {
     )*};
 }
 
+mod groups;
 mod messages;
 mod trades;
 
@@ -38,34 +38,6 @@ pub struct Private {
     store: Arc<Store>,
 }
 
-/// What this identity decided in a case of its group, and every decision to which it is bound, about other coins too.
-#[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
-struct DecisionRow {
-    decision: Decision,
-    bound: Vec<Decision>,
-}
-
-impl Versioned for DecisionRow {
-    const VERSION: u8 = 2;
-
-    fn from_earlier(version: u8, bytes: &[u8]) -> Option<Self> {
-        match version {
-            1 => {
-                let DecisionRowV1 { decision, bound } = borsh::from_slice(bytes).ok()?;
-                Some(Self { decision, bound: if bound { vec![decision] } else { Vec::new() } })
-            }
-            _ => None,
-        }
-    }
-}
-
-/// A decision as it was kept before a member stayed bound to those about other coins: whether he was to this one.
-#[derive(BorshSerialize, BorshDeserialize)]
-struct DecisionRowV1 {
-    decision: Decision,
-    bound: bool,
-}
-
 rows! {
     /// The head of an own log as this machine last wrote it.
     OwnHeadRow { epoch: u32, len: u64, id: RecordId, time: u64, }
@@ -75,8 +47,6 @@ rows! {
     MailIndexRow { arrival: u64, }
     /// An arbiter whom the user trusts, and since when.
     TrustRow { since: u64, }
-    /// The records on which a group of arbiters of this identity's rests.
-    GroupRow { records: Vec<Vec<u8>>, }
     /// An event.
     EventRow { time: u64, json: String, }
     /// What the user was told last of where a trade stands: a line of the log of events.
@@ -110,11 +80,6 @@ const NETWORK: Table<String, NetworkRow> = Table::new(Namespace::Config);
 const SIGNERS_KEY: &str = "signers";
 const NETWORK_KEY: &str = "network";
 
-const GROUPS: Table<RecordId, GroupRow> = Table::new(Namespace::Groups);
-const DECISIONS: Table<TradeId, DecisionRow> = Table::new(Namespace::Decisions);
-
-/// How many records of a group are kept: what eight members can write about it before and after a loss, and an advert of each.
-const MAX_GROUP_RECORDS: usize = 320;
 /// How many arbiters a user can trust: more than anybody can know.
 const MAX_TRUSTED: usize = 256;
 /// How many logs are looked at for the network of a directory: one whose records are all frozen shows none.
@@ -252,51 +217,6 @@ impl Private {
         self.store.private().put(&NETWORK, &NETWORK_KEY.to_owned(), &NetworkRow { magic })
     }
 
-    /// Returns the groups of arbiters of which this node keeps the records, at most `limit`.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn groups(&self, limit: usize) -> Result<Vec<RecordId>, StoreError> {
-        let rows: Vec<(RecordId, GroupRow)> = self.store.private().scan(&GROUPS, .., limit)?;
-        Ok(rows.into_iter().map(|(group, _)| group).collect())
-    }
-
-    /// Returns the records of a group as they were kept.
-    ///
-    /// # Errors
-    /// When the store fails, or what it holds is damaged.
-    pub fn group(&self, group: &RecordId) -> Result<Vec<Record>, StoreError> {
-        let Some(row) = self.store.private().get(&GROUPS, group)? else { return Ok(Vec::new()) };
-        let damaged = |_| StorageError::Damaged(format!("the records kept of group {group} cannot be read"));
-        Ok(row.records.iter().map(|bytes| Record::decode(bytes)).collect::<Result<_, _>>().map_err(damaged)?)
-    }
-
-    /// Keeps the records of a group, the first ones of them if there are too many.
-    ///
-    /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn put_group(&self, group: &RecordId, records: &[Record]) -> Result<(), StoreError> {
-        let records = records.iter().take(MAX_GROUP_RECORDS).map(Record::encode).collect();
-        self.store.private().put(&GROUPS, group, &GroupRow { records })
-    }
-
-    /// Returns what was decided in a case of a group, and every decision to which this identity is bound there.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn decision(&self, trade: &TradeId) -> Result<Option<(Decision, Vec<Decision>)>, StoreError> {
-        Ok(self.store.private().get(&DECISIONS, trade)?.map(|row| (row.decision, row.bound)))
-    }
-
-    /// Keeps what was decided in a case of a group, and every decision to which this identity is bound there, before anybody
-    /// hears of it.
-    ///
-    /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn put_decision(&self, trade: &TradeId, decision: &Decision, bound: &[Decision]) -> Result<(), StoreError> {
-        self.store.private().put(&DECISIONS, trade, &DecisionRow { decision: *decision, bound: bound.to_vec() })
-    }
-
     /// Returns the kept messages of a mailbox that arrived after a number, at most `limit`.
     ///
     /// # Errors
@@ -418,7 +338,6 @@ mod tests {
     use exchange_ledger::body::Side;
     use exchange_ledger::ledger::Ledger;
     use exchange_ledger::testing::{EPOCH, NETWORK as LEDGER_NETWORK, SampleTrade};
-    use exchange_ledger::trade::Verdict;
     use exchange_store::OpenOptions;
 
     use super::*;
@@ -455,24 +374,5 @@ mod tests {
         let later = u64::from(EPOCH) + 365 * 24 * 3600;
         Ledger::new(store.clone(), LEDGER_NETWORK).admit(&records, later).unwrap();
         assert_eq!(Private::new(store).network().unwrap(), Some(LEDGER_NETWORK));
-    }
-
-    #[test]
-    fn a_member_is_bound_as_he_was_whatever_he_decides_about_other_coins_and_after_an_update() {
-        let directory = tempfile::tempdir().unwrap();
-        let private = Private::new(Store::open(directory.path(), OpenOptions::default()).unwrap());
-        let sample = SampleTrade::new(Side::Sell);
-        let about = |number| Decision::Rule { vaults: sample.vaults(number), verdict: Verdict::Buyer };
-        let (trade, first, second) = (sample.id(), about(1), about(2));
-        for (decision, bound) in [(first, vec![]), (first, vec![first]), (second, vec![first])] {
-            private.put_decision(&trade, &decision, &bound).unwrap();
-            assert_eq!(private.decision(&trade).unwrap(), Some((decision, bound)));
-        }
-        for (bound, expected) in [(false, vec![]), (true, vec![first])] {
-            let earlier = borsh::to_vec(&DecisionRowV1 { decision: first, bound }).unwrap();
-            let read = DecisionRow::from_earlier(1, &earlier).unwrap();
-            assert_eq!((read.decision, read.bound), (first, expected));
-            assert!(DecisionRow::from_earlier(2, &earlier).is_none());
-        }
     }
 }
