@@ -3,12 +3,10 @@
 //! Persisted types are not the types in use: each row is a struct of its own here, with a version.
 
 use std::collections::{BTreeSet, HashSet};
-use std::ops::Bound;
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use exchange_ledger::ids::{AuthorId, MailboxId, RecordId, TradeId};
-use exchange_ledger::mail::Said;
+use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 use exchange_ledger::record::{Head, LogId};
 use exchange_ledger::storage::{Batch, Storage};
 use exchange_store::{Answer, Changes, Namespace, Store, StoreError, Table, Versioned};
@@ -27,9 +25,11 @@ macro_rules! rows {
 }
 
 mod groups;
+mod mail;
 mod messages;
 mod trades;
 
+pub use mail::{KeptMail, MailSpot};
 pub use messages::{Keeping, Kept};
 
 /// The private tables of this node. Cheap to clone.
@@ -43,20 +43,12 @@ rows! {
     OwnHeadRow { epoch: u32, len: u64, id: RecordId, time: u64, }
     /// A sealed message.
     EnvelopeRow { envelope: Vec<u8>, time: u64, }
-    /// Where a kept message stands in its mailbox.
-    MailIndexRow { arrival: u64, }
     /// An arbiter whom the user trusts, and since when.
     TrustRow { since: u64, }
     /// An event.
     EventRow { time: u64, json: String, }
     /// What the user was told last of where a trade stands: a line of the log of events.
     ToldRow { line: String, }
-    /// A message of an own trade, and its number in the order in which this node sent or received it.
-    MessageRow { number: u64, said: Said, }
-    /// A message between parties that one of them showed to this node's arbiter.
-    DisclosedRow { said: Said, }
-    /// The number of the last message of a trade that the user has read, or that an arbiter was shown.
-    ReadRow { number: u64, }
     /// The extended keys of the user's signers, the newest last, and whether new trades use that.
     SignersRow { keys: Vec<String>, is_used: bool, }
     /// The network that the directory is of, by its magic bytes.
@@ -68,10 +60,7 @@ type EnvelopePlace = (u32, u32);
 
 const TOLD: Table<TradeId, ToldRow> = Table::new(Namespace::Told);
 const OWN_HEADS: Table<AuthorId, OwnHeadRow> = Table::new(Namespace::OwnHeads);
-const OUTBOX: Table<((TradeId, AuthorId), EnvelopePlace), EnvelopeRow> = Table::new(Namespace::Outbox);
-const MAILBOX: Table<(MailboxId, u64), EnvelopeRow> = Table::new(Namespace::Mailbox);
 const TRUSTED: Table<AuthorId, TrustRow> = Table::new(Namespace::TrustedArbiters);
-const MAIL_INDEX: Table<((MailboxId, AuthorId), EnvelopePlace), MailIndexRow> = Table::new(Namespace::MailIndex);
 
 // Settings, each with a row of its own kind.
 const SIGNERS: Table<String, SignersRow> = Table::new(Namespace::Config);
@@ -84,32 +73,6 @@ const NETWORK_KEY: &str = "network";
 const MAX_TRUSTED: usize = 256;
 /// How many logs are looked at for the network of a directory: one whose records are all frozen shows none.
 const MAX_LOOKED_AT: usize = 64;
-
-/// Where a message that is kept for somebody stands: all that is needed to drop it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MailSpot {
-    /// Its mailbox.
-    pub mailbox: MailboxId,
-    /// Its number in the order of arrival.
-    pub arrival: u64,
-    /// Who sent it.
-    pub sender: AuthorId,
-    /// Its place, epoch and seq, in what he sent there.
-    pub place: (u32, u32),
-}
-
-/// A message kept for somebody.
-#[derive(Debug, Clone)]
-pub struct KeptMail {
-    /// Its mailbox.
-    pub mailbox: MailboxId,
-    /// Its number in the order of arrival.
-    pub arrival: u64,
-    /// When it was sent, by its sender's clock.
-    pub time: u64,
-    /// The envelope.
-    pub envelope: Vec<u8>,
-}
 
 impl Private {
     /// Takes the private tables of a store.
@@ -217,66 +180,6 @@ impl Private {
         self.store.private().put(&NETWORK, &NETWORK_KEY.to_owned(), &NetworkRow { magic })
     }
 
-    /// Returns the kept messages of a mailbox that arrived after a number, at most `limit`.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn mail(&self, mailbox: &MailboxId, after: u64, limit: usize) -> Result<Vec<KeptMail>, StoreError> {
-        let range = (*mailbox, after.saturating_add(1))..=(*mailbox, u64::MAX);
-        let rows = self.store.private().scan(&MAILBOX, range, limit)?;
-        Ok(rows.into_iter().map(kept).collect())
-    }
-
-    /// Returns the kept messages of all mailboxes after one of a mailbox and arrival, in the order of these, at most `limit`.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn all_mail(&self, after: Option<(MailboxId, u64)>, limit: usize) -> Result<Vec<KeptMail>, StoreError> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = self.store.private().scan(&MAILBOX, (start, Bound::Unbounded), limit)?;
-        Ok(rows.into_iter().map(kept).collect())
-    }
-
-    /// Returns the places, epoch and seq, of the kept messages of a sender to a mailbox, at most `limit`.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn mail_places(
-        &self,
-        mailbox: &MailboxId,
-        sender: &AuthorId,
-        limit: usize,
-    ) -> Result<Vec<(u32, u32)>, StoreError> {
-        let rows = self.store.private().scan_within(&MAIL_INDEX, &(*mailbox, *sender), limit)?;
-        Ok(rows.into_iter().map(|((_, place), _)| place).collect())
-    }
-
-    /// Keeps a message of a time.
-    ///
-    /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn put_mail(&self, spot: &MailSpot, time: u64, envelope: Vec<u8>) -> Result<(), StoreError> {
-        let MailSpot { mailbox, arrival, sender, place } = *spot;
-        let changes = Changes::new().put(&MAILBOX, &(mailbox, arrival), &EnvelopeRow { envelope, time }).put(
-            &MAIL_INDEX,
-            &((mailbox, sender), place),
-            &MailIndexRow { arrival },
-        );
-        self.store.private().write(changes).map(drop)
-    }
-
-    /// Drops kept messages with one write; they may be offered again while their lifetime lasts.
-    ///
-    /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn drop_mail(&self, spots: &[MailSpot]) -> Result<(), StoreError> {
-        let changes = spots.iter().fold(Changes::new(), |changes, spot| {
-            let MailSpot { mailbox, arrival, sender, place } = *spot;
-            changes.delete(&MAILBOX, &(mailbox, arrival)).delete(&MAIL_INDEX, &((mailbox, sender), place))
-        });
-        self.store.private().write(changes).map(drop)
-    }
-
     /// Appends an event to the log and returns its number. With it is kept, or not at all, what it tells the user of where a
     /// trade stands.
     ///
@@ -327,10 +230,6 @@ impl Private {
     pub fn store(&self) -> &Store {
         &self.store
     }
-}
-
-fn kept(((mailbox, arrival), row): ((MailboxId, u64), EnvelopeRow)) -> KeptMail {
-    KeptMail { mailbox, arrival, time: row.time, envelope: row.envelope }
 }
 
 #[cfg(test)]
