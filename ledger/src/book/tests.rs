@@ -240,7 +240,7 @@ fn a_flood_of_offers_is_remembered_in_part_and_read_again_when_its_turn_comes() 
     let offers = post(&mut maker, 700);
     let (mut ledger, mut book) = (ledger(), Book::default());
     hear(&mut book, &mut ledger, &offers);
-    assert_eq!(book.of_maker(&maker.id()).count(), LIVE_OFFERS + makers::MAX_WAITING);
+    assert_eq!(book.of_maker(&maker.id()).count(), LIVE_OFFERS + makers::MAX_WAITING_OFFERS);
     let mut left: Vec<RecordId> = offers.iter().map(Record::id).collect();
     for (number, offer) in offers.iter().enumerate() {
         let withdrawn = revoke(&mut maker, offer);
@@ -249,7 +249,7 @@ fn a_flood_of_offers_is_remembered_in_part_and_read_again_when_its_turn_comes() 
         let mut expected: Vec<RecordId> = left.iter().take(LIVE_OFFERS).copied().collect();
         expected.reverse();
         assert_eq!(shown(&book, &everything(), NOW), expected, "after {number}");
-        assert!(book.of_maker(&maker.id()).count() <= LIVE_OFFERS + makers::MAX_WAITING);
+        assert!(book.of_maker(&maker.id()).count() <= LIVE_OFFERS + makers::MAX_WAITING_OFFERS);
     }
     assert!(book.makers.is_empty() && book.entries.iter().all(Option::is_none));
 }
@@ -262,13 +262,13 @@ fn a_flood_of_offers_that_have_ended_is_read_bit_by_bit_and_hides_no_open_one() 
     let (mut maker, mut later) = (Author::new(9), Author::new(9).reopened(EPOCH + 1));
     let dead = post_until(&mut later, DEAD, soon);
     let open = post(&mut later, 1);
-    let short = post_until(&mut maker, LIVE_OFFERS + makers::MAX_WAITING + 1, end);
+    let short = post_until(&mut maker, LIVE_OFFERS + makers::MAX_WAITING_OFFERS + 1, end);
     let mut ledger = ledger();
     admit_all(&mut ledger, &[dead.as_slice(), &open, &short].concat());
     let listed = |ledger: &Ledger<MemoryStorage>| ledger.storage().open_offers(None, usize::MAX).unwrap();
 
     let mut book = Book::load(&ledger, soon).unwrap();
-    assert_eq!(book.of_maker(&maker.id()).count(), LIVE_OFFERS + makers::MAX_WAITING);
+    assert_eq!(book.of_maker(&maker.id()).count(), LIVE_OFFERS + makers::MAX_WAITING_OFFERS);
     let gone = book.advance(&ledger, soon, soon).unwrap();
     assert_eq!(gone.len(), DEAD, "what had ended when the book was read");
     ledger.forget_open(&gone).unwrap();
@@ -322,7 +322,7 @@ fn what_ended_without_room_to_note_it_is_found_again() {
 fn what_is_not_remembered_stands_when_what_waited_before_it_has_ended() {
     let mut maker = Author::new(9);
     let end = NOW + 1_000;
-    let (long, short) = (post(&mut maker, 7), post_until(&mut maker, 1 + makers::MAX_WAITING, end));
+    let (long, short) = (post(&mut maker, 7), post_until(&mut maker, 1 + makers::MAX_WAITING_OFFERS, end));
     let more = post(&mut maker, 5);
     let (mut ledger, mut book) = (ledger(), Book::default());
     hear(&mut book, &mut ledger, &[long, short, more.clone()].concat());
