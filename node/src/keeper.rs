@@ -31,7 +31,7 @@ mod writer;
 
 use intake::{Incoming, Promise};
 use own_log::OwnLogs;
-use ticket::{Published, Ticket, Wish};
+use ticket::{NewRecord, Published, Ticket};
 use writer::Writer;
 
 /// How many writes may wait, own records and groups of others that are verified meanwhile; beyond that, both wait.
@@ -99,7 +99,7 @@ pub enum PublishError {
 enum Job {
     Admit(Promise),
     Publish {
-        wish: Wish,
+        new: NewRecord,
         ticket: Option<Ticket>,
         reply: oneshot::Sender<Result<Published, PublishError>>,
     },
@@ -291,15 +291,15 @@ impl Keeper {
         if let Some(noted) = noted {
             self.own_logs.wait_for(&noted.log).await;
         }
-        let wish = Wish { identity, body: Arc::new(body), request };
-        if let Published::Kept(record) = self.try_publish(&wish, None).await? {
+        let new = NewRecord { identity, body: Arc::new(body), request };
+        if let Published::Kept(record) = self.try_publish(&new, None).await? {
             return Ok(record);
         }
         // One after the other: whoever has waited here finds the log open.
         let _opening = self.opening.lock().await;
         let mut ticket = None;
         for _ in 0..MAX_OPENINGS {
-            match self.try_publish(&wish, ticket).await? {
+            match self.try_publish(&new, ticket).await? {
                 Published::Kept(record) => return Ok(record),
                 Published::Opens(log) => ticket = Some(Ticket::mint(self.ledger.network(), log).await?),
             }
@@ -307,9 +307,9 @@ impl Keeper {
         Err(PublishError::Refused(Admission::Known))
     }
 
-    async fn try_publish(&self, wish: &Wish, ticket: Option<Ticket>) -> Result<Published, PublishError> {
+    async fn try_publish(&self, new: &NewRecord, ticket: Option<Ticket>) -> Result<Published, PublishError> {
         let (reply, answer) = oneshot::channel();
-        let job = Job::Publish { wish: wish.clone(), ticket, reply };
+        let job = Job::Publish { new: new.clone(), ticket, reply };
         self.jobs.send(job).await.map_err(|_| PublishError::Stopping)?;
         answer.await.map_err(|_| PublishError::Stopping)?
     }

@@ -39,7 +39,7 @@ mod tests;
 mod verdict;
 
 pub use answer::{News, answer};
-pub use bodies::Wish;
+pub use bodies::WantedBodies;
 pub use message::{Answer, Malformed, Request};
 pub use proof::{MAX_PROOF_LEN, Proof};
 pub use session::{Effect, Event, Fault, Gain, Plan, Session, Stopped, Token};

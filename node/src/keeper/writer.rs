@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::intake::Checked;
 use super::own_log::OwnLogs;
-use super::ticket::{Published, Ticket, Wish};
+use super::ticket::{NewRecord, Published, Ticket};
 use super::{Change, Job, PublishError, answered_by};
 use crate::clock;
 use crate::net::Verdict;
@@ -52,9 +52,9 @@ impl Writer {
                     next = more(&mut inbox, &mut groups);
                     self.admit(groups);
                 }
-                Job::Publish { wish, ticket, reply } => {
+                Job::Publish { new, ticket, reply } => {
                     // A caller that went away does not want the answer.
-                    let _ = reply.send(self.publish(&wish, ticket));
+                    let _ = reply.send(self.publish(&new, ticket));
                 }
                 Job::Advance { sure } => self.advance(clock::unix_now(), sure),
                 Job::SetStaked(staked) => {
@@ -136,8 +136,8 @@ impl Writer {
     }
 
     /// Publishes, unless that opens a log for which this is not the ticket.
-    fn publish(&mut self, wish: &Wish, ticket: Option<Ticket>) -> Result<Published, PublishError> {
-        let Wish { identity, body, request } = wish;
+    fn publish(&mut self, new: &NewRecord, ticket: Option<Ticket>) -> Result<Published, PublishError> {
+        let NewRecord { identity, body, request } = new;
         let (author, now) = (identity.author(), clock::unix_now());
         let (log, head) = self.own_log(&author, body.kind(), now, ticket)?;
         let (network, kind) = (self.ledger.network(), body.kind());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use exchange_ledger::retention::Retention;
 use exchange_ledger::storage::{Aged, StorageError};
-use exchange_ledger::sync::{self as pull, Effect, Event, Fault, Own, Stopped, Wish};
+use exchange_ledger::sync::{self as pull, Effect, Event, Fault, Own, Stopped, WantedBodies};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use libp2p::PeerId;
@@ -105,8 +105,10 @@ impl Session {
         if plan.compare {
             // What either does not keep is not asked for.
             let since = |keeps: Retention| keeps.since(clock::unix_now());
-            let wish = |PlannedBodies { keeps, after }| Wish { since: since(self.retention).max(since(keeps)), after };
-            let bodies = plan.bodies.map(wish);
+            let bodies = plan.bodies.map(|PlannedBodies { keeps, after }| WantedBodies {
+                since: since(self.retention).max(since(keeps)),
+                after,
+            });
             let recent = !self.dialled;
             self.pull(pull::Plan { compare: true, bodies, recent, ..pull::Plan::default() }).await?;
         }
