@@ -13,12 +13,14 @@ use crate::record::Record;
 use crate::storage::{Storage, StorageError};
 
 mod changes;
+mod ended;
 mod makers;
 mod marks;
 mod rank;
 mod shelf;
 
 use changes::drop_where;
+use ended::Ended;
 use makers::{Gone, Held, Maker};
 use marks::Word;
 use shelf::{Shelf, Slot, Spot};
@@ -149,8 +151,8 @@ pub struct Book {
     last_short: Option<AuthorId>,
     /// How many offers were read so since the time passed.
     read: usize,
-    /// Offers that ended and that the store may list as open, by their ends.
-    ended: BTreeSet<(u64, RecordId)>,
+    /// Offers that ended and that the store may list as open.
+    ended: Ended,
     /// Whether some found no room there, so that the store's list has to be gone through again.
     overlooked: bool,
     /// Up to where it was.
@@ -164,18 +166,22 @@ impl Book {
     /// # Errors
     /// When the store fails.
     pub fn load<S: Storage>(ledger: &Ledger<S>, now: u64) -> Result<Self, StorageError> {
-        let mut book = Self { now, ..Self::default() };
+        Self { now, ..Self::default() }.filled(ledger)
+    }
+
+    /// Reads what may stand open into a new book.
+    fn filled<S: Storage>(mut self, ledger: &Ledger<S>) -> Result<Self, StorageError> {
         let mut after = None;
         loop {
             let offers = ledger.storage().open_offers(after.as_ref(), PAGE)?;
             for id in &offers {
                 if let Some((record, offer)) = ledger.offer(id)? {
-                    book.add(ledger, &record, &offer, false)?;
+                    self.add(ledger, &record, &offer, false)?;
                 }
             }
             after = offers.last().copied();
             if offers.len() < PAGE {
-                return Ok(book);
+                return Ok(self);
             }
         }
     }
@@ -262,8 +268,7 @@ impl Book {
             }
         }
         self.look_again(ledger)?;
-        let open = self.ended.split_off(&(now.min(sure).saturating_add(1), RecordId([0; 32])));
-        Ok(std::mem::replace(&mut self.ended, open).into_iter().map(|(_, id)| id).collect())
+        Ok(self.ended.take_until(now.min(sure)))
     }
 
     /// Says whose stake counts: more of their offers stand.

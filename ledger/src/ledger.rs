@@ -94,7 +94,6 @@ pub enum OfferStanding {
 
 /// A failure to answer a question about a trade.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum TradeError {
     /// No such bid is in the ledger.
     #[error("trade {0} is not in the ledger; check the id, or wait until the node has caught up with its peers")]

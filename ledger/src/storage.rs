@@ -17,7 +17,6 @@ const END: u64 = (1_u64 << 32) * MAX_LOG_LEN;
 
 /// A store that failed. The ledger passes it on unchanged.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum StorageError {
     /// The disk is full: nothing of the batch was kept.
     #[error("the disk is full: {0}; free some space, nothing was lost")]

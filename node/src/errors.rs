@@ -41,7 +41,7 @@ impl Explain for StorageError {
     fn explain(self) -> ApiError {
         let code = match self {
             Self::Full(_) => Code::DiskFull,
-            _ => Code::Internal,
+            Self::Damaged(_) | Self::Io(_) => Code::Internal,
         };
         ApiError::new(code, self.to_string(), "")
     }
@@ -78,7 +78,7 @@ impl Explain for TradeError {
         match self {
             Self::Storage(error) => error.explain(),
             Self::Unknown(_) | Self::Bare(_) => ApiError::new(Code::NotFound, self.to_string(), ""),
-            _ => ApiError::new(Code::OfferGone, self.to_string(), "look at the book for another offer"),
+            Self::Invalid(..) => ApiError::new(Code::OfferGone, self.to_string(), "look at the book for another offer"),
         }
     }
 }
@@ -111,7 +111,11 @@ impl Explain for ChainError {
             | Self::Unheard { .. } => Code::ChainUnreachable,
             Self::WrongNetwork { .. } => Code::WrongNetwork,
             Self::Refused { .. } => Code::NotAllowed,
-            _ => Code::Internal,
+            Self::NotMinable { .. }
+            | Self::Storage { .. }
+            | Self::NoFeeEstimate { .. }
+            | Self::TooManyScripts { .. }
+            | Self::Invalid { .. } => Code::Internal,
         };
         ApiError::new(code, self.to_string(), "")
     }
@@ -217,10 +221,7 @@ impl Explain for KeyringError {
             Self::Io { error, .. } if error.kind() == std::io::ErrorKind::StorageFull => Code::DiskFull,
             Self::Kdf(_) | Self::Keystore(_) | Self::Io { .. } => Code::Internal,
         };
-        let hint = match code {
-            Code::WrongPassword => "type it again; nothing was changed",
-            _ => "",
-        };
+        let hint = if code == Code::WrongPassword { "type it again; nothing was changed" } else { "" };
         ApiError::new(code, self.to_string(), hint)
     }
 }
@@ -231,7 +232,9 @@ impl Explain for StoreError {
             Self::Storage(error) => error.explain(),
             Self::InUse(_) => ApiError::new(Code::Busy, self.to_string(), ""),
             Self::AlreadyAnswered(_) => ApiError::new(Code::DuplicateRequest, self.to_string(), ""),
-            _ => ApiError::new(Code::Internal, self.to_string(), ""),
+            Self::NewerSchema { .. } | Self::Migration { .. } | Self::NewerRow { .. } | Self::TooLong { .. } => {
+                ApiError::new(Code::Internal, self.to_string(), "")
+            }
         }
     }
 }
@@ -276,7 +279,12 @@ impl Explain for WalletError {
             | Self::TooManyReservations
             | Self::TooManyAddresses => Code::NotAllowed,
             Self::Closed => Code::Busy,
-            _ => Code::Internal,
+            Self::Unsigned { .. }
+            | Self::WrongTransaction { .. }
+            | Self::Invalid(_)
+            | Self::Damaged { .. }
+            | Self::Foreign { .. }
+            | Self::Internal { .. } => Code::Internal,
         };
         ApiError::new(code, self.to_string(), "")
     }

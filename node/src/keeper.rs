@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use exchange_ledger::body::Body;
 use exchange_ledger::book::Book;
@@ -30,7 +31,7 @@ mod writer;
 
 use intake::{Incoming, Promise};
 use own_log::OwnLogs;
-use ticket::{Published, Ticket, Wish};
+use ticket::{NewRecord, Published, Ticket};
 use writer::Writer;
 
 /// How many writes may wait, own records and groups of others that are verified meanwhile; beyond that, both wait.
@@ -40,6 +41,10 @@ const CHANGES: usize = 4096;
 
 /// How often it is tried to open a log: without a ticket, with one, and twice more if the epoch was taken meanwhile.
 const MAX_OPENINGS: usize = 4;
+
+/// How long the first record after a start waits for a comparison with a peer before it opens a new log: connecting takes a
+/// second or two, and a new log costs seconds of work.
+const COMPARISON_WAIT: Duration = Duration::from_secs(5);
 
 /// A record that came in.
 #[derive(Debug, Clone)]
@@ -94,7 +99,7 @@ pub enum PublishError {
 enum Job {
     Admit(Promise),
     Publish {
-        wish: Wish,
+        new: NewRecord,
         ticket: Option<Ticket>,
         reply: oneshot::Sender<Result<Published, PublishError>>,
     },
@@ -139,13 +144,18 @@ impl Keeper {
     /// # Errors
     /// When the store fails.
     pub fn start(store: Store, network: [u8; 4]) -> Result<(Self, JoinHandle<()>), StorageError> {
+        Self::start_waiting(store, network, COMPARISON_WAIT)
+    }
+
+    /// Does the same, with another time for which the first record waits for a comparison with a peer.
+    fn start_waiting(store: Store, network: [u8; 4], wait: Duration) -> Result<(Self, JoinHandle<()>), StorageError> {
         let ledger = Ledger::new(store, network);
         let book = Arc::new(RwLock::new(load_book(&ledger, clock::unix_now())?));
         let (jobs, inbox) = mpsc::channel(QUEUE);
         let incoming = intake::start(&jobs)?;
         let (changes, _) = broadcast::channel(CHANGES);
         let private = Private::new(ledger.storage().clone());
-        let own_logs = Arc::new(OwnLogs::default());
+        let own_logs = Arc::new(OwnLogs::new(wait));
         let version = Arc::<AtomicU64>::default();
         let reputation = Reputation::default();
         let writer = Writer {
@@ -281,15 +291,15 @@ impl Keeper {
         if let Some(noted) = noted {
             self.own_logs.wait_for(&noted.log).await;
         }
-        let wish = Wish { identity, body: Arc::new(body), request };
-        if let Published::Kept(record) = self.try_publish(&wish, None).await? {
+        let new = NewRecord { identity, body: Arc::new(body), request };
+        if let Published::Kept(record) = self.try_publish(&new, None).await? {
             return Ok(record);
         }
         // One after the other: whoever has waited here finds the log open.
         let _opening = self.opening.lock().await;
         let mut ticket = None;
         for _ in 0..MAX_OPENINGS {
-            match self.try_publish(&wish, ticket).await? {
+            match self.try_publish(&new, ticket).await? {
                 Published::Kept(record) => return Ok(record),
                 Published::Opens(log) => ticket = Some(Ticket::mint(self.ledger.network(), log).await?),
             }
@@ -297,9 +307,9 @@ impl Keeper {
         Err(PublishError::Refused(Admission::Known))
     }
 
-    async fn try_publish(&self, wish: &Wish, ticket: Option<Ticket>) -> Result<Published, PublishError> {
+    async fn try_publish(&self, new: &NewRecord, ticket: Option<Ticket>) -> Result<Published, PublishError> {
         let (reply, answer) = oneshot::channel();
-        let job = Job::Publish { wish: wish.clone(), ticket, reply };
+        let job = Job::Publish { new: new.clone(), ticket, reply };
         self.jobs.send(job).await.map_err(|_| PublishError::Stopping)?;
         answer.await.map_err(|_| PublishError::Stopping)?
     }

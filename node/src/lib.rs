@@ -12,6 +12,7 @@ pub mod demo;
 pub mod entropy;
 pub mod errors;
 pub mod events;
+mod join;
 pub mod keeper;
 pub mod keyring;
 pub mod mailbox;

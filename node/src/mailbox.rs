@@ -151,7 +151,7 @@ impl Mailbox {
         match self.keeper.ledger().bid(trade) {
             Ok((bid, _)) => Some(bid),
             Err(TradeError::Unknown(_) | TradeError::Invalid(..) | TradeError::Bare(_)) => None,
-            Err(error) => {
+            Err(TradeError::Storage(error)) => {
                 tracing::error!(%error, "a bid cannot be read");
                 None
             }

@@ -2,30 +2,16 @@
 //!
 //! Persisted types are not the types in use: each row is a struct of its own here, with a version.
 
-mod messages;
-
-use std::collections::{BTreeSet, HashSet};
-use std::ops::Bound;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use exchange_ledger::frost::Decision;
-use exchange_ledger::ids::{AuthorId, MailboxId, RecordId, TradeId};
-use exchange_ledger::mail::Said;
-use exchange_ledger::record::{Head, LogId, Record};
-use exchange_ledger::storage::{Batch, Storage, StorageError};
-use exchange_ledger::trade::Local;
-use exchange_ledger::trade::pins::{Pin, Settled};
+use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
+use exchange_ledger::record::{Head, LogId};
+use exchange_ledger::storage::Batch;
 use exchange_store::{Answer, Changes, Namespace, Store, StoreError, Table, Versioned};
 
-pub use messages::{Keeping, Kept};
-
-/// The private tables of this node. Cheap to clone.
-#[derive(Clone)]
-pub struct Private {
-    store: Arc<Store>,
-}
-
+// It stands before the modules that use it.
 macro_rules! rows {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty,)* })*) => {$(
         $(#[$doc])*
@@ -38,281 +24,42 @@ macro_rules! rows {
     )*};
 }
 
-/// A trade: what exists nowhere else.
-#[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
-struct TradeRow {
-    local: Local,
-}
+mod groups;
+mod mail;
+mod messages;
+mod settings;
+mod trades;
 
-impl Versioned for TradeRow {
-    const VERSION: u8 = 3;
+pub use mail::{KeptMail, MailSpot};
+pub use messages::{Keeping, Kept};
 
-    fn from_earlier(version: u8, bytes: &[u8]) -> Option<Self> {
-        match version {
-            1 => {
-                let TradeRowV1 { details, their_details, funding_tx, spend_tx } = borsh::from_slice(bytes).ok()?;
-                Some(Self { local: Local { details, their_details, funding_tx, spend_tx, ..Local::default() } })
-            }
-            2 => {
-                let TradeRowV2 { earlier, rounds } = borsh::from_slice(bytes).ok()?;
-                let TradeRowV1 { details, their_details, funding_tx, spend_tx } = earlier;
-                Some(Self { local: Local { details, their_details, funding_tx, spend_tx, rounds, ..Local::default() } })
-            }
-            _ => None,
-        }
-    }
-}
-
-/// A trade as it was kept before two wallets funded one: what was kept before, and how often a payout by the key of both was
-/// asked for.
-#[derive(BorshSerialize, BorshDeserialize)]
-struct TradeRowV2 {
-    earlier: TradeRowV1,
-    rounds: u8,
-}
-
-/// A trade as it was kept before payouts went by the key of both.
-#[derive(BorshSerialize, BorshDeserialize)]
-struct TradeRowV1 {
-    details: Option<([u8; 32], String)>,
-    their_details: Option<String>,
-    funding_tx: Option<Vec<u8>>,
-    spend_tx: Option<Vec<u8>>,
-}
-
-/// What this identity decided in a case of its group, and every decision to which it is bound, about other coins too.
-#[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
-struct DecisionRow {
-    decision: Decision,
-    bound: Vec<Decision>,
-}
-
-impl Versioned for DecisionRow {
-    const VERSION: u8 = 2;
-
-    fn from_earlier(version: u8, bytes: &[u8]) -> Option<Self> {
-        match version {
-            1 => {
-                let DecisionRowV1 { decision, bound } = borsh::from_slice(bytes).ok()?;
-                Some(Self { decision, bound: if bound { vec![decision] } else { Vec::new() } })
-            }
-            _ => None,
-        }
-    }
-}
-
-/// A decision as it was kept before a member stayed bound to those about other coins: whether he was to this one.
-#[derive(BorshSerialize, BorshDeserialize)]
-struct DecisionRowV1 {
-    decision: Decision,
-    bound: bool,
+/// The private tables of this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Private {
+    store: Arc<Store>,
 }
 
 rows! {
-    /// The records on which a trade rests, in the order of `Pin::encode`, whether it holds money, and its end.
-    PinRow { committed: bool, records: Vec<Vec<u8>>, settled: Option<Settled>, }
-    /// Who made and who took the offer of a trade in which this identity rules, and when the agreement was pinned.
-    AgreedRow { time: u64, parties: [AuthorId; 2], }
-    /// Payment details and the salt of their commitment.
-    DetailsRow { salt: [u8; 32], details: String, }
-    /// Payment details that an own offer hands out.
-    OfferDetailsRow { details: String, }
     /// The head of an own log as this machine last wrote it.
     OwnHeadRow { epoch: u32, len: u64, id: RecordId, time: u64, }
     /// A sealed message.
     EnvelopeRow { envelope: Vec<u8>, time: u64, }
-    /// Where a kept message stands in its mailbox.
-    MailIndexRow { arrival: u64, }
-    /// An arbiter whom the user trusts, and since when.
-    TrustRow { since: u64, }
-    /// The records on which a group of arbiters of this identity's rests.
-    GroupRow { records: Vec<Vec<u8>>, }
     /// An event.
     EventRow { time: u64, json: String, }
     /// What the user was told last of where a trade stands: a line of the log of events.
     ToldRow { line: String, }
-    /// A message of an own trade, and its number in the order in which this node sent or received it.
-    MessageRow { number: u64, said: Said, }
-    /// A message between parties that one of them showed to this node's arbiter.
-    DisclosedRow { said: Said, }
-    /// The number of the last message of a trade that the user has read, or that an arbiter was shown.
-    ReadRow { number: u64, }
-    /// The extended keys of the user's signers, the newest last, and whether new trades use that.
-    SignersRow { keys: Vec<String>, is_used: bool, }
-    /// The network that the directory is of, by its magic bytes.
-    NetworkRow { magic: [u8; 4], }
 }
 
 /// The place of an envelope among those that one party sent another: epoch and number.
 type EnvelopePlace = (u32, u32);
 
-const TRADES: Table<TradeId, TradeRow> = Table::new(Namespace::Trades);
-const PINS: Table<TradeId, PinRow> = Table::new(Namespace::Pins);
-const AGREED: Table<TradeId, AgreedRow> = Table::new(Namespace::Agreed);
 const TOLD: Table<TradeId, ToldRow> = Table::new(Namespace::Told);
-const DETAILS: Table<[u8; 32], DetailsRow> = Table::new(Namespace::Details);
-const OFFER_DETAILS: Table<[u8; 32], OfferDetailsRow> = Table::new(Namespace::OfferDetails);
 const OWN_HEADS: Table<AuthorId, OwnHeadRow> = Table::new(Namespace::OwnHeads);
-const OUTBOX: Table<((TradeId, AuthorId), EnvelopePlace), EnvelopeRow> = Table::new(Namespace::Outbox);
-const MAILBOX: Table<(MailboxId, u64), EnvelopeRow> = Table::new(Namespace::Mailbox);
-const TRUSTED: Table<AuthorId, TrustRow> = Table::new(Namespace::TrustedArbiters);
-const MAIL_INDEX: Table<((MailboxId, AuthorId), EnvelopePlace), MailIndexRow> = Table::new(Namespace::MailIndex);
-
-// Settings, each with a row of its own kind.
-const SIGNERS: Table<String, SignersRow> = Table::new(Namespace::Config);
-const NETWORK: Table<String, NetworkRow> = Table::new(Namespace::Config);
-/// Under which names they are kept.
-const SIGNERS_KEY: &str = "signers";
-const NETWORK_KEY: &str = "network";
-
-const GROUPS: Table<RecordId, GroupRow> = Table::new(Namespace::Groups);
-const DECISIONS: Table<TradeId, DecisionRow> = Table::new(Namespace::Decisions);
-
-/// How many records of a group are kept: what eight members can write about it before and after a loss, and an advert of each.
-const MAX_GROUP_RECORDS: usize = 320;
-/// How many arbiters a user can trust: more than anybody can know.
-const MAX_TRUSTED: usize = 256;
-/// How many logs are looked at for the network of a directory: one whose records are all frozen shows none.
-const MAX_LOOKED_AT: usize = 64;
-
-/// Where a message that is kept for somebody stands: all that is needed to drop it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MailSpot {
-    /// Its mailbox.
-    pub mailbox: MailboxId,
-    /// Its number in the order of arrival.
-    pub arrival: u64,
-    /// Who sent it.
-    pub sender: AuthorId,
-    /// Its place, epoch and seq, in what he sent there.
-    pub place: (u32, u32),
-}
-
-/// A message kept for somebody.
-#[derive(Debug, Clone)]
-pub struct KeptMail {
-    /// Its mailbox.
-    pub mailbox: MailboxId,
-    /// Its number in the order of arrival.
-    pub arrival: u64,
-    /// When it was sent, by its sender's clock.
-    pub time: u64,
-    /// The envelope.
-    pub envelope: Vec<u8>,
-}
 
 impl Private {
     /// Takes the private tables of a store.
     pub fn new(store: Store) -> Self {
         Self { store: Arc::new(store) }
-    }
-
-    /// Returns the trades of which this node knows more than the ledger does, at most `limit`.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn trades(&self, limit: usize) -> Result<Vec<TradeId>, StoreError> {
-        let rows: Vec<(TradeId, TradeRow)> = self.store.private().scan(&TRADES, .., limit)?;
-        Ok(rows.into_iter().map(|(trade, _)| trade).collect())
-    }
-
-    /// Returns what is known of a trade.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn trade(&self, trade: &TradeId) -> Result<Option<Local>, StoreError> {
-        Ok(self.store.private().get(&TRADES, trade)?.map(|row| row.local))
-    }
-
-    /// Returns the records on which a trade rests, as they were pinned.
-    ///
-    /// # Errors
-    /// When the store fails, or what it holds is damaged.
-    pub fn pin(&self, trade: &TradeId) -> Result<Option<Pin>, StoreError> {
-        let Some(row) = self.store.private().get(&PINS, trade)? else { return Ok(None) };
-        let damaged = || StorageError::Damaged(format!("the records kept of trade {trade} cannot be read"));
-        Ok(Some(Pin::decode(row.committed, &row.records, row.settled).ok_or_else(damaged)?))
-    }
-
-    /// Keeps what is known of a trade durably, and the records on which it rests: both or nothing.
-    ///
-    /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn put_trade(&self, trade: &TradeId, local: &Local, pin: Option<&Pin>) -> Result<(), StoreError> {
-        let mut changes = Changes::new().put(&TRADES, trade, &TradeRow { local: local.clone() });
-        if let Some(pin) = pin {
-            let row = PinRow { committed: pin.committed, records: pin.encode(), settled: pin.settled.clone() };
-            changes = changes.put(&PINS, trade, &row);
-        }
-        self.store.private().write(changes).map(drop)
-    }
-
-    /// Returns the trades in which this identity rules and whose agreement is pinned, with who made the offer and who
-    /// took it, in the order in which they came; at most `limit`.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn agreed(&self, limit: usize) -> Result<Vec<(TradeId, [AuthorId; 2])>, StoreError> {
-        let mut rows: Vec<(TradeId, AgreedRow)> = self.store.private().scan(&AGREED, .., limit)?;
-        rows.sort_by_key(|(_, row)| row.time);
-        Ok(rows.into_iter().map(|(trade, row)| (trade, row.parties)).collect())
-    }
-
-    /// Pins the agreement of a trade in which this identity rules, and lets that of another go: of one of which more is
-    /// kept, by [`Self::put_trade`], only the place in the list.
-    ///
-    /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn put_agreed(
-        &self,
-        trade: &TradeId,
-        parties: [AuthorId; 2],
-        pin: &Pin,
-        now: u64,
-        gone: Option<&TradeId>,
-    ) -> Result<(), StoreError> {
-        let pinned = PinRow { committed: pin.committed, records: pin.encode(), settled: pin.settled.clone() };
-        let mut changes =
-            Changes::new().put(&AGREED, trade, &AgreedRow { time: now, parties }).put(&PINS, trade, &pinned);
-        if let Some(gone) = gone {
-            changes = changes.delete(&AGREED, gone);
-            if self.trade(gone)?.is_none() {
-                changes = changes.delete(&PINS, gone);
-            }
-        }
-        self.store.private().write(changes).map(drop)
-    }
-
-    /// Returns the payment details and their salt that were chosen for a bid or acceptance.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn details(&self, nonce: &[u8; 32]) -> Result<Option<([u8; 32], String)>, StoreError> {
-        Ok(self.store.private().get(&DETAILS, nonce)?.map(|row| (row.salt, row.details)))
-    }
-
-    /// Keeps payment details before the record that commits to them is published.
-    ///
-    /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn put_details(&self, nonce: &[u8; 32], salt: [u8; 32], details: &str) -> Result<(), StoreError> {
-        self.store.private().put(&DETAILS, nonce, &DetailsRow { salt, details: details.to_owned() })
-    }
-
-    /// Returns the payment details that an own offer hands out.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn offer_details(&self, body_hash: &[u8; 32]) -> Result<Option<String>, StoreError> {
-        Ok(self.store.private().get(&OFFER_DETAILS, body_hash)?.map(|row| row.details))
-    }
-
-    /// Keeps the payment details of an offer before it is published.
-    ///
-    /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn put_offer_details(&self, body_hash: &[u8; 32], details: &str) -> Result<(), StoreError> {
-        self.store.private().put(&OFFER_DETAILS, body_hash, &OfferDetailsRow { details: details.to_owned() })
     }
 
     /// Returns the head of an own log as this machine last wrote it.
@@ -348,176 +95,6 @@ impl Private {
             changes = changes.answer(request, answer);
         }
         self.store.commit_with(batch, changes).map(drop)
-    }
-
-    /// Returns the arbiters whom the user trusts.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn trusted_arbiters(&self) -> Result<BTreeSet<AuthorId>, StoreError> {
-        let rows: Vec<(AuthorId, TrustRow)> = self.store.private().scan(&TRUSTED, .., MAX_TRUSTED)?;
-        Ok(rows.into_iter().map(|(author, _)| author).collect())
-    }
-
-    /// Notes that the user trusts an arbiter, since `now`, or that he does so no more. Tells whether there was room.
-    ///
-    /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn trust_arbiter(&self, author: &AuthorId, trusted: bool, now: u64) -> Result<bool, StoreError> {
-        let known = self.trusted_arbiters()?;
-        match (known.contains(author), trusted) {
-            (true, true) | (false, false) => Ok(true),
-            (true, false) => self.store.private().delete(&TRUSTED, author).map(|()| true),
-            (false, true) if known.len() >= MAX_TRUSTED => Ok(false),
-            (false, true) => self.store.private().put(&TRUSTED, author, &TrustRow { since: now }).map(|()| true),
-        }
-    }
-
-    /// Returns the extended keys of the user's signers, the newest last, and whether new trades use that.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn signers(&self) -> Result<(Vec<String>, bool), StoreError> {
-        let row = self.store.private().get(&SIGNERS, &SIGNERS_KEY.to_owned())?;
-        Ok(row.map(|row| (row.keys, row.is_used)).unwrap_or_default())
-    }
-
-    /// Keeps them.
-    ///
-    /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn put_signers(&self, keys: &[String], is_used: bool) -> Result<(), StoreError> {
-        self.store.private().put(&SIGNERS, &SIGNERS_KEY.to_owned(), &SignersRow { keys: keys.to_vec(), is_used })
-    }
-
-    /// Returns the magic of the network that this directory is of: as it was noted, or as its records say, which earlier
-    /// versions did not note. `None` of one that holds nothing of any.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn network(&self) -> Result<Option<[u8; 4]>, StoreError> {
-        if let Some(row) = self.store.private().get(&NETWORK, &NETWORK_KEY.to_owned())? {
-            return Ok(Some(row.magic));
-        }
-        for head in self.store.heads(None, MAX_LOOKED_AT)? {
-            if let Some(record) = self.store.range(&head.log, 0, 1)?.first() {
-                return Ok(Some(record.header().network));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Notes the network that this directory is of.
-    ///
-    /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn put_network(&self, magic: [u8; 4]) -> Result<(), StoreError> {
-        self.store.private().put(&NETWORK, &NETWORK_KEY.to_owned(), &NetworkRow { magic })
-    }
-
-    /// Returns the groups of arbiters of which this node keeps the records, at most `limit`.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn groups(&self, limit: usize) -> Result<Vec<RecordId>, StoreError> {
-        let rows: Vec<(RecordId, GroupRow)> = self.store.private().scan(&GROUPS, .., limit)?;
-        Ok(rows.into_iter().map(|(group, _)| group).collect())
-    }
-
-    /// Returns the records of a group as they were kept.
-    ///
-    /// # Errors
-    /// When the store fails, or what it holds is damaged.
-    pub fn group(&self, group: &RecordId) -> Result<Vec<Record>, StoreError> {
-        let Some(row) = self.store.private().get(&GROUPS, group)? else { return Ok(Vec::new()) };
-        let damaged = |_| StorageError::Damaged(format!("the records kept of group {group} cannot be read"));
-        Ok(row.records.iter().map(|bytes| Record::decode(bytes)).collect::<Result<_, _>>().map_err(damaged)?)
-    }
-
-    /// Keeps the records of a group, the first ones of them if there are too many.
-    ///
-    /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn put_group(&self, group: &RecordId, records: &[Record]) -> Result<(), StoreError> {
-        let records = records.iter().take(MAX_GROUP_RECORDS).map(Record::encode).collect();
-        self.store.private().put(&GROUPS, group, &GroupRow { records })
-    }
-
-    /// Returns what was decided in a case of a group, and every decision to which this identity is bound there.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn decision(&self, trade: &TradeId) -> Result<Option<(Decision, Vec<Decision>)>, StoreError> {
-        Ok(self.store.private().get(&DECISIONS, trade)?.map(|row| (row.decision, row.bound)))
-    }
-
-    /// Keeps what was decided in a case of a group, and every decision to which this identity is bound there, before anybody
-    /// hears of it.
-    ///
-    /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn put_decision(&self, trade: &TradeId, decision: &Decision, bound: &[Decision]) -> Result<(), StoreError> {
-        self.store.private().put(&DECISIONS, trade, &DecisionRow { decision: *decision, bound: bound.to_vec() })
-    }
-
-    /// Returns the kept messages of a mailbox that arrived after a number, at most `limit`.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn mail(&self, mailbox: &MailboxId, after: u64, limit: usize) -> Result<Vec<KeptMail>, StoreError> {
-        let range = (*mailbox, after.saturating_add(1))..=(*mailbox, u64::MAX);
-        let rows = self.store.private().scan(&MAILBOX, range, limit)?;
-        Ok(rows.into_iter().map(kept).collect())
-    }
-
-    /// Returns the kept messages of all mailboxes after one of a mailbox and arrival, in the order of these, at most `limit`.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn all_mail(&self, after: Option<(MailboxId, u64)>, limit: usize) -> Result<Vec<KeptMail>, StoreError> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = self.store.private().scan(&MAILBOX, (start, Bound::Unbounded), limit)?;
-        Ok(rows.into_iter().map(kept).collect())
-    }
-
-    /// Returns the places, epoch and seq, of the kept messages of a sender to a mailbox, at most `limit`.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn mail_places(
-        &self,
-        mailbox: &MailboxId,
-        sender: &AuthorId,
-        limit: usize,
-    ) -> Result<Vec<(u32, u32)>, StoreError> {
-        let rows = self.store.private().scan_within(&MAIL_INDEX, &(*mailbox, *sender), limit)?;
-        Ok(rows.into_iter().map(|((_, place), _)| place).collect())
-    }
-
-    /// Keeps a message of a time.
-    ///
-    /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn put_mail(&self, spot: &MailSpot, time: u64, envelope: Vec<u8>) -> Result<(), StoreError> {
-        let MailSpot { mailbox, arrival, sender, place } = *spot;
-        let changes = Changes::new().put(&MAILBOX, &(mailbox, arrival), &EnvelopeRow { envelope, time }).put(
-            &MAIL_INDEX,
-            &((mailbox, sender), place),
-            &MailIndexRow { arrival },
-        );
-        self.store.private().write(changes).map(drop)
-    }
-
-    /// Drops kept messages with one write; they may be offered again while their lifetime lasts.
-    ///
-    /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn drop_mail(&self, spots: &[MailSpot]) -> Result<(), StoreError> {
-        let changes = spots.iter().fold(Changes::new(), |changes, spot| {
-            let MailSpot { mailbox, arrival, sender, place } = *spot;
-            changes.delete(&MAILBOX, &(mailbox, arrival)).delete(&MAIL_INDEX, &((mailbox, sender), place))
-        });
-        self.store.private().write(changes).map(drop)
     }
 
     /// Appends an event to the log and returns its number. With it is kept, or not at all, what it tells the user of where a
@@ -572,16 +149,8 @@ impl Private {
     }
 }
 
-fn kept(((mailbox, arrival), row): ((MailboxId, u64), EnvelopeRow)) -> KeptMail {
-    KeptMail { mailbox, arrival, time: row.time, envelope: row.envelope }
-}
-
 #[cfg(test)]
 mod tests {
-    use exchange_ledger::body::Side;
-    use exchange_ledger::ledger::Ledger;
-    use exchange_ledger::testing::{EPOCH, NETWORK as LEDGER_NETWORK, SampleTrade};
-    use exchange_ledger::trade::Verdict;
     use exchange_store::OpenOptions;
 
     use super::*;
@@ -601,66 +170,5 @@ mod tests {
         assert_eq!(private.events(0, 10).unwrap().len(), 2, "neither without the other");
         private.append_event(12, "funded".into(), Some((&one, "it is funded"))).unwrap();
         assert_eq!(private.told(&one).unwrap().as_deref(), Some("it is funded"));
-    }
-
-    #[test]
-    fn a_directory_knows_its_network_by_a_note_or_by_its_records() {
-        let open = |path: &std::path::Path| Store::open(path, OpenOptions::default()).unwrap();
-        let (noted, earlier) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let private = Private::new(open(noted.path()));
-        assert_eq!(private.network().unwrap(), None);
-        private.put_network(*b"note").unwrap();
-        assert_eq!(private.network().unwrap(), Some(*b"note"));
-        assert_eq!(private.signers().unwrap(), (vec![], false), "one setting is not taken for another");
-
-        let store = open(earlier.path());
-        let records = SampleTrade::new(Side::Sell).records();
-        let later = u64::from(EPOCH) + 365 * 24 * 3600;
-        Ledger::new(store.clone(), LEDGER_NETWORK).admit(&records, later).unwrap();
-        assert_eq!(Private::new(store).network().unwrap(), Some(LEDGER_NETWORK));
-    }
-
-    #[test]
-    fn a_member_is_bound_as_he_was_whatever_he_decides_about_other_coins_and_after_an_update() {
-        let directory = tempfile::tempdir().unwrap();
-        let private = Private::new(Store::open(directory.path(), OpenOptions::default()).unwrap());
-        let sample = SampleTrade::new(Side::Sell);
-        let about = |number| Decision::Rule { vaults: sample.vaults(number), verdict: Verdict::Buyer };
-        let (trade, first, second) = (sample.id(), about(1), about(2));
-        for (decision, bound) in [(first, vec![]), (first, vec![first]), (second, vec![first])] {
-            private.put_decision(&trade, &decision, &bound).unwrap();
-            assert_eq!(private.decision(&trade).unwrap(), Some((decision, bound)));
-        }
-        for (bound, expected) in [(false, vec![]), (true, vec![first])] {
-            let earlier = borsh::to_vec(&DecisionRowV1 { decision: first, bound }).unwrap();
-            let read = DecisionRow::from_earlier(1, &earlier).unwrap();
-            assert_eq!((read.decision, read.bound), (first, expected));
-            assert!(DecisionRow::from_earlier(2, &earlier).is_none());
-        }
-    }
-
-    #[test]
-    fn a_trade_of_an_earlier_version_is_read_as_it_was() {
-        let local = Local {
-            details: Some(([7; 32], "IBAN".to_owned())),
-            their_details: Some("BIC".to_owned()),
-            funding_tx: Some(vec![1, 2, 3]),
-            spend_tx: None,
-            ..Local::default()
-        };
-        let Local { details, their_details, funding_tx, spend_tx, .. } = local.clone();
-        let first = TradeRowV1 { details, their_details, funding_tx, spend_tx };
-        let earliest = borsh::to_vec(&first).unwrap();
-        assert_eq!(TradeRow::from_earlier(1, &earliest).map(|row| row.local), Some(local.clone()));
-        let earlier = borsh::to_vec(&TradeRowV2 { earlier: first, rounds: 3 }).unwrap();
-        assert_eq!(earlier.len(), earliest.len() + 1, "only the count of rounds is new");
-        let with_rounds = Local { rounds: 3, ..local.clone() };
-        assert_eq!(TradeRow::from_earlier(2, &earlier).map(|row| row.local), Some(with_rounds));
-        let now = borsh::to_vec(&TradeRow { local }).unwrap();
-        let nothing = borsh::to_vec(&exchange_ledger::trade::funding::Negotiation::default()).unwrap();
-        assert_eq!(now.len(), earlier.len() + nothing.len(), "and then the funding from two wallets");
-        for (version, other) in [(1, &earlier), (1, &now), (2, &earliest), (2, &now), (4, &now)] {
-            assert!(TradeRow::from_earlier(version, other).is_none(), "{version}");
-        }
     }
 }

@@ -9,8 +9,10 @@ use exchange_ledger::record::Record;
 use exchange_ledger::storage::{Storage, StorageError};
 use exchange_ledger::sync::{Own, Salt, Snapshot, Snapshots, Summary};
 use libp2p::PeerId;
+use tokio::task::spawn_blocking;
 
 use crate::entropy;
+use crate::join::joined;
 use crate::keeper::Keeper;
 use crate::mailbox::Mailbox;
 use crate::net::{Replica, Verdict};
@@ -152,13 +154,14 @@ impl Replica for LedgerReplica {
     }
 
     async fn put_mail(&self, envelope: Vec<u8>) -> Verdict {
+        // Mail reads the disk and checks signatures: whoever makes that happen over and over holds up no other task.
         let kept = self.mailbox.clone();
-        blocking(move || kept.put(&envelope)).await.unwrap_or(Verdict::Later)
+        joined(spawn_blocking(move || kept.put(&envelope))).await.unwrap_or(Verdict::Later)
     }
 
     async fn mail(&self, mailbox: MailboxId, after: u64, max_bytes: usize) -> (Vec<Vec<u8>>, u64) {
         let kept = self.mailbox.clone();
-        blocking(move || kept.fetch(&mailbox, after, max_bytes)).await.unwrap_or((Vec::new(), after))
+        joined(spawn_blocking(move || kept.fetch(&mailbox, after, max_bytes))).await.unwrap_or((Vec::new(), after))
     }
 
     async fn my_mailboxes(&self) -> Vec<MailboxId> {
@@ -167,21 +170,11 @@ impl Replica for LedgerReplica {
 
     async fn my_outbox(&self) -> Vec<Vec<u8>> {
         let kept = self.mailbox.clone();
-        blocking(move || kept.outbox()).await.unwrap_or_default()
+        joined(spawn_blocking(move || kept.outbox())).await.unwrap_or_default()
     }
 
     async fn peer_changed(&self, peer: PeerId, connected: bool) {
         tracing::info!(%peer, connected, "peer");
-    }
-}
-
-/// Does what reads the disk or checks signatures on a thread that may block, so that whoever makes it happen over and over
-/// holds up no other task. `None` when the node is stopping.
-async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => Some(result),
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => None,
     }
 }
 

@@ -208,7 +208,7 @@ fn bid_of(ledger: &Ledger<Store>, trade: TradeId) -> Result<Option<Bid>, Storage
     match ledger.bid(trade) {
         Ok((bid, _)) => Ok(Some(bid)),
         Err(TradeError::Storage(error)) => Err(error),
-        Err(_) => Ok(None),
+        Err(TradeError::Unknown(_) | TradeError::Invalid(..) | TradeError::Bare(_)) => Ok(None),
     }
 }
 

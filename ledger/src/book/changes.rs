@@ -21,9 +21,6 @@ const READ_AT_ONCE: usize = 256;
 /// How many are read of all makers until the time passes again: the ledger's thread does nothing else meanwhile, and nobody
 /// can look at the book.
 pub(super) const MAX_READ: usize = 4 * READ_AT_ONCE;
-/// How many offers are noted that ended, until the time passes again and is sure: some fifteen megabytes, and ten seconds of
-/// nothing but such offers. What is beyond is looked for once there is room.
-pub(super) const MAX_ENDED: usize = if cfg!(test) { 6_000 } else { 1 << 18 };
 
 impl Book {
     /// Adds an offer, if it is open. `is_new` tells that it was just let in, and whatever comes after it in its log is still to be
@@ -257,9 +254,7 @@ impl Book {
     /// Takes back what has not ended by the time that it is now, some at once: the clock was ahead when it was noted.
     pub(super) fn take_back<S: Storage>(&mut self, ledger: &Ledger<S>) -> Result<(), StorageError> {
         while self.read < MAX_READ {
-            let last = self.ended.last().copied();
-            let Some((expires, id)) = last.filter(|(expires, _)| *expires > self.now) else { break };
-            self.ended.remove(&(expires, id));
+            let Some(id) = self.ended.take_after(self.now) else { break };
             self.read += 1;
             if let Some((record, offer)) = ledger.offer(&id)? {
                 self.add(ledger, &record, &offer, false)?;
@@ -270,9 +265,7 @@ impl Book {
 
     /// Notes that an offer ended, and when.
     pub(super) fn note_ended(&mut self, id: RecordId, expires: u64) {
-        if self.ended.len() < MAX_ENDED {
-            self.ended.insert((expires, id));
-        } else {
+        if !self.ended.note(id, expires) {
             (self.overlooked, self.looked_up_to) = (true, None);
         }
     }
@@ -281,7 +274,7 @@ impl Book {
     /// would read them again.
     pub(super) fn look_again<S: Storage>(&mut self, ledger: &Ledger<S>) -> Result<(), StorageError> {
         let limit = MAX_READ.saturating_sub(self.read);
-        if !self.overlooked || limit == 0 || self.ended.len() > MAX_ENDED / 2 {
+        if !self.overlooked || limit == 0 || !self.ended.is_half_free() {
             return Ok(());
         }
         let ids = ledger.storage().open_offers(self.looked_up_to.as_ref(), limit)?;

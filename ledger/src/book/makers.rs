@@ -17,7 +17,7 @@ pub const LIVE_OFFERS: usize = 8;
 pub const STAKED_LIVE_OFFERS: usize = 64;
 /// How many offers that wait are remembered of one author. What is beyond is read from the store when these are used up:
 /// a flood of offers costs who sends it a record each, and others nothing but the disk.
-pub(super) const MAX_WAITING: usize = 256;
+pub(super) const MAX_WAITING_OFFERS: usize = 256;
 
 /// How many authors are remembered whose last offer is gone: whoever trades posts the next one soon. Some two megabytes.
 const MAX_GONE: NonZero<usize> = NonZero::new(16_384).expect("not zero");
@@ -144,7 +144,7 @@ impl Maker {
 
     /// Forgets what is beyond `quota` and those that wait behind. Returns what has to leave the book.
     pub fn forget_beyond(&mut self, quota: usize) -> Vec<Held> {
-        let kept = quota + MAX_WAITING;
+        let kept = quota + MAX_WAITING_OFFERS;
         if self.offers.len() <= kept {
             return Vec::new();
         }

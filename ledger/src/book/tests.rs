@@ -240,7 +240,7 @@ fn a_flood_of_offers_is_remembered_in_part_and_read_again_when_its_turn_comes() 
     let offers = post(&mut maker, 700);
     let (mut ledger, mut book) = (ledger(), Book::default());
     hear(&mut book, &mut ledger, &offers);
-    assert_eq!(book.of_maker(&maker.id()).count(), LIVE_OFFERS + makers::MAX_WAITING);
+    assert_eq!(book.of_maker(&maker.id()).count(), LIVE_OFFERS + makers::MAX_WAITING_OFFERS);
     let mut left: Vec<RecordId> = offers.iter().map(Record::id).collect();
     for (number, offer) in offers.iter().enumerate() {
         let withdrawn = revoke(&mut maker, offer);
@@ -249,7 +249,7 @@ fn a_flood_of_offers_is_remembered_in_part_and_read_again_when_its_turn_comes() 
         let mut expected: Vec<RecordId> = left.iter().take(LIVE_OFFERS).copied().collect();
         expected.reverse();
         assert_eq!(shown(&book, &everything(), NOW), expected, "after {number}");
-        assert!(book.of_maker(&maker.id()).count() <= LIVE_OFFERS + makers::MAX_WAITING);
+        assert!(book.of_maker(&maker.id()).count() <= LIVE_OFFERS + makers::MAX_WAITING_OFFERS);
     }
     assert!(book.makers.is_empty() && book.entries.iter().all(Option::is_none));
 }
@@ -262,13 +262,13 @@ fn a_flood_of_offers_that_have_ended_is_read_bit_by_bit_and_hides_no_open_one() 
     let (mut maker, mut later) = (Author::new(9), Author::new(9).reopened(EPOCH + 1));
     let dead = post_until(&mut later, DEAD, soon);
     let open = post(&mut later, 1);
-    let short = post_until(&mut maker, LIVE_OFFERS + makers::MAX_WAITING + 1, end);
+    let short = post_until(&mut maker, LIVE_OFFERS + makers::MAX_WAITING_OFFERS + 1, end);
     let mut ledger = ledger();
     admit_all(&mut ledger, &[dead.as_slice(), &open, &short].concat());
     let listed = |ledger: &Ledger<MemoryStorage>| ledger.storage().open_offers(None, usize::MAX).unwrap();
 
     let mut book = Book::load(&ledger, soon).unwrap();
-    assert_eq!(book.of_maker(&maker.id()).count(), LIVE_OFFERS + makers::MAX_WAITING);
+    assert_eq!(book.of_maker(&maker.id()).count(), LIVE_OFFERS + makers::MAX_WAITING_OFFERS);
     let gone = book.advance(&ledger, soon, soon).unwrap();
     assert_eq!(gone.len(), DEAD, "what had ended when the book was read");
     ledger.forget_open(&gone).unwrap();
@@ -295,7 +295,8 @@ fn a_flood_of_offers_that_have_ended_is_read_bit_by_bit_and_hides_no_open_one() 
 
 #[test]
 fn what_ended_without_room_to_note_it_is_found_again() {
-    const EACH: usize = changes::MAX_ENDED / 2 + 1_500;
+    const ROOM: usize = 6_000;
+    const EACH: usize = ROOM / 2 + 1_500;
     let soon = u64::from(EPOCH) + EACH as u64 + 100;
     let mut authors = [Author::new(8), Author::new(9)];
     let mut ended: Vec<Record> = Vec::new();
@@ -305,7 +306,8 @@ fn what_ended_without_room_to_note_it_is_found_again() {
     let open = post(&mut authors[1], 1);
     let mut ledger = ledger();
     admit_all(&mut ledger, &[ended.as_slice(), &open].concat());
-    let mut book = Book::load(&ledger, soon).unwrap();
+    let book = Book { now: soon, ended: Ended::with_room(ROOM), ..Book::default() };
+    let mut book = book.filled(&ledger).unwrap();
     assert_eq!(book.advance(&ledger, soon, 0).unwrap(), [], "nothing is sure yet");
     for _ in 0..20 {
         let gone = book.advance(&ledger, soon, soon).unwrap();
@@ -320,7 +322,7 @@ fn what_ended_without_room_to_note_it_is_found_again() {
 fn what_is_not_remembered_stands_when_what_waited_before_it_has_ended() {
     let mut maker = Author::new(9);
     let end = NOW + 1_000;
-    let (long, short) = (post(&mut maker, 7), post_until(&mut maker, 1 + makers::MAX_WAITING, end));
+    let (long, short) = (post(&mut maker, 7), post_until(&mut maker, 1 + makers::MAX_WAITING_OFFERS, end));
     let more = post(&mut maker, 5);
     let (mut ledger, mut book) = (ledger(), Book::default());
     hear(&mut book, &mut ledger, &[long, short, more.clone()].concat());
@@ -357,7 +359,7 @@ fn what_a_clock_that_was_ahead_called_ended_stands_again_when_it_is_set_right() 
     for book in [&mut book, &mut loaded] {
         assert_eq!(book.advance(&ledger, NOW, NOW).unwrap(), []);
         assert_eq!(shown(book, &everything(), NOW), before);
-        assert!(book.ended.is_empty());
+        assert_eq!(book.ended.take_until(u64::MAX), []);
     }
 }
 

@@ -76,7 +76,6 @@ pub enum Out {
 
 /// Why a member cannot decide so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum DecideError {
     /// His share of a signature for another decision about the same coins may be with others.
     #[error("you have signed for another decision about the same coins")]

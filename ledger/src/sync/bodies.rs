@@ -16,9 +16,9 @@ const MAX_WALKED: usize = 16_384;
 /// Requests in a row without a single body, after which a peer has none.
 const MAX_FRUITLESS: u32 = 4;
 
-/// A wish for bodies.
+/// Which bodies a session asks for, of those that are missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wish {
+pub struct WantedBodies {
     /// Those of records from this time on, which both nodes keep; and, of any time, of what was agreed on.
     pub since: u64,
     /// After this record.
@@ -38,8 +38,8 @@ pub(super) struct Walk {
 pub(super) type Asked = Vec<Aged>;
 
 impl Walk {
-    pub const fn new(wish: Wish) -> Self {
-        Self { since: wish.since, after: wish.after, walked: 0, fruitless: 0 }
+    pub const fn new(wanted: WantedBodies) -> Self {
+        Self { since: wanted.since, after: wanted.after, walked: 0, fruitless: 0 }
     }
 
     /// Returns where the next session goes on; nothing when this one has come to the end.

@@ -36,31 +36,16 @@ pub mod sketch;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 pub use answer::{News, answer};
-pub use bodies::Wish;
+pub use bodies::WantedBodies;
 pub use message::{Answer, Malformed, Request};
 pub use proof::{MAX_PROOF_LEN, Proof};
 pub use session::{Effect, Event, Fault, Gain, Plan, Session, Stopped, Token};
 pub use sketch::Salt;
 pub use snapshot::{Snapshot, Snapshots, Summary};
-
-/// What became of something that a peer sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// New and good: pass it on.
-    Accept,
-    /// New and kept, but not worth passing on: whoever wants it fetches it.
-    Keep,
-    /// Known already, early, over quota or of unknown origin: drop it, nobody is at fault.
-    Ignore,
-    /// It cannot be judged or kept now, though perhaps later: nobody is at fault, and nothing was compared to the end.
-    Later,
-    /// A record whose predecessors are missing: ask the sender for the log.
-    Orphan(LogId),
-    /// Invalid by itself: drop it and penalise the sender.
-    Reject,
-}
+pub use verdict::{Verdict, is_beyond};
 
 /// What sessions and answers read of their own node.
 pub trait Own {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::bodies::{self, Walk, Wish};
+use super::bodies::{self, Walk, WantedBodies};
 use super::fetch::{self, Fetcher};
 use super::message::{Answer, ItemWant, MAX_HEADS, MAX_ITEMS, MAX_SYMBOLS, Opening, Request, Symbol};
 use super::sketch::{Cell, Decoded, Difference, Item, MAX_CELLS, Salt, Sketch, decode};
@@ -41,7 +41,7 @@ pub struct Plan {
     /// Compare all logs, and fetch what is missing.
     pub compare: bool,
     /// Then fetch bodies that are missing.
-    pub bodies: Option<Wish>,
+    pub bodies: Option<WantedBodies>,
     /// Whether to compare by what the own ledger showed of itself a moment ago: that the ledgers are compared is the peer's
     /// doing.
     pub recent: bool,
@@ -402,7 +402,7 @@ impl Session {
 
     /// Goes on when both hold the same, or as much of it as this session can bring.
     fn compared(&mut self) {
-        self.stage = self.plan.bodies.take().map_or(Stage::Over, |wish| Stage::Bodies(Walk::new(wish)));
+        self.stage = self.plan.bodies.take().map_or(Stage::Over, |wanted| Stage::Bodies(Walk::new(wanted)));
     }
 
     fn bodies_answered(

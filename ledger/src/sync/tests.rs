@@ -10,7 +10,7 @@ use super::message::{Found, MAX_ANSWER_BYTES, Want};
 use super::*;
 use crate::body::Body;
 use crate::ids::{RecordId, StateHash};
-use crate::ledger::{Admission, Ledger};
+use crate::ledger::Ledger;
 use crate::record::{Head, Record};
 use crate::state::state_hash;
 use crate::storage::MemoryStorage;
@@ -50,14 +50,7 @@ impl Node {
     fn keep(&mut self, records: Vec<Vec<u8>>) -> Vec<Verdict> {
         let records: Vec<Record> = records.iter().map(|bytes| Record::decode_any(bytes).unwrap()).collect();
         let admissions = self.ledger.admit(&records, self.now).unwrap();
-        let verdict = |(admission, record): (Admission, &Record)| match admission {
-            Admission::New | Admission::Equivocation => Verdict::Accept,
-            Admission::Frozen => Verdict::Keep,
-            Admission::Known | Admission::Early => Verdict::Ignore,
-            Admission::Orphan => Verdict::Orphan(record.header().log),
-            Admission::Invalid(_) | Admission::TimeReversed => Verdict::Reject,
-        };
-        admissions.into_iter().zip(&records).map(verdict).collect()
+        admissions.iter().zip(&records).map(|(admission, record)| Verdict::of(admission, record, false)).collect()
     }
 }
 

@@ -15,7 +15,7 @@
 //! and at most one of them can ever confirm.
 
 use bitcoin::key::TweakedPublicKey;
-use bitcoin::{OutPoint, ScriptBuf, TxOut, Txid};
+use bitcoin::{OutPoint, Script, ScriptBuf, TxOut, Txid, XOnlyPublicKey};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::hash::tagged;
@@ -59,6 +59,14 @@ impl Input {
     pub fn script(&self) -> ScriptBuf {
         ScriptBuf::new_p2tr_tweaked(TweakedPublicKey::dangerous_assume_tweaked(self.key.0))
     }
+}
+
+/// Returns the output key of a script that pays to one (P2TR), which is all that an [`Input`] says of its script.
+pub fn output_key(script: &Script) -> Option<XOnlyPublicKey> {
+    if !script.is_p2tr() {
+        return None;
+    }
+    XOnlyPublicKey::from_slice(script.as_bytes().get(2..)?).ok()
 }
 
 /// What a side brings to the transaction, as it tells the other.

@@ -6,7 +6,6 @@ use exchange_ledger::storage::StorageError;
 
 /// A store that cannot be opened, or a row that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum StoreError {
     /// The directory is open elsewhere.
     #[error("another node uses this data directory: {0}; stop that node, or give this one a directory of its own")]

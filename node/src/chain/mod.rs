@@ -38,7 +38,8 @@ mod witnesses;
 
 /// How many events a follower may lag behind before the backend waits for it.
 pub const FOLLOWER_QUEUE: usize = 256;
-/// The highest feerate that others can talk this node into: what mainnet asked in its dearest weeks. Users may choose more.
+/// The highest feerate that this node pays, or that others can talk it into, without an explicit word of its user: what mainnet
+/// asked in its dearest weeks.
 pub const MAX_FEE_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(500);
 /// How many scripts one follower may watch; a wallet with its look-ahead and a hundred trades stays far below.
 pub const MAX_WATCHED_SCRIPTS: usize = 100_000;

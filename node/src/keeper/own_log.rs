@@ -8,13 +8,11 @@ use std::time::Duration;
 use exchange_ledger::record::LogId;
 use tokio::sync::watch;
 
-/// How long the first record after a start waits for a comparison with a peer before it opens a new log: connecting takes a
-/// second or two, and a new log costs seconds of work.
-const COMPARISON_WAIT: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_secs(5) };
-
 /// What this run knows of own logs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct OwnLogs {
+    /// How long the first record after a start waits for a comparison with a peer before it opens a new log.
+    wait: Duration,
     compared: watch::Sender<bool>,
     /// One for each identity that was unlocked in this run, and one more for each time that its log was full.
     opened: Mutex<HashSet<LogId>>,
@@ -23,6 +21,11 @@ pub(super) struct OwnLogs {
 }
 
 impl OwnLogs {
+    /// Knows nothing yet; the first record waits so long for a comparison with a peer.
+    pub fn new(wait: Duration) -> Self {
+        Self { wait, compared: watch::Sender::default(), opened: Mutex::default(), outgrown: Mutex::default() }
+    }
+
     /// Notes that everything that a peer held was taken in.
     pub fn compared(&self) {
         self.compared.send_replace(true);
@@ -62,7 +65,7 @@ impl OwnLogs {
         if !self.is_confirmed(log) {
             let mut compared = self.compared.subscribe();
             // When nobody was there to compare with, the record goes into a new log.
-            let _ = tokio::time::timeout(COMPARISON_WAIT, compared.wait_for(|compared| *compared)).await;
+            let _ = tokio::time::timeout(self.wait, compared.wait_for(|compared| *compared)).await;
         }
     }
 }

@@ -52,7 +52,7 @@ struct Run {
 impl Run {
     fn start(path: &Path) -> Self {
         let store = Store::open(path, OpenOptions::default()).unwrap();
-        let (keeper, thread) = Keeper::start(store, NETWORK).unwrap();
+        let (keeper, thread) = Keeper::start_waiting(store, NETWORK, Duration::from_millis(10)).unwrap();
         Self { keeper, thread }
     }
 
@@ -176,14 +176,14 @@ async fn a_request_that_is_repeated_after_a_crash_has_one_record() {
 async fn the_ledgers_thread_leaves_the_work_for_a_ticket_to_others() {
     let dir = tempfile::tempdir().unwrap();
     let run = Run::start(dir.path());
-    let wish = Wish { identity: identity(), body: Arc::new(advert("Ann")), request: None };
-    let Ok(Published::Opens(log)) = run.keeper.try_publish(&wish, None).await else { panic!("it opened a log") };
+    let new = NewRecord { identity: identity(), body: Arc::new(advert("Ann")), request: None };
+    let Ok(Published::Opens(log)) = run.keeper.try_publish(&new, None).await else { panic!("it opened a log") };
     let elsewhere = Ticket::mint(NETWORK, LogId { author: exchange_ledger::testing::Author::new(1).id(), ..log });
-    let refused = run.keeper.try_publish(&wish, Some(elsewhere.await.unwrap())).await;
+    let refused = run.keeper.try_publish(&new, Some(elsewhere.await.unwrap())).await;
     assert!(matches!(refused, Ok(Published::Opens(_))), "another's ticket");
     assert_eq!(run.keeper.ledger().storage().len().unwrap(), 0);
     let ticket = Ticket::mint(NETWORK, log).await.unwrap();
-    let Ok(Published::Kept(record)) = run.keeper.try_publish(&wish, Some(ticket)).await else {
+    let Ok(Published::Kept(record)) = run.keeper.try_publish(&new, Some(ticket)).await else {
         panic!("it is the ticket")
     };
     assert_eq!(record.header().log, log, "however long the work took");

@@ -9,9 +9,9 @@ use exchange_ledger::record::{LogId, Record, admission};
 
 use super::PublishError;
 
-/// An own record as it is wished for.
+/// An own record that is to be published.
 #[derive(Clone)]
-pub(super) struct Wish {
+pub(super) struct NewRecord {
     /// Who signs it.
     pub identity: Arc<Identity>,
     /// What it says.

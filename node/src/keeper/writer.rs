@@ -10,12 +10,13 @@ use exchange_ledger::ledger::{Admission, Ledger};
 use exchange_ledger::record::{Head, Header, Kind, LogId, Record};
 use exchange_ledger::retention::{Look, Mine};
 use exchange_ledger::storage::{Aged, Storage, StorageError};
+use exchange_ledger::sync::is_beyond;
 use exchange_store::{Store, apply_to_book};
 use tokio::sync::{broadcast, mpsc};
 
 use super::intake::Checked;
 use super::own_log::OwnLogs;
-use super::ticket::{Published, Ticket, Wish};
+use super::ticket::{NewRecord, Published, Ticket};
 use super::{Change, Job, PublishError, answered_by};
 use crate::clock;
 use crate::net::Verdict;
@@ -51,9 +52,9 @@ impl Writer {
                     next = more(&mut inbox, &mut groups);
                     self.admit(groups);
                 }
-                Job::Publish { wish, ticket, reply } => {
+                Job::Publish { new, ticket, reply } => {
                     // A caller that went away does not want the answer.
-                    let _ = reply.send(self.publish(&wish, ticket));
+                    let _ = reply.send(self.publish(&new, ticket));
                 }
                 Job::Advance { sure } => self.advance(clock::unix_now(), sure),
                 Job::SetStaked(staked) => {
@@ -81,10 +82,11 @@ impl Writer {
                     let kept = std::mem::replace(&mut records, others);
                     let mut told: Vec<(Admission, Record)> = admissions.into_iter().zip(kept).collect();
                     for (admission, record) in &told {
-                        if self.is_beyond(admission, record) {
+                        let is_beyond = self.is_beyond(admission, record);
+                        if is_beyond {
                             self.own_logs.outgrown(record.header().log);
                         }
-                        verdicts.push(self.verdict(admission, record));
+                        verdicts.push(Verdict::of(admission, record, is_beyond));
                     }
                     // They may have come in any order; the book is told of each log in its own.
                     told.sort_by_key(|(_, record)| record.header().seq);
@@ -134,8 +136,8 @@ impl Writer {
     }
 
     /// Publishes, unless that opens a log for which this is not the ticket.
-    fn publish(&mut self, wish: &Wish, ticket: Option<Ticket>) -> Result<Published, PublishError> {
-        let Wish { identity, body, request } = wish;
+    fn publish(&mut self, new: &NewRecord, ticket: Option<Ticket>) -> Result<Published, PublishError> {
+        let NewRecord { identity, body, request } = new;
         let (author, now) = (identity.author(), clock::unix_now());
         let (log, head) = self.own_log(&author, body.kind(), now, ticket)?;
         let (network, kind) = (self.ledger.network(), body.kind());
@@ -200,31 +202,11 @@ impl Writer {
         Err(PublishError::Refused(Admission::Known))
     }
 
-    fn verdict(&self, admission: &Admission, record: &Record) -> Verdict {
-        match admission {
-            // What comes without its body is old: peers that lack it find out when they compare.
-            Admission::New | Admission::Equivocation if record.is_bare() => Verdict::Keep,
-            Admission::New | Admission::Equivocation => Verdict::Accept,
-            Admission::Frozen => Verdict::Keep,
-            // Of others' logs anybody can write what is early.
-            Admission::Early if self.is_beyond(admission, record) => Verdict::Later,
-            // What goes back in time is its author's fault: others hold it as one of two histories.
-            Admission::Known | Admission::Early | Admission::TimeReversed => Verdict::Ignore,
-            Admission::Orphan => Verdict::Orphan(record.header().log),
-            Admission::Invalid(_) => Verdict::Reject,
-        }
-    }
-
-    /// Tells whether a record stands beyond the end that its log has here, and its author wrote here once, as far as can
-    /// be told: only he can have signed it.
+    /// Tells whether a record stands beyond the end of an own log. Where the note of the own head cannot be read, every log may
+    /// be one.
     fn is_beyond(&self, admission: &Admission, record: &Record) -> bool {
-        if !matches!(admission, Admission::Early | Admission::Orphan) {
-            return false;
-        }
-        let header = record.header();
-        // What is here already may come again without its body, and be early so.
-        let is_here = matches!(self.ledger.storage().head(&header.log), Ok(Some(head)) if header.seq < head.len);
-        !is_here && !matches!(self.private.own_head(&record.author()), Ok(None))
+        let wrote_here = || !matches!(self.private.own_head(&record.author()), Ok(None));
+        is_beyond(self.ledger.storage(), admission, record, wrote_here)
     }
 
     fn book(&self) -> RwLockWriteGuard<'_, Book> {

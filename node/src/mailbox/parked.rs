@@ -9,7 +9,7 @@ use exchange_ledger::turns::in_turn;
 
 /// How many messages wait for an acceptance, and how many for a bid: two megabytes of each. Any key can make up a trade and sign
 /// for nothing what waits for its bid; who waits for an acceptance has a role in a bid that is known, which costs a record.
-const MAX_WAITING: usize = 128;
+const MAX_PARKED: usize = 128;
 /// How many of them are from one sender about one trade: more than are sent before anything is answered. The first ones, on
 /// which the others follow.
 const MAX_EACH: usize = 4;
@@ -44,7 +44,7 @@ impl Parked {
             return;
         }
         queue.push_back(envelope);
-        if queue.len() > MAX_WAITING
+        if queue.len() > MAX_PARKED
             && let Some(at) = most_crowded(queue)
         {
             queue.remove(at);
@@ -116,7 +116,7 @@ mod tests {
         let honest = mail(0, 0, 0);
         parked.park(Wait::Acceptance, honest.clone());
         (1..1000).for_each(|number| parked.park(Wait::Bid, mail(number, number, 0)));
-        assert_eq!(parked.len(), 1 + MAX_WAITING);
+        assert_eq!(parked.len(), 1 + MAX_PARKED);
         assert_eq!(parked.take(&honest.address.trade), [honest]);
         assert_eq!(parked.take(&TradeId(id(1))), [], "the oldest of many senders went");
         assert_eq!(parked.take(&TradeId(id(999))), [mail(999, 999, 0)]);
@@ -141,7 +141,7 @@ mod tests {
         // A cheat with bids for many offers.
         (1..1000).for_each(|trade| parked.park(Wait::Acceptance, mail(1, trade, 0)));
         parked.park(Wait::Acceptance, mail(2, 0, 0));
-        assert_eq!(parked.len(), MAX_WAITING);
+        assert_eq!(parked.len(), MAX_PARKED);
         assert_eq!(parked.take(&TradeId(id(0))), [mail(0, 0, 0), mail(2, 0, 0)]);
     }
 }

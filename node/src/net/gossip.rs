@@ -19,7 +19,7 @@ use super::swarm::Report;
 use super::{Replica, Verdict};
 
 /// Messages waiting to be judged, at most 20 MiB: what finds no room there is ignored and healed by sync.
-const MAX_WAITING: usize = 1024;
+const MAX_WAITING_MESSAGES: usize = 1024;
 /// Proofs of forks waiting to be judged, at most 2 MiB; each that is let in cost its author a ticket.
 const MAX_WAITING_PROOFS: usize = 256;
 /// Records judged together: at most 1 MiB.
@@ -68,9 +68,9 @@ pub(super) struct Judges {
 
 impl Judges {
     pub fn start(replica: &Arc<dyn Replica>, reports: &mpsc::Sender<Report>) -> Self {
-        let (records, to_judge) = queue(MAX_WAITING);
+        let (records, to_judge) = queue(MAX_WAITING_MESSAGES);
         tokio::spawn(judge_records(Arc::clone(replica), to_judge, reports.clone()));
-        let (mail, to_judge) = queue(MAX_WAITING);
+        let (mail, to_judge) = queue(MAX_WAITING_MESSAGES);
         tokio::spawn(judge_mail(Arc::clone(replica), to_judge, reports.clone()));
         let (forks, to_judge) = queue(MAX_WAITING_PROOFS);
         tokio::spawn(judge_forks(Arc::clone(replica), to_judge, reports.clone()));

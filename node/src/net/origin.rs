@@ -17,9 +17,9 @@ pub(super) enum Origin {
 }
 
 /// What whoever rents one machine may have of them: an IPv4 address, or an IPv6 network of 48 bits, in which 65,536 of those
-/// lie. Providers share out as many to their households, too.
+/// lie. Providers share out as many to their households, too. What counts as one is a net group to Bitcoin Core too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Network {
+pub(super) enum NetGroup {
     V4(Ipv4Addr),
     /// The first 48 bits.
     V6([u16; 3]),
@@ -29,7 +29,7 @@ pub(super) enum Network {
 /// Whom no network stands for, since this node has dialled him or this machine's proxy brings him, has his own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Source {
-    Network(Network),
+    Group(NetGroup),
     Peer(PeerId),
 }
 
@@ -54,10 +54,10 @@ impl Origin {
     }
 
     /// Returns the network around it.
-    pub const fn network(&self) -> Network {
+    pub const fn network(&self) -> NetGroup {
         match *self {
-            Self::V4(ip) => Network::V4(ip),
-            Self::V6([a, b, c, _]) => Network::V6([a, b, c]),
+            Self::V4(ip) => NetGroup::V4(ip),
+            Self::V6([a, b, c, _]) => NetGroup::V6([a, b, c]),
         }
     }
 }

@@ -26,7 +26,7 @@ use super::bucket::Bucket;
 use super::client::PeerInfo;
 use super::config::NetLimits;
 use super::mail::MailMemory;
-use super::origin::{Network, Origin, Source};
+use super::origin::{NetGroup, Origin, Source};
 use super::swarm::MAX_SESSIONS;
 
 mod plan;
@@ -84,7 +84,7 @@ pub(super) struct Peers {
 pub(super) struct Peer {
     address: Multiaddr,
     /// From whose share it takes.
-    network: Option<Network>,
+    network: Option<NetGroup>,
     /// Whether this node has dialled it, rather than the other way round.
     dialled: bool,
     /// What it calls itself; known once it has proved to be of our network.
@@ -211,13 +211,13 @@ impl Peers {
     }
 
     /// Returns from whose share a peer takes.
-    pub fn network(&self, peer: &PeerId) -> Option<Network> {
+    pub fn network(&self, peer: &PeerId) -> Option<NetGroup> {
         self.peers.get(peer)?.network
     }
 
     /// Returns in whose line a peer waits for its turn.
     pub fn source(&self, peer: &PeerId) -> Source {
-        self.network(peer).map_or(Source::Peer(*peer), Source::Network)
+        self.network(peer).map_or(Source::Peer(*peer), Source::Group)
     }
 
     /// Returns the peers that count.
@@ -367,7 +367,7 @@ impl Peers {
 
     /// Charges a peer and its network for a request or an answer; the network even if the peer has gone. What they take
     /// beyond their share they have to wait for.
-    pub fn charge(&mut self, peer: PeerId, network: Option<Network>, bytes: usize, now: Instant) {
+    pub fn charge(&mut self, peer: PeerId, network: Option<NetGroup>, bytes: usize, now: Instant) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.bytes.charge(bytes, now);

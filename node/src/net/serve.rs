@@ -13,6 +13,7 @@ use super::protocol::{Delivery, MAX_ANSWER_BYTES, MAX_MAIL_LEN, Request, Respons
 use super::queue::{Sender, queue};
 use super::sync::reading;
 use super::{Replica, Verdict};
+use crate::join::joined;
 
 /// What a mailbox that a request names takes of what a peer is served, and an envelope that it brings: a look into the
 /// store, and a signature. See [`sync::Request::work`].
@@ -84,11 +85,7 @@ async fn for_mail<R: Send + 'static>(
         drop(turn);
         result
     });
-    match task.await {
-        Ok(result) => Some(result),
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => None,
-    }
+    joined(task).await
 }
 
 /// A response, and what this node learned from the request.

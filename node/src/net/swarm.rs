@@ -27,7 +27,7 @@ use super::dialer::Dialer;
 use super::gate::Offence;
 use super::gossip::{Judged, Judges, Topic};
 use super::link::{Link, RequestError};
-use super::origin::Network;
+use super::origin::NetGroup;
 use super::peers::{Ending, Peers, Slot};
 use super::protocol::{Malformed, Names, Request, Response};
 use super::serve::{Answer, News, Turns};
@@ -60,7 +60,7 @@ type Channel = ResponseChannel<Result<Response, Malformed>>;
 pub(super) struct Answered {
     pub peer: PeerId,
     /// Whose share it is taken from.
-    pub network: Option<Network>,
+    pub network: Option<NetGroup>,
     pub channel: Channel,
     /// It counts as long as its answer is in memory.
     pub slot: Slot,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use exchange_ledger::retention::Retention;
 use exchange_ledger::storage::{Aged, StorageError};
-use exchange_ledger::sync::{self as pull, Effect, Event, Fault, Own, Stopped, Wish};
+use exchange_ledger::sync::{self as pull, Effect, Event, Fault, Own, Stopped, WantedBodies};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use libp2p::PeerId;
@@ -22,6 +22,7 @@ use super::peers::{Plan, PlannedBodies};
 use super::protocol::{Request, Response};
 use super::{Replica, Verdict};
 use crate::clock;
+use crate::join::joined;
 
 /// The longest visit: a first download goes on in the next one, and a peer that drips ends nobody's patience.
 const SESSION_LIMIT: Duration = Duration::from_secs(300);
@@ -104,8 +105,10 @@ impl Session {
         if plan.compare {
             // What either does not keep is not asked for.
             let since = |keeps: Retention| keeps.since(clock::unix_now());
-            let wish = |PlannedBodies { keeps, after }| Wish { since: since(self.retention).max(since(keeps)), after };
-            let bodies = plan.bodies.map(wish);
+            let bodies = plan.bodies.map(|PlannedBodies { keeps, after }| WantedBodies {
+                since: since(self.retention).max(since(keeps)),
+                after,
+            });
             let recent = !self.dialled;
             self.pull(pull::Plan { compare: true, bodies, recent, ..pull::Plan::default() }).await?;
         }
@@ -181,11 +184,7 @@ pub(super) async fn reading<R: Send + 'static>(
         replica.read(&mut |own| result = work.take().map(|work| work(own)));
         result
     });
-    match task.await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => None,
-    }
+    joined(task).await.flatten()
 }
 
 fn stopping() -> SessionError {

@@ -1,12 +1,23 @@
 //! What was said in trades: own messages to be handed to peers, all that were sent and received, and what parties showed
 //! to this node's arbiter.
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use exchange_ledger::ids::{AuthorId, TradeId};
 use exchange_ledger::mail::{Address, MAX_ENVELOPES, Said};
-use exchange_store::{Changes, Namespace, StoreError, Table};
+use exchange_store::{Changes, Namespace, StoreError, Table, Versioned};
 
-use super::{DisclosedRow, EnvelopeRow, MessageRow, OUTBOX, Private, ReadRow};
+use super::{EnvelopePlace, EnvelopeRow, Private};
 
+rows! {
+    /// A message of an own trade, and its number in the order in which this node sent or received it.
+    MessageRow { number: u64, said: Said, }
+    /// A message between parties that one of them showed to this node's arbiter.
+    DisclosedRow { said: Said, }
+    /// The number of the last message of a trade that the user has read, or that an arbiter was shown.
+    ReadRow { number: u64, }
+}
+
+const OUTBOX: Table<((TradeId, AuthorId), EnvelopePlace), EnvelopeRow> = Table::new(Namespace::Outbox);
 const MESSAGES: Table<(TradeId, [u8; 32]), MessageRow> = Table::new(Namespace::Messages);
 const DISCLOSED: Table<((TradeId, AuthorId), [u8; 32]), DisclosedRow> = Table::new(Namespace::Disclosed);
 const READ: Table<TradeId, ReadRow> = Table::new(Namespace::MessagesRead);

@@ -32,7 +32,7 @@ const MAX_CASES: usize = 4096;
 /// How many more that nothing shows to be funded yet: they are looked for together, and then make room for others.
 const MAX_UNFUNDED: usize = 256;
 /// How many more wait until there is room: a megabyte or two of ids.
-pub(super) const MAX_WAITING: usize = 16_384;
+pub(super) const MAX_WAITING_CASES: usize = 16_384;
 /// How many agreements that name this identity are pinned, as many as it can have open cases: ten megabytes, eighty at
 /// the very most.
 pub(super) const MAX_AGREED: usize = 4096;
@@ -63,7 +63,7 @@ enum Searching {
 
 impl Default for Cases {
     fn default() -> Self {
-        let (agreed, waiting) = (Crowd::new(MAX_AGREED), Crowd::new(MAX_WAITING));
+        let (agreed, waiting) = (Crowd::new(MAX_AGREED), Crowd::new(MAX_WAITING_CASES));
         Self { agreed, searching: Searching::No, waiting, unfunded: VecDeque::new() }
     }
 }

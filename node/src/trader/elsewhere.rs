@@ -10,9 +10,9 @@ use exchange_ledger::ids::TradeId;
 use exchange_ledger::trade::{Action, Command, Escrow, Event};
 
 use super::{Trader, not_mine};
-use crate::chain::OutpointStatus;
+use crate::chain::{MAX_FEE_RATE, OutpointStatus};
 use crate::errors::{ExplainResult, internal};
-use crate::wallet::{MAX_FEE_RATE, psbt};
+use crate::wallet::psbt;
 
 /// How many coins fund one escrow: each is looked up on the chain.
 const MAX_INPUTS: usize = 100;

@@ -468,7 +468,7 @@ fn refused(error: DecideError) -> ApiError {
         DecideError::Bound | DecideError::TooMany => {
             ApiError::new(Code::NotAllowed, error.to_string(), "it cannot be taken back")
         }
-        _ => internal(error),
+        DecideError::Escrow(error) => internal(error),
     }
 }
 

@@ -17,7 +17,7 @@ use exchange_store::StoreError;
 use tokio::sync::mpsc;
 
 use super::Tools;
-use super::cases::{MAX_AGREED, MAX_WAITING, parties};
+use super::cases::{MAX_AGREED, MAX_WAITING_CASES, parties};
 use super::crowd::Crowd;
 use crate::private::Private;
 
@@ -54,7 +54,7 @@ pub(super) fn start(tools: &Tools, tell: mpsc::Sender<Found>) {
 
 /// Searches until the end, or until nobody listens any more; tells the agreements and returns the cases.
 fn search<S: Storage>(ledger: &Ledger<S>, private: &Private, me: AuthorId, tell: &mpsc::Sender<Found>) -> Crowd {
-    let mut search = Search { ledger, private, me, tell, agreed: Vec::new(), cases: Crowd::new(MAX_WAITING) };
+    let mut search = Search { ledger, private, me, tell, agreed: Vec::new(), cases: Crowd::new(MAX_WAITING_CASES) };
     if let Err(error) = search.run() {
         tracing::error!(%error, "not all cases can be read; they are searched for again at the next start");
     }

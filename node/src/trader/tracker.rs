@@ -16,7 +16,7 @@ const MAX_FUNDINGS: usize = 64;
 
 /// How many transactions of one escrow are kept that wait in the pool. Others may make them up, so they take no place of what
 /// blocks hold.
-const MAX_WAITING: usize = 64;
+const MAX_UNCONFIRMED: usize = 64;
 
 /// How many transactions of one escrow are kept that blocks hold. What spends a funding that is kept has to be: unseen, it
 /// would leave its coins where they are not any more. For each funding there are at most two, unless an arbiter and a party,
@@ -304,7 +304,7 @@ impl Watched {
         if is_held {
             (has_place || spends) && alike().count() < MAX_HELD
         } else {
-            has_place && alike().count() < MAX_WAITING
+            has_place && alike().count() < MAX_UNCONFIRMED
         }
     }
 }

@@ -3,6 +3,7 @@
 use bitcoin::{Amount, FeeRate, OutPoint, Txid};
 use exchange_ledger::trade::funding::MAX_INPUTS;
 use exchange_store::StoreError;
+use tokio::task::JoinError;
 
 use super::coins::{CoinState, MAX_COINS};
 use super::labels::MAX_LABEL_PAGE;
@@ -248,6 +249,13 @@ pub enum WalletError {
         /// What went wrong.
         reason: String,
     },
+}
+
+/// What was done on another thread broke off.
+impl From<JoinError> for WalletError {
+    fn from(error: JoinError) -> Self {
+        Self::Internal { reason: error.to_string() }
+    }
 }
 
 /// Returns what else can be done about a feerate that is out of bounds.

@@ -112,7 +112,7 @@ impl WalletHandle {
     /// Spends one of the coins that were set aside for an output back to this wallet, and broadcasts that until it confirms:
     /// nothing that was signed with them can confirm then. The others are free once it is final. If it `replaces`, it pays for
     /// taking the place of what was signed and waits in the pool. What is refused for its fee pays twice as much after the
-    /// next block, within [`MAX_FEE_RATE`](super::MAX_FEE_RATE).
+    /// next block, within [`MAX_FEE_RATE`](crate::chain::MAX_FEE_RATE).
     ///
     /// # Errors
     /// As [`Self::send`]; [`WalletError::AlreadyBroadcast`] when what was signed is in the chain, or in the pool and is not to be

@@ -56,7 +56,7 @@ pub use error::WalletError;
 pub use handle::WalletHandle;
 pub use history::{HistoryCursor, HistoryEntry, HistoryPage, MAX_PAGE};
 pub use labels::{Label, LabelSubject, MAX_LABEL_PAGE};
-pub use payment::{MAX_FEE_RATE, MIN_FEE_RATE};
+pub use payment::MIN_FEE_RATE;
 pub use requests::{
     Balance, BumpRequest, Bumped, ChildRequest, CoinMessage, DepositAddress, FeeRaise, FinishRequest, FundRequest,
     OwnedCoin, Payment, SendRequest, ShareRequest, ShareSigning,

@@ -10,11 +10,10 @@ use super::coins::MAX_COINS;
 use super::persist::{Purpose, Reservation};
 use super::state::{Coins, Known, State};
 use super::{FundRequest, MAX_LABEL_BYTES, MAX_RESERVATIONS, Payment, SendRequest, WalletError};
+use crate::chain::MAX_FEE_RATE;
 use crate::chain::consensus::verify_spend;
 
-/// The highest feerate without an explicit word: mainnet asked for it on its fullest days.
-pub const MAX_FEE_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(500);
-/// The highest feerate even then: beyond it sums might overflow, and nobody means it.
+/// The highest feerate with an explicit word: beyond it sums might overflow, and nobody means it.
 pub(super) const EXPLICIT_MAX_FEE_RATE: FeeRate = FeeRate::from_sat_per_vb_u32(10_000);
 /// The lowest feerate that is relayed.
 pub const MIN_FEE_RATE: FeeRate = FeeRate::BROADCAST_MIN;

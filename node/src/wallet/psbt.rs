@@ -8,7 +8,8 @@ use super::coins::CoinState;
 use super::payment::{FEE_DIVISOR, Order};
 use super::persist::Purpose;
 use super::state::State;
-use super::{FinishRequest, MAX_FEE_RATE, MAX_LABEL_BYTES, Payment, WalletError};
+use super::{FinishRequest, MAX_LABEL_BYTES, Payment, WalletError};
+use crate::chain::MAX_FEE_RATE;
 use crate::chain::consensus::verify_spend;
 
 /// The largest partially signed transaction that is read, as it comes: its base64 fits a request of the local API.

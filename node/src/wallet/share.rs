@@ -9,13 +9,12 @@ use std::collections::HashMap;
 
 use bdk_wallet::{KeychainKind, LocalOutput};
 use bitcoin::absolute::LockTime;
-use bitcoin::key::XOnlyPublicKey;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
 use exchange_ledger::money::Sats;
 use exchange_ledger::rules::MAX_SPEND_FEERATE;
 use exchange_ledger::trade::Role;
-use exchange_ledger::trade::funding::{Contribution, Draft, Funder, Input, MAX_INPUTS, most, needed};
+use exchange_ledger::trade::funding::{Contribution, Draft, Funder, Input, MAX_INPUTS, most, needed, output_key};
 use exchange_ledger::wire::{CurveKey, Destination, List, Outpoint};
 
 use super::bump::increment;
@@ -23,7 +22,8 @@ use super::coins::CoinState;
 use super::payment::insufficient;
 use super::persist::{Purpose, Reservation};
 use super::state::{Known, State};
-use super::{MAX_FEE_RATE, Payment, ShareRequest, ShareSigning, WalletError};
+use super::{Payment, ShareRequest, ShareSigning, WalletError};
+use crate::chain::MAX_FEE_RATE;
 use crate::chain::consensus::{verify_inputs, verify_spend};
 
 /// What is set aside, with the plan that keeps it.
@@ -391,13 +391,6 @@ fn change_of<'a>(plan: &'a Transaction, script: &ScriptBuf) -> Option<&'a Script
 
 fn height_of(coin: &LocalOutput, known: &HashMap<Txid, Known>) -> Option<u32> {
     known.get(&coin.outpoint.txid)?.confirmation.map(|at| at.block_id.height)
-}
-
-fn output_key(script: &ScriptBuf) -> Option<XOnlyPublicKey> {
-    if !script.is_p2tr() {
-        return None;
-    }
-    XOnlyPublicKey::from_slice(script.as_bytes().get(2..)?).ok()
 }
 
 fn sum(amounts: impl IntoIterator<Item = Amount>) -> Result<Amount, WalletError> {

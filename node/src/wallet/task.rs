@@ -6,6 +6,7 @@ use std::time::Duration;
 use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 use exchange_ledger::trade::funding::Funder;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use super::history::{HistoryCursor, HistoryPage};
@@ -67,7 +68,7 @@ pub(super) async fn spawn(
     let network = chain.network();
     let opening = Arc::clone(&store);
     // Reading the store and deriving scripts take their time.
-    let state = blocking(move || {
+    let state = spawn_blocking(move || {
         let (state, compact) = State::open(seed, network, clock, &opening.load()?)?;
         if let Some(compact) = compact {
             opening.replace(&compact)?;
@@ -368,7 +369,10 @@ impl Task {
         };
         let store = Arc::clone(&self.store);
         let written = match change.encode() {
-            Ok(bytes) => blocking(move || store.append(&bytes)).await.and_then(|kept| Ok(kept?)),
+            Ok(bytes) => {
+                let kept = spawn_blocking(move || store.append(&bytes)).await;
+                kept.map_err(WalletError::from).and_then(|kept| Ok(kept?))
+            }
             Err(error) => Err(error),
         };
         if written.is_err() {
@@ -413,9 +417,4 @@ impl Retry {
             }
         }
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, WalletError> {
-    let ended = |e: tokio::task::JoinError| WalletError::Internal { reason: e.to_string() };
-    tokio::task::spawn_blocking(work).await.map_err(ended)
 }

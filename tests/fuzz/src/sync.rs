@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 use exchange_ledger::body::{Body, Side};
-use exchange_ledger::ledger::{Admission, Ledger};
+use exchange_ledger::ledger::Ledger;
 use exchange_ledger::record::Record;
 use exchange_ledger::storage::{MemoryStorage, Storage, StorageError};
 use exchange_ledger::sync::{
@@ -150,12 +150,6 @@ fn keep(own: &mut Node, records: &[Vec<u8>]) -> Option<Vec<Verdict>> {
     let records: Vec<Record> = records.iter().map(|bytes| Record::decode(bytes).ok()).collect::<Option<_>>()?;
     let admissions = own.ledger.admit(&records, NOW).expect("memory does not fail");
     own.snapshot = Arc::new(Snapshot::take(own.ledger.storage(), SALT).expect("memory does not fail"));
-    let verdict = |(admission, record): (Admission, &Record)| match admission {
-        Admission::New | Admission::Equivocation => Verdict::Accept,
-        Admission::Frozen => Verdict::Keep,
-        Admission::Known | Admission::Early => Verdict::Ignore,
-        Admission::Orphan => Verdict::Orphan(record.header().log),
-        Admission::Invalid(_) | Admission::TimeReversed => Verdict::Reject,
-    };
-    Some(admissions.into_iter().zip(&records).map(verdict).collect())
+    let verdict = |(admission, record)| Verdict::of(admission, record, false);
+    Some(admissions.iter().zip(&records).map(verdict).collect())
 }

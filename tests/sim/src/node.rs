@@ -1,8 +1,8 @@
 //! A node: the real ledger and book over its disk, and what the node's keeper and network decide about records.
 //!
-//! What it decides is what `exchange-node` does: `keeper/writer.rs` (which log to write to, what verdict becomes of an
-//! admission), `net/swarm.rs` (pass on what was accepted, ask for the log of an orphan, ban who sends what is invalid by
-//! itself).
+//! What it decides is what `exchange-node` does: `keeper/writer.rs` (which log to write to), `net/swarm.rs` (pass on what was
+//! accepted, ask for the log of an orphan, ban who sends what is invalid by itself). What verdict becomes of an admission is
+//! the ledger's own code, in both.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -13,7 +13,7 @@ use exchange_ledger::ledger::{Admission, Ledger};
 use exchange_ledger::record::{Head, Header, Kind, LogId, Record};
 use exchange_ledger::retention::Retention;
 use exchange_ledger::storage::{Aged, Batch, Storage, StorageError};
-use exchange_ledger::sync::{Proof, Verdict};
+use exchange_ledger::sync::{Proof, Verdict, is_beyond};
 use exchange_ledger::trade::funding::Contribution;
 use exchange_ledger::trade::{Local, Trade};
 
@@ -260,7 +260,7 @@ impl Node {
                     if let Some(mind) = self.mind.as_mut().filter(|_| is_beyond) {
                         mind.outgrown.insert(record.header().log);
                     }
-                    self.verdict(admission, record)
+                    Verdict::of(admission, record, is_beyond)
                 }
                 Err(_) => Verdict::Later,
             };
@@ -406,21 +406,7 @@ impl Node {
 
     /// Tells whether a record stands beyond the end that an own log has here.
     fn is_beyond(&self, admission: &Admission, record: &Record) -> bool {
-        let header = record.header();
-        let is_own = self.disk.private().own_head.is_some_and(|head| head.log.author == record.author());
-        let is_here = matches!(self.ledger.storage().head(&header.log), Ok(Some(head)) if header.seq < head.len);
-        is_own && !is_here && matches!(admission, Admission::Early | Admission::Orphan)
-    }
-
-    fn verdict(&self, admission: &Admission, record: &Record) -> Verdict {
-        match admission {
-            Admission::New | Admission::Equivocation if record.is_bare() => Verdict::Keep,
-            Admission::New | Admission::Equivocation => Verdict::Accept,
-            Admission::Frozen => Verdict::Keep,
-            Admission::Early if self.is_beyond(admission, record) => Verdict::Later,
-            Admission::Known | Admission::Early | Admission::TimeReversed => Verdict::Ignore,
-            Admission::Orphan => Verdict::Orphan(record.header().log),
-            Admission::Invalid(_) => Verdict::Reject,
-        }
+        let wrote_here = || self.disk.private().own_head.is_some_and(|head| head.log.author == record.author());
+        is_beyond(self.ledger.storage(), admission, record, wrote_here)
     }
 }

@@ -8,7 +8,7 @@ use exchange_ledger::ids::TradeId;
 use exchange_ledger::record::{Kind, Record};
 use exchange_ledger::retention::{MIN_DAYS, Mine, Retention};
 use exchange_ledger::storage::{Aged, Storage, StorageError};
-use exchange_ledger::sync::Wish;
+use exchange_ledger::sync::WantedBodies;
 
 use crate::agenda::Millis;
 use crate::flaw::Flaw;
@@ -114,11 +114,11 @@ impl Node {
     }
 
     /// Returns which bodies a peer can be asked for now: those that both keep, as he says, and what was agreed on.
-    pub fn wish_for_bodies(&self, peer: usize, shared: &Shared) -> Option<Wish> {
+    pub fn wish_for_bodies(&self, peer: usize, shared: &Shared) -> Option<WantedBodies> {
         let (after, not_before) = self.mind.as_ref()?.sought.get(&peer).copied().unwrap_or_default();
         let now = self.now(shared);
         let since = self.retention.since(now).max(shared.retentions.get(peer)?.since(now));
-        (not_before <= shared.seconds()).then_some(Wish { since, after })
+        (not_before <= shared.seconds()).then_some(WantedBodies { since, after })
     }
 
     /// Keeps records that are here without their bodies with them. Returns how many of these there were.

@@ -8,17 +8,17 @@ use serde_json::Value;
 /// Wishes that are remembered at a time: a user acts one at a time, and what he was only asked about goes first.
 const MAX_OPEN: usize = 16;
 
-/// The ids of open wishes.
+/// The requests that are open, with their ids.
 #[derive(Debug)]
 pub struct Requests {
     session: String,
     counter: u64,
-    open: Vec<Wish>,
+    open: Vec<OpenRequest>,
 }
 
-/// A wish whose fate is unknown.
+/// A request for a wish whose fate is unknown.
 #[derive(Debug)]
-struct Wish {
+struct OpenRequest {
     content: Value,
     id: RequestId,
     /// Whether the node was asked for it: until then it can have no effect.
@@ -34,29 +34,29 @@ impl Requests {
     /// Returns the id for a wish with this content: a new one, unless the same is open.
     pub fn id(&mut self, kind: &'static str, content: &impl Serialize) -> RequestId {
         let content = serde_json::json!([kind, content]);
-        if let Some(wish) = self.open.iter().find(|wish| wish.content == content) {
-            return wish.id.clone();
+        if let Some(request) = self.open.iter().find(|request| request.content == content) {
+            return request.id.clone();
         }
         self.counter += 1;
         let id = format!("tui-{}-{}", self.session, self.counter);
         if self.open.len() == MAX_OPEN {
-            let unsent = self.open.iter().position(|wish| !wish.is_sent);
+            let unsent = self.open.iter().position(|request| !request.is_sent);
             self.open.remove(unsent.unwrap_or(0));
         }
-        self.open.push(Wish { content, id: id.clone(), is_sent: false });
+        self.open.push(OpenRequest { content, id: id.clone(), is_sent: false });
         id
     }
 
     /// Notes that the node is asked for a wish.
     pub fn sent(&mut self, id: &str) {
-        if let Some(wish) = self.open.iter_mut().find(|wish| wish.id == id) {
-            wish.is_sent = true;
+        if let Some(request) = self.open.iter_mut().find(|request| request.id == id) {
+            request.is_sent = true;
         }
     }
 
     /// Forgets a wish, and no other: it is done, so the next one is a new one even when it says the same.
     pub fn settled(&mut self, id: &str) {
-        self.open.retain(|wish| wish.id != id);
+        self.open.retain(|request| request.id != id);
     }
 }
 

@@ -29,7 +29,7 @@ fn two(records: &[Record]) -> (Node, Node) {
 }
 
 fn wanting(since: u64) -> Plan {
-    Plan { bodies: Some(Wish { since, after: None }), ..everything() }
+    Plan { bodies: Some(WantedBodies { since, after: None }), ..everything() }
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_peer_that_has_no_bodies_is_left_and_the_next_session_goes_on_behind() {
     let gain = gain.unwrap();
     let after = gain.bodies_after.expect("it has not come to the end");
     assert_eq!((gain.restored, after.place.seq), (0, 4 * 256 - 1));
-    let plan = Plan { bodies: Some(Wish { since: 0, after: Some(after) }), ..everything() };
+    let plan = Plan { bodies: Some(WantedBodies { since: 0, after: Some(after) }), ..everything() };
     let (gain, _) = pull_from(&mut us, plan, honest(&archive));
     assert_eq!((gain.unwrap().restored, bare(&us)), (3000 - 4 * 256, 4 * 256));
 }

@@ -6,7 +6,7 @@ use bitcoin::sighash::{Prevouts, SighashCache};
 use bitcoin::transaction::Version;
 use bitcoin::{OutPoint, ScriptBuf, Sequence, TapSighashType, Transaction, TxIn, TxOut, Witness};
 
-use super::{Funder, FundingError, Proposal, Terms};
+use super::{Funder, FundingError, Proposal, Terms, output_key};
 use crate::money::Sats;
 use crate::rules::MAX_SPEND_FEERATE;
 use crate::trade::Role;
@@ -206,11 +206,4 @@ fn fee(weight: u64, feerate: u64) -> Option<Sats> {
 fn output_weight(script: &ScriptBuf) -> Result<u64, FundingError> {
     let len = u64::try_from(script.len()).map_err(|_| FundingError::Overflow)?;
     Ok(4 * (9 + len)) // standard scripts are below 253 bytes, so their length takes one byte
-}
-
-fn output_key(script: &ScriptBuf) -> Option<bitcoin::XOnlyPublicKey> {
-    if !script.is_p2tr() {
-        return None;
-    }
-    bitcoin::XOnlyPublicKey::from_slice(&script.as_bytes()[2..]).ok()
 }

@@ -13,7 +13,7 @@ use super::connection::{Connection, Item, OPEN_QUESTIONS};
 use crate::chain::{BlockRef, ChainError, MAX_WAITING_WEIGHT, MAX_WEIGHT_IN_ALL};
 
 /// How many transactions of one script may wait for a block: nodes keep at most 64 that spend each other's outputs.
-const MAX_WAITING: usize = 100;
+const MAX_WAITING_OF_SCRIPT: usize = 100;
 
 /// A transaction in a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +102,7 @@ pub(super) async fn read(
         }
     }
     waiting.retain(|txid| !mined.contains_key(txid));
-    waiting.truncate(MAX_WAITING);
+    waiting.truncate(MAX_WAITING_OF_SCRIPT);
     let proven = stream::iter(mined).map(|(txid, height)| prove(server, txid, height, at_hand));
     let proven: Vec<Result<Entry, String>> = proven.buffer_unordered(OPEN_QUESTIONS).try_collect().await?;
     let mut confirmed = match proven.into_iter().collect::<Result<Vec<Entry>, String>>() {

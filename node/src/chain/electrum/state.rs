@@ -13,7 +13,7 @@ use crate::chain::{BlockRef, ChainError};
 /// How many proven transactions are kept; a busy trader has thousands.
 const MAX_CONFIRMED: usize = 50_000;
 /// How many transactions wait for a block at most. A server can invent these, so what comes beyond is left out.
-const MAX_WAITING: usize = 1_000;
+const MAX_WAITING_TXS: usize = 1_000;
 /// How many transactions that came to light late are kept for followers that have not read them yet.
 const MAX_LATE: usize = 1_000;
 
@@ -158,7 +158,7 @@ impl State {
                 if is_kept || self.confirmed.contains_key(&txid) {
                     return is_kept;
                 }
-                let has_room = self.waiting.len() < MAX_WAITING && room.take(tx);
+                let has_room = self.waiting.len() < MAX_WAITING_TXS && room.take(tx);
                 if has_room {
                     self.waiting.insert(txid, Arc::clone(tx));
                 }

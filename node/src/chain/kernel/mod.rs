@@ -10,9 +10,11 @@ use async_trait::async_trait;
 use bitcoin::block::Header;
 use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, Txid};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
 use super::follower::{self, Matches, News, Scanned, Scripts, Source};
 use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_HEADERS, OutpointStatus};
+use crate::join::joined;
 use engine::Engine;
 use index::Index;
 use pool::{FeeFloor, Pool};
@@ -75,9 +77,9 @@ impl KernelChain {
     }
 
     /// Runs `work` where it may take its time.
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Shared) -> T + Send + 'static) -> T {
+    async fn with_shared<T: Send + 'static>(&self, work: impl FnOnce(&Shared) -> T + Send + 'static) -> T {
         let shared = Arc::clone(&self.shared);
-        tokio::task::spawn_blocking(move || work(&shared)).await.expect("work on the chain does not panic")
+        joined(spawn_blocking(move || work(&shared))).await.expect("the chain is asked while the node runs")
     }
 }
 
@@ -286,12 +288,12 @@ impl ChainBackend for KernelChain {
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
         let tx = tx.clone();
-        self.blocking(move |shared| shared.broadcast(&tx)).await
+        self.with_shared(move |shared| shared.broadcast(&tx)).await
     }
 
     async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
         let txs = txs.to_vec();
-        self.blocking(move |shared| shared.broadcast_package(&txs)).await
+        self.with_shared(move |shared| shared.broadcast_package(&txs)).await
     }
 
     async fn fee_rate(&self, _blocks: u16) -> Result<FeeRate, ChainError> {
@@ -300,6 +302,6 @@ impl ChainBackend for KernelChain {
     }
 
     async fn mine(&self, count: u32, script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {
-        self.blocking(move |shared| (0..count).map(|_| shared.mine_one(&script)).collect()).await
+        self.with_shared(move |shared| (0..count).map(|_| shared.mine_one(&script)).collect()).await
     }
 }

@@ -12,7 +12,7 @@ impl KernelChain {
     /// # Errors
     /// [`ChainError::Invalid`] when the branch would not be longer or would start below genesis.
     pub async fn reorg(&self, depth: u32, new_blocks: u32) -> Result<Vec<BlockHash>, ChainError> {
-        self.blocking(move |shared| shared.reorg(depth, new_blocks)).await
+        self.with_shared(move |shared| shared.reorg(depth, new_blocks)).await
     }
 
     /// Mines one block with exactly `txs`, past the pool: as another miner might.
@@ -20,7 +20,7 @@ impl KernelChain {
     /// # Errors
     /// [`ChainError::Invalid`] when the block is not valid.
     pub async fn mine_exactly(&self, txs: Vec<Transaction>) -> Result<BlockHash, ChainError> {
-        self.blocking(move |shared| shared.mine_exactly(txs)).await
+        self.with_shared(move |shared| shared.mine_exactly(txs)).await
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{BURST_SECONDS, COMPARE_BURST, COMPARE_PAUSE};
 use crate::net::bucket::Bucket;
 use crate::net::config::NetLimits;
-use crate::net::origin::Network;
+use crate::net::origin::NetGroup;
 
 /// Requests from one network being answered at once, besides one of each peer: as many as of a peer that has a network alone.
 const MAX_SHARED_ANSWERS: usize = 8;
@@ -27,7 +27,7 @@ const MAX_SHARES: usize = 1024;
 /// The share of each network that has peers here, or had some and has not earned back what they took.
 #[derive(Debug)]
 pub(super) struct Shares {
-    shares: HashMap<Network, Share>,
+    shares: HashMap<NetGroup, Share>,
     size: Size,
 }
 
@@ -67,7 +67,7 @@ impl Shares {
     }
 
     /// A peer has come from a network.
-    pub fn enter(&mut self, network: Network, now: Instant) {
+    pub fn enter(&mut self, network: NetGroup, now: Instant) {
         if self.shares.len() >= MAX_SHARES && !self.shares.contains_key(&network) {
             self.make_room(now);
         }
@@ -76,7 +76,7 @@ impl Shares {
     }
 
     /// A peer from a network has gone, or takes from its share no longer.
-    pub fn leave(&mut self, network: &Network, now: Instant) {
+    pub fn leave(&mut self, network: &NetGroup, now: Instant) {
         if let Some(share) = self.shares.get_mut(network) {
             share.peers = share.peers.saturating_sub(1);
             share.left = now;
@@ -84,11 +84,11 @@ impl Shares {
     }
 
     /// Returns when a peer from a network may be compared with, as far as its share decides.
-    pub fn compares_from(&self, network: Option<Network>) -> Option<Instant> {
+    pub fn compares_from(&self, network: Option<NetGroup>) -> Option<Instant> {
         self.shares.get(&network?)?.comparisons.not_before()
     }
 
-    pub fn get_mut(&mut self, network: &Network) -> Option<&mut Share> {
+    pub fn get_mut(&mut self, network: &NetGroup) -> Option<&mut Share> {
         self.shares.get_mut(network)
     }
 
@@ -147,8 +147,8 @@ mod tests {
 
     use super::*;
 
-    fn network(number: u32) -> Network {
-        Network::V4(Ipv4Addr::from(number))
+    fn network(number: u32) -> NetGroup {
+        NetGroup::V4(Ipv4Addr::from(number))
     }
 
     #[test]

@@ -160,14 +160,7 @@ impl Data {
             return vec![Verdict::Reject; records.len()];
         }
         let admissions = self.ledger.admit(&good, NOW).unwrap();
-        let verdict = |(admission, record): (Admission, &Record)| match admission {
-            Admission::New | Admission::Equivocation => Verdict::Accept,
-            Admission::Frozen => Verdict::Keep,
-            Admission::Known | Admission::Early => Verdict::Ignore,
-            Admission::Orphan => Verdict::Orphan(record.header().log),
-            Admission::Invalid(_) | Admission::TimeReversed => Verdict::Reject,
-        };
-        admissions.into_iter().zip(&good).map(verdict).collect()
+        admissions.iter().zip(&good).map(|(admission, record)| Verdict::of(admission, record, false)).collect()
     }
 
     fn put_mail(&mut self, envelope: Vec<u8>) -> Verdict {

@@ -202,13 +202,13 @@ fn what_others_make_up_of_the_pool_takes_no_place_of_what_a_block_holds() {
     wide.output = vec![trade.escrow().output(); MAX_FUNDINGS + 1];
     tracker.apply(&ChainEvent::MempoolSeen { tx: wide });
     assert_eq!(tracker.facts(trade.id()).fundings, []);
-    for number in 1..=u8::try_from(MAX_WAITING).unwrap() + 1 {
+    for number in 1..=u8::try_from(MAX_UNCONFIRMED).unwrap() + 1 {
         tracker.apply(&ChainEvent::MempoolSeen { tx: trade.funding(number) });
     }
-    assert_eq!(tracker.facts(trade.id()).fundings.len(), MAX_WAITING);
+    assert_eq!(tracker.facts(trade.id()).fundings.len(), MAX_UNCONFIRMED);
     tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(200)]));
     let fundings = tracker.facts(trade.id()).fundings;
-    assert_eq!(fundings.len(), MAX_WAITING + 1);
+    assert_eq!(fundings.len(), MAX_UNCONFIRMED + 1);
     assert!(fundings.iter().any(|funding| funding.height == Some(HEIGHT + 1)));
 }
 
