@@ -17,6 +17,10 @@ use crate::clock;
 #[derive(Debug, Subcommand)]
 pub enum Arbiter {
     Advertise(AdvertiseArgs),
+    /// Take on no more trades; you still rule on those that were agreed on
+    ///
+    /// Your node must go on running until these have ended. To come back, advertise yourself again.
+    Withdraw,
     /// Show the known arbiters, the trusted first
     List,
     /// Trust an arbiter: your offers and bids choose among those by themselves
@@ -73,6 +77,12 @@ impl Arbiter {
             Self::Advertise(args) => {
                 let advert = context.client().await?.arbiter_advertise(args.into()).await?;
                 let text = format!("You are now known as an arbiter by the advert {}.\n", advert.advert);
+                Ok(Answer::new(&advert, text))
+            }
+            Self::Withdraw => {
+                let advert = context.client().await?.arbiter_withdraw().await?;
+                let text = "You take on no more trades as an arbiter. You still rule on those that were agreed on: keep your node \
+                            running until they have ended.\n";
                 Ok(Answer::new(&advert, text))
             }
             Self::List => {
@@ -182,7 +192,7 @@ fn table(arbiters: &[ArbiterView], now: u64) -> String {
             arbiter.advert.short(),
             named(arbiter),
             format::per_million(arbiter.fee_ppm),
-            format::btc(arbiter.max_amount),
+            if arbiter.withdrawn { "withdrawn".to_owned() } else { format::btc(arbiter.max_amount) },
             format::clean_line(&arbiter.languages.join(", ")),
             if currencies.is_empty() { "any".to_owned() } else { currencies.join(", ") },
             format::when(now, arbiter.since),
@@ -218,6 +228,7 @@ mod tests {
             trusted: false,
             threshold: 0,
             members: Vec::new(),
+            withdrawn: false,
         }
     }
 

@@ -68,6 +68,7 @@ pub fn arbiter(name: &str, fee_ppm: u32) -> ArbiterView {
         trusted: true,
         threshold: 0,
         members: Vec::new(),
+        withdrawn: false,
     }
 }
 
