@@ -8,6 +8,7 @@ use super::Footer::{Hidden, Shown, WhenPossible};
 use super::{Action, Availability, Context, Entry, Footer, Key, Step, char, ctrl, key};
 use crate::app::gate::Stage;
 use crate::app::{App, Tab};
+use crate::message::Connection;
 use crate::words;
 
 /// The table.
@@ -120,6 +121,7 @@ pub static TABLE: &[Entry] = &[
     gated(C::Screens, Action::Identity, &[char('i')], "identity", WhenPossible, lacks_identity),
     row(C::Screens, Action::Help, &[char('?')], "help", Shown),
     row(C::Screens, Action::Quit, &[char('q')], "quit", Shown),
+    gated(C::Waiting, Action::Retry, &[char('r')], "try again", WhenPossible, has_failed),
     row(C::Waiting, Action::Quit, &[char('q'), key(KeyCode::Esc)], "quit", Shown),
     row(C::Always, Action::Help, &[key(KeyCode::F(1))], "help", Hidden),
     row(C::Always, Action::Quit, &[ctrl('c')], "quit", Hidden),
@@ -234,6 +236,13 @@ fn can_bump_tx(app: &App) -> Availability {
 fn can_bump_trade(app: &App) -> Availability {
     let trade = app.trades.selection().ok_or(words::why::NO_TRADE)?;
     if trade.can_bump { Ok(()) } else { Err(words::why::NOTHING_WAITS) }
+}
+
+fn has_failed(app: &App) -> Availability {
+    match app.connection {
+        Connection::Failed(_) => Ok(()),
+        Connection::Starting(_) | Connection::Up { .. } | Connection::Lost(_) => Err(words::why::STILL_TRYING),
+    }
 }
 
 fn has_address(app: &App) -> Availability {

@@ -19,3 +19,4 @@ pub const NOTHING_TO_LABEL: &str = "nothing is selected";
 pub const NO_TRANSACTION: &str = "no transaction is selected";
 pub const IS_CONFIRMED: &str = "it is confirmed";
 pub const NOTHING_WAITS: &str = "nothing waits";
+pub const STILL_TRYING: &str = "this is still being tried";
