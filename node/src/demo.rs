@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bitcoin::constants::COINBASE_MATURITY;
 use bitcoin::{Network, ScriptBuf};
 use color_eyre::eyre::{OptionExt, Result, bail, eyre};
-use exchange_api::{BookFilter, Person, PostOffer, RuleTrade, SendMessage, TakeOffer, TradeView};
+use exchange_api::{BookFilter, Person, PostOffer, RuleTrade, Scratch, SendMessage, TakeOffer, TradeView, hold_scratch};
 use exchange_ledger::body::{ArbiterAdvert, Body, Side, Terms};
 use exchange_ledger::identity::Passphrase;
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
@@ -24,7 +24,6 @@ use exchange_ledger::text::Text;
 use exchange_ledger::trade::{Action, Phase, Verdict};
 use exchange_ledger::wire::{CurveKey, Destination, List};
 use libp2p::Multiaddr;
-use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -75,7 +74,7 @@ pub struct Demo {
 /// # Errors
 /// When the trade does not end with the buyer's coins confirmed on the chain.
 pub async fn run_headless(stop: CancellationToken) -> Result<serde_json::Value> {
-    let directory = tempfile::Builder::new().prefix("exchange-demo-").tempdir()?;
+    let directory = Scratch::new()?;
     let outcome = async {
         let demo = Demo::start(directory.path(), None, stop.clone()).await?;
         let result = demo.trade().await;
@@ -83,7 +82,7 @@ pub async fn run_headless(stop: CancellationToken) -> Result<serde_json::Value> 
         result
     };
     let result = outcome.await;
-    let removed = remove(&directory).await;
+    let removed = remove(directory.path()).await;
     let value = result?;
     removed?;
     Ok(value)
@@ -96,9 +95,11 @@ pub async fn run_headless(stop: CancellationToken) -> Result<serde_json::Value> 
 /// When it cannot be set up.
 pub async fn serve(data_dir: &Path, socket: PathBuf, stop: CancellationToken) -> Result<()> {
     make_data_dir(data_dir)?;
-    let directory = tempfile::Builder::new().prefix("demo-").tempdir_in(data_dir)?;
+    // It may be that of a terminal client, and outlive it for the moment that this takes to end.
+    let _held = hold_scratch(data_dir);
+    let directory = Scratch::new_in(data_dir, "demo-")?;
     let served = run(directory.path(), socket, stop).await;
-    let removed = remove(&directory).await;
+    let removed = remove(directory.path()).await;
     served?;
     removed
 }
@@ -529,10 +530,10 @@ fn nowhere() -> ScriptBuf {
 
 /// Removes a directory of the demo. It is tried again while something still writes there: a node that was just being
 /// started when the demo was stopped.
-async fn remove(directory: &TempDir) -> Result<()> {
+async fn remove(directory: &Path) -> Result<()> {
     let deadline = Instant::now() + ENDING;
     loop {
-        match std::fs::remove_dir_all(directory.path()) {
+        match std::fs::remove_dir_all(directory) {
             Err(error) if error.kind() != ErrorKind::NotFound && Instant::now() >= deadline => return Err(error.into()),
             Err(error) if error.kind() != ErrorKind::NotFound => tokio::time::sleep(GLANCE).await,
             Ok(()) | Err(_) => return Ok(()),
@@ -548,6 +549,10 @@ mod tests {
     async fn a_demo_that_is_stopped_early_leaves_nothing_behind_and_its_directory_serves_again() {
         let directory = tempfile::tempdir().unwrap();
         let data_dir = directory.path().join("demo");
+        // What a demo leaves that is killed.
+        let killed = data_dir.join("demo-killed");
+        std::fs::create_dir_all(killed.join("anna")).unwrap();
+        std::fs::File::create(killed.join("demo.lock")).unwrap();
         // Each may have begun nothing or a node: which is chance.
         for _ in 0..4 {
             let stop = CancellationToken::new();
