@@ -466,6 +466,11 @@ fn second_arbiter(
     }
 }
 
+/// Returns why an offer cannot be taken.
+fn gone(offer: &RecordId, what: &str) -> ApiError {
+    ApiError::new(Code::OfferGone, format!("offer {offer} {what}"), "look at the book for another")
+}
+
 /// Returns what taking an offer would mean.
 ///
 /// # Errors
@@ -480,14 +485,10 @@ pub async fn review(tools: &Tools, request: &TakeOffer) -> Result<TakeReview, Ap
     check_honest(tools.keeper.ledger(), &offer.maker, "the maker of this offer")?;
     match offer.state {
         OfferState::Live | OfferState::Away => {}
-        OfferState::Waiting => {
-            let message = format!("offer {} waits until an earlier offer of its maker ends", offer.id);
-            return Err(ApiError::new(Code::OfferGone, message, "look at the book for another"));
-        }
-        OfferState::Taken | OfferState::Revoked | OfferState::Expired => {
-            let message = format!("offer {} is gone: {:?}", offer.id, offer.state);
-            return Err(ApiError::new(Code::OfferGone, message, "look at the book for another"));
-        }
+        OfferState::Waiting => return Err(gone(&offer.id, "waits until an earlier offer of its maker ends")),
+        OfferState::Taken => return Err(gone(&offer.id, "was taken by somebody else")),
+        OfferState::Revoked => return Err(gone(&offer.id, "was withdrawn by its maker")),
+        OfferState::Expired => return Err(gone(&offer.id, "has ended")),
     }
     if request.amount < offer.min || request.amount > offer.max {
         let (amount, min, max) = (request.amount, offer.min, offer.max);

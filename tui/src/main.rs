@@ -26,7 +26,15 @@ const EXIT_USAGE: u8 = 2;
 ///
 /// Attaches to the running node, or starts one. Press ? for the keys.
 #[derive(Debug, Parser)]
-#[command(name = "exchange-tui", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "exchange-tui",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  exchange-tui demo                   look around with play money
+  exchange-tui -- --core-cookie ~/.bitcoin/regtest/.cookie --peer /ip4/192.0.2.1/tcp/9740/p2p/12D3KooW…"
+)]
 struct Arguments {
     #[command(subcommand)]
     mode: Option<Mode>,

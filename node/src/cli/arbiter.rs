@@ -44,6 +44,8 @@ pub enum Arbiter {
 }
 
 /// Advertise this node's identity as an arbiter
+///
+/// Done again, the new conditions take the place of the earlier ones; trades that were agreed on keep theirs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -174,6 +176,7 @@ fn named(arbiter: &ArbiterView) -> String {
 fn table(arbiters: &[ArbiterView], now: u64) -> String {
     let titles = [
         "ADVERT",
+        "ID",
         "NAME",
         "FEE",
         "UP TO BTC",
@@ -185,11 +188,12 @@ fn table(arbiters: &[ArbiterView], now: u64) -> String {
         "RULED",
         "TRUSTED",
     ];
-    let mut table = Table::new(&titles, &[2, 3, 7, 8, 9]);
+    let mut table = Table::new(&titles, &[3, 4, 8, 9, 10]);
     for arbiter in arbiters {
         let currencies: Vec<&str> = arbiter.currencies.iter().map(Currency::code).collect();
         table.row([
             arbiter.advert.short(),
+            arbiter.author.short(),
             named(arbiter),
             format::per_million(arbiter.fee_ppm),
             if arbiter.withdrawn { "withdrawn".to_owned() } else { format::btc(arbiter.max_amount) },

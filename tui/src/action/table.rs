@@ -46,7 +46,7 @@ pub static TABLE: &[Entry] = &[
     row(C::Form, Action::Enter, &[key(KeyCode::Enter)], "next", Shown),
     row(C::Gate, Action::Enter, &[key(KeyCode::Enter)], "next", Shown),
     row(C::Gate, Action::Reveal, &[ctrl('t')], "show or hide", Shown),
-    gated(C::Gate, Action::Another, &[ctrl('n')], "another passphrase", WhenPossible, makes_identity),
+    gated(C::Gate, Action::Another, &[ctrl('n')], "another passphrase", WhenPossible, shows_passphrase),
     row(C::Gate, Action::Skip, &[key(KeyCode::Esc)], "only watch", Shown),
     row(C::Form, Action::Leave, &[key(KeyCode::Esc)], "leave", Shown),
     row(C::Form, Action::Help, &[key(KeyCode::F(1))], "help", Shown),
@@ -171,8 +171,12 @@ fn lacks_identity(app: &App) -> Availability {
     if app.is_unlocked() { Err(words::why::HAS_IDENTITY) } else { Ok(()) }
 }
 
-fn makes_identity(app: &App) -> Availability {
-    if app.gate.stage() == Stage::Create { Ok(()) } else { Err(words::why::HAS_IDENTITY) }
+fn shows_passphrase(app: &App) -> Availability {
+    match app.gate.stage() {
+        Stage::Create if app.gate.uses_passphrase() => Ok(()),
+        Stage::Create => Err(words::why::OWN_PASSWORD),
+        Stage::Open | Stage::Unlock | Stage::Deriving => Err(words::why::HAS_IDENTITY),
+    }
 }
 
 fn has_next(app: &App) -> Availability {

@@ -196,7 +196,9 @@ impl Post {
             self.form.refuse(DETAILS, words::post::NO_DETAILS);
         }
         let arbiter = self.arbiter().map(|arbiter| arbiter.advert);
-        if arbiter.is_none() && !self.arbiters.iter().any(|arbiter| arbiter.trusted) {
+        if self.arbiters.is_empty() {
+            self.form.refuse(ARBITER, words::post::NO_ADVERTS);
+        } else if arbiter.is_none() && !self.arbiters.iter().any(|arbiter| arbiter.trusted) {
             self.form.refuse(ARBITER, words::take::NO_ARBITER);
         }
         if !self.form.is_right() {
@@ -287,6 +289,7 @@ mod tests {
         assert!(post.check().is_none());
         let wrong: Vec<_> = (0..=BONDS).filter(|at| post.form.fields[*at].error.is_some()).collect();
         assert_eq!(wrong, [PRICE, MIN, MAX, METHODS, DETAILS, ARBITER]);
+        assert_eq!(post.form.fields[ARBITER].error.as_deref(), Some(words::post::NO_ADVERTS), "nobody can be chosen");
         assert_eq!(post.form.focus, Some(PRICE));
     }
 

@@ -50,7 +50,7 @@ pub fn arbiter(arbiter: &ArbiterView, now: u64) -> String {
 /// Says who would decide a dispute.
 pub fn arbiter_line(arbiter: &ArbiterView) -> String {
     let (name, id) = (format::clean(&arbiter.name), arbiter.author.short());
-    format!("{name} ({id}), asks {} of a dispute", format::per_million(arbiter.fee_ppm))
+    format!("{name} ({id}), asks {} for a ruling", format::per_million(arbiter.fee_ppm))
 }
 
 /// Warns of an arbiter of whom the user said nothing.

@@ -373,6 +373,8 @@ fn an_arbiter_is_trusted_by_his_identity() {
     ]);
     let trusts = node.run(&["arbiter", "trust", "ada", "--json"]);
     assert_eq!(trusts.document()["trusted"], true);
+    let listed = node.run(&["arbiter", "list"]).out;
+    assert!(listed.contains("adadadad  eeeeeeee  Ada"), "by advert and by identity: {listed}");
     assert_eq!(node.run(&["arbiter", "untrust", "eeeeee"]).exit, 0);
     assert_eq!(node.run(&["arbiter", "trust", "Eve"]).exit, 1);
     let author = "ee".repeat(32);
