@@ -52,7 +52,7 @@ pub struct ArbiterAdvert {
     pub fee_ppm: u32,
     /// Where that fee goes.
     pub destination: Destination,
-    /// The largest trade.
+    /// The largest trade; zero [withdraws](Self::is_withdrawal).
     pub max_amount: Sats,
     /// Languages spoken, e.g. `en`.
     pub languages: List<Text<16>, MAX_ADVERT_ITEMS>,
@@ -60,6 +60,14 @@ pub struct ArbiterAdvert {
     pub currencies: List<Currency, MAX_ADVERT_ITEMS>,
     /// Anything else.
     pub terms: Terms,
+}
+
+impl ArbiterAdvert {
+    /// Tells whether the author takes on no trades any more. It withdraws his adverts before it: no trade fits it, and his last
+    /// advert is the one that speaks for him.
+    pub fn is_withdrawal(&self) -> bool {
+        self.max_amount == Sats::ZERO
+    }
 }
 
 /// Arbiters who share one key offer to arbitrate, each of them having signed for it: so many of them rule together. See

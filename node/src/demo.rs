@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bitcoin::ScriptBuf;
 use color_eyre::eyre::{Result, eyre};
-use tempfile::TempDir;
+use exchange_api::{Scratch, hold_scratch};
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::kernel::{KernelChain, KernelConfig};
@@ -43,7 +43,7 @@ pub struct Demo {
 /// # Errors
 /// When the trade does not end with the buyer's coins confirmed on the chain.
 pub async fn run_headless(stop: CancellationToken) -> Result<serde_json::Value> {
-    let directory = tempfile::Builder::new().prefix("exchange-demo-").tempdir()?;
+    let directory = Scratch::new()?;
     let outcome = async {
         let demo = Demo::start(directory.path(), None, stop.clone()).await?;
         let result = demo.trade().await;
@@ -51,7 +51,7 @@ pub async fn run_headless(stop: CancellationToken) -> Result<serde_json::Value> 
         result
     };
     let result = outcome.await;
-    let removed = remove(&directory).await;
+    let removed = remove(directory.path()).await;
     let value = result?;
     removed?;
     Ok(value)
@@ -64,9 +64,11 @@ pub async fn run_headless(stop: CancellationToken) -> Result<serde_json::Value> 
 /// When it cannot be set up.
 pub async fn serve(data_dir: &Path, socket: PathBuf, stop: CancellationToken) -> Result<()> {
     make_data_dir(data_dir)?;
-    let directory = tempfile::Builder::new().prefix("demo-").tempdir_in(data_dir)?;
+    // It may be that of a terminal client, and outlive it for the moment that this takes to end.
+    let _held = hold_scratch(data_dir);
+    let directory = Scratch::new_in(data_dir, "demo-")?;
     let served = run(directory.path(), socket, stop).await;
-    let removed = remove(&directory).await;
+    let removed = remove(directory.path()).await;
     served?;
     removed
 }
@@ -159,10 +161,10 @@ fn nowhere() -> ScriptBuf {
 
 /// Removes a directory of the demo. It is tried again while something still writes there: a node that was just being
 /// started when the demo was stopped.
-async fn remove(directory: &TempDir) -> Result<()> {
+async fn remove(directory: &Path) -> Result<()> {
     let deadline = Instant::now() + ENDING;
     loop {
-        match std::fs::remove_dir_all(directory.path()) {
+        match std::fs::remove_dir_all(directory) {
             Err(error) if error.kind() != ErrorKind::NotFound && Instant::now() >= deadline => return Err(error.into()),
             Err(error) if error.kind() != ErrorKind::NotFound => tokio::time::sleep(GLANCE).await,
             Ok(()) | Err(_) => return Ok(()),
@@ -178,6 +180,10 @@ mod tests {
     async fn a_demo_that_is_stopped_early_leaves_nothing_behind_and_its_directory_serves_again() {
         let directory = tempfile::tempdir().unwrap();
         let data_dir = directory.path().join("demo");
+        // What a demo leaves that is killed.
+        let killed = data_dir.join("demo-killed");
+        std::fs::create_dir_all(killed.join("anna")).unwrap();
+        std::fs::File::create(killed.join("demo.lock")).unwrap();
         // Each may have begun nothing or a node: which is chance.
         for _ in 0..4 {
             let stop = CancellationToken::new();

@@ -82,14 +82,14 @@ pub enum PublishError {
     Invalid(#[from] RecordError),
     /// It has to stand in a log that this node may not write to yet.
     #[error(
-        "no peer has shown yet that nothing was written to the own log elsewhere; connect to a peer, or try again soon"
+        "no peer has shown yet that you wrote nothing on another machine meanwhile; connect to a peer, or try again soon"
     )]
     Unconfirmed,
     /// It counts only in a log that this machine does not go on with.
     #[error("an acceptance counts only in the log that holds its offer, and this machine opens a new one")]
     OtherLog,
     /// The own log does not take it.
-    #[error("the own log does not take the record ({0:?}); check this machine's clock")]
+    #[error("your log does not take the record ({0:?}); check this machine's clock")]
     Refused(Admission),
     /// The node is stopping.
     #[error("the node is stopping")]

@@ -54,6 +54,8 @@ pub struct Arbiter {
     pub body: ArbiterAdvert,
     /// Of a group how many of its members rule together, and who they are.
     pub group: Option<(u8, Vec<AuthorId>)>,
+    /// Whether he takes on no trades any more.
+    pub withdrawn: bool,
 }
 
 impl Arbiter {
@@ -108,10 +110,12 @@ impl<'a> Viewer<'a> {
             trusted: self.trusted.contains(&arbiter.author),
             threshold: arbiter.group.as_ref().map_or(0, |(threshold, _)| *threshold),
             members: arbiter.group.as_ref().map(|(_, members)| members.clone()).unwrap_or_default(),
+            withdrawn: arbiter.withdrawn,
         }
     }
 
-    /// Returns the known arbiters, the trusted first, then the cheapest. For all that anybody can publish it reads some twenty
+    /// Returns the known arbiters, the trusted first, then the cheapest. Of those who have withdrawn only who is trusted, so that
+    /// the user can take him off his list, and the user himself. For all that anybody can publish it reads some twenty
     /// thousand adverts, off the async threads.
     ///
     /// # Errors
@@ -120,6 +124,7 @@ impl<'a> Viewer<'a> {
         let (ledger, trusted) = (self.keeper.ledger().clone(), self.trusted.clone());
         let known = blocking(move || arbiters(&ledger, &trusted).explained()).await?;
         let mut views: Vec<ArbiterView> = known.iter().map(|arbiter| self.arbiter(arbiter)).collect();
+        views.retain(|view| !view.withdrawn || view.trusted || self.me == Some(view.author));
         views.sort_by_key(|view| !view.trusted);
         Ok(views)
     }
@@ -132,11 +137,10 @@ impl<'a> Viewer<'a> {
 pub fn arbiters(ledger: &Ledger<Store>, trusted: &BTreeSet<AuthorId>) -> Result<Vec<Arbiter>, StorageError> {
     let mut found: Vec<Arbiter> = Vec::new();
     for advert in adverts(ledger.storage(), trusted)? {
-        let Some(arbiter) = arbiter(ledger, &advert)? else { continue };
-        // Who rules alone may be in a group besides, and in more than one.
+        let Some((arbiter, _)) = advertised(ledger, &advert)? else { continue };
+        // Who rules alone may be in a group besides, and in more than one. Adverts come in the order of their logs.
         match found.iter_mut().find(|known| known.author == arbiter.author && known.group == arbiter.group) {
-            Some(known) if known.created < arbiter.created => *known = arbiter,
-            Some(_) => {}
+            Some(known) => *known = arbiter,
             None => found.push(arbiter),
         }
     }
@@ -182,11 +186,40 @@ fn adverts_by(
     Ok(places.iter().map(|place| place.id).collect())
 }
 
+/// Returns the last advert of somebody who rules alone, which speaks for him, and its id.
+///
+/// # Errors
+/// When the store fails.
+pub fn last_advert(
+    storage: &impl Storage,
+    author: &AuthorId,
+) -> Result<Option<(RecordId, ArbiterAdvert)>, StorageError> {
+    let Some(place) = storage.last_of_kind_by(Kind::ArbiterAdvert, author)? else { return Ok(None) };
+    let Some(record) = storage.record(&place.id)? else { return Ok(None) };
+    Ok(match Body::decode(&record) {
+        Ok(Body::ArbiterAdvert(advert)) => Some((place.id, advert)),
+        Ok(_) | Err(_) => None,
+    })
+}
+
 /// Returns the arbiter of an advert, unless he signed two histories.
 ///
 /// # Errors
 /// When the store fails.
-pub fn arbiter(ledger: &Ledger<Store>, id: &RecordId) -> Result<Option<Arbiter>, StorageError> {
+pub fn arbiter<S: Storage>(ledger: &Ledger<S>, id: &RecordId) -> Result<Option<Arbiter>, StorageError> {
+    let Some((arbiter, place)) = advertised(ledger, id)? else { return Ok(None) };
+    let (storage, author) = (ledger.storage(), arbiter.author);
+    // What a group's author says of himself says nothing of the group. To see that an advert is the last takes one look.
+    let later = storage.of_kind_by(Kind::ArbiterAdvert, &author, Some(&place), 1)?;
+    if arbiter.group.is_some() || later.is_empty() {
+        return Ok(Some(arbiter));
+    }
+    let withdrawn = last_advert(storage, &author)?.is_some_and(|(_, last)| last.is_withdrawal());
+    Ok(Some(Arbiter { withdrawn, ..arbiter }))
+}
+
+/// Returns the arbiter of an advert as it says itself, and where it stands.
+fn advertised<S: Storage>(ledger: &Ledger<S>, id: &RecordId) -> Result<Option<(Arbiter, record::Place)>, StorageError> {
     let Some(record) = ledger.record(id)? else { return Ok(None) };
     let (body, group) = match Body::decode(&record) {
         Ok(Body::ArbiterAdvert(body)) => (body, None),
@@ -196,7 +229,8 @@ pub fn arbiter(ledger: &Ledger<Store>, id: &RecordId) -> Result<Option<Arbiter>,
     if !ledger.has_rights(&record)? || ledger.is_author_frozen(&record.author())? {
         return Ok(None);
     }
-    Ok(Some(Arbiter { advert: *id, author: record.author(), created: record.header().time, body, group }))
+    let (author, created, withdrawn) = (record.author(), record.header().time, body.is_withdrawal());
+    Ok(Some((Arbiter { advert: *id, author, created, body, group, withdrawn }, record.place())))
 }
 
 /// Returns one offer.
@@ -344,19 +378,52 @@ pub fn check_honest(ledger: &Ledger<Store>, author: &AuthorId, who: &str) -> Res
     Err(ApiError::new(Code::NotAllowed, message, "no coins have moved; trade with somebody else"))
 }
 
+/// Refuses to accept a bid under an arbiter who has withdrawn his advert. Whatever was agreed on before goes on.
+///
+/// # Errors
+/// When he has, or the store fails.
+pub fn check_takes_on<S: Storage>(ledger: &Ledger<S>, advert: &RecordId) -> Result<(), ApiError> {
+    match arbiter(ledger, advert).explained()? {
+        Some(gone) if gone.withdrawn => {
+            let hint = "call the bid off: `exchange-node trade cancel`; its taker can bid again under another arbiter";
+            Err(has_withdrawn(gone.body.name.as_str(), hint))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What to do instead of a bid under an arbiter who has withdrawn.
+const OTHER_ARBITER: &str = "choose another of the offer's arbiters with --arbiter, or another offer";
+
+/// Returns why no trade is begun under an arbiter who has withdrawn his advert.
+fn has_withdrawn(name: &str, hint: &str) -> ApiError {
+    let message = format!("the arbiter {name} has withdrawn: he takes on no trades any more");
+    ApiError::new(Code::NotAllowed, message, hint)
+}
+
 /// Returns the arbiter that a bid names, or else the first of the offer's whom this node trusts. Nobody else is ever
 /// chosen for a user: with the counterparty an arbiter can take the coins.
 fn chosen_arbiter(offer: &OfferView, request: &TakeOffer) -> Result<ArbiterView, ApiError> {
     let mut known = offer.arbiters.iter();
     match request.arbiter {
-        Some(advert) => known.find(|arbiter| arbiter.advert == advert).cloned().ok_or_else(|| {
-            let message = format!("the offer does not name the arbiter of advert {}, or he is unknown", advert.short());
-            ApiError::new(Code::InvalidArgument, message, "`exchange-node offer show` lists those that it names")
-        }),
-        None => known.find(|arbiter| arbiter.trusted && request.amount <= arbiter.max_amount).cloned().ok_or_else(|| {
-            let most = offer.arbiters.iter().filter(|arbiter| arbiter.trusted).max_by_key(|arbiter| arbiter.max_amount);
+        Some(advert) => match known.find(|arbiter| arbiter.advert == advert) {
+            Some(gone) if gone.withdrawn => Err(has_withdrawn(&gone.name, OTHER_ARBITER)),
+            Some(named) => Ok(named.clone()),
+            None => {
+                let advert = advert.short();
+                let message = format!("the offer does not name the arbiter of advert {advert}, or he is unknown");
+                let hint = "`exchange-node offer show` lists those that it names";
+                Err(ApiError::new(Code::InvalidArgument, message, hint))
+            }
+        },
+        None => known.find(|arbiter| takes_on(arbiter, request.amount)).cloned().ok_or_else(|| {
+            let trusted = || offer.arbiters.iter().filter(|arbiter| arbiter.trusted);
+            let most = trusted().filter(|arbiter| !arbiter.withdrawn).max_by_key(|arbiter| arbiter.max_amount);
             if let Some(trusted) = most {
                 return above_limit(request.amount, trusted);
+            }
+            if let Some(gone) = trusted().next() {
+                return has_withdrawn(&gone.name, OTHER_ARBITER);
             }
             let names: Vec<&str> = offer.arbiters.iter().map(|arbiter| arbiter.name.as_str()).collect();
             let names = if names.is_empty() { "none is known yet".to_owned() } else { names.join(", ") };
@@ -366,6 +433,11 @@ fn chosen_arbiter(offer: &OfferView, request: &TakeOffer) -> Result<ArbiterView,
             ApiError::new(Code::InvalidArgument, message, hint)
         }),
     }
+}
+
+/// Tells whether the user can be given an arbiter for a trade of this amount without asking him.
+fn takes_on(arbiter: &ArbiterView, amount: Sats) -> bool {
+    arbiter.trusted && !arbiter.withdrawn && amount <= arbiter.max_amount
 }
 
 /// Refuses an amount that an arbiter does not rule about.
@@ -385,12 +457,21 @@ fn second_arbiter(
     let is_free = |arbiter: &&ArbiterView| ![first.author, offer.maker, me].contains(&arbiter.author);
     let mut known = offer.arbiters.iter().filter(is_free);
     match request.second_arbiter {
-        Some(advert) => known.find(|arbiter| arbiter.advert == advert).cloned().map(Some).ok_or_else(|| {
-            let message = format!("the arbiter of advert {} cannot be the second of this trade", advert.short());
-            ApiError::new(Code::InvalidArgument, message, "name another of the offer's arbiters, or none")
-        }),
-        None => Ok(known.find(|arbiter| arbiter.trusted && request.amount <= arbiter.max_amount).cloned()),
+        Some(advert) => match known.find(|arbiter| arbiter.advert == advert) {
+            Some(gone) if gone.withdrawn => Err(has_withdrawn(&gone.name, OTHER_ARBITER)),
+            Some(named) => Ok(Some(named.clone())),
+            None => {
+                let message = format!("the arbiter of advert {} cannot be the second of this trade", advert.short());
+                Err(ApiError::new(Code::InvalidArgument, message, "name another of the offer's arbiters, or none"))
+            }
+        },
+        None => Ok(known.find(|arbiter| takes_on(arbiter, request.amount)).cloned()),
     }
+}
+
+/// Returns why an offer cannot be taken.
+fn gone(offer: &RecordId, what: &str) -> ApiError {
+    ApiError::new(Code::OfferGone, format!("offer {offer} {what}"), "look at the book for another")
 }
 
 /// Returns what taking an offer would mean.
@@ -407,14 +488,10 @@ pub async fn review(tools: &Tools, request: &TakeOffer) -> Result<TakeReview, Ap
     check_honest(tools.keeper.ledger(), &offer.maker, "the maker of this offer")?;
     match offer.state {
         OfferState::Live | OfferState::Away => {}
-        OfferState::Waiting => {
-            let message = format!("offer {} waits until an earlier offer of its maker ends", offer.id);
-            return Err(ApiError::new(Code::OfferGone, message, "look at the book for another"));
-        }
-        OfferState::Taken | OfferState::Revoked | OfferState::Expired => {
-            let message = format!("offer {} is gone: {:?}", offer.id, offer.state);
-            return Err(ApiError::new(Code::OfferGone, message, "look at the book for another"));
-        }
+        OfferState::Waiting => return Err(gone(&offer.id, "waits until an earlier offer of its maker ends")),
+        OfferState::Taken => return Err(gone(&offer.id, "was taken by somebody else")),
+        OfferState::Revoked => return Err(gone(&offer.id, "was withdrawn by its maker")),
+        OfferState::Expired => return Err(gone(&offer.id, "has ended")),
     }
     if request.amount < offer.min || request.amount > offer.max {
         let (amount, min, max) = (request.amount, offer.min, offer.max);
@@ -497,5 +574,21 @@ mod tests {
         };
         assert_eq!(looked_at(friend), expected(&[&known], MAX_ADVERTS_EACH, &[&one]));
         assert_eq!(looked_at(flood), expected(&[], MAX_ADVERTS, &[&one, &known]));
+    }
+
+    #[test]
+    fn a_withdrawal_speaks_for_all_adverts_before_it_until_the_next_one() {
+        let (mut solomon, mut ledger) = (Author::new(7), ledger());
+        let mut advertise = |max_amount: u64| {
+            let advert = ArbiterAdvert { max_amount: Sats::new(max_amount).unwrap(), ..sample_advert(&solomon) };
+            solomon.write(&Body::ArbiterAdvert(advert))
+        };
+        let (first, gone, again) = (advertise(1_000_000), advertise(0), advertise(2_000_000));
+        for (last, withdrawn) in [(&first, false), (&gone, true), (&again, false)] {
+            admit_all(&mut ledger, std::slice::from_ref(last));
+            assert_eq!(arbiter(&ledger, &first.id()).unwrap().unwrap().withdrawn, withdrawn);
+            assert_eq!(check_takes_on(&ledger, &first.id()).is_err(), withdrawn);
+            assert_eq!(last_advert(ledger.storage(), &first.author()).unwrap().unwrap().0, last.id());
+        }
     }
 }

@@ -247,6 +247,11 @@ impl ExchangeApiServer for Server {
         Ok(self.advertise(&session, request).await?)
     }
 
+    async fn arbiter_withdraw(&self) -> RpcResult<ArbiterView> {
+        let session = self.unlocked()?;
+        Ok(self.withdraw_advert(&session).await?)
+    }
+
     async fn group_create(&self, request: CreateGroup) -> RpcResult<GroupView> {
         let trader = self.unlocked()?.trader.clone();
         let id = request.request_id.clone();

@@ -82,8 +82,14 @@ async fn first(target: &Target, own: &OwnNode, tell: &mpsc::Sender<Incoming>) ->
     };
     let what = if target.demo { words::STARTING_DEMO } else { words::STARTING_NODE };
     tell.send(Incoming::Message(Message::Connection(Connection::Starting(what.to_owned())))).await.ok();
-    let node = NodeProcess::start(arguments, &target.data_dir, target.demo).map_err(|error| error.to_string())?;
-    *own.lock().await = Some(node);
+    {
+        let mut own = own.lock().await;
+        // One that was waited for in vain may still be opening its ledger: no second one could.
+        if own.as_mut().is_none_or(|node| node.ended().is_some()) {
+            let node = NodeProcess::start(arguments, &target.data_dir, target.demo);
+            *own = Some(node.map_err(|error| error.to_string())?);
+        }
+    }
     let waiting = async {
         loop {
             if let Ok(client) = connect(&target.socket).await {

@@ -9,14 +9,13 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use color_eyre::eyre::{Result, WrapErr, eyre};
 use etcetera::BaseStrategy;
-use exchange_api::ConnectError;
+use exchange_api::{ConnectError, Scratch};
 use exchange_tui::app::App;
 use exchange_tui::connect::{OwnNode, Target};
 use exchange_tui::message::NodeFate;
 use exchange_tui::runtime;
 use exchange_tui::terminal::Screen;
 use exchange_tui::theme::Theme;
-use tempfile::TempDir;
 
 /// Where the node keeps everything, when no option says so; the same as the node's own.
 const DATA_DIR_VARIABLE: &str = "EXCHANGE_DATA_DIR";
@@ -27,7 +26,15 @@ const EXIT_USAGE: u8 = 2;
 ///
 /// Attaches to the running node, or starts one. Press ? for the keys.
 #[derive(Debug, Parser)]
-#[command(name = "exchange-tui", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "exchange-tui",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  exchange-tui demo                   look around with play money
+  exchange-tui -- --core-cookie ~/.bitcoin/regtest/.cookie --peer /ip4/192.0.2.1/tcp/9740/p2p/12D3KooW…"
+)]
 struct Arguments {
     #[command(subcommand)]
     mode: Option<Mode>,
@@ -92,9 +99,9 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 /// Returns which node to talk to, and for the demo the directory that is thrown away at the end.
-fn target(arguments: Arguments) -> Result<(Target, Option<TempDir>)> {
+fn target(arguments: Arguments) -> Result<(Target, Option<Scratch>)> {
     if let Some(Mode::Demo) = arguments.mode {
-        let scratch = tempfile::Builder::new().prefix("exchange-demo-").tempdir()?;
+        let scratch = Scratch::new().wrap_err("cannot make a directory for the demo")?;
         let data_dir = scratch.path().to_owned();
         let start = ["demo".into(), "--serve".into(), "--data-dir".into(), data_dir.clone().into_os_string()];
         let socket = data_dir.join("api.sock");

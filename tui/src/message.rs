@@ -58,6 +58,8 @@ pub enum Command {
     Call(Call),
     /// Put a text into the terminal's clipboard.
     Copy(String),
+    /// Look for the node, and start it, once more.
+    Retry,
     /// End the program.
     Quit(NodeFate),
 }

@@ -186,6 +186,11 @@ impl Runtime {
                 });
             }
             Command::Copy(text) => screen.copy(&text)?,
+            Command::Retry => {
+                // Whoever asks for it may have mended what made the node crash.
+                self.restarts.store(0, Ordering::Relaxed);
+                self.tasks.spawn(establish(self.target.clone(), Arc::clone(&self.own), tell));
+            }
             Command::Quit(fate) => return Ok(Some(fate)),
         }
         Ok(None)

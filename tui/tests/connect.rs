@@ -51,6 +51,18 @@ async fn without_a_node_that_may_be_started_the_user_is_told_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_node_that_came_late_is_found_when_one_tries_again() {
+    let directory = TempDir::new().unwrap();
+    let target = target(&directory);
+    let (tell, mut inbox) = mpsc::channel(8);
+    establish(target.clone(), OwnNode::default(), tell.clone()).await;
+    assert!(matches!(inbox.recv().await, Some(Incoming::Message(Message::Connection(Connection::Failed(_))))));
+    let _stop = node(&target.socket);
+    establish(target, OwnNode::default(), tell).await;
+    assert!(matches!(inbox.recv().await, Some(Incoming::Connected(_, false))));
+}
+
+#[tokio::test]
 async fn a_lost_node_is_found_again_once_it_is_back() {
     let directory = TempDir::new().unwrap();
     let target = target(&directory);

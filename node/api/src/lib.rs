@@ -1,15 +1,18 @@
-//! The local API: one trait, its types, and how to reach it over a Unix socket. Server, CLI and TUI share it.
+//! The local API: one trait, its types, and how to reach it over a Unix socket. Server, CLI and TUI share it, and the
+//! directories of demos, which each of them makes.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod client;
 mod error;
 mod rpc;
+mod scratch;
 mod socket;
 mod types;
 
 pub use client::{Client, ConnectError, connect};
 pub use error::{ApiError, Code};
 pub use rpc::{ExchangeApiClient, ExchangeApiServer};
+pub use scratch::{Scratch, hold_scratch};
 pub use socket::{MAX_CONNECTIONS, MAX_RESPONSE_BYTES, SocketError, serve};
 pub use types::*;
 

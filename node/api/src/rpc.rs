@@ -159,6 +159,10 @@ pub trait ExchangeApi {
     #[method(name = "arbiterAdvertise")]
     async fn arbiter_advertise(&self, request: Advertise) -> RpcResult<ArbiterView>;
 
+    /// Withdraws the advert of this node's identity: nobody begins a trade with it any more. Those that were agreed on go on.
+    #[method(name = "arbiterWithdraw")]
+    async fn arbiter_withdraw(&self) -> RpcResult<ArbiterView>;
+
     /// Proposes a group of arbiters that share one key, and joins it. The others join by themselves.
     #[method(name = "groupCreate")]
     async fn group_create(&self, request: CreateGroup) -> RpcResult<GroupView>;

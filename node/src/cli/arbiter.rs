@@ -17,6 +17,10 @@ use crate::clock;
 #[derive(Debug, Subcommand)]
 pub enum Arbiter {
     Advertise(AdvertiseArgs),
+    /// Take on no more trades; you still rule on those that were agreed on
+    ///
+    /// Your node must go on running until these have ended. To come back, advertise yourself again.
+    Withdraw,
     /// Show the known arbiters, the trusted first
     List,
     /// Trust an arbiter: your offers and bids choose among those by themselves
@@ -40,6 +44,8 @@ pub enum Arbiter {
 }
 
 /// Advertise this node's identity as an arbiter
+///
+/// Done again, the new conditions take the place of the earlier ones; trades that were agreed on keep theirs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -73,6 +79,12 @@ impl Arbiter {
             Self::Advertise(args) => {
                 let advert = context.client().await?.arbiter_advertise(args.into()).await?;
                 let text = format!("You are now known as an arbiter by the advert {}.\n", advert.advert);
+                Ok(Answer::new(&advert, text))
+            }
+            Self::Withdraw => {
+                let advert = context.client().await?.arbiter_withdraw().await?;
+                let text = "You take on no more trades as an arbiter. You still rule on those that were agreed on: keep your node \
+                            running until they have ended.\n";
                 Ok(Answer::new(&advert, text))
             }
             Self::List => {
@@ -164,6 +176,7 @@ fn named(arbiter: &ArbiterView) -> String {
 fn table(arbiters: &[ArbiterView], now: u64) -> String {
     let titles = [
         "ADVERT",
+        "ID",
         "NAME",
         "FEE",
         "UP TO BTC",
@@ -175,14 +188,15 @@ fn table(arbiters: &[ArbiterView], now: u64) -> String {
         "RULED",
         "TRUSTED",
     ];
-    let mut table = Table::new(&titles, &[2, 3, 7, 8, 9]);
+    let mut table = Table::new(&titles, &[3, 4, 8, 9, 10]);
     for arbiter in arbiters {
         let currencies: Vec<&str> = arbiter.currencies.iter().map(Currency::code).collect();
         table.row([
             arbiter.advert.short(),
+            arbiter.author.short(),
             named(arbiter),
             format::per_million(arbiter.fee_ppm),
-            format::btc(arbiter.max_amount),
+            if arbiter.withdrawn { "withdrawn".to_owned() } else { format::btc(arbiter.max_amount) },
             format::clean_line(&arbiter.languages.join(", ")),
             if currencies.is_empty() { "any".to_owned() } else { currencies.join(", ") },
             format::when(now, arbiter.since),
@@ -218,6 +232,7 @@ mod tests {
             trusted: false,
             threshold: 0,
             members: Vec::new(),
+            withdrawn: false,
         }
     }
 

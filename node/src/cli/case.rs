@@ -89,7 +89,7 @@ impl Cases {
 }
 
 fn table(cases: &[TradeView]) -> String {
-    let titles = ["TRADE", "STATE", "AMOUNT BTC", "MONEY", "METHOD", "CALLED BY", "IN FORCE FROM", "NOT AFTER", "NEW"];
+    let titles = ["TRADE", "STATE", "AMOUNT BTC", "MONEY", "METHOD", "CALLED BY", "IN FORCE FROM", "RULE BY", "NEW"];
     let mut table = Table::new(&titles, &[2, 3, 6, 7, 8]);
     for case in cases {
         let dispute = case.dispute.as_ref();

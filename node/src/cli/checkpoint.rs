@@ -7,6 +7,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::format;
 use crate::cli::output::{Answer, Table};
+use crate::clock;
 
 /// Say what the ledger was, and compare what others say
 #[derive(Debug, Subcommand)]
@@ -42,7 +43,8 @@ impl Checkpoint {
                 let published = client.checkpoint_publish(age).await?;
                 let said = &published.said;
                 let (records, logs) = (format::counted(said.records, "record"), format::counted(said.logs, "log"));
-                let text = format!("Published: {records} in {logs} up to {}, state {}\n", said.time, said.state);
+                let when = format::when(clock::unix_now(), said.time);
+                let text = format!("Published what the ledger was {when}: {records} in {logs}, state {}\n", said.state);
                 Ok(Answer::new(&published, text))
             }
             Self::List(List {}) => {
@@ -72,5 +74,5 @@ pub fn table(checkpoints: &[CheckpointView], now: u64) -> String {
             },
         ]);
     }
-    table.render("no checkpoints")
+    table.render("No checkpoint is known yet. They arrive from peers.")
 }

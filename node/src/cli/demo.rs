@@ -1,6 +1,7 @@
 //! The demo: a whole trade by itself, or a small world for a client to play in.
 
 use clap::Args;
+use exchange_api::Scratch;
 
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -39,8 +40,7 @@ impl Demo {
 }
 
 async fn serve(context: &mut Context<'_>) -> Result<Answer, Failure> {
-    let temporary = tempfile::Builder::new().prefix("exchange-demo-").tempdir();
-    let temporary = temporary
+    let temporary = Scratch::new()
         .map_err(|error| Failure::refused(format!("no directory for the demo: {error}"), "name one with --data-dir"))?;
     // Never the directory of a real node: the environment's and the default one do not count here.
     let data_dir = context.global.data_dir.clone().unwrap_or_else(|| temporary.path().to_owned());

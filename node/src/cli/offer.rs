@@ -244,7 +244,11 @@ pub fn show(offer: &OfferView, now: u64) -> String {
     lines.line("terms", if offer.terms.is_empty() { "none".to_owned() } else { format::clean(&offer.terms) });
     for (position, arbiter) in offer.arbiters.iter().enumerate() {
         let (name, fee) = (format::clean_line(&arbiter.name), format::per_million(arbiter.fee_ppm));
-        let known = if arbiter.trusted { ", trusted by you" } else { "" };
+        let known = match (arbiter.withdrawn, arbiter.trusted) {
+            (true, _) => "; he has withdrawn and takes on no more trades",
+            (false, true) => ", trusted by you",
+            (false, false) => "",
+        };
         let text = format!("{position}: {name} ({}), {fee} for a ruling{known}", arbiter.advert.short());
         lines.line(if position == 0 { "arbiters" } else { "" }, text);
     }

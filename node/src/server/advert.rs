@@ -1,8 +1,8 @@
-//! The advert of an arbiter: from the words of its request to the record.
+//! The advert of an arbiter: from the words of its request to the record, and how it is withdrawn.
 
 use std::sync::Arc;
 
-use exchange_api::{Advertise, ApiError, ArbiterView};
+use exchange_api::{Advertise, ApiError, ArbiterView, Code, MIN_TRADE, RecordId, Sats};
 use exchange_ledger::body::{ArbiterAdvert, Body, Terms};
 use exchange_ledger::seal;
 use exchange_ledger::text::Text;
@@ -16,6 +16,11 @@ use crate::trader::keys::{ARBITER_NONCE, seal_secret, trade_key};
 
 impl Server {
     pub(super) async fn advertise(&self, session: &Session, request: Advertise) -> Result<ArbiterView, ApiError> {
+        if request.max_amount < MIN_TRADE {
+            let message = format!("the largest trade is {} BTC, and none is below {MIN_TRADE} BTC", request.max_amount);
+            let hint = "name a larger one with --max; to take on no more trades: `exchange-node arbiter withdraw`";
+            return Err(ApiError::new(Code::InvalidArgument, message, hint));
+        }
         let identity = Arc::clone(&session.tools.identity);
         let languages = request.languages.into_iter().map(Text::new).collect::<Result<Vec<_>, _>>();
         let languages = languages.map_err(bad_text("a language"))?;
@@ -33,7 +38,33 @@ impl Server {
             terms: Terms::new(request.terms.trim()).map_err(bad_text("the terms"))?,
         };
         let record = self.parts.keeper.publish(identity, Body::ArbiterAdvert(advert)).await.explained()?;
-        let arbiter = market::arbiter(self.parts.keeper.ledger(), &record.id()).explained()?;
+        self.shown(&record.id())
+    }
+
+    /// Publishes the last advert again for no amount at all, unless that is what it says already.
+    pub(super) async fn withdraw_advert(&self, session: &Session) -> Result<ArbiterView, ApiError> {
+        let identity = Arc::clone(&session.tools.identity);
+        let last = market::last_advert(self.parts.keeper.ledger().storage(), &identity.author()).explained()?;
+        let Some((mut id, advert)) = last else {
+            let message = "you have not advertised yourself as an arbiter";
+            let hint = "the advert of a group stands as long as the group: its members agree that they rule no more";
+            return Err(ApiError::new(Code::NotFound, message, hint));
+        };
+        if !advert.is_withdrawal() {
+            let withdrawal = Body::ArbiterAdvert(ArbiterAdvert { max_amount: Sats::ZERO, ..advert });
+            id = self.parts.keeper.publish(identity, withdrawal).await.explained()?.id();
+        }
+        let view = self.shown(&id)?;
+        if view.withdrawn {
+            return Ok(view);
+        }
+        let message = "another machine of yours has advertised in a newer log, and that advert still stands";
+        Err(ApiError::new(Code::NotAllowed, message, "withdraw it on that machine"))
+    }
+
+    /// Returns an own advert as the API shows it.
+    fn shown(&self, advert: &RecordId) -> Result<ArbiterView, ApiError> {
+        let arbiter = market::arbiter(self.parts.keeper.ledger(), advert).explained()?;
         let viewer = self.viewer()?;
         arbiter.map(|arbiter| viewer.arbiter(&arbiter)).ok_or_else(|| internal("the advert was not kept"))
     }

@@ -171,6 +171,7 @@ impl Trader {
         market::check_honest(ledger, &bid.taker, "the bidder")?;
         for arbiter in std::iter::once(&bid.arbiter).chain(&bid.second_arbiter) {
             market::check_honest(ledger, &arbiter.author, "an arbiter of this bid")?;
+            market::check_takes_on(ledger, &arbiter.advert)?;
         }
         if !seal::is_usable(&bid.take.party.seal_key) {
             return Err(internal("the bidder's key for messages is unusable; the bid is not accepted"));

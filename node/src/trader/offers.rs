@@ -96,6 +96,7 @@ impl Trader {
             let currencies = &arbiter.currencies;
             arbiter.author != me
                 && !arbiter.members.contains(&me)
+                && !arbiter.withdrawn
                 && request.max <= arbiter.max_amount
                 && (currencies.is_empty() || currencies.contains(&request.currency))
         };
@@ -119,7 +120,8 @@ impl Trader {
             let arbiter = known.iter().find(|arbiter| arbiter.advert == *advert);
             if !arbiter.is_some_and(serves) {
                 let (advert, what) = (advert.short(), format!("{} and {} BTC", request.currency, request.max));
-                let message = format!("the arbiter of advert {advert} is unknown, is you, or does not serve {what}");
+                let why = format!("is unknown, is you, has withdrawn, or does not serve {what}");
+                let message = format!("the arbiter of advert {advert} {why}");
                 return Err(ApiError::new(
                     Code::InvalidArgument,
                     message,
@@ -255,7 +257,9 @@ pub(super) type Details = (Option<[u8; 32]>, String);
 
 /// Says what an arbiter does not serve of what is to be offered.
 fn unserved(arbiter: &ArbiterView, request: &PostOffer) -> String {
-    if request.max > arbiter.max_amount {
+    if arbiter.withdrawn {
+        format!("{} has withdrawn", arbiter.name)
+    } else if request.max > arbiter.max_amount {
         format!("{} takes up to {} BTC", arbiter.name, arbiter.max_amount)
     } else {
         format!("{} does not serve {}", arbiter.name, request.currency)

@@ -100,6 +100,7 @@ fn unknown_arbiter(trade: &Trade, arbiter: &Arbiter) -> ArbiterView {
         trusted: false,
         threshold: 0,
         members: arbiter.members.clone(),
+        withdrawn: false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Disputes: one party calls for the arbiter, both may show him what was said, he rules, and the winner's node takes what is
 //! his.
 
-use exchange_api::{Conversation, Disclosure, EscrowSums, Person, TradeView};
+use exchange_api::{ArbiterView, Conversation, Disclosure, EscrowSums, OfferView, Person, TradeView};
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::trade::Phase;
 use exchange_tests::{Offer, Trader, World, lines, wait_until};
@@ -150,6 +150,43 @@ fn second_arbiter_rules() {
     buyer.awaits(trade, Phase::Settled);
     seller.awaits(trade, Phase::Settled);
     assert!(audited(&seller).to_buyers.get() > AMOUNT * 9 / 10);
+}
+
+#[test]
+fn arbiter_who_withdraws_rules_on_what_was_agreed_and_on_nothing_new() {
+    let world = World::begin();
+    let (seller, buyer) = (world.trader_with_coins("seller"), world.trader("buyer"));
+    let trade = paid_trade(&world, &seller, &buyer);
+    let bid = buyer.takes(&seller.posts(&Offer::SELL.by_hand()), BTC).id;
+    seller.awaits(bid, Phase::Bid);
+    let open = seller.posts(&Offer::SELL);
+    buyer.sees(&open.id);
+    let arbiter = world.trader("arbiter");
+    let gone: ArbiterView = arbiter.cli().done(&["arbiter", "withdraw"]);
+    assert!(gone.withdrawn, "{gone:?}");
+    let again: ArbiterView = arbiter.cli().done(&["arbiter", "withdraw"]);
+    assert_eq!(again, gone, "he has withdrawn already");
+
+    // Offers and bids name him by his advert of before: nothing comes of them.
+    for trader in [&seller, &buyer] {
+        wait_until("the withdrawal has come", || {
+            let offer: OfferView = trader.cli().done(&["offer", "show", &open.id.to_string()]);
+            if offer.arbiters.iter().any(|named| named.withdrawn) { Ok(()) } else { Err(format!("{offer:?}")) }
+        });
+    }
+    buyer.tries_to_take(&open.id, BTC).unwrap_err().assert_is(1, "not_allowed");
+    seller.tries_to("accept", bid).unwrap_err().assert_is(1, "not_allowed");
+    seller.tries_to_post(&Offer::SELL).unwrap_err().assert_is(2, "invalid_argument");
+
+    buyer.does("dispute", trade);
+    arbiter.awaits(trade, Phase::Disputed);
+    rules(&arbiter, trade, "buyer", &["--yes"]).unwrap();
+    buyer.awaits(trade, Phase::Ruled);
+
+    // He comes back by another advert, and then the one of before will do again.
+    let advertise = ["arbiter", "advertise", "--name", "Solomon", "--fee-percent", "0.5", "--max", "1.0"];
+    let _: ArbiterView = arbiter.cli().done(&advertise);
+    wait_until("he is back", || buyer.tries_to_take(&open.id, BTC).map_err(|failure| failure.message));
 }
 
 /// A trade in which the buyer says that he paid.

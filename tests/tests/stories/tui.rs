@@ -44,7 +44,7 @@ fn posts_an_offer(terminal: &mut Terminal) {
     terminal.press(Key::Enter);
     terminal.types("Newcomer, DE02 1203 0000 0000 2020 51");
     terminal.press(Key::Enter);
-    terminal.shows("▸ Arbiter       ‹ whom I trust: Court of the demo ›");
+    terminal.shows("▸ Arbiter       ‹ Court of the demo, whom I trust ›");
     terminal.press(Key::Enter);
     terminal.shows("▸ Bonds         ‹ none ›");
     terminal.press(Key::Enter);

@@ -94,6 +94,8 @@ pub enum Action {
     Bump,
     /// Connects to a peer.
     Connect,
+    /// Looks for the node, and starts it, once more.
+    Retry,
 }
 
 /// How the selection moves.

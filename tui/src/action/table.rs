@@ -8,6 +8,7 @@ use super::Footer::{Hidden, Shown, WhenPossible};
 use super::{Action, Availability, Context, Entry, Footer, Key, Step, char, ctrl, key};
 use crate::app::gate::Stage;
 use crate::app::{App, Tab};
+use crate::message::Connection;
 use crate::words;
 
 /// The table.
@@ -45,7 +46,7 @@ pub static TABLE: &[Entry] = &[
     row(C::Form, Action::Enter, &[key(KeyCode::Enter)], "next", Shown),
     row(C::Gate, Action::Enter, &[key(KeyCode::Enter)], "next", Shown),
     row(C::Gate, Action::Reveal, &[ctrl('t')], "show or hide", Shown),
-    gated(C::Gate, Action::Another, &[ctrl('n')], "another passphrase", WhenPossible, makes_identity),
+    gated(C::Gate, Action::Another, &[ctrl('n')], "another passphrase", WhenPossible, shows_passphrase),
     row(C::Gate, Action::Skip, &[key(KeyCode::Esc)], "only watch", Shown),
     row(C::Form, Action::Leave, &[key(KeyCode::Esc)], "leave", Shown),
     row(C::Form, Action::Help, &[key(KeyCode::F(1))], "help", Shown),
@@ -120,6 +121,7 @@ pub static TABLE: &[Entry] = &[
     gated(C::Screens, Action::Identity, &[char('i')], "identity", WhenPossible, lacks_identity),
     row(C::Screens, Action::Help, &[char('?')], "help", Shown),
     row(C::Screens, Action::Quit, &[char('q')], "quit", Shown),
+    gated(C::Waiting, Action::Retry, &[char('r')], "try again", WhenPossible, has_failed),
     row(C::Waiting, Action::Quit, &[char('q'), key(KeyCode::Esc)], "quit", Shown),
     row(C::Always, Action::Help, &[key(KeyCode::F(1))], "help", Hidden),
     row(C::Always, Action::Quit, &[ctrl('c')], "quit", Hidden),
@@ -169,8 +171,12 @@ fn lacks_identity(app: &App) -> Availability {
     if app.is_unlocked() { Err(words::why::HAS_IDENTITY) } else { Ok(()) }
 }
 
-fn makes_identity(app: &App) -> Availability {
-    if app.gate.stage() == Stage::Create { Ok(()) } else { Err(words::why::HAS_IDENTITY) }
+fn shows_passphrase(app: &App) -> Availability {
+    match app.gate.stage() {
+        Stage::Create if app.gate.uses_passphrase() => Ok(()),
+        Stage::Create => Err(words::why::OWN_PASSWORD),
+        Stage::Open | Stage::Unlock | Stage::Deriving => Err(words::why::HAS_IDENTITY),
+    }
 }
 
 fn has_next(app: &App) -> Availability {
@@ -234,6 +240,13 @@ fn can_bump_tx(app: &App) -> Availability {
 fn can_bump_trade(app: &App) -> Availability {
     let trade = app.trades.selection().ok_or(words::why::NO_TRADE)?;
     if trade.can_bump { Ok(()) } else { Err(words::why::NOTHING_WAITS) }
+}
+
+fn has_failed(app: &App) -> Availability {
+    match app.connection {
+        Connection::Failed(_) => Ok(()),
+        Connection::Starting(_) | Connection::Up { .. } | Connection::Lost(_) => Err(words::why::STILL_TRYING),
+    }
 }
 
 fn has_address(app: &App) -> Availability {

@@ -151,6 +151,10 @@ impl App {
             }
             Action::Bump => self.start_bumping(),
             Action::Connect => self.push_popup(Popup::Connect(network::form())),
+            Action::Retry => {
+                self.on_connection(Connection::Starting(words::CONNECTING.to_owned()), commands);
+                commands.push(Command::Retry);
+            }
         }
     }
 

@@ -202,6 +202,8 @@ pub struct App {
     pub ticks: u64,
     /// How the node can be reached.
     pub connection: Connection,
+    /// Since which tick it is looked for or started, while it is.
+    pub waiting_since: u64,
     /// The node's state.
     pub status: Option<Status>,
     /// The screen.
@@ -244,6 +246,7 @@ impl App {
             demo,
             ticks: 0,
             connection: Connection::Starting(words::CONNECTING.to_owned()),
+            waiting_since: 0,
             status: None,
             tab: Tab::Book,
             popups: Vec::new(),
@@ -353,6 +356,9 @@ impl App {
             if let Some(chat) = self.chat_mut() {
                 chat.is_asking = false;
             }
+        }
+        if !matches!(self.connection, Connection::Starting(_)) {
+            self.waiting_since = self.ticks;
         }
         self.connection = connection;
     }

@@ -113,8 +113,10 @@ impl Post {
         }
     }
 
-    /// Takes in the arbiters that the node knows, the trusted first. What was chosen stays chosen.
-    pub fn know_arbiters(&mut self, arbiters: Vec<ArbiterView>, now: u64) {
+    /// Takes in the arbiters that the node knows, the trusted first, but for those who have withdrawn. What was chosen stays
+    /// chosen.
+    pub fn know_arbiters(&mut self, mut arbiters: Vec<ArbiterView>, now: u64) {
+        arbiters.retain(|arbiter| !arbiter.withdrawn);
         let chosen = self.arbiter().map(|arbiter| arbiter.author);
         let trusted: Vec<&ArbiterView> = arbiters.iter().filter(|arbiter| arbiter.trusted).collect();
         let first = match (&trusted[..], &arbiters[..]) {
@@ -194,7 +196,9 @@ impl Post {
             self.form.refuse(DETAILS, words::post::NO_DETAILS);
         }
         let arbiter = self.arbiter().map(|arbiter| arbiter.advert);
-        if arbiter.is_none() && !self.arbiters.iter().any(|arbiter| arbiter.trusted) {
+        if self.arbiters.is_empty() {
+            self.form.refuse(ARBITER, words::post::NO_ADVERTS);
+        } else if arbiter.is_none() && !self.arbiters.iter().any(|arbiter| arbiter.trusted) {
             self.form.refuse(ARBITER, words::take::NO_ARBITER);
         }
         if !self.form.is_right() {
@@ -285,6 +289,7 @@ mod tests {
         assert!(post.check().is_none());
         let wrong: Vec<_> = (0..=BONDS).filter(|at| post.form.fields[*at].error.is_some()).collect();
         assert_eq!(wrong, [PRICE, MIN, MAX, METHODS, DETAILS, ARBITER]);
+        assert_eq!(post.form.fields[ARBITER].error.as_deref(), Some(words::post::NO_ADVERTS), "nobody can be chosen");
         assert_eq!(post.form.focus, Some(PRICE));
     }
 
@@ -341,6 +346,7 @@ mod tests {
             trusted,
             threshold: 0,
             members: Vec::new(),
+            withdrawn: false,
         }
     }
 
@@ -359,6 +365,12 @@ mod tests {
         assert_eq!(post.arbiter().unwrap().name, "Eve");
         post.check();
         assert!(post.form.fields[ARBITER].error.is_none());
+        // She withdraws, as does the one who is trusted: both are on the node's list, and neither can be chosen.
+        let withdrawn = |name, id, trusted| ArbiterView { withdrawn: true, ..arbiter(name, id, trusted) };
+        post.know_arbiters(vec![withdrawn("Bob", 3, true), arbiter("Ada", 1, false), withdrawn("Eve", 2, true)], 0);
+        assert_eq!(post.arbiter(), None);
+        post.check();
+        assert!(post.form.fields[ARBITER].error.is_some(), "nobody who is trusted is left");
     }
 
     #[test]

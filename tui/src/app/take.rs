@@ -1,6 +1,6 @@
 //! Taking an offer: the form, then the review with "no" as its default.
 
-use exchange_api::{MoneyError, OfferView, RecordId, Sats, Side, TakeOffer, TakeReview};
+use exchange_api::{ArbiterView, MoneyError, OfferView, Sats, Side, TakeOffer, TakeReview};
 
 use super::ask::{Ask, Choice, Outcome};
 use super::book::your_side;
@@ -58,7 +58,7 @@ impl Take {
             return;
         }
         // Nobody is chosen for a user but whom he trusts.
-        let trusted = offer.arbiters.iter().position(|arbiter| arbiter.trusted);
+        let trusted = offer.arbiters.iter().position(is_given);
         let choose = trusted.is_none().then(|| words::take::CHOOSE.to_owned());
         let named = offer.arbiters.iter().map(|arbiter| words::take::arbiter(arbiter, now));
         let arbiters =
@@ -128,12 +128,11 @@ impl Draft {
         plain(self.form.fields[AMOUNT].value().trim()).parse()
     }
 
-    /// Returns the advert of the arbiter that is chosen.
-    fn arbiter(&self) -> Option<RecordId> {
-        let field = &self.form.fields[ARBITER];
-        let is_asked = self.offer.arbiters.iter().all(|arbiter| !arbiter.trusted);
-        let at = field.chosen().checked_sub(usize::from(is_asked))?;
-        self.offer.arbiters.get(at).map(|arbiter| arbiter.advert)
+    /// Returns the arbiter that is chosen.
+    fn arbiter(&self) -> Option<&ArbiterView> {
+        let is_asked = !self.offer.arbiters.iter().any(is_given);
+        let at = self.form.fields[ARBITER].chosen().checked_sub(usize::from(is_asked))?;
+        self.offer.arbiters.get(at)
     }
 
     /// Says at once what is wrong with the amount, as soon as there is one.
@@ -161,9 +160,11 @@ impl Draft {
         if details.is_empty() {
             self.form.refuse(DETAILS, words::take::NO_DETAILS);
         }
-        let arbiter = self.arbiter();
-        if arbiter.is_none() {
-            self.form.refuse(ARBITER, words::take::NO_ARBITER);
+        let arbiter = self.arbiter().map(|arbiter| (arbiter.advert, arbiter.withdrawn));
+        match arbiter {
+            None => self.form.refuse(ARBITER, words::take::NO_ARBITER),
+            Some((_, true)) => self.form.refuse(ARBITER, words::take::WITHDRAWN_ARBITER),
+            Some((_, false)) => {}
         }
         if !self.form.is_right() {
             return None;
@@ -175,9 +176,14 @@ impl Draft {
             offer: self.offer.id,
             amount: amount?,
             method: position(METHOD),
-            arbiter,
+            arbiter: arbiter.map(|(advert, _)| advert),
             second_arbiter: None,
             details,
         })
     }
+}
+
+/// Tells whether an arbiter is chosen for a user who says nothing: he trusts him, and he is there.
+const fn is_given(arbiter: &ArbiterView) -> bool {
+    arbiter.trusted && !arbiter.withdrawn
 }

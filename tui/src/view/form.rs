@@ -14,6 +14,8 @@ const LABEL: u16 = 14;
 const MARGIN: u16 = 2;
 /// Columns of a field at least.
 const BOX: u16 = 26;
+/// Columns of the arrows around a choice.
+const ARROWS: u16 = 4;
 /// Columns between a field and what is behind it.
 const GAP: u16 = 2;
 
@@ -77,7 +79,8 @@ fn draw_field(
     };
     let behind_width = u16::try_from(behind.width()).unwrap_or(u16::MAX).saturating_add(GAP);
     // A hint gives way to a long text; an error does not.
-    let typed = count(field.value()).saturating_add(1).max(BOX);
+    let around = if matches!(field.value, Value::Choice { .. }) { ARROWS } else { 1 };
+    let typed = count(field.value()).saturating_add(around).max(BOX);
     let gives_way = field.error.is_none() && typed.saturating_add(behind_width) > room;
     let width =
         if gives_way || behind_width == GAP { typed.min(room) } else { typed.min(room.saturating_sub(behind_width)) };
@@ -107,7 +110,8 @@ fn draw_field(
             let option = options.get(*chosen).map_or("", String::as_str);
             let arrows = options.len() > 1;
             let text = if arrows { format!("‹ {option} ›") } else { option.to_owned() };
-            let area = Rect { width: row.right().saturating_sub(x), ..value };
+            let whole = Rect { width: row.right().saturating_sub(x), ..value };
+            let area = if field.error.is_some() { value } else { whole };
             frame.render_widget(Span::styled(text, if focused { theme.selected() } else { theme.strong() }), area);
             None
         }

@@ -11,7 +11,7 @@ use crate::{format, words};
 
 /// Draws that the node is being looked for or started.
 pub fn starting(app: &App, what: &str, frame: &mut Frame, area: Rect) {
-    let seconds = app.ticks / TICKS_PER_SECOND;
+    let seconds = (app.ticks - app.waiting_since) / TICKS_PER_SECOND;
     let lines = vec![
         Line::from(vec![spinner(app), Span::raw(format!(" {what}… {seconds} s"))]),
         Line::default(),

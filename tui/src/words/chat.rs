@@ -40,7 +40,10 @@ pub fn verdict(showing: &Showing) -> String {
 }
 
 fn account(whose: &str, side: AccountView) -> String {
-    let count = format!("{} of the {whose}'s", side.known);
+    let count = match side.known {
+        1 => format!("1 message of the {whose}"),
+        count => format!("{count} messages of the {whose}"),
+    };
     match (side.missing, side.is_forked) {
         (_, true) => format!("{count} (two in one place: one was made up)"),
         (0, false) => format!("{count} (none missing before the last answered)"),

@@ -38,6 +38,7 @@ pub const BAD_METHODS: &str = "at most 8, of 40 letters";
 pub const NO_DETAILS: &str = "needed to accept by itself";
 pub const ASKING: &str = "the node has not said yet";
 pub const NO_ARBITERS: &str = "none is known yet";
+pub const NO_ADVERTS: &str = "they come from peers";
 pub const BIDS: &str = "Bids";
 pub const INCOMPLETE: &str = "Fill in the form to see your offer as others will see it.";
 
@@ -59,7 +60,7 @@ pub fn bonds((seller, buyer): (u32, u32)) -> String {
 /// Returns the option to name all arbiters whom the user trusts.
 pub fn trusted(arbiters: &[&ArbiterView]) -> String {
     let names: Vec<String> = arbiters.iter().map(|arbiter| format::clean(&arbiter.name)).collect();
-    format!("whom I trust: {}", names.join(", "))
+    format!("{}, whom I trust", names.join(", "))
 }
 
 /// Returns the hint behind the price.

@@ -12,6 +12,7 @@ pub const METHOD: &str = "Payment by";
 pub const ARBITER: &str = "Arbiter";
 pub const CHOOSE: &str = "choose one: ← →";
 pub const NO_ARBITER: &str = "choose one whom you know";
+pub const WITHDRAWN_ARBITER: &str = "choose another";
 pub const DETAILS: &str = "Your details";
 pub const BUYER_DETAILS: &str = "the name that pays";
 pub const SELLER_DETAILS: &str = "where to pay you: name, account";
@@ -30,6 +31,9 @@ pub const NOT_AFFORDABLE: &str = "Your wallet holds too little for this now: dep
 /// Returns an arbiter as an option: what he asks, and what is known of him.
 pub fn arbiter(arbiter: &ArbiterView, now: u64) -> String {
     let (name, fee) = (format::clean(&arbiter.name), format::per_million(arbiter.fee_ppm));
+    if arbiter.withdrawn {
+        return format!("{name} (has withdrawn)");
+    }
     let trusted = if arbiter.trusted { "trusted; " } else { "" };
     let trades = match arbiter.trades {
         0 => "no trades".to_owned(),
@@ -46,7 +50,7 @@ pub fn arbiter(arbiter: &ArbiterView, now: u64) -> String {
 /// Says who would decide a dispute.
 pub fn arbiter_line(arbiter: &ArbiterView) -> String {
     let (name, id) = (format::clean(&arbiter.name), arbiter.author.short());
-    format!("{name} ({id}), asks {} of a dispute", format::per_million(arbiter.fee_ppm))
+    format!("{name} ({id}), asks {} for a ruling", format::per_million(arbiter.fee_ppm))
 }
 
 /// Warns of an arbiter of whom the user said nothing.

@@ -76,7 +76,9 @@ pub fn question(trade: &TradeView, action: Action) -> Question {
                 "You can still agree with the other until he has ruled.".to_owned(),
                 "Keep every proof: he asks both of you.".to_owned(),
             ],
-            warning: Some("His fee comes out of the escrow. This cannot be undone.".to_owned()),
+            warning: Some(
+                "The loser's bond pays his fee, if there is one, else the coins do. This cannot be undone.".to_owned(),
+            ),
             yes: "Yes, dispute it",
         },
         Action::Rule => Question {

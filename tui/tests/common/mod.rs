@@ -68,6 +68,7 @@ pub fn arbiter(name: &str, fee_ppm: u32) -> ArbiterView {
         trusted: true,
         threshold: 0,
         members: Vec::new(),
+        withdrawn: false,
     }
 }
 
@@ -583,7 +584,7 @@ pub fn only_call(user: &mut User) -> Call {
         .into_iter()
         .filter_map(|command| match command {
             Command::Call(call) => Some(call),
-            Command::Query(_) | Command::Copy(_) | Command::Quit(_) => None,
+            Command::Query(_) | Command::Copy(_) | Command::Retry | Command::Quit(_) => None,
         })
         .collect();
     assert_eq!(calls.len(), 1, "{calls:?}");

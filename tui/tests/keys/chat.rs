@@ -47,7 +47,7 @@ fn says_in_dispute(messages: Vec<MessageView>) -> (User, Option<SendMessage>) {
     user.keys("here is my receipt\n");
     let said = user.taken_commands().into_iter().find_map(|command| match command {
         Command::Call(Call::Say(said)) => Some(said),
-        Command::Call(_) | Command::Query(_) | Command::Copy(_) | Command::Quit(_) => None,
+        Command::Call(_) | Command::Query(_) | Command::Copy(_) | Command::Retry | Command::Quit(_) => None,
     });
     (user, said)
 }

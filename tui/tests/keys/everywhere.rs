@@ -1,8 +1,10 @@
 //! What is the same on every screen: one call at a time, quitting, events, the connection, copying, help, the cursor.
 
+use std::collections::HashMap;
+
 use crossterm::event::KeyCode;
 use exchange_api::{Action, Event, Phase, Role, Subject, TradeId, TradeView};
-use exchange_tui::app::{Popup, Tab};
+use exchange_tui::app::{App, Popup, Tab};
 use exchange_tui::message::{Answer, Call, CallName, Command, Connection, Message, NodeFate, Query, Reply};
 use exchange_tui::theme::Theme;
 
@@ -120,6 +122,28 @@ fn a_lost_connection_says_so_and_everything_is_asked_anew() {
     assert!(user.taken_commands().iter().any(|command| matches!(command, Command::Query(Query::Status))));
     user.answer(Query::Status, Answer::Status(status(unlocked())));
     assert!(!user.screen(80, 24).contains("does not answer"));
+}
+
+#[test]
+fn a_start_that_failed_is_tried_again() {
+    let app = App::new(Theme::Colour, false, "test");
+    let mut user = User { app, commands: Vec::new(), requests: HashMap::new() };
+    assert!(!user.screen(80, 24).contains("try again"));
+    user.keys("r");
+    assert!(user.taken_commands().is_empty(), "it is still being tried");
+    user.tick(80);
+    user.send(Message::Connection(Connection::Failed("wrong password".into())));
+    assert!(user.screen(80, 24).contains("r try again"), "{}", user.screen(80, 24));
+    user.keys("r");
+    assert!(matches!(user.taken_commands()[..], [Command::Retry]));
+    assert!(user.screen(80, 24).contains("Looking for the node… 0 s"), "{}", user.screen(80, 24));
+    user.keys("r");
+    assert!(user.taken_commands().is_empty(), "one try at a time");
+    user.tick(8);
+    user.send(Message::Connection(Connection::Starting("Starting the node".into())));
+    assert!(user.screen(80, 24).contains("Starting the node… 1 s"), "{}", user.screen(80, 24));
+    user.send(Message::Connection(Connection::Up { ours: true }));
+    assert!(user.taken_commands().iter().any(|command| matches!(command, Command::Query(Query::Status))));
 }
 
 #[test]

@@ -39,6 +39,20 @@ fn an_own_password_is_judged_once_the_user_pauses() {
 }
 
 #[test]
+fn other_words_are_suggested_to_whoever_wants_words() {
+    let mut user = User::new(Theme::Colour, IdentityState::None);
+    user.taken_commands();
+    assert!(user.screen(80, 24).contains("Ctrl-N another passphrase"));
+    user.ctrl('n');
+    assert!(matches!(only_call(&mut user), Call::Passphrase));
+    user.keys("\t");
+    user.key(KeyCode::Right);
+    assert!(!user.screen(80, 24).contains("another passphrase"));
+    user.ctrl('n');
+    assert!(user.taken_commands().is_empty(), "he has chosen a password of his own");
+}
+
+#[test]
 fn a_relay_skips_the_identity_and_watches() {
     let mut user = User::new(Theme::Colour, IdentityState::None);
     user.key(KeyCode::Esc);

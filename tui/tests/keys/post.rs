@@ -31,7 +31,7 @@ fn the_question_shows_terms_and_arbiter_and_keeps_its_answers_on_the_screen() {
     let mut user = asked(&"Only from an account in your own name. ".repeat(20), Sats::ZERO);
     let screen = user.screen(80, 24);
     assert!(screen.contains("Terms: Only from an account in your own name."), "{screen}");
-    assert!(screen.contains("whom I trust: Alice the Arbiter"), "{screen}");
+    assert!(screen.contains("Alice the Arbiter, whom I trust"), "{screen}");
     assert!(screen.contains("[ No, go back ]") && screen.contains("[ Yes, post it ]"), "{screen}");
     user.taken_commands();
     user.keys("y");
@@ -44,7 +44,7 @@ fn an_offer_is_seen_whole_while_it_is_typed_where_there_is_room() {
     user.keys("2\t\t61,750\t0.01\t0.05\tSEPA instant\tNo third parties.");
     let screen = user.screen(120, 40);
     for words in
-        ["Terms: No third parties.", "Arbiter: whom I trust: Alice the Arbiter", "Bonds: none", "Bids: Accepts"]
+        ["Terms: No third parties.", "Arbiter: Alice the Arbiter, whom I trust", "Bonds: none", "Bids: Accepts"]
     {
         assert!(screen.contains(words), "{words}: {screen}");
     }

@@ -59,6 +59,28 @@ fn an_amount_is_judged_while_it_is_typed() {
 }
 
 #[test]
+fn an_arbiter_who_has_withdrawn_is_neither_given_nor_taken() {
+    let mut user = User::trading();
+    let mut items = offers();
+    items[0].arbiters[0].withdrawn = true;
+    user.answer(Query::Book, Answer::Book(Page { items, next: None }));
+    user.key(KeyCode::Home);
+    user.keys("t");
+    user.keys("\t\t\tAnn Example\t\n");
+    assert!(user.taken_commands().is_empty(), "nobody else is trusted, so one must be picked");
+    user.key(KeyCode::Right);
+    assert!(user.screen(80, 24).contains("Alice the Arbiter (has withdrawn)"), "{}", user.screen(80, 24));
+    user.keys("\t\t\n");
+    assert!(user.taken_commands().is_empty());
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("‹ Alice the Arbiter (has withdrawn) ›  ✗ choose another"), "{screen}");
+    user.key(KeyCode::Right);
+    user.keys("\t\t\n");
+    let Call::Review(request) = only_call(&mut user) else { panic!("no review") };
+    assert_eq!(request.arbiter, Some(common::stranger("", 0).advert));
+}
+
+#[test]
 fn an_arbiter_whom_nobody_trusts_is_chosen_by_hand_and_confirmed() {
     let mut user = User::trading();
     let mut items = offers();

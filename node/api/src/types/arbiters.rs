@@ -39,6 +39,9 @@ pub struct ArbiterView {
     /// Who shares the key, if it is a group.
     #[serde(default)]
     pub members: Vec<AuthorId>,
+    /// Whether he takes on no trades any more. Those that were agreed on with him go on.
+    #[serde(default)]
+    pub withdrawn: bool,
 }
 
 /// Puts an arbiter on the list of those whom this node trusts, or takes him off it. The list never leaves the node.

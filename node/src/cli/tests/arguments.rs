@@ -86,6 +86,7 @@ fn every_verb_is_understood() {
         "trade refund 1f0c9a3b --yes",
         "arbiter advertise --name Ada --fee-percent 0.5 --max 1.0",
         "arbiter advertise --name Ada --fee-percent 0.5 --max 1 --language en --language de --currency EUR --terms 'by post'",
+        "arbiter withdraw",
         "arbiter list",
         "arbiter trust Ada",
         "arbiter untrust 1f0c9a3b",

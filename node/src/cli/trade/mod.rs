@@ -24,8 +24,9 @@ use crate::cli::values::PHASES;
 /// Take an offer and see the trade through
 ///
 /// The states: bid (the maker has not answered), agreed (the seller funds the escrow), funding (it confirms), funded (the
-/// buyer pays), paid (the seller looks for the money), released (the coins go to the buyer), closed. A trade may also end as
-/// void (another bid won), cancelled (before any coins moved) or, by way of refunding, refunded.
+/// buyer pays), paid (the seller looks for the money), released (the coins go to the buyer), closed. When the two disagree:
+/// disputed (the arbiter decides), ruled (he has), settled. A trade may also end as void (another bid won), cancelled (before any
+/// coins moved), refunded, by way of refunding, or lost (its coins were spent in a way that the contract does not know).
 #[derive(Debug, Subcommand)]
 pub enum Trade {
     Take(Take),

@@ -113,8 +113,8 @@ impl Step {
                 format::btc(trade.locked())
             ),
             Self::Dispute => format!(
-                "{} decides who gets the {amount} BTC; his fee comes out of the escrow, and this cannot be undone. You can \
-                 still agree with the other until he has ruled. Call for him?",
+                "{} decides who gets the {amount} BTC; his fee is paid from the loser's bond, if there is one, else from the \
+                 coins. This cannot be undone. You can still agree with the other until he has ruled. Call for him?",
                 format::clean_line(&trade.arbiter.name)
             ),
         }

@@ -22,7 +22,7 @@ pub struct Coins {
     /// At most so many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=499))]
     limit: Option<u32>,
-    /// Go on after a page: its `next`
+    /// Go on where a list ended: what it names in its last line, `next` with --json
     #[arg(long)]
     cursor: Option<String>,
 }
