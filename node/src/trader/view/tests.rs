@@ -29,7 +29,8 @@ fn nobody_is_told_to_do_anything_while_the_chain_is_read() {
             let mut trade = Trade::new(sample.bid(), role, false, Local::default());
             trade.handle(Event::Records { contract: Some(sample.contract()), facts: facts.clone() }).unwrap();
             for synced in [false, true] {
-                let seen = ChainFacts { tip: 200, synced, fundings: fundings.clone(), spends: spends.clone() };
+                let (fundings, spends) = (fundings.clone(), spends.clone());
+                let seen = ChainFacts { tip: 200, synced, fundings, spends, ..ChainFacts::default() };
                 trade.handle(Event::Chain(seen)).unwrap();
                 let next = next_step(&trade);
                 let waits = next.what.contains("reads the chain") && next.action.is_none();
@@ -72,7 +73,8 @@ fn a_buyer_is_told_until_when_what_pays_him_should_be_in_a_block() {
         let mut trade = Trade::new(sample.bid(), role, false, Local::default());
         trade.handle(Event::Records { contract: Some(sample.contract()), facts: facts.clone() }).unwrap();
         let fundings = vec![Funding::new(vaults, Some(190))];
-        trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, fundings, spends })).unwrap();
+        let seen = ChainFacts { tip: 200, synced: true, fundings, spends, ..ChainFacts::default() };
+        trade.handle(Event::Chain(seen)).unwrap();
         assert_eq!((trade.phase(), next_step(&trade).until), (phase, until), "{what}");
     }
 }
@@ -88,7 +90,8 @@ fn as_said(sample: &SampleTrade, role: Role, facts: Facts) -> Trade {
     let mut trade = Trade::new(sample.bid(), role, false, Local::default());
     trade.handle(Event::Records { contract: Some(sample.contract()), facts }).unwrap();
     let (fundings, spends) = (vec![Funding::new(sample.vaults(1), Some(190))], Vec::new());
-    trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, fundings, spends })).unwrap();
+    let seen = ChainFacts { tip: 200, synced: true, fundings, spends, ..ChainFacts::default() };
+    trade.handle(Event::Chain(seen)).unwrap();
     trade
 }
 
@@ -258,7 +261,8 @@ fn a_seller_is_shown_what_his_node_did_not_make_and_not_told_to_pay_beside_it() 
         let mut trade = Trade::new(sample.bid(), Role::Seller, false, local);
         trade.handle(Event::Records { contract: Some(sample.contract()), facts }).unwrap();
         let (fundings, spends) = (vec![Funding::new(sample.vaults(1), height)], Vec::new());
-        trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, fundings, spends })).unwrap();
+        let seen = ChainFacts { tip: 200, synced: true, fundings, spends, ..ChainFacts::default() };
+        trade.handle(Event::Chain(seen)).unwrap();
         let next = next_step(&trade);
         assert!(next.what.contains(words), "{words}: {}", next.what);
         assert_eq!((next.who, next.action, steps(&trade)[1].state), (Actor::Chain, None, funded), "{words}");
