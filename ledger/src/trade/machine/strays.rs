@@ -4,6 +4,8 @@
 //! Not while the trade holds coins: what takes a stray back is kept where a spend of those is kept. So one is taken after the
 //! other, each until a block holds it.
 
+use std::cmp::Reverse;
+
 use bitcoin::Transaction;
 
 use super::{Refusal, Trade, decode};
@@ -69,11 +71,16 @@ impl Trade {
         self.own_coin().filter(|_| phase != Phase::Released)
     }
 
+    /// Returns the largest of those whose delay is over, so that nothing that is not worth its fee comes before it; or the one whose
+    /// delay is over first.
     fn stray_in(&self, phase: Phase) -> Option<Stray> {
         let is_live = phase.is_held() && phase != Phase::Released;
         if is_live || self.held_in(phase).is_some() {
             return None;
         }
-        self.strays().first().copied()
+        let (view, strays) = (&self.view, self.strays());
+        let is_open = |stray: &&Stray| view.stray_from(stray).is_some_and(|from| view.chain.tip >= from);
+        let largest = strays.iter().filter(is_open).min_by_key(|stray| Reverse(stray.coin.value));
+        largest.or_else(|| strays.first()).copied()
     }
 }

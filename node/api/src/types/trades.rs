@@ -82,8 +82,8 @@ pub struct TradeView {
     /// What the buyer locks, likewise.
     #[serde(default)]
     pub buyer_bond: Sats,
-    /// What else this node's user can take back alone, in the order in which he does: paid into the escrow a second time, or in
-    /// another amount than it takes.
+    /// What else this node's user can take back alone, the oldest first: paid into the escrow a second time, or in another amount
+    /// than it takes.
     #[serde(default)]
     pub strays: Vec<StrayView>,
 }

@@ -177,9 +177,8 @@ pub(super) fn with_strays(trade: &Trade, next: NextStep) -> NextStep {
     if let Some((_, taken)) = trade.kept_stray() {
         return besides(next, &format!("{} come back to you, once a block has that", lies(taken.coin.value)));
     }
-    let sum = strays.iter().try_fold(Sats::ZERO, |sum, stray| sum.checked_add(stray.coin.value)).unwrap_or(Sats::MAX);
-    if trade.next_stray().is_some() && trade.actions().contains(&Action::Refund) {
-        let words = format!("{} are yours to take back", lies(sum));
+    if let Some(taken) = trade.next_stray().filter(|_| trade.actions().contains(&Action::Refund)) {
+        let words = format!("{} are yours to take back", lies(taken.coin.value));
         if next.who != Actor::Nobody {
             return besides(next, &words);
         }
@@ -190,6 +189,7 @@ pub(super) fn with_strays(trade: &Trade, next: NextStep) -> NextStep {
     let phase = trade.phase();
     let is_live = phase == Phase::Funding || (phase.is_held() && phase != Phase::Released);
     let end = if is_live { ", once the trade is over" } else { "" };
+    let sum = strays.iter().try_fold(Sats::ZERO, |sum, stray| sum.checked_add(stray.coin.value)).unwrap_or(Sats::MAX);
     besides(next, &format!("{} can be taken back{from}{end}", lies(sum)))
 }
 

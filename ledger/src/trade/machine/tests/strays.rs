@@ -174,7 +174,7 @@ fn only_what_is_in_a_block_unspent_and_not_signed_over_is_taken_back() {
 }
 
 #[test]
-fn each_has_what_lies_on_his_own_script_the_oldest_first_and_an_arbiter_nothing() {
+fn each_has_what_lies_on_his_own_script_and_an_arbiter_nothing() {
     let trade = SampleTrade::with_bonds(Side::Sell);
     let (e0, e1) = (Vault::Escrow, Vault::Bond);
     let all = [(e0, 7, 300), (e1, 3, 250), (e0, 5, 300), (e1, 2, 260), (e0, 9, 200)];
@@ -192,14 +192,20 @@ fn each_has_what_lies_on_his_own_script_the_oldest_first_and_an_arbiter_nothing(
 fn one_is_taken_after_the_other_each_kept_and_sent_until_a_block_holds_it() {
     let mut trade = SampleTrade::new(Side::Sell);
     let (escrow, key) = (trade.escrow(), trade.author(Role::Seller).trade_key());
-    let more = stray(&trade, Vault::Escrow, 5, PAID_AT + 1);
-    let closed = || {
+    let (less, first) = (second(&trade), stray(&trade, Vault::Escrow, 5, PAID_AT + 1));
+    let at = |tip| {
         let seen = paid_twice(&trade, Some((SpendPath::Payout, BURIED)));
-        ChainFacts { tip: OPEN + 1, strays: vec![more], ..seen }
+        ChainFacts { tip, strays: vec![first, stray(&trade, Vault::Escrow, 6, PAID_AT + 1)], ..seen }
     };
-    let mut seller = machine(&trade, Role::Seller, funder(&trade), Facts::default(), closed());
-    let first = second(&trade);
-    assert_eq!(seller.strays(), [first, more]);
+    let mut seller = machine(&trade, Role::Seller, funder(&trade), Facts::default(), at(OPEN));
+    assert_eq!(seller.strays().first(), Some(&less));
+    assert_eq!(seller.next_stray(), Some(less), "the others' delay is not over");
+    // Of those whose delay is over the largest, and of several as large the first.
+    seller.handle(Event::Chain(at(OPEN + 1))).unwrap();
+    assert_eq!(seller.next_stray(), Some(first));
+    let closed = || ChainFacts { strays: vec![first], ..at(OPEN + 1) };
+    seller.handle(Event::Chain(closed())).unwrap();
+    assert_eq!(seller.strays(), [less, first]);
     assert!(ask(&mut seller, Action::Refund).unwrap().contains(&takes(&trade, &first)));
     assert_eq!(seller.kept_stray(), None);
     let tx = escrow.signed_timeout(first.vault, first.coin, sats(1_700), &key).unwrap().tx;
@@ -218,7 +224,7 @@ fn one_is_taken_after_the_other_each_kept_and_sent_until_a_block_holds_it() {
     seen.spends.push(Spend { tx: tx.clone(), path: SpendPath::Timeout, height: Some(OPEN + 1) });
     let effects = seller.handle(Event::Chain(seen)).unwrap();
     assert_eq!((broadcasts(&effects).len(), seller.kept_stray()), (0, None));
-    assert!(ask(&mut seller, Action::Refund).unwrap().contains(&takes(&trade, &more)));
+    assert!(ask(&mut seller, Action::Refund).unwrap().contains(&takes(&trade, &less)));
 }
 
 /// The seller took his own back, the buyer's bond lies there, and the buyer has paid another one besides.
