@@ -343,7 +343,7 @@ fn claimed_phase(records: &TradeRecords) -> Phase {
     let tip = records.contract.as_ref().map_or(0, |contract| contract.confirmations);
     evaluate(&view(
         records,
-        ChainFacts { tip, synced: true, fundings: funding.into_iter().collect(), spends: Vec::new() },
+        ChainFacts { tip, synced: true, fundings: funding.into_iter().collect(), ..ChainFacts::default() },
     ))
 }
 

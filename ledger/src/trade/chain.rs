@@ -9,7 +9,7 @@ use bitcoin::{OutPoint, Transaction, TxIn, absolute, relative};
 
 use crate::body::{Coin, Vaults};
 use crate::money::Sats;
-use crate::trade::{Escrow, SpendPath};
+use crate::trade::{Escrow, SpendPath, Vault};
 
 /// Outputs that hold the coins of a trade, as the chain shows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,27 @@ impl Funding {
         let is_bond_known = vaults.bond.is_none() || vaults.bond == self.vaults.bond;
         self.height.is_some() && self.vaults.escrow == vaults.escrow && is_bond_known
     }
+
+    /// Returns its outputs, once a block holds them, as what they are beside another funding. Those of an extension are not
+    /// among them: an arbiter has decided about these.
+    pub fn strays(&self) -> impl Iterator<Item = Stray> {
+        let Vaults { escrow, bond } = self.vaults;
+        let height = self.height.filter(|_| self.extends.is_none());
+        let coins = std::iter::once((Vault::Escrow, escrow)).chain(bond.map(|bond| (Vault::Bond, bond)));
+        coins.filter_map(move |(vault, coin)| Some(Stray { vault, coin, height: height? }))
+    }
+}
+
+/// An output on a script of the escrow that a block holds, and on which the trade does not stand: paid a second time, or with
+/// another value. Its funder's own leaf is good for it all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stray {
+    /// Whose script it is.
+    pub vault: Vault,
+    /// The output.
+    pub coin: Coin,
+    /// The height that confirms it.
+    pub height: u32,
 }
 
 /// A transaction that spends outputs of an escrow, as the chain shows it.
@@ -77,6 +98,8 @@ pub struct ChainFacts {
     pub fundings: Vec<Funding>,
     /// The transactions that spend them, of the pool only those that could be in the next block (see [`Spend::read`]).
     pub spends: Vec<Spend>,
+    /// What else lies on the escrow's scripts: in a block, and not spent in one. Who follows the chain for a party looks for that.
+    pub strays: Vec<Stray>,
 }
 
 impl ChainFacts {

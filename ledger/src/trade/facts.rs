@@ -10,7 +10,7 @@ use crate::body::{Body, Extend, HalfSpend, Ruling, Vaults};
 use crate::ids::AuthorId;
 use crate::record::Record;
 use crate::rules::{DISPUTE_MARGIN, LAST_PAYMENT_MARGIN, MAX_EXTENSIONS};
-use crate::trade::{Bid, ChainFacts, Contract, Escrow, Funding, Role, Seat, Spend, SpendPath};
+use crate::trade::{Bid, ChainFacts, Contract, Escrow, Funding, Role, Seat, Spend, SpendPath, Stray};
 use crate::turns::in_turn;
 
 /// How many signed halves of one kind a node pins for outputs that no block shows: a party signs again when the funding is
@@ -556,7 +556,7 @@ impl View {
     /// Tells whether what an arbiter signed about outputs counts: the second's does when the first has had his time, however
     /// early it was signed. The first decides alone until then, and nobody takes that from him by signing sooner.
     fn is_turn(&self, seat: Seat, funding: &Funding) -> bool {
-        let opens = |contract: &Contract| opens_after(funding, contract.delay_of(seat));
+        let opens = |contract: &Contract| opens_after(funding.height, contract.delay_of(seat));
         match seat {
             Seat::First => true,
             Seat::Second => self.contract.as_ref().and_then(opens).is_some_and(|from| self.chain.tip >= from),
@@ -583,7 +583,7 @@ impl View {
 
     /// Returns the tip height from which what an arbiter signed can enter a block (BIP-68).
     pub fn ruling_from(&self, seat: Seat) -> Option<u32> {
-        opens_after(self.funding()?, self.contract.as_ref()?.delay_of(seat))
+        opens_after(self.funding()?.height, self.contract.as_ref()?.delay_of(seat))
     }
 
     /// Returns the last height at which the buyer may pay; `None` before the funding is confirmed.
@@ -596,14 +596,19 @@ impl View {
     /// Returns the tip height from which a transaction that takes the coins back can enter a block; `None` before the
     /// funding is confirmed.
     pub fn refund_from(&self) -> Option<u32> {
-        opens_after(self.funding()?, self.contract.as_ref()?.refund_delay)
+        opens_after(self.funding()?.height, self.contract.as_ref()?.refund_delay)
+    }
+
+    /// Returns the same of a stray.
+    pub fn stray_from(&self, stray: &Stray) -> Option<u32> {
+        opens_after(Some(stray.height), self.contract.as_ref()?.refund_delay)
     }
 }
 
-/// Returns the tip height from which a spend of outputs with this delay can enter a block (BIP-68: they must have as many
-/// confirmations, the block being made not counted); `None` before they are confirmed.
-fn opens_after(funding: &Funding, delay: u16) -> Option<u32> {
-    funding.height?.checked_add(u32::from(delay))?.checked_sub(1)
+/// Returns the tip height from which a spend of outputs at `height` with this delay can enter a block (BIP-68: they must have as
+/// many confirmations, the block being made not counted); `None` before they are confirmed.
+fn opens_after(height: Option<u32>, delay: u16) -> Option<u32> {
+    height?.checked_add(u32::from(delay))?.checked_sub(1)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod duties;
 mod hurry;
 mod joint;
 mod rounds;
+mod strays;
 
 pub use hurry::{HURRY_BLOCKS, Hurried};
 pub use rounds::{MAX_REPLIES, MAX_ROUNDS};
@@ -35,7 +36,7 @@ pub struct Local {
     pub their_details: Option<String>,
     /// The signed transaction that funds the escrow, in Bitcoin's encoding. Once there, no other is ever made.
     pub funding_tx: Option<Vec<u8>>,
-    /// The signed transaction by which this side ends the escrow, in Bitcoin's encoding.
+    /// The signed transaction by which this side ends the escrow, or takes back what lies there beside it, in Bitcoin's encoding.
     pub spend_tx: Option<Vec<u8>>,
     /// How many asks for a signature by the key of both this side sent (the buyer), or replied to (the seller).
     pub rounds: u8,
@@ -479,6 +480,7 @@ impl Trade {
                         // What the chain showed was of another escrow.
                         self.view.chain.fundings.clear();
                         self.view.chain.spends.clear();
+                        self.view.chain.strays.clear();
                     }
                     self.escrow = contract.as_ref().map(Escrow::new);
                     self.view.contract = contract;
@@ -557,8 +559,7 @@ impl Trade {
         self.signed(path).filter(|tx| !self.is_dead(tx))
     }
 
-    /// Returns the transaction by which this side ends the escrow, if it spends an output: the pool may have dropped it, or never
-    /// taken it.
+    /// Returns the transaction that this side made last, if it spends an output: the pool may have dropped it, or never taken it.
     pub fn kept_spend_of(&self, coin: &Coin) -> Option<Transaction> {
         let spends_it = |tx: &Transaction| tx.input.iter().any(|input| input.previous_output == coin.outpoint.0);
         decode(self.local.spend_tx.as_deref()).filter(spends_it)

@@ -9,7 +9,7 @@ mod machine;
 mod phase;
 pub mod pins;
 
-pub use chain::{ChainFacts, Funding, Spend, spend_fee, spends_any};
+pub use chain::{ChainFacts, Funding, Spend, Stray, spend_fee, spends_any};
 pub use contract::{Arbiter, Bid, Contract, ContractError, Seat, confirmations_for, details_commitment, share_of};
 pub use escrow::{
     Ask, Asked, Draft, Elsewhere, Escrow, EscrowError, KeyPathError, Leaf, Nonces, PartialSignature, PublicNonce,

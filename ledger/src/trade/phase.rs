@@ -240,8 +240,9 @@ pub const fn actions(phase: Phase, role: Role, is_maker: bool) -> &'static [Acti
     match (phase, role) {
         (Phase::Bid, Role::Buyer | Role::Seller) if is_maker => &[Action::Accept, Action::Cancel],
         (Phase::Bid, Role::Buyer | Role::Seller) => &[Action::Cancel],
+        (Phase::Agreed, Role::Buyer | Role::Seller) => &[Action::Fund, Action::Cancel, Action::Refund],
         // While a funding is seen, only if no block holds it and somebody else made it: see `Trade::hears_of_funding`.
-        (Phase::Agreed | Phase::Funding, Role::Buyer | Role::Seller) => &[Action::Fund, Action::Cancel],
+        (Phase::Funding, Role::Buyer | Role::Seller) => &[Action::Fund, Action::Cancel],
         (Phase::Funded, Role::Buyer) => &[Action::MarkPaid, Action::Cancel, Action::Refund, Action::Dispute],
         (Phase::Paid, Role::Buyer) => &[Action::Cancel, Action::Refund, Action::Dispute],
         (Phase::Disputed | Phase::Ruled, Role::Buyer) => &[Action::Cancel, Action::Refund],
@@ -249,15 +250,17 @@ pub const fn actions(phase: Phase, role: Role, is_maker: bool) -> &'static [Acti
             &[Action::Release, Action::Cancel, Action::Refund, Action::Dispute]
         }
         (Phase::Disputed | Phase::Ruled, Role::Seller) => &[Action::Release, Action::Cancel, Action::Refund],
-        (Phase::Refunding, Role::Seller) => &[Action::Refund],
         // Whoever took his own back leaves a bond to the buyer, which is his alone.
-        (Phase::Refunding | Phase::Refunded, Role::Buyer) => &[Action::Refund],
-        (Phase::Disputed, Role::Arbiter) => &[Action::Rule, Action::Extend],
-        (
-            Phase::Released | Phase::Void | Phase::Cancelled | Phase::Closed | Phase::Settled | Phase::Lost,
+        (Phase::Refunding, Role::Buyer | Role::Seller) => &[Action::Refund],
+        // Whatever became of the trade, each takes back what lies beside it on his own script: see `Trade::strays`.
+        (Phase::Released, Role::Seller)
+        | (
+            Phase::Void | Phase::Cancelled | Phase::Closed | Phase::Refunded | Phase::Settled | Phase::Lost,
             Role::Buyer | Role::Seller,
-        )
-        | (Phase::Refunded, Role::Seller) => &[],
+        ) => &[Action::Refund],
+        (Phase::Disputed, Role::Arbiter) => &[Action::Rule, Action::Extend],
+        // He keeps the payout, and nothing takes the place of that.
+        (Phase::Released, Role::Buyer) => &[],
         (
             Phase::Bid
             | Phase::Void

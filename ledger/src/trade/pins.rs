@@ -58,14 +58,15 @@ pub struct Settled {
 
 impl Settled {
     /// Returns the end of a trade, if everything that it held is spent and buried. A bond that its buyer took back alone is no
-    /// part of what ended it.
-    pub fn of(view: &View) -> Option<Self> {
+    /// part of what ended it. While this side has [strays](crate::trade::Trade::strays), no end is for good: the node goes on to
+    /// look for them.
+    pub fn of(view: &View, has_strays: bool) -> Option<Self> {
         let (funding, vaults, spend) = (view.funding()?, view.vaults()?, view.spend()?);
         let (funding_height, spend_height) = (funding.height?, spend.height?);
         let depth_of = |coin: Coin| view.spend_of(&coin.outpoint.0).map_or(0, |spend| view.depth(spend.height));
         // All that was spent counts: the spend of a bond may be younger.
         let depth = funding.vaults.coins().map(depth_of).min()?;
-        let is_for_good = depth >= SETTLED_DEPTH;
+        let is_for_good = depth >= SETTLED_DEPTH && !has_strays;
         let tip = if is_for_good { view.chain.tip } else { view.chain.tip.min(last_open(spend_height)) };
         let (is_buried, spend) = (depth >= view.contract.as_ref()?.confirmations, serialize(&spend.tx));
         (view.chain.synced && is_buried).then_some(Self { tip, vaults, funding_height, spend, spend_height })
@@ -73,12 +74,13 @@ impl Settled {
 
     /// Returns what is to be kept of the end of a trade after what was: while nothing but the tip has changed, the same, so that
     /// nothing is written at each block; and nothing if a reorg has undone it.
-    pub fn after(kept: Option<Self>, view: &View) -> Option<Self> {
-        if !view.chain.synced || kept.as_ref().is_some_and(Self::is_for_good) {
+    pub fn after(kept: Option<Self>, view: &View, has_strays: bool) -> Option<Self> {
+        if !view.chain.synced || (kept.as_ref().is_some_and(Self::is_for_good) && !has_strays) {
             return kept;
         }
-        let now = Self::of(view)?;
-        let is_same = |kept: &Self| !now.is_for_good() && Self { tip: now.tip, ..kept.clone() } == now;
+        let now = Self::of(view, has_strays)?;
+        let is_same =
+            |kept: &Self| kept.is_for_good() == now.is_for_good() && Self { tip: now.tip, ..kept.clone() } == now;
         Some(kept.filter(is_same).unwrap_or(now))
     }
 
@@ -95,7 +97,7 @@ impl Settled {
         let fundings = vec![Funding::new(self.vaults, Some(self.funding_height))];
         let is_over = self.vaults.coins().all(|coin| spend.spends(&coin.outpoint.0));
         let synced = self.is_for_good();
-        is_over.then(|| ChainFacts { tip: self.tip, synced, fundings, spends: vec![spend] })
+        is_over.then(|| ChainFacts { tip: self.tip, synced, fundings, spends: vec![spend], ..ChainFacts::default() })
     }
 }
 

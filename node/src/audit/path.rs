@@ -70,7 +70,7 @@ impl Paths {
         let paths = || self.all.iter().map(|(_, path)| path);
         let fundings = paths().flat_map(|path| path.fundings.iter().copied()).collect();
         let spends = paths().flat_map(Path::spends).cloned().collect();
-        let chain = ChainFacts { tip, synced: true, fundings, spends };
+        let chain = ChainFacts { tip, synced: true, fundings, spends, ..ChainFacts::default() };
         let view = View { contract: records.contract.clone(), facts: records.facts.clone(), chain };
         let root = view.chain.root_of(view.funding()?).outpoint();
         self.all.into_iter().map(|(_, path)| path).find(|path| path.passes(&root))

@@ -2,7 +2,7 @@
 //!
 //! A funding is never made anew, since two of them would pay twice: a child of its change pays for both. A payout, and a
 //! refund that both signed, fix their fee for good: whoever receives coins raises it by a child of his own output. What a party
-//! signs alone after the refund delay it replaces: the seller's coins, the buyer's bond.
+//! signs alone after the refund delay it replaces: the seller's coins, the buyer's bond, what either paid beside these.
 //!
 //! One thing is raised without anybody asking: what brings coins to a buyer, when no block holds it and the seller could soon
 //! take them back by himself. For what, and how much, the trade's machine says (`Trade::hurried`).
@@ -213,6 +213,9 @@ pub(super) fn can_bump(trade: &Trade) -> bool {
 }
 
 fn waiting(trade: &Trade) -> Option<Waiting> {
+    if let Some((tx, stray)) = trade.kept_stray() {
+        return Some(Waiting::Timeout(tx, (stray.vault, stray.coin)));
+    }
     let (view, local) = (trade.view(), trade.local());
     let unconfirmed = |height: Option<u32>| height.is_none();
     if let Some(funding) = view.funding() {
@@ -254,7 +257,7 @@ fn fee_of(coins: impl IntoIterator<Item = Coin>, tx: &Transaction) -> Result<Sat
 mod tests {
     use exchange_ledger::body::Side;
     use exchange_ledger::testing::{SampleTrade, sats};
-    use exchange_ledger::trade::{ChainFacts, Facts, Funding, Local, Spend};
+    use exchange_ledger::trade::{ChainFacts, Facts, Funding, Local, Phase, Spend};
 
     use super::*;
 
@@ -275,7 +278,8 @@ mod tests {
             let path = SpendPath::Timeout;
             let spends = spends.iter().map(|(tx, height)| Spend { tx: (*tx).clone(), path, height: *height }).collect();
             let fundings = vec![Funding::new(vaults, Some(190))];
-            trade.handle(Event::Chain(ChainFacts { tip: 5_000, synced: true, fundings, spends })).unwrap();
+            let seen = ChainFacts { tip: 5_000, synced: true, fundings, spends, ..ChainFacts::default() };
+            trade.handle(Event::Chain(seen)).unwrap();
             trade
         };
         // In the pool or pushed out of it, and whatever became of the seller's coins.
@@ -288,6 +292,32 @@ mod tests {
         }
         for spends in [vec![(&mine, Some(4_900))], vec![(&mine, Some(4_900)), (&theirs, None)]] {
             assert!(!can_bump(&buyer(&spends)), "a block holds it: {spends:?}");
+        }
+    }
+
+    #[test]
+    fn what_takes_back_what_was_paid_twice_is_raised_when_the_trade_is_over() {
+        let mut sample = SampleTrade::new(Side::Sell);
+        let (escrow, key) = (sample.escrow(), sample.author(Role::Seller).trade_key());
+        let [first, second] = [1, 2].map(|number| sample.vaults(number));
+        let takes = |coin| escrow.signed_timeout(Vault::Escrow, coin, sats(1_700), &key).unwrap().tx;
+        let (ended, mine) = (takes(first.escrow), takes(second.escrow));
+        for (height, waits) in [(None, true), (Some(4_950), false)] {
+            let [funding_tx, spend_tx] = [&sample.funding(1), &mine].map(|tx| Some(bitcoin::consensus::serialize(tx)));
+            let mut trade =
+                Trade::new(sample.bid(), Role::Seller, false, Local { funding_tx, spend_tx, ..Local::default() });
+            trade.handle(Event::Records { contract: Some(sample.contract()), facts: Facts::default() }).unwrap();
+            let path = SpendPath::Timeout;
+            let spends = [(&ended, Some(4_900)), (&mine, height)];
+            let spends = spends.map(|(tx, height)| Spend { tx: tx.clone(), path, height }).to_vec();
+            let fundings = [first, second].map(|vaults| Funding::new(vaults, Some(190))).to_vec();
+            let seen = ChainFacts { tip: 5_000, synced: true, fundings, spends, ..ChainFacts::default() };
+            trade.handle(Event::Chain(seen)).unwrap();
+            assert_eq!((trade.phase(), can_bump(&trade)), (Phase::Refunded, waits), "{height:?}");
+            if waits {
+                let Some(Waiting::Timeout(tx, own)) = waiting(&trade) else { panic!("it waits") };
+                assert_eq!((tx, own), (mine.clone(), (Vault::Escrow, second.escrow)));
+            }
         }
     }
 }

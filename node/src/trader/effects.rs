@@ -104,12 +104,13 @@ impl Trader {
             return Ok(()); // anybody can make it up
         }
         let local: &Local = active.trade.local();
+        let has_strays = !active.trade.strays().is_empty();
         if let Some(pin) = &mut active.pin {
             let view = active.trade.view();
             // Coins that are set aside are freed by the contract for which they are: so that stays from before they are on.
             let is_promised = sets_coins_aside || local.funding_tx.is_some() || local.negotiation.has_chosen();
-            pin.committed |= is_promised || view.funding().is_some();
-            pin.settled = Settled::after(pin.settled.take(), view);
+            pin.committed |= is_promised || view.funding().is_some() || has_strays;
+            pin.settled = Settled::after(pin.settled.take(), view, has_strays);
         }
         if active.saved != *local || active.saved_pin != active.pin {
             self.tools.private.put_trade(&id, local, active.pin.as_ref()).explained()?;

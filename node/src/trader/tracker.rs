@@ -1,12 +1,15 @@
 //! What the chain shows of each escrow, gathered from the events of one follower.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bitcoin::{ScriptBuf, Transaction, Txid};
-use exchange_ledger::body::Vaults;
+use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
+use exchange_ledger::body::{Coin, Vaults};
 use exchange_ledger::ids::TradeId;
-use exchange_ledger::trade::{ChainFacts, Escrow};
+use exchange_ledger::money::Sats;
+use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Stray, Vault};
+use exchange_ledger::wire::Outpoint;
 
 use crate::chain::ChainEvent;
 
@@ -22,6 +25,13 @@ const MAX_UNCONFIRMED: usize = 64;
 /// would leave its coins where they are not any more. For each funding there are at most two, unless an arbiter and a party,
 /// who could take everything, extend without end.
 const MAX_HELD: usize = 1_024;
+
+/// How many strays of one escrow are kept that are of no funding: the largest, so that whoever hides one has to leave more there.
+const MAX_STRAYS: usize = 16;
+
+/// The least that such a stray holds, in satoshis: to take back less may cost as much in a dear week. A node looks again for what
+/// it keeps, at each start, so it does not do so for dust.
+const MIN_STRAY: u64 = 10_000;
 
 /// For how many refund delays the escrow of a case is looked for: one from its funding, one more for each of three
 /// extensions, and one between the agreement and the funding. What is older the seller has long taken back.
@@ -49,6 +59,16 @@ struct Watched {
     search: Search,
     scripts: Vec<ScriptBuf>,
     txs: HashMap<Txid, Seen>,
+    /// What else blocks hold on its scripts. It takes no place of what is above.
+    lying: Vec<Lying>,
+}
+
+/// An output on a script of an escrow that is of no funding.
+#[derive(Debug)]
+struct Lying {
+    stray: Stray,
+    /// The height of the block that spends it.
+    spent_at: Option<u32>,
 }
 
 /// A transaction of an escrow.
@@ -116,7 +136,8 @@ impl Tracker {
         let mut is_new = false;
         self.escrows.entry(escrow.contract().trade).or_insert_with(|| {
             is_new = true;
-            Watched { escrow: escrow.clone(), is_case, search, scripts: escrow.scripts(), txs: HashMap::new() }
+            let (scripts, txs, lying) = (escrow.scripts(), HashMap::new(), Vec::new());
+            Watched { escrow: escrow.clone(), is_case, search, scripts, txs, lying }
         });
         is_new
     }
@@ -158,6 +179,7 @@ impl Tracker {
         self.synced = false;
         for watched in self.escrows.values_mut() {
             watched.txs.clear();
+            watched.lying.clear();
             watched.search = Search::ByFollowing;
         }
     }
@@ -172,11 +194,7 @@ impl Tracker {
             }
             ChainEvent::Disconnected { block } => {
                 self.tip = block.height.saturating_sub(1);
-                for seen in self.escrows.values_mut().flat_map(|watched| watched.txs.values_mut()) {
-                    if seen.status == Status::Block(block.height) {
-                        seen.status = Status::Undone;
-                    }
-                }
+                self.escrows.values_mut().for_each(|watched| watched.undo(block.height));
                 true
             }
             ChainEvent::Found { block, tx } => {
@@ -243,7 +261,8 @@ impl Tracker {
         };
         let synced = self.synced && watched.search == Search::Done;
         let txs = watched.txs.values().map(|seen| (&*seen.tx, seen.status.height()));
-        ChainFacts::gather(&watched.escrow, self.tip, synced, txs)
+        let facts = ChainFacts::gather(&watched.escrow, self.tip, synced, txs);
+        ChainFacts { strays: watched.strays(&facts.fundings), ..facts }
     }
 }
 
@@ -253,6 +272,19 @@ impl Watched {
         let contract = self.escrow.contract();
         let oldest = tip.saturating_sub(LIVES.saturating_mul(contract.refund_delay.into()));
         if self.is_case { contract.funded_from().max(oldest) } else { contract.funded_from() }
+    }
+
+    /// Takes back what a block said that left the chain.
+    fn undo(&mut self, height: u32) {
+        for seen in self.txs.values_mut() {
+            if seen.status == Status::Block(height) {
+                seen.status = Status::Undone;
+            }
+        }
+        self.lying.retain(|lying| lying.stray.height != height);
+        for lying in &mut self.lying {
+            lying.spent_at.take_if(|spent_at| *spent_at == height);
+        }
     }
 
     fn see(&mut self, txid: Txid, tx: &Arc<Transaction>, status: Status) {
@@ -267,11 +299,50 @@ impl Watched {
             (Some(_) | None, Status::Block(_)) | (None, Status::Pool | Status::Undone) => {
                 self.txs.remove(&txid);
                 let (made, spends) = (self.made_by(tx, status), self.spent_by(tx).next().is_some());
+                if let Some(height) = status.height() {
+                    self.note_strays(txid, tx, height, &made);
+                }
                 if (spends || !made.is_empty()) && self.has_room_for(status, made.len(), spends) {
                     self.txs.insert(txid, Seen { tx: Arc::clone(tx), status, made });
                 }
             }
         }
+    }
+
+    /// Notes what of a transaction in a block lies on the escrow's scripts and is of no funding, and which of that it spends. Of
+    /// others' escrows that is nobody's here.
+    fn note_strays(&mut self, txid: Txid, tx: &Transaction, height: u32, made: &[Vaults]) {
+        for lying in &mut self.lying {
+            if tx.input.iter().any(|input| input.previous_output == lying.stray.coin.outpoint.0) {
+                lying.spent_at = Some(height);
+            }
+        }
+        if self.is_case || height < self.escrow.contract().funded_from() {
+            return;
+        }
+        for (vout, output) in (0..).zip(&tx.output) {
+            let mut vaults = [Vault::Escrow, Vault::Bond].into_iter().zip(&self.scripts);
+            let vault = vaults.find(|(_, script)| **script == output.script_pubkey).map(|(vault, _)| vault);
+            let (Some(vault), Ok(value)) = (vault, Sats::try_from(output.value)) else { continue };
+            let coin = Coin { outpoint: Outpoint(OutPoint { txid, vout }), value };
+            if value.get() < MIN_STRAY || is_of_any(made, &coin) {
+                continue;
+            }
+            let stray = Stray { vault, coin, height };
+            match self.lying.iter_mut().find(|lying| lying.stray.coin == coin) {
+                Some(known) => known.stray = stray,
+                None => self.lying.push(Lying { stray, spent_at: None }),
+            }
+        }
+        self.lying.sort_by_key(|lying| Reverse(lying.stray.coin.value));
+        self.lying.truncate(MAX_STRAYS);
+    }
+
+    /// Returns what lies on the escrow's scripts and no block spends, beside its fundings.
+    fn strays(&self, fundings: &[Funding]) -> Vec<Stray> {
+        let held: Vec<Vaults> = fundings.iter().map(|funding| funding.vaults).collect();
+        let unspent = self.lying.iter().filter(|lying| lying.spent_at.is_none()).map(|lying| lying.stray);
+        unspent.filter(|stray| !is_of_any(&held, &stray.coin)).collect()
     }
 
     /// Returns the outputs of the escrow that a transaction makes. What else pays into its scripts does not count: it would
@@ -307,6 +378,11 @@ impl Watched {
             has_place && alike().count() < MAX_UNCONFIRMED
         }
     }
+}
+
+/// Tells whether a coin is one of these outputs.
+fn is_of_any(vaults: &[Vaults], coin: &Coin) -> bool {
+    vaults.iter().flat_map(Vaults::coins).any(|held| held.outpoint == coin.outpoint)
 }
 
 #[cfg(test)]

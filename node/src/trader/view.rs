@@ -1,8 +1,8 @@
 //! A trade as its party sees it: where it stands, and, in [`next`], who acts next.
 
-use exchange_api::{ArbiterView, ChainTx, DisputeView, RulingView, Step, StepState, TradeView};
+use exchange_api::{ArbiterView, ChainTx, DisputeView, RulingView, Step, StepState, StrayView, TradeView};
 use exchange_ledger::money::Sats;
-use exchange_ledger::trade::{Action, Arbiter, Escrow, Phase, Role, Seat, Trade, View, confirmations_for};
+use exchange_ledger::trade::{Action, Arbiter, Escrow, Phase, Role, Seat, Stray, Trade, View, confirmations_for};
 
 use crate::market::{self, Viewer};
 use crate::trader::{Active, Trader, bump};
@@ -57,6 +57,7 @@ impl Trader {
             can_bump: bump::can_bump(trade),
             seller_bond: bid.seller_bond,
             buyer_bond: bid.buyer_bond,
+            strays: strays(trade),
         }
     }
 
@@ -81,6 +82,18 @@ fn offered(trade: &Trade) -> Vec<Action> {
         actions.retain(|action| !matches!(action, Action::Release | Action::Cancel));
     }
     actions
+}
+
+/// Returns what lies on the user's own script of the escrow beside the trade.
+fn strays(trade: &Trade) -> Vec<StrayView> {
+    let next = trade.next_stray().filter(|_| trade.actions().contains(&Action::Refund));
+    let shown = |stray: Stray| StrayView {
+        outpoint: stray.coin.outpoint.0.to_string(),
+        amount: stray.coin.value,
+        refund_from: trade.view().stray_from(&stray),
+        is_next: next == Some(stray),
+    };
+    trade.strays().into_iter().map(shown).collect()
 }
 
 fn unknown_arbiter(trade: &Trade, arbiter: &Arbiter) -> ArbiterView {

@@ -94,9 +94,9 @@ pub enum WalletError {
         /// `escrow` or `request id`.
         what: &'static str,
     },
-    /// The owner paid into the escrow by a payment of his own.
+    /// The owner paid exactly what the escrow takes by a payment of his own.
     #[error(
-        "transaction {txid}, a payment of this wallet, pays this escrow already; wait until a block holds it: the trade goes on by itself then"
+        "transaction {txid}, a payment of this wallet, pays this escrow its whole amount already; wait until a block holds it: the trade goes on by itself then"
     )]
     PaidByHand {
         /// The payment.

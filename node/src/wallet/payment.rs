@@ -85,7 +85,8 @@ impl State {
         self.select(&order, &coins)
     }
 
-    /// Returns the funding of `script` that was built earlier, or that counts already.
+    /// Returns the funding of `script` that was built earlier, or that counts already. What was sent there in another amount is
+    /// none, and is neither taken for it nor in its way.
     fn funding_of(&self, script: &ScriptBuf, amount: Amount) -> Result<Option<Payment>, WalletError> {
         let mut built = self.own.reservations().filter(|(_, r)| r.purpose == Purpose::Fund && r.script == *script);
         if let Some((txid, reservation)) = built.next() {
@@ -95,23 +96,17 @@ impl State {
                 Err(WalletError::AlreadyBuilt { txid, what: "escrow" })
             };
         }
+        let pays =
+            |tx: &Transaction| tx.output.iter().any(|output| output.script_pubkey == *script && output.value == amount);
         // What its owner sent there himself he may replace by another: no trade could know it by its id.
-        let is_sent = |sent: &Reservation| {
-            let pays = sent.tx.output.iter().any(|output| output.script_pubkey == *script);
-            pays && matches!(sent.purpose, Purpose::Send { .. })
-        };
+        let is_sent = |sent: &Reservation| pays(&sent.tx) && matches!(sent.purpose, Purpose::Send { .. });
         if let Some((txid, _)) = self.own.reservations().find(|(_, sent)| is_sent(sent)) {
             return Err(WalletError::PaidByHand { txid });
         }
         // A final transaction is reserved no longer, but still must not be repeated.
-        for (txid, known) in self.known() {
-            let paid = known.tx.output.iter().find(|output| output.script_pubkey == *script);
-            if let Some((output, fee)) = paid.and_then(|output| Some((output, self.fee_paid_alone(&known)?))) {
-                return if output.value == amount {
-                    Ok(Some(Payment { tx: known.tx.as_ref().clone(), amount, fee }))
-                } else {
-                    Err(WalletError::AlreadyBuilt { txid, what: "escrow" })
-                };
+        for known in self.known().into_values().filter(|known| pays(&known.tx)) {
+            if let Some(fee) = self.fee_paid_alone(&known) {
+                return Ok(Some(Payment { tx: known.tx.as_ref().clone(), amount, fee }));
             }
         }
         Ok(None)

@@ -1,5 +1,6 @@
 //! Trades that end without a sale: called off, or the coins back with the seller.
 
+use exchange_api::Sent;
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::trade::{Action, Phase};
 use exchange_tests::{Offer, Trader, World};
@@ -38,6 +39,57 @@ fn seller_refunds_after_timeout() {
     seller.awaits(trade, Phase::Refunded);
     buyer.awaits(trade, Phase::Refunded);
     has_everything_back(&seller, owned);
+}
+
+/// He sends the escrow its amount once more by hand, and then another amount.
+#[test]
+fn what_a_seller_paid_besides_comes_back_when_the_trade_is_long_over() {
+    let world = World::begin();
+    let mut seller = world.trader_with_coins("seller");
+    let buyer = world.trader("buyer");
+    let trade = funded_trade(&world, &seller, &buyer);
+    let address = seller.looks_at(trade).unwrap().escrow_address.unwrap();
+    for amount in ["0.005", "0.0049"] {
+        let _: Sent = seller.cli().done(&["wallet", "send", &address, amount, "--yes"]);
+        world.chain().confirm("what he sends by hand", 1);
+    }
+    buyer.does("paid", trade);
+    seller.awaits(trade, Phase::Paid);
+    seller.does("release", trade);
+    world.chain().confirm("the payout", BURIED);
+    buyer.awaits(trade, Phase::Closed);
+    let closed = seller.awaits(trade, Phase::Closed);
+    let amounts: Vec<u64> = closed.strays.iter().map(|stray| stray.amount.get()).collect();
+    assert_eq!((amounts, closed.next.action), (vec![500_000, 490_000], None), "{:#?}", closed.next);
+    assert!(buyer.looks_at(trade).unwrap().strays.is_empty(), "it is nothing of the buyer's");
+
+    // Whoever starts his node again after all that looks at it still. One block before the time it is too early.
+    let from = closed.strays[0].refund_from.unwrap();
+    world.chain().mine(from - 1 - u32::try_from(world.chain().height()).unwrap());
+    seller.awaits_tip(from - 1);
+    seller.is_killed_and_returns();
+    let told = seller.awaits_that(trade, "closed, and he is told of both", |view| view.strays.len() == 2);
+    assert_eq!((told.state, told.strays.iter().any(|stray| stray.is_next)), (Phase::Closed, false), "{told:#?}");
+    seller.tries_to("refund", trade).unwrap_err().assert_is(1, "not_allowed");
+    let owned = seller.balance().spendable.get();
+
+    // One after the other.
+    world.chain().mine(1);
+    for left in [2, 1] {
+        let what = format!("his to take back, {left} of them left");
+        let open = seller.awaits_that(trade, &what, |view| {
+            view.strays.len() == left && view.next.action == Some(Action::Refund)
+        });
+        assert_eq!(open.state, Phase::Closed);
+        let taken = seller.does("refund", trade);
+        assert!(!taken.actions.contains(&Action::Refund), "it is on its way: {taken:#?}");
+        world.chain().confirm("what comes back", BURIED);
+    }
+    let over = seller.awaits_that(trade, "over", |view| view.strays.is_empty());
+    assert_eq!((over.state, over.next.action), (Phase::Closed, None));
+    seller.awaits_balance("what he had paid besides", |balance| {
+        (owned + 980_000..owned + 990_000).contains(&balance.spendable.get())
+    });
 }
 
 #[test]

@@ -62,13 +62,7 @@ pub fn question(trade: &TradeView, action: Action) -> Question {
             yes: "Yes, release them",
         },
         Action::Cancel => cancel(trade, &amount),
-        Action::Refund => Question {
-            title: "Take the coins back?",
-            what: format!("{} come back to your wallet, less the network fee.", format::btc_unit(trade.locked())),
-            notes: Vec::new(),
-            warning: Some("The trade ends. If the buyer has paid, this is a breach of it.".to_owned()),
-            yes: "Yes, take them back",
-        },
+        Action::Refund => take_back(trade),
         Action::Dispute => Question {
             title: "Call for the arbiter?",
             what: format!("{} decides who gets the {amount}.", format::clean(&trade.arbiter.name)),
@@ -122,10 +116,30 @@ fn fund(trade: &TradeView) -> Question {
         notes,
         warning: trade.funding.is_some().then(|| {
             "A payment into it was seen that your node did not make. If it is yours, do not pay again: what is paid twice is \
-             locked until the refund height, and then not given back by this program."
+             locked until the refund height."
                 .to_owned()
         }),
         yes: "Yes, fund it",
+    }
+}
+
+fn take_back(trade: &TradeView) -> Question {
+    let back = |amount: Sats| format!("{} come back to your wallet, less the network fee.", format::btc_unit(amount));
+    match trade.next_stray() {
+        Some(stray) => Question {
+            title: "Take back what was paid besides?",
+            what: back(stray.amount),
+            notes: vec!["They are no part of the trade, which stays as it is.".to_owned()],
+            warning: None,
+            yes: "Yes, take them back",
+        },
+        None => Question {
+            title: "Take the coins back?",
+            what: back(trade.locked()),
+            notes: Vec::new(),
+            warning: Some("The trade ends. If the buyer has paid, this is a breach of it.".to_owned()),
+            yes: "Yes, take them back",
+        },
     }
 }
 

@@ -188,6 +188,7 @@ pub fn trade(id: u8, role: Role, state: Phase) -> TradeView {
         can_bump: false,
         seller_bond: Sats::ZERO,
         buyer_bond: Sats::ZERO,
+        strays: Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The steps of a trade, and what is read of it.
 
 use crossterm::event::KeyCode;
-use exchange_api::{Action, Phase, Role, TradeId};
+use exchange_api::{Action, Phase, Role, StrayView, TradeId};
 use exchange_tui::message::{Answer, Call, CallName, Command, Query, Reply};
 
 use crate::common::{self, User, only_call, reply, trade};
@@ -97,4 +97,32 @@ fn long_payment_details_push_nothing_out_of_the_window() {
     let screen = user.screen(80, 24);
     assert!(screen.contains("press t to read on") && screen.contains("Otherwise"), "{screen}");
     assert!(screen.contains("! The chain is away."), "{screen}");
+}
+
+#[test]
+fn what_was_paid_besides_is_asked_about_as_what_it_is() {
+    let stray = StrayView {
+        outpoint: format!("{}:1", "5a".repeat(32)),
+        amount: common::sats(999_999),
+        refund_from: Some(1_200),
+        is_next: true,
+    };
+    let closed = trade(1, Role::Seller, Phase::Closed);
+    let closed = exchange_api::TradeView { actions: vec![Action::Refund], strays: vec![stray.clone()], ..closed };
+    let mut user = User::trading();
+    user.answer(Query::Trades, Answer::Trades(vec![closed.clone()]));
+    user.keys("4w");
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("Take back what was paid besides?") && screen.contains("0.00999999 BTC"), "{screen}");
+    assert!(!screen.contains("The trade ends."), "{screen}");
+    user.keys("y");
+    let Call::Trade(action, _) = only_call(&mut user) else { panic!("not taken") };
+    assert_eq!(action, Action::Refund);
+    // Where the trade's own coins come first, the question is about these.
+    let strays = vec![StrayView { is_next: false, ..stray }];
+    let mut user = User::trading();
+    user.answer(Query::Trades, Answer::Trades(vec![exchange_api::TradeView { strays, ..closed }]));
+    user.keys("4w");
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("Take the coins back?") && screen.contains("The trade ends."), "{screen}");
 }

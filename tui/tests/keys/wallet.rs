@@ -1,7 +1,9 @@
 //! Payments, coins, labels and fees.
 
 use crossterm::event::KeyCode;
-use exchange_api::{Action, ApiError, ChainTx, Code, Person, Phase, RequestId, Role, Sats, TradeId, TradeView};
+use exchange_api::{
+    Action, ApiError, ChainTx, Code, Person, Phase, RequestId, Role, Sats, StrayView, TradeId, TradeView,
+};
 use exchange_tui::message::{Answer, Bump, Call, CallName, Command, Query, Reply};
 
 use crate::common::{self, User, only_call, priced, reply, unreachable};
@@ -153,6 +155,10 @@ fn coins_that_a_block_shows_to_have_left_are_in_no_escrow_any_more() {
         ..common::trade(1, Role::Buyer, Phase::Refunded)
     };
     assert_eq!(bonded.in_escrow(), common::sats(75_000));
+    // Where he takes something else back, his bond is gone.
+    let (outpoint, amount) = (format!("{}:1", "5a".repeat(32)), common::sats(20_000));
+    let strays = vec![StrayView { outpoint, amount, refund_from: Some(1_200), is_next: true }];
+    assert_eq!(TradeView { strays, ..bonded.clone() }.in_escrow(), Sats::ZERO);
     assert_eq!(TradeView { actions: Vec::new(), ..bonded }.in_escrow(), Sats::ZERO);
 }
 

@@ -62,6 +62,21 @@ fn a_block_shows_the_outputs_that_it_holds_with_the_bond_or_without_it() {
     }
 }
 
+#[test]
+fn what_was_paid_in_is_what_lies_there_beside_another_funding_once_a_block_holds_it() {
+    let (plain, bonded) = (SampleTrade::new(Side::Sell), SampleTrade::with_bonds(Side::Sell));
+    let strays = |funding: Funding| funding.strays().collect::<Vec<_>>();
+    for trade in [plain, bonded] {
+        let held = trade.vaults(1);
+        let mut expected = vec![Stray { vault: Vault::Escrow, coin: held.escrow, height: 100 }];
+        expected.extend(held.bond.map(|coin| Stray { vault: Vault::Bond, coin, height: 100 }));
+        assert_eq!(strays(Funding::new(held, Some(100))), expected);
+        assert_eq!(strays(Funding::new(held, None)), [], "it may vanish");
+        let extends = Some(trade.vaults(2).outpoint());
+        assert_eq!(strays(Funding { extends, ..Funding::new(held, Some(100)) }), [], "an arbiter has moved it");
+    }
+}
+
 /// Whoever follows from lower for another trade sees more than who does not: it must mean nothing to him.
 #[test]
 fn what_was_paid_lower_than_anybody_looks_counts_for_nobody() {

@@ -36,6 +36,12 @@ impl Escrow {
         }
     }
 
+    /// Tells whether a transaction takes an output by its funder's own leaf.
+    pub fn takes_back(&self, tx: &Transaction, vault: Vault, coin: &Coin) -> bool {
+        let mut spending = tx.input.iter().filter(|input| input.previous_output == coin.outpoint.0);
+        spending.any(|input| self.leaf_of(vault, input) == Revealed::Leaf(Leaf::Refund))
+    }
+
     fn leaf_of(&self, vault: Vault, input: &TxIn) -> Revealed {
         let Some(revealed) = input.witness.taproot_leaf_script() else { return Revealed::Key };
         let is_it = |leaf: &Leaf| self.leaf(vault, *leaf).is_some_and(|script| script.as_script() == revealed.script);

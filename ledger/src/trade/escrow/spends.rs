@@ -179,10 +179,11 @@ impl Escrow {
         self.timeout(vault, coin, fee).map(|_| fee)
     }
 
-    /// Returns the unsigned transaction by which a party takes back what it funded after the refund delay.
+    /// Returns the unsigned transaction by which a party takes back what it funded after the refund delay, however much that is:
+    /// what this side's own chain shows it to hold is no peer's word, and more than the contract asks for lies there no better.
     ///
     /// # Errors
-    /// When the fee is out of bounds, or the output is none of this escrow.
+    /// When the fee is out of bounds, or the escrow has no such output.
     pub fn timeout(&self, vault: Vault, coin: Coin, fee: Sats) -> Result<Draft, EscrowError> {
         check_fee(fee, SPEND_VSIZE, MAX_SPEND_FEERATE)?;
         let value = coin.value.checked_sub(fee).filter(|value| value.get() >= DUST_LIMIT);
@@ -200,7 +201,8 @@ impl Escrow {
         };
         let tx =
             Transaction { version: Version(3), lock_time: LockTime::ZERO, input: vec![input], output: vec![output] };
-        Ok(Draft { tx, spent: vec![self.prevout(vault, coin)?] })
+        let script_pubkey = self.tree(vault).ok_or(EscrowError::Vaults)?.script();
+        Ok(Draft { tx, spent: vec![(vault, TxOut { value: coin.value.into(), script_pubkey })] })
     }
 
     /// Returns what a signature of an input through a leaf covers (BIP-341).

@@ -255,7 +255,42 @@ fn each_takes_back_his_own_alone() {
         let theirs = if role == Role::Seller { &buyer } else { &seller };
         let stolen = escrow.signed_timeout(vault, coin, sats(1_700), theirs).unwrap().tx;
         assert!(escrow.check_witness(&stolen, &held).is_err(), "it is not the other's");
+        // Told apart from what takes another output, and from what goes by the leaf of another.
+        let elsewhere = Coin { outpoint: Outpoint(OutPoint { vout: 9, ..coin.outpoint.0 }), ..coin };
+        let other = if vault == Vault::Escrow { Vault::Bond } else { Vault::Escrow };
+        assert!(escrow.takes_back(&tx, vault, &coin));
+        assert!(!escrow.takes_back(&tx, vault, &elsewhere) && !escrow.takes_back(&tx, other, &coin));
     }
+    let half = escrow.half(&held, escrow.fee_at(&held, Role::Buyer, 10).unwrap(), Role::Buyer, &seller).unwrap();
+    let payout = escrow.complete(&half, Role::Buyer, &buyer).unwrap().tx;
+    assert!(!escrow.takes_back(&payout, Vault::Escrow, &held.escrow), "both signed it");
+    assert!(!escrow.takes_back(&payout, Vault::Bond, &held.bond.unwrap()));
+}
+
+/// A peer's half is for no more than the contract put in; what this side's own chain shows is taken as it is.
+#[test]
+fn what_was_paid_in_another_amount_is_taken_back_whole() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let escrow = Escrow::new(&trade.bonded());
+    let held = vaults_of(&escrow, 1);
+    let (buyer, seller) = keys(&mut trade);
+    for (vault, coin, role, key) in
+        [(Vault::Escrow, held.escrow, Role::Seller, &seller), (Vault::Bond, held.bond.unwrap(), Role::Buyer, &buyer)]
+    {
+        for value in [10_000, coin.value.get() - 1, coin.value.get() + 1, 5 * coin.value.get()] {
+            let coin = Coin { value: sats(value), ..coin };
+            let draft = escrow.signed_timeout(vault, coin, sats(1_700), key).unwrap();
+            assert_eq!(draft.prevouts()[0].value.to_sat(), value, "the {role}");
+            assert_eq!(draft.tx.output[0].value.to_sat(), value - 1_700);
+            let signature = draft.tx.input[0].witness.nth(0).unwrap();
+            let signature = bitcoin::secp256k1::schnorr::Signature::from_slice(signature).unwrap();
+            let sighash = escrow.sighash(&draft, 0, Leaf::Refund).unwrap();
+            let secp = Secp256k1::verification_only();
+            assert!(secp.verify_schnorr(&signature, &sighash, &key.x_only_public_key().0).is_ok());
+        }
+    }
+    let plain = trade.escrow();
+    assert_eq!(plain.timeout(Vault::Bond, held.bond.unwrap(), sats(1_700)).map(|_| ()), Err(EscrowError::Vaults));
 }
 
 #[test]

@@ -396,7 +396,7 @@ fn extend(view: &mut View, of: &Vaults, by: Seat) {
 
 fn view_of(trade: &SampleTrade, fundings: &[(u8, Option<u32>)]) -> View {
     let fundings = fundings.iter().map(|(number, height)| Funding::new(trade.vaults(*number), *height));
-    let chain = ChainFacts { tip: TIP, synced: true, fundings: fundings.collect(), spends: Vec::new() };
+    let chain = ChainFacts { tip: TIP, synced: true, fundings: fundings.collect(), ..ChainFacts::default() };
     View { contract: Some(trade.contract()), facts: Facts::default(), chain }
 }
 

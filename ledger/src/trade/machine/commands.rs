@@ -58,15 +58,7 @@ impl Trade {
             // Neither a second time, nor after the seller signed the same coins back to himself.
             Action::Release if self.view.valid_release().is_some() || self.has_taken() => Err(Refusal::AlreadySigned),
             Action::Release => Ok(()),
-            Action::Refund => match self.view.refund_from() {
-                _ if !self.view.chain.synced => Err(Refusal::NotSynced),
-                _ if self.own_coin().is_none() => Err(Refusal::NothingToTakeBack),
-                Some(from) if tip < from => Err(Refusal::TooEarlyToRefund { from, tip }),
-                None => Err(Refusal::TooEarlyToRefund { from: u32::MAX, tip }),
-                // Others may have paid, released or ruled meanwhile.
-                Some(_) if !self.compared => Err(Refusal::NotCompared),
-                Some(_) => Ok(()),
-            },
+            Action::Refund => self.check_refund(phase).map(drop),
             Action::Dispute | Action::Rule | Action::Extend if !self.view.chain.synced => Err(Refusal::NotSynced),
             Action::Dispute => Ok(()),
             Action::Rule => self.check_turn(),
@@ -118,7 +110,7 @@ impl Trade {
         [SpendPath::Refund, SpendPath::Timeout, SpendPath::Ruling].into_iter().any(|path| self.signed(path).is_some())
     }
 
-    /// Returns the output that this side funded, if no block spends it.
+    /// Returns the output that this side funded of those that count, if no block spends it.
     pub fn own_coin(&self) -> Option<(Vault, Coin)> {
         let vaults = self.view.funding()?.vaults;
         let (vault, coin) = match self.role {
@@ -147,7 +139,7 @@ impl Trade {
             Action::Release => self.sign_half(Role::Buyer, feerate),
             Action::Refund => {
                 let escrow = self.escrow.as_ref().ok_or_else(not_allowed)?;
-                let (vault, coin) = self.own_coin().ok_or(Refusal::NothingToTakeBack)?;
+                let (vault, coin) = self.check_refund(phase)?;
                 Ok(Effect::BuildTimeout { vault, coin, fee: escrow.timeout_fee_at(vault, coin, feerate)? })
             }
             Action::Cancel => match (self.role, phase) {

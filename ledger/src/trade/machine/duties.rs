@@ -24,6 +24,8 @@ impl Trade {
             Role::Seller => self.seller_duties(phase, &mut duties),
             Role::Arbiter => return duties,
         }
+        // Evicted from the pool or not; and when the trade is long over.
+        duties.extend(self.kept_stray().map(|(tx, _)| Effect::Broadcast(tx)));
         self.dispute_duties(phase, &mut duties);
         self.publish_closed(phase, &mut duties);
         // Last: what concerns coins does not wait for a message.

@@ -115,7 +115,8 @@ impl Trade {
     }
 
     /// Returns what of the chain concerns this side. Who has signed a funding counts that and nothing else: whoever else
-    /// pays the escrow must not make him look after an output that is not his, and lose sight of his own.
+    /// pays the escrow must not make him look after an output that is not his, and lose sight of his own. What others paid, be it
+    /// he himself from elsewhere, lies there beside it.
     pub(super) fn concerned(&self, mut chain: ChainFacts) -> ChainFacts {
         let negotiation = &self.local.negotiation;
         let own = decode(self.local.funding_tx.as_deref()).map(|tx| tx.compute_txid());
@@ -125,7 +126,10 @@ impl Trade {
             (Role::Seller | Role::Buyer | Role::Arbiter, _) => return chain,
         };
         let all = chain.clone();
-        chain.fundings.retain(|funding| is_own(&all.root_of(funding).outpoint().txid));
+        let is_kept = |funding: &Funding| is_own(&all.root_of(funding).outpoint().txid);
+        let others = all.fundings.iter().filter(|funding| !is_kept(funding));
+        chain.strays.extend(others.flat_map(Funding::strays));
+        chain.fundings.retain(is_kept);
         chain
     }
 }

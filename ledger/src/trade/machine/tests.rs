@@ -6,6 +6,7 @@ mod duties;
 mod hurry;
 mod rounds;
 mod simulation;
+mod strays;
 
 use super::*;
 use crate::body::{Cancel, Funded, PaymentSent, Side};

@@ -82,6 +82,10 @@ pub struct TradeView {
     /// What the buyer locks, likewise.
     #[serde(default)]
     pub buyer_bond: Sats,
+    /// What else this node's user can take back alone, the oldest first: paid into the escrow a second time, or in another amount
+    /// than it takes.
+    #[serde(default)]
+    pub strays: Vec<StrayView>,
 }
 
 impl TradeView {
@@ -98,7 +102,8 @@ impl TradeView {
     pub fn in_escrow(&self) -> Sats {
         let has_left = self.spend.as_ref().is_some_and(|spend| spend.height.is_some());
         // Who takes his own coins back leaves a buyer's bond there, which is the buyer's to take.
-        let is_left_over = self.role == Some(Role::Buyer) && self.actions.contains(&Action::Refund);
+        let takes_bond = self.actions.contains(&Action::Refund) && self.next_stray().is_none();
+        let is_left_over = self.role == Some(Role::Buyer) && takes_bond;
         let lies_there = match self.state {
             // What an extension takes out it puts in again.
             Phase::Funding | Phase::Funded | Phase::Paid | Phase::Disputed => true,
@@ -116,6 +121,11 @@ impl TradeView {
         if lies_there && self.funding.is_some() { self.locked() } else { Sats::ZERO }
     }
 
+    /// Returns the stray that this node's user takes back if he asks to take back now; `None` if that is about the trade's coins.
+    pub fn next_stray(&self) -> Option<&StrayView> {
+        self.strays.iter().find(|stray| stray.is_next)
+    }
+
     /// Returns this node's user's own bond.
     pub const fn own_bond(&self) -> Sats {
         match self.role {
@@ -124,6 +134,19 @@ impl TradeView {
             Some(Role::Arbiter) | None => Sats::ZERO,
         }
     }
+}
+
+/// An output on a party's own script of the escrow that is no part of the trade.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StrayView {
+    /// The output: the transaction's id and the index.
+    pub outpoint: String,
+    /// What it holds.
+    pub amount: Sats,
+    /// The height from which on it can be taken back, if the trade is over by then.
+    pub refund_from: Option<u32>,
+    /// Whether it is what this node's user takes back if he asks to take back now.
+    pub is_next: bool,
 }
 
 /// A dispute.

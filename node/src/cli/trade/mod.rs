@@ -52,7 +52,7 @@ pub enum Trade {
     Release(StepArgs),
     /// Call the trade off; once it is funded: ask for a refund (seller) or agree to one (buyer)
     Cancel(StepArgs),
-    /// Take the coins back after the refund delay (seller)
+    /// Take the coins back after the refund delay (seller); once nothing else is yours, what was paid into the escrow besides
     Refund(StepArgs),
     Disclose(Disclose),
     /// Call for the arbiter: the other does not do what was agreed on

@@ -1,6 +1,6 @@
 //! Trades as a person reads them.
 
-use exchange_api::{Action, Actor, ChainTx, DisputeView, Role, Sats, StepState, TradeView};
+use exchange_api::{Action, Actor, ChainTx, DisputeView, Role, Sats, StepState, StrayView, TradeView};
 
 use crate::cli::output::{Lines, Table};
 use crate::cli::values::phase_name;
@@ -56,7 +56,15 @@ pub fn show(trade: &TradeView) -> String {
     lines.maybe("spent by", trade.spend.as_ref().map(transaction));
     lines.maybe("pay until", trade.pay_until.map(|height| format!("block {height}")));
     lines.maybe("refund from", trade.refund_from.map(|height| format!("block {height}")));
+    for (position, stray) in trade.strays.iter().enumerate() {
+        lines.line(if position == 0 { "paid besides" } else { "" }, stray_line(stray));
+    }
     lines.render()
+}
+
+fn stray_line(stray: &StrayView) -> String {
+    let from = stray.refund_from.map(|height| format!(", to be taken back from block {height} on")).unwrap_or_default();
+    format!("{} BTC in {}{from}", format::btc(stray.amount), stray.outpoint)
 }
 
 /// Returns who called for the arbiter, what can happen from when on, and what was ruled.

@@ -107,11 +107,18 @@ impl Step {
                     "{amount} BTC go back to the seller, and this cannot be undone. If you have paid, your {money} are lost. Agree?"
                 ),
             },
-            Self::Refund => format!(
-                "{} BTC come back to your wallet, less the network fee, and the trade ends. If the buyer has paid, \
-                 this is a breach of it. Take them back?",
-                format::btc(trade.locked())
-            ),
+            Self::Refund => match trade.next_stray() {
+                Some(stray) => format!(
+                    "{} BTC that were paid into the escrow besides come back to your wallet, less the network fee; \
+                     the trade stays as it is. Take them back?",
+                    format::btc(stray.amount)
+                ),
+                None => format!(
+                    "{} BTC come back to your wallet, less the network fee, and the trade ends. If the buyer has paid, \
+                     this is a breach of it. Take them back?",
+                    format::btc(trade.locked())
+                ),
+            },
             Self::Dispute => format!(
                 "{} decides who gets the {amount} BTC; his fee is paid from the loser's bond, if there is one, else from the \
                  coins. This cannot be undone. You can still agree with the other until he has ruled. Call for him?",
@@ -141,8 +148,7 @@ fn fund_question(trade: &TradeView) -> String {
     let beside = match &trade.funding {
         Some(seen) => format!(
             "Transaction {} pays this escrow already and waits for a block; your node did not make it. If you did, from a \
-             wallet elsewhere, do not pay again: what is paid twice is locked until the refund height, and then \
-             taken back by descriptor and key alone, not by this program. ",
+             wallet elsewhere, do not pay again: what is paid twice is locked until the refund height. ",
             seen.txid
         ),
         None => String::new(),

@@ -253,7 +253,92 @@ fn dust_and_what_spends_it_hides_no_extension() {
     let is_seen = |tx: &Transaction| facts.spends.iter().any(|spend| spend.tx == *tx);
     assert_eq!((facts.fundings.len(), facts.spends.len()), (3, 2));
     assert!(is_seen(&first) && is_seen(&second));
+    assert_eq!(facts.strays, [], "nor is it worth to be taken back, as what an extension makes is not");
     assert_eq!(tracker.escrows[&trade.id()].txs.len(), 3, "nothing else is kept");
+}
+
+/// Returns a transaction that pays these amounts to the script of an escrow, told apart by its number.
+fn paying(trade: &SampleTrade, number: u8, amounts: impl IntoIterator<Item = u64>) -> Transaction {
+    let script_pubkey = trade.escrow().script();
+    let pays = |sats| TxOut { value: Amount::from_sat(sats), script_pubkey: script_pubkey.clone() };
+    spend_of_nowhere(number, amounts.into_iter().map(pays).collect())
+}
+
+/// Returns what lies on the scripts of a trade's escrow and is of no funding: how much, and since when.
+fn lying(tracker: &Tracker, trade: &SampleTrade) -> Vec<(u64, u32)> {
+    let strays = tracker.facts(trade.id()).strays;
+    strays.iter().map(|stray| (stray.coin.value.get(), stray.height)).collect()
+}
+
+#[test]
+fn what_was_paid_in_another_amount_lies_there_from_its_block_to_that_of_what_spends_it() {
+    const FIRST: u32 = HEIGHT + 1;
+    let trade = SampleTrade::new(Side::Sell);
+    let mut tracker = following(HEIGHT);
+    tracker.watch(&trade.escrow(), true);
+    let tx = paying(&trade, 9, [MIN_STRAY - 1, MIN_STRAY, 1_000_000, 999_999, 1_000_001]);
+    tracker.apply(&ChainEvent::MempoolSeen { tx: tx.clone() });
+    assert_eq!(lying(&tracker, &trade), [], "it may vanish");
+    tracker.apply(&connected(FIRST, vec![tx.clone()]));
+    let all = [1_000_001, 999_999, MIN_STRAY].map(|sats| (sats, FIRST));
+    assert_eq!(lying(&tracker, &trade), all);
+    let facts = tracker.facts(trade.id());
+    assert_eq!((facts.fundings.len(), facts.strays[0].vault), (1, Vault::Escrow));
+    assert_eq!(facts.strays[0].coin.outpoint.0, OutPoint { txid: tx.compute_txid(), vout: 4 });
+
+    let spend = spend_of(&tx, 3);
+    tracker.apply(&ChainEvent::MempoolSeen { tx: spend.clone() });
+    assert_eq!(lying(&tracker, &trade), all);
+    tracker.apply(&connected(FIRST + 1, vec![spend]));
+    assert_eq!(lying(&tracker, &trade), [all[0], all[2]]);
+    tracker.apply(&connected(FIRST + 2, Vec::new()));
+    tracker.apply(&ChainEvent::Disconnected { block: block(FIRST + 2) });
+    assert_eq!(lying(&tracker, &trade), [all[0], all[2]]);
+    tracker.apply(&ChainEvent::Disconnected { block: block(FIRST + 1) });
+    assert_eq!(lying(&tracker, &trade), all);
+    // Told of once more it is the same, and in another block it lies there.
+    tracker.apply(&ChainEvent::Found { block: block(FIRST), tx: tx.clone() });
+    assert_eq!(lying(&tracker, &trade), all);
+    tracker.apply(&ChainEvent::Disconnected { block: block(FIRST) });
+    assert_eq!(lying(&tracker, &trade), []);
+    tracker.apply(&connected(FIRST, Vec::new()));
+    tracker.apply(&connected(FIRST + 1, vec![tx]));
+    assert_eq!(lying(&tracker, &trade), all.map(|(sats, _)| (sats, FIRST + 1)));
+    tracker.restart();
+    assert_eq!(lying(&tracker, &trade), [], "it is found again from below");
+}
+
+#[test]
+fn of_two_outputs_one_without_the_other_lies_there() {
+    let trade = SampleTrade::with_bonds(Side::Sell);
+    let (held, bond) = (trade.escrow().output(), trade.escrow().bond_output().unwrap());
+    for (output, vault) in [(held, Vault::Escrow), (bond, Vault::Bond)] {
+        let mut tracker = following(HEIGHT);
+        tracker.watch(&trade.escrow(), true);
+        tracker.apply(&connected(HEIGHT + 1, vec![spend_of_nowhere(9, vec![output.clone()]), trade.funding(1)]));
+        let facts = tracker.facts(trade.id());
+        let strays: Vec<_> = facts.strays.iter().map(|stray| (stray.vault, Amount::from(stray.coin.value))).collect();
+        assert_eq!((facts.fundings.len(), strays), (1, vec![(vault, output.value)]));
+    }
+}
+
+#[test]
+fn the_largest_of_what_lies_there_is_kept_and_nothing_of_what_is_not_ones_own() {
+    let (kept, least) = (u64::try_from(MAX_STRAYS).unwrap(), MIN_STRAY);
+    let trade = SampleTrade::new(Side::Sell).agreed_at(1_000);
+    let many = paying(&trade, 9, (1..=2 * kept).map(|more| least + more));
+    let expected: Vec<u64> = (kept + 1..=2 * kept).rev().map(|more| least + more).collect();
+    for (height, is_case, is_seen) in [(856, false, true), (855, false, false), (856, true, false)] {
+        let mut tracker = following(800);
+        if is_case {
+            tracker.watch_case(&trade.escrow());
+        } else {
+            tracker.watch(&trade.escrow(), false);
+        }
+        tracker.apply(&connected(height, vec![many.clone()]));
+        let found: Vec<u64> = lying(&tracker, &trade).into_iter().map(|(sats, _)| sats).collect();
+        assert_eq!(found, if is_seen { expected.clone() } else { Vec::new() }, "{height} {is_case}");
+    }
 }
 
 /// Whoever funds it again and again gives its amount each time, until its delay is over, and hides nothing by it.

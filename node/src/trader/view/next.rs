@@ -11,10 +11,11 @@ use crate::trader::Active;
 /// Returns who acts next.
 pub(super) fn next(active: &Active) -> NextStep {
     let trade = &active.trade;
-    match why_not_pay(trade) {
+    let next = match why_not_pay(trade) {
         Some(reason) => take_no_risk(trade, &reason),
         None => signs_elsewhere(active).unwrap_or_else(|| with_wish(trade, next_step(trade))),
-    }
+    };
+    with_strays(trade, next)
 }
 
 /// Returns why a buyer whose turn it is to pay must not pay.
@@ -80,8 +81,8 @@ pub(super) fn next_step(trade: &Trade) -> NextStep {
         }
         (Phase::Funding, Role::Seller) if trade.hears_of_funding() => {
             let what = "a payment into the escrow was seen that your node did not make; a block takes it, or none does";
-            let otherwise = "if it is yours, wait, for what is paid twice is locked until the refund height, and then not \
-                             given back by this program; if not, pay in yourself, or call it off";
+            let otherwise = "if it is yours, wait, for what is paid twice is locked until the refund height; if not, \
+                             pay in yourself, or call it off";
             step(Actor::Chain, what.to_owned(), None, otherwise, None)
         }
         (Phase::Funding, _) => {
@@ -166,6 +167,42 @@ pub(super) fn with_wish(trade: &Trade, next: NextStep) -> NextStep {
         (Role::Arbiter, _) => "the seller asked for a refund, and the buyer has not agreed",
     };
     NextStep { what: format!("{wish}: {}", next.what), ..next }
+}
+
+/// Says besides what lies on this side's own script of the escrow, and is no part of the trade: when it is his to take.
+pub(super) fn with_strays(trade: &Trade, next: NextStep) -> NextStep {
+    let strays = trade.strays();
+    let Some(first) = strays.first().filter(|_| !is_reading(trade)) else { return next };
+    let lies = |amount: Sats| format!("{amount} BTC that were paid into the escrow besides");
+    if let Some((_, taken)) = trade.kept_stray() {
+        return besides(next, &format!("{} come back to you, once a block has that", lies(taken.coin.value)));
+    }
+    if let Some(taken) = trade.next_stray().filter(|_| trade.actions().contains(&Action::Refund)) {
+        let words = format!("{} are yours to take back", lies(taken.coin.value));
+        if next.who != Actor::Nobody {
+            return besides(next, &words);
+        }
+        let what = format!("{}; {words}", next.what);
+        return step(Actor::You, what, None, "they stay there", Some(Action::Refund));
+    }
+    let from = trade.view().stray_from(first).map_or_else(String::new, |from| format!(" from height {from} on"));
+    let phase = trade.phase();
+    let is_live = phase == Phase::Funding || (phase.is_held() && phase != Phase::Released);
+    let end = if is_live { ", once the trade is over" } else { "" };
+    let sum = strays.iter().try_fold(Sats::ZERO, |sum, stray| sum.checked_add(stray.coin.value)).unwrap_or(Sats::MAX);
+    besides(next, &format!("{} can be taken back{from}{end}", lies(sum)))
+}
+
+/// Says something besides: where nobody acts, with what is said, else with what happens otherwise.
+fn besides(next: NextStep, words: &str) -> NextStep {
+    if next.who == Actor::Nobody {
+        return NextStep { what: format!("{}; {words}", next.what), ..next };
+    }
+    let otherwise = match next.otherwise.as_str() {
+        "" => words.to_owned(),
+        otherwise => format!("{otherwise}; and {words}"),
+    };
+    NextStep { otherwise, ..next }
 }
 
 /// Returns what the buyer pays.
@@ -380,8 +417,8 @@ const fn is_called_off(view: &View) -> bool {
 
 /// Tells whether what this side put in is its to take back, and nothing takes it yet.
 fn lies_there(trade: &Trade) -> bool {
-    let is_seen = |(_, coin): (_, Coin)| trade.view().spend_of(&coin.outpoint.0).is_some();
-    trade.actions().contains(&Action::Refund) && !trade.own_coin().is_some_and(is_seen)
+    let is_unseen = |(_, coin): (_, Coin)| trade.view().spend_of(&coin.outpoint.0).is_none();
+    trade.actions().contains(&Action::Refund) && trade.own_coin().is_some_and(is_unseen)
 }
 
 /// Says of what a side pays in what of it is its bond.

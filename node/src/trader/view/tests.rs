@@ -3,9 +3,9 @@
 use exchange_api::Actor;
 use exchange_ledger::body::Side;
 use exchange_ledger::testing::{SampleTrade, sats};
-use exchange_ledger::trade::{ChainFacts, Event, Facts, Funding, Local, Spend, SpendPath, Verdict};
+use exchange_ledger::trade::{ChainFacts, Event, Facts, Funding, Local, Spend, SpendPath, Vault, Verdict};
 
-use super::next::{next_step, take_no_risk, with_wish};
+use super::next::{next_step, take_no_risk, with_strays, with_wish};
 use super::*;
 
 /// As long as a peer withholds blocks, what he sees may have changed long ago.
@@ -29,7 +29,8 @@ fn nobody_is_told_to_do_anything_while_the_chain_is_read() {
             let mut trade = Trade::new(sample.bid(), role, false, Local::default());
             trade.handle(Event::Records { contract: Some(sample.contract()), facts: facts.clone() }).unwrap();
             for synced in [false, true] {
-                let seen = ChainFacts { tip: 200, synced, fundings: fundings.clone(), spends: spends.clone() };
+                let (fundings, spends) = (fundings.clone(), spends.clone());
+                let seen = ChainFacts { tip: 200, synced, fundings, spends, ..ChainFacts::default() };
                 trade.handle(Event::Chain(seen)).unwrap();
                 let next = next_step(&trade);
                 let waits = next.what.contains("reads the chain") && next.action.is_none();
@@ -72,7 +73,8 @@ fn a_buyer_is_told_until_when_what_pays_him_should_be_in_a_block() {
         let mut trade = Trade::new(sample.bid(), role, false, Local::default());
         trade.handle(Event::Records { contract: Some(sample.contract()), facts: facts.clone() }).unwrap();
         let fundings = vec![Funding::new(vaults, Some(190))];
-        trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, fundings, spends })).unwrap();
+        let seen = ChainFacts { tip: 200, synced: true, fundings, spends, ..ChainFacts::default() };
+        trade.handle(Event::Chain(seen)).unwrap();
         assert_eq!((trade.phase(), next_step(&trade).until), (phase, until), "{what}");
     }
 }
@@ -88,7 +90,8 @@ fn as_said(sample: &SampleTrade, role: Role, facts: Facts) -> Trade {
     let mut trade = Trade::new(sample.bid(), role, false, Local::default());
     trade.handle(Event::Records { contract: Some(sample.contract()), facts }).unwrap();
     let (fundings, spends) = (vec![Funding::new(sample.vaults(1), Some(190))], Vec::new());
-    trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, fundings, spends })).unwrap();
+    let seen = ChainFacts { tip: 200, synced: true, fundings, spends, ..ChainFacts::default() };
+    trade.handle(Event::Chain(seen)).unwrap();
     trade
 }
 
@@ -258,9 +261,48 @@ fn a_seller_is_shown_what_his_node_did_not_make_and_not_told_to_pay_beside_it() 
         let mut trade = Trade::new(sample.bid(), Role::Seller, false, local);
         trade.handle(Event::Records { contract: Some(sample.contract()), facts }).unwrap();
         let (fundings, spends) = (vec![Funding::new(sample.vaults(1), height)], Vec::new());
-        trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, fundings, spends })).unwrap();
+        let seen = ChainFacts { tip: 200, synced: true, fundings, spends, ..ChainFacts::default() };
+        trade.handle(Event::Chain(seen)).unwrap();
         let next = next_step(&trade);
         assert!(next.what.contains(words), "{words}: {}", next.what);
         assert_eq!((next.who, next.action, steps(&trade)[1].state), (Actor::Chain, None, funded), "{words}");
+    }
+}
+
+#[test]
+fn who_paid_the_escrow_twice_reads_when_that_is_his_to_take() {
+    let mut sample = SampleTrade::new(Side::Sell);
+    let (escrow, key) = (sample.escrow(), sample.author(Role::Seller).trade_key());
+    let [first, second] = [1, 2].map(|number| sample.vaults(number));
+    let payout = escrow.spend(&first, sats(1_700), Role::Buyer).unwrap().tx;
+    let taken = escrow.signed_timeout(Vault::Escrow, second.escrow, sats(1_700), &key).unwrap().tx;
+    let open = 190 + 4320 - 1;
+    let paid = Facts { payment_sent: true, ..Facts::default() };
+    let closed = || vec![Spend { tx: payout.clone(), path: SpendPath::Payout, height: Some(1_300) }];
+    for (role, facts, spends, kept, tip, who, action, words) in [
+        (Role::Seller, Facts::default(), closed(), None, open - 1, Actor::Nobody, None, "back from height 4509 on"),
+        (Role::Seller, Facts::default(), closed(), None, open, Actor::You, Some(Action::Refund), "yours to take back"),
+        (Role::Seller, Facts::default(), closed(), Some(&taken), open, Actor::Nobody, None, "come back to you, once"),
+        (Role::Seller, paid, vec![], None, open, Actor::You, Some(Action::Release), "on, once the trade is over"),
+        (Role::Buyer, Facts::default(), closed(), None, open, Actor::Nobody, None, "are in your wallet"),
+    ] {
+        let funding_tx = Some(bitcoin::consensus::serialize(&sample.funding(1)));
+        let spend_tx = kept.map(bitcoin::consensus::serialize);
+        let local = Local { funding_tx, spend_tx, ..Local::default() };
+        let mut trade = Trade::new(sample.bid(), role, false, local);
+        trade.handle(Event::Records { contract: Some(sample.contract()), facts }).unwrap();
+        trade.handle(Event::Compared).unwrap();
+        let fundings = vec![Funding::new(first, Some(1_290)), Funding::new(second, Some(190))];
+        let seen = ChainFacts { tip, synced: true, fundings, spends, ..ChainFacts::default() };
+        trade.handle(Event::Chain(seen)).unwrap();
+        let next = with_strays(&trade, next_step(&trade));
+        let told = format!("{}: {}", next.what, next.otherwise);
+        assert!(told.contains(words), "{words}: {told}");
+        assert_eq!(told.contains("0.01000000 BTC that were paid into the escrow"), role == Role::Seller, "{told}");
+        assert_eq!((next.who, next.action), (who, action), "{told}");
+        let is_next = action == Some(Action::Refund);
+        let shown: Vec<_> = strays(&trade).iter().map(|stray| (stray.refund_from, stray.is_next)).collect();
+        let expected = if role == Role::Seller { vec![(Some(open), is_next)] } else { Vec::new() };
+        assert_eq!(shown, expected, "{told}");
     }
 }

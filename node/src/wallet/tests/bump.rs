@@ -134,6 +134,30 @@ async fn an_escrow_that_was_paid_by_hand_is_not_paid_again_nor_known_by_an_id_th
     assert_eq!(wallet.fund(escrow(3, "10")).await.unwrap().tx, raised.payment.tx, "that is final");
 }
 
+/// It funds nothing, whether it waits or a block holds it: so the right amount is paid beside it, and once.
+#[tokio::test]
+async fn an_escrow_that_was_sent_another_amount_by_hand_is_funded_all_the_same() {
+    let chain = new_chain();
+    let wallet = Owner::new(1, &chain).open().await;
+    earn(&wallet, &chain, 4).await;
+    let paid_to = |tx: &Transaction, script: &ScriptBuf| -> Vec<Amount> {
+        tx.output.iter().filter(|output| output.script_pubkey == *script).map(|output| output.value).collect()
+    };
+    for (byte, wrong) in [(3, "9.99999999"), (4, "10.00000001")] {
+        let FundRequest { script, .. } = escrow(byte, "10");
+        wallet.send(pay(wrong, script.clone(), wrong)).await.unwrap();
+        let funding = wallet.fund(escrow(byte, "10")).await.unwrap();
+        assert_eq!(paid_to(&funding.tx, &script), [btc("10")], "beside {wrong}, which waits");
+        assert_eq!(wallet.fund(escrow(byte, "10")).await.unwrap(), funding, "there is one funding");
+    }
+    let FundRequest { script, .. } = escrow(5, "10");
+    wallet.send(pay("once more", script.clone(), "9.99999999")).await.unwrap();
+    mine(&chain, 6).await;
+    caught_up(&wallet, &chain).await;
+    let funding = wallet.fund(escrow(5, "10")).await.unwrap();
+    assert_eq!(paid_to(&funding.tx, &script), [btc("10")], "beside what a block holds");
+}
+
 #[tokio::test]
 async fn a_payment_on_which_another_rests_is_not_pulled_away() {
     let chain = new_chain();

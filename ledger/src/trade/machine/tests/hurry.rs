@@ -52,7 +52,7 @@ impl Stage {
             Spend { tx: (*tx).clone(), path, height: *height }
         };
         let (fundings, spends) = (vec![Funding::new(self.vaults, Some(FUNDED_AT))], spends.iter().map(spend));
-        let chain = ChainFacts { tip, synced: true, fundings, spends: spends.collect() };
+        let chain = ChainFacts { tip, synced: true, fundings, spends: spends.collect(), ..ChainFacts::default() };
         trade.handle(Event::Chain(chain)).unwrap();
         trade
     }
