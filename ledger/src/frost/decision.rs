@@ -8,7 +8,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use crate::body::Vaults;
 use crate::money::Sats;
 use crate::rules::MAX_SHARED_FEERATE;
-use crate::trade::{Escrow, EscrowError, Seat, Verdict};
+use crate::trade::{Escrow, EscrowError, Role, Seat, Verdict};
 
 /// What a member decided, by himself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -61,6 +61,22 @@ impl Decision {
     pub(super) fn forbids(&self, other: &Self) -> bool {
         let is_only_time = matches!((self, other), (Self::Extend { .. }, Self::Rule { .. }));
         self.vaults() == other.vaults() && !is_only_time
+    }
+
+    /// Tells whether it is a ruling for this party alone.
+    pub(super) const fn is_for(&self, party: Role) -> bool {
+        match self {
+            Self::Rule { verdict, .. } => verdict.is_for(party),
+            Self::Extend { .. } => false,
+        }
+    }
+
+    /// Tells whether it is a ruling that does not believe this party alone. More time is nothing against anybody.
+    pub(super) const fn is_against(&self, party: Role) -> bool {
+        match self {
+            Self::Rule { verdict, .. } => !verdict.is_for(party),
+            Self::Extend { .. } => false,
+        }
     }
 
     /// Tells whether what is asked is what was decided, at a feerate within bounds.

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::body::Body;
 use crate::hash::tagged;
-use crate::trade::{Escrow, EscrowError, Seat, arbiter_tweak};
+use crate::record::MAX_RECORD_LEN;
+use crate::trade::{Escrow, EscrowError, Role, Seat, arbiter_tweak};
 use crate::wire::{CurveSignature, List};
 
 /// How many signatures a decision needs at most: two leaves of two outputs.
@@ -50,6 +51,21 @@ pub enum Round {
         /// The shares.
         shares: List<SignatureShare, MAX_COINS>,
     },
+    /// This record signs the coins over, and you may not have seen it.
+    Show {
+        /// The record's bytes.
+        record: List<u8, MAX_RECORD_LEN>,
+    },
+}
+
+/// Whom a party signed the coins over to, by a half that this node has kept and its ledger does not show, and the record that
+/// says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owed {
+    /// Whom it pays.
+    pub to: Role,
+    /// The record's bytes.
+    pub record: Vec<u8>,
 }
 
 /// Somebody who signs, and his nonces.
@@ -72,6 +88,8 @@ pub enum Out {
     Done(Box<Body>),
     /// A member sent what is not good.
     Blame(Place, &'static str),
+    /// A member shows this record: if it is good, keep it, and let what it says be [heeded](Rounds::heed).
+    Heed(Vec<u8>),
 }
 
 /// Why a member cannot decide so.
@@ -104,6 +122,7 @@ pub struct Rounds {
     /// The nonces that each of them was given, for what.
     given: BTreeMap<Place, ([u8; 32], Vec<Nonces>)>,
     own: Option<Own>,
+    owed: Option<Owed>,
 }
 
 #[derive(Debug)]
@@ -141,7 +160,7 @@ impl Rounds {
         }
         let share = share.tweaked(&arbiter_tweak(escrow.contract(), arbiter.key))?;
         let (bound, asks, given) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Ok(Self { escrow, seat, share, members, decided: None, bound, asks, given, own: None })
+        Ok(Self { escrow, seat, share, members, decided: None, bound, asks, given, own: None, owed: None })
     }
 
     /// Returns what this member decided.
@@ -170,11 +189,33 @@ impl Rounds {
         self.bound = bound;
     }
 
+    /// Hears to whom a party has signed these coins over, if this node keeps a half that says so and its ledger does not show it.
+    /// From now on this member signs no ruling but for him, and shows the others why: what is under way for another is over.
+    pub fn heed(&mut self, owed: Option<Owed>) {
+        self.owed = owed;
+        if self.decision().is_some_and(|decision| self.is_against(decision)) {
+            self.own = None;
+            self.given.clear();
+        }
+    }
+
+    /// Tells whether a decision is a ruling against what a party has signed.
+    fn is_against(&self, decision: &Decision) -> bool {
+        self.owed.as_ref().is_some_and(|owed| decision.is_against(owed.to))
+    }
+
+    /// Shows a member why this one rules in one way only.
+    fn show(&self, to: Place) -> Option<Out> {
+        let record = List::new(self.owed.as_ref()?.record.clone())?;
+        Some(Out::Send(to, Round::Show { record }))
+    }
+
     /// Decides: joins in with somebody who asks for the same, or else asks the others. `feerate` is what this member would
     /// pay, `feerates` what he bears.
     ///
     /// # Errors
-    /// When he signed for something else about these coins, ever, or it does not fit what the escrow holds.
+    /// When he signed for something else about these coins, ever, unless a party has signed them over since to whom he rules for;
+    /// or it does not fit what the escrow holds.
     pub fn decide(
         &mut self,
         decision: Decision,
@@ -182,7 +223,9 @@ impl Rounds {
         feerates: RangeInclusive<u64>,
         entropy: &mut impl FnMut() -> [u8; 32],
     ) -> Result<Vec<Out>, DecideError> {
-        if self.bound.iter().any(|before| *before != decision && before.forbids(&decision)) {
+        // Else a party that shows what it signed to some alone, after others are bound, could part them until the coins are its own.
+        let is_owed = self.owed.as_ref().is_some_and(|owed| decision.is_for(owed.to));
+        if !is_owed && self.bound.iter().any(|before| *before != decision && before.forbids(&decision)) {
             return Err(DecideError::Bound);
         }
         if self.bound.len() >= MAX_BOUND && !self.bound.contains(&decision) {
@@ -204,9 +247,10 @@ impl Rounds {
         }
     }
 
-    /// Asks everybody again, who may have been away; nothing if this member has not decided.
+    /// Asks everybody again, who may have been away; nothing if this member has not decided, or may not sign that any more.
     pub fn again(&mut self, feerate: u64) -> Vec<Out> {
-        let Some(decided) = &self.decided else { return Vec::new() };
+        let may_sign = |it: &&Decided| !self.is_against(&it.decision);
+        let Some(decided) = self.decided.as_ref().filter(may_sign) else { return Vec::new() };
         let own = self.own.as_ref().map(|own| own.asked);
         let alike = || self.asks.values().find(|asked| self.fits(asked)).copied();
         let asked = own.or_else(alike).or_else(|| decided.decision.asked(&self.escrow, self.seat, feerate).ok());
@@ -215,7 +259,7 @@ impl Rounds {
 
     fn fits(&self, asked: &Asked) -> bool {
         let fits = |it: &Decided| it.decision.fits(&self.escrow, self.seat, asked, &it.feerates);
-        self.decided.as_ref().is_some_and(fits)
+        self.decided.as_ref().is_some_and(|it| !self.is_against(&it.decision) && fits(it))
     }
 
     fn others(&self) -> impl Iterator<Item = Place> + use<> {
@@ -226,7 +270,8 @@ impl Rounds {
     fn ask(&mut self, asked: Asked) -> Vec<Out> {
         let refused = self.own.take().map(|own| own.refused).unwrap_or_default();
         self.own = Some(Own { asked, commits: BTreeMap::new(), refused, signing: None });
-        self.others().map(|place| Out::Send(place, Round::Ask(asked))).collect()
+        let ask = |place| self.show(place).into_iter().chain([Out::Send(place, Round::Ask(asked))]);
+        self.others().flat_map(ask).collect()
     }
 
     /// Gives somebody fresh nonces for what he asks; those given before are forgotten.
@@ -248,11 +293,12 @@ impl Rounds {
         match round {
             Round::Ask(asked) => {
                 self.asks.insert(from, asked);
-                if self.fits(&asked) { self.give(from, &asked, entropy) } else { Vec::new() }
+                if self.fits(&asked) { self.give(from, &asked, entropy) } else { self.show(from).into_iter().collect() }
             }
             Round::Commit { asked, commitments } => self.on_commit(from, asked, commitments.to_vec(), entropy),
             Round::Sign { asked, signers } => self.on_sign(from, asked, &signers, entropy),
             Round::Shares { session, shares } => self.on_shares(from, session, shares.to_vec(), entropy),
+            Round::Show { record } => vec![Out::Heed(record.to_vec())],
         }
     }
 

@@ -344,7 +344,7 @@ fn add_half(halves: &mut Vec<HalfSpend>, half: HalfSpend, escrow: &impl Deref<Ta
 }
 
 /// Returns the half in a record of the party whose it is to sign, and whom it pays.
-fn half_in(record: &Record, bid: &Bid) -> Option<(Role, HalfSpend)> {
+pub(super) fn half_in(record: &Record, bid: &Bid) -> Option<(Role, HalfSpend)> {
     match (bid.role_of(&record.author())?, Body::decode(record).ok()?) {
         (Role::Seller, Body::Release(release)) if release.trade == bid.trade => Some((Role::Buyer, release.payout)),
         (Role::Buyer, Body::Cancel(cancel)) if cancel.trade == bid.trade => Some((Role::Seller, cancel.refund?)),

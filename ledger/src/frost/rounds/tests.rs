@@ -20,6 +20,8 @@ struct Case {
     done: Vec<(Place, Body)>,
     blamed: Vec<(Place, Place)>,
     bound: Vec<Place>,
+    /// Who was shown which record.
+    shown: Vec<(Place, Vec<u8>)>,
     drawn: u64,
 }
 
@@ -30,7 +32,8 @@ impl Case {
         let vaults = trade.vaults(1);
         let members = (0..count).map(|_| None).collect();
         let (mail, done, blamed, bound) = (VecDeque::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut case = Self { group, trade, vaults, members, mail, done, blamed, bound, drawn: 0 };
+        let mut case =
+            Self { group, trade, vaults, members, mail, done, blamed, bound, shown: Vec::new(), drawn: 0 };
         (1..=count).for_each(|place| case.start(place));
         case
     }
@@ -65,6 +68,7 @@ impl Case {
                 Out::Send(to, round) => self.mail.push_back((from, to, round)),
                 Out::Done(body) => self.done.push((from, *body)),
                 Out::Blame(who, _) => self.blamed.push((from, who)),
+                Out::Heed(record) => self.shown.push((from, record)),
             }
         }
     }
@@ -196,6 +200,53 @@ fn who_believes_somebody_else_does_not_sign() {
     let refused = case.with(2, |it, _| it.decide(buyer, 3, 1..=100, &mut || [1; 32])).unwrap();
     assert_eq!(refused, Err(DecideError::Bound));
     case.decide(1, seller, 3);
+}
+
+/// A seller has released, and two have seen it who cannot sign a split any more. One who is bound to that, and others who decided
+/// so, could keep these two from ruling for the buyer; then the coins would be the seller's again in the end.
+#[test]
+fn what_some_have_seen_a_party_sign_they_show_the_others_and_all_rule_for_whom_it_pays() {
+    let mut case = Case::new(3, 5);
+    let (split, buyer) = (case.rule(Verdict::Split(crate::testing::sats(500_000))), case.rule(Verdict::Buyer));
+    for place in [1, 2] {
+        case.decide(place, split, 3);
+        case.deliver();
+    }
+    // The third gives his nonces, and then no shares.
+    case.decide(5, split, 3);
+    case.members[4] = None;
+    case.deliver();
+    assert!(case.done.is_empty());
+    assert_eq!(case.with(2, |it, _| it.is_bound()), Some(true));
+    let decides = |case: &mut Case, place| case.with(place, |it, _| it.decide(buyer, 3, 1..=100, &mut || [1; 32]));
+    assert_eq!(decides(&mut case, 2), Some(Err(DecideError::Bound)));
+
+    let owed = |record: &[u8]| Some(Owed { to: Role::Buyer, record: record.to_vec() });
+    case.with(3, |it, _| it.heed(owed(b"a release")));
+    case.decide(3, buyer, 3);
+    case.deliver();
+    assert_eq!(case.shown, [1, 2, 4].map(|place| (place, b"a release".to_vec())));
+    for place in [1, 2, 4] {
+        case.with(place, |it, _| it.heed(owed(b"a release")));
+    }
+    // What they decided before they sign no more, and whoever still asks for it is shown why.
+    for place in [1, 2] {
+        assert_eq!(case.with(place, |it, _| it.again(3)), Some(Vec::new()));
+    }
+    let asked = split.asked(&case.trade.escrow(), Seat::First, 3).unwrap();
+    let told = case.with(4, |it, _| it.hear(5, Round::Ask(asked), &mut || [1; 32])).unwrap();
+    assert_eq!(told, [Out::Send(5, Round::Show { record: List::new(b"a release".to_vec()).unwrap() })]);
+    for place in [1, 2] {
+        case.decide(place, buyer, 3);
+        case.deliver();
+    }
+    assert_eq!(case.trade.escrow().check_ruling(Seat::First, case.ruling()), Ok(()));
+    assert_eq!((case.ruling().to_seller, case.blamed.len()), (Sats::ZERO, 0));
+    // More time is nothing against anybody.
+    let extension = Decision::Extend { vaults: case.trade.vaults(2) };
+    case.decide(4, extension, 3);
+    let mut asked = case.mail.iter().map(|(.., round)| round);
+    assert!(asked.any(|round| matches!(round, Round::Ask(Asked::Extension { .. }))));
 }
 
 /// A bond leaves alone, or an extension is buried, and a reorganisation takes that back.
