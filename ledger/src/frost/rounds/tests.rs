@@ -32,8 +32,7 @@ impl Case {
         let vaults = trade.vaults(1);
         let members = (0..count).map(|_| None).collect();
         let (mail, done, blamed, bound) = (VecDeque::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut case =
-            Self { group, trade, vaults, members, mail, done, blamed, bound, shown: Vec::new(), drawn: 0 };
+        let mut case = Self { group, trade, vaults, members, mail, done, blamed, bound, shown: Vec::new(), drawn: 0 };
         (1..=count).for_each(|place| case.start(place));
         case
     }
