@@ -412,6 +412,61 @@ fn a_liar_is_named_and_the_others_go_on_without_him() {
     }
 }
 
+/// He gives his nonces at once, whenever he is asked, and never signs.
+#[test]
+fn who_is_silent_when_he_is_to_sign_holds_nobody_up_and_binds_nobody() {
+    let [there, silent] = [false, true];
+    for (threshold, count, others) in [
+        (2, 3, vec![(3, silent), (2, there)]),
+        (3, 5, vec![(4, silent), (5, silent), (2, there), (3, there)]),
+        (3, 5, vec![(2, there), (5, silent), (3, there)]),
+    ] {
+        let mut case = Case::new(threshold, count);
+        let decision = case.rule(Verdict::Buyer);
+        case.decide(1, decision, 3);
+        case.deliver();
+        for (place, is_silent) in others {
+            assert_eq!(case.with(1, |it, _| it.is_bound()), Some(false));
+            case.decide(place, decision, 3);
+            if is_silent {
+                case.members[usize::from(place) - 1] = None;
+            }
+            case.deliver();
+        }
+        assert_eq!(case.trade.escrow().check_ruling(Seat::First, case.ruling()), Ok(()));
+        assert_eq!((case.with(1, |it, _| it.is_bound()), case.blamed.len()), (Some(true), 0));
+    }
+}
+
+/// Each time those who were to sign with him are asked again, and no more than some messages are kept for anybody.
+#[test]
+fn who_brings_other_nonces_for_ever_is_waited_for_no_more() {
+    let mut case = Case::new(3, 5);
+    let decision = case.rule(Verdict::Buyer);
+    case.decide(1, decision, 3);
+    case.deliver();
+    for place in [2, 5] {
+        case.decide(place, decision, 3);
+    }
+    case.members[4] = None;
+    case.deliver();
+    let (escrow, liar) = (case.trade.escrow(), case.rounds(5));
+    let asked = hash(&escrow, Seat::First, &decision.asked(&escrow, Seat::First, 3).unwrap());
+    let mut heeded = 0;
+    for draw in 0..50 {
+        let commitments = List::new(vec![liar.share.commit(&[draw; 32]).unwrap().commitments()]).unwrap();
+        let round = Round::Commit { asked, commitments };
+        let outs = case.with(1, |it, entropy| it.hear(5, round, &mut || entropy())).unwrap();
+        heeded += u8::from(!outs.is_empty());
+        case.take(1, outs);
+        case.deliver();
+    }
+    assert_eq!((heeded, case.done.len()), (MAX_RENEWALS, 0));
+    case.decide(3, decision, 3);
+    case.deliver();
+    assert_eq!(case.trade.escrow().check_ruling(Seat::First, case.ruling()), Ok(()));
+}
+
 /// What others send cannot make a member sign twice by the same nonces, or something else.
 #[test]
 fn hostile_rounds_change_nothing() {
@@ -455,7 +510,12 @@ fn hostile_rounds_change_nothing() {
         [Out::Bind, Out::Send(1, Round::Shares { .. })]
     ));
     let third = vec![signer(1, &[other]), signer(2, &fresh), signer(3, &[other])];
-    assert!(matches!(&sign(1, hash, third)[..], [Out::Send(1, Round::Commit { .. })]));
+    let again = sign(1, hash, third);
+    let [Out::Send(1, Round::Commit { commitments, .. })] = &again[..] else { panic!("{again:?}") };
+    // What he says that another gave is his own word.
+    let none = Commitments { hiding: super::super::Point([0; 33]), ..other };
+    let forged = vec![signer(1, &[other]), signer(2, commitments), signer(3, &[none])];
+    assert!(matches!(&sign(1, hash, forged)[..], [Out::Blame(1, _)]));
     assert!(first.hear(1, Round::Ask(asked), &mut || [1; 32]).is_empty());
 }
 
