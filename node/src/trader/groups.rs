@@ -373,9 +373,10 @@ impl Trader {
         Ok(())
     }
 
-    /// Does what a round asks for, in order; returns what the case's machine must hear.
+    /// Does what a round asks for, in order; returns what the case's machine must hear. A member to whom nothing can be sent, since
+    /// he has had as much as is kept, keeps no other from hearing.
     async fn perform_rounds(&mut self, id: TradeId, outs: Vec<Out>) -> Result<Option<Event>, ApiError> {
-        let mut event = None;
+        let (mut event, mut is_heard, mut unsent) = (None, false, None);
         for out in outs {
             match out {
                 Out::Bind => {
@@ -384,7 +385,13 @@ impl Trader {
                     let (decision, bound) = decided.ok_or_else(|| internal("nothing was decided"))?;
                     self.tools.private.put_decision(&id, decision, bound).explained()?;
                 }
-                Out::Send(to, round) => self.tell_member(id, to, round)?,
+                Out::Send(to, round) => match self.tell_member(id, to, round) {
+                    Ok(()) => is_heard = true,
+                    Err(error) => {
+                        tracing::warn!(%error, trade = %id, "a member of a group is not told");
+                        unsent.get_or_insert(error);
+                    }
+                },
                 // Another member may have put the same together meanwhile.
                 Out::Done(_) if self.is_ruled(id) => {}
                 Out::Done(body) => event = self.publish(id, *body).await?,
@@ -404,7 +411,10 @@ impl Trader {
                 }
             }
         }
-        Ok(event)
+        match unsent.filter(|_| !is_heard && event.is_none()) {
+            Some(error) => Err(error),
+            None => Ok(event),
+        }
     }
 
     /// Keeps the half in a record that another member shows, as if the ledger had shown it here. Tells whether it is new.
