@@ -81,7 +81,12 @@ impl Decision {
 
     /// Tells whether what is asked is what was decided, at a feerate within bounds.
     pub fn fits(&self, escrow: &Escrow, seat: Seat, asked: &Asked, feerates: &RangeInclusive<u64>) -> bool {
-        let feerate = match (self, asked) {
+        self.feerate_of(escrow, seat, asked).is_some_and(|feerate| feerates.contains(&feerate))
+    }
+
+    /// Returns the feerate at which what is asked is what was decided; nothing if it never is.
+    pub(super) fn feerate_of(&self, escrow: &Escrow, seat: Seat, asked: &Asked) -> Option<u64> {
+        match (self, asked) {
             (Self::Rule { vaults, verdict }, Asked::Ruling { vaults: same, to_buyer, to_seller }) if vaults == same => {
                 escrow.feerate_of(seat, vaults, *verdict, (*to_buyer, *to_seller))
             }
@@ -89,8 +94,7 @@ impl Decision {
                 escrow.feerate_of_extension(seat, vaults, *fee)
             }
             (Self::Rule { .. } | Self::Extend { .. }, Asked::Ruling { .. } | Asked::Extension { .. }) => None,
-        };
-        feerate.is_some_and(|feerate| feerates.contains(&feerate))
+        }
     }
 
     /// Returns what is asked of the others for it, at a feerate, or at the highest that is allowed.

@@ -280,13 +280,20 @@ impl Rounds {
         }
     }
 
-    /// Asks everybody again, who may have been away; nothing if this member has not decided, or may not sign that any more.
+    /// Asks everybody again, who may have been away; as near as this member bears to what somebody asks who decided alike and pays
+    /// otherwise. Nothing if this member has not decided, or may not sign that any more.
     pub fn again(&mut self, feerate: u64) -> Vec<Out> {
         let may_sign = |it: &&Decided| !self.is_against(&it.decision);
         let Some(decided) = self.decided.as_ref().filter(may_sign) else { return Vec::new() };
-        let own = self.own.as_ref().map(|own| own.asked);
+        let at = |feerate| decided.decision.asked(&self.escrow, self.seat, feerate).ok();
+        // Who decided alike may pay so much otherwise that neither bears what the other asks for.
+        let otherwise = self.asks.values().filter(|asked| !self.fits(asked)).find_map(|asked| {
+            let feerate = decided.decision.feerate_of(&self.escrow, self.seat, asked)?;
+            at(feerate.min(*decided.feerates.end()).max(*decided.feerates.start()))
+        });
+        let own = || self.own.as_ref().map(|own| own.asked);
         let alike = || self.asks.values().find(|asked| self.fits(asked)).copied();
-        let asked = own.or_else(alike).or_else(|| decided.decision.asked(&self.escrow, self.seat, feerate).ok());
+        let asked = otherwise.or_else(own).or_else(alike).or_else(|| at(feerate));
         asked.map(|asked| self.ask(asked)).unwrap_or_default()
     }
 

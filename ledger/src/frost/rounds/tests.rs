@@ -299,6 +299,27 @@ fn nobody_signs_at_a_fee_that_he_does_not_bear() {
     }
 }
 
+/// The one's chain shows other fees than the other's, and neither bears what the other asks for.
+#[test]
+fn who_pay_otherwise_meet_at_what_both_bear() {
+    for again in [1, 2] {
+        let mut case = Case::new(2, 2);
+        let decision = case.rule(Verdict::Buyer);
+        for (place, feerate, borne) in [(1, 3, 1..=22), (2, 30, 7..=100)] {
+            let decided = case.with(place, |it, _| it.decide(decision, feerate, borne, &mut || [1; 32]));
+            case.take(place, decided.unwrap().unwrap());
+            case.deliver();
+        }
+        assert!(case.done.is_empty());
+        let outs = case.with(again, |it, _| it.again(3)).unwrap();
+        case.take(again, outs);
+        case.deliver();
+        let nearest = if again == 1 { 22 } else { 7 };
+        let expected = case.trade.escrow().divide(Seat::First, &case.vaults, Verdict::Buyer, nearest).unwrap();
+        assert_eq!((case.ruling().to_buyer, case.ruling().to_seller), expected);
+    }
+}
+
 /// What blocks cost beyond that nobody asks the others for, and so all who decide alike ask for the same.
 #[test]
 fn members_ask_for_no_more_than_100_sat_vb() {
