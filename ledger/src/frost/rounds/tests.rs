@@ -201,8 +201,8 @@ fn who_believes_somebody_else_does_not_sign() {
     case.decide(1, seller, 3);
 }
 
-/// A seller has released, and two have seen it who cannot sign a split any more. One who is bound to that, and others who decided
-/// so, could keep these two from ruling for the buyer; then the coins would be the seller's again in the end.
+/// A seller has released, and one has seen it, who cannot sign a split any more. Another is bound to that, and a third, his accomplice,
+/// signs nothing; so without the one who is bound the rest would be too few, and the coins the seller's again in the end.
 #[test]
 fn what_some_have_seen_a_party_sign_they_show_the_others_and_all_rule_for_whom_it_pays() {
     let mut case = Case::new(3, 5);
