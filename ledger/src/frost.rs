@@ -19,7 +19,7 @@ mod signing;
 
 pub use dealing::{Dealing, Draw};
 pub use decision::{Asked, Decision, digests};
-pub use rounds::{DecideError, MAX_BOUND, MAX_COINS, Out, Round, Rounds};
+pub use rounds::{DecideError, MAX_BOUND, MAX_COINS, Out, Owed, Round, Rounds};
 pub use signing::{Commitments, Nonces, Session, SignatureShare};
 
 /// The most members: a jury, not a crowd; each of them must be reached while a key is made.

@@ -8,7 +8,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use crate::body::Vaults;
 use crate::money::Sats;
 use crate::rules::MAX_SHARED_FEERATE;
-use crate::trade::{Escrow, EscrowError, Seat, Verdict};
+use crate::trade::{Escrow, EscrowError, Role, Seat, Verdict};
 
 /// What a member decided, by himself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -63,9 +63,30 @@ impl Decision {
         self.vaults() == other.vaults() && !is_only_time
     }
 
+    /// Tells whether it is a ruling for this party alone.
+    pub(super) const fn is_for(&self, party: Role) -> bool {
+        match self {
+            Self::Rule { verdict, .. } => verdict.is_for(party),
+            Self::Extend { .. } => false,
+        }
+    }
+
+    /// Tells whether it is a ruling that does not believe this party alone. More time is nothing against anybody.
+    pub(super) const fn is_against(&self, party: Role) -> bool {
+        match self {
+            Self::Rule { verdict, .. } => !verdict.is_for(party),
+            Self::Extend { .. } => false,
+        }
+    }
+
     /// Tells whether what is asked is what was decided, at a feerate within bounds.
     pub fn fits(&self, escrow: &Escrow, seat: Seat, asked: &Asked, feerates: &RangeInclusive<u64>) -> bool {
-        let feerate = match (self, asked) {
+        self.feerate_of(escrow, seat, asked).is_some_and(|feerate| feerates.contains(&feerate))
+    }
+
+    /// Returns the feerate at which what is asked is what was decided; nothing if it never is.
+    pub(super) fn feerate_of(&self, escrow: &Escrow, seat: Seat, asked: &Asked) -> Option<u64> {
+        match (self, asked) {
             (Self::Rule { vaults, verdict }, Asked::Ruling { vaults: same, to_buyer, to_seller }) if vaults == same => {
                 escrow.feerate_of(seat, vaults, *verdict, (*to_buyer, *to_seller))
             }
@@ -73,8 +94,7 @@ impl Decision {
                 escrow.feerate_of_extension(seat, vaults, *fee)
             }
             (Self::Rule { .. } | Self::Extend { .. }, Asked::Ruling { .. } | Asked::Extension { .. }) => None,
-        };
-        feerate.is_some_and(|feerate| feerates.contains(&feerate))
+        }
     }
 
     /// Returns what is asked of the others for it, at a feerate, or at the highest that is allowed.

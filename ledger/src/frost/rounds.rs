@@ -15,7 +15,8 @@ use super::{
 };
 use crate::body::Body;
 use crate::hash::tagged;
-use crate::trade::{Escrow, EscrowError, Seat, arbiter_tweak};
+use crate::record::MAX_RECORD_LEN;
+use crate::trade::{Escrow, EscrowError, Role, Seat, arbiter_tweak};
 use crate::wire::{CurveSignature, List};
 
 /// How many signatures a decision needs at most: two leaves of two outputs.
@@ -23,6 +24,9 @@ pub const MAX_COINS: usize = 4;
 /// To how many decisions of one case a member is bound at most: a ruling and an extension about the funding and three
 /// extensions, each with a bond that left alone and without, and twice as many after reorganisations.
 pub const MAX_BOUND: usize = 32;
+/// How often a member may bring other nonces in the place of those by which he was to sign, while he is asked for one thing:
+/// when his program starts anew, or questions cross. Each time all who were to sign with him are asked again.
+const MAX_RENEWALS: u8 = 2;
 
 /// What members tell each other.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -50,6 +54,21 @@ pub enum Round {
         /// The shares.
         shares: List<SignatureShare, MAX_COINS>,
     },
+    /// This record signs the coins over, and you may not have seen it.
+    Show {
+        /// The record's bytes.
+        record: List<u8, MAX_RECORD_LEN>,
+    },
+}
+
+/// Whom a party signed the coins over to, by a half that this node has kept and its ledger does not show, and the record that
+/// says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owed {
+    /// Whom it pays.
+    pub to: Role,
+    /// The record's bytes.
+    pub record: Vec<u8>,
 }
 
 /// Somebody who signs, and his nonces.
@@ -72,6 +91,8 @@ pub enum Out {
     Done(Box<Body>),
     /// A member sent what is not good.
     Blame(Place, &'static str),
+    /// A member shows this record: if it is good, keep it, and let what it says be [heeded](Rounds::heed).
+    Heed(Vec<u8>),
 }
 
 /// Why a member cannot decide so.
@@ -103,6 +124,7 @@ pub struct Rounds {
     /// The nonces that each of them was given, for what.
     given: BTreeMap<Place, ([u8; 32], Vec<Nonces>)>,
     own: Option<Own>,
+    owed: Option<Owed>,
 }
 
 #[derive(Debug)]
@@ -115,9 +137,19 @@ struct Decided {
 #[derive(Debug)]
 struct Own {
     asked: Asked,
+    /// Nonces by which nobody was told to sign yet.
     commits: BTreeMap<Place, Vec<Commitments>>,
+    /// Who has decided alike.
+    willing: BTreeSet<Place>,
+    /// Who sent what is not good.
     refused: BTreeSet<Place>,
-    signing: Option<Signing>,
+    /// Who was asked for more nonces, and has not answered.
+    nudged: BTreeSet<Place>,
+    /// How often each brought other nonces than those by which he was to sign.
+    renewed: BTreeMap<Place, u8>,
+    /// Those who were told to sign, each time. Whoever is silent may hold up one of these, so that others sign besides; nobody
+    /// owes his shares in two.
+    signing: Vec<Signing>,
 }
 
 #[derive(Debug)]
@@ -125,6 +157,26 @@ struct Signing {
     session: [u8; 32],
     signers: BTreeMap<Place, Vec<Commitments>>,
     shares: BTreeMap<Place, Vec<SignatureShare>>,
+}
+
+impl Signing {
+    fn awaits(&self, place: Place) -> bool {
+        self.signers.contains_key(&place) && !self.shares.contains_key(&place)
+    }
+}
+
+impl Own {
+    fn new(asked: Asked, refused: BTreeSet<Place>) -> Self {
+        let (willing, nudged) = (BTreeSet::new(), BTreeSet::new());
+        let (commits, renewed) = (BTreeMap::new(), BTreeMap::new());
+        Self { asked, commits, willing, refused, nudged, renewed, signing: Vec::new() }
+    }
+
+    /// Tells whether a member who decided alike has nothing under way: his nonces are used, or were for nothing.
+    fn is_idle(&self, place: Place) -> bool {
+        let has_more = self.commits.contains_key(&place) || self.nudged.contains(&place);
+        !has_more && !self.refused.contains(&place) && !self.signing.iter().any(|signing| signing.awaits(place))
+    }
 }
 
 impl Rounds {
@@ -140,7 +192,7 @@ impl Rounds {
         }
         let share = share.tweaked(&arbiter_tweak(escrow.contract(), arbiter.key))?;
         let (bound, asks, given) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Ok(Self { escrow, seat, share, members, decided: None, bound, asks, given, own: None })
+        Ok(Self { escrow, seat, share, members, decided: None, bound, asks, given, own: None, owed: None })
     }
 
     /// Returns what this member decided.
@@ -169,11 +221,33 @@ impl Rounds {
         self.bound = bound;
     }
 
+    /// Hears to whom a party has signed these coins over, if this node keeps a half that says so and its ledger does not show it.
+    /// From now on this member signs no ruling but for him, and shows the others why: what is under way for another is over.
+    pub fn heed(&mut self, owed: Option<Owed>) {
+        self.owed = owed;
+        if self.decision().is_some_and(|decision| self.is_against(decision)) {
+            self.own = None;
+            self.given.clear();
+        }
+    }
+
+    /// Tells whether a decision is a ruling against what a party has signed.
+    fn is_against(&self, decision: &Decision) -> bool {
+        self.owed.as_ref().is_some_and(|owed| decision.is_against(owed.to))
+    }
+
+    /// Shows a member why this one rules in one way only.
+    fn show(&self, to: Place) -> Option<Out> {
+        let record = List::new(self.owed.as_ref()?.record.clone())?;
+        Some(Out::Send(to, Round::Show { record }))
+    }
+
     /// Decides: joins in with somebody who asks for the same, or else asks the others. `feerate` is what this member would
     /// pay, `feerates` what he bears.
     ///
     /// # Errors
-    /// When he signed for something else about these coins, ever, or it does not fit what the escrow holds.
+    /// When he signed for something else about these coins, ever, unless a party has signed them over since to whom he rules for;
+    /// or it does not fit what the escrow holds.
     pub fn decide(
         &mut self,
         decision: Decision,
@@ -181,7 +255,9 @@ impl Rounds {
         feerates: RangeInclusive<u64>,
         entropy: &mut impl FnMut() -> [u8; 32],
     ) -> Result<Vec<Out>, DecideError> {
-        if self.bound.iter().any(|before| *before != decision && before.forbids(&decision)) {
+        // Else a party that shows what it signed to some alone, after others are bound, could part them until the coins are its own.
+        let is_owed = self.owed.as_ref().is_some_and(|owed| decision.is_for(owed.to));
+        if !is_owed && self.bound.iter().any(|before| *before != decision && before.forbids(&decision)) {
             return Err(DecideError::Bound);
         }
         if self.bound.len() >= MAX_BOUND && !self.bound.contains(&decision) {
@@ -203,18 +279,26 @@ impl Rounds {
         }
     }
 
-    /// Asks everybody again, who may have been away; nothing if this member has not decided.
+    /// Asks everybody again, who may have been away; as near as this member bears to what somebody asks who decided alike and pays
+    /// otherwise. Nothing if this member has not decided, or may not sign that any more.
     pub fn again(&mut self, feerate: u64) -> Vec<Out> {
-        let Some(decided) = &self.decided else { return Vec::new() };
-        let own = self.own.as_ref().map(|own| own.asked);
+        let may_sign = |it: &&Decided| !self.is_against(&it.decision);
+        let Some(decided) = self.decided.as_ref().filter(may_sign) else { return Vec::new() };
+        let at = |feerate| decided.decision.asked(&self.escrow, self.seat, feerate).ok();
+        // Who decided alike may pay so much otherwise that neither bears what the other asks for.
+        let otherwise = self.asks.values().filter(|asked| !self.fits(asked)).find_map(|asked| {
+            let feerate = decided.decision.feerate_of(&self.escrow, self.seat, asked)?;
+            at(feerate.min(*decided.feerates.end()).max(*decided.feerates.start()))
+        });
+        let own = || self.own.as_ref().map(|own| own.asked);
         let alike = || self.asks.values().find(|asked| self.fits(asked)).copied();
-        let asked = own.or_else(alike).or_else(|| decided.decision.asked(&self.escrow, self.seat, feerate).ok());
+        let asked = otherwise.or_else(own).or_else(alike).or_else(|| at(feerate));
         asked.map(|asked| self.ask(asked)).unwrap_or_default()
     }
 
     fn fits(&self, asked: &Asked) -> bool {
         let fits = |it: &Decided| it.decision.fits(&self.escrow, self.seat, asked, &it.feerates);
-        self.decided.as_ref().is_some_and(fits)
+        self.decided.as_ref().is_some_and(|it| !self.is_against(&it.decision) && fits(it))
     }
 
     fn others(&self) -> impl Iterator<Item = Place> + use<> {
@@ -224,8 +308,9 @@ impl Rounds {
 
     fn ask(&mut self, asked: Asked) -> Vec<Out> {
         let refused = self.own.take().map(|own| own.refused).unwrap_or_default();
-        self.own = Some(Own { asked, commits: BTreeMap::new(), refused, signing: None });
-        self.others().map(|place| Out::Send(place, Round::Ask(asked))).collect()
+        self.own = Some(Own::new(asked, refused));
+        let ask = |place| self.show(place).into_iter().chain([Out::Send(place, Round::Ask(asked))]);
+        self.others().flat_map(ask).collect()
     }
 
     /// Gives somebody fresh nonces for what he asks; those given before are forgotten.
@@ -247,11 +332,12 @@ impl Rounds {
         match round {
             Round::Ask(asked) => {
                 self.asks.insert(from, asked);
-                if self.fits(&asked) { self.give(from, &asked, entropy) } else { Vec::new() }
+                if self.fits(&asked) { self.give(from, &asked, entropy) } else { self.show(from).into_iter().collect() }
             }
             Round::Commit { asked, commitments } => self.on_commit(from, asked, commitments.to_vec(), entropy),
             Round::Sign { asked, signers } => self.on_sign(from, asked, &signers, entropy),
             Round::Shares { session, shares } => self.on_shares(from, session, shares.to_vec(), entropy),
+            Round::Show { record } => vec![Out::Heed(record.to_vec())],
         }
     }
 
@@ -270,52 +356,58 @@ impl Rounds {
         if commitments.len() != count || !commitments.iter().all(Commitments::is_usable) {
             return self.refuse(from, "nonces that are none", entropy);
         }
-        let me = self.share.place();
         let Some(own) = &mut self.own else { return Vec::new() };
-        own.commits.insert(from, commitments);
-        let used: Vec<Place> = match &own.signing {
-            // Enough sign already, and he is not among them, or has done his part.
-            Some(signing) if !signing.signers.contains_key(&from) || signing.shares.contains_key(&from) => {
+        own.nudged.remove(&from);
+        if own.signing.iter().any(|signing| signing.awaits(from)) {
+            // He forgot the nonces by which he was to sign, so nothing comes of that. Whoever does so for ever is waited for no more.
+            let renewed = own.renewed.entry(from).or_default();
+            if *renewed >= MAX_RENEWALS {
                 return Vec::new();
             }
-            // He forgot the nonces that he gave before, and the others may have used theirs.
-            Some(signing) => signing.signers.keys().copied().filter(|place| ![me, from].contains(place)).collect(),
-            None => Vec::new(),
-        };
-        used.iter().for_each(|place| drop(own.commits.remove(place)));
-        let asked = own.asked;
-        let started = self.start(entropy);
-        if started.is_empty() {
-            return used.into_iter().map(|place| Out::Send(place, Round::Ask(asked))).collect();
+            *renewed += 1; // below a limit, so it fits
+            own.signing.retain(|signing| !signing.awaits(from));
         }
-        started
+        own.willing.insert(from);
+        own.commits.insert(from, commitments);
+        self.go_on(entropy)
     }
 
-    /// Names those who sign, once there are enough, and signs first.
+    /// Lets those sign who have nonces left, once they are enough; else asks those for more who have nothing under way.
+    fn go_on(&mut self, entropy: &mut impl FnMut() -> [u8; 32]) -> Vec<Out> {
+        let started = self.start(entropy);
+        if started.is_empty() { self.nudge() } else { started }
+    }
+
+    /// Asks those for more nonces who decided alike and have nothing under way, each once until he answers.
+    fn nudge(&mut self) -> Vec<Out> {
+        let Some(own) = &mut self.own else { return Vec::new() };
+        let idle: Vec<Place> = own.willing.iter().copied().filter(|place| own.is_idle(*place)).collect();
+        own.nudged.extend(&idle);
+        let asked = own.asked;
+        idle.into_iter().map(|place| Out::Send(place, Round::Ask(asked))).collect()
+    }
+
+    /// Names those who sign, once there are enough, and signs first: a share of one's own leaves with the signatures alone.
     fn start(&mut self, entropy: &mut impl FnMut() -> [u8; 32]) -> Vec<Out> {
         let needed = usize::from(self.share.group().threshold()) - 1;
         let Some(own) = &mut self.own else { return Vec::new() };
-        own.signing = None;
         if own.commits.len() < needed {
             return Vec::new();
         }
         let Ok(digests) = digests(&self.escrow, self.seat, &own.asked) else { return Vec::new() };
         let nonces: Result<Vec<Nonces>, _> = digests.iter().map(|_| self.share.commit(&entropy())).collect();
         let Ok(nonces) = nonces else { return Vec::new() };
+        let named: Vec<Place> = own.commits.keys().copied().take(needed).collect();
         let mut signers: BTreeMap<Place, Vec<Commitments>> =
-            own.commits.iter().take(needed).map(|(place, commitments)| (*place, commitments.clone())).collect();
+            named.iter().filter_map(|place| own.commits.remove_entry(place)).collect();
         signers.insert(self.share.place(), nonces.iter().map(Nonces::commitments).collect());
         let asked = hash(&self.escrow, self.seat, &own.asked);
         let list = listed(&signers);
         let session = session_hash(&asked, &list);
         let Ok(mine) = sign(&self.share, nonces, &signers, &digests) else { return Vec::new() };
         let shares = BTreeMap::from([(self.share.place(), mine)]);
-        own.signing = Some(Signing { session, signers: signers.clone(), shares });
-        let me = self.share.place();
-        let others = signers.into_keys().filter(|place| *place != me);
-        let sends: Vec<Out> =
-            others.map(|place| Out::Send(place, Round::Sign { asked, signers: list.clone() })).collect();
-        self.bind().into_iter().chain(sends).collect()
+        own.signing.push(Signing { session, signers, shares });
+        named.into_iter().map(|place| Out::Send(place, Round::Sign { asked, signers: list.clone() })).collect()
     }
 
     fn on_sign(
@@ -355,7 +447,8 @@ impl Rounds {
                 let send = Out::Send(from, Round::Shares { session, shares });
                 self.bind().into_iter().chain([send]).collect()
             }
-            Err(error) => vec![Out::Blame(error.culprit().unwrap_or(from), "a session that cannot be signed")],
+            // Whatever is in it, he who asks has put it there, in whosever name.
+            Err(_) => vec![Out::Blame(from, "a session that cannot be signed")],
         }
     }
 
@@ -368,19 +461,16 @@ impl Rounds {
     ) -> Vec<Out> {
         let Some(own) = &mut self.own else { return Vec::new() };
         let asked = own.asked;
-        let Some(signing) = own.signing.as_mut().filter(|signing| signing.session == session) else {
-            return Vec::new();
-        };
-        if !signing.signers.contains_key(&from) || signing.shares.contains_key(&from) {
-            return Vec::new();
-        }
+        let is_it = |signing: &&mut Signing| signing.session == session && signing.awaits(from);
+        let Some(signing) = own.signing.iter_mut().find(is_it) else { return Vec::new() };
         let Ok(digests) = digests(&self.escrow, self.seat, &asked) else { return Vec::new() };
         if shares.len() != digests.len() {
             return self.refuse(from, "too few or too many shares of signatures", entropy);
         }
         signing.shares.insert(from, shares);
         if signing.shares.len() < signing.signers.len() {
-            return Vec::new();
+            // Others may lack him while somebody holds this up.
+            return if own.commits.is_empty() { Vec::new() } else { self.nudge() };
         }
         let signatures: Result<Vec<CurveSignature>, FrostError> = (digests.iter().enumerate())
             .map(|(at, digest)| {
@@ -391,7 +481,7 @@ impl Rounds {
         match signatures.map(|signatures| self.body(&asked, &signatures)) {
             Ok(Ok(body)) => {
                 self.own = None;
-                vec![Out::Done(Box::new(body))]
+                self.bind().into_iter().chain([Out::Done(Box::new(body))]).collect()
             }
             Err(FrostError::Culprit { place, what }) => self.refuse(place, what, entropy),
             // Nobody is to blame: the others are asked again.
@@ -416,9 +506,9 @@ impl Rounds {
         if let Some(own) = &mut self.own {
             own.refused.insert(place);
             own.commits.remove(&place);
-            own.signing = None;
+            own.signing.retain(|signing| !signing.signers.contains_key(&place));
         }
-        std::iter::once(Out::Blame(place, what)).chain(self.start(entropy)).collect()
+        std::iter::once(Out::Blame(place, what)).chain(self.go_on(entropy)).collect()
     }
 
     /// Asked for whenever shares leave: whoever failed to keep it the first time has to keep it before the second.

@@ -10,7 +10,7 @@ use crate::body::{Body, Extend, HalfSpend, Ruling, Vaults};
 use crate::ids::AuthorId;
 use crate::record::Record;
 use crate::rules::{DISPUTE_MARGIN, LAST_PAYMENT_MARGIN, MAX_EXTENSIONS};
-use crate::trade::{Bid, ChainFacts, Contract, Escrow, Funding, Role, Seat, Spend, SpendPath, Stray};
+use crate::trade::{Bid, ChainFacts, Contract, Draft, Escrow, EscrowError, Funding, Role, Seat, Spend, SpendPath, Stray};
 use crate::turns::in_turn;
 
 /// How many signed halves of one kind a node pins for outputs that no block shows: a party signs again when the funding is
@@ -298,9 +298,10 @@ impl Facts {
         buyers.chain(self.funded.map(|outpoint| (Role::Seller, outpoint)))
     }
 
-    /// Returns the outputs of which anybody says something, each once: first those that are named; then those for which something
-    /// is signed, everybody's first before anybody's second. So nobody hides what others signed for behind what he makes up.
-    pub fn outputs(&self) -> Vec<OutPoint> {
+    /// Returns the outputs of which anybody says something, each once: first those that are named; then those whose spend a party
+    /// says that it saw in a block; then those for which something is signed, everybody's first before anybody's second. So
+    /// nobody hides what others signed for, or what came of his own words, behind what he makes up.
+    pub fn outputs(&self, escrow: &Escrow) -> Vec<OutPoint> {
         let of_halves = |halves: &[HalfSpend]| halves.iter().map(|half| half.vaults.outpoint()).collect::<Vec<_>>();
         let by = |seat: Seat| {
             let rulings = self.rulings.iter().filter(|(by, _)| *by == seat).map(|(_, ruling)| &ruling.vaults);
@@ -312,8 +313,31 @@ impl Facts {
         let owned = owned.flat_map(|(who, theirs)| theirs.into_iter().map(move |outpoint| (who, outpoint)));
         let signed = in_turn(owned, |(who, _)| *who).into_iter().map(|(_, outpoint)| outpoint);
         let mut known = HashSet::new();
-        let all = self.named().map(|(_, outpoint)| outpoint).chain(signed);
+        let named = self.named().map(|(_, outpoint)| outpoint).chain(self.funded_at_home);
+        let all = named.chain(self.ended(escrow)).chain(signed);
         all.filter(|outpoint| known.insert(*outpoint)).collect()
+    }
+
+    /// Returns the outputs that were spent by what a party says that it saw confirmed, as far as somebody signed that spend: two at
+    /// most. A payout by the key of both is told at the feerate of its release, at which programs ask for it.
+    fn ended(&self, escrow: &Escrow) -> Vec<OutPoint> {
+        let said = [self.buyer_closed, self.seller_closed];
+        if said == [None; 2] {
+            return Vec::new(); // what follows hashes two transactions for each half
+        }
+        let is_said = |draft: Result<Draft, EscrowError>| {
+            draft.is_ok_and(|draft| said.contains(&Some(draft.tx.compute_txid())))
+        };
+        let payouts = self.releases.iter().filter(|half| {
+            let by_key = escrow.key_fee(half).and_then(|fee| escrow.key_payout(&half.vaults, fee));
+            is_said(escrow.spend(&half.vaults, half.fee, Role::Buyer)) || is_said(by_key)
+        });
+        let refunds = self.refunds.iter().filter(|half| is_said(escrow.spend(&half.vaults, half.fee, Role::Seller)));
+        let rulings = self.rulings.iter().filter(|(seat, ruling)| {
+            is_said(escrow.ruling(*seat, &ruling.vaults, ruling.to_buyer, ruling.to_seller))
+        });
+        let halves = payouts.chain(refunds).map(|half| &half.vaults);
+        halves.chain(rulings.map(|(_, ruling)| &ruling.vaults)).map(Vaults::outpoint).collect()
     }
 
     /// Tells whether either side called for the arbiter.
@@ -346,7 +370,7 @@ fn add_half(halves: &mut Vec<HalfSpend>, half: HalfSpend, escrow: &impl Deref<Ta
 }
 
 /// Returns the half in a record of the party whose it is to sign, and whom it pays.
-fn half_in(record: &Record, bid: &Bid) -> Option<(Role, HalfSpend)> {
+pub(super) fn half_in(record: &Record, bid: &Bid) -> Option<(Role, HalfSpend)> {
     match (bid.role_of(&record.author())?, Body::decode(record).ok()?) {
         (Role::Seller, Body::Release(release)) if release.trade == bid.trade => Some((Role::Buyer, release.payout)),
         (Role::Buyer, Body::Cancel(cancel)) if cancel.trade == bid.trade => Some((Role::Seller, cancel.refund?)),

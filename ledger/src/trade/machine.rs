@@ -532,16 +532,20 @@ impl Trade {
         facts
     }
 
-    /// Returns whom a party signed these coins over to, or those that they came from, by a half that this node has pinned and
-    /// the ledger does not show. Of both directions the buyer's comes first, as it does where it is shown.
-    pub fn signed_over(&self) -> Option<Role> {
+    /// Returns the half by which a party signed these coins over, or those that they came from, if this node has pinned it and
+    /// the ledger does not show it, with whom it pays. Of both directions the buyer's comes first, as it does where it is shown.
+    pub fn hidden_half(&self) -> Option<&(Role, HalfSpend)> {
         let funding = self.view.funding()?;
         let is_of = |half: &HalfSpend| {
             let mut lineage = self.view.chain.lineage(funding);
             lineage.any(|earlier| earlier.shows(&half.vaults))
         };
-        let about = self.view.facts.hidden.iter().filter(|(_, half)| is_of(half));
-        about.map(|(to, _)| *to).min()
+        self.view.facts.hidden.iter().filter(|(_, half)| is_of(half)).min_by_key(|(to, _)| *to)
+    }
+
+    /// Returns whom it pays: an arbiter rules in no other way.
+    pub fn signed_over(&self) -> Option<Role> {
+        self.hidden_half().map(|(to, _)| *to)
     }
 
     /// Returns the transaction that this side made and keeps, if it spends the funding as it is now, and in this way: after

@@ -8,12 +8,13 @@
 use std::cell::LazyCell;
 use std::ops::Deref;
 
-use crate::body::{Body, Coin, Vaults};
+use crate::body::{Body, Coin, HalfSpend, Vaults};
 use crate::ids::TradeId;
 use crate::ledger::{Ledger, TradeError};
 use crate::record::Record;
 use crate::storage::{Storage, StorageError};
-use crate::trade::{Bid, ChainFacts, Contract, Escrow, Event, Facts, Funding, Spend, View};
+use crate::trade::facts::half_in;
+use crate::trade::{Bid, ChainFacts, Contract, Escrow, Event, Facts, Funding, Role, Spend, View};
 use bitcoin::consensus::{deserialize, serialize};
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -222,6 +223,30 @@ impl Pin {
         let (facts, new) = Facts::gather_new(bid, escrow, &self.facts, records, fundings);
         self.facts.extend(new.into_iter().cloned());
         facts
+    }
+
+    /// Pins the half in a record that another member of this arbiter's group shows: what one of them has seen binds all. Only one
+    /// of outputs that a block shows, for of those there is room for all. Tells whether it is new.
+    pub fn add_shown(&mut self, record: &Record, fundings: &[Funding]) -> bool {
+        let (Some(bid), Some(contract)) = (self.bid(), self.contract()) else { return false };
+        let Some((to, half)) = half_in(record, &bid) else { return false };
+        let is_of_these = fundings.iter().any(|funding| funding.shows(&half.vaults));
+        if !is_of_these || record.header().network != contract.network || record.verify().is_err() {
+            return false;
+        }
+        let escrow = Escrow::new(&contract);
+        if escrow.check_half(&half, to).is_err() {
+            return false;
+        }
+        let known = self.facts.len();
+        self.add(&bid, &&Some(escrow), std::slice::from_ref(record), fundings);
+        self.facts.len() > known
+    }
+
+    /// Returns the record that says a half, with whom it pays.
+    pub fn record_of(&self, half: &(Role, HalfSpend)) -> Option<&Record> {
+        let bid = self.bid()?;
+        self.facts.iter().find(|record| half_in(record, &bid).as_ref() == Some(half))
     }
 
     fn bid(&self) -> Option<Bid> {

@@ -4,10 +4,10 @@ use bitcoin::Transaction;
 use bitcoin::consensus::{deserialize, serialize};
 use exchange_api::{ApiError, Bundle, Code};
 use exchange_ledger::audit::bundle::{
-    BURIED_BY, BundleError, ChainProof, CollectError, Hex, Inclusion, MAX_HEADERS, Message, Part, Verified,
-    anchor_below,
+    BURIED_BY, BundleError, ChainProof, CollectError, Hex, Inclusion, MAX_HEADERS, MAX_TRANSCRIPT, Message, Part,
+    Verified, anchor_below,
 };
-use exchange_ledger::ids::TradeId;
+use exchange_ledger::ids::{AuthorId, TradeId};
 use exchange_ledger::ledger::{Ledger, TradeRecords};
 use exchange_ledger::mail::{Envelope, MAX_ENVELOPES, Said};
 use exchange_ledger::trade::{Contract, Escrow};
@@ -137,7 +137,7 @@ async fn headers(chain: &dyn ChainBackend, from: u32, to: u32) -> Result<Vec<Hex
     Ok(headers)
 }
 
-/// Returns what this node has of the sealed messages of a trade.
+/// Returns what this node has of the sealed messages of a trade; of more than a bundle may hold those between the parties first.
 fn transcript(private: &Private, contract: &Contract) -> Result<Vec<Message>, ApiError> {
     let mut mail = private.outbox().explained()?;
     let second = contract.second_arbiter.as_ref().map(|arbiter| arbiter.author);
@@ -151,7 +151,20 @@ fn transcript(private: &Private, contract: &Contract) -> Result<Vec<Message>, Ap
     let said = private.messages(&contract.trade).explained()?.into_iter().map(|kept| kept.said);
     let hash = contract.hash();
     let of_this = said.chain(under_way).filter(|said| said.address.contract == hash);
-    Ok(of_this.map(|said| Message::from(&said)).collect())
+    Ok(most_of(contract, of_this.map(|said| Message::from(&said)).collect()))
+}
+
+/// Returns as many messages as a bundle may hold, each once, those between the parties first.
+fn most_of(contract: &Contract, mut messages: Vec<Message>) -> Vec<Message> {
+    let is_party = |author: &AuthorId| [contract.buyer, contract.seller].contains(author);
+    let place = |message: &Message| {
+        let is_aside = !(is_party(&message.sender) && is_party(&message.recipient));
+        (is_aside, message.sender, message.recipient, message.epoch, message.seq)
+    };
+    messages.sort_by_key(place);
+    messages.dedup_by_key(|message| place(message));
+    messages.truncate(MAX_TRANSCRIPT);
+    messages
 }
 
 const fn is_of_the_chain(part: Part) -> bool {

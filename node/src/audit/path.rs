@@ -25,7 +25,8 @@ pub struct Paths {
 
 impl Paths {
     /// Follows the coins from all outputs on that somebody names, or for which he signs something: from `most` at most, each of
-    /// which is a look-up. What comes after the first of a way is not counted: each step costs somebody a transaction in a block.
+    /// which is a look-up, and what is left out is [told](Self::is_cut). What comes after the first of a way is not counted: each
+    /// step costs somebody a transaction in a block.
     ///
     /// # Errors
     /// When the chain cannot be asked.
@@ -36,7 +37,7 @@ impl Paths {
         most: usize,
     ) -> Result<Self, ChainError> {
         let mut paths: Vec<(OutPoint, Path)> = Vec::new();
-        for outpoint in facts.outputs().into_iter().take(MAX_OUTPUTS) {
+        for outpoint in facts.outputs(escrow) {
             // What an extension made was met on the way.
             if paths.iter().any(|(_, path)| path.passes(&outpoint)) {
                 continue;

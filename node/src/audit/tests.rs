@@ -243,6 +243,40 @@ async fn no_more_outputs_are_looked_up_than_there_is_room_for() {
     }
 }
 
+/// The seller signs for outputs that he makes up, until not all are looked up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_out_is_told_and_nobody_hides_what_came_of_his_words() {
+    let mut stage = Stage::begin().await;
+    let (real, decoy) = (stage.pays_in(1).await, stage.pays_in(2).await);
+    stage.names(&decoy);
+    let (trade, escrow) = (stage.trade.id(), stage.trade.escrow());
+    let key = stage.trade.author(Role::Seller).trade_key();
+    let makes_up = |stage: &mut Stage, number: u8| {
+        let payout = escrow.half(&stage.trade.vaults(number), sats(1_700), Role::Buyer, &key).unwrap();
+        stage.say(Role::Seller, &Body::Release(Release { trade, payout }));
+    };
+    // With the two that are there they are as many as are looked up.
+    let most = u8::try_from(MAX_OUTPUTS - 2).unwrap();
+    (1..=most).for_each(|number| makes_up(&mut stage, number));
+    let payout = stage.release(real).await;
+    let all = stage.audit().await;
+    let funding = all.trades[0].funding.as_ref().map(|funding| funding.txid.clone());
+    assert_eq!((all.trades[0].not_compared, funding), (None, Some(real.outpoint().txid.to_string())));
+
+    makes_up(&mut stage, most + 1);
+    let one = AuditRequest { chain: true, trade: Some(trade), ..AuditRequest::default() };
+    let alone = run(&stage.ledger, stage.chain.as_ref(), &one, BTreeSet::new()).await.unwrap();
+    for cut in [stage.audit().await, alone] {
+        assert!(cut.ok && cut.evidence.is_empty(), "{cut:?}");
+        assert_eq!((cut.trades[0].not_compared, cut.cut.not_compared), (Some(NotCompared::TooMuch), 1));
+        assert_eq!((cut.trades[0].funding.clone(), cut.sums.unwrap().to_buyers), (None, Sats::ZERO));
+    }
+    stage.say(Role::Buyer, &Body::Closed(Closed { trade, spend: TxId(payout.compute_txid()) }));
+    let facts = stage.ledger.trade(trade).unwrap().facts;
+    let paths = Paths::follow(stage.chain.as_ref(), &escrow, &facts, 2).await.unwrap();
+    assert!(paths.is_cut() && paths.through(&real.outpoint()).is_some());
+}
+
 #[test]
 fn every_trade_has_its_share_of_what_is_looked_up() {
     assert_eq!([1, 100, MAX_TRADES].map(|trades| share(MAX_LOOKUPS, trades)), [MAX_OUTPUTS, MAX_OUTPUTS, 2]);

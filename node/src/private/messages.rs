@@ -2,6 +2,7 @@
 //! to this node's arbiter.
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use exchange_ledger::frost::MAX_MEMBERS;
 use exchange_ledger::ids::{AuthorId, TradeId};
 use exchange_ledger::mail::{Address, MAX_ENVELOPES, Said};
 use exchange_store::{Changes, Namespace, StoreError, Table, Versioned};
@@ -25,8 +26,11 @@ const SHOWN: Table<(TradeId, AuthorId), ReadRow> = Table::new(Namespace::Message
 
 /// How many own messages are handed to peers: more than a user writes in their lifetime.
 const MAX_OUTBOX: usize = 4096;
-/// How many messages of a trade are kept: as many as one of four people can send to, and get from, the three others.
-const MAX_MESSAGES: usize = 6 * MAX_ENVELOPES as usize; // a u32 fits
+/// How many people a trade can have: two parties, and the members of two groups of arbiters.
+const MAX_PEOPLE: usize = 2 + 2 * MAX_MEMBERS;
+/// How many messages of a trade are kept: as many as one of these people can send to, and get from, all others. Whoever read fewer
+/// would not know what he wrote last, and put two messages into one place.
+const MAX_MESSAGES: usize = 2 * MAX_PEOPLE * MAX_ENVELOPES as usize; // a u32 fits
 /// How many messages of each party one party can show in a trade. What a party shows takes no room from the other.
 const MAX_SHOWN: usize = 2 * MAX_ENVELOPES as usize; // a u32 fits
 
@@ -190,4 +194,50 @@ fn is_full(kept: &[Kept], address: &Address) -> bool {
         .iter()
         .filter(|kept| (kept.said.address.sender, kept.said.address.recipient) == (address.sender, address.recipient));
     same.count() >= MAX_ENVELOPES as usize // a u32 fits
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::body::Side;
+    use exchange_ledger::mail::Address;
+    use exchange_ledger::testing::{NETWORK, SampleTrade};
+    use exchange_store::{OpenOptions, Store};
+
+    use super::*;
+
+    #[test]
+    fn all_that_the_members_of_two_groups_write_to_a_party_is_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let private = Private::new(Store::open(directory.path(), OpenOptions::default()).unwrap());
+        let contract = SampleTrade::new(Side::Sell).contract();
+        let members = u8::try_from(2 * MAX_MEMBERS).unwrap();
+        let (mut changes, mut last) = (Changes::new(), Vec::new());
+        for (sender, seq) in (1..=members).flat_map(|sender| (0..MAX_ENVELOPES).map(move |seq| (sender, seq))) {
+            let address = Address {
+                version: 1,
+                network: NETWORK,
+                trade: contract.trade,
+                contract: contract.hash(),
+                sender: AuthorId([sender; 32]),
+                recipient: contract.buyer,
+                epoch: 1,
+                seq,
+                previous: [0; 32],
+                seen: [0; 32],
+                time: 0,
+                commitment: [0; 32],
+            };
+            let said = Said { address, sealed_hash: [0; 32], signature: [0; 64], opening: None };
+            changes = put(changes, &last, &said);
+            let number = last.first().map_or(0, |kept: &Kept| kept.number) + 1;
+            last = vec![Kept { number, said }];
+        }
+        private.store.private().write(changes).unwrap();
+        let kept = private.messages(&contract.trade).unwrap();
+        assert_eq!(kept.len(), usize::from(members) * MAX_ENVELOPES as usize);
+        assert_eq!(kept.last().map(|kept| kept.number), last.first().map(|kept| kept.number));
+        let address = last.remove(0).said.address;
+        let more = Said { address, sealed_hash: [1; 32], signature: [0; 64], opening: None };
+        assert_eq!(private.put_received(&more).unwrap(), Keeping::Full);
+    }
 }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use exchange_api::{ApiError, Code, CreateGroup, GroupAsk, GroupCase, GroupDecision, GroupState, GroupView, Subject};
 use exchange_ledger::body::{Body, GroupAdvert, GroupConfirm, GroupDeal, GroupJoin, GroupStep, GroupTerms, Terms};
-use exchange_ledger::frost::{Asked, DecideError, Decision, Out, Place, Round, Rounds};
+use exchange_ledger::frost::{Asked, DecideError, Decision, Out, Owed, Place, Round, Rounds};
 use exchange_ledger::group::{Group, Outlook, Part, Standing, place};
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 use exchange_ledger::mail::Message;
@@ -284,7 +284,10 @@ impl Trader {
             let members = arbiter.members.clone();
             self.juries.insert(id, Jury { rounds, members, seat, asked_at: None, asked: 0 });
         }
-        self.juries.get_mut(&id).ok_or_else(|| not_mine(id))
+        let owed = self.trades.get(&id).and_then(owed);
+        let jury = self.juries.get_mut(&id).ok_or_else(|| not_mine(id))?;
+        jury.rounds.heed(owed);
+        Ok(jury)
     }
 
     /// Decides a case as a member of its group.
@@ -370,9 +373,10 @@ impl Trader {
         Ok(())
     }
 
-    /// Does what a round asks for, in order; returns what the case's machine must hear.
+    /// Does what a round asks for, in order; returns what the case's machine must hear. A member to whom nothing can be sent, since
+    /// he has had as much as is kept, keeps no other from hearing.
     async fn perform_rounds(&mut self, id: TradeId, outs: Vec<Out>) -> Result<Option<Event>, ApiError> {
-        let mut event = None;
+        let (mut event, mut is_heard, mut unsent) = (None, false, None);
         for out in outs {
             match out {
                 Out::Bind => {
@@ -381,7 +385,13 @@ impl Trader {
                     let (decision, bound) = decided.ok_or_else(|| internal("nothing was decided"))?;
                     self.tools.private.put_decision(&id, decision, bound).explained()?;
                 }
-                Out::Send(to, round) => self.tell_member(id, to, round)?,
+                Out::Send(to, round) => match self.tell_member(id, to, round) {
+                    Ok(()) => is_heard = true,
+                    Err(error) => {
+                        tracing::warn!(%error, trade = %id, "a member of a group is not told");
+                        unsent.get_or_insert(error);
+                    }
+                },
                 // Another member may have put the same together meanwhile.
                 Out::Done(_) if self.is_ruled(id) => {}
                 Out::Done(body) => event = self.publish(id, *body).await?,
@@ -392,9 +402,26 @@ impl Trader {
                     let message = format!("trade {}: {member} of your group sent {what}", id.short());
                     self.tools.events.note(Subject::Trade(id), message);
                 }
+                Out::Heed(record) => {
+                    if self.keep_shown(id, &record) {
+                        event = Some(self.look_again(id)?);
+                        let what = "a member of your group shows that the coins were signed over; look at it again";
+                        self.tools.events.note(Subject::Trade(id), format!("trade {}: {what}", id.short()));
+                    }
+                }
             }
         }
-        Ok(event)
+        match unsent.filter(|_| !is_heard && event.is_none()) {
+            Some(error) => Err(error),
+            None => Ok(event),
+        }
+    }
+
+    /// Keeps the half in a record that another member shows, as if the ledger had shown it here. Tells whether it is new.
+    fn keep_shown(&mut self, id: TradeId, record: &[u8]) -> bool {
+        let (Some(active), Ok(record)) = (self.trades.get_mut(&id), Record::decode(record)) else { return false };
+        let fundings = &active.trade.view().chain().fundings;
+        active.pin.as_mut().is_some_and(|pin| pin.add_shown(&record, fundings))
     }
 
     /// Tells whether the group has ruled about the coins of a case.
@@ -434,6 +461,13 @@ impl Jury {
 
 fn arbiter_at(active: &Active, seat: Seat) -> Option<&Arbiter> {
     active.trade.view().contract.as_ref()?.arbiter(seat)
+}
+
+/// Returns whom a party signed the coins of a case over to, and by which record that not everybody may see.
+fn owed(active: &Active) -> Option<Owed> {
+    let half = active.trade.hidden_half()?;
+    let record = active.pin.as_ref()?.record_of(half)?;
+    Some(Owed { to: half.0, record: record.encode() })
 }
 
 /// Tells whether a group still has to decide a case.

@@ -32,6 +32,9 @@ impl Trader {
                 return;
             }
         };
+        if !is_for(&message, envelope, &self.tools.identity.author()) {
+            return;
+        }
         match self.tools.private.put_received(&Said::new(envelope, &opening)) {
             Ok(keeping) => self.hear(id, &contract, envelope.address.sender, message, keeping).await,
             // It stays in its mailbox, and comes again.
@@ -284,6 +287,21 @@ fn other_party(active: &Active) -> Option<Person> {
     }
 }
 
+/// Tells whether a message in a mailbox that this identity reads is for it. What a party says to a group of arbiters is addressed to
+/// the author of its advert, and for all members; the rounds of a decision are for one of them, and nonces are no other's.
+fn is_for(message: &Message, envelope: &Envelope, me: &AuthorId) -> bool {
+    match message {
+        Message::Round(_) => envelope.address.recipient == *me,
+        Message::Details { .. }
+        | Message::Chat { .. }
+        | Message::Disclosure { .. }
+        | Message::Ask(_)
+        | Message::Reply(_)
+        | Message::FundingProposal(_)
+        | Message::FundingAnswer(_) => true,
+    }
+}
+
 const fn is_arbiter(person: Person) -> bool {
     match person {
         Person::Buyer | Person::Seller => false,
@@ -352,4 +370,47 @@ fn entry(entry: Entry) -> MessageView {
 const fn account(account: Account) -> AccountView {
     let Account { known, not_shown, missing, is_forked } = account;
     AccountView { known, not_shown, missing, is_forked }
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::body::Side;
+    use exchange_ledger::frost::Round;
+    use exchange_ledger::mail::{Address, Entropy};
+    use exchange_ledger::testing::{NETWORK, SampleGroup, SampleTrade};
+    use exchange_ledger::wire::List;
+
+    use super::*;
+
+    /// All members read the mailbox of the author of their advert, and open what is in it.
+    #[test]
+    fn a_round_is_heard_by_him_alone_to_whom_it_is_sent_and_what_people_say_by_all() {
+        let group = SampleGroup::new(2, 3);
+        let contract = SampleTrade::of_group(Side::Sell, &group).contract();
+        let [author, sender] = [0, 1].map(|at: usize| &group.members[at]);
+        assert_eq!(contract.arbiter.author, author.id());
+        let round = Round::Shares { session: [0; 32], shares: List::default() };
+        let chat = Message::Chat { text: "hello".to_owned() };
+        for (message, is_for_all) in [(Message::Round(Box::new(round)), false), (chat, true)] {
+            let address = Address {
+                version: 1,
+                network: NETWORK,
+                trade: contract.trade,
+                contract: contract.hash(),
+                sender: sender.id(),
+                recipient: author.id(),
+                epoch: 1,
+                seq: 0,
+                previous: [0; 32],
+                seen: [0; 32],
+                time: 0,
+                commitment: [0; 32],
+            };
+            let entropy = Entropy { seal: [1; 32], salt: [2; 32] };
+            let sealed = Envelope::seal(address, &contract, &message, entropy, |bytes| sender.sign_bytes(bytes));
+            let (envelope, _) = sealed.unwrap();
+            let hears = [0, 1, 2].map(|at: usize| is_for(&message, &envelope, &group.members[at].id()));
+            assert_eq!(hears, [true, is_for_all, is_for_all]);
+        }
+    }
 }

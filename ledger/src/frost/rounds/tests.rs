@@ -20,6 +20,8 @@ struct Case {
     done: Vec<(Place, Body)>,
     blamed: Vec<(Place, Place)>,
     bound: Vec<Place>,
+    /// Who was shown which record.
+    shown: Vec<(Place, Vec<u8>)>,
     drawn: u64,
 }
 
@@ -30,7 +32,7 @@ impl Case {
         let vaults = trade.vaults(1);
         let members = (0..count).map(|_| None).collect();
         let (mail, done, blamed, bound) = (VecDeque::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut case = Self { group, trade, vaults, members, mail, done, blamed, bound, drawn: 0 };
+        let mut case = Self { group, trade, vaults, members, mail, done, blamed, bound, shown: Vec::new(), drawn: 0 };
         (1..=count).for_each(|place| case.start(place));
         case
     }
@@ -65,6 +67,7 @@ impl Case {
                 Out::Send(to, round) => self.mail.push_back((from, to, round)),
                 Out::Done(body) => self.done.push((from, *body)),
                 Out::Blame(who, _) => self.blamed.push((from, who)),
+                Out::Heed(record) => self.shown.push((from, record)),
             }
         }
     }
@@ -198,6 +201,53 @@ fn who_believes_somebody_else_does_not_sign() {
     case.decide(1, seller, 3);
 }
 
+/// A seller has released, and one has seen it, who cannot sign a split any more. Another is bound to that, and a third, his accomplice,
+/// signs nothing; so without the one who is bound the rest would be too few, and the coins the seller's again in the end.
+#[test]
+fn what_some_have_seen_a_party_sign_they_show_the_others_and_all_rule_for_whom_it_pays() {
+    let mut case = Case::new(3, 5);
+    let (split, buyer) = (case.rule(Verdict::Split(crate::testing::sats(500_000))), case.rule(Verdict::Buyer));
+    for place in [1, 2] {
+        case.decide(place, split, 3);
+        case.deliver();
+    }
+    // The third gives his nonces, and then no shares.
+    case.decide(5, split, 3);
+    case.members[4] = None;
+    case.deliver();
+    assert!(case.done.is_empty());
+    assert_eq!(case.with(2, |it, _| it.is_bound()), Some(true));
+    let decides = |case: &mut Case, place| case.with(place, |it, _| it.decide(buyer, 3, 1..=100, &mut || [1; 32]));
+    assert_eq!(decides(&mut case, 2), Some(Err(DecideError::Bound)));
+
+    let owed = |record: &[u8]| Some(Owed { to: Role::Buyer, record: record.to_vec() });
+    case.with(3, |it, _| it.heed(owed(b"a release")));
+    case.decide(3, buyer, 3);
+    case.deliver();
+    assert_eq!(case.shown, [1, 2, 4].map(|place| (place, b"a release".to_vec())));
+    for place in [1, 2, 4] {
+        case.with(place, |it, _| it.heed(owed(b"a release")));
+    }
+    // What they decided before they sign no more, and whoever still asks for it is shown why.
+    for place in [1, 2] {
+        assert_eq!(case.with(place, |it, _| it.again(3)), Some(Vec::new()));
+    }
+    let asked = split.asked(&case.trade.escrow(), Seat::First, 3).unwrap();
+    let told = case.with(4, |it, _| it.hear(5, Round::Ask(asked), &mut || [1; 32])).unwrap();
+    assert_eq!(told, [Out::Send(5, Round::Show { record: List::new(b"a release".to_vec()).unwrap() })]);
+    for place in [1, 2] {
+        case.decide(place, buyer, 3);
+        case.deliver();
+    }
+    assert_eq!(case.trade.escrow().check_ruling(Seat::First, case.ruling()), Ok(()));
+    assert_eq!((case.ruling().to_seller, case.blamed.len()), (Sats::ZERO, 0));
+    // More time is nothing against anybody.
+    let extension = Decision::Extend { vaults: case.trade.vaults(2) };
+    case.decide(4, extension, 3);
+    let mut asked = case.mail.iter().map(|(.., round)| round);
+    assert!(asked.any(|round| matches!(round, Round::Ask(Asked::Extension { .. }))));
+}
+
 /// A bond leaves alone, or an extension is buried, and a reorganisation takes that back.
 #[test]
 fn who_is_bound_stays_so_when_the_coins_change_and_come_back() {
@@ -246,6 +296,27 @@ fn nobody_signs_at_a_fee_that_he_does_not_bear() {
         case.take(2, decided.unwrap().unwrap());
         let commits = case.mail.iter().any(|(from, _, round)| *from == 2 && matches!(round, Round::Commit { .. }));
         assert_eq!(commits, is_borne, "of 90 sat/vB he bears {highest}");
+    }
+}
+
+/// The one's chain shows other fees than the other's, and neither bears what the other asks for.
+#[test]
+fn who_pay_otherwise_meet_at_what_both_bear() {
+    for again in [1, 2] {
+        let mut case = Case::new(2, 2);
+        let decision = case.rule(Verdict::Buyer);
+        for (place, feerate, borne) in [(1, 3, 1..=22), (2, 30, 7..=100)] {
+            let decided = case.with(place, |it, _| it.decide(decision, feerate, borne, &mut || [1; 32]));
+            case.take(place, decided.unwrap().unwrap());
+            case.deliver();
+        }
+        assert!(case.done.is_empty());
+        let outs = case.with(again, |it, _| it.again(3)).unwrap();
+        case.take(again, outs);
+        case.deliver();
+        let nearest = if again == 1 { 22 } else { 7 };
+        let expected = case.trade.escrow().divide(Seat::First, &case.vaults, Verdict::Buyer, nearest).unwrap();
+        assert_eq!((case.ruling().to_buyer, case.ruling().to_seller), expected);
     }
 }
 
@@ -362,6 +433,61 @@ fn a_liar_is_named_and_the_others_go_on_without_him() {
     }
 }
 
+/// He gives his nonces at once, whenever he is asked, and never signs.
+#[test]
+fn who_is_silent_when_he_is_to_sign_holds_nobody_up_and_binds_nobody() {
+    let [there, silent] = [false, true];
+    for (threshold, count, others) in [
+        (2, 3, vec![(3, silent), (2, there)]),
+        (3, 5, vec![(4, silent), (5, silent), (2, there), (3, there)]),
+        (3, 5, vec![(2, there), (5, silent), (3, there)]),
+    ] {
+        let mut case = Case::new(threshold, count);
+        let decision = case.rule(Verdict::Buyer);
+        case.decide(1, decision, 3);
+        case.deliver();
+        for (place, is_silent) in others {
+            assert_eq!(case.with(1, |it, _| it.is_bound()), Some(false));
+            case.decide(place, decision, 3);
+            if is_silent {
+                case.members[usize::from(place) - 1] = None;
+            }
+            case.deliver();
+        }
+        assert_eq!(case.trade.escrow().check_ruling(Seat::First, case.ruling()), Ok(()));
+        assert_eq!((case.with(1, |it, _| it.is_bound()), case.blamed.len()), (Some(true), 0));
+    }
+}
+
+/// Each time those who were to sign with him are asked again, and no more than some messages are kept for anybody.
+#[test]
+fn who_brings_other_nonces_for_ever_is_waited_for_no_more() {
+    let mut case = Case::new(3, 5);
+    let decision = case.rule(Verdict::Buyer);
+    case.decide(1, decision, 3);
+    case.deliver();
+    for place in [2, 5] {
+        case.decide(place, decision, 3);
+    }
+    case.members[4] = None;
+    case.deliver();
+    let (escrow, liar) = (case.trade.escrow(), case.rounds(5));
+    let asked = hash(&escrow, Seat::First, &decision.asked(&escrow, Seat::First, 3).unwrap());
+    let mut heeded = 0;
+    for draw in 0..50 {
+        let commitments = List::new(vec![liar.share.commit(&[draw; 32]).unwrap().commitments()]).unwrap();
+        let round = Round::Commit { asked, commitments };
+        let outs = case.with(1, |it, entropy| it.hear(5, round, &mut || entropy())).unwrap();
+        heeded += u8::from(!outs.is_empty());
+        case.take(1, outs);
+        case.deliver();
+    }
+    assert_eq!((heeded, case.done.len()), (MAX_RENEWALS, 0));
+    case.decide(3, decision, 3);
+    case.deliver();
+    assert_eq!(case.trade.escrow().check_ruling(Seat::First, case.ruling()), Ok(()));
+}
+
 /// What others send cannot make a member sign twice by the same nonces, or something else.
 #[test]
 fn hostile_rounds_change_nothing() {
@@ -405,7 +531,12 @@ fn hostile_rounds_change_nothing() {
         [Out::Bind, Out::Send(1, Round::Shares { .. })]
     ));
     let third = vec![signer(1, &[other]), signer(2, &fresh), signer(3, &[other])];
-    assert!(matches!(&sign(1, hash, third)[..], [Out::Send(1, Round::Commit { .. })]));
+    let again = sign(1, hash, third);
+    let [Out::Send(1, Round::Commit { commitments, .. })] = &again[..] else { panic!("{again:?}") };
+    // What he says that another gave is his own word.
+    let none = Commitments { hiding: super::super::Point([0; 33]), ..other };
+    let forged = vec![signer(1, &[other]), signer(2, commitments), signer(3, &[none])];
+    assert!(matches!(&sign(1, hash, forged)[..], [Out::Blame(1, _)]));
     assert!(first.hear(1, Round::Ask(asked), &mut || [1; 32]).is_empty());
 }
 

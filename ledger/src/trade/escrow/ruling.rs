@@ -32,6 +32,13 @@ pub enum Verdict {
     Split(Sats),
 }
 
+impl Verdict {
+    /// Tells whether it believes this party alone.
+    pub const fn is_for(self, party: Role) -> bool {
+        matches!((self, party), (Self::Buyer, Role::Buyer) | (Self::Seller, Role::Seller))
+    }
+}
+
 impl Escrow {
     fn arbiter_of(&self, seat: Seat) -> Result<XOnlyPublicKey, EscrowError> {
         self.arbiter_key(seat).ok_or(EscrowError::NoArbiter)

@@ -219,10 +219,48 @@ fn nobody_hides_what_others_sign_for_behind_what_he_makes_up() {
         ..Facts::default()
     };
     // Named; then the first and the second of seller, buyer, first and second arbiter; then what is left of the seller's.
-    assert_eq!(facts.outputs(), [1, 2, 7, 8, 3, 6, 9, 4, 5].map(at));
+    assert_eq!(facts.outputs(case.escrow()), [1, 2, 7, 8, 3, 6, 9, 4, 5].map(at));
     let bonded = Facts { funded: Some(at(2)), buyer_funded: vec![at(1), at(2)], ..facts };
-    assert_eq!(bonded.outputs()[..4], [1, 2, 7, 8].map(at));
-    assert!(Facts::default().outputs().is_empty());
+    assert_eq!(bonded.outputs(case.escrow())[..4], [1, 2, 7, 8].map(at));
+    assert!(Facts::default().outputs(case.escrow()).is_empty());
+    let moved = Facts { funded: Some(at(2)), funded_at_home: Some(at(1)), ..Facts::default() };
+    assert_eq!(moved.outputs(case.escrow()), [2, 1].map(at));
+}
+
+/// A seller has released, and signed for many others before. What came of it the buyer says, if his node saw it.
+#[test]
+fn nobody_hides_what_came_of_his_words_behind_what_he_makes_up() {
+    let mut case = Case::new();
+    let trade = case.trade.clone();
+    let at = |number: u8| trade.vaults(number).outpoint();
+    let [releases, refunds] =
+        [Role::Buyer, Role::Seller].map(|to| (1..=9).map(|number| case.half(number, to)).collect::<Vec<_>>());
+    let rulings: Vec<_> =
+        (1..=9).map(|number| (Seat::First, case.ruling(Seat::First, number, Verdict::Buyer))).collect();
+    let (escrow, (payout, refund, (seat, ruling))) = (case.escrow(), (&releases[5], &refunds[6], &rulings[7]));
+    let by_key = escrow.key_payout(&payout.vaults, escrow.key_fee(payout).unwrap());
+    for (draft, number) in [
+        (escrow.spend(&payout.vaults, payout.fee, Role::Buyer), 6),
+        (by_key, 6),
+        (escrow.spend(&refund.vaults, refund.fee, Role::Seller), 7),
+        (escrow.ruling(*seat, &ruling.vaults, ruling.to_buyer, ruling.to_seller), 8),
+    ] {
+        let spend = Some(draft.unwrap().tx.compute_txid());
+        let signed = Facts {
+            funded: Some(at(9)),
+            releases: releases.clone(),
+            refunds: refunds.clone(),
+            rulings: rulings.clone(),
+            ..Facts::default()
+        };
+        assert_eq!(signed.outputs(escrow)[..3], [9, 1, 2].map(at));
+        for closed in [
+            Facts { buyer_closed: spend, ..signed.clone() },
+            Facts { seller_closed: spend, ..signed.clone() },
+        ] {
+            assert_eq!(closed.outputs(escrow)[..3], [9, number, 1].map(at));
+        }
+    }
 }
 
 #[test]

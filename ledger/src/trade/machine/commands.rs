@@ -163,11 +163,8 @@ impl Trade {
     pub(super) fn rule(&self, verdict: Verdict, feerate: u64) -> Result<Effect, Refusal> {
         let phase = self.phase();
         self.check(Action::Rule, phase)?;
-        match (self.signed_over(), verdict) {
-            (None, Verdict::Buyer | Verdict::Seller | Verdict::Split(_))
-            | (Some(Role::Buyer), Verdict::Buyer)
-            | (Some(Role::Seller), Verdict::Seller) => {}
-            (Some(to), Verdict::Buyer | Verdict::Seller | Verdict::Split(_)) => return Err(Refusal::SignedOver { to }),
+        if let Some(to) = self.signed_over().filter(|to| !verdict.is_for(*to)) {
+            return Err(Refusal::SignedOver { to });
         }
         let not_allowed = || Refusal::NotAllowed { action: Action::Rule, role: self.role, phase };
         let (seat, vaults) = self.case().ok_or_else(not_allowed)?;

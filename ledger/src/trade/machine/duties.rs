@@ -102,7 +102,13 @@ impl Trade {
         if let (Phase::Ruled, Some((seat, ruling))) = (phase, self.view.ruling()) {
             let gets = if self.role == Role::Buyer { ruling.to_buyer } else { ruling.to_seller };
             if is_open(*seat) && gets > Sats::ZERO && !is_agreed {
-                duties.push(match self.kept(SpendPath::Ruling) {
+                // The second arbiter may have ruled before the first, and this side completed that.
+                let prescribed = self.escrow.as_ref().and_then(|escrow| {
+                    let draft = escrow.ruling(*seat, &ruling.vaults, ruling.to_buyer, ruling.to_seller);
+                    Some(draft.ok()?.tx.compute_txid())
+                });
+                let kept = self.kept(SpendPath::Ruling).filter(|tx| Some(tx.compute_txid()) == prescribed);
+                duties.push(match kept {
                     Some(tx) => Effect::Broadcast(tx),
                     None => Effect::CompleteRuling { seat: *seat, ruling: ruling.clone() },
                 });

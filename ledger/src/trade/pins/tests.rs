@@ -1,7 +1,7 @@
 //! A counterparty who makes the public records of a funded trade vanish.
 
 use crate::body::{Body, Cancel, Dispute, Funded, HalfSpend, PaymentSent, Release, Side};
-use crate::record::Header;
+use crate::record::{HEADER_LEN, Header};
 use crate::storage::MemoryStorage;
 use crate::testing::{EPOCH, NETWORK, SampleTrade, admit_all, ledger, sats};
 use crate::trade::{
@@ -516,6 +516,45 @@ fn a_half_that_only_an_arbiter_has_kept_leaves_him_his_case() {
             assert_eq!((done.phase(), rule(&mut done, verdict).is_err()), (Phase::Ruled, true));
         }
     }
+}
+
+/// It is in the ledger of none but one member of a group, who shows it to the others.
+#[test]
+fn a_half_that_another_member_shows_counts_as_if_this_node_had_seen_it() {
+    let mut trade = SampleTrade::new(Side::Sell); // the maker sells
+    let (id, escrow, seller) = (trade.id(), trade.escrow(), trade.maker.clone());
+    let [payout, elsewhere] = [1, 2].map(|number| {
+        let vaults = trade.vaults(number);
+        escrow.half(&vaults, sats(1_700), Role::Buyer, &seller.trade_key()).unwrap()
+    });
+    let bad = HalfSpend { fee: sats(1_701), ..payout.clone() };
+    let body = |payout: &HalfSpend| Body::Release(Release { trade: id, payout: payout.clone() });
+    let says = |payout: &HalfSpend| seller.clone().write(&body(payout));
+    let dispute = trade.taker.write(&Body::Dispute(Dispute { trade: id }));
+    let said = [trade.records(), vec![dispute]].concat();
+    let (mut pin, fundings) = (pinned(&said, &trade), funded(&trade, 200).fundings);
+    let good = says(&payout);
+    let by_another = trade.taker.write(&body(&payout));
+    let mut forged = good.encode();
+    forged[HEADER_LEN] ^= 1;
+    let forged = Record::decode(&forged).unwrap();
+    for refused in [by_another, says(&elsewhere), says(&bad), forged] {
+        assert!(!pin.add_shown(&refused, &fundings), "{refused:?}");
+    }
+    assert!(!pin.add_shown(&good, &[]), "no block shows these coins");
+    assert!(pin.add_shown(&good, &fundings) && !pin.add_shown(&good, &fundings), "once");
+    assert_eq!(pin.record_of(&(Role::Buyer, payout.clone())), Some(&good));
+    assert_eq!(pin.record_of(&(Role::Seller, payout.clone())), None);
+
+    let mut public = ledger();
+    admit_all(&mut public, &said);
+    let known = look(&public, id, Some(&pin)).unwrap().unwrap();
+    let mut arbiter = Trade::seated(known.bid.clone(), Seat::First);
+    arbiter.handle(known.event()).unwrap();
+    arbiter.handle(Event::Chain(funded(&trade, 200))).unwrap();
+    assert_eq!((arbiter.phase(), arbiter.hidden_half()), (Phase::Disputed, Some(&(Role::Buyer, payout))));
+    let refused = arbiter.handle(Event::Rule { verdict: Verdict::Seller, feerate: 10 });
+    assert_eq!(refused, Err(Refusal::SignedOver { to: Role::Buyer }));
 }
 
 /// The same half in a record of another log, as an honest seller may write it after a restore.

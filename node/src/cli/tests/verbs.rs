@@ -586,6 +586,12 @@ fn a_trade_that_was_not_compared_is_not_called_well() {
     let strict = node.run(&["audit", "--chain", "--strict"]);
     assert_eq!(strict.exit, 1);
     assert!(strict.err.contains("not compared with the chain: 2 trades"), "{strict:?}");
+    // Who asks about it alone is not told that nothing is wrong.
+    let alone = node.run(&["audit", "--chain", "--trade", TRADE]);
+    assert_eq!(alone.exit, 1);
+    for told in [&alone.out, &alone.err] {
+        assert!(told.contains("look up the address of its escrow by other means"), "{alone:?}");
+    }
 }
 
 #[test]

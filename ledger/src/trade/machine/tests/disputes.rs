@@ -382,6 +382,30 @@ fn the_first_arbiters_ruling_counts_before_the_seconds() {
     assert!(effects.iter().any(|effect| matches!(effect, Effect::CompleteRuling { seat: Seat::First, .. })));
 }
 
+/// The second arbiter is the seller's accomplice, and gives the buyer a crumb, which his node takes; then the first rules.
+#[test]
+fn the_ruling_that_counts_is_completed_though_another_was_before() {
+    let mut case = Case::new();
+    let [crumb, all] = [(Seat::Second, Verdict::Split(sats(100_000))), (Seat::First, Verdict::Buyer)]
+        .map(|(seat, verdict)| (seat, case.ruling(seat, verdict)));
+    let completes = |(seat, ruling): &(Seat, Ruling)| Effect::CompleteRuling { seat: *seat, ruling: ruling.clone() };
+    let key = case.trade.author(Role::Buyer).trade_key();
+    let [first, then] = [&crumb, &all].map(|(seat, ruling)| {
+        let draft = case.escrow.complete_ruling(*seat, ruling, Role::Buyer, &key);
+        draft.unwrap().tx
+    });
+    case.facts.rulings.push(crumb.clone());
+    let (mut buyer, effects) = case.party(Role::Buyer, T1B);
+    assert!(effects.contains(&completes(&crumb)), "{effects:?}");
+    let effects = buyer.handle(Event::SpendBuilt(first.clone())).unwrap();
+    assert!(effects.contains(&Effect::Broadcast(first.clone())), "{effects:?}");
+    case.facts.rulings.push(all.clone());
+    let (mut buyer, effects) = case.see(buyer, T1B);
+    assert!(effects.contains(&completes(&all)) && !effects.contains(&Effect::Broadcast(first)), "{effects:?}");
+    let effects = buyer.handle(Event::SpendBuilt(then.clone())).unwrap();
+    assert!(effects.contains(&Effect::Broadcast(then)), "{effects:?}");
+}
+
 #[test]
 fn a_kept_ruling_is_sent_again_and_a_release_is_better_for_the_buyer() {
     let mut case = Case::new();
