@@ -134,6 +134,31 @@ async fn what_no_peer_takes_is_not_heard_of_and_may_be_sent_later() {
     assert!(matches!(status, OutpointStatus::Unspent { height: Some(104), .. }), "{status:?}");
 }
 
+/// Peers do not tell again what waits in their pools. What is owed is offered at once, and what its owner knew to wait is shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_restart_what_is_owed_is_offered_without_a_wait_and_what_was_known_to_wait_counts() {
+    let light = Light::start().await;
+    light.chain.mine(101, ANYONE.to_p2wsh()).await.unwrap();
+    let tx = coinbase_spend(&light.chain.block_at(1).await.unwrap().unwrap(), Amount::from_sat(1_000));
+    light.chain.broadcast(&tx).await.unwrap();
+    let again = open(&light.node, Network::Regtest).await.unwrap();
+    let (owed, coin) = (std::slice::from_ref(&tx), OutPoint { txid: tx.compute_txid(), vout: 0 });
+    let offered = timeout(std::time::Duration::from_secs(10), again.offer(owed)).await.expect("nobody is waited for");
+    assert!(!offered.unwrap(), "nobody has told of it");
+    again.recall(&tx);
+    assert!(again.offer(owed).await.unwrap());
+    let status = || again.outpoint(coin, ANYONE.to_p2wsh(), 102);
+    let waits = status().await.unwrap();
+    assert!(matches!(waits, OutpointStatus::Unspent { height: None, .. }), "{waits:?}");
+    light.chain.mine(1, ScriptBuf::new_op_return([0; 4])).await.unwrap();
+    let confirmed = async {
+        while !matches!(status().await, Ok(OutpointStatus::Unspent { height: Some(102), .. })) {
+            sleep(LOOK_AGAIN).await;
+        }
+    };
+    timeout(PATIENCE, confirmed).await.expect("a block holds it");
+}
+
 /// A node of another network hangs up, and a client without peers says whom it asked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_peer_of_its_network_a_light_client_does_not_start() {

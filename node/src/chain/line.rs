@@ -1,11 +1,11 @@
 //! For tests: a line to the embedded chain, which counts what is asked over it and can fail.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bitcoin::block::Header;
-use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction};
+use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, Txid};
 
 use super::kernel::KernelChain;
 use super::{BlockRef, ChainBackend, ChainError, Follower, OutpointStatus};
@@ -20,6 +20,8 @@ pub struct Line {
     pub broken: Option<OutPoint>,
     /// The output about which the answer is nonsense.
     pub garbled: Option<OutPoint>,
+    /// What it was told to have waited.
+    pub recalled: Mutex<Vec<Txid>>,
     asked: AtomicUsize,
 }
 
@@ -31,6 +33,7 @@ impl Line {
             down: AtomicBool::new(false),
             broken: None,
             garbled: None,
+            recalled: Mutex::default(),
             asked: AtomicUsize::new(0),
         }
     }
@@ -89,6 +92,10 @@ impl ChainBackend for Line {
 
     async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
         self.chain.broadcast_package(txs).await
+    }
+
+    fn recall(&self, tx: &Transaction) {
+        self.recalled.lock().expect("nothing panics while it holds the list").push(tx.compute_txid());
     }
 
     async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError> {

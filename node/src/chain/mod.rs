@@ -213,8 +213,8 @@ pub enum ChainError {
     },
     /// No peer asked for the transaction. Nobody can tell whether they have it, or refused it before.
     #[error(
-        "no peer asked for transaction {txid}: they have it already, or refused it lately; it is offered again, so do not send \
-         another in its place"
+        "transaction {txid} is offered to peers again and again, and none has asked for it: they have it already, or refused it \
+         lately; do not send another in its place"
     )]
     Unasked {
         /// The transaction.
@@ -322,6 +322,21 @@ pub trait ChainBackend: Send + Sync + 'static {
 
     /// Hands a parent and the child that pays for it to the network, together.
     async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError>;
+
+    /// Hands to the network what is owed to it until a block holds it: a transaction, or a parent and the child that pays for it.
+    /// Unlike [`Self::broadcast`] it waits for nobody who is to tell that he took it: followers hear of that. Tells whether it is
+    /// known to wait in a pool, or to be in a block.
+    async fn offer(&self, txs: &[Transaction]) -> Result<bool, ChainError> {
+        match txs {
+            [tx] => self.broadcast(tx).await?,
+            package => self.broadcast_package(package).await?,
+        }
+        Ok(true)
+    }
+
+    /// Hears of a transaction that waited in a pool when this node was stopped, as its owner knows, and that nothing in the chain
+    /// has settled since. Where nobody can be asked what waits, it counts as waiting.
+    fn recall(&self, _tx: &Transaction) {}
 
     /// Estimates the feerate for confirmation within `blocks`; never below the relay minimum.
     async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError>;

@@ -321,18 +321,36 @@ impl WalletHandle {
     /// # Errors
     /// What the chain says.
     pub async fn broadcast(&self, tx: &Transaction) -> Result<(), WalletError> {
-        if let Err(error) = self.chain.broadcast(tx).await {
-            let parent = tx.compute_txid();
-            let package = self.ask(|reply| Command::PackageOf { parent, reply }).await?;
-            return match (&error, package) {
-                // One for which no peer asks may have been refused before, and the child with it never offered.
-                (ChainError::Refused { .. } | ChainError::Unasked { .. } | ChainError::Unheard { .. }, Some(_)) => {
-                    self.broadcast_with_parent(parent).await
-                }
-                (_, _) => Err(error.into()),
-            };
+        let sent = self.chain.broadcast(tx).await;
+        self.note_sent(tx, sent.map(|()| true)).await
+    }
+
+    /// Hands to the network what is owed to it until a block holds it, as [`Self::broadcast`] does, but waits for nobody who is to
+    /// tell that he took it; it counts once somebody told.
+    ///
+    /// # Errors
+    /// What the chain says.
+    pub async fn offer(&self, tx: &Transaction) -> Result<(), WalletError> {
+        let offered = self.chain.offer(std::slice::from_ref(tx)).await;
+        self.note_sent(tx, offered).await
+    }
+
+    /// Counts what the network has, and helps what it refused by the child that was built for it.
+    async fn note_sent(&self, tx: &Transaction, sent: Result<bool, ChainError>) -> Result<(), WalletError> {
+        let error = match sent {
+            Ok(true) => return self.ask(|reply| Command::Seen { tx: tx.clone(), reply }).await,
+            Ok(false) => return Ok(()),
+            Err(error) => error,
+        };
+        let parent = tx.compute_txid();
+        let package = self.ask(|reply| Command::PackageOf { parent, reply }).await?;
+        match (&error, package) {
+            // One for which no peer asks may have been refused before, and the child with it never offered.
+            (ChainError::Refused { .. } | ChainError::Unasked { .. } | ChainError::Unheard { .. }, Some(_)) => {
+                self.broadcast_with_parent(parent).await
+            }
+            (_, _) => Err(error.into()),
         }
-        self.ask(|reply| Command::Seen { tx: tx.clone(), reply }).await
     }
 
     /// Forgets a built transaction and frees its inputs. Whoever else holds the transaction can still broadcast it.

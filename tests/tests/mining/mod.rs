@@ -119,6 +119,14 @@ impl<B: ChainBackend> ChainBackend for Mining<B> {
         self.arrive(txs).await
     }
 
+    async fn offer(&self, txs: &[Transaction]) -> Result<bool, ChainError> {
+        self.backend.offer(txs).await
+    }
+
+    fn recall(&self, tx: &Transaction) {
+        self.backend.recall(tx);
+    }
+
     async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError> {
         self.backend.fee_rate(blocks).await
     }

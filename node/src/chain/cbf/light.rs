@@ -65,6 +65,8 @@ pub(super) struct State {
     pub pool: Pool,
     /// What was offered and nobody asked for.
     unasked: VecDeque<Txid>,
+    /// What is being offered while somebody waits for its echo.
+    pub offered: HashSet<Txid>,
     /// What peers are asked to tell of. Bounded by what followers may watch.
     scripts: HashSet<ScriptBuf>,
 }
@@ -96,6 +98,7 @@ impl Light {
             filters: Filters::default(),
             pool: Pool::default(),
             unasked: VecDeque::new(),
+            offered: HashSet::new(),
             scripts: HashSet::new(),
         };
         Self {

@@ -5,9 +5,11 @@
 //! - The pool is what was sent from here and what a peer told of, signed or not. It is never counted as more than a notice,
 //!   and of what spends an escrow only what its keys signed and what is due (`specs/escrow.md`).
 //! - Peers give no reason when they do not take a transaction. One that was sent and that no other connection tells of
-//!   within [`ECHO`] was refused, or waits in pools that nobody shows: [`ChainError::Unheard`]. One that nobody even asks for
-//!   is with them already, or was refused lately: [`ChainError::Unasked`]. Either counts as nothing, and coins stay set aside
-//!   for it. A child that is not heard of counts as refused: a dearer one may take its place.
+//!   within half a minute was refused, or waits in pools that nobody shows: [`ChainError::Unheard`]. One that nobody even asks
+//!   for is with them already, or was refused lately: [`ChainError::Unasked`]. Either counts as nothing, and coins stay set
+//!   aside for it. A child that is not heard of counts as refused: a dearer one may take its place.
+//! - After a restart nobody tells again what waits. What its owner knew to wait counts so until a block shows otherwise
+//!   ([`ChainBackend::recall`]); all else that is owed is offered at once, and counts when it is heard of.
 //! - A child goes out with its parent unless a block holds that: peers who dropped the parent, or never took it because it
 //!   pays too little by itself, ask the client for it once they have the child.
 //! - A fee rate is guessed from what the last blocks paid.
@@ -15,12 +17,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
+use bip157::Package;
 use bitcoin::block::Header;
 use bitcoin::constants::genesis_block;
-use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, Txid};
+use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -30,13 +32,12 @@ use light::{Light, SILENCE};
 
 mod filters;
 mod light;
+mod offers;
 mod pool;
 mod source;
 mod touch;
 
 const NAME: &str = "cbf";
-/// How long a transaction may take from one peer back to us over another connection: peers hold it back for some seconds.
-const ECHO: Duration = Duration::from_secs(30);
 /// How many of the last blocks tell what confirmation costs.
 const FEE_BLOCKS: u32 = 3;
 /// The highest least feerate that a peer can talk us into: what full pools asked for in dear weeks.
@@ -78,62 +79,23 @@ impl CbfChain {
         Ok(chain)
     }
 
-    /// Waits until a peer tells of a transaction.
-    async fn heard(&self, txid: Txid) {
-        let mut changes = self.light.changes.subscribe();
-        while !self.is_known(&txid) {
-            changes.changed().await.expect("the sender lives as long as this value");
-        }
+    /// Tells whether a block holds a parent: then its child is offered alone. That it was seen in a pool once says nothing: peers
+    /// drop what pays too little.
+    fn is_settled(&self, tx: &Transaction) -> bool {
+        self.light.state().pool.was_confirmed(&tx.compute_txid())
     }
+}
 
-    fn is_known(&self, txid: &Txid) -> bool {
-        let state = self.light.state();
-        state.pool.get(txid).is_some() || state.pool.was_confirmed(txid)
-    }
+/// Returns a parent and its child as they are offered.
+fn package(parent: &Transaction, child: &Transaction) -> Result<Package, ChainError> {
+    let package = Package::new_one_parent_one_child(parent.clone(), child.clone());
+    package.map_err(|error| ChainError::Refused { txid: child.compute_txid(), reason: error.to_string() })
+}
 
-    /// Takes a transaction that peers have taken into the pool.
-    fn keep(&self, tx: &Transaction) {
-        let mut state = self.light.state();
-        let height = state.shown.tip().height;
-        state.pool.put(tx.clone(), height);
-        drop(state);
-        self.light.changes.send_modify(|count| *count += 1);
-    }
-
-    /// Offers a transaction, or a parent and the child that pays for it, and waits for the echo of the last of them.
-    async fn send(&self, txs: &[Transaction], package: bip157::Package) -> Result<(), ChainError> {
-        let Some((last, parents)) = txs.split_last() else { return Ok(()) };
-        let txid = last.compute_txid();
-        let spent = txs.iter().flat_map(|tx| &tx.input).map(|input| input.previous_output).collect();
-        self.light.listen(Vec::new(), spent).await?;
-        self.light.can_hear().await;
-        let requester = self.light.requester()?;
-        // Of a package the parent is asked for, by those who do not have it.
-        let was_asked = tokio::select! {
-            () = self.heard(txid) => true,
-            asked = timeout(ECHO, requester.submit_package(package)) => match asked {
-                Ok(Ok(_)) => true,
-                Ok(Err(error)) => return Err(self.light.unreachable(error)),
-                Err(_) => false,
-            },
-        };
-        if !was_asked && parents.is_empty() {
-            self.light.state().note_unasked(txid);
-            return Err(ChainError::Unasked { txid });
-        }
-        let patience = if was_asked { ECHO } else { Duration::ZERO };
-        if timeout(patience, self.heard(txid)).await.is_err() {
-            if parents.is_empty() {
-                self.light.state().note_unasked(txid);
-                return Err(ChainError::Unheard { txid, waited_s: ECHO.as_secs() });
-            }
-            let reason = format!("no other peer has told of it within {} s", ECHO.as_secs());
-            return Err(ChainError::Refused { txid, reason });
-        }
-        // Whoever took the child has what it stands on.
-        parents.iter().for_each(|parent| self.keep(parent));
-        Ok(())
-    }
+/// Returns the error of a package of another size than peers take.
+fn no_package(txs: &[Transaction]) -> ChainError {
+    let reason = format!("a package of {} transactions; a light client sends a parent and its child", txs.len());
+    ChainError::Invalid { backend: NAME, reason }
 }
 
 #[async_trait]
@@ -207,8 +169,8 @@ impl ChainBackend for CbfChain {
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
         let txid = tx.compute_txid();
-        let package = bip157::Package::new_single(tx.clone());
-        if self.is_known(&txid) {
+        let package = Package::new_single(tx.clone());
+        if self.light.is_known(&txid) {
             self.light.resend(package);
             return Ok(());
         }
@@ -217,28 +179,37 @@ impl ChainBackend for CbfChain {
             self.light.resend(package);
             return Err(ChainError::Unasked { txid });
         }
-        self.send(std::slice::from_ref(tx), package).await
+        self.light.send(std::slice::from_ref(tx), package).await
     }
 
     async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
-        let [parent, child] = txs else {
-            let reason =
-                format!("a package of {} transactions; a light client sends a parent and its child", txs.len());
-            return Err(ChainError::Invalid { backend: NAME, reason });
-        };
-        let is_settled = self.light.state().pool.was_confirmed(&parent.compute_txid());
-        if is_settled {
+        let [parent, child] = txs else { return Err(no_package(txs)) };
+        if self.is_settled(parent) {
             return self.broadcast(child).await;
         }
-        // That the parent was seen once says nothing: peers drop what pays too little.
-        let txid = child.compute_txid();
-        let package = bip157::Package::new_one_parent_one_child(parent.clone(), child.clone());
-        let package = package.map_err(|error| ChainError::Refused { txid, reason: error.to_string() })?;
-        if self.is_known(&txid) {
+        let package = package(parent, child)?;
+        if self.light.is_known(&child.compute_txid()) {
             self.light.resend(package);
             return Ok(());
         }
-        self.send(txs, package).await
+        self.light.send(txs, package).await
+    }
+
+    async fn offer(&self, txs: &[Transaction]) -> Result<bool, ChainError> {
+        match txs {
+            [tx] => self.light.offer(txs, Package::new_single(tx.clone())),
+            [parent, child] if self.is_settled(parent) => {
+                self.light.offer(std::slice::from_ref(child), Package::new_single(child.clone()))
+            }
+            [parent, child] => self.light.offer(txs, package(parent, child)?),
+            [] | [_, _, _, ..] => Err(no_package(txs)),
+        }
+    }
+
+    fn recall(&self, tx: &Transaction) {
+        if !self.light.is_known(&tx.compute_txid()) {
+            self.light.keep(tx);
+        }
     }
 
     async fn fee_rate(&self, _blocks: u16) -> Result<FeeRate, ChainError> {
