@@ -111,8 +111,8 @@ impl WalletHandle {
 
     /// Spends one of the coins that were set aside for an output back to this wallet, and broadcasts that until it confirms:
     /// nothing that was signed with them can confirm then. The others are free once it is final. If it `replaces`, it pays for
-    /// taking the place of what was signed and waits in the pool. What is refused for its fee pays twice as much after the
-    /// next block, within [`MAX_FEE_RATE`](super::MAX_FEE_RATE).
+    /// taking the place of what was signed and waits in the pool. What is refused for its fee, or of which nobody tells, pays
+    /// twice as much after the next block, within [`MAX_FEE_RATE`](super::MAX_FEE_RATE).
     ///
     /// # Errors
     /// As [`Self::send`]; [`WalletError::AlreadyBroadcast`] when what was signed is in the chain, or in the pool and is not to be
@@ -129,9 +129,10 @@ impl WalletHandle {
             Err(WalletError::Chain(ChainError::Refused { reason, .. })) if reason.contains("fee") => {
                 self.ask(|reply| Command::BackRefused { script, fee, reply }).await?;
             }
-            // What is sent to oneself may be sent twice.
-            Err(WalletError::NotYetBroadcast { txid, source: ChainError::Unheard { .. } }) => {
-                self.release(*txid).await?;
+            // Nobody tells whether it was refused. What is sent to oneself may be sent twice, so a dearer one follows.
+            Err(WalletError::NotYetBroadcast {
+                source: ChainError::Unheard { .. } | ChainError::Unasked { .. }, ..
+            }) => {
                 self.ask(|reply| Command::BackRefused { script, fee, reply }).await?;
             }
             Ok(()) | Err(_) => {}
