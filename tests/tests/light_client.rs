@@ -229,6 +229,30 @@ async fn a_peer_cannot_change_what_is_in_a_block() {
     join_all(lies).await;
 }
 
+/// What peers tell of is taken at once, also while a block is waited for that nobody sends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_keeps_a_block_back_hides_no_transaction() {
+    let light = Light::start().await;
+    light.chain.mine(102, ANYONE.to_p2wsh()).await.unwrap();
+    let liar = Liar::before(light.node.p2p_address().unwrap(), Lie::Nothing).await;
+    let chain = open_at(&liar).await.unwrap();
+    let mut follower = chain.follow(vec![], vec![ANYONE.to_p2wsh()]).await.unwrap();
+    let (one, two) = (chain.block_at(1).await.unwrap().unwrap(), chain.block_at(2).await.unwrap().unwrap());
+    let [first, second] = [&one, &two].map(|block| coinbase_spend(block, Amount::from_sat(1_000)));
+    // While something waits whole blocks are looked at, which tell whether it still does.
+    chain.broadcast(&first).await.unwrap();
+    liar.tell(Lie::NoBlocks);
+    light.node.call("generatetodescriptor", &[json!(1), json!(NOBODY)]).unwrap();
+    liar.has_told(1).await;
+    let hex = bitcoin::consensus::encode::serialize_hex(&second);
+    light.node.call("sendrawtransaction", &[json!(hex)]).unwrap();
+    let seen = async {
+        while !matches!(follower.events.recv().await.unwrap(), ChainEvent::MempoolSeen { tx } if tx == second) {}
+    };
+    // A block is waited for a minute long.
+    timeout(std::time::Duration::from_secs(30), seen).await.expect("what is told is heard");
+}
+
 /// A node whose index of filters lags behind its chain leaves a question without an answer, which the client would not ask
 /// again by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

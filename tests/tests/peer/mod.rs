@@ -38,6 +38,8 @@ pub enum Lie {
     OtherWitness,
     /// Blocks without any witness.
     NoWitness,
+    /// No blocks.
+    NoBlocks,
     /// No filters and no headers of them.
     NoFilters,
     /// The first answer about filter headers when the second is due, and the second not at all, as a node does whose index
@@ -168,6 +170,7 @@ fn twist(message: &NetworkMessage, lie: Lie, held: &mut Option<NetworkMessage>) 
         (Lie::NoWitness, NetworkMessage::Block(block)) => {
             block.txdata.iter_mut().flat_map(|tx| &mut tx.input).for_each(|input| input.witness.clear());
         }
+        (Lie::NoBlocks, NetworkMessage::Block(_)) => return Said::Nothing,
         (Lie::NoFilters, NetworkMessage::CFilter(_) | NetworkMessage::CFHeaders(_)) => return Said::Nothing,
         (Lie::LaggingIndex, NetworkMessage::CFHeaders(_)) => match held.take() {
             Some(first) => return Said::Instead(first),

@@ -9,7 +9,7 @@ use bip157::chain::ChainState;
 use bip157::{Builder, Client, Event, HashCheckpoint, Info, Package, Requester, TrustedPeer};
 use bitcoin::constants::genesis_block;
 use bitcoin::{Block, BlockHash, OutPoint, ScriptBuf, Transaction, Txid};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -223,16 +223,32 @@ impl Light {
     /// Hears a client until it stops, or until its peers leave it without an answer that it waits for and does not ask for
     /// again: a node whose index of filters lags behind its chain says nothing at all.
     async fn hear(self: &Arc<Self>, client: Client) {
-        let Client { requester, mut info_rx, mut warn_rx, mut event_rx } = client;
         let (scripts, outpoints) = {
             let mut state = self.state();
             let start = state.learnt.base();
             state.learnt = Headers::new(start);
-            state.requester = Some(requester.clone());
+            state.requester = Some(client.requester.clone());
             self.connections.send_replace(0);
             (state.scripts.iter().cloned().collect(), state.pool.spent())
         };
-        let Ok(Some(mut gossip)) = requester.subscribe_to_gossip(interest(scripts, outpoints)).await else { return };
+        let subscribed = client.requester.subscribe_to_gossip(interest(scripts, outpoints)).await;
+        let Ok(Some(gossip)) = subscribed else { return };
+        tokio::select! {
+            () = self.hear_pool(gossip) => {}
+            () = self.hear_chain(client) => {}
+        }
+    }
+
+    /// Takes what peers tell of at once, whatever is waited for meanwhile. The library would keep 64 for us, of 32 MB each if a peer
+    /// likes; the pool bounds what is kept.
+    async fn hear_pool(&self, mut gossip: mpsc::Receiver<Transaction>) {
+        while let Some(tx) = gossip.recv().await {
+            self.keep(&tx);
+        }
+    }
+
+    async fn hear_chain(self: &Arc<Self>, client: Client) {
+        let Client { requester, mut info_rx, mut warn_rx, mut event_rx } = client;
         let mut heard_at = Instant::now();
         loop {
             tokio::select! {
@@ -246,7 +262,6 @@ impl Light {
                 },
                 () = sleep_until(heard_at + SILENCE), if self.is_behind() => return,
                 () = self.stuck.notified() => return,
-                Some(tx) = gossip.recv() => self.on_tx(tx),
                 Some(warning) = warn_rx.recv() => tracing::trace!(%warning, "light client"),
                 Some(info) = info_rx.recv() => {
                     tracing::trace!(%info, "light client");
@@ -266,14 +281,6 @@ impl Light {
     fn is_behind(&self) -> bool {
         let state = self.state();
         state.learnt.tip() != state.shown.tip()
-    }
-
-    fn on_tx(&self, tx: Transaction) {
-        let mut state = self.state();
-        let height = state.shown.tip().height;
-        state.pool.put(tx, height);
-        drop(state);
-        self.changes.send_modify(|count| *count += 1);
     }
 
     async fn on_event(self: &Arc<Self>, event: Event) {
