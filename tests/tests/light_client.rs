@@ -159,6 +159,31 @@ async fn after_a_restart_what_is_owed_is_offered_without_a_wait_and_what_was_kno
     timeout(PATIENCE, confirmed).await.expect("a block holds it");
 }
 
+/// Others name what is looked for. Where it is not, no filter is read twice for it; where it is, none after its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_looked_for_costs_no_more_blocks_than_it_takes() {
+    let light = Light::start().await;
+    let chain = &light.chain;
+    chain.mine(101, ANYONE.to_p2wsh()).await.unwrap();
+    let coin = chain.block_at(1).await.unwrap().unwrap();
+    let spend = coinbase_spend(&coin, Amount::from_sat(1_000));
+    light.chain.mine_exactly(&light.node, std::slice::from_ref(&spend)).await;
+    chain.mine(5, ScriptBuf::new_op_return([0; 4])).await.unwrap();
+    let look = async |outpoint, from, mut blocks| {
+        let status = chain.outpoint_within(outpoint, ANYONE.to_p2wsh(), from, &mut blocks).await.unwrap();
+        (status, blocks)
+    };
+    let (status, left) = look(spend.input[0].previous_output, 1, 200).await;
+    assert!(matches!(status, Some(OutpointStatus::Spent { spent_height: Some(102), .. })), "{status:?}");
+    assert_eq!(left, 200 - 102);
+    let nowhere = OutPoint { vout: 7, ..spend.input[0].previous_output };
+    assert_eq!(look(nowhere, 98, 5).await, (None, 0), "there are ten");
+    assert_eq!(look(nowhere, 98, 5).await, (Some(OutpointStatus::Unknown), 0));
+    assert_eq!(look(nowhere, 98, 0).await, (Some(OutpointStatus::Unknown), 0));
+    chain.mine(1, ScriptBuf::new_op_return([0; 4])).await.unwrap();
+    assert_eq!(look(nowhere, 98, 5).await, (Some(OutpointStatus::Unknown), 4));
+}
+
 /// A node of another network hangs up, and a client without peers says whom it asked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_peer_of_its_network_a_light_client_does_not_start() {

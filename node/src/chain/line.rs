@@ -20,6 +20,8 @@ pub struct Line {
     pub broken: Option<OutPoint>,
     /// The output about which the answer is nonsense.
     pub garbled: Option<OutPoint>,
+    /// How many blocks have to be read for each output that is looked up.
+    pub reads: u32,
     /// What it was told to have waited.
     pub recalled: Mutex<Vec<Txid>>,
     asked: AtomicUsize,
@@ -33,6 +35,7 @@ impl Line {
             down: AtomicBool::new(false),
             broken: None,
             garbled: None,
+            reads: 0,
             recalled: Mutex::default(),
             asked: AtomicUsize::new(0),
         }
@@ -80,6 +83,21 @@ impl ChainBackend for Line {
             return Err(ChainError::Invalid { backend: "core", reason: "it changed with every look".into() });
         }
         self.chain.outpoint(outpoint, script, from).await
+    }
+
+    async fn outpoint_within(
+        &self,
+        outpoint: OutPoint,
+        script: ScriptBuf,
+        from: u32,
+        blocks: &mut u32,
+    ) -> Result<Option<OutpointStatus>, ChainError> {
+        let left = blocks.checked_sub(self.reads);
+        *blocks = left.unwrap_or_default();
+        match left {
+            Some(_) => self.outpoint(outpoint, script, from).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {

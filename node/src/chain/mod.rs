@@ -13,6 +13,7 @@
 //! | `follower` | the one engine that turns any backend's blocks and pool into a [`Follower`]'s stream |
 //! | [`consensus`] | the check of every spend before it is signed away or shown |
 //! | `conformance` | what every backend must do, as tests |
+//! | `vain` | what was looked for block by block and is not there |
 //! | `line` | for tests: a line to the embedded chain, which can fail |
 
 use std::time::Duration;
@@ -34,6 +35,7 @@ mod headers;
 pub mod kernel;
 #[cfg(test)]
 pub(crate) mod line;
+mod vain;
 mod witnesses;
 
 /// How many events a follower may lag behind before the backend waits for it.
@@ -316,6 +318,18 @@ pub trait ChainBackend: Send + Sync + 'static {
         script: ScriptBuf,
         from_height: u32,
     ) -> Result<OutpointStatus, ChainError>;
+
+    /// Returns what became of an output as [`Self::outpoint`] does, if no more than so many `blocks` have to be read for it; `None`
+    /// otherwise. Those that were read are taken off them. A backend that knows where outputs are reads none.
+    async fn outpoint_within(
+        &self,
+        outpoint: OutPoint,
+        script: ScriptBuf,
+        from_height: u32,
+        _blocks: &mut u32,
+    ) -> Result<Option<OutpointStatus>, ChainError> {
+        self.outpoint(outpoint, script, from_height).await.map(Some)
+    }
 
     /// Hands a transaction to the network.
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError>;

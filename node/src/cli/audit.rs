@@ -222,7 +222,7 @@ fn left_out(report: &AuditReport) -> String {
         let trades = format::counted(cut.not_compared, "trade");
         text.push_str(&format!("Not compared with the chain: {trades}. {ALONE}.\n"));
         for (why, what) in [
-            (NotCompared::TooMuch, "more outputs than one audit looks up"),
+            (NotCompared::TooMuch, "more outputs than one audit looks up, or more blocks to be read"),
             (NotCompared::Failed, "the chain had no good answer"),
         ] {
             let count = report.trades.iter().filter(|trade| trade.not_compared == Some(why)).count();

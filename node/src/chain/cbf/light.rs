@@ -17,6 +17,7 @@ use super::filters::Filters;
 use super::pool::Pool;
 use super::{CbfConfig, NAME};
 use crate::chain::headers::{Headers, Left, start_of};
+use crate::chain::vain::{Searched, Sought, Vain};
 use crate::chain::witnesses::has_its_witnesses;
 use crate::chain::{BlockRef, ChainError};
 
@@ -67,6 +68,8 @@ pub(super) struct State {
     unasked: VecDeque<Txid>,
     /// What is being offered while somebody waits for its echo.
     pub offered: HashSet<Txid>,
+    /// What blocks were searched for in vain.
+    pub vain: Vain,
     /// What peers are asked to tell of. Bounded by what followers may watch.
     scripts: HashSet<ScriptBuf>,
 }
@@ -78,6 +81,12 @@ impl State {
             self.unasked.push_back(txid);
         }
         self.unasked.drain(..self.unasked.len().saturating_sub(MAX_UNASKED));
+    }
+
+    /// Returns the blocks of the shown chain that were searched for an output in vain, if those from a height on are among them.
+    pub fn searched_before(&self, sought: &Sought, from_height: u32) -> Option<Searched> {
+        let is_there = |searched: &Searched| self.shown.hash_at(searched.to.height) == Some(searched.to.hash);
+        self.vain.searched(sought, from_height).filter(is_there)
     }
 
     /// Tells whether a transaction was offered and nobody asked for it.
@@ -99,6 +108,7 @@ impl Light {
             pool: Pool::default(),
             unasked: VecDeque::new(),
             offered: HashSet::new(),
+            vain: Vain::default(),
             scripts: HashSet::new(),
         };
         Self {

@@ -27,6 +27,7 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::follower::{self, News, Scripts, Source};
+use super::vain::Searched;
 use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_FEE_RATE, OutpointStatus};
 use light::{Light, SILENCE};
 
@@ -138,12 +139,39 @@ impl ChainBackend for CbfChain {
         script: ScriptBuf,
         from_height: u32,
     ) -> Result<OutpointStatus, ChainError> {
-        let scripts: Scripts = [script].into_iter().collect();
+        let mut all = u32::MAX;
+        let status = self.outpoint_within(outpoint, script, from_height, &mut all).await?;
+        status.ok_or_else(|| ChainError::Invalid { backend: NAME, reason: format!("more blocks than {}", u32::MAX) })
+    }
+
+    async fn outpoint_within(
+        &self,
+        outpoint: OutPoint,
+        script: ScriptBuf,
+        from_height: u32,
+        blocks: &mut u32,
+    ) -> Result<Option<OutpointStatus>, ChainError> {
+        let sought = (outpoint, script);
+        let scripts: Scripts = [sought.1.clone()].into_iter().collect();
         let (mut created, mut spent) = (None, None);
-        let tip = self.light.best().await?.height;
-        for height in from_height..=tip {
+        let tip = self.light.best().await?;
+        let before = self.light.state().searched_before(&sought, from_height);
+        let from = before.map_or(from_height, |before| before.from);
+        let mut last = before.map(|before| before.to);
+        for height in last.map_or(from_height, |last| last.height.saturating_add(1))..=tip.height {
+            let Some(left) = blocks.checked_sub(1) else {
+                if let (None, Some(to)) = (&created, last) {
+                    self.light.state().vain.note(sought, Searched { from, to });
+                }
+                return Ok(None);
+            };
+            *blocks = left;
             let Some(hash) = self.light.hash_at(height).await? else { break };
             let Some(scanned) = self.light.scan(hash, &scripts).await? else { break };
+            if last.is_some_and(|last| last.hash != scanned.parent) {
+                break;
+            }
+            last = Some(BlockRef { height, hash });
             for tx in scanned.txs {
                 let spends = tx.input.iter().any(|input| input.previous_output == outpoint);
                 match tx.output.get(outpoint.vout as usize) {
@@ -154,17 +182,24 @@ impl ChainBackend for CbfChain {
                     Some(_) | None => {}
                 }
             }
+            // What comes later does not spend it again.
+            if spent.is_some() {
+                break;
+            }
         }
-        let state = self.light.state();
+        let mut state = self.light.state();
+        if let (None, Some(to)) = (&created, last) {
+            state.vain.note(sought, Searched { from, to });
+        }
         let in_pool = || state.pool.get(&outpoint.txid)?.output.get(outpoint.vout as usize).cloned();
         let Some((output, height)) = created.or_else(|| in_pool().map(|output| (output, None))) else {
-            return Ok(OutpointStatus::Unknown);
+            return Ok(Some(OutpointStatus::Unknown));
         };
         let spent = spent.or_else(|| state.pool.spender(&outpoint).cloned().map(|tx| (tx, None)));
-        Ok(match spent {
+        Ok(Some(match spent {
             Some((by, spent_height)) => OutpointStatus::Spent { output, height, by: Box::new(by), spent_height },
             None => OutpointStatus::Unspent { output, height },
-        })
+        }))
     }
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {

@@ -154,10 +154,22 @@ impl ChainBackend for CoreChain {
     async fn outpoint(
         &self,
         outpoint: OutPoint,
-        _script: ScriptBuf,
+        script: ScriptBuf,
         from_height: u32,
     ) -> Result<OutpointStatus, ChainError> {
-        self.node.outpoint(outpoint, from_height).await
+        let mut all = u32::MAX;
+        let status = self.outpoint_within(outpoint, script, from_height, &mut all).await?;
+        status.ok_or_else(|| nonsense(format!("there are more blocks than {}", u32::MAX)))
+    }
+
+    async fn outpoint_within(
+        &self,
+        outpoint: OutPoint,
+        script: ScriptBuf,
+        from_height: u32,
+        blocks: &mut u32,
+    ) -> Result<Option<OutpointStatus>, ChainError> {
+        self.node.outpoint((outpoint, script), from_height, blocks).await
     }
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
