@@ -227,6 +227,30 @@ async fn a_peer_cannot_invent_a_chain() {
     join_all(lies).await;
 }
 
+/// A client that begins anew, as it does when it has lost its peers, believes nobody that there are fewer blocks than were shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_ends_its_chain_early_takes_no_block_back() {
+    let (mut node, _) = paid(6);
+    let liar = Liar::before(node.p2p_address().unwrap(), Lie::Nothing).await;
+    let chain = open_at(&liar).await.unwrap();
+    let tip = chain.tip().await.unwrap();
+    let mut follower = chain.follow(vec![tip], vec![]).await.unwrap();
+    liar.tell(Lie::NoMoreHeaders);
+    node.stop().unwrap();
+    node.run().unwrap();
+    liar.has_told(2).await;
+    assert_eq!(chain.tip().await.unwrap(), tip);
+    liar.tell(Lie::Nothing);
+    node.call("generatetodescriptor", &[json!(1), json!(NOBODY)]).unwrap();
+    loop {
+        match timeout(PATIENCE, follower.events.recv()).await.unwrap().unwrap() {
+            ChainEvent::Synced { tip } if tip.height == 7 => break,
+            ChainEvent::Disconnected { block } => panic!("{block:?} never left the chain"),
+            _ => {}
+        }
+    }
+}
+
 /// Whatever a peer says of a block, or does not say, only the truth is told, and all of it once the peer has come to its senses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_cannot_change_what_is_in_a_block() {

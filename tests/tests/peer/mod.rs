@@ -28,6 +28,8 @@ pub enum Lie {
     HeaderWithoutWork,
     /// Headers that join to nothing.
     HeaderFromNowhere,
+    /// That there are no more headers.
+    NoMoreHeaders,
     /// Filter headers of other filters.
     OtherFilterHeader,
     /// Filters of something else.
@@ -158,6 +160,7 @@ fn twist(message: &NetworkMessage, lie: Lie, held: &mut Option<NetworkMessage>) 
             first.nonce = (0..).find(|nonce| has_work(*first, *nonce)).unwrap();
             headers.truncate(1);
         }
+        (Lie::NoMoreHeaders, NetworkMessage::Headers(headers)) => headers.clear(),
         (Lie::OtherFilterHeader, NetworkMessage::CFHeaders(headers)) => {
             let Some(last) = headers.filter_hashes.last_mut() else { return Said::Truth };
             *last = Hash::from_byte_array([7; 32]);

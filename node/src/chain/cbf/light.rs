@@ -8,7 +8,8 @@ use std::time::Duration;
 use bip157::chain::ChainState;
 use bip157::{Builder, Client, Event, HashCheckpoint, Info, Package, Requester, TrustedPeer};
 use bitcoin::constants::genesis_block;
-use bitcoin::{Block, BlockHash, OutPoint, ScriptBuf, Transaction, Txid};
+use bitcoin::{Block, BlockHash, Network, OutPoint, ScriptBuf, Transaction, Txid};
+use exchange_ledger::audit::bundle::anchors;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -305,6 +306,11 @@ impl Light {
     async fn show(self: &Arc<Self>) {
         let (new, has_pool) = {
             let state = self.state();
+            // A client that begins anew believes the first peer who says that there are no more headers. Another one may know more.
+            if state.learnt.has_less_work_than(&state.shown) || !holds_known_blocks(&state.learnt, self.config.network) {
+                self.stuck.notify_one();
+                return;
+            }
             let mut ahead = state.shown.clone();
             let (_, first) = ahead.become_like(&state.learnt);
             let new: Vec<BlockHash> = (first..=ahead.tip().height).filter_map(|height| ahead.hash_at(height)).collect();
@@ -334,6 +340,12 @@ impl Light {
         again.into_iter().for_each(|tx| self.resend(Package::new_single(tx)));
         self.changes.send_modify(|count| *count += 1);
     }
+}
+
+/// Tells whether a chain holds every block that everybody knows.
+fn holds_known_blocks(chain: &Headers, network: Network) -> bool {
+    let mut above = anchors(network).filter(|anchor| anchor.height >= chain.base().height);
+    above.all(|anchor| chain.hash_at(anchor.height) == Some(anchor.hash))
 }
 
 fn interest(scripts: Vec<ScriptBuf>, outpoints: Vec<OutPoint>) -> bip157::GossipMonitorRequest {
