@@ -29,6 +29,12 @@ pub(super) const SILENCE: Duration = Duration::from_secs(30);
 /// How long a peer may take to let us in, and to answer: several times what a good one on a slow line needs.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
+/// How often the running client is asked whether it works, and how long it may take to answer. One task of it does everything, which
+/// a peer that reads nothing can hold up for good; connecting to one takes seconds in any case.
+const PULSE: Duration = Duration::from_secs(60);
+const PULSE_PATIENCE: Duration = Duration::from_secs(120);
+/// How long a client may take to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// The pause before the client is started again.
 const RESTART_PAUSE: Duration = Duration::from_secs(2);
 /// Peers that have to agree on what a filter is, where anybody may be one.
@@ -137,6 +143,11 @@ impl Light {
         ChainError::Unreachable { backend: NAME, at, reason: reason.to_string() }
     }
 
+    /// Returns the error of a client that does not answer.
+    pub fn held_up(&self) -> ChainError {
+        self.unreachable("a peer holds the light client up")
+    }
+
     /// Downloads a block; `None` when it has left the chain. The client has checked that its header commits to its
     /// transactions; their witnesses, by which a spend shows what it is, are left to be checked.
     pub async fn block(&self, hash: BlockHash) -> Result<Option<Block>, ChainError> {
@@ -167,7 +178,8 @@ impl Light {
         // Without a client the next one is told of everything.
         if let Some(requester) = requester {
             // The channel is read by the task, which opened it.
-            requester.subscribe_to_gossip(interest(scripts, outpoints)).await.map_err(|e| self.unreachable(e))?;
+            let told = timeout(SILENCE, requester.subscribe_to_gossip(interest(scripts, outpoints))).await;
+            told.map_err(|_| self.held_up())?.map_err(|error| self.unreachable(error))?;
         }
         Ok(())
     }
@@ -188,7 +200,7 @@ impl Light {
         while !stop.is_cancelled() {
             let (node, client) = self.builder().build();
             let stop_client = client.requester.clone();
-            let running = tokio::spawn(node.run());
+            let mut running = tokio::spawn(node.run());
             tokio::select! {
                 () = self.hear(client) => {}
                 () = stop.cancelled() => {}
@@ -196,8 +208,11 @@ impl Light {
             self.state().requester = None;
             // It may have stopped by itself.
             stop_client.shutdown().ok();
-            if let Ok(Err(error)) = running.await {
-                tracing::debug!(%error, "the light client stopped");
+            match timeout(STOP_PATIENCE, &mut running).await {
+                Ok(Ok(Err(error))) => tracing::debug!(%error, "the light client stopped"),
+                Ok(Ok(Ok(())) | Err(_)) => {}
+                // Whoever is held up hears nothing of it.
+                Err(_) => running.abort(),
             }
             tokio::select! { () = sleep(RESTART_PAUSE) => {} () = stop.cancelled() => {} }
         }
@@ -231,8 +246,8 @@ impl Light {
         timeout(SILENCE, is_there).await.ok();
     }
 
-    /// Hears a client until it stops, or until its peers leave it without an answer that it waits for and does not ask for
-    /// again: a node whose index of filters lags behind its chain says nothing at all.
+    /// Hears a client until it stops or is held up, or until its peers leave it without an answer that it waits for and does not
+    /// ask for again: a node whose index of filters lags behind its chain says nothing at all.
     async fn hear(self: &Arc<Self>, client: Client) {
         let (scripts, outpoints) = {
             let mut state = self.state();
@@ -242,11 +257,15 @@ impl Light {
             self.connections.send_replace(0);
             (state.scripts.iter().cloned().collect(), state.pool.spent())
         };
-        let subscribed = client.requester.subscribe_to_gossip(interest(scripts, outpoints)).await;
-        let Ok(Some(gossip)) = subscribed else { return };
+        let requester = client.requester.clone();
+        let subscribed = timeout(PULSE_PATIENCE, requester.subscribe_to_gossip(interest(scripts, outpoints))).await;
+        let Ok(Ok(Some(gossip))) = subscribed else { return };
         tokio::select! {
             () = self.hear_pool(gossip) => {}
             () = self.hear_chain(client) => {}
+            () = falls_silent(&requester, PULSE, PULSE_PATIENCE) => {
+                tracing::warn!("the light client answers nothing any more; it is started again");
+            }
         }
     }
 
@@ -342,6 +361,17 @@ impl Light {
     }
 }
 
+/// Waits until a client answers nothing any more.
+async fn falls_silent(requester: &Requester, pulse: Duration, patience: Duration) {
+    loop {
+        sleep(pulse).await;
+        match timeout(patience, requester.chain_tip()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}
+
 /// Tells whether a chain holds every block that everybody knows.
 fn holds_known_blocks(chain: &Headers, network: Network) -> bool {
     let mut above = anchors(network).filter(|anchor| anchor.height >= chain.base().height);
@@ -350,4 +380,19 @@ fn holds_known_blocks(chain: &Headers, network: Network) -> bool {
 
 fn interest(scripts: Vec<ScriptBuf>, outpoints: Vec<OutPoint>) -> bip157::GossipMonitorRequest {
     bip157::GossipMonitorRequestBuilder::from_expected_output_scripts(scripts).add_outpoints(outpoints).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A peer that reads nothing holds up the one task of a client, which then answers nothing.
+    #[tokio::test]
+    async fn a_client_that_is_held_up_is_noticed() {
+        // It is not run at all.
+        let (_held_up, client) = Builder::new(Network::Regtest).build();
+        let patience = Duration::from_millis(10);
+        let noticed = timeout(SILENCE, falls_silent(&client.requester, patience, patience)).await;
+        noticed.expect("it answers nothing");
+    }
 }

@@ -249,7 +249,8 @@ impl ChainBackend for CbfChain {
 
     async fn fee_rate(&self, _blocks: u16) -> Result<FeeRate, ChainError> {
         let requester = self.light.requester()?;
-        let floor = requester.broadcast_min_feerate().await.map_err(|error| self.light.unreachable(error))?;
+        let floor = timeout(SILENCE, requester.broadcast_min_feerate()).await;
+        let floor = floor.map_err(|_| self.light.held_up())?.map_err(|error| self.light.unreachable(error))?;
         // Any peer can ask for any least feerate. What blocks paid cost their miners work.
         let mut rate = floor.clamp(FeeRate::BROADCAST_MIN, MAX_FLOOR);
         let tip = self.light.best().await?.height;
