@@ -280,7 +280,7 @@ async fn a_peer_cannot_change_what_is_in_a_block() {
 
 /// What peers tell of is taken at once, also while a block is waited for that nobody sends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_keeps_a_block_back_hides_no_transaction() {
+async fn a_peer_that_keeps_a_block_back_hides_no_transaction_and_no_end_of_one() {
     let light = Light::start().await;
     light.chain.mine(102, ANYONE.to_p2wsh()).await.unwrap();
     let liar = Liar::before(light.node.p2p_address().unwrap(), Lie::Nothing).await;
@@ -300,6 +300,25 @@ async fn a_peer_that_keeps_a_block_back_hides_no_transaction() {
     };
     // A block is waited for a minute long.
     timeout(std::time::Duration::from_secs(30), seen).await.expect("what is told is heard");
+
+    // Then it is shown, and what it did to the pool is seen together with the next one.
+    let shown = async {
+        while chain.tip().await.unwrap().height < 103 {
+            sleep(LOOK_AGAIN).await;
+        }
+    };
+    timeout(PATIENCE, shown).await.expect("others wait no longer");
+    liar.tell(Lie::Nothing);
+    let again = async {
+        while !matches!(follower.events.recv().await.unwrap(), ChainEvent::MempoolSeen { tx } if tx == first) {}
+    };
+    timeout(PATIENCE, again).await.expect("as far as is known it waits still");
+    light.node.call("generatetodescriptor", &[json!(1), json!(NOBODY)]).unwrap();
+    let gone = async {
+        let txid = first.compute_txid();
+        while !matches!(follower.events.recv().await.unwrap(), ChainEvent::Evicted { txid: gone } if gone == txid) {}
+    };
+    timeout(PATIENCE, gone).await.expect("a block holds it");
 }
 
 /// A node whose index of filters lags behind its chain leaves a question without an answer, which the client would not ask

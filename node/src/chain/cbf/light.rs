@@ -41,6 +41,8 @@ const RESTART_PAUSE: Duration = Duration::from_secs(2);
 const PUBLIC_PEERS: u8 = 3;
 /// How many transactions are remembered for which nobody asked. The oldest is forgotten first, and offered as if it were new.
 const MAX_UNASKED: usize = 1_000;
+/// How many blocks may be looked at late: a day of them.
+const MAX_UNREAD: usize = 144;
 
 /// The light client and its state.
 #[derive(Debug)]
@@ -71,6 +73,8 @@ pub(super) struct State {
     pub left: Left,
     pub filters: Filters,
     pub pool: Pool,
+    /// Shown blocks that nobody sent in time to see what they do to the pool, oldest first.
+    unread: Vec<BlockHash>,
     /// What was offered and nobody asked for.
     unasked: VecDeque<Txid>,
     /// What is being offered while somebody waits for its echo.
@@ -113,6 +117,7 @@ impl Light {
             left: Left::default(),
             filters: Filters::default(),
             pool: Pool::default(),
+            unread: Vec::new(),
             unasked: VecDeque::new(),
             offered: HashSet::new(),
             vain: Vain::default(),
@@ -332,17 +337,26 @@ impl Light {
             }
             let mut ahead = state.shown.clone();
             let (_, first) = ahead.become_like(&state.learnt);
-            let new: Vec<BlockHash> = (first..=ahead.tip().height).filter_map(|height| ahead.hash_at(height)).collect();
-            (new, !state.pool.is_empty() && state.synced)
+            let unread = state.unread.iter().copied().filter(|hash| ahead.height_of(hash).is_some());
+            let new = (first..=ahead.tip().height).filter_map(|height| ahead.hash_at(height));
+            (unread.chain(new).collect::<Vec<BlockHash>>(), !state.pool.is_empty() && state.synced)
         };
         // Only whole blocks tell what spends the coins of a transaction in the pool.
-        let mut blocks = Vec::new();
+        let (mut blocks, mut unread) = (Vec::new(), Vec::new());
         for hash in new.into_iter().filter(|_| has_pool) {
+            // One that nobody sends holds up the others once, and they are looked at in their order.
+            if !unread.is_empty() {
+                unread.push(hash);
+                continue;
+            }
             match self.block(hash).await {
                 Ok(Some(block)) => blocks.push(block),
                 // It left again: the next chain is shown instead.
                 Ok(None) => return,
-                Err(error) => tracing::debug!(%error, "a block is looked at later"),
+                Err(error) => {
+                    tracing::debug!(%error, "a block is looked at with the next one");
+                    unread.push(hash);
+                }
             }
         }
         let again = {
@@ -350,6 +364,8 @@ impl Light {
             let (left, _) = state.shown.become_like(&state.learnt);
             state.left.add(&left);
             state.synced = true;
+            unread.drain(..unread.len().saturating_sub(MAX_UNREAD));
+            state.unread = unread;
             let height = state.shown.tip().height;
             let left: HashSet<BlockHash> = left.iter().map(|header| header.block_hash()).collect();
             let again = state.pool.reopen(&left, height);
