@@ -10,7 +10,7 @@ use bitcoin::hashes::Hash;
 use bitcoin::{Network, OutPoint, ScriptBuf, Transaction, Txid};
 use exchange_node::chain::conformance::Harness;
 use exchange_node::chain::core::{CoreAuth, CoreChain, CoreConfig};
-use exchange_node::chain::{ChainBackend, ChainError, ChainEvent, OutpointStatus};
+use exchange_node::chain::{ChainBackend, ChainError, ChainEvent, MAX_FEE_RATE, OutpointStatus};
 use exchange_tests::bitcoind::Bitcoind;
 use serde_json::json;
 use tokio::time::timeout;
@@ -70,6 +70,14 @@ impl Harness for Core {
 }
 
 exchange_node::conformance_suite!(Core::start);
+
+/// What pays by itself pays no more than so much, and is refused for asking to pay more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_asks_for_too_much_is_offered_the_most_there_is() {
+    let node = Bitcoind::start_with(&["-minrelaytxfee=0.01"]).unwrap_or_else(|error| panic!("{error}"));
+    let chain = open(&node, Network::Regtest).await.unwrap();
+    assert_eq!(chain.fee_rate(1).await.unwrap(), MAX_FEE_RATE);
+}
 
 /// Others name what is looked for. Where it is not, no block is read twice for it, nor more of them than there is room for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

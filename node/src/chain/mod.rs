@@ -352,7 +352,7 @@ pub trait ChainBackend: Send + Sync + 'static {
     /// has settled since. Where nobody can be asked what waits, it counts as waiting.
     fn recall(&self, _tx: &Transaction) {}
 
-    /// Estimates the feerate for confirmation within `blocks`; never below the relay minimum.
+    /// Estimates the feerate for confirmation within `blocks`; never below the relay minimum, nor above [`MAX_FEE_RATE`].
     async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError>;
 
     /// Mines `count` blocks paying to `script`, with what the pool holds; only on regtest.

@@ -358,9 +358,9 @@ impl State {
     fn seen_back(&self, script: &ScriptBuf) -> Option<Transaction> {
         let (_, kept) = self.share_of(script)?;
         let change = change_of(&kept.tx, script)?;
-        let is_set_aside = |spent: &TxIn| kept.tx.input.iter().any(|coin| coin.previous_output == spent.previous_output);
+        let is_of_plan = |spent: &TxIn| kept.tx.input.iter().any(|coin| coin.previous_output == spent.previous_output);
         let is_back = |tx: &Transaction| {
-            matches!(tx.output.as_slice(), [back] if back.script_pubkey == *change) && tx.input.iter().all(is_set_aside)
+            matches!(tx.output.as_slice(), [back] if back.script_pubkey == *change) && tx.input.iter().all(is_of_plan)
         };
         let known = self.known();
         known.values().map(|known| &*known.tx).find(|tx| is_back(tx)).cloned()

@@ -331,7 +331,8 @@ impl Light {
         let (new, has_pool) = {
             let state = self.state();
             // A client that begins anew believes the first peer who says that there are no more headers. Another one may know more.
-            if state.learnt.has_less_work_than(&state.shown) || !holds_known_blocks(&state.learnt, self.config.network) {
+            let is_less = state.learnt.has_less_work_than(&state.shown);
+            if is_less || !holds_known_blocks(&state.learnt, self.config.network) {
                 self.stuck.notify_one();
                 return;
             }

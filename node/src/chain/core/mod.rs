@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::amount::Btc;
 use super::follower::{self, News};
-use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_HEADERS, OutpointStatus, POLL_INTERVAL};
+use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_FEE_RATE, MAX_HEADERS, OutpointStatus, POLL_INTERVAL};
 use node::{Node, nonsense};
 pub use rpc::CoreAuth;
 use rpc::{Failure, Rpc};
@@ -260,7 +260,8 @@ impl ChainBackend for CoreChain {
                 return Err(ChainError::NoFeeEstimate { backend: NAME, blocks, reason });
             }
         };
-        Ok(estimate.max(mempoolminfee.per_kvb().map_err(nonsense)?).max(FeeRate::BROADCAST_MIN))
+        // What is beyond the highest that anything here pays by itself would only have it refused.
+        Ok(estimate.max(mempoolminfee.per_kvb().map_err(nonsense)?).clamp(FeeRate::BROADCAST_MIN, MAX_FEE_RATE))
     }
 
     async fn mine(&self, count: u32, script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {
