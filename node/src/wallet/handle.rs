@@ -131,7 +131,8 @@ impl WalletHandle {
             }
             // Nobody tells whether it was refused. What is sent to oneself may be sent twice, so a dearer one follows.
             Err(WalletError::NotYetBroadcast {
-                source: ChainError::Unheard { .. } | ChainError::Unasked { .. }, ..
+                source: ChainError::Unheard { .. } | ChainError::Unasked { .. },
+                ..
             }) => {
                 self.ask(|reply| Command::BackRefused { script, fee, reply }).await?;
             }
