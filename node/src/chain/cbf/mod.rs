@@ -17,6 +17,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bip157::Package;
@@ -39,6 +40,8 @@ mod source;
 mod touch;
 
 const NAME: &str = "cbf";
+/// How long peers may take to show the headers, some 20 MB: one that reads the chain itself has fewer than everybody knows.
+const OPEN_PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// How many of the last blocks tell what confirmation costs.
 const FEE_BLOCKS: u32 = 3;
 /// The highest least feerate that a peer can talk us into: what full pools asked for in dear weeks.
@@ -64,19 +67,24 @@ impl CbfChain {
     /// Starts the client and waits until it has the headers.
     ///
     /// # Errors
-    /// [`ChainError::Unreachable`] when for [half a minute](SILENCE) no peer sends anything.
+    /// [`ChainError::Unreachable`] when for [half a minute](SILENCE) no peer sends anything, or in half an hour none the headers.
     pub async fn open(config: CbfConfig) -> Result<Self, ChainError> {
         let light = Arc::new(Light::new(config));
         let stop = CancellationToken::new();
         let chain = Self { light: Arc::clone(&light), _running: stop.clone().drop_guard() };
         let mut heard = light.heard.subscribe();
         tokio::spawn(Arc::clone(&light).run(stop));
-        while !light.state().synced {
-            match timeout(SILENCE, heard.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Err(light.unreachable("no peer with compact filters answers")),
+        let synced = async {
+            while !light.state().synced {
+                match timeout(SILENCE, heard.changed()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) | Err(_) => return Err(light.unreachable("no peer with compact filters answers")),
+                }
             }
-        }
+            Ok(())
+        };
+        let in_time = timeout(OPEN_PATIENCE, synced).await;
+        in_time.unwrap_or_else(|_| Err(light.unreachable("no peer shows the chain to the blocks that everybody knows")))?;
         Ok(chain)
     }
 
