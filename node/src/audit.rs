@@ -38,6 +38,10 @@ const PAGE: usize = 4096;
 /// How many outputs one report looks up in the chain, each of which may cost a look through all blocks since its agreement: two
 /// of each trade at least, for a seller can name another output than the one that counts.
 const MAX_LOOKUPS: usize = 2 * MAX_TRADES;
+/// How many blocks one report reads to look these up, where the chain's backend has to: of each trade those of three days at least,
+/// from a day before its agreement on, in which most are over. What one leaves goes on to others, and one alone may take all: about
+/// as many as mainnet has. So made-up trades, each from the beginning of time on, cannot have the chain read over and over.
+const MAX_BLOCKS: u32 = 432 * MAX_TRADES as u32; // 2000 fits
 
 /// Audits the ledger, and the chain if asked. Of checkpoints those of `trusted` come first; none are compared with one
 /// author's records, or where a list of trades goes on.
@@ -91,7 +95,7 @@ pub async fn run(
     };
     let network = chain.network();
     let tip = if request.chain { chain.tip().await.explained()?.height } else { 0 };
-    let mut lookups = MAX_LOOKUPS;
+    let (mut lookups, mut blocks) = (MAX_LOOKUPS, MAX_BLOCKS);
     for (at, records) in found.trades.iter().enumerate() {
         let escrow = records.contract.as_ref().map(Escrow::new);
         let mut trade = AuditedTrade {
@@ -105,8 +109,12 @@ pub async fn run(
             not_compared: None,
         };
         if let (true, Some(escrow)) = (request.chain, &escrow) {
-            let most = share(lookups, found.trades.len() - at);
-            match Paths::follow(chain, escrow, &records.facts, most).await {
+            let trades = found.trades.len() - at;
+            let (most, given) = (share(lookups, trades), share_of_blocks(blocks, trades));
+            let mut left = given;
+            let followed = Paths::follow(chain, escrow, &records.facts, most, &mut left).await;
+            blocks = blocks.saturating_sub(given.saturating_sub(left));
+            match followed {
                 Ok(paths) => {
                     lookups = lookups.saturating_sub(paths.count());
                     if paths.is_cut() {
@@ -143,6 +151,11 @@ pub async fn run(
 /// Returns how many outputs may be looked up of a trade, the first of so many: what others leave goes on to those behind them.
 fn share(lookups: usize, trades: usize) -> usize {
     (lookups / trades.max(1)).min(MAX_OUTPUTS)
+}
+
+/// Returns how many blocks may be read for a trade, the first of so many.
+fn share_of_blocks(blocks: u32, trades: usize) -> u32 {
+    blocks / u32::try_from(trades.max(1)).unwrap_or(u32::MAX)
 }
 
 /// Tells whether the chain fails whatever it is asked; else the failure is one of a single question, and others are answered.

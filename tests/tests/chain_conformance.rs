@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitcoin::consensus::encode::serialize_hex;
-use bitcoin::{Network, ScriptBuf, Transaction};
+use bitcoin::hashes::Hash;
+use bitcoin::{Network, OutPoint, ScriptBuf, Transaction, Txid};
 use exchange_node::chain::conformance::Harness;
 use exchange_node::chain::core::{CoreAuth, CoreChain, CoreConfig};
-use exchange_node::chain::{ChainBackend, ChainError, ChainEvent};
+use exchange_node::chain::{ChainBackend, ChainError, ChainEvent, MAX_FEE_RATE, OutpointStatus};
 use exchange_tests::bitcoind::Bitcoind;
 use serde_json::json;
 use tokio::time::timeout;
@@ -69,6 +70,38 @@ impl Harness for Core {
 }
 
 exchange_node::conformance_suite!(Core::start);
+
+/// What pays by itself pays no more than so much, and is refused for asking to pay more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_asks_for_too_much_is_offered_the_most_there_is() {
+    let node = Bitcoind::start_with(&["-minrelaytxfee=0.01"]).unwrap_or_else(|error| panic!("{error}"));
+    let chain = open(&node, Network::Regtest).await.unwrap();
+    assert_eq!(chain.fee_rate(1).await.unwrap(), MAX_FEE_RATE);
+}
+
+/// Others name what is looked for. Where it is not, no block is read twice for it, nor more of them than there is room for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_looked_for_in_vain_costs_new_blocks_only() {
+    let core = Core::start().await;
+    core.chain.mine(30, ScriptBuf::new_op_return([0; 4])).await.unwrap();
+    let nowhere = |byte| OutPoint { txid: Txid::from_byte_array([byte; 32]), vout: 0 };
+    let look = async |byte, from, mut blocks| {
+        let status = core.chain.outpoint_within(nowhere(byte), ScriptBuf::new(), from, &mut blocks).await.unwrap();
+        assert!(matches!(status, None | Some(OutpointStatus::Unknown)), "{status:?}");
+        (status.is_some(), blocks)
+    };
+    assert_eq!(look(1, 11, 50).await, (true, 30), "twenty blocks");
+    assert_eq!(look(1, 11, 50).await, (true, 50));
+    assert_eq!(look(1, 15, 0).await, (true, 0), "they are among them");
+    assert_eq!(look(1, 10, 50).await, (true, 29), "those below are not");
+    core.chain.mine(2, ScriptBuf::new_op_return([0; 4])).await.unwrap();
+    assert_eq!(look(1, 10, 50).await, (true, 48));
+    core.reorg(1, 2).await;
+    assert_eq!(look(1, 10, 50).await, (true, 26), "the last of them has left the chain");
+    // What is left off goes on the next time.
+    assert_eq!(look(2, 1, 20).await, (false, 0));
+    assert_eq!(look(2, 1, 20).await, (true, 7));
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_outlives_the_node_it_follows() {

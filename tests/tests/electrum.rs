@@ -135,6 +135,7 @@ async fn a_server_cannot_invent() {
         (Lie::HeightAboveTheChain, "above the chain"),
         (Lie::OtherTransaction, "is another one"),
         (Lie::EndlessLine, "max line length"),
+        (Lie::LongNotice, "tells what is too long"),
         (Lie::NoJson, "expected"),
     ] {
         let proxy = Proxy::before(server.port(), lie).await;

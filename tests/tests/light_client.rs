@@ -134,6 +134,56 @@ async fn what_no_peer_takes_is_not_heard_of_and_may_be_sent_later() {
     assert!(matches!(status, OutpointStatus::Unspent { height: Some(104), .. }), "{status:?}");
 }
 
+/// Peers do not tell again what waits in their pools. What is owed is offered at once, and what its owner knew to wait is shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_restart_what_is_owed_is_offered_without_a_wait_and_what_was_known_to_wait_counts() {
+    let light = Light::start().await;
+    light.chain.mine(101, ANYONE.to_p2wsh()).await.unwrap();
+    let tx = coinbase_spend(&light.chain.block_at(1).await.unwrap().unwrap(), Amount::from_sat(1_000));
+    light.chain.broadcast(&tx).await.unwrap();
+    let again = open(&light.node, Network::Regtest).await.unwrap();
+    let (owed, coin) = (std::slice::from_ref(&tx), OutPoint { txid: tx.compute_txid(), vout: 0 });
+    let offered = timeout(std::time::Duration::from_secs(10), again.offer(owed)).await.expect("nobody is waited for");
+    assert!(!offered.unwrap(), "nobody has told of it");
+    again.recall(&tx);
+    assert!(again.offer(owed).await.unwrap());
+    let status = || again.outpoint(coin, ANYONE.to_p2wsh(), 102);
+    let waits = status().await.unwrap();
+    assert!(matches!(waits, OutpointStatus::Unspent { height: None, .. }), "{waits:?}");
+    light.chain.mine(1, ScriptBuf::new_op_return([0; 4])).await.unwrap();
+    let confirmed = async {
+        while !matches!(status().await, Ok(OutpointStatus::Unspent { height: Some(102), .. })) {
+            sleep(LOOK_AGAIN).await;
+        }
+    };
+    timeout(PATIENCE, confirmed).await.expect("a block holds it");
+}
+
+/// Others name what is looked for. Where it is not, no filter is read twice for it; where it is, none after its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_looked_for_costs_no_more_blocks_than_it_takes() {
+    let light = Light::start().await;
+    let chain = &light.chain;
+    chain.mine(101, ANYONE.to_p2wsh()).await.unwrap();
+    let coin = chain.block_at(1).await.unwrap().unwrap();
+    let spend = coinbase_spend(&coin, Amount::from_sat(1_000));
+    light.chain.mine_exactly(&light.node, std::slice::from_ref(&spend)).await;
+    chain.mine(5, ScriptBuf::new_op_return([0; 4])).await.unwrap();
+    let look = async |outpoint, from, mut blocks| {
+        let status = chain.outpoint_within(outpoint, ANYONE.to_p2wsh(), from, &mut blocks).await.unwrap();
+        (status, blocks)
+    };
+    let (status, left) = look(spend.input[0].previous_output, 1, 200).await;
+    assert!(matches!(status, Some(OutpointStatus::Spent { spent_height: Some(102), .. })), "{status:?}");
+    assert_eq!(left, 200 - 102);
+    let nowhere = OutPoint { vout: 7, ..spend.input[0].previous_output };
+    assert_eq!(look(nowhere, 98, 5).await, (None, 0), "there are ten");
+    assert_eq!(look(nowhere, 98, 5).await, (Some(OutpointStatus::Unknown), 0));
+    assert_eq!(look(nowhere, 98, 0).await, (Some(OutpointStatus::Unknown), 0));
+    chain.mine(1, ScriptBuf::new_op_return([0; 4])).await.unwrap();
+    assert_eq!(look(nowhere, 98, 5).await, (Some(OutpointStatus::Unknown), 4));
+}
+
 /// A node of another network hangs up, and a client without peers says whom it asked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_peer_of_its_network_a_light_client_does_not_start() {
@@ -177,6 +227,30 @@ async fn a_peer_cannot_invent_a_chain() {
     join_all(lies).await;
 }
 
+/// A client that begins anew, as it does when it has lost its peers, believes nobody that there are fewer blocks than were shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_ends_its_chain_early_takes_no_block_back() {
+    let (mut node, _) = paid(6);
+    let liar = Liar::before(node.p2p_address().unwrap(), Lie::Nothing).await;
+    let chain = open_at(&liar).await.unwrap();
+    let tip = chain.tip().await.unwrap();
+    let mut follower = chain.follow(vec![tip], vec![]).await.unwrap();
+    liar.tell(Lie::NoMoreHeaders);
+    node.stop().unwrap();
+    node.run().unwrap();
+    liar.has_told(2).await;
+    assert_eq!(chain.tip().await.unwrap(), tip);
+    liar.tell(Lie::Nothing);
+    node.call("generatetodescriptor", &[json!(1), json!(NOBODY)]).unwrap();
+    loop {
+        match timeout(PATIENCE, follower.events.recv()).await.unwrap().unwrap() {
+            ChainEvent::Synced { tip } if tip.height == 7 => break,
+            ChainEvent::Disconnected { block } => panic!("{block:?} never left the chain"),
+            _ => {}
+        }
+    }
+}
+
 /// Whatever a peer says of a block, or does not say, only the truth is told, and all of it once the peer has come to its senses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_cannot_change_what_is_in_a_block() {
@@ -202,6 +276,49 @@ async fn a_peer_cannot_change_what_is_in_a_block() {
         assert_eq!(told, truth, "{lie:?}");
     });
     join_all(lies).await;
+}
+
+/// What peers tell of is taken at once, also while a block is waited for that nobody sends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_keeps_a_block_back_hides_no_transaction_and_no_end_of_one() {
+    let light = Light::start().await;
+    light.chain.mine(102, ANYONE.to_p2wsh()).await.unwrap();
+    let liar = Liar::before(light.node.p2p_address().unwrap(), Lie::Nothing).await;
+    let chain = open_at(&liar).await.unwrap();
+    let mut follower = chain.follow(vec![], vec![ANYONE.to_p2wsh()]).await.unwrap();
+    let (one, two) = (chain.block_at(1).await.unwrap().unwrap(), chain.block_at(2).await.unwrap().unwrap());
+    let [first, second] = [&one, &two].map(|block| coinbase_spend(block, Amount::from_sat(1_000)));
+    // While something waits whole blocks are looked at, which tell whether it still does.
+    chain.broadcast(&first).await.unwrap();
+    liar.tell(Lie::NoBlocks);
+    light.node.call("generatetodescriptor", &[json!(1), json!(NOBODY)]).unwrap();
+    liar.has_told(1).await;
+    let hex = bitcoin::consensus::encode::serialize_hex(&second);
+    light.node.call("sendrawtransaction", &[json!(hex)]).unwrap();
+    let seen = async {
+        while !matches!(follower.events.recv().await.unwrap(), ChainEvent::MempoolSeen { tx } if tx == second) {}
+    };
+    // A block is waited for a minute long.
+    timeout(std::time::Duration::from_secs(30), seen).await.expect("what is told is heard");
+
+    // Then it is shown, and what it did to the pool is seen together with the next one.
+    let shown = async {
+        while chain.tip().await.unwrap().height < 103 {
+            sleep(LOOK_AGAIN).await;
+        }
+    };
+    timeout(PATIENCE, shown).await.expect("others wait no longer");
+    liar.tell(Lie::Nothing);
+    let again = async {
+        while !matches!(follower.events.recv().await.unwrap(), ChainEvent::MempoolSeen { tx } if tx == first) {}
+    };
+    timeout(PATIENCE, again).await.expect("as far as is known it waits still");
+    light.node.call("generatetodescriptor", &[json!(1), json!(NOBODY)]).unwrap();
+    let gone = async {
+        let txid = first.compute_txid();
+        while !matches!(follower.events.recv().await.unwrap(), ChainEvent::Evicted { txid: gone } if gone == txid) {}
+    };
+    timeout(PATIENCE, gone).await.expect("a block holds it");
 }
 
 /// A node whose index of filters lags behind its chain leaves a question without an answer, which the client would not ask

@@ -10,7 +10,9 @@ use crate::body::{Body, Extend, HalfSpend, Ruling, Vaults};
 use crate::ids::AuthorId;
 use crate::record::Record;
 use crate::rules::{DISPUTE_MARGIN, LAST_PAYMENT_MARGIN, MAX_EXTENSIONS};
-use crate::trade::{Bid, ChainFacts, Contract, Draft, Escrow, EscrowError, Funding, Role, Seat, Spend, SpendPath, Stray};
+use crate::trade::{
+    Bid, ChainFacts, Contract, Draft, Escrow, EscrowError, Funding, Role, Seat, Spend, SpendPath, Stray,
+};
 use crate::turns::in_turn;
 
 /// How many signed halves of one kind a node pins for outputs that no block shows: a party signs again when the funding is
@@ -325,17 +327,17 @@ impl Facts {
         if said == [None; 2] {
             return Vec::new(); // what follows hashes two transactions for each half
         }
-        let is_said = |draft: Result<Draft, EscrowError>| {
-            draft.is_ok_and(|draft| said.contains(&Some(draft.tx.compute_txid())))
-        };
+        let is_said =
+            |draft: Result<Draft, EscrowError>| draft.is_ok_and(|draft| said.contains(&Some(draft.tx.compute_txid())));
         let payouts = self.releases.iter().filter(|half| {
             let by_key = escrow.key_fee(half).and_then(|fee| escrow.key_payout(&half.vaults, fee));
             is_said(escrow.spend(&half.vaults, half.fee, Role::Buyer)) || is_said(by_key)
         });
         let refunds = self.refunds.iter().filter(|half| is_said(escrow.spend(&half.vaults, half.fee, Role::Seller)));
-        let rulings = self.rulings.iter().filter(|(seat, ruling)| {
-            is_said(escrow.ruling(*seat, &ruling.vaults, ruling.to_buyer, ruling.to_seller))
-        });
+        let rulings = self
+            .rulings
+            .iter()
+            .filter(|(seat, ruling)| is_said(escrow.ruling(*seat, &ruling.vaults, ruling.to_buyer, ruling.to_seller)));
         let halves = payouts.chain(refunds).map(|half| &half.vaults);
         halves.chain(rulings.map(|(_, ruling)| &ruling.vaults)).map(Vaults::outpoint).collect()
     }

@@ -86,7 +86,8 @@ pub fn verify(bundle: &Bundle) -> Result<Verified, BundleError> {
 /// Proves what the chain shows of a trade; `None` while no block holds its funding.
 async fn prove(records: &TradeRecords, chain: &dyn ChainBackend) -> Result<Option<ChainProof>, ApiError> {
     let Some(contract) = &records.contract else { return Ok(None) };
-    let paths = Paths::follow(chain, &Escrow::new(contract), &records.facts, MAX_OUTPUTS).await.explained()?;
+    let (escrow, mut blocks) = (Escrow::new(contract), u32::MAX); // of one trade all that there are
+    let paths = Paths::follow(chain, &escrow, &records.facts, MAX_OUTPUTS, &mut blocks).await.explained()?;
     let Some(path) = paths.counting(records, chain.tip().await.explained()?.height) else { return Ok(None) };
     let Some((first, height)) = path.fundings.first().and_then(|first| Some((first, first.height?))) else {
         return Ok(None);

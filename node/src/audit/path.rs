@@ -27,6 +27,7 @@ impl Paths {
     /// Follows the coins from all outputs on that somebody names, or for which he signs something: from `most` at most, each of
     /// which is a look-up, and what is left out is [told](Self::is_cut). What comes after the first of a way is not counted: each
     /// step costs somebody a transaction in a block.
+    /// No more `blocks` are read for all of it, and those that are read are taken off them.
     ///
     /// # Errors
     /// When the chain cannot be asked.
@@ -35,6 +36,7 @@ impl Paths {
         escrow: &Escrow,
         facts: &Facts,
         most: usize,
+        blocks: &mut u32,
     ) -> Result<Self, ChainError> {
         let mut paths: Vec<(OutPoint, Path)> = Vec::new();
         for outpoint in facts.outputs(escrow) {
@@ -45,13 +47,16 @@ impl Paths {
             if paths.len() >= most {
                 return Ok(Self { all: paths, is_cut: true });
             }
-            paths.push((outpoint, Path::follow(chain, escrow, outpoint).await?));
+            let Some(path) = Path::follow(chain, escrow, outpoint, blocks).await? else {
+                return Ok(Self { all: paths, is_cut: true });
+            };
+            paths.push((outpoint, path));
         }
         Ok(Self { all: paths, is_cut: false })
     }
 
-    /// Tells whether there are more outputs than were to be looked up. Then the one that counts may be among them, so nothing
-    /// can be said of the trade.
+    /// Tells whether there are more outputs than were to be looked up, or more blocks to be read for them. Then the one that counts
+    /// may be among them, so nothing can be said of the trade.
     pub const fn is_cut(&self) -> bool {
         self.is_cut
     }
@@ -94,14 +99,15 @@ pub struct Path {
 }
 
 impl Path {
-    /// Follows the coins from an output on.
-    ///
-    /// # Errors
-    /// When the chain cannot be asked.
-    pub async fn follow(chain: &dyn ChainBackend, escrow: &Escrow, first: OutPoint) -> Result<Self, ChainError> {
-        let mut path = Self::follow_escrow(chain, escrow, first).await?;
-        path.bond = path.bond_alone(chain, escrow).await?;
-        Ok(path)
+    /// Follows the coins from an output on; `None` when more `blocks` would have to be read.
+    async fn follow(
+        chain: &dyn ChainBackend,
+        escrow: &Escrow,
+        first: OutPoint,
+        blocks: &mut u32,
+    ) -> Result<Option<Self>, ChainError> {
+        let Some(path) = Self::follow_escrow(chain, escrow, first, blocks).await? else { return Ok(None) };
+        path.with_bond(chain, escrow, blocks).await
     }
 
     /// Returns what held the coins at last. A bond that was taken back alone lay in the last outputs that had one.
@@ -121,28 +127,43 @@ impl Path {
         self.extensions.iter().chain(&self.end).chain(&self.bond)
     }
 
-    async fn bond_alone(&self, chain: &dyn ChainBackend, escrow: &Escrow) -> Result<Option<Spend>, ChainError> {
+    /// Adds how the buyer took his bond back alone, if he did; `None` when more blocks would have to be read.
+    async fn with_bond(
+        mut self,
+        chain: &dyn ChainBackend,
+        escrow: &Escrow,
+        blocks: &mut u32,
+    ) -> Result<Option<Self>, ChainError> {
         let Some((vaults, bond)) = self.vaults().and_then(|vaults| Some((vaults, vaults.bond?))) else {
-            return Ok(None);
+            return Ok(Some(self));
         };
-        let (outpoint, Some(output)) = (bond.outpoint.0, escrow.bond_output()) else { return Ok(None) };
+        let (outpoint, Some(output)) = (bond.outpoint.0, escrow.bond_output()) else { return Ok(Some(self)) };
         if self.end.as_ref().is_some_and(|end| end.spends(&outpoint)) {
-            return Ok(None);
+            return Ok(Some(self));
         }
         let from = escrow.contract().funded_from();
-        let status = chain.outpoint(outpoint, output.script_pubkey, from).await?;
-        let OutpointStatus::Spent { height, by, spent_height, .. } = status else { return Ok(None) };
-        let tip = chain.tip().await?.height;
-        Ok(Spend::read(escrow, &Funding::new(vaults, height), tip, &by, spent_height))
+        let status = chain.outpoint_within(outpoint, output.script_pubkey, from, blocks).await?;
+        let Some(status) = status else { return Ok(None) };
+        if let OutpointStatus::Spent { height, by, spent_height, .. } = status {
+            let tip = chain.tip().await?.height;
+            self.bond = Spend::read(escrow, &Funding::new(vaults, height), tip, &by, spent_height);
+        }
+        Ok(Some(self))
     }
 
-    async fn follow_escrow(chain: &dyn ChainBackend, escrow: &Escrow, first: OutPoint) -> Result<Self, ChainError> {
+    async fn follow_escrow(
+        chain: &dyn ChainBackend,
+        escrow: &Escrow,
+        first: OutPoint,
+        blocks: &mut u32,
+    ) -> Result<Option<Self>, ChainError> {
         let mut path = Self::default();
         let (mut outpoint, mut from) = (first, escrow.contract().funded_from());
         for _ in 0..MAX_STEPS {
-            let status = chain.outpoint(outpoint, escrow.script(), from).await?;
+            let status = chain.outpoint_within(outpoint, escrow.script(), from, blocks).await?;
+            let Some(status) = status else { return Ok(None) };
             let (output, height, spender) = match status {
-                OutpointStatus::Unknown => return Ok(path),
+                OutpointStatus::Unknown => return Ok(Some(path)),
                 OutpointStatus::Unspent { output, height } => (output, height, None),
                 OutpointStatus::Spent { output, height, by, spent_height } => {
                     (output, height, Some((*by, spent_height)))
@@ -156,10 +177,10 @@ impl Path {
                 path.fundings.extend(vaults.map(|vaults| Funding::new(vaults, height)));
             }
             let (Some(held), Some((tx, spent_height))) = (path.fundings.last().copied(), spender) else {
-                return Ok(path);
+                return Ok(Some(path));
             };
             let tip = chain.tip().await?.height;
-            let Some(spend) = Spend::read(escrow, &held, tip, &tx, spent_height) else { return Ok(path) };
+            let Some(spend) = Spend::read(escrow, &held, tip, &tx, spent_height) else { return Ok(Some(path)) };
             match (spend.path, escrow.extended(&spend.tx, &held.vaults), spent_height) {
                 (SpendPath::Extension, Some(vaults), Some(height)) => {
                     let extends = Some(held.outpoint());
@@ -169,11 +190,11 @@ impl Path {
                 }
                 (_, _, _) => {
                     path.end = Some(spend);
-                    return Ok(path);
+                    return Ok(Some(path));
                 }
             }
         }
-        Ok(path)
+        Ok(Some(path))
     }
 }
 

@@ -238,8 +238,29 @@ async fn no_more_outputs_are_looked_up_than_there_is_room_for() {
     let facts = stage.ledger.trade(stage.trade.id()).unwrap().facts;
     for (most, is_cut) in [(0, true), (1, true), (2, false)] {
         let line = Line::to(&stage.chain);
-        let paths = Paths::follow(&line, &stage.trade.escrow(), &facts, most).await.unwrap();
+        let paths = Paths::follow(&line, &stage.trade.escrow(), &facts, most, &mut 0).await.unwrap();
         assert_eq!((paths.is_cut(), paths.count(), line.asked()), (is_cut, most, most));
+    }
+    // Each of both costs ten blocks, where nobody is told where outputs are.
+    for (mut blocks, is_cut, left) in [(9, true, 0), (19, true, 0), (20, false, 0), (25, false, 5)] {
+        let mut line = Line::to(&stage.chain);
+        line.reads = 10;
+        let paths = Paths::follow(&line, &stage.trade.escrow(), &facts, 2, &mut blocks).await.unwrap();
+        assert_eq!((paths.is_cut(), blocks), (is_cut, left));
+    }
+}
+
+/// Whoever makes up trades from the beginning of time on has no more blocks read than the chain has, and his own left out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trade_for_which_too_many_blocks_would_be_read_is_not_compared() {
+    let mut stage = Stage::begin().await;
+    stage.fund().await;
+    let mut line = Line::to(&stage.chain);
+    let request = AuditRequest { chain: true, ..AuditRequest::default() };
+    for (reads, why) in [(MAX_BLOCKS, None), (MAX_BLOCKS + 1, Some(NotCompared::TooMuch))] {
+        line.reads = reads;
+        let report = run(&stage.ledger, &line, &request, BTreeSet::new()).await.unwrap();
+        assert_eq!((report.trades[0].not_compared, report.cut.not_compared), (why, u64::from(why.is_some())));
     }
 }
 
@@ -273,7 +294,7 @@ async fn what_is_left_out_is_told_and_nobody_hides_what_came_of_his_words() {
     }
     stage.say(Role::Buyer, &Body::Closed(Closed { trade, spend: TxId(payout.compute_txid()) }));
     let facts = stage.ledger.trade(trade).unwrap().facts;
-    let paths = Paths::follow(stage.chain.as_ref(), &escrow, &facts, 2).await.unwrap();
+    let paths = Paths::follow(stage.chain.as_ref(), &escrow, &facts, 2, &mut 1000).await.unwrap();
     assert!(paths.is_cut() && paths.through(&real.outpoint()).is_some());
 }
 
@@ -288,6 +309,8 @@ fn every_trade_has_its_share_of_what_is_looked_up() {
     }
     assert_eq!(lookups, 0);
     assert_eq!(share(MAX_LOOKUPS - 1_000, MAX_TRADES - 1_000), 3, "what others leave goes on");
+    let blocks = [0, 1, MAX_TRADES / 2, MAX_TRADES].map(|trades| share_of_blocks(MAX_BLOCKS, trades));
+    assert_eq!(blocks, [MAX_BLOCKS, MAX_BLOCKS, 864, 432]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -103,6 +103,16 @@ impl Headers {
         }
     }
 
+    /// Tells whether another chain of the same base has more work.
+    pub fn has_less_work_than(&self, other: &Self) -> bool {
+        let mut shared = self.above.len().min(other.above.len());
+        while shared > 0 && self.above[shared - 1] != other.above[shared - 1] {
+            shared -= 1;
+        }
+        let work = |chain: &Self| chain.above[shared..].iter().map(Header::work).reduce(|sum, work| sum + work);
+        work(self) < work(other)
+    }
+
     /// Becomes another chain of the same base. Returns the headers that left, newest first, and the first height that is new.
     pub fn become_like(&mut self, other: &Self) -> (Vec<Header>, u32) {
         let mut height = self.height().min(other.height());
@@ -154,7 +164,7 @@ mod tests {
                 prev_blockhash: tip.hash,
                 merkle_root: TxMerkleNode::all_zeros(),
                 time: 0,
-                bits: CompactTarget::default(),
+                bits: CompactTarget::from_consensus(0x207f_ffff),
                 nonce: branch,
             };
             headers.learn(&BlockHeaderChanges::Connected(IndexedHeader { height: tip.height + 1, header }));
@@ -179,6 +189,26 @@ mod tests {
         gone.add(&old);
         assert_eq!(gone.parent(&old[0].block_hash()), Some(old[1].block_hash()));
         assert_eq!(shown.become_like(&learnt), (vec![], 8));
+    }
+
+    #[test]
+    fn the_chain_with_more_work_is_told_from_the_longer_part_of_it() {
+        let mut whole = Headers::new(base());
+        extend(&mut whole, 5, 1);
+        let part = |kept: u32| {
+            let mut part = whole.clone();
+            part.cut(kept + 1);
+            part
+        };
+        for kept in 0..5 {
+            assert!(part(kept).has_less_work_than(&whole) && !whole.has_less_work_than(&part(kept)), "{kept}");
+        }
+        assert!(!whole.has_less_work_than(&whole));
+        let mut branch = part(3);
+        extend(&mut branch, 2, 2);
+        assert!(!branch.has_less_work_than(&whole) && !whole.has_less_work_than(&branch), "as much");
+        extend(&mut branch, 1, 2);
+        assert!(whole.has_less_work_than(&branch) && !branch.has_less_work_than(&whole));
     }
 
     #[test]

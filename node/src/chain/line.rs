@@ -1,11 +1,11 @@
 //! For tests: a line to the embedded chain, which counts what is asked over it and can fail.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bitcoin::block::Header;
-use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction};
+use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, Txid};
 
 use super::kernel::KernelChain;
 use super::{BlockRef, ChainBackend, ChainError, Follower, OutpointStatus};
@@ -20,6 +20,10 @@ pub struct Line {
     pub broken: Option<OutPoint>,
     /// The output about which the answer is nonsense.
     pub garbled: Option<OutPoint>,
+    /// How many blocks have to be read for each output that is looked up.
+    pub reads: u32,
+    /// What it was told to have waited.
+    pub recalled: Mutex<Vec<Txid>>,
     asked: AtomicUsize,
 }
 
@@ -31,6 +35,8 @@ impl Line {
             down: AtomicBool::new(false),
             broken: None,
             garbled: None,
+            reads: 0,
+            recalled: Mutex::default(),
             asked: AtomicUsize::new(0),
         }
     }
@@ -79,6 +85,21 @@ impl ChainBackend for Line {
         self.chain.outpoint(outpoint, script, from).await
     }
 
+    async fn outpoint_within(
+        &self,
+        outpoint: OutPoint,
+        script: ScriptBuf,
+        from: u32,
+        blocks: &mut u32,
+    ) -> Result<Option<OutpointStatus>, ChainError> {
+        let left = blocks.checked_sub(self.reads);
+        *blocks = left.unwrap_or_default();
+        match left {
+            Some(_) => self.outpoint(outpoint, script, from).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
         if self.down.load(Ordering::SeqCst) {
             let (at, reason) = ("127.0.0.1:18443".into(), "connection refused".into());
@@ -89,6 +110,10 @@ impl ChainBackend for Line {
 
     async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
         self.chain.broadcast_package(txs).await
+    }
+
+    fn recall(&self, tx: &Transaction) {
+        self.recalled.lock().expect("nothing panics while it holds the list").push(tx.compute_txid());
     }
 
     async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError> {

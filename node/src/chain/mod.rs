@@ -13,6 +13,7 @@
 //! | `follower` | the one engine that turns any backend's blocks and pool into a [`Follower`]'s stream |
 //! | [`consensus`] | the check of every spend before it is signed away or shown |
 //! | `conformance` | what every backend must do, as tests |
+//! | `vain` | what was looked for block by block and is not there |
 //! | `line` | for tests: a line to the embedded chain, which can fail |
 
 use std::time::Duration;
@@ -34,6 +35,7 @@ mod headers;
 pub mod kernel;
 #[cfg(test)]
 pub(crate) mod line;
+mod vain;
 mod witnesses;
 
 /// How many events a follower may lag behind before the backend waits for it.
@@ -214,8 +216,8 @@ pub enum ChainError {
     },
     /// No peer asked for the transaction. Nobody can tell whether they have it, or refused it before.
     #[error(
-        "no peer asked for transaction {txid}: they have it already, or refused it lately; it is offered again, so do not send \
-         another in its place"
+        "transaction {txid} is offered to peers again and again, and none has asked for it: they have it already, or refused it \
+         lately; do not send another in its place"
     )]
     Unasked {
         /// The transaction.
@@ -318,13 +320,40 @@ pub trait ChainBackend: Send + Sync + 'static {
         from_height: u32,
     ) -> Result<OutpointStatus, ChainError>;
 
+    /// Returns what became of an output as [`Self::outpoint`] does, if no more than so many `blocks` have to be read for it; `None`
+    /// otherwise. Those that were read are taken off them. A backend that knows where outputs are reads none.
+    async fn outpoint_within(
+        &self,
+        outpoint: OutPoint,
+        script: ScriptBuf,
+        from_height: u32,
+        _blocks: &mut u32,
+    ) -> Result<Option<OutpointStatus>, ChainError> {
+        self.outpoint(outpoint, script, from_height).await.map(Some)
+    }
+
     /// Hands a transaction to the network.
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError>;
 
     /// Hands a parent and the child that pays for it to the network, together.
     async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError>;
 
-    /// Estimates the feerate for confirmation within `blocks`; never below the relay minimum.
+    /// Hands to the network what is owed to it until a block holds it: a transaction, or a parent and the child that pays for it.
+    /// Unlike [`Self::broadcast`] it waits for nobody who is to tell that he took it: followers hear of that. Tells whether it is
+    /// known to wait in a pool, or to be in a block.
+    async fn offer(&self, txs: &[Transaction]) -> Result<bool, ChainError> {
+        match txs {
+            [tx] => self.broadcast(tx).await?,
+            package => self.broadcast_package(package).await?,
+        }
+        Ok(true)
+    }
+
+    /// Hears of a transaction that waited in a pool when this node was stopped, as its owner knows, and that nothing in the chain
+    /// has settled since. Where nobody can be asked what waits, it counts as waiting.
+    fn recall(&self, _tx: &Transaction) {}
+
+    /// Estimates the feerate for confirmation within `blocks`; never below the relay minimum, nor above [`MAX_FEE_RATE`].
     async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError>;
 
     /// Mines `count` blocks paying to `script`, with what the pool holds; only on regtest.

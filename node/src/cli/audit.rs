@@ -227,7 +227,7 @@ fn left_out(report: &AuditReport, request: &AuditRequest) -> String {
         let more = if request.trade.is_some() { format!("; {BY_HAND}") } else { format!(". {ALONE}") };
         text.push_str(&format!("Not compared with the chain: {trades}{more}.\n"));
         for (why, what) in [
-            (NotCompared::TooMuch, "more outputs than one audit looks up"),
+            (NotCompared::TooMuch, "more outputs than one audit looks up, or more blocks to be read"),
             (NotCompared::Failed, "the chain had no good answer"),
         ] {
             let count = report.trades.iter().filter(|trade| trade.not_compared == Some(why)).count();

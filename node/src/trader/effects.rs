@@ -281,8 +281,8 @@ impl Trader {
         let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
         let lately = active.broadcasts.get(&txid).is_some_and(|at| at.elapsed() < REBROADCAST_AFTER);
         if !lately {
-            // By the wallet, so that it counts the coins as spent from this moment on.
-            self.tools.wallet.broadcast(tx).await.map_err(|error| too_cheap(error, id))?;
+            // By the wallet, so that it counts the coins as spent from this moment on. What is still owed later is offered again.
+            self.tools.wallet.offer(tx).await.map_err(|error| too_cheap(error, id))?;
             active.broadcasts.insert(txid, Instant::now());
         }
         Ok(None)

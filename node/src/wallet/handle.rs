@@ -111,8 +111,8 @@ impl WalletHandle {
 
     /// Spends one of the coins that were set aside for an output back to this wallet, and broadcasts that until it confirms:
     /// nothing that was signed with them can confirm then. The others are free once it is final. If it `replaces`, it pays for
-    /// taking the place of what was signed and waits in the pool. What is refused for its fee pays twice as much after the
-    /// next block, within [`MAX_FEE_RATE`](crate::chain::MAX_FEE_RATE).
+    /// taking the place of what was signed and waits in the pool. What is refused for its fee, or of which nobody tells, pays
+    /// twice as much after the next block, within [`MAX_FEE_RATE`](crate::chain::MAX_FEE_RATE).
     ///
     /// # Errors
     /// As [`Self::send`]; [`WalletError::AlreadyBroadcast`] when what was signed is in the chain, or in the pool and is not to be
@@ -129,9 +129,11 @@ impl WalletHandle {
             Err(WalletError::Chain(ChainError::Refused { reason, .. })) if reason.contains("fee") => {
                 self.ask(|reply| Command::BackRefused { script, fee, reply }).await?;
             }
-            // What is sent to oneself may be sent twice.
-            Err(WalletError::NotYetBroadcast { txid, source: ChainError::Unheard { .. } }) => {
-                self.release(*txid).await?;
+            // Nobody tells whether it was refused. What is sent to oneself may be sent twice, so a dearer one follows.
+            Err(WalletError::NotYetBroadcast {
+                source: ChainError::Unheard { .. } | ChainError::Unasked { .. },
+                ..
+            }) => {
                 self.ask(|reply| Command::BackRefused { script, fee, reply }).await?;
             }
             Ok(()) | Err(_) => {}
@@ -321,18 +323,36 @@ impl WalletHandle {
     /// # Errors
     /// What the chain says.
     pub async fn broadcast(&self, tx: &Transaction) -> Result<(), WalletError> {
-        if let Err(error) = self.chain.broadcast(tx).await {
-            let parent = tx.compute_txid();
-            let package = self.ask(|reply| Command::PackageOf { parent, reply }).await?;
-            return match (&error, package) {
-                // One for which no peer asks may have been refused before, and the child with it never offered.
-                (ChainError::Refused { .. } | ChainError::Unasked { .. } | ChainError::Unheard { .. }, Some(_)) => {
-                    self.broadcast_with_parent(parent).await
-                }
-                (_, _) => Err(error.into()),
-            };
+        let sent = self.chain.broadcast(tx).await;
+        self.note_sent(tx, sent.map(|()| true)).await
+    }
+
+    /// Hands to the network what is owed to it until a block holds it, as [`Self::broadcast`] does, but waits for nobody who is to
+    /// tell that he took it; it counts once somebody told.
+    ///
+    /// # Errors
+    /// What the chain says.
+    pub async fn offer(&self, tx: &Transaction) -> Result<(), WalletError> {
+        let offered = self.chain.offer(std::slice::from_ref(tx)).await;
+        self.note_sent(tx, offered).await
+    }
+
+    /// Counts what the network has, and helps what it refused by the child that was built for it.
+    async fn note_sent(&self, tx: &Transaction, sent: Result<bool, ChainError>) -> Result<(), WalletError> {
+        let error = match sent {
+            Ok(true) => return self.ask(|reply| Command::Seen { tx: tx.clone(), reply }).await,
+            Ok(false) => return Ok(()),
+            Err(error) => error,
+        };
+        let parent = tx.compute_txid();
+        let package = self.ask(|reply| Command::PackageOf { parent, reply }).await?;
+        match (&error, package) {
+            // One for which no peer asks may have been refused before, and the child with it never offered.
+            (ChainError::Refused { .. } | ChainError::Unasked { .. } | ChainError::Unheard { .. }, Some(_)) => {
+                self.broadcast_with_parent(parent).await
+            }
+            (_, _) => Err(error.into()),
         }
-        self.ask(|reply| Command::Seen { tx: tx.clone(), reply }).await
     }
 
     /// Forgets a built transaction and frees its inputs. Whoever else holds the transaction can still broadcast it.

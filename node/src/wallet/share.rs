@@ -235,8 +235,9 @@ impl State {
     }
 
     /// Spends the smallest of the coins that were set aside for an output back to this wallet, so that nothing that was
-    /// signed with them can confirm. `None` when that is decided already. The same request again returns the same payment.
-    /// What waits in the pool forbids it, unless it is to be replaced.
+    /// signed with them can confirm. `None` when that is decided already, or what does it is known to wait. The same request again
+    /// returns the same payment, or a dearer one in its place, if it was refused before the last block. What waits in the pool
+    /// forbids it, unless it is to be replaced.
     pub fn spend_back(
         &mut self,
         script: &ScriptBuf,
@@ -244,12 +245,24 @@ impl State {
         replaces: bool,
     ) -> Result<Option<Payment>, WalletError> {
         let purpose = Purpose::Send { request_id: format!("back {}", hex::encode(script.as_bytes())) };
-        if let Some((_, kept)) = self.own.reservations().find(|(_, kept)| kept.purpose == purpose) {
-            return Ok(Some(kept.payment()));
+        let before = self.own.reservations().find(|(_, kept)| kept.purpose == purpose);
+        let before = before.map(|(txid, kept)| (txid, kept.payment()));
+        if let Some(seen) = self.seen_back(script) {
+            // It may have been told of late, when this wallet had given it up: it is sent until it confirms, and nothing dearer.
+            let (fee, back) = (self.wallet.calculate_fee(&seen).ok(), seen.output.first().cloned());
+            if let (None, Some(fee), Some(TxOut { value: amount, script_pubkey: script })) = (&before, fee, back) {
+                self.reserve(Reservation { purpose, script, asked: None, amount, fee, tx: seen, replaces: None });
+            }
+            return Ok(None);
         }
         // What was refused stands against something that this wallet does not see, as a child of the other side's.
         let tip = self.wallet.latest_checkpoint().height();
         let asked = self.refused_backs.get(script).map(|refused| refused.asked_at(tip));
+        if let Some((_, payment)) = &before
+            && asked.is_none_or(|asked| asked <= payment.fee)
+        {
+            return Ok(Some(payment.clone()));
+        }
         let replaced = if replaces { self.waiting_fee(script)? } else { self.check_unseen(script).map(|()| None)? };
         let Some((plan, kept)) = self.share_of(script) else { return Ok(None) };
         let kept = kept.clone();
@@ -273,6 +286,7 @@ impl State {
         let label: String = label.chars().take(super::MAX_LABEL_BYTES / 4).collect();
         self.check_room(&label)?;
         self.set_label(payment.tx.compute_txid(), &label)?;
+        before.into_iter().for_each(|(txid, _)| self.end_reservation(txid));
         self.reserve(Reservation {
             purpose,
             script: change,
@@ -338,6 +352,18 @@ impl State {
         }
         let paid = verify_spend(&tx, &prevouts)?;
         if paid == fee { Ok(Payment { tx, amount, fee }) } else { Err(wrong("it pays another fee")) }
+    }
+
+    /// Returns what spends coins that were set aside for an output back to this wallet alone, and is in the pool or the chain.
+    fn seen_back(&self, script: &ScriptBuf) -> Option<Transaction> {
+        let (_, kept) = self.share_of(script)?;
+        let change = change_of(&kept.tx, script)?;
+        let is_of_plan = |spent: &TxIn| kept.tx.input.iter().any(|coin| coin.previous_output == spent.previous_output);
+        let is_back = |tx: &Transaction| {
+            matches!(tx.output.as_slice(), [back] if back.script_pubkey == *change) && tx.input.iter().all(is_of_plan)
+        };
+        let known = self.known();
+        known.values().map(|known| &*known.tx).find(|tx| is_back(tx)).cloned()
     }
 
     /// Refuses once what was signed for an output is in the pool or the chain.

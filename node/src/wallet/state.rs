@@ -42,6 +42,8 @@ pub(super) struct State {
     pub pass: Pass,
     /// What strangers pay, as a pool shows it.
     pub payments: Payments,
+    /// What was built here alone and waited in the pool when this wallet was closed; nothing once it has caught up.
+    pub last_known: Vec<Txid>,
     /// The fee of what was to spend back coins that were set aside for an output, and was refused. Not kept: it is found again.
     pub refused_backs: HashMap<ScriptBuf, RefusedBack>,
     /// Blocks that left the chain and that bdk cannot forget before another takes their place.
@@ -102,7 +104,7 @@ impl State {
                 .map_err(|e| WalletError::Internal { reason: e.to_string() })?,
         };
         own.scan = own.scan.or(Some(Scan::Unfinished));
-        let state = Self {
+        let mut state = Self {
             wallet,
             keys,
             clock,
@@ -110,11 +112,13 @@ impl State {
             change: Change::default(),
             pass: Pass::default(),
             payments: Payments::default(),
+            last_known: Vec::new(),
             refused_backs: HashMap::new(),
             undone: Vec::new(),
             watched: BTreeMap::new(),
             synced: false,
         };
+        state.last_known = state.own_waiting();
         Ok((state, compact))
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bdk_wallet::Update;
 use bdk_wallet::chain::{BlockId, CheckPoint, ConfirmationBlockTime, TxUpdate};
-use bitcoin::{Transaction, Txid};
+use bitcoin::{Transaction, TxIn, Txid};
 
 use super::persist::{Own, Purpose, RECENT_BLOCKS, Reservation, Scan};
 use super::state::State;
@@ -134,6 +134,29 @@ impl State {
             }
         };
         unsent.map(package).collect()
+    }
+
+    /// Returns what was built here alone and waits in the pool. What others had a part in they may have spent elsewhere, unseen.
+    pub fn own_waiting(&self) -> Vec<Txid> {
+        let is_alone = |purpose: &Purpose| match purpose {
+            Purpose::Send { .. } | Purpose::Fund => true,
+            Purpose::Share | Purpose::Joint | Purpose::Child { .. } => false,
+        };
+        let known = self.known();
+        let waits = |txid: &Txid| known.get(txid).is_some_and(|tx| tx.confirmation.is_none());
+        let own = self.own.reservations().filter(|(txid, reservation)| is_alone(&reservation.purpose) && waits(txid));
+        own.map(|(txid, _)| txid).collect()
+    }
+
+    /// Takes what waited when this wallet was closed, and may still: no block that came since holds it, or spends one of its
+    /// coins otherwise.
+    pub fn take_last_known(&mut self) -> Vec<Transaction> {
+        let waited = std::mem::take(&mut self.last_known);
+        let known = self.known();
+        let is_confirmed = |txid: &Txid| known.get(txid).is_some_and(|tx| tx.confirmation.is_some());
+        let is_spent = |input: &TxIn| self.wallet.tx_graph().outspends(input.previous_output).iter().any(is_confirmed);
+        let built = waited.iter().filter_map(|txid| self.own.reservations.get(txid)?.as_ref());
+        built.map(|reservation| &reservation.tx).filter(|tx| !tx.input.iter().any(is_spent)).cloned().collect()
     }
 
     /// Returns a transaction and the child that was built for it, if there is one.

@@ -183,6 +183,8 @@ impl Task {
         self.state.end_batch();
         self.unwatched.extend(self.state.take_unwatched());
         if next.is_some() {
+            // What waited when the wallet was closed, unless what came since has settled it.
+            self.state.take_last_known().iter().for_each(|tx| self.chain.recall(tx));
             self.send_unsent().await;
         }
         match self.persist().await {
@@ -195,16 +197,14 @@ impl Task {
         next.unwrap_or(Next::Listen)
     }
 
-    /// Broadcasts payments that are in neither pool nor chain.
+    /// Offers payments that are in neither pool nor chain. Nobody is waited for: the wallet has to answer meanwhile.
     async fn send_unsent(&mut self) {
         for package in self.state.unsent() {
             let Some(txid) = package.last().map(Transaction::compute_txid) else { continue };
-            let sent = match package.as_slice() {
-                [tx] => self.chain.broadcast(tx).await,
-                package => self.chain.broadcast_package(package).await,
-            };
-            match sent {
-                Ok(()) => package.into_iter().for_each(|tx| self.state.see(tx)),
+            match self.chain.offer(&package).await {
+                Ok(true) => package.into_iter().for_each(|tx| self.state.see(tx)),
+                // The follower tells when it is seen.
+                Ok(false) => tracing::debug!(%txid, "a payment is being offered"),
                 Err(error) => tracing::warn!(%txid, %error, "a payment could not be broadcast; it will be tried again"),
             }
         }

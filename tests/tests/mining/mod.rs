@@ -109,6 +109,16 @@ impl<B: ChainBackend> ChainBackend for Mining<B> {
         self.backend.outpoint(outpoint, script, from).await
     }
 
+    async fn outpoint_within(
+        &self,
+        outpoint: OutPoint,
+        script: ScriptBuf,
+        from: u32,
+        blocks: &mut u32,
+    ) -> Result<Option<OutpointStatus>, ChainError> {
+        self.backend.outpoint_within(outpoint, script, from, blocks).await
+    }
+
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
         self.backend.broadcast(tx).await?;
         self.arrive(std::slice::from_ref(tx)).await
@@ -117,6 +127,14 @@ impl<B: ChainBackend> ChainBackend for Mining<B> {
     async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
         self.backend.broadcast_package(txs).await?;
         self.arrive(txs).await
+    }
+
+    async fn offer(&self, txs: &[Transaction]) -> Result<bool, ChainError> {
+        self.backend.offer(txs).await
+    }
+
+    fn recall(&self, tx: &Transaction) {
+        self.backend.recall(tx);
     }
 
     async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError> {

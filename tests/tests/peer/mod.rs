@@ -28,6 +28,8 @@ pub enum Lie {
     HeaderWithoutWork,
     /// Headers that join to nothing.
     HeaderFromNowhere,
+    /// That there are no more headers.
+    NoMoreHeaders,
     /// Filter headers of other filters.
     OtherFilterHeader,
     /// Filters of something else.
@@ -38,6 +40,8 @@ pub enum Lie {
     OtherWitness,
     /// Blocks without any witness.
     NoWitness,
+    /// No blocks.
+    NoBlocks,
     /// No filters and no headers of them.
     NoFilters,
     /// The first answer about filter headers when the second is due, and the second not at all, as a node does whose index
@@ -156,6 +160,7 @@ fn twist(message: &NetworkMessage, lie: Lie, held: &mut Option<NetworkMessage>) 
             first.nonce = (0..).find(|nonce| has_work(*first, *nonce)).unwrap();
             headers.truncate(1);
         }
+        (Lie::NoMoreHeaders, NetworkMessage::Headers(headers)) => headers.clear(),
         (Lie::OtherFilterHeader, NetworkMessage::CFHeaders(headers)) => {
             let Some(last) = headers.filter_hashes.last_mut() else { return Said::Truth };
             *last = Hash::from_byte_array([7; 32]);
@@ -168,6 +173,7 @@ fn twist(message: &NetworkMessage, lie: Lie, held: &mut Option<NetworkMessage>) 
         (Lie::NoWitness, NetworkMessage::Block(block)) => {
             block.txdata.iter_mut().flat_map(|tx| &mut tx.input).for_each(|input| input.witness.clear());
         }
+        (Lie::NoBlocks, NetworkMessage::Block(_)) => return Said::Nothing,
         (Lie::NoFilters, NetworkMessage::CFilter(_) | NetworkMessage::CFHeaders(_)) => return Said::Nothing,
         (Lie::LaggingIndex, NetworkMessage::CFHeaders(_)) => match held.take() {
             Some(first) => return Said::Instead(first),

@@ -24,6 +24,8 @@ pub enum Lie {
     OtherTransaction,
     /// A line without an end.
     EndlessLine,
+    /// A notice of megabytes.
+    LongNotice,
     /// A line that is no JSON.
     NoJson,
     /// That nothing touches a script.
@@ -90,6 +92,10 @@ async fn serve(client: TcpStream, server: TcpStream, lie: Arc<Mutex<Lie>>) {
                 Lie::Silence => continue,
                 Lie::NoJson => "pardon?\n".to_owned(),
                 Lie::EndlessLine => "x".repeat(9_000_000),
+                Lie::LongNotice => {
+                    let params = json!(["0".repeat(5_000_000), null]);
+                    format!("{}\n", json!({ "method": "blockchain.scripthash.subscribe", "params": params }))
+                }
                 _ => {
                     twist(&mut answer, &method, lie);
                     format!("{answer}\n")

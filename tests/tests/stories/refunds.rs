@@ -77,9 +77,8 @@ fn what_a_seller_paid_besides_comes_back_when_the_trade_is_long_over() {
     world.chain().mine(1);
     for left in [2, 1] {
         let what = format!("his to take back, {left} of them left");
-        let open = seller.awaits_that(trade, &what, |view| {
-            view.strays.len() == left && view.next.action == Some(Action::Refund)
-        });
+        let open = seller
+            .awaits_that(trade, &what, |view| view.strays.len() == left && view.next.action == Some(Action::Refund));
         assert_eq!(open.state, Phase::Closed);
         let taken = seller.does("refund", trade);
         assert!(!taken.actions.contains(&Action::Refund), "it is on its way: {taken:#?}");

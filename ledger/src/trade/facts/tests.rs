@@ -254,10 +254,9 @@ fn nobody_hides_what_came_of_his_words_behind_what_he_makes_up() {
             ..Facts::default()
         };
         assert_eq!(signed.outputs(escrow)[..3], [9, 1, 2].map(at));
-        for closed in [
-            Facts { buyer_closed: spend, ..signed.clone() },
-            Facts { seller_closed: spend, ..signed.clone() },
-        ] {
+        for closed in
+            [Facts { buyer_closed: spend, ..signed.clone() }, Facts { seller_closed: spend, ..signed.clone() }]
+        {
             assert_eq!(closed.outputs(escrow)[..3], [9, number, 1].map(at));
         }
     }

@@ -95,7 +95,7 @@ pub struct AuditedTrade {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotCompared {
-    /// More outputs are named or signed for than one report looks up of a trade.
+    /// More outputs are named or signed for than one report looks up of a trade, or more blocks would have to be read for them.
     TooMuch,
     /// The chain had no good answer.
     Failed,

@@ -8,8 +8,9 @@ use std::time::Duration;
 use bip157::chain::ChainState;
 use bip157::{Builder, Client, Event, HashCheckpoint, Info, Package, Requester, TrustedPeer};
 use bitcoin::constants::genesis_block;
-use bitcoin::{Block, BlockHash, OutPoint, ScriptBuf, Transaction, Txid};
-use tokio::sync::{Notify, watch};
+use bitcoin::{Block, BlockHash, Network, OutPoint, ScriptBuf, Transaction, Txid};
+use exchange_ledger::audit::bundle::anchors;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +18,7 @@ use super::filters::Filters;
 use super::pool::Pool;
 use super::{CbfConfig, NAME};
 use crate::chain::headers::{Headers, Left, start_of};
+use crate::chain::vain::{Searched, Sought, Vain};
 use crate::chain::witnesses::has_its_witnesses;
 use crate::chain::{BlockRef, ChainError};
 
@@ -27,12 +29,20 @@ pub(super) const SILENCE: Duration = Duration::from_secs(30);
 /// How long a peer may take to let us in, and to answer: several times what a good one on a slow line needs.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
+/// How often the running client is asked whether it works, and how long it may take to answer. One task of it does everything, which
+/// a peer that reads nothing can hold up for good; connecting to one takes seconds in any case.
+const PULSE: Duration = Duration::from_secs(60);
+const PULSE_PATIENCE: Duration = Duration::from_secs(120);
+/// How long a client may take to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// The pause before the client is started again.
 const RESTART_PAUSE: Duration = Duration::from_secs(2);
 /// Peers that have to agree on what a filter is, where anybody may be one.
 const PUBLIC_PEERS: u8 = 3;
 /// How many transactions are remembered for which nobody asked. The oldest is forgotten first, and offered as if it were new.
 const MAX_UNASKED: usize = 1_000;
+/// How many blocks may be looked at late: a day of them.
+const MAX_UNREAD: usize = 144;
 
 /// The light client and its state.
 #[derive(Debug)]
@@ -63,8 +73,14 @@ pub(super) struct State {
     pub left: Left,
     pub filters: Filters,
     pub pool: Pool,
+    /// Shown blocks that nobody sent in time to see what they do to the pool, oldest first.
+    unread: Vec<BlockHash>,
     /// What was offered and nobody asked for.
     unasked: VecDeque<Txid>,
+    /// What is being offered while somebody waits for its echo.
+    pub offered: HashSet<Txid>,
+    /// What blocks were searched for in vain.
+    pub vain: Vain,
     /// What peers are asked to tell of. Bounded by what followers may watch.
     scripts: HashSet<ScriptBuf>,
 }
@@ -76,6 +92,12 @@ impl State {
             self.unasked.push_back(txid);
         }
         self.unasked.drain(..self.unasked.len().saturating_sub(MAX_UNASKED));
+    }
+
+    /// Returns the blocks of the shown chain that were searched for an output in vain, if those from a height on are among them.
+    pub fn searched_before(&self, sought: &Sought, from_height: u32) -> Option<Searched> {
+        let is_there = |searched: &Searched| self.shown.hash_at(searched.to.height) == Some(searched.to.hash);
+        self.vain.searched(sought, from_height).filter(is_there)
     }
 
     /// Tells whether a transaction was offered and nobody asked for it.
@@ -95,7 +117,10 @@ impl Light {
             left: Left::default(),
             filters: Filters::default(),
             pool: Pool::default(),
+            unread: Vec::new(),
             unasked: VecDeque::new(),
+            offered: HashSet::new(),
+            vain: Vain::default(),
             scripts: HashSet::new(),
         };
         Self {
@@ -121,6 +146,11 @@ impl Light {
         let peers: Vec<String> = self.config.peers.iter().map(ToString::to_string).collect();
         let at = if peers.is_empty() { format!("the peers of {}", self.config.network) } else { peers.join(", ") };
         ChainError::Unreachable { backend: NAME, at, reason: reason.to_string() }
+    }
+
+    /// Returns the error of a client that does not answer.
+    pub fn held_up(&self) -> ChainError {
+        self.unreachable("a peer holds the light client up")
     }
 
     /// Downloads a block; `None` when it has left the chain. The client has checked that its header commits to its
@@ -153,7 +183,8 @@ impl Light {
         // Without a client the next one is told of everything.
         if let Some(requester) = requester {
             // The channel is read by the task, which opened it.
-            requester.subscribe_to_gossip(interest(scripts, outpoints)).await.map_err(|e| self.unreachable(e))?;
+            let told = timeout(SILENCE, requester.subscribe_to_gossip(interest(scripts, outpoints))).await;
+            told.map_err(|_| self.held_up())?.map_err(|error| self.unreachable(error))?;
         }
         Ok(())
     }
@@ -174,7 +205,7 @@ impl Light {
         while !stop.is_cancelled() {
             let (node, client) = self.builder().build();
             let stop_client = client.requester.clone();
-            let running = tokio::spawn(node.run());
+            let mut running = tokio::spawn(node.run());
             tokio::select! {
                 () = self.hear(client) => {}
                 () = stop.cancelled() => {}
@@ -182,8 +213,11 @@ impl Light {
             self.state().requester = None;
             // It may have stopped by itself.
             stop_client.shutdown().ok();
-            if let Ok(Err(error)) = running.await {
-                tracing::debug!(%error, "the light client stopped");
+            match timeout(STOP_PATIENCE, &mut running).await {
+                Ok(Ok(Err(error))) => tracing::debug!(%error, "the light client stopped"),
+                Ok(Ok(Ok(())) | Err(_)) => {}
+                // Whoever is held up hears nothing of it.
+                Err(_) => running.abort(),
             }
             tokio::select! { () = sleep(RESTART_PAUSE) => {} () = stop.cancelled() => {} }
         }
@@ -217,19 +251,39 @@ impl Light {
         timeout(SILENCE, is_there).await.ok();
     }
 
-    /// Hears a client until it stops, or until its peers leave it without an answer that it waits for and does not ask for
-    /// again: a node whose index of filters lags behind its chain says nothing at all.
+    /// Hears a client until it stops or is held up, or until its peers leave it without an answer that it waits for and does not
+    /// ask for again: a node whose index of filters lags behind its chain says nothing at all.
     async fn hear(self: &Arc<Self>, client: Client) {
-        let Client { requester, mut info_rx, mut warn_rx, mut event_rx } = client;
         let (scripts, outpoints) = {
             let mut state = self.state();
             let start = state.learnt.base();
             state.learnt = Headers::new(start);
-            state.requester = Some(requester.clone());
+            state.requester = Some(client.requester.clone());
             self.connections.send_replace(0);
             (state.scripts.iter().cloned().collect(), state.pool.spent())
         };
-        let Ok(Some(mut gossip)) = requester.subscribe_to_gossip(interest(scripts, outpoints)).await else { return };
+        let requester = client.requester.clone();
+        let subscribed = timeout(PULSE_PATIENCE, requester.subscribe_to_gossip(interest(scripts, outpoints))).await;
+        let Ok(Ok(Some(gossip))) = subscribed else { return };
+        tokio::select! {
+            () = self.hear_pool(gossip) => {}
+            () = self.hear_chain(client) => {}
+            () = falls_silent(&requester, PULSE, PULSE_PATIENCE) => {
+                tracing::warn!("the light client answers nothing any more; it is started again");
+            }
+        }
+    }
+
+    /// Takes what peers tell of at once, whatever is waited for meanwhile. The library would keep 64 for us, of 32 MB each if a peer
+    /// likes; the pool bounds what is kept.
+    async fn hear_pool(&self, mut gossip: mpsc::Receiver<Transaction>) {
+        while let Some(tx) = gossip.recv().await {
+            self.keep(&tx);
+        }
+    }
+
+    async fn hear_chain(self: &Arc<Self>, client: Client) {
+        let Client { requester, mut info_rx, mut warn_rx, mut event_rx } = client;
         let mut heard_at = Instant::now();
         loop {
             tokio::select! {
@@ -243,7 +297,6 @@ impl Light {
                 },
                 () = sleep_until(heard_at + SILENCE), if self.is_behind() => return,
                 () = self.stuck.notified() => return,
-                Some(tx) = gossip.recv() => self.on_tx(tx),
                 Some(warning) = warn_rx.recv() => tracing::trace!(%warning, "light client"),
                 Some(info) = info_rx.recv() => {
                     tracing::trace!(%info, "light client");
@@ -265,14 +318,6 @@ impl Light {
         state.learnt.tip() != state.shown.tip()
     }
 
-    fn on_tx(&self, tx: Transaction) {
-        let mut state = self.state();
-        let height = state.shown.tip().height;
-        state.pool.put(tx, height);
-        drop(state);
-        self.changes.send_modify(|count| *count += 1);
-    }
-
     async fn on_event(self: &Arc<Self>, event: Event) {
         match event {
             Event::ChainUpdate(changes) => self.state().learnt.learn(&changes),
@@ -285,19 +330,34 @@ impl Light {
     async fn show(self: &Arc<Self>) {
         let (new, has_pool) = {
             let state = self.state();
+            // A client that begins anew believes the first peer who says that there are no more headers. Another one may know more.
+            let is_less = state.learnt.has_less_work_than(&state.shown);
+            if is_less || !holds_known_blocks(&state.learnt, self.config.network) {
+                self.stuck.notify_one();
+                return;
+            }
             let mut ahead = state.shown.clone();
             let (_, first) = ahead.become_like(&state.learnt);
-            let new: Vec<BlockHash> = (first..=ahead.tip().height).filter_map(|height| ahead.hash_at(height)).collect();
-            (new, !state.pool.is_empty() && state.synced)
+            let unread = state.unread.iter().copied().filter(|hash| ahead.height_of(hash).is_some());
+            let new = (first..=ahead.tip().height).filter_map(|height| ahead.hash_at(height));
+            (unread.chain(new).collect::<Vec<BlockHash>>(), !state.pool.is_empty() && state.synced)
         };
         // Only whole blocks tell what spends the coins of a transaction in the pool.
-        let mut blocks = Vec::new();
+        let (mut blocks, mut unread) = (Vec::new(), Vec::new());
         for hash in new.into_iter().filter(|_| has_pool) {
+            // One that nobody sends holds up the others once, and they are looked at in their order.
+            if !unread.is_empty() {
+                unread.push(hash);
+                continue;
+            }
             match self.block(hash).await {
                 Ok(Some(block)) => blocks.push(block),
                 // It left again: the next chain is shown instead.
                 Ok(None) => return,
-                Err(error) => tracing::debug!(%error, "a block is looked at later"),
+                Err(error) => {
+                    tracing::debug!(%error, "a block is looked at with the next one");
+                    unread.push(hash);
+                }
             }
         }
         let again = {
@@ -305,6 +365,8 @@ impl Light {
             let (left, _) = state.shown.become_like(&state.learnt);
             state.left.add(&left);
             state.synced = true;
+            unread.drain(..unread.len().saturating_sub(MAX_UNREAD));
+            state.unread = unread;
             let height = state.shown.tip().height;
             let left: HashSet<BlockHash> = left.iter().map(|header| header.block_hash()).collect();
             let again = state.pool.reopen(&left, height);
@@ -316,6 +378,38 @@ impl Light {
     }
 }
 
+/// Waits until a client answers nothing any more.
+async fn falls_silent(requester: &Requester, pulse: Duration, patience: Duration) {
+    loop {
+        sleep(pulse).await;
+        match timeout(patience, requester.chain_tip()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}
+
+/// Tells whether a chain holds every block that everybody knows.
+fn holds_known_blocks(chain: &Headers, network: Network) -> bool {
+    let mut above = anchors(network).filter(|anchor| anchor.height >= chain.base().height);
+    above.all(|anchor| chain.hash_at(anchor.height) == Some(anchor.hash))
+}
+
 fn interest(scripts: Vec<ScriptBuf>, outpoints: Vec<OutPoint>) -> bip157::GossipMonitorRequest {
     bip157::GossipMonitorRequestBuilder::from_expected_output_scripts(scripts).add_outpoints(outpoints).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A peer that reads nothing holds up the one task of a client, which then answers nothing.
+    #[tokio::test]
+    async fn a_client_that_is_held_up_is_noticed() {
+        // It is not run at all.
+        let (_held_up, client) = Builder::new(Network::Regtest).build();
+        let patience = Duration::from_millis(10);
+        let noticed = timeout(SILENCE, falls_silent(&client.requester, patience, patience)).await;
+        noticed.expect("it answers nothing");
+    }
 }

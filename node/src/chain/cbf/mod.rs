@@ -5,9 +5,11 @@
 //! - The pool is what was sent from here and what a peer told of, signed or not. It is never counted as more than a notice,
 //!   and of what spends an escrow only what its keys signed and what is due (`specs/escrow.md`).
 //! - Peers give no reason when they do not take a transaction. One that was sent and that no other connection tells of
-//!   within [`ECHO`] was refused, or waits in pools that nobody shows: [`ChainError::Unheard`]. One that nobody even asks for
-//!   is with them already, or was refused lately: [`ChainError::Unasked`]. Either counts as nothing, and coins stay set aside
-//!   for it. A child that is not heard of counts as refused: a dearer one may take its place.
+//!   within half a minute was refused, or waits in pools that nobody shows: [`ChainError::Unheard`]. One that nobody even asks
+//!   for is with them already, or was refused lately: [`ChainError::Unasked`]. Either counts as nothing, and coins stay set
+//!   aside for it. A child that is not heard of counts as refused: a dearer one may take its place.
+//! - After a restart nobody tells again what waits. What its owner knew to wait counts so until a block shows otherwise
+//!   ([`ChainBackend::recall`]); all else that is owed is offered at once, and counts when it is heard of.
 //! - A child goes out with its parent unless a block holds that: peers who dropped the parent, or never took it because it
 //!   pays too little by itself, ask the client for it once they have the child.
 //! - A fee rate is guessed from what the last blocks paid.
@@ -18,25 +20,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bip157::Package;
 use bitcoin::block::Header;
 use bitcoin::constants::genesis_block;
-use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, Txid};
+use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::follower::{self, News, Scripts, Source};
+use super::vain::Searched;
 use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_FEE_RATE, OutpointStatus};
 use light::{Light, SILENCE};
 
 mod filters;
 mod light;
+mod offers;
 mod pool;
 mod source;
 mod touch;
 
 const NAME: &str = "cbf";
-/// How long a transaction may take from one peer back to us over another connection: peers hold it back for some seconds.
-const ECHO: Duration = Duration::from_secs(30);
+/// How long peers may take to show the headers, some 20 MB: one that reads the chain itself has fewer than everybody knows.
+const OPEN_PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// How many of the last blocks tell what confirmation costs.
 const FEE_BLOCKS: u32 = 3;
 /// The highest least feerate that a peer can talk us into: what full pools asked for in dear weeks.
@@ -62,78 +67,45 @@ impl CbfChain {
     /// Starts the client and waits until it has the headers.
     ///
     /// # Errors
-    /// [`ChainError::Unreachable`] when for [half a minute](SILENCE) no peer sends anything.
+    /// [`ChainError::Unreachable`] when for [half a minute](SILENCE) no peer sends anything, or in half an hour none the headers.
     pub async fn open(config: CbfConfig) -> Result<Self, ChainError> {
         let light = Arc::new(Light::new(config));
         let stop = CancellationToken::new();
         let chain = Self { light: Arc::clone(&light), _running: stop.clone().drop_guard() };
         let mut heard = light.heard.subscribe();
         tokio::spawn(Arc::clone(&light).run(stop));
-        while !light.state().synced {
-            match timeout(SILENCE, heard.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Err(light.unreachable("no peer with compact filters answers")),
+        let synced = async {
+            while !light.state().synced {
+                match timeout(SILENCE, heard.changed()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) | Err(_) => return Err(light.unreachable("no peer with compact filters answers")),
+                }
             }
-        }
+            Ok(())
+        };
+        let in_time = timeout(OPEN_PATIENCE, synced).await;
+        in_time
+            .unwrap_or_else(|_| Err(light.unreachable("no peer shows the chain to the blocks that everybody knows")))?;
         Ok(chain)
     }
 
-    /// Waits until a peer tells of a transaction.
-    async fn heard(&self, txid: Txid) {
-        let mut changes = self.light.changes.subscribe();
-        while !self.is_known(&txid) {
-            changes.changed().await.expect("the sender lives as long as this value");
-        }
+    /// Tells whether a block holds a parent: then its child is offered alone. That it was seen in a pool once says nothing: peers
+    /// drop what pays too little.
+    fn is_settled(&self, tx: &Transaction) -> bool {
+        self.light.state().pool.was_confirmed(&tx.compute_txid())
     }
+}
 
-    fn is_known(&self, txid: &Txid) -> bool {
-        let state = self.light.state();
-        state.pool.get(txid).is_some() || state.pool.was_confirmed(txid)
-    }
+/// Returns a parent and its child as they are offered.
+fn package(parent: &Transaction, child: &Transaction) -> Result<Package, ChainError> {
+    let package = Package::new_one_parent_one_child(parent.clone(), child.clone());
+    package.map_err(|error| ChainError::Refused { txid: child.compute_txid(), reason: error.to_string() })
+}
 
-    /// Takes a transaction that peers have taken into the pool.
-    fn keep(&self, tx: &Transaction) {
-        let mut state = self.light.state();
-        let height = state.shown.tip().height;
-        state.pool.put(tx.clone(), height);
-        drop(state);
-        self.light.changes.send_modify(|count| *count += 1);
-    }
-
-    /// Offers a transaction, or a parent and the child that pays for it, and waits for the echo of the last of them.
-    async fn send(&self, txs: &[Transaction], package: bip157::Package) -> Result<(), ChainError> {
-        let Some((last, parents)) = txs.split_last() else { return Ok(()) };
-        let txid = last.compute_txid();
-        let spent = txs.iter().flat_map(|tx| &tx.input).map(|input| input.previous_output).collect();
-        self.light.listen(Vec::new(), spent).await?;
-        self.light.can_hear().await;
-        let requester = self.light.requester()?;
-        // Of a package the parent is asked for, by those who do not have it.
-        let was_asked = tokio::select! {
-            () = self.heard(txid) => true,
-            asked = timeout(ECHO, requester.submit_package(package)) => match asked {
-                Ok(Ok(_)) => true,
-                Ok(Err(error)) => return Err(self.light.unreachable(error)),
-                Err(_) => false,
-            },
-        };
-        if !was_asked && parents.is_empty() {
-            self.light.state().note_unasked(txid);
-            return Err(ChainError::Unasked { txid });
-        }
-        let patience = if was_asked { ECHO } else { Duration::ZERO };
-        if timeout(patience, self.heard(txid)).await.is_err() {
-            if parents.is_empty() {
-                self.light.state().note_unasked(txid);
-                return Err(ChainError::Unheard { txid, waited_s: ECHO.as_secs() });
-            }
-            let reason = format!("no other peer has told of it within {} s", ECHO.as_secs());
-            return Err(ChainError::Refused { txid, reason });
-        }
-        // Whoever took the child has what it stands on.
-        parents.iter().for_each(|parent| self.keep(parent));
-        Ok(())
-    }
+/// Returns the error of a package of another size than peers take.
+fn no_package(txs: &[Transaction]) -> ChainError {
+    let reason = format!("a package of {} transactions; a light client sends a parent and its child", txs.len());
+    ChainError::Invalid { backend: NAME, reason }
 }
 
 #[async_trait]
@@ -176,12 +148,39 @@ impl ChainBackend for CbfChain {
         script: ScriptBuf,
         from_height: u32,
     ) -> Result<OutpointStatus, ChainError> {
-        let scripts: Scripts = [script].into_iter().collect();
+        let mut all = u32::MAX;
+        let status = self.outpoint_within(outpoint, script, from_height, &mut all).await?;
+        status.ok_or_else(|| ChainError::Invalid { backend: NAME, reason: format!("more blocks than {}", u32::MAX) })
+    }
+
+    async fn outpoint_within(
+        &self,
+        outpoint: OutPoint,
+        script: ScriptBuf,
+        from_height: u32,
+        blocks: &mut u32,
+    ) -> Result<Option<OutpointStatus>, ChainError> {
+        let sought = (outpoint, script);
+        let scripts: Scripts = [sought.1.clone()].into_iter().collect();
         let (mut created, mut spent) = (None, None);
-        let tip = self.light.best().await?.height;
-        for height in from_height..=tip {
+        let tip = self.light.best().await?;
+        let before = self.light.state().searched_before(&sought, from_height);
+        let from = before.map_or(from_height, |before| before.from);
+        let mut last = before.map(|before| before.to);
+        for height in last.map_or(from_height, |last| last.height.saturating_add(1))..=tip.height {
+            let Some(left) = blocks.checked_sub(1) else {
+                if let (None, Some(to)) = (&created, last) {
+                    self.light.state().vain.note(sought, Searched { from, to });
+                }
+                return Ok(None);
+            };
+            *blocks = left;
             let Some(hash) = self.light.hash_at(height).await? else { break };
             let Some(scanned) = self.light.scan(hash, &scripts).await? else { break };
+            if last.is_some_and(|last| last.hash != scanned.parent) {
+                break;
+            }
+            last = Some(BlockRef { height, hash });
             for tx in scanned.txs {
                 let spends = tx.input.iter().any(|input| input.previous_output == outpoint);
                 match tx.output.get(outpoint.vout as usize) {
@@ -192,23 +191,30 @@ impl ChainBackend for CbfChain {
                     Some(_) | None => {}
                 }
             }
+            // What comes later does not spend it again.
+            if spent.is_some() {
+                break;
+            }
         }
-        let state = self.light.state();
+        let mut state = self.light.state();
+        if let (None, Some(to)) = (&created, last) {
+            state.vain.note(sought, Searched { from, to });
+        }
         let in_pool = || state.pool.get(&outpoint.txid)?.output.get(outpoint.vout as usize).cloned();
         let Some((output, height)) = created.or_else(|| in_pool().map(|output| (output, None))) else {
-            return Ok(OutpointStatus::Unknown);
+            return Ok(Some(OutpointStatus::Unknown));
         };
         let spent = spent.or_else(|| state.pool.spender(&outpoint).cloned().map(|tx| (tx, None)));
-        Ok(match spent {
+        Ok(Some(match spent {
             Some((by, spent_height)) => OutpointStatus::Spent { output, height, by: Box::new(by), spent_height },
             None => OutpointStatus::Unspent { output, height },
-        })
+        }))
     }
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
         let txid = tx.compute_txid();
-        let package = bip157::Package::new_single(tx.clone());
-        if self.is_known(&txid) {
+        let package = Package::new_single(tx.clone());
+        if self.light.is_known(&txid) {
             self.light.resend(package);
             return Ok(());
         }
@@ -217,33 +223,43 @@ impl ChainBackend for CbfChain {
             self.light.resend(package);
             return Err(ChainError::Unasked { txid });
         }
-        self.send(std::slice::from_ref(tx), package).await
+        self.light.send(std::slice::from_ref(tx), package).await
     }
 
     async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
-        let [parent, child] = txs else {
-            let reason =
-                format!("a package of {} transactions; a light client sends a parent and its child", txs.len());
-            return Err(ChainError::Invalid { backend: NAME, reason });
-        };
-        let is_settled = self.light.state().pool.was_confirmed(&parent.compute_txid());
-        if is_settled {
+        let [parent, child] = txs else { return Err(no_package(txs)) };
+        if self.is_settled(parent) {
             return self.broadcast(child).await;
         }
-        // That the parent was seen once says nothing: peers drop what pays too little.
-        let txid = child.compute_txid();
-        let package = bip157::Package::new_one_parent_one_child(parent.clone(), child.clone());
-        let package = package.map_err(|error| ChainError::Refused { txid, reason: error.to_string() })?;
-        if self.is_known(&txid) {
+        let package = package(parent, child)?;
+        if self.light.is_known(&child.compute_txid()) {
             self.light.resend(package);
             return Ok(());
         }
-        self.send(txs, package).await
+        self.light.send(txs, package).await
+    }
+
+    async fn offer(&self, txs: &[Transaction]) -> Result<bool, ChainError> {
+        match txs {
+            [tx] => self.light.offer(txs, Package::new_single(tx.clone())),
+            [parent, child] if self.is_settled(parent) => {
+                self.light.offer(std::slice::from_ref(child), Package::new_single(child.clone()))
+            }
+            [parent, child] => self.light.offer(txs, package(parent, child)?),
+            [] | [_, _, _, ..] => Err(no_package(txs)),
+        }
+    }
+
+    fn recall(&self, tx: &Transaction) {
+        if !self.light.is_known(&tx.compute_txid()) {
+            self.light.keep(tx);
+        }
     }
 
     async fn fee_rate(&self, _blocks: u16) -> Result<FeeRate, ChainError> {
         let requester = self.light.requester()?;
-        let floor = requester.broadcast_min_feerate().await.map_err(|error| self.light.unreachable(error))?;
+        let floor = timeout(SILENCE, requester.broadcast_min_feerate()).await;
+        let floor = floor.map_err(|_| self.light.held_up())?.map_err(|error| self.light.unreachable(error))?;
         // Any peer can ask for any least feerate. What blocks paid cost their miners work.
         let mut rate = floor.clamp(FeeRate::BROADCAST_MIN, MAX_FLOOR);
         let tip = self.light.best().await?.height;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::amount::Btc;
 use super::follower::{self, News};
-use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_HEADERS, OutpointStatus, POLL_INTERVAL};
+use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_FEE_RATE, MAX_HEADERS, OutpointStatus, POLL_INTERVAL};
 use node::{Node, nonsense};
 pub use rpc::CoreAuth;
 use rpc::{Failure, Rpc};
@@ -154,10 +154,22 @@ impl ChainBackend for CoreChain {
     async fn outpoint(
         &self,
         outpoint: OutPoint,
-        _script: ScriptBuf,
+        script: ScriptBuf,
         from_height: u32,
     ) -> Result<OutpointStatus, ChainError> {
-        self.node.outpoint(outpoint, from_height).await
+        let mut all = u32::MAX;
+        let status = self.outpoint_within(outpoint, script, from_height, &mut all).await?;
+        status.ok_or_else(|| nonsense(format!("there are more blocks than {}", u32::MAX)))
+    }
+
+    async fn outpoint_within(
+        &self,
+        outpoint: OutPoint,
+        script: ScriptBuf,
+        from_height: u32,
+        blocks: &mut u32,
+    ) -> Result<Option<OutpointStatus>, ChainError> {
+        self.node.outpoint((outpoint, script), from_height, blocks).await
     }
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
@@ -248,7 +260,8 @@ impl ChainBackend for CoreChain {
                 return Err(ChainError::NoFeeEstimate { backend: NAME, blocks, reason });
             }
         };
-        Ok(estimate.max(mempoolminfee.per_kvb().map_err(nonsense)?).max(FeeRate::BROADCAST_MIN))
+        // What is beyond the highest that anything here pays by itself would only have it refused.
+        Ok(estimate.max(mempoolminfee.per_kvb().map_err(nonsense)?).clamp(FeeRate::BROADCAST_MIN, MAX_FEE_RATE))
     }
 
     async fn mine(&self, count: u32, script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {

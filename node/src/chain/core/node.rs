@@ -11,6 +11,7 @@ use serde_json::json;
 use super::rpc::{Failure, Rpc};
 use super::source::PoolView;
 use super::{NAME, RPC_INVALID_ADDRESS_OR_KEY, RPC_INVALID_PARAMETER};
+use crate::chain::vain::Vain;
 use crate::chain::{BlockRef, ChainError};
 
 /// A Bitcoin Core node, and the little that is remembered of it.
@@ -21,11 +22,13 @@ pub(super) struct Node {
     tip: Mutex<Option<BlockRef>>,
     /// The pool as last seen, shared by all followers.
     pub pool: tokio::sync::Mutex<Option<PoolView>>,
+    /// What its blocks were searched for in vain.
+    pub vain: Mutex<Vain>,
 }
 
 impl Node {
     pub fn new(rpc: Rpc) -> Self {
-        Self { rpc, tip: Mutex::new(None), pool: tokio::sync::Mutex::new(None) }
+        Self { rpc, tip: Mutex::new(None), pool: tokio::sync::Mutex::new(None), vain: Mutex::default() }
     }
 
     pub async fn best(&self) -> Result<BlockRef, ChainError> {

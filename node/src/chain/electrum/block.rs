@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use bitcoin::block::Header;
-use bitcoin::{Block, Transaction, Txid};
+use bitcoin::{Block, TxMerkleNode, Txid, Weight, merkle_tree};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::connection::{Connection, OPEN_QUESTIONS};
@@ -32,15 +32,52 @@ pub(super) async fn read(server: &Connection, header: Header, height: u32) -> Re
         // A block with its last transactions twice has the same root.
         return Err(server.nonsense(format!("block {height} holds a transaction twice")));
     }
-    let txs = stream::iter(txids).map(|txid| server.transaction(txid)).buffered(OPEN_QUESTIONS);
-    let txs: Vec<Option<Transaction>> = txs.try_collect().await?;
-    let Some(txdata) = txs.into_iter().collect::<Option<Vec<Transaction>>>() else { return Ok(None) };
-    let block = Block { header, txdata };
-    if block.txdata.is_empty() {
+    if txids.is_empty() {
         return Ok(None);
     }
+    let other = || server.nonsense(format!("what it calls block {height} does not make up {}", header.block_hash()));
+    // Before anything of any size is asked for.
+    if !are_of(&txids, &header) {
+        return Err(other());
+    }
+    let mut txs = stream::iter(txids).map(|txid| server.transaction(txid)).buffered(OPEN_QUESTIONS);
+    let (mut txdata, mut weight) = (Vec::new(), Weight::ZERO);
+    while let Some(tx) = txs.try_next().await? {
+        let Some(tx) = tx else { return Ok(None) };
+        weight += tx.weight();
+        // Their ids do not cover witnesses.
+        if weight > Weight::MAX_BLOCK {
+            return Err(other());
+        }
+        txdata.push(tx);
+    }
+    let block = Block { header, txdata };
     if !block.check_merkle_root() || !has_its_witnesses(&block) {
-        return Err(server.nonsense(format!("what it calls block {height} does not make up {}", header.block_hash())));
+        return Err(other());
     }
     Ok(Some(block))
+}
+
+/// Tells whether these are the ids of the transactions to which a header commits.
+fn are_of(txids: &[Txid], header: &Header) -> bool {
+    let root = merkle_tree::calculate_root(txids.iter().map(|txid| txid.to_raw_hash()));
+    root.map(TxMerkleNode::from_raw_hash) == Some(header.merkle_root)
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::Network;
+    use bitcoin::constants::genesis_block;
+    use bitcoin::hashes::Hash;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_of_the_block_that_commits_to_them() {
+        let Block { header, txdata } = genesis_block(Network::Regtest);
+        let txid = txdata[0].compute_txid();
+        assert!(are_of(&[txid], &header));
+        let other = Txid::from_byte_array([7; 32]);
+        assert!(!are_of(&[other], &header) && !are_of(&[txid, other], &header) && !are_of(&[], &header));
+    }
 }

@@ -38,6 +38,8 @@ const MAX_LINE: usize = 8_500_000;
 pub(super) const OPEN_QUESTIONS: usize = 10;
 /// How many notices may wait. More than that are not worth reading: everything is asked for again.
 const MAX_NOTICES: usize = 4_096;
+/// The longest of them: several times what a header needs.
+const MAX_NOTICE: usize = 1_024;
 /// The versions of the protocol that are understood: from 1.4 of 2018, which every server speaks, to 1.6 with packages.
 const PROTOCOL: [&str; 2] = ["1.4", "1.6"];
 /// How many characters of a server's words are shown.
@@ -322,6 +324,8 @@ where
         loop {
             let line = self.lines.next().await.unwrap_or_else(|| Err(end("it hung up")))?;
             match serde_json::from_str::<Unasked>(&line) {
+                // Some servers fill lines up with spaces.
+                Ok(_) if line.trim_end().len() > MAX_NOTICE => return Err(end("it tells what is too long")),
                 Ok(unasked) => match self.notices.try_send(unasked) {
                     Ok(()) => {}
                     Err(_) => return Err(end("it tells more than can be read")),

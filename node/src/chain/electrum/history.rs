@@ -14,6 +14,9 @@ use crate::chain::{BlockRef, ChainError, MAX_WAITING_WEIGHT, MAX_WEIGHT_IN_ALL};
 
 /// How many transactions of one script may wait for a block: nodes keep at most 64 that spend each other's outputs.
 const MAX_WAITING_OF_SCRIPT: usize = 100;
+/// How heavy all may be, in weight units, that is read of blocks at a time: as 25 full ones, or 50,000 large payments. A server can
+/// show any transactions of the chain before it is seen that they do not touch the script, and others' witnesses with them.
+const MAX_PROVEN_WEIGHT: u64 = 100_000_000;
 
 /// A transaction in a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,22 +44,33 @@ pub(super) enum Told {
     Unproven(String),
 }
 
-/// How much may still be read of what waits for a block: a server can make it up, for each script anew.
+/// How much may still be read: of what waits for a block, which a server can make up, for each script anew; and of blocks.
 #[derive(Debug)]
-pub(super) struct Room(AtomicU64);
+pub(super) struct Room {
+    waiting: AtomicU64,
+    proven: AtomicU64,
+}
 
 impl Room {
     /// Returns room for as much as is kept.
     pub fn new() -> Self {
-        Self(AtomicU64::new(MAX_WEIGHT_IN_ALL))
+        Self { waiting: AtomicU64::new(MAX_WEIGHT_IN_ALL), proven: AtomicU64::new(MAX_PROVEN_WEIGHT) }
     }
 
-    /// Takes room for a transaction; tells whether there was enough.
+    /// Takes room for a transaction that waits for a block; tells whether there was enough.
     pub fn take(&self, tx: &Transaction) -> bool {
         let weight = tx.weight().to_wu();
-        let take = |left: u64| left.checked_sub(weight);
-        weight <= MAX_WAITING_WEIGHT && self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+        weight <= MAX_WAITING_WEIGHT && take(&self.waiting, weight)
     }
+
+    /// Takes room for a transaction in a block; tells whether there was enough.
+    fn take_proven(&self, tx: &Transaction) -> bool {
+        take(&self.proven, tx.weight().to_wu())
+    }
+}
+
+fn take(left: &AtomicU64, weight: u64) -> bool {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(weight)).is_ok()
 }
 
 /// What is at hand already.
@@ -103,7 +117,7 @@ pub(super) async fn read(
     }
     waiting.retain(|txid| !mined.contains_key(txid));
     waiting.truncate(MAX_WAITING_OF_SCRIPT);
-    let proven = stream::iter(mined).map(|(txid, height)| prove(server, txid, height, at_hand));
+    let proven = stream::iter(mined).map(|(txid, height)| prove(server, txid, height, at_hand, room));
     let proven: Vec<Result<Entry, String>> = proven.buffer_unordered(OPEN_QUESTIONS).try_collect().await?;
     let mut confirmed = match proven.into_iter().collect::<Result<Vec<Entry>, String>>() {
         Ok(confirmed) => confirmed,
@@ -129,6 +143,7 @@ async fn prove(
     txid: Txid,
     height: u32,
     at_hand: &dyn AtHand,
+    room: &Room,
 ) -> Result<Result<Entry, String>, ChainError> {
     let Some(header) = at_hand.header(height) else {
         return Ok(Err(format!("{txid} is said to be at height {height}, above the chain")));
@@ -140,7 +155,13 @@ async fn prove(
     }
     let tx = match known {
         Some(entry) => Some(entry.tx),
-        None => server.transaction(txid).await?.map(Arc::new),
+        None => {
+            let tx = server.transaction(txid).await?;
+            if tx.as_ref().is_some_and(|tx| !room.take_proven(tx)) {
+                return Err(server.nonsense("what it says to touch scripts is too much to read"));
+            }
+            tx.map(Arc::new)
+        }
     };
     let Some(tx) = tx else { return Ok(Err(format!("{txid} is in a history, and is not shown"))) };
     let Some(proof) = server.proof(txid, height).await? else {
@@ -211,6 +232,8 @@ mod tests {
         assert!(!room.take(&heavy(400_000)), "no node passes that on");
         assert_eq!((0..100).filter(|_| room.take(&heavy(390_000))).count(), 10);
         assert!(room.take(&heavy(1)), "there is room for what is light");
+        let whole = heavy(3_900_000);
+        assert_eq!((0..100).filter(|_| room.take_proven(&whole)).count(), 25, "blocks have a room of their own");
     }
 
     #[test]

@@ -311,6 +311,36 @@ fn what_is_spent_back_pays_twice_as_much_after_each_refusal_and_out_of_more_coin
     assert_eq!(paid[11].0, 60_000 - 330, "{paid:?}");
 }
 
+/// Where nobody tells that he took it, it stays, and after a block a dearer one takes its place; unless it is told of late.
+#[test]
+fn what_is_spent_back_is_done_once_it_is_told_of_however_late() {
+    let (mut state, script) = synced();
+    let mut coin = payment(script, 7);
+    coin.output[0].value = Amount::from_sat(60_000);
+    state.apply(connected(block(1, 10), vec![coin]));
+    state.apply(ChainEvent::Synced { tip: block(1, 10) });
+    let (of, fee_rate) = (escrow(3, "1").script, FeeRate::from_sat_per_vb_u32(1));
+    let output = TxOut { value: Amount::from_sat(45_000), script_pubkey: of.clone() };
+    state.share(&ShareRequest { output, fee_rate, label: "escrow".into() }).unwrap();
+    let first = state.spend_back(&of, fee_rate, false).unwrap().unwrap();
+    state.note_refused_back(of.clone(), first.fee);
+    let again = state.spend_back(&of, fee_rate, false).unwrap();
+    assert_eq!(again.as_ref(), Some(&first), "no more before the next block");
+    state.apply(connected(block(2, 10), vec![]));
+    let second = state.spend_back(&of, fee_rate, false).unwrap().unwrap();
+    let [cheap, dear] = [&first, &second].map(|back| back.tx.compute_txid());
+    assert_eq!(second.fee, first.fee * 2);
+    assert!(!state.own.is_reserved(&cheap) && state.own.is_reserved(&dear), "one takes the place of the other");
+
+    state.note_refused_back(of.clone(), second.fee);
+    state.apply(connected(block(3, 10), vec![]));
+    state.apply(ChainEvent::MempoolSeen { tx: first.tx });
+    assert_eq!(state.spend_back(&of, fee_rate, false).unwrap(), None);
+    state.release(dear).unwrap();
+    assert_eq!(state.spend_back(&of, fee_rate, false).unwrap(), None);
+    assert!(state.own.is_reserved(&cheap), "it is sent until it confirms");
+}
+
 #[test]
 fn a_discovery_starts_another_pass_from_the_birth_height() {
     let (mut state, _) = synced();

@@ -99,6 +99,28 @@ async fn a_kept_funding_survives_restarts_and_keeps_its_coins() {
     until(&wallet, "the funding", |b| b.reserved == Amount::ZERO).await;
 }
 
+/// A light client is told by nobody what waits in pools, so its owner has to.
+#[tokio::test]
+async fn what_waited_when_the_wallet_was_closed_is_recalled_unless_a_block_has_settled_it() {
+    let chain = new_chain();
+    let owner = Owner::new(1, &chain);
+    let recalled = || std::mem::take(&mut *owner.chain.recalled.lock().unwrap());
+    let wallet = owner.open().await;
+    earn(&wallet, &chain, 3).await;
+    let waits = wallet.send(pay("waits", escrow(9, "1").script, "5")).await.unwrap().tx.compute_txid();
+    owner.chain.down.store(true, Ordering::SeqCst);
+    let never_left = wallet.send(pay("never left", escrow(9, "1").script, "6")).await;
+    assert!(matches!(never_left, Err(WalletError::NotYetBroadcast { .. })), "{never_left:?}");
+    assert!(recalled().is_empty());
+    wallet.close().await;
+    let wallet = owner.open().await;
+    assert_eq!(recalled(), [waits]);
+    wallet.close().await;
+    mine(&chain, 1).await;
+    owner.open().await;
+    assert!(recalled().is_empty());
+}
+
 /// Whoever asked for it was killed before he could keep it, and knows nothing but the escrow.
 #[tokio::test]
 async fn a_funding_that_nobody_kept_is_freed_by_its_escrow_after_a_restart() {
