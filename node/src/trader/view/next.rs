@@ -27,6 +27,11 @@ pub(super) fn why_not_pay(trade: &Trade) -> Option<ApiError> {
     trade.refusal(Action::MarkPaid).filter(is_risk).map(Refusal::explain)
 }
 
+/// Tells whether a buyer would pay too late, be it that he has something to take back by then.
+pub(super) fn is_too_late(trade: &Trade) -> bool {
+    matches!(trade.refusal(Action::MarkPaid), Some(Refusal::TooLateToPay { .. }))
+}
+
 /// Tells whether a buyer may pay as soon as the seller's node has named the coins.
 pub(super) fn awaits_name(trade: &Trade) -> bool {
     trade.refusal(Action::MarkPaid) == Some(Refusal::Unnamed)
@@ -197,7 +202,9 @@ fn agreed(trade: &Trade, role: Role) -> NextStep {
 fn funded(trade: &Trade, role: Role) -> NextStep {
     let (cost, until) = (cost(trade), trade.view().pay_until());
     match role {
-        Role::Buyer if lies_there(trade) => take_bond_back("you never paid: take your bond back"),
+        Role::Buyer if lies_there(trade) => {
+            take_bond_back("too late to pay: take your bond back; if you have paid already, call for the arbiter")
+        }
         Role::Buyer if awaits_name(trade) => {
             let what = "the seller's node names the coins in the escrow; do not pay before it has".to_owned();
             let otherwise = "it does so by itself, and nothing is lost by waiting; if you have paid all the same, call for \
