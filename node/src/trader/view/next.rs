@@ -1,6 +1,6 @@
 //! Who acts next in a trade, until when, and what happens otherwise. The sentences speak to this node's user.
 
-use exchange_api::{Actor, ApiError, NextStep};
+use exchange_api::{Actor, ApiError, Code, NextStep};
 use exchange_ledger::body::{Coin, Ruling};
 use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{Action, Leaf, Phase, Refusal, Role, Seat, Trade, View, confirmations_for};
@@ -24,7 +24,13 @@ pub(super) fn why_not_pay(trade: &Trade) -> Option<ApiError> {
         let is_late = matches!(refusal, Refusal::TooLateToPay { .. }) && !lies_there(trade);
         is_late || matches!(refusal, Refusal::Forked { .. } | Refusal::DoubtfulFunding | Refusal::NamedOtherwise)
     };
-    trade.refusal(Action::MarkPaid).filter(is_risk).map(Refusal::explain)
+    let refusal = trade.refusal(Action::MarkPaid)?;
+    // What is neither a payout nor a refund nor a ruling leaves the phase as it was, until it is buried.
+    if matches!(refusal, Refusal::NotAllowed { role: Role::Buyer, phase: Phase::Funded, .. }) {
+        let message = "do not pay: a transaction that spends the coins in the escrow was seen";
+        return Some(ApiError::new(Code::NotAllowed, message, ""));
+    }
+    Some(refusal).filter(is_risk).map(Refusal::explain)
 }
 
 /// Tells whether a buyer would pay too late, be it that he has something to take back by then.

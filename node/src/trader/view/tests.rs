@@ -194,6 +194,29 @@ fn who_is_too_late_to_pay_reads_one_line_at_every_height_also_when_his_bond_is_t
     }
 }
 
+/// An arbiter and the seller can spend the coins in a way that the contract does not know, which ends nothing before it is buried.
+#[test]
+fn nobody_is_told_to_pay_while_something_spends_the_coins() {
+    let sample = SampleTrade::new(Side::Sell);
+    let tx = sample.escrow().spend(&sample.vaults(1), sats(1_700), Role::Buyer).unwrap().tx;
+    for role in [Role::Buyer, Role::Seller] {
+        for height in [None, Some(200)] {
+            let mut trade = funded(&sample, role, Facts::default());
+            let spends = vec![Spend { tx: tx.clone(), path: SpendPath::Foreign, height }];
+            let seen = ChainFacts { spends, ..trade.view().chain().clone() };
+            trade.handle(Event::Chain(seen)).unwrap();
+            assert_eq!(trade.phase(), Phase::Funded);
+            let reason = why_not_pay(&trade);
+            assert_eq!(reason.is_some(), role == Role::Buyer);
+            assert!(!line(&trade).contains("you can pay"), "{}", line(&trade));
+            if let Some(reason) = reason {
+                let next = take_no_risk(&trade, &reason);
+                assert!(next.what.contains("if you have paid already, call for the arbiter"), "{}", next.what);
+            }
+        }
+    }
+}
+
 #[test]
 fn who_waits_for_a_payment_or_for_the_coins_reads_when_a_dispute_opens_and_when_the_refund_does() {
     let sample = SampleTrade::new(Side::Sell);
