@@ -5,6 +5,7 @@ use std::cell::LazyCell;
 
 use crate::body::{Body, Offer, bids_for};
 use crate::ids::{AuthorId, RecordId, TradeId};
+use crate::money::Sats;
 use crate::record::{Kind, LogId, Record, RecordError};
 use crate::storage::{Storage, StorageError};
 use crate::trade::{Bid, Contract, ContractError, Escrow, Facts};
@@ -268,6 +269,33 @@ impl<S: Storage> Ledger<S> {
         let adverts: Vec<&Record> = adverts.iter().collect();
         let bid = Bid::new(&offer, &take, &adverts).map_err(|e| TradeError::Invalid(trade, e))?;
         Ok((bid, take))
+    }
+
+    /// Tells whether what an own record is to say is worth nothing in a log that it would open, so that it opens none. An acceptance
+    /// counts in the log of its offer, the name of coins in the one in which their seller agreed; but where a buyer's bond lies with
+    /// them, he names them too, and in any log.
+    pub fn opens_no_log(&self, body: &Body) -> bool {
+        match body {
+            Body::Accept(_) => true,
+            Body::Funded(funded) => !self.bid(funded.trade).is_ok_and(|(bid, _)| bid.buyer_bond > Sats::ZERO),
+            Body::Heartbeat
+            | Body::ArbiterAdvert(_)
+            | Body::GroupAdvert(_)
+            | Body::GroupStep(_)
+            | Body::Checkpoint(_)
+            | Body::Stake(_)
+            | Body::Offer(_)
+            | Body::Revoke(_)
+            | Body::Take(_)
+            | Body::Cancel(_)
+            | Body::PaymentSent(_)
+            | Body::Release(_)
+            | Body::Closed(_)
+            | Body::Dispute(_)
+            | Body::Ruling(_)
+            | Body::Extend(_)
+            | Body::Unknown(_) => false,
+        }
     }
 
     /// Returns the contract of a bid, once it is accepted. What parties and arbiters said about the trade itself is not read

@@ -96,6 +96,9 @@ impl Explain for PublishError {
             Self::OtherLog => {
                 ApiError::new(Code::NotAllowed, self.to_string(), "withdraw the offer and post it again from here")
             }
+            Self::NamedElsewhere => {
+                ApiError::new(Code::NotAllowed, self.to_string(), "ask for a refund: `exchange-node trade cancel`")
+            }
             Self::Refused(_) => ApiError::new(Code::Internal, self.to_string(), ""),
         }
     }

@@ -30,6 +30,7 @@ mod ticket;
 mod writer;
 
 use intake::{Incoming, Promise};
+pub use own_log::OwnLog;
 use own_log::OwnLogs;
 use ticket::{NewRecord, Published, Ticket};
 use writer::Writer;
@@ -88,6 +89,12 @@ pub enum PublishError {
     /// It counts only in a log that this machine does not go on with.
     #[error("an acceptance counts only in the log that holds its offer, and this machine opens a new one")]
     OtherLog,
+    /// Coins are named in vain in a log that this machine would open.
+    #[error(
+        "the coins in the escrow cannot be named: this machine does not go on with the log in which you agreed, so the buyer's node \
+         does not let him pay; ask for a refund"
+    )]
+    NamedElsewhere,
     /// The own log does not take it.
     #[error("your log does not take the record ({0:?}); check this machine's clock")]
     Refused(Admission),
@@ -234,16 +241,24 @@ impl Keeper {
         self.own_logs.until_compared().await;
     }
 
-    /// Tells whether a record that waits for its log ([`Kind::waits_for_its_log`]) would wait: nobody has shown yet that nothing
-    /// was written to the author's log elsewhere.
+    /// Tells whether the log of an identity goes on here, as far as is known now. Nothing is changed by that.
     ///
     /// # Errors
     /// When the store fails.
+    pub fn own_log(&self, author: &AuthorId) -> Result<OwnLog, StoreError> {
+        let storage = self.ledger.storage();
+        self.own_logs.of(author, &Private::new(storage.clone()), storage, clock::unix_now())
+    }
+
+    /// Tells the same once a peer has shown it, or after some seconds, as long as the first record after a start waits.
     ///
-    /// [`Kind::waits_for_its_log`]: exchange_ledger::record::Kind::waits_for_its_log
-    pub fn is_unconfirmed(&self, author: &AuthorId) -> Result<bool, StoreError> {
-        let noted = Private::new(self.ledger.storage().clone()).own_head(author)?;
-        Ok(noted.is_some_and(|noted| !self.own_logs.is_confirmed(&noted.log)))
+    /// # Errors
+    /// As [`Self::own_log`].
+    pub async fn settled_log(&self, author: &AuthorId) -> Result<OwnLog, StoreError> {
+        if let OwnLog::Unconfirmed(head) = self.own_log(author)? {
+            self.own_logs.wait_for(&head.log).await;
+        }
+        self.own_log(author)
     }
 
     /// Drops the bodies that nothing needs of the next few records of a time before `before`, after `after`. Returns those
@@ -287,10 +302,7 @@ impl Keeper {
         body: Body,
         request: Option<String>,
     ) -> Result<Record, PublishError> {
-        let noted = Private::new(self.ledger.storage().clone()).own_head(&identity.author())?;
-        if let Some(noted) = noted {
-            self.own_logs.wait_for(&noted.log).await;
-        }
+        self.settled_log(&identity.author()).await?;
         let new = NewRecord { identity, body: Arc::new(body), request };
         if let Published::Kept(record) = self.try_publish(&new, None).await? {
             return Ok(record);

@@ -52,6 +52,24 @@ fn facts_of_every_kind(trade: &mut SampleTrade) -> Vec<Body> {
     ]
 }
 
+/// With a bond the buyer names the coins as well, and his word counts wherever he says it.
+#[test]
+fn an_acceptance_opens_no_log_nor_does_a_name_but_where_a_buyers_bond_lies() {
+    let [plain, bonded] = [SampleTrade::new(Side::Sell), SampleTrade::with_bonds(Side::Sell)];
+    for (trade, is_known, opens) in [(&plain, true, false), (&bonded, true, true), (&bonded, false, false)] {
+        let mut ledger = ledger();
+        if is_known {
+            admit_all(&mut ledger, &trade.records());
+        }
+        let name = Body::Funded(Funded { trade: trade.id(), outpoint: outpoint(1) });
+        assert_eq!(ledger.opens_no_log(&name), !opens, "{is_known}");
+        let accept = Body::Accept(sample_accept(&trade.take, trade.offer.id(), &trade.maker));
+        assert!(ledger.opens_no_log(&accept));
+        let cancel = Body::Cancel(Cancel { trade: trade.id(), refund: None });
+        assert!(!ledger.opens_no_log(&cancel) && !ledger.opens_no_log(&Body::Heartbeat));
+    }
+}
+
 /// Returns the records of a whole trade, of a bid that lost and of an offer that was withdrawn.
 fn busy_market(side: Side) -> (SampleTrade, Vec<Record>) {
     let mut trade = SampleTrade::new(side);

@@ -5,8 +5,24 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use exchange_ledger::record::LogId;
+use exchange_ledger::ids::AuthorId;
+use exchange_ledger::record::{Head, LogId};
+use exchange_ledger::storage::Storage;
+use exchange_store::{Store, StoreError};
 use tokio::sync::watch;
+
+use crate::private::Private;
+
+/// Whether the log of an identity goes on here, as far as is known now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnLog {
+    /// It does, after this head.
+    GoesOn(Head),
+    /// It does, unless more was written to it elsewhere: no peer has shown yet that there was not.
+    Unconfirmed(Head),
+    /// It does not, or there is none: the next record opens another.
+    Ended,
+}
 
 /// What this run knows of own logs.
 #[derive(Debug)]
@@ -24,6 +40,18 @@ impl OwnLogs {
     /// Knows nothing yet; the first record waits so long for a comparison with a peer.
     pub fn new(wait: Duration) -> Self {
         Self { wait, compared: watch::Sender::default(), opened: Mutex::default(), outgrown: Mutex::default() }
+    }
+
+    /// Tells whether the log of an identity goes on. A log is continued only by the machine that wrote all of it, as its private
+    /// note of the head proves, and only if that is not an old copy: after a start, a comparison with a peer has to show that
+    /// nothing came after it, and nothing that is seen may show that something did. So a second machine, a lost data directory
+    /// or one that was put back never forks a log.
+    pub fn of(&self, author: &AuthorId, private: &Private, storage: &Store, now: u64) -> Result<OwnLog, StoreError> {
+        let Some(noted) = private.own_head(author)? else { return Ok(OwnLog::Ended) };
+        if storage.head(&noted.log)? != Some(noted) || !noted.has_room(now) {
+            return Ok(OwnLog::Ended);
+        }
+        Ok(if self.is_confirmed(&noted.log) { OwnLog::GoesOn(noted) } else { OwnLog::Unconfirmed(noted) })
     }
 
     /// Notes that everything that a peer held was taken in.
@@ -55,7 +83,7 @@ impl OwnLogs {
     }
 
     /// Tells whether a log whose head is as this machine noted it may be continued.
-    pub fn is_confirmed(&self, log: &LogId) -> bool {
+    fn is_confirmed(&self, log: &LogId) -> bool {
         let has = |logs: &Mutex<HashSet<LogId>>| logs.lock().unwrap_or_else(PoisonError::into_inner).contains(log);
         !has(&self.outgrown) && (self.is_compared() || has(&self.opened))
     }

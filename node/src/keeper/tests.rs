@@ -60,6 +60,10 @@ impl Run {
         self.keeper.publish(identity(), advert(name)).await.unwrap()
     }
 
+    fn own_log(&self) -> OwnLog {
+        self.keeper.own_log(&identity().author()).unwrap()
+    }
+
     /// Takes in all that somebody else holds.
     async fn compare_with(&self, others: &[Record]) {
         self.keeper.ingest(others.iter().map(Record::encode).collect()).await;
@@ -99,21 +103,25 @@ async fn an_old_copy_of_a_data_directory_opens_a_new_log() {
 
     let run = Run::start(&live);
     run.compare_with(&published).await;
-    assert!(!run.keeper.is_unconfirmed(&identity().author()).unwrap());
+    assert_eq!(run.own_log(), OwnLog::GoesOn(published[1].as_head()));
     published.push(run.publish("third").await);
     run.stop();
     let log = published[0].header().log;
     assert!(published.iter().all(|record| record.header().log == log), "a log that nobody knows more of goes on");
 
     let run = Run::start(&old);
-    assert!(run.keeper.is_unconfirmed(&identity().author()).unwrap());
+    assert_eq!(run.own_log(), OwnLog::Unconfirmed(published[1].as_head()));
     for body in [Body::Heartbeat, name()] {
         let refused = run.keeper.publish(identity(), body).await;
         assert!(matches!(refused, Err(PublishError::Unconfirmed)), "it says nothing that is worth a log");
     }
     run.compare_with(&published).await;
+    assert_eq!(run.own_log(), OwnLog::Ended, "it is known to be longer than was noted");
     let accept = run.keeper.publish(identity(), acceptance()).await;
     assert!(matches!(accept, Err(PublishError::OtherLog)), "outside of the offer's log it binds nobody");
+    let named = run.keeper.publish(identity(), name()).await;
+    assert!(matches!(named, Err(PublishError::NamedElsewhere)), "nobody pays for coins that are named elsewhere");
+    assert_eq!(run.keeper.ledger().storage().logs_of(&identity().author(), 9).unwrap().len(), 1, "no log was opened");
     published.push(run.publish("after the copy was put back").await);
     published.push(run.publish("and once more").await);
     run.stop();
@@ -145,6 +153,7 @@ async fn an_own_record_that_is_early_by_a_clock_set_back_shows_that_more_was_wri
 
     // A peer that has not seen it either, or lies, says that both hold the same.
     run.keeper.compared();
+    assert_eq!(run.own_log(), OwnLog::Unconfirmed(first.as_head()));
     let heartbeat = run.keeper.publish(identity(), Body::Heartbeat).await;
     assert!(matches!(heartbeat, Err(PublishError::Unconfirmed)));
     assert_ne!(run.publish("after it").await.header().log, first.header().log);

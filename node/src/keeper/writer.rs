@@ -15,7 +15,7 @@ use exchange_store::{Store, apply_to_book};
 use tokio::sync::{broadcast, mpsc};
 
 use super::intake::Checked;
-use super::own_log::OwnLogs;
+use super::own_log::{OwnLog, OwnLogs};
 use super::ticket::{NewRecord, Published, Ticket};
 use super::{Change, Job, PublishError, answered_by};
 use crate::clock;
@@ -139,7 +139,7 @@ impl Writer {
     fn publish(&mut self, new: &NewRecord, ticket: Option<Ticket>) -> Result<Published, PublishError> {
         let NewRecord { identity, body, request } = new;
         let (author, now) = (identity.author(), clock::unix_now());
-        let (log, head) = self.own_log(&author, body.kind(), now, ticket)?;
+        let (log, head) = self.own_log(&author, body, now, ticket)?;
         let (network, kind) = (self.ledger.network(), body.kind());
         let header = match (head, ticket) {
             (Some(head), _) => Header::after(&head, network, kind, now),
@@ -165,30 +165,22 @@ impl Writer {
         }
     }
 
-    /// Returns the log to write to. A log is continued only by the machine that wrote all of it, as its private note of
-    /// the head proves, and only if that is not an old copy: after a start, a comparison with a peer has to show that
-    /// nothing came after it, and nothing that is seen may show that something did. Otherwise a new epoch begins. So a
-    /// second machine, a lost data directory or one that was put back never forks a log.
+    /// Returns the log to write to: the one that goes on here, otherwise a new one, for what is worth one.
     fn own_log(
         &self,
         author: &AuthorId,
-        kind: Kind,
+        body: &Body,
         now: u64,
         ticket: Option<Ticket>,
     ) -> Result<(LogId, Option<Head>), PublishError> {
-        if let Some(noted) = self.private.own_head(author)? {
-            let head = self.ledger.storage().head(&noted.log)?;
-            if head == Some(noted) && noted.has_room(now) {
-                if self.own_logs.is_confirmed(&noted.log) {
-                    return Ok((noted.log, head));
-                }
-                if kind.waits_for_its_log() {
-                    return Err(PublishError::Unconfirmed);
-                }
-            }
+        let kind = body.kind();
+        match self.own_logs.of(author, &self.private, self.ledger.storage(), now)? {
+            OwnLog::GoesOn(head) => return Ok((head.log, Some(head))),
+            OwnLog::Unconfirmed(_) if kind.waits_for_its_log() => return Err(PublishError::Unconfirmed),
+            OwnLog::Unconfirmed(_) | OwnLog::Ended => {}
         }
-        if kind == Kind::Accept {
-            return Err(PublishError::OtherLog);
+        if self.ledger.opens_no_log(body) {
+            return Err(if kind == Kind::Funded { PublishError::NamedElsewhere } else { PublishError::OtherLog });
         }
         // An epoch that is taken is not gone on with: nothing proves that its head is known here.
         let first = u32::try_from(now).unwrap_or(u32::MAX / 2);

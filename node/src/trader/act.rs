@@ -6,7 +6,8 @@ use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{Action, Command, Event, Role};
 
 use super::{Active, Trader, not_mine};
-use crate::errors::ExplainResult;
+use crate::errors::{Explain, ExplainResult};
+use crate::keeper::{OwnLog, PublishError};
 use crate::market;
 
 /// Within how many blocks a transaction of a trade should confirm.
@@ -21,7 +22,7 @@ impl Trader {
         }
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         if action == Action::Fund {
-            self.check_before_funding(active)?;
+            self.check_before_funding(active).await?;
         }
         // Only what makes a transaction needs the chain: calling off must be possible without.
         let feerate = match action {
@@ -41,7 +42,7 @@ impl Trader {
     }
 
     /// Nothing is funded against who signed two histories.
-    pub(super) fn check_before_funding(&self, active: &Active) -> Result<(), ApiError> {
+    pub(super) async fn check_before_funding(&self, active: &Active) -> Result<(), ApiError> {
         let (bid, ledger) = (active.trade.bid(), self.tools.keeper.ledger());
         match active.trade.role() {
             Role::Buyer => market::check_honest(ledger, &bid.seller(), "the seller")?,
@@ -50,24 +51,28 @@ impl Trader {
         for arbiter in std::iter::once(&bid.arbiter).chain(&bid.second_arbiter) {
             market::check_honest(ledger, &arbiter.author, "an arbiter of this trade")?;
         }
-        self.check_log(active)
+        self.check_log(active).await
     }
 
     /// Nothing is funded where the buyer could not be let pay: a seller has to name the coins in the log in which he agreed, and
-    /// this machine may go on with another. A buyer with a bond names them himself.
-    fn check_log(&self, active: &Active) -> Result<(), ApiError> {
-        let (bid, own) = (active.trade.bid(), self.tools.identity.author());
-        let is_named_otherwise = active.trade.role() != Role::Seller || bid.buyer_bond > Sats::ZERO;
-        let noted = self.tools.private.own_head(&own).explained()?;
-        if is_named_otherwise || noted.is_some_and(|noted| bid.home_logs().contains(&noted.log)) {
+    /// this machine may go on with another, or none. A buyer with a bond names them himself.
+    async fn check_log(&self, active: &Active) -> Result<(), ApiError> {
+        let bid = active.trade.bid();
+        if active.trade.role() != Role::Seller || bid.buyer_bond > Sats::ZERO {
             return Ok(());
         }
-        Err(ApiError::new(
-            Code::NotAllowed,
-            "this machine does not go on with the log in which you agreed, so the buyer's node would never let him pay; nothing was \
-             funded",
-            "call it off: `exchange-node trade cancel`; or fund it on the machine on which you agreed",
-        ))
+        match self.tools.keeper.settled_log(&self.tools.identity.author()).await.explained()? {
+            OwnLog::GoesOn(head) if bid.home_logs().contains(&head.log) => Ok(()),
+            OwnLog::Unconfirmed(head) if bid.home_logs().contains(&head.log) => {
+                Err(PublishError::Unconfirmed.explain())
+            }
+            OwnLog::GoesOn(_) | OwnLog::Unconfirmed(_) | OwnLog::Ended => Err(ApiError::new(
+                Code::NotAllowed,
+                "this machine does not go on with the log in which you agreed, so the buyer's node would never let him pay; nothing \
+                 was funded",
+                "call it off: `exchange-node trade cancel`; or fund it on the machine on which you agreed",
+            )),
+        }
     }
 
     /// Returns the feerate for a transaction that should confirm soon, in sat/vB, rounded up.

@@ -20,6 +20,7 @@ use exchange_ledger::wire::Destination;
 
 use crate::chain::{ChainError, WatchRequest, consensus};
 use crate::errors::{Explain, ExplainResult, internal};
+use crate::keeper::OwnLog;
 use crate::trader::cases::is_paid_in;
 use crate::trader::offers::no_details;
 use crate::trader::{Trader, keys, not_mine};
@@ -225,7 +226,9 @@ impl Trader {
     pub(super) async fn publish(&mut self, id: TradeId, body: Body) -> Result<Option<Event>, ApiError> {
         let (keeper, identity) = (&self.tools.keeper, &self.tools.identity);
         // It is asked for again with every event until then, and nothing else should wait with it.
-        if body.kind().waits_for_its_log() && keeper.is_unconfirmed(&identity.author()).explained()? {
+        if body.kind().waits_for_its_log()
+            && matches!(keeper.own_log(&identity.author()).explained()?, OwnLog::Unconfirmed(_))
+        {
             return Ok(None);
         }
         keeper.publish(identity.clone(), body).await.explained()?;

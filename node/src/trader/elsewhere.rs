@@ -19,8 +19,8 @@ const MAX_INPUTS: usize = 100;
 
 impl Trader {
     /// Returns what funds the escrow from a wallet elsewhere.
-    pub(super) fn funding_draft(&self, id: TradeId) -> Result<FundingDraft, ApiError> {
-        self.check_is_due(id)?;
+    pub(super) async fn funding_draft(&self, id: TradeId) -> Result<FundingDraft, ApiError> {
+        self.check_is_due(id).await?;
         let escrow = self.escrow(id)?;
         let address = escrow.address(self.tools.chain.network());
         let amount = escrow.output().value;
@@ -39,7 +39,7 @@ impl Trader {
         signed: &Psbt,
         dry_run: bool,
     ) -> Result<TradeView, ApiError> {
-        self.check_is_due(id)?;
+        self.check_is_due(id).await?;
         let tx = self.checked_funding(&self.escrow(id)?, signed).await?;
         let event = Event::FundingBuilt(tx.clone());
         if dry_run {
@@ -58,7 +58,7 @@ impl Trader {
     }
 
     /// Refuses unless this side is to fund the escrow now.
-    fn check_is_due(&self, id: TradeId) -> Result<(), ApiError> {
+    async fn check_is_due(&self, id: TradeId) -> Result<(), ApiError> {
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         let command = Command { action: Action::Fund, feerate: 1 };
         if active.trade.joint_terms().is_some() {
@@ -68,7 +68,7 @@ impl Trader {
             return Err(ApiError::new(Code::NotAllowed, message, hint));
         }
         active.trade.clone().handle(Event::Command(command)).explained()?;
-        self.check_before_funding(active)
+        self.check_before_funding(active).await
     }
 
     async fn checked_funding(&self, escrow: &Escrow, signed: &Psbt) -> Result<Transaction, ApiError> {

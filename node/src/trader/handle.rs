@@ -233,7 +233,7 @@ impl Trader {
             Request::CreateGroup(request, reply) => drop(reply.send(self.create_group(request).await)),
             Request::JoinGroup(group, reply) => drop(reply.send(self.join_group(group).await)),
             Request::Groups(reply) => drop(reply.send(self.list_groups())),
-            Request::FundingDraft(trade, reply) => drop(reply.send(self.funding_draft(trade))),
+            Request::FundingDraft(trade, reply) => drop(reply.send(self.funding_draft(trade).await)),
             Request::FundSigned { trade, psbt, dry_run, reply } => {
                 drop(reply.send(self.fund_signed(trade, &psbt, dry_run).await));
             }

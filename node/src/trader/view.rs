@@ -9,7 +9,7 @@ use crate::trader::{Active, Trader, bump};
 
 mod next;
 
-use next::{awaits_name, is_reading, outcome, wants_refund, why_not_pay};
+use next::{awaits_name, is_reading, is_too_late, outcome, wants_refund, why_not_pay};
 
 impl Trader {
     pub(super) fn view(&self, active: &Active) -> TradeView {
@@ -219,6 +219,8 @@ fn how_paid(view: &View) -> String {
 pub(super) fn line(trade: &Trade) -> String {
     let is_decided = matches!(trade.phase(), Phase::Ruled | Phase::Settled);
     let what = match (why_not_pay(trade), trade.view().ruling().filter(|_| is_decided)) {
+        // Also where a bond is to be taken back by then; and without the heights, which would make it news at each block.
+        (_, _) if is_too_late(trade) => "too late to pay: do not pay".to_owned(),
         (Some(why), _) => why.message,
         (None, Some((seat, ruling))) => outcome(trade, *seat, ruling),
         (None, None) if awaits_name(trade) => "the escrow is confirmed: wait until its coins are named".to_owned(),

@@ -10,7 +10,7 @@ use exchange_ledger::body::Body;
 use exchange_ledger::book::Book;
 use exchange_ledger::ids::{MailboxId, RecordId, TradeId};
 use exchange_ledger::ledger::{Admission, Ledger};
-use exchange_ledger::record::{Head, Header, Kind, LogId, Record};
+use exchange_ledger::record::{Head, Header, LogId, Record};
 use exchange_ledger::retention::Retention;
 use exchange_ledger::storage::{Aged, Batch, Storage, StorageError};
 use exchange_ledger::sync::{Proof, Verdict, is_beyond};
@@ -351,7 +351,7 @@ impl Node {
     /// does not take it.
     pub fn publish(&mut self, body: &Body, shared: &mut Shared) -> Option<Record> {
         let now = self.now(shared);
-        let (log, head) = self.own_log(body.kind(), now, shared)?;
+        let (log, head) = self.own_log(body, now, shared)?;
         let header = match head {
             Some(head) => Header::after(&head, NETWORK, body.kind(), now),
             None => Header::first(log, NETWORK, body.kind(), now, ticket(&log)),
@@ -374,8 +374,9 @@ impl Node {
     }
 
     /// Returns the log to write to: the one that this machine wrote all of, as its note proves, if a peer has shown since
-    /// the start that nothing came after it; otherwise a new one. Nothing while that is still to be seen.
-    fn own_log(&self, kind: Kind, now: u64, shared: &Shared) -> Option<(LogId, Option<Head>)> {
+    /// the start that nothing came after it; otherwise a new one, for what is worth one. Nothing while that is still to be
+    /// seen.
+    fn own_log(&self, body: &Body, now: u64, shared: &Shared) -> Option<(LogId, Option<Head>)> {
         let mind = self.mind.as_ref()?;
         if let Some(noted) = self.disk.private().own_head {
             let head = self.ledger.storage().head(&noted.log).ok()?;
@@ -386,12 +387,12 @@ impl Node {
                     return Some((noted.log, head));
                 }
                 let waits = shared.agenda.now() < mind.started + COMPARISON_WAIT_MS;
-                if waits || kind.waits_for_its_log() {
+                if waits || body.kind().waits_for_its_log() {
                     return None;
                 }
             }
         }
-        if kind == Kind::Accept {
+        if self.ledger.opens_no_log(body) {
             return None;
         }
         let first = u32::try_from(now).ok()?;
@@ -402,6 +403,12 @@ impl Node {
             }
         }
         None
+    }
+
+    /// Tells whether one of these logs goes on here, as far as is known.
+    pub fn goes_on_in(&self, logs: &[LogId], shared: &Shared) -> bool {
+        let next = self.own_log(&Body::Heartbeat, self.now(shared), shared);
+        matches!(next, Some((log, Some(_))) if logs.contains(&log))
     }
 
     /// Tells whether a record stands beyond the end that an own log has here.

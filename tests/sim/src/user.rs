@@ -151,6 +151,15 @@ impl Node {
             if !trade.actions().contains(&action) {
                 continue;
             }
+            // Who names the coins alone has to do it where he agreed.
+            let names_alone = trade.role() == Role::Seller && trade.bid().buyer_bond == Sats::ZERO;
+            if action == Action::Fund
+                && self.honest
+                && names_alone
+                && !self.goes_on_in(trade.bid().home_logs(), shared)
+            {
+                continue;
+            }
             // The money is sent first, then said to be.
             if action == Action::MarkPaid && (self.honest || trade.id().0[0].is_multiple_of(2)) {
                 shared.checks.paid(self, trade);

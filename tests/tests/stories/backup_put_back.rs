@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
-use exchange_api::{AuditReport, OfferState, OfferView, PeerInfo};
+use exchange_api::{Action, AuditReport, OfferState, OfferView, PeerInfo, Phase};
 use exchange_ledger::ids::RecordId;
 use exchange_ledger::record::Record;
 use exchange_ledger::storage::Storage as _;
@@ -34,6 +34,41 @@ fn an_old_backup_put_back_where_nobody_answers_goes_on_in_a_new_log() {
     everybody_sees_one_history(&mut world, maker, &watcher, &offers);
 }
 
+/// His node could name the coins in another log only, for which no buyer's node pays.
+#[test]
+fn a_seller_whose_backup_was_put_back_after_he_agreed_funds_nothing() {
+    let world = World::begin();
+    let (mut seller, buyer) = (world.trader_with_coins("seller"), world.trader("buyer"));
+    let trade = buyer.takes(&seller.posts(&Offer::SELL), "0.01").id;
+    seller.awaits(trade, Phase::Agreed);
+    let (live, backup) = (world.data_dir("seller"), world.dir().join("seller.backup"));
+    seller.process().stop();
+    copy(&live, &backup);
+    seller.returns();
+    awaits_comparison(&seller);
+    buyer.sees(&seller.posts(&Offer::BUY).id);
+    seller.process().kill();
+    fs::remove_dir_all(&live).unwrap();
+    fs::rename(&backup, &live).unwrap();
+
+    seller.returns();
+    awaits_comparison(&seller);
+    seller.awaits_that(trade, "his to fund", |view| view.actions.contains(&Action::Fund));
+    let refused = seller.tries_to("fund", trade).unwrap_err();
+    refused.assert_is(1, "not_allowed");
+    assert!(refused.message.contains("does not go on with the log in which you agreed"), "{refused:#?}");
+    seller.does("cancel", trade);
+    buyer.awaits(trade, Phase::Cancelled);
+}
+
+/// Waits until a node has compared its ledger with the relay's.
+fn awaits_comparison(trader: &Trader) {
+    wait_until("the node has compared with the relay", || {
+        let peers: Vec<PeerInfo> = trader.cli().done(&["peers"]);
+        if peers.iter().any(|peer| peer.in_sync) { Ok(()) } else { Err(format!("{peers:?}")) }
+    });
+}
+
 /// The maker copies his data directory, goes on, and loses it. What he has then is the copy; his node does not run. Returns
 /// his offers, the last of which the copy does not hold.
 fn maker_loses_everything_since_a_backup(world: &World, maker: &mut Trader, watcher: &Trader) -> Vec<RecordId> {
@@ -43,10 +78,7 @@ fn maker_loses_everything_since_a_backup(world: &World, maker: &mut Trader, watc
     maker.process().stop();
     copy(&live, &backup);
     maker.returns();
-    wait_until("the maker's node has compared with the relay", || {
-        let peers: Vec<PeerInfo> = maker.cli().done(&["peers"]);
-        if peers.iter().any(|peer| peer.in_sync) { Ok(()) } else { Err(format!("{peers:?}")) }
-    });
+    awaits_comparison(maker);
     let since = maker.posts(&Offer::BUY).id;
     watcher.sees(&since);
     maker.process().kill();

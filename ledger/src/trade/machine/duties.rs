@@ -9,6 +9,10 @@ use crate::rules::MAX_SHARED_FEERATE;
 use crate::trade::{Phase, Role, SpendPath};
 use crate::wire::{Outpoint, TxId};
 
+/// How long after the height at which a dispute opens by itself what nobody asks for is said at the latest, in blocks: a day of
+/// the week that is left to rule.
+pub(super) const SAID_AFTER: u32 = 144;
+
 impl Trade {
     /// Returns everything that this side owes the trade now.
     pub(super) fn duties(&self) -> Vec<Effect> {
@@ -40,7 +44,7 @@ impl Trade {
         duties.extend(self.payout_duty(phase));
         // Called off, and funded all the same: the coins go back without anybody being asked again.
         let owes_refund = self.view.facts.buyer_cancel && !self.view.facts.payment_sent;
-        if phase == Phase::Funded && owes_refund {
+        if phase == Phase::Funded && owes_refund && self.may_speak() {
             duties.extend(self.sign_half(Role::Seller, 1));
         }
         if let (Some(tx), Some((_, coin))) = (self.kept(SpendPath::Timeout), self.own_coin())
@@ -83,7 +87,7 @@ impl Trade {
         if !matches!(phase, Phase::Disputed | Phase::Ruled) || !self.view.chain.synced || !self.is_unspent() {
             return;
         }
-        if !self.view.facts.disputed() {
+        if !self.view.facts.disputed() && self.may_speak() {
             duties.push(Effect::Publish(Body::Dispute(Dispute { trade: self.bid.trade })));
         }
         let (signed, to) = match self.role {
@@ -92,7 +96,7 @@ impl Trade {
         };
         // Before all else: who signed the coins away takes no ruling about them.
         if let Some(again) = self.sign_again(signed, to) {
-            duties.push(again);
+            duties.extend(self.may_speak().then_some(again));
             return;
         }
         // Nor is a part taken of what a party signed over whole, whatever waits in the pool.
@@ -122,6 +126,14 @@ impl Trade {
                 None => Effect::CompleteExtension { seat: *seat, extend: extend.clone() },
             });
         }
+    }
+
+    /// Tells whether this side says what nobody asks it for: as a deadline acts, once nothing that was said while this node was
+    /// away is unheard, be it by its user on another machine. Said before, it would open a new log, and neither an offer nor
+    /// the name of coins counts outside of the old one. But no dispute is lost to peers who never let the ledgers be compared.
+    pub(super) fn may_speak(&self) -> bool {
+        let last = self.view.dispute_from().and_then(|from| from.checked_add(SAID_AFTER));
+        self.compared || last.is_some_and(|last| self.view.chain.tip >= last)
     }
 
     /// Asks for a half once more whose outputs an extension replaced, unless that was done.

@@ -109,6 +109,7 @@ impl Trade {
             funding::Effect::SendAnswer(answer) => Effect::SendAnswer(answer),
             funding::Effect::Free => Effect::FreeCoins { script: output.script_pubkey.clone() },
             funding::Effect::SpendBack => Effect::SpendCoinBack { script: output.script_pubkey.clone() },
+            funding::Effect::CallOff if !self.may_speak() => return None,
             funding::Effect::CallOff => Effect::Publish(Body::Cancel(Cancel { trade: self.bid.trade, refund: None })),
             funding::Effect::Complete(_) | funding::Effect::Forget(_) => return None, // never owed: see `follow`
         })

@@ -32,6 +32,9 @@ const MIN_VERSION: u32 = 280_000;
 const MINE_BATCH: u32 = 100;
 /// The farthest target that the node estimates fees for.
 const MAX_FEE_TARGET: u16 = 1_008;
+/// How many of the last blocks tell what confirmation costs where the node has no estimate: not yet, after its first start, and
+/// never if it takes no transactions from others (`-blocksonly`).
+const FEE_BLOCKS: u32 = 3;
 /// How far back a refused transaction is looked for in the chain: a day, longer than any rebroadcast waits.
 const RECENT_BLOCKS: u32 = 144;
 
@@ -113,6 +116,34 @@ impl CoreChain {
             }
         }
         Ok(false)
+    }
+
+    /// Returns what the middle of a block paid, of the last ones the most: the dearest ends of his block a miner can make up for
+    /// nothing.
+    async fn paid_lately(&self) -> Result<FeeRate, Failure> {
+        let tip = self.node.best().await?.height;
+        let mut paid = FeeRate::BROADCAST_MIN;
+        for height in tip.saturating_sub(FEE_BLOCKS - 1).max(1)..=tip {
+            let params = [json!(height), json!(["feerate_percentiles"])];
+            let fees: BlockFees = self.node.rpc.call("getblockstats", &params).await?;
+            paid = paid.max(fees.middle());
+        }
+        Ok(paid)
+    }
+}
+
+/// What a block paid, by weight from the cheapest on.
+#[derive(Deserialize)]
+struct BlockFees {
+    /// The feerates at 10, 25, 50, 75 and 90 % of its weight, in sat/vB.
+    feerate_percentiles: [u64; 5],
+}
+
+impl BlockFees {
+    /// Returns the feerate in the middle, as far as anything here pays that much by itself.
+    fn middle(&self) -> FeeRate {
+        let [_, _, middle, _, _] = self.feerate_percentiles;
+        FeeRate::from_sat_per_vb(middle).map_or(MAX_FEE_RATE, |rate| rate.min(MAX_FEE_RATE))
     }
 }
 
@@ -255,10 +286,14 @@ impl ChainBackend for CoreChain {
             Some(rate) => rate.per_kvb().map_err(nonsense)?,
             // Test networks rarely have the traffic to estimate from.
             None if self.network != Network::Bitcoin => FeeRate::BROADCAST_MIN,
-            None => {
-                let reason = errors.join(", ");
-                return Err(ChainError::NoFeeEstimate { backend: NAME, blocks, reason });
-            }
+            // Coins that are to come back, or to be released, must not wait for one.
+            None => self.paid_lately().await.map_err(|failure| match failure {
+                Failure::Chain(error) => error,
+                Failure::Answer { message, .. } => {
+                    let reason = format!("{}; {message}", errors.join(", "));
+                    ChainError::NoFeeEstimate { backend: NAME, blocks, reason }
+                }
+            })?,
         };
         // What is beyond the highest that anything here pays by itself would only have it refused.
         Ok(estimate.max(mempoolminfee.per_kvb().map_err(nonsense)?).clamp(FeeRate::BROADCAST_MIN, MAX_FEE_RATE))
@@ -279,5 +314,23 @@ impl ChainBackend for CoreChain {
             left -= batch;
         }
         Ok(mined)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_block_paid_is_its_middle_and_no_more_than_anything_pays_by_itself() {
+        let middle =
+            |text: &str| serde_json::from_str::<BlockFees>(text).map(|fees| fees.middle().to_sat_per_vb_ceil());
+        assert_eq!(middle(r#"{"feerate_percentiles":[1,3,7,20,9000]}"#).unwrap(), 7);
+        assert_eq!(middle(r#"{"feerate_percentiles":[0,0,0,0,0]}"#).unwrap(), 0, "a block with nothing in it");
+        let highest = MAX_FEE_RATE.to_sat_per_vb_ceil();
+        for dear in ["501", "18446744073709551615"] {
+            assert_eq!(middle(&format!(r#"{{"feerate_percentiles":[1,1,{dear},1,1]}}"#)).unwrap(), highest);
+        }
+        assert!(middle(r#"{"feerate_percentiles":[1,3,7]}"#).is_err());
     }
 }

@@ -474,6 +474,10 @@ fn waiting_ends_with_the_state_or_says_that_it_cannot_come() {
     let never = node.run(&["trade", "show", TRADE, "--wait", "refunded"]);
     assert_eq!(never.exit, 1);
     assert!(never.err.contains("is closed and cannot become refunded"), "{never:?}");
+    let node = Node::answering(&[("exchange_tradeShow", |_| Ok(trade("refunding", &[])))]);
+    let gone = node.run(&["trade", "show", TRADE, "--wait", "funded"]);
+    assert_eq!(gone.exit, 1, "a script would pay");
+    assert!(gone.err.contains("is refunding and cannot become funded"), "{gone:?}");
     let node = Node::answering(&[("exchange_tradeShow", |_| Ok(trade("bid", &[])))]);
     let late = node.run(&["trade", "show", TRADE, "--wait", "funded", "--timeout", "0", "--json"]);
     assert_eq!((late.exit, &late.error()["code"]), (1, &json!("timed_out")));

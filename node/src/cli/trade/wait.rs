@@ -12,7 +12,7 @@ use crate::cli::values::phase_name;
 const POLL: Duration = Duration::from_millis(250);
 
 /// Waits until the trade has come to `wanted`, or past it, and the node has read the chain to its tip. A buyer who waits for the
-/// escrow waits until he may pay for it.
+/// escrow waits until he may pay for it, and not for one whose coins went back before he could.
 ///
 /// # Errors
 /// When it cannot come there any more, or not in time.
@@ -21,7 +21,7 @@ pub async fn until(client: &Client, trade: TradeId, wanted: Phase, timeout_s: u6
     let deadline = Instant::now() + Duration::from_secs(timeout_s.min(100 * 365 * 86_400));
     loop {
         let view = client.trade_show(trade).await?;
-        match known_progress(view.state, view.synced, wanted) {
+        match known_progress(view.role, view.state, view.synced, wanted) {
             Progress::Reached if must_not_pay_yet(&view) && wanted == Phase::Funded && Instant::now() < deadline => {
                 sleep(POLL).await;
             }
@@ -86,9 +86,17 @@ fn progress(state: Phase, wanted: Phase) -> Progress {
 }
 
 /// Returns likewise what is known of it. While the node reads the chain, it shows what was so at some time: whoever waited for
-/// the escrow would pay for one that was spent long ago.
-fn known_progress(state: Phase, synced: bool, wanted: Phase) -> Progress {
-    if synced { progress(state, wanted) } else { Progress::NotYet }
+/// the escrow would pay for one that was spent long ago. Nor has a buyer any use for one from which the coins went back: he waits
+/// for it to pay.
+fn known_progress(role: Option<Role>, state: Phase, synced: bool, wanted: Phase) -> Progress {
+    let is_payer = role == Some(Role::Buyer) && wanted == Phase::Funded;
+    if !synced {
+        Progress::NotYet
+    } else if is_payer && matches!(state, Phase::Refunding | Phase::Refunded | Phase::Lost) {
+        Progress::Never
+    } else {
+        progress(state, wanted)
+    }
 }
 
 /// Tells whether a trade may leave the path that it is on and still come to `wanted`. Such a turn is no path of its own: a
@@ -136,9 +144,20 @@ mod tests {
     fn nothing_is_reached_or_lost_while_the_chain_is_read() {
         for (_, state) in PHASES {
             for (_, wanted) in PHASES {
-                assert_eq!(known_progress(state, false, wanted), Progress::NotYet);
-                assert_eq!(known_progress(state, true, wanted), progress(state, wanted));
+                assert_eq!(known_progress(Some(Role::Buyer), state, false, wanted), Progress::NotYet);
+                assert_eq!(known_progress(Some(Role::Seller), state, true, wanted), progress(state, wanted));
             }
+        }
+    }
+
+    /// Whoever is told that it is funded pays.
+    #[test]
+    fn a_buyer_who_waits_for_the_escrow_is_not_served_by_one_from_which_the_coins_went_back() {
+        for (_, state) in PHASES {
+            let is_gone = matches!(state, Phase::Refunding | Phase::Refunded | Phase::Lost);
+            let expected = if is_gone { Progress::Never } else { progress(state, Phase::Funded) };
+            assert_eq!(known_progress(Some(Role::Buyer), state, true, Phase::Funded), expected, "{state:?}");
+            assert_eq!(known_progress(Some(Role::Buyer), state, true, Phase::Agreed), progress(state, Phase::Agreed));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Who acts next in a trade, until when, and what happens otherwise. The sentences speak to this node's user.
 
-use exchange_api::{Actor, ApiError, NextStep};
+use exchange_api::{Actor, ApiError, Code, NextStep};
 use exchange_ledger::body::{Coin, Ruling};
 use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{Action, Leaf, Phase, Refusal, Role, Seat, Trade, View, confirmations_for};
@@ -25,7 +25,18 @@ pub(super) fn why_not_pay(trade: &Trade) -> Option<ApiError> {
         let is_late = matches!(refusal, Refusal::TooLateToPay { .. }) && !lies_there(trade);
         is_late || matches!(refusal, Refusal::Forked { .. } | Refusal::DoubtfulFunding | Refusal::NamedOtherwise)
     };
-    trade.refusal(Action::MarkPaid).filter(is_risk).map(Refusal::explain)
+    let refusal = trade.refusal(Action::MarkPaid)?;
+    // What is neither a payout nor a refund nor a ruling leaves the phase as it was, until it is buried.
+    if matches!(refusal, Refusal::NotAllowed { role: Role::Buyer, phase: Phase::Funded, .. }) {
+        let message = "do not pay: a transaction that spends the coins in the escrow was seen";
+        return Some(ApiError::new(Code::NotAllowed, message, ""));
+    }
+    Some(refusal).filter(is_risk).map(Refusal::explain)
+}
+
+/// Tells whether a buyer would pay too late, be it that he has something to take back by then.
+pub(super) fn is_too_late(trade: &Trade) -> bool {
+    matches!(trade.refusal(Action::MarkPaid), Some(Refusal::TooLateToPay { .. }))
 }
 
 /// Tells whether a buyer may pay as soon as the seller's node has named the coins.
@@ -234,7 +245,9 @@ fn agreed(trade: &Trade, role: Role) -> NextStep {
 fn funded(trade: &Trade, role: Role) -> NextStep {
     let (cost, until) = (cost(trade), trade.view().pay_until());
     match role {
-        Role::Buyer if lies_there(trade) => take_bond_back("you never paid: take your bond back"),
+        Role::Buyer if lies_there(trade) => {
+            take_bond_back("too late to pay: take your bond back; if you have paid already, call for the arbiter")
+        }
         Role::Buyer if awaits_name(trade) => {
             let what = "the seller's node names the coins in the escrow; do not pay before it has".to_owned();
             let otherwise = "it does so by itself, and nothing is lost by waiting; if you have paid all the same, call for \

@@ -1,5 +1,7 @@
 //! What is said to whom.
 
+use std::collections::BTreeSet;
+
 use exchange_api::Actor;
 use exchange_ledger::body::Side;
 use exchange_ledger::testing::{SampleTrade, sats};
@@ -163,6 +165,58 @@ fn nobody_is_told_to_pay_once_it_is_too_late_whether_or_not_the_coins_are_named(
         }
         let next = take_no_risk(&trade, &why_not_pay(&trade).unwrap());
         assert!(next.what.contains("if you have paid already, call for the arbiter") && next.action.is_none());
+    }
+}
+
+/// Each other line is an event, and a write to disk for each trade.
+#[test]
+fn who_is_too_late_to_pay_reads_one_line_at_every_height_also_when_his_bond_is_to_be_taken_back() {
+    for (sample, has_bond) in [(SampleTrade::new(Side::Sell), false), (SampleTrade::with_bonds(Side::Sell), true)] {
+        let own = Some(sample.vaults(1).outpoint());
+        for named in [None, own] {
+            let facts = Facts { funded: named, funded_at_home: named, ..Facts::default() };
+            let mut trade = as_said(&sample, Role::Buyer, facts);
+            trade.handle(Event::Compared).unwrap();
+            let (until, from) = (trade.view().pay_until().unwrap(), trade.view().refund_from().unwrap());
+            let seen = trade.view().chain().clone();
+            let mut lines = BTreeSet::new();
+            for tip in [until + 1, until + 2, from - 1, from, from + 1] {
+                trade.handle(Event::Chain(ChainFacts { tip, ..seen.clone() })).unwrap();
+                assert_eq!(trade.phase(), Phase::Funded);
+                lines.insert(line(&trade));
+            }
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(lines.iter().all(|line| line.contains("do not pay") && !line.contains("you can pay")), "{lines:?}");
+            let next = match why_not_pay(&trade) {
+                Some(reason) => take_no_risk(&trade, &reason),
+                None => next_step(&trade),
+            };
+            assert_eq!(next.action, has_bond.then_some(Action::Refund), "{}", next.what);
+            assert!(next.what.contains("if you have paid already, call for the arbiter"), "{}", next.what);
+        }
+    }
+}
+
+/// An arbiter and the seller can spend the coins in a way that the contract does not know, which ends nothing before it is buried.
+#[test]
+fn nobody_is_told_to_pay_while_something_spends_the_coins() {
+    let sample = SampleTrade::new(Side::Sell);
+    let tx = sample.escrow().spend(&sample.vaults(1), sats(1_700), Role::Buyer).unwrap().tx;
+    for role in [Role::Buyer, Role::Seller] {
+        for height in [None, Some(200)] {
+            let mut trade = funded(&sample, role, Facts::default());
+            let spends = vec![Spend { tx: tx.clone(), path: SpendPath::Foreign, height }];
+            let seen = ChainFacts { spends, ..trade.view().chain().clone() };
+            trade.handle(Event::Chain(seen)).unwrap();
+            assert_eq!(trade.phase(), Phase::Funded);
+            let reason = why_not_pay(&trade);
+            assert_eq!(reason.is_some(), role == Role::Buyer);
+            assert!(!line(&trade).contains("you can pay"), "{}", line(&trade));
+            if let Some(reason) = reason {
+                let next = take_no_risk(&trade, &reason);
+                assert!(next.what.contains("if you have paid already, call for the arbiter"), "{}", next.what);
+            }
+        }
     }
 }
 

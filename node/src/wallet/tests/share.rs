@@ -1,11 +1,16 @@
 //! A share of a funding from two wallets: what is set aside, what is signed, and what comes back.
 
-use bitcoin::TxOut;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use bitcoin::block::Header;
+use bitcoin::{Block, TxOut};
 use exchange_ledger::trade::Role;
 use exchange_ledger::trade::funding::{Draft, Funder, Proposal, Terms};
 use exchange_ledger::wire::{CurveSignature, List};
 
 use super::*;
+use crate::chain::{Follower, OutpointStatus};
 
 const FEERATE: u64 = 5;
 
@@ -266,4 +271,95 @@ async fn a_funding_that_only_waits_is_replaced_when_its_time_is_over_and_not_in_
     caught_up(&pair.buyer, &pair.chain).await;
     let refused = pair.buyer.spend_back(script, true).await;
     assert!(matches!(refused, Err(WalletError::AlreadyBroadcast { .. })), "{refused:?}");
+}
+
+/// The embedded chain as a light client would show it whose peers take whatever it has and say no more of it.
+struct Mute {
+    chain: Arc<KernelChain>,
+    /// What they were given.
+    given: Mutex<Vec<Transaction>>,
+}
+
+#[async_trait]
+impl ChainBackend for Mute {
+    fn name(&self) -> &'static str {
+        self.chain.name()
+    }
+
+    fn network(&self) -> Network {
+        self.chain.network()
+    }
+
+    async fn tip(&self) -> Result<BlockRef, ChainError> {
+        self.chain.tip().await
+    }
+
+    async fn block_at(&self, height: u32) -> Result<Option<Block>, ChainError> {
+        self.chain.block_at(height).await
+    }
+
+    async fn headers(&self, from: u32, limit: usize) -> Result<Vec<Header>, ChainError> {
+        self.chain.headers(from, limit).await
+    }
+
+    async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {
+        self.chain.follow(locator, watch).await
+    }
+
+    async fn outpoint(&self, outpoint: OutPoint, script: ScriptBuf, from: u32) -> Result<OutpointStatus, ChainError> {
+        self.chain.outpoint(outpoint, script, from).await
+    }
+
+    async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
+        let txid = tx.compute_txid();
+        let mut given = self.given.lock().unwrap();
+        if given.contains(tx) {
+            return Err(ChainError::Unasked { txid });
+        }
+        given.push(tx.clone());
+        Err(ChainError::Unheard { txid, waited_s: 30 })
+    }
+
+    async fn broadcast_package(&self, txs: &[Transaction]) -> Result<(), ChainError> {
+        self.chain.broadcast_package(txs).await
+    }
+
+    async fn fee_rate(&self, blocks: u16) -> Result<FeeRate, ChainError> {
+        self.chain.fee_rate(blocks).await
+    }
+
+    async fn mine(&self, count: u32, script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {
+        self.chain.mine(count, script).await
+    }
+}
+
+#[tokio::test]
+async fn what_is_spent_back_pays_twice_as_much_after_each_block_where_nobody_tells_whether_it_was_refused() {
+    let pair = Pair::new().await;
+    pair.signed().await;
+    pair.buyer.close().await;
+    let mute = Arc::new(Mute { chain: Arc::clone(&pair.chain), given: Mutex::default() });
+    let buyer = WalletHandle::open(WalletSetup {
+        seed: Zeroizing::new([pair.owners[1].seed; 64]),
+        store: Arc::clone(&pair.owners[1].store) as Arc<dyn WalletStore>,
+        chain: Arc::clone(&mute) as Arc<dyn ChainBackend>,
+        birth_height: 0,
+        clock: Arc::new(|| TIME),
+    })
+    .await
+    .unwrap();
+    caught_up(&buyer, &pair.chain).await;
+    let script = request(Role::Buyer).output.script_pubkey;
+    for _ in 0..4 {
+        for _ in 0..3 {
+            let sent = buyer.spend_back(script.clone(), false).await;
+            assert!(matches!(sent, Err(WalletError::NotYetBroadcast { .. })), "{sent:?}");
+        }
+        mine(&pair.chain, 1).await;
+        caught_up(&buyer, &pair.chain).await;
+    }
+    let given = mute.given.lock().unwrap();
+    let backs = given.iter().filter(|tx| tx.output.len() == 1);
+    let fees: Vec<Amount> = backs.map(|tx| btc("50") - tx.output[0].value).collect();
+    assert_eq!(fees, [1, 2, 4, 8].map(|times| fees[0] * times), "once after each block");
 }

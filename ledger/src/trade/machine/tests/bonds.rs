@@ -350,6 +350,12 @@ fn a_buyer_who_signed_gives_up_in_time() {
     let unsynced = ChainFacts { synced: false, ..chain(200 + PATIENCE) };
     assert!(!calls_off(&pair.buyer.handle(Event::Chain(unsynced)).unwrap()));
     assert!(calls_off(&pair.buyer.handle(Event::Chain(chain(200 + PATIENCE))).unwrap()));
+    // As any deadline, after a restart not before the ledger was compared.
+    let mut again = Trade::new(pair.trade.bid(), Role::Buyer, false, pair.buyer.local().clone());
+    let facts = Facts::default();
+    again.handle(Event::Records { contract: Some(pair.trade.contract()), facts }).unwrap();
+    assert!(!calls_off(&again.handle(Event::Chain(chain(200 + PATIENCE))).unwrap()));
+    assert!(calls_off(&again.handle(Event::Compared).unwrap()));
 }
 
 /// The seller sends it at a feerate at which no miner takes it, or shows a light client what he has not even signed.

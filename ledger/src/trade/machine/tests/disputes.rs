@@ -45,7 +45,9 @@ impl Case {
     }
 
     fn party(&self, role: Role, tip: u32) -> (Trade, Vec<Effect>) {
-        self.see(Trade::new(self.trade.bid(), role, false, Local::default()), tip)
+        let mut machine = Trade::new(self.trade.bid(), role, false, Local::default());
+        machine.handle(Event::Compared).unwrap();
+        self.see(machine, tip)
     }
 
     fn arbiter(&self, seat: Seat, tip: u32) -> Trade {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::body::{Closed, Dispute, Offer};
 use crate::testing::{EPOCH, sample_accept, sample_offer, sample_take, vaults_of};
+use crate::trade::machine::duties::SAID_AFTER;
 use crate::wire::TxId;
 
 const FUNDED_AT: u32 = 190;
@@ -23,6 +24,7 @@ fn owed(
     seen: ChainFacts,
 ) -> Vec<Effect> {
     let mut machine = Trade::new(trade.bid(), role, false, local);
+    machine.handle(Event::Compared).unwrap();
     machine.handle(Event::Records { contract: Some(contract.clone()), facts }).unwrap();
     machine.handle(Event::Chain(seen)).unwrap()
 }
@@ -321,4 +323,44 @@ fn a_call_for_the_arbiter_that_opened_by_itself_is_made_by_who_sees_the_chain_wh
         let effects = owed(&trade, &contract, Role::Seller, Local::default(), paid(), seen.clone());
         assert_eq!(publishes(&effects, called.clone()), calls, "{seen:?}");
     }
+}
+
+/// Said before, it would open a new log, outside of which the names of other coins and the acceptances of other bids count.
+#[test]
+fn what_nobody_asks_for_is_said_once_the_ledger_was_compared_or_before_it_is_too_late_to_rule() {
+    let trade = SampleTrade::new(Side::Sell);
+    let (vaults, id) = (trade.vaults(1), trade.id());
+    let from = FUNDED_AT + 4320 - 1008;
+    let calls = |effects: &[Effect]| publishes(effects, Body::Dispute(Dispute { trade: id }));
+    let refunds =
+        |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::SignHalf { to: Role::Seller, .. }));
+    let paid = Facts { payment_sent: true, ..Facts::default() };
+    let off = Facts { buyer_cancel: true, ..Facts::default() };
+    let last = from + SAID_AFTER;
+    for (facts, tip, is_said) in [
+        (&paid, from, false),
+        (&paid, last - 1, false),
+        (&paid, last, true),
+        (&off, 200, false),
+        (&off, last - 1, false),
+        (&off, last, true),
+    ] {
+        let mut buyer = Trade::new(trade.bid(), Role::Buyer, false, Local::default());
+        buyer.handle(Event::Records { contract: Some(trade.contract()), facts: facts.clone() }).unwrap();
+        let fundings = vec![Funding::new(vaults, Some(FUNDED_AT))];
+        let effects = buyer.handle(Event::Chain(ChainFacts { fundings, ..chain(tip) })).unwrap();
+        let owed = (facts == &paid, facts == &off);
+        let expected = if is_said { owed } else { (false, false) };
+        assert_eq!((calls(&effects), refunds(&effects)), expected, "{tip}");
+        let effects = buyer.handle(Event::Compared).unwrap();
+        assert_eq!((calls(&effects), refunds(&effects)), owed, "{tip}");
+    }
+    assert!(last < FUNDED_AT + 4320 - u32::from(crate::rules::SECOND_DELAY_MARGIN), "both arbiters have their time");
+    // What its user asks for waits for nobody.
+    let mut buyer = Trade::new(trade.bid(), Role::Buyer, false, Local::default());
+    buyer.handle(Event::Records { contract: Some(trade.contract()), facts: Facts::default() }).unwrap();
+    let fundings = vec![Funding::new(vaults, Some(FUNDED_AT))];
+    buyer.handle(Event::Chain(ChainFacts { fundings, ..chain(200) })).unwrap();
+    assert!(calls(&ask(&mut buyer, Action::Dispute).unwrap()));
+    assert!(refunds(&ask(&mut buyer, Action::Cancel).unwrap()));
 }
