@@ -1,8 +1,8 @@
 //! One member's side of a decision of the group: who asks, who joins in, who signs. It never acts: messages go in and out,
 //! and entropy is handed in.
 //!
-//! Whoever decided asks the others for nonces, unless somebody asks for the same already; who decided alike gives them;
-//! who asked names those of enough members; these give their shares; and he puts the signatures together. While some owe
+//! Whoever decided asks the others for nonces, unless some ask for the same already; who decided alike gives them; who
+//! asked names those of enough members; these give their shares; and he puts the signatures together. While some owe
 //! him shares he names others as soon as there are enough, so that nobody is waited for. Nothing of it outlives the
 //! program but the decision: whoever starts again asks again.
 
@@ -126,6 +126,8 @@ pub struct Rounds {
     /// The nonces that each of them was given, for what.
     given: BTreeMap<Place, ([u8; 32], Vec<Nonces>)>,
     own: Option<Own>,
+    /// How often this member has asked again.
+    turn: usize,
     owed: Option<Owed>,
 }
 
@@ -148,7 +150,7 @@ impl Rounds {
         }
         let share = share.tweaked(&arbiter_tweak(escrow.contract(), arbiter.key))?;
         let (bound, asks, given) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Ok(Self { escrow, seat, share, members, decided: None, bound, asks, given, own: None, owed: None })
+        Ok(Self { escrow, seat, share, members, decided: None, bound, asks, given, own: None, turn: 0, owed: None })
     }
 
     /// Returns what this member decided.
@@ -198,8 +200,8 @@ impl Rounds {
         Some(Out::Send(to, Round::Show { record }))
     }
 
-    /// Decides: joins in with somebody who asks for the same, or else asks the others. `feerate` is what this member would
-    /// pay, `feerates` what he bears.
+    /// Decides: joins in with all who ask for the same, or else asks the others. `feerate` is what this member would pay,
+    /// `feerates` what he bears.
     ///
     /// # Errors
     /// When he signed for something else about these coins, ever, unless a party has signed them over since to whom he rules for;
@@ -227,29 +229,36 @@ impl Rounds {
         if is_new {
             self.given.clear();
         }
-        let alike = self.asks.iter().find(|(_, asked)| self.fits(asked)).map(|(place, asked)| (*place, *asked));
-        match alike {
-            Some((place, asked)) if is_new => Ok(self.give(place, &asked, entropy)),
-            // The one who asks for the same is silent: then this member asks for it himself.
-            Some((_, asked)) => Ok(self.ask(asked)),
-            None => Ok(self.ask(asked)),
+        let alike = self.asks.iter().filter(|(_, asked)| self.fits(asked)).map(|(place, asked)| (*place, *asked));
+        let alike: Vec<(Place, Asked)> = alike.collect();
+        // Those who asked for the same may be silent: whoever decides so once more asks himself.
+        if alike.is_empty() || !is_new {
+            return Ok(self.ask(asked));
         }
+        Ok(alike.into_iter().flat_map(|(place, asked)| self.give(place, &asked, entropy)).collect())
     }
 
-    /// Asks everybody again, who may have been away; as near as this member bears to what somebody asks who decided alike and pays
-    /// otherwise. Nothing if this member has not decided, or may not sign that any more.
+    /// Asks everybody again, who may have been away: every second time at what this member would pay, and else as near as he
+    /// bears to what somebody asks who decided alike and pays otherwise, if anybody does. Nothing if this member has not
+    /// decided, or may not sign that any more.
     pub fn again(&mut self, feerate: u64) -> Vec<Out> {
         let may_sign = |it: &&Decided| !self.is_against(&it.decision);
         let Some(decided) = self.decided.as_ref().filter(may_sign) else { return Vec::new() };
         let at = |feerate| decided.decision.asked(&self.escrow, self.seat, feerate).ok();
         // Who decided alike may pay so much otherwise that neither bears what the other asks for.
-        let otherwise = self.asks.values().filter(|asked| !self.fits(asked)).find_map(|asked| {
+        let nearest = |asked: &Asked| {
             let feerate = decided.decision.feerate_of(&self.escrow, self.seat, asked)?;
             at(feerate.min(*decided.feerates.end()).max(*decided.feerates.start()))
-        });
-        let own = || self.own.as_ref().map(|own| own.asked);
-        let alike = || self.asks.values().find(|asked| self.fits(asked)).copied();
-        let asked = otherwise.or_else(own).or_else(alike).or_else(|| at(feerate));
+        };
+        // Or he may be a thief, who leads each to what the rest does not bear. So one's own turn comes whatever others ask for,
+        // and each of them is the first to be gone towards once before anybody is twice.
+        let others: Vec<Place> = self.others().collect();
+        let turns = others.iter().cycle().skip(self.turn / 2).take(others.len());
+        let otherwise = |place: &Place| self.asks.get(place).filter(|asked| !self.fits(asked));
+        let is_ones_own = self.turn % 2 == 1;
+        let towards = if is_ones_own { None } else { turns.filter_map(otherwise).find_map(nearest) };
+        let asked = towards.or_else(|| at(feerate));
+        self.turn = self.turn.wrapping_add(1);
         asked.map(|asked| self.ask(asked)).unwrap_or_default()
     }
 

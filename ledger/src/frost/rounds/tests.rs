@@ -334,6 +334,65 @@ fn who_pay_otherwise_meet_at_what_both_bear() {
     }
 }
 
+/// Two bear each what the other would pay, and a third asks each for as much, or as little, as the other does not bear.
+#[test]
+fn a_thief_leads_nobody_away_for_long_from_what_others_bear() {
+    let mut case = Case::new(2, 3);
+    let (decision, escrow) = (case.rule(Verdict::Buyer), case.trade.escrow());
+    let asked = |feerate| decision.asked(&escrow, Seat::First, feerate).unwrap();
+    let honest = [(2, 8, 2..=42, 1), (3, 12, 3..=58, 100)];
+    for (place, feerate, borne, of_thief) in honest.clone() {
+        let decided = case.with(place, |it, _| it.decide(decision, feerate, borne, &mut || [1; 32]));
+        assert!(decided.unwrap().is_ok());
+        let heard = case.with(place, |it, _| it.hear(1, Round::Ask(asked(of_thief)), &mut || [1; 32]));
+        assert_eq!(heard, Some(Vec::new()), "he does not bear it");
+    }
+    case.members[0] = None;
+    for feerates in [[2, 58], [8, 12]] {
+        assert!(case.done.is_empty());
+        for ((place, feerate, ..), nearest) in honest.clone().into_iter().zip(feerates) {
+            let outs = case.with(place, |it, _| it.again(feerate)).unwrap();
+            assert!(outs.contains(&Out::Send(5 - place, Round::Ask(asked(nearest)))), "{outs:?}");
+            case.take(place, outs);
+        }
+        case.deliver();
+    }
+    assert!(!case.done.is_empty());
+}
+
+/// Else who asks first could choose for each what the others do not bear.
+#[test]
+fn who_has_answered_another_asks_at_the_fee_that_he_would_pay_himself() {
+    let mut case = Case::new(2, 3);
+    let decision = case.rule(Verdict::Buyer);
+    case.decide(3, decision, 90);
+    case.deliver();
+    case.decide(1, decision, 3);
+    let answers: Vec<Letter> = case.mail.drain(..).collect();
+    assert!(matches!(&answers[..], [(1, 3, Round::Commit { .. })]), "{answers:?}");
+    let asked = decision.asked(&case.trade.escrow(), Seat::First, 3).unwrap();
+    assert_eq!(case.with(1, |it, _| it.again(3)).unwrap(), [2, 3].map(|to| Out::Send(to, Round::Ask(asked))));
+}
+
+#[test]
+fn who_asks_first_and_signs_nothing_costs_one_ask() {
+    let mut case = Case::new(2, 3);
+    let decision = case.rule(Verdict::Buyer);
+    case.decide(1, decision, 3);
+    case.deliver();
+    case.members[0] = None;
+    case.decide(2, decision, 3);
+    case.deliver();
+    let outs = case.with(2, |it, _| it.again(3)).unwrap();
+    case.take(2, outs);
+    case.deliver();
+    assert!(case.done.is_empty());
+    // The last one answers both.
+    case.decide(3, decision, 3);
+    case.deliver();
+    assert_eq!(case.trade.escrow().check_ruling(Seat::First, case.ruling()), Ok(()));
+}
+
 /// What blocks cost beyond that nobody asks the others for, and so all who decide alike ask for the same.
 #[test]
 fn members_ask_for_no_more_than_100_sat_vb() {
