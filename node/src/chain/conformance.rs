@@ -220,6 +220,7 @@ fn connected(events: &[ChainEvent]) -> Vec<BlockRef> {
         | ChainEvent::MempoolSeen { .. }
         | ChainEvent::Evicted { .. }
         | ChainEvent::Searched { .. }
+        | ChainEvent::Unreadable { .. }
         | ChainEvent::Synced { .. } => None,
     });
     blocks.collect()
@@ -233,6 +234,7 @@ fn disconnected(events: &[ChainEvent]) -> Vec<BlockRef> {
         | ChainEvent::MempoolSeen { .. }
         | ChainEvent::Evicted { .. }
         | ChainEvent::Searched { .. }
+        | ChainEvent::Unreadable { .. }
         | ChainEvent::Synced { .. } => None,
     });
     blocks.collect()
@@ -250,6 +252,7 @@ fn confirmed_in(events: &[ChainEvent], txid: Txid) -> Option<u32> {
         | ChainEvent::MempoolSeen { .. }
         | ChainEvent::Evicted { .. }
         | ChainEvent::Searched { .. }
+        | ChainEvent::Unreadable { .. }
         | ChainEvent::Synced { .. } => None,
     })
 }

@@ -107,7 +107,15 @@ pub enum ChainEvent {
         /// The scripts of the request.
         scripts: Vec<ScriptBuf>,
     },
-    /// Everything up to this block has been delivered; deadlines may act from here on.
+    /// A request to watch more cannot be answered for now, for old blocks cannot be read. It is tried again; everything else goes
+    /// on meanwhile.
+    Unreadable {
+        /// The scripts of the request.
+        scripts: Vec<ScriptBuf>,
+        /// What the backend said.
+        error: ChainError,
+    },
+    /// Everything up to this block has been delivered, but for what is still searched for; deadlines may act from here on.
     Synced {
         /// The tip.
         tip: BlockRef,
@@ -120,7 +128,7 @@ pub struct WatchRequest {
     /// The scripts.
     pub scripts: Vec<ScriptBuf>,
     /// The first height at which they can appear; blocks from here to the present are searched again, for those too
-    /// that are watched already.
+    /// that are watched already. New blocks are told meanwhile, without these scripts until all is searched.
     pub from_height: u32,
 }
 

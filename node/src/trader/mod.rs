@@ -41,7 +41,7 @@ use exchange_store::StoreError;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::chain::{BlockRef, ChainBackend, Follower, WatchRequest};
+use crate::chain::{BlockRef, ChainBackend, ChainEvent, Follower, WatchRequest};
 use crate::errors::ExplainResult;
 use crate::events::Events;
 use crate::keeper::{Change, Keeper};
@@ -51,7 +51,7 @@ use crate::wallet::WalletHandle;
 use bump::Hurry;
 pub use bump::Raise;
 use cases::Cases;
-use drive::Problem;
+use drive::{Problem, Trouble};
 use groups::{Jury, Membership};
 use handle::Request;
 pub use handle::TraderHandle;
@@ -238,9 +238,13 @@ impl Trader {
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
                 event = chain_event => match event {
-                    Some(event) => if self.tracker.apply(&event) {
-                        self.on_chain().await;
-                    },
+                    Some(event) => {
+                        let has_changed = self.tracker.apply(&event);
+                        self.note_search(&event);
+                        if has_changed {
+                            self.on_chain().await;
+                        }
+                    }
                     None => {
                         follower = None;
                         self.watch = None;
@@ -460,6 +464,29 @@ impl Trader {
         match self.trades.get(&id).filter(|active| !facts.synced && has_ended(active)) {
             Some(active) => ChainFacts { synced: false, ..active.trade.view().chain().clone() },
             None => facts,
+        }
+    }
+
+    /// Tells the user that old blocks cannot be searched for the escrow of a trade, and when that is over.
+    fn note_search(&mut self, event: &ChainEvent) {
+        match event {
+            ChainEvent::Unreadable { scripts, error } => {
+                for id in self.tracker.among(scripts) {
+                    let words = format!("old blocks, which may show its coins, cannot be read: {error}");
+                    self.note_problem(id, Trouble::Search, words);
+                }
+            }
+            ChainEvent::Searched { .. } | ChainEvent::Synced { .. } => {
+                let is_searched = |id: &TradeId| self.tracker.is_searched(id);
+                for id in self.trades.keys().copied().filter(is_searched).collect::<Vec<_>>() {
+                    self.end_problem(id, |with| with == Trouble::Search);
+                }
+            }
+            ChainEvent::Connected { .. }
+            | ChainEvent::Disconnected { .. }
+            | ChainEvent::Found { .. }
+            | ChainEvent::MempoolSeen { .. }
+            | ChainEvent::Evicted { .. } => {}
         }
     }
 

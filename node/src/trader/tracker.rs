@@ -1,7 +1,7 @@
 //! What the chain shows of each escrow, gathered from the events of one follower.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
@@ -214,13 +214,15 @@ impl Tracker {
                 true
             }
             ChainEvent::Searched { scripts } => {
-                let answered = self
-                    .escrows
-                    .values_mut()
-                    .filter(|watched| watched.scripts.iter().all(|script| scripts.contains(script)));
-                answered.for_each(|watched| watched.search = Search::Done);
+                for trade in self.among(scripts) {
+                    if let Some(watched) = self.escrows.get_mut(&trade) {
+                        watched.search = Search::Done;
+                    }
+                }
                 true
             }
+            // What is not searched is not known, as before.
+            ChainEvent::Unreadable { .. } => false,
             ChainEvent::Synced { tip } => {
                 let mut changed = !self.synced || self.tip != tip.height;
                 for watched in self.escrows.values_mut() {
@@ -237,6 +239,13 @@ impl Tracker {
                 changed
             }
         }
+    }
+
+    /// Returns the trades whose scripts are all among these.
+    pub fn among(&self, scripts: &[ScriptBuf]) -> Vec<TradeId> {
+        let scripts: HashSet<&ScriptBuf> = scripts.iter().collect();
+        let is_among = |watched: &Watched| watched.scripts.iter().all(|script| scripts.contains(script));
+        self.escrows.iter().filter(|(_, watched)| is_among(watched)).map(|(trade, _)| *trade).collect()
     }
 
     fn see(&mut self, tx: &Transaction, status: Status) {
