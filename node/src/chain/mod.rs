@@ -387,9 +387,32 @@ pub async fn median_time_past(chain: &dyn ChainBackend, height: u32) -> Result<u
     Ok(median_time(&times).into())
 }
 
+/// Returns the lowest height, but none below `from`, at which a block can stand that was made since a time (in seconds since the
+/// Unix epoch): by the median time past, which never falls and lags behind by some blocks. Where no block has reached that time
+/// yet, it is a little below the tip.
+///
+/// # Errors
+/// When the backend fails.
+pub async fn lowest_since(chain: &dyn ChainBackend, from: u32, time: u64) -> Result<u32, ChainError> {
+    // That of an honest statement is at or above it: then one question is enough.
+    if median_time_past(chain, from).await? >= time {
+        return Ok(from);
+    }
+    let (mut below, mut reached) = (from, chain.tip().await?.height.saturating_add(1));
+    while reached.saturating_sub(below) > 1 {
+        let middle = below + (reached - below) / 2;
+        if median_time_past(chain, middle).await? >= time { reached = middle } else { below = middle }
+    }
+    // A block that was made since has half a span on top of it at most before the median reaches that time.
+    Ok(reached.saturating_sub(MEDIAN_SPAN).max(from))
+}
+
 /// Returns the median of the last blocks' times, as many as the median time past spans.
 fn median_time(recent_times: &[u32]) -> u32 {
     let mut times = recent_times[recent_times.len().saturating_sub(MEDIAN_SPAN as usize)..].to_vec(); // u32 fits
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,7 @@ use exchange_store::StoreError;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::chain::{BlockRef, ChainBackend, ChainEvent, Follower, WatchRequest};
+use crate::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, Follower, WatchRequest};
 use crate::errors::ExplainResult;
 use crate::events::Events;
 use crate::keeper::{Change, Keeper};
@@ -57,7 +57,7 @@ use handle::Request;
 pub use handle::TraderHandle;
 use keypath::Rounds;
 use search::Found;
-use tracker::Tracker;
+use tracker::{Plan, Tracker};
 
 /// How many trades of one identity are read at the start.
 const MAX_TRADES: usize = 100_000;
@@ -268,20 +268,28 @@ impl Trader {
         }
     }
 
-    /// Follows the chain from the first block in which an escrow of ours can have been funded.
+    /// Follows the chain from the first block in which an escrow of these days can have been funded, and asks for older ones
+    /// besides.
     async fn follow(&mut self) -> Option<Follower> {
+        let chain = Arc::clone(&self.tools.chain);
         let followed = async {
-            let tip = self.tools.chain.tip().await?;
-            let scripts = self.tracker.scripts(tip.height);
-            let first = scripts.iter().map(|(_, height)| *height).min();
+            let tip = chain.tip().await?;
+            let Plan { first, scripts, older } = self.tracker.plan(tip.height);
             let start = first.map_or(tip.height, |height| height.saturating_sub(1).min(tip.height));
-            let block = self.tools.chain.headers(start, 1).await?.first().map(Header::block_hash);
-            let locator = block.map(|hash| BlockRef { height: start, hash }).into_iter().collect();
-            self.tools.chain.follow(locator, scripts.into_iter().map(|(script, _)| script).collect()).await
+            // Without it the chain would be followed from its tip on, as if nothing were below.
+            let hash = chain.headers(start, 1).await?.first().map(Header::block_hash);
+            let hash = hash.ok_or_else(|| ChainError::Invalid {
+                backend: chain.name(),
+                reason: format!("there is no block at height {start}, below the tip"),
+            })?;
+            let follower = chain.follow(vec![BlockRef { height: start, hash }], scripts).await?;
+            Ok::<_, ChainError>((follower, older))
         };
         match followed.await {
-            Ok(follower) => {
-                self.watch = Some(follower.watch.clone());
+            Ok((follower, older)) => {
+                // A new follower has room for them. One that had not would be left, and the chain followed anew.
+                let is_asked = older.into_iter().all(|request| follower.watch.try_send(request).is_ok());
+                self.watch = is_asked.then(|| follower.watch.clone());
                 Some(follower)
             }
             Err(error) => {
