@@ -14,7 +14,9 @@ use bitcoin::transaction::Version;
 use bitcoin::{Amount, FeeRate, Network, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
 use tokio::time::timeout;
 
-use super::{BlockRef, ChainBackend, ChainError, ChainEvent, FOLLOWER_QUEUE, Follower, OutpointStatus, WatchRequest};
+use super::{
+    AskedOutput, BlockRef, ChainBackend, ChainError, ChainEvent, FOLLOWER_QUEUE, Follower, OutpointStatus, WatchRequest,
+};
 
 mod following;
 mod spending;

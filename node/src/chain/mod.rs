@@ -13,7 +13,7 @@
 //! | `follower` | the one engine that turns any backend's blocks and pool into a [`Follower`]'s stream |
 //! | [`consensus`] | the check of every spend before it is signed away or shown |
 //! | `conformance` | what every backend must do, as tests |
-//! | `vain` | what was looked for block by block and is not there |
+//! | `vain` | what was looked for block by block and is not there, where a whole node is asked |
 //! | `line` | for tests: a line to the embedded chain, which can fail |
 
 use std::time::Duration;
@@ -140,6 +140,17 @@ pub struct Follower {
     /// Watches more scripts from now on; answered by [`ChainEvent::Found`] for the past, a
     /// [`ChainEvent::Searched`], then a [`ChainEvent::Synced`].
     pub watch: mpsc::Sender<WatchRequest>,
+}
+
+/// An output that the chain is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedOutput {
+    /// Which.
+    pub outpoint: OutPoint,
+    /// Its script.
+    pub script: ScriptBuf,
+    /// The first height at which it can be.
+    pub from_height: u32,
 }
 
 /// What the chain says of an output.
@@ -338,6 +349,22 @@ pub trait ChainBackend: Send + Sync + 'static {
         _blocks: &mut u32,
     ) -> Result<Option<OutpointStatus>, ChainError> {
         self.outpoint(outpoint, script, from_height).await.map(Some)
+    }
+
+    /// Returns what became of several outputs, in their order, each as [`Self::outpoint`] does: where old blocks have to be read,
+    /// once for all of them.
+    async fn outpoints(&self, asked: &[AskedOutput]) -> Result<Vec<OutpointStatus>, ChainError> {
+        let mut found = Vec::with_capacity(asked.len());
+        for AskedOutput { outpoint, script, from_height } in asked {
+            found.push(self.outpoint(*outpoint, script.clone(), *from_height).await?);
+        }
+        Ok(found)
+    }
+
+    /// Returns how far below the tip this backend should be asked for an output that others name, if it has to read all blocks from
+    /// there on.
+    fn reach(&self) -> Option<u32> {
+        None
     }
 
     /// Hands a transaction to the network.

@@ -34,7 +34,6 @@ use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::mail::Envelope;
 use exchange_ledger::money::Sats;
-use exchange_ledger::trade::funding::Contribution;
 use exchange_ledger::trade::pins::{self, Known, Pin};
 use exchange_ledger::trade::{ChainFacts, Event, Local, Phase, Role, Trade, Unsigned};
 use exchange_store::StoreError;
@@ -100,9 +99,8 @@ struct Active {
     told: Option<String>,
     problem: Option<Problem>,
     broadcasts: HashMap<Txid, Instant>,
-    /// Whether the chain is being asked about the other side's coins, and what it was asked last, at which tip.
-    is_looking: bool,
-    looked: Option<(Contribution, u32)>,
+    /// What the chain was asked about the other side's coins.
+    inquiry: joint::Inquiry,
     /// How many messages the user has not read.
     unread: u32,
     /// What a key that is kept elsewhere has to sign.
@@ -129,8 +127,7 @@ impl Active {
             told,
             problem: None,
             broadcasts: HashMap::new(),
-            is_looking: false,
-            looked: None,
+            inquiry: joint::Inquiry::default(),
             unread: 0,
             unsigned: None,
             signed: None,
