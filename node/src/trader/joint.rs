@@ -186,7 +186,8 @@ async fn look(
     let ask = |coin: &Input| AskedOutput { outpoint: coin.outpoint.0, script: coin.script(), from_height: coin.height };
     let found = chain.outpoints(&theirs.inputs.iter().map(ask).collect::<Vec<_>>()).await.explained()?;
     let tip = chain.tip().await.explained()?.height;
-    let states = found.into_iter().zip(owned).map(|(found, ours)| state_of(found, ours, tip)).collect();
+    let found = theirs.inputs.iter().zip(found).zip(owned);
+    let states = found.map(|((coin, found), ours)| state_of(coin, found, ours, tip)).collect();
     Ok((states, highest_feerate(estimate)))
 }
 
@@ -198,14 +199,16 @@ fn check_reach(reach: Option<u32>, tip: u32, theirs: &Contribution) -> Result<()
         "the other side brings coin {} from block {}; a light client looks for coins of others from block {oldest} on",
         old.outpoint.0, old.height
     );
-    let hint = "call the trade off, and agree anew when the other has sent his coins to himself; or start your node with \
-                --core-cookie or --electrum-server";
+    let hint = "call the trade off, and agree anew when the other has sent his coins to himself; or start your node \
+                with --core-cookie or --electrum-server";
     Err(ApiError::new(Code::NotAllowed, message, hint))
 }
 
-/// Returns what the chain says of a coin.
-fn state_of(found: OutpointStatus, ours: bool, tip: u32) -> InputState {
+/// Returns what the chain says of a coin. One that lies lower than its owner states is taken for unknown, whoever sees it: once it
+/// is spent, not every chain would tell, and what was signed would never count as dead.
+fn state_of(coin: &Input, found: OutpointStatus, ours: bool, tip: u32) -> InputState {
     match found {
+        OutpointStatus::Unspent { output: _, height: Some(height) } if height < coin.height => InputState::Unknown,
         OutpointStatus::Unknown => InputState::Unknown,
         OutpointStatus::Unspent { output: _, height: None } => InputState::Unconfirmed,
         OutpointStatus::Unspent { output, height: Some(_) } => InputState::Unspent { output, ours },
@@ -269,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_coin_that_is_spent_is_as_dead_as_what_spends_it_is_deep() {
-        let by = SampleTrade::new(Side::Sell).funding(1);
+        let (by, coin) = (SampleTrade::new(Side::Sell).funding(1), coins(&[900]).inputs[0]);
         let output = TxOut { value: Amount::ONE_SAT, script_pubkey: ScriptBuf::new() };
         let spent = |spent_height| OutpointStatus::Spent {
             output: output.clone(),
@@ -278,12 +281,15 @@ mod tests {
             spent_height,
         };
         for (spent_height, depth) in [(None, 0), (Some(1_000), 1), (Some(995), 6)] {
-            let state = state_of(spent(spent_height), false, 1_000);
+            let state = state_of(&coin, spent(spent_height), false, 1_000);
             assert_eq!(state, InputState::Spent { by: by.compute_txid(), depth });
         }
-        let unspent = |height| state_of(OutpointStatus::Unspent { output: output.clone(), height }, true, 1_000);
-        assert_eq!(unspent(Some(900)), InputState::Unspent { output: output.clone(), ours: true });
+        let unspent = |height| state_of(&coin, OutpointStatus::Unspent { output: output.clone(), height }, true, 1_000);
+        for height in [900, 901] {
+            assert_eq!(unspent(Some(height)), InputState::Unspent { output: output.clone(), ours: true });
+        }
+        assert_eq!(unspent(Some(899)), InputState::Unknown, "it is stated higher than it was made");
         assert_eq!(unspent(None), InputState::Unconfirmed);
-        assert_eq!(state_of(OutpointStatus::Unknown, false, 1_000), InputState::Unknown);
+        assert_eq!(state_of(&coin, OutpointStatus::Unknown, false, 1_000), InputState::Unknown);
     }
 }
