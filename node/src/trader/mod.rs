@@ -34,14 +34,13 @@ use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::mail::Envelope;
 use exchange_ledger::money::Sats;
-use exchange_ledger::trade::funding::Contribution;
 use exchange_ledger::trade::pins::{self, Known, Pin};
 use exchange_ledger::trade::{ChainFacts, Event, Local, Phase, Role, Trade, Unsigned};
 use exchange_store::StoreError;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::chain::{BlockRef, ChainBackend, Follower, WatchRequest};
+use crate::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, Follower, WatchRequest};
 use crate::errors::ExplainResult;
 use crate::events::Events;
 use crate::keeper::{Change, Keeper};
@@ -51,13 +50,13 @@ use crate::wallet::WalletHandle;
 use bump::Hurry;
 pub use bump::Raise;
 use cases::Cases;
-use drive::Problem;
+use drive::{Problem, Trouble};
 use groups::{Jury, Membership};
 use handle::Request;
 pub use handle::TraderHandle;
 use keypath::Rounds;
 use search::Found;
-use tracker::Tracker;
+use tracker::{Plan, Tracker};
 
 /// How many trades of one identity are read at the start.
 const MAX_TRADES: usize = 100_000;
@@ -100,9 +99,8 @@ struct Active {
     told: Option<String>,
     problem: Option<Problem>,
     broadcasts: HashMap<Txid, Instant>,
-    /// Whether the chain is being asked about the other side's coins, and what it was asked last, at which tip.
-    is_looking: bool,
-    looked: Option<(Contribution, u32)>,
+    /// What the chain was asked about the other side's coins.
+    inquiry: joint::Inquiry,
     /// How many messages the user has not read.
     unread: u32,
     /// What a key that is kept elsewhere has to sign.
@@ -129,8 +127,7 @@ impl Active {
             told,
             problem: None,
             broadcasts: HashMap::new(),
-            is_looking: false,
-            looked: None,
+            inquiry: joint::Inquiry::default(),
             unread: 0,
             unsigned: None,
             signed: None,
@@ -238,9 +235,13 @@ impl Trader {
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
                 event = chain_event => match event {
-                    Some(event) => if self.tracker.apply(&event) {
-                        self.on_chain().await;
-                    },
+                    Some(event) => {
+                        let has_changed = self.tracker.apply(&event);
+                        self.note_search(&event);
+                        if has_changed {
+                            self.on_chain().await;
+                        }
+                    }
                     None => {
                         follower = None;
                         self.watch = None;
@@ -264,20 +265,28 @@ impl Trader {
         }
     }
 
-    /// Follows the chain from the first block in which an escrow of ours can have been funded.
+    /// Follows the chain from the first block in which an escrow of these days can have been funded, and asks for older ones
+    /// besides.
     async fn follow(&mut self) -> Option<Follower> {
+        let chain = Arc::clone(&self.tools.chain);
         let followed = async {
-            let tip = self.tools.chain.tip().await?;
-            let scripts = self.tracker.scripts(tip.height);
-            let first = scripts.iter().map(|(_, height)| *height).min();
+            let tip = chain.tip().await?;
+            let Plan { first, scripts, older } = self.tracker.plan(tip.height);
             let start = first.map_or(tip.height, |height| height.saturating_sub(1).min(tip.height));
-            let block = self.tools.chain.headers(start, 1).await?.first().map(Header::block_hash);
-            let locator = block.map(|hash| BlockRef { height: start, hash }).into_iter().collect();
-            self.tools.chain.follow(locator, scripts.into_iter().map(|(script, _)| script).collect()).await
+            // Without it the chain would be followed from its tip on, as if nothing were below.
+            let hash = chain.headers(start, 1).await?.first().map(Header::block_hash);
+            let hash = hash.ok_or_else(|| ChainError::Invalid {
+                backend: chain.name(),
+                reason: format!("there is no block at height {start}, below the tip"),
+            })?;
+            let follower = chain.follow(vec![BlockRef { height: start, hash }], scripts).await?;
+            Ok::<_, ChainError>((follower, older))
         };
         match followed.await {
-            Ok(follower) => {
-                self.watch = Some(follower.watch.clone());
+            Ok((follower, older)) => {
+                // A new follower has room for them. One that had not would be left, and the chain followed anew.
+                let is_asked = older.into_iter().all(|request| follower.watch.try_send(request).is_ok());
+                self.watch = is_asked.then(|| follower.watch.clone());
                 Some(follower)
             }
             Err(error) => {
@@ -460,6 +469,29 @@ impl Trader {
         match self.trades.get(&id).filter(|active| !facts.synced && has_ended(active)) {
             Some(active) => ChainFacts { synced: false, ..active.trade.view().chain().clone() },
             None => facts,
+        }
+    }
+
+    /// Tells the user that old blocks cannot be searched for the escrow of a trade, and when that is over.
+    fn note_search(&mut self, event: &ChainEvent) {
+        match event {
+            ChainEvent::Unreadable { scripts, error } => {
+                for id in self.tracker.among(scripts) {
+                    let words = format!("old blocks, which may show its coins, cannot be read: {error}");
+                    self.note_problem(id, Trouble::Search, words);
+                }
+            }
+            ChainEvent::Searched { .. } | ChainEvent::Synced { .. } => {
+                let is_searched = |id: &TradeId| self.tracker.is_searched(id);
+                for id in self.trades.keys().copied().filter(is_searched).collect::<Vec<_>>() {
+                    self.end_problem(id, |with| with == Trouble::Search);
+                }
+            }
+            ChainEvent::Connected { .. }
+            | ChainEvent::Disconnected { .. }
+            | ChainEvent::Found { .. }
+            | ChainEvent::MempoolSeen { .. }
+            | ChainEvent::Evicted { .. } => {}
         }
     }
 
