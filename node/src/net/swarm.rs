@@ -234,11 +234,18 @@ impl SwarmTask {
         }
     }
 
-    /// Sends our own news to the mesh. Whoever is not reached will see at the next comparison that something is missing.
+    /// Sends our own news to the mesh, and mail that had to wait for its contract. Whoever is not reached by a record will see
+    /// at the next comparison that it is missing. No comparison shows mail of others: it is handed over, also where gossip has
+    /// seen it before. That was while it waited, and it was not passed on then.
     fn publish(&mut self, topic: Topic, data: Vec<u8>) {
+        let mail = (topic == Topic::Mail).then(|| data.clone());
         match self.gossip(topic, data) {
-            Spread::Sent | Spread::Known => {}
+            Spread::Sent => return,
+            Spread::Known => {}
             Spread::NotSent => self.peers.plans().for_each(|(_, plan)| plan.want_all()),
+        }
+        if let Some(envelope) = mail {
+            self.peers.plans().for_each(|(_, plan)| plan.want_delivered(envelope.clone()));
         }
     }
 

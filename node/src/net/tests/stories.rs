@@ -207,6 +207,24 @@ async fn mail_that_could_not_be_kept_is_fetched_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn mail_that_waited_at_the_hub_for_its_contract_is_passed_on_as_soon_as_it_is_there() {
+    let (hub, left, right) = star(TCP).await;
+    for node in [&hub, &left, &right] {
+        node.at_rest().await;
+    }
+    // It is in nobody's outbox: whoever gets it has it from the hub.
+    let mail = super::replica::envelope(MAILBOX, b"earlier than its contract");
+    hub.replica.lock().parks = true;
+    left.client.publish_mail(mail.clone()).await;
+    eventually("it waits at the hub", async || hub.replica.lock().parked > 0).await;
+    assert!(!right.replica.has_mail(&mail));
+    hub.replica.lock().parks = false;
+    assert_eq!(hub.replica.put_mail(mail.clone()).await, Verdict::Accept);
+    hub.client.publish_mail(mail.clone()).await;
+    eventually("the mail", async || right.replica.has_mail(&mail)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn both_sides_of_a_fork_become_the_same_everywhere() {
     let (left, right) = (TestReplica::default(), TestReplica::default());
     for replica in [&left, &right] {
