@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::thread;
 
 use exchange_ledger::sync;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use libp2p::PeerId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::gate::Offence;
 use super::peers::Asker;
 use super::protocol::{Delivery, MAX_ANSWER_BYTES, MAX_MAIL_LEN, Request, Response};
 use super::queue::{Sender, queue};
+use super::swarm::Report;
 use super::sync::reading;
 use super::{Replica, Verdict};
 use crate::join::joined;
@@ -106,8 +108,6 @@ pub(super) enum News {
     InSync,
     /// Its ledger differs from ours, and has all that ours has.
     Differs,
-    /// It brought these envelopes, new to us and perhaps to others.
-    Mail(Vec<Vec<u8>>),
 }
 
 /// Returns about how many bytes could be served in the time that it takes to look at what a request names, found or not.
@@ -119,12 +119,30 @@ pub(super) fn work(request: &Request) -> usize {
     }
 }
 
-/// Answers a request that has passed its check.
+/// Keeps an envelope that a peer has brought, and reports it if it is new to us and perhaps to others. That is done before
+/// anything else is looked at: the request may end in an offence, or not in its time, and what is kept must be passed on all
+/// the same, for copies of it that others bring are not.
+async fn put_mail(
+    replica: Arc<dyn Replica>,
+    peer: PeerId,
+    reports: mpsc::Sender<Report>,
+    envelope: Vec<u8>,
+) -> Verdict {
+    let verdict = replica.put_mail(envelope.clone()).await;
+    if verdict == Verdict::Accept {
+        // When the network is stopping nothing is passed on.
+        reports.send(Report::Brought { peer, envelope }).await.ok();
+    }
+    verdict
+}
+
+/// Answers a request that has passed its check. What it brings for others is reported by itself.
 pub(super) async fn answer(
     replica: &Arc<dyn Replica>,
     turns: &Turns,
     asker: &Asker,
     request: Request,
+    reports: &mpsc::Sender<Report>,
 ) -> Result<Answer, Offence> {
     match request {
         Request::Ledger(request) => {
@@ -166,16 +184,15 @@ pub(super) async fn answer(
             Ok(plain(Response::Mail(deliveries), MAX_ANSWER_BYTES - room))
         }
         Request::MailPut(envelopes) => {
-            let mut new = Vec::new();
             for envelope in envelopes {
-                let (kept, copy) = (Arc::clone(replica), envelope.clone());
-                match for_mail(turns, asker, async move { kept.put_mail(copy).await }).await {
-                    Some(Verdict::Accept) => new.push(envelope),
-                    Some(Verdict::Keep | Verdict::Ignore | Verdict::Later | Verdict::Orphan(_)) | None => {}
+                let put = put_mail(Arc::clone(replica), asker.peer, reports.clone(), envelope);
+                match for_mail(turns, asker, put).await {
+                    Some(Verdict::Accept | Verdict::Keep | Verdict::Ignore | Verdict::Later | Verdict::Orphan(_))
+                    | None => {}
                     Some(Verdict::Reject) => return Err(Offence::InvalidMail),
                 }
             }
-            Ok(Answer { response: Response::Taken, news: News::Mail(new), size: 1 })
+            Ok(plain(Response::Taken, 1))
         }
     }
 }
@@ -195,8 +212,6 @@ mod tests {
     use exchange_ledger::sync::Salt;
     use exchange_ledger::sync::message::{ItemWant, MAX_ITEMS, MAX_WANTS, Want};
     use exchange_ledger::sync::sketch::Item;
-    use libp2p::PeerId;
-    use tokio::sync::mpsc;
     use tokio::time::Instant;
     use tokio_util::sync::CancellationToken;
 
@@ -313,7 +328,7 @@ mod tests {
             self.enter();
             tokio::time::sleep(Self::TIME).await;
             self.leave();
-            Verdict::Ignore
+            Verdict::Accept
         }
 
         async fn mail(&self, _: MailboxId, after: u64, _: usize) -> (Vec<Vec<u8>>, u64) {
@@ -335,7 +350,8 @@ mod tests {
     }
 
     fn asker() -> Asker {
-        Asker { source: Source::Peer(PeerId::random()), gone: CancellationToken::new() }
+        let peer = PeerId::random();
+        Asker { peer, source: Source::Peer(peer), gone: CancellationToken::new() }
     }
 
     #[tokio::test]
@@ -381,6 +397,7 @@ mod tests {
         let slow = Arc::new(Slow::default());
         let replica: Arc<dyn Replica> = slow.clone();
         let turns = Turns::new(2);
+        let (reports, _reported) = mpsc::channel(1000);
         let cursor = WireCursor { mailbox: MailboxId([1; 32]), after: 0 };
         for request in [
             Request::Ledger(sync::Request::Finished { digest: StateHash([0; 32]) }),
@@ -389,10 +406,11 @@ mod tests {
         ] {
             let asks = |_| {
                 let (replica, turns, request) = (replica.clone(), turns.clone(), request.clone());
+                let reports = reports.clone();
                 // Some are at it when their time is over, and some have not begun.
                 let patience = Slow::TIME * 5 / 2;
                 tokio::spawn(async move {
-                    tokio::time::timeout(patience, answer(&replica, &turns, &asker(), request)).await.ok();
+                    tokio::time::timeout(patience, answer(&replica, &turns, &asker(), request, &reports)).await.ok();
                 })
             };
             let asked: Vec<_> = (0..20).map(asks).collect();
@@ -405,5 +423,18 @@ mod tests {
             let most = slow.most.swap(0, Ordering::SeqCst);
             assert!((1..=2).contains(&most), "{most} at once");
         }
+    }
+
+    #[tokio::test]
+    async fn mail_that_is_kept_only_after_the_time_of_its_request_is_passed_on() {
+        let replica: Arc<dyn Replica> = Arc::new(Slow::default());
+        let (turns, who) = (Turns::new(1), asker());
+        let (reports, mut reported) = mpsc::channel(1);
+        let asked = answer(&replica, &turns, &who, Request::MailPut(vec![vec![7]]), &reports);
+        tokio::time::timeout(Slow::TIME / 4, asked).await.ok();
+        let Some(Report::Brought { peer, envelope }) = reported.recv().await else {
+            panic!("nothing else is reported")
+        };
+        assert_eq!((peer, envelope), (who.peer, vec![7]));
     }
 }
