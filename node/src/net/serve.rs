@@ -25,8 +25,8 @@ const ENVELOPE_WORK: usize = 4096;
 /// Look-ups at once at least: while one waits for the disk another goes on.
 const MIN_TURNS: usize = 2;
 
-/// How many wait for their turn: as many as all peers may ask at once. Those who have given up stay in line; where they leave no
-/// room, it is the longest line that makes some.
+/// How many wait for their turn: as many as all peers may ask at once. Those who have given up stay in line until somebody comes
+/// to it; where they leave no room, it is the longest line that makes some.
 const MAX_WAITING: usize = 1024;
 
 /// The right to look something up.
@@ -70,6 +70,8 @@ fn hand_out(number: usize) -> Sender<oneshot::Sender<Turn>> {
 /// Waits for a turn; `None` when who asks has gone, or has far too many in line.
 async fn turn(of: &Sender<oneshot::Sender<Turn>>, asker: &Asker) -> Option<Turn> {
     let (turn, given) = oneshot::channel();
+    // Or those of his address who ask and go would leave him no place.
+    of.discard(asker.source, oneshot::Sender::is_closed);
     drop(of.put(asker.source, turn));
     asker.gone.run_until_cancelled(given).await?.ok()
 }
@@ -177,7 +179,13 @@ pub(super) async fn answer(
                 }
                 let kept = Arc::clone(replica);
                 let look_up = async move { kept.mail(want.mailbox, want.after, room).await };
-                let Some((envelopes, cursor)) = for_mail(turns, asker, look_up).await else { break };
+                let Some((envelopes, cursor)) = for_mail(turns, asker, look_up).await else {
+                    // No mailbox was looked at: an empty answer would be one to another question.
+                    if deliveries.is_empty() {
+                        return Ok(plain(Response::Busy, 1));
+                    }
+                    break;
+                };
                 room = room.saturating_sub(envelopes.iter().map(Vec::len).sum());
                 deliveries.push(Delivery { envelopes, cursor });
             }
@@ -187,9 +195,10 @@ pub(super) async fn answer(
             for envelope in envelopes {
                 let put = put_mail(Arc::clone(replica), asker.peer, reports.clone(), envelope);
                 match for_mail(turns, asker, put).await {
-                    Some(Verdict::Accept | Verdict::Keep | Verdict::Ignore | Verdict::Later | Verdict::Orphan(_))
-                    | None => {}
+                    Some(Verdict::Accept | Verdict::Keep | Verdict::Ignore | Verdict::Later | Verdict::Orphan(_)) => {}
                     Some(Verdict::Reject) => return Err(Offence::InvalidMail),
+                    // What was not looked at is not taken: it is offered again.
+                    None => return Ok(plain(Response::Busy, 1)),
                 }
             }
             Ok(plain(Response::Taken, 1))
@@ -423,6 +432,36 @@ mod tests {
             let most = slow.most.swap(0, Ordering::SeqCst);
             assert!((1..=2).contains(&most), "{most} at once");
         }
+    }
+
+    #[tokio::test]
+    async fn who_gets_no_turn_for_his_mail_is_told_so() {
+        let replica: Arc<dyn Replica> = Arc::new(Slow::default());
+        let (turns, who) = (Turns::new(1), asker());
+        let (reports, _reported) = mpsc::channel(1);
+        let _held = turn(&turns.mail, &asker()).await;
+        who.gone.cancel();
+        let cursor = WireCursor { mailbox: MailboxId([1; 32]), after: 0 };
+        for request in [Request::MailFetch(vec![cursor; 2]), Request::MailPut(vec![vec![7]; 2])] {
+            let answer = answer(&replica, &turns, &who, request, &reports).await.unwrap();
+            assert_eq!(answer.response, Response::Busy);
+        }
+    }
+
+    #[tokio::test]
+    async fn those_who_ask_and_go_leave_a_place_in_line_to_who_shares_their_address() {
+        let turns = Turns::new(1);
+        let held = turn(&turns.mail, &asker()).await;
+        let (gone, stays) = (asker(), asker());
+        gone.gone.cancel();
+        for _ in 0..MAX_WAITING {
+            assert!(turn(&turns.mail, &gone).await.is_none());
+        }
+        let stays = Asker { source: gone.source, ..stays };
+        let waits = tokio::spawn(async move { turn(&turns.mail, &stays).await.is_some() });
+        tokio::task::yield_now().await;
+        drop(held);
+        assert!(waits.await.unwrap());
     }
 
     #[tokio::test]
