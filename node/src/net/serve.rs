@@ -228,7 +228,7 @@ mod tests {
     use super::super::config::NetLimits;
     use super::super::origin::Source;
     use super::super::peers::{MAX_ANSWERS, Peers};
-    use super::super::protocol::{MAX_MAILBOXES, WireCursor};
+    use super::super::protocol::{MAX_MAILBOXES, MAX_PUT, WireCursor};
     use super::*;
 
     /// Returns how many such requests of one peer are answered in ten seconds, though the answers are next to nothing.
@@ -281,7 +281,7 @@ mod tests {
         for (request, most) in [
             (Request::Ledger(items), 300),
             (Request::MailFetch(vec![cursor; MAX_MAILBOXES]), 500),
-            (Request::MailPut(vec![Vec::new(); 1000]), 150),
+            (Request::MailPut(vec![Vec::new(); MAX_PUT]), 1000),
         ] {
             let answered = answered_in_ten_seconds(&request);
             assert!(answered < most, "{answered}");

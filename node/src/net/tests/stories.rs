@@ -183,6 +183,16 @@ async fn mail_waits_at_the_hub_for_a_recipient_who_was_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_mail_than_one_request_may_name_goes_in_several() {
+    let (hub, left, _right) = star(TCP).await;
+    hub.at_rest().await;
+    let mail: Vec<Vec<u8>> = (0..300_u32).map(|i| left.replica.send(MAILBOX, &i.to_le_bytes())).collect();
+    left.client.sync_now().await;
+    eventually("the hub keeps it", async || mail.iter().all(|envelope| hub.replica.has_mail(envelope))).await;
+    assert!(hub.knows(&left).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_mailbox_is_emptied_soon() {
     let (hub, _left, right) = star(TCP).await;
     hub.at_rest().await;
