@@ -18,6 +18,9 @@ const CHAIN_CHECK: Duration = Duration::from_secs(5);
 const MAIL_CHECK: Duration = Duration::from_secs(600);
 /// How long between two pages of it that are dropped: mail that all ends at once is gone in five minutes, and nobody notices.
 const MAIL_PAUSE: Duration = Duration::from_millis(250);
+/// How often it is looked whether the contracts are there on which mail waits. Acceptances are told, but what they rest on may come
+/// after them, from another log.
+const PARKED_CHECK: Duration = Duration::from_secs(10);
 /// How often the book is told the time: so late at most an offer that waited takes the place of one that ended.
 const BOOK_CLOCK: Duration = Duration::from_secs(10);
 
@@ -47,6 +50,8 @@ pub(super) async fn forward_records(parts: Arc<Parts>) {
 pub(super) async fn forward_mail(parts: Arc<Parts>) {
     let mut sent = parts.mailbox.sent();
     let mut changes = parts.keeper.changes();
+    let mut parked = tokio::time::interval(PARKED_CHECK);
+    parked.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = parts.stop.cancelled() => return,
@@ -62,12 +67,14 @@ pub(super) async fn forward_mail(parts: Arc<Parts>) {
                     let _ = tokio::task::spawn_blocking(move || mailbox.unpark(trade)).await;
                 },
                 // An acceptance may be among what was missed.
-                Err(broadcast::error::RecvError::Lagged(_)) => {
-                    let mailbox = parts.mailbox.clone();
-                    let _ = tokio::task::spawn_blocking(move || mailbox.unpark_all()).await;
-                }
+                Err(broadcast::error::RecvError::Lagged(_)) => parked.reset_immediately(),
                 Err(broadcast::error::RecvError::Closed) => return,
             },
+            _ = parked.tick() => {
+                let mailbox = parts.mailbox.clone();
+                // Off the async threads, like the other.
+                let _ = tokio::task::spawn_blocking(move || mailbox.unpark_all()).await;
+            }
         }
     }
 }
