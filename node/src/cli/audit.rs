@@ -229,6 +229,7 @@ fn left_out(report: &AuditReport, request: &AuditRequest) -> String {
         for (why, what) in [
             (NotCompared::TooMuch, "more outputs than one audit looks up, or more blocks to be read"),
             (NotCompared::Failed, "the chain had no good answer"),
+            (NotCompared::Unnamed, "said to be over, and nobody names what funded it"),
         ] {
             let count = report.trades.iter().filter(|trade| trade.not_compared == Some(why)).count();
             if count > 0 {
@@ -252,7 +253,7 @@ fn trades(trades: &[AuditedTrade]) -> String {
         let txid =
             |tx: &Option<exchange_api::ChainTx>| tx.as_ref().map_or_else(|| "-".to_owned(), |tx| short_txid(&tx.txid));
         let funding = match trade.not_compared {
-            Some(NotCompared::TooMuch | NotCompared::Failed) => "not compared".to_owned(),
+            Some(NotCompared::TooMuch | NotCompared::Failed | NotCompared::Unnamed) => "not compared".to_owned(),
             None => txid(&trade.funding),
         };
         table.row([
