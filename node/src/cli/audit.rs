@@ -136,7 +136,8 @@ fn unjudged(report: &AuditReport, request: &AuditRequest) -> Option<String> {
         what.push(format!("what others say about {}", format::counted(report.cut.crowded, "trade")));
     }
     if report.lacked > 0 {
-        what.push(format!("{} of which the bid or the offer has no body here", format::counted(report.lacked, "trade")));
+        let trades = format::counted(report.lacked, "trade");
+        what.push(format!("{trades} of which the bid or the offer has no body here"));
     }
     (!what.is_empty()).then(|| what.join("; "))
 }
