@@ -11,6 +11,7 @@ use exchange_ledger::ids::TradeId;
 use exchange_ledger::ledger::OfferStanding;
 use exchange_ledger::mail::Message;
 use exchange_ledger::money::Sats;
+use exchange_ledger::record::Kind;
 use exchange_ledger::seal;
 use exchange_ledger::trade::pins::Settled;
 use exchange_ledger::trade::{
@@ -203,6 +204,8 @@ impl Trader {
             let message = "this offer was made on another machine, or before this one lost its data";
             return Err(ApiError::new(Code::NotAllowed, message, "withdraw it and post it again from here"));
         }
+        // Before an address is made for it, anew with each try.
+        self.tools.keeper.check_clock(Kind::Accept).explained()?;
         if bid.locked_by(role) > Sats::ZERO {
             let promised = self.trades.values().fold(0u64, |sum, active| sum.saturating_add(active.owed().get()));
             let spendable = self.tools.wallet.balance().await.explained()?.spendable;

@@ -41,6 +41,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, Follower, WatchRequest};
+use crate::clock;
 use crate::errors::ExplainResult;
 use crate::events::Events;
 use crate::keeper::{Change, Keeper};
@@ -158,6 +159,7 @@ pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationTok
         has_overlooked: false,
         lots: RandomState::new(),
         lookout: bids::Lookout::default(),
+        bids_read: 0,
         started: Instant::now(),
         compared: false,
         rounds: Rounds::default(),
@@ -182,6 +184,8 @@ struct Trader {
     lots: RandomState,
     /// When own trades are looked for that lacked an advert.
     lookout: bids::Lookout,
+    /// What time the clock showed when the bids for all own offers were read: those that had ended by it were left out.
+    bids_read: u64,
     /// When this run began.
     started: Instant,
     /// Whether deadlines may act: the ledger was compared with a peer's, or there was none for long.
@@ -309,6 +313,7 @@ impl Trader {
             }
             Err(error) => tracing::error!(%error, "trades cannot be read; trying again at the next change"),
         }
+        self.bids_read = clock::unix_now();
         match self.trades_in_ledger() {
             Ok(trades) => {
                 for trade in trades {
@@ -526,6 +531,7 @@ impl Trader {
     /// advert.
     async fn on_retry(&mut self) {
         self.take_up_undriven().await;
+        self.take_up_after_clock().await;
         if self.has_overlooked && self.has_room() {
             self.has_overlooked = false;
             for id in self.open_bids() {
