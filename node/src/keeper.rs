@@ -51,7 +51,7 @@ const COMPARISON_WAIT: Duration = Duration::from_secs(5);
 /// How far this machine's clock may be ahead of the chain for what is said without being asked for: both are an hour or two apart
 /// while blocks come, and when they stay away nothing is lost by waiting.
 const MAX_AHEAD_S: u64 = 6 * 3600;
-/// How far for everything else: what a user has to say does not wait for a few slow blocks.
+/// How far for what begins something: that does not wait for a few slow blocks.
 const MAX_AHEAD_ASKED_S: u64 = 24 * 3600;
 
 /// A record that came in.
@@ -371,9 +371,29 @@ impl Keeper {
 }
 
 /// Signs nothing by a clock that is ahead. All others drop such a record, and the log that holds it takes nothing more that they would
-/// take before its time has come: with another log, the offers of this one could not be accepted any more.
+/// take before its time has come: with another log, the offers of this one could not be accepted any more. What is said in the
+/// course of a trade is signed all the same: it may be the chain that stands still, and a dispute cannot wait for that.
 fn check_clock(sure: &SureTime, kind: Kind) -> Result<(), PublishError> {
-    let most = if kind.waits_for_its_log() { MAX_AHEAD_S } else { MAX_AHEAD_ASKED_S };
+    let most = match kind {
+        Kind::Accept | Kind::Funded | Kind::Heartbeat | Kind::Closed => MAX_AHEAD_S,
+        Kind::ArbiterAdvert
+        | Kind::GroupAdvert
+        | Kind::GroupStep
+        | Kind::Checkpoint
+        | Kind::Stake
+        | Kind::Offer
+        | Kind::Take
+        | Kind::Unknown(_) => MAX_AHEAD_ASKED_S,
+        Kind::Revoke
+        | Kind::Cancel
+        | Kind::PaymentSent
+        | Kind::Release
+        | Kind::Dispute
+        | Kind::Ruling
+        | Kind::Extend => {
+            return Ok(());
+        }
+    };
     let ahead = sure.ahead();
     if ahead > most { Err(PublishError::ClockAhead { hours: ahead / 3600 }) } else { Ok(()) }
 }

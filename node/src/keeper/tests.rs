@@ -176,6 +176,9 @@ async fn nothing_is_signed_by_a_clock_that_is_ahead_of_the_chain() {
         assert!(matches!(refused, Err(PublishError::ClockAhead { hours: 48 })), "{refused:?}");
     }
     assert_eq!(run.own_log(), OwnLog::GoesOn(first.as_head()), "the log is as it was");
+    for kind in [Kind::Dispute, Kind::Release, Kind::PaymentSent, Kind::Ruling] {
+        assert!(run.keeper.check_clock(kind).is_ok(), "{kind:?} may not wait for a chain that stands still");
+    }
 
     // Blocks that stay away for half a day hold nobody up who has something to say.
     sure.show(clock::unix_now() - 12 * 3600);
