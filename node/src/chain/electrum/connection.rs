@@ -252,7 +252,7 @@ impl Connection {
 }
 
 /// Turns a refusal into `None`.
-fn known<T>(answer: Result<T, Failure>) -> Result<Option<T>, ChainError> {
+pub(super) fn known<T>(answer: Result<T, Failure>) -> Result<Option<T>, ChainError> {
     match answer {
         Ok(value) => Ok(Some(value)),
         Err(Failure::Answer(_)) => Ok(None),

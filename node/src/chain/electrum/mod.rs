@@ -7,7 +7,8 @@
 //! - It can hide a transaction or the newest blocks. What another one tells later is told late, as found.
 //! - What waits for a block is its word. It is never counted as more than a notice.
 //! - So are its refusal of a transaction and its word that it passed one on.
-//! - So is its estimate of fees, within [`MAX_FEE_RATE`].
+//! - So is its estimate of fees, within [`MAX_FEE_RATE`]; where it has none, so is what waits in its pool, which tells what
+//!   the next block asks for.
 //! - One that speaks the protocol below version 1.6 takes no parent together with the child that pays for it: what pays less
 //!   than its node's pool asks for cannot be helped through it.
 //! - Nothing is proven below the block where headers begin, which is older than Taproot.
@@ -25,10 +26,10 @@ use serde_json::json;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::amount::Btc;
+use super::amount::{Btc, SatsPerVb};
 use super::follower::{self, News, Source};
 use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_FEE_RATE, OutpointStatus};
-use connection::{Connection, Failure, words};
+use connection::{Connection, Failure, known, words};
 use history::{Entry, History, Room, Told};
 use mirror::Mirror;
 pub use server::{ElectrumServer, ServerError, Transport, Trust};
@@ -49,6 +50,8 @@ const NAME: &str = "electrum";
 pub const MAX_SERVERS: usize = 8;
 /// The farthest target that servers estimate fees for.
 const MAX_FEE_TARGET: u16 = 1_008;
+/// How much a block holds, in virtual bytes.
+const BLOCK_VBYTES: u64 = 1_000_000;
 /// How long a server may say nothing of the chain before it counts as one that does not serve it.
 const OPEN_PATIENCE: Duration = Duration::from_secs(120);
 /// How often an output is looked for again when the chain moves under the question, and the pause between.
@@ -149,6 +152,25 @@ impl ElectrumChain {
             Err(Failure::Chain(error)) => Err(error),
         }
     }
+}
+
+/// Returns what the next block asks for, by a server that has no estimate: what waits in its pool, as it is ordered by feerate.
+/// Coins that are to come back, or to be released, must not wait until a server has one.
+async fn asked_by_pool(server: &Connection) -> Result<FeeRate, ChainError> {
+    let pool: Option<Vec<(SatsPerVb, u64)>> = known(server.try_ask("mempool.get_fee_histogram", &[]).await)?;
+    let rates = pool.unwrap_or_default().into_iter().map(|(rate, vbytes)| rate.rate().map(|rate| (rate, vbytes)));
+    rates.collect::<Result<Vec<_>, String>>().map(next_block).map_err(|reason| server.nonsense(reason))
+}
+
+/// Returns the feerate of the cheapest of a pool that the next block has room for; the least where all have.
+fn next_block(mut pool: Vec<(FeeRate, u64)>) -> FeeRate {
+    pool.sort_unstable_by_key(|(rate, _)| std::cmp::Reverse(*rate));
+    let mut vbytes = 0_u64;
+    let full = pool.into_iter().find(|(_, more)| {
+        vbytes = vbytes.saturating_add(*more);
+        vbytes >= BLOCK_VBYTES
+    });
+    full.map_or(FeeRate::BROADCAST_MIN, |(rate, _)| rate)
 }
 
 /// Returns a server's reason without what it says around it.
@@ -266,22 +288,21 @@ impl ChainBackend for ElectrumChain {
         let server = self.mirror.server()?;
         let target = blocks.clamp(1, MAX_FEE_TARGET);
         let per_kvb = |btc: Btc| btc.per_kvb().map_err(|reason| server.nonsense(reason));
-        let estimate: Btc = server.ask("blockchain.estimatefee", &[json!(target)]).await?;
+        // A refusal is no estimate either.
+        let estimate: Option<Btc> = known(server.try_ask("blockchain.estimatefee", &[json!(target)]).await)?;
         let floor = if server.is_modern() {
-            server.ask::<PoolInfo>("mempool.get_info", &[]).await?.mempoolminfee
+            known(server.try_ask::<PoolInfo>("mempool.get_info", &[]).await)?.map(|info| info.mempoolminfee)
         } else {
-            server.ask("blockchain.relayfee", &[]).await?
+            known(server.try_ask::<Btc>("blockchain.relayfee", &[]).await)?
         };
+        let floor = floor.map(per_kvb).transpose()?.unwrap_or(FeeRate::BROADCAST_MIN);
         let estimate = match estimate {
-            known if !known.is_negative() => per_kvb(known)?,
+            Some(estimate) if !estimate.is_negative() => per_kvb(estimate)?,
             // Test networks rarely have the traffic to estimate from.
-            _ if self.network() != Network::Bitcoin => FeeRate::BROADCAST_MIN,
-            _ => {
-                let reason = "the server has none".to_owned();
-                return Err(ChainError::NoFeeEstimate { backend: NAME, blocks, reason });
-            }
+            Some(_) | None if self.network() != Network::Bitcoin => FeeRate::BROADCAST_MIN,
+            Some(_) | None => asked_by_pool(&server).await?,
         };
-        Ok(estimate.max(per_kvb(floor)?).clamp(FeeRate::BROADCAST_MIN, MAX_FEE_RATE))
+        Ok(estimate.max(floor).clamp(FeeRate::BROADCAST_MIN, MAX_FEE_RATE))
     }
 
     async fn mine(&self, _count: u32, _script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {
@@ -298,5 +319,16 @@ mod tests {
         let said = words("the transaction was rejected by network rules.\n\nmin relay fee not met, 0 < 110\n[0200]");
         assert_eq!(plain(&said), "min relay fee not met, 0 < 110");
         assert_eq!(plain("bad-txns-inputs-missingorspent"), "bad-txns-inputs-missingorspent");
+    }
+
+    /// In whatever order a server tells of its pool.
+    #[test]
+    fn a_full_pool_asks_for_what_the_last_in_the_next_block_pays() {
+        let rate = FeeRate::from_sat_per_vb_u32;
+        let pool = vec![(rate(2), 5_000_000), (rate(40), 300_000), (rate(9), 700_000)];
+        assert_eq!(next_block(pool), rate(9));
+        assert_eq!(next_block(vec![(rate(40), 300_000), (rate(9), 699_999)]), FeeRate::BROADCAST_MIN, "all have room");
+        assert_eq!(next_block(vec![(rate(3), u64::MAX), (rate(2), u64::MAX)]), rate(3));
+        assert_eq!(next_block(Vec::new()), FeeRate::BROADCAST_MIN);
     }
 }
