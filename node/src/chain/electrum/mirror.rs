@@ -152,7 +152,7 @@ impl Mirror {
         self.state().doubt_all();
         let mut unproven_since = None;
         loop {
-            match self.look(&connection, chain, head).await? {
+            match connection.in_time(self.look(&connection, chain, head)).await? {
                 None => unproven_since = None,
                 Some(reason) => {
                     if unproven_since.get_or_insert_with(Instant::now).elapsed() > MOVED_PATIENCE {

@@ -120,7 +120,7 @@ impl ElectrumChain {
     async fn history(&self, server: &Connection, script: &ScriptBuf) -> Result<History, ChainError> {
         let mut reason = String::new();
         for _ in 0..ATTEMPTS {
-            match history::read(server, script, &*self.mirror, &Room::new()).await? {
+            match server.in_time(history::read(server, script, &*self.mirror, &Room::new())).await? {
                 Told::Whole(history) => return Ok(history),
                 Told::Unproven(why) => reason = why,
             }
@@ -200,7 +200,7 @@ impl ChainBackend for ElectrumChain {
         let server = self.mirror.server()?;
         let header = self.mirror.state().shown.header_at(height).copied();
         match header {
-            Some(header) => block::read(&server, header, height).await,
+            Some(header) => server.in_time(block::read(&server, header, height)).await,
             None => Ok(None),
         }
     }
