@@ -172,6 +172,7 @@ const fn is_of_all(error: &ChainError) -> bool {
         | ChainError::NotMinable { .. }
         | ChainError::NoFeeEstimate { .. }
         | ChainError::TooManyScripts { .. }
+        | ChainError::Withheld { .. }
         | ChainError::Invalid { .. } => false,
     }
 }

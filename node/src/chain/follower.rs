@@ -69,6 +69,16 @@ pub(super) trait Source: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Returns how often it changed which scripts are withheld, of which [`Source::withheld`] tells.
+    fn withholdings(&self) -> u64 {
+        0
+    }
+
+    /// Returns those of `scripts` of whose transactions it cannot tell now, for whoever it asks refuses to; each with the reason.
+    fn withheld(&self, _scripts: &Scripts) -> HashMap<ScriptBuf, String> {
+        HashMap::new()
+    }
+
     /// Returns the ids in the pool as it is on top of `tip`, `None` when another block is the tip.
     async fn pool(&self, tip: BlockHash) -> Result<Option<Vec<Txid>>, ChainError>;
 
@@ -190,6 +200,8 @@ pub(super) async fn spawn<S: Source>(
         pool: HashMap::new(),
         pending: VecDeque::new(),
         unsynced,
+        withheld: HashMap::new(),
+        withholdings: None,
     };
     tokio::spawn(task.run(news, requests));
     Ok(Follower { events, watch })
@@ -211,6 +223,10 @@ struct Task<S> {
     unsynced: bool,
     /// How much of what came to light late was told.
     learnt: u64,
+    /// The scripts that the subscriber knows to be withheld, each with the reason.
+    withheld: HashMap<ScriptBuf, String>,
+    /// How often these had changed when they were looked at last; `None` if they have to be in any case.
+    withholdings: Option<u64>,
 }
 
 /// Why a round ended early.
@@ -258,14 +274,17 @@ impl<S: Source> Task<S> {
     /// Delivers everything that has happened since the last round.
     async fn round(&mut self) -> Result<(), Interrupted> {
         let tip = self.source.best().await?;
+        self.tell_withheld().await?;
         // Read first: what comes to light from here on may be told twice, but is not missed.
         let learnt = self.source.learnt();
         self.undo(tip).await?;
         let known = self.at();
         self.connect(tip).await?;
         self.answer().await?;
+        self.tell_shown().await?;
         self.tell_late(known, learnt).await?;
         self.sync_pool().await?;
+        self.tell_withheld().await?;
         if self.unsynced {
             let tip = self.at();
             self.emit(ChainEvent::Synced { tip }).await?;
@@ -315,6 +334,7 @@ impl<S: Source> Task<S> {
                 self.pool.remove(&tx.compute_txid());
             }
             let block = BlockRef { height, hash };
+            self.tell_withheld().await?;
             self.emit(ChainEvent::Connected { block, parent, time, txs }).await?;
             self.unsynced = true;
             self.path.push_back(block);
@@ -338,27 +358,75 @@ impl<S: Source> Task<S> {
             }
             if !wanted.is_empty() {
                 self.source.watch(&wanted);
-                let found = self.search_blocks(request.from_height, &wanted).await?;
-                let waiting: Vec<Txid> = self.pool.keys().copied().collect();
-                let mut seen = Vec::new();
-                for ids in waiting.chunks(POOL_BATCH) {
-                    let Matches { txs, absent } = self.source.pool_matches(ids, &wanted).await?;
-                    self.pool.retain(|id, _| !absent.contains(id));
-                    seen.extend(txs);
-                }
-                for (block, tx) in found {
-                    self.emit(ChainEvent::Found { block, tx }).await?;
-                }
-                for tx in seen {
-                    self.pool.insert(tx.compute_txid(), true);
-                    self.emit(ChainEvent::MempoolSeen { tx }).await?;
-                }
+                let from_height = request.from_height;
+                self.search(from_height, &wanted).await?;
                 self.scripts.0.extend(wanted.0);
+                // Those that are new may be withheld, too.
+                self.withholdings = None;
+                self.tell_withheld().await?;
             }
             self.unsynced = true;
             // Only now: a request that was interrupted is answered again from its beginning.
             let answered = self.pending.pop_front().map(|request| request.scripts).unwrap_or_default();
             self.emit(ChainEvent::Searched { scripts: answered }).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells what the delivered blocks from a height on and the pool hold of scripts.
+    async fn search(&mut self, from_height: u32, scripts: &Scripts) -> Result<(), Interrupted> {
+        let found = self.search_blocks(from_height, scripts).await?;
+        let waiting: Vec<Txid> = self.pool.keys().copied().collect();
+        let mut seen = Vec::new();
+        for ids in waiting.chunks(POOL_BATCH) {
+            let Matches { txs, absent } = self.source.pool_matches(ids, scripts).await?;
+            self.pool.retain(|id, _| !absent.contains(id));
+            seen.extend(txs);
+        }
+        for (block, tx) in found {
+            self.emit(ChainEvent::Found { block, tx }).await?;
+        }
+        for tx in seen {
+            self.pool.insert(tx.compute_txid(), true);
+            self.emit(ChainEvent::MempoolSeen { tx }).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells which scripts are withheld, before anything is told that would look as if nothing had happened to them.
+    async fn tell_withheld(&mut self) -> Result<(), Interrupted> {
+        let withholdings = Some(self.source.withholdings());
+        if self.withholdings == withholdings {
+            return Ok(());
+        }
+        for (script, reason) in self.source.withheld(&self.scripts) {
+            if self.withheld.get(&script) != Some(&reason) {
+                tracing::warn!(backend = self.source.label(), %script, reason, "nobody shows what touches a script");
+                self.emit(ChainEvent::Withheld { script: script.clone(), reason: reason.clone() }).await?;
+                self.withheld.insert(script, reason);
+            }
+        }
+        self.withholdings = withholdings;
+        Ok(())
+    }
+
+    /// Searches the past for the scripts that are not withheld any more, and tells that they are not.
+    async fn tell_shown(&mut self) -> Result<(), Interrupted> {
+        if self.withheld.is_empty() {
+            return Ok(());
+        }
+        let withheld = self.source.withheld(&self.scripts);
+        let shown: Scripts = self.withheld.keys().filter(|script| !withheld.contains_key(*script)).cloned().collect();
+        if shown.is_empty() {
+            return Ok(());
+        }
+        // Nobody knows since when something of them was kept back, for they may have been so before they were asked for.
+        self.search(0, &shown).await?;
+        self.unsynced = true;
+        let withheld = self.source.withheld(&shown);
+        for script in shown.0.into_iter().filter(|script| !withheld.contains_key(script)) {
+            self.withheld.remove(&script);
+            self.emit(ChainEvent::Shown { script }).await?;
         }
         Ok(())
     }

@@ -217,14 +217,20 @@ impl Connection {
         texts.into_iter().map(|text| self.decode(&String::from_utf8_lossy(text))).collect()
     }
 
-    /// Returns the state of a script's history, which changes with it, and hears of it from now on.
-    pub async fn status(&self, script_hash: &str) -> Result<Option<String>, ChainError> {
-        self.ask("blockchain.scripthash.subscribe", &[json!(script_hash)]).await
+    /// Returns its address.
+    pub fn at(&self) -> &str {
+        &self.at
     }
 
-    /// Returns what touches a script, confirmed and not.
-    pub async fn history(&self, script_hash: &str) -> Result<Vec<Item>, ChainError> {
-        self.ask("blockchain.scripthash.get_history", &[json!(script_hash)]).await
+    /// Returns the state of a script's history, which changes with it, and hears of it from now on. A server refuses what it finds
+    /// too long: that is about this script only.
+    pub async fn status(&self, script_hash: &str) -> Result<Option<String>, Failure> {
+        self.try_ask("blockchain.scripthash.subscribe", &[json!(script_hash)]).await
+    }
+
+    /// Returns what touches a script, confirmed and not. It may be refused, too.
+    pub async fn history(&self, script_hash: &str) -> Result<Vec<Item>, Failure> {
+        self.try_ask("blockchain.scripthash.get_history", &[json!(script_hash)]).await
     }
 
     /// Returns a transaction; `None` when the server does not have it.
@@ -276,10 +282,7 @@ impl Connection {
     ///
     /// # Errors
     /// Those of reading it, and [`ChainError::Unreachable`] when it answers too slowly.
-    pub async fn in_time<T>(
-        &self,
-        reading: impl Future<Output = Result<T, ChainError>> + Send,
-    ) -> Result<T, ChainError> {
+    pub async fn in_time<T>(&self, reading: impl Future<Output = Result<T, ChainError>>) -> Result<T, ChainError> {
         tokio::select! {
             read = reading => read,
             () = self.pace.is_lost() => Err(self.unreachable("it answers too slowly")),

@@ -5,6 +5,8 @@
 //! nevertheless is stated here:
 //! - It learns every script that is watched, and from which address of the internet.
 //! - It can hide a transaction or the newest blocks. What another one tells later is told late, as found.
+//! - It can refuse to tell of a script, as honest ones do of what many payments touch, whoever made them. That is about this
+//!   script only: the other servers are asked for it, and if none shows it, followers hear that it is withheld.
 //! - What waits for a block is its word. It is never counted as more than a notice.
 //! - So are its refusal of a transaction and its word that it passed one on.
 //! - So is its estimate of fees, within [`MAX_FEE_RATE`]; where it has none, so is what waits in its pool, which tells what
@@ -32,6 +34,7 @@ use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_FEE_RATE, Outpoint
 use connection::{Connection, Failure, known, words};
 use history::{Entry, History, Room, Told};
 use mirror::Mirror;
+use state::{News as Asked, Said};
 pub use server::{ElectrumServer, ServerError, Transport, Trust};
 
 mod block;
@@ -123,23 +126,45 @@ impl ElectrumChain {
             match server.in_time(history::read(server, script, &*self.mirror, &Room::new())).await? {
                 Told::Whole(history) => return Ok(history),
                 Told::Unproven(why) => reason = why,
+                Told::Refused(why) => return self.history_elsewhere(server, script, why).await,
             }
             sleep(LOOK_AGAIN).await;
         }
         Err(server.nonsense(reason))
     }
 
+    /// Reads from the other servers what touches a script, which one refuses to show for this reason.
+    async fn history_elsewhere(
+        &self,
+        server: &Connection,
+        script: &ScriptBuf,
+        reason: String,
+    ) -> Result<History, ChainError> {
+        let reason = format!("{}: {reason}", server.at());
+        let mut asked = [Asked { script: script.clone(), said: Said::Refused(reason.clone()) }];
+        self.mirror.ask_others(server.at(), &*self.mirror, &mut asked).await;
+        let [Asked { said, .. }] = asked;
+        match said {
+            Said::Told(history) => Ok(history),
+            Said::AsItWas | Said::Refused(_) => Err(ChainError::Withheld { backend: NAME, reason }),
+        }
+    }
+
     /// Whether a block holds a transaction that a server refuses: then it has to.
     async fn is_confirmed(&self, server: &Connection, tx: &Transaction) -> Result<bool, ChainError> {
         let txid = tx.compute_txid();
         let spendable = tx.output.iter().filter(|output| !output.script_pubkey.is_op_return());
+        let mut withheld = None;
         for output in spendable.take(MAX_LOOKUPS) {
-            let history = self.history(server, &output.script_pubkey).await?;
-            if history.confirmed.iter().any(|entry| entry.tx.compute_txid() == txid) {
-                return Ok(true);
+            match self.history(server, &output.script_pubkey).await {
+                Ok(history) if history.confirmed.iter().any(|entry| entry.tx.compute_txid() == txid) => return Ok(true),
+                Ok(_) => {}
+                // Another output may show it. If none does nobody knows, and that is no refusal.
+                Err(error @ ChainError::Withheld { .. }) => withheld = Some(error),
+                Err(error) => return Err(error),
             }
         }
-        Ok(false)
+        withheld.map_or(Ok(false), Err)
     }
 
     /// Hands over one transaction; `Err` within is the server's reason to refuse it.

@@ -26,6 +26,15 @@ struct Above {
     names: AtomicBool,
     /// Whether it has it when it is asked for it.
     has: AtomicBool,
+    /// Why it does not tell of the script, and how often that changed.
+    withheld: Mutex<(Option<String>, u64)>,
+}
+
+impl Above {
+    fn withhold(&self, reason: Option<&str>) {
+        let mut withheld = self.withheld.lock().unwrap();
+        *withheld = (reason.map(str::to_owned), withheld.1 + 1);
+    }
 }
 
 fn block(height: u32) -> BlockRef {
@@ -66,7 +75,8 @@ impl Source for Above {
     async fn scan(&self, hash: BlockHash, scripts: &Scripts) -> Result<Option<Scanned>, ChainError> {
         let height = u32::from(hash.to_byte_array()[0]);
         let parent = block(height.saturating_sub(1)).hash;
-        let holds = self.paid == Some(height) && scripts.contains(&script());
+        let shows = scripts.contains(&script()) && self.withheld.lock().unwrap().0.is_none();
+        let holds = self.paid == Some(height) && shows;
         Ok(Some(Scanned { parent, time: height, txs: holds.then(payment).into_iter().collect() }))
     }
 
@@ -78,6 +88,15 @@ impl Source for Above {
         let late = self.late.lock().unwrap();
         let unread = late.iter().skip(usize::try_from(since).unwrap());
         unread.filter(|(_, tx)| scripts.touched_by(tx, [])).cloned().collect()
+    }
+
+    fn withholdings(&self) -> u64 {
+        self.withheld.lock().unwrap().1
+    }
+
+    fn withheld(&self, scripts: &Scripts) -> HashMap<ScriptBuf, String> {
+        let withheld = self.withheld.lock().unwrap().0.clone();
+        withheld.filter(|_| scripts.contains(&script())).map(|reason| (script(), reason)).into_iter().collect()
     }
 
     async fn pool(&self, tip: BlockHash) -> Result<Option<Vec<Txid>>, ChainError> {
@@ -177,4 +196,51 @@ async fn what_left_the_pool_under_the_question_is_asked_for_again() {
     changes.send_replace(1);
     let event = timeout(PATIENCE, follower.events.recv()).await.unwrap();
     assert!(matches!(&event, Some(ChainEvent::MempoolSeen { tx }) if *tx == payment()), "{event:?}");
+}
+
+/// Nothing looks as if all were told while a script is withheld: that comes first. What was kept back is told before it counts
+/// as shown.
+#[tokio::test]
+async fn what_is_withheld_is_said_before_the_blocks_and_found_when_it_is_shown() {
+    let source = Arc::new(Above { tip: 3, paid: Some(2), ..Above::default() });
+    source.withhold(Some("too large"));
+    let (changes, news) = watch::channel(0);
+    let mut follower = spawn(Arc::clone(&source), News::Pushed(news), vec![block(0)], vec![script()]).await.unwrap();
+    let events = up_to_the_tip(&mut follower).await;
+    assert!(matches!(&events[0], ChainEvent::Withheld { script: of, reason } if *of == script() && reason == "too large"));
+    let blocks = &events[1..events.len() - 1];
+    assert_eq!(blocks.len(), 3, "the others go on: {events:?}");
+    assert!(blocks.iter().all(|event| matches!(event, ChainEvent::Connected { txs, .. } if txs.is_empty())));
+    source.withhold(None);
+    changes.send_replace(1);
+    let events = up_to_the_tip(&mut follower).await;
+    assert!(
+        matches!(&events[..], [
+            ChainEvent::Found { block: at, tx },
+            ChainEvent::Shown { script: of },
+            ChainEvent::Synced { .. },
+        ] if *at == block(2) && *tx == payment() && *of == script()),
+        "{events:?}"
+    );
+}
+
+/// A search that was answered says nothing of what is withheld.
+#[tokio::test]
+async fn a_script_that_is_asked_for_later_may_be_withheld_too() {
+    let source = Arc::new(Above { tip: 3, paid: Some(2), ..Above::default() });
+    source.withhold(Some("too large"));
+    let (changes, news) = watch::channel(0);
+    let mut follower = spawn(source, News::Pushed(news), vec![block(3)], Vec::new()).await.unwrap();
+    assert!(matches!(up_to_the_tip(&mut follower).await[..], [ChainEvent::Synced { .. }]));
+    follower.watch.send(WatchRequest { scripts: vec![script()], from_height: 0 }).await.unwrap();
+    let events = up_to_the_tip(&mut follower).await;
+    assert!(
+        matches!(events[..], [
+            ChainEvent::Withheld { .. },
+            ChainEvent::Searched { .. },
+            ChainEvent::Synced { .. },
+        ]),
+        "{events:?}"
+    );
+    drop(changes);
 }
