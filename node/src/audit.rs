@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bitcoin::Transaction;
+use bitcoin::{Transaction, Txid};
 use exchange_api::{
     ApiError, AuditCut, AuditReport, AuditRequest, AuditedTrade, ChainTx, Code, EscrowSums, NotCompared, Violation,
 };
@@ -237,19 +237,17 @@ impl Told<'_> {
         tip: u32,
         report: &mut AuditReport,
     ) -> Result<(), ApiError> {
-        let facts = &self.records.facts;
         let synced = ChainFacts { tip, synced: true, ..ChainFacts::default() };
         self.check_names(&paths, report)?;
         let Some(path) = paths.counting(self.records, tip) else {
             trade.state = evaluate(&view(self.records, synced));
-            return Ok(());
+            return self.judge_unfunded(trade, tip, report);
         };
         let (Some(first), Some(vaults)) = (path.fundings.first(), path.vaults()) else { return Ok(()) };
         let (height, txid) = (first.height, first.outpoint().txid.to_string());
         let depth = |height: Option<u32>| height.map_or(0, |height| (tip + 1).saturating_sub(height));
         trade.funding = Some(ChainTx { txid, confirmations: depth(height), height });
-        let endings = [(Role::Buyer, facts.buyer_closed), (Role::Seller, facts.seller_closed)];
-        for (role, claimed) in endings.into_iter().filter_map(|(role, claimed)| Some((role, claimed?))) {
+        for (role, claimed) in self.endings() {
             let spent = path.end.as_ref().filter(|end| end.height.is_some()).map(|end| end.tx.compute_txid());
             if spent != Some(claimed) {
                 let is = spent.map_or_else(|| "no block spends the escrow".to_owned(), |txid| format!("it was {txid}"));
@@ -285,6 +283,39 @@ impl Told<'_> {
         let spends = path.extensions.into_iter().chain(path.end).chain(path.bond).collect();
         trade.state = evaluate(&view(self.records, ChainFacts { fundings: path.fundings, spends, ..synced }));
         Ok(())
+    }
+
+    /// Returns who says that the trade is over, and which transaction ended it.
+    fn endings(&self) -> impl Iterator<Item = (Role, Txid)> {
+        let facts = &self.records.facts;
+        let said = [(Role::Buyer, facts.buyer_closed), (Role::Seller, facts.seller_closed)];
+        said.into_iter().filter_map(|(role, claimed)| Some((role, claimed?)))
+    }
+
+    /// Judges who says that a trade has ended of which no output counts: reputation is made of that.
+    fn judge_unfunded(&self, trade: &mut AuditedTrade, tip: u32, report: &mut AuditReport) -> Result<(), ApiError> {
+        if self.endings().next().is_some() && self.may_have_ended_unseen(tip)? {
+            trade.not_compared = Some(NotCompared::Unnamed);
+            return Ok(());
+        }
+        for (role, claimed) in self.endings() {
+            let rule = format!("the {role} says that {claimed} ended the trade, but no named output funded it");
+            report.evidence.push(self.blame(Kind::Closed, role, rule)?);
+        }
+        Ok(())
+    }
+
+    /// Tells whether the trade can have ended though no record shows of which output. Before the refund delay is over, whatever ends
+    /// one is in a record that names the output: a release, a refund that the buyer signs, a ruling. Afterwards its funder takes it
+    /// back alone. And who signs two histories can take away the record that another relied on.
+    fn may_have_ended_unseen(&self, tip: u32) -> Result<bool, ApiError> {
+        let contract = self.escrow.contract();
+        let first = contract.funded_from().saturating_add(contract.refund_delay.into());
+        if tip >= first || self.records.facts.forked.is_some() {
+            return Ok(true);
+        }
+        let storage = self.ledger.storage();
+        Ok(storage.is_forked(&contract.buyer).explained()? || storage.is_forked(&contract.seller).explained()?)
     }
 
     /// Looks whether one of the outputs that the parties name is there. If none is, the first name is evidence against who gave

@@ -99,6 +99,11 @@ impl Explain for PublishError {
             Self::NamedElsewhere => {
                 ApiError::new(Code::NotAllowed, self.to_string(), "ask for a refund: `exchange-node trade cancel`")
             }
+            Self::ClockAhead { .. } => {
+                let hint = "check this machine's clock; if it is right, wait until the chain has caught up: \
+                            `exchange-node status`";
+                ApiError::new(Code::NotSynced, self.to_string(), hint)
+            }
             Self::Refused(_) => ApiError::new(Code::Internal, self.to_string(), ""),
         }
     }

@@ -8,18 +8,19 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bitcoin::Network;
 use exchange_ledger::body::Body;
 use exchange_ledger::book::Book;
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::ledger::{Admission, Ledger};
-use exchange_ledger::record::{Record, RecordError};
+use exchange_ledger::record::{Kind, Record, RecordError};
 use exchange_ledger::retention::{Look, Mine};
 use exchange_ledger::storage::{Aged, StorageError};
 use exchange_store::{Answer, Store, StoreError, load_book};
 use tokio::sync::{Mutex, broadcast, mpsc, oneshot};
 
-use crate::clock;
+use crate::clock::{self, SureTime};
 use crate::net::Verdict;
 use crate::private::Private;
 use crate::reputation::Reputation;
@@ -46,6 +47,12 @@ const MAX_OPENINGS: usize = 4;
 /// How long the first record after a start waits for a comparison with a peer before it opens a new log: connecting takes a
 /// second or two, and a new log costs seconds of work.
 const COMPARISON_WAIT: Duration = Duration::from_secs(5);
+
+/// How far this machine's clock may be ahead of the chain for what is said without being asked for: both are an hour or two apart
+/// while blocks come, and when they stay away nothing is lost by waiting.
+const MAX_AHEAD_S: u64 = 6 * 3600;
+/// How far for everything else: what a user has to say does not wait for a few slow blocks.
+const MAX_AHEAD_ASKED_S: u64 = 24 * 3600;
 
 /// A record that came in.
 #[derive(Debug, Clone)]
@@ -95,6 +102,13 @@ pub enum PublishError {
          does not let him pay; ask for a refund"
     )]
     NamedElsewhere,
+    /// This machine's clock is so far ahead of the chain that it may be wrong: others would drop what it dates, and the log would be
+    /// held up until that time has come.
+    #[error("this machine's clock is {hours} hours ahead of the newest blocks, so nothing is signed with its time")]
+    ClockAhead {
+        /// By how many hours.
+        hours: u64,
+    },
     /// The own log does not take it.
     #[error("your log does not take the record ({0:?}); check this machine's clock")]
     Refused(Admission),
@@ -136,6 +150,7 @@ pub struct Keeper {
     ledger: Ledger<Store>,
     book: Arc<RwLock<Book>>,
     own_logs: Arc<OwnLogs>,
+    sure: SureTime,
     /// Held by who opens an own log.
     opening: Arc<Mutex<()>>,
     incoming: mpsc::Sender<Incoming>,
@@ -146,16 +161,30 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Reads the book and starts the thread. It ends when the last handle is dropped.
+    /// Reads the book and starts the thread. It ends when the last handle is dropped. This machine's clock is believed: without a
+    /// chain nothing tells whether it is right.
     ///
     /// # Errors
     /// When the store fails.
     pub fn start(store: Store, network: [u8; 4]) -> Result<(Self, JoinHandle<()>), StorageError> {
-        Self::start_waiting(store, network, COMPARISON_WAIT)
+        Self::start_sure(store, network, SureTime::on(Network::Regtest))
+    }
+
+    /// Does the same where the chain shows whether this machine's clock is ahead: then nothing is signed with its time.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn start_sure(store: Store, network: [u8; 4], sure: SureTime) -> Result<(Self, JoinHandle<()>), StorageError> {
+        Self::start_waiting(store, network, sure, COMPARISON_WAIT)
     }
 
     /// Does the same, with another time for which the first record waits for a comparison with a peer.
-    fn start_waiting(store: Store, network: [u8; 4], wait: Duration) -> Result<(Self, JoinHandle<()>), StorageError> {
+    fn start_waiting(
+        store: Store,
+        network: [u8; 4],
+        sure: SureTime,
+        wait: Duration,
+    ) -> Result<(Self, JoinHandle<()>), StorageError> {
         let ledger = Ledger::new(store, network);
         let book = Arc::new(RwLock::new(load_book(&ledger, clock::unix_now())?));
         let (jobs, inbox) = mpsc::channel(QUEUE);
@@ -170,6 +199,7 @@ impl Keeper {
             ledger: ledger.clone(),
             book: book.clone(),
             own_logs: own_logs.clone(),
+            sure: sure.clone(),
             reputation: reputation.clone(),
             changes: changes.clone(),
             version: version.clone(),
@@ -179,7 +209,7 @@ impl Keeper {
             .spawn(move || writer.run(inbox))
             .map_err(|e| StorageError::Io(e.to_string()))?;
         let opening = Arc::default();
-        Ok((Self { ledger, book, own_logs, opening, reputation, incoming, jobs, changes, version }, thread))
+        Ok((Self { ledger, book, own_logs, sure, opening, reputation, incoming, jobs, changes, version }, thread))
     }
 
     /// Returns the ledger, for reading.
@@ -239,6 +269,14 @@ impl Keeper {
     /// Waits until everything that some peer held was taken in since the start.
     pub async fn until_compared(&self) {
         self.own_logs.until_compared().await;
+    }
+
+    /// Refuses what would be signed by a clock that is ahead of the chain, as [`Self::publish`] does.
+    ///
+    /// # Errors
+    /// [`PublishError::ClockAhead`] for records of this kind.
+    pub fn check_clock(&self, kind: Kind) -> Result<(), PublishError> {
+        check_clock(&self.sure, kind)
     }
 
     /// Tells whether the log of an identity goes on here, as far as is known now. Nothing is changed by that.
@@ -330,6 +368,14 @@ impl Keeper {
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
+}
+
+/// Signs nothing by a clock that is ahead. All others drop such a record, and the log that holds it takes nothing more that they would
+/// take before its time has come: with another log, the offers of this one could not be accepted any more.
+fn check_clock(sure: &SureTime, kind: Kind) -> Result<(), PublishError> {
+    let most = if kind.waits_for_its_log() { MAX_AHEAD_S } else { MAX_AHEAD_ASKED_S };
+    let ahead = sure.ahead();
+    if ahead > most { Err(PublishError::ClockAhead { hours: ahead / 3600 }) } else { Ok(()) }
 }
 
 /// How the answer to a request begins that was a record, whose id follows. No JSON begins like this.

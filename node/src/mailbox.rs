@@ -112,10 +112,18 @@ impl Mailbox {
         self.take_in(ready);
     }
 
-    /// Does so for every trade, for who has not heard of all acceptances. What still has no contract waits on.
+    /// Does so for every trade whose contract is there: an acceptance may not have been told, and the bid, its offer or an advert
+    /// may have come after it. What waited for its bid too, and that is there, waits among what strangers cannot make up. All
+    /// else keeps its place.
     pub fn unpark_all(&self) {
         let trades = self.parked().trades();
-        trades.into_iter().for_each(|trade| self.unpark(trade));
+        for (trade, wait) in trades {
+            let bid = self.bid(trade);
+            let has_its_bid = wait == Wait::Bid && bid.is_some();
+            if has_its_bid || self.contract(trade, bid.as_ref()).is_some() {
+                self.unpark(trade);
+            }
+        }
     }
 
     fn take_in(&self, ready: Vec<Envelope>) {

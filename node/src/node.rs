@@ -166,7 +166,7 @@ impl Node {
         let private = Private::new(store.clone());
         note_network(&config, &private)?;
         let sure = SureTime::on(config.network);
-        let (keeper, ledger_thread) = Keeper::start(store, magic)?;
+        let (keeper, ledger_thread) = Keeper::start_sure(store, magic, sure.clone())?;
         let mailbox = Mailbox::open(keeper.clone(), private.clone(), sure.clone())?;
         let events = Events::new(private.clone());
         let key = net::key::load_or_create(&config.data_dir)?;

@@ -228,7 +228,9 @@ async fn a_refusal_is_about_one_script_only() {
 
     proxy.be_honest();
     node.call("generatetodescriptor", &[json!(1), json!(NOBODY)]).unwrap();
-    let events = up_to(&mut follower, long + 3).await;
+    let mut events = up_to(&mut follower, long + 3).await;
+    // The block comes first; then the past is searched.
+    events.extend(up_to(&mut follower, long + 3).await);
     let found = events.iter().filter_map(|event| match event {
         ChainEvent::Found { block, .. } => Some(block.height),
         _ => None,

@@ -342,6 +342,46 @@ async fn a_peer_that_owes_an_answer_is_left() {
     timeout(PATIENCE, caught_up).await.unwrap();
 }
 
+/// Whoever names a coin of long ago has old blocks read, as slowly as a peer likes to send their filters. What is new does not wait
+/// for that, and nobody reads them twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_blocks_that_come_slowly_hide_no_new_one() {
+    // More than the client that follows the chain is asked for.
+    const OLD: u32 = 1_200;
+    let node = Bitcoind::start_for_light_clients(&["-maxtipage=9999999999"]).unwrap_or_else(|error| panic!("{error}"));
+    for _ in 0..OLD / 100 {
+        node.call("generatetodescriptor", &[json!(100), json!(NOBODY)]).unwrap();
+    }
+    let indexed = async {
+        while node.call("getindexinfo", &[]).unwrap()["basic block filter index"]["best_block_height"] != json!(OLD) {
+            sleep(LOOK_AGAIN).await;
+        }
+    };
+    timeout(PATIENCE, indexed).await.expect("there is a filter for each block");
+    let liar = Liar::before(node.p2p_address().unwrap(), Lie::LateFilters).await;
+    let chain = std::sync::Arc::new(open_at(&liar).await.unwrap());
+    let txid = chain.block_at(1).await.unwrap().unwrap().txdata[0].compute_txid();
+    let look = || {
+        let chain = std::sync::Arc::clone(&chain);
+        async move { chain.outpoint(OutPoint { txid, vout: 7 }, ANYONE.to_p2wsh(), 1).await.unwrap() }
+    };
+    let looking = tokio::spawn(look());
+    liar.has_told(50).await;
+    node.call("generatetodescriptor", &[json!(1), json!(NOBODY)]).unwrap();
+    let shown = async {
+        while chain.tip().await.unwrap().height == OLD {
+            sleep(LOOK_AGAIN).await;
+        }
+    };
+    timeout(std::time::Duration::from_secs(6), shown).await.expect("the new block is shown");
+    assert!(!looking.is_finished(), "old blocks are read still");
+    liar.tell(Lie::Nothing);
+    assert_eq!(timeout(PATIENCE, looking).await.expect("all come").unwrap(), OutpointStatus::Unknown);
+    liar.tell(Lie::LateFilters);
+    let again = timeout(std::time::Duration::from_secs(6), look()).await;
+    assert_eq!(again.expect("what was read is known"), OutpointStatus::Unknown);
+}
+
 /// Returns a node with so many blocks above genesis that pay anyone, and what pays.
 fn paid(blocks: u32) -> (Bitcoind, Vec<Transaction>) {
     let node = Bitcoind::start_for_light_clients(&["-maxtipage=9999999999"]).unwrap_or_else(|error| panic!("{error}"));

@@ -1,11 +1,12 @@
 //! One member's side of a decision of the group: who asks, who joins in, who signs. It never acts: messages go in and out,
 //! and entropy is handed in.
 //!
-//! Whoever decided asks the others for nonces, unless somebody asks for the same already; who decided alike gives them;
-//! who asked names those of enough members; these give their shares; and he puts the signatures together. Nothing of it
-//! outlives the program but the decision: whoever starts again asks again.
+//! Whoever decided asks the others for nonces, unless some ask for the same already; who decided alike gives them; who
+//! asked names those of enough members; these give their shares; and he puts the signatures together. While some owe
+//! him shares he names others as soon as there are enough, so that nobody is waited for. Nothing of it outlives the
+//! program but the decision: whoever starts again asks again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -19,14 +20,15 @@ use crate::record::MAX_RECORD_LEN;
 use crate::trade::{Escrow, EscrowError, Role, Seat, arbiter_tweak};
 use crate::wire::{CurveSignature, List};
 
+mod own;
+
+use own::{Own, Signing};
+
 /// How many signatures a decision needs at most: two leaves of two outputs.
 pub const MAX_COINS: usize = 4;
 /// To how many decisions of one case a member is bound at most: a ruling and an extension about the funding and three
 /// extensions, each with a bond that left alone and without, and twice as many after reorganisations.
 pub const MAX_BOUND: usize = 32;
-/// How often a member may bring other nonces in the place of those by which he was to sign, while he is asked for one thing:
-/// when his program starts anew, or questions cross. Each time all who were to sign with him are asked again.
-const MAX_RENEWALS: u8 = 2;
 
 /// What members tell each other.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -124,6 +126,8 @@ pub struct Rounds {
     /// The nonces that each of them was given, for what.
     given: BTreeMap<Place, ([u8; 32], Vec<Nonces>)>,
     own: Option<Own>,
+    /// How often this member has asked again.
+    turn: usize,
     owed: Option<Owed>,
 }
 
@@ -131,52 +135,6 @@ pub struct Rounds {
 struct Decided {
     decision: Decision,
     feerates: RangeInclusive<u64>,
-}
-
-/// What this member asks the others for.
-#[derive(Debug)]
-struct Own {
-    asked: Asked,
-    /// Nonces by which nobody was told to sign yet.
-    commits: BTreeMap<Place, Vec<Commitments>>,
-    /// Who has decided alike.
-    willing: BTreeSet<Place>,
-    /// Who sent what is not good.
-    refused: BTreeSet<Place>,
-    /// Who was asked for more nonces, and has not answered.
-    nudged: BTreeSet<Place>,
-    /// How often each brought other nonces than those by which he was to sign.
-    renewed: BTreeMap<Place, u8>,
-    /// Those who were told to sign, each time. Whoever is silent may hold up one of these, so that others sign besides; nobody
-    /// owes his shares in two.
-    signing: Vec<Signing>,
-}
-
-#[derive(Debug)]
-struct Signing {
-    session: [u8; 32],
-    signers: BTreeMap<Place, Vec<Commitments>>,
-    shares: BTreeMap<Place, Vec<SignatureShare>>,
-}
-
-impl Signing {
-    fn awaits(&self, place: Place) -> bool {
-        self.signers.contains_key(&place) && !self.shares.contains_key(&place)
-    }
-}
-
-impl Own {
-    fn new(asked: Asked, refused: BTreeSet<Place>) -> Self {
-        let (willing, nudged) = (BTreeSet::new(), BTreeSet::new());
-        let (commits, renewed) = (BTreeMap::new(), BTreeMap::new());
-        Self { asked, commits, willing, refused, nudged, renewed, signing: Vec::new() }
-    }
-
-    /// Tells whether a member who decided alike has nothing under way: his nonces are used, or were for nothing.
-    fn is_idle(&self, place: Place) -> bool {
-        let has_more = self.commits.contains_key(&place) || self.nudged.contains(&place);
-        !has_more && !self.refused.contains(&place) && !self.signing.iter().any(|signing| signing.awaits(place))
-    }
 }
 
 impl Rounds {
@@ -192,7 +150,7 @@ impl Rounds {
         }
         let share = share.tweaked(&arbiter_tweak(escrow.contract(), arbiter.key))?;
         let (bound, asks, given) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Ok(Self { escrow, seat, share, members, decided: None, bound, asks, given, own: None, owed: None })
+        Ok(Self { escrow, seat, share, members, decided: None, bound, asks, given, own: None, turn: 0, owed: None })
     }
 
     /// Returns what this member decided.
@@ -242,8 +200,8 @@ impl Rounds {
         Some(Out::Send(to, Round::Show { record }))
     }
 
-    /// Decides: joins in with somebody who asks for the same, or else asks the others. `feerate` is what this member would
-    /// pay, `feerates` what he bears.
+    /// Decides: joins in with all who ask for the same, or else asks the others. `feerate` is what this member would pay,
+    /// `feerates` what he bears.
     ///
     /// # Errors
     /// When he signed for something else about these coins, ever, unless a party has signed them over since to whom he rules for;
@@ -266,33 +224,41 @@ impl Rounds {
         let asked = decision.asked(&self.escrow, self.seat, feerate)?;
         let is_new = self.decision() != Some(&decision);
         self.decided = Some(Decided { decision, feerates });
+        // Whoever decides the same once more begins anew, with those who were passed over too.
+        self.own = None;
         if is_new {
             self.given.clear();
-            self.own = None;
         }
-        let alike = self.asks.iter().find(|(_, asked)| self.fits(asked)).map(|(place, asked)| (*place, *asked));
-        match alike {
-            Some((place, asked)) if is_new => Ok(self.give(place, &asked, entropy)),
-            // The one who asks for the same is silent: then this member asks for it himself.
-            Some((_, asked)) => Ok(self.ask(asked)),
-            None => Ok(self.ask(asked)),
+        let alike = self.asks.iter().filter(|(_, asked)| self.fits(asked)).map(|(place, asked)| (*place, *asked));
+        let alike: Vec<(Place, Asked)> = alike.collect();
+        // Those who asked for the same may be silent: whoever decides so once more asks himself.
+        if alike.is_empty() || !is_new {
+            return Ok(self.ask(asked));
         }
+        Ok(alike.into_iter().flat_map(|(place, asked)| self.give(place, &asked, entropy)).collect())
     }
 
-    /// Asks everybody again, who may have been away; as near as this member bears to what somebody asks who decided alike and pays
-    /// otherwise. Nothing if this member has not decided, or may not sign that any more.
+    /// Asks everybody again, who may have been away: every second time at what this member would pay, and else as near as he
+    /// bears to what somebody asks who decided alike and pays otherwise, if anybody does. Nothing if this member has not
+    /// decided, or may not sign that any more.
     pub fn again(&mut self, feerate: u64) -> Vec<Out> {
         let may_sign = |it: &&Decided| !self.is_against(&it.decision);
         let Some(decided) = self.decided.as_ref().filter(may_sign) else { return Vec::new() };
         let at = |feerate| decided.decision.asked(&self.escrow, self.seat, feerate).ok();
         // Who decided alike may pay so much otherwise that neither bears what the other asks for.
-        let otherwise = self.asks.values().filter(|asked| !self.fits(asked)).find_map(|asked| {
+        let nearest = |asked: &Asked| {
             let feerate = decided.decision.feerate_of(&self.escrow, self.seat, asked)?;
             at(feerate.min(*decided.feerates.end()).max(*decided.feerates.start()))
-        });
-        let own = || self.own.as_ref().map(|own| own.asked);
-        let alike = || self.asks.values().find(|asked| self.fits(asked)).copied();
-        let asked = otherwise.or_else(own).or_else(alike).or_else(|| at(feerate));
+        };
+        // Or he may be a thief, who leads each to what the rest does not bear. So one's own turn comes whatever others ask for,
+        // and each of them is the first to be gone towards once before anybody is twice.
+        let others: Vec<Place> = self.others().collect();
+        let turns = others.iter().cycle().skip(self.turn / 2).take(others.len());
+        let otherwise = |place: &Place| self.asks.get(place).filter(|asked| !self.fits(asked));
+        let is_ones_own = self.turn % 2 == 1;
+        let towards = if is_ones_own { None } else { turns.filter_map(otherwise).find_map(nearest) };
+        let asked = towards.or_else(|| at(feerate));
+        self.turn = self.turn.wrapping_add(1);
         asked.map(|asked| self.ask(asked)).unwrap_or_default()
     }
 
@@ -306,21 +272,31 @@ impl Rounds {
         (1..=self.members).filter(move |place| *place != me)
     }
 
+    /// Asks everybody, and names those once more who owe shares of this: what told them may be lost.
     fn ask(&mut self, asked: Asked) -> Vec<Out> {
-        let refused = self.own.take().map(|own| own.refused).unwrap_or_default();
-        self.own = Some(Own::new(asked, refused));
+        let hash = self.hash(&asked);
+        let own = self.own.get_or_insert_with(|| Own::new(asked));
+        own.ask(asked);
+        let sign = |(place, signing): (Place, &Signing)| {
+            Out::Send(place, Round::Sign { asked: hash, signers: listed(&signing.signers) })
+        };
+        let signs: Vec<Out> = own.owing().map(sign).collect();
         let ask = |place| self.show(place).into_iter().chain([Out::Send(place, Round::Ask(asked))]);
-        self.others().flat_map(ask).collect()
+        self.others().flat_map(ask).chain(signs).collect()
     }
 
-    /// Gives somebody fresh nonces for what he asks; those given before are forgotten.
+    /// Gives somebody nonces for what he asks: those that he was given for it and that have not signed, or fresh ones.
+    /// What he was given for anything else is forgotten.
     fn give(&mut self, to: Place, asked: &Asked, entropy: &mut impl FnMut() -> [u8; 32]) -> Vec<Out> {
-        let Ok(digests) = digests(&self.escrow, self.seat, asked) else { return Vec::new() };
-        let nonces: Result<Vec<Nonces>, _> = digests.iter().map(|_| self.share.commit(&entropy())).collect();
-        let Ok(nonces) = nonces else { return Vec::new() };
-        let commitments = List::new(nonces.iter().map(Nonces::commitments).collect()).unwrap_or_default();
         let hash = self.hash(asked);
-        self.given.insert(to, (hash, nonces));
+        if self.given.get(&to).is_none_or(|(before, _)| *before != hash) {
+            let Ok(digests) = digests(&self.escrow, self.seat, asked) else { return Vec::new() };
+            let nonces: Result<Vec<Nonces>, _> = digests.iter().map(|_| self.share.commit(&entropy())).collect();
+            let Ok(nonces) = nonces else { return Vec::new() };
+            self.given.insert(to, (hash, nonces));
+        }
+        let Some((_, nonces)) = self.given.get(&to) else { return Vec::new() };
+        let commitments = List::new(nonces.iter().map(Nonces::commitments).collect()).unwrap_or_default();
         vec![Out::Send(to, Round::Commit { asked: hash, commitments })]
     }
 
@@ -348,65 +324,39 @@ impl Rounds {
         commitments: Vec<Commitments>,
         entropy: &mut impl FnMut() -> [u8; 32],
     ) -> Vec<Out> {
-        let Some(own) = &self.own else { return Vec::new() };
-        let count = digests(&self.escrow, self.seat, &own.asked).map_or(0, |digests| digests.len());
-        if self.hash(&own.asked) != asked || own.refused.contains(&from) {
+        let Some(own) = &mut self.own else { return Vec::new() };
+        if hash(&self.escrow, self.seat, &own.asked) != asked || own.is_refused(from) {
             return Vec::new();
         }
+        let count = digests(&self.escrow, self.seat, &own.asked).map_or(0, |digests| digests.len());
         if commitments.len() != count || !commitments.iter().all(Commitments::is_usable) {
             return self.refuse(from, "nonces that are none", entropy);
         }
-        let Some(own) = &mut self.own else { return Vec::new() };
-        own.nudged.remove(&from);
-        if own.signing.iter().any(|signing| signing.awaits(from)) {
-            // He forgot the nonces by which he was to sign, so nothing comes of that. Whoever does so for ever is waited for no more.
-            let renewed = own.renewed.entry(from).or_default();
-            if *renewed >= MAX_RENEWALS {
-                return Vec::new();
-            }
-            *renewed += 1; // below a limit, so it fits
-            own.signing.retain(|signing| !signing.awaits(from));
-        }
-        own.willing.insert(from);
-        own.commits.insert(from, commitments);
-        self.go_on(entropy)
+        if own.take_nonces(from, commitments) { self.go_on(entropy) } else { Vec::new() }
     }
 
-    /// Lets those sign who have nonces left, once they are enough; else asks those for more who have nothing under way.
+    /// Names those who sign, once there are enough who owe nothing, and signs first: a share of one's own leaves with the
+    /// signatures alone. Those who have done their part are asked for other nonces, if that can make enough.
     fn go_on(&mut self, entropy: &mut impl FnMut() -> [u8; 32]) -> Vec<Out> {
-        let started = self.start(entropy);
-        if started.is_empty() { self.nudge() } else { started }
-    }
-
-    /// Asks those for more nonces who decided alike and have nothing under way, each once until he answers.
-    fn nudge(&mut self) -> Vec<Out> {
-        let Some(own) = &mut self.own else { return Vec::new() };
-        let idle: Vec<Place> = own.willing.iter().copied().filter(|place| own.is_idle(*place)).collect();
-        own.nudged.extend(&idle);
-        let asked = own.asked;
-        idle.into_iter().map(|place| Out::Send(place, Round::Ask(asked))).collect()
-    }
-
-    /// Names those who sign, once there are enough, and signs first: a share of one's own leaves with the signatures alone.
-    fn start(&mut self, entropy: &mut impl FnMut() -> [u8; 32]) -> Vec<Out> {
         let needed = usize::from(self.share.group().threshold()) - 1;
         let Some(own) = &mut self.own else { return Vec::new() };
-        if own.commits.len() < needed {
-            return Vec::new();
+        let mut signers = own.ready(needed);
+        if signers.len() < needed {
+            let spent = own.ask_spent(needed - signers.len());
+            let asked = own.asked;
+            return spent.into_iter().map(|place| Out::Send(place, Round::Ask(asked))).collect();
         }
         let Ok(digests) = digests(&self.escrow, self.seat, &own.asked) else { return Vec::new() };
         let nonces: Result<Vec<Nonces>, _> = digests.iter().map(|_| self.share.commit(&entropy())).collect();
         let Ok(nonces) = nonces else { return Vec::new() };
-        let named: Vec<Place> = own.commits.keys().copied().take(needed).collect();
-        let mut signers: BTreeMap<Place, Vec<Commitments>> =
-            named.iter().filter_map(|place| own.commits.remove_entry(place)).collect();
+        let named: Vec<Place> = signers.keys().copied().collect();
         signers.insert(self.share.place(), nonces.iter().map(Nonces::commitments).collect());
         let asked = hash(&self.escrow, self.seat, &own.asked);
         let list = listed(&signers);
         let session = session_hash(&asked, &list);
         let Ok(mine) = sign(&self.share, nonces, &signers, &digests) else { return Vec::new() };
         let shares = BTreeMap::from([(self.share.place(), mine)]);
-        own.signing.push(Signing { session, signers, shares });
+        own.begin(session, Signing { asked: own.asked, signers, shares });
         named.into_iter().map(|place| Out::Send(place, Round::Sign { asked, signers: list.clone() })).collect()
     }
 
@@ -459,19 +409,14 @@ impl Rounds {
         shares: Vec<SignatureShare>,
         entropy: &mut impl FnMut() -> [u8; 32],
     ) -> Vec<Out> {
-        let Some(own) = &mut self.own else { return Vec::new() };
-        let asked = own.asked;
-        let is_it = |signing: &&mut Signing| signing.session == session && signing.awaits(from);
-        let Some(signing) = own.signing.iter_mut().find(is_it) else { return Vec::new() };
+        let Some(asked) = self.own.as_ref().and_then(|own| own.owed(from, session)) else { return Vec::new() };
         let Ok(digests) = digests(&self.escrow, self.seat, &asked) else { return Vec::new() };
         if shares.len() != digests.len() {
             return self.refuse(from, "too few or too many shares of signatures", entropy);
         }
-        signing.shares.insert(from, shares);
-        if signing.shares.len() < signing.signers.len() {
-            // Others may lack him while somebody holds this up.
-            return if own.commits.is_empty() { Vec::new() } else { self.nudge() };
-        }
+        let whole = self.own.as_mut().and_then(|own| own.take_shares(from, session, shares));
+        // It can be what was asked before, which this member does not bear any more.
+        let Some(signing) = whole.filter(|_| self.fits(&asked)) else { return self.go_on(entropy) };
         let signatures: Result<Vec<CurveSignature>, FrostError> = (digests.iter().enumerate())
             .map(|(at, digest)| {
                 let shares = signing.shares.iter().map(|(place, shares)| (*place, shares[at])).collect();
@@ -483,9 +428,14 @@ impl Rounds {
                 self.own = None;
                 self.bind().into_iter().chain([Out::Done(Box::new(body))]).collect()
             }
-            Err(FrostError::Culprit { place, what }) => self.refuse(place, what, entropy),
-            // Nobody is to blame: the others are asked again.
-            Ok(Err(_)) | Err(_) => self.ask(asked),
+            Err(FrostError::Culprit { place, what }) if place != self.share.place() => {
+                self.refuse(place, what, entropy)
+            }
+            // No other is to blame, and at once it would be the same: the others are asked again in time.
+            Ok(Err(_)) | Err(_) => {
+                self.own = None;
+                Vec::new()
+            }
         }
     }
 
@@ -504,9 +454,7 @@ impl Rounds {
     /// Goes on without a member who sent what is not good.
     fn refuse(&mut self, place: Place, what: &'static str, entropy: &mut impl FnMut() -> [u8; 32]) -> Vec<Out> {
         if let Some(own) = &mut self.own {
-            own.refused.insert(place);
-            own.commits.remove(&place);
-            own.signing.retain(|signing| !signing.signers.contains_key(&place));
+            own.refuse(place);
         }
         std::iter::once(Out::Blame(place, what)).chain(self.go_on(entropy)).collect()
     }

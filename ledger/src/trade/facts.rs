@@ -92,7 +92,8 @@ impl Facts {
 
     /// Gathers likewise, and returns besides which of the records are to be kept, in the order in which they count: those that
     /// add something, but of what is signed for outputs that no block shows only so many. The others say nothing with these,
-    /// or nothing yet.
+    /// or nothing yet. Who calls off and signs half of a refund in one record says the first thing only once, and of halves
+    /// there is room for the first.
     pub(super) fn gather_new<'a>(
         bid: &Bid,
         escrow: &impl Deref<Target = Option<Escrow>>,
@@ -106,10 +107,9 @@ impl Facts {
         new.retain(|record| {
             let (count, known) = (facts.count(), facts.signed_counts());
             facts.hear(record, bid, escrow);
-            let added = facts.count() - count; // no fact is ever taken away
-            let Some(signed) = facts.signed_after(known).next() else { return added > 0 };
-            // What calls off besides is kept for that, which nothing says a second time.
-            let is_kept = added > 1 || has_room(&pinned, &signed, fundings);
+            // No fact is ever taken away.
+            let Some(signed) = facts.signed_after(known).next() else { return facts.count() > count };
+            let is_kept = has_room(&pinned, &signed, fundings);
             if is_kept {
                 pinned.push(signed);
             }
@@ -156,7 +156,8 @@ impl Facts {
         let named = [funded, funded_at_home].map(Option::is_some).into_iter();
         let named = named.chain([buyer_closed, seller_closed].map(Option::is_some));
         let once = said.into_iter().chain(named).filter(|is_said| *is_said).count();
-        once + buyer_funded.len() + releases.len() + refunds.len() + rulings.len() + extensions.len()
+        let lists = [buyer_funded.len(), releases.len(), refunds.len(), rulings.len(), extensions.len()];
+        lists.into_iter().chain([once]).sum()
     }
 
     /// Returns how much is signed about outputs, of each kind.

@@ -171,6 +171,33 @@ async fn who_says_of_the_chain_what_is_not_so_is_named_with_his_record() {
     assert_eq!(lied.evidence.len(), 1);
 }
 
+/// Reputation is made of trades that are said to be over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_says_that_a_trade_ended_which_nobody_funded_is_named() {
+    let mut stage = Stage::begin().await;
+    let trade = stage.trade.id();
+    for role in [Role::Buyer, Role::Seller] {
+        stage.say(role, &Body::Closed(Closed { trade, spend: TxId(stage.trade.funding(1).compute_txid()) }));
+    }
+    let lied = stage.audit().await;
+    assert!(lied.ok, "{lied:?}");
+    let words: Vec<&str> = lied.evidence.iter().filter_map(|found| found.rule.get(..20)).collect();
+    assert_eq!(words, ["the buyer says that ", "the seller says that"], "{lied:?}");
+    for found in &lied.evidence {
+        let record = stage.ledger.record(&found.record.unwrap()).unwrap().unwrap();
+        assert_eq!((record.header().kind, found.trade), (Kind::Closed, Some(trade)));
+    }
+    assert_eq!((lied.trades[0].not_compared, lied.cut.not_compared), (None, 0));
+
+    // A buyer with two histories may have taken away what the seller relied on.
+    let other = stage.trade.taker.clone().write(&Body::Heartbeat);
+    let one = stage.trade.taker.write(&Body::PaymentSent(PaymentSent { trade }));
+    stage.ledger.admit(&[one, other], u64::from(exchange_ledger::testing::EPOCH) + 1_000).unwrap();
+    let told = stage.audit().await;
+    assert!(!told.evidence.iter().any(|found| found.rule.contains("ended the trade")), "{told:?}");
+    assert_eq!((told.trades[0].not_compared, told.cut.not_compared), (Some(NotCompared::Unnamed), 1));
+}
+
 /// A seller pays the escrow twice, and names the output of which he gives nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_output_that_counts_is_judged_and_handed_on_whichever_is_named() {

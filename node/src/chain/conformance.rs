@@ -14,7 +14,9 @@ use bitcoin::transaction::Version;
 use bitcoin::{Amount, FeeRate, Network, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
 use tokio::time::timeout;
 
-use super::{BlockRef, ChainBackend, ChainError, ChainEvent, FOLLOWER_QUEUE, Follower, OutpointStatus, WatchRequest};
+use super::{
+    AskedOutput, BlockRef, ChainBackend, ChainError, ChainEvent, FOLLOWER_QUEUE, Follower, OutpointStatus, WatchRequest,
+};
 
 mod following;
 mod spending;
@@ -220,6 +222,9 @@ fn connected(events: &[ChainEvent]) -> Vec<BlockRef> {
         | ChainEvent::MempoolSeen { .. }
         | ChainEvent::Evicted { .. }
         | ChainEvent::Searched { .. }
+        | ChainEvent::Unreadable { .. }
+        | ChainEvent::Withheld { .. }
+        | ChainEvent::Shown { .. }
         | ChainEvent::Synced { .. } => None,
     });
     blocks.collect()
@@ -233,6 +238,9 @@ fn disconnected(events: &[ChainEvent]) -> Vec<BlockRef> {
         | ChainEvent::MempoolSeen { .. }
         | ChainEvent::Evicted { .. }
         | ChainEvent::Searched { .. }
+        | ChainEvent::Unreadable { .. }
+        | ChainEvent::Withheld { .. }
+        | ChainEvent::Shown { .. }
         | ChainEvent::Synced { .. } => None,
     });
     blocks.collect()
@@ -250,6 +258,9 @@ fn confirmed_in(events: &[ChainEvent], txid: Txid) -> Option<u32> {
         | ChainEvent::MempoolSeen { .. }
         | ChainEvent::Evicted { .. }
         | ChainEvent::Searched { .. }
+        | ChainEvent::Unreadable { .. }
+        | ChainEvent::Withheld { .. }
+        | ChainEvent::Shown { .. }
         | ChainEvent::Synced { .. } => None,
     })
 }

@@ -2,8 +2,9 @@
 //! pace of its subscriber.
 //!
 //! It pulls instead of being pushed to, so a slow subscriber holds up nobody but itself and can miss nothing: what it
-//! has not read yet still stands in the chain. All of its memory is the path of blocks it has delivered and the ids of
-//! the pool; after a failure of the source it goes on from there.
+//! has not read yet still stands in the chain. All of its memory is the path of blocks it has delivered, the ids of
+//! the pool, and how far it has searched old blocks for what is watched later; after a failure of the source it goes on
+//! from there.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -15,6 +16,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::{BlockRef, ChainError, ChainEvent, FOLLOWER_QUEUE, Follower, MAX_WATCHED_SCRIPTS, WatchRequest};
+use search::Search;
+
+mod search;
+mod withheld;
 
 /// How many delivered blocks a follower remembers, and how far below an unknown fork it starts again: two weeks of
 /// blocks, far beyond any reorganisation ever seen.
@@ -30,6 +35,11 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 const BACKOFF_LONGEST: Duration = Duration::from_secs(30);
 /// The pause when the chain moved while it was being read.
 const MOVED_PAUSE: Duration = Duration::from_millis(10);
+/// For how long old blocks are searched before it is looked whether a new one has come, and the pause before they are again.
+const SEARCH_TIME: Duration = Duration::from_secs(1);
+const SEARCH_PAUSE: Duration = Duration::from_millis(10);
+/// How many requests are searched for at a time; others wait in the channel. What is not withheld any more comes on top.
+const MAX_SEARCHES: usize = 64;
 
 /// What a backend offers the engine: its present state, to be asked for.
 #[async_trait]
@@ -198,7 +208,7 @@ pub(super) async fn spawn<S: Source>(
         path: path.into(),
         resume_below: None,
         pool: HashMap::new(),
-        pending: VecDeque::new(),
+        searches: Vec::new(),
         unsynced,
         withheld: HashMap::new(),
         withholdings: None,
@@ -217,8 +227,8 @@ struct Task<S> {
     resume_below: Option<u32>,
     /// The pool's ids, and whether the subscriber was told of each.
     pool: HashMap<Txid, bool>,
-    /// Requests not yet answered.
-    pending: VecDeque<WatchRequest>,
+    /// Requests not yet answered, and the search for what is not withheld any more.
+    searches: Vec<Search>,
     /// Whether something was delivered since the last `Synced`.
     unsynced: bool,
     /// How much of what came to light late was told.
@@ -249,24 +259,35 @@ impl<S: Source> Task<S> {
     async fn run(mut self, mut news: News, mut requests: mpsc::Receiver<WatchRequest>) {
         let mut outage = Outage::default();
         loop {
-            let pause = match self.round().await {
+            let (pause, listens) = match self.round().await {
                 Ok(()) => {
-                    outage.over(self.source.label());
-                    None
+                    if outage.end() {
+                        tracing::info!(backend = self.source.label(), "the chain is followed again");
+                    }
+                    (self.searches.iter().map(Search::pause).min(), true)
                 }
                 Err(Interrupted::Ended) => return,
-                Err(Interrupted::Moved) => Some(MOVED_PAUSE),
-                Err(Interrupted::Failed(error)) => Some(outage.after(self.source.label(), &error)),
+                Err(Interrupted::Moved) => (Some(MOVED_PAUSE), false),
+                Err(Interrupted::Failed(error)) => {
+                    if outage.begins() {
+                        tracing::warn!(backend = self.source.label(), %error, "the chain cannot be followed; retrying");
+                    }
+                    (Some(outage.next_pause()), false)
+                }
             };
             let closed = self.events.clone();
             tokio::select! {
                 () = closed.closed() => return,
-                () = async { match pause {
-                    Some(pause) => sleep(pause).await,
-                    None => news.next().await,
-                } } => {}
+                () = after(pause) => {}
+                () = news.next(), if listens => {}
                 // During an outage requests stay in the bounded channel.
-                Some(request) = requests.recv(), if pause.is_none() => self.pending.push_back(request),
+                Some(request) = requests.recv(), if listens && self.searches.len() < MAX_SEARCHES => {
+                    if let Err(error) = self.begin_search(request) {
+                        // Watching only some of them would look like a chain where nothing happens; an ended stream is noticed.
+                        tracing::error!(%error, "follower ended");
+                        return;
+                    }
+                }
             }
         }
     }
@@ -279,9 +300,12 @@ impl<S: Source> Task<S> {
         let learnt = self.source.learnt();
         self.undo(tip).await?;
         let known = self.at();
+        self.searches.iter_mut().for_each(|search| search.rewind(known.height));
         self.connect(tip).await?;
-        self.answer().await?;
-        self.tell_shown().await?;
+        // What is new is told first.
+        if !self.unsynced {
+            self.search().await?;
+        }
         self.tell_late(known, learnt).await?;
         self.sync_pool().await?;
         self.tell_withheld().await?;
@@ -290,6 +314,7 @@ impl<S: Source> Task<S> {
             self.emit(ChainEvent::Synced { tip }).await?;
             self.unsynced = false;
         }
+        self.search_shown();
         Ok(())
     }
 
@@ -345,92 +370,6 @@ impl<S: Source> Task<S> {
         Ok(())
     }
 
-    /// Answers the requests to watch more: searches the delivered blocks and the pool for these scripts.
-    async fn answer(&mut self) -> Result<(), Interrupted> {
-        while let Some(request) = self.pending.front() {
-            // Those that are watched already too: who asks again has forgotten what he was told.
-            let wanted: Scripts = request.scripts.iter().cloned().collect();
-            let asked = self.scripts.0.union(&wanted.0).count();
-            if asked > MAX_WATCHED_SCRIPTS {
-                // Watching only some of them would look like a chain where nothing happens; an ended stream is noticed.
-                tracing::error!(error = %ChainError::TooManyScripts { asked }, "follower ended");
-                return Err(Interrupted::Ended);
-            }
-            if !wanted.is_empty() {
-                self.source.watch(&wanted);
-                let from_height = request.from_height;
-                self.search(from_height, &wanted).await?;
-                self.scripts.0.extend(wanted.0);
-                // Those that are new may be withheld, too.
-                self.withholdings = None;
-                self.tell_withheld().await?;
-            }
-            self.unsynced = true;
-            // Only now: a request that was interrupted is answered again from its beginning.
-            let answered = self.pending.pop_front().map(|request| request.scripts).unwrap_or_default();
-            self.emit(ChainEvent::Searched { scripts: answered }).await?;
-        }
-        Ok(())
-    }
-
-    /// Tells what the delivered blocks from a height on and the pool hold of scripts.
-    async fn search(&mut self, from_height: u32, scripts: &Scripts) -> Result<(), Interrupted> {
-        let found = self.search_blocks(from_height, scripts).await?;
-        let waiting: Vec<Txid> = self.pool.keys().copied().collect();
-        let mut seen = Vec::new();
-        for ids in waiting.chunks(POOL_BATCH) {
-            let Matches { txs, absent } = self.source.pool_matches(ids, scripts).await?;
-            self.pool.retain(|id, _| !absent.contains(id));
-            seen.extend(txs);
-        }
-        for (block, tx) in found {
-            self.emit(ChainEvent::Found { block, tx }).await?;
-        }
-        for tx in seen {
-            self.pool.insert(tx.compute_txid(), true);
-            self.emit(ChainEvent::MempoolSeen { tx }).await?;
-        }
-        Ok(())
-    }
-
-    /// Tells which scripts are withheld, before anything is told that would look as if nothing had happened to them.
-    async fn tell_withheld(&mut self) -> Result<(), Interrupted> {
-        let withholdings = Some(self.source.withholdings());
-        if self.withholdings == withholdings {
-            return Ok(());
-        }
-        for (script, reason) in self.source.withheld(&self.scripts) {
-            if self.withheld.get(&script) != Some(&reason) {
-                tracing::warn!(backend = self.source.label(), %script, reason, "nobody shows what touches a script");
-                self.emit(ChainEvent::Withheld { script: script.clone(), reason: reason.clone() }).await?;
-                self.withheld.insert(script, reason);
-            }
-        }
-        self.withholdings = withholdings;
-        Ok(())
-    }
-
-    /// Searches the past for the scripts that are not withheld any more, and tells that they are not.
-    async fn tell_shown(&mut self) -> Result<(), Interrupted> {
-        if self.withheld.is_empty() {
-            return Ok(());
-        }
-        let withheld = self.source.withheld(&self.scripts);
-        let shown: Scripts = self.withheld.keys().filter(|script| !withheld.contains_key(*script)).cloned().collect();
-        if shown.is_empty() {
-            return Ok(());
-        }
-        // Nobody knows since when something of them was kept back, for they may have been so before they were asked for.
-        self.search(0, &shown).await?;
-        self.unsynced = true;
-        let withheld = self.source.withheld(&shown);
-        for script in shown.0.into_iter().filter(|script| !withheld.contains_key(script)) {
-            self.withheld.remove(&script);
-            self.emit(ChainEvent::Shown { script }).await?;
-        }
-        Ok(())
-    }
-
     /// Tells what came to light late in blocks up to `known`; what is above was delivered just now.
     async fn tell_late(&mut self, known: BlockRef, learnt: u64) -> Result<(), Interrupted> {
         for (block, tx) in self.source.late(self.learnt, &self.scripts) {
@@ -442,28 +381,6 @@ impl<S: Source> Task<S> {
         }
         self.learnt = learnt;
         Ok(())
-    }
-
-    /// Returns the transactions that touch `scripts` in the delivered blocks from `from_height` on, oldest first.
-    async fn search_blocks(
-        &self,
-        from_height: u32,
-        scripts: &Scripts,
-    ) -> Result<Vec<(BlockRef, Transaction)>, Interrupted> {
-        let at = self.at();
-        let mut found = Vec::new();
-        let mut previous: Option<BlockHash> = None;
-        for height in from_height.max(self.base_height())..=at.height {
-            let hash = self.source.hash_at(height).await?.ok_or(Interrupted::Moved)?;
-            let scanned = self.source.scan(hash, scripts).await?.ok_or(Interrupted::Moved)?;
-            let linked = previous.is_none_or(|previous| previous == scanned.parent);
-            if !linked || (height == at.height && hash != at.hash) {
-                return Err(Interrupted::Moved);
-            }
-            previous = Some(hash);
-            found.extend(scanned.txs.into_iter().map(|tx| (BlockRef { height, hash }, tx)));
-        }
-        Ok(found)
     }
 
     /// Tells what left the pool and what entered it.
@@ -503,31 +420,36 @@ impl<S: Source> Task<S> {
     }
 }
 
-/// The failures of a source in a row: one warning when they begin, one line when they end.
-#[derive(Default)]
+/// Waits for so long; for ever, if that is not said.
+async fn after(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The failures of a source in a row: their beginning is told once, and their end.
+#[derive(Debug, Default)]
 struct Outage {
     pause: Option<Duration>,
 }
 
 impl Outage {
+    /// Tells whether the next failure is the first in a row.
+    fn begins(&self) -> bool {
+        self.pause.is_none()
+    }
+
     /// Notes a failure and returns how long to wait.
-    fn after(&mut self, backend: &str, error: &ChainError) -> Duration {
-        let pause = match self.pause {
-            None => {
-                tracing::warn!(backend, %error, "the chain cannot be followed; retrying");
-                BACKOFF_FIRST
-            }
-            Some(last) => (last * 2).min(BACKOFF_LONGEST),
-        };
+    fn next_pause(&mut self) -> Duration {
+        let pause = self.pause.map_or(BACKOFF_FIRST, |last| (last * 2).min(BACKOFF_LONGEST));
         self.pause = Some(pause);
         pause
     }
 
-    /// Notes a success.
-    fn over(&mut self, backend: &str) {
-        if self.pause.take().is_some() {
-            tracing::info!(backend, "the chain is followed again");
-        }
+    /// Notes a success; tells whether there were failures before.
+    fn end(&mut self) -> bool {
+        self.pause.take().is_some()
     }
 }
 

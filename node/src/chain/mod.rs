@@ -13,7 +13,7 @@
 //! | `follower` | the one engine that turns any backend's blocks and pool into a [`Follower`]'s stream |
 //! | [`consensus`] | the check of every spend before it is signed away or shown |
 //! | `conformance` | what every backend must do, as tests |
-//! | `vain` | what was looked for block by block and is not there |
+//! | `vain` | what was looked for block by block and is not there, where a whole node is asked |
 //! | `line` | for tests: a line to the embedded chain, which can fail |
 
 use std::time::Duration;
@@ -107,6 +107,14 @@ pub enum ChainEvent {
         /// The scripts of the request.
         scripts: Vec<ScriptBuf>,
     },
+    /// A request to watch more cannot be answered for now, for old blocks cannot be read. It is tried again; everything else goes
+    /// on meanwhile.
+    Unreadable {
+        /// The scripts of the request.
+        scripts: Vec<ScriptBuf>,
+        /// What the backend said.
+        error: ChainError,
+    },
     /// What touches this script is not told from here on, for nobody shows it: a server may refuse what it finds too much, and
     /// anybody can pay to a script until it does. All else is told. Comes before anything that looks as if all were told.
     Withheld {
@@ -120,7 +128,8 @@ pub enum ChainEvent {
         /// The script.
         script: ScriptBuf,
     },
-    /// Everything up to this block has been delivered; deadlines may act from here on.
+    /// Everything up to this block has been delivered, but for what is still searched for, or withheld; deadlines may act from here
+    /// on.
     Synced {
         /// The tip.
         tip: BlockRef,
@@ -133,7 +142,7 @@ pub struct WatchRequest {
     /// The scripts.
     pub scripts: Vec<ScriptBuf>,
     /// The first height at which they can appear; blocks from here to the present are searched again, for those too
-    /// that are watched already.
+    /// that are watched already. New blocks are told meanwhile, without these scripts until all is searched.
     pub from_height: u32,
 }
 
@@ -145,6 +154,17 @@ pub struct Follower {
     /// Watches more scripts from now on; answered by [`ChainEvent::Found`] for the past, a
     /// [`ChainEvent::Searched`], then a [`ChainEvent::Synced`].
     pub watch: mpsc::Sender<WatchRequest>,
+}
+
+/// An output that the chain is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedOutput {
+    /// Which.
+    pub outpoint: OutPoint,
+    /// Its script.
+    pub script: ScriptBuf,
+    /// The first height at which it can be.
+    pub from_height: u32,
 }
 
 /// What the chain says of an output.
@@ -356,6 +376,22 @@ pub trait ChainBackend: Send + Sync + 'static {
         self.outpoint(outpoint, script, from_height).await.map(Some)
     }
 
+    /// Returns what became of several outputs, in their order, each as [`Self::outpoint`] does: where old blocks have to be read,
+    /// once for all of them.
+    async fn outpoints(&self, asked: &[AskedOutput]) -> Result<Vec<OutpointStatus>, ChainError> {
+        let mut found = Vec::with_capacity(asked.len());
+        for AskedOutput { outpoint, script, from_height } in asked {
+            found.push(self.outpoint(*outpoint, script.clone(), *from_height).await?);
+        }
+        Ok(found)
+    }
+
+    /// Returns how far below the tip this backend should be asked for an output that others name, if it has to read all blocks from
+    /// there on.
+    fn reach(&self) -> Option<u32> {
+        None
+    }
+
     /// Hands a transaction to the network.
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError>;
 
@@ -403,9 +439,32 @@ pub async fn median_time_past(chain: &dyn ChainBackend, height: u32) -> Result<u
     Ok(median_time(&times).into())
 }
 
+/// Returns the lowest height, but none below `from`, at which a block can stand that was made since a time (in seconds since the
+/// Unix epoch): by the median time past, which never falls and lags behind by some blocks. Where no block has reached that time
+/// yet, it is a little below the tip.
+///
+/// # Errors
+/// When the backend fails.
+pub async fn lowest_since(chain: &dyn ChainBackend, from: u32, time: u64) -> Result<u32, ChainError> {
+    // That of an honest statement is at or above it: then one question is enough.
+    if median_time_past(chain, from).await? >= time {
+        return Ok(from);
+    }
+    let (mut below, mut reached) = (from, chain.tip().await?.height.saturating_add(1));
+    while reached.saturating_sub(below) > 1 {
+        let middle = below + (reached - below) / 2;
+        if median_time_past(chain, middle).await? >= time { reached = middle } else { below = middle }
+    }
+    // A block that was made since has half a span on top of it at most before the median reaches that time.
+    Ok(reached.saturating_sub(MEDIAN_SPAN).max(from))
+}
+
 /// Returns the median of the last blocks' times, as many as the median time past spans.
 fn median_time(recent_times: &[u32]) -> u32 {
     let mut times = recent_times[recent_times.len().saturating_sub(MEDIAN_SPAN as usize)..].to_vec(); // u32 fits
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

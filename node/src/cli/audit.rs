@@ -16,6 +16,7 @@ use crate::cli::prefix::Prefix;
 use crate::cli::values::phase_name;
 
 mod bundle;
+mod pages;
 
 /// Check every record, signature, log, role and transition that this node holds
 ///
@@ -58,7 +59,7 @@ struct Scope {
     /// Also compare the escrows with the chain, and add up what went in and out
     #[arg(long)]
     chain: bool,
-    /// Also exit with 1 when somebody did wrong, or a trade could not be compared with the chain
+    /// Also exit with 1 when somebody did wrong, or when not all could be judged or compared with the chain
     #[arg(long)]
     strict: bool,
     /// Write the trade with its proofs into a new file, which anybody can check without a node
@@ -93,7 +94,7 @@ impl Scope {
             return bundle::export(&client, trade, file).await;
         }
         let request = AuditRequest { chain: self.chain, author: self.author, trade, after: self.after };
-        let report = client.audit(request.clone()).await?;
+        let report = pages::whole(&client, &request).await?;
         let answer = Answer::new(&report, text(&report, &request));
         let count = |told: &[Violation], cut: u64, what| {
             format::counted(cut.saturating_add(told.len() as u64), what) // usize fits
@@ -115,10 +116,34 @@ impl Scope {
             let message = format!("not compared with the chain: {}", format::counted(report.cut.not_compared, "trade"));
             return Ok(answer.failing(Failure::refused(message, if trade.is_some() { BY_HAND } else { ALONE })));
         }
+        if self.strict
+            && let Some(what) = unjudged(&report, &request)
+        {
+            return Ok(answer.failing(Failure::refused(format!("not all was looked at: {what}"), LEFT_OUT)));
+        }
         Ok(answer)
     }
 }
 
+/// Says what was left out by which the audit could have failed, beside trades that were not compared with the chain.
+fn unjudged(report: &AuditReport, request: &AuditRequest) -> Option<String> {
+    let mut what = Vec::new();
+    // Without the chain all trades are judged, listed or not, but where the list goes on behind one.
+    if report.cut.trades && (request.chain || request.after.is_some()) {
+        what.push("trades after the last that is listed".to_owned());
+    }
+    if report.cut.crowded > 0 {
+        what.push(format!("what others say about {}", format::counted(report.cut.crowded, "trade")));
+    }
+    if report.lacked > 0 {
+        let trades = format::counted(report.lacked, "trade");
+        what.push(format!("{trades} of which the bid or the offer has no body here"));
+    }
+    (!what.is_empty()).then(|| what.join("; "))
+}
+
+/// How to learn more of what was left out.
+const LEFT_OUT: &str = "the report says of each how to go on; a node with `--retention full` has all bodies";
 /// How to learn more of a trade that was not compared with the chain.
 const ALONE: &str = "`exchange-node audit --chain --trade ID` looks at one alone";
 /// How to learn more of one that was looked at alone, and names too many outputs.
@@ -156,9 +181,10 @@ async fn find(prefix: &Prefix, client: &Client) -> Result<TradeId, Failure> {
 }
 
 fn text(report: &AuditReport, request: &AuditRequest) -> String {
-    let verdict = match (report.ok, report.cut.not_compared) {
-        (true, 0) => "All is well",
-        (true, 1..) => "Nothing wrong was found",
+    let is_all = report.cut.not_compared == 0 && unjudged(report, request).is_none();
+    let verdict = match (report.ok, is_all) {
+        (true, true) => "All is well",
+        (true, false) => "Nothing wrong was found",
         (false, _) => "Something is wrong",
     };
     let mut text = match request.after {
@@ -215,7 +241,8 @@ fn left_out(report: &AuditReport, request: &AuditRequest) -> String {
     let mut text = String::new();
     let cut = report.cut;
     if let (true, Some(last)) = (cut.trades, report.trades.last()) {
-        let next = format!("The next ones: exchange-node audit --after {}", last.trade);
+        let chain = if request.chain { " --chain" } else { "" };
+        let next = format!("The next ones: exchange-node audit{chain} --after {}", last.trade);
         text.push_str(&format!("More trades were agreed on than the {} listed here. {next}\n", report.trades.len()));
     }
     if cut.crowded > 0 {
@@ -229,6 +256,7 @@ fn left_out(report: &AuditReport, request: &AuditRequest) -> String {
         for (why, what) in [
             (NotCompared::TooMuch, "more outputs than one audit looks up, or more blocks to be read"),
             (NotCompared::Failed, "the chain had no good answer"),
+            (NotCompared::Unnamed, "said to be over, and nobody names what funded it"),
         ] {
             let count = report.trades.iter().filter(|trade| trade.not_compared == Some(why)).count();
             if count > 0 {
@@ -252,7 +280,7 @@ fn trades(trades: &[AuditedTrade]) -> String {
         let txid =
             |tx: &Option<exchange_api::ChainTx>| tx.as_ref().map_or_else(|| "-".to_owned(), |tx| short_txid(&tx.txid));
         let funding = match trade.not_compared {
-            Some(NotCompared::TooMuch | NotCompared::Failed) => "not compared".to_owned(),
+            Some(NotCompared::TooMuch | NotCompared::Failed | NotCompared::Unnamed) => "not compared".to_owned(),
             None => txid(&trade.funding),
         };
         table.row([

@@ -6,7 +6,7 @@ use exchange_ledger::body::{Offer, Side};
 use exchange_ledger::book::Place;
 use exchange_ledger::identity::{Email, KdfParams, MasterKey, Password};
 use exchange_ledger::ledger::MAX_CLOCK_SKEW_S;
-use exchange_ledger::record::{Header, Kind, LogId};
+use exchange_ledger::record::{Header, LogId};
 use exchange_ledger::storage::{MemoryStorage, Storage};
 use exchange_ledger::testing::NETWORK;
 use exchange_store::OpenOptions;
@@ -51,8 +51,12 @@ struct Run {
 
 impl Run {
     fn start(path: &Path) -> Self {
+        Self::start_sure(path, SureTime::on(Network::Regtest))
+    }
+
+    fn start_sure(path: &Path, sure: SureTime) -> Self {
         let store = Store::open(path, OpenOptions::default()).unwrap();
-        let (keeper, thread) = Keeper::start_waiting(store, NETWORK, Duration::from_millis(10)).unwrap();
+        let (keeper, thread) = Keeper::start_waiting(store, NETWORK, sure, Duration::from_millis(10)).unwrap();
         Self { keeper, thread }
     }
 
@@ -157,6 +161,28 @@ async fn an_own_record_that_is_early_by_a_clock_set_back_shows_that_more_was_wri
     let heartbeat = run.keeper.publish(identity(), Body::Heartbeat).await;
     assert!(matches!(heartbeat, Err(PublishError::Unconfirmed)));
     assert_ne!(run.publish("after it").await.header().log, first.header().log);
+    run.stop();
+}
+
+#[tokio::test]
+async fn nothing_is_signed_by_a_clock_that_is_ahead_of_the_chain() {
+    let dir = tempfile::tempdir().unwrap();
+    let sure = SureTime::on(Network::Bitcoin);
+    let run = Run::start_sure(dir.path(), sure.clone());
+    let first = run.publish("before the chain has shown anything").await;
+    let heartbeat = async || run.keeper.publish(identity(), Body::Heartbeat).await;
+    sure.show(clock::unix_now() - 48 * 3600);
+    for refused in [heartbeat().await, run.keeper.publish(identity(), advert("asked for")).await] {
+        assert!(matches!(refused, Err(PublishError::ClockAhead { hours: 48 })), "{refused:?}");
+    }
+    assert_eq!(run.own_log(), OwnLog::GoesOn(first.as_head()), "the log is as it was");
+
+    // Blocks that stay away for half a day hold nobody up who has something to say.
+    sure.show(clock::unix_now() - 12 * 3600);
+    assert!(matches!(heartbeat().await, Err(PublishError::ClockAhead { hours: 12 })));
+    assert_eq!(run.publish("asked for").await.header().log, first.header().log);
+    sure.show(clock::unix_now() - 2 * 3600);
+    assert_eq!(heartbeat().await.unwrap().header().log, first.header().log);
     run.stop();
 }
 

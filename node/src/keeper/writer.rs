@@ -17,8 +17,8 @@ use tokio::sync::{broadcast, mpsc};
 use super::intake::Checked;
 use super::own_log::{OwnLog, OwnLogs};
 use super::ticket::{NewRecord, Published, Ticket};
-use super::{Change, Job, PublishError, answered_by};
-use crate::clock;
+use super::{Change, Job, PublishError, answered_by, check_clock};
+use crate::clock::{self, SureTime};
 use crate::net::Verdict;
 use crate::private::Private;
 use crate::reputation::Reputation;
@@ -36,6 +36,7 @@ pub(super) struct Writer {
     pub(super) ledger: Ledger<Store>,
     pub(super) book: Arc<RwLock<Book>>,
     pub(super) own_logs: Arc<OwnLogs>,
+    pub(super) sure: SureTime,
     pub(super) reputation: Reputation,
     pub(super) changes: broadcast::Sender<Change>,
     pub(super) version: Arc<AtomicU64>,
@@ -138,6 +139,7 @@ impl Writer {
     /// Publishes, unless that opens a log for which this is not the ticket.
     fn publish(&mut self, new: &NewRecord, ticket: Option<Ticket>) -> Result<Published, PublishError> {
         let NewRecord { identity, body, request } = new;
+        check_clock(&self.sure, body.kind())?;
         let (author, now) = (identity.author(), clock::unix_now());
         let (log, head) = self.own_log(&author, body, now, ticket)?;
         let (network, kind) = (self.ledger.network(), body.kind());

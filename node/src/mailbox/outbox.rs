@@ -11,8 +11,9 @@ use super::Mailbox;
 use crate::private::Kept;
 use crate::{clock, entropy};
 
-/// How many own messages the network may lag behind before it hands over the whole outbox again.
-pub(super) const SENT_BACKLOG: usize = 256;
+/// How many messages the network may lag behind before it hands over the whole outbox again: more than may wait for their
+/// contracts and be taken in at once, for what is not this node's own is not in there.
+pub(super) const SENT_BACKLOG: usize = 512;
 
 /// Why a message could not be sent.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! Mail whose contract is not known yet: gossip may bring it and the acceptance on which it rests in either order. What finds no
 //! room is offered again by its sender.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::mail::{Address, Envelope};
@@ -62,9 +62,13 @@ impl Parked {
         ready
     }
 
-    /// Returns the trades whose mail waits.
-    pub fn trades(&self) -> BTreeSet<TradeId> {
-        self.for_acceptances.iter().chain(&self.for_bids).map(|envelope| envelope.address.trade).collect()
+    /// Returns the trades whose mail waits, and for what: for the bid too, if any of it does.
+    pub fn trades(&self) -> BTreeMap<TradeId, Wait> {
+        let mut trades = BTreeMap::new();
+        for (queue, wait) in [(&self.for_acceptances, Wait::Acceptance), (&self.for_bids, Wait::Bid)] {
+            trades.extend(queue.iter().map(|envelope| (envelope.address.trade, wait)));
+        }
+        trades
     }
 
     /// Returns how much mail waits.

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use bitcoin::Network;
 use exchange_ledger::body::Side;
 use exchange_ledger::ids::AuthorId;
-use exchange_ledger::ledger::Ledger;
+use exchange_ledger::ledger::{Admission, Ledger};
 use exchange_ledger::mail::{Entropy, Message, Opening, Said};
+use exchange_ledger::record::Record;
 use exchange_ledger::testing::{Author, EPOCH, NETWORK, SampleTrade};
 use exchange_ledger::trade::pins::Pin;
 use exchange_ledger::trade::{Local, Role};
@@ -117,6 +118,57 @@ async fn what_is_parked_as_its_acceptance_comes_in_or_while_it_is_not_told_of_wa
     mailbox.unpark_all();
     assert_eq!(kept(), [first.encode(), second.encode(), third.encode()]);
     assert_eq!(mailbox.parked().len(), 1, "what has no contract waits on");
+    drop(mailbox);
+    thread.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_that_came_after_its_acceptance_and_before_its_bid_is_kept_and_passed_on_once_that_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
+    let private = Private::new(store.clone());
+    let trade = SampleTrade::new(Side::Sell);
+    let (contract, taker) = (trade.contract(), trade.taker.id());
+    let later = u64::from(EPOCH) + 3600;
+    let comes = |record: &Record| {
+        let mut ledger = Ledger::new(store.clone(), NETWORK);
+        assert_eq!(ledger.admit(std::slice::from_ref(record), later).unwrap(), [Admission::New]);
+    };
+    [&trade.advert, &trade.offer, &trade.accept].into_iter().for_each(comes);
+    let (keeper, thread) = Keeper::start(store.clone(), NETWORK).unwrap();
+    let mailbox = Mailbox::open(keeper, private, by_clock()).unwrap();
+    let mut sent = mailbox.sent();
+    let bytes = seal(&trade.maker, taker, &contract, 1).0.encode();
+    assert_eq!(mailbox.put(&bytes), Verdict::Ignore);
+    mailbox.unpark_all();
+    assert!(sent.try_recv().is_err());
+    assert_eq!(mailbox.parked().len(), 1);
+
+    comes(&trade.take);
+    mailbox.unpark_all();
+    assert_eq!(mailbox.fetch(&contract.mailbox(&taker), 0, usize::MAX).0, std::slice::from_ref(&bytes));
+    assert_eq!(sent.try_recv().unwrap(), bytes);
+    assert_eq!(mailbox.parked().len(), 0);
+    drop(mailbox);
+    thread.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_whose_bid_has_come_waits_among_that_of_bids_that_are_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
+    let private = Private::new(store.clone());
+    let trade = SampleTrade::new(Side::Sell);
+    let contract = trade.contract();
+    let (keeper, thread) = Keeper::start(store.clone(), NETWORK).unwrap();
+    let mailbox = Mailbox::open(keeper, private, by_clock()).unwrap();
+    assert_eq!(mailbox.put(&seal(&trade.maker, trade.taker.id(), &contract, 1).0.encode()), Verdict::Ignore);
+    let waits = || mailbox.parked().trades().get(&trade.id()).copied();
+    mailbox.unpark_all();
+    assert_eq!(waits(), Some(Wait::Bid));
+    Ledger::new(store, NETWORK).admit(&trade.records()[..3], u64::from(EPOCH) + 3600).unwrap();
+    mailbox.unpark_all();
+    assert_eq!(waits(), Some(Wait::Acceptance));
     drop(mailbox);
     thread.join().unwrap();
 }

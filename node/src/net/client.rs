@@ -67,7 +67,8 @@ impl NetClient {
         self.send(Command::PublishFork(proof.log, proof.encode())).await.ok();
     }
 
-    /// Tells peers of a new envelope, which the replica's outbox holds already. As with records nothing is lost.
+    /// Tells peers of a new envelope, which the replica's outbox holds already, or of one that had to wait for its contract.
+    /// As with records nothing is lost of what is in the outbox.
     pub async fn publish_mail(&self, envelope: Vec<u8>) {
         self.send(Command::Publish(Topic::Mail, envelope)).await.ok();
     }

@@ -128,7 +128,7 @@ mod tests {
     use futures::io::Cursor;
 
     use super::*;
-    use crate::net::protocol::Names;
+    use crate::net::protocol::{MAX_PUT, Names};
     use exchange_ledger::ids::StateHash;
     use exchange_ledger::sync;
     use exchange_ledger::sync::message::MAX_HEADS;
@@ -184,6 +184,9 @@ mod tests {
             decode(framed(&borsh::to_vec(&greedy).unwrap())).await.unwrap(),
             Err(Malformed::Ledger(sync::Malformed::TooMany("heads")))
         );
+        let put = |count| framed(&borsh::to_vec(&Request::MailPut(vec![Vec::new(); count])).unwrap());
+        assert!(decode(put(MAX_PUT)).await.unwrap().is_ok());
+        assert_eq!(decode(put(MAX_PUT + 1)).await.unwrap(), Err(Malformed::TooMany("envelopes")));
     }
 
     #[tokio::test]

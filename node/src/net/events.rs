@@ -195,9 +195,10 @@ impl SwarmTask {
         };
         let network = self.peers.network(&peer);
         self.peers.charge(peer, network, serve::work(&request), now);
-        let (replica, turns) = (self.replica.clone(), self.turns.clone());
+        let (replica, turns, reports) = (self.replica.clone(), self.turns.clone(), self.reports.clone());
         self.answers.spawn(async move {
-            let answer = timeout(REQUEST_TIMEOUT, serve::answer(&replica, &turns, &slot.asker, request)).await.ok();
+            let answer = serve::answer(&replica, &turns, &slot.asker, request, &reports);
+            let answer = timeout(REQUEST_TIMEOUT, answer).await.ok();
             Answered { peer, network, channel, slot, answer }
         });
     }

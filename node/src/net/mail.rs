@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Verdict;
 use super::gate::Offence;
-use super::protocol::{Delivery, MAX_MAIL_LEN, MAX_MAILBOXES, MAX_PUT_BYTES, Request, Response, WireCursor};
+use super::protocol::{Delivery, MAX_MAIL_LEN, MAX_MAILBOXES, MAX_PUT, MAX_PUT_BYTES, Request, Response, WireCursor};
 use super::sync::{Session, SessionError};
 
 /// Sent envelopes that are handed to a peer in one session.
@@ -60,7 +60,9 @@ impl Session {
         while left.peek().is_some() {
             let mut bytes = 0;
             let mut envelopes = Vec::new();
-            while let Some(envelope) = left.next_if(|envelope| bytes + envelope.len() <= MAX_PUT_BYTES) {
+            while envelopes.len() < MAX_PUT
+                && let Some(envelope) = left.next_if(|envelope| bytes + envelope.len() <= MAX_PUT_BYTES)
+            {
                 bytes += envelope.len();
                 envelopes.push(envelope);
             }

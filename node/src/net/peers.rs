@@ -127,9 +127,11 @@ pub(super) struct Slot {
     _shared: Option<OwnedSemaphorePermit>,
 }
 
-/// Who has asked, as far as it decides whose turn it is.
+/// Who has asked, and what decides when it is his turn.
 #[derive(Debug, Clone)]
 pub(super) struct Asker {
+    pub peer: PeerId,
+    /// In whose line he waits.
     pub source: Source,
     /// Cancelled when he has gone. From then on he waits for no turn, or who comes again and again would have a first request
     /// each time.
@@ -348,9 +350,9 @@ impl Peers {
 
     /// Returns the right to have one request answered; `None` when the peer, or those from its network together, ask too much.
     /// One request at a time is its own, and what others ask makes no difference.
-    pub fn admit(&mut self, peer: PeerId, now: Instant) -> Option<Slot> {
-        let source = self.source(&peer);
-        let peer = self.peers.get_mut(&peer)?;
+    pub fn admit(&mut self, id: PeerId, now: Instant) -> Option<Slot> {
+        let source = self.source(&id);
+        let peer = self.peers.get_mut(&id)?;
         let share = peer.network.and_then(|network| self.shares.get_mut(&network));
         let is_first = peer.answers.available_permits() == MAX_ANSWERS;
         let own = Arc::clone(&peer.answers).try_acquire_owned().ok()?;
@@ -360,7 +362,7 @@ impl Peers {
         };
         let has_more = peer.own_bytes.has_any(now);
         let has_bytes = peer.bytes.has_any(now) && share.is_none_or(|share| share.has_bytes(now) || has_more);
-        let asker = Asker { source, gone: peer.gone.clone() };
+        let asker = Asker { peer: id, source, gone: peer.gone.clone() };
         let slot = Slot { asker, _own: own, _shared: shared };
         (has_bytes && peer.requests.take(now)).then_some(slot)
     }

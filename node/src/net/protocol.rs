@@ -23,6 +23,9 @@ pub(super) const MAX_RESPONSE_LEN: usize = 1024 * 1024;
 pub(super) const MAX_MAILBOXES: usize = 1000;
 /// Bytes of envelopes in one request.
 pub(super) const MAX_PUT_BYTES: usize = 48 * 1024;
+/// Envelopes in one request: more than fit in [`MAX_REQUEST_LEN`], for none has less than 617 bytes. Eight requests of each peer
+/// may wait, decoded, and thousands of made-up envelopes of a byte each would take ten times the bytes of theirs.
+pub(super) const MAX_PUT: usize = 128;
 
 /// A request to a peer.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -81,7 +84,10 @@ impl Request {
         match self {
             Self::Ledger(request) => Ok(request.check()?),
             Self::MailFetch(boxes) => at_most(boxes.len(), MAX_MAILBOXES, "mailboxes"),
-            Self::MailPut(envelopes) => each_at_most(envelopes, MAX_MAIL_LEN, "bytes of mail"),
+            Self::MailPut(envelopes) => {
+                at_most(envelopes.len(), MAX_PUT, "envelopes")?;
+                each_at_most(envelopes, MAX_MAIL_LEN, "bytes of mail")
+            }
         }
     }
 }

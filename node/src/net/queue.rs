@@ -52,6 +52,11 @@ impl<T> Sender<T> {
         self.0.arrival.notify_one();
         left_out
     }
+
+    /// Takes out of a source's line what is of no use any more.
+    pub fn discard(&self, source: Source, is_useless: impl Fn(&T) -> bool) {
+        self.0.lock().discard(source, is_useless);
+    }
 }
 
 impl<T> Drop for Sender<T> {
@@ -104,6 +109,14 @@ impl<T> Lines<T> {
         left_out
     }
 
+    fn discard(&mut self, source: Source, is_useless: impl Fn(&T) -> bool) {
+        let Some(line) = self.lines.get_mut(&source) else { return };
+        let before = line.len();
+        line.retain(|message| !is_useless(message));
+        self.waiting = self.waiting.saturating_sub(before.saturating_sub(line.len()));
+        self.close_if_empty(source);
+    }
+
     /// Takes the newest message of the longest line, if one is longer than this.
     fn shorten_longest(&mut self, longer_than: usize) -> Option<T> {
         let (source, line) = self.lines.iter_mut().max_by_key(|(_, line)| line.len())?;
@@ -112,12 +125,17 @@ impl<T> Lines<T> {
         }
         let source = *source;
         let newest = line.pop_back()?;
-        if line.is_empty() {
+        self.close_if_empty(source);
+        self.waiting = self.waiting.saturating_sub(1);
+        Some(newest)
+    }
+
+    /// A line in which nothing waits has no turn.
+    fn close_if_empty(&mut self, source: Source) {
+        if self.lines.get(&source).is_some_and(VecDeque::is_empty) {
             self.lines.remove(&source);
             self.turns.retain(|other| *other != source);
         }
-        self.waiting = self.waiting.saturating_sub(1);
-        Some(newest)
     }
 
     fn take(&mut self, most: usize) -> Vec<T> {
@@ -208,6 +226,23 @@ mod tests {
         assert_eq!(lines(), (16, 16));
         assert_eq!(receiver.take(1000).await.len(), 16);
         assert_eq!(lines(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_of_no_use_any_more_takes_neither_room_nor_a_turn() {
+        let (sender, mut receiver) = queue(160);
+        let [useless, mixed] = sources();
+        (0..50).for_each(|number| put(&sender, useless, number));
+        (0..4).for_each(|number| put(&sender, mixed, number));
+        sender.discard(useless, |_| true);
+        sender.discard(mixed, |number| number % 2 == 0);
+        {
+            let lines = sender.0.lock();
+            assert_eq!((lines.lines.len(), lines.turns.len(), lines.waiting), (1, 1, 2));
+        }
+        put(&sender, useless, 50);
+        assert_eq!(receiver.take(1000).await, [1, 50, 3]);
+        sender.discard(useless, |_| true);
     }
 
     #[tokio::test]

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::thread;
 
 use exchange_ledger::sync;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use libp2p::PeerId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::gate::Offence;
 use super::peers::Asker;
 use super::protocol::{Delivery, MAX_ANSWER_BYTES, MAX_MAIL_LEN, Request, Response};
 use super::queue::{Sender, queue};
+use super::swarm::Report;
 use super::sync::reading;
 use super::{Replica, Verdict};
 use crate::join::joined;
@@ -23,8 +25,8 @@ const ENVELOPE_WORK: usize = 4096;
 /// Look-ups at once at least: while one waits for the disk another goes on.
 const MIN_TURNS: usize = 2;
 
-/// How many wait for their turn: as many as all peers may ask at once. Those who have given up stay in line; where they leave no
-/// room, it is the longest line that makes some.
+/// How many wait for their turn: as many as all peers may ask at once. Those who have given up stay in line until somebody comes
+/// to it; where they leave no room, it is the longest line that makes some.
 const MAX_WAITING: usize = 1024;
 
 /// The right to look something up.
@@ -68,6 +70,8 @@ fn hand_out(number: usize) -> Sender<oneshot::Sender<Turn>> {
 /// Waits for a turn; `None` when who asks has gone, or has far too many in line.
 async fn turn(of: &Sender<oneshot::Sender<Turn>>, asker: &Asker) -> Option<Turn> {
     let (turn, given) = oneshot::channel();
+    // Or those of his address who ask and go would leave him no place.
+    of.discard(asker.source, oneshot::Sender::is_closed);
     drop(of.put(asker.source, turn));
     asker.gone.run_until_cancelled(given).await?.ok()
 }
@@ -106,8 +110,6 @@ pub(super) enum News {
     InSync,
     /// Its ledger differs from ours, and has all that ours has.
     Differs,
-    /// It brought these envelopes, new to us and perhaps to others.
-    Mail(Vec<Vec<u8>>),
 }
 
 /// Returns about how many bytes could be served in the time that it takes to look at what a request names, found or not.
@@ -119,12 +121,30 @@ pub(super) fn work(request: &Request) -> usize {
     }
 }
 
-/// Answers a request that has passed its check.
+/// Keeps an envelope that a peer has brought, and reports it if it is new to us and perhaps to others. That is done before
+/// anything else is looked at: the request may end in an offence, or not in its time, and what is kept must be passed on all
+/// the same, for copies of it that others bring are not.
+async fn put_mail(
+    replica: Arc<dyn Replica>,
+    peer: PeerId,
+    reports: mpsc::Sender<Report>,
+    envelope: Vec<u8>,
+) -> Verdict {
+    let verdict = replica.put_mail(envelope.clone()).await;
+    if verdict == Verdict::Accept {
+        // When the network is stopping nothing is passed on.
+        reports.send(Report::Brought { peer, envelope }).await.ok();
+    }
+    verdict
+}
+
+/// Answers a request that has passed its check. What it brings for others is reported by itself.
 pub(super) async fn answer(
     replica: &Arc<dyn Replica>,
     turns: &Turns,
     asker: &Asker,
     request: Request,
+    reports: &mpsc::Sender<Report>,
 ) -> Result<Answer, Offence> {
     match request {
         Request::Ledger(request) => {
@@ -159,23 +179,29 @@ pub(super) async fn answer(
                 }
                 let kept = Arc::clone(replica);
                 let look_up = async move { kept.mail(want.mailbox, want.after, room).await };
-                let Some((envelopes, cursor)) = for_mail(turns, asker, look_up).await else { break };
+                let Some((envelopes, cursor)) = for_mail(turns, asker, look_up).await else {
+                    // No mailbox was looked at: an empty answer would be one to another question.
+                    if deliveries.is_empty() {
+                        return Ok(plain(Response::Busy, 1));
+                    }
+                    break;
+                };
                 room = room.saturating_sub(envelopes.iter().map(Vec::len).sum());
                 deliveries.push(Delivery { envelopes, cursor });
             }
             Ok(plain(Response::Mail(deliveries), MAX_ANSWER_BYTES - room))
         }
         Request::MailPut(envelopes) => {
-            let mut new = Vec::new();
             for envelope in envelopes {
-                let (kept, copy) = (Arc::clone(replica), envelope.clone());
-                match for_mail(turns, asker, async move { kept.put_mail(copy).await }).await {
-                    Some(Verdict::Accept) => new.push(envelope),
-                    Some(Verdict::Keep | Verdict::Ignore | Verdict::Later | Verdict::Orphan(_)) | None => {}
+                let put = put_mail(Arc::clone(replica), asker.peer, reports.clone(), envelope);
+                match for_mail(turns, asker, put).await {
+                    Some(Verdict::Accept | Verdict::Keep | Verdict::Ignore | Verdict::Later | Verdict::Orphan(_)) => {}
                     Some(Verdict::Reject) => return Err(Offence::InvalidMail),
+                    // What was not looked at is not taken: it is offered again.
+                    None => return Ok(plain(Response::Busy, 1)),
                 }
             }
-            Ok(Answer { response: Response::Taken, news: News::Mail(new), size: 1 })
+            Ok(plain(Response::Taken, 1))
         }
     }
 }
@@ -195,8 +221,6 @@ mod tests {
     use exchange_ledger::sync::Salt;
     use exchange_ledger::sync::message::{ItemWant, MAX_ITEMS, MAX_WANTS, Want};
     use exchange_ledger::sync::sketch::Item;
-    use libp2p::PeerId;
-    use tokio::sync::mpsc;
     use tokio::time::Instant;
     use tokio_util::sync::CancellationToken;
 
@@ -204,7 +228,7 @@ mod tests {
     use super::super::config::NetLimits;
     use super::super::origin::Source;
     use super::super::peers::{MAX_ANSWERS, Peers};
-    use super::super::protocol::{MAX_MAILBOXES, WireCursor};
+    use super::super::protocol::{MAX_MAILBOXES, MAX_PUT, WireCursor};
     use super::*;
 
     /// Returns how many such requests of one peer are answered in ten seconds, though the answers are next to nothing.
@@ -257,7 +281,7 @@ mod tests {
         for (request, most) in [
             (Request::Ledger(items), 300),
             (Request::MailFetch(vec![cursor; MAX_MAILBOXES]), 500),
-            (Request::MailPut(vec![Vec::new(); 1000]), 150),
+            (Request::MailPut(vec![Vec::new(); MAX_PUT]), 1000),
         ] {
             let answered = answered_in_ten_seconds(&request);
             assert!(answered < most, "{answered}");
@@ -313,7 +337,7 @@ mod tests {
             self.enter();
             tokio::time::sleep(Self::TIME).await;
             self.leave();
-            Verdict::Ignore
+            Verdict::Accept
         }
 
         async fn mail(&self, _: MailboxId, after: u64, _: usize) -> (Vec<Vec<u8>>, u64) {
@@ -335,7 +359,8 @@ mod tests {
     }
 
     fn asker() -> Asker {
-        Asker { source: Source::Peer(PeerId::random()), gone: CancellationToken::new() }
+        let peer = PeerId::random();
+        Asker { peer, source: Source::Peer(peer), gone: CancellationToken::new() }
     }
 
     #[tokio::test]
@@ -381,6 +406,7 @@ mod tests {
         let slow = Arc::new(Slow::default());
         let replica: Arc<dyn Replica> = slow.clone();
         let turns = Turns::new(2);
+        let (reports, _reported) = mpsc::channel(1000);
         let cursor = WireCursor { mailbox: MailboxId([1; 32]), after: 0 };
         for request in [
             Request::Ledger(sync::Request::Finished { digest: StateHash([0; 32]) }),
@@ -389,10 +415,11 @@ mod tests {
         ] {
             let asks = |_| {
                 let (replica, turns, request) = (replica.clone(), turns.clone(), request.clone());
+                let reports = reports.clone();
                 // Some are at it when their time is over, and some have not begun.
                 let patience = Slow::TIME * 5 / 2;
                 tokio::spawn(async move {
-                    tokio::time::timeout(patience, answer(&replica, &turns, &asker(), request)).await.ok();
+                    tokio::time::timeout(patience, answer(&replica, &turns, &asker(), request, &reports)).await.ok();
                 })
             };
             let asked: Vec<_> = (0..20).map(asks).collect();
@@ -405,5 +432,48 @@ mod tests {
             let most = slow.most.swap(0, Ordering::SeqCst);
             assert!((1..=2).contains(&most), "{most} at once");
         }
+    }
+
+    #[tokio::test]
+    async fn who_gets_no_turn_for_his_mail_is_told_so() {
+        let replica: Arc<dyn Replica> = Arc::new(Slow::default());
+        let (turns, who) = (Turns::new(1), asker());
+        let (reports, _reported) = mpsc::channel(1);
+        let _held = turn(&turns.mail, &asker()).await;
+        who.gone.cancel();
+        let cursor = WireCursor { mailbox: MailboxId([1; 32]), after: 0 };
+        for request in [Request::MailFetch(vec![cursor; 2]), Request::MailPut(vec![vec![7]; 2])] {
+            let answer = answer(&replica, &turns, &who, request, &reports).await.unwrap();
+            assert_eq!(answer.response, Response::Busy);
+        }
+    }
+
+    #[tokio::test]
+    async fn those_who_ask_and_go_leave_a_place_in_line_to_who_shares_their_address() {
+        let turns = Turns::new(1);
+        let held = turn(&turns.mail, &asker()).await;
+        let (gone, stays) = (asker(), asker());
+        gone.gone.cancel();
+        for _ in 0..MAX_WAITING {
+            assert!(turn(&turns.mail, &gone).await.is_none());
+        }
+        let stays = Asker { source: gone.source, ..stays };
+        let waits = tokio::spawn(async move { turn(&turns.mail, &stays).await.is_some() });
+        tokio::task::yield_now().await;
+        drop(held);
+        assert!(waits.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn mail_that_is_kept_only_after_the_time_of_its_request_is_passed_on() {
+        let replica: Arc<dyn Replica> = Arc::new(Slow::default());
+        let (turns, who) = (Turns::new(1), asker());
+        let (reports, mut reported) = mpsc::channel(1);
+        let asked = answer(&replica, &turns, &who, Request::MailPut(vec![vec![7]]), &reports);
+        tokio::time::timeout(Slow::TIME / 4, asked).await.ok();
+        let Some(Report::Brought { peer, envelope }) = reported.recv().await else {
+            panic!("nothing else is reported")
+        };
+        assert_eq!((peer, envelope), (who.peer, vec![7]));
     }
 }

@@ -49,6 +49,8 @@ pub(super) enum Report {
     Ask { peer: PeerId, request: Request, reply: Reply },
     /// A gossip message has been judged.
     Judged(Judged),
+    /// A peer has handed over an envelope that is kept now, and new to us and perhaps to others.
+    Brought { peer: PeerId, envelope: Vec<u8> },
     /// This node has mailboxes that it had not before.
     MailboxesGrew,
 }
@@ -144,7 +146,7 @@ pub(super) struct SwarmTask {
     /// How many of the answers are looked up at once.
     pub turns: Turns,
     pub present: watch::Sender<BTreeSet<PeerId>>,
-    reports: mpsc::Sender<Report>,
+    pub reports: mpsc::Sender<Report>,
     report_queue: mpsc::Receiver<Report>,
     /// Last, so that it closes when everything else is gone: clients wait for that in [`NetClient::stopped`].
     command_queue: mpsc::Receiver<Command>,
@@ -230,15 +232,23 @@ impl SwarmTask {
                 }
             }
             Report::Judged(judged) => self.on_judged(judged),
+            Report::Brought { peer, envelope } => self.pass_on_mail(peer, envelope),
             Report::MailboxesGrew => self.peers.plans().for_each(|(_, plan)| plan.want_mail()),
         }
     }
 
-    /// Sends our own news to the mesh. Whoever is not reached will see at the next comparison that something is missing.
+    /// Sends our own news to the mesh, and mail that had to wait for its contract. Whoever is not reached by a record will see
+    /// at the next comparison that it is missing. No comparison shows mail of others: it is handed over, also where gossip has
+    /// seen it before. That was while it waited, and it was not passed on then.
     fn publish(&mut self, topic: Topic, data: Vec<u8>) {
+        let mail = (topic == Topic::Mail).then(|| data.clone());
         match self.gossip(topic, data) {
-            Spread::Sent | Spread::Known => {}
+            Spread::Sent => return,
+            Spread::Known => {}
             Spread::NotSent => self.peers.plans().for_each(|(_, plan)| plan.want_all()),
+        }
+        if let Some(envelope) = mail {
+            self.peers.plans().for_each(|(_, plan)| plan.want_delivered(envelope.clone()));
         }
     }
 
@@ -384,13 +394,11 @@ impl SwarmTask {
         }
     }
 
-    /// Passes on envelopes that a peer has handed over: by gossip, or as it did if gossip has seen them before.
-    fn pass_on_mail(&mut self, source: PeerId, envelopes: Vec<Vec<u8>>) {
-        for envelope in envelopes {
-            if self.gossip(Topic::Mail, envelope.clone()) != Spread::Sent {
-                let others = self.peers.plans().filter(|(peer, _)| **peer != source);
-                others.for_each(|(_, plan)| plan.want_delivered(envelope.clone()));
-            }
+    /// Passes on an envelope that a peer has handed over: by gossip, or as it did if gossip has seen it before.
+    fn pass_on_mail(&mut self, source: PeerId, envelope: Vec<u8>) {
+        if self.gossip(Topic::Mail, envelope.clone()) != Spread::Sent {
+            let others = self.peers.plans().filter(|(peer, _)| **peer != source);
+            others.for_each(|(_, plan)| plan.want_delivered(envelope.clone()));
         }
     }
 
@@ -404,7 +412,6 @@ impl SwarmTask {
                     News::None => {}
                     News::InSync => self.peers.digest_seen(peer, true, Instant::now()),
                     News::Differs => self.peers.digest_seen(peer, false, Instant::now()),
-                    News::Mail(envelopes) => self.pass_on_mail(peer, envelopes),
                 }
             }
             Ok(Answered { peer, answer: Some(Err(offence)), .. }) => self.ban(peer, &offence),

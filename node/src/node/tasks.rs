@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exchange_ledger::body::Body;
-use exchange_ledger::record::Record;
+use exchange_ledger::record::{Kind, Record};
 use exchange_ledger::sync::Proof;
 use tokio::sync::{broadcast, watch};
 
@@ -14,10 +14,16 @@ use crate::keeper::Change;
 
 /// How often the chain backend is asked how it is.
 const CHAIN_CHECK: Duration = Duration::from_secs(5);
+/// After how many looks in a row at which this machine's clock is far ahead of the chain its user is told, ten minutes: a start has to
+/// catch up first.
+const AHEAD_LOOKS: u32 = 120;
 /// How often it is looked whether mail has become too old.
 const MAIL_CHECK: Duration = Duration::from_secs(600);
 /// How long between two pages of it that are dropped: mail that all ends at once is gone in five minutes, and nobody notices.
 const MAIL_PAUSE: Duration = Duration::from_millis(250);
+/// How often it is looked whether the contracts are there on which mail waits. Acceptances are told, but what they rest on may come
+/// after them, from another log.
+const PARKED_CHECK: Duration = Duration::from_secs(10);
 /// How often the book is told the time: so late at most an offer that waited takes the place of one that ended.
 const BOOK_CLOCK: Duration = Duration::from_secs(10);
 
@@ -47,6 +53,8 @@ pub(super) async fn forward_records(parts: Arc<Parts>) {
 pub(super) async fn forward_mail(parts: Arc<Parts>) {
     let mut sent = parts.mailbox.sent();
     let mut changes = parts.keeper.changes();
+    let mut parked = tokio::time::interval(PARKED_CHECK);
+    parked.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = parts.stop.cancelled() => return,
@@ -62,12 +70,14 @@ pub(super) async fn forward_mail(parts: Arc<Parts>) {
                     let _ = tokio::task::spawn_blocking(move || mailbox.unpark(trade)).await;
                 },
                 // An acceptance may be among what was missed.
-                Err(broadcast::error::RecvError::Lagged(_)) => {
-                    let mailbox = parts.mailbox.clone();
-                    let _ = tokio::task::spawn_blocking(move || mailbox.unpark_all()).await;
-                }
+                Err(broadcast::error::RecvError::Lagged(_)) => parked.reset_immediately(),
                 Err(broadcast::error::RecvError::Closed) => return,
             },
+            _ = parked.tick() => {
+                let mailbox = parts.mailbox.clone();
+                // Off the async threads, like the other.
+                let _ = tokio::task::spawn_blocking(move || mailbox.unpark_all()).await;
+            }
         }
     }
 }
@@ -75,7 +85,7 @@ pub(super) async fn forward_mail(parts: Arc<Parts>) {
 /// Asks the chain backend how it is, and says so once when that changes; tells what time each new tip shows.
 pub(super) async fn watch_chain(parts: Arc<Parts>, health: watch::Sender<Result<BlockRef, String>>) {
     let mut timer = tokio::time::interval(CHAIN_CHECK);
-    let mut dated = None;
+    let (mut dated, mut ahead) = (None, 0_u32);
     loop {
         tokio::select! {
             () = parts.stop.cancelled() => return,
@@ -97,6 +107,16 @@ pub(super) async fn watch_chain(parts: Arc<Parts>, health: watch::Sender<Result<
                         }
                         // What was shown before is as sure as it was; it is asked again with the next look.
                         Err(error) => tracing::debug!(%error, "the time of the chain cannot be read"),
+                    }
+                }
+                match parts.keeper.check_clock(Kind::Heartbeat) {
+                    Ok(()) => ahead = 0,
+                    Err(error) => {
+                        ahead = ahead.saturating_add(1);
+                        if ahead == AHEAD_LOOKS {
+                            let text = format!("{error}: either that clock is wrong, or the chain backend is behind");
+                            parts.events.note(exchange_api::Subject::Chain, text);
+                        }
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! Which bids the trader looks at. A crowd of bidders must neither hide an honest bid nor crowd out a trade: whatever is
 //! agreed on is driven in any case.
 
+use std::collections::HashSet;
 use std::hash::BuildHasher;
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use exchange_ledger::body::Body;
 use exchange_ledger::book::{LIVE_OFFERS, Place};
 use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 use exchange_ledger::ledger::{Ledger, OfferStanding};
-use exchange_ledger::record::Kind;
+use exchange_ledger::record::{Kind, Record};
 use exchange_ledger::storage::{Storage, StorageError};
 use exchange_ledger::trade::pins::Known;
 use exchange_ledger::trade::{Bid, Phase};
@@ -27,6 +28,8 @@ const MAX_BIDS_EACH: usize = 2;
 const MAX_BIDDERS: usize = 4096;
 /// How many records are read at once.
 const PAGE: usize = 512;
+/// By how many seconds a clock has to be set back for bids to be read again that it had called too late.
+const CLOCK_STEP_S: u64 = 60;
 /// The part of the trader's time that looking for trades which an advert completes may take is one in so many: adverts are
 /// free, and a market maker has tens of thousands of offers.
 const LOOK_SHARE: u32 = 16;
@@ -123,12 +126,34 @@ impl Trader {
 
     /// Returns the bids for all own offers that stand.
     pub(super) fn open_bids(&self) -> Vec<TradeId> {
+        self.standing().iter().flat_map(|offer| self.bids_of(offer)).collect()
+    }
+
+    /// Returns the own offers that stand.
+    fn standing(&self) -> Vec<RecordId> {
         let me = self.tools.identity.author();
-        let standing: Vec<RecordId> = {
-            let book = self.tools.keeper.book();
-            book.of_maker(&me).filter(|(_, place)| *place == Place::Stands).map(|(id, _)| id).collect()
-        };
-        standing.iter().flat_map(|offer| self.bids_of(offer)).collect()
+        let book = self.tools.keeper.book();
+        book.of_maker(&me).filter(|(_, place)| *place == Place::Stands).map(|(id, _)| id).collect()
+    }
+
+    /// Takes up the bids for own offers that were left out because a clock that was ahead called them ended.
+    pub(super) async fn take_up_after_clock(&mut self) {
+        let (now, before) = (clock::unix_now(), self.bids_read);
+        if now.saturating_add(CLOCK_STEP_S) >= before {
+            return;
+        }
+        self.bids_read = now;
+        match self.trades_in_ledger() {
+            Ok(trades) => {
+                for trade in trades {
+                    self.refresh(trade).await;
+                }
+            }
+            Err(error) => {
+                self.bids_read = before; // it is tried again
+                tracing::error!(%error, "own trades cannot be read");
+            }
+        }
     }
 
     /// Returns the trades that the ledger knows of this identity as maker or taker. Those agreed on are found by the maker's
@@ -164,17 +189,19 @@ impl Trader {
     fn own_trades(&self, with_open_bids: bool) -> Result<Vec<TradeId>, StorageError> {
         let (ledger, me) = (self.tools.keeper.ledger(), self.tools.identity.author());
         let mut trades: Vec<TradeId> = self.own(Kind::Take, &me)?.into_iter().map(TradeId::from).collect();
-        let mut bids: Vec<TradeId> = Vec::new();
+        let mut open: Vec<(RecordId, u64)> = Vec::new();
         for offer in self.own(Kind::Offer, &me)? {
             let Some(record) = ledger.record(&offer)? else { continue };
             match ledger.offer_standing(&record)? {
                 OfferStanding::Accepted(trade) => trades.push(trade),
-                OfferStanding::Open if with_open_bids && bids.len() < MAX_TRADES => bids.extend(self.bids_of(&offer)),
+                OfferStanding::Open if with_open_bids => open.push((offer, end_of(&record))),
                 OfferStanding::Open | OfferStanding::Withdrawn => {}
             }
         }
         // Last, for of others' bids there may be any number: one's own, and what is agreed on, are read in any case.
-        trades.append(&mut bids);
+        let standing: HashSet<RecordId> = self.standing().into_iter().collect();
+        let offers = in_order(open, &standing, clock::unix_now());
+        trades.extend(read_bids(&offers, MAX_TRADES, |offer| self.bids_of(offer)));
         trades.truncate(MAX_TRADES);
         Ok(trades)
     }
@@ -218,6 +245,34 @@ impl Trader {
             }
         }
     }
+}
+
+/// Returns when an offer ends, as far as its body is here.
+fn end_of(offer: &Record) -> u64 {
+    match offer.decoded().map(|body| &**body) {
+        Ok(Body::Offer(offer)) => offer.expires,
+        Ok(_) | Err(_) => u64::MAX,
+    }
+}
+
+/// Returns those of open offers, each with its end, that have not ended at `now`, those that stand first. For one that has ended no
+/// bid can be accepted, and there may be thousands of these, each with as many bids as anybody likes.
+fn in_order(open: Vec<(RecordId, u64)>, standing: &HashSet<RecordId>, now: u64) -> Vec<RecordId> {
+    let lasting = open.into_iter().filter(|(_, expires)| *expires > now).map(|(offer, _)| offer);
+    let (first, others): (Vec<RecordId>, Vec<RecordId>) = lasting.partition(|offer| standing.contains(offer));
+    [first, others].concat()
+}
+
+/// Returns the bids for offers, in their order, until there are `most`.
+fn read_bids(offers: &[RecordId], most: usize, bids_of: impl Fn(&RecordId) -> Vec<TradeId>) -> Vec<TradeId> {
+    let mut bids = Vec::new();
+    for offer in offers {
+        if bids.len() >= most {
+            break;
+        }
+        bids.extend(bids_of(offer));
+    }
+    bids
 }
 
 /// Tells whether a trade is a bid for an own offer that nobody has answered.
@@ -322,6 +377,24 @@ mod tests {
         assert_eq!(bid(&mut all, staked(2_000)), Some(TradeId(id(2_000))));
         assert_eq!(bid(&mut all, waiting(3_000, 0)), Some(TradeId(id(3_000))), "his second");
         assert_eq!(bid(&mut all, waiting(3_001, 4_000)), Some(TradeId(id(3_001))), "nor does it go for one of theirs");
+    }
+
+    #[test]
+    fn bids_for_offers_that_have_ended_keep_none_from_being_read() {
+        let offer = |number: u16| RecordId(id(number));
+        let open: Vec<(RecordId, u64)> = [(1, NOW - 1), (2, NOW), (3, NOW + 1), (4, NOW + 1), (5, u64::MAX)]
+            .map(|(number, expires)| (offer(number), expires))
+            .into();
+        let standing = HashSet::from([offer(2), offer(4)]);
+        let offers = in_order(open.clone(), &standing, NOW);
+        assert_eq!(offers, [4, 3, 5].map(offer), "what stands comes first, and nothing comes of what has ended");
+        assert_eq!(in_order(open, &standing, NOW - 1), [2, 4, 3, 5].map(offer), "by a clock that was set back");
+        // A crowd has bid for each, and taken that back.
+        let crowd = |offer: &RecordId| vec![TradeId(offer.0); 10];
+        for (most, read) in [(1, 10), (10, 10), (11, 20), (100, 30)] {
+            let bids = read_bids(&offers, most, crowd);
+            assert_eq!((bids.len(), bids[0]), (read, TradeId(id(4))));
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(super) enum Trouble {
     Effect(Discriminant<Effect>),
     /// The look at the other side's coins.
     Look,
+    /// The search of old blocks for its escrow.
+    Search,
     /// The look at its records, for those that are worth a pin now.
     Pins,
     /// A payout that has to be in a block soon.

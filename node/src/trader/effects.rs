@@ -11,6 +11,7 @@ use exchange_ledger::ids::TradeId;
 use exchange_ledger::ledger::OfferStanding;
 use exchange_ledger::mail::Message;
 use exchange_ledger::money::Sats;
+use exchange_ledger::record::Kind;
 use exchange_ledger::seal;
 use exchange_ledger::trade::pins::Settled;
 use exchange_ledger::trade::{
@@ -18,17 +19,21 @@ use exchange_ledger::trade::{
 };
 use exchange_ledger::wire::Destination;
 
-use crate::chain::{ChainError, WatchRequest, consensus};
+use crate::chain::{ChainError, WatchRequest, consensus, lowest_since};
 use crate::errors::{Explain, ExplainResult, internal};
 use crate::keeper::OwnLog;
 use crate::trader::cases::is_paid_in;
 use crate::trader::offers::no_details;
+use crate::trader::tracker::Stated;
 use crate::trader::{Trader, keys, not_mine};
 use crate::wallet::{FundRequest, WalletError};
 use crate::{clock, entropy, market};
 
 /// How long a transaction that was handed to the network is left alone.
 const REBROADCAST_AFTER: Duration = Duration::from_secs(30);
+/// How long before an own bid a block may claim to have been made that came after it, in seconds: a day for clocks that are
+/// wrong, and another so that an honest height, from a day of blocks below which an escrow is looked for, is mostly above it.
+const BEFORE_BID_S: u64 = 2 * 24 * 3600;
 
 impl Trader {
     /// Performs one effect and returns what the machine must hear of it.
@@ -129,7 +134,7 @@ impl Trader {
         }
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         let (is_case, is_over) = (active.trade.role() == Role::Arbiter, active.trade.phase().is_final());
-        let is_maker = active.trade.is_maker();
+        let (is_maker, created) = (active.trade.is_maker(), active.created);
         // Mailboxes are few, and nobody writes to an arbiter before there are coins that he is to decide about.
         let has_mail = |view: &View| !is_case || (is_paid_in(view) && view.is_disputed());
         if is_over || !has_mail(active.trade.view()) {
@@ -141,7 +146,11 @@ impl Trader {
             // It is looked for together with others: see `cases.rs`.
             return Ok(self.tracker.watch_case(&escrow).then(|| Event::Chain(self.chain_facts(id))));
         }
-        if let Some(from_height) = self.tracker.watch(&escrow, is_maker) {
+        if self.tracker.watches(&id) {
+            return Ok(None);
+        }
+        let stated = if is_maker { Stated::Here } else { self.since_bid(&escrow, created).await };
+        if let Some(from_height) = self.tracker.watch(&escrow, stated) {
             let request = WatchRequest { scripts, from_height };
             // A follower that is gone is followed anew, with this script among the first.
             // One that does not take the request is left, and the chain followed anew: waiting for it could last for ever.
@@ -151,6 +160,17 @@ impl Trader {
             return Ok(Some(Event::Chain(self.chain_facts(id))));
         }
         Ok(None)
+    }
+
+    /// Returns from where on the escrow of an own bid is looked for: not from any height that its maker likes.
+    async fn since_bid(&self, escrow: &Escrow, bid_at: u64) -> Stated {
+        let (from, time) = (escrow.contract().funded_from(), bid_at.saturating_sub(BEFORE_BID_S));
+        let lowest = lowest_since(&*self.tools.chain, from, time).await.unwrap_or_else(|error| {
+            let trade = escrow.contract().trade;
+            tracing::warn!(%error, %trade, "an escrow is looked for from the height that its maker states");
+            from
+        });
+        Stated::ByMaker { lowest }
     }
 
     /// Accepts a bid for an own offer: keeps the details first, then publishes.
@@ -184,6 +204,8 @@ impl Trader {
             let message = "this offer was made on another machine, or before this one lost its data";
             return Err(ApiError::new(Code::NotAllowed, message, "withdraw it and post it again from here"));
         }
+        // Before an address is made for it, anew with each try.
+        self.tools.keeper.check_clock(Kind::Accept).explained()?;
         if bid.locked_by(role) > Sats::ZERO {
             let promised = self.trades.values().fold(0u64, |sum, active| sum.saturating_add(active.owed().get()));
             let spendable = self.tools.wallet.balance().await.explained()?.spendable;

@@ -4,18 +4,51 @@
 //! to it, spend coins that the chain shows, and satisfy Bitcoin Core's engine, by witnesses alone. Only then it becomes the
 //! trade's funding, of which there is never another, and which is known by its id.
 
-use bitcoin::{Amount, Psbt, Transaction, TxOut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::{Amount, OutPoint, Psbt, Transaction, TxOut};
 use exchange_api::{ApiError, Code, FundingDraft, TradeView};
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::trade::{Action, Command, Escrow, Event};
 
 use super::{Trader, not_mine};
-use crate::chain::{MAX_FEE_RATE, OutpointStatus};
+use crate::chain::{AskedOutput, ChainBackend, MAX_FEE_RATE, OutpointStatus};
 use crate::errors::{ExplainResult, internal};
 use crate::wallet::psbt;
 
 /// How many coins fund one escrow: each is looked up on the chain.
 const MAX_INPUTS: usize = 100;
+/// How long that may take, less than callers wait. What was read of old blocks is known the next time.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// What funds an escrow, but for what only the chain knows: whether its coins are there.
+pub(super) struct Unlooked {
+    tx: Transaction,
+    /// Its coins, as they claim to be.
+    coins: Vec<(OutPoint, TxOut)>,
+    chain: Arc<dyn ChainBackend>,
+}
+
+impl Unlooked {
+    /// Looks its coins up, and returns it if they are there.
+    pub(super) async fn look(self) -> Result<Transaction, ApiError> {
+        let (reach, tip) = (self.chain.reach(), self.chain.tip().await.explained()?.height);
+        let from_height = looked_from(reach, tip);
+        let ask = |(outpoint, claimed): &(OutPoint, TxOut)| AskedOutput {
+            outpoint: *outpoint,
+            script: claimed.script_pubkey.clone(),
+            from_height,
+        };
+        let asked: Vec<AskedOutput> = self.coins.iter().map(ask).collect();
+        let found = tokio::time::timeout(LOOK_TIMEOUT, self.chain.outpoints(&asked)).await;
+        let found = found.map_err(|_| still_reading())?.explained()?;
+        for ((coin, claimed), found) in self.coins.iter().zip(found) {
+            check_coin(*coin, claimed, found, reach.map(|_| from_height))?;
+        }
+        Ok(self.tx)
+    }
+}
 
 impl Trader {
     /// Returns what funds the escrow from a wallet elsewhere.
@@ -32,15 +65,16 @@ impl Trader {
         })
     }
 
-    /// Funds the escrow by a transaction that was made and signed elsewhere: kept first, then broadcast.
-    pub(super) async fn fund_signed(
-        &mut self,
-        id: TradeId,
-        signed: &Psbt,
-        dry_run: bool,
-    ) -> Result<TradeView, ApiError> {
+    /// Checks a transaction that was made and signed elsewhere, as far as that goes without the chain.
+    pub(super) async fn check_signed(&self, id: TradeId, signed: &Psbt) -> Result<Unlooked, ApiError> {
         self.check_is_due(id).await?;
-        let tx = self.checked_funding(&self.escrow(id)?, signed).await?;
+        self.checked_funding(&self.escrow(id)?, signed).await
+    }
+
+    /// Funds the escrow by a transaction that was checked: kept first, then broadcast.
+    pub(super) async fn fund_by(&mut self, id: TradeId, tx: Transaction, dry_run: bool) -> Result<TradeView, ApiError> {
+        self.check_is_due(id).await?;
+        check_outputs(&self.escrow(id)?, &tx.output)?;
         let event = Event::FundingBuilt(tx.clone());
         if dry_run {
             let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
@@ -71,7 +105,7 @@ impl Trader {
         self.check_before_funding(active).await
     }
 
-    async fn checked_funding(&self, escrow: &Escrow, signed: &Psbt) -> Result<Transaction, ApiError> {
+    async fn checked_funding(&self, escrow: &Escrow, signed: &Psbt) -> Result<Unlooked, ApiError> {
         let review = self.tools.wallet.review_psbt(signed.clone()).await.explained()?;
         if review.inputs.len() > MAX_INPUTS {
             return Err(refused(format!("it spends more than {MAX_INPUTS} coins")));
@@ -87,19 +121,40 @@ impl Trader {
         if MAX_FEE_RATE.fee_vb(vsize).is_none_or(|limit| fee > limit) {
             return Err(refused(format!("its fee of {fee} is beyond all measure: its wallet has lost the change")));
         }
+        let mut coins = Vec::with_capacity(tx.input.len());
         for (txin, claimed) in tx.input.iter().zip(psbt::utxos(signed)) {
-            let (coin, claimed) = (txin.previous_output, claimed.ok_or_else(|| refused("it hides what it spends"))?);
-            let found = self.tools.chain.outpoint(coin, claimed.script_pubkey.clone(), 0).await.explained()?;
-            match found {
-                OutpointStatus::Unspent { output, height: Some(_) } if output == claimed => {}
-                OutpointStatus::Unspent { .. } => return Err(refused(format!("coin {coin} is not confirmed yet"))),
-                OutpointStatus::Unknown | OutpointStatus::Spent { .. } => {
-                    return Err(refused(format!("the chain shows no coin {coin} that could be spent")));
-                }
-            }
+            coins.push((txin.previous_output, claimed.ok_or_else(|| refused("it hides what it spends"))?));
         }
-        Ok(tx)
+        Ok(Unlooked { tx, coins, chain: Arc::clone(&self.tools.chain) })
     }
+}
+
+/// Returns the height from which on a coin is looked for whose age nobody states. A chain that need not read blocks for it
+/// tells of it whatever its age is.
+fn looked_from(reach: Option<u32>, tip: u32) -> u32 {
+    tip.saturating_sub(reach.unwrap_or(0))
+}
+
+/// Refuses a coin that the chain does not show as it claims to be, in a block and unspent; it may have been looked for from a
+/// height on only.
+fn check_coin(coin: OutPoint, claimed: &TxOut, found: OutpointStatus, from: Option<u32>) -> Result<(), ApiError> {
+    match (found, from) {
+        (OutpointStatus::Unspent { output, height: Some(_) }, _) if output == *claimed => Ok(()),
+        (OutpointStatus::Unspent { .. }, _) => Err(refused(format!("coin {coin} is not confirmed yet"))),
+        (OutpointStatus::Unknown, Some(from)) => {
+            let why = "a light client looks no further back: send it to yourself first, or use a Bitcoin Core node or \
+                       an Electrum server";
+            Err(refused(format!("no block from {from} on shows coin {coin}; {why}")))
+        }
+        (OutpointStatus::Unknown, None) | (OutpointStatus::Spent { .. }, _) => {
+            Err(refused(format!("the chain shows no coin {coin} that could be spent")))
+        }
+    }
+}
+
+fn still_reading() -> ApiError {
+    let message = "the blocks of the last half year are still being read for the coins of this transaction";
+    ApiError::new(Code::NotSynced, message, "nothing was sent; repeat it in a minute: it goes on from there")
 }
 
 /// Refuses whatever does not pay the escrow exactly once: what is paid to it otherwise is hard to get back.
@@ -157,6 +212,38 @@ mod tests {
         ] {
             assert!(check_outputs(&escrow, &bad).is_err(), "{bad:?}");
         }
+    }
+
+    /// A light client has no blocks from before Taproot, and reads no further back than it must.
+    #[test]
+    fn coins_are_looked_for_no_further_back_than_is_needed() {
+        assert_eq!(looked_from(None, 900_000), 900_000, "others tell of coins of any age");
+        assert_eq!(looked_from(Some(26_280), 900_000), 900_000 - 26_280);
+        assert_eq!(looked_from(Some(26_280), 1_000), 0);
+    }
+
+    #[test]
+    fn only_a_coin_that_is_there_as_it_claims_to_be_funds_an_escrow() {
+        let coin = OutPoint::null();
+        let claimed = SampleTrade::new(Side::Sell).escrow().output();
+        let more = TxOut { value: claimed.value + Amount::ONE_SAT, ..claimed.clone() };
+        let by = Box::new(SampleTrade::new(Side::Sell).funding(1));
+        let unspent = |output: &TxOut, height| OutpointStatus::Unspent { output: output.clone(), height };
+        let spent = OutpointStatus::Spent { output: claimed.clone(), height: Some(1), by, spent_height: None };
+        for (found, is_fine) in [
+            (unspent(&claimed, Some(1)), true),
+            (unspent(&claimed, None), false),
+            (unspent(&more, Some(1)), false),
+            (spent, false),
+            (OutpointStatus::Unknown, false),
+        ] {
+            for from in [None, Some(7)] {
+                let checked = check_coin(coin, &claimed, found.clone(), from);
+                assert_eq!(checked.is_ok(), is_fine, "{found:?}");
+            }
+        }
+        let unseen = check_coin(coin, &claimed, OutpointStatus::Unknown, Some(7)).unwrap_err();
+        assert!(unseen.message.contains("from 7 on"), "{unseen:?}");
     }
 
     /// Nobody can change the id of what spends by witnesses: scriptSigs are empty, or the one push of a script that is hashed.

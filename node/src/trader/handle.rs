@@ -1,6 +1,6 @@
 //! How others ask the trader: each question, and what answers it.
 
-use bitcoin::Psbt;
+use bitcoin::{Psbt, Transaction};
 use exchange_api::{
     AcceptBid, ApiError, BumpView, Code, Conversation, CreateGroup, Disclose, Disclosure, FundingDraft, GroupView,
     MessageView, OfferView, PostOffer, RuleTrade, SendMessage, TakeOffer, ToSign, TradeView,
@@ -9,6 +9,7 @@ use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::trade::Action;
 use tokio::sync::{mpsc, oneshot};
 
+use super::elsewhere::Unlooked;
 use super::{Raise, Trader};
 
 /// How many requests may wait for the trader.
@@ -22,7 +23,8 @@ pub(super) enum Request {
     Accept(AcceptBid, oneshot::Sender<Result<TradeView, ApiError>>),
     Act { trade: TradeId, action: Action, dry_run: bool, reply: oneshot::Sender<Result<TradeView, ApiError>> },
     FundingDraft(TradeId, oneshot::Sender<Result<FundingDraft, ApiError>>),
-    FundSigned { trade: TradeId, psbt: Box<Psbt>, dry_run: bool, reply: oneshot::Sender<Result<TradeView, ApiError>> },
+    CheckSigned { trade: TradeId, psbt: Box<Psbt>, reply: oneshot::Sender<Result<Unlooked, ApiError>> },
+    FundBy { trade: TradeId, tx: Box<Transaction>, dry_run: bool, reply: oneshot::Sender<Result<TradeView, ApiError>> },
     ToSign(TradeId, oneshot::Sender<Result<ToSign, ApiError>>),
     Signed { trade: TradeId, psbt: Box<Psbt>, dry_run: bool, reply: oneshot::Sender<Result<TradeView, ApiError>> },
     Bump(TradeId, Raise, oneshot::Sender<Result<BumpView, ApiError>>),
@@ -111,7 +113,10 @@ impl TraderHandle {
     /// # Errors
     /// When it does not fund the escrow as the contract says, or the escrow is not to be funded by this side now.
     pub async fn fund_signed(&self, trade: TradeId, psbt: Psbt, dry_run: bool) -> Result<TradeView, ApiError> {
-        self.ask(|reply| Request::FundSigned { trade, psbt: Box::new(psbt), dry_run, reply }).await?
+        let unlooked = self.ask(|reply| Request::CheckSigned { trade, psbt: Box::new(psbt), reply }).await??;
+        // Not by the trader's task: where blocks have to be read for it, all trades would wait.
+        let tx = Box::new(unlooked.look().await?);
+        self.ask(|reply| Request::FundBy { trade, tx, dry_run, reply }).await?
     }
 
     /// Returns what a signer elsewhere has to sign of a trade.
@@ -234,9 +239,8 @@ impl Trader {
             Request::JoinGroup(group, reply) => drop(reply.send(self.join_group(group).await)),
             Request::Groups(reply) => drop(reply.send(self.list_groups())),
             Request::FundingDraft(trade, reply) => drop(reply.send(self.funding_draft(trade).await)),
-            Request::FundSigned { trade, psbt, dry_run, reply } => {
-                drop(reply.send(self.fund_signed(trade, &psbt, dry_run).await));
-            }
+            Request::CheckSigned { trade, psbt, reply } => drop(reply.send(self.check_signed(trade, &psbt).await)),
+            Request::FundBy { trade, tx, dry_run, reply } => drop(reply.send(self.fund_by(trade, *tx, dry_run).await)),
             Request::ToSign(trade, reply) => drop(reply.send(self.what_to_sign(trade))),
             Request::Signed { trade, psbt, dry_run, reply } => {
                 drop(reply.send(self.signed(trade, &psbt, dry_run).await));

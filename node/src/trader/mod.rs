@@ -34,14 +34,14 @@ use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::mail::Envelope;
 use exchange_ledger::money::Sats;
-use exchange_ledger::trade::funding::Contribution;
 use exchange_ledger::trade::pins::{self, Known, Pin};
 use exchange_ledger::trade::{ChainFacts, Event, Local, Phase, Role, Trade, Unsigned};
 use exchange_store::StoreError;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::chain::{BlockRef, ChainBackend, Follower, WatchRequest};
+use crate::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, Follower, WatchRequest};
+use crate::clock;
 use crate::errors::ExplainResult;
 use crate::events::Events;
 use crate::keeper::{Change, Keeper};
@@ -51,13 +51,13 @@ use crate::wallet::WalletHandle;
 use bump::Hurry;
 pub use bump::Raise;
 use cases::Cases;
-use drive::Problem;
+use drive::{Problem, Trouble};
 use groups::{Jury, Membership};
 use handle::Request;
 pub use handle::TraderHandle;
 use keypath::Rounds;
 use search::Found;
-use tracker::Tracker;
+use tracker::{Plan, Tracker};
 
 /// How many trades of one identity are read at the start.
 const MAX_TRADES: usize = 100_000;
@@ -100,9 +100,8 @@ struct Active {
     told: Option<String>,
     problem: Option<Problem>,
     broadcasts: HashMap<Txid, Instant>,
-    /// Whether the chain is being asked about the other side's coins, and what it was asked last, at which tip.
-    is_looking: bool,
-    looked: Option<(Contribution, u32)>,
+    /// What the chain was asked about the other side's coins.
+    inquiry: joint::Inquiry,
     /// How many messages the user has not read.
     unread: u32,
     /// What a key that is kept elsewhere has to sign.
@@ -129,8 +128,7 @@ impl Active {
             told,
             problem: None,
             broadcasts: HashMap::new(),
-            is_looking: false,
-            looked: None,
+            inquiry: joint::Inquiry::default(),
             unread: 0,
             unsigned: None,
             signed: None,
@@ -161,6 +159,7 @@ pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationTok
         has_overlooked: false,
         lots: RandomState::new(),
         lookout: bids::Lookout::default(),
+        bids_read: 0,
         started: Instant::now(),
         compared: false,
         rounds: Rounds::default(),
@@ -185,6 +184,8 @@ struct Trader {
     lots: RandomState,
     /// When own trades are looked for that lacked an advert.
     lookout: bids::Lookout,
+    /// What time the clock showed when the bids for all own offers were read: those that had ended by it were left out.
+    bids_read: u64,
     /// When this run began.
     started: Instant,
     /// Whether deadlines may act: the ledger was compared with a peer's, or there was none for long.
@@ -238,9 +239,13 @@ impl Trader {
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
                 event = chain_event => match event {
-                    Some(event) => if self.tracker.apply(&event) {
-                        self.on_chain().await;
-                    },
+                    Some(event) => {
+                        let has_changed = self.tracker.apply(&event);
+                        self.note_search(&event);
+                        if has_changed {
+                            self.on_chain().await;
+                        }
+                    }
                     None => {
                         follower = None;
                         self.watch = None;
@@ -264,20 +269,28 @@ impl Trader {
         }
     }
 
-    /// Follows the chain from the first block in which an escrow of ours can have been funded.
+    /// Follows the chain from the first block in which an escrow of these days can have been funded, and asks for older ones
+    /// besides.
     async fn follow(&mut self) -> Option<Follower> {
+        let chain = Arc::clone(&self.tools.chain);
         let followed = async {
-            let tip = self.tools.chain.tip().await?;
-            let scripts = self.tracker.scripts(tip.height);
-            let first = scripts.iter().map(|(_, height)| *height).min();
+            let tip = chain.tip().await?;
+            let Plan { first, scripts, older } = self.tracker.plan(tip.height);
             let start = first.map_or(tip.height, |height| height.saturating_sub(1).min(tip.height));
-            let block = self.tools.chain.headers(start, 1).await?.first().map(Header::block_hash);
-            let locator = block.map(|hash| BlockRef { height: start, hash }).into_iter().collect();
-            self.tools.chain.follow(locator, scripts.into_iter().map(|(script, _)| script).collect()).await
+            // Without it the chain would be followed from its tip on, as if nothing were below.
+            let hash = chain.headers(start, 1).await?.first().map(Header::block_hash);
+            let hash = hash.ok_or_else(|| ChainError::Invalid {
+                backend: chain.name(),
+                reason: format!("there is no block at height {start}, below the tip"),
+            })?;
+            let follower = chain.follow(vec![BlockRef { height: start, hash }], scripts).await?;
+            Ok::<_, ChainError>((follower, older))
         };
         match followed.await {
-            Ok(follower) => {
-                self.watch = Some(follower.watch.clone());
+            Ok((follower, older)) => {
+                // A new follower has room for them. One that had not would be left, and the chain followed anew.
+                let is_asked = older.into_iter().all(|request| follower.watch.try_send(request).is_ok());
+                self.watch = is_asked.then(|| follower.watch.clone());
                 Some(follower)
             }
             Err(error) => {
@@ -300,6 +313,7 @@ impl Trader {
             }
             Err(error) => tracing::error!(%error, "trades cannot be read; trying again at the next change"),
         }
+        self.bids_read = clock::unix_now();
         match self.trades_in_ledger() {
             Ok(trades) => {
                 for trade in trades {
@@ -463,6 +477,31 @@ impl Trader {
         }
     }
 
+    /// Tells the user that old blocks cannot be searched for the escrow of a trade, and when that is over.
+    fn note_search(&mut self, event: &ChainEvent) {
+        match event {
+            ChainEvent::Unreadable { scripts, error } => {
+                for id in self.tracker.among(scripts) {
+                    let words = format!("old blocks, which may show its coins, cannot be read: {error}");
+                    self.note_problem(id, Trouble::Search, words);
+                }
+            }
+            ChainEvent::Searched { .. } | ChainEvent::Shown { .. } | ChainEvent::Synced { .. } => {
+                let is_searched = |id: &TradeId| self.tracker.is_searched(id);
+                for id in self.trades.keys().copied().filter(is_searched).collect::<Vec<_>>() {
+                    self.end_problem(id, |with| with == Trouble::Search);
+                }
+            }
+            ChainEvent::Connected { .. }
+            | ChainEvent::Disconnected { .. }
+            | ChainEvent::Found { .. }
+            | ChainEvent::MempoolSeen { .. }
+            | ChainEvent::Evicted { .. }
+            // The tracker keeps who refuses, and a trade is shown with it.
+            | ChainEvent::Withheld { .. } => {}
+        }
+    }
+
     async fn on_chain(&mut self) {
         let ids: Vec<TradeId> = self.trades.keys().copied().collect();
         for id in ids {
@@ -494,6 +533,7 @@ impl Trader {
     /// advert.
     async fn on_retry(&mut self) {
         self.take_up_undriven().await;
+        self.take_up_after_clock().await;
         if self.has_overlooked && self.has_room() {
             self.has_overlooked = false;
             for id in self.open_bids() {

@@ -4,7 +4,7 @@ use exchange_api::{AcceptBid, ApiError, ArbiterView, Code, OfferView, PostOffer,
 use exchange_ledger::body::{Body, MAX_ARBITERS, MAX_METHODS, MAX_OFFER_LIFE_S, Offer, Revoke, Take, Terms};
 use exchange_ledger::book::{HEARTBEAT_INTERVAL_S, STAKED_LIVE_OFFERS};
 use exchange_ledger::ids::{RecordId, TradeId};
-use exchange_ledger::ledger::OfferStanding;
+use exchange_ledger::ledger::{MAX_CLOCK_SKEW_S, OfferStanding};
 use exchange_ledger::mail::MAX_DETAILS_LEN;
 use exchange_ledger::record::Record;
 use exchange_ledger::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_REFUND_DELAY, DEFAULT_SECOND_DELAY};
@@ -241,15 +241,21 @@ impl Trader {
     /// Says that this identity is still there, while it has open offers and nothing else was heard of it lately.
     pub(super) async fn heartbeat(&mut self) {
         let (me, now) = (self.tools.identity.author(), clock::unix_now());
-        let due = {
-            let book = self.tools.keeper.book();
-            // Who has no open offers is not in the book.
-            book.last_seen(&me).is_some_and(|last_seen| last_seen.saturating_add(HEARTBEAT_INTERVAL_S) <= now)
-        };
+        // Who has no open offers is not in the book.
+        let last_seen = self.tools.keeper.book().last_seen(&me);
+        let head = self.tools.private.own_head(&me).ok().flatten().map(|head| head.time);
+        let due = last_seen.is_some_and(|last_seen| is_silent(last_seen, head, now));
         if due && let Err(error) = self.tools.keeper.publish(self.tools.identity.clone(), Body::Heartbeat).await {
             tracing::warn!(%error, "the heartbeat could not be published; trying again");
         }
     }
+}
+
+/// Tells whether nothing was heard for long of somebody whose last record that counts in the book, and the last of the log that he
+/// goes on with, have these times. One that a clock that was ahead has dated was dropped by all others: nobody heard it.
+fn is_silent(last_seen: u64, head: Option<u64>, now: u64) -> bool {
+    let heard = if last_seen > now.saturating_add(MAX_CLOCK_SKEW_S) { head } else { Some(last_seen) };
+    heard.is_some_and(|heard| heard.saturating_add(HEARTBEAT_INTERVAL_S) <= now)
 }
 
 /// Payment details, and the salt of their commitment, if it was chosen.
@@ -293,4 +299,27 @@ pub(super) fn no_details() -> ApiError {
     let hint = "write them into a file, e.g. your name and account, and add --details-file FILE; only the other party gets \
                 them";
     ApiError::new(Code::InvalidArgument, message, hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_heard_of_by_a_clock_that_was_ahead_says_that_he_is_there() {
+        let now = 1_800_000_000;
+        let ahead = now + 5 * 24 * 3600;
+        let long_ago = now - HEARTBEAT_INTERVAL_S;
+        for (last_seen, head, silent) in [
+            (long_ago, Some(long_ago), true),
+            (long_ago + 1, Some(long_ago + 1), false),
+            (now + MAX_CLOCK_SKEW_S, Some(long_ago), false), // others have taken it
+            (ahead, Some(long_ago), true),
+            (ahead, Some(now), false), // a new log's: nobody is told every five seconds
+            (ahead, Some(ahead), false),
+            (ahead, None, false),
+        ] {
+            assert_eq!(is_silent(last_seen, head, now), silent, "{last_seen} {head:?}");
+        }
+    }
 }

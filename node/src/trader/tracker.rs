@@ -1,7 +1,7 @@
 //! What the chain shows of each escrow, gathered from the events of one follower.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
@@ -11,7 +11,7 @@ use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Stray, Vault};
 use exchange_ledger::wire::Outpoint;
 
-use crate::chain::ChainEvent;
+use crate::chain::{ChainEvent, WatchRequest};
 
 /// How many fundings of one escrow that blocks hold are kept: the first, which are the same for everybody. To fill this,
 /// somebody must pay the exact amount that often. So many of those that wait are kept, too.
@@ -37,6 +37,10 @@ const MIN_STRAY: u64 = 10_000;
 /// extensions, and one between the agreement and the funding. What is older the seller has long taken back.
 const LIVES: u32 = 5;
 
+/// How many blocks below the tip the chain is followed from: a week. What lies lower is searched for besides, so that a trade of
+/// long ago keeps nobody from knowing where those of today stand.
+const FOLLOWED: u32 = 1_008;
+
 /// How many blocks of the past are searched for cases for each block that comes: a month's once in three hours at most,
 /// and ten months', which are all that strangers can ask for, once in 28.
 const SEARCHED_PER_BLOCK: u32 = 256;
@@ -57,8 +61,7 @@ pub struct Tracker {
 #[derive(Debug)]
 struct Watched {
     escrow: Escrow,
-    /// Whether it is somebody else's, whom its maker may have told any height.
-    is_case: bool,
+    stated: Stated,
     search: Search,
     scripts: Vec<ScriptBuf>,
     txs: HashMap<Txid, Seen>,
@@ -72,6 +75,31 @@ struct Lying {
     stray: Stray,
     /// The height of the block that spends it.
     spent_at: Option<u32>,
+}
+
+/// Who stated the height of a contract, which may be any. From there on an escrow is looked for, but no lower than it can lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stated {
+    /// This node, which accepted the bid.
+    Here,
+    /// The maker who accepted a bid of this node.
+    ByMaker {
+        /// The lowest height of a block that came after the bid. Its escrow has a key that nobody knew before.
+        lowest: u32,
+    },
+    /// A stranger, in a trade of others.
+    ByStranger,
+}
+
+/// How the chain is followed anew.
+#[derive(Debug)]
+pub struct Plan {
+    /// The first height that is followed; `None` if none has to be.
+    pub first: Option<u32>,
+    /// What is watched from there on.
+    pub scripts: Vec<ScriptBuf>,
+    /// What is to be asked for besides. Those together lie about as deep, and in all the blocks of the past are read twice.
+    pub older: Vec<WatchRequest>,
 }
 
 /// A transaction of an escrow.
@@ -119,30 +147,38 @@ impl Status {
 }
 
 impl Tracker {
-    /// Starts to watch an escrow; returns the height from which on the past is to be searched for it, if it was new. Whoever
-    /// accepted the bid could have paid in before anybody else knew the escrow: so only what was accepted here, just now, has
-    /// no past.
-    pub fn watch(&mut self, escrow: &Escrow, is_accepted_here: bool) -> Option<u32> {
-        let contract = escrow.contract();
-        let has_no_past = is_accepted_here && self.synced && contract.height >= self.tip;
-        let (search, from) =
-            if has_no_past { (Search::Done, contract.height) } else { (Search::Asked, contract.funded_from()) };
-        self.add(escrow, false, search).then_some(from)
+    /// Tells whether the escrow of a trade is under watch.
+    pub fn watches(&self, trade: &TradeId) -> bool {
+        self.escrows.contains_key(trade)
+    }
+
+    /// Starts to watch the escrow of an own trade; returns the height from which on the past is to be searched for it, if it was
+    /// new. Whoever accepted the bid could have paid in before anybody else knew the escrow: so only what was accepted here, just
+    /// now, has no past.
+    pub fn watch(&mut self, escrow: &Escrow, stated: Stated) -> Option<u32> {
+        let height = escrow.contract().height;
+        let has_no_past = stated == Stated::Here && self.synced && height >= self.tip;
+        let search = if has_no_past { Search::Done } else { Search::Asked };
+        let first = self.add(escrow, stated, search)?;
+        Some(if has_no_past { height } else { first })
     }
 
     /// Starts to watch the escrow of a case, once it is its turn (see [`Self::due`]); tells whether it was new.
     pub fn watch_case(&mut self, escrow: &Escrow) -> bool {
-        self.add(escrow, true, Search::Waits)
+        self.add(escrow, Stated::ByStranger, Search::Waits).is_some()
     }
 
-    fn add(&mut self, escrow: &Escrow, is_case: bool, search: Search) -> bool {
-        let mut is_new = false;
-        self.escrows.entry(escrow.contract().trade).or_insert_with(|| {
-            is_new = true;
-            let (scripts, txs, lying) = (escrow.scripts(), HashMap::new(), Vec::new());
-            Watched { escrow: escrow.clone(), is_case, search, scripts, txs, lying }
-        });
-        is_new
+    /// Adds an escrow; returns the first height at which it is looked for, if it was new.
+    fn add(&mut self, escrow: &Escrow, stated: Stated, search: Search) -> Option<u32> {
+        let trade = escrow.contract().trade;
+        if self.watches(&trade) {
+            return None;
+        }
+        let (scripts, txs, lying) = (escrow.scripts(), HashMap::new(), Vec::new());
+        let watched = Watched { escrow: escrow.clone(), stated, search, scripts, txs, lying };
+        let first = watched.first(self.tip);
+        self.escrows.insert(trade, watched);
+        Some(first)
     }
 
     /// Stops to look at an escrow.
@@ -168,16 +204,7 @@ impl Tracker {
         Some((scripts, from))
     }
 
-    /// Returns the scripts under watch with the first height at which each can appear, or is looked for at this tip.
-    pub fn scripts(&self, tip: u32) -> Vec<(ScriptBuf, u32)> {
-        let of = |watched: &Watched| {
-            let height = watched.first(tip);
-            watched.scripts.iter().map(|script| (script.clone(), height)).collect::<Vec<_>>()
-        };
-        self.escrows.values().flat_map(of).collect()
-    }
-
-    /// Forgets what it saw: the chain is followed anew, from below all escrows that are watched now.
+    /// Forgets what it saw: the chain is followed anew.
     pub fn restart(&mut self) {
         self.synced = false;
         self.withheld.clear();
@@ -186,6 +213,30 @@ impl Tracker {
             watched.lying.clear();
             watched.search = Search::ByFollowing;
         }
+    }
+
+    /// Returns how the chain is followed anew up to this tip, so that everything is found that is watched now.
+    pub fn plan(&mut self, tip: u32) -> Plan {
+        let (mut first, mut scripts) = (None, Vec::new());
+        let mut older: BTreeMap<u32, WatchRequest> = BTreeMap::new();
+        for watched in self.escrows.values_mut() {
+            let from_height = watched.first(tip);
+            match (tip.saturating_sub(from_height) / FOLLOWED).checked_ilog2() {
+                None => {
+                    watched.search = Search::ByFollowing;
+                    first = Some(first.map_or(from_height, |first: u32| first.min(from_height)));
+                    scripts.extend(watched.scripts.iter().cloned());
+                }
+                Some(octave) => {
+                    watched.search = Search::Asked;
+                    let none = || WatchRequest { scripts: Vec::new(), from_height };
+                    let request = older.entry(octave).or_insert_with(none);
+                    request.from_height = request.from_height.min(from_height);
+                    request.scripts.extend(watched.scripts.iter().cloned());
+                }
+            }
+        }
+        Plan { first, scripts, older: older.into_values().collect() }
     }
 
     /// Takes in an event. Tells whether anything changed that a trade could notice.
@@ -218,13 +269,15 @@ impl Tracker {
                 true
             }
             ChainEvent::Searched { scripts } => {
-                let answered = self
-                    .escrows
-                    .values_mut()
-                    .filter(|watched| watched.scripts.iter().all(|script| scripts.contains(script)));
-                answered.for_each(|watched| watched.search = Search::Done);
+                for trade in self.among(scripts) {
+                    if let Some(watched) = self.escrows.get_mut(&trade) {
+                        watched.search = Search::Done;
+                    }
+                }
                 true
             }
+            // What is not searched is not known, as before.
+            ChainEvent::Unreadable { .. } => false,
             ChainEvent::Withheld { script, reason } => {
                 self.withheld.insert(script.clone(), reason.clone());
                 true
@@ -246,6 +299,13 @@ impl Tracker {
                 changed
             }
         }
+    }
+
+    /// Returns the trades whose scripts are all among these.
+    pub fn among(&self, scripts: &[ScriptBuf]) -> Vec<TradeId> {
+        let scripts: HashSet<&ScriptBuf> = scripts.iter().collect();
+        let is_among = |watched: &Watched| watched.scripts.iter().all(|script| scripts.contains(script));
+        self.escrows.iter().filter(|(_, watched)| is_among(watched)).map(|(trade, _)| *trade).collect()
     }
 
     fn see(&mut self, tx: &Transaction, status: Status) {
@@ -293,8 +353,12 @@ impl Watched {
     /// Returns the height from which on its funding is looked for.
     fn first(&self, tip: u32) -> u32 {
         let contract = self.escrow.contract();
-        let oldest = tip.saturating_sub(LIVES.saturating_mul(contract.refund_delay.into()));
-        if self.is_case { contract.funded_from().max(oldest) } else { contract.funded_from() }
+        let lowest = match self.stated {
+            Stated::Here => 0,
+            Stated::ByMaker { lowest } => lowest,
+            Stated::ByStranger => tip.saturating_sub(LIVES.saturating_mul(contract.refund_delay.into())),
+        };
+        contract.funded_from().max(lowest)
     }
 
     /// Takes back what a block said that left the chain.
@@ -340,7 +404,7 @@ impl Watched {
                 lying.spent_at = Some(height);
             }
         }
-        if self.is_case || height < self.escrow.contract().funded_from() {
+        if self.stated == Stated::ByStranger || height < self.escrow.contract().funded_from() {
             return;
         }
         for (vout, output) in (0..).zip(&tx.output) {

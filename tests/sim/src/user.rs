@@ -153,10 +153,7 @@ impl Node {
             }
             // Who names the coins alone has to do it where he agreed.
             let names_alone = trade.role() == Role::Seller && trade.bid().buyer_bond == Sats::ZERO;
-            if action == Action::Fund
-                && self.honest
-                && names_alone
-                && !self.goes_on_in(trade.bid().home_logs(), shared)
+            if action == Action::Fund && self.honest && names_alone && !self.goes_on_in(trade.bid().home_logs(), shared)
             {
                 continue;
             }

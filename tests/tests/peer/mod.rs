@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bitcoin::block::Header;
 use bitcoin::consensus::{deserialize, serialize};
@@ -18,6 +19,8 @@ use crate::mining::{LOOK_AGAIN, PATIENCE};
 
 /// Magic, command, length and checksum before each message (BIP-324 is not spoken here).
 const ENVELOPE: usize = 24;
+/// How long each message takes that comes late: a thousand of them less than clients wait for so many filters.
+const LATE: Duration = Duration::from_millis(10);
 
 /// What is said instead of the truth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub enum Lie {
     /// The first answer about filter headers when the second is due, and the second not at all, as a node does whose index
     /// of filters lags behind its chain.
     LaggingIndex,
+    /// The truth, but filters one by one, slowly.
+    LateFilters,
 }
 
 /// A node that lies.
@@ -134,6 +139,11 @@ async fn pass_on(
                 told.fetch_add(1, Ordering::SeqCst);
                 continue;
             }
+            Ok((_, Said::Late)) => {
+                told.fetch_add(1, Ordering::SeqCst);
+                sleep(LATE).await;
+                message
+            }
         };
         to_client.write_all(&said).await?;
     }
@@ -143,6 +153,7 @@ enum Said {
     Truth,
     Instead(NetworkMessage),
     Nothing,
+    Late,
 }
 
 /// Puts a lie into a message.
@@ -182,6 +193,7 @@ fn twist(message: &NetworkMessage, lie: Lie, held: &mut Option<NetworkMessage>) 
                 return Said::Nothing;
             }
         },
+        (Lie::LateFilters, NetworkMessage::CFilter(_)) => return Said::Late,
         _ => return Said::Truth,
     }
     Said::Instead(message)

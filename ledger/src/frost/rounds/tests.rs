@@ -2,12 +2,16 @@
 
 use std::collections::VecDeque;
 
+use super::own::MAX_RENEWALS;
 use super::*;
 use crate::body::{Side, Vaults};
 use crate::money::Sats;
 use crate::record::Record;
 use crate::testing::{Author, SampleGroup, SampleTrade, admit_all, ledger};
 use crate::trade::{Role, Verdict};
+
+/// Who tells whom what.
+type Letter = (Place, Place, Round);
 
 /// The members of a group of two of three over a case of theirs, and what is under way between them.
 struct Case {
@@ -16,7 +20,7 @@ struct Case {
     vaults: Vaults,
     /// `None` is away.
     members: Vec<Option<Rounds>>,
-    mail: VecDeque<(Place, Place, Round)>,
+    mail: VecDeque<Letter>,
     done: Vec<(Place, Body)>,
     blamed: Vec<(Place, Place)>,
     bound: Vec<Place>,
@@ -78,8 +82,18 @@ impl Case {
     }
 
     fn deliver(&mut self) {
+        self.deliver_but(|_| None);
+    }
+
+    /// Delivers everything, but what a thief takes: in its place goes what he makes of it.
+    fn deliver_but(&mut self, mut thief: impl FnMut(&Letter) -> Option<Vec<Letter>>) {
         for _ in 0..1000 {
-            let Some((from, to, round)) = self.mail.pop_front() else { return };
+            let Some(letter) = self.mail.pop_front() else { return };
+            if let Some(instead) = thief(&letter) {
+                self.mail.extend(instead);
+                continue;
+            }
+            let (from, to, round) = letter;
             // What is sent survives its bytes.
             let bytes = borsh::to_vec(&round).unwrap();
             let round: Round = borsh::from_slice(&bytes).unwrap();
@@ -320,6 +334,65 @@ fn who_pay_otherwise_meet_at_what_both_bear() {
     }
 }
 
+/// Two bear each what the other would pay, and a third asks each for as much, or as little, as the other does not bear.
+#[test]
+fn a_thief_leads_nobody_away_for_long_from_what_others_bear() {
+    let mut case = Case::new(2, 3);
+    let (decision, escrow) = (case.rule(Verdict::Buyer), case.trade.escrow());
+    let asked = |feerate| decision.asked(&escrow, Seat::First, feerate).unwrap();
+    let honest = [(2, 8, 2..=42, 1), (3, 12, 3..=58, 100)];
+    for (place, feerate, borne, of_thief) in honest.clone() {
+        let decided = case.with(place, |it, _| it.decide(decision, feerate, borne, &mut || [1; 32]));
+        assert!(decided.unwrap().is_ok());
+        let heard = case.with(place, |it, _| it.hear(1, Round::Ask(asked(of_thief)), &mut || [1; 32]));
+        assert_eq!(heard, Some(Vec::new()), "he does not bear it");
+    }
+    case.members[0] = None;
+    for feerates in [[2, 58], [8, 12]] {
+        assert!(case.done.is_empty());
+        for ((place, feerate, ..), nearest) in honest.clone().into_iter().zip(feerates) {
+            let outs = case.with(place, |it, _| it.again(feerate)).unwrap();
+            assert!(outs.contains(&Out::Send(5 - place, Round::Ask(asked(nearest)))), "{outs:?}");
+            case.take(place, outs);
+        }
+        case.deliver();
+    }
+    assert!(!case.done.is_empty());
+}
+
+/// Else who asks first could choose for each what the others do not bear.
+#[test]
+fn who_has_answered_another_asks_at_the_fee_that_he_would_pay_himself() {
+    let mut case = Case::new(2, 3);
+    let decision = case.rule(Verdict::Buyer);
+    case.decide(3, decision, 90);
+    case.deliver();
+    case.decide(1, decision, 3);
+    let answers: Vec<Letter> = case.mail.drain(..).collect();
+    assert!(matches!(&answers[..], [(1, 3, Round::Commit { .. })]), "{answers:?}");
+    let asked = decision.asked(&case.trade.escrow(), Seat::First, 3).unwrap();
+    assert_eq!(case.with(1, |it, _| it.again(3)).unwrap(), [2, 3].map(|to| Out::Send(to, Round::Ask(asked))));
+}
+
+#[test]
+fn who_asks_first_and_signs_nothing_costs_one_ask() {
+    let mut case = Case::new(2, 3);
+    let decision = case.rule(Verdict::Buyer);
+    case.decide(1, decision, 3);
+    case.deliver();
+    case.members[0] = None;
+    case.decide(2, decision, 3);
+    case.deliver();
+    let outs = case.with(2, |it, _| it.again(3)).unwrap();
+    case.take(2, outs);
+    case.deliver();
+    assert!(case.done.is_empty());
+    // The last one answers both.
+    case.decide(3, decision, 3);
+    case.deliver();
+    assert_eq!(case.trade.escrow().check_ruling(Seat::First, case.ruling()), Ok(()));
+}
+
 /// What blocks cost beyond that nobody asks the others for, and so all who decide alike ask for the same.
 #[test]
 fn members_ask_for_no_more_than_100_sat_vb() {
@@ -488,6 +561,207 @@ fn who_brings_other_nonces_for_ever_is_waited_for_no_more() {
     assert_eq!(case.trade.escrow().check_ruling(Seat::First, case.ruling()), Ok(()));
 }
 
+/// What somebody does who wants nobody to sign. He has decided alike, and gives nonces to whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Thief {
+    /// He gives no shares.
+    Silent,
+    /// He gives shares that are none, or none, or good ones, as they come.
+    Random,
+    /// He has other nonces whenever he is named.
+    Forgetful,
+    /// He gives the same nonces again and again.
+    Replaying,
+}
+
+const THIEVES: [Thief; 4] = [Thief::Silent, Thief::Random, Thief::Forgetful, Thief::Replaying];
+
+/// Watches what goes through a group with thieves in it, and plays their part.
+struct Watch {
+    thieves: BTreeMap<Place, Thief>,
+    /// What each of them gives, one after the other.
+    stock: BTreeMap<Place, Vec<Commitments>>,
+    /// Who signs by which nonces, in each session.
+    sessions: BTreeMap<[u8; 32], Vec<Signer>>,
+    /// Every pair of nonces of an honest member that signed.
+    used: Vec<Commitments>,
+    /// How many letters each member was sent by the first.
+    letters: BTreeMap<Place, usize>,
+}
+
+impl Watch {
+    fn new(case: &Case, thieves: BTreeMap<Place, Thief>) -> Self {
+        let stock = |place: &Place| {
+            let share = case.rounds(*place).share;
+            let draw = |number| share.commit(&[number; 32]).unwrap().commitments();
+            let nonces: Vec<Commitments> = (1..=100).map(draw).collect();
+            (*place, nonces)
+        };
+        let stock = thieves.keys().map(stock).collect();
+        Self { thieves, stock, sessions: BTreeMap::new(), used: Vec::new(), letters: BTreeMap::new() }
+    }
+
+    fn use_once(&mut self, place: Place, session: [u8; 32]) {
+        let signer = self.sessions[&session].iter().find(|signer| signer.place == place).unwrap();
+        for nonces in signer.commitments.iter() {
+            assert!(!self.used.contains(nonces), "member {place} signs twice by the same nonces");
+            self.used.push(*nonces);
+        }
+    }
+
+    fn see(&mut self, letter: &Letter) -> Option<Vec<Letter>> {
+        let (from, to, round) = letter;
+        if *from == 1 {
+            *self.letters.entry(*to).or_default() += 1;
+        }
+        match round {
+            Round::Sign { asked, signers } => {
+                let session = session_hash(asked, signers);
+                if self.sessions.insert(session, signers.to_vec()).is_none() {
+                    self.use_once(*from, session); // who names a session signs first
+                }
+                let given = match *self.thieves.get(to)? {
+                    Thief::Silent | Thief::Random => return None,
+                    Thief::Forgetful => vec![self.stock.get_mut(to)?.remove(0)],
+                    Thief::Replaying => self.stock[to][..2].to_vec(),
+                };
+                let commit = |nonces| {
+                    let commitments = List::new(vec![nonces]).unwrap();
+                    (*to, *from, Round::Commit { asked: *asked, commitments })
+                };
+                Some(given.into_iter().map(commit).collect())
+            }
+            Round::Shares { session, shares } => match self.thieves.get(from).copied() {
+                None => {
+                    self.use_once(*from, *session);
+                    None
+                }
+                Some(Thief::Silent) => Some(Vec::new()),
+                Some(Thief::Random) if shares[0] == SignatureShare([3; 32]) => None,
+                Some(Thief::Random) => match session[0] % 3 {
+                    0 => None,
+                    1 => Some(Vec::new()),
+                    _ => {
+                        let shares = List::new(vec![SignatureShare([3; 32])]).unwrap();
+                        Some(vec![(*from, *to, Round::Shares { session: *session, shares })])
+                    }
+                },
+                Some(Thief::Forgetful | Thief::Replaying) => None,
+            },
+            Round::Ask(_) | Round::Commit { .. } | Round::Show { .. } => None,
+        }
+    }
+}
+
+/// As many thieves as there may be, whatever they do and whether they are first or not, cost no second ask.
+#[test]
+fn thieves_in_a_group_do_not_keep_the_others_from_ruling() {
+    for (threshold, count, places) in [
+        (2, 3, vec![2]),
+        (3, 4, vec![3]),
+        (3, 5, vec![2, 3]),
+        (3, 5, vec![2, 4]),
+        (3, 5, vec![4, 5]),
+        (5, 8, vec![2, 5, 8]),
+    ] {
+        let mut case = Case::new(threshold, count);
+        let decision = case.rule(Verdict::Buyer);
+        let runs = (0..4).flat_map(|first| [0, 1].map(|step| (first, step)));
+        for ((first, step), are_first) in runs.flat_map(|run| [(run, true), (run, false)]) {
+            let kinds = (0..places.len()).map(|at| THIEVES[(first + at * step) % 4]);
+            let thieves: BTreeMap<Place, Thief> = places.iter().copied().zip(kinds).collect();
+            let told = format!("{threshold} of {count}, {thieves:?}, {are_first}");
+            (1..=count).for_each(|place| case.start(place));
+            (case.done, case.blamed) = (Vec::new(), Vec::new());
+            (2..=count).for_each(|place| case.decide(place, decision, 3));
+            case.mail.clear();
+            case.decide(1, decision, 3);
+            if are_first {
+                case.mail.make_contiguous().sort_by_key(|(_, to, _)| !places.contains(to));
+            }
+            let mut watch = Watch::new(&case, thieves);
+            case.deliver_but(|letter| watch.see(letter));
+            assert_eq!(case.done.len(), 1, "{told}");
+            assert_eq!(case.trade.escrow().check_ruling(Seat::First, case.ruling()), Ok(()), "{told}");
+            let is_liar = |(by, who): &(Place, Place)| *by == 1 && watch.thieves.get(who) == Some(&Thief::Random);
+            assert!(case.blamed.iter().all(is_liar), "{told}: {:?}", case.blamed);
+            // An ask, and for each session that came to nothing, or was under way, a place in it and another ask.
+            let sessions = usize::from(count) + places.len() * usize::from(MAX_RENEWALS + 1);
+            assert!(watch.letters.values().all(|letters| *letters <= 1 + 2 * sessions), "{told}: {:?}", watch.letters);
+        }
+    }
+}
+
+/// And no more messages are kept of anybody than it takes to ask sixteen times.
+#[test]
+fn who_brings_other_nonces_at_each_ask_is_passed_over_until_who_asks_decides_once_more() {
+    let mut case = Case::new(2, 3);
+    case.members[2] = None;
+    let decision = case.rule(Verdict::Buyer);
+    case.decide(2, decision, 3);
+    case.mail.clear();
+    case.decide(1, decision, 3);
+    let mut watch = Watch::new(&case, BTreeMap::from([(2, Thief::Forgetful)]));
+    case.deliver_but(|letter| watch.see(letter));
+    for _ in 0..16 {
+        let outs = case.with(1, |it, _| it.again(3)).unwrap();
+        case.take(1, outs);
+        case.deliver_but(|letter| watch.see(letter));
+    }
+    assert_eq!(watch.sessions.len(), usize::from(MAX_RENEWALS + 1));
+    assert!(case.done.is_empty() && case.blamed.is_empty(), "to lose nonces is nobody's fault");
+    case.decide(1, decision, 3);
+    case.deliver();
+    assert_eq!(case.trade.escrow().check_ruling(Seat::First, case.ruling()), Ok(()));
+}
+
+#[test]
+fn what_was_lost_is_sent_again_with_the_next_ask() {
+    let mut case = Case::new(2, 2);
+    let decision = case.rule(Verdict::Buyer);
+    case.decide(1, decision, 3);
+    case.deliver();
+    case.decide(2, decision, 3);
+    case.deliver_but(|(.., round)| matches!(round, Round::Sign { .. }).then(Vec::new));
+    assert!(case.done.is_empty());
+    let outs = case.with(1, |it, _| it.again(3)).unwrap();
+    case.take(1, outs);
+    case.deliver();
+    assert_eq!(case.trade.escrow().check_ruling(Seat::First, case.ruling()), Ok(()));
+}
+
+/// He sleeps, and what was asked for and signed meanwhile comes all at once.
+#[test]
+fn who_wakes_up_after_many_asks_signs_once() {
+    for is_started_anew in [false, true] {
+        let mut case = Case::new(2, 2);
+        let decision = case.rule(Verdict::Buyer);
+        case.decide(1, decision, 3);
+        case.deliver();
+        case.decide(2, decision, 3);
+        let mut kept = Vec::new();
+        for _ in 0..9 {
+            case.deliver_but(|letter| {
+                let (_, to, _) = letter;
+                (*to == 2).then(|| {
+                    kept.push(letter.clone());
+                    Vec::new()
+                })
+            });
+            let outs = case.with(1, |it, _| it.again(3)).unwrap();
+            case.take(1, outs);
+        }
+        if is_started_anew {
+            case.start(2);
+            case.with(2, |it, _| it.restore(decision, Vec::new(), 1..=100));
+        }
+        case.mail = kept.into();
+        case.deliver();
+        assert_eq!(case.trade.escrow().check_ruling(Seat::First, case.ruling()), Ok(()), "{is_started_anew}");
+        assert_eq!(case.blamed, []);
+    }
+}
+
 /// What others send cannot make a member sign twice by the same nonces, or something else.
 #[test]
 fn hostile_rounds_change_nothing() {
@@ -501,6 +775,9 @@ fn hostile_rounds_change_nothing() {
     let outs = case.with(2, |it, entropy| it.hear(1, Round::Ask(asked), &mut || entropy())).unwrap();
     let [Out::Send(1, Round::Commit { commitments: given, .. })] = &outs[..] else { panic!("{outs:?}") };
     let given = given.clone();
+    // Whoever asks again gets the same nonces, as long as they have not signed.
+    let again = case.with(2, |it, entropy| it.hear(1, Round::Ask(asked), &mut || entropy())).unwrap();
+    assert_eq!(again, outs);
     let mut first = case.rounds(1);
     let other = first.share.commit(&[8; 32]).unwrap().commitments();
     let signer =

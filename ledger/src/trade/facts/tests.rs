@@ -204,6 +204,21 @@ fn a_name_in_the_log_of_the_agreement_is_moved_by_nothing_that_is_written_later(
 }
 
 #[test]
+fn a_half_is_of_the_trade_that_its_record_names() {
+    let mut case = Case::new();
+    let (payout, refund) = (case.half(1, Role::Buyer), case.half(1, Role::Seller));
+    let (bid, elsewhere) = (case.trade.bid(), TradeId([9; 32]));
+    for (trade, is_of_it) in [(bid.trade, true), (elsewhere, false)] {
+        let release = Body::Release(Release { trade, payout: payout.clone() });
+        let cancel = Body::Cancel(Cancel { trade, refund: Some(refund.clone()) });
+        let release = case.trade.author(Role::Seller).write(&release);
+        let cancel = case.trade.author(Role::Buyer).write(&cancel);
+        assert_eq!(half_in(&release, &bid), is_of_it.then(|| (Role::Buyer, payout.clone())));
+        assert_eq!(half_in(&cancel, &bid), is_of_it.then(|| (Role::Seller, refund.clone())));
+    }
+}
+
+#[test]
 fn nobody_hides_what_others_sign_for_behind_what_he_makes_up() {
     let mut case = Case::new();
     let trade = case.trade.clone();

@@ -99,6 +99,8 @@ pub enum NotCompared {
     TooMuch,
     /// The chain had no good answer.
     Failed,
+    /// A party says that it is over, and nobody names or signs for an output that funded it: one may have been taken back alone.
+    Unnamed,
 }
 
 /// What went into an escrow, or many, and where it went: `funded` is the sum of the others.

@@ -6,19 +6,20 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bip157::chain::ChainState;
-use bip157::{Builder, Client, Event, HashCheckpoint, Info, Package, Requester, TrustedPeer};
+use bip157::{Builder, Client, Event, HashCheckpoint, Info, NodeError, Package, Requester, TrustedPeer};
 use bitcoin::constants::genesis_block;
 use bitcoin::{Block, BlockHash, Network, OutPoint, ScriptBuf, Transaction, Txid};
 use exchange_ledger::audit::bundle::anchors;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::coins::Coins;
 use super::filters::Filters;
 use super::pool::Pool;
 use super::{CbfConfig, NAME};
 use crate::chain::headers::{Headers, Left, start_of};
-use crate::chain::vain::{Searched, Sought, Vain};
 use crate::chain::witnesses::has_its_witnesses;
 use crate::chain::{BlockRef, ChainError};
 
@@ -39,6 +40,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 const RESTART_PAUSE: Duration = Duration::from_secs(2);
 /// Peers that have to agree on what a filter is, where anybody may be one.
 const PUBLIC_PEERS: u8 = 3;
+/// How many read old blocks at a time for outputs that others name.
+const MAX_TURNS: usize = 2;
 /// How many transactions are remembered for which nobody asked. The oldest is forgotten first, and offered as if it were new.
 const MAX_UNASKED: usize = 1_000;
 /// How many blocks may be looked at late: a day of them.
@@ -57,6 +60,9 @@ pub(super) struct Light {
     pub heard: watch::Sender<u64>,
     /// Tells that peers owe an answer for too long.
     pub stuck: Notify,
+    /// What was read of outputs, and who may read for them.
+    pub coins: Coins,
+    pub turns: Arc<Semaphore>,
 }
 
 /// What was learnt.
@@ -79,8 +85,6 @@ pub(super) struct State {
     unasked: VecDeque<Txid>,
     /// What is being offered while somebody waits for its echo.
     pub offered: HashSet<Txid>,
-    /// What blocks were searched for in vain.
-    pub vain: Vain,
     /// What peers are asked to tell of. Bounded by what followers may watch.
     scripts: HashSet<ScriptBuf>,
 }
@@ -92,12 +96,6 @@ impl State {
             self.unasked.push_back(txid);
         }
         self.unasked.drain(..self.unasked.len().saturating_sub(MAX_UNASKED));
-    }
-
-    /// Returns the blocks of the shown chain that were searched for an output in vain, if those from a height on are among them.
-    pub fn searched_before(&self, sought: &Sought, from_height: u32) -> Option<Searched> {
-        let is_there = |searched: &Searched| self.shown.hash_at(searched.to.height) == Some(searched.to.hash);
-        self.vain.searched(sought, from_height).filter(is_there)
     }
 
     /// Tells whether a transaction was offered and nobody asked for it.
@@ -120,7 +118,6 @@ impl Light {
             unread: Vec::new(),
             unasked: VecDeque::new(),
             offered: HashSet::new(),
-            vain: Vain::default(),
             scripts: HashSet::new(),
         };
         Self {
@@ -130,11 +127,24 @@ impl Light {
             connections: watch::Sender::new(0),
             heard: watch::Sender::new(0),
             stuck: Notify::new(),
+            coins: Coins::default(),
+            turns: Arc::new(Semaphore::new(MAX_TURNS)),
         }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while it holds the state")
+    }
+
+    /// Returns the best block that is shown.
+    pub fn best(&self) -> Result<BlockRef, ChainError> {
+        let state = self.state();
+        if state.synced { Ok(state.shown.tip()) } else { Err(self.unreachable("its chain is still being read")) }
+    }
+
+    /// Returns the hash at a height of the shown chain.
+    pub fn hash_at(&self, height: u32) -> Option<BlockHash> {
+        self.state().shown.hash_at(height)
     }
 
     /// Returns how the client is asked.
@@ -203,31 +213,24 @@ impl Light {
     /// Runs the client until `stop`, again and again.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let (node, client) = self.builder().build();
-            let stop_client = client.requester.clone();
-            let mut running = tokio::spawn(node.run());
+            let (node, client) = self.builder(start_of(self.config.network)).headers_only_sync().build();
+            let requester = client.requester.clone();
+            let running = tokio::spawn(node.run());
             tokio::select! {
                 () = self.hear(client) => {}
                 () = stop.cancelled() => {}
             }
             self.state().requester = None;
-            // It may have stopped by itself.
-            stop_client.shutdown().ok();
-            match timeout(STOP_PATIENCE, &mut running).await {
-                Ok(Ok(Err(error))) => tracing::debug!(%error, "the light client stopped"),
-                Ok(Ok(Ok(())) | Err(_)) => {}
-                // Whoever is held up hears nothing of it.
-                Err(_) => running.abort(),
-            }
+            end(&requester, running).await;
             tokio::select! { () = sleep(RESTART_PAUSE) => {} () = stop.cancelled() => {} }
         }
     }
 
-    fn builder(&self) -> Builder {
+    /// Returns how a client is built that follows the chain from above a block.
+    pub fn builder(&self, from: BlockRef) -> Builder {
         let config = &self.config;
-        let BlockRef { height, hash } = start_of(config.network);
-        let start = ChainState::Checkpoint(HashCheckpoint::new(height, hash));
-        let builder = Builder::new(config.network).chain_state(start).headers_only_sync().fetch_witness_data();
+        let start = ChainState::Checkpoint(HashCheckpoint::new(from.height, from.hash));
+        let builder = Builder::new(config.network).chain_state(start).fetch_witness_data();
         let builder = builder.handshake_timeout(HANDSHAKE_PATIENCE).response_timeout(ANSWER_PATIENCE);
         let builder = builder.required_peers(self.peers_needed());
         if config.peers.is_empty() {
@@ -375,6 +378,18 @@ impl Light {
         };
         again.into_iter().for_each(|tx| self.resend(Package::new_single(tx)));
         self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+/// Ends a client.
+pub(super) async fn end(requester: &Requester, mut running: JoinHandle<Result<(), NodeError>>) {
+    // It may have stopped by itself.
+    requester.shutdown().ok();
+    match timeout(STOP_PATIENCE, &mut running).await {
+        Ok(Ok(Err(error))) => tracing::debug!(%error, "the light client stopped"),
+        Ok(Ok(Ok(())) | Err(_)) => {}
+        // Whoever is held up hears nothing of it.
+        Err(_) => running.abort(),
     }
 }
 

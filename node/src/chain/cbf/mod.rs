@@ -13,7 +13,9 @@
 //! - A child goes out with its parent unless a block holds that: peers who dropped the parent, or never took it because it
 //!   pays too little by itself, ask the client for it once they have the child.
 //! - A fee rate is guessed from what the last blocks paid.
-//! - An output is found only from the height on that is asked for: an older one counts as unknown, a coin of a stake too.
+//! - An output is found only from the height on that is asked for: an older one counts as unknown, a coin of a stake too. What
+//!   others say of their coins makes nobody read further back than half a year.
+//! - Old blocks are read by filters that a client of its own fetches: however slowly they come, what is new is shown.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -29,11 +31,13 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::follower::{self, News, Scripts, Source};
-use super::vain::Searched;
-use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_FEE_RATE, OutpointStatus};
+use super::follower::{self, News};
+use super::{AskedOutput, BlockRef, ChainBackend, ChainError, Follower, MAX_FEE_RATE, OutpointStatus};
 use light::{Light, SILENCE};
+use source::Reader;
 
+mod archive;
+mod coins;
 mod filters;
 mod light;
 mod offers;
@@ -50,6 +54,9 @@ const FEE_BLOCKS: u32 = 3;
 const MAX_PAID: usize = 16;
 /// The highest least feerate that a peer can talk us into: what full pools asked for in dear weeks.
 const MAX_FLOOR: FeeRate = FeeRate::from_sat_per_vb_u32(50);
+/// How far below the tip an output is looked for that somebody else names: half a year of blocks, whose filters are some 650 MB on
+/// mainnet.
+const REACH: u32 = 26_280;
 
 /// Whom to ask.
 #[derive(Debug, Clone)]
@@ -139,6 +146,11 @@ fn package(parent: &Transaction, child: &Transaction) -> Result<Package, ChainEr
     package.map_err(|error| ChainError::Refused { txid: child.compute_txid(), reason: error.to_string() })
 }
 
+/// Returns the error of a chain that no chain can be as long as.
+fn too_many_blocks() -> ChainError {
+    ChainError::Invalid { backend: NAME, reason: format!("more blocks than {}", u32::MAX) }
+}
+
 /// Returns the error of a package of another size than peers take.
 fn no_package(txs: &[Transaction]) -> ChainError {
     let reason = format!("a package of {} transactions; a light client sends a parent and its child", txs.len());
@@ -156,7 +168,7 @@ impl ChainBackend for CbfChain {
     }
 
     async fn tip(&self) -> Result<BlockRef, ChainError> {
-        self.light.best().await
+        self.light.best()
     }
 
     async fn block_at(&self, height: u32) -> Result<Option<Block>, ChainError> {
@@ -176,7 +188,7 @@ impl ChainBackend for CbfChain {
 
     async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {
         let news = News::Pushed(self.light.changes.subscribe());
-        follower::spawn(Arc::new(Arc::clone(&self.light)), news, locator, watch).await
+        follower::spawn(Arc::new(Reader::new(&self.light)), news, locator, watch).await
     }
 
     async fn outpoint(
@@ -187,7 +199,7 @@ impl ChainBackend for CbfChain {
     ) -> Result<OutpointStatus, ChainError> {
         let mut all = u32::MAX;
         let status = self.outpoint_within(outpoint, script, from_height, &mut all).await?;
-        status.ok_or_else(|| ChainError::Invalid { backend: NAME, reason: format!("more blocks than {}", u32::MAX) })
+        status.ok_or_else(too_many_blocks)
     }
 
     async fn outpoint_within(
@@ -197,55 +209,17 @@ impl ChainBackend for CbfChain {
         from_height: u32,
         blocks: &mut u32,
     ) -> Result<Option<OutpointStatus>, ChainError> {
-        let sought = (outpoint, script);
-        let scripts: Scripts = [sought.1.clone()].into_iter().collect();
-        let (mut created, mut spent) = (None, None);
-        let tip = self.light.best().await?;
-        let before = self.light.state().searched_before(&sought, from_height);
-        let from = before.map_or(from_height, |before| before.from);
-        let mut last = before.map(|before| before.to);
-        for height in last.map_or(from_height, |last| last.height.saturating_add(1))..=tip.height {
-            let Some(left) = blocks.checked_sub(1) else {
-                if let (None, Some(to)) = (&created, last) {
-                    self.light.state().vain.note(sought, Searched { from, to });
-                }
-                return Ok(None);
-            };
-            *blocks = left;
-            let Some(hash) = self.light.hash_at(height).await? else { break };
-            let Some(scanned) = self.light.scan(hash, &scripts).await? else { break };
-            if last.is_some_and(|last| last.hash != scanned.parent) {
-                break;
-            }
-            last = Some(BlockRef { height, hash });
-            for tx in scanned.txs {
-                let spends = tx.input.iter().any(|input| input.previous_output == outpoint);
-                match tx.output.get(outpoint.vout as usize) {
-                    Some(output) if tx.compute_txid() == outpoint.txid => {
-                        created = Some((output.clone(), Some(height)))
-                    }
-                    Some(_) | None if spends => spent = Some((tx, Some(height))),
-                    Some(_) | None => {}
-                }
-            }
-            // What comes later does not spend it again.
-            if spent.is_some() {
-                break;
-            }
-        }
-        let mut state = self.light.state();
-        if let (None, Some(to)) = (&created, last) {
-            state.vain.note(sought, Searched { from, to });
-        }
-        let in_pool = || state.pool.get(&outpoint.txid)?.output.get(outpoint.vout as usize).cloned();
-        let Some((output, height)) = created.or_else(|| in_pool().map(|output| (output, None))) else {
-            return Ok(Some(OutpointStatus::Unknown));
-        };
-        let spent = spent.or_else(|| state.pool.spender(&outpoint).cloned().map(|tx| (tx, None)));
-        Ok(Some(match spent {
-            Some((by, spent_height)) => OutpointStatus::Spent { output, height, by: Box::new(by), spent_height },
-            None => OutpointStatus::Unspent { output, height },
-        }))
+        let found = self.light.outpoints(&[AskedOutput { outpoint, script, from_height }], blocks).await?;
+        Ok(found.and_then(|mut found| found.pop()))
+    }
+
+    async fn outpoints(&self, asked: &[AskedOutput]) -> Result<Vec<OutpointStatus>, ChainError> {
+        let mut all = u32::MAX;
+        self.light.outpoints(asked, &mut all).await?.ok_or_else(too_many_blocks)
+    }
+
+    fn reach(&self) -> Option<u32> {
+        Some(REACH)
     }
 
     async fn broadcast(&self, tx: &Transaction) -> Result<(), ChainError> {
@@ -299,10 +273,10 @@ impl ChainBackend for CbfChain {
         let floor = floor.map_err(|_| self.light.held_up())?.map_err(|error| self.light.unreachable(error))?;
         // Any peer can ask for any least feerate. What blocks paid cost their miners work.
         let mut rate = floor.clamp(FeeRate::BROADCAST_MIN, MAX_FLOOR);
-        let tip = self.light.best().await?.height;
+        let tip = self.light.best()?.height;
         let mut paid = self.paid.lock().await;
         for height in tip.saturating_sub(FEE_BLOCKS - 1).max(1)..=tip {
-            let Some(hash) = self.light.hash_at(height).await? else { break };
+            let Some(hash) = self.light.hash_at(height) else { break };
             rate = rate.max(self.paid_in(&requester, hash, &mut paid).await?);
         }
         Ok(rate.min(MAX_FEE_RATE))

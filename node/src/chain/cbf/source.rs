@@ -7,26 +7,91 @@ use bip157::IndexedFilter;
 use bitcoin::constants::genesis_block;
 use bitcoin::hashes::Hash;
 use bitcoin::{BlockHash, ScriptBuf, Txid};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::NAME;
+use super::archive::Archive;
 use super::light::{Light, SILENCE};
 use super::touch::{may_touch, touching};
 use crate::chain::follower::{Matches, Scanned, Scripts, Source};
 use crate::chain::{BlockRef, ChainError};
 
+/// How far below the tip the client that follows the chain is asked for filters: a week of blocks, which peers send at once.
+const RECENT: u32 = 1_008;
+
+/// Somebody who reads blocks of the light client, one after the other.
+#[derive(Debug)]
+pub(super) struct Reader {
+    light: Arc<Light>,
+    /// The filters of old blocks that he has come to.
+    archive: Mutex<Option<Archive>>,
+    /// Where others read old blocks too, of whom only so many may at a time.
+    turns: Option<Arc<Semaphore>>,
+}
+
+impl Reader {
+    pub fn new(light: &Arc<Light>) -> Self {
+        Self { light: Arc::clone(light), archive: Mutex::new(None), turns: None }
+    }
+
+    /// Returns one who waits for his turn before he reads old blocks.
+    pub fn taking_turns(light: &Arc<Light>) -> Self {
+        Self { turns: Some(Arc::clone(&light.turns)), ..Self::new(light) }
+    }
+
+    /// Returns the filter of a block of the shown chain; `None` when the block has left the chain.
+    async fn filter(&self, block: BlockRef) -> Result<Option<Arc<IndexedFilter>>, ChainError> {
+        let (at_hand, tip) = {
+            let state = self.light.state();
+            (state.filters.get(&block.hash), state.shown.tip())
+        };
+        if at_hand.is_some() {
+            return Ok(at_hand);
+        }
+        let mut archive = self.archive.lock().await;
+        if let Some(open) = archive.as_mut().filter(|open| open.leads_to(block.height))
+            && let Some(filter) = open.filter(block).await
+        {
+            return Ok(Some(filter));
+        }
+        // It has come to its end, or peers send nothing.
+        *archive = None;
+        if tip.height.saturating_sub(block.height) <= RECENT {
+            drop(archive);
+            return self.light.filter(block).await;
+        }
+        let turn = self.turn().await;
+        let Some(below) = self.light.below(block) else { return Ok(None) };
+        let filter = archive.insert(Archive::above(&self.light, below, turn)).filter(block).await;
+        if filter.is_none() {
+            *archive = None;
+        }
+        match filter {
+            Some(filter) => Ok(Some(filter)),
+            None if self.light.below(block).is_none() => Ok(None),
+            None => Err(self.light.unreachable("no peer sends old block filters")),
+        }
+    }
+
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        let turns = self.turns.as_ref()?;
+        Some(Arc::clone(turns).acquire_owned().await.expect("nobody closes it"))
+    }
+}
+
 #[async_trait]
-impl Source for Arc<Light> {
+impl Source for Reader {
     fn label(&self) -> &'static str {
         NAME
     }
 
     fn base(&self) -> Option<BlockRef> {
-        Some(self.state().shown.base())
+        Some(self.light.state().shown.base())
     }
 
     fn watch(&self, scripts: &Scripts) {
-        let (light, scripts) = (Self::clone(self), scripts.iter().cloned().collect::<Vec<ScriptBuf>>());
+        let (light, scripts) = (Arc::clone(&self.light), scripts.iter().cloned().collect::<Vec<ScriptBuf>>());
         tokio::spawn(async move {
             if let Err(error) = light.listen(scripts, Vec::new()).await {
                 tracing::debug!(%error, "peers are asked later to tell of transactions");
@@ -35,29 +100,28 @@ impl Source for Arc<Light> {
     }
 
     async fn best(&self) -> Result<BlockRef, ChainError> {
-        let state = self.state();
-        if state.synced { Ok(state.shown.tip()) } else { Err(self.unreachable("its chain is still being read")) }
+        self.light.best()
     }
 
     async fn hash_at(&self, height: u32) -> Result<Option<BlockHash>, ChainError> {
-        Ok(self.state().shown.hash_at(height))
+        Ok(self.light.hash_at(height))
     }
 
     async fn parent(&self, hash: BlockHash) -> Result<Option<BlockHash>, ChainError> {
-        let state = self.state();
+        let state = self.light.state();
         let shown = state.shown.height_of(&hash).and_then(|height| state.shown.header_at(height));
         Ok(shown.map(|header| header.prev_blockhash).or_else(|| state.left.parent(&hash)))
     }
 
     async fn scan(&self, hash: BlockHash, scripts: &Scripts) -> Result<Option<Scanned>, ChainError> {
         let (height, header) = {
-            let state = self.state();
+            let state = self.light.state();
             let Some(height) = state.shown.height_of(&hash) else { return Ok(None) };
             (height, state.shown.header_at(height).copied())
         };
         let Some(header) = header else {
             // The base, which is older than anything that is looked for.
-            let time = genesis_block(self.config.network).header.time;
+            let time = genesis_block(self.light.config.network).header.time;
             return Ok(Some(Scanned { parent: BlockHash::all_zeros(), time, txs: Vec::new() }));
         };
         let empty = Scanned { parent: header.prev_blockhash, time: header.time, txs: Vec::new() };
@@ -68,17 +132,17 @@ impl Source for Arc<Light> {
         if !filter.contains_any(scripts.iter()) {
             return Ok(Some(empty));
         }
-        let Some(block) = self.block(hash).await? else { return Ok(None) };
+        let Some(block) = self.light.block(hash).await? else { return Ok(None) };
         Ok(Some(Scanned { txs: touching(&block, scripts), ..empty }))
     }
 
     async fn pool(&self, tip: BlockHash) -> Result<Option<Vec<Txid>>, ChainError> {
-        let state = self.state();
+        let state = self.light.state();
         Ok((state.shown.tip().hash == tip).then(|| state.pool.ids()))
     }
 
     async fn pool_matches(&self, ids: &[Txid], scripts: &Scripts) -> Result<Matches, ChainError> {
-        let state = self.state();
+        let state = self.light.state();
         let txs = ids.iter().filter_map(|id| state.pool.get(id));
         let txs = txs.filter(|tx| may_touch(tx, scripts)).cloned().collect();
         Ok(Matches { txs, absent: ids.iter().filter(|id| state.pool.get(id).is_none()).copied().collect() })
@@ -86,6 +150,13 @@ impl Source for Arc<Light> {
 }
 
 impl Light {
+    /// Returns the block on which one of the shown chain stands.
+    fn below(&self, block: BlockRef) -> Option<BlockRef> {
+        let state = self.state();
+        let height = state.shown.height_of(&block.hash)?.checked_sub(1)?;
+        Some(BlockRef { height, hash: state.shown.hash_at(height)? })
+    }
+
     /// Returns the filter of a block of the shown chain, asked for if need be; `None` when the block has left the chain.
     async fn filter(&self, block: BlockRef) -> Result<Option<Arc<IndexedFilter>>, ChainError> {
         let mut heard = self.heard.subscribe();

@@ -179,6 +179,9 @@ pub async fn an_outpoint_tells_its_life(harness: &mut impl Harness) {
     // It is older than who asks allows, and spent since: no backend fails for that.
     let late = chain.outpoint(outpoint, watched().script(), birth + 1).await.expect("the chain answers");
     assert!(late == OutpointStatus::Unknown || late == status().await, "{late:?}");
+    let ask = |outpoint| AskedOutput { outpoint, script: watched().script(), from_height: birth };
+    let both = chain.outpoints(&[ask(beyond), ask(outpoint)]).await.expect("the chain answers");
+    assert_eq!(both, [OutpointStatus::Unknown, status().await], "in the order in which they are asked for");
 }
 
 /// A transaction may be broadcast again in the pool, in the chain, and after its outputs are spent.

@@ -1,8 +1,9 @@
-//! What the engine does with a source that begins above genesis, and with one that hears late.
+//! What the engine does with a source that begins above genesis, with one that hears late, and with one whose old blocks come
+//! slowly or not at all.
 
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
@@ -13,12 +14,19 @@ use tokio::time::timeout;
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a block takes that comes slowly.
+const PACE: Duration = Duration::from_millis(30);
 
 /// A chain of made-up blocks above a base, and what came to light late.
 #[derive(Default)]
 struct Above {
     base: u32,
-    tip: u32,
+    tip: AtomicU32,
+    /// The height below which blocks come slowly, and that below which they do not come.
+    slow_below: u32,
+    lost_below: AtomicU32,
+    /// How many blocks were asked for.
+    asked: AtomicU32,
     /// The height of the block that holds the payment.
     paid: Option<u32>,
     late: Mutex<Vec<(BlockRef, Transaction)>>,
@@ -61,11 +69,11 @@ impl Source for Above {
     }
 
     async fn best(&self) -> Result<BlockRef, ChainError> {
-        Ok(block(self.tip))
+        Ok(block(self.tip.load(Relaxed)))
     }
 
     async fn hash_at(&self, height: u32) -> Result<Option<BlockHash>, ChainError> {
-        Ok((self.base..=self.tip).contains(&height).then(|| block(height).hash))
+        Ok((self.base..=self.tip.load(Relaxed)).contains(&height).then(|| block(height).hash))
     }
 
     async fn parent(&self, _hash: BlockHash) -> Result<Option<BlockHash>, ChainError> {
@@ -74,6 +82,13 @@ impl Source for Above {
 
     async fn scan(&self, hash: BlockHash, scripts: &Scripts) -> Result<Option<Scanned>, ChainError> {
         let height = u32::from(hash.to_byte_array()[0]);
+        self.asked.fetch_add(1, Relaxed);
+        if height < self.lost_below.load(Relaxed) {
+            return Err(ChainError::Invalid { backend: "above", reason: format!("block {height} is pruned") });
+        }
+        if height < self.slow_below {
+            sleep(PACE).await;
+        }
         let parent = block(height.saturating_sub(1)).hash;
         let shows = scripts.contains(&script()) && self.withheld.lock().unwrap().0.is_none();
         let holds = self.paid == Some(height) && shows;
@@ -101,7 +116,7 @@ impl Source for Above {
 
     async fn pool(&self, tip: BlockHash) -> Result<Option<Vec<Txid>>, ChainError> {
         let ids = if self.names.load(Relaxed) { vec![payment().compute_txid()] } else { Vec::new() };
-        Ok((tip == block(self.tip).hash).then_some(ids))
+        Ok((tip == block(self.tip.load(Relaxed)).hash).then_some(ids))
     }
 
     async fn pool_matches(&self, ids: &[Txid], _scripts: &Scripts) -> Result<Matches, ChainError> {
@@ -125,7 +140,7 @@ async fn up_to_the_tip(follower: &mut Follower) -> Vec<ChainEvent> {
 #[tokio::test]
 async fn what_lies_below_the_base_is_taken_for_granted() {
     for locator in [vec![block(0)], vec![block(4), block(7)], vec![BlockRef { height: 3, ..block(200) }]] {
-        let source = Arc::new(Above { base: 100, tip: 103, ..Above::default() });
+        let source = Arc::new(Above { base: 100, tip: AtomicU32::new(103), ..Above::default() });
         let (changes, news) = watch::channel(0);
         let mut follower = spawn(source, News::Pushed(news), locator, vec![script()]).await.unwrap();
         let events = up_to_the_tip(&mut follower).await;
@@ -151,7 +166,7 @@ async fn what_lies_below_the_base_is_taken_for_granted() {
 /// Whoever stops to look at a script, and looks at it again later, is told everything again.
 #[tokio::test]
 async fn who_asks_again_is_told_again() {
-    let source = Arc::new(Above { tip: 5, paid: Some(3), ..Above::default() });
+    let source = Arc::new(Above { tip: AtomicU32::new(5), paid: Some(3), ..Above::default() });
     let (changes, news) = watch::channel(0);
     let mut follower = spawn(source, News::Pushed(news), vec![block(4)], Vec::new()).await.unwrap();
     up_to_the_tip(&mut follower).await;
@@ -167,7 +182,8 @@ async fn who_asks_again_is_told_again() {
 /// What came to light late is told as found, once, to whoever had the block already.
 #[tokio::test]
 async fn what_comes_to_light_late_is_found() {
-    let source = Arc::new(Above { tip: 3, late: Mutex::new(vec![(block(1), payment())]), ..Above::default() });
+    let late = Mutex::new(vec![(block(1), payment())]);
+    let source = Arc::new(Above { tip: AtomicU32::new(3), late, ..Above::default() });
     let (changes, news) = watch::channel(0);
     let mut follower = spawn(Arc::clone(&source), News::Pushed(news), vec![block(0)], vec![script()]).await.unwrap();
     let events = up_to_the_tip(&mut follower).await;
@@ -187,7 +203,7 @@ async fn what_comes_to_light_late_is_found() {
 /// listed next: a block came and left in between.
 #[tokio::test]
 async fn what_left_the_pool_under_the_question_is_asked_for_again() {
-    let source = Arc::new(Above { tip: 3, names: AtomicBool::new(true), ..Above::default() });
+    let source = Arc::new(Above { tip: AtomicU32::new(3), names: AtomicBool::new(true), ..Above::default() });
     let (changes, news) = watch::channel(0);
     let mut follower = spawn(Arc::clone(&source), News::Pushed(news), vec![block(0)], vec![script()]).await.unwrap();
     let events = up_to_the_tip(&mut follower).await;
@@ -198,17 +214,107 @@ async fn what_left_the_pool_under_the_question_is_asked_for_again() {
     assert!(matches!(&event, Some(ChainEvent::MempoolSeen { tx }) if *tx == payment()), "{event:?}");
 }
 
+/// Whoever states a height of long ago holds up no block that comes meanwhile.
+#[tokio::test]
+async fn a_block_that_comes_while_old_ones_are_searched_is_told_at_once() {
+    let source = Arc::new(Above { tip: AtomicU32::new(60), slow_below: 60, paid: Some(3), ..Above::default() });
+    let (changes, news) = watch::channel(0);
+    let mut follower =
+        spawn(Arc::clone(&source), News::Pushed(news), vec![block(60)], vec![ScriptBuf::new()]).await.unwrap();
+    up_to_the_tip(&mut follower).await;
+    follower.watch.send(WatchRequest { scripts: vec![script()], from_height: 0 }).await.unwrap();
+    let begun = async {
+        while source.asked.load(Relaxed) == 0 {
+            sleep(PACE).await;
+        }
+    };
+    timeout(PATIENCE, begun).await.unwrap();
+    source.tip.store(61, Relaxed);
+    changes.send_replace(1);
+    let first = up_to_the_tip(&mut follower).await;
+    assert!(
+        matches!(&first[..], [ChainEvent::Connected { block: at, .. }, ChainEvent::Synced { .. }] if *at == block(61)),
+        "{first:?}"
+    );
+    assert!(source.asked.load(Relaxed) < 60, "the search goes on");
+    let then = up_to_the_tip(&mut follower).await;
+    assert!(
+        matches!(&then[..], [ChainEvent::Found { block: at, .. }, ChainEvent::Searched { .. }, ChainEvent::Synced { .. }] if *at == block(3)),
+        "{then:?}"
+    );
+    // What comes now is told with the script.
+    source.tip.store(62, Relaxed);
+    changes.send_replace(2);
+    let last = up_to_the_tip(&mut follower).await;
+    assert!(matches!(last[..], [ChainEvent::Connected { .. }, ChainEvent::Synced { .. }]), "{last:?}");
+}
+
+/// A node that prunes has no old blocks. Whoever asks for them waits alone, and is told so.
+#[tokio::test]
+async fn blocks_that_cannot_be_had_keep_back_nothing_else() {
+    let (tip, lost_below) = (AtomicU32::new(50), AtomicU32::new(10));
+    let source = Arc::new(Above { tip, lost_below, paid: Some(20), ..Above::default() });
+    let (changes, news) = watch::channel(0);
+    let mut follower =
+        spawn(Arc::clone(&source), News::Pushed(news), vec![block(50)], vec![ScriptBuf::new()]).await.unwrap();
+    up_to_the_tip(&mut follower).await;
+    let other = ScriptBuf::from_bytes(vec![0x52]);
+    follower.watch.send(WatchRequest { scripts: vec![other.clone()], from_height: 5 }).await.unwrap();
+    follower.watch.send(WatchRequest { scripts: vec![script()], from_height: 15 }).await.unwrap();
+    let events = up_to_the_tip(&mut follower).await;
+    let [ChainEvent::Unreadable { scripts, .. }, ChainEvent::Found { .. }, searched, ChainEvent::Synced { .. }] =
+        &events[..]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!(scripts[..], [other.clone()]);
+    assert!(matches!(searched, ChainEvent::Searched { scripts } if *scripts == [script()]));
+    source.tip.store(51, Relaxed);
+    changes.send_replace(1);
+    let events = up_to_the_tip(&mut follower).await;
+    assert!(matches!(events[..], [ChainEvent::Connected { .. }, ChainEvent::Synced { .. }]), "told once: {events:?}");
+    source.lost_below.store(0, Relaxed);
+    let events = up_to_the_tip(&mut follower).await;
+    assert!(
+        matches!(&events[..], [ChainEvent::Searched { scripts }, ChainEvent::Synced { .. }] if *scripts == [other.clone()]),
+        "{events:?}"
+    );
+}
+
+/// Of two requests the one is answered first of which less is left, whichever came first.
+#[tokio::test]
+async fn what_is_asked_for_from_higher_on_waits_for_nothing_older() {
+    let source = Arc::new(Above { tip: AtomicU32::new(60), slow_below: 55, ..Above::default() });
+    let (_changes, news) = watch::channel(0);
+    let mut follower =
+        spawn(Arc::clone(&source), News::Pushed(news), vec![block(60)], vec![ScriptBuf::new()]).await.unwrap();
+    up_to_the_tip(&mut follower).await;
+    let other = ScriptBuf::from_bytes(vec![0x52]);
+    for (script, from_height) in [(script(), 0), (other.clone(), 55)] {
+        follower.watch.send(WatchRequest { scripts: vec![script], from_height }).await.unwrap();
+    }
+    for first in [other, script()] {
+        let events = up_to_the_tip(&mut follower).await;
+        assert!(
+            matches!(&events[..], [ChainEvent::Searched { scripts }, ChainEvent::Synced { .. }] if *scripts == [first.clone()]),
+            "{events:?}"
+        );
+    }
+}
+
 /// Nothing looks as if all were told while a script is withheld: that comes first. What was kept back is told before it counts
 /// as shown.
 #[tokio::test]
 async fn what_is_withheld_is_said_before_the_blocks_and_found_when_it_is_shown() {
-    let source = Arc::new(Above { tip: 3, paid: Some(2), ..Above::default() });
+    let source = Arc::new(Above { tip: AtomicU32::new(3), paid: Some(2), ..Above::default() });
     source.withhold(Some("too large"));
     let (changes, news) = watch::channel(0);
     let mut follower = spawn(Arc::clone(&source), News::Pushed(news), vec![block(0)], vec![script()]).await.unwrap();
     let events = up_to_the_tip(&mut follower).await;
-    assert!(matches!(&events[0], ChainEvent::Withheld { script: of, reason } if *of == script() && reason == "too large"));
-    let blocks = &events[1..events.len() - 1];
+    let [ChainEvent::Withheld { script: of, reason }, blocks @ .., ChainEvent::Synced { .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!((of, reason.as_str()), (&script(), "too large"));
     assert_eq!(blocks.len(), 3, "the others go on: {events:?}");
     assert!(blocks.iter().all(|event| matches!(event, ChainEvent::Connected { txs, .. } if txs.is_empty())));
     source.withhold(None);
@@ -227,7 +333,7 @@ async fn what_is_withheld_is_said_before_the_blocks_and_found_when_it_is_shown()
 /// A search that was answered says nothing of what is withheld.
 #[tokio::test]
 async fn a_script_that_is_asked_for_later_may_be_withheld_too() {
-    let source = Arc::new(Above { tip: 3, paid: Some(2), ..Above::default() });
+    let source = Arc::new(Above { tip: AtomicU32::new(3), paid: Some(2), ..Above::default() });
     source.withhold(Some("too large"));
     let (changes, news) = watch::channel(0);
     let mut follower = spawn(source, News::Pushed(news), vec![block(3)], Vec::new()).await.unwrap();
@@ -235,12 +341,48 @@ async fn a_script_that_is_asked_for_later_may_be_withheld_too() {
     follower.watch.send(WatchRequest { scripts: vec![script()], from_height: 0 }).await.unwrap();
     let events = up_to_the_tip(&mut follower).await;
     assert!(
-        matches!(events[..], [
-            ChainEvent::Withheld { .. },
-            ChainEvent::Searched { .. },
-            ChainEvent::Synced { .. },
-        ]),
+        matches!(events[..], [ChainEvent::Withheld { .. }, ChainEvent::Searched { .. }, ChainEvent::Synced { .. }]),
         "{events:?}"
     );
     drop(changes);
+}
+
+/// Whoever asks for the past of a script that is withheld hears so before old blocks are read. When it is shown these are searched
+/// again, and hold up no block.
+#[tokio::test]
+async fn what_is_withheld_is_said_before_old_blocks_are_searched() {
+    let source = Arc::new(Above { tip: AtomicU32::new(60), slow_below: 60, paid: Some(3), ..Above::default() });
+    source.withhold(Some("too large"));
+    let (changes, news) = watch::channel(0);
+    let mut follower =
+        spawn(Arc::clone(&source), News::Pushed(news), vec![block(60)], vec![ScriptBuf::new()]).await.unwrap();
+    up_to_the_tip(&mut follower).await;
+    follower.watch.send(WatchRequest { scripts: vec![script()], from_height: 0 }).await.unwrap();
+    let event = timeout(PATIENCE, follower.events.recv()).await.unwrap();
+    assert!(matches!(&event, Some(ChainEvent::Withheld { script: of, .. }) if *of == script()), "{event:?}");
+    assert!(source.asked.load(Relaxed) < 60, "the search goes on");
+    let events = up_to_the_tip(&mut follower).await;
+    assert!(matches!(events[..], [ChainEvent::Searched { .. }, ChainEvent::Synced { .. }]), "{events:?}");
+    let before = source.asked.load(Relaxed);
+    source.withhold(None);
+    changes.send_replace(1);
+    let begun = async {
+        while source.asked.load(Relaxed) == before {
+            sleep(PACE).await;
+        }
+    };
+    timeout(PATIENCE, begun).await.unwrap();
+    source.tip.store(61, Relaxed);
+    changes.send_replace(2);
+    let first = up_to_the_tip(&mut follower).await;
+    assert!(matches!(first[..], [ChainEvent::Connected { .. }, ChainEvent::Synced { .. }]), "{first:?}");
+    let then = up_to_the_tip(&mut follower).await;
+    assert!(
+        matches!(&then[..], [
+            ChainEvent::Found { block: at, .. },
+            ChainEvent::Shown { script: of },
+            ChainEvent::Synced { .. },
+        ] if *at == block(3) && *of == script()),
+        "{then:?}"
+    );
 }

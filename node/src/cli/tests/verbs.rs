@@ -551,7 +551,7 @@ fn proofs_of_misconduct_fail_an_audit_only_if_asked() {
     assert!(ran.out.contains("Proofs of misconduct, which harm nobody else:\n  a release"), "{ran:?}");
     assert!(ran.out.ends_with("  and 7 more\n"), "{ran:?}");
     let next = node.run(&["audit", "--after", TRADE]);
-    assert!(next.out.starts_with("All is well with the trades after 7ade7ade.\n"), "{next:?}");
+    assert!(next.out.starts_with("Nothing wrong was found with the trades after 7ade7ade.\n"), "{next:?}");
     assert_eq!(node.asked("exchange_audit").pop().unwrap()["after"], TRADE);
     let strict = node.run(&["audit", "--strict"]);
     assert_eq!(strict.exit, 1);
@@ -597,6 +597,71 @@ fn a_trade_that_was_not_compared_is_not_called_well() {
     for told in [&alone.out, &alone.err] {
         assert!(told.contains("look up the address of its escrow by other means"), "{alone:?}");
     }
+}
+
+/// Answers an audit of three trades, one at once, the last of which was robbed; if it is asked about one author, without end.
+fn page(request: &Value) -> Value {
+    let sums = json!({
+        "funded": 1_000_000, "to_buyers": 0, "to_sellers": 0, "to_arbiters": 0, "elsewhere": 0, "fees": 0, "held": 1_000_000,
+    });
+    let (trade, is_last) = match request["after"].as_str() {
+        None => (TRADE, false),
+        Some(TRADE) => (OFFER, false),
+        Some(_) => (OTHER, request["author"].is_null()),
+    };
+    let found = |trade: &str, rule: &str| json!({ "record": null, "trade": trade, "rule": rule });
+    let mut evidence = vec![found(TRADE, "a release is signed by the buyer")];
+    if is_last {
+        evidence.push(found(trade, "it spends the escrow in a way that the contract does not know"));
+    }
+    json!({
+        "ok": true, "records": 42, "bare": 0, "lacked": 0, "authors": 3, "bids": 3, "agreed": 3, "violations": [], "evidence": evidence,
+        "trades": [{
+            "trade": trade, "state": "funded", "amount": 1_000_000, "escrow_address": "bcrt1pescrow",
+            "funding": null, "spend": null, "sums": sums, "not_compared": null,
+        }],
+        "sums": sums, "checkpoints": [],
+        "cut": { "trades": !is_last, "crowded": 0, "checkpoints": false, "violations": 0, "evidence": 0, "not_compared": 0 },
+    })
+}
+
+#[test]
+fn an_audit_with_the_chain_goes_on_to_the_last_trade() {
+    let node = Node::answering(&[("exchange_audit", |request| Ok(page(request)))]);
+    let strict = node.run(&["audit", "--chain", "--strict"]);
+    assert_eq!(strict.exit, 1, "{strict:?}");
+    assert!(strict.err.contains("the history has 2 proofs of misconduct"), "each is told once: {strict:?}");
+    assert!(strict.out.starts_with("All is well: 42 records"), "{strict:?}");
+    assert!(strict.out.contains("In all escrows, in BTC:\n  funded       0.03"), "{strict:?}");
+    let asked: Vec<Value> = node.asked("exchange_audit").into_iter().map(|mut asked| asked["after"].take()).collect();
+    assert_eq!(asked, [Value::Null, json!(TRADE), json!(OFFER)]);
+    let whole = node.run(&["audit", "--chain", "--json"]).document();
+    assert_eq!((whole["trades"].as_array().map(Vec::len), &whole["cut"]["trades"]), (Some(3), &json!(false)));
+    assert_eq!((&whole["bids"], &whole["sums"]["held"]), (&json!(3), &json!(3_000_000)));
+
+    // Without the chain nothing is learned of a trade by listing it.
+    let listed = node.run(&["audit"]);
+    assert!(listed.out.starts_with("All is well: 42 records"), "{listed:?}");
+    assert_eq!(node.asked("exchange_audit").last().unwrap()["after"], Value::Null);
+}
+
+#[test]
+fn an_audit_that_left_trades_out_is_not_called_well() {
+    let node = Node::answering(&[("exchange_audit", |request| {
+        let mut page = page(request);
+        page["evidence"] = json!([]);
+        Ok(page)
+    })]);
+    let arguments = ["audit", "--chain", "--author", MAKER];
+    let ran = node.run(&arguments);
+    assert_eq!(ran.exit, 0, "whoever makes trades up makes nobody's audit fail: {ran:?}");
+    assert_eq!(node.asked("exchange_audit").len(), 50, "not without end");
+    assert!(ran.out.starts_with("Nothing wrong was found: 42 records"), "{ran:?}");
+    let more = format!("than the 50 listed here. The next ones: exchange-node audit --chain --after {OTHER}\n");
+    assert!(ran.out.contains(&more), "{ran:?}");
+    let strict = node.run(&[arguments.as_slice(), &["--strict"]].concat());
+    assert_eq!(strict.exit, 1);
+    assert!(strict.err.contains("not all was looked at: trades after the last that is listed"), "{strict:?}");
 }
 
 #[test]

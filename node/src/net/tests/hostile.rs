@@ -52,6 +52,20 @@ async fn who_gossips_invalid_mail_is_banned() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_else_was_good_in_the_mail_of_who_is_banned_for_it_is_passed_on() {
+    let (hub, leaf) = pair().await;
+    let other = node(leaf_of(&hub).await).await;
+    other.settled_with(&hub).await;
+    hub.settled_with(&other).await;
+    hub.at_rest().await;
+    let good = leaf.replica.send(MailboxId([7; 32]), b"good");
+    leaf.replica.lock().outbox.push(vec![0; 50]);
+    leaf.client.sync_now().await;
+    banned(&hub, &leaf).await;
+    eventually("the good one", async || other.replica.has_mail(&good)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_serves_garbage_is_banned() {
     let (hub, leaf) = pair().await;
     leaf.replica.write(1, b"a head to be fetched");

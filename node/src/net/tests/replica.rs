@@ -35,6 +35,9 @@ pub struct Data {
     /// Whether it can keep no mail now, and how much it was offered meanwhile.
     pub full: bool,
     pub turned_away: usize,
+    /// Whether mail has to wait for its contract now, and how much did.
+    pub parks: bool,
+    pub parked: usize,
 }
 
 /// What a replica tells peers that is not so.
@@ -66,6 +69,8 @@ impl Default for TestReplica {
             lie: Lie::None,
             full: false,
             turned_away: 0,
+            parks: false,
+            parked: 0,
         })))
     }
 }
@@ -170,6 +175,10 @@ impl Data {
         if self.full {
             self.turned_away += 1;
             return Verdict::Later;
+        }
+        if self.parks {
+            self.parked += 1;
+            return Verdict::Ignore;
         }
         let mailbox = MailboxId(rest[..32].try_into().unwrap());
         let mail = self.mail.entry(mailbox).or_default();

@@ -183,6 +183,16 @@ async fn mail_waits_at_the_hub_for_a_recipient_who_was_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_mail_than_one_request_may_name_goes_in_several() {
+    let (hub, left, _right) = star(TCP).await;
+    hub.at_rest().await;
+    let mail: Vec<Vec<u8>> = (0..300_u32).map(|i| left.replica.send(MAILBOX, &i.to_le_bytes())).collect();
+    left.client.sync_now().await;
+    eventually("the hub keeps it", async || mail.iter().all(|envelope| hub.replica.has_mail(envelope))).await;
+    assert!(hub.knows(&left).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_mailbox_is_emptied_soon() {
     let (hub, _left, right) = star(TCP).await;
     hub.at_rest().await;
@@ -203,6 +213,24 @@ async fn mail_that_could_not_be_kept_is_fetched_again() {
     eventually("the mail is turned away", async || right.replica.lock().turned_away > 0).await;
     right.replica.lock().full = false;
     right.client.sync_now().await;
+    eventually("the mail", async || right.replica.has_mail(&mail)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_that_waited_at_the_hub_for_its_contract_is_passed_on_as_soon_as_it_is_there() {
+    let (hub, left, right) = star(TCP).await;
+    for node in [&hub, &left, &right] {
+        node.at_rest().await;
+    }
+    // It is in nobody's outbox: whoever gets it has it from the hub.
+    let mail = super::replica::envelope(MAILBOX, b"earlier than its contract");
+    hub.replica.lock().parks = true;
+    left.client.publish_mail(mail.clone()).await;
+    eventually("it waits at the hub", async || hub.replica.lock().parked > 0).await;
+    assert!(!right.replica.has_mail(&mail));
+    hub.replica.lock().parks = false;
+    assert_eq!(hub.replica.put_mail(mail.clone()).await, Verdict::Accept);
+    hub.client.publish_mail(mail.clone()).await;
     eventually("the mail", async || right.replica.has_mail(&mail)).await;
 }
 

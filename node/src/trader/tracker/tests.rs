@@ -9,6 +9,9 @@ use exchange_ledger::trade::{Role, Seat};
 use super::*;
 use crate::chain::BlockRef;
 
+/// Accepted by somebody else, long after the bid was made.
+const BY_MAKER: Stated = Stated::ByMaker { lowest: 0 };
+
 fn block(height: u32) -> BlockRef {
     BlockRef { height, hash: BlockHash::from_byte_array([u8::try_from(height % 251).unwrap(); 32]) }
 }
@@ -33,8 +36,8 @@ fn following(height: u32) -> Tracker {
 fn an_escrow_of_the_past_is_not_known_before_its_search_has_ended() {
     let trade = SampleTrade::new(Side::Sell);
     let mut tracker = following(HEIGHT + 50);
-    assert_eq!(tracker.watch(&trade.escrow(), false), Some(trade.contract().funded_from()));
-    assert_eq!(tracker.watch(&trade.escrow(), false), None, "it is watched");
+    assert_eq!(tracker.watch(&trade.escrow(), BY_MAKER), Some(trade.contract().funded_from()));
+    assert_eq!(tracker.watch(&trade.escrow(), BY_MAKER), None, "it is watched");
     // This was on its way before the follower heard of the escrow: it says nothing about it.
     tracker.apply(&synced(HEIGHT + 50));
     assert!(!tracker.facts(trade.id()).synced, "no deadline may act on an escrow whose funding was not looked for");
@@ -54,7 +57,7 @@ fn no_deadline_acts_on_an_escrow_whose_script_is_withheld() {
     let (trade, other) = (SampleTrade::new(Side::Sell), SampleTrade::new(Side::Buy));
     let mut tracker = following(HEIGHT + 50);
     for trade in [&trade, &other] {
-        tracker.watch(&trade.escrow(), false);
+        tracker.watch(&trade.escrow(), BY_MAKER);
         tracker.apply(&ChainEvent::Searched { scripts: trade.escrow().scripts() });
     }
     tracker.apply(&ChainEvent::Found { block: block(HEIGHT + 3), tx: trade.funding(1) });
@@ -83,7 +86,7 @@ fn no_deadline_acts_on_an_escrow_whose_script_is_withheld() {
 fn a_chain_followed_from_below_is_searched_when_its_tip_is_reached() {
     let trade = SampleTrade::new(Side::Sell);
     let mut tracker = following(HEIGHT + 50);
-    tracker.watch(&trade.escrow(), false);
+    tracker.watch(&trade.escrow(), BY_MAKER);
     tracker.restart();
     tracker.apply(&connected(HEIGHT + 3, vec![trade.funding(1)]));
     assert!(!tracker.facts(trade.id()).synced);
@@ -95,12 +98,16 @@ fn a_chain_followed_from_below_is_searched_when_its_tip_is_reached() {
 #[test]
 fn only_what_was_accepted_here_just_now_has_no_past() {
     let trade = SampleTrade::new(Side::Sell).agreed_at(1_000);
-    for (tip, is_accepted_here, has_past) in
-        [(1_000, true, false), (999, true, false), (1_001, true, true), (1_000, false, true), (900, false, true)]
-    {
+    for (tip, stated, has_past) in [
+        (1_000, Stated::Here, false),
+        (999, Stated::Here, false),
+        (1_001, Stated::Here, true),
+        (1_000, BY_MAKER, true),
+        (900, BY_MAKER, true),
+    ] {
         let mut tracker = following(tip);
         let from = if has_past { 1_000 - 144 } else { 1_000 };
-        assert_eq!(tracker.watch(&trade.escrow(), is_accepted_here), Some(from), "{tip}");
+        assert_eq!(tracker.watch(&trade.escrow(), stated), Some(from), "{tip}");
         assert_eq!(tracker.facts(trade.id()).synced, !has_past, "{tip}");
         if has_past {
             tracker.apply(&ChainEvent::Found { block: block(from), tx: trade.funding(1) });
@@ -112,7 +119,7 @@ fn only_what_was_accepted_here_just_now_has_no_past() {
     }
     // Before the chain was followed to its tip nothing is known of what is below it.
     let mut tracker = Tracker::default();
-    assert_eq!(tracker.watch(&trade.escrow(), true), Some(1_000 - 144));
+    assert_eq!(tracker.watch(&trade.escrow(), Stated::Here), Some(1_000 - 144));
     assert!(!tracker.facts(trade.id()).synced);
 }
 
@@ -127,14 +134,14 @@ fn a_case_is_found_whose_funding_a_reorg_put_below_the_height_that_was_stated() 
     tracker.apply(&ChainEvent::Searched { scripts });
     assert_eq!(tracker.facts(trade.id()).fundings[0].height, Some(999));
     tracker.restart();
-    assert!(tracker.scripts(1_050).iter().all(|(_, height)| *height == 1_000 - 144), "nor is it missed after a start");
+    assert_eq!(tracker.plan(1_050).first, Some(1_000 - 144), "nor is it missed after a start");
 }
 
 #[test]
 fn a_funding_that_a_reorg_undid_and_another_took_the_coins_of_is_gone() {
     let trade = SampleTrade::new(Side::Sell);
     let mut tracker = following(HEIGHT);
-    tracker.watch(&trade.escrow(), true);
+    tracker.watch(&trade.escrow(), Stated::Here);
     tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(1)]));
     tracker.apply(&synced(HEIGHT + 1));
     assert_eq!(tracker.facts(trade.id()).fundings[0].height, Some(HEIGHT + 1));
@@ -150,7 +157,7 @@ fn a_funding_that_a_reorg_undid_and_another_took_the_coins_of_is_gone() {
 fn a_funding_that_a_reorg_put_back_into_the_pool_waits_there() {
     let trade = SampleTrade::new(Side::Sell);
     let mut tracker = following(HEIGHT);
-    tracker.watch(&trade.escrow(), true);
+    tracker.watch(&trade.escrow(), Stated::Here);
     tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(1)]));
     tracker.apply(&ChainEvent::Disconnected { block: block(HEIGHT + 1) });
     tracker.apply(&connected(HEIGHT + 1, Vec::new()));
@@ -168,7 +175,7 @@ fn a_funding_that_confirms_disappears_and_returns_is_told_truthfully_at_each_mom
     let trade = SampleTrade::new(Side::Sell);
     let (funding, txid) = (trade.funding(1), trade.funding(1).compute_txid());
     let mut tracker = following(HEIGHT);
-    tracker.watch(&trade.escrow(), true);
+    tracker.watch(&trade.escrow(), Stated::Here);
     let heights = |tracker: &Tracker| tracker.facts(trade.id()).fundings.iter().map(|f| f.height).collect::<Vec<_>>();
     tracker.apply(&ChainEvent::MempoolSeen { tx: funding.clone() });
     assert_eq!(heights(&tracker), [None]);
@@ -210,7 +217,7 @@ fn a_spend_that_nobody_signed_is_no_news_and_a_block_shows_the_true_one() {
     let mut made_up = payout.clone();
     made_up.input[0].witness = Witness::from_slice(&[[1; 64]]);
     let mut tracker = following(HEIGHT);
-    tracker.watch(&escrow, true);
+    tracker.watch(&escrow, Stated::Here);
     tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(1)]));
     tracker.apply(&ChainEvent::MempoolSeen { tx: made_up });
     assert_eq!(tracker.facts(trade.id()).spends, []);
@@ -227,7 +234,7 @@ fn a_spend_that_nobody_signed_is_no_news_and_a_block_shows_the_true_one() {
 fn what_others_make_up_of_the_pool_takes_no_place_of_what_a_block_holds() {
     let trade = SampleTrade::new(Side::Sell);
     let mut tracker = following(HEIGHT);
-    tracker.watch(&trade.escrow(), true);
+    tracker.watch(&trade.escrow(), Stated::Here);
     // As many outputs in one transaction would cost its maker no more.
     let mut wide = trade.funding(1);
     wide.output = vec![trade.escrow().output(); MAX_FUNDINGS + 1];
@@ -275,7 +282,7 @@ fn dust_and_what_spends_it_hides_no_extension() {
     funding.output.extend(vec![dust; usize::try_from(DUST).unwrap()]);
     let [first, second] = extensions(&mut trade, &funding);
     let mut tracker = following(HEIGHT);
-    tracker.watch(&escrow, true);
+    tracker.watch(&escrow, Stated::Here);
     tracker.apply(&connected(HEIGHT + 1, vec![funding.clone()]));
     tracker.apply(&connected(HEIGHT + 150, vec![first.clone()]));
     tracker.apply(&connected(HEIGHT + 4_400, (1..=DUST).map(|vout| spend_of(&funding, vout)).collect()));
@@ -306,7 +313,7 @@ fn what_was_paid_in_another_amount_lies_there_from_its_block_to_that_of_what_spe
     const FIRST: u32 = HEIGHT + 1;
     let trade = SampleTrade::new(Side::Sell);
     let mut tracker = following(HEIGHT);
-    tracker.watch(&trade.escrow(), true);
+    tracker.watch(&trade.escrow(), Stated::Here);
     let tx = paying(&trade, 9, [MIN_STRAY - 1, MIN_STRAY, 1_000_000, 999_999, 1_000_001]);
     tracker.apply(&ChainEvent::MempoolSeen { tx: tx.clone() });
     assert_eq!(lying(&tracker, &trade), [], "it may vanish");
@@ -345,7 +352,7 @@ fn of_two_outputs_one_without_the_other_lies_there() {
     let (held, bond) = (trade.escrow().output(), trade.escrow().bond_output().unwrap());
     for (output, vault) in [(held, Vault::Escrow), (bond, Vault::Bond)] {
         let mut tracker = following(HEIGHT);
-        tracker.watch(&trade.escrow(), true);
+        tracker.watch(&trade.escrow(), Stated::Here);
         tracker.apply(&connected(HEIGHT + 1, vec![spend_of_nowhere(9, vec![output.clone()]), trade.funding(1)]));
         let facts = tracker.facts(trade.id());
         let strays: Vec<_> = facts.strays.iter().map(|stray| (stray.vault, Amount::from(stray.coin.value))).collect();
@@ -364,7 +371,7 @@ fn the_largest_of_what_lies_there_is_kept_and_nothing_of_what_is_not_ones_own() 
         if is_case {
             tracker.watch_case(&trade.escrow());
         } else {
-            tracker.watch(&trade.escrow(), false);
+            tracker.watch(&trade.escrow(), BY_MAKER);
         }
         tracker.apply(&connected(height, vec![many.clone()]));
         let found: Vec<u64> = lying(&tracker, &trade).into_iter().map(|(sats, _)| sats).collect();
@@ -380,7 +387,7 @@ fn what_spends_a_funding_is_seen_however_often_the_escrow_is_funded() {
     let fundings: Vec<Transaction> = numbers.iter().map(|number| trade.funding(*number)).collect();
     let [first, second] = extensions(&mut trade, &fundings[0]);
     let mut tracker = following(HEIGHT);
-    tracker.watch(&trade.escrow(), true);
+    tracker.watch(&trade.escrow(), Stated::Here);
     // The pool shows them all before.
     for tx in &fundings {
         tracker.apply(&ChainEvent::MempoolSeen { tx: tx.clone() });
@@ -399,7 +406,7 @@ fn what_spends_a_funding_is_seen_however_often_the_escrow_is_funded() {
 fn what_lies_too_low_takes_no_place() {
     let trade = SampleTrade::new(Side::Sell).agreed_at(1_000);
     let mut tracker = following(800);
-    tracker.watch(&trade.escrow(), false);
+    tracker.watch(&trade.escrow(), BY_MAKER);
     let low = (2..=u8::try_from(MAX_FUNDINGS).unwrap() + 1).map(|number| trade.funding(number)).collect();
     tracker.apply(&connected(855, low));
     tracker.apply(&connected(856, vec![trade.funding(1)]));
@@ -424,9 +431,67 @@ fn cases_are_looked_for_together_and_no_further_back_than_an_escrow_lasts() {
     assert!(!tracker.is_searched(&one.id()) && !tracker.facts(one.id()).synced);
     tracker.apply(&ChainEvent::Searched { scripts });
     assert!(tracker.is_searched(&one.id()) && tracker.is_searched(&other.id()));
-    assert!(tracker.scripts(tip).iter().all(|(_, height)| *height == tip - past), "nor after a restart");
+    tracker.restart();
+    let older = tracker.plan(tip).older;
+    assert_eq!((older.len(), older[0].from_height), (1, tip - past), "nor after a restart");
     tracker.forget(&other.id());
-    assert_eq!(tracker.scripts(tip).len(), one.escrow().scripts().len());
+    assert_eq!(tracker.plan(tip).older[0].scripts, one.escrow().scripts());
+}
+
+/// Nobody knew the escrow before the bid, which has one of its keys.
+#[test]
+fn a_height_of_long_ago_makes_nobody_look_below_his_own_bid() {
+    let (tip, lowest) = (100_000, 99_700);
+    let trade = SampleTrade::new(Side::Sell).agreed_at(0);
+    let mut tracker = following(tip);
+    assert_eq!(tracker.watch(&trade.escrow(), Stated::ByMaker { lowest }), Some(lowest));
+    tracker.restart();
+    let plan = tracker.plan(tip);
+    assert_eq!((plan.first, plan.scripts, plan.older.len()), (Some(lowest), trade.escrow().scripts(), 0));
+    // Years later that is where it is looked for still.
+    tracker.restart();
+    let Plan { first, scripts, older } = tracker.plan(tip + 200_000);
+    assert_eq!((first, scripts.len(), older.len()), (None, 0, 1));
+    assert_eq!((older[0].from_height, &older[0].scripts), (lowest, &trade.escrow().scripts()));
+    // What is stated is higher, if the bid was not accepted at once.
+    let late = SampleTrade::new(Side::Buy).agreed_at(99_900);
+    assert_eq!(tracker.watch(&late.escrow(), Stated::ByMaker { lowest }), Some(99_900 - 144));
+}
+
+#[test]
+fn a_trade_of_long_ago_keeps_nobody_from_knowing_those_of_today() {
+    let tip = 100_000;
+    let depths = [FOLLOWED - 1, FOLLOWED, 2 * FOLLOWED - 1, 2 * FOLLOWED];
+    let kinds: [fn() -> SampleTrade; 4] = [
+        || SampleTrade::new(Side::Sell),
+        || SampleTrade::new(Side::Buy),
+        || SampleTrade::with_bonds(Side::Sell),
+        || SampleTrade::with_bonds(Side::Buy),
+    ];
+    let trades: Vec<SampleTrade> =
+        kinds.into_iter().zip(depths).map(|(new, depth)| new().agreed_at(tip - depth + 144)).collect();
+    let mut tracker = Tracker::default();
+    for trade in &trades {
+        tracker.watch(&trade.escrow(), Stated::Here);
+    }
+    tracker.restart();
+    let Plan { first, scripts, older } = tracker.plan(tip);
+    assert_eq!((first, scripts), (Some(tip - depths[0]), trades[0].escrow().scripts()));
+    assert_eq!(older.iter().map(|request| request.from_height).collect::<Vec<_>>(), [tip - depths[2], tip - depths[3]]);
+    tracker.apply(&connected(tip, Vec::new()));
+    tracker.apply(&synced(tip));
+    let known = |tracker: &Tracker| trades.iter().map(|trade| tracker.facts(trade.id()).synced).collect::<Vec<_>>();
+    assert_eq!(known(&tracker), [true, false, false, false]);
+    let [near, far] = [0, 1].map(|at: usize| older[at].scripts.clone());
+    // Where blocks cannot be read nothing is known, and nothing else has changed.
+    let error = crate::chain::ChainError::TooManyScripts { asked: 0 };
+    assert!(!tracker.apply(&ChainEvent::Unreadable { scripts: far.clone(), error }));
+    assert_eq!(tracker.among(&far), [trades[3].id()]);
+    tracker.apply(&ChainEvent::Searched { scripts: near });
+    tracker.apply(&synced(tip));
+    assert_eq!(known(&tracker), [true, true, true, false]);
+    tracker.apply(&ChainEvent::Searched { scripts: far });
+    assert_eq!(known(&tracker), [true; 4]);
 }
 
 #[test]

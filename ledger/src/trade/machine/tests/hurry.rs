@@ -110,6 +110,7 @@ fn it_pays_the_estimate_then_twice_as_much_as_before_and_never_more_than_it_is_w
         let expected = Hurried { tx: stage.payout.clone(), fee: sats(329), feerate: expected };
         assert_eq!(hurried, Some(expected), "after {asked}, at {estimate}");
     }
+    assert_eq!(trade.hurried(0, 0, CHILD_VSIZE), None, "nothing is paid for nothing");
     // A small part of a split is not thrown after itself.
     let stage = Stage::new(SampleTrade::new(Side::Sell), Verdict::Split(sats(12_000)));
     let trade = stage.seen(Role::Buyer, Some(&stage.ruling), from, &[]);
