@@ -43,6 +43,9 @@ const MAX_LOOKUPS: usize = 2 * MAX_TRADES;
 /// as many as mainnet has. So made-up trades, each from the beginning of time on, cannot have the chain read over and over.
 const MAX_BLOCKS: u32 = 432 * MAX_TRADES as u32; // 2000 fits
 
+/// About how many trades one report has no answer, each perhaps after minutes, before nobody waits for more of them.
+const MAX_UNANSWERED: usize = 16;
+
 /// Audits the ledger, and the chain if asked. Of checkpoints those of `trusted` come first; none are compared with one
 /// author's records, or where a list of trades goes on.
 ///
@@ -95,7 +98,7 @@ pub async fn run(
     };
     let network = chain.network();
     let tip = if request.chain { chain.tip().await.explained()?.height } else { 0 };
-    let (mut lookups, mut blocks) = (MAX_LOOKUPS, MAX_BLOCKS);
+    let (mut lookups, mut blocks, mut unanswered) = (MAX_LOOKUPS, MAX_BLOCKS, 0_usize);
     for (at, records) in found.trades.iter().enumerate() {
         let escrow = records.contract.as_ref().map(Escrow::new);
         let mut trade = AuditedTrade {
@@ -123,8 +126,10 @@ pub async fn run(
                         Told { ledger, records, escrow }.against_chain(&mut trade, paths, tip, &mut report)?;
                     }
                 }
-                Err(error) if request.trade.is_some() || is_of_all(&error) => return Err(error).explained(),
                 Err(error) => {
+                    if request.trade.is_some() || is_over(chain, &error, &mut unanswered).await {
+                        return Err(error).explained();
+                    }
                     lookups = lookups.saturating_sub(most);
                     tracing::warn!(trade = %trade.trade, %error, "a trade could not be compared with the chain");
                     trade.not_compared = Some(NotCompared::Failed);
@@ -158,8 +163,18 @@ fn share_of_blocks(blocks: u32, trades: usize) -> u32 {
     blocks / u32::try_from(trades.max(1)).unwrap_or(u32::MAX)
 }
 
-/// Tells whether the chain fails whatever it is asked; else the failure is one of a single question, and others are answered.
-const fn is_of_all(error: &ChainError) -> bool {
+/// Tells whether a failure ends a report. One trade may be about what no peer or server shows: that alone does not, while the chain
+/// tells at least where its tip is.
+async fn is_over(chain: &dyn ChainBackend, error: &ChainError, unanswered: &mut usize) -> bool {
+    if !may_be_of_all(error) {
+        return false;
+    }
+    *unanswered = unanswered.saturating_add(1);
+    *unanswered > MAX_UNANSWERED || chain.tip().await.is_err()
+}
+
+/// Tells whether the chain may fail whatever it is asked; else the failure is one of a single question, and others are answered.
+const fn may_be_of_all(error: &ChainError) -> bool {
     match error {
         ChainError::Unreachable { .. }
         | ChainError::NoCookie { .. }
@@ -172,6 +187,7 @@ const fn is_of_all(error: &ChainError) -> bool {
         | ChainError::NotMinable { .. }
         | ChainError::NoFeeEstimate { .. }
         | ChainError::TooManyScripts { .. }
+        | ChainError::Withheld { .. }
         | ChainError::Invalid { .. } => false,
     }
 }

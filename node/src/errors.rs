@@ -116,7 +116,8 @@ impl Explain for ChainError {
             | Self::NoCookie { .. }
             | Self::Unauthorized { .. }
             | Self::Unasked { .. }
-            | Self::Unheard { .. } => Code::ChainUnreachable,
+            | Self::Unheard { .. }
+            | Self::Withheld { .. } => Code::ChainUnreachable,
             Self::WrongNetwork { .. } => Code::WrongNetwork,
             Self::Refused { .. } => Code::NotAllowed,
             Self::NotMinable { .. }

@@ -2,15 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
-use bitcoin::{Network, ScriptBuf, Transaction};
+use bitcoin::{Network, OutPoint, ScriptBuf, Transaction};
 use exchange_node::chain::conformance::Harness;
 use exchange_node::chain::electrum::{ElectrumChain, ElectrumConfig};
-use exchange_node::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, Follower};
+use exchange_node::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, Follower, OutpointStatus};
 use exchange_tests::bitcoind::Bitcoind;
 use exchange_tests::electrumx::{Certificate, ElectrumX};
 use mining::{Mining, NOBODY, PATIENCE};
-use proxy::{Lie, Proxy};
+use proxy::{LONG, Lie, Proxy};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -187,6 +189,62 @@ async fn what_a_server_hides_is_found_later() {
         _ => None,
     });
     assert_eq!(found.collect::<Vec<_>>(), [(height + 1, anyone())]);
+}
+
+/// Anybody can pay to a script until a server refuses to tell of it. Nothing else waits for that, and nobody takes it for a script
+/// to which nothing happens; another server is asked for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_about_one_script_only() {
+    let node = Bitcoind::start_for_electrum().unwrap_or_else(|error| panic!("{error}"));
+    let other = ScriptBuf::from_bytes(vec![0x52]).to_p2wsh();
+    let pay = |count: usize, script: &ScriptBuf| {
+        node.call("generatetodescriptor", &[json!(count), json!(format!("raw({})", script.to_hex_string()))]).unwrap();
+    };
+    pay(LONG + 1, &anyone());
+    pay(1, &other);
+    // It listens once it knows these blocks.
+    let server = ElectrumX::start(&node).unwrap_or_else(|error| panic!("{error}"));
+    let long = u32::try_from(LONG + 1).unwrap();
+    let is_withheld = |event: &ChainEvent| match event {
+        ChainEvent::Withheld { script, reason } => *script == anyone() && reason.contains("history too large"),
+        _ => false,
+    };
+
+    let proxy = Proxy::before(server.port(), Lie::RefusesLongHistories).await;
+    let chain = open(&[&proxy.url()], Network::Regtest).await.unwrap();
+    let genesis = BlockRef { height: 0, hash: chain.block_at(0).await.unwrap().unwrap().block_hash() };
+    let watched = vec![anyone(), other.clone()];
+    let mut follower = chain.follow(vec![genesis], watched.clone()).await.unwrap();
+    let events = up_to(&mut follower, long + 1).await;
+    assert!(is_withheld(&events[0]), "{events:?}");
+    assert_eq!(paid_in(&events), [long + 1]);
+    let look = |script: &ScriptBuf| chain.outpoint(OutPoint::null(), script.clone(), 0);
+    assert!(matches!(look(&anyone()).await, Err(ChainError::Withheld { .. })));
+    assert_eq!(look(&other).await.unwrap(), OutpointStatus::Unknown);
+    pay(1, &other);
+    let events = up_to(&mut follower, long + 2).await;
+    assert_eq!(paid_in(&events), [long + 2], "the chain goes on");
+    assert!(!events.iter().any(|event| matches!(event, ChainEvent::Shown { .. })), "{events:?}");
+
+    proxy.be_honest();
+    node.call("generatetodescriptor", &[json!(1), json!(NOBODY)]).unwrap();
+    let mut events = up_to(&mut follower, long + 3).await;
+    // The block comes first; then the past is searched.
+    events.extend(up_to(&mut follower, long + 3).await);
+    let found = events.iter().filter_map(|event| match event {
+        ChainEvent::Found { block, .. } => Some(block.height),
+        _ => None,
+    });
+    assert_eq!(found.collect::<BTreeSet<u32>>(), (1..=long).collect());
+    assert!(events.iter().any(|event| matches!(event, ChainEvent::Shown { script } if *script == anyone())));
+
+    let proxy = Proxy::before(server.port(), Lie::RefusesLongHistories).await;
+    let chain = open(&[&proxy.url(), &server.url()], Network::Regtest).await.unwrap();
+    let mut follower = chain.follow(vec![genesis], watched).await.unwrap();
+    let events = up_to(&mut follower, long + 3).await;
+    assert!(!events.iter().any(is_withheld), "{events:?}");
+    assert_eq!(paid_in(&events), (1..=long + 2).collect::<Vec<_>>());
+    assert_eq!(chain.outpoint(OutPoint::null(), anyone(), 0).await.unwrap(), OutpointStatus::Unknown);
 }
 
 /// A server that takes questions and never answers is given up.

@@ -248,7 +248,27 @@ async fn a_trade_of_which_the_chain_tells_nonsense_is_not_compared_and_ends_no_r
     let one = AuditRequest { trade: Some(stage.trade.id()), ..all.clone() };
     let error = run(&stage.ledger, &line, &one, BTreeSet::new()).await.unwrap_err();
     assert!(error.message.contains("it changed with every look"), "who asks about it alone is told why: {error:?}");
-    line.broken = Some(named);
+    // Nor does one about which nobody answers, while the chain itself is there.
+    line.garbled = None;
+    line.withheld = Some(named);
+    for _ in 0..2 {
+        let report = run(&stage.ledger, &line, &all, BTreeSet::new()).await.unwrap();
+        assert_eq!((report.trades[0].not_compared, report.cut.not_compared), (Some(NotCompared::Failed), 1));
+        let error = run(&stage.ledger, &line, &one, BTreeSet::new()).await.unwrap_err();
+        assert_eq!(error.code, Code::ChainUnreachable, "{error:?}");
+        line.broken = Some(named);
+    }
+    let gone = || {
+        let (at, reason) = ("a peer".into(), "no peer sends a block".into());
+        ChainError::Unreachable { backend: "cbf", at, reason }
+    };
+    let mut unanswered = 0;
+    for _ in 0..MAX_UNANSWERED {
+        assert!(!is_over(&line, &gone(), &mut unanswered).await);
+    }
+    assert!(is_over(&line, &gone(), &mut unanswered).await, "nobody waits for so many");
+    line.is_cut = true;
+    assert!(is_over(&line, &gone(), &mut 0).await, "nothing can be compared");
     let error = run(&stage.ledger, &line, &all, BTreeSet::new()).await.unwrap_err();
     assert_eq!(error.code, Code::ChainUnreachable, "nothing was compared");
     let well = stage.audit().await;

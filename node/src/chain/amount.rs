@@ -6,6 +6,8 @@ use serde_json::value::RawValue;
 
 /// Digits after the point that make a satoshi.
 const SATOSHI_DIGITS: i32 = 8;
+/// Digits after the point that make a satoshi for 1000 virtual bytes of a feerate in satoshis for each of them.
+const PER_KVB_DIGITS: i32 = 3;
 /// The longest number that is read; amounts have seventeen digits.
 const MAX_LEN: usize = 40;
 
@@ -35,14 +37,35 @@ impl Btc {
     /// A text, when it is none.
     pub fn per_kvb(&self) -> Result<FeeRate, String> {
         let text = self.0.get();
-        let satoshis = rounded_up(text).ok_or_else(|| format!("feerate {text} is none"))?;
-        // A virtual byte is four weight units.
-        Ok(FeeRate::from_sat_per_kwu(satoshis.div_ceil(4)))
+        feerate(text, SATOSHI_DIGITS)
     }
 }
 
-/// Returns the satoshis of a decimal number, rounded up. Python writes small ones with an exponent: 1e-05.
-fn rounded_up(text: &str) -> Option<u64> {
+/// A feerate in satoshis for a virtual byte, a decimal fraction too.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct SatsPerVb(Box<RawValue>);
+
+impl SatsPerVb {
+    /// Reads the feerate, rounded up.
+    ///
+    /// # Errors
+    /// A text, when it is none.
+    pub fn rate(&self) -> Result<FeeRate, String> {
+        feerate(self.0.get(), PER_KVB_DIGITS)
+    }
+}
+
+/// Reads a feerate for 1000 virtual bytes, of which a decimal number states the satoshis with the point so many digits to the left.
+fn feerate(text: &str, digits: i32) -> Result<FeeRate, String> {
+    let satoshis = rounded_up(text, digits).ok_or_else(|| format!("feerate {text} is none"))?;
+    // A virtual byte is four weight units.
+    Ok(FeeRate::from_sat_per_kwu(satoshis.div_ceil(4)))
+}
+
+/// Returns a decimal number with its point moved so many digits to the right, rounded up. Python writes small ones with an
+/// exponent: 1e-05.
+fn rounded_up(text: &str, digits_moved: i32) -> Option<u64> {
     if text.len() > MAX_LEN {
         return None;
     }
@@ -52,8 +75,8 @@ fn rounded_up(text: &str) -> Option<u64> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let shift = exponent.parse::<i32>().ok()?.checked_add(SATOSHI_DIGITS)?;
-    // How many of the digits stand before the satoshi's point.
+    let shift = exponent.parse::<i32>().ok()?.checked_add(digits_moved)?;
+    // How many of the digits stand before the point when it is moved.
     let kept = i32::try_from(whole.len()).ok()?.checked_add(shift)?;
     let kept = usize::try_from(kept.max(0)).ok().filter(|kept| *kept <= MAX_LEN)?;
     let (before, after) = digits.split_at(kept.min(digits.len()));
@@ -93,10 +116,21 @@ mod tests {
             ("0", 0),
             ("21000000.0", 2_100_000_000_000_000),
         ] {
-            assert_eq!(rounded_up(text), Some(satoshis), "{text}");
+            assert_eq!(rounded_up(text, SATOSHI_DIGITS), Some(satoshis), "{text}");
         }
         for text in ["-1", "1e30", "\"1\"", "null", "1e", "9e18"] {
-            assert_eq!(rounded_up(text), None, "{text}");
+            assert_eq!(rounded_up(text, SATOSHI_DIGITS), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn feerates_for_a_virtual_byte_are_rounded_up() {
+        let rate = |text: &str| serde_json::from_str::<SatsPerVb>(text).unwrap().rate();
+        for (text, per_kwu) in [("1", 250), ("12.5", 3_125), ("0.1", 25), ("0.0001", 1), ("1e1", 2_500), ("0", 0)] {
+            assert_eq!(rate(text).unwrap().to_sat_per_kwu(), per_kwu, "{text}");
+        }
+        for text in ["-1", "1e40", "null", "\"1\""] {
+            assert!(rate(text).is_err(), "{text}");
         }
     }
 }

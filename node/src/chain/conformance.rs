@@ -223,6 +223,8 @@ fn connected(events: &[ChainEvent]) -> Vec<BlockRef> {
         | ChainEvent::Evicted { .. }
         | ChainEvent::Searched { .. }
         | ChainEvent::Unreadable { .. }
+        | ChainEvent::Withheld { .. }
+        | ChainEvent::Shown { .. }
         | ChainEvent::Synced { .. } => None,
     });
     blocks.collect()
@@ -237,6 +239,8 @@ fn disconnected(events: &[ChainEvent]) -> Vec<BlockRef> {
         | ChainEvent::Evicted { .. }
         | ChainEvent::Searched { .. }
         | ChainEvent::Unreadable { .. }
+        | ChainEvent::Withheld { .. }
+        | ChainEvent::Shown { .. }
         | ChainEvent::Synced { .. } => None,
     });
     blocks.collect()
@@ -255,6 +259,8 @@ fn confirmed_in(events: &[ChainEvent], txid: Txid) -> Option<u32> {
         | ChainEvent::Evicted { .. }
         | ChainEvent::Searched { .. }
         | ChainEvent::Unreadable { .. }
+        | ChainEvent::Withheld { .. }
+        | ChainEvent::Shown { .. }
         | ChainEvent::Synced { .. } => None,
     })
 }

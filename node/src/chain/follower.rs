@@ -19,6 +19,7 @@ use super::{BlockRef, ChainError, ChainEvent, FOLLOWER_QUEUE, Follower, MAX_WATC
 use search::Search;
 
 mod search;
+mod withheld;
 
 /// How many delivered blocks a follower remembers, and how far below an unknown fork it starts again: two weeks of
 /// blocks, far beyond any reorganisation ever seen.
@@ -37,7 +38,7 @@ const MOVED_PAUSE: Duration = Duration::from_millis(10);
 /// For how long old blocks are searched before it is looked whether a new one has come, and the pause before they are again.
 const SEARCH_TIME: Duration = Duration::from_secs(1);
 const SEARCH_PAUSE: Duration = Duration::from_millis(10);
-/// How many requests are searched for at a time; others wait in the channel.
+/// How many requests are searched for at a time; others wait in the channel. What is not withheld any more comes on top.
 const MAX_SEARCHES: usize = 64;
 
 /// What a backend offers the engine: its present state, to be asked for.
@@ -76,6 +77,16 @@ pub(super) trait Source: Send + Sync + 'static {
     /// may hear of them late. Those after `since`, which [`Source::learnt`] returned.
     fn late(&self, _since: u64, _scripts: &Scripts) -> Vec<(BlockRef, Transaction)> {
         Vec::new()
+    }
+
+    /// Returns how often it changed which scripts are withheld, of which [`Source::withheld`] tells.
+    fn withholdings(&self) -> u64 {
+        0
+    }
+
+    /// Returns those of `scripts` of whose transactions it cannot tell now, for whoever it asks refuses to; each with the reason.
+    fn withheld(&self, _scripts: &Scripts) -> HashMap<ScriptBuf, String> {
+        HashMap::new()
     }
 
     /// Returns the ids in the pool as it is on top of `tip`, `None` when another block is the tip.
@@ -199,6 +210,8 @@ pub(super) async fn spawn<S: Source>(
         pool: HashMap::new(),
         searches: Vec::new(),
         unsynced,
+        withheld: HashMap::new(),
+        withholdings: None,
     };
     tokio::spawn(task.run(news, requests));
     Ok(Follower { events, watch })
@@ -214,12 +227,16 @@ struct Task<S> {
     resume_below: Option<u32>,
     /// The pool's ids, and whether the subscriber was told of each.
     pool: HashMap<Txid, bool>,
-    /// Requests not yet answered.
+    /// Requests not yet answered, and the search for what is not withheld any more.
     searches: Vec<Search>,
     /// Whether something was delivered since the last `Synced`.
     unsynced: bool,
     /// How much of what came to light late was told.
     learnt: u64,
+    /// The scripts that the subscriber knows to be withheld, each with the reason.
+    withheld: HashMap<ScriptBuf, String>,
+    /// How often these had changed when they were looked at last; `None` if they have to be in any case.
+    withholdings: Option<u64>,
 }
 
 /// Why a round ended early.
@@ -278,6 +295,7 @@ impl<S: Source> Task<S> {
     /// Delivers everything that has happened since the last round.
     async fn round(&mut self) -> Result<(), Interrupted> {
         let tip = self.source.best().await?;
+        self.tell_withheld().await?;
         // Read first: what comes to light from here on may be told twice, but is not missed.
         let learnt = self.source.learnt();
         self.undo(tip).await?;
@@ -290,11 +308,13 @@ impl<S: Source> Task<S> {
         }
         self.tell_late(known, learnt).await?;
         self.sync_pool().await?;
+        self.tell_withheld().await?;
         if self.unsynced {
             let tip = self.at();
             self.emit(ChainEvent::Synced { tip }).await?;
             self.unsynced = false;
         }
+        self.search_shown();
         Ok(())
     }
 
@@ -339,6 +359,7 @@ impl<S: Source> Task<S> {
                 self.pool.remove(&tx.compute_txid());
             }
             let block = BlockRef { height, hash };
+            self.tell_withheld().await?;
             self.emit(ChainEvent::Connected { block, parent, time, txs }).await?;
             self.unsynced = true;
             self.path.push_back(block);

@@ -16,10 +16,14 @@ pub struct Line {
     pub chain: Arc<KernelChain>,
     /// Whether it is down for broadcasts.
     pub down: AtomicBool,
+    /// Whether not even its tip is known.
+    pub is_cut: bool,
     /// The output about which no question comes through.
     pub broken: Option<OutPoint>,
     /// The output about which the answer is nonsense.
     pub garbled: Option<OutPoint>,
+    /// The output of whose script nobody tells.
+    pub withheld: Option<OutPoint>,
     /// How many blocks have to be read for each output that is looked up.
     pub reads: u32,
     /// What it was told to have waited.
@@ -33,8 +37,10 @@ impl Line {
         Self {
             chain: Arc::clone(chain),
             down: AtomicBool::new(false),
+            is_cut: false,
             broken: None,
             garbled: None,
+            withheld: None,
             reads: 0,
             recalled: Mutex::default(),
             asked: AtomicUsize::new(0),
@@ -58,6 +64,10 @@ impl ChainBackend for Line {
     }
 
     async fn tip(&self) -> Result<BlockRef, ChainError> {
+        if self.is_cut {
+            let (at, reason) = ("127.0.0.1:18443".into(), "connection refused".into());
+            return Err(ChainError::Unreachable { backend: "core", at, reason });
+        }
         self.chain.tip().await
     }
 
@@ -81,6 +91,9 @@ impl ChainBackend for Line {
         }
         if self.garbled == Some(outpoint) {
             return Err(ChainError::Invalid { backend: "core", reason: "it changed with every look".into() });
+        }
+        if self.withheld == Some(outpoint) {
+            return Err(ChainError::Withheld { backend: "electrum", reason: "history too large".into() });
         }
         self.chain.outpoint(outpoint, script, from).await
     }

@@ -115,7 +115,21 @@ pub enum ChainEvent {
         /// What the backend said.
         error: ChainError,
     },
-    /// Everything up to this block has been delivered, but for what is still searched for; deadlines may act from here on.
+    /// What touches this script is not told from here on, for nobody shows it: a server may refuse what it finds too much, and
+    /// anybody can pay to a script until it does. All else is told. Comes before anything that looks as if all were told.
+    Withheld {
+        /// The script.
+        script: ScriptBuf,
+        /// Who refuses it, in which words.
+        reason: String,
+    },
+    /// What touches this script is told again, and what was not told of it has been delivered.
+    Shown {
+        /// The script.
+        script: ScriptBuf,
+    },
+    /// Everything up to this block has been delivered, but for what is still searched for, or withheld; deadlines may act from here
+    /// on.
     Synced {
         /// The tip.
         tip: BlockRef,
@@ -290,6 +304,17 @@ pub enum ChainError {
     TooManyScripts {
         /// How many it would have to watch.
         asked: usize,
+    },
+    /// The backend refuses to show what touches one script; others it shows.
+    #[error(
+        "chain backend {backend} does not show what touches a script: {reason}; name another server (--electrum-server), or see the \
+         chain without one"
+    )]
+    Withheld {
+        /// The backend's name.
+        backend: &'static str,
+        /// Who refuses it, in which words.
+        reason: String,
     },
     /// The backend said something that cannot be true.
     #[error("chain backend {backend} answered nonsense: {reason}")]

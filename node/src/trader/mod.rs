@@ -486,7 +486,7 @@ impl Trader {
                     self.note_problem(id, Trouble::Search, words);
                 }
             }
-            ChainEvent::Searched { .. } | ChainEvent::Synced { .. } => {
+            ChainEvent::Searched { .. } | ChainEvent::Shown { .. } | ChainEvent::Synced { .. } => {
                 let is_searched = |id: &TradeId| self.tracker.is_searched(id);
                 for id in self.trades.keys().copied().filter(is_searched).collect::<Vec<_>>() {
                     self.end_problem(id, |with| with == Trouble::Search);
@@ -496,7 +496,9 @@ impl Trader {
             | ChainEvent::Disconnected { .. }
             | ChainEvent::Found { .. }
             | ChainEvent::MempoolSeen { .. }
-            | ChainEvent::Evicted { .. } => {}
+            | ChainEvent::Evicted { .. }
+            // The tracker keeps who refuses, and a trade is shown with it.
+            | ChainEvent::Withheld { .. } => {}
         }
     }
 

@@ -53,6 +53,9 @@ pub struct Tracker {
     escrows: HashMap<TradeId, Watched>,
     /// The tip from which on the past is searched again for cases.
     rests_until: u32,
+    /// The scripts of which nobody tells now, each with the reason. One stays when its escrow is forgotten: the follower tells
+    /// of a change only.
+    withheld: HashMap<ScriptBuf, String>,
 }
 
 #[derive(Debug)]
@@ -204,6 +207,7 @@ impl Tracker {
     /// Forgets what it saw: the chain is followed anew.
     pub fn restart(&mut self) {
         self.synced = false;
+        self.withheld.clear();
         for watched in self.escrows.values_mut() {
             watched.txs.clear();
             watched.lying.clear();
@@ -274,6 +278,11 @@ impl Tracker {
             }
             // What is not searched is not known, as before.
             ChainEvent::Unreadable { .. } => false,
+            ChainEvent::Withheld { script, reason } => {
+                self.withheld.insert(script.clone(), reason.clone());
+                true
+            }
+            ChainEvent::Shown { script } => self.withheld.remove(script).is_some(),
             ChainEvent::Synced { tip } => {
                 let mut changed = !self.synced || self.tip != tip.height;
                 for watched in self.escrows.values_mut() {
@@ -311,7 +320,21 @@ impl Tracker {
 
     /// Tells whether everything that the chain shows of a trade is known.
     pub fn is_searched(&self, trade: &TradeId) -> bool {
-        self.synced && self.escrows.get(trade).is_some_and(|watched| watched.search == Search::Done)
+        self.synced && self.escrows.get(trade).is_some_and(|watched| self.is_known(watched))
+    }
+
+    fn is_known(&self, watched: &Watched) -> bool {
+        watched.search == Search::Done && self.reason_of(watched).is_none()
+    }
+
+    fn reason_of(&self, watched: &Watched) -> Option<&str> {
+        watched.scripts.iter().find_map(|script| self.withheld.get(script)).map(String::as_str)
+    }
+
+    /// Returns who refuses to tell what touches the escrow of a trade, and why, if nobody tells of it. Then what is shown of it may
+    /// be old.
+    pub fn withheld(&self, trade: &TradeId) -> Option<&str> {
+        self.reason_of(self.escrows.get(trade)?)
     }
 
     /// Returns what the chain shows of a trade.
@@ -319,7 +342,7 @@ impl Tracker {
         let Some(watched) = self.escrows.get(&trade) else {
             return ChainFacts { tip: self.tip, synced: self.synced, ..ChainFacts::default() };
         };
-        let synced = self.synced && watched.search == Search::Done;
+        let synced = self.synced && self.is_known(watched);
         let txs = watched.txs.values().map(|seen| (&*seen.tx, seen.status.height()));
         let facts = ChainFacts::gather(&watched.escrow, self.tip, synced, txs);
         ChainFacts { strays: watched.strays(&facts.fundings), ..facts }

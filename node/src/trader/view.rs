@@ -22,6 +22,7 @@ impl Trader {
             shown.unwrap_or_else(|| unknown_arbiter(trade, arbiter))
         };
         let network = self.tools.chain.network();
+        let withheld = self.tracker.withheld(&trade.id()).filter(|_| is_reading(trade));
         TradeView {
             id: trade.id(),
             offer: bid.offer_id,
@@ -44,14 +45,16 @@ impl Trader {
             funding: view.funding().map(|f| chain_tx(f.outpoint().txid.to_string(), f.height, view.depth(f.height))),
             spend: view.spend().map(|s| chain_tx(s.tx.compute_txid().to_string(), s.height, view.depth(s.height))),
             confirmations_needed: confirmations_for(bid.take.amount),
-            next: next::next(active),
+            next: withheld.map_or_else(|| next::next(active), next::ask_another),
             actions: offered(trade),
             steps: steps(trade),
             pay_until: view.pay_until(),
             refund_from: view.refund_from(),
             their_details: trade.local().their_details.clone(),
             my_details: self.details_of(trade),
-            problem: active.problem.as_ref().map(|problem| problem.words.clone()),
+            problem: withheld
+                .map(next::not_told)
+                .or_else(|| active.problem.as_ref().map(|problem| problem.words.clone())),
             unread: active.unread,
             dispute: dispute(trade),
             can_bump: bump::can_bump(trade),

@@ -71,6 +71,8 @@ impl State {
             ChainEvent::Evicted { txid } => self.evict(txid),
             // A wallet goes by the end of a pass: a script that is watched late is due for another.
             ChainEvent::Searched { .. } | ChainEvent::Unreadable { .. } => {}
+            // The follower's log names it. What was known of it stays, and what comes to light then is found.
+            ChainEvent::Withheld { .. } | ChainEvent::Shown { .. } => {}
             ChainEvent::Synced { tip } => return Some(self.finish(tip)),
         }
         None

@@ -30,9 +30,14 @@ pub enum Lie {
     NoJson,
     /// That nothing touches a script.
     EmptyHistory,
+    /// That a history of more than [`LONG`] transactions is too large, as real servers say it of larger ones.
+    RefusesLongHistories,
     /// Nothing.
     Silence,
 }
+
+/// How many transactions the longest history has that is shown by who refuses long ones.
+pub const LONG: usize = 3;
 
 /// A server that lies.
 pub struct Proxy {
@@ -114,6 +119,11 @@ async fn serve(client: TcpStream, server: TcpStream, lie: Arc<Mutex<Lie>>) {
 
 /// Puts a lie into an answer.
 fn twist(answer: &mut Value, method: &str, lie: Lie) {
+    let is_long = || answer["result"].as_array().is_some_and(|history| history.len() > LONG);
+    if (lie, method) == (Lie::RefusesLongHistories, "blockchain.scripthash.get_history") && is_long() {
+        let error = json!({ "code": 1, "message": "history too large" });
+        *answer = json!({ "jsonrpc": "2.0", "error": error, "id": answer["id"].clone() });
+    }
     let Some(result) = answer.get_mut("result") else { return };
     match (lie, method) {
         (Lie::HeaderWithoutWork, "blockchain.block.headers") => change_headers(result, 76),

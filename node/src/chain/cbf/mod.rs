@@ -17,15 +17,17 @@
 //!   others say of their coins makes nobody read further back than half a year.
 //! - Old blocks are read by filters that a client of its own fetches: however slowly they come, what is new is shown.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bip157::Package;
+use bip157::{Package, Requester};
 use bitcoin::block::Header;
 use bitcoin::constants::genesis_block;
 use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -48,6 +50,8 @@ const NAME: &str = "cbf";
 const OPEN_PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// How many of the last blocks tell what confirmation costs.
 const FEE_BLOCKS: u32 = 3;
+/// Of how many blocks it is remembered what they paid: those of a reorganisation among them.
+const MAX_PAID: usize = 16;
 /// The highest least feerate that a peer can talk us into: what full pools asked for in dear weeks.
 const MAX_FLOOR: FeeRate = FeeRate::from_sat_per_vb_u32(50);
 /// How far below the tip an output is looked for that somebody else names: half a year of blocks, whose filters are some 650 MB on
@@ -67,6 +71,8 @@ pub struct CbfConfig {
 #[derive(Debug)]
 pub struct CbfChain {
     light: Arc<Light>,
+    /// What the last blocks paid. Held while they are asked for, so that they are downloaded once however many ask.
+    paid: Mutex<Paid>,
     _running: DropGuard,
 }
 
@@ -78,7 +84,8 @@ impl CbfChain {
     pub async fn open(config: CbfConfig) -> Result<Self, ChainError> {
         let light = Arc::new(Light::new(config));
         let stop = CancellationToken::new();
-        let chain = Self { light: Arc::clone(&light), _running: stop.clone().drop_guard() };
+        let paid = Mutex::new(Paid::default());
+        let chain = Self { light: Arc::clone(&light), paid, _running: stop.clone().drop_guard() };
         let mut heard = light.heard.subscribe();
         tokio::spawn(Arc::clone(&light).run(stop));
         let synced = async {
@@ -100,6 +107,36 @@ impl CbfChain {
     /// drop what pays too little.
     fn is_settled(&self, tx: &Transaction) -> bool {
         self.light.state().pool.was_confirmed(&tx.compute_txid())
+    }
+
+    /// Returns what a block paid on average: whole blocks are downloaded for it, so each is asked for once.
+    async fn paid_in(&self, requester: &Requester, hash: BlockHash, paid: &mut Paid) -> Result<FeeRate, ChainError> {
+        if let Some(rate) = paid.of(&hash) {
+            return Ok(rate);
+        }
+        match timeout(SILENCE, requester.average_fee_rate(hash)).await {
+            Ok(Ok(rate)) => {
+                paid.note(hash, rate);
+                Ok(rate)
+            }
+            Ok(Err(error)) => Err(self.light.unreachable(error)),
+            Err(_) => Err(self.light.unreachable("no peer sends blocks")),
+        }
+    }
+}
+
+/// What blocks paid on average, as far as they were asked for lately. A block never pays anything else.
+#[derive(Debug, Default)]
+struct Paid(VecDeque<(BlockHash, FeeRate)>);
+
+impl Paid {
+    fn of(&self, hash: &BlockHash) -> Option<FeeRate> {
+        self.0.iter().find(|(block, _)| block == hash).map(|(_, rate)| *rate)
+    }
+
+    fn note(&mut self, hash: BlockHash, rate: FeeRate) {
+        self.0.push_back((hash, rate));
+        self.0.drain(..self.0.len().saturating_sub(MAX_PAID));
     }
 }
 
@@ -237,18 +274,34 @@ impl ChainBackend for CbfChain {
         // Any peer can ask for any least feerate. What blocks paid cost their miners work.
         let mut rate = floor.clamp(FeeRate::BROADCAST_MIN, MAX_FLOOR);
         let tip = self.light.best()?.height;
+        let mut paid = self.paid.lock().await;
         for height in tip.saturating_sub(FEE_BLOCKS - 1).max(1)..=tip {
             let Some(hash) = self.light.hash_at(height) else { break };
-            match timeout(SILENCE, requester.average_fee_rate(hash)).await {
-                Ok(Ok(paid)) => rate = rate.max(paid),
-                Ok(Err(error)) => return Err(self.light.unreachable(error)),
-                Err(_) => return Err(self.light.unreachable("no peer sends blocks")),
-            }
+            rate = rate.max(self.paid_in(&requester, hash, &mut paid).await?);
         }
         Ok(rate.min(MAX_FEE_RATE))
     }
 
     async fn mine(&self, _count: u32, _script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {
         Err(ChainError::NotMinable { network: self.network() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::hashes::Hash;
+
+    use super::*;
+
+    #[test]
+    fn what_a_block_paid_is_remembered_of_the_last_ones() {
+        let (hash, mut paid) = (|byte: u8| BlockHash::from_byte_array([byte; 32]), Paid::default());
+        let last = u8::try_from(MAX_PAID).unwrap();
+        for byte in 0..=last {
+            assert_eq!(paid.of(&hash(byte)), None);
+            paid.note(hash(byte), FeeRate::from_sat_per_vb_u32(byte.into()));
+        }
+        assert_eq!((paid.of(&hash(0)), paid.of(&hash(1))), (None, Some(FeeRate::from_sat_per_vb_u32(1))));
+        assert_eq!(paid.of(&hash(last)), Some(FeeRate::from_sat_per_vb_u32(last.into())));
     }
 }

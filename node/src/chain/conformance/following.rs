@@ -217,7 +217,9 @@ pub async fn the_whole_chain_is_told_from_genesis(harness: &mut impl Harness) {
         | ChainEvent::MempoolSeen { .. }
         | ChainEvent::Evicted { .. }
         | ChainEvent::Searched { .. }
-        | ChainEvent::Unreadable { .. } => false,
+        | ChainEvent::Unreadable { .. }
+        | ChainEvent::Withheld { .. }
+        | ChainEvent::Shown { .. } => false,
     }));
     assert_eq!(chain.block_at(31).await.expect("the chain answers"), None);
 }

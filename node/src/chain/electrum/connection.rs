@@ -1,6 +1,7 @@
 //! A connection to one Electrum server: lines of JSON-RPC over TCP or TLS, each of them bounded and answered in time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bitcoin::block::Header;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 
@@ -32,6 +33,15 @@ use crate::chain::ChainError;
 const DIAL_PATIENCE: Duration = Duration::from_secs(15);
 /// How long it may take to answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+/// How long what is read of it at a time may take, beside what its answers earn: none may be late for long by answering each
+/// question just in time.
+const ROUND_PATIENCE: Duration = Duration::from_secs(60);
+/// What an answer earns. Ten questions are open, so a slow line has time enough.
+const EARNED: Duration = Duration::from_secs(1);
+/// So many headers earn as much as one more: they come two thousand at once.
+const HEADERS_OF_AN_ANSWER: usize = 500;
+/// How often it is looked at whether a server keeps up.
+const PACE_LOOK: Duration = Duration::from_secs(5);
 /// The longest line: a transaction that fills a block, in hexadecimal digits, and what stands around it.
 const MAX_LINE: usize = 8_500_000;
 /// How many questions are open at a time. Servers work on about ten.
@@ -51,6 +61,35 @@ pub(super) struct Connection {
     client: Client,
     at: String,
     protocol: (u16, u16),
+    pace: Pace,
+}
+
+/// How much a server answers.
+#[derive(Debug, Default)]
+struct Pace(AtomicU64);
+
+impl Pace {
+    fn note(&self, answers: usize) {
+        self.0.fetch_add(answers as u64, Ordering::Relaxed); // usize fits
+    }
+
+    /// Waits until less has been answered, from now on, than has to be.
+    async fn is_lost(&self) {
+        let (began, before) = (Instant::now(), self.0.load(Ordering::Relaxed));
+        loop {
+            sleep(PACE_LOOK).await;
+            let answers = self.0.load(Ordering::Relaxed).saturating_sub(before);
+            if is_behind(began.elapsed(), answers) {
+                return;
+            }
+        }
+    }
+}
+
+/// Tells whether so many answers in this time are too few.
+fn is_behind(elapsed: Duration, answers: u64) -> bool {
+    let earned = EARNED.saturating_mul(u32::try_from(answers).unwrap_or(u32::MAX));
+    elapsed > ROUND_PATIENCE.saturating_add(earned)
 }
 
 /// A question that failed.
@@ -122,7 +161,7 @@ impl Connection {
         let client = ClientBuilder::new()
             .request_timeout(ANSWER_PATIENCE)
             .build_with_tokio(Questions(sender), Answers { lines, notices });
-        let mut connection = Self { client, at: server.to_string(), protocol: (0, 0) };
+        let mut connection = Self { client, at: server.to_string(), protocol: (0, 0), pace: Pace::default() };
         let hello = [json!("exchange"), json!(PROTOCOL)];
         let (_, protocol): (String, String) = connection.ask("server.version", &hello).await?;
         connection.protocol = version(&protocol)
@@ -174,17 +213,24 @@ impl Connection {
         if texts.len() > count {
             return Err(self.nonsense(format!("{} headers came where {count} were asked for", texts.len())));
         }
+        self.pace.note(texts.len() / HEADERS_OF_AN_ANSWER);
         texts.into_iter().map(|text| self.decode(&String::from_utf8_lossy(text))).collect()
     }
 
-    /// Returns the state of a script's history, which changes with it, and hears of it from now on.
-    pub async fn status(&self, script_hash: &str) -> Result<Option<String>, ChainError> {
-        self.ask("blockchain.scripthash.subscribe", &[json!(script_hash)]).await
+    /// Returns its address.
+    pub fn at(&self) -> &str {
+        &self.at
     }
 
-    /// Returns what touches a script, confirmed and not.
-    pub async fn history(&self, script_hash: &str) -> Result<Vec<Item>, ChainError> {
-        self.ask("blockchain.scripthash.get_history", &[json!(script_hash)]).await
+    /// Returns the state of a script's history, which changes with it, and hears of it from now on. A server refuses what it finds
+    /// too long: that is about this script only.
+    pub async fn status(&self, script_hash: &str) -> Result<Option<String>, Failure> {
+        self.try_ask("blockchain.scripthash.subscribe", &[json!(script_hash)]).await
+    }
+
+    /// Returns what touches a script, confirmed and not. It may be refused, too.
+    pub async fn history(&self, script_hash: &str) -> Result<Vec<Item>, Failure> {
+        self.try_ask("blockchain.scripthash.get_history", &[json!(script_hash)]).await
     }
 
     /// Returns a transaction; `None` when the server does not have it.
@@ -221,10 +267,26 @@ impl Connection {
         for param in params {
             list.insert(param).map_err(|error| self.nonsense(error.to_string()))?;
         }
-        self.client.request(method, list).await.map_err(|error| match error {
+        let answer = self.client.request(method, list).await.map_err(|error| match error {
             ClientError::Call(answer) => Failure::Answer(words(answer.message())),
             error => Failure::Chain(self.chain_error(method, error)),
-        })
+        });
+        match &answer {
+            Ok(_) | Err(Failure::Answer(_)) => self.pace.note(1),
+            Err(Failure::Chain(_)) => {}
+        }
+        answer
+    }
+
+    /// Reads something of it that takes many questions, for as long as it keeps up.
+    ///
+    /// # Errors
+    /// Those of reading it, and [`ChainError::Unreachable`] when it answers too slowly.
+    pub async fn in_time<T>(&self, reading: impl Future<Output = Result<T, ChainError>>) -> Result<T, ChainError> {
+        tokio::select! {
+            read = reading => read,
+            () = self.pace.is_lost() => Err(self.unreachable("it answers too slowly")),
+        }
     }
 
     /// Returns the error of a server that is gone.
@@ -252,7 +314,7 @@ impl Connection {
 }
 
 /// Turns a refusal into `None`.
-fn known<T>(answer: Result<T, Failure>) -> Result<Option<T>, ChainError> {
+pub(super) fn known<T>(answer: Result<T, Failure>) -> Result<Option<T>, ChainError> {
     match answer {
         Ok(value) => Ok(Some(value)),
         Err(Failure::Answer(_)) => Ok(None),
@@ -358,6 +420,17 @@ mod tests {
         assert!(matches!(read(head), Ok(Unasked::Head((Head { height: 7, .. },)))));
         assert!(read(r#"{"jsonrpc":"2.0","result":null,"id":1}"#).is_err());
         assert!(read(r#"{"jsonrpc":"2.0","result":{"method":"blockchain.headers.subscribe"},"id":1}"#).is_err());
+    }
+
+    /// Ten questions are open: one who answers each after 29 seconds answers a third of one in a second.
+    #[test]
+    fn who_answers_just_in_time_is_behind_after_a_minute_and_a_half() {
+        let answers = |secs: u64| secs / 29 * 10;
+        let lost = (1..).find(|secs| is_behind(Duration::from_secs(*secs), answers(*secs)));
+        assert_eq!(lost, Some(81));
+        let alone = |secs: u64| secs / 29;
+        assert_eq!((1..).find(|secs| is_behind(Duration::from_secs(*secs), alone(*secs))), Some(63));
+        assert!(!is_behind(Duration::from_secs(10_000), 10_000), "a slow line keeps up");
     }
 
     #[test]

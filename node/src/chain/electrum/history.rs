@@ -9,11 +9,13 @@ use bitcoin::hashes::{Hash, sha256};
 use bitcoin::{OutPoint, Script, Transaction, Txid};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::connection::{Connection, Item, OPEN_QUESTIONS};
+use super::connection::{Connection, Failure, Item, OPEN_QUESTIONS};
 use crate::chain::{BlockRef, ChainError, MAX_WAITING_WEIGHT, MAX_WEIGHT_IN_ALL};
 
 /// How many transactions of one script may wait for a block: nodes keep at most 64 that spend each other's outputs.
 const MAX_WAITING_OF_SCRIPT: usize = 100;
+/// How many transactions of one script are read: as many as servers show. Anybody can pay to a script as often as he likes.
+const MAX_OF_SCRIPT: usize = 10_000;
 /// How heavy all may be, in weight units, that is read of blocks at a time: as 25 full ones, or 50,000 large payments. A server can
 /// show any transactions of the chain before it is seen that they do not touch the script, and others' witnesses with them.
 const MAX_PROVEN_WEIGHT: u64 = 100_000_000;
@@ -42,6 +44,8 @@ pub(super) enum Told {
     Whole(History),
     /// It does not fit to the chain at hand, for this reason: either the chain moved, or the server lies.
     Unproven(String),
+    /// The server refuses to show it, or it is too much to read, as this says: that is about this script only.
+    Refused(String),
 }
 
 /// How much may still be read: of what waits for a block, which a server can make up, for each script anew; and of blocks.
@@ -103,7 +107,14 @@ pub(super) async fn read(
     at_hand: &dyn AtHand,
     room: &Room,
 ) -> Result<Told, ChainError> {
-    let items = server.history(&script_hash(script)).await?;
+    let items = match server.history(&script_hash(script)).await {
+        Ok(items) if items.len() > MAX_OF_SCRIPT => {
+            return Ok(Told::Refused(format!("{} transactions are too many to read", items.len())));
+        }
+        Ok(items) => items,
+        Err(Failure::Answer(reason)) => return Ok(Told::Refused(reason)),
+        Err(Failure::Chain(error)) => return Err(error),
+    };
     let status = status_of(&items);
     // One that was mined this very moment may be told of twice.
     let mut mined: HashMap<Txid, u32> = HashMap::new();
@@ -118,10 +129,10 @@ pub(super) async fn read(
     waiting.retain(|txid| !mined.contains_key(txid));
     waiting.truncate(MAX_WAITING_OF_SCRIPT);
     let proven = stream::iter(mined).map(|(txid, height)| prove(server, txid, height, at_hand, room));
-    let proven: Vec<Result<Entry, String>> = proven.buffer_unordered(OPEN_QUESTIONS).try_collect().await?;
-    let mut confirmed = match proven.into_iter().collect::<Result<Vec<Entry>, String>>() {
+    let proven: Vec<Result<Entry, Told>> = proven.buffer_unordered(OPEN_QUESTIONS).try_collect().await?;
+    let mut confirmed = match proven.into_iter().collect::<Result<Vec<Entry>, Told>>() {
         Ok(confirmed) => confirmed,
-        Err(reason) => return Ok(Told::Unproven(reason)),
+        Err(told) => return Ok(told),
     };
     confirmed.sort_by_key(|entry| (entry.block.height, entry.pos));
     let take = |tx: Option<Transaction>| tx.filter(|tx| room.take(tx)).map(Arc::new);
@@ -144,9 +155,10 @@ async fn prove(
     height: u32,
     at_hand: &dyn AtHand,
     room: &Room,
-) -> Result<Result<Entry, String>, ChainError> {
+) -> Result<Result<Entry, Told>, ChainError> {
+    let unproven = |reason: String| Ok(Err(Told::Unproven(reason)));
     let Some(header) = at_hand.header(height) else {
-        return Ok(Err(format!("{txid} is said to be at height {height}, above the chain")));
+        return unproven(format!("{txid} is said to be at height {height}, above the chain"));
     };
     let block = BlockRef { height, hash: header.block_hash() };
     let known = at_hand.entry(&txid);
@@ -158,17 +170,17 @@ async fn prove(
         None => {
             let tx = server.transaction(txid).await?;
             if tx.as_ref().is_some_and(|tx| !room.take_proven(tx)) {
-                return Err(server.nonsense("what it says to touch scripts is too much to read"));
+                return Ok(Err(Told::Refused("what is said to touch it is too much to read".to_owned())));
             }
             tx.map(Arc::new)
         }
     };
-    let Some(tx) = tx else { return Ok(Err(format!("{txid} is in a history, and is not shown"))) };
+    let Some(tx) = tx else { return unproven(format!("{txid} is in a history, and is not shown")) };
     let Some(proof) = server.proof(txid, height).await? else {
-        return Ok(Err(format!("{txid} is said to be at height {height}, without a proof")));
+        return unproven(format!("{txid} is said to be at height {height}, without a proof"));
     };
     if !proof.holds(&tx, header.merkle_root) {
-        return Ok(Err(format!("the proof that {txid} is at height {height} does not hold")));
+        return unproven(format!("the proof that {txid} is at height {height} does not hold"));
     }
     Ok(Ok(Entry { block, pos: proof.pos, tx }))
 }

@@ -2,6 +2,7 @@
 //! learnt.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -9,14 +10,14 @@ use bitcoin::Txid;
 use bitcoin::block::Header;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::chain::{Chain, Read};
-use super::connection::{Connection, Notice, Notices, OPEN_QUESTIONS};
+use super::connection::{Connection, Failure, Notice, Notices, OPEN_QUESTIONS};
 use super::history::{self, AtHand, Entry, History, Room, Told, script_hash};
 use super::server::ElectrumServer;
-use super::state::{News, Stale, State};
+use super::state::{News, Said, Stale, State};
 use super::{ElectrumConfig, NAME};
 use crate::chain::ChainError;
 use crate::chain::follower::Scripts;
@@ -33,6 +34,14 @@ const BACKOFF_LONGEST: Duration = Duration::from_secs(30);
 /// How long the first look at new scripts may take: a wallet's hundreds, on a slow server.
 const LOOK_PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long other servers may take, one and all, to show what the one that is read refuses. The tip waits for it.
+const OTHER_PATIENCE: Duration = Duration::from_secs(15);
+const OTHERS_PATIENCE: Duration = Duration::from_secs(30);
+/// How often what nobody shows is asked for again while no block comes.
+const WITHHELD_AGAIN: Duration = Duration::from_secs(5 * 60);
+/// A server that refuses all of so many scripts serves nobody. A wallet has more that nobody knows, and so nobody can have refused.
+const MANY_SCRIPTS: usize = 20;
+
 /// What servers show, and how they are asked.
 #[derive(Debug)]
 pub(super) struct Mirror {
@@ -43,6 +52,8 @@ pub(super) struct Mirror {
     pub changes: watch::Sender<u64>,
     /// Wakes the task when there are more scripts to watch.
     wanted: Notify,
+    /// Which server comes first when others are asked: each in its turn.
+    turn: AtomicUsize,
 }
 
 impl Mirror {
@@ -53,6 +64,7 @@ impl Mirror {
             connection: Mutex::new(None),
             changes: watch::Sender::new(0),
             wanted: Notify::new(),
+            turn: AtomicUsize::new(0),
         }
     }
 
@@ -150,7 +162,7 @@ impl Mirror {
         let mut head = connection.head().await?;
         *self.connection.lock().expect("nothing panics while it holds the connection") = Some(Arc::clone(&connection));
         self.state().doubt_all();
-        let mut unproven_since = None;
+        let (mut unproven_since, mut asked_again) = (None, Instant::now());
         loop {
             match self.look(&connection, chain, head).await? {
                 None => unproven_since = None,
@@ -169,6 +181,10 @@ impl Mirror {
                 () = sleep(SILENCE) => self.take(Notice::Head(connection.head().await?), &mut head),
             }
             self.take_all(&connection, &mut notices, &mut head)?;
+            if asked_again.elapsed() >= WITHHELD_AGAIN {
+                self.state().doubt_withheld();
+                asked_again = Instant::now();
+            }
         }
     }
 
@@ -203,7 +219,7 @@ impl Mirror {
         chain: &mut Chain,
         head: (u32, Header),
     ) -> Result<Option<String>, ChainError> {
-        if chain.follow(server, head).await? == Read::Moved {
+        if server.in_time(chain.follow(server, head)).await? == Read::Moved {
             return Ok(Some("its headers do not stand on each other".to_owned()));
         }
         let (stale, has_reorganised) = {
@@ -212,17 +228,62 @@ impl Mirror {
         };
         let (at_hand, room) = (Hand { chain: &chain.learnt, mirror: self }, Room::new());
         let asked = stream::iter(stale).map(|stale| ask(server, stale, has_reorganised, &at_hand, &room));
-        let told: Vec<Result<News, String>> = asked.buffer_unordered(OPEN_QUESTIONS).try_collect().await?;
-        let news = match told.into_iter().collect::<Result<Vec<News>, String>>() {
+        let told = asked.buffer_unordered(OPEN_QUESTIONS).try_collect::<Vec<Result<News, String>>>();
+        let told = server.in_time(told).await?;
+        let mut news = match told.into_iter().collect::<Result<Vec<News>, String>>() {
             Ok(news) => news,
             Err(reason) => return Ok(Some(reason)),
         };
-        let shown = self.state().show(&chain.learnt, news);
-        shown.map_err(|count| {
-            server.nonsense(format!("{count} transactions touch what is watched, too many to keep"))
-        })?;
+        if news.len() >= MANY_SCRIPTS && news.iter().all(News::is_refused) {
+            return Err(server.unreachable("it refuses to tell of any script"));
+        }
+        self.ask_others(server.at(), &at_hand, &mut news).await;
+        self.state().show(&chain.learnt, news);
         self.changes.send_modify(|count| *count += 1);
         Ok(None)
+    }
+
+    /// Has other servers than the one at an address show what that refuses. What they refuse, too, or do not show in time, stays
+    /// refused.
+    pub async fn ask_others(&self, refuser: &str, at_hand: &dyn AtHand, news: &mut [News]) {
+        if !news.iter().any(News::is_refused) {
+            return;
+        }
+        let servers = &self.config.servers;
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % servers.len().max(1);
+        let in_turn = servers.iter().cycle().skip(first).take(servers.len());
+        let deadline = Instant::now() + OTHERS_PATIENCE;
+        for server in in_turn.filter(|server| server.to_string() != refuser) {
+            let until = deadline.min(Instant::now() + OTHER_PATIENCE);
+            match timeout_at(until, self.ask_other(server, at_hand, news)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "another Electrum server does not show what one refuses"),
+                Err(_) => tracing::debug!(%server, "another Electrum server does not show in time what one refuses"),
+            }
+            if !news.iter().any(News::is_refused) || Instant::now() >= deadline {
+                return;
+            }
+        }
+    }
+
+    /// Asks another server for what is refused.
+    async fn ask_other(
+        &self,
+        server: &ElectrumServer,
+        at_hand: &dyn AtHand,
+        news: &mut [News],
+    ) -> Result<(), ChainError> {
+        // It is asked for nothing of which it would tell by itself; still the end to which it may do so has to be there.
+        let (connection, _notices) = Connection::open(server, self.config.network).await?;
+        let room = Room::new();
+        for refused in news.iter_mut().filter(|news| news.is_refused()) {
+            match history::read(&connection, &refused.script, at_hand, &room).await? {
+                Told::Whole(history) => refused.said = Said::Told(history),
+                // It may be a block behind or ahead: then it is asked again.
+                Told::Unproven(_) | Told::Refused(_) => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -235,19 +296,21 @@ async fn ask(
     room: &Room,
 ) -> Result<Result<News, String>, ChainError> {
     let Stale { script, read_for } = stale;
-    let status = server.status(&script_hash(&script)).await?;
-    // The same status after a reorganisation may stand for other blocks at the same heights.
-    if read_for.as_ref() == Some(&status) && !has_reorganised {
-        return Ok(Ok(News { script, status, history: None }));
-    }
-    // Most of a wallet's scripts have never been used, and that is what no status says.
-    if status.is_none() {
-        return Ok(Ok(News { script, status, history: Some(History::default()) }));
-    }
-    match history::read(server, &script, at_hand, room).await? {
-        Told::Whole(history) => Ok(Ok(News { script, status: history.status.clone(), history: Some(history) })),
-        Told::Unproven(reason) => Ok(Err(reason)),
-    }
+    let refused = |reason: String| Said::Refused(format!("{}: {reason}", server.at()));
+    let said = match server.status(&script_hash(&script)).await {
+        // The same status after a reorganisation may stand for other blocks at the same heights.
+        Ok(status) if read_for.as_ref() == Some(&status) && !has_reorganised => Said::AsItWas,
+        // Most of a wallet's scripts have never been used, and that is what no status says.
+        Ok(None) => Said::Told(History::default()),
+        Ok(Some(_)) => match history::read(server, &script, at_hand, room).await? {
+            Told::Whole(history) => Said::Told(history),
+            Told::Unproven(reason) => return Ok(Err(reason)),
+            Told::Refused(reason) => refused(reason),
+        },
+        Err(Failure::Answer(reason)) => refused(reason),
+        Err(Failure::Chain(error)) => return Err(error),
+    };
+    Ok(Ok(News { script, said }))
 }
 
 /// A chain, and what was proven of it.

@@ -5,9 +5,12 @@
 //! nevertheless is stated here:
 //! - It learns every script that is watched, and from which address of the internet.
 //! - It can hide a transaction or the newest blocks. What another one tells later is told late, as found.
+//! - It can refuse to tell of a script, as honest ones do of what many payments touch, whoever made them. That is about this
+//!   script only: the other servers are asked for it, and if none shows it, followers hear that it is withheld.
 //! - What waits for a block is its word. It is never counted as more than a notice.
 //! - So are its refusal of a transaction and its word that it passed one on.
-//! - So is its estimate of fees, within [`MAX_FEE_RATE`].
+//! - So is its estimate of fees, within [`MAX_FEE_RATE`]; where it has none, so is what waits in its pool, which tells what
+//!   the next block asks for.
 //! - One that speaks the protocol below version 1.6 takes no parent together with the child that pays for it: what pays less
 //!   than its node's pool asks for cannot be helped through it.
 //! - Nothing is proven below the block where headers begin, which is older than Taproot.
@@ -25,12 +28,13 @@ use serde_json::json;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::amount::Btc;
+use super::amount::{Btc, SatsPerVb};
 use super::follower::{self, News, Source};
 use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_FEE_RATE, OutpointStatus};
-use connection::{Connection, Failure, words};
+use connection::{Connection, Failure, known, words};
 use history::{Entry, History, Room, Told};
 use mirror::Mirror;
+use state::{News as Asked, Said};
 pub use server::{ElectrumServer, ServerError, Transport, Trust};
 
 mod block;
@@ -49,6 +53,8 @@ const NAME: &str = "electrum";
 pub const MAX_SERVERS: usize = 8;
 /// The farthest target that servers estimate fees for.
 const MAX_FEE_TARGET: u16 = 1_008;
+/// How much a block holds, in virtual bytes.
+const BLOCK_VBYTES: u64 = 1_000_000;
 /// How long a server may say nothing of the chain before it counts as one that does not serve it.
 const OPEN_PATIENCE: Duration = Duration::from_secs(120);
 /// How often an output is looked for again when the chain moves under the question, and the pause between.
@@ -117,26 +123,48 @@ impl ElectrumChain {
     async fn history(&self, server: &Connection, script: &ScriptBuf) -> Result<History, ChainError> {
         let mut reason = String::new();
         for _ in 0..ATTEMPTS {
-            match history::read(server, script, &*self.mirror, &Room::new()).await? {
+            match server.in_time(history::read(server, script, &*self.mirror, &Room::new())).await? {
                 Told::Whole(history) => return Ok(history),
                 Told::Unproven(why) => reason = why,
+                Told::Refused(why) => return self.history_elsewhere(server, script, why).await,
             }
             sleep(LOOK_AGAIN).await;
         }
         Err(server.nonsense(reason))
     }
 
+    /// Reads from the other servers what touches a script, which one refuses to show for this reason.
+    async fn history_elsewhere(
+        &self,
+        server: &Connection,
+        script: &ScriptBuf,
+        reason: String,
+    ) -> Result<History, ChainError> {
+        let reason = format!("{}: {reason}", server.at());
+        let mut asked = [Asked { script: script.clone(), said: Said::Refused(reason.clone()) }];
+        self.mirror.ask_others(server.at(), &*self.mirror, &mut asked).await;
+        let [Asked { said, .. }] = asked;
+        match said {
+            Said::Told(history) => Ok(history),
+            Said::AsItWas | Said::Refused(_) => Err(ChainError::Withheld { backend: NAME, reason }),
+        }
+    }
+
     /// Whether a block holds a transaction that a server refuses: then it has to.
     async fn is_confirmed(&self, server: &Connection, tx: &Transaction) -> Result<bool, ChainError> {
         let txid = tx.compute_txid();
         let spendable = tx.output.iter().filter(|output| !output.script_pubkey.is_op_return());
+        let mut withheld = None;
         for output in spendable.take(MAX_LOOKUPS) {
-            let history = self.history(server, &output.script_pubkey).await?;
-            if history.confirmed.iter().any(|entry| entry.tx.compute_txid() == txid) {
-                return Ok(true);
+            match self.history(server, &output.script_pubkey).await {
+                Ok(history) if history.confirmed.iter().any(|entry| entry.tx.compute_txid() == txid) => return Ok(true),
+                Ok(_) => {}
+                // Another output may show it. If none does nobody knows, and that is no refusal.
+                Err(error @ ChainError::Withheld { .. }) => withheld = Some(error),
+                Err(error) => return Err(error),
             }
         }
-        Ok(false)
+        withheld.map_or(Ok(false), Err)
     }
 
     /// Hands over one transaction; `Err` within is the server's reason to refuse it.
@@ -149,6 +177,25 @@ impl ElectrumChain {
             Err(Failure::Chain(error)) => Err(error),
         }
     }
+}
+
+/// Returns what the next block asks for, by a server that has no estimate: what waits in its pool, as it is ordered by feerate.
+/// Coins that are to come back, or to be released, must not wait until a server has one.
+async fn asked_by_pool(server: &Connection) -> Result<FeeRate, ChainError> {
+    let pool: Option<Vec<(SatsPerVb, u64)>> = known(server.try_ask("mempool.get_fee_histogram", &[]).await)?;
+    let rates = pool.unwrap_or_default().into_iter().map(|(rate, vbytes)| rate.rate().map(|rate| (rate, vbytes)));
+    rates.collect::<Result<Vec<_>, String>>().map(next_block).map_err(|reason| server.nonsense(reason))
+}
+
+/// Returns the feerate of the cheapest of a pool that the next block has room for; the least where all have.
+fn next_block(mut pool: Vec<(FeeRate, u64)>) -> FeeRate {
+    pool.sort_unstable_by_key(|(rate, _)| std::cmp::Reverse(*rate));
+    let mut vbytes = 0_u64;
+    let full = pool.into_iter().find(|(_, more)| {
+        vbytes = vbytes.saturating_add(*more);
+        vbytes >= BLOCK_VBYTES
+    });
+    full.map_or(FeeRate::BROADCAST_MIN, |(rate, _)| rate)
 }
 
 /// Returns a server's reason without what it says around it.
@@ -178,7 +225,7 @@ impl ChainBackend for ElectrumChain {
         let server = self.mirror.server()?;
         let header = self.mirror.state().shown.header_at(height).copied();
         match header {
-            Some(header) => block::read(&server, header, height).await,
+            Some(header) => server.in_time(block::read(&server, header, height)).await,
             None => Ok(None),
         }
     }
@@ -266,22 +313,21 @@ impl ChainBackend for ElectrumChain {
         let server = self.mirror.server()?;
         let target = blocks.clamp(1, MAX_FEE_TARGET);
         let per_kvb = |btc: Btc| btc.per_kvb().map_err(|reason| server.nonsense(reason));
-        let estimate: Btc = server.ask("blockchain.estimatefee", &[json!(target)]).await?;
+        // A refusal is no estimate either.
+        let estimate: Option<Btc> = known(server.try_ask("blockchain.estimatefee", &[json!(target)]).await)?;
         let floor = if server.is_modern() {
-            server.ask::<PoolInfo>("mempool.get_info", &[]).await?.mempoolminfee
+            known(server.try_ask::<PoolInfo>("mempool.get_info", &[]).await)?.map(|info| info.mempoolminfee)
         } else {
-            server.ask("blockchain.relayfee", &[]).await?
+            known(server.try_ask::<Btc>("blockchain.relayfee", &[]).await)?
         };
+        let floor = floor.map(per_kvb).transpose()?.unwrap_or(FeeRate::BROADCAST_MIN);
         let estimate = match estimate {
-            known if !known.is_negative() => per_kvb(known)?,
+            Some(estimate) if !estimate.is_negative() => per_kvb(estimate)?,
             // Test networks rarely have the traffic to estimate from.
-            _ if self.network() != Network::Bitcoin => FeeRate::BROADCAST_MIN,
-            _ => {
-                let reason = "the server has none".to_owned();
-                return Err(ChainError::NoFeeEstimate { backend: NAME, blocks, reason });
-            }
+            Some(_) | None if self.network() != Network::Bitcoin => FeeRate::BROADCAST_MIN,
+            Some(_) | None => asked_by_pool(&server).await?,
         };
-        Ok(estimate.max(per_kvb(floor)?).clamp(FeeRate::BROADCAST_MIN, MAX_FEE_RATE))
+        Ok(estimate.max(floor).clamp(FeeRate::BROADCAST_MIN, MAX_FEE_RATE))
     }
 
     async fn mine(&self, _count: u32, _script: ScriptBuf) -> Result<Vec<BlockHash>, ChainError> {
@@ -298,5 +344,16 @@ mod tests {
         let said = words("the transaction was rejected by network rules.\n\nmin relay fee not met, 0 < 110\n[0200]");
         assert_eq!(plain(&said), "min relay fee not met, 0 < 110");
         assert_eq!(plain("bad-txns-inputs-missingorspent"), "bad-txns-inputs-missingorspent");
+    }
+
+    /// In whatever order a server tells of its pool.
+    #[test]
+    fn a_full_pool_asks_for_what_the_last_in_the_next_block_pays() {
+        let rate = FeeRate::from_sat_per_vb_u32;
+        let pool = vec![(rate(2), 5_000_000), (rate(40), 300_000), (rate(9), 700_000)];
+        assert_eq!(next_block(pool), rate(9));
+        assert_eq!(next_block(vec![(rate(40), 300_000), (rate(9), 699_999)]), FeeRate::BROADCAST_MIN, "all have room");
+        assert_eq!(next_block(vec![(rate(3), u64::MAX), (rate(2), u64::MAX)]), rate(3));
+        assert_eq!(next_block(Vec::new()), FeeRate::BROADCAST_MIN);
     }
 }

@@ -1,9 +1,11 @@
 //! What a follower asks of what servers have shown.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use bitcoin::constants::genesis_block;
 use bitcoin::hashes::Hash;
-use bitcoin::{BlockHash, Transaction, Txid};
+use bitcoin::{BlockHash, ScriptBuf, Transaction, Txid};
 
 use super::NAME;
 use super::mirror::Mirror;
@@ -64,6 +66,14 @@ impl Source for Mirror {
 
     fn late(&self, since: u64, scripts: &Scripts) -> Vec<(BlockRef, Transaction)> {
         self.state().late(since, scripts)
+    }
+
+    fn withholdings(&self) -> u64 {
+        self.state().withholdings()
+    }
+
+    fn withheld(&self, scripts: &Scripts) -> HashMap<ScriptBuf, String> {
+        self.state().withheld(scripts)
     }
 
     async fn pool(&self, tip: BlockHash) -> Result<Option<Vec<Txid>>, ChainError> {

@@ -33,6 +33,10 @@ pub(super) struct State {
     by_hash: HashMap<String, ScriptBuf>,
     /// How many scripts nothing is known of yet.
     unheard: usize,
+    /// The scripts whose histories nobody shows now, each with the reason. What was known of them before stays.
+    withheld: HashMap<ScriptBuf, String>,
+    /// How often it changed which these are.
+    withholdings: u64,
     confirmed: HashMap<Txid, Entry>,
     by_place: BTreeMap<(u32, u32), Txid>,
     waiting: HashMap<Txid, Arc<Transaction>>,
@@ -44,7 +48,7 @@ pub(super) struct State {
 /// A script under watch.
 #[derive(Debug, Default)]
 struct Watched {
-    /// Whether its history was read once.
+    /// Whether its history was read once, or refused: nobody waits for it any longer.
     heard: bool,
     /// Whether it has to be asked for.
     is_stale: bool,
@@ -57,7 +61,7 @@ struct Watched {
 #[derive(Debug, Clone)]
 pub(super) struct Stale {
     pub script: ScriptBuf,
-    /// The status for which its history was read; `None` when it was never read.
+    /// The status for which its history was read; `None` when it was never read, or refused last.
     pub read_for: Option<Option<String>>,
 }
 
@@ -65,9 +69,27 @@ pub(super) struct Stale {
 #[derive(Debug)]
 pub(super) struct News {
     pub script: ScriptBuf,
-    pub status: Option<String>,
-    /// Its history; `None` when it is as it was.
-    pub history: Option<History>,
+    pub said: Said,
+}
+
+/// What is said of a script.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// Its history is as it was.
+    AsItWas,
+    /// Its history.
+    Told(History),
+    /// Nobody shows its history, for this reason.
+    Refused(String),
+}
+
+impl News {
+    pub fn is_refused(&self) -> bool {
+        match self.said {
+            Said::Refused(_) => true,
+            Said::AsItWas | Said::Told(_) => false,
+        }
+    }
 }
 
 impl State {
@@ -81,6 +103,8 @@ impl State {
             scripts: HashMap::new(),
             by_hash: HashMap::new(),
             unheard: 0,
+            withheld: HashMap::new(),
+            withholdings: 0,
             confirmed: HashMap::new(),
             by_place: BTreeMap::new(),
             waiting: HashMap::new(),
@@ -111,12 +135,33 @@ impl State {
         self.scripts.values_mut().for_each(|watched| watched.is_stale = true);
     }
 
-    /// Asks for a script again, by its hash.
+    /// Asks for a script again, by its hash. One that is withheld waits for a block, or until [`Self::doubt_withheld`]: whoever pays
+    /// to it over and over is not to have it asked for as often.
     pub fn doubt(&mut self, script_hash: &str) {
-        let watched = self.by_hash.get(script_hash).and_then(|script| self.scripts.get_mut(script));
-        if let Some(watched) = watched {
+        let script = self.by_hash.get(script_hash).filter(|script| !self.withheld.contains_key(*script));
+        if let Some(watched) = script.and_then(|script| self.scripts.get_mut(script)) {
             watched.is_stale = true;
         }
+    }
+
+    /// Asks for the scripts again that are withheld.
+    pub fn doubt_withheld(&mut self) {
+        for script in self.withheld.keys() {
+            if let Some(watched) = self.scripts.get_mut(script) {
+                watched.is_stale = true;
+            }
+        }
+    }
+
+    /// Returns how often it changed which scripts are withheld.
+    pub fn withholdings(&self) -> u64 {
+        self.withholdings
+    }
+
+    /// Returns which of these scripts are withheld, each with the reason.
+    pub fn withheld(&self, scripts: &Scripts) -> HashMap<ScriptBuf, String> {
+        let withheld = self.withheld.iter().filter(|(script, _)| scripts.contains(script.as_script()));
+        withheld.map(|(script, reason)| (script.clone(), reason.clone())).collect()
     }
 
     /// Returns what has to be asked for.
@@ -125,26 +170,39 @@ impl State {
         stale
             .map(|(script, watched)| Stale {
                 script: script.clone(),
-                read_for: watched.heard.then(|| watched.status.clone()),
+                read_for: (watched.heard && !self.withheld.contains_key(script)).then(|| watched.status.clone()),
             })
             .collect()
     }
 
     /// Shows a chain and what is new of it.
-    ///
-    /// # Errors
-    /// How many transactions there are, when there are too many to keep.
-    pub fn show(&mut self, chain: &Headers, news: Vec<News>) -> Result<(), usize> {
+    pub fn show(&mut self, chain: &Headers, news: Vec<News>) {
         let (left, first_new) = self.shown.become_like(chain);
         self.left.add(&left);
         self.forget_from(first_new);
-        for News { script, status, history } in news {
+        for News { script, said } in news {
             let Some(watched) = self.scripts.get_mut(&script) else { continue };
             let was_heard = std::mem::replace(&mut watched.heard, true);
             self.unheard -= usize::from(!was_heard);
-            (watched.status, watched.is_stale) = (status, false);
-            let Some(History { confirmed, waiting, .. }) = history else { continue };
-            watched.waiting = waiting;
+            watched.is_stale = false;
+            let History { status, confirmed, waiting } = match said {
+                Said::AsItWas => continue,
+                Said::Told(history) => history,
+                Said::Refused(reason) => {
+                    self.withhold(script, reason);
+                    continue;
+                }
+            };
+            let more = confirmed.iter().filter(|entry| !self.confirmed.contains_key(&entry.tx.compute_txid())).count();
+            // It is the one that asks for too much, and not those that are there.
+            if self.confirmed.len().saturating_add(more) > MAX_CONFIRMED {
+                self.withhold(script, format!("{more} more transactions are too many to keep"));
+                continue;
+            }
+            (watched.status, watched.waiting) = (status, waiting);
+            if self.withheld.remove(&script).is_some() {
+                self.withholdings = self.withholdings.saturating_add(1);
+            }
             for entry in confirmed {
                 self.confirm(entry, was_heard, first_new);
             }
@@ -166,7 +224,14 @@ impl State {
             });
         }
         (self.synced, self.outage) = (true, None);
-        if self.confirmed.len() > MAX_CONFIRMED { Err(self.confirmed.len()) } else { Ok(()) }
+    }
+
+    /// Notes that nobody shows the history of a script.
+    fn withhold(&mut self, script: ScriptBuf, reason: String) {
+        if self.withheld.get(&script) != Some(&reason) {
+            self.withheld.insert(script, reason);
+            self.withholdings = self.withholdings.saturating_add(1);
+        }
     }
 
     fn confirm(&mut self, entry: Entry, was_heard: bool, first_new: u32) {
@@ -235,5 +300,78 @@ impl State {
         let confirmed = self.confirmed.get(&outpoint.txid).map(|entry| &entry.tx);
         let tx = confirmed.or_else(|| self.waiting.get(&outpoint.txid))?;
         tx.output.get(outpoint.vout as usize) // u32 fits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::absolute::LockTime;
+    use bitcoin::hashes::Hash;
+    use bitcoin::transaction::Version;
+    use bitcoin::{Amount, BlockHash};
+
+    use super::*;
+
+    fn chain() -> Headers {
+        Headers::new(BlockRef { height: 0, hash: BlockHash::all_zeros() })
+    }
+
+    fn script(byte: u8) -> ScriptBuf {
+        ScriptBuf::from_bytes(vec![byte])
+    }
+
+    fn told(byte: u8, waiting: u32) -> News {
+        let pay = |lock_time| {
+            let output = vec![TxOut { value: Amount::ONE_SAT, script_pubkey: script(byte) }];
+            let lock_time = LockTime::from_consensus(lock_time);
+            Arc::new(Transaction { version: Version::TWO, lock_time, input: Vec::new(), output })
+        };
+        let (status, waiting) = (Some(waiting.to_string()), (0..waiting).map(pay).collect());
+        let history = History { status, waiting, ..History::default() };
+        News { script: script(byte), said: Said::Told(history) }
+    }
+
+    fn refused(byte: u8, reason: &str) -> News {
+        News { script: script(byte), said: Said::Refused(reason.to_owned()) }
+    }
+
+    /// Whoever waits for a script that is refused waits no longer; others are shown, and the tip with them.
+    #[test]
+    fn a_refusal_is_about_one_script() {
+        let (chain, mut state) = (chain(), State::new(chain().base()));
+        let scripts: Scripts = [script(1), script(2)].into_iter().collect();
+        state.watch(&scripts);
+        assert!(state.awaits(&scripts));
+        state.show(&chain, vec![refused(1, "too large"), told(2, 1)]);
+        assert!(!state.awaits(&scripts) && state.synced && state.outage.is_none());
+        assert_eq!(state.withheld(&scripts), HashMap::from([(script(1), "too large".to_owned())]));
+        assert_eq!((state.pool().len(), state.withholdings()), (1, 1));
+        // The same reason again is no news.
+        state.show(&chain, vec![refused(1, "too large")]);
+        assert_eq!(state.withholdings(), 1);
+    }
+
+    /// Not whenever somebody pays to it, but at each block, and after a while.
+    #[test]
+    fn what_is_withheld_is_asked_for_as_if_it_had_never_been_read() {
+        let (chain, mut state) = (chain(), State::new(chain().base()));
+        let scripts: Scripts = [script(1)].into_iter().collect();
+        state.watch(&scripts);
+        state.show(&chain, vec![told(1, 2)]);
+        state.doubt(&script_hash(&script(1)));
+        assert_eq!(state.stale()[0].read_for, Some(Some("2".to_owned())));
+        state.show(&chain, vec![refused(1, "too large")]);
+        assert_eq!(state.pool().len(), 2, "what was known is not taken back");
+        state.doubt(&script_hash(&script(1)));
+        assert!(state.stale().is_empty());
+        for doubt in [State::doubt_all, State::doubt_withheld] {
+            doubt(&mut state);
+            assert_eq!(state.stale()[0].read_for, None);
+            state.show(&chain, vec![refused(1, "too large")]);
+        }
+        state.show(&chain, vec![told(1, 3)]);
+        assert_eq!((state.withheld(&scripts).len(), state.withholdings(), state.pool().len()), (0, 2, 3));
+        state.doubt_withheld();
+        assert!(state.stale().is_empty());
     }
 }

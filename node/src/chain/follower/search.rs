@@ -1,4 +1,5 @@
-//! Requests to watch more: blocks that were delivered without the new scripts are searched for them.
+//! Requests to watch more: blocks that were delivered without the new scripts are searched for them. So they are for scripts that
+//! are not withheld any more.
 //!
 //! In how far back that goes others may have a say. So it is done for a while at a time, between new blocks; what was asked for
 //! from a higher block on waits for nothing older; and blocks that cannot be had, because a node has pruned them, keep back
@@ -14,11 +15,10 @@ use tokio::time::Instant;
 use super::{Interrupted, Matches, Outage, POOL_BATCH, SEARCH_PAUSE, SEARCH_TIME, Scanned, Scripts, Source, Task};
 use crate::chain::{BlockRef, ChainError, ChainEvent, MAX_WATCHED_SCRIPTS, WatchRequest};
 
-/// A request that is not answered yet.
+/// A search that has not ended yet.
 #[derive(Debug)]
 pub(super) struct Search {
-    /// What was asked for, as it was.
-    asked: Vec<ScriptBuf>,
+    why: Why,
     wanted: Scripts,
     from_height: u32,
     /// The first height that is not searched yet.
@@ -34,7 +34,29 @@ pub(super) struct Search {
     rests_until: Option<Instant>,
 }
 
+/// Why old blocks are searched for scripts.
+#[derive(Debug)]
+pub(super) enum Why {
+    /// Somebody asked to watch more: these, as he named them.
+    Asked(Vec<ScriptBuf>),
+    /// They were withheld, and are not any more.
+    Shown,
+}
+
 impl Search {
+    /// Returns the scripts that are searched for.
+    pub fn wanted(&self) -> &Scripts {
+        &self.wanted
+    }
+
+    /// Tells whether these were withheld.
+    pub fn is_of_shown(&self) -> bool {
+        match self.why {
+            Why::Shown => true,
+            Why::Asked(_) => false,
+        }
+    }
+
     /// Forgets what was above a block: it has left the chain.
     pub fn rewind(&mut self, top: u32) {
         let above = top.saturating_add(1);
@@ -66,12 +88,20 @@ impl<S: Source> Task<S> {
         if all.len() > MAX_WATCHED_SCRIPTS {
             return Err(ChainError::TooManyScripts { asked: all.len() });
         }
-        let next = if wanted.is_empty() { u32::MAX } else { from_height.max(self.base_height()) };
         if !wanted.is_empty() {
             self.source.watch(&wanted);
+            // Those that are new may be withheld, too.
+            self.withholdings = None;
         }
+        self.add_search(Why::Asked(asked), wanted, from_height);
+        Ok(())
+    }
+
+    /// Adds a search of the delivered blocks from a height on.
+    pub(super) fn add_search(&mut self, why: Why, wanted: Scripts, from_height: u32) {
+        let next = if wanted.is_empty() { u32::MAX } else { from_height.max(self.base_height()) };
         self.searches.push(Search {
-            asked,
+            why,
             wanted,
             from_height,
             next,
@@ -81,7 +111,6 @@ impl<S: Source> Task<S> {
             outage: Outage::default(),
             rests_until: None,
         });
-        Ok(())
     }
 
     /// Searches old blocks for a while, or until a request can be answered.
@@ -149,10 +178,14 @@ impl<S: Source> Task<S> {
         }
         let (backend, height) = (self.source.label(), search.next);
         tracing::warn!(backend, %error, height, "old blocks cannot be read; retrying");
-        self.emit(ChainEvent::Unreadable { scripts: search.asked.clone(), error }).await
+        match &search.why {
+            Why::Asked(asked) => self.emit(ChainEvent::Unreadable { scripts: asked.clone(), error }).await,
+            // They count as withheld until they were searched for.
+            Why::Shown => Ok(()),
+        }
     }
 
-    /// Tells what was found in blocks, and what the pool holds of these scripts, which are watched from now on.
+    /// Tells what was found in blocks, and what the pool holds of these scripts. Those that were asked for are watched from now on.
     async fn answer(&mut self, search: &mut Search) -> Result<(), Interrupted> {
         let known = search.from_height..=self.at().height;
         // What came to light late may be of blocks that had been searched.
@@ -179,9 +212,15 @@ impl<S: Source> Task<S> {
             self.pool.insert(tx.compute_txid(), true);
             self.emit(ChainEvent::MempoolSeen { tx }).await?;
         }
-        self.scripts.0.extend(search.wanted.iter().cloned());
         self.unsynced = true;
-        self.emit(ChainEvent::Searched { scripts: search.asked.clone() }).await
+        match &search.why {
+            Why::Asked(asked) => {
+                self.scripts.0.extend(search.wanted.iter().cloned());
+                self.tell_withheld().await?;
+                self.emit(ChainEvent::Searched { scripts: asked.clone() }).await
+            }
+            Why::Shown => self.tell_shown(&search.wanted).await,
+        }
     }
 }
 
@@ -198,7 +237,7 @@ mod tests {
         let hash = BlockHash::all_zeros();
         let tx = Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: vec![], output: vec![] };
         let mut search = Search {
-            asked: Vec::new(),
+            why: Why::Asked(Vec::new()),
             wanted: Scripts::default(),
             from_height: 5,
             next: 11,

@@ -34,6 +34,15 @@ struct Above {
     names: AtomicBool,
     /// Whether it has it when it is asked for it.
     has: AtomicBool,
+    /// Why it does not tell of the script, and how often that changed.
+    withheld: Mutex<(Option<String>, u64)>,
+}
+
+impl Above {
+    fn withhold(&self, reason: Option<&str>) {
+        let mut withheld = self.withheld.lock().unwrap();
+        *withheld = (reason.map(str::to_owned), withheld.1 + 1);
+    }
 }
 
 fn block(height: u32) -> BlockRef {
@@ -81,7 +90,8 @@ impl Source for Above {
             sleep(PACE).await;
         }
         let parent = block(height.saturating_sub(1)).hash;
-        let holds = self.paid == Some(height) && scripts.contains(&script());
+        let shows = scripts.contains(&script()) && self.withheld.lock().unwrap().0.is_none();
+        let holds = self.paid == Some(height) && shows;
         Ok(Some(Scanned { parent, time: height, txs: holds.then(payment).into_iter().collect() }))
     }
 
@@ -93,6 +103,15 @@ impl Source for Above {
         let late = self.late.lock().unwrap();
         let unread = late.iter().skip(usize::try_from(since).unwrap());
         unread.filter(|(_, tx)| scripts.touched_by(tx, [])).cloned().collect()
+    }
+
+    fn withholdings(&self) -> u64 {
+        self.withheld.lock().unwrap().1
+    }
+
+    fn withheld(&self, scripts: &Scripts) -> HashMap<ScriptBuf, String> {
+        let withheld = self.withheld.lock().unwrap().0.clone();
+        withheld.filter(|_| scripts.contains(&script())).map(|reason| (script(), reason)).into_iter().collect()
     }
 
     async fn pool(&self, tip: BlockHash) -> Result<Option<Vec<Txid>>, ChainError> {
@@ -281,4 +300,89 @@ async fn what_is_asked_for_from_higher_on_waits_for_nothing_older() {
             "{events:?}"
         );
     }
+}
+
+/// Nothing looks as if all were told while a script is withheld: that comes first. What was kept back is told before it counts
+/// as shown.
+#[tokio::test]
+async fn what_is_withheld_is_said_before_the_blocks_and_found_when_it_is_shown() {
+    let source = Arc::new(Above { tip: AtomicU32::new(3), paid: Some(2), ..Above::default() });
+    source.withhold(Some("too large"));
+    let (changes, news) = watch::channel(0);
+    let mut follower = spawn(Arc::clone(&source), News::Pushed(news), vec![block(0)], vec![script()]).await.unwrap();
+    let events = up_to_the_tip(&mut follower).await;
+    let [ChainEvent::Withheld { script: of, reason }, blocks @ .., ChainEvent::Synced { .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!((of, reason.as_str()), (&script(), "too large"));
+    assert_eq!(blocks.len(), 3, "the others go on: {events:?}");
+    assert!(blocks.iter().all(|event| matches!(event, ChainEvent::Connected { txs, .. } if txs.is_empty())));
+    source.withhold(None);
+    changes.send_replace(1);
+    let events = up_to_the_tip(&mut follower).await;
+    assert!(
+        matches!(&events[..], [
+            ChainEvent::Found { block: at, tx },
+            ChainEvent::Shown { script: of },
+            ChainEvent::Synced { .. },
+        ] if *at == block(2) && *tx == payment() && *of == script()),
+        "{events:?}"
+    );
+}
+
+/// A search that was answered says nothing of what is withheld.
+#[tokio::test]
+async fn a_script_that_is_asked_for_later_may_be_withheld_too() {
+    let source = Arc::new(Above { tip: AtomicU32::new(3), paid: Some(2), ..Above::default() });
+    source.withhold(Some("too large"));
+    let (changes, news) = watch::channel(0);
+    let mut follower = spawn(source, News::Pushed(news), vec![block(3)], Vec::new()).await.unwrap();
+    assert!(matches!(up_to_the_tip(&mut follower).await[..], [ChainEvent::Synced { .. }]));
+    follower.watch.send(WatchRequest { scripts: vec![script()], from_height: 0 }).await.unwrap();
+    let events = up_to_the_tip(&mut follower).await;
+    assert!(
+        matches!(events[..], [ChainEvent::Withheld { .. }, ChainEvent::Searched { .. }, ChainEvent::Synced { .. }]),
+        "{events:?}"
+    );
+    drop(changes);
+}
+
+/// Whoever asks for the past of a script that is withheld hears so before old blocks are read. When it is shown these are searched
+/// again, and hold up no block.
+#[tokio::test]
+async fn what_is_withheld_is_said_before_old_blocks_are_searched() {
+    let source = Arc::new(Above { tip: AtomicU32::new(60), slow_below: 60, paid: Some(3), ..Above::default() });
+    source.withhold(Some("too large"));
+    let (changes, news) = watch::channel(0);
+    let mut follower =
+        spawn(Arc::clone(&source), News::Pushed(news), vec![block(60)], vec![ScriptBuf::new()]).await.unwrap();
+    up_to_the_tip(&mut follower).await;
+    follower.watch.send(WatchRequest { scripts: vec![script()], from_height: 0 }).await.unwrap();
+    let event = timeout(PATIENCE, follower.events.recv()).await.unwrap();
+    assert!(matches!(&event, Some(ChainEvent::Withheld { script: of, .. }) if *of == script()), "{event:?}");
+    assert!(source.asked.load(Relaxed) < 60, "the search goes on");
+    let events = up_to_the_tip(&mut follower).await;
+    assert!(matches!(events[..], [ChainEvent::Searched { .. }, ChainEvent::Synced { .. }]), "{events:?}");
+    let before = source.asked.load(Relaxed);
+    source.withhold(None);
+    changes.send_replace(1);
+    let begun = async {
+        while source.asked.load(Relaxed) == before {
+            sleep(PACE).await;
+        }
+    };
+    timeout(PATIENCE, begun).await.unwrap();
+    source.tip.store(61, Relaxed);
+    changes.send_replace(2);
+    let first = up_to_the_tip(&mut follower).await;
+    assert!(matches!(first[..], [ChainEvent::Connected { .. }, ChainEvent::Synced { .. }]), "{first:?}");
+    let then = up_to_the_tip(&mut follower).await;
+    assert!(
+        matches!(&then[..], [
+            ChainEvent::Found { block: at, .. },
+            ChainEvent::Shown { script: of },
+            ChainEvent::Synced { .. },
+        ] if *at == block(3) && *of == script()),
+        "{then:?}"
+    );
 }

@@ -51,6 +51,37 @@ fn an_escrow_of_the_past_is_not_known_before_its_search_has_ended() {
     assert_eq!(facts.fundings[0].height, Some(HEIGHT + 3));
 }
 
+/// Of one trade nobody tells: what was seen of it stays and counts as old, and another goes on.
+#[test]
+fn no_deadline_acts_on_an_escrow_whose_script_is_withheld() {
+    let (trade, other) = (SampleTrade::new(Side::Sell), SampleTrade::new(Side::Buy));
+    let mut tracker = following(HEIGHT + 50);
+    for trade in [&trade, &other] {
+        tracker.watch(&trade.escrow(), BY_MAKER);
+        tracker.apply(&ChainEvent::Searched { scripts: trade.escrow().scripts() });
+    }
+    tracker.apply(&ChainEvent::Found { block: block(HEIGHT + 3), tx: trade.funding(1) });
+    let script = trade.escrow().script();
+    let withheld = ChainEvent::Withheld { script: script.clone(), reason: "history too large".to_owned() };
+    assert!(tracker.apply(&withheld));
+    let facts = tracker.facts(trade.id());
+    assert_eq!((facts.synced, facts.fundings.len(), tracker.is_searched(&trade.id())), (false, 1, false));
+    assert_eq!(tracker.withheld(&trade.id()), Some("history too large"));
+    assert!(tracker.facts(other.id()).synced && tracker.withheld(&other.id()).is_none());
+    // Neither a block nor a search that was answered meanwhile says anything of it.
+    tracker.apply(&connected(HEIGHT + 51, Vec::new()));
+    tracker.apply(&ChainEvent::Searched { scripts: trade.escrow().scripts() });
+    tracker.apply(&synced(HEIGHT + 51));
+    assert!(!tracker.facts(trade.id()).synced);
+    assert!(tracker.apply(&ChainEvent::Shown { script: script.clone() }), "the trade must hear of it");
+    assert!(tracker.facts(trade.id()).synced && tracker.withheld(&trade.id()).is_none());
+    // Whoever is followed anew says it anew.
+    tracker.apply(&withheld);
+    tracker.restart();
+    tracker.apply(&synced(HEIGHT + 51));
+    assert!(tracker.facts(trade.id()).synced);
+}
+
 #[test]
 fn a_chain_followed_from_below_is_searched_when_its_tip_is_reached() {
     let trade = SampleTrade::new(Side::Sell);

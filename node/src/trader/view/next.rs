@@ -62,6 +62,18 @@ pub(super) fn is_reading(trade: &Trade) -> bool {
     trade.view().contract.is_some() && !trade.view().chain().synced && !is_over
 }
 
+/// Returns the words for a trade of whose coins nobody tells, for this reason.
+pub(super) fn not_told(reason: &str) -> String {
+    format!("your node is not told what became of the coins: {reason}")
+}
+
+/// Returns what the user does while nobody tells of a trade's coins, for this reason. Nothing else is proposed: what is shown may
+/// be old.
+pub(super) fn ask_another(reason: &str) -> NextStep {
+    let what = format!("{}; name another server, or see the chain without one", not_told(reason));
+    step(Actor::You, what, None, "until then your node does nothing by itself in this trade", None)
+}
+
 /// Returns who acts next. The sentences speak to this node's user.
 pub(super) fn next_step(trade: &Trade) -> NextStep {
     if is_reading(trade) {
