@@ -34,8 +34,8 @@ use super::{BlockRef, ChainBackend, ChainError, Follower, MAX_FEE_RATE, Outpoint
 use connection::{Connection, Failure, known, words};
 use history::{Entry, History, Room, Told};
 use mirror::Mirror;
-use state::{News as Asked, Said};
 pub use server::{ElectrumServer, ServerError, Transport, Trust};
+use state::{News as Asked, Said};
 
 mod block;
 mod chain;
@@ -157,7 +157,9 @@ impl ElectrumChain {
         let mut withheld = None;
         for output in spendable.take(MAX_LOOKUPS) {
             match self.history(server, &output.script_pubkey).await {
-                Ok(history) if history.confirmed.iter().any(|entry| entry.tx.compute_txid() == txid) => return Ok(true),
+                Ok(history) if history.confirmed.iter().any(|entry| entry.tx.compute_txid() == txid) => {
+                    return Ok(true);
+                }
                 Ok(_) => {}
                 // Another output may show it. If none does nobody knows, and that is no refusal.
                 Err(error @ ChainError::Withheld { .. }) => withheld = Some(error),
