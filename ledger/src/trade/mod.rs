@@ -8,6 +8,7 @@ pub mod funding;
 mod machine;
 mod phase;
 pub mod pins;
+mod view;
 
 pub use chain::{ChainFacts, Funding, Spend, Stray, spend_fee, spends_any};
 pub use contract::{Arbiter, Bid, Contract, ContractError, Seat, confirmations_for, details_commitment, share_of};
@@ -16,6 +17,7 @@ pub use escrow::{
     Reply, SIGNER_BRANCH, SPEND_VSIZE, Signer, SpendPath, Unsigned, Vault, Verdict, arbiter_tweak, counterparty,
     payout_vsize, signer_index, tweak_arbiter_pair,
 };
-pub use facts::{Facts, MAX_HALVES, MAX_NAMED, MAX_RULED, View};
+pub use facts::{Facts, MAX_HALVES, MAX_NAMED, MAX_RULED};
 pub use machine::{Command, Effect, Event, HURRY_BLOCKS, Hurried, Local, MAX_REPLIES, MAX_ROUNDS, Refusal, Trade};
 pub use phase::{Action, Phase, Role, actions, evaluate};
+pub use view::View;
