@@ -1,0 +1,217 @@
+//! Who offers to rule, as his adverts say.
+
+use std::collections::BTreeSet;
+
+use exchange_api::{ApiError, Code};
+use exchange_ledger::body::{ArbiterAdvert, Body};
+use exchange_ledger::ids::{AuthorId, RecordId};
+use exchange_ledger::ledger::Ledger;
+use exchange_ledger::money::{Currency, Sats};
+use exchange_ledger::record::{Kind, Place};
+use exchange_ledger::storage::{Storage, StorageError};
+use exchange_store::Store;
+
+use crate::errors::ExplainResult;
+
+/// How many arbiters are listed besides those whom the user trusts: each has paid for a log. How many adverts one of
+/// them published does not matter.
+const MAX_ARBITERS: usize = 1000;
+/// How many authors of groups' adverts are looked at besides.
+const MAX_FOUNDERS: usize = 250;
+/// How many adverts are looked at besides the last one: of an arbiter whom the user trusts, of any other, and of
+/// whoever published those of groups, each of which is listed.
+const MAX_ADVERTS: usize = 256;
+const MAX_ADVERTS_EACH: usize = 16;
+const MAX_GROUPS_EACH: usize = 3;
+
+/// An arbiter's advert with its id and author.
+#[derive(Debug, Clone)]
+pub struct Arbiter {
+    /// The advert's id.
+    pub advert: RecordId,
+    /// Who.
+    pub author: AuthorId,
+    /// When, by his clock.
+    pub created: u64,
+    /// The advert.
+    pub body: ArbiterAdvert,
+    /// Of a group how many of its members rule together, and who they are.
+    pub group: Option<(u8, Vec<AuthorId>)>,
+    /// Whether he takes on no trades any more.
+    pub withdrawn: bool,
+}
+
+impl Arbiter {
+    /// Tells whether the arbiter takes on trades of this currency and amount.
+    pub fn serves(&self, currency: Currency, amount: Sats) -> bool {
+        let knows = self.body.currencies.is_empty() || self.body.currencies.contains(&currency);
+        knows && amount <= self.body.max_amount
+    }
+}
+
+/// Returns the latest advert of each arbiter. Those of `trusted` are among them, however many others there are.
+///
+/// # Errors
+/// When the store fails.
+pub fn arbiters(ledger: &Ledger<Store>, trusted: &BTreeSet<AuthorId>) -> Result<Vec<Arbiter>, StorageError> {
+    let mut found: Vec<Arbiter> = Vec::new();
+    for advert in adverts(ledger.storage(), trusted)? {
+        let Some((arbiter, _)) = advertised(ledger, &advert)? else { continue };
+        // Who rules alone may be in a group besides, and in more than one. Adverts come in the order of their logs.
+        match found.iter_mut().find(|known| known.author == arbiter.author && known.group == arbiter.group) {
+            Some(known) => *known = arbiter,
+            None => found.push(arbiter),
+        }
+    }
+    found.sort_by_key(|arbiter| (arbiter.body.fee_ppm, arbiter.advert));
+    Ok(found)
+}
+
+/// Returns the adverts among which the latest are: those of whom the user trusts, and besides author by author, so that
+/// nobody hides other arbiters behind what he publishes.
+fn adverts(storage: &impl Storage, trusted: &BTreeSet<AuthorId>) -> Result<Vec<RecordId>, StorageError> {
+    let mut adverts = Vec::new();
+    let kinds =
+        [(Kind::ArbiterAdvert, MAX_ARBITERS, MAX_ADVERTS_EACH), (Kind::GroupAdvert, MAX_FOUNDERS, MAX_GROUPS_EACH)];
+    for (kind, authors, each) in kinds {
+        for author in trusted {
+            adverts.extend(adverts_by(storage, kind, author, MAX_ADVERTS)?);
+        }
+        let mut after = None;
+        for _ in 0..authors {
+            let Some(author) = storage.of_kind(kind, after.as_ref(), 1)?.first().map(|place| place.log.author) else {
+                break;
+            };
+            after = Some(Place::last_by(author));
+            if !trusted.contains(&author) {
+                adverts.extend(adverts_by(storage, kind, &author, each)?);
+            }
+        }
+    }
+    Ok(adverts)
+}
+
+/// Returns the first adverts of an author, and the last one.
+fn adverts_by(
+    storage: &impl Storage,
+    kind: Kind,
+    author: &AuthorId,
+    limit: usize,
+) -> Result<Vec<RecordId>, StorageError> {
+    let mut places = storage.of_kind_by(kind, author, None, limit)?;
+    if places.len() >= limit {
+        places.extend(storage.last_of_kind_by(kind, author)?);
+    }
+    Ok(places.iter().map(|place| place.id).collect())
+}
+
+/// Returns the last advert of somebody who rules alone, which speaks for him, and its id.
+///
+/// # Errors
+/// When the store fails.
+pub fn last_advert(
+    storage: &impl Storage,
+    author: &AuthorId,
+) -> Result<Option<(RecordId, ArbiterAdvert)>, StorageError> {
+    let Some(place) = storage.last_of_kind_by(Kind::ArbiterAdvert, author)? else { return Ok(None) };
+    let Some(record) = storage.record(&place.id)? else { return Ok(None) };
+    Ok(match Body::decode(&record) {
+        Ok(Body::ArbiterAdvert(advert)) => Some((place.id, advert)),
+        Ok(_) | Err(_) => None,
+    })
+}
+
+/// Returns the arbiter of an advert, unless he signed two histories.
+///
+/// # Errors
+/// When the store fails.
+pub fn arbiter<S: Storage>(ledger: &Ledger<S>, id: &RecordId) -> Result<Option<Arbiter>, StorageError> {
+    let Some((arbiter, place)) = advertised(ledger, id)? else { return Ok(None) };
+    let (storage, author) = (ledger.storage(), arbiter.author);
+    // What a group's author says of himself says nothing of the group. To see that an advert is the last takes one look.
+    let later = storage.of_kind_by(Kind::ArbiterAdvert, &author, Some(&place), 1)?;
+    if arbiter.group.is_some() || later.is_empty() {
+        return Ok(Some(arbiter));
+    }
+    let withdrawn = last_advert(storage, &author)?.is_some_and(|(_, last)| last.is_withdrawal());
+    Ok(Some(Arbiter { withdrawn, ..arbiter }))
+}
+
+/// Returns the arbiter of an advert as it says itself, and where it stands.
+fn advertised<S: Storage>(ledger: &Ledger<S>, id: &RecordId) -> Result<Option<(Arbiter, Place)>, StorageError> {
+    let Some(record) = ledger.record(id)? else { return Ok(None) };
+    let (body, group) = match Body::decode(&record) {
+        Ok(Body::ArbiterAdvert(body)) => (body, None),
+        Ok(Body::GroupAdvert(group)) => (group.advert, Some((group.threshold, group.members.to_vec()))),
+        Ok(_) | Err(_) => return Ok(None),
+    };
+    if !ledger.has_rights(&record)? || ledger.is_author_frozen(&record.author())? {
+        return Ok(None);
+    }
+    let (author, created, withdrawn) = (record.author(), record.header().time, body.is_withdrawal());
+    Ok(Some((Arbiter { advert: *id, author, created, body, group, withdrawn }, record.place())))
+}
+
+/// Refuses to accept a bid under an arbiter who has withdrawn his advert. Whatever was agreed on before goes on.
+///
+/// # Errors
+/// When he has, or the store fails.
+pub fn check_takes_on<S: Storage>(ledger: &Ledger<S>, advert: &RecordId) -> Result<(), ApiError> {
+    match arbiter(ledger, advert).explained()? {
+        Some(gone) if gone.withdrawn => {
+            let hint = "call the bid off: `exchange-node trade cancel`; its taker can bid again under another arbiter";
+            Err(has_withdrawn(gone.body.name.as_str(), hint))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Returns why no trade is begun under an arbiter who has withdrawn his advert.
+pub(super) fn has_withdrawn(name: &str, hint: &str) -> ApiError {
+    let message = format!("the arbiter {name} has withdrawn: he takes on no trades any more");
+    ApiError::new(Code::NotAllowed, message, hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::record::Record;
+    use exchange_ledger::testing::{Author, admit_all, ledger, sample_advert};
+
+    use super::*;
+
+    #[test]
+    fn nobody_hides_other_arbiters_behind_what_he_publishes() {
+        let mut arbiters = [7, 8, 9].map(Author::new);
+        arbiters.sort_by_key(Author::id);
+        let [flood, other, friend] = &mut arbiters;
+        let advertise = |arbiter: &mut Author| arbiter.write(&Body::ArbiterAdvert(sample_advert(arbiter)));
+        let many: Vec<Record> = (0..MAX_ADVERTS + 50).map(|_| advertise(flood)).collect();
+        let (one, known) = (advertise(other), advertise(friend));
+        let mut ledger = ledger();
+        admit_all(&mut ledger, &[&many[..], &[one.clone(), known.clone()]].concat());
+        let looked_at = |trusted: &Author| adverts(ledger.storage(), &BTreeSet::from([trusted.id()])).unwrap();
+        let expected = |first: &[&Record], flood_first: usize, rest: &[&Record]| {
+            let of_flood = many.iter().take(flood_first).chain(many.last());
+            let all = first.iter().copied().chain(of_flood).chain(rest.iter().copied());
+            all.map(Record::id).collect::<Vec<_>>()
+        };
+        assert_eq!(looked_at(friend), expected(&[&known], MAX_ADVERTS_EACH, &[&one]));
+        assert_eq!(looked_at(flood), expected(&[], MAX_ADVERTS, &[&one, &known]));
+    }
+
+    #[test]
+    fn a_withdrawal_speaks_for_all_adverts_before_it_until_the_next_one() {
+        let (mut solomon, mut ledger) = (Author::new(7), ledger());
+        let mut advertise = |max_amount: u64| {
+            let advert = ArbiterAdvert { max_amount: Sats::new(max_amount).unwrap(), ..sample_advert(&solomon) };
+            solomon.write(&Body::ArbiterAdvert(advert))
+        };
+        let (first, gone, again) = (advertise(1_000_000), advertise(0), advertise(2_000_000));
+        for (last, withdrawn) in [(&first, false), (&gone, true), (&again, false)] {
+            admit_all(&mut ledger, std::slice::from_ref(last));
+            assert_eq!(arbiter(&ledger, &first.id()).unwrap().unwrap().withdrawn, withdrawn);
+            assert_eq!(check_takes_on(&ledger, &first.id()).is_err(), withdrawn);
+            assert_eq!(last_advert(ledger.storage(), &first.author()).unwrap().unwrap().0, last.id());
+        }
+    }
+}
