@@ -36,12 +36,12 @@ use super::{AskedOutput, BlockRef, ChainBackend, ChainError, Follower, MAX_FEE_R
 use light::{Light, SILENCE};
 use source::Reader;
 
-mod archive;
 mod coins;
 mod filters;
 mod light;
-mod offers;
+mod old_filters;
 mod pool;
+mod sending;
 mod source;
 mod touch;
 

@@ -11,8 +11,8 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::NAME;
-use super::archive::Archive;
 use super::light::{Light, SILENCE};
+use super::old_filters::OldFilters;
 use super::touch::{may_touch, touching};
 use crate::chain::follower::{Matches, Scanned, Scripts, Source};
 use crate::chain::{BlockRef, ChainError};
@@ -25,14 +25,14 @@ const RECENT: u32 = 1_008;
 pub(super) struct Reader {
     light: Arc<Light>,
     /// The filters of old blocks that he has come to.
-    archive: Mutex<Option<Archive>>,
+    old: Mutex<Option<OldFilters>>,
     /// Where others read old blocks too, of whom only so many may at a time.
     turns: Option<Arc<Semaphore>>,
 }
 
 impl Reader {
     pub fn new(light: &Arc<Light>) -> Self {
-        Self { light: Arc::clone(light), archive: Mutex::new(None), turns: None }
+        Self { light: Arc::clone(light), old: Mutex::new(None), turns: None }
     }
 
     /// Returns one who waits for his turn before he reads old blocks.
@@ -49,23 +49,23 @@ impl Reader {
         if at_hand.is_some() {
             return Ok(at_hand);
         }
-        let mut archive = self.archive.lock().await;
-        if let Some(open) = archive.as_mut().filter(|open| open.leads_to(block.height))
+        let mut old = self.old.lock().await;
+        if let Some(open) = old.as_mut().filter(|open| open.leads_to(block.height))
             && let Some(filter) = open.filter(block).await
         {
             return Ok(Some(filter));
         }
         // It has come to its end, or peers send nothing.
-        *archive = None;
+        *old = None;
         if tip.height.saturating_sub(block.height) <= RECENT {
-            drop(archive);
+            drop(old);
             return self.light.filter(block).await;
         }
         let turn = self.turn().await;
         let Some(below) = self.light.below(block) else { return Ok(None) };
-        let filter = archive.insert(Archive::above(&self.light, below, turn)).filter(block).await;
+        let filter = old.insert(OldFilters::above(&self.light, below, turn)).filter(block).await;
         if filter.is_none() {
-            *archive = None;
+            *old = None;
         }
         match filter {
             Some(filter) => Ok(Some(filter)),

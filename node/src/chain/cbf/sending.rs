@@ -14,12 +14,12 @@ use crate::chain::ChainError;
 const ECHO: Duration = Duration::from_secs(30);
 
 /// A transaction that is being offered, for as long as somebody waits for its echo.
-struct Offer {
+struct Sending {
     light: Arc<Light>,
     txid: Txid,
 }
 
-impl Offer {
+impl Sending {
     /// Begins to offer a transaction; `None` while it is being offered already.
     fn begin(light: &Arc<Light>, txid: Txid) -> Option<Self> {
         let is_new = light.state().offered.insert(txid);
@@ -27,7 +27,7 @@ impl Offer {
     }
 }
 
-impl Drop for Offer {
+impl Drop for Sending {
     fn drop(&mut self) {
         self.light.state().offered.remove(&self.txid);
     }
@@ -68,7 +68,7 @@ impl Light {
                 ChainError::Refused { txid, reason }
             }
         };
-        let Some(_offer) = Offer::begin(self, txid) else {
+        let Some(_sending) = Sending::begin(self, txid) else {
             // Two at once would take each other's answer. Its echo tells both.
             return timeout(ECHO, self.heard(txid)).await.map_err(|_| unheard());
         };

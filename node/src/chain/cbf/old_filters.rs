@@ -21,7 +21,7 @@ const AHEAD: u32 = 2_000;
 
 /// The filters of the blocks above one, as they come in, in the order of the chain. Dropping it ends its client.
 #[derive(Debug)]
-pub(super) struct Archive {
+pub(super) struct OldFilters {
     filters: mpsc::Receiver<IndexedFilter>,
     /// The height below the first.
     below: u32,
@@ -33,7 +33,7 @@ pub(super) struct Archive {
     _turn: Option<OwnedSemaphorePermit>,
 }
 
-impl Archive {
+impl OldFilters {
     /// Begins to read the filters of the blocks above one.
     pub fn above(light: &Light, below: BlockRef, turn: Option<OwnedSemaphorePermit>) -> Self {
         let (node, client) = light.builder(below).build();
