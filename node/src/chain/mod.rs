@@ -13,7 +13,6 @@
 //! | `follower` | the one engine that turns any backend's blocks and pool into a [`Follower`]'s stream |
 //! | [`consensus`] | the check of every spend before it is signed away or shown |
 //! | `conformance` | what every backend must do, as tests |
-//! | `vain` | what was looked for block by block and is not there, where a whole node is asked |
 //! | `line` | for tests: a line to the embedded chain, which can fail |
 
 use std::time::Duration;
@@ -35,7 +34,6 @@ mod headers;
 pub mod kernel;
 #[cfg(test)]
 pub(crate) mod line;
-mod vain;
 mod witnesses;
 
 /// How many events a follower may lag behind before the backend waits for it.

@@ -24,6 +24,7 @@ mod node;
 mod outpoint;
 mod rpc;
 mod source;
+mod vain;
 
 const NAME: &str = "core";
 /// The oldest version with everything asked for here (`submitpackage` on every network).

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::rpc::{Failure, Rpc};
 use super::source::PoolView;
+use super::vain::Vain;
 use super::{NAME, RPC_INVALID_ADDRESS_OR_KEY, RPC_INVALID_PARAMETER};
-use crate::chain::vain::Vain;
 use crate::chain::{BlockRef, ChainError};
 
 /// A Bitcoin Core node, and the little that is remembered of it.

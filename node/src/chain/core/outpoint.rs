@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::node::{Node, known, nonsense};
+use super::vain::{Searched, Sought};
 use crate::chain::amount::Btc;
-use crate::chain::vain::{Searched, Sought};
 use crate::chain::{BlockRef, ChainError, OutpointStatus};
 
 /// How often the search starts again when the chain moves under it.

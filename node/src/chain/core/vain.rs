@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use bitcoin::{OutPoint, ScriptBuf};
 
-use super::BlockRef;
+use crate::chain::BlockRef;
 
 /// How many outputs are remembered, some 200 bytes each: two reports of an audit that look for nothing else.
 const MAX_VAIN: usize = 8_192;
