@@ -42,8 +42,7 @@ const MAX_LOOKUPS: usize = 2 * MAX_TRADES;
 /// from a day before its agreement on, in which most are over. What one leaves goes on to others, and one alone may take all: about
 /// as many as mainnet has. So made-up trades, each from the beginning of time on, cannot have the chain read over and over.
 const MAX_BLOCKS: u32 = 432 * MAX_TRADES as u32; // 2000 fits
-
-/// About how many trades one report has no answer, each perhaps after minutes, before nobody waits for more of them.
+/// How many trades of one report may be left without an answer, each perhaps after minutes, before nobody waits for more.
 const MAX_UNANSWERED: usize = 16;
 
 /// Audits the ledger, and the chain if asked. Of checkpoints those of `trusted` come first; none are compared with one

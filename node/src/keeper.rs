@@ -170,7 +170,7 @@ impl Keeper {
         Self::start_sure(store, network, SureTime::on(Network::Regtest))
     }
 
-    /// Does the same where the chain shows whether this machine's clock is ahead: then nothing is signed with its time.
+    /// Does the same where the chain shows whether this machine's clock is ahead: then nothing is begun by it.
     ///
     /// # Errors
     /// When the store fails.
@@ -370,7 +370,7 @@ impl Keeper {
     }
 }
 
-/// Signs nothing by a clock that is ahead. All others drop such a record, and the log that holds it takes nothing more that they would
+/// Begins nothing by a clock that is ahead, and says nothing unasked. All others drop such a record, and the log that holds it takes nothing more that they would
 /// take before its time has come: with another log, the offers of this one could not be accepted any more. What is said in the
 /// course of a trade is signed all the same: it may be the chain that stands still, and a dispute cannot wait for that.
 fn check_clock(sure: &SureTime, kind: Kind) -> Result<(), PublishError> {

@@ -3,8 +3,8 @@
 //!
 //! It pulls instead of being pushed to, so a slow subscriber holds up nobody but itself and can miss nothing: what it
 //! has not read yet still stands in the chain. All of its memory is the path of blocks it has delivered, the ids of
-//! the pool, and how far it has searched old blocks for what is watched later; after a failure of the source it goes on
-//! from there.
+//! the pool, how far it has searched old blocks for what is watched later, and which scripts it has told to be withheld;
+//! after a failure of the source it goes on from there.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
