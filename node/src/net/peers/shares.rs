@@ -1,4 +1,4 @@
-//! What the peers from one network have together of what this node does for others, however many connections they open and
+//! What the peers from one net group have together of what this node does for others, however many connections they open and
 //! however often they come again. Whom this node has dialled, or lets in because he is named, takes from no share; nor does
 //! who comes from this machine, since all do that a proxy brings.
 //!
@@ -16,22 +16,22 @@ use crate::net::bucket::Bucket;
 use crate::net::config::NetLimits;
 use crate::net::origin::NetGroup;
 
-/// Requests from one network being answered at once, besides one of each peer: as many as of a peer that has a network alone.
+/// Requests from one net group being answered at once, besides one of each peer: as many as of a peer that has a net group alone.
 const MAX_SHARED_ANSWERS: usize = 8;
-/// Comparisons with all peers from one network are paced as with so many: eight that are idle want half of that.
+/// Comparisons with all peers from one net group are paced as with so many: eight that are idle want half of that.
 const COMPARED_AS: u32 = 4;
 /// Shares remembered, some hundred kilobytes. Beyond, the one is forgotten whose peers have been gone for longest; who has a
-/// thousand networks needs not come again from the same.
+/// thousand net groups needs not come again from the same.
 const MAX_SHARES: usize = 1024;
 
-/// The share of each network that has peers here, or had some and has not earned back what they took.
+/// The share of each net group that has peers here, or had some and has not earned back what they took.
 #[derive(Debug)]
 pub(super) struct Shares {
     shares: HashMap<NetGroup, Share>,
     size: Size,
 }
 
-/// How much one network has.
+/// How much one net group has.
 #[derive(Debug, Clone, Copy)]
 struct Size {
     answers: usize,
@@ -41,7 +41,7 @@ struct Size {
     compared_as: u32,
 }
 
-/// The share of one network.
+/// The share of one net group.
 #[derive(Debug)]
 pub(super) struct Share {
     peers: usize,
@@ -66,7 +66,7 @@ impl Shares {
         Self { shares: HashMap::new(), size }
     }
 
-    /// A peer has come from a network.
+    /// A peer has come from a net group.
     pub fn enter(&mut self, network: NetGroup, now: Instant) {
         if self.shares.len() >= MAX_SHARES && !self.shares.contains_key(&network) {
             self.make_room(now);
@@ -75,7 +75,7 @@ impl Shares {
         self.shares.entry(network).or_insert_with(|| Share::new(size, now)).peers += 1;
     }
 
-    /// A peer from a network has gone, or takes from its share no longer.
+    /// A peer from a net group has gone, or takes from its share no longer.
     pub fn leave(&mut self, network: &NetGroup, now: Instant) {
         if let Some(share) = self.shares.get_mut(network) {
             share.peers = share.peers.saturating_sub(1);
@@ -83,7 +83,7 @@ impl Shares {
         }
     }
 
-    /// Returns when a peer from a network may be compared with, as far as its share decides.
+    /// Returns when a peer from a net group may be compared with, as far as its share decides.
     pub fn compares_from(&self, network: Option<NetGroup>) -> Option<Instant> {
         self.shares.get(&network?)?.comparisons.not_before()
     }
