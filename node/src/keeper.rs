@@ -104,7 +104,7 @@ pub enum PublishError {
     NamedElsewhere,
     /// This machine's clock is so far ahead of the chain that it may be wrong: others would drop what it dates, and the log would be
     /// held up until that time has come.
-    #[error("this machine's clock is {hours} hours ahead of the newest blocks, so nothing is signed with its time")]
+    #[error("this machine's clock is {hours} hours ahead of the newest blocks, so nothing new is signed with its time")]
     ClockAhead {
         /// By how many hours.
         hours: u64,

@@ -149,7 +149,7 @@ impl Trader {
         if self.tracker.watches(&id) {
             return Ok(None);
         }
-        let stated = if is_maker { Stated::Here } else { self.since_bid(&escrow, created).await };
+        let stated = if is_maker { Stated::Here } else { self.since_bid(&escrow, created).await? };
         if let Some(from_height) = self.tracker.watch(&escrow, stated) {
             let request = WatchRequest { scripts, from_height };
             // A follower that is gone is followed anew, with this script among the first.
@@ -163,14 +163,10 @@ impl Trader {
     }
 
     /// Returns from where on the escrow of an own bid is looked for: not from any height that its maker likes.
-    async fn since_bid(&self, escrow: &Escrow, bid_at: u64) -> Stated {
+    async fn since_bid(&self, escrow: &Escrow, bid_at: u64) -> Result<Stated, ApiError> {
         let (from, time) = (escrow.contract().funded_from(), bid_at.saturating_sub(BEFORE_BID_S));
-        let lowest = lowest_since(&*self.tools.chain, from, time).await.unwrap_or_else(|error| {
-            let trade = escrow.contract().trade;
-            tracing::warn!(%error, %trade, "an escrow is looked for from the height that its maker states");
-            from
-        });
-        Stated::ByMaker { lowest }
+        let lowest = lowest_since(&*self.tools.chain, from, time).await.explained()?;
+        Ok(Stated::ByMaker { lowest })
     }
 
     /// Accepts a bid for an own offer: keeps the details first, then publishes.

@@ -421,7 +421,7 @@ impl Watched {
                 None => self.lying.push(Lying { stray, spent_at: None }),
             }
         }
-        self.lying.sort_by_key(|lying| Reverse(lying.stray.coin.value));
+        self.lying.sort_by_key(|lying| (lying.spent_at.is_some(), Reverse(lying.stray.coin.value)));
         self.lying.truncate(MAX_STRAYS);
     }
 
