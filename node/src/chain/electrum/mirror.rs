@@ -171,7 +171,8 @@ impl Mirror {
                         return Err(connection.nonsense(reason));
                     }
                     sleep(MOVED_PAUSE).await;
-                    head = connection.head().await?;
+                    // As if it had told of the block by itself, for when it does that is no news any more.
+                    self.take(Notice::Head(connection.head().await?), &mut head);
                     continue;
                 }
             }

@@ -52,8 +52,8 @@ struct Watched {
     heard: bool,
     /// Whether it has to be asked for.
     is_stale: bool,
-    /// The status of its history when it was read.
-    status: Option<String>,
+    /// The status for which its history was read; `None` when it was never read, or lost blocks since.
+    read_for: Option<Option<String>>,
     waiting: Vec<Arc<Transaction>>,
 }
 
@@ -61,7 +61,7 @@ struct Watched {
 #[derive(Debug, Clone)]
 pub(super) struct Stale {
     pub script: ScriptBuf,
-    /// The status for which its history was read; `None` when it was never read, or refused last.
+    /// The status for which its history was read; `None` when it was never read, refused last, or lost blocks since.
     pub read_for: Option<Option<String>>,
 }
 
@@ -170,7 +170,7 @@ impl State {
         stale
             .map(|(script, watched)| Stale {
                 script: script.clone(),
-                read_for: (watched.heard && !self.withheld.contains_key(script)).then(|| watched.status.clone()),
+                read_for: watched.read_for.clone().filter(|_| !self.withheld.contains_key(script)),
             })
             .collect()
     }
@@ -199,7 +199,7 @@ impl State {
                 self.withhold(script, format!("{more} more transactions are too many to keep"));
                 continue;
             }
-            (watched.status, watched.waiting) = (status, waiting);
+            (watched.read_for, watched.waiting) = (Some(status), waiting);
             if self.withheld.remove(&script).is_some() {
                 self.withholdings = self.withholdings.saturating_add(1);
             }
@@ -248,12 +248,20 @@ impl State {
         self.confirmed.insert(txid, entry);
     }
 
-    /// Drops what blocks confirmed that left the chain.
+    /// Drops what blocks confirmed that left the chain. If there was any, every script is read again whatever its status, for that
+    /// is the same where another block at the same height holds the same.
     fn forget_from(&mut self, height: u32) {
-        for txid in self.by_place.split_off(&(height, 0)).into_values() {
+        let lost = self.by_place.split_off(&(height, 0));
+        if lost.is_empty() {
+            return;
+        }
+        for txid in lost.into_values() {
             self.confirmed.remove(&txid);
         }
         self.late.retain(|(_, entry)| entry.block.height < height);
+        for watched in self.scripts.values_mut() {
+            (watched.is_stale, watched.read_for) = (true, None);
+        }
     }
 
     /// Returns the number of what came to light late.
@@ -306,9 +314,10 @@ impl State {
 #[cfg(test)]
 mod tests {
     use bitcoin::absolute::LockTime;
+    use bitcoin::block::Header;
     use bitcoin::hashes::Hash;
     use bitcoin::transaction::Version;
-    use bitcoin::{Amount, BlockHash};
+    use bitcoin::{Amount, BlockHash, CompactTarget, TxMerkleNode};
 
     use super::*;
 
@@ -316,18 +325,43 @@ mod tests {
         Headers::new(BlockRef { height: 0, hash: BlockHash::all_zeros() })
     }
 
+    /// Adds a block, which another branch has not.
+    fn extend(chain: &mut Headers, branch: u32) -> BlockRef {
+        let tip = chain.tip();
+        let header = Header {
+            version: bitcoin::block::Version::TWO,
+            prev_blockhash: tip.hash,
+            merkle_root: TxMerkleNode::all_zeros(),
+            time: 0,
+            bits: CompactTarget::from_consensus(0x207f_ffff),
+            nonce: branch,
+        };
+        chain.put(tip.height + 1, header);
+        chain.tip()
+    }
+
     fn script(byte: u8) -> ScriptBuf {
         ScriptBuf::from_bytes(vec![byte])
     }
 
+    fn pay(byte: u8, lock_time: u32) -> Arc<Transaction> {
+        let output = vec![TxOut { value: Amount::ONE_SAT, script_pubkey: script(byte) }];
+        let lock_time = LockTime::from_consensus(lock_time);
+        Arc::new(Transaction { version: Version::TWO, lock_time, input: Vec::new(), output })
+    }
+
     fn told(byte: u8, waiting: u32) -> News {
-        let pay = |lock_time| {
-            let output = vec![TxOut { value: Amount::ONE_SAT, script_pubkey: script(byte) }];
-            let lock_time = LockTime::from_consensus(lock_time);
-            Arc::new(Transaction { version: Version::TWO, lock_time, input: Vec::new(), output })
-        };
-        let (status, waiting) = (Some(waiting.to_string()), (0..waiting).map(pay).collect());
+        let (status, waiting) = (Some(waiting.to_string()), (0..waiting).map(|number| pay(byte, number)).collect());
         let history = History { status, waiting, ..History::default() };
+        News { script: script(byte), said: Said::Told(history) }
+    }
+
+    /// So many payments to a script in a block.
+    fn mined(byte: u8, count: u32, block: BlockRef) -> News {
+        let entry = |number: u32| Entry { block, pos: u32::from(byte) + 256 * number, tx: pay(byte, number) };
+        // Of which block they are does not show in the status.
+        let status = Some(format!("{count} at {}", block.height));
+        let history = History { status, confirmed: (0..count).map(entry).collect(), ..History::default() };
         News { script: script(byte), said: Said::Told(history) }
     }
 
@@ -349,6 +383,29 @@ mod tests {
         // The same reason again is no news.
         state.show(&chain, vec![refused(1, "too large")]);
         assert_eq!(state.withholdings(), 1);
+    }
+
+    /// A server that tells of one script alone while the chain turns takes nothing away of another for good.
+    #[test]
+    fn what_left_the_chain_is_asked_for_again_whatever_its_status() {
+        let (mut old, mut new) = (chain(), chain());
+        let (left, came) = (extend(&mut old, 1), extend(&mut new, 2));
+        extend(&mut new, 2);
+        let mut state = State::new(chain().base());
+        let scripts: Scripts = [script(1), script(2)].into_iter().collect();
+        state.watch(&scripts);
+        state.show(&old, vec![mined(1, 1, left), mined(2, 1, left)]);
+        assert_eq!((state.stale().len(), state.in_block(1, &scripts).len()), (0, 2));
+        state.show(&new, vec![mined(1, 1, came)]);
+        assert_eq!(state.in_block(1, &scripts), [Transaction::clone(&pay(1, 0))]);
+        let stale = state.stale();
+        assert_eq!((stale.len(), &stale[0].script, &stale[0].read_for), (1, &script(2), &None));
+        state.show(&new, vec![mined(2, 1, came)]);
+        assert_eq!((state.stale().len(), state.in_block(1, &scripts).len()), (0, 2));
+        // Whoever was told of the block without it hears of it now.
+        assert_eq!(state.late(0, &scripts), [(came, Transaction::clone(&pay(2, 0)))]);
+        state.doubt_all();
+        assert!(state.stale().iter().all(|stale| stale.read_for == Some(Some("1 at 1".to_owned()))));
     }
 
     /// Not whenever somebody pays to it, but at each block, and after a while.
