@@ -1,6 +1,6 @@
 //! What servers have told and proven: the chain, and what of it touches the scripts under watch.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bitcoin::{OutPoint, ScriptBuf, Transaction, TxOut, Txid};
@@ -14,8 +14,6 @@ use crate::chain::{BlockRef, ChainError};
 const MAX_CONFIRMED: usize = 50_000;
 /// How many transactions wait for a block at most. A server can invent these, so what comes beyond is left out.
 const MAX_WAITING_TXS: usize = 1_000;
-/// How many transactions that came to light late are kept for followers that have not read them yet.
-const MAX_LATE: usize = 1_000;
 
 /// What is known.
 #[derive(Debug)]
@@ -40,8 +38,9 @@ pub(super) struct State {
     confirmed: HashMap<Txid, Entry>,
     by_place: BTreeMap<(u32, u32), Txid>,
     waiting: HashMap<Txid, Arc<Transaction>>,
-    /// What was proven to be in blocks that had been shown without it, with its number.
-    late: VecDeque<(u64, Entry)>,
+    /// What was proven to be in blocks that had been shown without it, with its number, in order. None of it makes room for what
+    /// comes later: one script with very many payments would have a spend of another never told. It is a part of what is proven.
+    late: Vec<(u64, Entry)>,
     learnt: u64,
 }
 
@@ -108,7 +107,7 @@ impl State {
             confirmed: HashMap::new(),
             by_place: BTreeMap::new(),
             waiting: HashMap::new(),
-            late: VecDeque::new(),
+            late: Vec::new(),
             learnt: 0,
         }
     }
@@ -241,8 +240,7 @@ impl State {
         }
         if was_heard && entry.block.height < first_new {
             self.learnt = self.learnt.saturating_add(1);
-            self.late.push_back((self.learnt, entry.clone()));
-            self.late.drain(..self.late.len().saturating_sub(MAX_LATE));
+            self.late.push((self.learnt, entry.clone()));
         }
         self.by_place.insert((entry.block.height, entry.pos), txid);
         self.confirmed.insert(txid, entry);
@@ -271,7 +269,8 @@ impl State {
 
     /// Returns what came to light late after a number and touches scripts.
     pub fn late(&self, since: u64, scripts: &Scripts) -> Vec<(BlockRef, Transaction)> {
-        let late = self.late.iter().filter(|(number, _)| *number > since).map(|(_, entry)| entry);
+        let read = self.late.partition_point(|(number, _)| *number <= since);
+        let late = self.late.iter().skip(read).map(|(_, entry)| entry);
         late.filter(|entry| self.touches(&entry.tx, scripts)).map(|entry| (entry.block, (*entry.tx).clone())).collect()
     }
 
@@ -406,6 +405,27 @@ mod tests {
         assert_eq!(state.late(0, &scripts), [(came, Transaction::clone(&pay(2, 0)))]);
         state.doubt_all();
         assert!(state.stale().iter().all(|stale| stale.read_for == Some(Some("1 at 1".to_owned()))));
+    }
+
+    /// A script that is shown again with very many payments, in the same look as a spend that one server had hidden.
+    #[test]
+    fn what_comes_to_light_late_pushes_out_nothing() {
+        let mut chain = chain();
+        let block = extend(&mut chain, 1);
+        let mut state = State::new(chain.base());
+        let scripts = |bytes: &[u8]| bytes.iter().copied().map(script).collect::<Scripts>();
+        state.watch(&scripts(&[1, 2]));
+        state.show(&chain, vec![refused(1, "too large"), told(2, 0)]);
+        state.show(&chain, vec![mined(2, 1, block), mined(1, 2_000, block)]);
+        assert_eq!(state.late(0, &scripts(&[2])), [(block, Transaction::clone(&pay(2, 0)))]);
+        assert_eq!((state.learnt(), state.late(0, &scripts(&[1])).len()), (2_001, 2_000));
+        assert_eq!((state.late(1, &scripts(&[2])).len(), state.late(1_501, &scripts(&[1])).len()), (0, 500));
+        // It goes with what is proven.
+        let mut other = Headers::new(chain.base());
+        extend(&mut other, 2);
+        extend(&mut other, 2);
+        state.show(&other, Vec::new());
+        assert_eq!((state.late.len(), state.confirmed.len()), (0, 0));
     }
 
     /// Not whenever somebody pays to it, but at each block, and after a while.
