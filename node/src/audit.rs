@@ -1,6 +1,7 @@
 //! The audit of a node: the ledger by itself, against the chain, and as files for strangers.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bitcoin::{Transaction, Txid};
 use exchange_api::{
@@ -16,6 +17,7 @@ use exchange_ledger::storage::Storage;
 use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Phase, Role, SpendPath, View, evaluate};
 use exchange_ledger::wire::Outpoint;
 use exchange_store::{Store, audit};
+use tokio::time::{Instant, sleep};
 
 use crate::blocking::blocking;
 use crate::chain::{ChainBackend, ChainError};
@@ -44,13 +46,18 @@ const MAX_LOOKUPS: usize = 2 * MAX_TRADES;
 const MAX_BLOCKS: u32 = 432 * MAX_TRADES as u32; // 2000 fits
 /// How many trades of one report may be left without an answer, each perhaps after minutes, before nobody waits for more.
 const MAX_UNANSWERED: usize = 16;
+/// How long the chain may not tell where its tip is after a question that failed, and the pause before it is asked again: a server
+/// can hang up over one question, and be there again a moment later, or the next one in its place.
+const TIP_PATIENCE: Duration = Duration::from_secs(10);
+const TIP_PAUSE: Duration = Duration::from_millis(250);
 
 /// Audits the ledger, and the chain if asked. Of checkpoints those of `trusted` come first; none are compared with one
 /// author's records, or where a list of trades goes on.
 ///
 /// # Errors
-/// When the store or the chain fails. A violation is no error: it is in the report. Nor is a question about one trade of many to
-/// which the chain has no good answer: the report says that this one was not compared.
+/// When the store fails, or the chain from the beginning on. A violation is no error: it is in the report. Nor is a question about
+/// one trade of many to which the chain has no good answer: the report says that this one was not compared, and where the chain is
+/// lost meanwhile, that those behind it were not.
 pub async fn run(
     ledger: &Ledger<Store>,
     chain: &dyn ChainBackend,
@@ -97,7 +104,7 @@ pub async fn run(
     };
     let network = chain.network();
     let tip = if request.chain { chain.tip().await.explained()?.height } else { 0 };
-    let (mut lookups, mut blocks, mut unanswered) = (MAX_LOOKUPS, MAX_BLOCKS, 0_usize);
+    let (mut lookups, mut blocks, mut unanswered, mut is_lost) = (MAX_LOOKUPS, MAX_BLOCKS, 0_usize, false);
     for (at, records) in found.trades.iter().enumerate() {
         let escrow = records.contract.as_ref().map(Escrow::new);
         let mut trade = AuditedTrade {
@@ -110,7 +117,7 @@ pub async fn run(
             sums: None,
             not_compared: None,
         };
-        if let (true, Some(escrow)) = (request.chain, &escrow) {
+        if let (true, Some(escrow)) = (request.chain && !is_lost, &escrow) {
             let trades = found.trades.len() - at;
             let (most, given) = (share(lookups, trades), share_of_blocks(blocks, trades));
             let mut left = given;
@@ -126,16 +133,19 @@ pub async fn run(
                     }
                 }
                 Err(error) => {
-                    if request.trade.is_some() || is_over(chain, &error, &mut unanswered).await {
+                    if request.trade.is_some() {
                         return Err(error).explained();
                     }
+                    is_lost = is_over(chain, &error, &mut unanswered, TIP_PATIENCE).await;
                     lookups = lookups.saturating_sub(most);
                     tracing::warn!(trade = %trade.trade, %error, "a trade could not be compared with the chain");
                     trade.not_compared = Some(NotCompared::Failed);
                 }
             }
-            report.cut.not_compared += u64::from(trade.not_compared.is_some());
+        } else if request.chain && escrow.is_some() {
+            trade.not_compared = Some(NotCompared::Failed);
         }
+        report.cut.not_compared += u64::from(trade.not_compared.is_some());
         report.trades.push(trade);
     }
     if let (Some(wanted), true) = (request.trade, report.trades.is_empty()) {
@@ -162,14 +172,26 @@ fn share_of_blocks(blocks: u32, trades: usize) -> u32 {
     blocks / u32::try_from(trades.max(1)).unwrap_or(u32::MAX)
 }
 
-/// Tells whether a failure ends a report. One trade may be about what no peer or server shows: that alone does not, while the chain
-/// tells at least where its tip is.
-async fn is_over(chain: &dyn ChainBackend, error: &ChainError, unanswered: &mut usize) -> bool {
+/// Tells whether no more trades of a report are compared after a failure. One trade may be about what no peer or server shows: that
+/// alone does not end it, while the chain tells at least, within some time, where its tip is.
+async fn is_over(chain: &dyn ChainBackend, error: &ChainError, unanswered: &mut usize, patience: Duration) -> bool {
     if !may_be_of_all(error) {
         return false;
     }
     *unanswered = unanswered.saturating_add(1);
-    *unanswered > MAX_UNANSWERED || chain.tip().await.is_err()
+    *unanswered > MAX_UNANSWERED || !has_tip(chain, patience).await
+}
+
+/// Waits until the chain tells where its tip is; `false` when it does not in time.
+async fn has_tip(chain: &dyn ChainBackend, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    while chain.tip().await.is_err() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        sleep(TIP_PAUSE).await;
+    }
+    true
 }
 
 /// Tells whether the chain may fail whatever it is asked; else the failure is one of a single question, and others are answered.

@@ -257,6 +257,8 @@ async fn a_trade_of_which_the_chain_tells_nonsense_is_not_compared_and_ends_no_r
         let error = run(&stage.ledger, &line, &one, BTreeSet::new()).await.unwrap_err();
         assert_eq!(error.code, Code::ChainUnreachable, "{error:?}");
         line.broken = Some(named);
+        // Then it hangs up over it, and is there again.
+        line.hangs_up = 2;
     }
     let gone = || {
         let (at, reason) = ("a peer".into(), "no peer sends a block".into());
@@ -264,11 +266,11 @@ async fn a_trade_of_which_the_chain_tells_nonsense_is_not_compared_and_ends_no_r
     };
     let mut unanswered = 0;
     for _ in 0..MAX_UNANSWERED {
-        assert!(!is_over(&line, &gone(), &mut unanswered).await);
+        assert!(!is_over(&line, &gone(), &mut unanswered, TIP_PATIENCE).await);
     }
-    assert!(is_over(&line, &gone(), &mut unanswered).await, "nobody waits for so many");
+    assert!(is_over(&line, &gone(), &mut unanswered, Duration::ZERO).await, "nobody waits for so many");
     line.is_cut = true;
-    assert!(is_over(&line, &gone(), &mut 0).await, "nothing can be compared");
+    assert!(is_over(&line, &gone(), &mut 0, TIP_PAUSE).await, "nothing can be compared");
     let error = run(&stage.ledger, &line, &all, BTreeSet::new()).await.unwrap_err();
     assert_eq!(error.code, Code::ChainUnreachable, "nothing was compared");
     let well = stage.audit().await;

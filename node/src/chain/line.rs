@@ -20,6 +20,8 @@ pub struct Line {
     pub is_cut: bool,
     /// The output about which no question comes through.
     pub broken: Option<OutPoint>,
+    /// How often its tip is not known after such a question.
+    pub hangs_up: usize,
     /// The output about which the answer is nonsense.
     pub garbled: Option<OutPoint>,
     /// The output of whose script nobody tells.
@@ -29,6 +31,7 @@ pub struct Line {
     /// What it was told to have waited.
     pub recalled: Mutex<Vec<Txid>>,
     asked: AtomicUsize,
+    missed: AtomicUsize,
 }
 
 impl Line {
@@ -39,11 +42,13 @@ impl Line {
             down: AtomicBool::new(false),
             is_cut: false,
             broken: None,
+            hangs_up: 0,
             garbled: None,
             withheld: None,
             reads: 0,
             recalled: Mutex::default(),
             asked: AtomicUsize::new(0),
+            missed: AtomicUsize::new(0),
         }
     }
 
@@ -64,7 +69,8 @@ impl ChainBackend for Line {
     }
 
     async fn tip(&self) -> Result<BlockRef, ChainError> {
-        if self.is_cut {
+        let is_away = self.missed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        if self.is_cut || is_away {
             let (at, reason) = ("127.0.0.1:18443".into(), "connection refused".into());
             return Err(ChainError::Unreachable { backend: "core", at, reason });
         }
@@ -86,6 +92,7 @@ impl ChainBackend for Line {
     async fn outpoint(&self, outpoint: OutPoint, script: ScriptBuf, from: u32) -> Result<OutpointStatus, ChainError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         if self.broken == Some(outpoint) {
+            self.missed.store(self.hangs_up, Ordering::SeqCst);
             let (at, reason) = ("127.0.0.1:18443".into(), "connection reset".into());
             return Err(ChainError::Unreachable { backend: "core", at, reason });
         }

@@ -14,10 +14,11 @@ const MAX_PAGES: usize = 50;
 /// What makes two findings the same: the page on which a trade is compared tells again what its records prove.
 type Told = (Option<RecordId>, Option<TradeId>, String);
 
-/// Returns the report that is asked for. One that is to compare with the chain goes on to the last trade.
+/// Returns the report that is asked for. One that is to compare with the chain goes on to the last trade, or until the node has no
+/// answer: what was found by then is told, and that there are more trades. Who goes on behind them learns why.
 ///
 /// # Errors
-/// When the node has no answer.
+/// When the node has no answer to begin with.
 pub async fn whole(client: &Client, request: &AuditRequest) -> Result<AuditReport, Failure> {
     let mut report = client.audit(request.clone()).await?;
     for _ in 1..MAX_PAGES {
@@ -26,7 +27,8 @@ pub async fn whole(client: &Client, request: &AuditRequest) -> Result<AuditRepor
             break;
         }
         let next = AuditRequest { after: Some(last), ..request.clone() };
-        add(&mut report, client.audit(next).await?, request);
+        let Ok(page) = client.audit(next).await else { break };
+        add(&mut report, page, request);
     }
     Ok(report)
 }
