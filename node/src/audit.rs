@@ -52,7 +52,8 @@ const TIP_PATIENCE: Duration = Duration::from_secs(10);
 const TIP_PAUSE: Duration = Duration::from_millis(250);
 
 /// Audits the ledger, and the chain if asked. Of checkpoints those of `trusted` come first; none are compared with one
-/// author's records, or where a list of trades goes on.
+/// author's records, or where a list of trades goes on. Unless the ledger `is_compared`, by which everything was taken in that some
+/// peer held, it may lack what others relied on.
 ///
 /// # Errors
 /// When the store fails, or the chain from the beginning on. A violation is no error: it is in the report. Nor is a question about
@@ -63,6 +64,7 @@ pub async fn run(
     chain: &dyn ChainBackend,
     request: &AuditRequest,
     trusted: BTreeSet<AuthorId>,
+    is_compared: bool,
 ) -> Result<AuditReport, ApiError> {
     let reader = ledger.clone();
     let scope = Scope { author: request.author, trade: request.trade, after: request.after };
@@ -129,7 +131,8 @@ pub async fn run(
                     if paths.is_cut() {
                         trade.not_compared = Some(NotCompared::TooMuch);
                     } else {
-                        Told { ledger, records, escrow }.against_chain(&mut trade, paths, tip, &mut report)?;
+                        let told = Told { ledger, records, escrow, is_compared };
+                        told.against_chain(&mut trade, paths, tip, &mut report)?;
                     }
                 }
                 Err(error) => {
@@ -246,6 +249,8 @@ struct Told<'a> {
     ledger: &'a Ledger<Store>,
     records: &'a TradeRecords,
     escrow: &'a Escrow,
+    /// Whether all records of it are there that some peer held.
+    is_compared: bool,
 }
 
 impl Told<'_> {
@@ -328,11 +333,11 @@ impl Told<'_> {
 
     /// Tells whether the trade can have ended though no record shows of which output. Before the refund delay is over, whatever ends
     /// one is in a record that names the output: a release, a refund that the buyer signs, a ruling. Afterwards its funder takes it
-    /// back alone. And who signs two histories can take away the record that another relied on.
+    /// back alone. And who signs two histories can take away the record that another relied on; or it has not come yet.
     fn may_have_ended_unseen(&self, tip: u32) -> Result<bool, ApiError> {
         let contract = self.escrow.contract();
         let first = contract.funded_from().saturating_add(contract.refund_delay.into());
-        if tip >= first || self.records.facts.forked.is_some() {
+        if !self.is_compared || tip >= first || self.records.facts.forked.is_some() {
             return Ok(true);
         }
         let storage = self.ledger.storage();

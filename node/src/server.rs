@@ -399,7 +399,8 @@ impl ExchangeApiServer for Server {
 
     async fn audit(&self, request: AuditRequest) -> RpcResult<AuditReport> {
         let trusted = self.parts.private.trusted_arbiters().explained()?;
-        Ok(audit::run(self.parts.keeper.ledger(), self.parts.chain.as_ref(), &request, trusted).await?)
+        let Parts { keeper, chain, .. } = self.parts.as_ref();
+        Ok(audit::run(keeper.ledger(), chain.as_ref(), &request, trusted, keeper.is_compared()).await?)
     }
 
     async fn audit_find(&self, digits: String) -> RpcResult<Vec<TradeId>> {

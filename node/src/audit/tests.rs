@@ -102,7 +102,7 @@ impl Stage {
 
     async fn audit(&self) -> AuditReport {
         let request = AuditRequest { chain: true, ..AuditRequest::default() };
-        run(&self.ledger, self.chain.as_ref(), &request, BTreeSet::new()).await.unwrap()
+        run(&self.ledger, self.chain.as_ref(), &request, BTreeSet::new(), true).await.unwrap()
     }
 
     async fn export(&self) -> Result<exchange_api::Bundle, ApiError> {
@@ -189,6 +189,12 @@ async fn who_says_that_a_trade_ended_which_nobody_funded_is_named() {
     }
     assert_eq!((lied.trades[0].not_compared, lied.cut.not_compared), (None, 0));
 
+    // The record that named the output may not have come yet.
+    let all = AuditRequest { chain: true, ..AuditRequest::default() };
+    let early = run(&stage.ledger, stage.chain.as_ref(), &all, BTreeSet::new(), false).await.unwrap();
+    assert!(early.ok && early.evidence.is_empty(), "{early:?}");
+    assert_eq!((early.trades[0].not_compared, early.cut.not_compared), (Some(NotCompared::Unnamed), 1));
+
     // A buyer with two histories may have taken away what the seller relied on.
     let other = stage.trade.taker.clone().write(&Body::Heartbeat);
     let one = stage.trade.taker.write(&Body::PaymentSent(PaymentSent { trade }));
@@ -240,21 +246,21 @@ async fn a_trade_of_which_the_chain_tells_nonsense_is_not_compared_and_ends_no_r
     let mut line = Line::to(&stage.chain);
     line.garbled = Some(named);
     let all = AuditRequest { chain: true, ..AuditRequest::default() };
-    let report = run(&stage.ledger, &line, &all, BTreeSet::new()).await.unwrap();
+    let report = run(&stage.ledger, &line, &all, BTreeSet::new(), true).await.unwrap();
     assert!(report.ok && report.evidence.is_empty(), "{report:?}");
     assert_eq!((report.trades[0].not_compared, report.cut.not_compared), (Some(NotCompared::Failed), 1));
     assert_eq!((report.trades[0].funding.clone(), report.sums.unwrap().held), (None, Sats::ZERO));
 
     let one = AuditRequest { trade: Some(stage.trade.id()), ..all.clone() };
-    let error = run(&stage.ledger, &line, &one, BTreeSet::new()).await.unwrap_err();
+    let error = run(&stage.ledger, &line, &one, BTreeSet::new(), true).await.unwrap_err();
     assert!(error.message.contains("it changed with every look"), "who asks about it alone is told why: {error:?}");
     // Nor does one about which nobody answers, while the chain itself is there.
     line.garbled = None;
     line.withheld = Some(named);
     for _ in 0..2 {
-        let report = run(&stage.ledger, &line, &all, BTreeSet::new()).await.unwrap();
+        let report = run(&stage.ledger, &line, &all, BTreeSet::new(), true).await.unwrap();
         assert_eq!((report.trades[0].not_compared, report.cut.not_compared), (Some(NotCompared::Failed), 1));
-        let error = run(&stage.ledger, &line, &one, BTreeSet::new()).await.unwrap_err();
+        let error = run(&stage.ledger, &line, &one, BTreeSet::new(), true).await.unwrap_err();
         assert_eq!(error.code, Code::ChainUnreachable, "{error:?}");
         line.broken = Some(named);
         // Then it hangs up over it, and is there again.
@@ -271,7 +277,7 @@ async fn a_trade_of_which_the_chain_tells_nonsense_is_not_compared_and_ends_no_r
     assert!(is_over(&line, &gone(), &mut unanswered, Duration::ZERO).await, "nobody waits for so many");
     line.is_cut = true;
     assert!(is_over(&line, &gone(), &mut 0, TIP_PAUSE).await, "nothing can be compared");
-    let error = run(&stage.ledger, &line, &all, BTreeSet::new()).await.unwrap_err();
+    let error = run(&stage.ledger, &line, &all, BTreeSet::new(), true).await.unwrap_err();
     assert_eq!(error.code, Code::ChainUnreachable, "nothing was compared");
     let well = stage.audit().await;
     assert_eq!((well.trades[0].not_compared, well.cut.not_compared), (None, 0));
@@ -308,7 +314,7 @@ async fn a_trade_for_which_too_many_blocks_would_be_read_is_not_compared() {
     let request = AuditRequest { chain: true, ..AuditRequest::default() };
     for (reads, why) in [(MAX_BLOCKS, None), (MAX_BLOCKS + 1, Some(NotCompared::TooMuch))] {
         line.reads = reads;
-        let report = run(&stage.ledger, &line, &request, BTreeSet::new()).await.unwrap();
+        let report = run(&stage.ledger, &line, &request, BTreeSet::new(), true).await.unwrap();
         assert_eq!((report.trades[0].not_compared, report.cut.not_compared), (why, u64::from(why.is_some())));
     }
 }
@@ -335,7 +341,7 @@ async fn what_is_left_out_is_told_and_nobody_hides_what_came_of_his_words() {
 
     makes_up(&mut stage, most + 1);
     let one = AuditRequest { chain: true, trade: Some(trade), ..AuditRequest::default() };
-    let alone = run(&stage.ledger, stage.chain.as_ref(), &one, BTreeSet::new()).await.unwrap();
+    let alone = run(&stage.ledger, stage.chain.as_ref(), &one, BTreeSet::new(), true).await.unwrap();
     for cut in [stage.audit().await, alone] {
         assert!(cut.ok && cut.evidence.is_empty(), "{cut:?}");
         assert_eq!((cut.trades[0].not_compared, cut.cut.not_compared), (Some(NotCompared::TooMuch), 1));
@@ -379,7 +385,7 @@ async fn a_trade_is_found_by_its_first_digits_without_a_list_of_all() {
     for id in [stage.trade.id(), other.id().into()] {
         assert_eq!(find(&stage.ledger, id.to_string()[..12].to_owned()).await.unwrap(), [id]);
         let request = AuditRequest { trade: Some(id), ..AuditRequest::default() };
-        let told = run(&stage.ledger, stage.chain.as_ref(), &request, BTreeSet::new()).await.unwrap();
+        let told = run(&stage.ledger, stage.chain.as_ref(), &request, BTreeSet::new(), true).await.unwrap();
         assert_eq!((told.trades.len(), told.trades[0].trade, told.bids), (1, id, 1));
     }
     assert_eq!(find(&stage.ledger, String::new()).await.unwrap().len(), 2, "there is more than one");
@@ -388,7 +394,7 @@ async fn a_trade_is_found_by_its_first_digits_without_a_list_of_all() {
     assert_eq!((all.trades.len(), all.bids, all.agreed), (1, 2, 1), "nobody agreed to the other");
     for (after, code) in [(stage.trade.id(), None), (TradeId([7; 32]), Some(Code::NotFound))] {
         let request = AuditRequest { after: Some(after), ..AuditRequest::default() };
-        let told = run(&stage.ledger, stage.chain.as_ref(), &request, BTreeSet::new()).await;
+        let told = run(&stage.ledger, stage.chain.as_ref(), &request, BTreeSet::new(), true).await;
         assert_eq!(told.err().map(|error| error.code), code);
     }
 }

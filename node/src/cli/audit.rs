@@ -256,7 +256,7 @@ fn left_out(report: &AuditReport, request: &AuditRequest) -> String {
         for (why, what) in [
             (NotCompared::TooMuch, "more outputs than one audit looks up, or more blocks to be read"),
             (NotCompared::Failed, "the chain had no good answer"),
-            (NotCompared::Unnamed, "said to be over, and nobody names what funded it"),
+            (NotCompared::Unnamed, "said to be over, and no record here names what funded it"),
         ] {
             let count = report.trades.iter().filter(|trade| trade.not_compared == Some(why)).count();
             if count > 0 {

@@ -81,8 +81,8 @@ impl Demo {
         })
         .await?;
         let request = exchange_api::AuditRequest { chain: true, ..Default::default() };
-        let (ledger, chain) = (auditor.keeper.ledger(), auditor.chain.as_ref());
-        let audit = crate::audit::run(ledger, chain, &request, BTreeSet::new()).await?;
+        let (keeper, chain) = (&auditor.keeper, auditor.chain.as_ref());
+        let audit = crate::audit::run(keeper.ledger(), chain, &request, BTreeSet::new(), keeper.is_compared()).await?;
         if !audit.ok {
             bail!("the audit found violations: {:?}", audit.violations);
         }
