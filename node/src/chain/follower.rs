@@ -38,6 +38,8 @@ const MOVED_PAUSE: Duration = Duration::from_millis(10);
 /// For how long old blocks are searched before it is looked whether a new one has come, and the pause before they are again.
 const SEARCH_TIME: Duration = Duration::from_secs(1);
 const SEARCH_PAUSE: Duration = Duration::from_millis(10);
+/// How often the time is doubled that one old block may take, while it does not come: on a slow line it comes at last.
+const MAX_DOUBLED: u32 = 2;
 /// How many requests are searched for at a time; others wait in the channel. What is not withheld any more comes on top.
 const MAX_SEARCHES: usize = 64;
 
@@ -50,6 +52,12 @@ pub(super) trait Source: Send + Sync + 'static {
     /// Returns the block where its chain begins, if that is not genesis: whatever lies below is taken for granted.
     fn base(&self) -> Option<BlockRef> {
         None
+    }
+
+    /// Returns how long one old block may take before it is looked whether a new one has come, where strangers are waited for. Then the
+    /// scan is dropped, and asked for again.
+    fn patience(&self) -> Duration {
+        Duration::MAX
     }
 
     /// Hears which scripts a follower watches from now on, for sources that have to ask peers for their transactions.

@@ -1,6 +1,7 @@
 //! What a follower asks of the light client.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bip157::IndexedFilter;
@@ -19,6 +20,9 @@ use crate::chain::{BlockRef, ChainError};
 
 /// How far below the tip the client that follows the chain is asked for filters: a week of blocks, which peers send at once.
 const RECENT: u32 = 1_008;
+/// How long a filter of the past, and its block, may hold up those that are new: peers may send as slowly as they like. What was
+/// asked of them comes meanwhile, but for a block, which is asked for again.
+const SCAN_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Somebody who reads blocks of the light client, one after the other.
 #[derive(Debug)]
@@ -50,12 +54,17 @@ impl Reader {
             return Ok(at_hand);
         }
         let mut old = self.old.lock().await;
-        if let Some(open) = old.as_mut().filter(|open| open.leads_to(block.height))
-            && let Some(filter) = open.filter(block).await
-        {
-            return Ok(Some(filter));
+        if let Some(open) = old.as_mut().filter(|open| open.leads_to(block.height)) {
+            if let Some(filter) = open.filter(block).await {
+                return Ok(Some(filter));
+            }
+            // Whoever began it may have stopped to wait.
+            if open.brought_nothing() {
+                *old = None;
+                return self.not_sent(block);
+            }
         }
-        // It has come to its end, or peers send nothing.
+        // It has come to its end.
         *old = None;
         if tip.height.saturating_sub(block.height) <= RECENT {
             drop(old);
@@ -69,8 +78,15 @@ impl Reader {
         }
         match filter {
             Some(filter) => Ok(Some(filter)),
-            None if self.light.below(block).is_none() => Ok(None),
-            None => Err(self.light.unreachable("no peer sends old block filters")),
+            None => self.not_sent(block),
+        }
+    }
+
+    /// Returns what is to be said of a filter that did not come.
+    fn not_sent(&self, block: BlockRef) -> Result<Option<Arc<IndexedFilter>>, ChainError> {
+        match self.light.below(block) {
+            Some(_) => Err(self.light.unreachable("no peer sends old block filters")),
+            None => Ok(None),
         }
     }
 
@@ -88,6 +104,10 @@ impl Source for Reader {
 
     fn base(&self) -> Option<BlockRef> {
         Some(self.light.state().shown.base())
+    }
+
+    fn patience(&self) -> Duration {
+        SCAN_PATIENCE
     }
 
     fn watch(&self, scripts: &Scripts) {

@@ -3,16 +3,18 @@
 //!
 //! In how far back that goes others may have a say. So it is done for a while at a time, between new blocks; what was asked for
 //! from a higher block on waits for nothing older; and blocks that cannot be had, because a node has pruned them, keep back
-//! nothing but what was asked for from there.
+//! nothing but what was asked for from there. One that does not come holds up the new ones only for so long, too.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::time::Duration;
 
 use bitcoin::{BlockHash, ScriptBuf, Transaction, Txid};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::{Interrupted, Matches, Outage, POOL_BATCH, SEARCH_PAUSE, SEARCH_TIME, Scanned, Scripts, Source, Task};
+use super::{
+    Interrupted, MAX_DOUBLED, Matches, Outage, POOL_BATCH, SEARCH_PAUSE, SEARCH_TIME, Scanned, Scripts, Source, Task,
+};
 use crate::chain::{BlockRef, ChainError, ChainEvent, MAX_WATCHED_SCRIPTS, WatchRequest};
 
 /// A search that has not ended yet.
@@ -29,6 +31,8 @@ pub(super) struct Search {
     found: Vec<(BlockRef, Transaction)>,
     /// How much had come to light late when it began.
     learnt: u64,
+    /// How often in a row its next block did not come in time.
+    waited: u32,
     outage: Outage,
     /// Until when it is left alone, for its blocks could not be had.
     rests_until: Option<Instant>,
@@ -108,6 +112,7 @@ impl<S: Source> Task<S> {
             last: None,
             found: Vec::new(),
             learnt: self.source.learnt(),
+            waited: 0,
             outage: Outage::default(),
             rests_until: None,
         });
@@ -153,8 +158,13 @@ impl<S: Source> Task<S> {
             }
             let height = search.next;
             let hash = self.source.hash_at(height).await?.ok_or(Interrupted::Moved)?;
-            let scanned = self.source.scan(hash, &search.wanted).await?.ok_or(Interrupted::Moved)?;
-            let Scanned { parent, time: _, txs } = scanned;
+            let patience = self.source.patience().saturating_mul(1 << search.waited.min(MAX_DOUBLED));
+            let Ok(scanned) = timeout(patience, self.source.scan(hash, &search.wanted)).await else {
+                search.waited = search.waited.saturating_add(1);
+                return Ok(false);
+            };
+            search.waited = 0;
+            let Scanned { parent, time: _, txs } = scanned?.ok_or(Interrupted::Moved)?;
             let is_linked = search.last.is_none_or(|last| last == parent);
             if !is_linked || (height == at.height && hash != at.hash) {
                 return Err(Interrupted::Moved);
@@ -244,6 +254,7 @@ mod tests {
             last: Some(hash),
             found: [7, 9, 10].map(|height| (BlockRef { height, hash }, tx.clone())).to_vec(),
             learnt: 0,
+            waited: 0,
             outage: Outage::default(),
             rests_until: None,
         };

@@ -25,6 +25,9 @@ struct Above {
     /// The height below which blocks come slowly, and that below which they do not come.
     slow_below: u32,
     lost_below: AtomicU32,
+    /// One below which no block comes while it is asked for, nor any error, and for how long it is waited for.
+    silent_below: AtomicU32,
+    patience: Option<Duration>,
     /// How many blocks were asked for.
     asked: AtomicU32,
     /// The height of the block that holds the payment.
@@ -68,6 +71,10 @@ impl Source for Above {
         Some(block(self.base))
     }
 
+    fn patience(&self) -> Duration {
+        self.patience.unwrap_or(Duration::MAX)
+    }
+
     async fn best(&self) -> Result<BlockRef, ChainError> {
         Ok(block(self.tip.load(Relaxed)))
     }
@@ -85,6 +92,9 @@ impl Source for Above {
         self.asked.fetch_add(1, Relaxed);
         if height < self.lost_below.load(Relaxed) {
             return Err(ChainError::Invalid { backend: "above", reason: format!("block {height} is pruned") });
+        }
+        while height < self.silent_below.load(Relaxed) {
+            sleep(PACE).await;
         }
         if height < self.slow_below {
             sleep(PACE).await;
@@ -247,6 +257,40 @@ async fn a_block_that_comes_while_old_ones_are_searched_is_told_at_once() {
     changes.send_replace(2);
     let last = up_to_the_tip(&mut follower).await;
     assert!(matches!(last[..], [ChainEvent::Connected { .. }, ChainEvent::Synced { .. }]), "{last:?}");
+}
+
+/// Whoever is asked for an old block may say nothing at all.
+#[tokio::test]
+async fn an_old_block_that_never_comes_holds_up_no_new_one() {
+    let (tip, silent_below) = (AtomicU32::new(60), AtomicU32::new(10));
+    let source = Above { tip, silent_below, patience: Some(PACE), paid: Some(3), ..Above::default() };
+    let (source, (changes, news)) = (Arc::new(source), watch::channel(0));
+    let mut follower =
+        spawn(Arc::clone(&source), News::Pushed(news), vec![block(60)], vec![ScriptBuf::new()]).await.unwrap();
+    up_to_the_tip(&mut follower).await;
+    follower.watch.send(WatchRequest { scripts: vec![script()], from_height: 0 }).await.unwrap();
+    let begun = async {
+        while source.asked.load(Relaxed) == 0 {
+            sleep(PACE).await;
+        }
+    };
+    timeout(PATIENCE, begun).await.unwrap();
+    for height in [61, 62] {
+        source.tip.store(height, Relaxed);
+        changes.send_replace(height.into());
+        let events = up_to_the_tip(&mut follower).await;
+        assert!(
+            matches!(&events[..], [ChainEvent::Connected { block: at, .. }, ChainEvent::Synced { .. }] if at.height == height),
+            "{events:?}"
+        );
+    }
+    // Nothing is lost of it.
+    source.silent_below.store(0, Relaxed);
+    let events = up_to_the_tip(&mut follower).await;
+    assert!(
+        matches!(&events[..], [ChainEvent::Found { block: at, .. }, ChainEvent::Searched { .. }, ChainEvent::Synced { .. }] if *at == block(3)),
+        "{events:?}"
+    );
 }
 
 /// A node that prunes has no old blocks. Whoever asks for them waits alone, and is told so.
