@@ -147,6 +147,10 @@ impl Light {
         self.state().shown.hash_at(height)
     }
 
+    fn shows(&self, hash: &BlockHash) -> bool {
+        self.state().shown.height_of(hash).is_some()
+    }
+
     /// Returns how the client is asked.
     pub fn requester(&self) -> Result<Requester, ChainError> {
         self.state().requester.clone().ok_or_else(|| self.unreachable("no peer is connected"))
@@ -176,6 +180,10 @@ impl Light {
             Ok(Ok(_)) => {
                 let reason = format!("a peer sent block {hash} with other witnesses than it commits to");
                 Err(ChainError::Invalid { backend: NAME, reason })
+            }
+            // One that has just begun anew has not all headers yet.
+            Ok(Err(bip157::error::FetchBlockError::UnknownHash)) if self.shows(&hash) => {
+                Err(self.unreachable("the light client still reads its chain"))
             }
             Ok(Err(bip157::error::FetchBlockError::UnknownHash)) => Ok(None),
             Ok(Err(error)) => Err(self.unreachable(error)),

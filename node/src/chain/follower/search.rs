@@ -70,6 +70,12 @@ impl Search {
         }
     }
 
+    /// Begins anew, no lower than the chain does: what it read last was of another branch, and nobody knows since when.
+    fn begin_anew(&mut self, base: u32) {
+        (self.next, self.last) = (self.from_height.max(base), None);
+        self.found.clear();
+    }
+
     /// Returns how long to wait before it goes on.
     pub fn pause(&self) -> Duration {
         let rest = self.rests_until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -165,8 +171,12 @@ impl<S: Source> Task<S> {
             };
             search.waited = 0;
             let Scanned { parent, time: _, txs } = scanned?.ok_or(Interrupted::Moved)?;
-            let is_linked = search.last.is_none_or(|last| last == parent);
-            if !is_linked || (height == at.height && hash != at.hash) {
+            if search.last.is_some_and(|last| last != parent) {
+                // The chain may have left a branch again that its path never saw, so nothing else would undo this.
+                search.begin_anew(self.base_height());
+                return Err(Interrupted::Moved);
+            }
+            if height == at.height && hash != at.hash {
                 return Err(Interrupted::Moved);
             }
             (search.next, search.last) = (height.saturating_add(1), Some(hash));
@@ -265,6 +275,12 @@ mod tests {
         assert_eq!((search.next, search.last, heights(&search)), (10, None, vec![7, 9]));
         search.rewind(3);
         assert_eq!((search.next, heights(&search)), (4, vec![]));
+        for (base, next) in [(0, 5), (8, 8)] {
+            (search.next, search.last) = (11, Some(hash));
+            search.found.push((BlockRef { height: 9, hash }, tx.clone()));
+            search.begin_anew(base);
+            assert_eq!((search.next, search.last, heights(&search)), (next, None, vec![]));
+        }
     }
 
     #[test]

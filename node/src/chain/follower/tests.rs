@@ -27,6 +27,8 @@ struct Above {
     lost_below: AtomicU32,
     /// One below which no block comes while it is asked for, nor any error, and for how long it is waited for.
     silent_below: AtomicU32,
+    /// Whether what comes slowly is of another branch, as long as that is the chain.
+    is_astray: AtomicBool,
     patience: Option<Duration>,
     /// How many blocks were asked for.
     asked: AtomicU32,
@@ -50,6 +52,13 @@ impl Above {
 
 fn block(height: u32) -> BlockRef {
     BlockRef { height, hash: BlockHash::from_byte_array([u8::try_from(height).unwrap(); 32]) }
+}
+
+/// Returns the block of this height on another branch.
+fn astray(height: u32) -> BlockRef {
+    let mut bytes = block(height).hash.to_byte_array();
+    bytes[31] ^= 1;
+    BlockRef { height, hash: BlockHash::from_byte_array(bytes) }
 }
 
 fn script() -> ScriptBuf {
@@ -80,7 +89,8 @@ impl Source for Above {
     }
 
     async fn hash_at(&self, height: u32) -> Result<Option<BlockHash>, ChainError> {
-        Ok((self.base..=self.tip.load(Relaxed)).contains(&height).then(|| block(height).hash))
+        let on = if self.is_astray.load(Relaxed) && height < self.slow_below { astray } else { block };
+        Ok((self.base..=self.tip.load(Relaxed)).contains(&height).then(|| on(height).hash))
     }
 
     async fn parent(&self, _hash: BlockHash) -> Result<Option<BlockHash>, ChainError> {
@@ -99,7 +109,8 @@ impl Source for Above {
         if height < self.slow_below {
             sleep(PACE).await;
         }
-        let parent = block(height.saturating_sub(1)).hash;
+        let on = if hash == block(height).hash { block } else { astray };
+        let parent = on(height.saturating_sub(1)).hash;
         let shows = scripts.contains(&script()) && self.withheld.lock().unwrap().0.is_none();
         let holds = self.paid == Some(height) && shows;
         Ok(Some(Scanned { parent, time: height, txs: holds.then(payment).into_iter().collect() }))
@@ -286,6 +297,30 @@ async fn an_old_block_that_never_comes_holds_up_no_new_one() {
     }
     // Nothing is lost of it.
     source.silent_below.store(0, Relaxed);
+    let events = up_to_the_tip(&mut follower).await;
+    assert!(
+        matches!(&events[..], [ChainEvent::Found { block: at, .. }, ChainEvent::Searched { .. }, ChainEvent::Synced { .. }] if *at == block(3)),
+        "{events:?}"
+    );
+}
+
+/// The chain took another branch and left it again, all while it was searched: whoever follows it never saw that.
+#[tokio::test]
+async fn what_was_read_of_a_branch_that_is_gone_again_is_read_anew() {
+    let (tip, is_astray) = (AtomicU32::new(60), AtomicBool::new(true));
+    let source = Arc::new(Above { tip, is_astray, slow_below: 60, paid: Some(3), ..Above::default() });
+    let (_changes, news) = watch::channel(0);
+    let mut follower =
+        spawn(Arc::clone(&source), News::Pushed(news), vec![block(60)], vec![ScriptBuf::new()]).await.unwrap();
+    up_to_the_tip(&mut follower).await;
+    follower.watch.send(WatchRequest { scripts: vec![script()], from_height: 0 }).await.unwrap();
+    let is_read = async {
+        while source.asked.load(Relaxed) < 10 {
+            sleep(PACE).await;
+        }
+    };
+    timeout(PATIENCE, is_read).await.unwrap();
+    source.is_astray.store(false, Relaxed);
     let events = up_to_the_tip(&mut follower).await;
     assert!(
         matches!(&events[..], [ChainEvent::Found { block: at, .. }, ChainEvent::Searched { .. }, ChainEvent::Synced { .. }] if *at == block(3)),
