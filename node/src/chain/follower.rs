@@ -77,6 +77,12 @@ pub(super) trait Source: Send + Sync + 'static {
     /// Returns the block's place and its transactions that touch `scripts`; `None` when it is no longer known.
     async fn scan(&self, hash: BlockHash, scripts: &Scripts) -> Result<Option<Scanned>, ChainError>;
 
+    /// Tells whether a transaction that a scan returned touches `scripts` for sure. One that hides what it spends may do so; a search
+    /// keeps it only if that is an output which it has found.
+    fn is_sure(&self, _tx: &Transaction, _scripts: &Scripts) -> bool {
+        true
+    }
+
     /// Returns how much came to light late, of which [`Source::late`] tells.
     fn learnt(&self) -> u64 {
         0

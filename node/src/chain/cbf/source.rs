@@ -7,14 +7,14 @@ use async_trait::async_trait;
 use bip157::IndexedFilter;
 use bitcoin::constants::genesis_block;
 use bitcoin::hashes::Hash;
-use bitcoin::{BlockHash, ScriptBuf, Txid};
+use bitcoin::{BlockHash, ScriptBuf, Transaction, Txid};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::NAME;
 use super::light::{Light, SILENCE};
 use super::old_filters::OldFilters;
-use super::touch::{may_touch, touching};
+use super::touch::{may_touch, touches, touching};
 use crate::chain::follower::{Matches, Scanned, Scripts, Source};
 use crate::chain::{BlockRef, ChainError};
 
@@ -108,6 +108,10 @@ impl Source for Reader {
 
     fn patience(&self) -> Duration {
         SCAN_PATIENCE
+    }
+
+    fn is_sure(&self, tx: &Transaction, scripts: &Scripts) -> bool {
+        touches(tx, scripts)
     }
 
     fn watch(&self, scripts: &Scripts) {

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use bitcoin::{BlockHash, ScriptBuf, Transaction, Txid};
+use bitcoin::{BlockHash, OutPoint, ScriptBuf, Transaction, Txid};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -29,6 +29,8 @@ pub(super) struct Search {
     last: Option<BlockHash>,
     /// What was found, oldest first.
     found: Vec<(BlockRef, Transaction)>,
+    /// The outputs of these that pay to what is wanted.
+    paid: HashSet<OutPoint>,
     /// How much had come to light late when it began.
     learnt: u64,
     /// How often in a row its next block did not come in time.
@@ -74,6 +76,18 @@ impl Search {
     fn begin_anew(&mut self, base: u32) {
         (self.next, self.last) = (self.from_height.max(base), None);
         self.found.clear();
+        self.paid.clear();
+    }
+
+    /// Keeps a transaction of a block, if it touches what is wanted, and in any case if the source is sure.
+    fn keep(&mut self, block: BlockRef, tx: Transaction, is_sure: bool) {
+        if !is_sure && !tx.input.iter().any(|input| self.paid.contains(&input.previous_output)) {
+            return;
+        }
+        let txid = tx.compute_txid();
+        let outputs = (0..).zip(&tx.output).filter(|(_, output)| self.wanted.contains(&output.script_pubkey));
+        self.paid.extend(outputs.map(|(vout, _)| OutPoint { txid, vout }));
+        self.found.push((block, tx));
     }
 
     /// Returns how long to wait before it goes on.
@@ -117,6 +131,7 @@ impl<S: Source> Task<S> {
             next,
             last: None,
             found: Vec::new(),
+            paid: HashSet::new(),
             learnt: self.source.learnt(),
             waited: 0,
             outage: Outage::default(),
@@ -180,7 +195,10 @@ impl<S: Source> Task<S> {
                 return Err(Interrupted::Moved);
             }
             (search.next, search.last) = (height.saturating_add(1), Some(hash));
-            search.found.extend(txs.into_iter().map(|tx| (BlockRef { height, hash }, tx)));
+            for tx in txs {
+                let is_sure = self.source.is_sure(&tx, &search.wanted);
+                search.keep(BlockRef { height, hash }, tx, is_sure);
+            }
             search.rests_until = None;
             if search.outage.end() {
                 tracing::info!(backend = self.source.label(), height, "old blocks are read again");
@@ -263,6 +281,7 @@ mod tests {
             next: 11,
             last: Some(hash),
             found: [7, 9, 10].map(|height| (BlockRef { height, hash }, tx.clone())).to_vec(),
+            paid: HashSet::new(),
             learnt: 0,
             waited: 0,
             outage: Outage::default(),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
 use bitcoin::transaction::Version;
-use bitcoin::{Amount, TxOut};
+use bitcoin::{Amount, OutPoint, TxIn, TxOut};
 use tokio::time::timeout;
 
 use super::*;
@@ -34,6 +34,9 @@ struct Above {
     asked: AtomicU32,
     /// The height of the block that holds the payment.
     paid: Option<u32>,
+    /// Whether each block holds a transaction besides that hides what it spends, and the height of the one that spends the payment.
+    hides: bool,
+    spent: Option<u32>,
     late: Mutex<Vec<(BlockRef, Transaction)>>,
     /// Whether the pool names the payment.
     names: AtomicBool,
@@ -70,6 +73,15 @@ fn payment() -> Transaction {
     Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: Vec::new(), output }
 }
 
+/// Returns a transaction that spends an output, which nobody sees.
+fn hidden_spend(previous_output: OutPoint) -> Transaction {
+    Transaction { input: vec![TxIn { previous_output, ..TxIn::default() }], output: Vec::new(), ..payment() }
+}
+
+fn spend_of_payment() -> Transaction {
+    hidden_spend(OutPoint { txid: payment().compute_txid(), vout: 0 })
+}
+
 #[async_trait]
 impl Source for Above {
     fn label(&self) -> &'static str {
@@ -82,6 +94,10 @@ impl Source for Above {
 
     fn patience(&self) -> Duration {
         self.patience.unwrap_or(Duration::MAX)
+    }
+
+    fn is_sure(&self, tx: &Transaction, scripts: &Scripts) -> bool {
+        scripts.touched_by(tx, [])
     }
 
     async fn best(&self) -> Result<BlockRef, ChainError> {
@@ -113,7 +129,10 @@ impl Source for Above {
         let parent = on(height.saturating_sub(1)).hash;
         let shows = scripts.contains(&script()) && self.withheld.lock().unwrap().0.is_none();
         let holds = self.paid == Some(height) && shows;
-        Ok(Some(Scanned { parent, time: height, txs: holds.then(payment).into_iter().collect() }))
+        let others = self.hides.then(|| hidden_spend(OutPoint { vout: height, ..OutPoint::null() }));
+        let spend = (self.spent == Some(height)).then(spend_of_payment);
+        let txs = holds.then(payment).into_iter().chain(others).chain(spend).collect();
+        Ok(Some(Scanned { parent, time: height, txs }))
     }
 
     fn learnt(&self) -> u64 {
@@ -326,6 +345,29 @@ async fn what_was_read_of_a_branch_that_is_gone_again_is_read_anew() {
         matches!(&events[..], [ChainEvent::Found { block: at, .. }, ChainEvent::Searched { .. }, ChainEvent::Synced { .. }] if *at == block(3)),
         "{events:?}"
     );
+}
+
+/// Whoever pays a little in each of many blocks has a light client read them, not keep all in them that may spend something.
+#[tokio::test]
+async fn of_what_hides_what_it_spends_only_what_spends_what_was_found_is_kept() {
+    let (tip, paid, spent) = (AtomicU32::new(60), Some(3), Some(5));
+    let source = Arc::new(Above { tip, paid, spent, hides: true, ..Above::default() });
+    let (_changes, news) = watch::channel(0);
+    let mut follower = spawn(source, News::Pushed(news), vec![block(60)], vec![ScriptBuf::new()]).await.unwrap();
+    up_to_the_tip(&mut follower).await;
+    follower.watch.send(WatchRequest { scripts: vec![script()], from_height: 0 }).await.unwrap();
+    let events = up_to_the_tip(&mut follower).await;
+    let [found @ .., ChainEvent::Searched { .. }, ChainEvent::Synced { .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    let found: Vec<_> = found
+        .iter()
+        .map(|event| match event {
+            ChainEvent::Found { block, tx } => (*block, tx.clone()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(found, [(block(3), payment()), (block(5), spend_of_payment())]);
 }
 
 /// A node that prunes has no old blocks. Whoever asks for them waits alone, and is told so.
