@@ -40,8 +40,8 @@ impl Reader {
     }
 
     /// Returns one who waits for his turn before he reads old blocks.
-    pub fn taking_turns(light: &Arc<Light>) -> Self {
-        Self { turns: Some(Arc::clone(&light.turns)), ..Self::new(light) }
+    pub fn taking_turns(light: &Arc<Light>, turns: &Arc<Semaphore>) -> Self {
+        Self { turns: Some(Arc::clone(turns)), ..Self::new(light) }
     }
 
     /// Returns the filter of a block of the shown chain; `None` when the block has left the chain.
