@@ -24,8 +24,9 @@ mod withheld;
 /// How many delivered blocks a follower remembers, and how far below an unknown fork it starts again: two weeks of
 /// blocks, far beyond any reorganisation ever seen.
 const PATH_MEMORY: u32 = 2016;
-/// How many requests to watch more may wait; the sender waits beyond that.
-const REQUEST_QUEUE: usize = 16;
+/// How many requests to watch more may wait; the sender waits beyond that. Whoever looks back for trades of all ages, and for cases of
+/// all ages, asks for less at once.
+const REQUEST_QUEUE: usize = 32;
 /// How many pool transactions are asked for at once, so that a full mainnet pool is read in small bites.
 const POOL_BATCH: usize = 100;
 /// How many pool ids a follower remembers (32 bytes each); the largest pools seen on mainnet held half of it.
@@ -38,6 +39,8 @@ const MOVED_PAUSE: Duration = Duration::from_millis(10);
 /// For how long old blocks are searched before it is looked whether a new one has come, and the pause before they are again.
 const SEARCH_TIME: Duration = Duration::from_secs(1);
 const SEARCH_PAUSE: Duration = Duration::from_millis(10);
+/// How often the time is doubled that one old block may take, while it does not come: on a slow line it comes at last.
+const MAX_DOUBLED: u32 = 2;
 /// How many requests are searched for at a time; others wait in the channel. What is not withheld any more comes on top.
 const MAX_SEARCHES: usize = 64;
 
@@ -50,6 +53,12 @@ pub(super) trait Source: Send + Sync + 'static {
     /// Returns the block where its chain begins, if that is not genesis: whatever lies below is taken for granted.
     fn base(&self) -> Option<BlockRef> {
         None
+    }
+
+    /// Returns how long one old block may take before it is looked whether a new one has come, where strangers are waited for. Then the
+    /// scan is dropped, and asked for again.
+    fn patience(&self) -> Duration {
+        Duration::MAX
     }
 
     /// Hears which scripts a follower watches from now on, for sources that have to ask peers for their transactions.
@@ -67,6 +76,12 @@ pub(super) trait Source: Send + Sync + 'static {
 
     /// Returns the block's place and its transactions that touch `scripts`; `None` when it is no longer known.
     async fn scan(&self, hash: BlockHash, scripts: &Scripts) -> Result<Option<Scanned>, ChainError>;
+
+    /// Tells whether a transaction that a scan returned touches `scripts` for sure. One that hides what it spends may do so; a search
+    /// keeps it only if that is an output which it has found.
+    fn is_sure(&self, _tx: &Transaction, _scripts: &Scripts) -> bool {
+        true
+    }
 
     /// Returns how much came to light late, of which [`Source::late`] tells.
     fn learnt(&self) -> u64 {

@@ -384,6 +384,12 @@ pub trait ChainBackend: Send + Sync + 'static {
         Ok(found)
     }
 
+    /// Returns what became of outputs that the user himself names, as [`Self::outpoints`] does: he waits for no look at what others
+    /// name.
+    async fn named_outpoints(&self, asked: &[AskedOutput]) -> Result<Vec<OutpointStatus>, ChainError> {
+        self.outpoints(asked).await
+    }
+
     /// Returns how far below the tip this backend should be asked for an output that others name, if it has to read all blocks from
     /// there on.
     fn reach(&self) -> Option<u32> {

@@ -41,7 +41,7 @@ impl Unlooked {
             from_height,
         };
         let asked: Vec<AskedOutput> = self.coins.iter().map(ask).collect();
-        let found = tokio::time::timeout(LOOK_TIMEOUT, self.chain.outpoints(&asked)).await;
+        let found = tokio::time::timeout(LOOK_TIMEOUT, self.chain.named_outpoints(&asked)).await;
         let found = found.map_err(|_| still_reading())?.explained()?;
         for ((coin, claimed), found) in self.coins.iter().zip(found) {
             check_coin(*coin, claimed, found, reach.map(|_| from_height))?;

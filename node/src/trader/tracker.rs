@@ -37,9 +37,9 @@ const MIN_STRAY: u64 = 10_000;
 /// extensions, and one between the agreement and the funding. What is older the seller has long taken back.
 const LIVES: u32 = 5;
 
-/// How many blocks below the tip the chain is followed from: a week. What lies lower is searched for besides, so that a trade of
-/// long ago keeps nobody from knowing where those of today stand.
-const FOLLOWED: u32 = 1_008;
+/// How many blocks below the tip the chain is followed from: two days, which every node has, one that prunes too. What lies lower is
+/// searched for besides, so that a trade of long ago keeps nobody from knowing where those of today stand.
+const FOLLOWED: u32 = 288;
 
 /// How many blocks of the past are searched for cases for each block that comes: a month's once in three hours at most,
 /// and ten months', which are all that strangers can ask for, once in 28.
@@ -98,7 +98,8 @@ pub struct Plan {
     pub first: Option<u32>,
     /// What is watched from there on.
     pub scripts: Vec<ScriptBuf>,
-    /// What is to be asked for besides. Those together lie about as deep, and in all the blocks of the past are read twice.
+    /// What is to be asked for besides. Those together lie about as deep, and in all the blocks of the past are read twice; and for
+    /// cases so again, for strangers say how deep these lie: they keep back no trade of this identity.
     pub older: Vec<WatchRequest>,
 }
 
@@ -218,19 +219,19 @@ impl Tracker {
     /// Returns how the chain is followed anew up to this tip, so that everything is found that is watched now.
     pub fn plan(&mut self, tip: u32) -> Plan {
         let (mut first, mut scripts) = (None, Vec::new());
-        let mut older: BTreeMap<u32, WatchRequest> = BTreeMap::new();
+        let mut older: BTreeMap<(bool, Option<u32>), WatchRequest> = BTreeMap::new();
         for watched in self.escrows.values_mut() {
-            let from_height = watched.first(tip);
-            match (tip.saturating_sub(from_height) / FOLLOWED).checked_ilog2() {
-                None => {
+            let (from_height, is_case) = (watched.first(tip), watched.stated == Stated::ByStranger);
+            match (is_case, (tip.saturating_sub(from_height) / FOLLOWED).checked_ilog2()) {
+                (false, None) => {
                     watched.search = Search::ByFollowing;
                     first = Some(first.map_or(from_height, |first: u32| first.min(from_height)));
                     scripts.extend(watched.scripts.iter().cloned());
                 }
-                Some(octave) => {
+                depth @ ((false, Some(_)) | (true, Some(_) | None)) => {
                     watched.search = Search::Asked;
                     let none = || WatchRequest { scripts: Vec::new(), from_height };
-                    let request = older.entry(octave).or_insert_with(none);
+                    let request = older.entry(depth).or_insert_with(none);
                     request.from_height = request.from_height.min(from_height);
                     request.scripts.extend(watched.scripts.iter().cloned());
                 }

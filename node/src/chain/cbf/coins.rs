@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bitcoin::{BlockHash, OutPoint, ScriptBuf, Transaction, TxOut};
+use tokio::sync::Semaphore;
 
 use super::NAME;
 use super::light::Light;
@@ -124,16 +125,18 @@ fn spends(tx: &Transaction, outpoint: &OutPoint) -> bool {
 }
 
 impl Light {
-    /// Returns what became of outputs, in their order; `None` when more `blocks` would have to be read.
+    /// Returns what became of outputs, in their order; `None` when more `blocks` would have to be read. Old ones are, when it is its
+    /// turn.
     pub async fn outpoints(
         self: &Arc<Self>,
         asked: &[AskedOutput],
         blocks: &mut u32,
+        turns: &Arc<Semaphore>,
     ) -> Result<Option<Vec<OutpointStatus>>, ChainError> {
         let base = self.state().shown.base().height;
         let above = |asked: &AskedOutput| AskedOutput { from_height: asked.from_height.max(base), ..asked.clone() };
         let asked: Vec<AskedOutput> = asked.iter().map(above).collect();
-        let (reader, mut spends) = (Reader::taking_turns(self), HashMap::new());
+        let (reader, mut spends) = (Reader::taking_turns(self, turns), HashMap::new());
         for _ in 0..ATTEMPTS {
             let tip = self.best()?;
             if !self.read_up_to(tip, &reader, &asked, blocks, &mut spends).await? {

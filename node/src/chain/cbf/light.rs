@@ -40,7 +40,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 const RESTART_PAUSE: Duration = Duration::from_secs(2);
 /// Peers that have to agree on what a filter is, where anybody may be one.
 const PUBLIC_PEERS: u8 = 3;
-/// How many read old blocks at a time for outputs that others name.
+/// How many read old blocks at a time for outputs that the other sides of trades name. For others it is one at a time.
 const MAX_TURNS: usize = 2;
 /// How many transactions are remembered for which nobody asked. The oldest is forgotten first, and offered as if it were new.
 const MAX_UNASKED: usize = 1_000;
@@ -62,7 +62,25 @@ pub(super) struct Light {
     pub stuck: Notify,
     /// What was read of outputs, and who may read for them.
     pub coins: Coins,
-    pub turns: Arc<Semaphore>,
+    pub turns: Turns,
+}
+
+/// Who reads old blocks for outputs waits for his turn among his like: a slow look holds up no other kind.
+#[derive(Debug)]
+pub(super) struct Turns {
+    /// Looks at what the other sides of trades name.
+    pub trades: Arc<Semaphore>,
+    /// Looks at what the user names.
+    pub user: Arc<Semaphore>,
+    /// Looks at one output at a time, as audits take them.
+    pub single: Arc<Semaphore>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        let [trades, user, single] = [MAX_TURNS, 1, 1].map(|count| Arc::new(Semaphore::new(count)));
+        Self { trades, user, single }
+    }
 }
 
 /// What was learnt.
@@ -128,7 +146,7 @@ impl Light {
             heard: watch::Sender::new(0),
             stuck: Notify::new(),
             coins: Coins::default(),
-            turns: Arc::new(Semaphore::new(MAX_TURNS)),
+            turns: Turns::default(),
         }
     }
 
@@ -145,6 +163,10 @@ impl Light {
     /// Returns the hash at a height of the shown chain.
     pub fn hash_at(&self, height: u32) -> Option<BlockHash> {
         self.state().shown.hash_at(height)
+    }
+
+    fn shows(&self, hash: &BlockHash) -> bool {
+        self.state().shown.height_of(hash).is_some()
     }
 
     /// Returns how the client is asked.
@@ -176,6 +198,10 @@ impl Light {
             Ok(Ok(_)) => {
                 let reason = format!("a peer sent block {hash} with other witnesses than it commits to");
                 Err(ChainError::Invalid { backend: NAME, reason })
+            }
+            // One that has just begun anew has not all headers yet.
+            Ok(Err(bip157::error::FetchBlockError::UnknownHash)) if self.shows(&hash) => {
+                Err(self.unreachable("the light client still reads its chain"))
             }
             Ok(Err(bip157::error::FetchBlockError::UnknownHash)) => Ok(None),
             Ok(Err(error)) => Err(self.unreachable(error)),

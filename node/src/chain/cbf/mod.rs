@@ -209,13 +209,19 @@ impl ChainBackend for CbfChain {
         from_height: u32,
         blocks: &mut u32,
     ) -> Result<Option<OutpointStatus>, ChainError> {
-        let found = self.light.outpoints(&[AskedOutput { outpoint, script, from_height }], blocks).await?;
+        let asked = [AskedOutput { outpoint, script, from_height }];
+        let found = self.light.outpoints(&asked, blocks, &self.light.turns.single).await?;
         Ok(found.and_then(|mut found| found.pop()))
     }
 
     async fn outpoints(&self, asked: &[AskedOutput]) -> Result<Vec<OutpointStatus>, ChainError> {
         let mut all = u32::MAX;
-        self.light.outpoints(asked, &mut all).await?.ok_or_else(too_many_blocks)
+        self.light.outpoints(asked, &mut all, &self.light.turns.trades).await?.ok_or_else(too_many_blocks)
+    }
+
+    async fn named_outpoints(&self, asked: &[AskedOutput]) -> Result<Vec<OutpointStatus>, ChainError> {
+        let mut all = u32::MAX;
+        self.light.outpoints(asked, &mut all, &self.light.turns.user).await?.ok_or_else(too_many_blocks)
     }
 
     fn reach(&self) -> Option<u32> {

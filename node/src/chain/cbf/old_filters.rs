@@ -15,6 +15,9 @@ use crate::chain::BlockRef;
 
 /// How long nothing may come in before peers are taken for unreachable: they have to be found first.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How long no filter may come in, whatever else does: headers, and those of filters, come before the first one, and any peer can
+/// send them one by one. On a slow line those of years take minutes.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// How many filters wait to be read: on mainnet some 25 kB each, so about 50 MB. Where there are more, the client is stopped, and
 /// another begins where reading has come to.
 const AHEAD: u32 = 2_000;
@@ -52,7 +55,12 @@ impl OldFilters {
         (at..=at.saturating_add(AHEAD)).contains(&height)
     }
 
-    /// Waits for the filter of a block; `None` when it does not come.
+    /// Tells whether no filter came at all.
+    pub fn brought_nothing(&self) -> bool {
+        self.last.is_none() && self.next.is_none()
+    }
+
+    /// Waits for the filter of a block; `None` when it does not come. Whoever stops to wait loses nothing.
     pub async fn filter(&mut self, block: BlockRef) -> Option<Arc<IndexedFilter>> {
         if let Some(last) = self.last.as_ref().filter(|last| last.block_hash() == block.hash) {
             return Some(Arc::clone(last));
@@ -75,10 +83,11 @@ impl OldFilters {
     }
 }
 
-/// Passes on what a client reads, until it has all, nobody sends anything, or nobody reads.
+/// Passes on what a client reads, until it has all, nobody sends anything, or no filter for too long, or nobody reads.
 async fn read(client: Client, filters: mpsc::Sender<IndexedFilter>) {
     let Client { requester: _, mut info_rx, mut warn_rx, mut event_rx } = client;
     let mut heard_at = Instant::now();
+    let mut filter_at = heard_at;
     loop {
         tokio::select! {
             event = event_rx.recv() => match event {
@@ -87,6 +96,7 @@ async fn read(client: Client, filters: mpsc::Sender<IndexedFilter>) {
                         break;
                     }
                     heard_at = Instant::now();
+                    filter_at = heard_at;
                 }
                 Some(Event::ChainUpdate(_)) => heard_at = Instant::now(),
                 Some(Event::FiltersSynced(_)) | None => break,
@@ -99,7 +109,7 @@ async fn read(client: Client, filters: mpsc::Sender<IndexedFilter>) {
             }
             Some(warning) = warn_rx.recv() => tracing::trace!(%warning, "client for old filters"),
             () = filters.closed() => break,
-            () = sleep_until(heard_at + SILENCE) => break,
+            () = sleep_until((heard_at + SILENCE).min(filter_at + PATIENCE)) => break,
         }
     }
 }

@@ -1,24 +1,28 @@
 //! What a follower asks of the light client.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bip157::IndexedFilter;
 use bitcoin::constants::genesis_block;
 use bitcoin::hashes::Hash;
-use bitcoin::{BlockHash, ScriptBuf, Txid};
+use bitcoin::{BlockHash, ScriptBuf, Transaction, Txid};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::NAME;
 use super::light::{Light, SILENCE};
 use super::old_filters::OldFilters;
-use super::touch::{may_touch, touching};
+use super::touch::{may_touch, touches, touching};
 use crate::chain::follower::{Matches, Scanned, Scripts, Source};
 use crate::chain::{BlockRef, ChainError};
 
 /// How far below the tip the client that follows the chain is asked for filters: a week of blocks, which peers send at once.
 const RECENT: u32 = 1_008;
+/// How long a filter of the past, and its block, may hold up those that are new: peers may send as slowly as they like. What was
+/// asked of them comes meanwhile, but for a block, which is asked for again.
+const SCAN_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Somebody who reads blocks of the light client, one after the other.
 #[derive(Debug)]
@@ -36,8 +40,8 @@ impl Reader {
     }
 
     /// Returns one who waits for his turn before he reads old blocks.
-    pub fn taking_turns(light: &Arc<Light>) -> Self {
-        Self { turns: Some(Arc::clone(&light.turns)), ..Self::new(light) }
+    pub fn taking_turns(light: &Arc<Light>, turns: &Arc<Semaphore>) -> Self {
+        Self { turns: Some(Arc::clone(turns)), ..Self::new(light) }
     }
 
     /// Returns the filter of a block of the shown chain; `None` when the block has left the chain.
@@ -50,12 +54,17 @@ impl Reader {
             return Ok(at_hand);
         }
         let mut old = self.old.lock().await;
-        if let Some(open) = old.as_mut().filter(|open| open.leads_to(block.height))
-            && let Some(filter) = open.filter(block).await
-        {
-            return Ok(Some(filter));
+        if let Some(open) = old.as_mut().filter(|open| open.leads_to(block.height)) {
+            if let Some(filter) = open.filter(block).await {
+                return Ok(Some(filter));
+            }
+            // Whoever began it may have stopped to wait.
+            if open.brought_nothing() {
+                *old = None;
+                return self.not_sent(block);
+            }
         }
-        // It has come to its end, or peers send nothing.
+        // It has come to its end.
         *old = None;
         if tip.height.saturating_sub(block.height) <= RECENT {
             drop(old);
@@ -69,8 +78,15 @@ impl Reader {
         }
         match filter {
             Some(filter) => Ok(Some(filter)),
-            None if self.light.below(block).is_none() => Ok(None),
-            None => Err(self.light.unreachable("no peer sends old block filters")),
+            None => self.not_sent(block),
+        }
+    }
+
+    /// Returns what is to be said of a filter that did not come.
+    fn not_sent(&self, block: BlockRef) -> Result<Option<Arc<IndexedFilter>>, ChainError> {
+        match self.light.below(block) {
+            Some(_) => Err(self.light.unreachable("no peer sends old block filters")),
+            None => Ok(None),
         }
     }
 
@@ -88,6 +104,14 @@ impl Source for Reader {
 
     fn base(&self) -> Option<BlockRef> {
         Some(self.light.state().shown.base())
+    }
+
+    fn patience(&self) -> Duration {
+        SCAN_PATIENCE
+    }
+
+    fn is_sure(&self, tx: &Transaction, scripts: &Scripts) -> bool {
+        touches(tx, scripts)
     }
 
     fn watch(&self, scripts: &Scripts) {

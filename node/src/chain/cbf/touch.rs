@@ -30,9 +30,18 @@ pub(super) fn touching(block: &Block, scripts: &Scripts) -> Vec<Transaction> {
 
 /// Tells whether a transaction pays to one of the scripts, spends an output of one, or hides what it spends.
 pub(super) fn may_touch(tx: &Transaction, scripts: &Scripts) -> bool {
+    touches_where(tx, scripts, true)
+}
+
+/// Tells whether a transaction pays to one of the scripts, or shows that it spends an output of one.
+pub(super) fn touches(tx: &Transaction, scripts: &Scripts) -> bool {
+    touches_where(tx, scripts, false)
+}
+
+fn touches_where(tx: &Transaction, scripts: &Scripts, hidden: bool) -> bool {
     let spends = |input: &TxIn| match spent_by(input) {
         Spent::OneOf(candidates) => candidates.iter().any(|script| scripts.contains(script)),
-        Spent::Hidden => true,
+        Spent::Hidden => hidden,
     };
     scripts.touched_by(tx, []) || (!tx.is_coinbase() && tx.input.iter().any(spends))
 }
@@ -147,6 +156,10 @@ mod tests {
         assert!(!may_touch(&tx(&[b"other"], &ScriptBuf::new()), &scripts));
         assert!(may_touch(&tx(&[b"other"], &watched.to_p2wsh()), &scripts));
         assert!(may_touch(&tx(&[watched.as_bytes()], &ScriptBuf::new()), &scripts));
-        assert!(may_touch(&tx(&[&[1; 64]], &ScriptBuf::new()), &scripts));
+        let hides = tx(&[&[1; 64]], &ScriptBuf::new());
+        assert!(may_touch(&hides, &scripts) && !touches(&hides, &scripts));
+        for shows in [tx(&[b"other"], &watched.to_p2wsh()), tx(&[watched.as_bytes()], &ScriptBuf::new())] {
+            assert!(touches(&shows, &scripts));
+        }
     }
 }

@@ -3,16 +3,18 @@
 //!
 //! In how far back that goes others may have a say. So it is done for a while at a time, between new blocks; what was asked for
 //! from a higher block on waits for nothing older; and blocks that cannot be had, because a node has pruned them, keep back
-//! nothing but what was asked for from there.
+//! nothing but what was asked for from there. One that does not come holds up the new ones only for so long, too.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use bitcoin::{BlockHash, ScriptBuf, Transaction, Txid};
-use tokio::time::Instant;
+use bitcoin::{BlockHash, OutPoint, ScriptBuf, Transaction, Txid};
+use tokio::time::{Instant, timeout};
 
-use super::{Interrupted, Matches, Outage, POOL_BATCH, SEARCH_PAUSE, SEARCH_TIME, Scanned, Scripts, Source, Task};
+use super::{
+    Interrupted, MAX_DOUBLED, Matches, Outage, POOL_BATCH, SEARCH_PAUSE, SEARCH_TIME, Scanned, Scripts, Source, Task,
+};
 use crate::chain::{BlockRef, ChainError, ChainEvent, MAX_WATCHED_SCRIPTS, WatchRequest};
 
 /// A search that has not ended yet.
@@ -27,8 +29,12 @@ pub(super) struct Search {
     last: Option<BlockHash>,
     /// What was found, oldest first.
     found: Vec<(BlockRef, Transaction)>,
+    /// The outputs of these that pay to what is wanted.
+    paid: HashSet<OutPoint>,
     /// How much had come to light late when it began.
     learnt: u64,
+    /// How often in a row its next block did not come in time.
+    waited: u32,
     outage: Outage,
     /// Until when it is left alone, for its blocks could not be had.
     rests_until: Option<Instant>,
@@ -64,6 +70,24 @@ impl Search {
             (self.next, self.last) = (above, None);
             self.found.retain(|(block, _)| block.height <= top);
         }
+    }
+
+    /// Begins anew, no lower than the chain does: what it read last was of another branch, and nobody knows since when.
+    fn begin_anew(&mut self, base: u32) {
+        (self.next, self.last) = (self.from_height.max(base), None);
+        self.found.clear();
+        self.paid.clear();
+    }
+
+    /// Keeps a transaction of a block, if it touches what is wanted, and in any case if the source is sure.
+    fn keep(&mut self, block: BlockRef, tx: Transaction, is_sure: bool) {
+        if !is_sure && !tx.input.iter().any(|input| self.paid.contains(&input.previous_output)) {
+            return;
+        }
+        let txid = tx.compute_txid();
+        let outputs = (0..).zip(&tx.output).filter(|(_, output)| self.wanted.contains(&output.script_pubkey));
+        self.paid.extend(outputs.map(|(vout, _)| OutPoint { txid, vout }));
+        self.found.push((block, tx));
     }
 
     /// Returns how long to wait before it goes on.
@@ -107,7 +131,9 @@ impl<S: Source> Task<S> {
             next,
             last: None,
             found: Vec::new(),
+            paid: HashSet::new(),
             learnt: self.source.learnt(),
+            waited: 0,
             outage: Outage::default(),
             rests_until: None,
         });
@@ -153,14 +179,26 @@ impl<S: Source> Task<S> {
             }
             let height = search.next;
             let hash = self.source.hash_at(height).await?.ok_or(Interrupted::Moved)?;
-            let scanned = self.source.scan(hash, &search.wanted).await?.ok_or(Interrupted::Moved)?;
-            let Scanned { parent, time: _, txs } = scanned;
-            let is_linked = search.last.is_none_or(|last| last == parent);
-            if !is_linked || (height == at.height && hash != at.hash) {
+            let patience = self.source.patience().saturating_mul(1 << search.waited.min(MAX_DOUBLED));
+            let Ok(scanned) = timeout(patience, self.source.scan(hash, &search.wanted)).await else {
+                search.waited = search.waited.saturating_add(1);
+                return Ok(false);
+            };
+            search.waited = 0;
+            let Scanned { parent, time: _, txs } = scanned?.ok_or(Interrupted::Moved)?;
+            if search.last.is_some_and(|last| last != parent) {
+                // The chain may have left a branch again that its path never saw, so nothing else would undo this.
+                search.begin_anew(self.base_height());
+                return Err(Interrupted::Moved);
+            }
+            if height == at.height && hash != at.hash {
                 return Err(Interrupted::Moved);
             }
             (search.next, search.last) = (height.saturating_add(1), Some(hash));
-            search.found.extend(txs.into_iter().map(|tx| (BlockRef { height, hash }, tx)));
+            for tx in txs {
+                let is_sure = self.source.is_sure(&tx, &search.wanted);
+                search.keep(BlockRef { height, hash }, tx, is_sure);
+            }
             search.rests_until = None;
             if search.outage.end() {
                 tracing::info!(backend = self.source.label(), height, "old blocks are read again");
@@ -243,7 +281,9 @@ mod tests {
             next: 11,
             last: Some(hash),
             found: [7, 9, 10].map(|height| (BlockRef { height, hash }, tx.clone())).to_vec(),
+            paid: HashSet::new(),
             learnt: 0,
+            waited: 0,
             outage: Outage::default(),
             rests_until: None,
         };
@@ -254,6 +294,12 @@ mod tests {
         assert_eq!((search.next, search.last, heights(&search)), (10, None, vec![7, 9]));
         search.rewind(3);
         assert_eq!((search.next, heights(&search)), (4, vec![]));
+        for (base, next) in [(0, 5), (8, 8)] {
+            (search.next, search.last) = (11, Some(hash));
+            search.found.push((BlockRef { height: 9, hash }, tx.clone()));
+            search.begin_anew(base);
+            assert_eq!((search.next, search.last, heights(&search)), (next, None, vec![]));
+        }
     }
 
     #[test]

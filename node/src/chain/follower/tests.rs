@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
 use bitcoin::transaction::Version;
-use bitcoin::{Amount, TxOut};
+use bitcoin::{Amount, OutPoint, TxIn, TxOut};
 use tokio::time::timeout;
 
 use super::*;
@@ -25,10 +25,18 @@ struct Above {
     /// The height below which blocks come slowly, and that below which they do not come.
     slow_below: u32,
     lost_below: AtomicU32,
+    /// One below which no block comes while it is asked for, nor any error, and for how long it is waited for.
+    silent_below: AtomicU32,
+    /// Whether what comes slowly is of another branch, as long as that is the chain.
+    is_astray: AtomicBool,
+    patience: Option<Duration>,
     /// How many blocks were asked for.
     asked: AtomicU32,
     /// The height of the block that holds the payment.
     paid: Option<u32>,
+    /// Whether each block holds a transaction besides that hides what it spends, and the height of the one that spends the payment.
+    hides: bool,
+    spent: Option<u32>,
     late: Mutex<Vec<(BlockRef, Transaction)>>,
     /// Whether the pool names the payment.
     names: AtomicBool,
@@ -49,6 +57,13 @@ fn block(height: u32) -> BlockRef {
     BlockRef { height, hash: BlockHash::from_byte_array([u8::try_from(height).unwrap(); 32]) }
 }
 
+/// Returns the block of this height on another branch.
+fn astray(height: u32) -> BlockRef {
+    let mut bytes = block(height).hash.to_byte_array();
+    bytes[31] ^= 1;
+    BlockRef { height, hash: BlockHash::from_byte_array(bytes) }
+}
+
 fn script() -> ScriptBuf {
     ScriptBuf::from_bytes(vec![0x51])
 }
@@ -56,6 +71,15 @@ fn script() -> ScriptBuf {
 fn payment() -> Transaction {
     let output = vec![TxOut { value: Amount::ONE_SAT, script_pubkey: script() }];
     Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: Vec::new(), output }
+}
+
+/// Returns a transaction that spends an output, which nobody sees.
+fn hidden_spend(previous_output: OutPoint) -> Transaction {
+    Transaction { input: vec![TxIn { previous_output, ..TxIn::default() }], output: Vec::new(), ..payment() }
+}
+
+fn spend_of_payment() -> Transaction {
+    hidden_spend(OutPoint { txid: payment().compute_txid(), vout: 0 })
 }
 
 #[async_trait]
@@ -68,12 +92,21 @@ impl Source for Above {
         Some(block(self.base))
     }
 
+    fn patience(&self) -> Duration {
+        self.patience.unwrap_or(Duration::MAX)
+    }
+
+    fn is_sure(&self, tx: &Transaction, scripts: &Scripts) -> bool {
+        scripts.touched_by(tx, [])
+    }
+
     async fn best(&self) -> Result<BlockRef, ChainError> {
         Ok(block(self.tip.load(Relaxed)))
     }
 
     async fn hash_at(&self, height: u32) -> Result<Option<BlockHash>, ChainError> {
-        Ok((self.base..=self.tip.load(Relaxed)).contains(&height).then(|| block(height).hash))
+        let on = if self.is_astray.load(Relaxed) && height < self.slow_below { astray } else { block };
+        Ok((self.base..=self.tip.load(Relaxed)).contains(&height).then(|| on(height).hash))
     }
 
     async fn parent(&self, _hash: BlockHash) -> Result<Option<BlockHash>, ChainError> {
@@ -86,13 +119,20 @@ impl Source for Above {
         if height < self.lost_below.load(Relaxed) {
             return Err(ChainError::Invalid { backend: "above", reason: format!("block {height} is pruned") });
         }
+        while height < self.silent_below.load(Relaxed) {
+            sleep(PACE).await;
+        }
         if height < self.slow_below {
             sleep(PACE).await;
         }
-        let parent = block(height.saturating_sub(1)).hash;
+        let on = if hash == block(height).hash { block } else { astray };
+        let parent = on(height.saturating_sub(1)).hash;
         let shows = scripts.contains(&script()) && self.withheld.lock().unwrap().0.is_none();
         let holds = self.paid == Some(height) && shows;
-        Ok(Some(Scanned { parent, time: height, txs: holds.then(payment).into_iter().collect() }))
+        let others = self.hides.then(|| hidden_spend(OutPoint { vout: height, ..OutPoint::null() }));
+        let spend = (self.spent == Some(height)).then(spend_of_payment);
+        let txs = holds.then(payment).into_iter().chain(others).chain(spend).collect();
+        Ok(Some(Scanned { parent, time: height, txs }))
     }
 
     fn learnt(&self) -> u64 {
@@ -247,6 +287,87 @@ async fn a_block_that_comes_while_old_ones_are_searched_is_told_at_once() {
     changes.send_replace(2);
     let last = up_to_the_tip(&mut follower).await;
     assert!(matches!(last[..], [ChainEvent::Connected { .. }, ChainEvent::Synced { .. }]), "{last:?}");
+}
+
+/// Whoever is asked for an old block may say nothing at all.
+#[tokio::test]
+async fn an_old_block_that_never_comes_holds_up_no_new_one() {
+    let (tip, silent_below) = (AtomicU32::new(60), AtomicU32::new(10));
+    let source = Above { tip, silent_below, patience: Some(PACE), paid: Some(3), ..Above::default() };
+    let (source, (changes, news)) = (Arc::new(source), watch::channel(0));
+    let mut follower =
+        spawn(Arc::clone(&source), News::Pushed(news), vec![block(60)], vec![ScriptBuf::new()]).await.unwrap();
+    up_to_the_tip(&mut follower).await;
+    follower.watch.send(WatchRequest { scripts: vec![script()], from_height: 0 }).await.unwrap();
+    let begun = async {
+        while source.asked.load(Relaxed) == 0 {
+            sleep(PACE).await;
+        }
+    };
+    timeout(PATIENCE, begun).await.unwrap();
+    for height in [61, 62] {
+        source.tip.store(height, Relaxed);
+        changes.send_replace(height.into());
+        let events = up_to_the_tip(&mut follower).await;
+        assert!(
+            matches!(&events[..], [ChainEvent::Connected { block: at, .. }, ChainEvent::Synced { .. }] if at.height == height),
+            "{events:?}"
+        );
+    }
+    // Nothing is lost of it.
+    source.silent_below.store(0, Relaxed);
+    let events = up_to_the_tip(&mut follower).await;
+    assert!(
+        matches!(&events[..], [ChainEvent::Found { block: at, .. }, ChainEvent::Searched { .. }, ChainEvent::Synced { .. }] if *at == block(3)),
+        "{events:?}"
+    );
+}
+
+/// The chain took another branch and left it again, all while it was searched: whoever follows it never saw that.
+#[tokio::test]
+async fn what_was_read_of_a_branch_that_is_gone_again_is_read_anew() {
+    let (tip, is_astray) = (AtomicU32::new(60), AtomicBool::new(true));
+    let source = Arc::new(Above { tip, is_astray, slow_below: 60, paid: Some(3), ..Above::default() });
+    let (_changes, news) = watch::channel(0);
+    let mut follower =
+        spawn(Arc::clone(&source), News::Pushed(news), vec![block(60)], vec![ScriptBuf::new()]).await.unwrap();
+    up_to_the_tip(&mut follower).await;
+    follower.watch.send(WatchRequest { scripts: vec![script()], from_height: 0 }).await.unwrap();
+    let is_read = async {
+        while source.asked.load(Relaxed) < 10 {
+            sleep(PACE).await;
+        }
+    };
+    timeout(PATIENCE, is_read).await.unwrap();
+    source.is_astray.store(false, Relaxed);
+    let events = up_to_the_tip(&mut follower).await;
+    assert!(
+        matches!(&events[..], [ChainEvent::Found { block: at, .. }, ChainEvent::Searched { .. }, ChainEvent::Synced { .. }] if *at == block(3)),
+        "{events:?}"
+    );
+}
+
+/// Whoever pays a little in each of many blocks has a light client read them, not keep all in them that may spend something.
+#[tokio::test]
+async fn of_what_hides_what_it_spends_only_what_spends_what_was_found_is_kept() {
+    let (tip, paid, spent) = (AtomicU32::new(60), Some(3), Some(5));
+    let source = Arc::new(Above { tip, paid, spent, hides: true, ..Above::default() });
+    let (_changes, news) = watch::channel(0);
+    let mut follower = spawn(source, News::Pushed(news), vec![block(60)], vec![ScriptBuf::new()]).await.unwrap();
+    up_to_the_tip(&mut follower).await;
+    follower.watch.send(WatchRequest { scripts: vec![script()], from_height: 0 }).await.unwrap();
+    let events = up_to_the_tip(&mut follower).await;
+    let [found @ .., ChainEvent::Searched { .. }, ChainEvent::Synced { .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    let found: Vec<_> = found
+        .iter()
+        .map(|event| match event {
+            ChainEvent::Found { block, tx } => (*block, tx.clone()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(found, [(block(3), payment()), (block(5), spend_of_payment())]);
 }
 
 /// A node that prunes has no old blocks. Whoever asks for them waits alone, and is told so.

@@ -134,7 +134,7 @@ fn a_case_is_found_whose_funding_a_reorg_put_below_the_height_that_was_stated() 
     tracker.apply(&ChainEvent::Searched { scripts });
     assert_eq!(tracker.facts(trade.id()).fundings[0].height, Some(999));
     tracker.restart();
-    assert_eq!(tracker.plan(1_050).first, Some(1_000 - 144), "nor is it missed after a start");
+    assert_eq!(tracker.plan(1_050).older[0].from_height, 1_000 - 144, "nor is it missed after a start");
 }
 
 #[test]
@@ -441,7 +441,7 @@ fn cases_are_looked_for_together_and_no_further_back_than_an_escrow_lasts() {
 /// Nobody knew the escrow before the bid, which has one of its keys.
 #[test]
 fn a_height_of_long_ago_makes_nobody_look_below_his_own_bid() {
-    let (tip, lowest) = (100_000, 99_700);
+    let (tip, lowest) = (100_000, 99_720);
     let trade = SampleTrade::new(Side::Sell).agreed_at(0);
     let mut tracker = following(tip);
     assert_eq!(tracker.watch(&trade.escrow(), Stated::ByMaker { lowest }), Some(lowest));
@@ -492,6 +492,37 @@ fn a_trade_of_long_ago_keeps_nobody_from_knowing_those_of_today() {
     assert_eq!(known(&tracker), [true, true, true, false]);
     tracker.apply(&ChainEvent::Searched { scripts: far });
     assert_eq!(known(&tracker), [true; 4]);
+}
+
+/// A node that prunes has not all blocks that a stranger may name.
+#[test]
+fn no_case_keeps_an_own_trade_from_being_known() {
+    let tip = 100_000;
+    let agreed_at = |trade: SampleTrade, depth: u32| trade.agreed_at(tip - depth + 144);
+    let near = agreed_at(SampleTrade::new(Side::Sell), 10);
+    let far = agreed_at(SampleTrade::with_bonds(Side::Sell), 900);
+    let near_case = agreed_at(SampleTrade::new(Side::Buy), FOLLOWED - 1);
+    let far_case = agreed_at(SampleTrade::with_bonds(Side::Buy), 950);
+    let mut tracker = Tracker::default();
+    for trade in [&near, &far] {
+        tracker.watch(&trade.escrow(), Stated::Here);
+    }
+    for trade in [&near_case, &far_case] {
+        tracker.watch_case(&trade.escrow());
+    }
+    let Plan { first, scripts, older } = tracker.plan(tip);
+    assert_eq!((first, scripts), (Some(tip - 10), near.escrow().scripts()));
+    let asked: Vec<_> = older.iter().map(|request| (request.from_height, request.scripts.clone())).collect();
+    let own = (tip - 900, far.escrow().scripts());
+    let cases = [(FOLLOWED - 1, &near_case), (950, &far_case)];
+    let cases = cases.map(|(depth, trade)| (tip - depth, trade.escrow().scripts()));
+    assert_eq!(asked, [vec![own], cases.to_vec()].concat());
+    tracker.apply(&connected(tip, Vec::new()));
+    tracker.apply(&synced(tip));
+    let known = [&near, &near_case].map(|trade| tracker.facts(trade.id()).synced);
+    assert_eq!(known, [true, false], "a case is known when its own search has ended");
+    tracker.apply(&ChainEvent::Searched { scripts: near_case.escrow().scripts() });
+    assert!(tracker.facts(near_case.id()).synced);
 }
 
 #[test]
