@@ -314,6 +314,7 @@ mod tests {
             let seen = ChainFacts { tip: 5_000, synced: true, fundings, spends, ..ChainFacts::default() };
             trade.handle(Event::Chain(seen)).unwrap();
             assert_eq!((trade.phase(), can_bump(&trade)), (Phase::Refunded, waits), "{height:?}");
+            assert_eq!(crate::trader::is_owed_more(&trade), waits, "it is sent until a block holds it");
             if waits {
                 let Some(Waiting::Timeout(tx, own)) = waiting(&trade) else { panic!("it waits") };
                 assert_eq!((tx, own), (mine.clone(), (Vault::Escrow, second.escrow)));
