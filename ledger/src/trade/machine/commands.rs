@@ -20,6 +20,10 @@ impl Trade {
             Action::Fund | Action::Cancel if phase == Phase::Funding && !self.can_disregard_funding() => {
                 Err(Refusal::NotAllowed { action, role: self.role, phase })
             }
+            // Also once it was called off: or whoever shows what nobody signed would lock what was paid besides, as long as he likes.
+            Action::Refund if phase == Phase::Funding && !self.hears_of_funding() => {
+                Err(Refusal::NotAllowed { action, role: self.role, phase })
+            }
             Action::Fund if !joint && self.role == Role::Buyer => Err(Refusal::NothingToFund),
             // Of a funding from two wallets each can call off: who signed spends a coin of his own to himself.
             Action::Fund | Action::Cancel if !joint && self.local.funding_tx.is_some() && phase == Phase::Agreed => {

@@ -210,7 +210,8 @@ pub(super) fn with_strays(trade: &Trade, next: NextStep) -> NextStep {
     }
     let from = trade.view().stray_from(first).map_or_else(String::new, |from| format!(" from height {from} on"));
     let phase = trade.phase();
-    let is_live = phase == Phase::Funding || (phase.is_held() && phase != Phase::Released);
+    let is_coming = phase == Phase::Funding && !trade.hears_of_funding();
+    let is_live = is_coming || (phase.is_held() && phase != Phase::Released);
     let end = if is_live { ", once the trade is over" } else { "" };
     let sum = strays.iter().try_fold(Sats::ZERO, |sum, stray| sum.checked_add(stray.coin.value)).unwrap_or(Sats::MAX);
     besides(next, &format!("{} can be taken back{from}{end}", lies(sum)))
