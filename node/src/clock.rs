@@ -43,6 +43,12 @@ impl SureTime {
         }
     }
 
+    /// Returns what time the chain shows; nothing while that is not known, and where the chain is not asked.
+    pub fn shown(&self) -> Option<u64> {
+        let shown = self.shown.as_ref().map(|shown| shown.load(Ordering::Relaxed));
+        shown.filter(|shown| *shown > 0)
+    }
+
     /// Returns what time it is at least, in seconds since the Unix epoch.
     pub fn now(&self) -> u64 {
         let shown = self.shown.as_ref().map_or(u64::MAX, |shown| shown.load(Ordering::Relaxed));
@@ -52,10 +58,7 @@ impl SureTime {
     /// Returns by how many seconds this machine's clock is ahead of what the chain shows: zero while that is not known, and where the
     /// chain is not asked. It is an hour or two where both are right.
     pub fn ahead(&self) -> u64 {
-        match self.shown.as_ref().map(|shown| shown.load(Ordering::Relaxed)) {
-            None | Some(0) => 0,
-            Some(shown) => unix_now().saturating_sub(shown),
-        }
+        self.shown().map_or(0, |shown| unix_now().saturating_sub(shown))
     }
 }
 
@@ -66,10 +69,10 @@ mod tests {
     #[test]
     fn no_time_is_sure_that_clock_and_chain_do_not_both_show() {
         let sure = SureTime::on(Network::Bitcoin);
-        assert_eq!((sure.now(), sure.ahead()), (0, 0), "the chain has shown nothing");
+        assert_eq!((sure.now(), sure.ahead(), sure.shown()), (0, 0, None), "the chain has shown nothing");
         let (before, told) = (unix_now(), sure.clone());
         told.show(before - 1000);
-        assert_eq!(sure.now(), before - 1000);
+        assert_eq!((sure.now(), sure.shown()), (before - 1000, Some(before - 1000)));
         assert!((1000..2000).contains(&sure.ahead()));
         told.show(before + 1000);
         assert!((before..=unix_now()).contains(&sure.now()), "the chain is ahead of the clock");
@@ -81,6 +84,6 @@ mod tests {
         let (before, sure) = (unix_now(), SureTime::on(Network::Regtest));
         sure.show(before - 1000);
         assert!((before..=unix_now()).contains(&sure.now()));
-        assert_eq!(sure.ahead(), 0);
+        assert_eq!((sure.ahead(), sure.shown()), (0, None));
     }
 }

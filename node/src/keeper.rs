@@ -370,12 +370,11 @@ impl Keeper {
     }
 }
 
-/// Begins nothing by a clock that is ahead, and says nothing unasked. All others drop such a record, and the log that holds it takes nothing more that they would
-/// take before its time has come: with another log, the offers of this one could not be accepted any more. What is said in the
-/// course of a trade is signed all the same: it may be the chain that stands still, and a dispute cannot wait for that.
-fn check_clock(sure: &SureTime, kind: Kind) -> Result<(), PublishError> {
-    let most = match kind {
-        Kind::Accept | Kind::Funded | Kind::Heartbeat | Kind::Closed => MAX_AHEAD_S,
+/// Returns by how many seconds the clock may be ahead of the chain for records of a kind; `None` of what is said in the course of a
+/// trade, which does not wait: it may be the chain that stands still, and a dispute cannot wait for that.
+const fn most_ahead(kind: Kind) -> Option<u64> {
+    match kind {
+        Kind::Accept | Kind::Funded | Kind::Heartbeat | Kind::Closed => Some(MAX_AHEAD_S),
         Kind::ArbiterAdvert
         | Kind::GroupAdvert
         | Kind::GroupStep
@@ -383,19 +382,35 @@ fn check_clock(sure: &SureTime, kind: Kind) -> Result<(), PublishError> {
         | Kind::Stake
         | Kind::Offer
         | Kind::Take
-        | Kind::Unknown(_) => MAX_AHEAD_ASKED_S,
+        | Kind::Unknown(_) => Some(MAX_AHEAD_ASKED_S),
         Kind::Revoke
         | Kind::Cancel
         | Kind::PaymentSent
         | Kind::Release
         | Kind::Dispute
         | Kind::Ruling
-        | Kind::Extend => {
-            return Ok(());
-        }
-    };
+        | Kind::Extend => None,
+    }
+}
+
+/// Begins nothing by a clock that is ahead, and says nothing unasked. All others drop such a record, and the log that holds it takes
+/// nothing more that they would take before its time has come: with another log, the offers of this one could not be accepted any
+/// more, nor the coins of its trades be named.
+fn check_clock(sure: &SureTime, kind: Kind) -> Result<(), PublishError> {
     let ahead = sure.ahead();
-    if ahead > most { Err(PublishError::ClockAhead { hours: ahead / 3600 }) } else { Ok(()) }
+    match most_ahead(kind) {
+        Some(most) if ahead > most => Err(PublishError::ClockAhead { hours: ahead / 3600 }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Returns the time by which a record is dated that is signed now. What does not wait is dated by the chain where the clock is too
+/// far ahead of it: if the chain stands still that is merely early, and if the clock is wrong, others take it and the log goes on.
+fn time_of(sure: &SureTime, kind: Kind, now: u64) -> u64 {
+    match most_ahead(kind) {
+        Some(_) => now,
+        None => sure.shown().map_or(now, |shown| now.min(shown.saturating_add(MAX_AHEAD_S))),
+    }
 }
 
 /// How the answer to a request begins that was a record, whose id follows. No JSON begins like this.

@@ -240,9 +240,8 @@ pub const fn actions(phase: Phase, role: Role, is_maker: bool) -> &'static [Acti
     match (phase, role) {
         (Phase::Bid, Role::Buyer | Role::Seller) if is_maker => &[Action::Accept, Action::Cancel],
         (Phase::Bid, Role::Buyer | Role::Seller) => &[Action::Cancel],
-        (Phase::Agreed, Role::Buyer | Role::Seller) => &[Action::Fund, Action::Cancel, Action::Refund],
         // While a funding is seen, only if no block holds it and somebody else made it: see `Trade::hears_of_funding`.
-        (Phase::Funding, Role::Buyer | Role::Seller) => &[Action::Fund, Action::Cancel],
+        (Phase::Agreed | Phase::Funding, Role::Buyer | Role::Seller) => &[Action::Fund, Action::Cancel, Action::Refund],
         (Phase::Funded, Role::Buyer) => &[Action::MarkPaid, Action::Cancel, Action::Refund, Action::Dispute],
         (Phase::Paid, Role::Buyer) => &[Action::Cancel, Action::Refund, Action::Dispute],
         (Phase::Disputed | Phase::Ruled, Role::Buyer) => &[Action::Cancel, Action::Refund],

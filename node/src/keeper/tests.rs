@@ -189,6 +189,70 @@ async fn nothing_is_signed_by_a_clock_that_is_ahead_of_the_chain() {
     run.stop();
 }
 
+#[test]
+fn what_is_said_in_the_course_of_a_trade_is_dated_no_more_than_six_hours_ahead_of_the_chain() {
+    let (now, most) = (clock::unix_now(), 6 * 3600);
+    let (sure, regtest) = (SureTime::on(Network::Bitcoin), SureTime::on(Network::Regtest));
+    regtest.show(now - 30 * 24 * 3600);
+    for kind in [
+        Kind::Revoke,
+        Kind::Cancel,
+        Kind::PaymentSent,
+        Kind::Release,
+        Kind::Dispute,
+        Kind::Ruling,
+        Kind::Extend,
+    ] {
+        sure.show(0);
+        assert_eq!((time_of(&sure, kind, now), time_of(&regtest, kind, now)), (now, now), "{kind:?}");
+        for (shown, time) in [
+            (now + 1000, now),
+            (now - most, now),
+            (now - most - 1, now - 1),
+            (now - 30 * 24 * 3600, now - 30 * 24 * 3600 + most),
+        ] {
+            sure.show(shown);
+            assert_eq!(time_of(&sure, kind, now), time, "{kind:?} {shown}");
+        }
+    }
+    // What waits for the clock is dated by it once it may be signed.
+    sure.show(now - 12 * 3600);
+    for kind in [Kind::Offer, Kind::Take, Kind::Funded] {
+        assert_eq!(time_of(&sure, kind, now), now, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_dispute_by_a_clock_that_is_ahead_of_the_chain_is_taken_by_others_and_ends_no_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let sure = SureTime::on(Network::Bitcoin);
+    let run = Run::start_sure(dir.path(), sure.clone());
+    let trade = exchange_ledger::ids::TradeId([7; 32]);
+    let publish = async |body: Body| run.keeper.publish(identity(), body).await.unwrap();
+    let shown = clock::unix_now() - 10 * 24 * 3600;
+    sure.show(shown);
+    let paid = publish(Body::PaymentSent(exchange_ledger::body::PaymentSent { trade })).await;
+    let dispute = publish(Body::Dispute(exchange_ledger::body::Dispute { trade })).await;
+    assert_eq!([&paid, &dispute].map(|record| record.header().time), [shown + 6 * 3600; 2]);
+    let fund = |run: &Run| run.keeper.check_clock(Kind::Funded);
+    assert!(matches!(fund(&run), Err(PublishError::ClockAhead { hours: 240 })), "no coins that cannot be named");
+    sure.show(clock::unix_now() - 7 * 3600);
+    assert!(matches!(fund(&run), Err(PublishError::ClockAhead { hours: 7 })));
+
+    // The time that was shown is right, or the clock.
+    sure.show(clock::unix_now());
+    assert_eq!(run.own_log(), OwnLog::GoesOn(dispute.as_head()));
+    assert!(fund(&run).is_ok());
+    let heartbeat = publish(Body::Heartbeat).await;
+    assert_eq!(heartbeat.header().log, paid.header().log);
+    // No record is dated before the one that it follows.
+    sure.show(shown);
+    let cancel = publish(Body::Cancel(exchange_ledger::body::Cancel { trade, refund: None })).await;
+    assert_eq!((cancel.header().log, cancel.header().time), (paid.header().log, heartbeat.header().time));
+    check_no_fork(&[paid, dispute, heartbeat, cancel]);
+    run.stop();
+}
+
 #[tokio::test]
 async fn a_request_that_is_repeated_after_a_crash_has_one_record() {
     let dir = tempfile::tempdir().unwrap();

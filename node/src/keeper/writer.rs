@@ -17,7 +17,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::intake::Checked;
 use super::own_log::{OwnLog, OwnLogs};
 use super::ticket::{NewRecord, Published, Ticket};
-use super::{Change, Job, PublishError, answered_by, check_clock};
+use super::{Change, Job, PublishError, answered_by, check_clock, time_of};
 use crate::clock::{self, SureTime};
 use crate::net::Verdict;
 use crate::private::Private;
@@ -143,11 +143,12 @@ impl Writer {
         let (author, now) = (identity.author(), clock::unix_now());
         let (log, head) = self.own_log(&author, body, now, ticket)?;
         let (network, kind) = (self.ledger.network(), body.kind());
+        let time = time_of(&self.sure, kind, now);
         let header = match (head, ticket) {
-            (Some(head), _) => Header::after(&head, network, kind, now),
-            (None, Some(ticket)) if ticket.log == log => Header::first(log, network, kind, now, ticket.nonce),
+            (Some(head), _) => Header::after(&head, network, kind, time),
+            (None, Some(ticket)) if ticket.log == log => Header::first(log, network, kind, time, ticket.nonce),
             (None, _) => {
-                body.check(now)?;
+                body.check(time)?;
                 return Ok(Published::Opens(log));
             }
         };

@@ -3,6 +3,7 @@
 use exchange_api::{ApiError, Code, TradeView};
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::money::Sats;
+use exchange_ledger::record::Kind;
 use exchange_ledger::trade::{Action, Command, Event, Role};
 
 use super::{Active, Trader, not_mine};
@@ -55,8 +56,10 @@ impl Trader {
     }
 
     /// Nothing is funded where the buyer could not be let pay: a seller has to name the coins in the log in which he agreed, and
-    /// this machine may go on with another, or none. A buyer with a bond names them himself.
+    /// this machine may go on with another, or none. A buyer with a bond names them himself. Nor does either name any while his
+    /// clock is ahead of the chain.
     async fn check_log(&self, active: &Active) -> Result<(), ApiError> {
+        self.tools.keeper.check_clock(Kind::Funded).explained()?;
         let bid = active.trade.bid();
         if active.trade.role() != Role::Seller || bid.buyer_bond > Sats::ZERO {
             return Ok(());

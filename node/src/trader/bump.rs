@@ -12,7 +12,9 @@ use exchange_api::{ApiError, BumpView, Code, RaisedBy, Subject};
 use exchange_ledger::body::{Coin, Vaults};
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::money::Sats;
-use exchange_ledger::trade::{EscrowError, Event, Hurried, Role, SPEND_VSIZE, SpendPath, Trade, Vault, spend_fee};
+use exchange_ledger::trade::{
+    EscrowError, Event, Hurried, Leaf, Role, SPEND_VSIZE, SpendPath, Trade, Unsigned, Vault, spend_fee,
+};
 
 use super::drive::Trouble;
 use super::{Active, Trader, not_mine};
@@ -174,19 +176,26 @@ impl Trader {
             Some(rate) => rate.to_sat_per_vb_ceil(),
             None => self.feerate().await?,
         };
-        let (escrow, key) = (self.escrow(id)?, *self.trade_key(id)?.here()?);
+        let (escrow, key) = (self.escrow(id)?, self.trade_key(id)?);
         let refused =
             |e: EscrowError| ApiError::new(Code::InvalidArgument, e.to_string(), "choose a feerate of 1 to 500 sat/vB");
         let paid = fee_of([coin], earlier)?;
         let fee = escrow.timeout_fee_at(vault, coin, feerate).map_err(refused)?;
-        let increment = Sats::new(SPEND_VSIZE).and_then(|increment| paid.checked_add(increment));
-        let lowest = increment.ok_or_else(|| internal("a fee beyond all bitcoin"))?;
+        let lowest = lowest_replacement(paid).ok_or_else(|| internal("a fee beyond all bitcoin"))?;
         if fee < lowest {
             let message = format!("the refund pays {paid} BTC already; a replacement must pay at least {lowest} BTC");
             return Err(ApiError::new(Code::NotAllowed, message, "ask for a higher feerate"));
         }
-        let draft = escrow.signed_timeout(vault, coin, fee, &key).map_err(refused)?;
-        consensus::verify_spend(&draft.tx, &draft.prevouts()).map_err(internal)?;
+        let draft = match escrow.signed_timeout(vault, coin, fee, &key) {
+            Ok(draft) => {
+                consensus::verify_spend(&draft.tx, &draft.prevouts()).map_err(internal)?;
+                draft
+            }
+            // A price needs no signature.
+            Err(EscrowError::Unsigned(what)) if raise.dry_run => what.draft,
+            Err(error @ EscrowError::Unsigned(_)) => return Err(self.note_unsigned(id, error)),
+            Err(error) => return Err(refused(error)),
+        };
         let (raised, txid) = (earlier.compute_txid().to_string(), draft.tx.compute_txid().to_string());
         if !raise.dry_run {
             // Kept, then broadcast, as the first version was, and again until a block holds it.
@@ -194,6 +203,31 @@ impl Trader {
         }
         Ok(BumpView { raised, txid, by: RaisedBy::Replacement, fee, broadcast: !raise.dry_run })
     }
+}
+
+/// What takes the place of what this side takes back alone, for a signer elsewhere.
+pub(super) struct Replacement {
+    /// The output that it spends.
+    pub(super) own: (Vault, Coin),
+    /// What it pays.
+    pub(super) fee: Sats,
+    /// What has to be signed.
+    pub(super) what: Unsigned,
+}
+
+/// Returns what a transaction replaces, if it takes the same back as what waits and pays enough more. Nothing of it has to be
+/// remembered, so it may be signed days later and after a restart.
+pub(super) fn replacement(trade: &Trade, tx: &Transaction) -> Option<Replacement> {
+    let Some(Waiting::Timeout(earlier, (vault, coin))) = waiting(trade) else { return None };
+    let (paid, fee) = (spend_fee([coin], &earlier)?, spend_fee([coin], tx)?);
+    let draft = trade.escrow()?.timeout(vault, coin, fee).ok()?;
+    let is_one = draft.tx == *tx && fee >= lowest_replacement(paid)?;
+    is_one.then_some(Replacement { own: (vault, coin), fee, what: Unsigned { draft, leaf: Leaf::Refund } })
+}
+
+/// Returns the least that a transaction pays which takes the place of one that pays this: nodes ask for a sat/vB more.
+fn lowest_replacement(paid: Sats) -> Option<Sats> {
+    Sats::new(SPEND_VSIZE).and_then(|increment| paid.checked_add(increment))
 }
 
 /// Tells whether something of a trade waits for a block, whose fee this side can raise.
@@ -314,9 +348,23 @@ mod tests {
             let seen = ChainFacts { tip: 5_000, synced: true, fundings, spends, ..ChainFacts::default() };
             trade.handle(Event::Chain(seen)).unwrap();
             assert_eq!((trade.phase(), can_bump(&trade)), (Phase::Refunded, waits), "{height:?}");
+            assert_eq!(crate::trader::is_owed_more(&trade), waits, "it is sent until a block holds it");
             if waits {
                 let Some(Waiting::Timeout(tx, own)) = waiting(&trade) else { panic!("it waits") };
                 assert_eq!((tx, own), (mine.clone(), (Vault::Escrow, second.escrow)));
+            }
+            // A signer elsewhere signs a higher fee likewise, whatever this machine still knows.
+            let dearer = |coin, fee| escrow.timeout(Vault::Escrow, coin, sats(fee)).unwrap().tx;
+            for (fee, is_enough) in [(1_700, false), (1_699 + SPEND_VSIZE, false), (1_700 + SPEND_VSIZE, true)] {
+                let found = replacement(&trade, &dearer(second.escrow, fee));
+                let found = found.map(|found| (found.own, found.fee, found.what.leaf));
+                let expected = ((Vault::Escrow, second.escrow), sats(fee), Leaf::Refund);
+                assert_eq!(found, (waits && is_enough).then_some(expected), "{height:?} {fee}");
+            }
+            let mut elsewhere = dearer(second.escrow, 20_000);
+            elsewhere.output[0].script_pubkey = bitcoin::ScriptBuf::new();
+            for other in [dearer(first.escrow, 20_000), elsewhere] {
+                assert!(replacement(&trade, &other).is_none(), "it takes something else, or to somewhere else");
             }
         }
     }

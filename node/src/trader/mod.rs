@@ -540,7 +540,7 @@ impl Trader {
                 self.refresh(id).await;
             }
         }
-        let is_unfinished = |active: &Active| !active.phase.is_final() || active.trade.holds_coins();
+        let is_unfinished = |active: &Active| !active.phase.is_final() || is_owed_more(&active.trade);
         let ids: Vec<TradeId> = self.trades.iter().filter(|(_, a)| is_unfinished(a)).map(|(id, _)| *id).collect();
         for id in ids {
             self.handle(id, Event::Chain(self.chain_facts(id))).await.ok();
@@ -551,6 +551,12 @@ impl Trader {
         }
         self.ask_again().await;
     }
+}
+
+/// Tells whether something is left to be done of a trade that is over: coins that are set aside come free, and what takes back what
+/// was paid besides is sent until a block holds it.
+fn is_owed_more(trade: &Trade) -> bool {
+    trade.holds_coins() || trade.kept_stray().is_some()
 }
 
 fn not_mine(id: TradeId) -> ApiError {

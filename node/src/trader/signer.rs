@@ -17,7 +17,9 @@ use exchange_ledger::trade::{
 use miniscript::DescriptorPublicKey;
 use miniscript::descriptor::DescriptorXKey;
 
+use super::bump::{Replacement, replacement};
 use super::{Trader, keys, not_mine};
+use crate::chain::consensus;
 use crate::errors::{ExplainResult, internal};
 use crate::private::Private;
 
@@ -222,7 +224,9 @@ impl Trader {
         let command = self.command_of(id, &escrow, psbt)?;
         let active = self.trades.get_mut(&id).ok_or_else(|| not_mine(id))?;
         let waiting = active.unsigned.clone().filter(|what| what.draft.tx == psbt.unsigned_tx);
-        let what = command.as_ref().map(|(_, what)| what.clone()).or(waiting);
+        let dearer = replacement(&active.trade, &psbt.unsigned_tx).filter(|_| command.is_none());
+        let replacing = dearer.as_ref().map(|dearer| dearer.what.clone());
+        let what = command.as_ref().map(|(_, what)| what.clone()).or(replacing).or(waiting);
         let unknown = || {
             let hint = "`exchange-node trade sign --psbt-out FILE` writes what is to be signed now";
             ApiError::new(Code::InvalidArgument, "this is not what this trade has to be signed for", hint)
@@ -240,9 +244,14 @@ impl Trader {
         active.signed = Some((what, signatures));
         active.unsigned = None;
         active.problem = None;
-        let event = match command {
-            Some((command, _)) => Event::Command(command),
-            None => Event::Chain(self.tracker.facts(id)),
+        let event = match (command, dearer) {
+            (Some((command, _)), _) => Event::Command(command),
+            (None, Some(Replacement { own: (vault, coin), fee, .. })) => {
+                let draft = escrow.signed_timeout(vault, coin, fee, &self.trade_key(id)?).map_err(internal)?;
+                consensus::verify_spend(&draft.tx, &draft.prevouts()).map_err(internal)?;
+                Event::SpendBuilt(draft.tx)
+            }
+            (None, None) => Event::Chain(self.tracker.facts(id)),
         };
         self.handle(id, event).await?;
         self.show(id)

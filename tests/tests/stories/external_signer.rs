@@ -180,10 +180,19 @@ fn external_signer_takes_back_after_the_delay() {
     assert!(finished.inputs[0].final_script_witness.is_some() && finished.inputs[0].tap_script_sigs.is_empty());
     story.hands_in(trade, &finished, "finished").unwrap();
     wait_until("the refund is in the pool", || is_in_pool(&story.world, &wanted.txid));
-    let refused = bump(&story.seller, trade, &[]).unwrap_err();
+
+    // It pays too little: the signer signs a higher fee as well.
+    let dearer = ["--fee-rate", "30"];
+    let priced = bump(&story.seller, trade, &[&dearer[..], &["--dry-run"]].concat()).unwrap();
+    let refused = bump(&story.seller, trade, &dearer).unwrap_err();
     refused.assert_is(1, "not_allowed");
     assert!(refused.message.contains("your signer has the key"), "{refused:?}");
-    story.ends(trade, Phase::Refunded, &wanted.txid);
+    let (raised, unsigned) = story.wanted(trade, "raised.psbt");
+    assert_eq!((&priced.raised, &priced.txid), (&wanted.txid, &raised.txid));
+    let signed = story.signer.signs(&story.world, &unsigned);
+    story.hands_in(trade, &signed, "raised").unwrap();
+    wait_until("the dearer refund is in the pool", || is_in_pool(&story.world, &raised.txid));
+    story.ends(trade, Phase::Refunded, &raised.txid);
     story.seller.awaits_balance("the coins back", |balance| {
         balance.in_escrow.get() == 0 && (owned - 10_000..owned).contains(&balance.spendable.get())
     });

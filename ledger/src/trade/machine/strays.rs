@@ -1,7 +1,7 @@
 //! What lies on this side's own script of the escrow beside that on which the trade stands: paid a second time, or with another
 //! value. Its funder's own leaf is good for it too, so he takes it back when its delay is over, whatever became of the trade.
 //!
-//! Not while the trade holds coins: what takes a stray back is kept where a spend of those is kept. So one is taken after the
+//! Not while the trade holds coins, or this side knows that it soon will: what takes a stray back is kept where a spend of those is kept. So one is taken after the
 //! other, each until a block holds it.
 
 use std::cmp::Reverse;
@@ -66,16 +66,19 @@ impl Trade {
         }
     }
 
-    /// Returns what this side put into what counts, and no block spends: not once the seller has signed it over.
+    /// Returns what this side put into what counts, and no block spends: not once the seller has signed it over. What no block holds
+    /// anybody may have made up.
     fn held_in(&self, phase: Phase) -> Option<(Vault, Coin)> {
-        self.own_coin().filter(|_| phase != Phase::Released)
+        let is_confirmed = self.view.funding().is_some_and(|funding| funding.height.is_some());
+        self.own_coin().filter(|_| is_confirmed && phase != Phase::Released)
     }
 
     /// Returns the largest of those whose delay is over, so that nothing that is not worth its fee comes before it; or the one whose
     /// delay is over first.
     fn stray_in(&self, phase: Phase) -> Option<Stray> {
+        let is_coming = phase == Phase::Funding && !self.hears_of_funding();
         let is_live = phase.is_held() && phase != Phase::Released;
-        if is_live || self.held_in(phase).is_some() {
+        if is_coming || is_live || self.held_in(phase).is_some() {
             return None;
         }
         let (view, strays) = (&self.view, self.strays());

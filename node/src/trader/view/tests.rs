@@ -360,3 +360,46 @@ fn who_paid_the_escrow_twice_reads_when_that_is_his_to_take() {
         assert_eq!(shown, expected, "{told}");
     }
 }
+
+#[test]
+fn a_seller_whose_maker_states_a_height_to_come_is_told_to_wait_for_it_and_not_to_pay() {
+    for (stated, who, action) in [(201, Actor::Chain, None), (200, Actor::You, Some(Action::Fund))] {
+        let sample = SampleTrade::new(Side::Sell).agreed_at(stated);
+        let mut trade = Trade::new(sample.bid(), Role::Seller, false, Local::default());
+        trade.handle(Event::Records { contract: Some(sample.contract()), facts: Facts::default() }).unwrap();
+        trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, ..ChainFacts::default() })).unwrap();
+        let next = next_step(&trade);
+        assert_eq!((trade.phase(), next.who, next.action), (Phase::Agreed, who, action), "{}", next.what);
+        assert_eq!(next.until, action.is_none().then_some(stated));
+        assert_eq!(next.what.contains("pay nothing into the escrow"), action.is_none(), "{}", next.what);
+        assert_eq!(line(&trade).contains("pay into the escrow"), action.is_some(), "{}", line(&trade));
+    }
+}
+
+/// As long as somebody shows a payment that nobody signed.
+#[test]
+fn who_paid_besides_reads_when_that_is_his_to_take_also_while_others_show_a_funding() {
+    let sample = SampleTrade::new(Side::Sell);
+    let open = 190 + 4320 - 1;
+    let beside = Stray { vault: Vault::Escrow, coin: sample.vaults(2).escrow, height: 190 };
+    let (plain, off) = (Facts::default(), Facts { seller_cancel: true, ..Facts::default() });
+    for (facts, height, tip, words, is_next) in [
+        (&plain, None, open - 1, "can be taken back from height 4509 on", false),
+        (&off, None, open - 1, "can be taken back from height 4509 on", false),
+        (&plain, None, open, "are yours to take back", true),
+        (&off, None, open, "are yours to take back", true),
+        (&plain, Some(open), open, "from height 4509 on, once the trade is over", false),
+    ] {
+        let mut trade = Trade::new(sample.bid(), Role::Seller, false, Local::default());
+        trade.handle(Event::Records { contract: Some(sample.contract()), facts: facts.clone() }).unwrap();
+        trade.handle(Event::Compared).unwrap();
+        let fundings = vec![Funding::new(sample.vaults(1), height)];
+        let seen = ChainFacts { tip, synced: true, fundings, strays: vec![beside], ..ChainFacts::default() };
+        trade.handle(Event::Chain(seen)).unwrap();
+        let next = with_strays(&trade, next_step(&trade));
+        assert_eq!((trade.phase(), next.action), (Phase::Funding, None));
+        assert!(next.otherwise.ends_with(words), "{words}: {}", next.otherwise);
+        let shown: Vec<_> = strays(&trade).iter().map(|stray| (stray.refund_from, stray.is_next)).collect();
+        assert_eq!(shown, [(Some(open), is_next)], "{words}");
+    }
+}

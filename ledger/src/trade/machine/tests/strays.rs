@@ -121,6 +121,49 @@ fn it_is_his_too_where_the_escrow_was_never_funded_otherwise() {
     }
 }
 
+/// A pool shows what nobody signed, for as long as somebody likes.
+#[test]
+fn a_funding_that_others_made_locks_nothing_that_was_paid_besides_before_a_block_holds_it() {
+    let (plain, bonded) = (SampleTrade::new(Side::Sell), SampleTrade::with_bonds(Side::Sell));
+    for (trade, role, vault) in [
+        (&plain, Role::Seller, Vault::Escrow),
+        (&bonded, Role::Seller, Vault::Escrow),
+        (&bonded, Role::Buyer, Vault::Bond),
+    ] {
+        let beside = stray(trade, vault, 5, PAID_AT);
+        let seen = |height| {
+            let fundings = vec![Funding::new(trade.vaults(1), height)];
+            ChainFacts { fundings, strays: vec![beside], ..chain(OPEN) }
+        };
+        for facts in [
+            Facts::default(),
+            Facts { buyer_cancel: true, ..Facts::default() },
+            Facts { seller_cancel: true, ..Facts::default() },
+            Facts { void: true, ..Facts::default() },
+        ] {
+            let mut party = machine(trade, role, Local::default(), facts.clone(), seen(None));
+            assert_eq!((party.phase(), party.next_stray()), (Phase::Funding, Some(beside)), "{role} {facts:?}");
+            assert!(party.actions().contains(&Action::Refund), "{role} {facts:?}");
+            assert!(ask(&mut party, Action::Refund).unwrap().contains(&takes(trade, &beside)), "{role} {facts:?}");
+            // Nor before its own delay is over.
+            party.handle(Event::Chain(ChainFacts { tip: OPEN - 1, ..seen(None) })).unwrap();
+            let early = Refusal::TooEarlyToRefund { from: OPEN, tip: OPEN - 1 };
+            assert_eq!(party.refusal(Action::Refund), Some(early), "{role} {facts:?}");
+            party.handle(Event::Chain(seen(Some(OPEN)))).unwrap();
+            assert_eq!((party.phase(), party.next_stray()), (Phase::Funding, None), "in a block: {role} {facts:?}");
+            let refusal = Refusal::NotAllowed { action: Action::Refund, role, phase: Phase::Funding };
+            assert_eq!(ask(&mut party, Action::Refund), Err(refusal), "{role} {facts:?}");
+        }
+    }
+    // What this side sends itself counts as soon as a block takes it.
+    let (fundings, strays) = (vec![Funding::new(plain.vaults(1), None)], vec![second(&plain)]);
+    let seen = ChainFacts { fundings, strays, ..chain(OPEN) };
+    let mut seller = machine(&plain, Role::Seller, funder(&plain), Facts::default(), seen);
+    assert_eq!((seller.phase(), seller.strays(), seller.next_stray()), (Phase::Funding, vec![second(&plain)], None));
+    let refusal = Refusal::NotAllowed { action: Action::Refund, role: Role::Seller, phase: Phase::Funding };
+    assert_eq!(ask(&mut seller, Action::Refund), Err(refusal));
+}
+
 #[test]
 fn nothing_is_taken_back_before_its_own_delay_is_over_nor_blindly() {
     let trade = SampleTrade::new(Side::Sell);
