@@ -194,15 +194,9 @@ fn what_is_said_in_the_course_of_a_trade_is_dated_no_more_than_six_hours_ahead_o
     let (now, most) = (clock::unix_now(), 6 * 3600);
     let (sure, regtest) = (SureTime::on(Network::Bitcoin), SureTime::on(Network::Regtest));
     regtest.show(now - 30 * 24 * 3600);
-    for kind in [
-        Kind::Revoke,
-        Kind::Cancel,
-        Kind::PaymentSent,
-        Kind::Release,
-        Kind::Dispute,
-        Kind::Ruling,
-        Kind::Extend,
-    ] {
+    for kind in
+        [Kind::Revoke, Kind::Cancel, Kind::PaymentSent, Kind::Release, Kind::Dispute, Kind::Ruling, Kind::Extend]
+    {
         sure.show(0);
         assert_eq!((time_of(&sure, kind, now), time_of(&regtest, kind, now)), (now, now), "{kind:?}");
         for (shown, time) in [
