@@ -169,6 +169,9 @@ impl Explain for Refusal {
                 "wait: nothing is lost by it, and `exchange-node trade show` tells when it is time; if you have paid already, \
                  call for the arbiter: `exchange-node trade dispute`",
             ),
+            Self::TooEarlyToFund { .. } => {
+                (Code::NotAllowed, "repeat it at that height, and pay nothing to the escrow's address until then")
+            }
             Self::TooEarlyToRefund { .. } => (
                 Code::NotAllowed,
                 "repeat it at that height; `exchange-node trade show` tells what can be done until then",
@@ -327,6 +330,7 @@ mod tests {
             (Refusal::NotCompared, Code::NotSynced, "peer"),
             (Refusal::TooLateToPay { last: 1, tip: 2 }, Code::NotAllowed, "if you have paid already"),
             (Refusal::Unnamed, Code::NotAllowed, "wait: nothing is lost"),
+            (Refusal::TooEarlyToFund { from: 2, tip: 1 }, Code::NotAllowed, "pay nothing"),
             (Refusal::TooEarlyToRefund { from: 2, tip: 1 }, Code::NotAllowed, "at that height"),
             (Refusal::TooEarlyToRule { from: 2, tip: 1 }, Code::NotAllowed, "at that height"),
             (Refusal::TooManyExtensions(3), Code::NotAllowed, "arbiter rule"),

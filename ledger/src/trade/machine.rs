@@ -264,6 +264,16 @@ pub enum Refusal {
     /// The chain has not been followed to its tip yet.
     #[error("the chain is not synchronised yet; try again when it is")]
     NotSynced,
+    /// Nobody looks far below the height that the maker stated, and the chain has not reached it.
+    #[error(
+        "the maker stated height {from} and the chain is at {tip}: what is paid into the escrow before that height does not count"
+    )]
+    TooEarlyToFund {
+        /// The first height.
+        from: u32,
+        /// The present one.
+        tip: u32,
+    },
     /// Nobody pays while others may look at other outputs.
     #[error(
         "do not pay: blocks show that the escrow was funded more than once, or before it was agreed on, so others may come to look at other coins than you"
@@ -590,7 +600,10 @@ impl Trade {
         if self.joint_terms().is_some() {
             return Err(Refusal::WrongFunding);
         }
-        if self.escrow.as_ref().is_none_or(|escrow| escrow.fundings(tx).len() != 1) {
+        let made = self.escrow.as_ref().map(|escrow| escrow.fundings(tx)).unwrap_or_default();
+        let [made] = made.as_slice() else { return Err(Refusal::WrongFunding) };
+        // A block holds it where it never counts.
+        if self.view.chain.strays.iter().any(|stray| stray.coin == made.escrow) {
             return Err(Refusal::WrongFunding);
         }
         self.local.funding_tx = Some(bitcoin::consensus::serialize(tx));

@@ -437,6 +437,16 @@ pub async fn median_time_past(chain: &dyn ChainBackend, height: u32) -> Result<u
     Ok(median_time(&times).into())
 }
 
+/// Tells whether the block at a height of the best chain was made before a time (in seconds since the Unix epoch), by its median
+/// time past. One that is not there was not.
+///
+/// # Errors
+/// When the backend fails.
+pub async fn was_made_before(chain: &dyn ChainBackend, height: u32, time: u64) -> Result<bool, ChainError> {
+    let past = median_time_past(chain, height).await?;
+    Ok(past > 0 && past < time)
+}
+
 /// Returns the lowest height, but none below `from`, at which a block can stand that was made since a time (in seconds since the
 /// Unix epoch): by the median time past, which never falls and lags behind by some blocks. Where no block has reached that time
 /// yet, it is a little below the tip.

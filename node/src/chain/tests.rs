@@ -101,3 +101,14 @@ async fn nothing_is_looked_for_below_what_is_stated_nor_far_below_a_chain_that_h
     assert_eq!(since(0, u64::MAX).await, 601 - MEDIAN_SPAN);
     assert_eq!(since(595, u64::MAX).await, 595);
 }
+
+#[tokio::test]
+async fn a_block_was_made_before_the_time_that_its_median_time_past_has_not_reached() {
+    let chain = Dated((0..=600).map(|height| 1_000_000 + 600 * height).collect());
+    let past = 1_000_000 + 600 * 95;
+    for (height, time, expected) in
+        [(100, past, false), (100, past + 1, true), (0, u64::MAX, true), (600, u64::MAX, true), (700, u64::MAX, false)]
+    {
+        assert_eq!(was_made_before(&chain, height, time).await.unwrap(), expected, "{height} {time}");
+    }
+}

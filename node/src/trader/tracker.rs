@@ -87,6 +87,11 @@ pub enum Stated {
         /// The lowest height of a block that came after the bid. Its escrow has a key that nobody knew before.
         lowest: u32,
     },
+    /// Likewise, and it may have been a height to come: then this side can have paid in below it, which never counts.
+    ToCome {
+        /// The same; from there on it is looked for.
+        lowest: u32,
+    },
     /// A stranger, in a trade of others.
     ByStranger,
 }
@@ -350,15 +355,16 @@ impl Tracker {
 }
 
 impl Watched {
-    /// Returns the height from which on its funding is looked for.
+    /// Returns the height from which on its funding, and what lies beside that, is looked for.
     fn first(&self, tip: u32) -> u32 {
         let contract = self.escrow.contract();
-        let lowest = match self.stated {
-            Stated::Here => 0,
-            Stated::ByMaker { lowest } => lowest,
-            Stated::ByStranger => tip.saturating_sub(LIVES.saturating_mul(contract.refund_delay.into())),
-        };
-        contract.funded_from().max(lowest)
+        let from = contract.funded_from();
+        match self.stated {
+            Stated::Here => from,
+            Stated::ByMaker { lowest } => from.max(lowest),
+            Stated::ToCome { lowest } => lowest,
+            Stated::ByStranger => from.max(tip.saturating_sub(LIVES.saturating_mul(contract.refund_delay.into()))),
+        }
     }
 
     /// Takes back what a block said that left the chain.
@@ -396,15 +402,15 @@ impl Watched {
         }
     }
 
-    /// Notes what of a transaction in a block lies on the escrow's scripts and is of no funding, and which of that it spends. Of
-    /// others' escrows that is nobody's here.
+    /// Notes what of a transaction in a block lies on the escrow's scripts and is of no funding, be it that it lies too low, and
+    /// which of that it spends. Of others' escrows that is nobody's here.
     fn note_strays(&mut self, txid: Txid, tx: &Transaction, height: u32, made: &[Vaults]) {
         for lying in &mut self.lying {
             if tx.input.iter().any(|input| input.previous_output == lying.stray.coin.outpoint.0) {
                 lying.spent_at = Some(height);
             }
         }
-        if self.stated == Stated::ByStranger || height < self.escrow.contract().funded_from() {
+        if self.stated == Stated::ByStranger {
             return;
         }
         for (vout, output) in (0..).zip(&tx.output) {

@@ -9,7 +9,7 @@ use crate::trader::{Active, Trader, bump};
 
 mod next;
 
-use next::{awaits_name, is_reading, is_too_late, outcome, wants_refund, why_not_pay};
+use next::{awaits_height, awaits_name, is_reading, is_too_late, outcome, wants_refund, why_not_pay};
 
 impl Trader {
     pub(super) fn view(&self, active: &Active) -> TradeView {
@@ -227,6 +227,7 @@ pub(super) fn line(trade: &Trade) -> String {
         (Some(why), _) => why.message,
         (None, Some((seat, ruling))) => outcome(trade, *seat, ruling),
         (None, None) if awaits_name(trade) => "the escrow is confirmed: wait until its coins are named".to_owned(),
+        (None, None) if awaits_height(trade) => "agreed: wait for the height that the maker stated".to_owned(),
         (None, None) => standing(trade.role(), trade.phase()).to_owned(),
     };
     let wish = match (wants_refund(trade), trade.role()) {

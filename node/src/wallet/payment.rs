@@ -40,8 +40,8 @@ pub(super) struct Order<'a> {
 impl State {
     /// Builds the funding of an escrow and sets its inputs aside. The same request again returns the same transaction.
     pub fn fund(&mut self, request: &FundRequest, fee_rate: FeeRate) -> Result<Payment, WalletError> {
-        let FundRequest { script, amount, fee_rate: _, label } = request;
-        if let Some(payment) = self.funding_of(script, *amount)? {
+        let FundRequest { script, amount, from_height, fee_rate: _, label } = request;
+        if let Some(payment) = self.funding_of(script, *amount, *from_height)? {
             return Ok(payment);
         }
         let order = Order { script, amount: Some(*amount), fee_rate, allow_high_fee: false, coins: &[] };
@@ -86,8 +86,8 @@ impl State {
     }
 
     /// Returns the funding of `script` that was built earlier, or that counts already. What was sent there in another amount is
-    /// none, and is neither taken for it nor in its way.
-    fn funding_of(&self, script: &ScriptBuf, amount: Amount) -> Result<Option<Payment>, WalletError> {
+    /// none, nor is what a block below `from` holds, and is neither taken for it nor in its way.
+    fn funding_of(&self, script: &ScriptBuf, amount: Amount, from: u32) -> Result<Option<Payment>, WalletError> {
         let mut built = self.own.reservations().filter(|(_, r)| r.purpose == Purpose::Fund && r.script == *script);
         if let Some((txid, reservation)) = built.next() {
             return if reservation.asked == Some(amount) {
@@ -104,7 +104,8 @@ impl State {
             return Err(WalletError::PaidByHand { txid });
         }
         // A final transaction is reserved no longer, but still must not be repeated.
-        for known in self.known().into_values().filter(|known| pays(&known.tx)) {
+        let counts = |known: &Known| known.confirmation.as_ref().is_none_or(|anchor| anchor.block_id.height >= from);
+        for known in self.known().into_values().filter(|known| pays(&known.tx) && counts(known)) {
             if let Some(fee) = self.fee_paid_alone(&known) {
                 return Ok(Some(Payment { tx: known.tx.as_ref().clone(), amount, fee }));
             }

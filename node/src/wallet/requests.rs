@@ -35,6 +35,8 @@ pub struct FundRequest {
     pub script: ScriptBuf,
     /// How much it takes.
     pub amount: Amount,
+    /// The height from which on a payment counts: what a block below holds funds nothing.
+    pub from_height: u32,
     /// The feerate; `None` asks the chain.
     pub fee_rate: Option<FeeRate>,
     /// What stands in the history.

@@ -15,6 +15,7 @@ impl Trade {
             return Err(Refusal::NotAllowed { action, role: self.role, phase });
         }
         let (tip, joint) = (self.view.chain.tip, self.joint_terms().is_some());
+        let from = self.view.contract.as_ref().map_or(u32::MAX, |contract| contract.height);
         match action {
             Action::Accept => Ok(()),
             Action::Fund | Action::Cancel if phase == Phase::Funding && !self.can_disregard_funding() => {
@@ -29,10 +30,9 @@ impl Trade {
             Action::Fund | Action::Cancel if !joint && self.local.funding_tx.is_some() && phase == Phase::Agreed => {
                 Err(Refusal::AlreadyFunding)
             }
+            Action::Fund if !self.view.chain.synced => Err(Refusal::NotSynced),
             // Nobody looks for a funding far below the height that the maker stated, and a reorg could put it there.
-            Action::Fund if !self.view.chain.synced || self.view.contract.as_ref().is_none_or(|c| c.height > tip) => {
-                Err(Refusal::NotSynced)
-            }
+            Action::Fund if from > tip => Err(Refusal::TooEarlyToFund { from, tip }),
             Action::Fund if joint => self.joint_terms().map_or(Ok(()), |terms| self.check_joint(&terms)),
             // What is not seen may be funded already: calling off would then be a promise to give the coins back.
             Action::Cancel if self.view.contract.is_some() && !self.view.chain.synced => Err(Refusal::NotSynced),

@@ -115,7 +115,9 @@ fn each_command_leads_to_one_thing() {
 fn nothing_is_funded_below_the_height_that_the_maker_stated() {
     let trade = SampleTrade::new(Side::Sell);
     let mut seller = agreed(&trade, Role::Seller);
-    for (tip, expected) in [(crate::testing::HEIGHT - 1, Some(Refusal::NotSynced)), (crate::testing::HEIGHT, None)] {
+    let from = crate::testing::HEIGHT;
+    let early = Refusal::TooEarlyToFund { from, tip: from - 1 };
+    for (tip, expected) in [(from - 1, Some(early)), (from, None)] {
         seller.handle(Event::Chain(chain(tip))).unwrap();
         assert_eq!(ask(&mut seller, Action::Fund).err(), expected);
     }
@@ -211,6 +213,22 @@ fn coins_leave_only_for_the_escrow_and_only_once() {
     assert_eq!(ask(&mut seller, Action::Cancel), Err(Refusal::AlreadyFunding));
 }
 
+/// It never counts: its seller takes it back as what he paid besides, and funds the escrow beside it.
+#[test]
+fn what_a_block_holds_where_it_does_not_count_is_not_kept_as_the_funding() {
+    let trade = SampleTrade::new(Side::Sell);
+    for (number, refusal) in [(1, Some(Refusal::WrongFunding)), (2, None)] {
+        let low = crate::trade::Stray { vault: Vault::Escrow, coin: trade.vaults(number).escrow, height: 20 };
+        let mut seller = agreed(&trade, Role::Seller);
+        seller.handle(Event::Chain(ChainFacts { strays: vec![low], ..chain(200) })).unwrap();
+        assert_eq!((seller.phase(), seller.strays()), (Phase::Agreed, vec![low]));
+        assert!(seller.actions().contains(&Action::Fund));
+        let is_kept = refusal.is_none();
+        assert_eq!(seller.handle(Event::FundingBuilt(trade.funding(1))).err(), refusal, "{number}");
+        assert_eq!(seller.local().funding_tx.is_some(), is_kept, "{number}");
+    }
+}
+
 #[test]
 fn a_trade_called_off_is_not_funded_any_more() {
     let trade = SampleTrade::new(Side::Sell);
@@ -246,8 +264,9 @@ fn nothing_is_paid_or_funded_by_a_node_that_does_not_see_the_chain() {
     assert_eq!(ask(&mut seller, Action::Cancel), Err(Refusal::NotSynced), "it may be funded: nobody knows");
 
     // A height beyond the tip: nobody would look for the funding where it is.
-    seller.handle(Event::Chain(chain(crate::testing::HEIGHT - 1))).unwrap();
-    assert_eq!(ask(&mut seller, Action::Fund), Err(Refusal::NotSynced));
+    let (from, tip) = (crate::testing::HEIGHT, crate::testing::HEIGHT - 1);
+    seller.handle(Event::Chain(chain(tip))).unwrap();
+    assert_eq!(ask(&mut seller, Action::Fund), Err(Refusal::TooEarlyToFund { from, tip }));
 
     let mut buyer = payable(&trade, 190, 200);
     let unsynced = ChainFacts { synced: false, ..buyer.view().chain().clone() };

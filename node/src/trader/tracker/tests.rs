@@ -366,7 +366,7 @@ fn the_largest_of_what_lies_there_is_kept_and_nothing_of_what_is_not_ones_own() 
     let trade = SampleTrade::new(Side::Sell).agreed_at(1_000);
     let many = paying(&trade, 9, (1..=2 * kept).map(|more| least + more));
     let expected: Vec<u64> = (kept + 1..=2 * kept).rev().map(|more| least + more).collect();
-    for (height, is_case, is_seen) in [(856, false, true), (855, false, false), (856, true, false)] {
+    for (height, is_case, is_seen) in [(856, false, true), (855, false, true), (856, true, false)] {
         let mut tracker = following(800);
         if is_case {
             tracker.watch_case(&trade.escrow());
@@ -413,6 +413,32 @@ fn what_lies_too_low_takes_no_place() {
     let fundings = tracker.facts(trade.id()).fundings;
     assert_eq!((fundings.len(), fundings[0].height), (1, Some(856)));
     assert_eq!(tracker.escrows[&trade.id()].txs.len(), 1);
+}
+
+/// Its maker stated a height to come, and its seller did not wait.
+#[test]
+fn what_this_side_paid_in_too_low_lies_there_and_is_found_again() {
+    let (tip, lowest) = (2_000, 1_900);
+    let trade = SampleTrade::new(Side::Sell).agreed_at(tip + 1_000);
+    let mut tracker = following(tip);
+    assert_eq!(tracker.watch(&trade.escrow(), Stated::ToCome { lowest }), Some(lowest));
+    tracker.apply(&ChainEvent::Searched { scripts: trade.escrow().scripts() });
+    let (paid, amount) = (trade.funding(1), trade.contract().escrow_value().get());
+    tracker.apply(&connected(tip + 1, vec![paid.clone()]));
+    tracker.apply(&synced(tip + 1));
+    assert_eq!((lying(&tracker, &trade), tracker.facts(trade.id()).fundings), (vec![(amount, tip + 1)], vec![]));
+    for later in [tip + 2, tip + 2_000] {
+        tracker.restart();
+        let Plan { first, older, .. } = tracker.plan(later);
+        assert_eq!(first.or_else(|| older.first().map(|request| request.from_height)), Some(lowest), "{later}");
+        tracker.apply(&ChainEvent::Found { block: block(tip + 1), tx: paid.clone() });
+        tracker.apply(&connected(later, Vec::new()));
+        tracker.apply(&synced(later));
+        assert_eq!(lying(&tracker, &trade), [(amount, tip + 1)], "{later}");
+    }
+    let spend = spend_of(&paid, 0);
+    tracker.apply(&connected(tip + 2_001, vec![spend]));
+    assert_eq!(lying(&tracker, &trade), []);
 }
 
 #[test]

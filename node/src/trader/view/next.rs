@@ -39,6 +39,12 @@ pub(super) fn is_too_late(trade: &Trade) -> bool {
     matches!(trade.refusal(Action::MarkPaid), Some(Refusal::TooLateToPay { .. }))
 }
 
+/// Tells whether nothing may be paid in yet, for the maker stated a height to come.
+pub(super) fn awaits_height(trade: &Trade) -> bool {
+    let is_early = matches!(trade.refusal(Action::Fund), Some(Refusal::TooEarlyToFund { .. }));
+    trade.phase() == Phase::Agreed && is_early
+}
+
 /// Tells whether a buyer may pay as soon as the seller's node has named the coins.
 pub(super) fn awaits_name(trade: &Trade) -> bool {
     trade.refusal(Action::MarkPaid) == Some(Refusal::Unnamed)
@@ -236,6 +242,12 @@ fn cost(trade: &Trade) -> String {
 
 /// Returns who acts next until the escrow is funded.
 fn agreed(trade: &Trade, role: Role) -> NextStep {
+    if let Some(Refusal::TooEarlyToFund { from, .. }) = trade.refusal(Action::Fund) {
+        let what = format!("the chain reaches height {from}, as the maker stated; pay nothing into the escrow before");
+        let otherwise = "what is paid before does not count, and is locked until a refund delay of its own is over; either \
+                         side can call it off";
+        return step(Actor::Chain, what, Some(from), otherwise, None);
+    }
     match role {
         Role::Seller if trade.local().funding_tx.is_some() => {
             let what = "your funding of the escrow reaches the chain".to_owned();

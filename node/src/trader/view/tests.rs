@@ -361,6 +361,21 @@ fn who_paid_the_escrow_twice_reads_when_that_is_his_to_take() {
     }
 }
 
+#[test]
+fn a_seller_whose_maker_states_a_height_to_come_is_told_to_wait_for_it_and_not_to_pay() {
+    for (stated, who, action) in [(201, Actor::Chain, None), (200, Actor::You, Some(Action::Fund))] {
+        let sample = SampleTrade::new(Side::Sell).agreed_at(stated);
+        let mut trade = Trade::new(sample.bid(), Role::Seller, false, Local::default());
+        trade.handle(Event::Records { contract: Some(sample.contract()), facts: Facts::default() }).unwrap();
+        trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, ..ChainFacts::default() })).unwrap();
+        let next = next_step(&trade);
+        assert_eq!((trade.phase(), next.who, next.action), (Phase::Agreed, who, action), "{}", next.what);
+        assert_eq!(next.until, action.is_none().then_some(stated));
+        assert_eq!(next.what.contains("pay nothing into the escrow"), action.is_none(), "{}", next.what);
+        assert_eq!(line(&trade).contains("pay into the escrow"), action.is_some(), "{}", line(&trade));
+    }
+}
+
 /// As long as somebody shows a payment that nobody signed.
 #[test]
 fn who_paid_besides_reads_when_that_is_his_to_take_also_while_others_show_a_funding() {

@@ -158,6 +158,24 @@ async fn an_escrow_that_was_sent_another_amount_by_hand_is_funded_all_the_same()
     assert_eq!(paid_to(&funding.tx, &script), [btc("10")], "beside what a block holds");
 }
 
+/// It never counts, so it is paid once more where it does, and that once.
+#[tokio::test]
+async fn an_escrow_that_was_paid_by_hand_before_the_height_that_counts_is_funded_all_the_same() {
+    let chain = new_chain();
+    let wallet = Owner::new(1, &chain).open().await;
+    earn(&wallet, &chain, 2).await;
+    let by_hand = wallet.send(pay("by hand", escrow(3, "10").script, "10")).await.unwrap().tx;
+    mine(&chain, 6).await;
+    caught_up(&wallet, &chain).await;
+    let from_height = chain.tip().await.unwrap().height - 5;
+    let counts = FundRequest { from_height, ..escrow(3, "10") };
+    assert_eq!(wallet.fund(counts).await.unwrap().tx, by_hand, "a block of this height holds it");
+    let too_low = FundRequest { from_height: from_height + 1, ..escrow(3, "10") };
+    let funding = wallet.fund(too_low.clone()).await.unwrap();
+    assert_ne!(funding.tx, by_hand);
+    assert_eq!(wallet.fund(too_low).await.unwrap(), funding, "there is one funding");
+}
+
 #[tokio::test]
 async fn a_payment_on_which_another_rests_is_not_pulled_away() {
     let chain = new_chain();

@@ -125,7 +125,7 @@ fn escrow(byte: u8, amount: &str) -> FundRequest {
     let key = bitcoin::secp256k1::SecretKey::from_slice(&[byte; 32]).unwrap();
     let secp = bitcoin::secp256k1::Secp256k1::new();
     let script = ScriptBuf::new_p2tr(&secp, key.x_only_public_key(&secp).0, None);
-    FundRequest { script, amount: btc(amount), fee_rate: None, label: format!("escrow {byte}") }
+    FundRequest { script, amount: btc(amount), from_height: 0, fee_rate: None, label: format!("escrow {byte}") }
 }
 
 fn inputs(tx: &Transaction) -> HashSet<OutPoint> {
