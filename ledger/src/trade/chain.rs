@@ -49,8 +49,8 @@ impl Funding {
     }
 }
 
-/// An output on a script of the escrow that a block holds, and on which the trade does not stand: paid a second time, or with
-/// another value. Its funder's own leaf is good for it all the same.
+/// An output on a script of the escrow that a block holds, and on which the trade does not stand: paid a second time, with another
+/// value, or too low. Its funder's own leaf is good for it all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stray {
     /// Whose script it is.

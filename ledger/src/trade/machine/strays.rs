@@ -1,8 +1,8 @@
-//! What lies on this side's own script of the escrow beside that on which the trade stands: paid a second time, or with another
-//! value. Its funder's own leaf is good for it too, so he takes it back when its delay is over, whatever became of the trade.
+//! What lies on this side's own script of the escrow beside that on which the trade stands: paid a second time, with another value,
+//! or too low. Its funder's own leaf is good for it too, so he takes it back when its delay is over, whatever became of the trade.
 //!
-//! Not while the trade holds coins, or this side knows that it soon will: what takes a stray back is kept where a spend of those is kept. So one is taken after the
-//! other, each until a block holds it.
+//! Not while the trade holds coins, or this side knows that it soon will: what takes a stray back is kept where a spend of those is
+//! kept. So one is taken after the other, each until a block holds it.
 
 use std::cmp::Reverse;
 
