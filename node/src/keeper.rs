@@ -13,7 +13,7 @@ use exchange_ledger::body::Body;
 use exchange_ledger::book::Book;
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{AuthorId, RecordId};
-use exchange_ledger::ledger::{Admission, Ledger};
+use exchange_ledger::ledger::{Admission, Ledger, MAX_CLOCK_SKEW_S};
 use exchange_ledger::record::{Kind, Record, RecordError};
 use exchange_ledger::retention::{Look, Mine};
 use exchange_ledger::storage::{Aged, StorageError};
@@ -406,10 +406,14 @@ fn check_clock(sure: &SureTime, kind: Kind) -> Result<(), PublishError> {
 
 /// Returns the time by which a record is dated that is signed now. What does not wait is dated by the chain where the clock is too
 /// far ahead of it: if the chain stands still that is merely early, and if the clock is wrong, others take it and the log goes on.
+/// What the chain shows is an hour late, so two hours more are ahead of nobody's clock by more than he takes.
 fn time_of(sure: &SureTime, kind: Kind, now: u64) -> u64 {
     match most_ahead(kind) {
         Some(_) => now,
-        None => sure.shown().map_or(now, |shown| now.min(shown.saturating_add(MAX_AHEAD_S))),
+        None => match sure.shown() {
+            Some(shown) if now > shown.saturating_add(MAX_AHEAD_S) => shown.saturating_add(MAX_CLOCK_SKEW_S),
+            Some(_) | None => now,
+        },
     }
 }
 
