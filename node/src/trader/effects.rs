@@ -34,9 +34,9 @@ const REBROADCAST_AFTER: Duration = Duration::from_secs(30);
 /// How long before an own bid a block may claim to have been made that came after it, in seconds: a day for clocks that are
 /// wrong, and another so that an honest height, from a day of blocks below which an escrow is looked for, is mostly above it.
 const BEFORE_BID_S: u64 = 2 * 24 * 3600;
-/// By how much the first block in which a funding counts is older than the bid at least, in seconds, where a bid that was accepted
-/// at once states no height to come: half of the day of blocks below that height.
-const STATED_BEFORE_BID_S: u64 = 12 * 3600;
+/// By how much the first block in which a funding counts is older than the agreement at least, in seconds, where that states no
+/// height to come: half of the day of blocks below that height.
+const STATED_BEFORE_S: u64 = 12 * 3600;
 
 impl Trader {
     /// Performs one effect and returns what the machine must hear of it.
@@ -137,7 +137,9 @@ impl Trader {
         }
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         let (is_case, is_over) = (active.trade.role() == Role::Arbiter, active.trade.phase().is_final());
-        let (is_maker, created) = (active.trade.is_maker(), active.created);
+        let (is_maker, bid_at) = (active.trade.is_maker(), active.created);
+        // A bid may wait for days until it is accepted.
+        let agreed_at = active.pin.as_ref().map_or(bid_at, |pin| pin.accept.header().time.max(bid_at));
         let brings_coins = active.trade.bid().locked_by(active.trade.role()) > Sats::ZERO;
         // Mailboxes are few, and nobody writes to an arbiter before there are coins that he is to decide about.
         let has_mail = |view: &View| !is_case || (is_paid_in(view) && view.is_disputed());
@@ -153,7 +155,10 @@ impl Trader {
         if self.tracker.watches(&id) {
             return Ok(None);
         }
-        let stated = if is_maker { Stated::Here } else { self.since_bid(&escrow, created, brings_coins).await? };
+        let stated = match is_maker {
+            true => Stated::Here,
+            false => self.since_bid(&escrow, bid_at, agreed_at, brings_coins).await?,
+        };
         if let Some(from_height) = self.tracker.watch(&escrow, stated) {
             let request = WatchRequest { scripts, from_height };
             // A follower that is gone is followed anew, with this script among the first.
@@ -167,11 +172,17 @@ impl Trader {
     }
 
     /// Returns from where on the escrow of an own bid is looked for: not from any height that its maker likes.
-    async fn since_bid(&self, escrow: &Escrow, bid_at: u64, brings_coins: bool) -> Result<Stated, ApiError> {
+    async fn since_bid(
+        &self,
+        escrow: &Escrow,
+        bid_at: u64,
+        agreed_at: u64,
+        brings_coins: bool,
+    ) -> Result<Stated, ApiError> {
         let (from, time) = (escrow.contract().funded_from(), bid_at.saturating_sub(BEFORE_BID_S));
         let chain = &*self.tools.chain;
         // Below a height to come nothing counts, but what its user pays in there all the same is his to take back.
-        let honest = bid_at.saturating_sub(STATED_BEFORE_BID_S);
+        let honest = agreed_at.saturating_sub(STATED_BEFORE_S);
         if brings_coins && !was_made_before(chain, from, honest).await.explained()? {
             return Ok(Stated::ToCome { lowest: lowest_since(chain, 0, time).await.explained()? });
         }
