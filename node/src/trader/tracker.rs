@@ -432,11 +432,13 @@ impl Watched {
         self.lying.truncate(MAX_STRAYS);
     }
 
-    /// Returns what lies on the escrow's scripts and no block spends, beside its fundings.
+    /// Returns what lies on the escrow's scripts and no block spends, beside its fundings, the largest first.
     fn strays(&self, fundings: &[Funding]) -> Vec<Stray> {
         let held: Vec<Vaults> = fundings.iter().map(|funding| funding.vaults).collect();
         let unspent = self.lying.iter().filter(|lying| lying.spent_at.is_none()).map(|lying| lying.stray);
-        unspent.filter(|stray| !is_of_any(&held, &stray.coin)).collect()
+        let mut strays: Vec<Stray> = unspent.filter(|stray| !is_of_any(&held, &stray.coin)).collect();
+        strays.sort_by_key(|stray| Reverse(stray.coin.value));
+        strays
     }
 
     /// Returns the outputs of the escrow that a transaction makes. What else pays into its scripts does not count: it would

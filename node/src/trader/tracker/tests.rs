@@ -377,6 +377,14 @@ fn the_largest_of_what_lies_there_is_kept_and_nothing_of_what_is_not_ones_own() 
         let found: Vec<u64> = lying(&tracker, &trade).into_iter().map(|(sats, _)| sats).collect();
         assert_eq!(found, if is_seen { expected.clone() } else { Vec::new() }, "{height} {is_case}");
     }
+    // What is spent, however much it was, keeps no place from what lies there.
+    let mut tracker = following(800);
+    tracker.watch(&trade.escrow(), BY_MAKER);
+    tracker.apply(&connected(856, vec![many.clone()]));
+    let spends = (0..2 * MAX_STRAYS).map(|vout| spend_of(&many, u32::try_from(vout).unwrap())).collect();
+    tracker.apply(&connected(857, spends));
+    tracker.apply(&connected(858, vec![paying(&trade, 8, [least])]));
+    assert_eq!(lying(&tracker, &trade), [(least, 858)]);
 }
 
 /// Whoever funds it again and again gives its amount each time, until its delay is over, and hides nothing by it.
