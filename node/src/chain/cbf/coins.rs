@@ -1,6 +1,7 @@
 //! What became of outputs, as blocks tell it. Others name what is looked for, and how old it is: so all of one question are looked
 //! for at once, and what was read for them is kept. Whoever asks again, or had no time to wait for the end, goes on from there.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -207,11 +208,11 @@ impl Light {
         let Some(lives) = lives else { return Ok(None) };
         for (asked, life) in asked.iter().zip(&lives) {
             let Some(life) = life.as_ref().filter(|life| life.is_spent && life.created.is_some()) else { continue };
-            if !spends.contains_key(&asked.outpoint) {
+            if let Entry::Vacant(unread) = spends.entry(asked.outpoint) {
                 let Some(block) = self.block(life.at.hash).await? else { return Ok(None) };
                 let spend = block.txdata.into_iter().find(|tx| self::spends(tx, &asked.outpoint));
                 let Some(spend) = spend else { return Ok(None) };
-                spends.insert(asked.outpoint, spend);
+                unread.insert(spend);
             }
         }
         let state = self.state();

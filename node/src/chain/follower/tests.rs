@@ -388,7 +388,7 @@ async fn blocks_that_cannot_be_had_keep_back_nothing_else() {
     else {
         panic!("{events:?}")
     };
-    assert_eq!(scripts[..], [other.clone()]);
+    assert_eq!(*scripts, std::slice::from_ref(&other));
     assert!(matches!(searched, ChainEvent::Searched { scripts } if *scripts == [script()]));
     source.tip.store(51, Relaxed);
     changes.send_replace(1);
