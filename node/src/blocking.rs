@@ -1,4 +1,4 @@
-//! Threads that may block: for what reads much of the ledger for a user.
+//! Threads that may block: for what takes its time for a user, as to read much of the ledger, or to derive keys.
 
 use exchange_api::ApiError;
 

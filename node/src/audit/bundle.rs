@@ -14,6 +14,7 @@ use exchange_ledger::trade::{Contract, Escrow};
 use exchange_store::Store;
 
 use crate::audit::path::{MAX_OUTPUTS, Paths};
+use crate::blocking::blocking;
 use crate::chain::consensus::verify_spend;
 use crate::chain::{ChainBackend, ChainError};
 use crate::errors::ExplainResult;
@@ -44,8 +45,7 @@ pub async fn export(
         let proof = prove(&records, chain).await?;
         let (ledger, transcript) = (ledger.clone(), transcript.clone());
         // Up to a second of hashing, for eighty thousand headers.
-        let made = tokio::task::spawn_blocking(move || Bundle::assemble(&ledger, trade, proof, transcript)).await;
-        match made.map_err(|error| ApiError::new(Code::Internal, error.to_string(), ""))? {
+        match blocking(move || Ok(Bundle::assemble(&ledger, trade, proof, transcript))).await? {
             Err(CollectError::Bundle(error)) if is_of_the_chain(error.part) => moved = Some(error),
             Err(CollectError::Bundle(error)) => return Err(refuse(&error)),
             Err(CollectError::Storage(error)) => return Err(error).explained(),

@@ -61,17 +61,7 @@ fn after(before: EscrowSums, contract: &Contract, vaults: &Vaults, tx: &Transact
 
 /// Adds sums up; `None` when they are more than all bitcoin.
 pub fn total<'a>(all: impl IntoIterator<Item = &'a EscrowSums>) -> Option<EscrowSums> {
-    all.into_iter().try_fold(EscrowSums::default(), |sum, next| {
-        Some(EscrowSums {
-            funded: sum.funded.checked_add(next.funded)?,
-            to_buyers: sum.to_buyers.checked_add(next.to_buyers)?,
-            to_sellers: sum.to_sellers.checked_add(next.to_sellers)?,
-            to_arbiters: sum.to_arbiters.checked_add(next.to_arbiters)?,
-            elsewhere: sum.elsewhere.checked_add(next.elsewhere)?,
-            fees: sum.fees.checked_add(next.fees)?,
-            held: sum.held.checked_add(next.held)?,
-        })
-    })
+    all.into_iter().try_fold(EscrowSums::default(), |sum, next| sum.checked_add(*next))
 }
 
 #[cfg(test)]

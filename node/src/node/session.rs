@@ -8,8 +8,9 @@ use exchange_ledger::identity::{Email, Identity};
 use zeroize::Zeroizing;
 
 use super::Parts;
+use crate::blocking::blocking;
 use crate::clock;
-use crate::errors::{ExplainResult, internal};
+use crate::errors::ExplainResult;
 use crate::keyring::KeyringError;
 use crate::trader::{self, Tools, TraderHandle};
 use crate::wallet::{DiskWalletStore, WalletHandle, WalletSetup};
@@ -98,8 +99,7 @@ impl Parts {
     /// When there is no identity, or the password is wrong.
     pub async fn words(&self, password: Zeroizing<String>) -> Result<Zeroizing<String>, ApiError> {
         let keyring = self.keyring.clone();
-        let opened = tokio::task::spawn_blocking(move || keyring.unlock(&password)).await.map_err(internal)?;
-        let (identity, _) = opened.explained()?;
+        let (identity, _) = blocking(move || keyring.unlock(&password).explained()).await?;
         Ok(Zeroizing::new(identity.wallet_words().to_string()))
     }
 
@@ -149,8 +149,7 @@ impl Parts {
         &self,
         keys: impl FnOnce() -> Result<(Identity, Email), KeyringError> + Send + 'static,
     ) -> Result<Arc<Session>, ApiError> {
-        let derived = tokio::task::spawn_blocking(keys).await.map_err(internal)?;
-        let (identity, email) = derived.explained()?;
+        let (identity, email) = blocking(move || keys().explained()).await?;
         let identity = Arc::new(identity);
         let wallet = WalletHandle::open(WalletSetup {
             seed: identity.wallet_seed(),

@@ -123,6 +123,21 @@ pub struct EscrowSums {
     pub held: Sats,
 }
 
+impl EscrowSums {
+    /// Adds the sums of more escrows; `None` when they are more than all bitcoin.
+    pub fn checked_add(self, more: Self) -> Option<Self> {
+        Some(Self {
+            funded: self.funded.checked_add(more.funded)?,
+            to_buyers: self.to_buyers.checked_add(more.to_buyers)?,
+            to_sellers: self.to_sellers.checked_add(more.to_sellers)?,
+            to_arbiters: self.to_arbiters.checked_add(more.to_arbiters)?,
+            elsewhere: self.elsewhere.checked_add(more.elsewhere)?,
+            fees: self.fees.checked_add(more.fees)?,
+            held: self.held.checked_add(more.held)?,
+        })
+    }
+}
+
 /// Something wrong in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {

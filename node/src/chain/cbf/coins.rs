@@ -1,11 +1,13 @@
 //! What became of outputs, as blocks tell it. Others name what is looked for, and how old it is: so all of one question are looked
 //! for at once, and what was read for them is kept. Whoever asks again, or had no time to wait for the end, goes on from there.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bitcoin::{BlockHash, OutPoint, ScriptBuf, Transaction, TxOut};
+use lru::LruCache;
 use tokio::sync::Semaphore;
 
 use super::NAME;
@@ -15,9 +17,9 @@ use super::source::Reader;
 use crate::chain::follower::{Scanned, Scripts, Source};
 use crate::chain::{AskedOutput, BlockRef, ChainError, OutpointStatus};
 
-/// Of how many outputs it is kept what was read, some 300 bytes each: two reports of an audit that look for nothing else. The oldest
-/// is forgotten first.
-const MAX_LIVES: usize = 8_192;
+/// Of how many outputs it is kept what was read, some 300 bytes each: two reports of an audit that look for nothing else. The one
+/// for which nothing was read for longest is forgotten first.
+const MAX_LIVES: NonZero<usize> = NonZero::new(8_192).expect("not zero");
 /// How often a look goes on when the chain moved under it.
 const ATTEMPTS: usize = 5;
 
@@ -27,10 +29,13 @@ type Key = (OutPoint, ScriptBuf);
 #[derive(Debug, Default)]
 pub(super) struct Coins(Mutex<Lives>);
 
-#[derive(Debug, Default)]
-struct Lives {
-    by_output: HashMap<Key, Life>,
-    order: VecDeque<Key>,
+#[derive(Debug)]
+struct Lives(LruCache<Key, Life>);
+
+impl Default for Lives {
+    fn default() -> Self {
+        Self(LruCache::new(MAX_LIVES))
+    }
 }
 
 /// What blocks tell of an output.
@@ -56,11 +61,11 @@ impl Lives {
     fn next(&mut self, asked: &AskedOutput, is_shown: impl Fn(BlockRef) -> bool) -> Option<u32> {
         let key = key(asked);
         let covers = |life: &&Life| life.from <= asked.from_height || life.created.is_some();
-        let known = self.by_output.get(&key).filter(covers).filter(|life| is_shown(life.at));
+        let known = self.0.peek(&key).filter(covers).filter(|life| is_shown(life.at));
         if let Some(life) = known {
             return (!life.is_spent).then(|| life.at.height.saturating_add(1));
         }
-        self.forget(&key);
+        self.0.pop(&key);
         Some(asked.from_height)
     }
 
@@ -73,25 +78,21 @@ impl Lives {
         txs: &[Transaction],
     ) -> Option<Transaction> {
         let key = key(asked);
-        match self.by_output.get(&key) {
+        match self.0.peek(&key) {
             Some(life) if life.is_spent || life.at.height >= block.height => return None,
             Some(life) if life.at.hash == parent => {}
             // Another chain: it is read anew.
             Some(_) => {
-                self.forget(&key);
+                self.0.pop(&key);
                 return None;
             }
             None if block.height == asked.from_height => {
                 let new = Life { from: block.height, at: block, created: None, is_spent: false };
-                self.by_output.insert(key.clone(), new);
-                self.order.push_back(key.clone());
+                self.0.put(key.clone(), new);
             }
             None => return None,
         }
-        while self.order.len() > MAX_LIVES {
-            self.order.pop_front().map(|oldest| self.by_output.remove(&oldest));
-        }
-        let life = self.by_output.get_mut(&key)?;
+        let life = self.0.get_mut(&key)?;
         life.at = block;
         let created = txs.iter().find(|tx| tx.compute_txid() == asked.outpoint.txid);
         if let Some(output) = created.and_then(|tx| tx.output.get(asked.outpoint.vout as usize)) {
@@ -102,15 +103,9 @@ impl Lives {
         spend
     }
 
-    fn forget(&mut self, key: &Key) {
-        if self.by_output.remove(key).is_some() {
-            self.order.retain(|other| other != key);
-        }
-    }
-
     /// Returns what all blocks up to one tell of an output: nothing, if it can be in none of them. `None` when not all were read.
     fn known(&self, asked: &AskedOutput, tip: BlockRef) -> Option<Option<&Life>> {
-        match self.by_output.get(&key(asked)) {
+        match self.0.peek(&key(asked)) {
             Some(life) => (life.is_spent || life.at == tip).then_some(Some(life)),
             None => (asked.from_height > tip.height).then_some(None),
         }
@@ -281,7 +276,7 @@ mod tests {
             let txs = if height == 4 { vec![created.clone()] } else { Vec::new() };
             assert_eq!(lives.read(&asked, block(height, 0), block(height - 1, 0).hash, &txs), None);
         }
-        assert_eq!((lives.next(&asked, SHOWN), lives.by_output.len()), (Some(6), 1));
+        assert_eq!((lives.next(&asked, SHOWN), lives.0.len()), (Some(6), 1));
         assert_eq!(lives.known(&asked, block(4, 0)), None);
         let life = lives.known(&asked, block(5, 0)).flatten().cloned().unwrap();
         let output = (created.output[0].clone(), 4);
@@ -304,7 +299,7 @@ mod tests {
         lives.read(&ask(&nowhere, 3), block(3, 0), block(2, 0).hash, &[]);
         assert_eq!(lives.next(&ask(&nowhere, 4), SHOWN), Some(4));
         assert_eq!(lives.next(&ask(&nowhere, 2), SHOWN), Some(2));
-        assert_eq!((lives.by_output.len(), lives.order.len()), (0, 0));
+        assert!(lives.0.is_empty());
     }
 
     #[test]
@@ -331,7 +326,7 @@ mod tests {
             lives.read(&asked, block(3, 0), block(2, 0).hash, &[]);
             lives.read(&asked, block(4, 0), block(3, 0).hash, &[]);
         }
-        assert_eq!((lives.by_output.len(), lives.order.len()), (MAX_LIVES, MAX_LIVES));
+        assert_eq!(lives.0.len(), MAX_LIVES.get());
     }
 
     #[test]

@@ -1,23 +1,27 @@
 //! What was looked for in vain, block by block: it is looked for again in new blocks only. Others name what is looked for, and
 //! whether it is there is known only when all has been read.
 
-use std::collections::{HashMap, VecDeque};
+use std::num::NonZero;
 
 use bitcoin::{OutPoint, ScriptBuf};
+use lru::LruCache;
 
 use crate::chain::BlockRef;
 
 /// How many outputs are remembered, some 200 bytes each: two reports of an audit that look for nothing else.
-const MAX_VAIN: usize = 8_192;
+const MAX_VAIN: NonZero<usize> = NonZero::new(8_192).expect("not zero");
 
 /// An output that was looked for, and the script by which.
 pub(super) type Sought = (OutPoint, ScriptBuf);
 
-/// Outputs that were looked for in vain. The oldest is forgotten first.
-#[derive(Debug, Default)]
-pub(super) struct Vain {
-    searched: HashMap<Sought, Searched>,
-    order: VecDeque<Sought>,
+/// Outputs that were looked for in vain. The one for which nothing was searched for longest is forgotten first.
+#[derive(Debug)]
+pub(super) struct Vain(LruCache<Sought, Searched>);
+
+impl Default for Vain {
+    fn default() -> Self {
+        Self(LruCache::new(MAX_VAIN))
+    }
 }
 
 /// Blocks that were searched.
@@ -33,19 +37,13 @@ impl Vain {
     /// Returns the blocks that were searched for an output, if those from a height on are among them. They say nothing when the
     /// last has left the chain.
     pub fn searched(&self, sought: &Sought, from: u32) -> Option<Searched> {
-        self.searched.get(sought).copied().filter(|searched| searched.from <= from)
+        self.0.peek(sought).copied().filter(|searched| searched.from <= from)
     }
 
     /// Notes that blocks were searched in vain.
     pub fn note(&mut self, sought: Sought, searched: Searched) {
-        if searched.from > searched.to.height {
-            return;
-        }
-        if self.searched.insert(sought.clone(), searched).is_none() {
-            self.order.push_back(sought);
-        }
-        if self.order.len() > MAX_VAIN {
-            self.order.pop_front().map(|oldest| self.searched.remove(&oldest));
+        if searched.from <= searched.to.height {
+            self.0.put(sought, searched);
         }
     }
 }
@@ -85,7 +83,7 @@ mod tests {
             vain.note(sought(vout), searched(1, 2));
             vain.note(sought(vout), searched(1, 3));
         }
-        assert_eq!((vain.searched.len(), vain.order.len()), (MAX_VAIN, MAX_VAIN));
+        assert_eq!(vain.0.len(), MAX_VAIN.get());
         assert!(vain.searched(&sought(0), 1).is_none() && vain.searched(&sought(9_999), 1).is_some());
     }
 }

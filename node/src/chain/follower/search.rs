@@ -3,7 +3,7 @@
 //!
 //! In how far back that goes others may have a say. So it is done for a while at a time, between new blocks; what was asked for
 //! from a higher block on waits for nothing older; and blocks that cannot be had, because a node has pruned them, keep back
-//! nothing but what was asked for from there. One that does not come holds up the new ones only for so long, too.
+//! nothing but what was asked for from there. What does not come is given up after a while, so that what is new is looked at.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -227,9 +227,10 @@ impl<S: Source> Task<S> {
     async fn answer(&mut self, search: &mut Search) -> Result<(), Interrupted> {
         let known = search.from_height..=self.at().height;
         // What came to light late may be of blocks that had been searched.
+        let mut found: HashSet<_> = search.found.iter().map(|(block, tx)| (block.hash, tx.compute_txid())).collect();
         for (block, tx) in self.source.late(search.learnt, &search.wanted) {
             let is_there = self.source.hash_at(block.height).await? == Some(block.hash);
-            if is_there && known.contains(&block.height) && !search.found.contains(&(block, tx.clone())) {
+            if is_there && known.contains(&block.height) && found.insert((block.hash, tx.compute_txid())) {
                 search.found.push((block, tx));
             }
         }
