@@ -329,7 +329,7 @@ impl<S: Storage> Ledger<S> {
     pub(crate) fn examine(&self, trade: TradeId, seen: &mut Seen) -> Result<Examined, TradeError> {
         let (bid, take) = self.bid(trade)?;
         let offer = self.storage.record(&bid.offer_id)?.ok_or(TradeError::Unknown(trade))?;
-        let about_offer = self.about(bid.offer_id)?;
+        let about_offer = self.about_seen(bid.offer_id, seen)?;
         let take_rights = self.rights_seen(&take.header().log, seen)?;
         let offer_rights = self.rights_seen(&offer.header().log, seen)?;
         let mut void = !take_rights.give(&take) || !offer_rights.give(&offer);
@@ -349,7 +349,7 @@ impl<S: Storage> Ledger<S> {
                 None
             }
         };
-        let about_trade = self.about(trade.into())?;
+        let about_trade = self.about_seen(trade.into(), seen)?;
         let said = self.facts(&about_trade, bid.home_logs())?;
         // Few trades have a half of a spend, and only those need it.
         let escrow = LazyCell::new(|| contract.as_ref().map(Escrow::new));

@@ -91,6 +91,12 @@ pub trait Storage {
     /// Returns a record.
     fn record(&self, id: &RecordId) -> Result<Option<Record>, StorageError>;
 
+    /// Is told which records are asked for next. A store on disk reads many at once for less than one by one, and keeps what it
+    /// has room for.
+    fn read_ahead(&self, _ids: &[RecordId]) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// Returns the id of the record at a place of a chain.
     fn id_at(&self, log: &LogId, seq: u64) -> Result<Option<RecordId>, StorageError>;
 
@@ -157,6 +163,12 @@ pub trait Storage {
     /// places; of one author only if asked. So the first records of an author stay the first, whatever he or anyone adds.
     fn about(&self, subject: &RecordId, author: Option<&AuthorId>, limit: usize)
     -> Result<Vec<RecordId>, StorageError>;
+
+    /// Returns what [`Storage::about`] does of each of these subjects, of all authors, in their order: a store on disk finds many
+    /// with one walk.
+    fn about_each(&self, subjects: &[RecordId], limit: usize) -> Result<Vec<Vec<RecordId>>, StorageError> {
+        subjects.iter().map(|subject| self.about(subject, None, limit)).collect()
+    }
 
     /// Returns the first author after `after` who wrote about a subject, with one look: who goes from one author to the next
     /// so is kept from none by how much another wrote.

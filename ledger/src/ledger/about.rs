@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::{Examined, Ledger, MAX_FACTS};
+use super::{Examined, Ledger, MAX_FACTS, Seen};
+use crate::body::Body;
 use crate::ids::{AuthorId, RecordId, TradeId};
 use crate::record::{LogId, Record};
 use crate::storage::{Storage, StorageError};
@@ -20,9 +21,34 @@ pub(crate) struct About {
 impl<S: Storage> Ledger<S> {
     /// Reads what was said about a subject, as far as that is little.
     pub(crate) fn about(&self, subject: RecordId) -> Result<About, StorageError> {
-        let ids = self.storage.about(&subject, None, MAX_FACTS)?;
+        self.about_seen(subject, &Seen::default())
+    }
+
+    /// Reads what was said about a subject, as far as that is little, where it was [found](Self::foresee) if it was.
+    pub(super) fn about_seen(&self, subject: RecordId, seen: &Seen) -> Result<About, StorageError> {
+        let ids = match seen.about.get(&subject) {
+            Some(ids) => Cow::Borrowed(ids.as_slice()),
+            None => Cow::Owned(self.storage.about(&subject, None, MAX_FACTS)?),
+        };
         let all = if ids.len() < MAX_FACTS { Some(self.read(&ids)?) } else { None };
         Ok(About { subject, all })
+    }
+
+    /// Finds what was said about trades and their offers, for who is about to judge all of them.
+    pub(crate) fn foresee(&self, takes: &[RecordId]) -> Result<Seen, StorageError> {
+        self.storage.read_ahead(takes)?;
+        let mut subjects = Vec::with_capacity(2 * takes.len());
+        for id in takes {
+            let Some(take) = self.storage.record(id)? else { continue };
+            if let Ok(Body::Take(body)) = take.decoded().map(|body| &**body) {
+                subjects.extend([*id, body.offer]);
+            }
+        }
+        let found = self.storage.about_each(&subjects, MAX_FACTS)?;
+        // With the offers, which every other subject is.
+        let said = found.iter().flatten().chain(&subjects).copied().collect::<Vec<_>>();
+        self.storage.read_ahead(&said)?;
+        Ok(Seen { about: subjects.into_iter().zip(found).collect(), ..Seen::default() })
     }
 
     /// Returns what was said about a trade: what counts of its parties and arbiters, however many others speak of it, and

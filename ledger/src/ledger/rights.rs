@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 
 use super::{About, Ledger, OfferStanding};
 use crate::body::Body;
-use crate::ids::{AuthorId, TradeId};
+use crate::ids::{AuthorId, RecordId, TradeId};
 use crate::record::{LogId, Record};
 use crate::storage::{Storage, StorageError};
 use crate::trade::Bid;
@@ -43,9 +43,12 @@ impl Rights {
     }
 }
 
-/// What was seen of logs, by whoever judges many records of the same few.
+/// What was seen by whoever judges many trades at once: of the logs that they are written in, and of what is said about them.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(HashMap<LogId, Rights>);
+pub(crate) struct Seen {
+    pub(super) rights: HashMap<LogId, Rights>,
+    pub(super) about: HashMap<RecordId, Vec<RecordId>>,
+}
 
 impl<S: Storage> Ledger<S> {
     /// Tells whether a record stands at or after the place where its author signed two histories.
@@ -88,7 +91,7 @@ impl<S: Storage> Ledger<S> {
     }
 
     pub(super) fn rights_seen(&self, log: &LogId, seen: &mut Seen) -> Result<Rights, StorageError> {
-        match seen.0.entry(*log) {
+        match seen.rights.entry(*log) {
             Entry::Occupied(known) => Ok(*known.get()),
             Entry::Vacant(place) => Ok(*place.insert(self.rights_in(log)?)),
         }

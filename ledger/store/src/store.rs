@@ -155,6 +155,10 @@ impl Storage for Store {
         self.shared.records.record(id)
     }
 
+    fn read_ahead(&self, ids: &[RecordId]) -> Result<(), StorageError> {
+        self.shared.records.read_ahead(ids)
+    }
+
     fn id_at(&self, log: &LogId, seq: u64) -> Result<Option<RecordId>, StorageError> {
         self.shared.records.id_at(log, seq)
     }
@@ -212,6 +216,10 @@ impl Storage for Store {
         limit: usize,
     ) -> Result<Vec<RecordId>, StorageError> {
         self.shared.records.about_within(&keys::subject_prefix(subject, author), limit)
+    }
+
+    fn about_each(&self, subjects: &[RecordId], limit: usize) -> Result<Vec<Vec<RecordId>>, StorageError> {
+        self.shared.records.about_each(subjects, limit)
     }
 
     fn next_about(&self, subject: &RecordId, after: Option<&AuthorId>) -> Result<Option<AuthorId>, StorageError> {

@@ -186,6 +186,11 @@ fn check_open_offers(disk: &impl Storage, memory: &MemoryStorage) {
 }
 
 fn check_subjects(disk: &impl Storage, memory: &MemoryStorage, log: &LogId) {
+    // In no order, and one twice.
+    let many: Vec<RecordId> = [3, 1, 0, 2, 1].map(subject).to_vec();
+    for limit in [0, 2, usize::MAX] {
+        assert_eq!(disk.about_each(&many, limit).unwrap(), memory.about_each(&many, limit).unwrap());
+    }
     for about in (0..SUBJECTS).map(subject) {
         for limit in [0, 2, usize::MAX] {
             for author in [None, Some(&log.author)] {

@@ -23,6 +23,8 @@ use ends::Ends;
 
 /// Names of logs that are remembered, some 50 bytes each, so that a record is found with two look-ups instead of three.
 const MAX_NAMES: usize = 16_384;
+/// Records that are read ahead at once: while they are, the blocks that they lie in stay in memory.
+const MAX_AHEAD: usize = 128;
 
 /// The tables of records. Two threads may commit at the same time if they write different logs.
 #[derive(Debug)]
@@ -74,6 +76,37 @@ impl Records {
             None if self.spot(id)? != Some((spot, standing)) => self.record(id),
             None => Err(StorageError::Damaged(format!("record {id} is missing"))),
         }
+    }
+
+    /// Remembers records of chains that are asked for next, the first [`MAX_AHEAD`] of them. What is damaged is left to who
+    /// asks for it.
+    pub fn read_ahead(&self, ids: &[RecordId]) -> Result<(), StorageError> {
+        let mut time = None;
+        let mut ids: Vec<RecordId> = ids
+            .iter()
+            .take(MAX_AHEAD)
+            .filter(|id| self.cache.get(id).map_err(|now| time.get_or_insert(now)).is_err())
+            .copied()
+            .collect();
+        let Some(time) = time else { return Ok(()) };
+        ids.sort_unstable();
+        ids.dedup();
+        let spots = self.db.read_each(Family::Ids, &ids, read_spot)?;
+        let of_chain = |(spot, id)| match spot {
+            Some(Some((spot, Standing::Chain))) => Some((Spot::to_bytes(spot), id)),
+            Some(Some((_, Standing::Frozen)) | None) | None => None,
+        };
+        let mut spots: Vec<([u8; 8], RecordId)> = spots.into_iter().zip(ids).filter_map(of_chain).collect();
+        spots.sort_unstable();
+        let keys: Vec<[u8; 8]> = spots.iter().map(|(key, _)| *key).collect();
+        let rows = self.db.read_each(Family::Chains, &keys, <[u8]>::to_vec)?;
+        for ((key, id), row) in spots.into_iter().zip(rows) {
+            let spot = Spot::from_bytes(&key);
+            let name = self.name(spot.log)?;
+            let record = row.and_then(|row| row::decode(&row, &name, spot.seq)).filter(|record| record.id() == id);
+            record.inspect(|record| self.cache.insert(time, record));
+        }
+        Ok(())
     }
 
     /// Remembers records that were just written: who let them in asks for them at once.
@@ -238,6 +271,25 @@ impl Records {
         Ok(ids)
     }
 
+    /// Returns ids of records about each of these subjects, as they were when this was called.
+    pub fn about_each(&self, subjects: &[RecordId], limit: usize) -> Result<Vec<Vec<RecordId>>, StorageError> {
+        let mut found = vec![Vec::new(); subjects.len()];
+        if limit == 0 {
+            return Ok(found);
+        }
+        // By key, what is read for one lies near what was read for the one before.
+        let mut sorted: Vec<(&RecordId, &mut Vec<RecordId>)> = subjects.iter().zip(&mut found).collect();
+        sorted.sort_unstable_by_key(|(subject, _)| *subject);
+        let mut walk = self.db.walk(Family::Subjects);
+        for (subject, ids) in sorted {
+            walk.prefixed(subject.as_bytes(), |key, value| {
+                ids.push(read_id(Family::Subjects, key, value)?);
+                Ok(go_on(ids.len() < limit))
+            })?;
+        }
+        Ok(found)
+    }
+
     pub fn open_offers(&self, after: Option<&RecordId>, limit: usize) -> Result<Vec<RecordId>, StorageError> {
         let start = after.map(|id| keys::after(id.as_bytes())).unwrap_or_default();
         let mut ids = Vec::new();
@@ -342,11 +394,7 @@ impl Records {
     }
 
     fn spot(&self, id: &RecordId) -> Result<Option<(Spot, Standing)>, StorageError> {
-        let spot = self.db.read(Family::Ids, id.as_bytes(), |value| match value.split_first_chunk() {
-            Some((spot, [])) => Some((Spot::from_bytes(spot), Standing::Chain)),
-            Some((spot, [1])) => Some((Spot::from_bytes(spot), Standing::Frozen)),
-            Some(_) | None => None,
-        })?;
+        let spot = self.db.read(Family::Ids, id.as_bytes(), read_spot)?;
         spot.map(|spot| spot.ok_or_else(|| damaged(Family::Ids, "the place", id.as_bytes()))).transpose()
     }
 
@@ -364,6 +412,15 @@ impl Records {
         }
         names.insert(number, name);
         Ok(name)
+    }
+}
+
+/// Reads a value of `record_ids`.
+fn read_spot(value: &[u8]) -> Option<(Spot, Standing)> {
+    match value.split_first_chunk() {
+        Some((spot, [])) => Some((Spot::from_bytes(spot), Standing::Chain)),
+        Some((spot, [1])) => Some((Spot::from_bytes(spot), Standing::Frozen)),
+        Some(_) | None => None,
     }
 }
 
