@@ -1,0 +1,209 @@
+//! Who takes the coins: by a ruling, by what was released beside it, and each his own bond.
+
+use super::*;
+
+#[test]
+fn a_ruling_is_completed_by_who_gets_something_and_when_its_leaf_opens() {
+    for (seat, from, before) in [(Seat::First, T1, Phase::Ruled), (Seat::Second, T1B, Phase::Disputed)] {
+        for (verdict, winners) in [
+            (Verdict::Buyer, [true, false]),
+            (Verdict::Seller, [false, true]),
+            (Verdict::Split(sats(400_000)), [true, true]),
+        ] {
+            let mut case = Case::new();
+            let ruling = case.ruling(seat, verdict);
+            case.facts.rulings.push((seat, ruling.clone()));
+            let wanted = Effect::CompleteRuling { seat, ruling };
+            for (role, wins) in [Role::Buyer, Role::Seller].into_iter().zip(winners) {
+                let (machine, effects) = case.party(role, from - 1);
+                assert_eq!(machine.phase(), before);
+                assert!(!effects.contains(&wanted), "a block too early");
+                assert_eq!(case.party(role, from).1.contains(&wanted), wins, "{seat:?} {verdict:?} {role}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_arbiters_ruling_counts_before_the_seconds() {
+    let mut case = Case::new();
+    case.facts.rulings.push((Seat::Second, case.ruling(Seat::Second, Verdict::Seller)));
+    let (machine, _) = case.party(Role::Buyer, T1B);
+    assert_eq!(machine.view().ruling().unwrap().0, Seat::Second);
+    case.facts.rulings.push((Seat::First, case.ruling(Seat::First, Verdict::Buyer)));
+    let (machine, effects) = case.party(Role::Buyer, T1B);
+    assert_eq!(machine.view().ruling().unwrap().0, Seat::First);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::CompleteRuling { seat: Seat::First, .. })));
+}
+
+/// The second arbiter is the seller's accomplice, and gives the buyer a crumb, which his node takes; then the first rules.
+#[test]
+fn the_ruling_that_counts_is_completed_though_another_was_before() {
+    let mut case = Case::new();
+    let [crumb, all] = [(Seat::Second, Verdict::Split(sats(100_000))), (Seat::First, Verdict::Buyer)]
+        .map(|(seat, verdict)| (seat, case.ruling(seat, verdict)));
+    let completes = |(seat, ruling): &(Seat, Ruling)| Effect::CompleteRuling { seat: *seat, ruling: ruling.clone() };
+    let key = case.trade.author(Role::Buyer).trade_key();
+    let [first, then] = [&crumb, &all].map(|(seat, ruling)| {
+        let draft = case.escrow.complete_ruling(*seat, ruling, Role::Buyer, &key);
+        draft.unwrap().tx
+    });
+    case.facts.rulings.push(crumb.clone());
+    let (mut buyer, effects) = case.party(Role::Buyer, T1B);
+    assert!(effects.contains(&completes(&crumb)), "{effects:?}");
+    let effects = buyer.handle(Event::SpendBuilt(first.clone())).unwrap();
+    assert!(effects.contains(&Effect::Broadcast(first.clone())), "{effects:?}");
+    case.facts.rulings.push(all.clone());
+    let (mut buyer, effects) = case.see(buyer, T1B);
+    assert!(effects.contains(&completes(&all)) && !effects.contains(&Effect::Broadcast(first)), "{effects:?}");
+    let effects = buyer.handle(Event::SpendBuilt(then.clone())).unwrap();
+    assert!(effects.contains(&Effect::Broadcast(then)), "{effects:?}");
+}
+
+#[test]
+fn a_kept_ruling_is_sent_again_and_a_release_is_better_for_the_buyer() {
+    let mut case = Case::new();
+    let ruling = case.ruling(Seat::First, Verdict::Split(sats(400_000)));
+    case.facts.rulings.push((Seat::First, ruling.clone()));
+    let (mut buyer, _) = case.party(Role::Buyer, T1);
+    let key = case.trade.author(Role::Buyer).trade_key();
+    let tx = case.escrow.complete_ruling(Seat::First, &ruling, Role::Buyer, &key).unwrap().tx;
+    let effects = buyer.handle(Event::SpendBuilt(tx.clone())).unwrap();
+    assert!(matches!(effects[0], Effect::Persist(_)), "kept before it is sent");
+    assert!(effects.contains(&Effect::Broadcast(tx)));
+
+    let seller = case.trade.author(Role::Seller).trade_key();
+    let half = case.escrow.half(&case.trade.vaults(1), sats(1_700), Role::Buyer, &seller).unwrap();
+    case.facts.releases.push(half.clone());
+    let (buyer, effects) = case.see(buyer, T1);
+    assert_eq!(buyer.phase(), Phase::Released);
+    assert!(effects.contains(&Effect::Complete { half, to: Role::Buyer }), "all of it instead of a part");
+}
+
+/// An accomplice's spend that a block shows for a moment must not make the buyer give back what is his.
+#[test]
+fn what_was_released_to_the_buyer_is_not_his_to_call_off() {
+    let mut case = Case::new();
+    let (vaults, key) = (case.trade.vaults(1), case.trade.author(Role::Seller).trade_key());
+    let ruling = case.ruling(Seat::First, Verdict::Seller);
+    let tx = case.escrow.complete_ruling(Seat::First, &ruling, Role::Seller, &key).unwrap().tx;
+    case.facts.releases.push(case.escrow.half(&vaults, sats(1_700), Role::Buyer, &key).unwrap());
+    let (mut buyer, _) = case.party(Role::Buyer, T1);
+    let spends = vec![Spend { tx, path: SpendPath::Ruling, height: None }];
+    let chain = ChainFacts { spends, ..buyer.view().chain().clone() };
+    let effects = buyer.handle(Event::Chain(chain)).unwrap();
+    assert_eq!(buyer.phase(), Phase::Ruled, "it is seen, and not by a ruling in the ledger");
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Complete { .. })), "the payout is still his");
+    assert_eq!(ask(&mut buyer, Action::Cancel), Err(Refusal::AlreadySigned));
+    assert!(!buyer.actions().contains(&Action::Cancel));
+}
+
+/// Whoever keeps a spend by which the coins come to himself gives them to nobody else any more.
+#[test]
+fn who_keeps_what_pays_him_signs_the_coins_to_nobody_else() {
+    let mut case = Case::new();
+    let vaults = case.trade.vaults(1);
+    let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| case.trade.author(role).trade_key());
+    let release = case.escrow.half(&vaults, sats(1_700), Role::Buyer, &seller).unwrap();
+    let payout = case.escrow.complete(&release, Role::Buyer, &buyer).unwrap().tx;
+    let half = case.escrow.half(&vaults, sats(1_700), Role::Seller, &buyer).unwrap();
+    let refund = case.escrow.complete(&half, Role::Seller, &seller).unwrap().tx;
+    let timeout = case.escrow.signed_timeout(Vault::Escrow, vaults.escrow, sats(1_700), &seller).unwrap().tx;
+    let ruling = case.ruling(Seat::First, Verdict::Split(sats(500_000)));
+    let ruled = [(Role::Buyer, &buyer), (Role::Seller, &seller)]
+        .map(|(role, key)| case.escrow.complete_ruling(Seat::First, &ruling, role, key).unwrap().tx);
+    let extend = case.extend(Seat::First, &vaults);
+    let extended = case.escrow.complete_extend(Seat::First, &extend, Role::Seller, &seller).unwrap().tx;
+    for (role, action, kept, is_refused) in [
+        (Role::Seller, Action::Release, None, false),
+        (Role::Seller, Action::Release, Some(&refund), true),
+        (Role::Seller, Action::Release, Some(&timeout), true),
+        (Role::Seller, Action::Release, Some(&ruled[1]), true),
+        (Role::Seller, Action::Release, Some(&extended), false),
+        (Role::Buyer, Action::Cancel, None, false),
+        (Role::Buyer, Action::Cancel, Some(&payout), true),
+        (Role::Buyer, Action::Cancel, Some(&ruled[0]), true),
+        (Role::Buyer, Action::Cancel, Some(&extended), false),
+    ] {
+        let local = Local { spend_tx: kept.map(bitcoin::consensus::serialize), ..Local::default() };
+        let (mut machine, _) = case.see(Trade::new(case.trade.bid(), role, false, local), 200);
+        assert_eq!(machine.phase(), Phase::Disputed);
+        let refusal = ask(&mut machine, action).err();
+        assert_eq!(refusal, is_refused.then_some(Refusal::AlreadySigned), "{role} {action}");
+        assert_eq!(machine.actions().contains(&action), !is_refused);
+    }
+    // Released, and a ruling's spend is seen nevertheless: the seller has nothing to sign once more, but can say that he is off.
+    case.facts.releases.push(release);
+    let (mut machine, _) = case.party(Role::Seller, T1);
+    let spends = vec![Spend { tx: ruled[0].clone(), path: SpendPath::Ruling, height: None }];
+    let seen = ChainFacts { spends, ..machine.view().chain().clone() };
+    machine.handle(Event::Chain(seen)).unwrap();
+    assert_eq!(machine.phase(), Phase::Ruled);
+    assert_eq!(ask(&mut machine, Action::Release), Err(Refusal::AlreadySigned));
+    assert!(ask(&mut machine, Action::Cancel).is_ok());
+}
+
+/// A ruling that gives both something waits in the pool, and the seller released: two spends to make of the same coins, of
+/// which each took the place of the other, for ever.
+#[test]
+fn of_what_was_released_no_part_is_taken_by_a_ruling() {
+    let mut case = Case::new();
+    let (vaults, key) = (case.trade.vaults(1), case.trade.author(Role::Seller).trade_key());
+    let ruling = case.ruling(Seat::First, Verdict::Split(sats(400_000)));
+    let tx = case.escrow.complete_ruling(Seat::First, &ruling, Role::Seller, &key).unwrap().tx;
+    case.facts.rulings.push((Seat::First, ruling));
+    let half = case.escrow.half(&vaults, sats(1_700), Role::Buyer, &key).unwrap();
+    case.facts.releases.push(half.clone());
+    for role in [Role::Buyer, Role::Seller] {
+        let (mut machine, _) = case.party(role, T1);
+        let spends = vec![Spend { tx: tx.clone(), path: SpendPath::Ruling, height: None }];
+        let chain = ChainFacts { spends, ..machine.view().chain().clone() };
+        let effects = machine.handle(Event::Chain(chain)).unwrap();
+        assert_eq!(machine.phase(), Phase::Ruled);
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::CompleteRuling { .. })), "{role} {effects:?}");
+        if role == Role::Buyer {
+            assert!(effects.contains(&Effect::Complete { half: half.clone(), to: Role::Buyer }));
+            let payout =
+                case.escrow.complete(&half, Role::Buyer, &case.trade.author(Role::Buyer).trade_key()).unwrap().tx;
+            let effects = machine.handle(Event::SpendBuilt(payout.clone())).unwrap();
+            assert!(effects.contains(&Effect::Broadcast(payout)));
+            assert!(!effects.iter().any(|effect| matches!(effect, Effect::CompleteRuling { .. })), "{effects:?}");
+        }
+    }
+}
+
+#[test]
+fn each_takes_back_his_own_bond_and_not_the_others() {
+    let mut case = Case::new();
+    let contract = case.trade.bonded();
+    let escrow = Escrow::new(&contract);
+    let vaults = crate::testing::vaults_of(&escrow, 1);
+    let from = FUNDED_AT + 4320 - 1;
+    for (role, vault, coin) in
+        [(Role::Seller, Vault::Escrow, vaults.escrow), (Role::Buyer, Vault::Bond, vaults.bond.unwrap())]
+    {
+        let mut machine = Trade::new(case.trade.bid(), role, false, Local::default());
+        machine.handle(Event::Records { contract: Some(contract.clone()), facts: Facts::default() }).unwrap();
+        machine.handle(Event::Compared).unwrap();
+        let fundings = vec![Funding::new(vaults, Some(FUNDED_AT))];
+        machine.handle(Event::Chain(ChainFacts { fundings, ..chain(from) })).unwrap();
+        let effects = ask(&mut machine, Action::Refund).unwrap();
+        let fee = escrow.timeout_fee_at(vault, coin, 10).unwrap();
+        assert!(effects.contains(&Effect::BuildTimeout { vault, coin, fee }), "{role} {effects:?}");
+    }
+    // The seller took his: the trade is over, the buyer's bond still his.
+    let key = case.trade.author(Role::Seller).trade_key();
+    let tx = escrow.signed_timeout(Vault::Escrow, vaults.escrow, sats(1_700), &key).unwrap().tx;
+    let spends = vec![Spend { tx, path: SpendPath::Timeout, height: Some(from + 1) }];
+    let fundings = vec![Funding::new(vaults, Some(FUNDED_AT))];
+    let mut buyer = Trade::new(case.trade.bid(), Role::Buyer, false, Local::default());
+    buyer.handle(Event::Records { contract: Some(contract), facts: Facts::default() }).unwrap();
+    buyer.handle(Event::Compared).unwrap();
+    buyer.handle(Event::Chain(ChainFacts { fundings, spends, ..chain(from + 5) })).unwrap();
+    assert_eq!((buyer.phase(), buyer.actions()), (Phase::Refunded, vec![Action::Refund]));
+    assert!(ask(&mut buyer, Action::Refund).is_ok());
+    let mut plain = case.party(Role::Buyer, from).0;
+    plain.handle(Event::Compared).unwrap();
+    assert_eq!(ask(&mut plain, Action::Refund), Err(Refusal::NothingToTakeBack));
+    assert!(!plain.actions().contains(&Action::Refund), "nor is it offered");
+}
