@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod audit;
+mod backoff;
 mod blocking;
 pub mod chain;
 pub mod checkpoints;

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::{BlockRef, ChainError, ChainEvent, FOLLOWER_QUEUE, Follower, MAX_WATCHED_SCRIPTS, WatchRequest};
+use crate::backoff::Backoff;
 use search::Search;
 
 mod search;
@@ -32,8 +33,7 @@ const POOL_BATCH: usize = 100;
 /// How many pool ids a follower remembers (32 bytes each); the largest pools seen on mainnet held half of it.
 const MAX_POOL_IDS: usize = 500_000;
 /// The pauses after failures of the source: from the first to the longest, doubling.
-const BACKOFF_FIRST: Duration = Duration::from_millis(500);
-const BACKOFF_LONGEST: Duration = Duration::from_secs(30);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
 /// The pause when the chain moved while it was being read.
 const MOVED_PAUSE: Duration = Duration::from_millis(10);
 /// For how long old blocks are searched before it is looked whether a new one has come, and the pause before they are again.
@@ -272,7 +272,8 @@ impl From<ChainError> for Interrupted {
 
 impl<S: Source> Task<S> {
     async fn run(mut self, mut news: News, mut requests: mpsc::Receiver<WatchRequest>) {
-        let mut outage = Outage::default();
+        // The failures in a row: their beginning is told once, and their end.
+        let mut outage = BACKOFF;
         loop {
             let (pause, listens) = match self.round().await {
                 Ok(()) => {
@@ -284,7 +285,7 @@ impl<S: Source> Task<S> {
                 Err(Interrupted::Ended) => return,
                 Err(Interrupted::Moved) => (Some(MOVED_PAUSE), false),
                 Err(Interrupted::Failed(error)) => {
-                    if outage.begins() {
+                    if !outage.has_begun() {
                         tracing::warn!(backend = self.source.label(), %error, "the chain cannot be followed; retrying");
                     }
                     (Some(outage.next_pause()), false)
@@ -440,31 +441,6 @@ async fn after(pause: Option<Duration>) {
     match pause {
         Some(pause) => sleep(pause).await,
         None => std::future::pending().await,
-    }
-}
-
-/// The failures of a source in a row: their beginning is told once, and their end.
-#[derive(Debug, Default)]
-struct Outage {
-    pause: Option<Duration>,
-}
-
-impl Outage {
-    /// Tells whether the next failure is the first in a row.
-    fn begins(&self) -> bool {
-        self.pause.is_none()
-    }
-
-    /// Notes a failure and returns how long to wait.
-    fn next_pause(&mut self) -> Duration {
-        let pause = self.pause.map_or(BACKOFF_FIRST, |last| (last * 2).min(BACKOFF_LONGEST));
-        self.pause = Some(pause);
-        pause
-    }
-
-    /// Notes a success; tells whether there were failures before.
-    fn end(&mut self) -> bool {
-        self.pause.take().is_some()
     }
 }
 

@@ -15,6 +15,8 @@ use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
+use crate::backoff::Backoff;
+
 /// The first pause: a relay that restarts is back within a second or two.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause: a peer who comes back is found within a minute.
@@ -31,7 +33,7 @@ struct Target {
     address: Multiaddr,
     /// Who lives there: told by the address, or by whoever answered last.
     peer: Option<PeerId>,
-    pause: Duration,
+    backoff: Backoff,
     state: State,
 }
 
@@ -47,7 +49,7 @@ impl Dialer {
         let target = |address: &Multiaddr| Target {
             address: address.clone(),
             peer: peer_of(address),
-            pause: FIRST_PAUSE,
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             state: State::Waiting(now),
         };
         Self { targets: addresses.iter().map(target).collect() }
@@ -93,7 +95,7 @@ impl Dialer {
     /// A peer is of our network.
     pub fn identified(&mut self, peer: PeerId) {
         for target in self.targets.iter_mut().filter(|t| t.peer == Some(peer)) {
-            target.pause = FIRST_PAUSE;
+            target.backoff.end();
         }
     }
 
@@ -107,8 +109,7 @@ impl Dialer {
 
 impl Target {
     fn wait(&mut self, now: Instant) {
-        self.state = State::Waiting(now + self.pause);
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.state = State::Waiting(now + self.backoff.next_pause());
         // An id that was only learned may have changed since: the address alone says whom to expect.
         self.peer = peer_of(&self.address);
     }

@@ -28,6 +28,7 @@ use super::config::NetLimits;
 use super::mail::MailMemory;
 use super::origin::{NetGroup, Origin, Source};
 use super::swarm::MAX_SESSIONS;
+use crate::backoff::Backoff;
 
 mod plan;
 mod shares;
@@ -40,9 +41,9 @@ const MAX_INCOMING_SESSIONS: usize = MAX_SESSIONS - 2;
 /// The pause between two sessions with a peer.
 const SESSION_PAUSE: Duration = Duration::from_millis(250);
 /// The pause after a session that broke off or left something: the other session or the peer's trouble may be over. It
-/// doubles, up to so many times, while such sessions bring nothing, and no wish makes it shorter then.
+/// doubles, up to the longest, while such sessions bring nothing, and no wish makes it shorter then.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
-const MAX_DOUBLINGS: u32 = 6;
+const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(128);
 /// Comparisons with a peer at once, and the time in which one more is earned: two nodes that have just met need some, and
 /// whoever makes this node wish for more of them makes it read all its heads once in that time.
 const COMPARE_BURST: u32 = 8;
@@ -109,7 +110,7 @@ pub(super) struct Peer {
     /// After which record it is asked for bodies next, and when.
     bodies: (Option<Aged>, Instant),
     /// Sessions in a row that broke off or left something, and brought nothing.
-    fruitless: u32,
+    fruitless: Backoff,
     answers: Arc<Semaphore>,
     /// Cancelled when it has gone.
     gone: CancellationToken,
@@ -315,13 +316,17 @@ impl Peers {
         match ending {
             Ending::InSync => {
                 peer.in_sync = true;
-                peer.fruitless = 0;
+                peer.fruitless.end();
             }
             Ending::Done => {}
             Ending::Unfinished { fruitful } => {
                 peer.in_sync = false;
-                peer.fruitless = if fruitful { 0 } else { peer.fruitless.saturating_add(1) };
-                let pause = RETRY_PAUSE * (1 << peer.fruitless.saturating_sub(1).min(MAX_DOUBLINGS));
+                let pause = if fruitful {
+                    peer.fruitless.end();
+                    RETRY_PAUSE
+                } else {
+                    peer.fruitless.next_pause()
+                };
                 // Whom this node has chosen waits no longer than one that is idle.
                 let pause = if peer.dialled { pause.min(interval) } else { pause };
                 if !fruitful {
@@ -402,7 +407,7 @@ impl Peer {
             bodies: (None, now),
             answers: Arc::new(Semaphore::new(MAX_ANSWERS)),
             gone: CancellationToken::new(),
-            fruitless: 0,
+            fruitless: Backoff::new(RETRY_PAUSE, LONGEST_RETRY_PAUSE),
             requests: Bucket::per_second(REQUESTS_PER_SECOND, REQUEST_BURST, now),
             bytes: Bucket::per_second(serve_rate, serve_rate.saturating_mul(BURST_SECONDS), now),
             own_bytes: Bucket::per_second(serve_rate / OWN_PART, serve_rate / OWN_PART, now),

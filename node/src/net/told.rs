@@ -1,24 +1,31 @@
 //! Of which logs it was told that they have forked. One proof for each log goes through gossip, so an author who signs a
 //! million histories fills nobody's queue: what else there is of them others get when they compare ledgers.
 
-use std::collections::{HashSet, VecDeque};
+use std::num::NonZero;
 
 use exchange_ledger::record::LogId;
+use lru::LruCache;
 use tokio::time::Instant;
 
 use super::pace::Pace;
 
 /// Logs remembered, some two megabytes. Each costs its author a ticket; a proof that is told a second time is known to
 /// whoever has the first.
-const MAX_TOLD: usize = 16_384;
+const MAX_TOLD: NonZero<usize> = NonZero::new(16_384).expect("not zero");
 
 /// The logs whose forks were told last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Told {
-    logs: HashSet<LogId>,
-    order: VecDeque<LogId>,
+    /// To look for one keeps it no longer: the one that was told first is forgotten first.
+    logs: LruCache<LogId, ()>,
     /// How fast the forks of one author's many logs are told.
     pace: Pace,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self { logs: LruCache::new(MAX_TOLD), pace: Pace::default() }
+    }
 }
 
 impl Told {
@@ -31,20 +38,13 @@ impl Told {
         if self.knows(&log) || !self.pace.allows(log.author, now) {
             return false;
         }
-        self.logs.insert(log);
-        self.order.push_back(log);
-        if self.order.len() > MAX_TOLD
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.logs.remove(&oldest);
-        }
+        self.logs.put(log, ());
         true
     }
 
     /// Notes that the fork of a log was not told after all.
     pub fn take_back(&mut self, log: &LogId) {
-        self.logs.remove(log);
-        self.order.retain(|other| other != log);
+        self.logs.pop(log);
     }
 }
 
@@ -75,8 +75,8 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let (mut told, now) = (Told::default(), Instant::now());
-        assert!((0..=MAX_TOLD as u32).all(|author| told.tell(log(author, 1), now)));
-        assert_eq!((told.logs.len(), told.order.len()), (MAX_TOLD, MAX_TOLD));
+        assert!((0..=MAX_TOLD.get() as u32).all(|author| told.tell(log(author, 1), now)));
+        assert_eq!(told.logs.len(), MAX_TOLD.get());
         assert!(told.knows(&log(1, 1)) && !told.knows(&log(0, 1)));
     }
 }

@@ -7,9 +7,13 @@ use exchange_ledger::trade::{Action, Arbiter, Escrow, Phase, Role, Seat, Stray, 
 use crate::market::{self, Viewer};
 use crate::trader::{Active, Trader, bump};
 
+mod besides;
+mod caution;
 mod next;
 
-use next::{awaits_height, awaits_name, is_reading, is_too_late, outcome, wants_refund, why_not_pay};
+use besides::wants_refund;
+use caution::{awaits_height, awaits_name, is_reading, is_too_late, why_not_pay};
+use next::outcome;
 
 impl Trader {
     pub(super) fn view(&self, active: &Active) -> TradeView {
@@ -45,7 +49,7 @@ impl Trader {
             funding: view.funding().map(|f| chain_tx(f.outpoint().txid.to_string(), f.height, view.depth(f.height))),
             spend: view.spend().map(|s| chain_tx(s.tx.compute_txid().to_string(), s.height, view.depth(s.height))),
             confirmations_needed: confirmations_for(bid.take.amount),
-            next: withheld.map_or_else(|| next::next(active), next::ask_another),
+            next: withheld.map_or_else(|| next::next(active), caution::ask_another),
             actions: offered(trade),
             steps: steps(trade),
             pay_until: view.pay_until(),
@@ -53,7 +57,7 @@ impl Trader {
             their_details: trade.local().their_details.clone(),
             my_details: self.details_of(trade),
             problem: withheld
-                .map(next::not_told)
+                .map(caution::not_told)
                 .or_else(|| active.problem.as_ref().map(|problem| problem.words.clone())),
             unread: active.unread,
             dispute: dispute(trade),

@@ -18,6 +18,7 @@ use super::{
     FundRequest, Label, LabelSubject, OwnedCoin, Payment, SendRequest, ShareRequest, ShareSigning, WalletError,
     WalletSetup, WalletStatus, WalletStore,
 };
+use crate::backoff::Backoff;
 use crate::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, FOLLOWER_QUEUE, Follower, WatchRequest};
 
 /// The pauses before the chain is asked again for a stream, from the first to the longest, doubling.
@@ -392,12 +393,12 @@ impl Task {
 /// When to ask the chain for a stream, and how long it has been failing.
 struct Retry {
     at: Instant,
-    pause: Option<Duration>,
+    backoff: Backoff,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { at: Instant::now(), pause: None }
+        Self { at: Instant::now(), backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST) }
     }
 }
 
@@ -405,13 +406,12 @@ impl Retry {
     fn note(&mut self, followed: Result<Follower, ChainError>) -> Option<Follower> {
         match followed {
             Ok(follower) => {
-                self.pause = None;
+                self.backoff.end();
                 Some(follower)
             }
             Err(error) => {
-                let pause = self.pause.map_or(RETRY_FIRST, |pause| (pause * 2).min(RETRY_LONGEST));
+                let pause = self.backoff.next_pause();
                 tracing::warn!(%error, retry_in = ?pause, "the wallet cannot follow the chain");
-                self.pause = Some(pause);
                 self.at = Instant::now() + pause;
                 None
             }

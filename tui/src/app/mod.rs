@@ -5,12 +5,15 @@ pub mod answers;
 pub mod ask;
 pub mod book;
 pub mod chat;
+mod contexts;
 pub mod contract;
 pub mod disclose;
 pub mod gate;
 mod keys;
 mod network;
+mod popup;
 pub mod post;
+mod quit;
 pub mod refresh;
 pub mod requests;
 pub mod ruling;
@@ -20,24 +23,23 @@ pub mod wallet;
 
 use std::collections::VecDeque;
 
-use exchange_api::{ApiError, Event, IdentityState, PeerInfo, Status};
+use exchange_api::{Event, IdentityState, PeerInfo, Status};
 
-use crate::action::Context;
-use crate::form::{Focus, Form};
-use crate::message::{Call, CallName, Command, Connection, Message, NodeFate, Query};
+use crate::form::Form;
+use crate::message::{Call, CallName, Command, Connection, Message, Query};
 use crate::theme::Theme;
 use crate::words;
-use ask::{Ask, Choice, Line, Outcome};
+use ask::Ask;
 use book::Book;
 use chat::Chat;
-use contract::Contract;
 use gate::Gate;
+pub use popup::Popup;
 use post::Post;
 use refresh::Refresh;
 use requests::Requests;
 use take::Take;
 use trades::Trades;
-use wallet::{BumpTarget, Wallet};
+use wallet::Wallet;
 
 /// How many [`Message::Tick`]s make a second.
 pub const TICKS_PER_SECOND: u64 = 8;
@@ -72,104 +74,6 @@ pub enum Tab {
 impl Tab {
     /// All, in the order of their keys.
     pub const ALL: [Self; 6] = [Self::Book, Self::Post, Self::Take, Self::Trades, Self::Wallet, Self::Network];
-}
-
-/// Something above the screen.
-#[derive(Debug)]
-pub enum Popup {
-    /// The keys that can be pressed now.
-    Help,
-    /// An error.
-    Error {
-        /// What could not be done.
-        title: &'static str,
-        /// Why, and what to do.
-        error: ApiError,
-    },
-    /// A question.
-    Ask(Ask),
-    /// The form to send coins.
-    Send(Form),
-    /// The form to accept a bid.
-    Accept(exchange_api::TradeId, Form),
-    /// What was said in a trade.
-    Chat(Chat),
-    /// The form to say what a transaction or a coin is for.
-    Label(String, Form),
-    /// The form to raise a fee.
-    Bump(BumpTarget, Form),
-    /// The form to rule in a trade.
-    Rule(exchange_api::TradeId, Form),
-    /// The form that asks which arbiter is to be shown what was said.
-    Disclose(exchange_api::TradeId, Form),
-    /// What was agreed on in a trade.
-    Contract(Contract),
-    /// The form to connect to a peer.
-    Connect(Form),
-}
-
-impl Popup {
-    /// Returns its form, if it is one.
-    pub const fn form(&self) -> Option<&Form> {
-        match self {
-            Self::Send(form)
-            | Self::Connect(form)
-            | Self::Accept(_, form)
-            | Self::Rule(_, form)
-            | Self::Disclose(_, form)
-            | Self::Label(_, form)
-            | Self::Bump(_, form) => Some(form),
-            Self::Chat(chat) => Some(&chat.form),
-            Self::Help | Self::Error { .. } | Self::Ask(_) | Self::Contract(_) => None,
-        }
-    }
-
-    const fn form_mut(&mut self) -> Option<&mut Form> {
-        match self {
-            Self::Send(form)
-            | Self::Connect(form)
-            | Self::Accept(_, form)
-            | Self::Rule(_, form)
-            | Self::Disclose(_, form)
-            | Self::Label(_, form)
-            | Self::Bump(_, form) => Some(form),
-            Self::Chat(chat) => Some(&mut chat.form),
-            Self::Help | Self::Error { .. } | Self::Ask(_) | Self::Contract(_) => None,
-        }
-    }
-
-    /// Returns the contexts whose keys count while it is the topmost, the innermost first.
-    fn contexts(&self) -> Vec<Context> {
-        match self {
-            Self::Help | Self::Error { .. } => vec![Context::Notice, Context::Always],
-            Self::Ask(_) => vec![Context::Ask, Context::Always],
-            Self::Contract(_) => vec![Context::Reading, Context::Always],
-            Self::Chat(chat) => form_contexts(Some(Context::Chat), chat.form.focused(), false),
-            Self::Send(form)
-            | Self::Connect(form)
-            | Self::Accept(_, form)
-            | Self::Rule(_, form)
-            | Self::Disclose(_, form)
-            | Self::Label(_, form)
-            | Self::Bump(_, form) => form_contexts(None, form.focused(), false),
-        }
-    }
-}
-
-/// Returns the contexts of a form, the innermost first: `around` stands before its own, and the screens' keys count
-/// only where letters are no text.
-fn form_contexts(around: Option<Context>, focus: Focus, has_screens: bool) -> Vec<Context> {
-    let mut contexts: Vec<Context> = around.into_iter().collect();
-    match focus {
-        Focus::Choice => contexts.extend([Context::Choice, Context::Form]),
-        Focus::Typing | Focus::Button => contexts.push(Context::Form),
-        Focus::Nowhere => contexts.push(Context::Rest),
-    }
-    if has_screens && focus != Focus::Typing {
-        contexts.push(Context::Screens);
-    }
-    contexts.push(Context::Always);
-    contexts
 }
 
 /// A line that appears for a while.
@@ -442,110 +346,5 @@ impl App {
             None if self.tab == Tab::Take && !gate_is_shown => self.take.ask_mut(),
             None => None,
         }
-    }
-
-    /// Returns the contexts whose keys count below the help, which explains them.
-    pub fn contexts_below_help(&self) -> Vec<Context> {
-        self.contexts_under(self.popups.iter().rev().find(|popup| !matches!(popup, Popup::Help)))
-    }
-
-    /// Returns the contexts whose keys count now, the innermost first.
-    pub fn contexts(&self) -> Vec<Context> {
-        self.contexts_under(self.popups.last())
-    }
-
-    /// Returns the contexts whose keys count while this popup is the topmost.
-    fn contexts_under(&self, top: Option<&Popup>) -> Vec<Context> {
-        if let Some(popup) = top {
-            return popup.contexts();
-        }
-        if matches!(self.connection, Connection::Starting(_) | Connection::Failed(_)) {
-            return vec![Context::Waiting, Context::Always];
-        }
-        if self.gate_is_shown() {
-            return match self.gate.form() {
-                Some(form) => form_contexts(Some(Context::Gate), form.focused(), false),
-                None => vec![Context::Gate, Context::Always],
-            };
-        }
-        match self.tab {
-            Tab::Post => form_contexts(None, self.post.form.focused(), true),
-            Tab::Take if self.take.ask().is_some() => vec![Context::Ask, Context::Always],
-            Tab::Take => match self.take.form() {
-                Some(form) => form_contexts(None, form.focused(), true),
-                None => self.screen_contexts(),
-            },
-            Tab::Book | Tab::Trades | Tab::Wallet | Tab::Network => self.screen_contexts(),
-        }
-    }
-
-    fn screen_contexts(&self) -> Vec<Context> {
-        match self.tab {
-            Tab::Book if self.book.typing => vec![Context::Filter, Context::Always],
-            Tab::Book if self.book.open => vec![Context::Offer, Context::Screens, Context::Always],
-            Tab::Book => vec![Context::Book, Context::List, Context::Screens, Context::Always],
-            Tab::Trades => vec![Context::Trades, Context::List, Context::Screens, Context::Always],
-            Tab::Wallet => vec![Context::Wallet, Context::List, Context::Screens, Context::Always],
-            Tab::Network => vec![Context::Network, Context::List, Context::Screens, Context::Always],
-            Tab::Post | Tab::Take => vec![Context::Empty, Context::Screens, Context::Always],
-        }
-    }
-
-    /// Tells whether leaving now would lose something that was typed.
-    fn has_unsaved_text(&self) -> bool {
-        let popups = self.popups.iter().filter_map(Popup::form).any(Form::has_text);
-        popups || self.gate.has_text() || self.post.is_edited() || self.take.is_edited()
-    }
-
-    fn owns_node(&self) -> bool {
-        matches!(self.connection, Connection::Up { ours: true })
-    }
-
-    /// What becomes of the node when nobody can be asked.
-    fn fate_unasked(&self) -> NodeFate {
-        if self.trades.open_count() > 0 && !self.demo { NodeFate::Keep } else { NodeFate::Stop }
-    }
-
-    fn quit(&mut self, commands: &mut Vec<Command>) {
-        // Whoever is asked already and presses the same again means it. By the first answer that quits his node stays, if anything
-        // needs it.
-        if let Some(Popup::Ask(ask)) = self.popups.last()
-            && ask.title == words::QUIT_TITLE
-        {
-            let fate = ask.choices.iter().find_map(|choice| match &choice.outcome {
-                Outcome::Quit(fate) => Some(*fate),
-                Outcome::Back | Outcome::Call(_) => None,
-            });
-            commands.extend(fate.map(Command::Quit));
-            return;
-        }
-        let (open, typed) = (self.trades.open_count(), self.has_unsaved_text());
-        // Of the demo nothing is left anyway, and the node of somebody else goes on.
-        let offers = if self.owns_node() && !self.demo { self.book.own_count() } else { 0 };
-        let is_idle = open == 0 && offers == 0 && !typed;
-        if matches!(self.connection, Connection::Starting(_) | Connection::Failed(_)) || is_idle {
-            commands.push(Command::Quit(NodeFate::Stop));
-            return;
-        }
-        let back = || Choice { label: words::STAY.to_owned(), outcome: Outcome::Back };
-        let quit = |label: &str, fate| Choice { label: label.to_owned(), outcome: Outcome::Quit(fate) };
-        let mut lines = Vec::new();
-        if typed {
-            lines.push(Line::Warning(words::QUIT_LOSES_TEXT.to_owned()));
-        }
-        let (choices, yes) = if open > 0 && self.demo {
-            lines.push(Line::Plain(words::quit_ends_demo(open)));
-            (vec![back(), quit(words::QUIT, NodeFate::Stop)], 1)
-        } else if (open > 0 && self.owns_node()) || offers > 0 {
-            lines.extend(words::quit_with_own_node(open, offers).into_iter().map(Line::Plain));
-            let keep = quit(words::KEEP_NODE, NodeFate::Keep);
-            (vec![keep, quit(words::STOP_NODE, NodeFate::Stop), back()], 0)
-        } else if open > 0 && !typed {
-            lines.push(Line::Plain(words::quit_with_others_node(open)));
-            (vec![quit(words::QUIT, NodeFate::Keep), back()], 0)
-        } else {
-            (vec![back(), quit(words::QUIT, NodeFate::Stop)], 1)
-        };
-        self.push_popup(Popup::Ask(Ask { title: words::QUIT_TITLE.to_owned(), lines, choices, chosen: 0, yes }));
     }
 }

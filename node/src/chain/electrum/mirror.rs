@@ -19,6 +19,7 @@ use super::history::{self, AtHand, Entry, History, Room, Told, script_hash};
 use super::server::ElectrumServer;
 use super::state::{News, Said, Stale, State};
 use super::{ElectrumConfig, NAME};
+use crate::backoff::Backoff;
 use crate::chain::ChainError;
 use crate::chain::follower::Scripts;
 use crate::chain::headers::{Headers, start_of};
@@ -29,8 +30,7 @@ const MOVED_PAUSE: Duration = Duration::from_millis(100);
 /// How often a server that says nothing is asked whether it is still there.
 const SILENCE: Duration = Duration::from_secs(60);
 /// The pauses after failures of servers in a row: from the first to the longest, doubling.
-const BACKOFF_FIRST: Duration = Duration::from_millis(500);
-const BACKOFF_LONGEST: Duration = Duration::from_secs(30);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
 /// How long the first look at new scripts may take: a wallet's hundreds, on a slow server.
 const LOOK_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -125,7 +125,7 @@ impl Mirror {
     /// Reads servers until `stop`, again and again.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut chain = Chain::new(self.config.network);
-        let mut pause = BACKOFF_FIRST;
+        let mut outage = BACKOFF;
         for server in self.config.servers.iter().cycle() {
             let began = self.looks();
             let ended = tokio::select! {
@@ -135,8 +135,10 @@ impl Mirror {
             let Err(error) = ended;
             tracing::debug!(%error, "an Electrum server is given up");
             self.fail(error);
-            pause = if self.looks() > began { BACKOFF_FIRST } else { (pause * 2).min(BACKOFF_LONGEST) };
-            tokio::select! { () = sleep(pause) => {} () = stop.cancelled() => return }
+            if self.looks() > began {
+                outage.end();
+            }
+            tokio::select! { () = sleep(outage.next_pause()) => {} () = stop.cancelled() => return }
         }
     }
 

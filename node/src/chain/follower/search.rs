@@ -13,8 +13,9 @@ use bitcoin::{BlockHash, OutPoint, ScriptBuf, Transaction, Txid};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Interrupted, MAX_DOUBLED, Matches, Outage, POOL_BATCH, SEARCH_PAUSE, SEARCH_TIME, Scanned, Scripts, Source, Task,
+    BACKOFF, Interrupted, MAX_DOUBLED, Matches, POOL_BATCH, SEARCH_PAUSE, SEARCH_TIME, Scanned, Scripts, Source, Task,
 };
+use crate::backoff::Backoff;
 use crate::chain::{BlockRef, ChainError, ChainEvent, MAX_WATCHED_SCRIPTS, WatchRequest};
 
 /// A search that has not ended yet.
@@ -35,7 +36,8 @@ pub(super) struct Search {
     learnt: u64,
     /// How often in a row its next block did not come in time.
     waited: u32,
-    outage: Outage,
+    /// The failures in a row to read its blocks: their beginning is told once, and their end.
+    outage: Backoff,
     /// Until when it is left alone, for its blocks could not be had.
     rests_until: Option<Instant>,
 }
@@ -134,7 +136,7 @@ impl<S: Source> Task<S> {
             paid: HashSet::new(),
             learnt: self.source.learnt(),
             waited: 0,
-            outage: Outage::default(),
+            outage: BACKOFF,
             rests_until: None,
         });
     }
@@ -209,7 +211,7 @@ impl<S: Source> Task<S> {
 
     /// Leaves a search alone for a while whose blocks cannot be had.
     async fn let_rest(&self, search: &mut Search, error: ChainError) -> Result<(), Interrupted> {
-        let is_new = search.outage.begins();
+        let is_new = !search.outage.has_begun();
         search.rests_until = Some(Instant::now() + search.outage.next_pause());
         if !is_new {
             return Ok(());
@@ -285,7 +287,7 @@ mod tests {
             paid: HashSet::new(),
             learnt: 0,
             waited: 0,
-            outage: Outage::default(),
+            outage: BACKOFF,
             rests_until: None,
         };
         let heights = |search: &Search| search.found.iter().map(|(block, _)| block.height).collect::<Vec<_>>();
@@ -301,14 +303,5 @@ mod tests {
             search.begin_anew(base);
             assert_eq!((search.next, search.last, heights(&search)), (next, None, vec![]));
         }
-    }
-
-    #[test]
-    fn failures_in_a_row_are_told_once_and_waited_for_longer() {
-        let mut outage = Outage::default();
-        assert!(outage.begins() && !outage.end());
-        let first = outage.next_pause();
-        assert_eq!((first, outage.next_pause()), (super::super::BACKOFF_FIRST, first * 2));
-        assert!(!outage.begins() && outage.end() && outage.begins());
     }
 }

@@ -1,11 +1,12 @@
 //! Who acts next in a trade, until when, and what happens otherwise. The sentences speak to this node's user.
 
-use exchange_api::{Actor, ApiError, Code, NextStep};
+use exchange_api::{Actor, NextStep};
 use exchange_ledger::body::{Coin, Ruling};
 use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{Action, Leaf, Phase, Refusal, Role, Seat, Trade, View, confirmations_for};
 
-use crate::errors::Explain;
+use super::besides::{with_strays, with_wish};
+use super::caution::{awaits_name, is_reading, take_no_risk, why_not_pay};
 use crate::trader::Active;
 
 /// Returns who acts next.
@@ -16,68 +17,6 @@ pub(super) fn next(active: &Active) -> NextStep {
         None => signs_elsewhere(active).unwrap_or_else(|| with_wish(trade, next_step(trade))),
     };
     with_strays(trade, next)
-}
-
-/// Returns why a buyer whose turn it is to pay must not pay.
-pub(super) fn why_not_pay(trade: &Trade) -> Option<ApiError> {
-    let is_risk = |refusal: &Refusal| {
-        // After all delays it may be left to take the own bond back.
-        let is_late = matches!(refusal, Refusal::TooLateToPay { .. }) && !lies_there(trade);
-        is_late || matches!(refusal, Refusal::Forked { .. } | Refusal::DoubtfulFunding | Refusal::NamedOtherwise)
-    };
-    let refusal = trade.refusal(Action::MarkPaid)?;
-    // What is neither a payout nor a refund nor a ruling leaves the phase as it was, until it is buried.
-    if matches!(refusal, Refusal::NotAllowed { role: Role::Buyer, phase: Phase::Funded, .. }) {
-        let message = "do not pay: a transaction that spends the coins in the escrow was seen";
-        return Some(ApiError::new(Code::NotAllowed, message, ""));
-    }
-    Some(refusal).filter(is_risk).map(Refusal::explain)
-}
-
-/// Tells whether a buyer would pay too late, be it that he has something to take back by then.
-pub(super) fn is_too_late(trade: &Trade) -> bool {
-    matches!(trade.refusal(Action::MarkPaid), Some(Refusal::TooLateToPay { .. }))
-}
-
-/// Tells whether nothing may be paid in yet, for the maker stated a height to come.
-pub(super) fn awaits_height(trade: &Trade) -> bool {
-    let is_early = matches!(trade.refusal(Action::Fund), Some(Refusal::TooEarlyToFund { .. }));
-    trade.phase() == Phase::Agreed && is_early
-}
-
-/// Tells whether a buyer may pay as soon as the seller's node has named the coins.
-pub(super) fn awaits_name(trade: &Trade) -> bool {
-    trade.refusal(Action::MarkPaid) == Some(Refusal::Unnamed)
-}
-
-/// Returns what a buyer does instead of paying. Nothing is proposed: whether he has paid only he knows.
-pub(super) fn take_no_risk(trade: &Trade, reason: &ApiError) -> NextStep {
-    NextStep {
-        who: Actor::You,
-        what: format!("{}; if you have paid already, call for the arbiter; if not, agree to a refund", reason.message),
-        until: trade.view().refund_from(),
-        otherwise: "at that height the seller could take the coins back".into(),
-        action: None,
-    }
-}
-
-/// Tells whether it is not known what became of the coins, for the node still reads the chain: on the way to its tip a trade
-/// looks as it did long ago. What has ended there is over, be it as it was kept or as a block shows it.
-pub(super) fn is_reading(trade: &Trade) -> bool {
-    let is_over = matches!(trade.phase(), Phase::Closed | Phase::Refunded | Phase::Settled | Phase::Lost);
-    trade.view().contract.is_some() && !trade.view().chain().synced && !is_over
-}
-
-/// Returns the words for a trade of whose coins nobody tells, for this reason.
-pub(super) fn not_told(reason: &str) -> String {
-    format!("your node is not told what became of the coins: {reason}")
-}
-
-/// Returns what the user does while nobody tells of a trade's coins, for this reason. Nothing else is proposed: what is shown may
-/// be old.
-pub(super) fn ask_another(reason: &str) -> NextStep {
-    let what = format!("{}; name another server, or see the chain without one", not_told(reason));
-    step(Actor::You, what, None, "until then your node does nothing by itself in this trade", None)
 }
 
 /// Returns who acts next. The sentences speak to this node's user.
@@ -149,7 +88,7 @@ pub(super) fn next_step(trade: &Trade) -> NextStep {
 }
 
 /// Says who acts next.
-fn step(who: Actor, what: String, until: Option<u32>, otherwise: &str, action: Option<Action>) -> NextStep {
+pub(super) fn step(who: Actor, what: String, until: Option<u32>, otherwise: &str, action: Option<Action>) -> NextStep {
     NextStep { who, what, until, otherwise: otherwise.into(), action }
 }
 
@@ -176,63 +115,6 @@ fn who_ended_bid(trade: &Trade) -> &'static str {
 /// Says that the buyer's bond lies in its output, for him to take.
 fn take_bond_back(what: &str) -> NextStep {
     step(Actor::You, what.to_owned(), None, "it stays there, and is nobody's but yours", Some(Action::Refund))
-}
-
-/// Tells whether the seller asks for a refund to which the buyer has not agreed, as far as the chain is known.
-pub(super) fn wants_refund(trade: &Trade) -> bool {
-    let is_open = matches!(trade.phase(), Phase::Funded | Phase::Paid | Phase::Disputed);
-    trade.view().facts.seller_cancel && trade.view().chain().synced && is_open
-}
-
-/// Says besides that the seller asks for a refund. The trade goes on as before, until the buyer agrees.
-pub(super) fn with_wish(trade: &Trade, next: NextStep) -> NextStep {
-    if !wants_refund(trade) || next.action == Some(Action::Refund) {
-        return next;
-    }
-    let wish = match (trade.role(), trade.phase()) {
-        (Role::Seller, _) => "you asked for a refund, and the buyer has to agree; until he does",
-        (Role::Buyer, Phase::Funded) => "the seller asks you to agree to a refund: talk to him before you pay; else",
-        (Role::Buyer, _) => "the seller asks you to agree to a refund: do not, if you have paid; else",
-        (Role::Arbiter, _) => "the seller asked for a refund, and the buyer has not agreed",
-    };
-    NextStep { what: format!("{wish}: {}", next.what), ..next }
-}
-
-/// Says besides what lies on this side's own script of the escrow, and is no part of the trade: when it is his to take.
-pub(super) fn with_strays(trade: &Trade, next: NextStep) -> NextStep {
-    let strays = trade.strays();
-    let Some(first) = strays.first().filter(|_| !is_reading(trade)) else { return next };
-    let lies = |amount: Sats| format!("{amount} BTC that were paid into the escrow besides");
-    if let Some((_, taken)) = trade.kept_stray() {
-        return besides(next, &format!("{} come back to you, once a block has that", lies(taken.coin.value)));
-    }
-    if let Some(taken) = trade.next_stray().filter(|_| trade.actions().contains(&Action::Refund)) {
-        let words = format!("{} are yours to take back", lies(taken.coin.value));
-        if next.who != Actor::Nobody {
-            return besides(next, &words);
-        }
-        let what = format!("{}; {words}", next.what);
-        return step(Actor::You, what, None, "they stay there", Some(Action::Refund));
-    }
-    let from = trade.view().stray_from(first).map_or_else(String::new, |from| format!(" from height {from} on"));
-    let phase = trade.phase();
-    let is_coming = phase == Phase::Funding && !trade.hears_of_funding();
-    let is_live = is_coming || (phase.is_held() && phase != Phase::Released);
-    let end = if is_live { ", once the trade is over" } else { "" };
-    let sum = strays.iter().try_fold(Sats::ZERO, |sum, stray| sum.checked_add(stray.coin.value)).unwrap_or(Sats::MAX);
-    besides(next, &format!("{} can be taken back{from}{end}", lies(sum)))
-}
-
-/// Says something besides: where nobody acts, with what is said, else with what happens otherwise.
-fn besides(next: NextStep, words: &str) -> NextStep {
-    if next.who == Actor::Nobody {
-        return NextStep { what: format!("{}; {words}", next.what), ..next };
-    }
-    let otherwise = match next.otherwise.as_str() {
-        "" => words.to_owned(),
-        otherwise => format!("{otherwise}; and {words}"),
-    };
-    NextStep { otherwise, ..next }
 }
 
 /// Returns what the buyer pays.
@@ -454,7 +336,7 @@ const fn is_called_off(view: &View) -> bool {
 }
 
 /// Tells whether what this side put in is its to take back, and nothing takes it yet.
-fn lies_there(trade: &Trade) -> bool {
+pub(super) fn lies_there(trade: &Trade) -> bool {
     let is_unseen = |(_, coin): (_, Coin)| trade.view().spend_of(&coin.outpoint.0).is_none();
     trade.actions().contains(&Action::Refund) && trade.own_coin().is_some_and(is_unseen)
 }

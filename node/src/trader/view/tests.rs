@@ -7,7 +7,9 @@ use exchange_ledger::body::Side;
 use exchange_ledger::testing::{SampleTrade, sats};
 use exchange_ledger::trade::{ChainFacts, Event, Facts, Funding, Local, Spend, SpendPath, Vault, Verdict};
 
-use super::next::{next_step, take_no_risk, with_strays, with_wish};
+use super::besides::{with_strays, with_wish};
+use super::caution::take_no_risk;
+use super::next::next_step;
 use super::*;
 
 /// As long as a peer withholds blocks, what he sees may have changed long ago.
