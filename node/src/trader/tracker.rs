@@ -49,6 +49,7 @@ const SEARCHED_PER_BLOCK: u32 = 256;
 #[derive(Debug, Default)]
 pub struct Tracker {
     tip: u32,
+    /// Whether the tip was reached, and nothing was undone since.
     synced: bool,
     escrows: HashMap<TradeId, Watched>,
     /// The tip from which on the past is searched again for cases.
@@ -255,6 +256,8 @@ impl Tracker {
             }
             ChainEvent::Disconnected { block } => {
                 self.tip = block.height.saturating_sub(1);
+                // What is undone may stand in a block that is yet to come: until all have, less is known than before.
+                self.synced = false;
                 self.escrows.values_mut().for_each(|watched| watched.undo(block.height));
                 true
             }

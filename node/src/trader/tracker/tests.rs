@@ -153,6 +153,34 @@ fn a_funding_that_a_reorg_undid_and_another_took_the_coins_of_is_gone() {
     assert_eq!(tracker.facts(trade.id()).fundings, [], "neither in a block nor in the pool");
 }
 
+/// A buyer whose funding came late would call it off, a moment before the block that holds it now.
+#[test]
+fn nothing_is_known_from_the_first_block_that_is_undone_to_the_new_tip() {
+    let (trade, other) = (SampleTrade::new(Side::Sell), SampleTrade::new(Side::Buy));
+    let mut tracker = following(HEIGHT);
+    tracker.watch(&trade.escrow(), Stated::Here);
+    tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(1)]));
+    tracker.apply(&synced(HEIGHT + 1));
+    let known = |tracker: &Tracker| (tracker.facts(trade.id()).synced, tracker.tip(), tracker.is_searched(&trade.id()));
+    assert_eq!(known(&tracker), (true, Some(HEIGHT + 1), true));
+    assert!(tracker.apply(&ChainEvent::Disconnected { block: block(HEIGHT + 1) }));
+    assert_eq!(known(&tracker), (false, None, false));
+    // What is agreed on meanwhile may lie in any of the blocks to come.
+    let past = other.contract().funded_from();
+    assert_eq!(tracker.watch(&other.escrow(), Stated::Here), Some(past));
+    for height in [HEIGHT + 1, HEIGHT + 2] {
+        let txs = if height == HEIGHT + 2 { vec![trade.funding(1)] } else { Vec::new() };
+        tracker.apply(&connected(height, txs));
+        assert_eq!(known(&tracker), (false, None, false), "{height}");
+    }
+    assert!(tracker.apply(&synced(HEIGHT + 2)), "the trade must hear of it");
+    assert_eq!(known(&tracker), (true, Some(HEIGHT + 2), true));
+    assert_eq!(tracker.facts(trade.id()).fundings[0].height, Some(HEIGHT + 2));
+    assert!(!tracker.facts(other.id()).synced, "its own search has not ended");
+    tracker.apply(&ChainEvent::Searched { scripts: other.escrow().scripts() });
+    assert!(tracker.facts(other.id()).synced);
+}
+
 #[test]
 fn a_funding_that_a_reorg_put_back_into_the_pool_waits_there() {
     let trade = SampleTrade::new(Side::Sell);
