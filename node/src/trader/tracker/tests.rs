@@ -137,6 +137,25 @@ fn a_case_is_found_whose_funding_a_reorg_put_below_the_height_that_was_stated() 
     assert_eq!(tracker.plan(1_050).older[0].from_height, 1_000 - 144, "nor is it missed after a start");
 }
 
+/// A backend may know that blocks are there, and not show what they hold.
+#[test]
+fn the_chain_is_as_old_as_the_block_that_was_read_last() {
+    let mut tracker = Tracker::default();
+    assert_eq!(tracker.time(), 0);
+    tracker.begin(1_000);
+    tracker.apply(&synced(HEIGHT));
+    assert_eq!(tracker.time(), 1_000, "it is followed from its tip on");
+    let (at, parent) = (block(HEIGHT + 1), block(HEIGHT).hash);
+    let dated = |time| ChainEvent::Connected { block: at, parent, time, txs: Vec::new() };
+    tracker.apply(&dated(1_600));
+    tracker.apply(&ChainEvent::Disconnected { block: at });
+    assert_eq!(tracker.time(), 1_600);
+    // By its own time a block may be older than the one before it.
+    tracker.apply(&dated(900));
+    tracker.apply(&synced(HEIGHT + 1));
+    assert_eq!(tracker.time(), 900);
+}
+
 #[test]
 fn a_funding_that_a_reorg_undid_and_another_took_the_coins_of_is_gone() {
     let trade = SampleTrade::new(Side::Sell);
