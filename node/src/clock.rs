@@ -5,6 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bitcoin::Network;
 
+/// How long before this machine's clock the newest block may be dated by which somebody pays. On mainnet no such time passes without a
+/// block, whose own time is an hour or two off at most; and it is short beside the two weeks between the last height at which somebody may
+/// pay and the one from which on the coins can be taken back.
+const MAX_AGE_S: u64 = 6 * 3600;
+
 /// Returns the seconds since the Unix epoch; zero on a machine whose clock stands before it.
 #[expect(clippy::disallowed_methods, reason = "the one home of the clock")]
 pub fn unix_now() -> u64 {
@@ -60,6 +65,12 @@ impl SureTime {
     pub fn ahead(&self) -> u64 {
         self.shown().map_or(0, |shown| unix_now().saturating_sub(shown))
     }
+
+    /// Tells whether a chain is old whose newest block has this time: it has gone on since, or it is this machine's clock that is wrong.
+    /// Never where blocks come when somebody wants them.
+    pub fn is_old(&self, newest: u32) -> bool {
+        self.shown.is_some() && unix_now().saturating_sub(newest.into()) > MAX_AGE_S
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +88,23 @@ mod tests {
         told.show(before + 1000);
         assert!((before..=unix_now()).contains(&sure.now()), "the chain is ahead of the clock");
         assert_eq!(sure.ahead(), 0);
+    }
+
+    #[test]
+    fn a_chain_is_old_without_a_block_of_the_last_hours_whatever_time_it_showed_before() {
+        let sure = SureTime::on(Network::Bitcoin);
+        for shown in [None, Some(unix_now())] {
+            if let Some(shown) = shown {
+                sure.show(shown);
+            }
+            for (hours, is_old) in [(0, false), (5, false), (7, true), (24 * 30, true)] {
+                let newest = u32::try_from(unix_now() - hours * 3600).unwrap();
+                assert_eq!(sure.is_old(newest), is_old, "{hours} hours ago, {shown:?}");
+                assert!(!SureTime::on(Network::Regtest).is_old(newest), "blocks come when somebody wants them");
+            }
+            assert!(sure.is_old(0), "nothing was read yet");
+            assert!(!sure.is_old(u32::MAX), "the clock is behind");
+        }
     }
 
     #[test]

@@ -155,6 +155,11 @@ impl Explain for Refusal {
     fn explain(self) -> ApiError {
         let (code, hint) = match &self {
             Self::NotSynced => (Code::NotSynced, "see `exchange-node status`"),
+            Self::OldChain => (
+                Code::NotSynced,
+                "set this machine's clock if it is wrong; else wait until the chain has caught up, or name another backend: \
+                 `exchange-node status`; if you have paid already, repeat it then, or call for the arbiter: `exchange-node trade dispute`",
+            ),
             Self::NotCompared => (Code::NotSynced, "repeat it when a peer is connected: see `exchange-node status`"),
             Self::NotAllowed { .. } | Self::NothingToFund | Self::NothingToTakeBack => {
                 (Code::NotAllowed, "`exchange-node trade show` tells what can be done now")
@@ -328,6 +333,8 @@ mod tests {
             (not_allowed, Code::NotAllowed, "trade show"),
             (Refusal::NotSynced, Code::NotSynced, "status"),
             (Refusal::NotCompared, Code::NotSynced, "peer"),
+            (Refusal::OldChain, Code::NotSynced, "this machine's clock"),
+            (Refusal::OldChain, Code::NotSynced, "if you have paid already, repeat it then, or call for the arbiter"),
             (Refusal::TooLateToPay { last: 1, tip: 2 }, Code::NotAllowed, "if you have paid already"),
             (Refusal::Unnamed, Code::NotAllowed, "wait: nothing is lost"),
             (Refusal::TooEarlyToFund { from: 2, tip: 1 }, Code::NotAllowed, "pay nothing"),

@@ -93,6 +93,9 @@ pub struct ChainFacts {
     pub tip: u32,
     /// Whether the tip was reached by following the chain: before that, no deadline acts.
     pub synced: bool,
+    /// Whether that tip is so old that others may have seen more since. The node says so, for it knows what time it is. By what an
+    /// old chain shows nobody pays; all else goes on.
+    pub is_old: bool,
     /// The outputs that fund the escrow: its scripts with exactly their values, and those of extensions. More than one row of
     /// extensions only if somebody paid twice.
     pub fundings: Vec<Funding>,

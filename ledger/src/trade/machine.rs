@@ -289,6 +289,11 @@ pub enum Refusal {
         "do not pay: the seller has named other coins than your node sees, or has named them where he can still name others before, so others may come to look at other coins than you"
     )]
     NamedOtherwise,
+    /// Nobody pays for what may be gone.
+    #[error(
+        "do not pay yet: the newest block that your node has read is hours old, so the coins may be gone by now; check this machine's clock, and whether its chain backend hears of new blocks"
+    )]
+    OldChain,
     /// Too late to pay.
     #[error(
         "the last safe height to pay was {last}, the chain is at {tip}: the seller could take the coins back before your payment settles; do not pay"

@@ -77,7 +77,8 @@ pub enum ChainEvent {
         /// The watched transactions, in block order.
         txs: Vec<Transaction>,
     },
-    /// A block left the best chain. Whatever it confirmed is unconfirmed again.
+    /// A block left the best chain. Whatever it confirmed is unconfirmed again. Once all is told that stands there now,
+    /// [`ChainEvent::Synced`] follows.
     Disconnected {
         /// The block.
         block: BlockRef,

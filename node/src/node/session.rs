@@ -166,6 +166,7 @@ impl Parts {
             chain: Arc::clone(&self.chain),
             mailbox: self.mailbox.clone(),
             events: self.events.clone(),
+            sure: self.sure.clone(),
         };
         let mail = self.mailbox.unlock(identity.author());
         let trader = trader::start(tools.clone(), mail, self.stop.clone());

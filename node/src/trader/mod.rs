@@ -28,7 +28,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bitcoin::Txid;
-use bitcoin::block::Header;
 use exchange_api::{ApiError, Code};
 use exchange_ledger::body::Signatures;
 use exchange_ledger::identity::Identity;
@@ -41,6 +40,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, Follower, WatchRequest};
+use crate::clock::SureTime;
 use crate::events::Events;
 use crate::keeper::{Change, Keeper};
 use crate::mailbox::Mailbox;
@@ -81,6 +81,8 @@ pub struct Tools {
     pub mailbox: Mailbox,
     /// The node's log of events.
     pub events: Events,
+    /// What knows how old the chain is.
+    pub sure: SureTime,
 }
 
 /// A trade and what is known of it only while the node runs.
@@ -276,12 +278,14 @@ impl Trader {
             let Plan { first, scripts, older } = self.tracker.plan(tip.height);
             let start = first.map_or(tip.height, |height| height.saturating_sub(1).min(tip.height));
             // Without it the chain would be followed from its tip on, as if nothing were below.
-            let hash = chain.headers(start, 1).await?.first().map(Header::block_hash);
-            let hash = hash.ok_or_else(|| ChainError::Invalid {
+            let header = chain.headers(start, 1).await?.first().copied();
+            let header = header.ok_or_else(|| ChainError::Invalid {
                 backend: chain.name(),
                 reason: format!("there is no block at height {start}, below the tip"),
             })?;
-            let follower = chain.follow(vec![BlockRef { height: start, hash }], scripts).await?;
+            let start = BlockRef { height: start, hash: header.block_hash() };
+            let follower = chain.follow(vec![start], scripts).await?;
+            self.tracker.begin(header.time);
             Ok::<_, ChainError>((follower, older))
         };
         match followed.await {
@@ -301,7 +305,7 @@ impl Trader {
     /// Returns what a trade is to hear of the chain. One that has ended stays as it was seen until the chain, followed to its
     /// tip, says otherwise: on the way there less is known than before.
     fn chain_facts(&self, id: TradeId) -> ChainFacts {
-        let facts = self.tracker.facts(id);
+        let facts = ChainFacts { is_old: self.tools.sure.is_old(self.tracker.time()), ..self.tracker.facts(id) };
         let has_ended = |active: &&Active| active.pin.as_ref().is_some_and(|pin| pin.settled.is_some());
         match self.trades.get(&id).filter(|active| !facts.synced && has_ended(active)) {
             Some(active) => ChainFacts { synced: false, ..active.trade.view().chain().clone() },

@@ -251,7 +251,7 @@ impl Trader {
                 consensus::verify_spend(&draft.tx, &draft.prevouts()).map_err(internal)?;
                 Event::SpendBuilt(draft.tx)
             }
-            (None, None) => Event::Chain(self.tracker.facts(id)),
+            (None, None) => Event::Chain(self.chain_facts(id)),
         };
         self.handle(id, event).await?;
         self.show(id)

@@ -49,6 +49,9 @@ const SEARCHED_PER_BLOCK: u32 = 256;
 #[derive(Debug, Default)]
 pub struct Tracker {
     tip: u32,
+    /// The time of the block that was told last. Stays where blocks are undone: those that come instead are hardly older.
+    time: u32,
+    /// Whether the tip was reached, and nothing was undone since.
     synced: bool,
     escrows: HashMap<TradeId, Watched>,
     /// The tip from which on the past is searched again for cases.
@@ -245,16 +248,23 @@ impl Tracker {
         Plan { first, scripts, older: older.into_values().collect() }
     }
 
+    /// Notes that the chain is followed from a block of this time on, which is not told any more.
+    pub fn begin(&mut self, time: u32) {
+        self.time = time;
+    }
+
     /// Takes in an event. Tells whether anything changed that a trade could notice.
     pub fn apply(&mut self, event: &ChainEvent) -> bool {
         match event {
-            ChainEvent::Connected { block, txs, .. } => {
-                self.tip = block.height;
+            ChainEvent::Connected { block, time, txs, .. } => {
+                (self.tip, self.time) = (block.height, *time);
                 txs.iter().for_each(|tx| self.see(tx, Status::Block(block.height)));
                 true
             }
             ChainEvent::Disconnected { block } => {
                 self.tip = block.height.saturating_sub(1);
+                // What is undone may stand in a block that is yet to come: until all have, less is known than before.
+                self.synced = false;
                 self.escrows.values_mut().for_each(|watched| watched.undo(block.height));
                 true
             }
@@ -322,6 +332,12 @@ impl Tracker {
     /// Returns the height of the tip, and whether it was reached by following the chain.
     pub const fn tip(&self) -> Option<u32> {
         if self.synced { Some(self.tip) } else { None }
+    }
+
+    /// Returns the time of the newest block of which it was told, zero before any. It is what this node has read, which may be less
+    /// than its chain backend knows to be there.
+    pub const fn time(&self) -> u32 {
+        self.time
     }
 
     /// Tells whether everything that the chain shows of a trade is known.

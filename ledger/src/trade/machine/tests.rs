@@ -325,6 +325,51 @@ fn nobody_pays_before_the_seller_has_named_what_counts_where_a_name_stays() {
     }
 }
 
+/// A server that tells of no new block, or a node that has not heard of them yet, shows coins that may be gone. For a dispute, or for
+/// what completes a payout, there is no time to wait until it tells of them.
+#[test]
+fn by_an_old_chain_nobody_pays_and_all_else_goes_on() {
+    let mut trade = SampleTrade::new(Side::Sell);
+    let (last, nothing) = (190 + 4320 - 2016, Facts::default());
+    let late = Refusal::TooLateToPay { last, tip: last + 1 };
+    let seen = |machine: &Trade, is_old| Event::Chain(ChainFacts { is_old, ..machine.view().chain().clone() });
+    for (what, tip, facts, is_old, refusal) in [
+        ("named", 200, named(&trade), false, None),
+        ("named, on an old chain", 200, named(&trade), true, Some(Refusal::OldChain)),
+        ("likewise, in the last block in which he may pay", last, named(&trade), true, Some(Refusal::OldChain)),
+        // It does not become better with new blocks.
+        ("too late already", last + 1, named(&trade), true, Some(late)),
+        ("not named", 200, nothing, true, Some(Refusal::Unnamed)),
+    ] {
+        let mut buyer = funded(&trade, Role::Buyer, 190, tip);
+        buyer.handle(Event::Records { contract: Some(trade.contract()), facts }).unwrap();
+        let event = seen(&buyer, is_old);
+        buyer.handle(event).unwrap();
+        assert_eq!((buyer.phase(), buyer.refusal(Action::MarkPaid)), (Phase::Funded, refusal.clone()), "{what}");
+        assert_eq!(buyer.actions().contains(&Action::MarkPaid), refusal.is_none(), "{what}");
+        assert_eq!(ask(&mut buyer, Action::MarkPaid).err(), refusal, "{what}");
+        // If he has paid already, the arbiter helps; if not, the seller gets his coins back.
+        assert!([Action::Dispute, Action::Cancel].iter().all(|action| buyer.actions().contains(action)), "{what}");
+        assert!(ask(&mut buyer, Action::Dispute).is_ok(), "{what}");
+    }
+    // It is his again to pay once new blocks are heard of, and what is owed is owed by an old chain too.
+    let key = trade.author(Role::Seller).trade_key();
+    let half = trade.escrow().half(&trade.vaults(1), sats(1_700), Role::Buyer, &key).unwrap();
+    let released = Facts { payment_sent: true, releases: vec![half], ..named(&trade) };
+    let owed = |is_old| {
+        let mut buyer = payable(&trade, 190, 200);
+        for is_old in [true, is_old] {
+            let event = seen(&buyer, is_old);
+            buyer.handle(event).unwrap();
+            assert_eq!(buyer.refusal(Action::MarkPaid), is_old.then_some(Refusal::OldChain));
+        }
+        buyer.handle(Event::Records { contract: Some(trade.contract()), facts: released.clone() }).unwrap()
+    };
+    assert_eq!(owed(true), owed(false));
+    let pays_out = |effect: &Effect| matches!(effect, Effect::Ask { .. } | Effect::Complete { .. });
+    assert!(owed(true).iter().any(pays_out), "{:?}", owed(true));
+}
+
 /// Of an older output the second arbiter's time begins earlier, and below the stated height others do not look. What is paid
 /// after it was named raises no doubt: the seller could pay just when the buyer's money is on its way.
 #[test]

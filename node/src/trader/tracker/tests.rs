@@ -137,6 +137,25 @@ fn a_case_is_found_whose_funding_a_reorg_put_below_the_height_that_was_stated() 
     assert_eq!(tracker.plan(1_050).older[0].from_height, 1_000 - 144, "nor is it missed after a start");
 }
 
+/// A backend may know that blocks are there, and not show what they hold.
+#[test]
+fn the_chain_is_as_old_as_the_block_that_was_read_last() {
+    let mut tracker = Tracker::default();
+    assert_eq!(tracker.time(), 0);
+    tracker.begin(1_000);
+    tracker.apply(&synced(HEIGHT));
+    assert_eq!(tracker.time(), 1_000, "it is followed from its tip on");
+    let (at, parent) = (block(HEIGHT + 1), block(HEIGHT).hash);
+    let dated = |time| ChainEvent::Connected { block: at, parent, time, txs: Vec::new() };
+    tracker.apply(&dated(1_600));
+    tracker.apply(&ChainEvent::Disconnected { block: at });
+    assert_eq!(tracker.time(), 1_600);
+    // By its own time a block may be older than the one before it.
+    tracker.apply(&dated(900));
+    tracker.apply(&synced(HEIGHT + 1));
+    assert_eq!(tracker.time(), 900);
+}
+
 #[test]
 fn a_funding_that_a_reorg_undid_and_another_took_the_coins_of_is_gone() {
     let trade = SampleTrade::new(Side::Sell);
@@ -151,6 +170,34 @@ fn a_funding_that_a_reorg_undid_and_another_took_the_coins_of_is_gone() {
     tracker.apply(&connected(HEIGHT + 1, Vec::new()));
     assert!(tracker.apply(&synced(HEIGHT + 1)), "the trade must hear of it");
     assert_eq!(tracker.facts(trade.id()).fundings, [], "neither in a block nor in the pool");
+}
+
+/// A buyer whose funding came late would call it off, a moment before the block that holds it now.
+#[test]
+fn nothing_is_known_from_the_first_block_that_is_undone_to_the_new_tip() {
+    let (trade, other) = (SampleTrade::new(Side::Sell), SampleTrade::new(Side::Buy));
+    let mut tracker = following(HEIGHT);
+    tracker.watch(&trade.escrow(), Stated::Here);
+    tracker.apply(&connected(HEIGHT + 1, vec![trade.funding(1)]));
+    tracker.apply(&synced(HEIGHT + 1));
+    let known = |tracker: &Tracker| (tracker.facts(trade.id()).synced, tracker.tip(), tracker.is_searched(&trade.id()));
+    assert_eq!(known(&tracker), (true, Some(HEIGHT + 1), true));
+    assert!(tracker.apply(&ChainEvent::Disconnected { block: block(HEIGHT + 1) }));
+    assert_eq!(known(&tracker), (false, None, false));
+    // What is agreed on meanwhile may lie in any of the blocks to come.
+    let past = other.contract().funded_from();
+    assert_eq!(tracker.watch(&other.escrow(), Stated::Here), Some(past));
+    for height in [HEIGHT + 1, HEIGHT + 2] {
+        let txs = if height == HEIGHT + 2 { vec![trade.funding(1)] } else { Vec::new() };
+        tracker.apply(&connected(height, txs));
+        assert_eq!(known(&tracker), (false, None, false), "{height}");
+    }
+    assert!(tracker.apply(&synced(HEIGHT + 2)), "the trade must hear of it");
+    assert_eq!(known(&tracker), (true, Some(HEIGHT + 2), true));
+    assert_eq!(tracker.facts(trade.id()).fundings[0].height, Some(HEIGHT + 2));
+    assert!(!tracker.facts(other.id()).synced, "its own search has not ended");
+    tracker.apply(&ChainEvent::Searched { scripts: other.escrow().scripts() });
+    assert!(tracker.facts(other.id()).synced);
 }
 
 #[test]

@@ -12,7 +12,8 @@ pub(super) fn why_not_pay(trade: &Trade) -> Option<ApiError> {
     let is_risk = |refusal: &Refusal| {
         // After all delays it may be left to take the own bond back.
         let is_late = matches!(refusal, Refusal::TooLateToPay { .. }) && !lies_there(trade);
-        is_late || matches!(refusal, Refusal::Forked { .. } | Refusal::DoubtfulFunding | Refusal::NamedOtherwise)
+        let lasts = matches!(refusal, Refusal::Forked { .. } | Refusal::DoubtfulFunding | Refusal::NamedOtherwise);
+        is_late || lasts || *refusal == Refusal::OldChain
     };
     let refusal = trade.refusal(Action::MarkPaid)?;
     // What is neither a payout nor a refund nor a ruling leaves the phase as it was, until it is buried.
@@ -39,8 +40,18 @@ pub(super) fn awaits_name(trade: &Trade) -> bool {
     trade.refusal(Action::MarkPaid) == Some(Refusal::Unnamed)
 }
 
+/// Tells whether a buyer may pay as soon as the chain that his node reads is not old any more, or his clock not wrong.
+fn awaits_new_blocks(trade: &Trade) -> bool {
+    trade.refusal(Action::MarkPaid) == Some(Refusal::OldChain)
+}
+
 /// Returns what a buyer does instead of paying. Nothing is proposed: whether he has paid only he knows.
 pub(super) fn take_no_risk(trade: &Trade, reason: &ApiError) -> NextStep {
+    if awaits_new_blocks(trade) {
+        let what = format!("{}; if you have paid already, say so afterwards, or call for the arbiter", reason.message);
+        let otherwise = "until that height nothing is lost by waiting; after it, do not pay: agree to a refund";
+        return step(Actor::You, what, trade.view().pay_until(), otherwise, None);
+    }
     NextStep {
         who: Actor::You,
         what: format!("{}; if you have paid already, call for the arbiter; if not, agree to a refund", reason.message),

@@ -170,6 +170,39 @@ fn nobody_is_told_to_pay_once_it_is_too_late_whether_or_not_the_coins_are_named(
     }
 }
 
+/// Its server hides what came since, or has not heard of it, or it is the clock that is wrong.
+#[test]
+fn nobody_is_told_to_pay_by_an_old_chain_and_he_reads_what_to_check() {
+    let sample = SampleTrade::new(Side::Sell);
+    for role in [Role::Buyer, Role::Seller] {
+        let mut trade = funded(&sample, role, Facts::default());
+        let seen = trade.view().chain().clone();
+        for is_old in [false, true, false] {
+            trade.handle(Event::Chain(ChainFacts { is_old, ..seen.clone() })).unwrap();
+            let reason = why_not_pay(&trade);
+            assert_eq!((trade.phase(), is_reading(&trade)), (Phase::Funded, false));
+            assert_eq!(reason.is_some(), is_old && role == Role::Buyer, "{role}");
+            assert_eq!(line(&trade).contains("you can pay"), !is_old && role == Role::Buyer, "{}", line(&trade));
+            assert!(offered(&trade).contains(&Action::Dispute), "{role}");
+            let Some(reason) = reason else { continue };
+            assert!(line(&trade).contains("do not pay yet"), "{}", line(&trade));
+            let next = take_no_risk(&trade, &reason);
+            for words in ["this machine's clock", "chain backend", "if you have paid already", "call for the arbiter"] {
+                assert!(next.what.contains(words), "{words}: {}", next.what);
+            }
+            assert_eq!((next.who, next.action, next.until), (Actor::You, None, trade.view().pay_until()));
+            assert!(!next.what.contains("refund"), "waiting is enough: {}", next.what);
+        }
+        // What does not pass with the next blocks is said instead, in the same words as by a chain of today.
+        let tip = trade.view().pay_until().unwrap() + 1;
+        let late = [false, true].map(|is_old| {
+            trade.handle(Event::Chain(ChainFacts { tip, is_old, ..seen.clone() })).unwrap();
+            line(&trade)
+        });
+        assert_eq!(late[0], late[1]);
+    }
+}
+
 /// Each other line is an event, and a write to disk for each trade.
 #[test]
 fn who_is_too_late_to_pay_reads_one_line_at_every_height_also_when_his_bond_is_to_be_taken_back() {

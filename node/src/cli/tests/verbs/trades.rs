@@ -86,4 +86,8 @@ fn waiting_ends_with_the_state_or_says_that_it_cannot_come() {
     let reading = node.run(&["trade", "show", TRADE, "--wait", "funded", "--timeout", "0"]);
     assert_eq!(reading.exit, 1);
     assert!(reading.err.contains("still reads the chain"), "{reading:?}");
+    let node = Node::answering(&[("exchange_tradeShow", |_| Ok(trade("funded", &["cancel", "dispute"])))]);
+    let early = node.run(&["trade", "show", TRADE, "--wait", "funded", "--timeout", "0"]);
+    assert_eq!(early.exit, 1, "a script would pay");
+    assert!(early.err.contains("must not be paid for yet"), "{early:?}");
 }
