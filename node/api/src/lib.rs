@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod client;
+mod directory;
 mod error;
 mod rpc;
 mod scratch;
@@ -10,6 +11,7 @@ mod socket;
 mod types;
 
 pub use client::{Client, ConnectError, connect};
+pub use directory::{DirectoryError, make_private_directory};
 pub use error::{ApiError, Code};
 pub use rpc::{ExchangeApiClient, ExchangeApiServer};
 pub use scratch::{Scratch, hold_scratch};

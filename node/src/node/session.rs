@@ -137,8 +137,8 @@ impl Parts {
                 SessionState::Closed => *session = SessionState::Opening,
             }
         }
-        // A call ends with its connection, and whoever made it may hang up while keys are derived. What was begun comes to
-        // its end all the same: left halfway, it would be in the way of each that follows.
+        // A call ends with its connection, and whoever made it may hang up while keys are derived. What was begun comes
+        // to its end all the same: left halfway, it would be in the way of each that follows.
         let parts = Arc::clone(self);
         let opening = tokio::spawn(async move {
             let opened = parts.stop.run_until_cancelled(parts.open_with(keys)).await;
