@@ -1,6 +1,6 @@
 //! What the node's failures are called at its API: one code each, and what to do.
 
-use exchange_api::{ApiError, Code};
+use exchange_api::{ApiError, Code, DirectoryError};
 use exchange_ledger::identity::{EmailError, KeystoreError, PasswordError, SecretKeyError};
 use exchange_ledger::ledger::TradeError;
 use exchange_ledger::record::RecordError;
@@ -141,10 +141,12 @@ impl Explain for StartError {
                 let hint = "start it on its own network (--network), or give this one another directory (--data-dir)";
                 ApiError::new(Code::WrongNetwork, self.to_string(), hint)
             }
-            Self::DataDir(_, ref error) if error.kind() == std::io::ErrorKind::StorageFull => {
+            Self::DataDir(DirectoryError::Io { ref source, .. })
+                if source.kind() == std::io::ErrorKind::StorageFull =>
+            {
                 ApiError::new(Code::DiskFull, self.to_string(), "")
             }
-            Self::DataDir(..) | Self::NetworkKey(_) | Self::Net(_) | Self::Socket(_) => {
+            Self::DataDir(_) | Self::NetworkKey(_) | Self::Net(_) | Self::Socket(_) => {
                 ApiError::new(Code::Internal, self.to_string(), "")
             }
         }

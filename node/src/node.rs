@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use exchange_api::SocketError;
+use exchange_api::{DirectoryError, SocketError};
 use exchange_ledger::storage::StorageError;
 use exchange_store::{Store, StoreError};
 use tokio::sync::watch;
@@ -47,8 +47,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 #[non_exhaustive]
 pub enum StartError {
     /// The data directory cannot be used.
-    #[error("data directory {0}: {1}; choose another with --data-dir or mend its permissions")]
-    DataDir(std::path::PathBuf, std::io::Error),
+    #[error("data directory: {0}; choose another with --data-dir or mend its permissions")]
+    DataDir(DirectoryError),
     /// The data directory is of another network.
     #[error("data directory {path} is of {found}, not of {wanted}")]
     WrongNetwork {

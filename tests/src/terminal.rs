@@ -75,6 +75,15 @@ impl Terminal {
         Self { child, keyboard, parser, _master: pair.master }
     }
 
+    /// Returns the program's process id.
+    ///
+    /// # Panics
+    /// When the system does not know it.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.process_id().expect("it was started as a process")
+    }
+
     /// Presses a key.
     pub fn press(&mut self, key: Key) {
         match key {

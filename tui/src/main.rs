@@ -56,6 +56,9 @@ enum Mode {
 }
 
 fn main() -> Result<ExitCode> {
+    if let Err(error) = exchange_api::forbid_core_dumps() {
+        say(&format!("warning: after a crash a core dump may hold your password: {error}"));
+    }
     color_eyre::install()?;
     let arguments = Arguments::parse();
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {

@@ -38,11 +38,12 @@ pub trait ExchangeApi {
     #[method(name = "passwordStrength")]
     async fn password_strength(&self, credentials: Credentials) -> RpcResult<PasswordStrength>;
 
-    /// Derives an identity and keeps it in the keystore. Takes seconds on purpose; refused when there is one already.
+    /// Derives an identity and keeps it in the keystore. Takes seconds on purpose, and goes on when the caller hangs up; refused
+    /// when there is one already.
     #[method(name = "identityCreate")]
     async fn identity_create(&self, credentials: Credentials) -> RpcResult<IdentityInfo>;
 
-    /// Unlocks the keystore's identity.
+    /// Unlocks the keystore's identity, also when the caller hangs up meanwhile.
     #[method(name = "identityUnlock")]
     async fn identity_unlock(&self, password: String) -> RpcResult<IdentityInfo>;
 

@@ -1,8 +1,8 @@
 //! The server's end of the Unix socket: who may connect, how many, and how much each may say.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::directory::{DirectoryError, make_private_directory};
 
 /// Connections at a time: a user has a TUI, a few commands and a script or two.
 pub const MAX_CONNECTIONS: usize = 32;
@@ -42,8 +44,8 @@ pub enum SocketError {
     #[error("{0} is there but is no socket: move it away")]
     NotASocket(PathBuf),
     /// The directory is not one's own alone.
-    #[error("{0} is shared with other users, so the socket would not be private: choose a directory of your own")]
-    SharedDirectory(PathBuf),
+    #[error("the socket would not be private: {0}; choose another directory for it")]
+    Directory(DirectoryError),
     /// The system refused.
     #[error("cannot {what} {path}: {source}")]
     Io {
@@ -69,7 +71,7 @@ pub fn serve(
     methods: impl Into<Methods>,
     shutdown: CancellationToken,
 ) -> Result<JoinHandle<()>, SocketError> {
-    make_private_directory(path)?;
+    make_private_directory(directory_of(path)).map_err(SocketError::Directory)?;
     remove_stale(path)?;
     let io = |what| move |source| SocketError::Io { what, path: path.to_owned(), source };
     let listener = UnixListener::bind(path).map_err(io("bind the socket"))?;
@@ -78,23 +80,11 @@ pub fn serve(
     Ok(tokio::spawn(accept_until(shutdown, listener, methods.into(), path.to_owned(), inode)))
 }
 
-fn make_private_directory(path: &Path) -> Result<(), SocketError> {
-    let directory = match path.parent() {
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
-    let io = |what| move |source| SocketError::Io { what, path: directory.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io("create the directory"))?;
-    let metadata = fs::metadata(directory).map_err(io("inspect the directory"))?;
-    if metadata.mode() & 0o077 == 0 {
-        return Ok(());
     }
-    // A sticky directory, like /tmp, is meant for everyone; locking the others out would break the machine.
-    let sticky = metadata.mode() & 0o1000 != 0;
-    if sticky || metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(SocketError::SharedDirectory(directory.to_owned()));
-    }
-    fs::set_permissions(directory, Permissions::from_mode(0o700)).map_err(io("make private the directory"))
 }
 
 fn remove_stale(path: &Path) -> Result<(), SocketError> {

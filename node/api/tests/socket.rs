@@ -7,7 +7,8 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use exchange_api::{
-    ApiError, Client, Code, ConnectError, ExchangeApiClient, MAX_CONNECTIONS, SocketError, connect, serve,
+    ApiError, Client, Code, ConnectError, DirectoryError, ExchangeApiClient, MAX_CONNECTIONS, SocketError, connect,
+    serve,
 };
 use jsonrpsee::core::ClientError;
 use jsonrpsee::types::ErrorObjectOwned;
@@ -109,7 +110,7 @@ async fn a_directory_for_everyone_is_refused_and_left_as_it_is() {
     let directory = TempDir::new().unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o1777)).unwrap();
     let error = serve(&directory.path().join("api.sock"), methods(), CancellationToken::new()).unwrap_err();
-    assert!(matches!(error, SocketError::SharedDirectory(_)), "{error}");
+    assert!(matches!(error, SocketError::Directory(DirectoryError::Shared(_))), "{error}");
     assert_eq!(mode(directory.path()), 0o777);
 }
 

@@ -101,7 +101,11 @@ enum Verb {
 
 /// Runs the program with the process's arguments, streams and environment.
 pub fn main() -> ExitCode {
-    ExitCode::from(execute(std::env::args_os(), Console::of_process()))
+    let mut console = Console::of_process();
+    if let Err(error) = exchange_api::forbid_core_dumps() {
+        output::say(&mut console, format_args!("warning: after a crash a core dump may hold your keys: {error}\n"));
+    }
+    ExitCode::from(execute(std::env::args_os(), console))
 }
 
 /// Runs the program; returns its exit code.

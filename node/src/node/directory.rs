@@ -35,16 +35,19 @@ pub(super) fn note_network(config: &NodeConfig, private: &Private) -> Result<(),
     private.put_network(config.network.magic().to_bytes())
 }
 
-/// Makes a directory that only its owner can read, if there is none.
+/// Makes a directory that only its owner can read, or tightens one: it holds what is said in trades, payment details too, wherever
+/// the socket is.
 pub(crate) fn make_data_dir(path: &Path) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let refuse = |error| StartError::DataDir(path.to_owned(), error);
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(refuse)
+    exchange_api::make_private_directory(path).map_err(StartError::DataDir)
 }
 
 #[cfg(test)]
 mod tests {
-    use exchange_api::Code;
+    use std::fs::{Permissions, metadata, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    use exchange_api::{Code, DirectoryError};
     use exchange_ledger::retention::Retention;
 
     use super::*;
@@ -52,11 +55,9 @@ mod tests {
     use crate::errors::Explain;
     use crate::net::NetLimits;
 
-    #[test]
-    fn a_data_directory_stays_with_the_network_that_it_was_begun_on() {
-        let directory = tempfile::tempdir().unwrap();
-        let on = |network| NodeConfig {
-            data_dir: directory.path().join("data"),
+    fn config(data_dir: &Path, network: Network, socket: Option<PathBuf>) -> NodeConfig {
+        NodeConfig {
+            data_dir: data_dir.to_owned(),
             network,
             chain: ChainConfig::Kernel,
             listen: Vec::new(),
@@ -64,8 +65,32 @@ mod tests {
             only_peers: false,
             max_per_address: NetLimits::INCOMING_PER_ADDRESS,
             retention: Retention::default(),
-            socket: None,
-        };
+            socket,
+        }
+    }
+
+    #[test]
+    fn a_data_directory_that_others_could_read_is_tightened_or_refused_wherever_the_socket_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = directory.path().join("data");
+        let elsewhere = directory.path().join("run/api.sock");
+        let config = config(&data_dir, Network::Regtest, Some(elsewhere));
+        drop(open_store(&config).unwrap());
+        let mode = || metadata(&data_dir).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(), 0o700);
+        set_permissions(&data_dir, Permissions::from_mode(0o755)).unwrap();
+        drop(open_store(&config).unwrap());
+        assert_eq!(mode(), 0o700);
+        set_permissions(&data_dir, Permissions::from_mode(0o1777)).unwrap();
+        let error = open_store(&config).err().unwrap();
+        assert!(matches!(error, StartError::DataDir(DirectoryError::Shared(_))), "{error}");
+        assert_eq!(mode(), 0o1777);
+    }
+
+    #[test]
+    fn a_data_directory_stays_with_the_network_that_it_was_begun_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let on = |network| config(&directory.path().join("data"), network, None);
         // A start that found no chain of its network has begun nothing.
         drop(open_store(&on(Network::Bitcoin)).unwrap());
         let store = open_store(&on(Network::Regtest)).unwrap();

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::Parts;
 use crate::blocking::blocking;
 use crate::clock;
-use crate::errors::ExplainResult;
+use crate::errors::{ExplainResult, internal};
 use crate::keyring::KeyringError;
 use crate::trader::{self, Tools, TraderHandle};
 use crate::wallet::{DiskWalletStore, WalletHandle, WalletSetup};
@@ -62,12 +62,12 @@ impl Parts {
         }
     }
 
-    /// Creates an identity and opens it.
+    /// Creates an identity and opens it, whether or not the caller waits for it.
     ///
     /// # Errors
     /// When there is one already, the input is not good, or the wallet cannot be opened.
     pub async fn create_identity(
-        &self,
+        self: &Arc<Self>,
         email: String,
         password: Zeroizing<String>,
         secret_key: Option<Zeroizing<String>>,
@@ -76,20 +76,20 @@ impl Parts {
         self.open_session(move || keyring.create(&email, &password, secret_key.as_ref().map(|key| key.as_str()))).await
     }
 
-    /// Unlocks the identity of the data directory and opens it.
+    /// Unlocks the identity of the data directory and opens it, whether or not the caller waits for it.
     ///
     /// # Errors
     /// When there is none, the password is wrong, or the wallet cannot be opened.
-    pub async fn unlock(&self, password: Zeroizing<String>) -> Result<Arc<Session>, ApiError> {
+    pub async fn unlock(self: &Arc<Self>, password: Zeroizing<String>) -> Result<Arc<Session>, ApiError> {
         let keyring = self.keyring.clone();
         self.open_session(move || keyring.unlock(&password)).await
     }
 
-    /// Opens the identity of the data directory, which was unlocked before.
+    /// Opens the identity of the data directory, which was unlocked before, whether or not the caller waits for it.
     ///
     /// # Errors
     /// When the wallet cannot be opened.
-    pub async fn open(&self, identity: Identity, email: Email) -> Result<Arc<Session>, ApiError> {
+    pub async fn open(self: &Arc<Self>, identity: Identity, email: Email) -> Result<Arc<Session>, ApiError> {
         self.open_session(move || Ok((identity, email))).await
     }
 
@@ -114,7 +114,7 @@ impl Parts {
     }
 
     async fn open_session(
-        &self,
+        self: &Arc<Self>,
         keys: impl FnOnce() -> Result<(Identity, Email), KeyringError> + Send + 'static,
     ) -> Result<Arc<Session>, ApiError> {
         {
@@ -137,12 +137,20 @@ impl Parts {
                 SessionState::Closed => *session = SessionState::Opening,
             }
         }
-        let opened = self.open_with(keys).await;
-        *self.session() = match &opened {
-            Ok(session) => SessionState::Open(Arc::clone(session)),
-            Err(_) => SessionState::Closed,
-        };
-        opened
+        // A call ends with its connection, and whoever made it may hang up while keys are derived. What was begun comes
+        // to its end all the same: left halfway, it would be in the way of each that follows.
+        let parts = Arc::clone(self);
+        let opening = tokio::spawn(async move {
+            let opened = parts.stop.run_until_cancelled(parts.open_with(keys)).await;
+            let stopping = || Err(ApiError::new(Code::Busy, "the node is stopping", "start it again, then repeat"));
+            let opened = opened.unwrap_or_else(stopping);
+            *parts.session() = match &opened {
+                Ok(session) => SessionState::Open(Arc::clone(session)),
+                Err(_) => SessionState::Closed,
+            };
+            opened
+        });
+        opening.await.map_err(internal)?
     }
 
     async fn open_with(
@@ -183,5 +191,85 @@ impl Parts {
 
     fn session(&self) -> std::sync::MutexGuard<'_, SessionState> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use bitcoin::Network;
+    use exchange_ledger::identity::{KdfParams, Keystore, KeystoreParams, MasterKey, Password};
+    use exchange_ledger::retention::Retention;
+    use futures::FutureExt;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::config::{ChainConfig, NodeConfig};
+    use crate::keyring;
+    use crate::net::NetLimits;
+    use crate::node::{Node, make_data_dir};
+
+    const PASSWORD: &str = "correct horse battery staple";
+    /// How long it may take to unlock what costs nothing; a bound against hanging only.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Puts an identity into a data directory that costs nothing to unlock.
+    fn put_identity(data_dir: &Path) {
+        let (email, password) = (Email::parse("alice@example.org").unwrap(), Password::parse(PASSWORD).unwrap());
+        let identity = MasterKey::derive(&email, &password, None, &KdfParams::for_tests()).unwrap().identity();
+        let cheap = KeystoreParams::for_tests();
+        let file = Keystore::seal(&identity, &email, &password, [7; 16], [8; 24], &cheap).unwrap();
+        make_data_dir(data_dir).unwrap();
+        keyring::write_new(&data_dir.join("identity.keystore"), &file).unwrap();
+    }
+
+    async fn unlock(parts: &Arc<Parts>, password: &str) -> Result<Arc<Session>, ApiError> {
+        parts.unlock(Zeroizing::new(password.to_owned())).await
+    }
+
+    /// Waits until nothing is derived any more, and returns what came of it.
+    async fn ended(parts: &Parts) -> IdentityState {
+        let ended = async {
+            while parts.identity_state() == IdentityState::Deriving {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            parts.identity_state()
+        };
+        tokio::time::timeout(PATIENCE, ended).await.expect("what was begun comes to its end")
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_hangs_up_while_an_identity_is_unlocked_is_in_nobody_s_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = directory.path().join("data");
+        put_identity(&data_dir);
+        let config = NodeConfig {
+            data_dir,
+            network: Network::Regtest,
+            chain: ChainConfig::Kernel,
+            listen: Vec::new(),
+            peers: Vec::new(),
+            only_peers: false,
+            max_per_address: NetLimits::INCOMING_PER_ADDRESS,
+            retention: Retention::default(),
+            socket: None,
+        };
+        let stop = CancellationToken::new();
+        let node = Node::start(config, stop.clone()).await.unwrap();
+        let parts = node.parts();
+        assert_eq!(parts.identity_state(), IdentityState::Locked);
+
+        // Both calls are polled once and dropped, as the server does with those of a connection that is closed.
+        drop(unlock(parts, "not the one that it is").now_or_never());
+        assert_eq!(ended(parts).await, IdentityState::Locked, "it can be unlocked again");
+        drop(unlock(parts, PASSWORD).now_or_never());
+        assert!(matches!(ended(parts).await, IdentityState::Unlocked { .. }), "nobody needs to wait for it");
+        let error = unlock(parts, PASSWORD).await.err().unwrap();
+        assert_eq!((error.code, error.message.as_str()), (Code::NotAllowed, "the identity is unlocked already"));
+
+        stop.cancel();
+        node.wait().await;
     }
 }

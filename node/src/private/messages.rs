@@ -73,10 +73,11 @@ impl Private {
     /// When the store fails; then nothing changed.
     pub fn put_received(&self, said: &Said) -> Result<Keeping, StoreError> {
         let address = &said.address;
-        let kept = self.messages(&address.trade)?;
+        // A start brings all mail once more: for what is known not all that was said is read.
         if self.store.private().get(&MESSAGES, &(address.trade, said.id()))?.is_some() {
             return Ok(Keeping::Known);
         }
+        let kept = self.messages(&address.trade)?;
         if is_full(&kept, address) {
             return Ok(Keeping::Full);
         }
@@ -199,35 +200,47 @@ fn is_full(kept: &[Kept], address: &Address) -> bool {
 #[cfg(test)]
 mod tests {
     use exchange_ledger::body::Side;
-    use exchange_ledger::mail::Address;
     use exchange_ledger::testing::{NETWORK, SampleTrade};
+    use exchange_ledger::trade::Contract;
     use exchange_store::{OpenOptions, Store};
 
     use super::*;
 
+    /// The table of messages, for rows that are none.
+    const NO_MESSAGES: Table<(TradeId, [u8; 32]), ReadRow> = Table::new(Namespace::Messages);
+
+    fn private(directory: &tempfile::TempDir) -> Private {
+        Private::new(Store::open(directory.path(), OpenOptions::default()).unwrap())
+    }
+
+    /// Returns what somebody says to the buyer.
+    fn said(contract: &Contract, sender: u8, seq: u32) -> Said {
+        let address = Address {
+            version: 1,
+            network: NETWORK,
+            trade: contract.trade,
+            contract: contract.hash(),
+            sender: AuthorId([sender; 32]),
+            recipient: contract.buyer,
+            epoch: 1,
+            seq,
+            previous: [0; 32],
+            seen: [0; 32],
+            time: 0,
+            commitment: [0; 32],
+        };
+        Said { address, sealed_hash: [0; 32], signature: [0; 64], opening: None }
+    }
+
     #[test]
     fn all_that_the_members_of_two_groups_write_to_a_party_is_read_again() {
         let directory = tempfile::tempdir().unwrap();
-        let private = Private::new(Store::open(directory.path(), OpenOptions::default()).unwrap());
+        let private = private(&directory);
         let contract = SampleTrade::new(Side::Sell).contract();
         let members = u8::try_from(2 * MAX_MEMBERS).unwrap();
         let (mut changes, mut last) = (Changes::new(), Vec::new());
         for (sender, seq) in (1..=members).flat_map(|sender| (0..MAX_ENVELOPES).map(move |seq| (sender, seq))) {
-            let address = Address {
-                version: 1,
-                network: NETWORK,
-                trade: contract.trade,
-                contract: contract.hash(),
-                sender: AuthorId([sender; 32]),
-                recipient: contract.buyer,
-                epoch: 1,
-                seq,
-                previous: [0; 32],
-                seen: [0; 32],
-                time: 0,
-                commitment: [0; 32],
-            };
-            let said = Said { address, sealed_hash: [0; 32], signature: [0; 64], opening: None };
+            let said = said(&contract, sender, seq);
             changes = put(changes, &last, &said);
             let number = last.first().map_or(0, |kept: &Kept| kept.number) + 1;
             last = vec![Kept { number, said }];
@@ -236,8 +249,25 @@ mod tests {
         let kept = private.messages(&contract.trade).unwrap();
         assert_eq!(kept.len(), usize::from(members) * MAX_ENVELOPES as usize);
         assert_eq!(kept.last().map(|kept| kept.number), last.first().map(|kept| kept.number));
-        let address = last.remove(0).said.address;
-        let more = Said { address, sealed_hash: [1; 32], signature: [0; 64], opening: None };
+        let said = last.remove(0).said;
+        assert_eq!(private.put_received(&said).unwrap(), Keeping::Known);
+        let more = Said { sealed_hash: [1; 32], ..said };
         assert_eq!(private.put_received(&more).unwrap(), Keeping::Full);
+        assert_eq!(private.messages(&contract.trade).unwrap().len(), kept.len());
+    }
+
+    #[test]
+    fn what_comes_again_is_known_without_a_look_at_all_that_was_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let private = private(&directory);
+        let contract = SampleTrade::new(Side::Sell).contract();
+        let [first, second] = [0, 1].map(|seq| said(&contract, 1, seq));
+        assert_eq!(private.put_received(&first).unwrap(), Keeping::New);
+        assert_eq!(private.put_received(&first).unwrap(), Keeping::Known);
+        assert_eq!(private.messages(&contract.trade).unwrap().len(), 1);
+        // Whoever reads all comes upon a row that is no message.
+        private.store.private().put(&NO_MESSAGES, &(contract.trade, [0; 32]), &ReadRow { number: 1 }).unwrap();
+        assert!(private.messages(&contract.trade).is_err() && private.put_received(&second).is_err());
+        assert_eq!(private.put_received(&first).unwrap(), Keeping::Known);
     }
 }

@@ -274,19 +274,25 @@ impl Trader {
         self.look_again(id).map(Some)
     }
 
-    fn send_details(&self, id: TradeId) -> Result<Option<Event>, ApiError> {
+    fn send_details(&mut self, id: TradeId) -> Result<Option<Event>, ApiError> {
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
+        // It is owed with every event, and all that was said would be read each time.
+        if active.has_sent_details {
+            return Ok(None);
+        }
         let (Some(escrow), Some((salt, details))) = (active.trade.escrow(), active.trade.local().details.clone())
         else {
             return Ok(None);
         };
         let contract = escrow.contract();
         let recipient = contract.author(counterparty(active.trade.role()));
-        if self.has_sent_details(id, &recipient)? {
-            return Ok(None);
+        if !self.has_sent_details(id, &recipient)? {
+            let message = Message::Details { salt, details };
+            self.tools.mailbox.send(&self.tools.identity, contract, recipient, &message).explained()?;
         }
-        let message = Message::Details { salt, details };
-        self.tools.mailbox.send(&self.tools.identity, contract, recipient, &message).explained()?;
+        if let Some(active) = self.trades.get_mut(&id) {
+            active.has_sent_details = true;
+        }
         Ok(None)
     }
 

@@ -104,6 +104,8 @@ struct Active {
     inquiry: joint::Inquiry,
     /// How many messages the user has not read.
     unread: u32,
+    /// Whether the counterparty was sent this side's payment details, as far as it was looked up in this run.
+    has_sent_details: bool,
     /// What a key that is kept elsewhere has to sign.
     unsigned: Option<Unsigned>,
     /// What it has signed last.
@@ -130,6 +132,7 @@ impl Active {
             broadcasts: HashMap::new(),
             inquiry: joint::Inquiry::default(),
             unread: 0,
+            has_sent_details: false,
             unsigned: None,
             signed: None,
             freed: false,

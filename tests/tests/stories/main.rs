@@ -7,6 +7,7 @@ mod backup_put_back;
 mod bad_input;
 mod bonds;
 mod chat;
+mod crashes;
 mod disputes;
 mod electrum;
 mod external_signer;
