@@ -23,6 +23,10 @@ pub const DISPUTE_MARGIN: u16 = 1008;
 /// for a reorg of a hundred can put there what was paid above. What lies lower counts for nobody, be it seen or not: so all
 /// look at the same outputs, whatever height a maker states.
 pub const FUNDING_MARGIN: u32 = 144;
+/// How deep what ended a trade lies when its parties say so by `Closed`, in blocks, however few bury it. It is said once and for
+/// ever: if a reorg put another spend there, one perhaps that no record prescribes, it would be evidence against who told the
+/// truth.
+pub const CLOSED_DEPTH: u32 = 6;
 /// How often the coins of a dispute may be moved into the same escrow again.
 pub const MAX_EXTENSIONS: usize = 3;
 /// The highest feerate of what one signs and another completes, in sat/vB: a payout, a refund, a ruling, an extension. Who

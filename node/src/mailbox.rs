@@ -4,16 +4,20 @@
 //! the price of storage, and the bounds hold for each.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use exchange_ledger::body::Body;
 use exchange_ledger::ids::{MailboxId, TradeId};
 use exchange_ledger::ledger::{MAX_CLOCK_SKEW_S, TradeError};
 use exchange_ledger::mail::{Address, Envelope, LIFETIME_S, MailError};
 use exchange_ledger::trade::{Bid, Contract};
 use exchange_store::StoreError;
 use tokio::sync::broadcast;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::{self, SureTime};
-use crate::keeper::Keeper;
+use crate::keeper::{Change, Keeper};
 use crate::net::Verdict;
 use crate::private::Private;
 
@@ -122,6 +126,38 @@ impl Mailbox {
             let has_its_bid = wait == Wait::Bid && bid.is_some();
             if has_its_bid || self.contract(trade, bid.as_ref()).is_some() {
                 self.unpark(trade);
+            }
+        }
+    }
+
+    /// Takes in what waits as its contracts come, until `stop` is cancelled: at each acceptance that is told, and besides `every` so
+    /// often, for what an acceptance rests on may come after it, from another log, and of that nobody tells.
+    pub async fn unpark_in_time(
+        &self,
+        mut changes: broadcast::Receiver<Change>,
+        every: Duration,
+        stop: &CancellationToken,
+    ) {
+        let mut look = tokio::time::interval(every);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                change = changes.recv() => match change {
+                    Ok(change) => if let Body::Accept(accept) = change.body.as_ref() {
+                        let (mailbox, trade) = (self.clone(), accept.trade);
+                        // It checks signatures and writes: off the async threads.
+                        let _ = tokio::task::spawn_blocking(move || mailbox.unpark(trade)).await;
+                    },
+                    // An acceptance may be among what was missed.
+                    Err(broadcast::error::RecvError::Lagged(_)) => look.reset_immediately(),
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+                _ = look.tick() => {
+                    let mailbox = self.clone();
+                    // Off the async threads, like the other.
+                    let _ = tokio::task::spawn_blocking(move || mailbox.unpark_all()).await;
+                }
             }
         }
     }

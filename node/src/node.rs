@@ -35,7 +35,7 @@ pub(crate) use directory::make_data_dir;
 use directory::{note_network, open_store};
 pub use session::Session;
 use session::SessionState;
-use tasks::{drop_old_mail, forward_mail, forward_records, keep_time, watch_chain};
+use tasks::{drop_old_mail, forward_mail, forward_records, keep_time, unpark_mail, watch_chain};
 
 /// How often it is looked whether everything has let go of the store.
 const CLOSING: Duration = Duration::from_millis(10);
@@ -201,6 +201,7 @@ impl Node {
         let mut tasks = vec![
             tokio::spawn(forward_records(Arc::clone(&parts))),
             tokio::spawn(forward_mail(Arc::clone(&parts))),
+            tokio::spawn(unpark_mail(Arc::clone(&parts))),
             tokio::spawn(watch_chain(Arc::clone(&parts), health)),
             tokio::spawn(keep_time(Arc::clone(&parts))),
             tokio::spawn(drop_old_mail(Arc::clone(&parts))),

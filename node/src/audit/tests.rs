@@ -9,7 +9,7 @@ use exchange_ledger::audit::MAX_FINDINGS;
 use exchange_ledger::audit::bundle::Part;
 use exchange_ledger::body::{Body, Closed, Funded, PaymentSent, Release, Side, Vaults};
 use exchange_ledger::money::Sats;
-use exchange_ledger::testing::{NETWORK, SampleTrade, sample_take, sats};
+use exchange_ledger::testing::{NETWORK, SampleTrade, sample_accept, sample_offer, sample_take, sats};
 use exchange_ledger::wire::{Outpoint, TxId};
 use exchange_store::OpenOptions;
 
@@ -85,6 +85,18 @@ impl Stage {
     fn names(&mut self, vaults: &Vaults) {
         let funded = Funded { trade: self.trade.id(), outpoint: vaults.escrow.outpoint };
         self.say(Role::Seller, &Body::Funded(funded));
+    }
+
+    /// Lets the same two agree once more, and the seller name an output as that trade's.
+    fn agree_again(&mut self, named: OutPoint) -> TradeId {
+        let SampleTrade { maker, taker, advert, .. } = &mut self.trade;
+        let offer = maker.write(&Body::Offer(sample_offer(Side::Sell, &[advert.id()])));
+        let take = taker.write(&Body::Take(sample_take(offer.id(), taker)));
+        let accept = maker.write(&Body::Accept(sample_accept(&take, offer.id(), maker)));
+        let trade = TradeId::from(take.id());
+        let funded = maker.write(&Body::Funded(Funded { trade, outpoint: Outpoint(named) }));
+        self.keep(vec![offer, take, accept, funded]);
+        trade
     }
 
     /// Lets the buyer say that he paid, and the seller release.
@@ -281,6 +293,37 @@ async fn a_trade_of_which_the_chain_tells_nonsense_is_not_compared_and_ends_no_r
     assert_eq!(error.code, Code::ChainUnreachable, "nothing was compared");
     let well = stage.audit().await;
     assert_eq!((well.trades[0].not_compared, well.cut.not_compared), (None, 0));
+}
+
+/// A server may go for good in the middle of a report, and whoever made up what it failed at hides nothing that was found before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_whose_chain_is_lost_in_the_middle_tells_what_it_found_and_goes_on_once_that_is_back() {
+    let mut stage = Stage::begin().await;
+    let real = stage.fund().await.outpoint();
+    let nowhere = OutPoint { txid: stage.trade.funding(1).compute_txid(), vout: 0 };
+    // The seller names the coins of another trade, and does so once more behind those of which nobody tells.
+    let lied = stage.agree_again(real);
+    for _ in 0..=MAX_UNANSWERED {
+        stage.agree_again(nowhere);
+    }
+    let last = stage.agree_again(real);
+    let mut line = Line::to(&stage.chain);
+    line.broken = Some(nowhere);
+    let all = AuditRequest { chain: true, ..AuditRequest::default() };
+    let report = run(&stage.ledger, &line, &all, BTreeSet::new(), true).await.unwrap();
+    assert!(report.ok && !report.cut.trades, "{report:?}");
+    let why: Vec<_> = report.trades.iter().map(|trade| trade.not_compared).collect();
+    let lost = vec![Some(NotCompared::Failed); MAX_UNANSWERED + 2];
+    assert_eq!((&why[..2], &why[2..]), (&[None; 2][..], &lost[..]), "each in the order of the bids");
+    assert_eq!(report.cut.not_compared, lost.len() as u64);
+    assert_eq!(line.asked(), 2 + lost.len() - 1, "nobody asks about the last");
+    let of_whom = |report: &AuditReport| report.evidence.iter().filter_map(|found| found.trade).collect::<Vec<_>>();
+    assert_eq!((of_whom(&report), report.sums.unwrap().held), (vec![lied], sats(1_000_000)));
+
+    let rest = AuditRequest { after: Some(lied), ..all };
+    let report = run(&stage.ledger, stage.chain.as_ref(), &rest, BTreeSet::new(), true).await.unwrap();
+    assert_eq!((report.trades.len(), report.cut.not_compared), (lost.len(), 0));
+    assert_eq!((of_whom(&report).len(), of_whom(&report).contains(&last)), (lost.len(), true));
 }
 
 /// The seller pays twice, names the one output and releases the other.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use color_eyre::eyre::{OptionExt, Result, bail};
 use exchange_api::{BookFilter, TakeOffer, TradeView};
 use exchange_ledger::body::Side;
+use exchange_ledger::rules::CLOSED_DEPTH;
 use exchange_ledger::storage::Storage;
 use exchange_ledger::trade::{Action, Phase};
 
@@ -73,6 +74,8 @@ impl Demo {
         if view.state != Phase::Closed {
             bail!("the trade ended as {:?}", view.state);
         }
+        // How it ended is said once it lies deep enough.
+        self.chain.mine(CLOSED_DEPTH, nowhere()).await?;
         // The audit of the arbiter's node, which took no part, must agree.
         let auditor = &self.people[0].tools;
         wait_for("the arbiter's node to hear of the end", async || {

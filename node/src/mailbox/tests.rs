@@ -51,6 +51,31 @@ fn seal_at(time: u64, sender: &Author, recipient: AuthorId, contract: &Contract,
     Envelope::seal(address, contract, &message, entropy, |bytes| sender.sign_bytes(bytes)).unwrap()
 }
 
+/// A task that looks at what waits, as a node has one.
+struct Looks {
+    task: tokio::task::JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Looks {
+    fn begin(mailbox: &Mailbox, changes: broadcast::Receiver<Change>, every: Duration) -> Self {
+        let (mailbox, stop) = (mailbox.clone(), CancellationToken::new());
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move { mailbox.unpark_in_time(changes, every, &stopped).await });
+        Self { task, stop }
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+/// Returns what is passed on next.
+async fn next_sent(sent: &mut broadcast::Receiver<Vec<u8>>) -> Vec<u8> {
+    tokio::time::timeout(Duration::from_secs(10), sent.recv()).await.expect("it is passed on in time").unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_nobody_in_a_trade_takes_no_room_from_who_waits_for_its_contract() {
     let dir = tempfile::tempdir().unwrap();
@@ -151,6 +176,70 @@ async fn mail_that_came_after_its_acceptance_and_before_its_bid_is_kept_and_pass
     assert_eq!(mailbox.parked().len(), 0);
     drop(mailbox);
     thread.join().unwrap();
+}
+
+/// Nobody tells of a bid, so mail that waits for one is looked at by the clock.
+#[tokio::test]
+async fn mail_whose_bid_came_last_is_kept_and_passed_on_at_the_next_look() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
+    let private = Private::new(store.clone());
+    let trade = SampleTrade::new(Side::Sell);
+    let (contract, taker) = (trade.contract(), trade.taker.id());
+    let later = u64::from(EPOCH) + 3600;
+    let all_but_the_bid = [trade.advert.clone(), trade.offer.clone(), trade.accept.clone()];
+    Ledger::new(store.clone(), NETWORK).admit(&all_but_the_bid, later).unwrap();
+    let (keeper, thread) = Keeper::start(store.clone(), NETWORK).unwrap();
+    let mailbox = Mailbox::open(keeper, private, by_clock()).unwrap();
+    let mut sent = mailbox.sent();
+    let (_tell, changes) = broadcast::channel(1);
+    let looks = Looks::begin(&mailbox, changes, Duration::from_millis(20));
+    let bytes = seal(&trade.maker, taker, &contract, 1).0.encode();
+    assert_eq!(mailbox.put(&bytes), Verdict::Ignore);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(mailbox.parked().len(), 1, "its bid is not there");
+
+    Ledger::new(store, NETWORK).admit(std::slice::from_ref(&trade.take), later).unwrap();
+    assert_eq!(next_sent(&mut sent).await, bytes);
+    assert_eq!(mailbox.fetch(&contract.mailbox(&taker), 0, usize::MAX).0, [bytes]);
+    assert_eq!(mailbox.parked().len(), 0);
+    looks.end().await;
+    drop(mailbox);
+    thread.join().unwrap();
+}
+
+#[tokio::test]
+async fn mail_whose_acceptance_is_told_or_was_missed_waits_for_no_look() {
+    let dir = tempfile::tempdir().unwrap();
+    let trade = SampleTrade::new(Side::Sell);
+    let (contract, taker, later) = (trade.contract(), trade.taker.id(), u64::from(EPOCH) + 3600);
+    let change = |record: &Record| {
+        let (record, body) = (Arc::new(record.clone()), Arc::new(Body::decode(record).unwrap()));
+        Change { record, body, own: false, forked: false, proves: false }
+    };
+    // There is room for one: of three that are told at once the first two are missed.
+    for (name, told) in [("told", vec![&trade.accept]), ("missed", vec![&trade.accept, &trade.offer, &trade.take])] {
+        let store = Store::open(dir.path().join(name), OpenOptions::default()).unwrap();
+        let private = Private::new(store.clone());
+        Ledger::new(store.clone(), NETWORK).admit(&trade.records()[..3], later).unwrap();
+        let (keeper, thread) = Keeper::start(store.clone(), NETWORK).unwrap();
+        let mailbox = Mailbox::open(keeper, private, by_clock()).unwrap();
+        let mut sent = mailbox.sent();
+        let (tell, changes) = broadcast::channel(1);
+        let looks = Looks::begin(&mailbox, changes, Duration::from_secs(3600));
+        // The first look is at once.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let bytes = seal(&trade.maker, taker, &contract, 1).0.encode();
+        assert_eq!(mailbox.put(&bytes), Verdict::Ignore);
+        Ledger::new(store, NETWORK).admit(std::slice::from_ref(&trade.accept), later).unwrap();
+        for record in told {
+            tell.send(change(record)).unwrap();
+        }
+        assert_eq!(next_sent(&mut sent).await, bytes, "{name}");
+        looks.end().await;
+        drop(mailbox);
+        thread.join().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,6 @@ use exchange_ledger::ledger::Ledger;
 use exchange_ledger::money::{Currency, Sats};
 use exchange_ledger::record::{Kind, Place};
 use exchange_ledger::storage::{Storage, StorageError};
-use exchange_store::Store;
 
 use crate::errors::ExplainResult;
 
@@ -53,12 +52,13 @@ impl Arbiter {
 ///
 /// # Errors
 /// When the store fails.
-pub fn arbiters(ledger: &Ledger<Store>, trusted: &BTreeSet<AuthorId>) -> Result<Vec<Arbiter>, StorageError> {
+pub fn arbiters<S: Storage>(ledger: &Ledger<S>, trusted: &BTreeSet<AuthorId>) -> Result<Vec<Arbiter>, StorageError> {
     let mut found: Vec<Arbiter> = Vec::new();
     for advert in adverts(ledger.storage(), trusted)? {
         let Some((arbiter, _)) = advertised(ledger, &advert)? else { continue };
-        // Who rules alone may be in a group besides, and in more than one. Adverts come in the order of their logs.
-        match found.iter_mut().find(|known| known.author == arbiter.author && known.group == arbiter.group) {
+        // Who rules alone may be in a group besides, and in more than one. Adverts come author by author, in the order of their
+        // logs: so whoever has several is found among the last.
+        match found.iter_mut().rev().find(|known| known.author == arbiter.author && known.group == arbiter.group) {
             Some(known) => *known = arbiter,
             None => found.push(arbiter),
         }
@@ -174,10 +174,63 @@ pub(super) fn has_withdrawn(name: &str, hint: &str) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use exchange_ledger::record::Record;
-    use exchange_ledger::testing::{Author, admit_all, ledger, sample_advert};
+    use exchange_ledger::record::{Header, LogId, Record};
+    use exchange_ledger::storage::{Batch, MemoryStorage};
+    use exchange_ledger::testing::{Author, EPOCH, NETWORK, SampleGroup, admit_all, ledger, sample_advert, sats};
 
     use super::*;
+
+    /// Returns one of a crowd, in whose order they stand.
+    fn somebody(number: usize) -> AuthorId {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&(number as u64).to_be_bytes()); // usize is at most 64 bits
+        AuthorId(id)
+    }
+
+    /// Returns a log that nobody has signed: a storage does not look.
+    fn unsigned_log(author: AuthorId, kind: Kind, bodies: &[Vec<u8>]) -> Vec<Record> {
+        let (log, now) = (LogId { author, epoch: EPOCH }, u64::from(EPOCH));
+        let mut records: Vec<Record> = Vec::new();
+        for body in bodies {
+            let header = match records.last() {
+                Some(last) => Header::after(&last.as_head(), NETWORK, kind, now),
+                None => Header::first(log, NETWORK, kind, now, 0),
+            };
+            records.push(Record::sign(header, body.clone(), |_| [0; 64]).unwrap());
+        }
+        records
+    }
+
+    #[test]
+    fn of_twenty_thousand_adverts_so_many_are_read_the_last_of_each_speaks_and_who_is_trusted_is_there() {
+        let (alone, founders) = (MAX_ARBITERS + 10, MAX_FOUNDERS + 10);
+        let solomon = Author::new(7);
+        let advert = |max_amount| ArbiterAdvert { max_amount: sats(max_amount), ..sample_advert(&solomon) };
+        let adverts_each: Vec<Vec<u8>> = (1..=20).map(|amount| Body::ArbiterAdvert(advert(amount)).encode()).collect();
+        let groups_each = vec![SampleGroup::new(2, 3).advert.body().to_vec(); 6];
+        let of_arbiters = (0..alone).flat_map(|at| unsigned_log(somebody(at), Kind::ArbiterAdvert, &adverts_each));
+        let of_groups =
+            (alone..alone + founders).flat_map(|at| unsigned_log(somebody(at), Kind::GroupAdvert, &groups_each));
+        let records: Vec<Record> = of_arbiters.chain(of_groups).collect();
+        assert!(records.len() > 20_000);
+        let mut storage = MemoryStorage::default();
+        storage.commit(&Batch { records, ..Batch::default() }).unwrap();
+        let ledger = Ledger::new(storage, NETWORK);
+
+        // The last of those who rule alone is left out, unless the user trusts him.
+        let last = somebody(alone - 1);
+        let read = MAX_ARBITERS * (MAX_ADVERTS_EACH + 1) + MAX_FOUNDERS * (MAX_GROUPS_EACH + 1);
+        for (trusted, more_read, more_listed) in
+            [(BTreeSet::new(), 0, 0), (BTreeSet::from([last]), adverts_each.len(), 1)]
+        {
+            assert_eq!(adverts(ledger.storage(), &trusted).unwrap().len(), read + more_read);
+            let listed = arbiters(&ledger, &trusted).unwrap();
+            assert_eq!(listed.len(), MAX_ARBITERS + MAX_FOUNDERS + more_listed);
+            assert_eq!(listed.iter().any(|arbiter| arbiter.author == last), trusted.contains(&last));
+            let is_last = |arbiter: &Arbiter| arbiter.group.is_some() || arbiter.body.max_amount == sats(20);
+            assert!(listed.iter().all(is_last));
+        }
+    }
 
     #[test]
     fn nobody_hides_other_arbiters_behind_what_he_publishes() {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use exchange_ledger::body::Body;
 use exchange_ledger::record::{Kind, Record};
 use exchange_ledger::sync::Proof;
 use tokio::sync::{broadcast, watch};
@@ -52,9 +51,6 @@ pub(super) async fn forward_records(parts: Arc<Parts>) {
 /// Passes messages to the network; what is lost here is offered again to each peer.
 pub(super) async fn forward_mail(parts: Arc<Parts>) {
     let mut sent = parts.mailbox.sent();
-    let mut changes = parts.keeper.changes();
-    let mut parked = tokio::time::interval(PARKED_CHECK);
-    parked.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = parts.stop.cancelled() => return,
@@ -63,23 +59,13 @@ pub(super) async fn forward_mail(parts: Arc<Parts>) {
                 Err(broadcast::error::RecvError::Lagged(_)) => parts.net.sync_now().await,
                 Err(broadcast::error::RecvError::Closed) => return,
             },
-            change = changes.recv() => match change {
-                Ok(change) => if let Body::Accept(accept) = change.body.as_ref() {
-                    let (mailbox, trade) = (parts.mailbox.clone(), accept.trade);
-                    // It checks signatures and writes: off the async threads.
-                    let _ = tokio::task::spawn_blocking(move || mailbox.unpark(trade)).await;
-                },
-                // An acceptance may be among what was missed.
-                Err(broadcast::error::RecvError::Lagged(_)) => parked.reset_immediately(),
-                Err(broadcast::error::RecvError::Closed) => return,
-            },
-            _ = parked.tick() => {
-                let mailbox = parts.mailbox.clone();
-                // Off the async threads, like the other.
-                let _ = tokio::task::spawn_blocking(move || mailbox.unpark_all()).await;
-            }
         }
     }
+}
+
+/// Takes in mail that waited for its contract.
+pub(super) async fn unpark_mail(parts: Arc<Parts>) {
+    parts.mailbox.unpark_in_time(parts.keeper.changes(), PARKED_CHECK, &parts.stop).await;
 }
 
 /// Asks the chain backend how it is, and says so once when that changes; tells what time each new tip shows.

@@ -13,7 +13,7 @@ mod next;
 
 use besides::wants_refund;
 use caution::{awaits_height, awaits_name, is_reading, is_too_late, why_not_pay};
-use next::outcome;
+use next::{must_rule_again, outcome};
 
 impl Trader {
     pub(super) fn view(&self, active: &Active) -> TradeView {
@@ -232,6 +232,9 @@ pub(super) fn line(trade: &Trade) -> String {
         (None, Some((seat, ruling))) => outcome(trade, *seat, ruling),
         (None, None) if awaits_name(trade) => "the escrow is confirmed: wait until its coins are named".to_owned(),
         (None, None) if awaits_height(trade) => "agreed: wait for the height that the maker stated".to_owned(),
+        (None, None) if must_rule_again(trade) => {
+            "an extension has moved the coins since you ruled: rule again".to_owned()
+        }
         (None, None) => standing(trade.role(), trade.phase()).to_owned(),
     };
     let wish = match (wants_refund(trade), trade.role()) {

@@ -5,7 +5,7 @@ use bitcoin::Transaction;
 use super::{Effect, Trade, decode};
 use crate::body::{Body, Closed, Dispute, Funded, HalfSpend};
 use crate::money::Sats;
-use crate::rules::MAX_SHARED_FEERATE;
+use crate::rules::{CLOSED_DEPTH, MAX_SHARED_FEERATE};
 use crate::trade::{Phase, Role, SpendPath};
 use crate::wire::{Outpoint, TxId};
 
@@ -157,7 +157,8 @@ impl Trade {
             Role::Arbiter => return,
         };
         let is_over = matches!(phase, Phase::Closed | Phase::Refunded | Phase::Settled);
-        if let (true, Some(spend), None) = (is_over, self.view.spend(), mine) {
+        let spend = self.view.spend().filter(|spend| self.view.depth(spend.height) >= CLOSED_DEPTH);
+        if let (true, Some(spend), None) = (is_over, spend, mine) {
             let closed = Closed { trade: self.bid.trade, spend: TxId(spend.tx.compute_txid()) };
             duties.push(Effect::Publish(Body::Closed(closed)));
         }

@@ -3,7 +3,7 @@
 use exchange_api::{Actor, NextStep};
 use exchange_ledger::body::{Coin, Ruling};
 use exchange_ledger::money::Sats;
-use exchange_ledger::trade::{Action, Leaf, Phase, Refusal, Role, Seat, Trade, View, confirmations_for};
+use exchange_ledger::trade::{Action, Funding, Leaf, Phase, Refusal, Role, Seat, Trade, View, confirmations_for};
 
 use super::besides::{with_strays, with_wish};
 use super::caution::{awaits_name, is_reading, take_no_risk, why_not_pay};
@@ -231,6 +231,14 @@ fn disputed(trade: &Trade, role: Role) -> NextStep {
                 Some(to) => format!(
                     "rule for the {to}: the coins were signed over to him, by a record that others may not see any more"
                 ),
+                None if must_rule_again(trade) => {
+                    "rule again: an extension has moved the coins since you ruled, and nothing comes of that".to_owned()
+                }
+                None if has_extended(trade) => {
+                    let what = "hear both sides, then rule; if you do so before a block has your extension, you may have \
+                                to rule again";
+                    what.to_owned()
+                }
                 None => "hear both sides, then rule".to_owned(),
             };
             let otherwise = "the second arbiter steps in, if there is one; at the refund height the seller can take the \
@@ -256,6 +264,22 @@ fn disputed(trade: &Trade, role: Role) -> NextStep {
             step(Actor::Arbiter, what, until, otherwise, None)
         }
     }
+}
+
+/// Tells whether an arbiter has ruled about coins that an extension has put elsewhere since, and about these not yet.
+pub(super) fn must_rule_again(trade: &Trade) -> bool {
+    let (view, seat) = (trade.view(), trade.seat());
+    let has_ruled = |before: &Funding| {
+        let mut about = view.facts.rulings.iter().filter(|(by, _)| Some(*by) == seat);
+        about.any(|(_, ruling)| ruling.vaults.outpoint() == before.outpoint())
+    };
+    let mut before = view.funding().into_iter().flat_map(|funding| view.chain().lineage(funding).skip(1));
+    trade.phase() == Phase::Disputed && before.any(has_ruled)
+}
+
+/// Tells whether an arbiter has signed an extension of the coins that no block has moved by it.
+fn has_extended(trade: &Trade) -> bool {
+    trade.view().extension().is_some_and(|(seat, _)| Some(*seat) == trade.seat())
 }
 
 /// Returns who acts next while the coins go to the buyer.

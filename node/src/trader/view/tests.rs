@@ -324,6 +324,45 @@ fn each_reads_who_won_and_what_is_left_of_a_bond_is_no_part_of_that() {
     }
 }
 
+/// The parties complete an extension, and a ruling about where the coins lay before leads nowhere.
+#[test]
+fn an_arbiter_whose_extension_moves_the_coins_that_he_ruled_about_reads_that_he_rules_again() {
+    let mut sample = SampleTrade::new(Side::Sell);
+    let (escrow, vaults) = (sample.escrow(), sample.vaults(1));
+    let pair = sample.arbiter_pair(escrow.contract(), Seat::First);
+    let seller = sample.author(Role::Seller).trade_key();
+    let extend = escrow.extend(Seat::First, &vaults, sats(1_700), &pair).unwrap();
+    let tx = escrow.complete_extend(Seat::First, &extend, Role::Seller, &seller).unwrap().tx;
+    let moved = escrow.extended(&tx, &vaults).unwrap();
+    let division = escrow.divide(Seat::First, &vaults, Verdict::Buyer, 1).unwrap();
+    let ruling = escrow.rule(Seat::First, &vaults, division, &pair).unwrap();
+    let disputed = Facts { payment_sent: true, buyer_dispute: true, ..Facts::default() };
+    let extended = Facts { extensions: vec![(Seat::First, extend)], ..disputed.clone() };
+    let ruled = Facts { rulings: vec![(Seat::First, ruling)], ..extended.clone() };
+    let (hears, before, again) = ("hear both sides, then rule", "before a block has your extension", "rule again: ");
+    let (paid, by_extension) = (Funding::new(vaults, Some(190)), Some(1_000));
+    for (facts, height, phase, words) in [
+        (&disputed, None, Phase::Disputed, hears),
+        (&extended, None, Phase::Disputed, before),
+        (&ruled, None, Phase::Ruled, "you ruled for the buyer: "),
+        (&extended, by_extension, Phase::Disputed, hears),
+        (&ruled, by_extension, Phase::Disputed, again),
+    ] {
+        let mut trade = Trade::seated(sample.bid(), Seat::First);
+        trade.handle(Event::Records { contract: Some(sample.contract()), facts: facts.clone() }).unwrap();
+        let extends = Some(vaults.outpoint());
+        let made = height.map(|_| Funding { vaults: moved, height, extends });
+        let spends = height.map(|_| Spend { tx: tx.clone(), path: SpendPath::Extension, height });
+        let (fundings, spends) = (std::iter::once(paid).chain(made).collect(), spends.into_iter().collect());
+        let seen = ChainFacts { tip: 1_100, synced: true, fundings, spends, ..ChainFacts::default() };
+        trade.handle(Event::Chain(seen)).unwrap();
+        let what = next_step(&trade).what;
+        assert!(trade.phase() == phase && what.contains(words), "{:?} {what}", trade.phase());
+        assert_eq!(what.contains(before), words == before, "{what}");
+        assert_eq!((what.starts_with(again), line(&trade).ends_with("rule again")), (words == again, words == again));
+    }
+}
+
 #[test]
 fn a_bid_that_was_declined_was_not_accepted() {
     let sample = SampleTrade::new(Side::Sell);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::body::{Closed, Dispute, Offer};
+use crate::rules::CLOSED_DEPTH;
 use crate::testing::{EPOCH, sample_accept, sample_offer, sample_take, vaults_of};
 use crate::trade::machine::duties::SAID_AFTER;
 use crate::wire::TxId;
@@ -264,13 +265,16 @@ fn a_buyer_sends_his_bond_back_again_while_it_is_there() {
     }
 }
 
+/// What a reorg could still replace is said by nobody, though the trade is over for both after three blocks.
 #[test]
-fn each_party_says_once_how_it_ended() {
+fn each_party_says_once_how_it_ended_when_no_reorg_is_to_be_feared() {
     let mut trade = SampleTrade::new(Side::Sell);
     let (contract, escrow, vaults) = (trade.contract(), trade.escrow(), trade.vaults(1));
     let key = trade.author(Role::Seller).trade_key();
     let tx = escrow.signed_timeout(Vault::Escrow, vaults.escrow, sats(1_700), &key).unwrap().tx;
     let spend = tx.compute_txid();
+    let deep = 200 + 1 - CLOSED_DEPTH;
+    assert!(CLOSED_DEPTH > contract.confirmations && deep > FUNDED_AT);
     let closed = Body::Closed(Closed { trade: trade.id(), spend: TxId(spend) });
     for (path, is_an_end) in [
         (SpendPath::Payout, true),
@@ -280,14 +284,15 @@ fn each_party_says_once_how_it_ended() {
         (SpendPath::Foreign, false),
     ] {
         for (height, role, facts) in [
-            (Some(198), Role::Buyer, Facts::default()),
-            (Some(198), Role::Seller, Facts::default()),
-            (Some(198), Role::Buyer, Facts { seller_closed: Some(spend), ..Facts::default() }),
-            (Some(198), Role::Seller, Facts { buyer_closed: Some(spend), ..Facts::default() }),
-            (Some(198), Role::Buyer, Facts { buyer_closed: Some(spend), ..Facts::default() }),
-            (Some(198), Role::Seller, Facts { seller_closed: Some(spend), ..Facts::default() }),
-            (Some(198), Role::Arbiter, Facts::default()),
-            (Some(199), Role::Buyer, Facts::default()),
+            (Some(deep), Role::Buyer, Facts::default()),
+            (Some(deep), Role::Seller, Facts::default()),
+            (Some(deep), Role::Buyer, Facts { seller_closed: Some(spend), ..Facts::default() }),
+            (Some(deep), Role::Seller, Facts { buyer_closed: Some(spend), ..Facts::default() }),
+            (Some(deep), Role::Buyer, Facts { buyer_closed: Some(spend), ..Facts::default() }),
+            (Some(deep), Role::Seller, Facts { seller_closed: Some(spend), ..Facts::default() }),
+            (Some(deep), Role::Arbiter, Facts::default()),
+            (Some(deep + 1), Role::Buyer, Facts::default()),
+            (Some(deep + 1), Role::Seller, Facts::default()),
             (None, Role::Seller, Facts::default()),
         ] {
             let said = match role {
@@ -299,7 +304,7 @@ fn each_party_says_once_how_it_ended() {
             let spends = vec![Spend { tx: tx.clone(), path, height }];
             let seen = ChainFacts { fundings, spends, ..chain(200) };
             let effects = owed(&trade, &contract, role, Local::default(), facts, seen);
-            let expected = is_an_end && height == Some(198) && !said;
+            let expected = is_an_end && height == Some(deep) && !said;
             assert_eq!(publishes(&effects, closed.clone()), expected, "{path:?} {height:?} {role}");
         }
     }

@@ -1,5 +1,6 @@
 //! Audits, checkpoints and bundles: what is called well, what is not, and with which exit code.
 
+use exchange_api::{ApiError, Code};
 use serde_json::{Value, json};
 
 use super::{MAKER, Node, OFFER, OTHER, TRADE, run};
@@ -175,6 +176,48 @@ fn an_audit_that_left_trades_out_is_not_called_well() {
     let strict = node.run(&[arguments.as_slice(), &["--strict"]].concat());
     assert_eq!(strict.exit, 1);
     assert!(strict.err.contains("not all was looked at: trades after the last that is listed"), "{strict:?}");
+}
+
+/// Answers like [`page`] until the chain is lost: in the middle of the second trade, so that nothing is told of the third.
+fn lost(request: &Value) -> Result<Value, ApiError> {
+    let mut page = page(request);
+    match request["after"].as_str() {
+        None => {}
+        Some(TRADE) => {
+            page["trades"][0]["not_compared"] = json!("failed");
+            page["trades"][0]["sums"] = Value::Null;
+            (page["sums"]["funded"], page["sums"]["held"]) = (json!(0), json!(0));
+            page["cut"]["not_compared"] = json!(1);
+        }
+        Some(_) => return Err(ApiError::new(Code::ChainUnreachable, "no server answers", "name another one")),
+    }
+    Ok(page)
+}
+
+#[test]
+fn an_audit_whose_chain_is_lost_between_its_pages_tells_what_it_found_and_how_to_go_on() {
+    let node = Node::answering(&[("exchange_audit", lost)]);
+    let arguments = ["audit", "--chain"];
+    let ran = node.run(&arguments);
+    assert_eq!(ran.exit, 0, "{ran:?}");
+    assert!(ran.out.starts_with("Nothing wrong was found: 42 records"), "{ran:?}");
+    let more = format!("than the 2 listed here. The next ones: exchange-node audit --chain --after {OFFER}\n");
+    assert!(ran.out.contains(&more) && ran.out.contains("the chain had no good answer: 1 trade\n"), "{ran:?}");
+    assert!(ran.out.contains("In the escrows that were compared, in BTC:\n  funded       0.01"), "{ran:?}");
+    assert_eq!(ran.out.matches("a release is signed by the buyer").count(), 1, "{ran:?}");
+    let whole = node.run(&[arguments.as_slice(), &["--json"]].concat()).document();
+    assert_eq!((&whole["cut"]["trades"], &whole["cut"]["not_compared"]), (&json!(true), &json!(1)));
+
+    // Who goes on there learns why, and who asked for all to be looked at does not take it for that.
+    let next = node.run(&["audit", "--chain", "--after", OFFER]);
+    assert!(next.exit == 1 && next.err.contains("no server answers"), "{next:?}");
+    let node = Node::answering(&[("exchange_audit", |request| {
+        let mut page = lost(request)?;
+        page["evidence"] = json!([]);
+        Ok(page)
+    })]);
+    let strict = node.run(&[arguments.as_slice(), &["--strict"]].concat());
+    assert!(strict.exit == 1 && strict.err.contains("not compared with the chain: 1 trade"), "{strict:?}");
 }
 
 #[test]
