@@ -91,7 +91,8 @@ impl Records {
         let Some(time) = time else { return Ok(()) };
         ids.sort_unstable();
         ids.dedup();
-        let spots = self.db.read_each(Family::Ids, &ids, read_spot)?;
+        let keys: Vec<&[u8; 32]> = ids.iter().map(RecordId::as_bytes).collect();
+        let spots = self.db.read_each(Family::Ids, &keys, read_spot)?;
         let of_chain = |(spot, id)| match spot {
             Some(Some((spot, Standing::Chain))) => Some((Spot::to_bytes(spot), id)),
             Some(Some((_, Standing::Frozen)) | None) | None => None,
