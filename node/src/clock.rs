@@ -18,7 +18,8 @@ pub fn unix_now() -> u64 {
 
 /// The time by which what has become old is destroyed: the smaller of this machine's clock and of what the chain shows. A clock
 /// that is ahead, be it for a second at the start, takes nothing away then; what is shown, sent and let stand goes by the clock
-/// alone. Cheap to clone: all clones are told what the chain shows.
+/// alone, and what binds its user to an offer of long ago by the later of the two. Cheap to clone: all clones are told what the
+/// chain shows.
 ///
 /// The chain shows the median time past of its best block ([`median_time_past`](crate::chain::median_time_past)): no miner
 /// dates it ahead alone, it never goes back, and it is an hour late, which matters to nothing that lives for days. Blocks that
@@ -60,6 +61,12 @@ impl SureTime {
         unix_now().min(shown)
     }
 
+    /// Returns what time it is by the later of the two: a clock that is held back, by whom it pleases, makes nothing last longer than
+    /// the chain says. Where the chain is not asked, it is the clock's.
+    pub fn latest(&self) -> u64 {
+        unix_now().max(self.shown().unwrap_or_default())
+    }
+
     /// Returns by how many seconds this machine's clock is ahead of what the chain shows: zero while that is not known, and where the
     /// chain is not asked. It is an hour or two where both are right.
     pub fn ahead(&self) -> u64 {
@@ -82,12 +89,15 @@ mod tests {
         let sure = SureTime::on(Network::Bitcoin);
         assert_eq!((sure.now(), sure.ahead(), sure.shown()), (0, 0, None), "the chain has shown nothing");
         let (before, told) = (unix_now(), sure.clone());
+        let by_clock = |time: u64| (before..=unix_now()).contains(&time);
+        assert!(by_clock(sure.latest()));
         told.show(before - 1000);
+        assert!(by_clock(sure.latest()), "the chain is behind the clock");
         assert_eq!((sure.now(), sure.shown()), (before - 1000, Some(before - 1000)));
         assert!((1000..2000).contains(&sure.ahead()));
         told.show(before + 1000);
-        assert!((before..=unix_now()).contains(&sure.now()), "the chain is ahead of the clock");
-        assert_eq!(sure.ahead(), 0);
+        assert!(by_clock(sure.now()), "the chain is ahead of the clock");
+        assert_eq!((sure.ahead(), sure.latest()), (0, before + 1000));
     }
 
     #[test]
@@ -110,8 +120,10 @@ mod tests {
     #[test]
     fn where_blocks_cost_nothing_the_clock_alone_counts() {
         let (before, sure) = (unix_now(), SureTime::on(Network::Regtest));
-        sure.show(before - 1000);
-        assert!((before..=unix_now()).contains(&sure.now()));
-        assert_eq!((sure.ahead(), sure.shown()), (0, None));
+        for shown in [before - 1000, before + 1000] {
+            sure.show(shown);
+            assert!([sure.now(), sure.latest()].iter().all(|time| (before..=unix_now()).contains(time)));
+            assert_eq!((sure.ahead(), sure.shown()), (0, None));
+        }
     }
 }

@@ -274,7 +274,7 @@ impl Explain for WalletError {
             Self::Chain(error) => return error.explain(),
             Self::Store(error) => return error.explain(),
             Self::InsufficientFunds { .. } | Self::NoCoin { .. } | Self::SmallCoins { .. } => Code::InsufficientFunds,
-            Self::NotSynced { .. } => Code::NotSynced,
+            Self::NotSynced { .. } | Self::Unwatched => Code::NotSynced,
             Self::Dust { .. }
             | Self::FeeRate { .. }
             | Self::HighFee { .. }

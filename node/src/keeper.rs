@@ -279,7 +279,12 @@ impl Keeper {
         check_clock(&self.sure, kind)
     }
 
-    /// Tells whether the log of an identity goes on here, as far as is known now. Nothing is changed by that.
+    /// Returns what time it is by this machine's clock or by the chain, whichever shows the later.
+    pub fn latest_time(&self) -> u64 {
+        self.sure.latest()
+    }
+
+    /// Tells whether the log of an identity goes on here, as far as is known now. Nothing is changed by that, and nobody waited for.
     ///
     /// # Errors
     /// When the store fails.

@@ -283,9 +283,16 @@ impl ExchangeApiServer for Server {
     }
 
     async fn trade_accept(&self, request: AcceptBid) -> RpcResult<TradeView> {
-        let trader = self.unlocked()?.trader.clone();
+        let session = self.unlocked()?;
         let (id, dry_run) = (request.request_id.clone(), request.dry_run);
-        self.once(&id, dry_run, async { trader.accept(request).await }).await
+        let work = async {
+            if !dry_run {
+                // Not by the trader's task, on which all trades would wait with it.
+                self.parts.keeper.settled_log(&session.tools.identity.author()).await.explained()?;
+            }
+            session.trader.accept(request).await
+        };
+        self.once(&id, dry_run, work).await
     }
 
     async fn trade_list(&self) -> RpcResult<Vec<TradeView>> {

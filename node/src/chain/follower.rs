@@ -26,8 +26,8 @@ mod withheld;
 /// blocks, far beyond any reorganisation ever seen.
 const PATH_MEMORY: u32 = 2016;
 /// How many requests to watch more may wait; the sender waits beyond that. Whoever looks back for trades of all ages, and for cases of
-/// all ages, asks for less at once.
-const REQUEST_QUEUE: usize = 32;
+/// all ages, asks for less at once; a wallet shows no new address meanwhile.
+pub(super) const REQUEST_QUEUE: usize = 32;
 /// How many pool transactions are asked for at once, so that a full mainnet pool is read in small bites.
 const POOL_BATCH: usize = 100;
 /// How many pool ids a follower remembers (32 bytes each); the largest pools seen on mainnet held half of it.

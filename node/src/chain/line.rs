@@ -6,9 +6,14 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bitcoin::block::Header;
 use bitcoin::{Block, BlockHash, FeeRate, Network, OutPoint, ScriptBuf, Transaction, Txid};
+use tokio::sync::mpsc;
 
+use super::follower::REQUEST_QUEUE;
 use super::kernel::KernelChain;
-use super::{BlockRef, ChainBackend, ChainError, Follower, OutpointStatus};
+use super::{BlockRef, ChainBackend, ChainError, Follower, OutpointStatus, WatchRequest};
+
+/// How many requests to watch more wait for a follower that takes up none.
+pub const WAITING: usize = REQUEST_QUEUE;
 
 /// A line to the embedded chain.
 pub struct Line {
@@ -28,6 +33,10 @@ pub struct Line {
     pub withheld: Option<OutPoint>,
     /// How many blocks have to be read for each output that is looked up.
     pub reads: u32,
+    /// Whether its followers take up nothing more than they began with, as during an outage.
+    pub is_deaf: bool,
+    /// Where what they were asked to watch waits, for each of them.
+    pub unheard: Mutex<Vec<mpsc::Receiver<WatchRequest>>>,
     /// What it was told to have waited.
     pub recalled: Mutex<Vec<Txid>>,
     asked: AtomicUsize,
@@ -46,6 +55,8 @@ impl Line {
             garbled: None,
             withheld: None,
             reads: 0,
+            is_deaf: false,
+            unheard: Mutex::default(),
             recalled: Mutex::default(),
             asked: AtomicUsize::new(0),
             missed: AtomicUsize::new(0),
@@ -86,7 +97,13 @@ impl ChainBackend for Line {
     }
 
     async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {
-        self.chain.follow(locator, watch).await
+        let follower = self.chain.follow(locator, watch).await?;
+        if !self.is_deaf {
+            return Ok(follower);
+        }
+        let (watch, requests) = mpsc::channel(WAITING);
+        self.unheard.lock().expect("nothing panics while it holds the list").push(requests);
+        Ok(Follower { watch, ..follower })
     }
 
     async fn outpoint(&self, outpoint: OutPoint, script: ScriptBuf, from: u32) -> Result<OutpointStatus, ChainError> {

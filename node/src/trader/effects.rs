@@ -11,7 +11,7 @@ use exchange_ledger::ids::TradeId;
 use exchange_ledger::ledger::OfferStanding;
 use exchange_ledger::mail::Message;
 use exchange_ledger::money::Sats;
-use exchange_ledger::record::Kind;
+use exchange_ledger::record::{Kind, Record};
 use exchange_ledger::seal;
 use exchange_ledger::trade::pins::Settled;
 use exchange_ledger::trade::{
@@ -21,13 +21,13 @@ use exchange_ledger::wire::Destination;
 
 use crate::chain::{ChainError, WatchRequest, consensus, lowest_since, was_made_before};
 use crate::errors::{Explain, ExplainResult, internal};
-use crate::keeper::OwnLog;
+use crate::keeper::{OwnLog, PublishError};
 use crate::trader::cases::is_paid_in;
 use crate::trader::offers::no_details;
 use crate::trader::tracker::Stated;
 use crate::trader::{Trader, keys, not_mine};
 use crate::wallet::{FundRequest, WalletError};
-use crate::{clock, entropy, market};
+use crate::{entropy, market};
 
 /// How long a transaction that was handed to the network is left alone.
 const REBROADCAST_AFTER: Duration = Duration::from_secs(30);
@@ -203,7 +203,8 @@ impl Trader {
         if ledger.offer_standing(&offer).explained()? != OfferStanding::Open {
             return Ok(None);
         }
-        if bid.offer.expires <= clock::unix_now() {
+        // By the chain too: whoever holds a clock back would have it accepted at its old price for as long as he likes.
+        if bid.offer.expires <= self.tools.keeper.latest_time() {
             let message = "the offer of this bid has ended: an acceptance would bind nobody, and use the offer up";
             return Err(ApiError::new(Code::OfferGone, message, "post it again"));
         }
@@ -215,13 +216,8 @@ impl Trader {
         if !seal::is_usable(&bid.take.party.seal_key) {
             return Err(internal("the bidder's key for messages is unusable; the bid is not accepted"));
         }
-        // An acceptance counts only in the log of its offer.
-        let own_log = self.tools.private.own_head(&self.tools.identity.author()).explained()?.map(|head| head.log);
-        if own_log != Some(offer.header().log) {
-            let message = "this offer was made on another machine, or before this one lost its data";
-            return Err(ApiError::new(Code::NotAllowed, message, "withdraw it and post it again from here"));
-        }
-        // Before an address is made for it, anew with each try.
+        // Before an address is made for it.
+        self.check_home(&offer)?;
         self.tools.keeper.check_clock(Kind::Accept).explained()?;
         if bid.locked_by(role) > Sats::ZERO {
             let promised = self.trades.values().fold(0u64, |sum, active| sum.saturating_add(active.owed().get()));
@@ -247,30 +243,62 @@ impl Trader {
                 (salt, details)
             }
         };
-        let destination = self.destination().await?;
         let external = self.external_key(&nonce)?;
+        let destination = self.destination().await?;
         let party = keys::party(&self.tools.identity, &nonce, external, destination, &salt, &details);
         let accept = Accept { trade: id, offer: bid.offer_id, height, party };
-        self.tools.keeper.publish(self.tools.identity.clone(), Body::Accept(accept)).await.explained()?;
+        self.publish_naming(Body::Accept(accept), None).await?;
         Ok(Some(Event::Prepared { salt, details }))
     }
 
-    /// Returns a fresh script of the wallet, for coins of a trade to come to.
-    pub(super) async fn destination(&self) -> Result<Destination, ApiError> {
+    /// Refuses to accept a bid where the acceptance could not stand in the log of its offer, for it counts only there. Nobody is
+    /// waited for: with each bid of a crowd, and each retry, all trades would wait.
+    fn check_home(&self, offer: &Record) -> Result<(), ApiError> {
+        let home = offer.header().log;
+        match self.tools.keeper.own_log(&self.tools.identity.author()).explained()? {
+            OwnLog::GoesOn(head) if head.log == home => Ok(()),
+            OwnLog::Unconfirmed(head) if head.log == home => Err(PublishError::Unconfirmed.explain()),
+            OwnLog::GoesOn(_) | OwnLog::Unconfirmed(_) | OwnLog::Ended => {
+                let message = "this machine does not go on with the log of this offer: it was made on another one, or \
+                               before this one lost its data, or something was signed by a clock that was ahead";
+                Err(ApiError::new(Code::NotAllowed, message, "withdraw it and post it again from here"))
+            }
+        }
+    }
+
+    /// Returns a script of the wallet for coins to come to that nobody was ever shown: the same one until a record that names it is
+    /// published ([`Self::publish_naming`]). So what fails, and is tried again and again, costs one address and not one for each try.
+    pub(super) async fn destination(&mut self) -> Result<Destination, ApiError> {
+        if let Some(unshown) = &self.unshown {
+            return Ok(unshown.clone());
+        }
         let script = self.tools.wallet.new_destination().await.explained()?;
-        Destination::new(script).ok_or_else(|| internal("the wallet made an address of an unknown type"))
+        let destination =
+            Destination::new(script).ok_or_else(|| internal("the wallet made an address of an unknown type"))?;
+        self.unshown = Some(destination.clone());
+        Ok(destination)
+    }
+
+    /// Publishes a record that names the last [`Self::destination`], in answer to a request, if it has a name.
+    pub(super) async fn publish_naming(&mut self, body: Body, request: Option<String>) -> Result<Record, ApiError> {
+        let record = self.tools.keeper.publish_for(self.tools.identity.clone(), body, request).await.explained()?;
+        self.unshown = None;
+        Ok(record)
+    }
+
+    /// Tells whether a record of a kind has to wait until it is known whether the own log goes on. It is asked for again until
+    /// then, and nothing else should wait with it.
+    pub(super) fn waits_for_its_log(&self, kind: Kind) -> Result<bool, ApiError> {
+        let own_log = || self.tools.keeper.own_log(&self.tools.identity.author()).explained();
+        Ok(kind.waits_for_its_log() && matches!(own_log()?, OwnLog::Unconfirmed(_)))
     }
 
     /// Publishes a record, and hands the trade its records again at once, so that it is not asked for twice.
     pub(super) async fn publish(&mut self, id: TradeId, body: Body) -> Result<Option<Event>, ApiError> {
-        let (keeper, identity) = (&self.tools.keeper, &self.tools.identity);
-        // It is asked for again with every event until then, and nothing else should wait with it.
-        if body.kind().waits_for_its_log()
-            && matches!(keeper.own_log(&identity.author()).explained()?, OwnLog::Unconfirmed(_))
-        {
+        if self.waits_for_its_log(body.kind())? {
             return Ok(None);
         }
-        keeper.publish(identity.clone(), body).await.explained()?;
+        self.tools.keeper.publish(self.tools.identity.clone(), body).await.explained()?;
         self.look_again(id).map(Some)
     }
 

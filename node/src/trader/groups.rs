@@ -182,8 +182,7 @@ impl Trader {
         };
         let body = Body::GroupStep(GroupStep::Propose(terms));
         body.check(clock::unix_now()).explained()?;
-        let identity = self.tools.identity.clone();
-        let record = self.tools.keeper.publish_for(identity, body, Some(request.request_id)).await.explained()?;
+        let record = self.publish_naming(body, Some(request.request_id)).await?;
         self.join_group(record.id()).await
     }
 

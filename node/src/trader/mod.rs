@@ -36,6 +36,7 @@ use exchange_ledger::mail::Envelope;
 use exchange_ledger::money::Sats;
 use exchange_ledger::trade::pins::Pin;
 use exchange_ledger::trade::{ChainFacts, Event, Local, Phase, Trade, Unsigned};
+use exchange_ledger::wire::Destination;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -154,31 +155,15 @@ pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationTok
     let (looks, looked) = mpsc::channel(joint::LOOKS);
     let (finds, found) = mpsc::channel(search::FINDS);
     let changes = tools.keeper.changes();
-    let trader = Trader {
-        tools,
-        trades: BTreeMap::new(),
-        tracker: Tracker::default(),
-        watch: None,
-        has_overlooked: false,
-        lots: RandomState::new(),
-        lookout: bids::Lookout::default(),
-        bids_read: 0,
-        started: Instant::now(),
-        compared: false,
-        rounds: Rounds::default(),
-        cases: Cases::default(),
-        groups: BTreeMap::new(),
-        juries: BTreeMap::new(),
-        looks,
-        finds,
-    };
-    tokio::spawn(trader.run(inbox, changes, mail, looked, found, stop));
+    tokio::spawn(Trader::new(tools, looks, finds).run(inbox, changes, mail, looked, found, stop));
     handle
 }
 
 struct Trader {
     tools: Tools,
     trades: BTreeMap<TradeId, Active>,
+    /// A destination of the wallet's that nobody was shown yet. It is no trade's: a bid may be pushed out by another.
+    unshown: Option<Destination>,
     tracker: Tracker,
     watch: Option<mpsc::Sender<WatchRequest>>,
     /// Whether there are bids for own offers that there was no room for.
@@ -208,6 +193,29 @@ struct Trader {
 }
 
 impl Trader {
+    /// Returns one that drives no trade yet.
+    fn new(tools: Tools, looks: mpsc::Sender<joint::Look>, finds: mpsc::Sender<Found>) -> Self {
+        Self {
+            tools,
+            trades: BTreeMap::new(),
+            unshown: None,
+            tracker: Tracker::default(),
+            watch: None,
+            has_overlooked: false,
+            lots: RandomState::new(),
+            lookout: bids::Lookout::default(),
+            bids_read: 0,
+            started: Instant::now(),
+            compared: false,
+            rounds: Rounds::default(),
+            cases: Cases::default(),
+            groups: BTreeMap::new(),
+            juries: BTreeMap::new(),
+            looks,
+            finds,
+        }
+    }
+
     async fn run(
         mut self,
         mut inbox: mpsc::Receiver<Request>,
@@ -402,3 +410,6 @@ fn not_mine(id: TradeId) -> ApiError {
     let message = format!("trade {id} is not one of this node's");
     ApiError::new(Code::NotFound, message, "`exchange-node trade list` shows them")
 }
+
+#[cfg(test)]
+mod tests;

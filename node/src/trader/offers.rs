@@ -6,7 +6,7 @@ use exchange_ledger::book::{HEARTBEAT_INTERVAL_S, STAKED_LIVE_OFFERS};
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::ledger::{MAX_CLOCK_SKEW_S, OfferStanding};
 use exchange_ledger::mail::MAX_DETAILS_LEN;
-use exchange_ledger::record::Record;
+use exchange_ledger::record::{Kind, Record};
 use exchange_ledger::rules::{DEFAULT_ARBITRATION_DELAY, DEFAULT_REFUND_DELAY, DEFAULT_SECOND_DELAY};
 use exchange_ledger::text::Text;
 use exchange_ledger::trade::{Action, Bid, Command, Event};
@@ -191,8 +191,7 @@ impl Trader {
             party,
         };
         self.tools.private.put_details(&nonce, salt, &request.details).explained()?;
-        let (identity, for_request) = (self.tools.identity.clone(), named(request.request_id));
-        let record = self.tools.keeper.publish_for(identity, Body::Take(take), for_request).await.explained()?;
+        let record = self.publish_naming(Body::Take(take), named(request.request_id)).await?;
         let id = TradeId::from(record.id());
         self.refresh(id).await;
         self.show(id)
@@ -244,8 +243,15 @@ impl Trader {
         // Who has no open offers is not in the book.
         let last_seen = self.tools.keeper.book().last_seen(&me);
         let head = self.tools.private.own_head(&me).ok().flatten().map(|head| head.time);
-        let due = last_seen.is_some_and(|last_seen| is_silent(last_seen, head, now));
-        if due && let Err(error) = self.tools.keeper.publish(self.tools.identity.clone(), Body::Heartbeat).await {
+        if !last_seen.is_some_and(|last_seen| is_silent(last_seen, head, now)) {
+            return;
+        }
+        let published = match self.waits_for_its_log(Kind::Heartbeat) {
+            Ok(true) => return, // until the next retry
+            Ok(false) => self.tools.keeper.publish(self.tools.identity.clone(), Body::Heartbeat).await.explained(),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = published {
             tracing::warn!(%error, "the heartbeat could not be published; trying again");
         }
     }

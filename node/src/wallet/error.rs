@@ -132,6 +132,11 @@ pub enum WalletError {
         "the wallet has handed out {MAX_ADDRESSES} addresses and watches no more; move the coins to a new identity"
     )]
     TooManyAddresses,
+    /// The follower of the chain has still to be told of scripts: what is shown now would not be watched.
+    #[error(
+        "the chain backend does not take up new addresses at present, and none is shown that nobody watches; try again when it answers: `exchange-node status`"
+    )]
+    Unwatched,
     /// A label or a request id is too long, or there are too many.
     #[error("a label or request id has at most {MAX_LABEL_BYTES} bytes, and a request id is not empty; shorten it")]
     BadLabel,

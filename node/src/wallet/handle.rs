@@ -46,7 +46,8 @@ impl WalletHandle {
     /// Returns the deposit address: the same one until something arrives there.
     ///
     /// # Errors
-    /// [`WalletError::NotSynced`] until the chain has been searched once.
+    /// [`WalletError::NotSynced`] until the chain has been searched once; [`WalletError::Unwatched`] when it would be a new one
+    /// and the chain's follower does not take it up. Nobody waits for that.
     pub async fn address(&self) -> Result<DepositAddress, WalletError> {
         self.ask(Command::Address).await
     }
@@ -54,7 +55,7 @@ impl WalletHandle {
     /// Returns a script that was never handed out before, for a trade to pay to.
     ///
     /// # Errors
-    /// [`WalletError::NotSynced`] until the chain has been searched once.
+    /// As [`Self::address`].
     pub async fn new_destination(&self) -> Result<ScriptBuf, WalletError> {
         self.ask(Command::NewDestination).await
     }
@@ -232,7 +233,7 @@ impl WalletHandle {
     /// Builds an unsigned payment for others to sign. Its coins are not set aside.
     ///
     /// # Errors
-    /// As [`Self::send`].
+    /// As [`Self::send`]; [`WalletError::Unwatched`].
     pub async fn draft(&self, request: SendRequest) -> Result<Psbt, WalletError> {
         let fee_rate = self.fee_rate(request.fee_rate).await?;
         self.ask(|reply| Command::Draft { request, fee_rate, reply }).await

@@ -1,8 +1,10 @@
 //! The bitcoin wallet of a node: BIP-86 Taproot, by `bdk_wallet`, fed by a chain [`Follower`](crate::chain::Follower).
 //!
 //! One task owns the wallet; others hold a [`WalletHandle`]. What changes is on disk before it is reported: an address
-//! before it is handed out, a transaction and the inputs it takes before it is returned. Private keys are never on disk
-//! here: the seed comes from the identity at each start and stays in memory.
+//! before it is handed out, a transaction and the inputs it takes before it is returned. And an address that is handed out
+//! is one of which the chain's follower was told; one that begins is told of all, and goes on after the last block that the
+//! wallet knows. A new address is refused where that cannot be: nothing waits for a chain that does not answer. Private keys
+//! are never on disk here: the seed comes from the identity at each start and stays in memory.
 //!
 //! | module | what |
 //! |---|---|

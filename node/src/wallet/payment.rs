@@ -77,8 +77,10 @@ impl State {
         Ok(payment)
     }
 
-    /// Builds an unsigned payment for others to sign. Its coins are not set aside.
+    /// Builds an unsigned payment for others to sign. Its coins are not set aside. What shows it shows a script for its change, of
+    /// which there is no end.
     pub fn draft(&mut self, request: &SendRequest, fee_rate: FeeRate) -> Result<Psbt, WalletError> {
+        self.require_watched()?;
         let SendRequest { script, amount, allow_high_fee, coins, .. } = request;
         let order = Order { script, amount: *amount, fee_rate, allow_high_fee: *allow_high_fee, coins };
         let coins = self.choose(&order)?;

@@ -25,6 +25,8 @@ use crate::chain::BlockRef;
 /// paid, over which a wallet restored from its words still finds what comes after. Trades that are called off leave such
 /// runs behind, so it is several times the usual 20 or 25.
 pub(super) const LOOK_AHEAD: u32 = 100;
+/// The chains of scripts: those that are handed out, and those for change.
+const KEYCHAINS: [KeychainKind; 2] = [KeychainKind::External, KeychainKind::Internal];
 /// How many unconfirmed transactions of ours may stand in a row before a coin is left alone; relays allow 25.
 const MAX_UNCONFIRMED_CHAIN: usize = 20;
 /// The version of transactions whose unconfirmed outputs only their own kind may spend (BIP-431).
@@ -48,8 +50,10 @@ pub(super) struct State {
     pub refused_backs: HashMap<ScriptBuf, RefusedBack>,
     /// Blocks that left the chain and that bdk cannot forget before another takes their place.
     pub undone: Vec<BlockRef>,
-    /// How many scripts of each keychain the follower watches.
-    watched: BTreeMap<KeychainKind, u32>,
+    /// How many scripts of each keychain the follower was told of; nothing while there is none: one that begins is told of all.
+    watched: Option<BTreeMap<KeychainKind, u32>>,
+    /// The place of the last new destination until it was handed out.
+    unshown: Option<u32>,
     pub synced: bool,
 }
 
@@ -115,7 +119,8 @@ impl State {
             last_known: Vec::new(),
             refused_backs: HashMap::new(),
             undone: Vec::new(),
-            watched: BTreeMap::new(),
+            watched: None,
+            unshown: None,
             synced: false,
         };
         state.last_known = state.own_waiting();
@@ -137,17 +142,39 @@ impl State {
         Ok(DepositAddress { uri: format!("bitcoin:{address}"), address })
     }
 
-    /// Returns a script that was never handed out before.
+    /// Returns a script that was never handed out before: the same one until [`Self::note_shown`] is told that it was. What fails
+    /// on the way there, as often as it likes, costs one address.
     pub fn new_destination(&mut self) -> Result<ScriptBuf, WalletError> {
         self.require_scanned()?;
-        Ok(self.reveal()?.address.script_pubkey())
+        let unused = self.unshown.filter(|index| !self.wallet.spk_index().is_used(KeychainKind::External, *index));
+        let index = match unused {
+            Some(index) => index,
+            None => self.reveal()?.index,
+        };
+        self.unshown = Some(index);
+        Ok(self.wallet.peek_address(KeychainKind::External, index).address.script_pubkey())
+    }
+
+    /// Notes that the last new destination was handed out.
+    pub const fn note_shown(&mut self) {
+        self.unshown = None;
     }
 
     fn reveal(&mut self) -> Result<bdk_wallet::AddressInfo, WalletError> {
         if self.wallet.next_derivation_index(KeychainKind::External) >= MAX_ADDRESSES {
             return Err(WalletError::TooManyAddresses);
         }
+        self.require_watched()?;
         Ok(self.wallet.reveal_next_address(KeychainKind::External))
+    }
+
+    /// Refuses to show a new script while the follower has still to be told of one. Each that is shown brings another into view,
+    /// [`LOOK_AHEAD`] further on. So of what is shown the follower was told long before, and it has taken that in, for fewer
+    /// requests wait for it; and while it takes in nothing, what it has still to be told of stays little.
+    ///
+    /// Change needs none of that: it comes by a spend of coins whose scripts are watched.
+    pub fn require_watched(&self) -> Result<(), WalletError> {
+        if self.has_unwatched() { Err(WalletError::Unwatched) } else { Ok(()) }
     }
 
     /// An address must not be handed out twice, so earlier ones have to be known first.
@@ -324,24 +351,40 @@ impl State {
         true
     }
 
-    /// Returns the scripts that the follower does not watch yet; from now on they count as watched.
+    /// Tells whether there are scripts that the follower has still to be told of: none while there is no follower.
+    pub fn has_unwatched(&self) -> bool {
+        let Some(watched) = &self.watched else { return false };
+        let all = self.wallet.spk_index().inner().all_spks();
+        KEYCHAINS.into_iter().any(|keychain| {
+            let from = watched.get(&keychain).copied().unwrap_or(0);
+            all.range((keychain, from)..=(keychain, u32::MAX)).next().is_some()
+        })
+    }
+
+    /// Returns the scripts that the follower has still to be told of; from now on they count as watched.
     pub fn take_unwatched(&mut self) -> Vec<ScriptBuf> {
+        let Some(watched) = &mut self.watched else { return Vec::new() };
         let all = self.wallet.spk_index().inner().all_spks();
         let mut fresh = Vec::new();
-        for keychain in [KeychainKind::External, KeychainKind::Internal] {
-            let from = self.watched.get(&keychain).copied().unwrap_or(0);
+        for keychain in KEYCHAINS {
+            let from = watched.get(&keychain).copied().unwrap_or(0);
             for ((_, index), script) in all.range((keychain, from)..=(keychain, u32::MAX)) {
                 fresh.push(script.clone());
-                self.watched.insert(keychain, index.saturating_add(1));
+                watched.insert(keychain, index.saturating_add(1));
             }
         }
         fresh
     }
 
-    /// Returns all scripts; from now on they count as watched.
+    /// Returns all scripts, for a follower that begins; from now on they count as watched.
     pub fn take_all_scripts(&mut self) -> Vec<ScriptBuf> {
-        self.watched.clear();
+        self.watched = Some(BTreeMap::new());
         self.take_unwatched()
+    }
+
+    /// Notes that nothing is watched, for there is no follower.
+    pub fn forget_follower(&mut self) {
+        self.watched = None;
     }
 
     /// Changes what is kept beside bdk.

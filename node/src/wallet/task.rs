@@ -79,7 +79,7 @@ pub(super) async fn spawn(
     .await??;
     let status = watch::Sender::new(WalletStatus::default());
     let receiver = status.subscribe();
-    let mut task = Task { state, store, chain, birth_height, status, unwatched: Vec::new() };
+    let mut task = Task { state, store, chain, birth_height, status, new_from: None };
     task.persist().await?;
     tokio::spawn(task.run(commands));
     Ok(receiver)
@@ -92,9 +92,10 @@ struct Task {
     chain: Arc<dyn ChainBackend>,
     birth_height: u32,
     status: watch::Sender<WalletStatus>,
-    /// Scripts that the follower has still to be told of. No command is taken before: an address that is handed out is
-    /// watched.
-    unwatched: Vec<ScriptBuf>,
+    /// From which height on blocks are to be searched for the scripts that the follower has still to be told of, if there are
+    /// any: that at which the first of them came. They are new, so no block before it pays to them, unless another copy of the
+    /// wallet ran ahead; what the follower then finds starts a pass from the birth height.
+    new_from: Option<u32>,
 }
 
 /// What woke the task.
@@ -111,6 +112,11 @@ impl Task {
         let mut stream: Option<Follower> = None;
         let mut retry = Retry::default();
         loop {
+            if stream.is_none() {
+                // The next one is told of all scripts.
+                self.state.forget_follower();
+                self.new_from = None;
+            }
             match self.wait(&mut stream, &mut commands, retry.at).await {
                 Wake::Retry => stream = retry.note(self.follow().await),
                 Wake::Events(events) if events.is_empty() => {
@@ -123,10 +129,9 @@ impl Task {
                     }
                 }
                 Wake::Room(permit) => {
-                    // They are new, so no block before this one pays to them, unless another copy of the wallet ran
-                    // ahead; what the follower then finds starts a pass from the birth height.
-                    let from_height = self.state.wallet.latest_checkpoint().height();
-                    permit.send(WatchRequest { scripts: std::mem::take(&mut self.unwatched), from_height });
+                    if let Some(from_height) = self.new_from.take() {
+                        permit.send(WatchRequest { scripts: self.state.take_unwatched(), from_height });
+                    }
                 }
                 Wake::Command(Some(Command::Close) | None) => return,
                 Wake::Command(Some(command)) => self.obey(command).await,
@@ -140,14 +145,19 @@ impl Task {
         commands: &mut mpsc::Receiver<Command>,
         retry: Instant,
     ) -> Wake {
+        let watch = stream.as_ref().filter(|_| self.new_from.is_some()).map(|follower| follower.watch.clone());
+        let room = async {
+            match watch {
+                Some(watch) => watch.reserve_owned().await,
+                None => std::future::pending().await,
+            }
+        };
         let news = async {
             match stream {
-                Some(Follower { events, watch }) => {
+                Some(follower) => {
                     let mut batch = Vec::new();
-                    tokio::select! {
-                        Ok(permit) = watch.clone().reserve_owned(), if !self.unwatched.is_empty() => Wake::Room(permit),
-                        _ = events.recv_many(&mut batch, FOLLOWER_QUEUE) => Wake::Events(batch),
-                    }
+                    follower.events.recv_many(&mut batch, FOLLOWER_QUEUE).await;
+                    Wake::Events(batch)
                 }
                 None => {
                     sleep_until(retry).await;
@@ -155,9 +165,17 @@ impl Task {
                 }
             }
         };
+        let others = async {
+            tokio::select! {
+                wake = news => wake,
+                command = commands.recv() => Wake::Command(command),
+            }
+        };
         tokio::select! {
-            wake = news => wake,
-            command = commands.recv(), if self.unwatched.is_empty() => Wake::Command(command),
+            // In this order: a new address is refused only where the follower has no room for what came before.
+            biased;
+            Ok(permit) = room => Wake::Room(permit),
+            wake = others => wake,
         }
     }
 
@@ -171,7 +189,6 @@ impl Task {
             reason: format!("there is no block at height {height}, below the tip"),
         })?;
         let locator = self.state.begin_pass(BlockRef { height, hash: block.block_hash() });
-        self.unwatched.clear();
         self.chain.follow(locator, self.state.take_all_scripts()).await
     }
 
@@ -182,7 +199,7 @@ impl Task {
             next = self.state.apply(event).or(next);
         }
         self.state.end_batch();
-        self.unwatched.extend(self.state.take_unwatched());
+        self.note_new();
         if next.is_some() {
             // What waited when the wallet was closed, unless what came since has settled it.
             self.state.take_last_known().iter().for_each(|tx| self.chain.recall(tx));
@@ -221,7 +238,9 @@ impl Task {
             }
             Command::NewDestination(reply) => {
                 let script = self.state.new_destination();
-                self.answer(script, reply).await;
+                if self.hand_out(script, reply).await {
+                    self.state.note_shown();
+                }
             }
             Command::Balance(reply) => self.answer(Ok(self.state.coins().balance), reply).await,
             Command::History { after, limit, reply } => {
@@ -326,16 +345,29 @@ impl Task {
         }
     }
 
+    /// Notes from where on new scripts are looked for that the follower has still to be told of.
+    fn note_new(&mut self) {
+        if self.new_from.is_none() && self.state.has_unwatched() {
+            self.new_from = Some(self.state.wallet.latest_checkpoint().height());
+        }
+    }
+
     /// Keeps what changed, then answers.
     async fn answer<T>(&mut self, result: Result<T, WalletError>, reply: Reply<T>) {
-        self.unwatched.extend(self.state.take_unwatched());
+        // Nobody to hear the answer is no failure.
+        self.hand_out(result, reply).await;
+    }
+
+    /// Does the same, and tells whether somebody has got what he asked for.
+    async fn hand_out<T>(&mut self, result: Result<T, WalletError>, reply: Reply<T>) -> bool {
+        self.note_new();
         let result = match self.persist().await {
             Ok(()) => result,
             Err(error) => result.and(Err(error)),
         };
         self.publish();
-        // Nobody to hear the answer is no failure.
-        let _ = reply.send(result);
+        let is_done = result.is_ok();
+        reply.send(result).is_ok() && is_done
     }
 
     async fn answer_payment(&mut self, result: Result<Payment, WalletError>, reply: Reply<Payment>) {

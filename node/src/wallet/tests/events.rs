@@ -342,6 +342,32 @@ fn what_is_spent_back_is_done_once_it_is_told_of_however_late() {
 }
 
 #[test]
+fn what_is_shown_is_watched_and_is_shown_again_until_somebody_has_got_it() {
+    let (mut state, first) = synced();
+    assert_eq!(state.new_destination().unwrap(), first, "nobody has got it");
+    state.note_shown();
+    let second = state.new_destination().unwrap();
+    assert_ne!(second, first, "a follower that begins is told of all");
+    let watched = state.take_all_scripts();
+    assert!(watched.contains(&first) && watched.contains(&second));
+    state.note_shown();
+    let third = state.new_destination().unwrap();
+    assert!(watched.contains(&third));
+    assert!(state.has_unwatched(), "it brought another into view");
+    assert_eq!(state.new_destination().unwrap(), third, "it was shown before that");
+    state.note_shown();
+    for _ in 0..10 {
+        assert!(matches!(state.new_destination(), Err(WalletError::Unwatched)));
+    }
+    assert_eq!(state.take_unwatched().len(), 1);
+    let fourth = state.new_destination().unwrap();
+    assert!(watched.contains(&fourth) && ![first, second, third].contains(&fourth));
+    state.note_shown();
+    state.forget_follower();
+    assert!(!state.has_unwatched() && state.new_destination().unwrap() != fourth);
+}
+
+#[test]
 fn a_discovery_starts_another_pass_from_the_birth_height() {
     let (mut state, _) = synced();
     state.take_all_scripts();

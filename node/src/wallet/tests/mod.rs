@@ -104,6 +104,22 @@ async fn caught_up(wallet: &WalletHandle, chain: &KernelChain) {
     tokio::time::timeout(PATIENCE, wait).await.expect("the wallet never caught up");
 }
 
+/// Asks for new destinations until there are as many as that: the follower takes up a few at a time.
+async fn destinations(wallet: &WalletHandle, count: usize) -> Vec<ScriptBuf> {
+    let mut made = Vec::new();
+    let ask = async {
+        while made.len() < count {
+            match wallet.new_destination().await {
+                Ok(script) => made.push(script),
+                Err(WalletError::Unwatched) => tokio::time::sleep(Duration::from_millis(1)).await,
+                Err(other) => panic!("{other}"),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, ask).await.expect("the follower takes up nothing");
+    made
+}
+
 fn btc(text: &str) -> Amount {
     Amount::from_str_in(text, bitcoin::Denomination::Bitcoin).unwrap()
 }

@@ -1,6 +1,7 @@
 //! Reorganisations, restarts, restores and outages.
 
 use super::*;
+use crate::chain::line::WAITING;
 
 /// Alice holds one coin of 50, has a second way to spend it, and has paid Bob in the last block.
 async fn paid_with_a_rival(chain: &Arc<KernelChain>, bob: &WalletHandle) -> (WalletHandle, Payment, Payment) {
@@ -148,10 +149,7 @@ async fn the_words_alone_bring_back_coins_in_any_order() {
     let chain = new_chain();
     let owner = Owner::new(1, &chain);
     let wallet = owner.open().await;
-    let mut scripts = Vec::new();
-    for _ in 0..160 {
-        scripts.push(wallet.new_destination().await.unwrap());
-    }
+    let scripts = destinations(&wallet, 160).await;
     // The last one is paid first: it comes into view only after the block that pays it has gone by.
     chain.mine(1, scripts[159].clone()).await.unwrap();
     chain.mine(1, scripts[70].clone()).await.unwrap();
@@ -162,9 +160,40 @@ async fn the_words_alone_bring_back_coins_in_any_order() {
     let restored = elsewhere.open().await;
     assert_eq!(restored.balance().await.unwrap().spendable, btc("100"));
     let fresh = restored.new_destination().await.unwrap();
-    assert!(!scripts[..160].contains(&fresh), "no address is handed out twice");
+    assert!(!scripts.contains(&fresh), "no address is handed out twice");
     restored.close().await;
     assert_eq!(elsewhere.open().await.balance().await.unwrap().spendable, btc("100"));
+}
+
+/// As during an outage of the backend, when strangers bid for many offers.
+#[tokio::test]
+async fn a_follower_that_takes_up_nothing_keeps_back_new_addresses_and_nothing_else() {
+    let chain = new_chain();
+    let mut line = Line::to(&chain);
+    line.is_deaf = true;
+    let owner = Owner { chain: Arc::new(line), ..Owner::new(1, &chain) };
+    let wallet = owner.open().await;
+    let deposit = wallet.address().await.unwrap();
+    let ask = async {
+        let mut answers = Vec::new();
+        for _ in 0..40 {
+            answers.push(wallet.new_destination().await);
+        }
+        (answers, wallet.balance().await, wallet.address().await)
+    };
+    let (answers, balance, address) = tokio::time::timeout(PATIENCE, ask).await.expect("the wallet answers");
+    assert_eq!((balance.unwrap(), address.unwrap()), (Balance::default(), deposit));
+    let refused = answers.iter().position(Result::is_err).expect("not everything was watched");
+    // The deposit address brought the first script into view, and what the last one did waits before the queue.
+    assert_eq!(refused, WAITING);
+    assert!(answers[refused..].iter().all(|answer| matches!(answer, Err(WalletError::Unwatched))), "{answers:?}");
+
+    let mut requests = owner.chain.unheard.lock().unwrap().pop().unwrap();
+    assert_eq!(requests.recv().await.unwrap().scripts.len(), 1);
+    let mut shown: HashSet<ScriptBuf> = answers.into_iter().flatten().collect();
+    assert!(shown.insert(wallet.new_destination().await.unwrap()), "there is room for one more");
+    assert_eq!(shown.len(), WAITING + 1);
+    assert!(matches!(wallet.new_destination().await, Err(WalletError::Unwatched)));
 }
 
 #[tokio::test]
@@ -247,9 +276,7 @@ async fn what_is_kept_is_compacted_and_holds_no_secret() {
     let wallet = owner.open().await;
     earn(&wallet, &chain, 1).await;
     let funding = wallet.fund(escrow(3, "10")).await.unwrap();
-    for _ in 0..70 {
-        wallet.new_destination().await.unwrap();
-    }
+    destinations(&wallet, 70).await;
     wallet.close().await;
     assert!(matches!(wallet.balance().await, Err(WalletError::Closed)));
     assert!(owner.store.load().unwrap().len() > 70);
