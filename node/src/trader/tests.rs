@@ -80,7 +80,8 @@ impl World {
         let (keeper, thread) = Keeper::start_sure(store, NETWORK, sure.clone()).unwrap();
         let tools = Tools {
             identity: Arc::clone(&self.identity),
-            mailbox: Mailbox::open(keeper.clone(), private.clone(), sure).unwrap(),
+            mailbox: Mailbox::open(keeper.clone(), private.clone(), sure.clone()).unwrap(),
+            sure,
             keeper,
             events: Events::new(private.clone()),
             private,
