@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::ids::{AuthorId, RecordId, TradeId};
 use crate::ledger::{Ledger, TradeError, TradeRecords};
-use crate::record::{Head, Kind, LogId, Record, RecordError, verify_batch};
+use crate::record::{Head, Kind, LogId, Place, Record, RecordError, verify_batch};
 use crate::retention;
 use crate::state::frozen_hash;
 use crate::storage::{Storage, StorageError};
@@ -86,7 +86,10 @@ pub fn audit<S: Storage + Sync>(ledger: &Ledger<S>, scope: &Scope, entropy: [u8;
         audit.check_logs(ledger, scope.author.as_ref(), entropy)?;
     }
     match scope.trade {
-        Some(trade) => audit.extend(Audit::of_trades(ledger, &[trade.into()], scope, true)?),
+        Some(trade) => {
+            let take = ledger.storage().record(&trade.into())?.map(|take| take.place());
+            audit.extend(Audit::of_trades(ledger, take.as_slice(), scope, true)?);
+        }
         None => audit.judge_trades(ledger, scope, MAX_TRADES)?,
     }
     audit.thin_out(MAX_FINDINGS);
@@ -158,8 +161,7 @@ impl Audit {
             let takes = ledger.storage().of_kind(Kind::Take, after.as_ref(), PAGE)?;
             let Some(last) = takes.last() else { return Ok(()) };
             let lists = self.trades.len() < limit;
-            let ids: Vec<RecordId> = takes.iter().map(|place| place.id).collect();
-            for part in parallel::each(&ids, |part| Self::of_trades(ledger, part, scope, lists))? {
+            for part in parallel::each(&takes, |part| Self::of_trades(ledger, part, scope, lists))? {
                 self.extend(part);
             }
             self.trades.truncate(limit);
@@ -174,14 +176,14 @@ impl Audit {
     /// Judges trades. If it `lists`, those are told that were agreed on, or the one that was asked for.
     fn of_trades<S: Storage>(
         ledger: &Ledger<S>,
-        takes: &[RecordId],
+        takes: &[Place],
         scope: &Scope,
         lists: bool,
     ) -> Result<Self, StorageError> {
         let mut audit = Self::default();
         let mut seen = ledger.foresee(takes)?;
-        for take in takes {
-            match ledger.examine((*take).into(), &mut seen) {
+        for take in takes.iter().map(|place| place.id) {
+            match ledger.examine(take.into(), &mut seen) {
                 Ok(examined) if scope.author.is_none_or(|author| examined.trade.bid.role_of(&author).is_some()) => {
                     let (found, is_all) = conduct::check(ledger, &examined)?;
                     audit.evidence.extend(found);
@@ -196,7 +198,7 @@ impl Audit {
                 }
                 Err(TradeError::Bare(trade)) => {
                     let counts = match scope.author {
-                        Some(author) => ledger.storage().record(take)?.is_some_and(|take| take.author() == author),
+                        Some(author) => ledger.storage().record(&take)?.is_some_and(|take| take.author() == author),
                         None => true,
                     };
                     if counts && retention::may_be_agreed_on(ledger.storage(), trade)? {

@@ -91,9 +91,9 @@ pub trait Storage {
     /// Returns a record.
     fn record(&self, id: &RecordId) -> Result<Option<Record>, StorageError>;
 
-    /// Is told which records are asked for next. A store on disk reads many at once for less than one by one, and keeps what it
-    /// has room for.
-    fn read_ahead(&self, _ids: &[RecordId]) -> Result<(), StorageError> {
+    /// Is told which records are asked for next: some by their places, which spares a look for them, others by their ids. A
+    /// store on disk reads many at once for less than one by one, and keeps what it has room for.
+    fn read_ahead(&self, _places: &[Place], _ids: &[RecordId]) -> Result<(), StorageError> {
         Ok(())
     }
 
@@ -164,11 +164,9 @@ pub trait Storage {
     fn about(&self, subject: &RecordId, author: Option<&AuthorId>, limit: usize)
     -> Result<Vec<RecordId>, StorageError>;
 
-    /// Returns what [`Storage::about`] does of each of these subjects, of all authors, in their order: a store on disk finds many
-    /// with one walk.
-    fn about_each(&self, subjects: &[RecordId], limit: usize) -> Result<Vec<Vec<RecordId>>, StorageError> {
-        subjects.iter().map(|subject| self.about(subject, None, limit)).collect()
-    }
+    /// Returns the places of records about each of these subjects, of all authors, as [`Storage::about`] returns their ids: a
+    /// store on disk finds many with one walk.
+    fn about_each(&self, subjects: &[RecordId], limit: usize) -> Result<Vec<Vec<Place>>, StorageError>;
 
     /// Returns the first author after `after` who wrote about a subject, with one look: who goes from one author to the next
     /// so is kept from none by how much another wrote.

@@ -2,12 +2,12 @@
 //! records are nearly always few, and then one look at the index answers all of it.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Examined, Ledger, MAX_FACTS, Seen};
 use crate::body::Body;
 use crate::ids::{AuthorId, RecordId, TradeId};
-use crate::record::{LogId, Record};
+use crate::record::{LogId, Place, Record};
 use crate::storage::{Storage, StorageError};
 
 /// The records about a subject.
@@ -27,28 +27,29 @@ impl<S: Storage> Ledger<S> {
     /// Reads what was said about a subject, as far as that is little, where it was [found](Self::foresee) if it was.
     pub(super) fn about_seen(&self, subject: RecordId, seen: &Seen) -> Result<About, StorageError> {
         let ids = match seen.about.get(&subject) {
-            Some(ids) => Cow::Borrowed(ids.as_slice()),
-            None => Cow::Owned(self.storage.about(&subject, None, MAX_FACTS)?),
+            Some(places) => places.iter().map(|place| place.id).collect(),
+            None => self.storage.about(&subject, None, MAX_FACTS)?,
         };
         let all = if ids.len() < MAX_FACTS { Some(self.read(&ids)?) } else { None };
         Ok(About { subject, all })
     }
 
     /// Finds what was said about trades and their offers, for who is about to judge all of them.
-    pub(crate) fn foresee(&self, takes: &[RecordId]) -> Result<Seen, StorageError> {
-        self.storage.read_ahead(takes)?;
-        let mut subjects = Vec::with_capacity(2 * takes.len());
-        for id in takes {
+    pub(crate) fn foresee(&self, takes: &[Place]) -> Result<Seen, StorageError> {
+        self.storage.read_ahead(takes, &[])?;
+        let (mut offers, mut subjects) = (Vec::new(), Vec::new());
+        for Place { id, .. } in takes {
             let Some(take) = self.storage.record(id)? else { continue };
             if let Ok(Body::Take(body)) = take.decoded().map(|body| &**body) {
+                offers.push(body.offer);
                 subjects.extend([*id, body.offer]);
             }
         }
-        let found = self.storage.about_each(&subjects, MAX_FACTS)?;
-        // With the offers, which every other subject is.
-        let said = found.iter().flatten().chain(&subjects).copied().collect::<Vec<_>>();
-        self.storage.read_ahead(&said)?;
-        Ok(Seen { about: subjects.into_iter().zip(found).collect(), ..Seen::default() })
+        let about: HashMap<RecordId, Vec<Place>> =
+            subjects.iter().copied().zip(self.storage.about_each(&subjects, MAX_FACTS)?).collect();
+        let said: Vec<Place> = subjects.iter().flat_map(|subject| &about[subject]).copied().collect();
+        self.storage.read_ahead(&said, &offers)?;
+        Ok(Seen { about, ..Seen::default() })
     }
 
     /// Returns what was said about a trade: what counts of its parties and arbiters, however many others speak of it, and

@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use super::{About, Ledger, OfferStanding};
 use crate::body::Body;
 use crate::ids::{AuthorId, RecordId, TradeId};
-use crate::record::{LogId, Record};
+use crate::record::{LogId, Place, Record};
 use crate::storage::{Storage, StorageError};
 use crate::trade::Bid;
 
@@ -47,7 +47,7 @@ impl Rights {
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(super) rights: HashMap<LogId, Rights>,
-    pub(super) about: HashMap<RecordId, Vec<RecordId>>,
+    pub(super) about: HashMap<RecordId, Vec<Place>>,
 }
 
 impl<S: Storage> Ledger<S> {

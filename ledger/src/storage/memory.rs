@@ -124,9 +124,9 @@ impl MemoryStorage {
         }
     }
 
-    fn about_within(&self, subject: &RecordId, first: LogId, last: LogId, limit: usize) -> Vec<RecordId> {
+    fn about_within(&self, subject: &RecordId, first: LogId, last: LogId) -> impl Iterator<Item = Place> {
         let range = (*subject, Place::first_of(first))..=(*subject, Place::last_of(last));
-        self.subjects.range(range).map(|(_, place)| place.id).take(limit).collect()
+        self.subjects.range(range).map(|(_, place)| *place)
     }
 
     fn kind_within(&self, kind: Kind, after: Option<&Place>, first: LogId, last: LogId, limit: usize) -> Vec<Place> {
@@ -222,7 +222,12 @@ impl Storage for MemoryStorage {
     ) -> Result<Vec<RecordId>, StorageError> {
         let first = LogId::first_of(*author.unwrap_or(&FIRST));
         let last = LogId::last_of(*author.unwrap_or(&LAST));
-        Ok(self.about_within(subject, first, last, limit))
+        Ok(self.about_within(subject, first, last).map(|place| place.id).take(limit).collect())
+    }
+
+    fn about_each(&self, subjects: &[RecordId], limit: usize) -> Result<Vec<Vec<Place>>, StorageError> {
+        let about = |subject| self.about_within(subject, LogId::first_of(FIRST), LogId::last_of(LAST));
+        Ok(subjects.iter().map(|subject| about(subject).take(limit).collect()).collect())
     }
 
     fn next_about(&self, subject: &RecordId, after: Option<&AuthorId>) -> Result<Option<AuthorId>, StorageError> {
@@ -235,7 +240,7 @@ impl Storage for MemoryStorage {
     }
 
     fn about_in(&self, subject: &RecordId, log: &LogId, limit: usize) -> Result<Vec<RecordId>, StorageError> {
-        Ok(self.about_within(subject, *log, *log, limit))
+        Ok(self.about_within(subject, *log, *log).map(|place| place.id).take(limit).collect())
     }
 
     fn open_offers(&self, after: Option<&RecordId>, limit: usize) -> Result<Vec<RecordId>, StorageError> {

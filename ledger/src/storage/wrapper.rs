@@ -63,6 +63,7 @@ macro_rules! wrapper {
 wrapper! {
     asked {
         fn record(&self, id: &RecordId) -> Option<Record>;
+        fn read_ahead(&self, places: &[Place], ids: &[RecordId]) -> ();
         fn id_at(&self, log: &LogId, seq: u64) -> Option<RecordId>;
         fn range(&self, log: &LogId, from: u64, limit: usize) -> Vec<Record>;
         fn frozen(&self, log: &LogId) -> Vec<Record>;
@@ -75,6 +76,7 @@ wrapper! {
         fn of_kind(&self, kind: Kind, after: Option<&Place>, limit: usize) -> Vec<Place>;
         fn of_kind_by(&self, kind: Kind, author: &AuthorId, after: Option<&Place>, limit: usize) -> Vec<Place>;
         fn about(&self, subject: &RecordId, author: Option<&AuthorId>, limit: usize) -> Vec<RecordId>;
+        fn about_each(&self, subjects: &[RecordId], limit: usize) -> Vec<Vec<Place>>;
         fn next_about(&self, subject: &RecordId, after: Option<&AuthorId>) -> Option<AuthorId>;
         fn about_in(&self, subject: &RecordId, log: &LogId, limit: usize) -> Vec<RecordId>;
         fn open_offers(&self, after: Option<&RecordId>, limit: usize) -> Vec<RecordId>;

@@ -184,6 +184,12 @@ pub(crate) fn subject_prefix(subject: &RecordId, author: Option<&AuthorId>) -> V
     [subject.as_bytes().as_slice(), author.map_or(&[], |author| author.as_bytes())].concat()
 }
 
+/// Returns the log and the seq that a key of `record_subjects` says.
+pub(crate) fn parse_subject(key: &[u8]) -> Option<(LogId, u32)> {
+    let (log, seq) = key.get(SUBJECT_LEN..)?.split_at_checked(LOG_LEN)?;
+    Some((parse_log(log)?, u32::from_be_bytes(*seq.first_chunk()?)))
+}
+
 /// Returns the author that a key of `record_subjects` says.
 pub(crate) fn subject_author(key: &[u8]) -> Option<AuthorId> {
     key.get(SUBJECT_LEN..)?.first_chunk().copied().map(AuthorId)

@@ -155,8 +155,8 @@ impl Storage for Store {
         self.shared.records.record(id)
     }
 
-    fn read_ahead(&self, ids: &[RecordId]) -> Result<(), StorageError> {
-        self.shared.records.read_ahead(ids)
+    fn read_ahead(&self, places: &[Place], ids: &[RecordId]) -> Result<(), StorageError> {
+        self.shared.records.read_ahead(places, ids)
     }
 
     fn id_at(&self, log: &LogId, seq: u64) -> Result<Option<RecordId>, StorageError> {
@@ -218,7 +218,7 @@ impl Storage for Store {
         self.shared.records.about_within(&keys::subject_prefix(subject, author), limit)
     }
 
-    fn about_each(&self, subjects: &[RecordId], limit: usize) -> Result<Vec<Vec<RecordId>>, StorageError> {
+    fn about_each(&self, subjects: &[RecordId], limit: usize) -> Result<Vec<Vec<Place>>, StorageError> {
         self.shared.records.about_each(subjects, limit)
     }
 

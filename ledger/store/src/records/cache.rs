@@ -43,6 +43,11 @@ impl Cache {
         kept.time.0 += 1;
     }
 
+    /// Returns the time, for who reads many records from disk after that.
+    pub fn time(&self) -> Time {
+        self.lock().time
+    }
+
     /// Returns a record, or else the time, for who reads it from disk after that.
     pub fn get(&self, id: &RecordId) -> Result<Record, Time> {
         let mut kept = self.lock();

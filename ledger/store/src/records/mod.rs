@@ -80,25 +80,32 @@ impl Records {
 
     /// Remembers records of chains that are asked for next, the first [`MAX_AHEAD`] of them. What is damaged is left to who
     /// asks for it.
-    pub fn read_ahead(&self, ids: &[RecordId]) -> Result<(), StorageError> {
-        let mut time = None;
-        let mut ids: Vec<RecordId> = ids
-            .iter()
-            .take(MAX_AHEAD)
-            .filter(|id| self.cache.get(id).map_err(|now| time.get_or_insert(now)).is_err())
-            .copied()
-            .collect();
-        let Some(time) = time else { return Ok(()) };
+    pub fn read_ahead(&self, places: &[Place], ids: &[RecordId]) -> Result<(), StorageError> {
+        let time = self.cache.time();
+        let is_missing = |id: &RecordId| self.cache.get(id).is_err();
+        let mut spots: Vec<([u8; 8], RecordId)> = Vec::with_capacity(places.len() + ids.len());
+        let mut last: Option<(LogId, Option<u32>)> = None;
+        for place in places.iter().take(MAX_AHEAD).filter(|place| is_missing(&place.id)) {
+            let number = match last {
+                Some((log, number)) if log == place.log => number,
+                Some(_) | None => last.insert((place.log, self.log_number(&place.log)?)).1,
+            };
+            if let Some(log) = number {
+                spots.push((Spot { log, seq: short_seq(place.seq)? }.to_bytes(), place.id));
+            }
+        }
+        let mut ids: Vec<RecordId> =
+            ids.iter().take(MAX_AHEAD - spots.len()).filter(|id| is_missing(id)).copied().collect();
         ids.sort_unstable();
         ids.dedup();
         let keys: Vec<&[u8; 32]> = ids.iter().map(RecordId::as_bytes).collect();
-        let spots = self.db.read_each(Family::Ids, &keys, read_spot)?;
-        let of_chain = |(spot, id)| match spot {
-            Some(Some((spot, Standing::Chain))) => Some((Spot::to_bytes(spot), id)),
+        let found = self.db.read_each(Family::Ids, &keys, read_spot)?;
+        spots.extend(found.into_iter().zip(ids).filter_map(|(found, id)| match found {
+            Some(Some((spot, Standing::Chain))) => Some((spot.to_bytes(), id)),
             Some(Some((_, Standing::Frozen)) | None) | None => None,
-        };
-        let mut spots: Vec<([u8; 8], RecordId)> = spots.into_iter().zip(ids).filter_map(of_chain).collect();
+        }));
         spots.sort_unstable();
+        spots.dedup();
         let keys: Vec<[u8; 8]> = spots.iter().map(|(key, _)| *key).collect();
         let rows = self.db.read_each(Family::Chains, &keys, <[u8]>::to_vec)?;
         for ((key, id), row) in spots.into_iter().zip(rows) {
@@ -272,20 +279,22 @@ impl Records {
         Ok(ids)
     }
 
-    /// Returns ids of records about each of these subjects, as they were when this was called.
-    pub fn about_each(&self, subjects: &[RecordId], limit: usize) -> Result<Vec<Vec<RecordId>>, StorageError> {
+    /// Returns the places of records about each of these subjects, as they were when this was called.
+    pub fn about_each(&self, subjects: &[RecordId], limit: usize) -> Result<Vec<Vec<Place>>, StorageError> {
         let mut found = vec![Vec::new(); subjects.len()];
         if limit == 0 {
             return Ok(found);
         }
         // By key, what is read for one lies near what was read for the one before.
-        let mut sorted: Vec<(&RecordId, &mut Vec<RecordId>)> = subjects.iter().zip(&mut found).collect();
+        let mut sorted: Vec<(&RecordId, &mut Vec<Place>)> = subjects.iter().zip(&mut found).collect();
         sorted.sort_unstable_by_key(|(subject, _)| *subject);
         let mut walk = self.db.walk(Family::Subjects);
-        for (subject, ids) in sorted {
+        for (subject, places) in sorted {
             walk.prefixed(subject.as_bytes(), |key, value| {
-                ids.push(read_id(Family::Subjects, key, value)?);
-                Ok(go_on(ids.len() < limit))
+                let id = read_id(Family::Subjects, key, value)?;
+                let (log, seq) = keys::parse_subject(key).ok_or_else(|| damaged(Family::Subjects, "the key", key))?;
+                places.push(Place { log, seq: seq.into(), id });
+                Ok(go_on(places.len() < limit))
             })?;
         }
         Ok(found)
