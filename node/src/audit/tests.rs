@@ -313,7 +313,7 @@ async fn a_report_whose_chain_is_lost_in_the_middle_tells_what_it_found_and_goes
     let report = run(&stage.ledger, &line, &all, BTreeSet::new(), true).await.unwrap();
     assert!(report.ok && !report.cut.trades, "{report:?}");
     let why: Vec<_> = report.trades.iter().map(|trade| trade.not_compared).collect();
-    let lost = vec![Some(NotCompared::Failed); MAX_UNANSWERED + 2];
+    let lost = [Some(NotCompared::Failed); MAX_UNANSWERED + 2];
     assert_eq!((&why[..2], &why[2..]), (&[None; 2][..], &lost[..]), "each in the order of the bids");
     assert_eq!(report.cut.not_compared, lost.len() as u64);
     assert_eq!(line.asked(), 2 + lost.len() - 1, "nobody asks about the last");
