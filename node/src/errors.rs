@@ -160,7 +160,7 @@ impl Explain for Refusal {
             Self::OldChain => (
                 Code::NotSynced,
                 "set this machine's clock if it is wrong; else wait until the chain has caught up, or name another backend: \
-                 `exchange-node status`; if you have paid already, repeat it then, or call for the arbiter: `exchange-node trade dispute`",
+                 `exchange-node status`; if you have paid already, do not wait: call for the arbiter: `exchange-node trade dispute`",
             ),
             Self::NotCompared => (Code::NotSynced, "repeat it when a peer is connected: see `exchange-node status`"),
             Self::NotAllowed { .. } | Self::NothingToFund | Self::NothingToTakeBack => {
@@ -336,7 +336,7 @@ mod tests {
             (Refusal::NotSynced, Code::NotSynced, "status"),
             (Refusal::NotCompared, Code::NotSynced, "peer"),
             (Refusal::OldChain, Code::NotSynced, "this machine's clock"),
-            (Refusal::OldChain, Code::NotSynced, "if you have paid already, repeat it then, or call for the arbiter"),
+            (Refusal::OldChain, Code::NotSynced, "if you have paid already, do not wait: call for the arbiter"),
             (Refusal::TooLateToPay { last: 1, tip: 2 }, Code::NotAllowed, "if you have paid already"),
             (Refusal::Unnamed, Code::NotAllowed, "wait: nothing is lost"),
             (Refusal::TooEarlyToFund { from: 2, tip: 1 }, Code::NotAllowed, "pay nothing"),

@@ -37,17 +37,27 @@ impl<S: Storage> Ledger<S> {
     /// Finds what was said about trades and their offers, for who is about to judge all of them.
     pub(crate) fn foresee(&self, takes: &[Place]) -> Result<Seen, StorageError> {
         self.storage.read_ahead(takes, &[])?;
-        let (mut offers, mut subjects) = (Vec::new(), Vec::new());
+        let mut bids: Vec<(RecordId, RecordId)> = Vec::with_capacity(takes.len());
         for Place { id, .. } in takes {
             let Some(take) = self.storage.record(id)? else { continue };
             if let Ok(Body::Take(body)) = take.decoded().map(|body| &**body) {
-                offers.push(body.offer);
-                subjects.extend([*id, body.offer]);
+                bids.push((*id, body.offer));
             }
         }
-        let about: HashMap<RecordId, Vec<Place>> =
+        let subjects: Vec<RecordId> = bids.iter().flat_map(|(take, offer)| [*take, *offer]).collect();
+        let mut about: HashMap<RecordId, Vec<Place>> =
             subjects.iter().copied().zip(self.storage.about_each(&subjects, MAX_FACTS)?).collect();
-        let said: Vec<Place> = subjects.iter().flat_map(|subject| &about[subject]).copied().collect();
+        // What much is said about is read when its turn comes: then the trade and its offer both, or the one would be judged by
+        // what was said of the other before.
+        let is_much = |subject: &RecordId| about[subject].len() >= MAX_FACTS;
+        let crowded: Vec<(RecordId, RecordId)> =
+            bids.iter().filter(|(take, offer)| is_much(take) || is_much(offer)).copied().collect();
+        for (take, offer) in crowded {
+            about.remove(&take);
+            about.remove(&offer);
+        }
+        let said: Vec<Place> = about.values().flatten().copied().collect();
+        let offers: Vec<RecordId> = bids.into_iter().map(|(_, offer)| offer).collect();
         self.storage.read_ahead(&said, &offers)?;
         Ok(Seen { about, ..Seen::default() })
     }

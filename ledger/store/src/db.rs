@@ -46,6 +46,9 @@ const SMALL_BLOCK_BYTES: usize = 4 << 10;
 /// How many keys in a row say only where they differ from the one before.
 const RESTART_INTERVAL: i32 = 32;
 
+/// Keys that are read at once: meanwhile the blocks that their values lie in stay in memory.
+const READ_AT_ONCE: usize = 128;
+
 /// How much memory a store may use.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -127,9 +130,11 @@ impl RawDb {
         keys: &[impl AsRef<[u8]>],
         read: impl Fn(&[u8]) -> T,
     ) -> Result<Vec<Option<T>>, StorageError> {
-        let found = self.rocks.batched_multi_get_cf(self.handle(family), keys, true);
+        let handle = self.handle(family);
         let read = |value: Option<DBPinnableSlice<'_>>| value.map(|value| read(&value));
-        found.into_iter().map(|value| value.map(&read).map_err(|e| storage_error(&family.name(), e))).collect()
+        let some = |keys| self.rocks.batched_multi_get_cf(handle, keys, true).into_iter();
+        let found = keys.chunks(READ_AT_ONCE).flat_map(some);
+        found.map(|value| value.map(read).map_err(|e| storage_error(&family.name(), e))).collect()
     }
 
     pub fn contains(&self, family: Family, key: &[u8]) -> Result<bool, StorageError> {

@@ -150,7 +150,10 @@ impl Parts {
             };
             opened
         });
-        opening.await.map_err(internal)?
+        opening.await.unwrap_or_else(|panic| {
+            *self.session() = SessionState::Closed;
+            Err(internal(panic))
+        })
     }
 
     async fn open_with(

@@ -17,9 +17,10 @@ pub(super) const FEE_TARGET_BLOCKS: u16 = 3;
 impl Trader {
     pub(super) async fn act(&mut self, id: TradeId, action: Action, dry_run: bool) -> Result<TradeView, ApiError> {
         if action == Action::MarkPaid {
-            // Money that has left nobody brings back: what the ledger says at this moment counts too.
+            // Money that has left nobody brings back: what the ledger says at this moment counts too, and how old the chain is.
             let heard = self.look_again(id)?;
             self.handle(id, heard).await?;
+            self.handle(id, Event::Chain(self.chain_facts(id))).await?;
         }
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
         if action == Action::Fund {

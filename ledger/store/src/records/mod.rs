@@ -23,8 +23,8 @@ use ends::Ends;
 
 /// Names of logs that are remembered, some 50 bytes each, so that a record is found with two look-ups instead of three.
 const MAX_NAMES: usize = 16_384;
-/// Records that are read ahead at once: while they are, the blocks that they lie in stay in memory.
-const MAX_AHEAD: usize = 128;
+/// Records that are read ahead at once: a quarter of what is remembered, so that a few threads leave each other theirs.
+const MAX_AHEAD: usize = 512;
 
 /// The tables of records. Two threads may commit at the same time if they write different logs.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Records {
         }
     }
 
-    /// Remembers records of chains that are asked for next, the first [`MAX_AHEAD`] of them. What is damaged is left to who
+    /// Remembers records of chains that are asked for next, the first [`MAX_AHEAD`] of them. One that is damaged is left to who
     /// asks for it.
     pub fn read_ahead(&self, places: &[Place], ids: &[RecordId]) -> Result<(), StorageError> {
         let time = self.cache.time();

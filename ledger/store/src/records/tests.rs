@@ -1,4 +1,7 @@
-//! Damage is named, with where it is.
+//! Damage is named, with where it is; and what is read ahead.
+
+use exchange_ledger::record::Header;
+use exchange_ledger::storage::Batch;
 
 use super::*;
 use crate::db::OpenOptions;
@@ -52,4 +55,40 @@ fn what_is_not_what_was_written_is_named() {
     for (error, name) in errors {
         assert!(matches!(&error, StorageError::Damaged(what) if what.contains(name)), "{error}");
     }
+}
+
+#[test]
+fn what_is_read_ahead_is_at_hand_as_far_as_there_is_room_and_damage_is_left_to_who_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Arc::new(RawDb::open(dir.path(), OpenOptions::default()).unwrap());
+    let records = Records::new(Arc::clone(&db)).unwrap();
+    let log = LogId { author: AuthorId([7; 32]), epoch: 1 };
+    let mut written: Vec<Record> = Vec::new();
+    for _ in 0..=MAX_AHEAD {
+        let header = match written.last() {
+            Some(last) => Header::after(&last.as_head(), [0; 4], Kind::Heartbeat, 0),
+            None => Header::first(log, [0; 4], Kind::Heartbeat, 0, 0),
+        };
+        written.push(Record::sign(header, Vec::new(), |_| [0; 64]).unwrap());
+    }
+    let mut writes = db.begin();
+    let pending = records.add(&Batch { records: written.clone(), ..Batch::default() }, &mut writes).unwrap();
+    writes.commit().unwrap();
+    pending.written();
+    let is_kept = |at: usize| records.cache.get(&written[at].id()).as_ref() == Ok(&written[at]);
+    assert!(!(0..=MAX_AHEAD).any(is_kept));
+
+    let (places, ids): (Vec<Place>, Vec<RecordId>) =
+        written.iter().map(|record| (record.place(), record.id())).collect();
+    let elsewhere = Place { log: LogId { epoch: 2, ..log }, ..places[4] };
+    records.read_ahead(&[places[1], elsewhere, places[0]], &[ids[3], RecordId([9; 32]), ids[1], ids[3]]).unwrap();
+    assert_eq!((0..8).filter(|at| is_kept(*at)).collect::<Vec<_>>(), [0, 1, 3]);
+
+    let damaged = Spot { log: records.log_number(&log).unwrap().unwrap(), seq: 4 };
+    let mut writes = db.begin();
+    writes.put(Family::Chains, &damaged.to_bytes(), b"not a record");
+    writes.commit().unwrap();
+    records.read_ahead(&places, &[]).unwrap();
+    assert!(!is_kept(4) && records.record(&ids[4]).is_err());
+    assert!((0..MAX_AHEAD).all(|at| is_kept(at) || at == 4) && !is_kept(MAX_AHEAD), "there is no room for all");
 }

@@ -48,8 +48,9 @@ fn awaits_new_blocks(trade: &Trade) -> bool {
 /// Returns what a buyer does instead of paying. Nothing is proposed: whether he has paid only he knows.
 pub(super) fn take_no_risk(trade: &Trade, reason: &ApiError) -> NextStep {
     if awaits_new_blocks(trade) {
-        let what = format!("{}; if you have paid already, say so afterwards, or call for the arbiter", reason.message);
-        let otherwise = "until that height nothing is lost by waiting; after it, do not pay: agree to a refund";
+        let what = format!("{}; if you have paid already, do not wait: call for the arbiter", reason.message);
+        let otherwise =
+            "who has not paid loses nothing by waiting until that height; after it, do not pay: agree to a refund";
         return step(Actor::You, what, trade.view().pay_until(), otherwise, None);
     }
     NextStep {
