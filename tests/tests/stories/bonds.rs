@@ -158,6 +158,7 @@ fn bonded_trade() {
     seller.does("fund", *trade);
     world.chain().confirm("the funding", BURIED);
     let funded = buyer.awaits(*trade, Phase::Funded);
+    seller.awaits(*trade, Phase::Funded);
     assert_eq!(seller.balance().in_escrow.get(), AMOUNT + SELLER_BOND);
     assert_eq!(buyer.balance().in_escrow.get(), BUYER_BOND);
     buyer.awaits_details(*trade);
@@ -189,6 +190,7 @@ fn a_sellers_bond_alone_needs_nobody_else() {
     seller.does("fund", trade);
     world.chain().confirm("the funding", BURIED);
     let funded = buyer.awaits(trade, Phase::Funded);
+    seller.awaits(trade, Phase::Funded);
     assert_eq!(seller.balance().in_escrow.get(), AMOUNT + SELLER_BOND);
     buyer.does("paid", trade);
     seller.awaits(trade, Phase::Paid);
