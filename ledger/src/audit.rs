@@ -1,6 +1,7 @@
 //! The audit: reads the whole ledger again as a stranger would, and trusts nothing that was checked when it came in.
 
 use std::collections::BTreeSet;
+use std::thread;
 
 use crate::ids::{AuthorId, RecordId, TradeId};
 use crate::ledger::{Ledger, TradeError, TradeRecords};
@@ -23,6 +24,11 @@ pub use findings::{Finding, MAX_FINDINGS};
 const BATCH: usize = 1024;
 /// How many logs or trades are listed at once.
 const PAGE: usize = 4096;
+/// How many logs are checked by one core at once: enough that short ones fill a batch of signatures, few enough that all cores
+/// are done at about the same time.
+const LOGS_AT_ONCE: usize = 32;
+/// How many trades are judged by one core at once: what was said about so many is looked for together.
+const TRADES_AT_ONCE: usize = 128;
 /// How many trades one audit lists: with what the chain shows of them they have to fit into one answer of a node.
 pub const MAX_TRADES: usize = 2000;
 
@@ -122,7 +128,7 @@ impl Audit {
             let is_last = only.is_some() || heads.len() < PAGE;
             // Short logs share a part.
             heads.sort_by_key(|head| std::cmp::Reverse(head.len));
-            for part in parallel::each(&heads, |part| Self::of_logs(ledger, part, entropy))? {
+            for part in parallel::each(&heads, LOGS_AT_ONCE, |part| Self::of_logs(ledger, part, entropy))? {
                 self.extend(part);
             }
             if is_last {
@@ -150,18 +156,25 @@ impl Audit {
         scope: &Scope,
         limit: usize,
     ) -> Result<(), StorageError> {
-        let mut after = match scope.after {
+        let after = match scope.after {
             Some(trade) => match ledger.storage().record(&trade.into())? {
                 Some(take) => Some(take.place()),
                 None => return Ok(()),
             },
             None => None,
         };
-        loop {
-            let takes = ledger.storage().of_kind(Kind::Take, after.as_ref(), PAGE)?;
-            let Some(last) = takes.last() else { return Ok(()) };
+        let list = |after: Option<&Place>| ledger.storage().of_kind(Kind::Take, after, PAGE);
+        let mut takes = list(after.as_ref())?;
+        while let Some(last) = takes.last() {
             let lists = self.trades.len() < limit;
-            for part in parallel::each(&takes, |part| Self::of_trades(ledger, part, scope, lists))? {
+            let judge = |part: &[Place]| Self::of_trades(ledger, part, scope, lists);
+            // The next are listed meanwhile, which one core does.
+            let (judged, next) = thread::scope(|threads| {
+                let next = threads.spawn(|| list(Some(last)));
+                let judged = parallel::each(&takes, TRADES_AT_ONCE, judge);
+                (judged, next.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            });
+            for part in judged? {
                 self.extend(part);
             }
             self.trades.truncate(limit);
@@ -169,8 +182,9 @@ impl Audit {
             if scope.after.is_some() && self.cut.trades {
                 return Ok(());
             }
-            after = Some(*last);
+            takes = next?;
         }
+        Ok(())
     }
 
     /// Judges trades. If it `lists`, those are told that were agreed on, or the one that was asked for.

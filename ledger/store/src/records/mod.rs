@@ -67,7 +67,7 @@ impl Records {
         };
         match found {
             Some(Some(record)) if record.id() == *id => {
-                self.cache.insert(time, &record);
+                self.cache.insert(time, std::slice::from_ref(&record));
                 Ok(Some(record))
             }
             Some(Some(other)) => Err(StorageError::Damaged(format!("in place of record {id} stands {}", other.id()))),
@@ -81,11 +81,12 @@ impl Records {
     /// Remembers records of chains that are asked for next, the first [`MAX_AHEAD`] of them. One that is damaged is left to who
     /// asks for it.
     pub fn read_ahead(&self, places: &[Place], ids: &[RecordId]) -> Result<(), StorageError> {
-        let time = self.cache.time();
-        let is_missing = |id: &RecordId| self.cache.get(id).is_err();
+        let places = &places[..places.len().min(MAX_AHEAD)];
+        let ids = &ids[..ids.len().min(MAX_AHEAD - places.len())];
+        let (missing, time) = self.cache.missing(places.iter().map(|place| place.id).chain(ids.iter().copied()));
         let mut spots: Vec<([u8; 8], RecordId)> = Vec::with_capacity(places.len() + ids.len());
         let mut last: Option<(LogId, Option<u32>)> = None;
-        for place in places.iter().take(MAX_AHEAD).filter(|place| is_missing(&place.id)) {
+        for place in places.iter().filter(|place| missing.contains(&place.id)) {
             let number = match last {
                 Some((log, number)) if log == place.log => number,
                 Some(_) | None => last.insert((place.log, self.log_number(&place.log)?)).1,
@@ -94,8 +95,7 @@ impl Records {
                 spots.push((Spot { log, seq: short_seq(place.seq)? }.to_bytes(), place.id));
             }
         }
-        let mut ids: Vec<RecordId> =
-            ids.iter().take(MAX_AHEAD - spots.len()).filter(|id| is_missing(id)).copied().collect();
+        let mut ids: Vec<RecordId> = ids.iter().filter(|id| missing.contains(*id)).copied().collect();
         ids.sort_unstable();
         ids.dedup();
         let keys: Vec<&[u8; 32]> = ids.iter().map(RecordId::as_bytes).collect();
@@ -108,12 +108,14 @@ impl Records {
         spots.dedup();
         let keys: Vec<[u8; 8]> = spots.iter().map(|(key, _)| *key).collect();
         let rows = self.db.read_each(Family::Chains, &keys, <[u8]>::to_vec)?;
+        let mut read = Vec::with_capacity(rows.len());
         for ((key, id), row) in spots.into_iter().zip(rows) {
             let spot = Spot::from_bytes(&key);
             let name = self.name(spot.log)?;
-            let record = row.and_then(|row| row::decode(&row, &name, spot.seq)).filter(|record| record.id() == id);
-            record.inspect(|record| self.cache.insert(time, record));
+            let record = row.and_then(|row| row::decode(&row, &name, spot.seq));
+            read.extend(record.filter(|record| record.id() == id));
         }
+        self.cache.insert(time, &read);
         Ok(())
     }
 
