@@ -24,11 +24,6 @@ pub use findings::{Finding, MAX_FINDINGS};
 const BATCH: usize = 1024;
 /// How many logs or trades are listed at once.
 const PAGE: usize = 4096;
-/// How many logs are checked by one core at once: enough that short ones fill a batch of signatures, few enough that all cores
-/// are done at about the same time.
-const LOGS_AT_ONCE: usize = 32;
-/// How many trades are judged by one core at once: what was said about so many is looked for together.
-const TRADES_AT_ONCE: usize = 128;
 /// How many trades one audit lists: with what the chain shows of them they have to fit into one answer of a node.
 pub const MAX_TRADES: usize = 2000;
 
@@ -128,7 +123,7 @@ impl Audit {
             let is_last = only.is_some() || heads.len() < PAGE;
             // Short logs share a part.
             heads.sort_by_key(|head| std::cmp::Reverse(head.len));
-            for part in parallel::each(&heads, LOGS_AT_ONCE, |part| Self::of_logs(ledger, part, entropy))? {
+            for part in parallel::each(&heads, |part| Self::of_logs(ledger, part, entropy))? {
                 self.extend(part);
             }
             if is_last {
@@ -171,7 +166,7 @@ impl Audit {
             // The next are listed meanwhile, which one core does.
             let (judged, next) = thread::scope(|threads| {
                 let next = threads.spawn(|| list(Some(last)));
-                let judged = parallel::each(&takes, TRADES_AT_ONCE, judge);
+                let judged = parallel::each(&takes, judge);
                 (judged, next.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             });
             for part in judged? {

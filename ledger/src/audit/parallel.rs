@@ -6,19 +6,21 @@ use std::thread;
 
 use crate::storage::StorageError;
 
+/// How many things are worked on at once: enough that short logs fill a batch of signatures, few enough that the cores are
+/// done at about the same time, and that all which is said about so many trades is read ahead.
+const PART: usize = 32;
 /// The most threads.
 const MAX_THREADS: usize = 16;
 
-/// Does `work` on parts of a list, `part` things each, and returns what comes of them, in their order.
+/// Does `work` on parts of a list and returns what comes of them, in their order.
 ///
 /// # Errors
 /// The first error, in their order.
 pub(super) fn each<T: Sync, R: Send>(
     items: &[T],
-    part: usize,
     work: impl Fn(&[T]) -> Result<R, StorageError> + Sync,
 ) -> Result<Vec<R>, StorageError> {
-    let parts: Vec<&[T]> = items.chunks(part).collect();
+    let parts: Vec<&[T]> = items.chunks(PART).collect();
     let next = AtomicUsize::new(0);
     let take = || {
         let mut done = Vec::new();
@@ -44,15 +46,13 @@ pub(super) fn each<T: Sync, R: Send>(
 mod tests {
     use super::*;
 
-    const PART: usize = 32;
-
     #[test]
     fn results_and_errors_keep_their_order() {
         let items: Vec<usize> = (0..1000).collect();
-        let sums = each(&items, PART, |part| Ok(part.iter().sum::<usize>())).unwrap();
+        let sums = each(&items, |part| Ok(part.iter().sum::<usize>())).unwrap();
         assert_eq!(sums, items.chunks(PART).map(|part| part.iter().sum::<usize>()).collect::<Vec<_>>());
-        assert!(each(&[], PART, |part: &[usize]| Ok(part.len())).unwrap().is_empty());
-        let failed = each(&items, PART, |part| Err::<(), _>(StorageError::Io(part[0].to_string()))).unwrap_err();
+        assert!(each(&[], |part: &[usize]| Ok(part.len())).unwrap().is_empty());
+        let failed = each(&items, |part| Err::<(), _>(StorageError::Io(part[0].to_string()))).unwrap_err();
         assert!(failed.to_string().ends_with(": 0"), "{failed}");
     }
 }
