@@ -7,7 +7,7 @@ use std::thread;
 use crate::storage::StorageError;
 
 /// How many things are worked on at once: enough that short logs fill a batch of signatures, few enough that the cores are
-/// done at about the same time, and that all which is said about so many trades is read ahead.
+/// done at about the same time, and that all that is usually said about so many trades is read ahead.
 const PART: usize = 32;
 /// The most threads.
 const MAX_THREADS: usize = 16;
