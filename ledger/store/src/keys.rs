@@ -190,11 +190,6 @@ pub(crate) fn parse_subject(key: &[u8]) -> Option<(LogId, u32)> {
     Some((parse_log(log)?, u32::from_be_bytes(*seq.first_chunk()?)))
 }
 
-/// Returns the author that a key of `record_subjects` says.
-pub(crate) fn subject_author(key: &[u8]) -> Option<AuthorId> {
-    key.get(SUBJECT_LEN..)?.first_chunk().copied().map(AuthorId)
-}
-
 pub(crate) fn subject_in_log(subject: &RecordId, in_log: &LogId) -> Vec<u8> {
     [subject.as_bytes().as_slice(), &log(in_log)].concat()
 }
@@ -438,11 +433,11 @@ mod tests {
             let spot = |(_, log, seq): ([u8; 2], u32, u32)| Spot { log, seq };
             prop_assert_eq!((a.1, a.2).cmp(&(b.1, b.2)), spot(a).to_bytes().cmp(&spot(b).to_bytes()));
             prop_assert_eq!(Spot::from_bytes(&spot(a).to_bytes()), spot(a));
-            let of = |author: [u8; 2]| {
-                let place = Place::first_of(LogId { author: AuthorId([author[0]; 32]), epoch: 0 });
-                (place.log.author, subject(&RecordId([author[1]; 32]), &place, 0, Standing::Chain))
-            };
-            prop_assert_eq!(subject_author(&of(a.0).1), Some(of(a.0).0));
+            let place = Place::first_of(LogId { author: AuthorId([a.0[0]; 32]), epoch: a.1 });
+            for standing in [Standing::Chain, Standing::Frozen] {
+                let key = subject(&RecordId([a.0[1]; 32]), &place, a.2, standing);
+                prop_assert_eq!(parse_subject(&key), Some((place.log, a.2)));
+            }
             let row = |(first, second, third): ([u8; 2], u32, u32)| ((first, second), third);
             prop_assert_eq!(a.cmp(&b), row(a).to_bytes().cmp(&row(b).to_bytes()));
             prop_assert_eq!(Key::from_bytes(&row(a).to_bytes()), Some(row(a)));

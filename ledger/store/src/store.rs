@@ -236,7 +236,8 @@ impl Storage for Store {
                 let (key, family) = (hex::encode(key), Family::Subjects.name());
                 StorageError::Damaged(format!("the key {key} in {family} is malformed"))
             };
-            next = Some(keys::subject_author(key).ok_or_else(malformed)?);
+            let (log, _) = keys::parse_subject(key).ok_or_else(malformed)?;
+            next = Some(log.author);
             Ok::<_, StorageError>(ControlFlow::Break(()))
         })?;
         Ok(next)
