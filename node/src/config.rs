@@ -67,4 +67,20 @@ impl NodeConfig {
     pub fn socket(&self) -> PathBuf {
         self.socket.clone().unwrap_or_else(|| self.data_dir.join("api.sock"))
     }
+
+    /// Returns that of a node which knows nobody and is on a chain of its own, for tests.
+    #[cfg(test)]
+    pub(crate) fn for_tests(data_dir: &std::path::Path, network: Network) -> Self {
+        Self {
+            data_dir: data_dir.to_owned(),
+            network,
+            chain: ChainConfig::Kernel,
+            listen: Vec::new(),
+            peers: Vec::new(),
+            only_peers: false,
+            max_per_address: crate::net::NetLimits::INCOMING_PER_ADDRESS,
+            retention: Retention::default(),
+            socket: None,
+        }
+    }
 }

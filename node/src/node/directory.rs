@@ -45,36 +45,18 @@ pub(crate) fn make_data_dir(path: &Path) -> Result<(), StartError> {
 mod tests {
     use std::fs::{Permissions, metadata, set_permissions};
     use std::os::unix::fs::PermissionsExt;
-    use std::path::PathBuf;
 
     use exchange_api::{Code, DirectoryError};
-    use exchange_ledger::retention::Retention;
 
     use super::*;
-    use crate::config::ChainConfig;
     use crate::errors::Explain;
-    use crate::net::NetLimits;
-
-    fn config(data_dir: &Path, network: Network, socket: Option<PathBuf>) -> NodeConfig {
-        NodeConfig {
-            data_dir: data_dir.to_owned(),
-            network,
-            chain: ChainConfig::Kernel,
-            listen: Vec::new(),
-            peers: Vec::new(),
-            only_peers: false,
-            max_per_address: NetLimits::INCOMING_PER_ADDRESS,
-            retention: Retention::default(),
-            socket,
-        }
-    }
 
     #[test]
     fn a_data_directory_that_others_could_read_is_tightened_or_refused_wherever_the_socket_is() {
         let directory = tempfile::tempdir().unwrap();
         let data_dir = directory.path().join("data");
         let elsewhere = directory.path().join("run/api.sock");
-        let config = config(&data_dir, Network::Regtest, Some(elsewhere));
+        let config = NodeConfig { socket: Some(elsewhere), ..NodeConfig::for_tests(&data_dir, Network::Regtest) };
         drop(open_store(&config).unwrap());
         let mode = || metadata(&data_dir).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode(), 0o700);
@@ -90,7 +72,7 @@ mod tests {
     #[test]
     fn a_data_directory_stays_with_the_network_that_it_was_begun_on() {
         let directory = tempfile::tempdir().unwrap();
-        let on = |network| config(&directory.path().join("data"), network, None);
+        let on = |network| NodeConfig::for_tests(&directory.path().join("data"), network);
         // A start that found no chain of its network has begun nothing.
         drop(open_store(&on(Network::Bitcoin)).unwrap());
         let store = open_store(&on(Network::Regtest)).unwrap();

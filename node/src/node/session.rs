@@ -204,14 +204,12 @@ mod tests {
 
     use bitcoin::Network;
     use exchange_ledger::identity::{KdfParams, Keystore, KeystoreParams, MasterKey, Password};
-    use exchange_ledger::retention::Retention;
     use futures::FutureExt;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::config::{ChainConfig, NodeConfig};
+    use crate::config::NodeConfig;
     use crate::keyring;
-    use crate::net::NetLimits;
     use crate::node::{Node, make_data_dir};
 
     const PASSWORD: &str = "correct horse battery staple";
@@ -248,17 +246,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let data_dir = directory.path().join("data");
         put_identity(&data_dir);
-        let config = NodeConfig {
-            data_dir,
-            network: Network::Regtest,
-            chain: ChainConfig::Kernel,
-            listen: Vec::new(),
-            peers: Vec::new(),
-            only_peers: false,
-            max_per_address: NetLimits::INCOMING_PER_ADDRESS,
-            retention: Retention::default(),
-            socket: None,
-        };
+        let config = NodeConfig::for_tests(&data_dir, Network::Regtest);
         let stop = CancellationToken::new();
         let node = Node::start(config, stop.clone()).await.unwrap();
         let parts = node.parts();
