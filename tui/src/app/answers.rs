@@ -5,7 +5,7 @@ use exchange_api::{
     TakeReview,
 };
 
-use super::{App, MAX_EVENTS, Popup, Tab, chat, disclose, wallet};
+use super::{App, FormFor, MAX_EVENTS, Popup, Tab, chat, disclose, wallet};
 use crate::message::{Answer, CallName, Command, Query, Reply};
 use crate::{format, words};
 
@@ -149,8 +149,7 @@ impl App {
             }
             Reply::Trade(trade) => {
                 self.toast(words::trade::after(call, &trade), false);
-                // Wherever it is: the help, or an error, may stand above it by now.
-                self.popups.retain(|popup| !matches!(popup, Popup::Accept(..) | Popup::Rule(..)));
+                self.end_forms(|what| matches!(what, FormFor::Accept(_) | FormFor::Rule(_)));
                 if call == CallName::Take {
                     self.take = super::take::Take::default();
                     self.book.open = false;
@@ -187,13 +186,13 @@ impl App {
                 self.toast(words::chat::SENT, false);
             }
             Reply::Sent(sent) => {
-                self.popups.retain(|popup| !matches!(popup, Popup::Send(_)));
+                self.end_forms(|what| matches!(what, FormFor::Send));
                 self.wallet.chosen.clear();
                 self.toast(words::wallet::sent(&format::btc_unit(sent.amount)), false);
             }
             Reply::Coins(coins) => self.toast(words::wallet::frozen(&coins), false),
             Reply::Labelled => {
-                self.popups.retain(|popup| !matches!(popup, Popup::Label(..)));
+                self.end_forms(|what| matches!(what, FormFor::Label(_)));
                 self.toast(words::wallet::LABELLED, false);
             }
             Reply::Bumped(bumped) if call == CallName::PriceBump => {
@@ -203,20 +202,25 @@ impl App {
                 }
             }
             Reply::Bumped(_) => {
-                self.popups.retain(|popup| !matches!(popup, Popup::Bump(..)));
+                self.end_forms(|what| matches!(what, FormFor::Bump(_)));
                 self.toast(words::wallet::BUMPED, false);
             }
             Reply::Connected(address) => {
-                self.popups.retain(|popup| !matches!(popup, Popup::Connect(_)));
+                self.end_forms(|what| matches!(what, FormFor::Connect));
                 self.toast(words::network::connected(&address), false);
             }
             Reply::Disclosure(would) if call == CallName::ToShow => self.ask_to_show(&would),
             Reply::Disclosure(done) => {
-                self.popups.retain(|popup| !matches!(popup, Popup::Disclose(..)));
+                self.end_forms(|what| matches!(what, FormFor::Disclose(_)));
                 self.trades.shown.insert(done.trade);
                 self.toast(words::disclose::done(&done), false);
             }
         }
+    }
+
+    /// Takes away the forms for what was done, wherever they are: the help, or an error, may stand above one by now.
+    fn end_forms(&mut self, is_for: impl Fn(&FormFor) -> bool) {
+        self.popups.retain(|popup| !matches!(popup, Popup::Form(what, _) if is_for(what)));
     }
 
     /// Asks before anything is shown to an arbiter, if the user still waits for the question where he asked for it.
@@ -225,7 +229,7 @@ impl App {
             return;
         };
         let waits = match self.popups.last() {
-            Some(popup) => matches!(popup, Popup::Disclose(..)),
+            Some(popup) => matches!(popup, Popup::Form(FormFor::Disclose(_), _)),
             None => self.tab == Tab::Trades,
         };
         if !waits {

@@ -62,13 +62,7 @@ impl Popup {
             Self::Ask(_) => vec![Context::Ask, Context::Always],
             Self::Contract(_) => vec![Context::Reading, Context::Always],
             Self::Chat(chat) => form_contexts(Some(Context::Chat), chat.form.focused(), false),
-            Self::Send(form)
-            | Self::Connect(form)
-            | Self::Accept(_, form)
-            | Self::Rule(_, form)
-            | Self::Disclose(_, form)
-            | Self::Label(_, form)
-            | Self::Bump(_, form) => form_contexts(None, form.focused(), false),
+            Self::Form(_, form) => form_contexts(None, form.focused(), false),
         }
     }
 }

@@ -8,7 +8,7 @@ use exchange_api::{
 
 use super::ask::{Ask, Line, Outcome};
 use super::wallet::BumpTarget;
-use super::{App, Busy, Popup, Tab, chat, contract, disclose, network, post, ruling, take, trades, wallet};
+use super::{App, Busy, FormFor, Popup, Tab, chat, contract, disclose, network, post, ruling, take, trades, wallet};
 use crate::action::{self, Action, Step};
 use crate::form::Focus;
 use crate::message::{Bump, Call, CallName, Command, Connection, Query};
@@ -136,7 +136,7 @@ impl App {
                     self.push_popup(Popup::Contract(contract::Contract::new(trade)));
                 }
             }
-            Action::Send => self.push_popup(Popup::Send(wallet::send_form(&self.wallet))),
+            Action::Send => self.push_popup(Popup::Form(FormFor::Send, wallet::send_form(&self.wallet))),
             Action::Coins => {
                 self.wallet.shows_coins = !self.wallet.shows_coins;
                 self.wallet.selected = 0;
@@ -146,11 +146,11 @@ impl App {
             Action::Freeze => self.freeze(commands),
             Action::Label => {
                 if let Some((subject, label)) = self.wallet.subject() {
-                    self.push_popup(Popup::Label(subject, wallet::label_form(&format::clean(&label))));
+                    self.push_popup(Popup::Form(FormFor::Label(subject), wallet::label_form(&format::clean(&label))));
                 }
             }
             Action::Bump => self.start_bumping(),
-            Action::Connect => self.push_popup(Popup::Connect(network::form())),
+            Action::Connect => self.push_popup(Popup::Form(FormFor::Connect, network::form())),
             Action::Retry => {
                 self.on_connection(Connection::Starting(words::CONNECTING.to_owned()), commands);
                 commands.push(Command::Retry);
@@ -267,7 +267,7 @@ impl App {
 
     fn submit(&mut self, commands: &mut Vec<Command>) {
         match self.popups.last_mut() {
-            Some(Popup::Send(form)) => {
+            Some(Popup::Form(FormFor::Send, form)) => {
                 if let Some(mut request) = wallet::check_send(form, &self.wallet.chosen) {
                     // Under the id that the payment will have: what was built for it already is found, and not paid for
                     // with other coins. The wallet prices nothing that has none.
@@ -278,7 +278,7 @@ impl App {
                 }
                 return;
             }
-            Some(Popup::Accept(trade, form)) => {
+            Some(Popup::Form(FormFor::Accept(trade), form)) => {
                 let trade = *trade;
                 let details = form.fields[0].value().trim().to_owned();
                 if details.is_empty() {
@@ -289,7 +289,7 @@ impl App {
                 self.call(Call::Accept(AcceptBid { request_id, dry_run: false, trade, details }), commands);
                 return;
             }
-            Some(Popup::Rule(trade, form)) => {
+            Some(Popup::Form(FormFor::Rule(trade), form)) => {
                 let trade = *trade;
                 if let Some(verdict) = ruling::check(form) {
                     let request = RuleTrade { request_id: String::new(), dry_run: true, trade, verdict };
@@ -299,7 +299,7 @@ impl App {
                 }
                 return;
             }
-            Some(Popup::Disclose(trade, form)) => {
+            Some(Popup::Form(FormFor::Disclose(trade), form)) => {
                 let (trade, second) = (*trade, disclose::is_to_second(form));
                 self.ask_what_to_show(trade, second, commands);
                 return;
@@ -320,13 +320,13 @@ impl App {
                 self.call(Call::Say(SendMessage { request_id, trade, to, text }), commands);
                 return;
             }
-            Some(Popup::Label(subject, form)) => {
+            Some(Popup::Form(FormFor::Label(subject), form)) => {
                 let label = form.fields[0].value().trim().to_owned();
                 let call = Call::Label(SetLabel { subject: subject.clone(), label });
                 self.call(call, commands);
                 return;
             }
-            Some(Popup::Bump(target, form)) => {
+            Some(Popup::Form(FormFor::Bump(target), form)) => {
                 if let Some(request) = wallet::check_bump(form, target)
                     && self.call(Call::PriceBump(request.clone()), commands)
                 {
@@ -334,7 +334,7 @@ impl App {
                 }
                 return;
             }
-            Some(Popup::Connect(form)) => {
+            Some(Popup::Form(FormFor::Connect, form)) => {
                 if let Some(address) = network::check(form) {
                     self.call(Call::Connect(address), commands);
                 }
@@ -388,11 +388,11 @@ impl App {
     fn ask_about_trade(&mut self, action: TradeAction) {
         let Some(trade) = self.trades.selection() else { return };
         if action == TradeAction::Accept {
-            self.push_popup(Popup::Accept(trade.id, trades::accept_form(trade)));
+            self.push_popup(Popup::Form(FormFor::Accept(trade.id), trades::accept_form(trade)));
             return;
         }
         if action == TradeAction::Rule {
-            self.push_popup(Popup::Rule(trade.id, ruling::form()));
+            self.push_popup(Popup::Form(FormFor::Rule(trade.id), ruling::form()));
             return;
         }
         let id = self.requests.id("trade", &(trade.id, action));
@@ -443,7 +443,7 @@ impl App {
         let Some(trade) = self.trades.selection() else { return };
         let id = trade.id;
         match disclose::form(trade) {
-            Some(form) => self.push_popup(Popup::Disclose(id, form)),
+            Some(form) => self.push_popup(Popup::Form(FormFor::Disclose(id), form)),
             None => self.ask_what_to_show(id, false, commands),
         }
     }
@@ -495,7 +495,7 @@ impl App {
             Tab::Book | Tab::Post | Tab::Take | Tab::Network => None,
         };
         if let Some(target) = target {
-            self.push_popup(Popup::Bump(target, wallet::bump_form(&self.wallet)));
+            self.push_popup(Popup::Form(FormFor::Bump(target), wallet::bump_form(&self.wallet)));
         }
     }
 

@@ -33,7 +33,7 @@ use ask::Ask;
 use book::Book;
 use chat::Chat;
 use gate::Gate;
-pub use popup::Popup;
+pub use popup::{FormFor, Popup};
 use post::Post;
 use refresh::Refresh;
 use requests::Requests;
@@ -235,17 +235,7 @@ impl App {
     fn chat_mut(&mut self) -> Option<&mut Chat> {
         self.popups.iter_mut().find_map(|popup| match popup {
             Popup::Chat(chat) => Some(chat),
-            Popup::Help
-            | Popup::Error { .. }
-            | Popup::Ask(_)
-            | Popup::Send(_)
-            | Popup::Connect(_)
-            | Popup::Accept(..)
-            | Popup::Label(..)
-            | Popup::Bump(..)
-            | Popup::Rule(..)
-            | Popup::Disclose(..)
-            | Popup::Contract(_) => None,
+            Popup::Help | Popup::Error { .. } | Popup::Ask(_) | Popup::Form(..) | Popup::Contract(_) => None,
         })
     }
 

@@ -22,37 +22,38 @@ pub enum Popup {
     },
     /// A question.
     Ask(Ask),
-    /// The form to send coins.
-    Send(Form),
-    /// The form to accept a bid.
-    Accept(TradeId, Form),
+    /// A form, and what it is for.
+    Form(FormFor, Form),
     /// What was said in a trade.
     Chat(Chat),
-    /// The form to say what a transaction or a coin is for.
-    Label(String, Form),
-    /// The form to raise a fee.
-    Bump(BumpTarget, Form),
-    /// The form to rule in a trade.
-    Rule(TradeId, Form),
-    /// The form that asks which arbiter is to be shown what was said.
-    Disclose(TradeId, Form),
     /// What was agreed on in a trade.
     Contract(Contract),
-    /// The form to connect to a peer.
-    Connect(Form),
+}
+
+/// What a form above the screen is for.
+#[derive(Debug)]
+pub enum FormFor {
+    /// To send coins.
+    Send,
+    /// To accept a bid.
+    Accept(TradeId),
+    /// To say what a transaction or a coin is for.
+    Label(String),
+    /// To raise a fee.
+    Bump(BumpTarget),
+    /// To rule in a trade.
+    Rule(TradeId),
+    /// To say which arbiter is to be shown what was said.
+    Disclose(TradeId),
+    /// To connect to a peer.
+    Connect,
 }
 
 impl Popup {
-    /// Returns its form, if it is one.
+    /// Returns its form, if it has one.
     pub const fn form(&self) -> Option<&Form> {
         match self {
-            Self::Send(form)
-            | Self::Connect(form)
-            | Self::Accept(_, form)
-            | Self::Rule(_, form)
-            | Self::Disclose(_, form)
-            | Self::Label(_, form)
-            | Self::Bump(_, form) => Some(form),
+            Self::Form(_, form) => Some(form),
             Self::Chat(chat) => Some(&chat.form),
             Self::Help | Self::Error { .. } | Self::Ask(_) | Self::Contract(_) => None,
         }
@@ -60,13 +61,7 @@ impl Popup {
 
     pub(super) const fn form_mut(&mut self) -> Option<&mut Form> {
         match self {
-            Self::Send(form)
-            | Self::Connect(form)
-            | Self::Accept(_, form)
-            | Self::Rule(_, form)
-            | Self::Disclose(_, form)
-            | Self::Label(_, form)
-            | Self::Bump(_, form) => Some(form),
+            Self::Form(_, form) => Some(form),
             Self::Chat(chat) => Some(&mut chat.form),
             Self::Help | Self::Error { .. } | Self::Ask(_) | Self::Contract(_) => None,
         }

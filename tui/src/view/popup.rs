@@ -8,7 +8,7 @@ use ratatui::widgets::{Block, BorderType, Borders, Clear, Paragraph, Wrap};
 
 use crate::action::{self, Context, Entry};
 use crate::app::ask::{self, Ask};
-use crate::app::{App, Popup};
+use crate::app::{App, FormFor, Popup};
 use crate::form::Form;
 use crate::theme::{NO_POINTER, POINTER};
 use crate::{format, words};
@@ -23,22 +23,7 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
         Some(Popup::Help) => draw_help(app, frame, area),
         Some(Popup::Error { title, error }) => draw_error(app, title, error, frame, area),
         Some(Popup::Ask(ask)) => draw_ask(app, ask, frame, area),
-        Some(Popup::Send(form)) => draw_form(app, words::wallet::SEND_FORM_TITLE, None, form, frame, area),
-        Some(Popup::Label(_, form)) => draw_form(app, words::wallet::LABEL_TITLE, None, form, frame, area),
-        Some(Popup::Bump(_, form)) => {
-            draw_form(app, words::wallet::BUMP_TITLE, Some(words::wallet::BUMP_NOTE), form, frame, area);
-        }
-        Some(Popup::Accept(trade, form)) => {
-            let note = app.trades.get(*trade).map(words::trade::accept_note);
-            draw_form(app, words::trade::ACCEPT_TITLE, note.as_deref(), form, frame, area);
-        }
-        Some(Popup::Rule(_, form)) => {
-            draw_form(app, words::ruling::FORM_TITLE, Some(words::ruling::FORM_NOTE), form, frame, area);
-        }
-        Some(Popup::Connect(form)) => {
-            draw_form(app, words::network::CONNECT_TITLE, Some(words::network::CONNECT_NOTE), form, frame, area);
-        }
-        Some(Popup::Disclose(_, form)) => draw_form(app, words::disclose::FORM_TITLE, None, form, frame, area),
+        Some(Popup::Form(what, form)) => draw_form(app, what, form, frame, area),
         Some(Popup::Contract(contract)) => {
             let title = format!("{}, trade {}", words::contract::TITLE, contract.trade.short());
             let height = super::contract::height(app.trades.get(contract.trade));
@@ -123,18 +108,35 @@ fn draw_error(app: &App, title: &str, error: &ApiError, frame: &mut Frame, area:
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), inner);
 }
 
-fn draw_form(app: &App, title: &str, note: Option<&str>, form: &Form, frame: &mut Frame, area: Rect) {
+fn draw_form(app: &App, what: &FormFor, form: &Form, frame: &mut Frame, area: Rect) {
+    let (title, note) = title_and_note(app, what);
     let fields = u16::try_from(form.fields.len()).unwrap_or(u16::MAX);
     let width = WIDTH + 8;
     // An empty line follows it.
-    let note_height = note.map_or(0, |note| wrapped(&[Line::from(note)], width - 4).saturating_add(1));
+    let note_height = note.as_deref().map_or(0, |note| wrapped(&[Line::from(note)], width - 4).saturating_add(1));
     let inner = window(app, title, fields + 4 + note_height, width, frame, area);
     let [_, text, rest] =
         Layout::vertical([Constraint::Length(1), Constraint::Length(note_height), Constraint::Min(0)]).areas(inner);
     if let Some(note) = note {
-        frame.render_widget(Paragraph::new(note.to_owned()).wrap(Wrap { trim: true }), text);
+        frame.render_widget(Paragraph::new(note).wrap(Wrap { trim: true }), text);
     }
     super::form::draw(app, form, false, frame, rest);
+}
+
+/// Returns what stands above a form, and what is said before its fields.
+fn title_and_note(app: &App, what: &FormFor) -> (&'static str, Option<String>) {
+    let (title, note) = match what {
+        FormFor::Accept(trade) => {
+            return (words::trade::ACCEPT_TITLE, app.trades.get(*trade).map(words::trade::accept_note));
+        }
+        FormFor::Send => (words::wallet::SEND_FORM_TITLE, None),
+        FormFor::Label(_) => (words::wallet::LABEL_TITLE, None),
+        FormFor::Bump(_) => (words::wallet::BUMP_TITLE, Some(words::wallet::BUMP_NOTE)),
+        FormFor::Rule(_) => (words::ruling::FORM_TITLE, Some(words::ruling::FORM_NOTE)),
+        FormFor::Disclose(_) => (words::disclose::FORM_TITLE, None),
+        FormFor::Connect => (words::network::CONNECT_TITLE, Some(words::network::CONNECT_NOTE)),
+    };
+    (title, note.map(str::to_owned))
 }
 
 /// Columns of the general keys in the help.
