@@ -1,6 +1,6 @@
 //! Directories that nobody else on this machine can look into.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,9 @@ pub enum DirectoryError {
     /// It is another user's, or meant for everyone.
     #[error("{0} is shared with other users")]
     Shared(PathBuf),
+    /// It was closed to others and is as open as before.
+    #[error("{0} stays open to other users, as on a file system that keeps no permissions")]
+    StaysOpen(PathBuf),
     /// The system refused.
     #[error("cannot {what} {path}: {source}")]
     Io {
@@ -27,12 +30,14 @@ pub enum DirectoryError {
 /// Makes a directory that only its owner can read, or tightens one that is there and one's own.
 ///
 /// # Errors
-/// See [`DirectoryError`]. A directory that is shared is left as it is.
+/// See [`DirectoryError`]. A directory that is shared is left as it is, and one that stays open is not to be used.
 pub fn make_private_directory(path: &Path) -> Result<(), DirectoryError> {
     let io = |what| move |source| DirectoryError::Io { what, path: path.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io("create the directory"))?;
-    let metadata = fs::metadata(path).map_err(io("inspect the directory"))?;
-    if metadata.mode() & 0o077 == 0 {
+    let inspect = || fs::metadata(path).map_err(io("inspect the directory"));
+    let is_open = |metadata: &Metadata| metadata.mode() & 0o077 != 0;
+    let metadata = inspect()?;
+    if !is_open(&metadata) {
         return Ok(());
     }
     // A sticky directory, like /tmp, is meant for everyone; locking the others out would break the machine.
@@ -40,7 +45,9 @@ pub fn make_private_directory(path: &Path) -> Result<(), DirectoryError> {
     if sticky || metadata.uid() != rustix::process::geteuid().as_raw() {
         return Err(DirectoryError::Shared(path.to_owned()));
     }
-    fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(io("make private the directory"))
+    fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(io("make private the directory"))?;
+    // Some mounts, as of other machines, say that it is done and do nothing.
+    if is_open(&inspect()?) { Err(DirectoryError::StaysOpen(path.to_owned())) } else { Ok(()) }
 }
 
 #[cfg(test)]
