@@ -63,8 +63,11 @@ impl Sweeper {
             }
         };
         let other = &current.insert(found).wallet;
+        // Either wallet may show no new address while the chain backend takes up none. That passes, so it is to be asked again.
+        let not_yet = || Ok(SweepView::Searching { height: other.status().height });
         match other.address().await {
             Err(WalletError::NotSynced { height }) => return Ok(SweepView::Searching { height }),
+            Err(WalletError::Unwatched) => return not_yet(),
             searched => drop(searched.explained()?),
         }
         let balance = other.balance().await.explained()?;
@@ -72,9 +75,13 @@ impl Sweeper {
         if balance.spendable == bitcoin::Amount::ZERO {
             return Ok(SweepView::Empty { pending: sats(balance.pending)? });
         }
+        let to = match home.address().await {
+            Err(WalletError::Unwatched) => return not_yet(),
+            shown => shown.explained()?.address,
+        };
         let order = SendRequest {
             request_id,
-            script: home.address().await.explained()?.address.script_pubkey(),
+            script: to.script_pubkey(),
             amount: None,
             fee_rate,
             allow_high_fee: fee.allow_high_fee,
@@ -142,7 +149,71 @@ impl WalletStore for Nowhere {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use bitcoin::ScriptBuf;
+    use exchange_api::FeeChoice;
+
     use super::*;
+    use crate::chain::kernel::{KernelChain, KernelConfig};
+    use crate::chain::line::Line;
+
+    /// Long enough for a busy machine; reached only when something is broken.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Opens a wallet and waits until it has searched the chain.
+    async fn searched(seed: [u8; 64], chain: &Arc<dyn ChainBackend>) -> WalletHandle {
+        let wallet = open(Zeroizing::new(seed), 0, chain).await.unwrap().wallet;
+        let mut changes = wallet.subscribe();
+        let synced = changes.wait_for(|status| status.synced);
+        tokio::time::timeout(PATIENCE, synced).await.expect("the chain is never searched").unwrap();
+        wallet
+    }
+
+    async fn script_of(wallet: &WalletHandle) -> ScriptBuf {
+        wallet.address().await.unwrap().address.script_pubkey()
+    }
+
+    /// As during an outage, when the wallet that the coins are to come to has made addresses for many trades meanwhile.
+    #[tokio::test]
+    async fn a_wallet_that_shows_no_new_address_for_a_moment_is_waited_for() {
+        let kernel = Arc::new(KernelChain::open(KernelConfig::default()).unwrap());
+        let chain = Arc::clone(&kernel) as Arc<dyn ChainBackend>;
+        let words = format!("{}about", "abandon ".repeat(11));
+        let seed = seed_of(Zeroizing::new(words.clone())).unwrap();
+        let lost = searched(*seed, &chain).await;
+        chain.mine(1, script_of(&lost).await).await.unwrap();
+        chain.mine(100, ScriptBuf::new_op_return([1; 4])).await.unwrap();
+        lost.close().await;
+        let mut line = Line::to(&kernel);
+        line.is_deaf = true;
+        let line = Arc::new(line);
+        let home = searched([2; 64], &(Arc::clone(&line) as Arc<dyn ChainBackend>)).await;
+        while home.new_destination().await.is_ok() {}
+        let elsewhere = searched([3; 64], &chain).await;
+
+        let sweeper = Sweeper::default();
+        let sweep = async |home: &WalletHandle| {
+            let request = SweepWords {
+                request_id: "sweep".into(),
+                dry_run: true,
+                words: words.clone(),
+                from_height: 0,
+                fee: FeeChoice::default(),
+            };
+            sweeper.sweep(request, FeeRate::from_sat_per_vb(1), &chain, home, &[2; 64]).await.unwrap()
+        };
+        let search = async {
+            while matches!(sweep(&elsewhere).await, SweepView::Searching { .. }) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, search).await.expect("the search never ends");
+        assert_eq!(sweep(&home).await, SweepView::Searching { height: 101 });
+        let mut requests = line.unheard.lock().unwrap().pop().unwrap();
+        requests.recv().await.unwrap();
+        assert!(matches!(sweep(&home).await, SweepView::Found { .. }));
+    }
 
     #[test]
     fn bad_words_are_refused_without_being_repeated() {

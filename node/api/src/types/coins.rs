@@ -320,7 +320,7 @@ impl std::fmt::Debug for SweepWords {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum SweepView {
-    /// The chain is being searched for its coins: ask again.
+    /// The chain is being searched for its coins, or takes up no new address for now: ask again.
     Searching {
         /// The height that was reached.
         height: u32,

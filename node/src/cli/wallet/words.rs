@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use exchange_api::{Client, ExchangeApiClient, SweepView, SweepWords};
+use jsonrpsee::core::ClientError;
 
 use super::fee::FeeArgs;
 use crate::cli::context::Context;
@@ -93,7 +94,7 @@ impl Sweep {
             fee: self.fee.choice(),
         };
         let deadline = Instant::now() + Duration::from_secs(self.timeout);
-        let mut found = search(&client, &request, deadline, context).await?;
+        let mut found = search(&client, &request, deadline, context, Failure::from).await?;
         if let SweepView::Found { amount, fee } = &found
             && !self.money.dry_run
         {
@@ -101,22 +102,24 @@ impl Sweep {
                 let (amount, fee) = (format::btc(*amount), format::btc(*fee));
                 context.confirm(&format!("Bring {amount} BTC into your wallet, for a fee of {fee} BTC?"))?;
             }
-            let id = request.request_id.clone();
-            let sweep = client.wallet_sweep(SweepWords { dry_run: false, ..request }).await;
-            found = sweep.map_err(|error| self.money.failed(error, &id))?;
+            let order = SweepWords { dry_run: false, ..request };
+            let failed = |error| self.money.failed(error, &order.request_id);
+            found = search(&client, &order, deadline, context, failed).await?;
         }
         Ok(Answer::new(&found, sentence(&found)))
     }
 }
 
+/// Asks until the search is over.
 async fn search(
     client: &Client,
     request: &SweepWords,
     deadline: Instant,
     context: &mut Context<'_>,
+    failed: impl Fn(ClientError) -> Failure,
 ) -> Result<SweepView, Failure> {
     loop {
-        match client.wallet_sweep(request.clone()).await? {
+        match client.wallet_sweep(request.clone()).await.map_err(&failed)? {
             SweepView::Searching { height } if Instant::now() >= deadline => {
                 let message = format!("the search has come to block {height} and goes on");
                 return Err(Failure::timed_out(message, "give the same command again, with a longer --timeout"));
