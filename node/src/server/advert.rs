@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use exchange_api::{Advertise, ApiError, ArbiterView, Code, MIN_TRADE, RecordId, Sats};
 use exchange_ledger::body::{ArbiterAdvert, Body, Terms};
-use exchange_ledger::record::Kind;
 use exchange_ledger::seal;
 use exchange_ledger::text::Text;
-use exchange_ledger::wire::{CurveKey, Destination, List};
+use exchange_ledger::wire::{CurveKey, List};
 
 use super::Server;
 use crate::errors::{ExplainResult, bad_text, internal, invalid};
@@ -22,29 +21,27 @@ impl Server {
             let hint = "name a larger one with --max; to take on no more trades: `exchange-node arbiter withdraw`";
             return Err(ApiError::new(Code::InvalidArgument, message, hint));
         }
-        let identity = Arc::clone(&session.tools.identity);
+        let identity = &session.tools.identity;
         let languages = request.languages.into_iter().map(Text::new).collect::<Result<Vec<_>, _>>();
         let languages = languages.map_err(bad_text("a language"))?;
         let name = Text::new(request.name.trim()).map_err(bad_text("the name"))?;
         let languages = List::new(languages).ok_or_else(|| invalid("too many languages"))?;
         let currencies = List::new(request.currencies).ok_or_else(|| invalid("too many currencies"))?;
         let terms = Terms::new(request.terms.trim()).map_err(bad_text("the terms"))?;
-        self.parts.keeper.check_clock(Kind::ArbiterAdvert).explained()?;
-        // Last of all: one that is made in vain is lost.
-        let destination = session.tools.wallet.new_destination().await.explained()?;
-        let destination = Destination::new(destination).ok_or_else(|| internal("the wallet made an odd address"))?;
-        let advert = ArbiterAdvert {
-            name,
-            key: CurveKey(trade_key(&identity, &ARBITER_NONCE).x_only_public_key().0),
-            seal_key: seal::public_key(&seal_secret(&identity, &ARBITER_NONCE)),
-            fee_ppm: request.fee_ppm,
-            destination,
-            max_amount: request.max_amount,
-            languages,
-            currencies,
-            terms,
+        let advert = |destination| {
+            Ok(Body::ArbiterAdvert(ArbiterAdvert {
+                name,
+                key: CurveKey(trade_key(identity, &ARBITER_NONCE).x_only_public_key().0),
+                seal_key: seal::public_key(&seal_secret(identity, &ARBITER_NONCE)),
+                fee_ppm: request.fee_ppm,
+                destination,
+                max_amount: request.max_amount,
+                languages,
+                currencies,
+                terms,
+            }))
         };
-        let record = self.parts.keeper.publish(identity, Body::ArbiterAdvert(advert)).await.explained()?;
+        let record = session.tools.publish_naming(None, advert).await?;
         self.shown(&record.id())
     }
 

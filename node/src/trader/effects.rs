@@ -17,7 +17,6 @@ use exchange_ledger::trade::pins::Settled;
 use exchange_ledger::trade::{
     Draft, Effect, Escrow, EscrowError, Event, Local, Role, Seat, View, counterparty, tweak_arbiter_pair,
 };
-use exchange_ledger::wire::Destination;
 
 use crate::chain::{ChainError, WatchRequest, consensus, lowest_since, was_made_before};
 use crate::errors::{Explain, ExplainResult, internal};
@@ -244,10 +243,11 @@ impl Trader {
             }
         };
         let external = self.external_key(&nonce)?;
-        let destination = self.destination().await?;
-        let party = keys::party(&self.tools.identity, &nonce, external, destination, &salt, &details);
-        let accept = Accept { trade: id, offer: bid.offer_id, height, party };
-        self.publish_naming(Body::Accept(accept), None).await?;
+        let accept = |destination| {
+            let party = keys::party(&self.tools.identity, &nonce, external, destination, &salt, &details);
+            Ok(Body::Accept(Accept { trade: id, offer: bid.offer_id, height, party }))
+        };
+        self.tools.publish_naming(None, accept).await?;
         Ok(Some(Event::Prepared { salt, details }))
     }
 
@@ -264,26 +264,6 @@ impl Trader {
                 Err(ApiError::new(Code::NotAllowed, message, "withdraw it and post it again from here"))
             }
         }
-    }
-
-    /// Returns a script of the wallet for coins to come to that nobody was ever shown: the same one until a record that names it is
-    /// published ([`Self::publish_naming`]). So what fails, and is tried again and again, costs one address and not one for each try.
-    pub(super) async fn destination(&mut self) -> Result<Destination, ApiError> {
-        if let Some(unshown) = &self.unshown {
-            return Ok(unshown.clone());
-        }
-        let script = self.tools.wallet.new_destination().await.explained()?;
-        let destination =
-            Destination::new(script).ok_or_else(|| internal("the wallet made an address of an unknown type"))?;
-        self.unshown = Some(destination.clone());
-        Ok(destination)
-    }
-
-    /// Publishes a record that names the last [`Self::destination`], in answer to a request, if it has a name.
-    pub(super) async fn publish_naming(&mut self, body: Body, request: Option<String>) -> Result<Record, ApiError> {
-        let record = self.tools.keeper.publish_for(self.tools.identity.clone(), body, request).await.explained()?;
-        self.unshown = None;
-        Ok(record)
     }
 
     /// Tells whether a record of a kind has to wait until it is known whether the own log goes on. It is asked for again until

@@ -169,20 +169,22 @@ impl Trader {
         let members: BTreeSet<AuthorId> = request.members.iter().copied().chain([me]).collect();
         let languages = request.languages.into_iter().map(Text::new).collect::<Result<Vec<_>, _>>();
         let languages = languages.map_err(bad_text("a language"))?;
-        let terms = GroupTerms {
-            threshold: request.threshold,
-            members: List::new(members.into_iter().collect()).ok_or_else(|| invalid("too many members"))?,
-            name: Text::new(request.name.trim()).map_err(bad_text("the name"))?,
-            fee_ppm: request.fee_ppm,
-            destination: self.destination().await?,
-            max_amount: request.max_amount,
-            languages: List::new(languages).ok_or_else(|| invalid("too many languages"))?,
-            currencies: List::new(request.currencies).ok_or_else(|| invalid("too many currencies"))?,
-            terms: Terms::new(request.terms.trim()).map_err(bad_text("the terms"))?,
+        let propose = |destination| -> Result<Body, ApiError> {
+            let body = Body::GroupStep(GroupStep::Propose(GroupTerms {
+                threshold: request.threshold,
+                members: List::new(members.into_iter().collect()).ok_or_else(|| invalid("too many members"))?,
+                name: Text::new(request.name.trim()).map_err(bad_text("the name"))?,
+                fee_ppm: request.fee_ppm,
+                destination,
+                max_amount: request.max_amount,
+                languages: List::new(languages).ok_or_else(|| invalid("too many languages"))?,
+                currencies: List::new(request.currencies).ok_or_else(|| invalid("too many currencies"))?,
+                terms: Terms::new(request.terms.trim()).map_err(bad_text("the terms"))?,
+            }));
+            body.check(clock::unix_now()).explained()?;
+            Ok(body)
         };
-        let body = Body::GroupStep(GroupStep::Propose(terms));
-        body.check(clock::unix_now()).explained()?;
-        let record = self.publish_naming(body, Some(request.request_id)).await?;
+        let record = self.tools.publish_naming(Some(request.request_id), propose).await?;
         self.join_group(record.id()).await
     }
 

@@ -29,11 +29,12 @@ use std::time::{Duration, Instant};
 
 use bitcoin::Txid;
 use exchange_api::{ApiError, Code};
-use exchange_ledger::body::Signatures;
+use exchange_ledger::body::{Body, Signatures};
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::mail::Envelope;
 use exchange_ledger::money::Sats;
+use exchange_ledger::record::Record;
 use exchange_ledger::trade::pins::Pin;
 use exchange_ledger::trade::{ChainFacts, Event, Local, Phase, Trade, Unsigned};
 use exchange_ledger::wire::Destination;
@@ -42,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, Follower, WatchRequest};
 use crate::clock::SureTime;
+use crate::errors::{ExplainResult, internal};
 use crate::events::Events;
 use crate::keeper::{Change, Keeper};
 use crate::mailbox::Mailbox;
@@ -84,6 +86,35 @@ pub struct Tools {
     pub events: Events,
     /// What knows how old the chain is.
     pub sure: SureTime,
+}
+
+impl Tools {
+    /// Publishes a record that names a new destination of the wallet's, in answer to a request, if it has a name. Where nothing is
+    /// published the wallet takes the destination back: what fails, and is tried again and again, costs one address and not one for
+    /// each try.
+    ///
+    /// # Errors
+    /// When the wallet shows no new address, `body` refuses, or the record cannot be published.
+    pub async fn publish_naming(
+        &self,
+        request: Option<String>,
+        body: impl FnOnce(Destination) -> Result<Body, ApiError>,
+    ) -> Result<Record, ApiError> {
+        let script = self.wallet.new_destination().await.explained()?;
+        let publish = async {
+            let destination = Destination::new(script.clone());
+            let destination = destination.ok_or_else(|| internal("the wallet made an address of an unknown type"))?;
+            self.keeper.publish_for(Arc::clone(&self.identity), body(destination)?, request).await.explained()
+        };
+        let published = publish.await;
+        // Where the node is stopping nobody knows what became of it, but then no other record is published either.
+        if published.is_err()
+            && let Err(error) = self.wallet.put_back_destination(script).await
+        {
+            tracing::debug!(%error, "an address that nobody was shown is not used");
+        }
+        published
+    }
 }
 
 /// A trade and what is known of it only while the node runs.
@@ -162,8 +193,6 @@ pub fn start(tools: Tools, mail: mpsc::Receiver<Envelope>, stop: CancellationTok
 struct Trader {
     tools: Tools,
     trades: BTreeMap<TradeId, Active>,
-    /// A destination of the wallet's that nobody was shown yet. It is no trade's: a bid may be pushed out by another.
-    unshown: Option<Destination>,
     tracker: Tracker,
     watch: Option<mpsc::Sender<WatchRequest>>,
     /// Whether there are bids for own offers that there was no room for.
@@ -198,7 +227,6 @@ impl Trader {
         Self {
             tools,
             trades: BTreeMap::new(),
-            unshown: None,
             tracker: Tracker::default(),
             watch: None,
             has_overlooked: false,

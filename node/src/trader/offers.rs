@@ -175,23 +175,24 @@ impl Trader {
             ));
         }
         let (nonce, salt) = (entropy::bytes32(), entropy::bytes32());
-        let destination = self.destination().await?;
         let external = self.external_key(&nonce)?;
-        let party = keys::party(&self.tools.identity, &nonce, external, destination, &salt, &request.details);
-        let take = Take {
-            offer: offer.id(),
-            amount: request.amount,
-            method: request.method.unwrap_or_default(),
-            arbiter: position_of(&offer_body, &review.arbiter.advert)?,
-            second_arbiter: match &review.second_arbiter {
-                Some(second) => Some(position_of(&offer_body, &second.advert)?),
-                None => None,
-            },
-            nonce,
-            party,
+        let take = |destination| -> Result<Body, ApiError> {
+            let take = Take {
+                offer: offer.id(),
+                amount: request.amount,
+                method: request.method.unwrap_or_default(),
+                arbiter: position_of(&offer_body, &review.arbiter.advert)?,
+                second_arbiter: match &review.second_arbiter {
+                    Some(second) => Some(position_of(&offer_body, &second.advert)?),
+                    None => None,
+                },
+                nonce,
+                party: keys::party(&self.tools.identity, &nonce, external, destination, &salt, &request.details),
+            };
+            self.tools.private.put_details(&nonce, salt, &request.details).explained()?;
+            Ok(Body::Take(take))
         };
-        self.tools.private.put_details(&nonce, salt, &request.details).explained()?;
-        let record = self.publish_naming(Body::Take(take), named(request.request_id)).await?;
+        let record = self.tools.publish_naming(named(request.request_id), take).await?;
         let id = TradeId::from(record.id());
         self.refresh(id).await;
         self.show(id)

@@ -188,15 +188,26 @@ async fn a_log_that_takes_no_acceptance_costs_no_address_however_often_it_is_tri
 #[tokio::test]
 async fn a_destination_that_was_named_in_nothing_that_was_published_is_named_next() {
     let world = World::new();
-    let mut run = world.start(SureTime::on(Network::Regtest)).await;
+    let run = world.start(SureTime::on(Network::Regtest)).await;
     let made = world.destinations(2).await;
     let ended = Body::Offer(Offer { expires: 0, ..sample_offer(Side::Buy, &[]) });
+    let publish = async |body: Body| {
+        let mut named = None;
+        let naming = |destination: Destination| {
+            named = Some(destination.script().clone());
+            Ok(body)
+        };
+        let published = run.trader.tools.publish_naming(None, naming).await;
+        (published.is_ok(), named.expect("the wallet makes one"))
+    };
     for _ in 0..10 {
-        assert_eq!(*run.trader.destination().await.unwrap().script(), made[0]);
-        assert!(run.trader.publish_naming(ended.clone(), None).await.is_err());
+        assert_eq!(publish(ended.clone()).await, (false, made[0].clone()));
     }
-    run.trader.publish_naming(Body::Heartbeat, None).await.unwrap();
-    assert_eq!(*run.trader.destination().await.unwrap().script(), made[1], "nobody is shown one twice");
+    assert_eq!(publish(Body::Heartbeat).await, (true, made[0].clone()));
+    assert_eq!(publish(ended).await, (false, made[1].clone()), "nobody is shown one twice");
+    let refused = run.trader.tools.publish_naming(None, |_| Err(internal("it says nothing"))).await;
+    assert!(refused.is_err());
+    assert_eq!(run.next_destination().await, made[1]);
     run.stop();
 }
 

@@ -52,12 +52,21 @@ impl WalletHandle {
         self.ask(Command::Address).await
     }
 
-    /// Returns a script that was never handed out before, for a trade to pay to.
+    /// Returns a script that nobody was ever shown, for a trade to pay to. It is the caller's alone, unless he puts it back.
     ///
     /// # Errors
     /// As [`Self::address`].
     pub async fn new_destination(&self) -> Result<ScriptBuf, WalletError> {
         self.ask(Command::NewDestination).await
+    }
+
+    /// Takes back a destination that nobody was shown, for what was to name it came to nothing: it is handed out again. Whoever
+    /// does not know for certain keeps it.
+    ///
+    /// # Errors
+    /// [`WalletError::Closed`].
+    pub async fn put_back_destination(&self, script: ScriptBuf) -> Result<(), WalletError> {
+        self.ask(|reply| Command::PutBackDestination { script, reply }).await
     }
 
     /// Returns what the wallet holds.

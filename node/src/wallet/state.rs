@@ -52,7 +52,7 @@ pub(super) struct State {
     pub undone: Vec<BlockRef>,
     /// How many scripts of each keychain the follower was told of; nothing while there is none: one that begins is told of all.
     watched: Option<BTreeMap<KeychainKind, u32>>,
-    /// The place of the last new destination until it was handed out.
+    /// The place of a destination that was made and that nobody was shown.
     unshown: Option<u32>,
     pub synced: bool,
 }
@@ -142,8 +142,8 @@ impl State {
         Ok(DepositAddress { uri: format!("bitcoin:{address}"), address })
     }
 
-    /// Returns a script that was never handed out before: the same one until [`Self::note_shown`] is told that it was. What fails
-    /// on the way there, as often as it likes, costs one address.
+    /// Returns a script that nobody was ever shown: the same one until [`Self::note_shown`] is told that it was handed out, and
+    /// again once it was put back. What fails on the way there, as often as it likes, costs one address.
     pub fn new_destination(&mut self) -> Result<ScriptBuf, WalletError> {
         self.require_scanned()?;
         let unused = self.unshown.filter(|index| !self.wallet.spk_index().is_used(KeychainKind::External, *index));
@@ -158,6 +158,13 @@ impl State {
     /// Notes that the last new destination was handed out.
     pub const fn note_shown(&mut self) {
         self.unshown = None;
+    }
+
+    /// Takes back a destination that was handed out and that nobody was shown: it is the next one. Of several the last is kept.
+    pub fn put_back_destination(&mut self, script: ScriptBuf) {
+        if let Some((KeychainKind::External, index)) = self.wallet.derivation_of_spk(script) {
+            self.unshown = Some(index);
+        }
     }
 
     fn reveal(&mut self) -> Result<bdk_wallet::AddressInfo, WalletError> {

@@ -31,6 +31,7 @@ type Reply<T> = oneshot::Sender<Result<T, WalletError>>;
 pub(super) enum Command {
     Address(Reply<DepositAddress>),
     NewDestination(Reply<ScriptBuf>),
+    PutBackDestination { script: ScriptBuf, reply: Reply<()> },
     Balance(Reply<Balance>),
     History { after: Option<HistoryCursor>, limit: usize, reply: Reply<HistoryPage> },
     Fund { request: FundRequest, fee_rate: FeeRate, reply: Reply<Payment> },
@@ -241,6 +242,10 @@ impl Task {
                 if self.hand_out(script, reply).await {
                     self.state.note_shown();
                 }
+            }
+            Command::PutBackDestination { script, reply } => {
+                self.state.put_back_destination(script);
+                self.answer(Ok(()), reply).await;
             }
             Command::Balance(reply) => self.answer(Ok(self.state.coins().balance), reply).await,
             Command::History { after, limit, reply } => {

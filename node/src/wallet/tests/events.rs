@@ -368,6 +368,25 @@ fn what_is_shown_is_watched_and_is_shown_again_until_somebody_has_got_it() {
 }
 
 #[test]
+fn what_is_put_back_is_shown_next_unless_something_arrived_there() {
+    let (mut state, first) = synced();
+    state.note_shown();
+    let second = state.new_destination().unwrap();
+    state.note_shown();
+    for _ in 0..10 {
+        state.put_back_destination(first.clone());
+        assert_eq!(state.new_destination().unwrap(), first, "nobody was shown it");
+        state.note_shown();
+    }
+    let third = state.new_destination().unwrap();
+    assert!(![&first, &second].contains(&&third), "it was put back once for each time that it was handed out");
+    state.note_shown();
+    state.put_back_destination(second.clone());
+    state.apply(connected(block(1, 10), vec![payment(second.clone(), 7)]));
+    assert!(![first, second, third].contains(&state.new_destination().unwrap()), "somebody knows the second");
+}
+
+#[test]
 fn a_discovery_starts_another_pass_from_the_birth_height() {
     let (mut state, _) = synced();
     state.take_all_scripts();
