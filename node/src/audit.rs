@@ -8,14 +8,15 @@ use exchange_api::{
     ApiError, AuditCut, AuditReport, AuditRequest, AuditedTrade, ChainTx, Code, EscrowSums, NotCompared, Violation,
 };
 use exchange_ledger::audit::{Finding, MAX_TRADES, Scope};
-use exchange_ledger::body::{Coin, Vaults};
+use exchange_ledger::body::{Body, Closed, Coin, Funded, Vaults};
 use exchange_ledger::checkpoint::{self, Comparison};
-use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
+use exchange_ledger::ids::{AuthorId, TradeId};
 use exchange_ledger::ledger::{Ledger, TradeRecords};
-use exchange_ledger::record::Kind;
+use exchange_ledger::record::{Kind, Record};
+use exchange_ledger::rules::CLOSED_DEPTH;
 use exchange_ledger::storage::Storage;
 use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Phase, Role, SpendPath, View, evaluate};
-use exchange_ledger::wire::Outpoint;
+use exchange_ledger::wire::{Outpoint, TxId};
 use exchange_store::{Store, audit};
 use tokio::time::{Instant, sleep};
 
@@ -264,23 +265,22 @@ impl Told<'_> {
         report: &mut AuditReport,
     ) -> Result<(), ApiError> {
         let synced = ChainFacts { tip, synced: true, ..ChainFacts::default() };
-        self.check_names(&paths, report)?;
-        let Some(path) = paths.counting(self.records, tip) else {
+        let mut belied: Vec<Belied> = self.belied_name(&paths).into_iter().collect();
+        let path = paths.counting(self.records, tip);
+        let is_unnamed = path.is_none() && self.may_have_ended_unseen(tip)?;
+        if !is_unnamed {
+            belied.extend(self.belied_endings(path.as_ref()));
+        }
+        self.blame(belied, report)?;
+        let Some(path) = path else {
             trade.state = evaluate(&view(self.records, synced));
-            return self.judge_unfunded(trade, tip, report);
+            trade.not_compared = is_unnamed.then_some(NotCompared::Unnamed);
+            return Ok(());
         };
         let (Some(first), Some(vaults)) = (path.fundings.first(), path.vaults()) else { return Ok(()) };
         let (height, txid) = (first.height, first.outpoint().txid.to_string());
         let depth = |height: Option<u32>| height.map_or(0, |height| (tip + 1).saturating_sub(height));
         trade.funding = Some(ChainTx { txid, confirmations: depth(height), height });
-        for (role, claimed) in self.endings() {
-            let spent = path.end.as_ref().filter(|end| end.height.is_some()).map(|end| end.tx.compute_txid());
-            if spent != Some(claimed) {
-                let is = spent.map_or_else(|| "no block spends the escrow".to_owned(), |txid| format!("it was {txid}"));
-                let rule = format!("the {role} says that {claimed} ended the trade, but {is}");
-                report.evidence.push(self.blame(Kind::Closed, role, rule)?);
-            }
-        }
         trade.sums = self.sums(&path);
         if trade.sums.is_none() {
             let rule = "more came out of the escrow than went in".to_owned();
@@ -318,23 +318,31 @@ impl Told<'_> {
         said.into_iter().filter_map(|(role, claimed)| Some((role, claimed?)))
     }
 
-    /// Judges who says that a trade has ended of which no output counts: reputation is made of that.
-    fn judge_unfunded(&self, trade: &mut AuditedTrade, tip: u32, report: &mut AuditReport) -> Result<(), ApiError> {
-        if self.endings().next().is_some() && self.may_have_ended_unseen(tip)? {
-            trade.not_compared = Some(NotCompared::Unnamed);
-            return Ok(());
-        }
-        for (role, claimed) in self.endings() {
-            let rule = format!("the {role} says that {claimed} ended the trade, but no named output funded it");
-            report.evidence.push(self.blame(Kind::Closed, role, rule)?);
-        }
-        Ok(())
+    /// Returns who says that the trade was ended by what did not end it: reputation is made of that.
+    fn belied_endings(&self, path: Option<&Path>) -> Vec<Belied> {
+        let end = path.and_then(|path| path.end.as_ref()).filter(|end| end.height.is_some());
+        let spent = end.map(|end| end.tx.compute_txid());
+        let is = match (path, spent) {
+            (None, _) => "no named output funded it".to_owned(),
+            (Some(_), None) => "no block spends the escrow".to_owned(),
+            (Some(_), Some(txid)) => format!("it was {txid}"),
+        };
+        let wrong = self.endings().filter(|(_, claimed)| spent != Some(*claimed));
+        let belied = wrong.map(|(role, claimed)| Belied {
+            role,
+            said: Body::Closed(Closed { trade: self.records.bid.trade, spend: TxId(claimed) }),
+            rule: format!("the {role} says that {claimed} ended the trade, but {is}"),
+        });
+        belied.collect()
     }
 
-    /// Tells whether the trade can have ended though no record shows of which output. Before the refund delay is over, whatever ends
-    /// one is in a record that names the output: a release, a refund that the buyer signs, a ruling. Afterwards its funder takes it
-    /// back alone. And who signs two histories can take away the record that another relied on; or it has not come yet.
+    /// Tells whether the trade can have ended as a party says, though no record shows of which output. Before the refund delay is over,
+    /// whatever ends one is in a record that names the output: a release, a refund that the buyer signs, a ruling. Afterwards its
+    /// funder takes it back alone. And who signs two histories can take away the record that another relied on; or it has not come yet.
     fn may_have_ended_unseen(&self, tip: u32) -> Result<bool, ApiError> {
+        if self.endings().next().is_none() {
+            return Ok(false);
+        }
         let contract = self.escrow.contract();
         let first = contract.funded_from().saturating_add(contract.refund_delay.into());
         if !self.is_compared || tip >= first || self.records.facts.forked.is_some() {
@@ -344,35 +352,40 @@ impl Told<'_> {
         Ok(storage.is_forked(&contract.buyer).explained()? || storage.is_forked(&contract.seller).explained()?)
     }
 
-    /// Looks whether one of the outputs that the parties name is there. If none is, the first name is evidence against who gave
-    /// it.
-    fn check_names(&self, paths: &Paths, report: &mut AuditReport) -> Result<(), ApiError> {
-        let from = self.escrow.contract().funded_from();
+    /// Returns who named an output that funds nothing, if none of those that are named is there: the first of them. What waits in the
+    /// pool was in a block, as far as anybody can tell. And what few blocks had buried a reorg of as many takes away for good, if one
+    /// whose coin was in it spends that elsewhere; the name stays.
+    fn belied_name(&self, paths: &Paths) -> Option<Belied> {
+        let contract = self.escrow.contract();
+        let from = contract.funded_from();
         let mut wrong = None;
-        for (namer, outpoint) in self.records.facts.named() {
+        for (role, outpoint) in self.records.facts.named() {
             let Some(path) = paths.through(&outpoint) else { continue };
             let rule = match &path.output {
-                Some(output) if *output == self.escrow.output() && !path.fundings.is_empty() => return Ok(()),
+                Some(output) if *output == self.escrow.output() && (path.waits || !path.fundings.is_empty()) => {
+                    return None;
+                }
                 Some(_) => format!(
-                    "{outpoint}, named by the {namer}, is not the contract's amount in the contract's escrow, from block \
-                     {from} on"
+                    "{outpoint}, named by the {role}, is not the contract's amount in the contract's escrow, from block {from} on"
                 ),
+                None if contract.confirmations < CLOSED_DEPTH => continue,
                 None => format!(
-                    "the {namer} says that {outpoint} funds the escrow, but the chain has no such output from block {from} \
-                     on"
+                    "the {role} says that {outpoint} funds the escrow, but the chain has no such output from block {from} on"
                 ),
             };
-            wrong.get_or_insert((namer, rule));
+            let said = Body::Funded(Funded { trade: self.records.bid.trade, outpoint: Outpoint(outpoint) });
+            wrong.get_or_insert(Belied { role, said, rule });
         }
-        if let Some((namer, rule)) = wrong {
-            report.evidence.push(self.blame(Kind::Funded, namer, rule)?);
-        }
-        Ok(())
+        wrong
     }
 
-    fn blame(&self, kind: Kind, role: Role, rule: String) -> Result<Violation, ApiError> {
-        let record = self.said(kind, role)?;
-        Ok(Violation { record, trade: Some(self.records.bid.trade), rule })
+    /// Names those whom the chain belies, each with the record in which he says it.
+    fn blame(&self, belied: Vec<Belied>, report: &mut AuditReport) -> Result<(), ApiError> {
+        for Belied { role, said, rule } in belied {
+            let record = self.record_of(role, &said)?.map(|record| record.id());
+            report.evidence.push(Violation { record, trade: Some(self.records.bid.trade), rule });
+        }
+        Ok(())
     }
 
     /// Tells whether a ruling in the ledger prescribes a transaction.
@@ -392,17 +405,28 @@ impl Told<'_> {
         sums::of_spends(self.escrow.contract(), funded, &path.vaults()?, spends)
     }
 
-    /// Returns the record in which a party said something.
-    fn said(&self, kind: Kind, role: Role) -> Result<Option<RecordId>, ApiError> {
+    /// Returns the record in which a party said this first.
+    fn record_of(&self, role: Role, said: &Body) -> Result<Option<Record>, ApiError> {
         let storage = self.ledger.storage();
-        let author = self.escrow.contract().author(role);
+        let (author, bytes) = (self.escrow.contract().author(role), said.encode());
+        let is_it = |record: &Record| record.header().kind == said.kind() && record.body() == bytes;
         for id in storage.about(&self.records.bid.trade.into(), Some(&author), MAX_SEARCHED).explained()? {
-            if storage.record(&id).explained()?.is_some_and(|record| record.header().kind == kind) {
-                return Ok(Some(id));
+            let record = storage.record(&id).explained()?.filter(is_it);
+            if record.is_some() {
+                return Ok(record);
             }
         }
         Ok(None)
     }
+}
+
+/// What a party says and the chain does not bear out.
+struct Belied {
+    role: Role,
+    /// What is in his record.
+    said: Body,
+    /// What is so instead, in words.
+    rule: String,
 }
 
 fn view(records: &TradeRecords, chain: ChainFacts) -> View {

@@ -88,6 +88,8 @@ impl Paths {
 pub struct Path {
     /// The output from which on it was followed, whatever it is; `None` if the chain has none.
     pub output: Option<TxOut>,
+    /// Whether that one waits in the pool, and no block holds it.
+    pub waits: bool,
     /// The outputs that held the coins, one after the other; none if the first one funds no escrow.
     pub fundings: Vec<Funding>,
     /// The transactions between them.
@@ -173,7 +175,7 @@ impl Path {
                 let tip = chain.tip().await?.height;
                 let is_funding = output == escrow.output() && escrow.contract().can_be_funded_at(height, tip);
                 let vaults = if is_funding { funded(chain, escrow, outpoint, height).await? } else { None };
-                path.output = Some(output);
+                (path.output, path.waits) = (Some(output), height.is_none());
                 path.fundings.extend(vaults.map(|vaults| Funding::new(vaults, height)));
             }
             let (Some(held), Some((tx, spent_height))) = (path.fundings.last().copied(), spender) else {

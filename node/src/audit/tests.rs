@@ -7,9 +7,10 @@ use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, W
 use exchange_api::MAX_RESPONSE_BYTES;
 use exchange_ledger::audit::MAX_FINDINGS;
 use exchange_ledger::audit::bundle::Part;
-use exchange_ledger::body::{Body, Closed, Funded, PaymentSent, Release, Side, Vaults};
+use exchange_ledger::body::{Body, Closed, Funded, Offer, PaymentSent, Release, Side, Take, Vaults};
+use exchange_ledger::ids::RecordId;
 use exchange_ledger::money::Sats;
-use exchange_ledger::testing::{NETWORK, SampleTrade, sample_accept, sample_offer, sample_take, sats};
+use exchange_ledger::testing::{Author, NETWORK, SampleTrade, sample_accept, sample_offer, sample_take, sats};
 use exchange_ledger::wire::{Outpoint, TxId};
 use exchange_store::OpenOptions;
 
@@ -62,10 +63,20 @@ impl Stage {
 
     /// Pays the escrow from the coin of a block.
     async fn pays_in(&self, block: u32) -> Vaults {
+        let vaults = self.sends(block).await;
+        self.chain.mine(3, anyone().to_p2wsh()).await.unwrap();
+        vaults
+    }
+
+    /// Does so, and leaves it in the pool.
+    async fn sends(&self, block: u32) -> Vaults {
         let block = self.chain.block_at(block).await.unwrap().unwrap();
         let coin = &block.txdata[0];
         let escrow = self.trade.escrow();
-        let change = coin.output[0].value - escrow.output().value - Amount::from_sat(1_000);
+        let mut output: Vec<TxOut> = std::iter::once(escrow.output()).chain(escrow.bond_output()).collect();
+        let paid: Amount = output.iter().map(|output| output.value).sum();
+        let change = coin.output[0].value - paid - Amount::from_sat(1_000);
+        output.insert(0, TxOut { value: change, script_pubkey: anyone().to_p2wsh() });
         let funding = Transaction {
             version: Version::TWO,
             lock_time: LockTime::ZERO,
@@ -75,10 +86,9 @@ impl Stage {
                 sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
                 witness: Witness::from_slice(&[anyone().as_bytes()]),
             }],
-            output: vec![TxOut { value: change, script_pubkey: anyone().to_p2wsh() }, escrow.output()],
+            output,
         };
         self.chain.broadcast(&funding).await.unwrap();
-        self.chain.mine(3, anyone().to_p2wsh()).await.unwrap();
         escrow.fundings(&funding)[0]
     }
 
@@ -90,9 +100,7 @@ impl Stage {
     /// Lets the same two agree once more, and the seller name an output as that trade's.
     fn agree_again(&mut self, named: OutPoint) -> TradeId {
         let SampleTrade { maker, taker, advert, .. } = &mut self.trade;
-        let offer = maker.write(&Body::Offer(sample_offer(Side::Sell, &[advert.id()])));
-        let take = taker.write(&Body::Take(sample_take(offer.id(), taker)));
-        let accept = maker.write(&Body::Accept(sample_accept(&take, offer.id(), maker)));
+        let [offer, take, accept] = large_agreement(maker, taker, advert.id());
         let trade = TradeId::from(take.id());
         let funded = maker.write(&Body::Funded(Funded { trade, outpoint: Outpoint(named) }));
         self.keep(vec![offer, take, accept, funded]);
@@ -121,6 +129,23 @@ impl Stage {
         let private = Private::new(self.ledger.storage().clone());
         export(&self.ledger, &private, self.chain.as_ref(), self.trade.id()).await
     }
+}
+
+/// Lets two agree on so much that a funding has to be as deep as no reorg is believed to go.
+fn large_agreement(maker: &mut Author, taker: &mut Author, advert: RecordId) -> [Record; 3] {
+    let amount = sats(10_000_000);
+    let offer = maker.write(&Body::Offer(Offer { max: amount, ..sample_offer(Side::Sell, &[advert]) }));
+    let take = taker.write(&Body::Take(Take { amount, ..sample_take(offer.id(), taker) }));
+    let accept = maker.write(&Body::Accept(sample_accept(&take, offer.id(), maker)));
+    [offer, take, accept]
+}
+
+/// Returns such a trade.
+fn large_trade() -> SampleTrade {
+    let sample = SampleTrade::new(Side::Sell);
+    let (mut maker, mut taker) = (Author::new(2), Author::new(3));
+    let [offer, take, accept] = large_agreement(&mut maker, &mut taker, sample.advert.id());
+    SampleTrade { maker, taker, offer, take, accept, ..sample }
 }
 
 /// A script without a condition.
@@ -162,7 +187,7 @@ async fn a_trade_is_audited_to_the_satoshi_and_handed_on_as_a_file() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_says_of_the_chain_what_is_not_so_is_named_with_his_record() {
-    let mut stage = Stage::begin().await;
+    let mut stage = Stage::of(large_trade()).await;
     let nowhere = Outpoint(OutPoint { txid: stage.trade.funding(1).compute_txid(), vout: 0 });
     stage.say(Role::Seller, &Body::Funded(Funded { trade: stage.trade.id(), outpoint: nowhere }));
     let lied = stage.audit().await;
@@ -181,6 +206,51 @@ async fn who_says_of_the_chain_what_is_not_so_is_named_with_his_record() {
     assert!(lied.ok, "{lied:?}");
     assert!(lied.evidence[0].rule.starts_with("the buyer says that"), "{lied:?}");
     assert_eq!(lied.evidence.len(), 1);
+}
+
+/// A reorg takes the funding away, and whoever brought a coin to it spends that elsewhere. The seller had named it before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_is_belied_by_no_reorg_of_a_few_blocks() {
+    for (trade, is_evidence) in [(SampleTrade::new(Side::Sell), false), (large_trade(), true)] {
+        assert_eq!(trade.contract().confirmations >= CLOSED_DEPTH, is_evidence);
+        let mut stage = Stage::of(trade).await;
+        let (trade, gone) = (stage.trade.id(), stage.trade.funding(1).compute_txid());
+        let outpoint = Outpoint(OutPoint { txid: gone, vout: 0 });
+        stage.say(Role::Seller, &Body::Funded(Funded { trade, outpoint }));
+        let report = stage.audit().await;
+        assert!(report.ok, "{report:?}");
+        assert_eq!(report.evidence.len(), usize::from(is_evidence), "{report:?}");
+        let audited = &report.trades[0];
+        assert_eq!((audited.state, audited.funding.clone(), audited.not_compared), (Phase::Agreed, None, None));
+        // Nobody says so early that it has ended.
+        stage.say(Role::Seller, &Body::Closed(Closed { trade, spend: TxId(gone) }));
+        let report = stage.audit().await;
+        assert_eq!(report.evidence.len(), 1 + usize::from(is_evidence), "{report:?}");
+        assert!(report.evidence.iter().any(|found| found.rule.contains("ended the trade")), "{report:?}");
+    }
+}
+
+/// A reorg has put it there again, and the name stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_in_the_pool_belies_nobody_who_named_it() {
+    for trade in [SampleTrade::new(Side::Sell), SampleTrade::with_bonds(Side::Sell)] {
+        let mut stage = Stage::of(trade).await;
+        let vaults = stage.sends(1).await;
+        stage.names(&vaults);
+        let waiting = stage.audit().await;
+        assert!(waiting.ok && waiting.evidence.is_empty(), "{waiting:?}");
+        stage.chain.mine(3, anyone().to_p2wsh()).await.unwrap();
+        let held = stage.audit().await;
+        assert!(held.ok && held.evidence.is_empty(), "{held:?}");
+        assert_eq!((held.trades[0].state, held.sums.unwrap().held), (Phase::Funded, vaults.value().unwrap()));
+    }
+    // What it pays in the pool is what it would pay in a block.
+    let mut stage = Stage::begin().await;
+    let escrow = stage.sends(1).await.escrow.outpoint.0;
+    let change = Outpoint(OutPoint { vout: 0, ..escrow });
+    stage.say(Role::Seller, &Body::Funded(Funded { trade: stage.trade.id(), outpoint: change }));
+    let lied = stage.audit().await;
+    assert!(lied.evidence[0].rule.contains("is not the contract's amount"), "{lied:?}");
 }
 
 /// Reputation is made of trades that are said to be over.
