@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::blocking::blocking;
 use crate::chain::{ChainBackend, ChainError};
+use crate::clock::SureTime;
 use crate::errors::ExplainResult;
 use crate::{checkpoints, entropy};
 
@@ -29,10 +30,12 @@ mod against;
 mod bundle;
 mod path;
 mod sums;
+mod tip;
 
 pub use against::against;
 pub use bundle::{export, verify};
 use path::{MAX_OUTPUTS, Path, Paths};
+use tip::Tip;
 
 /// How many records of a party about a trade are searched for the one that a finding names.
 const MAX_SEARCHED: usize = 64;
@@ -54,7 +57,7 @@ const TIP_PAUSE: Duration = Duration::from_millis(250);
 
 /// Audits the ledger, and the chain if asked. Of checkpoints those of `trusted` come first; none are compared with one
 /// author's records, or where a list of trades goes on. Unless the ledger `is_compared`, by which everything was taken in that some
-/// peer held, it may lack what others relied on.
+/// peer held, it may lack what others relied on; and unless `sure` tells that the chain has come far enough, that may lack what they saw.
 ///
 /// # Errors
 /// When the store fails, or the chain from the beginning on. A violation is no error: it is in the report. Nor is a question about
@@ -66,6 +69,7 @@ pub async fn run(
     request: &AuditRequest,
     trusted: BTreeSet<AuthorId>,
     is_compared: bool,
+    sure: &SureTime,
 ) -> Result<AuditReport, ApiError> {
     let reader = ledger.clone();
     let scope = Scope { author: request.author, trade: request.trade, after: request.after };
@@ -106,8 +110,10 @@ pub async fn run(
         },
     };
     let network = chain.network();
-    let tip = if request.chain { chain.tip().await.explained()?.height } else { 0 };
-    let (mut lookups, mut blocks, mut unanswered, mut is_lost) = (MAX_LOOKUPS, MAX_BLOCKS, 0_usize, false);
+    let tip = if request.chain { Some(Tip::of(chain, sure).await.explained()?) } else { None };
+    let (mut lookups, mut blocks, mut unanswered) = (MAX_LOOKUPS, MAX_BLOCKS, 0_usize);
+    // Why no trade is compared from here on.
+    let mut over = tip.as_ref().filter(|tip| tip.is_old()).map(|_| NotCompared::Behind);
     for (at, records) in found.trades.iter().enumerate() {
         let escrow = records.contract.as_ref().map(Escrow::new);
         let mut trade = AuditedTrade {
@@ -120,7 +126,7 @@ pub async fn run(
             sums: None,
             not_compared: None,
         };
-        if let (true, Some(escrow)) = (request.chain && !is_lost, &escrow) {
+        if let (Some(tip), Some(escrow), None) = (&tip, &escrow, over) {
             let trades = found.trades.len() - at;
             let (most, given) = (share(lookups, trades), share_of_blocks(blocks, trades));
             let mut left = given;
@@ -132,22 +138,24 @@ pub async fn run(
                     if paths.is_cut() {
                         trade.not_compared = Some(NotCompared::TooMuch);
                     } else {
-                        let told = Told { ledger, records, escrow, is_compared };
-                        told.against_chain(&mut trade, paths, tip, &mut report)?;
+                        let told = Told { ledger, records, escrow, tip, is_compared };
+                        told.against_chain(&mut trade, paths, &mut report)?;
                     }
                 }
                 Err(error) => {
                     if request.trade.is_some() {
                         return Err(error).explained();
                     }
-                    is_lost = is_over(chain, &error, &mut unanswered, TIP_PATIENCE).await;
+                    if is_over(chain, &error, &mut unanswered, TIP_PATIENCE).await {
+                        over = Some(NotCompared::Failed);
+                    }
                     lookups = lookups.saturating_sub(most);
                     tracing::warn!(trade = %trade.trade, %error, "a trade could not be compared with the chain");
                     trade.not_compared = Some(NotCompared::Failed);
                 }
             }
-        } else if request.chain && escrow.is_some() {
-            trade.not_compared = Some(NotCompared::Failed);
+        } else if escrow.is_some() {
+            trade.not_compared = over;
         }
         report.cut.not_compared += u64::from(trade.not_compared.is_some());
         report.trades.push(trade);
@@ -250,6 +258,7 @@ struct Told<'a> {
     ledger: &'a Ledger<Store>,
     records: &'a TradeRecords,
     escrow: &'a Escrow,
+    tip: &'a Tip<'a>,
     /// Whether all records of it are there that some peer held.
     is_compared: bool,
 }
@@ -257,21 +266,19 @@ struct Told<'a> {
 impl Told<'_> {
     /// Compares it with the chain. Who said what is not so is evidence against him: no honest node could have refused his
     /// record. What the chain itself cannot do is a violation.
-    fn against_chain(
-        &self,
-        trade: &mut AuditedTrade,
-        paths: Paths,
-        tip: u32,
-        report: &mut AuditReport,
-    ) -> Result<(), ApiError> {
+    fn against_chain(&self, trade: &mut AuditedTrade, paths: Paths, report: &mut AuditReport) -> Result<(), ApiError> {
+        let tip = self.tip.height;
         let synced = ChainFacts { tip, synced: true, ..ChainFacts::default() };
         let mut belied: Vec<Belied> = self.belied_name(&paths).into_iter().collect();
         let path = paths.counting(self.records, tip);
-        let is_unnamed = path.is_none() && self.may_have_ended_unseen(tip)?;
+        let is_unnamed = path.is_none() && self.may_have_ended_unseen()?;
         if !is_unnamed {
             belied.extend(self.belied_endings(path.as_ref()));
         }
-        self.blame(belied, report)?;
+        if self.blame(belied, report)? {
+            trade.not_compared = Some(NotCompared::Behind);
+            return Ok(());
+        }
         let Some(path) = path else {
             trade.state = evaluate(&view(self.records, synced));
             trade.not_compared = is_unnamed.then_some(NotCompared::Unnamed);
@@ -339,13 +346,13 @@ impl Told<'_> {
     /// Tells whether the trade can have ended as a party says, though no record shows of which output. Before the refund delay is over,
     /// whatever ends one is in a record that names the output: a release, a refund that the buyer signs, a ruling. Afterwards its
     /// funder takes it back alone. And who signs two histories can take away the record that another relied on; or it has not come yet.
-    fn may_have_ended_unseen(&self, tip: u32) -> Result<bool, ApiError> {
+    fn may_have_ended_unseen(&self) -> Result<bool, ApiError> {
         if self.endings().next().is_none() {
             return Ok(false);
         }
         let contract = self.escrow.contract();
         let first = contract.funded_from().saturating_add(contract.refund_delay.into());
-        if !self.is_compared || tip >= first || self.records.facts.forked.is_some() {
+        if !self.is_compared || self.tip.height >= first || self.records.facts.forked.is_some() {
             return Ok(true);
         }
         let storage = self.ledger.storage();
@@ -379,13 +386,20 @@ impl Told<'_> {
         wrong
     }
 
-    /// Names those whom the chain belies, each with the record in which he says it.
-    fn blame(&self, belied: Vec<Belied>, report: &mut AuditReport) -> Result<(), ApiError> {
+    /// Names those whom the chain belies, each with the record in which he says it. Tells whether it may be behind what another of
+    /// them had seen when he said it: who shows the chain to this node, or what keeps it from reading on, makes nobody a liar.
+    fn blame(&self, belied: Vec<Belied>, report: &mut AuditReport) -> Result<bool, ApiError> {
+        let mut is_behind = false;
         for Belied { role, said, rule } in belied {
-            let record = self.record_of(role, &said)?.map(|record| record.id());
+            let record = self.record_of(role, &said)?;
+            if record.as_ref().is_some_and(|record| self.tip.may_be_behind(record.header().time)) {
+                is_behind = true;
+                continue;
+            }
+            let record = record.map(|record| record.id());
             report.evidence.push(Violation { record, trade: Some(self.records.bid.trade), rule });
         }
-        Ok(())
+        Ok(is_behind)
     }
 
     /// Tells whether a ruling in the ledger prescribes a transaction.

@@ -10,6 +10,10 @@ use bitcoin::Network;
 /// pay and the one from which on the coins can be taken back.
 const MAX_AGE_S: u64 = 6 * 3600;
 
+/// How late an author's clock may be, and the chain be behind what he saw of it when he signed a record, before that is evidence against
+/// him. Nothing is lost by telling of it some hours later.
+const MAX_LATE_S: u64 = 6 * 3600;
+
 /// Returns the seconds since the Unix epoch; zero on a machine whose clock stands before it.
 #[expect(clippy::disallowed_methods, reason = "the one home of the clock")]
 pub fn unix_now() -> u64 {
@@ -75,8 +79,14 @@ impl SureTime {
 
     /// Tells whether a chain is old whose newest block has this time: it has gone on since, or it is this machine's clock that is wrong.
     /// Never where blocks come when somebody wants them.
-    pub fn is_old(&self, newest: u32) -> bool {
-        self.shown.is_some() && unix_now().saturating_sub(newest.into()) > MAX_AGE_S
+    pub fn is_old(&self, newest: u64) -> bool {
+        self.shown.is_some() && unix_now().saturating_sub(newest) > MAX_AGE_S
+    }
+
+    /// Tells whether a chain that shows one time may be behind what somebody had seen of it who signed a record at another, by his own
+    /// clock. Never where blocks come when somebody wants them.
+    pub fn may_be_behind(&self, shown: u64, said: u64) -> bool {
+        self.shown.is_some() && shown < said.saturating_add(MAX_LATE_S)
     }
 }
 
@@ -108,13 +118,23 @@ mod tests {
                 sure.show(shown);
             }
             for (hours, is_old) in [(0, false), (5, false), (7, true), (24 * 30, true)] {
-                let newest = u32::try_from(unix_now() - hours * 3600).unwrap();
+                let newest = unix_now() - hours * 3600;
                 assert_eq!(sure.is_old(newest), is_old, "{hours} hours ago, {shown:?}");
                 assert!(!SureTime::on(Network::Regtest).is_old(newest), "blocks come when somebody wants them");
             }
             assert!(sure.is_old(0), "nothing was read yet");
-            assert!(!sure.is_old(u32::MAX), "the clock is behind");
+            assert!(!sure.is_old(u64::MAX), "the clock is behind");
         }
+    }
+
+    #[test]
+    fn a_chain_may_be_behind_who_signed_anything_in_the_last_hours_before_the_time_that_it_shows() {
+        let said = 1_000_000;
+        for (later, may_be) in [(0, true), (6 * 3600 - 1, true), (6 * 3600, false), (6 * 3600 + 1, false)] {
+            assert_eq!(SureTime::on(Network::Bitcoin).may_be_behind(said + later, said), may_be, "{later} s later");
+            assert!(!SureTime::on(Network::Regtest).may_be_behind(said + later, said));
+        }
+        assert!(SureTime::on(Network::Bitcoin).may_be_behind(0, said), "it has shown nothing");
     }
 
     #[test]

@@ -406,8 +406,8 @@ impl ExchangeApiServer for Server {
 
     async fn audit(&self, request: AuditRequest) -> RpcResult<AuditReport> {
         let trusted = self.parts.private.trusted_arbiters().explained()?;
-        let Parts { keeper, chain, .. } = self.parts.as_ref();
-        Ok(audit::run(keeper.ledger(), chain.as_ref(), &request, trusted, keeper.is_compared()).await?)
+        let Parts { keeper, chain, sure, .. } = self.parts.as_ref();
+        Ok(audit::run(keeper.ledger(), chain.as_ref(), &request, trusted, keeper.is_compared(), sure).await?)
     }
 
     async fn audit_find(&self, digits: String) -> RpcResult<Vec<TradeId>> {

@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use bitcoin::transaction::Version;
-use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness, absolute::LockTime};
+use bitcoin::{Amount, Network, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness, absolute::LockTime};
 use exchange_api::MAX_RESPONSE_BYTES;
 use exchange_ledger::audit::MAX_FINDINGS;
 use exchange_ledger::audit::bundle::Part;
 use exchange_ledger::body::{Body, Closed, Funded, Offer, PaymentSent, Release, Side, Take, Vaults};
 use exchange_ledger::ids::RecordId;
+use exchange_ledger::ledger::Admission;
 use exchange_ledger::money::Sats;
-use exchange_ledger::testing::{Author, NETWORK, SampleTrade, sample_accept, sample_offer, sample_take, sats};
+use exchange_ledger::record::Header;
+use exchange_ledger::testing::{Author, EPOCH, NETWORK, SampleTrade, sample_accept, sample_offer, sample_take, sats};
 use exchange_ledger::wire::{Outpoint, TxId};
 use exchange_store::OpenOptions;
 
 use super::*;
 use crate::chain::kernel::{KernelChain, KernelConfig};
 use crate::chain::line::Line;
+use crate::clock;
 use crate::private::Private;
 
 /// Two who trade on a chain of their own.
@@ -44,14 +47,21 @@ impl Stage {
     }
 
     fn keep(&mut self, records: Vec<exchange_ledger::record::Record>) {
-        let now = u64::from(exchange_ledger::testing::EPOCH) + 1_000;
+        let now = u64::from(EPOCH) + 1_000;
         let admitted = self.ledger.admit(&records, now).unwrap();
-        assert!(admitted.iter().all(|a| *a == exchange_ledger::ledger::Admission::New), "{admitted:?}");
+        assert!(admitted.iter().all(|a| *a == Admission::New), "{admitted:?}");
     }
 
     fn say(&mut self, role: Role, body: &Body) {
         let record = self.trade.author(role).write(body);
         self.keep(vec![record]);
+    }
+
+    fn say_at(&mut self, time: u64, role: Role, body: &Body) {
+        let author = self.trade.author(role);
+        let header = Header { time, ..author.next_header(body) };
+        let record = author.append(header, body.encode());
+        assert_eq!(self.ledger.admit(&[record], time).unwrap(), [Admission::New]);
     }
 
     /// Pays the escrow from the first coin of the chain, and names what was paid.
@@ -122,7 +132,7 @@ impl Stage {
 
     async fn audit(&self) -> AuditReport {
         let request = AuditRequest { chain: true, ..AuditRequest::default() };
-        run(&self.ledger, self.chain.as_ref(), &request, BTreeSet::new(), true).await.unwrap()
+        run(&self.ledger, self.chain.as_ref(), &request, BTreeSet::new(), true, &regtest()).await.unwrap()
     }
 
     async fn export(&self) -> Result<exchange_api::Bundle, ApiError> {
@@ -146,6 +156,11 @@ fn large_trade() -> SampleTrade {
     let (mut maker, mut taker) = (Author::new(2), Author::new(3));
     let [offer, take, accept] = large_agreement(&mut maker, &mut taker, sample.advert.id());
     SampleTrade { maker, taker, offer, take, accept, ..sample }
+}
+
+/// A network on which blocks come when somebody wants them.
+fn regtest() -> SureTime {
+    SureTime::on(Network::Regtest)
 }
 
 /// A script without a condition.
@@ -253,6 +268,55 @@ async fn what_waits_in_the_pool_belies_nobody_who_named_it() {
     assert!(lied.evidence[0].rule.contains("is not the contract's amount"), "{lied:?}");
 }
 
+/// A backend that begins to catch up, or hears of no block, does not show what others see.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_blamed_by_a_chain_that_may_be_behind_what_he_saw() {
+    let (all, sure) = (AuditRequest { chain: true, ..AuditRequest::default() }, SureTime::on(Network::Bitcoin));
+    let now = clock::unix_now();
+    // Never before what else is in their logs.
+    let said = now.max(u64::from(EPOCH) + 100);
+    for is_funded in [false, true] {
+        let mut stage = Stage::of(large_trade()).await;
+        let (trade, nowhere) = (stage.trade.id(), stage.trade.funding(1).compute_txid());
+        if is_funded {
+            stage.fund().await;
+        } else {
+            let outpoint = Outpoint(OutPoint { txid: nowhere, vout: 0 });
+            stage.say_at(said, Role::Seller, &Body::Funded(Funded { trade, outpoint }));
+        }
+        stage.say_at(said, Role::Buyer, &Body::Closed(Closed { trade, spend: TxId(nowhere) }));
+        let found = if is_funded { 1 } else { 2 };
+        let mut line = Line::to(&stage.chain);
+        for (shown, sure, evidence, is_looked_at) in [
+            (now - 7 * 3600, &sure, 0, false),
+            (said, &sure, 0, true),
+            (said + 6 * 3600 - 1, &sure, 0, true),
+            (said + 6 * 3600, &sure, found, true),
+            (now - 7 * 3600, &regtest(), found, true),
+        ] {
+            line.dated = Some(u32::try_from(shown).unwrap());
+            let asked = line.asked();
+            let report = run(&stage.ledger, &line, &all, BTreeSet::new(), true, sure).await.unwrap();
+            assert!(report.ok, "{report:?}");
+            assert_eq!((report.evidence.len(), line.asked() > asked), (evidence, is_looked_at), "{report:?}");
+            let (audited, is_behind) = (&report.trades[0], evidence == 0);
+            assert_eq!(audited.not_compared, is_behind.then_some(NotCompared::Behind));
+            assert_eq!(report.cut.not_compared, u64::from(is_behind));
+            assert_eq!([audited.sums.is_some(), audited.funding.is_some()], [!is_behind && is_funded; 2]);
+        }
+    }
+    // What it bears out it tells, however fresh that is.
+    let mut stage = Stage::begin().await;
+    let vaults = stage.fund().await;
+    let spend = TxId(stage.release(vaults).await.compute_txid());
+    stage.say_at(said, Role::Buyer, &Body::Closed(Closed { trade: stage.trade.id(), spend }));
+    let mut line = Line::to(&stage.chain);
+    line.dated = Some(u32::try_from(said).unwrap());
+    let report = run(&stage.ledger, &line, &all, BTreeSet::new(), true, &sure).await.unwrap();
+    assert!(report.ok && report.evidence.is_empty(), "{report:?}");
+    assert_eq!((report.cut.not_compared, report.trades[0].state), (0, Phase::Closed));
+}
+
 /// Reputation is made of trades that are said to be over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_says_that_a_trade_ended_which_nobody_funded_is_named() {
@@ -273,14 +337,14 @@ async fn who_says_that_a_trade_ended_which_nobody_funded_is_named() {
 
     // The record that named the output may not have come yet.
     let all = AuditRequest { chain: true, ..AuditRequest::default() };
-    let early = run(&stage.ledger, stage.chain.as_ref(), &all, BTreeSet::new(), false).await.unwrap();
+    let early = run(&stage.ledger, stage.chain.as_ref(), &all, BTreeSet::new(), false, &regtest()).await.unwrap();
     assert!(early.ok && early.evidence.is_empty(), "{early:?}");
     assert_eq!((early.trades[0].not_compared, early.cut.not_compared), (Some(NotCompared::Unnamed), 1));
 
     // A buyer with two histories may have taken away what the seller relied on.
     let other = stage.trade.taker.clone().write(&Body::Heartbeat);
     let one = stage.trade.taker.write(&Body::PaymentSent(PaymentSent { trade }));
-    stage.ledger.admit(&[one, other], u64::from(exchange_ledger::testing::EPOCH) + 1_000).unwrap();
+    stage.ledger.admit(&[one, other], u64::from(EPOCH) + 1_000).unwrap();
     let told = stage.audit().await;
     assert!(!told.evidence.iter().any(|found| found.rule.contains("ended the trade")), "{told:?}");
     assert_eq!((told.trades[0].not_compared, told.cut.not_compared), (Some(NotCompared::Unnamed), 1));
@@ -328,21 +392,21 @@ async fn a_trade_of_which_the_chain_tells_nonsense_is_not_compared_and_ends_no_r
     let mut line = Line::to(&stage.chain);
     line.garbled = Some(named);
     let all = AuditRequest { chain: true, ..AuditRequest::default() };
-    let report = run(&stage.ledger, &line, &all, BTreeSet::new(), true).await.unwrap();
+    let report = run(&stage.ledger, &line, &all, BTreeSet::new(), true, &regtest()).await.unwrap();
     assert!(report.ok && report.evidence.is_empty(), "{report:?}");
     assert_eq!((report.trades[0].not_compared, report.cut.not_compared), (Some(NotCompared::Failed), 1));
     assert_eq!((report.trades[0].funding.clone(), report.sums.unwrap().held), (None, Sats::ZERO));
 
     let one = AuditRequest { trade: Some(stage.trade.id()), ..all.clone() };
-    let error = run(&stage.ledger, &line, &one, BTreeSet::new(), true).await.unwrap_err();
+    let error = run(&stage.ledger, &line, &one, BTreeSet::new(), true, &regtest()).await.unwrap_err();
     assert!(error.message.contains("it changed with every look"), "who asks about it alone is told why: {error:?}");
     // Nor does one about which nobody answers, while the chain itself is there.
     line.garbled = None;
     line.withheld = Some(named);
     for _ in 0..2 {
-        let report = run(&stage.ledger, &line, &all, BTreeSet::new(), true).await.unwrap();
+        let report = run(&stage.ledger, &line, &all, BTreeSet::new(), true, &regtest()).await.unwrap();
         assert_eq!((report.trades[0].not_compared, report.cut.not_compared), (Some(NotCompared::Failed), 1));
-        let error = run(&stage.ledger, &line, &one, BTreeSet::new(), true).await.unwrap_err();
+        let error = run(&stage.ledger, &line, &one, BTreeSet::new(), true, &regtest()).await.unwrap_err();
         assert_eq!(error.code, Code::ChainUnreachable, "{error:?}");
         line.broken = Some(named);
         // Then it hangs up over it, and is there again.
@@ -359,7 +423,7 @@ async fn a_trade_of_which_the_chain_tells_nonsense_is_not_compared_and_ends_no_r
     assert!(is_over(&line, &gone(), &mut unanswered, Duration::ZERO).await, "nobody waits for so many");
     line.is_cut = true;
     assert!(is_over(&line, &gone(), &mut 0, TIP_PAUSE).await, "nothing can be compared");
-    let error = run(&stage.ledger, &line, &all, BTreeSet::new(), true).await.unwrap_err();
+    let error = run(&stage.ledger, &line, &all, BTreeSet::new(), true, &regtest()).await.unwrap_err();
     assert_eq!(error.code, Code::ChainUnreachable, "nothing was compared");
     let well = stage.audit().await;
     assert_eq!((well.trades[0].not_compared, well.cut.not_compared), (None, 0));
@@ -380,7 +444,7 @@ async fn a_report_whose_chain_is_lost_in_the_middle_tells_what_it_found_and_goes
     let mut line = Line::to(&stage.chain);
     line.broken = Some(nowhere);
     let all = AuditRequest { chain: true, ..AuditRequest::default() };
-    let report = run(&stage.ledger, &line, &all, BTreeSet::new(), true).await.unwrap();
+    let report = run(&stage.ledger, &line, &all, BTreeSet::new(), true, &regtest()).await.unwrap();
     assert!(report.ok && !report.cut.trades, "{report:?}");
     let why: Vec<_> = report.trades.iter().map(|trade| trade.not_compared).collect();
     let lost = [Some(NotCompared::Failed); MAX_UNANSWERED + 2];
@@ -391,7 +455,7 @@ async fn a_report_whose_chain_is_lost_in_the_middle_tells_what_it_found_and_goes
     assert_eq!((of_whom(&report), report.sums.unwrap().held), (vec![lied], sats(1_000_000)));
 
     let rest = AuditRequest { after: Some(lied), ..all };
-    let report = run(&stage.ledger, stage.chain.as_ref(), &rest, BTreeSet::new(), true).await.unwrap();
+    let report = run(&stage.ledger, stage.chain.as_ref(), &rest, BTreeSet::new(), true, &regtest()).await.unwrap();
     assert_eq!((report.trades.len(), report.cut.not_compared), (lost.len(), 0));
     assert_eq!((of_whom(&report).len(), of_whom(&report).contains(&last)), (lost.len(), true));
 }
@@ -427,7 +491,7 @@ async fn a_trade_for_which_too_many_blocks_would_be_read_is_not_compared() {
     let request = AuditRequest { chain: true, ..AuditRequest::default() };
     for (reads, why) in [(MAX_BLOCKS, None), (MAX_BLOCKS + 1, Some(NotCompared::TooMuch))] {
         line.reads = reads;
-        let report = run(&stage.ledger, &line, &request, BTreeSet::new(), true).await.unwrap();
+        let report = run(&stage.ledger, &line, &request, BTreeSet::new(), true, &regtest()).await.unwrap();
         assert_eq!((report.trades[0].not_compared, report.cut.not_compared), (why, u64::from(why.is_some())));
     }
 }
@@ -454,7 +518,7 @@ async fn what_is_left_out_is_told_and_nobody_hides_what_came_of_his_words() {
 
     makes_up(&mut stage, most + 1);
     let one = AuditRequest { chain: true, trade: Some(trade), ..AuditRequest::default() };
-    let alone = run(&stage.ledger, stage.chain.as_ref(), &one, BTreeSet::new(), true).await.unwrap();
+    let alone = run(&stage.ledger, stage.chain.as_ref(), &one, BTreeSet::new(), true, &regtest()).await.unwrap();
     for cut in [stage.audit().await, alone] {
         assert!(cut.ok && cut.evidence.is_empty(), "{cut:?}");
         assert_eq!((cut.trades[0].not_compared, cut.cut.not_compared), (Some(NotCompared::TooMuch), 1));
@@ -498,7 +562,7 @@ async fn a_trade_is_found_by_its_first_digits_without_a_list_of_all() {
     for id in [stage.trade.id(), other.id().into()] {
         assert_eq!(find(&stage.ledger, id.to_string()[..12].to_owned()).await.unwrap(), [id]);
         let request = AuditRequest { trade: Some(id), ..AuditRequest::default() };
-        let told = run(&stage.ledger, stage.chain.as_ref(), &request, BTreeSet::new(), true).await.unwrap();
+        let told = run(&stage.ledger, stage.chain.as_ref(), &request, BTreeSet::new(), true, &regtest()).await.unwrap();
         assert_eq!((told.trades.len(), told.trades[0].trade, told.bids), (1, id, 1));
     }
     assert_eq!(find(&stage.ledger, String::new()).await.unwrap().len(), 2, "there is more than one");
@@ -507,7 +571,7 @@ async fn a_trade_is_found_by_its_first_digits_without_a_list_of_all() {
     assert_eq!((all.trades.len(), all.bids, all.agreed), (1, 2, 1), "nobody agreed to the other");
     for (after, code) in [(stage.trade.id(), None), (TradeId([7; 32]), Some(Code::NotFound))] {
         let request = AuditRequest { after: Some(after), ..AuditRequest::default() };
-        let told = run(&stage.ledger, stage.chain.as_ref(), &request, BTreeSet::new(), true).await;
+        let told = run(&stage.ledger, stage.chain.as_ref(), &request, BTreeSet::new(), true, &regtest()).await;
         assert_eq!(told.err().map(|error| error.code), code);
     }
 }

@@ -31,6 +31,8 @@ pub struct Line {
     pub garbled: Option<OutPoint>,
     /// The output of whose script nobody tells.
     pub withheld: Option<OutPoint>,
+    /// The time by which its headers are dated, instead of their own.
+    pub dated: Option<u32>,
     /// How many blocks have to be read for each output that is looked up.
     pub reads: u32,
     /// Whether its followers take up nothing more than they began with, as during an outage.
@@ -54,6 +56,7 @@ impl Line {
             hangs_up: 0,
             garbled: None,
             withheld: None,
+            dated: None,
             reads: 0,
             is_deaf: false,
             unheard: Mutex::default(),
@@ -93,7 +96,11 @@ impl ChainBackend for Line {
     }
 
     async fn headers(&self, from: u32, limit: usize) -> Result<Vec<Header>, ChainError> {
-        self.chain.headers(from, limit).await
+        let mut headers = self.chain.headers(from, limit).await?;
+        for header in &mut headers {
+            header.time = self.dated.unwrap_or(header.time);
+        }
+        Ok(headers)
     }
 
     async fn follow(&self, locator: Vec<BlockRef>, watch: Vec<ScriptBuf>) -> Result<Follower, ChainError> {

@@ -114,7 +114,7 @@ impl Scope {
         // Whoever makes outputs up makes everybody's audit of all trades fail by it only if that is asked for.
         if (self.strict || trade.is_some()) && report.cut.not_compared > 0 {
             let message = format!("not compared with the chain: {}", format::counted(report.cut.not_compared, "trade"));
-            return Ok(answer.failing(Failure::refused(message, if trade.is_some() { BY_HAND } else { ALONE })));
+            return Ok(answer.failing(Failure::refused(message, how_to_go_on(&report, &request))));
         }
         if self.strict
             && let Some(what) = unjudged(&report, &request)
@@ -148,6 +148,19 @@ const LEFT_OUT: &str = "the report says of each how to go on; a node with `--ret
 const ALONE: &str = "`exchange-node audit --chain --trade ID` looks at one alone";
 /// How to learn more of one that was looked at alone, and names too many outputs.
 const BY_HAND: &str = "what counts may be among what was left out: look up the address of its escrow by other means";
+/// How to learn more where the chain may be behind.
+const LATER: &str =
+    "check this machine's clock, and by `exchange-node status` whether the chain is behind; ask again after some hours";
+
+/// Returns how to learn more of trades that were not compared with the chain.
+fn how_to_go_on(report: &AuditReport, request: &AuditRequest) -> &'static str {
+    let mut why = report.trades.iter().filter_map(|trade| trade.not_compared);
+    match (why.all(|why| why == NotCompared::Behind), request.trade.is_some()) {
+        (true, _) => LATER,
+        (false, true) => BY_HAND,
+        (false, false) => ALONE,
+    }
+}
 
 /// Compares with a peer; a difference makes the command fail.
 async fn against(client: &Client, peer: String) -> Result<Answer, Failure> {
@@ -251,11 +264,11 @@ fn left_out(report: &AuditReport, request: &AuditRequest) -> String {
     }
     if cut.not_compared > 0 {
         let trades = format::counted(cut.not_compared, "trade");
-        let more = if request.trade.is_some() { format!("; {BY_HAND}") } else { format!(". {ALONE}") };
-        text.push_str(&format!("Not compared with the chain: {trades}{more}.\n"));
+        text.push_str(&format!("Not compared with the chain: {trades}; {}.\n", how_to_go_on(report, request)));
         for (why, what) in [
             (NotCompared::TooMuch, "more outputs than one audit looks up, or more blocks to be read"),
             (NotCompared::Failed, "the chain had no good answer"),
+            (NotCompared::Behind, "the chain is old, or may be behind what was seen by who says what it does not show"),
             (NotCompared::Unnamed, "said to be over, and no record here names what funded it"),
         ] {
             let count = report.trades.iter().filter(|trade| trade.not_compared == Some(why)).count();
@@ -280,7 +293,9 @@ fn trades(trades: &[AuditedTrade]) -> String {
         let txid =
             |tx: &Option<exchange_api::ChainTx>| tx.as_ref().map_or_else(|| "-".to_owned(), |tx| short_txid(&tx.txid));
         let funding = match trade.not_compared {
-            Some(NotCompared::TooMuch | NotCompared::Failed | NotCompared::Unnamed) => "not compared".to_owned(),
+            Some(NotCompared::TooMuch | NotCompared::Failed | NotCompared::Behind | NotCompared::Unnamed) => {
+                "not compared".to_owned()
+            }
             None => txid(&trade.funding),
         };
         table.row([

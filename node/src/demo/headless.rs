@@ -84,8 +84,9 @@ impl Demo {
         })
         .await?;
         let request = exchange_api::AuditRequest { chain: true, ..Default::default() };
-        let (keeper, chain) = (&auditor.keeper, auditor.chain.as_ref());
-        let audit = crate::audit::run(keeper.ledger(), chain, &request, BTreeSet::new(), keeper.is_compared()).await?;
+        let (keeper, chain, sure) = (&auditor.keeper, auditor.chain.as_ref(), &auditor.sure);
+        let (ledger, is_compared) = (keeper.ledger(), keeper.is_compared());
+        let audit = crate::audit::run(ledger, chain, &request, BTreeSet::new(), is_compared, sure).await?;
         if !audit.ok {
             bail!("the audit found violations: {:?}", audit.violations);
         }

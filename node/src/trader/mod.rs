@@ -344,7 +344,7 @@ impl Trader {
     /// Returns what a trade is to hear of the chain. One that has ended stays as it was seen until the chain, followed to its
     /// tip, says otherwise: on the way there less is known than before.
     fn chain_facts(&self, id: TradeId) -> ChainFacts {
-        let facts = ChainFacts { is_old: self.tools.sure.is_old(self.tracker.time()), ..self.tracker.facts(id) };
+        let facts = ChainFacts { is_old: self.tools.sure.is_old(self.tracker.time().into()), ..self.tracker.facts(id) };
         let has_ended = |active: &&Active| active.pin.as_ref().is_some_and(|pin| pin.settled.is_some());
         match self.trades.get(&id).filter(|active| !facts.synced && has_ended(active)) {
             Some(active) => ChainFacts { synced: false, ..active.trade.view().chain().clone() },

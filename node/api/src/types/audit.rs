@@ -99,6 +99,8 @@ pub enum NotCompared {
     TooMuch,
     /// The chain had no good answer.
     Failed,
+    /// The chain that the node reads is old, or may be behind what somebody had seen who says of the trade what it does not show.
+    Behind,
     /// A party says that it is over, and nobody names or signs for an output that funded it: one may have been taken back alone, or
     /// the record that names it is not here, as while the node has not taken in all that a peer holds.
     Unnamed,

@@ -97,7 +97,7 @@ fn a_trade_that_was_not_compared_is_not_called_well() {
     let ran = node.run(&["audit", "--chain"]);
     assert_eq!(ran.exit, 0, "whoever makes up outputs makes nobody's audit fail: {ran:?}");
     assert!(ran.out.starts_with("Nothing wrong was found: 42 records"), "{ran:?}");
-    assert!(ran.out.contains("Not compared with the chain: 2 trades. "), "{ran:?}");
+    assert!(ran.out.contains("Not compared with the chain: 2 trades; `exchange-node audit --chain --trade"), "{ran:?}");
     let why = "  more outputs than one audit looks up, or more blocks to be read: 1 trade\n  \
                the chain had no good answer: 1 trade\n";
     assert!(ran.out.contains(why) && ran.out.contains("0.01  not compared  "), "{ran:?}");
@@ -110,6 +110,32 @@ fn a_trade_that_was_not_compared_is_not_called_well() {
     assert_eq!(alone.exit, 1);
     for told in [&alone.out, &alone.err] {
         assert!(told.contains("look up the address of its escrow by other means"), "{alone:?}");
+    }
+}
+
+/// Its node was off for weeks, or its clock is wrong.
+#[test]
+fn who_audits_by_a_chain_that_is_behind_reads_what_to_check() {
+    let node = Node::answering(&[("exchange_audit", |request| {
+        let mut page = page(&json!({ "after": OFFER, "author": request["author"] }));
+        page["trades"][0]["not_compared"] = json!("behind");
+        page["trades"][0]["sums"] = Value::Null;
+        (page["sums"]["funded"], page["sums"]["held"]) = (json!(0), json!(0));
+        (page["cut"]["not_compared"], page["evidence"]) = (json!(1), json!([]));
+        Ok(page)
+    })]);
+    let ran = node.run(&["audit", "--chain"]);
+    assert_eq!(ran.exit, 0, "{ran:?}");
+    assert!(ran.out.starts_with("Nothing wrong was found: 42 records"), "{ran:?}");
+    assert!(ran.out.contains("0.01  not compared  "), "{ran:?}");
+    let why = "  the chain is old, or may be behind what was seen by who says what it does not show: 1 trade\n";
+    assert!(ran.out.contains(why), "{ran:?}");
+    for arguments in [&["audit", "--chain", "--strict"][..], &["audit", "--chain", "--trade", OTHER]] {
+        let failed = node.run(arguments);
+        assert_eq!(failed.exit, 1, "{failed:?}");
+        for told in [&failed.out, &failed.err] {
+            assert!(told.contains("this machine's clock") && !told.contains("by other means"), "{failed:?}");
+        }
     }
 }
 
