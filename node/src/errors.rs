@@ -162,6 +162,11 @@ impl Explain for Refusal {
                 "set this machine's clock if it is wrong; else wait until the chain has caught up, or name another backend: \
                  `exchange-node status`; if you have paid already, do not wait: call for the arbiter: `exchange-node trade dispute`",
             ),
+            Self::Unheard => (
+                Code::NotSynced,
+                "wait until a peer is connected: `exchange-node status`; if you have paid already, do not wait: call for the \
+                 arbiter: `exchange-node trade dispute`",
+            ),
             Self::NotCompared => (Code::NotSynced, "repeat it when a peer is connected: see `exchange-node status`"),
             Self::NotAllowed { .. } | Self::NothingToFund | Self::NothingToTakeBack => {
                 (Code::NotAllowed, "`exchange-node trade show` tells what can be done now")
@@ -337,6 +342,8 @@ mod tests {
             (Refusal::NotCompared, Code::NotSynced, "peer"),
             (Refusal::OldChain, Code::NotSynced, "this machine's clock"),
             (Refusal::OldChain, Code::NotSynced, "if you have paid already, do not wait: call for the arbiter"),
+            (Refusal::Unheard, Code::NotSynced, "until a peer is connected"),
+            (Refusal::Unheard, Code::NotSynced, "if you have paid already, do not wait: call for the arbiter"),
             (Refusal::TooLateToPay { last: 1, tip: 2 }, Code::NotAllowed, "if you have paid already"),
             (Refusal::Unnamed, Code::NotAllowed, "wait: nothing is lost"),
             (Refusal::TooEarlyToFund { from: 2, tip: 1 }, Code::NotAllowed, "pay nothing"),

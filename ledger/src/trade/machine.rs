@@ -89,9 +89,10 @@ pub enum Event {
     },
     /// No good reply came to what [`Effect::Ask`] sent, in the time that the driver gives it, or it could not be sent.
     Unanswered,
-    /// The ledger was compared with a peer's since the start, or there was nobody to compare with for long: nothing that
-    /// others said while this node was away is still unheard.
+    /// The ledger was compared with a peer's since the start: nothing that others said while this node was away is still unheard.
     Compared,
+    /// There was nobody to compare it with for long. Deadlines do not wait any longer; who could pay does.
+    Alone,
     /// The arbiter decides.
     Rule {
         /// For whom.
@@ -294,6 +295,11 @@ pub enum Refusal {
         "do not pay yet: the newest block that your node has read is hours old, so the coins may be gone by now; check this machine's clock, and whether its chain backend hears of new blocks"
     )]
     OldChain,
+    /// Nobody pays before he has heard what others said while his node was away, and whether there is a network at all.
+    #[error(
+        "do not pay yet: no peer has told since your node was started what happened while it was away, so the coins may be gone by now"
+    )]
+    Unheard,
     /// Too late to pay.
     #[error(
         "the last safe height to pay was {last}, the chain is at {tip}: the seller could take the coins back before your payment settles; do not pay"
@@ -405,6 +411,7 @@ pub struct Trade {
     view: View,
     local: Local,
     compared: bool,
+    alone: bool,
     round: rounds::Round,
 }
 
@@ -413,7 +420,7 @@ impl Trade {
     pub fn new(bid: Bid, role: Role, maker: bool, local: Local) -> Self {
         let seat = (role == Role::Arbiter).then_some(Seat::First);
         let (view, round) = (View::default(), rounds::Round::None);
-        Self { bid, role, seat, maker, escrow: None, view, local, compared: false, round }
+        Self { bid, role, seat, maker, escrow: None, view, local, compared: false, alone: false, round }
     }
 
     /// Takes up a trade as one of its arbiters. He has nothing to keep: whatever he does is in his records.
@@ -522,6 +529,7 @@ impl Trade {
             Event::Asked { from, ask } => effects.push(self.reply_to(from, ask)?),
             Event::Unanswered => self.end_round(),
             Event::Compared => self.compared = true,
+            Event::Alone => self.alone = true,
             Event::Rule { verdict, feerate } => effects.push(self.rule(verdict, feerate)?),
         }
         self.begin_round();

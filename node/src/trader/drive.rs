@@ -134,9 +134,9 @@ impl Trader {
         // Of a trade in which this identity rules only the dispute concerns it.
         let is_dispute = matches!(phase, Phase::Disputed | Phase::Ruled | Phase::Settled);
         let concerns = trade.role() != Role::Arbiter || is_dispute;
-        // Where it stands is not known before the chain was followed to its tip.
+        // Where it stands is not known before the chain was followed to its tip, and what is to be done not before others were heard.
         let is_agreed = trade.view().contract.is_some();
-        let is_known = !is_agreed || trade.view().chain().synced;
+        let is_known = !is_agreed || (trade.view().chain().synced && !view::awaits_peer(trade));
         let line = view::line(trade);
         // With the bid it begins, also for a machine that has not heard its records yet.
         if !concerns || !is_known || phase == Phase::Bid || active.told.as_ref() == Some(&line) {

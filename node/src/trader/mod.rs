@@ -205,8 +205,10 @@ struct Trader {
     bids_read: u64,
     /// When this run began.
     started: Instant,
-    /// Whether deadlines may act: the ledger was compared with a peer's, or there was none for long.
+    /// Whether the trades were told that the ledger was compared with a peer's.
     compared: bool,
+    /// Whether they were told before that there was none for long, so that deadlines act.
+    alone: bool,
     /// The payouts for whose other part sellers were asked.
     rounds: Rounds,
     /// The cases of this identity that are not driven yet.
@@ -235,6 +237,7 @@ impl Trader {
             bids_read: 0,
             started: Instant::now(),
             compared: false,
+            alone: false,
             rounds: Rounds::default(),
             cases: Cases::default(),
             groups: BTreeMap::new(),
@@ -392,15 +395,20 @@ impl Trader {
     }
 
     /// Tells the trades once that nothing which others said is unheard any more. Who finds nobody for an hour goes on alone:
-    /// his own coins must not wait for a network that is gone.
+    /// his own coins must not wait for a network that is gone. Who could pay waits on.
     async fn note_comparison(&mut self) {
-        if self.compared || !(self.tools.keeper.is_compared() || self.started.elapsed() >= ALONE_AFTER) {
+        let event = if !self.compared && self.tools.keeper.is_compared() {
+            self.compared = true;
+            Event::Compared
+        } else if !self.compared && !self.alone && self.started.elapsed() >= ALONE_AFTER {
+            self.alone = true;
+            Event::Alone
+        } else {
             return;
-        }
-        self.compared = true;
+        };
         let ids: Vec<TradeId> = self.trades.keys().copied().collect();
         for id in ids {
-            self.handle(id, Event::Compared).await.ok();
+            self.handle(id, event.clone()).await.ok();
         }
     }
 

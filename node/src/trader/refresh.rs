@@ -139,8 +139,10 @@ impl Trader {
             Some(seat) => Trade::seated(known.bid.clone(), seat),
             None => Trade::new(known.bid.clone(), role, maker, local.clone()),
         };
-        if self.compared {
-            trade.handle(Event::Compared).ok(); // it only listens
+        for (is_so, event) in [(self.compared, Event::Compared), (self.alone, Event::Alone)] {
+            if is_so {
+                trade.handle(event).ok(); // it only listens
+            }
         }
         let saved_pin = self.tools.private.pin(&id).ok().flatten();
         let told = self.tools.private.told(&id).ok().flatten();

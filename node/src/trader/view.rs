@@ -12,6 +12,7 @@ mod caution;
 mod next;
 
 use besides::wants_refund;
+pub(super) use caution::awaits_peer;
 use caution::{awaits_height, awaits_name, is_reading, is_too_late, why_not_pay};
 use next::{must_rule_again, outcome};
 

@@ -54,7 +54,8 @@ impl Trade {
                 _ if self.view.spend().is_some() => Err(Refusal::NotAllowed { action, role: self.role, phase }),
                 _ if self.view.is_doubtful() => Err(Refusal::DoubtfulFunding),
                 (None, Some(last)) if tip > last => Err(Refusal::TooLateToPay { last, tip }),
-                // Last of all: what else keeps him from paying does not pass with the next blocks.
+                // Last of all: what else keeps him from paying does not pass with the next peer or the next blocks.
+                _ if self.view.is_named() && !self.compared => Err(Refusal::Unheard),
                 _ if self.view.is_named() && self.view.chain.is_old => Err(Refusal::OldChain),
                 _ if self.view.is_named() => Ok(()),
                 _ if self.view.facts.funded.is_some() => Err(Refusal::NamedOtherwise),

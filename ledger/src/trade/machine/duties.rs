@@ -133,7 +133,12 @@ impl Trade {
     /// the name of coins counts outside of the old one. But no dispute is lost to peers who never let the ledgers be compared.
     pub(super) fn may_speak(&self) -> bool {
         let last = self.view.dispute_from().and_then(|from| from.checked_add(SAID_AFTER));
-        self.compared || last.is_some_and(|last| self.view.chain.tip >= last)
+        self.lets_deadlines_act() || last.is_some_and(|last| self.view.chain.tip >= last)
+    }
+
+    /// Tells whether deadlines need not wait any longer for what others said while this node was away.
+    pub(super) const fn lets_deadlines_act(&self) -> bool {
+        self.compared || self.alone
     }
 
     /// Asks for a half once more whose outputs an extension replaced, unless that was done.

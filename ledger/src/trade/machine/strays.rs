@@ -60,7 +60,7 @@ impl Trade {
             Some((_, _, None)) => Err(Refusal::TooEarlyToRefund { from: u32::MAX, tip }),
             Some((_, _, Some(from))) if tip < from => Err(Refusal::TooEarlyToRefund { from, tip }),
             // Others may have paid, released or ruled meanwhile.
-            Some(_) if !self.compared => Err(Refusal::NotCompared),
+            Some(_) if !self.lets_deadlines_act() => Err(Refusal::NotCompared),
             Some(_) if own.is_none() && self.kept_stray().is_some() => Err(Refusal::AlreadySigned),
             Some((vault, coin, Some(_))) => Ok((vault, coin)),
         }

@@ -370,6 +370,39 @@ fn by_an_old_chain_nobody_pays_and_all_else_goes_on() {
     assert!(owed(true).iter().any(pays_out), "{:?}", owed(true));
 }
 
+/// A machine that was off for weeks, with its clock, takes a chain of then for one of today. Without a network it hears of nothing.
+#[test]
+fn nobody_pays_before_a_peer_was_heard_however_long_there_is_none() {
+    let trade = SampleTrade::new(Side::Sell);
+    let last = 190 + 4320 - 2016;
+    let late = Refusal::TooLateToPay { last, tip: last + 1 };
+    for (what, tip, facts, refusal) in [
+        ("named", 200, named(&trade), Refusal::Unheard),
+        ("in the last block in which he may pay", last, named(&trade), Refusal::Unheard),
+        // It does not become better with a peer.
+        ("too late already", last + 1, named(&trade), late),
+        ("not named", 200, Facts::default(), Refusal::Unnamed),
+    ] {
+        let mut buyer = Trade::new(trade.bid(), Role::Buyer, false, Local::default());
+        buyer.handle(Event::Records { contract: Some(trade.contract()), facts }).unwrap();
+        let fundings = vec![Funding::new(trade.vaults(1), Some(190))];
+        buyer.handle(Event::Chain(ChainFacts { fundings, ..chain(tip) })).unwrap();
+        let heard = Some(refusal.clone()).filter(|refusal| *refusal != Refusal::Unheard);
+        for (event, refusal) in
+            [(None, Some(refusal.clone())), (Some(Event::Alone), Some(refusal)), (Some(Event::Compared), heard)]
+        {
+            if let Some(event) = event {
+                buyer.handle(event).unwrap();
+            }
+            assert_eq!((buyer.phase(), buyer.refusal(Action::MarkPaid)), (Phase::Funded, refusal.clone()), "{what}");
+            assert_eq!(buyer.actions().contains(&Action::MarkPaid), refusal.is_none(), "{what}");
+            assert_eq!(ask(&mut buyer.clone(), Action::MarkPaid).err(), refusal, "{what}");
+            // If he has paid already, the arbiter helps; if not, the seller gets his coins back.
+            assert!([Action::Dispute, Action::Cancel].iter().all(|action| buyer.actions().contains(action)), "{what}");
+        }
+    }
+}
+
 /// Of an older output the second arbiter's time begins earlier, and below the stated height others do not look. What is paid
 /// after it was named raises no doubt: the seller could pay just when the buyer's money is on its way.
 #[test]
@@ -411,8 +444,11 @@ fn the_seller_takes_back_when_the_delay_is_over_and_no_block_sooner() {
     let fundings = vec![Funding::new(trade.vaults(1), Some(190))];
     lonely.handle(Event::Chain(ChainFacts { fundings, ..chain(from) })).unwrap();
     assert_eq!(ask(&mut lonely, Action::Refund), Err(Refusal::NotCompared), "what did others say meanwhile?");
-    lonely.handle(Event::Compared).unwrap();
-    assert!(ask(&mut lonely, Action::Refund).is_ok());
+    for event in [Event::Compared, Event::Alone] {
+        let mut later = lonely.clone();
+        later.handle(event).unwrap();
+        assert!(ask(&mut later, Action::Refund).is_ok());
+    }
     let effects = ask(&mut funded(&trade, Role::Seller, 190, from), Action::Refund).unwrap();
     assert!(effects.iter().any(|effect| matches!(effect, Effect::BuildTimeout { .. })));
 }

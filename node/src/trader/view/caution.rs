@@ -13,7 +13,7 @@ pub(super) fn why_not_pay(trade: &Trade) -> Option<ApiError> {
         // After all delays it may be left to take the own bond back.
         let is_late = matches!(refusal, Refusal::TooLateToPay { .. }) && !lies_there(trade);
         let lasts = matches!(refusal, Refusal::Forked { .. } | Refusal::DoubtfulFunding | Refusal::NamedOtherwise);
-        is_late || lasts || *refusal == Refusal::OldChain
+        is_late || lasts || matches!(refusal, Refusal::OldChain | Refusal::Unheard)
     };
     let refusal = trade.refusal(Action::MarkPaid)?;
     // What is neither a payout nor a refund nor a ruling leaves the phase as it was, until it is buried.
@@ -45,9 +45,15 @@ fn awaits_new_blocks(trade: &Trade) -> bool {
     trade.refusal(Action::MarkPaid) == Some(Refusal::OldChain)
 }
 
+/// Tells whether a buyer may pay as soon as a peer has told what happened while his node was away. After each start that takes some
+/// seconds, so it is shown, and no news.
+pub(in crate::trader) fn awaits_peer(trade: &Trade) -> bool {
+    trade.refusal(Action::MarkPaid) == Some(Refusal::Unheard)
+}
+
 /// Returns what a buyer does instead of paying. Nothing is proposed: whether he has paid only he knows.
 pub(super) fn take_no_risk(trade: &Trade, reason: &ApiError) -> NextStep {
-    if awaits_new_blocks(trade) {
+    if awaits_new_blocks(trade) || awaits_peer(trade) {
         let what = format!("{}; if you have paid already, do not wait: call for the arbiter", reason.message);
         let otherwise =
             "who has not paid loses nothing by waiting until that height; after it, do not pay: agree to a refund";

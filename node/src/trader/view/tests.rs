@@ -91,6 +91,13 @@ fn funded(sample: &SampleTrade, role: Role, facts: Facts) -> Trade {
 
 /// Returns the same, of which nothing else was said than this.
 fn as_said(sample: &SampleTrade, role: Role, facts: Facts) -> Trade {
+    let mut trade = just_started(sample, role, facts);
+    trade.handle(Event::Compared).unwrap();
+    trade
+}
+
+/// Returns the same, before any peer was heard.
+fn just_started(sample: &SampleTrade, role: Role, facts: Facts) -> Trade {
     let mut trade = Trade::new(sample.bid(), role, false, Local::default());
     trade.handle(Event::Records { contract: Some(sample.contract()), facts }).unwrap();
     let (fundings, spends) = (vec![Funding::new(sample.vaults(1), Some(190))], Vec::new());
@@ -200,6 +207,32 @@ fn nobody_is_told_to_pay_by_an_old_chain_and_he_reads_what_to_check() {
             line(&trade)
         });
         assert_eq!(late[0], late[1]);
+    }
+}
+
+/// The machine may have been off for weeks, its clock too, and its chain stand where it was.
+#[test]
+fn nobody_is_told_to_pay_before_a_peer_was_heard_and_that_is_no_news() {
+    let sample = SampleTrade::new(Side::Sell);
+    let own = Some(sample.vaults(1).outpoint());
+    for role in [Role::Buyer, Role::Seller] {
+        let mut trade = just_started(&sample, role, Facts { funded: own, funded_at_home: own, ..Facts::default() });
+        for (event, is_heard) in [(None, false), (Some(Event::Alone), false), (Some(Event::Compared), true)] {
+            if let Some(event) = event {
+                trade.handle(event).unwrap();
+            }
+            let (reason, waits) = (why_not_pay(&trade), !is_heard && role == Role::Buyer);
+            assert_eq!((trade.phase(), reason.is_some(), awaits_peer(&trade)), (Phase::Funded, waits, waits), "{role}");
+            assert_eq!(line(&trade).contains("you can pay"), is_heard && role == Role::Buyer, "{}", line(&trade));
+            assert!(offered(&trade).contains(&Action::Dispute), "{role}");
+            let Some(reason) = reason else { continue };
+            let next = take_no_risk(&trade, &reason);
+            for words in ["do not pay yet: no peer", "if you have paid already", "call for the arbiter"] {
+                assert!(next.what.contains(words), "{words}: {}", next.what);
+            }
+            assert_eq!((next.who, next.action, next.until), (Actor::You, None, trade.view().pay_until()));
+            assert!(!next.what.contains("refund"), "waiting is enough: {}", next.what);
+        }
     }
 }
 
