@@ -251,20 +251,24 @@ impl<S: Storage> Ledger<S> {
     /// # Errors
     /// When there is none, it does not fit its offer, or the store fails.
     pub fn bid(&self, trade: TradeId) -> Result<(Bid, Record), TradeError> {
+        self.bid_seen(trade, &Seen::default())
+    }
+
+    fn bid_seen(&self, trade: TradeId, seen: &Seen) -> Result<(Bid, Record), TradeError> {
         let unknown = || TradeError::Unknown(trade);
-        let take = self.storage.record(&trade.into())?.ok_or_else(unknown)?;
+        let take = self.record_seen(&trade.into(), seen)?.ok_or_else(unknown)?;
         if take.is_bare() && take.header().kind == Kind::Take {
             return Err(TradeError::Bare(trade));
         }
         let Ok(Body::Take(body)) = take.decoded().map(|body| &**body) else { return Err(unknown()) };
-        let offer = self.storage.record(&body.offer)?.ok_or_else(unknown)?;
+        let offer = self.record_seen(&body.offer, seen)?.ok_or_else(unknown)?;
         if offer.is_bare() && offer.header().kind == Kind::Offer {
             return Err(TradeError::Bare(trade));
         }
         let Ok(Body::Offer(offer_body)) = offer.decoded().map(|body| &**body) else { return Err(unknown()) };
         let mut adverts = Vec::new();
         for id in Bid::adverts(offer_body, body).map_err(|e| TradeError::Invalid(trade, e))? {
-            adverts.extend(self.storage.record(&id)?);
+            adverts.extend(self.record_seen(&id, seen)?);
         }
         let adverts: Vec<&Record> = adverts.iter().collect();
         let bid = Bid::new(&offer, &take, &adverts).map_err(|e| TradeError::Invalid(trade, e))?;
@@ -327,8 +331,8 @@ impl<S: Storage> Ledger<S> {
     /// # Errors
     /// As [`Ledger::trade`].
     pub(crate) fn examine(&self, trade: TradeId, seen: &mut Seen) -> Result<Examined, TradeError> {
-        let (bid, take) = self.bid(trade)?;
-        let offer = self.storage.record(&bid.offer_id)?.ok_or(TradeError::Unknown(trade))?;
+        let (bid, take) = self.bid_seen(trade, seen)?;
+        let offer = self.record_seen(&bid.offer_id, seen)?.ok_or(TradeError::Unknown(trade))?;
         let about_offer = self.about_seen(bid.offer_id, seen)?;
         let take_rights = self.rights_seen(&take.header().log, seen)?;
         let offer_rights = self.rights_seen(&offer.header().log, seen)?;

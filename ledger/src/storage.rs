@@ -91,10 +91,12 @@ pub trait Storage {
     /// Returns a record.
     fn record(&self, id: &RecordId) -> Result<Option<Record>, StorageError>;
 
-    /// Is told which records are asked for next: some by their places, which spares a look for them, others by their ids. A
-    /// store on disk reads many at once for less than one by one, and keeps what it has room for.
-    fn read_ahead(&self, _places: &[Place], _ids: &[RecordId]) -> Result<(), StorageError> {
-        Ok(())
+    /// Returns records of chains, in no order: some by their places, which spares a look for them, others by their ids. What
+    /// is frozen or cannot be read may be left out, for who asks for it alone. A store on disk reads many at once for less
+    /// than one by one.
+    fn read_many(&self, places: &[Place], ids: &[RecordId]) -> Result<Vec<Record>, StorageError> {
+        let ids = places.iter().map(|place| &place.id).chain(ids);
+        ids.filter_map(|id| self.record(id).transpose()).collect()
     }
 
     /// Returns the id of the record at a place of a chain.

@@ -10,6 +10,10 @@ use crate::ids::{AuthorId, RecordId, TradeId};
 use crate::record::{LogId, Place, Record};
 use crate::storage::{Storage, StorageError};
 
+/// How many records about trades that are judged together are read together, which is 4 MB at most: those of more are read one
+/// by one.
+const MAX_AHEAD: usize = 512;
+
 /// The records about a subject.
 #[derive(Debug, Clone)]
 pub(crate) struct About {
@@ -30,20 +34,30 @@ impl<S: Storage> Ledger<S> {
             Some(places) => places.iter().map(|place| place.id).collect(),
             None => self.storage.about(&subject, None, MAX_FACTS)?,
         };
-        let all = if ids.len() < MAX_FACTS { Some(self.read(&ids)?) } else { None };
+        let all = if ids.len() < MAX_FACTS {
+            Some(ids.iter().filter_map(|id| self.record_seen(id, seen).transpose()).collect::<Result<_, _>>()?)
+        } else {
+            None
+        };
         Ok(About { subject, all })
     }
 
-    /// Finds what was said about trades and their offers, for who is about to judge all of them.
-    pub(crate) fn foresee(&self, takes: &[Place]) -> Result<Seen, StorageError> {
-        self.storage.read_ahead(takes, &[])?;
-        let mut bids: Vec<(RecordId, RecordId)> = Vec::with_capacity(takes.len());
-        for Place { id, .. } in takes {
-            let Some(take) = self.storage.record(id)? else { continue };
-            if let Ok(Body::Take(body)) = take.decoded().map(|body| &**body) {
-                bids.push((*id, body.offer));
-            }
+    /// Returns a record, as it was [read](Self::foresee) together with others if it was.
+    pub(super) fn record_seen(&self, id: &RecordId, seen: &Seen) -> Result<Option<Record>, StorageError> {
+        match seen.records.get(id) {
+            Some(record) => Ok(Some(record.clone())),
+            None => self.storage.record(id),
         }
+    }
+
+    /// Reads trades, their offers and what was said about both, for who is about to judge all of them.
+    pub(crate) fn foresee(&self, takes: &[Place]) -> Result<Seen, StorageError> {
+        let takes = self.storage.read_many(takes, &[])?;
+        let bid = |take: &Record| match take.decoded().map(|body| &**body) {
+            Ok(Body::Take(body)) => Some((take.id(), body.offer)),
+            Ok(_) | Err(_) => None,
+        };
+        let bids: Vec<(RecordId, RecordId)> = takes.iter().filter_map(bid).collect();
         let subjects: Vec<RecordId> = bids.iter().flat_map(|(take, offer)| [*take, *offer]).collect();
         let mut about: HashMap<RecordId, Vec<Place>> =
             subjects.iter().copied().zip(self.storage.about_each(&subjects, MAX_FACTS)?).collect();
@@ -56,10 +70,15 @@ impl<S: Storage> Ledger<S> {
             about.remove(&take);
             about.remove(&offer);
         }
-        let said: Vec<Place> = about.values().flatten().copied().collect();
+        // An acceptance is about both.
+        let mut said: Vec<Place> = about.values().flatten().copied().collect();
+        said.sort_unstable();
+        said.dedup();
+        said.truncate(MAX_AHEAD);
         let offers: Vec<RecordId> = bids.into_iter().map(|(_, offer)| offer).collect();
-        self.storage.read_ahead(&said, &offers)?;
-        Ok(Seen { about, ..Seen::default() })
+        let others = self.storage.read_many(&said, &offers)?;
+        let records = takes.into_iter().chain(others).map(|record| (record.id(), record)).collect();
+        Ok(Seen { about, records, ..Seen::default() })
     }
 
     /// Returns what was said about a trade: what counts of its parties and arbiters, however many others speak of it, and

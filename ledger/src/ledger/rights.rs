@@ -43,11 +43,13 @@ impl Rights {
     }
 }
 
-/// What was seen by whoever judges many trades at once: of the logs that they are written in, and of what is said about them.
+/// What was seen by whoever judges many trades at once: of the logs that they are written in, where that stands which is said
+/// about them, and most of their records.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(super) rights: HashMap<LogId, Rights>,
     pub(super) about: HashMap<RecordId, Vec<Place>>,
+    pub(super) records: HashMap<RecordId, Record>,
 }
 
 impl<S: Storage> Ledger<S> {

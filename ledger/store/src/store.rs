@@ -155,8 +155,8 @@ impl Storage for Store {
         self.shared.records.record(id)
     }
 
-    fn read_ahead(&self, places: &[Place], ids: &[RecordId]) -> Result<(), StorageError> {
-        self.shared.records.read_ahead(places, ids)
+    fn read_many(&self, places: &[Place], ids: &[RecordId]) -> Result<Vec<Record>, StorageError> {
+        self.shared.records.read_many(places, ids)
     }
 
     fn id_at(&self, log: &LogId, seq: u64) -> Result<Option<RecordId>, StorageError> {

@@ -1,7 +1,6 @@
 //! Records that were read lately: to judge a trade, the same few are asked for again and again, and each time their hashes
 //! and what their bodies say would be computed anew.
 
-use std::collections::HashSet;
 use std::num::NonZero;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -44,13 +43,6 @@ impl Cache {
         kept.time.0 += 1;
     }
 
-    /// Returns which of these records are not here, and the time, for who reads them from disk after that.
-    pub fn missing(&self, ids: impl IntoIterator<Item = RecordId>) -> (HashSet<RecordId>, Time) {
-        let mut kept = self.lock();
-        let missing = ids.into_iter().filter(|id| kept.records.get(id).is_none()).collect();
-        (missing, kept.time)
-    }
-
     /// Returns a record, or else the time, for who reads it from disk after that.
     pub fn get(&self, id: &RecordId) -> Result<Record, Time> {
         let mut kept = self.lock();
@@ -58,13 +50,11 @@ impl Cache {
         kept.records.get(id).cloned().ok_or(time)
     }
 
-    /// Keeps records that were read from disk after `time`, unless another one has begun since.
-    pub fn insert(&self, time: Time, records: &[Record]) {
+    /// Keeps a record that was read from disk after `time`, unless another one has begun since.
+    pub fn insert(&self, time: Time, record: &Record) {
         let mut kept = self.lock();
         if kept.time == time {
-            for record in records {
-                kept.records.put(record.id(), record.clone());
-            }
+            kept.records.put(record.id(), record.clone());
         }
     }
 
@@ -122,18 +112,17 @@ mod tests {
     #[test]
     fn what_was_read_before_records_were_taken_away_is_not_kept() {
         let (cache, record) = (Cache::default(), record(0));
-        let one = std::slice::from_ref(&record);
         let before = cache.get(&record.id()).unwrap_err();
         cache.forget();
         let meanwhile = cache.get(&record.id()).unwrap_err();
-        cache.insert(before, one);
+        cache.insert(before, &record);
         assert_eq!(cache.get(&record.id()), Err(meanwhile), "it was read too early");
-        cache.insert(meanwhile, one);
+        cache.insert(meanwhile, &record);
         assert_eq!(cache.get(&record.id()).as_ref(), Ok(&record));
         cache.forget();
         let after = cache.get(&record.id()).unwrap_err();
         assert_ne!(after, meanwhile, "what was kept while they were being taken away is gone");
-        cache.insert(meanwhile, one);
+        cache.insert(meanwhile, &record);
         assert_eq!(cache.get(&record.id()), Err(after));
         cache.insert_all(std::slice::from_ref(&record));
         assert_eq!(cache.get(&record.id()).as_ref(), Ok(&record), "who writes it knows");

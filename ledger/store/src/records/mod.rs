@@ -23,8 +23,6 @@ use ends::Ends;
 
 /// Names of logs that are remembered, some 50 bytes each, so that a record is found with two look-ups instead of three.
 const MAX_NAMES: usize = 16_384;
-/// Records that are read ahead at once: a quarter of what is remembered, so that a few threads leave each other theirs.
-const MAX_AHEAD: usize = 512;
 
 /// The tables of records. Two threads may commit at the same time if they write different logs.
 #[derive(Debug)]
@@ -67,7 +65,7 @@ impl Records {
         };
         match found {
             Some(Some(record)) if record.id() == *id => {
-                self.cache.insert(time, std::slice::from_ref(&record));
+                self.cache.insert(time, &record);
                 Ok(Some(record))
             }
             Some(Some(other)) => Err(StorageError::Damaged(format!("in place of record {id} stands {}", other.id()))),
@@ -78,15 +76,12 @@ impl Records {
         }
     }
 
-    /// Remembers records of chains that are asked for next, the first [`MAX_AHEAD`] of them. One that is damaged is left to who
-    /// asks for it.
-    pub fn read_ahead(&self, places: &[Place], ids: &[RecordId]) -> Result<(), StorageError> {
-        let places = &places[..places.len().min(MAX_AHEAD)];
-        let ids = &ids[..ids.len().min(MAX_AHEAD - places.len())];
-        let (missing, time) = self.cache.missing(places.iter().map(|place| place.id).chain(ids.iter().copied()));
+    /// Returns records of chains, in no order. One that is damaged is left to who asks for it. They are not remembered: whoever
+    /// reads many has them at hand, and would push out what others ask for.
+    pub fn read_many(&self, places: &[Place], ids: &[RecordId]) -> Result<Vec<Record>, StorageError> {
         let mut spots: Vec<([u8; 8], RecordId)> = Vec::with_capacity(places.len() + ids.len());
         let mut last: Option<(LogId, Option<u32>)> = None;
-        for place in places.iter().filter(|place| missing.contains(&place.id)) {
+        for place in places {
             let number = match last {
                 Some((log, number)) if log == place.log => number,
                 Some(_) | None => last.insert((place.log, self.log_number(&place.log)?)).1,
@@ -95,7 +90,7 @@ impl Records {
                 spots.push((Spot { log, seq: short_seq(place.seq)? }.to_bytes(), place.id));
             }
         }
-        let mut ids: Vec<RecordId> = ids.iter().filter(|id| missing.contains(*id)).copied().collect();
+        let mut ids = ids.to_vec();
         ids.sort_unstable();
         ids.dedup();
         let keys: Vec<&[u8; 32]> = ids.iter().map(RecordId::as_bytes).collect();
@@ -115,8 +110,7 @@ impl Records {
             let record = row.and_then(|row| row::decode(&row, &name, spot.seq));
             read.extend(record.filter(|record| record.id() == id));
         }
-        self.cache.insert(time, &read);
-        Ok(())
+        Ok(read)
     }
 
     /// Remembers records that were just written: who let them in asks for them at once.
