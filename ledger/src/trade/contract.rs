@@ -49,13 +49,14 @@ impl Arbiter {
     /// Finds an arbiter's advert; returns with it its log and the largest trade that he takes.
     fn new(id: RecordId, adverts: &[&Record]) -> Result<(Self, LogId, Sats), ContractError> {
         let record = adverts.iter().find(|record| record.id() == id).ok_or(ContractError::WrongKind(id))?;
-        let (advert, members) = match Body::decode(record) {
+        let (advert, members) = match record.decoded().map(|body| &**body) {
             Ok(Body::ArbiterAdvert(advert)) => (advert, Vec::new()),
-            Ok(Body::GroupAdvert(group)) => (group.advert, group.members.to_vec()),
+            Ok(Body::GroupAdvert(group)) => (&group.advert, group.members.to_vec()),
             Ok(_) | Err(_) => return Err(ContractError::WrongKind(id)),
         };
-        let ArbiterAdvert { key, seal_key, fee_ppm, destination, max_amount, .. } = advert;
-        let arbiter = Self { advert: id, author: record.author(), key, seal_key, fee_ppm, destination, members };
+        let ArbiterAdvert { key, seal_key, fee_ppm, max_amount, .. } = *advert;
+        let (author, destination) = (record.author(), advert.destination.clone());
+        let arbiter = Self { advert: id, author, key, seal_key, fee_ppm, destination, members };
         Ok((arbiter, record.header().log, max_amount))
     }
 
