@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 
 use crate::ids::{AuthorId, RecordId, TradeId};
-use crate::ledger::{Ledger, TradeError, TradeRecords};
+use crate::ledger::{Ahead, Ledger, TradeError, TradeRecords};
 use crate::record::{Head, Kind, LogId, Place, Record, RecordError, verify_batch};
 use crate::retention;
 use crate::state::frozen_hash;
@@ -22,8 +22,11 @@ pub use findings::{Finding, MAX_FINDINGS};
 
 /// How many records are read and verified at once.
 const BATCH: usize = 1024;
-/// How many logs or trades are listed at once.
+/// How many logs are listed, or trades judged, before what was found of them is put together.
 const PAGE: usize = 4096;
+/// How many trades are looked ahead at together: of so many, what is said about one often stands beside what is said about
+/// another. What is found takes some 15 MB, and 50 MB where much is said about each; twice, for the next are looked at meanwhile.
+const TRADES_AHEAD: usize = 32 * 1024;
 /// How many trades one audit lists: with what the chain shows of them they have to fit into one answer of a node.
 pub const MAX_TRADES: usize = 2000;
 
@@ -89,7 +92,8 @@ pub fn audit<S: Storage + Sync>(ledger: &Ledger<S>, scope: &Scope, entropy: [u8;
     match scope.trade {
         Some(trade) => {
             let take = ledger.storage().record(&trade.into())?.map(|take| take.place());
-            audit.extend(Audit::of_trades(ledger, take.as_slice(), scope, true)?);
+            let ahead = ledger.foresee(take.as_slice())?;
+            audit.extend(Audit::of_trades(ledger, take.as_slice(), &ahead, scope, true)?);
         }
         None => audit.judge_trades(ledger, scope, MAX_TRADES)?,
     }
@@ -158,26 +162,46 @@ impl Audit {
             },
             None => None,
         };
-        let list = |after: Option<&Place>| ledger.storage().of_kind(Kind::Take, after, PAGE);
-        let mut takes = list(after.as_ref())?;
+        let list = |after: Option<&Place>, most| {
+            let takes = ledger.storage().of_kind(Kind::Take, after, most)?;
+            let ahead = ledger.foresee(&takes)?;
+            Ok::<_, StorageError>((takes, ahead))
+        };
+        let (mut takes, mut ahead) = list(after.as_ref(), PAGE)?;
         while let Some(last) = takes.last() {
-            let lists = self.trades.len() < limit;
-            let judge = |part: &[Place]| Self::of_trades(ledger, part, scope, lists);
-            // The next are listed meanwhile, which one core does.
+            // The first are few, for they are waited for, and so are those after one, of which one page mostly is enough.
+            let most = if scope.after.is_some() { PAGE } else { TRADES_AHEAD.min(2 * takes.len()) };
+            // The next are looked for meanwhile, which one core does.
             let (judged, next) = thread::scope(|threads| {
-                let next = threads.spawn(|| list(Some(last)));
-                let judged = parallel::each(&takes, judge);
+                let next = threads.spawn(|| list(Some(last), most));
+                let judged = self.judge(ledger, &takes, &ahead, scope, limit);
                 (judged, next.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             });
-            for part in judged? {
-                self.extend(part);
-            }
-            self.trades.truncate(limit);
+            judged?;
             self.cut.trades = self.agreed > self.trades.len() as u64; // usize is at most 64 bits
             if scope.after.is_some() && self.cut.trades {
                 return Ok(());
             }
-            takes = next?;
+            (takes, ahead) = next?;
+        }
+        Ok(())
+    }
+
+    /// Judges these trades, and lists of those that were agreed on as many as there is room for.
+    fn judge<S: Storage + Sync>(
+        &mut self,
+        ledger: &Ledger<S>,
+        takes: &[Place],
+        ahead: &Ahead,
+        scope: &Scope,
+        limit: usize,
+    ) -> Result<(), StorageError> {
+        for page in takes.chunks(PAGE) {
+            let lists = self.trades.len() < limit;
+            for part in parallel::each(page, |part| Self::of_trades(ledger, part, ahead, scope, lists))? {
+                self.extend(part);
+            }
+            self.trades.truncate(limit);
         }
         Ok(())
     }
@@ -186,11 +210,12 @@ impl Audit {
     fn of_trades<S: Storage>(
         ledger: &Ledger<S>,
         takes: &[Place],
+        ahead: &Ahead,
         scope: &Scope,
         lists: bool,
     ) -> Result<Self, StorageError> {
         let mut audit = Self::default();
-        let mut seen = ledger.foresee(takes)?;
+        let mut seen = ledger.read_ahead(takes, ahead)?;
         for take in takes.iter().map(|place| place.id) {
             match ledger.examine(take.into(), &mut seen) {
                 Ok(examined) if scope.author.is_none_or(|author| examined.trade.bid.role_of(&author).is_some()) => {

@@ -251,6 +251,14 @@ pub struct Take {
     pub party: Party,
 }
 
+impl Take {
+    /// Returns the offer that a bid names, without a look at the rest of it; none of a bare one.
+    pub fn offer_in(record: &Record) -> Option<RecordId> {
+        let is_bid = record.header().kind == Kind::Take;
+        record.body().first_chunk().copied().map(RecordId).filter(|_| is_bid)
+    }
+}
+
 /// The maker accepts a bid. The first acceptance in the maker's own log wins.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct Accept {

@@ -12,10 +12,12 @@ use crate::trade::{Bid, Contract, ContractError, Escrow, Facts};
 use crate::turns::in_turn;
 
 mod about;
+mod ahead;
 mod plan;
 mod rights;
 
 pub(crate) use about::About;
+pub(crate) use ahead::Ahead;
 pub use plan::MAX_FROZEN;
 use rights::Answer;
 pub(crate) use rights::Seen;
@@ -254,7 +256,7 @@ impl<S: Storage> Ledger<S> {
         self.bid_seen(trade, &Seen::default())
     }
 
-    fn bid_seen(&self, trade: TradeId, seen: &Seen) -> Result<(Bid, Record), TradeError> {
+    fn bid_seen(&self, trade: TradeId, seen: &Seen<'_>) -> Result<(Bid, Record), TradeError> {
         let unknown = || TradeError::Unknown(trade);
         let take = self.record_seen(&trade.into(), seen)?.ok_or_else(unknown)?;
         if take.is_bare() && take.header().kind == Kind::Take {
@@ -330,7 +332,7 @@ impl<S: Storage> Ledger<S> {
     ///
     /// # Errors
     /// As [`Ledger::trade`].
-    pub(crate) fn examine(&self, trade: TradeId, seen: &mut Seen) -> Result<Examined, TradeError> {
+    pub(crate) fn examine(&self, trade: TradeId, seen: &mut Seen<'_>) -> Result<Examined, TradeError> {
         let (bid, take) = self.bid_seen(trade, seen)?;
         let offer = self.record_seen(&bid.offer_id, seen)?.ok_or(TradeError::Unknown(trade))?;
         let about_offer = self.about_seen(bid.offer_id, seen)?;

@@ -2,17 +2,12 @@
 //! records are nearly always few, and then one look at the index answers all of it.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::{Examined, Ledger, MAX_FACTS, Seen};
-use crate::body::Body;
 use crate::ids::{AuthorId, RecordId, TradeId};
-use crate::record::{LogId, Place, Record};
+use crate::record::{LogId, Record};
 use crate::storage::{Storage, StorageError};
-
-/// How many records about trades that are judged together are read together, which is 4 MB at most: those of more are read one
-/// by one.
-const MAX_AHEAD: usize = 512;
 
 /// The records about a subject.
 #[derive(Debug, Clone)]
@@ -29,8 +24,8 @@ impl<S: Storage> Ledger<S> {
     }
 
     /// Reads what was said about a subject, as far as that is little, where it was [found](Self::foresee) if it was.
-    pub(super) fn about_seen(&self, subject: RecordId, seen: &Seen) -> Result<About, StorageError> {
-        let ids = match seen.about.get(&subject) {
+    pub(super) fn about_seen(&self, subject: RecordId, seen: &Seen<'_>) -> Result<About, StorageError> {
+        let ids = match seen.ahead.and_then(|ahead| ahead.about(&subject)) {
             Some(places) => places.iter().map(|place| place.id).collect(),
             None => self.storage.about(&subject, None, MAX_FACTS)?,
         };
@@ -42,43 +37,12 @@ impl<S: Storage> Ledger<S> {
         Ok(About { subject, all })
     }
 
-    /// Returns a record, as it was [read](Self::foresee) together with others if it was.
-    pub(super) fn record_seen(&self, id: &RecordId, seen: &Seen) -> Result<Option<Record>, StorageError> {
+    /// Returns a record, as it was [read](Self::read_ahead) together with others if it was.
+    pub(super) fn record_seen(&self, id: &RecordId, seen: &Seen<'_>) -> Result<Option<Record>, StorageError> {
         match seen.records.get(id) {
             Some(record) => Ok(Some(record.clone())),
             None => self.storage.record(id),
         }
-    }
-
-    /// Reads trades, their offers and what was said about both, for who is about to judge all of them.
-    pub(crate) fn foresee(&self, takes: &[Place]) -> Result<Seen, StorageError> {
-        let takes = self.storage.read_many(takes, &[])?;
-        let bid = |take: &Record| match take.decoded().map(|body| &**body) {
-            Ok(Body::Take(body)) => Some((take.id(), body.offer)),
-            Ok(_) | Err(_) => None,
-        };
-        let bids: Vec<(RecordId, RecordId)> = takes.iter().filter_map(bid).collect();
-        let subjects: Vec<RecordId> = bids.iter().flat_map(|(take, offer)| [*take, *offer]).collect();
-        let mut about: HashMap<RecordId, Vec<Place>> =
-            subjects.iter().copied().zip(self.storage.about_each(&subjects, MAX_FACTS)?).collect();
-        // What much is said about is read when its turn comes: then the trade and its offer both, or the one would be judged by
-        // what was said of the other before.
-        let is_much = |subject: &RecordId| about[subject].len() >= MAX_FACTS;
-        let crowded: Vec<(RecordId, RecordId)> =
-            bids.iter().filter(|(take, offer)| is_much(take) || is_much(offer)).copied().collect();
-        for (take, offer) in crowded {
-            about.remove(&take);
-            about.remove(&offer);
-        }
-        // An acceptance is about both.
-        let mut said: Vec<Place> = about.values().flatten().copied().collect();
-        said.sort_unstable();
-        said.dedup();
-        said.truncate(MAX_AHEAD);
-        let offers: Vec<RecordId> = bids.into_iter().map(|(_, offer)| offer).collect();
-        let others = self.storage.read_many(&said, &offers)?;
-        let records = takes.into_iter().chain(others).map(|record| (record.id(), record)).collect();
-        Ok(Seen { about, records, ..Seen::default() })
     }
 
     /// Returns what was said about a trade: what counts of its parties and arbiters, however many others speak of it, and

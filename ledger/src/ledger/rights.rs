@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::{About, Ledger, OfferStanding};
+use super::{About, Ahead, Ledger, OfferStanding};
 use crate::body::Body;
 use crate::ids::{AuthorId, RecordId, TradeId};
-use crate::record::{LogId, Place, Record};
+use crate::record::{LogId, Record};
 use crate::storage::{Storage, StorageError};
 use crate::trade::Bid;
 
@@ -46,9 +46,9 @@ impl Rights {
 /// What was seen by whoever judges many trades at once: of the logs that they are written in, where that stands which is said
 /// about them, and most of their records.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Seen<'a> {
     pub(super) rights: HashMap<LogId, Rights>,
-    pub(super) about: HashMap<RecordId, Vec<Place>>,
+    pub(super) ahead: Option<&'a Ahead>,
     pub(super) records: HashMap<RecordId, Record>,
 }
 
@@ -92,7 +92,7 @@ impl<S: Storage> Ledger<S> {
         Ok(self.rights_in(&record.header().log)?.give(record))
     }
 
-    pub(super) fn rights_seen(&self, log: &LogId, seen: &mut Seen) -> Result<Rights, StorageError> {
+    pub(super) fn rights_seen(&self, log: &LogId, seen: &mut Seen<'_>) -> Result<Rights, StorageError> {
         match seen.rights.entry(*log) {
             Entry::Occupied(known) => Ok(*known.get()),
             Entry::Vacant(place) => Ok(*place.insert(self.rights_in(log)?)),
