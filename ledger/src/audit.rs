@@ -25,7 +25,7 @@ const BATCH: usize = 1024;
 /// How many logs are listed, or trades judged, before what was found of them is put together.
 const PAGE: usize = 4096;
 /// How many trades are looked ahead at together: of so many, what is said about one often stands beside what is said about
-/// another. What is found takes some 15 MB, and 50 MB where much is said about each; twice, for the next are looked at meanwhile.
+/// another. What is found takes some 20 MB, and 50 MB where much is said about each; twice, for the next are looked at meanwhile.
 const TRADES_AHEAD: usize = 32 * 1024;
 /// How many trades one audit lists: with what the chain shows of them they have to fit into one answer of a node.
 pub const MAX_TRADES: usize = 2000;

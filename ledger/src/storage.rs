@@ -91,12 +91,17 @@ pub trait Storage {
     /// Returns a record.
     fn record(&self, id: &RecordId) -> Result<Option<Record>, StorageError>;
 
-    /// Returns records of chains, in no order: some by their places, which spares a look for them, others by their ids. What
-    /// is frozen or cannot be read may be left out, for who asks for it alone. A store on disk reads many at once for less
-    /// than one by one.
-    fn read_many(&self, places: &[Place], ids: &[RecordId]) -> Result<Vec<Record>, StorageError> {
-        let ids = places.iter().map(|place| &place.id).chain(ids);
-        ids.filter_map(|id| self.record(id).transpose()).collect()
+    /// Returns the places of records, in no order. Those that are frozen may be left out. A store on disk finds many at once
+    /// for less than one by one.
+    fn places(&self, ids: &[RecordId]) -> Result<Vec<Place>, StorageError> {
+        let records = ids.iter().filter_map(|id| self.record(id).transpose());
+        records.map(|record| record.map(|record| record.place())).collect()
+    }
+
+    /// Returns the records that stand at these places, in no order. What is frozen or cannot be read may be left out, for who
+    /// asks for it alone. A store on disk reads many at once for less than one by one.
+    fn read_many(&self, places: &[Place]) -> Result<Vec<Record>, StorageError> {
+        places.iter().filter_map(|place| self.record(&place.id).transpose()).collect()
     }
 
     /// Returns the id of the record at a place of a chain.

@@ -14,11 +14,13 @@ const MAX_SAID: usize = 8;
 /// How many bids are read at once, to learn for which offers they are.
 const BIDS_AT_ONCE: usize = 512;
 
-/// Where that stands by which trades are judged, as it was at one moment: some 500 bytes for a usual trade, 1.5 kB for any.
+/// Where that stands by which trades are judged, as it was at one moment: some 600 bytes for a usual trade, 1.5 kB for any.
 #[derive(Debug)]
 pub(crate) struct Ahead {
     /// Bids, and for which offers they are.
     bids: BTreeMap<RecordId, RecordId>,
+    /// Where those offers stand.
+    offers: BTreeMap<RecordId, Place>,
     /// What is said about both, where that is little.
     about: BTreeMap<RecordId, Vec<Place>>,
 }
@@ -34,11 +36,13 @@ impl<S: Storage> Ledger<S> {
     /// Finds what was said about trades and their offers, for who is about to judge all of them: the more they are, the nearer
     /// stands what is found for one to what is found for the next.
     pub(crate) fn foresee(&self, takes: &[Place]) -> Result<Ahead, StorageError> {
-        let mut bids = BTreeMap::new();
+        let mut bids: BTreeMap<RecordId, RecordId> = BTreeMap::new();
         for some in takes.chunks(BIDS_AT_ONCE) {
-            let some = self.storage.read_many(some, &[])?;
+            let some = self.storage.read_many(some)?;
             bids.extend(some.iter().filter_map(|take| Some((take.id(), Take::offer_in(take)?))));
         }
+        let offers: Vec<RecordId> = bids.values().copied().collect();
+        let offers = self.storage.places(&offers)?.into_iter().map(|place| (place.id, place)).collect();
         let mut subjects: Vec<RecordId> = bids.iter().flat_map(|(take, offer)| [*take, *offer]).collect();
         subjects.sort_unstable();
         subjects.dedup();
@@ -53,21 +57,21 @@ impl<S: Storage> Ledger<S> {
             about.remove(take);
             about.remove(offer);
         }
-        Ok(Ahead { bids, about })
+        Ok(Ahead { bids, offers, about })
     }
 
     /// Reads the records by which some of these trades are judged.
     pub(crate) fn read_ahead<'a>(&self, takes: &[Place], ahead: &'a Ahead) -> Result<Seen<'a>, StorageError> {
-        let (mut places, mut offers) = (takes.to_vec(), Vec::with_capacity(takes.len()));
+        let mut places = takes.to_vec();
         for take in takes {
             let Some(offer) = ahead.bids.get(&take.id) else { continue };
-            offers.push(*offer);
+            places.extend(ahead.offers.get(offer));
             places.extend([&take.id, offer].into_iter().filter_map(|subject| ahead.about(subject)).flatten());
         }
         // An acceptance is about both.
         places.sort_unstable();
         places.dedup();
-        let records = self.storage.read_many(&places, &offers)?;
+        let records = self.storage.read_many(&places)?;
         let records = records.into_iter().map(|record| (record.id(), record)).collect();
         Ok(Seen { ahead: Some(ahead), records, ..Seen::default() })
     }

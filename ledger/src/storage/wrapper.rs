@@ -63,7 +63,8 @@ macro_rules! wrapper {
 wrapper! {
     asked {
         fn record(&self, id: &RecordId) -> Option<Record>;
-        fn read_many(&self, places: &[Place], ids: &[RecordId]) -> Vec<Record>;
+        fn places(&self, ids: &[RecordId]) -> Vec<Place>;
+        fn read_many(&self, places: &[Place]) -> Vec<Record>;
         fn id_at(&self, log: &LogId, seq: u64) -> Option<RecordId>;
         fn range(&self, log: &LogId, from: u64, limit: usize) -> Vec<Record>;
         fn frozen(&self, log: &LogId) -> Vec<Record>;

@@ -155,8 +155,12 @@ impl Storage for Store {
         self.shared.records.record(id)
     }
 
-    fn read_many(&self, places: &[Place], ids: &[RecordId]) -> Result<Vec<Record>, StorageError> {
-        self.shared.records.read_many(places, ids)
+    fn places(&self, ids: &[RecordId]) -> Result<Vec<Place>, StorageError> {
+        self.shared.records.places(ids)
+    }
+
+    fn read_many(&self, places: &[Place]) -> Result<Vec<Record>, StorageError> {
+        self.shared.records.read_many(places)
     }
 
     fn id_at(&self, log: &LogId, seq: u64) -> Result<Option<RecordId>, StorageError> {

@@ -156,6 +156,7 @@ fn check(disk: &impl Storage, memory: &MemoryStorage) {
             let id = id.unwrap_or(RecordId([9; 32]));
             assert_eq!(disk.record(&id).unwrap(), memory.record(&id).unwrap());
         }
+        check_many(disk, &memory.range(&log, 0, usize::MAX).unwrap());
         check_subjects(disk, memory, &log);
     }
     check_open_offers(disk, memory);
@@ -173,6 +174,16 @@ fn check(disk: &impl Storage, memory: &MemoryStorage) {
             }
         }
     }
+}
+
+/// Asks for all records of a chain together.
+fn check_many(disk: &impl Storage, chain: &[Record]) {
+    let places: Vec<_> = chain.iter().map(Record::place).collect();
+    let ids: Vec<RecordId> = chain.iter().rev().map(Record::id).collect();
+    let (mut found, mut read) = (disk.places(&ids).unwrap(), disk.read_many(&places).unwrap());
+    found.sort_unstable();
+    read.sort_by_key(Record::place);
+    assert_eq!((found.as_slice(), read.as_slice()), (places.as_slice(), chain));
 }
 
 fn check_open_offers(disk: &impl Storage, memory: &MemoryStorage) {

@@ -76,10 +76,26 @@ impl Records {
         }
     }
 
+    /// Returns the places of records of chains, by id.
+    pub fn places(&self, ids: &[RecordId]) -> Result<Vec<Place>, StorageError> {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        let keys: Vec<&[u8; 32]> = ids.iter().map(RecordId::as_bytes).collect();
+        let found = self.db.read_each(Family::Ids, &keys, read_spot)?;
+        let mut places = Vec::with_capacity(ids.len());
+        for (id, spot) in ids.into_iter().zip(found) {
+            if let Some(Some((spot, Standing::Chain))) = spot {
+                places.push(Place { log: self.name(spot.log)?.log(), seq: spot.seq.into(), id });
+            }
+        }
+        Ok(places)
+    }
+
     /// Returns records of chains, in no order. One that is damaged is left to who asks for it. They are not remembered: whoever
     /// reads many has them at hand, and would push out what others ask for.
-    pub fn read_many(&self, places: &[Place], ids: &[RecordId]) -> Result<Vec<Record>, StorageError> {
-        let mut spots: Vec<([u8; 8], RecordId)> = Vec::with_capacity(places.len() + ids.len());
+    pub fn read_many(&self, places: &[Place]) -> Result<Vec<Record>, StorageError> {
+        let mut spots: Vec<([u8; 8], RecordId)> = Vec::with_capacity(places.len());
         let mut last: Option<(LogId, Option<u32>)> = None;
         for place in places {
             let number = match last {
@@ -90,15 +106,6 @@ impl Records {
                 spots.push((Spot { log, seq: short_seq(place.seq)? }.to_bytes(), place.id));
             }
         }
-        let mut ids = ids.to_vec();
-        ids.sort_unstable();
-        ids.dedup();
-        let keys: Vec<&[u8; 32]> = ids.iter().map(RecordId::as_bytes).collect();
-        let found = self.db.read_each(Family::Ids, &keys, read_spot)?;
-        spots.extend(found.into_iter().zip(ids).filter_map(|(found, id)| match found {
-            Some(Some((spot, Standing::Chain))) => Some((spot.to_bytes(), id)),
-            Some(Some((_, Standing::Frozen)) | None) | None => None,
-        }));
         spots.sort_unstable();
         spots.dedup();
         let keys: Vec<[u8; 8]> = spots.iter().map(|(key, _)| *key).collect();
