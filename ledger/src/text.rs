@@ -50,6 +50,11 @@ impl<const MAX: usize> Text<MAX> {
     }
 }
 
+/// Returns words that are no [`Text`], such as a server's, fit to be shown: `�` takes the place of what no text may hold.
+pub fn clean(text: &str) -> String {
+    text.chars().map(|c| if is_forbidden(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// Tells whether a character could change how the text around it is shown.
 fn is_forbidden(c: char) -> bool {
     (c.is_control() && c != '\n')
@@ -99,5 +104,14 @@ mod tests {
             assert!(Text::<64>::new(good).is_ok(), "{good:?}");
         }
         assert!(Text::<3>::new("four").is_err());
+    }
+
+    #[test]
+    fn what_no_text_may_hold_is_not_shown_either() {
+        assert_eq!(clean("a\x1b[2Jb\u{202e}c\nd"), "a\u{fffd}[2Jb\u{fffd}c\nd");
+        for hidden in ["\u{9b}", "\u{ad}", "\u{34f}", "\u{200d}", "\u{2066}", "\u{3164}", "\u{ffa0}", "\u{e0041}"] {
+            assert_eq!(clean(hidden), "\u{fffd}", "{hidden:?}");
+            assert!(Text::<64>::new(hidden).is_err() && Text::<64>::new(clean(hidden)).is_ok(), "{hidden:?}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Numbers, times and foreign texts as a person reads them.
 
+// Which characters are shown is said once, for records and for what comes without that check.
+pub use exchange_api::clean;
 use exchange_api::{Currency, Sats};
 use ratatui::text::Span;
 
@@ -139,16 +141,6 @@ pub fn cut(text: &str, width: usize) -> String {
     cut
 }
 
-/// Returns a stranger's text without anything that could forge what is on the screen: control characters and
-/// bidirectional or invisible ones become `�`.
-pub fn clean(text: &str) -> String {
-    let forges = |c: char| {
-        (c.is_control() && c != '\n')
-            || matches!(c, '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
-    };
-    text.chars().map(|c| if forges(c) { '\u{FFFD}' } else { c }).collect()
-}
-
 /// Breaks a text into lines of at most `width` columns, between words where possible.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
@@ -228,7 +220,7 @@ mod tests {
     fn long_texts_keep_both_ends_and_strangers_texts_forge_nothing() {
         assert_eq!(ellipsis("bcrt1qxyzabcdef", 10), "bcrt1q…def");
         assert_eq!(ellipsis("short", 10), "short");
-        assert_eq!(clean("a\x1b[2Jb\u{202e}c"), "a\u{fffd}[2Jb\u{fffd}c");
+        assert_eq!(clean("a\x1b[2Jb\u{202e}c\u{e0041}\u{ad}"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}\u{fffd}");
     }
 
     #[test]

@@ -26,4 +26,5 @@ pub use exchange_ledger::body::{Checkpoint, Side};
 pub use exchange_ledger::ids::{AuthorId, RecordId, TradeId};
 pub use exchange_ledger::money::{Currency, MoneyError, Price, Sats};
 pub use exchange_ledger::rules::MIN_TRADE;
+pub use exchange_ledger::text::clean;
 pub use exchange_ledger::trade::{Action, Phase, Role, Seat, Verdict, share_of};

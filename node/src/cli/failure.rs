@@ -4,6 +4,8 @@ use exchange_api::{ApiError, Code, ConnectError};
 use jsonrpsee::core::ClientError;
 use serde::Serialize;
 
+use crate::cli::format::clean;
+
 /// Why a command failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -98,11 +100,11 @@ impl Failure {
         Shown { code, message: &self.message, hint: &self.hint, request_id: self.request_id.as_deref() }
     }
 
-    /// Returns what a person is told.
+    /// Returns what a person is told. A reason can hold the words of a server, a file or a peer.
     pub fn text(&self) -> String {
-        let mut text = format!("error: {}\n", self.message);
+        let mut text = format!("error: {}\n", clean(&self.message));
         if !self.hint.is_empty() {
-            text.push_str(&format!("  {}\n", self.hint));
+            text.push_str(&format!("  {}\n", clean(&self.hint)));
         }
         if let Some(id) = &self.request_id {
             text.push_str(&format!("  to repeat it without doing it twice: --request-id {id}\n"));
@@ -136,5 +138,16 @@ impl From<color_eyre::Report> for Failure {
             Ok(error) => error.into(),
             Err(report) => Self::refused(format!("{report:#}"), ""),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_forges_nothing_on_the_terminal() {
+        let failure = Failure::refused("it said: \u{1b}[2Jsent\u{202e}", "ask\u{200b} another");
+        assert_eq!(failure.text(), "error: it said: \u{fffd}[2Jsent\u{fffd}\n  ask\u{fffd} another\n");
     }
 }

@@ -1,5 +1,7 @@
 //! Numbers, times and strangers' texts as a person reads them. Amounts can be pasted back into a command.
 
+// Which characters are shown is said once, for records and for what comes without that check.
+pub use exchange_api::clean;
 use exchange_api::{Currency, Sats};
 
 /// Minutes between two blocks, on average.
@@ -63,16 +65,7 @@ pub fn when(now: u64, time: u64) -> String {
     }
 }
 
-/// Returns a stranger's text without what could forge the screen: control, bidirectional and invisible characters become `�`.
-pub fn clean(text: &str) -> String {
-    let forges = |c: char| {
-        (c.is_control() && c != '\n')
-            || matches!(c, '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
-    };
-    text.chars().map(|c| if forges(c) { '\u{FFFD}' } else { c }).collect()
-}
-
-/// The same in one line, for a table.
+/// Returns a stranger's text fit to be shown, in one line.
 pub fn clean_line(text: &str) -> String {
     clean(text).replace('\n', " ")
 }
@@ -118,7 +111,7 @@ mod tests {
 
     #[test]
     fn strangers_forge_nothing() {
-        assert_eq!(clean("a\x1b[2Jb\u{202e}c"), "a\u{fffd}[2Jb\u{fffd}c");
+        assert_eq!(clean("a\x1b[2Jb\u{202e}c\u{e0041}\u{ad}"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}\u{fffd}");
         assert_eq!(clean_line("a\nb"), "a b");
     }
 }

@@ -8,6 +8,7 @@ use bitcoin::block::Header;
 use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::constants::genesis_block;
 use bitcoin::{BlockHash, Network, Transaction, Txid};
+use exchange_ledger::text::clean;
 use futures::{SinkExt, StreamExt};
 use jsonrpsee::core::client::{
     Client, ClientBuilder, ClientT, Error as ClientError, ReceivedMessage, TransportReceiverT, TransportSenderT,
@@ -328,10 +329,10 @@ fn version(text: &str) -> Option<(u16, u16)> {
     Some((parts.next()??, parts.next().unwrap_or(Some(0))?))
 }
 
-/// Returns what a server said, fit to be shown: a terminal obeys control characters.
+/// Returns what a server said, fit to be shown: in one line, and without what a terminal obeys.
 pub(super) fn words(text: &str) -> String {
     let shown = text.chars().map(|char| if char.is_control() { ' ' } else { char });
-    shown.take(MAX_WORDS).collect::<String>().trim().to_owned()
+    clean(shown.take(MAX_WORDS).collect::<String>().trim())
 }
 
 /// Bytes to and from a server.
@@ -435,7 +436,7 @@ mod tests {
 
     #[test]
     fn a_servers_words_are_fit_to_be_shown() {
-        assert_eq!(words("\u{1b}[2Jno\nway\u{7}"), "[2Jno way");
+        assert_eq!(words("\u{1b}[2Jno\nway\u{202e}\u{7}"), "[2Jno way\u{fffd}");
         assert_eq!(words(&"x".repeat(1_000)).len(), MAX_WORDS);
     }
 }
