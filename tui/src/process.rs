@@ -1,18 +1,21 @@
 //! The node that this program starts when none is running: a process of its own, with its own group and log.
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use exchange_api::{Client, ExchangeApiClient};
+use exchange_api::{Client, DirectoryError, ExchangeApiClient, make_private_directory};
+use rustix::fs::OFlags;
 use tokio::process::{Child, Command};
 
 /// The node's program.
 const PROGRAM: &str = "exchange-node";
+/// Its log, in its data directory.
+const LOG: &str = "node.log";
 /// What stands before what a program says when it fails.
 const ERROR: &str = "error: ";
 /// How much of the end of the log is shown when the node fails.
@@ -29,6 +32,9 @@ pub enum StartError {
         "`exchange-node` was not found beside this program nor in PATH: install it there, or start a node yourself"
     )]
     NoProgram,
+    /// The data directory is not one's own alone.
+    #[error(transparent)]
+    DataDir(#[from] DirectoryError),
     /// The system refused.
     #[error("cannot {what} {path}: {source}")]
     Io {
@@ -51,23 +57,16 @@ pub struct NodeProcess {
 }
 
 impl NodeProcess {
-    /// Starts the node with `arguments`; its output goes to `node.log` in `data_dir`, which is created when missing. A
-    /// `throwaway` node does not outlive this program even when it panics.
+    /// Starts the node with `arguments`; its output goes to `node.log` in `data_dir`, which is made when missing, and closed to
+    /// others. A `throwaway` node does not outlive this program even when it panics.
     ///
     /// # Errors
     /// See [`StartError`].
     pub fn start(arguments: &[OsString], data_dir: &Path, throwaway: bool) -> Result<Self, StartError> {
         let program = find().ok_or(StartError::NoProgram)?;
-        let io = |what, path: &Path| {
-            let path = path.to_owned();
-            move |source| StartError::Io { what, path, source }
-        };
-        DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(io("create", data_dir))?;
-        let log = data_dir.join("node.log");
-        let output =
-            OpenOptions::new().create(true).append(true).mode(0o600).open(&log).map_err(io("write to", &log))?;
-        let errors = output.try_clone().map_err(io("write to", &log))?;
-        let log_start = output.metadata().map_err(io("look at", &log))?.len();
+        let (log, output) = open_log(data_dir)?;
+        let errors = output.try_clone().map_err(refused("write to", &log))?;
+        let log_start = output.metadata().map_err(refused("look at", &log))?.len();
         let child = Command::new(&program)
             .args(arguments)
             .stdin(Stdio::null())
@@ -77,7 +76,7 @@ impl NodeProcess {
             .process_group(0)
             .kill_on_drop(throwaway)
             .spawn()
-            .map_err(io("start", &program))?;
+            .map_err(refused("start", &program))?;
         Ok(Self { child, log, log_start })
     }
 
@@ -119,6 +118,23 @@ impl NodeProcess {
     }
 }
 
+/// Returns how to say what the system refused, and on what.
+fn refused(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartError {
+    let path = path.to_owned();
+    move |source| StartError::Io { what, path, source }
+}
+
+/// Opens the log for what the node says. While others could write to the directory they may have put a link there, to any file of
+/// the user's: it is closed to them first, and no link is followed.
+fn open_log(data_dir: &Path) -> Result<(PathBuf, File), StartError> {
+    make_private_directory(data_dir)?;
+    let log = data_dir.join(LOG);
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    let output = options.open(&log).map_err(refused("write to", &log))?;
+    Ok((log, output))
+}
+
 /// Finds the program beside this one, or in PATH.
 fn find() -> Option<PathBuf> {
     let own = std::env::current_exe().ok();
@@ -141,7 +157,7 @@ pub fn last_words(log: &str) -> Option<String> {
 }
 
 fn tail(log: &Path, from: u64) -> io::Result<String> {
-    let mut file = fs::File::open(log)?;
+    let mut file = File::open(log)?;
     let length = file.metadata()?.len();
     let begin = length.saturating_sub(TAIL_BYTES).max(from);
     file.seek(SeekFrom::Start(begin))?;
@@ -154,19 +170,42 @@ fn tail(log: &Path, from: u64) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
     use super::*;
 
     #[test]
     fn the_tail_of_a_log_begins_with_a_whole_line() {
         let directory = tempfile::TempDir::new().unwrap();
         let log = directory.path().join("node.log");
-        let write = |text: &str| io::Write::write_all(&mut fs::File::create(&log).unwrap(), text.as_bytes()).unwrap();
+        let write = |text: &str| io::Write::write_all(&mut File::create(&log).unwrap(), text.as_bytes()).unwrap();
         write("one\ntwo\n");
         assert_eq!(tail(&log, 0).unwrap(), "one\ntwo\n");
         assert_eq!(tail(&log, 4).unwrap(), "two\n", "what an earlier node wrote is none of it");
         write(&"a line of the log\n".repeat(1000));
         let tail = tail(&log, 18).unwrap();
         assert!(tail.starts_with("a line") && tail.len() as u64 <= TAIL_BYTES, "{tail}");
+    }
+
+    #[test]
+    fn the_log_is_written_in_a_directory_of_one_s_own_and_through_no_link() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let data_dir = directory.path().join("data");
+        let open_to = |mode| fs::set_permissions(&data_dir, Permissions::from_mode(mode)).unwrap();
+        open_log(&data_dir).unwrap();
+        open_to(0o777);
+        open_log(&data_dir).unwrap();
+        assert_eq!(fs::metadata(&data_dir).unwrap().permissions().mode() & 0o7777, 0o700);
+        open_to(0o1777);
+        assert!(matches!(open_log(&data_dir), Err(StartError::DataDir(_))), "it is meant for everyone");
+        open_to(0o700);
+        // Somebody was there while the directory was open.
+        let precious = directory.path().join("precious");
+        File::create(&precious).unwrap();
+        fs::remove_file(data_dir.join(LOG)).unwrap();
+        symlink(&precious, data_dir.join(LOG)).unwrap();
+        assert!(matches!(open_log(&data_dir), Err(StartError::Io { what: "write to", .. })));
     }
 
     #[test]
