@@ -1,7 +1,7 @@
 //! The rows of the table, and when each can be done.
 
 use crossterm::event::KeyCode;
-use exchange_api::{Action as TradeAction, CoinUse, Phase, Role, Side};
+use exchange_api::{Action as TradeAction, CoinUse, Role, Side};
 
 use super::Context as C;
 use super::Footer::{Hidden, Shown, WhenPossible};
@@ -191,7 +191,7 @@ fn can(app: &App, action: TradeAction) -> Availability {
 
 fn has_details(app: &App) -> Availability {
     let trade = app.trades.selection().ok_or(words::why::NO_TRADE)?;
-    if !matches!(trade.state, Phase::Funded | Phase::Paid) {
+    if !trade.actions.contains(&TradeAction::MarkPaid) {
         return Err(words::why::NOTHING_TO_PAY);
     }
     trade.their_details.as_ref().map(drop).ok_or(words::why::NO_DETAILS)

@@ -1,6 +1,6 @@
 //! One's trades: the list, and the selected one with its steps, who acts next, and the one key to press.
 
-use exchange_api::{Actor, Phase, Role, Step, StepState, TradeView};
+use exchange_api::{Action, Actor, Phase, Role, Step, StepState, TradeView};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
@@ -169,19 +169,19 @@ fn press_line(app: &App, action: Key, what: &'static str) -> Line<'static> {
     ])
 }
 
-/// Whom to pay, when it is time to pay; who pays, when it is time to look.
+/// Whom to pay, while the node lets one pay, and whom one has paid; who pays, when it is time to look. Where the node says not to
+/// pay no account invites to it: it is among the terms.
 fn details_lines(app: &App, trade: &TradeView, width: usize) -> Vec<Line<'static>> {
+    let paid_by = |words: &str| {
+        let money = format::money_unit(trade.currency, trade.cost);
+        format!("{words} ({money} by {})", format::clean(&trade.method))
+    };
     let label = match (trade.role, trade.state) {
-        (Some(Role::Buyer), Phase::Funded | Phase::Paid) => {
-            format!(
-                "{} ({} by {})",
-                w::PAY_TO,
-                format::money_unit(trade.currency, trade.cost),
-                format::clean(&trade.method)
-            )
-        }
+        (Some(Role::Buyer), Phase::Funded) if trade.actions.contains(&Action::MarkPaid) => paid_by(w::PAY_TO),
+        (Some(Role::Buyer), Phase::Paid) => paid_by(w::PAID_TO),
         (Some(Role::Seller), Phase::Funded | Phase::Paid) => w::PAYER.to_owned(),
-        (Some(Role::Arbiter) | None, Phase::Funded | Phase::Paid)
+        (Some(Role::Buyer), Phase::Funded)
+        | (Some(Role::Arbiter) | None, Phase::Funded | Phase::Paid)
         | (
             _,
             Phase::Bid

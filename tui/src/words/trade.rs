@@ -12,6 +12,7 @@ pub const ACCEPT_TITLE: &str = "Accept this bid?";
 pub const ACCEPT_BUTTON: &str = "Accept the bid";
 pub const ACCEPT_NOTE: &str = "The terms are fixed by this, and the taker gets your details.";
 pub const PAY_TO: &str = "Pay to";
+pub const PAID_TO: &str = "You paid to";
 pub const PAYER: &str = "The buyer pays from";
 pub const NO_DETAILS: &str = "The payment details are on their way.";
 pub const TERMS: &str = "Terms";

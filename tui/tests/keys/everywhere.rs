@@ -250,13 +250,13 @@ fn what_was_said_of_an_earlier_key_goes_with_the_next_one() {
     let mut user = User::trading();
     user.keys("4r");
     assert!(user.screen(80, 24).contains("! release: not at this point"));
-    user.keys("j");
+    user.keys("jk");
     assert!(!user.screen(80, 24).contains("not at this point"));
     // Nor does the outcome of an earlier call stand below the next one.
     user.keys("y");
     assert!(user.screen(80, 24).contains("✓ Copied"));
-    user.keys("ry");
-    reply(&mut user, CallName::Trade(Action::Release), Err(unreachable()));
+    user.keys("py");
+    reply(&mut user, CallName::Trade(Action::MarkPaid), Err(unreachable()));
     user.key(KeyCode::Esc);
     assert!(!user.screen(80, 24).contains("Copied"));
 }

@@ -100,6 +100,28 @@ fn long_payment_details_push_nothing_out_of_the_window() {
 }
 
 #[test]
+fn an_account_invites_to_pay_only_while_the_node_lets_one_pay() {
+    let shown = |state, actions| {
+        let mut user = User::trading();
+        let trade = exchange_api::TradeView { actions, ..trade(1, Role::Buyer, state) };
+        user.answer(Query::Trades, Answer::Trades(vec![trade]));
+        user.keys("4");
+        user.taken_commands();
+        user.keys("y");
+        (user.screen(80, 24), user.taken_commands())
+    };
+    let (screen, copied) = shown(Phase::Funded, vec![Action::MarkPaid, Action::Cancel]);
+    assert!(screen.contains("Pay to (617.50 EUR by SEPA instant)") && screen.contains("DE89"), "{screen}");
+    assert!(matches!(&copied[..], [Command::Copy(text)] if text.contains("DE89")));
+    let (screen, copied) = shown(Phase::Funded, vec![Action::Cancel]);
+    assert!(!screen.contains("Pay to (") && !screen.contains("DE89"), "{screen}");
+    assert!(screen.contains("copy: nothing is to be paid now") && copied.is_empty(), "{screen}");
+    let (screen, copied) = shown(Phase::Paid, vec![Action::Cancel]);
+    assert!(!screen.contains("Pay to (") && screen.contains("You paid to (617.50 EUR by SEPA instant)"), "{screen}");
+    assert!(screen.contains("DE89") && copied.is_empty(), "{screen}");
+}
+
+#[test]
 fn what_was_paid_besides_is_asked_about_as_what_it_is() {
     let stray = StrayView {
         outpoint: format!("{}:1", "5a".repeat(32)),
