@@ -36,7 +36,12 @@ impl App {
                 self.book.more = page.next.is_some();
                 self.book.offers = Some(page.items);
             }
-            Answer::Trades(trades) => self.trades.list = Some(trades),
+            Answer::Trades(trades) => {
+                self.trades.list = Some(trades);
+                if self.tab == Tab::Trades {
+                    self.trades.settle();
+                }
+            }
             Answer::Balance(balance) => self.wallet.balance = Some(balance),
             Answer::Address(address) => self.wallet.address = Some(address),
             Answer::History(page) => self.wallet.history = Some(page),
@@ -154,8 +159,8 @@ impl App {
                     self.take = super::take::Take::default();
                     self.book.open = false;
                     self.tab = Tab::Trades;
+                    self.trades.selected = Some(trade.id);
                 }
-                self.trades.selected = Some(trade.id);
                 self.trades.put(trade);
             }
             Reply::Sent(sent) if call == CallName::Price => {

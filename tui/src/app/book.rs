@@ -88,8 +88,9 @@ impl Book {
         self.scroll = 0;
     }
 
-    /// Shows the terms of the selected offer, from their beginning.
+    /// Shows the terms of the selected offer, from their beginning. It stays selected when a better one comes meanwhile.
     pub fn open(&mut self) {
+        self.selected = self.selection().map(|offer| offer.id);
         self.open = true;
         self.scroll = 0;
     }

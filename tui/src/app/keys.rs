@@ -160,6 +160,9 @@ impl App {
 
     fn show(&mut self, tab: Tab, commands: &mut Vec<Command>) {
         self.tab = tab;
+        if tab == Tab::Trades {
+            self.trades.settle();
+        }
         if matches!(self.connection, Connection::Up { .. }) {
             self.poll(commands);
         }

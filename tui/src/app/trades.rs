@@ -14,7 +14,7 @@ use crate::words;
 pub struct Trades {
     /// As the node gave them: those that need the user first; `None` until it did.
     pub list: Option<Vec<TradeView>>,
-    /// The selected one.
+    /// The selected one; `None` until they are looked at.
     pub selected: Option<TradeId>,
     /// The ruling that is being weighed, to be asked about.
     pub weighing: Option<RuleTrade>,
@@ -25,9 +25,17 @@ pub struct Trades {
 }
 
 impl Trades {
-    /// Returns the selected trade, the first when none is.
+    /// Returns the selected trade: what a key is about.
     pub fn selection(&self) -> Option<&TradeView> {
-        self.list.as_ref()?.get(self.position())
+        self.get(self.selected?)
+    }
+
+    /// Selects the first while nothing is selected, or what was is gone. What is selected stays so, however the list is sorted
+    /// anew: a user who comes back to the screen after he paid presses a key about the trade that he left.
+    pub fn settle(&mut self) {
+        if self.selection().is_none() {
+            self.selected = self.list.iter().flatten().next().map(|trade| trade.id);
+        }
     }
 
     /// Returns the position of the selected trade.

@@ -37,6 +37,18 @@ fn the_selection_stays_on_its_offer_when_the_book_changes() {
 }
 
 #[test]
+fn a_better_offer_does_not_come_under_the_terms_that_are_read() {
+    let mut user = User::trading();
+    user.keys("\n");
+    let mut items = offers();
+    items.insert(0, common::offer(9, Side::Sell, "EUR", 6_000_000, 1_000_000, 1_000_000, &["Cash"]));
+    user.answer(Query::Book, Answer::Book(Page { items, next: None }));
+    assert!(user.screen(80, 24).contains("Offer 01010101"), "{}", user.screen(80, 24));
+    user.keys("t");
+    assert_eq!(user.app.take.draft.as_ref().unwrap().offer.id, RecordId([1; 32]));
+}
+
+#[test]
 fn one_s_own_offer_cannot_be_taken_and_the_reason_is_told() {
     let mut user = User::trading();
     user.keys("jjj");

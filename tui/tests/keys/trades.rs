@@ -19,6 +19,28 @@ fn each_step_of_a_trade_is_asked_about_before_it_is_done() {
 }
 
 #[test]
+fn a_key_is_about_the_trade_that_the_user_left_and_not_about_what_came_to_its_place() {
+    let mut user = User::trading();
+    user.keys("4");
+    // While he pays, another trade becomes his turn, which the node names first.
+    let newer = trade(9, Role::Buyer, Phase::Funded);
+    let list = vec![newer.clone(), common::trade_to_release(), trade(1, Role::Buyer, Phase::Funded)];
+    user.answer(Query::Trades, Answer::Trades(list));
+    assert!(user.screen(80, 24).contains("▸ 01010101"), "{}", user.screen(80, 24));
+    user.keys("1");
+    user.keys("4\ny");
+    let Call::Trade(Action::MarkPaid, command) = only_call(&mut user) else { panic!("not done") };
+    assert_eq!(command.trade, TradeId([1; 32]));
+    // Nor does the answer take him away from where he went meanwhile.
+    user.keys("k");
+    reply(&mut user, CallName::Trade(Action::MarkPaid), Ok(Reply::Trade(trade(1, Role::Buyer, Phase::Paid))));
+    assert!(user.screen(80, 24).contains("▸ 02020202"), "{}", user.screen(80, 24));
+    // What is gone can be selected no longer.
+    user.answer(Query::Trades, Answer::Trades(vec![newer]));
+    assert!(user.screen(80, 24).contains("▸ 09090909"), "{}", user.screen(80, 24));
+}
+
+#[test]
 fn a_step_that_is_not_possible_does_nothing_and_says_why() {
     let mut user = User::trading();
     user.keys("4r");
