@@ -247,9 +247,10 @@ impl App {
             self.toast(words::disclose::nothing(would.before), true);
             return;
         }
-        let me = self.trades.get(would.trade).and_then(|trade| trade.role);
+        let Some(trade) = self.trades.get(would.trade) else { return };
         let request = Disclose { dry_run: false, ..request };
-        self.push_popup(Popup::Ask(disclose::question(would, me, request)));
+        let ask = disclose::question(would, words::trade::named(trade), trade.role, request);
+        self.push_popup(Popup::Ask(ask));
     }
 
     fn show_review(&mut self, review: TakeReview) {

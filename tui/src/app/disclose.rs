@@ -25,9 +25,9 @@ pub fn is_of(would: &Disclosure, request: &Disclose) -> bool {
     (would.trade, would.to == Person::SecondArbiter) == (request.trade, request.second)
 }
 
-/// Returns the question before anything is shown, by what a dry run gave. `me` is the user's role.
-pub fn question(would: &Disclosure, me: Option<Role>, request: Disclose) -> Ask {
-    let mut lines = vec![Line::Strong(w::what(would))];
+/// Returns the question before anything is shown, by what a dry run gave. `named` says of which trade, `me` is the user's role.
+pub fn question(would: &Disclosure, named: String, me: Option<Role>, request: Disclose) -> Ask {
+    let mut lines = vec![Line::Plain(named), Line::Strong(w::what(would))];
     lines.extend(w::parts(would, me).into_iter().map(Line::Plain));
     lines.push(Line::Plain(w::PROOF.to_owned()));
     lines.extend(w::before(would.before).map(Line::Plain));
@@ -66,12 +66,13 @@ mod tests {
         assert!(is_of(&would, &request));
         assert!(!is_of(&would, &Disclose { second: true, ..request.clone() }));
 
-        let ask = question(&would, Some(Role::Buyer), request);
+        let ask = question(&would, "Trade 01010101.".into(), Some(Role::Buyer), request);
         let plain = |text: &str| Line::Plain(text.to_owned());
-        assert_eq!(ask.lines[0], Line::Strong("Ada (the arbiter) gets 5 messages between you and the other:".into()));
-        assert_eq!(ask.lines[1], plain("· lines that you wrote: 2; that the other wrote: 1"));
-        assert_eq!(ask.lines[2], plain("· the other's payment details: Sam, DE02 1203"));
-        assert_eq!(ask.lines[3], plain("· your payment details (NOT those agreed on): Bea\u{fffd}"));
+        assert_eq!(ask.lines[0], plain("Trade 01010101."));
+        assert_eq!(ask.lines[1], Line::Strong("Ada (the arbiter) gets 5 messages between you and the other:".into()));
+        assert_eq!(ask.lines[2], plain("· lines that you wrote: 2; that the other wrote: 1"));
+        assert_eq!(ask.lines[3], plain("· the other's payment details: Sam, DE02 1203"));
+        assert_eq!(ask.lines[4], plain("· your payment details (NOT those agreed on): Bea\u{fffd}"));
         assert!(ask.lines.contains(&plain("He was shown what came before: 2.")));
         assert_eq!(ask.chosen, 0, "no is the default");
     }
@@ -81,7 +82,8 @@ mod tests {
         let messages = (0..100).map(|_| said(Person::Seller, details(&"x".repeat(1000), false))).collect();
         let would =
             Disclosure { trade: TradeId([1; 32]), to: Person::Arbiter, name: String::new(), messages, before: 0 };
-        let ask = question(&would, None, Disclose { dry_run: false, trade: would.trade, second: false });
+        let request = Disclose { dry_run: false, trade: would.trade, second: false };
+        let ask = question(&would, String::new(), None, request);
         assert!(ask.lines.len() < 10);
         assert!(ask.lines.contains(&Line::Plain("· and 97 more with payment details".into())));
     }

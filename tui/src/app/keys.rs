@@ -465,8 +465,9 @@ impl App {
             Tab::Book | Tab::Post | Tab::Take | Tab::Network => None,
         };
         if let Some(text) = text {
-            commands.push(Command::Copy(format::clean(&text)));
-            self.toast(words::COPIED, false);
+            let text = format::clean(&text);
+            self.toast(words::copied(&text), false);
+            commands.push(Command::Copy(text));
         }
     }
 

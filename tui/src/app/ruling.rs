@@ -43,7 +43,8 @@ pub fn check(form: &mut Form) -> Option<Verdict> {
 /// Returns the question before a ruling, by the view that a dry run gave; `None` if that has no ruling.
 pub fn question(weighed: &TradeView, request: RuleTrade) -> Option<Ask> {
     let ruling = weighed.dispute.as_ref()?.ruling.as_ref()?;
-    let mut lines: Vec<Line> = w::division(ruling).into_iter().map(Line::Strong).collect();
+    let mut lines = vec![Line::Plain(words::trade::named(weighed))];
+    lines.extend(w::division(ruling).into_iter().map(Line::Strong));
     lines.push(Line::Plain(w::NOTE.to_owned()));
     lines.push(Line::Warning(w::FINAL.to_owned()));
     Some(Ask::confirm(w::TITLE, lines, words::NO_BACK, w::YES, Call::Rule(request)))

@@ -80,7 +80,7 @@ impl Trades {
 pub fn question(trade: &TradeView, action: Action, request_id: String) -> Ask {
     let asking = words::trade::question(trade, action);
     let command = TradeCommand { request_id, dry_run: false, trade: trade.id };
-    let mut lines = vec![Line::Strong(asking.what)];
+    let mut lines = vec![Line::Plain(words::trade::named(trade)), Line::Strong(asking.what)];
     lines.extend(asking.notes.into_iter().map(Line::Plain));
     lines.extend(asking.warning.map(Line::Warning));
     Ask::confirm(asking.title, lines, words::NO_BACK, asking.yes, Call::Trade(action, command))

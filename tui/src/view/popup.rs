@@ -129,10 +129,13 @@ fn title_and_note(app: &App, what: &FormFor) -> (&'static str, Option<String>) {
         FormFor::Accept(trade) => {
             return (words::trade::ACCEPT_TITLE, app.trades.get(*trade).map(words::trade::accept_note));
         }
+        FormFor::Rule(trade) => {
+            let note = |trade| format!("{} {}", words::trade::named(trade), words::ruling::FORM_NOTE);
+            return (words::ruling::FORM_TITLE, app.trades.get(*trade).map(note));
+        }
         FormFor::Send => (words::wallet::SEND_FORM_TITLE, None),
         FormFor::Label(_) => (words::wallet::LABEL_TITLE, None),
         FormFor::Bump(_) => (words::wallet::BUMP_TITLE, Some(words::wallet::BUMP_NOTE)),
-        FormFor::Rule(_) => (words::ruling::FORM_TITLE, Some(words::ruling::FORM_NOTE)),
         FormFor::Disclose(_) => (words::disclose::FORM_TITLE, None),
         FormFor::Connect => (words::network::CONNECT_TITLE, Some(words::network::CONNECT_NOTE)),
     };

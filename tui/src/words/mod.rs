@@ -27,7 +27,6 @@ pub const STARTING_DEMO_NOTE: &str = "Half a minute: making an identity costs se
 pub const NODE_FAILED: &str = "There is no node to talk to";
 pub const NODE_LOST: &str = "The node does not answer; trying again. Nothing that you typed is lost.";
 pub const TOO_SMALL: &str = "This window is too small.";
-pub const COPIED: &str = "Copied, if your terminal allows it.";
 pub const NO_BACK: &str = "No, go back";
 pub const STAY: &str = "Stay";
 pub const QUIT: &str = "Quit";
@@ -281,6 +280,15 @@ pub const fn could_not(call: CallName) -> &'static str {
         CallName::Connect => "The peer is not connected",
     }
 }
+
+/// Says what was copied, by its first line.
+pub fn copied(text: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    format!("Copied, if your terminal allows it: {}", format::cut(first, MAX_COPIED))
+}
+
+/// Characters of what was copied that stand beside these words in the smallest window.
+const MAX_COPIED: usize = 40;
 
 /// Says that one thing happens at a time.
 pub fn still_busy(call: CallName) -> String {

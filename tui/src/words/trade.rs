@@ -35,6 +35,16 @@ pub struct Question {
     pub yes: &'static str,
 }
 
+/// Names a trade and whom it is with, as lists do: the amount alone is that of many.
+pub fn named(trade: &TradeView) -> String {
+    let (id, buyer, seller) = (trade.id.short(), trade.buyer.short(), trade.seller.short());
+    match trade.role {
+        Some(Role::Buyer) => format!("Trade {id} with the seller {seller}."),
+        Some(Role::Seller) => format!("Trade {id} with the buyer {buyer}."),
+        Some(Role::Arbiter) | None => format!("Trade {id} of the buyer {buyer} and the seller {seller}."),
+    }
+}
+
 /// Returns the question before a step.
 pub fn question(trade: &TradeView, action: Action) -> Question {
     let amount = format::btc_unit(trade.amount);
@@ -97,7 +107,8 @@ pub fn question(trade: &TradeView, action: Action) -> Question {
 pub fn accept_note(trade: &TradeView) -> String {
     let bidder = if trade.role == Some(Role::Seller) { trade.buyer } else { trade.seller };
     let (amount, money) = (format::btc_unit(trade.amount), format::money_unit(trade.currency, trade.cost));
-    format!("{} bids: {amount} for {money} by {}. {ACCEPT_NOTE}", bidder.short(), format::clean(&trade.method))
+    let (id, bidder, method) = (trade.id.short(), bidder.short(), format::clean(&trade.method));
+    format!("Trade {id}: {bidder} bids {amount} for {money} by {method}. {ACCEPT_NOTE}")
 }
 
 fn fund(trade: &TradeView) -> Question {

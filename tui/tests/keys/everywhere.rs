@@ -157,6 +157,7 @@ fn the_deposit_address_and_payment_details_can_be_copied() {
     user.taken_commands();
     user.keys("y");
     assert!(matches!(user.taken_commands().last(), Some(Command::Copy(text)) if text.contains("DE89")));
+    assert!(user.screen(80, 24).contains("allows it: Max Mustermann "), "whose it is: {}", user.screen(80, 24));
 }
 
 #[test]

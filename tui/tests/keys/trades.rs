@@ -70,7 +70,7 @@ fn a_bid_is_accepted_by_who_sees_it_with_the_details_of_his_offer() {
     user.answer(Query::Trades, Answer::Trades(vec![bid]));
     user.keys("4a");
     let screen = user.screen(80, 24);
-    assert!(screen.contains("3f3f3f3f bids: 0.01 BTC for 617.50 EUR by SEPA instant."), "{screen}");
+    assert!(screen.contains("Trade 01010101: 3f3f3f3f bids 0.01 BTC for 617.50 EUR by SEPA instant."), "{screen}");
     user.taken_commands();
     user.keys("\n");
     let Call::Accept(accepted) = only_call(&mut user) else { panic!("not accepted") };
