@@ -20,6 +20,8 @@ pub struct Form {
     pub focus: Option<usize>,
     /// What the button says.
     pub button: &'static str,
+    /// Whether it stands as it did when the node was last asked something: nobody typed, chose or went on since.
+    waits: bool,
 }
 
 /// A field.
@@ -145,7 +147,7 @@ impl Field {
 impl Form {
     /// Returns a form whose first field has the focus.
     pub fn new(button: &'static str, fields: Vec<Field>) -> Self {
-        Self { fields, focus: Some(0), button }
+        Self { fields, focus: Some(0), button, waits: false }
     }
 
     /// Returns what is focused.
@@ -158,6 +160,22 @@ impl Form {
                 Some(Value::Text(_) | Value::Secret(_)) => Focus::Typing,
             },
         }
+    }
+
+    /// Notes that the node is asked about what it says.
+    pub const fn wait(&mut self) {
+        self.waits = true;
+    }
+
+    /// Tells whether nobody has touched it since the node was asked.
+    pub const fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// Takes the focus from it; what was typed stays.
+    pub const fn leave(&mut self) {
+        self.focus = None;
+        self.waits = false;
     }
 
     /// Moves the focus to the next field that is shown, and from the button to the first.
@@ -181,10 +199,12 @@ impl Form {
             at = step(at, count);
         }
         self.focus = Some(at);
+        self.waits = false;
     }
 
     /// Turns a choice to the next or previous option.
     pub fn choose(&mut self, forward: bool) {
+        self.waits = false;
         let Some(field) = self.focus.and_then(|at| self.fields.get_mut(at)) else {
             return;
         };
@@ -213,6 +233,7 @@ impl Form {
         };
         if changed {
             field.error = None;
+            self.waits = false;
         }
         changed
     }
@@ -256,6 +277,7 @@ impl Form {
 
     /// Replaces a text.
     pub fn set_text(&mut self, at: usize, text: &str) {
+        self.waits = false;
         if let Some(Value::Text(input)) = self.fields.get_mut(at).map(|field| &mut field.value) {
             *input = Input::from(text);
         }
@@ -350,6 +372,34 @@ mod tests {
         let mut form = Form::new("Go", vec![Field::text("Details", "Ann", "")]);
         form.type_key(key(KeyCode::Char('a')));
         assert_eq!(form.fields[0].value(), "Anna");
+    }
+
+    #[test]
+    fn a_form_waits_for_an_answer_until_somebody_touches_it() {
+        let key = |c| KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE);
+        let touches: [fn(&mut Form); 6] = [
+            Form::next,
+            Form::previous,
+            |form| form.choose(true),
+            Form::leave,
+            |form| form.set_text(0, "Bea"),
+            |form| {
+                form.paste("y");
+            },
+        ];
+        for touch in touches {
+            let mut form = form();
+            assert!(!form.waits(), "nobody was asked");
+            form.wait();
+            assert!(form.waits());
+            touch(&mut form);
+            assert!(!form.waits());
+        }
+        let mut form = form();
+        form.focus = Some(form.fields.len());
+        form.wait();
+        form.type_key(key('y'));
+        assert!(form.waits(), "a button takes no letters");
     }
 
     #[test]

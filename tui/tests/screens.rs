@@ -90,7 +90,7 @@ fn taking() {
     reply(&mut user, CallName::Review, Ok(Reply::Review(review(Role::Buyer))));
     check("take_review_buy", &user);
     user.key(KeyCode::Esc);
-    user.keys("1jjt\t\t\tAnn, DE89\t");
+    user.keys("1jjt\t\t\tAnn, DE89\t\n");
     let mut selling = review(Role::Seller);
     selling.offer = user.app.take.draft.as_ref().unwrap().offer.clone();
     selling.amount = selling.offer.min;

@@ -1,5 +1,7 @@
 //! A newcomer with nothing but a terminal of 80 by 24 and its keys. He reads the screen and presses what it names.
 
+use std::time::Duration;
+
 use exchange_tests::{Key, Place, Terminal, program};
 
 /// A maker of the demo, the cheapest who sells for euros.
@@ -51,10 +53,7 @@ fn posts_an_offer(terminal: &mut Terminal) {
     terminal.shows("▸ [ Post this offer ]");
     terminal.shows("You sell 0.005–0.01 BTC for 310.00–620.00 EUR by SEPA instant.");
     terminal.press(Key::Enter);
-    terminal.shows("▸ [ No, go back ]");
-    terminal.press(Key::Right);
-    terminal.shows("▸ [ Yes, post it ]");
-    terminal.press(Key::Enter);
+    says_yes(terminal, "▸ [ No, go back ]", "▸ [ Yes, post it ]");
     terminal.shows("Your offer is in the book.");
     terminal.types("1");
     let row = |screen: &str| {
@@ -88,10 +87,7 @@ fn takes_an_offer(terminal: &mut Terminal) {
     terminal.press(Key::Enter);
     terminal.shows("▸ [ Review ]");
     terminal.press(Key::Enter);
-    terminal.shows("▸ [ No, go back ]");
-    terminal.press(Key::Right);
-    terminal.shows("▸ [ Yes, take this offer ]");
-    terminal.press(Key::Enter);
+    says_yes(terminal, "▸ [ No, go back ]", "▸ [ Yes, take this offer ]");
 }
 
 fn pays_and_gets_the_coins(terminal: &mut Terminal) {
@@ -100,10 +96,7 @@ fn pays_and_gets_the_coins(terminal: &mut Terminal) {
     });
     assert!(to_pay.contains("Pay to (247.00 EUR by SEPA instant)"), "{to_pay}");
     terminal.types("p");
-    terminal.shows("Have you paid?");
-    terminal.press(Key::Right);
-    terminal.shows("▸ [ Yes, I have paid ]");
-    terminal.press(Key::Enter);
+    says_yes(terminal, "Have you paid?", "▸ [ Yes, I have paid ]");
     terminal.shows("✓ Payout confirmed");
     terminal.shows("It is over");
     terminal.types("5");
@@ -126,8 +119,11 @@ fn sees_a_dispute_end(terminal: &mut Terminal) {
     terminal.shows("Settled: the arbiter ruled for the buyer");
 }
 
+/// Says yes once the question has been there to be read: in its first half second, as a program counts it which may be slow
+/// here, it takes none.
 fn says_yes(terminal: &mut Terminal, question: &str, yes: &str) {
     terminal.shows(question);
+    std::thread::sleep(Duration::from_secs(2));
     terminal.press(Key::Right);
     terminal.shows(yes);
     terminal.press(Key::Enter);

@@ -6,6 +6,7 @@ use exchange_api::{
 };
 
 use super::{App, FormFor, MAX_EVENTS, Popup, Tab, chat, disclose, wallet};
+use crate::form::Form;
 use crate::message::{Answer, CallName, Command, Query, Reply};
 use crate::{format, words};
 
@@ -144,7 +145,9 @@ impl App {
             }
             Reply::Review(review) => self.show_review(review),
             Reply::Trade(weighed) if call == CallName::Weigh => {
-                if let Some(mut request) = self.trades.weighing.take() {
+                if let Some(mut request) = self.trades.weighing.take()
+                    && self.waits(|what| matches!(what, FormFor::Rule(trade) if *trade == weighed.id))
+                {
                     request.request_id = self.rule_request_id(&request);
                     request.dry_run = false;
                     if let Some(ask) = super::ruling::question(&weighed, request) {
@@ -164,7 +167,9 @@ impl App {
                 self.trades.put(trade);
             }
             Reply::Sent(sent) if call == CallName::Price => {
-                if let Some(mut request) = self.wallet.pricing.take() {
+                if let Some(mut request) = self.wallet.pricing.take()
+                    && self.waits(|what| matches!(what, FormFor::Send))
+                {
                     request.dry_run = false;
                     self.push_popup(Popup::Ask(wallet::send_question(&sent, request)));
                 }
@@ -201,7 +206,9 @@ impl App {
                 self.toast(words::wallet::LABELLED, false);
             }
             Reply::Bumped(bumped) if call == CallName::PriceBump => {
-                if let Some(request) = self.wallet.bumping.take() {
+                if let Some(request) = self.wallet.bumping.take()
+                    && self.waits(|what| matches!(what, FormFor::Bump(_)))
+                {
                     let request = self.wanted_bump(request);
                     self.push_popup(Popup::Ask(wallet::bump_question(&bumped, request)));
                 }
@@ -228,14 +235,30 @@ impl App {
         self.popups.retain(|popup| !matches!(popup, Popup::Form(what, _) if is_for(what)));
     }
 
+    /// Tells whether the form for which the node was asked is what takes keys, and stands as it did then; who has gone on is told
+    /// that he is not asked. A question about what stood there before would take the letters that he types now.
+    fn waits(&mut self, is_for: impl Fn(&FormFor) -> bool) -> bool {
+        let waits = match self.popups.last() {
+            Some(Popup::Form(what, form)) => is_for(what) && form.waits(),
+            Some(Popup::Help | Popup::Error { .. } | Popup::Ask(_) | Popup::Chat(_) | Popup::Contract(_)) | None => {
+                false
+            }
+        };
+        if !waits {
+            self.toast(words::WENT_ON, true);
+        }
+        waits
+    }
+
     /// Asks before anything is shown to an arbiter, if the user still waits for the question where he asked for it.
     fn ask_to_show(&mut self, would: &Disclosure) {
         let Some(request) = self.trades.showing.take().filter(|request| disclose::is_of(would, request)) else {
             return;
         };
-        let waits = match self.popups.last() {
-            Some(popup) => matches!(popup, Popup::Form(FormFor::Disclose(_), _)),
-            None => self.tab == Tab::Trades,
+        let waits = if self.popups.is_empty() {
+            self.tab == Tab::Trades && self.trades.selected == Some(would.trade)
+        } else {
+            self.waits(|what| matches!(what, FormFor::Disclose(trade) if *trade == would.trade))
         };
         if !waits {
             return;
@@ -254,12 +277,19 @@ impl App {
     }
 
     fn show_review(&mut self, review: TakeReview) {
-        // Only what is still on the form may be reviewed: it may have changed while the node answered.
+        // Only what stands on the form as it was sent may be reviewed, and only where the user waits for it.
+        let is_seen = self.popups.is_empty() && self.tab == Tab::Take && !self.gate_is_shown();
+        let waits = is_seen && self.take.form().is_some_and(Form::waits);
+        if !waits {
+            self.toast(words::WENT_ON, true);
+            return;
+        }
         let request = self.take.draft.as_mut().and_then(|draft| draft.check());
         match request {
             Some(mut request) if is_of(&review, &request) => {
                 request.request_id = self.take_request_id(&request);
                 request.dry_run = false;
+                self.shown_at = self.ticks;
                 self.take.show_review(review, request);
             }
             Some(_) | None => {}

@@ -1,4 +1,5 @@
-//! A question before something that matters. The first choice is the safe one, and the one that Enter takes.
+//! A question before something that matters. The first choice is the safe one, and the one that Enter takes. One that does anything
+//! counts only once the question has stood for a moment.
 
 use crate::message::{Call, NodeFate};
 
@@ -62,6 +63,11 @@ impl Ask {
     pub fn turn(&mut self, forward: bool) {
         let count = self.choices.len().max(1);
         self.chosen = (self.chosen + if forward { 1 } else { count - 1 }) % count;
+    }
+
+    /// Tells whether the choice at `at` does nothing.
+    pub fn goes_back(&self, at: usize) -> bool {
+        self.choices.get(at).is_none_or(|choice| matches!(choice.outcome, Outcome::Back))
     }
 
     /// Returns the outcome of the choice at `at`, leaving [`Outcome::Back`] in its place.

@@ -28,8 +28,19 @@ impl App {
                 }
                 Err(why) => self.toast(format!("{}: {why}", entry.name), true),
             },
-            None => self.type_key(key),
+            None => {
+                // Whoever types on has not read it, nor has a terminal that types what is pasted.
+                if self.ask().is_some() || self.is_accepting() {
+                    self.shown_at = self.ticks;
+                }
+                self.type_key(key);
+            }
         }
+    }
+
+    /// Tells whether a bid is accepted by the form that is shown.
+    fn is_accepting(&self) -> bool {
+        matches!(self.popups.last(), Some(Popup::Form(FormFor::Accept(_), _)))
     }
 
     fn type_key(&mut self, key: KeyEvent) {
@@ -256,7 +267,7 @@ impl App {
             (self.wallet.pricing, self.wallet.bumping) = (None, None);
             (self.trades.weighing, self.trades.showing) = (None, None);
         } else {
-            self.with_form(|form| form.focus = None);
+            self.with_form(|form| form.leave());
         }
     }
 
@@ -269,6 +280,11 @@ impl App {
     }
 
     fn submit(&mut self, commands: &mut Vec<Command>) {
+        // What these send is asked about by nothing else.
+        if (self.is_accepting() || matches!(self.popups.last(), Some(Popup::Chat(_)))) && !self.has_stood() {
+            self.toast(words::TOO_SOON, true);
+            return;
+        }
         match self.popups.last_mut() {
             Some(Popup::Form(FormFor::Send, form)) => {
                 if let Some(mut request) = wallet::check_send(form, &self.wallet.chosen) {
@@ -403,6 +419,12 @@ impl App {
     }
 
     fn answer(&mut self, at: usize, commands: &mut Vec<Command>) {
+        // Who does not read goes back at most: his key was meant for what stood there before.
+        let goes_back = self.ask().is_none_or(|ask| ask.goes_back(at));
+        if !goes_back && !self.has_stood() {
+            self.toast(words::TOO_SOON, true);
+            return;
+        }
         let in_popup = matches!(self.popups.last(), Some(Popup::Ask(_)));
         let outcome = if in_popup {
             match self.popups.pop() {
@@ -437,6 +459,7 @@ impl App {
             self.requests.sent(id);
         }
         self.busy = Some(Busy { call: call.name(), since: self.ticks });
+        self.with_form(|form| form.wait());
         commands.push(Command::Call(call));
         true
     }

@@ -45,6 +45,9 @@ use wallet::Wallet;
 pub const TICKS_PER_SECOND: u64 = 8;
 /// Ticks between polls: two seconds, for what no event announces.
 const POLL_TICKS: u64 = 2 * TICKS_PER_SECOND;
+/// Ticks for which a question must have stood before it takes a yes: half a second. What comes before was typed for something
+/// else.
+const MOMENT: u64 = TICKS_PER_SECOND / 2;
 /// How long a toast stays.
 const TOAST_TICKS: u64 = 6 * TICKS_PER_SECOND;
 /// Toasts at a time: older ones are in the log.
@@ -140,6 +143,8 @@ pub struct App {
     refresh: Refresh,
     /// Events before this time are history: they are no news.
     news_since: Option<u64>,
+    /// Since which tick what was put above the screen last, or the review of an offer, stands there to be read.
+    shown_at: u64,
 }
 
 impl App {
@@ -168,6 +173,7 @@ impl App {
             requests: Requests::new(session),
             refresh: Refresh::default(),
             news_since: None,
+            shown_at: 0,
         }
     }
 
@@ -277,10 +283,16 @@ impl App {
 
     /// Puts something above the screen.
     pub fn push_popup(&mut self, popup: Popup) {
+        self.shown_at = self.ticks;
         if self.popups.len() == MAX_POPUPS {
             self.popups.remove(0);
         }
         self.popups.push(popup);
+    }
+
+    /// Tells whether what is asked stands there for long enough to have been read.
+    fn has_stood(&self) -> bool {
+        self.ticks >= self.shown_at + MOMENT
     }
 
     /// Tells whether the first run or the unlocking fills the screen.

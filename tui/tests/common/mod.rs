@@ -552,6 +552,11 @@ impl User {
         }
     }
 
+    /// Waits for half a second, in which a question takes no yes.
+    pub fn pause(&mut self) {
+        self.tick(4);
+    }
+
     pub fn taken_commands(&mut self) -> Vec<Command> {
         std::mem::take(&mut self.commands)
     }

@@ -57,7 +57,9 @@ fn one_s_own_offer_cannot_be_taken_and_the_reason_is_told() {
     user.keys("t");
     assert_eq!(user.app.tab, Tab::Book);
     assert!(user.screen(80, 24).contains("take: this offer is your own"));
-    user.keys("xy");
+    user.keys("x");
+    user.pause();
+    user.keys("y");
     assert!(matches!(only_call(&mut user), Call::Withdraw(id) if id == RecordId([4; 32])));
 }
 

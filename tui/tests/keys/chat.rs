@@ -12,6 +12,7 @@ fn a_line_is_said_once_to_whom_it_was_meant() {
     user.keys("4m");
     let Call::Talk(id) = only_call(&mut user) else { panic!("nothing was asked") };
     reply(&mut user, CallName::Talk, Ok(Reply::Talk(common::talk())));
+    user.pause();
     // To the arbiter: back to the choice, one further, and again to the text.
     user.key(KeyCode::BackTab);
     user.key(KeyCode::Right);
@@ -24,6 +25,7 @@ fn a_line_is_said_once_to_whom_it_was_meant() {
     // The node was not heard: the same line keeps its id, so that it is not said twice.
     reply(&mut user, CallName::Say, Err(unreachable()));
     user.key(KeyCode::Esc);
+    user.pause();
     user.keys("\n");
     let Call::Say(again) = only_call(&mut user) else { panic!("nothing was said again") };
     assert_eq!(again.request_id, said.request_id);
@@ -44,6 +46,7 @@ fn says_in_dispute(messages: Vec<MessageView>) -> (User, Option<SendMessage>) {
     user.keys("4m");
     reply(&mut user, CallName::Talk, Ok(Reply::Talk(Conversation { messages, ..common::talk() })));
     user.taken_commands();
+    user.pause();
     user.keys("here is my receipt\n");
     let said = user.taken_commands().into_iter().find_map(|command| match command {
         Command::Call(Call::Say(said)) => Some(said),

@@ -22,6 +22,7 @@ fn a_ruling_is_weighed_before_it_is_asked_about() {
     view.dispute.as_mut().unwrap().ruling = Some(common::ruling());
     reply(&mut user, CallName::Weigh, Ok(Reply::Trade(view)));
     user.taken_commands();
+    user.pause();
     user.keys("y");
     let Call::Rule(ruled) = only_call(&mut user) else { panic!("not ruled") };
     assert_eq!((ruled.dry_run, ruled.verdict), (false, Verdict::Split(common::sats(400_000))));
@@ -50,6 +51,7 @@ fn an_arbiter_is_shown_what_was_said_only_after_the_user_saw_what() {
     user.keys("s");
     user.taken_commands();
     reply(&mut user, CallName::ToShow, Ok(Reply::Disclosure(common::disclosure())));
+    user.pause();
     user.keys("y");
     let Call::Disclose(wanted) = only_call(&mut user) else { panic!("nothing was shown") };
     assert_eq!((wanted.dry_run, wanted.trade, wanted.second), (false, TradeId([1; 32]), false));
@@ -97,6 +99,7 @@ fn where_there_are_two_arbiters_the_user_says_which() {
     user.taken_commands();
     let would = exchange_api::Disclosure { to: Person::SecondArbiter, ..common::disclosure() };
     reply(&mut user, CallName::ToShow, Ok(Reply::Disclosure(would)));
+    user.pause();
     user.keys("y");
     assert!(matches!(only_call(&mut user), Call::Disclose(request) if request.second && !request.dry_run));
 }
@@ -124,6 +127,13 @@ fn a_question_that_nobody_waits_for_is_not_asked() {
     user.keys("4s5");
     reply(&mut user, CallName::ToShow, Ok(Reply::Disclosure(common::disclosure())));
     assert!(user.app.popups.is_empty(), "he is somewhere else");
+
+    let other = exchange_api::TradeView { id: TradeId([2; 32]), ..common::disputed() };
+    user.answer(Query::Trades, Answer::Trades(vec![common::disputed(), other]));
+    user.keys("4sj");
+    reply(&mut user, CallName::ToShow, Ok(Reply::Disclosure(common::disclosure())));
+    assert!(user.app.popups.is_empty(), "he looks at another trade");
+    user.keys("5");
 
     user.keys("sbcrt1qexample\t0.1\t\t\t\n");
     user.key(KeyCode::Esc);

@@ -13,10 +13,63 @@ use crate::common::{self, NOW, User, only_call, reply, status, unlocked, unreach
 #[test]
 fn while_a_call_is_under_way_no_second_one_starts() {
     let mut user = User::trading();
-    user.keys("4py");
+    user.keys("4p");
+    user.pause();
+    user.keys("y");
     only_call(&mut user);
-    user.keys("cy");
+    user.keys("c");
+    user.pause();
+    user.keys("y");
     assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Call(_))));
+}
+
+#[test]
+fn what_is_typed_or_pasted_in_one_go_answers_no_question() {
+    let is_call = |command: &Command| matches!(command, Command::Call(_));
+    let mut user = User::trading();
+    user.keys("4");
+    user.taken_commands();
+    // "Nancy Kelly", in a terminal that types what is pasted.
+    user.keys("cy");
+    assert!(user.screen(80, 24).contains("! Too soon: please press it again."), "{}", user.screen(80, 24));
+    user.keys("\t\n");
+    assert!(!user.taken_commands().iter().any(is_call) && user.app.ask().is_some());
+    // Whoever goes on with something else has not read it.
+    user.tick(3);
+    user.keys("x");
+    user.tick(3);
+    user.keys("y");
+    assert!(!user.taken_commands().iter().any(is_call));
+    user.tick(1);
+    user.keys("y");
+    assert!(matches!(only_call(&mut user), Call::Trade(Action::Cancel, _)));
+
+    // Nor is a bid accepted by it, with details that nobody read.
+    let mut user = User::trading();
+    let bid = TradeView { actions: vec![Action::Accept], ..common::trade(1, Role::Seller, Phase::Bid) };
+    user.answer(Query::Trades, Answer::Trades(vec![bid]));
+    user.keys("4");
+    user.taken_commands();
+    user.keys("ancy Kelly\n");
+    user.tick(3);
+    user.keys(" IBAN\n");
+    user.tick(3);
+    user.keys("\n");
+    assert!(user.taken_commands().is_empty());
+    user.tick(1);
+    user.keys("\n");
+    assert!(matches!(only_call(&mut user), Call::Accept(_)));
+
+    // Nor is a line said, but a line that was typed goes at once.
+    let mut user = User::trading();
+    user.keys("4m");
+    reply(&mut user, CallName::Talk, Ok(Reply::Talk(common::talk())));
+    user.taken_commands();
+    user.keys("IBAN\n");
+    assert!(user.taken_commands().is_empty());
+    user.pause();
+    user.keys(" please\n");
+    assert!(matches!(only_call(&mut user), Call::Say(_)));
 }
 
 #[test]
@@ -44,9 +97,12 @@ fn quitting_asks_only_when_something_would_be_lost() {
     assert!(user.taken_commands().is_empty());
     let screen = user.screen(80, 24);
     assert!(screen.contains("You have 2 open trades") && screen.contains("Keep the node running"), "{screen}");
+    user.pause();
     user.keys("\n");
     assert!(matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))), "keeping it is the default");
-    user.keys("qy");
+    user.keys("q");
+    user.pause();
+    user.keys("y");
     assert!(matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))), "and what yes means");
 
     let mut user = User::new(Theme::Colour, unlocked());
@@ -72,6 +128,7 @@ fn a_live_offer_is_not_taken_offline_without_a_question() {
     let screen = user.screen(80, 24);
     assert!(screen.contains("You have 1 offer in the book"), "{screen}");
     assert!(screen.contains("▸ [ Keep it running ]"), "{screen}");
+    user.pause();
     user.keys("\n");
     assert!(matches!(user.taken_commands().last(), Some(Command::Quit(NodeFate::Keep))));
     // The node of somebody else goes on, and so does the offer.
@@ -256,7 +313,9 @@ fn what_was_said_of_an_earlier_key_goes_with_the_next_one() {
     // Nor does the outcome of an earlier call stand below the next one.
     user.keys("y");
     assert!(user.screen(80, 24).contains("✓ Copied"));
-    user.keys("py");
+    user.keys("p");
+    user.pause();
+    user.keys("y");
     reply(&mut user, CallName::Trade(Action::MarkPaid), Err(unreachable()));
     user.key(KeyCode::Esc);
     assert!(!user.screen(80, 24).contains("Copied"));

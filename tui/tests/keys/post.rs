@@ -34,6 +34,7 @@ fn the_question_shows_terms_and_arbiter_and_keeps_its_answers_on_the_screen() {
     assert!(screen.contains("Alice the Arbiter, whom I trust"), "{screen}");
     assert!(screen.contains("[ No, go back ]") && screen.contains("[ Yes, post it ]"), "{screen}");
     user.taken_commands();
+    user.pause();
     user.keys("y");
     assert!(matches!(only_call(&mut user), Call::Post(_)));
 }

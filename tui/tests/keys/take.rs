@@ -33,6 +33,7 @@ fn yes_takes_the_offer_that_was_reviewed() {
     reviewed(&mut user);
     user.taken_commands();
     user.key(KeyCode::Right);
+    user.pause();
     user.keys("\n");
     let Call::Take(request) = only_call(&mut user) else { panic!("not taken") };
     assert!(!request.dry_run && !request.request_id.is_empty());
@@ -119,6 +120,7 @@ fn taking_again_after_a_lost_answer_goes_under_the_same_id() {
             reviewed(&mut user);
         }
         user.taken_commands();
+        user.pause();
         user.keys("y");
         let Call::Take(request) = only_call(&mut user) else { panic!("not taken") };
         ids.push(request.request_id);
@@ -148,6 +150,26 @@ fn a_review_of_something_else_is_not_shown() {
     other.amount = common::sats(2_000_000);
     reply(&mut user, CallName::Review, Ok(Reply::Review(other)));
     assert!(user.app.take.review.is_none());
+}
+
+#[test]
+fn details_that_are_changed_meanwhile_are_reviewed_anew() {
+    let mut user = User::trading();
+    user.keys("t");
+    user.keys("\t\t\tAnn\t\n");
+    only_call(&mut user);
+    user.key(KeyCode::BackTab);
+    user.keys(" Example, DE89");
+    reply(&mut user, CallName::Review, Ok(Reply::Review(review(Role::Buyer))));
+    assert!(user.app.take.review.is_none(), "half of them would bind him");
+    assert!(user.screen(80, 24).contains("! You went on meanwhile: please ask again."), "{}", user.screen(80, 24));
+    user.keys("\t\n");
+    only_call(&mut user);
+    reply(&mut user, CallName::Review, Ok(Reply::Review(review(Role::Buyer))));
+    user.pause();
+    user.keys("y");
+    let Call::Take(request) = only_call(&mut user) else { panic!("not taken") };
+    assert_eq!(request.details, "Ann Example, DE89");
 }
 
 #[test]

@@ -13,7 +13,9 @@ fn each_step_of_a_trade_is_asked_about_before_it_is_done() {
     assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Call(_))));
     user.keys("\n");
     assert!(user.taken_commands().is_empty(), "no is the default");
-    user.keys("py");
+    user.keys("p");
+    user.pause();
+    user.keys("y");
     let Call::Trade(action, command) = only_call(&mut user) else { panic!("not done") };
     assert_eq!((action, command.trade, command.dry_run), (Action::MarkPaid, TradeId([1; 32]), false));
 }
@@ -28,7 +30,9 @@ fn a_key_is_about_the_trade_that_the_user_left_and_not_about_what_came_to_its_pl
     user.answer(Query::Trades, Answer::Trades(list));
     assert!(user.screen(80, 24).contains("▸ 01010101"), "{}", user.screen(80, 24));
     user.keys("1");
-    user.keys("4\ny");
+    user.keys("4\n");
+    user.pause();
+    user.keys("y");
     let Call::Trade(Action::MarkPaid, command) = only_call(&mut user) else { panic!("not done") };
     assert_eq!(command.trade, TradeId([1; 32]));
     // Nor does the answer take him away from where he went meanwhile.
@@ -51,7 +55,9 @@ fn a_step_that_is_not_possible_does_nothing_and_says_why() {
 #[test]
 fn who_asks_for_a_refund_is_told_that_the_buyer_has_to_agree() {
     let mut user = User::trading();
-    user.keys("4jcy");
+    user.keys("4jc");
+    user.pause();
+    user.keys("y");
     let Call::Trade(action, _) = only_call(&mut user) else { panic!("not asked") };
     assert_eq!(action, Action::Cancel);
     let asked = exchange_api::TradeView { actions: vec![Action::Release], ..common::trade_to_release() };
@@ -72,6 +78,7 @@ fn a_bid_is_accepted_by_who_sees_it_with_the_details_of_his_offer() {
     let screen = user.screen(80, 24);
     assert!(screen.contains("Trade 01010101: 3f3f3f3f bids 0.01 BTC for 617.50 EUR by SEPA instant."), "{screen}");
     user.taken_commands();
+    user.pause();
     user.keys("\n");
     let Call::Accept(accepted) = only_call(&mut user) else { panic!("not accepted") };
     assert_eq!(accepted.details, "Max Mustermann, DE89 3704");
@@ -82,7 +89,9 @@ fn a_form_that_is_done_does_not_come_back_from_below_the_help() {
     let mut user = User::trading();
     let bid = exchange_api::TradeView { actions: vec![Action::Accept], ..trade(1, Role::Seller, Phase::Bid) };
     user.answer(Query::Trades, Answer::Trades(vec![bid.clone()]));
-    user.keys("4a\n");
+    user.keys("4a");
+    user.pause();
+    user.keys("\n");
     user.key(KeyCode::F(1));
     reply(&mut user, CallName::Trade(Action::Accept), Ok(Reply::Trade(bid)));
     user.key(KeyCode::Esc);
@@ -159,6 +168,7 @@ fn what_was_paid_besides_is_asked_about_as_what_it_is() {
     let screen = user.screen(80, 24);
     assert!(screen.contains("Take back what was paid besides?") && screen.contains("0.00999999 BTC"), "{screen}");
     assert!(!screen.contains("The trade ends."), "{screen}");
+    user.pause();
     user.keys("y");
     let Call::Trade(action, _) = only_call(&mut user) else { panic!("not taken") };
     assert_eq!(action, Action::Refund);

@@ -28,6 +28,7 @@ fn coins_are_sent_only_after_their_price_was_seen() {
     only_call(&mut user);
     reply(&mut user, CallName::Price, Ok(Reply::Sent(priced())));
     assert!(user.screen(80, 24).contains("141 sat"));
+    user.pause();
     user.keys("y");
     let Call::Send(request) = only_call(&mut user) else { panic!("not sent") };
     assert!(!request.dry_run && !request.request_id.is_empty());
@@ -36,10 +37,10 @@ fn coins_are_sent_only_after_their_price_was_seen() {
 }
 
 #[test]
-fn a_price_is_never_taken_for_that_of_another_payment() {
+fn a_price_is_asked_about_only_where_the_payment_still_stands_as_it_was_priced() {
     let mut user = User::trading();
     user.keys("5sbcrt1qexample\t0.1\t\t\t\n");
-    let Call::Price(first) = only_call(&mut user) else { panic!("not priced") };
+    only_call(&mut user);
     // While the node works it out the user types another amount, and presses the button again.
     user.key(KeyCode::BackTab);
     user.key(KeyCode::BackTab);
@@ -48,9 +49,22 @@ fn a_price_is_never_taken_for_that_of_another_payment() {
     user.keys("10\t\t\t\n");
     assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Call(_))));
     reply(&mut user, CallName::Price, Ok(Reply::Sent(priced())));
+    assert!(user.app.ask().is_none(), "that is not what stands there");
+    assert!(user.screen(80, 24).contains("! You went on meanwhile: please ask again."), "{}", user.screen(80, 24));
+    user.keys("\n");
+    let Call::Price(second) = only_call(&mut user) else { panic!("not priced") };
+    assert_eq!(second.amount, Some(common::sats(1_000_000_000)));
+    // Nor is he asked while he writes what it is for.
+    user.key(KeyCode::BackTab);
+    reply(&mut user, CallName::Price, Ok(Reply::Sent(priced())));
+    assert!(user.app.ask().is_none());
+    user.keys("\t\n");
+    only_call(&mut user);
+    reply(&mut user, CallName::Price, Ok(Reply::Sent(priced())));
+    user.pause();
     user.keys("y");
     let Call::Send(sent) = only_call(&mut user) else { panic!("not sent") };
-    assert_eq!(sent.amount, first.amount, "what he saw the price of");
+    assert_eq!(sent.amount, second.amount);
 }
 
 #[test]
@@ -96,17 +110,26 @@ fn a_fee_is_raised_only_after_its_price_was_seen() {
     user.keys("5b");
     assert!(user.screen(80, 24).contains("12"), "what the chain asks is suggested");
     user.keys("\n");
-    let Call::PriceBump(Bump::Tx(request)) = only_call(&mut user) else { panic!("not priced") };
-    assert!(request.dry_run && request.fee.fee_rate == Some(12));
-    let priced = exchange_api::BumpView {
-        raised: request.txid,
+    only_call(&mut user);
+    let priced = |raised: &str| exchange_api::BumpView {
+        raised: raised.into(),
         txid: "cd".repeat(32),
         by: exchange_api::RaisedBy::Replacement,
         fee: common::sats(1_692),
         broadcast: false,
     };
+    // What he types meanwhile is priced anew.
+    user.key(KeyCode::Backspace);
+    user.keys("2");
+    reply(&mut user, CallName::PriceBump, Ok(Reply::Bumped(priced("12"))));
+    assert!(user.app.ask().is_none());
+    user.keys("\n");
+    let Call::PriceBump(Bump::Tx(request)) = only_call(&mut user) else { panic!("not priced") };
+    assert!(request.dry_run && request.fee.fee_rate == Some(12));
+    let priced = priced(&request.txid);
     reply(&mut user, CallName::PriceBump, Ok(Reply::Bumped(priced.clone())));
     assert!(user.screen(80, 24).contains("1,692 sat"));
+    user.pause();
     user.keys("y");
     let Call::Bump(Bump::Tx(request)) = only_call(&mut user) else { panic!("not raised") };
     assert!(!request.dry_run && !request.request_id.is_empty());
@@ -167,6 +190,7 @@ fn paid(user: &mut User) -> RequestId {
     user.keys("5sbcrt1qexample\t0.1\t\t\t\n");
     let Call::Price(asked) = only_call(user) else { panic!("not priced") };
     reply(user, CallName::Price, Ok(Reply::Sent(priced())));
+    user.pause();
     user.keys("y");
     let Call::Send(request) = only_call(user) else { panic!("not sent") };
     assert!(!request.request_id.is_empty());
@@ -186,6 +210,7 @@ fn a_payment_that_may_have_been_made_keeps_its_id_whatever_is_done_in_between() 
         user.keys("4m");
         assert!(matches!(only_call(&mut user), Call::Talk(_)));
         reply(&mut user, CallName::Talk, Ok(Reply::Talk(common::talk())));
+        user.pause();
         user.keys("hello\n");
         assert!(matches!(only_call(&mut user), Call::Say(_)));
         let line = common::line(4, Person::Buyer, Person::Seller, 0, "hello");
