@@ -95,7 +95,8 @@ pub trait ExchangeApi {
     #[method(name = "walletLabels")]
     async fn wallet_labels(&self, cursor: Option<String>) -> RpcResult<Page<LabelLine>>;
 
-    /// Sets labels that another wallet wrote (BIP-329), at most [`crate::MAX_BATCH`]: all of them or none.
+    /// Sets labels that another wallet wrote (BIP-329), at most [`crate::MAX_BATCH`]: all of them or none. They freeze coins, and
+    /// free none.
     #[method(name = "walletLabelsImport")]
     async fn wallet_labels_import(&self, labels: Vec<LabelLine>) -> RpcResult<LabelsTaken>;
 

@@ -13,7 +13,7 @@ use exchange_ledger::money::Sats;
 use super::Server;
 use crate::errors::{ExplainResult, internal, invalid};
 use crate::wallet::{
-    self, Bumped, Coin, CoinCursor, CoinState, FeeRaise, HistoryCursor, Label, LabelSubject, Payment, psbt,
+    self, Bumped, Coin, CoinCursor, CoinState, FeeRaise, HistoryCursor, Label, LabelSubject, LabelsSet, Payment, psbt,
 };
 
 /// How many transactions, coins or labels a page holds unless asked otherwise.
@@ -144,7 +144,8 @@ impl Server {
     pub(super) async fn label(&self, request: SetLabel) -> Result<(), ApiError> {
         let subject = LabelSubject::parse(&request.subject, self.parts.config.network).explained()?;
         let label = Label { subject, text: request.label.trim().to_owned(), frozen: None };
-        self.unlocked()?.tools.wallet.set_labels(vec![label]).await.explained()
+        self.unlocked()?.tools.wallet.set_labels(vec![label]).await.explained()?;
+        Ok(())
     }
 
     pub(super) async fn labels(&self, cursor: Option<String>) -> Result<Page<LabelLine>, ApiError> {
@@ -173,8 +174,9 @@ impl Server {
             labels.push(Label { subject, text: line.label, frozen: line.spendable.map(|spendable| !spendable) });
             taken.set += 1;
         }
-        self.unlocked()?.tools.wallet.set_labels(labels).await.explained()?;
-        Ok(taken)
+        let LabelsSet { frozen, left_frozen } = self.unlocked()?.tools.wallet.set_labels(labels).await.explained()?;
+        // usize is at most 64 bits
+        Ok(LabelsTaken { frozen: frozen as u64, left_frozen: left_frozen as u64, ..taken })
     }
 
     pub(super) async fn bump(&self, request: BumpTx) -> Result<BumpView, ApiError> {

@@ -14,6 +14,7 @@ use bitcoin::absolute::LockTime;
 use bitcoin::transaction::{InputWeightPrediction, Version, predict_weight};
 use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
 
+use super::labels::shortened;
 use super::payment::{FEE_DIVISOR, Order, insufficient};
 use super::persist::{Purpose, Reservation};
 use super::state::{Coins, Known, State, TRUC_VERSION};
@@ -209,7 +210,7 @@ impl State {
         };
         let label = match self.own.label(&txid) {
             "" => "a higher fee".to_owned(),
-            label => format!("a higher fee for {label}"),
+            label => shortened(&format!("a higher fee for {label}")),
         };
         let request = ChildRequest {
             parent: parent.clone(),

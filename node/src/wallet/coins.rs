@@ -8,7 +8,7 @@ use bdk_wallet::{KeychainKind, LocalOutput};
 use bitcoin::{Address, Amount, OutPoint, Txid};
 
 use super::WalletError;
-use super::labels::{Label, LabelSubject};
+use super::persist::Own;
 use super::state::{Known, State};
 
 /// How many coins one page or one call has at most; as many fit a transaction that is relayed.
@@ -81,13 +81,9 @@ impl State {
         if coins.len() > MAX_COINS {
             return Err(WalletError::TooManyCoins);
         }
-        let labels = coins.iter().map(|outpoint| {
-            self.find_coin(*outpoint)?;
-            let text = self.own.coin_label(outpoint).to_owned();
-            Ok(Label { subject: LabelSubject::Coin(*outpoint), text, frozen: Some(frozen) })
-        });
-        let labels = labels.collect::<Result<Vec<_>, WalletError>>()?;
-        self.set_labels(&labels)?;
+        coins.iter().try_for_each(|outpoint| self.find_coin(*outpoint).map(drop))?;
+        // There is always room for it: these are coins of this wallet, and no crowd of labels is to keep them from being kept apart.
+        self.record(Own { frozen: coins.iter().map(|outpoint| (*outpoint, frozen)).collect(), ..Own::default() });
         coins.iter().map(|outpoint| self.find_coin(*outpoint)).collect()
     }
 

@@ -137,11 +137,13 @@ pub enum WalletError {
         "the chain backend does not take up new addresses at present, and none is shown that nobody watches; try again when it answers: `exchange-node status`"
     )]
     Unwatched,
-    /// A label or a request id is too long, or there are too many.
+    /// A label or a request id is too long.
     #[error("a label or request id has at most {MAX_LABEL_BYTES} bytes, and a request id is not empty; shorten it")]
     BadLabel,
     /// Too many labels, in all or at once.
-    #[error("the wallet keeps {MAX_LABELS} labels, and sets {MAX_LABEL_PAGE} at once; set fewer")]
+    #[error(
+        "the wallet keeps {MAX_LABELS} labels, and sets {MAX_LABEL_PAGE} at once; set fewer, or take some away: an empty text does"
+    )]
     TooManyLabels,
     /// What a label is to be about is nothing that has one.
     #[error("`{0}` is no transaction id, no coin (txid:index) and no address of this network")]

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::coins::{Coin, CoinCursor};
 use super::history::{HistoryCursor, HistoryPage};
-use super::labels::{Label, LabelSubject};
+use super::labels::{Label, LabelSubject, LabelsSet};
 use super::requests::{
     Balance, BumpRequest, Bumped, ChildRequest, CoinMessage, DepositAddress, FeeRaise, FinishRequest, FundRequest,
     OwnedCoin, Payment, SendRequest, ShareRequest, ShareSigning,
@@ -302,11 +302,11 @@ impl WalletHandle {
         self.ask(|reply| Command::Freeze { coins, frozen, reply }).await
     }
 
-    /// Sets what the owner says of transactions, addresses and coins: all of it or nothing.
+    /// Sets what the owner says of transactions, addresses and coins: all of it or nothing. It frees no coin that is frozen.
     ///
     /// # Errors
     /// [`WalletError::BadLabel`], [`WalletError::TooManyLabels`].
-    pub async fn set_labels(&self, labels: Vec<Label>) -> Result<(), WalletError> {
+    pub async fn set_labels(&self, labels: Vec<Label>) -> Result<LabelsSet, WalletError> {
         self.ask(|reply| Command::SetLabels { labels, reply }).await
     }
 

@@ -1,6 +1,7 @@
 //! What the owner says of transactions, addresses and coins: his own words, beside what the node says a transaction was
 //! for. They travel as BIP-329 does: `tx`, `addr` and `output`.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use bitcoin::{Address, Network, OutPoint, ScriptBuf, Txid};
@@ -30,7 +31,7 @@ pub struct Label {
     pub subject: LabelSubject,
     /// What it says; empty: nothing.
     pub text: String,
-    /// Whether the coin is frozen; `None` for what is no coin, or to leave it as it is.
+    /// Whether the coin is frozen; `None` for what is no coin, or to leave it as it is. Setting a label frees none.
     pub frozen: Option<bool>,
 }
 
@@ -72,33 +73,54 @@ impl fmt::Display for LabelSubject {
     }
 }
 
+/// What came of labels that were set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LabelsSet {
+    /// How many coins are frozen that were not before.
+    pub frozen: usize,
+    /// How many stay frozen, though a label says that they may be spent.
+    pub left_frozen: usize,
+}
+
 impl State {
-    /// Sets what the node says that a transaction was for; an empty text takes it away.
+    /// Sets what the node says that a transaction was for; an empty text takes it away. There is always room for it: no payment
+    /// may fail for what its owner says of others.
     pub fn set_label(&mut self, txid: Txid, label: &str) -> Result<(), WalletError> {
-        self.check_label(label)?;
+        check_label(label)?;
         self.record(Own { labels: [(txid, kept(label))].into(), ..Own::default() });
         Ok(())
     }
 
-    /// Sets what the owner says: all of it or nothing. An empty text takes a label away.
-    pub fn set_labels(&mut self, labels: &[Label]) -> Result<(), WalletError> {
-        if labels.len() > MAX_LABEL_PAGE || self.label_count().saturating_add(labels.len()) > MAX_LABELS {
+    /// Sets what the owner says: all of it or nothing. An empty text takes a label away, for which there is always room. A label
+    /// freezes coins, but frees none: one from elsewhere, or of last year, knows nothing of what its owner keeps apart now.
+    pub fn set_labels(&mut self, labels: &[Label]) -> Result<LabelsSet, WalletError> {
+        if labels.len() > MAX_LABEL_PAGE {
             return Err(WalletError::TooManyLabels);
         }
-        labels.iter().try_for_each(|label| self.check_label(&label.text))?;
+        labels.iter().try_for_each(|label| check_label(&label.text))?;
         let mut change = Own::default();
+        let mut left_frozen: HashSet<OutPoint> = HashSet::new();
         for Label { subject, text, frozen } in labels {
             match subject {
                 LabelSubject::Tx(txid) => drop(change.notes.insert(*txid, kept(text))),
                 LabelSubject::Address(script) => drop(change.address_labels.insert(script.clone(), kept(text))),
                 LabelSubject::Coin(coin) => {
                     change.coin_labels.insert(*coin, kept(text));
-                    change.frozen.extend(frozen.map(|frozen| (*coin, frozen)));
+                    match frozen {
+                        Some(true) => change.frozen.extend([(*coin, true)]),
+                        Some(false) if self.own.is_frozen(coin) => left_frozen.extend([*coin]),
+                        Some(false) | None => {}
+                    }
                 }
             }
         }
+        let added = self.added_by(&change);
+        if added > 0 && self.label_count().saturating_add(added) > MAX_LABELS {
+            return Err(WalletError::TooManyLabels);
+        }
+        let frozen = change.frozen.keys().filter(|coin| !self.own.is_frozen(coin)).count();
         self.record(change);
-        Ok(())
+        Ok(LabelsSet { frozen, left_frozen: left_frozen.len() })
     }
 
     /// Returns up to `limit` labels that come after `after`, in the order of their subjects. Where the owner says nothing of
@@ -128,15 +150,33 @@ impl State {
         labels
     }
 
-    pub fn check_label(&self, label: &str) -> Result<(), WalletError> {
-        let fits = label.len() <= MAX_LABEL_BYTES && self.label_count() < MAX_LABELS;
-        if fits { Ok(()) } else { Err(WalletError::BadLabel) }
+    /// Returns of how many things more the owner would say something than now.
+    fn added_by(&self, change: &Own) -> usize {
+        let own = &self.own;
+        let notes = change.notes.iter().filter(|(txid, text)| text.is_some() && own.note(txid).is_empty());
+        let addresses = change.address_labels.iter();
+        let addresses = addresses.filter(|(script, text)| text.is_some() && own.address_label(script).is_empty());
+        let coins = change.coin_labels.iter().filter(|(coin, text)| text.is_some() && own.coin_label(coin).is_empty());
+        let frozen = change.frozen.iter().filter(|(coin, frozen)| **frozen && !own.is_frozen(coin));
+        notes.count() + addresses.count() + coins.count() + frozen.count()
     }
 
+    /// Returns of how many things the owner says something. What the node says is bounded by what it does.
     fn label_count(&self) -> usize {
         let own = &self.own;
-        own.labels.len() + own.notes.len() + own.address_labels.len() + own.coin_labels.len() + own.frozen.len()
+        let texts = own.notes.values().chain(own.address_labels.values()).chain(own.coin_labels.values());
+        texts.flatten().count() + own.frozen.values().filter(|frozen| **frozen).count()
     }
+}
+
+/// Refuses a text that is too long.
+pub(super) fn check_label(label: &str) -> Result<(), WalletError> {
+    if label.len() <= MAX_LABEL_BYTES { Ok(()) } else { Err(WalletError::BadLabel) }
+}
+
+/// Returns the beginning of what the node says of a transaction by the words of its owner, which may be as long as a label gets.
+pub(super) fn shortened(label: &str) -> String {
+    label.chars().take(MAX_LABEL_BYTES / 4).collect() // a character has four bytes at most
 }
 
 fn kept(label: &str) -> Option<String> {

@@ -57,7 +57,7 @@ pub use coins::{Coin, CoinCursor, CoinState, MAX_COINS};
 pub use error::WalletError;
 pub use handle::WalletHandle;
 pub use history::{HistoryCursor, HistoryEntry, HistoryPage, MAX_PAGE};
-pub use labels::{Label, LabelSubject, MAX_LABEL_PAGE};
+pub use labels::{Label, LabelSubject, LabelsSet, MAX_LABEL_PAGE};
 pub use payment::MIN_FEE_RATE;
 pub use requests::{
     Balance, BumpRequest, Bumped, ChildRequest, CoinMessage, DepositAddress, FeeRaise, FinishRequest, FundRequest,
@@ -71,7 +71,7 @@ pub use store::{DiskWalletStore, WalletStore};
 const MAX_RESERVATIONS: usize = 1_000;
 /// How many addresses are handed out: with their change and look-ahead they stay below what one follower watches.
 const MAX_ADDRESSES: u32 = 40_000;
-/// How many labels are kept, and how long each and a request id may be.
+/// Of how many things the owner may say something, a frozen coin being one, and how long a label and a request id may be.
 const MAX_LABELS: usize = 100_000;
 const MAX_LABEL_BYTES: usize = 256;
 

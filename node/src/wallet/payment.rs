@@ -7,6 +7,7 @@ use bitcoin::key::rand::rngs::StdRng;
 use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Txid, Weight};
 
 use super::coins::MAX_COINS;
+use super::labels::check_label;
 use super::persist::{Purpose, Reservation};
 use super::state::{Coins, Known, State};
 use super::{FundRequest, MAX_LABEL_BYTES, MAX_RESERVATIONS, Payment, SendRequest, WalletError};
@@ -132,7 +133,7 @@ impl State {
         if self.own.reservations().count() >= MAX_RESERVATIONS {
             return Err(WalletError::TooManyReservations);
         }
-        self.check_label(label)
+        check_label(label)
     }
 
     pub fn keep(

@@ -19,6 +19,7 @@ use exchange_ledger::wire::{CurveKey, Destination, List, Outpoint};
 
 use super::bump::increment;
 use super::coins::CoinState;
+use super::labels::shortened;
 use super::payment::insufficient;
 use super::persist::{Purpose, Reservation};
 use super::state::{Known, State};
@@ -271,7 +272,7 @@ impl State {
         }
         self.check_fee_rate(fee_rate, false)?;
         let change = change_of(&kept.tx, script).cloned().ok_or_else(|| wrong("it has no change"))?;
-        let label = format!("coins back from {}", self.own.label(&plan));
+        let label = shortened(&format!("coins back from {}", self.own.label(&plan)));
         let mut coins: Vec<LocalOutput> = self
             .wallet
             .list_output()
@@ -283,7 +284,6 @@ impl State {
         let build = |coins: &[LocalOutput]| self.build_back(coins, fee_rate, (replaced, asked), &change);
         let mut alone = coins.iter().filter_map(|coin| build(std::slice::from_ref(coin)).ok());
         let payment = alone.find(|payment| payment.fee >= asked).map_or_else(|| build(&coins), Ok)?;
-        let label: String = label.chars().take(super::MAX_LABEL_BYTES / 4).collect();
         self.check_room(&label)?;
         self.set_label(payment.tx.compute_txid(), &label)?;
         before.into_iter().for_each(|(txid, _)| self.end_reservation(txid));

@@ -15,8 +15,8 @@ use super::state::State;
 use super::sync::Next;
 use super::{
     Balance, BumpRequest, Bumped, ChildRequest, Coin, CoinCursor, CoinMessage, DepositAddress, FinishRequest,
-    FundRequest, Label, LabelSubject, OwnedCoin, Payment, SendRequest, ShareRequest, ShareSigning, WalletError,
-    WalletSetup, WalletStatus, WalletStore,
+    FundRequest, Label, LabelSubject, LabelsSet, OwnedCoin, Payment, SendRequest, ShareRequest, ShareSigning,
+    WalletError, WalletSetup, WalletStatus, WalletStore,
 };
 use crate::backoff::Backoff;
 use crate::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, FOLLOWER_QUEUE, Follower, WatchRequest};
@@ -56,7 +56,7 @@ pub(super) enum Command {
     FinishPsbt { request: FinishRequest, reply: Reply<Payment> },
     Coins { after: Option<CoinCursor>, limit: usize, reply: Reply<Vec<Coin>> },
     Freeze { coins: Vec<OutPoint>, frozen: bool, reply: Reply<Vec<Coin>> },
-    SetLabels { labels: Vec<Label>, reply: Reply<()> },
+    SetLabels { labels: Vec<Label>, reply: Reply<LabelsSet> },
     Labels { after: Option<LabelSubject>, limit: usize, reply: Reply<Vec<Label>> },
     Close,
 }

@@ -90,7 +90,7 @@ pub struct LabelLine {
     /// What it says.
     #[serde(default)]
     pub label: String,
-    /// Whether a coin may be spent.
+    /// Whether a coin may be spent. One that may not is frozen where the label is brought; one that may is not freed by that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spendable: Option<bool>,
 }
@@ -102,6 +102,12 @@ pub struct LabelsTaken {
     pub set: u64,
     /// How many were passed over, since they are about things that this wallet does not label.
     pub skipped: u64,
+    /// How many coins are frozen that were not before.
+    #[serde(default)]
+    pub frozen: u64,
+    /// How many stay frozen, though they are said to be free to be spent.
+    #[serde(default)]
+    pub left_frozen: u64,
 }
 
 /// Sets what a transaction, an address or a coin is for.

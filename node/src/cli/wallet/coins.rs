@@ -57,7 +57,7 @@ pub enum Labels {
         /// The file; it must not exist
         file: PathBuf,
     },
-    /// Read labels that another wallet wrote
+    /// Read labels that another wallet wrote; they freeze coins if they say so, and free none
     Import {
         /// The file
         file: PathBuf,
@@ -133,11 +133,30 @@ async fn import(path: &Path, context: &mut Context<'_>) -> Result<Answer, Failur
     let client = context.client().await?;
     let mut taken = LabelsTaken::default();
     for batch in lines.chunks(MAX_BATCH) {
-        let LabelsTaken { set, skipped } = client.wallet_labels_import(batch.to_vec()).await?;
-        taken = LabelsTaken { set: taken.set + set, skipped: taken.skipped + skipped };
+        let LabelsTaken { set, skipped, frozen, left_frozen } = client.wallet_labels_import(batch.to_vec()).await?;
+        taken = LabelsTaken {
+            set: taken.set + set,
+            skipped: taken.skipped + skipped,
+            frozen: taken.frozen + frozen,
+            left_frozen: taken.left_frozen + left_frozen,
+        };
     }
-    let text = format!("{} set, {} passed over.\n", format::counted(taken.set, "label"), taken.skipped);
-    Ok(Answer::new(&taken, text))
+    Ok(Answer::new(&taken, outcome(&taken)))
+}
+
+/// Says what came of labels, and what they did to coins.
+fn outcome(taken: &LabelsTaken) -> String {
+    let LabelsTaken { set, skipped, frozen, left_frozen } = *taken;
+    let mut text = format!("{} set, {skipped} passed over.\n", format::counted(set, "label"));
+    if frozen > 0 {
+        let coins = format::counted(frozen, "coin");
+        text.push_str(&format!("{coins} frozen: nothing spends them until you say so.\n"));
+    }
+    if left_frozen > 0 {
+        let coins = format::counted(left_frozen, "coin");
+        text.push_str(&format!("{coins} left frozen, against the file: `exchange-node wallet unfreeze` frees them.\n"));
+    }
+    text
 }
 
 fn read(path: &Path) -> Result<Vec<LabelLine>, Failure> {
@@ -219,6 +238,14 @@ mod tests {
             next: None,
         };
         insta::assert_snapshot!(list(&page));
+    }
+
+    #[test]
+    fn what_labels_did_to_coins_is_said() {
+        let plain = LabelsTaken { set: 3, skipped: 1, ..LabelsTaken::default() };
+        assert_eq!(outcome(&plain), "3 labels set, 1 passed over.\n");
+        let told = outcome(&LabelsTaken { frozen: 2, left_frozen: 1, ..plain });
+        assert!(told.contains("2 coins frozen") && told.contains("1 coin left frozen"), "{told}");
     }
 
     #[test]

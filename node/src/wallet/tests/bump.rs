@@ -194,6 +194,24 @@ async fn a_payment_on_which_another_rests_is_not_pulled_away() {
     assert_eq!(feerate(fees, &[&rent.tx, &funding.tx, &bumped.payment.tx]), 20);
 }
 
+/// What the node says of the child begins by other words.
+#[tokio::test]
+async fn a_payment_with_the_longest_label_is_raised_by_a_child() {
+    let chain = new_chain();
+    let wallet = Owner::new(1, &chain).open().await;
+    earn(&wallet, &chain, 1).await;
+    let own = wallet.address().await.unwrap().address.script_pubkey();
+    let rent = SendRequest { label: "x".repeat(MAX_LABEL_BYTES), ..pay("rent", own, "30") };
+    let rent = wallet.send(rent).await.unwrap().tx;
+    let change = rent.output.iter().position(|output| output.value < btc("30")).unwrap();
+    let change = OutPoint::new(rent.compute_txid(), u32::try_from(change).unwrap());
+    // Something rests on it, so it is not replaced.
+    let on_top = SendRequest { coins: vec![change], ..pay("on top", escrow(9, "1").script, "1") };
+    wallet.send(on_top).await.unwrap();
+    let bumped = wallet.bump(bump("", rent.compute_txid(), 20)).await.unwrap();
+    assert_eq!(bumped.raise, FeeRaise::Child { of: rent.compute_txid() });
+}
+
 #[tokio::test]
 async fn a_child_of_a_version_3_transaction_is_one_too() {
     let chain = new_chain();

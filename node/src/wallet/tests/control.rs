@@ -103,3 +103,64 @@ async fn labels_stay_with_what_they_are_about_and_travel() {
     other.set_labels(all.clone()).await.unwrap();
     assert_eq!(other.labels(None, 100).await.unwrap(), all);
 }
+
+/// Its owner brought a large file, or a hostile one.
+#[tokio::test]
+async fn a_wallet_that_is_full_of_labels_pays_all_the_same() {
+    let chain = new_chain();
+    let wallet = Owner::new(1, &chain).open().await;
+    earn(&wallet, &chain, 2).await;
+    let txid = |number: usize| {
+        let mut id = [7; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        Txid::from_byte_array(id)
+    };
+    let note = |number, text: &str| Label { subject: LabelSubject::Tx(txid(number)), text: text.into(), frozen: None };
+    let notes = |from: usize, text: &str| -> Vec<Label> { (from..from + 500).map(|at| note(at, text)).collect() };
+    for from in (0..MAX_LABELS).step_by(500) {
+        wallet.set_labels(notes(from, "rent")).await.unwrap();
+    }
+    let more = note(MAX_LABELS, "one more");
+    assert!(matches!(wallet.set_labels(vec![more.clone()]).await, Err(WalletError::TooManyLabels)));
+    let script = escrow(9, "1").script;
+    let sent = wallet.send(pay("rent", script, "1")).await.unwrap();
+    wallet.set_label(sent.tx.compute_txid(), "what the node knows").await.unwrap();
+    let coin = wallet.coins(None, 1).await.unwrap().remove(0).outpoint;
+    wallet.freeze(vec![coin], true).await.unwrap();
+    wallet.freeze(vec![coin], false).await.unwrap();
+    wallet.fund(escrow(3, "1")).await.unwrap();
+
+    // What is there can be said otherwise, or taken away, which makes room.
+    wallet.set_labels(notes(0, "rent of May")).await.unwrap();
+    wallet.set_labels(notes(0, "")).await.unwrap();
+    wallet.set_labels(vec![more]).await.unwrap();
+    // There is room for 499 more. A coin that is frozen counts beside what is said of it.
+    let coins = |count: usize| -> Vec<Label> {
+        let subject = |at| LabelSubject::Coin(OutPoint::new(txid(at), 0));
+        (0..count).map(|at| Label { subject: subject(at), text: "kept".into(), frozen: Some(true) }).collect()
+    };
+    assert!(matches!(wallet.set_labels(coins(250)).await, Err(WalletError::TooManyLabels)));
+    assert_eq!(wallet.set_labels(coins(249)).await.unwrap(), LabelsSet { frozen: 249, left_frozen: 0 });
+}
+
+/// The file is from another wallet, or of last year.
+#[tokio::test]
+async fn labels_freeze_coins_and_free_none() {
+    let chain = new_chain();
+    let wallet = Owner::new(1, &chain).open().await;
+    earn(&wallet, &chain, 2).await;
+    let coins = wallet.coins(None, 10).await.unwrap();
+    let said = |at: usize, frozen| {
+        let subject = LabelSubject::Coin(coins[at].outpoint);
+        Label { subject, text: format!("coin {at}"), frozen: Some(frozen) }
+    };
+    wallet.freeze(vec![coins[0].outpoint], true).await.unwrap();
+    let brought = wallet.set_labels(vec![said(0, false), said(1, true)]).await.unwrap();
+    assert_eq!(brought, LabelsSet { frozen: 1, left_frozen: 1 });
+    assert_eq!(wallet.balance().await.unwrap(), Balance { frozen: btc("100"), ..Balance::default() });
+    let labels = wallet.labels(None, 10).await.unwrap();
+    assert!(labels.contains(&said(0, true)) && labels.contains(&said(1, true)), "{labels:?}");
+    wallet.freeze(vec![coins[0].outpoint], false).await.unwrap();
+    let again = wallet.set_labels(vec![said(0, false), said(1, true)]).await.unwrap();
+    assert_eq!((again, wallet.balance().await.unwrap().spendable), (LabelsSet::default(), btc("50")));
+}
