@@ -45,7 +45,7 @@ pub struct CoinCursor {
 pub enum CoinState {
     /// It can be spent.
     Spendable,
-    /// It is unconfirmed and not our own change, or was mined too recently.
+    /// It is unconfirmed and not our own change, or that of what is being replaced; or it was mined too recently.
     Pending,
     /// Its owner froze it.
     Frozen,

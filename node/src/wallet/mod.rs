@@ -24,7 +24,7 @@
 //! | `keys` | descriptors and signatures |
 //!
 //! Deliberately absent: keys of trades (siblings of the wallet's, kept by the trade's driver), and spending coins that
-//! are unconfirmed and not our own change.
+//! are unconfirmed and not our own change, or the change of what is being replaced: a block may hold the earlier version.
 
 use std::sync::Arc;
 

@@ -18,7 +18,7 @@ pub struct DepositAddress {
 /// What the wallet holds. The parts do not overlap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Balance {
-    /// Can be spent: confirmed, or our own change.
+    /// Can be spent: confirmed, or our own change, but for that of what is being replaced.
     pub spendable: Amount,
     /// On its way: unconfirmed, or mined too recently.
     pub pending: Amount,

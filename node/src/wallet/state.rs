@@ -334,12 +334,14 @@ impl State {
         !parent.tx.is_coinbase() || next.saturating_sub(confirmation.block_id.height) >= COINBASE_MATURITY
     }
 
-    /// Whether `tx` and all of its unconfirmed ancestors spend only coins of ours: nobody else can make it void.
+    /// Whether `tx` and all of its unconfirmed ancestors spend only coins of ours, for which nothing else was signed: neither
+    /// anybody else nor a miner can make it void.
     fn is_own_chain(&self, start: &Known, known: &HashMap<Txid, Known>) -> bool {
         let mut ancestors = HashSet::new();
         let mut open = vec![&start.tx];
         while let Some(tx) = open.pop() {
-            if tx.version.0 == TRUC_VERSION || ancestors.len() > MAX_UNCONFIRMED_CHAIN {
+            let is_chained = tx.version.0 == TRUC_VERSION || ancestors.len() > MAX_UNCONFIRMED_CHAIN;
+            if is_chained || self.has_rival(tx) {
                 return false;
             }
             for input in &tx.input {
@@ -356,6 +358,16 @@ impl State {
             }
         }
         true
+    }
+
+    /// Tells whether this wallet signed something else that spends a coin which a transaction spends: an earlier or a later version
+    /// of it, or a funding from which its coins come back. A block decides between them, whatever the pool shows.
+    fn has_rival(&self, tx: &Transaction) -> bool {
+        let txid = tx.compute_txid();
+        let is_its = |coin: OutPoint| tx.input.iter().any(|input| input.previous_output == coin);
+        // What stands for coins that are set aside is signed by nobody.
+        let mut signed = self.own.reservations().filter(|(_, kept)| kept.purpose != Purpose::Share);
+        signed.any(|(other, kept)| other != txid && kept.tx.input.iter().any(|input| is_its(input.previous_output)))
     }
 
     /// Tells whether there are scripts that the follower has still to be told of: none while there is no follower.

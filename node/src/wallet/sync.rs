@@ -8,7 +8,7 @@
 //! bdk removes a block only when another takes its height. Until then an undone block stands in
 //! [`State::undone`](super::state::State), and what it confirmed counts as unconfirmed.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bdk_wallet::Update;
@@ -16,7 +16,7 @@ use bdk_wallet::chain::{BlockId, CheckPoint, ConfirmationBlockTime, TxUpdate};
 use bitcoin::{Transaction, TxIn, Txid};
 
 use super::persist::{Own, Purpose, RECENT_BLOCKS, Reservation, Scan};
-use super::state::State;
+use super::state::{Known, State};
 use crate::chain::{BlockRef, ChainEvent};
 
 /// How deep a transaction is confirmed before its reservation ends: no reorganisation brings it back from there.
@@ -288,17 +288,35 @@ impl State {
             let confirmation = known.get(txid).and_then(|tx| tx.confirmation);
             confirmation.is_some_and(|at| at.block_id.height.saturating_add(FINAL_DEPTH - 1) <= tip.height)
         };
-        // One of the spenders of an input is the reserved transaction itself, when it was ever seen.
-        let is_decided = |reserved: &Transaction| {
-            is_final(&reserved.compute_txid())
-                || reserved
-                    .input
-                    .iter()
-                    .any(|i| self.wallet.tx_graph().outspends(i.previous_output).iter().any(is_final))
-        };
-        let decided = self.own.reservations().filter(|(_, reservation)| is_decided(&reservation.tx));
-        let ended: Vec<Txid> = decided.map(|(txid, _)| txid).collect();
+        let is_decided =
+            |(txid, kept): &(Txid, &Reservation)| is_final(txid) || self.is_void(&kept.tx, &known, is_final);
+        let ended: Vec<Txid> = self.own.reservations().filter(is_decided).map(|(txid, _)| txid).collect();
         ended.into_iter().for_each(|txid| self.end_reservation(txid));
+    }
+
+    /// Tells whether a transaction can never confirm: something else that is final spends one of its coins, or a coin of one that
+    /// it rests on.
+    fn is_void(&self, tx: &Transaction, known: &HashMap<Txid, Known>, is_final: impl Fn(&Txid) -> bool) -> bool {
+        let graph = self.wallet.tx_graph();
+        let built = |txid: Txid| Some(Arc::new(self.own.reservations.get(&txid)?.as_ref()?.tx.clone()));
+        let (mut seen, mut open) = (HashSet::new(), vec![Arc::new(tx.clone())]);
+        while let Some(tx) = open.pop() {
+            let txid = tx.compute_txid();
+            if !seen.insert(txid) {
+                continue;
+            }
+            for coin in tx.input.iter().map(|input| input.previous_output) {
+                // One of its spenders is the transaction itself, when it was ever seen.
+                if graph.outspends(coin).iter().any(|spender| *spender != txid && is_final(spender)) {
+                    return true;
+                }
+                let is_in_block = known.get(&coin.txid).is_some_and(|parent| parent.confirmation.is_some());
+                if !is_in_block {
+                    open.extend(graph.get_tx(coin.txid).or_else(|| built(coin.txid)));
+                }
+            }
+        }
+        false
     }
 
     fn update(&mut self, chain: Option<CheckPoint>, tx_update: TxUpdate<ConfirmationBlockTime>) {

@@ -45,7 +45,7 @@ async fn a_payment_is_replaced_by_a_dearer_one_to_the_same() {
     assert_eq!(wallet.bump(bump("more", txid, 20)).await.unwrap(), bumped);
     assert!(wallet.bump(bump("less", txid, 5)).await.is_err());
     let balance = wallet.balance().await.unwrap();
-    assert_eq!(balance.spendable + balance.reserved, btc("97") - bumped.payment.fee, "one payment counts, not two");
+    assert_eq!(balance.spendable + balance.pending, btc("97") - bumped.payment.fee, "one payment counts, not two");
 
     // After a restart too, the later version is the one that is sent.
     wallet.close().await;
@@ -57,6 +57,33 @@ async fn a_payment_is_replaced_by_a_dearer_one_to_the_same() {
     assert_eq!(rent.len(), 1, "{history:#?}");
     assert_eq!((rent[0].txid, rent[0].height.is_some()), (second.compute_txid(), true));
     assert!(matches!(wallet.bump(bump("late", txid, 60)).await, Err(WalletError::AlreadyConfirmed { .. })));
+}
+
+/// Peers of a light client may not tell for a minute, or never, whether they took it; and a miner may not have heard of it.
+#[tokio::test]
+async fn nothing_rests_on_the_change_of_a_payment_that_is_being_replaced() {
+    let chain = new_chain();
+    let owner = Owner::new(1, &chain);
+    let wallet = owner.open().await;
+    earn(&wallet, &chain, 2).await;
+    let first = wallet.send(pay("rent", escrow(9, "1").script, "3")).await.unwrap();
+    let (txid, half) = (first.tx.compute_txid(), btc("50"));
+    owner.chain.down.store(true, Ordering::SeqCst);
+    let unheard = wallet.bump(bump("more", txid, 20)).await;
+    assert!(matches!(unheard, Err(WalletError::NotYetBroadcast { .. })), "{unheard:?}");
+    let expected = Balance { spendable: half, pending: btc("47") - first.fee, ..Balance::default() };
+    assert_eq!(wallet.balance().await.unwrap(), expected);
+    // Nor once the pool shows the later version.
+    owner.chain.down.store(false, Ordering::SeqCst);
+    let second = wallet.bump(bump("more", txid, 20)).await.unwrap().payment;
+    let expected = Balance { pending: btc("47") - second.fee, ..expected };
+    assert_eq!(wallet.balance().await.unwrap(), expected);
+    let refused = wallet.fund(escrow(3, "60")).await.unwrap_err();
+    assert!(matches!(refused, WalletError::InsufficientFunds { available, .. } if available == half), "{refused}");
+    chain.mine_exactly(vec![first.tx]).await.unwrap();
+    caught_up(&wallet, &chain).await;
+    let all = Balance { spendable: btc("97") - first.fee, ..Balance::default() };
+    assert_eq!(wallet.balance().await.unwrap(), all, "a block has decided, for the earlier one");
 }
 
 #[tokio::test]

@@ -258,6 +258,28 @@ async fn a_payment_made_void_by_another_is_forgotten_when_that_is_final() {
     assert!(matches!(wallet.release(txid).await, Err(WalletError::NotReserved { .. })));
 }
 
+/// Its other coins would be set aside for ever. The same words may be in use elsewhere.
+#[tokio::test]
+async fn what_rests_on_a_payment_made_void_is_forgotten_with_that() {
+    let chain = new_chain();
+    let wallet = Owner::new(1, &chain).open().await;
+    earn(&wallet, &chain, 2).await;
+    let coin = wallet.coins(None, 1).await.unwrap().remove(0).outpoint;
+    let by_it = |id: &str, amount: &str| SendRequest { coins: vec![coin], ..pay(id, escrow(9, "1").script, amount) };
+    let rival = wallet.send(SendRequest { dry_run: true, ..by_it("rival", "7") }).await.unwrap();
+    wallet.send(by_it("rent", "5")).await.unwrap();
+    let funding = wallet.fund(escrow(3, "60")).await.unwrap();
+    assert_eq!(funding.tx.input.len(), 2, "the change of the rent, and the other coin");
+    chain.mine_exactly(vec![rival.tx]).await.unwrap();
+    mine(&chain, 4).await;
+    caught_up(&wallet, &chain).await;
+    assert_eq!(wallet.balance().await.unwrap().reserved, btc("50"), "a reorg could bring the rent back");
+    mine(&chain, 1).await;
+    caught_up(&wallet, &chain).await;
+    let all = Balance { spendable: btc("93") - rival.fee, ..Balance::default() };
+    assert_eq!(wallet.balance().await.unwrap(), all);
+}
+
 #[tokio::test]
 async fn another_identitys_wallet_is_not_opened() {
     let chain = new_chain();
