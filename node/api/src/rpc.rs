@@ -112,7 +112,8 @@ pub trait ExchangeApi {
     #[method(name = "walletPsbtShow")]
     async fn wallet_psbt_show(&self, psbt: String) -> RpcResult<PsbtView>;
 
-    /// Signs those coins of a partially signed transaction that are this wallet's.
+    /// Signs those coins of a partially signed transaction that are this wallet's. They are frozen from then on, for whoever has
+    /// it can send it at any time; they can be signed for again, and the transaction finished.
     #[method(name = "walletPsbtSign")]
     async fn wallet_psbt_sign(&self, psbt: String) -> RpcResult<PsbtView>;
 

@@ -47,7 +47,7 @@ pub enum CoinState {
     Spendable,
     /// It is unconfirmed and not our own change, or that of what is being replaced; or it was mined too recently.
     Pending,
-    /// Its owner froze it.
+    /// Its owner froze it, or signed for it in a file that others may send.
     Frozen,
     /// It is set aside for a transaction that was built.
     Reserved {
@@ -83,7 +83,12 @@ impl State {
         }
         coins.iter().try_for_each(|outpoint| self.find_coin(*outpoint).map(drop))?;
         // There is always room for it: these are coins of this wallet, and no crowd of labels is to keep them from being kept apart.
-        self.record(Own { frozen: coins.iter().map(|outpoint| (*outpoint, frozen)).collect(), ..Own::default() });
+        let mut change = Own::default();
+        change.frozen.extend(coins.iter().map(|outpoint| (*outpoint, frozen)));
+        if !frozen {
+            change.signed_away.extend(coins.iter().map(|outpoint| (*outpoint, false)));
+        }
+        self.record(change);
         coins.iter().map(|outpoint| self.find_coin(*outpoint)).collect()
     }
 
@@ -103,7 +108,7 @@ impl State {
         let state = match reserved.get(outpoint) {
             Some(by) => CoinState::Reserved { by: *by, label: self.own.label(by).to_owned() },
             None if !self.is_spendable(coin, known) => CoinState::Pending,
-            None if self.own.is_frozen(outpoint) => CoinState::Frozen,
+            None if self.own.is_kept(outpoint) => CoinState::Frozen,
             None => CoinState::Spendable,
         };
         let own = &self.own;

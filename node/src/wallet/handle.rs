@@ -256,7 +256,8 @@ impl WalletHandle {
         self.ask(|reply| Command::ReviewPsbt { psbt, reply }).await
     }
 
-    /// Signs those inputs of a partially signed transaction that are this wallet's.
+    /// Signs those inputs of a partially signed transaction that are this wallet's. Their coins are frozen from then on, but for
+    /// what is signed in the same way.
     ///
     /// # Errors
     /// [`WalletError::BadPsbt`], [`WalletError::CoinNotSpendable`].

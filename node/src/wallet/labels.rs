@@ -108,7 +108,7 @@ impl State {
                     change.coin_labels.insert(*coin, kept(text));
                     match frozen {
                         Some(true) => change.frozen.extend([(*coin, true)]),
-                        Some(false) if self.own.is_frozen(coin) => left_frozen.extend([*coin]),
+                        Some(false) if self.own.is_kept(coin) => left_frozen.extend([*coin]),
                         Some(false) | None => {}
                     }
                 }
@@ -118,7 +118,7 @@ impl State {
         if added > 0 && self.label_count().saturating_add(added) > MAX_LABELS {
             return Err(WalletError::TooManyLabels);
         }
-        let frozen = change.frozen.keys().filter(|coin| !self.own.is_frozen(coin)).count();
+        let frozen = change.frozen.keys().filter(|coin| !self.own.is_kept(coin)).count();
         self.record(change);
         Ok(LabelsSet { frozen, left_frozen: left_frozen.len() })
     }
@@ -204,8 +204,19 @@ impl Own {
         self.coin_labels.get(coin).and_then(Option::as_deref).unwrap_or_default()
     }
 
+    /// Tells whether the owner froze a coin.
     pub fn is_frozen(&self, coin: &OutPoint) -> bool {
         self.frozen.get(coin).copied().unwrap_or_default()
+    }
+
+    /// Tells whether a coin was signed for in a file, and its owner did not free it since.
+    pub fn is_signed_away(&self, coin: &OutPoint) -> bool {
+        self.signed_away.get(coin).copied().unwrap_or_default()
+    }
+
+    /// Tells whether nothing spends a coin until its owner says so.
+    pub fn is_kept(&self, coin: &OutPoint) -> bool {
+        self.is_frozen(coin) || self.is_signed_away(coin)
     }
 }
 

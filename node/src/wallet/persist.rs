@@ -49,6 +49,9 @@ pub(super) struct Own {
     /// Coins that are not to be spent until their owner says so.
     #[serde(default)]
     pub frozen: BTreeMap<OutPoint, bool>,
+    /// Coins that were signed for in a file, which whoever has it can send: frozen as well.
+    #[serde(default)]
+    pub signed_away: BTreeMap<OutPoint, bool>,
     /// Transactions that were built and are not yet final; nothing else may spend their inputs.
     #[serde(default)]
     pub reservations: BTreeMap<Txid, Option<Reservation>>,
@@ -152,6 +155,7 @@ impl Change {
         self.own.address_labels.retain(|_, label| label.is_some());
         self.own.coin_labels.retain(|_, label| label.is_some());
         self.own.frozen.retain(|_, frozen| *frozen);
+        self.own.signed_away.retain(|_, signed| *signed);
         self.own.reservations.retain(|_, reservation| reservation.is_some());
         self.own.cosigned.retain(|_, spent| spent.is_some());
         let held: BTreeSet<Txid> = self.bdk.tx_graph.anchors.iter().map(|(_, txid)| *txid).collect();
@@ -182,6 +186,7 @@ impl Own {
         self.address_labels.extend(later.address_labels);
         self.coin_labels.extend(later.coin_labels);
         self.frozen.extend(later.frozen);
+        self.signed_away.extend(later.signed_away);
         self.reservations.extend(later.reservations);
         self.cosigned.extend(later.cosigned);
         self.deposit = later.deposit.or(self.deposit);

@@ -6,7 +6,7 @@ use bitcoin::{Address, Amount, OutPoint, Psbt, ScriptBuf, TapSighashType, Transa
 
 use super::coins::CoinState;
 use super::payment::{FEE_DIVISOR, Order};
-use super::persist::Purpose;
+use super::persist::{Own, Purpose};
 use super::state::State;
 use super::{FinishRequest, MAX_LABEL_BYTES, Payment, WalletError};
 use crate::chain::MAX_FEE_RATE;
@@ -90,7 +90,8 @@ impl State {
         PsbtReview { inputs, outputs, fee, sent, received }
     }
 
-    /// Signs the inputs that are this wallet's.
+    /// Signs the inputs that are this wallet's. Whoever has the file can send it at any time, so nothing else spends their coins
+    /// until their owner says so: what he pays, or funds an escrow with, could never confirm. They can be signed for once more.
     pub fn sign_psbt(&mut self, psbt: &Psbt) -> Result<Psbt, WalletError> {
         let mine = self.own_inputs(psbt, None)?;
         if mine.is_empty() {
@@ -107,12 +108,15 @@ impl State {
         }
         self.keys.sign(&mut signing, self.wallet.secp_ctx())?;
         let mut signed = psbt.clone();
+        let mut change = Own::default();
         for (at, txout) in mine {
             let signature = signing.inputs[at].tap_key_sig;
             signed.inputs[at].tap_key_sig = Some(signature.ok_or_else(|| bad("one of our coins did not sign"))?);
             signed.inputs[at].tap_internal_key = signing.inputs[at].tap_internal_key;
             signed.inputs[at].witness_utxo = Some(txout);
+            change.signed_away.insert(psbt.unsigned_tx.input[at].previous_output, true);
         }
+        self.record(change);
         self.note_spent(psbt);
         Ok(signed)
     }
@@ -185,6 +189,7 @@ impl State {
             }
             match self.find_coin(outpoint)?.state {
                 CoinState::Spendable => {}
+                CoinState::Frozen if !self.own.is_frozen(&outpoint) => {}
                 CoinState::Reserved { by: reserved, .. } if by == Some(reserved) => {}
                 state => return Err(WalletError::CoinNotSpendable { coin: outpoint, state }),
             }

@@ -24,7 +24,7 @@ pub struct Balance {
     pub pending: Amount,
     /// Set aside for transactions that were built and are not in the pool yet.
     pub reserved: Amount,
-    /// Could be spent, but its owner froze it.
+    /// Could be spent, but its owner froze it, or signed for it in a file.
     pub frozen: Amount,
 }
 

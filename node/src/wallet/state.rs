@@ -288,7 +288,7 @@ impl State {
         let mut coins = Coins::default();
         for coin in self.wallet.list_unspent() {
             let is_spendable = self.is_spendable(&coin, &known);
-            let is_frozen = self.own.is_frozen(&coin.outpoint);
+            let is_frozen = self.own.is_kept(&coin.outpoint);
             let sum = if reserved.contains(&coin.outpoint) {
                 &mut coins.balance.reserved
             } else if is_spendable && is_frozen {
@@ -360,14 +360,16 @@ impl State {
         true
     }
 
-    /// Tells whether this wallet signed something else that spends a coin which a transaction spends: an earlier or a later version
-    /// of it, or a funding from which its coins come back. A block decides between them, whatever the pool shows.
+    /// Tells whether this wallet signed, or may have signed in a file, something else that spends a coin which a transaction spends:
+    /// an earlier or a later version of it, or a funding from which its coins come back. A block decides between them, whatever
+    /// the pool shows.
     fn has_rival(&self, tx: &Transaction) -> bool {
         let txid = tx.compute_txid();
         let is_its = |coin: OutPoint| tx.input.iter().any(|input| input.previous_output == coin);
         // What stands for coins that are set aside is signed by nobody.
         let mut signed = self.own.reservations().filter(|(_, kept)| kept.purpose != Purpose::Share);
-        signed.any(|(other, kept)| other != txid && kept.tx.input.iter().any(|input| is_its(input.previous_output)))
+        tx.input.iter().any(|input| self.own.is_signed_away(&input.previous_output))
+            || signed.any(|(other, kept)| other != txid && kept.tx.input.iter().any(|i| is_its(i.previous_output)))
     }
 
     /// Tells whether there are scripts that the follower has still to be told of: none while there is no follower.

@@ -58,7 +58,7 @@ pub enum CoinUse {
     Spendable,
     /// It waits for confirmations.
     Pending,
-    /// Its owner froze it.
+    /// Its owner froze it, or signed for it in a file.
     Frozen,
     /// It is set aside for a transaction that was built.
     Reserved {

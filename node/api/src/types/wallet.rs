@@ -24,7 +24,7 @@ pub struct Balance {
     pub pending: Sats,
     /// What this node's user put into escrows and no block shows to have left them.
     pub in_escrow: Sats,
-    /// Could be spent, but its owner froze it.
+    /// Could be spent, but its owner froze it, or signed for it in a file.
     #[serde(default)]
     pub frozen: Sats,
 }

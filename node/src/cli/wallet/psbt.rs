@@ -42,7 +42,9 @@ pub struct Show {
     file: PathBuf,
 }
 
-/// Sign the coins of it that are yours
+/// Sign the coins of it that are yours, and freeze them: whoever has the file can send it
+///
+/// Nothing else spends them until you free them: `wallet unfreeze`. They can be signed for again, and the transaction finished.
 #[derive(Debug, Args)]
 pub struct Sign {
     /// The file, in base64 or binary
@@ -114,7 +116,9 @@ impl Sign {
         }
         let signed = client.wallet_psbt_sign(unsigned).await?;
         write(&self.out, &signed.psbt)?;
-        Ok(Answer::new(&signed, format!("{}Signed, and written to {}.\n", show(&signed), self.out.display())))
+        let file = self.out.display();
+        let kept = "Its coins of yours are frozen: whoever has the file can spend them by it.";
+        Ok(Answer::new(&signed, format!("{}Signed, and written to {file}. {kept}\n", show(&signed))))
     }
 }
 

@@ -24,13 +24,42 @@ async fn a_draft_is_signed_and_finished() {
     let read = psbt::decode(signed.to_string().as_bytes()).unwrap();
     assert_eq!(psbt::decode(&signed.serialize()).unwrap(), read);
     let dry = wallet.finish_psbt(FinishRequest { dry_run: true, ..finish(read.clone()) }).await.unwrap();
-    assert_eq!(wallet.balance().await.unwrap().spendable, btc("50"));
+    assert_eq!(wallet.balance().await.unwrap(), Balance { frozen: btc("50"), ..Balance::default() });
     let sent = wallet.finish_psbt(finish(read.clone())).await.unwrap();
     assert_eq!((sent.amount, sent.fee), (btc("1"), dry.fee));
     assert_eq!(wallet.finish_psbt(finish(read)).await.unwrap(), sent, "twice is once");
+    let change = btc("49") - sent.fee;
+    let waits = Balance { pending: change, ..Balance::default() };
+    assert_eq!(wallet.balance().await.unwrap(), waits, "another may have been signed");
     mine(&chain, 1).await;
     caught_up(&wallet, &chain).await;
+    assert_eq!(wallet.balance().await.unwrap(), Balance { spendable: change, ..Balance::default() });
     assert_eq!(wallet.history(None, 1).await.unwrap().entries[0].label, "signed");
+}
+
+/// Whoever has the file can send it at any time, so what was paid by the same coins would never confirm.
+#[tokio::test]
+async fn what_was_signed_in_a_file_pays_nothing_else_until_its_owner_says_so() {
+    let chain = new_chain();
+    let owner = Owner::new(1, &chain);
+    let wallet = owner.open().await;
+    earn(&wallet, &chain, 1).await;
+    let draft = drafted(&wallet).await;
+    let coin = draft.unsigned_tx.input[0].previous_output;
+    wallet.sign_psbt(draft.clone()).await.unwrap();
+    wallet.close().await;
+    let wallet = owner.open().await;
+    let refused = wallet.fund(escrow(3, "10")).await.unwrap_err();
+    assert!(matches!(refused, WalletError::InsufficientFunds { frozen, .. } if frozen == btc("50")), "{refused}");
+    assert_eq!(wallet.coins(None, 1).await.unwrap()[0].state, CoinState::Frozen);
+    wallet.sign_psbt(draft.clone()).await.unwrap(); // as when the file could not be written
+
+    // Who freezes it himself means all of it.
+    wallet.freeze(vec![coin], true).await.unwrap();
+    assert!(matches!(wallet.sign_psbt(draft.clone()).await, Err(WalletError::CoinNotSpendable { .. })));
+    wallet.freeze(vec![coin], false).await.unwrap();
+    wallet.fund(escrow(3, "10")).await.unwrap();
+    assert!(matches!(wallet.sign_psbt(draft).await, Err(WalletError::CoinNotSpendable { .. })), "it is promised now");
 }
 
 #[tokio::test]
