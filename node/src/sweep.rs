@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use bip39::{Language, Mnemonic};
-use bitcoin::FeeRate;
-use exchange_api::{ApiError, Code, SweepView, SweepWords};
+use bitcoin::{FeeRate, OutPoint};
+use exchange_api::{ApiError, Code, Sats, SweepView, SweepWords};
 use exchange_store::StoreError;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::chain::ChainBackend;
 use crate::clock;
 use crate::errors::{ExplainResult, internal};
-use crate::wallet::{SendRequest, WalletError, WalletHandle, WalletSetup, WalletStore};
+use crate::wallet::{Balance, CoinState, MAX_COINS, SendRequest, WalletError, WalletHandle, WalletSetup, WalletStore};
 
 /// The one wallet whose words were brought and that is being searched for coins. It is nowhere but in memory.
 #[derive(Default)]
@@ -30,7 +30,8 @@ struct Current {
 }
 
 impl Sweeper {
-    /// Searches for the coins of other words and, once found and unless it is a dry run, sends them all to `home`.
+    /// Searches for the coins of other words and, once found and unless it is a dry run, sends them all to `home`: what can be spent
+    /// now, and of more coins than one transaction takes the largest. What stays is told; the wallet is looked after until then.
     ///
     /// # Errors
     /// When the words are none or are `home`'s own, or the payment is refused.
@@ -72,7 +73,8 @@ impl Sweeper {
         }
         let balance = other.balance().await.explained()?;
         let sats = |amount: bitcoin::Amount| amount.try_into().map_err(|e: exchange_api::MoneyError| internal(e));
-        if balance.spendable == bitcoin::Amount::ZERO {
+        // What an earlier call has set aside may not be sent yet: it is asked for by the same request.
+        if balance.spendable == bitcoin::Amount::ZERO && balance.reserved == bitcoin::Amount::ZERO {
             return Ok(SweepView::Empty { pending: sats(balance.pending)? });
         }
         let to = match home.address().await {
@@ -89,21 +91,51 @@ impl Sweeper {
             dry_run,
             label: String::new(),
         };
-        let payment = other.send(order).await.explained()?;
+        let payment = match other.send(order.clone()).await {
+            Err(WalletError::TooLarge) => {
+                let coins = largest(other).await.explained()?;
+                other.send(SendRequest { coins, ..order }).await
+            }
+            sent => sent,
+        };
+        let payment = payment.explained()?;
         let (amount, fee) = (sats(payment.amount)?, sats(payment.fee)?);
+        let left = if dry_run {
+            let taken = payment.amount.checked_add(payment.fee);
+            let spendable = taken.and_then(|taken| balance.spendable.checked_sub(taken)).unwrap_or_default();
+            Balance { spendable, ..balance }
+        } else {
+            other.balance().await.explained()?
+        };
+        let (pending, rest) = (sats(left.pending)?, sats(left.spendable)?);
         if dry_run {
-            return Ok(SweepView::Found { amount, fee });
+            return Ok(SweepView::Found { amount, fee, pending, rest });
         }
         let txid = payment.tx.compute_txid();
         if let Err(error) = home.set_label(txid, "swept from other words").await {
             tracing::debug!(%error, "a sweep has no label");
         }
-        // It is in the pool. Should it be lost from there, the same words find the coins again.
-        if let Some(done) = current.take() {
+        // It is in the pool. Should it be lost from there, the same words find the coins again. A light client would not tell a new
+        // wallet of these words what it has spent already.
+        let is_all = pending == Sats::ZERO && rest == Sats::ZERO;
+        if let Some(done) = current.take_if(|_| is_all) {
             done.wallet.close().await;
         }
-        Ok(SweepView::Sent { txid: txid.to_string(), amount, fee })
+        Ok(SweepView::Sent { txid: txid.to_string(), amount, fee, pending, rest })
     }
+}
+
+/// Returns the largest coins that can be spent, as many as one transaction takes.
+async fn largest(wallet: &WalletHandle) -> Result<Vec<OutPoint>, WalletError> {
+    let (mut largest, mut after) = (Vec::new(), None);
+    while largest.len() < MAX_COINS {
+        let page = wallet.coins(after, MAX_COINS).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.cursor());
+        largest.extend(page.iter().filter(|coin| coin.state == CoinState::Spendable).map(|coin| coin.outpoint));
+    }
+    largest.truncate(MAX_COINS);
+    Ok(largest)
 }
 
 async fn open(seed: Zeroizing<[u8; 64]>, from_height: u32, chain: &Arc<dyn ChainBackend>) -> Result<Current, ApiError> {
@@ -149,9 +181,12 @@ impl WalletStore for Nowhere {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
     use std::time::Duration;
 
-    use bitcoin::ScriptBuf;
+    use bitcoin::absolute::LockTime;
+    use bitcoin::transaction::Version;
+    use bitcoin::{Amount, ScriptBuf, Transaction, TxIn, TxOut};
     use exchange_api::FeeChoice;
 
     use super::*;
@@ -170,6 +205,46 @@ mod tests {
         wallet
     }
 
+    fn words() -> String {
+        format!("{}about", "abandon ".repeat(11))
+    }
+
+    /// Opens the wallet of the words, as its owner once did, and returns a script of it.
+    async fn script_of_the_lost(chain: &Arc<dyn ChainBackend>) -> ScriptBuf {
+        let lost = searched(*seed_of(Zeroizing::new(words())).unwrap(), chain).await;
+        let script = script_of(&lost).await;
+        lost.close().await;
+        script
+    }
+
+    fn burn() -> ScriptBuf {
+        ScriptBuf::new_op_return([1; 4])
+    }
+
+    fn sweep_words(request_id: &str, dry_run: bool) -> SweepWords {
+        let (request_id, fee) = (request_id.to_owned(), FeeChoice::default());
+        SweepWords { request_id, dry_run, words: words(), from_height: 0, fee }
+    }
+
+    /// Sweeps what the words give, once they have been searched for.
+    async fn swept(
+        sweeper: &Sweeper,
+        (request_id, dry_run): (&str, bool),
+        chain: &Arc<dyn ChainBackend>,
+        home: &WalletHandle,
+    ) -> Result<SweepView, ApiError> {
+        let search = async {
+            loop {
+                let request = sweep_words(request_id, dry_run);
+                match sweeper.sweep(request, FeeRate::from_sat_per_vb(1), chain, home, &[2; 64]).await {
+                    Ok(SweepView::Searching { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+                    answer => return answer,
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, search).await.expect("the search never ends")
+    }
+
     async fn script_of(wallet: &WalletHandle) -> ScriptBuf {
         wallet.address().await.unwrap().address.script_pubkey()
     }
@@ -179,12 +254,8 @@ mod tests {
     async fn a_wallet_that_shows_no_new_address_for_a_moment_is_waited_for() {
         let kernel = Arc::new(KernelChain::open(KernelConfig::default()).unwrap());
         let chain = Arc::clone(&kernel) as Arc<dyn ChainBackend>;
-        let words = format!("{}about", "abandon ".repeat(11));
-        let seed = seed_of(Zeroizing::new(words.clone())).unwrap();
-        let lost = searched(*seed, &chain).await;
-        chain.mine(1, script_of(&lost).await).await.unwrap();
-        chain.mine(100, ScriptBuf::new_op_return([1; 4])).await.unwrap();
-        lost.close().await;
+        chain.mine(1, script_of_the_lost(&chain).await).await.unwrap();
+        chain.mine(100, burn()).await.unwrap();
         let mut line = Line::to(&kernel);
         line.is_deaf = true;
         let line = Arc::new(line);
@@ -193,26 +264,80 @@ mod tests {
         let elsewhere = searched([3; 64], &chain).await;
 
         let sweeper = Sweeper::default();
+        assert!(matches!(swept(&sweeper, ("sweep", true), &chain, &elsewhere).await, Ok(SweepView::Found { .. })));
         let sweep = async |home: &WalletHandle| {
-            let request = SweepWords {
-                request_id: "sweep".into(),
-                dry_run: true,
-                words: words.clone(),
-                from_height: 0,
-                fee: FeeChoice::default(),
-            };
+            let request = sweep_words("sweep", true);
             sweeper.sweep(request, FeeRate::from_sat_per_vb(1), &chain, home, &[2; 64]).await.unwrap()
         };
-        let search = async {
-            while matches!(sweep(&elsewhere).await, SweepView::Searching { .. }) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, search).await.expect("the search never ends");
         assert_eq!(sweep(&home).await, SweepView::Searching { height: 101 });
         let mut requests = line.unheard.lock().unwrap().pop().unwrap();
         requests.recv().await.unwrap();
         assert!(matches!(sweep(&home).await, SweepView::Found { .. }));
+    }
+
+    /// Whoever reads that it is done throws the words away.
+    #[tokio::test]
+    async fn what_cannot_be_brought_yet_is_named_and_comes_later() {
+        let kernel = Arc::new(KernelChain::open(KernelConfig::default()).unwrap());
+        let line = Arc::new(Line::to(&kernel));
+        let chain = Arc::clone(&line) as Arc<dyn ChainBackend>;
+        let script = script_of_the_lost(&chain).await;
+        chain.mine(1, script.clone()).await.unwrap();
+        chain.mine(100, burn()).await.unwrap();
+        chain.mine(1, script).await.unwrap();
+        let home = searched([2; 64], &chain).await;
+        let sweeper = Sweeper::default();
+        let reward = Sats::try_from(Amount::from_int_btc(50)).unwrap();
+        line.down.store(true, Ordering::SeqCst);
+        swept(&sweeper, ("first", false), &chain, &home).await.unwrap_err();
+        line.down.store(false, Ordering::SeqCst);
+        // What was built then is sent now, and not called nothing.
+        let sent = swept(&sweeper, ("first", false), &chain, &home).await.unwrap();
+        let SweepView::Sent { amount, fee, pending, rest, .. } = sent else { panic!("{sent:?}") };
+        assert_eq!((amount.checked_add(fee), pending, rest), (Some(reward), reward, Sats::ZERO));
+        let nothing = swept(&sweeper, ("second", false), &chain, &home).await.unwrap();
+        assert_eq!(nothing, SweepView::Empty { pending: reward });
+        chain.mine(100, burn()).await.unwrap();
+        let later = async {
+            loop {
+                match swept(&sweeper, ("second", false), &chain, &home).await.unwrap() {
+                    SweepView::Empty { .. } => tokio::time::sleep(Duration::from_millis(5)).await,
+                    sent => return sent,
+                }
+            }
+        };
+        let sent = tokio::time::timeout(PATIENCE, later).await.expect("it never comes");
+        assert!(matches!(sent, SweepView::Sent { pending: Sats::ZERO, rest: Sats::ZERO, .. }), "{sent:?}");
+    }
+
+    #[tokio::test]
+    async fn of_more_coins_than_a_transaction_takes_the_largest_come_first() {
+        let kernel = Arc::new(KernelChain::open(KernelConfig::default()).unwrap());
+        let chain = Arc::clone(&kernel) as Arc<dyn ChainBackend>;
+        let script_pubkey = script_of_the_lost(&chain).await;
+        // What anybody can spend becomes very many coins.
+        chain.mine(1, ScriptBuf::from_bytes(vec![0x51])).await.unwrap();
+        chain.mine(100, burn()).await.unwrap();
+        let reward = chain.block_at(1).await.unwrap().unwrap().txdata[0].compute_txid();
+        let value = |number: u64| 10_000 + number;
+        let coin = |number| TxOut { value: Amount::from_sat(value(number)), script_pubkey: script_pubkey.clone() };
+        let many = Transaction {
+            version: Version::TWO,
+            lock_time: LockTime::ZERO,
+            input: vec![TxIn { previous_output: OutPoint::new(reward, 0), ..TxIn::default() }],
+            output: (0..1_750).map(coin).collect(),
+        };
+        kernel.mine_exactly(vec![many]).await.unwrap();
+        let home = searched([2; 64], &chain).await;
+        let sweeper = Sweeper::default();
+        let sum = |numbers: std::ops::Range<u64>| Sats::new(numbers.map(value).sum());
+        let sent = swept(&sweeper, ("first", false), &chain, &home).await.unwrap();
+        let SweepView::Sent { amount, fee, pending, rest, .. } = sent else { panic!("{sent:?}") };
+        assert_eq!((amount.checked_add(fee), pending), (sum(1_250..1_750), Sats::ZERO));
+        assert_eq!(Some(rest), sum(0..1_250));
+        let found = swept(&sweeper, ("second", true), &chain, &home).await.unwrap();
+        let SweepView::Found { amount, fee, rest, .. } = found else { panic!("{found:?}") };
+        assert_eq!((amount.checked_add(fee), rest), (sum(0..1_250), Sats::ZERO));
     }
 
     #[test]

@@ -171,7 +171,7 @@ fn coins_are_found_again_by_their_words() {
     let file = file.display().to_string();
     let sweep = ["wallet", "sweep", "--words-file", &file, "--fee-rate", "2", "--yes"];
     let found: SweepView = again.cli().done(&[&sweep[..], &["--dry-run"]].concat());
-    let SweepView::Found { amount, fee } = found else { panic!("{found:?}") };
+    let SweepView::Found { amount, fee, .. } = found else { panic!("{found:?}") };
     assert_eq!(amount.get() + fee.get(), all);
     let sent: SweepView = again.cli().done(&sweep);
     assert!(matches!(&sent, SweepView::Sent { amount: arriving, .. } if *arriving == amount), "{sent:?}");

@@ -342,6 +342,12 @@ pub enum SweepView {
         amount: Sats,
         /// What it would cost.
         fee: Sats,
+        /// What is still on its way to that wallet, and would stay there.
+        #[serde(default)]
+        pending: Sats,
+        /// What lies in more coins than one transaction takes, of which these are the largest: sweep once more for it.
+        #[serde(default)]
+        rest: Sats,
     },
     /// It is on its way.
     Sent {
@@ -351,5 +357,11 @@ pub enum SweepView {
         amount: Sats,
         /// What it costs.
         fee: Sats,
+        /// What is still on its way to that wallet, and stays there.
+        #[serde(default)]
+        pending: Sats,
+        /// What lies in more coins than one transaction takes, of which these were the largest: sweep once more for it.
+        #[serde(default)]
+        rest: Sats,
     },
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use exchange_api::{Client, ExchangeApiClient, SweepView, SweepWords};
+use exchange_api::{Client, ExchangeApiClient, Sats, SweepView, SweepWords};
 use jsonrpsee::core::ClientError;
 
 use super::fee::FeeArgs;
@@ -40,6 +40,7 @@ pub struct Words {
 ///
 /// For a wallet whose email or password is lost, or any other BIP-86 wallet of BIP-39 words without a passphrase. The chain is
 /// searched for its coins, which takes as long as it is; they are sent to an address of this wallet. The words are not kept.
+/// What cannot be brought yet is named: keep them until nothing is.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -95,11 +96,12 @@ impl Sweep {
         };
         let deadline = Instant::now() + Duration::from_secs(self.timeout);
         let mut found = search(&client, &request, deadline, context, Failure::from).await?;
-        if let SweepView::Found { amount, fee } = &found
+        if let SweepView::Found { amount, fee, pending, rest } = &found
             && !self.money.dry_run
         {
             if must_ask {
                 let (amount, fee) = (format::btc(*amount), format::btc(*fee));
+                context.say(left_behind(*pending, *rest));
                 context.confirm(&format!("Bring {amount} BTC into your wallet, for a fee of {fee} BTC?"))?;
             }
             let order = SweepWords { dry_run: false, ..request };
@@ -139,19 +141,33 @@ async fn search(
 fn sentence(view: &SweepView) -> String {
     match view {
         SweepView::Searching { height } => format!("The search has come to block {height}.\n"),
-        SweepView::Empty { pending } if *pending > exchange_api::Sats::ZERO => {
+        SweepView::Empty { pending } if *pending > Sats::ZERO => {
             format!("{} BTC are on their way to it. Nothing can be brought yet.\n", format::btc(*pending))
         }
         SweepView::Empty { .. } => "Nothing was found.\n".to_owned(),
-        SweepView::Found { amount, fee } => {
-            let (amount, fee) = (format::btc(*amount), format::btc(*fee));
-            format!("{amount} BTC would arrive, for a fee of {fee} BTC. Nothing was sent.\n")
+        SweepView::Found { amount, fee, pending, rest } => {
+            let (amount, fee, left) = (format::btc(*amount), format::btc(*fee), left_behind(*pending, *rest));
+            format!("{amount} BTC would arrive, for a fee of {fee} BTC. Nothing was sent.\n{left}")
         }
-        SweepView::Sent { txid, amount, fee } => {
-            let (amount, fee) = (format::btc(*amount), format::btc(*fee));
-            format!("{amount} BTC are on their way into your wallet, for a fee of {fee} BTC: {txid}\n")
+        SweepView::Sent { txid, amount, fee, pending, rest } => {
+            let (amount, fee, left) = (format::btc(*amount), format::btc(*fee), left_behind(*pending, *rest));
+            format!("{amount} BTC are on their way into your wallet, for a fee of {fee} BTC: {txid}\n{left}")
         }
     }
+}
+
+/// Says what a sweep does not bring. Nobody is to throw the words away before all of it is here.
+fn left_behind(pending: Sats, rest: Sats) -> String {
+    let mut text = String::new();
+    if rest > Sats::ZERO {
+        let rest = format::btc(rest);
+        text.push_str(&format!("{rest} BTC lie in more coins than a payment takes: keep the words and sweep again.\n"));
+    }
+    if pending > Sats::ZERO {
+        let pending = format::btc(pending);
+        text.push_str(&format!("{pending} BTC are still on their way there: keep the words and sweep again later.\n"));
+    }
+    text
 }
 
 /// Returns the words in four columns, each with its number.
@@ -173,6 +189,19 @@ fn numbered(words: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sweep_says_what_it_leaves_behind() {
+        let sats = |amount| Sats::new(amount).unwrap();
+        let sent = |pending, rest| {
+            let (amount, fee) = (sats(50_000_000), sats(200));
+            sentence(&SweepView::Sent { txid: "ab".repeat(32), amount, fee, pending, rest })
+        };
+        assert_eq!(sent(Sats::ZERO, Sats::ZERO).lines().count(), 1);
+        let told = sent(sats(1_000_000), sats(2_000_000));
+        assert!(told.contains("\n0.02 BTC lie in more coins") && told.contains("\n0.01 BTC are still on"), "{told}");
+        assert_eq!(told.matches("keep the words").count(), 2, "{told}");
+    }
 
     #[test]
     fn words_are_numbered_down_the_columns() {
