@@ -44,7 +44,15 @@ impl Elsewhere {
     /// When the file holds no transaction.
     #[must_use]
     pub fn pays(&self, draft: &str, fee: Amount) -> String {
-        let mut psbt = self.drafts(draft, fee);
+        self.signs(self.drafts(draft, fee))
+    }
+
+    /// Signs, in the way in which the file asks for it.
+    ///
+    /// # Panics
+    /// When its coin is not among those that are spent.
+    #[must_use]
+    pub fn signs(&self, mut psbt: Psbt) -> String {
         let public = PublicKey::from_private_key(&Secp256k1::new(), &self.key);
         psbt.sign(&BTreeMap::from([(public, self.key)]), &Secp256k1::new()).expect("its only coin is its own");
         psbt.to_string()

@@ -1,13 +1,16 @@
 //! Funding an escrow with coins that were never in this node's wallet.
 //!
 //! What comes back from elsewhere is a stranger's: it must pay the escrow's exact amount to its script once and nothing else
-//! to it, spend coins that the chain shows, and satisfy Bitcoin Core's engine, by witnesses alone. Only then it becomes the
-//! trade's funding, of which there is never another, and which is known by its id.
+//! to it, spend coins that the chain shows, and satisfy Bitcoin Core's engine, by witnesses alone and signatures that bind all
+//! of it. Only then it becomes the trade's funding, of which there is never another, and which is known by its id.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitcoin::{Amount, OutPoint, Psbt, Transaction, TxOut};
+use bitcoin::psbt::Input;
+use bitcoin::secp256k1::ecdsa;
+use bitcoin::taproot::TAPROOT_ANNEX_PREFIX;
+use bitcoin::{Amount, OutPoint, Psbt, Transaction, TxOut, Witness};
 use exchange_api::{ApiError, Code, FundingDraft, TradeView};
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::trade::{Action, Command, Escrow, Event};
@@ -21,6 +24,8 @@ use crate::wallet::psbt;
 const MAX_INPUTS: usize = 100;
 /// How long that may take, less than callers wait. What was read of old blocks is known the next time.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(90);
+/// How a signature says that it binds the whole transaction.
+const SIGHASH_ALL: u8 = 1;
 
 /// What funds an escrow, but for what only the chain knows: whether its coins are there.
 pub(super) struct Unlooked {
@@ -117,14 +122,14 @@ impl Trader {
         check_outputs(escrow, &signed.unsigned_tx.output)?;
         let (tx, fee) = psbt::complete(signed).explained()?;
         check_witnesses(&tx)?;
+        let spent = psbt::utxos(signed).into_iter().collect::<Option<Vec<TxOut>>>();
+        let spent = spent.ok_or_else(|| refused("it hides what it spends"))?;
+        check_signatures(signed, &tx, &spent)?;
         let vsize = tx.vsize() as u64; // usize is at most 64 bits
         if MAX_FEE_RATE.fee_vb(vsize).is_none_or(|limit| fee > limit) {
             return Err(refused(format!("its fee of {fee} is beyond all measure: its wallet has lost the change")));
         }
-        let mut coins = Vec::with_capacity(tx.input.len());
-        for (txin, claimed) in tx.input.iter().zip(psbt::utxos(signed)) {
-            coins.push((txin.previous_output, claimed.ok_or_else(|| refused("it hides what it spends"))?));
-        }
+        let coins = tx.input.iter().map(|txin| txin.previous_output).zip(spent).collect();
         Ok(Unlooked { tx, coins, chain: Arc::clone(&self.tools.chain) })
     }
 }
@@ -181,6 +186,58 @@ fn check_witnesses(tx: &Transaction) -> Result<(), ApiError> {
     Err(refused(format!("coin {coin} has no witness, so a miner could change the id; pay with SegWit coins")))
 }
 
+/// Refuses signatures that leave inputs or outputs open, in the file or in what it gives: whoever sees the transaction could make
+/// another one of it, with another id, or take its change.
+fn check_signatures(signed: &Psbt, tx: &Transaction, spent: &[TxOut]) -> Result<(), ApiError> {
+    for ((input, txin), spent) in signed.inputs.iter().zip(&tx.input).zip(spent) {
+        if !(says_whole(input) && binds_whole(&txin.witness, spent)) {
+            let coin = txin.previous_output;
+            let why = "is not signed for the whole transaction, so others could change it; sign with SIGHASH_ALL";
+            return Err(refused(format!("coin {coin} {why}")));
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether a file asks for no other signatures than those of the whole transaction, and holds no other.
+fn says_whole(input: &Input) -> bool {
+    let asked = input.sighash_type.map(|kind| kind.to_u32());
+    let taproot = input.tap_key_sig.iter().chain(input.tap_script_sigs.values());
+    let taproot = taproot.map(|signature| u32::from(signature.sighash_type as u8)); // its discriminants are BIP-341's
+    let others = input.partial_sigs.values().map(|signature| signature.sighash_type.to_u32());
+    asked.into_iter().chain(taproot).chain(others).all(|kind| kind <= u32::from(SIGHASH_ALL))
+}
+
+/// Tells whether what unlocks a coin holds a signature, and none that does not bind the whole transaction. By a Taproot coin's
+/// script whatever is as long as a signature counts as one.
+fn binds_whole(witness: &Witness, spent: &TxOut) -> bool {
+    let items: Vec<&[u8]> = witness.iter().collect();
+    let kinds: Vec<u8> = if spent.script_pubkey.is_p2tr() {
+        let items = match items.as_slice() {
+            [rest @ .., annex] if !rest.is_empty() && annex.first() == Some(&TAPROOT_ANNEX_PREFIX) => rest,
+            all => all,
+        };
+        let items = match items {
+            [unlocks @ .., _script, _control] => unlocks,
+            key_path => key_path,
+        };
+        let kind = |item: &&[u8]| match item.len() {
+            // BIP-341: a signature without a type is one of the whole transaction.
+            64 => Some(SIGHASH_ALL),
+            65 => item.last().copied(),
+            _ => None,
+        };
+        items.iter().filter_map(kind).collect()
+    } else {
+        let kind = |item: &&[u8]| {
+            let (kind, signature) = item.split_last()?;
+            ecdsa::Signature::from_der(signature).ok().map(|_| *kind)
+        };
+        items.iter().filter_map(kind).collect()
+    };
+    !kinds.is_empty() && kinds.iter().all(|kind| *kind == SIGHASH_ALL)
+}
+
 fn refused(why: impl Into<String>) -> ApiError {
     let hint = "nothing was sent; `exchange-node trade fund --psbt-out FILE` shows what it must pay";
     ApiError::new(Code::InvalidArgument, format!("this transaction does not fund the escrow: {}", why.into()), hint)
@@ -188,7 +245,9 @@ fn refused(why: impl Into<String>) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use bitcoin::{ScriptBuf, TxIn, Witness};
+    use bitcoin::hashes::Hash;
+    use bitcoin::secp256k1::{Message, Secp256k1, SecretKey, schnorr};
+    use bitcoin::{EcdsaSighashType, PublicKey, ScriptBuf, TapSighashType, TxIn, WPubkeyHash};
     use exchange_ledger::body::Side;
     use exchange_ledger::testing::SampleTrade;
 
@@ -259,5 +318,55 @@ mod tests {
         assert!(check_witnesses(&tx).is_ok());
         tx.input = vec![native, old];
         assert!(check_witnesses(&tx).is_err());
+    }
+
+    fn signed() -> ecdsa::Signature {
+        let key = SecretKey::from_slice(&[7; 32]).unwrap();
+        Secp256k1::new().sign_ecdsa(&Message::from_digest([9; 32]), &key)
+    }
+
+    /// Of one that leaves inputs or outputs open whoever sees it makes another, with another id, or takes what is left open.
+    #[test]
+    fn every_coin_is_spent_by_signatures_of_the_whole_transaction_alone() {
+        fn binds(spent: &TxOut, items: &[&[u8]]) -> bool {
+            binds_whole(&Witness::from_slice(items), spent)
+        }
+        let with = |signature: &[u8], kind: u8| [signature, &[kind]].concat();
+        let [key, script, control, annex]: [Vec<u8>; 4] = [vec![2; 33], vec![0x51; 40], vec![0xc0; 65], vec![0x50, 2]];
+        let script_pubkey = ScriptBuf::new_p2wpkh(&WPubkeyHash::from_byte_array([1; 20]));
+        let coin = TxOut { value: Amount::ONE_SAT, script_pubkey };
+        let der = signed().serialize_der();
+        let [good, bad] = [1, 0x81].map(|kind| with(&der, kind));
+        assert!(binds(&coin, &[&good, &key]) && binds(&coin, &[&[], &good, &good, &script]));
+        assert!(!binds(&coin, &[&bad, &key]) && !binds(&coin, &[&[], &good, &bad, &script]));
+        assert!(!binds(&coin, &[&[7; 32], &script]), "what no signature unlocks is anybody's");
+        for kind in [0, 2, 3, 0x82, 0x83, 0x84] {
+            assert!(!binds(&coin, &[&with(&der, kind), &key]), "{kind}");
+        }
+
+        let coin = SampleTrade::new(Side::Sell).escrow().output();
+        let short = [1_u8; 64];
+        let [good, bad] = [1, 0x83].map(|kind| with(&short, kind));
+        for whole in [&short[..], &good[..]] {
+            assert!(binds(&coin, &[whole]) && binds(&coin, &[whole, &annex]));
+            assert!(binds(&coin, &[whole, &script, &control]) && binds(&coin, &[whole, &script, &control, &annex]));
+        }
+        assert!(!binds(&coin, &[&bad]) && !binds(&coin, &[&bad, &annex]));
+        assert!(!binds(&coin, &[&short, &bad, &script, &control]) && !binds(&coin, &[&script, &control]));
+    }
+
+    #[test]
+    fn a_file_asks_for_signatures_of_the_whole_transaction_alone() {
+        let asks = |kind| says_whole(&Input { sighash_type: Some(kind), ..Input::default() });
+        assert!(says_whole(&Input::default()));
+        assert!(asks(TapSighashType::Default.into()) && asks(EcdsaSighashType::All.into()));
+        assert!(!asks(TapSighashType::Single.into()) && !asks(EcdsaSighashType::AllPlusAnyoneCanPay.into()));
+        let signature = schnorr::Signature::from_slice(&[1; 64]).unwrap();
+        let taproot = bitcoin::taproot::Signature { signature, sighash_type: TapSighashType::None };
+        assert!(!says_whole(&Input { tap_key_sig: Some(taproot), ..Input::default() }));
+        let secret = SecretKey::from_slice(&[7; 32]).unwrap();
+        let public = PublicKey::new(secret.public_key(&Secp256k1::new()));
+        let other = bitcoin::ecdsa::Signature { signature: signed(), sighash_type: EcdsaSighashType::None };
+        assert!(!says_whole(&Input { partial_sigs: [(public, other)].into(), ..Input::default() }));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use bitcoin::Amount;
+use bitcoin::{Amount, EcdsaSighashType};
 use exchange_api::{
     BumpView, CoinUse, CoinView, FundingDraft, LabelsTaken, Page, PsbtView, RaisedBy, Sent, SweepView, TradeView,
     WalletTx, WalletWords,
@@ -124,6 +124,9 @@ fn escrow_is_funded_from_elsewhere() {
     pays_by(&elsewhere.pays(&twice.to_string(), fee), "twice", &[]).unwrap_err().assert_is(2, "invalid_argument");
     let careless = elsewhere.pays(&draft.psbt, Amount::from_sat(1_000_000));
     pays_by(&careless, "careless", &[]).unwrap_err().assert_is(2, "invalid_argument");
+    let mut open = elsewhere.drafts(&draft.psbt, fee);
+    open.inputs[0].sighash_type = Some(EcdsaSighashType::AllPlusAnyoneCanPay.into());
+    pays_by(&elsewhere.signs(open), "open", &[]).unwrap_err().assert_is(2, "invalid_argument");
     assert!(world.chain().pool().is_empty());
 
     let owned = seller.balance();
