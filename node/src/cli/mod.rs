@@ -14,6 +14,7 @@ mod completions;
 mod context;
 mod demo;
 mod failure;
+mod files;
 mod format;
 mod group;
 mod identity;

@@ -1,6 +1,7 @@
 //! The wallet by itself: chosen coins, labels, transactions signed elsewhere, and coins found again by their words.
 
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt;
 
 use bitcoin::{Amount, EcdsaSighashType};
 use exchange_api::{
@@ -46,10 +47,11 @@ fn coins_are_chosen_frozen_labelled_and_paid_faster() {
     // Labels go to another wallet and back, in the form in which all wallets write them.
     let file = world.dir().join("labels.jsonl").display().to_string();
     let _: Value = alice.cli().done(&["wallet", "labels", "export", &file]);
+    assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o077, 0, "they tell of coins and trades");
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(text.lines().any(|line| line.contains("\"spendable\":false") && line.contains(&kept)), "{text}");
     let taken: LabelsTaken = bob.cli().done(&["wallet", "labels", "import", &file]);
-    assert_eq!(taken.set, u64::try_from(text.lines().count()).unwrap());
+    assert_eq!((taken.set, taken.frozen), (u64::try_from(text.lines().count()).unwrap(), 1));
     alice.cli().run::<Value>(&["wallet", "labels", "export", &file]).unwrap_err().assert_is(2, "usage");
     let _: Vec<CoinView> = alice.cli().done(&["wallet", "unfreeze", &kept]);
     assert!(wait_for_coins(&alice, 2).iter().all(|coin| coin.state != CoinUse::Frozen));

@@ -10,6 +10,7 @@ use exchange_api::{
 
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::files;
 use crate::cli::format;
 use crate::cli::output::{Answer, Table};
 
@@ -52,7 +53,7 @@ pub struct SetLabelArgs {
 /// Bring labels from another wallet, or take them there (BIP-329)
 #[derive(Debug, Subcommand)]
 pub enum Labels {
-    /// Write all labels to a new file, one JSON object a line
+    /// Write all labels to a new file that only you can read, one JSON object a line
     Export {
         /// The file; it must not exist
         file: PathBuf,
@@ -108,7 +109,7 @@ impl Labels {
 
 async fn export(path: &Path, context: &mut Context<'_>) -> Result<Answer, Failure> {
     let client = context.client().await?;
-    let mut file = std::fs::File::create_new(path).map_err(|error| cannot("write", path, &error))?;
+    let mut file = files::create(path).map_err(|error| cannot("write", path, &error))?;
     let (mut cursor, mut count) = (None, 0u64);
     loop {
         let page = client.wallet_labels(cursor).await?;

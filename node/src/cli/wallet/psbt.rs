@@ -9,6 +9,7 @@ use exchange_api::{Client, ExchangeApiClient, FinishPsbt, PsbtView};
 use super::{SendArgs, sentence};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::files;
 use crate::cli::format;
 use crate::cli::money::MoneyArgs;
 use crate::cli::output::{Answer, Lines};
@@ -190,12 +191,12 @@ pub fn read(path: &Path) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|_| cannot("it is neither base64 nor a binary one".to_owned()))
 }
 
-/// Writes a partially signed transaction in base64, never over another file.
+/// Writes a partially signed transaction in base64, for its owner alone and never over another file.
 ///
 /// # Errors
 /// When the system refuses, or there is such a file.
 pub fn write(path: &Path, psbt: &str) -> Result<(), Failure> {
-    let written = std::fs::File::create_new(path).and_then(|mut file| {
+    let written = files::create(path).and_then(|mut file| {
         file.write_all(psbt.as_bytes())?;
         file.sync_all()
     });
@@ -206,6 +207,8 @@ pub fn write(path: &Path, psbt: &str) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use exchange_api::{PsbtInputView, PsbtOutputView, Sats};
 
     use super::*;
@@ -237,6 +240,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("payment.psbt");
         write(&path, "cHNidP8").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o077, 0, "nobody else reads it");
         assert_eq!(write(&path, "other").unwrap_err().exit_code(), 2);
         assert_eq!(read(&path).unwrap(), "cHNidP8");
     }
