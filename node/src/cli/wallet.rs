@@ -6,7 +6,7 @@ pub mod psbt;
 mod words;
 
 use clap::{Args, Subcommand};
-use exchange_api::{ExchangeApiClient, Page, Sats, SendRequest, Sent, WalletTx};
+use exchange_api::{Balance, ExchangeApiClient, Page, Sats, SendRequest, Sent, WalletTx};
 use fee::FeeArgs;
 
 use crate::cli::context::Context;
@@ -130,17 +130,21 @@ impl Wallet {
 
 async fn balance(context: &mut Context<'_>) -> Result<Answer, Failure> {
     let balance = context.client().await?.wallet_balance().await?;
+    Ok(Answer::new(&balance, parts(&balance)))
+}
+
+/// Returns the parts of a balance line by line: those that are mostly nothing only while there is something of them.
+fn parts(balance: &Balance) -> String {
     let mut lines = Lines::default();
     for (name, amount) in
         [("spendable", balance.spendable), ("pending", balance.pending), ("in escrow", balance.in_escrow)]
     {
         lines.line(name, format!("{amount} BTC"));
     }
-    lines.maybe(
-        "frozen",
-        Some(balance.frozen).filter(|frozen| *frozen > Sats::ZERO).map(|frozen| format!("{frozen} BTC")),
-    );
-    Ok(Answer::new(&balance, lines.render()))
+    for (name, amount) in [("set aside", balance.reserved), ("frozen", balance.frozen)] {
+        lines.maybe(name, (amount > Sats::ZERO).then(|| format!("{amount} BTC")));
+    }
+    lines.render()
 }
 
 fn history(page: &Page<WalletTx>, now: u64) -> String {
@@ -214,6 +218,21 @@ mod tests {
     use exchange_api::Sats;
 
     use super::*;
+
+    #[test]
+    fn a_balance_leaves_no_coin_out() {
+        let sats = |amount| Sats::new(amount).unwrap();
+        let plain = Balance {
+            spendable: sats(50_000_000),
+            pending: Sats::ZERO,
+            in_escrow: Sats::ZERO,
+            frozen: Sats::ZERO,
+            reserved: Sats::ZERO,
+        };
+        assert_eq!(parts(&plain).lines().count(), 3);
+        let all = parts(&Balance { frozen: sats(1_000_000), reserved: sats(2_000_000), ..plain });
+        assert!(all.contains("set aside  0.02000000 BTC\n") && all.contains("frozen     0.01000000 BTC\n"), "{all}");
+    }
 
     #[test]
     fn a_history_reads_like_an_account() {

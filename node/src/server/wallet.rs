@@ -35,6 +35,7 @@ impl Server {
             pending: balance.pending.try_into().map_err(internal)?,
             in_escrow,
             frozen: balance.frozen.try_into().map_err(internal)?,
+            reserved: balance.reserved.try_into().map_err(internal)?,
         })
     }
 

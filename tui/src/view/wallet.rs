@@ -37,9 +37,10 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
     if app.wallet.shows_coins { coins::draw(app, frame, history) } else { draw_history(app, frame, history) }
 }
 
-/// The title and the parts of the balance, of which the frozen one stands only while there is one.
+/// The title and the parts of the balance, of which those that are mostly nothing stand only while there is something of them.
 fn balance_lines(app: &App) -> u16 {
-    if app.wallet.balance.is_some_and(|balance| balance.frozen > Sats::ZERO) { 5 } else { 4 }
+    let rare = app.wallet.balance.map_or([Sats::ZERO; 2], |balance| [balance.reserved, balance.frozen]);
+    rare.into_iter().fold(4, |lines, part| lines + u16::from(part > Sats::ZERO))
 }
 
 fn draw_balance(app: &App, frame: &mut Frame, area: Rect) {
@@ -53,8 +54,9 @@ fn draw_balance(app: &App, frame: &mut Frame, area: Rect) {
                 (w::PENDING, balance.pending, theme.warn()),
                 (w::IN_ESCROW, balance.in_escrow, theme.accent()),
             ];
-            let frozen = (balance.frozen > Sats::ZERO).then_some((w::FROZEN, balance.frozen, theme.dim()));
-            for (label, amount, style) in rows.into_iter().chain(frozen) {
+            let rare = [(w::SET_ASIDE, balance.reserved, theme.dim()), (w::FROZEN, balance.frozen, theme.dim())];
+            let rare = rare.into_iter().filter(|(_, amount, _)| *amount > Sats::ZERO);
+            for (label, amount, style) in rows.into_iter().chain(rare) {
                 lines.push(Line::from(vec![
                     Span::styled(format!("  {label:<11}"), theme.dim()),
                     Span::styled(format!("{:>16} BTC", format::btc_full(amount)), style),

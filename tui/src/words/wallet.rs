@@ -36,6 +36,7 @@ pub const BUMP_YES: &str = "Yes, pay it";
 pub const BUMPED: &str = "The higher fee is on its way.";
 pub const BY_REPLACEMENT: &str = "The same payment is sent again with this fee, in place of the one before.";
 pub const BY_CHILD: &str = "A second transaction brings your part of it to you and pays for both.";
+pub const SET_ASIDE: &str = "Set aside";
 pub const FROZEN: &str = "Frozen";
 pub const COIN_COLUMNS: [&str; 3] = ["BTC", "State", "What for"];
 pub const NO_COINS: &str = "No coins yet.";

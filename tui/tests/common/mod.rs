@@ -495,6 +495,7 @@ impl User {
             pending: sats(999_580),
             in_escrow: sats(1_000_000),
             frozen: Sats::ZERO,
+            reserved: Sats::ZERO,
         };
         self.answer(Query::Balance, Answer::Balance(balance));
         let address = "bcrt1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqvg32hk";

@@ -8,7 +8,8 @@ use crate::common::{self, User, only_call};
 /// Fills in the form of an offer with these terms, up to the question.
 fn asked(terms: &str, spendable: Sats) -> User {
     let mut user = User::trading();
-    let balance = Balance { spendable, pending: Sats::ZERO, in_escrow: Sats::ZERO, frozen: Sats::ZERO };
+    let none = Sats::ZERO;
+    let balance = Balance { spendable, pending: none, in_escrow: none, frozen: none, reserved: none };
     user.answer(Query::Balance, Answer::Balance(balance));
     user.keys("2\t\t61,750\t0.01\t0.05\tSEPA instant\t");
     user.keys(terms);

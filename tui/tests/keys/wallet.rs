@@ -2,7 +2,7 @@
 
 use crossterm::event::KeyCode;
 use exchange_api::{
-    Action, ApiError, ChainTx, Code, Person, Phase, RequestId, Role, Sats, StrayView, TradeId, TradeView,
+    Action, ApiError, Balance, ChainTx, Code, Person, Phase, RequestId, Role, Sats, StrayView, TradeId, TradeView,
 };
 use exchange_tui::message::{Answer, Bump, Call, CallName, Command, Query, Reply};
 
@@ -150,6 +150,18 @@ fn what_comes_from_a_trade_is_named_before_the_node_says_what_it_was() {
     user.answer(Query::History, Answer::History(history));
     user.keys("5");
     assert!(user.screen(80, 24).contains("from trade 05050505"), "{}", user.screen(80, 24));
+}
+
+#[test]
+fn what_is_set_aside_stands_in_the_balance_while_there_is_any() {
+    let mut user = User::trading();
+    user.keys("5");
+    assert!(!user.screen(80, 24).contains("Set aside"));
+    let balance = user.app.wallet.balance.unwrap();
+    let reserved = common::sats(2_000_000);
+    user.answer(Query::Balance, Answer::Balance(Balance { reserved, ..balance }));
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("Set aside") && screen.contains("0.02000000 BTC"), "{screen}");
 }
 
 #[test]

@@ -27,6 +27,9 @@ pub struct Balance {
     /// Could be spent, but its owner froze it, or signed for it in a file.
     #[serde(default)]
     pub frozen: Sats,
+    /// Set aside for what was built and is not in the pool yet: a payment, or the funding of a trade.
+    #[serde(default)]
+    pub reserved: Sats,
 }
 
 /// A transaction of the wallet.
