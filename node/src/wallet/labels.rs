@@ -1,7 +1,7 @@
 //! What the owner says of transactions, addresses and coins: his own words, beside what the node says a transaction was
 //! for. They travel as BIP-329 does: `tx`, `addr` and `output`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use bitcoin::{Address, Network, OutPoint, ScriptBuf, Txid};
@@ -98,17 +98,17 @@ impl State {
             return Err(WalletError::TooManyLabels);
         }
         labels.iter().try_for_each(|label| check_label(&label.text))?;
-        let mut change = Own::default();
+        let (own, mut change) = (&self.own, Own::default());
         let mut left_frozen: HashSet<OutPoint> = HashSet::new();
         for Label { subject, text, frozen } in labels {
             match subject {
-                LabelSubject::Tx(txid) => drop(change.notes.insert(*txid, kept(text))),
-                LabelSubject::Address(script) => drop(change.address_labels.insert(script.clone(), kept(text))),
+                LabelSubject::Tx(txid) => put(&mut change.notes, &own.notes, txid, text),
+                LabelSubject::Address(script) => put(&mut change.address_labels, &own.address_labels, script, text),
                 LabelSubject::Coin(coin) => {
-                    change.coin_labels.insert(*coin, kept(text));
+                    put(&mut change.coin_labels, &own.coin_labels, coin, text);
                     match frozen {
                         Some(true) => change.frozen.extend([(*coin, true)]),
-                        Some(false) if self.own.is_kept(coin) => left_frozen.extend([*coin]),
+                        Some(false) if own.is_kept(coin) => left_frozen.extend([*coin]),
                         Some(false) | None => {}
                     }
                 }
@@ -118,8 +118,9 @@ impl State {
         if added > 0 && self.label_count().saturating_add(added) > MAX_LABELS {
             return Err(WalletError::TooManyLabels);
         }
-        let frozen = change.frozen.keys().filter(|coin| !self.own.is_kept(coin)).count();
+        let frozen = change.frozen.keys().filter(|coin| !own.is_kept(coin)).count();
         self.record(change);
+        self.own.forget_labels();
         Ok(LabelsSet { frozen, left_frozen: left_frozen.len() })
     }
 
@@ -179,11 +180,35 @@ pub(super) fn shortened(label: &str) -> String {
     label.chars().take(MAX_LABEL_BYTES / 4).collect() // a character has four bytes at most
 }
 
+/// Changes what is said of something. What nothing is said of need not be taken away: no file of empty labels fills the memory.
+fn put<K: Ord + Clone>(
+    change: &mut BTreeMap<K, Option<String>>,
+    before: &BTreeMap<K, Option<String>>,
+    key: &K,
+    label: &str,
+) {
+    if label.is_empty() && !before.contains_key(key) {
+        change.remove(key);
+    } else {
+        change.insert(key.clone(), kept(label));
+    }
+}
+
 fn kept(label: &str) -> Option<String> {
     (!label.is_empty()).then(|| label.to_owned())
 }
 
 impl Own {
+    /// Forgets what was taken away: the whole of what is kept needs no word of it.
+    pub fn forget_labels(&mut self) {
+        self.labels.retain(|_, label| label.is_some());
+        self.notes.retain(|_, note| note.is_some());
+        self.address_labels.retain(|_, label| label.is_some());
+        self.coin_labels.retain(|_, label| label.is_some());
+        self.frozen.retain(|_, frozen| *frozen);
+        self.signed_away.retain(|_, signed| *signed);
+    }
+
     /// Returns what the node says that a transaction was for.
     pub fn label(&self, txid: &Txid) -> &str {
         self.labels.get(txid).and_then(Option::as_deref).unwrap_or_default()

@@ -150,12 +150,7 @@ impl Change {
     /// Forgets what no longer matters: entries taken away, transactions that no block held and that were not built here, and old
     /// checkpoints that confirm nothing of ours.
     pub fn prune(&mut self) {
-        self.own.labels.retain(|_, label| label.is_some());
-        self.own.notes.retain(|_, note| note.is_some());
-        self.own.address_labels.retain(|_, label| label.is_some());
-        self.own.coin_labels.retain(|_, label| label.is_some());
-        self.own.frozen.retain(|_, frozen| *frozen);
-        self.own.signed_away.retain(|_, signed| *signed);
+        self.own.forget_labels();
         self.own.reservations.retain(|_, reservation| reservation.is_some());
         self.own.cosigned.retain(|_, spent| spent.is_some());
         let held: BTreeSet<Txid> = self.bdk.tx_graph.anchors.iter().map(|(_, txid)| *txid).collect();

@@ -108,7 +108,8 @@ async fn labels_stay_with_what_they_are_about_and_travel() {
 #[tokio::test]
 async fn a_wallet_that_is_full_of_labels_pays_all_the_same() {
     let chain = new_chain();
-    let wallet = Owner::new(1, &chain).open().await;
+    let owner = Owner::new(1, &chain);
+    let wallet = owner.open().await;
     earn(&wallet, &chain, 2).await;
     let txid = |number: usize| {
         let mut id = [7; 32];
@@ -122,6 +123,9 @@ async fn a_wallet_that_is_full_of_labels_pays_all_the_same() {
     }
     let more = note(MAX_LABELS, "one more");
     assert!(matches!(wallet.set_labels(vec![more.clone()]).await, Err(WalletError::TooManyLabels)));
+    let written = owner.store.load().unwrap().len();
+    wallet.set_labels(notes(MAX_LABELS, "")).await.unwrap();
+    assert_eq!(owner.store.load().unwrap().len(), written, "nothing is taken away, and nothing is kept of it");
     let script = escrow(9, "1").script;
     let sent = wallet.send(pay("rent", script, "1")).await.unwrap();
     wallet.set_label(sent.tx.compute_txid(), "what the node knows").await.unwrap();
