@@ -300,6 +300,7 @@ impl Explain for WalletError {
             | Self::NotBumpable { .. }
             | Self::AlreadyBroadcast { .. }
             | Self::PaidByHand { .. }
+            | Self::StillUnseen { .. }
             | Self::TooManyReservations
             | Self::TooManyAddresses => Code::NotAllowed,
             Self::Closed => Code::Busy,

@@ -21,6 +21,10 @@ pub struct Line {
     pub chain: Arc<KernelChain>,
     /// Whether it is down for broadcasts.
     pub down: AtomicBool,
+    /// Whether somebody else holds its other end.
+    pub is_foreign: bool,
+    /// Whether it is said of what is broadcast that it was refused.
+    pub refuses: AtomicBool,
     /// Whether not even its tip is known.
     pub is_cut: bool,
     /// The output about which no question comes through.
@@ -51,6 +55,8 @@ impl Line {
         Self {
             chain: Arc::clone(chain),
             down: AtomicBool::new(false),
+            is_foreign: false,
+            refuses: AtomicBool::new(false),
             is_cut: false,
             broken: None,
             hangs_up: 0,
@@ -80,6 +86,10 @@ impl ChainBackend for Line {
 
     fn network(&self) -> Network {
         self.chain.network()
+    }
+
+    fn is_own(&self) -> bool {
+        !self.is_foreign
     }
 
     async fn tip(&self) -> Result<BlockRef, ChainError> {
@@ -148,6 +158,9 @@ impl ChainBackend for Line {
         if self.down.load(Ordering::SeqCst) {
             let (at, reason) = ("127.0.0.1:18443".into(), "connection refused".into());
             return Err(ChainError::Unreachable { backend: "core", at, reason });
+        }
+        if self.refuses.load(Ordering::SeqCst) {
+            return Err(ChainError::Refused { txid: tx.compute_txid(), reason: "min relay fee not met".into() });
         }
         self.chain.broadcast(tx).await
     }

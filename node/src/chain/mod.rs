@@ -335,6 +335,11 @@ pub trait ChainBackend: Send + Sync + 'static {
     /// Returns the network, checked against the backend when it was opened.
     fn network(&self) -> Network;
 
+    /// Tells whether this is the user's own node. What it refused it has not passed on; of anybody else's refusal nobody knows that.
+    fn is_own(&self) -> bool {
+        false
+    }
+
     /// Returns the best block.
     async fn tip(&self) -> Result<BlockRef, ChainError>;
 

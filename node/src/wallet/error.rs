@@ -114,15 +114,21 @@ pub enum WalletError {
         /// The transaction.
         txid: Txid,
     },
-    /// The payment was built and kept, but the network could not be reached.
-    #[error(
-        "payment {txid} is signed and kept, and goes out when the chain can be reached again; do not send it a second time: {source}"
-    )]
+    /// The payment was built and kept, but the network could not be reached, or somebody else's server says that it refused it.
+    #[error("payment {txid} is signed and kept{}: {source}", until_seen(txid, source))]
     NotYetBroadcast {
         /// The payment.
         txid: Txid,
         /// Why not.
         source: ChainError,
+    },
+    /// The same was paid already, and nobody has shown that payment yet.
+    #[error(
+        "payment {txid} of this amount to this address is signed and kept, and neither pool nor chain shows it yet: it may be on its way, so do not pay twice; it is offered again, and `exchange-node wallet bump {txid}` raises its fee"
+    )]
+    StillUnseen {
+        /// The payment.
+        txid: Txid,
     },
     /// Too many built transactions wait.
     #[error("{MAX_RESERVATIONS} transactions wait to be broadcast or confirmed; release some first")]
@@ -269,4 +275,16 @@ impl From<JoinError> for WalletError {
 fn or_allow(asked: FeeRate, highest: FeeRate) -> &'static str {
     let would_do = asked > highest && asked <= EXPLICIT_MAX_FEE_RATE;
     if would_do { ", or allow it: --allow-high-fee" } else { "" }
+}
+
+/// Returns what becomes of a payment that is kept and was not seen.
+fn until_seen(txid: &Txid, source: &ChainError) -> String {
+    if matches!(source, ChainError::Refused { .. }) {
+        format!(
+            ", and offered again, for a server that says that it refused it may have passed it on; do not send it a second time; if \
+             it pays too little: `exchange-node wallet bump {txid}`"
+        )
+    } else {
+        ", and goes out when the chain can be reached again; do not send it a second time".to_owned()
+    }
 }

@@ -132,7 +132,8 @@ impl WalletHandle {
         let asked = script.clone();
         let back = self.ask(|reply| Command::SpendBack { script: asked, fee_rate, replaces, reply }).await?;
         let Some(payment) = back else { return Ok(()) };
-        let sent = self.send_out(&payment, None).await;
+        // What follows spends the same coin, be it said to be refused.
+        let sent = self.send_out(&payment, None, true).await;
         let fee = payment.fee;
         match &sent {
             // A coin that is spent or gone does not come back for more.
@@ -163,8 +164,8 @@ impl WalletHandle {
     /// again until it confirms.
     ///
     /// # Errors
-    /// [`WalletError::NotYetBroadcast`] when the payment is kept but the chain could not be reached; any other error
-    /// means that nothing was sent.
+    /// [`WalletError::NotYetBroadcast`] when the payment is kept but the chain could not be reached, or somebody else's server
+    /// refused it; any other error means that nothing was sent.
     pub async fn send(&self, request: SendRequest) -> Result<Payment, WalletError> {
         let fee_rate = self.fee_rate(request.fee_rate).await?;
         let dry_run = request.dry_run;
@@ -172,12 +173,19 @@ impl WalletHandle {
         if dry_run {
             return Ok(payment);
         }
-        self.send_out(&payment, None).await?;
+        self.send_out(&payment, None, self.chain.is_own()).await?;
         Ok(payment)
     }
 
-    /// Hands out what was built and kept: with its parent, if it is to pay for it. What the network refuses is forgotten.
-    async fn send_out(&self, payment: &Payment, parent: Option<Txid>) -> Result<(), WalletError> {
+    /// Hands out what was built and kept: with its parent, if it is to pay for it. What is refused stays kept, and its coins set
+    /// aside, unless it is to be forgotten. So it is where the user's own node refused it, and where whatever follows shares a coin
+    /// with it. Anybody else may have passed on what he refused, and who then pays once more, by other coins, pays twice.
+    async fn send_out(
+        &self,
+        payment: &Payment,
+        parent: Option<Txid>,
+        forgets_refused: bool,
+    ) -> Result<(), WalletError> {
         let txid = payment.tx.compute_txid();
         let sent = match parent {
             None => self.broadcast(&payment.tx).await,
@@ -185,7 +193,7 @@ impl WalletHandle {
         };
         match sent {
             Ok(()) => Ok(()),
-            Err(WalletError::Chain(refused @ ChainError::Refused { .. })) => {
+            Err(WalletError::Chain(refused @ ChainError::Refused { .. })) if forgets_refused => {
                 self.release(txid).await?;
                 Err(refused.into())
             }
@@ -222,7 +230,8 @@ impl WalletHandle {
                 FeeRaise::Replacement { .. } => None,
                 FeeRaise::Child { of } => Some(of),
             };
-            self.send_out(&bumped.payment, parent).await?;
+            // A dearer one takes its place: each spends what this one does.
+            self.send_out(&bumped.payment, parent, true).await?;
         }
         Ok(bumped)
     }
@@ -270,20 +279,21 @@ impl WalletHandle {
     /// # Errors
     /// As [`Self::sign_psbt`] and [`Self::send`].
     pub async fn finish_psbt(&self, request: FinishRequest) -> Result<Payment, WalletError> {
-        let dry_run = request.dry_run;
+        let (dry_run, psbt) = (request.dry_run, request.psbt.clone());
         let payment = self.ask(|reply| Command::FinishPsbt { request, reply }).await?;
-        if !dry_run {
-            match self.broadcast(&payment.tx).await {
-                Err(WalletError::Chain(refused @ ChainError::Refused { .. })) => {
-                    match self.release(payment.tx.compute_txid()).await {
-                        // One that spends nothing of ours was never set aside.
-                        Ok(()) | Err(WalletError::NotReserved { .. }) => return Err(refused.into()),
-                        Err(other) => return Err(other),
-                    }
-                }
-                sent => sent?,
-            }
+        if dry_run {
+            return Ok(payment);
         }
+        let inputs = self.review_psbt(psbt).await?.inputs;
+        if !inputs.iter().any(|input| input.mine) {
+            // What spends nothing of ours was never set aside.
+            self.broadcast(&payment.tx).await?;
+            return Ok(payment);
+        }
+        // Nobody pays again without those who sign too; and if they spend their coins elsewhere, this wallet would never learn that
+        // nothing comes of it.
+        let is_shared = inputs.iter().any(|input| !input.mine);
+        self.send_out(&payment, None, is_shared || self.chain.is_own()).await?;
         Ok(payment)
     }
 

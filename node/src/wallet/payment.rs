@@ -67,6 +67,9 @@ impl State {
                 Err(WalletError::AlreadyBuilt { txid, what: "request id" })
             };
         }
+        if let Some(txid) = self.unseen_twin(script, *amount) {
+            return Err(WalletError::StillUnseen { txid });
+        }
         let order = Order { script, amount: *amount, fee_rate, allow_high_fee: *allow_high_fee, coins };
         self.check_room(label)?;
         let payment = self.build(&order)?;
@@ -76,6 +79,20 @@ impl State {
             self.keep(&payment, purpose, &order, label, None)?;
         }
         Ok(payment)
+    }
+
+    /// Returns a payment of the same amount to the same script that was kept and that neither pool nor chain shows. It may be out all
+    /// the same: what refused it, or told nothing of it, can be somebody else's server. Of everything there is no twin: what is left
+    /// goes there too.
+    fn unseen_twin(&self, script: &ScriptBuf, amount: Option<Amount>) -> Option<Txid> {
+        let amount = amount?;
+        let known = self.known();
+        let is_twin = |kept: &Reservation| {
+            matches!(kept.purpose, Purpose::Send { .. }) && kept.script == *script && kept.asked == Some(amount)
+        };
+        let is_unseen = |txid: &Txid| !known.contains_key(txid) && self.own.replacement_of(txid).is_none();
+        let mut built = self.own.reservations();
+        built.find(|(txid, kept)| is_twin(kept) && is_unseen(txid)).map(|(txid, _)| txid)
     }
 
     /// Builds an unsigned payment for others to sign. Its coins are not set aside. What shows it shows a script for its change, of

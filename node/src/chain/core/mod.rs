@@ -158,6 +158,10 @@ impl ChainBackend for CoreChain {
         self.network
     }
 
+    fn is_own(&self) -> bool {
+        true
+    }
+
     async fn tip(&self) -> Result<BlockRef, ChainError> {
         self.node.best().await
     }

@@ -8,7 +8,8 @@
 //! - It can refuse to tell of a script, as honest ones do of what many payments touch, whoever made them. That is about this
 //!   script only: the other servers are asked for it, and if none shows it, followers hear that it is withheld.
 //! - What waits for a block is its word. It is never counted as more than a notice.
-//! - So are its refusal of a transaction and its word that it passed one on.
+//! - So are its refusal of a transaction and its word that it passed one on: what the wallet pays stays known, and keeps its
+//!   coins, whatever it says.
 //! - So is its estimate of fees, within [`MAX_FEE_RATE`]; where it has none, so is what waits in its pool, which tells what
 //!   the next block asks for.
 //! - One that speaks the protocol below version 1.6 takes no parent together with the child that pays for it: what pays less

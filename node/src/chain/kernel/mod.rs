@@ -258,6 +258,10 @@ impl ChainBackend for KernelChain {
         Network::Regtest
     }
 
+    fn is_own(&self) -> bool {
+        true
+    }
+
     async fn tip(&self) -> Result<BlockRef, ChainError> {
         self.shared.best().await
     }

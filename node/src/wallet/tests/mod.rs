@@ -6,6 +6,7 @@ mod control;
 mod events;
 mod psbts;
 mod recovery;
+mod refusals;
 mod share;
 
 use std::collections::HashSet;
