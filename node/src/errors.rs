@@ -291,6 +291,7 @@ impl Explain for WalletError {
             | Self::TooManyCoins
             | Self::TooManyLabels => Code::InvalidArgument,
             Self::AlreadyBuilt { .. } => Code::DuplicateRequest,
+            Self::Outdated { .. } => Code::Outdated,
             Self::NotYetBroadcast { .. } => Code::ChainUnreachable,
             Self::NotReserved { .. } | Self::UnknownCoin(_) | Self::UnknownTransaction { .. } => Code::NotFound,
             Self::CoinNotSpendable { .. }

@@ -196,7 +196,7 @@ impl ExchangeApiServer for Server {
     }
 
     async fn wallet_sweep(&self, request: SweepWords) -> RpcResult<SweepView> {
-        let fee_rate = self.fee_rate(request.fee).await?;
+        let fee_rate = self.fee_rate(request.fee, request.priced.is_some()).await?;
         Ok(self.parts.sweep(request, fee_rate).await?)
     }
 
@@ -396,10 +396,11 @@ impl ExchangeApiServer for Server {
 
     async fn trade_bump(&self, request: BumpTrade) -> RpcResult<BumpView> {
         let trader = self.unlocked()?.trader.clone();
-        let BumpTrade { request_id, dry_run, trade, fee } = request;
+        let BumpTrade { request_id, dry_run, trade, fee, priced } = request;
         let work = async {
-            let fee_rate = self.fee_rate(fee).await?;
-            trader.bump(trade, Raise { fee_rate, allow_high_fee: fee.allow_high_fee, dry_run }).await
+            let fee_rate = self.fee_rate(fee, priced.is_some()).await?;
+            let priced = priced.as_ref().map(wallet::priced_raise).transpose()?;
+            trader.bump(trade, Raise { fee_rate, allow_high_fee: fee.allow_high_fee, dry_run, priced }).await
         };
         self.once(&request_id, dry_run, work).await
     }

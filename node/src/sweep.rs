@@ -15,7 +15,9 @@ use zeroize::Zeroizing;
 use crate::chain::ChainBackend;
 use crate::clock;
 use crate::errors::{ExplainResult, internal};
-use crate::wallet::{Balance, CoinState, MAX_COINS, SendRequest, WalletError, WalletHandle, WalletSetup, WalletStore};
+use crate::wallet::{
+    Balance, CoinState, MAX_COINS, Priced, SendRequest, WalletError, WalletHandle, WalletSetup, WalletStore,
+};
 
 /// The one wallet whose words were brought and that is being searched for coins. It is nowhere but in memory.
 #[derive(Default)]
@@ -43,7 +45,7 @@ impl Sweeper {
         home: &WalletHandle,
         own_seed: &[u8; 64],
     ) -> Result<SweepView, ApiError> {
-        let SweepWords { request_id, dry_run, words, from_height, fee } = request;
+        let SweepWords { request_id, dry_run, words, from_height, fee, priced } = request;
         let seed = seed_of(Zeroizing::new(words))?;
         if *seed == *own_seed {
             let message = "these are the words of this node's own wallet";
@@ -90,6 +92,7 @@ impl Sweeper {
             coins: Vec::new(),
             dry_run,
             label: String::new(),
+            priced: priced.and_then(|shown| priced_of(&shown)),
         };
         let payment = match other.send(order.clone()).await {
             Err(WalletError::TooLarge) => {
@@ -136,6 +139,14 @@ async fn largest(wallet: &WalletHandle) -> Result<Vec<OutPoint>, WalletError> {
     }
     largest.truncate(MAX_COINS);
     Ok(largest)
+}
+
+/// Returns what was found, as it was shown.
+fn priced_of(shown: &SweepView) -> Option<Priced> {
+    match shown {
+        SweepView::Found { amount, fee, .. } => Some(Priced { amount: (*amount).into(), fee: (*fee).into() }),
+        SweepView::Searching { .. } | SweepView::Empty { .. } | SweepView::Sent { .. } => None,
+    }
 }
 
 async fn open(seed: Zeroizing<[u8; 64]>, from_height: u32, chain: &Arc<dyn ChainBackend>) -> Result<Current, ApiError> {
@@ -223,7 +234,7 @@ mod tests {
 
     fn sweep_words(request_id: &str, dry_run: bool) -> SweepWords {
         let (request_id, fee) = (request_id.to_owned(), FeeChoice::default());
-        SweepWords { request_id, dry_run, words: words(), from_height: 0, fee }
+        SweepWords { request_id, dry_run, words: words(), from_height: 0, fee, priced: None }
     }
 
     /// Sweeps what the words give, once they have been searched for.

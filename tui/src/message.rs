@@ -51,6 +51,7 @@ pub enum Connection {
 
 /// What the runtime is to do.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are a few at a time, and none for long")]
 pub enum Command {
     /// Ask for something to show.
     Query(Query),

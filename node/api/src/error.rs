@@ -91,6 +91,8 @@ codes! {
     Internal = 1016 "internal",
     /// No node answers on the socket. Made by clients; a node never sends it.
     NodeUnreachable = 1017 "node_unreachable",
+    /// What was shown before it was ordered does not hold any more; nothing was done.
+    Outdated = 1018 "outdated",
 }
 
 impl fmt::Display for Code {
@@ -124,7 +126,8 @@ impl ApiError {
             | Code::DuplicateRequest
             | Code::Busy
             | Code::NotSynced
-            | Code::Internal => 1,
+            | Code::Internal
+            | Code::Outdated => 1,
         }
     }
 
@@ -149,7 +152,8 @@ impl ApiError {
             | Code::OfferGone
             | Code::WrongNetwork
             | Code::DuplicateRequest
-            | Code::NotSynced => false,
+            | Code::NotSynced
+            | Code::Outdated => false,
         }
     }
 }

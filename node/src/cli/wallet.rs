@@ -96,6 +96,7 @@ impl SendArgs {
             fee: self.fee.choice(),
             coins: self.coins,
             label: self.label,
+            priced: None,
         }
     }
 }
@@ -179,10 +180,10 @@ impl Send {
         let mut request = self.order.request(self.money.request_id(), self.money.dry_run);
         if must_ask {
             let priced = client.wallet_send(SendRequest { dry_run: true, ..request.clone() }).await?;
-            // What was confirmed is what is sent, even if more coins arrive meanwhile or the address is typed in twice.
             let (amount, fee) = (format::btc(priced.amount), fee_of(&priced));
             context.confirm(&format!("Send {amount} BTC to {} for a fee of {fee}?", request.address))?;
-            request.dry_run = false;
+            // What was confirmed is what is sent, or nothing is: even if more coins arrive meanwhile, or fees rise.
+            request.priced = Some(priced);
         }
         let id = request.request_id.clone();
         let address = request.address.clone();

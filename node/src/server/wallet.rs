@@ -13,7 +13,8 @@ use exchange_ledger::money::Sats;
 use super::Server;
 use crate::errors::{ExplainResult, internal, invalid};
 use crate::wallet::{
-    self, Bumped, Coin, CoinCursor, CoinState, FeeRaise, HistoryCursor, Label, LabelSubject, LabelsSet, Payment, psbt,
+    self, Bumped, Coin, CoinCursor, CoinState, FeeRaise, HistoryCursor, Label, LabelSubject, LabelsSet,
+    MAX_SPENT_COINS, Payment, Priced, PricedRaise, psbt,
 };
 
 /// How many transactions, coins or labels a page holds unless asked otherwise.
@@ -60,21 +61,34 @@ impl Server {
             "" => format!("to {address}"),
             label => label.to_owned(),
         };
+        let fee_rate = self.fee_rate(request.fee, request.priced.is_some()).await?;
+        let named = coins_of(&request.coins, MAX_BATCH)?;
+        // What was shown was paid from its coins alone, whichever of them were named.
+        let (coins, priced) = match request.priced {
+            Some(Sent { amount, fee, coins, .. }) if !coins.is_empty() => {
+                let priced = Priced { amount: amount.into(), fee: fee.into() };
+                (coins_of(&coins, MAX_SPENT_COINS)?, Some(priced))
+            }
+            Some(_) => return Err(invalid("what was priced names no coins")),
+            None => (named, None),
+        };
         Ok(wallet::SendRequest {
             request_id: request.request_id,
             script: address.script_pubkey(),
             amount: request.amount.map(Into::into),
-            fee_rate: self.fee_rate(request.fee).await?,
+            fee_rate,
             allow_high_fee: request.fee.allow_high_fee,
-            coins: coins_of(&request.coins)?,
+            coins,
             dry_run: request.dry_run,
             label,
+            priced,
         })
     }
 
-    /// Returns the feerate that was chosen; `None` leaves it to the wallet.
-    pub(super) async fn fee_rate(&self, choice: FeeChoice) -> Result<Option<FeeRate>, ApiError> {
+    /// Returns the feerate that was chosen; `None` leaves it to the wallet. Of what was priced it is known what it pays.
+    pub(super) async fn fee_rate(&self, choice: FeeChoice, is_priced: bool) -> Result<Option<FeeRate>, ApiError> {
         match (choice.fee_rate, choice.target_blocks) {
+            _ if is_priced => Ok(None),
             (Some(_), Some(_)) => Err(invalid("choose a feerate or a number of blocks, not both")),
             (Some(rate), None) => {
                 FeeRate::from_sat_per_vb(rate).map(Some).ok_or_else(|| invalid("the feerate is too large"))
@@ -137,7 +151,7 @@ impl Server {
     }
 
     pub(super) async fn freeze(&self, request: FreezeCoins) -> Result<Vec<CoinView>, ApiError> {
-        let coins = coins_of(&request.coins)?;
+        let coins = coins_of(&request.coins, MAX_BATCH)?;
         let coins = self.unlocked()?.tools.wallet.freeze(coins, request.frozen).await.explained()?;
         coins.into_iter().map(coin_view).collect()
     }
@@ -187,10 +201,11 @@ impl Server {
         let order = wallet::BumpRequest {
             request_id: request.request_id,
             txid,
-            fee_rate: self.fee_rate(request.fee).await?,
+            fee_rate: self.fee_rate(request.fee, request.priced.is_some()).await?,
             allow_high_fee: request.fee.allow_high_fee,
             dry_run,
             by_trade: false,
+            priced: request.priced.as_ref().map(priced_raise).transpose()?,
         };
         let bumped = self.unlocked()?.tools.wallet.bump(order).await.explained()?;
         bump_view(&bumped, !dry_run)
@@ -270,9 +285,20 @@ pub fn bump_view(bumped: &Bumped, broadcast: bool) -> Result<BumpView, ApiError>
     })
 }
 
-fn coins_of(names: &[String]) -> Result<Vec<OutPoint>, ApiError> {
-    if names.len() > MAX_BATCH {
-        return Err(invalid(format!("at most {MAX_BATCH} coins at once")));
+/// Reads what was shown of a higher fee.
+pub(super) fn priced_raise(shown: &BumpView) -> Result<PricedRaise, ApiError> {
+    let no_id = |_| invalid(format!("`{}` is not a transaction id", shown.raised));
+    let of = Txid::from_str(&shown.raised).map_err(no_id)?;
+    let raise = match shown.by {
+        RaisedBy::Replacement => FeeRaise::Replacement { of },
+        RaisedBy::Child => FeeRaise::Child { of },
+    };
+    Ok(PricedRaise { raise, fee: shown.fee.into() })
+}
+
+fn coins_of(names: &[String], most: usize) -> Result<Vec<OutPoint>, ApiError> {
+    if names.len() > most {
+        return Err(invalid(format!("at most {most} coins at once")));
     }
     let coin = |name: &String| {
         let hint = "a coin is named as `exchange-node wallet coins` shows it: the transaction id, a colon, a number";

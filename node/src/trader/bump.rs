@@ -21,7 +21,7 @@ use super::{Active, Trader, not_mine};
 use crate::chain::{ChainError, consensus};
 use crate::errors::{Explain, ExplainResult, internal};
 use crate::server::bump_view;
-use crate::wallet::{BumpRequest, ChildRequest, WalletError, child_vsize};
+use crate::wallet::{BumpRequest, ChildRequest, FeeRaise, PricedRaise, WalletError, child_vsize};
 
 /// After how many blocks it is raised again: an hour, twice as long as what pays the estimate should take.
 const RAISE_EVERY: u32 = 6;
@@ -47,6 +47,8 @@ pub struct Raise {
     pub allow_high_fee: bool,
     /// Only builds and prices it.
     pub dry_run: bool,
+    /// What was shown of it before it was ordered: exactly that is done, or nothing. The feerate is left out then.
+    pub priced: Option<PricedRaise>,
 }
 
 /// What of a trade waits for a block.
@@ -76,6 +78,7 @@ impl Trader {
                     allow_high_fee: raise.allow_high_fee,
                     dry_run: raise.dry_run,
                     by_trade: true,
+                    priced: raise.priced,
                 };
                 bump_view(&self.tools.wallet.bump(request).await.explained()?, !raise.dry_run)
             }
@@ -89,6 +92,7 @@ impl Trader {
                     allow_high_fee: raise.allow_high_fee,
                     dry_run: raise.dry_run,
                     label: format!("a higher fee for the {what} of trade {}", id.short()),
+                    priced: raise.priced,
                 };
                 bump_view(&self.tools.wallet.bump_by_child(request).await.explained()?, !raise.dry_run)
             }
@@ -133,6 +137,7 @@ impl Trader {
             allow_high_fee: true,
             dry_run: false,
             label: format!("a higher fee for the payout of trade {}", id.short()),
+            priced: None,
         };
         let raised = match self.tools.wallet.bump_by_child(request).await {
             Ok(raised) => Ok(Some(raised.payment)),
@@ -172,7 +177,17 @@ impl Trader {
         (vault, coin): (Vault, Coin),
         raise: Raise,
     ) -> Result<BumpView, ApiError> {
+        let replaced = earlier.compute_txid();
+        let priced = match raise.priced {
+            None => None,
+            Some(PricedRaise { raise: FeeRaise::Replacement { of }, fee }) if of == replaced => Some(fee),
+            Some(_) => {
+                let reason = format!("now {replaced} would be replaced");
+                return Err(WalletError::Outdated { reason }.explain());
+            }
+        };
         let feerate = match raise.fee_rate {
+            _ if priced.is_some() => 1, // what was shown is paid
             Some(rate) => rate.to_sat_per_vb_ceil(),
             None => self.feerate().await?,
         };
@@ -180,7 +195,10 @@ impl Trader {
         let refused =
             |e: EscrowError| ApiError::new(Code::InvalidArgument, e.to_string(), "choose a feerate of 1 to 500 sat/vB");
         let paid = fee_of([coin], earlier)?;
-        let fee = escrow.timeout_fee_at(vault, coin, feerate).map_err(refused)?;
+        let fee = match priced {
+            Some(fee) => Sats::try_from(fee).map_err(internal)?,
+            None => escrow.timeout_fee_at(vault, coin, feerate).map_err(refused)?,
+        };
         let lowest = lowest_replacement(paid).ok_or_else(|| internal("a fee beyond all bitcoin"))?;
         if fee < lowest {
             let message = format!("the refund pays {paid} BTC already; a replacement must pay at least {lowest} BTC");
@@ -196,7 +214,7 @@ impl Trader {
             Err(error @ EscrowError::Unsigned(_)) => return Err(self.note_unsigned(id, error)),
             Err(error) => return Err(refused(error)),
         };
-        let (raised, txid) = (earlier.compute_txid().to_string(), draft.tx.compute_txid().to_string());
+        let (raised, txid) = (replaced.to_string(), draft.tx.compute_txid().to_string());
         if !raise.dry_run {
             // Kept, then broadcast, as the first version was, and again until a block holds it.
             self.handle(id, Event::SpendBuilt(draft.tx)).await?;

@@ -15,10 +15,11 @@ use bitcoin::transaction::{InputWeightPrediction, Version, predict_weight};
 use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
 
 use super::labels::shortened;
-use super::payment::{FEE_DIVISOR, Order, insufficient};
+use super::payment::{EXPLICIT_MAX_FEE_RATE, FEE_DIVISOR, Order, insufficient};
 use super::persist::{Purpose, Reservation};
 use super::state::{Coins, Known, State, TRUC_VERSION};
-use super::{BumpRequest, Bumped, ChildRequest, FeeRaise, Payment, WalletError};
+use super::{BumpRequest, Bumped, ChildRequest, FeeRaise, Payment, PricedRaise, WalletError};
+use crate::chain::MAX_FEE_RATE;
 use crate::chain::consensus::verify_spend;
 
 /// What a node asks a replacement to pay beyond what it replaces: 1 sat/vB of its own size (BIP-125, rule 4).
@@ -120,7 +121,9 @@ impl State {
         fee_rate: FeeRate,
     ) -> Result<Bumped, WalletError> {
         let of = earlier.tx.compute_txid();
-        let BumpRequest { request_id, allow_high_fee, dry_run, .. } = request;
+        let BumpRequest { request_id, allow_high_fee, dry_run, priced, .. } = request;
+        check_priced(*priced, FeeRaise::Replacement { of })?;
+        let shown = priced.map(|priced| priced.fee);
         let label = self.own.label(&of).to_owned();
         let inputs: Vec<OutPoint> = earlier.tx.input.iter().map(|input| input.previous_output).collect();
         let order = Order {
@@ -133,7 +136,7 @@ impl State {
         self.check_room(&label)?;
         self.check_order(&order)?;
         let mut coins = self.coins();
-        let psbt = self.select_replacement(of, &inputs, &order, &coins)?;
+        let psbt = self.select_replacement(of, &inputs, &order, &coins, shown)?;
         coins.spendable.extend(self.wallet.list_output().filter(|coin| inputs.contains(&coin.outpoint)));
         let outcome = self.sign(&psbt).and_then(|tx| self.check(tx, &order, &coins)).and_then(|payment| {
             let lowest = increment(payment.tx.vsize()).checked_add(earlier.fee).ok_or_else(overflow)?;
@@ -141,6 +144,9 @@ impl State {
             match payment {
                 _ if !spends_all => Err(WalletError::WrongTransaction { reason: "it replaces nothing".into() }),
                 _ if payment.fee < lowest => Err(WalletError::FeeTooLow { fee: payment.fee, lowest }),
+                _ if shown.is_some_and(|shown| shown != payment.fee) => {
+                    Err(WalletError::Outdated { reason: format!("now it would cost {}", payment.fee) })
+                }
                 payment => Ok(payment),
             }
         });
@@ -156,13 +162,14 @@ impl State {
         Ok(Bumped { payment, raise: FeeRaise::Replacement { of } })
     }
 
-    /// Chooses more coins if need be, and change.
+    /// Chooses more coins if need be, and change: at the feerate of its order, or for this fee.
     fn select_replacement(
         &mut self,
         of: Txid,
         inputs: &[OutPoint],
         order: &Order<'_>,
         coins: &Coins,
+        fee: Option<Amount>,
     ) -> Result<Psbt, WalletError> {
         let stuck = |reason: String| WalletError::NotBumpable { txid: of, reason };
         let mut lots = self.lots(order, coins);
@@ -176,6 +183,9 @@ impl State {
             builder
         };
         builder.fee_rate(order.fee_rate).unspendable(coins.withheld.iter().map(|coin| coin.outpoint).collect());
+        if let Some(fee) = fee {
+            builder.fee_absolute(fee);
+        }
         match order.amount {
             Some(_) if is_seen => {}
             Some(amount) => {
@@ -190,6 +200,9 @@ impl State {
             CreateTxError::FeeRateTooLow { required } => {
                 let least = required.to_sat_per_vb_ceil();
                 stuck(format!("a replacement must pay at least {least} sat/vB: ask for it by --fee-rate {least}"))
+            }
+            CreateTxError::FeeTooLow { required } => {
+                WalletError::FeeTooLow { fee: fee.unwrap_or_default(), lowest: required }
             }
             other => WalletError::Internal { reason: other.to_string() },
         })
@@ -219,20 +232,22 @@ impl State {
             allow_high_fee: request.allow_high_fee,
             dry_run: request.dry_run,
             label,
+            priced: request.priced,
         };
         self.child(&request, fee_rate)
     }
 
     /// Builds a child that raises the feerate of its parent and itself to `fee_rate`. One that does already is returned.
     pub fn child(&mut self, request: &ChildRequest, fee_rate: FeeRate) -> Result<Bumped, WalletError> {
-        let ChildRequest { parent, parent_fee, fee_rate: _, allow_high_fee, dry_run, label } = request;
+        let ChildRequest { parent, dry_run, label, priced, .. } = request;
         let of = parent.compute_txid();
         if self.known().get(&of).is_some_and(|known| known.confirmation.is_some()) {
             return Err(WalletError::AlreadyConfirmed { txid: of });
         }
+        check_priced(*priced, FeeRaise::Child { of })?;
         let earlier = self.own.child_of(&of).map(|(txid, reservation)| (txid, reservation.clone()));
         let coin = self.own_output(parent, earlier.as_ref().map(|(_, child)| child))?;
-        let fee = self.child_fee(parent, *parent_fee, fee_rate, *allow_high_fee, coin.txout.value, earlier.as_ref())?;
+        let fee = self.child_fee(request, fee_rate, coin.txout.value, earlier.as_ref().map(|(_, child)| child.fee))?;
         let Some(fee) = fee else {
             let child = earlier.ok_or(WalletError::AlreadyPays { txid: of, asked: fee_rate })?.1;
             return Ok(Bumped { payment: child.payment(), raise: FeeRaise::Child { of } });
@@ -294,33 +309,55 @@ impl State {
     /// Returns what a child must pay; `None` when an earlier child, or the parent alone, pays that much already.
     fn child_fee(
         &self,
-        parent: &Transaction,
-        parent_fee: Amount,
+        request: &ChildRequest,
         fee_rate: FeeRate,
-        allow_high_fee: bool,
         value: Amount,
-        earlier: Option<&(Txid, Reservation)>,
+        earlier: Option<Amount>,
     ) -> Result<Option<Amount>, WalletError> {
-        self.check_fee_rate(fee_rate, allow_high_fee)?;
+        let ChildRequest { parent, parent_fee, allow_high_fee, priced, .. } = request;
+        self.check_fee_rate(fee_rate, *allow_high_fee)?;
         let txid = parent.compute_txid();
-        let package = self.package(parent, parent_fee)?;
+        let package = self.package(parent, *parent_fee)?;
         let vsize = child_vsize();
-        let total = fee_rate.fee_vb(package.vsize.saturating_add(vsize)).ok_or_else(overflow)?;
-        let paid = earlier.map_or(Amount::ZERO, |(_, child)| child.fee);
-        let pays_now = package.fee.checked_add(paid).ok_or_else(overflow)?;
-        let enough_alone = fee_rate.fee_vb(package.vsize).is_some_and(|fee| earlier.is_none() && package.fee >= fee);
-        if pays_now >= total || enough_alone {
-            return Ok(None);
-        }
+        let whole = package.vsize.saturating_add(vsize);
+        let paid = earlier.unwrap_or_default();
         let lowest = paid.checked_add(Amount::from_sat(vsize * INCREMENT_SAT_VB)).ok_or_else(overflow)?;
-        let fee = total.checked_sub(package.fee).unwrap_or_default().max(lowest);
+        // What a child pays for both to pay this feerate.
+        let at = |rate: FeeRate| {
+            let total = rate.fee_vb(whole).ok_or_else(overflow)?;
+            Ok::<_, WalletError>(total.checked_sub(package.fee).unwrap_or_default())
+        };
+        let fee = match priced {
+            // It was built by then.
+            Some(priced) if earlier == Some(priced.fee) => return Ok(None),
+            Some(PricedRaise { fee, .. }) => {
+                let most = if *allow_high_fee { EXPLICIT_MAX_FEE_RATE } else { MAX_FEE_RATE };
+                let highest = at(most)?.max(lowest);
+                if *fee < lowest {
+                    return Err(WalletError::FeeTooLow { fee: *fee, lowest });
+                }
+                if *fee > highest {
+                    return Err(WalletError::HighFee { fee: *fee, amount: value });
+                }
+                *fee
+            }
+            None => {
+                let alone = fee_rate.fee_vb(package.vsize);
+                let is_enough = alone.is_some_and(|alone| earlier.is_none() && package.fee >= alone);
+                let missing = at(fee_rate)?;
+                if paid >= missing || is_enough {
+                    return Ok(None);
+                }
+                missing.max(lowest)
+            }
+        };
         let dust = ScriptBuf::from(vec![0x51; P2TR_SCRIPT_LEN]).minimal_non_dust();
         let rest = value.checked_sub(fee).unwrap_or_default();
         if rest < dust {
             let reason = format!("the output of {value} that would pay for it does not hold the fee of {fee}");
             return Err(WalletError::NotBumpable { txid, reason });
         }
-        if !allow_high_fee && fee.to_sat() > value.to_sat() / FEE_DIVISOR {
+        if !*allow_high_fee && fee.to_sat() > value.to_sat() / FEE_DIVISOR {
             return Err(WalletError::HighFee { fee, amount: rest });
         }
         Ok(Some(fee))
@@ -397,6 +434,18 @@ impl State {
         let built = self.own.reservations().map(|(_, reservation)| &reservation.tx);
         seen.chain(built).flat_map(|tx| tx.input.iter().map(|input| input.previous_output)).collect()
     }
+}
+
+/// Refuses where a fee would be raised in another way than was shown: another version waits by now, or something rests on it.
+fn check_priced(priced: Option<PricedRaise>, raise: FeeRaise) -> Result<(), WalletError> {
+    if priced.is_none_or(|priced| priced.raise == raise) {
+        return Ok(());
+    }
+    let reason = match raise {
+        FeeRaise::Replacement { of } => format!("now {of} would be replaced"),
+        FeeRaise::Child { of } => format!("now a transaction that spends from {of} would pay for both"),
+    };
+    Err(WalletError::Outdated { reason })
 }
 
 /// Returns the size of a child, in virtual bytes: one key spend and one Taproot output.

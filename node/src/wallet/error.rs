@@ -207,6 +207,12 @@ pub enum WalletError {
         /// What it must pay.
         lowest: Amount,
     },
+    /// What was shown before it was ordered cannot be done any more.
+    #[error("what was shown does not hold any more: {reason}; nothing was sent, so ask for the price again")]
+    Outdated {
+        /// What is different.
+        reason: String,
+    },
     /// A partially signed transaction that cannot be used.
     #[error("the partially signed transaction cannot be used: {reason}")]
     BadPsbt {

@@ -14,7 +14,7 @@ use super::requests::{
     OwnedCoin, Payment, SendRequest, ShareRequest, ShareSigning,
 };
 use super::task::{self, Command};
-use super::{WalletError, WalletSetup, WalletStatus, psbt};
+use super::{MIN_FEE_RATE, WalletError, WalletSetup, WalletStatus, psbt};
 use crate::chain::{ChainBackend, ChainError};
 
 /// How many commands may wait for the wallet; a caller waits beyond that.
@@ -167,7 +167,7 @@ impl WalletHandle {
     /// [`WalletError::NotYetBroadcast`] when the payment is kept but the chain could not be reached, or somebody else's server
     /// refused it; any other error means that nothing was sent.
     pub async fn send(&self, request: SendRequest) -> Result<Payment, WalletError> {
-        let fee_rate = self.fee_rate(request.fee_rate).await?;
+        let fee_rate = self.price_at(request.fee_rate, request.priced.is_some()).await?;
         let dry_run = request.dry_run;
         let payment = self.ask(|reply| Command::Send { request, fee_rate, reply }).await?;
         if dry_run {
@@ -207,7 +207,7 @@ impl WalletHandle {
     /// # Errors
     /// As [`Self::send`]; [`WalletError::NotBumpable`], [`WalletError::AlreadyConfirmed`], [`WalletError::AlreadyPays`].
     pub async fn bump(&self, request: BumpRequest) -> Result<Bumped, WalletError> {
-        let fee_rate = self.fee_rate(request.fee_rate).await?;
+        let fee_rate = self.price_at(request.fee_rate, request.priced.is_some()).await?;
         let dry_run = request.dry_run;
         let bumped = self.ask(|reply| Command::Bump { request, fee_rate, reply }).await?;
         self.send_raise(bumped, dry_run).await
@@ -218,7 +218,7 @@ impl WalletHandle {
     /// # Errors
     /// As [`Self::bump`].
     pub async fn bump_by_child(&self, request: ChildRequest) -> Result<Bumped, WalletError> {
-        let fee_rate = self.fee_rate(request.fee_rate).await?;
+        let fee_rate = self.price_at(request.fee_rate, request.priced.is_some()).await?;
         let dry_run = request.dry_run;
         let bumped = self.ask(|reply| Command::Child { request, fee_rate, reply }).await?;
         self.send_raise(bumped, dry_run).await
@@ -419,6 +419,12 @@ impl WalletHandle {
     /// Returns a receiver that wakes at every change of the wallet; several changes may wake it once.
     pub fn subscribe(&self) -> watch::Receiver<WalletStatus> {
         self.status.clone()
+    }
+
+    /// Returns the feerate to build at. What was priced pays the fee that was shown: the chain is not asked, be it that it does not
+    /// answer.
+    async fn price_at(&self, asked: Option<FeeRate>, is_priced: bool) -> Result<FeeRate, WalletError> {
+        if is_priced { Ok(MIN_FEE_RATE) } else { self.fee_rate(asked).await }
     }
 
     async fn fee_rate(&self, asked: Option<FeeRate>) -> Result<FeeRate, WalletError> {

@@ -58,10 +58,10 @@ pub use error::WalletError;
 pub use handle::WalletHandle;
 pub use history::{HistoryCursor, HistoryEntry, HistoryPage, MAX_PAGE};
 pub use labels::{Label, LabelSubject, LabelsSet, MAX_LABEL_PAGE};
-pub use payment::MIN_FEE_RATE;
+pub use payment::{MAX_SPENT_COINS, MIN_FEE_RATE};
 pub use requests::{
     Balance, BumpRequest, Bumped, ChildRequest, CoinMessage, DepositAddress, FeeRaise, FinishRequest, FundRequest,
-    OwnedCoin, Payment, SendRequest, ShareRequest, ShareSigning,
+    OwnedCoin, Payment, Priced, PricedRaise, SendRequest, ShareRequest, ShareSigning,
 };
 #[cfg(any(test, feature = "test-support"))]
 pub use store::MemoryWalletStore;

@@ -6,11 +6,10 @@ use bitcoin::key::rand::SeedableRng;
 use bitcoin::key::rand::rngs::StdRng;
 use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Txid, Weight};
 
-use super::coins::MAX_COINS;
 use super::labels::check_label;
 use super::persist::{Purpose, Reservation};
 use super::state::{Coins, Known, State};
-use super::{FundRequest, MAX_LABEL_BYTES, MAX_RESERVATIONS, Payment, SendRequest, WalletError};
+use super::{FundRequest, MAX_LABEL_BYTES, MAX_RESERVATIONS, Payment, Priced, SendRequest, WalletError};
 use crate::chain::MAX_FEE_RATE;
 use crate::chain::consensus::verify_spend;
 
@@ -26,6 +25,8 @@ const PAYMENT_WEIGHT: Weight = Weight::from_wu(4 * (11 + 2 * 43));
 const INPUT_WEIGHT: Weight = Weight::from_wu(4 * 41 + 66);
 /// The largest transaction that is relayed.
 const MAX_WEIGHT: Weight = Weight::from_wu(400_000);
+/// How many coins one transaction spends at most: no more fit one that is relayed.
+pub const MAX_SPENT_COINS: usize = (MAX_WEIGHT.to_wu() / INPUT_WEIGHT.to_wu()) as usize; // some 1,700, which fits
 
 /// What a transaction is to do.
 pub(super) struct Order<'a> {
@@ -47,7 +48,7 @@ impl State {
         }
         let order = Order { script, amount: Some(*amount), fee_rate, allow_high_fee: false, coins: &[] };
         self.check_room(label)?;
-        let payment = self.build(&order)?;
+        let payment = self.build(&order, None)?;
         self.keep(&payment, Purpose::Fund, &order, label, None)?;
         Ok(payment)
     }
@@ -55,7 +56,8 @@ impl State {
     /// Builds a payment and, unless it is a dry run, sets its inputs aside. The same request id again returns the same
     /// transaction.
     pub fn send(&mut self, request: &SendRequest, fee_rate: FeeRate) -> Result<Payment, WalletError> {
-        let SendRequest { request_id, script, amount, fee_rate: _, allow_high_fee, coins, dry_run, label } = request;
+        let SendRequest { request_id, script, amount, fee_rate: _, allow_high_fee, coins, dry_run, label, priced } =
+            request;
         if request_id.is_empty() || request_id.len() > MAX_LABEL_BYTES {
             return Err(WalletError::BadLabel);
         }
@@ -72,7 +74,10 @@ impl State {
         }
         let order = Order { script, amount: *amount, fee_rate, allow_high_fee: *allow_high_fee, coins };
         self.check_room(label)?;
-        let payment = self.build(&order)?;
+        let payment = match priced {
+            Some(priced) => self.build_priced(&order, *priced)?,
+            None => self.build(&order, None)?,
+        };
         if *dry_run {
             self.reuse_change(&payment.tx);
         } else {
@@ -102,7 +107,7 @@ impl State {
         let SendRequest { script, amount, allow_high_fee, coins, .. } = request;
         let order = Order { script, amount: *amount, fee_rate, allow_high_fee: *allow_high_fee, coins };
         let coins = self.choose(&order)?;
-        self.select(&order, &coins)
+        self.select(&order, &coins, None)
     }
 
     /// Returns the funding of `script` that was built earlier, or that counts already. What was sent there in another amount is
@@ -174,9 +179,36 @@ impl State {
         Ok(())
     }
 
-    fn build(&mut self, order: &Order<'_>) -> Result<Payment, WalletError> {
+    /// Builds a payment that was shown before: of the coins that are named, for the fee that was shown, whatever the chain estimates
+    /// by now. Where that is another payment than the one that was shown, none is built.
+    fn build_priced(&mut self, order: &Order<'_>, priced: Priced) -> Result<Payment, WalletError> {
+        let payment = match self.build(order, Some(priced.fee)) {
+            Err(
+                gone @ (WalletError::CoinNotSpendable { .. }
+                | WalletError::UnknownCoin(_)
+                | WalletError::InsufficientFunds { .. }),
+            ) => return Err(WalletError::Outdated { reason: gone.to_string() }),
+            built => built?,
+        };
+        let weight = payment.tx.weight();
+        let is_relayed = MIN_FEE_RATE.fee_wu(weight).is_some_and(|least| payment.fee >= least);
+        let refused = if (payment.amount, payment.fee) != (priced.amount, priced.fee) {
+            let reason = format!("now {} would arrive, for a fee of {}", payment.amount, payment.fee);
+            WalletError::Outdated { reason }
+        } else if !is_relayed {
+            let asked = payment.fee / weight;
+            WalletError::FeeRate { asked, lowest: MIN_FEE_RATE, highest: MAX_FEE_RATE }
+        } else {
+            return Ok(payment);
+        };
+        self.reuse_change(&payment.tx);
+        Err(refused)
+    }
+
+    /// Builds a payment: at the feerate of its order, or for this fee.
+    fn build(&mut self, order: &Order<'_>, fee: Option<Amount>) -> Result<Payment, WalletError> {
         let coins = self.choose(order)?;
-        let psbt = self.select(order, &coins)?;
+        let psbt = self.select(order, &coins, fee)?;
         let payment = self.sign(&psbt).and_then(|tx| self.check(tx, order, &coins));
         if payment.is_err() {
             self.reuse_change(&psbt.unsigned_tx);
@@ -201,8 +233,8 @@ impl State {
 
     /// Leaves of the coins only those that were named, each of which must be there to be spent.
     fn only(&self, named: &[OutPoint], mut coins: Coins) -> Result<Coins, WalletError> {
-        if named.len() > MAX_COINS {
-            return Err(WalletError::TooManyCoins);
+        if named.len() > MAX_SPENT_COINS {
+            return Err(WalletError::TooLarge);
         }
         for coin in named {
             if !coins.spendable.iter().any(|spendable| spendable.outpoint == *coin) {
@@ -251,11 +283,14 @@ impl State {
     }
 
     /// Chooses coins and change.
-    fn select(&mut self, order: &Order<'_>, coins: &Coins) -> Result<Psbt, WalletError> {
+    fn select(&mut self, order: &Order<'_>, coins: &Coins, fee: Option<Amount>) -> Result<Psbt, WalletError> {
         let mut lots = self.lots(order, coins);
         let asked = order.amount.unwrap_or_else(|| order.script.minimal_non_dust());
         let mut builder = self.wallet.build_tx();
         builder.fee_rate(order.fee_rate).unspendable(coins.withheld.iter().map(|coin| coin.outpoint).collect());
+        if let Some(fee) = fee {
+            builder.fee_absolute(fee);
+        }
         if !order.coins.is_empty() {
             let unknown = |e: AddUtxoError| WalletError::Internal { reason: e.to_string() };
             builder.add_utxos(order.coins).map_err(unknown)?.manually_selected_only();

@@ -86,6 +86,17 @@ pub struct SendRequest {
     pub dry_run: bool,
     /// What stands in the history.
     pub label: String,
+    /// What was shown of it before it was ordered: exactly that is sent, or nothing. The feerate is left out then.
+    pub priced: Option<Priced>,
+}
+
+/// What was shown of a payment before it was ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Priced {
+    /// How much arrives.
+    pub amount: Amount,
+    /// What it costs.
+    pub fee: Amount,
 }
 
 /// A signed transaction of this wallet, accepted by the consensus engine.
@@ -114,6 +125,8 @@ pub struct BumpRequest {
     pub dry_run: bool,
     /// Whether the driver of a trade asks, who keeps what he raises: what funds an escrow, and was not sent yet, is his to send.
     pub by_trade: bool,
+    /// What was shown of it before it was ordered: exactly that is done, or nothing. The feerate is left out then.
+    pub priced: Option<PricedRaise>,
 }
 
 /// Raises the fee of a transaction that pays this wallet, by spending from it.
@@ -131,6 +144,17 @@ pub struct ChildRequest {
     pub dry_run: bool,
     /// What stands in the history.
     pub label: String,
+    /// As of [`BumpRequest`].
+    pub priced: Option<PricedRaise>,
+}
+
+/// What was shown of a higher fee before it was ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PricedRaise {
+    /// How it is raised.
+    pub raise: FeeRaise,
+    /// What the replacement or the child pays.
+    pub fee: Amount,
 }
 
 /// How the fee of a transaction is raised.

@@ -46,7 +46,11 @@ impl App {
             Answer::Balance(balance) => self.wallet.balance = Some(balance),
             Answer::Address(address) => self.wallet.address = Some(address),
             Answer::History(page) => self.wallet.history = Some(page),
-            Answer::Coins(coins) => self.wallet.know_coins(coins),
+            Answer::Coins(coins) => {
+                if self.wallet.know_coins(coins) {
+                    self.toast(words::wallet::CHOSEN_GONE, true);
+                }
+            }
             Answer::Fees(fees) => self.wallet.fees = fees,
             Answer::Arbiters(arbiters) => {
                 let now = self.now();
@@ -168,7 +172,7 @@ impl App {
             }
             Reply::Sent(sent) if call == CallName::Price => {
                 if let Some(mut request) = self.wallet.pricing.take()
-                    && self.waits(|what| matches!(what, FormFor::Send))
+                    && self.waits(|what| matches!(what, FormFor::Send(_)))
                 {
                     request.dry_run = false;
                     self.push_popup(Popup::Ask(wallet::send_question(&sent, request)));
@@ -196,7 +200,7 @@ impl App {
                 self.toast(words::chat::SENT, false);
             }
             Reply::Sent(sent) => {
-                self.end_forms(|what| matches!(what, FormFor::Send));
+                self.end_forms(|what| matches!(what, FormFor::Send(_)));
                 self.wallet.chosen.clear();
                 self.toast(words::wallet::sent(&format::btc_unit(sent.amount)), false);
             }

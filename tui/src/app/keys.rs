@@ -147,7 +147,10 @@ impl App {
                     self.push_popup(Popup::Contract(contract::Contract::new(trade)));
                 }
             }
-            Action::Send => self.push_popup(Popup::Form(FormFor::Send, wallet::send_form(&self.wallet))),
+            Action::Send => {
+                let what = FormFor::Send(self.wallet.chosen.clone());
+                self.push_popup(Popup::Form(what, wallet::send_form(&self.wallet)));
+            }
             Action::Coins => {
                 self.wallet.shows_coins = !self.wallet.shows_coins;
                 self.wallet.selected = 0;
@@ -286,8 +289,8 @@ impl App {
             return;
         }
         match self.popups.last_mut() {
-            Some(Popup::Form(FormFor::Send, form)) => {
-                if let Some(mut request) = wallet::check_send(form, &self.wallet.chosen) {
+            Some(Popup::Form(FormFor::Send(coins), form)) => {
+                if let Some(mut request) = wallet::check_send(form, coins) {
                     // Under the id that the payment will have: what was built for it already is found, and not paid for
                     // with other coins. The wallet prices nothing that has none.
                     request.request_id = self.requests.id("send", &request);

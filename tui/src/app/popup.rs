@@ -1,5 +1,7 @@
 //! What stands above the screen.
 
+use std::collections::BTreeSet;
+
 use exchange_api::{ApiError, TradeId};
 
 use super::ask::Ask;
@@ -33,8 +35,8 @@ pub enum Popup {
 /// What a form above the screen is for.
 #[derive(Debug)]
 pub enum FormFor {
-    /// To send coins.
-    Send,
+    /// To send coins: those that were chosen when it was opened, and no others; none: any.
+    Send(BTreeSet<String>),
     /// To accept a bid.
     Accept(TradeId),
     /// To say what a transaction or a coin is for.

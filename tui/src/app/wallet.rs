@@ -85,13 +85,15 @@ impl Wallet {
         }
     }
 
-    /// Takes the coins as they are now; what is gone or set aside is chosen no longer.
-    pub fn know_coins(&mut self, coins: Page<CoinView>) {
+    /// Takes the coins as they are now; what is gone or set aside is chosen no longer. Tells whether there was such a one.
+    pub fn know_coins(&mut self, coins: Page<CoinView>) -> bool {
         let free = |chosen: &String| {
             coins.items.iter().any(|coin| coin.coin == *chosen && coin.state == exchange_api::CoinUse::Spendable)
         };
+        let before = self.chosen.len();
         self.chosen.retain(free);
         self.coins = Some(coins);
+        self.chosen.len() < before
     }
 
     /// Returns how much the chosen coins hold.
@@ -157,6 +159,7 @@ pub fn check_send(form: &mut Form, chosen: &BTreeSet<String>) -> Option<SendRequ
         fee: fee.unwrap_or_default(),
         coins: chosen.iter().cloned().collect(),
         label,
+        priced: None,
     })
 }
 
@@ -175,7 +178,7 @@ fn fee_choice(form: &mut Form, at: usize) -> Option<FeeChoice> {
     }
 }
 
-/// Returns the question before coins are sent.
+/// Returns the question before coins are sent: a yes orders what is shown, and nothing else.
 pub fn send_question(priced: &Sent, request: SendRequest) -> Ask {
     let mut lines = vec![
         Line::Strong(words::wallet::send_what(&format::btc_unit(priced.amount))),
@@ -186,6 +189,7 @@ pub fn send_question(priced: &Sent, request: SendRequest) -> Ask {
         lines.push(Line::Plain(words::wallet::from_coins(request.coins.len())));
     }
     lines.push(Line::Warning(words::wallet::IRREVERSIBLE.to_owned()));
+    let request = SendRequest { priced: Some(priced.clone()), ..request };
     Ask::confirm(words::wallet::SEND_TITLE, lines, words::NO_BACK, words::wallet::SEND_YES, Call::Send(request))
 }
 
@@ -210,13 +214,18 @@ pub fn check_bump(form: &mut Form, target: &BumpTarget) -> Option<Bump> {
     let fee = fee_choice(form, 0)?;
     let (request_id, dry_run) = (String::new(), true);
     Some(match target {
-        BumpTarget::Tx(txid) => Bump::Tx(BumpTx { request_id, dry_run, txid: txid.clone(), fee }),
-        BumpTarget::Trade(trade) => Bump::Trade(BumpTrade { request_id, dry_run, trade: *trade, fee }),
+        BumpTarget::Tx(txid) => Bump::Tx(BumpTx { request_id, dry_run, txid: txid.clone(), fee, priced: None }),
+        BumpTarget::Trade(trade) => Bump::Trade(BumpTrade { request_id, dry_run, trade: *trade, fee, priced: None }),
     })
 }
 
-/// Returns the question before a fee is raised.
+/// Returns the question before a fee is raised: a yes orders what is shown, and nothing else.
 pub fn bump_question(priced: &BumpView, request: Bump) -> Ask {
+    let shown = Some(priced.clone());
+    let request = match request {
+        Bump::Tx(request) => Bump::Tx(BumpTx { priced: shown, ..request }),
+        Bump::Trade(request) => Bump::Trade(BumpTrade { priced: shown, ..request }),
+    };
     let by = match priced.by {
         RaisedBy::Replacement => words::wallet::BY_REPLACEMENT,
         RaisedBy::Child => words::wallet::BY_CHILD,

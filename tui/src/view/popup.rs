@@ -133,7 +133,7 @@ fn title_and_note(app: &App, what: &FormFor) -> (&'static str, Option<String>) {
             let note = |trade| format!("{} {}", words::trade::named(trade), words::ruling::FORM_NOTE);
             return (words::ruling::FORM_TITLE, app.trades.get(*trade).map(note));
         }
-        FormFor::Send => (words::wallet::SEND_FORM_TITLE, None),
+        FormFor::Send(_) => (words::wallet::SEND_FORM_TITLE, None),
         FormFor::Label(_) => (words::wallet::LABEL_TITLE, None),
         FormFor::Bump(_) => (words::wallet::BUMP_TITLE, Some(words::wallet::BUMP_NOTE)),
         FormFor::Disclose(_) => (words::disclose::FORM_TITLE, None),

@@ -2,7 +2,7 @@
 
 use crossterm::event::KeyCode;
 use exchange_api::{
-    Action, ApiError, Balance, ChainTx, Code, Person, Phase, RequestId, Role, Sats, StrayView, TradeId, TradeView,
+    Action, ApiError, Balance, ChainTx, Code, CoinUse, Person, Phase, RequestId, Role, Sats, StrayView, TradeId, TradeView,
 };
 use exchange_tui::message::{Answer, Bump, Call, CallName, Command, Query, Reply};
 
@@ -32,8 +32,29 @@ fn coins_are_sent_only_after_their_price_was_seen() {
     user.keys("y");
     let Call::Send(request) = only_call(&mut user) else { panic!("not sent") };
     assert!(!request.dry_run && !request.request_id.is_empty());
+    assert_eq!(request.priced, Some(priced()), "what he saw is ordered, whatever the fees are by now");
     reply(&mut user, CallName::Send, Ok(Reply::Sent(priced())));
     assert!(user.app.popups.is_empty());
+}
+
+/// Of all of them everything would be sent where he meant one coin.
+#[test]
+fn a_payment_of_chosen_coins_never_becomes_one_of_the_whole_wallet() {
+    let mut user = User::trading();
+    user.keys("5oj s");
+    let chosen = format!("{}:0", "bb".repeat(32));
+    // A trade takes the coin while he types.
+    let mut coins = common::coins();
+    coins.items[1].state = CoinUse::Reserved { by: "ee".repeat(32), what: "escrow of trade 02020202".into() };
+    user.answer(Query::Coins, Answer::Coins(coins));
+    assert!(user.app.wallet.chosen.is_empty());
+    assert!(user.screen(80, 24).contains("A chosen coin can no longer be spent"), "{}", user.screen(80, 24));
+    user.keys("bcrt1qexample\tall\t\t\t\n");
+    let Call::Price(request) = only_call(&mut user) else { panic!("not priced") };
+    assert_eq!(request.coins, [chosen], "the node refuses it, and names the coin");
+    let gone = ApiError::new(Code::NotAllowed, "coin bb:0 cannot be spent now: it is set aside", "");
+    reply(&mut user, CallName::Price, Err(gone));
+    assert!(user.screen(80, 24).contains("cannot be spent now"));
 }
 
 #[test]
@@ -133,6 +154,7 @@ fn a_fee_is_raised_only_after_its_price_was_seen() {
     user.keys("y");
     let Call::Bump(Bump::Tx(request)) = only_call(&mut user) else { panic!("not raised") };
     assert!(!request.dry_run && !request.request_id.is_empty());
+    assert_eq!(request.priced.as_ref(), Some(&priced), "what he saw is ordered");
     reply(&mut user, CallName::Bump, Ok(Reply::Bumped(priced)));
     assert!(user.app.popups.is_empty());
     // What is confirmed needs no more.

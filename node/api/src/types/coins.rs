@@ -130,6 +130,9 @@ pub struct BumpTx {
     pub txid: String,
     /// What it is to pay from now on.
     pub fee: FeeChoice,
+    /// What a dry run showed, and the user said yes to: its fee is paid in the way that it names, or nothing is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priced: Option<BumpView>,
 }
 
 /// Raises the fee of what waits for a block of a trade.
@@ -143,6 +146,9 @@ pub struct BumpTrade {
     pub trade: TradeId,
     /// What it is to pay from now on.
     pub fee: FeeChoice,
+    /// As of [`BumpTx`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priced: Option<BumpView>,
 }
 
 /// A transaction that raises the fee of another.
@@ -314,6 +320,9 @@ pub struct SweepWords {
     pub from_height: u32,
     /// What it is to pay.
     pub fee: FeeChoice,
+    /// What a dry run found, and the user said yes to: so much arrives, for such a fee, or nothing is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priced: Option<SweepView>,
 }
 
 impl std::fmt::Debug for SweepWords {

@@ -75,6 +75,9 @@ pub struct SendRequest {
     /// What stands in the history; empty: the address.
     #[serde(default)]
     pub label: String,
+    /// What a dry run showed, and the user said yes to: its amount is sent, from its coins, for its fee, or nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priced: Option<Sent>,
 }
 
 /// A transaction that was built, and broadcast unless it was a dry run.

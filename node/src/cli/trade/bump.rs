@@ -36,10 +36,11 @@ impl Bump {
         let client = context.client().await?;
         let trade = find(&self.trade, &client).await?;
         let (request_id, dry_run) = (self.money.request_id(), self.money.dry_run);
-        let request = BumpTrade { request_id, dry_run, trade, fee: self.fee.choice() };
+        let mut request = BumpTrade { request_id, dry_run, trade, fee: self.fee.choice(), priced: None };
         if must_ask {
             let priced = client.trade_bump(BumpTrade { dry_run: true, ..request.clone() }).await?;
             context.confirm(&question(&priced))?;
+            request.priced = Some(priced);
         }
         let id = request.request_id.clone();
         let bumped = client.trade_bump(request).await.map_err(|error| self.money.failed(error, &id))?;

@@ -55,10 +55,12 @@ impl Bump {
         let must_ask = context.must_ask(&self.money)?;
         let client = context.client().await?;
         let request_id = self.money.request_id();
-        let request = BumpTx { request_id, dry_run: self.money.dry_run, txid: self.txid, fee: self.fee.choice() };
+        let (dry_run, fee) = (self.money.dry_run, self.fee.choice());
+        let mut request = BumpTx { request_id, dry_run, txid: self.txid, fee, priced: None };
         if must_ask {
             let priced = client.wallet_bump(BumpTx { dry_run: true, ..request.clone() }).await?;
             context.confirm(&question(&priced))?;
+            request.priced = Some(priced);
         }
         let id = request.request_id.clone();
         let bumped = client.wallet_bump(request).await.map_err(|error| self.money.failed(error, &id))?;

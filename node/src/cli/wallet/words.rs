@@ -93,6 +93,7 @@ impl Sweep {
             words: words.to_string(),
             from_height: self.from_height,
             fee: self.fee.choice(),
+            priced: None,
         };
         let deadline = Instant::now() + Duration::from_secs(self.timeout);
         let mut found = search(&client, &request, deadline, context, Failure::from).await?;
@@ -104,7 +105,7 @@ impl Sweep {
                 context.say(left_behind(*pending, *rest));
                 context.confirm(&format!("Bring {amount} BTC into your wallet, for a fee of {fee} BTC?"))?;
             }
-            let order = SweepWords { dry_run: false, ..request };
+            let order = SweepWords { dry_run: false, priced: must_ask.then(|| found.clone()), ..request };
             let failed = |error| self.money.failed(error, &order.request_id);
             found = search(&client, &order, deadline, context, failed).await?;
         }

@@ -14,6 +14,7 @@ fn bump(request_id: &str, txid: Txid, sat_vb: u32) -> BumpRequest {
         allow_high_fee: false,
         dry_run: false,
         by_trade: false,
+        priced: None,
     }
 }
 
@@ -261,6 +262,7 @@ async fn a_child_of_a_version_3_transaction_is_one_too() {
         allow_high_fee: false,
         dry_run: true,
         label: "payout".into(),
+        priced: None,
     };
     let child = wallet.bump_by_child(request.clone()).await.unwrap().payment;
     assert_eq!((child.tx.version.0, child.tx.vsize()), (3, 111));

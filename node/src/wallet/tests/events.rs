@@ -133,6 +133,7 @@ fn a_funding_that_was_ever_seen_or_may_have_gone_out_stays_set_aside() {
         allow_high_fee: false,
         dry_run: false,
         by_trade: true,
+        priced: None,
     };
     state.bump(&more, FeeRate::from_sat_per_vb_u32(20)).unwrap();
     assert!(matches!(state.release_funding(&funding.script), Err(WalletError::AlreadyBroadcast { .. })));
@@ -262,6 +263,7 @@ fn a_child_that_nobody_signed_does_not_keep_a_payout_from_being_raised() {
         allow_high_fee: false,
         dry_run: false,
         label: "a higher fee".into(),
+        priced: None,
     };
     for told in [vec![&made_up], vec![&made_up, &payout], vec![&payout, &made_up]] {
         let (mut state, _) = synced();

@@ -4,6 +4,7 @@ mod bump;
 mod coins;
 mod control;
 mod events;
+mod priced;
 mod psbts;
 mod recovery;
 mod refusals;
@@ -135,6 +136,7 @@ fn pay(request_id: &str, script: ScriptBuf, amount: &str) -> SendRequest {
         coins: Vec::new(),
         dry_run: false,
         label: request_id.into(),
+        priced: None,
     }
 }
 

@@ -47,6 +47,7 @@ async fn what_a_server_says_that_it_refused_stays_known_and_keeps_its_coins() {
         allow_high_fee: false,
         dry_run: false,
         by_trade: false,
+        priced: None,
     };
     let refused = wallet.bump(dearer("more", 10)).await.unwrap_err();
     assert!(matches!(refused, WalletError::Chain(ChainError::Refused { .. })), "{refused}");

@@ -225,6 +225,7 @@ async fn a_funding_that_is_on_its_way_is_neither_freed_nor_spent_back_but_bumped
         allow_high_fee: false,
         dry_run: false,
         by_trade: false,
+        priced: None,
     };
     let bumped = pair.buyer.bump(bump).await.unwrap();
     assert_eq!((bumped.raise, bumped.payment.tx.version.0), (FeeRaise::Child { of: txid }, 3));
@@ -256,6 +257,7 @@ async fn a_funding_that_only_waits_is_replaced_when_its_time_is_over_and_not_in_
         allow_high_fee: false,
         dry_run: false,
         by_trade: false,
+        priced: None,
     };
     let child = pair.seller.bump(raise).await.unwrap().payment;
     assert!(child.fee > Amount::from_sat(5_000), "{child:?}");

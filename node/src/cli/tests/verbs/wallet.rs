@@ -1,9 +1,9 @@
 //! Payments by hand.
 
 use exchange_api::{ApiError, Code};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::Node;
+use super::{Node, TRADE};
 
 #[test]
 fn sending_is_priced_confirmed_and_repeatable() {
@@ -36,8 +36,15 @@ fn sending_is_priced_confirmed_and_repeatable() {
             "fee": { "fee_rate": 2, "target_blocks": null, "allow_high_fee": false },
             "coins": [],
             "label": "",
-        })
+            "priced": {
+                "txid": "ab".repeat(32), "amount": 1_000_000, "fee": 141, "vsize": 0, "coins": [], "broadcast": false,
+            },
+        }),
+        "what was confirmed, and nothing else"
     );
+    let unasked = node.run(&[&send[..], &["--yes"]].concat());
+    assert_eq!(unasked.exit, 0, "{unasked:?}");
+    assert!(node.asked("exchange_walletSend").pop().unwrap().get("priced").is_none(), "nothing was shown");
 
     let dry = node.run(&[&send[..], &["--dry-run", "--json"]].concat());
     assert_eq!(dry.document()["broadcast"], false);
@@ -69,4 +76,44 @@ fn a_failure_names_the_request_that_can_be_repeated() {
     })]);
     let ran = poor.run(&["wallet", "send", "bcrt1qxyz", "all", "--yes"]);
     assert_eq!(ran.err, "error: the wallet holds 0.00000000 BTC\n  deposit coins first\n", "nothing was done");
+}
+
+#[test]
+fn a_fee_is_raised_and_words_are_swept_as_it_was_confirmed_or_not_at_all() {
+    fn raise(request: &Value) -> Result<Value, ApiError> {
+        Ok(json!({
+            "raised": "ab".repeat(32), "txid": "cd".repeat(32), "by": "replacement", "fee": 900,
+            "broadcast": request["dry_run"] == false,
+        }))
+    }
+    let node = Node::answering(&[
+        ("exchange_walletBump", raise),
+        ("exchange_tradeBump", raise),
+        ("exchange_walletSweep", |request| {
+            Ok(if request["dry_run"] == true {
+                json!({ "state": "found", "amount": 5_000, "fee": 200 })
+            } else {
+                json!({ "state": "sent", "txid": "cd".repeat(32), "amount": 5_000, "fee": 200 })
+            })
+        }),
+    ]);
+    let txid = "ab".repeat(32);
+    let verbs = [("wallet", txid.as_str(), "exchange_walletBump"), ("trade", TRADE, "exchange_tradeBump")];
+    for (of, id, method) in verbs {
+        let ran = node.run_typing(&[of, "bump", id], "y\n");
+        assert_eq!(ran.exit, 0, "{ran:?}");
+        let asked = node.asked(method);
+        assert!(asked[0].get("priced").is_none() && asked[0]["dry_run"] == true, "{asked:?}");
+        let shown = json!({
+            "raised": txid, "txid": "cd".repeat(32), "by": "replacement", "fee": 900, "broadcast": false,
+        });
+        assert_eq!(asked[1]["priced"], shown);
+    }
+    let words = node.directory.path().join("words");
+    std::fs::File::create(&words).and_then(|mut file| std::io::Write::write_all(&mut file, b"abandon\n")).unwrap();
+    let sweep = ["wallet", "sweep", "--words-file", words.to_str().unwrap()];
+    let swept = node.run_typing(&sweep, "y\n");
+    assert!(swept.out.contains("are on their way into your wallet"), "{swept:?}");
+    let ordered = node.asked("exchange_walletSweep").pop().unwrap();
+    assert_eq!((&ordered["priced"]["amount"], &ordered["priced"]["fee"]), (&json!(5_000), &json!(200)));
 }
