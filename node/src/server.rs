@@ -57,8 +57,8 @@ impl Server {
 
     async fn act(&self, request: TradeCommand, action: Action) -> RpcResult<TradeView> {
         let trader = self.unlocked()?.trader.clone();
-        let TradeCommand { request_id, dry_run, trade } = request;
-        self.once(&request_id, dry_run, async { trader.act(trade, action, dry_run).await }).await
+        let TradeCommand { request_id, dry_run, trade, seen } = request;
+        self.once(&request_id, dry_run, async { trader.act(trade, action, seen, dry_run).await }).await
     }
 
     fn info(session: &Session) -> IdentityInfo {

@@ -203,12 +203,13 @@ impl Extend {
         let client = context.client().await?;
         let trade = find(&self.trade, &client).await?;
         let (request_id, dry_run) = (self.money.request_id(), self.money.dry_run);
-        let request = TradeCommand { request_id: request_id.clone(), dry_run, trade };
+        let mut request = TradeCommand { request_id: request_id.clone(), dry_run, trade, seen: None };
         if must_ask {
-            client.trade_extend(TradeCommand { dry_run: true, ..request.clone() }).await?;
+            let view = client.trade_extend(TradeCommand { dry_run: true, ..request.clone() }).await?;
             context.confirm(
                 "The coins move into the same escrow again, at the cost of a network fee, and all delays begin anew. Extend?",
             )?;
+            request.seen = Some(view.seen());
         }
         let done = client.trade_extend(request).await.map_err(|error| self.money.failed(error, &request_id))?;
         let note = if dry_run { "This can be done. Nothing was done.\n\n" } else { "" };

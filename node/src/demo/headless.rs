@@ -47,7 +47,7 @@ impl Demo {
             }
             if view.actions.contains(&Action::MarkPaid) && view.their_details.is_some() {
                 tracing::info!("you pay");
-                you.trader.act(trade, Action::MarkPaid, false).await?;
+                you.trader.act(trade, Action::MarkPaid, None, false).await?;
             }
             if view.state.is_final() {
                 return self.report(&view).await;

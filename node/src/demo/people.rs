@@ -77,7 +77,7 @@ pub(super) async fn act_as_maker(maker: &Session) {
                 && (*action != Action::MarkPaid || trade.their_details.is_some())
         });
         if let Some(action) = turn
-            && let Err(error) = maker.trader.act(trade.id, action, false).await
+            && let Err(error) = maker.trader.act(trade.id, action, None, false).await
         {
             tracing::warn!(%error, ?action, "a maker of the demo could not act");
         }

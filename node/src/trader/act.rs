@@ -1,6 +1,6 @@
 //! What a user does to a trade by himself, and where his trades stand.
 
-use exchange_api::{ApiError, Code, TradeView};
+use exchange_api::{ApiError, Code, SeenTrade, TradeView};
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::money::Sats;
 use exchange_ledger::record::Kind;
@@ -15,7 +15,13 @@ use crate::market;
 pub(super) const FEE_TARGET_BLOCKS: u16 = 3;
 
 impl Trader {
-    pub(super) async fn act(&mut self, id: TradeId, action: Action, dry_run: bool) -> Result<TradeView, ApiError> {
+    pub(super) async fn act(
+        &mut self,
+        id: TradeId,
+        action: Action,
+        seen: Option<SeenTrade>,
+        dry_run: bool,
+    ) -> Result<TradeView, ApiError> {
         if action == Action::MarkPaid {
             // Money that has left nobody brings back: what the ledger says at this moment counts too, and how old the chain is.
             let heard = self.look_again(id)?;
@@ -23,6 +29,9 @@ impl Trader {
             self.handle(id, Event::Chain(self.chain_facts(id))).await?;
         }
         let active = self.trades.get(&id).ok_or_else(|| not_mine(id))?;
+        if let Some(seen) = seen {
+            check_seen(&seen, &self.view(active))?;
+        }
         if action == Action::Fund {
             self.check_before_funding(active).await?;
         }
@@ -97,4 +106,14 @@ impl Trader {
     pub(super) fn show(&self, id: TradeId) -> Result<TradeView, ApiError> {
         self.trades.get(&id).map(|active| self.view(active)).ok_or_else(|| not_mine(id))
     }
+}
+
+/// Refuses what the user decided on while the trade looked otherwise to him: the same command means something else by now.
+fn check_seen(seen: &SeenTrade, now: &TradeView) -> Result<(), ApiError> {
+    if *seen == now.seen() {
+        return Ok(());
+    }
+    let message = format!("the trade is {} by now, and not as you saw it; nothing was done", now.state);
+    let hint = format!("look at it, then repeat what you still want: `exchange-node trade show {}`", now.id.short());
+    Err(ApiError::new(Code::Outdated, message, hint))
 }

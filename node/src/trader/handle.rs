@@ -3,7 +3,7 @@
 use bitcoin::{Psbt, Transaction};
 use exchange_api::{
     AcceptBid, ApiError, BumpView, Code, Conversation, CreateGroup, Disclose, Disclosure, FundingDraft, GroupView,
-    MessageView, OfferView, PostOffer, RuleTrade, SendMessage, TakeOffer, ToSign, TradeView,
+    MessageView, OfferView, PostOffer, RuleTrade, SeenTrade, SendMessage, TakeOffer, ToSign, TradeView,
 };
 use exchange_ledger::ids::{RecordId, TradeId};
 use exchange_ledger::trade::Action;
@@ -15,28 +15,31 @@ use super::{Raise, Trader};
 /// How many requests may wait for the trader.
 const QUEUE: usize = 64;
 
+/// Where the answer goes.
+type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
+
 /// What a user asks the trader for.
 pub(super) enum Request {
-    Post(PostOffer, oneshot::Sender<Result<OfferView, ApiError>>),
-    Revoke(RecordId, oneshot::Sender<Result<OfferView, ApiError>>),
-    Take(TakeOffer, oneshot::Sender<Result<TradeView, ApiError>>),
-    Accept(AcceptBid, oneshot::Sender<Result<TradeView, ApiError>>),
-    Act { trade: TradeId, action: Action, dry_run: bool, reply: oneshot::Sender<Result<TradeView, ApiError>> },
-    FundingDraft(TradeId, oneshot::Sender<Result<FundingDraft, ApiError>>),
-    CheckSigned { trade: TradeId, psbt: Box<Psbt>, reply: oneshot::Sender<Result<Unlooked, ApiError>> },
-    FundBy { trade: TradeId, tx: Box<Transaction>, dry_run: bool, reply: oneshot::Sender<Result<TradeView, ApiError>> },
-    ToSign(TradeId, oneshot::Sender<Result<ToSign, ApiError>>),
-    Signed { trade: TradeId, psbt: Box<Psbt>, dry_run: bool, reply: oneshot::Sender<Result<TradeView, ApiError>> },
-    Bump(TradeId, Raise, oneshot::Sender<Result<BumpView, ApiError>>),
+    Post(PostOffer, Reply<OfferView>),
+    Revoke(RecordId, Reply<OfferView>),
+    Take(TakeOffer, Reply<TradeView>),
+    Accept(AcceptBid, Reply<TradeView>),
+    Act { trade: TradeId, action: Action, seen: Option<SeenTrade>, dry_run: bool, reply: Reply<TradeView> },
+    FundingDraft(TradeId, Reply<FundingDraft>),
+    CheckSigned { trade: TradeId, psbt: Box<Psbt>, reply: Reply<Unlooked> },
+    FundBy { trade: TradeId, tx: Box<Transaction>, dry_run: bool, reply: Reply<TradeView> },
+    ToSign(TradeId, Reply<ToSign>),
+    Signed { trade: TradeId, psbt: Box<Psbt>, dry_run: bool, reply: Reply<TradeView> },
+    Bump(TradeId, Raise, Reply<BumpView>),
     List(oneshot::Sender<Vec<TradeView>>),
-    Show(TradeId, oneshot::Sender<Result<TradeView, ApiError>>),
-    Say(SendMessage, oneshot::Sender<Result<MessageView, ApiError>>),
-    Conversation(TradeId, oneshot::Sender<Result<Conversation, ApiError>>),
-    Read { trade: TradeId, number: u64, reply: oneshot::Sender<Result<(), ApiError>> },
-    Disclose(Disclose, oneshot::Sender<Result<Disclosure, ApiError>>),
-    Rule(RuleTrade, oneshot::Sender<Result<TradeView, ApiError>>),
-    CreateGroup(CreateGroup, oneshot::Sender<Result<GroupView, ApiError>>),
-    JoinGroup(RecordId, oneshot::Sender<Result<GroupView, ApiError>>),
+    Show(TradeId, Reply<TradeView>),
+    Say(SendMessage, Reply<MessageView>),
+    Conversation(TradeId, Reply<Conversation>),
+    Read { trade: TradeId, number: u64, reply: Reply<()> },
+    Disclose(Disclose, Reply<Disclosure>),
+    Rule(RuleTrade, Reply<TradeView>),
+    CreateGroup(CreateGroup, Reply<GroupView>),
+    JoinGroup(RecordId, Reply<GroupView>),
     Groups(oneshot::Sender<Vec<GroupView>>),
 }
 
@@ -92,12 +95,18 @@ impl TraderHandle {
         self.ask(|reply| Request::Accept(accept, reply)).await?
     }
 
-    /// Does what a user can do to a trade.
+    /// Does what a user can do to a trade, if the trade is as he has seen it.
     ///
     /// # Errors
-    /// When it is not possible now; nothing has changed then.
-    pub async fn act(&self, trade: TradeId, action: Action, dry_run: bool) -> Result<TradeView, ApiError> {
-        self.ask(|reply| Request::Act { trade, action, dry_run, reply }).await?
+    /// When it is not possible now, or would be something else by now; nothing has changed then.
+    pub async fn act(
+        &self,
+        trade: TradeId,
+        action: Action,
+        seen: Option<SeenTrade>,
+        dry_run: bool,
+    ) -> Result<TradeView, ApiError> {
+        self.ask(|reply| Request::Act { trade, action, seen, dry_run, reply }).await?
     }
 
     /// Returns what funds the escrow of a trade from a wallet elsewhere.
@@ -233,7 +242,9 @@ impl Trader {
             Request::Revoke(offer, reply) => drop(reply.send(self.revoke(offer).await)),
             Request::Take(take, reply) => drop(reply.send(self.take(take).await)),
             Request::Accept(accept, reply) => drop(reply.send(self.accept(accept).await)),
-            Request::Act { trade, action, dry_run, reply } => drop(reply.send(self.act(trade, action, dry_run).await)),
+            Request::Act { trade, action, seen, dry_run, reply } => {
+                drop(reply.send(self.act(trade, action, seen, dry_run).await));
+            }
             Request::Rule(request, reply) => drop(reply.send(self.rule(request).await)),
             Request::CreateGroup(request, reply) => drop(reply.send(self.create_group(request).await)),
             Request::JoinGroup(group, reply) => drop(reply.send(self.join_group(group).await)),

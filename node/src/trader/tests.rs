@@ -5,11 +5,13 @@ use std::thread::JoinHandle;
 
 use bitcoin::hashes::Hash;
 use bitcoin::{BlockHash, Network, ScriptBuf};
+use exchange_api::SeenTrade;
 use exchange_ledger::body::{Body, Offer, Side};
 use exchange_ledger::identity::{Email, KdfParams, MasterKey, Password};
 use exchange_ledger::ledger::{Admission, OfferStanding};
 use exchange_ledger::record::{Header, Kind, Record, body_hash};
 use exchange_ledger::testing::{Author, NETWORK, sample_advert, sample_offer, sample_take};
+use exchange_ledger::trade::Action;
 use exchange_store::{OpenOptions, Store};
 use zeroize::Zeroizing;
 
@@ -225,5 +227,30 @@ async fn a_clock_that_is_held_back_lets_no_bid_be_accepted_at_a_price_of_long_ag
     sure.show(clock::unix_now());
     run.trader.on_retry().await;
     assert_eq!(run.standing(&offer), OfferStanding::Accepted(trade));
+    run.stop();
+}
+
+/// A question stood before him while the trade went on: to call it off gives coins back once there are any.
+#[tokio::test]
+async fn what_a_user_decided_on_is_not_done_to_a_trade_that_is_another_way_by_now() {
+    let world = World::new();
+    let first = world.start(SureTime::on(Network::Regtest)).await;
+    let (_, trade) = first.posts_and_gets_a_bid().await;
+    first.stop();
+    // Its log is unconfirmed, so the bid is not accepted by itself.
+    let mut run = world.start(SureTime::on(Network::Regtest)).await;
+    run.trader.refresh(trade).await;
+    let seen = run.trader.show(trade).unwrap().seen();
+    assert_eq!(seen, SeenTrade { state: Phase::Bid, funding: None, stray: None });
+    for other in [
+        SeenTrade { state: Phase::Agreed, ..seen.clone() },
+        SeenTrade { funding: Some("cd".repeat(32)), ..seen.clone() },
+        SeenTrade { stray: Some(format!("{}:1", "cd".repeat(32))), ..seen.clone() },
+    ] {
+        let refused = run.trader.act(trade, Action::Cancel, Some(other), true).await.unwrap_err();
+        assert_eq!(refused.code, Code::Outdated, "{refused}");
+    }
+    run.trader.act(trade, Action::Cancel, Some(seen), true).await.unwrap();
+    run.trader.act(trade, Action::Cancel, None, true).await.unwrap();
     run.stop();
 }

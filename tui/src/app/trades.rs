@@ -79,7 +79,7 @@ impl Trades {
 /// Returns the question before a step. Accepting asks for one's details instead, see [`accept_form`].
 pub fn question(trade: &TradeView, action: Action, request_id: String) -> Ask {
     let asking = words::trade::question(trade, action);
-    let command = TradeCommand { request_id, dry_run: false, trade: trade.id };
+    let command = TradeCommand { request_id, dry_run: false, trade: trade.id, seen: Some(trade.seen()) };
     let mut lines = vec![Line::Plain(words::trade::named(trade)), Line::Strong(asking.what)];
     lines.extend(asking.notes.into_iter().map(Line::Plain));
     lines.extend(asking.warning.map(Line::Warning));

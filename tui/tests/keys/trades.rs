@@ -18,6 +18,7 @@ fn each_step_of_a_trade_is_asked_about_before_it_is_done() {
     user.keys("y");
     let Call::Trade(action, command) = only_call(&mut user) else { panic!("not done") };
     assert_eq!((action, command.trade, command.dry_run), (Action::MarkPaid, TradeId([1; 32]), false));
+    assert_eq!(command.seen, Some(trade(1, Role::Buyer, Phase::Funded).seen()), "the trade as he saw it");
 }
 
 #[test]
@@ -170,8 +171,9 @@ fn what_was_paid_besides_is_asked_about_as_what_it_is() {
     assert!(!screen.contains("The trade ends."), "{screen}");
     user.pause();
     user.keys("y");
-    let Call::Trade(action, _) = only_call(&mut user) else { panic!("not taken") };
+    let Call::Trade(action, command) = only_call(&mut user) else { panic!("not taken") };
     assert_eq!(action, Action::Refund);
+    assert_eq!(command.seen.unwrap().stray.as_ref(), Some(&stray.outpoint), "that, and nothing else");
     // Where the trade's own coins come first, the question is about these.
     let strays = vec![StrayView { is_next: false, ..stray }];
     let mut user = User::trading();

@@ -126,6 +126,15 @@ impl TradeView {
         self.strays.iter().find(|stray| stray.is_next)
     }
 
+    /// Returns what of the trade its user sees and decides on.
+    pub fn seen(&self) -> SeenTrade {
+        SeenTrade {
+            state: self.state,
+            funding: self.funding.as_ref().map(|funding| funding.txid.clone()),
+            stray: self.next_stray().map(|stray| stray.outpoint.clone()),
+        }
+    }
+
     /// Returns this node's user's own bond.
     pub const fn own_bond(&self) -> Sats {
         match self.role {
@@ -203,6 +212,21 @@ pub struct TradeCommand {
     pub dry_run: bool,
     /// The trade.
     pub trade: TradeId,
+    /// How the user saw the trade when he said yes: if it is another way by now, nothing is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<SeenTrade>,
+}
+
+/// What of a trade decides what a command to it means: to call it off gives coins back once there are any, and to take back ends it
+/// unless it is about a stray.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenTrade {
+    /// Where it stands.
+    pub state: Phase,
+    /// The transaction that went into the escrow.
+    pub funding: Option<String>,
+    /// The stray that is taken back if that is asked for.
+    pub stray: Option<String>,
 }
 
 /// Accepts a bid by hand.

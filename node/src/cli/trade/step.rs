@@ -56,11 +56,13 @@ impl Step {
         let must_ask = context.must_ask(&args.money)?;
         let client = context.client().await?;
         let trade = find(&args.trade, &client).await?;
-        let request = TradeCommand { request_id: args.money.request_id(), dry_run: args.money.dry_run, trade };
+        let (request_id, dry_run) = (args.money.request_id(), args.money.dry_run);
+        let mut request = TradeCommand { request_id, dry_run, trade, seen: None };
         if must_ask {
             // Tried first: nobody is asked about what cannot be done.
             let view = self.call(&client, TradeCommand { dry_run: true, ..request.clone() }).await?;
             context.confirm(&self.question(&view))?;
+            request.seen = Some(view.seen());
         }
         let id = request.request_id.clone();
         let done = self.call(&client, request).await.map_err(|error| args.money.failed(error, &id))?;

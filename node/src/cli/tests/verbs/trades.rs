@@ -60,6 +60,12 @@ fn steps_ask_what_the_user_should_ask_himself() {
     let asked = node.asked("exchange_tradeRelease");
     let tried: Vec<&Value> = asked.iter().map(|request| &request["dry_run"]).collect();
     assert_eq!((tried, &asked[1]["trade"]), (vec![&json!(true), &json!(false)], &json!(TRADE)));
+    assert!(asked[1].get("seen").is_none(), "he was shown nothing");
+    let said = node.run_typing(&["trade", "release", "7ade7ade"], "yes\n");
+    assert_eq!(said.exit, 0, "{said:?}");
+    let ordered = node.asked("exchange_tradeRelease").pop().unwrap();
+    let seen = json!({ "state": "paid", "funding": "cd".repeat(32), "stray": null });
+    assert_eq!((&ordered["dry_run"], &ordered["seen"]), (&json!(false), &seen), "the trade as it was when he said yes");
     let cannot = node.run_typing(&["trade", "accept", "7ade7ade"], "yes\n");
     assert_eq!(cannot.err, "error: there is no bid to accept\n  look again\n", "nobody is asked about it");
 }
