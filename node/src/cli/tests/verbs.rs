@@ -148,7 +148,7 @@ fn without_a_node_every_verb_exits_with_3() {
         "book",
         "trade list",
         "trade fund 7ade7ade --yes",
-        "trade take 1f0c9a3b --amount 0.01 --yes",
+        "trade take 1f0c9a3b --amount 0.01 --dry-run",
         "arbiter list",
         "audit",
     ] {

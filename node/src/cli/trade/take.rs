@@ -16,7 +16,8 @@ use crate::cli::trade::show;
 
 /// Bid for an offer
 ///
-/// Shows what you send and receive, and asks, before anything is agreed. --dry-run only shows it.
+/// Shows what you send and receive, and asks, before anything is agreed. --dry-run only shows it. With --yes nothing is shown, so the
+/// offer's whole id is needed: somebody else's may begin like one that is gone.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -48,6 +49,13 @@ impl Take {
     /// Bids, after a yes.
     pub async fn perform(self, context: &mut Context<'_>) -> Result<Answer, Failure> {
         let must_ask = context.must_ask(&self.money)?;
+        if !must_ask && !self.money.dry_run && self.offer.whole::<RecordId>().is_none() {
+            // Ids are hashes of what their authors choose, so anybody can make one that begins with the digits that lists show.
+            return Err(Failure::usage(
+                "--yes asks nothing, so it takes the whole id of an offer, not the first digits of one",
+                "`exchange-node book --json` shows whole ids; or leave --yes out, and look at what you are asked",
+            ));
+        }
         let client = context.client().await?;
         let request = self.request(&client, context).await?;
         if self.money.dry_run {

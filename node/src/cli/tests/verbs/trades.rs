@@ -37,6 +37,29 @@ fn taking_shows_what_it_means_and_asks() {
     assert!(wrong.err.contains("SEPA instant, Wise"), "{wrong:?}");
 }
 
+/// The offer that he saw is taken by somebody else; a stranger's, at another price, begins alike.
+#[test]
+fn an_offer_that_nobody_is_asked_about_is_named_whole() {
+    fn take<'a>(id: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+        [&["trade", "take", id, "--amount", "0.01"][..], more].concat()
+    }
+    let node = Node::answering(&[
+        ("exchange_offerList", |_| Ok(json!([]))),
+        ("exchange_book", |_| Ok(json!({ "items": [offer(OFFER)], "next": null }))),
+        ("exchange_tradeReview", |_| Err(ApiError::new(Code::OfferGone, "it was looked at", ""))),
+        ("exchange_tradeTake", |_| Ok(trade("bid", &["cancel"]))),
+    ]);
+    let refused = node.run(&take(&OFFER[..16], &["--yes"]));
+    assert_eq!(refused.exit, 2, "{refused:?}");
+    assert!(refused.err.contains("whole id") && node.asked("exchange_tradeTake").is_empty(), "{refused:?}");
+    let shown = node.run(&take(&OFFER[..16], &["--dry-run"]));
+    assert!(shown.err.contains("it was looked at"), "{shown:?}");
+    let asked = node.run_typing(&take(&OFFER[..16], &[]), "from Bob\nyes\n");
+    assert!(asked.err.contains("it was looked at"), "{asked:?}");
+    let whole = node.run(&take(OFFER, &["--yes", "--json"]));
+    assert_eq!(whole.document()["state"], "bid");
+}
+
 #[test]
 fn a_trade_tells_who_acts_next_and_how() {
     let node = Node::answering(&[("exchange_tradeShow", |_| Ok(trade("funded", &["cancel", "mark_paid"])))]);
