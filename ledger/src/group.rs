@@ -504,12 +504,17 @@ pub(crate) fn is_signed(advert: &GroupAdvert, header: &Header) -> bool {
         && signed.all(|(member, signature)| verify_signature(member, &message, signature).is_ok())
 }
 
-/// Returns what every member signs of their advert.
-fn advert_message(network: &[u8; 4], advert: &GroupAdvert) -> Vec<u8> {
+/// Returns the hash of all that the members of a group sign of their advert: their key, who they are, how many of them rule, and
+/// each condition. Whoever of them publishes it, it is the same; and no other group has it, whoever is in both.
+pub fn signed_hash(network: &[u8; 4], advert: &GroupAdvert) -> [u8; 32] {
     let GroupAdvert { group, advert, threshold, members, signatures: _ } = advert;
     let said = borsh::to_vec(&(group, advert, threshold, members)).expect("writing to memory does not fail");
-    let hash = tagged("exchange/group-advert/v1", &[network, &said]);
-    [b"exchange/group-advert/v1".as_slice(), &hash].concat()
+    tagged("exchange/group-advert/v1", &[network, &said])
+}
+
+/// Returns what every member signs of their advert.
+fn advert_message(network: &[u8; 4], advert: &GroupAdvert) -> Vec<u8> {
+    [b"exchange/group-advert/v1".as_slice(), &signed_hash(network, advert)].concat()
 }
 
 fn seal_commitment(group: &RecordId, part: &[u8; 32]) -> [u8; 32] {

@@ -1,6 +1,6 @@
 //! The market as the API shows it: offers, arbiters, and what taking an offer would mean. Reads only.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use exchange_api::{ApiError, ArbiterView, BookFilter, Code, OfferState, OfferView, Page};
 use exchange_ledger::body::Offer;
@@ -15,13 +15,13 @@ use crate::blocking::blocking;
 use crate::clock;
 use crate::errors::ExplainResult;
 use crate::keeper::Keeper;
-use crate::private::Private;
+use crate::private::{Private, Trusted};
 use crate::trader::Tools;
 
 mod arbiters;
 mod take;
 
-pub use arbiters::{Arbiter, arbiter, arbiters, check_takes_on, last_advert};
+pub use arbiters::{Arbiter, ArbiterGroup, arbiter, arbiters, check_takes_on, last_advert, trust};
 pub use take::review;
 
 /// How many offers a page of the book holds unless asked otherwise, and at most.
@@ -34,7 +34,7 @@ const MAX_OWN_OFFERS: usize = 1000;
 pub struct Viewer<'a> {
     keeper: &'a Keeper,
     me: Option<AuthorId>,
-    trusted: BTreeSet<AuthorId>,
+    trusted: Trusted,
 }
 
 impl<'a> Viewer<'a> {
@@ -71,9 +71,9 @@ impl<'a> Viewer<'a> {
             trades: work.trades,
             disputes: work.disputes,
             rulings: work.rulings,
-            trusted: self.trusted.contains(&arbiter.author),
-            threshold: arbiter.group.as_ref().map_or(0, |(threshold, _)| *threshold),
-            members: arbiter.group.as_ref().map(|(_, members)| members.clone()).unwrap_or_default(),
+            trusted: arbiter.is_trusted(&self.trusted),
+            threshold: arbiter.group.as_ref().map_or(0, |group| group.threshold),
+            members: arbiter.group.as_ref().map(|group| group.members.clone()).unwrap_or_default(),
             withdrawn: arbiter.withdrawn,
         }
     }

@@ -32,6 +32,7 @@ mod trades;
 
 pub use mail::{KeptMail, MailSpot};
 pub use messages::{Keeping, Kept};
+pub use settings::Trusted;
 
 /// The private tables of this node. Cheap to clone.
 #[derive(Clone)]

@@ -232,14 +232,8 @@ impl ExchangeApiServer for Server {
     }
 
     async fn arbiter_trust(&self, request: TrustArbiter) -> RpcResult<()> {
-        let TrustArbiter { author, trusted } = request;
-        if !self.parts.private.trust_arbiter(&author, trusted, clock::unix_now()).explained()? {
-            let message = "you trust as many arbiters as the list holds";
-            return Err(
-                ApiError::new(Code::NotAllowed, message, "take one off it: `exchange-node arbiter untrust`").into()
-            );
-        }
-        Ok(())
+        let Parts { keeper, private, .. } = self.parts.as_ref();
+        Ok(market::trust(keeper.ledger(), private, &request, clock::unix_now())?)
     }
 
     async fn arbiter_advertise(&self, request: Advertise) -> RpcResult<ArbiterView> {
@@ -406,7 +400,7 @@ impl ExchangeApiServer for Server {
     }
 
     async fn audit(&self, request: AuditRequest) -> RpcResult<AuditReport> {
-        let trusted = self.parts.private.trusted_arbiters().explained()?;
+        let trusted = self.parts.private.trusted_arbiters().explained()?.alone;
         let Parts { keeper, chain, sure, .. } = self.parts.as_ref();
         Ok(audit::run(keeper.ledger(), chain.as_ref(), &request, trusted, keeper.is_compared(), sure).await?)
     }
@@ -421,7 +415,7 @@ impl ExchangeApiServer for Server {
     }
 
     async fn audit_against(&self, peer: String) -> RpcResult<AgainstReport> {
-        let trusted = self.parts.private.trusted_arbiters().explained()?;
+        let trusted = self.parts.private.trusted_arbiters().explained()?.alone;
         Ok(audit::against(self.parts.keeper.ledger(), &self.parts.net, &peer, trusted).await?)
     }
 
@@ -431,7 +425,7 @@ impl ExchangeApiServer for Server {
     }
 
     async fn checkpoint_list(&self) -> RpcResult<Vec<CheckpointView>> {
-        let trusted = self.parts.private.trusted_arbiters().explained()?;
+        let trusted = self.parts.private.trusted_arbiters().explained()?.alone;
         Ok(checkpoints::list(&self.parts.keeper, trusted).await?)
     }
 

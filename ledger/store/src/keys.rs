@@ -240,7 +240,7 @@ pub enum Namespace {
     OwnHeads = 8,
     /// Which mail is kept, by recipient, sender, epoch and seq.
     MailIndex = 9,
-    /// Arbiters whom the user trusts.
+    /// Arbiters who rule alone and whom the user trusts.
     TrustedArbiters = 10,
     /// The records on which own trades rest.
     Pins = 11,
@@ -260,6 +260,8 @@ pub enum Namespace {
     Agreed = 26,
     /// What the user was told last of where own trades stand.
     Told = 27,
+    /// Groups of arbiters whom the user trusts, by the hash of what all their members signed.
+    TrustedGroups = 28,
 }
 
 impl Namespace {

@@ -26,7 +26,8 @@ pub enum Arbiter {
     /// Trust an arbiter: your offers and bids choose among those by themselves
     ///
     /// With your counterparty, an arbiter can take the coins of a trade. Anybody can advertise himself, under any name: trust
-    /// whom you know from elsewhere, and compare the digits of his id.
+    /// whom you know from elsewhere, and compare the digits of his id, or of a group those of its advert. Who trusts a group
+    /// trusts none of its members alone, and no other group of theirs.
     Trust {
         /// His name, or the first digits of his id or advert
         arbiter: String,
@@ -93,13 +94,22 @@ impl Arbiter {
             }
             Self::Trust { arbiter } => {
                 let known = trust(&context.client().await?, &arbiter, true).await?;
-                let (name, id) = (format::clean_line(&known.name), known.author.short());
-                let text = format!("You trust {name} ({id}). Your offers and bids choose him by themselves.\n");
+                let name = named(&known);
+                let text = if is_group(&known) {
+                    let advert = known.advert.short();
+                    format!(
+                        "You trust the group {name}, advert {advert}, and none of its members alone. Your offers and bids \
+                         choose it by themselves.\n"
+                    )
+                } else {
+                    let id = known.author.short();
+                    format!("You trust {name} ({id}). Your offers and bids choose him by themselves.\n")
+                };
                 Ok(Answer::new(&known, text))
             }
             Self::Untrust { arbiter } => {
                 let known = trust(&context.client().await?, &arbiter, false).await?;
-                let text = format!("You do not trust {} any more.\n", format::clean_line(&known.name));
+                let text = format!("You do not trust {} any more.\n", named(&known));
                 Ok(Answer::new(&known, text))
             }
             Self::Cases(cases) => cases.perform(context).await,
@@ -112,11 +122,12 @@ impl Arbiter {
 
 async fn trust(client: &Client, arbiter: &str, trusted: bool) -> Result<ArbiterView, Failure> {
     let known = pick(arbiter, &client.arbiter_list().await?)?;
-    client.arbiter_trust(TrustArbiter { author: known.author, trusted }).await?;
+    client.arbiter_trust(TrustArbiter { advert: known.advert, trusted }).await?;
     Ok(ArbiterView { trusted, ..known })
 }
 
-/// Returns the one arbiter among `known` who is called like this, or whose id or advert begins so.
+/// Returns the one arbiter among `known` who is called like this, or whose id or advert begins so. A group goes by its advert: the
+/// id of one of its members means him alone.
 ///
 /// # Errors
 /// When there is none (refused), or more than one: anybody can take another's name (usage).
@@ -137,7 +148,8 @@ pub fn pick(text: &str, known: &[ArbiterView]) -> Result<ArbiterView, Failure> {
         return Err(ApiError::new(Code::NotFound, message, "`exchange-node arbiter list` shows who is known").into());
     };
     let by_advert = known.iter().map(|arbiter| (arbiter.advert.to_string(), arbiter));
-    let by_author = known.iter().map(|arbiter| (arbiter.author.to_string(), arbiter));
+    let alone = known.iter().filter(|arbiter| !is_group(arbiter));
+    let by_author = alone.map(|arbiter| (arbiter.author.to_string(), arbiter));
     let mut fitting = by_advert.chain(by_author).filter(|(id, _)| prefix.begins(id)).map(|(_, arbiter)| arbiter);
     match (fitting.next(), fitting.next()) {
         (Some(one), None) => Ok(one.clone()),
@@ -164,12 +176,18 @@ impl From<AdvertiseArgs> for Advertise {
     }
 }
 
-/// Returns an arbiter's name, and of a group how many of how many rule.
-fn named(arbiter: &ArbiterView) -> String {
+const fn is_group(arbiter: &ArbiterView) -> bool {
+    !arbiter.members.is_empty()
+}
+
+/// Returns an arbiter's name, and of a group how many of how many rule. That is not told of one whose advert is not shown any
+/// more.
+pub fn named(arbiter: &ArbiterView) -> String {
     let name = format::clean_line(&arbiter.name);
-    match arbiter.members.len() {
-        0 => name,
-        members => format!("{name} ({} of {members})", arbiter.threshold),
+    match (arbiter.threshold, arbiter.members.len()) {
+        (_, 0) => name,
+        (0, members) => format!("{name} (a group of {members})"),
+        (threshold, members) => format!("{name} ({threshold} of {members})"),
     }
 }
 
@@ -193,7 +211,7 @@ fn table(arbiters: &[ArbiterView], now: u64) -> String {
         let currencies: Vec<&str> = arbiter.currencies.iter().map(Currency::code).collect();
         table.row([
             arbiter.advert.short(),
-            arbiter.author.short(),
+            if is_group(arbiter) { "group".to_owned() } else { arbiter.author.short() },
             named(arbiter),
             format::per_million(arbiter.fee_ppm),
             if arbiter.withdrawn { "withdrawn".to_owned() } else { format::btc(arbiter.max_amount) },
@@ -250,5 +268,25 @@ mod tests {
         assert_eq!(failure.exit_code(), 2);
         assert!(failure.text().contains("2 arbiters call themselves"), "{}", failure.text());
         assert_eq!(pick("a0a0a0", &known).unwrap(), ada);
+    }
+
+    #[test]
+    fn a_group_goes_by_its_name_or_advert_and_never_by_the_member_who_published_it() {
+        let alone = arbiter("Ada", 0xa0);
+        let group = ArbiterView {
+            author: alone.author,
+            threshold: 2,
+            members: vec![alone.author, AuthorId([0xb1; 32]), AuthorId([0xc1; 32])],
+            ..arbiter("Three judges", 0xd0)
+        };
+        let known = [group.clone(), alone.clone()];
+        assert_eq!(pick("a1a1a1a1", &known).unwrap(), alone);
+        assert_eq!(pick("a1a1a1a1", &known[..1]).unwrap_err().exit_code(), 1);
+        assert_eq!(pick("d0d0d0", &known).unwrap(), group);
+        assert_eq!(pick("three judges", &known).unwrap(), group);
+        assert_eq!(named(&group), "Three judges (2 of 3)");
+        let lines = table(&known, 0);
+        assert!(lines.contains("d0d0d0d0  group     Three judges (2 of 3)"), "{lines}");
+        assert!(lines.contains("a0a0a0a0  a1a1a1a1  Ada"), "{lines}");
     }
 }

@@ -1,6 +1,5 @@
 //! How the demo is set up: nodes that know each other, coins, an arbiter and offers.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +24,7 @@ use crate::config::{ChainConfig, NodeConfig};
 use crate::market::{self, Viewer};
 use crate::net::NetLimits;
 use crate::node::Node;
+use crate::private::Trusted;
 use crate::trader::keys::{ARBITER_NONCE, seal_secret, trade_key};
 use crate::{clock, entropy};
 
@@ -108,7 +108,7 @@ impl Demo {
         }
         for maker in self.makers() {
             wait_for("the arbiter's advert", async || {
-                market::arbiters(maker.tools.keeper.ledger(), &BTreeSet::new())
+                market::arbiters(maker.tools.keeper.ledger(), &Trusted::default())
                     .ok()
                     .filter(|arbiters| !arbiters.is_empty())
             })

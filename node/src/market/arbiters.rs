@@ -1,9 +1,8 @@
 //! Who offers to rule, as his adverts say.
 
-use std::collections::BTreeSet;
-
-use exchange_api::{ApiError, Code};
+use exchange_api::{ApiError, Code, TrustArbiter};
 use exchange_ledger::body::{ArbiterAdvert, Body};
+use exchange_ledger::group::signed_hash;
 use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::ledger::Ledger;
 use exchange_ledger::money::{Currency, Sats};
@@ -11,6 +10,7 @@ use exchange_ledger::record::{Kind, Place};
 use exchange_ledger::storage::{Storage, StorageError};
 
 use crate::errors::ExplainResult;
+use crate::private::{Private, Trusted};
 
 /// How many arbiters are listed besides those whom the user trusts: each has paid for a log. How many adverts one of
 /// them published does not matter.
@@ -28,19 +28,49 @@ const MAX_GROUPS_EACH: usize = 3;
 pub struct Arbiter {
     /// The advert's id.
     pub advert: RecordId,
-    /// Who.
+    /// Who; of a group the member who published its advert.
     pub author: AuthorId,
     /// When, by his clock.
     pub created: u64,
     /// The advert.
     pub body: ArbiterAdvert,
-    /// Of a group how many of its members rule together, and who they are.
-    pub group: Option<(u8, Vec<AuthorId>)>,
+    /// What tells a group from everybody else; `None` of who rules alone.
+    pub group: Option<ArbiterGroup>,
     /// Whether he takes on no trades any more.
     pub withdrawn: bool,
 }
 
+/// A group of arbiters, as its advert says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArbiterGroup {
+    /// The hash of what all its members signed.
+    pub hash: [u8; 32],
+    /// How many of them rule together.
+    pub threshold: u8,
+    /// Who they are.
+    pub members: Vec<AuthorId>,
+}
+
 impl Arbiter {
+    /// Tells whether the user trusts him: who rules alone is trusted whatever he advertises, a group as this group. Its author is
+    /// one of its members, and may rule alone, or with others, as he likes.
+    pub fn is_trusted(&self, by: &Trusted) -> bool {
+        match &self.group {
+            None => by.alone.contains(&self.author),
+            Some(group) => by.groups.contains_key(&group.hash),
+        }
+    }
+
+    /// Tells whether another advert is by the same, so that the later one speaks for them.
+    fn is_by_those_of(&self, other: &Self) -> bool {
+        let are_same = match (&self.group, &other.group) {
+            (None, None) => true,
+            (Some(one), Some(two)) => (one.threshold, &one.members) == (two.threshold, &two.members),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        are_same && self.author == other.author
+    }
+
     /// Tells whether the arbiter takes on trades of this currency and amount.
     pub fn serves(&self, currency: Currency, amount: Sats) -> bool {
         let knows = self.body.currencies.is_empty() || self.body.currencies.contains(&currency);
@@ -52,13 +82,19 @@ impl Arbiter {
 ///
 /// # Errors
 /// When the store fails.
-pub fn arbiters<S: Storage>(ledger: &Ledger<S>, trusted: &BTreeSet<AuthorId>) -> Result<Vec<Arbiter>, StorageError> {
+pub fn arbiters<S: Storage>(ledger: &Ledger<S>, trusted: &Trusted) -> Result<Vec<Arbiter>, StorageError> {
     let mut found: Vec<Arbiter> = Vec::new();
     for advert in adverts(ledger.storage(), trusted)? {
         let Some((arbiter, _)) = advertised(ledger, &advert)? else { continue };
-        // Who rules alone may be in a group besides, and in more than one. Adverts come author by author, in the order of their
-        // logs: so whoever has several is found among the last.
-        match found.iter_mut().rev().find(|known| known.author == arbiter.author && known.group == arbiter.group) {
+        // Any member can publish the same again.
+        if arbiter.group.is_some() && found.iter().any(|known| known.group == arbiter.group) {
+            continue;
+        }
+        // Who rules alone may be in a group besides, and in more than one; and one that the user trusts stays beside what the same
+        // people agreed on later. Adverts come author by author, in the order of their logs: so whoever has several is found
+        // among the last.
+        let stays = |known: &Arbiter| known.group.is_some() && known.is_trusted(trusted);
+        match found.iter_mut().rev().find(|known| known.is_by_those_of(&arbiter) && !stays(known)) {
             Some(known) => *known = arbiter,
             None => found.push(arbiter),
         }
@@ -69,21 +105,21 @@ pub fn arbiters<S: Storage>(ledger: &Ledger<S>, trusted: &BTreeSet<AuthorId>) ->
 
 /// Returns the adverts among which the latest are: those of whom the user trusts, and besides author by author, so that
 /// nobody hides other arbiters behind what he publishes.
-fn adverts(storage: &impl Storage, trusted: &BTreeSet<AuthorId>) -> Result<Vec<RecordId>, StorageError> {
-    let mut adverts = Vec::new();
+fn adverts(storage: &impl Storage, trusted: &Trusted) -> Result<Vec<RecordId>, StorageError> {
+    let mut adverts: Vec<RecordId> = trusted.groups.values().copied().collect();
+    for author in &trusted.alone {
+        adverts.extend(adverts_by(storage, Kind::ArbiterAdvert, author, MAX_ADVERTS)?);
+    }
     let kinds =
         [(Kind::ArbiterAdvert, MAX_ARBITERS, MAX_ADVERTS_EACH), (Kind::GroupAdvert, MAX_FOUNDERS, MAX_GROUPS_EACH)];
     for (kind, authors, each) in kinds {
-        for author in trusted {
-            adverts.extend(adverts_by(storage, kind, author, MAX_ADVERTS)?);
-        }
         let mut after = None;
         for _ in 0..authors {
             let Some(author) = storage.of_kind(kind, after.as_ref(), 1)?.first().map(|place| place.log.author) else {
                 break;
             };
             after = Some(Place::last_by(author));
-            if !trusted.contains(&author) {
+            if kind != Kind::ArbiterAdvert || !trusted.alone.contains(&author) {
                 adverts.extend(adverts_by(storage, kind, &author, each)?);
             }
         }
@@ -142,7 +178,11 @@ fn advertised<S: Storage>(ledger: &Ledger<S>, id: &RecordId) -> Result<Option<(A
     let Some(record) = ledger.record(id)? else { return Ok(None) };
     let (body, group) = match Body::decode(&record) {
         Ok(Body::ArbiterAdvert(body)) => (body, None),
-        Ok(Body::GroupAdvert(group)) => (group.advert, Some((group.threshold, group.members.to_vec()))),
+        Ok(Body::GroupAdvert(group)) => {
+            let hash = signed_hash(&record.header().network, &group);
+            let known = ArbiterGroup { hash, threshold: group.threshold, members: group.members.to_vec() };
+            (group.advert, Some(known))
+        }
         Ok(_) | Err(_) => return Ok(None),
     };
     if !ledger.has_rights(&record)? || ledger.is_author_frozen(&record.author())? {
@@ -150,6 +190,34 @@ fn advertised<S: Storage>(ledger: &Ledger<S>, id: &RecordId) -> Result<Option<(A
     }
     let (author, created, withdrawn) = (record.author(), record.header().time, body.is_withdrawal());
     Ok(Some((Arbiter { advert: *id, author, created, body, group, withdrawn }, record.place())))
+}
+
+/// Puts whom an advert speaks for on the user's list of trusted arbiters, or takes him off it: who rules alone by his identity, a
+/// group by what all its members signed.
+///
+/// # Errors
+/// When the advert is unknown, the list is full, or the store fails.
+pub fn trust<S: Storage>(
+    ledger: &Ledger<S>,
+    private: &Private,
+    request: &TrustArbiter,
+    now: u64,
+) -> Result<(), ApiError> {
+    let TrustArbiter { advert, trusted } = request;
+    let unknown = || {
+        let message = format!("there is no arbiter with the advert {advert}");
+        ApiError::new(Code::NotFound, message, "`exchange-node arbiter list` shows who is known")
+    };
+    let known = arbiter(ledger, advert).explained()?.ok_or_else(unknown)?;
+    let has_room = match &known.group {
+        None => private.trust_arbiter(&known.author, *trusted, now),
+        Some(group) => private.trust_group(&group.hash, advert, *trusted, now),
+    };
+    if has_room.explained()? {
+        return Ok(());
+    }
+    let message = "you trust as many arbiters as the list holds";
+    Err(ApiError::new(Code::NotAllowed, message, "take one off it: `exchange-node arbiter untrust`"))
 }
 
 /// Refuses to accept a bid under an arbiter who has withdrawn his advert. Whatever was agreed on before goes on.
@@ -174,9 +242,14 @@ pub(super) fn has_withdrawn(name: &str, hint: &str) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use exchange_ledger::body::GroupAdvert;
     use exchange_ledger::record::{Header, LogId, Record};
     use exchange_ledger::storage::{Batch, MemoryStorage};
     use exchange_ledger::testing::{Author, EPOCH, NETWORK, SampleGroup, admit_all, ledger, sample_advert, sats};
+    use exchange_ledger::wire::List;
+    use exchange_store::{OpenOptions, Store};
 
     use super::*;
 
@@ -219,17 +292,91 @@ mod tests {
 
         // The last of those who rule alone is left out, unless the user trusts him.
         let last = somebody(alone - 1);
+        let only_last = Trusted { alone: BTreeSet::from([last]), ..Trusted::default() };
         let read = MAX_ARBITERS * (MAX_ADVERTS_EACH + 1) + MAX_FOUNDERS * (MAX_GROUPS_EACH + 1);
-        for (trusted, more_read, more_listed) in
-            [(BTreeSet::new(), 0, 0), (BTreeSet::from([last]), adverts_each.len(), 1)]
-        {
+        for (trusted, more_read, more_listed) in [(Trusted::default(), 0, 0), (only_last, adverts_each.len(), 1)] {
             assert_eq!(adverts(ledger.storage(), &trusted).unwrap().len(), read + more_read);
             let listed = arbiters(&ledger, &trusted).unwrap();
             // Of the groups are the adverts alone, which nobody joined: none is one.
             assert_eq!(listed.len(), MAX_ARBITERS + more_listed);
-            assert_eq!(listed.iter().any(|arbiter| arbiter.author == last), trusted.contains(&last));
+            assert_eq!(listed.iter().any(|arbiter| arbiter.author == last), trusted.alone.contains(&last));
             assert!(listed.iter().all(|arbiter| arbiter.body.max_amount == sats(20)));
         }
+    }
+
+    /// Lets people sign an advert of theirs, as members of a group do.
+    fn signed_by(people: &[Author], advert: GroupAdvert) -> Body {
+        let mut members: Vec<&Author> = people.iter().collect();
+        members.sort_by_key(|member| member.id());
+        let ids = members.iter().map(|member| member.id()).collect();
+        let advert = GroupAdvert { members: List::new(ids).unwrap(), ..advert };
+        let message = [b"exchange/group-advert/v1".as_slice(), &signed_hash(&NETWORK, &advert)].concat();
+        let signatures = members.iter().map(|member| member.sign_bytes(&message)).collect();
+        Body::GroupAdvert(GroupAdvert { signatures: List::new(signatures).unwrap(), ..advert })
+    }
+
+    /// Returns a group of two of three, and its advert.
+    fn group_and_advert() -> (SampleGroup, GroupAdvert) {
+        let group = SampleGroup::new(2, 3);
+        let Ok(Body::GroupAdvert(advert)) = Body::decode(&group.advert) else { panic!("it is a group's advert") };
+        (group, advert)
+    }
+
+    #[test]
+    fn who_trusts_a_group_trusts_none_of_its_members_alone_or_with_others_and_the_other_way_round() {
+        let directory = tempfile::tempdir().unwrap();
+        let private = Private::new(Store::open(directory.path(), OpenOptions::default()).unwrap());
+        let (group, said) = group_and_advert();
+        // The member who published the advert rules alone besides, and with an accomplice, as if that were the same group.
+        let mut thief = group.members[0].clone();
+        assert_eq!(group.advert.author(), thief.id());
+        let alone = Body::ArbiterAdvert(sample_advert(&thief));
+        let alone = thief.write(&alone);
+        let with_another = signed_by(&[thief.clone(), Author::new(20)], said);
+        let with_another = thief.write(&with_another);
+        let adverts = [group.advert.id(), alone.id(), with_another.id()];
+        let mut ledger = ledger();
+        admit_all(&mut ledger, &[&group.records[..], &[alone, with_another]].concat());
+        for (at, expected) in [[true, false, false], [false, true, false], [false, false, true]].iter().enumerate() {
+            let say = |trusted| trust(&ledger, &private, &TrustArbiter { advert: adverts[at], trusted }, 0).unwrap();
+            say(true);
+            let trusted = private.trusted_arbiters().unwrap();
+            let listed = arbiters(&ledger, &trusted).unwrap();
+            assert_eq!(listed.len(), 3);
+            for (advert, expected) in adverts.iter().zip(expected) {
+                let known = arbiter(&ledger, advert).unwrap().unwrap();
+                assert_eq!(known.is_trusted(&trusted), *expected, "{known:?}");
+                let known = listed.iter().find(|known| known.advert == *advert).unwrap();
+                assert_eq!(known.is_trusted(&trusted), *expected, "{known:?}");
+            }
+            say(false);
+            assert_eq!(private.trusted_arbiters().unwrap(), Trusted::default());
+        }
+        let unknown = TrustArbiter { advert: RecordId([9; 32]), trusted: true };
+        assert_eq!(trust(&ledger, &private, &unknown, 0).unwrap_err().code, Code::NotFound);
+    }
+
+    #[test]
+    fn a_group_that_is_trusted_is_listed_beside_what_the_same_people_agreed_on_later() {
+        let (group, said) = group_and_advert();
+        let mut author = group.members[0].clone();
+        let cheaper = ArbiterAdvert { fee_ppm: 1, ..said.advert.clone() };
+        let cheaper = author.write(&signed_by(&group.members, GroupAdvert { advert: cheaper, ..said.clone() }));
+        // Another member says the same as the first advert.
+        let again = group.members[1].clone().write(&Body::GroupAdvert(said.clone()));
+        let mut ledger = ledger();
+        admit_all(&mut ledger, &[&group.records[..], std::slice::from_ref(&cheaper)].concat());
+        let ids_listed = |ledger: &Ledger<MemoryStorage>, trusted: &Trusted| {
+            let listed = arbiters(ledger, trusted).unwrap();
+            listed.iter().map(|arbiter| arbiter.advert).collect::<Vec<_>>()
+        };
+        let groups = [(signed_hash(&NETWORK, &said), group.advert.id())].into();
+        let trusted = Trusted { groups, ..Trusted::default() };
+        assert_eq!(ids_listed(&ledger, &Trusted::default()), [cheaper.id()]);
+        assert_eq!(ids_listed(&ledger, &trusted), [cheaper.id(), group.advert.id()]);
+        admit_all(&mut ledger, std::slice::from_ref(&again));
+        assert_eq!(ids_listed(&ledger, &trusted), [cheaper.id(), group.advert.id()], "once");
+        assert!(arbiter(&ledger, &again.id()).unwrap().unwrap().is_trusted(&trusted), "whoever published it");
     }
 
     #[test]
@@ -242,7 +389,10 @@ mod tests {
         let (one, known) = (advertise(other), advertise(friend));
         let mut ledger = ledger();
         admit_all(&mut ledger, &[&many[..], &[one.clone(), known.clone()]].concat());
-        let looked_at = |trusted: &Author| adverts(ledger.storage(), &BTreeSet::from([trusted.id()])).unwrap();
+        let looked_at = |trusted: &Author| {
+            let trusted = Trusted { alone: BTreeSet::from([trusted.id()]), ..Trusted::default() };
+            adverts(ledger.storage(), &trusted).unwrap()
+        };
         let expected = |first: &[&Record], flood_first: usize, rest: &[&Record]| {
             let of_flood = many.iter().take(flood_first).chain(many.last());
             let all = first.iter().copied().chain(of_flood).chain(rest.iter().copied());

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct ArbiterView {
     /// The advert's id.
     pub advert: RecordId,
-    /// Who.
+    /// Who; of a group the member who published its advert.
     pub author: AuthorId,
     /// The name to show.
     pub name: String,
@@ -31,7 +31,7 @@ pub struct ArbiterView {
     pub disputes: u32,
     /// In how many he ruled. Parties can also agree, so that there is nothing to rule.
     pub rulings: u32,
-    /// Whether the user of this node trusts him.
+    /// Whether the user of this node trusts him; of a group, this group, whatever else its members do alone or with others.
     pub trusted: bool,
     /// Of a group how many of its members rule together; 0 if it is one person.
     #[serde(default)]
@@ -47,8 +47,8 @@ pub struct ArbiterView {
 /// Puts an arbiter on the list of those whom this node trusts, or takes him off it. The list never leaves the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustArbiter {
-    /// Who: an identity, whatever adverts he will make.
-    pub author: AuthorId,
+    /// An advert of his. Who rules alone is trusted whatever adverts he will make; of a group nobody is but this group.
+    pub advert: RecordId,
     /// Whether he is trusted from now on.
     pub trusted: bool,
 }

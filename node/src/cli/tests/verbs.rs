@@ -94,6 +94,14 @@ fn arbiter() -> Value {
     })
 }
 
+/// A group of two of three, whose advert that arbiter published.
+fn group() -> Value {
+    let mut group = arbiter();
+    let members = ["cc", "dd", "ee"].map(|id| id.repeat(32));
+    (group["name"], group["threshold"], group["members"]) = (json!("Three judges"), json!(2), json!(members));
+    group
+}
+
 fn offer(id: &str) -> Value {
     json!({
         "id": id, "maker": MAKER, "mine": false, "side": "sell", "currency": "EUR", "price": 6_175_000, "min": 500_000,

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Node, OFFER, arbiter, offer};
+use super::{Node, OFFER, arbiter, group, offer};
 
 #[test]
-fn an_arbiter_is_trusted_by_his_identity() {
+fn an_arbiter_is_named_by_his_identity_and_trusted_by_his_advert() {
     let node = Node::answering(&[
         ("exchange_arbiterList", |_| Ok(json!([arbiter()]))),
         ("exchange_arbiterTrust", |_| Ok(Value::Null)),
@@ -16,9 +16,21 @@ fn an_arbiter_is_trusted_by_his_identity() {
     assert!(listed.contains("adadadad  eeeeeeee  Ada"), "by advert and by identity: {listed}");
     assert_eq!(node.run(&["arbiter", "untrust", "eeeeee"]).exit, 0);
     assert_eq!(node.run(&["arbiter", "trust", "Eve"]).exit, 1);
-    let author = "ee".repeat(32);
-    let wanted = [json!({ "author": author, "trusted": true }), json!({ "author": author, "trusted": false })];
+    let advert = "ad".repeat(32);
+    let wanted = [json!({ "advert": advert, "trusted": true }), json!({ "advert": advert, "trusted": false })];
     assert_eq!(node.asked("exchange_arbiterTrust"), wanted);
+}
+
+#[test]
+fn who_trusts_a_group_is_told_that_none_of_its_members_is_trusted_alone() {
+    let node = Node::answering(&[
+        ("exchange_arbiterList", |_| Ok(json!([group()]))),
+        ("exchange_arbiterTrust", |_| Ok(Value::Null)),
+    ]);
+    let trusts = node.run(&["arbiter", "trust", "three judges"]).out;
+    let words = "You trust the group Three judges (2 of 3), advert adadadad, and none of its members alone.";
+    assert!(trusts.starts_with(words), "{trusts}");
+    assert_eq!(node.run(&["arbiter", "untrust", "eeeeee"]).exit, 1, "that is one of its members");
 }
 
 #[test]
