@@ -243,7 +243,7 @@ pub fn show(offer: &OfferView, now: u64) -> String {
     }
     lines.line("terms", if offer.terms.is_empty() { "none".to_owned() } else { format::clean(&offer.terms) });
     for (position, arbiter) in offer.arbiters.iter().enumerate() {
-        let (name, fee) = (format::clean_line(&arbiter.name), format::per_million(arbiter.fee_ppm));
+        let (name, fee) = (arbiter::named(arbiter), format::per_million(arbiter.fee_ppm));
         let known = match (arbiter.withdrawn, arbiter.trusted) {
             (true, _) => "; he has withdrawn and takes on no more trades",
             (false, true) => ", trusted by you",

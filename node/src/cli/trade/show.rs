@@ -4,7 +4,7 @@ use exchange_api::{Action, Actor, ChainTx, DisputeView, Role, Sats, StepState, S
 
 use crate::cli::output::{Lines, Table};
 use crate::cli::values::phase_name;
-use crate::cli::{case, format};
+use crate::cli::{arbiter, case, format};
 
 /// Returns trades as a table.
 pub fn table(trades: &[TradeView]) -> String {
@@ -46,8 +46,8 @@ pub fn show(trade: &TradeView) -> String {
     lines.maybe("their details", trade.their_details.as_deref().map(format::clean));
     lines.maybe("your details", trade.my_details.as_deref().map(format::clean));
     lines.line("terms", if trade.terms.is_empty() { "none".to_owned() } else { format::clean(&trade.terms) });
-    lines.line("arbiter", format::clean_line(&trade.arbiter.name));
-    lines.maybe("second arbiter", trade.second_arbiter.as_ref().map(|second| format::clean_line(&second.name)));
+    lines.line("arbiter", arbiter::named(&trade.arbiter));
+    lines.maybe("second arbiter", trade.second_arbiter.as_ref().map(arbiter::named));
     if let Some(dispute) = &trade.dispute {
         lines.line("dispute", dispute_lines(trade, dispute));
     }

@@ -148,10 +148,10 @@ fn text(review: &TakeReview) -> String {
     if is_bond(review.buyer_bond) {
         lines.line("funding", "both of you fund the escrow in one transaction: each with `trade fund`");
     }
-    let (name, share) = (format::clean_line(&review.arbiter.name), format::per_million(review.arbiter.fee_ppm));
+    let (name, share) = (arbiter::named(&review.arbiter), format::per_million(review.arbiter.fee_ppm));
     lines.line("arbiter", format!("{name} ({}), {share} for a ruling", review.arbiter.advert.short()));
     if let Some(second) = &review.second_arbiter {
-        let (name, share) = (format::clean_line(&second.name), format::per_million(second.fee_ppm));
+        let (name, share) = (arbiter::named(second), format::per_million(second.fee_ppm));
         lines.line("if he is silent", format!("{name} ({}), {share} for a ruling", second.advert.short()));
     }
     lines.line(

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Node, OFFER, arbiter, group, offer};
+use super::{Node, OFFER, TRADE, arbiter, group, offer, trade};
 
 #[test]
 fn an_arbiter_is_named_by_his_identity_and_trusted_by_his_advert() {
@@ -57,4 +57,43 @@ fn an_arbiter_who_has_withdrawn_is_shown_as_such() {
     let shown = node.run(&["offer", "show", OFFER]).out;
     let line = "Ada (adadadad), 0.5% for a ruling; he has withdrawn and takes on no more trades\n";
     assert!(shown.contains(line), "{shown}");
+}
+
+#[test]
+fn of_a_group_it_is_said_how_many_of_how_many_rule_before_anything_is_agreed_and_after() {
+    fn offered(id: &Value) -> Value {
+        let mut offer = offer(id.as_str().unwrap());
+        offer["arbiters"] = json!([group(), arbiter()]);
+        offer
+    }
+    let node = Node::answering(&[
+        ("exchange_offerShow", |id| Ok(offered(id))),
+        ("exchange_offerPost", |_| Ok(offered(&json!(OFFER)))),
+        ("exchange_tradeReview", |request| {
+            Ok(json!({
+                "offer": offered(&json!(OFFER)), "role": "buyer", "amount": request["amount"], "cost": 61_750, "method": "Wise",
+                "arbiter": group(), "second_arbiter": arbiter(), "funding_fee": 154, "payout_fee": 199, "confirmations": 1,
+                "pay_within": 2304, "refund_after": 4320, "affordable": true,
+            }))
+        }),
+        ("exchange_tradeShow", |_| {
+            let mut trade = trade("funded", &[]);
+            (trade["arbiter"], trade["second_arbiter"]) = (arbiter(), group());
+            Ok(trade)
+        }),
+    ]);
+    let post = ["offer", "post", "sell", "--currency", "EUR", "--price", "61750", "--min", "0.005", "--max", "0.02"];
+    let post = [&post[..], &["--method", "Wise", "--dry-run"]].concat();
+    let take = ["trade", "take", OFFER, "--amount", "0.01", "--dry-run"];
+    let line = "Three judges (2 of 3) (adadadad), 0.5% for a ruling\n";
+    for (verb, words) in [
+        (&["offer", "show", OFFER][..], line),
+        (&post[..], line),
+        (&take[..], line),
+        (&take[..], "Three judges (2 of 3) is not on your list"),
+        (&["trade", "show", TRADE][..], "Three judges (2 of 3)\n"),
+    ] {
+        let shown = node.run(verb).out;
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
 }
