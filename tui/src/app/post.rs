@@ -117,7 +117,7 @@ impl Post {
     /// chosen.
     pub fn know_arbiters(&mut self, mut arbiters: Vec<ArbiterView>, now: u64) {
         arbiters.retain(|arbiter| !arbiter.withdrawn);
-        let chosen = self.arbiter().map(|arbiter| arbiter.author);
+        let chosen = self.arbiter().cloned();
         let trusted: Vec<&ArbiterView> = arbiters.iter().filter(|arbiter| arbiter.trusted).collect();
         let first = match (&trusted[..], &arbiters[..]) {
             (_, []) => words::post::NO_ARBITERS.to_owned(),
@@ -125,7 +125,7 @@ impl Post {
             (trusted, _) => words::post::trusted(trusted),
         };
         let named = arbiters.iter().map(|arbiter| words::take::arbiter(arbiter, now));
-        let at = chosen.and_then(|author| arbiters.iter().position(|arbiter| arbiter.author == author));
+        let at = chosen.and_then(|chosen| arbiters.iter().position(|arbiter| is_same(arbiter, &chosen)));
         let options = std::iter::once(first).chain(named).collect();
         self.form.fields[ARBITER].value = Value::Choice { options, chosen: at.map_or(0, |at| at + 1) };
         self.arbiters = arbiters;
@@ -222,6 +222,17 @@ impl Post {
             seller_bond_ppm,
             buyer_bond_ppm,
         })
+    }
+}
+
+/// Tells whether an arbiter is the one that was known before: who rules alone, whatever he advertises now, or this very group. One of
+/// its members published its advert, and rules alone or in others besides.
+fn is_same(arbiter: &ArbiterView, before: &ArbiterView) -> bool {
+    let rules_alone = |arbiter: &ArbiterView| arbiter.members.is_empty();
+    match (rules_alone(arbiter), rules_alone(before)) {
+        (true, true) => arbiter.author == before.author,
+        (false, false) => arbiter.advert == before.advert,
+        (true, false) | (false, true) => false,
     }
 }
 
@@ -371,6 +382,25 @@ mod tests {
         assert_eq!(post.arbiter(), None);
         post.check();
         assert!(post.form.fields[ARBITER].error.is_some(), "nobody who is trusted is left");
+    }
+
+    #[test]
+    fn a_group_that_is_chosen_stays_chosen_whatever_the_member_who_published_it_advertises() {
+        let alone = arbiter("Three judges", 1, true);
+        let members = vec![alone.author, exchange_api::AuthorId([5; 32]), exchange_api::AuthorId([6; 32])];
+        let advert = exchange_api::RecordId([7; 32]);
+        let group = ArbiterView { advert, threshold: 2, members, ..alone.clone() };
+        let other = ArbiterView { advert: exchange_api::RecordId([8; 32]), ..group.clone() };
+        let mut post = Post::default();
+        post.know_arbiters(vec![group.clone()], 0);
+        assert_eq!(post.value(ARBITER), "Three judges (2 of 3), whom I trust");
+        post.form.focus = Some(ARBITER);
+        post.form.choose(true);
+        assert_eq!(post.arbiter(), Some(&group));
+        post.know_arbiters(vec![alone.clone(), other.clone(), group.clone()], 0);
+        assert_eq!(post.arbiter(), Some(&group));
+        post.know_arbiters(vec![alone, other], 0);
+        assert_eq!(post.arbiter(), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use exchange_api::{ArbiterView, PostOffer, Sats, Side};
 
+use super::take;
 use crate::app::post::Draft;
 use crate::format;
 
@@ -59,7 +60,7 @@ pub fn bonds((seller, buyer): (u32, u32)) -> String {
 
 /// Returns the option to name all arbiters whom the user trusts.
 pub fn trusted(arbiters: &[&ArbiterView]) -> String {
-    let names: Vec<String> = arbiters.iter().map(|arbiter| format::clean(&arbiter.name)).collect();
+    let names: Vec<String> = arbiters.iter().map(|arbiter| take::name(arbiter)).collect();
     format!("{}, whom I trust", names.join(", "))
 }
 

@@ -28,9 +28,20 @@ pub const IF_VANISHES: &str = "If the other vanishes";
 pub const STEPS: &str = "What happens";
 pub const NOT_AFFORDABLE: &str = "Your wallet holds too little for this now: deposit first (press 5).";
 
+/// Returns an arbiter's name, and of a group how many of how many rule. That is not told of one whose advert is not shown any
+/// more.
+pub fn name(arbiter: &ArbiterView) -> String {
+    let name = format::clean(&arbiter.name);
+    match (arbiter.threshold, arbiter.members.len()) {
+        (_, 0) => name,
+        (0, members) => format!("{name} (a group of {members})"),
+        (threshold, members) => format!("{name} ({threshold} of {members})"),
+    }
+}
+
 /// Returns an arbiter as an option: what he asks, and what is known of him.
 pub fn arbiter(arbiter: &ArbiterView, now: u64) -> String {
-    let (name, fee) = (format::clean(&arbiter.name), format::per_million(arbiter.fee_ppm));
+    let (name, fee) = (name(arbiter), format::per_million(arbiter.fee_ppm));
     if arbiter.withdrawn {
         return format!("{name} (has withdrawn)");
     }
@@ -47,15 +58,15 @@ pub fn arbiter(arbiter: &ArbiterView, now: u64) -> String {
     format!("{name} ({trusted}asks {fee}; {trades}; {age})")
 }
 
-/// Says who would decide a dispute.
+/// Says who would decide a dispute: a group by its advert, for its author is only one of its members.
 pub fn arbiter_line(arbiter: &ArbiterView) -> String {
-    let (name, id) = (format::clean(&arbiter.name), arbiter.author.short());
-    format!("{name} ({id}), asks {} for a ruling", format::per_million(arbiter.fee_ppm))
+    let id = if arbiter.members.is_empty() { arbiter.author.short() } else { arbiter.advert.short() };
+    format!("{} ({id}), asks {} for a ruling", name(arbiter), format::per_million(arbiter.fee_ppm))
 }
 
 /// Warns of an arbiter of whom the user said nothing.
 pub fn untrusted(arbiter: &ArbiterView) -> String {
-    let name = format::clean(&arbiter.name);
+    let name = name(arbiter);
     format!("{name} is not on your list of trusted arbiters: with the other he can take the coins.")
 }
 

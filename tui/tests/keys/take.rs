@@ -1,7 +1,7 @@
 //! Taking an offer: what is typed, what is reviewed, what is asked of the node.
 
 use crossterm::event::KeyCode;
-use exchange_api::{Page, Phase, RecordId, Role, TradeId};
+use exchange_api::{ArbiterView, AuthorId, Page, Phase, RecordId, Role, TradeId};
 use exchange_tui::app::Tab;
 use exchange_tui::message::{Answer, Call, CallName, Command, Query, Reply};
 
@@ -105,6 +105,29 @@ fn an_arbiter_whom_nobody_trusts_is_chosen_by_hand_and_confirmed() {
     let screen = user.screen(80, 24);
     assert!(screen.contains("not on your list of trusted arbiters"), "{screen}");
     assert!(screen.contains("Yes, and with this arbiter"), "{screen}");
+}
+
+#[test]
+fn of_a_group_it_is_said_how_many_of_how_many_rule() {
+    let mut user = User::trading();
+    let group = |arbiter: ArbiterView| {
+        let members = [8, 11, 12].map(|id| AuthorId([id; 32])).to_vec();
+        ArbiterView { threshold: 2, members, ..arbiter }
+    };
+    let mut items = offers();
+    items[0].arbiters = vec![group(common::arbiter("Three judges", 5_000))];
+    user.answer(Query::Book, Answer::Book(Page { items, next: None }));
+    user.key(KeyCode::Home);
+    user.keys("t");
+    assert!(user.screen(120, 40).contains("‹ Three judges (2 of 3) (trusted; "), "{}", user.screen(120, 40));
+    user.keys("\t\t\tAnn Example\t\n");
+    only_call(&mut user);
+    let mut review = review(Role::Buyer);
+    review.arbiter = group(common::stranger("Three judges", 5_000));
+    reply(&mut user, CallName::Review, Ok(Reply::Review(review)));
+    let screen = user.screen(120, 40);
+    assert!(screen.contains("Three judges (2 of 3) (09090909), asks 0.5 %"), "by its advert: {screen}");
+    assert!(screen.contains("! Three judges (2 of 3) is not on your list"), "{screen}");
 }
 
 #[test]
