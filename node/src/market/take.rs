@@ -40,12 +40,14 @@ pub async fn review(tools: &Tools, request: &TakeOffer) -> Result<TakeReview, Ap
         let (amount, min, max) = (request.amount, offer.min, offer.max);
         return Err(invalid(format!("{amount} BTC is outside of the offer: {min} to {max} BTC")));
     }
-    let arbiter = chosen_arbiter(&offer, request)?;
+    let arbiter = chosen_arbiter(&offer, request, me)?;
     let method_at = usize::from(request.method.unwrap_or_default());
     let method = offer.methods.get(method_at).cloned();
     let method = method.ok_or_else(|| invalid(format!("the offer has no payment method number {method_at}")))?;
-    if arbiter.author == me {
-        return Err(invalid("you are the arbiter yourself: choose another".into()));
+    for (party, who) in [(me, "you are the arbiter yourself"), (offer.maker, "the maker is the arbiter himself")] {
+        if !is_none_of(&arbiter, &[party]) {
+            return Err(invalid(format!("{who}, or one of the group: choose another")));
+        }
     }
     let second_arbiter = second_arbiter(&offer, request, &arbiter, me)?;
     let mut arbiters = std::iter::once(&arbiter).chain(&second_arbiter);
@@ -94,8 +96,9 @@ pub async fn review(tools: &Tools, request: &TakeOffer) -> Result<TakeReview, Ap
 
 /// Returns the arbiter that a bid names, or else the first of the offer's whom this node trusts. Nobody else is ever
 /// chosen for a user: with the counterparty an arbiter can take the coins.
-fn chosen_arbiter(offer: &OfferView, request: &TakeOffer) -> Result<ArbiterView, ApiError> {
+fn chosen_arbiter(offer: &OfferView, request: &TakeOffer, me: AuthorId) -> Result<ArbiterView, ApiError> {
     let mut known = offer.arbiters.iter();
+    let is_free = |arbiter: &&ArbiterView| is_none_of(arbiter, &[offer.maker, me]);
     match request.arbiter {
         Some(advert) => match known.find(|arbiter| arbiter.advert == advert) {
             Some(gone) if gone.withdrawn => Err(has_withdrawn(&gone.name, OTHER_ARBITER)),
@@ -107,8 +110,8 @@ fn chosen_arbiter(offer: &OfferView, request: &TakeOffer) -> Result<ArbiterView,
                 Err(ApiError::new(Code::InvalidArgument, message, hint))
             }
         },
-        None => known.find(|arbiter| takes_on(arbiter, request.amount)).cloned().ok_or_else(|| {
-            let trusted = || offer.arbiters.iter().filter(|arbiter| arbiter.trusted);
+        None => known.filter(is_free).find(|arbiter| takes_on(arbiter, request.amount)).cloned().ok_or_else(|| {
+            let trusted = || offer.arbiters.iter().filter(is_free).filter(|arbiter| arbiter.trusted);
             let most = trusted().filter(|arbiter| !arbiter.withdrawn).max_by_key(|arbiter| arbiter.max_amount);
             if let Some(trusted) = most {
                 return above_limit(request.amount, trusted);
@@ -131,6 +134,11 @@ fn takes_on(arbiter: &ArbiterView, amount: Sats) -> bool {
     arbiter.trusted && !arbiter.withdrawn && amount <= arbiter.max_amount
 }
 
+/// Tells whether nobody who speaks as an arbiter is any of these: or the bid would be none.
+fn is_none_of(arbiter: &ArbiterView, others: &[AuthorId]) -> bool {
+    !arbiter.speakers().iter().any(|speaker| others.contains(speaker))
+}
+
 /// Refuses an amount that an arbiter does not rule about.
 fn above_limit(amount: Sats, arbiter: &ArbiterView) -> ApiError {
     let (name, most) = (&arbiter.name, arbiter.max_amount);
@@ -145,8 +153,8 @@ fn second_arbiter(
     first: &ArbiterView,
     me: AuthorId,
 ) -> Result<Option<ArbiterView>, ApiError> {
-    let is_free = |arbiter: &&ArbiterView| ![first.author, offer.maker, me].contains(&arbiter.author);
-    let mut known = offer.arbiters.iter().filter(is_free);
+    let others: Vec<AuthorId> = first.speakers().iter().copied().chain([offer.maker, me]).collect();
+    let mut known = offer.arbiters.iter().filter(|arbiter| is_none_of(arbiter, &others));
     match request.second_arbiter {
         Some(advert) => match known.find(|arbiter| arbiter.advert == advert) {
             Some(gone) if gone.withdrawn => Err(has_withdrawn(&gone.name, OTHER_ARBITER)),
@@ -163,4 +171,96 @@ fn second_arbiter(
 /// Returns why an offer cannot be taken.
 fn gone(offer: &RecordId, what: &str) -> ApiError {
     ApiError::new(Code::OfferGone, format!("offer {offer} {what}"), "look at the book for another")
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::money::Price;
+    use exchange_ledger::testing::sats;
+
+    use super::*;
+
+    const ME: AuthorId = AuthorId([1; 32]);
+    const MAKER: AuthorId = AuthorId([2; 32]);
+
+    /// Returns an arbiter whom the user trusts: who rules alone, or a group of these.
+    fn arbiter(advert: u8, author: u8, members: &[u8]) -> ArbiterView {
+        ArbiterView {
+            advert: RecordId([advert; 32]),
+            author: AuthorId([author; 32]),
+            name: format!("arbiter {advert}"),
+            fee_ppm: 0,
+            max_amount: Sats::MAX,
+            languages: Vec::new(),
+            currencies: Vec::new(),
+            terms: String::new(),
+            since: 0,
+            trades: 0,
+            disputes: 0,
+            rulings: 0,
+            trusted: true,
+            threshold: if members.is_empty() { 0 } else { 2 },
+            members: members.iter().map(|member| AuthorId([*member; 32])).collect(),
+            withdrawn: false,
+        }
+    }
+
+    fn offer(arbiters: Vec<ArbiterView>) -> OfferView {
+        OfferView {
+            id: RecordId([9; 32]),
+            maker: MAKER,
+            mine: false,
+            side: Side::Sell,
+            currency: "EUR".parse().unwrap(),
+            price: Price::new(6_000_000).unwrap(),
+            min: sats(1),
+            max: sats(2),
+            min_cost: 0,
+            max_cost: 0,
+            methods: Vec::new(),
+            terms: String::new(),
+            arbiters,
+            arbitration_delay: 0,
+            second_delay: 0,
+            refund_delay: 0,
+            automatic: true,
+            created: 0,
+            expires: 0,
+            last_seen: 0,
+            state: OfferState::Live,
+            maker_trades: 0,
+            seller_bond_ppm: 0,
+            buyer_bond_ppm: 0,
+        }
+    }
+
+    #[test]
+    fn nobody_is_given_an_arbiter_who_is_a_party_or_a_member_of_the_other_one() {
+        let request = TakeOffer {
+            request_id: String::new(),
+            dry_run: true,
+            offer: RecordId([9; 32]),
+            amount: sats(1),
+            method: None,
+            arbiter: None,
+            second_arbiter: None,
+            details: String::new(),
+        };
+        // With the taker, with the maker, the group, two of its members alone, a stranger alone.
+        let (with_me, with_maker) = (arbiter(10, 5, &[1, 5, 6]), arbiter(11, 5, &[2, 5, 6]));
+        let (group, author, member, other) =
+            (arbiter(12, 5, &[5, 6, 7]), arbiter(13, 5, &[]), arbiter(14, 6, &[]), arbiter(15, 8, &[]));
+        for (arbiters, first, second) in [
+            (vec![with_me, with_maker, group.clone(), author.clone(), member.clone()], &group, None),
+            (vec![author.clone(), group.clone(), member.clone()], &author, Some(member.clone())),
+            (vec![group.clone(), member, other.clone()], &group, Some(other)),
+        ] {
+            let offer = offer(arbiters);
+            let chosen = chosen_arbiter(&offer, &request, ME).unwrap();
+            assert_eq!(&chosen, first);
+            assert_eq!(second_arbiter(&offer, &request, &chosen, ME).unwrap(), second);
+        }
+        let only_strangers = offer(vec![ArbiterView { trusted: false, ..author }]);
+        assert!(chosen_arbiter(&only_strangers, &request, ME).is_err(), "nobody is chosen for a user");
+    }
 }

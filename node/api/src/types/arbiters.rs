@@ -44,6 +44,13 @@ pub struct ArbiterView {
     pub withdrawn: bool,
 }
 
+impl ArbiterView {
+    /// Returns whoever speaks as this arbiter: the members of a group, or else himself.
+    pub fn speakers(&self) -> &[AuthorId] {
+        if self.members.is_empty() { std::slice::from_ref(&self.author) } else { &self.members }
+    }
+}
+
 /// Puts an arbiter on the list of those whom this node trusts, or takes him off it. The list never leaves the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustArbiter {
