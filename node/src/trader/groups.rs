@@ -310,18 +310,15 @@ impl Trader {
 
     /// Hears what another member says about a case.
     pub(super) async fn on_round(&mut self, id: TradeId, from: AuthorId, round: Round) {
-        if !self.is_jury(id) {
-            return;
-        }
+        let Some(active) = self.trades.get(&id).filter(|_| self.is_jury(id)) else { return };
+        let is_open = is_undecided(active);
+        // Before the chain is known nothing says that there is nothing to decide.
+        let is_over = !is_open && active.trade.view().chain().synced;
         let is_question = matches!(round, Round::Ask(_));
-        let heard = self.jury(id).map(|jury| {
-            let from = place(&jury.members, &from)?;
-            Some(jury.rounds.hear(from, round, &mut entropy::bytes32))
-        });
-        match heard {
+        match self.jury(id).map(|jury| jury.hear(&from, round, is_open)) {
             Ok(Some(outs)) => {
                 let undecided = self.juries.get(&id).is_some_and(|jury| jury.rounds.decision().is_none());
-                if is_question && undecided {
+                if is_question && undecided && !is_over {
                     let message = format!("trade {}: a member of your group has decided and asks you to", id.short());
                     self.tools.events.note(Subject::Trade(id), message);
                 }
@@ -441,6 +438,19 @@ impl Trader {
 }
 
 impl Jury {
+    /// Hears what another member says; `None` if he is none. Where nothing is to be decided, because the parties have agreed, say,
+    /// nobody gets nonces or shares and no signature comes of those that are here: what is asked for is noted, and what some of
+    /// them have seen is shown and heeded, no more.
+    fn hear(&mut self, from: &AuthorId, round: Round, is_open: bool) -> Option<Vec<Out>> {
+        let from = place(&self.members, from)?;
+        if !is_open && !matches!(round, Round::Ask(_) | Round::Show { .. }) {
+            return Some(Vec::new());
+        }
+        let mut outs = self.rounds.hear(from, round, &mut entropy::bytes32);
+        outs.retain(|out| is_open || matches!(out, Out::Heed(_) | Out::Send(_, Round::Show { .. })));
+        Some(outs)
+    }
+
     fn view(&self, trade: TradeId) -> GroupCase {
         let ask = |(at, asked): (Place, &Asked)| {
             let member = self.members.get(usize::from(at) - 1).copied()?;
@@ -515,10 +525,55 @@ fn unknown(id: RecordId) -> ApiError {
 #[cfg(test)]
 mod tests {
     use exchange_ledger::body::Side;
-    use exchange_ledger::testing::SampleTrade;
+    use exchange_ledger::testing::{Author, SampleGroup, SampleTrade};
     use exchange_ledger::trade::Verdict;
 
     use super::*;
+
+    #[test]
+    fn a_member_gives_nothing_for_a_case_that_is_not_disputed_any_more() {
+        let group = SampleGroup::new(2, 3);
+        let sample = SampleTrade::of_group(Side::Sell, &group);
+        let members: Vec<AuthorId> = group.members.iter().map(Author::id).collect();
+        let decision = Decision::Rule { vaults: sample.vaults(1), verdict: Verdict::Seller };
+        let [mut first, mut second] = [0, 1].map(|at| {
+            let (part, members) = (&group.parts[at], members.clone());
+            let rounds = Rounds::new(sample.escrow(), Seat::First, part.members, &part.share).unwrap();
+            Jury { rounds, members, seat: Seat::First, asked_at: None, asked: 0 }
+        });
+        let decide = |jury: &mut Jury| jury.rounds.decide(decision, 2, 1..=100, &mut entropy::bytes32).unwrap();
+        let only_sent = |to: Place, outs: Vec<Out>| {
+            let mut sent = outs.into_iter().filter_map(|out| match out {
+                Out::Send(at, round) => (at == to).then_some(round),
+                Out::Bind | Out::Done(_) | Out::Blame(..) | Out::Heed(_) => None,
+            });
+            let round = sent.next().expect("something is sent to him");
+            assert_eq!(sent.next(), None);
+            round
+        };
+        let nothing = Some(Vec::new());
+        let ask = only_sent(2, decide(&mut first));
+        decide(&mut second);
+        // While the case is not disputed nothing is given for it, but it is noted.
+        assert_eq!(second.hear(&members[0], ask.clone(), false), nothing);
+        assert_eq!(second.view(sample.id()).asked.len(), 1);
+        let commit = only_sent(1, second.hear(&members[0], ask, true).unwrap());
+        assert_eq!(first.hear(&members[1], commit.clone(), false), nothing);
+        let sign = only_sent(2, first.hear(&members[1], commit, true).unwrap());
+        assert_eq!(second.hear(&members[0], sign.clone(), false), nothing);
+        assert!(second.rounds.bound().is_empty());
+        let shares = second.hear(&members[0], sign, true).unwrap();
+        assert_eq!(shares.first(), Some(&Out::Bind));
+        let shares = only_sent(1, shares);
+        assert_eq!(first.hear(&members[1], shares.clone(), false), nothing);
+        assert!(first.rounds.bound().is_empty());
+        let done = first.hear(&members[1], shares, true).unwrap();
+        assert!(done.iter().any(|out| matches!(out, Out::Done(_))), "{done:?}");
+        // What one of them has seen is shown and heeded in any case; and who is no member says nothing.
+        let shown = Round::Show { record: List::new(vec![1]).unwrap() };
+        assert_eq!(second.hear(&members[0], shown.clone(), false), Some(vec![Out::Heed(vec![1])]));
+        assert_eq!(second.hear(&AuthorId([9; 32]), shown, true), None);
+    }
 
     #[test]
     fn members_bear_what_others_ask_for_and_never_more_than_is_allowed() {
