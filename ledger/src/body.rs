@@ -153,10 +153,14 @@ pub struct GroupConfirm {
     pub group: RecordId,
     /// His signature over the group's advert.
     pub signature: [u8; 64],
+    /// His part of the group, sealed to himself: by this record alone he has it again, whatever the others sign from now on.
+    pub kept: List<u8, MAX_KEPT_PART_LEN>,
 }
 
 /// How long a sealed share is: the smallest seal.
 pub const SEALED_SHARE_LEN: usize = 304;
+/// How long a member's part is at most as he keeps it: that of a group of five or more needs the second smallest seal.
+pub const MAX_KEPT_PART_LEN: usize = 1072;
 /// How many other members a member has at most.
 pub const MAX_OTHERS: usize = MAX_MEMBERS - 1;
 

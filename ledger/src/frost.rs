@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 mod dealing;
 mod decision;
+mod kept;
 mod rounds;
 mod signing;
 
@@ -76,7 +77,7 @@ impl FrostError {
     }
 }
 
-/// One member's share of a group's key. Wiped on drop; it has no encoding, for it is computed anew whenever it is needed.
+/// One member's share of a group's key. Wiped on drop; its one encoding is for its member alone, who seals it to himself.
 pub struct KeyShare {
     place: Place,
     package: frost::keys::KeyPackage,

@@ -3,15 +3,17 @@
 //! `specs/frost.md` is the normative text.
 //!
 //! Nothing of it is kept in secret: what a member draws follows from his identity and the group's id, and what he is dealt
-//! is in the ledger, sealed to him. So a member who lost his machine has his share of the key again, as soon as he has the
-//! ledger.
+//! is in the ledger, sealed to him. When he has his part he seals all of it to himself, in the record by which he confirms, and
+//! goes by that from then on. So a member who lost his machine has his share of the key again, as soon as he has the ledger,
+//! and no other takes it from him by what he signs later.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use zeroize::Zeroizing;
 
 use crate::body::{
-    ArbiterAdvert, Body, GroupAdvert, GroupConfirm, GroupDeal, GroupJoin, GroupStep, GroupTerms, SEALED_SHARE_LEN,
+    ArbiterAdvert, Body, GroupAdvert, GroupConfirm, GroupDeal, GroupJoin, GroupStep, GroupTerms, MAX_KEPT_PART_LEN,
+    SEALED_SHARE_LEN,
 };
 use crate::frost::{Dealing, Draw, FrostError, KeyShare, Place, Share};
 use crate::hash::tagged;
@@ -54,9 +56,12 @@ pub struct Group {
 #[derive(Debug, Clone, Default)]
 struct Steps {
     joins: BTreeMap<RecordId, GroupJoin>,
-    deals: Vec<GroupDeal>,
-    confirms: Vec<GroupConfirm>,
+    deals: Vec<(RecordId, GroupDeal)>,
+    confirms: Vec<(RecordId, GroupConfirm)>,
 }
+
+/// What a member did who did nothing yet.
+static NOTHING: Steps = Steps { joins: BTreeMap::new(), deals: Vec::new(), confirms: Vec::new() };
 
 /// How far a group is, as one of its members sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +96,8 @@ pub struct Outlook {
     pub owed: Option<Body>,
     /// This member's part of the group, once the key is there.
     pub part: Option<Part>,
+    /// The records on which all of this rests. A node keeps them before it publishes what is owed, or uses the part.
+    pub rests: BTreeSet<RecordId>,
 }
 
 /// A member's part of a group whose key is made.
@@ -187,9 +194,11 @@ impl Group {
                 Ok(Body::GroupStep(GroupStep::Join(join))) if join.group == group.id => {
                     steps.joins.insert(record.id(), join);
                 }
-                Ok(Body::GroupStep(GroupStep::Deal(deal))) if deal.group == group.id => steps.deals.push(deal),
+                Ok(Body::GroupStep(GroupStep::Deal(deal))) if deal.group == group.id => {
+                    steps.deals.push((record.id(), deal));
+                }
                 Ok(Body::GroupStep(GroupStep::Confirm(confirm))) if confirm.group == group.id => {
-                    steps.confirms.push(confirm);
+                    steps.confirms.push((record.id(), confirm));
                 }
                 Ok(Body::GroupAdvert(advert)) if advert.group == group.id => group.adverts.push((record.id(), advert)),
                 Ok(_) | Err(_) => continue,
@@ -222,8 +231,8 @@ impl Group {
         Dealing::new(place, count(&self.terms.members), self.terms.threshold, &secrets.seed)
     }
 
-    fn steps(&self, place: Place) -> Steps {
-        self.steps.get(&place).cloned().unwrap_or_default()
+    fn steps(&self, place: Place) -> &Steps {
+        self.steps.get(&place).unwrap_or(&NOTHING)
     }
 
     /// Looks at the group as one of its members. What he owes is made anew each time, with fresh entropy for what is sealed;
@@ -245,7 +254,7 @@ impl Group {
             Err(Broken(by, what)) => {
                 let by = by.and_then(|place| self.member(place));
                 let standing = Standing::Broken { by, what };
-                Ok(Outlook { standing, waiting: Vec::new(), owed: None, part: None })
+                Ok(Outlook { standing, waiting: Vec::new(), owed: None, part: None, rests: BTreeSet::new() })
             }
         }
     }
@@ -279,28 +288,31 @@ impl Look<'_> {
         sign: impl Fn(&[u8]) -> [u8; 64],
         entropy: &mut impl FnMut() -> [u8; 32],
     ) -> Result<Outlook, Broken> {
-        let waits = |standing, waiting: Vec<Place>, owed, part| Outlook {
-            standing,
-            waiting: waiting.into_iter().filter_map(|place| self.group.member(place)).collect(),
-            owed,
-            part,
-        };
-        let own = self.secrets.join(self.group, self.member)?;
-        if !self.group.steps(self.me).joins.values().any(|join| *join == own) {
-            return Ok(waits(Standing::Invited, Vec::new(), None, None));
+        let own = self.group.steps(self.me);
+        if let Some((confirm, part)) = own.confirms.iter().find_map(|(id, it)| Some((*id, self.open_kept(it)?))) {
+            return self.with_key(part, BTreeSet::from([self.group.id, confirm]), sign, entropy);
         }
-        let own_deal = self.group.steps(self.me).deals.into_iter().find(|deal| self.joins_of(deal).is_some());
-        let joins = match own_deal.as_ref().and_then(|deal| self.joins_of(deal)) {
+        let has_joined = !own.joins.is_empty() && {
+            let join = self.secrets.join(self.group, self.member)?;
+            own.joins.values().any(|it| *it == join)
+        };
+        if !has_joined {
+            return Ok(self.waits(Standing::Invited, Vec::new(), BTreeSet::new()));
+        }
+        let mut rests: BTreeSet<RecordId> = own.joins.keys().copied().chain([self.group.id]).collect();
+        let own_deal = own.deals.iter().find(|(_, deal)| self.joins_of(deal).is_some());
+        let joins = match own_deal.and_then(|(_, deal)| self.joins_of(deal)) {
             Some(joins) => joins,
             None => {
                 let missing: Vec<Place> =
                     self.group.places().filter(|place| self.group.steps(*place).joins.is_empty()).collect();
                 if !missing.is_empty() {
-                    return Ok(waits(Standing::Joining, missing, None, None));
+                    return Ok(self.waits(Standing::Joining, missing, rests));
                 }
                 self.only_joins()?
             }
         };
+        rests.extend(joins.values().map(|(id, _)| *id).chain(own_deal.map(|(id, _)| *id)));
         let draws: BTreeMap<Place, Draw> = joins.iter().map(|(at, (_, join))| (*at, join.draw.clone())).collect();
         let dealing = self.group.dealing(self.me, self.secrets)?;
         let joined = self.joined(&joins);
@@ -308,29 +320,97 @@ impl Look<'_> {
             Some(_) => None,
             None => Some(self.deal(&joins, &joined, &dealing.shares(&draws)?, entropy)?),
         };
-        let (dealt, missing) = self.dealt(&joins, &joined)?;
+        let (dealt, missing) = self.dealt(&joins, &joined, &mut rests)?;
         if owed_deal.is_some() || !missing.is_empty() {
             let owed = owed_deal.map(|deal| Body::GroupStep(GroupStep::Deal(deal)));
-            return Ok(waits(Standing::Dealing, missing, owed, None));
+            return Ok(Outlook { owed, ..self.waits(Standing::Dealing, missing, rests) });
         }
         let shares = dealt.iter().map(|(place, (share, _))| (*place, share.clone())).collect();
         let share = dealing.finish(&draws, &shares)?;
         let seal_secret = self.seal_secret(&dealt);
-        let advert = self.advert(&share, &seal_secret);
         let part = Part { share, members: count(&self.group.terms.members), seal_secret };
+        self.with_key(part, rests, sign, entropy)
+    }
+
+    /// Looks at what is left to do once the key is there: everybody confirms, and the group is advertised.
+    fn with_key(
+        &self,
+        part: Part,
+        mut rests: BTreeSet<RecordId>,
+        sign: impl Fn(&[u8]) -> [u8; 64],
+        entropy: &mut impl FnMut() -> [u8; 32],
+    ) -> Result<Outlook, Broken> {
+        let advert = self.advert(&part.share, &part.seal_secret);
         let message = advert_message(&self.group.network, &advert);
-        let confirm = || GroupConfirm { group: self.group.id, signature: sign(&message) };
-        let (signatures, missing) = self.confirmed(&message)?;
-        if !missing.is_empty() {
-            let owed = missing.contains(&self.me).then(|| Body::GroupStep(GroupStep::Confirm(confirm())));
-            return Ok(waits(Standing::Confirming, missing, owed, Some(part)));
+        let (mut signatures, mut missing, mut liar) = (Vec::new(), Vec::new(), None);
+        for (place, member) in self.group.places().zip(self.group.terms.members.iter()) {
+            let confirms = &self.group.steps(place).confirms;
+            let good = confirms.iter().find(|(_, it)| verify_signature(member, &message, &it.signature).is_ok());
+            match good {
+                Some((id, confirm)) => {
+                    rests.insert(*id);
+                    signatures.push(confirm.signature);
+                }
+                None if confirms.is_empty() || place == self.me => missing.push(place),
+                None => liar = liar.or(Some(place)),
+            }
         }
-        let signatures = List::new(signatures).unwrap_or_default();
-        let advert = GroupAdvert { signatures, ..advert };
-        // Whoever proposed the group speaks for it to those who look for an arbiter.
-        let is_owed = self.group.proposer == *self.member && !self.is_advertised(&advert);
-        let owed = is_owed.then_some(Body::GroupAdvert(advert));
-        Ok(waits(Standing::Ready, Vec::new(), owed, Some(part)))
+        let advertised = self.advertised(&advert);
+        rests.extend(advertised);
+        let standing = match (advertised, liar) {
+            // All have signed it, whatever one of them says, or hides, since.
+            (Some(_), _) => Standing::Ready,
+            (None, Some(liar)) => {
+                Standing::Broken { by: self.group.member(liar), what: "a signature for another key than came out" }
+            }
+            (None, None) if missing.is_empty() => Standing::Ready,
+            (None, None) => Standing::Confirming,
+        };
+        let is_broken = matches!(standing, Standing::Broken { .. });
+        let is_ready = standing == Standing::Ready;
+        let owed = if missing.contains(&self.me) && !is_broken {
+            let kept = self.keep(&part, entropy)?;
+            let confirm = GroupConfirm { group: self.group.id, signature: sign(&message), kept };
+            Some(Body::GroupStep(GroupStep::Confirm(confirm)))
+        } else if is_ready && advertised.is_none() && self.group.proposer == *self.member {
+            // Whoever proposed the group speaks for it to those who look for an arbiter.
+            let signatures = List::new(signatures).unwrap_or_default();
+            Some(Body::GroupAdvert(GroupAdvert { signatures, ..advert }))
+        } else {
+            None
+        };
+        let waiting = if is_broken || is_ready { Vec::new() } else { missing };
+        Ok(Outlook { owed, part: Some(part), ..self.waits(standing, waiting, rests) })
+    }
+
+    fn waits(&self, standing: Standing, places: Vec<Place>, rests: BTreeSet<RecordId>) -> Outlook {
+        let waiting = places.into_iter().filter_map(|place| self.group.member(place)).collect();
+        Outlook { standing, waiting, owed: None, part: None, rests }
+    }
+
+    /// Seals this member's part to himself.
+    fn keep(&self, part: &Part, entropy: &mut impl FnMut() -> [u8; 32]) -> Result<KeptPart, Broken> {
+        let share = part.share.kept()?;
+        let inside = Zeroizing::new([part.seal_secret.as_slice(), share.as_slice()].concat());
+        let key = seal::public_key(&self.secrets.seal);
+        let sealed = seal::seal(&key, KEPT_INFO, &self.place_of_kept(), &inside, entropy());
+        sealed.ok().and_then(List::new).ok_or(Broken(None, "a part that cannot be kept"))
+    }
+
+    /// Opens the part that this member sealed to himself when he confirmed. It rests on nothing that others wrote but the proposal.
+    fn open_kept(&self, confirm: &GroupConfirm) -> Option<Part> {
+        let inside = seal::open(&self.secrets.seal, KEPT_INFO, &self.place_of_kept(), &confirm.kept).ok()?;
+        let (seal_secret, share) = inside.split_first_chunk::<32>()?;
+        let members = count(&self.group.terms.members);
+        let share = KeyShare::from_kept(share, self.me, members, self.group.terms.threshold).ok()?;
+        let part = Part { share, members, seal_secret: Zeroizing::new(*seal_secret) };
+        let message = advert_message(&self.group.network, &self.advert(&part.share, &part.seal_secret));
+        verify_signature(self.member, &message, &confirm.signature).is_ok().then_some(part)
+    }
+
+    /// Returns what binds a part that its member keeps to his group and place.
+    fn place_of_kept(&self) -> Vec<u8> {
+        [self.group.id.as_bytes().as_slice(), &[self.me]].concat()
     }
 
     /// Returns the joins that a deal rests on: one of each member.
@@ -345,13 +425,12 @@ impl Look<'_> {
     /// Returns the only join of each member. Two that say the same are one.
     fn only_joins(&self) -> Result<Joins, Broken> {
         let one = |place| {
-            let joins = self.group.steps(place).joins;
-            let mut joins = joins.into_iter();
-            let first = joins.next().ok_or(Broken(Some(place), "nothing"))?;
-            if joins.any(|(_, other)| other != first.1) {
+            let mut joins = self.group.steps(place).joins.iter();
+            let (id, first) = joins.next().ok_or(Broken(Some(place), "nothing"))?;
+            if joins.any(|(_, other)| other != first) {
                 return Err(Broken(Some(place), "two different draws"));
             }
-            Ok((place, first))
+            Ok((place, (*id, first.clone())))
         };
         self.group.places().map(one).collect()
     }
@@ -383,7 +462,12 @@ impl Look<'_> {
     }
 
     /// Returns what each of the others dealt to this member, and who has not.
-    fn dealt(&self, joins: &Joins, joined: &[u8; 32]) -> Result<(Dealt, Vec<Place>), Broken> {
+    fn dealt(
+        &self,
+        joins: &Joins,
+        joined: &[u8; 32],
+        rests: &mut BTreeSet<RecordId>,
+    ) -> Result<(Dealt, Vec<Place>), Broken> {
         let (mut dealt, mut missing) = (BTreeMap::new(), Vec::new());
         for place in self.group.places() {
             if place == self.me {
@@ -391,17 +475,19 @@ impl Look<'_> {
                 dealt.insert(place, (Zeroizing::new([0; 32]), self.secrets.part.clone()));
                 continue;
             }
-            let deals = self.group.steps(place).deals;
-            let same = |deal: &&GroupDeal| self.joins_of(deal).is_some_and(|theirs| self.joined(&theirs) == *joined);
+            let deals = &self.group.steps(place).deals;
+            let is_same = |deal: &GroupDeal| self.joins_of(deal).is_some_and(|theirs| self.joined(&theirs) == *joined);
+            let same: Vec<&(RecordId, GroupDeal)> = deals.iter().filter(|(_, deal)| is_same(deal)).collect();
             let commitment = joins.get(&place).map(|(_, join)| join.seal_part);
-            let opened = deals.iter().filter(same).find_map(|deal| self.open(deal, place, joined));
+            let opened = same.iter().find_map(|(id, deal)| Some((*id, self.open(deal, place, joined)?)));
             match opened {
-                Some((share, part)) if commitment == Some(seal_commitment(&self.group.id, &part)) => {
+                Some((id, (share, part))) if commitment == Some(seal_commitment(&self.group.id, &part)) => {
+                    rests.insert(id);
                     dealt.insert(place, (share, part));
                 }
                 Some(_) => return Err(Broken(Some(place), "another part of the seal secret than he committed to")),
                 None if deals.is_empty() => missing.push(place),
-                None if deals.iter().any(|deal| same(&deal)) => {
+                None if !same.is_empty() => {
                     return Err(Broken(Some(place), "a share that its recipient cannot open"));
                 }
                 None => {
@@ -455,26 +541,12 @@ impl Look<'_> {
         }
     }
 
-    /// Returns the signatures of those who confirmed, and who has not.
-    fn confirmed(&self, message: &[u8]) -> Result<(Vec<[u8; 64]>, Vec<Place>), Broken> {
-        let (mut signatures, mut missing) = (Vec::new(), Vec::new());
-        for (place, member) in self.group.places().zip(self.group.terms.members.iter()) {
-            let confirms = self.group.steps(place).confirms;
-            let good = confirms.iter().find(|it| verify_signature(member, message, &it.signature).is_ok());
-            match good {
-                Some(confirm) => signatures.push(confirm.signature),
-                None if confirms.is_empty() || place == self.me => missing.push(place),
-                None => return Err(Broken(Some(place), "a signature for another key than came out")),
-            }
-        }
-        Ok((signatures, missing))
-    }
-
-    fn is_advertised(&self, advert: &GroupAdvert) -> bool {
+    /// Returns the record by which the group is advertised on these conditions.
+    fn advertised(&self, advert: &GroupAdvert) -> Option<RecordId> {
         let same = |it: &GroupAdvert| {
             (&it.advert, it.threshold, &it.members) == (&advert.advert, advert.threshold, &advert.members)
         };
-        self.group.adverts.iter().any(|(_, it)| same(it))
+        self.group.adverts.iter().find(|(_, it)| same(it)).map(|(id, _)| *id)
     }
 }
 
@@ -482,8 +554,11 @@ impl Look<'_> {
 type Joins = BTreeMap<Place, (RecordId, GroupJoin)>;
 /// What each member dealt: a share of the key, and his part of the seal secret.
 type Dealt = BTreeMap<Place, (Share, Share)>;
+/// A member's part, sealed to himself.
+type KeptPart = List<u8, MAX_KEPT_PART_LEN>;
 
 const SEAL_INFO: &[u8] = b"exchange/group-share/v1";
+const KEPT_INFO: &[u8] = b"exchange/group-kept/v1";
 
 /// Returns the subject under which the invitations of an identity are found.
 pub fn invitation(member: &AuthorId) -> RecordId {

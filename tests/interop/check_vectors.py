@@ -1145,7 +1145,9 @@ def check_group(v):
     message = b"exchange/group-advert/v1" + domain("exchange/group-advert/v1", header[1:5], unsigned)
     for at, author in enumerate(authors):
         signature = signatures[64 * at : 64 * at + 64]
-        equal(steps[3][at + 1][1][32:], signature, "group: a confirmation")
+        confirm = steps[3][at + 1][1]
+        equal(confirm[32:96], signature, "group: a confirmation")
+        equal((int.from_bytes(confirm[96:100], "little"), len(confirm)), (304, 404), "group: what a member keeps")
         check(ed_verify(author, message, signature), "group: a signature of the advert")
     tweak = domain("exchange/arbiter-tweak/v1", xonly(key), bytes.fromhex(v["contract_hash"]))
     ruled = xonly(add(lift_x(xonly(key)), mul(int.from_bytes(tweak, "big"), G)))

@@ -147,6 +147,49 @@ fn there_are_no_groups_of_other_sizes() {
 }
 
 #[test]
+fn a_share_that_was_kept_signs_as_before_and_nothing_else_is_one() {
+    for (threshold, members) in [(2, 2), (2, 3), (3, 4), (3, 5), (4, 6), (5, 8), (8, 8)] {
+        let shares = key(threshold, members);
+        let kept: Vec<Zeroizing<Vec<u8>>> = shares.iter().map(|share| share.kept().unwrap()).collect();
+        let again: Vec<KeyShare> = (1..)
+            .zip(&kept)
+            .map(|(place, kept)| KeyShare::from_kept(kept, place, members, threshold).unwrap())
+            .collect();
+        assert!(again.iter().all(|share| *share.group() == *shares[0].group()), "{threshold} of {members}");
+        let tweak = Scalar::from_be_bytes([members; 32]).unwrap();
+        let tweaked: Vec<KeyShare> = again.iter().map(|share| share.tweaked(&tweak).unwrap()).collect();
+        for signers in [&again, &tweaked] {
+            let signers: Vec<&KeyShare> = signers.iter().take(usize::from(threshold)).collect();
+            let (session, signed) = sign_all(&signers, [3; 32]);
+            assert!(signers[0].group().aggregate(&session, &signed).is_ok(), "{threshold} of {members}");
+        }
+        let refused = |kept: &[u8], place, members| KeyShare::from_kept(kept, place, members, threshold).is_err();
+        let whole = kept[0].as_slice();
+        for (kept, place, members) in [
+            (whole, 2, members),
+            (whole, 0, members),
+            (whole, members + 1, members),
+            (whole, 1, members - 1),
+            (whole, 1, members + 1),
+            (&whole[1..], 1, members),
+            (&whole[..32], 1, members),
+            (&whole[..0], 1, members),
+        ] {
+            assert!(refused(kept, place, members), "{place} of {members}");
+        }
+        // A number, a key and a point that are none, and another's number.
+        let other = [&kept[1][..32], &whole[32..]].concat();
+        assert!(refused(&other, 1, members));
+        for at in [0, 32, 65] {
+            let mut changed = whole.to_vec();
+            changed[at] = 0xff;
+            changed[at + 1..at + 32].fill(0xff);
+            assert!(refused(&changed, 1, members), "{at}");
+        }
+    }
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let shares = key(2, 3);
     let share = hex::encode(shares[0].package.signing_share().serialize());

@@ -3,7 +3,7 @@
 use super::*;
 use crate::body::{Side, Take};
 use crate::testing::group::{look, people, terms};
-use crate::testing::{Author, SampleGroup, SampleTrade, admit_all, group_secrets, ledger, sample_take};
+use crate::testing::{Author, EPOCH, SampleGroup, SampleTrade, admit_all, group_secrets, ledger, sample_take};
 use crate::trade::{Bid, ContractError, Seat};
 
 /// Three people of whom everybody has joined, and their numbers.
@@ -72,6 +72,84 @@ fn any_order_of_the_steps_gives_the_same() {
         let outlook = look(&again, member, number);
         assert_eq!(outlook.standing, Standing::Ready);
         assert_eq!(outlook.part.unwrap().share.group().x_only(), part.share.group().x_only());
+    }
+}
+
+fn is_same(part: Option<Part>, before: &Part) -> bool {
+    let said = |part: &Part| (part.share.place(), part.members, part.share.group().clone(), *part.seal_secret);
+    part.is_some_and(|part| said(&part) == said(before))
+}
+
+/// What they dealt him they can make vanish, by a second history.
+#[test]
+fn a_member_has_his_part_by_his_own_records_whatever_the_others_sign_later() {
+    for (threshold, count) in [(2, 3), (3, 5)] {
+        let group = SampleGroup::new(threshold, count);
+        let (_, numbers) = people(count);
+        for ((member, number), part) in group.members.iter().zip(numbers).zip(&group.parts) {
+            let is_his = |record: &&Record| record.author() == member.id();
+            let own: Vec<Record> = group.records[1..].iter().filter(is_his).cloned().collect();
+            let outlook = look(&Group::gather(&group.records[0], &own).unwrap(), member, number);
+            assert!(is_same(outlook.part, part), "{threshold} of {count}");
+            assert_eq!(outlook.owed, None);
+            assert!(outlook.rests.contains(&group.id()));
+        }
+    }
+}
+
+#[test]
+fn whoever_kept_nothing_that_opens_has_his_part_by_what_was_dealt_to_him() {
+    let group = SampleGroup::new(2, 3);
+    let (_, numbers) = people(3);
+    let is_confirm = |record: &Record| matches!(Body::decode(record), Ok(Body::GroupStep(GroupStep::Confirm(_))));
+    let confirm_of = |author: &Author| {
+        let found = group.records.iter().find(|record| is_confirm(record) && record.author() == author.id());
+        match Body::decode(found.unwrap()) {
+            Ok(Body::GroupStep(GroupStep::Confirm(confirm))) => confirm,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (his, another) = (confirm_of(&group.members[1]), confirm_of(&group.members[2]));
+    for confirm in [
+        GroupConfirm { kept: List::default(), ..his.clone() },
+        GroupConfirm { kept: another.kept.clone(), ..his.clone() },
+        GroupConfirm { kept: List::new(vec![7; 304]).unwrap(), ..his.clone() },
+        // A part that is his, beside a signature for something else.
+        GroupConfirm { signature: another.signature, ..his },
+    ] {
+        let mut member = group.members[1].clone();
+        let is_other = |record: &&Record| !(is_confirm(record) && record.author() == member.id());
+        let mut records: Vec<Record> = group.records.iter().filter(is_other).cloned().collect();
+        records.push(member.write(&Body::GroupStep(GroupStep::Confirm(confirm))));
+        let outlook = look(&gather(&records), &group.members[1], numbers[1]);
+        assert_eq!(outlook.standing, Standing::Ready);
+        assert!(is_same(outlook.part, &group.parts[1]));
+    }
+}
+
+/// By their places these come first, and there are as many as are looked at.
+#[test]
+fn what_a_member_writes_in_an_older_log_takes_the_key_from_nobody_who_has_it() {
+    let group = SampleGroup::new(2, 3);
+    let (_, numbers) = people(3);
+    let thief = &group.members[1];
+    let join = group_secrets(numbers[1]).join(&gather(&group.records), &thief.id()).unwrap();
+    let signature = thief.sign_bytes(b"another key");
+    for step in [
+        GroupStep::Join(join),
+        GroupStep::Confirm(GroupConfirm { group: group.id(), signature, kept: List::default() }),
+    ] {
+        let mut older = thief.reopened(EPOCH - 1);
+        let step = Body::GroupStep(step);
+        let steps: Vec<Record> = (0..MAX_STEPS).map(|_| older.write(&step)).collect();
+        let mut public = ledger();
+        admit_all(&mut public, &[group.records.as_slice(), &steps].concat());
+        let shown = public.group(&group.id(), &[]).unwrap().unwrap();
+        for at in [0, 2] {
+            let outlook = look(&shown, &group.members[at], numbers[at]);
+            assert_eq!((outlook.standing, outlook.owed), (Standing::Ready, None));
+            assert!(is_same(outlook.part, &group.parts[at]));
+        }
     }
 }
 
@@ -164,11 +242,13 @@ fn whoever_confirms_another_advert_is_named() {
             records.push(members[2].write(&deal));
         }
     }
-    let confirm = GroupConfirm { group: records[0].id(), signature: members[2].sign_bytes(b"another key") };
+    let signature = members[2].sign_bytes(b"another key");
+    let confirm = GroupConfirm { group: records[0].id(), signature, kept: List::default() };
     records.push(members[2].write(&Body::GroupStep(GroupStep::Confirm(confirm))));
     let outlook = look(&gather(&records), &members[0], numbers[0]);
     let what = "a signature for another key than came out";
     assert_eq!(outlook.standing, Standing::Broken { by: Some(members[2].id()), what });
+    assert!(outlook.part.is_some(), "nobody knows whether the advert is kept back");
 }
 
 #[test]
