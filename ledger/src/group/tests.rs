@@ -192,6 +192,69 @@ fn a_second_draw_takes_nothing_back_that_was_dealt() {
     assert_eq!(look(&gather(&records), &members[0], numbers[0]).standing, Standing::Ready);
 }
 
+/// Returns what everybody sees of a group in which the first has dealt, and of whose second member so many records as are looked
+/// at stand before his join, in a log that claims to be older.
+fn hidden(members: &mut [Author], numbers: &[u8], records: &mut Vec<Record>, join: &Body) -> Group {
+    write_owed(&mut members[0], numbers[0], records);
+    let mut older = members[1].reopened(EPOCH - 1);
+    let hiding: Vec<Record> = (0..MAX_STEPS).map(|_| older.write(join)).collect();
+    let mut public = ledger();
+    admit_all(&mut public, &[records.as_slice(), &hiding].concat());
+    let id = records[0].id();
+    records.extend(hiding);
+    public.group(&id, &[]).unwrap().unwrap()
+}
+
+#[test]
+fn whoever_dealt_by_a_join_that_its_author_hid_since_is_not_to_blame() {
+    let (mut members, numbers, mut records) = joined();
+    let join = Body::decode(&records[2]).unwrap();
+    let shown = hidden(&mut members, &numbers, &mut records, &join);
+    let outlook = look(&shown, &members[2], numbers[2]);
+    assert_eq!((outlook.standing, outlook.waiting), (Standing::Dealing, vec![members[1].id()]));
+    assert!(matches!(outlook.owed, Some(Body::GroupStep(GroupStep::Deal(_)))));
+    // Nor is he while that join is on its way.
+    records.remove(2);
+    let outlook = look(&gather(&records), &members[2], numbers[2]);
+    assert_eq!((outlook.standing, outlook.waiting), (Standing::Dealing, vec![members[0].id(), members[1].id()]));
+}
+
+#[test]
+fn whoever_draws_otherwise_after_somebody_dealt_is_named_wherever_he_hides_what_he_drew_first() {
+    let (mut members, numbers, mut records) = joined();
+    let other = Secrets { seed: Zeroizing::new([0x44; 32]), ..group_secrets(numbers[1]) };
+    let join = other.join(&gather(&records), &members[1].id()).unwrap();
+    let shown = hidden(&mut members, &numbers, &mut records, &Body::GroupStep(GroupStep::Join(join)));
+    let what = "two different draws";
+    let outlook = look(&shown, &members[2], numbers[2]);
+    assert_eq!(outlook.standing, Standing::Broken { by: Some(members[1].id()), what });
+    // Who has not heard that yet deals by what he has heard, and is not to blame for it.
+    let first = records.remove(2);
+    assert_eq!(write_owed(&mut members[2], numbers[2], &mut records), Standing::Dealing);
+    records.push(first);
+    let outlook = look(&gather(&records), &members[0], numbers[0]);
+    assert_eq!(outlook.standing, Standing::Broken { by: Some(members[1].id()), what });
+}
+
+#[test]
+fn whoever_dealt_deals_by_nothing_else_and_nobody_writes_more_than_is_looked_at() {
+    let (mut members, numbers, mut records) = joined();
+    write_owed(&mut members[0], numbers[0], &mut records);
+    let join = records.remove(2);
+    records.push(members[1].write(&Body::decode(&join).unwrap()));
+    let outlook = look(&gather(&records), &members[0], numbers[0]);
+    assert_eq!((outlook.standing, outlook.owed), (Standing::Dealing, None));
+    assert_eq!(outlook.waiting, [members[1].id()]);
+
+    let (mut members, numbers, mut records) = joined();
+    let join = Body::decode(&records[1]).unwrap();
+    records.extend((2..MAX_STEPS).map(|_| members[0].write(&join)));
+    assert!(look(&gather(&records), &members[0], numbers[0]).owed.is_some());
+    records.push(members[0].write(&join));
+    let outlook = look(&gather(&records), &members[0], numbers[0]);
+    assert_eq!((outlook.standing, outlook.owed), (Standing::Dealing, None));
+}
+
 #[test]
 fn whoever_deals_a_share_that_does_not_fit_or_open_is_named() {
     for (byte, what) in [
