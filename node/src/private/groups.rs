@@ -45,8 +45,9 @@ rows! {
 const GROUPS: Table<RecordId, GroupRow> = Table::new(Namespace::Groups);
 const DECISIONS: Table<TradeId, DecisionRow> = Table::new(Namespace::Decisions);
 
-/// How many records of a group are kept: what eight members can write about it before and after a loss, and an advert of each.
-const MAX_GROUP_RECORDS: usize = 320;
+/// How many records of a group are kept. A part rests on fewer than 48: the proposal, the member's own, of each of eight a join, a
+/// deal and a confirmation, and an advert.
+const MAX_GROUP_RECORDS: usize = 64;
 
 impl Private {
     /// Returns the groups of arbiters of which this node keeps the records, at most `limit`.
@@ -68,12 +69,19 @@ impl Private {
         Ok(row.records.iter().map(|bytes| Record::decode(bytes)).collect::<Result<_, _>>().map_err(damaged)?)
     }
 
-    /// Keeps the records of a group, the first ones of them if there are too many.
+    /// Keeps the records on which this identity's part of a group rests now, and besides them those on which it rested before, as
+    /// far as there is room.
     ///
     /// # Errors
-    /// When the store fails; then nothing changed.
-    pub fn put_group(&self, group: &RecordId, records: &[Record]) -> Result<(), StoreError> {
-        let records = records.iter().take(MAX_GROUP_RECORDS).map(Record::encode).collect();
+    /// When the store fails, or what it holds is damaged; then nothing changed.
+    pub fn keep_group(&self, group: &RecordId, rests: &[Record]) -> Result<(), StoreError> {
+        let before = self.group(group)?;
+        let is_in = |records: &[Record], one: &Record| records.iter().any(|record| record.id() == one.id());
+        if rests.iter().all(|record| is_in(&before, record)) {
+            return Ok(());
+        }
+        let earlier = before.iter().filter(|record| !is_in(rests, record));
+        let records = rests.iter().chain(earlier).take(MAX_GROUP_RECORDS).map(Record::encode).collect();
         self.store.private().put(&GROUPS, group, &GroupRow { records })
     }
 
@@ -97,12 +105,31 @@ impl Private {
 
 #[cfg(test)]
 mod tests {
-    use exchange_ledger::body::Side;
-    use exchange_ledger::testing::SampleTrade;
+    use exchange_ledger::body::{Body, Side};
+    use exchange_ledger::testing::{Author, SampleGroup, SampleTrade};
     use exchange_ledger::trade::Verdict;
     use exchange_store::{OpenOptions, Store};
 
     use super::*;
+
+    #[test]
+    fn what_a_part_rests_on_stays_whatever_else_it_rests_on_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let private = Private::new(Store::open(directory.path(), OpenOptions::default()).unwrap());
+        let group = SampleGroup::new(2, 3);
+        let kept = || -> Vec<RecordId> { private.group(&group.id()).unwrap().iter().map(Record::id).collect() };
+        let ids = |records: &[Record]| -> Vec<RecordId> { records.iter().map(Record::id).collect() };
+        let (first, later) = group.records.split_at(4);
+        private.keep_group(&group.id(), first).unwrap();
+        private.keep_group(&group.id(), &first[..2]).unwrap();
+        assert_eq!(kept(), ids(first), "nothing is taken away");
+        private.keep_group(&group.id(), later).unwrap();
+        assert_eq!(kept(), ids(&[later, first].concat()));
+        let mut author = Author::new(1);
+        let others: Vec<Record> = (0..60).map(|_| author.write(&Body::Heartbeat)).collect();
+        private.keep_group(&group.id(), &others).unwrap();
+        assert_eq!((kept().len(), &kept()[..60]), (MAX_GROUP_RECORDS, &ids(&others)[..]));
+    }
 
     #[test]
     fn a_member_is_bound_as_he_was_whatever_he_decides_about_other_coins_and_after_an_update() {

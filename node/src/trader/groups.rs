@@ -130,10 +130,9 @@ impl Trader {
         if outlook.standing == Standing::Invited && !has_room {
             return Ok(false);
         }
-        // First the records on which the next step rests.
-        if outlook.standing != Standing::Invited && group.records.len() > pinned.len() {
-            self.tools.private.put_group(&id, &group.records).explained()?;
-        }
+        // First the records on which the next step rests, and this member's part, before anybody can count on it.
+        let rests = group.records.iter().filter(|record| outlook.rests.contains(&record.id()));
+        self.tools.private.keep_group(&id, &rests.cloned().collect::<Vec<Record>>()).explained()?;
         let owed = outlook.owed.take();
         let before = self.groups.get(&id).map(|known| known.outlook.standing.clone());
         if before.as_ref() != Some(&outlook.standing) {
