@@ -172,6 +172,14 @@ impl<S: Storage> Ledger<S> {
         Ok(Group::gather(&proposal, &records))
     }
 
+    /// Tells whether a record is one of those of its author about a group that are looked at for their places.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn is_step(&self, group: &RecordId, record: &Record) -> Result<bool, StorageError> {
+        Ok(self.storage().about(group, Some(&record.author()), MAX_STEPS)?.contains(&record.id()))
+    }
+
     /// Returns the groups to which an identity is invited: the first by their places.
     ///
     /// # Errors
@@ -218,6 +226,12 @@ impl Group {
             group.records.push(record.clone());
         }
         Some(group)
+    }
+
+    /// Tells whether two looks at a group showed the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let ids = |group: &Self| -> BTreeSet<RecordId> { group.records.iter().map(Record::id).collect() };
+        ids(self) == ids(other)
     }
 
     /// Returns a member's place.

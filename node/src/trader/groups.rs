@@ -37,6 +37,8 @@ const MAX_ASKED: u8 = 16;
 pub(super) struct Membership {
     group: Group,
     outlook: Outlook,
+    /// Whether he owed it something when he looked at it last.
+    owes: bool,
 }
 
 /// What this member and the others do about one case.
@@ -77,7 +79,7 @@ impl Trader {
                 | GroupStep::Deal(GroupDeal { group, .. })
                 | GroupStep::Confirm(GroupConfirm { group, .. }),
             )
-            | Body::GroupAdvert(GroupAdvert { group, .. }) => self.groups.contains_key(group).then_some(*group),
+            | Body::GroupAdvert(GroupAdvert { group, .. }) => self.is_looked_at(group, record).then_some(*group),
             Body::Heartbeat
             | Body::ArbiterAdvert(_)
             | Body::Stake(_)
@@ -101,6 +103,26 @@ impl Trader {
         }
     }
 
+    /// Tells whether a record about a group may show anything new of it. Anybody can write about one, and a member as much as he
+    /// likes, while to look at one can take milliseconds in which no trade goes on.
+    pub(super) fn is_looked_at(&self, group: &RecordId, record: &Record) -> bool {
+        let author = record.author();
+        let Some(known) = self.groups.get(group) else {
+            // On a new machine what this member did may come before what it is about.
+            return author == self.tools.identity.author();
+        };
+        let is_step = || self.tools.keeper.ledger().is_step(group, record).unwrap_or(true); // the look says what failed
+        known.group.place(&author).is_some() && (known.group.lacking().contains(&record.id()) || is_step())
+    }
+
+    /// Looks again at the groups to which this member owes something that could not be published.
+    pub(super) async fn retry_groups(&mut self) {
+        let owing: Vec<RecordId> = self.groups.iter().filter(|(_, known)| known.owes).map(|(id, _)| *id).collect();
+        for id in owing {
+            self.refresh_group(id).await;
+        }
+    }
+
     /// Looks at a group, and does what this member owes it.
     async fn refresh_group(&mut self, id: RecordId) {
         for _ in 0..MAX_STEPS {
@@ -121,6 +143,10 @@ impl Trader {
         let pinned = self.tools.private.group(&id).explained()?;
         let found = self.tools.keeper.ledger().group(&id, &pinned).explained()?;
         let Some(group) = found.filter(|group| group.place(&me).is_some()) else { return Ok(false) };
+        // Else the key would be made anew.
+        if self.groups.get(&id).is_some_and(|known| !known.owes && known.group.is_same(&group)) {
+            return Ok(false);
+        }
         let identity = self.tools.identity.clone();
         let secrets = identity.group_secrets(&id);
         let outlook = group.outlook(&me, &secrets, |bytes| identity.sign(bytes), &mut entropy::bytes32);
@@ -138,7 +164,7 @@ impl Trader {
         if before.as_ref() != Some(&outlook.standing) {
             self.note_standing(&group, &outlook.standing);
         }
-        self.groups.insert(id, Membership { group, outlook });
+        self.groups.insert(id, Membership { group, outlook, owes: owed.is_some() });
         match owed {
             Some(body) => {
                 self.tools.keeper.publish(identity, body).await.explained()?;
@@ -217,7 +243,7 @@ impl Trader {
     }
 
     fn view_group(&self, known: &Membership) -> GroupView {
-        let Membership { group, outlook } = known;
+        let Membership { group, outlook, owes: _ } = known;
         let (culprit, problem) = match &outlook.standing {
             Standing::Broken { by, what } => (*by, Some((*what).to_owned())),
             Standing::Invited | Standing::Joining | Standing::Dealing | Standing::Confirming | Standing::Ready => {

@@ -432,6 +432,7 @@ impl Trader {
         if let Err(error) = self.tools.mailbox.deliver_waiting() {
             tracing::error!(%error, "kept messages cannot be read");
         }
+        self.retry_groups().await;
         self.ask_again().await;
     }
 }

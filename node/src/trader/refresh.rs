@@ -52,7 +52,10 @@ impl Trader {
                 self.refresh(trade).await;
             }
         }
-        self.on_group_record(&change.record, &change.body).await;
+        // Whoever writes a step looks at his group himself when it is written.
+        if !change.own {
+            self.on_group_record(&change.record, &change.body).await;
+        }
         let affected = self.affected_by(change.record.id(), &change.body);
         for trade in affected {
             self.refresh(trade).await;

@@ -1,17 +1,21 @@
 //! The trader without its loop, on a ledger, a wallet and a chain: what it does by itself when its log takes nothing, and what
-//! that costs.
+//! that costs; and what a member of a group writes, and has again on a new machine.
 
 use std::thread::JoinHandle;
 
 use bitcoin::hashes::Hash;
 use bitcoin::{BlockHash, Network, ScriptBuf};
-use exchange_api::SeenTrade;
-use exchange_ledger::body::{Body, Offer, Side};
+use exchange_api::{GroupState, SeenTrade};
+use exchange_ledger::body::{ArbiterAdvert, Body, GroupStep, GroupTerms, Offer, Side};
+use exchange_ledger::group::{self, Group};
 use exchange_ledger::identity::{Email, KdfParams, MasterKey, Password};
+use exchange_ledger::ids::AuthorId;
 use exchange_ledger::ledger::{Admission, OfferStanding};
 use exchange_ledger::record::{Header, Kind, Record, body_hash};
-use exchange_ledger::testing::{Author, NETWORK, sample_advert, sample_offer, sample_take};
+use exchange_ledger::storage::Storage;
+use exchange_ledger::testing::{Author, NETWORK, group_secrets, sample_advert, sample_offer, sample_take};
 use exchange_ledger::trade::Action;
+use exchange_ledger::wire::List;
 use exchange_store::{OpenOptions, Store};
 use zeroize::Zeroizing;
 
@@ -128,6 +132,35 @@ impl Run {
     /// Tells whether the user is told that something keeps a bid from being accepted.
     fn has_trouble(&self, trade: TradeId) -> bool {
         self.trader.trades.get(&trade).is_some_and(|active| active.problem.is_some())
+    }
+
+    /// Takes a record in, and hears of it.
+    async fn hears(&mut self, record: &Record) {
+        assert_eq!(self.trader.tools.keeper.ingest(vec![record.encode()]).await, [Verdict::Accept]);
+        let body = Arc::new(Body::decode(record).unwrap());
+        let change = Change { record: Arc::new(record.clone()), body, own: false, forked: false, proves: false };
+        self.trader.on_change(&change).await;
+    }
+
+    /// Returns what was written about a group, by one of its members or by all.
+    fn said(&self, group: &RecordId, member: Option<&AuthorId>) -> Vec<Record> {
+        let ledger = self.trader.tools.keeper.ledger();
+        let ids = ledger.storage().about(group, member, 256).unwrap();
+        ids.iter().map(|id| ledger.record(id).unwrap().unwrap()).collect()
+    }
+
+    /// Lets the others of a group write what they owe it, until they owe nothing.
+    async fn hears_what_is_owed(&mut self, group: &RecordId, others: &mut [Author], numbers: &[u8]) {
+        for _ in 0..3 {
+            for (other, number) in others.iter_mut().zip(numbers) {
+                let shown = self.trader.tools.keeper.ledger().group(group, &[]).unwrap().unwrap();
+                let sign = |bytes: &[u8]| other.sign_bytes(bytes);
+                let outlook = shown.outlook(&other.id(), &group_secrets(*number), sign, &mut || [*number; 32]);
+                if let Some(owed) = outlook.unwrap().owed {
+                    self.hears(&other.write(&owed)).await;
+                }
+            }
+        }
     }
 
     async fn next_destination(&self) -> ScriptBuf {
@@ -252,5 +285,61 @@ async fn what_a_user_decided_on_is_not_done_to_a_trade_that_is_another_way_by_no
     }
     run.trader.act(trade, Action::Cancel, Some(seen), true).await.unwrap();
     run.trader.act(trade, Action::Cancel, None, true).await.unwrap();
+    run.stop();
+}
+
+/// Two others form a group with this node's identity, and one of them hides what he did for it, in a log that claims to be older.
+#[tokio::test]
+async fn a_member_has_his_part_on_a_new_machine_and_writes_nothing_twice_whatever_another_hides() {
+    let world = World::new();
+    let mut run = world.start(SureTime::on(Network::Regtest)).await;
+    let (me, opened) = (world.identity.author(), u32::try_from(clock::unix_now() - 60).unwrap());
+    let numbers = [11, 12];
+    let mut others = numbers.map(|number| Author::at(number, opened));
+    let mut members = vec![me, others[0].id(), others[1].id()];
+    members.sort_unstable();
+    let ArbiterAdvert { name, fee_ppm, destination, max_amount, languages, currencies, terms, .. } =
+        sample_advert(&others[0]);
+    let members = List::new(members).unwrap();
+    let terms =
+        GroupTerms { threshold: 2, members, name, fee_ppm, destination, max_amount, languages, currencies, terms };
+    let proposal = others[0].write(&Body::GroupStep(GroupStep::Propose(terms)));
+    let id = proposal.id();
+    run.hears(&proposal).await;
+    run.trader.join_group(id).await.unwrap();
+    let group = Group::gather(&proposal, &[]).unwrap();
+    let joins = [0, 1].map(|at| {
+        let join = group_secrets(numbers[at]).join(&group, &others[at].id()).unwrap();
+        Body::GroupStep(GroupStep::Join(join))
+    });
+    for (other, join) in others.iter_mut().zip(&joins) {
+        run.hears(&other.write(join)).await;
+    }
+    assert_eq!(run.said(&id, Some(&me)).len(), 2, "he joined, and dealt");
+    run.hears_what_is_owed(&id, &mut others, &numbers).await;
+    assert_eq!(run.trader.show_group(id).unwrap().state, GroupState::Ready);
+    assert_eq!(run.said(&id, Some(&me)).len(), 3, "he confirmed");
+
+    // Of the one who hides so much is looked at, and of others nothing.
+    let mut older = others[1].reopened(opened - 1);
+    for is_looked_at in [[true; group::MAX_STEPS].as_slice(), &[false]].concat() {
+        let record = older.write(&joins[1]);
+        run.hears(&record).await;
+        assert_eq!(run.trader.is_looked_at(&id, &record), is_looked_at);
+    }
+    let stranger = Author::at(13, opened).write(&joins[0]);
+    run.hears(&stranger).await;
+    assert!(!run.trader.is_looked_at(&id, &stranger));
+    let steps = run.said(&id, None);
+    let said: Vec<Vec<u8>> = [&proposal].into_iter().chain(&steps).map(Record::encode).collect();
+    run.stop();
+
+    let world = World { dir: tempfile::tempdir().unwrap(), ..world };
+    let mut run = world.start(SureTime::on(Network::Regtest)).await;
+    assert_eq!(run.trader.tools.keeper.ingest(said).await, [Verdict::Accept].repeat(steps.len() + 1));
+    run.trader.reload_groups().await;
+    assert_eq!(run.trader.show_group(id).unwrap().state, GroupState::Ready);
+    assert!(run.trader.is_in_a_group());
+    assert_eq!(run.said(&id, Some(&me)).len(), 3);
     run.stop();
 }
