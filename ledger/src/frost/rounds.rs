@@ -229,13 +229,34 @@ impl Rounds {
         if is_new {
             self.given.clear();
         }
-        let alike = self.asks.iter().filter(|(_, asked)| self.fits(asked)).map(|(place, asked)| (*place, *asked));
-        let alike: Vec<(Place, Asked)> = alike.collect();
+        let alike = self.alike();
         // Those who asked for the same may be silent: whoever decides so once more asks himself.
         if alike.is_empty() || !is_new {
             return Ok(self.ask(asked));
         }
         Ok(alike.into_iter().flat_map(|(place, asked)| self.give(place, &asked, entropy)).collect())
+    }
+
+    /// Bears other feerates from now on, and answers who has asked for the same at one that was not borne before: he may not ask
+    /// again. Nothing if this member has not decided.
+    pub fn bear(&mut self, feerates: RangeInclusive<u64>, entropy: &mut impl FnMut() -> [u8; 32]) -> Vec<Out> {
+        let before = self.alike();
+        let Some(decided) = &mut self.decided else { return Vec::new() };
+        decided.feerates = feerates;
+        let now: Vec<(Place, Asked)> = self.alike().into_iter().filter(|asked| !before.contains(asked)).collect();
+        let answer = |(place, asked): (Place, Asked)| {
+            // He may have been given some for it before, and have named them while it was not borne: these he cannot name again.
+            self.given.remove(&place);
+            self.give(place, &asked, entropy)
+        };
+        now.into_iter().flat_map(answer).collect()
+    }
+
+    /// Returns who asks for what this member decided, at a feerate that he does not bear.
+    pub fn unborne(&self) -> Option<Place> {
+        let decided = self.decided.as_ref().filter(|it| !self.is_against(&it.decision))?;
+        let is_alike = |asked: &Asked| decided.decision.feerate_of(&self.escrow, self.seat, asked).is_some();
+        self.asks().find(|(_, asked)| is_alike(asked) && !self.fits(asked)).map(|(place, _)| place)
     }
 
     /// Asks everybody again, who may have been away: every second time at what this member would pay, and else as near as he
@@ -265,6 +286,11 @@ impl Rounds {
     fn fits(&self, asked: &Asked) -> bool {
         let fits = |it: &Decided| it.decision.fits(&self.escrow, self.seat, asked, &it.feerates);
         self.decided.as_ref().is_some_and(|it| !self.is_against(&it.decision) && fits(it))
+    }
+
+    /// Returns what others ask for that this member decided too, at feerates that he bears.
+    fn alike(&self) -> Vec<(Place, Asked)> {
+        self.asks().filter(|(_, asked)| self.fits(asked)).map(|(place, asked)| (place, *asked)).collect()
     }
 
     fn others(&self) -> impl Iterator<Item = Place> + use<> {

@@ -29,7 +29,7 @@ const MAX_INVITATIONS: usize = 64;
 const MAX_STEPS: usize = 4;
 /// After how many blocks those who have not answered are asked again.
 const ASK_AGAIN_AFTER: u32 = 6;
-/// How often: with what else is said in a trade it fits the mailboxes.
+/// How often: with what else is said in a trade it fits the mailboxes. What is borne changes on as fees do.
 const MAX_ASKED: u8 = 16;
 
 /// A group as this member sees it.
@@ -382,14 +382,21 @@ impl Trader {
         let jury = self.jury(id)?;
         let decision = jury.rounds.decision().filter(|decision| Some(*decision.vaults()) == vaults);
         let is_done = matches!(decision, Some(Decision::Extend { .. }) if extended == seat);
-        let is_due = jury.asked < MAX_ASKED && jury.asked_at.is_none_or(|at| tip >= at.saturating_add(ASK_AGAIN_AFTER));
+        let is_due = jury.asked_at.is_none_or(|at| tip >= at.saturating_add(ASK_AGAIN_AFTER));
         let Some(decision) = decision.copied().filter(|_| is_due && !is_done) else { return Ok(()) };
         let feerate = self.feerate().await?;
         let jury = self.jury(id)?;
-        (jury.asked_at, jury.asked) = (Some(tip), jury.asked.saturating_add(1));
-        let bound = jury.rounds.bound().to_vec();
-        jury.rounds.restore(decision, bound, borne(&decision, feerate));
-        let outs = jury.rounds.again(feerate);
+        jury.asked_at = Some(tip);
+        // Fees change, also after this member has asked as often as he does: whoever decides later may need him yet.
+        let mut outs = jury.rounds.bear(borne(&decision, feerate), &mut entropy::bytes32);
+        if jury.asked < MAX_ASKED {
+            jury.asked += 1;
+            outs.extend(jury.rounds.again(feerate));
+        } else if let Some(member) = jury.rounds.unborne().and_then(|at| jury.members.get(usize::from(at) - 1)) {
+            let what = "asks for what you decided, at a fee that this node does not bear; decide so again to ask anew";
+            let words = format!("{} of your group {what}", member.short());
+            self.note_problem(id, Trouble::Round, words);
+        }
         if let Some(event) = self.perform_rounds(id, outs).await? {
             self.handle(id, event).await?;
         }

@@ -37,6 +37,48 @@ fn who_pay_otherwise_meet_at_what_both_bear() {
     }
 }
 
+/// Fees were low when the one decided, and he has asked as often as he does; the other decides days later, and asks just as often.
+#[test]
+fn who_asks_no_more_answers_once_he_bears_what_was_asked() {
+    let mut case = Case::new(2, 2);
+    let decision = case.rule(Verdict::Buyer);
+    for (place, feerate, borne) in [(1, 2, 1..=18), (2, 80, 20..=100)] {
+        let decided = case.with(place, |it, _| it.decide(decision, feerate, borne, &mut || [1; 32]));
+        case.take(place, decided.unwrap().unwrap());
+        case.deliver();
+    }
+    assert!(case.done.is_empty());
+    let unborne = |case: &mut Case, place| case.with(place, |it, _| it.unborne()).unwrap();
+    assert_eq!((unborne(&mut case, 1), unborne(&mut case, 2)), (Some(2), Some(1)));
+    for (borne, is_borne) in [(2..=79, false), (20..=100, true), (20..=100, false), (1..=18, false)] {
+        let outs = case.with(1, |it, entropy| it.bear(borne, &mut || entropy())).unwrap();
+        assert_eq!(matches!(&outs[..], [Out::Send(2, Round::Commit { .. })]), is_borne, "{outs:?}");
+        assert_eq!(outs.is_empty(), !is_borne);
+        case.take(1, outs);
+    }
+    // By the nonces that he gave last they sign while he bears it.
+    let outs = case.with(1, |it, entropy| it.bear(20..=100, &mut || entropy())).unwrap();
+    assert_eq!(unborne(&mut case, 1), None);
+    case.take(1, outs);
+    case.deliver();
+    let expected = case.trade.escrow().divide(Seat::First, &case.vaults, Verdict::Buyer, 80).unwrap();
+    assert_eq!((case.ruling().to_buyer, case.ruling().to_seller), expected);
+}
+
+#[test]
+fn who_asks_for_something_else_is_not_told_of_as_one_who_pays_too_much() {
+    let mut case = Case::new(2, 2);
+    let otherwise = case.rule(Verdict::Seller);
+    case.decide(2, otherwise, 10);
+    case.deliver();
+    assert_eq!(case.with(1, |it, _| it.unborne()).unwrap(), None, "he has not decided");
+    let decision = case.rule(Verdict::Buyer);
+    let decided = case.with(1, |it, _| it.decide(decision, 2, 1..=3, &mut || [1; 32]));
+    assert!(decided.unwrap().is_ok());
+    assert_eq!(case.with(1, |it, _| it.unborne()).unwrap(), None);
+    assert!(case.with(1, |it, _| it.bear(1..=100, &mut || [1; 32])).unwrap().is_empty());
+}
+
 /// Two bear each what the other would pay, and a third asks each for as much, or as little, as the other does not bear.
 #[test]
 fn a_thief_leads_nobody_away_for_long_from_what_others_bear() {
