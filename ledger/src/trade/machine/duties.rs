@@ -6,7 +6,7 @@ use super::{Effect, Trade, decode};
 use crate::body::{Body, Closed, Dispute, Funded, HalfSpend};
 use crate::money::Sats;
 use crate::rules::{CLOSED_DEPTH, MAX_SHARED_FEERATE};
-use crate::trade::{Phase, Role, SpendPath};
+use crate::trade::{Funding, Phase, Role, Spend, SpendPath};
 use crate::wire::{Outpoint, TxId};
 
 /// How long after the height at which a dispute opens by itself what nobody asks for is said at the latest, in blocks: a day of
@@ -82,9 +82,11 @@ impl Trade {
     }
 
     /// What a party owes a dispute: to say that it opened by itself, to complete what an arbiter signed once its delay is
-    /// over, and to sign again, for the outputs of an extension, what it had signed for those before.
+    /// over, the buyer also while the seller takes the coins back already, and to sign again, for the outputs of an extension, what
+    /// it had signed for those before.
     fn dispute_duties(&self, phase: Phase, duties: &mut Vec<Effect>) {
-        if !matches!(phase, Phase::Disputed | Phase::Ruled) || !self.view.chain.synced || !self.is_unspent() {
+        let is_ruled = phase == Phase::Ruled || (phase == Phase::Refunding && self.is_outrun());
+        if !(is_ruled || phase == Phase::Disputed) || !self.view.chain.synced || !self.is_unspent() {
             return;
         }
         if !self.view.facts.disputed() && self.may_speak() {
@@ -103,7 +105,7 @@ impl Trade {
         let is_agreed = self.view.valid_release().is_some() || self.view.valid_refund().is_some();
         let tip = self.view.chain.tip;
         let is_open = |seat| self.view.ruling_from(seat).is_some_and(|from| tip >= from);
-        if let (Phase::Ruled, Some((seat, ruling))) = (phase, self.view.ruling()) {
+        if let (true, Some((seat, ruling))) = (is_ruled, self.view.ruling()) {
             let gets = if self.role == Role::Buyer { ruling.to_buyer } else { ruling.to_seller };
             if is_open(*seat) && gets > Sats::ZERO && !is_agreed {
                 // The second arbiter may have ruled before the first, and this side completed that.
@@ -126,6 +128,22 @@ impl Trade {
                 None => Effect::CompleteExtension { seat: *seat, extend: extend.clone() },
             });
         }
+    }
+
+    /// Tells whether an arbiter gave this buyer something that he has not taken yet, and the seller already takes the coins back by
+    /// his own leaf: as long as no block holds that, what pays more is first. Not of what a party signed over, nor where the pool
+    /// shows a refund, which both signed.
+    pub fn is_outrun(&self) -> bool {
+        let view = &self.view;
+        let is_due = self.role == Role::Buyer && self.phase() == Phase::Refunding && self.is_unspent();
+        let gives_him = || view.ruling().is_some_and(|(_, ruling)| ruling.to_buyer > Sats::ZERO);
+        let is_agreed = || {
+            let coin = view.funding().map(Funding::outpoint);
+            let takes_it = |spend: &&Spend| coin.is_some_and(|coin| spend.spends(&coin));
+            let is_refund = view.chain.spends.iter().filter(takes_it).any(|spend| spend.path == SpendPath::Refund);
+            is_refund || view.valid_release().is_some() || view.valid_refund().is_some()
+        };
+        is_due && view.is_disputed() && gives_him() && !is_agreed()
     }
 
     /// Tells whether this side says what nobody asks it for: as a deadline acts, once nothing that was said while this node was

@@ -69,6 +69,11 @@ pub(super) fn next_step(trade: &Trade) -> NextStep {
             None => "settled: the coins are divided as the arbiter ruled".to_owned(),
         }),
         (Phase::Released, role) => released(trade, role),
+        (Phase::Refunding, Role::Buyer) if trade.is_outrun() => {
+            let what = "the seller takes the coins back, and the arbiter ruled otherwise: your node sends what is yours and pays \
+                        more for it, and a block decides";
+            step(Actor::Chain, what.to_owned(), None, "it goes on by itself, after a restart too", None)
+        }
         (Phase::Refunding, Role::Buyer) if lies_there(trade) => take_bond_back("you never paid: take your bond back"),
         (Phase::Refunding, _) => {
             let what = "the chain confirms the refund to the seller".to_owned();
@@ -338,7 +343,7 @@ fn signs_elsewhere(active: &Active) -> Option<NextStep> {
     let (trade, leaf) = (&active.trade, active.unsigned.as_ref()?.leaf);
     let is_owed = match (trade.phase(), trade.role()) {
         (Phase::Released, Role::Buyer) | (Phase::Refunding, Role::Seller) => leaf == Leaf::Both,
-        (phase, _) => phase == Phase::Ruled && leaf.seat().is_some(),
+        (phase, _) => (phase == Phase::Ruled || trade.is_outrun()) && leaf.seat().is_some(),
     };
     let id = trade.id().short();
     let what = format!("your signer signs what brings your coins to you: `exchange-node trade sign {id}`");

@@ -107,6 +107,31 @@ fn just_started(sample: &SampleTrade, role: Role, facts: Facts) -> Trade {
 }
 
 #[test]
+fn a_buyer_reads_that_what_an_arbiter_gave_him_is_not_lost_yet_when_the_seller_takes_the_coins_back() {
+    let mut sample = SampleTrade::with_bonds(Side::Sell);
+    let (escrow, vaults) = (sample.escrow(), sample.vaults(1));
+    let key = sample.author(Role::Seller).trade_key();
+    let tx = escrow.signed_timeout(Vault::Escrow, vaults.escrow, sats(1_700), &key).unwrap().tx;
+    let pair = sample.arbiter_pair(escrow.contract(), Seat::First);
+    let division = escrow.divide(Seat::First, &vaults, Verdict::Buyer, 1).unwrap();
+    let rulings = vec![(Seat::First, escrow.rule(Seat::First, &vaults, division, &pair).unwrap())];
+    for (rulings, is_outrun) in [(rulings, true), (Vec::new(), false)] {
+        let facts = Facts { payment_sent: true, buyer_dispute: true, rulings, ..Facts::default() };
+        let mut trade = Trade::new(sample.bid(), Role::Buyer, false, Local::default());
+        trade.handle(Event::Records { contract: Some(sample.contract()), facts }).unwrap();
+        trade.handle(Event::Compared).unwrap();
+        let fundings = vec![Funding::new(vaults, Some(190))];
+        let spends = vec![Spend { tx: tx.clone(), path: SpendPath::Timeout, height: None }];
+        let seen = ChainFacts { tip: 190 + 4320, synced: true, fundings, spends, ..ChainFacts::default() };
+        trade.handle(Event::Chain(seen)).unwrap();
+        assert_eq!(trade.phase(), Phase::Refunding);
+        let next = next_step(&trade);
+        assert_eq!(next.what.contains("the arbiter ruled otherwise"), is_outrun, "{next:?}");
+        assert_eq!(next.action, (!is_outrun).then_some(Action::Refund), "else only his bond is left to him");
+    }
+}
+
+#[test]
 fn both_sides_read_that_the_seller_asks_for_a_refund() {
     let sample = SampleTrade::new(Side::Sell);
     for (role, payment_sent, words) in [

@@ -1,5 +1,7 @@
 //! Who takes the coins: by a ruling, by what was released beside it, and each his own bond.
 
+use bitcoin::key::Keypair;
+
 use super::*;
 
 #[test]
@@ -170,6 +172,65 @@ fn of_what_was_released_no_part_is_taken_by_a_ruling() {
             assert!(!effects.iter().any(|effect| matches!(effect, Effect::CompleteRuling { .. })), "{effects:?}");
         }
     }
+}
+
+/// The buyer's machine was off until the seller could take the coins back, and his transaction is in the pool already.
+#[test]
+fn what_an_arbiter_gave_a_buyer_is_taken_while_no_block_holds_what_the_seller_takes_back() {
+    let mut case = Case::new();
+    let (vaults, tip) = (case.trade.vaults(1), FUNDED_AT + 4320);
+    let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| case.trade.author(role).trade_key());
+    let timeout = case.escrow.signed_timeout(Vault::Escrow, vaults.escrow, sats(1_700), &seller).unwrap().tx;
+    let half = |to, key: &Keypair| case.escrow.half(&vaults, sats(1_700), to, key).unwrap();
+    let (release, refund) = (half(Role::Buyer, &seller), half(Role::Seller, &buyer));
+    let refunded = case.escrow.complete(&refund, Role::Seller, &seller).unwrap().tx;
+    let rulings = |verdict| vec![(Seat::First, case.ruling(Seat::First, verdict))];
+    let ruled = |verdict| Facts { rulings: rulings(verdict), ..case.facts.clone() };
+    let (all, split) = (ruled(Verdict::Buyer), ruled(Verdict::Split(sats(400_000))));
+    let see = |role, facts: &Facts, spends: &[(&Transaction, SpendPath, Option<u32>)], synced| {
+        let mut machine = Trade::new(case.trade.bid(), role, false, Local::default());
+        machine.handle(Event::Compared).unwrap();
+        let contract = Some(case.trade.contract());
+        machine.handle(Event::Records { contract, facts: facts.clone() }).unwrap();
+        let fundings = vec![Funding::new(vaults, Some(FUNDED_AT))];
+        let spend = |(tx, path, height): &(&Transaction, SpendPath, Option<u32>)| {
+            let (tx, path, height) = ((*tx).clone(), *path, *height);
+            Spend { tx, path, height }
+        };
+        let spends = spends.iter().map(spend).collect();
+        let effects = machine.handle(Event::Chain(ChainFacts { fundings, spends, synced, ..chain(tip) })).unwrap();
+        (machine, effects)
+    };
+    let completes = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::CompleteRuling { .. }));
+    let waits = (&timeout, SpendPath::Timeout, None);
+    for (role, facts, spends, synced, expected) in [
+        (Role::Buyer, all.clone(), vec![waits], true, true),
+        (Role::Buyer, split.clone(), vec![waits], true, true),
+        (Role::Seller, split, vec![waits], true, false),
+        (Role::Buyer, all.clone(), vec![waits], false, false),
+        (Role::Buyer, all.clone(), vec![(&timeout, SpendPath::Timeout, Some(tip))], true, false),
+        (Role::Buyer, ruled(Verdict::Seller), vec![waits], true, false),
+        (Role::Buyer, case.facts.clone(), vec![waits], true, false),
+        // Nobody called for him, and it did not open by itself.
+        (Role::Buyer, Facts { rulings: rulings(Verdict::Buyer), ..Facts::default() }, vec![waits], true, false),
+        // What a party signed over, in a record or as the pool shows it, is not taken by a ruling.
+        (Role::Buyer, Facts { releases: vec![release], ..all.clone() }, vec![waits], true, false),
+        (Role::Buyer, Facts { refunds: vec![refund], ..all.clone() }, vec![waits], true, false),
+        (Role::Buyer, all.clone(), vec![(&refunded, SpendPath::Refund, None)], true, false),
+        (Role::Buyer, all.clone(), vec![waits, (&refunded, SpendPath::Refund, None)], true, false),
+    ] {
+        let (machine, effects) = see(role, &facts, &spends, synced);
+        assert_eq!(machine.phase(), Phase::Refunding);
+        assert_eq!(completes(&effects), expected, "{role} {facts:?} {spends:?}");
+        assert_eq!(machine.is_outrun(), expected || !synced, "{role} {facts:?} {spends:?}");
+    }
+    // Once completed it is sent, again and again, and hurried.
+    let (mut machine, _) = see(Role::Buyer, &all, &[waits], true);
+    let (seat, ruling) = &all.rulings[0];
+    let tx = case.escrow.complete_ruling(*seat, ruling, Role::Buyer, &buyer).unwrap().tx;
+    let effects = machine.handle(Event::SpendBuilt(tx.clone())).unwrap();
+    assert!(effects.contains(&Effect::Broadcast(tx.clone())) && !completes(&effects), "{effects:?}");
+    assert_eq!(machine.urgent().map(|(urgent, _)| urgent), Some(tx));
 }
 
 #[test]
