@@ -34,8 +34,8 @@ pub use negotiation::{Effect, Event, Negotiation, Now, highest_feerate};
 pub const MAX_INPUTS: usize = 16;
 /// How many proposals a trade can see. Each costs both sides look-ups and mail; a ninth would not go better.
 pub const MAX_PROPOSALS: u8 = 8;
-/// Blocks after which a buyer who signed takes his coins back if none holds the transaction: six hours. Until then the
-/// seller could still begin the trade, at a price that was agreed on before.
+/// Blocks after which a buyer who signed takes his coins back if none holds a transaction that he signed: six hours, from his
+/// first signature on. Until then the seller could still begin the trade, at a price that was agreed on before.
 pub const PATIENCE: u32 = 36;
 /// Blocks after which a proposal that was not answered may be made again.
 pub const PROPOSAL_AGE: u32 = 6;

@@ -8,7 +8,7 @@
 //! | buyer | his user agreed and a proposal is there | looks the coins up, signs, keeps what he signed, answers |
 //! | seller | an answer is there | looks the coins up, checks, signs, keeps the transaction, sends it |
 //! | both | signed, and not seen | look whether a coin of the other side was spent elsewhere for good: then it is dead |
-//! | buyer | signed, and in no block for [`PATIENCE`](super::PATIENCE) blocks | calls the trade off |
+//! | buyer | signed, and nothing in a block for [`PATIENCE`](super::PATIENCE) blocks | signs nothing more, calls the trade off |
 //! | both | called off, nothing signed (or it is dead) | the coins are free |
 //! | both | called off after signing | a coin is spent to oneself, so that what was signed can never confirm |
 
@@ -156,9 +156,15 @@ impl Negotiation {
     }
 
     /// Returns the height at which a buyer who signed calls the trade off, if no block holds the funding by then. His first
-    /// signature that is alive counts: a seller who proposes again and again gains no time.
+    /// signature counts, dead or not: a seller gains no time by proposing again and again, nor by spending a coin of his to himself
+    /// each time before he does.
     pub fn gives_up_at(&self) -> Option<u32> {
-        self.signed.iter().find(|signed| !signed.dead).map(|first| first.height.saturating_add(PATIENCE))
+        self.signed.first().map(|first| first.height.saturating_add(PATIENCE))
+    }
+
+    /// Tells whether this side is a buyer who has waited long enough for what he signed.
+    fn gives_up(&self, terms: &Terms, now: Now) -> bool {
+        terms.role == Role::Buyer && self.gives_up_at().is_some_and(|height| now.tip >= height)
     }
 
     /// Tells whether nothing is signed any more: the coins are free, or one is spent to oneself.
@@ -241,14 +247,14 @@ impl Negotiation {
             (Role::Seller, Some(_), Some(answer)) if !self.may_confirm() => {
                 duties.push(Effect::LookUp(answer.buyer.clone()));
             }
-            (Role::Buyer, Some(proposal), None) if self.willing => {
+            (Role::Buyer, Some(proposal), None) if self.willing && !self.gives_up(terms, now) => {
                 duties.push(Effect::LookUp(proposal.seller.clone()));
             }
             (Role::Buyer, Some(_), Some(answer)) if !self.sent => duties.push(Effect::SendAnswer(answer.clone())),
             (Role::Seller | Role::Buyer | Role::Arbiter, _, _) => {}
         }
         duties.extend(last);
-        if terms.role == Role::Buyer && self.gives_up_at().is_some_and(|height| now.tip >= height) {
+        if self.gives_up(terms, now) {
             duties.push(Effect::CallOff);
         }
         duties
@@ -362,7 +368,9 @@ impl Negotiation {
         }
         let current = match terms.role {
             Role::Seller => self.answer.as_ref().filter(|_| !self.may_confirm()).map(|answer| &answer.buyer),
-            Role::Buyer if self.answer.is_none() && self.willing => self.proposal.as_ref().map(|p| &p.seller),
+            Role::Buyer if self.answer.is_none() && self.willing && !self.gives_up(terms, now) => {
+                self.proposal.as_ref().map(|p| &p.seller)
+            }
             Role::Buyer | Role::Arbiter => None,
         };
         if current != Some(theirs) || self.ended || !now.open || !now.synced {

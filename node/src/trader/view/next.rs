@@ -414,7 +414,9 @@ fn joint(trade: &Trade, role: Role) -> NextStep {
             step(Actor::You, what, None, off, Some(Action::Fund))
         }
         (Role::Buyer, false, _) => {
-            step(Actor::Peer, format!("the {other} sets his coins aside and proposes"), None, off, None)
+            // He may have proposed before, and spent his coins elsewhere: that gives him no more time.
+            let until = negotiation.gives_up_at();
+            step(Actor::Peer, format!("the {other} sets his coins aside and proposes"), until, off, None)
         }
         (Role::Seller | Role::Buyer | Role::Arbiter, _, _) => {
             step(Actor::Chain, format!("your node looks at the coins of the {other} and signs"), None, off, None)

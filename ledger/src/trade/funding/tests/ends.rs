@@ -58,6 +58,33 @@ fn a_seller_who_proposes_again_and_again_gains_no_time() {
     assert_eq!(buyer.ends, [Effect::CallOff]);
 }
 
+/// Each time just before the buyer would call it off, so that he signs the next.
+#[test]
+fn a_seller_who_spends_a_coin_of_his_before_each_proposal_gains_no_time() {
+    let (mut seller, mut buyer) = both_willing();
+    negotiate(&mut |_, answer| *answer = None, &mut seller, &mut buyer);
+    let gone = InputState::Spent { by: Txid::from_byte_array([9; 32]), depth: DEAD_AFTER };
+    let propose = |buyer: &mut Side, number, tip| {
+        buyer.now.tip = tip;
+        buyer.duties();
+        let theirs = funder(number, &[1_500_000], 10);
+        buyer.chain.insert(outpoint(number), unspent(number, 1_500_000));
+        buyer.step(Event::Proposal(Proposal { feerate: 10, height: tip, seller: theirs.contribution }));
+        buyer.duties();
+        (buyer.signed.len(), buyer.state.may_confirm(), buyer.state.gives_up_at())
+    };
+    buyer.chain.insert(outpoint(1), gone.clone());
+    let end = TIP + PATIENCE;
+    assert_eq!(propose(&mut buyer, 20, end - 1), (2, true, Some(end)));
+    assert!(!buyer.ends.contains(&Effect::CallOff));
+    buyer.chain.insert(outpoint(20), gone);
+    assert_eq!(propose(&mut buyer, 30, end), (2, false, Some(end)), "he signs nothing more");
+    assert_eq!(buyer.ends.last(), Some(&Effect::CallOff));
+    buyer.now.open = false;
+    buyer.duties();
+    assert_eq!(buyer.ends.last(), Some(&Effect::Free), "nothing that he signed can confirm");
+}
+
 #[test]
 fn a_funding_that_was_relied_on_is_never_taken_back() {
     let (mut seller, mut buyer) = both_willing();
