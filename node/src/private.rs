@@ -31,7 +31,7 @@ mod settings;
 mod trades;
 
 pub use mail::{KeptMail, MailSpot};
-pub use messages::{Keeping, Kept};
+pub use messages::{Disclosed, Keeping, Kept};
 pub use settings::Trusted;
 
 /// The private tables of this node. Cheap to clone.

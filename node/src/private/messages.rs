@@ -1,6 +1,8 @@
 //! What was said in trades: own messages to be handed to peers, all that were sent and received, and what parties showed
 //! to this node's arbiter.
 
+use std::collections::BTreeMap;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use exchange_ledger::frost::MAX_MEMBERS;
 use exchange_ledger::ids::{AuthorId, TradeId};
@@ -54,6 +56,15 @@ pub enum Keeping {
     Full,
 }
 
+/// What a disclosure brought.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Disclosed {
+    /// How many messages that are kept from now on, or whose words are.
+    pub new: usize,
+    /// How many that prove nothing.
+    pub refused: usize,
+}
+
 impl Private {
     /// Returns the messages of a trade that this node sent and received, in that order.
     ///
@@ -72,6 +83,15 @@ impl Private {
     /// # Errors
     /// When the store fails; then nothing changed.
     pub fn put_received(&self, said: &Said) -> Result<Keeping, StoreError> {
+        self.put_received_with(said, || Ok(Changes::new()))
+    }
+
+    /// Keeps a message that was received, together with what it brings, which is asked for only if it is new.
+    fn put_received_with(
+        &self,
+        said: &Said,
+        brings: impl FnOnce() -> Result<Changes, StoreError>,
+    ) -> Result<Keeping, StoreError> {
         let address = &said.address;
         // A start brings all mail once more: for what is known not all that was said is read.
         if self.store.private().get(&MESSAGES, &(address.trade, said.id()))?.is_some() {
@@ -81,7 +101,7 @@ impl Private {
         if is_full(&kept, address) {
             return Ok(Keeping::Full);
         }
-        self.store.private().write(put(Changes::new(), &kept, said))?;
+        self.store.private().write(put(brings()?, &kept, said))?;
         Ok(Keeping::New)
     }
 
@@ -160,27 +180,52 @@ impl Private {
         Ok(rows.into_iter().map(|(_, row)| row.said).collect())
     }
 
-    /// Keeps messages that a party showed and that proved themselves: those that are new, or whose words are, as far as there
-    /// is room. Tells how many.
+    /// Keeps a disclosure, and with it those of the messages it shows that prove themselves and are new, or whose words are, as
+    /// far as there is room. Of one that was kept before nothing is looked at: a start brings all mail once more, and to judge it
+    /// takes dozens of signatures. Only one task may keep messages of a trade.
     ///
     /// # Errors
     /// When the store fails; then nothing changed.
-    pub fn put_disclosed(&self, by: &AuthorId, said: &[Said]) -> Result<usize, StoreError> {
+    pub fn put_disclosure(
+        &self,
+        disclosure: &Said,
+        shown: &[Said],
+        is_proven: impl Fn(&Said) -> bool,
+    ) -> Result<(Keeping, Disclosed), StoreError> {
+        let mut disclosed = Disclosed::default();
+        let keeping = self.put_received_with(disclosure, || {
+            let proven: Vec<&Said> = shown.iter().filter(|said| is_proven(said)).collect();
+            disclosed.refused = shown.len().saturating_sub(proven.len());
+            let (changes, new) = self.shows(&disclosure.address, &proven)?;
+            disclosed.new = new;
+            Ok(changes)
+        })?;
+        Ok((keeping, disclosed))
+    }
+
+    /// Returns what a party's disclosure adds to what it showed before, and how many messages that are.
+    fn shows(&self, by: &Address, proven: &[&Said]) -> Result<(Changes, usize), StoreError> {
+        let place = (by.trade, by.sender);
+        let rows = self.store.private().scan_within(&DISCLOSED, &place, MAX_SHOWN)?;
+        // By the ids under which they are kept: each costs some hashes, and every message is compared with all.
+        let mut known: BTreeMap<[u8; 32], (AuthorId, bool)> = rows
+            .into_iter()
+            .map(|((_, id), DisclosedRow { said })| (id, (said.address.sender, said.opening.is_some())))
+            .collect();
         let (mut changes, mut count) = (Changes::new(), 0);
-        let Some(trade) = said.first().map(|said| said.address.trade) else { return Ok(0) };
-        let known = self.disclosed(&trade, by)?;
-        for said in said.iter().filter(|said| said.address.trade == trade) {
-            let before = known.iter().find(|known| known.id() == said.id());
-            let is_news = before.is_none_or(|before| before.opening.is_none() && said.opening.is_some());
-            let of_sender = known.iter().filter(|known| known.address.sender == said.address.sender).count();
-            let has_room = before.is_some() || of_sender + count < MAX_ENVELOPES as usize; // a u32 fits
+        for said in proven.iter().filter(|said| said.address.trade == by.trade) {
+            let (id, sender, has_words) = (said.id(), said.address.sender, said.opening.is_some());
+            let before = known.get(&id).copied();
+            let is_news = before.is_none_or(|(_, had_words)| has_words && !had_words);
+            let of_sender = known.values().filter(|(other, _)| *other == sender).count();
+            let has_room = before.is_some() || of_sender < MAX_ENVELOPES as usize; // a u32 fits
             if is_news && has_room {
-                changes = changes.put(&DISCLOSED, &((trade, *by), said.id()), &DisclosedRow { said: said.clone() });
+                changes = changes.put(&DISCLOSED, &(place, id), &DisclosedRow { said: (*said).clone() });
+                known.insert(id, (sender, has_words));
                 count += 1;
             }
         }
-        self.store.private().write(changes)?;
-        Ok(count)
+        Ok((changes, count))
     }
 }
 
@@ -200,6 +245,7 @@ fn is_full(kept: &[Kept], address: &Address) -> bool {
 #[cfg(test)]
 mod tests {
     use exchange_ledger::body::Side;
+    use exchange_ledger::mail::Opening;
     use exchange_ledger::testing::{NETWORK, SampleTrade};
     use exchange_ledger::trade::Contract;
     use exchange_store::{OpenOptions, Store};
@@ -254,6 +300,56 @@ mod tests {
         let more = Said { sealed_hash: [1; 32], ..said };
         assert_eq!(private.put_received(&more).unwrap(), Keeping::Full);
         assert_eq!(private.messages(&contract.trade).unwrap().len(), kept.len());
+    }
+
+    /// Returns how many messages a party has shown.
+    fn shown(private: &Private, disclosure: &Said) -> usize {
+        private.disclosed(&disclosure.address.trade, &disclosure.address.sender).unwrap().len()
+    }
+
+    #[test]
+    fn what_a_party_shows_is_judged_once_and_each_message_kept_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let private = private(&directory);
+        let contract = SampleTrade::new(Side::Sell).contract();
+        let [first, second] = [0, 1].map(|seq| said(&contract, 1, seq));
+        let [wordless, another, refused] = [10, 11, 12].map(|seq| said(&contract, 2, seq));
+        let worded = Said { opening: Some(Opening { salt: [0; 32], plain: vec![1] }), ..wordless.clone() };
+        let judged = std::cell::Cell::new(0);
+        let show = |disclosure: &Said, messages: &[Said]| {
+            let is_proven = |said: &Said| {
+                judged.set(judged.get() + 1);
+                *said != refused
+            };
+            private.put_disclosure(disclosure, messages, is_proven).unwrap()
+        };
+        let messages = [wordless.clone(), refused.clone(), wordless.clone()];
+        assert_eq!(show(&first, &messages), (Keeping::New, Disclosed { new: 1, refused: 1 }));
+        // It comes again with each start.
+        assert_eq!(show(&first, &messages), (Keeping::Known, Disclosed::default()));
+        assert_eq!((judged.get(), shown(&private, &first)), (3, 1));
+        // Another shows the words of one, and one more.
+        let messages = [worded.clone(), wordless, another];
+        assert_eq!(show(&second, &messages), (Keeping::New, Disclosed { new: 2, refused: 0 }));
+        assert_eq!((judged.get(), shown(&private, &first)), (6, 2));
+        assert!(private.disclosed(&contract.trade, &first.address.sender).unwrap().contains(&worded));
+    }
+
+    #[test]
+    fn who_shows_more_of_one_side_than_is_kept_takes_no_room_from_the_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let private = private(&directory);
+        let contract = SampleTrade::new(Side::Sell).contract();
+        let mut disclosures = (0..MAX_ENVELOPES).map(|seq| said(&contract, 1, seq));
+        let mut show = |messages: &[Said]| {
+            let disclosure = disclosures.next().unwrap();
+            private.put_disclosure(&disclosure, messages, |_| true).unwrap().1.new
+        };
+        let of = |sender| -> Vec<Said> { (0..MAX_ENVELOPES + 3).map(|seq| said(&contract, sender, seq)).collect() };
+        assert_eq!(show(&of(2)), MAX_ENVELOPES as usize);
+        assert_eq!(show(&[of(2), of(3)].concat()), MAX_ENVELOPES as usize);
+        assert_eq!(show(&[of(3), of(2)].concat()), 0);
+        assert_eq!(shown(&private, &said(&contract, 1, 0)), MAX_SHOWN);
     }
 
     #[test]

@@ -9,12 +9,13 @@ use exchange_ledger::ids::{AuthorId, TradeId};
 use exchange_ledger::mail::{self, Account, Entry, Envelope, Message, Said, Transcript, Words};
 use exchange_ledger::trade::funding;
 use exchange_ledger::trade::{Contract, Event, Role, Seat, details_commitment};
+use exchange_store::StoreError;
 use zeroize::Zeroizing;
 
 use super::{Active, Trader, keys, not_mine};
 use crate::errors::ExplainResult;
 use crate::market;
-use crate::private::{Keeping, Kept};
+use crate::private::{Disclosed, Keeping, Kept};
 
 impl Trader {
     /// Takes in a message to this node's user: keeps what it says, then acts on it.
@@ -35,7 +36,7 @@ impl Trader {
         if !is_for(&message, envelope, &self.tools.identity.author()) {
             return;
         }
-        match self.tools.private.put_received(&Said::new(envelope, &opening)) {
+        match self.keep(&contract, &Said::new(envelope, &opening), &message) {
             Ok(keeping) => self.hear(id, &contract, envelope.address.sender, message, keeping).await,
             // It stays in its mailbox, and comes again.
             Err(error) => {
@@ -60,7 +61,8 @@ impl Trader {
                 self.tell(id, format!("a message from {}", name_of(person)));
             }
             Message::Chat { text: _ } => {}
-            Message::Disclosure { said } => self.look_at_shown(id, contract, from, person, &said),
+            // What it shows is kept together with it.
+            Message::Disclosure { .. } => {}
             // What came before this start is too late for its round, and nobody is asked twice for the same signature.
             Message::Ask(ask) if keeping == Keeping::New => self.on_ask(id, person, ask).await,
             Message::Reply(reply) if keeping == Keeping::New => self.on_reply(id, person, &reply).await,
@@ -79,23 +81,24 @@ impl Trader {
         }
     }
 
-    /// Keeps what a party shows to this node's arbiter: what proves itself.
-    fn look_at_shown(&self, id: TradeId, contract: &Contract, from: AuthorId, person: Person, said: &[Said]) {
+    /// Keeps a message, and what a party shows by it to this node's arbiter: what proves itself.
+    fn keep(&self, contract: &Contract, received: &Said, message: &Message) -> Result<Keeping, StoreError> {
+        let private = &self.tools.private;
         let is_arbiter = contract.role_of(&self.tools.identity.author()) == Some(Role::Arbiter);
-        let is_party = matches!(person, Person::Buyer | Person::Seller);
-        if !is_arbiter || !is_party {
-            return;
-        }
-        let proven: Vec<Said> = said.iter().filter(|said| said.verify(contract).is_ok()).cloned().collect();
-        if proven.len() < said.len() {
-            let refused = said.len() - proven.len();
+        let person = person_of(contract, &received.address.sender).filter(|_| is_arbiter);
+        let (Message::Disclosure { said }, Some(person @ (Person::Buyer | Person::Seller))) = (message, person) else {
+            return private.put_received(received);
+        };
+        let id = contract.trade;
+        let (keeping, disclosed) = private.put_disclosure(received, said, |said| said.verify(contract).is_ok())?;
+        if disclosed.refused > 0 {
+            let Disclosed { refused, .. } = disclosed;
             tracing::warn!(trade = %id, "{refused} messages that {} shows prove nothing", name_of(person));
         }
-        match self.tools.private.put_disclosed(&from, &proven) {
-            Ok(0) => {}
-            Ok(count) => self.tell(id, format!("{} showed {count} messages to you", name_of(person))),
-            Err(error) => tracing::error!(%error, trade = %id, "messages that were shown cannot be kept"),
+        if disclosed.new > 0 {
+            self.tell(id, format!("{} showed {} messages to you", name_of(person), disclosed.new));
         }
+        Ok(keeping)
     }
 
     fn tell(&self, id: TradeId, what: String) {
