@@ -24,18 +24,19 @@ impl Talk {
 
     /// Lets somebody say something after everything that was said before.
     fn say(&mut self, from: Role, message: &Message) -> Said {
-        let said = self.made_up(from, message, self.all.last().map(Said::id));
+        let said = self.made_up(from, message, |_| {});
         self.all.push(said.clone());
         said
     }
 
-    fn made_up(&mut self, from: Role, message: &Message, seen: Option<[u8; 32]>) -> Said {
+    /// Returns what somebody signs after what he and the other said, in a place that is changed.
+    fn made_up(&mut self, from: Role, message: &Message, change: impl FnOnce(&mut Address)) -> Said {
         let author = self.trade.author(from).clone();
         let mine = |said: &&Said| said.address.sender == author.id();
         let last = self.all.iter().rfind(mine);
         let in_epoch = last.filter(|said| said.address.epoch == self.epoch);
         let theirs = self.all.iter().rfind(|said| said.address.sender != author.id()).map(Said::id);
-        let address = Address {
+        let mut address = Address {
             version: 1,
             network: NETWORK,
             trade: self.trade.id(),
@@ -45,10 +46,11 @@ impl Talk {
             epoch: self.epoch,
             seq: in_epoch.map_or(0, |said| said.address.seq + 1),
             previous: last.map_or([0; 32], Said::id),
-            seen: seen.filter(|id| Some(*id) == theirs).or(theirs).unwrap_or_default(),
+            seen: theirs.unwrap_or_default(),
             time: u64::from(EPOCH) + self.all.len() as u64,
             commitment: [0; 32],
         };
+        change(&mut address);
         let entropy = Entropy { seal: [1; 32], salt: [2; 32] };
         let sealed = Envelope::seal(address, &self.contract, message, entropy, |bytes| author.sign_bytes(bytes));
         let (envelope, opening) = sealed.unwrap();
@@ -101,14 +103,69 @@ fn a_whole_talk_is_complete_and_in_order_whatever_the_order_of_showing() {
 fn whatever_is_left_out_is_noticed_but_what_nobody_answered() {
     let talk = Talk::of_four();
     let missing = |which: &[usize]| {
-        let transcript = talk.shown(which);
-        (transcript.buyer.missing, transcript.seller.missing)
+        let Transcript { buyer, seller, .. } = talk.shown(which);
+        [buyer, seller].map(|side| (side.own_missing, side.other_missing))
     };
-    assert_eq!(missing(&[0, 1, 3]), (1, 0), "the seller's answer names what he had seen");
-    assert_eq!(missing(&[0, 2, 3]), (0, 1), "a hole");
-    assert_eq!(missing(&[2, 3]), (1, 1), "the beginning");
-    assert_eq!(missing(&[3]), (1, 1));
-    assert_eq!(missing(&[0, 1, 2]), (0, 0), "the seller's last line: only he can show that he said it");
+    assert_eq!(missing(&[0, 1, 3]), [(0, 0), (0, 1)], "the seller's answer names what he had seen");
+    assert_eq!(missing(&[0, 2, 3]), [(0, 1), (1, 0)], "a hole, and the buyer's answer to what stood there");
+    assert_eq!(missing(&[2, 3]), [(1, 1), (1, 0)], "the beginning");
+    assert_eq!(missing(&[3]), [(0, 0), (1, 1)]);
+    assert_eq!(missing(&[0, 1, 2]), [(0, 0); 2], "the seller's last line: only he can show that he said it");
+}
+
+/// Whoever wants the other to look as if he hid something can only say so himself.
+#[test]
+fn what_a_party_makes_up_counts_at_his_own_door() {
+    let mut talk = Talk::of_four();
+    let invented = talk.made_up(Role::Seller, &chat("five"), |address| address.seen = [7; 32]);
+    talk.all.push(invented);
+    let Transcript { buyer, seller, .. } = talk.shown(&[0, 1, 2, 3, 4]);
+    assert!(buyer.is_complete(), "the buyer shows all that he has");
+    assert_eq!((seller.own_missing, seller.other_missing), (0, 1));
+    // Nor does a number that nothing has, or a predecessor that nobody knows, or one that is the other's.
+    let mut talk = Talk::of_four();
+    let skipped = talk.made_up(Role::Seller, &chat("nine"), |a| (a.seq, a.previous) = (8, [7; 32]));
+    talk.all.push(skipped);
+    let Transcript { buyer, seller, .. } = talk.shown(&[0, 1, 2, 3, 4]);
+    assert!(buyer.is_complete());
+    assert_eq!((seller.own_missing, seller.other_missing, seller.is_forked), (6, 0, false));
+    for previous in [[7; 32], talk.all[0].id()] {
+        let mut talk = Talk::of_four();
+        talk.epoch += 1;
+        let first = talk.made_up(Role::Seller, &chat("five"), |address| address.previous = previous);
+        talk.all.push(first);
+        let Transcript { buyer, seller, .. } = talk.shown(&[0, 1, 2, 3, 4]);
+        assert!(buyer.is_complete());
+        assert_eq!((seller.own_missing, seller.other_missing), (1, 0));
+    }
+}
+
+/// The seller left room in his numbers, and fills it when he knows what he should have said.
+#[test]
+fn what_is_written_into_a_hole_afterwards_contradicts_what_follows_it() {
+    let mut talk = Talk::new();
+    talk.say(Role::Seller, &chat("hello"));
+    let later = talk.made_up(Role::Seller, &chat("where is it?"), |a| (a.seq, a.previous) = (3, [7; 32]));
+    talk.say(Role::Buyer, &chat("paid"));
+    let [second, third] = [1, 2].map(|seq| {
+        let text = format!("my account is closed, do not pay {seq}");
+        let before = talk.all.iter().rfind(|said| said.address.sender == talk.contract.seller).map(Said::id);
+        let filled = talk.made_up(Role::Seller, &chat(&text), |a| (a.seq, a.previous) = (seq, before.unwrap()));
+        talk.all.push(filled.clone());
+        filled
+    });
+    let [hello, paid] = [0, 1].map(|at: usize| &talk.all[at]);
+    let show = |said: &[&Said]| {
+        let all = said.iter().chain([&paid]).map(|said| (*said).clone());
+        Transcript::new(&talk.contract, all).seller
+    };
+    let holes = show(&[hello, &later]);
+    assert_eq!((holes.own_missing, holes.is_forked), (2, false));
+    assert!(show(&[hello, &second, &third, &later]).is_forked);
+    assert!(show(&[&third, &later]).is_forked);
+    let part = show(&[hello, &second, &later]);
+    assert_eq!((part.own_missing, part.is_forked), (1, false), "what the last one follows is not here");
+    assert!(show(&[hello, &second, &third]).is_complete());
 }
 
 #[test]
@@ -118,7 +175,7 @@ fn a_new_epoch_goes_on_from_the_last_one() {
     talk.say(Role::Buyer, &chat("five"));
     let all = talk.shown(&[0, 1, 2, 3, 4]);
     assert!(all.buyer.is_complete() && all.seller.is_complete());
-    assert_eq!(talk.shown(&[0, 1, 3, 4]).buyer.missing, 1, "what the new epoch follows");
+    assert_eq!(talk.shown(&[0, 1, 3, 4]).buyer.own_missing, 1, "what the new epoch follows");
 }
 
 #[test]
@@ -128,7 +185,7 @@ fn words_can_be_kept_back_but_not_changed() {
     kept_back[1].opening = None;
     let transcript = Transcript::new(&talk.contract, kept_back.clone());
     assert_eq!(texts(&transcript), ["one", "-", "three", "four"]);
-    assert_eq!(transcript.seller, Account { known: 2, not_shown: 1, missing: 0, is_forked: false });
+    assert_eq!(transcript.seller, Account { known: 2, not_shown: 1, ..Account::default() });
     // The other side shows the words.
     let both = Transcript::new(&talk.contract, kept_back.into_iter().chain([talk.all[1].clone()]));
     assert_eq!(texts(&both), ["one", "two", "three", "four"]);
@@ -138,7 +195,7 @@ fn words_can_be_kept_back_but_not_changed() {
     assert_eq!(changed[1].verify(&talk.contract), Err(SaidError::Words));
     let transcript = Transcript::new(&talk.contract, changed);
     assert_eq!((texts(&transcript), transcript.unproven), (vec!["one", "three", "four"], 1));
-    assert_eq!(transcript.seller.missing, 1);
+    assert_eq!(transcript.seller.own_missing, 1);
 }
 
 #[test]
@@ -168,7 +225,7 @@ fn nobody_speaks_for_another() {
 fn who_makes_up_a_past_is_seen_to_have_two() {
     let mut talk = Talk::of_four();
     talk.all.truncate(2);
-    let invented = talk.made_up(Role::Buyer, &chat("I never said three"), None);
+    let invented = talk.made_up(Role::Buyer, &chat("I never said three"), |_| {});
     let genuine = Talk::of_four();
     let transcript = Transcript::new(&talk.contract, genuine.all.into_iter().chain([invented]));
     assert!(transcript.buyer.is_forked && !transcript.buyer.is_complete());

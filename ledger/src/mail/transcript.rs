@@ -1,10 +1,14 @@
-//! What an arbiter makes of the messages that he is shown: which are proven, in which order they were said, and whether
-//! something was kept from him.
+//! What an arbiter makes of the messages that he is shown: which are proven, in which order they were said, and who says that
+//! there are more.
+//!
+//! Nobody proves by what he wrote that there was something else: his numbers, the predecessors that he names and what he says
+//! that he had are his word, and cost him nothing. So what is missing by these counts at him who wrote them, whoever shows them;
+//! he can show what they name, if it is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Message, Said};
-use crate::trade::{Contract, Role, details_commitment};
+use super::{Address, Message, Said};
+use crate::trade::{Contract, Role, counterparty, details_commitment};
 
 /// The messages between buyer and seller that are proven, in the order in which they were said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,23 +50,26 @@ pub enum Words {
     NotShown,
 }
 
-/// What is known of one side's messages.
+/// What is known of one side's messages, and what these say of others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Account {
     /// How many are shown or known to have been sent without their words.
     pub known: u32,
     /// Of how many of these the words are not shown.
     pub not_shown: u32,
-    /// How many are known to have been sent and are missing, at least.
-    pub missing: u32,
-    /// Whether he signed two messages for one place: then one of them was made up afterwards.
+    /// How many more of his own there are, at least, by his numbers and the predecessors that he names.
+    pub own_missing: u32,
+    /// How many messages of the other side are not here that he says he had: signed by him, be they made up or not.
+    pub other_missing: u32,
+    /// Whether he signed two messages for one place, or one that does not follow the one before it: then something was made up
+    /// afterwards.
     pub is_forked: bool,
 }
 
 impl Account {
-    /// Tells whether everything that anybody refers to is there.
+    /// Tells whether everything is there that these messages refer to.
     pub const fn is_complete(&self) -> bool {
-        self.missing == 0 && !self.is_forked
+        self.own_missing == 0 && self.other_missing == 0 && !self.is_forked
     }
 }
 
@@ -102,26 +109,34 @@ fn entry(contract: &Contract, from: Role, said: &Said) -> Entry {
 
 type Proven = BTreeMap<[u8; 32], (Role, Said)>;
 
-/// Works out what is missing of one side's messages: places before the last of each epoch, and what its first messages and
-/// the other side refer to.
+/// Works out what one side's messages say: of places before the last of each epoch, of what its first messages follow, and of
+/// what it had of the other's.
 fn account(side: Role, proven: &Proven) -> Account {
-    let mine = || proven.iter().filter(|(_, (from, _))| *from == side);
-    let mut places = BTreeMap::<u32, BTreeSet<u32>>::new();
+    let mine = || proven.iter().filter(|(_, (from, _))| *from == side).map(|(id, (_, said))| (id, said));
+    let mut places = BTreeMap::<u32, BTreeMap<u32, &[u8; 32]>>::new();
     let mut account = Account::default();
-    for (_, (_, said)) in mine() {
+    for (id, said) in mine() {
         account.known += 1;
         account.not_shown += u32::from(said.message().is_none());
-        account.is_forked |= !places.entry(said.address.epoch).or_default().insert(said.address.seq);
+        account.is_forked |= places.entry(said.address.epoch).or_default().insert(said.address.seq, id).is_some();
     }
-    let gaps = places.values().map(|seqs| seqs.last().map_or(0, |last| last + 1) - seqs.len() as u32); // at most 256
-    let unknown = |id: &[u8; 32]| *id != [0; 32] && !proven.contains_key(id);
-    let firsts = mine().filter(|(_, (_, said))| said.address.seq == 0).map(|(_, (_, said))| said.address.previous);
-    account.missing = gaps.sum::<u32>() + count(firsts.filter(unknown));
-    // What the other side had seen may stand in a place that is counted already.
-    if account.missing == 0 {
-        let seen = proven.values().filter(|(from, _)| *from != side).map(|(_, said)| said.address.seen);
-        account.missing = count(seen.filter(unknown));
-    }
+    // Each names the one before it, so a hole is filled by what was there when the next was signed, and by nothing else.
+    let follows = |said: &Said| {
+        let Address { epoch, seq, previous, .. } = &said.address;
+        let before = seq.checked_sub(1).and_then(|seq| places.get(epoch)?.get(&seq));
+        before.is_none_or(|before| *before == previous)
+    };
+    account.is_forked |= !mine().all(|(_, said)| follows(said));
+    let holes = places.values().map(|seqs| {
+        let all = seqs.last_key_value().map_or(0, |(last, _)| last + 1);
+        all - seqs.len() as u32 // at most 256
+    });
+    let unknown = |id: &[u8; 32], of: Role| *id != [0; 32] && proven.get(id).is_none_or(|(from, _)| *from != of);
+    let firsts = mine().filter(|(_, said)| said.address.seq == 0).map(|(_, said)| said.address.previous);
+    // What a first one follows may stand in a hole: after a restart from a copy of before.
+    account.own_missing = holes.sum::<u32>().max(count(firsts.filter(|id| unknown(id, side))));
+    let seen = mine().map(|(_, said)| said.address.seen);
+    account.other_missing = count(seen.filter(|id| unknown(id, counterparty(side))));
     account
 }
 

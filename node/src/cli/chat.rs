@@ -178,23 +178,48 @@ fn line(message: &MessageView, me: Person, now: u64) -> String {
     format!("{}, {} to {}:\n    {words}\n", format::when(now, message.time), who(message.from), who(message.to))
 }
 
-/// Returns what a party's showing is worth.
+/// Returns what a party showed, and who says that there was more: that he says so is proven, and not that it is true.
 pub fn verdict(showing: &Showing) -> String {
-    let sides =
-        [("the buyer's", showing.buyer), ("the seller's", showing.seller)].map(|(whose, side)| account(whose, side));
-    format!("{} showed {}.", capital(name(showing.by)), sides.join("; "))
-}
-
-fn account(whose: &str, side: AccountView) -> String {
-    let mut text = format!("{} of {whose}", format::counted(u64::from(side.known), "message"));
-    match side.missing {
-        0 => text.push_str(", none missing before the last that was answered"),
-        missing => text.push_str(&format!(", at least {missing} MISSING")),
-    }
-    if side.is_forked {
-        text.push_str(", TWO FOR ONE PLACE: one was made up afterwards");
+    let Showing { by, buyer, seller } = *showing;
+    let count = format::counted(u64::from(buyer.known), "message");
+    let mut text = format!("{} showed {count} of the buyer's and {} of the seller's", capital(name(by)), seller.known);
+    text.push_str(if showing.is_complete() { "; nothing is missing to which they refer." } else { "." });
+    for (writer, other, side) in [(Person::Buyer, Person::Seller, buyer), (Person::Seller, Person::Buyer, seller)] {
+        for remark in remarks(writer, other, side, writer == by) {
+            text.push_str(&format!("\n  {remark}"));
+        }
     }
     text
+}
+
+/// Returns what one side's messages say of others that are not shown. Who wrote them can show what they name, if there is such a
+/// thing: in his own showing it is missing, in the other's it is his word.
+fn remarks(writer: Person, other: Person, side: AccountView, is_his_showing: bool) -> Vec<String> {
+    let (who, whom) = (capital(name(writer)), name(other));
+    let them = |count: u32| if count == 1 { "it" } else { "them" };
+    let mut remarks = Vec::new();
+    if side.own_missing > 0 {
+        let (count, them) = (side.own_missing, them(side.own_missing));
+        let says = format!("{who} numbers at least {count} more of his own");
+        remarks.push(if is_his_showing {
+            format!("{says} and DOES NOT SHOW {them}.")
+        } else {
+            format!("{says}: he can show {them}; whether he ever sent {them}, nothing here proves.")
+        });
+    }
+    if side.other_missing > 0 {
+        let (count, them) = (format::counted(u64::from(side.other_missing), "message"), them(side.other_missing));
+        let says = format!("{who} wrote that he had {count} of {whom}'s");
+        remarks.push(if is_his_showing {
+            format!("{says} and DOES NOT SHOW {them}.")
+        } else {
+            format!("{says} not shown here: he can show {them}; that he had {them}, nothing else here proves.")
+        });
+    }
+    if side.is_forked {
+        remarks.push(format!("{who} CONTRADICTS himself: something that he signed was made up afterwards."));
+    }
+    remarks
 }
 
 fn capital(text: &str) -> String {
@@ -209,5 +234,38 @@ pub const fn name(person: Person) -> &'static str {
         Person::Seller => "the seller",
         Person::Arbiter => "the arbiter",
         Person::SecondArbiter => "the second arbiter",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is missing is said of him who says that there was something, and held against him where he could have shown it.
+    #[test]
+    fn an_arbiter_reads_whose_word_it_is_that_something_is_missing() {
+        let whole = AccountView { known: 2, ..AccountView::default() };
+        let holes = AccountView { own_missing: 2, ..whole };
+        let refers = AccountView { other_missing: 1, ..whole };
+        let (buyer, seller) = (Person::Buyer, Person::Seller);
+        let read = |by, buyer, seller| verdict(&Showing { by, buyer, seller });
+        let all = "showed 2 messages of the buyer's and 2 of the seller's";
+        assert_eq!(read(buyer, whole, whole), format!("The buyer {all}; nothing is missing to which they refer."));
+        for (by, account, expected) in [
+            (buyer, holes, "The seller numbers at least 2 more of his own: he can show them; whether he ever"),
+            (seller, holes, "The seller numbers at least 2 more of his own and DOES NOT SHOW them."),
+            (buyer, refers, "The seller wrote that he had 1 message of the buyer's not shown here: he can show it;"),
+            (seller, refers, "The seller wrote that he had 1 message of the buyer's and DOES NOT SHOW it."),
+        ] {
+            let text = read(by, whole, account);
+            assert!(text.contains(&format!("{all}.\n  {expected}")), "{text}");
+            assert_eq!(text.lines().count(), 2, "{text}");
+        }
+        let forked = AccountView { is_forked: true, ..whole };
+        let text = read(seller, forked, whole);
+        assert!(text.contains(&format!("{all}.\n  The buyer CONTRADICTS himself")) && text.lines().count() == 2, "{text}");
+        let doubtful = |by, seller| Showing { by, buyer: whole, seller }.is_doubtful();
+        assert_eq!([holes, refers].map(|account| [buyer, seller].map(|by| doubtful(by, account))), [[false, true]; 2]);
+        assert!(doubtful(buyer, forked));
     }
 }

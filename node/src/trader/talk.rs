@@ -371,8 +371,8 @@ fn entry(entry: Entry) -> MessageView {
 }
 
 const fn account(account: Account) -> AccountView {
-    let Account { known, not_shown, missing, is_forked } = account;
-    AccountView { known, not_shown, missing, is_forked }
+    let Account { known, not_shown, own_missing, other_missing, is_forked } = account;
+    AccountView { known, not_shown, own_missing, other_missing, is_forked }
 }
 
 #[cfg(test)]

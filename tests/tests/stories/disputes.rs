@@ -212,8 +212,7 @@ fn awaits_showing(arbiter: &Trader, trade: TradeId) -> Vec<(Person, String)> {
     exchange_tests::wait_until("the arbiter was shown what was said", || {
         let said: Conversation = arbiter.conversation(trade);
         let shown = said.shown.ok_or("nothing")?;
-        let complete = |showing: &exchange_api::Showing| showing.buyer.missing == 0 && showing.seller.missing == 0;
-        if shown.by.iter().all(complete) { Ok(lines(&shown.messages)) } else { Err(format!("{shown:#?}")) }
+        if shown.by.iter().all(exchange_api::Showing::is_complete) { Ok(lines(&shown.messages)) } else { Err(format!("{shown:#?}")) }
     })
 }
 

@@ -47,9 +47,11 @@ fn lines(app: &App, said: &Conversation, width: usize) -> Vec<Line<'static>> {
             lines.extend(message_lines(app, message, said.me, false, width));
         }
         for showing in &shown.by {
-            let complete = |side: exchange_api::AccountView| side.missing == 0 && !side.is_forked;
-            let is_good = complete(showing.buyer) && complete(showing.seller);
-            let style = if is_good { app.theme.good() } else { app.theme.bad() };
+            let style = match (showing.is_complete(), showing.is_doubtful()) {
+                (true, _) => app.theme.good(),
+                (false, true) => app.theme.bad(),
+                (false, false) => app.theme.warn(),
+            };
             let text = format::sentence(&w::verdict(showing));
             lines.extend(format::wrap(&text, width).into_iter().map(|line| Line::from(line).style(style)));
         }

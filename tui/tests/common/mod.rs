@@ -338,7 +338,7 @@ pub fn talk() -> Conversation {
 /// What an arbiter sees of a dispute in which one side kept something back.
 pub fn talk_of_arbiter() -> Conversation {
     let (buyer, seller, arbiter) = (Person::Buyer, Person::Seller, Person::Arbiter);
-    let whole = AccountView { known: 2, ..AccountView::default() };
+    let [one, two] = [1, 2].map(|known| AccountView { known, ..AccountView::default() });
     Conversation {
         trade: TradeId([1; 32]),
         me: arbiter,
@@ -352,8 +352,8 @@ pub fn talk_of_arbiter() -> Conversation {
                 line(0, buyer, seller, 600, "Please look again."),
             ],
             by: vec![
-                Showing { by: buyer, buyer: whole, seller: AccountView { known: 1, not_shown: 1, ..whole } },
-                Showing { by: seller, buyer: AccountView { known: 1, missing: 1, ..whole }, seller: whole },
+                Showing { by: buyer, buyer: two, seller: AccountView { not_shown: 1, ..one } },
+                Showing { by: seller, buyer: one, seller: AccountView { other_missing: 1, ..one } },
             ],
         }),
     }

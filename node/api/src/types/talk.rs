@@ -104,17 +104,44 @@ pub struct Showing {
     pub seller: AccountView,
 }
 
-/// What is known of one side's messages.
+impl Showing {
+    /// Tells whether everything is here to which the messages refer that were shown.
+    pub const fn is_complete(&self) -> bool {
+        self.buyer.is_complete() && self.seller.is_complete()
+    }
+
+    /// Tells whether who showed it did not show what he himself says that there was, or somebody contradicts himself. What the
+    /// other says besides is no fault of his.
+    pub const fn is_doubtful(&self) -> bool {
+        let own = match self.by {
+            Person::Buyer => self.buyer,
+            Person::Seller | Person::Arbiter | Person::SecondArbiter => self.seller,
+        };
+        !own.is_complete() || self.buyer.is_forked || self.seller.is_forked
+    }
+}
+
+/// What is known of one side's messages, and what these say of others that are not here: his word, and nothing else.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountView {
     /// How many are known.
     pub known: u32,
     /// Of how many of these the words are not shown.
     pub not_shown: u32,
-    /// How many others are referred to, at least, and are not here.
-    pub missing: u32,
-    /// Whether he signed two messages for one place: one of them was made up afterwards.
+    /// How many more of his own there are, at least, by his numbers and by what he names as the one before.
+    pub own_missing: u32,
+    /// How many messages of the other side he says that he had, and that are not here.
+    pub other_missing: u32,
+    /// Whether he signed two messages for one place, or one that does not follow the one before it: something was made up
+    /// afterwards.
     pub is_forked: bool,
+}
+
+impl AccountView {
+    /// Tells whether everything is here to which these messages refer.
+    pub const fn is_complete(&self) -> bool {
+        self.own_missing == 0 && self.other_missing == 0 && !self.is_forked
+    }
 }
 
 /// Shows the messages between the parties of a trade to its arbiter.
