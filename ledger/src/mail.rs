@@ -18,7 +18,7 @@ mod transcript;
 
 pub use message::{MAX_CHAT_LEN, MAX_DETAILS_LEN, MAX_DISCLOSED, Message, pieces};
 pub use said::{Said, SaidError};
-pub use transcript::{Account, Entry, Transcript, Words};
+pub use transcript::{Account, Arrival, Entry, Transcript, Words};
 
 /// The largest envelope: what a relay keeps for one message.
 pub const MAX_ENVELOPE_LEN: usize = 16 * 1024;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::body::Side;
-use crate::mail::transcript::{Account, Words};
+use crate::mail::transcript::{Account, Arrival, Words};
 use crate::testing::{Author, EPOCH, NETWORK, SALT, SampleGroup, SampleTrade};
 use crate::trade::funding::{Answer, Contribution, Proposal};
 use crate::trade::{Ask, Nonces, Reply};
@@ -58,7 +58,7 @@ impl Talk {
     }
 
     fn shown(&self, which: &[usize]) -> Transcript {
-        Transcript::new(&self.contract, which.iter().map(|at| self.all[*at].clone()))
+        Transcript::new(&self.contract, by(Role::Buyer, which.iter().map(|at| self.all[*at].clone())))
     }
 
     /// Four lines, alternating, the buyer first.
@@ -71,6 +71,11 @@ impl Talk {
         }
         talk
     }
+}
+
+/// Returns messages that one side shows.
+fn by(role: Role, said: impl IntoIterator<Item = Said>) -> impl Iterator<Item = (Role, Said)> {
+    said.into_iter().map(move |said| (role, said))
 }
 
 fn chat(text: &str) -> Message {
@@ -157,7 +162,7 @@ fn what_is_written_into_a_hole_afterwards_contradicts_what_follows_it() {
     let [hello, paid] = [0, 1].map(|at: usize| &talk.all[at]);
     let show = |said: &[&Said]| {
         let all = said.iter().chain([&paid]).map(|said| (*said).clone());
-        Transcript::new(&talk.contract, all).seller
+        Transcript::new(&talk.contract, by(Role::Seller, all)).seller
     };
     let holes = show(&[hello, &later]);
     assert_eq!((holes.own_missing, holes.is_forked), (2, false));
@@ -183,17 +188,18 @@ fn words_can_be_kept_back_but_not_changed() {
     let talk = Talk::of_four();
     let mut kept_back = talk.all.clone();
     kept_back[1].opening = None;
-    let transcript = Transcript::new(&talk.contract, kept_back.clone());
+    let transcript = Transcript::new(&talk.contract, by(Role::Buyer, kept_back.clone()));
     assert_eq!(texts(&transcript), ["one", "-", "three", "four"]);
     assert_eq!(transcript.seller, Account { known: 2, not_shown: 1, ..Account::default() });
     // The other side shows the words.
-    let both = Transcript::new(&talk.contract, kept_back.into_iter().chain([talk.all[1].clone()]));
+    let both = by(Role::Buyer, kept_back).chain(by(Role::Seller, [talk.all[1].clone()]));
+    let both = Transcript::new(&talk.contract, both);
     assert_eq!(texts(&both), ["one", "two", "three", "four"]);
 
     let mut changed = talk.all.clone();
     changed[1].opening.as_mut().unwrap().plain = borsh::to_vec(&chat("I have your money")).unwrap();
     assert_eq!(changed[1].verify(&talk.contract), Err(SaidError::Words));
-    let transcript = Transcript::new(&talk.contract, changed);
+    let transcript = Transcript::new(&talk.contract, by(Role::Buyer, changed));
     assert_eq!((texts(&transcript), transcript.unproven), (vec!["one", "three", "four"], 1));
     assert_eq!(transcript.seller.own_missing, 1);
 }
@@ -227,9 +233,72 @@ fn who_makes_up_a_past_is_seen_to_have_two() {
     talk.all.truncate(2);
     let invented = talk.made_up(Role::Buyer, &chat("I never said three"), |_| {});
     let genuine = Talk::of_four();
-    let transcript = Transcript::new(&talk.contract, genuine.all.into_iter().chain([invented]));
+    let all = genuine.all.into_iter().chain([invented]);
+    let transcript = Transcript::new(&talk.contract, by(Role::Seller, all));
     assert!(transcript.buyer.is_forked && !transcript.buyer.is_complete());
     assert!(transcript.seller.is_complete());
+}
+
+fn arrivals(transcript: &Transcript) -> Vec<Arrival> {
+    transcript.entries.iter().map(|entry| entry.arrival).collect()
+}
+
+#[test]
+fn only_what_the_other_wrote_or_shows_proves_that_a_message_arrived_and_when() {
+    use Arrival::{Answered, Had, Unproven};
+    let talk = Talk::of_four();
+    let of = |roles: &[Role]| {
+        let shown = roles.iter().flat_map(|role| by(*role, talk.all.clone()));
+        arrivals(&Transcript::new(&talk.contract, shown))
+    };
+    assert_eq!(of(&[Role::Buyer, Role::Seller]), [Answered, Answered, Answered, Had]);
+    assert_eq!(of(&[Role::Buyer]), [Answered, Answered, Answered, Had]);
+    assert_eq!(of(&[Role::Seller]), [Answered, Answered, Answered, Unproven], "nobody answered the last line");
+}
+
+/// Written after the payment, and dated before it, as by a machine that was put back: that is no fork.
+#[test]
+fn what_is_dated_back_stands_there_by_its_senders_word() {
+    let mut talk = Talk::new();
+    talk.say(Role::Seller, &chat("hello"));
+    talk.say(Role::Buyer, &chat("I pay now"));
+    talk.say(Role::Seller, &chat("fine"));
+    let late = talk.made_up(Role::Seller, &chat("do not pay"), |address| {
+        (address.epoch, address.seq, address.time) = (EPOCH - 1, 0, u64::from(EPOCH));
+        (address.previous, address.seen) = ([0; 32], [0; 32]);
+    });
+    talk.all.push(late);
+    for (roles, expected) in [
+        (vec![Role::Seller], Arrival::Unproven),
+        // He sent it after all, and the buyer hides nothing.
+        (vec![Role::Buyer, Role::Seller], Arrival::Had),
+    ] {
+        let shown = roles.into_iter().flat_map(|role| by(role, talk.all.clone()));
+        let transcript = Transcript::new(&talk.contract, shown);
+        assert!(transcript.seller.is_complete());
+        let of = |text: &str| transcript.entries.iter().position(|entry| entry.words == Words::Chat(text.to_owned()));
+        let [hello, late, pays] = ["hello", "do not pay", "I pay now"].map(|text| of(text).unwrap());
+        assert!(late < pays, "by its sender's clock");
+        assert_eq!([hello, late].map(|at| transcript.entries[at].arrival), [Arrival::Answered, expected]);
+    }
+}
+
+/// He signs warnings while he writes what follows them, and keeps them back until it suits him.
+#[test]
+fn what_was_signed_in_time_and_never_sent_is_not_known_to_have_arrived() {
+    use Arrival::{Answered, Had, Unproven};
+    let mut talk = Talk::new();
+    for text in ["hello", "do not pay", "my account is closed", "good night"] {
+        talk.say(Role::Seller, &chat(text));
+    }
+    talk.say(Role::Buyer, &chat("paid"));
+    let buyers = [0, 3, 4].map(|at: usize| talk.all[at].clone());
+    let shown = by(Role::Buyer, buyers).chain(by(Role::Seller, talk.all.clone()));
+    let transcript = Transcript::new(&talk.contract, shown);
+    assert_eq!(arrivals(&transcript), [Answered, Unproven, Unproven, Answered, Had]);
+    let Transcript { buyer, seller, .. } = talk.shown(&[0, 3, 4]);
+    assert!(buyer.is_complete());
+    assert_eq!((seller.own_missing, seller.other_missing, seller.is_forked), (2, 0, false));
 }
 
 #[test]
@@ -266,7 +335,7 @@ fn a_disclosure_travels_in_pieces_that_fit_and_stand_alone() {
         let Ok(Message::Disclosure { said }) = opening.message() else { panic!("not a disclosure") };
         shown.extend(said);
     }
-    assert_eq!(Transcript::new(&talk.contract, shown), talk.shown(&(0..60).collect::<Vec<_>>()));
+    assert_eq!(Transcript::new(&talk.contract, by(Role::Buyer, shown)), talk.shown(&(0..60).collect::<Vec<_>>()));
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! What an arbiter makes of the messages that he is shown: which are proven, in which order they were said, and who says that
-//! there are more.
+//! What an arbiter makes of the messages that he is shown: which are proven, in which order they were said, which of them
+//! arrived, and who says that there are more.
 //!
 //! Nobody proves by what he wrote that there was something else: his numbers, the predecessors that he names and what he says
 //! that he had are his word, and cost him nothing. So what is missing by these counts at him who wrote them, whoever shows them;
-//! he can show what they name, if it is there.
+//! he can show what they name, if it is there. That a message was sent, and when, is its sender's word too, who can sign it months
+//! later in an epoch of its own, as a restored machine has one: only what the other wrote or shows proves it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +33,19 @@ pub struct Entry {
     pub time: u64,
     /// What he said.
     pub words: Words,
+    /// What proves that it arrived.
+    pub arrival: Arrival,
+}
+
+/// What proves that a message arrived, and when it was written: nothing of it its sender's own word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// The other had it, and what he wrote next rests on it: so it was written before.
+    Answered,
+    /// The other had it: he shows it, or names it as the last that he had. When it was written is its sender's word.
+    Had,
+    /// Its sender alone shows it, and the other names it nowhere.
+    Unproven,
 }
 
 /// What somebody said.
@@ -74,13 +88,19 @@ impl Account {
 }
 
 impl Transcript {
-    /// Puts together what is proven of the messages that somebody shows.
-    pub fn new(contract: &Contract, said: impl IntoIterator<Item = Said>) -> Self {
+    /// Puts together what is proven of the messages that buyer or seller shows, or both: each with the role of who shows it.
+    pub fn new(contract: &Contract, shown: impl IntoIterator<Item = (Role, Said)>) -> Self {
         let (mut proven, mut unproven) = (Proven::new(), 0);
-        for said in said {
+        let mut had = BTreeSet::new();
+        for (by, said) in shown {
             match said.verify(contract) {
                 Ok(from) => {
-                    let known = proven.entry(said.id()).or_insert_with(|| (from, said.clone()));
+                    let id = said.id();
+                    had.insert((from, said.address.seen));
+                    if by != from {
+                        had.insert((by, id));
+                    }
+                    let known = proven.entry(id).or_insert_with(|| (from, said.clone()));
                     // Shown twice, once without its words: the words count.
                     known.1.opening = known.1.opening.take().or(said.opening);
                 }
@@ -88,12 +108,20 @@ impl Transcript {
             }
         }
         let accounts = [Role::Buyer, Role::Seller].map(|side| account(side, &proven));
-        let entries = in_order(&proven).into_iter().map(|(from, said)| entry(contract, from, said)).collect();
+        let ordered = in_order(&proven);
+        let answered = answered(&ordered);
+        let arrival = |id: &[u8; 32], from| match (had.contains(&(counterparty(from), *id)), answered.contains(id)) {
+            (true, true) => Arrival::Answered,
+            (true, false) => Arrival::Had,
+            // What follows it may have arrived without it.
+            (false, true | false) => Arrival::Unproven,
+        };
+        let entries = ordered.iter().map(|(id, from, said)| entry(contract, *from, said, arrival(id, *from))).collect();
         Self { entries, buyer: accounts[0], seller: accounts[1], unproven }
     }
 }
 
-fn entry(contract: &Contract, from: Role, said: &Said) -> Entry {
+fn entry(contract: &Contract, from: Role, said: &Said, arrival: Arrival) -> Entry {
     let words = match said.message() {
         Some(Message::Chat { text }) => Words::Chat(text),
         Some(Message::Details { salt, details }) => {
@@ -104,7 +132,7 @@ fn entry(contract: &Contract, from: Role, said: &Said) -> Entry {
         Some(Message::Disclosure { .. } | Message::Ask(_) | Message::Reply(_) | Message::Round(_)) => Words::NotShown,
         Some(Message::FundingProposal(_) | Message::FundingAnswer(_)) | None => Words::NotShown,
     };
-    Entry { from, time: said.address.time, words }
+    Entry { from, time: said.address.time, words, arrival }
 }
 
 type Proven = BTreeMap<[u8; 32], (Role, Said)>;
@@ -146,7 +174,7 @@ fn count(ids: impl Iterator<Item = [u8; 32]>) -> u32 {
 
 /// Returns messages in an order in which each stands after those that it refers to; among those that could come next, the
 /// earliest by its sender's clock. Ids are hashes over what is referred to, so there is no circle.
-fn in_order(proven: &Proven) -> Vec<(Role, &Said)> {
+fn in_order(proven: &Proven) -> Vec<(&[u8; 32], Role, &Said)> {
     let mut waiting: BTreeMap<_, _> = proven.iter().collect();
     let mut ordered = Vec::with_capacity(waiting.len());
     while !waiting.is_empty() {
@@ -155,8 +183,28 @@ fn in_order(proven: &Proven) -> Vec<(Role, &Said)> {
             refers.iter().all(|id| !waiting.contains_key(id))
         });
         let next = ready.min_by_key(|(id, (_, said))| (said.address.time, **id)).map(|(id, _)| *id);
-        let Some((from, said)) = next.and_then(|id| waiting.remove(id)) else { break };
-        ordered.push((*from, said));
+        let Some((id, (from, said))) = next.and_then(|id| waiting.remove_entry(id)) else { break };
+        ordered.push((id, *from, said));
     }
     ordered
+}
+
+/// Returns those messages on which the next one of the other side rests, by its `seen` and their `previous`. To those between the
+/// two that this side wrote last no other way leads, for each stands after all that it refers to.
+fn answered(ordered: &[(&[u8; 32], Role, &Said)]) -> BTreeSet<[u8; 32]> {
+    let (mut answered, mut waiting) = (BTreeSet::new(), BTreeMap::<[u8; 32], [u8; 32]>::new());
+    let mut speaker = None;
+    for (id, from, said) in ordered {
+        if speaker != Some(*from) {
+            let mut last = said.address.seen;
+            while let Some(previous) = waiting.remove(&last) {
+                answered.insert(last);
+                last = previous;
+            }
+            waiting.clear();
+            speaker = Some(*from);
+        }
+        waiting.insert(**id, said.address.previous);
+    }
+    answered
 }

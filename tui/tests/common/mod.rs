@@ -5,11 +5,11 @@ use std::collections::HashMap;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use exchange_api::{
-    AccountView, Action, Actor, AddressInfo, ApiError, ArbiterView, AuthorId, Balance, ChainTx, Code, CoinUse,
+    AccountView, Action, Actor, AddressInfo, ApiError, ArbiterView, Arrival, AuthorId, Balance, ChainTx, Code, CoinUse,
     CoinView, Conversation, Currency, Disclosure, DisputeView, Event, FeeEstimate, IdentityState, MessageView,
     MessageWords, NextStep, OfferState, OfferView, Page, PeerInfo, Person, Phase, Price, RecordId, RequestId, Role,
-    RulingView, Sats, Seat, Sent, Showing, ShownTranscript, Side, Status, Step, StepState, Subject, TakeReview,
-    TradeId, TradeView, WalletTx,
+    RulingView, Sats, Seat, Sent, Showing, ShownMessage, ShownTranscript, Side, Status, Step, StepState, Subject,
+    TakeReview, TradeId, TradeView, WalletTx,
 };
 use exchange_tui::app::App;
 use exchange_tui::message::{Answer, Call, CallName, Command, Connection, Message, Query, Reply};
@@ -338,6 +338,7 @@ pub fn talk() -> Conversation {
 /// What an arbiter sees of a dispute in which one side kept something back.
 pub fn talk_of_arbiter() -> Conversation {
     let (buyer, seller, arbiter) = (Person::Buyer, Person::Seller, Person::Arbiter);
+    let shown = |message, arrival| ShownMessage { message, arrival };
     let [one, two] = [1, 2].map(|known| AccountView { known, ..AccountView::default() });
     Conversation {
         trade: TradeId([1; 32]),
@@ -347,9 +348,12 @@ pub fn talk_of_arbiter() -> Conversation {
         unread: 0,
         shown: Some(ShownTranscript {
             messages: vec![
-                line(0, buyer, seller, 3000, "Paid at 9:40, reference 7731."),
-                MessageView { words: MessageWords::NotShown, ..line(0, seller, buyer, 700, "") },
-                line(0, buyer, seller, 600, "Please look again."),
+                shown(line(0, buyer, seller, 3000, "Paid at 9:40, reference 7731."), Arrival::Had),
+                shown(
+                    MessageView { words: MessageWords::NotShown, ..line(0, seller, buyer, 700, "") },
+                    Arrival::Answered,
+                ),
+                shown(line(0, buyer, seller, 600, "Please look again."), Arrival::Unproven),
             ],
             by: vec![
                 Showing { by: buyer, buyer: two, seller: AccountView { not_shown: 1, ..one } },

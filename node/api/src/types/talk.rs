@@ -88,9 +88,31 @@ pub enum MessageWords {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShownTranscript {
     /// Everything that is proven, in the order in which it was said, whoever showed it.
-    pub messages: Vec<MessageView>,
+    pub messages: Vec<ShownMessage>,
     /// What each showed.
     pub by: Vec<Showing>,
+}
+
+/// A message that a party showed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownMessage {
+    /// The message.
+    #[serde(flatten)]
+    pub message: MessageView,
+    /// What proves that it arrived.
+    pub arrival: Arrival,
+}
+
+/// What proves that a message arrived, and when it was written, beside its sender's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrival {
+    /// The other had it, and what he wrote next rests on it: so it was written before.
+    Answered,
+    /// The other had it; when it was written is its sender's word.
+    Had,
+    /// Nothing: its sender alone shows it, and the other names it nowhere.
+    Unproven,
 }
 
 /// What one party showed.
