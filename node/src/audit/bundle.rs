@@ -9,7 +9,7 @@ use exchange_ledger::audit::bundle::{
 };
 use exchange_ledger::ids::{AuthorId, TradeId};
 use exchange_ledger::ledger::{Ledger, TradeRecords};
-use exchange_ledger::mail::{Envelope, MAX_ENVELOPES, Said};
+use exchange_ledger::mail::{Address, Envelope, MAX_ENVELOPES, Said};
 use exchange_ledger::trade::{Contract, Escrow};
 use exchange_store::Store;
 
@@ -152,7 +152,29 @@ fn transcript(private: &Private, contract: &Contract) -> Result<Vec<Message>, Ap
     let said = private.messages(&contract.trade).explained()?.into_iter().map(|kept| kept.said);
     let hash = contract.hash();
     let of_this = said.chain(under_way).filter(|said| said.address.contract == hash);
-    Ok(most_of(contract, of_this.map(|said| Message::from(&said)).collect()))
+    Ok(most_of(contract, consistent(of_this.collect()).iter().map(Message::from).collect()))
+}
+
+/// Leaves out what contradicts the message before it in its epoch, and one of two in a place: no bundle holds such a thing, and
+/// whoever writes it must not keep the other from making one.
+fn consistent(mut said: Vec<Said>) -> Vec<Said> {
+    let place = |said: &Said| {
+        let Address { sender, recipient, epoch, seq, .. } = said.address;
+        (sender, recipient, epoch, seq)
+    };
+    said.sort_by_key(place);
+    let mut kept: Vec<Said> = Vec::with_capacity(said.len());
+    for one in said {
+        let contradicts = kept.last().is_some_and(|last| {
+            let (sender, recipient, epoch, seq) = place(last);
+            let is_next = (sender, recipient, epoch, seq.saturating_add(1)) == place(&one);
+            place(last) == place(&one) || (is_next && one.address.previous != last.id())
+        });
+        if !contradicts {
+            kept.push(one);
+        }
+    }
+    kept
 }
 
 /// Returns as many messages as a bundle may hold, each once, those between the parties first.
@@ -178,4 +200,51 @@ const fn is_of_the_chain(part: Part) -> bool {
 fn refuse(error: &BundleError) -> ApiError {
     let message = format!("no bundle can be made that others would believe: {error}");
     ApiError::new(Code::NotAllowed, message, "`exchange-node audit --chain` tells more")
+}
+
+#[cfg(test)]
+mod tests {
+    use exchange_ledger::body::Side;
+    use exchange_ledger::testing::{NETWORK, SampleTrade};
+
+    use super::*;
+
+    /// Returns what the seller wrote to the buyer in a place, and said that it follows.
+    fn said(contract: &Contract, (epoch, seq): (u32, u32), previous: [u8; 32], time: u64) -> Said {
+        let address = Address {
+            version: 1,
+            network: NETWORK,
+            trade: contract.trade,
+            contract: contract.hash(),
+            sender: contract.seller,
+            recipient: contract.buyer,
+            epoch,
+            seq,
+            previous,
+            seen: [0; 32],
+            time,
+            commitment: [0; 32],
+        };
+        Said { address, sealed_hash: [0; 32], signature: [0; 64], opening: None }
+    }
+
+    #[test]
+    fn what_contradicts_itself_keeps_nobody_from_making_a_bundle() {
+        let contract = SampleTrade::new(Side::Sell).contract();
+        let write = |place, previous, time| said(&contract, place, previous, time);
+        let first = write((1, 0), [0; 32], 0);
+        let second = write((1, 1), first.id(), 1);
+        let restored = write((2, 0), [0; 32], 9);
+        let honest = vec![first.clone(), second.clone(), restored.clone()];
+        assert_eq!(consistent(honest.iter().rev().cloned().collect()), honest);
+        // One that follows nothing, and one after it, which names it.
+        let astray = write((1, 2), [7; 32], 2);
+        let after = write((1, 3), astray.id(), 3);
+        let all = [honest.as_slice(), &[astray, after.clone()]].concat();
+        assert_eq!(consistent(all), [first.clone(), second.clone(), after, restored.clone()]);
+        // Two in one place.
+        let another = write((1, 1), first.id(), 5);
+        let all = [honest.as_slice(), &[another]].concat();
+        assert_eq!(consistent(all), honest);
+    }
 }
