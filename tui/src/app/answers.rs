@@ -259,11 +259,9 @@ impl App {
         let Some(request) = self.trades.showing.take().filter(|request| disclose::is_of(would, request)) else {
             return;
         };
-        let waits = if self.popups.is_empty() {
-            self.tab == Tab::Trades && self.trades.selected == Some(would.trade)
-        } else {
-            self.waits(|what| matches!(what, FormFor::Disclose(trade) if *trade == would.trade))
-        };
+        let is_seen = self.tab == Tab::Trades && self.trades.selected == Some(would.trade);
+        let waits = (self.popups.is_empty() && is_seen)
+            || self.waits(|what| matches!(what, FormFor::Disclose(trade) if *trade == would.trade));
         if !waits {
             return;
         }
@@ -293,6 +291,8 @@ impl App {
             Some(mut request) if is_of(&review, &request) => {
                 request.request_id = self.take_request_id(&request);
                 request.dry_run = false;
+                // Whom he is shown, and nobody whom he trusts by the time of his yes.
+                request.second_arbiter = review.second_arbiter.as_ref().map(|second| second.advert);
                 self.shown_at = self.ticks;
                 self.take.show_review(review, request);
             }

@@ -78,21 +78,19 @@ fn draw_review(app: &App, review: &Review, frame: &mut Frame, area: Rect) {
             Span::styled(format!("  {how}"), theme.dim()),
         ])
     };
+    let fact = |label: &'static str, text: String| {
+        Line::from(vec![Span::styled(format!("{label:<14}"), theme.dim()), Span::raw(text)])
+    };
     let title = |text: &'static str| Line::from(text).style(theme.accent());
     let mut lines = vec![
         Line::from(review.ask.title.clone()).style(theme.strong()),
         Line::default(),
         big(w::YOU_SEND, send, send_how),
         big(w::YOU_RECEIVE, receive, receive_how),
-        Line::from(vec![
-            Span::styled(format!("{:<14}", w::ARBITER), theme.dim()),
-            Span::raw(w::arbiter_line(&terms.arbiter)),
-        ]),
+        fact(w::ARBITER, w::arbiter_line(&terms.arbiter)),
     ];
-    lines.extend(
-        w::bonds(terms)
-            .map(|bonds| Line::from(vec![Span::styled(format!("{:<14}", w::BONDS), theme.dim()), Span::raw(bonds)])),
-    );
+    lines.extend(terms.second_arbiter.iter().map(|second| fact(w::SECOND_ARBITER, w::arbiter_line(second))));
+    lines.extend(w::bonds(terms).map(|bonds| fact(w::BONDS, bonds)));
     if !terms.arbiter.trusted {
         lines.push(Line::from(format!("! {}", w::untrusted(&terms.arbiter))).style(theme.warn()));
     }

@@ -14,9 +14,9 @@ pub fn rows(trade: &TradeView) -> Vec<(&'static str, String)> {
         ("Price", format!("{} for 1 BTC", format::money_unit(trade.currency, trade.price.get()))),
         ("Terms", text_or_none(&trade.terms)),
     ];
-    rows.extend(arbiter("Arbiter", &trade.arbiter));
+    rows.extend(arbiter(take::ARBITER, &trade.arbiter));
     if let Some(second) = &trade.second_arbiter {
-        rows.extend(arbiter("If he is away", second));
+        rows.extend(arbiter(take::SECOND_ARBITER, second));
     }
     rows.extend(w::bonds(trade).map(|bonds| ("Bonds", bonds)));
     rows.extend(trade.their_details.clone().map(|details| ("Their details", details)));

@@ -2,7 +2,7 @@
 
 use exchange_api::{ArbiterView, Disclosure, MessageView, MessageWords, Person, Role};
 
-use super::chat;
+use super::{chat, take};
 use crate::format;
 
 pub const FORM_TITLE: &str = "To which arbiter?";
@@ -23,7 +23,7 @@ const MAX_QUOTED: usize = 100;
 
 /// Returns an arbiter as an option.
 pub fn option(person: Person, arbiter: &ArbiterView) -> String {
-    named(person, &arbiter.name)
+    named(person, &take::name(arbiter))
 }
 
 /// Returns who gets what: `Ada (the arbiter) gets 3 messages between you and the other:`.

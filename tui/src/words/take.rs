@@ -10,6 +10,7 @@ pub const NOTHING_HINT: &str = "Choose one in the book (press 1), then press t."
 pub const AMOUNT: &str = "Amount";
 pub const METHOD: &str = "Payment by";
 pub const ARBITER: &str = "Arbiter";
+pub const SECOND_ARBITER: &str = "If he is away";
 pub const CHOOSE: &str = "choose one: ← →";
 pub const NO_ARBITER: &str = "choose one whom you know";
 pub const WITHDRAWN_ARBITER: &str = "choose another";

@@ -2,6 +2,7 @@
 
 use exchange_api::{Action, Actor, Phase, Role, Sats, TradeView};
 
+use super::take;
 use crate::format;
 use crate::message::CallName;
 
@@ -76,7 +77,7 @@ pub fn question(trade: &TradeView, action: Action) -> Question {
         Action::Refund => take_back(trade),
         Action::Dispute => Question {
             title: "Call for the arbiter?",
-            what: format!("{} decides who gets the {amount}.", format::clean(&trade.arbiter.name)),
+            what: format!("{} decides who gets the {amount}.", take::name(&trade.arbiter)),
             notes: vec![
                 "You can still agree with the other until he has ruled.".to_owned(),
                 "Keep every proof: he asks both of you.".to_owned(),

@@ -1,7 +1,7 @@
 //! Taking an offer: what is typed, what is reviewed, what is asked of the node.
 
 use crossterm::event::KeyCode;
-use exchange_api::{ArbiterView, AuthorId, Page, Phase, RecordId, Role, TradeId};
+use exchange_api::{ArbiterView, AuthorId, Page, Phase, RecordId, Role, TakeReview, TradeId};
 use exchange_tui::app::Tab;
 use exchange_tui::message::{Answer, Call, CallName, Command, Query, Reply};
 
@@ -123,11 +123,30 @@ fn of_a_group_it_is_said_how_many_of_how_many_rule() {
     user.keys("\t\t\tAnn Example\t\n");
     only_call(&mut user);
     let mut review = review(Role::Buyer);
-    review.arbiter = group(common::stranger("Three judges", 5_000));
+    // Its user took it off his list meanwhile.
+    review.arbiter = ArbiterView { trusted: false, ..group(common::arbiter("Three judges", 5_000)) };
     reply(&mut user, CallName::Review, Ok(Reply::Review(review)));
     let screen = user.screen(120, 40);
-    assert!(screen.contains("Three judges (2 of 3) (09090909), asks 0.5 %"), "by its advert: {screen}");
+    assert!(screen.contains("Three judges (2 of 3) (07070707), asks 0.5 %"), "by its advert: {screen}");
     assert!(screen.contains("! Three judges (2 of 3) is not on your list"), "{screen}");
+}
+
+#[test]
+fn who_rules_when_the_arbiter_is_away_is_shown_before_anything_is_agreed() {
+    let mut user = User::trading();
+    user.keys("t");
+    user.keys("\t\t\tAnn Example\t\n");
+    only_call(&mut user);
+    let (advert, author) = (RecordId([12; 32]), AuthorId([13; 32]));
+    let second = ArbiterView { advert, author, ..common::arbiter("Zoe", 10_000) };
+    let review = TakeReview { second_arbiter: Some(second), ..review(Role::Buyer) };
+    reply(&mut user, CallName::Review, Ok(Reply::Review(review)));
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("If he is away Zoe (0d0d0d0d), asks 1 % for a ruling"), "{screen}");
+    user.pause();
+    user.keys("y");
+    let Call::Take(request) = only_call(&mut user) else { panic!("not taken") };
+    assert_eq!(request.second_arbiter, Some(advert), "he, and nobody else");
 }
 
 #[test]

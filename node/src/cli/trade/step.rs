@@ -4,6 +4,7 @@ use clap::Args;
 use exchange_api::{AcceptBid, Client, ExchangeApiClient, Phase, Role, Sats, TradeCommand, TradeView};
 use jsonrpsee::core::ClientError;
 
+use crate::cli::arbiter;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::format;
@@ -124,7 +125,7 @@ impl Step {
             Self::Dispute => format!(
                 "{} decides who gets the {amount} BTC; his fee is paid from the loser's bond, if there is one, else from the \
                  coins. This cannot be undone. You can still agree with the other until he has ruled. Call for him?",
-                format::clean_line(&trade.arbiter.name)
+                arbiter::named(&trade.arbiter)
             ),
         }
     }

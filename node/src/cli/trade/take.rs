@@ -57,7 +57,7 @@ impl Take {
             ));
         }
         let client = context.client().await?;
-        let request = self.request(&client, context).await?;
+        let mut request = self.request(&client, context).await?;
         if self.money.dry_run {
             let review = client.trade_review(request).await?;
             return Ok(Answer::new(&review, text(&review)));
@@ -65,6 +65,9 @@ impl Take {
         if must_ask {
             let review = client.trade_review(request.clone()).await?;
             context.confirm(&format!("{}\nBid for it?", text(&review)))?;
+            // Under those whom he was shown, and nobody whom he trusts by now.
+            request.arbiter = Some(review.arbiter.advert);
+            request.second_arbiter = review.second_arbiter.map(|second| second.advert);
         }
         let id = request.request_id.clone();
         let trade = client.trade_take(request).await.map_err(|error| self.money.failed(error, &id))?;
