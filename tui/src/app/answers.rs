@@ -37,12 +37,7 @@ impl App {
                 self.book.more = page.next.is_some();
                 self.book.offers = Some(page.items);
             }
-            Answer::Trades(trades) => {
-                self.trades.list = Some(trades);
-                if self.tab == Tab::Trades {
-                    self.trades.settle();
-                }
-            }
+            Answer::Trades(trades) => self.trades.list = Some(trades),
             Answer::Balance(balance) => self.wallet.balance = Some(balance),
             Answer::Address(address) => self.wallet.address = Some(address),
             Answer::History(page) => self.wallet.history = Some(page),
@@ -57,6 +52,7 @@ impl App {
                 self.post.know_arbiters(arbiters, now);
             }
         }
+        self.settle();
     }
 
     pub(super) fn on_reply(

@@ -152,8 +152,7 @@ impl App {
                 self.push_popup(Popup::Form(what, wallet::send_form(&self.wallet)));
             }
             Action::Coins => {
-                self.wallet.shows_coins = !self.wallet.shows_coins;
-                self.wallet.selected = 0;
+                self.wallet.turn();
                 self.poll(commands);
             }
             Action::Mark => self.wallet.mark(),
@@ -174,9 +173,7 @@ impl App {
 
     fn show(&mut self, tab: Tab, commands: &mut Vec<Command>) {
         self.tab = tab;
-        if tab == Tab::Trades {
-            self.trades.settle();
-        }
+        self.settle();
         if matches!(self.connection, Connection::Up { .. }) {
             self.poll(commands);
         }
@@ -196,10 +193,7 @@ impl App {
         match self.tab {
             Tab::Book => self.book.select(|at, count| step.apply(at, count)),
             Tab::Trades => self.trades.select(|at, count| step.apply(at, count)),
-            Tab::Wallet => {
-                let count = self.wallet.count();
-                self.wallet.selected = step.apply(self.wallet.selected, count);
-            }
+            Tab::Wallet => self.wallet.select(|at, count| step.apply(at, count)),
             Tab::Network => {
                 // The log's end is at the bottom: up means back in time.
                 let back = match step {

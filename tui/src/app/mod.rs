@@ -237,6 +237,15 @@ impl App {
         }
     }
 
+    /// Selects something of the list that is looked at, if nothing of it is.
+    fn settle(&mut self) {
+        match self.tab {
+            Tab::Trades => self.trades.settle(),
+            Tab::Wallet => self.wallet.settle(),
+            Tab::Book | Tab::Post | Tab::Take | Tab::Network => {}
+        }
+    }
+
     /// Returns the talk that is open.
     fn chat_mut(&mut self) -> Option<&mut Chat> {
         self.popups.iter_mut().find_map(|popup| match popup {

@@ -41,8 +41,8 @@ pub struct Wallet {
     pub shows_coins: bool,
     /// The coins that the next payment spends, and no others; empty: any.
     pub chosen: BTreeSet<String>,
-    /// Which transaction or coin is selected.
-    pub selected: usize,
+    /// Which transaction or coin is selected, by its name; `None` until they are looked at.
+    pub selected: Option<String>,
     /// The payment that is being priced, to be asked about.
     pub pricing: Option<SendRequest>,
     /// The higher fee that is being priced, to be asked about.
@@ -57,14 +57,45 @@ impl Wallet {
 
     /// Returns the selected coin, while coins are shown.
     pub fn coin(&self) -> Option<&CoinView> {
-        let coins = self.coin_list();
-        coins.get(self.selected.min(coins.len().saturating_sub(1))).filter(|_| self.shows_coins)
+        self.coin_list().get(self.position()).filter(|_| self.shows_coins)
     }
 
     /// Returns the selected transaction, while transactions are shown.
     pub fn tx(&self) -> Option<&WalletTx> {
-        let txs = self.tx_list();
-        txs.get(self.selected.min(txs.len().saturating_sub(1))).filter(|_| !self.shows_coins)
+        self.tx_list().get(self.position()).filter(|_| !self.shows_coins)
+    }
+
+    /// Returns the position of what is selected: the first while nothing is, or what was is gone.
+    pub fn position(&self) -> usize {
+        let is_selected = |at: &usize| self.selected.is_some() && self.name_at(*at) == self.selected.as_deref();
+        (0..self.count()).find(is_selected).unwrap_or(0)
+    }
+
+    /// Moves the selection.
+    pub fn select(&mut self, step: impl FnOnce(usize, usize) -> usize) {
+        let at = step(self.position(), self.count());
+        self.selected = self.name_at(at).map(ToOwned::to_owned);
+    }
+
+    /// Selects the first while nothing is selected, or what was is gone. What is selected stays so, whatever comes in above it.
+    pub fn settle(&mut self) {
+        self.select(|at, _| at);
+    }
+
+    /// Shows the coins instead of the transactions, or these again, from the first on.
+    pub fn turn(&mut self) {
+        self.shows_coins = !self.shows_coins;
+        self.selected = None;
+        self.settle();
+    }
+
+    /// Returns what names the transaction or the coin at a position of the list that is shown.
+    fn name_at(&self, at: usize) -> Option<&str> {
+        if self.shows_coins {
+            self.coin_list().get(at).map(|coin| coin.coin.as_str())
+        } else {
+            self.tx_list().get(at).map(|tx| tx.txid.as_str())
+        }
     }
 
     /// Returns what a label would be about, and the present one.

@@ -24,7 +24,7 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
     let texts = [w::coin_label(coin), format::clean(&coin.address), format::clean(&coin.coin)];
     let lines = texts.map(|text| Line::from(format!("  {}", format::ellipsis(&text, width))).style(app.theme.dim()));
     frame.render_widget(Paragraph::new(lines.to_vec()), below);
-    let selected = app.wallet.selected.min(items.len() - 1);
+    let selected = app.wallet.position();
     let height = usize::from(area.height.saturating_sub(1));
     let rows = items.iter().enumerate().skip(offset(selected, items.len(), height)).take(height);
     let rows = rows.map(|(at, coin)| row(app, coin, at == selected));

@@ -83,7 +83,7 @@ fn draw_history(app: &App, frame: &mut Frame, area: Rect) {
         frame.render_widget(Line::from(format!("  {}", w::NO_HISTORY)).style(app.theme.dim()), area);
         return;
     }
-    let selected = app.wallet.selected.min(items.len() - 1);
+    let selected = app.wallet.position();
     let [area, chosen] = Layout::vertical([Constraint::Min(0), Constraint::Length(2)]).areas(area);
     let width = usize::from(chosen.width).saturating_sub(3);
     let lines = [w::label(&items[selected]), format::clean(&items[selected].txid)]

@@ -424,8 +424,8 @@ pub fn fees() -> Vec<FeeEstimate> {
 }
 
 pub fn history() -> Page<WalletTx> {
-    let tx = |net_sat, height, age, label: &str| WalletTx {
-        txid: "ab".repeat(32),
+    let tx = |byte: &str, net_sat, height, age, label: &str| WalletTx {
+        txid: byte.repeat(32),
         net_sat,
         fee: None,
         height,
@@ -436,9 +436,9 @@ pub fn history() -> Page<WalletTx> {
     };
     Page {
         items: vec![
-            tx(999_580, None, 40, "payout of trade 01010101"),
-            tx(-1_000_310, Some(1190), 4000, "escrow of trade 02020202"),
-            tx(50_000_000, Some(1100), 200_000, "deposit"),
+            tx("ab", 999_580, None, 40, "payout of trade 01010101"),
+            tx("ac", -1_000_310, Some(1190), 4000, "escrow of trade 02020202"),
+            tx("ad", 50_000_000, Some(1100), 200_000, "deposit"),
         ],
         next: None,
     }

@@ -2,7 +2,8 @@
 
 use crossterm::event::KeyCode;
 use exchange_api::{
-    Action, ApiError, Balance, ChainTx, Code, CoinUse, Person, Phase, RequestId, Role, Sats, StrayView, TradeId, TradeView,
+    Action, ApiError, Balance, ChainTx, Code, CoinUse, Person, Phase, RequestId, Role, Sats, StrayView, TradeId,
+    TradeView, WalletTx,
 };
 use exchange_tui::message::{Answer, Bump, Call, CallName, Command, Query, Reply};
 
@@ -123,6 +124,33 @@ fn a_coin_is_frozen_and_freed_and_labelled() {
     assert_eq!((label.subject, label.label.as_str()), (format!("{}:0", "bb".repeat(32)), "holiday"));
     reply(&mut user, CallName::Label, Ok(Reply::Labelled));
     assert!(user.app.popups.is_empty());
+}
+
+#[test]
+fn a_key_is_about_the_coin_or_the_payment_that_is_selected_whatever_comes_in_above_it() {
+    let mut user = User::trading();
+    user.keys("5oj");
+    let mut coins = common::coins();
+    let newer = exchange_api::CoinView { coin: format!("{}:1", "ee".repeat(32)), ..coins.items[1].clone() };
+    coins.items.insert(0, newer);
+    user.answer(Query::Coins, Answer::Coins(coins));
+    user.taken_commands();
+    user.keys("f");
+    let Call::Freeze(request) = only_call(&mut user) else { panic!("not frozen") };
+    assert_eq!(request.coins, [format!("{}:0", "bb".repeat(32))]);
+    reply(&mut user, CallName::Freeze, Ok(Reply::Coins(Vec::new())));
+    // What is gone can be selected no longer.
+    let rest = exchange_api::Page { items: common::coins().items[2..].to_vec(), next: None };
+    user.answer(Query::Coins, Answer::Coins(rest));
+    assert_eq!(user.app.wallet.coin().unwrap().coin, format!("{}:0", "cc".repeat(32)));
+    // A payment that comes in while the list is looked at is not bumped in place of the one that waits.
+    user.keys("o");
+    let mut history = common::history();
+    history.items.insert(0, WalletTx { txid: "ee".repeat(32), ..history.items[0].clone() });
+    user.answer(Query::History, Answer::History(history));
+    user.taken_commands();
+    user.keys("b\n");
+    assert!(matches!(only_call(&mut user), Call::PriceBump(Bump::Tx(request)) if request.txid == "ab".repeat(32)));
 }
 
 #[test]
