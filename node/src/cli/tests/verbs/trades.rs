@@ -32,6 +32,11 @@ fn taking_shows_what_it_means_and_asks() {
         (&json!(1), &json!("from Bob"), &json!(1_000_000), &json!("ad".repeat(32)))
     );
 
+    // Who names nobody bids under whom he was shown, whomever he trusts by then.
+    let trusting = node.run_typing(&["trade", "take", OFFER, "--amount", "0.01"], "from Bob\nyes\n");
+    assert_eq!(trusting.exit, 0, "{trusting:?}");
+    assert_eq!(node.asked("exchange_tradeTake").pop().unwrap()["arbiter"], json!("ad".repeat(32)));
+
     let wrong = node.run(&["trade", "take", OFFER, "--amount", "0.01", "--method", "cash", "--yes"]);
     assert_eq!(wrong.exit, 2);
     assert!(wrong.err.contains("SEPA instant, Wise"), "{wrong:?}");
