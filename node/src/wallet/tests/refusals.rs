@@ -81,13 +81,15 @@ async fn what_ones_own_node_refused_takes_no_coins() {
     let owner = Owner::new(1, &chain);
     let wallet = owner.open().await;
     earn(&wallet, &chain, 1).await;
-    let signed = wallet.sign_psbt(wallet.draft(pay("", escrow(9, "1").script, "1")).await.unwrap()).await.unwrap();
     owner.chain.refuses.store(true, Ordering::SeqCst);
     let refused = wallet.send(pay("rent", escrow(3, "1").script, "1")).await.unwrap_err();
     assert!(matches!(refused, WalletError::Chain(ChainError::Refused { .. })), "{refused}");
+    assert_eq!(wallet.balance().await.unwrap(), Balance { spendable: btc("50"), ..Balance::default() });
+    let signed = wallet.sign_psbt(wallet.draft(pay("", escrow(9, "1").script, "1")).await.unwrap()).await.unwrap();
     let refused = wallet.finish_psbt(finish(signed)).await.unwrap_err();
     assert!(matches!(refused, WalletError::Chain(ChainError::Refused { .. })), "{refused}");
-    assert_eq!(wallet.balance().await.unwrap(), Balance { spendable: btc("50"), ..Balance::default() });
+    // The file is still there, and somebody else's node may take it.
+    assert_eq!(wallet.balance().await.unwrap(), Balance { frozen: btc("50"), ..Balance::default() });
 }
 
 #[tokio::test]
