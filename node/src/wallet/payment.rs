@@ -1,5 +1,7 @@
 //! Building, signing and checking the transactions of this wallet.
 
+use std::iter::successors;
+
 use bdk_wallet::error::CreateTxError;
 use bdk_wallet::{AddUtxoError, KeychainKind};
 use bitcoin::key::rand::SeedableRng;
@@ -86,18 +88,20 @@ impl State {
         Ok(payment)
     }
 
-    /// Returns a payment of the same amount to the same script that was kept and that neither pool nor chain shows. It may be out all
-    /// the same: what refused it, or told nothing of it, can be somebody else's server. Of everything there is no twin: what is left
-    /// goes there too.
+    /// Returns a payment of the same amount to the same script that was kept and of which neither pool nor chain shows any version. It
+    /// may be out all the same: what refused it, or told nothing of it, can be somebody else's server. Of everything there is no twin:
+    /// what is left goes there too.
     fn unseen_twin(&self, script: &ScriptBuf, amount: Option<Amount>) -> Option<Txid> {
         let amount = amount?;
         let known = self.known();
         let is_twin = |kept: &Reservation| {
             matches!(kept.purpose, Purpose::Send { .. }) && kept.script == *script && kept.asked == Some(amount)
         };
-        let is_unseen = |txid: &Txid| !known.contains_key(txid) && self.own.replacement_of(txid).is_none();
+        let replaced = |txid: &Txid| self.own.reservations.get(txid)?.as_ref()?.replaces;
+        let is_seen = |txid: Txid| successors(Some(txid), replaced).any(|version| known.contains_key(&version));
+        let is_last = |txid: &Txid| self.own.replacement_of(txid).is_none();
         let mut built = self.own.reservations();
-        built.find(|(txid, kept)| is_twin(kept) && is_unseen(txid)).map(|(txid, _)| txid)
+        built.find(|(txid, kept)| is_twin(kept) && is_last(txid) && !is_seen(*txid)).map(|(txid, _)| txid)
     }
 
     /// Builds an unsigned payment for others to sign. Its coins are not set aside. What shows it shows a script for its change, of
