@@ -144,7 +144,10 @@ impl State {
         }
         let coins = own.coin_labels.keys().chain(own.frozen.keys().filter(|c| !own.coin_labels.contains_key(*c)));
         for coin in coins {
-            add(LabelSubject::Coin(*coin), own.coin_label(coin), Some(own.is_frozen(coin)));
+            let frozen = own.is_frozen(coin);
+            // Of one that was signed for in a file its owner said neither.
+            let is_said = frozen || !own.is_signed_away(coin);
+            add(LabelSubject::Coin(*coin), own.coin_label(coin), is_said.then_some(frozen));
         }
         labels.sort_by(|one, other| one.subject.cmp(&other.subject));
         labels.truncate(limit.clamp(1, MAX_LABEL_PAGE));

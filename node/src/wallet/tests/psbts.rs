@@ -53,6 +53,10 @@ async fn what_was_signed_in_a_file_pays_nothing_else_until_its_owner_says_so() {
     assert!(matches!(refused, WalletError::InsufficientFunds { frozen, .. } if frozen == btc("50")), "{refused}");
     assert_eq!(wallet.coins(None, 1).await.unwrap()[0].state, CoinState::Frozen);
     wallet.sign_psbt(draft.clone()).await.unwrap(); // as when the file could not be written
+    // No label says that it may be spent, nor that it may not: whoever signs for it again is not kept from that.
+    let label = Label { subject: LabelSubject::Coin(coin), text: "for the flat".into(), frozen: None };
+    wallet.set_labels(vec![label.clone()]).await.unwrap();
+    assert_eq!(wallet.labels(None, 10).await.unwrap(), [label]);
 
     // Who freezes it himself means all of it.
     wallet.freeze(vec![coin], true).await.unwrap();
