@@ -268,7 +268,7 @@ fn left_out(report: &AuditReport, request: &AuditRequest) -> String {
         for (why, what) in [
             (NotCompared::TooMuch, "more outputs than one audit looks up, or more blocks to be read"),
             (NotCompared::Failed, "the chain had no good answer"),
-            (NotCompared::Behind, "the chain is old, or may be behind what was seen by who says what it does not show"),
+            (NotCompared::Behind, "the chain is old, or may not show yet what somebody says that he saw"),
             (NotCompared::Unnamed, "said to be over, and no record here names what funded it"),
         ] {
             let count = report.trades.iter().filter(|trade| trade.not_compared == Some(why)).count();

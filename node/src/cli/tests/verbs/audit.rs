@@ -128,7 +128,7 @@ fn who_audits_by_a_chain_that_is_behind_reads_what_to_check() {
     assert_eq!(ran.exit, 0, "{ran:?}");
     assert!(ran.out.starts_with("Nothing wrong was found: 42 records"), "{ran:?}");
     assert!(ran.out.contains("0.01  not compared  "), "{ran:?}");
-    let why = "  the chain is old, or may be behind what was seen by who says what it does not show: 1 trade\n";
+    let why = "  the chain is old, or may not show yet what somebody says that he saw: 1 trade\n";
     assert!(ran.out.contains(why), "{ran:?}");
     for arguments in [&["audit", "--chain", "--strict"][..], &["audit", "--chain", "--trade", OTHER]] {
         let failed = node.run(arguments);
