@@ -23,7 +23,9 @@ impl Trader {
         dry_run: bool,
     ) -> Result<TradeView, ApiError> {
         if action == Action::MarkPaid {
-            // Money that has left nobody brings back: what the ledger says at this moment counts too, and how old the chain is.
+            // Money that has left nobody brings back: what the ledger says at this moment counts too, and how old the chain is. Nor is
+            // he to wait for the next look whether a peer was heard.
+            self.note_comparison().await;
             let heard = self.look_again(id)?;
             self.handle(id, heard).await?;
             self.handle(id, Event::Chain(self.chain_facts(id))).await?;
