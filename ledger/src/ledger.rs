@@ -335,7 +335,9 @@ impl<S: Storage> Ledger<S> {
     pub(crate) fn examine(&self, trade: TradeId, seen: &mut Seen<'_>) -> Result<Examined, TradeError> {
         let (bid, take) = self.bid_seen(trade, seen)?;
         let offer = self.record_seen(&bid.offer_id, seen)?.ok_or(TradeError::Unknown(trade))?;
-        let about_offer = self.about_seen(bid.offer_id, seen)?;
+        // What was found of an offer for another bid alone is older than what is read of this one now: both are read then.
+        let ahead = seen.ahead.filter(|ahead| ahead.has(&trade.into()));
+        let about_offer = self.about_seen(bid.offer_id, ahead, seen)?;
         let take_rights = self.rights_seen(&take.header().log, seen)?;
         let offer_rights = self.rights_seen(&offer.header().log, seen)?;
         let mut void = !take_rights.give(&take) || !offer_rights.give(&offer);
@@ -355,7 +357,7 @@ impl<S: Storage> Ledger<S> {
                 None
             }
         };
-        let about_trade = self.about_seen(trade.into(), seen)?;
+        let about_trade = self.about_seen(trade.into(), ahead, seen)?;
         let said = self.facts(&about_trade, bid.home_logs())?;
         // Few trades have a half of a spend, and only those need it.
         let escrow = LazyCell::new(|| contract.as_ref().map(Escrow::new));

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::{Examined, Ledger, MAX_FACTS, Seen};
+use super::{Ahead, Examined, Ledger, MAX_FACTS, Seen};
 use crate::ids::{AuthorId, RecordId, TradeId};
 use crate::record::{LogId, Record};
 use crate::storage::{Storage, StorageError};
@@ -20,12 +20,17 @@ pub(crate) struct About {
 impl<S: Storage> Ledger<S> {
     /// Reads what was said about a subject, as far as that is little.
     pub(crate) fn about(&self, subject: RecordId) -> Result<About, StorageError> {
-        self.about_seen(subject, &Seen::default())
+        self.about_seen(subject, None, &Seen::default())
     }
 
     /// Reads what was said about a subject, as far as that is little, where it was [found](Self::foresee) if it was.
-    pub(super) fn about_seen(&self, subject: RecordId, seen: &Seen<'_>) -> Result<About, StorageError> {
-        let ids = match seen.ahead.and_then(|ahead| ahead.about(&subject)) {
+    pub(super) fn about_seen(
+        &self,
+        subject: RecordId,
+        ahead: Option<&Ahead>,
+        seen: &Seen<'_>,
+    ) -> Result<About, StorageError> {
+        let ids = match ahead.and_then(|ahead| ahead.about(&subject)) {
             Some(places) => places.iter().map(|place| place.id).collect(),
             None => self.storage.about(&subject, None, MAX_FACTS)?,
         };

@@ -26,6 +26,12 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
+    /// Tells whether a bid was looked for, and with it at the same moment what was said about its offer. One without a body then
+    /// was not.
+    pub(super) fn has(&self, bid: &RecordId) -> bool {
+        self.bids.contains_key(bid)
+    }
+
     /// Returns where that stands which was said about a trade or an offer, if that was looked for.
     pub(super) fn about(&self, subject: &RecordId) -> Option<&[Place]> {
         self.about.get(subject).map(Vec::as_slice)
@@ -81,7 +87,7 @@ impl<S: Storage> Ledger<S> {
 mod tests {
     use super::*;
     use crate::body::{Body, Dispute, Side};
-    use crate::testing::{SampleTrade, admit_all, ledger};
+    use crate::testing::{Author, SampleTrade, admit_all, ledger, sample_take};
 
     #[test]
     fn a_trade_is_judged_alike_whether_or_not_it_was_looked_ahead_at() {
@@ -101,6 +107,25 @@ mod tests {
             assert_eq!((judged.trade.contract, judged.trade.facts), (alone.trade.contract, alone.trade.facts));
             admit_all(&mut ledger, &[trade.taker.write(&dispute)]);
         }
+    }
+
+    /// Else an acceptance that came in between would be known to the trade, and not to its offer: as if nothing was agreed on.
+    #[test]
+    fn what_was_found_of_an_offer_for_another_bid_tells_nothing_of_one_that_was_not_looked_for() {
+        let trade = SampleTrade::new(Side::Sell);
+        let mut rival = Author::new(9);
+        let other = rival.write(&Body::Take(sample_take(trade.offer.id(), &rival)));
+        let mut ledger = ledger();
+        let before = [trade.advert.clone(), trade.offer.clone(), trade.take.clone(), other.clone()];
+        admit_all(&mut ledger, &before);
+        let ahead = ledger.foresee(&[other.place()]).unwrap();
+        admit_all(&mut ledger, std::slice::from_ref(&trade.accept));
+        let takes = [trade.take.place(), other.place()];
+        let mut seen = ledger.read_ahead(&takes, &ahead).unwrap();
+        let judged = ledger.examine(trade.id(), &mut seen).unwrap();
+        assert_eq!(judged.trade.contract, Some(trade.contract()));
+        let missed = ledger.examine(other.id().into(), &mut seen).unwrap();
+        assert!(!missed.trade.facts.void, "it is judged as of before");
     }
 
     #[test]
