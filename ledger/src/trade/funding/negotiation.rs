@@ -250,7 +250,10 @@ impl Negotiation {
             (Role::Buyer, Some(proposal), None) if self.willing && !self.gives_up(terms, now) => {
                 duties.push(Effect::LookUp(proposal.seller.clone()));
             }
-            (Role::Buyer, Some(_), Some(answer)) if !self.sent => duties.push(Effect::SendAnswer(answer.clone())),
+            // Of a machine that was off meanwhile the seller gets nothing any more that is to be taken back at once.
+            (Role::Buyer, Some(_), Some(answer)) if !self.sent && !self.gives_up(terms, now) => {
+                duties.push(Effect::SendAnswer(answer.clone()));
+            }
             (Role::Seller | Role::Buyer | Role::Arbiter, _, _) => {}
         }
         duties.extend(last);

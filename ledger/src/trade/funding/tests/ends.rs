@@ -85,6 +85,24 @@ fn a_seller_who_spends_a_coin_of_his_before_each_proposal_gains_no_time() {
     assert_eq!(buyer.ends.last(), Some(&Effect::Free), "nothing that he signed can confirm");
 }
 
+/// His machine was off between the two.
+#[test]
+fn what_a_buyer_signed_does_not_leave_any_more_once_he_calls_it_off() {
+    for (tip, is_sent) in [(TIP + PATIENCE - 1, true), (TIP + PATIENCE, false)] {
+        let mut buyer = Side::new(Role::Buyer);
+        buyer.step(Event::Fund { feerate: 10 });
+        buyer.step(Event::Proposal(Proposal { feerate: 10, height: TIP, seller: sellers().contribution }));
+        buyer.duties();
+        assert_eq!((buyer.signed.len(), buyer.answers.len()), (1, 0), "it is not sent yet");
+        buyer.now.tip = tip;
+        buyer.duties();
+        assert_eq!((buyer.answers.len(), buyer.ends.contains(&Effect::CallOff)), (usize::from(is_sent), !is_sent));
+        buyer.now.open = false;
+        buyer.duties();
+        assert_eq!(buyer.ends.last(), Some(&Effect::SpendBack));
+    }
+}
+
 #[test]
 fn a_funding_that_was_relied_on_is_never_taken_back() {
     let (mut seller, mut buyer) = both_willing();
