@@ -180,6 +180,8 @@ impl Node {
             // Everybody has had his time: what is left is one's own bond.
             (Role::Buyer, Phase::Funded | Phase::Paid | Phase::Disputed) if is_over(trade) => Some(Action::Refund),
             (Role::Buyer, Phase::Ruled) if !self.honest => Some(Action::Refund),
+            // What an arbiter gave him takes his bond along: so he leaves it there, as he is told.
+            (Role::Buyer, Phase::Refunding) if self.honest && trade.is_outrun() => None,
             (Role::Buyer, Phase::Refunding | Phase::Refunded) => Some(Action::Refund),
             // Who has paid and may not say so any more, since the seller has two histories, a reorg put the funding where nobody
             // pays for it, or a lost disk took its name along, calls for the arbiter.
