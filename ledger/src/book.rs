@@ -306,8 +306,12 @@ impl Book {
         asked.extend(query.side.map(marks::side));
         asked.extend(query.amount.map(marks::amount));
         asked.extend(query.words.0.iter().map(|word| marks::bucket(*word)));
+        // Who has gone silent since the book was last told the time is left out. Before the first of those who are there is looked at
+        // again, none of them has.
+        let is_there = move |entry: &Entry| query.away || self.is_present(&entry.maker, now);
+        let are_all_there = self.silences.first().is_none_or(|(deadline, _)| *deadline >= now);
         let mut of_makers: Vec<&Entry> = query.makers.iter().flat_map(|maker| self.standing(maker)).collect();
-        of_makers.retain(|entry| query.admits(entry));
+        of_makers.retain(|entry| query.admits(entry) && is_there(entry));
         of_makers.sort_unstable_by_key(|entry| entry.rank());
         let mut present = self.on_shelf(&self.present, query, asked.clone()).peekable();
         let away = query.away.then(|| self.on_shelf(&self.away, query, asked));
@@ -317,9 +321,9 @@ impl Book {
             (Some(_), _) => present.next(),
             (None, _) => away.next(),
         });
+        let merged = merged.filter(move |entry| are_all_there || is_there(entry));
         let found = query.makers.is_empty().then_some(merged).into_iter().flatten().chain(of_makers);
-        // What has ended or gone silent since the book was last told the time is left out.
-        found.filter(move |entry| entry.expires > now && (query.away || self.is_present(&entry.maker, now)))
+        found.filter(move |entry| entry.expires > now) // what has ended since then is left out as well
     }
 
     /// Returns the offers of a shelf that match, in order.

@@ -98,13 +98,19 @@ impl Shelf {
     }
 
     /// Returns the offers from `start` up to `end` that bear all of `marks`, in order. Marks beyond [`MAX_ASKED`] do not count.
-    pub fn bearing(&self, start: Spot, end: Spot, marks: Vec<Mark>) -> impl Iterator<Item = Slot> {
-        let blocks = self.blocks.iter().enumerate().take(end.block.saturating_add(1)).skip(start.block);
-        blocks.flat_map(move |(number, block)| {
-            let from = if number == start.block { start.at } else { 0 };
-            let to = if number == end.block { end.at } else { block.slots.len() };
-            block.bearing(from, to, &marks)
-        })
+    pub fn bearing(&self, start: Spot, end: Spot, mut marks: Vec<Mark>) -> impl Iterator<Item = Slot> {
+        marks.truncate(MAX_ASKED);
+        Bearing {
+            blocks: &self.blocks,
+            marks,
+            start,
+            end,
+            next: start.block,
+            bits: [0; LINES],
+            lines: 0..0,
+            line: 0,
+            left: 0,
+        }
     }
 }
 
@@ -167,37 +173,56 @@ impl Block {
         }
     }
 
-    fn bearing(&self, from: usize, to: usize, marks: &[Mark]) -> Bearing<'_> {
-        let mut bits = [u64::MAX; LINES];
-        let mut lines = from / 64..to.div_ceil(64);
-        for mark in marks.iter().take(MAX_ASKED) {
-            match &self.rows[usize::from(*mark)] {
-                Some(row) => bits.iter_mut().zip(row.0.iter()).for_each(|(bits, row)| *bits &= row),
-                None => {
-                    lines = 0..0;
-                    break;
-                }
-            }
+    /// Tells whether any of the offers bears all of `marks`, and by `bits` which.
+    fn bears(&self, marks: &[Mark], bits: &mut [u64; LINES]) -> bool {
+        let rows = || marks.iter().map(|mark| self.rows[usize::from(*mark)].as_ref());
+        // Most questions find nothing in most blocks, and many because none of their offers bears one of the marks.
+        if rows().any(|row| row.is_none()) {
+            return false;
         }
-        // Most questions find nothing in most blocks.
-        if bits.iter().fold(0, |any, line| any | line) == 0 {
-            lines = 0..0;
+        bits.fill(u64::MAX);
+        for row in rows().flatten() {
+            bits.iter_mut().zip(row.0.iter()).for_each(|(bits, row)| *bits &= row);
         }
-        Bearing { block: self, bits, lines, from, to, line: 0, left: 0 }
+        bits.iter().fold(0, |any, line| any | line) != 0
     }
 }
 
-/// Goes through the offers of a block that bear all marks of a question.
+/// Goes through the offers of a part of a shelf that bear all marks of a question.
 struct Bearing<'a> {
-    block: &'a Block,
-    /// What all rows that are asked for have set.
+    blocks: &'a [Block],
+    marks: Vec<Mark>,
+    start: Spot,
+    end: Spot,
+    /// The block behind the one that is being read.
+    next: usize,
+    /// The offers of that one which are asked for: one place for all blocks, for moving it costs as much as to find them.
     bits: [u64; LINES],
+    /// The lines of these that are to be read.
     lines: std::ops::Range<usize>,
-    from: usize,
-    to: usize,
     /// The line that is being read, and its bits that are left.
     line: usize,
     left: u64,
+}
+
+impl Bearing<'_> {
+    /// Goes on to the next block of which some offers bear the marks; tells whether there is one.
+    fn turn(&mut self) -> bool {
+        while let Some(block) = self.blocks.get(self.next).filter(|_| self.next <= self.end.block) {
+            let from = if self.next == self.start.block { self.start.at } else { 0 };
+            let to = if self.next == self.end.block { self.end.at } else { block.slots.len() };
+            self.next += 1;
+            if block.bears(&self.marks, &mut self.bits) {
+                self.lines = from / 64..to.div_ceil(64);
+                self.bits[from / 64] &= !below(from % 64);
+                if let Some(last) = self.bits.get_mut(to / 64) {
+                    *last &= below(to % 64);
+                }
+                return true;
+            }
+        }
+        false
+    }
 }
 
 impl Iterator for Bearing<'_> {
@@ -205,18 +230,15 @@ impl Iterator for Bearing<'_> {
 
     fn next(&mut self) -> Option<Slot> {
         while self.left == 0 {
-            self.line = self.lines.next()?;
-            self.left = self.bits[self.line];
-            if self.line == self.from / 64 {
-                self.left &= !below(self.from % 64);
-            }
-            if self.line == self.to / 64 {
-                self.left &= below(self.to % 64);
+            match self.lines.next() {
+                Some(line) => (self.line, self.left) = (line, self.bits[line]),
+                None if self.turn() => {}
+                None => return None,
             }
         }
         let bit = self.left.trailing_zeros() as usize; // at most 63
         self.left &= self.left - 1;
-        self.block.slots.get(self.line * 64 + bit).copied()
+        self.blocks[self.next - 1].slots.get(self.line * 64 + bit).copied()
     }
 }
 

@@ -135,6 +135,12 @@ fn a_silent_maker_is_away_and_an_ended_offer_is_gone() {
     assert!(shown(&book, &Query::default(), silent).is_empty(), "even before the book was told the time");
     assert_eq!(book.advance(&ledger, silent, silent).unwrap(), []);
     assert_eq!((book.live(), shown(&book, &everything(), silent).len()), (0, 1));
+    let his = |away| Query { makers: vec![offers[0].author()], away, ..Query::default() };
+    assert_eq!(
+        [false, true].map(|away| shown(&book, &his(away), silent).len()),
+        [0, 1],
+        "by his name he is no less away"
+    );
 
     // He speaks again, and falls silent again.
     let mut maker = Author::new(10);
