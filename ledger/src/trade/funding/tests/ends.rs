@@ -103,6 +103,21 @@ fn what_a_buyer_signed_does_not_leave_any_more_once_he_calls_it_off() {
     }
 }
 
+/// It was asked before he called it off, and answers after.
+#[test]
+fn a_buyer_signs_nothing_by_what_the_chain_answers_once_he_calls_it_off() {
+    for (tip, signed) in [(TIP + PATIENCE - 1, 2), (TIP + PATIENCE, 1)] {
+        let (mut seller, mut buyer) = both_willing();
+        negotiate(&mut |_, answer| *answer = None, &mut seller, &mut buyer);
+        buyer.now.tip = TIP + PATIENCE - 1;
+        let theirs = funder(20, &[1_500_000], 10).contribution;
+        buyer.step(Event::Proposal(Proposal { feerate: 10, height: buyer.now.tip, seller: theirs.clone() }));
+        buyer.now.tip = tip;
+        buyer.step(Event::Looked { theirs, states: vec![unspent(20, 1_500_000)], highest: HIGHEST });
+        assert_eq!(buyer.signed.len(), signed, "{tip}");
+    }
+}
+
 #[test]
 fn a_funding_that_was_relied_on_is_never_taken_back() {
     let (mut seller, mut buyer) = both_willing();
