@@ -117,6 +117,22 @@ pub enum PublishError {
     Stopping,
 }
 
+impl PublishError {
+    /// Tells whether it is certain that no record was kept.
+    pub const fn kept_nothing(&self) -> bool {
+        match self {
+            Self::Invalid(_)
+            | Self::Unconfirmed
+            | Self::OtherLog
+            | Self::NamedElsewhere
+            | Self::ClockAhead { .. }
+            | Self::Refused(_) => true,
+            // What a disk took and did not confirm may be there after the next start; and a node that stops may have written before.
+            Self::Storage(_) | Self::Store(_) | Self::Stopping => false,
+        }
+    }
+}
+
 enum Job {
     Admit(Promise),
     Publish {

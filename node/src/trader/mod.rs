@@ -89,9 +89,9 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Publishes a record that names a new destination of the wallet's, in answer to a request, if it has a name. Where nothing is
-    /// published the wallet takes the destination back: what fails, and is tried again and again, costs one address and not one for
-    /// each try.
+    /// Publishes a record that names a new destination of the wallet's, in answer to a request, if it has a name. Where nothing was
+    /// published for certain the wallet takes the destination back: what fails, and is tried again and again, costs one address and
+    /// not one for each try. But nobody is ever shown one twice.
     ///
     /// # Errors
     /// When the wallet shows no new address, `body` refuses, or the record cannot be published.
@@ -101,16 +101,17 @@ impl Tools {
         body: impl FnOnce(Destination) -> Result<Body, ApiError>,
     ) -> Result<Record, ApiError> {
         let script = self.wallet.new_destination().await.explained()?;
-        let publish = async {
-            let destination = Destination::new(script.clone());
-            let destination = destination.ok_or_else(|| internal("the wallet made an address of an unknown type"))?;
-            self.keeper.publish_for(Arc::clone(&self.identity), body(destination)?, request).await.explained()
+        let destination = Destination::new(script.clone());
+        let destination = destination.ok_or_else(|| internal("the wallet made an address of an unknown type"));
+        let (published, is_unshown) = match destination.and_then(body) {
+            Ok(body) => {
+                let published = self.keeper.publish_for(Arc::clone(&self.identity), body, request).await;
+                let is_unshown = published.as_ref().is_err_and(|error| error.kept_nothing());
+                (published.explained(), is_unshown)
+            }
+            Err(refused) => (Err(refused), true),
         };
-        let published = publish.await;
-        // Where the node is stopping nobody knows what became of it, but then no other record is published either.
-        if published.is_err()
-            && let Err(error) = self.wallet.put_back_destination(script).await
-        {
+        if is_unshown && let Err(error) = self.wallet.put_back_destination(script).await {
             tracing::debug!(%error, "an address that nobody was shown is not used");
         }
         published
