@@ -238,28 +238,26 @@ impl Negotiation {
             // Not before the chain is known to its tip: it may be funded already.
             return if now.synced { vec![Effect::SpendBack] } else { Vec::new() };
         }
-        let mut duties = Vec::new();
         if !now.synced {
-            return duties;
+            return Vec::new();
         }
+        if self.gives_up(terms, now) {
+            // Of a machine that was off meanwhile the seller gets nothing any more that is to be taken back at once.
+            return last.into_iter().chain([Effect::CallOff]).collect();
+        }
+        let mut duties = Vec::new();
         match (terms.role, &self.proposal, &self.answer) {
             (Role::Seller, Some(proposal), None) if !self.sent => duties.push(Effect::SendProposal(proposal.clone())),
             (Role::Seller, Some(_), Some(answer)) if !self.may_confirm() => {
                 duties.push(Effect::LookUp(answer.buyer.clone()));
             }
-            (Role::Buyer, Some(proposal), None) if self.willing && !self.gives_up(terms, now) => {
+            (Role::Buyer, Some(proposal), None) if self.willing => {
                 duties.push(Effect::LookUp(proposal.seller.clone()));
             }
-            // Of a machine that was off meanwhile the seller gets nothing any more that is to be taken back at once.
-            (Role::Buyer, Some(_), Some(answer)) if !self.sent && !self.gives_up(terms, now) => {
-                duties.push(Effect::SendAnswer(answer.clone()));
-            }
+            (Role::Buyer, Some(_), Some(answer)) if !self.sent => duties.push(Effect::SendAnswer(answer.clone())),
             (Role::Seller | Role::Buyer | Role::Arbiter, _, _) => {}
         }
         duties.extend(last);
-        if self.gives_up(terms, now) {
-            duties.push(Effect::CallOff);
-        }
         duties
     }
 
