@@ -95,7 +95,7 @@ impl Arbiter {
             Self::Trust { arbiter } => {
                 let known = trust(&context.client().await?, &arbiter, true).await?;
                 let name = named(&known);
-                let text = if is_group(&known) {
+                let text = if known.is_group() {
                     let advert = known.advert.short();
                     format!(
                         "You trust the group {name}, advert {advert}, and none of its members alone. Your offers and bids \
@@ -148,7 +148,7 @@ pub fn pick(text: &str, known: &[ArbiterView]) -> Result<ArbiterView, Failure> {
         return Err(ApiError::new(Code::NotFound, message, "`exchange-node arbiter list` shows who is known").into());
     };
     let by_advert = known.iter().map(|arbiter| (arbiter.advert.to_string(), arbiter));
-    let alone = known.iter().filter(|arbiter| !is_group(arbiter));
+    let alone = known.iter().filter(|arbiter| !arbiter.is_group());
     let by_author = alone.map(|arbiter| (arbiter.author.to_string(), arbiter));
     let mut fitting = by_advert.chain(by_author).filter(|(id, _)| prefix.begins(id)).map(|(_, arbiter)| arbiter);
     match (fitting.next(), fitting.next()) {
@@ -176,19 +176,9 @@ impl From<AdvertiseArgs> for Advertise {
     }
 }
 
-const fn is_group(arbiter: &ArbiterView) -> bool {
-    !arbiter.members.is_empty()
-}
-
-/// Returns an arbiter's name, and of a group how many of how many rule. That is not told of one whose advert is not shown any
-/// more.
+/// Returns an arbiter's name, and of a group how many of how many rule.
 pub fn named(arbiter: &ArbiterView) -> String {
-    let name = format::clean_line(&arbiter.name);
-    match (arbiter.threshold, arbiter.members.len()) {
-        (_, 0) => name,
-        (0, members) => format!("{name} (a group of {members})"),
-        (threshold, members) => format!("{name} ({threshold} of {members})"),
-    }
+    arbiter.titled(format::clean_line(&arbiter.name))
 }
 
 fn table(arbiters: &[ArbiterView], now: u64) -> String {
@@ -211,7 +201,7 @@ fn table(arbiters: &[ArbiterView], now: u64) -> String {
         let currencies: Vec<&str> = arbiter.currencies.iter().map(Currency::code).collect();
         table.row([
             arbiter.advert.short(),
-            if is_group(arbiter) { "group".to_owned() } else { arbiter.author.short() },
+            if arbiter.is_group() { "group".to_owned() } else { arbiter.author.short() },
             named(arbiter),
             format::per_million(arbiter.fee_ppm),
             if arbiter.withdrawn { "withdrawn".to_owned() } else { format::btc(arbiter.max_amount) },
@@ -234,24 +224,7 @@ mod tests {
     use super::*;
 
     fn arbiter(name: &str, id: u8) -> ArbiterView {
-        ArbiterView {
-            advert: RecordId([id; 32]),
-            author: AuthorId([id + 1; 32]),
-            name: name.into(),
-            fee_ppm: 0,
-            max_amount: Sats::MAX,
-            languages: Vec::new(),
-            currencies: Vec::new(),
-            terms: String::new(),
-            since: 0,
-            trades: 0,
-            disputes: 0,
-            rulings: 0,
-            trusted: false,
-            threshold: 0,
-            members: Vec::new(),
-            withdrawn: false,
-        }
+        ArbiterView { name: name.into(), ..ArbiterView::unknown(RecordId([id; 32]), AuthorId([id + 1; 32])) }
     }
 
     #[test]

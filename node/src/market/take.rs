@@ -186,22 +186,11 @@ mod tests {
     /// Returns an arbiter whom the user trusts: who rules alone, or a group of these.
     fn arbiter(advert: u8, author: u8, members: &[u8]) -> ArbiterView {
         ArbiterView {
-            advert: RecordId([advert; 32]),
-            author: AuthorId([author; 32]),
             name: format!("arbiter {advert}"),
-            fee_ppm: 0,
-            max_amount: Sats::MAX,
-            languages: Vec::new(),
-            currencies: Vec::new(),
-            terms: String::new(),
-            since: 0,
-            trades: 0,
-            disputes: 0,
-            rulings: 0,
             trusted: true,
             threshold: if members.is_empty() { 0 } else { 2 },
             members: members.iter().map(|member| AuthorId([*member; 32])).collect(),
-            withdrawn: false,
+            ..ArbiterView::unknown(RecordId([advert; 32]), AuthorId([author; 32]))
         }
     }
 

@@ -106,22 +106,10 @@ fn strays(trade: &Trade) -> Vec<StrayView> {
 
 fn unknown_arbiter(trade: &Trade, arbiter: &Arbiter) -> ArbiterView {
     ArbiterView {
-        advert: arbiter.advert,
-        author: arbiter.author,
-        name: "unknown".into(),
         fee_ppm: arbiter.fee_ppm,
         max_amount: trade.bid().take.amount,
-        languages: Vec::new(),
-        currencies: Vec::new(),
-        terms: String::new(),
-        since: 0,
-        trades: 0,
-        disputes: 0,
-        rulings: 0,
-        trusted: false,
-        threshold: 0,
         members: arbiter.members.clone(),
-        withdrawn: false,
+        ..ArbiterView::unknown(arbiter.advert, arbiter.author)
     }
 }
 

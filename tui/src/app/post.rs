@@ -228,10 +228,9 @@ impl Post {
 /// Tells whether an arbiter is the one that was known before: who rules alone, whatever he advertises now, or this very group. One of
 /// its members published its advert, and rules alone or in others besides.
 fn is_same(arbiter: &ArbiterView, before: &ArbiterView) -> bool {
-    let rules_alone = |arbiter: &ArbiterView| arbiter.members.is_empty();
-    match (rules_alone(arbiter), rules_alone(before)) {
-        (true, true) => arbiter.author == before.author,
-        (false, false) => arbiter.advert == before.advert,
+    match (arbiter.is_group(), before.is_group()) {
+        (false, false) => arbiter.author == before.author,
+        (true, true) => arbiter.advert == before.advert,
         (true, false) | (false, true) => false,
     }
 }
@@ -342,22 +341,10 @@ mod tests {
 
     fn arbiter(name: &str, id: u8, trusted: bool) -> ArbiterView {
         ArbiterView {
-            advert: exchange_api::RecordId([id; 32]),
-            author: exchange_api::AuthorId([id; 32]),
             name: name.into(),
             fee_ppm: 5_000,
-            max_amount: Sats::MAX,
-            languages: Vec::new(),
-            currencies: Vec::new(),
-            terms: String::new(),
-            since: 0,
-            trades: 0,
-            disputes: 0,
-            rulings: 0,
             trusted,
-            threshold: 0,
-            members: Vec::new(),
-            withdrawn: false,
+            ..ArbiterView::unknown(exchange_api::RecordId([id; 32]), exchange_api::AuthorId([id; 32]))
         }
     }
 

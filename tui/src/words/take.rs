@@ -29,15 +29,9 @@ pub const IF_VANISHES: &str = "If the other vanishes";
 pub const STEPS: &str = "What happens";
 pub const NOT_AFFORDABLE: &str = "Your wallet holds too little for this now: deposit first (press 5).";
 
-/// Returns an arbiter's name, and of a group how many of how many rule. That is not told of one whose advert is not shown any
-/// more.
+/// Returns an arbiter's name, and of a group how many of how many rule.
 pub fn name(arbiter: &ArbiterView) -> String {
-    let name = format::clean(&arbiter.name);
-    match (arbiter.threshold, arbiter.members.len()) {
-        (_, 0) => name,
-        (0, members) => format!("{name} (a group of {members})"),
-        (threshold, members) => format!("{name} ({threshold} of {members})"),
-    }
+    arbiter.titled(format::clean(&arbiter.name))
 }
 
 /// Returns an arbiter as an option: what he asks, and what is known of him.
@@ -61,7 +55,7 @@ pub fn arbiter(arbiter: &ArbiterView, now: u64) -> String {
 
 /// Says who would decide a dispute: a group by its advert, for its author is only one of its members.
 pub fn arbiter_line(arbiter: &ArbiterView) -> String {
-    let id = if arbiter.members.is_empty() { arbiter.author.short() } else { arbiter.advert.short() };
+    let id = if arbiter.is_group() { arbiter.advert.short() } else { arbiter.author.short() };
     format!("{} ({id}), asks {} for a ruling", name(arbiter), format::per_million(arbiter.fee_ppm))
 }
 

@@ -45,9 +45,45 @@ pub struct ArbiterView {
 }
 
 impl ArbiterView {
+    /// Returns one of whose advert nothing else is known.
+    pub fn unknown(advert: RecordId, author: AuthorId) -> Self {
+        Self {
+            advert,
+            author,
+            name: "unknown".to_owned(),
+            fee_ppm: 0,
+            max_amount: Sats::MAX,
+            languages: Vec::new(),
+            currencies: Vec::new(),
+            terms: String::new(),
+            since: 0,
+            trades: 0,
+            disputes: 0,
+            rulings: 0,
+            trusted: false,
+            threshold: 0,
+            members: Vec::new(),
+            withdrawn: false,
+        }
+    }
+
+    /// Tells whether several people rule together.
+    pub const fn is_group(&self) -> bool {
+        !self.members.is_empty()
+    }
+
+    /// Returns a name of his, and of a group how many of how many rule. That is not told of one whose advert is not shown any more.
+    pub fn titled(&self, name: String) -> String {
+        match (self.threshold, self.members.len()) {
+            (_, 0) => name,
+            (0, members) => format!("{name} (a group of {members})"),
+            (threshold, members) => format!("{name} ({threshold} of {members})"),
+        }
+    }
+
     /// Returns whoever speaks as this arbiter: the members of a group, or else himself.
     pub fn speakers(&self) -> &[AuthorId] {
-        if self.members.is_empty() { std::slice::from_ref(&self.author) } else { &self.members }
+        if self.is_group() { &self.members } else { std::slice::from_ref(&self.author) }
     }
 }
 
