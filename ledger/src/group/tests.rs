@@ -1,10 +1,12 @@
 //! What a liar among the members, or a stranger, can do to a group that is made.
 
+use super::look::SEAL_INFO;
 use super::*;
 use crate::body::{Side, Take};
 use crate::testing::group::{look, people, terms};
 use crate::testing::{Author, EPOCH, SampleGroup, SampleTrade, admit_all, group_secrets, ledger, sample_take};
 use crate::trade::{Bid, ContractError, Seat};
+use crate::wire::List;
 
 /// Three people of whom everybody has joined, and their numbers.
 fn joined() -> (Vec<Author>, Vec<u8>, Vec<Record>) {
