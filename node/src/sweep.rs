@@ -33,7 +33,7 @@ struct Current {
 
 impl Sweeper {
     /// Searches for the coins of other words and, once found and unless it is a dry run, sends them all to `home`: what can be spent
-    /// now, and of more coins than one transaction takes the largest. What stays is told; the wallet is looked after until then.
+    /// now, and of more coins than one transaction takes the [`MAX_COINS`] largest. What stays is told; the wallet is looked after until then.
     ///
     /// # Errors
     /// When the words are none or are `home`'s own, or the payment is refused.
@@ -128,7 +128,7 @@ impl Sweeper {
     }
 }
 
-/// Returns the largest coins that can be spent, as many as one transaction takes.
+/// Returns the largest coins that can be spent, at most [`MAX_COINS`].
 async fn largest(wallet: &WalletHandle) -> Result<Vec<OutPoint>, WalletError> {
     let (mut largest, mut after) = (Vec::new(), None);
     while largest.len() < MAX_COINS {
