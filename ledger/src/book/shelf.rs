@@ -139,11 +139,9 @@ impl Block {
     fn remove(&mut self, at: usize) {
         self.slots.remove(at);
         for row in &mut self.rows {
-            if let Some(bits) = row {
-                bits.close_gap(at);
-                if bits.is_empty() {
-                    *row = None;
-                }
+            let was_borne = row.as_mut().is_some_and(|bits| bits.close_gap(at));
+            if was_borne && row.as_ref().is_some_and(Row::is_empty) {
+                *row = None;
             }
         }
     }
@@ -273,27 +271,23 @@ impl Row {
     /// Moves the bits from `at` on up by one.
     fn make_room(&mut self, at: usize) {
         let (first, kept) = (at / 64, below(at % 64));
-        let mut carry = 0;
-        for (number, line) in self.0.iter_mut().enumerate().skip(first) {
-            let low = if number == first { *line & kept } else { 0 };
-            let high = if number == first { *line & !kept } else { *line };
-            let moved = (high << 1) | carry;
-            carry = *line >> 63;
-            *line = low | moved;
+        for line in (first + 1..LINES).rev() {
+            self.0[line] = (self.0[line] << 1) | (self.0[line - 1] >> 63);
         }
+        let line = &mut self.0[first];
+        *line = (*line & kept) | ((*line & !kept) << 1);
     }
 
-    /// Drops the bit at `at` and moves those above it down by one.
-    fn close_gap(&mut self, at: usize) {
+    /// Drops the bit at `at` and moves those above it down by one. Tells whether it was set.
+    fn close_gap(&mut self, at: usize) -> bool {
         let (first, kept) = (at / 64, below(at % 64));
-        let mut carry = 0;
-        for (number, line) in self.0.iter_mut().enumerate().skip(first).rev() {
-            let low = if number == first { *line & kept } else { 0 };
-            let high = if number == first { *line & !kept & !(1 << (at % 64)) } else { *line };
-            let out = if number == first { 0 } else { *line & 1 };
-            *line = low | (high >> 1) | (carry << 63);
-            carry = out;
+        let (was_set, low) = (self.get(at), self.0[first] & kept);
+        for line in first..LINES - 1 {
+            self.0[line] = (self.0[line] >> 1) | (self.0[line + 1] << 63);
         }
+        self.0[LINES - 1] >>= 1;
+        self.0[first] = low | (self.0[first] & !kept);
+        was_set
     }
 
     /// Takes the upper half out.
