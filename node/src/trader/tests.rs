@@ -13,8 +13,8 @@ use exchange_ledger::ids::AuthorId;
 use exchange_ledger::ledger::{Admission, OfferStanding};
 use exchange_ledger::record::{Header, Kind, Record, body_hash};
 use exchange_ledger::storage::Storage;
-use exchange_ledger::testing::{Author, NETWORK, group_secrets, sample_advert, sample_offer, sample_take};
-use exchange_ledger::trade::Action;
+use exchange_ledger::testing::{Author, NETWORK, SampleTrade, group_secrets, sample_advert, sample_offer, sample_take};
+use exchange_ledger::trade::{self, Action, Facts, Funding, Role, Seat};
 use exchange_ledger::wire::List;
 use exchange_store::{OpenOptions, Store};
 use zeroize::Zeroizing;
@@ -285,6 +285,40 @@ async fn what_a_user_decided_on_is_not_done_to_a_trade_that_is_another_way_by_no
     }
     run.trader.act(trade, Action::Cancel, Some(seen), true).await.unwrap();
     run.trader.act(trade, Action::Cancel, None, true).await.unwrap();
+    run.stop();
+}
+
+/// What pays him spends his bond along, so that it would come to nothing.
+#[tokio::test]
+async fn a_buyer_may_not_take_his_bond_back_while_he_has_a_ruling_that_can_still_be_first() {
+    let world = World::new();
+    let mut run = world.start(SureTime::on(Network::Regtest)).await;
+    let sample = SampleTrade::with_bonds(Side::Sell);
+    let (id, escrow, vaults) = (sample.id(), sample.escrow(), sample.vaults(1));
+    let pair = sample.arbiter_pair(escrow.contract(), Seat::First);
+    let division = escrow.divide(Seat::First, &vaults, trade::Verdict::Buyer, 1).unwrap();
+    let ruling = escrow.rule(Seat::First, &vaults, division, &pair).unwrap();
+    for (rulings, is_refused) in [(vec![(Seat::First, ruling)], true), (Vec::new(), false)] {
+        let mut trade = Trade::new(sample.bid(), Role::Buyer, false, Local::default());
+        let facts = Facts { payment_sent: true, buyer_dispute: true, rulings, ..Facts::default() };
+        trade.handle(Event::Records { contract: Some(sample.contract()), facts }).unwrap();
+        trade.handle(Event::Compared).unwrap();
+        let fundings = vec![Funding::new(vaults, Some(190))];
+        let seen = ChainFacts { tip: 190 + 4320, synced: true, fundings, ..ChainFacts::default() };
+        trade.handle(Event::Chain(seen)).unwrap();
+        run.trader.trades.insert(id, Active::new(trade, Local::default(), None, None, 0));
+        let shown = run.trader.show(id).unwrap();
+        assert_eq!(shown.actions.contains(&Action::Refund), !is_refused);
+        assert_eq!(shown.next.action, (!is_refused).then_some(Action::Refund), "{:?}", shown.next);
+        assert_eq!(shown.next.otherwise.contains("your bond comes with it"), is_refused, "{:?}", shown.next);
+        let told = run.trader.act(id, Action::Refund, Some(shown.seen()), true).await.err();
+        assert_eq!(told.is_some(), is_refused, "{told:?}");
+        if is_refused {
+            let ordered = run.trader.act(id, Action::Refund, Some(shown.seen()), false).await.unwrap_err();
+            assert!(ordered.code == Code::NotAllowed && ordered.message.contains("your bond goes along"), "{ordered}");
+            assert!(ordered.hint.contains("leave it there"), "{ordered}");
+        }
+    }
     run.stop();
 }
 
