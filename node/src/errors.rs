@@ -188,6 +188,11 @@ impl Explain for Refusal {
                 Code::NotAllowed,
                 "repeat it at that height; `exchange-node trade show` tells what can be done until then",
             ),
+            Self::BondNeeded => (
+                Code::NotAllowed,
+                "leave it there: it comes with those coins, and `exchange-node trade show` tells what brings them; should a \
+                 block hold the seller's refund first, repeat it then",
+            ),
             Self::TooEarlyToRule { .. } => (Code::NotAllowed, "repeat it at that height, if nobody has ruled by then"),
             Self::TooManyExtensions(_) => (Code::NotAllowed, "rule: `exchange-node arbiter rule`"),
             Self::SignedOver { .. } => (Code::NotAllowed, "rule for that side: `exchange-node arbiter rule --to`"),
@@ -350,6 +355,7 @@ mod tests {
             (Refusal::Unnamed, Code::NotAllowed, "wait: nothing is lost"),
             (Refusal::TooEarlyToFund { from: 2, tip: 1 }, Code::NotAllowed, "pay nothing"),
             (Refusal::TooEarlyToRefund { from: 2, tip: 1 }, Code::NotAllowed, "at that height"),
+            (Refusal::BondNeeded, Code::NotAllowed, "leave it there"),
             (Refusal::TooEarlyToRule { from: 2, tip: 1 }, Code::NotAllowed, "at that height"),
             (Refusal::TooManyExtensions(3), Code::NotAllowed, "arbiter rule"),
             (Refusal::NoVerdict, Code::InvalidArgument, "arbiter rule"),

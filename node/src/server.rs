@@ -55,10 +55,23 @@ impl Server {
         market::Viewer::new(&self.parts.keeper, &self.parts.private, me).explained()
     }
 
+    /// Waits a little, right after a start, until a peer has shown whether the user's log goes on: by the request, and not by the
+    /// trader's task, on which all trades would wait with it.
+    async fn settle(&self, session: &Session) -> Result<(), ApiError> {
+        self.parts.keeper.settled_log(&session.tools.identity.author()).await.explained().map(drop)
+    }
+
     async fn act(&self, request: TradeCommand, action: Action) -> RpcResult<TradeView> {
-        let trader = self.unlocked()?.trader.clone();
+        let session = self.unlocked()?;
         let TradeCommand { request_id, dry_run, trade, seen } = request;
-        self.once(&request_id, dry_run, async { trader.act(trade, action, seen, dry_run).await }).await
+        let work = async {
+            // What funds an escrow depends on the log before anything is written to it.
+            if action == Action::Fund {
+                self.settle(&session).await?;
+            }
+            session.trader.act(trade, action, seen, dry_run).await
+        };
+        self.once(&request_id, dry_run, work).await
     }
 
     fn info(session: &Session) -> IdentityInfo {
@@ -201,13 +214,17 @@ impl ExchangeApiServer for Server {
     }
 
     async fn offer_post(&self, request: PostOffer) -> RpcResult<OfferView> {
-        let trader = self.unlocked()?.trader.clone();
+        let session = self.unlocked()?;
         if request.dry_run {
-            return Ok(trader.post(request).await?);
+            return Ok(session.trader.post(request).await?);
         }
         let id = request.request_id.clone();
+        let work = async {
+            self.settle(&session).await?;
+            session.trader.post(request).await
+        };
         let show = async |offer| market::offer(&self.viewer()?, &offer);
-        self.once_published(&id, trader.post(request), show).await
+        self.once_published(&id, work, show).await
     }
 
     async fn offer_list(&self) -> RpcResult<Vec<OfferView>> {
@@ -266,14 +283,18 @@ impl ExchangeApiServer for Server {
     }
 
     async fn trade_take(&self, request: TakeOffer) -> RpcResult<TradeView> {
-        let trader = self.unlocked()?.trader.clone();
+        let session = self.unlocked()?;
         if request.dry_run {
             let message = "a dry run of `take` has no trade to show";
             return Err(ApiError::new(Code::InvalidArgument, message, "ask for a review instead").into());
         }
         let id = request.request_id.clone();
-        let show = async |record: RecordId| trader.show(record.into()).await;
-        self.once_published(&id, trader.take(request), show).await
+        let work = async {
+            self.settle(&session).await?;
+            session.trader.take(request).await
+        };
+        let show = async |record: RecordId| session.trader.show(record.into()).await;
+        self.once_published(&id, work, show).await
     }
 
     async fn trade_accept(&self, request: AcceptBid) -> RpcResult<TradeView> {
@@ -281,8 +302,7 @@ impl ExchangeApiServer for Server {
         let (id, dry_run) = (request.request_id.clone(), request.dry_run);
         let work = async {
             if !dry_run {
-                // Not by the trader's task, on which all trades would wait with it.
-                self.parts.keeper.settled_log(&session.tools.identity.author()).await.explained()?;
+                self.settle(&session).await?;
             }
             session.trader.accept(request).await
         };
@@ -350,15 +370,18 @@ impl ExchangeApiServer for Server {
     }
 
     async fn trade_fund_draft(&self, trade: TradeId) -> RpcResult<FundingDraft> {
-        Ok(self.unlocked()?.trader.funding_draft(trade).await?)
+        let session = self.unlocked()?;
+        self.settle(&session).await?;
+        Ok(session.trader.funding_draft(trade).await?)
     }
 
     async fn trade_fund_signed(&self, request: FundSigned) -> RpcResult<TradeView> {
-        let trader = self.unlocked()?.trader.clone();
+        let session = self.unlocked()?;
         let FundSigned { request_id, dry_run, trade, psbt } = request;
         let work = async {
             let psbt = crate::wallet::psbt::decode(psbt.as_bytes()).explained()?;
-            trader.fund_signed(trade, psbt, dry_run).await
+            self.settle(&session).await?;
+            session.trader.fund_signed(trade, psbt, dry_run).await
         };
         self.once(&request_id, dry_run, work).await
     }

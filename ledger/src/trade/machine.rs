@@ -356,6 +356,11 @@ pub enum Refusal {
     /// There is nothing of this side's own to take back.
     #[error("nothing in this escrow is yours to take back")]
     NothingToTakeBack,
+    /// What pays this buyer more takes his bond along.
+    #[error(
+        "your bond goes along with what pays you, which the seller released or an arbiter gave you: taken back alone it would undo that, and leave those coins to the seller"
+    )]
+    BondNeeded,
     /// This side has nothing to put into the escrow.
     #[error("the seller funds this escrow alone; you have nothing to put in")]
     NothingToFund,

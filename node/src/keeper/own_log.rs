@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use exchange_ledger::ids::AuthorId;
 use exchange_ledger::record::{Head, LogId};
@@ -29,6 +29,8 @@ pub enum OwnLog {
 pub(super) struct OwnLogs {
     /// How long the first record after a start waits for a comparison with a peer before it opens a new log.
     wait: Duration,
+    /// When somebody has last waited for one in vain.
+    waited: Mutex<Option<Instant>>,
     compared: watch::Sender<bool>,
     /// One for each identity that was unlocked in this run, and one more for each time that its log was full.
     opened: Mutex<HashSet<LogId>>,
@@ -39,7 +41,8 @@ pub(super) struct OwnLogs {
 impl OwnLogs {
     /// Knows nothing yet; the first record waits so long for a comparison with a peer.
     pub fn new(wait: Duration) -> Self {
-        Self { wait, compared: watch::Sender::default(), opened: Mutex::default(), outgrown: Mutex::default() }
+        let (waited, compared) = (Mutex::default(), watch::Sender::default());
+        Self { wait, waited, compared, opened: Mutex::default(), outgrown: Mutex::default() }
     }
 
     /// Tells whether the log of an identity goes on. A log is continued only by the machine that wrote all of it, as its private
@@ -88,12 +91,22 @@ impl OwnLogs {
         !has(&self.outgrown) && (self.is_compared() || has(&self.opened))
     }
 
-    /// Waits a little until a log may be continued.
+    /// Waits a little until a log may be continued. Not where that was done in vain just now: a request waits before it is handed to
+    /// whom others wait for, who then publishes for it.
     pub async fn wait_for(&self, log: &LogId) {
-        if !self.is_confirmed(log) {
-            let mut compared = self.compared.subscribe();
-            // When nobody was there to compare with, the record goes into a new log.
-            let _ = tokio::time::timeout(self.wait, compared.wait_for(|compared| *compared)).await;
+        if self.is_confirmed(log) || self.has_just_waited() {
+            return;
         }
+        let mut compared = self.compared.subscribe();
+        // When nobody was there to compare with, the record goes into a new log.
+        let is_in_vain = tokio::time::timeout(self.wait, compared.wait_for(|compared| *compared)).await.is_err();
+        if is_in_vain {
+            *self.waited.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+    }
+
+    fn has_just_waited(&self) -> bool {
+        let waited = *self.waited.lock().unwrap_or_else(PoisonError::into_inner);
+        waited.is_some_and(|at| at.elapsed() < self.wait)
     }
 }

@@ -142,6 +142,27 @@ async fn an_old_copy_of_a_data_directory_opens_a_new_log() {
     check_no_fork(&published);
 }
 
+/// What a user asks for has waited before it comes to the trader, who publishes it, and on whom all trades wait.
+#[tokio::test]
+async fn who_has_just_waited_for_a_peer_in_vain_does_not_wait_again() {
+    let (dir, wait) = (tempfile::tempdir().unwrap(), Duration::from_secs(1));
+    let run = Run::start(dir.path());
+    let first = run.publish("before the restart").await;
+    run.stop();
+    let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
+    let (keeper, thread) = Keeper::start_waiting(store, NETWORK, SureTime::on(Network::Regtest), wait).unwrap();
+    let run = Run { keeper, thread };
+    for waits in [true, false, false, true] {
+        if waits {
+            tokio::time::sleep(wait).await;
+        }
+        let begun = std::time::Instant::now();
+        let log = run.keeper.settled_log(&identity().author()).await.unwrap();
+        assert_eq!((log, begun.elapsed() >= wait), (OwnLog::Unconfirmed(first.as_head()), waits));
+    }
+    run.stop();
+}
+
 #[tokio::test]
 async fn an_own_record_that_is_early_by_a_clock_set_back_shows_that_more_was_written() {
     let dir = tempfile::tempdir().unwrap();

@@ -288,9 +288,10 @@ fn waiting(trade: &Trade) -> Option<Waiting> {
     decode(local.funding_tx.as_deref()).filter(|_| waits && is_mine).map(Waiting::Funding)
 }
 
-/// Returns what this side takes back alone, and the output that it spends, while no block does.
+/// Returns what this side takes back alone, and the output that it spends, while no block does. Not a bond that is to go along with
+/// what pays its owner: a higher fee would only help it to undo that.
 fn own_timeout(trade: &Trade, vaults: &Vaults) -> Option<(Transaction, (Vault, Coin))> {
-    let (escrow, (vault, coin)) = (trade.escrow()?, trade.own_coin()?);
+    let (escrow, (vault, coin)) = (trade.escrow()?, trade.own_coin().filter(|_| !trade.needs_bond())?);
     let seen = trade.view().spend_of(&coin.outpoint.0).map(|spend| spend.tx.clone());
     let tx = seen.or_else(|| trade.kept_spend_of(&coin))?;
     (escrow.classify(&tx, vaults) == SpendPath::Timeout).then_some((tx, (vault, coin)))
@@ -309,7 +310,7 @@ fn fee_of(coins: impl IntoIterator<Item = Coin>, tx: &Transaction) -> Result<Sat
 mod tests {
     use exchange_ledger::body::Side;
     use exchange_ledger::testing::{SampleTrade, sats};
-    use exchange_ledger::trade::{ChainFacts, Facts, Funding, Local, Phase, Spend};
+    use exchange_ledger::trade::{ChainFacts, Facts, Funding, Local, Phase, Seat, Spend, Verdict};
 
     use super::*;
 
@@ -345,6 +346,33 @@ mod tests {
         for spends in [vec![(&mine, Some(4_900))], vec![(&mine, Some(4_900)), (&theirs, None)]] {
             assert!(!can_bump(&buyer(&spends)), "a block holds it: {spends:?}");
         }
+    }
+
+    /// He took it back while nobody had ruled, and the arbiter did before a block held that.
+    #[test]
+    fn what_takes_a_bond_back_is_not_raised_where_the_bond_goes_along_with_what_pays_its_owner() {
+        let mut sample = SampleTrade::with_bonds(Side::Sell);
+        let (escrow, vaults) = (sample.escrow(), sample.vaults(1));
+        let key = sample.author(Role::Buyer).trade_key();
+        let mine = escrow.signed_timeout(Vault::Bond, vaults.bond.unwrap(), sats(1_700), &key).unwrap().tx;
+        let pair = sample.arbiter_pair(escrow.contract(), Seat::First);
+        let division = escrow.divide(Seat::First, &vaults, Verdict::Buyer, 10).unwrap();
+        let ruling = escrow.rule(Seat::First, &vaults, division, &pair).unwrap();
+        let ruled = escrow.complete_ruling(Seat::First, &ruling, Role::Buyer, &key).unwrap().tx;
+        let local = Local { spend_tx: Some(bitcoin::consensus::serialize(&mine)), ..Local::default() };
+        let mut trade = Trade::new(sample.bid(), Role::Buyer, false, local);
+        let facts = |rulings| Facts { payment_sent: true, buyer_dispute: true, rulings, ..Facts::default() };
+        let says = |rulings| Event::Records { contract: Some(sample.contract()), facts: facts(rulings) };
+        trade.handle(says(Vec::new())).unwrap();
+        let fundings = vec![Funding::new(vaults, Some(190))];
+        let spends = vec![Spend { tx: mine.clone(), path: SpendPath::Timeout, height: None }];
+        let seen = ChainFacts { tip: 5_000, synced: true, fundings, spends, ..ChainFacts::default() };
+        trade.handle(Event::Chain(seen)).unwrap();
+        assert!(matches!(waiting(&trade), Some(Waiting::Timeout(tx, _)) if tx == mine));
+        trade.handle(says(vec![(Seat::First, ruling)])).unwrap();
+        assert!(trade.phase() == Phase::Ruled && waiting(&trade).is_none());
+        trade.handle(Event::SpendBuilt(ruled.clone())).unwrap();
+        assert!(matches!(waiting(&trade), Some(Waiting::Spend(tx, _)) if tx == ruled));
     }
 
     #[test]

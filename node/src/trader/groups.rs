@@ -95,25 +95,50 @@ impl Trader {
         known.group.place(&author).is_some() && (known.group.lacking().contains(&record.id()) || is_step())
     }
 
-    /// Looks again at the groups to which this member owes something that could not be published.
+    /// Looks again at the groups to which this member owes something that could not be published; and at those at which a look
+    /// failed, one after the other until one fails again: a disk that stays full costs one look each time.
     pub(super) async fn retry_groups(&mut self) {
         let owing: Vec<RecordId> = self.groups.iter().filter(|(_, known)| known.owes).map(|(id, _)| *id).collect();
         for id in owing {
             self.refresh_group(id).await;
         }
+        for _ in 0..self.stalled_groups.len() {
+            let Some(id) = self.stalled_groups.front().copied() else { return };
+            if !self.refresh_group(id).await {
+                return;
+            }
+        }
     }
 
-    /// Looks at a group, and does what this member owes it.
-    async fn refresh_group(&mut self, id: RecordId) {
+    /// Looks at a group, and does what this member owes it. Tells whether nothing failed.
+    async fn refresh_group(&mut self, id: RecordId) -> bool {
+        let was_stalled = self.stalled_groups.contains(&id);
+        self.stalled_groups.retain(|other| *other != id);
         for _ in 0..MAX_STEPS {
             match self.step_group(id).await {
                 Ok(true) => {}
-                Ok(false) => return,
+                Ok(false) => return true,
                 Err(error) => {
-                    tracing::warn!(%error, group = %id, "a group does not go on; it is looked at again");
-                    return;
+                    // Once: it may fail each time.
+                    if !was_stalled {
+                        tracing::warn!(%error, group = %id, "a group does not go on; it is looked at again");
+                    }
+                    self.note_stalled(id);
+                    return false;
                 }
             }
+        }
+        true
+    }
+
+    /// Remembers a group at which a look failed, behind the others; one to which something is owed is looked at again in any case.
+    /// Anybody can invite anybody: of groups that are not known yet no more are remembered than are read at a start.
+    fn note_stalled(&mut self, id: RecordId) {
+        let known = self.groups.get(&id);
+        let is_owing = known.is_some_and(|known| known.owes);
+        let has_room = known.is_some() || self.stalled_groups.len() < MAX_GROUPS + MAX_INVITATIONS;
+        if has_room && !is_owing {
+            self.stalled_groups.push_back(id);
         }
     }
 

@@ -23,7 +23,7 @@ mod talk;
 mod tracker;
 mod view;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -218,6 +218,8 @@ struct Trader {
     cases: Cases,
     /// The groups of arbiters that invite this identity, or have it.
     groups: BTreeMap<RecordId, Membership>,
+    /// Those at which a look failed, as where nothing can be kept, in the order in which they are looked at again.
+    stalled_groups: VecDeque<RecordId>,
     /// The cases of theirs in which somebody has decided.
     juries: BTreeMap<TradeId, Jury>,
     /// Where what the chain says of peers' coins comes in.
@@ -244,6 +246,7 @@ impl Trader {
             rounds: Rounds::default(),
             cases: Cases::default(),
             groups: BTreeMap::new(),
+            stalled_groups: VecDeque::new(),
             juries: BTreeMap::new(),
             looks,
             finds,

@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 
 use bitcoin::hashes::Hash;
 use bitcoin::{BlockHash, Network, ScriptBuf};
+use borsh::{BorshDeserialize, BorshSerialize};
 use exchange_api::{GroupState, SeenTrade};
 use exchange_ledger::body::{ArbiterAdvert, Body, GroupStep, GroupTerms, Offer, Side};
 use exchange_ledger::group::{self, Group};
@@ -13,10 +14,10 @@ use exchange_ledger::ids::AuthorId;
 use exchange_ledger::ledger::{Admission, OfferStanding};
 use exchange_ledger::record::{Header, Kind, Record, body_hash};
 use exchange_ledger::storage::Storage;
-use exchange_ledger::testing::{Author, NETWORK, group_secrets, sample_advert, sample_offer, sample_take};
-use exchange_ledger::trade::Action;
+use exchange_ledger::testing::{Author, NETWORK, SampleTrade, group_secrets, sample_advert, sample_offer, sample_take};
+use exchange_ledger::trade::{self, Action, Facts, Funding, Role, Seat};
 use exchange_ledger::wire::List;
-use exchange_store::{OpenOptions, Store};
+use exchange_store::{Namespace, OpenOptions, Store, Table, Versioned};
 use zeroize::Zeroizing;
 
 use super::*;
@@ -41,7 +42,18 @@ struct World {
 struct Run {
     trader: Trader,
     thread: JoinHandle<()>,
+    store: Store,
 }
+
+/// A row of the table of groups, as a later version of the node may write it: this one cannot read it.
+#[derive(BorshSerialize, BorshDeserialize)]
+struct LaterRow;
+
+impl Versioned for LaterRow {
+    const VERSION: u8 = u8::MAX;
+}
+
+const LATER: Table<RecordId, LaterRow> = Table::new(Namespace::Groups);
 
 impl World {
     fn new() -> Self {
@@ -83,7 +95,7 @@ impl World {
     async fn start(&self, sure: SureTime) -> Run {
         let store = Store::open(self.dir.path(), OpenOptions::default()).unwrap();
         let private = Private::new(store.clone());
-        let (keeper, thread) = Keeper::start_sure(store, NETWORK, sure.clone()).unwrap();
+        let (keeper, thread) = Keeper::start_sure(store.clone(), NETWORK, sure.clone()).unwrap();
         let tools = Tools {
             identity: Arc::clone(&self.identity),
             mailbox: Mailbox::open(keeper.clone(), private.clone(), sure.clone()).unwrap(),
@@ -96,7 +108,7 @@ impl World {
         };
         let mut trader = Trader::new(tools, mpsc::channel(1).0, mpsc::channel(1).0);
         trader.tracker.apply(&ChainEvent::Synced { tip: BlockRef { height: 200, hash: BlockHash::all_zeros() } });
-        Run { trader, thread }
+        Run { trader, thread, store }
     }
 }
 
@@ -147,6 +159,20 @@ impl Run {
         let ledger = self.trader.tools.keeper.ledger();
         let ids = ledger.storage().about(group, member, 256).unwrap();
         ids.iter().map(|id| ledger.record(id).unwrap().unwrap()).collect()
+    }
+
+    /// Lets the first of two others propose a group of them and this node's identity, and hears of it.
+    async fn hears_a_proposal(&mut self, me: AuthorId, others: &mut [Author; 2]) -> Record {
+        let mut members = vec![me, others[0].id(), others[1].id()];
+        members.sort_unstable();
+        let ArbiterAdvert { name, fee_ppm, destination, max_amount, languages, currencies, terms, .. } =
+            sample_advert(&others[0]);
+        let members = List::new(members).unwrap();
+        let terms =
+            GroupTerms { threshold: 2, members, name, fee_ppm, destination, max_amount, languages, currencies, terms };
+        let proposal = others[0].write(&Body::GroupStep(GroupStep::Propose(terms)));
+        self.hears(&proposal).await;
+        proposal
     }
 
     /// Lets the others of a group write what they owe it, until they owe nothing.
@@ -288,6 +314,40 @@ async fn what_a_user_decided_on_is_not_done_to_a_trade_that_is_another_way_by_no
     run.stop();
 }
 
+/// What pays him spends his bond along, so that it would come to nothing.
+#[tokio::test]
+async fn a_buyer_may_not_take_his_bond_back_while_he_has_a_ruling_that_can_still_be_first() {
+    let world = World::new();
+    let mut run = world.start(SureTime::on(Network::Regtest)).await;
+    let sample = SampleTrade::with_bonds(Side::Sell);
+    let (id, escrow, vaults) = (sample.id(), sample.escrow(), sample.vaults(1));
+    let pair = sample.arbiter_pair(escrow.contract(), Seat::First);
+    let division = escrow.divide(Seat::First, &vaults, trade::Verdict::Buyer, 1).unwrap();
+    let ruling = escrow.rule(Seat::First, &vaults, division, &pair).unwrap();
+    for (rulings, is_refused) in [(vec![(Seat::First, ruling)], true), (Vec::new(), false)] {
+        let mut trade = Trade::new(sample.bid(), Role::Buyer, false, Local::default());
+        let facts = Facts { payment_sent: true, buyer_dispute: true, rulings, ..Facts::default() };
+        trade.handle(Event::Records { contract: Some(sample.contract()), facts }).unwrap();
+        trade.handle(Event::Compared).unwrap();
+        let fundings = vec![Funding::new(vaults, Some(190))];
+        let seen = ChainFacts { tip: 190 + 4320, synced: true, fundings, ..ChainFacts::default() };
+        trade.handle(Event::Chain(seen)).unwrap();
+        run.trader.trades.insert(id, Active::new(trade, Local::default(), None, None, 0));
+        let shown = run.trader.show(id).unwrap();
+        assert_eq!(shown.actions.contains(&Action::Refund), !is_refused);
+        assert_eq!(shown.next.action, (!is_refused).then_some(Action::Refund), "{:?}", shown.next);
+        assert_eq!(shown.next.otherwise.contains("your bond comes with it"), is_refused, "{:?}", shown.next);
+        let told = run.trader.act(id, Action::Refund, Some(shown.seen()), true).await.err();
+        assert_eq!(told.is_some(), is_refused, "{told:?}");
+        if is_refused {
+            let ordered = run.trader.act(id, Action::Refund, Some(shown.seen()), false).await.unwrap_err();
+            assert!(ordered.code == Code::NotAllowed && ordered.message.contains("your bond goes along"), "{ordered}");
+            assert!(ordered.hint.contains("leave it there"), "{ordered}");
+        }
+    }
+    run.stop();
+}
+
 /// Two others form a group with this node's identity, and one of them hides what he did for it, in a log that claims to be older.
 #[tokio::test]
 async fn a_member_has_his_part_on_a_new_machine_and_writes_nothing_twice_whatever_another_hides() {
@@ -296,22 +356,10 @@ async fn a_member_has_his_part_on_a_new_machine_and_writes_nothing_twice_whateve
     let (me, opened) = (world.identity.author(), u32::try_from(clock::unix_now() - 60).unwrap());
     let numbers = [11, 12];
     let mut others = numbers.map(|number| Author::at(number, opened));
-    let mut members = vec![me, others[0].id(), others[1].id()];
-    members.sort_unstable();
-    let ArbiterAdvert { name, fee_ppm, destination, max_amount, languages, currencies, terms, .. } =
-        sample_advert(&others[0]);
-    let members = List::new(members).unwrap();
-    let terms =
-        GroupTerms { threshold: 2, members, name, fee_ppm, destination, max_amount, languages, currencies, terms };
-    let proposal = others[0].write(&Body::GroupStep(GroupStep::Propose(terms)));
+    let proposal = run.hears_a_proposal(me, &mut others).await;
     let id = proposal.id();
-    run.hears(&proposal).await;
     run.trader.join_group(id).await.unwrap();
-    let group = Group::gather(&proposal, &[]).unwrap();
-    let joins = [0, 1].map(|at| {
-        let join = group_secrets(numbers[at]).join(&group, &others[at].id()).unwrap();
-        Body::GroupStep(GroupStep::Join(join))
-    });
+    let joins = joins_of(&proposal, &others, numbers);
     for (other, join) in others.iter_mut().zip(&joins) {
         run.hears(&other.write(join)).await;
     }
@@ -342,4 +390,49 @@ async fn a_member_has_his_part_on_a_new_machine_and_writes_nothing_twice_whateve
     assert!(run.trader.is_in_a_group());
     assert_eq!(run.said(&id, Some(&me)).len(), 3);
     run.stop();
+}
+
+/// As on a full disk: nothing is owed to a group before what that rests on is kept, and its others may have written all that they
+/// ever write.
+#[tokio::test]
+async fn a_group_at_which_a_look_failed_is_looked_at_again_and_one_that_goes_on_failing_holds_up_no_other() {
+    let world = World::new();
+    let mut run = world.start(SureTime::on(Network::Regtest)).await;
+    let (me, opened) = (world.identity.author(), u32::try_from(clock::unix_now() - 60).unwrap());
+    let numbers = [11, 12];
+    let mut others = numbers.map(|number| Author::at(number, opened));
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let proposal = run.hears_a_proposal(me, &mut others).await;
+        run.trader.join_group(proposal.id()).await.unwrap();
+        run.store.private().put(&LATER, &proposal.id(), &LaterRow).unwrap();
+        let joins = joins_of(&proposal, &others, numbers);
+        for (other, join) in others.iter_mut().zip(&joins) {
+            run.hears(&other.write(join)).await;
+        }
+        ids.push(proposal.id());
+    }
+    let steps = |run: &Run| -> Vec<usize> { ids.iter().map(|id| run.said(id, Some(&me)).len()).collect() };
+    for _ in 0..3 {
+        assert_eq!((steps(&run), run.trader.stalled_groups.len()), (vec![1, 1], 2), "he joined, and has not dealt");
+        run.trader.on_retry().await;
+    }
+    run.store.private().delete(&LATER, &ids[1]).unwrap();
+    for _ in 0..2 {
+        run.trader.on_retry().await;
+    }
+    assert_eq!((steps(&run), &run.trader.stalled_groups), (vec![1, 2], &VecDeque::from([ids[0]])));
+    run.store.private().delete(&LATER, &ids[0]).unwrap();
+    run.trader.on_retry().await;
+    assert_eq!((steps(&run), run.trader.stalled_groups.len()), (vec![2, 2], 0));
+    run.stop();
+}
+
+/// Returns what two others say when they join a group.
+fn joins_of(proposal: &Record, others: &[Author; 2], numbers: [u8; 2]) -> [Body; 2] {
+    let group = Group::gather(proposal, &[]).unwrap();
+    [0, 1].map(|at| {
+        let join = group_secrets(numbers[at]).join(&group, &others[at].id()).unwrap();
+        Body::GroupStep(GroupStep::Join(join))
+    })
 }

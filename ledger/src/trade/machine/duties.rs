@@ -49,6 +49,7 @@ impl Trade {
         }
         if let (Some(tx), Some((_, coin))) = (self.kept(SpendPath::Timeout), self.own_coin())
             && tx.input.iter().any(|input| input.previous_output == coin.outpoint.0)
+            && !self.needs_bond()
         {
             duties.push(Effect::Broadcast(tx)); // one's own bond after the delay, evicted from the pool
         }
@@ -131,19 +132,33 @@ impl Trade {
     }
 
     /// Tells whether an arbiter gave this buyer something that he has not taken yet, and the seller already takes the coins back by
-    /// his own leaf: as long as no block holds that, what pays more is first. Not of what a party signed over, nor where the pool
-    /// shows a refund, which both signed.
+    /// his own leaf: as long as no block holds that, what pays more is first.
     pub fn is_outrun(&self) -> bool {
-        let view = &self.view;
         let is_due = self.role == Role::Buyer && self.phase() == Phase::Refunding && self.is_unspent();
-        let gives_him = || view.ruling().is_some_and(|(_, ruling)| ruling.to_buyer > Sats::ZERO);
+        is_due && self.gave_buyer_more_than(Sats::ZERO)
+    }
+
+    /// Tells whether what pays this buyer takes his bond along, and is worth more than that: a payout that is due to him, or what an
+    /// arbiter gave him. As long as no block spends the escrow's output that can be first. The bond taken back alone would make it
+    /// impossible, and leave the coins to the seller's own leaf, which opens at the same height.
+    pub fn needs_bond(&self) -> bool {
+        let is_open = self.role == Role::Buyer && self.is_unspent();
+        let bond = self.view.vaults().and_then(|vaults| vaults.bond).filter(|_| is_open);
+        bond.is_some_and(|bond| self.is_payout_due() || self.gave_buyer_more_than(bond.value))
+    }
+
+    /// Tells whether an arbiter gave the buyer more than this, and it may be taken: not of what a party signed over, nor where the
+    /// pool shows a refund, which both signed.
+    fn gave_buyer_more_than(&self, least: Sats) -> bool {
+        let view = &self.view;
+        let gives_him = || view.ruling().is_some_and(|(_, ruling)| ruling.to_buyer > least);
         let is_agreed = || {
             let coin = view.funding().map(Funding::outpoint);
             let takes_it = |spend: &&Spend| coin.is_some_and(|coin| spend.spends(&coin));
             let is_refund = view.chain.spends.iter().filter(takes_it).any(|spend| spend.path == SpendPath::Refund);
             is_refund || view.valid_release().is_some() || view.valid_refund().is_some()
         };
-        is_due && view.is_disputed() && gives_him() && !is_agreed()
+        view.is_disputed() && gives_him() && !is_agreed()
     }
 
     /// Tells whether this side says what nobody asks it for: as a deadline acts, once nothing that was said while this node was

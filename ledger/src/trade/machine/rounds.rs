@@ -32,6 +32,12 @@ impl Trade {
         matches!(self.payout_duty(self.phase()), Some(Effect::Ask { .. }))
     }
 
+    /// Tells whether a payout is due to this buyer that nobody else has sent for him: he keeps it, or the seller signed it, and no
+    /// block spends the coins.
+    pub fn is_payout_due(&self) -> bool {
+        self.payout_duty(self.phase()).is_some()
+    }
+
     /// Begins a round, if this side is owed a payout that it has not made yet, and there is time for one.
     pub(super) fn begin_round(&mut self) {
         let Some(vaults) = self.open_release(self.phase()).map(|half| half.vaults) else { return };

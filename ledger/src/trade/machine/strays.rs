@@ -62,6 +62,7 @@ impl Trade {
             // Others may have paid, released or ruled meanwhile.
             Some(_) if !self.lets_deadlines_act() => Err(Refusal::NotCompared),
             Some(_) if own.is_none() && self.kept_stray().is_some() => Err(Refusal::AlreadySigned),
+            Some(_) if own.is_some() && self.needs_bond() => Err(Refusal::BondNeeded),
             Some((vault, coin, Some(_))) => Ok((vault, coin)),
         }
     }

@@ -1,9 +1,9 @@
-//! What is said beside the next step of a trade: that the seller wishes for a refund, and what was paid in besides. The trade goes
-//! on without either.
+//! What is said beside the next step of a trade: that the seller wishes for a refund, that a bond is to be left where it is, and
+//! what was paid in besides. The trade goes on without any of it.
 
 use exchange_api::{Actor, NextStep};
 use exchange_ledger::money::Sats;
-use exchange_ledger::trade::{Action, Phase, Role, Trade};
+use exchange_ledger::trade::{Action, Phase, Refusal, Role, Trade};
 
 use super::caution::is_reading;
 use super::next::step;
@@ -26,6 +26,14 @@ pub(super) fn with_wish(trade: &Trade, next: NextStep) -> NextStep {
         (Role::Arbiter, _) => "the seller asked for a refund, and the buyer has not agreed",
     };
     NextStep { what: format!("{wish}: {}", next.what), ..next }
+}
+
+/// Says besides that a buyer's bond comes with what pays him, from when on he could take it back alone.
+pub(super) fn with_bond_along(trade: &Trade, next: NextStep) -> NextStep {
+    if trade.refusal(Action::Refund) != Some(Refusal::BondNeeded) {
+        return next;
+    }
+    besides(next, "your bond comes with it: leave it there until a block decides")
 }
 
 /// Says besides what lies on this side's own script of the escrow, and is no part of the trade: when it is his to take.

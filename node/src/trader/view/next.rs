@@ -5,7 +5,7 @@ use exchange_ledger::body::{Coin, Ruling};
 use exchange_ledger::money::Sats;
 use exchange_ledger::trade::{Action, Funding, Leaf, Phase, Refusal, Role, Seat, Trade, View, confirmations_for};
 
-use super::besides::{with_strays, with_wish};
+use super::besides::{with_bond_along, with_strays, with_wish};
 use super::caution::{awaits_name, is_reading, take_no_risk, why_not_pay};
 use crate::trader::Active;
 
@@ -16,7 +16,7 @@ pub(super) fn next(active: &Active) -> NextStep {
         Some(reason) => take_no_risk(trade, &reason),
         None => signs_elsewhere(active).unwrap_or_else(|| with_wish(trade, next_step(trade))),
     };
-    with_strays(trade, next)
+    with_strays(trade, with_bond_along(trade, next))
 }
 
 /// Returns who acts next. The sentences speak to this node's user.
@@ -72,6 +72,11 @@ pub(super) fn next_step(trade: &Trade) -> NextStep {
         (Phase::Refunding, Role::Buyer) if trade.is_outrun() => {
             let what = "the seller takes the coins back, and the arbiter ruled otherwise: your node sends what is yours and pays \
                         more for it, and a block decides";
+            step(Actor::Chain, what.to_owned(), None, "it goes on by itself, after a restart too", None)
+        }
+        (Phase::Refunding, Role::Buyer) if trade.is_payout_due() => {
+            let what = "the seller takes the coins back that he had released: your node sends your payout and pays more for it, \
+                        and a block decides";
             step(Actor::Chain, what.to_owned(), None, "it goes on by itself, after a restart too", None)
         }
         (Phase::Refunding, Role::Buyer) if lies_there(trade) => take_bond_back("you never paid: take your bond back"),
@@ -343,6 +348,7 @@ fn signs_elsewhere(active: &Active) -> Option<NextStep> {
     let (trade, leaf) = (&active.trade, active.unsigned.as_ref()?.leaf);
     let is_owed = match (trade.phase(), trade.role()) {
         (Phase::Released, Role::Buyer) | (Phase::Refunding, Role::Seller) => leaf == Leaf::Both,
+        (Phase::Refunding, Role::Buyer) if leaf == Leaf::Both => trade.is_payout_due(),
         (phase, _) => (phase == Phase::Ruled || trade.is_outrun()) && leaf.seat().is_some(),
     };
     let id = trade.id().short();

@@ -7,7 +7,7 @@ use exchange_ledger::body::Side;
 use exchange_ledger::testing::{SampleTrade, sats};
 use exchange_ledger::trade::{ChainFacts, Event, Facts, Funding, Local, Spend, SpendPath, Vault, Verdict};
 
-use super::besides::{with_strays, with_wish};
+use super::besides::{with_bond_along, with_strays, with_wish};
 use super::caution::take_no_risk;
 use super::next::next_step;
 use super::*;
@@ -128,6 +128,43 @@ fn a_buyer_reads_that_what_an_arbiter_gave_him_is_not_lost_yet_when_the_seller_t
         let next = next_step(&trade);
         assert_eq!(next.what.contains("the arbiter ruled otherwise"), is_outrun, "{next:?}");
         assert_eq!(next.action, (!is_outrun).then_some(Action::Refund), "else only his bond is left to him");
+    }
+}
+
+/// From the height on from which he could also take it back alone, and so undo what pays him.
+#[test]
+fn a_buyer_reads_that_his_bond_comes_with_what_pays_him() {
+    let mut sample = SampleTrade::with_bonds(Side::Sell);
+    let (escrow, vaults, open) = (sample.escrow(), sample.vaults(1), 190 + 4320 - 1);
+    let key = sample.author(Role::Seller).trade_key();
+    let theirs = escrow.signed_timeout(Vault::Escrow, vaults.escrow, sats(1_700), &key).unwrap().tx;
+    let fee = escrow.fee_at(&vaults, Role::Buyer, 10).unwrap();
+    let releases = vec![escrow.half(&vaults, fee, Role::Buyer, &key).unwrap()];
+    let released = Facts { payment_sent: true, releases, ..Facts::default() };
+    let pair = sample.arbiter_pair(escrow.contract(), Seat::First);
+    let [won, lost] = [Verdict::Buyer, Verdict::Seller].map(|verdict| {
+        let division = escrow.divide(Seat::First, &vaults, verdict, 1).unwrap();
+        let rulings = vec![(Seat::First, escrow.rule(Seat::First, &vaults, division, &pair).unwrap())];
+        Facts { payment_sent: true, buyer_dispute: true, rulings, ..Facts::default() }
+    });
+    let (moves, otherwise) = ("the coins move by themselves", "the arbiter ruled otherwise");
+    for (facts, tip, is_outrun, phase, words, comes_along) in [
+        (&won, open - 1, false, Phase::Ruled, moves, false),
+        (&won, open, false, Phase::Ruled, moves, true),
+        (&won, open, true, Phase::Refunding, otherwise, true),
+        (&lost, open, false, Phase::Ruled, moves, false),
+        (&released, open, true, Phase::Refunding, "takes the coins back that he had released", true),
+    ] {
+        let mut trade = as_said(&sample, Role::Buyer, facts.clone());
+        let spend = Spend { tx: theirs.clone(), path: SpendPath::Timeout, height: None };
+        let spends = is_outrun.then_some(spend).into_iter().collect();
+        let seen = ChainFacts { tip, spends, ..trade.view().chain().clone() };
+        trade.handle(Event::Chain(seen)).unwrap();
+        let next = with_bond_along(&trade, next_step(&trade));
+        assert!(trade.phase() == phase && next.what.contains(words), "{:?} {next:?}", trade.phase());
+        assert_eq!(next.otherwise.contains("your bond comes with it"), comes_along, "{next:?}");
+        assert_eq!(next.action, None, "{next:?}");
+        assert_eq!(offered(&trade).contains(&Action::Refund), tip == open && !comes_along, "{next:?}");
     }
 }
 

@@ -268,3 +268,64 @@ fn each_takes_back_his_own_bond_and_not_the_others() {
     assert_eq!(ask(&mut plain, Action::Refund), Err(Refusal::NothingToTakeBack));
     assert!(!plain.actions().contains(&Action::Refund), "nor is it offered");
 }
+
+/// What pays him spends his bond along: taken back alone, it would leave those coins to the seller, whose delay is over too.
+#[test]
+fn a_buyer_leaves_his_bond_to_what_pays_him_while_no_block_holds_what_the_seller_takes_back() {
+    let mut trade = SampleTrade::with_bonds(Side::Sell);
+    let (escrow, vaults, tip) = (trade.escrow(), trade.vaults(1), FUNDED_AT + 4320 + 5);
+    let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| trade.author(role).trade_key());
+    let takes = |vault, coin, key: &Keypair| escrow.signed_timeout(vault, coin, sats(1_700), key).unwrap().tx;
+    let bond = takes(Vault::Bond, vaults.bond.unwrap(), &buyer);
+    let theirs = takes(Vault::Escrow, vaults.escrow, &seller);
+    let half = |to, key: &Keypair| escrow.half(&vaults, escrow.fee_at(&vaults, to, 10).unwrap(), to, key).unwrap();
+    let pair = trade.arbiter_pair(escrow.contract(), Seat::First);
+    let rulings = |verdict| {
+        let division = escrow.divide(Seat::First, &vaults, verdict, 10).unwrap();
+        vec![(Seat::First, escrow.rule(Seat::First, &vaults, division, &pair).unwrap())]
+    };
+    let disputed = || Facts { payment_sent: true, buyer_dispute: true, ..Facts::default() };
+    let ruled = |verdict| Facts { rulings: rulings(verdict), ..disputed() };
+    let released = || Facts { payment_sent: true, releases: vec![half(Role::Buyer, &seller)], ..Facts::default() };
+    let undisputed = Facts { rulings: rulings(Verdict::Buyer), ..Facts::default() };
+    let given_back = Facts { refunds: vec![half(Role::Seller, &buyer)], ..ruled(Verdict::Buyer) };
+    let needed = Some(Refusal::BondNeeded);
+    for (what, facts, seen, phase, refusal) in [
+        ("ruled for him", ruled(Verdict::Buyer), None, Phase::Ruled, needed.clone()),
+        ("ruled for both", ruled(Verdict::Split(sats(400_000))), None, Phase::Ruled, needed.clone()),
+        ("ruled for him, and outrun", ruled(Verdict::Buyer), Some(None), Phase::Refunding, needed.clone()),
+        ("released, and outrun", released(), Some(None), Phase::Refunding, needed),
+        ("ruled for him, in vain", ruled(Verdict::Buyer), Some(Some(tip)), Phase::Refunding, None),
+        ("ruled for him, long in vain", ruled(Verdict::Buyer), Some(Some(tip - 2)), Phase::Refunded, None),
+        ("released in vain", released(), Some(Some(tip)), Phase::Refunding, None),
+        // He gets less by it than what he takes back.
+        ("ruled against him", ruled(Verdict::Seller), None, Phase::Ruled, None),
+        ("ruled against him, and outrun", ruled(Verdict::Seller), Some(None), Phase::Refunding, None),
+        ("nobody has ruled", disputed(), None, Phase::Disputed, None),
+        ("nobody has called for an arbiter", undisputed, None, Phase::Funded, None),
+        ("he has signed the coins back", given_back, None, Phase::Refunding, None),
+    ] {
+        let see = |role, kept: Option<&Transaction>| {
+            let local = Local { spend_tx: kept.map(bitcoin::consensus::serialize), ..Local::default() };
+            let mut machine = Trade::new(trade.bid(), role, false, local);
+            machine.handle(Event::Compared).unwrap();
+            machine.handle(Event::Records { contract: Some(trade.contract()), facts: facts.clone() }).unwrap();
+            let fundings = vec![Funding::new(vaults, Some(FUNDED_AT))];
+            let spend = |height| Spend { tx: theirs.clone(), path: SpendPath::Timeout, height };
+            let seen = ChainFacts { fundings, spends: seen.map(spend).into_iter().collect(), ..chain(tip) };
+            let effects = machine.handle(Event::Chain(seen)).unwrap();
+            (machine, effects)
+        };
+        let (mut machine, _) = see(Role::Buyer, None);
+        assert_eq!((machine.phase(), machine.refusal(Action::Refund)), (phase, refusal.clone()), "{what}");
+        assert_eq!(machine.actions().contains(&Action::Refund), refusal.is_none(), "{what}");
+        assert_eq!(ask(&mut machine, Action::Refund).err(), refusal, "{what}");
+        // Nor is it sent once more, if he took it back before that came: what pays him is made instead.
+        let (_, effects) = see(Role::Buyer, Some(&bond));
+        assert_eq!(effects.contains(&Effect::Broadcast(bond.clone())), refusal.is_none(), "{what}: {effects:?}");
+        let is_made = |effect: &Effect| matches!(effect, Effect::CompleteRuling { .. } | Effect::Complete { .. });
+        assert!(refusal.is_none() || effects.iter().any(is_made), "{what}: {effects:?}");
+        let (machine, _) = see(Role::Seller, None);
+        assert!(!machine.needs_bond() && machine.refusal(Action::Refund) != Some(Refusal::BondNeeded), "{what}");
+    }
+}
