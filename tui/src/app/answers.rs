@@ -289,7 +289,7 @@ impl App {
                 request.dry_run = false;
                 // Whom he is shown, and nobody whom he trusts by the time of his yes.
                 request.second_arbiter = review.second_arbiter.as_ref().map(|second| second.advert);
-                self.shown_at = self.ticks;
+                self.begin_moment();
                 self.take.show_review(review, request);
             }
             Some(_) | None => {}

@@ -29,18 +29,16 @@ impl App {
                 Err(why) => self.toast(format!("{}: {why}", entry.name), true),
             },
             None => {
-                // Whoever types on has not read it, nor has a terminal that types what is pasted.
-                if self.ask().is_some() || self.is_accepting() {
-                    self.shown_at = self.ticks;
+                // Whoever types on has not read a question. Into a form he types his own, but a terminal that types what is
+                // pasted has read nothing.
+                let is_pasted = self.moment.is_pasted(self.ticks);
+                let is_accepting = matches!(self.popups.last(), Some(Popup::Form(FormFor::Accept(_), _)));
+                if self.ask().is_some() || (is_accepting && is_pasted) {
+                    self.begin_moment();
                 }
                 self.type_key(key);
             }
         }
-    }
-
-    /// Tells whether a bid is accepted by the form that is shown.
-    fn is_accepting(&self) -> bool {
-        matches!(self.popups.last(), Some(Popup::Form(FormFor::Accept(_), _)))
     }
 
     fn type_key(&mut self, key: KeyEvent) {
@@ -221,12 +219,13 @@ impl App {
     }
 
     fn back(&mut self) {
-        if self.popups.pop().is_none() {
-            if self.tab == Tab::Book {
-                self.book.open = false;
-            } else {
-                self.tab = Tab::Book;
-            }
+        if self.popups.pop().is_some() {
+            // What was below it can be read again only now.
+            self.begin_moment();
+        } else if self.tab == Tab::Book {
+            self.book.open = false;
+        } else {
+            self.tab = Tab::Book;
         }
     }
 
@@ -277,8 +276,7 @@ impl App {
     }
 
     fn submit(&mut self, commands: &mut Vec<Command>) {
-        // What these send is asked about by nothing else.
-        if (self.is_accepting() || matches!(self.popups.last(), Some(Popup::Chat(_)))) && !self.has_stood() {
+        if self.sends().is_some() && !self.has_stood() {
             self.toast(words::TOO_SOON, true);
             return;
         }
@@ -423,6 +421,8 @@ impl App {
             return;
         }
         let in_popup = matches!(self.popups.last(), Some(Popup::Ask(_)));
+        // What was below it can be read again only now.
+        self.begin_moment();
         let outcome = if in_popup {
             match self.popups.pop() {
                 Some(Popup::Ask(mut ask)) => ask.take(at),

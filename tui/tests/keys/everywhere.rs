@@ -23,6 +23,17 @@ fn while_a_call_is_under_way_no_second_one_starts() {
     assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Call(_))));
 }
 
+/// A bid for an offer of the user's, who sells.
+fn bid() -> TradeView {
+    TradeView { actions: vec![Action::Accept], ..common::trade(1, Role::Seller, Phase::Bid) }
+}
+
+fn with_a_bid(bid: TradeView) -> User {
+    let mut user = User::trading();
+    user.answer(Query::Trades, Answer::Trades(vec![bid]));
+    user
+}
+
 #[test]
 fn what_is_typed_or_pasted_in_one_go_answers_no_question() {
     let is_call = |command: &Command| matches!(command, Command::Call(_));
@@ -45,14 +56,15 @@ fn what_is_typed_or_pasted_in_one_go_answers_no_question() {
     assert!(matches!(only_call(&mut user), Call::Trade(Action::Cancel, _)));
 
     // Nor is a bid accepted by it, with details that nobody read.
-    let mut user = User::trading();
-    let bid = TradeView { actions: vec![Action::Accept], ..common::trade(1, Role::Seller, Phase::Bid) };
-    user.answer(Query::Trades, Answer::Trades(vec![bid]));
+    let mut user = with_a_bid(bid());
     user.keys("4");
     user.taken_commands();
     user.keys("ancy Kelly\n");
     user.tick(3);
-    user.keys(" IBAN\n");
+    user.keys("\n");
+    // The end of a long paste comes when the form stands there for a while.
+    user.pause();
+    user.keys(", 12 High Street\n");
     user.tick(3);
     user.keys("\n");
     assert!(user.taken_commands().is_empty());
@@ -70,6 +82,91 @@ fn what_is_typed_or_pasted_in_one_go_answers_no_question() {
     user.pause();
     user.keys(" please\n");
     assert!(matches!(only_call(&mut user), Call::Say(_)));
+}
+
+#[test]
+fn who_has_typed_into_a_form_presses_enter_at_once() {
+    let mut user = with_a_bid(TradeView { my_details: None, ..bid() });
+    user.keys("4a");
+    user.taken_commands();
+    for c in "Ann, DE89".chars() {
+        user.keys(&c.to_string());
+        user.tick(1);
+    }
+    user.key(KeyCode::Backspace);
+    user.keys("9\n");
+    let Call::Accept(accepted) = only_call(&mut user) else { panic!("not accepted") };
+    assert_eq!(accepted.details, "Ann, DE89");
+}
+
+#[test]
+fn a_form_that_changed_under_the_user_takes_no_enter_before_he_can_have_read_it() {
+    let price = exchange_api::Price::new(6_000_000).unwrap();
+    let arbiter = common::stranger("Zürich Desk", 10_000);
+    for changed in [
+        TradeView { cost: 60_000, ..bid() },
+        TradeView { price, ..bid() },
+        TradeView { amount: common::sats(900_000), ..bid() },
+        TradeView { method: "Cash by mail".into(), ..bid() },
+        TradeView { terms: "Third parties may pay.".into(), ..bid() },
+        TradeView { buyer: exchange_api::AuthorId([0x77; 32]), ..bid() },
+        TradeView { arbiter, ..bid() },
+        TradeView { state: Phase::Void, ..bid() },
+        // The form is about the trade for which it was opened, and of that nothing is known any more.
+        TradeView { id: TradeId([9; 32]), ..bid() },
+    ] {
+        let mut user = with_a_bid(bid());
+        user.keys("4a");
+        user.pause();
+        user.taken_commands();
+        user.answer(Query::Trades, Answer::Trades(vec![changed.clone()]));
+        user.keys("x\n");
+        user.tick(3);
+        user.keys("\n");
+        let is_call = |command: &Command| matches!(command, Command::Call(_));
+        assert!(!user.taken_commands().iter().any(is_call), "{changed:?}");
+        assert!(user.screen(80, 24).contains("! Too soon: please press it again."), "{}", user.screen(80, 24));
+        // What stays as it is stops nobody.
+        user.answer(Query::Trades, Answer::Trades(vec![changed]));
+        user.tick(1);
+        user.keys("\n");
+        let Call::Accept(accepted) = only_call(&mut user) else { panic!("not accepted") };
+        assert_eq!(accepted.trade, TradeId([1; 32]));
+    }
+
+    // A line goes to nobody whom the node named in the moment before.
+    let mut user = User::trading();
+    user.keys("4mhello");
+    user.pause();
+    user.taken_commands();
+    reply(&mut user, CallName::Talk, Ok(Reply::Talk(common::talk())));
+    user.keys("\n");
+    assert!(user.taken_commands().is_empty());
+    // What the other says meanwhile stops no line.
+    user.pause();
+    let mut more = common::talk();
+    more.messages.push(common::line(4, exchange_api::Person::Seller, exchange_api::Person::Buyer, 1, "Well?"));
+    reply(&mut user, CallName::Talk, Ok(Reply::Talk(more)));
+    user.keys("\n");
+    assert!(matches!(only_call(&mut user), Call::Say(_)));
+}
+
+#[test]
+fn an_enter_that_closes_something_does_not_accept_what_is_below_it() {
+    // The help, and the question whether to quit, of which staying is the first answer.
+    let above: [fn(&mut User); 2] = [|user| user.key(KeyCode::F(1)), |user| user.ctrl('c')];
+    for comes in above {
+        let mut user = with_a_bid(bid());
+        user.keys("4a");
+        comes(&mut user);
+        user.pause();
+        user.taken_commands();
+        user.keys("\n\n");
+        assert!(user.taken_commands().is_empty());
+        user.pause();
+        user.keys("\n");
+        assert!(matches!(only_call(&mut user), Call::Accept(_)));
+    }
 }
 
 #[test]
