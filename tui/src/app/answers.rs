@@ -157,7 +157,7 @@ impl App {
             }
             Reply::Trade(trade) => {
                 self.toast(words::trade::after(call, &trade), false);
-                self.end_forms(|what| matches!(what, FormFor::Accept(_) | FormFor::Rule(_)));
+                self.end_forms(|what| matches!(what, FormFor::Accept(of) | FormFor::Rule(of) if *of == trade.id));
                 if call == CallName::Take {
                     self.take = super::take::Take::default();
                     self.book.open = false;

@@ -100,6 +100,20 @@ fn a_form_that_is_done_does_not_come_back_from_below_the_help() {
 }
 
 #[test]
+fn what_becomes_of_one_trade_takes_away_no_form_about_another() {
+    let mut user = User::trading();
+    let bid = exchange_api::TradeView { actions: vec![Action::Accept], ..trade(2, Role::Seller, Phase::Bid) };
+    user.answer(Query::Trades, Answer::Trades(vec![trade(1, Role::Buyer, Phase::Funded), bid]));
+    user.keys("4p");
+    user.pause();
+    user.keys("y");
+    // While the seller is told he turns to the bid.
+    user.keys("ja");
+    reply(&mut user, CallName::Trade(Action::MarkPaid), Ok(Reply::Trade(trade(1, Role::Buyer, Phase::Paid))));
+    assert!(user.screen(80, 24).contains("Accept this bid?"), "{}", user.screen(80, 24));
+}
+
+#[test]
 fn the_terms_of_a_trade_are_read_to_their_end() {
     let mut user = User::trading();
     let terms = (1..=60).map(|at| format!("rule {at}\n")).collect();
