@@ -10,7 +10,6 @@ use super::ask::{Ask, Line, Outcome};
 use super::wallet::BumpTarget;
 use super::{App, Busy, FormFor, Popup, Tab, chat, contract, disclose, network, post, ruling, take, trades, wallet};
 use crate::action::{self, Action, Step};
-use crate::form::Focus;
 use crate::message::{Bump, Call, CallName, Command, Connection, Query};
 use crate::{format, words};
 
@@ -268,11 +267,7 @@ impl App {
     }
 
     fn enter(&mut self, commands: &mut Vec<Command>) {
-        let Some(form) = self.form() else { return };
-        // The only field of a short form is its end, too.
-        let is_short = form.fields.len() == 1 || matches!(self.popups.last(), Some(Popup::Chat(_)));
-        let last = form.focus == form.fields.iter().rposition(|field| field.shown) && is_short;
-        if form.focused() == Focus::Button || last { self.submit(commands) } else { self.with_form(|form| form.next()) }
+        if self.pressed_by_enter().is_some() { self.submit(commands) } else { self.with_form(|form| form.next()) }
     }
 
     fn submit(&mut self, commands: &mut Vec<Command>) {

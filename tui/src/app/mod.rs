@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 
 use exchange_api::{Event, IdentityState, PeerInfo, Status};
 
-use crate::form::Form;
+use crate::form::{Focus, Form};
 use crate::message::{Call, CallName, Command, Connection, Message, Query};
 use crate::theme::Theme;
 use crate::words;
@@ -311,7 +311,23 @@ impl App {
 
     /// Returns the form that takes keys now.
     pub fn form(&self) -> Option<&Form> {
-        if let Some(popup) = self.popups.last() {
+        self.form_under(self.popups.last())
+    }
+
+    /// Returns the button that Enter presses now, or would without the help, which explains it; `None` where it goes on to the next
+    /// field.
+    pub fn pressed_by_enter(&self) -> Option<&'static str> {
+        let top = self.popups.iter().rev().find(|popup| !matches!(popup, Popup::Help));
+        let form = self.form_under(top)?;
+        // The only field of a short form is its end, too.
+        let is_short = form.fields.len() == 1 || matches!(top, Some(Popup::Chat(_)));
+        let is_last = form.focus == form.fields.iter().rposition(|field| field.shown);
+        (form.focused() == Focus::Button || (is_last && is_short)).then_some(form.button)
+    }
+
+    /// Returns the form that takes keys while this popup is the topmost.
+    fn form_under(&self, top: Option<&Popup>) -> Option<&Form> {
+        if let Some(popup) = top {
             return popup.form();
         }
         if self.gate_is_shown() {

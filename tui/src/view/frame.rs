@@ -142,7 +142,7 @@ fn keys(app: &App, entries: &[&Entry], mut room: usize) -> Line<'static> {
         let Some(key) = entry.keys.first().map(Key::label) else {
             continue;
         };
-        let name = format!(" {}  ", entry.name);
+        let name = format!(" {}  ", entry.does(app));
         let width = key.chars().count() + name.chars().count();
         // A shorter one may still fit.
         if width > room {

@@ -179,8 +179,8 @@ fn draw_help(app: &App, frame: &mut Frame, area: Rect) {
 fn help_lines(app: &App, entry: &Entry, keys: usize, width: usize) -> Vec<Line<'static>> {
     let labels: Vec<_> = entry.keys.iter().map(|key| key.label()).collect();
     let (text, style) = match (entry.when)(app) {
-        Ok(()) => (entry.name.to_owned(), ratatui::style::Style::new()),
-        Err(why) => (format!("{} ({why})", entry.name), app.theme.dim()),
+        Ok(()) => (entry.does(app), ratatui::style::Style::new()),
+        Err(why) => (format!("{} ({why})", entry.does(app)), app.theme.dim()),
     };
     let mut before = format!("{:>keys$}  ", labels.join(" "));
     let room = width.saturating_sub(keys + 2);

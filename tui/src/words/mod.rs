@@ -46,6 +46,7 @@ pub const HELP_TITLE: &str = "Keys";
 pub const CLOSE: &str = "Enter or Esc closes this.";
 pub const LOADING: &str = "Asking the node";
 pub const MORE: &str = " ↓ more ";
+pub const NEXT_FIELD: &str = "next";
 
 pub mod book {
     //! The book.

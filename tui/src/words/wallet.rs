@@ -9,6 +9,8 @@ pub const SPENDABLE: &str = "Spendable";
 pub const PENDING: &str = "Pending";
 pub const IN_ESCROW: &str = "In escrow";
 pub const DEPOSIT: &str = "Deposit here";
+pub const HISTORY: &str = "history";
+pub const UNFREEZE: &str = "unfreeze";
 pub const NO_HISTORY: &str = "No transactions yet.";
 pub const COLUMNS: [&str; 3] = ["When", "BTC", "What for"];
 pub const UNCONFIRMED: &str = "pending";
@@ -106,7 +108,7 @@ pub fn bump_what(fee: &str, by: RaisedBy) -> String {
 /// Says what became of coins that were frozen or freed.
 pub fn frozen(coins: &[CoinView]) -> &'static str {
     if coins.iter().any(|coin| coin.state == CoinUse::Frozen) {
-        "Nothing spends it until you free it."
+        "Nothing spends it until you unfreeze it."
     } else {
         "It can be spent again."
     }

@@ -354,6 +354,29 @@ fn help_closes_by_its_own_key_and_buries_nothing() {
 }
 
 #[test]
+fn a_key_is_called_what_it_does_now() {
+    let mut user = with_a_bid(bid());
+    user.keys("4a");
+    assert!(user.screen(80, 24).contains("Enter accept the bid"), "{}", user.screen(80, 24));
+    user.key(KeyCode::F(1));
+    assert!(user.screen(80, 24).contains("Enter  accept the bid"), "{}", user.screen(80, 24));
+    let mut user = User::trading();
+    user.keys("4m");
+    reply(&mut user, CallName::Talk, Ok(Reply::Talk(common::talk())));
+    assert!(user.screen(80, 24).contains("Enter send"), "{}", user.screen(80, 24));
+    user.key(KeyCode::BackTab);
+    assert!(user.screen(80, 24).contains("Enter next"), "to the line: {}", user.screen(80, 24));
+    let mut user = User::trading();
+    user.keys("5");
+    assert!(user.screen(80, 24).contains("o coins"), "{}", user.screen(80, 24));
+    user.keys("o");
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("o history") && screen.contains("f unfreeze"), "{screen}");
+    user.keys("j");
+    assert!(user.screen(80, 24).contains("f freeze"), "{}", user.screen(80, 24));
+}
+
+#[test]
 fn help_says_whole_why_a_key_does_nothing() {
     let mut user = User::trading();
     user.keys("5?");
