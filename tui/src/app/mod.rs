@@ -33,7 +33,7 @@ use crate::words;
 use ask::Ask;
 use book::Book;
 use chat::Chat;
-use gate::Gate;
+use gate::{Gate, Stage};
 use moment::Moment;
 pub use popup::{FormFor, Popup};
 use post::Post;
@@ -307,6 +307,11 @@ impl App {
     /// Tells whether the first run or the unlocking fills the screen.
     pub fn gate_is_shown(&self) -> bool {
         self.gate.is_shown(self.status.as_ref().map(|status| &status.identity))
+    }
+
+    /// Tells whether the keys of the identity are being derived, for which the first run waits.
+    pub fn is_making_keys(&self) -> bool {
+        self.gate.stage() == Stage::Deriving || self.busy.is_some_and(|busy| busy.call == CallName::Create)
     }
 
     /// Returns the form that takes keys now.

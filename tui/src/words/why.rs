@@ -5,6 +5,7 @@ pub const OWN_OFFER: &str = "this offer is your own";
 pub const NOT_OWN_OFFER: &str = "this offer is not yours";
 pub const NO_IDENTITY: &str = "needs your identity: press i";
 pub const HAS_IDENTITY: &str = "you have it";
+pub const MAKING_KEYS: &str = "your keys are being made";
 pub const OWN_PASSWORD: &str = "you chose a password of your own";
 pub const NO_TRADE: &str = "no trade is selected";
 pub const NOT_YOUR_TURN: &str = "it is not your turn";
