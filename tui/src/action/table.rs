@@ -199,7 +199,7 @@ fn has_details(app: &App) -> Availability {
     if !trade.actions.contains(&TradeAction::MarkPaid) {
         return Err(words::why::NOTHING_TO_PAY);
     }
-    trade.their_details.as_ref().map(drop).ok_or(words::why::NO_DETAILS)
+    trade.their_details.as_ref().map(drop).ok_or(words::why::NOT_HERE)
 }
 
 fn can_talk(app: &App) -> Availability {
@@ -255,5 +255,6 @@ fn has_failed(app: &App) -> Availability {
 }
 
 fn has_address(app: &App) -> Availability {
-    app.wallet.address.as_ref().map(drop).ok_or(words::why::NO_IDENTITY)
+    unlocked(app)?;
+    app.wallet.address.as_ref().map(drop).ok_or(words::why::NOT_HERE)
 }

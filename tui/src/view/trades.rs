@@ -28,7 +28,7 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
     let Some(selected) = app.trades.selection() else {
         match &app.trades.list {
             None if app.is_unlocked() => empty(app, frame, area, words::LOADING, ""),
-            None => empty(app, frame, area, words::why::NO_IDENTITY, ""),
+            None => empty(app, frame, area, w::NEEDS_IDENTITY, words::NEEDS_IDENTITY_HINT),
             Some(_) => empty(app, frame, area, w::EMPTY, w::EMPTY_HINT),
         }
         return;

@@ -46,7 +46,6 @@ pub const CHOSEN: &str = "\u{25cf} ";
 pub const CHOSEN_GONE: &str = "A chosen coin can no longer be spent, and is chosen no more.";
 pub const IRREVERSIBLE: &str = "This cannot be undone.";
 pub const NEEDS_IDENTITY: &str = "The wallet belongs to your identity.";
-pub const NEEDS_IDENTITY_HINT: &str = "Press i to create or unlock it.";
 
 /// Returns what a transaction was for.
 pub fn label(tx: &WalletTx) -> String {

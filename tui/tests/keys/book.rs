@@ -16,6 +16,7 @@ fn the_book_is_narrowed_down_by_side_currency_and_text() {
     assert_eq!(sides(&user), [Side::Sell, Side::Sell]);
     user.keys("ac");
     assert_eq!(sides(&user).len(), 0, "CHF is away");
+    assert!(user.screen(80, 24).contains("Press o for the offers of makers who are away."), "{}", user.screen(80, 24));
     user.keys("c");
     assert_eq!(user.app.book.visible().len(), 3, "EUR");
     user.keys("cc/zelle\n");

@@ -76,7 +76,9 @@ fn a_relay_skips_the_identity_and_watches() {
     assert!(user.screen(80, 24).contains("61,750.00 EUR"));
     user.keys("t");
     assert!(user.screen(80, 24).contains("needs your identity"));
-    user.keys("i");
+    user.keys("4");
+    assert!(user.screen(80, 24).contains("Your trades belong to your identity."), "{}", user.screen(80, 24));
+    user.keys("1i");
     assert!(user.screen(80, 24).contains("Welcome"));
 }
 
