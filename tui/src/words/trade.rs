@@ -19,7 +19,7 @@ pub const PAYER: &str = "The buyer pays from";
 pub const NO_DETAILS: &str = "The payment details are on their way.";
 pub const TERMS: &str = "Terms";
 pub const BONDS: &str = "Bonds";
-pub const DETAILS_GO_ON: &str = "… (press t to read on)";
+pub const GOES_ON: &str = "… (press t to read on)";
 pub const OTHERWISE: &str = "Otherwise";
 pub const PRESS: &str = "Press";
 

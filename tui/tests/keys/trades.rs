@@ -146,6 +146,22 @@ fn long_payment_details_push_nothing_out_of_the_window() {
 }
 
 #[test]
+fn what_a_small_window_does_not_show_of_the_next_step_is_read_with_the_terms() {
+    let mut user = User::trading();
+    user.keys("4j");
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("A release cannot be undone") && !screen.contains("press t to read on"), "{screen}");
+    let mut long = common::trade_to_release();
+    long.next.otherwise = format!("{}and that is the-very-end", "one thing happens, ".repeat(30));
+    user.answer(Query::Trades, Answer::Trades(vec![long]));
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("press t to read on") && !screen.contains("the-very-end"), "{screen}");
+    user.keys("t");
+    user.key(KeyCode::PageDown);
+    assert!(user.screen(80, 24).contains("the-very-end."), "{}", user.screen(80, 24));
+}
+
+#[test]
 fn an_account_invites_to_pay_only_while_the_node_lets_one_pay() {
     let shown = |state, actions| {
         let mut user = User::trading();
