@@ -225,6 +225,6 @@ fn draw_terms(app: &App, offer: &OfferView, frame: &mut Frame, area: Rect) {
     let goes_on = lines.len() > scroll + height;
     frame.render_widget(Paragraph::new(lines.split_off(scroll)), inner);
     if goes_on {
-        more(app, frame, inner);
+        more(app, w::TERMS_GO_ON, frame, inner);
     }
 }

@@ -96,13 +96,18 @@ pub fn message(app: &App, frame: &mut Frame, area: Rect) {
         Line::from(vec![Span::raw(" "), spinner(app), Span::styled(text, theme.accent())])
     } else if let Some(toast) = app.toasts.back() {
         let (sign, style) = if toast.bad { ("!", theme.warn()) } else { ("✓", theme.good()) };
-        Line::from(format!(" {sign} {}", toast.text.replace('\n', " "))).style(style)
+        Line::from(in_one_line(sign, &toast.text, area)).style(style)
     } else if let Some(error) = app.status.as_ref().and_then(|status| status.chain_error.as_ref()) {
-        Line::from(format!(" ! {}", format::clean(error).replace('\n', " "))).style(theme.bad())
+        Line::from(in_one_line("!", &format::clean(error), area)).style(theme.bad())
     } else {
         Line::default()
     };
     frame.render_widget(line, area);
+}
+
+/// Returns a message behind its sign, with another one where it goes on: events and errors stand whole among peers and log.
+fn in_one_line(sign: &str, text: &str, area: Rect) -> String {
+    format::cut(&format!(" {sign} {}", text.replace('\n', " ")), usize::from(area.width))
 }
 
 /// A sign that turns while something goes on.

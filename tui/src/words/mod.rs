@@ -65,6 +65,7 @@ pub mod book {
     pub const ALL_AWAY: &str = "Nobody who is there at the moment offers this.";
     pub const ALL_AWAY_HINT: &str = "Press o for the offers of makers who are away.";
     pub const MORE: &str = "There are more offers than can be shown.";
+    pub const TERMS_GO_ON: &str = " PgDn more ";
     pub const YOURS: &str = "yours";
     pub const AWAY: &str = "away";
 

@@ -414,6 +414,25 @@ fn what_must_be_pressed_now_stands_in_the_footer_of_a_small_window() {
 }
 
 #[test]
+fn what_is_too_long_for_a_line_says_that_it_goes_on_and_is_read_whole_elsewhere() {
+    let mut user = User::trading();
+    let error =
+        "the chain backend core is unreachable at http://127.0.0.1:18443: connection refused; is bitcoind running?";
+    let cut_off = exchange_api::Status { chain_error: Some(error.into()), ..status(unlocked()) };
+    user.answer(Query::Status, Answer::Status(cut_off));
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("! the chain backend core") && screen.contains("18443: connection …"), "{screen}");
+    user.keys("6");
+    assert!(user.screen(80, 24).contains("bitcoind running?"), "{}", user.screen(80, 24));
+    // Of a long option the arrows stay.
+    let mut offers = common::offers();
+    offers[0].arbiters[0].name = "The honourable court of arbitration".into();
+    user.answer(Query::Book, Answer::Book(exchange_api::Page { items: offers, next: None }));
+    user.keys("1t");
+    assert!(user.screen(80, 24).contains("… ›"), "{}", user.screen(80, 24));
+}
+
+#[test]
 fn a_peer_s_address_is_shown_whole_where_there_is_room() {
     let mut user = User::trading();
     let mut peers = common::peers();
