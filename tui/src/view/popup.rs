@@ -98,9 +98,10 @@ pub fn choices(app: &App, ask: &Ask) -> Paragraph<'static> {
 }
 
 fn draw_error(app: &App, title: &str, error: &ApiError, frame: &mut Frame, area: Rect) {
-    let mut lines = vec![Line::default(), Line::from(format::sentence(&error.message)).style(app.theme.bad())];
+    let said = |text: &str| format::sentence(&words::commands::as_keys(text));
+    let mut lines = vec![Line::default(), Line::from(said(&error.message)).style(app.theme.bad())];
     if !error.hint.is_empty() {
-        lines.extend([Line::default(), Line::from(format::sentence(&error.hint))]);
+        lines.extend([Line::default(), Line::from(said(&error.hint))]);
     }
     lines.extend([Line::default(), Line::from(words::CLOSE).style(app.theme.dim())]);
     let height = wrapped(&lines, WIDTH - 4);

@@ -1,6 +1,7 @@
 //! Every word that the program says, in one place: plain English, lower case inside sentences, no jargon without need.
 
 pub mod chat;
+pub mod commands;
 pub mod contract;
 pub mod disclose;
 pub mod gate;
