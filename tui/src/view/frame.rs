@@ -38,7 +38,7 @@ fn condition(app: &App) -> Line<'static> {
         Some(tip) if status.chain_error.is_none() => {
             Span::styled(format!("block {}", format::number(tip)), theme.dim())
         }
-        Some(_) | None => Span::styled("chain not reachable", theme.bad()),
+        Some(_) | None => Span::styled("no chain", theme.bad()),
     };
     let peers = match status.peers {
         0 => Span::styled("no peers", theme.warn()),

@@ -301,6 +301,16 @@ fn a_start_that_failed_is_tried_again() {
 }
 
 #[test]
+fn of_a_long_log_of_a_node_that_failed_the_end_is_shown() {
+    let app = App::new(Theme::Colour, false, "test");
+    let mut user = User { app, commands: Vec::new(), requests: HashMap::new() };
+    let why = format!("the node ended. The end of its log:\n\n{}the disk is full\n", "a line of it\n".repeat(60));
+    user.send(Message::Connection(Connection::Failed(why)));
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("There is no node to talk to") && screen.contains("the disk is full"), "{screen}");
+}
+
+#[test]
 fn the_deposit_address_and_payment_details_can_be_copied() {
     let mut user = User::trading();
     user.keys("5");
