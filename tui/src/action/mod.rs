@@ -1,9 +1,10 @@
 //! The one table of keys: it feeds the dispatcher, the footer and the help, so that they cannot disagree.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use exchange_api::Action as TradeAction;
+use exchange_api::{Action as TradeAction, CoinUse};
 
 use crate::app::{App, Tab};
+use crate::words;
 
 mod table;
 
@@ -245,12 +246,34 @@ pub struct Entry {
     pub action: Action,
     /// Its keys.
     pub keys: &'static [Key],
-    /// What it is called.
+    /// What it is called, see [`Entry::does`].
     pub name: &'static str,
     /// Whether the footer shows it.
     pub footer: Footer,
     /// Whether it can be done now.
     pub when: fn(&App) -> Availability,
+}
+
+impl Entry {
+    /// Returns what it does now: Enter goes on in a form until it presses the button, and some keys do a thing and undo it.
+    pub fn does(&self, app: &App) -> String {
+        if self.action == Action::Enter {
+            return app.pressed_by_enter().map_or_else(|| words::NEXT_FIELD.to_owned(), uncapitalised);
+        }
+        if self.action == Action::Coins && app.wallet.shows_coins {
+            return words::wallet::HISTORY.to_owned();
+        }
+        if self.action == Action::Freeze && app.wallet.coin().is_some_and(|coin| coin.state == CoinUse::Frozen) {
+            return words::wallet::UNFREEZE.to_owned();
+        }
+        self.name.to_owned()
+    }
+}
+
+/// Returns the words of a button as they stand among the names of keys.
+fn uncapitalised(button: &str) -> String {
+    let mut chars = button.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
 /// Whether the footer shows an action.

@@ -44,10 +44,10 @@ pub static TABLE: &[Entry] = &[
     row(C::Form, Action::NextField, &[key(KeyCode::Tab), key(KeyCode::Down)], "next field", Hidden),
     row(C::Form, Action::PreviousField, &[key(KeyCode::BackTab), key(KeyCode::Up)], "previous field", Hidden),
     row(C::Form, Action::Enter, &[key(KeyCode::Enter)], "next", Shown),
-    row(C::Gate, Action::Enter, &[key(KeyCode::Enter)], "next", Shown),
-    row(C::Gate, Action::Reveal, &[ctrl('t')], "show or hide", Shown),
+    gated(C::Gate, Action::Enter, &[key(KeyCode::Enter)], "next", WhenPossible, gate_asks),
+    gated(C::Gate, Action::Reveal, &[ctrl('t')], "show or hide", WhenPossible, gate_asks),
     gated(C::Gate, Action::Another, &[ctrl('n')], "another passphrase", WhenPossible, shows_passphrase),
-    row(C::Gate, Action::Skip, &[key(KeyCode::Esc)], "only watch", Shown),
+    gated(C::Gate, Action::Skip, &[key(KeyCode::Esc)], "only watch", WhenPossible, gate_asks),
     row(C::Form, Action::Leave, &[key(KeyCode::Esc)], "leave", Shown),
     row(C::Form, Action::Help, &[key(KeyCode::F(1))], "help", Shown),
     row(C::Rest, Action::NextField, &[key(KeyCode::Enter), key(KeyCode::Tab), key(KeyCode::Down)], "fill in", Shown),
@@ -171,7 +171,12 @@ fn lacks_identity(app: &App) -> Availability {
     if app.is_unlocked() { Err(words::why::HAS_IDENTITY) } else { Ok(()) }
 }
 
+fn gate_asks(app: &App) -> Availability {
+    if app.is_making_keys() { Err(words::why::MAKING_KEYS) } else { Ok(()) }
+}
+
 fn shows_passphrase(app: &App) -> Availability {
+    gate_asks(app)?;
     match app.gate.stage() {
         Stage::Create if app.gate.uses_passphrase() => Ok(()),
         Stage::Create => Err(words::why::OWN_PASSWORD),
@@ -194,7 +199,7 @@ fn has_details(app: &App) -> Availability {
     if !trade.actions.contains(&TradeAction::MarkPaid) {
         return Err(words::why::NOTHING_TO_PAY);
     }
-    trade.their_details.as_ref().map(drop).ok_or(words::why::NO_DETAILS)
+    trade.their_details.as_ref().map(drop).ok_or(words::why::NOT_HERE)
 }
 
 fn can_talk(app: &App) -> Availability {
@@ -250,5 +255,6 @@ fn has_failed(app: &App) -> Availability {
 }
 
 fn has_address(app: &App) -> Availability {
-    app.wallet.address.as_ref().map(drop).ok_or(words::why::NO_IDENTITY)
+    unlocked(app)?;
+    app.wallet.address.as_ref().map(drop).ok_or(words::why::NOT_HERE)
 }

@@ -157,7 +157,7 @@ impl App {
             }
             Reply::Trade(trade) => {
                 self.toast(words::trade::after(call, &trade), false);
-                self.end_forms(|what| matches!(what, FormFor::Accept(_) | FormFor::Rule(_)));
+                self.end_forms(|what| matches!(what, FormFor::Accept(of) | FormFor::Rule(of) if *of == trade.id));
                 if call == CallName::Take {
                     self.take = super::take::Take::default();
                     self.book.open = false;
@@ -289,7 +289,7 @@ impl App {
                 request.dry_run = false;
                 // Whom he is shown, and nobody whom he trusts by the time of his yes.
                 request.second_arbiter = review.second_arbiter.as_ref().map(|second| second.advert);
-                self.shown_at = self.ticks;
+                self.begin_moment();
                 self.take.show_review(review, request);
             }
             Some(_) | None => {}

@@ -52,6 +52,16 @@ pub fn your_side(offer: &OfferView) -> Side {
 impl Book {
     /// Returns the offers to show.
     pub fn visible(&self) -> Vec<&OfferView> {
+        self.chosen(self.away)
+    }
+
+    /// Tells whether there is something to show, and only of makers who are away.
+    pub fn hides_away(&self) -> bool {
+        self.visible().is_empty() && !self.chosen(true).is_empty()
+    }
+
+    /// Returns the offers that fit what the user chose, with or without those whose makers are away.
+    fn chosen(&self, away: bool) -> Vec<&OfferView> {
         let pattern = Pattern::parse(self.text.value(), CaseMatching::Ignore, Normalization::Smart);
         let mut matcher = Matcher::new(Config::DEFAULT);
         let mut buffer = Vec::new();
@@ -64,7 +74,7 @@ impl Book {
             .flatten()
             .filter(|offer| self.side.is_none_or(|side| side == your_side(offer)))
             .filter(|offer| self.currency.is_none_or(|currency| currency == offer.currency))
-            .filter(|offer| self.away || offer.state != OfferState::Away)
+            .filter(|offer| away || offer.state != OfferState::Away)
             .filter(|offer| self.text.value().trim().is_empty() || matches(offer))
             .collect()
     }

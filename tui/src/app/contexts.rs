@@ -26,8 +26,8 @@ impl App {
         }
         if self.gate_is_shown() {
             return match self.gate.form() {
-                Some(form) => form_contexts(Some(Context::Gate), form.focused(), false),
-                None => vec![Context::Gate, Context::Always],
+                Some(form) if !self.is_making_keys() => form_contexts(Some(Context::Gate), form.focused(), false),
+                Some(_) | None => vec![Context::Gate, Context::Always],
             };
         }
         match self.tab {

@@ -10,7 +10,6 @@ use super::ask::{Ask, Line, Outcome};
 use super::wallet::BumpTarget;
 use super::{App, Busy, FormFor, Popup, Tab, chat, contract, disclose, network, post, ruling, take, trades, wallet};
 use crate::action::{self, Action, Step};
-use crate::form::Focus;
 use crate::message::{Bump, Call, CallName, Command, Connection, Query};
 use crate::{format, words};
 
@@ -29,18 +28,16 @@ impl App {
                 Err(why) => self.toast(format!("{}: {why}", entry.name), true),
             },
             None => {
-                // Whoever types on has not read it, nor has a terminal that types what is pasted.
-                if self.ask().is_some() || self.is_accepting() {
-                    self.shown_at = self.ticks;
+                // Whoever types on has not read a question. Into a form he types his own, but a terminal that types what is
+                // pasted has read nothing.
+                let is_pasted = self.moment.is_pasted(self.ticks);
+                let is_accepting = matches!(self.popups.last(), Some(Popup::Form(FormFor::Accept(_), _)));
+                if self.ask().is_some() || (is_accepting && is_pasted) {
+                    self.begin_moment();
                 }
                 self.type_key(key);
             }
         }
-    }
-
-    /// Tells whether a bid is accepted by the form that is shown.
-    fn is_accepting(&self) -> bool {
-        matches!(self.popups.last(), Some(Popup::Form(FormFor::Accept(_), _)))
     }
 
     fn type_key(&mut self, key: KeyEvent) {
@@ -221,12 +218,13 @@ impl App {
     }
 
     fn back(&mut self) {
-        if self.popups.pop().is_none() {
-            if self.tab == Tab::Book {
-                self.book.open = false;
-            } else {
-                self.tab = Tab::Book;
-            }
+        if self.popups.pop().is_some() {
+            // What was below it can be read again only now.
+            self.begin_moment();
+        } else if self.tab == Tab::Book {
+            self.book.open = false;
+        } else {
+            self.tab = Tab::Book;
         }
     }
 
@@ -269,16 +267,11 @@ impl App {
     }
 
     fn enter(&mut self, commands: &mut Vec<Command>) {
-        let Some(form) = self.form() else { return };
-        // The only field of a short form is its end, too.
-        let is_short = form.fields.len() == 1 || matches!(self.popups.last(), Some(Popup::Chat(_)));
-        let last = form.focus == form.fields.iter().rposition(|field| field.shown) && is_short;
-        if form.focused() == Focus::Button || last { self.submit(commands) } else { self.with_form(|form| form.next()) }
+        if self.pressed_by_enter().is_some() { self.submit(commands) } else { self.with_form(|form| form.next()) }
     }
 
     fn submit(&mut self, commands: &mut Vec<Command>) {
-        // What these send is asked about by nothing else.
-        if (self.is_accepting() || matches!(self.popups.last(), Some(Popup::Chat(_)))) && !self.has_stood() {
+        if self.sends().is_some() && !self.has_stood() {
             self.toast(words::TOO_SOON, true);
             return;
         }
@@ -423,6 +416,8 @@ impl App {
             return;
         }
         let in_popup = matches!(self.popups.last(), Some(Popup::Ask(_)));
+        // What was below it can be read again only now.
+        self.begin_moment();
         let outcome = if in_popup {
             match self.popups.pop() {
                 Some(Popup::Ask(mut ask)) => ask.take(at),

@@ -10,6 +10,7 @@ pub mod contract;
 pub mod disclose;
 pub mod gate;
 mod keys;
+mod moment;
 mod network;
 mod popup;
 pub mod post;
@@ -25,14 +26,15 @@ use std::collections::VecDeque;
 
 use exchange_api::{Event, IdentityState, PeerInfo, Status};
 
-use crate::form::Form;
+use crate::form::{Focus, Form};
 use crate::message::{Call, CallName, Command, Connection, Message, Query};
 use crate::theme::Theme;
 use crate::words;
 use ask::Ask;
 use book::Book;
 use chat::Chat;
-use gate::Gate;
+use gate::{Gate, Stage};
+use moment::Moment;
 pub use popup::{FormFor, Popup};
 use post::Post;
 use refresh::Refresh;
@@ -45,9 +47,6 @@ use wallet::Wallet;
 pub const TICKS_PER_SECOND: u64 = 8;
 /// Ticks between polls: two seconds, for what no event announces.
 const POLL_TICKS: u64 = 2 * TICKS_PER_SECOND;
-/// Ticks for which a question must have stood before it takes a yes: half a second. What comes before was typed for something
-/// else.
-const MOMENT: u64 = TICKS_PER_SECOND / 2;
 /// How long a toast stays.
 const TOAST_TICKS: u64 = 6 * TICKS_PER_SECOND;
 /// Toasts at a time: older ones are in the log.
@@ -143,8 +142,8 @@ pub struct App {
     refresh: Refresh,
     /// Events before this time are history: they are no news.
     news_since: Option<u64>,
-    /// Since which tick what was put above the screen last, or the review of an offer, stands there to be read.
-    shown_at: u64,
+    /// Since when what was put above the screen last, or the review of an offer, stands there to be read.
+    moment: Moment,
 }
 
 impl App {
@@ -173,13 +172,16 @@ impl App {
             requests: Requests::new(session),
             refresh: Refresh::default(),
             news_since: None,
-            shown_at: 0,
+            moment: Moment::default(),
         }
     }
 
     /// Takes in what happened and returns what is to be done.
     pub fn update(&mut self, message: Message) -> Vec<Command> {
         let mut commands = Vec::new();
+        // What a user does himself he knows; what comes from elsewhere may change under him what his Enter does.
+        let is_his = matches!(message, Message::Key(_) | Message::Paste(_));
+        let before = self.sends();
         match message {
             Message::Key(key) => self.on_key(key, &mut commands),
             Message::Paste(text) => self.on_paste(&text),
@@ -190,6 +192,9 @@ impl App {
             Message::Answer(query, result) => self.on_answer(query, *result, &mut commands),
             Message::Reply(call, request, result) => self.on_reply(call, request, *result, &mut commands),
             Message::Event(event) => self.on_event(event, &mut commands),
+        }
+        if !is_his && self.sends() != before {
+            self.begin_moment();
         }
         commands
     }
@@ -292,16 +297,11 @@ impl App {
 
     /// Puts something above the screen.
     pub fn push_popup(&mut self, popup: Popup) {
-        self.shown_at = self.ticks;
+        self.begin_moment();
         if self.popups.len() == MAX_POPUPS {
             self.popups.remove(0);
         }
         self.popups.push(popup);
-    }
-
-    /// Tells whether what is asked stands there for long enough to have been read.
-    fn has_stood(&self) -> bool {
-        self.ticks >= self.shown_at + MOMENT
     }
 
     /// Tells whether the first run or the unlocking fills the screen.
@@ -309,9 +309,30 @@ impl App {
         self.gate.is_shown(self.status.as_ref().map(|status| &status.identity))
     }
 
+    /// Tells whether the keys of the identity are being derived, for which the first run waits.
+    pub fn is_making_keys(&self) -> bool {
+        self.gate.stage() == Stage::Deriving || self.busy.is_some_and(|busy| busy.call == CallName::Create)
+    }
+
     /// Returns the form that takes keys now.
     pub fn form(&self) -> Option<&Form> {
-        if let Some(popup) = self.popups.last() {
+        self.form_under(self.popups.last())
+    }
+
+    /// Returns the button that Enter presses now, or would without the help, which explains it; `None` where it goes on to the next
+    /// field.
+    pub fn pressed_by_enter(&self) -> Option<&'static str> {
+        let top = self.popups.iter().rev().find(|popup| !matches!(popup, Popup::Help));
+        let form = self.form_under(top)?;
+        // The only field of a short form is its end, too.
+        let is_short = form.fields.len() == 1 || matches!(top, Some(Popup::Chat(_)));
+        let is_last = form.focus == form.fields.iter().rposition(|field| field.shown);
+        (form.focused() == Focus::Button || (is_last && is_short)).then_some(form.button)
+    }
+
+    /// Returns the form that takes keys while this popup is the topmost.
+    fn form_under(&self, top: Option<&Popup>) -> Option<&Form> {
+        if let Some(popup) = top {
             return popup.form();
         }
         if self.gate_is_shown() {

@@ -22,6 +22,7 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
     if visible.is_empty() {
         let (what, hint) = match &app.book.offers {
             None => (words::LOADING, ""),
+            Some(_) if app.book.hides_away() => (w::ALL_AWAY, w::ALL_AWAY_HINT),
             Some(_) if app.book.is_narrowed() => (w::NARROWED, w::NARROWED_HINT),
             Some(_) if app.status.as_ref().is_some_and(|status| status.peers == 0) => (w::EMPTY, w::EMPTY_LONELY),
             Some(_) => (w::EMPTY, w::EMPTY_HINT),
@@ -224,6 +225,6 @@ fn draw_terms(app: &App, offer: &OfferView, frame: &mut Frame, area: Rect) {
     let goes_on = lines.len() > scroll + height;
     frame.render_widget(Paragraph::new(lines.split_off(scroll)), inner);
     if goes_on {
-        more(app, frame, inner);
+        more(app, w::TERMS_GO_ON, frame, inner);
     }
 }

@@ -8,15 +8,16 @@ use ratatui::widgets::{Cell, Paragraph, Row, Table};
 
 use super::offset;
 use crate::app::App;
-use crate::format;
 use crate::theme::{NO_POINTER, POINTER};
 use crate::words::wallet as w;
+use crate::{format, words};
 
 /// Draws the list, and below it what the selected coin is for, its address and its name.
 pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
     let items = app.wallet.coins.as_ref().map(|page| page.items.as_slice()).unwrap_or_default();
     let Some(coin) = app.wallet.coin() else {
-        frame.render_widget(Line::from(format!("  {}", w::NO_COINS)).style(app.theme.dim()), area);
+        let why = if app.wallet.coins.is_some() { w::NO_COINS } else { words::LOADING };
+        frame.render_widget(Line::from(format!("  {why}")).style(app.theme.dim()), area);
         return;
     };
     let [area, below] = Layout::vertical([Constraint::Min(0), Constraint::Length(3)]).areas(area);

@@ -9,6 +9,7 @@ use ratatui::widgets::Paragraph;
 use super::more;
 use crate::app::App;
 use crate::app::contract::{Contract, HEIGHT, LABEL, lines};
+use crate::words;
 
 /// Returns how many lines are shown of it.
 pub fn height(trade: Option<&TradeView>) -> u16 {
@@ -31,6 +32,6 @@ pub fn draw(app: &App, contract: &Contract, frame: &mut Frame, area: Rect) {
     let shown: Vec<Line> = text.into_iter().skip(scroll).take(height).collect();
     frame.render_widget(Paragraph::new(shown), area);
     if goes_on {
-        more(app, frame, area);
+        more(app, words::MORE, frame, area);
     }
 }

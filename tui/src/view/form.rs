@@ -6,6 +6,7 @@ use ratatui::text::{Line, Span};
 
 use crate::app::App;
 use crate::form::{Field, Form, Value};
+use crate::format;
 use crate::theme::{NO_POINTER, POINTER};
 
 /// Columns of the labels.
@@ -108,10 +109,14 @@ fn draw_field(
         }
         Value::Choice { options, chosen } => {
             let option = options.get(*chosen).map_or("", String::as_str);
-            let arrows = options.len() > 1;
-            let text = if arrows { format!("‹ {option} ›") } else { option.to_owned() };
             let whole = Rect { width: row.right().saturating_sub(x), ..value };
             let area = if field.error.is_some() { value } else { whole };
+            // The arrows stay, whatever the option says: they tell that there are others.
+            let text = if options.len() > 1 {
+                format!("‹ {} ›", format::cut(option, usize::from(area.width.saturating_sub(ARROWS))))
+            } else {
+                format::cut(option, usize::from(area.width))
+            };
             frame.render_widget(Span::styled(text, if focused { theme.selected() } else { theme.strong() }), area);
             None
         }

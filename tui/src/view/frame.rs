@@ -38,7 +38,7 @@ fn condition(app: &App) -> Line<'static> {
         Some(tip) if status.chain_error.is_none() => {
             Span::styled(format!("block {}", format::number(tip)), theme.dim())
         }
-        Some(_) | None => Span::styled("chain not reachable", theme.bad()),
+        Some(_) | None => Span::styled("no chain", theme.bad()),
     };
     let peers = match status.peers {
         0 => Span::styled("no peers", theme.warn()),
@@ -96,13 +96,18 @@ pub fn message(app: &App, frame: &mut Frame, area: Rect) {
         Line::from(vec![Span::raw(" "), spinner(app), Span::styled(text, theme.accent())])
     } else if let Some(toast) = app.toasts.back() {
         let (sign, style) = if toast.bad { ("!", theme.warn()) } else { ("✓", theme.good()) };
-        Line::from(format!(" {sign} {}", toast.text.replace('\n', " "))).style(style)
+        Line::from(in_one_line(sign, &toast.text, area)).style(style)
     } else if let Some(error) = app.status.as_ref().and_then(|status| status.chain_error.as_ref()) {
-        Line::from(format!(" ! {}", format::clean(error).replace('\n', " "))).style(theme.bad())
+        Line::from(in_one_line("!", &format::clean(error), area)).style(theme.bad())
     } else {
         Line::default()
     };
     frame.render_widget(line, area);
+}
+
+/// Returns a message behind its sign, with another one where it goes on: events and errors stand whole among peers and log.
+fn in_one_line(sign: &str, text: &str, area: Rect) -> String {
+    format::cut(&format!(" {sign} {}", text.replace('\n', " ")), usize::from(area.width))
 }
 
 /// A sign that turns while something goes on.
@@ -142,7 +147,7 @@ fn keys(app: &App, entries: &[&Entry], mut room: usize) -> Line<'static> {
         let Some(key) = entry.keys.first().map(Key::label) else {
             continue;
         };
-        let name = format!(" {}  ", entry.name);
+        let name = format!(" {}  ", entry.does(app));
         let width = key.chars().count() + name.chars().count();
         // A shorter one may still fit.
         if width > room {

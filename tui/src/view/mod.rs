@@ -79,10 +79,10 @@ fn offset(selected: usize, count: usize, height: usize) -> usize {
     selected.saturating_sub(height / 2).min(count.saturating_sub(height))
 }
 
-/// Says on the frame below a text that it goes on.
-fn more(app: &App, frame: &mut Frame, inner: Rect) {
+/// Says on the frame below a text that it goes on, and by which key.
+fn more(app: &App, sign: &'static str, frame: &mut Frame, inner: Rect) {
     let below = Rect { y: inner.bottom(), height: 1, ..inner };
-    let sign = Paragraph::new(Line::from(words::MORE).style(app.theme.accent()));
+    let sign = Paragraph::new(Line::from(sign).style(app.theme.accent()));
     frame.render_widget(sign.alignment(Alignment::Right), below);
 }
 

@@ -30,7 +30,7 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
     draw_log(app, frame, bottom);
 }
 
-/// What the node holds, and where it listens: an address that others type is never cut.
+/// What the node holds, where it listens, and why it does not see the chain: an address that others type is never cut.
 fn node_lines(app: &App, width: usize) -> Vec<Line<'static>> {
     let Some(status) = &app.status else { return vec![Line::default()] };
     let holds = format!(
@@ -40,8 +40,13 @@ fn node_lines(app: &App, width: usize) -> Vec<Line<'static>> {
         format::clean(&status.chain),
     );
     let listens = status.listen.first().map(|address| format!("{} {}", w::LISTENING, format::clean(address)));
-    let text = std::iter::once(holds).chain(listens).flat_map(|line| format::wrap(&line, width.saturating_sub(1)));
-    text.take(MAX_NODE_LINES).map(|line| Line::from(format!(" {line}")).style(app.theme.dim())).collect()
+    let error = status.chain_error.as_ref().map(|error| (format!("! {}", format::sentence(error)), app.theme.bad()));
+    let texts = std::iter::once(holds).chain(listens).map(|text| (text, app.theme.dim())).chain(error);
+    let lines = texts.flat_map(|(text, style)| {
+        let lines = format::wrap(&text, width.saturating_sub(1));
+        lines.into_iter().map(move |line| Line::from(format!(" {line}")).style(style))
+    });
+    lines.take(MAX_NODE_LINES).collect()
 }
 
 fn section(app: &App, title: String) -> Block<'static> {

@@ -98,9 +98,10 @@ pub fn choices(app: &App, ask: &Ask) -> Paragraph<'static> {
 }
 
 fn draw_error(app: &App, title: &str, error: &ApiError, frame: &mut Frame, area: Rect) {
-    let mut lines = vec![Line::default(), Line::from(format::sentence(&error.message)).style(app.theme.bad())];
+    let said = |text: &str| format::sentence(&words::commands::as_keys(text));
+    let mut lines = vec![Line::default(), Line::from(said(&error.message)).style(app.theme.bad())];
     if !error.hint.is_empty() {
-        lines.extend([Line::default(), Line::from(format::sentence(&error.hint))]);
+        lines.extend([Line::default(), Line::from(said(&error.hint))]);
     }
     lines.extend([Line::default(), Line::from(words::CLOSE).style(app.theme.dim())]);
     let height = wrapped(&lines, WIDTH - 4);
@@ -179,8 +180,8 @@ fn draw_help(app: &App, frame: &mut Frame, area: Rect) {
 fn help_lines(app: &App, entry: &Entry, keys: usize, width: usize) -> Vec<Line<'static>> {
     let labels: Vec<_> = entry.keys.iter().map(|key| key.label()).collect();
     let (text, style) = match (entry.when)(app) {
-        Ok(()) => (entry.name.to_owned(), ratatui::style::Style::new()),
-        Err(why) => (format!("{} ({why})", entry.name), app.theme.dim()),
+        Ok(()) => (entry.does(app), ratatui::style::Style::new()),
+        Err(why) => (format!("{} ({why})", entry.does(app)), app.theme.dim()),
     };
     let mut before = format!("{:>keys$}  ", labels.join(" "));
     let room = width.saturating_sub(keys + 2);

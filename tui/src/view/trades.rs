@@ -4,7 +4,7 @@ use exchange_api::{Action, Actor, Phase, Role, Step, StepState, TradeView};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Table, Wrap};
+use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Table};
 
 use super::{WIDE, empty, offset};
 use crate::action::{Action as Key, TABLE};
@@ -28,7 +28,7 @@ pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
     let Some(selected) = app.trades.selection() else {
         match &app.trades.list {
             None if app.is_unlocked() => empty(app, frame, area, words::LOADING, ""),
-            None => empty(app, frame, area, words::why::NO_IDENTITY, ""),
+            None => empty(app, frame, area, w::NEEDS_IDENTITY, words::NEEDS_IDENTITY_HINT),
             Some(_) => empty(app, frame, area, w::EMPTY, w::EMPTY_HINT),
         }
         return;
@@ -89,8 +89,30 @@ fn draw_detail(app: &App, trade: &TradeView, frame: &mut Frame, area: Rect) {
     let [steps, next] = Layout::horizontal([Constraint::Length(width), Constraint::Min(0)]).areas(inner);
     let lines: Vec<_> = trade.steps.iter().flat_map(|step| step_lines(app, step, usize::from(width))).collect();
     frame.render_widget(Paragraph::new(lines), steps);
-    let lines = next_lines(app, trade, usize::from(next.width));
-    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), next);
+    let (width, height) = (usize::from(next.width), usize::from(next.height));
+    let all = |lines: Vec<Line<'static>>| lines.into_iter().flat_map(move |line| wrapped(line, width));
+    let mut text: Vec<_> = all(next_lines(app, trade, width)).collect();
+    // Nothing of what comes next is cut off in a small window: what only looks good goes first. What it has no room for all the same is
+    // among the terms, as are the facts.
+    if text.len() > height {
+        text.retain(|line| line.width() > 0);
+    }
+    if text.len() > height {
+        text.truncate(height.saturating_sub(1));
+        text.push(Line::from(w::GOES_ON).style(app.theme.accent()));
+    } else {
+        text.extend(all(fact_lines(app, trade, width)));
+    }
+    frame.render_widget(Paragraph::new(text), next);
+}
+
+/// Breaks a line into as many as it takes.
+fn wrapped(line: Line<'static>, width: usize) -> Vec<Line<'static>> {
+    if line.width() <= width {
+        return vec![line];
+    }
+    let text: String = line.spans.iter().map(|span| span.content.as_ref()).collect();
+    format::wrap(&text, width).into_iter().map(|part| Line::from(part).style(line.style)).collect()
 }
 
 fn step_lines(app: &App, step: &Step, width: usize) -> Vec<Line<'static>> {
@@ -153,8 +175,6 @@ fn next_lines(app: &App, trade: &TradeView, width: usize) -> Vec<Line<'static>> 
         lines.push(Line::default());
         lines.push(Line::from(format!("✉ {} (m)", words::chat::unread(trade.unread))).style(theme.warn()));
     }
-    lines.push(Line::default());
-    lines.extend(fact_lines(app, trade, width));
     lines
 }
 
@@ -206,7 +226,7 @@ fn details_lines(app: &App, trade: &TradeView, width: usize) -> Vec<Line<'static
             let mut text = format::wrap(&format::clean(details.trim_end()), room);
             if text.len() > MAX_DETAILS {
                 text.truncate(MAX_DETAILS - 1);
-                text.push(w::DETAILS_GO_ON.to_owned());
+                text.push(w::GOES_ON.to_owned());
             }
             lines.extend(text.into_iter().map(|line| Line::from(format!("{MARK}{line}")).style(app.theme.strong())));
         }
@@ -215,8 +235,9 @@ fn details_lines(app: &App, trade: &TradeView, width: usize) -> Vec<Line<'static
     lines
 }
 
+/// What was agreed on and where the coins are, below an empty line.
 fn fact_lines(app: &App, trade: &TradeView, width: usize) -> Vec<Line<'static>> {
-    let mut facts = Vec::new();
+    let mut facts = vec![String::new()];
     if !trade.terms.trim().is_empty() {
         let terms = format!("{}: {}", w::TERMS, format::clean(trade.terms.trim()).replace('\n', " "));
         facts.push(format::cut(&terms, width));

@@ -3,7 +3,7 @@
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Flex, Layout, Rect};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Paragraph, Wrap};
+use ratatui::widgets::Paragraph;
 
 use super::frame::spinner;
 use crate::app::{App, TICKS_PER_SECOND};
@@ -24,8 +24,11 @@ pub fn starting(app: &App, what: &str, frame: &mut Frame, area: Rect) {
 /// Draws why there is no node.
 pub fn failed(app: &App, why: &str, frame: &mut Frame, area: Rect) {
     let mut lines = vec![Line::from(words::NODE_FAILED).style(app.theme.bad()), Line::default()];
-    lines.extend(format::clean(why).lines().map(|line| Line::from(line.to_owned())));
     let [middle] = Layout::horizontal([Constraint::Percentage(92)]).flex(Flex::Center).areas(area);
     let [_, text] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(middle);
-    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }), text);
+    let why = format::wrap(format::clean(why).trim_end(), usize::from(text.width));
+    // Of a long log the end says why.
+    let skipped = why.len().saturating_sub(usize::from(text.height).saturating_sub(lines.len()));
+    lines.extend(why.into_iter().skip(skipped).map(Line::from));
+    frame.render_widget(Paragraph::new(lines), text);
 }

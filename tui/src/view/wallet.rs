@@ -20,7 +20,7 @@ const QUIET: u16 = 2;
 /// Draws the screen.
 pub fn draw(app: &App, frame: &mut Frame, area: Rect) {
     if !app.is_unlocked() {
-        empty(app, frame, area, w::NEEDS_IDENTITY, w::NEEDS_IDENTITY_HINT);
+        empty(app, frame, area, w::NEEDS_IDENTITY, words::NEEDS_IDENTITY_HINT);
         return;
     }
     let code = app.wallet.address.as_ref().and_then(|address| qr(&address.uri));
@@ -47,7 +47,7 @@ fn draw_balance(app: &App, frame: &mut Frame, area: Rect) {
     let theme = app.theme;
     let mut lines = vec![Line::from(format!("  {}", w::BALANCE)).style(theme.accent())];
     match &app.wallet.balance {
-        None => lines.push(Line::from(format!("  {}…", words::LOADING)).style(theme.dim())),
+        None => lines.push(Line::from(format!("  {}", words::LOADING)).style(theme.dim())),
         Some(balance) => {
             let rows = [
                 (w::SPENDABLE, balance.spendable, theme.good()),
@@ -80,7 +80,8 @@ fn draw_address(app: &App, address: Option<&AddressInfo>, frame: &mut Frame, are
 fn draw_history(app: &App, frame: &mut Frame, area: Rect) {
     let items = app.wallet.history.as_ref().map(|page| page.items.as_slice()).unwrap_or_default();
     if items.is_empty() {
-        frame.render_widget(Line::from(format!("  {}", w::NO_HISTORY)).style(app.theme.dim()), area);
+        let why = if app.wallet.history.is_some() { w::NO_HISTORY } else { words::LOADING };
+        frame.render_widget(Line::from(format!("  {why}")).style(app.theme.dim()), area);
         return;
     }
     let selected = app.wallet.position();

@@ -30,6 +30,13 @@ pub fn rows(trade: &TradeView) -> Vec<(&'static str, String)> {
         }
         rows.extend(dispute.ruling.iter().map(|ruled| ("Ruling", ruling::parts(ruled))));
     }
+    // A small window may not show all of it beside the steps.
+    let next = &trade.next;
+    let until = next.until.map_or_else(String::new, |height| format!(", {}", w::until(height, None)));
+    rows.push(("Next", format!("{}{until}. {}", w::actor(next.who), format::sentence(&next.what))));
+    if !next.otherwise.is_empty() {
+        rows.push((w::OTHERWISE, format::sentence(&next.otherwise)));
+    }
     rows.push(("Buyer", who(trade, Role::Buyer, trade.buyer)));
     rows.push(("Seller", who(trade, Role::Seller, trade.seller)));
     rows.extend(trade.escrow_address.clone().map(|address| ("Escrow", address)));

@@ -1,6 +1,7 @@
 //! Every word that the program says, in one place: plain English, lower case inside sentences, no jargon without need.
 
 pub mod chat;
+pub mod commands;
 pub mod contract;
 pub mod disclose;
 pub mod gate;
@@ -44,8 +45,10 @@ pub const WITHDRAW_YES: &str = "Yes, withdraw it";
 pub const WITHDRAWN: &str = "Your offer is withdrawn.";
 pub const HELP_TITLE: &str = "Keys";
 pub const CLOSE: &str = "Enter or Esc closes this.";
-pub const LOADING: &str = "Asking the node";
+pub const LOADING: &str = "Asking the node…";
+pub const NEEDS_IDENTITY_HINT: &str = "Press i to create or unlock it.";
 pub const MORE: &str = " ↓ more ";
+pub const NEXT_FIELD: &str = "next";
 
 pub mod book {
     //! The book.
@@ -60,7 +63,10 @@ pub mod book {
         "Offers come from peers, and you are connected to none yet. To connect: press 6, then c.";
     pub const NARROWED: &str = "No offer fits what you chose.";
     pub const NARROWED_HINT: &str = "Press a for both sides, c for another currency, / then Esc to drop the filter.";
+    pub const ALL_AWAY: &str = "Nobody who is there at the moment offers this.";
+    pub const ALL_AWAY_HINT: &str = "Press o for the offers of makers who are away.";
     pub const MORE: &str = "There are more offers than can be shown.";
+    pub const TERMS_GO_ON: &str = " PgDn more ";
     pub const YOURS: &str = "yours";
     pub const AWAY: &str = "away";
 

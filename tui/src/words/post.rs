@@ -39,7 +39,7 @@ pub const BAD_METHODS: &str = "at most 8, of 40 letters";
 pub const NO_DETAILS: &str = "needed to accept by itself";
 pub const ASKING: &str = "the node has not said yet";
 pub const NO_ARBITERS: &str = "none is known yet";
-pub const NO_ADVERTS: &str = "they come from peers";
+pub const NO_ADVERTS: &str = "they come from peers: press 6";
 pub const BIDS: &str = "Bids";
 pub const INCOMPLETE: &str = "Fill in the form to see your offer as others will see it.";
 

@@ -9,6 +9,7 @@ use crate::message::CallName;
 pub const COLUMNS: [&str; 6] = ["Trade", "You", "Amount BTC", "Money", "State", "Next"];
 pub const EMPTY: &str = "You have no trades yet.";
 pub const EMPTY_HINT: &str = "Take an offer from the book (press 1), or post your own (press 2).";
+pub const NEEDS_IDENTITY: &str = "Your trades belong to your identity.";
 pub const ACCEPT_TITLE: &str = "Accept this bid?";
 pub const ACCEPT_BUTTON: &str = "Accept the bid";
 pub const ACCEPT_NOTE: &str = "The terms are fixed by this, and the taker gets your details.";
@@ -18,7 +19,7 @@ pub const PAYER: &str = "The buyer pays from";
 pub const NO_DETAILS: &str = "The payment details are on their way.";
 pub const TERMS: &str = "Terms";
 pub const BONDS: &str = "Bonds";
-pub const DETAILS_GO_ON: &str = "… (press t to read on)";
+pub const GOES_ON: &str = "… (press t to read on)";
 pub const OTHERWISE: &str = "Otherwise";
 pub const PRESS: &str = "Press";
 

@@ -9,6 +9,8 @@ pub const SPENDABLE: &str = "Spendable";
 pub const PENDING: &str = "Pending";
 pub const IN_ESCROW: &str = "In escrow";
 pub const DEPOSIT: &str = "Deposit here";
+pub const HISTORY: &str = "history";
+pub const UNFREEZE: &str = "unfreeze";
 pub const NO_HISTORY: &str = "No transactions yet.";
 pub const COLUMNS: [&str; 3] = ["When", "BTC", "What for"];
 pub const UNCONFIRMED: &str = "pending";
@@ -44,7 +46,6 @@ pub const CHOSEN: &str = "\u{25cf} ";
 pub const CHOSEN_GONE: &str = "A chosen coin can no longer be spent, and is chosen no more.";
 pub const IRREVERSIBLE: &str = "This cannot be undone.";
 pub const NEEDS_IDENTITY: &str = "The wallet belongs to your identity.";
-pub const NEEDS_IDENTITY_HINT: &str = "Press i to create or unlock it.";
 
 /// Returns what a transaction was for.
 pub fn label(tx: &WalletTx) -> String {
@@ -106,7 +107,7 @@ pub fn bump_what(fee: &str, by: RaisedBy) -> String {
 /// Says what became of coins that were frozen or freed.
 pub fn frozen(coins: &[CoinView]) -> &'static str {
     if coins.iter().any(|coin| coin.state == CoinUse::Frozen) {
-        "Nothing spends it until you free it."
+        "Nothing spends it until you unfreeze it."
     } else {
         "It can be spent again."
     }

@@ -16,6 +16,7 @@ fn the_book_is_narrowed_down_by_side_currency_and_text() {
     assert_eq!(sides(&user), [Side::Sell, Side::Sell]);
     user.keys("ac");
     assert_eq!(sides(&user).len(), 0, "CHF is away");
+    assert!(user.screen(80, 24).contains("Press o for the offers of makers who are away."), "{}", user.screen(80, 24));
     user.keys("c");
     assert_eq!(user.app.book.visible().len(), 3, "EUR");
     user.keys("cc/zelle\n");
@@ -89,13 +90,13 @@ fn the_terms_of_an_offer_are_read_to_their_end() {
     user.answer(Query::Book, Answer::Book(Page { items, next: None }));
     user.key(KeyCode::Home);
     user.keys("\n");
-    assert!(user.screen(80, 24).contains("↓ more"));
+    assert!(user.screen(80, 24).contains("PgDn more"));
     for _ in 0..20 {
         user.key(KeyCode::PageDown);
     }
     for (width, height) in [(80, 24), (120, 40)] {
         let end = user.screen(width, height);
-        assert!(end.contains("State ") && !end.contains("↓ more"), "{end}");
+        assert!(end.contains("State ") && !end.contains("PgDn more"), "{end}");
     }
     user.keys("t");
     assert!(user.screen(80, 24).contains("All of it is in the book"), "{}", user.screen(80, 24));

@@ -23,6 +23,17 @@ fn while_a_call_is_under_way_no_second_one_starts() {
     assert!(user.taken_commands().iter().all(|command| !matches!(command, Command::Call(_))));
 }
 
+/// A bid for an offer of the user's, who sells.
+fn bid() -> TradeView {
+    TradeView { actions: vec![Action::Accept], ..common::trade(1, Role::Seller, Phase::Bid) }
+}
+
+fn with_a_bid(bid: TradeView) -> User {
+    let mut user = User::trading();
+    user.answer(Query::Trades, Answer::Trades(vec![bid]));
+    user
+}
+
 #[test]
 fn what_is_typed_or_pasted_in_one_go_answers_no_question() {
     let is_call = |command: &Command| matches!(command, Command::Call(_));
@@ -45,14 +56,15 @@ fn what_is_typed_or_pasted_in_one_go_answers_no_question() {
     assert!(matches!(only_call(&mut user), Call::Trade(Action::Cancel, _)));
 
     // Nor is a bid accepted by it, with details that nobody read.
-    let mut user = User::trading();
-    let bid = TradeView { actions: vec![Action::Accept], ..common::trade(1, Role::Seller, Phase::Bid) };
-    user.answer(Query::Trades, Answer::Trades(vec![bid]));
+    let mut user = with_a_bid(bid());
     user.keys("4");
     user.taken_commands();
     user.keys("ancy Kelly\n");
     user.tick(3);
-    user.keys(" IBAN\n");
+    user.keys("\n");
+    // The end of a long paste comes when the form stands there for a while.
+    user.pause();
+    user.keys(", 12 High Street\n");
     user.tick(3);
     user.keys("\n");
     assert!(user.taken_commands().is_empty());
@@ -70,6 +82,91 @@ fn what_is_typed_or_pasted_in_one_go_answers_no_question() {
     user.pause();
     user.keys(" please\n");
     assert!(matches!(only_call(&mut user), Call::Say(_)));
+}
+
+#[test]
+fn who_has_typed_into_a_form_presses_enter_at_once() {
+    let mut user = with_a_bid(TradeView { my_details: None, ..bid() });
+    user.keys("4a");
+    user.taken_commands();
+    for c in "Ann, DE89".chars() {
+        user.keys(&c.to_string());
+        user.tick(1);
+    }
+    user.key(KeyCode::Backspace);
+    user.keys("9\n");
+    let Call::Accept(accepted) = only_call(&mut user) else { panic!("not accepted") };
+    assert_eq!(accepted.details, "Ann, DE89");
+}
+
+#[test]
+fn a_form_that_changed_under_the_user_takes_no_enter_before_he_can_have_read_it() {
+    let price = exchange_api::Price::new(6_000_000).unwrap();
+    let arbiter = common::stranger("Zürich Desk", 10_000);
+    for changed in [
+        TradeView { cost: 60_000, ..bid() },
+        TradeView { price, ..bid() },
+        TradeView { amount: common::sats(900_000), ..bid() },
+        TradeView { method: "Cash by mail".into(), ..bid() },
+        TradeView { terms: "Third parties may pay.".into(), ..bid() },
+        TradeView { buyer: exchange_api::AuthorId([0x77; 32]), ..bid() },
+        TradeView { arbiter, ..bid() },
+        TradeView { state: Phase::Void, ..bid() },
+        // The form is about the trade for which it was opened, and of that nothing is known any more.
+        TradeView { id: TradeId([9; 32]), ..bid() },
+    ] {
+        let mut user = with_a_bid(bid());
+        user.keys("4a");
+        user.pause();
+        user.taken_commands();
+        user.answer(Query::Trades, Answer::Trades(vec![changed.clone()]));
+        user.keys("x\n");
+        user.tick(3);
+        user.keys("\n");
+        let is_call = |command: &Command| matches!(command, Command::Call(_));
+        assert!(!user.taken_commands().iter().any(is_call), "{changed:?}");
+        assert!(user.screen(80, 24).contains("! Too soon: please press it again."), "{}", user.screen(80, 24));
+        // What stays as it is stops nobody.
+        user.answer(Query::Trades, Answer::Trades(vec![changed]));
+        user.tick(1);
+        user.keys("\n");
+        let Call::Accept(accepted) = only_call(&mut user) else { panic!("not accepted") };
+        assert_eq!(accepted.trade, TradeId([1; 32]));
+    }
+
+    // A line goes to nobody whom the node named in the moment before.
+    let mut user = User::trading();
+    user.keys("4mhello");
+    user.pause();
+    user.taken_commands();
+    reply(&mut user, CallName::Talk, Ok(Reply::Talk(common::talk())));
+    user.keys("\n");
+    assert!(user.taken_commands().is_empty());
+    // What the other says meanwhile stops no line.
+    user.pause();
+    let mut more = common::talk();
+    more.messages.push(common::line(4, exchange_api::Person::Seller, exchange_api::Person::Buyer, 1, "Well?"));
+    reply(&mut user, CallName::Talk, Ok(Reply::Talk(more)));
+    user.keys("\n");
+    assert!(matches!(only_call(&mut user), Call::Say(_)));
+}
+
+#[test]
+fn an_enter_that_closes_something_does_not_accept_what_is_below_it() {
+    // The help, and the question whether to quit, of which staying is the first answer.
+    let above: [fn(&mut User); 2] = [|user| user.key(KeyCode::F(1)), |user| user.ctrl('c')];
+    for comes in above {
+        let mut user = with_a_bid(bid());
+        user.keys("4a");
+        comes(&mut user);
+        user.pause();
+        user.taken_commands();
+        user.keys("\n\n");
+        assert!(user.taken_commands().is_empty());
+        user.pause();
+        user.keys("\n");
+        assert!(matches!(only_call(&mut user), Call::Accept(_)));
+    }
 }
 
 #[test]
@@ -204,6 +301,16 @@ fn a_start_that_failed_is_tried_again() {
 }
 
 #[test]
+fn of_a_long_log_of_a_node_that_failed_the_end_is_shown() {
+    let app = App::new(Theme::Colour, false, "test");
+    let mut user = User { app, commands: Vec::new(), requests: HashMap::new() };
+    let why = format!("the node ended. The end of its log:\n\n{}the disk is full\n", "a line of it\n".repeat(60));
+    user.send(Message::Connection(Connection::Failed(why)));
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("There is no node to talk to") && screen.contains("the disk is full"), "{screen}");
+}
+
+#[test]
 fn the_deposit_address_and_payment_details_can_be_copied() {
     let mut user = User::trading();
     user.keys("5");
@@ -257,6 +364,29 @@ fn help_closes_by_its_own_key_and_buries_nothing() {
 }
 
 #[test]
+fn a_key_is_called_what_it_does_now() {
+    let mut user = with_a_bid(bid());
+    user.keys("4a");
+    assert!(user.screen(80, 24).contains("Enter accept the bid"), "{}", user.screen(80, 24));
+    user.key(KeyCode::F(1));
+    assert!(user.screen(80, 24).contains("Enter  accept the bid"), "{}", user.screen(80, 24));
+    let mut user = User::trading();
+    user.keys("4m");
+    reply(&mut user, CallName::Talk, Ok(Reply::Talk(common::talk())));
+    assert!(user.screen(80, 24).contains("Enter send"), "{}", user.screen(80, 24));
+    user.key(KeyCode::BackTab);
+    assert!(user.screen(80, 24).contains("Enter next"), "to the line: {}", user.screen(80, 24));
+    let mut user = User::trading();
+    user.keys("5");
+    assert!(user.screen(80, 24).contains("o coins"), "{}", user.screen(80, 24));
+    user.keys("o");
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("o history") && screen.contains("f unfreeze"), "{screen}");
+    user.keys("j");
+    assert!(user.screen(80, 24).contains("f freeze"), "{}", user.screen(80, 24));
+}
+
+#[test]
 fn help_says_whole_why_a_key_does_nothing() {
     let mut user = User::trading();
     user.keys("5?");
@@ -291,6 +421,25 @@ fn what_must_be_pressed_now_stands_in_the_footer_of_a_small_window() {
     for key in ["p I paid", "y copy", "c cancel", "m messages", "t terms", "d dispute"] {
         assert!(screen.contains(key), "{key}: {screen}");
     }
+}
+
+#[test]
+fn what_is_too_long_for_a_line_says_that_it_goes_on_and_is_read_whole_elsewhere() {
+    let mut user = User::trading();
+    let error =
+        "the chain backend core is unreachable at http://127.0.0.1:18443: connection refused; is bitcoind running?";
+    let cut_off = exchange_api::Status { chain_error: Some(error.into()), ..status(unlocked()) };
+    user.answer(Query::Status, Answer::Status(cut_off));
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("! the chain backend core") && screen.contains("18443: connection …"), "{screen}");
+    user.keys("6");
+    assert!(user.screen(80, 24).contains("bitcoind running?"), "{}", user.screen(80, 24));
+    // Of a long option the arrows stay.
+    let mut offers = common::offers();
+    offers[0].arbiters[0].name = "The honourable court of arbitration".into();
+    user.answer(Query::Book, Answer::Book(exchange_api::Page { items: offers, next: None }));
+    user.keys("1t");
+    assert!(user.screen(80, 24).contains("… ›"), "{}", user.screen(80, 24));
 }
 
 #[test]

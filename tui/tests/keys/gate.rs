@@ -53,6 +53,22 @@ fn other_words_are_suggested_to_whoever_wants_words() {
 }
 
 #[test]
+fn while_the_keys_are_made_nothing_is_asked_and_no_key_is_named_that_does_nothing() {
+    let mut user = User::new(Theme::Colour, IdentityState::None);
+    let words = zeroize::Zeroizing::new("crane opera velvet".to_owned());
+    reply(&mut user, CallName::Passphrase, Ok(Reply::Passphrase(Password(words))));
+    user.keys("ann@example.org\t\tcrane opera velvet\t\n");
+    assert!(user.taken_commands().iter().any(|command| matches!(command, Command::Call(Call::Create(_)))));
+    user.keys("\n\tx");
+    user.key(KeyCode::Esc);
+    user.ctrl('n');
+    assert!(user.taken_commands().is_empty(), "no other words than those that he has written down");
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("Making your keys") && !screen.contains("Ctrl-T"), "{screen}");
+    assert!(screen.contains("another passphrase: your keys are being made"), "{screen}");
+}
+
+#[test]
 fn a_relay_skips_the_identity_and_watches() {
     let mut user = User::new(Theme::Colour, IdentityState::None);
     user.key(KeyCode::Esc);
@@ -60,7 +76,9 @@ fn a_relay_skips_the_identity_and_watches() {
     assert!(user.screen(80, 24).contains("61,750.00 EUR"));
     user.keys("t");
     assert!(user.screen(80, 24).contains("needs your identity"));
-    user.keys("i");
+    user.keys("4");
+    assert!(user.screen(80, 24).contains("Your trades belong to your identity."), "{}", user.screen(80, 24));
+    user.keys("1i");
     assert!(user.screen(80, 24).contains("Welcome"));
 }
 

@@ -100,6 +100,20 @@ fn a_form_that_is_done_does_not_come_back_from_below_the_help() {
 }
 
 #[test]
+fn what_becomes_of_one_trade_takes_away_no_form_about_another() {
+    let mut user = User::trading();
+    let bid = exchange_api::TradeView { actions: vec![Action::Accept], ..trade(2, Role::Seller, Phase::Bid) };
+    user.answer(Query::Trades, Answer::Trades(vec![trade(1, Role::Buyer, Phase::Funded), bid]));
+    user.keys("4p");
+    user.pause();
+    user.keys("y");
+    // While the seller is told he turns to the bid.
+    user.keys("ja");
+    reply(&mut user, CallName::Trade(Action::MarkPaid), Ok(Reply::Trade(trade(1, Role::Buyer, Phase::Paid))));
+    assert!(user.screen(80, 24).contains("Accept this bid?"), "{}", user.screen(80, 24));
+}
+
+#[test]
 fn the_terms_of_a_trade_are_read_to_their_end() {
     let mut user = User::trading();
     let terms = (1..=60).map(|at| format!("rule {at}\n")).collect();
@@ -129,6 +143,22 @@ fn long_payment_details_push_nothing_out_of_the_window() {
     let screen = user.screen(80, 24);
     assert!(screen.contains("press t to read on") && screen.contains("Otherwise"), "{screen}");
     assert!(screen.contains("! The chain is away."), "{screen}");
+}
+
+#[test]
+fn what_a_small_window_does_not_show_of_the_next_step_is_read_with_the_terms() {
+    let mut user = User::trading();
+    user.keys("4j");
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("A release cannot be undone") && !screen.contains("press t to read on"), "{screen}");
+    let mut long = common::trade_to_release();
+    long.next.otherwise = format!("{}and that is the-very-end", "one thing happens, ".repeat(30));
+    user.answer(Query::Trades, Answer::Trades(vec![long]));
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("press t to read on") && !screen.contains("the-very-end"), "{screen}");
+    user.keys("t");
+    user.key(KeyCode::PageDown);
+    assert!(user.screen(80, 24).contains("the-very-end."), "{}", user.screen(80, 24));
 }
 
 #[test]

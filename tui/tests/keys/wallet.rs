@@ -16,8 +16,10 @@ fn an_error_keeps_what_was_typed() {
     user.keys("5s");
     user.keys("bcrt1qexample\t0.1\t\t\t\n");
     assert!(matches!(only_call(&mut user), Call::Price(request) if request.dry_run));
-    reply(&mut user, CallName::Price, Err(ApiError::new(Code::InvalidArgument, "not an address", "check it")));
-    assert!(user.screen(80, 24).contains("Not an address."));
+    let hint = "check it: `exchange-node status`";
+    reply(&mut user, CallName::Price, Err(ApiError::new(Code::InvalidArgument, "not an address", hint)));
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("Not an address.") && screen.contains("Check it: screen 6."), "{screen}");
     user.key(KeyCode::Esc);
     assert!(user.screen(80, 24).contains("bcrt1qexample"));
 }
