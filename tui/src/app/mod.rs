@@ -331,7 +331,7 @@ impl App {
     }
 
     /// Returns the form that takes keys while this popup is the topmost.
-    fn form_under(&self, top: Option<&Popup>) -> Option<&Form> {
+    fn form_under<'a>(&'a self, top: Option<&'a Popup>) -> Option<&'a Form> {
         if let Some(popup) = top {
             return popup.form();
         }
