@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 
+use bdk_wallet::coin_selection::LargestFirstCoinSelection;
 use bdk_wallet::error::{BuildFeeBumpError, CreateTxError};
 use bdk_wallet::miniscript::psbt::PsbtInputExt;
 use bdk_wallet::{AddUtxoError, KeychainKind, LocalOutput};
@@ -175,13 +176,15 @@ impl State {
         let mut lots = self.lots(order, coins);
         // One that left the pool holds none of its coins any more.
         let is_seen = self.wallet.get_tx(of).is_some();
-        let mut builder = if is_seen {
+        let builder = if is_seen {
             self.wallet.build_fee_bump(of).map_err(|e: BuildFeeBumpError| stuck(e.to_string()))?
         } else {
             let mut builder = self.wallet.build_tx();
             builder.add_utxos(inputs).map_err(|e: AddUtxoError| stuck(e.to_string()))?;
             builder
         };
+        // Not by lot: that falls otherwise at a feerate than for the fee which was shown, and the coin that it falls on may not do.
+        let mut builder = builder.coin_selection(LargestFirstCoinSelection);
         builder.fee_rate(order.fee_rate).unspendable(coins.withheld.iter().map(|coin| coin.outpoint).collect());
         if let Some(fee) = fee {
             builder.fee_absolute(fee);
