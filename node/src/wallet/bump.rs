@@ -39,19 +39,19 @@ impl State {
     /// Raises the fee of a transaction of ours by a replacement, or else by a child.
     pub fn bump(&mut self, request: &BumpRequest, fee_rate: FeeRate) -> Result<Bumped, WalletError> {
         let purpose = Purpose::Send { request_id: request.request_id.clone() };
-        if let Some((_, built)) = self.own.reservations().find(|(_, reservation)| reservation.purpose == purpose) {
-            let replaced = built.replaces.filter(|replaced| *replaced == request.txid);
-            let of = replaced
-                .ok_or_else(|| WalletError::AlreadyBuilt { txid: built.tx.compute_txid(), what: "request id" })?;
+        if let Some((txid, built)) = self.own.reservations().find(|(_, reservation)| reservation.purpose == purpose) {
+            let is_later = self.own.versions(txid).skip(1).any(|(version, _)| version == request.txid);
+            let replaced = built.replaces.filter(|_| is_later);
+            let of = replaced.ok_or(WalletError::AlreadyBuilt { txid, what: "request id" })?;
             return Ok(Bumped { payment: built.payment(), raise: FeeRaise::Replacement { of } });
         }
         // Of a payment that was replaced, the last version counts; of a child, the parent.
-        let mut txid = request.txid;
-        while let Some(later) = self.own.replacement_of(&txid) {
-            txid = later;
-        }
+        let txid = self.own.last_version(request.txid);
         let reservation = self.own.reservations.get(&txid).cloned().flatten();
-        if self.known().get(&txid).is_some_and(|known| known.confirmation.is_some()) {
+        let known = self.known();
+        let is_confirmed = |txid: &Txid| known.get(txid).is_some_and(|known| known.confirmation.is_some());
+        let in_block = self.own.versions(txid).map(|(version, _)| version).chain([txid]).find(is_confirmed);
+        if let Some(txid) = in_block {
             return Err(WalletError::AlreadyConfirmed { txid });
         }
         if !request.by_trade && reservation.as_ref().is_some_and(|built| self.waits_for_its_trade(built)) {
@@ -174,15 +174,19 @@ impl State {
     ) -> Result<Psbt, WalletError> {
         let stuck = |reason: String| WalletError::NotBumpable { txid: of, reason };
         let mut lots = self.lots(order, coins);
-        // One that left the pool holds none of its coins any more.
-        let is_seen = self.wallet.get_tx(of).is_some();
-        let builder = if is_seen {
-            self.wallet.build_fee_bump(of).map_err(|e: BuildFeeBumpError| stuck(e.to_string()))?
-        } else {
-            let mut builder = self.wallet.build_tx();
-            builder.add_utxos(inputs).map_err(|e: AddUtxoError| stuck(e.to_string()))?;
-            builder
+        // The version that is seen holds the coins, be it not the last; once none is, nothing does.
+        let is_seen = |(version, _): &(Txid, &Reservation)| self.wallet.get_tx(*version).is_some();
+        let seen = self.own.versions(of).find(is_seen).map(|(version, kept)| (version, kept.tx.clone()));
+        let held: HashSet<OutPoint> =
+            seen.iter().flat_map(|(_, tx)| &tx.input).map(|input| input.previous_output).collect();
+        let free: Vec<OutPoint> = inputs.iter().copied().filter(|coin| !held.contains(coin)).collect();
+        let mut builder = match &seen {
+            Some((version, _)) => {
+                self.wallet.build_fee_bump(*version).map_err(|e: BuildFeeBumpError| stuck(e.to_string()))?
+            }
+            None => self.wallet.build_tx(),
         };
+        builder.add_utxos(&free).map_err(|e: AddUtxoError| stuck(e.to_string()))?;
         // Not by lot: that falls otherwise at a feerate than for the fee which was shown, and the coin that it falls on may not do.
         let mut builder = builder.coin_selection(LargestFirstCoinSelection);
         builder.fee_rate(order.fee_rate).unspendable(coins.withheld.iter().map(|coin| coin.outpoint).collect());
@@ -190,7 +194,7 @@ impl State {
             builder.fee_absolute(fee);
         }
         match order.amount {
-            Some(_) if is_seen => {}
+            Some(_) if seen.is_some() => {}
             Some(amount) => {
                 builder.add_recipient(order.script.clone(), amount);
             }

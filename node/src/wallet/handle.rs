@@ -179,7 +179,8 @@ impl WalletHandle {
 
     /// Hands out what was built and kept: with its parent, if it is to pay for it. What is refused stays kept, and its coins set
     /// aside, unless it is to be forgotten. So it is where the user's own node refused it, and where whatever follows shares a coin
-    /// with it. Anybody else may have passed on what he refused, and who then pays once more, by other coins, pays twice.
+    /// with it. Anybody else may have passed on what he refused: who then pays once more, by other coins, pays twice, and what is
+    /// paid by a coin that the refused one spends is never made.
     async fn send_out(
         &self,
         payment: &Payment,
@@ -230,8 +231,7 @@ impl WalletHandle {
                 FeeRaise::Replacement { .. } => None,
                 FeeRaise::Child { of } => Some(of),
             };
-            // A dearer one takes its place: each spends what this one does.
-            self.send_out(&bumped.payment, parent, true).await?;
+            self.send_out(&bumped.payment, parent, self.chain.is_own()).await?;
         }
         Ok(bumped)
     }

@@ -4,6 +4,7 @@
 //! held or that were built here, the chain's checkpoints) and what bdk does not know ([`Own`]). Private keys are in neither.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter::successors;
 
 use bdk_wallet::ChangeSet;
 use bdk_wallet::chain::{ConfirmationBlockTime, Merge, tx_graph};
@@ -201,6 +202,20 @@ impl Own {
     /// Returns the transaction that was built to replace another in the pool.
     pub fn replacement_of(&self, replaced: &Txid) -> Option<Txid> {
         self.reservations().find(|(_, reservation)| reservation.replaces == Some(*replaced)).map(|(txid, _)| txid)
+    }
+
+    /// Returns the last version of what was built, which alone is still sent.
+    pub fn last_version(&self, txid: Txid) -> Txid {
+        successors(Some(txid), |version| self.replacement_of(version)).last().unwrap_or(txid)
+    }
+
+    /// Returns a transaction that was built, and before which versions it is to come: the last first.
+    pub fn versions(&self, txid: Txid) -> impl Iterator<Item = (Txid, &Reservation)> {
+        successors(self.built(txid), move |(_, version)| self.built(version.replaces?))
+    }
+
+    fn built(&self, txid: Txid) -> Option<(Txid, &Reservation)> {
+        Some((txid, self.reservations.get(&txid)?.as_ref()?))
     }
 
     /// Returns the transaction that was built to raise the fee of another by spending from it; of several versions the last.

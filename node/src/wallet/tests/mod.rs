@@ -76,6 +76,16 @@ async fn earn(wallet: &WalletHandle, chain: &KernelChain, coins: u32) {
     caught_up(wallet, chain).await;
 }
 
+/// Returns a wallet that sees the chain by a server of somebody else's, and that has so many coins.
+async fn client(seed: u8, chain: &Arc<KernelChain>, coins: u32) -> (Owner, WalletHandle) {
+    let mut line = Line::to(chain);
+    line.is_foreign = true;
+    let owner = Owner { chain: Arc::new(line), ..Owner::new(seed, chain) };
+    let wallet = owner.open().await;
+    earn(&wallet, chain, coins).await;
+    (owner, wallet)
+}
+
 /// Returns a wallet without its surroundings, to which a block has brought coins of so many satoshis.
 fn holding(coins: &[u64]) -> State {
     let genesis = BlockRef { height: 0, hash: bitcoin::constants::genesis_block(Network::Regtest).block_hash() };
