@@ -9,11 +9,9 @@ use std::collections::HashSet;
 
 use bdk_wallet::coin_selection::LargestFirstCoinSelection;
 use bdk_wallet::error::{BuildFeeBumpError, CreateTxError};
-use bdk_wallet::miniscript::psbt::PsbtInputExt;
 use bdk_wallet::{AddUtxoError, KeychainKind, LocalOutput};
-use bitcoin::absolute::LockTime;
 use bitcoin::transaction::{InputWeightPrediction, Version, predict_weight};
-use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
+use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Txid};
 
 use super::labels::shortened;
 use super::payment::{EXPLICIT_MAX_FEE_RATE, FEE_DIVISOR, Order, insufficient};
@@ -21,7 +19,6 @@ use super::persist::{Purpose, Reservation};
 use super::state::{Coins, Known, State, TRUC_VERSION};
 use super::{BumpRequest, Bumped, ChildRequest, FeeRaise, Payment, PricedRaise, WalletError};
 use crate::chain::MAX_FEE_RATE;
-use crate::chain::consensus::verify_spend;
 
 /// What a node asks a replacement to pay beyond what it replaces: 1 sat/vB of its own size (BIP-125, rule 4).
 const INCREMENT_SAT_VB: u64 = 1;
@@ -262,11 +259,7 @@ impl State {
         self.check_room(label)?;
         let script = match &earlier {
             Some((_, child)) => child.script.clone(),
-            None => {
-                let change = self.wallet.next_unused_address(KeychainKind::Internal);
-                self.wallet.mark_used(KeychainKind::Internal, change.index);
-                change.address.script_pubkey()
-            }
+            None => self.new_change(),
         };
         let built = self.build_child(parent, &coin, fee, &script);
         if earlier.is_none() && (*dry_run || built.is_err()) {
@@ -398,29 +391,10 @@ impl State {
         fee: Amount,
         script: &ScriptBuf,
     ) -> Result<Payment, WalletError> {
-        let internal = |reason: String| WalletError::Internal { reason };
-        let amount = coin.txout.value.checked_sub(fee).ok_or_else(overflow)?;
         let version = if parent.version.0 == TRUC_VERSION { Version(TRUC_VERSION) } else { Version::TWO };
-        let unsigned = Transaction {
-            version,
-            lock_time: LockTime::ZERO,
-            input: vec![TxIn {
-                previous_output: coin.outpoint,
-                script_sig: ScriptBuf::new(),
-                sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
-                witness: Witness::new(),
-            }],
-            output: vec![TxOut { value: amount, script_pubkey: script.clone() }],
-        };
-        let mut psbt = Psbt::from_unsigned_tx(unsigned).map_err(|e| internal(e.to_string()))?;
-        let descriptor = self.wallet.public_descriptor(coin.keychain).at_derivation_index(coin.derivation_index);
-        let descriptor = descriptor.map_err(|e| internal(e.to_string()))?;
-        psbt.inputs[0].update_with_descriptor_unchecked(&descriptor).map_err(|e| internal(e.to_string()))?;
-        psbt.inputs[0].witness_utxo = Some(coin.txout.clone());
-        let tx = self.sign(&psbt)?;
-        let paid = verify_spend(&tx, std::slice::from_ref(&coin.txout))?;
-        let right = paid == fee && tx.vsize() as u64 == child_vsize(); // usize is at most 64 bits
-        if right { Ok(Payment { tx, amount, fee }) } else { Err(internal("a child of another size or fee".into())) }
+        let payment = self.bring(std::slice::from_ref(coin), fee, script, version)?;
+        let right = payment.tx.vsize() as u64 == child_vsize(); // usize is at most 64 bits
+        if right { Ok(payment) } else { Err(WalletError::Internal { reason: "a child of another size".into() }) }
     }
 
     /// Returns a transaction of ours, in the pool or built, that spends an output of this one.

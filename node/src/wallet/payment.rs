@@ -3,10 +3,17 @@
 use std::iter::successors;
 
 use bdk_wallet::error::CreateTxError;
-use bdk_wallet::{AddUtxoError, KeychainKind};
+use bdk_wallet::{AddUtxoError, KeychainKind, LocalOutput};
+use bitcoin::absolute::LockTime;
 use bitcoin::key::rand::SeedableRng;
 use bitcoin::key::rand::rngs::StdRng;
-use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Txid, Weight};
+use bitcoin::secp256k1::Message;
+use bitcoin::sighash::{Prevouts, SighashCache};
+use bitcoin::transaction::Version;
+use bitcoin::{
+    Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Sequence, TapSighashType, Transaction, TxIn, TxOut, Txid, Weight,
+    Witness,
+};
 
 use super::labels::check_label;
 use super::persist::{Purpose, Reservation};
@@ -312,6 +319,36 @@ impl State {
         })
     }
 
+    /// Builds what brings coins of this wallet to one of its own scripts, all that they hold but the fee.
+    pub fn bring(
+        &self,
+        coins: &[LocalOutput],
+        fee: Amount,
+        to: &ScriptBuf,
+        version: Version,
+    ) -> Result<Payment, WalletError> {
+        let (mut tx, held) = bringing(coins, to, version)?;
+        let amount = held.checked_sub(fee).filter(|amount| *amount >= to.minimal_non_dust());
+        let amount = amount.ok_or(WalletError::HighFee { fee, amount: held })?;
+        tx.output[0].value = amount;
+        let prevouts: Vec<TxOut> = coins.iter().map(|coin| coin.txout.clone()).collect();
+        let mut hashes = SighashCache::new(&tx);
+        let mut signatures = Vec::with_capacity(coins.len());
+        for (at, coin) in coins.iter().enumerate() {
+            let hash = hashes.taproot_key_spend_signature_hash(at, &Prevouts::All(&prevouts), TapSighashType::Default);
+            let message = Message::from(hash.map_err(|error| WalletError::Unsigned { reason: error.to_string() })?);
+            signatures.push(self.keys.sign_as_owner(coin.keychain, coin.derivation_index, *message.as_ref()).1);
+        }
+        for (input, signature) in tx.input.iter_mut().zip(signatures) {
+            input.witness = Witness::from_slice(&[signature.serialize()]);
+        }
+        if verify_spend(&tx, &prevouts)? == fee {
+            Ok(Payment { tx, amount, fee })
+        } else {
+            Err(WalletError::WrongTransaction { reason: "it pays another fee".into() })
+        }
+    }
+
     pub fn sign(&self, psbt: &Psbt) -> Result<Transaction, WalletError> {
         let mut signed = psbt.clone();
         self.keys.sign(&mut signed, self.wallet.secp_ctx())?;
@@ -366,6 +403,35 @@ impl State {
 impl Reservation {
     pub fn payment(&self) -> Payment {
         Payment { tx: self.tx.clone(), amount: self.amount, fee: self.fee }
+    }
+}
+
+/// Returns what brings all that coins of this wallet hold to one script, with room for the signatures, and how much that is. What it
+/// pays by its weight has still to come off.
+pub(super) fn bringing(
+    coins: &[LocalOutput],
+    to: &ScriptBuf,
+    version: Version,
+) -> Result<(Transaction, Amount), WalletError> {
+    let held = coins.iter().try_fold(Amount::ZERO, |sum, coin| sum.checked_add(coin.txout.value));
+    let held = held.ok_or_else(|| WalletError::Internal { reason: "a sum is beyond all bitcoin".into() })?;
+    let signed = |coin: &LocalOutput| TxIn { witness: Witness::from_slice(&[[0; 64]]), ..input(coin.outpoint) };
+    let tx = Transaction {
+        version,
+        lock_time: LockTime::ZERO,
+        input: coins.iter().map(signed).collect(),
+        output: vec![TxOut { value: held, script_pubkey: to.clone() }],
+    };
+    Ok((tx, held))
+}
+
+/// Returns the input by which a coin is spent, unsigned: what spends it can be replaced.
+pub(super) fn input(coin: OutPoint) -> TxIn {
+    TxIn {
+        previous_output: coin,
+        script_sig: ScriptBuf::new(),
+        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+        witness: Witness::new(),
     }
 }
 

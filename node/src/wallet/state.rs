@@ -251,6 +251,13 @@ impl State {
         self.record(Own { reservations: [(txid, None)].into(), ..Own::default() });
     }
 
+    /// Returns the script of an own change address that nothing pays, and that serves nothing else from now on.
+    pub fn new_change(&mut self) -> ScriptBuf {
+        let change = self.wallet.next_unused_address(KeychainKind::Internal);
+        self.wallet.mark_used(KeychainKind::Internal, change.index);
+        change.address.script_pubkey()
+    }
+
     /// Lets the change address of a transaction that will not be broadcast serve another.
     pub fn reuse_change(&mut self, tx: &Transaction) {
         tx.output.iter().for_each(|output| self.unmark(&output.script_pubkey));
