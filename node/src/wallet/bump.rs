@@ -17,7 +17,9 @@ use super::labels::shortened;
 use super::payment::{EXPLICIT_MAX_FEE_RATE, FEE_DIVISOR, Order, insufficient};
 use super::persist::{Purpose, Reservation};
 use super::state::{Coins, Known, State, TRUC_VERSION};
-use super::{BumpRequest, Bumped, ChildRequest, FeeRaise, Payment, PricedRaise, WalletError};
+use super::{
+    BumpRequest, Bumped, CancelRequest, ChildRequest, FeeRaise, Payment, PricedCancel, PricedRaise, WalletError,
+};
 use crate::chain::MAX_FEE_RATE;
 
 /// What a node asks a replacement to pay beyond what it replaces: 1 sat/vB of its own size (BIP-125, rule 4).
@@ -38,12 +40,15 @@ impl State {
         let purpose = Purpose::Send { request_id: request.request_id.clone() };
         if let Some((txid, built)) = self.own.reservations().find(|(_, reservation)| reservation.purpose == purpose) {
             let is_later = self.own.versions(txid).skip(1).any(|(version, _)| version == request.txid);
-            let replaced = built.replaces.filter(|_| is_later);
+            // What cancels a payment raises no fee of it.
+            let replaced = built.replaces.filter(|of| is_later && self.own.cancels(txid) != Some(*of));
             let of = replaced.ok_or(WalletError::AlreadyBuilt { txid, what: "request id" })?;
+            self.check_not_cancelled(txid)?;
             return Ok(Bumped { payment: built.payment(), raise: FeeRaise::Replacement { of } });
         }
-        // Of a payment that was replaced, the last version counts; of a child, the parent.
-        let txid = self.own.last_version(request.txid);
+        // Of a payment that was replaced, the last version counts; of a child, the parent, or what has taken its place.
+        let parent = self.own.parent_of(&request.txid).filter(|of| self.own.replacement_of(of).is_some());
+        let txid = self.own.last_version(parent.unwrap_or(request.txid));
         let reservation = self.own.reservations.get(&txid).cloned().flatten();
         let known = self.known();
         let is_confirmed = |txid: &Txid| known.get(txid).is_some_and(|known| known.confirmation.is_some());
@@ -59,6 +64,7 @@ impl State {
             Some(Reservation { purpose: Purpose::Child { parent }, .. }) => {
                 self.child_of_known(&parent, request, fee_rate)
             }
+            Some(_) if self.own.cancels(txid).is_some() => self.raise_cancel(txid, request, fee_rate),
             Some(payment) if self.is_replaceable(&payment) => self.replace(&payment, request, fee_rate),
             Some(payment) => {
                 // What others signed too is whole as the chain shows it.
@@ -75,6 +81,26 @@ impl State {
                 self.child_of_known(&known.tx, request, fee_rate)
             }
         }
+    }
+
+    /// Raises the fee of what cancels a payment: it is built anew, as it was the first time.
+    fn raise_cancel(&mut self, last: Txid, request: &BumpRequest, fee_rate: FeeRate) -> Result<Bumped, WalletError> {
+        let raise = FeeRaise::Replacement { of: last };
+        check_priced(request.priced, raise)?;
+        let of = self.own.cancels(last).ok_or(WalletError::UnknownTransaction { txid: last })?;
+        let request = CancelRequest {
+            request_id: request.request_id.clone(),
+            txid: of,
+            fee_rate: None,
+            allow_high_fee: request.allow_high_fee,
+            dry_run: request.dry_run,
+            priced: request.priced.map(|shown| PricedCancel { of, fee: shown.fee }),
+        };
+        let payment = self.cancel(&request, fee_rate)?.payment;
+        if payment.tx.compute_txid() == last {
+            return Err(WalletError::AlreadyPays { txid: last, asked: fee_rate });
+        }
+        Ok(Bumped { payment, raise })
     }
 
     /// Tells whether the driver of a trade decides when a transaction goes out, or the one that it pays for, and the pool does not
@@ -440,6 +466,6 @@ pub(super) fn increment(vsize: usize) -> Amount {
     Amount::from_sat((vsize as u64).saturating_mul(INCREMENT_SAT_VB)) // usize is at most 64 bits
 }
 
-fn overflow() -> WalletError {
+pub(super) fn overflow() -> WalletError {
     WalletError::Internal { reason: "a sum of fees is beyond all bitcoin".into() }
 }

@@ -82,7 +82,8 @@ pub(super) struct Reservation {
     #[serde(with = "bitcoin::amount::serde::as_sat")]
     pub fee: Amount,
     pub tx: Transaction,
-    /// The earlier version of the same payment, which this one is to replace in the pool.
+    /// The earlier version, which this one is to replace in the pool: of the same payment, or if this one pays somebody else, of one
+    /// that it cancels.
     #[serde(default)]
     pub replaces: Option<Txid>,
 }
@@ -216,6 +217,21 @@ impl Own {
 
     fn built(&self, txid: Txid) -> Option<(Txid, &Reservation)> {
         Some((txid, self.reservations.get(&txid)?.as_ref()?))
+    }
+
+    /// Returns the payment that a transaction cancels, if it does: the last version that pays another than this one.
+    pub fn cancels(&self, txid: Txid) -> Option<Txid> {
+        let mut versions = self.versions(txid);
+        let (_, last) = versions.next()?;
+        versions.find(|(_, earlier)| earlier.script != last.script).map(|(earlier, _)| earlier)
+    }
+
+    /// Returns the transaction from which another spends that was built to raise its fee.
+    pub fn parent_of(&self, child: &Txid) -> Option<Txid> {
+        match &self.reservations.get(child)?.as_ref()?.purpose {
+            Purpose::Child { parent } => Some(parent.compute_txid()),
+            Purpose::Fund | Purpose::Send { .. } | Purpose::Share | Purpose::Joint => None,
+        }
     }
 
     /// Returns the transaction that was built to raise the fee of another by spending from it; of several versions the last.

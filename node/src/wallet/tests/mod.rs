@@ -1,6 +1,7 @@
 //! Stories of the wallet on the embedded chain.
 
 mod bump;
+mod cancel;
 mod coins;
 mod control;
 mod events;
