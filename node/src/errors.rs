@@ -297,13 +297,17 @@ impl Explain for WalletError {
             | Self::TooManyLabels => Code::InvalidArgument,
             Self::AlreadyBuilt { .. } => Code::DuplicateRequest,
             Self::Outdated { .. } => Code::Outdated,
-            Self::NotYetBroadcast { .. } => Code::ChainUnreachable,
+            Self::NotYetBroadcast { .. } | Self::NotYetCancelled { .. } => Code::ChainUnreachable,
             Self::NotReserved { .. } | Self::UnknownCoin(_) | Self::UnknownTransaction { .. } => Code::NotFound,
             Self::CoinNotSpendable { .. }
             | Self::TooLarge
             | Self::AlreadyConfirmed { .. }
             | Self::AlreadyPays { .. }
             | Self::NotBumpable { .. }
+            | Self::NotCancellable { .. }
+            | Self::TooLate { .. }
+            | Self::AlreadyCancelled { .. }
+            | Self::WasCancelled { .. }
             | Self::AlreadyBroadcast { .. }
             | Self::PaidByHand { .. }
             | Self::StillUnseen { .. }

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use exchange_api::{
     AcceptBid, AddressInfo, Advertise, AgainstReport, ApiError, ArbiterView, AuditReport, AuditRequest, Balance,
-    BookFilter, BumpTrade, BumpTx, BumpView, Bundle, CheckpointView, Code, CoinView, Conversation, CreateGroup,
-    Credentials, Disclose, Disclosure, Event, ExchangeApiServer, FeeEstimate, FinishPsbt, FreezeCoins, FundSigned,
-    FundingDraft, GroupView, IdentityInfo, LabelLine, LabelsTaken, MessageView, OfferView, Page, PasswordStrength,
-    PeerInfo, PostOffer, PsbtView, RuleTrade, SendMessage, SendRequest, Sent, SetLabel, SignedElsewhere, SignerView,
-    StakeRequest, StakeView, Status, StrengthVerdict, SweepView, SweepWords, TakeOffer, TakeReview, ToSign,
-    TradeCommand, TradeView, TrustArbiter, WalletTx, WalletWords,
+    BookFilter, BumpTrade, BumpTx, BumpView, Bundle, CancelTx, CancelView, CheckpointView, Code, CoinView,
+    Conversation, CreateGroup, Credentials, Disclose, Disclosure, Event, ExchangeApiServer, FeeEstimate, FinishPsbt,
+    FreezeCoins, FundSigned, FundingDraft, GroupView, IdentityInfo, LabelLine, LabelsTaken, MessageView, OfferView,
+    Page, PasswordStrength, PeerInfo, PostOffer, PsbtView, RuleTrade, SendMessage, SendRequest, Sent, SetLabel,
+    SignedElsewhere, SignerView, StakeRequest, StakeView, Status, StrengthVerdict, SweepView, SweepWords, TakeOffer,
+    TakeReview, ToSign, TradeCommand, TradeView, TrustArbiter, WalletTx, WalletWords,
 };
 use exchange_ledger::identity::{Email, Passphrase, Password, Verdict, strength};
 use exchange_ledger::ids::{RecordId, TradeId};
@@ -184,6 +184,11 @@ impl ExchangeApiServer for Server {
     async fn wallet_bump(&self, request: BumpTx) -> RpcResult<BumpView> {
         let (id, dry_run) = (request.request_id.clone(), request.dry_run);
         self.once(&id, dry_run, self.bump(request)).await
+    }
+
+    async fn wallet_cancel(&self, request: CancelTx) -> RpcResult<CancelView> {
+        let (id, dry_run) = (request.request_id.clone(), request.dry_run);
+        self.once(&id, dry_run, self.cancel(request)).await
     }
 
     async fn wallet_psbt_create(&self, request: SendRequest) -> RpcResult<PsbtView> {

@@ -3,10 +3,11 @@
 
 use crossterm::event::KeyEvent;
 use exchange_api::{
-    AcceptBid, Action, AddressInfo, ApiError, ArbiterView, Balance, BookFilter, BumpTrade, BumpTx, BumpView, CoinView,
-    Conversation, Credentials, Disclose, Disclosure, Event, FeeEstimate, FreezeCoins, IdentityInfo, MessageView,
-    OfferView, Page, PasswordStrength, PeerInfo, PostOffer, RecordId, RequestId, RuleTrade, SendMessage, SendRequest,
-    Sent, SetLabel, Status, TakeOffer, TakeReview, TradeCommand, TradeId, TradeView, WalletTx,
+    AcceptBid, Action, AddressInfo, ApiError, ArbiterView, Balance, BookFilter, BumpTrade, BumpTx, BumpView, CancelTx,
+    CancelView, CoinView, Conversation, Credentials, Disclose, Disclosure, Event, FeeEstimate, FreezeCoins,
+    IdentityInfo, MessageView, OfferView, Page, PasswordStrength, PeerInfo, PostOffer, RecordId, RequestId, RuleTrade,
+    SendMessage, SendRequest, Sent, SetLabel, Status, TakeOffer, TakeReview, TradeCommand, TradeId, TradeView,
+    WalletTx,
 };
 use zeroize::Zeroizing;
 
@@ -178,6 +179,10 @@ pub enum Call {
     PriceBump(Bump),
     /// Raise a fee.
     Bump(Bump),
+    /// Price what cancels a payment.
+    PriceCancel(CancelTx),
+    /// Cancel a payment.
+    Cancel(CancelTx),
     /// Say what a ruling would come to.
     Weigh(RuleTrade),
     /// Rule.
@@ -236,6 +241,10 @@ pub enum CallName {
     PriceBump,
     /// [`Call::Bump`].
     Bump,
+    /// [`Call::PriceCancel`].
+    PriceCancel,
+    /// [`Call::Cancel`].
+    Cancel,
     /// [`Call::Weigh`].
     Weigh,
     /// [`Call::ToShow`].
@@ -268,6 +277,8 @@ impl Call {
             Self::Label(_) => CallName::Label,
             Self::PriceBump(_) => CallName::PriceBump,
             Self::Bump(_) => CallName::Bump,
+            Self::PriceCancel(_) => CallName::PriceCancel,
+            Self::Cancel(_) => CallName::Cancel,
             Self::Weigh(_) => CallName::Weigh,
             Self::Rule(_) => CallName::Trade(Action::Rule),
             Self::ToShow(_) => CallName::ToShow,
@@ -288,6 +299,7 @@ impl Call {
             Self::Say(message) => Some(&message.request_id),
             Self::Bump(Bump::Tx(request)) => Some(&request.request_id),
             Self::Bump(Bump::Trade(request)) => Some(&request.request_id),
+            Self::Cancel(request) => Some(&request.request_id),
             Self::Rule(request) => Some(&request.request_id),
             Self::Passphrase
             | Self::Strength(_)
@@ -300,6 +312,7 @@ impl Call {
             | Self::Freeze(_)
             | Self::Label(_)
             | Self::PriceBump(_)
+            | Self::PriceCancel(_)
             | Self::Weigh(_)
             | Self::ToShow(_)
             | Self::Disclose(_)
@@ -336,6 +349,8 @@ pub enum Reply {
     Labelled,
     /// The higher fee, priced or paid.
     Bumped(BumpView),
+    /// What cancels a payment, priced or done.
+    Cancelled(CancelView),
     /// What an arbiter would be shown, or was.
     Disclosure(Disclosure),
     /// The peer at this address is connected.

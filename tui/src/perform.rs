@@ -78,6 +78,7 @@ pub async fn call(client: &Client, call: Call) -> Result<Reply, ApiError> {
             Bump::Tx(request) => client.wallet_bump(request).await?,
             Bump::Trade(request) => client.trade_bump(request).await?,
         }),
+        Call::PriceCancel(request) | Call::Cancel(request) => Reply::Cancelled(client.wallet_cancel(request).await?),
         Call::Price(request) | Call::Send(request) => Reply::Sent(client.wallet_send(request).await?),
     })
 }

@@ -75,6 +75,7 @@ proptest! {
                     | Call::Trade(..)
                     | Call::Send(_)
                     | Call::Bump(_)
+                    | Call::Cancel(_)
                     | Call::Post(_)
                     | Call::Withdraw(_)
                     | Call::Disclose(_)

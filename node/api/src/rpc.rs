@@ -8,11 +8,12 @@ use exchange_ledger::ids::{RecordId, TradeId};
 
 use crate::types::{
     AcceptBid, AddressInfo, Advertise, AgainstReport, ArbiterView, AuditReport, AuditRequest, Balance, BookFilter,
-    BumpTrade, BumpTx, BumpView, CheckpointView, CoinView, Conversation, CreateGroup, Credentials, Disclose,
-    Disclosure, Event, FeeEstimate, FinishPsbt, FreezeCoins, FundSigned, FundingDraft, GroupView, IdentityInfo,
-    LabelLine, LabelsTaken, MessageView, OfferView, Page, PasswordStrength, PeerInfo, PostOffer, PsbtView, RuleTrade,
-    SendMessage, SendRequest, Sent, SetLabel, SignedElsewhere, SignerView, StakeRequest, StakeView, Status, SweepView,
-    SweepWords, TakeOffer, TakeReview, ToSign, TradeCommand, TradeView, TrustArbiter, WalletTx, WalletWords,
+    BumpTrade, BumpTx, BumpView, CancelTx, CancelView, CheckpointView, CoinView, Conversation, CreateGroup,
+    Credentials, Disclose, Disclosure, Event, FeeEstimate, FinishPsbt, FreezeCoins, FundSigned, FundingDraft,
+    GroupView, IdentityInfo, LabelLine, LabelsTaken, MessageView, OfferView, Page, PasswordStrength, PeerInfo,
+    PostOffer, PsbtView, RuleTrade, SendMessage, SendRequest, Sent, SetLabel, SignedElsewhere, SignerView,
+    StakeRequest, StakeView, Status, SweepView, SweepWords, TakeOffer, TakeReview, ToSign, TradeCommand, TradeView,
+    TrustArbiter, WalletTx, WalletWords,
 };
 
 /// The local API of a node. Errors carry a stable code (see [`crate::Code`]) and say what to do.
@@ -103,6 +104,10 @@ pub trait ExchangeApi {
     /// Raises the fee of a transaction of the wallet that waits for a block.
     #[method(name = "walletBump")]
     async fn wallet_bump(&self, request: BumpTx) -> RpcResult<BumpView>;
+
+    /// Cancels a payment of the wallet that no block holds, by a transaction that brings its coins back.
+    #[method(name = "walletCancel")]
+    async fn wallet_cancel(&self, request: CancelTx) -> RpcResult<CancelView>;
 
     /// Builds a payment for others to sign (BIP-174). Its coins are not set aside.
     #[method(name = "walletPsbtCreate")]

@@ -1,5 +1,6 @@
-//! The wallet: deposit, balance, history, coins, sending.
+//! The wallet: deposit, balance, history, coins, sending, and taking back what was sent.
 
+mod cancel;
 mod coins;
 pub mod fee;
 pub mod psbt;
@@ -45,6 +46,7 @@ pub enum Wallet {
     Fees,
     Send(Send),
     Bump(fee::Bump),
+    Cancel(cancel::Cancel),
     #[command(subcommand)]
     Psbt(psbt::Psbt),
     Words(words::Words),
@@ -122,6 +124,7 @@ impl Wallet {
             Self::Fees => fee::fees(context).await,
             Self::Send(send) => send.perform(context).await,
             Self::Bump(bump) => bump.perform(context).await,
+            Self::Cancel(cancel) => cancel.perform(context).await,
             Self::Psbt(psbt) => psbt.perform(context).await,
             Self::Words(words) => words.perform(context).await,
             Self::Sweep(sweep) => sweep.perform(context).await,

@@ -4,17 +4,17 @@ use std::str::FromStr;
 
 use bitcoin::{Address, FeeRate, OutPoint, Psbt, Txid};
 use exchange_api::{
-    ApiError, Balance, BumpTx, BumpView, Code, CoinUse, CoinView, FeeChoice, FeeEstimate, FinishPsbt, FreezeCoins,
-    LabelLine, LabelsTaken, MAX_BATCH, Page, PsbtInputView, PsbtOutputView, PsbtView, RaisedBy, SendRequest, Sent,
-    SetLabel, TradeView, WalletTx,
+    ApiError, Balance, BumpTx, BumpView, CancelTx, CancelView, Code, CoinUse, CoinView, FeeChoice, FeeEstimate,
+    FinishPsbt, FreezeCoins, LabelLine, LabelsTaken, MAX_BATCH, Page, PsbtInputView, PsbtOutputView, PsbtView,
+    RaisedBy, SendRequest, Sent, SetLabel, TradeView, WalletTx,
 };
 use exchange_ledger::money::Sats;
 
 use super::Server;
 use crate::errors::{ExplainResult, internal, invalid};
 use crate::wallet::{
-    self, Bumped, Coin, CoinCursor, CoinState, FeeRaise, HistoryCursor, Label, LabelSubject, LabelsSet,
-    MAX_SPENT_COINS, Payment, Priced, PricedRaise, psbt,
+    self, Bumped, Cancelled, Coin, CoinCursor, CoinState, FeeRaise, HistoryCursor, Label, LabelSubject, LabelsSet,
+    MAX_SPENT_COINS, Payment, Priced, PricedCancel, PricedRaise, psbt,
 };
 
 /// How many transactions, coins or labels a page holds unless asked otherwise.
@@ -195,12 +195,10 @@ impl Server {
     }
 
     pub(super) async fn bump(&self, request: BumpTx) -> Result<BumpView, ApiError> {
-        let txid = Txid::from_str(request.txid.trim())
-            .map_err(|_| invalid(format!("`{}` is not a transaction id", request.txid)))?;
         let dry_run = request.dry_run;
         let order = wallet::BumpRequest {
             request_id: request.request_id,
-            txid,
+            txid: txid_of(&request.txid)?,
             fee_rate: self.fee_rate(request.fee, request.priced.is_some()).await?,
             allow_high_fee: request.fee.allow_high_fee,
             dry_run,
@@ -209,6 +207,20 @@ impl Server {
         };
         let bumped = self.unlocked()?.tools.wallet.bump(order).await.explained()?;
         bump_view(&bumped, !dry_run)
+    }
+
+    pub(super) async fn cancel(&self, request: CancelTx) -> Result<CancelView, ApiError> {
+        let dry_run = request.dry_run;
+        let order = wallet::CancelRequest {
+            request_id: request.request_id,
+            txid: txid_of(&request.txid)?,
+            fee_rate: self.fee_rate(request.fee, request.priced.is_some()).await?,
+            allow_high_fee: request.fee.allow_high_fee,
+            dry_run,
+            priced: request.priced.as_ref().map(priced_cancel).transpose()?,
+        };
+        let cancelled = self.unlocked()?.tools.wallet.cancel(order).await.explained()?;
+        cancel_view(&cancelled, !dry_run)
     }
 
     pub(super) async fn draft_psbt(&self, request: SendRequest) -> Result<PsbtView, ApiError> {
@@ -287,13 +299,33 @@ pub fn bump_view(bumped: &Bumped, broadcast: bool) -> Result<BumpView, ApiError>
 
 /// Reads what was shown of a higher fee.
 pub(super) fn priced_raise(shown: &BumpView) -> Result<PricedRaise, ApiError> {
-    let no_id = |_| invalid(format!("`{}` is not a transaction id", shown.raised));
-    let of = Txid::from_str(&shown.raised).map_err(no_id)?;
+    let of = txid_of(&shown.raised)?;
     let raise = match shown.by {
         RaisedBy::Replacement => FeeRaise::Replacement { of },
         RaisedBy::Child => FeeRaise::Child { of },
     };
     Ok(PricedRaise { raise, fee: shown.fee.into() })
+}
+
+/// Returns what cancels a payment as the API shows it.
+fn cancel_view(cancelled: &Cancelled, broadcast: bool) -> Result<CancelView, ApiError> {
+    let Cancelled { of, payment } = cancelled;
+    Ok(CancelView {
+        cancelled: of.to_string(),
+        txid: payment.tx.compute_txid().to_string(),
+        amount: payment.amount.try_into().map_err(internal)?,
+        fee: payment.fee.try_into().map_err(internal)?,
+        broadcast,
+    })
+}
+
+/// Reads what was shown before a payment was cancelled.
+fn priced_cancel(shown: &CancelView) -> Result<PricedCancel, ApiError> {
+    Ok(PricedCancel { of: txid_of(&shown.cancelled)?, fee: shown.fee.into() })
+}
+
+fn txid_of(text: &str) -> Result<Txid, ApiError> {
+    Txid::from_str(text.trim()).map_err(|_| invalid(format!("`{text}` is not a transaction id")))
 }
 
 fn coins_of(names: &[String], most: usize) -> Result<Vec<OutPoint>, ApiError> {

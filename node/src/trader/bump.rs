@@ -159,7 +159,11 @@ impl Trader {
             }
             Err(error) => {
                 // What the network refuses pays too little; what did not reach it says nothing about that.
-                let is_refused = matches!(error, WalletError::Chain(ChainError::Refused { .. }));
+                let is_refused = matches!(
+                    &error,
+                    WalletError::Chain(ChainError::Refused { .. })
+                        | WalletError::NotYetBroadcast { source: ChainError::Refused { .. }, .. }
+                );
                 let asked = if is_refused { feerate } else { before.asked };
                 self.note_problem(id, Trouble::Hurry, error.explain().to_string());
                 Hurry { next_at: tip.saturating_add(1), asked, ..before }

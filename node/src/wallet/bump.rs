@@ -7,20 +7,20 @@
 
 use std::collections::HashSet;
 
+use bdk_wallet::coin_selection::LargestFirstCoinSelection;
 use bdk_wallet::error::{BuildFeeBumpError, CreateTxError};
-use bdk_wallet::miniscript::psbt::PsbtInputExt;
 use bdk_wallet::{AddUtxoError, KeychainKind, LocalOutput};
-use bitcoin::absolute::LockTime;
 use bitcoin::transaction::{InputWeightPrediction, Version, predict_weight};
-use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
+use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Txid};
 
 use super::labels::shortened;
 use super::payment::{EXPLICIT_MAX_FEE_RATE, FEE_DIVISOR, Order, insufficient};
 use super::persist::{Purpose, Reservation};
 use super::state::{Coins, Known, State, TRUC_VERSION};
-use super::{BumpRequest, Bumped, ChildRequest, FeeRaise, Payment, PricedRaise, WalletError};
+use super::{
+    BumpRequest, Bumped, CancelRequest, ChildRequest, FeeRaise, Payment, PricedCancel, PricedRaise, WalletError,
+};
 use crate::chain::MAX_FEE_RATE;
-use crate::chain::consensus::verify_spend;
 
 /// What a node asks a replacement to pay beyond what it replaces: 1 sat/vB of its own size (BIP-125, rule 4).
 const INCREMENT_SAT_VB: u64 = 1;
@@ -38,19 +38,22 @@ impl State {
     /// Raises the fee of a transaction of ours by a replacement, or else by a child.
     pub fn bump(&mut self, request: &BumpRequest, fee_rate: FeeRate) -> Result<Bumped, WalletError> {
         let purpose = Purpose::Send { request_id: request.request_id.clone() };
-        if let Some((_, built)) = self.own.reservations().find(|(_, reservation)| reservation.purpose == purpose) {
-            let replaced = built.replaces.filter(|replaced| *replaced == request.txid);
-            let of = replaced
-                .ok_or_else(|| WalletError::AlreadyBuilt { txid: built.tx.compute_txid(), what: "request id" })?;
+        if let Some((txid, built)) = self.own.reservations().find(|(_, reservation)| reservation.purpose == purpose) {
+            let is_later = self.own.versions(txid).skip(1).any(|(version, _)| version == request.txid);
+            // What cancels a payment raises no fee of it.
+            let replaced = built.replaces.filter(|of| is_later && self.own.cancels(txid) != Some(*of));
+            let of = replaced.ok_or(WalletError::AlreadyBuilt { txid, what: "request id" })?;
+            self.check_not_cancelled(txid)?;
             return Ok(Bumped { payment: built.payment(), raise: FeeRaise::Replacement { of } });
         }
-        // Of a payment that was replaced, the last version counts; of a child, the parent.
-        let mut txid = request.txid;
-        while let Some(later) = self.own.replacement_of(&txid) {
-            txid = later;
-        }
+        // Of a payment that was replaced, the last version counts; of a child, the parent, or what has taken its place.
+        let parent = self.own.parent_of(&request.txid).filter(|of| self.own.replacement_of(of).is_some());
+        let txid = self.own.last_version(parent.unwrap_or(request.txid));
         let reservation = self.own.reservations.get(&txid).cloned().flatten();
-        if self.known().get(&txid).is_some_and(|known| known.confirmation.is_some()) {
+        let known = self.known();
+        let is_confirmed = |txid: &Txid| known.get(txid).is_some_and(|known| known.confirmation.is_some());
+        let in_block = self.own.versions(txid).map(|(version, _)| version).chain([txid]).find(is_confirmed);
+        if let Some(txid) = in_block {
             return Err(WalletError::AlreadyConfirmed { txid });
         }
         if !request.by_trade && reservation.as_ref().is_some_and(|built| self.waits_for_its_trade(built)) {
@@ -61,6 +64,7 @@ impl State {
             Some(Reservation { purpose: Purpose::Child { parent }, .. }) => {
                 self.child_of_known(&parent, request, fee_rate)
             }
+            Some(_) if self.own.cancels(txid).is_some() => self.raise_cancel(txid, request, fee_rate),
             Some(payment) if self.is_replaceable(&payment) => self.replace(&payment, request, fee_rate),
             Some(payment) => {
                 // What others signed too is whole as the chain shows it.
@@ -77,6 +81,26 @@ impl State {
                 self.child_of_known(&known.tx, request, fee_rate)
             }
         }
+    }
+
+    /// Raises the fee of what cancels a payment: it is built anew, as it was the first time.
+    fn raise_cancel(&mut self, last: Txid, request: &BumpRequest, fee_rate: FeeRate) -> Result<Bumped, WalletError> {
+        let raise = FeeRaise::Replacement { of: last };
+        check_priced(request.priced, raise)?;
+        let of = self.own.cancels(last).ok_or(WalletError::UnknownTransaction { txid: last })?;
+        let request = CancelRequest {
+            request_id: request.request_id.clone(),
+            txid: of,
+            fee_rate: None,
+            allow_high_fee: request.allow_high_fee,
+            dry_run: request.dry_run,
+            priced: request.priced.map(|shown| PricedCancel { of, fee: shown.fee }),
+        };
+        let payment = self.cancel(&request, fee_rate)?.payment;
+        if payment.tx.compute_txid() == last {
+            return Err(WalletError::AlreadyPays { txid: last, asked: fee_rate });
+        }
+        Ok(Bumped { payment, raise })
     }
 
     /// Tells whether the driver of a trade decides when a transaction goes out, or the one that it pays for, and the pool does not
@@ -173,21 +197,27 @@ impl State {
     ) -> Result<Psbt, WalletError> {
         let stuck = |reason: String| WalletError::NotBumpable { txid: of, reason };
         let mut lots = self.lots(order, coins);
-        // One that left the pool holds none of its coins any more.
-        let is_seen = self.wallet.get_tx(of).is_some();
-        let mut builder = if is_seen {
-            self.wallet.build_fee_bump(of).map_err(|e: BuildFeeBumpError| stuck(e.to_string()))?
-        } else {
-            let mut builder = self.wallet.build_tx();
-            builder.add_utxos(inputs).map_err(|e: AddUtxoError| stuck(e.to_string()))?;
-            builder
+        // The version that is seen holds the coins, be it not the last; once none is, nothing does.
+        let is_seen = |(version, _): &(Txid, &Reservation)| self.wallet.get_tx(*version).is_some();
+        let seen = self.own.versions(of).find(is_seen).map(|(version, kept)| (version, kept.tx.clone()));
+        let held: HashSet<OutPoint> =
+            seen.iter().flat_map(|(_, tx)| &tx.input).map(|input| input.previous_output).collect();
+        let free: Vec<OutPoint> = inputs.iter().copied().filter(|coin| !held.contains(coin)).collect();
+        let mut builder = match &seen {
+            Some((version, _)) => {
+                self.wallet.build_fee_bump(*version).map_err(|e: BuildFeeBumpError| stuck(e.to_string()))?
+            }
+            None => self.wallet.build_tx(),
         };
+        builder.add_utxos(&free).map_err(|e: AddUtxoError| stuck(e.to_string()))?;
+        // Not by lot: that falls otherwise at a feerate than for the fee which was shown, and the coin that it falls on may not do.
+        let mut builder = builder.coin_selection(LargestFirstCoinSelection);
         builder.fee_rate(order.fee_rate).unspendable(coins.withheld.iter().map(|coin| coin.outpoint).collect());
         if let Some(fee) = fee {
             builder.fee_absolute(fee);
         }
         match order.amount {
-            Some(_) if is_seen => {}
+            Some(_) if seen.is_some() => {}
             Some(amount) => {
                 builder.add_recipient(order.script.clone(), amount);
             }
@@ -255,11 +285,7 @@ impl State {
         self.check_room(label)?;
         let script = match &earlier {
             Some((_, child)) => child.script.clone(),
-            None => {
-                let change = self.wallet.next_unused_address(KeychainKind::Internal);
-                self.wallet.mark_used(KeychainKind::Internal, change.index);
-                change.address.script_pubkey()
-            }
+            None => self.new_change(),
         };
         let built = self.build_child(parent, &coin, fee, &script);
         if earlier.is_none() && (*dry_run || built.is_err()) {
@@ -391,29 +417,10 @@ impl State {
         fee: Amount,
         script: &ScriptBuf,
     ) -> Result<Payment, WalletError> {
-        let internal = |reason: String| WalletError::Internal { reason };
-        let amount = coin.txout.value.checked_sub(fee).ok_or_else(overflow)?;
         let version = if parent.version.0 == TRUC_VERSION { Version(TRUC_VERSION) } else { Version::TWO };
-        let unsigned = Transaction {
-            version,
-            lock_time: LockTime::ZERO,
-            input: vec![TxIn {
-                previous_output: coin.outpoint,
-                script_sig: ScriptBuf::new(),
-                sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
-                witness: Witness::new(),
-            }],
-            output: vec![TxOut { value: amount, script_pubkey: script.clone() }],
-        };
-        let mut psbt = Psbt::from_unsigned_tx(unsigned).map_err(|e| internal(e.to_string()))?;
-        let descriptor = self.wallet.public_descriptor(coin.keychain).at_derivation_index(coin.derivation_index);
-        let descriptor = descriptor.map_err(|e| internal(e.to_string()))?;
-        psbt.inputs[0].update_with_descriptor_unchecked(&descriptor).map_err(|e| internal(e.to_string()))?;
-        psbt.inputs[0].witness_utxo = Some(coin.txout.clone());
-        let tx = self.sign(&psbt)?;
-        let paid = verify_spend(&tx, std::slice::from_ref(&coin.txout))?;
-        let right = paid == fee && tx.vsize() as u64 == child_vsize(); // usize is at most 64 bits
-        if right { Ok(Payment { tx, amount, fee }) } else { Err(internal("a child of another size or fee".into())) }
+        let payment = self.bring(std::slice::from_ref(coin), fee, script, version)?;
+        let right = payment.tx.vsize() as u64 == child_vsize(); // usize is at most 64 bits
+        if right { Ok(payment) } else { Err(WalletError::Internal { reason: "a child of another size".into() }) }
     }
 
     /// Returns a transaction of ours, in the pool or built, that spends an output of this one.
@@ -459,6 +466,6 @@ pub(super) fn increment(vsize: usize) -> Amount {
     Amount::from_sat((vsize as u64).saturating_mul(INCREMENT_SAT_VB)) // usize is at most 64 bits
 }
 
-fn overflow() -> WalletError {
+pub(super) fn overflow() -> WalletError {
     WalletError::Internal { reason: "a sum of fees is beyond all bitcoin".into() }
 }

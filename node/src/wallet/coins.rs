@@ -94,8 +94,8 @@ impl State {
 
     /// Returns the coins that are set aside, and for which built transaction.
     fn reserved(&self) -> HashMap<OutPoint, Txid> {
-        let built = self.own.reservations().filter(|(txid, _)| self.own.replacement_of(txid).is_none());
-        built.flat_map(|(txid, r)| r.tx.input.iter().map(move |input| (input.previous_output, txid))).collect()
+        let built = self.own.reservations().map(|(txid, kept)| (self.own.last_version(txid), kept));
+        built.flat_map(|(by, kept)| kept.tx.input.iter().map(move |input| (input.previous_output, by))).collect()
     }
 
     fn coin(

@@ -115,7 +115,11 @@ pub enum WalletError {
         txid: Txid,
     },
     /// The payment was built and kept, but the network could not be reached, or somebody else's server says that it refused it.
-    #[error("payment {txid} is signed and kept{}: {source}", until_seen(txid, source))]
+    #[error(
+        "payment {txid} is signed and kept{}; do not send it a second time{}: {source}",
+        until_seen(source),
+        if_refused(txid, source)
+    )]
     NotYetBroadcast {
         /// The payment.
         txid: Txid,
@@ -124,7 +128,7 @@ pub enum WalletError {
     },
     /// The same was paid already, and nobody has shown that payment yet.
     #[error(
-        "payment {txid} of this amount to this address is signed and kept, and neither pool nor chain shows it yet: it may be on its way, so do not pay twice; it is offered again, and `exchange-node wallet bump {txid}` raises its fee"
+        "payment {txid} of this amount to this address is signed and kept, and neither pool nor chain shows it yet: it may be on its way, so do not pay twice; it is offered again, `exchange-node wallet bump {txid}` raises its fee, and `exchange-node wallet cancel {txid}` gives it up"
     )]
     StillUnseen {
         /// The payment.
@@ -190,6 +194,53 @@ pub enum WalletError {
         txid: Txid,
         /// What was asked for.
         asked: FeeRate,
+    },
+    /// A block holds the payment that was to be cancelled.
+    #[error("transaction {txid} is in a block, so it cannot be cancelled any more")]
+    TooLate {
+        /// The transaction.
+        txid: Txid,
+    },
+    /// A block holds what cancels the payment.
+    #[error("payment {txid} is cancelled already: {by}, which brings its coins back, is in a block")]
+    AlreadyCancelled {
+        /// The payment.
+        txid: Txid,
+        /// What cancels it.
+        by: Txid,
+    },
+    /// The transaction is no payment that can be cancelled from here.
+    #[error("transaction {txid} cannot be cancelled: {reason}")]
+    NotCancellable {
+        /// The transaction.
+        txid: Txid,
+        /// Why not.
+        reason: String,
+    },
+    /// What cancels the payment was built and kept, but the network could not be reached, or somebody else's server says that it
+    /// refused it.
+    #[error(
+        "{by}, which cancels payment {txid}, is signed and kept{}; until a block holds it the payment may still be made{}: {source}",
+        until_seen(source),
+        if_cheap(by, source)
+    )]
+    NotYetCancelled {
+        /// The payment.
+        txid: Txid,
+        /// What cancels it.
+        by: Txid,
+        /// Why not.
+        source: ChainError,
+    },
+    /// What was asked for once more was cancelled, and is not sent again.
+    #[error(
+        "payment {txid} of this wallet was cancelled by {by}: until a block holds that, the payment may still be made, so do not pay twice; `exchange-node wallet bump {by}` raises its fee"
+    )]
+    WasCancelled {
+        /// The payment.
+        txid: Txid,
+        /// What cancels it.
+        by: Txid,
     },
     /// The fee of the transaction cannot be raised from here.
     #[error("the fee of transaction {txid} cannot be raised: {reason}")]
@@ -283,14 +334,28 @@ fn or_allow(asked: FeeRate, highest: FeeRate) -> &'static str {
     if would_do { ", or allow it: --allow-high-fee" } else { "" }
 }
 
-/// Returns what becomes of a payment that is kept and was not seen.
-fn until_seen(txid: &Txid, source: &ChainError) -> String {
+/// Returns what becomes of what is kept and was not seen.
+const fn until_seen(source: &ChainError) -> &'static str {
     if matches!(source, ChainError::Refused { .. }) {
-        format!(
-            ", and offered again, for a server that says that it refused it may have passed it on; do not send it a second time; if \
-             it pays too little: `exchange-node wallet bump {txid}`"
-        )
+        ", and offered again, for a server that says that it refused it may have passed it on"
     } else {
-        ", and goes out when the chain can be reached again; do not send it a second time".to_owned()
+        ", and goes out when the chain can be reached again"
+    }
+}
+
+/// Returns what can be done about a payment that is said to be refused.
+fn if_refused(txid: &Txid, source: &ChainError) -> String {
+    match if_cheap(txid, source) {
+        cheap if cheap.is_empty() => cheap,
+        cheap => format!("{cheap}; to give a payment up: `exchange-node wallet cancel {txid}`"),
+    }
+}
+
+/// Returns what can be done about what pays too little, where it is said to be refused.
+fn if_cheap(txid: &Txid, source: &ChainError) -> String {
+    if matches!(source, ChainError::Refused { .. }) {
+        format!("; if it pays too little: `exchange-node wallet bump {txid}`")
+    } else {
+        String::new()
     }
 }

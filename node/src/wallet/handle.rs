@@ -10,8 +10,8 @@ use super::coins::{Coin, CoinCursor};
 use super::history::{HistoryCursor, HistoryPage};
 use super::labels::{Label, LabelSubject, LabelsSet};
 use super::requests::{
-    Balance, BumpRequest, Bumped, ChildRequest, CoinMessage, DepositAddress, FeeRaise, FinishRequest, FundRequest,
-    OwnedCoin, Payment, SendRequest, ShareRequest, ShareSigning,
+    Balance, BumpRequest, Bumped, CancelRequest, Cancelled, ChildRequest, CoinMessage, DepositAddress, FeeRaise,
+    FinishRequest, FundRequest, OwnedCoin, Payment, SendRequest, ShareRequest, ShareSigning,
 };
 use super::task::{self, Command};
 use super::{MIN_FEE_RATE, WalletError, WalletSetup, WalletStatus, psbt};
@@ -179,7 +179,8 @@ impl WalletHandle {
 
     /// Hands out what was built and kept: with its parent, if it is to pay for it. What is refused stays kept, and its coins set
     /// aside, unless it is to be forgotten. So it is where the user's own node refused it, and where whatever follows shares a coin
-    /// with it. Anybody else may have passed on what he refused, and who then pays once more, by other coins, pays twice.
+    /// with it. Anybody else may have passed on what he refused: who then pays once more, by other coins, pays twice, and what is
+    /// paid by a coin that the refused one spends is never made.
     async fn send_out(
         &self,
         payment: &Payment,
@@ -230,10 +231,32 @@ impl WalletHandle {
                 FeeRaise::Replacement { .. } => None,
                 FeeRaise::Child { of } => Some(of),
             };
-            // A dearer one takes its place: each spends what this one does.
-            self.send_out(&bumped.payment, parent, true).await?;
+            self.send_out(&bumped.payment, parent, self.chain.is_own()).await?;
         }
         Ok(bumped)
+    }
+
+    /// Cancels a payment that no block holds, by a transaction that takes its place and brings its coins back. Once kept, it is
+    /// broadcast again until it confirms, and the payment is not. Until a block holds it, one may still hold the payment.
+    ///
+    /// # Errors
+    /// As [`Self::send`]; [`WalletError::NotCancellable`]; [`WalletError::TooLate`] and [`WalletError::AlreadyCancelled`] once a block
+    /// has decided; [`WalletError::NotYetCancelled`] when it is kept but the chain could not be reached, or somebody else's server
+    /// refused it.
+    pub async fn cancel(&self, request: CancelRequest) -> Result<Cancelled, WalletError> {
+        let fee_rate = self.price_at(request.fee_rate, request.priced.is_some()).await?;
+        let dry_run = request.dry_run;
+        let cancelled = self.ask(|reply| Command::Cancel { request, fee_rate, reply }).await?;
+        if dry_run {
+            return Ok(cancelled);
+        }
+        match self.send_out(&cancelled.payment, None, self.chain.is_own()).await {
+            Ok(()) => Ok(cancelled),
+            Err(WalletError::NotYetBroadcast { txid, source }) => {
+                Err(WalletError::NotYetCancelled { txid: cancelled.of, by: txid, source })
+            }
+            Err(other) => Err(other),
+        }
     }
 
     /// Hands out the child that was built for a transaction, and that one with it.

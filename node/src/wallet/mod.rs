@@ -15,6 +15,7 @@
 //! | `pool` | what counts of what only a pool shows |
 //! | `payment` | building, signing and checking transactions |
 //! | `bump` | a higher fee for what waits, by a replacement or a child |
+//! | `cancel` | coins back from a payment that waits, or that nobody shows |
 //! | `coins`, `labels` | the coins one by one; what their owner says of them |
 //! | `psbt` | transactions that are signed elsewhere too |
 //! | `share` | this wallet's share of a funding from two wallets |
@@ -33,6 +34,7 @@ use zeroize::Zeroizing;
 use crate::chain::ChainBackend;
 
 mod bump;
+mod cancel;
 mod coins;
 mod error;
 mod handle;
@@ -60,8 +62,9 @@ pub use history::{HistoryCursor, HistoryEntry, HistoryPage, MAX_PAGE};
 pub use labels::{Label, LabelSubject, LabelsSet, MAX_LABEL_PAGE};
 pub use payment::{MAX_SPENT_COINS, MIN_FEE_RATE};
 pub use requests::{
-    Balance, BumpRequest, Bumped, ChildRequest, CoinMessage, DepositAddress, FeeRaise, FinishRequest, FundRequest,
-    OwnedCoin, Payment, Priced, PricedRaise, SendRequest, ShareRequest, ShareSigning,
+    Balance, BumpRequest, Bumped, CancelRequest, Cancelled, ChildRequest, CoinMessage, DepositAddress, FeeRaise,
+    FinishRequest, FundRequest, OwnedCoin, Payment, Priced, PricedCancel, PricedRaise, SendRequest, ShareRequest,
+    ShareSigning,
 };
 #[cfg(any(test, feature = "test-support"))]
 pub use store::MemoryWalletStore;

@@ -1,12 +1,17 @@
 //! Building, signing and checking the transactions of this wallet.
 
-use std::iter::successors;
-
 use bdk_wallet::error::CreateTxError;
-use bdk_wallet::{AddUtxoError, KeychainKind};
+use bdk_wallet::{AddUtxoError, KeychainKind, LocalOutput};
+use bitcoin::absolute::LockTime;
 use bitcoin::key::rand::SeedableRng;
 use bitcoin::key::rand::rngs::StdRng;
-use bitcoin::{Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Transaction, TxOut, Txid, Weight};
+use bitcoin::secp256k1::Message;
+use bitcoin::sighash::{Prevouts, SighashCache};
+use bitcoin::transaction::Version;
+use bitcoin::{
+    Amount, FeeRate, OutPoint, Psbt, ScriptBuf, Sequence, TapSighashType, Transaction, TxIn, TxOut, Txid, Weight,
+    Witness,
+};
 
 use super::labels::check_label;
 use super::persist::{Purpose, Reservation};
@@ -64,16 +69,16 @@ impl State {
             return Err(WalletError::BadLabel);
         }
         let purpose = Purpose::Send { request_id: request_id.clone() };
-        if let Some((txid, reservation)) = self.own.reservations().find(|(_, r)| r.purpose == purpose) {
-            return if reservation.script == *script && reservation.asked == *amount {
-                Ok(reservation.payment())
-            } else {
-                Err(WalletError::AlreadyBuilt { txid, what: "request id" })
-            };
+        for (txid, kept) in self.own.reservations().filter(|(_, kept)| kept.purpose == purpose) {
+            if kept.script != *script || kept.asked != *amount {
+                return Err(WalletError::AlreadyBuilt { txid, what: "request id" });
+            }
+            // What was cancelled, and a block has decided so, is no payment any more.
+            if !self.is_cancelled(txid)? {
+                return Ok(kept.payment());
+            }
         }
-        if let Some(txid) = self.unseen_twin(script, *amount) {
-            return Err(WalletError::StillUnseen { txid });
-        }
+        self.check_no_twin(script, *amount)?;
         let order = Order { script, amount: *amount, fee_rate, allow_high_fee: *allow_high_fee, coins };
         self.check_room(label)?;
         let payment = match priced {
@@ -88,20 +93,24 @@ impl State {
         Ok(payment)
     }
 
-    /// Returns a payment of the same amount to the same script that was kept and of which neither pool nor chain shows any version. It
-    /// may be out all the same: what refused it, or told nothing of it, can be somebody else's server. Of everything there is no twin:
-    /// what is left goes there too.
-    fn unseen_twin(&self, script: &ScriptBuf, amount: Option<Amount>) -> Option<Txid> {
-        let amount = amount?;
+    /// Refuses to pay once more what was kept, the same amount to the same script, and of which neither pool nor chain shows any
+    /// version. It may be out all the same: what refused it, or told nothing of it, can be somebody else's server. What was cancelled
+    /// may be out, too, whatever a pool shows, until a block holds what cancels it. Of everything there is no twin: what is left goes
+    /// there too.
+    fn check_no_twin(&self, script: &ScriptBuf, amount: Option<Amount>) -> Result<(), WalletError> {
+        let Some(amount) = amount else { return Ok(()) };
         let known = self.known();
         let is_twin = |kept: &Reservation| {
             matches!(kept.purpose, Purpose::Send { .. }) && kept.script == *script && kept.asked == Some(amount)
         };
-        let replaced = |txid: &Txid| self.own.reservations.get(txid)?.as_ref()?.replaces;
-        let is_seen = |txid: Txid| successors(Some(txid), replaced).any(|version| known.contains_key(&version));
-        let is_last = |txid: &Txid| self.own.replacement_of(txid).is_none();
-        let mut built = self.own.reservations();
-        built.find(|(txid, kept)| is_twin(kept) && is_last(txid) && !is_seen(*txid)).map(|(txid, _)| txid)
+        let is_seen = |last: Txid| self.own.versions(last).any(|(version, _)| known.contains_key(&version));
+        for (txid, _) in self.own.reservations().filter(|(_, kept)| is_twin(kept)) {
+            let is_last = self.own.last_version(txid) == txid;
+            if !self.is_cancelled(txid)? && is_last && !is_seen(txid) {
+                return Err(WalletError::StillUnseen { txid });
+            }
+        }
+        Ok(())
     }
 
     /// Builds an unsigned payment for others to sign. Its coins are not set aside. What shows it shows a script for its change, of
@@ -129,8 +138,10 @@ impl State {
             |tx: &Transaction| tx.output.iter().any(|output| output.script_pubkey == *script && output.value == amount);
         // What its owner sent there himself he may replace by another: no trade could know it by its id.
         let is_sent = |sent: &Reservation| pays(&sent.tx) && matches!(sent.purpose, Purpose::Send { .. });
-        if let Some((txid, _)) = self.own.reservations().find(|(_, sent)| is_sent(sent)) {
-            return Err(WalletError::PaidByHand { txid });
+        for (txid, _) in self.own.reservations().filter(|(_, sent)| is_sent(sent)) {
+            if !self.is_cancelled(txid)? {
+                return Err(WalletError::PaidByHand { txid });
+            }
         }
         // A final transaction is reserved no longer, but still must not be repeated.
         let counts = |known: &Known| known.confirmation.as_ref().is_none_or(|anchor| anchor.block_id.height >= from);
@@ -312,6 +323,36 @@ impl State {
         })
     }
 
+    /// Builds what brings coins of this wallet to one of its own scripts, all that they hold but the fee.
+    pub fn bring(
+        &self,
+        coins: &[LocalOutput],
+        fee: Amount,
+        to: &ScriptBuf,
+        version: Version,
+    ) -> Result<Payment, WalletError> {
+        let (mut tx, held) = bringing(coins, to, version)?;
+        let amount = held.checked_sub(fee).filter(|amount| *amount >= to.minimal_non_dust());
+        let amount = amount.ok_or(WalletError::HighFee { fee, amount: held })?;
+        tx.output[0].value = amount;
+        let prevouts: Vec<TxOut> = coins.iter().map(|coin| coin.txout.clone()).collect();
+        let mut hashes = SighashCache::new(&tx);
+        let mut signatures = Vec::with_capacity(coins.len());
+        for (at, coin) in coins.iter().enumerate() {
+            let hash = hashes.taproot_key_spend_signature_hash(at, &Prevouts::All(&prevouts), TapSighashType::Default);
+            let message = Message::from(hash.map_err(|error| WalletError::Unsigned { reason: error.to_string() })?);
+            signatures.push(self.keys.sign_as_owner(coin.keychain, coin.derivation_index, *message.as_ref()).1);
+        }
+        for (input, signature) in tx.input.iter_mut().zip(signatures) {
+            input.witness = Witness::from_slice(&[signature.serialize()]);
+        }
+        if verify_spend(&tx, &prevouts)? == fee {
+            Ok(Payment { tx, amount, fee })
+        } else {
+            Err(WalletError::WrongTransaction { reason: "it pays another fee".into() })
+        }
+    }
+
     pub fn sign(&self, psbt: &Psbt) -> Result<Transaction, WalletError> {
         let mut signed = psbt.clone();
         self.keys.sign(&mut signed, self.wallet.secp_ctx())?;
@@ -366,6 +407,35 @@ impl State {
 impl Reservation {
     pub fn payment(&self) -> Payment {
         Payment { tx: self.tx.clone(), amount: self.amount, fee: self.fee }
+    }
+}
+
+/// Returns what brings all that coins of this wallet hold to one script, with room for the signatures, and how much that is. What it
+/// pays by its weight has still to come off.
+pub(super) fn bringing(
+    coins: &[LocalOutput],
+    to: &ScriptBuf,
+    version: Version,
+) -> Result<(Transaction, Amount), WalletError> {
+    let held = coins.iter().try_fold(Amount::ZERO, |sum, coin| sum.checked_add(coin.txout.value));
+    let held = held.ok_or_else(|| WalletError::Internal { reason: "a sum is beyond all bitcoin".into() })?;
+    let signed = |coin: &LocalOutput| TxIn { witness: Witness::from_slice(&[[0; 64]]), ..input(coin.outpoint) };
+    let tx = Transaction {
+        version,
+        lock_time: LockTime::ZERO,
+        input: coins.iter().map(signed).collect(),
+        output: vec![TxOut { value: held, script_pubkey: to.clone() }],
+    };
+    Ok((tx, held))
+}
+
+/// Returns the input by which a coin is spent, unsigned: what spends it can be replaced.
+pub(super) fn input(coin: OutPoint) -> TxIn {
+    TxIn {
+        previous_output: coin,
+        script_sig: ScriptBuf::new(),
+        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+        witness: Witness::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! held or that were built here, the chain's checkpoints) and what bdk does not know ([`Own`]). Private keys are in neither.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter::successors;
 
 use bdk_wallet::ChangeSet;
 use bdk_wallet::chain::{ConfirmationBlockTime, Merge, tx_graph};
@@ -81,7 +82,8 @@ pub(super) struct Reservation {
     #[serde(with = "bitcoin::amount::serde::as_sat")]
     pub fee: Amount,
     pub tx: Transaction,
-    /// The earlier version of the same payment, which this one is to replace in the pool.
+    /// The earlier version, which this one is to replace in the pool: of the same payment, or if this one pays somebody else, of one
+    /// that it cancels.
     #[serde(default)]
     pub replaces: Option<Txid>,
 }
@@ -201,6 +203,35 @@ impl Own {
     /// Returns the transaction that was built to replace another in the pool.
     pub fn replacement_of(&self, replaced: &Txid) -> Option<Txid> {
         self.reservations().find(|(_, reservation)| reservation.replaces == Some(*replaced)).map(|(txid, _)| txid)
+    }
+
+    /// Returns the last version of what was built, which alone is still sent.
+    pub fn last_version(&self, txid: Txid) -> Txid {
+        successors(Some(txid), |version| self.replacement_of(version)).last().unwrap_or(txid)
+    }
+
+    /// Returns a transaction that was built, and before which versions it is to come: the last first.
+    pub fn versions(&self, txid: Txid) -> impl Iterator<Item = (Txid, &Reservation)> {
+        successors(self.built(txid), move |(_, version)| self.built(version.replaces?))
+    }
+
+    fn built(&self, txid: Txid) -> Option<(Txid, &Reservation)> {
+        Some((txid, self.reservations.get(&txid)?.as_ref()?))
+    }
+
+    /// Returns the payment that a transaction cancels, if it does: the last version that pays another than this one.
+    pub fn cancels(&self, txid: Txid) -> Option<Txid> {
+        let mut versions = self.versions(txid);
+        let (_, last) = versions.next()?;
+        versions.find(|(_, earlier)| earlier.script != last.script).map(|(earlier, _)| earlier)
+    }
+
+    /// Returns the transaction from which another spends that was built to raise its fee.
+    pub fn parent_of(&self, child: &Txid) -> Option<Txid> {
+        match &self.reservations.get(child)?.as_ref()?.purpose {
+            Purpose::Child { parent } => Some(parent.compute_txid()),
+            Purpose::Fund | Purpose::Send { .. } | Purpose::Share | Purpose::Joint => None,
+        }
     }
 
     /// Returns the transaction that was built to raise the fee of another by spending from it; of several versions the last.

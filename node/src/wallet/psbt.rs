@@ -129,6 +129,7 @@ impl State {
         }
         let txid = psbt.unsigned_tx.compute_txid();
         if let Some(kept) = self.own.reservations.get(&txid).and_then(Option::as_ref) {
+            self.check_not_cancelled(txid)?;
             return Ok(kept.payment());
         }
         let mine = self.own_inputs(psbt, Some(txid))?;

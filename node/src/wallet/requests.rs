@@ -181,6 +181,41 @@ pub struct Bumped {
     pub raise: FeeRaise,
 }
 
+/// Cancels a payment that no block holds: its coins come back to this wallet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelRequest {
+    /// Makes the call idempotent until it is final what came of the payment.
+    pub request_id: String,
+    /// The payment; any version of it will do.
+    pub txid: Txid,
+    /// The feerate, if more is not needed to take the place of the payment; `None` asks the chain.
+    pub fee_rate: Option<FeeRate>,
+    /// Whether the fee may be beyond what is sane.
+    pub allow_high_fee: bool,
+    /// Only builds and prices it.
+    pub dry_run: bool,
+    /// What was shown of it before it was ordered: exactly that is done, or nothing. The feerate is left out then.
+    pub priced: Option<PricedCancel>,
+}
+
+/// What was shown before a payment was cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PricedCancel {
+    /// The payment: its last version.
+    pub of: Txid,
+    /// What it costs to bring its coins back.
+    pub fee: Amount,
+}
+
+/// A transaction that cancels a payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cancelled {
+    /// The payment: its last version.
+    pub of: Txid,
+    /// What brings its coins back.
+    pub payment: Payment,
+}
+
 /// Completes and sends a transaction that was signed elsewhere too.
 #[derive(Debug, Clone)]
 pub struct FinishRequest {

@@ -7,10 +7,10 @@
 
 use std::collections::HashMap;
 
-use bdk_wallet::{KeychainKind, LocalOutput};
+use bdk_wallet::LocalOutput;
 use bitcoin::absolute::LockTime;
 use bitcoin::transaction::Version;
-use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
+use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Txid, Witness};
 use exchange_ledger::money::Sats;
 use exchange_ledger::rules::MAX_SPEND_FEERATE;
 use exchange_ledger::trade::Role;
@@ -20,7 +20,7 @@ use exchange_ledger::wire::{CurveKey, Destination, List, Outpoint};
 use super::bump::increment;
 use super::coins::CoinState;
 use super::labels::shortened;
-use super::payment::insufficient;
+use super::payment::{bringing, input, insufficient};
 use super::persist::{Purpose, Reservation};
 use super::state::{Known, State};
 use super::{Payment, ShareRequest, ShareSigning, WalletError};
@@ -69,9 +69,7 @@ impl State {
         let chosen = self.choose_share(output, fee_rate.to_sat_per_vb_ceil())?;
         let held = sum(chosen.iter().map(|coin| coin.txout.value))?;
         let rest = held.checked_sub(output.value).ok_or_else(overflow)?;
-        let change = self.wallet.next_unused_address(KeychainKind::Internal);
-        self.wallet.mark_used(KeychainKind::Internal, change.index);
-        let change = TxOut { value: rest, script_pubkey: change.address.script_pubkey() };
+        let change = TxOut { value: rest, script_pubkey: self.new_change() };
         let plan = Transaction {
             version: Version(super::state::TRUC_VERSION),
             lock_time: LockTime::ZERO,
@@ -319,14 +317,7 @@ impl State {
         (replaced, asked): (Option<Amount>, Amount),
         to: &ScriptBuf,
     ) -> Result<Payment, WalletError> {
-        let held = sum(coins.iter().map(|coin| coin.txout.value))?;
-        let mut tx = Transaction {
-            version: Version::TWO,
-            lock_time: LockTime::ZERO,
-            input: coins.iter().map(|coin| input(coin.outpoint)).collect(),
-            output: vec![TxOut { value: held, script_pubkey: to.clone() }],
-        };
-        tx.input.iter_mut().for_each(|input| input.witness = Witness::from_slice(&[[0; 64]]));
+        let (tx, held) = bringing(coins, to, Version::TWO)?;
         let at_rate = fee_rate.fee_wu(tx.weight()).ok_or_else(overflow)?;
         let highest = MAX_FEE_RATE.fee_wu(tx.weight()).ok_or_else(overflow)?;
         // What would take more than that to replace pays enough to be mined, or is not signed at all.
@@ -334,24 +325,7 @@ impl State {
         let fee = least.filter(|least| *least <= highest).map_or(at_rate, |least| least.max(at_rate));
         let bearable = held.checked_sub(to.minimal_non_dust()).unwrap_or_default().min(highest);
         let fee = fee.max(asked.min(bearable));
-        let amount = held.checked_sub(fee).filter(|amount| *amount >= to.minimal_non_dust());
-        let amount = amount.ok_or(WalletError::HighFee { fee, amount: held })?;
-        tx.output[0].value = amount;
-        let prevouts: Vec<TxOut> = coins.iter().map(|coin| coin.txout.clone()).collect();
-        for (at, coin) in coins.iter().enumerate() {
-            let sighash = bitcoin::sighash::SighashCache::new(&tx)
-                .taproot_key_spend_signature_hash(
-                    at,
-                    &bitcoin::sighash::Prevouts::All(&prevouts),
-                    bitcoin::TapSighashType::Default,
-                )
-                .map_err(|error| WalletError::Unsigned { reason: error.to_string() })?;
-            let message = bitcoin::secp256k1::Message::from(sighash);
-            let (_, signature) = self.keys.sign_as_owner(coin.keychain, coin.derivation_index, *message.as_ref());
-            tx.input[at].witness = Witness::from_slice(&[signature.serialize()]);
-        }
-        let paid = verify_spend(&tx, &prevouts)?;
-        if paid == fee { Ok(Payment { tx, amount, fee }) } else { Err(wrong("it pays another fee")) }
+        self.bring(coins, fee, to, Version::TWO)
     }
 
     /// Returns what spends coins that were set aside for an output back to this wallet alone, and is in the pool or the chain.
@@ -398,15 +372,6 @@ impl State {
     fn joint_of(&self, script: &ScriptBuf) -> impl Iterator<Item = (Txid, &Reservation)> {
         let is_joint = |purpose: &Purpose| matches!(purpose, Purpose::Share | Purpose::Joint);
         self.own.reservations().filter(move |(_, kept)| kept.script == *script && is_joint(&kept.purpose))
-    }
-}
-
-fn input(coin: OutPoint) -> TxIn {
-    TxIn {
-        previous_output: coin,
-        script_sig: ScriptBuf::new(),
-        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
-        witness: Witness::new(),
     }
 }
 

@@ -199,13 +199,17 @@ impl State {
         self.record(Own { reservations: [(txid, Some(reservation))].into(), ..Own::default() });
     }
 
-    /// Forgets a built transaction that was never broadcast: its inputs are free again.
+    /// Forgets a built transaction that was never broadcast: its inputs are free again. One that a later version is to replace is
+    /// kept: that spends the same, and without this one nothing would keep the versions before it from being sent again.
     pub fn release(&mut self, txid: Txid) -> Result<(), WalletError> {
         if self.known().contains_key(&txid) {
             return Err(WalletError::AlreadyBroadcast { txid });
         }
         let reservation = self.own.reservations.get(&txid).cloned().flatten();
         let Reservation { tx, replaces, .. } = reservation.ok_or(WalletError::NotReserved { txid })?;
+        if self.own.replacement_of(&txid).is_some() {
+            return Ok(());
+        }
         self.end_reservation(txid);
         // An earlier version may pay to the same change address, and counts again from now on.
         if replaces.is_none() {
@@ -245,6 +249,13 @@ impl State {
 
     pub fn end_reservation(&mut self, txid: Txid) {
         self.record(Own { reservations: [(txid, None)].into(), ..Own::default() });
+    }
+
+    /// Returns the script of an own change address that nothing pays, and that serves nothing else from now on.
+    pub fn new_change(&mut self) -> ScriptBuf {
+        let change = self.wallet.next_unused_address(KeychainKind::Internal);
+        self.wallet.mark_used(KeychainKind::Internal, change.index);
+        change.address.script_pubkey()
     }
 
     /// Lets the change address of a transaction that will not be broadcast serve another.

@@ -125,7 +125,10 @@ impl State {
             counts
                 && match &reservation.purpose {
                     Purpose::Send { .. } => true,
-                    Purpose::Child { parent } => known.contains_key(&parent.compute_txid()),
+                    Purpose::Child { parent } => {
+                        let parent = parent.compute_txid();
+                        known.contains_key(&parent) && self.own.replacement_of(&parent).is_none()
+                    }
                     Purpose::Fund | Purpose::Share | Purpose::Joint => false,
                 }
         });

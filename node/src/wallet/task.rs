@@ -14,9 +14,9 @@ use super::psbt::PsbtReview;
 use super::state::State;
 use super::sync::Next;
 use super::{
-    Balance, BumpRequest, Bumped, ChildRequest, Coin, CoinCursor, CoinMessage, DepositAddress, FinishRequest,
-    FundRequest, Label, LabelSubject, LabelsSet, OwnedCoin, Payment, SendRequest, ShareRequest, ShareSigning,
-    WalletError, WalletSetup, WalletStatus, WalletStore,
+    Balance, BumpRequest, Bumped, CancelRequest, Cancelled, ChildRequest, Coin, CoinCursor, CoinMessage,
+    DepositAddress, FinishRequest, FundRequest, Label, LabelSubject, LabelsSet, OwnedCoin, Payment, SendRequest,
+    ShareRequest, ShareSigning, WalletError, WalletSetup, WalletStatus, WalletStore,
 };
 use crate::backoff::Backoff;
 use crate::chain::{BlockRef, ChainBackend, ChainError, ChainEvent, FOLLOWER_QUEUE, Follower, WatchRequest};
@@ -49,6 +49,7 @@ pub(super) enum Command {
     SetLabel { txid: Txid, label: String, reply: Reply<()> },
     Bump { request: BumpRequest, fee_rate: FeeRate, reply: Reply<Bumped> },
     Child { request: ChildRequest, fee_rate: FeeRate, reply: Reply<Bumped> },
+    Cancel { request: CancelRequest, fee_rate: FeeRate, reply: Reply<Cancelled> },
     PackageOf { parent: Txid, reply: Reply<Option<Vec<Transaction>>> },
     Draft { request: SendRequest, fee_rate: FeeRate, reply: Reply<Psbt> },
     ReviewPsbt { psbt: Psbt, reply: Reply<PsbtReview> },
@@ -318,6 +319,11 @@ impl Task {
             Command::Child { request, fee_rate, reply } => {
                 let bumped = self.state.child(&request, fee_rate);
                 self.answer_raise(bumped, reply).await;
+            }
+            Command::Cancel { request, fee_rate, reply } => {
+                let cancelled = self.state.cancel(&request, fee_rate);
+                let cancelled = self.keep_built(cancelled, |cancelled| &cancelled.payment.tx).await;
+                self.answer(cancelled, reply).await;
             }
             Command::PackageOf { parent, reply } => self.answer(Ok(self.state.package_of(&parent)), reply).await,
             Command::Draft { request, fee_rate, reply } => {

@@ -5,8 +5,8 @@ use std::os::unix::fs::MetadataExt;
 
 use bitcoin::{Amount, EcdsaSighashType};
 use exchange_api::{
-    BumpView, CoinUse, CoinView, FundingDraft, LabelsTaken, Page, PsbtView, RaisedBy, Sent, SweepView, TradeView,
-    WalletTx, WalletWords,
+    BumpView, CancelView, CoinUse, CoinView, FundingDraft, LabelsTaken, Page, PsbtView, RaisedBy, Sent, SweepView,
+    TradeView, WalletTx, WalletWords,
 };
 use exchange_ledger::trade::Phase;
 use exchange_tests::{Elsewhere, Failure, Offer, PASSWORD, Trader, World, wait_until};
@@ -55,6 +55,34 @@ fn coins_are_chosen_frozen_labelled_and_paid_faster() {
     alice.cli().run::<Value>(&["wallet", "labels", "export", &file]).unwrap_err().assert_is(2, "usage");
     let _: Vec<CoinView> = alice.cli().done(&["wallet", "unfreeze", &kept]);
     assert!(wait_for_coins(&alice, 2).iter().all(|coin| coin.state != CoinUse::Frozen));
+}
+
+#[test]
+fn a_payment_that_no_block_holds_is_cancelled() {
+    let world = World::begin();
+    let alice = world.trader_with_coins("seller");
+    let bob = world.trader("buyer");
+    let to = bob.address();
+    let send = ["wallet", "send", &to, "1", "--fee-rate", "3", "--label", "rent of May", "--yes"];
+    let sent: Sent = alice.cli().done(&send);
+    let cancel = ["wallet", "cancel", &sent.txid, "--request-id", "no rent", "--yes"];
+    let dry: CancelView = alice.cli().done(&[&cancel[..], &["--dry-run"]].concat());
+    let cancelled: CancelView = alice.cli().done(&cancel);
+    assert_eq!((&cancelled.cancelled, cancelled.fee), (&sent.txid, dry.fee));
+    assert!(cancelled.broadcast && !dry.broadcast);
+    assert!(world.chain().pool().iter().eq([&cancelled.txid]), "the payment is gone");
+    assert_eq!(alice.cli().done::<CancelView>(&cancel), cancelled, "twice is once");
+    // Until a block has decided, it is not paid again.
+    alice.cli().run::<Sent>(&send).unwrap_err().assert_is(1, "not_allowed");
+    world.chain().mine(1);
+    let entry = alice_history(&alice, &cancelled.txid);
+    assert_eq!(entry.label, format!("cancels {}: rent of May", &sent.txid[..8]));
+    let late = ["wallet", "cancel", &sent.txid, "--yes"];
+    alice.cli().run::<CancelView>(&late).unwrap_err().assert_is(1, "not_allowed");
+    let again: Sent = alice.cli().done(&send);
+    world.chain().confirm("the payment", 1);
+    alice_history(&alice, &again.txid);
+    alice.cli().run::<CancelView>(&["wallet", "cancel", &again.txid, "--yes"]).unwrap_err().assert_is(1, "not_allowed");
 }
 
 #[test]

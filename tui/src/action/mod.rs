@@ -93,6 +93,8 @@ pub enum Action {
     Label,
     /// Raises the fee of the selected transaction or trade.
     Bump,
+    /// Cancels the selected payment, or that for which the selected coin is set aside.
+    CancelPayment,
     /// Connects to a peer.
     Connect,
     /// Looks for the node, and starts it, once more.

@@ -103,8 +103,9 @@ pub static TABLE: &[Entry] = &[
     gated(C::Wallet, Action::Coins, &[char('o')], "coins", Shown, unlocked),
     gated(C::Wallet, Action::Mark, &[char(' ')], "choose", WhenPossible, can_mark),
     gated(C::Wallet, Action::Freeze, &[char('f')], "freeze", WhenPossible, can_freeze),
-    gated(C::Wallet, Action::Label, &[char('l')], "label", WhenPossible, can_label),
     gated(C::Wallet, Action::Bump, &[char('b')], "pay more", WhenPossible, can_bump_tx),
+    gated(C::Wallet, Action::CancelPayment, &[char('x')], "cancel", WhenPossible, can_cancel),
+    gated(C::Wallet, Action::Label, &[char('l')], "label", WhenPossible, can_label),
     row(C::Network, Action::Connect, &[char('c')], "connect to a peer", Shown),
     row(C::List, Action::Move(Step::Up), &[key(KeyCode::Up), char('k')], "up", Hidden),
     row(C::List, Action::Move(Step::Down), &[key(KeyCode::Down), char('j')], "down", Hidden),
@@ -240,6 +241,10 @@ fn can_label(app: &App) -> Availability {
 fn can_bump_tx(app: &App) -> Availability {
     let tx = app.wallet.tx().ok_or(words::why::NO_TRANSACTION)?;
     if tx.height.is_none() { Ok(()) } else { Err(words::why::IS_CONFIRMED) }
+}
+
+fn can_cancel(app: &App) -> Availability {
+    app.wallet.cancellable().map(drop).ok_or(words::why::NOTHING_TO_CANCEL)
 }
 
 fn can_bump_trade(app: &App) -> Availability {

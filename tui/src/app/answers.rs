@@ -112,6 +112,8 @@ impl App {
             | CallName::Label
             | CallName::PriceBump
             | CallName::Bump
+            | CallName::PriceCancel
+            | CallName::Cancel
             | CallName::Weigh
             | CallName::ToShow
             | CallName::Disclose
@@ -216,6 +218,18 @@ impl App {
             Reply::Bumped(_) => {
                 self.end_forms(|what| matches!(what, FormFor::Bump(_)));
                 self.toast(words::wallet::BUMPED, false);
+            }
+            Reply::Cancelled(cancelled) if call == CallName::PriceCancel => {
+                if let Some(request) = self.wallet.cancelling.take()
+                    && self.waits(|what| matches!(what, FormFor::Cancel(_)))
+                {
+                    let request = self.wanted_cancel(request);
+                    self.push_popup(Popup::Ask(wallet::cancel_question(&cancelled, request)));
+                }
+            }
+            Reply::Cancelled(_) => {
+                self.end_forms(|what| matches!(what, FormFor::Cancel(_)));
+                self.toast(words::wallet::CANCELLED, false);
             }
             Reply::Connected(address) => {
                 self.end_forms(|what| matches!(what, FormFor::Connect));

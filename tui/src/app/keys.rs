@@ -2,8 +2,8 @@
 
 use crossterm::event::{KeyEvent, KeyEventKind};
 use exchange_api::{
-    AcceptBid, Action as TradeAction, BumpTrade, BumpTx, CoinUse, Disclose, FreezeCoins, RuleTrade, SendMessage,
-    SetLabel, TradeId,
+    AcceptBid, Action as TradeAction, BumpTrade, BumpTx, CancelTx, CoinUse, Disclose, FreezeCoins, RuleTrade,
+    SendMessage, SetLabel, TradeId,
 };
 
 use super::ask::{Ask, Line, Outcome};
@@ -160,6 +160,11 @@ impl App {
                 }
             }
             Action::Bump => self.start_bumping(),
+            Action::CancelPayment => {
+                if let Some(txid) = self.wallet.cancellable() {
+                    self.push_popup(Popup::Form(FormFor::Cancel(txid), wallet::fee_form(&self.wallet)));
+                }
+            }
             Action::Connect => self.push_popup(Popup::Form(FormFor::Connect, network::form())),
             Action::Retry => {
                 self.on_connection(Connection::Starting(words::CONNECTING.to_owned()), commands);
@@ -259,7 +264,7 @@ impl App {
         if self.popups.last().is_some_and(|popup| popup.form().is_some()) {
             self.popups.pop();
             // What the node still works out for it is no question of the user's any more.
-            (self.wallet.pricing, self.wallet.bumping) = (None, None);
+            (self.wallet.pricing, self.wallet.bumping, self.wallet.cancelling) = (None, None, None);
             (self.trades.weighing, self.trades.showing) = (None, None);
         } else {
             self.with_form(|form| form.leave());
@@ -340,6 +345,14 @@ impl App {
                     && self.call(Call::PriceBump(request.clone()), commands)
                 {
                     self.wallet.bumping = Some(request);
+                }
+                return;
+            }
+            Some(Popup::Form(FormFor::Cancel(txid), form)) => {
+                if let Some(request) = wallet::check_cancel(form, txid)
+                    && self.call(Call::PriceCancel(request.clone()), commands)
+                {
+                    self.wallet.cancelling = Some(request);
                 }
                 return;
             }
@@ -500,6 +513,12 @@ impl App {
         }
     }
 
+    /// Returns the request to cancel the payment of which it was just priced.
+    pub(super) fn wanted_cancel(&mut self, priced: CancelTx) -> CancelTx {
+        let request_id = self.requests.id("cancel", &priced);
+        CancelTx { request_id, dry_run: false, ..priced }
+    }
+
     fn freeze(&mut self, commands: &mut Vec<Command>) {
         if let Some(coin) = self.wallet.coin() {
             let (coins, frozen) = (vec![coin.coin.clone()], coin.state != CoinUse::Frozen);
@@ -514,7 +533,7 @@ impl App {
             Tab::Book | Tab::Post | Tab::Take | Tab::Network => None,
         };
         if let Some(target) = target {
-            self.push_popup(Popup::Form(FormFor::Bump(target), wallet::bump_form(&self.wallet)));
+            self.push_popup(Popup::Form(FormFor::Bump(target), wallet::fee_form(&self.wallet)));
         }
     }
 
@@ -538,6 +557,7 @@ impl App {
             | CallName::Talk
             | CallName::Say
             | CallName::PriceBump
+            | CallName::PriceCancel
             | CallName::Weigh
             | CallName::ToShow
             | CallName::Disclose => &[],
@@ -551,7 +571,7 @@ impl App {
             CallName::Send => &[Query::Balance, Query::History, Query::Coins],
             CallName::Freeze => &[Query::Balance, Query::Coins],
             CallName::Label => &[Query::History, Query::Coins],
-            CallName::Bump => &[Query::Balance, Query::History, Query::Coins, Query::Trades],
+            CallName::Bump | CallName::Cancel => &[Query::Balance, Query::History, Query::Coins, Query::Trades],
         };
         for query in queries {
             self.refresh.ask(*query, commands);

@@ -43,6 +43,8 @@ pub enum FormFor {
     Label(String),
     /// To raise a fee.
     Bump(BumpTarget),
+    /// To cancel a payment.
+    Cancel(String),
     /// To rule in a trade.
     Rule(TradeId),
     /// To say which arbiter is to be shown what was said.

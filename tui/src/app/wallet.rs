@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use exchange_api::{
-    AddressInfo, Balance, BumpTrade, BumpTx, BumpView, CoinView, FeeChoice, FeeEstimate, Page, RaisedBy, Sats,
-    SendRequest, Sent, WalletTx,
+    AddressInfo, Balance, BumpTrade, BumpTx, BumpView, CancelTx, CancelView, CoinUse, CoinView, FeeChoice, FeeEstimate,
+    Page, RaisedBy, Sats, SendRequest, Sent, WalletTx,
 };
 
 use super::ask::{Ask, Line};
@@ -47,6 +47,8 @@ pub struct Wallet {
     pub pricing: Option<SendRequest>,
     /// The higher fee that is being priced, to be asked about.
     pub bumping: Option<Bump>,
+    /// What cancels a payment and is being priced, to be asked about.
+    pub cancelling: Option<CancelTx>,
 }
 
 impl Wallet {
@@ -107,6 +109,16 @@ impl Wallet {
         }
     }
 
+    /// Returns the transaction that would be cancelled: that which waits, or for which the selected coin is set aside. It may be part of
+    /// a trade; the node knows.
+    pub fn cancellable(&self) -> Option<String> {
+        match (self.coin().map(|coin| &coin.state), self.tx()) {
+            (Some(CoinUse::Reserved { by, .. }), _) => Some(by.clone()),
+            (Some(CoinUse::Spendable | CoinUse::Pending | CoinUse::Frozen), _) => None,
+            (None, tx) => tx.filter(|tx| tx.height.is_none() && tx.net_sat < 0).map(|tx| tx.txid.clone()),
+        }
+    }
+
     /// Chooses the selected coin for the next payment, or no more.
     pub fn mark(&mut self) {
         if let Some(coin) = self.coin().map(|coin| coin.coin.clone())
@@ -118,9 +130,8 @@ impl Wallet {
 
     /// Takes the coins as they are now; what is gone or set aside is chosen no longer. Tells whether there was such a one.
     pub fn know_coins(&mut self, coins: Page<CoinView>) -> bool {
-        let free = |chosen: &String| {
-            coins.items.iter().any(|coin| coin.coin == *chosen && coin.state == exchange_api::CoinUse::Spendable)
-        };
+        let free =
+            |chosen: &String| coins.items.iter().any(|coin| coin.coin == *chosen && coin.state == CoinUse::Spendable);
         let before = self.chosen.len();
         self.chosen.retain(free);
         self.coins = Some(coins);
@@ -232,8 +243,8 @@ pub fn label_form(present: &str) -> Form {
     )
 }
 
-/// Returns the form to raise a fee.
-pub fn bump_form(wallet: &Wallet) -> Form {
+/// Returns the form to raise a fee, or to cancel a payment.
+pub fn fee_form(wallet: &Wallet) -> Form {
     let suggested = wallet.usual_fee().map(|rate| rate.to_string()).unwrap_or_default();
     let hint = words::wallet::fee_hint(wallet.usual_fee());
     Form::new(words::wallet::SEND_BUTTON, vec![Field::suggestion(words::wallet::FEE_RATE, &suggested, hint)])
@@ -267,6 +278,25 @@ pub fn bump_question(priced: &BumpView, request: Bump) -> Ask {
         Line::Plain(by.to_owned()),
     ];
     Ask::confirm(words::wallet::BUMP_TITLE, lines, words::NO_BACK, words::wallet::BUMP_YES, Call::Bump(request))
+}
+
+/// Checks the form, and returns a request to price what cancels a payment when nothing is wrong.
+pub fn check_cancel(form: &mut Form, txid: &str) -> Option<CancelTx> {
+    form.fields[0].error = None;
+    let fee = fee_choice(form, 0)?;
+    Some(CancelTx { request_id: String::new(), dry_run: true, txid: txid.to_owned(), fee, priced: None })
+}
+
+/// Returns the question before a payment is cancelled: a yes orders what is shown, and nothing else.
+pub fn cancel_question(priced: &CancelView, request: CancelTx) -> Ask {
+    let request = CancelTx { priced: Some(priced.clone()), ..request };
+    let lines = vec![
+        Line::Strong(words::wallet::cancel_what(&format::btc_unit(priced.amount))),
+        Line::Plain(format::ellipsis(&format::clean(&priced.cancelled), 60)),
+        Line::Plain(words::wallet::cancel_fee(&format::fee(priced.fee))),
+        Line::Warning(words::wallet::CANCEL_NOT_YET.to_owned()),
+    ];
+    Ask::confirm(words::wallet::CANCEL_TITLE, lines, words::NO_BACK, words::wallet::CANCEL_YES, Call::Cancel(request))
 }
 
 /// Whose fee is to be raised.

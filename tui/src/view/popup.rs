@@ -137,6 +137,7 @@ fn title_and_note(app: &App, what: &FormFor) -> (&'static str, Option<String>) {
         FormFor::Send(_) => (words::wallet::SEND_FORM_TITLE, None),
         FormFor::Label(_) => (words::wallet::LABEL_TITLE, None),
         FormFor::Bump(_) => (words::wallet::BUMP_TITLE, Some(words::wallet::BUMP_NOTE)),
+        FormFor::Cancel(_) => (words::wallet::CANCEL_TITLE, Some(words::wallet::CANCEL_NOTE)),
         FormFor::Disclose(_) => (words::disclose::FORM_TITLE, None),
         FormFor::Connect => (words::network::CONNECT_TITLE, Some(words::network::CONNECT_NOTE)),
     };

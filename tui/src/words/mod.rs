@@ -253,6 +253,8 @@ pub const fn doing(call: CallName) -> &'static str {
         CallName::Label => "Noting it",
         CallName::PriceBump => "Working out the fee",
         CallName::Bump => "Raising the fee",
+        CallName::PriceCancel => "Working out the fee",
+        CallName::Cancel => "Cancelling the payment",
         CallName::Connect => "Connecting",
     }
 }
@@ -283,6 +285,7 @@ pub const fn could_not(call: CallName) -> &'static str {
         CallName::Freeze => "The coin stays as it is",
         CallName::Label => "It was not noted",
         CallName::PriceBump | CallName::Bump => "The fee was not raised",
+        CallName::PriceCancel | CallName::Cancel => "The payment was not cancelled",
         CallName::Weigh => "It cannot be ruled like this",
         CallName::ToShow | CallName::Disclose => "Nothing was shown to the arbiter",
         CallName::Connect => "The peer is not connected",

@@ -231,6 +231,8 @@ pub fn after(call: CallName, trade: &TradeView) -> &'static str {
         | CallName::Label
         | CallName::PriceBump
         | CallName::Bump
+        | CallName::PriceCancel
+        | CallName::Cancel
         | CallName::Weigh
         | CallName::ToShow
         | CallName::Disclose

@@ -38,6 +38,11 @@ pub const BUMP_YES: &str = "Yes, pay it";
 pub const BUMPED: &str = "The higher fee is on its way.";
 pub const BY_REPLACEMENT: &str = "The same payment is sent again with this fee, in place of the one before.";
 pub const BY_CHILD: &str = "A second transaction brings your part of it to you and pays for both.";
+pub const CANCEL_TITLE: &str = "Cancel this payment?";
+pub const CANCEL_NOTE: &str = "Its coins come back to you by a transaction that takes its place and pays more.";
+pub const CANCEL_YES: &str = "Yes, cancel it";
+pub const CANCEL_NOT_YET: &str = "Until a block holds that, it may still be made: do not pay it again before.";
+pub const CANCELLED: &str = "Its coins are on their way back.";
 pub const SET_ASIDE: &str = "Set aside";
 pub const FROZEN: &str = "Frozen";
 pub const COIN_COLUMNS: [&str; 3] = ["BTC", "State", "What for"];
@@ -102,6 +107,16 @@ pub fn bump_what(fee: &str, by: RaisedBy) -> String {
         RaisedBy::Replacement => format!("{fee} for the network, instead of what it pays now"),
         RaisedBy::Child => format!("{fee} more for the network"),
     }
+}
+
+/// Says what comes back when a payment is cancelled.
+pub fn cancel_what(amount: &str) -> String {
+    format!("{amount} back to you, in place of")
+}
+
+/// Says what that costs.
+pub fn cancel_fee(fee: &str) -> String {
+    format!("for {fee} to the network")
 }
 
 /// Says what became of coins that were frozen or freed.

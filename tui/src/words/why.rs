@@ -20,5 +20,6 @@ pub const NOT_SPENDABLE: &str = "this coin cannot be spent now";
 pub const NOTHING_TO_LABEL: &str = "nothing is selected";
 pub const NO_TRANSACTION: &str = "no transaction is selected";
 pub const IS_CONFIRMED: &str = "it is confirmed";
+pub const NOTHING_TO_CANCEL: &str = "no payment of yours waits here";
 pub const NOTHING_WAITS: &str = "nothing waits";
 pub const STILL_TRYING: &str = "this is still being tried";

@@ -194,6 +194,46 @@ fn a_fee_is_raised_only_after_its_price_was_seen() {
 }
 
 #[test]
+fn a_payment_is_cancelled_only_after_its_price_was_seen() {
+    let mut user = User::trading();
+    // What comes in is nothing of his to cancel.
+    user.keys("5x");
+    assert!(user.app.popups.is_empty());
+    let mut history = common::history();
+    history.items[0].net_sat = -1_000_141;
+    user.answer(Query::History, Answer::History(history));
+    user.taken_commands();
+    assert!(user.screen(80, 24).contains("x cancel"), "{}", user.screen(80, 24));
+    user.keys("x\n");
+    let Call::PriceCancel(request) = only_call(&mut user) else { panic!("not priced") };
+    assert_eq!((request.dry_run, request.txid.as_str(), request.fee.fee_rate), (true, &*"ab".repeat(32), Some(12)));
+    let priced = exchange_api::CancelView {
+        cancelled: request.txid,
+        txid: "cd".repeat(32),
+        amount: common::sats(999_000),
+        fee: common::sats(1_692),
+        broadcast: false,
+    };
+    reply(&mut user, CallName::PriceCancel, Ok(Reply::Cancelled(priced.clone())));
+    let screen = user.screen(80, 24);
+    assert!(screen.contains("0.00999 BTC back to you") && screen.contains("1,692 sat"), "{screen}");
+    user.pause();
+    user.keys("y");
+    let Call::Cancel(request) = only_call(&mut user) else { panic!("not cancelled") };
+    assert!(!request.dry_run && !request.request_id.is_empty());
+    assert_eq!(request.priced.as_ref(), Some(&priced), "what he saw is ordered");
+    reply(&mut user, CallName::Cancel, Ok(Reply::Cancelled(priced)));
+    assert!(user.app.popups.is_empty());
+    // One that nobody has shown yet is found by a coin that is set aside for it.
+    user.taken_commands();
+    user.keys("ojj");
+    assert!(user.screen(80, 24).contains("x cancel"), "{}", user.screen(80, 24));
+    user.taken_commands();
+    user.keys("x\n");
+    assert!(matches!(only_call(&mut user), Call::PriceCancel(request) if request.txid == "ee".repeat(32)));
+}
+
+#[test]
 fn what_comes_from_a_trade_is_named_before_the_node_says_what_it_was() {
     let mut user = User::trading();
     let mut history = common::history();

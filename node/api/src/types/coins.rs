@@ -176,6 +176,37 @@ pub enum RaisedBy {
     Child,
 }
 
+/// Cancels a payment of the wallet that no block holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelTx {
+    /// Makes the call idempotent.
+    pub request_id: RequestId,
+    /// Only builds and prices it.
+    pub dry_run: bool,
+    /// The payment; any version of it will do.
+    pub txid: String,
+    /// What it is to cost, if more is not needed to take the place of the payment.
+    pub fee: FeeChoice,
+    /// What a dry run showed, and the user said yes to: that payment is cancelled for that fee, or nothing is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priced: Option<CancelView>,
+}
+
+/// A transaction that takes the place of a payment and brings its coins back. Until a block holds it, the payment may still be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelView {
+    /// The payment: its last version.
+    pub cancelled: String,
+    /// The transaction.
+    pub txid: String,
+    /// How much comes back.
+    pub amount: Sats,
+    /// What that costs.
+    pub fee: Sats,
+    /// Whether it was broadcast.
+    pub broadcast: bool,
+}
+
 /// A partially signed transaction (BIP-174), and what it would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PsbtView {

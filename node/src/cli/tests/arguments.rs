@@ -64,6 +64,8 @@ fn every_verb_is_understood() {
         "wallet send bcrt1qxyz 0.01 --fee-rate 2 --yes",
         "wallet send bcrt1qxyz all --dry-run",
         "wallet send bcrt1qxyz 0.01 -y --request-id rent-of-may",
+        "wallet cancel 4a5e1e4b --target-blocks 1 --dry-run",
+        "wallet cancel 4a5e1e4b --fee-rate 40 --allow-high-fee --yes --request-id not-rent",
         "offer post sell --currency EUR --price 61750.00 --min 0.005 --max 0.02 --method 'SEPA instant'",
         "offer post buy --currency EUR --price 61750 --min 0.005 --max 0.02 --method 'SEPA instant' --method Wise \
          --terms 'no reference' --arbiter 1f0c9a3b --automatic --details-file /tmp/details --days 3 --dry-run",

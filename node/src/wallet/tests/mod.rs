@@ -1,6 +1,7 @@
 //! Stories of the wallet on the embedded chain.
 
 mod bump;
+mod cancel;
 mod coins;
 mod control;
 mod events;
@@ -18,10 +19,11 @@ use std::time::Duration;
 use bitcoin::hashes::Hash;
 use bitcoin::{Amount, BlockHash, FeeRate, Network, OutPoint, Psbt, ScriptBuf, Transaction, Txid};
 
+use super::state::State;
 use super::*;
 use crate::chain::kernel::{KernelChain, KernelConfig};
 use crate::chain::line::Line;
-use crate::chain::{BlockRef, ChainError};
+use crate::chain::{BlockRef, ChainError, ChainEvent};
 
 /// Long enough for a busy machine; reached only when something is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,6 +75,39 @@ async fn earn(wallet: &WalletHandle, chain: &KernelChain, coins: u32) {
     chain.mine(coins, script).await.unwrap();
     mine(chain, 100).await;
     caught_up(wallet, chain).await;
+}
+
+/// Returns a wallet that sees the chain by a server of somebody else's, and that has so many coins.
+async fn client(seed: u8, chain: &Arc<KernelChain>, coins: u32) -> (Owner, WalletHandle) {
+    let mut line = Line::to(chain);
+    line.is_foreign = true;
+    let owner = Owner { chain: Arc::new(line), ..Owner::new(seed, chain) };
+    let wallet = owner.open().await;
+    earn(&wallet, chain, coins).await;
+    (owner, wallet)
+}
+
+/// Returns a wallet without its surroundings, to which a block has brought coins of so many satoshis.
+fn holding(coins: &[u64]) -> State {
+    let genesis = BlockRef { height: 0, hash: bitcoin::constants::genesis_block(Network::Regtest).block_hash() };
+    let block = BlockRef { height: 1, hash: BlockHash::from_byte_array([1; 32]) };
+    let mut state = State::open(Zeroizing::new([1; 64]), Network::Regtest, Arc::new(|| TIME), &[]).unwrap().0;
+    state.begin_pass(genesis);
+    state.apply(ChainEvent::Synced { tip: genesis });
+    let script = state.new_destination().unwrap();
+    let deposit = |(vout, value): (u32, &u64)| {
+        let previous_output = OutPoint { txid: Txid::from_byte_array([7; 32]), vout };
+        Transaction {
+            version: bitcoin::transaction::Version::TWO,
+            lock_time: bitcoin::absolute::LockTime::ZERO,
+            input: vec![bitcoin::TxIn { previous_output, ..Default::default() }],
+            output: vec![bitcoin::TxOut { value: Amount::from_sat(*value), script_pubkey: script.clone() }],
+        }
+    };
+    let txs = (0u32..).zip(coins).map(deposit).collect();
+    state.apply(ChainEvent::Connected { block, parent: genesis.hash, time: 1_700_000_000, txs });
+    state.apply(ChainEvent::Synced { tip: block });
+    state
 }
 
 /// Waits until `holds` of the balance.

@@ -1,8 +1,6 @@
 //! What was shown before it was ordered is what is sent, or nothing is.
 
-use super::super::state::State;
 use super::*;
-use crate::chain::ChainEvent;
 
 /// Returns an order for what a dry run showed: of its coins, as the API takes it.
 fn order(request: &SendRequest, shown: &Payment) -> SendRequest {
@@ -98,26 +96,31 @@ async fn a_fee_is_raised_as_it_was_shown_or_not_at_all() {
     assert!(matches!(late, WalletError::Outdated { .. }), "{late}");
 }
 
+/// What it takes besides was drawn anew for the fee that was shown, and drawn alike each time: where that left too little to come
+/// back, it was refused for good.
+#[test]
+fn a_replacement_that_takes_further_coins_is_made_as_it_was_shown() {
+    let slow = FeeRate::from_sat_per_vb_u32(1);
+    for sat_vb in (5..40).step_by(3) {
+        let mut state = holding(&[100_000, 1_700, 2_300, 3_100, 4_700, 5_900, 7_100, 9_700, 12_100]);
+        let largest = state.coins().spendable.into_iter().max_by_key(|coin| coin.txout.value).unwrap().outpoint;
+        let rent = SendRequest { coins: vec![largest], ..pay("rent", escrow(9, "1").script, "0.00099700") };
+        let first = state.send(&rent, slow).unwrap().tx;
+        let txid = first.compute_txid();
+        state.see(first);
+        let priced = state.bump(&more("more", txid, None), FeeRate::from_sat_per_vb_u32(sat_vb)).unwrap();
+        assert!(priced.payment.tx.input.len() > 1, "{sat_vb}");
+        let order = more("more", txid, shown(&priced));
+        let raised = state.bump(&order, slow).unwrap_or_else(|error| panic!("{sat_vb}: {error}"));
+        let spent = |bumped: &Bumped| (bumped.payment.fee, inputs(&bumped.payment.tx));
+        assert_eq!(spent(&raised), spent(&priced), "{sat_vb}");
+    }
+}
+
 /// The whole fee of a replacement is something else than what a child pays on top.
 #[test]
 fn a_replacement_that_was_shown_does_not_become_a_child_nor_does_a_child_cost_more() {
-    let genesis = bitcoin::constants::genesis_block(Network::Regtest).block_hash();
-    let block = |height: u32| BlockRef { height, hash: BlockHash::from_byte_array([height as u8; 32]) };
-    let mut state = State::open(Zeroizing::new([1; 64]), Network::Regtest, Arc::new(|| TIME), &[]).unwrap().0;
-    state.begin_pass(BlockRef { height: 0, hash: genesis });
-    state.apply(ChainEvent::Synced { tip: BlockRef { height: 0, hash: genesis } });
-    let deposit = Transaction {
-        version: bitcoin::transaction::Version::TWO,
-        lock_time: bitcoin::absolute::LockTime::ZERO,
-        input: vec![bitcoin::TxIn {
-            previous_output: OutPoint { txid: Txid::from_byte_array([7; 32]), vout: 0 },
-            ..Default::default()
-        }],
-        output: vec![bitcoin::TxOut { value: btc("1"), script_pubkey: state.new_destination().unwrap() }],
-    };
-    let connected = ChainEvent::Connected { block: block(1), parent: genesis, time: 1_700_000_000, txs: vec![deposit] };
-    state.apply(connected);
-    state.apply(ChainEvent::Synced { tip: block(1) });
+    let mut state = holding(&[100_000_000]);
     let (slow, fast) = (FeeRate::from_sat_per_vb_u32(2), FeeRate::from_sat_per_vb_u32(20));
     let first = state.send(&pay("rent", escrow(9, "1").script, "0.1"), slow).unwrap().tx;
     let txid = first.compute_txid();

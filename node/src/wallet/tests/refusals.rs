@@ -2,18 +2,20 @@
 
 use super::*;
 
-/// Returns a wallet that sees the chain by a server of somebody else's, and that has so many coins.
-async fn client(seed: u8, chain: &Arc<KernelChain>, coins: u32) -> (Owner, WalletHandle) {
-    let mut line = Line::to(chain);
-    line.is_foreign = true;
-    let owner = Owner { chain: Arc::new(line), ..Owner::new(seed, chain) };
-    let wallet = owner.open().await;
-    earn(&wallet, chain, coins).await;
-    (owner, wallet)
-}
-
 fn finish(psbt: Psbt) -> FinishRequest {
     FinishRequest { request_id: "signed".into(), psbt, allow_high_fee: false, dry_run: false, label: "signed".into() }
+}
+
+fn dearer(request_id: &str, txid: Txid, sat_vb: u32) -> BumpRequest {
+    BumpRequest {
+        request_id: request_id.into(),
+        txid,
+        fee_rate: Some(FeeRate::from_sat_per_vb_u32(sat_vb)),
+        allow_high_fee: false,
+        dry_run: false,
+        by_trade: false,
+        priced: None,
+    }
 }
 
 /// He passes it on once there is a second one, of other coins.
@@ -39,24 +41,37 @@ async fn what_a_server_says_that_it_refused_stays_known_and_keeps_its_coins() {
     let other = wallet.send(SendRequest { dry_run: true, ..pay("other", escrow(3, "1").script, "2") }).await.unwrap();
     assert!(inputs(&other.tx).is_disjoint(&inputs(&shown)), "what is kept is not spent by another");
 
-    // What makes it dearer spends the same, and what is said to be refused of that frees nothing but itself.
-    let dearer = |request_id: &str, sat_vb| BumpRequest {
-        request_id: request_id.into(),
-        txid: shown.compute_txid(),
-        fee_rate: Some(FeeRate::from_sat_per_vb_u32(sat_vb)),
-        allow_high_fee: false,
-        dry_run: false,
-        by_trade: false,
-        priced: None,
+    // What makes it dearer spends the same, and stays known likewise.
+    let refused = wallet.bump(dearer("more", shown.compute_txid(), 10)).await.unwrap_err();
+    let WalletError::NotYetBroadcast { txid: more, source: ChainError::Refused { .. } } = refused else {
+        panic!("{refused}")
     };
-    let refused = wallet.bump(dearer("more", 10)).await.unwrap_err();
-    assert!(matches!(refused, WalletError::Chain(ChainError::Refused { .. })), "{refused}");
     assert_eq!(wallet.balance().await.unwrap().reserved, btc("50"));
     owner.chain.refuses.store(false, Ordering::SeqCst);
-    let raised = wallet.bump(dearer("yet more", 20)).await.unwrap();
-    assert_eq!(raised.raise, FeeRaise::Replacement { of: shown.compute_txid() });
+    let raised = wallet.bump(dearer("yet more", shown.compute_txid(), 20)).await.unwrap();
+    assert_eq!(raised.raise, FeeRaise::Replacement { of: more });
     assert!(inputs(&shown).is_subset(&inputs(&raised.payment.tx)), "they can never both confirm");
     assert!(wallet.send(SendRequest { request_id: "May".into(), ..request }).await.is_ok(), "the first was seen");
+}
+
+/// What is paid by the coin that it takes besides could never be made, once he passes it on.
+#[tokio::test]
+async fn a_higher_fee_that_a_server_says_that_it_refused_keeps_its_coins_and_is_raised_again() {
+    let chain = new_chain();
+    let (owner, wallet) = client(1, &chain, 2).await;
+    let first = wallet.send(pay("rent", escrow(3, "1").script, "49.9999")).await.unwrap().tx;
+    owner.chain.refuses.store(true, Ordering::SeqCst);
+    let refused = wallet.bump(dearer("more", first.compute_txid(), 100)).await.unwrap_err();
+    let WalletError::NotYetBroadcast { txid, source: ChainError::Refused { .. } } = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(wallet.balance().await.unwrap().reserved, btc("50"), "the coin that it takes besides");
+    let funding = wallet.fund(escrow(4, "1")).await.unwrap_err();
+    assert!(matches!(funding, WalletError::InsufficientFunds { .. }), "{funding}");
+    owner.chain.refuses.store(false, Ordering::SeqCst);
+    let again = wallet.bump(dearer("yet more", first.compute_txid(), 150)).await.unwrap();
+    assert_eq!((again.raise, again.payment.tx.input.len()), (FeeRaise::Replacement { of: txid }, 2));
+    assert_eq!(wallet.bump(dearer("yet more", first.compute_txid(), 150)).await.unwrap(), again, "twice is once");
 }
 
 #[tokio::test]

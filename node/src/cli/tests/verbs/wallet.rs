@@ -51,6 +51,44 @@ fn sending_is_priced_confirmed_and_repeatable() {
 }
 
 #[test]
+fn a_payment_is_cancelled_as_it_was_confirmed_or_not_at_all() {
+    let node = Node::answering(&[("exchange_walletCancel", |request| {
+        Ok(json!({
+            "cancelled": "ab".repeat(32), "txid": "cd".repeat(32), "amount": 1_000_000, "fee": 900,
+            "broadcast": request["dry_run"] == false,
+        }))
+    })]);
+    let txid = "ab".repeat(32);
+    let cancel = ["wallet", "cancel", txid.as_str()];
+    let no = node.run_typing(&cancel, "\n");
+    assert_eq!(no.exit, 1, "{no:?}");
+    let asked = format!("Cancel {txid}: bring 0.01 BTC back to your wallet for a fee of 0.000009 BTC? [y/N]");
+    assert!(no.err.contains(&asked), "{no:?}");
+    assert!(node.asked("exchange_walletCancel").iter().all(|request| request["dry_run"] == true));
+
+    let yes = node.run_typing(&[&cancel[..], &["--request-id", "not rent"]].concat(), "y\n");
+    assert_eq!(yes.exit, 0, "{yes:?}");
+    let told = format!("{} brings 0.01 BTC back for a fee of 0.000009 BTC, in place of {txid}.\n", "cd".repeat(32));
+    assert!(yes.out.starts_with(&told) && yes.out.contains("do not make it again"), "{yes:?}");
+    let shown = json!({
+        "cancelled": txid, "txid": "cd".repeat(32), "amount": 1_000_000, "fee": 900, "broadcast": false,
+    });
+    let ordered = node.asked("exchange_walletCancel").pop().unwrap();
+    assert_eq!(
+        ordered,
+        json!({
+            "request_id": "not rent",
+            "dry_run": false,
+            "txid": txid,
+            "fee": { "fee_rate": null, "target_blocks": null, "allow_high_fee": false },
+            "priced": shown,
+        })
+    );
+    let dry = node.run(&[&cancel[..], &["--dry-run"]].concat());
+    assert!(dry.out.starts_with("This can be done: ") && dry.out.ends_with("Nothing was sent.\n"), "{dry:?}");
+}
+
+#[test]
 fn a_failure_names_the_request_that_can_be_repeated() {
     let node = Node::answering(&[("exchange_walletSend", |_| {
         Err(ApiError::new(Code::ChainUnreachable, "the payment is kept and goes out later", "do not send it again"))
