@@ -1568,6 +1568,26 @@ def check_sync():
         equal(set(decoded), set(items[side]) - set(items[other]), f"sync: what only {side} has")
         equal({le(item, 8).hex() for item in decoded}, set(file["difference"][side]), f"sync: difference of {side}")
     check_messages(file, salt)
+    check_frames(file["frames"])
+
+
+def check_frames(published):
+    """The length, big-endian, and the outer code of requests and answers."""
+    digest, envelopes = bytes([0xD1] * 32), le(1, 4) + le(3, 4) + b"\xaa\xbb\xcc"
+    requests = {
+        "ledger": b"\x00\x07" + digest,
+        "mail_fetch": b"\x01" + le(1, 4) + bytes([0xB0] * 32) + le(7, 8),
+        "mail_put": b"\x02" + envelopes,
+    }
+    answers = {
+        "ledger": b"\x00\x00",
+        "mail": b"\x01" + le(1, 4) + envelopes + le(9, 8),
+        "taken": b"\x02",
+        "busy": b"\x03",
+    }
+    for kind, expected in (("requests", requests), ("answers", answers)):
+        found = {name: (len(value).to_bytes(4, "big") + value).hex() for name, value in expected.items()}
+        equal(found, {frame["name"]: frame["bytes"] for frame in published[kind]}, f"sync: frames of {kind}")
 
 
 def check_messages(file, salt):
