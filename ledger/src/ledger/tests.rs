@@ -7,7 +7,9 @@ use crate::body::{Accept, Cancel, Closed, Coin, Dispute, Funded, PaymentSent, Re
 use crate::book::{Book, Query};
 use crate::record::{Header, verify_batch};
 use crate::storage::MemoryStorage;
-use crate::testing::{Author, EPOCH, SampleTrade, admit_all, ledger, sample_accept, sample_offer, sample_take, sats};
+use crate::testing::{
+    Author, EPOCH, SampleTrade, admit_all, ledger, sample_accept, sample_offer, sample_stake, sample_take, sats,
+};
 use crate::trade::Role;
 use crate::wire::{Outpoint, TxId};
 
@@ -472,6 +474,20 @@ fn of_what_a_maker_says_about_his_offer_the_first_records_count_whatever_they_ar
         let standing = if is_accepted { OfferStanding::Accepted(trade.id()) } else { OfferStanding::Open };
         assert_eq!(ledger.offer_standing(&trade.offer).unwrap(), standing, "{said}");
     }
+}
+
+#[test]
+fn nobody_comes_before_the_first_stake_of_a_coin_by_saying_something_else_about_it() {
+    let mut owner = Author::new(7);
+    let stake = sample_stake(&owner, 1);
+    let name = crate::stake::subject(&stake);
+    let mut stranger = (10..=255).map(Author::new).find(|author| author.id() < owner.id()).unwrap();
+    let first = owner.write(&Body::Stake(stake));
+    let dispute = stranger.write(&Body::Dispute(Dispute { trade: name.into() }));
+    let revoke = stranger.write(&Body::Revoke(Revoke { offer: name }));
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &[first.clone(), dispute, revoke]);
+    assert_eq!(ledger.storage().about(&name, None, 9).unwrap(), [first.id()]);
 }
 
 #[test]
