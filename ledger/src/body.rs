@@ -522,8 +522,20 @@ impl Body {
     }
 
     /// Returns the records that this body is about: an offer, a trade, or both; the name of the bids for an offer, and of
-    /// the coin of a stake.
+    /// the coin of a stake. The table is in `specs/kinds.md`.
+    ///
+    /// It says what it says: anybody can take an offer for a trade, or a trade for an offer. So whoever finds a record about a
+    /// subject looks in which field it names it before he goes by it; what it takes of the room is the same. Only among the stakes
+    /// of a coin, of which the first counts, nothing else is found.
     pub fn subjects(&self) -> Vec<RecordId> {
+        let mut subjects = self.named();
+        if self.kind() != Kind::Stake {
+            subjects.retain(|subject| !crate::stake::is_name(subject));
+        }
+        subjects
+    }
+
+    fn named(&self) -> Vec<RecordId> {
         match self {
             Self::Heartbeat | Self::ArbiterAdvert(_) | Self::Checkpoint(_) | Self::Offer(_) | Self::Unknown(_) => {
                 Vec::new()

@@ -302,6 +302,7 @@ pub fn may_be_agreed_on(storage: &dyn Storage, trade: TradeId) -> Result<bool, S
     for id in &said {
         if let Some(record) = storage.record(id)?
             && let Ok(Body::Accept(accept)) = record.decoded().map(|body| &**body)
+            && accept.trade == trade
             && let Some(offer) = storage.record(&accept.offer)?
             && offer.header().log == record.header().log
         {
@@ -316,7 +317,10 @@ fn accepted(storage: &dyn Storage, offer: &Record) -> Result<Vec<TradeId>, Stora
     let mut trades = Vec::new();
     for id in storage.about_in(&offer.id(), &offer.header().log, MAX_FACTS)? {
         let said = storage.record(&id)?;
-        if let Some(Ok(Body::Accept(accept))) = said.as_ref().map(|said| said.decoded().map(|body| &**body)) {
+        // One that names it as the trade is about it too.
+        if let Some(Ok(Body::Accept(accept))) = said.as_ref().map(|said| said.decoded().map(|body| &**body))
+            && accept.offer == offer.id()
+        {
             trades.push(accept.trade);
         }
     }

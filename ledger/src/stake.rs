@@ -29,11 +29,27 @@ pub fn message(network: &[u8; 4], author: &AuthorId, coin: &Outpoint) -> [u8; 32
     tagged("exchange/stake/v1", &[network, author.as_bytes(), &coin])
 }
 
+/// How the name of a coin begins. An id begins so once in 2^64.
+const NAME_START: [u8; 8] = [0xff; 8];
+
 /// Returns the subject under which all stakes of one coin and key are found: the first of them by its place is the one that
-/// counts. With the key, for anybody can name another's coin under a key of his own.
+/// counts. With the key, for anybody can name another's coin under a key of his own. It is no id, and nothing but a stake is about
+/// it: or anybody could put a record of his before the first stake of another's coin, and that would never count.
 pub fn subject(stake: &Stake) -> RecordId {
+    let RecordId(mut name) = former_subject(stake);
+    name[..NAME_START.len()].copy_from_slice(&NAME_START);
+    RecordId(name)
+}
+
+/// Returns the subject that such stakes had before, for stores of then.
+pub fn former_subject(stake: &Stake) -> RecordId {
     let coin = borsh::to_vec(&stake.coin).expect("writing to memory does not fail");
     RecordId(tagged("exchange/stake-coin/v1", &[&coin, &stake.key.0.serialize()]))
+}
+
+/// Tells whether a subject is the name of a coin, and no id.
+pub(crate) fn is_name(subject: &RecordId) -> bool {
+    subject.0.starts_with(&NAME_START)
 }
 
 /// Returns the script that the coin must have for the stake's key to be its owner's.

@@ -184,10 +184,11 @@ pub trait Storage {
     fn about_in(&self, subject: &RecordId, log: &LogId, limit: usize) -> Result<Vec<RecordId>, StorageError>;
 
     /// Returns ids of offers that may stand open after `after`, by id: a superset of those that do, so that a book is read
-    /// without all offers that ever were.
+    /// without all offers that ever were. One is missing if its maker accepted a bid only after so many records about it that this
+    /// does not count: nobody can agree on such an offer any more.
     ///
     /// An offer enters with its record into a chain, and again with its body if that comes back, whatever was said of it
-    /// meanwhile. It leaves with the first `Accept` about it in its own log, the first `Revoke` about it by its author, when it
+    /// meanwhile. It leaves with the first `Accept` that names it in its own log, the first `Revoke` about it by its author, when it
     /// loses its body, when a fork takes it out of the chain, or by [`Storage::forget_open`].
     fn open_offers(&self, after: Option<&RecordId>, limit: usize) -> Result<Vec<RecordId>, StorageError>;
 

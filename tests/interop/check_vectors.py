@@ -13,8 +13,6 @@ from pathlib import Path
 
 VECTORS = Path(__file__).resolve().parents[2] / "specs" / "vectors"
 CHECKS = 0
-# The kind of a record that names a coin.
-STAKE = 3
 
 
 def check(condition, what):
@@ -373,8 +371,7 @@ def check_records():
         equal((header + signature + body).hex(), v["record"], f"{name}: record")
         if f["seq"] == 0:
             check(ticket(header) >> 246 == 0, f"{name}: ticket of ten zero bits")
-        if f["kind"] == STAKE:
-            check(stake_is_signed(header + signature + body), f"{name}: signature of the coin's owner")
+        equal(body_fault(header + signature + body), None, f"{name}: body")
     for v in file["invalid"]:
         record = bytes.fromhex(v["record"])
         equal(decodes(record), v["stage"] != "decode", f"{v['name']}: whether the bytes are well formed")
@@ -383,8 +380,8 @@ def check_records():
             good = ed_verify(record[5:37], message, record[134:198])
             good = good and (record[41:49] != bytes(8) or ticket(record) >> 246 == 0)
             check(not good, f"{v['name']} is accepted")
-        if v["stage"] == "body" and record[89:91] == le(STAKE, 2):
-            check(not stake_is_signed(record), f"{v['name']} is accepted")
+        if v["stage"] == "body":
+            check(body_fault(record) is not None, f"{v['name']} is accepted")
 
 
 MAX_LOG_LEN = 65_536
@@ -406,6 +403,232 @@ def decodes(record):
         and (seq == 0) == first
         and (seq == 0 or admission == 0)
     )
+
+
+class Refused(Exception):
+    """A rule that a body breaks."""
+
+
+def require(condition, rule):
+    if not condition:
+        raise Refused(rule)
+
+
+# What no text may hold, and of what a blank one consists (README.md).
+INVISIBLE = "ad 34f 61c 115f 1160 17b4 17b5 180e 200b-200f 2028-202e 2060-206f 3164 feff ffa0 fff0-fffb e0000-e0fff"
+INVISIBLE = [(int(one.split("-")[0], 16), int(one.split("-")[-1], 16)) for one in INVISIBLE.split()]
+WHITE_SPACE = {0x0A, 0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000}
+# u of the points of small order of Curve25519 and its twist, and those plus its prime that fit 255 bits.
+SMALL_ORDER = {0, 1, P25519 - 1, P25519, P25519 + 1}
+SMALL_ORDER |= {
+    int.from_bytes(bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"), "little"),
+    int.from_bytes(bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"), "little"),
+}
+
+
+def is_blank(text):
+    return all(ord(char) in WHITE_SPACE for char in text)
+
+
+class BodyReader:
+    """Reads a body field by field; whatever is no value of its type is refused (README.md)."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def bytes(self, count):
+        require(self.at + count <= len(self.data), "cut short")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def number(self, size):
+        return int.from_bytes(self.bytes(size), "little")
+
+    def flag(self):
+        value = self.number(1)
+        require(value < 2, "neither 0 nor 1")
+        return value
+
+    def option(self, read):
+        return read() if self.flag() else None
+
+    def list(self, most, read):
+        count = self.number(4)
+        require(count <= most, "too many items")
+        return [read() for _ in range(count)]
+
+    def id(self):
+        return self.bytes(32)
+
+    def text(self, most):
+        count = self.number(4)
+        require(count <= most, "too long a text")
+        try:
+            text = self.bytes(count).decode()
+        except UnicodeDecodeError:
+            raise Refused("no UTF-8") from None
+        for char in map(ord, text):
+            is_control = (char < 0x20 and char != 0x0A) or 0x7F <= char < 0xA0
+            require(not is_control and not any(low <= char <= high for low, high in INVISIBLE), "a character of no text")
+        return text
+
+    def sats(self):
+        value = self.number(8)
+        require(value <= 2_100_000_000_000_000, "more than all bitcoin")
+        return value
+
+    def currency(self):
+        code = self.bytes(5)
+        letters = code.rstrip(b"\0")
+        require(len(letters) >= 3 and all(0x41 <= letter <= 0x5A for letter in letters), "no currency")
+        return letters.decode()
+
+    def curve_key(self):
+        key = self.bytes(32)
+        require(lift_x(key) is not None, "no point")
+        return key
+
+    def outpoint(self):
+        return self.bytes(36)
+
+    def destination(self):
+        count = self.number(4)
+        require(count <= 42, "too long a script")
+        script = self.bytes(count)
+        kinds = ((25, b"\x76\xa9\x14", b"\x88\xac"), (23, b"\xa9\x14", b"\x87"), (22, b"\x00\x14", b""))
+        kinds += ((34, b"\x00\x20", b""), (34, b"\x51\x20", b""))
+        require(any((count, script[: len(a)], script[count - len(z) :]) == (n, a, z) for n, a, z in kinds), "no destination")
+        return script
+
+    def party(self):
+        return self.curve_key(), self.id(), self.destination(), self.id()
+
+    def vaults(self):
+        coin = lambda: (self.outpoint(), self.sats())
+        return coin(), self.option(coin)
+
+    def signatures(self):
+        return self.list(2, lambda: self.bytes(64))
+
+    def half(self):
+        return self.vaults(), self.sats(), self.signatures()
+
+    def languages_to_terms(self):
+        self.list(16, lambda: self.text(16))
+        self.list(16, self.currency)
+        self.text(1000)
+
+
+def read_advert(body):
+    """Reads an ArbiterAdvert; returns what rules are about."""
+    name, _, _, fee_ppm = body.text(40), body.curve_key(), body.id(), body.number(4)
+    body.destination(), body.sats(), body.languages_to_terms()
+    return name, fee_ppm
+
+
+def require_advert(name, fee_ppm):
+    require(not is_blank(name), "no name")
+    require(fee_ppm <= 100_000, "a fee above a tenth")
+
+
+def require_members(threshold, members):
+    require(2 <= threshold <= len(members) < 2 * threshold, "no more than half of the members, or more than all")
+    require(members == sorted(set(members)), "members that do not ascend")
+
+
+def read_offer(body, time):
+    body.flag(), body.currency()
+    price, least, most = body.number(8), body.sats(), body.sats()
+    methods = body.list(8, lambda: body.text(40))
+    body.text(1000)
+    arbiters = body.list(8, body.id)
+    bonds = [body.number(4), body.number(4)]
+    first, second, refund = (body.number(2) for _ in range(3))
+    body.flag()
+    expires = body.number(8)
+    require(price > 0, "no price")
+    require(400_000 <= least <= most, "amounts")
+    require(-(-price * most // 100_000_000) < 2**64, "the cost")
+    require(methods and not any(map(is_blank, methods)) and len(set(methods)) == len(methods), "methods")
+    require(arbiters and len(set(arbiters)) == len(arbiters), "arbiters")
+    require(3024 <= refund <= 8640 and 1 <= first < refund - 2016 and first < second <= refund - 504, "delays")
+    require(all(bond == 0 or 50_000 <= bond <= 500_000 for bond in bonds), "bonds")
+    require(time < expires <= time + 2_592_000, "the end")
+
+
+def read_group_step(body, author):
+    variant = body.number(1)
+    require(variant < 4, "no such step")
+    if variant == 0:
+        threshold, members, name, fee_ppm = body.number(1), body.list(8, body.id), body.text(40), body.number(4)
+        body.destination(), body.sats(), body.languages_to_terms()
+        require_advert(name, fee_ppm)
+        require_members(threshold, members)
+        require(author in members, "proposed by a stranger")
+        return
+    body.id()
+    if variant == 1:
+        seal_key, _, _, _ = body.id(), body.id(), body.list(8, lambda: body.bytes(33)), body.bytes(64)
+        require(int.from_bytes(seal_key, "little") & (2**255 - 1) not in SMALL_ORDER, "a key of small order")
+    elif variant == 2:
+        joins, sealed = body.list(8, body.id), body.list(7, lambda: body.bytes(304))
+        require(len(joins) == len(sealed) + 1, "not one id more than shares")
+    else:
+        body.bytes(64), body.list(1072, lambda: body.number(1))
+
+
+def read_group_advert(body, author, network):
+    body.id()
+    name, fee_ppm = read_advert(body)
+    threshold, members = body.number(1), body.list(8, body.id)
+    said = body.data[: body.at]
+    signatures = body.list(8, lambda: body.bytes(64))
+    require_advert(name, fee_ppm)
+    require_members(threshold, members)
+    require(author in members, "published by a stranger")
+    message = b"exchange/group-advert/v1" + domain("exchange/group-advert/v1", network, said)
+    require(len(signatures) == len(members), "not one signature of each")
+    require(all(ed_verify(one, message, signature) for one, signature in zip(members, signatures)), "a signature")
+
+
+def body_fault(record):
+    """The rule that a record's body breaks for its kind and time (kinds.md, offers.md, frost.md), or none."""
+    network, author, time, kind = record[1:5], record[5:37], int.from_bytes(record[81:89], "little"), u16(record, 89)
+    body = BodyReader(record[198:])
+    trade = lambda *others: (body.id(), *(other() for other in others))
+    readers = {
+        1: lambda: None,
+        2: lambda: require_advert(*read_advert(body)),
+        3: lambda: require(stake_is_signed(record), "a stake that its owner did not sign") or body.bytes(132),
+        4: lambda: require_checkpoint(*(body.number(8) for _ in range(3)), body.id(), time),
+        5: lambda: read_group_advert(body, author, network),
+        6: lambda: read_group_step(body, author),
+        16: lambda: read_offer(body, time),
+        17: body.id,
+        32: lambda: (body.id(), body.sats(), body.bytes(2), body.option(lambda: body.number(1)), body.id(), body.party()),
+        33: lambda: (body.id(), body.id(), body.number(4), body.party()),
+        34: lambda: trade(lambda: body.option(body.half)),
+        35: lambda: trade(body.outpoint),
+        36: trade,
+        37: lambda: trade(body.half),
+        38: lambda: trade(body.id),
+        39: trade,
+        40: lambda: trade(body.vaults, body.sats, body.sats, body.signatures, body.signatures),
+        41: lambda: trade(body.vaults, body.sats, body.signatures, body.signatures),
+    }
+    if kind not in readers:
+        return None
+    try:
+        readers[kind]()
+        require(body.at == len(body.data), "trailing bytes")
+    except Refused as refused:
+        return str(refused)
+    return None
+
+
+def require_checkpoint(of, logs, records, _, time):
+    require(of <= time, "a time to come")
+    require(logs <= records, "logs without records")
 
 
 def check_state():
@@ -478,7 +701,7 @@ def check_retention():
         equal(state_of(records).hex(), file["set"]["state_hash"], f"retention: the state of the {name} set")
 
 
-KINDS_THAT_STAY = {1, 2, 3, 4, 17, *range(33, 42)}
+KINDS_THAT_STAY = {*range(1, 7), 17, *range(33, 42)}
 
 
 def u16(data, at):
@@ -1345,6 +1568,26 @@ def check_sync():
         equal(set(decoded), set(items[side]) - set(items[other]), f"sync: what only {side} has")
         equal({le(item, 8).hex() for item in decoded}, set(file["difference"][side]), f"sync: difference of {side}")
     check_messages(file, salt)
+    check_frames(file["frames"])
+
+
+def check_frames(published):
+    """The length, big-endian, and the outer code of requests and answers."""
+    digest, envelopes = bytes([0xD1] * 32), le(1, 4) + le(3, 4) + b"\xaa\xbb\xcc"
+    requests = {
+        "ledger": b"\x00\x07" + digest,
+        "mail_fetch": b"\x01" + le(1, 4) + bytes([0xB0] * 32) + le(7, 8),
+        "mail_put": b"\x02" + envelopes,
+    }
+    answers = {
+        "ledger": b"\x00\x00",
+        "mail": b"\x01" + le(1, 4) + envelopes + le(9, 8),
+        "taken": b"\x02",
+        "busy": b"\x03",
+    }
+    for kind, expected in (("requests", requests), ("answers", answers)):
+        found = {name: (len(value).to_bytes(4, "big") + value).hex() for name, value in expected.items()}
+        equal(found, {frame["name"]: frame["bytes"] for frame in published[kind]}, f"sync: frames of {kind}")
 
 
 def check_messages(file, salt):

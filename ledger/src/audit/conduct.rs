@@ -98,6 +98,8 @@ impl Spoken<'_> {
 /// Tells whether a record is its author's to sign. This is the table of roles in `specs/trades.md`, read the other way round.
 fn speaks<'a>(trade: &TradeRecords, record: &Record, body: &'a Body) -> Result<Spoken<'a>, String> {
     let (what, speaker, signed) = match body {
+        // It takes this trade for an offer, and accepts another one.
+        Body::Accept(accept) if accept.trade != trade.bid.trade => return Ok(Spoken::NOTHING),
         Body::Accept(_) => ("an acceptance", Speaker::Maker, Signed::Nothing),
         Body::Cancel(cancel) => match &cancel.refund {
             Some(half) => ("half of a refund", Speaker::Buyer, Signed::Half(half, Role::Seller)),

@@ -24,12 +24,18 @@ pub fn check<S: Storage>(ledger: &Ledger<S>, examined: &Examined) -> Result<Vec<
     // An offer is for one trade: every acceptance of another bid than the first one's is a second promise of the same coins.
     // The first of the log that holds the offer come first, so that the maker hides them behind nothing that he says elsewhere.
     let said = ledger.facts(&examined.about_offer, bid.home_logs().get(..1).unwrap_or_default())?;
-    let own = said.iter().find(|record| accepted(record).is_some_and(|accept| accept.trade == bid.trade));
-    let other = said.iter().find(|record| accepted(record).is_some_and(|accept| accept.trade != bid.trade));
+    let promised = |record: &Record| {
+        let accept = accepted(record)?;
+        // One that names it as the trade is about it too.
+        (accept.offer == bid.offer_id).then_some(accept.trade)
+    };
+    let own = said.iter().find(|record| promised(record) == Some(bid.trade));
+    let other = said.iter().find(|record| promised(record).is_some_and(|trade| trade != bid.trade));
     if let (Some(own), Some(other)) = (own, other) {
         find(own, format!("the maker accepted another bid for the same offer too: {}", other.id()));
     }
-    let mut contracts = said_by(bid.maker).filter(|record| accepted(record).is_some());
+    let is_of_bid = |record: &&Record| accepted(record).is_some_and(|accept| accept.trade == bid.trade);
+    let mut contracts = said_by(bid.maker).filter(is_of_bid);
     if let (Some(first), Some(second)) = (contracts.next(), contracts.next())
         && accepted(first) != accepted(second)
     {
@@ -81,9 +87,10 @@ fn ruled(record: &Record) -> Option<&Ruling> {
 mod tests {
     use super::*;
     use crate::body::{Cancel, Dispute, Release, Revoke, Side};
+    use crate::ids::RecordId;
     use crate::ledger::{MAX_FACTS, Seen};
     use crate::record::Header;
-    use crate::testing::{Author, SampleTrade, admit_all, ledger, sample_accept, sample_take, sats};
+    use crate::testing::{Author, SampleTrade, admit_all, ledger, sample_accept, sample_offer, sample_take, sats};
     use crate::trade::{Role, Seat, Verdict};
 
     fn rules(trade: &SampleTrade, more: &[Record]) -> Vec<String> {
@@ -122,6 +129,21 @@ mod tests {
             found.len() == 1 && found[0].starts_with("the maker accepted the same bid on other terms too"),
             "{found:?}"
         );
+    }
+
+    /// An acceptance is about the offer and the trade that it names, whatever they are.
+    #[test]
+    fn an_acceptance_that_takes_an_offer_for_a_trade_or_a_bid_for_an_offer_is_no_promise() {
+        let trade = SampleTrade::new(Side::Sell);
+        let mut maker = trade.maker.clone();
+        let other = maker.write(&Body::Offer(sample_offer(Side::Sell, &[trade.advert.id()])));
+        let accept = |trade: RecordId, offer: RecordId| Accept {
+            trade: trade.into(),
+            ..sample_accept(&other, offer, &Author::new(8))
+        };
+        let odd = [accept(trade.offer.id(), other.id()), accept(other.id(), trade.take.id())];
+        let odd = odd.map(|accept| maker.write(&Body::Accept(accept)));
+        assert!(rules(&trade, &[vec![other.clone()], odd.to_vec()].concat()).is_empty());
     }
 
     #[test]

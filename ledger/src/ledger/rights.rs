@@ -159,10 +159,15 @@ impl<S: Storage> Ledger<S> {
         }
     }
 
-    /// Returns the maker's acceptances and withdrawals of an offer in the log that holds it.
+    /// Returns the maker's acceptances and withdrawals of an offer in the log that holds it. An acceptance that names it as the
+    /// trade, and another one as the offer, is about it too, and decides nothing.
     fn decisions(&self, offer: &Record, about: &About) -> Result<Vec<Record>, StorageError> {
         let mut said = self.said_in(about, &offer.header().log)?;
-        said.retain(|record| matches!(record.decoded().map(|body| &**body), Ok(Body::Accept(_) | Body::Revoke(_))));
+        said.retain(|record| match record.decoded().map(|body| &**body) {
+            Ok(Body::Accept(accept)) => accept.offer == offer.id(),
+            Ok(Body::Revoke(_)) => true,
+            Ok(_) | Err(_) => false,
+        });
         Ok(said)
     }
 

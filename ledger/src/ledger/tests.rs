@@ -3,11 +3,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::body::{Cancel, Closed, Coin, Funded, PaymentSent, Release, Revoke, Side, Vaults};
+use crate::body::{Accept, Cancel, Closed, Coin, Dispute, Funded, PaymentSent, Release, Revoke, Side, Vaults};
 use crate::book::{Book, Query};
 use crate::record::{Header, verify_batch};
 use crate::storage::MemoryStorage;
-use crate::testing::{Author, EPOCH, SampleTrade, admit_all, ledger, sample_accept, sample_offer, sample_take, sats};
+use crate::testing::{
+    Author, EPOCH, SampleTrade, admit_all, ledger, sample_accept, sample_offer, sample_stake, sample_take, sats,
+};
 use crate::trade::Role;
 use crate::wire::{Outpoint, TxId};
 
@@ -427,6 +429,65 @@ fn each_bid_that_only_frozen_records_accept_keeps_its_contract() {
         assert!(shown.facts.void, "nobody may rely on it from now on");
         assert_eq!(shown.contract.unwrap().accept, accept.id(), "who has locked coins under it keeps them under it");
     }
+}
+
+/// An acceptance is about the offer and the trade that it names, whatever they are.
+#[test]
+fn an_acceptance_decides_the_offer_that_it_names_and_no_other() {
+    let trade = SampleTrade::new(Side::Sell);
+    let mut maker = Author::new(2);
+    let [offer, other] =
+        [Side::Sell, Side::Buy].map(|side| maker.write(&Body::Offer(sample_offer(side, &[trade.advert.id()]))));
+    assert_eq!(offer, trade.offer);
+    let odd = Accept { trade: offer.id().into(), ..sample_accept(&trade.take, other.id(), &maker) };
+    let odd = maker.write(&Body::Accept(odd));
+    let accept = maker.write(&Body::Accept(sample_accept(&trade.take, offer.id(), &maker)));
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &[trade.advert.clone(), offer.clone(), other.clone(), trade.take.clone(), odd.clone()]);
+    assert_eq!(ledger.storage().about(&offer.id(), None, 9).unwrap(), [odd.id()]);
+    let shown = ledger.trade(trade.id()).unwrap();
+    assert!(shown.contract.is_none() && !shown.facts.void);
+    assert_eq!(ledger.offer_standing(&offer).unwrap(), OfferStanding::Open);
+    assert_eq!(ledger.offer_standing(&other).unwrap(), OfferStanding::Accepted(offer.id().into()));
+    assert_eq!(offers_in(&Book::load(&ledger, 0).unwrap()), [offer.id()]);
+
+    admit_all(&mut ledger, std::slice::from_ref(&accept));
+    let shown = ledger.trade(trade.id()).unwrap();
+    assert_eq!(ledger.contract(&shown.bid).unwrap(), shown.contract);
+    assert_eq!(shown.contract.map(|contract| contract.accept), Some(accept.id()));
+    assert_eq!(ledger.offer_standing(&offer).unwrap(), OfferStanding::Accepted(trade.id()));
+}
+
+#[test]
+fn of_what_a_maker_says_about_his_offer_the_first_records_count_whatever_they_are() {
+    let trade = SampleTrade::new(Side::Sell);
+    let dispute = Body::Dispute(Dispute { trade: trade.offer.id().into() });
+    for (said, is_accepted) in [(MAX_FACTS - 1, true), (MAX_FACTS, false)] {
+        let mut maker = Author::new(2);
+        let mut records = vec![trade.advert.clone(), trade.take.clone()];
+        records.push(maker.write(&Body::Offer(sample_offer(Side::Sell, &[trade.advert.id()]))));
+        records.extend((0..said).map(|_| maker.write(&dispute)));
+        records.push(maker.write(&Body::Accept(sample_accept(&trade.take, trade.offer.id(), &maker))));
+        let mut ledger = ledger();
+        admit_all(&mut ledger, &records);
+        assert_eq!(ledger.trade(trade.id()).unwrap().contract.is_some(), is_accepted, "{said}");
+        let standing = if is_accepted { OfferStanding::Accepted(trade.id()) } else { OfferStanding::Open };
+        assert_eq!(ledger.offer_standing(&trade.offer).unwrap(), standing, "{said}");
+    }
+}
+
+#[test]
+fn nobody_comes_before_the_first_stake_of_a_coin_by_saying_something_else_about_it() {
+    let mut owner = Author::new(7);
+    let stake = sample_stake(&owner, 1);
+    let name = crate::stake::subject(&stake);
+    let mut stranger = (10..=255).map(Author::new).find(|author| author.id() < owner.id()).unwrap();
+    let first = owner.write(&Body::Stake(stake));
+    let dispute = stranger.write(&Body::Dispute(Dispute { trade: name.into() }));
+    let revoke = stranger.write(&Body::Revoke(Revoke { offer: name }));
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &[first.clone(), dispute, revoke]);
+    assert_eq!(ledger.storage().about(&name, None, 9).unwrap(), [first.id()]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::audit::{Scope, audit};
-use crate::body::{Cancel, Dispute, Revoke, Side, bids_for};
+use crate::body::{Accept, Cancel, Dispute, Revoke, Side, bids_for};
 use crate::book::{Book, Query};
 use crate::checkpoint;
 use crate::ledger::{Admission, MAX_CLOCK_SKEW_S, TradeError};
@@ -253,6 +253,28 @@ fn an_accepted_bid_that_came_bare_is_missed_and_counted() {
     let mut other = self::ledger();
     admit_all(&mut other, &[trade.offer.clone(), trade.take.clone(), cancel, accept]);
     assert!(!may_be_agreed_on(other.storage(), trade.id()).unwrap());
+}
+
+/// An acceptance is about the offer and the trade that it names, whatever they are.
+#[test]
+fn an_acceptance_that_takes_an_offer_for_a_trade_keeps_no_body_of_it() {
+    let trade = SampleTrade::new(Side::Sell);
+    let (mut maker, mut taker) = (Author::new(2), trade.taker.clone());
+    let [offer, other] =
+        [Side::Sell, Side::Buy].map(|side| maker.write(&Body::Offer(sample_offer(side, &[trade.advert.id()]))));
+    let odd = Accept { trade: offer.id().into(), ..sample_accept(&trade.take, other.id(), &maker) };
+    let odd = maker.write(&Body::Accept(odd));
+    let mut whole = ledger();
+    admit_all(&mut whole, &[trade.advert.clone(), offer.clone(), other.clone(), trade.take.clone(), odd]);
+    let gone: HashSet<RecordId> = look(&whole, &Mine::default()).into_iter().collect();
+    assert_eq!(gone, HashSet::from([offer.id(), trade.take.id()]), "the other offer is accepted");
+
+    // Nor does one that takes a bid for an offer make anything of the bid.
+    let odd = Accept { trade: offer.id().into(), ..sample_accept(&trade.take, trade.take.id(), &taker) };
+    let odd = taker.write(&Body::Accept(odd));
+    let mut ledger = ledger();
+    admit_all(&mut ledger, &[trade.take.bared().unwrap(), odd]);
+    assert!(!may_be_agreed_on(ledger.storage(), trade.id()).unwrap());
 }
 
 #[test]

@@ -6,15 +6,18 @@ use serde_json::{Value, json};
 
 use super::{check, hex, read};
 use crate::body::{
-    ArbiterAdvert, Body, Cancel, Checkpoint, Closed, Dispute, Funded, Offer, PaymentSent, Release, Revoke, Side,
+    ArbiterAdvert, Body, Cancel, Checkpoint, Closed, Dispute, Funded, GroupConfirm, GroupDeal, GroupJoin, GroupStep,
+    MAX_KEPT_PART_LEN, Offer, PaymentSent, Release, Revoke, Side,
 };
+use crate::frost::{Draw, Point};
 use crate::ids::{RecordId, StateHash};
 use crate::record::{
     FLAG_CRITICAL, HEADER_LEN, Header, Kind, MAX_BODY_LEN, MAX_RECORD_LEN, Record, RecordError, signed_bytes,
 };
-use crate::testing::{Author, EPOCH, SampleTrade, sample_offer, sample_stake, sats};
+use crate::seal;
+use crate::testing::{Author, EPOCH, SampleGroup, SampleTrade, sample_offer, sample_stake, sats};
 use crate::trade::{Role, Seat, Verdict};
-use crate::wire::{Outpoint, TxId};
+use crate::wire::{List, Outpoint, TxId};
 
 /// A record whose nonce point has a part of order eight: ZIP-215 accepts it, a verification without cofactor would not.
 const MIXED_ORDER: &str = include_str!("mixed_order_record.hex");
@@ -108,6 +111,7 @@ fn valid() -> Vec<(String, u8, Record)> {
     records.push(("stake".into(), 7, stake_of(&mut Author::new(7), 1)));
     let checkpoint = Checkpoint { time: u64::from(EPOCH), logs: 3, records: 4, state: StateHash([0x5a; 32]) };
     records.push(("checkpoint".into(), 8, Author::new(8).write(&Body::Checkpoint(checkpoint))));
+    records.extend(of_groups());
     let mut newcomer = Author::new(4);
     records.push(("heartbeat_opening_a_log".into(), 4, newcomer.write(&Body::Heartbeat)));
     let header = Header { kind: Kind::Unknown(4242), flags: FLAG_CRITICAL, ..newcomer.next_header(&Body::Heartbeat) };
@@ -117,6 +121,40 @@ fn valid() -> Vec<(String, u8, Record)> {
         5,
         Record::decode(&hex::decode(MIXED_ORDER.trim()).unwrap()).unwrap(),
     ));
+    records
+}
+
+/// Returns a step of each kind by which a group forms, and its advert; and steps that help nobody, and are records all the same.
+fn of_groups() -> Vec<(String, u8, Record)> {
+    let mut records: Vec<(String, u8, Record)> = Vec::new();
+    for record in &SampleGroup::new(2, 3).records {
+        let name = match Body::decode(record).unwrap() {
+            Body::GroupStep(GroupStep::Propose(_)) => "group_step_propose",
+            Body::GroupStep(GroupStep::Join(_)) => "group_step_join",
+            Body::GroupStep(GroupStep::Deal(_)) => "group_step_deal",
+            Body::GroupStep(GroupStep::Confirm(_)) => "group_step_confirm",
+            Body::GroupAdvert(_) => "group_advert",
+            other => unreachable!("no group forms by {other:?}"),
+        };
+        if records.iter().all(|(known, ..)| known != name) {
+            let seed = (11..14).find(|number| Author::new(*number).id() == record.author()).unwrap();
+            records.push((name.into(), seed, record.clone()));
+        }
+    }
+    let (mut outsider, group) = (Author::new(10), RecordId([5; 32]));
+    let draw = Draw { coefficients: List::new(vec![Point([0xff; 33])]).unwrap(), proof: [0xff; 64] };
+    let seal_key = seal::public_key(&outsider.seal_secret());
+    let join = GroupJoin { group, seal_key, seal_part: [6; 32], draw };
+    let deal = GroupDeal { group, joins: List::new(vec![RecordId([1; 32])]).unwrap(), sealed: List::default() };
+    let confirm = |kept| GroupConfirm { group, signature: [7; 64], kept: List::new(vec![8; kept]).unwrap() };
+    for (name, step) in [
+        ("group_step_join_with_a_point_that_is_none", GroupStep::Join(join)),
+        ("group_step_deal_to_nobody", GroupStep::Deal(deal)),
+        ("group_step_confirm_without_a_part", GroupStep::Confirm(confirm(0))),
+        ("group_step_confirm_with_the_longest_part", GroupStep::Confirm(confirm(MAX_KEPT_PART_LEN))),
+    ] {
+        records.push((name.into(), 10, outsider.write(&Body::GroupStep(step))));
+    }
     records
 }
 
@@ -158,7 +196,7 @@ fn describe(name: &str, seed: u8, record: &Record) -> Value {
 fn fields(body: &Body) -> Value {
     let value = match body {
         Body::Heartbeat | Body::Unknown(_) => Ok(Value::Null),
-        Body::GroupAdvert(_) | Body::GroupStep(_) => Ok(Value::Null), // in frost.json
+        Body::GroupAdvert(_) | Body::GroupStep(_) => Ok(Value::Null), // nothing shows them as JSON
         Body::ArbiterAdvert(body) => serde_json::to_value(body),
         Body::Stake(body) => serde_json::to_value(body),
         Body::Checkpoint(body) => serde_json::to_value(body),

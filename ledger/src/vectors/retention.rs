@@ -4,14 +4,16 @@
 use serde_json::{Value, json};
 
 use super::{check, hex, read};
-use crate::body::{Body, Revoke, Side, bids_for};
+use crate::body::{Accept, Body, Revoke, Side, bids_for};
 use crate::ids::RecordId;
 use crate::ledger::Admission;
 use crate::record::{BARE_LEN, Header, Kind, Record, RecordError};
 use crate::retention::{BARE_SKEW_S, MIN_BARE_AGE_S, Mine};
 use crate::state::state_hash;
 use crate::storage::Storage;
-use crate::testing::{Author, EPOCH, SampleTrade, admit_all, ledger, sample_offer, sample_take};
+use crate::testing::{
+    Author, EPOCH, SampleGroup, SampleTrade, admit_all, ledger, sample_accept, sample_offer, sample_take,
+};
 
 /// When all records of these vectors are old.
 const LATER: u64 = EPOCH as u64 + 200 * 24 * 3600;
@@ -58,8 +60,8 @@ fn published_bare_records_are_judged_by_their_bytes_and_the_clock() {
     }
 }
 
-/// An agreed trade, a losing bid, a withdrawn offer, one without bids, one with an unanswered bid, a bid for nothing, and records of an
-/// unknown kind.
+/// An agreed trade, a losing bid, a withdrawn offer, one without bids, one with an unanswered bid, a bid for nothing, an acceptance that
+/// takes the offer with the unanswered bid for a trade, and records of an unknown kind.
 fn market() -> (SampleTrade, Vec<Record>) {
     let mut trade = SampleTrade::new(Side::Sell);
     let mut records = trade.records();
@@ -72,6 +74,8 @@ fn market() -> (SampleTrade, Vec<Record>) {
     let (withdrawn, unanswered) = (records[records.len() - 1].id(), records[records.len() - 2].id());
     records.push(trade.maker.write(&Body::Revoke(Revoke { offer: withdrawn })));
     records.push(trade.taker.write(&Body::Take(sample_take(unanswered, &trade.taker))));
+    let odd = Accept { trade: unanswered.into(), ..sample_accept(&trade.take, trade.offer.id(), &trade.maker) };
+    records.push(trade.maker.write(&Body::Accept(odd)));
     for len in [63, 64] {
         records.push(unknown(&mut rival, len));
     }
@@ -101,7 +105,7 @@ struct Invalid {
 }
 
 fn invalid() -> Vec<Invalid> {
-    let trade = SampleTrade::new(Side::Sell);
+    let (trade, group) = (SampleTrade::new(Side::Sell), SampleGroup::new(2, 3));
     let cut = |record: &Record| record.encode()[..BARE_LEN].to_vec();
     let mut forged = cut(&trade.offer);
     forged[BARE_LEN - 40] ^= 1;
@@ -113,6 +117,8 @@ fn invalid() -> Vec<Invalid> {
     vec![
         invalid("an acceptance is never bare", "kind", cut(&trade.accept), LATER),
         invalid("an arbiter's advert is never bare", "kind", cut(&trade.advert), LATER),
+        invalid("a group's advert is never bare", "kind", cut(&group.advert), LATER),
+        invalid("a step by which a group forms is never bare", "kind", cut(&group.records[0]), LATER),
         invalid("a body of 63 bytes is never dropped", "length", cut(&unknown(&mut Author::new(9), 63)), LATER),
         invalid("an offer a day and a second too young", "age", cut(&trade.offer), too_young(&trade.offer)),
         invalid("a bid a day and a second too young", "age", cut(&trade.take), too_young(&trade.take)),

@@ -33,12 +33,13 @@ fn sketches_and_messages_come_out_as_published() {
         "sync.json",
         &json!({
             "description": "Reconciliation, see ../sync.md. Two sets of heads, the first cells of the sketch of each as they travel, what \
-                            only one side has, and messages in borsh.",
+                            only one side has, messages in borsh, and frames: requests and answers as they travel.",
             "salt": hex(SALT.0),
             "ours": side(&ours, &mine),
             "theirs": side(&theirs, &yours),
             "difference": { "ours": items(&difference.ours), "theirs": items(&difference.theirs) },
             "messages": messages(&theirs, &yours),
+            "frames": frames(),
         }),
     );
 }
@@ -133,5 +134,32 @@ fn messages(heads: &[Head], sketch: &Sketch) -> Value {
     json!({
         "requests": requests.iter().map(|(name, request)| json!({ "name": name, "bytes": encoded(request) })).collect::<Vec<_>>(),
         "answers": answers.iter().map(|(name, answer)| json!({ "name": name, "bytes": encoded(answer) })).collect::<Vec<_>>(),
+    })
+}
+
+/// Returns a request and an answer of each outer code with its length. These codes are the node's: a test of its own reads this.
+fn frames() -> Value {
+    let frame = |name: &str, code: u8, message: Vec<u8>| {
+        let message = [vec![code], message].concat();
+        let len = u32::try_from(message.len()).unwrap();
+        json!({ "name": name, "bytes": hex([len.to_be_bytes().as_slice(), &message].concat()) })
+    };
+    let finished = borsh::to_vec(&Request::Finished { digest: StateHash([0xd1; 32]) }).unwrap();
+    let same = borsh::to_vec(&Answer::Same).unwrap();
+    let envelopes = vec![vec![0xaa_u8, 0xbb, 0xcc]];
+    let cursors = borsh::to_vec(&vec![([0xb0_u8; 32], 7_u64)]).unwrap();
+    let delivery = borsh::to_vec(&vec![(envelopes.clone(), 9_u64)]).unwrap();
+    json!({
+        "requests": [
+            frame("ledger", 0, finished),
+            frame("mail_fetch", 1, cursors),
+            frame("mail_put", 2, borsh::to_vec(&envelopes).unwrap()),
+        ],
+        "answers": [
+            frame("ledger", 0, same),
+            frame("mail", 1, delivery),
+            frame("taken", 2, Vec::new()),
+            frame("busy", 3, Vec::new()),
+        ],
     })
 }

@@ -128,8 +128,8 @@ mod tests {
     use futures::io::Cursor;
 
     use super::*;
-    use crate::net::protocol::{MAX_PUT, Names};
-    use exchange_ledger::ids::StateHash;
+    use crate::net::protocol::{Delivery, MAX_PUT, Names, WireCursor};
+    use exchange_ledger::ids::{MailboxId, StateHash};
     use exchange_ledger::sync;
     use exchange_ledger::sync::message::MAX_HEADS;
     use libp2p::request_response::Codec;
@@ -155,6 +155,44 @@ mod tests {
         let wire = wire.into_inner();
         assert_eq!(codec.traffic.sent(), u64::try_from(wire.len()).unwrap());
         assert_eq!(decode(wire).await.unwrap(), Ok(request));
+    }
+
+    /// The outer codes and the length are the node's own; what stands behind them is compared where it is defined.
+    #[tokio::test]
+    async fn frames_are_as_published() {
+        let file = include_str!("../../../specs/vectors/sync.json");
+        let file: serde_json::Value = serde_json::from_str(file).unwrap();
+        let published = |kind: &str| -> Vec<(String, String)> {
+            let frames = file["frames"][kind].as_array().unwrap().iter();
+            let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+            frames.map(|frame| (text(&frame["name"]), text(&frame["bytes"]))).collect()
+        };
+        let (names, mut codec, envelope) = (names(), SyncCodec::default(), vec![0xaa, 0xbb, 0xcc]);
+        let requests = [
+            ("ledger", Request::Ledger(sync::Request::Finished { digest: StateHash([0xd1; 32]) })),
+            ("mail_fetch", Request::MailFetch(vec![WireCursor { mailbox: MailboxId([0xb0; 32]), after: 7 }])),
+            ("mail_put", Request::MailPut(vec![envelope.clone()])),
+        ];
+        let mut written = Vec::new();
+        for (name, request) in requests {
+            let mut wire = Cursor::new(Vec::<u8>::new());
+            codec.write_request(&names.sync, &mut wire, Ok(request)).await.unwrap();
+            written.push((name.to_owned(), hex::encode(wire.into_inner())));
+        }
+        assert_eq!(written, published("requests"));
+        let answers = [
+            ("ledger", Response::Ledger(sync::Answer::Same)),
+            ("mail", Response::Mail(vec![Delivery { envelopes: vec![envelope], cursor: 9 }])),
+            ("taken", Response::Taken),
+            ("busy", Response::Busy),
+        ];
+        let mut written = Vec::new();
+        for (name, answer) in answers {
+            let mut wire = Cursor::new(Vec::<u8>::new());
+            codec.write_response(&names.sync, &mut wire, Ok(answer)).await.unwrap();
+            written.push((name.to_owned(), hex::encode(wire.into_inner())));
+        }
+        assert_eq!(written, published("answers"));
     }
 
     #[tokio::test]

@@ -300,6 +300,56 @@ fn a_ruling_after_an_extension_is_proven() {
     assert!(refused.contains("does not spend the escrow"), "{refused}");
 }
 
+/// Who took his bond back alone left the escrow, and what is signed from then on is of that alone.
+#[test]
+fn what_is_signed_of_the_escrow_alone_is_proven_once_the_bond_has_left() {
+    for (by, phase) in [(Role::Seller, Phase::Closed), (Role::Arbiter, Phase::Settled)] {
+        let trade = SampleTrade::with_bonds(Side::Sell);
+        let mut story = Story { records: trade.records(), trade, ..Story::new() };
+        story.fund();
+        let (trade, escrow, held) = (story.trade.id(), story.escrow(), story.vaults());
+        let (buyer, seller) = story.keys();
+        let pair = story.trade.arbiter_pair(escrow.contract(), Seat::First);
+        story.say(Role::Buyer, &Body::PaymentSent(PaymentSent { trade }));
+        story.say(Role::Buyer, &Body::Dispute(Dispute { trade }));
+        story.chain.mine_empty(escrow.contract().refund_delay.into());
+        let back = escrow.signed_timeout(Vault::Bond, held.bond.unwrap(), sats(1_700), &buyer).unwrap().tx;
+        story.chain.mine(&[back]);
+        // Returns what somebody signs of these outputs, and what the buyer completes of it.
+        let sign = |vaults: &Vaults| {
+            if by == Role::Seller {
+                let fee = escrow.fee_at(vaults, Role::Buyer, 10).unwrap();
+                let payout = escrow.half(vaults, fee, Role::Buyer, &seller).unwrap();
+                let tx = escrow.complete(&payout, Role::Buyer, &buyer).unwrap().tx;
+                (Body::Release(Release { trade, payout }), tx)
+            } else {
+                let division = escrow.divide(Seat::First, vaults, Verdict::Buyer, 10).unwrap();
+                let ruling = escrow.rule(Seat::First, vaults, division, &pair).unwrap();
+                let tx = escrow.complete_ruling(Seat::First, &ruling, Role::Buyer, &buyer).unwrap().tx;
+                (Body::Ruling(ruling), tx)
+            }
+        };
+        let (of_both, _) = sign(&held);
+        let (of_escrow, tx) = sign(&Vaults { bond: None, ..held });
+        story.say(by, &of_both);
+        story.spend(&tx);
+        let assemble = |story: &Story| {
+            let mut ledger = ledger();
+            admit_all(&mut ledger, &story.records);
+            let proof = story.chain.proof(story.funding.clone().unwrap(), story.spend.clone());
+            Bundle::assemble(&ledger, trade, Some(proof), Vec::new())
+        };
+        let refused = assemble(&story).unwrap_err().to_string();
+        assert!(refused.contains("in the records prescribes"), "{refused}");
+        story.say(by, &of_escrow);
+        let verified = assemble(&story).unwrap().verify().unwrap();
+        assert_eq!(verified.phase, phase);
+        let spent = verified.spend.unwrap();
+        let sums = [spent.to_buyer, spent.to_seller, spent.to_arbiter, spent.fee].map(Sats::get);
+        assert_eq!((sums.iter().sum::<u64>(), spent.elsewhere), (held.escrow.value.get(), Sats::ZERO));
+    }
+}
+
 /// The ruling of a group stands in the log of whichever member published it, and a bundle holds it.
 #[test]
 fn a_ruling_by_any_member_of_a_group_is_proven() {

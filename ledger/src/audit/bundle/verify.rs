@@ -8,7 +8,7 @@ use bitcoin::{Amount, MerkleBlock, Network, OutPoint, Transaction, TxIn, Txid};
 use serde::{Deserialize, Serialize};
 
 use super::{Bundle, BundleError, ChainProof, HeaderChain, Hex, Inclusion, Message, Part};
-use crate::body::{Body, Extend, HalfSpend, Ruling, Vaults};
+use crate::body::{Body, Coin, Extend, HalfSpend, Ruling, Vaults};
 use crate::ids::{AuthorId, ContractHash, RecordId, TradeId};
 use crate::ledger::{Ledger, TradeRecords};
 use crate::mail::{Address, Said};
@@ -357,7 +357,7 @@ fn check_signed_spend(
     // Of a transaction with other inputs the signatures cannot be checked here. It is none of the contract's anyway.
     if tx.input.iter().all(is_ours) || !path.is_foreign() {
         let leaf = escrow.check_witness(&tx, &held.vaults).map_err(|e| BundleError::new(Part::Spend, e))?;
-        check_signed(&tx, path, leaf, escrow, &held.vaults, trade)?;
+        check_signed(&tx, path, leaf, escrow, &spent_by(&tx, &held.vaults), trade)?;
         if inclusion.height < held.height.saturating_add(escrow.delay_of(leaf).into()) {
             return Err(refuse("the coins moved before the delay of the leaf that moved them was over"));
         }
@@ -365,9 +365,17 @@ fn check_signed_spend(
     Ok((tx, path))
 }
 
+/// Returns what a transaction spends of what holds the coins, the escrow among it: all, or the escrow alone. The bond may have left
+/// before, by its buyer's own leaf: then what is signed from then on is of the escrow alone. What is signed of both prescribes a
+/// transaction that spends both, and never this one.
+fn spent_by(tx: &Transaction, vaults: &Vaults) -> Vaults {
+    let is_spent = |coin: &Coin| tx.input.iter().any(|input| input.previous_output == coin.outpoint.0);
+    Vaults { bond: vaults.bond.filter(is_spent), ..*vaults }
+}
+
 /// Checks that the transaction is one that somebody signed in a record: the payout that the seller released, the refund
 /// that the buyer agreed to, what an arbiter ruled. What both sign by their common key, or a funder by his own leaf, needs
-/// no record.
+/// no record. `vaults` are what it spends.
 fn check_signed(
     tx: &Transaction,
     path: SpendPath,

@@ -1,8 +1,8 @@
 //! What is not one's to say is evidence against whoever said it, and changes nothing for the others.
 
 use crate::audit::{Audit, Scope, audit};
-use crate::body::{Body, Cancel, Closed, Dispute, Funded, PaymentSent, Release, Ruling, Side};
-use crate::testing::{Author, SampleTrade, admit_all, ledger, sats};
+use crate::body::{Accept, Body, Cancel, Closed, Dispute, Funded, PaymentSent, Release, Ruling, Side};
+use crate::testing::{Author, SampleTrade, admit_all, ledger, sample_accept, sats};
 use crate::trade::{Phase, Role, Seat, Verdict, View, evaluate};
 use crate::wire::{Outpoint, TxId};
 
@@ -92,6 +92,18 @@ fn a_ruling_that_the_arbiter_did_not_sign_is_evidence() {
     let audited = audit_with(forged, Some(Role::Arbiter), true);
     assert!(audited.evidence[0].rule.starts_with("a ruling: the signature of the arbiter"), "{:?}", audited.evidence);
     assert!(audited.trades[0].facts.rulings.is_empty());
+}
+
+#[test]
+fn an_acceptance_that_takes_the_trade_for_an_offer_and_the_offer_for_a_trade_is_no_evidence() {
+    let odd = |trade: &SampleTrade| {
+        let accept = sample_accept(&trade.take, trade.take.id(), &trade.maker);
+        Body::Accept(Accept { trade: trade.offer.id().into(), ..accept })
+    };
+    for role in [None, Some(Role::Buyer), Some(Role::Seller), Some(Role::Arbiter)] {
+        let audited = audit_with(odd, role, true);
+        assert!(audited.evidence.is_empty(), "{role:?}: {:?}", audited.evidence);
+    }
 }
 
 #[test]

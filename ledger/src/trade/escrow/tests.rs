@@ -347,6 +347,27 @@ fn each_gets_his_bond_back_to_the_satoshi_or_the_spend_is_foreign() {
 }
 
 #[test]
+fn a_spend_is_told_by_what_it_spends_and_by_its_outputs_in_any_order() {
+    let escrow = Escrow::new(&SampleTrade::new(Side::Sell).bonded());
+    let held = vaults(&escrow);
+    let alone = Vaults { bond: None, ..held };
+    let spend = |spent: &Vaults, to| escrow.spend(spent, escrow.fee_at(spent, to, 10).unwrap(), to).unwrap().tx;
+    for (to, path) in [(Role::Buyer, SpendPath::Payout), (Role::Seller, SpendPath::Refund)] {
+        for spent in [held, alone] {
+            let mut tx = spend(&spent, to);
+            assert_eq!(escrow.classify(&tx, &held), path, "{spent:?}");
+            tx.output.reverse();
+            assert_eq!(escrow.classify(&tx, &held), path, "{spent:?}");
+        }
+    }
+    // Who leaves the bond where it is has none to give back.
+    let mut tx = spend(&alone, Role::Seller);
+    let script_pubkey = escrow.contract().buyer_party.destination.script().clone();
+    tx.output.push(TxOut { value: held.bond.unwrap().value.into(), script_pubkey });
+    assert_eq!(escrow.classify(&tx, &held), SpendPath::Foreign);
+}
+
+#[test]
 fn each_way_is_one_of_five() {
     for (path, kind) in [
         (SpendPath::Payout, 0),

@@ -74,7 +74,11 @@ impl Scene {
 
     /// A dispute of the buyer about an escrow that is buried.
     fn disputed() -> Self {
-        Self::funded_at(BURIED).facts(|facts| (facts.payment_sent, facts.buyer_dispute) = (true, true))
+        Self::disputed_at(BURIED)
+    }
+
+    fn disputed_at(height: Option<u32>) -> Self {
+        Self::funded_at(height).facts(|facts| (facts.payment_sent, facts.buyer_dispute) = (true, true))
     }
 
     fn ruled(mut self, seat: Seat, vout: u32) -> Self {
@@ -274,6 +278,16 @@ fn scenes() -> Vec<(&'static str, Scene, Phase)> {
             "the funding was taken back before a second one is buried",
             Scene::disputed().funded_again(SHALLOW).taken_back(named, BURIED),
             Phase::Refunded,
+        ),
+        (
+            "a refund of a second funding that was paid after what was extended",
+            Scene::disputed_at(Some(TIP - 50)).extended(BURIED).funded_again(Some(TIP - 49)).refund_signed(SECOND),
+            Phase::Disputed,
+        ),
+        (
+            "a refund of a second funding that was paid before what was extended",
+            Scene::disputed_at(Some(TIP - 50)).extended(BURIED).funded_again(Some(TIP - 51)).refund_signed(SECOND),
+            Phase::Refunding,
         ),
         (
             "release of a second funding",

@@ -287,6 +287,23 @@ fn nothing_speaks_for_what_is_not_buried() {
     assert!(View { contract: None, ..view_of(&trade, &[(1, BURIED)]) }.funding().is_none(), "there is nothing to fund");
 }
 
+/// Of outputs for which as much speaks those count that were paid first: an extension is no younger than what it extends.
+#[test]
+fn an_extension_stands_where_its_coins_were_paid_in() {
+    let trade = SampleTrade::new(Side::Sell);
+    let [extended, other] = [1, 2].map(|number| trade.vaults(number));
+    let mut made = extended;
+    made.escrow.outpoint.0.vout += 5;
+    let is_lower = extended.outpoint() < other.outpoint();
+    for (paid, counts) in [(TIP - 51, false), (TIP - 50, is_lower), (TIP - 49, true)] {
+        let mut view = view_of(&trade, &[(1, Some(TIP - 50)), (2, Some(paid))]);
+        let extends = Some(extended.outpoint());
+        view.chain.fundings.push(Funding { vaults: made, height: BURIED, extends });
+        view.facts.refunds.push(unsigned(&other));
+        assert_eq!(view.funding().unwrap().vaults, if counts { made } else { other }, "{paid}");
+    }
+}
+
 #[test]
 fn a_bond_is_there_until_a_block_shows_that_it_alone_was_taken_back() {
     let trade = SampleTrade::with_bonds(Side::Sell);

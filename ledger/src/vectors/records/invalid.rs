@@ -1,6 +1,13 @@
 //! Records that break one rule each.
 
 use super::*;
+use crate::body::{GroupAdvert, GroupTerms, SEALED_SHARE_LEN};
+use crate::frost::MAX_MEMBERS;
+use crate::group::signed_hash;
+use crate::ids::AuthorId;
+use crate::testing::group::terms;
+use crate::testing::{NETWORK, sample_advert, text};
+use crate::text::Text;
 
 /// A record that breaks one rule.
 pub(super) struct Invalid {
@@ -61,7 +68,7 @@ fn badly_signed() -> Vec<Invalid> {
     let trade = SampleTrade::new(Side::Sell);
     let (header, body) = (*trade.accept.header(), trade.accept.body().to_vec());
     let by = |author: [u8; 32], signature: [u8; 64]| {
-        let log = crate::record::LogId { author: crate::ids::AuthorId(author), ..header.log };
+        let log = crate::record::LogId { author: AuthorId(author), ..header.log };
         Record::sign(Header { log, ..header }, body.clone(), |_| signature).unwrap().encode()
     };
     let author = trade.maker.id().0;
@@ -148,12 +155,15 @@ fn bad_bodies() -> Vec<Invalid> {
     let mut records: Vec<Invalid> = cases.into_iter().map(|(name, kind, body)| encoded(name, kind, body)).collect();
     records.extend(offers_against_the_rules(&trade));
     let rules = [
-        ("arbiter without a name", change_advert(&advert, |a| a.name = crate::text::Text::default())),
+        ("arbiter without a name", change_advert(&advert, |a| a.name = Text::default())),
+        ("arbiter whose name is no-break spaces", change_advert(&advert, |a| a.name = text("\u{a0}\u{a0}"))),
         ("arbiter's fee above a tenth", change_advert(&advert, |a| a.fee_ppm = 100_001)),
     ];
     records.extend(rules.map(|(name, body)| encoded(name, Kind::ArbiterAdvert, body)));
     records.extend(bad_stakes());
     records.extend(bad_checkpoints());
+    records.extend(bad_steps());
+    records.extend(bad_group_adverts());
     assert!(offer.len() < MAX_BODY_LEN);
     records
 }
@@ -199,6 +209,137 @@ fn bad_checkpoints() -> Vec<Invalid> {
     cases.into_iter().map(|(name, body)| encoded(name, Kind::Checkpoint, body)).collect()
 }
 
+/// Returns authors of these numbers in the order of their keys.
+fn in_order<const N: usize>(numbers: [u8; N]) -> [Author; N] {
+    let mut authors = numbers.map(Author::new);
+    authors.sort_by_key(Author::id);
+    authors
+}
+
+fn ids(authors: &[Author]) -> List<AuthorId, MAX_MEMBERS> {
+    List::new(authors.iter().map(Author::id).collect()).unwrap()
+}
+
+/// Returns a body with other bytes in a place of it, be they more or fewer.
+fn spliced(body: &[u8], place: std::ops::Range<usize>, with: &[&[u8]]) -> Vec<u8> {
+    let mut body = body.to_vec();
+    drop(body.splice(place, with.concat()));
+    body
+}
+
+/// Steps by which groups would form, in the name of author 6.
+fn bad_steps() -> Vec<Invalid> {
+    let propose = |terms: GroupTerms| Body::GroupStep(GroupStep::Propose(terms)).encode();
+    let (group, two) = (RecordId([5; 32]), in_order([6, 7]));
+    let (good, bytes) = (terms(2, &two), propose(terms(2, &two)));
+    let backwards = ids(&[two[1].clone(), two[0].clone()]);
+    let twice = ids(&[Author::new(6), Author::new(6)]);
+    let mut cases = vec![
+        ("group proposed by who is none of its members", propose(terms(2, &in_order([7, 8])))),
+        ("group of one", propose(terms(1, &in_order([6])))),
+        ("group of which one of two rules", propose(terms(1, &two))),
+        ("group of which a half rules", propose(terms(2, &in_order([6, 7, 8, 9])))),
+        ("group of which more rule than there are", propose(terms(3, &two))),
+        ("group whose members do not ascend", propose(GroupTerms { members: backwards, ..good.clone() })),
+        ("group with a member twice", propose(GroupTerms { members: twice, ..good.clone() })),
+        ("group without a name", propose(GroupTerms { name: Text::default(), ..good.clone() })),
+        ("group whose name is an em space", propose(GroupTerms { name: text("\u{2003}"), ..good.clone() })),
+        ("group whose fee is above a tenth", propose(GroupTerms { fee_ppm: 100_001, ..good })),
+        // variant 0, threshold 1, count of members 2..6, two of them 6..70
+        ("group of nine", spliced(&bytes, 2..70, &[&9u32.to_le_bytes(), &[7; 9 * 32]])),
+        ("proposal with a trailing byte", [bytes.as_slice(), &[0]].concat()),
+        ("step of a kind that there is not", spliced(&bytes, 0..1, &[&[4]])),
+    ];
+    let join = |seal_key: [u8; 32]| {
+        let draw = Draw { coefficients: List::default(), proof: [7; 64] };
+        Body::GroupStep(GroupStep::Join(GroupJoin { group, seal_key, seal_part: [6; 32], draw })).encode()
+    };
+    let [of_order_eight, other_of_order_eight] = [
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+    ]
+    .map(bytes32);
+    let mut one = [0; 32];
+    (one[0], one[31]) = (1, 0x80);
+    let usable = join(seal::public_key(&[6; 32]));
+    cases.extend([
+        ("join with a key of zeros", join([0; 32])),
+        ("join with a key of order eight", join(of_order_eight)),
+        ("join with the other key of order eight", join(other_of_order_eight)),
+        ("join with a key of one and the highest bit", join(one)),
+        // variant 0, group 1, keys 33..97, count of points 97..101
+        ("join with nine points", spliced(&usable, 97..101, &[&9u32.to_le_bytes(), &[2; 9 * 33]])),
+    ]);
+    let deal = |joins: usize, sealed: usize| {
+        let joins = List::new(vec![RecordId([1; 32]); joins]).unwrap();
+        let sealed = List::new(vec![[2; SEALED_SHARE_LEN]; sealed]).unwrap();
+        Body::GroupStep(GroupStep::Deal(GroupDeal { group, joins, sealed })).encode()
+    };
+    let confirm = GroupConfirm { group, signature: [7; 64], kept: List::default() };
+    let confirm = Body::GroupStep(GroupStep::Confirm(confirm)).encode();
+    cases.extend([
+        ("deal of as many shares as ids", deal(3, 3)),
+        ("deal that lacks a share", deal(3, 1)),
+        ("deal of nothing", deal(0, 0)),
+        // variant 0, group 1, count of ids 33, eight of them 37..293, count of shares 293..297
+        ("deal of eight shares", spliced(&deal(8, 7), 293..297, &[&8u32.to_le_bytes(), &[2; SEALED_SHARE_LEN]])),
+        // variant 0, group 1, signature 33, length of the part 97..101
+        ("confirmation with a part of 1073 bytes", spliced(&confirm, 97..101, &[&1073u32.to_le_bytes(), &[8; 1073]])),
+    ]);
+    cases.into_iter().map(|(name, body)| encoded(name, Kind::GroupStep, body)).collect()
+}
+
+/// Adverts of groups, in the name of author 6.
+fn bad_group_adverts() -> Vec<Invalid> {
+    let two = in_order([6, 7]);
+    let backwards = [two[1].clone(), two[0].clone()];
+    let twice = [Author::new(6), Author::new(6)];
+    let of = |threshold: u8, members: &[Author]| {
+        let (group, advert) = (RecordId([5; 32]), sample_advert(&two[0]));
+        GroupAdvert { group, advert, threshold, members: ids(members), signatures: List::default() }
+    };
+    let on = |change: fn(&mut ArbiterAdvert)| {
+        let mut advert = of(2, &two);
+        change(&mut advert.advert);
+        advert
+    };
+    let signed_for = |network: [u8; 4], advert: GroupAdvert, by: &[Author]| {
+        let message = [b"exchange/group-advert/v1".as_slice(), &signed_hash(&network, &advert)].concat();
+        let signatures = List::new(by.iter().map(|author| author.sign_bytes(&message)).collect()).unwrap();
+        Body::GroupAdvert(GroupAdvert { signatures, ..advert }).encode()
+    };
+    let signed = |advert: GroupAdvert, by: &[Author]| signed_for(NETWORK, advert, by);
+    let good = signed(of(2, &two), &two);
+    assert_eq!(first_fault(&encoded("good", Kind::GroupAdvert, good.clone()).record), None);
+    let (four, others) = (in_order([6, 7, 8, 9]), in_order([7, 8]));
+    let signature = good.len() - 64;
+    let mainnet = bitcoin::p2p::Magic::BITCOIN.to_bytes();
+    let cases = [
+        ("advert of a group of which one of two rules", signed(of(1, &two), &two)),
+        ("advert of a group of which a half rules", signed(of(2, &four), &four)),
+        ("advert of a group of which more rule than there are", signed(of(3, &two), &two)),
+        ("advert of a group whose members do not ascend", signed(of(2, &backwards), &backwards)),
+        ("advert of a group with a member twice", signed(of(2, &twice), &twice)),
+        ("advert of a group without a name", signed(on(|a| a.name = Text::default()), &two)),
+        ("advert of a group whose name is an ideographic space", signed(on(|a| a.name = text("\u{3000}")), &two)),
+        ("advert of a group whose fee is above a tenth", signed(on(|a| a.fee_ppm = 100_001), &two)),
+        ("advert of a group by who is none of its members", signed(of(2, &others), &others)),
+        ("advert of a group that one of two signed", signed(of(2, &two), &two[..1])),
+        ("advert of a group with three signatures of two", signed(of(2, &two), &[&two[..], &two[1..]].concat())),
+        ("advert of a group with the signatures exchanged", signed(of(2, &two), &backwards)),
+        (
+            "advert of a group with a flipped bit in a signature",
+            spliced(&good, signature..signature + 1, &[&[good[signature] ^ 1]]),
+        ),
+        ("advert of a group that was signed for another network", signed_for(mainnet, of(2, &two), &two)),
+        ("advert of a group that was signed for another group", spliced(&good, 0..32, &[&[6; 32]])),
+        // group 0..32, name 32..39, key 39..71
+        ("advert of a group under a key that is no point", spliced(&good, 39..71, &[&[0xff; 32]])),
+        ("advert of a group with a trailing byte", [good.as_slice(), &[0]].concat()),
+    ];
+    cases.into_iter().map(|(name, body)| encoded(name, Kind::GroupAdvert, body)).collect()
+}
+
 fn change_advert(bytes: &[u8], change: fn(&mut ArbiterAdvert)) -> Vec<u8> {
     let mut advert = borsh::from_slice(bytes).unwrap();
     change(&mut advert);
@@ -207,18 +348,21 @@ fn change_advert(bytes: &[u8], change: fn(&mut ArbiterAdvert)) -> Vec<u8> {
 
 fn offers_against_the_rules(trade: &SampleTrade) -> Vec<Invalid> {
     type Change = fn(&mut Offer);
-    let changes: [(&str, Change); 21] = [
+    let changes: [(&str, Change); 24] = [
         ("smallest amount below the minimum trade", |o| o.min = sats(399_999)),
         ("largest amount below the smallest", |o| o.max = sats(400_000 - 1)),
         ("cost beyond 64 bits", |o| {
             o.price = crate::money::Price::new(u64::MAX).unwrap();
             o.max = crate::money::Sats::MAX;
         }),
-        ("no payment method", |o| o.methods = crate::wire::List::new(vec![]).unwrap()),
-        ("blank payment method", |o| o.methods = crate::wire::List::new(vec![crate::testing::text(" ")]).unwrap()),
-        ("payment method twice", |o| o.methods = crate::wire::List::new(vec![o.methods[0].clone(); 2]).unwrap()),
-        ("no arbiter", |o| o.arbiters = crate::wire::List::new(vec![]).unwrap()),
-        ("arbiter twice", |o| o.arbiters = crate::wire::List::new(vec![RecordId([1; 32]); 2]).unwrap()),
+        ("no payment method", |o| o.methods = List::new(vec![]).unwrap()),
+        ("blank payment method", |o| o.methods = List::new(vec![text(" ")]).unwrap()),
+        ("payment method of a no-break space", |o| o.methods = List::new(vec![text("\u{a0}")]).unwrap()),
+        ("payment method of an ideographic space", |o| o.methods = List::new(vec![text("\u{3000}")]).unwrap()),
+        ("payment method of an em space and a line feed", |o| o.methods = List::new(vec![text("\u{2003}\n")]).unwrap()),
+        ("payment method twice", |o| o.methods = List::new(vec![o.methods[0].clone(); 2]).unwrap()),
+        ("no arbiter", |o| o.arbiters = List::new(vec![]).unwrap()),
+        ("arbiter twice", |o| o.arbiters = List::new(vec![RecordId([1; 32]); 2]).unwrap()),
         ("refund delay too short", |o| o.refund_delay = 3023),
         ("refund delay too long", |o| o.refund_delay = 8641),
         ("no arbitration delay", |o| o.arbitration_delay = 0),

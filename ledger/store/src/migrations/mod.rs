@@ -16,6 +16,7 @@ mod v2;
 mod v3;
 mod v4;
 mod v5;
+mod v6;
 
 /// One step.
 #[derive(Clone, Copy)]
@@ -44,7 +45,7 @@ impl From<StorageError> for CheckError {
 }
 
 /// All steps. The last names the schema of this version.
-const ALL: &[Migration] = &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, v4::MIGRATION, v5::MIGRATION];
+const ALL: &[Migration] = &[v1::MIGRATION, v2::MIGRATION, v3::MIGRATION, v4::MIGRATION, v5::MIGRATION, v6::MIGRATION];
 
 /// Brings a directory to the schema of this version.
 pub(crate) fn run(db: &Arc<RawDb>) -> Result<(), StoreError> {
@@ -88,8 +89,8 @@ mod tests {
     use rocksdb::DB as Db;
 
     /// A step as a later version may have one: the rows of a table get another key.
-    const V6: Migration = Migration {
-        to: 6,
+    const V7: Migration = Migration {
+        to: 7,
         run: |db| {
             let mut writes = db.begin();
             for entry in db.prefixed(Family::Private, b"old/") {
@@ -105,7 +106,7 @@ mod tests {
         },
     };
     /// A step that forgets its work.
-    const BROKEN_V6: Migration = Migration { run: |_| Ok(()), ..V6 };
+    const BROKEN_V7: Migration = Migration { run: |_| Ok(()), ..V7 };
 
     fn open(dir: &tempfile::TempDir) -> Arc<RawDb> {
         Arc::new(RawDb::open(dir.path(), OpenOptions::default()).unwrap())
@@ -123,21 +124,21 @@ mod tests {
         let db = open(&dir);
         assert_eq!(schema(&db).unwrap(), 0);
         run_all(&db, ALL).unwrap();
-        assert_eq!(schema(&db).unwrap(), 5);
+        assert_eq!(schema(&db).unwrap(), 6);
         put(&db, Family::Private, b"old/a", b"1");
 
-        let error = run_all(&db, &[ALL, &[BROKEN_V6]].concat()).unwrap_err();
-        assert!(matches!(&error, StoreError::Migration { to: 6, reason } if reason.contains("left behind")), "{error}");
-        assert_eq!(schema(&db).unwrap(), 5, "a step that failed its check does not count");
+        let error = run_all(&db, &[ALL, &[BROKEN_V7]].concat()).unwrap_err();
+        assert!(matches!(&error, StoreError::Migration { to: 7, reason } if reason.contains("left behind")), "{error}");
+        assert_eq!(schema(&db).unwrap(), 6, "a step that failed its check does not count");
 
-        run_all(&db, &[ALL, &[V6]].concat()).unwrap();
-        assert_eq!(schema(&db).unwrap(), 6);
+        run_all(&db, &[ALL, &[V7]].concat()).unwrap();
+        assert_eq!(schema(&db).unwrap(), 7);
         assert_eq!(db.get(Family::Private, b"new/a").unwrap().as_deref(), Some(b"1".as_slice()));
         assert_eq!(db.get(Family::Private, b"old/a").unwrap(), None);
 
         // What was done is not done again.
         put(&db, Family::Private, b"old/b", b"2");
-        run_all(&db, &[ALL, &[V6]].concat()).unwrap();
+        run_all(&db, &[ALL, &[V7]].concat()).unwrap();
         assert!(db.contains(Family::Private, b"old/b").unwrap());
     }
 
@@ -146,13 +147,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         {
             let db = open(&dir);
-            run_all(&db, &[ALL, &[V6]].concat()).unwrap();
+            run_all(&db, &[ALL, &[V7]].concat()).unwrap();
         }
         add_column_family(dir.path(), "of_a_later_version");
         let error = run(&open(&dir)).unwrap_err();
-        assert!(matches!(error, StoreError::NewerSchema { found: 6, known: 5, .. }), "{error}");
+        assert!(matches!(error, StoreError::NewerSchema { found: 7, known: 6, .. }), "{error}");
         assert!(error.to_string().contains("update this program"), "{error}");
-        assert_eq!(schema(&open(&dir)).unwrap(), 6);
+        assert_eq!(schema(&open(&dir)).unwrap(), 7);
     }
 
     fn add_column_family(path: &std::path::Path, name: &str) {
