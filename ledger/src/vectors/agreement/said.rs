@@ -273,7 +273,7 @@ fn group() -> Case {
     let [buyers, sellers, split] = [Verdict::Buyer, Verdict::Seller, Verdict::Split(sats(400_000))].map(ruling);
     let (mut second, mut third) = (group.members[1].clone(), group.members[2].clone());
     let last = third.write(&buyers);
-    // His first log in a trade would be that of epoch 0, and he has none.
+    // Whoever did not write the advert entered the trade in his log of epoch 0.
     let before = second.write(&sellers);
     let home = second.reopened(0).write(&split);
     let mut records = [group.records.clone(), trade.records(), vec![last, before, home]].concat();
