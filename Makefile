@@ -30,8 +30,8 @@ test: bitcoind python ## every test, those against a real bitcoind and a real El
 	@$(programs)
 	@bin=$$(dirname "$$(tests/bitcoind/build.sh '$(CACHE)/bitcoind')") && \
 	python=$$(tests/python/build.sh '$(CACHE)/python') && \
-	"$$python" tests/interop/check_vectors.py >&2 && "$$python" tests/interop/check_with_embit.py >&2 && \
-	"$$python" tests/interop/check_lessons.py >&2 && \
+	"$$python" tests/interop/check_vectors.py >&2 && "$$python" tests/interop/check_agreement.py >&2 && \
+	"$$python" tests/interop/check_with_embit.py >&2 && "$$python" tests/interop/check_lessons.py >&2 && \
 	BITCOIND="$$bin/bitcoind" BITCOIN_CLI="$$bin/bitcoin-cli" TEST_PYTHON="$$python" cargo test --locked --workspace --tests
 
 bench: bitcoind ## the figures, one JSON line each; FIGURES="disk open" for some

@@ -1,6 +1,7 @@
 //! `specs/vectors/*.json`: recomputed by these tests and compared with the files, from which other implementations work.
 //! `UPDATE_VECTORS=1 cargo test -p exchange-ledger vectors` writes the files anew, after a deliberate change of a rule.
 
+mod agreement;
 mod bundle;
 mod chain;
 mod escrow;
