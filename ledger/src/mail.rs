@@ -17,7 +17,7 @@ mod said;
 mod transcript;
 
 pub use message::{MAX_CHAT_LEN, MAX_DETAILS_LEN, MAX_DISCLOSED, Message, pieces};
-pub use said::{Said, SaidError};
+pub use said::{Said, SaidError, seen};
 pub use transcript::{Account, Arrival, Entry, Transcript, Words};
 
 /// The largest envelope: what a relay keeps for one message.
@@ -49,7 +49,8 @@ pub struct Address {
     pub seq: u32,
     /// The id of the sender's envelope before it, of an earlier epoch if need be; zeros if there was none.
     pub previous: [u8; 32],
-    /// The id of the last envelope that the sender had from the recipient in this trade; zeros if there was none.
+    /// The id of the last envelope before which nothing is missing that the sender had from the recipient in this trade; zeros if
+    /// there was none. Whoever names it says that he had all that it follows.
     pub seen: [u8; 32],
     /// The sender's clock, in seconds since the Unix epoch.
     pub time: u64,

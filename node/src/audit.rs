@@ -37,8 +37,6 @@ pub use bundle::{export, verify};
 use path::{MAX_OUTPUTS, Path, Paths};
 use tip::Tip;
 
-/// How many records of a party about a trade are searched for the one that a finding names.
-const MAX_SEARCHED: usize = 64;
 /// How many bids are listed at once.
 const PAGE: usize = 4096;
 /// How many outputs one report looks up in the chain, each of which may cost a look through all blocks since its agreement: two
@@ -265,7 +263,8 @@ struct Told<'a> {
 
 impl Told<'_> {
     /// Compares it with the chain. Who said what is not so is evidence against him: no honest node could have refused his
-    /// record. What the chain itself cannot do is a violation.
+    /// record. What the chain itself cannot do is a violation. Where it may be behind what somebody had seen who says something, that
+    /// alone is left out: or he would keep all else from being told by saying something new.
     fn against_chain(&self, trade: &mut AuditedTrade, paths: Paths, report: &mut AuditReport) -> Result<(), ApiError> {
         let tip = self.tip.height;
         let synced = ChainFacts { tip, synced: true, ..ChainFacts::default() };
@@ -275,13 +274,14 @@ impl Told<'_> {
         if !is_unnamed {
             belied.extend(self.belied_endings(path.as_ref()));
         }
-        if self.blame(belied, report)? {
-            trade.not_compared = Some(NotCompared::Behind);
-            return Ok(());
-        }
+        let is_behind = self.blame(belied, report)?;
+        trade.not_compared = match (is_behind, is_unnamed) {
+            (true, true | false) => Some(NotCompared::Behind),
+            (false, true) => Some(NotCompared::Unnamed),
+            (false, false) => None,
+        };
         let Some(path) = path else {
             trade.state = evaluate(&view(self.records, synced));
-            trade.not_compared = is_unnamed.then_some(NotCompared::Unnamed);
             return Ok(());
         };
         let (Some(first), Some(vaults)) = (path.fundings.first(), path.vaults()) else { return Ok(()) };
@@ -419,18 +419,15 @@ impl Told<'_> {
         sums::of_spends(self.escrow.contract(), funded, &path.vaults()?, spends)
     }
 
-    /// Returns the record in which a party said this first.
+    /// Returns the record in which a party said this, of those that count the one of the earliest time. Nothing crowds out what stands
+    /// in the log in which it entered the trade: so what it said there is not made young by saying it again, in logs that claim
+    /// to be older.
     fn record_of(&self, role: Role, said: &Body) -> Result<Option<Record>, ApiError> {
-        let storage = self.ledger.storage();
         let (author, bytes) = (self.escrow.contract().author(role), said.encode());
+        let home = self.records.bid.home_logs().iter().copied().find(|log| log.author == author);
+        let counting = self.ledger.facts_about(self.records.bid.trade, home.as_slice()).explained()?;
         let is_it = |record: &Record| record.header().kind == said.kind() && record.body() == bytes;
-        for id in storage.about(&self.records.bid.trade.into(), Some(&author), MAX_SEARCHED).explained()? {
-            let record = storage.record(&id).explained()?.filter(is_it);
-            if record.is_some() {
-                return Ok(record);
-            }
-        }
-        Ok(None)
+        Ok(counting.into_iter().filter(is_it).min_by_key(|record| record.header().time))
     }
 }
 

@@ -1,5 +1,7 @@
 //! A message as it can be shown to a third party: who said what to whom, when, and after what.
 
+use std::collections::BTreeSet;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{Address, Envelope, Message, Opening, signed_bytes};
@@ -78,6 +80,23 @@ impl Said {
         let is_signed = verify_signature(&self.address.sender, &signed, &self.signature).is_ok();
         if self.address.check().is_ok() && is_signed { Ok(()) } else { Err(SaidError::Signature) }
     }
+}
+
+/// Returns what who received these messages of one sender, in the order in which they came, names as [`seen`](Address::seen): the last
+/// one before which nothing is missing, by what each follows; zeros if there is none. What waited for one that came late counts
+/// after it, as it was said.
+pub fn seen<'a>(received: impl IntoIterator<Item = &'a Said>) -> [u8; 32] {
+    let mut last = [0; 32];
+    let mut whole = BTreeSet::from([last]);
+    let mut waiting: Vec<([u8; 32], [u8; 32])> = Vec::new();
+    for said in received {
+        waiting.push((said.address.previous, said.id()));
+        while let Some(at) = waiting.iter().position(|(previous, _)| whole.contains(previous)) {
+            (_, last) = waiting.remove(at);
+            whole.insert(last);
+        }
+    }
+    last
 }
 
 /// Without the words, which are sealed.

@@ -113,9 +113,38 @@ fn whatever_is_left_out_is_noticed_but_what_nobody_answered() {
     };
     assert_eq!(missing(&[0, 1, 3]), [(0, 0), (0, 1)], "the seller's answer names what he had seen");
     assert_eq!(missing(&[0, 2, 3]), [(0, 1), (1, 0)], "a hole, and the buyer's answer to what stood there");
-    assert_eq!(missing(&[2, 3]), [(1, 1), (1, 0)], "the beginning");
+    assert_eq!(missing(&[2, 3]), [(1, 1), (1, 1)], "the beginning, which both say was there");
     assert_eq!(missing(&[3]), [(0, 0), (1, 1)]);
     assert_eq!(missing(&[0, 1, 2]), [(0, 0); 2], "the seller's last line: only he can show that he said it");
+}
+
+#[test]
+fn the_last_message_before_which_nothing_is_missing_is_named_as_seen() {
+    let mut talk = Talk::new();
+    for text in ["zero", "one", "two"] {
+        talk.say(Role::Seller, &chat(text));
+    }
+    // His node was started again, and then put up without anything of before.
+    talk.epoch += 1;
+    talk.say(Role::Seller, &chat("three"));
+    talk.epoch += 1;
+    let anew = talk.made_up(Role::Seller, &chat("four"), |address| address.previous = [0; 32]);
+    talk.all.push(anew);
+    for (came, expected) in [
+        (vec![], None),
+        (vec![0], Some(0)),
+        (vec![0, 2], Some(0)),
+        (vec![0, 2, 1], Some(2)),
+        (vec![1, 2], None),
+        (vec![2, 1, 0], Some(2)),
+        (vec![0, 1, 3], Some(1)),
+        (vec![0, 1, 3, 2], Some(3)),
+        (vec![1, 4], Some(4)),
+        (vec![4, 0], Some(0)),
+    ] {
+        let named = seen(came.iter().map(|at: &usize| &talk.all[*at]));
+        assert_eq!(named, expected.map_or([0; 32], |at: usize| talk.all[at].id()), "{came:?}");
+    }
 }
 
 /// Whoever wants the other to look as if he hid something can only say so himself.
@@ -283,22 +312,59 @@ fn what_is_dated_back_stands_there_by_its_senders_word() {
     }
 }
 
-/// He signs warnings while he writes what follows them, and keeps them back until it suits him.
+/// He signs warnings while he writes what follows them, and keeps them back until it suits him: until the other has paid, or for ever.
 #[test]
-fn what_was_signed_in_time_and_never_sent_is_not_known_to_have_arrived() {
+fn what_was_signed_in_time_and_sent_too_late_or_never_is_not_answered() {
     use Arrival::{Answered, Had, Unproven};
     let mut talk = Talk::new();
     for text in ["hello", "do not pay", "my account is closed", "good night"] {
         talk.say(Role::Seller, &chat(text));
     }
-    talk.say(Role::Buyer, &chat("paid"));
-    let buyers = [0, 3, 4].map(|at: usize| talk.all[at].clone());
-    let shown = by(Role::Buyer, buyers).chain(by(Role::Seller, talk.all.clone()));
-    let transcript = Transcript::new(&talk.contract, shown);
-    assert_eq!(arrivals(&transcript), [Answered, Unproven, Unproven, Answered, Had]);
+    let named = seen([0, 3].map(|at: usize| &talk.all[at]));
+    let paid = talk.made_up(Role::Buyer, &chat("paid"), |address| address.seen = named);
+    talk.all.push(paid);
+    for (buyers, warning) in [(vec![0, 3, 4], Unproven), (vec![0, 1, 2, 3, 4], Had)] {
+        let buyers = buyers.into_iter().map(|at: usize| talk.all[at].clone());
+        let shown = by(Role::Buyer, buyers).chain(by(Role::Seller, talk.all.clone()));
+        let transcript = Transcript::new(&talk.contract, shown);
+        assert_eq!(arrivals(&transcript), [Answered, warning, warning, Had, Had]);
+        assert!(transcript.buyer.is_complete() && transcript.seller.is_complete());
+    }
     let Transcript { buyer, seller, .. } = talk.shown(&[0, 3, 4]);
     assert!(buyer.is_complete());
     assert_eq!((seller.own_missing, seller.other_missing, seller.is_forked), (2, 0, false));
+    // What he writes when all of it has come tells nothing of what he knew when he paid.
+    let late = talk.say(Role::Buyer, &chat("too late"));
+    assert_eq!(late.address.seen, talk.all[3].id());
+    let shown = [Role::Buyer, Role::Seller].into_iter().flat_map(|role| by(role, talk.all.clone()));
+    assert_eq!(arrivals(&Transcript::new(&talk.contract, shown)), [Answered, Had, Had, Had, Had, Had]);
+}
+
+/// He had two lines in a row, pays all the same, and says that he never had the first.
+#[test]
+fn nobody_had_a_message_without_what_it_follows_whatever_he_shows() {
+    use Arrival::{Answered, Had};
+    let mut talk = Talk::new();
+    for text in ["my account is closed, do not pay", "good night"] {
+        talk.say(Role::Seller, &chat(text));
+    }
+    talk.say(Role::Buyer, &chat("paid"));
+    let buyers = [1, 2].map(|at: usize| talk.all[at].clone());
+    let shown = by(Role::Buyer, buyers).chain(by(Role::Seller, talk.all.clone()));
+    assert_eq!(arrivals(&Transcript::new(&talk.contract, shown)), [Answered, Answered, Had]);
+    let Transcript { buyer, seller, .. } = talk.shown(&[1, 2]);
+    assert_eq!((buyer.own_missing, buyer.other_missing, buyer.is_forked), (0, 1, false));
+    assert_eq!((seller.own_missing, seller.other_missing), (1, 0));
+
+    // Nor does it help him that he wrote something else before he named it.
+    let mut talk = Talk::new();
+    talk.say(Role::Seller, &chat("my account is closed, do not pay"));
+    let crossed = talk.made_up(Role::Buyer, &chat("hello"), |address| address.seen = [0; 32]);
+    talk.all.push(crossed);
+    talk.say(Role::Seller, &chat("good night"));
+    talk.say(Role::Buyer, &chat("paid"));
+    let shown = by(Role::Seller, talk.all.clone());
+    assert_eq!(arrivals(&Transcript::new(&talk.contract, shown)), [Had, Answered, Answered, Had]);
 }
 
 #[test]

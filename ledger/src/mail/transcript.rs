@@ -5,6 +5,10 @@
 //! that he had are his word, and cost him nothing. So what is missing by these counts at him who wrote them, whoever shows them;
 //! he can show what they name, if it is there. That a message was sent, and when, is its sender's word too, who can sign it months
 //! later in an epoch of its own, as a restored machine has one: only what the other wrote or shows proves it.
+//!
+//! Who names a message as the last that he had says that he had all that it follows, for he names none before which something is
+//! missing ([`seen`](super::seen)). So what its sender sends later than what follows it was not answered until it came, and nobody
+//! hides one that he answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,11 +44,12 @@ pub struct Entry {
 /// What proves that a message arrived, and when it was written: nothing of it its sender's own word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
-    /// The other had it, and what he wrote next rests on it: so it was written before.
+    /// What the other wrote next rests on it: so it was written before, and he had it by then.
     Answered,
-    /// The other had it: he shows it, or names it as the last that he had. When it was written is its sender's word.
+    /// The other had it: he shows it, or names it or what follows it as the last that he had. When it was written, and when it came,
+    /// is its sender's word.
     Had,
-    /// Its sender alone shows it, and the other names it nowhere.
+    /// Its sender alone shows it, and the other names neither it nor what follows it.
     Unproven,
 }
 
@@ -73,7 +78,8 @@ pub struct Account {
     pub not_shown: u32,
     /// How many more of his own there are, at least, by his numbers and the predecessors that he names.
     pub own_missing: u32,
-    /// How many messages of the other side are not here that he says he had: signed by him, be they made up or not.
+    /// How many messages of the other side are not here that he says he had, by what he names as the last and what that follows:
+    /// signed by him, be they made up or not.
     pub other_missing: u32,
     /// Whether he signed two messages for one place, or one that does not follow the one before it: then something was made up
     /// afterwards.
@@ -91,14 +97,13 @@ impl Transcript {
     /// Puts together what is proven of the messages that buyer or seller shows, or both: each with the role of who shows it.
     pub fn new(contract: &Contract, shown: impl IntoIterator<Item = (Role, Said)>) -> Self {
         let (mut proven, mut unproven) = (Proven::new(), 0);
-        let mut had = BTreeSet::new();
+        let mut shown_by_other = BTreeSet::new();
         for (by, said) in shown {
             match said.verify(contract) {
                 Ok(from) => {
                     let id = said.id();
-                    had.insert((from, said.address.seen));
                     if by != from {
-                        had.insert((by, id));
+                        shown_by_other.insert(id);
                     }
                     let known = proven.entry(id).or_insert_with(|| (from, said.clone()));
                     // Shown twice, once without its words: the words count.
@@ -107,14 +112,16 @@ impl Transcript {
                 Err(_) => unproven += 1,
             }
         }
-        let accounts = [Role::Buyer, Role::Seller].map(|side| account(side, &proven));
+        let admitted = admitted(&proven);
+        let accounts = [Role::Buyer, Role::Seller].map(|side| account(side, &proven, &admitted));
         let ordered = in_order(&proven);
         let answered = answered(&ordered);
-        let arrival = |id: &[u8; 32], from| match (had.contains(&(counterparty(from), *id)), answered.contains(id)) {
-            (true, true) => Arrival::Answered,
-            (true, false) => Arrival::Had,
-            // What follows it may have arrived without it.
-            (false, true | false) => Arrival::Unproven,
+        let is_had = |id: &[u8; 32], from| shown_by_other.contains(id) || admitted.contains(&(counterparty(from), *id));
+        let arrival = |id: &[u8; 32], from| match (answered.contains(id), is_had(id, from)) {
+            // Whether he shows it, or keeps back what he has answered.
+            (true, true | false) => Arrival::Answered,
+            (false, true) => Arrival::Had,
+            (false, false) => Arrival::Unproven,
         };
         let entries = ordered.iter().map(|(id, from, said)| entry(contract, *from, said, arrival(id, *from))).collect();
         Self { entries, buyer: accounts[0], seller: accounts[1], unproven }
@@ -137,9 +144,26 @@ fn entry(contract: &Contract, from: Role, said: &Said, arrival: Arrival) -> Entr
 
 type Proven = BTreeMap<[u8; 32], (Role, Said)>;
 
+/// Messages, each with who says that he had it.
+type Admitted = BTreeSet<(Role, [u8; 32])>;
+
+/// Returns what each side says that it had: what it names as `seen`, and all that this follows, as far as that is here, with the
+/// first that is not.
+fn admitted(proven: &Proven) -> Admitted {
+    let mut admitted = Admitted::new();
+    for (by, said) in proven.values() {
+        let mut id = said.address.seen;
+        while id != [0; 32] && admitted.insert((*by, id)) {
+            let Some((_, other)) = proven.get(&id).filter(|(from, _)| from != by) else { break };
+            id = other.address.previous;
+        }
+    }
+    admitted
+}
+
 /// Works out what one side's messages say: of places before the last of each epoch, of what its first messages follow, and of
 /// what it had of the other's.
-fn account(side: Role, proven: &Proven) -> Account {
+fn account(side: Role, proven: &Proven, admitted: &Admitted) -> Account {
     let mine = || proven.iter().filter(|(_, (from, _))| *from == side).map(|(id, (_, said))| (id, said));
     let mut places = BTreeMap::<u32, BTreeMap<u32, &[u8; 32]>>::new();
     let mut account = Account::default();
@@ -163,8 +187,8 @@ fn account(side: Role, proven: &Proven) -> Account {
     let firsts = mine().filter(|(_, said)| said.address.seq == 0).map(|(_, said)| said.address.previous);
     // What a first one follows may stand in a hole: after a restart from a copy of before.
     account.own_missing = holes.sum::<u32>().max(count(firsts.filter(|id| unknown(id, side))));
-    let seen = mine().map(|(_, said)| said.address.seen);
-    account.other_missing = count(seen.filter(|id| unknown(id, counterparty(side))));
+    let had = admitted.iter().filter(|(by, _)| *by == side).map(|(_, id)| *id);
+    account.other_missing = count(had.filter(|id| unknown(id, counterparty(side))));
     account
 }
 

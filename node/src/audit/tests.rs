@@ -9,10 +9,11 @@ use exchange_ledger::audit::MAX_FINDINGS;
 use exchange_ledger::audit::bundle::Part;
 use exchange_ledger::body::{Body, Closed, Funded, Offer, PaymentSent, Release, Side, Take, Vaults};
 use exchange_ledger::ids::RecordId;
-use exchange_ledger::ledger::Admission;
+use exchange_ledger::ledger::{Admission, MAX_FACTS};
 use exchange_ledger::money::Sats;
 use exchange_ledger::record::Header;
 use exchange_ledger::testing::{Author, EPOCH, NETWORK, SampleTrade, sample_accept, sample_offer, sample_take, sats};
+use exchange_ledger::trade::{Seat, Verdict};
 use exchange_ledger::wire::{Outpoint, TxId};
 use exchange_store::OpenOptions;
 
@@ -302,7 +303,7 @@ async fn nobody_is_blamed_by_a_chain_that_may_be_behind_what_he_saw() {
             let (audited, is_behind) = (&report.trades[0], evidence == 0);
             assert_eq!(audited.not_compared, is_behind.then_some(NotCompared::Behind));
             assert_eq!(report.cut.not_compared, u64::from(is_behind));
-            assert_eq!([audited.sums.is_some(), audited.funding.is_some()], [!is_behind && is_funded; 2]);
+            assert_eq!([audited.sums.is_some(), audited.funding.is_some()], [is_looked_at && is_funded; 2]);
         }
     }
     // What it bears out it tells, however fresh that is.
@@ -315,6 +316,54 @@ async fn nobody_is_blamed_by_a_chain_that_may_be_behind_what_he_saw() {
     let report = run(&stage.ledger, &line, &all, BTreeSet::new(), true, &sure).await.unwrap();
     assert!(report.ok && report.evidence.is_empty(), "{report:?}");
     assert_eq!((report.cut.not_compared, report.trades[0].state), (0, Phase::Closed));
+}
+
+/// The seller and the arbiter took the coins. The seller names another spend, and says so once more when that is evidence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_silences_an_audit_by_saying_once_more_what_is_not_so() {
+    let mut stage = Stage::begin().await;
+    let vaults = stage.fund().await;
+    let (trade, escrow) = (stage.trade.id(), stage.trade.escrow());
+    let (seller, arbiter) =
+        (stage.trade.author(Role::Seller).trade_key(), stage.trade.arbiter_pair(escrow.contract(), Seat::First));
+    let division = escrow.divide(Seat::First, &vaults, Verdict::Seller, 10).unwrap();
+    let ruling = escrow.rule(Seat::First, &vaults, division, &arbiter).unwrap();
+    let tx = escrow.complete_ruling(Seat::First, &ruling, Role::Seller, &seller).unwrap().tx;
+    stage.chain.mine(144, anyone().to_p2wsh()).await.unwrap();
+    stage.chain.broadcast(&tx).await.unwrap();
+    stage.chain.mine(3, anyone().to_p2wsh()).await.unwrap();
+
+    let said = clock::unix_now().max(u64::from(EPOCH) + 100);
+    let closed = Body::Closed(Closed { trade, spend: TxId(vaults.outpoint().txid) });
+    stage.say_at(said, Role::Seller, &closed);
+    let home = stage.trade.author(Role::Seller).log();
+    // In a log that claims to be older than the one in which he agreed, as often as what he says in all of them counts.
+    let later = said + 6 * 3600;
+    let mut older = stage.trade.author(Role::Seller).reopened(EPOCH - 1);
+    let header = Header { time: later, ..older.next_header(&closed) };
+    let mut again = vec![older.append(header, closed.encode())];
+    again.extend((1..MAX_FACTS).map(|_| older.write(&closed)));
+    let admitted = stage.ledger.admit(&again, later + 3600).unwrap();
+    assert!(admitted.iter().all(|a| *a == Admission::New), "{admitted:?}");
+
+    let (all, sure) = (AuditRequest { chain: true, ..AuditRequest::default() }, SureTime::on(Network::Bitcoin));
+    let mut line = Line::to(&stage.chain);
+    for (shown, is_blamed) in [(later - 1, false), (later, true)] {
+        line.dated = Some(u32::try_from(shown).unwrap());
+        let report = run(&stage.ledger, &line, &all, BTreeSet::new(), true, &sure).await.unwrap();
+        let told = |words: &str| report.evidence.iter().filter(|found| found.rule.contains(words)).collect::<Vec<_>>();
+        assert_eq!(told("no arbiter published such a ruling").len(), 1, "what the chain shows is told: {report:?}");
+        let lies = told("ended the trade");
+        assert_eq!(lies.len(), usize::from(is_blamed), "{report:?}");
+        for lie in lies {
+            let record = stage.ledger.record(&lie.record.unwrap()).unwrap().unwrap();
+            assert_eq!((record.header().log, record.header().time), (home, said));
+        }
+        let audited = &report.trades[0];
+        assert_eq!(audited.not_compared, (!is_blamed).then_some(NotCompared::Behind));
+        assert_eq!(audited.spend.as_ref().map(|spend| spend.txid.clone()), Some(tx.compute_txid().to_string()));
+        assert_eq!(report.sums.unwrap().to_sellers, ruling.to_seller);
+    }
 }
 
 /// Reputation is made of trades that are said to be over.

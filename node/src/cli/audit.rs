@@ -292,11 +292,10 @@ fn trades(trades: &[AuditedTrade]) -> String {
         let amount = |amount: Option<exchange_api::Sats>| amount.map_or_else(|| "-".to_owned(), format::btc);
         let txid =
             |tx: &Option<exchange_api::ChainTx>| tx.as_ref().map_or_else(|| "-".to_owned(), |tx| short_txid(&tx.txid));
-        let funding = match trade.not_compared {
-            Some(NotCompared::TooMuch | NotCompared::Failed | NotCompared::Behind | NotCompared::Unnamed) => {
-                "not compared".to_owned()
-            }
-            None => txid(&trade.funding),
+        let funding = match (trade.not_compared, &trade.funding) {
+            (Some(_), None) => "not compared".to_owned(),
+            // Where only what somebody says is left out, what the chain shows is told.
+            (Some(_), Some(_)) | (None, _) => txid(&trade.funding),
         };
         table.row([
             trade.trade.short(),

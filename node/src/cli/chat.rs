@@ -170,7 +170,7 @@ pub fn lines(messages: &[MessageView], me: Person, now: u64) -> String {
 const fn mark(arrival: Arrival) -> &'static str {
     match arrival {
         Arrival::Answered => "",
-        Arrival::Had => " (when it was written is its sender's word)",
+        Arrival::Had => " (when it was written, and when it came, is its sender's word)",
         Arrival::Unproven => " (its sender ALONE shows it: nothing proves that it arrived)",
     }
 }
@@ -268,7 +268,7 @@ mod tests {
         let text = show_transcript(&ShownTranscript { messages, by: Vec::new() }, Person::Arbiter, 0);
         for head in [
             "just now, the seller to the buyer:\n    hello",
-            "just now, the seller to the buyer (when it was written is its sender's word):\n",
+            "just now, the seller to the buyer (when it was written, and when it came, is its sender's word):\n",
             "just now, the seller to the buyer (its sender ALONE shows it: nothing proves that it arrived):\n",
         ] {
             assert_eq!(text.matches(head).count(), 1, "{text}");

@@ -2,13 +2,12 @@
 
 use exchange_ledger::identity::Identity;
 use exchange_ledger::ids::AuthorId;
-use exchange_ledger::mail::{Address, Entropy, Envelope, LIFETIME_S, MAX_ENVELOPES, MailError, Message, Said};
+use exchange_ledger::mail::{self, Address, Entropy, Envelope, LIFETIME_S, MAX_ENVELOPES, MailError, Message, Said};
 use exchange_ledger::trade::Contract;
 use exchange_store::StoreError;
 use tokio::sync::broadcast;
 
 use super::Mailbox;
-use crate::private::Kept;
 use crate::{clock, entropy};
 
 /// How many messages the network may lag behind before it hands over the whole outbox again: more than may wait for their
@@ -80,7 +79,9 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Returns the place of the next message: after what this machine sent before, whatever another did.
+    /// Returns the place of the next message: after what this machine sent before, whatever another did, and in answer to what came
+    /// with nothing missing before it. To name what came last would say that what is missing was here, and its sender could send
+    /// that when it suits him.
     pub(super) fn next_address(
         &self,
         sender: AuthorId,
@@ -88,11 +89,11 @@ impl Mailbox {
         recipient: AuthorId,
     ) -> Result<Address, StoreError> {
         let kept = self.private.messages(&contract.trade)?;
-        let last = |from, to| {
-            let between = |kept: &&Kept| (kept.said.address.sender, kept.said.address.recipient) == (from, to);
-            kept.iter().rfind(between).map(|kept| &kept.said)
+        let between = |from: AuthorId, to: AuthorId| {
+            let is_it = move |said: &&Said| (said.address.sender, said.address.recipient) == (from, to);
+            kept.iter().map(|kept| &kept.said).filter(is_it)
         };
-        let before = last(sender, recipient);
+        let before = between(sender, recipient).next_back();
         let later = before.map_or(0, |before| before.address.epoch.saturating_add(1));
         let epoch = *self.own().epochs.entry((contract.trade, recipient)).or_insert_with(|| self.epoch_after(later));
         let in_epoch = before.filter(|before| before.address.epoch == epoch);
@@ -106,7 +107,7 @@ impl Mailbox {
             epoch,
             seq: in_epoch.map_or(0, |before| before.address.seq.saturating_add(1)),
             previous: before.map_or([0; 32], Said::id),
-            seen: last(recipient, sender).map_or([0; 32], Said::id),
+            seen: mail::seen(between(recipient, sender)),
             time: clock::unix_now(),
             commitment: [0; 32],
         })

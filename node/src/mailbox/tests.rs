@@ -363,6 +363,34 @@ async fn runs_from_copies_of_a_directory_write_in_other_epochs_by_a_slow_clock_t
     thread.join().unwrap();
 }
 
+/// Its sender holds the second of three back until it suits him.
+#[tokio::test]
+async fn nothing_is_answered_before_what_it_follows_has_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), OpenOptions::default()).unwrap();
+    let private = Private::new(store.clone());
+    let trade = SampleTrade::new(Side::Sell);
+    let (contract, maker, taker) = (trade.contract(), trade.maker.id(), trade.taker.id());
+    let (keeper, thread) = Keeper::start(store, NETWORK).unwrap();
+    let mailbox = Mailbox::open(keeper, private.clone(), by_clock()).unwrap();
+    let (envelope, _) = seal(&trade.taker, maker, &contract, 1);
+    let mut previous = [0; 32];
+    let said = [0, 1, 2].map(|seq| {
+        let address = Address { seq, previous, ..envelope.address.clone() };
+        let said = Said { address, ..Said::from(&envelope) };
+        previous = said.id();
+        said
+    });
+    let seen = || mailbox.next_address(maker, &contract, taker).unwrap().seen;
+    assert_eq!(seen(), [0; 32]);
+    for (comes, expected) in [(0, 0), (2, 0), (1, 2)] {
+        private.put_received(&said[comes]).unwrap();
+        assert_eq!(seen(), said[expected].id(), "{comes} came");
+    }
+    drop(mailbox);
+    thread.join().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_could_not_be_taken_in_comes_again_and_nothing_else_does() {
     let dir = tempfile::tempdir().unwrap();

@@ -87,7 +87,8 @@ pub struct AuditedTrade {
     pub spend: Option<ChainTx>,
     /// What went in and where it went, when the chain was asked.
     pub sums: Option<EscrowSums>,
-    /// Why it was not compared with the chain, though that was asked: then nothing is known of its coins.
+    /// Why it was not compared with the chain, though that was asked: then nothing is known of its coins, or where a part was compared,
+    /// what is told of them is so by the chain that the node reads.
     pub not_compared: Option<NotCompared>,
 }
 
@@ -99,7 +100,8 @@ pub enum NotCompared {
     TooMuch,
     /// The chain had no good answer.
     Failed,
-    /// The chain that the node reads is old, or may be behind what somebody had seen who says of the trade what it does not show.
+    /// The chain that the node reads is old; or it may be behind what somebody had seen who says of the trade what it does not show:
+    /// then that is left out, and all else was compared.
     Behind,
     /// A party says that it is over, and nobody names or signs for an output that funded it: one may have been taken back alone, or
     /// the record that names it is not here, as while the node has not taken in all that a peer holds.

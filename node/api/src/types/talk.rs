@@ -107,11 +107,11 @@ pub struct ShownMessage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arrival {
-    /// The other had it, and what he wrote next rests on it: so it was written before.
+    /// What the other wrote next rests on it: so it was written before, and he had it by then.
     Answered,
-    /// The other had it; when it was written is its sender's word.
+    /// The other had it; when it was written, and when it came, is its sender's word.
     Had,
-    /// Nothing: its sender alone shows it, and the other names it nowhere.
+    /// Nothing: its sender alone shows it, and the other names neither it nor what follows it.
     Unproven,
 }
 
@@ -152,7 +152,7 @@ pub struct AccountView {
     pub not_shown: u32,
     /// How many more of his own there are, at least, by his numbers and by what he names as the one before.
     pub own_missing: u32,
-    /// How many messages of the other side he says that he had, and that are not here.
+    /// How many messages of the other side he says that he had, at least, and that are not here.
     pub other_missing: u32,
     /// Whether he signed two messages for one place, or one that does not follow the one before it: something was made up
     /// afterwards.

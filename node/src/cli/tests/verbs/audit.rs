@@ -137,6 +137,17 @@ fn who_audits_by_a_chain_that_is_behind_reads_what_to_check() {
             assert!(told.contains("this machine's clock") && !told.contains("by other means"), "{failed:?}");
         }
     }
+    // Where that holds of what somebody says alone, what the chain shows is told.
+    let node = Node::answering(&[("exchange_audit", |request| {
+        let mut page = page(&json!({ "after": OFFER, "author": request["author"] }));
+        page["trades"][0]["not_compared"] = json!("behind");
+        page["trades"][0]["funding"] = json!({ "txid": "ab".repeat(32), "confirmations": 9, "height": 111 });
+        page["cut"]["not_compared"] = json!(1);
+        Ok(page)
+    })]);
+    let ran = node.run(&["audit", "--chain"]);
+    assert!(ran.out.starts_with("Nothing wrong was found: 42 records"), "{ran:?}");
+    assert!(ran.out.contains("0.01  abababababab…") && ran.out.contains(why), "{ran:?}");
 }
 
 /// Answers an audit of three trades, one at once, the last of which was robbed; if it is asked about one author, without end.
