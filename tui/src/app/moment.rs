@@ -63,6 +63,7 @@ impl App {
                 FormFor::Send(_)
                 | FormFor::Label(_)
                 | FormFor::Bump(_)
+                | FormFor::Cancel(_)
                 | FormFor::Rule(_)
                 | FormFor::Disclose(_)
                 | FormFor::Connect,
