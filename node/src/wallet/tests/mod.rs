@@ -4,6 +4,7 @@ mod bump;
 mod coins;
 mod control;
 mod events;
+mod pool;
 mod priced;
 mod psbts;
 mod recovery;
