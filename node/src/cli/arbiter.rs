@@ -22,6 +22,9 @@ pub enum Arbiter {
     /// Your node must go on running until these have ended. To come back, advertise yourself again.
     Withdraw,
     /// Show the known arbiters, the trusted first
+    ///
+    /// One who is `not here` signed two histories, or his advert is not in your ledger: nobody chooses him, and you can take him
+    /// off your list (`arbiter untrust`).
     List,
     /// Trust an arbiter: your offers and bids choose among those by themselves
     ///
@@ -204,7 +207,11 @@ fn table(arbiters: &[ArbiterView], now: u64) -> String {
             if arbiter.is_group() { "group".to_owned() } else { arbiter.author.short() },
             named(arbiter),
             format::per_million(arbiter.fee_ppm),
-            if arbiter.withdrawn { "withdrawn".to_owned() } else { format::btc(arbiter.max_amount) },
+            match (arbiter.gone, arbiter.withdrawn) {
+                (true, _) => "not here".to_owned(),
+                (false, true) => "withdrawn".to_owned(),
+                (false, false) => format::btc(arbiter.max_amount),
+            },
             format::clean_line(&arbiter.languages.join(", ")),
             if currencies.is_empty() { "any".to_owned() } else { currencies.join(", ") },
             format::when(now, arbiter.since),

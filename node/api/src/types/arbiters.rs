@@ -42,6 +42,10 @@ pub struct ArbiterView {
     /// Whether he takes on no trades any more. Those that were agreed on with him go on.
     #[serde(default)]
     pub withdrawn: bool,
+    /// Whether no advert of his counts here, for he signed two histories or it is not here: nobody is chosen by it, and he is shown
+    /// only so that he can be taken off the list. Then `withdrawn` is set, too.
+    #[serde(default)]
+    pub gone: bool,
 }
 
 impl ArbiterView {
@@ -64,6 +68,7 @@ impl ArbiterView {
             threshold: 0,
             members: Vec::new(),
             withdrawn: false,
+            gone: false,
         }
     }
 
