@@ -8,7 +8,7 @@ use exchange_api::{ApiError, Subject};
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::trade::{Effect, Event, Phase, Role, SpendPath, Trade};
 
-use super::{Trader, view};
+use super::{Active, Trader, view};
 use crate::errors::Explain;
 use crate::wallet::WalletError;
 
@@ -194,6 +194,36 @@ impl Trader {
         }
     }
 
+    /// Lets sellers' machines hear of fundings that they keep and that can never confirm: as the wallet says of those that it built, and
+    /// the escrow itself of one that was paid by another version.
+    pub(super) async fn note_dead_fundings(&mut self) {
+        let kept = self.trades.iter().filter_map(|(id, active)| Some((*id, active.phase, unseen_funding(active)?)));
+        let kept: Vec<(TradeId, Phase, Transaction)> = kept.collect();
+        for (id, phase, tx) in kept {
+            let txid = tx.compute_txid();
+            // Of one that was called off nothing is owed but what a block shows.
+            let mut is_dead = self.tracker.is_dead(&id, &tx);
+            if !is_dead && phase == Phase::Agreed {
+                match self.tools.wallet.is_dead(txid).await {
+                    Ok(said) => is_dead = said,
+                    Err(error) => {
+                        tracing::debug!(%error, trade = %id, "the wallet does not say whether a funding is dead")
+                    }
+                }
+            }
+            if !is_dead || self.handle(id, Event::FundingDead(txid)).await.is_err() {
+                continue;
+            }
+            // While it was kept nothing else counted.
+            self.handle(id, Event::Chain(self.chain_facts(id))).await.ok();
+            let is_gone = |active: &Active| active.trade.local().funding_tx.is_none();
+            if self.trades.get(&id).is_some_and(is_gone) {
+                let what = "your funding of the escrow can never confirm, for one of its coins was spent otherwise";
+                self.tools.events.note(Subject::Trade(id), format!("trade {}: {what}; look at the trade", id.short()));
+            }
+        }
+    }
+
     /// Frees the coins of a funding that the machine did not want any more when it was built.
     async fn drop_unwanted(&self, id: TradeId, built: Option<Transaction>) {
         let kept = self.trades.get(&id).and_then(|active| active.trade.local().funding_tx.clone());
@@ -226,6 +256,15 @@ impl Trader {
             active.freed = true;
         }
     }
+}
+
+/// Returns the funding that a seller keeps who funds alone, while nothing is seen of it.
+fn unseen_funding(active: &Active) -> Option<Transaction> {
+    let trade = &active.trade;
+    let is_unseen = matches!(active.phase, Phase::Agreed | Phase::Cancelled | Phase::Void) && !active.settled;
+    let is_alone = trade.role() == Role::Seller && trade.joint_terms().is_none();
+    let kept = trade.local().funding_tx.as_deref().filter(|_| is_unseen && is_alone)?;
+    bitcoin::consensus::deserialize(kept).ok()
 }
 
 /// What the wallet may have set aside for a trade that came to nothing.

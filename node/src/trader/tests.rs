@@ -348,6 +348,43 @@ async fn a_buyer_may_not_take_his_bond_back_while_he_has_a_ruling_that_can_still
     run.stop();
 }
 
+/// A wallet elsewhere paid it by another version, which counted for nothing, and whose coins were locked.
+#[tokio::test]
+async fn a_seller_whose_funding_is_dead_goes_by_what_a_block_holds_instead() {
+    let world = World::new();
+    let mut run = world.start(SureTime::on(Network::Regtest)).await;
+    let sample = SampleTrade::new(Side::Sell);
+    let (id, kept) = (sample.id(), sample.funding(1));
+    let mut version = kept.clone();
+    let change = bitcoin::TxOut { value: bitcoin::Amount::from_sat(5_000), script_pubkey: ScriptBuf::new() };
+    version.output.push(change);
+    let mut trade = Trade::new(sample.bid(), Role::Seller, false, Local::default());
+    let contract = Some(sample.contract());
+    trade.handle(Event::Records { contract, facts: Facts::default() }).unwrap();
+    trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, ..ChainFacts::default() })).unwrap();
+    trade.handle(Event::FundingBuilt(kept.clone())).unwrap();
+    let saved = trade.local().clone();
+    let mut active = Active::new(trade, saved, None, None, 0);
+    active.phase = Phase::Agreed;
+    run.trader.trades.insert(id, active);
+    run.trader.tracker.watch(&sample.escrow(), tracker::Stated::Here);
+    run.trader.tracker.apply(&ChainEvent::Searched { scripts: sample.escrow().scripts() });
+    for (tip, txs, is_dead) in [(201, vec![version.clone()], false), (205, vec![], false), (206, vec![], true)] {
+        let block = BlockRef { height: tip, hash: BlockHash::all_zeros() };
+        run.trader.tracker.apply(&ChainEvent::Connected { block, parent: block.hash, time: 0, txs });
+        run.trader.tracker.apply(&ChainEvent::Synced { tip: block });
+        run.trader.note_dead_fundings().await;
+        let trade = &run.trader.trades.get(&id).unwrap().trade;
+        assert_eq!(trade.local().funding_tx.is_none(), is_dead, "{tip}");
+    }
+    let trade = &run.trader.trades.get(&id).unwrap().trade;
+    assert_eq!(trade.view().funding().map(|funding| funding.outpoint().txid), Some(version.compute_txid()));
+    assert!(trade.phase() == Phase::Funded && trade.strays().is_empty());
+    let saved = run.trader.tools.private.trade(&id).unwrap().unwrap();
+    assert_eq!(saved.funding_tx, None, "before anything was done by it");
+    run.stop();
+}
+
 /// Two others form a group with this node's identity, and one of them hides what he did for it, in a log that claims to be older.
 #[tokio::test]
 async fn a_member_has_his_part_on_a_new_machine_and_writes_nothing_twice_whatever_another_hides() {
