@@ -6,7 +6,7 @@ use std::mem::{Discriminant, discriminant};
 use bitcoin::{ScriptBuf, Transaction, Txid};
 use exchange_api::{ApiError, Subject};
 use exchange_ledger::ids::TradeId;
-use exchange_ledger::trade::{Effect, Event, Phase, Role, SpendPath, Trade};
+use exchange_ledger::trade::{Effect, Escrow, Event, Phase, Role, SpendPath, Trade};
 
 use super::{Active, Trader, view};
 use crate::errors::Explain;
@@ -236,12 +236,16 @@ impl Trader {
     }
 
     /// Frees the coins of a funding that was built for a trade that was then called off. The wallet refuses once the
-    /// transaction has been seen anywhere.
+    /// transaction has been seen anywhere. What somebody else was offered he may have passed on, or pass on later, whatever he said
+    /// of it: so one of its coins is spent back, and the others are free once that is final.
     async fn free_coins(&mut self, id: TradeId) {
         let Some(active) = self.trades.get(&id).filter(|active| !active.freed) else { return };
         let freed = match set_aside(&active.trade) {
             None => return,
-            Some(SetAside::Kept(txid)) => self.tools.wallet.release(txid).await.map(|()| true),
+            Some(SetAside::Kept { script: Some(script), .. }) if !self.tools.chain.is_own() => {
+                self.tools.wallet.spend_back(script, false).await.map(|()| false)
+            }
+            Some(SetAside::Kept { txid, .. }) => self.tools.wallet.release(txid).await.map(|()| true),
             Some(SetAside::For(script)) => self.tools.wallet.release_funding(script).await,
         };
         match freed {
@@ -270,8 +274,13 @@ fn unseen_funding(active: &Active) -> Option<Transaction> {
 /// What the wallet may have set aside for a trade that came to nothing.
 #[derive(Debug, PartialEq, Eq)]
 enum SetAside {
-    /// The inputs of the funding that was kept.
-    Kept(Txid),
+    /// The inputs of the funding that was kept, and may have been sent.
+    Kept {
+        /// Its id.
+        txid: Txid,
+        /// The escrow's script, while the contract is known.
+        script: Option<ScriptBuf>,
+    },
     /// Those of one that was built for this script, and that nobody could keep before a crash. So it was never sent: a funding
     /// is sent by what was kept.
     For(ScriptBuf),
@@ -285,10 +294,10 @@ fn set_aside(trade: &Trade) -> Option<SetAside> {
     if !is_nothing || view.funding().is_some() || trade.role() != Role::Seller || trade.joint_terms().is_some() {
         return None;
     }
-    let kept = trade.local().funding_tx.as_deref();
+    let (kept, script) = (trade.local().funding_tx.as_deref(), trade.escrow().map(Escrow::script));
     match kept.and_then(|bytes| bitcoin::consensus::deserialize::<Transaction>(bytes).ok()) {
-        Some(tx) => Some(SetAside::Kept(tx.compute_txid())),
-        None => trade.escrow().map(|escrow| SetAside::For(escrow.script())),
+        Some(tx) => Some(SetAside::Kept { txid: tx.compute_txid(), script }),
+        None => script.map(SetAside::For),
     }
 }
 
@@ -337,7 +346,10 @@ mod tests {
             Facts::default(),
         ];
         let script = || Some(SetAside::For(sample.escrow().script()));
-        let txid = || Some(SetAside::Kept(funding.compute_txid()));
+        let txid = || {
+            let script = Some(sample.escrow().script());
+            Some(SetAside::Kept { txid: funding.compute_txid(), script })
+        };
         for (what, role, local, facts, chain, expected) in [
             ("the buyer called it off", Role::Seller, &forgotten, &by_buyer, synced.clone(), script()),
             ("the seller called it off", Role::Seller, &forgotten, &by_seller, synced.clone(), script()),
