@@ -71,9 +71,7 @@ impl State {
                 Err(WalletError::AlreadyBuilt { txid, what: "request id" })
             };
         }
-        if let Some(txid) = self.unseen_twin(script, *amount) {
-            return Err(WalletError::StillUnseen { txid });
-        }
+        self.check_no_twin(script, *amount)?;
         let order = Order { script, amount: *amount, fee_rate, allow_high_fee: *allow_high_fee, coins };
         self.check_room(label)?;
         let payment = match priced {
@@ -88,11 +86,11 @@ impl State {
         Ok(payment)
     }
 
-    /// Returns a payment of the same amount to the same script that was kept and of which neither pool nor chain shows any version. It
-    /// may be out all the same: what refused it, or told nothing of it, can be somebody else's server. Of everything there is no twin:
-    /// what is left goes there too.
-    fn unseen_twin(&self, script: &ScriptBuf, amount: Option<Amount>) -> Option<Txid> {
-        let amount = amount?;
+    /// Refuses to pay once more what was kept, the same amount to the same script, and of which neither pool nor chain shows any
+    /// version. It may be out all the same: what refused it, or told nothing of it, can be somebody else's server. Of everything there
+    /// is no twin: what is left goes there too.
+    pub fn check_no_twin(&self, script: &ScriptBuf, amount: Option<Amount>) -> Result<(), WalletError> {
+        let Some(amount) = amount else { return Ok(()) };
         let known = self.known();
         let is_twin = |kept: &Reservation| {
             matches!(kept.purpose, Purpose::Send { .. }) && kept.script == *script && kept.asked == Some(amount)
@@ -101,7 +99,10 @@ impl State {
         let is_seen = |txid: Txid| successors(Some(txid), replaced).any(|version| known.contains_key(&version));
         let is_last = |txid: &Txid| self.own.replacement_of(txid).is_none();
         let mut built = self.own.reservations();
-        built.find(|(txid, kept)| is_twin(kept) && is_last(txid) && !is_seen(*txid)).map(|(txid, _)| txid)
+        match built.find(|(txid, kept)| is_twin(kept) && is_last(txid) && !is_seen(*txid)) {
+            Some((txid, _)) => Err(WalletError::StillUnseen { txid }),
+            None => Ok(()),
+        }
     }
 
     /// Builds an unsigned payment for others to sign. Its coins are not set aside. What shows it shows a script for its change, of
@@ -109,6 +110,7 @@ impl State {
     pub fn draft(&mut self, request: &SendRequest, fee_rate: FeeRate) -> Result<Psbt, WalletError> {
         self.require_watched()?;
         let SendRequest { script, amount, allow_high_fee, coins, .. } = request;
+        self.check_no_twin(script, *amount)?;
         let order = Order { script, amount: *amount, fee_rate, allow_high_fee: *allow_high_fee, coins };
         let coins = self.choose(&order)?;
         self.select(&order, &coins, None)
