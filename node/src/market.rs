@@ -22,6 +22,7 @@ mod arbiters;
 mod take;
 
 pub use arbiters::{Arbiter, ArbiterGroup, arbiter, arbiters, check_takes_on, last_advert, trust};
+use arbiters::{Gone, gone};
 pub use take::review;
 
 /// How many offers a page of the book holds unless asked otherwise, and at most.
@@ -75,19 +76,33 @@ impl<'a> Viewer<'a> {
             threshold: arbiter.group.as_ref().map_or(0, |group| group.threshold),
             members: arbiter.group.as_ref().map(|group| group.members.clone()).unwrap_or_default(),
             withdrawn: arbiter.withdrawn,
+            gone: false,
         }
     }
 
-    /// Returns the known arbiters, the trusted first, then the cheapest. Of those who have withdrawn only who is trusted, so that
-    /// the user can take him off his list, and the user himself. For all that anybody can publish it reads some twenty
-    /// thousand adverts, off the async threads.
+    /// Returns whom the user trusts and of whom no advert counts here: as one who takes on nothing.
+    fn gone(&self, gone: &Gone) -> ArbiterView {
+        let unknown = || ArbiterView::unknown(gone.advert, AuthorId([0; 32]));
+        let shown = gone.said.as_ref().map_or_else(unknown, |said| self.arbiter(said));
+        ArbiterView { trusted: true, withdrawn: true, gone: true, ..shown }
+    }
+
+    /// Returns the known arbiters, the trusted first, then the cheapest. Of those who have withdrawn, or are gone, only who is
+    /// trusted, so that the user can take him off his list, and the user himself. For all that anybody can publish it reads some
+    /// twenty thousand adverts, off the async threads.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn arbiters(&self) -> Result<Vec<ArbiterView>, ApiError> {
         let (ledger, trusted) = (self.keeper.ledger().clone(), self.trusted.clone());
-        let known = blocking(move || arbiters(&ledger, &trusted).explained()).await?;
+        let (known, gone) = blocking(move || {
+            let known = arbiters(&ledger, &trusted).explained()?;
+            let gone = gone(&ledger, &trusted, &known).explained()?;
+            Ok((known, gone))
+        })
+        .await?;
         let mut views: Vec<ArbiterView> = known.iter().map(|arbiter| self.arbiter(arbiter)).collect();
+        views.extend(gone.iter().map(|gone| self.gone(gone)));
         views.retain(|view| !view.withdrawn || view.trusted || self.me == Some(view.author));
         views.sort_by_key(|view| !view.trusted);
         Ok(views)

@@ -5,7 +5,7 @@
 //! depends on it. After each event it works out everything that is still to be done, so a lost effect is asked for
 //! again, and every effect must be idempotent.
 
-use bitcoin::{ScriptBuf, Transaction, TxOut};
+use bitcoin::{ScriptBuf, Transaction, TxOut, Txid};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::body::{Body, Coin, Extend, HalfSpend, Ruling, Vaults};
@@ -13,8 +13,8 @@ use crate::ids::{AuthorId, TradeId};
 use crate::money::Sats;
 use crate::trade::funding::{self, Answer, Contribution, FundingError, Negotiation, Proposal};
 use crate::trade::{
-    Action, Ask, Bid, ChainFacts, Contract, Escrow, Facts, KeyPathError, Phase, Role, Seat, Spend, SpendPath, Vault,
-    Verdict, View, actions, details_commitment, evaluate, spends_any,
+    Action, Ask, Bid, ChainFacts, Contract, Escrow, Facts, Funding, KeyPathError, Phase, Role, Seat, Spend, SpendPath,
+    Vault, Verdict, View, actions, details_commitment, evaluate, spends_any,
 };
 
 mod commands;
@@ -34,7 +34,7 @@ pub struct Local {
     pub details: Option<([u8; 32], String)>,
     /// The counterparty's payment details, after they were checked against the contract.
     pub their_details: Option<String>,
-    /// The signed transaction that funds the escrow, in Bitcoin's encoding. Once there, no other is ever made.
+    /// The signed transaction that funds the escrow, in Bitcoin's encoding. Once there, no other is made while it can confirm.
     pub funding_tx: Option<Vec<u8>>,
     /// The signed transaction by which this side ends the escrow, or takes back what lies there beside it, in Bitcoin's encoding.
     pub spend_tx: Option<Vec<u8>>,
@@ -75,6 +75,9 @@ pub enum Event {
     },
     /// The transaction that [`Effect::BuildFunding`] asked for.
     FundingBuilt(Transaction),
+    /// The funding of this id can never confirm: a block that no reorganisation takes back holds something else that spends one of
+    /// its coins, or of what these come from.
+    FundingDead(Txid),
     /// Something happened to the funding from two wallets.
     Joint(funding::Event),
     /// The transaction that [`Effect::Complete`], [`Effect::BuildTimeout`], [`Effect::CompleteRuling`] or
@@ -530,6 +533,7 @@ impl Trade {
             }
             Event::Details { salt, details } => self.take_details(&salt, details)?,
             Event::FundingBuilt(tx) => self.take_funding(&tx)?,
+            Event::FundingDead(txid) => self.forget_funding(&txid),
             Event::SpendBuilt(tx) => self.take_spend(&tx),
             Event::Asked { from, ask } => effects.push(self.reply_to(from, ask)?),
             Event::Unanswered => self.end_round(),
@@ -628,6 +632,18 @@ impl Trade {
         let chain = std::mem::take(&mut self.view.chain);
         self.view.chain = self.concerned(chain);
         Ok(())
+    }
+
+    /// Forgets a funding that can never confirm, if it is the kept one: another can be made, or the trade called off. Not what a block
+    /// shows, whoever says so. What two wallets fund knows by itself what of it is dead.
+    fn forget_funding(&mut self, txid: &Txid) {
+        let chain = &self.view.chain;
+        let is_its = |funding: &Funding| chain.root_of(funding).outpoint().txid == *txid;
+        let is_confirmed = chain.fundings.iter().any(|funding| funding.height.is_some() && is_its(funding));
+        if !is_confirmed && self.joint_terms().is_none() {
+            let kept = decode(self.local.funding_tx.as_deref());
+            self.local.funding_tx.take_if(|_| kept.is_some_and(|tx| tx.compute_txid() == *txid));
+        }
     }
 
     /// Keeps a spend. A payout that is kept, and sent perhaps, is never replaced by another.

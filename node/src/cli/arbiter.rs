@@ -22,6 +22,9 @@ pub enum Arbiter {
     /// Your node must go on running until these have ended. To come back, advertise yourself again.
     Withdraw,
     /// Show the known arbiters, the trusted first
+    ///
+    /// One who is `not here` signed two histories, or his advert is not in your ledger: nobody chooses him, and you can take him
+    /// off your list (`arbiter untrust`).
     List,
     /// Trust an arbiter: your offers and bids choose among those by themselves
     ///
@@ -126,20 +129,22 @@ async fn trust(client: &Client, arbiter: &str, trusted: bool) -> Result<ArbiterV
     Ok(ArbiterView { trusted, ..known })
 }
 
-/// Returns the one arbiter among `known` who is called like this, or whose id or advert begins so. A group goes by its advert: the
-/// id of one of its members means him alone.
+/// Returns the one arbiter among `known` who is called like this, or is shown so, or whose id or advert begins so. A group goes by
+/// its advert: the id of one of its members means him alone.
 ///
 /// # Errors
 /// When there is none (refused), or more than one: anybody can take another's name (usage).
 pub fn pick(text: &str, known: &[ArbiterView]) -> Result<ArbiterView, Failure> {
-    let named: Vec<&ArbiterView> =
-        known.iter().filter(|arbiter| arbiter.name.to_lowercase() == text.to_lowercase()).collect();
-    match named[..] {
+    // Whoever calls himself what is shown of another means nobody.
+    let is_it = |name: &str| name.to_lowercase() == text.to_lowercase();
+    let called: Vec<&ArbiterView> =
+        known.iter().filter(|arbiter| is_it(&arbiter.name) || is_it(&named(arbiter))).collect();
+    match called[..] {
         [one] => return Ok(one.clone()),
         [] => {}
         [..] => {
-            let ids: Vec<String> = named.iter().map(|arbiter| arbiter.advert.short()).collect();
-            let message = format!("{} arbiters call themselves `{}`", named.len(), format::clean_line(text));
+            let ids: Vec<String> = called.iter().map(|arbiter| arbiter.advert.short()).collect();
+            let message = format!("{} arbiters call themselves `{}`", called.len(), format::clean_line(text));
             return Err(Failure::usage(message, format!("name the advert of the one you mean: {}", ids.join(" or "))));
         }
     }
@@ -204,7 +209,11 @@ fn table(arbiters: &[ArbiterView], now: u64) -> String {
             if arbiter.is_group() { "group".to_owned() } else { arbiter.author.short() },
             named(arbiter),
             format::per_million(arbiter.fee_ppm),
-            if arbiter.withdrawn { "withdrawn".to_owned() } else { format::btc(arbiter.max_amount) },
+            match (arbiter.gone, arbiter.withdrawn) {
+                (true, _) => "not here".to_owned(),
+                (false, true) => "withdrawn".to_owned(),
+                (false, false) => format::btc(arbiter.max_amount),
+            },
             format::clean_line(&arbiter.languages.join(", ")),
             if currencies.is_empty() { "any".to_owned() } else { currencies.join(", ") },
             format::when(now, arbiter.since),
@@ -258,6 +267,11 @@ mod tests {
         assert_eq!(pick("d0d0d0", &known).unwrap(), group);
         assert_eq!(pick("three judges", &known).unwrap(), group);
         assert_eq!(named(&group), "Three judges (2 of 3)");
+        assert_eq!(pick("three judges (2 of 3)", &known).unwrap(), group);
+        // Who calls himself so is shown as what he is, and keeps others from being named by it.
+        let thief = arbiter("Three judges (2 of 3)", 0xf0);
+        assert_eq!(named(&thief), "Three judges (2 of 3) (rules alone)");
+        assert_eq!(pick("Three judges (2 of 3)", &[group.clone(), thief]).unwrap_err().exit_code(), 2);
         let lines = table(&known, 0);
         assert!(lines.contains("d0d0d0d0  group     Three judges (2 of 3)"), "{lines}");
         assert!(lines.contains("a0a0a0a0  a1a1a1a1  Ada"), "{lines}");

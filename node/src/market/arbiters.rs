@@ -6,7 +6,7 @@ use exchange_ledger::group::signed_hash;
 use exchange_ledger::ids::{AuthorId, RecordId};
 use exchange_ledger::ledger::Ledger;
 use exchange_ledger::money::{Currency, Sats};
-use exchange_ledger::record::{Kind, Place};
+use exchange_ledger::record::{Kind, Place, Record};
 use exchange_ledger::storage::{Storage, StorageError};
 
 use crate::errors::ExplainResult;
@@ -49,6 +49,15 @@ pub struct ArbiterGroup {
     pub threshold: u8,
     /// Who they are.
     pub members: Vec<AuthorId>,
+}
+
+/// Whom the user trusts and of whom no advert counts here.
+#[derive(Debug, Clone)]
+pub struct Gone {
+    /// The advert by which he can be taken off the list.
+    pub advert: RecordId,
+    /// What it says, if it is here at all.
+    pub said: Option<Arbiter>,
 }
 
 impl Arbiter {
@@ -101,6 +110,28 @@ pub fn arbiters<S: Storage>(ledger: &Ledger<S>, trusted: &Trusted) -> Result<Vec
     }
     found.sort_by_key(|arbiter| (arbiter.body.fee_ppm, arbiter.advert));
     Ok(found)
+}
+
+/// Returns those of `trusted` who are not among the known: who signed two histories, or whose advert is not here. Nobody is chosen by
+/// that, but of a group any other member can publish the same again.
+///
+/// # Errors
+/// When the store fails.
+pub fn gone<S: Storage>(ledger: &Ledger<S>, trusted: &Trusted, known: &[Arbiter]) -> Result<Vec<Gone>, StorageError> {
+    let is_shown =
+        |hash: &[u8; 32]| known.iter().any(|one| one.group.as_ref().is_some_and(|group| group.hash == *hash));
+    let groups = trusted.groups.iter().filter(|(hash, _)| !is_shown(hash));
+    let mut adverts: Vec<RecordId> = groups.map(|(_, advert)| *advert).collect();
+    for author in &trusted.alone {
+        if !known.iter().any(|one| one.group.is_none() && one.author == *author) {
+            adverts.extend(last_advert(ledger.storage(), author)?.map(|(advert, _)| advert));
+        }
+    }
+    let mut gone = Vec::with_capacity(adverts.len());
+    for advert in adverts {
+        gone.push(Gone { advert, said: said(ledger, &advert)?.map(|(_, arbiter)| arbiter) });
+    }
+    Ok(gone)
 }
 
 /// Returns the adverts among which the latest are: those of whom the user trusts, and besides author by author, so that
@@ -173,8 +204,15 @@ pub fn arbiter<S: Storage>(ledger: &Ledger<S>, id: &RecordId) -> Result<Option<A
     Ok(Some(Arbiter { withdrawn, ..arbiter }))
 }
 
-/// Returns the arbiter of an advert as it says itself, and where it stands.
+/// Returns the arbiter of an advert that counts, as it says itself, and where it stands.
 fn advertised<S: Storage>(ledger: &Ledger<S>, id: &RecordId) -> Result<Option<(Arbiter, Place)>, StorageError> {
+    let Some((record, arbiter)) = said(ledger, id)? else { return Ok(None) };
+    let counts = ledger.has_rights(&record)? && !ledger.is_author_frozen(&record.author())?;
+    Ok(counts.then(|| (arbiter, record.place())))
+}
+
+/// Returns an advert and what it says, whatever its author did since.
+fn said<S: Storage>(ledger: &Ledger<S>, id: &RecordId) -> Result<Option<(Record, Arbiter)>, StorageError> {
     let Some(record) = ledger.record(id)? else { return Ok(None) };
     let (body, group) = match Body::decode(&record) {
         Ok(Body::ArbiterAdvert(body)) => (body, None),
@@ -185,11 +223,8 @@ fn advertised<S: Storage>(ledger: &Ledger<S>, id: &RecordId) -> Result<Option<(A
         }
         Ok(_) | Err(_) => return Ok(None),
     };
-    if !ledger.has_rights(&record)? || ledger.is_author_frozen(&record.author())? {
-        return Ok(None);
-    }
     let (author, created, withdrawn) = (record.author(), record.header().time, body.is_withdrawal());
-    Ok(Some((Arbiter { advert: *id, author, created, body, group, withdrawn }, record.place())))
+    Ok(Some((record, Arbiter { advert: *id, author, created, body, group, withdrawn })))
 }
 
 /// Puts whom an advert speaks for on the user's list of trusted arbiters, or takes him off it: who rules alone by his identity, a
@@ -204,20 +239,43 @@ pub fn trust<S: Storage>(
     now: u64,
 ) -> Result<(), ApiError> {
     let TrustArbiter { advert, trusted } = request;
-    let unknown = || {
-        let message = format!("there is no arbiter with the advert {advert}");
-        ApiError::new(Code::NotFound, message, "`exchange-node arbiter list` shows who is known")
-    };
-    let known = arbiter(ledger, advert).explained()?.ok_or_else(unknown)?;
+    if !trusted {
+        return distrust(ledger, private, advert, now);
+    }
+    let known = arbiter(ledger, advert).explained()?.ok_or_else(|| unknown(advert))?;
     let has_room = match &known.group {
-        None => private.trust_arbiter(&known.author, *trusted, now),
-        Some(group) => private.trust_group(&group.hash, advert, *trusted, now),
+        None => private.trust_arbiter(&known.author, true, now),
+        Some(group) => private.trust_group(&group.hash, advert, true, now),
     };
     if has_room.explained()? {
         return Ok(());
     }
     let message = "you trust as many arbiters as the list holds";
     Err(ApiError::new(Code::NotAllowed, message, "take one off it: `exchange-node arbiter untrust`"))
+}
+
+/// Takes whom an advert speaks for off the list, whatever became of it since: its author may have signed two histories, and nothing
+/// of it be here. Of a group the list itself says which advert was trusted.
+fn distrust<S: Storage>(ledger: &Ledger<S>, private: &Private, advert: &RecordId, now: u64) -> Result<(), ApiError> {
+    let kept = private.trusted_arbiters().explained()?.groups;
+    let mut groups: Vec<[u8; 32]> = kept.iter().filter(|(_, kept)| *kept == advert).map(|(hash, _)| *hash).collect();
+    match said(ledger, advert).explained()? {
+        Some((_, Arbiter { group: Some(group), .. })) => groups.push(group.hash),
+        Some((_, Arbiter { group: None, author, .. })) => {
+            private.trust_arbiter(&author, false, now).explained()?;
+        }
+        None if groups.is_empty() => return Err(unknown(advert)),
+        None => {}
+    }
+    for hash in &groups {
+        private.trust_group(hash, advert, false, now).explained()?;
+    }
+    Ok(())
+}
+
+fn unknown(advert: &RecordId) -> ApiError {
+    let message = format!("there is no arbiter with the advert {advert}");
+    ApiError::new(Code::NotFound, message, "`exchange-node arbiter list` shows who is known")
 }
 
 /// Refuses to accept a bid under an arbiter who has withdrawn his advert. Whatever was agreed on before goes on.
@@ -245,7 +303,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use exchange_ledger::body::GroupAdvert;
-    use exchange_ledger::record::{Header, LogId, Record};
+    use exchange_ledger::record::{Header, LogId};
     use exchange_ledger::storage::{Batch, MemoryStorage};
     use exchange_ledger::testing::{Author, EPOCH, NETWORK, SampleGroup, admit_all, ledger, sample_advert, sats};
     use exchange_ledger::wire::List;
@@ -354,6 +412,53 @@ mod tests {
         }
         let unknown = TrustArbiter { advert: RecordId([9; 32]), trusted: true };
         assert_eq!(trust(&ledger, &private, &unknown, 0).unwrap_err().code, Code::NotFound);
+    }
+
+    /// He who published a group's advert signs two histories, so that it is listed nowhere; then another publishes the same.
+    #[test]
+    fn who_is_trusted_can_be_taken_off_the_list_whatever_became_of_his_advert() {
+        let directory = tempfile::tempdir().unwrap();
+        let private = Private::new(Store::open(directory.path(), OpenOptions::default()).unwrap());
+        let (group, said) = group_and_advert();
+        let mut publisher = group.members[0].clone();
+        let alone = Body::ArbiterAdvert(sample_advert(&publisher));
+        let alone = publisher.write(&alone);
+        let again = group.members[1].clone().write(&Body::GroupAdvert(said));
+        let adverts = [group.advert.id(), alone.id()];
+        let (mut ledger, empty) = (ledger(), ledger());
+        admit_all(&mut ledger, &[&group.records[..], std::slice::from_ref(&alone)].concat());
+        let say = |ledger: &Ledger<MemoryStorage>, advert, trusted| {
+            trust(ledger, &private, &TrustArbiter { advert, trusted }, 0)
+        };
+        let gone_of = |ledger: &Ledger<MemoryStorage>| {
+            let trusted = private.trusted_arbiters().unwrap();
+            let known = arbiters(ledger, &trusted).unwrap();
+            let gone = gone(ledger, &trusted, &known).unwrap();
+            (known.len(), gone.iter().map(|gone| (gone.advert, gone.said.is_some())).collect::<Vec<_>>())
+        };
+        adverts.iter().for_each(|advert| say(&ledger, *advert, true).unwrap());
+        assert_eq!(gone_of(&ledger), (2, Vec::new()));
+
+        let parted = publisher.clone();
+        let later = publisher.write(&Body::Heartbeat);
+        let header = Header { time: later.header().time + 1, ..*later.header() };
+        admit_all(&mut ledger, &[later, parted.sign(header, Vec::new())]);
+        assert_eq!(gone_of(&ledger), (0, adverts.map(|advert| (advert, true)).to_vec()));
+        assert_eq!(say(&ledger, adverts[0], true).unwrap_err().code, Code::NotFound, "nobody is trusted anew by it");
+        // Nor need anything of it be here.
+        assert_eq!(gone_of(&empty), (0, vec![(adverts[0], false)]));
+        let trusted = private.trusted_arbiters().unwrap();
+        say(&empty, adverts[0], false).unwrap();
+        assert_eq!(private.trusted_arbiters().unwrap(), Trusted { groups: [].into(), ..trusted.clone() });
+        assert_eq!(say(&empty, adverts[0], false).unwrap_err().code, Code::NotFound);
+
+        let (hash, advert) = trusted.groups.iter().next().unwrap();
+        assert!(private.trust_group(hash, advert, true, 0).unwrap());
+        adverts.iter().for_each(|advert| say(&ledger, *advert, false).unwrap());
+        admit_all(&mut ledger, std::slice::from_ref(&again));
+        let trusted = private.trusted_arbiters().unwrap();
+        assert_eq!(trusted, Trusted::default());
+        assert!(!arbiter(&ledger, &again.id()).unwrap().unwrap().is_trusted(&trusted));
     }
 
     #[test]

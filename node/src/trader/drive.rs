@@ -6,9 +6,9 @@ use std::mem::{Discriminant, discriminant};
 use bitcoin::{ScriptBuf, Transaction, Txid};
 use exchange_api::{ApiError, Subject};
 use exchange_ledger::ids::TradeId;
-use exchange_ledger::trade::{Effect, Event, Phase, Role, SpendPath, Trade};
+use exchange_ledger::trade::{Effect, Escrow, Event, Phase, Role, SpendPath, Trade};
 
-use super::{Trader, view};
+use super::{Active, Trader, view};
 use crate::errors::Explain;
 use crate::wallet::WalletError;
 
@@ -194,6 +194,36 @@ impl Trader {
         }
     }
 
+    /// Lets sellers' machines hear of fundings that they keep and that can never confirm: as the wallet says of those that it built, and
+    /// the escrow itself of one that was paid by another version.
+    pub(super) async fn note_dead_fundings(&mut self) {
+        let kept = self.trades.iter().filter_map(|(id, active)| Some((*id, active.phase, unseen_funding(active)?)));
+        let kept: Vec<(TradeId, Phase, Transaction)> = kept.collect();
+        for (id, phase, tx) in kept {
+            let txid = tx.compute_txid();
+            // Of one that was called off nothing is owed but what a block shows.
+            let mut is_dead = self.tracker.is_dead(&id, &tx);
+            if !is_dead && phase == Phase::Agreed {
+                match self.tools.wallet.is_dead(txid).await {
+                    Ok(said) => is_dead = said,
+                    Err(error) => {
+                        tracing::debug!(%error, trade = %id, "the wallet does not say whether a funding is dead")
+                    }
+                }
+            }
+            if !is_dead || self.handle(id, Event::FundingDead(txid)).await.is_err() {
+                continue;
+            }
+            // While it was kept nothing else counted.
+            self.handle(id, Event::Chain(self.chain_facts(id))).await.ok();
+            let is_gone = |active: &Active| active.trade.local().funding_tx.is_none();
+            if self.trades.get(&id).is_some_and(is_gone) {
+                let what = "your funding of the escrow can never confirm, for one of its coins was spent otherwise";
+                self.tools.events.note(Subject::Trade(id), format!("trade {}: {what}; look at the trade", id.short()));
+            }
+        }
+    }
+
     /// Frees the coins of a funding that the machine did not want any more when it was built.
     async fn drop_unwanted(&self, id: TradeId, built: Option<Transaction>) {
         let kept = self.trades.get(&id).and_then(|active| active.trade.local().funding_tx.clone());
@@ -206,12 +236,16 @@ impl Trader {
     }
 
     /// Frees the coins of a funding that was built for a trade that was then called off. The wallet refuses once the
-    /// transaction has been seen anywhere.
+    /// transaction has been seen anywhere. What somebody else was offered he may have passed on, or pass on later, whatever he said
+    /// of it: so one of its coins is spent back, and the others are free once that is final.
     async fn free_coins(&mut self, id: TradeId) {
         let Some(active) = self.trades.get(&id).filter(|active| !active.freed) else { return };
         let freed = match set_aside(&active.trade) {
             None => return,
-            Some(SetAside::Kept(txid)) => self.tools.wallet.release(txid).await.map(|()| true),
+            Some(SetAside::Kept { script: Some(script), .. }) if !self.tools.chain.is_own() => {
+                self.tools.wallet.spend_back(script, false).await.map(|()| false)
+            }
+            Some(SetAside::Kept { txid, .. }) => self.tools.wallet.release(txid).await.map(|()| true),
             Some(SetAside::For(script)) => self.tools.wallet.release_funding(script).await,
         };
         match freed {
@@ -228,11 +262,25 @@ impl Trader {
     }
 }
 
+/// Returns the funding that a seller keeps who funds alone, while nothing is seen of it.
+fn unseen_funding(active: &Active) -> Option<Transaction> {
+    let trade = &active.trade;
+    let is_unseen = matches!(active.phase, Phase::Agreed | Phase::Cancelled | Phase::Void) && !active.settled;
+    let is_alone = trade.role() == Role::Seller && trade.joint_terms().is_none();
+    let kept = trade.local().funding_tx.as_deref().filter(|_| is_unseen && is_alone)?;
+    bitcoin::consensus::deserialize(kept).ok()
+}
+
 /// What the wallet may have set aside for a trade that came to nothing.
 #[derive(Debug, PartialEq, Eq)]
 enum SetAside {
-    /// The inputs of the funding that was kept.
-    Kept(Txid),
+    /// The inputs of the funding that was kept, and may have been sent.
+    Kept {
+        /// Its id.
+        txid: Txid,
+        /// The escrow's script, while the contract is known.
+        script: Option<ScriptBuf>,
+    },
     /// Those of one that was built for this script, and that nobody could keep before a crash. So it was never sent: a funding
     /// is sent by what was kept.
     For(ScriptBuf),
@@ -246,10 +294,10 @@ fn set_aside(trade: &Trade) -> Option<SetAside> {
     if !is_nothing || view.funding().is_some() || trade.role() != Role::Seller || trade.joint_terms().is_some() {
         return None;
     }
-    let kept = trade.local().funding_tx.as_deref();
+    let (kept, script) = (trade.local().funding_tx.as_deref(), trade.escrow().map(Escrow::script));
     match kept.and_then(|bytes| bitcoin::consensus::deserialize::<Transaction>(bytes).ok()) {
-        Some(tx) => Some(SetAside::Kept(tx.compute_txid())),
-        None => trade.escrow().map(|escrow| SetAside::For(escrow.script())),
+        Some(tx) => Some(SetAside::Kept { txid: tx.compute_txid(), script }),
+        None => script.map(SetAside::For),
     }
 }
 
@@ -298,7 +346,10 @@ mod tests {
             Facts::default(),
         ];
         let script = || Some(SetAside::For(sample.escrow().script()));
-        let txid = || Some(SetAside::Kept(funding.compute_txid()));
+        let txid = || {
+            let script = Some(sample.escrow().script());
+            Some(SetAside::Kept { txid: funding.compute_txid(), script })
+        };
         for (what, role, local, facts, chain, expected) in [
             ("the buyer called it off", Role::Seller, &forgotten, &by_buyer, synced.clone(), script()),
             ("the seller called it off", Role::Seller, &forgotten, &by_seller, synced.clone(), script()),

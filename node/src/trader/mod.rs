@@ -429,6 +429,7 @@ impl Trader {
                 self.refresh(id).await;
             }
         }
+        self.note_dead_fundings().await;
         let is_unfinished = |active: &Active| !active.phase.is_final() || is_owed_more(&active.trade);
         let ids: Vec<TradeId> = self.trades.iter().filter(|(_, a)| is_unfinished(a)).map(|(id, _)| *id).collect();
         for id in ids {

@@ -270,7 +270,9 @@ pub(super) type Details = (Option<[u8; 32]>, String);
 
 /// Says what an arbiter does not serve of what is to be offered.
 fn unserved(arbiter: &ArbiterView, request: &PostOffer) -> String {
-    if arbiter.withdrawn {
+    if arbiter.gone {
+        format!("no advert of {} counts any more", arbiter.name)
+    } else if arbiter.withdrawn {
         format!("{} has withdrawn", arbiter.name)
     } else if request.max > arbiter.max_amount {
         format!("{} takes up to {} BTC", arbiter.name, arbiter.max_amount)

@@ -22,9 +22,10 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::chain::kernel::{KernelChain, KernelConfig};
+use crate::chain::line::Line;
 use crate::clock::{self, SureTime};
 use crate::net::Verdict;
-use crate::wallet::{MemoryWalletStore, WalletSetup};
+use crate::wallet::{FundRequest, MemoryWalletStore, WalletSetup};
 
 /// Long enough for a busy machine; reached only when something is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -346,6 +347,93 @@ async fn a_buyer_may_not_take_his_bond_back_while_he_has_a_ruling_that_can_still
         }
     }
     run.stop();
+}
+
+/// A wallet elsewhere paid it by another version, which counted for nothing, and whose coins were locked.
+#[tokio::test]
+async fn a_seller_whose_funding_is_dead_goes_by_what_a_block_holds_instead() {
+    let world = World::new();
+    let mut run = world.start(SureTime::on(Network::Regtest)).await;
+    let sample = SampleTrade::new(Side::Sell);
+    let (id, kept) = (sample.id(), sample.funding(1));
+    let mut version = kept.clone();
+    let change = bitcoin::TxOut { value: bitcoin::Amount::from_sat(5_000), script_pubkey: ScriptBuf::new() };
+    version.output.push(change);
+    let mut trade = Trade::new(sample.bid(), Role::Seller, false, Local::default());
+    let contract = Some(sample.contract());
+    trade.handle(Event::Records { contract, facts: Facts::default() }).unwrap();
+    trade.handle(Event::Chain(ChainFacts { tip: 200, synced: true, ..ChainFacts::default() })).unwrap();
+    trade.handle(Event::FundingBuilt(kept.clone())).unwrap();
+    let saved = trade.local().clone();
+    let mut active = Active::new(trade, saved, None, None, 0);
+    active.phase = Phase::Agreed;
+    run.trader.trades.insert(id, active);
+    run.trader.tracker.watch(&sample.escrow(), tracker::Stated::Here);
+    run.trader.tracker.apply(&ChainEvent::Searched { scripts: sample.escrow().scripts() });
+    for (tip, txs, is_dead) in [(201, vec![version.clone()], false), (205, vec![], false), (206, vec![], true)] {
+        let block = BlockRef { height: tip, hash: BlockHash::all_zeros() };
+        run.trader.tracker.apply(&ChainEvent::Connected { block, parent: block.hash, time: 0, txs });
+        run.trader.tracker.apply(&ChainEvent::Synced { tip: block });
+        run.trader.note_dead_fundings().await;
+        let trade = &run.trader.trades.get(&id).unwrap().trade;
+        assert_eq!(trade.local().funding_tx.is_none(), is_dead, "{tip}");
+    }
+    let trade = &run.trader.trades.get(&id).unwrap().trade;
+    assert_eq!(trade.view().funding().map(|funding| funding.outpoint().txid), Some(version.compute_txid()));
+    assert!(trade.phase() == Phase::Funded && trade.strays().is_empty());
+    let saved = run.trader.tools.private.trade(&id).unwrap().unwrap();
+    assert_eq!(saved.funding_tx, None, "before anything was done by it");
+    run.stop();
+}
+
+/// Whoever it was offered to may have it, whatever he said, and the buyer may be he.
+#[tokio::test]
+async fn a_funding_that_was_offered_to_others_is_spent_back_when_its_trade_is_called_off() {
+    for is_foreign in [false, true] {
+        let world = World::new();
+        let mut run = world.start(SureTime::on(Network::Regtest)).await;
+        let wallet = run.trader.tools.wallet.clone();
+        let script = wallet.address().await.unwrap().address.script_pubkey();
+        world.chain.mine(1, script).await.unwrap();
+        world.chain.mine(100, ScriptBuf::new_op_return([1; 4])).await.unwrap();
+        let mut changes = wallet.subscribe();
+        let caught_up = changes.wait_for(|status| status.synced && status.height == 101);
+        tokio::time::timeout(PATIENCE, caught_up).await.expect("the wallet never caught up").unwrap();
+        let mut line = Line::to(&world.chain);
+        line.is_foreign = is_foreign;
+        run.trader.tools.chain = Arc::new(line);
+
+        let sample = SampleTrade::new(Side::Sell);
+        let (id, escrow) = (sample.id(), sample.escrow());
+        let request = FundRequest {
+            script: escrow.script(),
+            amount: escrow.contract().escrow_value().into(),
+            from_height: escrow.contract().funded_from(),
+            fee_rate: None,
+            label: "escrow".to_owned(),
+        };
+        let funding = wallet.fund(request).await.unwrap().tx;
+        let mut trade = Trade::new(sample.bid(), Role::Seller, true, Local::default());
+        let says = |facts| Event::Records { contract: Some(sample.contract()), facts };
+        let seen = ChainFacts { tip: 101, synced: true, ..ChainFacts::default() };
+        trade.handle(says(Facts::default())).unwrap();
+        trade.handle(Event::Chain(seen)).unwrap();
+        trade.handle(Event::FundingBuilt(funding)).unwrap();
+        let saved = trade.local().clone();
+        run.trader.trades.insert(id, Active::new(trade, saved, None, None, 0));
+        run.trader.tracker.watch(&escrow, tracker::Stated::Here);
+        run.trader.tracker.apply(&ChainEvent::Searched { scripts: escrow.scripts() });
+        let facts = Facts { buyer_cancel: true, ..Facts::default() };
+        run.trader.handle(id, says(facts)).await.unwrap();
+        assert_eq!(run.trader.trades.get(&id).unwrap().trade.phase(), Phase::Cancelled);
+        let balance = wallet.balance().await.unwrap();
+        let coin = bitcoin::Amount::from_int_btc(50);
+        // What comes back waits for a block, for the funding may be in one instead.
+        let is_back = balance.pending > bitcoin::Amount::from_int_btc(49) && balance.spendable == bitcoin::Amount::ZERO;
+        let is_right = if is_foreign { is_back } else { balance.spendable == coin };
+        assert!(is_right && balance.reserved == bitcoin::Amount::ZERO, "{is_foreign}: {balance:?}");
+        run.stop();
+    }
 }
 
 /// Two others form a group with this node's identity, and one of them hides what he did for it, in a log that claims to be older.

@@ -8,6 +8,7 @@ use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
 use exchange_ledger::body::{Coin, Vaults};
 use exchange_ledger::ids::TradeId;
 use exchange_ledger::money::Sats;
+use exchange_ledger::rules::CLOSED_DEPTH;
 use exchange_ledger::trade::{ChainFacts, Escrow, Funding, Stray, Vault};
 use exchange_ledger::wire::Outpoint;
 
@@ -343,6 +344,18 @@ impl Tracker {
     /// Tells whether everything that the chain shows of a trade is known.
     pub fn is_searched(&self, trade: &TradeId) -> bool {
         self.synced && self.escrows.get(trade).is_some_and(|watched| self.is_known(watched))
+    }
+
+    /// Tells whether a block that no reorganisation takes back holds another transaction of the escrow of a trade that spends a coin of
+    /// this one, as a later version from a wallet elsewhere: then this one can never confirm.
+    pub fn is_dead(&self, trade: &TradeId, funding: &Transaction) -> bool {
+        let Some(watched) = self.escrows.get(trade).filter(|_| self.is_searched(trade)) else { return false };
+        let txid = funding.compute_txid();
+        let coins: HashSet<OutPoint> = funding.input.iter().map(|input| input.previous_output).collect();
+        let is_deep = |height: u32| height.saturating_add(CLOSED_DEPTH - 1) <= self.tip;
+        let takes_one = |tx: &Transaction| tx.input.iter().any(|input| coins.contains(&input.previous_output));
+        let mut others = watched.txs.iter().filter(|(other, _)| **other != txid);
+        others.any(|(_, seen)| seen.status.height().is_some_and(is_deep) && takes_one(&seen.tx))
     }
 
     fn is_known(&self, watched: &Watched) -> bool {

@@ -417,6 +417,15 @@ impl WalletHandle {
         self.ask(|reply| Command::ReleaseFunding { script, reply }).await
     }
 
+    /// Tells whether a funding that [`Self::fund`] built can never confirm, for something else took a coin of it, or of what it
+    /// rests on, in a block that is six deep. Nothing is set aside for it any more.
+    ///
+    /// # Errors
+    /// [`WalletError::Closed`].
+    pub async fn is_dead(&self, funding: Txid) -> Result<bool, WalletError> {
+        self.ask(|reply| Command::IsDead { funding, reply }).await
+    }
+
     /// Sets what a transaction was for, known or not; an empty text takes the label away.
     ///
     /// # Errors

@@ -97,7 +97,7 @@ impl State {
     /// version. It may be out all the same: what refused it, or told nothing of it, can be somebody else's server. What was cancelled
     /// may be out, too, whatever a pool shows, until a block holds what cancels it. Of everything there is no twin: what is left goes
     /// there too.
-    fn check_no_twin(&self, script: &ScriptBuf, amount: Option<Amount>) -> Result<(), WalletError> {
+    pub fn check_no_twin(&self, script: &ScriptBuf, amount: Option<Amount>) -> Result<(), WalletError> {
         let Some(amount) = amount else { return Ok(()) };
         let known = self.known();
         let is_twin = |kept: &Reservation| {
@@ -118,6 +118,7 @@ impl State {
     pub fn draft(&mut self, request: &SendRequest, fee_rate: FeeRate) -> Result<Psbt, WalletError> {
         self.require_watched()?;
         let SendRequest { script, amount, allow_high_fee, coins, .. } = request;
+        self.check_no_twin(script, *amount)?;
         let order = Order { script, amount: *amount, fee_rate, allow_high_fee: *allow_high_fee, coins };
         let coins = self.choose(&order)?;
         self.select(&order, &coins, None)

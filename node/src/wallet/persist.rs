@@ -56,6 +56,10 @@ pub(super) struct Own {
     /// Transactions that were built and are not yet final; nothing else may spend their inputs.
     #[serde(default)]
     pub reservations: BTreeMap<Txid, Option<Reservation>>,
+    /// Fundings of escrows that were built and can never confirm, for what is final took their coins. Their trades keep them, and
+    /// ask for it, be it after the next start; there are few.
+    #[serde(default)]
+    pub dead_fundings: BTreeSet<Txid>,
     /// What the inputs of transactions spend that were signed with others, by their ids before anybody signed.
     #[serde(default)]
     pub cosigned: BTreeMap<Txid, Option<Vec<TxOut>>>,
@@ -185,6 +189,7 @@ impl Own {
         self.frozen.extend(later.frozen);
         self.signed_away.extend(later.signed_away);
         self.reservations.extend(later.reservations);
+        self.dead_fundings.extend(later.dead_fundings);
         self.cosigned.extend(later.cosigned);
         self.deposit = later.deposit.or(self.deposit);
         self.scan = later.scan.or(self.scan);

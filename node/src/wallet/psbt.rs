@@ -136,6 +136,10 @@ impl State {
         let (tx, fee) = complete(psbt)?;
         let paid = tx.output.iter().filter(|output| !self.wallet.is_mine(output.script_pubkey.clone()));
         let paid: Vec<&TxOut> = paid.collect();
+        // Signed by this wallet alone it is a payment as any other, and no more to be made twice.
+        if mine.len() == psbt.inputs.len() {
+            paid.iter().try_for_each(|output| self.check_no_twin(&output.script_pubkey, Some(output.value)))?;
+        }
         let script = paid.first().map(|output| output.script_pubkey.clone()).unwrap_or_default();
         let amount = sum(paid.iter().map(|output| output.value)).unwrap_or(Amount::MAX_MONEY);
         let vsize = tx.vsize() as u64; // lossless: usize is at most 64 bits

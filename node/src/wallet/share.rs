@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use bdk_wallet::LocalOutput;
+use bdk_wallet::{KeychainKind, LocalOutput};
 use bitcoin::absolute::LockTime;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Txid, Witness};
@@ -223,7 +223,8 @@ impl State {
     /// Frees the coins that were set aside for an output, and forgets what was signed with them.
     pub fn free_share(&mut self, script: &ScriptBuf) -> Result<(), WalletError> {
         self.check_unseen(script)?;
-        let of_it: Vec<(Txid, Reservation)> = self.joint_of(script).map(|(txid, kept)| (txid, kept.clone())).collect();
+        let of_it = self.built_for(script).filter(|(_, kept)| kept.purpose != Purpose::Fund);
+        let of_it: Vec<(Txid, Reservation)> = of_it.map(|(txid, kept)| (txid, kept.clone())).collect();
         for (txid, kept) in of_it {
             self.end_reservation(txid);
             if kept.purpose == Purpose::Share {
@@ -233,8 +234,8 @@ impl State {
         Ok(())
     }
 
-    /// Spends the smallest of the coins that were set aside for an output back to this wallet, so that nothing that was
-    /// signed with them can confirm. `None` when that is decided already, or what does it is known to wait. The same request again
+    /// Spends the smallest of the coins that were set aside for an output, or by which this wallet funds it alone, back to this wallet,
+    /// so that nothing that was signed with them can confirm. `None` when that is decided already, or what does it is known to wait. The same request again
     /// returns the same payment, or a dearer one in its place, if it was refused before the last block. What waits in the pool
     /// forbids it, unless it is to be replaced.
     pub fn spend_back(
@@ -263,13 +264,20 @@ impl State {
             return Ok(Some(payment.clone()));
         }
         let replaced = if replaces { self.waiting_fee(script)? } else { self.check_unseen(script).map(|()| None)? };
-        let Some((plan, kept)) = self.share_of(script) else { return Ok(None) };
+        let Some((plan, kept)) = self.held_for(script) else { return Ok(None) };
         let kept = kept.clone();
         if !self.synced {
             return Err(self.not_synced());
         }
         self.check_fee_rate(fee_rate, false)?;
-        let change = change_of(&kept.tx, script).cloned().ok_or_else(|| wrong("it has no change"))?;
+        // A plan has change; a funding may have none.
+        let (change, fresh) = match change_of(&kept.tx, script) {
+            Some(change) => (change.clone(), None),
+            None => {
+                let fresh = self.wallet.next_unused_address(KeychainKind::Internal);
+                (fresh.address.script_pubkey(), Some(fresh.index))
+            }
+        };
         let label = shortened(&format!("coins back from {}", self.own.label(&plan)));
         let mut coins: Vec<LocalOutput> = self
             .wallet
@@ -285,6 +293,9 @@ impl State {
         self.check_room(&label)?;
         self.set_label(payment.tx.compute_txid(), &label)?;
         before.into_iter().for_each(|(txid, _)| self.end_reservation(txid));
+        if let Some(index) = fresh {
+            self.wallet.mark_used(KeychainKind::Internal, index);
+        }
         self.reserve(Reservation {
             purpose,
             script: change,
@@ -300,7 +311,7 @@ impl State {
     /// Notes what the network refused in the place of what was signed for an output: the next one pays twice as much.
     pub fn note_refused_back(&mut self, script: ScriptBuf, fee: Amount) {
         let mut refused = std::mem::take(&mut self.refused_backs);
-        refused.retain(|script, _| self.share_of(script).is_some());
+        refused.retain(|script, _| self.held_for(script).is_some());
         let height = self.wallet.latest_checkpoint().height();
         // The first of a height: what is refused again before the next block was no dearer.
         let known = refused.get(&script).filter(|known| known.height == height && known.fee >= fee).copied();
@@ -330,12 +341,11 @@ impl State {
 
     /// Returns what spends coins that were set aside for an output back to this wallet alone, and is in the pool or the chain.
     fn seen_back(&self, script: &ScriptBuf) -> Option<Transaction> {
-        let (_, kept) = self.share_of(script)?;
-        let change = change_of(&kept.tx, script)?;
-        let is_of_plan = |spent: &TxIn| kept.tx.input.iter().any(|coin| coin.previous_output == spent.previous_output);
-        let is_back = |tx: &Transaction| {
-            matches!(tx.output.as_slice(), [back] if back.script_pubkey == *change) && tx.input.iter().all(is_of_plan)
-        };
+        let (_, kept) = self.held_for(script)?;
+        let is_held = |spent: &TxIn| kept.tx.input.iter().any(|coin| coin.previous_output == spent.previous_output);
+        let is_mine = |back: &TxOut| self.wallet.is_mine(back.script_pubkey.clone());
+        let is_back =
+            |tx: &Transaction| matches!(tx.output.as_slice(), [back] if is_mine(back)) && tx.input.iter().all(is_held);
         let known = self.known();
         known.values().map(|known| &*known.tx).find(|tx| is_back(tx)).cloned()
     }
@@ -343,7 +353,7 @@ impl State {
     /// Refuses once what was signed for an output is in the pool or the chain.
     fn check_unseen(&self, script: &ScriptBuf) -> Result<(), WalletError> {
         let known = self.known();
-        let seen = self.joint_of(script).find(|(txid, _)| known.contains_key(txid)).map(|(txid, _)| txid);
+        let seen = self.built_for(script).find(|(txid, _)| known.contains_key(txid)).map(|(txid, _)| txid);
         seen.map_or(Ok(()), |txid| Err(WalletError::AlreadyBroadcast { txid }))
     }
 
@@ -352,7 +362,7 @@ impl State {
     fn waiting_fee(&self, script: &ScriptBuf) -> Result<Option<Amount>, WalletError> {
         let known = self.known();
         let mut highest: Option<Amount> = None;
-        for (txid, kept) in self.joint_of(script) {
+        for (txid, kept) in self.built_for(script) {
             let Some(seen) = known.get(&txid) else { continue };
             if seen.confirmation.is_some() {
                 return Err(WalletError::AlreadyBroadcast { txid });
@@ -365,13 +375,19 @@ impl State {
 
     /// Returns the plan for an output, by the name under which it is kept.
     fn share_of(&self, script: &ScriptBuf) -> Option<(Txid, &Reservation)> {
-        self.joint_of(script).find(|(_, kept)| kept.purpose == Purpose::Share)
+        self.built_for(script).find(|(_, kept)| kept.purpose == Purpose::Share)
     }
 
-    /// Returns the plan for an output and what was signed of it.
-    fn joint_of(&self, script: &ScriptBuf) -> impl Iterator<Item = (Txid, &Reservation)> {
-        let is_joint = |purpose: &Purpose| matches!(purpose, Purpose::Share | Purpose::Joint);
-        self.own.reservations().filter(move |(_, kept)| kept.script == *script && is_joint(&kept.purpose))
+    /// Returns what holds coins for an output: the plan for it, or the funding of one that this wallet funds alone.
+    fn held_for(&self, script: &ScriptBuf) -> Option<(Txid, &Reservation)> {
+        let funding = || self.built_for(script).find(|(_, kept)| kept.purpose == Purpose::Fund);
+        self.share_of(script).or_else(funding)
+    }
+
+    /// Returns the plan for an output and what was signed of it, or its funding from this wallet alone.
+    fn built_for(&self, script: &ScriptBuf) -> impl Iterator<Item = (Txid, &Reservation)> {
+        let is_it = |purpose: &Purpose| matches!(purpose, Purpose::Share | Purpose::Joint | Purpose::Fund);
+        self.own.reservations().filter(move |(_, kept)| kept.script == *script && is_it(&kept.purpose))
     }
 }
 

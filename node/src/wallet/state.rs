@@ -351,8 +351,7 @@ impl State {
         let mut ancestors = HashSet::new();
         let mut open = vec![&start.tx];
         while let Some(tx) = open.pop() {
-            let is_chained = tx.version.0 == TRUC_VERSION || ancestors.len() > MAX_UNCONFIRMED_CHAIN;
-            if is_chained || self.has_rival(tx) {
+            if tx.version.0 == TRUC_VERSION || ancestors.len() > MAX_UNCONFIRMED_CHAIN {
                 return false;
             }
             for input in &tx.input {
@@ -367,6 +366,10 @@ impl State {
                     open.push(&parent.tx);
                 }
             }
+            // Last, for it looks at all that was built: what strangers pay in, as much as they like, has ended above.
+            if self.has_rival(tx) {
+                return false;
+            }
         }
         true
     }
@@ -376,11 +379,12 @@ impl State {
     /// the pool shows.
     fn has_rival(&self, tx: &Transaction) -> bool {
         let txid = tx.compute_txid();
-        let is_its = |coin: OutPoint| tx.input.iter().any(|input| input.previous_output == coin);
+        let spent: HashSet<OutPoint> = tx.input.iter().map(|input| input.previous_output).collect();
+        let spends_it = |other: &Transaction| other.input.iter().any(|input| spent.contains(&input.previous_output));
         // What stands for coins that are set aside is signed by nobody.
         let mut signed = self.own.reservations().filter(|(_, kept)| kept.purpose != Purpose::Share);
-        tx.input.iter().any(|input| self.own.is_signed_away(&input.previous_output))
-            || signed.any(|(other, kept)| other != txid && kept.tx.input.iter().any(|i| is_its(i.previous_output)))
+        spent.iter().any(|coin| self.own.is_signed_away(coin))
+            || signed.any(|(other, kept)| other != txid && spends_it(&kept.tx))
     }
 
     /// Tells whether there are scripts that the follower has still to be told of: none while there is no follower.

@@ -284,17 +284,33 @@ impl State {
         absent.into_iter().for_each(|txid| self.evict(txid));
     }
 
-    /// Ends the reservations of transactions that are final, or that another final transaction has made void.
+    /// Ends the reservations of transactions that are final, or that another final transaction has made void. Of a funding that is
+    /// remembered: nothing tells it any more once what it rests on is forgotten.
     fn end_final_reservations(&mut self, tip: BlockRef) {
         let known = self.known();
         let is_final = |txid: &Txid| {
             let confirmation = known.get(txid).and_then(|tx| tx.confirmation);
             confirmation.is_some_and(|at| at.block_id.height.saturating_add(FINAL_DEPTH - 1) <= tip.height)
         };
-        let is_decided =
-            |(txid, kept): &(Txid, &Reservation)| is_final(txid) || self.is_void(&kept.tx, &known, is_final);
-        let ended: Vec<Txid> = self.own.reservations().filter(is_decided).map(|(txid, _)| txid).collect();
-        ended.into_iter().for_each(|txid| self.end_reservation(txid));
+        let mut ended = Own::default();
+        for (txid, kept) in self.own.reservations() {
+            let is_over = is_final(&txid);
+            let is_void = !is_over && self.is_void(&kept.tx, &known, is_final);
+            if is_void && kept.purpose == Purpose::Fund {
+                ended.dead_fundings.insert(txid);
+            }
+            if is_over || is_void {
+                ended.reservations.insert(txid, None);
+            }
+        }
+        if !ended.reservations.is_empty() {
+            self.record(ended);
+        }
+    }
+
+    /// Tells whether a funding that was built here can never confirm any more.
+    pub fn is_dead(&self, funding: &Txid) -> bool {
+        self.own.dead_fundings.contains(funding)
     }
 
     /// Tells whether a transaction can never confirm: something else that is final spends one of its coins, or a coin of one that

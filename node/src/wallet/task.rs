@@ -46,6 +46,7 @@ pub(super) enum Command {
     Seen { tx: Transaction, reply: Reply<()> },
     Release { txid: Txid, reply: Reply<()> },
     ReleaseFunding { script: ScriptBuf, reply: Reply<bool> },
+    IsDead { funding: Txid, reply: Reply<bool> },
     SetLabel { txid: Txid, label: String, reply: Reply<()> },
     Bump { request: BumpRequest, fee_rate: FeeRate, reply: Reply<Bumped> },
     Child { request: ChildRequest, fee_rate: FeeRate, reply: Reply<Bumped> },
@@ -308,6 +309,7 @@ impl Task {
                 let released = self.state.release_funding(&script);
                 self.answer(released, reply).await;
             }
+            Command::IsDead { funding, reply } => self.answer(Ok(self.state.is_dead(&funding)), reply).await,
             Command::SetLabel { txid, label, reply } => {
                 let set = self.state.set_label(txid, &label);
                 self.answer(set, reply).await;

@@ -69,6 +69,7 @@ pub fn arbiter(name: &str, fee_ppm: u32) -> ArbiterView {
         threshold: 0,
         members: Vec::new(),
         withdrawn: false,
+        gone: false,
     }
 }
 

@@ -84,7 +84,7 @@ impl Trade {
 
     /// What a party owes a dispute: to say that it opened by itself, to complete what an arbiter signed once its delay is
     /// over, the buyer also while the seller takes the coins back already, and to sign again, for the outputs of an extension, what
-    /// it had signed for those before.
+    /// it had signed for those before. A buyer who could take his bond back alone completes nothing that gives him no more.
     fn dispute_duties(&self, phase: Phase, duties: &mut Vec<Effect>) {
         let is_ruled = phase == Phase::Ruled || (phase == Phase::Refunding && self.is_outrun());
         if !(is_ruled || phase == Phase::Disputed) || !self.view.chain.synced || !self.is_unspent() {
@@ -107,8 +107,11 @@ impl Trade {
         let tip = self.view.chain.tip;
         let is_open = |seat| self.view.ruling_from(seat).is_some_and(|from| tip >= from);
         if let (true, Some((seat, ruling))) = (is_ruled, self.view.ruling()) {
-            let gets = if self.role == Role::Buyer { ruling.to_buyer } else { ruling.to_seller };
-            if is_open(*seat) && gets > Sats::ZERO && !is_agreed {
+            let (gets, least) = match self.role {
+                Role::Buyer => (ruling.to_buyer, self.free_bond()),
+                Role::Seller | Role::Arbiter => (ruling.to_seller, Sats::ZERO),
+            };
+            if is_open(*seat) && gets > least && !is_agreed {
                 // The second arbiter may have ruled before the first, and this side completed that.
                 let prescribed = self.escrow.as_ref().and_then(|escrow| {
                     let draft = escrow.ruling(*seat, &ruling.vaults, ruling.to_buyer, ruling.to_seller);
@@ -132,10 +135,11 @@ impl Trade {
     }
 
     /// Tells whether an arbiter gave this buyer something that he has not taken yet, and the seller already takes the coins back by
-    /// his own leaf: as long as no block holds that, what pays more is first.
+    /// his own leaf: as long as no block holds that, what pays more is first. What is left of a bond is no such thing: with the
+    /// seller's coins gone all of the bond is the buyer's.
     pub fn is_outrun(&self) -> bool {
         let is_due = self.role == Role::Buyer && self.phase() == Phase::Refunding && self.is_unspent();
-        is_due && self.gave_buyer_more_than(Sats::ZERO)
+        is_due && self.gave_buyer_more_than(self.held_bond().unwrap_or(Sats::ZERO))
     }
 
     /// Tells whether what pays this buyer takes his bond along, and is worth more than that: a payout that is due to him, or what an
@@ -143,8 +147,19 @@ impl Trade {
     /// impossible, and leave the coins to the seller's own leaf, which opens at the same height.
     pub fn needs_bond(&self) -> bool {
         let is_open = self.role == Role::Buyer && self.is_unspent();
-        let bond = self.view.vaults().and_then(|vaults| vaults.bond).filter(|_| is_open);
-        bond.is_some_and(|bond| self.is_payout_due() || self.gave_buyer_more_than(bond.value))
+        let bond = self.held_bond().filter(|_| is_open);
+        bond.is_some_and(|bond| self.is_payout_due() || self.gave_buyer_more_than(bond))
+    }
+
+    /// Returns what the buyer's bond holds, while it lies there.
+    fn held_bond(&self) -> Option<Sats> {
+        self.view.vaults()?.bond.map(|bond| bond.value)
+    }
+
+    /// Returns what this buyer can take back alone, be it that he does not: nothing before his delay is over.
+    fn free_bond(&self) -> Sats {
+        let is_free = self.view.refund_from().is_some_and(|from| self.view.chain.tip >= from);
+        self.held_bond().filter(|_| is_free).unwrap_or(Sats::ZERO)
     }
 
     /// Tells whether an arbiter gave the buyer more than this, and it may be taken: not of what a party signed over, nor where the

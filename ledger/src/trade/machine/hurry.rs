@@ -6,7 +6,7 @@
 use bitcoin::Transaction;
 
 use super::Trade;
-use crate::body::Vaults;
+use crate::body::{Coin, Vaults};
 use crate::money::Sats;
 use crate::rules::MAX_SPEND_FEERATE;
 use crate::trade::{Role, spend_fee};
@@ -32,7 +32,8 @@ pub struct Hurried {
 impl Trade {
     /// Returns what brings coins to this buyer and has to be in a block soon, with the coins that it spends: his payout, or what an
     /// arbiter gave him, as this node keeps it or sees it in the pool. It goes on after the seller could take them back: who pays
-    /// more then is first.
+    /// more then is first. Not what an arbiter left of his bond: late or never, it costs him nothing, for then he takes back all
+    /// of that.
     pub fn urgent(&self) -> Option<(Transaction, Vaults)> {
         let (view, tip) = (&self.view, self.view.chain.tip);
         if self.role != Role::Buyer || !view.chain.synced {
@@ -45,9 +46,15 @@ impl Trade {
             let mut spends = tx.input.iter().filter_map(|input| view.spend_of(&input.previous_output));
             spends.all(|spend| spend.height.is_none())
         };
+        let own = escrow.contract().party(Role::Buyer)?.destination.script();
+        let gives_more = |tx: &Transaction| {
+            let is_spent = |bond: &Coin| tx.input.iter().any(|input| input.previous_output == bond.outpoint.0);
+            let bond = vaults.bond.filter(is_spent).map_or(0, |bond| bond.value.get());
+            tx.output.iter().any(|output| output.script_pubkey == *own && output.value.to_sat() > bond)
+        };
         let pays_him = |tx: &Transaction| {
             let path = escrow.classify(tx, &vaults);
-            path.is_payout() || path.is_ruling()
+            path.is_payout() || (path.is_ruling() && gives_more(tx))
         };
         let seen = view.spend().map(|spend| spend.tx.clone());
         let mut all = self.kept_spend_of(&vaults.escrow).into_iter().chain(seen);

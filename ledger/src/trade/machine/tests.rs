@@ -583,6 +583,41 @@ fn a_seller_pays_beside_a_funding_of_others_once_and_looks_after_his_own() {
     }
 }
 
+/// A coin of it went elsewhere, six blocks ago. He could neither fund nor call off, for as long as the buyer was away.
+#[test]
+fn a_seller_whose_funding_can_never_confirm_funds_anew_or_calls_off_and_none_that_could_confirm_is_forgotten() {
+    let trade = SampleTrade::new(Side::Sell);
+    let (first, second) = (trade.funding(1), trade.funding(2));
+    let dead = |tx: &Transaction| Event::FundingDead(tx.compute_txid());
+    let seen = |fundings| Event::Chain(ChainFacts { fundings, ..chain(200) });
+    let keeps = |seller: &Trade, tx: &Transaction| seller.local().funding_tx == Some(bitcoin::consensus::serialize(tx));
+    let mut seller = agreed(&trade, Role::Seller);
+    seller.handle(Event::FundingBuilt(first.clone())).unwrap();
+    assert!(!seller.actions().contains(&Action::Cancel) && ask(&mut seller, Action::Fund).is_err());
+    // Another is not the one that he keeps; nor is one dead that a block shows.
+    for (event, funding) in [(dead(&second), None), (dead(&first), Some(Funding::new(trade.vaults(1), Some(200))))] {
+        let mut seller = seller.clone();
+        seller.handle(seen(funding.into_iter().collect())).unwrap();
+        seller.handle(event).unwrap();
+        assert!(keeps(&seller, &first), "{funding:?}");
+    }
+    let effects = seller.handle(dead(&first)).unwrap();
+    assert!(matches!(&effects[0], Effect::Persist(local) if local.funding_tx.is_none()), "{effects:?}");
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Broadcast(_))), "{effects:?}");
+    assert_eq!((seller.phase(), seller.actions()), (Phase::Agreed, vec![Action::Fund, Action::Cancel]));
+    // What counts then is what counts of any funding: as another version that was paid from elsewhere.
+    let other = Funding::new(trade.vaults(2), Some(190));
+    let mut paid = seller.clone();
+    paid.handle(seen(vec![other])).unwrap();
+    assert_eq!((paid.phase(), paid.strays()), (Phase::Funded, vec![]));
+    assert!(ask(&mut seller.clone(), Action::Cancel).is_ok());
+    let effects = seller.handle(Event::FundingBuilt(second.clone())).unwrap();
+    assert!(matches!(effects[0], Effect::Persist(_)) && effects.contains(&Effect::Broadcast(second.clone())));
+    // Told late, or twice, it is the first that is dead.
+    seller.handle(dead(&first)).unwrap();
+    assert!(keeps(&seller, &second));
+}
+
 #[test]
 fn a_release_stays_the_buyers_until_a_block_says_otherwise() {
     let mut trade = SampleTrade::new(Side::Sell);

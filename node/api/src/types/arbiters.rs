@@ -42,6 +42,10 @@ pub struct ArbiterView {
     /// Whether he takes on no trades any more. Those that were agreed on with him go on.
     #[serde(default)]
     pub withdrawn: bool,
+    /// Whether no advert of his counts here, for he signed two histories or it is not here: nobody is chosen by it, and he is shown
+    /// only so that he can be taken off the list. Then `withdrawn` is set, too.
+    #[serde(default)]
+    pub gone: bool,
 }
 
 impl ArbiterView {
@@ -64,6 +68,7 @@ impl ArbiterView {
             threshold: 0,
             members: Vec::new(),
             withdrawn: false,
+            gone: false,
         }
     }
 
@@ -73,9 +78,12 @@ impl ArbiterView {
     }
 
     /// Returns a name of his, and of a group how many of how many rule. That is not told of one whose advert is not shown any more.
+    /// Who rules alone passes for no group by calling himself so: it is said of him where his name could be read as such a title.
     pub fn titled(&self, name: String) -> String {
+        let is_plain = |c: char| c.is_alphanumeric() || " .,'&-_".contains(c);
         match (self.threshold, self.members.len()) {
-            (_, 0) => name,
+            (_, 0) if name.chars().all(is_plain) => name,
+            (_, 0) => format!("{name} (rules alone)"),
             (0, members) => format!("{name} (a group of {members})"),
             (threshold, members) => format!("{name} ({threshold} of {members})"),
         }
@@ -111,4 +119,33 @@ pub struct Advertise {
     pub currencies: Vec<Currency>,
     /// Anything else.
     pub terms: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_rules_alone_has_no_title_that_a_group_could_have_whatever_he_calls_himself() {
+        let alone = ArbiterView::unknown(RecordId([1; 32]), AuthorId([2; 32]));
+        let titles = |name: &str| {
+            let groups = [(0, 3), (2, 3)].map(|(threshold, members)| {
+                let members = vec![AuthorId([3; 32]); members];
+                ArbiterView { threshold, members, ..alone.clone() }.titled(name.to_owned())
+            });
+            (alone.titled(name.to_owned()), groups)
+        };
+        let (plain, of_groups) = titles("Three judges");
+        assert_eq!((plain.as_str(), &of_groups[1]), ("Three judges", &"Three judges (2 of 3)".to_owned()));
+        for name in ["Three judges", "Three judges (a group of 3)", "Three judges (2 of 3)", "X (rules alone)"] {
+            let (of_alone, groups) = titles(name);
+            assert!(!of_groups.contains(&of_alone) && !groups.contains(&of_alone), "{of_alone}");
+            assert!(groups.iter().all(|title| !title.ends_with("(rules alone)")), "{groups:?}");
+        }
+        // What merely looks like it, too: by wide brackets, or a space that is none.
+        for name in ["Three judges \u{ff08}2 of 3\u{ff09}", "Three judges\u{a0}[2 of 3]"] {
+            assert!(titles(name).0.ends_with("(rules alone)"), "{name}");
+        }
+        assert_eq!(titles("Müller, O'Neil & Co. 2").0, "Müller, O'Neil & Co. 2");
+    }
 }

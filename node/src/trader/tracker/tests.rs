@@ -173,6 +173,31 @@ fn a_funding_that_a_reorg_undid_and_another_took_the_coins_of_is_gone() {
 }
 
 /// A buyer whose funding came late would call it off, a moment before the block that holds it now.
+/// A wallet elsewhere paid more for what it had paid, by another version.
+#[test]
+fn a_funding_is_dead_once_another_that_spends_a_coin_of_it_is_six_deep_and_not_before() {
+    let trade = SampleTrade::new(Side::Sell);
+    let (first, beside) = (trade.funding(1), trade.funding(2));
+    let mut version = first.clone();
+    version.output.push(TxOut { value: Amount::from_sat(5_000), script_pubkey: ScriptBuf::new() });
+    let mut tracker = following(HEIGHT);
+    tracker.watch(&trade.escrow(), Stated::Here);
+    tracker.apply(&ChainEvent::MempoolSeen { tx: version.clone() });
+    assert!(!tracker.is_dead(&trade.id(), &first), "it waits");
+    for (tip, is_dead) in [(HEIGHT + 1, false), (HEIGHT + 5, false), (HEIGHT + 6, true)] {
+        let txs = if tip == HEIGHT + 1 { vec![version.clone(), beside.clone()] } else { Vec::new() };
+        tracker.apply(&connected(tip, txs));
+        tracker.apply(&synced(tip));
+        assert_eq!(tracker.is_dead(&trade.id(), &first), is_dead, "{tip}");
+    }
+    for tx in [&version, &beside, &trade.funding(3)] {
+        assert!(!tracker.is_dead(&trade.id(), tx), "nothing took a coin of it");
+    }
+    assert!(!tracker.is_dead(&SampleTrade::new(Side::Buy).id(), &first), "it is watched by nobody");
+    tracker.apply(&ChainEvent::Disconnected { block: block(HEIGHT + 6) });
+    assert!(!tracker.is_dead(&trade.id(), &first), "in a reorg nothing is");
+}
+
 #[test]
 fn nothing_is_known_from_the_first_block_that_is_undone_to_the_new_tip() {
     let (trade, other) = (SampleTrade::new(Side::Sell), SampleTrade::new(Side::Buy));

@@ -79,6 +79,9 @@ pub(super) fn next_step(trade: &Trade) -> NextStep {
                         and a block decides";
             step(Actor::Chain, what.to_owned(), None, "it goes on by itself, after a restart too", None)
         }
+        (Phase::Refunding, Role::Buyer) if lies_there(trade) && view.is_disputed() => {
+            take_bond_back("the seller takes the coins back: take your bond back")
+        }
         (Phase::Refunding, Role::Buyer) if lies_there(trade) => take_bond_back("you never paid: take your bond back"),
         (Phase::Refunding, _) => {
             let what = "the chain confirms the refund to the seller".to_owned();
@@ -459,8 +462,14 @@ fn ruled(trade: &Trade) -> NextStep {
     let from = trade.view().ruling_from(*seat);
     let opens = from.map_or_else(String::new, |from| format!(" from height {from} on"));
     let what = format!("{}; the coins move by themselves{opens}", outcome(trade, *seat, ruling));
-    match deadline(trade).filter(|_| ruling.to_buyer > Sats::ZERO) {
+    // For what is left of his bond a buyer's node pays nothing.
+    let bond = ruling.vaults.bond.map_or(Sats::ZERO, |bond| bond.value);
+    match deadline(trade).filter(|_| ruling.to_buyer > bond) {
         Some(until) => step(Actor::Chain, what, Some(until), GOES_ON_IN_TIME, None),
+        None if trade.role() == Role::Buyer && lies_there(trade) => {
+            let otherwise = "the seller's node completes it; until it has, you can take back all of your bond";
+            step(Actor::Chain, what, None, otherwise, None)
+        }
         None => {
             let otherwise = "nothing to do; whoever gets something completes it, after a restart too";
             step(Actor::Chain, what, None, otherwise, None)

@@ -113,9 +113,12 @@ fn a_buyer_reads_that_what_an_arbiter_gave_him_is_not_lost_yet_when_the_seller_t
     let key = sample.author(Role::Seller).trade_key();
     let tx = escrow.signed_timeout(Vault::Escrow, vaults.escrow, sats(1_700), &key).unwrap().tx;
     let pair = sample.arbiter_pair(escrow.contract(), Seat::First);
-    let division = escrow.divide(Seat::First, &vaults, Verdict::Buyer, 1).unwrap();
-    let rulings = vec![(Seat::First, escrow.rule(Seat::First, &vaults, division, &pair).unwrap())];
-    for (rulings, is_outrun) in [(rulings, true), (Vec::new(), false)] {
+    let [won, lost] = [Verdict::Buyer, Verdict::Seller].map(|verdict| {
+        let division = escrow.divide(Seat::First, &vaults, verdict, 1).unwrap();
+        vec![(Seat::First, escrow.rule(Seat::First, &vaults, division, &pair).unwrap())]
+    });
+    // What is left to who lost is of his bond, and all of that is his.
+    for (rulings, is_outrun) in [(won, true), (lost, false), (Vec::new(), false)] {
         let facts = Facts { payment_sent: true, buyer_dispute: true, rulings, ..Facts::default() };
         let mut trade = Trade::new(sample.bid(), Role::Buyer, false, Local::default());
         trade.handle(Event::Records { contract: Some(sample.contract()), facts }).unwrap();
@@ -127,6 +130,7 @@ fn a_buyer_reads_that_what_an_arbiter_gave_him_is_not_lost_yet_when_the_seller_t
         assert_eq!(trade.phase(), Phase::Refunding);
         let next = next_step(&trade);
         assert_eq!(next.what.contains("the arbiter ruled otherwise"), is_outrun, "{next:?}");
+        assert!(is_outrun || next.what == "the seller takes the coins back: take your bond back", "{next:?}");
         assert_eq!(next.action, (!is_outrun).then_some(Action::Refund), "else only his bond is left to him");
     }
 }
@@ -152,6 +156,7 @@ fn a_buyer_reads_that_his_bond_comes_with_what_pays_him() {
         (&won, open - 1, false, Phase::Ruled, moves, false),
         (&won, open, false, Phase::Ruled, moves, true),
         (&won, open, true, Phase::Refunding, otherwise, true),
+        (&lost, open - 1, false, Phase::Ruled, moves, false),
         (&lost, open, false, Phase::Ruled, moves, false),
         (&released, open, true, Phase::Refunding, "takes the coins back that he had released", true),
     ] {
@@ -164,7 +169,9 @@ fn a_buyer_reads_that_his_bond_comes_with_what_pays_him() {
         assert!(trade.phase() == phase && next.what.contains(words), "{:?} {next:?}", trade.phase());
         assert_eq!(next.otherwise.contains("your bond comes with it"), comes_along, "{next:?}");
         assert_eq!(next.action, None, "{next:?}");
-        assert_eq!(offered(&trade).contains(&Action::Refund), tip == open && !comes_along, "{next:?}");
+        let is_free = tip == open && !comes_along;
+        assert_eq!(offered(&trade).contains(&Action::Refund), is_free, "{next:?}");
+        assert_eq!(next.otherwise.contains("take back all of your bond"), is_free, "{next:?}");
     }
 }
 

@@ -5,6 +5,7 @@ mod cancel;
 mod coins;
 mod control;
 mod events;
+mod pool;
 mod priced;
 mod psbts;
 mod recovery;

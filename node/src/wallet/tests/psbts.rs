@@ -66,6 +66,38 @@ async fn what_was_signed_in_a_file_pays_nothing_else_until_its_owner_says_so() {
     assert!(matches!(wallet.sign_psbt(draft).await, Err(WalletError::CoinNotSpendable { .. })), "it is promised now");
 }
 
+/// Somebody else's server said that he refused it, and may have passed it on.
+#[tokio::test]
+async fn what_was_paid_and_nobody_shows_is_not_paid_once_more_by_a_file() {
+    let chain = new_chain();
+    let mut line = Line::to(&chain);
+    line.is_foreign = true;
+    let owner = Owner { chain: Arc::new(line), ..Owner::new(1, &chain) };
+    let wallet = owner.open().await;
+    earn(&wallet, &chain, 3).await;
+    let (before, all) = (drafted(&wallet).await, wallet.coins(None, 10).await.unwrap());
+    let is_free = |coin: &&Coin| !inputs(&before.unsigned_tx).contains(&coin.outpoint);
+    let coins = vec![all.iter().find(is_free).unwrap().outpoint];
+    let rent = SendRequest { coins, ..pay("rent", escrow(9, "1").script, "1") };
+    owner.chain.refuses.store(true, Ordering::SeqCst);
+    let refused = wallet.send(rent.clone()).await.unwrap_err();
+    let WalletError::NotYetBroadcast { txid: kept, .. } = refused else { panic!("{refused}") };
+
+    let is_twin = |error: &WalletError| matches!(error, WalletError::StillUnseen { txid } if *txid == kept);
+    let again = wallet.draft(pay("", escrow(9, "1").script, "1")).await.unwrap_err();
+    assert!(is_twin(&again), "{again}");
+    let signed = wallet.sign_psbt(before).await.unwrap();
+    for dry_run in [true, false] {
+        let again = wallet.finish_psbt(FinishRequest { dry_run, ..finish(signed.clone()) }).await.unwrap_err();
+        assert!(is_twin(&again), "{again}");
+    }
+    wallet.draft(pay("", escrow(9, "1").script, "2")).await.unwrap();
+    // Once it is seen another may be meant.
+    owner.chain.refuses.store(false, Ordering::SeqCst);
+    wallet.send(rent).await.unwrap();
+    wallet.finish_psbt(finish(signed)).await.unwrap();
+}
+
 #[tokio::test]
 async fn two_wallets_pay_together() {
     let chain = new_chain();

@@ -262,7 +262,8 @@ async fn a_payment_made_void_by_another_is_forgotten_when_that_is_final() {
 #[tokio::test]
 async fn what_rests_on_a_payment_made_void_is_forgotten_with_that() {
     let chain = new_chain();
-    let wallet = Owner::new(1, &chain).open().await;
+    let owner = Owner::new(1, &chain);
+    let wallet = owner.open().await;
     earn(&wallet, &chain, 2).await;
     let coin = wallet.coins(None, 1).await.unwrap().remove(0).outpoint;
     let by_it = |id: &str, amount: &str| SendRequest { coins: vec![coin], ..pay(id, escrow(9, "1").script, amount) };
@@ -274,10 +275,34 @@ async fn what_rests_on_a_payment_made_void_is_forgotten_with_that() {
     mine(&chain, 4).await;
     caught_up(&wallet, &chain).await;
     assert_eq!(wallet.balance().await.unwrap().reserved, btc("50"), "a reorg could bring the rent back");
+    let txid = funding.tx.compute_txid();
+    assert!(!wallet.is_dead(txid).await.unwrap(), "with it the funding could confirm");
     mine(&chain, 1).await;
     caught_up(&wallet, &chain).await;
     let all = Balance { spendable: btc("93") - rival.fee, ..Balance::default() };
     assert_eq!(wallet.balance().await.unwrap(), all);
+    // Its trade may ask after a start, when nothing is known any more of the rent.
+    wallet.close().await;
+    let wallet = owner.open().await;
+    assert!(wallet.is_dead(txid).await.unwrap());
+    let another = wallet.fund(escrow(3, "60")).await.unwrap().tx;
+    assert!(another.compute_txid() != txid && !wallet.is_dead(another.compute_txid()).await.unwrap());
+}
+
+/// What is buried is not dead, however deep, nor what was called off.
+#[tokio::test]
+async fn of_no_funding_that_confirmed_or_was_released_it_is_said_that_it_never_can() {
+    let chain = new_chain();
+    let wallet = Owner::new(1, &chain).open().await;
+    earn(&wallet, &chain, 2).await;
+    let [paid, released] = [wallet.fund(escrow(3, "1")).await.unwrap(), wallet.fund(escrow(4, "1")).await.unwrap()];
+    wallet.release(released.tx.compute_txid()).await.unwrap();
+    wallet.broadcast(&paid.tx).await.unwrap();
+    mine(&chain, 7).await;
+    caught_up(&wallet, &chain).await;
+    for payment in [paid, released] {
+        assert!(!wallet.is_dead(payment.tx.compute_txid()).await.unwrap());
+    }
 }
 
 #[tokio::test]

@@ -207,6 +207,32 @@ async fn a_share_that_was_signed_comes_back_by_spending_a_coin() {
     buyer.spend_back(script, false).await.unwrap(); // nothing is left to do
 }
 
+/// Its trade was called off, and who said that he refused it may pass it on once its coins pay for another.
+#[tokio::test]
+async fn a_funding_from_one_wallet_comes_back_by_spending_a_coin_be_it_without_change() {
+    for (amount, outputs) in [("60", 2), ("99.99999700", 1)] {
+        let chain = new_chain();
+        let wallet = Owner::new(1, &chain).open().await;
+        earn(&wallet, &chain, 2).await;
+        let request = FundRequest { fee_rate: FeeRate::from_sat_per_vb(1), ..escrow(3, amount) };
+        let funding = wallet.fund(request.clone()).await.unwrap().tx;
+        assert_eq!((funding.input.len(), funding.output.len()), (2, outputs));
+        wallet.spend_back(request.script.clone(), false).await.unwrap();
+        wallet.spend_back(request.script.clone(), false).await.unwrap(); // the same one
+        mine(&chain, 1).await;
+        caught_up(&wallet, &chain).await;
+        assert!(wallet.broadcast(&funding).await.is_err(), "it can never confirm");
+        assert_eq!(wallet.balance().await.unwrap().reserved, btc("50"), "a reorg could bring it back");
+        mine(&chain, 5).await;
+        caught_up(&wallet, &chain).await;
+        let balance = wallet.balance().await.unwrap();
+        assert!(balance.reserved == Amount::ZERO && balance.spendable > btc("99.999"), "{balance:?}");
+        assert!(wallet.is_dead(funding.compute_txid()).await.unwrap());
+        wallet.spend_back(request.script, false).await.unwrap(); // nothing is left to do
+        assert_eq!(wallet.balance().await.unwrap(), balance);
+    }
+}
+
 #[tokio::test]
 async fn a_funding_that_is_on_its_way_is_neither_freed_nor_spent_back_but_bumped() {
     let pair = Pair::new().await;

@@ -85,6 +85,11 @@ fn what_pays_a_buyer_is_hurried_from_a_day_before_the_seller_could_take_the_coin
         assert_eq!(urgent.as_ref(), expected, "{what}");
         assert_eq!(trade.hurried(0, 1, CHILD_VSIZE).map(|hurried| hurried.tx), urgent, "{what}");
     }
+    // What is left of his bond he need not have: all of it is his when the seller takes the rest.
+    let lost = Stage::new(SampleTrade::with_bonds(Side::Sell), Verdict::Seller);
+    for (tip, spends) in [(from, vec![]), (from, vec![(&lost.ruling, None)]), (late, vec![(&lost.theirs, None)])] {
+        assert!(lost.seen(buyer, Some(&lost.ruling), tip, &spends).urgent().is_none(), "{tip} {spends:?}");
+    }
     let mut trade = stage.seen(buyer, Some(payout), from, &[(payout, None)]);
     let blind = ChainFacts { synced: false, ..trade.view().chain().clone() };
     trade.handle(Event::Chain(blind)).unwrap();

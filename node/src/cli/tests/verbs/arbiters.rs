@@ -34,6 +34,22 @@ fn who_trusts_a_group_is_told_that_none_of_its_members_is_trusted_alone() {
 }
 
 #[test]
+fn a_group_of_which_no_advert_counts_any_more_can_be_taken_off_the_list() {
+    fn gone() -> Value {
+        let mut gone = group();
+        (gone["withdrawn"], gone["gone"], gone["trusted"]) = (json!(true), json!(true), json!(true));
+        gone
+    }
+    let node = Node::answering(&[
+        ("exchange_arbiterList", |_| Ok(json!([gone()]))),
+        ("exchange_arbiterTrust", |_| Ok(Value::Null)),
+    ]);
+    assert!(node.run(&["arbiter", "list"]).out.contains("not here"));
+    assert_eq!(node.run(&["arbiter", "untrust", "three judges"]).exit, 0);
+    assert_eq!(node.asked("exchange_arbiterTrust"), [json!({ "advert": "ad".repeat(32), "trusted": false })]);
+}
+
+#[test]
 fn an_arbiter_who_has_withdrawn_is_shown_as_such() {
     fn gone() -> Value {
         let mut gone = arbiter();

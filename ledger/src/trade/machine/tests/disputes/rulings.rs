@@ -324,8 +324,54 @@ fn a_buyer_leaves_his_bond_to_what_pays_him_while_no_block_holds_what_the_seller
         let (_, effects) = see(Role::Buyer, Some(&bond));
         assert_eq!(effects.contains(&Effect::Broadcast(bond.clone())), refusal.is_none(), "{what}: {effects:?}");
         let is_made = |effect: &Effect| matches!(effect, Effect::CompleteRuling { .. } | Effect::Complete { .. });
-        assert!(refusal.is_none() || effects.iter().any(is_made), "{what}: {effects:?}");
+        assert_eq!(effects.iter().any(is_made), refusal.is_some(), "{what}: {effects:?}");
         let (machine, _) = see(Role::Seller, None);
         assert!(!machine.needs_bond() && machine.refusal(Action::Refund) != Some(Refusal::BondNeeded), "{what}");
+    }
+}
+
+/// From when on he could take all of it back alone, his node does not spend it for what is left of it. The seller's completes the
+/// ruling whenever it can.
+#[test]
+fn what_a_ruling_leaves_of_a_buyers_bond_is_taken_only_until_all_of_it_is_his_to_take() {
+    let mut trade = SampleTrade::with_bonds(Side::Sell);
+    let (escrow, vaults, open) = (trade.escrow(), trade.vaults(1), FUNDED_AT + 4320 - 1);
+    let [buyer, seller] = [Role::Buyer, Role::Seller].map(|role| trade.author(role).trade_key());
+    let pair = trade.arbiter_pair(escrow.contract(), Seat::First);
+    let division = escrow.divide(Seat::First, &vaults, Verdict::Seller, 10).unwrap();
+    let ruling = escrow.rule(Seat::First, &vaults, division, &pair).unwrap();
+    assert!(ruling.to_buyer > Sats::ZERO && ruling.to_buyer < vaults.bond.unwrap().value);
+    let left = escrow.complete_ruling(Seat::First, &ruling, Role::Buyer, &buyer).unwrap().tx;
+    let theirs = escrow.signed_timeout(Vault::Escrow, vaults.escrow, sats(1_700), &seller).unwrap().tx;
+    let rulings = vec![(Seat::First, ruling)];
+    let facts = Facts { payment_sent: true, buyer_dispute: true, rulings, ..Facts::default() };
+    let see = |role, kept: Option<&Transaction>, tip, spends| {
+        let local = Local { spend_tx: kept.map(bitcoin::consensus::serialize), ..Local::default() };
+        let mut machine = Trade::new(trade.bid(), role, false, local);
+        machine.handle(Event::Compared).unwrap();
+        machine.handle(Event::Records { contract: Some(trade.contract()), facts: facts.clone() }).unwrap();
+        let fundings = vec![Funding::new(vaults, Some(FUNDED_AT))];
+        let effects = machine.handle(Event::Chain(ChainFacts { fundings, spends, ..chain(tip) })).unwrap();
+        (machine, effects)
+    };
+    let completes = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::CompleteRuling { .. }));
+    for (role, tip, expected) in [
+        (Role::Buyer, T1 - 1, false),
+        (Role::Buyer, T1, true),
+        (Role::Buyer, open - 1, true),
+        (Role::Buyer, open, false),
+        (Role::Seller, T1, true),
+        (Role::Seller, open, true),
+    ] {
+        let (machine, effects) = see(role, None, tip, Vec::new());
+        assert_eq!((machine.phase(), completes(&effects)), (Phase::Ruled, expected), "{role} {tip}: {effects:?}");
+    }
+    // Nor is it sent once more that was completed before, be it that the seller takes his coins back meanwhile.
+    for (tip, is_outrun) in [(open - 1, false), (open, false), (open, true)] {
+        let spend = Spend { tx: theirs.clone(), path: SpendPath::Timeout, height: None };
+        let (machine, effects) = see(Role::Buyer, Some(&left), tip, is_outrun.then_some(spend).into_iter().collect());
+        assert_eq!(effects.contains(&Effect::Broadcast(left.clone())), tip < open, "{tip} {is_outrun}: {effects:?}");
+        assert!(!completes(&effects) && !machine.is_outrun(), "{tip} {is_outrun}: {effects:?}");
+        assert_eq!(machine.refusal(Action::Refund).is_none(), tip >= open, "{tip} {is_outrun}");
     }
 }
