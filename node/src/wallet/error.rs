@@ -230,7 +230,7 @@ pub enum WalletError {
         /// What cancels it.
         by: Txid,
         /// Why not.
-        source: ChainError,
+        source: Box<ChainError>,
     },
     /// What was asked for once more was cancelled, and is not sent again.
     #[error(

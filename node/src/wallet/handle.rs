@@ -253,7 +253,7 @@ impl WalletHandle {
         match self.send_out(&cancelled.payment, None, self.chain.is_own()).await {
             Ok(()) => Ok(cancelled),
             Err(WalletError::NotYetBroadcast { txid, source }) => {
-                Err(WalletError::NotYetCancelled { txid: cancelled.of, by: txid, source })
+                Err(WalletError::NotYetCancelled { txid: cancelled.of, by: txid, source: source.into() })
             }
             Err(other) => Err(other),
         }
