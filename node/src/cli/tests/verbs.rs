@@ -91,6 +91,7 @@ fn arbiter() -> Value {
         "advert": "ad".repeat(32), "author": "ee".repeat(32), "name": "Ada", "fee_ppm": 5000, "max_amount": 100_000_000,
         "languages": ["en"], "currencies": ["EUR"], "terms": "", "since": 0, "trades": 12, "disputes": 2, "rulings": 2, "trusted": false, "threshold": 0, "members": [],
         "withdrawn": false,
+        "gone": false,
     })
 }
 

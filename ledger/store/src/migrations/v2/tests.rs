@@ -84,7 +84,7 @@ fn a_directory_of_schema_1_keeps_its_records_and_private_rows() {
     assert_eq!(records.frozen(&cheat[0].header().log).unwrap(), frozen);
     assert_eq!(records.len().unwrap(), 1506);
     assert_eq!(db.get(Family::Private, &[1, 7]).unwrap().as_deref(), Some(b"a row".as_slice()));
-    assert_eq!(db.get(Family::Meta, SCHEMA).unwrap().as_deref(), Some(5_u32.to_be_bytes().as_slice()));
+    assert_eq!(db.get(Family::Meta, SCHEMA).unwrap().as_deref(), Some(6_u32.to_be_bytes().as_slice()));
     drop((records, db));
     RawDb::open(dir.path(), OpenOptions::default()).unwrap();
 }
