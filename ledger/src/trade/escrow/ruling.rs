@@ -64,12 +64,7 @@ impl Escrow {
         feerate: u64,
     ) -> Result<(Sats, Sats), EscrowError> {
         let contract = self.contract();
-        let amount = contract.amount.get();
-        let part = match verdict {
-            Verdict::Buyer => amount,
-            Verdict::Seller => 0,
-            Verdict::Split(part) => part.get(),
-        };
+        let (amount, part) = (contract.amount.get(), self.part_of_buyer(verdict).get());
         let refuse = || EscrowError::Division { to_buyer: part, to_seller: amount.saturating_sub(part) };
         let bonds = (vaults.bond.map_or(0, |bond| bond.value.get()), contract.seller_bond.get());
         let arbiter_fee = contract.fee_of(seat);
@@ -100,16 +95,27 @@ impl Escrow {
         self.ruling(seat, vaults, to_buyer, to_seller).map(|_| (to_buyer, to_seller))
     }
 
-    /// Returns the size that dividing by a verdict is reckoned with.
+    /// Returns what the buyer gets of the amount by a verdict.
+    const fn part_of_buyer(&self, verdict: Verdict) -> Sats {
+        match verdict {
+            Verdict::Buyer => self.contract().amount,
+            Verdict::Seller => Sats::ZERO,
+            Verdict::Split(part) => part,
+        }
+    }
+
+    /// Returns the size that dividing by a verdict is reckoned with: an output for each party who has a part of the amount or a
+    /// bond, and for the arbiter, whatever the costs leave of it. The costs follow from the size, so it cannot follow from them.
     fn divided_vsize(&self, seat: Seat, vaults: &Vaults, verdict: Verdict) -> u64 {
         let contract = self.contract();
-        let is_split = match verdict {
-            Verdict::Buyer | Verdict::Seller => false,
-            Verdict::Split(part) => part > Sats::ZERO && part < contract.amount,
-        };
-        let is_paid_for = vaults.bond.is_some_and(|bond| bond.value > Sats::ZERO) || contract.seller_bond > Sats::ZERO;
-        let outputs = 1 + u64::from(is_paid_for || is_split) + u64::from(contract.fee_of(seat) > Sats::ZERO);
-        vsize(RULED_INPUT_VSIZE, Self::ruled_inputs(vaults), outputs)
+        let part = self.part_of_buyer(verdict);
+        let buyer_bond = vaults.bond.map(|bond| bond.value).unwrap_or_default();
+        let are_paid = [
+            part > Sats::ZERO || buyer_bond > Sats::ZERO,
+            part < contract.amount || contract.seller_bond > Sats::ZERO,
+            contract.fee_of(seat) > Sats::ZERO,
+        ];
+        vsize(RULED_INPUT_VSIZE, Self::ruled_inputs(vaults), are_paid.map(u64::from).iter().sum())
     }
 
     /// Returns the feerate at which a verdict divides the coins in this way; nothing if it never does.

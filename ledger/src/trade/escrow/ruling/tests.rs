@@ -220,16 +220,22 @@ fn with_terms(fee_ppm: u32, seller_bond: u64, buyer_bond: u64) -> (Escrow, Vault
 }
 
 #[test]
-fn a_division_pays_for_the_outputs_that_it_has() {
+fn a_division_pays_for_an_output_of_each_who_has_a_part_or_a_bond() {
     let mined = |inputs, outputs| 10 * vsize(RULED_INPUT_VSIZE, inputs, outputs);
     let fee = 10_000;
     let (split, all) = (Verdict::Split, 1_000_000);
     for (terms, verdict, expected) in [
         ((0, 0, 0), Verdict::Buyer, (all - mined(1, 1), 0)),
         ((10_000, 100_000, 0), Verdict::Buyer, (all, 100_000 - fee - mined(1, 3))),
-        ((10_000, 100_000, 0), Verdict::Seller, (0, all + 100_000 - fee - mined(1, 3))),
-        ((10_000, 0, 200_000), Verdict::Buyer, (all + 200_000 - fee - mined(2, 3), 0)),
+        // The winner's own bond comes with what he wins.
+        ((10_000, 100_000, 0), Verdict::Seller, (0, all + 100_000 - fee - mined(1, 2))),
+        ((10_000, 0, 200_000), Verdict::Buyer, (all + 200_000 - fee - mined(2, 2), 0)),
         ((10_000, 0, 200_000), Verdict::Seller, (200_000 - fee - mined(2, 3), all)),
+        // The loser's output is reckoned also where the costs leave dust of his bond, or nothing.
+        ((10_000, fee + mined(1, 3) + DUST_LIMIT, 0), Verdict::Buyer, (all, DUST_LIMIT)),
+        ((10_000, fee + mined(1, 3) + DUST_LIMIT - 1, 0), Verdict::Buyer, (all + DUST_LIMIT - 1, 0)),
+        ((10_000, fee, 0), Verdict::Buyer, (all - mined(1, 3), 0)),
+        ((10_000, 0, fee + mined(2, 3) + DUST_LIMIT - 1), Verdict::Seller, (0, all + DUST_LIMIT - 1)),
         // Nothing and everything are no parts.
         ((10_000, 0, 0), split(Sats::ZERO), (0, all - fee - mined(1, 2))),
         ((10_000, 0, 0), split(sats(all)), (all - fee - mined(1, 2), 0)),
@@ -304,7 +310,8 @@ fn a_ruling_pays_for_at_most_100_sat_vb_also_where_the_loser_gets_nothing() {
 #[test]
 fn a_feerate_is_found_again_and_only_where_a_verdict_leads() {
     let verdicts = [Verdict::Buyer, Verdict::Seller, Verdict::Split(sats(300_000))];
-    for (escrow, held) in [with_terms(10_000, 0, 0), with_terms(10_000, 100_000, 200_000)] {
+    let bonds = [(0, 0), (100_000, 0), (0, 200_000), (100_000, 200_000)];
+    for (escrow, held) in bonds.map(|(seller, buyer)| with_terms(10_000, seller, buyer)) {
         for (verdict, feerate) in verdicts.into_iter().flat_map(|verdict| [1, 10, 77].map(|feerate| (verdict, feerate)))
         {
             let division = escrow.divide(Seat::First, &held, verdict, feerate).unwrap();
