@@ -868,6 +868,8 @@ def check_spend(v, spend, trees, keys, tweaked):
     inputs = tx["inputs"]
     spent = [(i["value"], trees[i["vault"]][0]) for i in inputs]
     held = {i["vault"]: i["value"] for i in inputs}
+    size = size_of(c, spend, held)
+    equal(spend["feerate"] * size, spend["fee"], f"{what}: fee at its feerate")
     equal(tx["outputs"], outputs_of(c, spend, held, trees), f"{what}: outputs")
     equal(sum(held.values()) - sum(o["value"] for o in tx["outputs"]), spend["fee"], f"{what}: fee")
     delay = {"both": None, "refund": c["refund_delay"]}.get(leaf, c["second_delay" if "second" in leaf else "arbitration_delay"])
@@ -876,7 +878,7 @@ def check_spend(v, spend, trees, keys, tweaked):
         _, scripts, control = trees[i["vault"]]
         message = sighash(tx, at, spent, scripts[leaf])
         equal(message.hex(), i["sighash"], f"{what}: sighash of input {at}")
-        arbiter = tweaked.get("second_arbiter" if "second" in leaf else "arbiter")
+        arbiter = tweaked.get(arbiter_of(leaf))
         signers = {
             "both": [keys["seller"], keys["buyer"]],
             "refund": [keys["buyer" if i["vault"] == "bond" else "seller"]],
@@ -888,10 +890,31 @@ def check_spend(v, spend, trees, keys, tweaked):
     equal(serialise(tx, True).hex(), spend["signed"], f"{what}: transaction")
     equal(sha256(sha256(serialise(tx, False)))[::-1].hex(), spend["txid"], f"{what}: txid")
     equal(-(-(3 * len(serialise(tx, False)) + len(serialise(tx, True))) // 4), spend["vsize"], f"{what}: virtual size")
-    reckoned = lambda outputs: 11 + len(inputs) * (116 if leaf in ("both", "refund") else 125) + 43 * outputs
-    size, largest = reckoned(len(tx["outputs"])), reckoned(3 if spend["name"] == "ruling" else len(tx["outputs"]))
+    least = reckoned(leaf, len(inputs), len(tx["outputs"]))
+    largest = reckoned(leaf, len(inputs), 3) if spend["name"] == "ruling" else least
     most = (500 if spend["name"] == "timeout" else 100) * largest
-    check(spend["vsize"] <= size <= spend["fee"] <= most, f"{what}: reckoned size")
+    check(spend["vsize"] <= least <= spend["fee"] <= most, f"{what}: reckoned size")
+    check(spend["name"] == "ruling" or size == least, f"{what}: an output that is left out")
+
+
+def reckoned(leaf, inputs, outputs):
+    return 11 + inputs * (116 if leaf in ("both", "refund") else 125) + outputs * 43
+
+
+def size_of(c, spend, held):
+    """The size by which a feerate becomes a fee: of a ruling, before its verdict divides anything."""
+    if spend["name"] != "ruling":
+        return reckoned(spend["leaf"], len(held), len(spend["tx"]["outputs"]))
+    return ruled_size(c, spend["part"], held.get("bond", 0), arbiter_of(spend["leaf"]), len(held))
+
+
+def ruled_size(c, part, v1, role, inputs):
+    outputs = [part + v1 > 0, c["amount"] - part + c["seller_bond"] > 0, fee_of(c, role) > 0]
+    return reckoned("ruled", inputs, sum(outputs))
+
+
+def arbiter_of(leaf):
+    return "second_arbiter" if "second" in leaf else "arbiter"
 
 
 def outputs_of(c, spend, held, trees):
@@ -907,13 +930,8 @@ def outputs_of(c, spend, held, trees):
     elif name == "extension":
         shares = [(trees[vault][0].hex(), value) for vault, value in (("escrow", v0 - fee), ("bond", v1)) if value]
     else:
-        role = "second_arbiter" if "second" in spend["leaf"] else "arbiter"
-        # The verdict is told by what the buyer gets: all, nothing or the vectors' split.
-        ways = [divide(c, c["amount"], v0, v1, fee, role), divide(c, 0, v0, v1, fee, role), divide(c, 250_001, v0, v1, fee, role)]
-        wanted = [(o["script"], o["value"]) for o in spend["tx"]["outputs"]]
-        fitting = [way for way in ways if [(script, value) for script, value in rule(c, to, way, role) if value] == wanted]
-        equal(len(fitting), 1, "a ruling divides as its verdict says")
-        shares = rule(c, to, fitting[0], role)
+        role = arbiter_of(spend["leaf"])
+        shares = rule(c, to, divide(c, spend["part"], v0, v1, fee, role), role)
     return [{"script": script, "value": value} for script, value in shares if value]
 
 
@@ -932,6 +950,7 @@ def divide(c, part, v0, v1, fee, role):
     else:
         of_buyer = costs * part // amount
     buyer, seller = part + v1 - of_buyer, amount - part + bond - (costs - of_buyer)
+    check(min(buyer, seller) >= 0 and max(buyer, seller) >= 546, "a verdict that leaves enough to divide")
     if buyer < 546:
         return 0, seller + buyer
     return (buyer + seller, 0) if seller < 546 else (buyer, seller)

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{check, hex, read};
 use crate::body::{Party, Side, Vaults};
+use crate::money::Sats;
 use crate::record::Record;
 use crate::testing::{SampleTrade, sats, vaults_of};
 use crate::trade::{Arbiter, Bid, Contract, Draft, Escrow, Leaf, Role, Seat, SpendPath, Vault, Verdict, arbiter_tweak};
@@ -30,15 +31,24 @@ fn escrows_come_out_as_published() {
     };
     let second = SampleTrade::with_second(Side::Sell);
     let bonded = SampleTrade::with_second(Side::Buy);
+    let with_bonds = |seller_bond, buyer_bond| {
+        let trade = SampleTrade::new(Side::Sell);
+        (Contract { seller_bond: sats(seller_bond), buyer_bond: sats(buyer_bond), ..trade.contract() }, trade)
+    };
+    let (mut eaten, eaten_trade) = with_bonds(50_000, 50_000);
+    eaten.arbiter.fee_ppm = 45_555; // with the miner's 3,900 sats it leaves 545 of either bond
     let cases = [
         ("the maker sells", plain(Side::Sell)),
         ("the maker buys", plain(Side::Buy)),
         ("two arbiters", (second.contract(), second)),
         ("two arbiters, bonds on both sides", (bonded.bonded(), bonded)),
+        ("a bond of the seller", with_bonds(100_000, 0)),
+        ("a bond of the buyer", with_bonds(0, 200_000)),
+        ("bonds of which a dispute leaves dust", (eaten, eaten_trade)),
     ];
     let cases = cases.map(|(name, (contract, trade))| case(name, &contract, trade));
     let computed = json!({
-        "description": "Escrows, see ../escrow.md. Secrets are for these vectors only. Transactions are in Bitcoin's encoding.",
+        "description": "Escrows, see ../escrow.md. Secrets are for these vectors only. Transactions are in Bitcoin's encoding. The fee of each spend is that at its feerate; the part of a ruling is what the verdict gives the buyer of the amount. Where the buyer has a bond, spends of the outputs of an extension follow, and of E0 alone, as after the buyer took E1 back.",
         "cases": cases,
     });
     check("escrow.json", &computed);
@@ -157,46 +167,69 @@ fn per_role<T>(values: &[T], describe: impl Fn(&T) -> String) -> Value {
     roles.into_iter().zip(values).map(|(role, value)| (role.to_owned(), Value::from(describe(value)))).collect()
 }
 
-/// Spends everything in every way that the contract has.
+/// Spends everything in every way that the contract has: what was funded, what an extension moved, and E0 alone.
 fn spends(trade: &mut SampleTrade, escrow: &Escrow) -> Vec<Value> {
     let vaults = vaults_of(escrow, 1);
-    let (buyer, seller) = (trade.author(Role::Buyer).trade_key(), trade.author(Role::Seller).trade_key());
-    let half = |to, key| escrow.half(&vaults, escrow.fee_at(&vaults, to, FEERATE).unwrap(), to, key).unwrap();
-    let payout = escrow.complete(&half(Role::Buyer, &seller), Role::Buyer, &buyer).unwrap();
-    let refund = escrow.complete(&half(Role::Seller, &buyer), Role::Seller, &seller).unwrap();
-    let timeout = |vault, coin, key| {
-        escrow.signed_timeout(vault, coin, escrow.timeout_fee_at(vault, coin, FEERATE).unwrap(), key).unwrap()
-    };
-    let mut all = vec![
-        ("payout", Leaf::Both, payout),
-        ("refund", Leaf::Both, refund),
-        ("timeout", Leaf::Refund, timeout(Vault::Escrow, vaults.escrow, &seller)),
-    ];
-    if let Some(bond) = vaults.bond {
-        all.push(("timeout", Leaf::Refund, timeout(Vault::Bond, bond, &buyer)));
+    let mut all = halves(trade, escrow, &vaults);
+    let funders = [(Vault::Escrow, Role::Seller), (Vault::Bond, Role::Buyer)];
+    for (coin, (vault, role)) in vaults.coins().zip(funders) {
+        let fee = escrow.timeout_fee_at(vault, coin, FEERATE).unwrap();
+        let draft = escrow.signed_timeout(vault, coin, fee, &trade.author(role).trade_key()).unwrap();
+        all.push(spend("timeout", Leaf::Refund, &draft, escrow, &vaults));
     }
     for seat in [Seat::First, Seat::Second] {
-        if escrow.contract().arbiter(seat).is_none() {
-            continue;
+        if escrow.contract().arbiter(seat).is_some() {
+            all.extend(rulings(trade, escrow, seat, &vaults));
+            let (leaf, draft) = (Leaf::of_arbiter(seat, Role::Seller), extension(trade, escrow, seat, &vaults));
+            all.push(spend("extension", leaf, &draft, escrow, &vaults));
         }
-        let pair = trade.arbiter_pair(escrow.contract(), seat);
-        for (verdict, role, key) in [
-            (Verdict::Buyer, Role::Buyer, &buyer),
-            (Verdict::Seller, Role::Seller, &seller),
-            (Verdict::Split(sats(250_001)), Role::Buyer, &buyer),
-            (Verdict::Split(sats(250_001)), Role::Seller, &seller),
-        ] {
-            let division = escrow.divide(seat, &vaults, verdict, FEERATE).unwrap();
-            let ruling = escrow.rule(seat, &vaults, division, &pair).unwrap();
-            let draft = escrow.complete_ruling(seat, &ruling, role, key).unwrap();
-            all.push(("ruling", Leaf::of_arbiter(seat, role), draft));
-        }
-        let fee = escrow.extension_fee_at(seat, &vaults, FEERATE).unwrap();
-        let extend = escrow.extend(seat, &vaults, fee, &pair).unwrap();
-        let draft = escrow.complete_extend(seat, &extend, Role::Seller, &seller).unwrap();
-        all.push(("extension", Leaf::of_arbiter(seat, Role::Seller), draft));
     }
-    all.iter().map(|(name, leaf, draft)| spend(name, *leaf, draft, escrow, &vaults)).collect()
+    if vaults.bond.is_some() {
+        let moved = escrow.extended(&extension(trade, escrow, Seat::First, &vaults).tx, &vaults).unwrap();
+        for held in [moved, Vaults { bond: None, ..vaults }] {
+            all.extend(halves(trade, escrow, &held));
+            all.extend(rulings(trade, escrow, Seat::First, &held));
+        }
+    }
+    all
+}
+
+/// What one party signs first, and the other completes.
+fn halves(trade: &mut SampleTrade, escrow: &Escrow, vaults: &Vaults) -> Vec<Value> {
+    let (buyer, seller) = (trade.author(Role::Buyer).trade_key(), trade.author(Role::Seller).trade_key());
+    let half = |to, key| escrow.half(vaults, escrow.fee_at(vaults, to, FEERATE).unwrap(), to, key).unwrap();
+    let payout = escrow.complete(&half(Role::Buyer, &seller), Role::Buyer, &buyer).unwrap();
+    let refund = escrow.complete(&half(Role::Seller, &buyer), Role::Seller, &seller).unwrap();
+    let halves = [("payout", payout), ("refund", refund)];
+    halves.map(|(name, draft)| spend(name, Leaf::Both, &draft, escrow, vaults)).into()
+}
+
+/// What an arbiter can rule, as each who gets something completes it.
+fn rulings(trade: &mut SampleTrade, escrow: &Escrow, seat: Seat, vaults: &Vaults) -> Vec<Value> {
+    let pair = trade.arbiter_pair(escrow.contract(), seat);
+    let split = sats(250_001);
+    let ways = [
+        (Verdict::Buyer, escrow.contract().amount, Role::Buyer),
+        (Verdict::Seller, Sats::ZERO, Role::Seller),
+        (Verdict::Split(split), split, Role::Buyer),
+        (Verdict::Split(split), split, Role::Seller),
+    ];
+    let ruled = ways.map(|(verdict, part, role)| {
+        let division = escrow.divide(seat, vaults, verdict, FEERATE).unwrap();
+        let ruling = escrow.rule(seat, vaults, division, &pair).unwrap();
+        let draft = escrow.complete_ruling(seat, &ruling, role, &trade.author(role).trade_key()).unwrap();
+        let mut ruled = spend("ruling", Leaf::of_arbiter(seat, role), &draft, escrow, vaults);
+        ruled["part"] = part.get().into();
+        ruled
+    });
+    ruled.into()
+}
+
+fn extension(trade: &mut SampleTrade, escrow: &Escrow, seat: Seat, vaults: &Vaults) -> Draft {
+    let pair = trade.arbiter_pair(escrow.contract(), seat);
+    let fee = escrow.extension_fee_at(seat, vaults, FEERATE).unwrap();
+    let extend = escrow.extend(seat, vaults, fee, &pair).unwrap();
+    escrow.complete_extend(seat, &extend, Role::Seller, &trade.author(Role::Seller).trade_key()).unwrap()
 }
 
 fn spend(name: &str, leaf: Leaf, draft: &Draft, escrow: &Escrow, vaults: &Vaults) -> Value {
@@ -229,6 +262,7 @@ fn spend(name: &str, leaf: Leaf, draft: &Draft, escrow: &Escrow, vaults: &Vaults
     json!({
         "name": name,
         "leaf": leaf_name(leaf),
+        "feerate": FEERATE,
         "fee": held - paid,
         "tx": {
             "version": tx.version.0,
@@ -242,7 +276,7 @@ fn spend(name: &str, leaf: Leaf, draft: &Draft, escrow: &Escrow, vaults: &Vaults
     })
 }
 
-fn describe(contract: &Contract) -> Value {
+pub(super) fn describe(contract: &Contract) -> Value {
     json!({
         "network": hex(contract.network),
         "offer": contract.offer,
