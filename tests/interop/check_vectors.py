@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Recomputes specs/vectors/*.json from the text of specs/, with nothing but Python's standard library.
 
-An implementation of its own of Ed25519 (ZIP-215), secp256k1, BIP-327 (MuSig2), BIP-340, BIP-341 and BIP-350:
-slow, and not for secrets. It shares no code and no library with the exchange. Run it without arguments.
+An implementation of its own of Ed25519 (ZIP-215), HPKE (RFC 9180), secp256k1, BIP-327 (MuSig2), BIP-340, BIP-341, BIP-350
+and the checks of FROST (RFC 9591): slow, and not for secrets. It shares no code and no library with the exchange. Run it
+without arguments.
 """
 
 import hashlib
+import hmac
 import json
 import struct
 import sys
@@ -106,6 +108,132 @@ def ed_verify(public, message, signature):
         return False
     k = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little")
     return ed_mul(8 * s, BASE) == ed_mul(8, ed_add(nonce, ed_mul(k, key)))
+
+
+# HPKE (RFC 9180): base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20Poly1305 ------------------------------------
+
+
+def x25519(secret, public):
+    """The ladder of RFC 7748."""
+    scalar = int.from_bytes(secret, "little") & (2**254 - 8) | 2**254
+    u = int.from_bytes(public, "little") & (2**255 - 1)
+    low, high = (1, 0), (u, 1)
+    for at in range(254, -1, -1):
+        if scalar >> at & 1:
+            low, high = high, low
+        (a, b), (c, d) = low, high
+        one, other = (c - d) * (a + b), (c + d) * (a - b)
+        aa, bb = (a + b) ** 2 % P25519, (a - b) ** 2 % P25519
+        high = (one + other) ** 2 % P25519, u * (one - other) ** 2 % P25519
+        low = aa * bb % P25519, (aa - bb) * (aa + 121665 * (aa - bb)) % P25519
+        if scalar >> at & 1:
+            low, high = high, low
+    return le(low[0] * pow(low[1], -1, P25519) % P25519, 32)
+
+
+def x25519_public(secret):
+    return x25519(secret, le(9, 32))
+
+
+def quarter(words, a, b, c, d):
+    for x, y, z, bits in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+        words[x] = words[x] + words[y] & 0xFFFFFFFF
+        mixed = words[z] ^ words[x]
+        words[z] = (mixed << bits | mixed >> 32 - bits) & 0xFFFFFFFF
+
+
+def chacha20(key, nonce, first, count):
+    """So many blocks of the key stream, from one on (RFC 8439)."""
+    stream = []
+    for counter in range(first, first + count):
+        state = struct.unpack("<16I", b"expand 32-byte k" + key + le(counter, 4) + nonce)
+        words = list(state)
+        for _ in range(10):
+            for at in range(4):
+                quarter(words, at, at + 4, at + 8, at + 12)
+            for at in range(4):
+                quarter(words, at, 4 + (at + 1) % 4, 8 + (at + 2) % 4, 12 + (at + 3) % 4)
+        stream.append(struct.pack("<16I", *(a + b & 0xFFFFFFFF for a, b in zip(words, state))))
+    return b"".join(stream)
+
+
+def tag_of(key, nonce, aad, ciphertext):
+    """The tag of ChaCha20-Poly1305 (RFC 8439)."""
+    once = chacha20(key, nonce, 0, 1)
+    r, s = (int.from_bytes(once[at : at + 16], "little") for at in (0, 16))
+    r &= 0x0FFFFFFC0FFFFFFC0FFFFFFC0FFFFFFF
+    padded = lambda data: data + bytes(-len(data) % 16)
+    data, sum_of = padded(aad) + padded(ciphertext) + le(len(aad), 8) + le(len(ciphertext), 8), 0
+    for at in range(0, len(data), 16):
+        sum_of = (sum_of + int.from_bytes(data[at : at + 16] + b"\x01", "little")) * r % (2**130 - 5)
+    return le((sum_of + s) % 2**128, 16)
+
+
+def crypted(key, nonce, data):
+    stream = chacha20(key, nonce, 1, -(-len(data) // 64))
+    return bytes(a ^ b for a, b in zip(data, stream))
+
+
+def extracted(suite, salt, label, data):
+    return hmac.digest(salt, b"HPKE-v1" + suite + label + data, "sha256")
+
+
+def expanded(suite, secret, label, info, size):
+    """All that HPKE asks for fits into one block of HKDF."""
+    return hmac.digest(secret, size.to_bytes(2, "big") + b"HPKE-v1" + suite + label + info + b"\x01", "sha256")[:size]
+
+
+KEM, SUITE = b"KEM\x00\x20", b"HPKE\x00\x20\x00\x01\x00\x03"
+
+
+def context_of(shared, encapsulated, recipient, info):
+    """Key and nonce of the one message of a context."""
+    shared = expanded(KEM, extracted(KEM, b"", b"eae_prk", shared), b"shared_secret", encapsulated + recipient, 32)
+    schedule = b"\x00" + extracted(SUITE, b"", b"psk_id_hash", b"") + extracted(SUITE, b"", b"info_hash", info)
+    secret = extracted(SUITE, shared, b"secret", b"")
+    return expanded(SUITE, secret, b"key", schedule, 32), expanded(SUITE, secret, b"base_nonce", schedule, 12)
+
+
+def hpke_seal(recipient, info, aad, plaintext, ikm):
+    ephemeral = expanded(KEM, extracted(KEM, b"", b"dkp_prk", ikm), b"sk", b"", 32)
+    encapsulated = x25519_public(ephemeral)
+    key, nonce = context_of(x25519(ephemeral, recipient), encapsulated, recipient, info)
+    ciphertext = crypted(key, nonce, plaintext)
+    return encapsulated + ciphertext + tag_of(key, nonce, aad, ciphertext)
+
+
+def hpke_open(secret, info, aad, sealed):
+    """What was sealed to a secret's public key; none if it was not, or with another purpose or place."""
+    encapsulated, ciphertext, tag = sealed[:32], sealed[32:-16], sealed[-16:]
+    key, nonce = context_of(x25519(secret, encapsulated), encapsulated, x25519_public(secret), info)
+    return crypted(key, nonce, ciphertext) if tag_of(key, nonce, aad, ciphertext) == tag else None
+
+
+BUCKETS = (256, 1024, 4096, 15360)
+
+
+def sealing_padded(plaintext):
+    """What is sealed of a plaintext, as mail.md pads it."""
+    size = next(size for size in BUCKETS if size >= 2 + len(plaintext))
+    return (le(len(plaintext), 2) + plaintext).ljust(size, b"\x00")
+
+
+def check_published_sealing():
+    """HPKE as above, by RFC 9180's own vector (appendix A.2.1, sequence number 0)."""
+    recipient = bytes.fromhex("4310ee97d88cc1f088a5576c77ab0cf5c3ac797f3d95139c6c84b5429c59662a")
+    secret = bytes.fromhex("8057991eef8f1f1af18f4a9491d16a1ce333f695d4db8e38da75975c4478e0fb")
+    ikm = bytes.fromhex("909a9b35d3dc4713a5e72a4da274b55d3d3821a37e5d099e74a647db583a904b")
+    info, aad = b"Ode on a Grecian Urn", b"Count-0"
+    plaintext = b"Beauty is truth, truth beauty"
+    published = (
+        "1afa08d3dec047a643885163f1180476fa7ddb54c6a8029ea33f95796bf2ac4a"
+        "1c5250d8034ec2b784ba2cfd69dbdb8af406cfe3ff938e131f0def8c8b60b4db21993c62ce81883d2dd1b51a28"
+    )
+    equal(x25519_public(secret), recipient, "RFC 9180: a recipient's key")
+    sealed = hpke_seal(recipient, info, aad, plaintext, ikm)
+    equal(sealed.hex(), published, "RFC 9180: sealing")
+    equal(hpke_open(secret, info, aad, sealed), plaintext, "RFC 9180: opening")
+    equal(hpke_open(secret, info, aad + b"0", sealed), None, "RFC 9180: another aad")
 
 
 # secp256k1 -----------------------------------------------------------------------------------------------------------
@@ -456,6 +584,16 @@ class BodyReader:
         count = self.number(4)
         require(count <= most, "too many items")
         return [read() for _ in range(count)]
+
+    def items(self, size):
+        """A list of items of one size."""
+        return [self.bytes(size) for _ in range(self.number(4))]
+
+    def counted(self):
+        return self.bytes(self.number(4))
+
+    def rest(self):
+        return self.bytes(len(self.data) - self.at)
 
     def id(self):
         return self.bytes(32)
@@ -979,13 +1117,16 @@ def check_chain():
             equal(funded, tx["fundings"], f"{name}: fundings at {tx['height']}")
 
 
+def tweaked_keys(keys, contract_hash):
+    """The arbiters' keys in a contract."""
+    tweak = lambda key: int.from_bytes(domain("exchange/arbiter-tweak/v1", key, contract_hash), "big")
+    arbiters = (role for role in ("arbiter", "second_arbiter") if role in keys)
+    return {role: xonly(add(lift_x(keys[role]), mul(tweak(keys[role]), G))) for role in arbiters}
+
+
 def outputs_of_escrow(c, keys):
     """The outputs of a contract's escrow, each its value and its script: E0, and E1 if there is a buyer's bond."""
-    contract_hash, tweaked = domain("exchange/contract/v1", encode_contract(c)), {}
-    for role in ("arbiter", "second_arbiter"):
-        if role in keys:
-            tweak = domain("exchange/arbiter-tweak/v1", keys[role], contract_hash)
-            tweaked[role] = xonly(add(lift_x(keys[role]), mul(int.from_bytes(tweak, "big"), G)))
+    tweaked = tweaked_keys(keys, domain("exchange/contract/v1", encode_contract(c)))
     internal = xonly(key_agg(sorted(b"\x02" + keys[role] for role in ("buyer", "seller"))))
     values = [(False, c["amount"] + c["seller_bond"]), (True, c["buyer_bond"])]
     point_of_tree = lambda is_bond: tree_of(c, is_bond, keys, tweaked, internal)[1]
@@ -1197,7 +1338,13 @@ def check_refused_rounds(invalid, v, case):
 
 
 def check_mail():
+    contracts = {case["contract_hash"]: case["contract"] for case in load("escrow.json")["cases"]}
+    groups = load("frost.json")
+    contracts.update({one["contract_hash"]: one["contract"] for one in groups["decisions"]})
+    members = [m["author"] for m in groups["groups"][0]["members"]]
+    rounds = [one["round"] for one in groups["decisions"][0]["rounds"]]
     file = load("mail.json")
+    equal([v["message"]["round"] for v in file["valid"] if "round" in v["message"]], rounds, "mail: the rounds of a group")
     for v in file["valid"]:
         a = v["address"]
         address = b"".join(
@@ -1216,7 +1363,53 @@ def check_mail():
         equal((address + le(len(sealed), 4) + sealed + signature).hex(), v["envelope"], "mail: envelope")
         commitment = domain("exchange/mail-commit/v1", bytes.fromhex(v["salt"]), plaintext)
         equal(commitment.hex(), a["commitment"], "mail: commitment")
+        c = contracts[a["contract"]]
+        check(keeps(bytes.fromhex(v["envelope"]), c, members), "mail: an envelope between two who may write to each other")
+        key = seal_key_of(c, a["recipient"], members)
+        equal(key, v["recipient_seal_key"], "mail: to whom it is sealed")
+        inside = bytes.fromhex(v["salt"]) + le(len(plaintext), 4) + plaintext
+        sealing = bytes.fromhex(key), b"exchange/mail/v1", address, sealing_padded(inside), bytes.fromhex(v["ikm_e"])
+        equal(hpke_seal(*sealing).hex(), v["sealed"], "mail: sealed")
+        mailbox = domain("exchange/mailbox/v1", bytes.fromhex(a["contract"]), bytes.fromhex(a["recipient"]))
+        equal(mailbox.hex(), v["mailbox"], "mail: mailbox")
         equal(mail_message(v["message"]).hex(), plaintext.hex(), "mail: plaintext")
+
+
+    first = load("escrow.json")["cases"][0]["contract"]
+    for v in file["invalid"]:
+        check(not keeps(bytes.fromhex(v["envelope"]), first, members), f"mail {v['name']} is accepted")
+
+
+def keeps(envelope, c, members):
+    """Whether an envelope is good, and between two roles of the contract or two members of its group."""
+    address, count = envelope[:245], int.from_bytes(envelope[245:249], "little")
+    sealed, signature = envelope[249 : 249 + count], envelope[249 + count :]
+    if len(envelope) > 16_384 or len(signature) != 64 or address[0] != 1:
+        return False
+    network, trade, contract, sender, recipient = (address[a:b] for a, b in ((1, 5), (5, 37), (37, 69), (69, 101), (101, 133)))
+    seq, previous = int.from_bytes(address[137:141], "little"), address[141:173]
+    if seq > 255 or seq > 0 and previous == bytes(32):
+        return False
+    hashes = domain("exchange/mail-address/v1", address), domain("exchange/mail-sealed/v1", sealed)
+    if not ed_verify(sender, b"exchange/mail/v1" + domain("exchange/mail-id/v1", *hashes), signature):
+        return False
+    contract_hash = domain("exchange/contract/v1", encode_contract(c))
+    if (network.hex(), trade.hex(), contract) != (c["network"], c["trade"], contract_hash):
+        return False
+    roles = {c["buyer"]: "buyer", c["seller"]: "seller", c["arbiter"]["author"]: "arbiter"}
+    is_group = c["arbiter"]["author"] in members
+    roles.update({member: "arbiter" for member in members if is_group})
+    one, other = roles.get(sender.hex()), roles.get(recipient.hex())
+    return None not in (one, other) and (one != other or one == "arbiter" and is_group and sender != recipient)
+
+
+def seal_key_of(c, author, members):
+    """Whose key in the contract is his; that of a group is each member's."""
+    for party in ("buyer", "seller"):
+        if c[party] == author:
+            return c[f"{party}_party"]["seal_key"]
+    is_group = c["arbiter"]["author"] in members
+    return c["arbiter"]["seal_key"] if author == c["arbiter"]["author"] or is_group and author in members else None
 
 
 def mail_message(message):
@@ -1232,7 +1425,7 @@ def mail_message(message):
         return b"\x03" + bytes.fromhex(message["ask"])
     if "reply" in message:
         return b"\x04" + bytes.fromhex(message["reply"])
-    for code, key in ((6, "funding_proposal"), (7, "funding_answer")):
+    for code, key in ((5, "round"), (6, "funding_proposal"), (7, "funding_answer")):
         if key in message:
             return le(code, 1) + bytes.fromhex(message[key])
     said = [(bytes.fromhex(one["id"]), bytes.fromhex(one["said"])) for one in message["disclosure"]]
@@ -1318,7 +1511,10 @@ def check_frost():
     key, shares = moved(key, odd, tweak), {i: moved(share, odd, tweak) for i, share in shares.items()}
     equal(xonly(key).hex(), v["tweaked_key"], "frost: tweaked key")
     check_signing(v, key, shares)
-    check_group(file["group"])
+    groups = [check_formed(group, threshold) for group, threshold in zip(file["groups"], (2, 3))]
+    equal(len(groups), len(file["groups"]), "frost: groups")
+    for decision in file["decisions"]:
+        check_decision(decision, groups[0])
 
 
 def check_signing(v, key, shares):
@@ -1327,76 +1523,301 @@ def check_signing(v, key, shares):
     signers = {s["place"]: s for s in v["signers"]}
     for place, s in signers.items():
         equal(plain(shares[place]).hex(), s["verifying_share"], "frost: tweaked point of a share")
-    listed = b"".join(
-        place.to_bytes(32, "big") + bytes.fromhex(s["hiding"]) + bytes.fromhex(s["binding"]) for place, s in signers.items()
-    )
-    prefix = b"\x02" + xonly(key) + sha256(FROST + b"msg", message) + sha256(FROST + b"com", listed)
-    nonces = {
-        place: add(
-            compressed_point(bytes.fromhex(s["hiding"])),
-            mul(hash_to_scalar(b"rho", prefix + place.to_bytes(32, "big")), compressed_point(bytes.fromhex(s["binding"]))),
-        )
-        for place, s in signers.items()
-    }
-    nonce = total(nonces.values())
-    equal(xonly(nonce), signature[:32], "frost: nonce")
-    c = int.from_bytes(tagged("BIP0340/challenge", xonly(nonce), xonly(key), message), "big") % N
+    session = FrostSession(key, message, {i: bytes.fromhex(s["hiding"] + s["binding"]) for i, s in signers.items()})
+    equal(xonly(session.nonce), signature[:32], "frost: nonce")
     for place, s in signers.items():
-        weight = 1
-        for other in signers:
-            if other != place:
-                weight = weight * other * pow(other - place, -1, N) % N
-        of_nonce = negated(nonces[place]) if nonce[1] % 2 else nonces[place]
-        of_key = negated(shares[place]) if key[1] % 2 else shares[place]
-        equal(mul(int(s["share"], 16), G), add(of_nonce, mul(weight * c % N, of_key)), f"frost: share of {place}")
+        session.check_share(place, shares[place], int(s["share"], 16), "frost")
     equal(sum(int(s["share"], 16) for s in signers.values()) % N, int.from_bytes(signature[32:], "big"), "frost: sum")
     check(schnorr_verify(xonly(key), message, signature), "frost: signature")
 
 
-def check_group(v):
-    """Follows the records by which a group forms, but for what is sealed in them, to a ruling of it."""
-    steps, advert, authors = {1: {}, 2: {}, 3: {}}, None, []
+class FrostSession:
+    """What some members sign, and the nonces of each by his place, hiding and binding (RFC 9591, section 5)."""
+
+    def __init__(self, key, message, commitments):
+        self.key = key
+        listed = b"".join(place.to_bytes(32, "big") + pair for place, pair in sorted(commitments.items()))
+        prefix = b"\x02" + xonly(key) + sha256(FROST + b"msg", message) + sha256(FROST + b"com", listed)
+        factor = lambda place: hash_to_scalar(b"rho", prefix + place.to_bytes(32, "big"))
+        self.nonces = {
+            place: add(compressed_point(pair[:33]), mul(factor(place), compressed_point(pair[33:])))
+            for place, pair in commitments.items()
+        }
+        self.nonce = total(self.nonces.values())
+        self.c = int.from_bytes(tagged("BIP0340/challenge", xonly(self.nonce), xonly(key), message), "big") % N
+
+    def check_share(self, place, point, share, what):
+        """The equation of a share, `point` being that by which its member's shares are checked."""
+        weight = 1
+        for other in self.nonces:
+            if other != place:
+                weight = weight * other * pow(other - place, -1, N) % N
+        of_nonce = negated(self.nonces[place]) if self.nonce[1] % 2 else self.nonces[place]
+        of_key = negated(point) if self.key[1] % 2 else point
+        equal(mul(share, G), add(of_nonce, mul(weight * self.c % N, of_key)), f"{what}: share of {place}")
+
+
+def interpolated(points, at):
+    """What a polynomial is at a place, by its values at as many others as it has coefficients."""
+    result = 0
+    for place, value in points.items():
+        for other in points:
+            if other != place:
+                value = value * (at - other) * pow(place - other, -1, N) % N
+        result += value
+    return result % N
+
+
+def check_formed(v, threshold):
+    """Follows the records by which a group forms, and what is sealed in them, to its advert and to each member's part."""
+    steps, authors, terms, advert = {1: {}, 2: {}, 3: {}}, [], None, None
     for record in map(bytes.fromhex, v["records"]):
-        header, body = record[:134], record[198:]
-        identifier = domain("exchange/record/v1", header)
+        header, body = record[:134], BodyReader(record[198:])
+        network, identifier = header[1:5], domain("exchange/record/v1", header)
+        equal(domain("exchange/body/v1", body.data), header[94:126], "group: a record's body")
         check(ed_verify(header[5:37], b"exchange/sig/v1" + identifier, record[134:198]), "group: a record's signature")
         if header[89:91] == le(5, 2):
-            advert = identifier, body
-        elif body[0] == 0:
-            group, count = identifier, int.from_bytes(body[2:6], "little")
-            authors = [body[6 + 32 * at : 38 + 32 * at] for at in range(count)]
-            equal((body[1], authors), (2, sorted(authors)), "group: members")
+            advert = identifier, header[5:37], body.data
+            continue
+        step = body.number(1)
+        if step == 0:
+            equal(body.number(1), threshold, "group: threshold")
+            group, authors = identifier, body.items(32)
+            equal((authors, header[5:37] in authors), (sorted(set(authors)), True), "group: members")
+            terms = body.rest()
         else:
-            equal(body[1:33], group, "group: which one")
-            steps[body[0]][authors.index(header[5:37]) + 1] = identifier, body[1:]
-    joins = {place: join for place, (_, join) in sorted(steps[1].items())}
-    draws = {}
-    for place, join in joins.items():
-        points = [join[100 + 33 * at : 133 + 33 * at] for at in range(int.from_bytes(join[96:100], "little"))]
-        draws[place] = list(map(compressed_point, points))
-        check_draw(place, draws[place], join[100 + 33 * len(points) :], "group")
-    for _, deal in steps[2].values():
-        equal(deal[32:36] + b"".join(steps[1][i][0] for i in joins), deal[32 : 36 + 32 * len(joins)], "group: joins")
-        equal(len(deal), 36 + 32 * len(joins) + 4 + 304 * (len(joins) - 1), "group: sealed shares")
-    key, _ = group_key(draws)
+            equal(body.bytes(32), group, "group: which one")
+            check(authors.index(header[5:37]) + 1 not in steps[step], "group: one step of each kind")
+            steps[step][authors.index(header[5:37]) + 1] = identifier, body
+    places = range(1, len(authors) + 1)
+    names = ("author", "seal_secret", "seal_part", "ikm_e")
+    secrets = {m["place"]: {name: bytes.fromhex(m[name]) for name in names} for m in v["members"]}
+    equal([secrets[place]["author"] for place in places], authors, "group: the members' secrets")
+    draws, seal_keys, said = {}, {}, b""
+    for place in places:
+        join = steps[1][place][1]
+        said += join.data[1:]
+        seal_keys[place] = join.bytes(32)
+        equal(x25519_public(secrets[place]["seal_secret"]), seal_keys[place], "group: a member's seal key")
+        part = domain("exchange/group-seal-part/v1", group, secrets[place]["seal_part"])
+        equal(join.bytes(32), part, "group: what a member commits to")
+        draws[place] = list(map(compressed_point, join.items(33)))
+        equal(len(draws[place]), threshold, "group: coefficients")
+        check_draw(place, draws[place], join.rest(), "group")
+    joined = domain("exchange/group-joins/v1", group, le(len(authors), 4), said)
+    equal(joined.hex(), v["joined"], "group: what all said when they joined")
+    shares = check_dealt(v, steps[2], group, joined, secrets, draws, seal_keys, [steps[1][place][0] for place in places])
+    key, points = group_key(draws)
     equal(xonly(key).hex(), v["key"], "group: key")
-    identifier, body = advert
-    equal(identifier.hex(), v["advert"], "group: advert")
-    unsigned, signatures = body[: -4 - 64 * len(authors)], body[-64 * len(authors) :]
-    check(xonly(key) in unsigned and unsigned.endswith(b"".join(authors)), "group: what the advert says")
-    message = b"exchange/group-advert/v1" + domain("exchange/group-advert/v1", header[1:5], unsigned)
-    for at, author in enumerate(authors):
-        signature = signatures[64 * at : 64 * at + 64]
-        confirm = steps[3][at + 1][1]
-        equal(confirm[32:96], signature, "group: a confirmation")
-        equal((int.from_bytes(confirm[96:100], "little"), len(confirm)), (304, 404), "group: what a member keeps")
-        check(ed_verify(author, message, signature), "group: a signature of the advert")
-    tweak = domain("exchange/arbiter-tweak/v1", xonly(key), bytes.fromhex(v["contract_hash"]))
-    ruled = xonly(add(lift_x(xonly(key)), mul(int.from_bytes(tweak, "big"), G)))
-    equal(ruled.hex(), v["contract_key"], "group: key of the contract")
-    for digest, signature in zip(v["digests"], v["signatures"], strict=True):
-        check(schnorr_verify(ruled, bytes.fromhex(digest), bytes.fromhex(signature)), "group: signature of the ruling")
-        check(signature in v["ruling"], "group: the ruling holds it")
+    seal_secret = domain("exchange/group-seal/v1", group, *(secrets[place]["seal_part"] for place in places))
+    equal(seal_secret.hex(), v["seal_secret"], "group: seal secret")
+    unsigned = advert_of(group, terms, key, x25519_public(seal_secret), threshold, authors)
+    message = b"exchange/group-advert/v1" + domain("exchange/group-advert/v1", network, unsigned)
+    signatures, kept = b"", {}
+    for place in places:
+        confirm = steps[3][place][1]
+        signature, kept[place], rest = confirm.bytes(64), confirm.counted(), confirm.rest()
+        check(ed_verify(authors[place - 1], message, signature) and not rest, "group: a confirmation")
+        signatures += signature
+    equal(advert[0].hex(), v["advert"], "group: advert")
+    whole = unsigned + le(len(authors), 4) + signatures
+    equal((advert[1] in authors, advert[2].hex()), (True, whole.hex()), "group: what the advert says")
+    check_kept(v, kept, group, secrets, seal_secret, draws, shares)
+    reader = BodyReader(terms)
+    reader.counted()
+    arbiter = {
+        "advert": v["advert"],
+        "author": advert[1].hex(),
+        "key": v["key"],
+        "seal_key": x25519_public(seal_secret).hex(),
+        "fee_ppm": reader.number(4),
+        "destination": reader.counted().hex(),
+    }
+    return {"arbiter": arbiter, "key": key, "points": points}
+
+
+def advert_of(group, terms, key, seal_key, threshold, authors):
+    """What all members sign: the proposal's conditions with their keys between the name and the rest."""
+    name = 4 + int.from_bytes(terms[:4], "little")
+    advert = terms[:name] + xonly(key) + seal_key + terms[name:]
+    return group + advert + le(threshold, 1) + le(len(authors), 4) + b"".join(authors)
+
+
+def check_dealt(v, deals, group, joined, secrets, draws, seal_keys, ids):
+    """Opens what each member dealt to each of the others; returns the shares, by dealer and recipient."""
+    published, shares = {(one["from"], one["to"]): one for one in v["dealt"]}, {}
+    for dealer, (_, deal) in deals.items():
+        equal(deal.items(32), ids, "group: joins")
+        others, all_sealed = [place for place in secrets if place != dealer], deal.items(304)
+        equal(len(all_sealed), len(others), "group: sealed shares")
+        for to, sealed in zip(others, all_sealed):
+            what, one = f"group: what {dealer} dealt to {to}", published.pop((dealer, to))
+            aad = group + le(dealer, 1) + le(to, 1) + joined
+            equal(aad.hex(), one["aad"], f"{what}: place")
+            info, inside = b"exchange/group-share/v1", bytes.fromhex(one["plaintext"])
+            again = hpke_seal(seal_keys[to], info, aad, sealing_padded(inside), secrets[dealer]["ikm_e"])
+            equal(again.hex(), sealed.hex(), what)
+            equal(hpke_open(secrets[to]["seal_secret"], info, aad, sealed), sealing_padded(inside), f"{what}: opened")
+            shares[dealer, to] = int.from_bytes(inside[:32], "big")
+            equal(mul(shares[dealer, to], G), commitment_at(draws[dealer], to), f"{what}: share")
+            equal(inside[32:], secrets[dealer]["seal_part"], f"{what}: part of the seal secret")
+        check(deal.rest() == b"", "group: a deal ends")
+    equal(published, {}, "group: everything was dealt")
+    return shares
+
+
+def check_kept(v, kept, group, secrets, seal_secret, draws, shares):
+    """Makes each member's part from what was dealt to him and what he drew, and opens what he keeps of it."""
+    published, (key, points) = {one["to"]: one for one in v["kept"]}, group_key(draws)
+    drawn = total(coefficients[0] for coefficients in draws.values())
+    tweak = int.from_bytes(tagged("TapTweak", xonly(drawn)), "big") % N
+    for place, sealed in kept.items():
+        what, one = f"group: what {place} keeps", published.pop(place)
+        own = interpolated({to: shares[place, to] for to in secrets if to != place}, place)
+        share = own + sum(shares[dealer, place] for dealer in secrets if dealer != place)
+        share = ((N - share if drawn[1] % 2 else share) + tweak) % N
+        inside = seal_secret + share.to_bytes(32, "big") + plain(key) + b"".join(plain(points[at]) for at in secrets)
+        equal(mul(share, G), points[place], f"{what}: his point")
+        equal(inside.hex(), one["plaintext"], what)
+        aad = group + le(place, 1)
+        equal(aad.hex(), one["aad"], f"{what}: place")
+        info, mine = b"exchange/group-kept/v1", secrets[place]
+        again = hpke_seal(x25519_public(mine["seal_secret"]), info, aad, sealing_padded(inside), mine["ikm_e"])
+        equal(again.hex(), sealed.hex(), f"{what}: sealed")
+        equal(len(sealed), 304 if len(secrets) <= 4 else 1072, f"{what}: length")
+        equal(hpke_open(mine["seal_secret"], info, aad, sealed), sealing_padded(inside), f"{what}: opened")
+    equal(published, {}, "group: everybody keeps his part")
+
+
+def check_decision(v, group):
+    """Computes what two members of a group say until they have decided, but for nonces and shares, which are checked."""
+    c, name = v["contract"], f"group: {v['name']}"
+    contract = encode_contract(c)
+    equal(contract.hex(), v["contract_bytes"], f"{name}: contract")
+    contract_hash = domain("exchange/contract/v1", contract)
+    equal(contract_hash.hex(), v["contract_hash"], f"{name}: contract hash")
+    check_named(c, v["records"] or {}, name)
+    seat = {"first": 0, "second": 1}[v["seat"]]
+    role = ("arbiter", "second_arbiter")[seat]
+    equal(c[role], group["arbiter"], f"{name}: the arbiter is the group")
+    key, points = tweaked_group(group, contract_hash)
+    equal(xonly(key).hex(), v["arbiter_key"], f"{name}: key of the contract")
+    asked, digests, gets = asked_of(c, v, contract_hash, seat)
+    equal([digest.hex() for digest in digests], v["digests"], f"{name}: what is signed, in order")
+    asked_hash = domain("exchange/frost-asked/v1", contract_hash, le(seat, 1), asked)
+    equal(asked_hash.hex(), v["asked"], f"{name}: hash of what is asked")
+    signatures = check_body(v, c, asked, gets, name)
+    rounds = {}
+    for one in v["rounds"]:
+        data = BodyReader(bytes.fromhex(one["round"]))
+        rounds[data.number(1)] = one["from"], data
+    first, last = v["rounds"][0]["from"], v["rounds"][-1]["from"]
+    expected = {0: first, 1: last, 2: first, 3: last}
+    if 4 in rounds:
+        check_shown(rounds[4][1].counted(), c, encoded_vaults(v["vaults"]), name)
+        expected = {4: first, **expected}
+    equal([(code, place) for code, (place, _) in rounds.items()], list(expected.items()), f"{name}: who says what")
+    equal(rounds[0][1].rest(), asked, f"{name}: Ask")
+    commit, sign, shares = (rounds[code][1] for code in (1, 2, 3))
+    equal(commit.bytes(32), asked_hash, f"{name}: what is committed to")
+    given = commit.items(66)
+    equal(sign.bytes(32), asked_hash, f"{name}: what is to be signed")
+    signers = sign.data[sign.at :]
+    named = [(sign.number(1), sign.items(66)) for _ in range(sign.number(4))]
+    equal([place for place, _ in named], sorted([first, last]), f"{name}: who signs")
+    equal(dict(named)[last], given, f"{name}: who signs by the nonces that he gave")
+    session_hash = domain("exchange/frost-session/v1", asked_hash, signers)
+    equal((session_hash.hex(), session_hash), (v["session"], shares.bytes(32)), f"{name}: session")
+    parts = shares.items(32)
+    check(all(data.rest() == b"" for _, data in rounds.values()), f"{name}: a round ends")
+    equal([len(given), len(parts), len(signatures)], [len(digests)] * 3, f"{name}: one of each for each digest")
+    for at, (digest, part, signature) in enumerate(zip(digests, parts, signatures)):
+        session = FrostSession(key, digest, {place: pairs[at] for place, pairs in named})
+        session.check_share(last, points[last], int.from_bytes(part, "big"), f"{name}: digest {at}")
+        equal(xonly(session.nonce), signature[:32], f"{name}: nonce of digest {at}")
+        check(schnorr_verify(xonly(key), digest, signature), f"{name}: signature of digest {at}")
+
+
+def tweaked_group(group, contract_hash):
+    """The key of a contract, and the members' points by it."""
+    key = group["key"]
+    tweak = int.from_bytes(domain("exchange/arbiter-tweak/v1", xonly(key), contract_hash), "big")
+    odd = key[1] % 2 == 1
+    return moved(key, odd, tweak), {place: moved(point, odd, tweak) for place, point in group["points"].items()}
+
+
+def check_named(c, records, name):
+    """The contract names these records, and their authors."""
+    named = {"offer": c["offer"], "take": c["trade"], "accept": c["accept"]}
+    for kind, record in records.items():
+        header = bytes.fromhex(record)[:134]
+        equal(domain("exchange/record/v1", header).hex(), named[kind], f"{name}: {kind}")
+        equal(header[1:5].hex(), c["network"], f"{name}: network")
+        check(header[5:37].hex() in (c["buyer"], c["seller"]), f"{name}: whose {kind}")
+
+
+def encoded_vaults(vaults):
+    coin = lambda coin: bytes.fromhex(coin["txid"])[::-1] + le(coin["vout"], 4) + le(coin["value"], 8)
+    return coin(vaults["escrow"]) + (b"\x01" + coin(vaults["bond"]) if vaults["bond"] else b"\x00")
+
+
+def asked_of(c, v, contract_hash, seat):
+    """What is asked for, the digests that are signed for it, and who gets how much by a ruling."""
+    role = ("arbiter", "second_arbiter")[seat]
+    keys = {"buyer": c["buyer_party"]["trade_key"], "seller": c["seller_party"]["trade_key"]}
+    keys.update({role: c[role]["key"] for role in ("arbiter", "second_arbiter") if c[role]})
+    keys = {role: bytes.fromhex(key) for role, key in keys.items()}
+    tweaked = tweaked_keys(keys, contract_hash)
+    internal = xonly(key_agg(sorted(b"\x02" + keys[role] for role in ("buyer", "seller"))))
+    held = [(vault, v["vaults"][vault]) for vault in ("escrow", "bond") if v["vaults"][vault]]
+    coins = [(coin, tree_of(c, vault == "bond", keys, tweaked, internal)) for vault, coin in held]
+    spent = [(coin["value"], b"\x51\x20" + xonly(tree[1])) for coin, tree in coins]
+    values = [c["amount"] + c["seller_bond"], c["buyer_bond"]]
+    equal([value for value, _ in spent], [value for value in values if value], "group: what the escrow holds")
+    v0, v1 = spent[0][0], sum(value for value, _ in spent[1:])
+    gets = None
+    if v["part"] is None:
+        fee = v["feerate"] * reckoned("ruled", len(coins), len(coins))
+        asked = b"\x01" + encoded_vaults(v["vaults"]) + le(fee, 8)
+        outputs, parties = [(v0 - fee, spent[0][1]), *spent[1:]], ["buyer", "seller"]
+    else:
+        fee = v["feerate"] * ruled_size(c, v["part"], v1, role, len(coins))
+        gets = divide(c, v["part"], v0, v1, fee, role)
+        asked = b"\x00" + encoded_vaults(v["vaults"]) + le(gets[0], 8) + le(gets[1], 8)
+        to = {party: c[f"{party}_party"]["destination"] for party in ("buyer", "seller")}
+        outputs = [(value, bytes.fromhex(script)) for script, value in rule(c, to, gets, role) if value]
+        parties = [party for party, value in zip(("buyer", "seller"), gets) if value]
+    sequence = c[("arbitration_delay", "second_delay")[seat]]
+    tx = {
+        "version": 3,
+        "lock_time": 0,
+        "inputs": [{"txid": coin["txid"], "vout": coin["vout"], "sequence": sequence} for coin, _ in coins],
+        "outputs": [{"value": value, "script": script.hex()} for value, script in outputs],
+    }
+    suffix = ("arbiter", "second")[seat]
+    leaves = [(at, tree[2][f"{party}_{suffix}"]) for party in parties for at, (_, tree) in enumerate(coins)]
+    return asked, [sighash(tx, at, spent, leaf) for at, leaf in leaves], gets
+
+
+def check_body(v, c, asked, gets, name):
+    """The record that comes of it: trade, vaults and numbers as they were asked for, then the signatures for each party."""
+    body = BodyReader(bytes.fromhex(v["body"]))
+    equal(body.bytes(31 + len(asked)), bytes.fromhex(c["trade"]) + asked[1:], f"{name}: the record's numbers")
+    signatures = [body.items(64), body.items(64)]
+    check(body.rest() == b"", f"{name}: the record ends")
+    inputs = 2 if v["vaults"]["bond"] else 1
+    counts = [inputs, inputs] if gets is None else [inputs if value else 0 for value in gets]
+    equal(list(map(len, signatures)), counts, f"{name}: signatures for each who gets something")
+    return signatures[0] + signatures[1]
+
+
+def check_shown(record, c, vaults, name):
+    """A release of these coins, signed by the seller."""
+    header, body = record[:134], record[198:]
+    signed = b"exchange/sig/v1" + domain("exchange/record/v1", header)
+    check(ed_verify(bytes.fromhex(c["seller"]), signed, record[134:198]), f"{name}: the seller signed what is shown")
+    equal((header[5:37].hex(), header[89:91]), (c["seller"], le(37, 2)), f"{name}: a release is shown")
+    equal(body[: 32 + len(vaults)], bytes.fromhex(c["trade"]) + vaults, f"{name}: of these coins")
 
 
 def check_bundle():
@@ -1695,7 +2116,8 @@ def check_published_signing():
 
 
 if __name__ == "__main__":
-    runs = (check_published, check_published_signing, check_records, check_state, check_retention, check_escrow, check_chain)
+    primitives = (check_published, check_published_signing, check_published_sealing)
+    runs = (*primitives, check_records, check_state, check_retention, check_escrow, check_chain)
     for run in (*runs, check_keypath, check_funding, check_mail, check_sync, check_bundle, check_frost):
         run()
     files = "records.json, state.json, retention.json, escrow.json, chain.json, keypath.json, funding.json, mail.json, sync.json, bundle.json, frost.json"

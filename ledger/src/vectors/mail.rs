@@ -1,15 +1,20 @@
 //! `mail.json`: envelopes, sealed with known entropy, and envelopes that must be refused.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
+use super::frost::{ANSWERS, ASKS};
 use super::{check, hex, read};
 use crate::body::Side;
+use crate::frost::Place;
+use crate::ids::AuthorId;
 use crate::mail::{
     Address, Entropy, Envelope, MAX_CHAT_LEN, MAX_DETAILS_LEN, MAX_ENVELOPES, MailError, Message, Opening, Said,
 };
 use crate::seal;
 use crate::testing::{Author, EPOCH, NETWORK, SALT, SampleTrade};
-use crate::trade::Role;
+use crate::trade::{Contract, Role};
 
 const IKM_E: [u8; 32] = [0xe7; 32];
 const MAIL_SALT: [u8; 32] = [0xa1; 32];
@@ -22,8 +27,9 @@ fn envelopes_come_out_as_published() {
     valid.extend(conversation(&mut trade));
     valid.extend(round(&mut trade));
     valid.extend(funding_messages(&mut trade));
+    valid.extend(rounds_of_a_group());
     let computed = json!({
-        "description": "Mail of the first case of escrow.json, see ../mail.md. ikmE of HPKE is 32 bytes of e7, the salt of each commitment 32 bytes of a1, a seal secret of author n 32 bytes of n + 50.",
+        "description": "Mail of the first case of escrow.json, see ../mail.md. ikmE of HPKE is 32 bytes of e7, the salt of each commitment 32 bytes of a1, a seal secret of author n 32 bytes of n + 50. What is of a round is between members of the first group of frost.json, about its first decision.",
         "valid": valid,
         "invalid": invalid(&mut trade),
     });
@@ -91,13 +97,19 @@ fn what_strangers_write_cannot_paint_over_a_terminal() {
 
 fn address(trade: &mut SampleTrade, from: Role) -> Address {
     let to = crate::trade::counterparty(from);
+    let (sender, recipient) = (trade.author(from).id(), trade.author(to).id());
+    between(&trade.contract(), sender, recipient)
+}
+
+/// Returns the address of the first envelope from one to another.
+fn between(contract: &Contract, sender: AuthorId, recipient: AuthorId) -> Address {
     Address {
         version: 1,
         network: NETWORK,
-        trade: trade.id(),
-        contract: trade.contract().hash(),
-        sender: trade.author(from).id(),
-        recipient: trade.author(to).id(),
+        trade: contract.trade,
+        contract: contract.hash(),
+        sender,
+        recipient,
         epoch: EPOCH,
         seq: 0,
         previous: [0; 32],
@@ -167,16 +179,49 @@ fn funding_messages(trade: &mut SampleTrade) -> Vec<Value> {
     vec![show(trade, seller, &proposal), show(trade, Address { seen, ..buyer }, &Message::FundingAnswer(answer))]
 }
 
+/// Returns what two members of a group say to each other until they have decided.
+fn rounds_of_a_group() -> Vec<Value> {
+    let (contract, group, said) = super::frost::first();
+    let member = |place: Place| &group.members[usize::from(place) - 1];
+    // How many each has sent, and the id of the last.
+    let mut sent: BTreeMap<Place, (u32, [u8; 32])> = BTreeMap::new();
+    let mut rounds = Vec::new();
+    for (from, round) in said {
+        let to = if from == ASKS { ANSWERS } else { ASKS };
+        let (seq, previous) = sent.get(&from).copied().unwrap_or_default();
+        let (_, seen) = sent.get(&to).copied().unwrap_or_default();
+        let address = Address { seq, previous, seen, ..between(&contract, member(from).id(), member(to).id()) };
+        let message = Message::Round(Box::new(round));
+        let sign = |bytes: &[u8]| member(from).sign_bytes(bytes);
+        let sealed = Envelope::seal(address, &contract, &message, ENTROPY, sign).unwrap();
+        sent.insert(from, (seq + 1, sealed.0.id()));
+        rounds.push(publish(&contract, &group.parts[usize::from(to) - 1].seal_secret, &sealed, &message));
+    }
+    rounds
+}
+
 fn show(trade: &mut SampleTrade, address: Address, message: &Message) -> Value {
     let contract = trade.contract();
-    let (envelope, opening) = seal_it(trade, address, message);
-    let to = contract.role_of(&envelope.address.recipient).unwrap();
-    assert_eq!(Envelope::decode(&envelope.encode()), Ok(envelope.clone()));
-    let opened = envelope.open(&trade.author(to).seal_secret()).unwrap();
-    assert_eq!((opened.message().as_ref(), &opened), (Ok(message), &opening));
+    let sealed = seal_it(trade, address, message);
+    let to = contract.role_of(&sealed.0.address.recipient).unwrap();
+    publish(&contract, &trade.author(to).seal_secret(), &sealed, message)
+}
+
+/// Describes an envelope, which opens by its recipient's secret.
+fn publish(
+    contract: &Contract,
+    secret: &[u8; 32],
+    (envelope, opening): &(Envelope, Opening),
+    message: &Message,
+) -> Value {
+    assert_eq!(Envelope::decode(&envelope.encode()).as_ref(), Ok(envelope));
+    let opened = envelope.open(secret).unwrap();
+    assert_eq!((opened.message().as_ref(), &opened), (Ok(message), opening));
     let words = match message {
         Message::Details { salt, details } => {
-            json!({ "details": { "salt": hex(salt), "text": details, "agreed": hex(trade.author(contract.role_of(&envelope.address.sender).unwrap()).party().details) } })
+            let agreed = contract.role_of(&envelope.address.sender).and_then(|role| contract.party(role));
+            let agreed = hex(agreed.unwrap().details);
+            json!({ "details": { "salt": hex(salt), "text": details, "agreed": agreed } })
         }
         Message::Chat { text } => json!({ "chat": text }),
         Message::Ask(ask) => json!({ "ask": hex(borsh::to_vec(ask).unwrap()) }),
@@ -227,7 +272,7 @@ fn show(trade: &mut SampleTrade, address: Address, message: &Message) -> Value {
         "id": hex(envelope.id()),
         "signature": hex(envelope.signature),
         "envelope": hex(envelope.encode()),
-        "mailbox": envelope.mailbox(&contract).unwrap(),
+        "mailbox": envelope.mailbox(contract).unwrap(),
     })
 }
 
