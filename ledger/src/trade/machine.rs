@@ -13,8 +13,8 @@ use crate::ids::{AuthorId, TradeId};
 use crate::money::Sats;
 use crate::trade::funding::{self, Answer, Contribution, FundingError, Negotiation, Proposal};
 use crate::trade::{
-    Action, Ask, Bid, ChainFacts, Contract, Escrow, Facts, Funding, KeyPathError, Phase, Role, Seat, Spend, SpendPath,
-    Vault, Verdict, View, actions, details_commitment, evaluate, spends_any,
+    Action, Ask, Bid, ChainFacts, Contract, Escrow, Facts, KeyPathError, Phase, Role, Seat, Spend, SpendPath, Vault,
+    Verdict, View, actions, details_commitment, evaluate, spends_any,
 };
 
 mod commands;
@@ -635,12 +635,11 @@ impl Trade {
     }
 
     /// Forgets a funding that can never confirm, if it is the kept one: another can be made, or the trade called off. Not what a block
-    /// shows, whoever says so. What two wallets fund knows by itself what of it is dead.
+    /// or the pool shows, whoever says so. What two wallets fund knows by itself what of it is dead.
     fn forget_funding(&mut self, txid: &Txid) {
         let chain = &self.view.chain;
-        let is_its = |funding: &Funding| chain.root_of(funding).outpoint().txid == *txid;
-        let is_confirmed = chain.fundings.iter().any(|funding| funding.height.is_some() && is_its(funding));
-        if !is_confirmed && self.joint_terms().is_none() {
+        let is_seen = chain.fundings.iter().any(|funding| chain.root_of(funding).outpoint().txid == *txid);
+        if !is_seen && self.joint_terms().is_none() {
             let kept = decode(self.local.funding_tx.as_deref());
             self.local.funding_tx.take_if(|_| kept.is_some_and(|tx| tx.compute_txid() == *txid));
         }

@@ -594,13 +594,19 @@ fn a_seller_whose_funding_can_never_confirm_funds_anew_or_calls_off_and_none_tha
     let mut seller = agreed(&trade, Role::Seller);
     seller.handle(Event::FundingBuilt(first.clone())).unwrap();
     assert!(!seller.actions().contains(&Action::Cancel) && ask(&mut seller, Action::Fund).is_err());
-    // Another is not the one that he keeps; nor is one dead that a block shows.
-    for (event, funding) in [(dead(&second), None), (dead(&first), Some(Funding::new(trade.vaults(1), Some(200))))] {
+    // Another is not the one that he keeps; nor is one dead that a block or the pool shows.
+    let shown = |height| Some(Funding::new(trade.vaults(1), height));
+    for (dead, funding) in [(&second, None), (&first, shown(Some(200))), (&first, shown(None))] {
         let mut seller = seller.clone();
         seller.handle(seen(funding.into_iter().collect())).unwrap();
-        seller.handle(event).unwrap();
+        seller.handle(Event::FundingDead(dead.compute_txid())).unwrap();
         assert!(keeps(&seller, &first), "{funding:?}");
     }
+    // Nor is it kept for what a block shows beside it.
+    let mut beside = seller.clone();
+    beside.handle(seen(vec![Funding::new(trade.vaults(2), Some(190))])).unwrap();
+    beside.handle(dead(&first)).unwrap();
+    assert_eq!(beside.local().funding_tx, None);
     let effects = seller.handle(dead(&first)).unwrap();
     assert!(matches!(&effects[0], Effect::Persist(local) if local.funding_tx.is_none()), "{effects:?}");
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Broadcast(_))), "{effects:?}");

@@ -32,14 +32,20 @@ impl Stage {
         let half = |to, key: &Keypair| escrow.half(&vaults, escrow.fee_at(&vaults, to, 1).unwrap(), to, key).unwrap();
         let payout = escrow.complete(&half(Role::Buyer, &seller), Role::Buyer, &buyer).unwrap().tx;
         let refund = escrow.complete(&half(Role::Seller, &buyer), Role::Seller, &seller).unwrap().tx;
-        let (seat, pair) = (Seat::First, sample.arbiter_pair(escrow.contract(), Seat::First));
-        let division = escrow.divide(seat, &vaults, verdict, 1).unwrap();
-        let ruling = escrow.rule(seat, &vaults, division, &pair).unwrap();
-        let ruling = escrow.complete_ruling(seat, &ruling, Role::Buyer, &buyer).unwrap().tx;
+        let division = escrow.divide(Seat::First, &vaults, verdict, 1).unwrap();
+        let ruling = Self::ruled(&mut sample, &vaults, division);
         let back = |vault, coin, key: &Keypair| escrow.signed_timeout(vault, coin, sats(1_700), key).unwrap().tx;
         let theirs = back(Vault::Escrow, vaults.escrow, &seller);
         let own = vaults.bond.map(|bond| back(Vault::Bond, bond, &buyer));
         Self { sample, escrow, vaults, payout, refund, ruling, theirs, own }
+    }
+
+    /// Returns what the first arbiter gives to the two parties of these outputs, as the buyer completes it.
+    fn ruled(sample: &mut SampleTrade, vaults: &Vaults, division: (Sats, Sats)) -> Transaction {
+        let (escrow, buyer) = (sample.escrow(), sample.author(Role::Buyer).trade_key());
+        let pair = sample.arbiter_pair(escrow.contract(), Seat::First);
+        let ruling = escrow.rule(Seat::First, vaults, division, &pair).unwrap();
+        escrow.complete_ruling(Seat::First, &ruling, Role::Buyer, &buyer).unwrap().tx
     }
 
     /// Returns the trade as one side sees it that keeps a spend.
@@ -89,6 +95,21 @@ fn what_pays_a_buyer_is_hurried_from_a_day_before_the_seller_could_take_the_coin
     let lost = Stage::new(SampleTrade::with_bonds(Side::Sell), Verdict::Seller);
     for (tip, spends) in [(from, vec![]), (from, vec![(&lost.ruling, None)]), (late, vec![(&lost.theirs, None)])] {
         assert!(lost.seen(buyer, Some(&lost.ruling), tip, &spends).urgent().is_none(), "{tip} {spends:?}");
+    }
+    // Of what takes his bond along only what is more than that counts, and all of what leaves it to him.
+    let mut sample = SampleTrade::with_bonds(Side::Sell);
+    let (whole, alone) = (stage.vaults, Vaults { bond: None, ..stage.vaults });
+    let divide = |vaults, verdict| stage.escrow.divide(Seat::First, vaults, verdict, 1).unwrap();
+    let (left, rest) = divide(&whole, Verdict::Seller);
+    let bond = whole.bond.unwrap().value.get();
+    let with = |to_buyer: u64| (sats(to_buyer), sats(left.get() + rest.get() - to_buyer));
+    let small = divide(&alone, Verdict::Split(sats(12_000)));
+    for (vaults, division, is_urgent) in
+        [(whole, with(bond), false), (whole, with(bond + 1), true), (alone, small, true)]
+    {
+        let ruling = Stage::ruled(&mut sample, &vaults, division);
+        let urgent = stage.seen(buyer, Some(&ruling), from, &[]).urgent();
+        assert_eq!(urgent.is_some(), is_urgent, "{division:?} of {vaults:?}");
     }
     let mut trade = stage.seen(buyer, Some(payout), from, &[(payout, None)]);
     let blind = ChainFacts { synced: false, ..trade.view().chain().clone() };
