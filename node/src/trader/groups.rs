@@ -23,6 +23,7 @@ const MAX_GROUPS: usize = 64;
 const MAX_INVITATIONS: usize = 64;
 /// How many steps a member owes one after the other.
 const MAX_STEPS: usize = 4;
+
 /// A group as this member sees it.
 #[derive(Debug)]
 pub(super) struct Membership {

@@ -234,10 +234,10 @@ impl State {
         Ok(())
     }
 
-    /// Spends the smallest of the coins that were set aside for an output, or by which this wallet funds it alone, back to this wallet,
-    /// so that nothing that was signed with them can confirm. `None` when that is decided already, or what does it is known to wait. The same request again
-    /// returns the same payment, or a dearer one in its place, if it was refused before the last block. What waits in the pool
-    /// forbids it, unless it is to be replaced.
+    /// Spends the smallest of the coins that were set aside for an output, or by which this wallet funds it alone, back to this
+    /// wallet, so that nothing that was signed with them can confirm. `None` when that is decided already, or what does it is known
+    /// to wait. The same request again returns the same payment, or a dearer one in its place, if it was refused before the last
+    /// block. What waits in the pool forbids it, unless it is to be replaced.
     pub fn spend_back(
         &mut self,
         script: &ScriptBuf,

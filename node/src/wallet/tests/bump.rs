@@ -2,22 +2,6 @@
 
 use super::*;
 
-fn rate(sat_vb: u32) -> FeeRate {
-    FeeRate::from_sat_per_vb_u32(sat_vb)
-}
-
-fn bump(request_id: &str, txid: Txid, sat_vb: u32) -> BumpRequest {
-    BumpRequest {
-        request_id: request_id.into(),
-        txid,
-        fee_rate: Some(rate(sat_vb)),
-        allow_high_fee: false,
-        dry_run: false,
-        by_trade: false,
-        priced: None,
-    }
-}
-
 fn feerate(fee: Amount, txs: &[&Transaction]) -> u64 {
     let vsize: usize = txs.iter().map(|tx| tx.vsize()).sum();
     fee.to_sat() / u64::try_from(vsize).unwrap()

@@ -2,10 +2,6 @@
 
 use super::*;
 
-fn rate(sat_vb: u32) -> FeeRate {
-    FeeRate::from_sat_per_vb_u32(sat_vb)
-}
-
 fn cancel(request_id: &str, txid: Txid) -> CancelRequest {
     CancelRequest {
         request_id: request_id.into(),
@@ -13,18 +9,6 @@ fn cancel(request_id: &str, txid: Txid) -> CancelRequest {
         fee_rate: None,
         allow_high_fee: false,
         dry_run: false,
-        priced: None,
-    }
-}
-
-fn bump(request_id: &str, txid: Txid, sat_vb: u32) -> BumpRequest {
-    BumpRequest {
-        request_id: request_id.into(),
-        txid,
-        fee_rate: Some(rate(sat_vb)),
-        allow_high_fee: false,
-        dry_run: false,
-        by_trade: false,
         priced: None,
     }
 }

@@ -176,6 +176,22 @@ fn pay(request_id: &str, script: ScriptBuf, amount: &str) -> SendRequest {
     }
 }
 
+fn rate(sat_vb: u32) -> FeeRate {
+    FeeRate::from_sat_per_vb_u32(sat_vb)
+}
+
+fn bump(request_id: &str, txid: Txid, sat_vb: u32) -> BumpRequest {
+    BumpRequest {
+        request_id: request_id.into(),
+        txid,
+        fee_rate: Some(rate(sat_vb)),
+        allow_high_fee: false,
+        dry_run: false,
+        by_trade: false,
+        priced: None,
+    }
+}
+
 fn escrow(byte: u8, amount: &str) -> FundRequest {
     let key = bitcoin::secp256k1::SecretKey::from_slice(&[byte; 32]).unwrap();
     let secp = bitcoin::secp256k1::Secp256k1::new();
